@@ -1,0 +1,102 @@
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_smithy_http_client::{Builder, tls};
+
+use crate::fleet::Fleet;
+use crate::objects::Objects;
+use crate::queue::Queue;
+
+/// The longest a long poll may wait, in seconds; SQS refuses more.
+pub const LONGEST_POLL: Duration = Duration::from_secs(20);
+
+/// Where AWS is. Credentials come from the usual chain: environment, profile files, instance role.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "AWS")]
+pub struct AwsArgs {
+    /// Endpoint of all AWS services, for example the local cloud at http://127.0.0.1:4566; absent: AWS itself
+    #[arg(
+        long = "aws-endpoint-url",
+        env = "AWS_ENDPOINT_URL",
+        value_name = "URL"
+    )]
+    pub endpoint_url: Option<String>,
+    /// AWS region
+    #[arg(long = "aws-region", env = "AWS_REGION", default_value = "us-east-1")]
+    pub region: String,
+    /// Prefix of the names of buckets and queues
+    #[arg(long, env = "MUSTER_PREFIX", default_value = "muster")]
+    pub prefix: String,
+}
+
+/// The clients of one process. Cloning shares the connection pools.
+#[derive(Debug, Clone)]
+pub struct Aws {
+    config: SdkConfig,
+    s3: aws_sdk_s3::Client,
+    sqs: aws_sdk_sqs::Client,
+}
+
+impl Aws {
+    /// Reads credentials lazily: nothing is sent until the first call.
+    pub async fn connect(args: &AwsArgs) -> Self {
+        let http_client = Builder::new()
+            .tls_provider(tls::Provider::Rustls(
+                tls::rustls_provider::CryptoMode::Ring,
+            ))
+            .build_https();
+        // The SDK sets no read or operation timeout of its own. A receive's attempt must outlast its long poll.
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(3))
+            .read_timeout(LONGEST_POLL + Duration::from_secs(10))
+            .operation_attempt_timeout(LONGEST_POLL + Duration::from_secs(10))
+            .operation_timeout(Duration::from_secs(60))
+            .build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http_client)
+            .timeout_config(timeouts)
+            .region(Region::new(args.region.clone()));
+        if let Some(url) = &args.endpoint_url {
+            loader = loader.endpoint_url(url);
+        }
+        let config = loader.load().await;
+        // Bucket names as host names cannot be resolved on a local endpoint.
+        let s3 = aws_sdk_s3::config::Builder::from(&config)
+            .force_path_style(args.endpoint_url.is_some())
+            .build();
+        Self {
+            s3: aws_sdk_s3::Client::from_conf(s3),
+            sqs: aws_sdk_sqs::Client::new(&config),
+            config,
+        }
+    }
+
+    #[must_use]
+    pub fn objects(&self, bucket: impl Into<String>) -> Objects {
+        Objects::new(self.s3.clone(), bucket.into())
+    }
+
+    /// # Errors
+    /// When the queue does not exist or SQS cannot be reached.
+    pub async fn queue(&self, name: &str) -> Result<Queue, crate::queue::QueueError> {
+        Queue::open(self.sqs.clone(), name).await
+    }
+
+    /// The queue, created when it does not exist and given these attributes when it does.
+    ///
+    /// # Errors
+    /// When SQS cannot be reached or refuses.
+    pub async fn ensure_queue(
+        &self,
+        name: &str,
+        attributes: &crate::queue::QueueAttributes,
+    ) -> Result<Queue, crate::queue::QueueError> {
+        Queue::ensure(self.sqs.clone(), name, attributes).await
+    }
+
+    #[must_use]
+    pub fn fleet(&self) -> Fleet {
+        Fleet::new(aws_sdk_ec2::Client::new(&self.config))
+    }
+}

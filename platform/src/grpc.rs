@@ -1,0 +1,80 @@
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tonic::service::RoutesBuilder;
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Channel, Endpoint, Server};
+
+use crate::admin::Readiness;
+use crate::shutdown::{CancellationToken, bounded};
+
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Serves the gRPC services that `add` adds, with health and reflection beside them, until `shutdown`.
+///
+/// Streams that do not end by themselves are cut off five seconds after `shutdown`.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    ready: Readiness,
+    shutdown: CancellationToken,
+    add: impl FnOnce(&mut RoutesBuilder),
+) -> anyhow::Result<()> {
+    let (health_reporter, health) = tonic_health::server::health_reporter();
+    let mut routes = RoutesBuilder::default();
+    routes.add_service(health);
+    routes.add_service(
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()?,
+    );
+    add(&mut routes);
+    let reporting = tokio::spawn(report_health(health_reporter, ready));
+    let server = Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .add_routes(routes.routes())
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            shutdown.clone().cancelled_owned(),
+        );
+    let served = bounded("grpc", &shutdown, SHUTDOWN_DEADLINE, server).await;
+    reporting.abort();
+    served.transpose()?;
+    Ok(())
+}
+
+/// A channel to a Muster service that connects at the first call and reconnects by itself.
+///
+/// # Errors
+/// When `url` is not a URL such as `http://127.0.0.1:50051`.
+pub fn channel(url: &str) -> anyhow::Result<Channel> {
+    Ok(Endpoint::from_shared(url.to_owned())?
+        .connect_timeout(Duration::from_secs(3))
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .connect_lazy())
+}
+
+/// The empty service name stands for the server as a whole.
+async fn report_health(reporter: tonic_health::server::HealthReporter, mut ready: Readiness) {
+    loop {
+        let status = if *ready.borrow_and_update() {
+            tonic_health::ServingStatus::Serving
+        } else {
+            tonic_health::ServingStatus::NotServing
+        };
+        reporter.set_service_status("", status).await;
+        if ready.changed().await.is_err() {
+            return;
+        }
+    }
+}

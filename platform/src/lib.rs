@@ -1,0 +1,11 @@
+//! What every Muster service stands on: telemetry, shutdown, health, AWS configuration, and thin concrete adapters
+//! over the AWS SDK. There is one code path for AWS and for the local cloud; the seam is the endpoint URL.
+
+pub mod admin;
+pub mod aws;
+pub mod fleet;
+pub mod grpc;
+pub mod objects;
+pub mod queue;
+pub mod shutdown;
+pub mod telemetry;

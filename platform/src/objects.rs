@@ -1,0 +1,218 @@
+use std::collections::HashMap;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
+
+/// One bucket.
+#[derive(Debug, Clone)]
+pub struct Objects {
+    client: Client,
+    bucket: String,
+}
+
+/// An object's user metadata: ASCII keys and values.
+pub type Metadata = HashMap<String, String>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    #[error("no object {0:?}")]
+    NotFound(String),
+    #[error("the object store failed: {0}")]
+    Unavailable(String),
+}
+
+/// What became of a conditional put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    Stored,
+    /// An object of this key exists; nothing was changed.
+    Exists,
+}
+
+impl Objects {
+    pub(crate) fn new(client: Client, bucket: String) -> Self {
+        Self { client, bucket }
+    }
+
+    #[must_use]
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    /// Creates the bucket unless it exists and is ours.
+    ///
+    /// # Errors
+    /// When the store cannot be reached, or the bucket belongs to somebody else.
+    pub async fn ensure(&self) -> Result<(), ObjectError> {
+        if self
+            .client
+            .head_bucket()
+            .bucket(&self.bucket)
+            .send()
+            .await
+            .is_ok()
+        {
+            return Ok(());
+        }
+        let region = self.client.config().region().map(ToString::to_string);
+        let placement = region.filter(|region| region != "us-east-1").map(|region| {
+            aws_sdk_s3::types::CreateBucketConfiguration::builder()
+                .location_constraint(region.as_str().into())
+                .build()
+        });
+        let created = self
+            .client
+            .create_bucket()
+            .bucket(&self.bucket)
+            .set_create_bucket_configuration(placement)
+            .send()
+            .await;
+        match created {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some("BucketAlreadyOwnedByYou") => Ok(()),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    /// Stores the object only if the key is free, atomically.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or refuses.
+    pub async fn put_if_absent(
+        &self,
+        key: &str,
+        body: Bytes,
+        metadata: Metadata,
+    ) -> Result<Put, ObjectError> {
+        let put = self
+            .request(key, body, metadata)
+            .if_none_match("*")
+            .send()
+            .await;
+        match put {
+            Ok(_) => Ok(Put::Stored),
+            // 409: another conditional put of this key is under way; it or a later one decides, so ask again.
+            Err(error) if error.code() == Some("ConditionalRequestConflict") => Ok(Put::Exists),
+            Err(error) if error.code() == Some("PreconditionFailed") => Ok(Put::Exists),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    /// Stores the object, replacing what was there.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or refuses.
+    pub async fn put(&self, key: &str, body: Bytes, metadata: Metadata) -> Result<(), ObjectError> {
+        match self.request(key, body, metadata).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    /// # Errors
+    /// [`ObjectError::NotFound`] when the key is free.
+    pub async fn get(&self, key: &str) -> Result<Bytes, ObjectError> {
+        let got = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .send()
+            .await;
+        let body = got.map_err(|error| classify(key, &error))?.body;
+        let collected = body.collect().await;
+        collected
+            .map(aws_sdk_s3::primitives::AggregatedBytes::into_bytes)
+            .map_err(|error| ObjectError::Unavailable(DisplayErrorContext(&error).to_string()))
+    }
+
+    /// # Errors
+    /// [`ObjectError::NotFound`] when the key is free.
+    pub async fn metadata(&self, key: &str) -> Result<Metadata, ObjectError> {
+        let head = self
+            .client
+            .head_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .send()
+            .await;
+        let head = head.map_err(|error| classify(key, &error))?;
+        Ok(head.metadata.unwrap_or_default())
+    }
+
+    /// Deletes the object; a free key is no error.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or refuses.
+    pub async fn delete(&self, key: &str) -> Result<(), ObjectError> {
+        let deleted = self
+            .client
+            .delete_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .send()
+            .await;
+        deleted.map(|_| ()).map_err(|error| unavailable(&error))
+    }
+
+    /// How many objects the bucket holds; 0 when the bucket does not exist.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or refuses.
+    pub async fn count(&self) -> Result<u64, ObjectError> {
+        Ok(self.keys().await?.len() as u64)
+    }
+
+    /// All keys; none when the bucket does not exist.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or refuses.
+    pub async fn keys(&self) -> Result<Vec<String>, ObjectError> {
+        let mut keys = Vec::new();
+        let mut pages = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            match page {
+                Ok(page) => keys.extend(page.contents().iter().filter_map(|o| o.key.clone())),
+                Err(error) if error.code() == Some("NoSuchBucket") => return Ok(Vec::new()),
+                Err(error) => return Err(unavailable(&error)),
+            }
+        }
+        Ok(keys)
+    }
+
+    fn request(
+        &self,
+        key: &str,
+        body: Bytes,
+        metadata: Metadata,
+    ) -> aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder {
+        self.client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .set_metadata(Some(metadata))
+            .body(ByteStream::from(body))
+    }
+}
+
+fn classify<E, R>(key: &str, error: &SdkError<E, R>) -> ObjectError
+where
+    SdkError<E, R>: ProvideErrorMetadata + std::error::Error,
+{
+    // A HEAD has no body, hence no code: the modelled error's name stands in for it.
+    match error.code() {
+        Some("NoSuchKey" | "NotFound") => ObjectError::NotFound(key.to_owned()),
+        _ => unavailable(error),
+    }
+}
+
+fn unavailable<E: std::error::Error>(error: &E) -> ObjectError {
+    ObjectError::Unavailable(DisplayErrorContext(error).to_string())
+}

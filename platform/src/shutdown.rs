@@ -1,0 +1,75 @@
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+pub use tokio_util::sync::CancellationToken;
+
+/// A token that is cancelled by SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the handlers cannot be installed.
+pub fn on_signal() -> std::io::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let shutdown = CancellationToken::new();
+    let cancelled = shutdown.clone();
+    tokio::spawn(async move {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(signal = name, "shutting down");
+        cancelled.cancel();
+    });
+    Ok(shutdown)
+}
+
+/// Runs `service` to its end, but once `shutdown` is cancelled for no longer than `deadline`; says so when that was
+/// exceeded. Returns `None` in that case.
+pub async fn bounded<T>(
+    name: &str,
+    shutdown: &CancellationToken,
+    deadline: Duration,
+    service: impl Future<Output = T>,
+) -> Option<T> {
+    let expired = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(deadline).await;
+    };
+    tokio::select! {
+        output = service => Some(output),
+        () = expired => {
+            tracing::warn!(service = name, ?deadline, "did not shut down within its deadline");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_hangs_is_left_after_the_deadline() {
+        let shutdown = CancellationToken::new();
+        shutdown.cancel();
+        let hanging = std::future::pending::<()>();
+        assert_eq!(
+            bounded("test", &shutdown, Duration::from_secs(5), hanging).await,
+            None
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_has_all_the_time_it_wants_before_shutdown() {
+        let shutdown = CancellationToken::new();
+        let slow = async {
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+            7
+        };
+        assert_eq!(
+            bounded("test", &shutdown, Duration::from_secs(5), slow).await,
+            Some(7)
+        );
+    }
+}

@@ -1,0 +1,29 @@
+//! Generates the contracts' code from the `.proto` files with protox, so that no system `protoc` is needed.
+
+use std::path::PathBuf;
+
+use prost::Message;
+
+const FILES: [&str; 4] = [
+    "muster/v1/recognition.proto",
+    "muster/v1/recognizer.proto",
+    "muster/v1/job.proto",
+    "muster/v1/scaler.proto",
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    for file in FILES {
+        println!("cargo:rerun-if-changed={file}");
+    }
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    let descriptors = protox::compile(FILES, ["."])?;
+    std::fs::write(
+        out.join("muster.v1.descriptors.bin"),
+        descriptors.encode_to_vec(),
+    )?;
+    let mut generator = prost_build::Config::new();
+    generator.enable_type_names();
+    generator.bytes([".muster.v1.RecognizeRequest.image"]);
+    tonic_prost_build::configure().compile_fds_with_config(descriptors, generator)?;
+    Ok(())
+}

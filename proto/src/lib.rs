@@ -1,0 +1,21 @@
+//! Muster's contracts: the gRPC services, the messages on the queues, and the names that all services agree on.
+
+pub mod file_name;
+pub mod job_id;
+pub mod message;
+pub mod names;
+
+pub use file_name::{FileName, FileNameError};
+pub use job_id::{JobId, JobIdError};
+pub use message::{MessageError, decode, encode};
+pub use names::Names;
+
+/// The generated code of package `muster.v1`.
+#[allow(clippy::all, missing_debug_implementations)]
+pub mod v1 {
+    tonic::include_proto!("muster.v1");
+}
+
+/// The encoded descriptors of `muster.v1`, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/muster.v1.descriptors.bin"));

@@ -1,0 +1,127 @@
+use std::sync::LazyLock;
+
+use prost::{Message, Name};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+
+use crate::FILE_DESCRIPTOR_SET;
+
+static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
+    DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("the build wrote a valid descriptor set")
+});
+
+/// A queue message that is not the canonical JSON of its type.
+#[derive(Debug, thiserror::Error)]
+#[error("not a valid queue message: {0}")]
+pub struct MessageError(#[from] serde_json::Error);
+
+/// A message's canonical protobuf JSON (<https://protobuf.dev/programming-guides/json/>).
+#[must_use]
+pub fn encode<M: Message + Name>(message: &M) -> String {
+    let mut dynamic = DynamicMessage::new(descriptor::<M>());
+    dynamic
+        .transcode_from(message)
+        .expect("the descriptor is the message's own");
+    serde_json::to_string(&dynamic).expect("a generated message has only fields that JSON can hold")
+}
+
+/// # Errors
+/// When the text is not the JSON of an `M`. Unknown fields are ignored, so that a newer sender is understood.
+pub fn decode<M: Message + Name + Default>(text: &str) -> Result<M, MessageError> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let options = prost_reflect::DeserializeOptions::new().deny_unknown_fields(false);
+    let dynamic =
+        DynamicMessage::deserialize_with_options(descriptor::<M>(), &mut deserializer, &options)?;
+    deserializer.end()?;
+    Ok(dynamic
+        .transcode_to()
+        .expect("the descriptor is the message's own"))
+}
+
+fn descriptor<M: Name>() -> MessageDescriptor {
+    DESCRIPTORS
+        .get_message_by_name(&M::full_name())
+        .expect("every generated message is in the descriptor set")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::file_name::MAX_BYTES;
+    use crate::names::{Names, REQUEST_MAX_BYTES};
+    use crate::v1::{
+        Failure, FailureCode, RecognitionJob, RecognitionResult, recognition_result::Outcome,
+    };
+    use crate::{FileName, JobId};
+
+    fn job(file_name: &str) -> RecognitionJob {
+        let file_name = FileName::parse(file_name).unwrap();
+        RecognitionJob {
+            job_id: JobId::random().to_string(),
+            object_key: file_name.derived("0123456789abcdef").to_string(),
+            file_name: file_name.to_string(),
+            reply_queue: Names::new("p".repeat(50)).reply_queue(),
+            deadline: Some(prost_types::Timestamp {
+                seconds: 1_800_000_000,
+                nanos: 123_456_789,
+            }),
+        }
+    }
+
+    #[test]
+    fn a_job_is_written_in_canonical_json() {
+        let text = encode(&RecognitionJob {
+            job_id: "j".into(),
+            ..job("a.jpg")
+        });
+        assert_eq!(
+            text,
+            format!(
+                concat!(
+                    r#"{{"jobId":"j","objectKey":"a~0123456789abcdef.jpg","fileName":"a.jpg","#,
+                    r#""replyQueue":"{}-resp-queue","deadline":"2027-01-15T08:00:00.123456789Z"}}"#
+                ),
+                "p".repeat(50)
+            )
+        );
+    }
+
+    #[test]
+    fn the_largest_job_fits_into_one_request_message() {
+        let text = encode(&job(&"x".repeat(MAX_BYTES)));
+        assert!(text.len() <= REQUEST_MAX_BYTES, "{} bytes", text.len());
+    }
+
+    #[test]
+    fn a_result_keeps_its_outcome() {
+        let result = RecognitionResult {
+            outcome: Some(Outcome::Failure(Failure {
+                code: FailureCode::NoFace.into(),
+                message: "no face found".into(),
+            })),
+            ..RecognitionResult::default()
+        };
+        let text = encode(&result);
+        assert!(text.contains(r#""code":"FAILURE_CODE_NO_FACE""#), "{text}");
+        assert_eq!(decode::<RecognitionResult>(&text).unwrap(), result);
+    }
+
+    #[test]
+    fn other_text_is_refused() {
+        assert!(decode::<RecognitionJob>("hello").is_err());
+        assert!(decode::<RecognitionJob>(r#"{"jobId":7}"#).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_accepted_file_name_fits_and_survives(name in "\\PC{1,300}") {
+            if FileName::parse(&name).is_ok() {
+                let job = job(&name);
+                let text = encode(&job);
+                prop_assert!(text.len() <= REQUEST_MAX_BYTES);
+                prop_assert_eq!(decode::<RecognitionJob>(&text).unwrap(), job);
+            }
+        }
+    }
+}
