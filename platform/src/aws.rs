@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_s3::config::Credentials;
 use aws_smithy_http_client::{Builder, tls};
 
 use crate::fleet::Fleet;
@@ -41,11 +42,16 @@ pub struct Aws {
 impl Aws {
     /// Reads credentials lazily: nothing is sent until the first call.
     pub async fn connect(args: &AwsArgs) -> Self {
-        let http_client = Builder::new()
-            .tls_provider(tls::Provider::Rustls(
-                tls::rustls_provider::CryptoMode::Ring,
-            ))
-            .build_https();
+        Self::connect_with(args, None).await
+    }
+
+    /// As [`Aws::connect`] with this access key instead of the usual chain, for tests against a local cloud.
+    pub async fn connect_as(args: &AwsArgs, access_key: &str, secret_key: &str) -> Self {
+        let credentials = Credentials::new(access_key, secret_key, None, None, "fixed");
+        Self::connect_with(args, Some(credentials)).await
+    }
+
+    async fn connect_with(args: &AwsArgs, credentials: Option<Credentials>) -> Self {
         // The SDK sets no read or operation timeout of its own. A receive's attempt must outlast its long poll.
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(3))
@@ -54,11 +60,14 @@ impl Aws {
             .operation_timeout(Duration::from_secs(60))
             .build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http_client)
+            .http_client(http_client())
             .timeout_config(timeouts)
             .region(Region::new(args.region.clone()));
         if let Some(url) = &args.endpoint_url {
             loader = loader.endpoint_url(url);
+        }
+        if let Some(credentials) = credentials {
+            loader = loader.credentials_provider(credentials);
         }
         let config = loader.load().await;
         // Bucket names as host names cannot be resolved on a local endpoint.
@@ -99,4 +108,25 @@ impl Aws {
     pub fn fleet(&self) -> Fleet {
         Fleet::new(aws_sdk_ec2::Client::new(&self.config))
     }
+}
+
+/// The id of the EC2 instance that this process runs on, from the instance metadata service.
+///
+/// # Errors
+/// When this is no EC2 instance, or its metadata service does not answer.
+pub async fn instance_id() -> anyhow::Result<String> {
+    let provider = aws_config::provider_config::ProviderConfig::without_region()
+        .with_http_client(http_client());
+    let metadata = aws_config::imds::Client::builder()
+        .configure(&provider)
+        .build();
+    Ok(metadata.get("/latest/meta-data/instance-id").await?.into())
+}
+
+fn http_client() -> impl aws_sdk_s3::config::HttpClient + Clone + 'static {
+    Builder::new()
+        .tls_provider(tls::Provider::Rustls(
+            tls::rustls_provider::CryptoMode::Ring,
+        ))
+        .build_https()
 }

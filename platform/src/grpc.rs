@@ -11,6 +11,9 @@ use crate::shutdown::{CancellationToken, bounded};
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
+/// Calls in progress on one connection. HTTP/2's usual 200 would make a client's other calls queue up in front of a
+/// service that refuses overload itself, and unnoticed by it.
+const MAX_CONCURRENT_CALLS: u32 = 4096;
 
 /// Serves the gRPC services that `add` adds, with health and reflection beside them, until `shutdown`.
 ///
@@ -39,6 +42,7 @@ pub async fn serve(
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .max_concurrent_streams(MAX_CONCURRENT_CALLS)
         .add_routes(routes.routes())
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),

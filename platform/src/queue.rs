@@ -305,6 +305,17 @@ impl Queue {
             .ok_or_else(|| missing(&name))
     }
 
+    /// The largest message that the queue takes, in bytes.
+    ///
+    /// # Errors
+    /// When SQS cannot be reached or refuses.
+    pub async fn maximum_message_size(&self) -> Result<usize, QueueError> {
+        let name = QueueAttributeName::MaximumMessageSize;
+        let attributes = self.attributes([name.clone()]).await?;
+        let bytes = attributes.get(&name).and_then(|text| text.parse().ok());
+        bytes.ok_or_else(|| missing(&name))
+    }
+
     async fn arn(&self) -> Result<String, QueueError> {
         let name = QueueAttributeName::QueueArn;
         let mut attributes = self.attributes([name.clone()]).await?;

@@ -1,0 +1,1 @@
+"""The steps of scripts/setup. Standard library only, Python 3.9 or later."""

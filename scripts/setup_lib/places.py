@@ -1,0 +1,40 @@
+"""Where things lie: downloads and what is made of them in the user's cache, links to it in the clone."""
+
+import os
+import shutil
+from pathlib import Path
+
+from .report import SetupError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LOCAL = REPOSITORY / ".local"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "muster"
+DOWNLOADS = CACHE / "downloads"
+LIBTORCH = CACHE / "libtorch-2.13.0"
+MODELS = CACHE / "models"
+PHOTOS = CACHE / "photos"
+STAMP = ".stamp"
+
+
+def is_done(folder, recipe):
+    """Whether `folder` was completed by this very recipe (a string that changes when pins or code change)."""
+    try:
+        return (folder / STAMP).read_text() == recipe
+    except OSError:
+        return False
+
+
+def replace(folder, prepared, recipe):
+    """Puts the finished folder `prepared` in place of `folder`; an interrupted set-up never leaves half of one."""
+    (prepared / STAMP).write_text(recipe)
+    if folder.exists():
+        shutil.rmtree(folder)
+    prepared.rename(folder)
+
+
+def require_space(needed_mb):
+    CACHE.mkdir(parents=True, exist_ok=True)
+    free_mb = shutil.disk_usage(CACHE).free // 2**20
+    if free_mb < needed_mb:
+        raise SetupError(f"{needed_mb} MB are needed under {CACHE}, {free_mb} MB are free. "
+                         "Free some space, or set XDG_CACHE_HOME to a folder on a larger disk.")

@@ -1,0 +1,206 @@
+# Functions of scripts/stack: messages, child processes, ports, and localcloud's configuration. Sourced, not run.
+
+cloud= running= temporary= data=
+
+say() { printf 'muster: %s\n' "$*"; }
+
+fail() {
+    printf 'muster: %s\n' "$*" >&2
+    exit 1
+}
+
+# absolute BASE PATH: the path, seen from the folder BASE unless it is absolute.
+absolute() {
+    case "$2" in
+        /*) printf '%s\n' "$2" ;;
+        *) printf '%s\n' "$1/$2" ;;
+    esac
+}
+
+# spawn COMMAND...: starts it in a process group of its own, whose number is then in $!. Ctrl-C reaches only this
+# script, which ends the groups in its own order.
+spawn() {
+    set -m
+    "$@" </dev/null &
+    set +m
+}
+
+# step COMMAND...: runs it to its end. Unlike a command in the foreground it lets this script react to signals at once.
+step() {
+    local status=0
+    spawn "$@"
+    running=$!
+    wait "$running" || status=$?
+    running=
+    return "$status"
+}
+
+# end GROUP SECONDS: asks the process group to end and waits; kills it when that takes too long.
+end() {
+    local group=$1 tenths=$(($2 * 10))
+    kill -TERM -- "-$group" 2>/dev/null || true
+    while kill -0 -- "-$group" 2>/dev/null; do
+        if ((tenths-- <= 0)); then
+            say "process group $group does not end; killing it" >&2
+            kill -KILL -- "-$group" 2>/dev/null || true
+            break
+        fi
+        sleep 0.1
+    done
+    wait "$group" 2>/dev/null || true
+}
+
+# However the script ends, nothing that it started stays.
+cleanup() {
+    local status=$?
+    trap '' INT TERM HUP
+    [[ -z "$running" ]] || end "$running" 5
+    # Instances have 10 seconds from SIGTERM to SIGKILL.
+    [[ -z "$cloud" ]] || end "$cloud" 15
+    [[ -z "$temporary" ]] || rm -rf "$temporary"
+    exit "$status"
+}
+
+# Names the first port that is taken and the variable that chooses another one.
+check_ports() {
+    local variable port
+    local -A seen=()
+    for variable in HTTP_PORT FRONT_PORT SCALER_PORT AWS_PORT FRONT_ADMIN_PORT SCALER_ADMIN_PORT; do
+        port=$(tr '[:upper:]' '[:lower:]' <<<"$variable")
+        port=${!port}
+        [[ "$port" =~ ^[1-9][0-9]{0,4}$ ]] && ((port < 65536)) || fail "$variable=$port is not a port from 1 to 65535"
+        [[ -z "${seen[$port]:-}" ]] || fail "$variable and ${seen[$port]} are both $port; choose another one for either"
+        seen[$port]=$variable
+        if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+            fail "port $port is taken; end what listens there, or choose another one, for example $variable=$((port + 1))"
+        fi
+    done
+}
+
+# quoted TEXT: as one word of a shell.
+quoted() { printf "'%s'" "${1//\'/\'\\\'\'}"; }
+
+# toml TEXT: as a string of a TOML file.
+toml() {
+    local text=$1
+    text=${text//\\/\\\\}
+    text=${text//\"/\\\"}
+    text=${text//$'\n'/\\n}
+    printf '"%s"' "$text"
+}
+
+# What every instance is told: an assignment a line, which its image's command reads.
+shared_user_data() {
+    cat <<LINES
+AWS_ENDPOINT_URL=$AWS_ENDPOINT_URL
+AWS_REGION=$AWS_REGION
+AWS_ACCESS_KEY_ID=$AWS_ACCESS_KEY_ID
+AWS_SECRET_ACCESS_KEY=$AWS_SECRET_ACCESS_KEY
+AWS_EC2_METADATA_DISABLED=true
+MUSTER_PREFIX=$prefix
+LINES
+}
+
+worker_user_data() {
+    shared_user_data
+    cat <<LINES
+MUSTER_MODELS=$(quoted "$models")
+MUSTER_GALLERY=$(quoted "$gallery")
+MUSTER_SCALER=$scaler_url
+LINES
+}
+
+web_user_data() {
+    shared_user_data
+    cat <<LINES
+MUSTER_BIN=$(quoted "$bin")
+MUSTER_HTTP_LISTEN=$host:$http_port
+MUSTER_FRONT_LISTEN=$host:$front_port
+MUSTER_SCALER_LISTEN=$host:$scaler_port
+MUSTER_FRONT_ADMIN_LISTEN=$host:$front_admin_port
+MUSTER_SCALER_ADMIN_LISTEN=$host:$scaler_admin_port
+MUSTER_FRONT=http://127.0.0.1:$front_port
+MUSTER_WORKER_IMAGE=ami-muster-worker
+MUSTER_WORKER_USER_DATA_FILE=$(quoted "$work/worker-user-data")
+MUSTER_MAX_WORKERS=$max_workers
+LINES
+}
+
+# Two images and the instance that is booted at the start.
+cloud_config() {
+    local read_user_data='set -a; . "$EC2_USER_DATA_FILE"; set +a; exec'
+    cat <<LINES
+[[image]]
+id = "ami-muster-web"
+name = "muster-web"
+command = ["sh", "-c", $(toml "$read_user_data $(quoted "$root/scripts/web-instance")")]
+
+[[image]]
+id = "ami-muster-worker"
+name = "muster-worker"
+command = ["sh", "-c", $(toml "$read_user_data $(quoted "$bin/worker") serve")]
+
+[[instance]]
+image = "ami-muster-web"
+tags = { Name = "web-instance" }
+user_data = $(toml "$(web_user_data)"$'\n')
+LINES
+}
+
+start_cloud() {
+    mkdir -p "$data"
+    worker_user_data >"$work/worker-user-data"
+    cloud_config >"$work/localcloud.toml"
+    say "starting the local cloud, which boots the web instance"
+    NO_COLOR=1 spawn "$bin/localcloud" --listen "$host:$aws_port" --data "$data" --config "$work/localcloud.toml" \
+        --max-instances "$((max_workers + 10))" >"$data/localcloud.log" 2>&1
+    cloud=$!
+}
+
+# Until the gateway is ready, for at most a minute, unless it is clear that it never will be.
+wait_until_ready() {
+    local deadline=$((SECONDS + 60))
+    until [[ "$(http_status "$http_port" /readyz)" == 200 ]]; do
+        if ! kill -0 "$cloud" 2>/dev/null || ((SECONDS > deadline)) ||
+            grep -qs '^web-instance: ' "$data"/instances/*/console.log; then
+            show_logs
+            fail "$http_url/readyz did not become ready; the logs are under $data"
+        fi
+        sleep 0.1
+    done
+}
+
+# http_status PORT PATH: the status of a GET, or nothing.
+http_status() {
+    {
+        exec 3<>"/dev/tcp/127.0.0.1/$1" || return 0
+        printf 'GET %s HTTP/1.0\r\n\r\n' "$2" >&3
+        local version status rest
+        read -r -t 2 version status rest <&3 || true
+        exec 3>&-
+        printf '%s' "${status:-}"
+    } 2>/dev/null
+}
+
+# The ends of the logs that most likely say what went wrong.
+show_logs() {
+    local web log worker=
+    tail_of "$data/localcloud.log"
+    web=$(grep -ls MUSTER_HTTP_LISTEN "$data"/instances/*/user-data | head -n 1) || true
+    for log in "$data"/instances/*/console.log; do
+        if [[ "${log%/*}" == "${web%/*}" ]]; then tail_of "$log"; elif [[ -s "$log" ]]; then worker=$log; fi
+    done
+    tail_of "$worker"
+}
+
+tail_of() {
+    [[ -s "$1" ]] || return 0
+    printf '\n--- the end of %s\n' "$1" >&2
+    tail -n 15 "$1" >&2
+}
+
+sample_photo() {
+    local photo
+    photo=$(find -L "${PHOTOS:-.local/photos}/val" -name '*.jpg' 2>/dev/null | sort | head -n 1)
+    printf '%s\n' "${photo:-PHOTO.jpg}"
+}

@@ -1,0 +1,4 @@
+//! The worker: takes jobs from the request queue, recognises the face on each photo, and replies.
+
+pub mod service;
+pub mod vision;

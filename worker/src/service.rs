@@ -1,0 +1,13 @@
+//! What turns the recogniser into a worker of the fleet.
+
+mod attend;
+mod inference;
+mod lease;
+mod model;
+mod process;
+mod run;
+mod store;
+
+pub use inference::{Inference, InferenceError};
+pub use model::{ModelArgs, load_bundle};
+pub use run::{ServeArgs, run};

@@ -1,0 +1,243 @@
+use std::collections::HashMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use platform::aws::Aws;
+use platform::objects::{ObjectError, Objects};
+use platform::queue::{Message, Queue};
+use proto::v1::recognition_result::Outcome as Reply;
+use proto::v1::{
+    BoundingBox, Failure, FailureCode, Point, Recognition, RecognitionJob, RecognitionResult,
+    Timings,
+};
+use proto::{FileName, JobId};
+
+use super::inference::{Inference, InferenceError};
+use super::lease::Lease;
+use super::store::store_result;
+use crate::vision::{DecodeError, Recognised, VisionError};
+
+/// What a turn works with.
+#[derive(Debug)]
+pub struct Processor {
+    pub aws: Aws,
+    pub requests: Queue,
+    pub photos: Objects,
+    pub results: Objects,
+    pub inference: Inference,
+    pub instance_id: String,
+    pub visibility_timeout: Duration,
+    /// Reply queues by name, opened at their first use.
+    pub reply_queues: HashMap<String, Queue>,
+}
+
+/// What became of a message.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A name was stored and replied.
+    Recognised,
+    /// The client gets an error; there is nothing to try again.
+    Failed(FailureCode),
+    /// Not answered: the message was left on the queue and will come back.
+    Abandoned(anyhow::Error),
+}
+
+impl Outcome {
+    /// As it is counted.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Recognised => "recognised",
+            Self::Failed(_) => "failed",
+            Self::Abandoned(_) => "abandoned",
+        }
+    }
+}
+
+/// A job that passed the checks at the edge.
+#[derive(Debug)]
+struct Job {
+    id: JobId,
+    object_key: FileName,
+    file_name: FileName,
+    reply_queue: String,
+    deadline: Option<SystemTime>,
+}
+
+impl Processor {
+    /// One worker's turn: fetch, recognise, store, reply, and only then delete the message.
+    pub async fn turn(&mut self, message: &Message) -> Outcome {
+        let lease = Lease::hold(&self.requests, message, self.visibility_timeout);
+        let outcome = self
+            .answer(message)
+            .await
+            .unwrap_or_else(Outcome::Abandoned);
+        drop(lease);
+        if let Outcome::Abandoned(_) = &outcome {
+            // The next try comes soon, and later each time; a message that always fails ends in the dead-letter queue.
+            let pause = Duration::from_secs(u64::from(message.receive_count.min(5)) - 1);
+            if let Err(error) = self
+                .requests
+                .change_visibility(&message.receipt_handle, pause)
+                .await
+            {
+                tracing::warn!(%error, "cannot give a message back; it returns by its visibility timeout");
+            }
+        }
+        outcome
+    }
+
+    async fn answer(&mut self, message: &Message) -> anyhow::Result<Outcome> {
+        let job = Job::parse(&message.body)?;
+        let mut timings = Timings::default();
+        let reply = self.recognise(&job, &mut timings).await?;
+        let outcome = match &reply {
+            Reply::Recognition(_) => Outcome::Recognised,
+            Reply::Failure(failure) => Outcome::Failed(failure.code()),
+        };
+        let result = RecognitionResult {
+            job_id: job.id.to_string(),
+            outcome: Some(reply),
+            timings: Some(timings),
+            instance_id: self.instance_id.clone(),
+        };
+        self.reply_queue(&job.reply_queue)
+            .await?
+            .send(proto::encode(&result))
+            .await?;
+        self.delete(message).await;
+        Ok(outcome)
+    }
+
+    async fn recognise(&self, job: &Job, timings: &mut Timings) -> anyhow::Result<Reply> {
+        if job
+            .deadline
+            .is_some_and(|deadline| deadline < SystemTime::now())
+        {
+            return Ok(failure(
+                FailureCode::DeadlineExceeded,
+                "no worker was free before the deadline",
+            ));
+        }
+        let started = Instant::now();
+        let photo = match self.photos.get(job.object_key.as_str()).await {
+            Ok(photo) => photo,
+            Err(ObjectError::NotFound(_)) => {
+                return Ok(failure(
+                    FailureCode::ObjectMissing,
+                    "the photo is no longer stored",
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        timings.fetch_ms = milliseconds(started.elapsed());
+        let recognised = match self.inference.recognise(photo.clone()).await {
+            Ok(recognised) => recognised,
+            Err(InferenceError::Vision(error)) => return Ok(vision_failure(&error)),
+            Err(error @ InferenceError::ThreadEnded) => return Err(error.into()),
+        };
+        timings.decode_ms = milliseconds(recognised.timings.decode);
+        timings.detect_ms = milliseconds(recognised.timings.detect);
+        timings.embed_ms = milliseconds(recognised.timings.embed);
+        timings.match_ms = milliseconds(recognised.timings.matching);
+        let started = Instant::now();
+        self.store(job, &photo, &recognised.name).await?;
+        timings.store_ms = milliseconds(started.elapsed());
+        Ok(Reply::Recognition(recognition(recognised)))
+    }
+
+    async fn store(&self, job: &Job, photo: &Bytes, name: &str) -> anyhow::Result<()> {
+        let result = format!("{}:{name}", job.file_name.stem());
+        Ok(store_result(&self.results, &job.object_key, photo, &result).await?)
+    }
+
+    async fn reply_queue(&mut self, name: &str) -> anyhow::Result<&Queue> {
+        if !self.reply_queues.contains_key(name) {
+            let queue = self
+                .aws
+                .queue(name)
+                .await
+                .context("cannot open the reply queue")?;
+            self.reply_queues.insert(name.to_owned(), queue);
+        }
+        Ok(&self.reply_queues[name])
+    }
+
+    /// The answer is out: a message that cannot be deleted comes back and is answered again, which front drops.
+    async fn delete(&self, message: &Message) {
+        if let Err(error) = self.requests.delete(&message.receipt_handle).await {
+            tracing::warn!(%error, "cannot delete an answered message");
+        }
+    }
+}
+
+impl Job {
+    fn parse(body: &str) -> anyhow::Result<Self> {
+        let job: RecognitionJob = proto::decode(body)?;
+        let object_key: FileName = job.object_key.parse().context("object_key")?;
+        let file_name = match job.file_name.as_str() {
+            "" => object_key.clone(),
+            name => name.parse().context("file_name")?,
+        };
+        let deadline = job
+            .deadline
+            .map(SystemTime::try_from)
+            .transpose()
+            .context("deadline")?;
+        anyhow::ensure!(!job.reply_queue.is_empty(), "reply_queue is empty");
+        let id = job.job_id.parse()?;
+        Ok(Self {
+            id,
+            object_key,
+            file_name,
+            reply_queue: job.reply_queue,
+            deadline,
+        })
+    }
+}
+
+fn vision_failure(error: &VisionError) -> Reply {
+    let code = match error {
+        VisionError::NoFace => FailureCode::NoFace,
+        VisionError::Decode(decode) => match decode {
+            DecodeError::NotAnImage | DecodeError::Unsupported { .. } => FailureCode::NotAnImage,
+            DecodeError::Damaged { .. } | DecodeError::Truncated => FailureCode::DamagedImage,
+            DecodeError::TooManyPixels { .. } => FailureCode::TooManyPixels,
+        },
+    };
+    failure(code, &error.to_string())
+}
+
+fn failure(code: FailureCode, message: &str) -> Reply {
+    Reply::Failure(Failure {
+        code: code.into(),
+        message: message.to_owned(),
+    })
+}
+
+fn recognition(recognised: Recognised) -> Recognition {
+    let bounding_box = recognised.bounding_box;
+    Recognition {
+        name: recognised.name,
+        distance: recognised.distance,
+        confidence: recognised.face_probability,
+        r#box: Some(BoundingBox {
+            left: bounding_box.left,
+            top: bounding_box.top,
+            right: bounding_box.right,
+            bottom: bounding_box.bottom,
+        }),
+        landmarks: recognised
+            .landmarks
+            .iter()
+            .map(|p| Point { x: p.x, y: p.y })
+            .collect(),
+        model: recognised.model,
+        nearest_name: recognised.nearest_name.unwrap_or_default(),
+    }
+}
+
+fn milliseconds(duration: Duration) -> f32 {
+    duration.as_secs_f32() * 1000.0
+}

@@ -1,0 +1,222 @@
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use platform::admin::AdminArgs;
+use platform::aws::{Aws, AwsArgs};
+use platform::queue::Message;
+use platform::shutdown::CancellationToken;
+use proto::Names;
+use proto::v1::WorkerState;
+use tokio::sync::watch;
+
+use super::attend::{Attendance, Order, Status, attend};
+use super::inference::{Inference, InferenceError};
+use super::model::ModelArgs;
+use super::process::{Outcome, Processor};
+
+/// Jobs by outcome.
+const JOBS: &str = "muster_worker_jobs_total";
+/// From receiving a message to deleting it.
+const JOB_SECONDS: &str = "muster_worker_job_seconds";
+
+/// How long one receive call waits for a message. A cordoned worker may have to wait for its end, so this bounds how
+/// fast the fleet scales in; the price is one call a second for each idle worker.
+const RECEIVE_WAIT: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The scaler's gRPC address; absent: the worker takes work until it is stopped
+    #[arg(long, env = "MUSTER_SCALER", value_name = "URL")]
+    pub scaler: Option<String>,
+    /// This instance's id; absent: asked of the EC2 instance metadata service
+    #[arg(long, env = "EC2_INSTANCE_ID", value_name = "ID")]
+    pub instance_id: Option<String>,
+    /// Seconds for which a job stays hidden from other workers; extended while it is worked on
+    #[arg(
+        long,
+        env = "MUSTER_VISIBILITY_TIMEOUT",
+        default_value_t = 10,
+        value_name = "SECONDS"
+    )]
+    #[arg(value_parser = clap::value_parser!(u64).range(3..=43_200))]
+    pub visibility_timeout: u64,
+    #[command(flatten)]
+    pub aws: AwsArgs,
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// Works until `shutdown`, finishing the job at hand.
+///
+/// # Errors
+/// When the model or the gallery cannot be loaded, or the inference thread ends.
+pub async fn run(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let instance_id = match &args.instance_id {
+        Some(id) => id.clone(),
+        None => platform::aws::instance_id()
+            .await
+            .context("--instance-id is not given")?,
+    };
+    let (ready, readiness) = watch::channel(false);
+    args.admin.spawn(readiness, shutdown.clone()).await?;
+    let mut attendance = match &args.scaler {
+        Some(url) => attend(
+            platform::grpc::channel(url)?,
+            instance_id.clone(),
+            shutdown.clone(),
+        ),
+        None => Attendance::alone(),
+    };
+    let booting = cordonable(&mut attendance, boot(&args, instance_id));
+    let Some(processor) = shutdown.run_until_cancelled(booting).await.transpose()? else {
+        return Ok(());
+    };
+    tracing::info!(ready_ms = started.elapsed().as_millis(), "ready");
+    ready.send_replace(true);
+    let obeyed = Order::default();
+    Worker {
+        processor,
+        attendance,
+        completed: 0,
+        obeyed,
+        shutdown,
+    }
+    .work()
+    .await
+}
+
+/// Loads the model while the queue is looked up.
+async fn boot(args: &ServeArgs, instance_id: String) -> anyhow::Result<Processor> {
+    let model = args.model.clone();
+    let inference = Inference::start(move || model.load());
+    let names = Names::new(&args.aws.prefix);
+    let aws = Aws::connect(&args.aws).await;
+    let requests = async { anyhow::Ok(aws.queue(&names.request_queue()).await?) };
+    let (inference, requests) = tokio::try_join!(inference, requests)?;
+    Ok(Processor {
+        requests,
+        photos: aws.objects(names.in_bucket()),
+        results: aws.objects(names.out_bucket()),
+        aws,
+        inference,
+        instance_id,
+        visibility_timeout: Duration::from_secs(args.visibility_timeout),
+        reply_queues: HashMap::new(),
+    })
+}
+
+/// Runs `booting` to its end and meanwhile confirms each cordon at once: nothing was received yet.
+async fn cordonable<T>(attendance: &mut Attendance, booting: impl Future<Output = T>) -> T {
+    tokio::pin!(booting);
+    loop {
+        let obeyed = *attendance.orders.borrow_and_update();
+        let state = if obeyed.cordoned {
+            WorkerState::Cordoned
+        } else {
+            WorkerState::Booting
+        };
+        attendance.status.send_replace(Status {
+            state,
+            completed: 0,
+            obeyed,
+        });
+        tokio::select! {
+            output = &mut booting => return output,
+            () = attendance.next_order() => {}
+        }
+    }
+}
+
+/// A loop around [`Processor::turn`] that obeys the scaler.
+#[derive(Debug)]
+struct Worker {
+    processor: Processor,
+    attendance: Attendance,
+    completed: u64,
+    obeyed: Order,
+    shutdown: CancellationToken,
+}
+
+impl Worker {
+    async fn work(mut self) -> anyhow::Result<()> {
+        while !self.shutdown.is_cancelled() {
+            self.obeyed = *self.attendance.orders.borrow_and_update();
+            if self.obeyed.cordoned {
+                self.report(WorkerState::Cordoned);
+                self.shutdown
+                    .run_until_cancelled(self.attendance.next_order())
+                    .await;
+                continue;
+            }
+            self.report(WorkerState::Idle);
+            for message in self.receive().await {
+                self.report(WorkerState::Busy);
+                self.turn(&message).await?;
+            }
+        }
+        tracing::info!(completed = self.completed, "stopped");
+        Ok(())
+    }
+
+    /// The call is always awaited to its end, also when a cordon or the shutdown comes in between: a message that it
+    /// was about to bring would be hidden from the other workers.
+    async fn receive(&self) -> Vec<Message> {
+        let hidden = Some(self.processor.visibility_timeout);
+        match self
+            .processor
+            .requests
+            .receive_hiding(1, RECEIVE_WAIT, hidden)
+            .await
+        {
+            Ok(messages) => messages,
+            Err(error) => {
+                tracing::warn!(%error, "cannot receive");
+                self.shutdown
+                    .run_until_cancelled(tokio::time::sleep(RECEIVE_WAIT))
+                    .await;
+                Vec::new()
+            }
+        }
+    }
+
+    async fn turn(&mut self, message: &Message) -> anyhow::Result<()> {
+        let started = Instant::now();
+        let outcome = self.processor.turn(message).await;
+        self.completed += 1;
+        let (elapsed_ms, receive_count) = (started.elapsed().as_millis(), message.receive_count);
+        metrics::histogram!(JOB_SECONDS).record(started.elapsed());
+        metrics::counter!(JOBS, "outcome" => outcome.label()).increment(1);
+        match outcome {
+            Outcome::Recognised => tracing::debug!(elapsed_ms, receive_count, "recognised"),
+            Outcome::Failed(code) => {
+                tracing::info!(
+                    code = code.as_str_name(),
+                    receive_count,
+                    "answered with an error"
+                );
+            }
+            Outcome::Abandoned(error) if error.is::<InferenceError>() => return Err(error),
+            Outcome::Abandoned(error) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    receive_count,
+                    "gave a job back"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self, state: WorkerState) {
+        let status = Status {
+            state,
+            completed: self.completed,
+            obeyed: self.obeyed,
+        };
+        self.attendance.status.send_replace(status);
+    }
+}

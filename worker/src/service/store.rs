@@ -1,0 +1,41 @@
+use bytes::Bytes;
+use platform::objects::{Metadata, ObjectError, Objects, Put};
+use proto::FileName;
+use sha2::{Digest, Sha256};
+
+/// Names, in a result's metadata, the photo that it was made from.
+const PHOTO_SHA256: &str = "photo-sha256";
+
+/// Stores `<stem>:<name>` under the object key without its extension. A result of the same photo is replaced; a key
+/// that holds the result of another photo (`a.jpg` and `a.png`) is left alone and a key derived from it is used.
+///
+/// # Errors
+/// When the object store cannot be reached or refuses.
+pub async fn store_result(
+    results: &Objects,
+    object_key: &FileName,
+    photo: &[u8],
+    result: &str,
+) -> Result<(), ObjectError> {
+    let photo_sha256 = hex(&Sha256::digest(photo));
+    let metadata = Metadata::from([(PHOTO_SHA256.to_owned(), photo_sha256.clone())]);
+    let body = Bytes::copy_from_slice(result.as_bytes());
+    let key = object_key.stem();
+    if results
+        .put_if_absent(key, body.clone(), metadata.clone())
+        .await?
+        == Put::Stored
+    {
+        return Ok(());
+    }
+    let stored = results.metadata(key).await?;
+    if stored.get(PHOTO_SHA256) == Some(&photo_sha256) {
+        return results.put(key, body, metadata).await;
+    }
+    let derived = object_key.derived(&photo_sha256[..16]);
+    results.put(derived.stem(), body, metadata).await
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

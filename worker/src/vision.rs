@@ -1,0 +1,25 @@
+//! Face recognition in one process: decode, detect, cut out, embed, match. It knows nothing of queues or services.
+//!
+//! ```text
+//! bytes ──decode──▶ Photo ──detect──▶ Face ──crop──▶ FaceCrop ──embed──▶ Embedding ──Gallery::nearest──▶ name
+//! ```
+
+pub mod area;
+pub mod bundle;
+pub mod crop;
+pub mod decode;
+pub mod detect;
+pub mod embed;
+pub mod enrol;
+pub mod gallery;
+pub mod geometry;
+pub mod native;
+pub mod recogniser;
+pub mod weights;
+
+pub use bundle::{BundleDescription, LoadError};
+pub use decode::{DecodeError, DecodeLimits};
+pub use enrol::{EnrolError, enrol};
+pub use gallery::Gallery;
+pub use geometry::{BoundingBox, Face, Point};
+pub use recogniser::{Embedded, Recognised, Recogniser, Timings, UNKNOWN, VisionError};

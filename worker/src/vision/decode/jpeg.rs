@@ -1,0 +1,174 @@
+//! JPEG, decoded by libjpeg-turbo's arithmetic (the `mozjpeg` crate builds it from source).
+//!
+//! The pixels must be those that Pillow gives, bit for bit: a decoder that rounds chroma otherwise moves the detector's
+//! boxes by up to 3 pixels and an embedding by 0.1, and galleries in use were made with Pillow.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use image::metadata::Orientation;
+use mozjpeg::{ColorSpace, Decompress};
+
+use super::{DecodeError, DecodeLimits, Photo};
+
+/// A progressive photo has about ten scans. Each costs a pass over the whole picture, so thousands are an attack.
+const MAX_SCANS: usize = 100;
+
+const START_OF_SCAN: u8 = 0xDA;
+const END_OF_IMAGE: u8 = 0xD9;
+const EXIF_SEGMENT: u8 = 0xE1;
+const EXIF_SIGNATURE: &[u8] = b"Exif\0\0";
+
+/// The picture as it is stored, and how it is to be turned.
+pub fn decode(encoded: &[u8], limits: &DecodeLimits) -> Result<(Photo, Orientation), DecodeError> {
+    let header = scan(encoded, limits)?;
+    // libjpeg reports errors by unwinding out of the C code, without calling the panic hook.
+    let decoded = catch_unwind(AssertUnwindSafe(|| pixels(encoded, &header)));
+    let pixels = decoded
+        .map_err(|payload| {
+            from_message(payload.downcast_ref::<String>().map_or("", String::as_str))
+        })?
+        .map_err(|error| from_message(&error.to_string()))?;
+    Ok((
+        Photo::new(header.width, header.height, pixels),
+        header.orientation,
+    ))
+}
+
+/// What the markers say.
+struct Header {
+    width: usize,
+    height: usize,
+    components: u8,
+    orientation: Orientation,
+}
+
+/// Walks over the markers (ITU-T T.81, annex B) up to the end of the image. libjpeg fills what is missing with grey and
+/// reports success, but a grey picture must not get a name.
+fn scan(encoded: &[u8], limits: &DecodeLimits) -> Result<Header, DecodeError> {
+    let mut rest = encoded.get(2..).ok_or(DecodeError::Truncated)?;
+    let (mut scans, mut frame, mut orientation) = (0, None, Orientation::NoTransforms);
+    loop {
+        let (marker, after) = next_marker(rest).ok_or(DecodeError::Truncated)?;
+        rest = after;
+        match marker {
+            END_OF_IMAGE => break,
+            // Restart, start of image and temporary markers stand alone.
+            0x01 | 0xD0..=0xD8 => continue,
+            _ => {}
+        }
+        let length = rest
+            .first_chunk::<2>()
+            .map(|bytes| usize::from(u16::from_be_bytes(*bytes)));
+        let segment = length
+            .and_then(|bytes| rest.get(2..bytes))
+            .ok_or(DecodeError::Truncated)?;
+        rest = &rest[segment.len() + 2..];
+        match marker {
+            START_OF_SCAN => {
+                scans += 1;
+                if scans > MAX_SCANS {
+                    return Err(DecodeError::Unsupported(format!(
+                        "JPEG with more than {MAX_SCANS} scans"
+                    )));
+                }
+            }
+            // Start of frame; C4, C8 and CC in this range are tables and extensions.
+            0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => {
+                frame = Some(start_of_frame(segment, limits)?)
+            }
+            EXIF_SEGMENT => {
+                let exif = segment
+                    .strip_prefix(EXIF_SIGNATURE)
+                    .and_then(Orientation::from_exif_chunk);
+                orientation = exif.unwrap_or(orientation);
+            }
+            _ => {}
+        }
+    }
+    let (width, height, components) =
+        frame.ok_or_else(|| DecodeError::Damaged("it has no frame".to_owned()))?;
+    if scans == 0 {
+        return Err(DecodeError::Damaged("it has no picture data".to_owned()));
+    }
+    Ok(Header {
+        width,
+        height,
+        components,
+        orientation,
+    })
+}
+
+/// Width, height, number of components.
+fn start_of_frame(
+    segment: &[u8],
+    limits: &DecodeLimits,
+) -> Result<(usize, usize, u8), DecodeError> {
+    let &[_precision, h1, h0, w1, w0, components, ..] = segment else {
+        return Err(DecodeError::Damaged(
+            "its frame header is too short".to_owned(),
+        ));
+    };
+    let (width, height) = (u16::from_be_bytes([w1, w0]), u16::from_be_bytes([h1, h0]));
+    limits.check(u32::from(width), u32::from(height))?;
+    Ok((usize::from(width), usize::from(height), components))
+}
+
+/// The next marker's code and what follows it. In picture data an FF byte is followed by 00; before a marker it may be
+/// repeated.
+fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let mut position = 0;
+    loop {
+        position += bytes
+            .get(position..)?
+            .iter()
+            .position(|&byte| byte == 0xFF)?
+            + 1;
+        match *bytes.get(position)? {
+            0x00 | 0xFF => {}
+            code => return Some((code, &bytes[position + 1..])),
+        }
+    }
+}
+
+fn pixels(encoded: &[u8], header: &Header) -> std::io::Result<Vec<u8>> {
+    let decoder = Decompress::new_mem(encoded)?;
+    let is_cmyk = header.components == 4;
+    let color_space = if is_cmyk {
+        ColorSpace::JCS_CMYK
+    } else {
+        ColorSpace::JCS_RGB
+    };
+    let mut started = decoder.to_colorspace(color_space)?;
+    if (started.width(), started.height()) != (header.width, header.height) {
+        return Err(std::io::Error::other("it has two frames of different size"));
+    }
+    let values: Vec<u8> = started.read_scanlines()?;
+    Ok(if is_cmyk {
+        cmyk_to_rgb(&values)
+    } else {
+        values
+    })
+}
+
+/// Adobe stores ink inverted (0 is full), and like Pillow this takes every CMYK file for Adobe's.
+fn cmyk_to_rgb(values: &[u8]) -> Vec<u8> {
+    let mix = |ink: u8, black: u8| ((u32::from(ink) * u32::from(black) + 127) / 255) as u8;
+    values
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .flat_map(|&[cyan, magenta, yellow, black]| {
+            [mix(cyan, black), mix(magenta, black), mix(yellow, black)]
+        })
+        .collect()
+}
+
+fn from_message(message: &str) -> DecodeError {
+    let message = message.trim_start_matches("libjpeg fatal error: ");
+    let lower = message.to_lowercase();
+    if lower.contains("unsupported") || lower.contains("not implemented") || lower.contains("sorry")
+    {
+        return DecodeError::Unsupported(format!("JPEG ({message})"));
+    }
+    DecodeError::Damaged(message.to_owned())
+}

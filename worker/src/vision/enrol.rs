@@ -1,0 +1,97 @@
+//! A gallery out of a folder of photos: `DIR/<name>/*`.
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::gallery::Gallery;
+use super::recogniser::Recogniser;
+
+/// Why a folder gives no gallery.
+#[derive(Debug, Error)]
+pub enum EnrolError {
+    #[error("cannot read {path}: {source}")]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{0} has no folders; photos are expected in {0}/<name>/")]
+    NoPeople(PathBuf),
+    #[error("no photo of {name} shows a face ({photos} tried)")]
+    NoFace { name: String, photos: usize },
+}
+
+/// A photo that was left out, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    pub path: PathBuf,
+    pub reason: String,
+}
+
+/// Enrols every photo of every folder in `folder`: one row for each photo, named by its folder. Photos without a face
+/// or that cannot be read are left out and told; a person of whom none is left is an error.
+pub fn enrol(
+    folder: &Path,
+    recogniser: &Recogniser,
+) -> Result<(Gallery, Vec<Skipped>), EnrolError> {
+    let mut gallery = Gallery::new(recogniser.description().embedding_size);
+    let mut skipped = Vec::new();
+    let people: Vec<PathBuf> = entries(folder)?
+        .into_iter()
+        .filter(|path| path.is_dir())
+        .collect();
+    if people.is_empty() {
+        return Err(EnrolError::NoPeople(folder.to_owned()));
+    }
+    for person in people {
+        let name = person
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let photos: Vec<PathBuf> = entries(&person)?
+            .into_iter()
+            .filter(|path| path.is_file())
+            .collect();
+        let before = gallery.len();
+        for path in &photos {
+            let encoded = std::fs::read(path).map_err(|source| EnrolError::Read {
+                path: path.clone(),
+                source,
+            })?;
+            match recogniser.embed_photo(&encoded) {
+                Ok(embedded) => gallery.push(&name, &embedded.embedding),
+                Err(error) => {
+                    tracing::warn!(photo = %path.display(), %error, "photo left out of the gallery");
+                    skipped.push(Skipped {
+                        path: path.clone(),
+                        reason: error.to_string(),
+                    });
+                }
+            }
+        }
+        if gallery.len() == before {
+            return Err(EnrolError::NoFace {
+                name,
+                photos: photos.len(),
+            });
+        }
+    }
+    Ok((gallery, skipped))
+}
+
+/// What lies in a folder, sorted, without hidden files.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, EnrolError> {
+    let read = |source| EnrolError::Read {
+        path: folder.to_owned(),
+        source,
+    };
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(read)? {
+        let entry = entry.map_err(read)?;
+        if !entry.file_name().to_string_lossy().starts_with('.') {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
