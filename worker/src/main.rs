@@ -3,6 +3,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use platform::aws::Aws;
 use platform::telemetry::{self, TelemetryArgs};
 use proto::FileName;
 use worker::service::{self, ModelArgs, ServeArgs, load_bundle};
@@ -83,7 +84,8 @@ fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
         .build()?;
     runtime.block_on(async {
         let shutdown = platform::shutdown::on_signal()?;
-        service::run(args, shutdown).await
+        let aws = Aws::connect(&args.aws).await;
+        service::run(args, aws, shutdown).await
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -53,7 +53,7 @@ pub struct ServeArgs {
 ///
 /// # Errors
 /// When the model or the gallery cannot be loaded, or the inference thread ends.
-pub async fn run(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(args: ServeArgs, aws: Aws, shutdown: CancellationToken) -> anyhow::Result<()> {
     let started = Instant::now();
     let instance_id = match &args.instance_id {
         Some(id) => id.clone(),
@@ -71,7 +71,7 @@ pub async fn run(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result
         ),
         None => Attendance::alone(),
     };
-    let booting = cordonable(&mut attendance, boot(&args, instance_id));
+    let booting = cordonable(&mut attendance, boot(&args, aws, instance_id));
     let Some(processor) = shutdown.run_until_cancelled(booting).await.transpose()? else {
         return Ok(());
     };
@@ -90,11 +90,10 @@ pub async fn run(args: ServeArgs, shutdown: CancellationToken) -> anyhow::Result
 }
 
 /// Loads the model while the queue is looked up.
-async fn boot(args: &ServeArgs, instance_id: String) -> anyhow::Result<Processor> {
+async fn boot(args: &ServeArgs, aws: Aws, instance_id: String) -> anyhow::Result<Processor> {
     let model = args.model.clone();
     let inference = Inference::start(move || model.load());
     let names = Names::new(&args.aws.prefix);
-    let aws = Aws::connect(&args.aws).await;
     let requests = async { anyhow::Ok(aws.queue(&names.request_queue()).await?) };
     let (inference, requests) = tokio::try_join!(inference, requests)?;
     Ok(Processor {

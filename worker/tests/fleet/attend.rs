@@ -1,0 +1,201 @@
+//! The worker's side of the scale-in handshake, with the test as scaler.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use platform::shutdown::CancellationToken;
+use proto::v1::scaler_server::{Scaler, ScalerServer};
+use proto::v1::worker_order::Order;
+use proto::v1::{
+    Cordon, GetStatusRequest, ScalerStatus, Uncordon, WatchStatusRequest, WorkerOrder,
+    WorkerReport, WorkerState,
+};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::support::{Bench, photo};
+
+/// Hands each worker's stream to the test.
+#[derive(Debug)]
+struct TestScaler {
+    streams: mpsc::Sender<Session>,
+}
+
+#[derive(Debug)]
+struct Session {
+    reports: Streaming<WorkerReport>,
+    orders: mpsc::Sender<Result<WorkerOrder, Status>>,
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Scaler for TestScaler {
+    type WatchStatusStream = Answers<ScalerStatus>;
+    type AttendStream = ReceiverStream<Result<WorkerOrder, Status>>;
+
+    async fn get_status(
+        &self,
+        _: Request<GetStatusRequest>,
+    ) -> Result<Response<ScalerStatus>, Status> {
+        Err(Status::unimplemented("not part of the test"))
+    }
+
+    async fn watch_status(
+        &self,
+        _: Request<WatchStatusRequest>,
+    ) -> Result<Response<Self::WatchStatusStream>, Status> {
+        Err(Status::unimplemented("not part of the test"))
+    }
+
+    async fn attend(
+        &self,
+        request: Request<Streaming<WorkerReport>>,
+    ) -> Result<Response<Self::AttendStream>, Status> {
+        let (orders, outgoing) = mpsc::channel(4);
+        let session = Session {
+            reports: request.into_inner(),
+            orders,
+        };
+        self.streams.send(session).await.unwrap();
+        Ok(Response::new(ReceiverStream::new(outgoing)))
+    }
+}
+
+#[derive(Debug)]
+struct Control {
+    url: String,
+    sessions: mpsc::Receiver<Session>,
+    _ready: watch::Sender<bool>,
+}
+
+async fn scaler() -> Control {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (streams, sessions) = mpsc::channel(4);
+    let (ready, readiness) = watch::channel(true);
+    tokio::spawn(platform::grpc::serve(
+        listener,
+        readiness,
+        CancellationToken::new(),
+        |routes| {
+            routes.add_service(ScalerServer::new(TestScaler { streams }));
+        },
+    ));
+    Control {
+        url,
+        sessions,
+        _ready: ready,
+    }
+}
+
+impl Session {
+    async fn order(&self, sequence: u64, order: Order) {
+        self.orders
+            .send(Ok(WorkerOrder {
+                sequence,
+                order: Some(order),
+            }))
+            .await
+            .unwrap();
+    }
+
+    /// Reads reports until one says `state` and takes order `sequence` into account; returns the states seen before.
+    async fn until(&mut self, state: WorkerState, sequence: u64) -> Vec<WorkerState> {
+        let mut seen = Vec::new();
+        let reading = async {
+            while let Some(report) = self.reports.next().await {
+                let report = report.unwrap();
+                assert_eq!(report.instance_id, "i-test");
+                if report.state() == state && report.order_sequence == sequence {
+                    return;
+                }
+                seen.push(report.state());
+            }
+            panic!("the worker left");
+        };
+        let deadline = Duration::from_secs(60);
+        tokio::time::timeout(deadline, reading)
+            .await
+            .unwrap_or_else(|_| panic!("never {state:?}"));
+        seen
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cordoned_worker_takes_no_work_until_it_is_uncordoned() {
+    let bench = Bench::start().await;
+    let mut control = scaler().await;
+    let worker = bench.worker(&["--scaler", &control.url]);
+    let mut session = control.sessions.recv().await.unwrap();
+    session.until(WorkerState::Idle, 0).await;
+
+    session.order(1, Order::Cordon(Cordon {})).await;
+    session.until(WorkerState::Cordoned, 1).await;
+    bench.submit("waits.jpg", &photo("madonna")).await;
+    // A worker that did take work would say so before it repeats that it is cordoned.
+    for _ in 0..2 {
+        let seen = session.until(WorkerState::Cordoned, 1).await;
+        assert_eq!(seen, []);
+    }
+    assert_eq!(bench.requests.counters().await.unwrap().visible, 1);
+
+    session.order(2, Order::Uncordon(Uncordon {})).await;
+    session.until(WorkerState::Busy, 2).await;
+    bench.reply().await;
+    session.until(WorkerState::Idle, 2).await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_confirms_a_cordon_while_it_boots() {
+    let bench = Bench::start().await;
+    let mut control = scaler().await;
+    let worker = bench.worker(&["--scaler", &control.url]);
+    let mut session = control.sessions.recv().await.unwrap();
+    session.order(1, Order::Cordon(Cordon {})).await;
+    let seen = session.until(WorkerState::Cordoned, 1).await;
+    assert!(!seen.contains(&WorkerState::Busy), "{seen:?}");
+    worker.stop().await;
+}
+
+/// The answer to a cordon during work is the work's end: busy, then cordoned, never cordoned in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_worker_confirms_a_cordon_only_after_its_job() {
+    let bench = Bench::start().await;
+    let mut control = scaler().await;
+    let worker = bench.worker(&["--scaler", &control.url]);
+    let mut session = control.sessions.recv().await.unwrap();
+    session.until(WorkerState::Idle, 0).await;
+    bench.submit("first.jpg", &photo("madonna")).await;
+    session.until(WorkerState::Busy, 0).await;
+    session.order(1, Order::Cordon(Cordon {})).await;
+    session.until(WorkerState::Cordoned, 1).await;
+    assert_eq!(
+        bench.replies.counters().await.unwrap().visible,
+        1,
+        "the job was answered before"
+    );
+    bench.drained().await;
+    worker.stop().await;
+}
+
+/// Sequence numbers count within a stream: an old confirmation must not stand for a new scaler's order.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cordon_survives_a_scaler_that_restarts_but_its_sequence_number_does_not() {
+    let bench = Bench::start().await;
+    let mut control = scaler().await;
+    let worker = bench.worker(&["--scaler", &control.url]);
+    let mut session = control.sessions.recv().await.unwrap();
+    session.order(7, Order::Cordon(Cordon {})).await;
+    session.until(WorkerState::Cordoned, 7).await;
+    drop(session);
+    let mut session = control.sessions.recv().await.unwrap();
+    session.until(WorkerState::Cordoned, 0).await;
+    session.order(1, Order::Uncordon(Uncordon {})).await;
+    session.until(WorkerState::Idle, 1).await;
+    worker.stop().await;
+}

@@ -1,0 +1,170 @@
+//! A real worker on a real queue: every way that a job can end.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use platform::objects::Metadata;
+use proto::v1::recognition_result::Outcome;
+use proto::v1::{FailureCode, RecognitionJob, RecognitionResult};
+
+use crate::support::{Bench, job, photo, until};
+
+fn name(result: &RecognitionResult) -> &str {
+    match &result.outcome {
+        Some(Outcome::Recognition(recognition)) => &recognition.name,
+        other => panic!("expected a name, got {other:?}"),
+    }
+}
+
+fn failure(result: &RecognitionResult) -> FailureCode {
+    match &result.outcome {
+        Some(Outcome::Failure(failure)) => {
+            assert!(!failure.message.is_empty() && !failure.message.contains('\n'));
+            failure.code()
+        }
+        other => panic!("expected a failure, got {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_photo_is_named_stored_and_its_message_deleted() {
+    let bench = Bench::start().await;
+    let worker = bench.worker(&[]);
+    let id = bench.submit("test_00.jpg", &photo("madonna")).await;
+    let result = bench.reply().await;
+    assert_eq!(result.job_id, id);
+    assert_eq!(name(&result), "madonna");
+    assert_eq!(result.instance_id, "i-test");
+    assert!(result.timings.unwrap().embed_ms > 0.0);
+    assert_eq!(bench.result("test_00").await, "test_00:madonna");
+    bench.drained().await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_photos_get_a_reason_and_leave_no_result() {
+    let bench = Bench::start().await;
+    let worker = bench.worker(&[]);
+    let whole = photo("madonna");
+    let mut plain = std::io::Cursor::new(Vec::new());
+    image::RgbImage::from_pixel(200, 200, image::Rgb([90, 140, 200]))
+        .write_to(&mut plain, image::ImageFormat::Png)
+        .unwrap();
+    let cases: [(&str, &[u8], FailureCode); 3] = [
+        (
+            "text.jpg",
+            b"hello, this is no photo",
+            FailureCode::NotAnImage,
+        ),
+        (
+            "truncated.jpg",
+            &whole[..whole.len() / 2],
+            FailureCode::DamagedImage,
+        ),
+        ("sky.png", plain.get_ref(), FailureCode::NoFace),
+    ];
+    for (file_name, bytes, expected) in cases {
+        let id = bench.submit(file_name, bytes).await;
+        let result = bench.reply().await;
+        assert_eq!(
+            (result.job_id.as_str(), failure(&result)),
+            (id.as_str(), expected),
+            "{file_name}"
+        );
+    }
+    bench.drained().await;
+    assert_eq!(bench.results.keys().await.unwrap(), Vec::<String>::new());
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_cannot_be_done_any_more_is_answered_with_the_reason() {
+    let bench = Bench::start().await;
+    let worker = bench.worker(&[]);
+    bench.send(job("nobody-stored-me.jpg")).await;
+    assert_eq!(failure(&bench.reply().await), FailureCode::ObjectMissing);
+
+    let passed = SystemTime::now() - Duration::from_secs(1);
+    bench
+        .photos
+        .put("late.jpg", Bytes::from(photo("madonna")), Metadata::new())
+        .await
+        .unwrap();
+    bench
+        .send(RecognitionJob {
+            deadline: Some(passed.into()),
+            ..job("late.jpg")
+        })
+        .await;
+    assert_eq!(failure(&bench.reply().await), FailureCode::DeadlineExceeded);
+    bench.drained().await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_no_job_ends_in_the_dead_letter_queue_after_five_receives() {
+    let bench = Bench::start().await;
+    let worker = bench.worker(&["--visibility-timeout", "3"]);
+    bench
+        .requests
+        .send("this is no job".to_owned())
+        .await
+        .unwrap();
+    until("the message is in the dead-letter queue", async || {
+        bench.dead_letters.counters().await.unwrap().visible == 1
+    })
+    .await;
+    bench.drained().await;
+    let dead = bench.dead_letters.receive(1, Duration::ZERO).await.unwrap();
+    assert_eq!(dead[0].body, "this is no job");
+    worker.stop().await;
+}
+
+/// Two photos whose names differ only in the extension must not overwrite each other's result.
+#[tokio::test(flavor = "multi_thread")]
+async fn results_of_other_photos_are_never_overwritten() {
+    let bench = Bench::start().await;
+    let worker = bench.worker(&[]);
+    bench.submit("same.jpg", &photo("madonna")).await;
+    assert_eq!(name(&bench.reply().await), "madonna");
+    bench.submit("same.jpeg", &photo("elton_john")).await;
+    assert_eq!(name(&bench.reply().await), "elton_john");
+    assert_eq!(bench.result("same").await, "same:madonna");
+    let keys = bench.results.keys().await.unwrap();
+    assert_eq!(keys.len(), 2);
+    let derived = keys.iter().find(|key| key.starts_with("same~")).unwrap();
+    assert_eq!(bench.result(derived).await, "same:elton_john");
+
+    // The same photo again replaces its own result: at-least-once delivery makes no copies.
+    bench.submit("same.jpg", &photo("madonna")).await;
+    bench.reply().await;
+    bench.submit("same.jpeg", &photo("elton_john")).await;
+    bench.reply().await;
+    assert_eq!(bench.results.keys().await.unwrap().len(), 2);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_asked_to_stop_finishes_the_job_at_hand() {
+    let bench = Bench::start().await;
+    let worker = bench.worker(&[]);
+    bench.submit("last.jpg", &photo("madonna")).await;
+    until("the job is in flight", async || {
+        bench.requests.counters().await.unwrap().visible == 0
+    })
+    .await;
+    worker.stop().await;
+    assert_eq!(name(&bench.reply().await), "madonna");
+    bench.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_a_gallery_says_how_to_make_one() {
+    let bench = Bench::start().await;
+    let worker = bench.worker(&["--gallery", "/nonexistent/gallery.safetensors"]);
+    let error = format!("{:#}", worker.ended.await.unwrap().unwrap_err());
+    assert!(
+        error.contains("worker enrol") && error.contains("/nonexistent/"),
+        "{error}"
+    );
+}

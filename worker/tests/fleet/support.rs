@@ -1,0 +1,273 @@
+//! A worker in this process, against localcloud, with the test as front and as scaler.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use clap::Parser;
+use platform::aws::{Aws, AwsArgs};
+use platform::objects::{Metadata, Objects};
+use platform::queue::{Queue, QueueAttributes, Redrive};
+use platform::shutdown::CancellationToken;
+use proto::v1::{RecognitionJob, RecognitionResult};
+use proto::{JobId, Names};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use worker::service::{self, ServeArgs};
+
+pub const PREFIX: &str = "test";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub struct Bench {
+    pub aws: Aws,
+    pub photos: Objects,
+    pub results: Objects,
+    pub requests: Queue,
+    pub replies: Queue,
+    pub dead_letters: Queue,
+    endpoint: String,
+    shutdown: CancellationToken,
+}
+
+#[derive(Debug)]
+pub struct RunningWorker {
+    pub shutdown: CancellationToken,
+    pub ended: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Bench {
+    /// A local cloud with buckets and queues as front makes them.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let shutdown = CancellationToken::new();
+        let stop = shutdown.clone().cancelled_owned();
+        tokio::spawn(localcloud::run(
+            localcloud::Config::default(),
+            listener,
+            stop,
+        ));
+        let aws = Aws::connect_as(&aws_args(&endpoint), "test", "test").await;
+        let names = Names::new(PREFIX);
+        let photos = aws.objects(names.in_bucket());
+        let results = aws.objects(names.out_bucket());
+        photos.ensure().await.unwrap();
+        results.ensure().await.unwrap();
+        let visibility_timeout = Duration::from_secs(10);
+        let plain = QueueAttributes {
+            visibility_timeout,
+            maximum_message_size: None,
+            redrive: None,
+        };
+        let dead_letters = aws
+            .ensure_queue(&names.dead_letter_queue(), &plain)
+            .await
+            .unwrap();
+        let replies = aws
+            .ensure_queue(&names.reply_queue(), &plain)
+            .await
+            .unwrap();
+        let redrive = Redrive {
+            dead_letter_queue: dead_letters.clone(),
+            max_receive_count: 5,
+        };
+        let attributes = QueueAttributes {
+            maximum_message_size: Some(proto::names::REQUEST_MAX_BYTES),
+            redrive: Some(redrive),
+            ..plain
+        };
+        let requests = aws
+            .ensure_queue(&names.request_queue(), &attributes)
+            .await
+            .unwrap();
+        Self {
+            aws,
+            photos,
+            results,
+            requests,
+            replies,
+            dead_letters,
+            endpoint,
+            shutdown,
+        }
+    }
+
+    /// Starts a worker with these further arguments.
+    pub fn worker(&self, arguments: &[&str]) -> RunningWorker {
+        #[derive(Debug, Parser)]
+        #[command(args_override_self = true)]
+        struct Cli {
+            #[command(flatten)]
+            serve: ServeArgs,
+        }
+        let models = models();
+        let gallery = gallery();
+        let all = [
+            "worker",
+            "--models",
+            models.to_str().unwrap(),
+            "--gallery",
+            gallery.to_str().unwrap(),
+            "--instance-id",
+            "i-test",
+            "--prefix",
+            PREFIX,
+            "--aws-endpoint-url",
+            &self.endpoint,
+        ];
+        let cli = Cli::try_parse_from(all.iter().chain(arguments)).unwrap();
+        let shutdown = CancellationToken::new();
+        let ended = tokio::spawn(service::run(cli.serve, self.aws.clone(), shutdown.clone()));
+        RunningWorker { shutdown, ended }
+    }
+
+    /// Stores the photo and sends a job for it, as front does.
+    pub async fn submit(&self, file_name: &str, photo: &[u8]) -> String {
+        let body = Bytes::copy_from_slice(photo);
+        self.photos
+            .put(file_name, body, Metadata::new())
+            .await
+            .unwrap();
+        self.send(job(file_name)).await
+    }
+
+    pub async fn send(&self, job: RecognitionJob) -> String {
+        let id = job.job_id.clone();
+        self.requests.send(proto::encode(&job)).await.unwrap();
+        id
+    }
+
+    /// The next reply.
+    pub async fn reply(&self) -> RecognitionResult {
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
+            let received = self
+                .replies
+                .receive(1, Duration::from_secs(5))
+                .await
+                .unwrap();
+            if let Some(message) = received.first() {
+                self.replies.delete(&message.receipt_handle).await.unwrap();
+                return proto::decode(&message.body).unwrap();
+            }
+        }
+        panic!("no reply came within {PATIENCE:?}");
+    }
+
+    /// Waits until the request queue holds nothing, neither visible nor in flight.
+    pub async fn drained(&self) {
+        until("the request queue is empty", async || {
+            let counters = self.requests.counters().await.unwrap();
+            counters.visible + counters.in_flight == 0
+        })
+        .await;
+    }
+
+    pub async fn result(&self, key: &str) -> String {
+        String::from_utf8(self.results.get(key).await.unwrap().to_vec()).unwrap()
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+impl RunningWorker {
+    /// Asks the worker to end and waits for it.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.ended.await.unwrap().unwrap();
+    }
+}
+
+/// A job for the object of this name with a deadline far away.
+pub fn job(file_name: &str) -> RecognitionJob {
+    RecognitionJob {
+        job_id: JobId::random().to_string(),
+        object_key: file_name.to_owned(),
+        file_name: String::new(),
+        reply_queue: Names::new(PREFIX).reply_queue(),
+        deadline: Some((SystemTime::now() + Duration::from_secs(600)).into()),
+    }
+}
+
+/// Polls a condition until it holds.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(
+            started.elapsed() < PATIENCE,
+            "{what}: not within {PATIENCE:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A validation photo of this person.
+pub fn photo(name: &str) -> Vec<u8> {
+    let folder = sample_photos().join("val").join(name);
+    let mut files: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    std::fs::read(&files[0]).unwrap()
+}
+
+fn models() -> PathBuf {
+    fetched("MUSTER_MODELS", ".local/models/facenet128")
+}
+
+fn sample_photos() -> PathBuf {
+    fetched("MUSTER_PHOTOS", ".local/photos")
+}
+
+fn fetched(variable: &str, path: &str) -> PathBuf {
+    let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(path);
+    let path = std::env::var_os(variable).map_or(repository, PathBuf::from);
+    assert!(
+        path.exists(),
+        "{} is missing: run scripts/setup",
+        path.display()
+    );
+    path
+}
+
+/// A gallery of the training photos, made once by the program itself.
+fn gallery() -> PathBuf {
+    static GALLERY: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = GALLERY.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let enrolled = std::process::Command::new(env!("CARGO_BIN_EXE_worker"))
+            .arg("enrol")
+            .arg("--photos")
+            .arg(sample_photos().join("train"))
+            .arg("--gallery")
+            .arg(folder.path().join("gallery.safetensors"))
+            .arg("--models")
+            .arg(models())
+            .output()
+            .unwrap();
+        assert!(
+            enrolled.status.success(),
+            "{}",
+            String::from_utf8_lossy(&enrolled.stderr)
+        );
+        folder
+    });
+    folder.path().join("gallery.safetensors")
+}
+
+fn aws_args(endpoint: &str) -> AwsArgs {
+    AwsArgs {
+        endpoint_url: Some(endpoint.to_owned()),
+        region: "us-east-1".to_owned(),
+        prefix: PREFIX.to_owned(),
+    }
+}
