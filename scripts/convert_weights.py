@@ -67,6 +67,8 @@ def convert(keras_file, mtcnn_folder, out):
 
 
 def bundle_description():
+    """The threshold is calibrated for naming: of the 118 sample photos, each against all others, 117 are within 1.09 of
+    the right person, and with their own person left out of the gallery none of the 118 is within 1.09 of anyone."""
     return {
         "format": 1,
         "name": "facenet128",
@@ -74,7 +76,7 @@ def bundle_description():
         "input_size": 160,
         "preprocessing": "per_image_standardised",
         "crop_margin": 0,
-        "threshold": 1.15,
+        "threshold": 1.09,
         "embedder": "embedder.safetensors",
         "pnet": "pnet.safetensors",
         "rnet": "rnet.safetensors",

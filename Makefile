@@ -1,0 +1,32 @@
+# `make` lists the targets. Settings are make variables or environment variables, for example
+# `make up HTTP_PORT=9000 MAX_WORKERS=4`; `make help` lists them all.
+# They reach the scripts by the environment, where make puts what is given on its command line.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test clean
+
+help: ## Show this list
+	@echo "Muster, elastic face recognition"
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@echo
+	@scripts/stack settings
+
+setup: ## Fetch and prepare libtorch, the model and the sample photos
+	@scripts/setup
+
+demo: ## Set up, build, recognise 100 photos on workers that come and go, and judge the run
+	@scripts/stack demo
+
+up: ## Set up, build and run the whole stack until Ctrl-C
+	@scripts/stack up
+
+test: setup ## Set up, check formatting and lints, run all tests
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+	cargo build --release --workspace --bins
+	cargo test --release --workspace
+
+clean: ## Remove what was built and what demo wrote (not the cache of downloads)
+	cargo clean
+	rm -rf target/demo target/up

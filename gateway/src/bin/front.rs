@@ -1,0 +1,37 @@
+//! `front`: stores photos, enqueues jobs and answers with workers' results, over gRPC.
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+use gateway::front::{Config, Deployment, run};
+use platform::admin::bind;
+use platform::aws::{Aws, AwsArgs};
+use platform::shutdown::on_signal;
+use platform::telemetry::{self, TelemetryArgs};
+use proto::Names;
+
+/// Serves recognition over gRPC: stores photos, enqueues jobs, and answers with the workers' results
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Address to serve gRPC on
+    #[arg(long, env = "MUSTER_FRONT_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    config: Config,
+    #[command(flatten)]
+    aws: AwsArgs,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    telemetry::init(&args.telemetry)?;
+    let shutdown = on_signal()?;
+    let listener = bind(args.listen).await?;
+    let deployment =
+        Deployment { aws: Aws::connect(&args.aws).await, names: Names::new(args.aws.prefix) };
+    run(args.config, deployment, listener, shutdown).await
+}

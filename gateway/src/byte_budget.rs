@@ -1,0 +1,55 @@
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::error::{ErrorCode, RequestError};
+
+/// A bound on the bytes of photos that a process holds at once.
+#[derive(Debug, Clone)]
+pub struct ByteBudget {
+    bytes: Arc<Semaphore>,
+}
+
+/// Bytes taken from the budget; given back on drop.
+#[derive(Debug)]
+pub struct ByteReservation {
+    permit: OwnedSemaphorePermit,
+}
+
+impl ByteBudget {
+    pub fn new(bytes: usize) -> Self {
+        Self { bytes: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))) }
+    }
+
+    /// # Errors
+    /// [`ErrorCode::Overloaded`] when fewer than `bytes` are left; nobody waits for memory.
+    pub fn reserve(&self, bytes: usize) -> Result<ByteReservation, RequestError> {
+        let overloaded = || {
+            RequestError::new(ErrorCode::Overloaded, "too many photos are being uploaded; try again")
+        };
+        let bytes = u32::try_from(bytes).map_err(|_| overloaded())?;
+        let permit = Arc::clone(&self.bytes).try_acquire_many_owned(bytes);
+        permit.map(|permit| ByteReservation { permit }).map_err(|_| overloaded())
+    }
+}
+
+impl ByteReservation {
+    pub fn add(&mut self, other: Self) {
+        self.permit.merge(other.permit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_dropped_can_be_reserved_again() {
+        let budget = ByteBudget::new(10);
+        let mut first = budget.reserve(4).unwrap();
+        first.add(budget.reserve(6).unwrap());
+        assert_eq!(budget.reserve(1).unwrap_err().code, ErrorCode::Overloaded);
+        drop(first);
+        assert!(budget.reserve(10).is_ok());
+    }
+}

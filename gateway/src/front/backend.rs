@@ -1,0 +1,108 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use platform::aws::Aws;
+use platform::queue::{Queue, QueueAttributes, Redrive};
+use proto::Names;
+use proto::names::{MAX_RECEIVE_COUNT, REQUEST_MAX_BYTES};
+
+use super::photos::Photos;
+use super::sender::BatchSender;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Until a reply that was received by a front that died is received again.
+const REPLY_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Dead letters are looked at with a visibility timeout of their own; this one is for operators' tools.
+const DEAD_LETTER_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// One deployment: where AWS is, and what its buckets and queues are called.
+#[derive(Debug, Clone)]
+pub struct Deployment {
+    pub aws: Aws,
+    pub names: Names,
+}
+
+/// What requests need of AWS.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    pub photos: Arc<Photos>,
+    pub requests: BatchSender,
+    /// The name of the queue that replies go to.
+    pub reply_queue: String,
+}
+
+/// The queues of a deployment.
+#[derive(Debug, Clone)]
+pub struct Queues {
+    pub requests: Queue,
+    pub replies: Queue,
+    pub dead_letters: Queue,
+}
+
+impl Deployment {
+    /// Creates buckets and queues where they are missing, again and again until that succeeds.
+    pub async fn ensure(&self, visibility_timeout: Duration) -> Queues {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.try_ensure(visibility_timeout).await {
+                Ok(queues) => return queues,
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::warn!(error, ?pause, "buckets and queues are not ready");
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn try_ensure(&self, visibility_timeout: Duration) -> anyhow::Result<Queues> {
+        let (in_bucket, out_bucket, replies, (requests, dead_letters)) = tokio::try_join!(
+            self.ensure_bucket(self.names.in_bucket()),
+            self.ensure_bucket(self.names.out_bucket()),
+            self.ensure_queue(self.names.reply_queue(), plain(REPLY_VISIBILITY_TIMEOUT)),
+            self.ensure_request_queue(visibility_timeout),
+        )?;
+        tracing::info!(in_bucket, out_bucket, requests = requests.name(), "buckets and queues are ready");
+        Ok(Queues { requests, replies, dead_letters })
+    }
+
+    async fn ensure_bucket(&self, name: String) -> anyhow::Result<String> {
+        let ensured = self.aws.objects(name.clone()).ensure().await;
+        ensured.with_context(|| format!("bucket {name}"))?;
+        Ok(name)
+    }
+
+    async fn ensure_request_queue(
+        &self,
+        visibility_timeout: Duration,
+    ) -> anyhow::Result<(Queue, Queue)> {
+        let attributes = plain(DEAD_LETTER_VISIBILITY_TIMEOUT);
+        let dead_letters = self.ensure_queue(self.names.dead_letter_queue(), attributes).await?;
+        let attributes = QueueAttributes {
+            visibility_timeout,
+            maximum_message_size: Some(REQUEST_MAX_BYTES),
+            redrive: Some(Redrive {
+                dead_letter_queue: dead_letters.clone(),
+                max_receive_count: MAX_RECEIVE_COUNT,
+            }),
+        };
+        let requests = self.ensure_queue(self.names.request_queue(), attributes).await?;
+        Ok((requests, dead_letters))
+    }
+
+    async fn ensure_queue(
+        &self,
+        name: String,
+        attributes: QueueAttributes,
+    ) -> anyhow::Result<Queue> {
+        let ensured = self.aws.ensure_queue(&name, &attributes).await;
+        ensured.with_context(|| format!("queue {name}"))
+    }
+}
+
+fn plain(visibility_timeout: Duration) -> QueueAttributes {
+    QueueAttributes { visibility_timeout, maximum_message_size: None, redrive: None }
+}

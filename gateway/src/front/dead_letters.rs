@@ -1,0 +1,55 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use platform::queue::{BATCH_LIMIT, Queue};
+use proto::names::MAX_RECEIVE_COUNT;
+use proto::v1::RecognitionJob;
+use tokio_util::sync::CancellationToken;
+
+use super::waiting::Waiting;
+use crate::error::{ErrorCode, RequestError};
+use crate::metric;
+
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// A job gets here only after several visibility timeouts, so younger requests need no look.
+const YOUNGEST: Duration = Duration::from_secs(5);
+/// Shorter than [`LOOK_EVERY`], so that the next look sees the messages again and operators are hardly disturbed.
+const HIDE_FOR: Duration = Duration::from_secs(1);
+/// Receives a look: the queue may hold many old letters besides the one looked for.
+const RECEIVES: usize = 10;
+
+/// Answers requests whose job ended in the dead-letter queue, until `stop`. The letters stay there for the operator.
+pub async fn answer_until(queue: Queue, waiting: Arc<Waiting>, stop: CancellationToken) {
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(looks.tick()).await.is_some() {
+        if waiting.any_older_than(YOUNGEST) {
+            // Not given up half way: the next look would miss what this one hides.
+            look(&queue, &waiting).await;
+        }
+    }
+}
+
+async fn look(queue: &Queue, waiting: &Waiting) {
+    for _ in 0..RECEIVES {
+        let letters = queue.receive_hiding(BATCH_LIMIT, Duration::ZERO, Some(HIDE_FOR)).await;
+        match letters {
+            Ok(letters) if letters.is_empty() => return,
+            Ok(letters) => letters.iter().for_each(|letter| answer(waiting, &letter.body)),
+            Err(error) => {
+                tracing::warn!(%error, "the dead-letter queue cannot be looked at");
+                return;
+            }
+        }
+    }
+}
+
+fn answer(waiting: &Waiting, body: &str) {
+    let job = proto::decode::<RecognitionJob>(body).ok();
+    let Some(id) = job.and_then(|job| job.job_id.parse().ok()) else { return };
+    let message = format!("gave up after {MAX_RECEIVE_COUNT} attempts");
+    if waiting.answer(id, Err(RequestError::new(ErrorCode::Internal, message))) {
+        metric::DEAD_LETTERS.counter().increment(1);
+        tracing::error!(job_id = %id, "a job ended in the dead-letter queue");
+    }
+}

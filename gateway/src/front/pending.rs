@@ -1,0 +1,202 @@
+//! Which requests await an answer, and which stored photos they share. Pure: the time is an argument, and what is to
+//! be done with a waiter is left to the caller.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Instant;
+
+use proto::JobId;
+
+pub use keys::{KeyReferences, Released};
+
+mod keys;
+
+/// The requests that await an answer, by job id. `W` is whatever delivers an answer.
+///
+/// Each waiter that was accepted comes out exactly once: from [`Pending::answer`] or from [`Pending::expire`].
+#[derive(Debug)]
+pub struct Pending<W> {
+    requests: HashMap<JobId, Request<W>>,
+    deadlines: BTreeSet<(Instant, JobId)>,
+    accepted_total: u64,
+}
+
+#[derive(Debug)]
+struct Request<W> {
+    waiter: W,
+    accepted_at: Instant,
+    deadline: Instant,
+}
+
+/// The exact demand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests accepted since the start.
+    pub accepted_total: u64,
+    /// Accepted and not yet answered.
+    pub unanswered: u64,
+}
+
+impl Counts {
+    /// Requests answered since the start, with a result or with an error.
+    #[must_use]
+    pub fn answered_total(self) -> u64 {
+        self.accepted_total - self.unanswered
+    }
+}
+
+impl<W> Default for Pending<W> {
+    fn default() -> Self {
+        Self { requests: HashMap::new(), deadlines: BTreeSet::new(), accepted_total: 0 }
+    }
+}
+
+impl<W> Pending<W> {
+    /// # Errors
+    /// Gives the waiter back when a request of this id is pending already.
+    pub fn accept(
+        &mut self,
+        id: JobId,
+        waiter: W,
+        now: Instant,
+        deadline: Instant,
+    ) -> Result<(), W> {
+        if self.requests.contains_key(&id) {
+            return Err(waiter);
+        }
+        self.requests.insert(id, Request { waiter, accepted_at: now, deadline });
+        self.deadlines.insert((deadline, id));
+        self.accepted_total += 1;
+        Ok(())
+    }
+
+    /// Ends the wait for this job; `None` when nobody waits for it, or not any more.
+    pub fn answer(&mut self, id: JobId) -> Option<W> {
+        let request = self.requests.remove(&id)?;
+        self.deadlines.remove(&(request.deadline, id));
+        Some(request.waiter)
+    }
+
+    /// Ends the wait for all requests whose deadline is `now` or earlier, earliest first.
+    pub fn expire(&mut self, now: Instant) -> Vec<W> {
+        let mut expired = Vec::new();
+        while let Some(&(deadline, id)) = self.deadlines.first() {
+            if deadline > now {
+                break;
+            }
+            expired.extend(self.answer(id));
+        }
+        expired
+    }
+
+    /// Whether a request accepted at `time` or earlier still waits.
+    #[must_use]
+    pub fn any_accepted_by(&self, time: Instant) -> bool {
+        self.requests.values().any(|request| request.accepted_at <= time)
+    }
+
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let unanswered = self.requests.len() as u64;
+        Counts { accepted_total: self.accepted_total, unanswered }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_request_is_answered_once() {
+        let (mut pending, id, now) = (Pending::default(), JobId::random(), Instant::now());
+        pending.accept(id, "client", now, now + seconds(9)).unwrap();
+        assert_eq!(pending.counts(), Counts { accepted_total: 1, unanswered: 1 });
+        assert_eq!(pending.answer(id), Some("client"));
+        assert_eq!(pending.answer(id), None, "a duplicate");
+        assert_eq!(pending.answer(JobId::random()), None, "never asked");
+        assert_eq!(pending.counts(), Counts { accepted_total: 1, unanswered: 0 });
+        assert_eq!(pending.counts().answered_total(), 1);
+    }
+
+    #[test]
+    fn an_id_that_is_pending_is_refused_and_counted_once() {
+        let (mut pending, id, now) = (Pending::default(), JobId::random(), Instant::now());
+        pending.accept(id, "first", now, now + seconds(9)).unwrap();
+        assert_eq!(pending.accept(id, "second", now, now + seconds(1)), Err("second"));
+        assert_eq!(pending.expire(now + seconds(2)), Vec::<&str>::new());
+        assert_eq!(pending.counts().accepted_total, 1);
+    }
+
+    #[test]
+    fn requests_expire_in_the_order_of_their_deadlines() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        for deadline in [3, 1, 2, 7] {
+            pending.accept(JobId::random(), deadline, now, now + seconds(deadline)).unwrap();
+        }
+        assert_eq!(pending.expire(now), []);
+        assert_eq!(pending.expire(now + seconds(3)), [1, 2, 3]);
+        assert_eq!(pending.counts().unanswered, 1);
+    }
+
+    #[test]
+    fn old_requests_are_noticed_until_they_are_answered() {
+        let (mut pending, id, now) = (Pending::default(), JobId::random(), Instant::now());
+        pending.accept(id, (), now, now + seconds(9)).unwrap();
+        assert!(!pending.any_accepted_by(now - seconds(1)));
+        assert!(pending.any_accepted_by(now));
+        pending.answer(id);
+        assert!(!pending.any_accepted_by(now));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Event {
+        Accept { slot: usize, patience: u64 },
+        Answer { slot: usize },
+        Pass { seconds: u64 },
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            (0..6usize, 0..20u64).prop_map(|(slot, patience)| Event::Accept { slot, patience }),
+            (0..6usize).prop_map(|slot| Event::Answer { slot }),
+            (0..10u64).prop_map(|seconds| Event::Pass { seconds }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_accepted_waiter_comes_out_exactly_once(events in prop::collection::vec(event(), 1..80)) {
+            let ids: Vec<_> = (0..6).map(|_| JobId::random()).collect();
+            let mut pending = Pending::default();
+            let (mut now, mut accepted, mut out) = (Instant::now(), 0u64, Vec::new());
+            for event in events {
+                match event {
+                    Event::Accept { slot, patience } => {
+                        let taken = pending.accept(ids[slot], accepted, now, now + seconds(patience));
+                        accepted += u64::from(taken.is_ok());
+                    }
+                    Event::Answer { slot } => out.extend(pending.answer(ids[slot])),
+                    Event::Pass { seconds: passed } => {
+                        now += seconds(passed);
+                        out.extend(pending.expire(now));
+                    }
+                }
+                let counts = pending.counts();
+                prop_assert_eq!(counts.accepted_total, accepted);
+                prop_assert_eq!(counts.answered_total(), out.len() as u64);
+            }
+            out.extend(pending.expire(now + seconds(20)));
+            out.sort_unstable();
+            prop_assert_eq!(out, (0..accepted).collect::<Vec<_>>());
+            prop_assert_eq!(pending.counts().unanswered, 0);
+            prop_assert!(pending.deadlines.is_empty());
+        }
+    }
+}

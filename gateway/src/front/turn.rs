@@ -1,0 +1,99 @@
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use proto::v1::recognition_result::Outcome;
+use proto::v1::{RecognitionJob, RecognizeResponse, Timings};
+use proto::{FileName, JobId};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::backend::Backend;
+use super::inspect::Photo;
+use super::photos::StoredPhoto;
+use super::waiting::{Reply, Waiting, deadline_exceeded};
+use crate::byte_budget::ByteReservation;
+use crate::error::{ErrorCode, RequestError};
+
+/// One accepted request on its way: store, enqueue, wait, clean up.
+#[derive(Debug)]
+pub struct Turn {
+    pub id: JobId,
+    pub file_name: FileName,
+    pub photo: Photo,
+    pub accepted_at: Instant,
+    pub deadline: Instant,
+    pub reply: oneshot::Receiver<Reply>,
+    pub waiting: Arc<Waiting>,
+    pub backend: Backend,
+    pub reservation: ByteReservation,
+    pub _in_flight: OwnedSemaphorePermit,
+}
+
+impl Turn {
+    /// # Errors
+    /// Whatever the client is to be told instead of a name.
+    pub async fn run(self) -> Result<RecognizeResponse, RequestError> {
+        let Self { id, file_name, photo, accepted_at, deadline, reply, waiting, backend, .. } = self;
+        let submitted = submit(id, &file_name, &photo, deadline, &backend);
+        let stored = match tokio::time::timeout_at(deadline.into(), submitted).await {
+            Ok(Ok(stored)) => Some(stored),
+            Ok(Err(error)) => {
+                waiting.answer(id, Err(error));
+                None
+            }
+            Err(_) => {
+                waiting.answer(id, Err(deadline_exceeded()));
+                None
+            }
+        };
+        // The worker has its own copy from here on.
+        drop((photo, self.reservation));
+
+        let reply = reply.await.unwrap_or_else(|_| {
+            Err(RequestError::new(ErrorCode::Internal, "the request was forgotten"))
+        });
+        match reply? {
+            (Outcome::Recognition(recognition), timings) => {
+                let total_ms = accepted_at.elapsed().as_secs_f32() * 1e3;
+                Ok(RecognizeResponse {
+                    request_id: id.to_string(),
+                    stem: file_name.stem().to_owned(),
+                    recognition: Some(recognition),
+                    timings: Some(Timings { total_ms, ..timings }),
+                })
+            }
+            (Outcome::Failure(failure), _) => {
+                let error = RequestError::from(failure);
+                if let Some(stored) = stored.filter(|_| error.code.is_bad_photo()) {
+                    stored.discard().await;
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+async fn submit(
+    id: JobId,
+    file_name: &FileName,
+    photo: &Photo,
+    deadline: Instant,
+    backend: &Backend,
+) -> Result<StoredPhoto, RequestError> {
+    let stored = backend.photos.store(file_name, photo).await?;
+    let renamed = stored.key() != file_name.as_str();
+    let job = RecognitionJob {
+        job_id: id.to_string(),
+        object_key: stored.key().to_owned(),
+        file_name: if renamed { file_name.to_string() } else { String::new() },
+        reply_queue: backend.reply_queue.clone(),
+        deadline: Some(wall_clock(deadline)),
+    };
+    backend.requests.send(proto::encode(&job)).await?;
+    Ok(stored)
+}
+
+/// Our clock has no meaning elsewhere.
+fn wall_clock(time: Instant) -> prost_types::Timestamp {
+    let left = time.saturating_duration_since(Instant::now());
+    prost_types::Timestamp::from(SystemTime::now() + left)
+}

@@ -1,0 +1,119 @@
+//! The HTTP gateway: takes photos as multipart uploads, asks front, and answers with a line of text or JSON.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::header::ALLOW;
+use axum::http::{HeaderMap, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::serve::ListenerExt;
+use platform::shutdown::bounded;
+use proto::v1::recognizer_client::RecognizerClient;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+use crate::byte_budget::ByteBudget;
+use crate::error::{ErrorCode, RequestError};
+use answer::AnswerForm;
+
+mod answer;
+mod bounded_body;
+mod disposition;
+mod front_health;
+mod recognize;
+mod upload;
+
+/// How the HTTP gateway runs.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "HTTP gateway")]
+pub struct Config {
+    /// Where front serves gRPC
+    #[arg(long, env = "MUSTER_FRONT", value_name = "URL", default_value = "http://127.0.0.1:50051")]
+    pub front: String,
+    /// Bytes of one photo; front has a limit of its own
+    #[arg(long, env = "MUSTER_MAX_IMAGE_BYTES", value_name = "BYTES", default_value = "10485760")]
+    pub max_image_bytes: usize,
+    /// Bytes of photos held at once; more are refused with 429
+    #[arg(long, env = "MUSTER_MAX_BUFFERED_BYTES", value_name = "BYTES", default_value = "268435456")]
+    pub max_buffered_bytes: usize,
+    /// How long an upload may take
+    #[arg(long, env = "MUSTER_UPLOAD_TIMEOUT", value_name = "SECONDS", value_parser = crate::seconds, default_value = "60")]
+    pub upload_timeout: Duration,
+    /// How long front may take to answer; a little more than its own deadline, so that its reason arrives
+    #[arg(long, env = "MUSTER_GATEWAY_DEADLINE", value_name = "SECONDS", value_parser = crate::seconds, default_value = "125")]
+    pub deadline: Duration,
+    /// How long requests in flight may take to end at shutdown
+    #[arg(long, env = "MUSTER_GATEWAY_DRAIN", value_name = "SECONDS", value_parser = crate::seconds, default_value = "12")]
+    pub drain_deadline: Duration,
+}
+
+/// What all requests share.
+#[derive(Debug)]
+struct Gateway {
+    config: Config,
+    front: RecognizerClient<Channel>,
+    budget: ByteBudget,
+}
+
+/// Serves HTTP until `shutdown`, then waits for the requests in flight.
+///
+/// # Errors
+/// When the URL of front cannot be parsed, or the listener fails. A front that cannot be reached is no error: the
+/// gateway is not ready, and answers 503.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    crate::metric::describe();
+    let channel = platform::grpc::channel(&config.front)?;
+    let ready = watch::Sender::new(false);
+    let readiness = ready.subscribe();
+    let stop = CancellationToken::new();
+    let _stop_on_return = stop.clone().drop_guard();
+    tokio::spawn(front_health::watch(channel.clone(), ready, stop));
+
+    tracing::info!(address = %listener.local_addr()?, front = config.front, "gateway serves HTTP");
+    let drain_deadline = config.drain_deadline;
+    let gateway = Gateway {
+        front: RecognizerClient::new(channel),
+        budget: ByteBudget::new(config.max_buffered_bytes),
+        config,
+    };
+    let routes = router(gateway).merge(platform::admin::router(readiness));
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+        }
+    });
+    let serving =
+        axum::serve(listener, routes).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    bounded("http", &shutdown, drain_deadline, async { serving.await }).await.transpose()?;
+    Ok(())
+}
+
+fn router(gateway: Gateway) -> Router {
+    Router::new()
+        // The upload has limits of its own, which answer in our words.
+        .route("/", post(recognize::recognize).layer(DefaultBodyLimit::disable()))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .with_state(Arc::new(gateway))
+}
+
+async fn not_found(uri: Uri, headers: HeaderMap) -> Response {
+    let message = format!("there is nothing at {}", uri.path());
+    let error = RequestError::new(ErrorCode::NotFound, message);
+    AnswerForm::wanted_by(&headers).error(&error, None)
+}
+
+async fn method_not_allowed(headers: HeaderMap) -> Response {
+    let error = RequestError::new(ErrorCode::MethodNotAllowed, "photos are sent by POST to /");
+    let answer = AnswerForm::wanted_by(&headers).error(&error, None);
+    ([(ALLOW, "POST")], answer).into_response()
+}

@@ -1,0 +1,76 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use proto::JobId;
+use proto::v1::{RecognizeRequest, RecognizeResponse};
+
+use super::Gateway;
+use super::answer::AnswerForm;
+use super::upload::{Upload, UploadLimits};
+use crate::error::RequestError;
+use crate::front::REQUEST_ID_METADATA;
+use crate::metric;
+
+/// Answers `POST /`.
+pub async fn recognize(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let id = JobId::random();
+    let measured = Measured::begin();
+    let form = AnswerForm::wanted_by(request.headers());
+    let answer = gateway.ask(request, id).await;
+    match answer {
+        Ok(response) => {
+            measured.end("ok");
+            form.recognized(response, id)
+        }
+        Err(error) => {
+            tracing::info!(request_id = %id, code = error.code.name(), %error, "refused or failed");
+            measured.end(error.code.name());
+            form.error(&error, Some(id))
+        }
+    }
+}
+
+impl Gateway {
+    async fn ask(&self, request: Request, id: JobId) -> Result<RecognizeResponse, RequestError> {
+        let limits = UploadLimits {
+            max_image_bytes: self.config.max_image_bytes,
+            timeout: self.config.upload_timeout,
+        };
+        let upload = Upload::receive(request, limits, &self.budget).await?;
+        metric::HTTP_PHOTO_BYTES.counter().increment(upload.image.len() as u64);
+        let file_name = upload.file_name.to_string();
+        let mut request = tonic::Request::new(RecognizeRequest { file_name, image: upload.image });
+        request.set_timeout(self.config.deadline);
+        let id = id.to_string().parse().expect("an id is hexadecimal");
+        request.metadata_mut().insert(REQUEST_ID_METADATA, id);
+        let answered = self.front.clone().recognize(request).await;
+        drop(upload.reservation);
+        Ok(answered?.into_inner())
+    }
+}
+
+/// Counts a request as in flight for as long as it lives; also one whose client hangs up.
+#[derive(Debug)]
+struct Measured {
+    begun: Instant,
+}
+
+impl Measured {
+    fn begin() -> Self {
+        metric::HTTP_IN_FLIGHT.gauge().increment(1.0);
+        Self { begun: Instant::now() }
+    }
+
+    fn end(self, outcome: &'static str) {
+        metric::HTTP_REQUESTS.outcome(outcome).increment(1);
+        metric::HTTP_SECONDS.histogram().record(self.begun.elapsed());
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        metric::HTTP_IN_FLIGHT.gauge().decrement(1.0);
+    }
+}

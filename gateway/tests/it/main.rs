@@ -1,0 +1,12 @@
+//! The real gateway and front, on ephemeral ports, against a local cloud; workers are simulated, their queues are not.
+
+mod bad_input;
+mod delivery;
+mod health;
+mod names;
+mod overload;
+mod photos;
+mod protocol;
+mod stack;
+mod uploads;
+mod worker;

@@ -1,0 +1,79 @@
+use std::io::Cursor;
+
+use image::{DynamicImage, ImageFormat, RgbImage};
+
+/// A JPEG that differs from those of other seeds.
+pub fn photo(seed: u8) -> Vec<u8> {
+    let mut pixels = RgbImage::new(32, 24);
+    for (x, y, pixel) in pixels.enumerate_pixels_mut() {
+        let shade = u8::try_from((x * 37 + y * 91) % 251).unwrap();
+        pixel.0 = [shade, seed, shade.wrapping_add(seed)];
+    }
+    let mut bytes = Vec::new();
+    DynamicImage::ImageRgb8(pixels).write_to(&mut Cursor::new(&mut bytes), ImageFormat::Jpeg).unwrap();
+    bytes
+}
+
+/// Its header is whole, its pixels are not.
+pub fn truncated_photo() -> Vec<u8> {
+    let whole = photo(1);
+    whole[..whole.len() - 40].to_vec()
+}
+
+/// A PNG of a few hundred bytes whose header promises 65,500 x 65,500 pixels.
+pub fn decompression_bomb() -> Vec<u8> {
+    let mut header = b"IHDR".to_vec();
+    header.extend_from_slice(&65_500u32.to_be_bytes());
+    header.extend_from_slice(&65_500u32.to_be_bytes());
+    header.extend_from_slice(&[8, 2, 0, 0, 0]);
+    let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\x0d".to_vec();
+    bytes.extend_from_slice(&header);
+    bytes.extend_from_slice(&crc32(&header).to_be_bytes());
+    let data = b"IDAT\x78\x9c";
+    bytes.extend_from_slice(&2u32.to_be_bytes());
+    bytes.extend_from_slice(data);
+    bytes.extend_from_slice(&crc32(data).to_be_bytes());
+    bytes
+}
+
+/// One part of a multipart body, its file name written as it is.
+pub struct Part<'a> {
+    pub field: &'a str,
+    pub file_name: Option<&'a str>,
+    pub content: &'a [u8],
+}
+
+pub const CONTENT_TYPE: &str = "multipart/form-data; boundary=frontier";
+
+pub fn multipart(parts: &[Part<'_>]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for part in parts {
+        let file_name = part.file_name.map(|name| format!("; filename=\"{name}\""));
+        let head = format!(
+            "--frontier\r\nContent-Disposition: form-data; name=\"{}\"{}\r\n\r\n",
+            part.field,
+            file_name.unwrap_or_default()
+        );
+        body.extend_from_slice(head.as_bytes());
+        body.extend_from_slice(part.content);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(b"--frontier--\r\n");
+    body
+}
+
+/// The checksum of PNG's chunks, bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut remainder = u32::MAX;
+    for byte in bytes {
+        remainder ^= u32::from(*byte);
+        for _ in 0..8 {
+            let carry = remainder & 1 == 1;
+            remainder >>= 1;
+            if carry {
+                remainder ^= 0xedb8_8320;
+            }
+        }
+    }
+    !remainder
+}

@@ -1,0 +1,101 @@
+use proto::v1::{FailureCode, RecognizeRequest};
+use serde_json::Value;
+use tonic::Code;
+
+use crate::photos::photo;
+use crate::stack::{Answer, Stack};
+use crate::worker::Worker;
+
+async fn post_for_json(stack: &Stack, photo: Vec<u8>) -> (Answer, Value) {
+    let part = reqwest::multipart::Part::bytes(photo).file_name("a.b.jpg");
+    let form = reqwest::multipart::Form::new().text("comment", "ignored").part("inputFile", part);
+    let request = stack.client.post(&stack.url).header("accept", "application/json");
+    let answer = Answer::of(request.multipart(form)).await;
+    assert_eq!(answer.header("content-type"), "application/json");
+    let json = serde_json::from_str(&answer.body).unwrap();
+    (answer, json)
+}
+
+#[tokio::test]
+async fn json_has_all_that_is_known() {
+    let stack = Stack::start().await;
+    let _worker = Worker::recognizing(&stack).await;
+    let (answer, json) = post_for_json(&stack, photo(1)).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(json["name"], "somebody");
+    assert_eq!(json["stem"], "a.b");
+    assert_eq!(json["distance"], 0.5);
+    assert_eq!(json["confidence"], 0.75);
+    assert_eq!(json["box"]["right"], 3.0);
+    assert_eq!(json["landmarks"].as_array().unwrap().len(), 5);
+    assert_eq!(json["model"], "simulated");
+    assert_eq!(json["timings"]["decode_ms"], 1.0);
+    assert!(json["timings"]["total_ms"].as_f64().unwrap() > 0.0);
+    assert_eq!(json["request_id"], answer.header("x-request-id"));
+}
+
+#[tokio::test]
+async fn errors_are_json_for_those_who_accept_it() {
+    let stack = Stack::start().await;
+    let (answer, json) = post_for_json(&stack, b"text".to_vec()).await;
+    assert_eq!(answer.status, 415);
+    assert_eq!(json["error"]["code"], "not_an_image");
+    assert_eq!(json["error"]["request_id"], answer.header("x-request-id"));
+    assert!(json["error"]["message"].as_str().unwrap().contains("JPEG"));
+}
+
+#[tokio::test]
+async fn other_paths_and_methods_are_told_so() {
+    let stack = Stack::start().await;
+    let elsewhere = Answer::of(stack.client.post(format!("{}/upload", stack.url))).await;
+    assert_eq!((elsewhere.status, elsewhere.body.as_str()), (404, "there is nothing at /upload\n"));
+    let get = Answer::of(stack.client.get(&stack.url)).await;
+    assert_eq!((get.status, get.header("allow")), (405, "POST"));
+    assert_eq!(get.body, "photos are sent by POST to /\n");
+}
+
+#[tokio::test]
+async fn grpc_clients_get_the_code_of_the_failure() {
+    let stack = Stack::start().await;
+    let _worker = Worker::failing(&stack, FailureCode::NoFace, "no face found").await;
+    let request = |file_name: &str, image: Vec<u8>| RecognizeRequest {
+        file_name: file_name.to_owned(),
+        image: image.into(),
+    };
+    for (request, code) in [
+        (request("a.jpg", photo(1)), "no_face"),
+        (request("../a.jpg", photo(1)), "bad_file_name"),
+        (request("a.jpg", b"text".to_vec()), "not_an_image"),
+        (request("a.jpg", Vec::new()), "bad_request"),
+        (request("a.jpg", vec![0; 10 * 1024 * 1024 + 1]), "too_large"),
+    ] {
+        let status = stack.recognizer().recognize(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(status.metadata().get("muster-error-code").unwrap(), code);
+    }
+    stack.assert_left_behind(&[]).await;
+}
+
+#[tokio::test]
+async fn a_grpc_client_that_is_in_a_hurry_is_answered_in_time() {
+    let stack = Stack::start().await;
+    let message = RecognizeRequest { file_name: "a.jpg".to_owned(), image: photo(1).into() };
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("grpc-timeout", "600m".parse().unwrap());
+    let status = stack.recognizer().recognize(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert_eq!(status.metadata().get("muster-error-code").unwrap(), "deadline_exceeded");
+}
+
+#[tokio::test]
+async fn the_largest_photo_is_accepted() {
+    let stack = Stack::start().await;
+    let _worker = Worker::recognizing(&stack).await;
+    let mut largest = photo(1);
+    // Decoders ignore what follows the end of the image.
+    largest.resize(10 * 1024 * 1024, 0);
+    stack.post("a.jpg", &largest).await.assert_recognized("a:somebody");
+    largest.push(0);
+    stack.post("b.jpg", &largest).await.assert_refused(413, "larger than 10485760 bytes");
+    stack.assert_left_behind(&["a.jpg"]).await;
+}

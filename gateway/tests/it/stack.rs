@@ -1,0 +1,239 @@
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Command, FromArgMatches};
+use gateway::front::Deployment;
+use gateway::{front, http};
+use platform::aws::{Aws, AwsArgs};
+use platform::objects::Objects;
+use platform::queue::Queue;
+use proto::Names;
+use proto::v1::demand_client::DemandClient;
+use proto::v1::recognizer_client::RecognizerClient;
+use proto::v1::{DemandUpdate, WatchDemandRequest};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A local cloud, front and gateway of one test; they end with it.
+pub struct Stack {
+    /// Of the HTTP gateway.
+    pub url: String,
+    pub client: reqwest::Client,
+    pub deployment: Deployment,
+    pub front: Channel,
+    pub front_url: String,
+    pub stop_front: CancellationToken,
+    pub front_ended: JoinHandle<anyhow::Result<()>>,
+    stop: CancellationToken,
+}
+
+impl Stack {
+    pub async fn start() -> Self {
+        Self::configured(|_, _| {}).await
+    }
+
+    /// Ready to serve, with a configuration that the test changed.
+    pub async fn configured(change: impl FnOnce(&mut front::Config, &mut http::Config)) -> Self {
+        let cloud = bind().await;
+        let stack = Self::in_cloud(&cloud, change).await;
+        stack.serve_cloud(cloud);
+        stack.until_ready().await;
+        stack
+    }
+
+    /// Without its cloud, which listens but does not answer.
+    pub async fn in_cloud(
+        cloud: &TcpListener,
+        change: impl FnOnce(&mut front::Config, &mut http::Config),
+    ) -> Self {
+        let (mut front_config, mut http_config) = (defaults(), defaults());
+        let (front_listener, http_listener) = (bind().await, bind().await);
+        let front_url = url_of(&front_listener);
+        http_config = http::Config { front: front_url.clone(), ..http_config };
+        front_config = front::Config { drain_deadline: Duration::from_secs(5), ..front_config };
+        change(&mut front_config, &mut http_config);
+
+        let stop = CancellationToken::new();
+        let stop_front = stop.child_token();
+        let url = url_of(&http_listener);
+        let deployment = deployment(&url_of(cloud)).await;
+        let front_ended = tokio::spawn(front::run(
+            front_config,
+            deployment.clone(),
+            front_listener,
+            stop_front.clone(),
+        ));
+        tokio::spawn(http::run(http_config, http_listener, stop.clone()));
+        let front = platform::grpc::channel(&front_url).unwrap();
+        let client = http_client();
+        Self { url, client, deployment, front, front_url, stop_front, front_ended, stop }
+    }
+
+    pub fn serve_cloud(&self, listener: TcpListener) {
+        let stop = self.stop.clone().cancelled_owned();
+        tokio::spawn(localcloud::run(localcloud::Config::default(), listener, stop));
+    }
+
+    pub async fn until_ready(&self) {
+        eventually("the gateway is ready", || async { self.status_of("/readyz").await == 200 })
+            .await;
+    }
+
+    pub async fn status_of(&self, path: &str) -> u16 {
+        let answer = self.client.get(format!("{}{path}", self.url)).send().await.unwrap();
+        answer.status().as_u16()
+    }
+
+    /// Posts one photo as `inputFile`.
+    pub async fn post(&self, file_name: &str, photo: &[u8]) -> Answer {
+        let part = reqwest::multipart::Part::bytes(photo.to_vec()).file_name(file_name.to_owned());
+        let form = reqwest::multipart::Form::new().part("inputFile", part);
+        Answer::of(self.client.post(&self.url).multipart(form)).await
+    }
+
+    /// Posts a body that was put together by hand.
+    pub async fn post_raw(&self, content_type: &str, body: Vec<u8>) -> Answer {
+        let request = self.client.post(&self.url).header("content-type", content_type).body(body);
+        Answer::of(request).await
+    }
+
+    pub fn recognizer(&self) -> RecognizerClient<Channel> {
+        RecognizerClient::new(self.front.clone())
+    }
+
+    pub fn in_bucket(&self) -> Objects {
+        self.deployment.aws.objects(self.deployment.names.in_bucket())
+    }
+
+    pub async fn photos(&self) -> Vec<String> {
+        self.in_bucket().keys().await.unwrap()
+    }
+
+    pub async fn queue(&self, name: String) -> Queue {
+        self.deployment.aws.queue(&name).await.unwrap()
+    }
+
+    /// The first demand that fits.
+    pub async fn until_demand(&self, fits: impl Fn(&DemandUpdate) -> bool) -> DemandUpdate {
+        let mut client = DemandClient::new(self.front.clone());
+        let mut updates = client.watch_demand(WatchDemandRequest {}).await.unwrap().into_inner();
+        let search = async {
+            loop {
+                let update = updates.message().await.unwrap().expect("front goes on");
+                if fits(&update) {
+                    return update;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, search).await.expect("the demand becomes as expected")
+    }
+
+    /// The sum of all samples of a metric. All tests of the process share it, so it may grow at any time.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let answer = self.client.get(format!("{}/metrics", self.url)).send().await.unwrap();
+        let text = answer.text().await.unwrap();
+        let samples = text.lines().filter(|line| line.starts_with(name));
+        samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Waits until all queues are empty, and asserts that nothing is in the in-bucket but `photos`.
+    pub async fn assert_left_behind(&self, photos: &[&str]) {
+        let names = &self.deployment.names;
+        for name in [names.request_queue(), names.reply_queue(), names.dead_letter_queue()] {
+            let queue = self.queue(name.clone()).await;
+            eventually(&format!("{name} is empty"), || async {
+                let counters = queue.counters().await.unwrap();
+                counters.visible + counters.in_flight + counters.delayed == 0
+            })
+            .await;
+        }
+        assert_eq!(self.photos().await, photos);
+        let out_bucket = self.deployment.aws.objects(names.out_bucket());
+        assert_eq!(out_bucket.count().await.unwrap(), 0, "simulated workers store nothing");
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// An HTTP answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub body: String,
+    pub headers: reqwest::header::HeaderMap,
+}
+
+impl Answer {
+    pub async fn of(request: reqwest::RequestBuilder) -> Self {
+        let answer = request.send().await.expect("the gateway answers");
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        Self { status, headers, body: answer.text().await.expect("the answer is complete") }
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    #[track_caller]
+    pub fn assert_recognized(&self, body: &str) {
+        assert_eq!((self.status, self.body.as_str()), (200, body));
+        assert_eq!(self.header("x-request-id").len(), 32);
+    }
+
+    /// The status, and one line that contains `reason`.
+    #[track_caller]
+    pub fn assert_refused(&self, status: u16, reason: &str) {
+        assert_eq!(self.status, status, "{}", self.body);
+        assert!(self.body.contains(reason), "{}", self.body);
+        assert_eq!(self.body.matches('\n').count(), 1, "{:?}", self.body);
+        assert!(self.body.ends_with('\n') && self.body.trim().len() > 5, "{:?}", self.body);
+        assert!(self.header("content-type").starts_with("text/plain"));
+        assert_eq!(self.header("x-request-id").len(), 32);
+    }
+}
+
+/// Polls until `condition` holds; fails the test if that takes too long.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let begun = Instant::now();
+    while !condition().await {
+        assert!(begun.elapsed() < PATIENCE, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub async fn bind() -> TcpListener {
+    platform::admin::bind(([127, 0, 0, 1], 0).into()).await.unwrap()
+}
+
+pub fn url_of(listener: &TcpListener) -> String {
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+/// The configuration of a program started without arguments.
+pub fn defaults<C: Args + FromArgMatches>() -> C {
+    let matches = C::augment_args(Command::new("test")).get_matches_from(["test"]);
+    C::from_arg_matches(&matches).unwrap()
+}
+
+async fn deployment(endpoint_url: &str) -> Deployment {
+    let args = AwsArgs {
+        endpoint_url: Some(endpoint_url.to_owned()),
+        region: "us-east-1".to_owned(),
+        prefix: "test".to_owned(),
+    };
+    let names = Names::new(args.prefix.clone());
+    Deployment { aws: Aws::connect_as(&args, "test", "test").await, names }
+}
+
+/// Tests talk to this machine only, whatever proxy it is told to use.
+pub fn http_client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}

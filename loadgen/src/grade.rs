@@ -1,0 +1,219 @@
+//! `loadgen grade`: sends requests to a whole system, watches its queues, buckets and workers meanwhile, and judges.
+
+mod cloud;
+mod metrics;
+mod scaler;
+mod table;
+mod watch;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::time::{Instant, sleep};
+
+use crate::cli::GradeArgs;
+use crate::client::http_client;
+use crate::drive::{Driver, Request};
+use crate::photos;
+use crate::report::grade::Measured;
+use crate::report::verdict::{self, Stored};
+use crate::report::{GradeReport, Record, Summary};
+use crate::run::driver;
+use cloud::{Cloud, Contents};
+use metrics::Metrics;
+use scaler::Scaler;
+use watch::Watch;
+
+/// How often a condition is looked at that should hold soon.
+const POLL: Duration = Duration::from_millis(100);
+/// How long counters may take to show that the queues are empty.
+const QUEUES_SETTLE: Duration = Duration::from_secs(5);
+
+/// True when the verdict is a pass. The report is written either way.
+///
+/// # Errors
+/// When there is nothing to send, the service does not become ready, a part of it cannot be asked, or the report
+/// cannot be written.
+pub async fn grade(args: &GradeArgs) -> anyhow::Result<bool> {
+    anyhow::ensure!(
+        args.requests > 0,
+        "there is nothing to send; give --requests from 1 on"
+    );
+    let requests = prepare(args)?;
+    let driver = driver(&args.target, true)?;
+    wait_until_ready(driver.client.url(), args.ready_within).await?;
+    let parts = Parts {
+        cloud: Arc::new(Cloud::open(&args.aws).await?),
+        scaler: Scaler::new(&args.scaler)?,
+        metrics: Metrics::new(
+            args.front_metrics.as_deref(),
+            args.aws.endpoint_url.as_deref(),
+        )?,
+    };
+    let before = parts.cloud.contents().await?;
+    let objections = parts.cloud.objections().await?;
+    if !objections.is_empty() {
+        return finish(
+            args,
+            &GradeReport::new(&Summary::of(&[]), &Measured::default(), objections),
+        );
+    }
+    println!(
+        "{} requests to {}, {} at once",
+        requests.len(),
+        driver.client.url(),
+        driver.concurrency
+    );
+    if before != Contents::default() {
+        println!("note: queues and buckets are not empty at the start ({before})");
+    }
+    let (records, measured) = parts.observe(args, &driver, &requests).await?;
+    let summary = Summary::of(&records);
+    println!("\n{summary}");
+    let reasons = match parts.settled().await {
+        Ok(after) => {
+            let stored = Stored {
+                photos_before: before.photos,
+                results_before: before.results,
+                photos: after.photos,
+                results: after.results,
+                messages: after.messages(),
+            };
+            verdict::reasons(&summary, &measured, &stored, &args.demands)
+        }
+        Err(error) => vec![format!("{error:#}")],
+    };
+    finish(args, &GradeReport::new(&summary, &measured, reasons))
+}
+
+/// What is asked beside the service itself.
+#[derive(Debug)]
+struct Parts {
+    cloud: Arc<Cloud>,
+    scaler: Scaler,
+    metrics: Metrics,
+}
+
+impl Parts {
+    /// Sends the requests and watches until no worker runs any more.
+    async fn observe(
+        &self,
+        args: &GradeArgs,
+        driver: &Driver,
+        requests: &[Request],
+    ) -> anyhow::Result<(Vec<Record>, Measured)> {
+        let totals_before = self.scaler.totals().await?;
+        let late_before = self.metrics.late_replies().await?;
+        // The grader's own calls are subtracted, so none may be under way when the calls are counted.
+        let own_before = self.cloud.own_calls();
+        let calls_before = self.metrics.aws_calls().await;
+
+        let start = Instant::now();
+        let answered = Arc::new(AtomicU64::new(0));
+        let watch = Watch::start(&self.cloud, &answered, start);
+        let count = |record: &Record| {
+            answered.fetch_add(u64::from(record.is_answered()), Ordering::Relaxed);
+        };
+        let records = driver.run(requests, start, count).await;
+        let idle_at = watch.wait_until_idle(args.idle_within).await;
+        let workers = watch.stop().await;
+
+        let calls = since(calls_before, self.metrics.aws_calls().await);
+        let own_calls = self.cloud.own_calls() - own_before;
+        let late = self.metrics.late_replies().await.ok().flatten();
+        let totals = self.scaler.totals().await.ok();
+        let answers = records
+            .iter()
+            .filter(|record| record.is_answered())
+            .map(|record| record.ended_at);
+        let last_answer = answers.max();
+        let measured = Measured {
+            duplicate_replies: since(late_before, late),
+            busy_workers_stopped: since(
+                Some(totals_before.busy_workers_stopped),
+                totals.as_ref().map(|totals| totals.busy_workers_stopped),
+            ),
+            workers_ordered: since(
+                Some(scaler::ordered(&totals_before)),
+                totals.as_ref().map(scaler::ordered),
+            ),
+            scale_in_s: idle_at.map(|idle| {
+                idle.saturating_sub(last_answer.unwrap_or(idle))
+                    .as_secs_f64()
+            }),
+            aws_calls: calls.map(|calls| calls.saturating_sub(own_calls)),
+            workers,
+        };
+        Ok((records, measured))
+    }
+
+    /// What the buckets and queues hold once the queues are empty, or have had the time to be.
+    async fn settled(&self) -> anyhow::Result<Contents> {
+        let deadline = Instant::now() + QUEUES_SETTLE;
+        loop {
+            let contents = self.cloud.contents().await?;
+            if contents.messages() == 0 || Instant::now() >= deadline {
+                return Ok(contents);
+            }
+            sleep(POLL).await;
+        }
+    }
+}
+
+/// Puts the photos to send and their CSV file beside the report to come.
+fn prepare(args: &GradeArgs) -> anyhow::Result<Vec<Request>> {
+    let folder = args
+        .report
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let (copies, csv) = (folder.join("photos"), folder.join("truth.csv"));
+    photos::prepare(&args.photos, &copies, &csv, args.requests)?;
+    // A report of an earlier run must not be taken for this one's.
+    if args.report.exists() {
+        fs::remove_file(&args.report)
+            .with_context(|| format!("cannot remove {}", args.report.display()))?;
+    }
+    photos::requests(&copies, &csv, args.requests)
+}
+
+async fn wait_until_ready(service: &reqwest::Url, limit: Duration) -> anyhow::Result<()> {
+    let url = service.join("/readyz")?;
+    let http = http_client(&url, Duration::from_secs(2))?;
+    let deadline = Instant::now() + limit;
+    loop {
+        let seen = match http.get(url.clone()).send().await {
+            Ok(response) if response.status().is_success() => return Ok(()),
+            Ok(response) => format!("status {}", response.status().as_u16()),
+            Err(error) if error.is_timeout() => "no answer".to_owned(),
+            Err(_) => "no connection".to_owned(),
+        };
+        if Instant::now() >= deadline {
+            let seconds = limit.as_secs_f64();
+            bail!(
+                "{url} was not ready within {seconds} s ({seen}); start the service, or give its address with --url"
+            );
+        }
+        sleep(POLL).await;
+    }
+}
+
+fn finish(args: &GradeArgs, report: &GradeReport) -> anyhow::Result<bool> {
+    let json = serde_json::to_string_pretty(report)?;
+    fs::write(&args.report, json + "\n")
+        .with_context(|| format!("cannot write {}", args.report.display()))?;
+    println!("report    {}", args.report.display());
+    println!("{report}");
+    Ok(report.reasons.is_empty())
+}
+
+/// How much a counter rose; unknown when it is unknown at one of the two times.
+fn since(before: Option<u64>, after: Option<u64>) -> Option<u64> {
+    after
+        .zip(before)
+        .map(|(after, before)| after.saturating_sub(before))
+}

@@ -1,0 +1,187 @@
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Context;
+use platform::aws::{Aws, AwsArgs};
+use platform::fleet::{Fleet, PowerState};
+use platform::objects::Objects;
+use platform::queue::{Queue, QueueError};
+use proto::Names;
+use proto::names::{REQUEST_MAX_BYTES, WEB_INSTANCE, WORKER_INSTANCE};
+
+/// How many keys one page of a bucket's list holds.
+const KEYS_A_PAGE: u64 = 1000;
+
+/// The system's queues, buckets and instances, as any AWS client sees them. It counts the calls that it makes.
+#[derive(Debug)]
+pub struct Cloud {
+    fleet: Fleet,
+    request_queue: Queue,
+    reply_queue: Queue,
+    in_bucket: Objects,
+    out_bucket: Objects,
+    own_calls: AtomicU64,
+}
+
+/// What the queues and buckets hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Messages waiting in the request queue.
+    pub requests: u64,
+    /// Messages waiting in the reply queue.
+    pub replies: u64,
+    /// Messages of both that were received and not yet deleted.
+    pub in_flight: u64,
+    /// Objects in the in-bucket.
+    pub photos: u64,
+    /// Objects in the out-bucket.
+    pub results: u64,
+}
+
+/// How many workers there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Workers {
+    pub running: usize,
+    /// Ordered to start and not yet running.
+    pub pending: usize,
+}
+
+impl Cloud {
+    /// # Errors
+    /// When AWS cannot be reached or a queue does not exist.
+    pub async fn open(args: &AwsArgs) -> anyhow::Result<Self> {
+        let aws = Aws::connect(args).await;
+        let names = Names::new(&args.prefix);
+        let mend = |error: QueueError| {
+            anyhow::anyhow!(
+                "{error}; is --prefix {} right, and --aws-endpoint-url?",
+                args.prefix
+            )
+        };
+        Ok(Self {
+            fleet: aws.fleet(),
+            request_queue: aws.queue(&names.request_queue()).await.map_err(mend)?,
+            reply_queue: aws.queue(&names.reply_queue()).await.map_err(mend)?,
+            in_bucket: aws.objects(names.in_bucket()),
+            out_bucket: aws.objects(names.out_bucket()),
+            own_calls: AtomicU64::new(0),
+        })
+    }
+
+    /// How many calls were made since it was opened; exact while none is under way.
+    pub fn own_calls(&self) -> u64 {
+        self.own_calls.load(Ordering::Relaxed)
+    }
+
+    /// # Errors
+    /// When AWS cannot be reached or refuses.
+    pub async fn contents(&self) -> anyhow::Result<Contents> {
+        let unreadable = "cannot read the queues' counters";
+        let (requests, replies) =
+            tokio::join!(self.request_queue.counters(), self.reply_queue.counters());
+        self.count(2);
+        let (requests, replies) = (requests.context(unreadable)?, replies.context(unreadable)?);
+        let (photos, results) = tokio::join!(
+            self.objects(&self.in_bucket),
+            self.objects(&self.out_bucket)
+        );
+        Ok(Contents {
+            requests: requests.visible,
+            replies: replies.visible,
+            in_flight: requests.in_flight + replies.in_flight,
+            photos: photos?,
+            results: results?,
+        })
+    }
+
+    /// # Errors
+    /// When EC2 cannot be reached or refuses.
+    pub async fn workers(&self) -> anyhow::Result<Workers> {
+        let found = self.find(&format!("{WORKER_INSTANCE}*")).await?;
+        let count = |state| found.iter().filter(|instance| **instance == state).count();
+        Ok(Workers {
+            running: count(PowerState::Running),
+            pending: count(PowerState::Pending),
+        })
+    }
+
+    /// What keeps the system from being graded: it must be idle, with one web instance and the request queue as agreed.
+    ///
+    /// # Errors
+    /// When AWS cannot be reached or refuses.
+    pub async fn objections(&self) -> anyhow::Result<Vec<String>> {
+        let mut objections = Vec::new();
+        let web = self.find(&format!("{WEB_INSTANCE}*")).await?;
+        let web = web
+            .iter()
+            .filter(|state| **state == PowerState::Running)
+            .count();
+        if web != 1 {
+            objections.push(format!(
+                "{web} instances named {WEB_INSTANCE} run at the start, not 1"
+            ));
+        }
+        let Workers { running, pending } = self.workers().await?;
+        if running + pending > 0 {
+            objections.push(format!(
+                "{} workers run at the start, not 0; try again in a moment",
+                running + pending
+            ));
+        }
+        let largest = self
+            .request_queue
+            .maximum_message_size()
+            .await
+            .context("cannot read the request queue")?;
+        self.count(1);
+        if largest != REQUEST_MAX_BYTES {
+            objections.push(format!(
+                "the request queue takes messages of {largest} bytes, not {REQUEST_MAX_BYTES}"
+            ));
+        }
+        Ok(objections)
+    }
+
+    async fn find(&self, pattern: &str) -> anyhow::Result<Vec<PowerState>> {
+        let found = self.fleet.find(pattern).await;
+        self.count(1);
+        Ok(found
+            .context("cannot list the instances")?
+            .into_iter()
+            .map(|instance| instance.state)
+            .collect())
+    }
+
+    async fn objects(&self, bucket: &Objects) -> anyhow::Result<u64> {
+        let counted = bucket.count().await;
+        let pages = counted
+            .as_ref()
+            .map_or(1, |objects| objects.div_ceil(KEYS_A_PAGE).max(1));
+        self.count(pages);
+        counted.with_context(|| format!("cannot list the bucket {}", bucket.bucket()))
+    }
+
+    fn count(&self, calls: u64) {
+        self.own_calls.fetch_add(calls, Ordering::Relaxed);
+    }
+}
+
+impl Contents {
+    /// All messages, waiting or in flight.
+    pub fn messages(&self) -> u64 {
+        self.requests + self.replies + self.in_flight
+    }
+}
+
+impl fmt::Display for Contents {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            photos, results, ..
+        } = self;
+        write!(
+            formatter,
+            "{} messages, {photos} photos, {results} results",
+            self.messages()
+        )
+    }
+}

@@ -1,0 +1,78 @@
+use std::fmt;
+use std::time::Duration;
+
+use super::cloud::Contents;
+
+/// The first line of the table; the columns are those of the classroom's grader, with the time and the answers.
+pub const HEADER: &str = "time s   requests    replies    workers     photos    results   answered\n\
+     \u{20}          queued     queued    running  in-bucket out-bucket           ";
+
+/// One line of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Since the first request.
+    pub time: Duration,
+    /// Absent: they could not be read this time.
+    pub contents: Option<Contents>,
+    pub workers_running: usize,
+    pub answered: u64,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cell = |pick: fn(Contents) -> u64| {
+            self.contents
+                .map_or("?".to_owned(), |contents| pick(contents).to_string())
+        };
+        write!(
+            formatter,
+            "{:>6.1} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
+            self.time.as_secs_f64(),
+            cell(|contents| contents.requests),
+            cell(|contents| contents.replies),
+            self.workers_running,
+            cell(|contents| contents.photos),
+            cell(|contents| contents.results),
+            self.answered,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_stand_under_their_header() {
+        let contents = Contents {
+            requests: 85,
+            replies: 2,
+            in_flight: 15,
+            photos: 100,
+            results: 7,
+        };
+        let row = Row {
+            time: Duration::from_millis(2040),
+            contents: Some(contents),
+            workers_running: 15,
+            answered: 5,
+        };
+        let text = row.to_string();
+        assert_eq!(
+            text,
+            "   2.0         85          2         15        100          7          5"
+        );
+        for line in HEADER.lines() {
+            assert_eq!(line.len(), text.len());
+        }
+        let unread = Row {
+            contents: None,
+            ..row
+        }
+        .to_string();
+        assert_eq!(
+            unread,
+            "   2.0          ?          ?         15          ?          ?          5"
+        );
+    }
+}

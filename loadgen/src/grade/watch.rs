@@ -1,0 +1,131 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::cloud::{Cloud, Workers};
+use super::table::{HEADER, Row};
+use crate::report::Timeline;
+
+/// How often the workers are counted.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(150);
+/// How often a row is printed.
+const ROW_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Counts the workers all the time and prints the table meanwhile.
+#[derive(Debug)]
+pub struct Watch {
+    start: Instant,
+    stop: CancellationToken,
+    samples: watch::Receiver<Sample>,
+    sampling: JoinHandle<Timeline>,
+    printing: JoinHandle<()>,
+}
+
+/// The newest count of the workers.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sample {
+    /// When the count was asked for, since the start.
+    asked_at: Duration,
+    workers: Workers,
+}
+
+impl Watch {
+    pub fn start(cloud: &Arc<Cloud>, answered: &Arc<AtomicU64>, start: Instant) -> Self {
+        let stop = CancellationToken::new();
+        let (publish, samples) = watch::channel(Sample::default());
+        let sampling = tokio::spawn(sample(Arc::clone(cloud), publish, start, stop.clone()));
+        let table = Table {
+            cloud: Arc::clone(cloud),
+            answered: Arc::clone(answered),
+            samples: samples.clone(),
+            start,
+        };
+        let printing = tokio::spawn(table.print(stop.clone()));
+        Self {
+            start,
+            stop,
+            samples,
+            sampling,
+            printing,
+        }
+    }
+
+    /// When it was first seen from now on that no worker runs or is about to; `None` when that was not seen in time.
+    pub async fn wait_until_idle(&self, limit: Duration) -> Option<Duration> {
+        let from = self.start.elapsed();
+        let mut samples = self.samples.clone();
+        let is_idle =
+            |sample: &Sample| sample.asked_at >= from && sample.workers == Workers::default();
+        let idle = timeout(limit, samples.wait_for(is_idle)).await;
+        idle.ok()?.ok().map(|sample| sample.asked_at)
+    }
+
+    /// Ends both, with a last row. No call is under way afterwards.
+    pub async fn stop(self) -> Timeline {
+        self.stop.cancel();
+        let (timeline, printed) = tokio::join!(self.sampling, self.printing);
+        printed.expect("printing the table does not panic");
+        timeline.expect("counting the workers does not panic")
+    }
+}
+
+async fn sample(
+    cloud: Arc<Cloud>,
+    publish: watch::Sender<Sample>,
+    start: Instant,
+    stop: CancellationToken,
+) -> Timeline {
+    let mut timeline = Timeline::default();
+    let mut ticks = interval(SAMPLE_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        let asked_at = start.elapsed();
+        // A count that fails is missing from the timeline; the next one follows soon.
+        if let Ok(workers) = cloud.workers().await {
+            timeline.record(asked_at, workers.running);
+            publish.send_replace(Sample { asked_at, workers });
+        }
+    }
+    timeline
+}
+
+/// What a row is made from.
+#[derive(Debug)]
+struct Table {
+    cloud: Arc<Cloud>,
+    answered: Arc<AtomicU64>,
+    samples: watch::Receiver<Sample>,
+    start: Instant,
+}
+
+impl Table {
+    async fn print(self, stop: CancellationToken) {
+        println!("\n{HEADER}");
+        let mut ticks = interval(ROW_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.print_row().await;
+        }
+        self.print_row().await;
+    }
+
+    async fn print_row(&self) {
+        let time = self.start.elapsed();
+        let contents = self.cloud.contents().await.ok();
+        let workers_running = self.samples.borrow().workers.running;
+        println!(
+            "{}",
+            Row {
+                time,
+                contents,
+                workers_running,
+                answered: self.answered.load(Ordering::Relaxed)
+            }
+        );
+    }
+}

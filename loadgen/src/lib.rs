@@ -1,0 +1,28 @@
+//! Sends photos to a face-recognition service, checks the names that come back, and grades how the system behaved:
+//! `loadgen run` is the workload generator, `loadgen grade` what `make demo` does.
+//!
+//! [`schedule`], [`report`] and [`truth`] decide and compute on plain data; they read no clock and do no I/O.
+
+pub mod cli;
+pub mod client;
+pub mod drive;
+pub mod grade;
+pub mod photos;
+pub mod progress;
+pub mod report;
+pub mod run;
+pub mod schedule;
+pub mod truth;
+
+use cli::{Cli, Command};
+
+/// Runs one command; true when everything was as it should be.
+///
+/// # Errors
+/// When the command could not be carried out at all: one line that says why and what mends it.
+pub async fn execute(cli: Cli) -> anyhow::Result<bool> {
+    match cli.command {
+        Command::Run(args) => run::run(&args).await,
+        Command::Grade(args) => grade::grade(&args).await,
+    }
+}

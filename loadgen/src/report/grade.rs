@@ -1,0 +1,233 @@
+use std::fmt;
+
+use serde::Serialize;
+
+use super::timeline::{Point, Timeline};
+use super::{Latency, Summary, rounded};
+
+/// What `loadgen grade` writes as JSON. Absent numbers (`null`) could not be measured.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GradeReport {
+    pub requests: usize,
+    /// Answered, rightly or not.
+    pub succeeded: usize,
+    pub failed: usize,
+    pub correct: usize,
+    pub wrong: usize,
+    /// Replies that came to front for a request already answered.
+    pub duplicate_replies: Option<u64>,
+    pub latency_ms: Option<Latency>,
+    /// First request sent to first answer.
+    pub cold_first_answer_s: Option<f64>,
+    pub scale_out_s: ScaleOut,
+    /// The most workers that ran at once.
+    pub workers_max: usize,
+    /// Last answer to no worker running.
+    pub scale_in_s: Option<f64>,
+    pub busy_workers_stopped: Option<u64>,
+    /// Calls of the whole system, without the grader's own, from the first request to no worker running.
+    pub aws_calls_per_recognition: Option<f64>,
+    /// First request sent to last answer.
+    pub wall_s: f64,
+    pub workers: Vec<Point>,
+    pub verdict: Verdict,
+    /// Why the verdict is a fail.
+    pub reasons: Vec<String>,
+}
+
+/// From the first request sent.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct ScaleOut {
+    /// To the first worker running.
+    pub first_worker: Option<f64>,
+    /// To the most workers running.
+    pub max_workers: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    Pass,
+    Fail,
+}
+
+/// What was measured beside the requests themselves.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Measured {
+    pub duplicate_replies: Option<u64>,
+    pub busy_workers_stopped: Option<u64>,
+    /// Workers that the scaler ordered to start or launched.
+    pub workers_ordered: Option<u64>,
+    pub scale_in_s: Option<f64>,
+    /// All calls of the system, without the grader's own.
+    pub aws_calls: Option<u64>,
+    pub workers: Timeline,
+}
+
+impl GradeReport {
+    /// `reasons` are those against a pass.
+    #[must_use]
+    pub fn new(summary: &Summary, measured: &Measured, reasons: Vec<String>) -> Self {
+        let workers_max = measured.workers.most();
+        let reached = |count: usize| {
+            (count > 0)
+                .then(|| measured.workers.reached_s(count))
+                .flatten()
+        };
+        let per_recognition = |calls: u64| rounded(calls as f64 / summary.requests as f64);
+        Self {
+            requests: summary.requests,
+            succeeded: summary.succeeded,
+            failed: summary.failed,
+            correct: summary.correct,
+            wrong: summary.wrong,
+            duplicate_replies: measured.duplicate_replies,
+            latency_ms: summary.latency_ms,
+            cold_first_answer_s: summary.first_answer_s.map(rounded),
+            scale_out_s: ScaleOut {
+                first_worker: reached(1.min(workers_max)),
+                max_workers: reached(workers_max),
+            },
+            workers_max,
+            scale_in_s: measured.scale_in_s.map(rounded),
+            busy_workers_stopped: measured.busy_workers_stopped,
+            aws_calls_per_recognition: measured
+                .aws_calls
+                .filter(|_| summary.requests > 0)
+                .map(per_recognition),
+            wall_s: rounded(summary.wall_s),
+            workers: measured.workers.points().to_vec(),
+            verdict: if reasons.is_empty() {
+                Verdict::Pass
+            } else {
+                Verdict::Fail
+            },
+            reasons,
+        }
+    }
+}
+
+/// The statistics of `loadgen grade`, beside those of the requests. The last line is the verdict's.
+impl fmt::Display for GradeReport {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(first_answer) = self.cold_first_answer_s {
+            writeln!(
+                formatter,
+                "cold      first answer {first_answer:.2} s after the first request"
+            )?;
+        }
+        if let ScaleOut {
+            first_worker: Some(first),
+            max_workers: Some(most),
+        } = self.scale_out_s
+        {
+            let count = self.workers_max;
+            writeln!(
+                formatter,
+                "scale out first worker running after {first:.2} s, {count} after {most:.2} s"
+            )?;
+        }
+        if let Some(scale_in) = self.scale_in_s {
+            writeln!(
+                formatter,
+                "scale in  no worker running {scale_in:.2} s after the last answer"
+            )?;
+        }
+        let known = |number: Option<u64>| {
+            number.map_or("not measured".to_owned(), |number| number.to_string())
+        };
+        let (duplicates, busy) = (
+            known(self.duplicate_replies),
+            known(self.busy_workers_stopped),
+        );
+        writeln!(
+            formatter,
+            "faults    duplicate replies: {duplicates}, busy workers stopped: {busy}"
+        )?;
+        if let Some(calls) = self.aws_calls_per_recognition {
+            writeln!(formatter, "AWS       {calls:.1} calls a recognition")?;
+        }
+        match self.verdict {
+            Verdict::Pass => write!(
+                formatter,
+                "verdict: PASS ({}/{} right)",
+                self.correct, self.requests
+            ),
+            Verdict::Fail => write!(formatter, "verdict: FAIL: {}", self.reasons.join("; ")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::{Outcome, Record};
+    use super::*;
+
+    fn measured() -> Measured {
+        let mut workers = Timeline::default();
+        workers.record(Duration::ZERO, 0);
+        workers.record(Duration::from_millis(400), 2);
+        workers.record(Duration::from_millis(700), 3);
+        workers.record(Duration::from_millis(2500), 0);
+        Measured {
+            duplicate_replies: Some(0),
+            busy_workers_stopped: Some(0),
+            workers_ordered: Some(3),
+            scale_in_s: Some(0.5),
+            aws_calls: Some(21),
+            workers,
+        }
+    }
+
+    fn summary() -> Summary {
+        let record = |millisecond| Record {
+            file_name: "a.jpg".into(),
+            sent_at: Duration::ZERO,
+            ended_at: Duration::from_millis(millisecond),
+            retries: 0,
+            outcome: Outcome::Correct,
+        };
+        Summary::of(&[record(1500), record(2000)])
+    }
+
+    #[test]
+    fn the_json_has_the_documented_fields() {
+        let report = GradeReport::new(&summary(), &measured(), Vec::new());
+        let expected = serde_json::json!({
+            "requests": 2, "succeeded": 2, "failed": 0, "correct": 2, "wrong": 0, "duplicate_replies": 0,
+            "latency_ms": {"mean": 1750.0, "p50": 1500.0, "p95": 2000.0, "p99": 2000.0, "max": 2000.0},
+            "cold_first_answer_s": 1.5, "scale_out_s": {"first_worker": 0.4, "max_workers": 0.7},
+            "workers_max": 3, "scale_in_s": 0.5, "busy_workers_stopped": 0, "aws_calls_per_recognition": 10.5,
+            "wall_s": 2.0,
+            "workers": [
+                {"t_s": 0.0, "running": 0}, {"t_s": 0.4, "running": 2}, {"t_s": 0.7, "running": 3},
+                {"t_s": 2.5, "running": 0},
+            ],
+            "verdict": "pass", "reasons": [],
+        });
+        assert_eq!(serde_json::to_value(&report).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_last_line_is_the_verdict() {
+        let pass = GradeReport::new(&summary(), &measured(), Vec::new()).to_string();
+        assert_eq!(pass.lines().last(), Some("verdict: PASS (2/2 right)"));
+        let reasons = vec!["1 request failed".to_owned(), "1 name wrong".to_owned()];
+        let fail = GradeReport::new(&summary(), &measured(), reasons).to_string();
+        assert_eq!(
+            fail.lines().last(),
+            Some("verdict: FAIL: 1 request failed; 1 name wrong")
+        );
+    }
+
+    #[test]
+    fn a_run_that_never_began_is_reported_with_nulls() {
+        let report = GradeReport::new(&Summary::of(&[]), &Measured::default(), vec!["no".into()]);
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["latency_ms"], serde_json::Value::Null);
+        assert_eq!(json["scale_out_s"]["first_worker"], serde_json::Value::Null);
+        assert_eq!(json["verdict"], "fail");
+    }
+}

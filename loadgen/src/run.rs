@@ -1,0 +1,43 @@
+use tokio::time::Instant;
+
+use crate::cli::{RunArgs, TargetArgs};
+use crate::client::Client;
+use crate::drive::Driver;
+use crate::photos;
+use crate::progress::Progress;
+use crate::report::Summary;
+
+/// `loadgen run`: true when every request was answered with the right name.
+///
+/// # Errors
+/// When there is nothing to send, the truth is not known, or nobody listens at the address.
+pub async fn run(args: &RunArgs) -> anyhow::Result<bool> {
+    anyhow::ensure!(
+        args.num_request > 0,
+        "there is nothing to send; give --num-request from 1 on"
+    );
+    let requests = photos::requests(&args.image_folder, &args.prediction_file, args.num_request)?;
+    let driver = driver(&args.target, false)?;
+    driver.client.check_reachable().await?;
+    let mut progress = Progress::new(requests.len());
+    let records = driver
+        .run(&requests, Instant::now(), |record| progress.record(record))
+        .await;
+    drop(progress);
+    let summary = Summary::of(&records);
+    println!("{summary}");
+    Ok(summary.is_perfect())
+}
+
+/// With `check_file` an answer must also name the photo that it is for.
+///
+/// # Errors
+/// When no HTTP client can be made.
+pub fn driver(target: &TargetArgs, check_file: bool) -> anyhow::Result<Driver> {
+    Ok(Driver {
+        client: Client::new(&target.url, target.timeout)?,
+        concurrency: target.concurrency,
+        retries: target.retries,
+        check_file,
+    })
+}

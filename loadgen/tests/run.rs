@@ -1,0 +1,227 @@
+//! The driver of `loadgen run` against a server that answers as it is told.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Multipart, State};
+use axum::http::StatusCode;
+use axum::routing::post;
+use loadgen::client::Client;
+use loadgen::drive::{Driver, Request};
+use loadgen::report::Summary;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+/// What the server saw.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    now: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+}
+
+/// The photo's content tells the server how to behave.
+async fn answer(State(seen): State<Seen>, mut form: Multipart) -> (StatusCode, String) {
+    seen.most.fetch_max(
+        seen.now.fetch_add(1, Ordering::SeqCst) + 1,
+        Ordering::SeqCst,
+    );
+    let part = form.next_field().await.expect("a form").expect("a part");
+    assert_eq!(part.name(), Some("inputFile"));
+    let file_name = part.file_name().expect("a file name").to_owned();
+    let content = part.text().await.expect("a photo");
+    let stem = file_name.trim_end_matches(".jpg");
+    let answer = match content.as_str() {
+        "unready" => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
+        "slow" => std::future::pending().await,
+        "swapped" => (StatusCode::OK, "other:Ben\n".to_owned()),
+        "gibberish" => (StatusCode::OK, "<html>".to_owned()),
+        name => (StatusCode::OK, format!("{stem}:{name}\n")),
+    };
+    // Gives the others time to arrive, so that the peak is seen.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    seen.now.fetch_sub(1, Ordering::SeqCst);
+    answer
+}
+
+async fn serve() -> (String, Seen) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let seen = Seen::default();
+    let router = Router::new()
+        .route("/", post(answer))
+        .with_state(seen.clone());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (format!("http://{address}/"), seen)
+}
+
+fn driver(url: &str, concurrency: usize, retries: u32) -> Driver {
+    let url = url.parse().expect("a URL");
+    let client = Client::new(&url, Duration::from_secs(1)).expect("a client");
+    Driver {
+        client,
+        concurrency,
+        retries,
+        check_file: true,
+    }
+}
+
+fn request(index: usize, content: &str) -> Request {
+    let image = content.to_owned().into();
+    Request {
+        file_name: format!("test_{index:02} é.jpg"),
+        image,
+        name: "Ben".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_perfect_run_keeps_to_its_concurrency() {
+    let (url, seen) = serve().await;
+    let requests: Vec<_> = (0..40).map(|index| request(index, "Ben")).collect();
+    let mut ended = 0;
+    let records = driver(&url, 8, 0)
+        .run(&requests, Instant::now(), |_| ended += 1)
+        .await;
+    let summary = Summary::of(&records);
+    assert!(summary.is_perfect(), "{summary}");
+    assert_eq!((ended, summary.correct, summary.retries), (40, 40, 0));
+    assert_eq!(seen.most.load(Ordering::SeqCst), 8);
+}
+
+#[tokio::test]
+async fn every_kind_of_answer_is_counted() {
+    let (url, _) = serve().await;
+    let contents = [
+        "Ben",
+        "Elton",
+        "swapped",
+        "gibberish",
+        "unready",
+        "unready",
+        "slow",
+    ];
+    let requests: Vec<_> = contents
+        .iter()
+        .enumerate()
+        .map(|(index, content)| request(index, content))
+        .collect();
+    let records = driver(&url, 3, 2)
+        .run(&requests, Instant::now(), |_| ())
+        .await;
+    let summary = Summary::of(&records);
+    assert_eq!(
+        (summary.correct, summary.wrong, summary.failed),
+        (1, 3, 3),
+        "{summary}"
+    );
+    let failures: Vec<_> = summary
+        .failures
+        .iter()
+        .map(|(reason, count)| (reason.as_str(), *count))
+        .collect();
+    assert_eq!(
+        failures,
+        [("HTTP 503: not ready", 2), ("no answer in time", 1)]
+    );
+    assert_eq!(summary.mistakes["test_01 é.jpg"], "expected Ben, got Elton");
+    assert_eq!(
+        summary.retries, 0,
+        "only failed connections are tried again"
+    );
+    assert!(!summary.is_perfect());
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_tried_again_a_bounded_number_of_times() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/", listener.local_addr().expect("it is bound"));
+    drop(listener);
+    let driver = driver(&url, 2, 2);
+    let records = driver
+        .run(
+            &[request(0, "Ben"), request(1, "Ben")],
+            Instant::now(),
+            |_| (),
+        )
+        .await;
+    let summary = Summary::of(&records);
+    assert_eq!((summary.failed, summary.retries), (2, 4), "{summary}");
+    assert_eq!(summary.failures["no connection"], 2);
+    let error = driver
+        .client
+        .check_reachable()
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(&url) && error.contains("give its address with --url"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_made_again() {
+    let (url, _) = serve().await;
+    let front = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let broken_url = format!("http://{}/", front.local_addr().expect("it is bound"));
+    let behind = url
+        .trim_start_matches("http://")
+        .trim_end_matches('/')
+        .to_owned();
+    // The first connection is cut in the middle of the request; the second is passed on.
+    tokio::spawn(async move {
+        let (mut first, _) = front.accept().await.expect("a connection");
+        first
+            .read_exact(&mut [0; 10])
+            .await
+            .expect("the head of a request");
+        drop(first);
+        let (mut second, _) = front.accept().await.expect("another connection");
+        let mut server = tokio::net::TcpStream::connect(behind)
+            .await
+            .expect("the server listens");
+        tokio::io::copy_bidirectional(&mut second, &mut server).await
+    });
+    let records = driver(&broken_url, 1, 3)
+        .run(&[request(0, "Ben")], Instant::now(), |_| ())
+        .await;
+    let summary = Summary::of(&records);
+    assert!(summary.is_perfect(), "{summary}");
+    assert_eq!(summary.retries, 1);
+}
+
+#[tokio::test]
+async fn the_command_reads_its_files_and_judges() {
+    let (url, _) = serve().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let csv = folder.path().join("truth.csv");
+    let run = async |names: &str| {
+        std::fs::write(&csv, format!("Image,Results\n{names}")).expect("a file");
+        execute(&url, folder.path(), &csv).await
+    };
+    std::fs::write(folder.path().join("a.jpg"), "Ben").expect("a file");
+    std::fs::write(folder.path().join("b.jpg"), "Elton").expect("a file");
+    assert!(run("a,Ben\nb.jpg,Elton\n").await.expect("it runs"));
+    assert!(!run("a,Ben\nb,Ben\n").await.expect("it runs"));
+    let error = run("a,Ben\n").await.unwrap_err().to_string();
+    assert!(error.contains("does not say who is on b.jpg"), "{error}");
+}
+
+async fn execute(url: &str, folder: &Path, csv: &Path) -> anyhow::Result<bool> {
+    use clap::Parser;
+    let arguments =
+        ["loadgen", "run", "--n", "4", "--url", url, "--image-folder"].map(std::ffi::OsStr::new);
+    let files = [
+        folder.as_os_str(),
+        "--prediction-file".as_ref(),
+        csv.as_os_str(),
+    ];
+    loadgen::execute(loadgen::cli::Cli::parse_from(
+        [&arguments[..], &files].concat(),
+    ))
+    .await
+}

@@ -1,0 +1,175 @@
+//! What a localcloud is started with.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Deserialize;
+use thiserror::Error;
+
+/// Everything that `run` needs besides a listener.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where buckets, logs and user data are kept; a temporary folder, removed at the end, if none is given.
+    pub data: Option<PathBuf>,
+    /// What S3 requests must be signed with.
+    pub credentials: Credentials,
+    /// The region in ARNs and availability zones. Requests for any region are answered.
+    pub region: String,
+    /// How long an instance's process has from SIGTERM to SIGKILL.
+    pub stop_grace: Duration,
+    /// How many instances may run at once.
+    pub max_instances: usize,
+    /// What instances can be launched from.
+    pub images: Vec<Image>,
+    /// Instances to launch at the start.
+    pub instances: Vec<BootInstance>,
+}
+
+/// An access key and its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    pub access_key: String,
+    pub secret_key: String,
+}
+
+/// A machine image: a command.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    /// What launches name.
+    pub id: String,
+    pub name: Option<String>,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Environment variables, added to those that localcloud was started with.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+}
+
+/// An instance to launch at the start.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootInstance {
+    /// The image's id.
+    pub image: String,
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    pub user_data: Option<String>,
+}
+
+/// Why a configuration file cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    #[error("cannot read {path}: {error}")]
+    Read {
+        path: PathBuf,
+        error: std::io::Error,
+    },
+    #[error("cannot read {path}: {error}")]
+    Parse {
+        path: PathBuf,
+        error: toml::de::Error,
+    },
+    #[error("image {0:?} has an empty command")]
+    EmptyCommand(String),
+    #[error("two images have the id {0:?}")]
+    DuplicateImage(String),
+    #[error("an instance names the image {0:?}, which is not configured")]
+    UnknownImage(String),
+    #[error("credentials are written ACCESS_KEY:SECRET_KEY")]
+    Credentials,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    image: Vec<Image>,
+    #[serde(default)]
+    instance: Vec<BootInstance>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: None,
+            credentials: Credentials::default(),
+            region: "us-east-1".to_owned(),
+            stop_grace: Duration::from_secs(10),
+            max_instances: 100,
+            images: Vec::new(),
+            instances: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Adds the images and instances of a TOML file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or what it says fails `check`.
+    pub fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read {
+            path: path.to_owned(),
+            error,
+        })?;
+        let file: File = toml::from_str(&text).map_err(|error| ConfigError::Parse {
+            path: path.to_owned(),
+            error,
+        })?;
+        self.images.extend(file.image);
+        self.instances.extend(file.instance);
+        self.check()
+    }
+
+    /// Checks that every image can run and every instance has an image.
+    ///
+    /// # Errors
+    /// Names the first image or instance at fault.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut ids = HashSet::new();
+        for image in &self.images {
+            if image.command.is_empty() {
+                return Err(ConfigError::EmptyCommand(image.id.clone()));
+            }
+            if !ids.insert(&image.id) {
+                return Err(ConfigError::DuplicateImage(image.id.clone()));
+            }
+        }
+        match self
+            .instances
+            .iter()
+            .find(|instance| !ids.contains(&instance.image))
+        {
+            Some(instance) => Err(ConfigError::UnknownImage(instance.image.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Default for Credentials {
+    fn default() -> Self {
+        Self {
+            access_key: "test".to_owned(),
+            secret_key: "test".to_owned(),
+        }
+    }
+}
+
+impl FromStr for Credentials {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        match text.split_once(':') {
+            Some((access_key, secret_key)) if !access_key.is_empty() && !secret_key.is_empty() => {
+                Ok(Self {
+                    access_key: access_key.to_owned(),
+                    secret_key: secret_key.to_owned(),
+                })
+            }
+            _ => Err(ConfigError::Credentials),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Everything that EC2 refuses, with the codes that clients branch on.
+
+use http::StatusCode;
+use thiserror::Error;
+
+/// An EC2 error. The message is what a client sees.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Ec2Error {
+    #[error("The instance ID{} '{}' do{} not exist", plural(.0), .0.join(", "), if .0.len() == 1 { "es" } else { "" })]
+    InstanceNotFound(Vec<String>),
+    #[error("Invalid id: \"{0}\" (expecting \"i-...\")")]
+    InstanceMalformed(String),
+    #[error("The instance '{id}' is not in a state from which it can be {verb}.")]
+    IncorrectInstanceState { id: String, verb: &'static str },
+    #[error("The image id '[{0}]' does not exist")]
+    ImageNotFound(String),
+    #[error("{0}")]
+    InvalidParameterValue(String),
+    #[error("The request must contain the parameter {0}")]
+    MissingParameter(String),
+    #[error("{0}")]
+    InvalidParameterCombination(String),
+    #[error("The filter '{0}' is invalid")]
+    InvalidFilter(String),
+    #[error("The ID '{0}' is not valid")]
+    InvalidId(String),
+    #[error("User data is limited to 16384 bytes")]
+    UserDataTooLarge,
+    #[error("Invalid BASE64 encoding of user data.")]
+    UserDataMalformed,
+    #[error(
+        "Arguments on this idempotent request are inconsistent with arguments used in previous request(s)."
+    )]
+    IdempotentParameterMismatch,
+    #[error("The maximum number of tags is 50")]
+    TagLimitExceeded,
+    #[error("You have requested more instances ({0}) than localcloud runs at once ({1}).")]
+    InstanceLimitExceeded(usize, usize),
+    #[error("You are not authorized to perform this operation.")]
+    UnauthorizedOperation,
+    #[error("Request would have succeeded, but DryRun flag is set.")]
+    DryRunOperation,
+    #[error("The action {0} is not valid for this web service.")]
+    InvalidAction(String),
+    #[error("localcloud is shutting down and starts nothing any more.")]
+    ShuttingDown,
+}
+
+impl Ec2Error {
+    /// EC2's code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InstanceNotFound(_) => "InvalidInstanceID.NotFound",
+            Self::InstanceMalformed(_) => "InvalidInstanceID.Malformed",
+            Self::IncorrectInstanceState { .. } => "IncorrectInstanceState",
+            Self::ImageNotFound(_) => "InvalidAMIID.NotFound",
+            Self::InvalidParameterValue(_) | Self::UserDataTooLarge | Self::InvalidFilter(_) => {
+                "InvalidParameterValue"
+            }
+            Self::MissingParameter(_) => "MissingParameter",
+            Self::InvalidParameterCombination(_) => "InvalidParameterCombination",
+            Self::InvalidId(_) => "InvalidID",
+            Self::UserDataMalformed => "InvalidUserData.Malformed",
+            Self::IdempotentParameterMismatch => "IdempotentParameterMismatch",
+            Self::TagLimitExceeded => "TagLimitExceeded",
+            Self::InstanceLimitExceeded(..) => "InstanceLimitExceeded",
+            Self::UnauthorizedOperation => "UnauthorizedOperation",
+            Self::DryRunOperation => "DryRunOperation",
+            Self::InvalidAction(_) => "InvalidAction",
+            Self::ShuttingDown => "Unavailable",
+        }
+    }
+
+    /// The HTTP status that EC2 gives such an error.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::UnauthorizedOperation => StatusCode::FORBIDDEN,
+            Self::DryRunOperation => StatusCode::PRECONDITION_FAILED,
+            Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+fn plural(ids: &[String]) -> &'static str {
+    if ids.len() == 1 { "" } else { "s" }
+}

@@ -1,0 +1,165 @@
+//! The operating system's side of an instance: a process group, from its start to the end of its last member.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+use super::watchdog::Watchdog;
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct ProcessSpec {
+    /// Program and arguments; not empty.
+    pub command: Vec<String>,
+    /// Added to what localcloud inherited.
+    pub env: BTreeMap<String, String>,
+    /// Where standard output and standard error are appended.
+    pub console_log: PathBuf,
+}
+
+/// A process group led by the image's command.
+#[derive(Debug)]
+pub struct ProcessGroup {
+    leader: Child,
+    group: Pid,
+}
+
+/// Holds the command back until localcloud has put its group on the watchdog's list; should localcloud end before
+/// that, the gate reads the end of its input and nothing runs.
+const GATE: &str = r#"read -r _ && exec "$@" </dev/null"#;
+/// How often a group is looked at whose leader has ended before its other members.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long the kernel gets to carry out SIGKILL, before the group counts as gone whatever is left of it (zombies that
+/// nobody reaps, or a process that hangs in the kernel).
+const KILL_TAKES_AT_MOST: Duration = Duration::from_secs(2);
+
+impl ProcessGroup {
+    /// Starts the command in a process group of its own.
+    ///
+    /// # Errors
+    /// When the process, its log or the watchdog fails. A command that does not exist is no error here: the process
+    /// ends with exit code 127.
+    pub async fn start(spec: &ProcessSpec, watchdog: &Watchdog) -> io::Result<Self> {
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&spec.console_log)?;
+        let mut leader = Command::new("sh")
+            .args(["-c", GATE, "sh"])
+            .args(&spec.command)
+            .envs(&spec.env)
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .process_group(0)
+            .spawn()?;
+        let leader_id = leader
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .ok_or(io::ErrorKind::NotFound)?;
+        let group = Pid::from_raw(leader_id);
+        let gate = leader.stdin.take();
+        let process = Self { leader, group };
+        watchdog.add(group)?;
+        if let Some(mut gate) = gate {
+            gate.write_all(b"\n").await?;
+        }
+        Ok(process)
+    }
+
+    /// The number of the group, which is its leader's process id.
+    pub fn id(&self) -> Pid {
+        self.group
+    }
+
+    /// Waits for the leader to end.
+    pub async fn leader_ended(&mut self) -> io::Result<ExitStatus> {
+        self.leader.wait().await
+    }
+
+    /// Ends the whole group: SIGTERM first, SIGKILL when `grace` has passed or `hurry` completes. Returns when nothing
+    /// of the group is left.
+    pub async fn end(&mut self, grace: Duration, hurry: impl Future<Output = ()>) {
+        if !grace.is_zero() {
+            self.signal(Signal::SIGTERM);
+            let ended = tokio::select! {
+                () = self.gone() => true,
+                () = sleep(grace) => false,
+                () = hurry => false,
+            };
+            if ended {
+                return;
+            }
+        }
+        let deadline = Instant::now() + KILL_TAKES_AT_MOST;
+        self.signal(Signal::SIGKILL);
+        let _ = tokio::time::timeout_at(deadline, self.gone()).await;
+    }
+
+    async fn gone(&mut self) {
+        // Waiting fails only for a child that was waited for already.
+        let _ = self.leader.wait().await;
+        while has_living_members(self.group) {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        // A group that is gone already needs no signal.
+        let _ = killpg(self.group, signal);
+    }
+}
+
+/// Says how a process ended.
+pub fn describe_exit(status: io::Result<ExitStatus>) -> String {
+    match status {
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, Some(signal)) => match Signal::try_from(signal) {
+                Ok(signal) => format!("killed by {signal}"),
+                Err(_) => format!("killed by signal {signal}"),
+            },
+            (None, None) => "ended".to_owned(),
+        },
+        Err(error) => format!("lost: {error}"),
+    }
+}
+
+/// Whether any process of the group is alive. Zombies do not count: in a container whose first process reaps nobody
+/// they would stay for ever.
+fn has_living_members(group: Pid) -> bool {
+    if killpg(group, None).is_err() {
+        return false;
+    }
+    match std::fs::read_dir("/proc") {
+        Ok(processes) => processes
+            .flatten()
+            .any(|process| is_living_member(&process.path(), group)),
+        // No such file system: the kernel's word has to do.
+        Err(_) => true,
+    }
+}
+
+fn is_living_member(process: &Path, group: Pid) -> bool {
+    let Ok(stat) = std::fs::read_to_string(process.join("stat")) else {
+        return false;
+    };
+    // The command's name, in brackets, may hold anything; state, parent and group follow the last bracket.
+    let Some((_, after_name)) = stat.rsplit_once(')') else {
+        return false;
+    };
+    let mut fields = after_name.split_whitespace();
+    let state = fields.next();
+    let group_of_process = fields.nth(1).and_then(|field| field.parse().ok());
+    group_of_process == Some(group.as_raw()) && !matches!(state, Some("Z" | "X"))
+}

@@ -1,0 +1,334 @@
+//! The instances of one account: pure state, no clock, no processes. Calls answer which processes to start and end.
+
+mod filter;
+mod instance;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+
+pub use filter::Filter;
+pub use instance::{Effect, Instance, InstanceState, LaunchSpec, StateChange, Tags};
+
+use super::Ec2Error;
+use crate::clock::Millis;
+
+/// More tags than this AWS does not put on a resource.
+pub const MOST_TAGS: usize = 50;
+
+/// All instances, in the order of their launch.
+#[derive(Debug, Default)]
+pub struct Instances {
+    by_sequence: BTreeMap<u64, Instance>,
+    sequence_of: HashMap<String, u64>,
+    /// Launches by client token, so that a repeated request launches nothing twice.
+    launches: HashMap<String, Launch>,
+    next_sequence: u64,
+}
+
+/// A launch to carry out.
+#[derive(Debug, Clone)]
+pub struct LaunchOrder {
+    pub spec: LaunchSpec,
+    pub reservation_id: String,
+    /// Empty if the client gave none.
+    pub client_token: String,
+    /// How many instances the client asked for at most; a repeated request must ask for as many.
+    pub requested: usize,
+    /// One identifier for each instance to launch; drawn by the caller.
+    pub instance_ids: Vec<String>,
+}
+
+/// One page of a listing.
+#[derive(Debug)]
+pub struct Page<'a> {
+    pub instances: Vec<&'a Instance>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Launch {
+    spec: LaunchSpec,
+    requested: usize,
+    instance_ids: Vec<String>,
+    at: Millis,
+}
+
+impl Instances {
+    /// Launches instances, all `pending`, and answers their identifiers and whether they are new: a repeated request
+    /// with the same client token answers the instances that it launched before.
+    ///
+    /// # Errors
+    /// `IdempotentParameterMismatch` when the token was used for another request, `TagLimitExceeded`.
+    pub fn launch(
+        &mut self,
+        order: LaunchOrder,
+        now: Millis,
+    ) -> Result<(Vec<String>, bool), Ec2Error> {
+        self.forget(now);
+        if let Some(launch) = self.launches.get(&order.client_token) {
+            if launch.spec != order.spec || launch.requested != order.requested {
+                return Err(Ec2Error::IdempotentParameterMismatch);
+            }
+            return Ok((launch.instance_ids.clone(), false));
+        }
+        if order.spec.tags.len() > MOST_TAGS {
+            return Err(Ec2Error::TagLimitExceeded);
+        }
+        for (launch_index, instance_id) in order.instance_ids.iter().enumerate() {
+            let instance = Instance {
+                instance_id: instance_id.clone(),
+                reservation_id: order.reservation_id.clone(),
+                launch_index,
+                client_token: order.client_token.clone(),
+                tags: order.spec.tags.clone(),
+                spec: order.spec.clone(),
+                state: InstanceState::Pending,
+                launched: now,
+                state_reason: None,
+                state_transition: None,
+                boot: 1,
+            };
+            self.sequence_of
+                .insert(instance_id.clone(), self.next_sequence);
+            self.by_sequence.insert(self.next_sequence, instance);
+            self.next_sequence += 1;
+        }
+        if !order.client_token.is_empty() {
+            let launch = Launch {
+                spec: order.spec,
+                requested: order.requested,
+                instance_ids: order.instance_ids.clone(),
+                at: now,
+            };
+            self.launches.insert(order.client_token, launch);
+        }
+        Ok((order.instance_ids, true))
+    }
+
+    /// Whether a launch with this client token is remembered.
+    pub fn has_launched(&self, client_token: &str) -> bool {
+        self.launches.contains_key(client_token)
+    }
+
+    /// Starts stopped instances: all or, if one may not be started, none.
+    ///
+    /// # Errors
+    /// `InvalidInstanceID.NotFound`, `IncorrectInstanceState`.
+    pub fn start(
+        &mut self,
+        ids: &[String],
+        now: Millis,
+    ) -> Result<Vec<(StateChange, Effect)>, Ec2Error> {
+        self.change(ids, now, Instance::check_start, |instance| {
+            instance.start(now)
+        })
+    }
+
+    /// Stops running instances: all or none.
+    ///
+    /// # Errors
+    /// `InvalidInstanceID.NotFound`, `IncorrectInstanceState`.
+    pub fn stop(
+        &mut self,
+        ids: &[String],
+        force: bool,
+        now: Millis,
+    ) -> Result<Vec<(StateChange, Effect)>, Ec2Error> {
+        self.change(ids, now, Instance::check_stop, |instance| {
+            instance.stop(force, now)
+        })
+    }
+
+    /// Terminates instances: all or none.
+    ///
+    /// # Errors
+    /// `InvalidInstanceID.NotFound`.
+    pub fn terminate(
+        &mut self,
+        ids: &[String],
+        now: Millis,
+    ) -> Result<Vec<(StateChange, Effect)>, Ec2Error> {
+        self.change(ids, now, |_| Ok(()), |instance| instance.terminate(now))
+    }
+
+    /// The instances with these identifiers (all, if none are given) that pass all filters, from `start_at` on and at
+    /// most `page_size`.
+    ///
+    /// # Errors
+    /// `InvalidInstanceID.NotFound`, `InvalidParameterValue` for an unknown filter.
+    pub fn describe(
+        &mut self,
+        ids: &[String],
+        filters: &[Filter],
+        start_at: u64,
+        page_size: usize,
+        now: Millis,
+    ) -> Result<Page<'_>, Ec2Error> {
+        self.forget(now);
+        self.check_exist(ids)?;
+        let mut page = Page {
+            instances: Vec::new(),
+            next: None,
+        };
+        for (sequence, instance) in self.by_sequence.range(start_at..) {
+            if !ids.is_empty() && !ids.contains(&instance.instance_id) {
+                continue;
+            }
+            let mut accepted = true;
+            for filter in filters {
+                accepted &= filter.accepts(instance)?;
+            }
+            if accepted && page.instances.len() == page_size {
+                page.next = Some(*sequence);
+                break;
+            }
+            if accepted {
+                page.instances.push(instance);
+            }
+        }
+        Ok(page)
+    }
+
+    /// Sets tags on all these instances, or on none.
+    ///
+    /// # Errors
+    /// `InvalidInstanceID.NotFound`, `TagLimitExceeded`.
+    pub fn create_tags(&mut self, ids: &[String], tags: &Tags) -> Result<(), Ec2Error> {
+        self.check_exist(ids)?;
+        let too_many = |instance: &Instance| {
+            let added = tags
+                .keys()
+                .filter(|key| !instance.tags.contains_key(*key))
+                .count();
+            instance.tags.len() + added > MOST_TAGS
+        };
+        if ids.iter().filter_map(|id| self.get(id)).any(too_many) {
+            return Err(Ec2Error::TagLimitExceeded);
+        }
+        for id in ids {
+            if let Some(instance) = self.get_mut(id) {
+                instance
+                    .tags
+                    .extend(tags.iter().map(|(key, value)| (key.clone(), value.clone())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes tags; one given with a value only if it has that value. No tags given means all of them.
+    ///
+    /// # Errors
+    /// `InvalidInstanceID.NotFound`.
+    pub fn delete_tags(
+        &mut self,
+        ids: &[String],
+        tags: &[(String, Option<String>)],
+    ) -> Result<(), Ec2Error> {
+        self.check_exist(ids)?;
+        for id in ids {
+            let Some(instance) = self.get_mut(id) else {
+                continue;
+            };
+            instance.tags.retain(|key, value| {
+                let named = |(tag, wanted): &(String, Option<String>)| {
+                    tag == key && wanted.as_ref().is_none_or(|wanted| wanted == value)
+                };
+                !tags.is_empty() && !tags.iter().any(named)
+            });
+        }
+        Ok(())
+    }
+
+    /// One instance.
+    pub fn get(&self, id: &str) -> Option<&Instance> {
+        self.by_sequence.get(self.sequence_of.get(id)?)
+    }
+
+    /// One instance, to tell it news of its process.
+    pub fn get_mut(&mut self, id: &str) -> Option<&mut Instance> {
+        self.by_sequence.get_mut(self.sequence_of.get(id)?)
+    }
+
+    /// All instances that are listed, in the order of their launch.
+    pub fn all(&self) -> impl Iterator<Item = &Instance> {
+        self.by_sequence.values()
+    }
+
+    /// How many instances have, or are about to have, a process.
+    pub fn live_count(&self) -> usize {
+        let has_process = |instance: &&Instance| {
+            !matches!(
+                instance.state,
+                InstanceState::Stopped | InstanceState::Terminated
+            )
+        };
+        self.by_sequence.values().filter(has_process).count()
+    }
+
+    /// Checks that every identifier is known.
+    ///
+    /// # Errors
+    /// `InvalidInstanceID.NotFound`.
+    pub fn check_exist(&self, ids: &[String]) -> Result<(), Ec2Error> {
+        let missing: Vec<String> = ids
+            .iter()
+            .filter(|id| !self.sequence_of.contains_key(*id))
+            .cloned()
+            .collect();
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(Ec2Error::InstanceNotFound(missing))
+        }
+    }
+
+    fn change(
+        &mut self,
+        ids: &[String],
+        now: Millis,
+        check: impl Fn(&Instance) -> Result<(), Ec2Error>,
+        carry_out: impl Fn(&mut Instance) -> Effect,
+    ) -> Result<Vec<(StateChange, Effect)>, Ec2Error> {
+        self.forget(now);
+        self.check_exist(ids)?;
+        for id in ids {
+            self.get(id).map(&check).transpose()?;
+        }
+        let mut changes = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some(instance) = self.get_mut(id) else {
+                continue;
+            };
+            let previous = instance.state;
+            let effect = carry_out(instance);
+            changes.push((
+                StateChange {
+                    instance_id: id.clone(),
+                    previous,
+                    current: instance.state,
+                },
+                effect,
+            ));
+        }
+        Ok(changes)
+    }
+
+    fn forget(&mut self, now: Millis) {
+        let forgotten: Vec<u64> = self
+            .by_sequence
+            .iter()
+            .filter(|(_, instance)| instance.is_forgotten(now))
+            .map(|(at, _)| *at)
+            .collect();
+        for sequence in forgotten {
+            if let Some(instance) = self.by_sequence.remove(&sequence) {
+                self.sequence_of.remove(&instance.instance_id);
+            }
+        }
+        // AWS remembers a token for at least a day after the instances are gone.
+        self.launches
+            .retain(|_, launch| launch.at + 48 * 60 * 60 * 1000 > now);
+    }
+}

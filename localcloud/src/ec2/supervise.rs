@@ -1,0 +1,158 @@
+//! One task for each instance that runs: it starts the process, ends it when asked, and tells the state what happened.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::process::{ProcessGroup, ProcessSpec, describe_exit};
+use super::{Ec2, Shared};
+
+/// What an instance's task has been asked to do. Later orders are more urgent, and a less urgent one changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Order {
+    Run,
+    Reboot,
+    End,
+    EndAtOnce,
+}
+
+impl Ec2 {
+    /// Starts the task for this boot of an instance. The caller has put the instance into `pending` under the lock
+    /// that it still holds.
+    pub(super) fn boot(self: &Arc<Self>, shared: &mut Shared, instance_id: &str, boot: u64) {
+        let (orders, received) = watch::channel(Order::Run);
+        shared.orders.insert(instance_id.to_owned(), orders);
+        tokio::spawn(Arc::clone(self).supervise(instance_id.to_owned(), boot, received));
+    }
+
+    async fn supervise(
+        self: Arc<Self>,
+        instance_id: String,
+        boot: u64,
+        mut orders: watch::Receiver<Order>,
+    ) {
+        while self.run_once(&instance_id, boot, &mut orders).await {
+            // Only a reboot comes here. One that was overtaken by an end is seen at once in the next turn.
+        }
+        let mut shared = self.lock();
+        if let Some(instance) = shared.instances.get_mut(&instance_id) {
+            instance.process_gone(boot);
+            info!(
+                instance = instance_id,
+                state = instance.state.name(),
+                "instance settled"
+            );
+        }
+        shared.orders.remove(&instance_id);
+        drop(shared);
+        self.settled.notify_waiters();
+    }
+
+    /// Runs the instance's process to its end; whether to run it again.
+    async fn run_once(
+        &self,
+        instance_id: &str,
+        boot: u64,
+        orders: &mut watch::Receiver<Order>,
+    ) -> bool {
+        let started = match self.process_spec(instance_id).await {
+            Ok(spec) => ProcessGroup::start(&spec, &self.watchdog)
+                .await
+                .map(|process| (process, spec.console_log)),
+            Err(error) => Err(error),
+        };
+        let (mut process, console_log) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                warn!(instance = instance_id, %error, "instance could not be started");
+                let now = self.clock.now();
+                if let Some(instance) = self.lock().instances.get_mut(instance_id) {
+                    instance.boot_failed(boot, &error.to_string(), now);
+                }
+                return false;
+            }
+        };
+        let group = process.id();
+        let log = console_log.display();
+        info!(instance = instance_id, process = group.as_raw(), %log, "instance started");
+        if let Some(instance) = self.lock().instances.get_mut(instance_id) {
+            instance.process_started(boot);
+        }
+
+        let ended_by_itself = tokio::select! {
+            status = process.leader_ended() => Some(describe_exit(status)),
+            () = at_least(orders, Order::Reboot) => None,
+        };
+        let order = *orders.borrow();
+        if let Some(how) = &ended_by_itself {
+            info!(instance = instance_id, %log, "instance's process ended by itself: {how}");
+            let now = self.clock.now();
+            if let Some(instance) = self.lock().instances.get_mut(instance_id) {
+                instance.process_ended(boot, how, now);
+            }
+        }
+        // A machine that shut itself down takes along whatever it had started.
+        let grace = if ended_by_itself.is_some() || order == Order::EndAtOnce {
+            Duration::ZERO
+        } else {
+            self.stop_grace
+        };
+        process.end(grace, at_least(orders, Order::EndAtOnce)).await;
+        self.watchdog.remove(group);
+
+        let reboot = ended_by_itself.is_none() && *orders.borrow() == Order::Reboot;
+        if reboot && let Some(orders) = self.lock().orders.get(instance_id) {
+            orders.send_if_modified(|order| {
+                let rebooted = *order == Order::Reboot;
+                if rebooted {
+                    *order = Order::Run;
+                }
+                rebooted
+            });
+        }
+        reboot
+    }
+
+    async fn process_spec(&self, instance_id: &str) -> std::io::Result<ProcessSpec> {
+        let (image_id, user_data) = {
+            let shared = self.lock();
+            let instance = shared
+                .instances
+                .get(instance_id)
+                .ok_or(std::io::ErrorKind::NotFound)?;
+            (
+                instance.spec.image_id.clone(),
+                instance.spec.user_data.clone(),
+            )
+        };
+        let image = self.image(&image_id).ok_or(std::io::ErrorKind::NotFound)?;
+        let folder = self.folder_of(instance_id);
+        tokio::fs::create_dir_all(&folder).await?;
+        let user_data_file = folder.join("user-data");
+        tokio::fs::write(&user_data_file, user_data).await?;
+        let mut env = image.env.clone();
+        env.insert("EC2_INSTANCE_ID".to_owned(), instance_id.to_owned());
+        env.insert(
+            "EC2_USER_DATA_FILE".to_owned(),
+            user_data_file.to_string_lossy().into_owned(),
+        );
+        Ok(ProcessSpec {
+            command: image.command.clone(),
+            env,
+            console_log: folder.join("console.log"),
+        })
+    }
+
+    fn folder_of(&self, instance_id: &str) -> PathBuf {
+        self.instances_folder.join(instance_id)
+    }
+}
+
+/// Completes when an order at least this urgent has been given.
+async fn at_least(orders: &mut watch::Receiver<Order>, urgency: Order) {
+    // The sender lives until the task removes it itself.
+    let _ = orders.wait_for(|order| *order >= urgency).await;
+}

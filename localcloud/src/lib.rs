@@ -1,0 +1,115 @@
+//! S3, SQS and EC2 over the AWS wire protocols, on one local port. An EC2 instance is an OS process.
+//!
+//! The binary is a thin shell around [`run`], which tests embed with a listener on port 0.
+
+mod calls;
+mod clock;
+mod config;
+mod ec2;
+mod router;
+mod s3;
+mod server;
+mod sqs;
+mod xml;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tracing::info;
+
+pub use config::{BootInstance, Config, ConfigError, Credentials, Image};
+pub use ec2::Ec2Error;
+
+use calls::Calls;
+use clock::Clock;
+use ec2::{Ec2, Ec2Config};
+use router::Router;
+use s3::S3;
+use sqs::Sqs;
+
+/// Why localcloud cannot run.
+#[derive(Debug, Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("cannot use the data folder {path}: {error}")]
+    Data { path: PathBuf, error: io::Error },
+    #[error("cannot start: {0}")]
+    Start(#[from] io::Error),
+    #[error("cannot launch the configured instances: {0}")]
+    Boot(#[from] Ec2Error),
+}
+
+/// Serves on `listener` until `shutdown` completes, then ends every instance and returns.
+///
+/// While the instances end, calls are still answered, so that they can finish what they do; only launches are refused.
+/// If the returned future is dropped instead, connections close and a watchdog kills the instances at once.
+///
+/// # Errors
+/// When the configuration or the data folder cannot be used. Once it serves, it does not fail.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    config.check()?;
+    let address = listener.local_addr()?;
+    let temporary = match &config.data {
+        Some(_) => None,
+        None => Some(tempfile::Builder::new().prefix("localcloud-").tempdir()?),
+    };
+    let data = match (&config.data, &temporary) {
+        (Some(data), _) => data.as_path(),
+        (None, Some(temporary)) => temporary.path(),
+        (None, None) => unreachable!("without a configured folder there is a temporary one"),
+    };
+    let buckets = prepare(&data.join("s3"))?;
+    let instances_folder = prepare(&data.join("instances"))?;
+
+    let clock = Clock::start();
+    let ec2 = Ec2::new(
+        clock,
+        Ec2Config {
+            region: &config.region,
+            images: config.images,
+            instances_folder: &instances_folder,
+            stop_grace: config.stop_grace,
+            max_instances: config.max_instances,
+        },
+    )?;
+    let router = Arc::new(Router {
+        calls: Calls::default(),
+        s3: S3::new(&buckets, &config.credentials)?,
+        sqs: Sqs::new(clock, &config.region),
+        ec2: Arc::clone(&ec2),
+    });
+    info!(%address, data = %data.display(), "localcloud serves S3, SQS and EC2");
+
+    let mut serving = pin!(server::serve(listener, router));
+    let booted = ec2.boot_configured(&config.instances);
+    if booted.is_ok() {
+        tokio::select! {
+            () = &mut serving => {}
+            () = shutdown => info!("shutting down: ending all instances"),
+        }
+    }
+    tokio::select! {
+        () = &mut serving => {}
+        () = ec2.close() => info!("all instances are gone"),
+    }
+    Ok(booted?)
+}
+
+/// Creates a folder and answers its absolute path: instances run elsewhere.
+fn prepare(folder: &Path) -> Result<PathBuf, RunError> {
+    let at_fault = |error| RunError::Data {
+        path: folder.to_owned(),
+        error,
+    };
+    std::fs::create_dir_all(folder).map_err(at_fault)?;
+    folder.canonicalize().map_err(at_fault)
+}

@@ -1,0 +1,138 @@
+//! The `localcloud` binary: reads its arguments, binds its port and runs.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::exit;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use localcloud::{Config, Credentials};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+/// S3, SQS and EC2 on one local port, without an account.
+///
+/// Point any AWS client at it: AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_ACCESS_KEY_ID=test
+/// AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=us-east-1, with path-style S3 addresses. Only S3 verifies signatures. Nothing
+/// but buckets outlives the process, and those only with --data.
+///
+/// An EC2 instance is an OS process of its image's command, in its own process group, with EC2_INSTANCE_ID and
+/// EC2_USER_DATA_FILE (a file that holds the decoded user data) in its environment. Its output goes to
+/// DATA/instances/ID/console.log. Stopping it sends SIGTERM and later SIGKILL to the whole group, and no instance
+/// outlives localcloud, however that ends.
+///
+/// GET /healthz answers "ok"; GET /metrics counts the calls by service, action and status.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Address to listen on.
+    #[arg(
+        long,
+        env = "LOCALCLOUD_LISTEN",
+        default_value = "127.0.0.1:4566",
+        value_name = "ADDRESS"
+    )]
+    listen: SocketAddr,
+
+    /// Folder for buckets, instance logs and user data [default: a temporary folder, removed at the end]
+    #[arg(long, env = "LOCALCLOUD_DATA", value_name = "FOLDER")]
+    data: Option<PathBuf>,
+
+    /// TOML file with [[image]] (id, name, command = [...], env = {...}) and [[instance]] (image, tags = {...},
+    /// user_data) tables; its instances are launched at the start.
+    #[arg(long, env = "LOCALCLOUD_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// What S3 requests must be signed with.
+    #[arg(
+        long,
+        env = "LOCALCLOUD_CREDENTIALS",
+        default_value = "test:test",
+        value_name = "KEY:SECRET"
+    )]
+    credentials: Credentials,
+
+    /// Region in ARNs and availability zones; requests for any region are answered.
+    #[arg(long, env = "LOCALCLOUD_REGION", default_value = "us-east-1")]
+    region: String,
+
+    /// Seconds that an instance's process has from SIGTERM to SIGKILL.
+    #[arg(
+        long,
+        env = "LOCALCLOUD_STOP_GRACE",
+        default_value_t = 10.0,
+        value_name = "SECONDS"
+    )]
+    stop_grace: f64,
+
+    /// Instances that may run at once.
+    #[arg(
+        long,
+        env = "LOCALCLOUD_MAX_INSTANCES",
+        default_value_t = 100,
+        value_name = "COUNT"
+    )]
+    max_instances: usize,
+}
+
+#[tokio::main]
+async fn main() {
+    let default_filter = "info,s3s=warn,s3s_fs=warn";
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter)),
+        )
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    if let Err(error) = start(Arguments::parse()).await {
+        eprintln!("localcloud: {error:#}");
+        exit(1);
+    }
+}
+
+async fn start(arguments: Arguments) -> anyhow::Result<()> {
+    let mut config = Config {
+        data: arguments.data,
+        credentials: arguments.credentials,
+        region: arguments.region,
+        stop_grace: Duration::try_from_secs_f64(arguments.stop_grace).context("--stop-grace")?,
+        max_instances: arguments.max_instances,
+        ..Config::default()
+    };
+    if let Some(file) = arguments.config {
+        config.add_file(&file)?;
+    }
+    let listener = TcpListener::bind(arguments.listen).await.with_context(|| {
+        format!(
+            "cannot listen on {} (is another localcloud running?)",
+            arguments.listen
+        )
+    })?;
+    localcloud::run(config, listener, asked_to_end()?).await?;
+    Ok(())
+}
+
+/// Completes at the first SIGINT or SIGTERM; a second one ends the process at once, and its watchdog the instances.
+fn asked_to_end() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => info!("interrupted"),
+            _ = terminate.recv() => info!("asked to end"),
+        }
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            warn!("asked again: ending at once");
+            exit(130);
+        });
+    })
+}

@@ -1,0 +1,198 @@
+//! The actions on queues themselves.
+
+use super::wire::{
+    Attributes, CreateQueue, Empty, GetQueueAttributes, GetQueueUrl, ListQueues, OfQueue, QueueUrl,
+    QueueUrls, SetQueueAttributes, SourceQueueUrls, TagQueue, Tags, UntagQueue,
+};
+use super::{Sqs, SqsError, queue_name, queue_url};
+
+/// What `GetQueueAttributes` may be asked for; others are an error, those that the queue lacks are left out.
+const KNOWN_ATTRIBUTES: [&str; 22] = [
+    "All",
+    "Policy",
+    "VisibilityTimeout",
+    "MaximumMessageSize",
+    "MessageRetentionPeriod",
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "CreatedTimestamp",
+    "LastModifiedTimestamp",
+    "QueueArn",
+    "ApproximateNumberOfMessagesDelayed",
+    "DelaySeconds",
+    "ReceiveMessageWaitTimeSeconds",
+    "RedrivePolicy",
+    "FifoQueue",
+    "ContentBasedDeduplication",
+    "KmsMasterKeyId",
+    "KmsDataKeyReusePeriodSeconds",
+    "DeduplicationScope",
+    "FifoThroughputLimit",
+    "RedriveAllowPolicy",
+    "SqsManagedSseEnabled",
+];
+const MOST_QUEUES_PER_PAGE: usize = 1000;
+
+impl Sqs {
+    pub(super) fn create_queue(
+        &self,
+        request: CreateQueue,
+        base_url: &str,
+    ) -> Result<QueueUrl, SqsError> {
+        let name = request
+            .queue_name
+            .ok_or(SqsError::MissingParameter("QueueName"))?;
+        self.lock().queues.create_queue(
+            &name,
+            &request.attributes,
+            request.tags,
+            self.clock.now(),
+        )?;
+        Ok(QueueUrl {
+            queue_url: queue_url(base_url, &name),
+        })
+    }
+
+    pub(super) fn delete_queue(&self, request: OfQueue) -> Result<Empty, SqsError> {
+        let name = queue_name(&request.queue_url)?;
+        let mut shared = self.lock();
+        shared.queues.delete_queue(name)?;
+        // Whoever waits there learns at once that the queue is gone.
+        if let Some(waiters) = shared.waiters.remove(name) {
+            waiters.notify_waiters();
+        }
+        Ok(Empty {})
+    }
+
+    pub(super) fn get_queue_url(
+        &self,
+        request: GetQueueUrl,
+        base_url: &str,
+    ) -> Result<QueueUrl, SqsError> {
+        let name = request
+            .queue_name
+            .ok_or(SqsError::MissingParameter("QueueName"))?;
+        self.lock().queues.queue(&name)?;
+        Ok(QueueUrl {
+            queue_url: queue_url(base_url, &name),
+        })
+    }
+
+    pub(super) fn list_queues(
+        &self,
+        request: ListQueues,
+        base_url: &str,
+    ) -> Result<QueueUrls, SqsError> {
+        let prefix = request.queue_name_prefix.unwrap_or_default();
+        let page = match request.max_results {
+            None => MOST_QUEUES_PER_PAGE,
+            Some(most) => usize::try_from(most)
+                .ok()
+                .filter(|most| (1..=MOST_QUEUES_PER_PAGE).contains(most))
+                .ok_or_else(|| {
+                    SqsError::InvalidParameterValue(
+                        "MaxResults must be between 1 and 1000.".to_owned(),
+                    )
+                })?,
+        };
+        let shared = self.lock();
+        let after = request.next_token.unwrap_or_default();
+        let mut names = shared
+            .queues
+            .queue_names(&prefix)
+            .filter(|name| *name > after.as_str())
+            .peekable();
+        let page: Vec<&str> = names.by_ref().take(page).collect();
+        // AWS hands out a token only to those who asked for pages.
+        let more = request.max_results.is_some() && names.peek().is_some();
+        Ok(QueueUrls {
+            next_token: page.last().filter(|_| more).map(|last| (*last).to_owned()),
+            queue_urls: page
+                .into_iter()
+                .map(|name| queue_url(base_url, name))
+                .collect(),
+        })
+    }
+
+    pub(super) fn list_dead_letter_source_queues(
+        &self,
+        request: OfQueue,
+        base_url: &str,
+    ) -> Result<SourceQueueUrls, SqsError> {
+        let name = queue_name(&request.queue_url)?;
+        let mut shared = self.lock();
+        shared.queues.queue(name)?;
+        let queue_urls = shared
+            .queues
+            .dead_letter_sources(name)
+            .map(|source| queue_url(base_url, source))
+            .collect();
+        Ok(SourceQueueUrls { queue_urls })
+    }
+
+    pub(super) fn get_queue_attributes(
+        &self,
+        request: GetQueueAttributes,
+    ) -> Result<Attributes, SqsError> {
+        let name = queue_name(&request.queue_url)?;
+        if let Some(unknown) = request
+            .attribute_names
+            .iter()
+            .find(|name| !KNOWN_ATTRIBUTES.contains(&name.as_str()))
+        {
+            return Err(SqsError::InvalidAttributeName(unknown.clone()));
+        }
+        let mut attributes = self.lock().queues.attributes(name, self.clock.now())?;
+        if !request.attribute_names.iter().any(|name| name == "All") {
+            attributes.retain(|name, _| request.attribute_names.contains(name));
+        }
+        Ok(Attributes { attributes })
+    }
+
+    pub(super) fn set_queue_attributes(
+        &self,
+        request: SetQueueAttributes,
+    ) -> Result<Empty, SqsError> {
+        let name = queue_name(&request.queue_url)?;
+        self.lock()
+            .queues
+            .set_attributes(name, &request.attributes, self.clock.now())?;
+        Ok(Empty {})
+    }
+
+    pub(super) fn purge_queue(&self, request: OfQueue) -> Result<Empty, SqsError> {
+        let name = queue_name(&request.queue_url)?;
+        self.lock()
+            .queues
+            .queue(name)?
+            .purge(name, self.clock.now())?;
+        Ok(Empty {})
+    }
+
+    pub(super) fn tag_queue(&self, request: TagQueue) -> Result<Empty, SqsError> {
+        let name = queue_name(&request.queue_url)?;
+        self.lock()
+            .queues
+            .queue(name)?
+            .tags_mut()
+            .extend(request.tags);
+        Ok(Empty {})
+    }
+
+    pub(super) fn untag_queue(&self, request: UntagQueue) -> Result<Empty, SqsError> {
+        let name = queue_name(&request.queue_url)?;
+        self.lock()
+            .queues
+            .queue(name)?
+            .tags_mut()
+            .retain(|key, _| !request.tag_keys.contains(key));
+        Ok(Empty {})
+    }
+
+    pub(super) fn list_queue_tags(&self, request: OfQueue) -> Result<Tags, SqsError> {
+        let name = queue_name(&request.queue_url)?;
+        Ok(Tags {
+            tags: self.lock().queues.queue(name)?.tags_mut().clone(),
+        })
+    }
+}

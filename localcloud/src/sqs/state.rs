@@ -1,0 +1,251 @@
+//! The queues of one account: pure state, no clock, no runtime. Every operation takes `now`.
+
+mod error;
+mod message;
+mod queue;
+mod receipt;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use error::SqsError;
+pub use message::{AttributeValue, MessageAttribute, NewMessage, attributes_md5_hex};
+pub use queue::{Delivery, Queue};
+pub use settings::{
+    AttributeMap, MAX_DELAY_SECONDS, MAX_MESSAGE_SIZE_BYTES, MAX_RECEIVE_WAIT_SECONDS,
+    MAX_VISIBILITY_TIMEOUT_SECONDS, QueueSettings,
+};
+
+use crate::clock::Millis;
+
+/// The account number in every ARN and queue URL.
+pub const ACCOUNT_ID: &str = "000000000000";
+
+/// All queues, by name.
+#[derive(Debug, Default)]
+pub struct Queues {
+    queues: BTreeMap<String, Queue>,
+    region: String,
+    next_incarnation: u64,
+}
+
+/// What a receive found.
+#[derive(Debug, Default)]
+pub struct Received {
+    pub deliveries: Vec<Delivery>,
+    /// The dead-letter queue that got messages by this receive; whoever waits there should look.
+    pub woken_dead_letter_queue: Option<String>,
+    /// When the next hidden message becomes available.
+    pub next_due: Option<Millis>,
+}
+
+impl Queues {
+    /// No queues yet, in `region`.
+    pub fn new(region: impl Into<String>) -> Self {
+        Self {
+            queues: BTreeMap::new(),
+            region: region.into(),
+            next_incarnation: 1,
+        }
+    }
+
+    /// Creates a queue, or finds the one of that name if all given attributes are its own.
+    ///
+    /// # Errors
+    /// `InvalidParameterValue` for a bad name or a FIFO queue, `QueueNameExists` when an attribute differs, and
+    /// whatever the attributes deserve.
+    pub fn create_queue(
+        &mut self,
+        name: &str,
+        attributes: &AttributeMap,
+        tags: AttributeMap,
+        now: Millis,
+    ) -> Result<(), SqsError> {
+        check_queue_name(name, attributes)?;
+        if let Some(queue) = self.queues.get(name) {
+            let present = queue.settings();
+            let wanted = present.with(attributes)?;
+            if wanted == *present {
+                return Ok(());
+            }
+            let (present, wanted) = (present.attributes(), wanted.attributes());
+            let differing = attributes
+                .keys()
+                .find(|name| present.get(*name) != wanted.get(*name));
+            return Err(SqsError::QueueNameExists(
+                differing.cloned().unwrap_or_default(),
+            ));
+        }
+        let settings = QueueSettings::default().with(attributes)?;
+        self.check_dead_letter_target(&settings)?;
+        self.queues.insert(
+            name.to_owned(),
+            Queue::new(self.next_incarnation, settings, tags, now),
+        );
+        self.next_incarnation += 1;
+        Ok(())
+    }
+
+    /// Deletes a queue with its messages.
+    ///
+    /// # Errors
+    /// `QueueDoesNotExist`.
+    pub fn delete_queue(&mut self, name: &str) -> Result<(), SqsError> {
+        self.queues
+            .remove(name)
+            .map(drop)
+            .ok_or(SqsError::QueueDoesNotExist)
+    }
+
+    /// The names of the queues that begin with `prefix`, in order.
+    pub fn queue_names<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+        self.queues
+            .range(prefix.to_owned()..)
+            .map(|(name, _)| name.as_str())
+            .take_while(move |name| name.starts_with(prefix))
+    }
+
+    /// The names of the queues whose dead-letter queue is `name`.
+    pub fn dead_letter_sources<'a>(
+        &'a self,
+        name: &str,
+    ) -> impl Iterator<Item = &'a str> + use<'a> {
+        let arn = self.arn(name);
+        self.queues.iter().filter_map(move |(source, queue)| {
+            let policy = queue.settings().redrive_policy.as_ref()?;
+            (policy.dead_letter_target_arn == arn).then_some(source.as_str())
+        })
+    }
+
+    /// One queue, to look at or to work on.
+    ///
+    /// # Errors
+    /// `QueueDoesNotExist`.
+    pub fn queue(&mut self, name: &str) -> Result<&mut Queue, SqsError> {
+        self.queues.get_mut(name).ok_or(SqsError::QueueDoesNotExist)
+    }
+
+    /// Every attribute of a queue.
+    ///
+    /// # Errors
+    /// `QueueDoesNotExist`.
+    pub fn attributes(&mut self, name: &str, now: Millis) -> Result<AttributeMap, SqsError> {
+        let arn = self.arn(name);
+        let queue = self.queue(name)?;
+        let counts = queue.counts_at(now);
+        let mut attributes = queue.settings().attributes();
+        let mut insert = |name: &str, value: String| attributes.insert(name.to_owned(), value);
+        insert("QueueArn", arn);
+        insert("ApproximateNumberOfMessages", counts.available.to_string());
+        insert(
+            "ApproximateNumberOfMessagesNotVisible",
+            counts.in_flight.to_string(),
+        );
+        insert(
+            "ApproximateNumberOfMessagesDelayed",
+            counts.delayed.to_string(),
+        );
+        insert("CreatedTimestamp", (queue.created() / 1000).to_string());
+        insert(
+            "LastModifiedTimestamp",
+            (queue.modified() / 1000).to_string(),
+        );
+        Ok(attributes)
+    }
+
+    /// Changes attributes of a queue, all or none.
+    ///
+    /// # Errors
+    /// As `create_queue`.
+    pub fn set_attributes(
+        &mut self,
+        name: &str,
+        attributes: &AttributeMap,
+        now: Millis,
+    ) -> Result<(), SqsError> {
+        let settings = self.queue(name)?.settings().with(attributes)?;
+        self.check_dead_letter_target(&settings)?;
+        self.queue(name)?.set_settings(settings, now);
+        Ok(())
+    }
+
+    /// Receives from a queue; messages received too often go to its dead-letter queue.
+    ///
+    /// # Errors
+    /// `QueueDoesNotExist`, `OverLimit`.
+    pub fn receive(
+        &mut self,
+        name: &str,
+        max_messages: usize,
+        visibility_timeout_seconds: Option<u32>,
+        now: Millis,
+    ) -> Result<Received, SqsError> {
+        let queue = self.queue(name)?;
+        let taken = queue.receive(max_messages, visibility_timeout_seconds, now)?;
+        let next_due = queue.next_due();
+        let target = match &queue.settings().redrive_policy {
+            Some(policy) if !taken.dead.is_empty() => {
+                Some(queue_of_arn(&policy.dead_letter_target_arn).to_owned())
+            }
+            _ => None,
+        };
+        if let Some(target) = &target {
+            let source_arn: Arc<str> = self.arn(name).into();
+            // A dead-letter queue deleted meanwhile loses its messages in AWS too.
+            if let Some(dead_letter_queue) = self.queues.get_mut(target) {
+                for dead in taken.dead {
+                    dead_letter_queue.accept_dead(dead, Arc::clone(&source_arn));
+                }
+            }
+        }
+        Ok(Received {
+            deliveries: taken.deliveries,
+            woken_dead_letter_queue: target,
+            next_due,
+        })
+    }
+
+    fn arn(&self, name: &str) -> String {
+        format!("arn:aws:sqs:{}:{ACCOUNT_ID}:{name}", self.region)
+    }
+
+    fn check_dead_letter_target(&self, settings: &QueueSettings) -> Result<(), SqsError> {
+        let Some(policy) = &settings.redrive_policy else {
+            return Ok(());
+        };
+        let target = queue_of_arn(&policy.dead_letter_target_arn);
+        if self.queues.contains_key(target) && self.arn(target) == policy.dead_letter_target_arn {
+            return Ok(());
+        }
+        Err(SqsError::InvalidParameterValue(format!(
+            "Value {} for parameter RedrivePolicy is invalid. Reason: Dead letter target does not exist.",
+            policy.dead_letter_target_arn
+        )))
+    }
+}
+
+fn queue_of_arn(arn: &str) -> &str {
+    arn.rsplit(':').next().unwrap_or_default()
+}
+
+fn check_queue_name(name: &str, attributes: &AttributeMap) -> Result<(), SqsError> {
+    let wants_fifo = attributes
+        .get("FifoQueue")
+        .is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    if name.ends_with(".fifo") || wants_fifo {
+        return Err(SqsError::InvalidParameterValue(
+            "FIFO queues are not supported by localcloud.".to_owned(),
+        ));
+    }
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
+    if name.is_empty() || name.len() > 80 || !name.chars().all(allowed) {
+        return Err(SqsError::InvalidParameterValue(
+            "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}

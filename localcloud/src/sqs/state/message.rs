@@ -1,0 +1,112 @@
+//! A message as its sender made it, and the digests that SQS answers with.
+
+use std::collections::BTreeMap;
+
+use md5::{Digest, Md5};
+
+/// A message before it enters a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewMessage {
+    /// The identifier that SQS gives the message; made by the caller, since the state draws no random numbers.
+    pub message_id: String,
+    pub body: String,
+    /// Lower-case hexadecimal MD5 of the body.
+    pub body_md5: String,
+    pub attributes: BTreeMap<String, MessageAttribute>,
+    /// The system attribute `AWSTraceHeader`, the only one that a sender may set.
+    pub trace_header: Option<String>,
+}
+
+/// A typed message attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageAttribute {
+    /// `String`, `Number` or `Binary`, optionally followed by a dot and a custom label.
+    pub data_type: String,
+    pub value: AttributeValue,
+}
+
+/// The value of a message attribute as it travels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttributeValue {
+    Text(String),
+    Binary(Vec<u8>),
+}
+
+impl NewMessage {
+    /// A message with a body and nothing else.
+    pub fn new(message_id: impl Into<String>, body: impl Into<String>) -> Self {
+        let body = body.into();
+        Self {
+            message_id: message_id.into(),
+            body_md5: md5_hex(body.as_bytes()),
+            body,
+            attributes: BTreeMap::new(),
+            trace_header: None,
+        }
+    }
+
+    /// The size in bytes that counts against `MaximumMessageSize`: the body and the attributes' names, types and values.
+    pub fn size_bytes(&self) -> usize {
+        let attributes: usize = self
+            .attributes
+            .iter()
+            .map(|(name, attribute)| name.len() + attribute.size_bytes())
+            .sum();
+        self.body.len() + attributes
+    }
+}
+
+impl MessageAttribute {
+    fn size_bytes(&self) -> usize {
+        self.data_type.len()
+            + match &self.value {
+                AttributeValue::Text(text) => text.len(),
+                AttributeValue::Binary(bytes) => bytes.len(),
+            }
+    }
+}
+
+/// Lower-case hexadecimal MD5.
+pub fn md5_hex(bytes: &[u8]) -> String {
+    hex(&Md5::digest(bytes))
+}
+
+/// MD5 of message attributes as the SQS developer guide defines it: for each name in order, the length-prefixed
+/// name and type, one byte for the transport type (1 text, 2 binary) and the length-prefixed value.
+pub fn attributes_md5_hex<'a>(
+    attributes: impl IntoIterator<Item = (&'a String, &'a MessageAttribute)>,
+) -> String {
+    let mut hasher = Md5::new();
+    let update_prefixed = |hasher: &mut Md5, bytes: &[u8]| {
+        hasher.update((bytes.len() as u32).to_be_bytes());
+        hasher.update(bytes);
+    };
+    for (name, attribute) in attributes {
+        update_prefixed(&mut hasher, name.as_bytes());
+        update_prefixed(&mut hasher, attribute.data_type.as_bytes());
+        match &attribute.value {
+            AttributeValue::Text(text) => {
+                hasher.update([1]);
+                update_prefixed(&mut hasher, text.as_bytes());
+            }
+            AttributeValue::Binary(bytes) => {
+                hasher.update([2]);
+                update_prefixed(&mut hasher, bytes);
+            }
+        }
+    }
+    hex(&hasher.finalize())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes
+        .iter()
+        .flat_map(|byte| {
+            [
+                DIGITS[usize::from(byte >> 4)] as char,
+                DIGITS[usize::from(byte & 15)] as char,
+            ]
+        })
+        .collect()
+}

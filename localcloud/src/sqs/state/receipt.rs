@@ -1,0 +1,45 @@
+//! Receipt handles: opaque to clients, and all that is needed to find one receive of one message.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// One receive of one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReceiptHandle {
+    /// Which queue gave it out.
+    pub incarnation: u64,
+    /// Which message of the queue.
+    pub sequence: u64,
+    /// Which receive of the message.
+    pub receive_count: u32,
+}
+
+/// The first bytes of every handle, so that a text of the right length is not taken for one.
+const MARK: &[u8; 4] = b"rcpt";
+const ENCODED_BYTES: usize = 24;
+
+impl ReceiptHandle {
+    /// The text that clients hold.
+    pub fn encode(self) -> String {
+        let mut bytes = [0; ENCODED_BYTES];
+        bytes[..4].copy_from_slice(MARK);
+        bytes[4..12].copy_from_slice(&self.incarnation.to_be_bytes());
+        bytes[12..20].copy_from_slice(&self.sequence.to_be_bytes());
+        bytes[20..].copy_from_slice(&self.receive_count.to_be_bytes());
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// Reads a handle back; `None` for any other text.
+    pub fn decode(text: &str) -> Option<Self> {
+        let bytes: [u8; ENCODED_BYTES] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
+        let (mark, rest) = bytes.split_first_chunk::<4>()?;
+        let (incarnation, rest) = rest.split_first_chunk::<8>()?;
+        let (sequence, rest) = rest.split_first_chunk::<8>()?;
+        let receive_count = rest.first_chunk::<4>()?;
+        (mark == MARK).then(|| Self {
+            incarnation: u64::from_be_bytes(*incarnation),
+            sequence: u64::from_be_bytes(*sequence),
+            receive_count: u32::from_be_bytes(*receive_count),
+        })
+    }
+}

@@ -1,0 +1,174 @@
+//! A localcloud of one's own for each test, and clients for it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
+use aws_smithy_http_client::{Builder, tls};
+use localcloud::{Config, Image, RunError};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// How long a condition may take to come true. Far more than it should, for machines that are busy.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running localcloud.
+pub struct Cloud {
+    pub endpoint: String,
+    data: TempDir,
+    shutdown: oneshot::Sender<()>,
+    running: JoinHandle<Result<(), RunError>>,
+}
+
+impl Cloud {
+    /// With nothing in it.
+    pub async fn start() -> Self {
+        Self::with(Config::default()).await
+    }
+
+    /// With one image, `ami-test`, that runs a shell script.
+    pub async fn with_image(script: &str) -> Self {
+        Self::with(Config {
+            images: vec![image("ami-test", script)],
+            ..Config::default()
+        })
+        .await
+    }
+
+    /// With a configuration, over a data folder of its own.
+    pub async fn with(mut config: Config) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        config.data = Some(data.path().to_owned());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let (shutdown, asked) = oneshot::channel();
+        let running = tokio::spawn(localcloud::run(config, listener, async {
+            let _ = asked.await;
+        }));
+        Self {
+            endpoint,
+            data,
+            shutdown,
+            running,
+        }
+    }
+
+    /// Shuts down in order and waits for the end.
+    pub async fn stop(self) {
+        self.shutdown.send(()).unwrap();
+        tokio::time::timeout(PATIENCE, self.running)
+            .await
+            .expect("ends in time")
+            .unwrap()
+            .unwrap();
+    }
+
+    pub fn sdk(&self) -> SdkConfig {
+        sdk(&self.endpoint, "test")
+    }
+
+    pub fn s3(&self) -> aws_sdk_s3::Client {
+        s3(&self.sdk())
+    }
+
+    pub fn sqs(&self) -> aws_sdk_sqs::Client {
+        aws_sdk_sqs::Client::new(&self.sdk())
+    }
+
+    pub fn ec2(&self) -> aws_sdk_ec2::Client {
+        aws_sdk_ec2::Client::new(&self.sdk())
+    }
+
+    /// The folder of an instance's log and user data.
+    pub fn folder_of(&self, instance_id: &str) -> PathBuf {
+        self.data.path().join("instances").join(instance_id)
+    }
+}
+
+/// Clients for an endpoint, with a secret for the key `test`.
+pub fn sdk(endpoint: &str, secret_key: &str) -> SdkConfig {
+    let http = Builder::new()
+        .tls_provider(tls::Provider::Rustls(
+            tls::rustls_provider::CryptoMode::Ring,
+        ))
+        .build_https();
+    let credentials = Credentials::new("test", secret_key, None, None, "tests");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .endpoint_url(endpoint)
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(http)
+        .build()
+}
+
+pub fn s3(sdk: &SdkConfig) -> aws_sdk_s3::Client {
+    let config = aws_sdk_s3::config::Builder::from(sdk)
+        .force_path_style(true)
+        .build();
+    aws_sdk_s3::Client::from_conf(config)
+}
+
+pub fn image(id: &str, script: &str) -> Image {
+    Image {
+        id: id.to_owned(),
+        name: Some(format!("{id}-name")),
+        command: ["sh", "-c", script].map(str::to_owned).to_vec(),
+        env: BTreeMap::from([("FROM_IMAGE".to_owned(), "yes".to_owned())]),
+    }
+}
+
+/// Asks until the answer is there; fails when patience ends.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut ask: impl FnMut() -> F,
+) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The code of a service's error, as the SDK reads it.
+pub fn code<E, R>(error: aws_sdk_s3::error::SdkError<E, R>) -> String
+where
+    E: aws_sdk_s3::error::ProvideErrorMetadata + std::fmt::Debug,
+    R: std::fmt::Debug,
+{
+    let text = format!("{error:?}");
+    error
+        .as_service_error()
+        .and_then(|error| error.code())
+        .map_or(text, str::to_owned)
+}
+
+/// A GET without signature: status and body.
+pub async fn get(endpoint: &str, path: &str) -> (u16, String) {
+    raw(
+        endpoint,
+        &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+    )
+    .await
+}
+
+/// An HTTP request as text, and its answer's status and body.
+pub async fn raw(endpoint: &str, request: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(endpoint.trim_start_matches("http://"))
+        .await
+        .unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}

@@ -1,0 +1,158 @@
+//! The binary itself: however it ends, nothing is left.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::cloud::{eventually, sdk};
+use crate::processes::{is_alive, process_ids};
+
+const CONFIG: &str = r#"
+    [[image]]
+    id = "ami-test"
+    command = ["sh", "-c", "trap '' TERM HUP; sleep 1000 & echo ids $$ $!; while :; do wait; done"]
+    [[instance]]
+    image = "ami-test"
+    [[instance]]
+    image = "ami-test"
+"#;
+
+/// A localcloud process with two booted instances that ignore SIGTERM, each with a child.
+struct Started {
+    process: Child,
+    endpoint: String,
+    data: TempDir,
+}
+
+fn start() -> Started {
+    let data = tempfile::tempdir().unwrap();
+    let config = data.path().join("cloud.toml");
+    std::fs::write(&config, CONFIG).unwrap();
+    let mut process = Command::new(env!("CARGO_BIN_EXE_localcloud"))
+        .args(["--listen", "127.0.0.1:0", "--stop-grace", "0.3", "--config"])
+        .arg(&config)
+        .arg("--data")
+        .arg(data.path())
+        .env_remove("RUST_LOG")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
+    let line = log
+        .by_ref()
+        .map(Result::unwrap)
+        .find(|line| line.contains("address="))
+        .expect("it says its address");
+    let address = line
+        .split("address=")
+        .nth(1)
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap();
+    let endpoint = format!("http://{address}");
+    // Somebody has to read on, or the process would hang when the pipe is full.
+    std::thread::spawn(move || log.for_each(drop));
+    Started {
+        process,
+        endpoint,
+        data,
+    }
+}
+
+async fn processes_of(data: &Path) -> Vec<u32> {
+    let folders = eventually("both instances have folders", || async {
+        let folders: Vec<_> = std::fs::read_dir(data.join("instances"))
+            .ok()?
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        (folders.len() == 2).then_some(folders)
+    })
+    .await;
+    let mut processes = Vec::new();
+    for folder in folders {
+        processes.extend(process_ids(&folder.join("console.log")).await);
+    }
+    processes
+}
+
+fn signal(process: &Child, name: &str) {
+    let sent = Command::new("kill")
+        .args(["-s", name, &process.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+}
+
+#[tokio::test]
+async fn sigkill_leaves_nothing() {
+    let mut started = start();
+    let processes = processes_of(started.data.path()).await;
+    assert_eq!(processes.len(), 4);
+    assert!(processes.iter().copied().all(is_alive));
+    started.process.kill().unwrap();
+    started.process.wait().unwrap();
+    eventually("everything is gone", || async {
+        (!processes.iter().copied().any(is_alive)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sigkill_in_the_middle_of_launches_leaves_nothing() {
+    let mut started = start();
+    processes_of(started.data.path()).await;
+    let ec2 = aws_sdk_ec2::Client::new(&sdk(&started.endpoint, "test"));
+    let launches = tokio::spawn(async move {
+        while ec2
+            .run_instances()
+            .image_id("ami-test")
+            .min_count(5)
+            .max_count(5)
+            .send()
+            .await
+            .is_ok()
+        {}
+    });
+    let instances = started.data.path().join("instances");
+    eventually("some of them run", || async {
+        (std::fs::read_dir(&instances).ok()?.count() > 12).then_some(())
+    })
+    .await;
+    started.process.kill().unwrap();
+    started.process.wait().unwrap();
+    launches.abort();
+    // Every process of an instance has the path of its folder in its environment.
+    let marker = instances.canonicalize().unwrap().display().to_string();
+    eventually("everything is gone", || async {
+        (count_with_environment(&marker) == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sigterm_and_sigint_end_everything_and_succeed() {
+    for name in ["TERM", "INT"] {
+        let mut started = start();
+        let processes = processes_of(started.data.path()).await;
+        signal(&started.process, name);
+        let status = eventually("localcloud ends", || {
+            let status = started.process.try_wait().unwrap();
+            async move { status }
+        })
+        .await;
+        assert!(status.success(), "{name}: {status}");
+        assert!(!processes.into_iter().any(is_alive), "{name}");
+    }
+}
+
+fn count_with_environment(marker: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let environments =
+        processes.filter_map(|process| std::fs::read(process.path().join("environ")).ok());
+    environments
+        .filter(|environment| String::from_utf8_lossy(environment).contains(marker))
+        .count()
+}

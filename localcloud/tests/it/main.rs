@@ -1,0 +1,13 @@
+//! localcloud as the real AWS SDK sees it, over sockets on ephemeral ports.
+
+#![allow(clippy::unwrap_used)]
+
+mod cloud;
+mod ec2;
+mod killed;
+mod processes;
+mod routing;
+mod s3;
+mod speed;
+mod sqs;
+mod sqs_waiting;

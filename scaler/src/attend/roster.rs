@@ -1,0 +1,261 @@
+use std::collections::HashMap;
+use std::time::Duration;
+
+use proto::v1::worker_order::Order;
+use proto::v1::{Cordon, Uncordon, WorkerOrder, WorkerReport, WorkerState};
+use tokio::sync::watch;
+
+use crate::plan::{InstanceId, Moment, State, StopCause};
+
+/// A worker that acknowledged its call back and still calls itself cordoned is called again after this time.
+const REPEAT_ORDER_AFTER: Duration = Duration::from_secs(1);
+/// How long a worker without instance and without stream is remembered.
+const STRANGERS_REMEMBERED: Duration = Duration::from_secs(600);
+
+/// The workers by instance: what they reported last, and what is wanted of them.
+#[derive(Debug, Default)]
+pub struct Roster {
+    workers: HashMap<InstanceId, Worker>,
+    next_session: u64,
+    busy_workers_stopped: u64,
+}
+
+/// Names a worker's stream among all of the scaler's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionId {
+    instance: InstanceId,
+    number: u64,
+}
+
+/// What is known of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attending {
+    /// One of booting, idle, busy, draining, cordoned and stopping; absent when the worker never reported, but is
+    /// wanted to work.
+    pub state: Option<State>,
+    pub since: Moment,
+    /// When it last reported.
+    pub heard: Option<Moment>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    wanted: Wanted,
+    session: Option<Session>,
+    reported: Option<WorkerState>,
+    completed: u64,
+    heard: Option<Moment>,
+    /// Since when it is in its present [`Worker::state`].
+    since: Moment,
+}
+
+#[derive(Debug)]
+struct Session {
+    number: u64,
+    orders: watch::Sender<Option<WorkerOrder>>,
+    /// Of the newest order on this stream.
+    sequence: u64,
+    ordered_at: Moment,
+    acknowledged: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Working,
+    Cordoned,
+    Stopped(StopCause),
+}
+
+impl Roster {
+    /// A new stream of a worker, which learns at once if it is to be cordoned.
+    pub fn join(
+        &mut self,
+        id: &InstanceId,
+        orders: watch::Sender<Option<WorkerOrder>>,
+        now: Moment,
+    ) -> SessionId {
+        self.next_session += 1;
+        let number = self.next_session;
+        self.worker(id, now).change(now, |worker| {
+            let (sequence, acknowledged) = (0, 0);
+            worker.session =
+                Some(Session { number, orders, sequence, ordered_at: now, acknowledged });
+            if worker.wanted != Wanted::Working {
+                worker.order(Order::Cordon(Cordon {}), now);
+            }
+        });
+        SessionId { instance: id.clone(), number }
+    }
+
+    /// The stream has ended. What is known of the worker stays: it may come back.
+    pub fn leave(&mut self, id: &SessionId, now: Moment) {
+        if let Some(worker) = self.of_session(id) {
+            worker.change(now, |worker| worker.session = None);
+        }
+    }
+
+    /// Whether the report changed anything that matters; absent when the stream is not the worker's newest.
+    pub fn report(&mut self, id: &SessionId, report: &WorkerReport, now: Moment) -> Option<bool> {
+        let worker = self.of_session(id)?;
+        let (state_before, since_before) = (worker.state(), worker.since);
+        let was_busy = worker.reported == Some(WorkerState::Busy);
+        worker.change(now, |worker| worker.take(report, now));
+        let changed = worker.state() != state_before || worker.since != since_before;
+        let is_busy = worker.reported == Some(WorkerState::Busy);
+        if is_busy && !was_busy && worker.wanted == Wanted::Stopped(StopCause::Drained) {
+            self.busy_workers_stopped += 1;
+            tracing::error!(instance = %id.instance, "a worker took work after it confirmed to be cordoned");
+        }
+        Some(changed)
+    }
+
+    pub fn get(&self, id: &InstanceId) -> Option<Attending> {
+        let worker = self.workers.get(id)?;
+        Some(Attending { state: worker.state(), since: worker.since, heard: worker.heard })
+    }
+
+    /// Stands until it is taken back, also for a worker that is yet to attend.
+    pub fn cordon(&mut self, id: &InstanceId, now: Moment) {
+        let worker = self.worker(id, now);
+        if worker.wanted == Wanted::Working {
+            worker.change(now, |worker| {
+                worker.wanted = Wanted::Cordoned;
+                worker.order(Order::Cordon(Cordon {}), now);
+            });
+        }
+    }
+
+    pub fn uncordon(&mut self, id: &InstanceId, now: Moment) {
+        let worker = self.worker(id, now);
+        if worker.wanted == Wanted::Cordoned {
+            worker.change(now, |worker| {
+                worker.wanted = Wanted::Working;
+                worker.order(Order::Uncordon(Uncordon {}), now);
+            });
+        }
+    }
+
+    /// Whether stopping is still right by what was reported since it was planned, at `planned_at`.
+    pub fn condemn(
+        &mut self,
+        id: &InstanceId,
+        cause: StopCause,
+        planned_at: Moment,
+        now: Moment,
+    ) -> bool {
+        let worker = self.worker(id, now);
+        let is_right = match cause {
+            StopCause::Drained => worker.state() == Some(State::Cordoned),
+            StopCause::NeverAttended => worker.heard.is_none(),
+            StopCause::Silent => worker.heard.is_some_and(|heard| heard < planned_at),
+        };
+        if is_right {
+            worker.change(now, |worker| worker.wanted = Wanted::Stopped(cause));
+        }
+        is_right
+    }
+
+    pub fn pardon(&mut self, id: &InstanceId, now: Moment) {
+        if let Some(worker) = self.workers.get_mut(id) {
+            worker.change(now, |worker| match worker.wanted {
+                Wanted::Stopped(StopCause::Drained) => worker.wanted = Wanted::Cordoned,
+                Wanted::Stopped(_) => worker.wanted = Wanted::Working,
+                Wanted::Working | Wanted::Cordoned => {}
+            });
+        }
+    }
+
+    pub fn forget(&mut self, id: &InstanceId) {
+        self.workers.remove(id);
+    }
+
+    pub fn forget_strangers(&mut self, exists: impl Fn(&InstanceId) -> bool, now: Moment) {
+        self.workers.retain(|id, worker| {
+            let last_seen = worker.heard.unwrap_or(worker.since);
+            exists(id) || worker.session.is_some() || now.since(last_seen) < STRANGERS_REMEMBERED
+        });
+    }
+
+    pub fn busy_workers_stopped(&self) -> u64 {
+        self.busy_workers_stopped
+    }
+
+    fn worker(&mut self, id: &InstanceId, now: Moment) -> &mut Worker {
+        self.workers.entry(id.clone()).or_insert_with(|| Worker {
+            wanted: Wanted::Working,
+            session: None,
+            reported: None,
+            completed: 0,
+            heard: None,
+            since: now,
+        })
+    }
+
+    fn of_session(&mut self, id: &SessionId) -> Option<&mut Worker> {
+        let worker = self.workers.get_mut(&id.instance)?;
+        (worker.session.as_ref()?.number == id.number).then_some(worker)
+    }
+}
+
+impl Worker {
+    fn state(&self) -> Option<State> {
+        match self.wanted {
+            Wanted::Stopped(_) => Some(State::Stopping),
+            Wanted::Cordoned if self.has_confirmed() => Some(State::Cordoned),
+            Wanted::Cordoned => Some(State::Draining),
+            Wanted::Working => Some(match self.reported? {
+                WorkerState::Unspecified | WorkerState::Booting => State::Booting,
+                // One that calls itself cordoned was called back and is about to take work.
+                WorkerState::Idle | WorkerState::Cordoned => State::Idle,
+                WorkerState::Busy => State::Busy,
+            }),
+        }
+    }
+
+    /// Only a report that answers the newest order of the present stream counts: an older one may have crossed it.
+    fn has_confirmed(&self) -> bool {
+        let answered = |session: &Session| {
+            session.sequence > 0 && session.acknowledged == session.sequence
+        };
+        self.reported == Some(WorkerState::Cordoned) && self.session.as_ref().is_some_and(answered)
+    }
+
+    fn take(&mut self, report: &WorkerReport, now: Moment) {
+        let state = report.state();
+        if report.completed != self.completed {
+            // It was busy in between, even if no report said so.
+            self.since = now;
+        }
+        (self.reported, self.completed, self.heard) = (Some(state), report.completed, Some(now));
+        let Some(session) = &mut self.session else { return };
+        session.acknowledged = report.order_sequence;
+        if state != WorkerState::Cordoned || self.wanted != Wanted::Working {
+            return;
+        }
+        if session.sequence == 0 {
+            // It was cordoned by an earlier scaler, or on an earlier stream. The plan is to say what becomes of it.
+            self.wanted = Wanted::Cordoned;
+            self.order(Order::Cordon(Cordon {}), now);
+        } else if session.acknowledged == session.sequence
+            && now.since(session.ordered_at) >= REPEAT_ORDER_AFTER
+        {
+            self.order(Order::Uncordon(Uncordon {}), now);
+        }
+    }
+
+    fn order(&mut self, order: Order, now: Moment) {
+        let Some(session) = &mut self.session else { return };
+        session.sequence += 1;
+        session.ordered_at = now;
+        let order = WorkerOrder { sequence: session.sequence, order: Some(order) };
+        session.orders.send_replace(Some(order));
+    }
+
+    fn change(&mut self, now: Moment, change: impl FnOnce(&mut Self)) {
+        let before = self.state();
+        change(self);
+        if self.state() != before {
+            self.since = now;
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Carries out a plan: orders to workers at once, calls to EC2 in the background.
+
+mod backoff;
+
+use std::sync::Arc;
+
+use backoff::Backoff;
+use futures::StreamExt;
+use platform::fleet::{Fleet, FleetError, LaunchSpec};
+use proto::names::{WORKER_INSTANCE, worker_instance};
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::attend::Attendance;
+use crate::metric;
+use crate::observe::World;
+use crate::plan::{Held, InstanceId, Moment, Plan, Stop, StopCause};
+
+/// How many instances are named at a time.
+const RENAMES_AT_ONCE: usize = 4;
+
+/// Carries out plans, and learns from EC2's refusals.
+#[derive(Debug)]
+pub struct Executor {
+    fleet: Fleet,
+    spec: Arc<LaunchSpec>,
+    attendance: Attendance,
+    outcomes: mpsc::Sender<Outcome>,
+    calls: TaskTracker,
+    totals: Totals,
+    start: Backoff,
+    launch: Backoff,
+    stop: Backoff,
+    rename: Backoff,
+    /// The count and client token of a launch that may or may not have reached EC2.
+    unsure_launch: Option<(u32, String)>,
+}
+
+/// What happened since the scaler started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub started: u64,
+    pub launched: u64,
+    pub stopped: u64,
+    /// Instances stopped while their worker was known to be busy; see `muster.v1.Totals`.
+    pub busy_workers_stopped: u64,
+    pub silent_workers_stopped: u64,
+    /// When EC2 was first asked to start or launch an instance, and did.
+    pub first_start_at: Option<Moment>,
+}
+
+/// What became of a call to EC2.
+#[derive(Debug)]
+pub struct Outcome {
+    call: Call,
+    asked_at: Moment,
+    error: Option<FleetError>,
+}
+
+#[derive(Debug)]
+enum Call {
+    Start(Vec<InstanceId>),
+    Launch { count: u32, token: String, launched: Vec<InstanceId> },
+    Stop(Vec<Stop>),
+    Rename { id: InstanceId, number: u32 },
+}
+
+impl Executor {
+    /// `outcomes` receives what becomes of each call, for [`Executor::finish`].
+    #[must_use]
+    pub fn new(
+        fleet: Fleet,
+        spec: LaunchSpec,
+        attendance: Attendance,
+        outcomes: mpsc::Sender<Outcome>,
+    ) -> Self {
+        Self {
+            fleet,
+            spec: Arc::new(spec),
+            attendance,
+            outcomes,
+            calls: TaskTracker::new(),
+            totals: Totals::default(),
+            start: Backoff::default(),
+            launch: Backoff::default(),
+            stop: Backoff::default(),
+            rename: Backoff::default(),
+            unsure_launch: None,
+        }
+    }
+
+    /// Carries out a plan that was made at `now`; `world` reflects its effects at once.
+    pub fn execute(&mut self, plan: &Plan, world: &mut World, now: Moment) {
+        for id in &plan.cordon {
+            self.attendance.cordon(id);
+        }
+        for id in &plan.uncordon {
+            self.attendance.uncordon(id);
+        }
+        if !plan.start.is_empty() {
+            self.start_instances(plan.start.clone(), world, now);
+        }
+        if plan.launch > 0 {
+            self.launch_instances(plan.launch, world, now);
+        }
+        if !plan.stop.is_empty() {
+            self.stop_instances(&plan.stop, world, now);
+        }
+        if !plan.rename.is_empty() {
+            self.rename_instances(&plan.rename, world, now);
+        }
+    }
+
+    /// Takes note of what became of a call; `true` when EC2 should be asked at once how things stand.
+    pub fn finish(&mut self, outcome: Outcome, world: &mut World, now: Moment) -> bool {
+        let Outcome { call, asked_at, error } = outcome;
+        match &call {
+            Call::Start(ids) => self.finish_start(ids, asked_at, error.as_ref(), world, now),
+            Call::Launch { count, token, launched } => {
+                world.launching = world.launching.saturating_sub(*count);
+                world.starting(launched, now);
+                self.unsure_launch = match &error {
+                    Some(FleetError::Unavailable(_)) => Some((*count, token.clone())),
+                    _ => None,
+                };
+                self.launch.note(error.as_ref(), now);
+                if error.is_none() {
+                    self.count_start(&mut |totals| &mut totals.launched, launched.len(), asked_at);
+                }
+            }
+            Call::Stop(stops) => self.finish_stop(stops, error.as_ref(), world, now),
+            Call::Rename { id, number } => {
+                self.rename.note(error.as_ref(), now);
+                match &error {
+                    Some(_) => world.not_renamed(id),
+                    None => world.renamed(id, *number, now),
+                }
+            }
+        }
+        if let Some(error) = &error {
+            metric::refused(call.name());
+            let transient = error.is_transient();
+            tracing::warn!(call = call.name(), %error, transient, "a call to EC2 failed");
+        }
+        error.is_some()
+    }
+
+    /// Until when calls are held back.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        Held {
+            start: self.start.until(),
+            launch: self.launch.until(),
+            stop: self.stop.until(),
+            rename: self.rename.until(),
+        }
+    }
+
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals { busy_workers_stopped: self.attendance.busy_workers_stopped(), ..self.totals }
+    }
+
+    /// Waits for the calls under way.
+    pub async fn close(&self) {
+        self.calls.close();
+        self.calls.wait().await;
+    }
+
+    fn start_instances(&mut self, ids: Vec<InstanceId>, world: &mut World, now: Moment) {
+        world.starting(&ids, now);
+        let fleet = self.fleet.clone();
+        self.spawn(now, async move {
+            let error = fleet.start(&texts(&ids)).await.err();
+            (Call::Start(ids), error)
+        });
+    }
+
+    fn launch_instances(&mut self, count: u32, world: &mut World, now: Moment) {
+        world.launching += count;
+        // The same token makes sure that a launch whose answer was lost is not repeated.
+        let token = match self.unsure_launch.take() {
+            Some((before, token)) if before == count => token,
+            _ => Uuid::new_v4().to_string(),
+        };
+        let (fleet, spec) = (self.fleet.clone(), Arc::clone(&self.spec));
+        self.spawn(now, async move {
+            let (launched, error) = match fleet.launch(&spec, count, WORKER_INSTANCE, &token).await {
+                Ok(ids) => (ids.iter().map(|id| id.as_str().into()).collect(), None),
+                Err(error) => (Vec::new(), Some(error)),
+            };
+            (Call::Launch { count, token, launched }, error)
+        });
+    }
+
+    fn stop_instances(&mut self, stops: &[Stop], world: &mut World, now: Moment) {
+        let mut stops = stops.to_vec();
+        stops.retain(|stop| self.attendance.condemn(&stop.id, stop.cause, now));
+        if stops.is_empty() {
+            return;
+        }
+        let ids: Vec<_> = stops.iter().map(|stop| stop.id.clone()).collect();
+        world.stopping(&ids, now);
+        let fleet = self.fleet.clone();
+        self.spawn(now, async move {
+            let error = fleet.stop(&texts(&ids)).await.err();
+            (Call::Stop(stops), error)
+        });
+    }
+
+    fn rename_instances(&mut self, renames: &[(InstanceId, u32)], world: &mut World, now: Moment) {
+        for (id, number) in renames {
+            world.renamed(id, *number, now);
+        }
+        let (fleet, outcomes, renames) =
+            (self.fleet.clone(), self.outcomes.clone(), renames.to_vec());
+        self.calls.spawn(async move {
+            let calls = futures::stream::iter(renames).map(|(id, number)| {
+                let fleet = &fleet;
+                async move {
+                    let error = fleet.set_name(id.as_str(), &worker_instance(number)).await.err();
+                    Outcome { call: Call::Rename { id, number }, asked_at: now, error }
+                }
+            });
+            let mut done = calls.buffer_unordered(RENAMES_AT_ONCE);
+            while let Some(outcome) = done.next().await {
+                // Nobody listens any more when the scaler shuts down.
+                drop(outcomes.send(outcome).await);
+            }
+        });
+    }
+
+    fn finish_start(
+        &mut self,
+        ids: &[InstanceId],
+        asked_at: Moment,
+        error: Option<&FleetError>,
+        world: &mut World,
+        now: Moment,
+    ) {
+        self.start.note(error, now);
+        if error.is_some() {
+            world.not_starting(ids);
+        } else {
+            self.count_start(&mut |totals| &mut totals.started, ids.len(), asked_at);
+        }
+    }
+
+    fn finish_stop(
+        &mut self,
+        stops: &[Stop],
+        error: Option<&FleetError>,
+        world: &mut World,
+        now: Moment,
+    ) {
+        self.stop.note(error, now);
+        let ids: Vec<_> = stops.iter().map(|stop| stop.id.clone()).collect();
+        if error.is_some() {
+            world.not_stopping(&ids);
+            return;
+        }
+        world.stopping(&ids, now);
+        for stop in stops {
+            self.totals.stopped += 1;
+            if stop.cause != StopCause::Drained {
+                self.totals.silent_workers_stopped += 1;
+                tracing::warn!(instance = %stop.id, cause = ?stop.cause, "gave a worker up");
+            }
+            metric::stopped(stop.cause);
+        }
+    }
+
+    fn count_start(
+        &mut self,
+        total: &mut dyn FnMut(&mut Totals) -> &mut u64,
+        count: usize,
+        asked_at: Moment,
+    ) {
+        *total(&mut self.totals) += count as u64;
+        self.totals.first_start_at.get_or_insert(asked_at);
+        metric::started(count);
+    }
+
+    fn spawn(
+        &self,
+        asked_at: Moment,
+        call: impl Future<Output = (Call, Option<FleetError>)> + Send + 'static,
+    ) {
+        let outcomes = self.outcomes.clone();
+        self.calls.spawn(async move {
+            let (call, error) = call.await;
+            // Nobody listens any more when the scaler shuts down.
+            drop(outcomes.send(Outcome { call, asked_at, error }).await);
+        });
+    }
+}
+
+impl Call {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Start(_) => "StartInstances",
+            Self::Launch { .. } => "RunInstances",
+            Self::Stop(_) => "StopInstances",
+            Self::Rename { .. } => "CreateTags",
+        }
+    }
+}
+
+fn texts(ids: &[InstanceId]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
+}

@@ -1,0 +1,244 @@
+//! What is known at present: EC2's last answer, what was ordered since, what the workers report, and the demand.
+
+mod expect;
+pub mod front;
+pub mod pace;
+
+use std::collections::{HashMap, HashSet};
+
+use expect::Expectations;
+use platform::fleet::{FleetInstance, PowerState};
+use proto::names::{WORKER_INSTANCE, worker_instance};
+use tokio::sync::watch;
+
+use crate::attend::{Attendance, Attending};
+use crate::metric;
+use crate::plan::{
+    Counters, FrontDemand, Held, Instance, InstanceId, Moment, Observation, Seen, State,
+};
+
+/// Joins all sources into one [`Observation`].
+#[derive(Debug)]
+pub struct World {
+    front: watch::Receiver<Option<Seen<FrontDemand>>>,
+    attendance: Attendance,
+    pub queue: Option<Seen<Counters>>,
+    described: Vec<FleetInstance>,
+    described_at: Option<Moment>,
+    expectations: Expectations,
+    /// How many instances the launches under way have asked for.
+    pub launching: u32,
+    /// The state each instance was last seen in, and since when.
+    history: HashMap<InstanceId, (State, Moment)>,
+    running_since: HashMap<InstanceId, Moment>,
+    /// When instances whose worker is not ready yet were ordered to start.
+    booting_since: HashMap<InstanceId, Moment>,
+}
+
+impl World {
+    #[must_use]
+    pub fn new(
+        front: watch::Receiver<Option<Seen<FrontDemand>>>,
+        attendance: Attendance,
+    ) -> Self {
+        Self {
+            front,
+            attendance,
+            queue: None,
+            described: Vec::new(),
+            described_at: None,
+            expectations: Expectations::default(),
+            launching: 0,
+            history: HashMap::new(),
+            running_since: HashMap::new(),
+            booting_since: HashMap::new(),
+        }
+    }
+
+    /// Takes EC2's answer to a question that was asked at `asked_at`.
+    pub fn described(&mut self, instances: Vec<FleetInstance>, asked_at: Moment) {
+        self.described = instances.into_iter().filter(is_worker).collect();
+        self.described_at = Some(asked_at);
+        self.expectations.compare(&self.described, asked_at, |id| {
+            self.attendance.get(id).and_then(|attending| attending.heard)
+        });
+        for instance in &self.described {
+            let id = InstanceId::from(instance.id.as_str());
+            if instance.state == PowerState::Running {
+                self.running_since.entry(id).or_insert(asked_at);
+            } else {
+                self.running_since.remove(&id);
+                if instance.state == PowerState::Stopped && !self.expectations.is_starting(&id) {
+                    self.attendance.forget(&id);
+                }
+            }
+        }
+        let listed: HashSet<&str> = self.described.iter().map(|found| found.id.as_str()).collect();
+        let exists = |id: &InstanceId| listed.contains(id.as_str());
+        self.running_since.retain(|id, _| exists(id));
+        self.attendance.forget_strangers(exists);
+    }
+
+    /// Notes that these were ordered to start or were launched.
+    pub fn starting(&mut self, ids: &[InstanceId], now: Moment) {
+        for id in ids {
+            self.attendance.forget(id);
+            self.running_since.remove(id);
+            self.expectations.start(id, now);
+            self.booting_since.insert(id.clone(), now);
+        }
+    }
+
+    /// Notes that a call to start them failed.
+    pub fn not_starting(&mut self, ids: &[InstanceId]) {
+        for id in ids {
+            self.expectations.withdraw_power(id);
+            self.booting_since.remove(id);
+        }
+    }
+
+    /// Notes that these were ordered to stop.
+    pub fn stopping(&mut self, ids: &[InstanceId], now: Moment) {
+        for id in ids {
+            self.expectations.stop(id, now);
+        }
+    }
+
+    /// Notes that a call to stop them failed.
+    pub fn not_stopping(&mut self, ids: &[InstanceId]) {
+        for id in ids {
+            self.expectations.withdraw_power(id);
+            self.attendance.pardon(id);
+        }
+    }
+
+    /// Notes that an instance was given the name of `number`.
+    pub fn renamed(&mut self, id: &InstanceId, number: u32, now: Moment) {
+        self.expectations.rename(id, worker_instance(number), now);
+    }
+
+    /// Notes that a call to name it failed.
+    pub fn not_renamed(&mut self, id: &InstanceId) {
+        self.expectations.withdraw_name(id);
+    }
+
+    /// Everything that is known, as of `now`.
+    pub fn observe(&mut self, now: Moment, held: Held) -> Observation {
+        for id in self.expectations.expire(now) {
+            self.attendance.pardon(&id);
+        }
+        let listed: HashSet<&str> = self.described.iter().map(|found| found.id.as_str()).collect();
+        let mut instances: Vec<_> =
+            self.described.iter().filter_map(|found| self.instance(found, now)).collect();
+        let unlisted = self.expectations.starting().filter(|id| !listed.contains(id.as_str()));
+        instances.extend(unlisted.map(|id| self.unlisted(id, now)));
+        instances.sort_by(|a, b| {
+            (a.number.is_none(), a.number, &a.id).cmp(&(b.number.is_none(), b.number, &b.id))
+        });
+        self.history =
+            instances.iter().map(|i| (i.id.clone(), (i.state, i.since))).collect();
+        self.note_ready(&instances, now);
+        Observation {
+            now,
+            front: *self.front.borrow(),
+            queue: self.queue,
+            instances,
+            launching: self.launching,
+            described_at: self.described_at,
+            held,
+        }
+    }
+
+    fn instance(&self, found: &FleetInstance, now: Moment) -> Option<Instance> {
+        let id = InstanceId::from(found.id.as_str());
+        let name = self.expectations.name(&id).unwrap_or(&found.name);
+        let attending = self.attendance.get(&id);
+        let power = if self.expectations.is_starting(&id) {
+            PowerState::Pending
+        } else if self.expectations.is_stopping(&id) {
+            PowerState::Stopping
+        } else {
+            found.state
+        };
+        let (state, reported) = match power {
+            // It will be gone for good; nothing can be done with it.
+            PowerState::ShuttingDown => return None,
+            PowerState::Stopped => (State::Stopped, None),
+            PowerState::Stopping => (State::Stopping, None),
+            PowerState::Pending => pending(attending),
+            PowerState::Running => running(attending),
+        };
+        Some(Instance {
+            number: number(name),
+            state,
+            since: reported.unwrap_or_else(|| self.since(&id, state, now)),
+            heard: attending.and_then(|attending| attending.heard),
+            running_since: self.running_since.get(&id).copied(),
+            listed: true,
+            id,
+        })
+    }
+
+    fn unlisted(&self, id: &InstanceId, now: Moment) -> Instance {
+        let attending = self.attendance.get(id);
+        let (state, reported) = pending(attending);
+        Instance {
+            id: id.clone(),
+            number: None,
+            state,
+            since: reported.unwrap_or_else(|| self.since(id, state, now)),
+            heard: attending.and_then(|attending| attending.heard),
+            running_since: None,
+            listed: false,
+        }
+    }
+
+    fn since(&self, id: &InstanceId, state: State, now: Moment) -> Moment {
+        match self.history.get(id) {
+            Some((before, since)) if *before == state => *since,
+            _ => now,
+        }
+    }
+
+    fn note_ready(&mut self, instances: &[Instance], now: Moment) {
+        for instance in instances {
+            match instance.state {
+                State::Idle | State::Busy => {
+                    if let Some(ordered) = self.booting_since.remove(&instance.id) {
+                        metric::boot_time(now.since(ordered));
+                    }
+                }
+                State::Stopping | State::Stopped => {
+                    self.booting_since.remove(&instance.id);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The state of an instance that EC2 does not describe as running yet: its worker may know better, but EC2 would refuse
+/// to stop it.
+fn pending(attending: Option<Attending>) -> (State, Option<Moment>) {
+    match attending.and_then(|attending| Some((attending.state?, attending.since))) {
+        None => (State::Pending, None),
+        Some((State::Cordoned, since)) => (State::Draining, Some(since)),
+        Some((state, since)) => (state, Some(since)),
+    }
+}
+
+fn running(attending: Option<Attending>) -> (State, Option<Moment>) {
+    match attending.and_then(|attending| Some((attending.state?, attending.since))) {
+        None => (State::Booting, None),
+        Some((state, since)) => (state, Some(since)),
+    }
+}
+
+/// The pattern that EC2 filters by also lets `app-tier-instances` through.
+fn is_worker(found: &FleetInstance) -> bool {
+    found.name == WORKER_INSTANCE || number(&found.name).is_some()
+}
+
+fn number(name: &str) -> Option<u32> {
+    name.strip_prefix(WORKER_INSTANCE)?.strip_prefix('-')?.parse().ok()
+}

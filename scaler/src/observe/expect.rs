@@ -1,0 +1,99 @@
+use std::collections::HashMap;
+use std::time::Duration;
+
+use platform::fleet::{FleetInstance, PowerState};
+
+use crate::plan::{InstanceId, Moment};
+
+/// How long EC2's answers may lag behind what it was ordered.
+const LAG: Duration = Duration::from_secs(10);
+
+/// What was ordered and is not seen in EC2's answers yet.
+#[derive(Debug, Default)]
+pub struct Expectations {
+    power: HashMap<InstanceId, (Expected, Moment)>,
+    names: HashMap<InstanceId, (String, Moment)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    Start,
+    Stop,
+}
+
+impl Expectations {
+    pub fn start(&mut self, id: &InstanceId, now: Moment) {
+        self.power.insert(id.clone(), (Expected::Start, now));
+    }
+
+    pub fn stop(&mut self, id: &InstanceId, now: Moment) {
+        self.power.insert(id.clone(), (Expected::Stop, now));
+    }
+
+    pub fn rename(&mut self, id: &InstanceId, name: String, now: Moment) {
+        self.names.insert(id.clone(), (name, now));
+    }
+
+    /// The order failed.
+    pub fn withdraw_power(&mut self, id: &InstanceId) {
+        self.power.remove(id);
+    }
+
+    /// The order failed.
+    pub fn withdraw_name(&mut self, id: &InstanceId) {
+        self.names.remove(id);
+    }
+
+    pub fn is_starting(&self, id: &InstanceId) -> bool {
+        self.power.get(id).is_some_and(|(expected, _)| *expected == Expected::Start)
+    }
+
+    pub fn is_stopping(&self, id: &InstanceId) -> bool {
+        self.power.get(id).is_some_and(|(expected, _)| *expected == Expected::Stop)
+    }
+
+    pub fn starting(&self) -> impl Iterator<Item = &InstanceId> {
+        self.power.iter().filter(|(_, (it, _))| *it == Expected::Start).map(|(id, _)| id)
+    }
+
+    pub fn name(&self, id: &InstanceId) -> Option<&str> {
+        self.names.get(id).map(|(name, _)| name.as_str())
+    }
+
+    /// Drops what EC2's answer to a question asked at `asked_at` shows to have come true. `heard` tells when an
+    /// instance's worker last reported.
+    pub fn compare(
+        &mut self,
+        described: &[FleetInstance],
+        asked_at: Moment,
+        heard: impl Fn(&InstanceId) -> Option<Moment>,
+    ) {
+        let found = |id: &InstanceId| described.iter().find(|found| found.id == id.as_str());
+        self.power.retain(|id, (expected, ordered_at)| {
+            if asked_at < *ordered_at {
+                return true;
+            }
+            let power = found(id).map(|found| found.state);
+            match expected {
+                // A worker that was heard and is described as stopped thereafter has come and gone.
+                Expected::Start => {
+                    !matches!(power, Some(PowerState::Pending | PowerState::Running))
+                        && !heard(id).is_some_and(|heard| heard < asked_at)
+                }
+                Expected::Stop => matches!(power, Some(PowerState::Pending | PowerState::Running)),
+            }
+        });
+        self.names.retain(|id, (name, ordered_at)| {
+            asked_at < *ordered_at || found(id).is_some_and(|found| found.name != *name)
+        });
+    }
+
+    /// Drops what has not come true for so long that EC2's answers are to be believed; answers the instances that
+    /// did not stop.
+    pub fn expire(&mut self, now: Moment) -> Vec<InstanceId> {
+        self.names.retain(|_, (_, ordered_at)| now.since(*ordered_at) < LAG);
+        let expired = self.power.extract_if(|_, (_, ordered_at)| now.since(*ordered_at) >= LAG);
+        let unstopped = expired.filter(|(_, (expected, _))| *expected == Expected::Stop);
+        unstopped.map(|(id, _)| id).collect()
+    }
+}

@@ -1,0 +1,199 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A point in time, counted from the start of the scaler.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(Duration);
+
+/// An EC2 instance id. Cloning is cheap.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceId(Arc<str>);
+
+/// Everything that a plan is made from.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observation {
+    pub now: Moment,
+    /// Front's exact demand; absent when front is unreachable.
+    pub front: Option<Seen<FrontDemand>>,
+    /// The request queue's counters; absent when the queue was never reached, or does not exist yet.
+    pub queue: Option<Seen<Counters>>,
+    /// All worker instances that are not terminated, in the order of their numbers.
+    pub instances: Vec<Instance>,
+    /// How many instances a launch that is under way has asked for; their ids are not known yet.
+    pub launching: u32,
+    /// When EC2 was last asked about the instances; absent before its first answer.
+    pub described_at: Option<Moment>,
+    pub held: Held,
+}
+
+/// A value and when it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen<T> {
+    pub value: T,
+    pub at: Moment,
+}
+
+/// What front says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FrontDemand {
+    /// Requests accepted and not yet answered.
+    pub unanswered: u64,
+    /// Requests accepted since front started.
+    pub accepted_total: u64,
+    /// Requests answered since front started.
+    pub answered_total: u64,
+}
+
+/// The request queue's approximate counters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub visible: u64,
+    pub in_flight: u64,
+    pub delayed: u64,
+}
+
+/// One worker instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    pub id: InstanceId,
+    /// The number in its name; absent for one that was launched and not named yet.
+    pub number: Option<u32>,
+    pub state: State,
+    /// Since when it is in `state`; a worker that finished a job in between is idle anew.
+    pub since: Moment,
+    /// When its worker last reported; absent when none has since the instance started.
+    pub heard: Option<Moment>,
+    /// Since when EC2 describes it as running.
+    pub running_since: Option<Moment>,
+    /// Whether EC2 has listed it: one that was just launched may not be listed yet.
+    pub listed: bool,
+}
+
+/// What an instance and its worker do. See `muster.v1.InstanceState`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// In the pool: may be started.
+    Stopped,
+    /// Ordered to start, not yet running.
+    Pending,
+    /// Running, worker not yet ready.
+    Booting,
+    Idle,
+    Busy,
+    /// Ordered to take no more work; not yet confirmed.
+    Draining,
+    /// Confirmed: idle, and no receive call outstanding.
+    Cordoned,
+    Stopping,
+}
+
+/// Until when calls of each kind are held back, because EC2 refused the last one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    pub start: Option<Moment>,
+    pub launch: Option<Moment>,
+    pub stop: Option<Moment>,
+    pub rename: Option<Moment>,
+}
+
+impl Moment {
+    #[must_use]
+    pub const fn after_start(elapsed: Duration) -> Self {
+        Self(elapsed)
+    }
+
+    /// Time since the start of the scaler.
+    #[must_use]
+    pub const fn elapsed(self) -> Duration {
+        self.0
+    }
+
+    /// Zero when `earlier` is not earlier.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration))
+    }
+}
+
+impl InstanceId {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for InstanceId {
+    fn from(id: &str) -> Self {
+        Self(id.into())
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Counters {
+    /// Messages that are not yet dealt with.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.visible.saturating_add(self.in_flight).saturating_add(self.delayed)
+    }
+}
+
+impl State {
+    pub const ALL: [Self; 8] = [
+        Self::Stopped,
+        Self::Pending,
+        Self::Booting,
+        Self::Idle,
+        Self::Busy,
+        Self::Draining,
+        Self::Cordoned,
+        Self::Stopping,
+    ];
+
+    /// Whether the instance works, or is on its way to.
+    #[must_use]
+    pub fn is_capacity(self) -> bool {
+        matches!(self, Self::Pending | Self::Booting | Self::Idle | Self::Busy)
+    }
+
+    /// Whether the instance was told to take no more work and may still be called back.
+    #[must_use]
+    pub fn is_withdrawn(self) -> bool {
+        matches!(self, Self::Draining | Self::Cordoned)
+    }
+
+    /// Lower-case, as in metrics and tables.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Pending => "pending",
+            Self::Booting => "booting",
+            Self::Idle => "idle",
+            Self::Busy => "busy",
+            Self::Draining => "draining",
+            Self::Cordoned => "cordoned",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+impl Observation {
+    /// How many instances are in `state`, those in a launch under way included.
+    #[must_use]
+    pub fn count(&self, state: State) -> u32 {
+        let listed = self.instances.iter().filter(|instance| instance.state == state).count();
+        let launching = if state == State::Pending { self.launching } else { 0 };
+        u32::try_from(listed).unwrap_or(u32::MAX).saturating_add(launching)
+    }
+}

@@ -1,0 +1,4 @@
+mod histories;
+mod scale_in;
+mod scale_out;
+mod simulated;

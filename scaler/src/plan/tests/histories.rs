@@ -1,0 +1,96 @@
+//! Plans over random histories of a modelled cloud. What must never happen is checked at every step, in
+//! [`Cloud::step`]; here the histories are made, and their ends are checked.
+
+use proptest::prelude::*;
+
+use super::simulated::{Cloud, STEP};
+use crate::plan::fixtures::Fleet;
+use crate::plan::{Bounds, Policy};
+
+#[derive(Debug, Clone)]
+enum Event {
+    Arrive(u64),
+    Pause,
+    LoseFront(bool),
+    LoseQueue(bool),
+    LoseEc2(bool),
+    HangWorker(usize),
+    BreakStream(usize),
+    RestartScaler,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        6 => (1_u64..30).prop_map(Event::Arrive),
+        6 => Just(Event::Pause),
+        1 => any::<bool>().prop_map(Event::LoseFront),
+        1 => any::<bool>().prop_map(Event::LoseQueue),
+        1 => any::<bool>().prop_map(Event::LoseEc2),
+        1 => any::<usize>().prop_map(Event::HangWorker),
+        1 => any::<usize>().prop_map(Event::BreakStream),
+        1 => Just(Event::RestartScaler),
+    ]
+}
+
+fn policy(min_workers: u32, more: u32) -> Policy {
+    Policy { bounds: Bounds { min_workers, max_workers: min_workers + more }, ..Fleet::none().policy }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_demand_is_met_and_the_fleet_returns_to_its_minimum(
+        seed in any::<u64>(),
+        min in 0_u32..3,
+        more in 1_u32..8,
+        history in prop::collection::vec((event(), 1_u32..60), 1..40),
+    ) {
+        let mut cloud = Cloud::new(policy(min, more), seed);
+        for (event, steps) in history {
+            happen(&mut cloud, &event);
+            for _ in 0..steps {
+                cloud.step();
+            }
+        }
+        (cloud.front_is_lost, cloud.queue_is_lost, cloud.ec2_is_lost) = (false, false, false);
+        let settled = |cloud: &Cloud| cloud.unanswered == 0 && cloud.up() == min as usize;
+        // A hung worker takes the boot deadline to be found out, and its message as long again.
+        let mut steps = 0;
+        while !settled(&cloud) {
+            cloud.step();
+            steps += 1;
+            prop_assert!(STEP * steps < std::time::Duration::from_secs(400), "{cloud:?}");
+        }
+        // It stays there.
+        for _ in 0..250 {
+            cloud.step();
+            prop_assert!(settled(&cloud));
+        }
+    }
+}
+
+fn happen(cloud: &mut Cloud, event: &Event) {
+    match *event {
+        Event::Arrive(requests) => cloud.arrive(requests),
+        Event::Pause => {}
+        Event::LoseFront(lost) => cloud.front_is_lost = lost,
+        Event::LoseQueue(lost) => cloud.queue_is_lost = lost,
+        Event::LoseEc2(lost) => cloud.ec2_is_lost = lost,
+        Event::HangWorker(pick) => {
+            let mut workers: Vec<_> =
+                cloud.machines.iter_mut().filter_map(|it| it.worker.as_mut()).collect();
+            if !workers.is_empty() {
+                let pick = pick % workers.len();
+                workers[pick].hung = true;
+            }
+        }
+        Event::BreakStream(pick) => {
+            if !cloud.machines.is_empty() {
+                let pick = pick % cloud.machines.len();
+                cloud.machines[pick].break_stream();
+            }
+        }
+        Event::RestartScaler => cloud.restart_scaler(),
+    }
+}

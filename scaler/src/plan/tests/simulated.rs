@@ -1,0 +1,405 @@
+//! A small model of EC2, the queue and the workers, in plain code, that plans are carried out on.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use proto::v1::{WorkerOrder, WorkerReport, WorkerState, worker_order};
+use tokio::sync::watch;
+
+use crate::attend::{Roster, SessionId};
+use crate::plan::{
+    Counters, FrontDemand, Held, Instance, InstanceId, Memory, Moment, Observation, Plan, Policy,
+    Seen, State, StopCause, plan,
+};
+
+pub const STEP: Duration = Duration::from_millis(20);
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+const RECEIVE_WAIT: u64 = 1_000;
+const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL_EVERY: Duration = Duration::from_millis(100);
+
+/// Everything, with the truth that the scaler only sees late.
+#[derive(Debug)]
+pub struct Cloud {
+    pub policy: Policy,
+    pub now: Moment,
+    pub machines: Vec<Machine>,
+    pub unanswered: u64,
+    visible: u64,
+    hidden: Vec<Moment>,
+    roster: Roster,
+    memory: Memory,
+    front: Option<Seen<FrontDemand>>,
+    queue: Option<Seen<Counters>>,
+    /// What is known of the machines: by EC2's last answer, and by what was ordered since.
+    described: Vec<(InstanceId, Power, Option<u32>)>,
+    described_at: Option<Moment>,
+    pub front_is_lost: bool,
+    pub queue_is_lost: bool,
+    pub ec2_is_lost: bool,
+    random: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Machine {
+    id: InstanceId,
+    number: Option<u32>,
+    pub power: Power,
+    changes_at: Moment,
+    running_since: Option<Moment>,
+    listed: bool,
+    pub worker: Option<Worker>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Power {
+    Stopped,
+    Pending,
+    Running,
+    Stopping,
+}
+
+#[derive(Debug, Clone)]
+pub struct Worker {
+    pub phase: Phase,
+    until: Moment,
+    cordoned: bool,
+    sequence: u64,
+    completed: u64,
+    session: Option<SessionId>,
+    orders: Option<watch::Receiver<Option<WorkerOrder>>>,
+    reported_at: Moment,
+    /// Reports on their way, and when they arrive.
+    reports: VecDeque<(Moment, WorkerReport)>,
+    pub hung: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Loading,
+    Receiving,
+    Working,
+    Parked,
+}
+
+impl Cloud {
+    pub fn new(policy: Policy, seed: u64) -> Self {
+        Self {
+            policy,
+            now: Moment::after_start(Duration::from_secs(1)),
+            machines: Vec::new(),
+            unanswered: 0,
+            visible: 0,
+            hidden: Vec::new(),
+            roster: Roster::default(),
+            memory: Memory::default(),
+            front: None,
+            queue: None,
+            described: Vec::new(),
+            described_at: None,
+            front_is_lost: false,
+            queue_is_lost: false,
+            ec2_is_lost: false,
+            random: seed | 1,
+        }
+    }
+
+    pub fn arrive(&mut self, requests: u64) {
+        self.unanswered += requests;
+        self.visible += requests;
+    }
+
+    pub fn restart_scaler(&mut self) {
+        (self.roster, self.memory) = (Roster::default(), Memory::default());
+        (self.front, self.queue, self.described_at) = (None, None, None);
+        self.machines.iter_mut().for_each(Machine::break_stream);
+    }
+
+    pub fn up(&self) -> usize {
+        let up = |it: &&Machine| matches!(it.power, Power::Pending | Power::Running);
+        self.machines.iter().filter(up).count()
+    }
+
+    /// Lets one step of time pass, then plans, checks the plan against the truth, and carries it out.
+    pub fn step(&mut self) {
+        self.now = self.now.after(STEP);
+        let now = self.now;
+        let back = self.hidden.extract_if(.., |until| *until <= now).count();
+        self.visible += back as u64;
+        for index in 0..self.machines.len() {
+            self.step_machine(index);
+        }
+        self.look();
+        let observation = self.observe();
+        let (decided, memory) = plan(&self.policy, &observation, self.memory.clone());
+        self.memory = memory;
+        self.check(&observation, &decided);
+        self.execute(&decided);
+        let (again, _) = plan(&self.policy, &self.observe(), self.memory.clone());
+        assert!(!again.changes_something(), "planning again changes something: {decided:?} {again:?}");
+    }
+
+    fn check(&self, observation: &Observation, plan: &Plan) {
+        let bounds = self.policy.bounds;
+        assert!((bounds.min_workers..=bounds.max_workers).contains(&plan.desired_workers));
+        let after = self.up() + plan.start.len() + plan.launch as usize;
+        let stops = plan.stop.len();
+        assert!(after <= bounds.max_workers as usize, "above the maximum: {observation:?} {plan:?}");
+        assert!(stops == 0 || self.described_at.is_some());
+        let working = observation.instances.iter().filter(|it| it.state.is_capacity()).count();
+        if !plan.cordon.is_empty() {
+            assert!(working - plan.cordon.len() >= plan.desired_workers as usize, "{plan:?}");
+        }
+        for stop in &plan.stop {
+            let machine = self.machine(&stop.id);
+            assert_eq!(machine.power, Power::Running, "{plan:?}");
+            let worker = machine.worker.as_ref().expect("a running machine has a worker");
+            match stop.cause {
+                StopCause::Drained => {
+                    assert!(worker.cordoned, "{worker:?}");
+                    assert!(matches!(worker.phase, Phase::Loading | Phase::Parked), "{worker:?}");
+                }
+                StopCause::Silent | StopCause::NeverAttended => assert!(worker.hung, "{worker:?}"),
+            }
+        }
+        for id in &plan.start {
+            assert_eq!(self.machine(id).power, Power::Stopped, "{plan:?}");
+        }
+    }
+
+    fn execute(&mut self, plan: &Plan) {
+        let now = self.now;
+        plan.cordon.iter().for_each(|id| self.roster.cordon(id, now));
+        plan.uncordon.iter().for_each(|id| self.roster.uncordon(id, now));
+        for id in &plan.start {
+            self.roster.forget(id);
+            let ready_at = self.after(50, 900);
+            self.machine_mut(id).switch(Power::Pending, ready_at);
+        }
+        for _ in 0..plan.launch {
+            let id = InstanceId::from(format!("i-{:04}", self.machines.len()).as_str());
+            let changes_at = self.after(50, 900);
+            self.machines.push(Machine {
+                id,
+                number: None,
+                power: Power::Pending,
+                changes_at,
+                running_since: None,
+                listed: false,
+                worker: None,
+            });
+        }
+        for stop in &plan.stop {
+            assert!(self.roster.condemn(&stop.id, stop.cause, now, now), "{stop:?}");
+            let gone_at = self.after(50, 3_000);
+            self.machine_mut(&stop.id).switch(Power::Stopping, gone_at);
+        }
+        for (id, number) in &plan.rename {
+            self.machine_mut(id).number = Some(*number);
+        }
+        // What is ordered is known at once.
+        self.described = self.machines.iter().map(|it| (it.id.clone(), it.power, it.number)).collect();
+    }
+
+    fn step_machine(&mut self, index: usize) {
+        let now = self.now;
+        let slow = self.after(100, 3_000);
+        let machine = &mut self.machines[index];
+        match machine.power {
+            Power::Pending if now >= machine.changes_at => {
+                machine.power = Power::Running;
+                machine.worker = Some(Worker::new(now, slow));
+            }
+            Power::Stopping if now >= machine.changes_at => {
+                machine.power = Power::Stopped;
+                (machine.worker, machine.running_since) = (None, None);
+                self.roster.forget(&machine.id.clone());
+            }
+            Power::Running => self.step_worker(index),
+            _ => {}
+        }
+    }
+
+    fn step_worker(&mut self, index: usize) {
+        let now = self.now;
+        let (job_ends, poll_ends) = (self.after(20, 800), self.after(20, RECEIVE_WAIT));
+        let travel = self.after(0, 60);
+        let Machine { id, worker, .. } = &mut self.machines[index];
+        let Some(worker) = worker.as_mut().filter(|worker| !worker.hung) else { return };
+        if worker.session.is_none() {
+            let (sender, receiver) = watch::channel(None);
+            (worker.session, worker.orders) = (Some(self.roster.join(id, sender, now)), Some(receiver));
+            worker.sequence = 0;
+            worker.report(id, now, travel);
+        }
+        let before = (worker.phase, worker.sequence);
+        // A worker looks at its orders between receive calls, and all the time while it loads or is parked.
+        let looks = match worker.phase {
+            Phase::Loading | Phase::Parked => true,
+            Phase::Receiving | Phase::Working => now >= worker.until,
+        };
+        match worker.phase {
+            Phase::Receiving if self.visible > 0 => {
+                self.visible -= 1;
+                self.hidden.push(now.after(VISIBILITY_TIMEOUT));
+                (worker.phase, worker.until) = (Phase::Working, job_ends);
+            }
+            Phase::Working if now >= worker.until => {
+                self.hidden.pop();
+                self.unanswered = self.unanswered.saturating_sub(1);
+                worker.completed += 1;
+                worker.next_turn(now, poll_ends);
+            }
+            _ if looks => worker.next_turn(now, poll_ends),
+            _ => {}
+        }
+        let due = now.since(worker.reported_at) >= REPORT_EVERY;
+        if due || before != (worker.phase, worker.sequence) {
+            worker.report(id, now, travel);
+        }
+        while worker.reports.front().is_some_and(|(arrives, _)| *arrives <= now) {
+            let Some((_, report)) = worker.reports.pop_front() else { break };
+            let session = worker.session.as_ref().expect("it has just joined");
+            if self.roster.report(session, &report, now).is_none() {
+                worker.session = None;
+                worker.reports.clear();
+                break;
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let now = self.now;
+        if !self.front_is_lost {
+            let value = FrontDemand { unanswered: self.unanswered, ..FrontDemand::default() };
+            self.front = Some(Seen { value, at: now });
+        }
+        let due = |at: Option<Moment>| at.is_none_or(|at| now.since(at) >= POLL_EVERY);
+        if !self.queue_is_lost && due(self.queue.map(|queue| queue.at)) {
+            let value = Counters { visible: self.visible, in_flight: self.hidden.len() as u64, delayed: 0 };
+            self.queue = Some(Seen { value, at: now });
+        }
+        if !self.ec2_is_lost && due(self.described_at) {
+            self.described_at = Some(now);
+            self.described = self.machines.iter().map(|it| (it.id.clone(), it.power, it.number)).collect();
+            for machine in &mut self.machines {
+                machine.listed = true;
+                if machine.power == Power::Running {
+                    machine.running_since.get_or_insert(now);
+                }
+            }
+        }
+    }
+
+    fn observe(&self) -> Observation {
+        let instances = self.described.iter().map(|(id, power, number)| {
+            let attending = self.roster.get(id);
+            let known = attending.and_then(|it| Some((it.state?, it.since)));
+            let (state, since) = match power {
+                Power::Stopped => (State::Stopped, self.machine(id).changes_at),
+                Power::Stopping => (State::Stopping, self.now),
+                Power::Pending => match known {
+                    Some((State::Cordoned, since)) => (State::Draining, since),
+                    known => known.unwrap_or((State::Pending, self.now)),
+                },
+                Power::Running => known.unwrap_or((State::Booting, self.now)),
+            };
+            Instance {
+                id: id.clone(),
+                number: *number,
+                state,
+                since,
+                heard: attending.and_then(|it| it.heard),
+                running_since: self.machine(id).running_since.filter(|_| *power == Power::Running),
+                listed: self.machine(id).listed,
+            }
+        });
+        Observation {
+            now: self.now,
+            front: self.front,
+            queue: self.queue,
+            instances: instances.collect(),
+            launching: 0,
+            described_at: self.described_at,
+            held: Held::default(),
+        }
+    }
+
+    fn machine(&self, id: &InstanceId) -> &Machine {
+        self.machines.iter().find(|it| it.id == *id).expect("plans name machines that exist")
+    }
+
+    fn machine_mut(&mut self, id: &InstanceId) -> &mut Machine {
+        self.machines.iter_mut().find(|it| it.id == *id).expect("plans name machines that exist")
+    }
+
+    /// A moment between `least` and `most` milliseconds from now.
+    fn after(&mut self, least: u64, most: u64) -> Moment {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.now.after(Duration::from_millis(least + self.random % (most - least + 1)))
+    }
+}
+
+impl Machine {
+    pub fn break_stream(&mut self) {
+        if let Some(worker) = &mut self.worker {
+            worker.session = None;
+            worker.reports.clear();
+        }
+    }
+
+    fn switch(&mut self, power: Power, changes_at: Moment) {
+        (self.power, self.changes_at, self.running_since) = (power, changes_at, None);
+        self.worker = None;
+    }
+}
+
+impl Worker {
+    fn new(now: Moment, ready_at: Moment) -> Self {
+        Self {
+            phase: Phase::Loading,
+            until: ready_at,
+            cordoned: false,
+            sequence: 0,
+            completed: 0,
+            session: None,
+            orders: None,
+            reported_at: now,
+            reports: VecDeque::new(),
+            hung: false,
+        }
+    }
+
+    /// Obeys the newest order, and receives unless it is cordoned.
+    fn next_turn(&mut self, now: Moment, poll_ends: Moment) {
+        if let Some(order) = self.orders.as_ref().and_then(|orders| *orders.borrow()) {
+            self.sequence = order.sequence;
+            self.cordoned = matches!(order.order, Some(worker_order::Order::Cordon(_)));
+        }
+        if self.phase == Phase::Loading && now < self.until {
+            return;
+        }
+        self.phase = if self.cordoned { Phase::Parked } else { Phase::Receiving };
+        self.until = poll_ends;
+    }
+
+    fn report(&mut self, id: &InstanceId, now: Moment, arrives: Moment) {
+        let state = match self.phase {
+            _ if self.cordoned && self.phase != Phase::Working => WorkerState::Cordoned,
+            Phase::Loading => WorkerState::Booting,
+            Phase::Receiving | Phase::Parked => WorkerState::Idle,
+            Phase::Working => WorkerState::Busy,
+        };
+        self.reported_at = now;
+        let arrives = self.reports.back().map_or(arrives, |(last, _)| arrives.max(*last));
+        let report = WorkerReport {
+            instance_id: id.to_string(),
+            state: state.into(),
+            completed: self.completed,
+            order_sequence: self.sequence,
+        };
+        self.reports.push_back((arrives, report));
+    }
+}

@@ -1,0 +1,274 @@
+//! The loop: observe, plan, execute, and again when something happens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use platform::aws::Aws;
+use platform::fleet::{Fleet, FleetError, FleetInstance};
+use platform::queue::{Queue, QueueError};
+use platform::shutdown::{CancellationToken, bounded};
+use proto::names::WORKER_INSTANCE;
+use tokio::sync::{broadcast, mpsc, watch};
+
+use crate::attend::Attendance;
+use crate::clock::Clock;
+use crate::execute::{Executor, Outcome, Totals};
+use crate::metric;
+use crate::observe::World;
+use crate::observe::pace::{Pace, count_interval, describe_interval};
+use crate::plan::{Counters, FrontDemand, Memory, Moment, Observation, Plan, Policy, Seen, plan};
+
+/// After the first piece of news, for how long more of it is gathered before a decision: requests that come together
+/// get their workers in one call.
+const GATHER: Duration = Duration::from_millis(20);
+/// The loop plans at least this often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// How long calls to EC2 may take after the shutdown.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A plan, what it was made from, and what was done so far.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    pub observation: Observation,
+    pub plan: Plan,
+    pub totals: Totals,
+}
+
+/// Where decisions are published.
+#[derive(Debug, Clone)]
+pub struct Board {
+    /// The newest one.
+    pub latest: watch::Sender<Arc<Decision>>,
+    /// Those that changed something.
+    pub changes: broadcast::Sender<Arc<Decision>>,
+}
+
+/// What the loop stands on.
+#[derive(Debug)]
+pub struct Reconciler {
+    pub clock: Clock,
+    pub policy: Policy,
+    /// How often EC2 and the queue are asked in the ordinary.
+    pub tick: Duration,
+    pub aws: Aws,
+    pub request_queue: String,
+    pub fleet: Fleet,
+    pub attendance: Attendance,
+    pub demand: watch::Receiver<Option<Seen<FrontDemand>>>,
+    pub executor: Executor,
+    pub outcomes: mpsc::Receiver<Outcome>,
+    pub board: Board,
+    /// Set once EC2 has answered.
+    pub ready: watch::Sender<bool>,
+}
+
+/// What a question was answered with.
+enum Answer {
+    Fleet(Result<Vec<FleetInstance>, FleetError>, Moment),
+    Queue(Result<(Queue, Counters), QueueError>, Moment),
+}
+
+struct Loop {
+    parts: Reconciler,
+    world: World,
+    memory: Memory,
+    describe: Pace,
+    count: Pace,
+    /// Absent until the queue exists.
+    queue: Option<Queue>,
+    answers: mpsc::Sender<Answer>,
+    wake_at: Moment,
+}
+
+impl Board {
+    #[must_use]
+    pub fn new() -> Self {
+        let none = Decision {
+            observation: Observation::default(),
+            plan: Plan::default(),
+            totals: Totals::default(),
+        };
+        Self { latest: watch::Sender::new(Arc::new(none)), changes: broadcast::Sender::new(256) }
+    }
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Reconciler {
+    /// Reconciles until `shutdown`. Workers are left alone then: the next scaler takes them over.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let (answers, answered) = mpsc::channel(16);
+        let turning = Loop {
+            world: World::new(self.demand.clone(), self.attendance.clone()),
+            memory: Memory::default(),
+            describe: Pace::every(self.tick),
+            count: Pace::every(self.tick),
+            queue: None,
+            answers,
+            wake_at: Moment::default(),
+            parts: self,
+        };
+        turning.run(answered, shutdown).await;
+    }
+}
+
+impl Loop {
+    async fn run(mut self, mut answered: mpsc::Receiver<Answer>, shutdown: CancellationToken) {
+        while !shutdown.is_cancelled() {
+            self.ask();
+            self.decide();
+            let wake_at = self.parts.clock.instant(self.wake_at);
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                changed = self.parts.demand.changed() => if changed.is_err() { break },
+                () = self.parts.attendance.changed() => {}
+                Some(outcome) = self.parts.outcomes.recv() => self.finish(outcome),
+                Some(answer) = answered.recv() => self.take(answer),
+                () = tokio::time::sleep_until(wake_at) => continue,
+            }
+            tokio::time::sleep(GATHER).await;
+            while let Ok(outcome) = self.parts.outcomes.try_recv() {
+                self.finish(outcome);
+            }
+            while let Ok(answer) = answered.try_recv() {
+                self.take(answer);
+            }
+            self.parts.demand.mark_unchanged();
+        }
+        bounded("scaler", &shutdown, SHUTDOWN_DEADLINE, self.parts.executor.close()).await;
+    }
+
+    fn decide(&mut self) {
+        let now = self.parts.clock.now();
+        let observation = self.world.observe(now, self.parts.executor.held());
+        let memory = std::mem::take(&mut self.memory);
+        let (plan, memory) = plan(&self.parts.policy, &observation, memory);
+        self.memory = memory;
+        self.parts.executor.execute(&plan, &mut self.world, now);
+        self.set_pace(&plan, now);
+        self.publish(observation, plan);
+    }
+
+    fn set_pace(&mut self, plan: &Plan, now: Moment) {
+        // What was just ordered counts.
+        let after = self.world.observe(now, self.parts.executor.held());
+        self.describe.set(describe_interval(&after, self.parts.tick));
+        self.count.set(count_interval(&after, self.parts.tick));
+        let due = [self.describe.due_at(), self.count.due_at(), plan.wake_at];
+        let next = due.into_iter().flatten().min();
+        let latest = now.after(LONGEST_SLEEP);
+        self.wake_at = next.map_or(latest, |next| next.min(latest)).max(now.after(Duration::from_millis(1)));
+    }
+
+    fn publish(&self, observation: Observation, plan: Plan) {
+        metric::planned(&observation, &plan);
+        if plan.changes_something() {
+            tracing::info!(
+                desired = plan.desired_workers,
+                start = plan.start.len(),
+                launch = plan.launch,
+                cordon = plan.cordon.len(),
+                uncordon = plan.uncordon.len(),
+                stop = plan.stop.len(),
+                reason = plan.reason,
+                "decided"
+            );
+        }
+        let totals = self.parts.executor.totals();
+        let decision = Arc::new(Decision { observation, plan, totals });
+        let before = self.parts.board.latest.send_replace(Arc::clone(&decision));
+        if decision.differs_from(&before) {
+            // Nobody watches: nothing to do.
+            drop(self.parts.board.changes.send(decision));
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        let now = self.parts.clock.now();
+        if self.parts.executor.finish(outcome, &mut self.world, now) {
+            self.describe.set(Duration::ZERO);
+        }
+    }
+
+    fn take(&mut self, answer: Answer) {
+        match answer {
+            Answer::Fleet(Ok(instances), asked_at) => {
+                self.describe.answered();
+                self.world.described(instances, asked_at);
+                self.parts.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
+            }
+            Answer::Fleet(Err(error), _) => {
+                tracing::warn!(%error, "EC2 did not tell which instances there are");
+                metric::refused("DescribeInstances");
+                self.describe.failed();
+            }
+            Answer::Queue(Ok((queue, value)), at) => {
+                self.count.answered();
+                self.queue = Some(queue);
+                self.world.queue = Some(Seen { value, at });
+            }
+            Answer::Queue(Err(QueueError::NotFound(name)), _) => {
+                tracing::debug!(queue = name, "the queue does not exist yet");
+                self.count.answered();
+            }
+            Answer::Queue(Err(error), _) => {
+                tracing::warn!(%error, "the queue's counters cannot be read");
+                // It may have been deleted and created anew, then its address must be asked for again.
+                self.queue = None;
+                self.count.failed();
+            }
+        }
+    }
+
+    fn ask(&mut self) {
+        let now = self.parts.clock.now();
+        if self.describe.due_at().is_some_and(|due| due <= now) {
+            self.describe.asked(now);
+            let (fleet, answers) = (self.parts.fleet.clone(), self.answers.clone());
+            tokio::spawn(async move {
+                let found = fleet.find(&format!("{WORKER_INSTANCE}*")).await;
+                drop(answers.send(Answer::Fleet(found, now)).await);
+            });
+        }
+        if self.count.due_at().is_some_and(|due| due <= now) {
+            self.count.asked(now);
+            let (aws, name) = (self.parts.aws.clone(), self.parts.request_queue.clone());
+            let (queue, answers) = (self.queue.clone(), self.answers.clone());
+            tokio::spawn(async move {
+                let counted = count(&aws, &name, queue).await;
+                drop(answers.send(Answer::Queue(counted, now)).await);
+            });
+        }
+    }
+}
+
+impl Decision {
+    /// Whether something is done, or has happened, that a watcher wants to know.
+    fn differs_from(&self, before: &Self) -> bool {
+        let up = |decision: &Self| {
+            let states = decision.observation.instances.iter().map(|i| i.state);
+            states.filter(|state| state.is_capacity() || state.is_withdrawn()).count()
+        };
+        self.plan.changes_something()
+            || self.plan.desired_workers != before.plan.desired_workers
+            || up(self) != up(before)
+    }
+}
+
+async fn count(
+    aws: &Aws,
+    name: &str,
+    queue: Option<Queue>,
+) -> Result<(Queue, Counters), QueueError> {
+    let queue = match queue {
+        Some(queue) => queue,
+        None => aws.queue(name).await?,
+    };
+    let counters = queue.counters().await?;
+    let (visible, in_flight) = (counters.visible, counters.in_flight);
+    Ok((queue, Counters { visible, in_flight, delayed: counters.delayed }))
+}

@@ -1,0 +1,74 @@
+use platform::aws::Aws;
+use platform::shutdown::CancellationToken;
+use proto::Names;
+use proto::v1::scaler_server::ScalerServer;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+use crate::attend::Attendance;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::execute::Executor;
+use crate::observe::front;
+use crate::reconcile::{Board, Reconciler};
+use crate::service::ScalerService;
+
+/// Scales, and serves `muster.v1.Scaler` on `listener`, until `shutdown`. The workers are left alone then.
+///
+/// # Errors
+/// When the listener fails, or front's address is not a URL.
+pub async fn run(
+    config: Config,
+    aws: Aws,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let clock = Clock::start();
+    let attendance = Attendance::new(clock);
+    let board = Board::new();
+    let (ready, readiness) = watch::channel(false);
+    config.admin.spawn(readiness.clone(), shutdown.clone()).await?;
+    let front = platform::grpc::channel(&config.front)?;
+    let (outcome, outcomes) = mpsc::channel(256);
+    let address = listener.local_addr()?;
+    tracing::info!(
+        %address,
+        front = config.front,
+        policy = config.policy.kind.name(),
+        min_workers = config.policy.bounds.min_workers,
+        max_workers = config.policy.bounds.max_workers,
+        "scaling"
+    );
+    let reconciler = Reconciler {
+        clock,
+        policy: config.policy.clone(),
+        tick: config.tick,
+        request_queue: Names::new(&config.prefix).request_queue(),
+        fleet: aws.fleet(),
+        attendance: attendance.clone(),
+        demand: front::watch(front, clock, shutdown.clone()),
+        executor: Executor::new(aws.fleet(), config.launch, attendance.clone(), outcome),
+        outcomes,
+        board: board.clone(),
+        ready,
+        aws,
+    };
+    let service = ScalerService {
+        clock,
+        policy: config.policy,
+        attendance,
+        board,
+        shutdown: shutdown.clone(),
+    };
+    let serving = platform::grpc::serve(listener, readiness, shutdown.clone(), |routes| {
+        routes.add_service(ScalerServer::new(service));
+    });
+    // A loop that ended early would leave a service that only looks alive.
+    let stop = shutdown.clone().drop_guard();
+    let reconciling = async {
+        reconciler.run(shutdown).await;
+        drop(stop);
+    };
+    let ((), served) = tokio::join!(reconciling, serving);
+    served
+}

@@ -1,0 +1,240 @@
+//! A real scaler in a local cloud, with a front whose demand the test sets.
+
+use std::time::Duration;
+
+use clap::Parser;
+use futures::StreamExt;
+use platform::aws::{Aws, AwsArgs};
+use platform::fleet::{Fleet, FleetInstance, LaunchSpec, PowerState};
+use platform::queue::{Queue, QueueAttributes};
+use platform::shutdown::CancellationToken;
+use proto::names::WORKER_INSTANCE;
+use proto::v1::demand_server::{Demand, DemandServer};
+use proto::v1::scaler_client::ScalerClient;
+use proto::v1::{
+    DemandUpdate, GetStatusRequest, InstanceState, ScalerStatus, WatchDemandRequest,
+};
+use scaler::cli::Cli;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::{IntervalStream, TcpListenerStream, WatchStream};
+use tonic::transport::{Channel, Server};
+use tonic::{Request, Response, Status};
+
+/// Long enough for a loaded machine; no test takes that long unless it fails.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Stage {
+    pub aws: Aws,
+    pub scaler: Channel,
+    cloud: String,
+    arguments: Vec<String>,
+    scaler_address: std::net::SocketAddr,
+    demand: watch::Sender<u64>,
+    running: Option<(JoinHandle<anyhow::Result<()>>, CancellationToken)>,
+    pub everything: CancellationToken,
+    front: CancellationToken,
+}
+
+struct Front {
+    demand: watch::Receiver<u64>,
+}
+
+impl Stage {
+    /// A cloud without instances, a front without demand, and a scaler with `arguments`.
+    pub async fn set(arguments: &[&str]) -> Self {
+        let mut stage = Self::without_scaler(arguments).await;
+        stage.start_scaler().await;
+        stage
+    }
+
+    pub async fn without_scaler(arguments: &[&str]) -> Self {
+        let everything = CancellationToken::new();
+        let cloud = start_cloud(&everything).await;
+        let (demand, demanded) = watch::channel(0);
+        let front = everything.child_token();
+        let front_url = start_front(demanded, &front).await;
+        let aws_args = AwsArgs {
+            endpoint_url: Some(cloud.clone()),
+            region: "us-east-1".to_owned(),
+            prefix: "muster".to_owned(),
+        };
+        let aws = Aws::connect_as(&aws_args, "test", "test").await;
+        let scaler_address = listen().await.1;
+        let mut all = vec!["scaler".to_owned(), "--front".to_owned(), front_url];
+        all.extend(["--aws-endpoint-url".to_owned(), cloud.clone()]);
+        all.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        Self {
+            aws,
+            scaler: platform::grpc::channel(&format!("http://{scaler_address}")).unwrap(),
+            cloud,
+            arguments: all,
+            scaler_address,
+            demand,
+            running: None,
+            everything,
+            front,
+        }
+    }
+
+    pub async fn start_scaler(&mut self) {
+        let cli = Cli::try_parse_from(&self.arguments).unwrap();
+        let listener = TcpListener::bind(self.scaler_address).await.unwrap();
+        let shutdown = self.everything.child_token();
+        let config = cli.serve.config().unwrap();
+        let running = scaler::run(config, self.aws.clone(), listener, shutdown.clone());
+        self.running = Some((tokio::spawn(running), shutdown));
+    }
+
+    pub async fn stop_scaler(&mut self) {
+        let (running, shutdown) = self.running.take().unwrap();
+        shutdown.cancel();
+        running.await.unwrap().unwrap();
+    }
+
+    pub async fn create_queue(&self) -> Queue {
+        let attributes = QueueAttributes {
+            visibility_timeout: Duration::from_secs(30),
+            maximum_message_size: None,
+            redrive: None,
+        };
+        self.aws.ensure_queue("muster-req-queue", &attributes).await.unwrap()
+    }
+
+    /// How many requests front waits for.
+    pub fn demand(&self, unanswered: u64) {
+        self.demand.send_replace(unanswered);
+    }
+
+    pub fn lose_front(&self) {
+        self.front.cancel();
+    }
+
+    pub fn fleet(&self) -> Fleet {
+        self.aws.fleet()
+    }
+
+    pub async fn instances(&self) -> Vec<FleetInstance> {
+        self.fleet().find(&format!("{WORKER_INSTANCE}*")).await.unwrap()
+    }
+
+    pub async fn count(&self, power: PowerState) -> usize {
+        self.instances().await.iter().filter(|instance| instance.state == power).count()
+    }
+
+    /// Puts stopped instances into the pool; answers their ids.
+    pub async fn prepare_stopped(&self, count: u32) -> Vec<String> {
+        let spec = LaunchSpec {
+            image_id: "ami-muster-worker".to_owned(),
+            instance_type: "c7i.large".to_owned(),
+            ..LaunchSpec::default()
+        };
+        let fleet = self.fleet();
+        let ids = fleet.launch(&spec, count, WORKER_INSTANCE, "prepared").await.unwrap();
+        for (id, number) in ids.iter().zip(1..) {
+            fleet.set_name(id, &proto::names::worker_instance(number)).await.unwrap();
+        }
+        let count = ids.len();
+        eventually("they run", async || self.count(PowerState::Running).await == count).await;
+        fleet.stop(&ids).await.unwrap();
+        eventually("they are stopped", async || self.count(PowerState::Stopped).await == count).await;
+        ids
+    }
+
+    pub async fn status(&self) -> ScalerStatus {
+        let mut client = ScalerClient::new(self.scaler.clone());
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match client.get_status(GetStatusRequest {}).await {
+                Ok(status) => return status.into_inner(),
+                Err(error) if tokio::time::Instant::now() > deadline => panic!("{error}"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    }
+
+    /// How many instances the scaler sees in a state.
+    pub async fn seen(&self, state: InstanceState) -> usize {
+        let observation = self.status().await.observation.unwrap_or_default();
+        observation.instances.iter().filter(|instance| instance.state() == state).count()
+    }
+
+    /// How often an action was answered with success.
+    pub async fn calls(&self, action: &str) -> u64 {
+        let address = self.cloud.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let wanted = format!("action=\"{action}\",status=\"200\"}} ");
+        let line = text.lines().find_map(|line| line.split_once(&wanted));
+        line.map_or(0, |(_, count)| count.trim().parse().unwrap())
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.everything.cancel();
+    }
+}
+
+/// Polls until `condition` holds.
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(tokio::time::Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn listen() -> (TcpListener, std::net::SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+async fn start_cloud(shutdown: &CancellationToken) -> String {
+    let (listener, address) = listen().await;
+    let image = localcloud::Image {
+        id: "ami-muster-worker".to_owned(),
+        name: None,
+        command: vec!["sleep".to_owned(), "600".to_owned()],
+        env: Default::default(),
+    };
+    let config = localcloud::Config { images: vec![image], ..localcloud::Config::default() };
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        localcloud::run(config, listener, shutdown.cancelled_owned()).await.unwrap();
+    });
+    format!("http://{address}")
+}
+
+async fn start_front(demand: watch::Receiver<u64>, shutdown: &CancellationToken) -> String {
+    let (listener, address) = listen().await;
+    let service = DemandServer::new(Front { demand });
+    let serving = Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener));
+    tokio::spawn(shutdown.clone().run_until_cancelled_owned(serving));
+    format!("http://{address}")
+}
+
+#[tonic::async_trait]
+impl Demand for Front {
+    type WatchDemandStream =
+        std::pin::Pin<Box<dyn futures::Stream<Item = Result<DemandUpdate, Status>> + Send>>;
+
+    async fn watch_demand(
+        &self,
+        _request: Request<WatchDemandRequest>,
+    ) -> Result<Response<Self::WatchDemandStream>, Status> {
+        let demand = self.demand.clone();
+        let changes = WatchStream::new(self.demand.clone());
+        let beat = IntervalStream::new(tokio::time::interval(Duration::from_secs(1)))
+            .map(move |_| *demand.borrow());
+        let updates = futures::stream::select(changes, beat)
+            .map(|unanswered| Ok(DemandUpdate { unanswered, ..DemandUpdate::default() }));
+        Ok(Response::new(Box::pin(updates)))
+    }
+}

@@ -1,0 +1,105 @@
+//! Workers that only attend.
+
+use std::collections::HashMap;
+
+use platform::fleet::PowerState;
+use platform::shutdown::CancellationToken;
+use proto::v1::scaler_client::ScalerClient;
+use proto::v1::worker_order::Order;
+use proto::v1::{WorkerOrder, WorkerReport, WorkerState};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use crate::stage::Stage;
+
+/// One worker's stream, which the test moves by hand.
+pub struct Worker {
+    id: String,
+    reports: mpsc::Sender<WorkerReport>,
+    orders: Streaming<WorkerOrder>,
+    /// Of the newest order that was taken.
+    pub sequence: u64,
+}
+
+impl Worker {
+    /// Attends, with a first report.
+    pub async fn attend(stage: &Stage, id: &str, state: WorkerState) -> Self {
+        let (reports, outgoing) = mpsc::channel(16);
+        let first = WorkerReport { instance_id: id.to_owned(), state: state.into(), ..Default::default() };
+        reports.send(first).await.unwrap();
+        // The stage's status call waits for a scaler that is starting.
+        stage.status().await;
+        let attending = ScalerClient::new(stage.scaler.clone()).attend(ReceiverStream::new(outgoing));
+        let orders = attending.await.unwrap().into_inner();
+        Self { id: id.to_owned(), reports, orders, sequence: 0 }
+    }
+
+    pub async fn report(&self, state: WorkerState) {
+        let report = WorkerReport {
+            instance_id: self.id.clone(),
+            state: state.into(),
+            completed: 0,
+            order_sequence: self.sequence,
+        };
+        self.reports.send(report).await.unwrap();
+    }
+
+    /// Waits for the next order; whether it is to cordon.
+    pub async fn is_cordoned(&mut self) -> bool {
+        let next = tokio::time::timeout(crate::stage::PATIENCE, self.orders.message());
+        let order = next.await.expect("an order comes").unwrap().expect("the stream lives");
+        self.sequence = order.sequence;
+        matches!(order.order, Some(Order::Cordon(_)))
+    }
+
+    /// From now on reports at every order and every 200 ms, as an idle worker does, until the scaler ends the stream.
+    pub async fn idle_along(mut self) {
+        let mut state = WorkerState::Idle;
+        let mut beat = tokio::time::interval(std::time::Duration::from_millis(200));
+        loop {
+            tokio::select! {
+                order = self.orders.message() => {
+                    let Ok(Some(order)) = order else { return };
+                    self.sequence = order.sequence;
+                    let cordoned = matches!(order.order, Some(Order::Cordon(_)));
+                    state = if cordoned { WorkerState::Cordoned } else { WorkerState::Idle };
+                }
+                _ = beat.tick() => {}
+            }
+            let (instance_id, order_sequence) = (self.id.clone(), self.sequence);
+            let report = WorkerReport { instance_id, state: state.into(), completed: 0, order_sequence };
+            if self.reports.send(report).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Gives every instance that runs an idle worker, until the returned guard is dropped.
+pub fn staff(stage: &std::sync::Arc<Stage>) -> tokio_util::sync::DropGuard {
+    let ended = CancellationToken::new();
+    let guard = ended.clone().drop_guard();
+    let stage = std::sync::Arc::clone(stage);
+    tokio::spawn(ended.run_until_cancelled_owned(async move {
+        let mut workers: HashMap<String, tokio::task::JoinHandle<()>> = HashMap::new();
+        loop {
+            let instances = stage.instances().await;
+            let runs = |id: &str| instances.iter().any(|it| it.id == id && it.state == PowerState::Running);
+            workers.retain(|id, worker| {
+                if !runs(id) {
+                    worker.abort();
+                }
+                runs(id) && !worker.is_finished()
+            });
+            for instance in instances.iter().filter(|it| it.state == PowerState::Running) {
+                if !workers.contains_key(&instance.id) {
+                    let worker = Worker::attend(&stage, &instance.id, WorkerState::Idle).await;
+                    workers.insert(instance.id.clone(), tokio::spawn(worker.idle_along()));
+                }
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }));
+    guard
+}
