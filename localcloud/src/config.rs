@@ -21,6 +21,8 @@ pub struct Config {
     pub stop_grace: Duration,
     /// How many instances may run at once.
     pub max_instances: usize,
+    /// From the start of one instance's process to that of the next, at least; they are `pending` until then.
+    pub start_interval: Duration,
     /// What instances can be launched from.
     pub images: Vec<Image>,
     /// Instances to launch at the start.
@@ -99,6 +101,7 @@ impl Default for Config {
             region: "us-east-1".to_owned(),
             stop_grace: Duration::from_secs(10),
             max_instances: 100,
+            start_interval: Duration::ZERO,
             images: Vec::new(),
             instances: Vec::new(),
         }

@@ -3,6 +3,7 @@
 mod describe;
 mod error;
 mod launch;
+mod pace;
 mod params;
 mod process;
 pub mod state;
@@ -23,6 +24,7 @@ pub use params::Params;
 use crate::clock::Clock;
 use crate::config::{BootInstance, Image};
 use crate::xml::Xml;
+use pace::Pace;
 use state::{Effect, Instances, LaunchSpec, StateChange};
 use supervise::Order;
 use watchdog::Watchdog;
@@ -51,6 +53,7 @@ pub struct Ec2 {
     instances_folder: PathBuf,
     stop_grace: Duration,
     max_instances: usize,
+    start_pace: Pace,
     watchdog: Watchdog,
     shared: Mutex<Shared>,
     /// Told whenever an instance's task has ended.
@@ -76,6 +79,8 @@ pub struct Ec2Config<'a> {
     /// How long a process has from SIGTERM to SIGKILL.
     pub stop_grace: Duration,
     pub max_instances: usize,
+    /// From one process's start to the next one's, at least.
+    pub start_interval: Duration,
 }
 
 impl Ec2 {
@@ -91,6 +96,7 @@ impl Ec2 {
             instances_folder: config.instances_folder.to_owned(),
             stop_grace: config.stop_grace,
             max_instances: config.max_instances,
+            start_pace: Pace::new(config.start_interval),
             watchdog: Watchdog::start()?,
             shared: Mutex::default(),
             settled: Notify::new(),

@@ -79,6 +79,7 @@ pub async fn run(
             instances_folder: &instances_folder,
             stop_grace: config.stop_grace,
             max_instances: config.max_instances,
+            start_interval: config.start_interval,
         },
     )?;
     let router = Arc::new(Router {

@@ -77,6 +77,16 @@ struct Arguments {
         value_name = "COUNT"
     )]
     max_instances: usize,
+
+    /// Seconds from the start of one instance's process to that of the next: instances that boot one after another on
+    /// few cores are ready earlier, on the average, than all at once.
+    #[arg(
+        long,
+        env = "LOCALCLOUD_START_INTERVAL",
+        default_value_t = 0.0,
+        value_name = "SECONDS"
+    )]
+    start_interval: f64,
 }
 
 #[tokio::main]
@@ -102,6 +112,8 @@ async fn start(arguments: Arguments) -> anyhow::Result<()> {
         region: arguments.region,
         stop_grace: Duration::try_from_secs_f64(arguments.stop_grace).context("--stop-grace")?,
         max_instances: arguments.max_instances,
+        start_interval: Duration::try_from_secs_f64(arguments.start_interval)
+            .context("--start-interval")?,
         ..Config::default()
     };
     if let Some(file) = arguments.config {

@@ -58,6 +58,11 @@ impl Ec2 {
         boot: u64,
         orders: &mut watch::Receiver<Order>,
     ) -> bool {
+        // An instance that is stopped before its turn has come never runs.
+        tokio::select! {
+            () = self.start_pace.turn() => {}
+            () = at_least(orders, Order::End) => return false,
+        }
         let started = match self.process_spec(instance_id).await {
             Ok(spec) => ProcessGroup::start(&spec, &self.watchdog)
                 .await

@@ -45,6 +45,7 @@ pub fn decode(encoded: &[u8], limits: &DecodeLimits) -> Result<Photo, DecodeErro
     let format = image::guess_format(encoded).map_err(|_| DecodeError::NotAnImage)?;
     let (photo, orientation) = match format {
         ImageFormat::Jpeg => jpeg::decode(encoded, limits)?,
+        ImageFormat::WebP if is_cut_riff(encoded) => return Err(DecodeError::Truncated),
         ImageFormat::Png | ImageFormat::WebP => decode_other(encoded, format, limits)?,
         other => {
             return Err(DecodeError::Unsupported(
@@ -138,6 +139,15 @@ fn decode_other(
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let image = DynamicImage::from_decoder(decoder).map_err(from_image_error)?;
     Ok((Photo::from_rgb(image.into_rgb8()), orientation))
+}
+
+/// WebP files begin with "RIFF" and the number of bytes that follow. The decoder calls a cut one corrupt.
+fn is_cut_riff(encoded: &[u8]) -> bool {
+    let length = encoded
+        .get(4..8)
+        .and_then(|bytes| bytes.first_chunk::<4>())
+        .map(|bytes| u32::from_le_bytes(*bytes));
+    length.is_none_or(|length| encoded.len() < length as usize + 8)
 }
 
 fn from_image_error(error: ImageError) -> DecodeError {

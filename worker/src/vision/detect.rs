@@ -11,6 +11,7 @@ use super::weights::{WeightFile, WeightsError};
 pub mod boxes;
 pub mod layers;
 pub mod networks;
+mod pool;
 
 /// The smallest face looked for, in pixels.
 const MIN_FACE: f64 = 20.0;

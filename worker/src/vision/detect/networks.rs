@@ -1,7 +1,8 @@
 //! P-Net, R-Net and O-Net of MTCNN (Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded
 //! Convolutional Networks", 2016), as in facenet-pytorch's `mtcnn.py`.
 
-use super::layers::{Convolution, Map, max_pool, softmax_second};
+use super::layers::{Convolution, Map, softmax_second};
+use super::pool::max_pool;
 use crate::vision::weights::{WeightFile, WeightsError};
 
 /// Proposes faces: a fully convolutional network with a 12 pixel window, 2 pixels apart.
@@ -105,6 +106,9 @@ impl RefineNet {
 
     /// `crops` holds one 24 x 24 crop of normalised pixels after the other.
     pub fn forward(&self, crops: &[f32]) -> Vec<Verdict> {
+        if crops.is_empty() {
+            return Vec::new();
+        }
         let features = gather(crops, Self::INPUT, |crop| {
             let features = max_pool(&self.conv1.forward(&crop), 3, 2);
             let features = max_pool(&self.conv2.forward(&features), 3, 2);
@@ -137,6 +141,9 @@ impl OutputNet {
 
     /// `crops` holds one 48 x 48 crop of normalised pixels after the other.
     pub fn forward(&self, crops: &[f32]) -> Vec<Verdict> {
+        if crops.is_empty() {
+            return Vec::new();
+        }
         let features = gather(crops, Self::INPUT, |crop| {
             let features = max_pool(&self.conv1.forward(&crop), 3, 2);
             let features = max_pool(&self.conv2.forward(&features), 3, 2);

@@ -206,11 +206,11 @@ impl Convolution {
 
     fn forward(&self, input: &Tensor) -> Tensor {
         let (weight, bias) = (self.weight.tensor(), Some(self.bias.tensor()));
-        input.mkldnn_convolution(
+        input.conv2d(
             weight,
             bias,
-            self.padding,
             [self.stride, self.stride],
+            self.padding,
             [1, 1],
             1,
         )

@@ -1,0 +1,169 @@
+//! The main job with every real part in its place. Needs the `worker` program (`make test` builds it) and what
+//! `make setup` fetches.
+
+mod stack;
+
+use std::collections::BTreeSet;
+
+use stack::{Stack, photos, process_of, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_is_answered_rightly_and_the_fleet_goes_from_zero_to_n_and_back() {
+    let stack = Stack::start(3).await;
+    assert_eq!(stack.workers().await, []);
+    let (burst, people) = photos(25);
+    let answers = stack.post_all(&burst).await;
+    for ((file_name, _), (person, answer)) in burst.iter().zip(people.iter().zip(&answers)) {
+        let stem = file_name.split('.').next().unwrap();
+        assert_eq!(
+            (answer.status, answer.text.trim()),
+            (200, format!("{stem}:{person}").as_str())
+        );
+    }
+    stack.until_no_worker_runs().await;
+    assert_eq!(
+        stack.workers().await.len(),
+        3,
+        "one instance for each request, up to the maximum"
+    );
+
+    let names: BTreeSet<_> = stack
+        .workers()
+        .await
+        .into_iter()
+        .map(|worker| worker.name)
+        .collect();
+    let expected: BTreeSet<_> = (1..=3).map(|n| format!("app-tier-instance-{n}")).collect();
+    assert_eq!(names, expected);
+    let totals = stack.scaler_status().await.totals.unwrap();
+    assert_eq!((totals.launched, totals.busy_workers_stopped), (3, 0));
+
+    let stored = stack
+        .aws
+        .objects(stack.names.in_bucket())
+        .keys()
+        .await
+        .unwrap();
+    assert_eq!(stored.len(), 25);
+    let results = stack.aws.objects(stack.names.out_bucket());
+    assert_eq!(results.keys().await.unwrap().len(), 25);
+    let result = results.get("test_07").await.unwrap();
+    assert_eq!(result, format!("test_07:{}", people[7]).as_bytes());
+    until("no message is left", async || stack.messages().await == 0).await;
+
+    // The second burst is served by the pool of stopped instances.
+    let again: Vec<_> = burst[..6]
+        .iter()
+        .map(|(name, photo)| (format!("again_{name}"), photo.clone()))
+        .collect();
+    let answers = stack.post_all(&again).await;
+    assert!(
+        answers.iter().all(|answer| answer.status == 200),
+        "{answers:?}"
+    );
+    stack.until_no_worker_runs().await;
+    let totals = stack.scaler_status().await.totals.unwrap();
+    assert_eq!(
+        totals.launched, 3,
+        "nothing new is launched while stopped instances are there"
+    );
+    assert!(totals.started >= 1);
+    assert_eq!(totals.busy_workers_stopped, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_in_the_middle_loses_nothing() {
+    let stack = Stack::start(2).await;
+    let (burst, people) = photos(30);
+    let killing = async {
+        let mut victim = None;
+        until("a worker is at work and the queue still full", async || {
+            let in_flight = stack.messages().await > 10;
+            let running = stack.workers().await;
+            victim = running.iter().find_map(|worker| process_of(&worker.id));
+            in_flight
+                && stack
+                    .scaler_status()
+                    .await
+                    .observation
+                    .is_some_and(has_busy_worker)
+        })
+        .await;
+        let victim = nix::unistd::Pid::from_raw(victim.unwrap());
+        nix::sys::signal::kill(victim, nix::sys::signal::Signal::SIGKILL).unwrap();
+    };
+    let (answers, ()) = futures::join!(stack.post_all(&burst), killing);
+    for ((file_name, _), (person, answer)) in burst.iter().zip(people.iter().zip(&answers)) {
+        let stem = file_name.split('.').next().unwrap();
+        assert_eq!(
+            (answer.status, answer.text.trim()),
+            (200, format!("{stem}:{person}").as_str())
+        );
+    }
+    stack.until_no_worker_runs().await;
+    assert_eq!(
+        stack
+            .aws
+            .objects(stack.names.out_bucket())
+            .keys()
+            .await
+            .unwrap()
+            .len(),
+        30
+    );
+    until("no message is left", async || stack.messages().await == 0).await;
+    assert_eq!(
+        stack
+            .scaler_status()
+            .await
+            .totals
+            .unwrap()
+            .busy_workers_stopped,
+        0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_photos_get_a_reason_and_leave_nothing_behind() {
+    let stack = Stack::start(1).await;
+    let (good, people) = photos(1);
+    let (_, whole) = &good[0];
+    let sky = include_bytes!("sky.png");
+    let cases: [(&str, &[u8], u16); 5] = [
+        ("truncated.jpg", &whole[..whole.len() / 2], 422),
+        ("sky.png", sky, 422),
+        ("text.jpg", b"hello, this is no photo", 415),
+        ("empty.jpg", b"", 400),
+        ("../evil.jpg", whole, 400),
+    ];
+    for (file_name, photo, status) in cases {
+        let answer = stack.post(file_name, photo).await;
+        assert_eq!(answer.status, status, "{file_name}: {answer:?}");
+        assert_eq!(
+            answer.text.trim().lines().count(),
+            1,
+            "{file_name}: {answer:?}"
+        );
+    }
+    until("no message is left", async || stack.messages().await == 0).await;
+    for bucket in [stack.names.in_bucket(), stack.names.out_bucket()] {
+        let keys = stack.aws.objects(bucket).keys().await.unwrap();
+        assert_eq!(keys, Vec::<String>::new());
+    }
+    // The worker that met them all is none the worse for it.
+    let answer = stack.post("Zoë Müller.jpg", whole).await;
+    assert_eq!(
+        (answer.status, answer.text.trim()),
+        (200, format!("Zoë Müller:{}", people[0]).as_str())
+    );
+    stack.until_no_worker_runs().await;
+    assert_eq!(stack.running_workers().await, 0);
+}
+
+fn has_busy_worker(observation: proto::v1::Observation) -> bool {
+    let busy = proto::v1::InstanceState::Busy;
+    observation
+        .instances
+        .iter()
+        .any(|instance| instance.state() == busy)
+}

@@ -1,0 +1,376 @@
+//! All of Muster: localcloud, front, gateway and scaler in this process on ephemeral ports; the workers are real
+//! processes, booted by localcloud because the scaler asked for them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use gateway::front::Deployment;
+use gateway::{front, http};
+use platform::aws::{Aws, AwsArgs};
+use platform::fleet::{Fleet, FleetInstance, PowerState};
+use platform::shutdown::CancellationToken;
+use proto::Names;
+use proto::names::WORKER_INSTANCE;
+use proto::v1::scaler_client::ScalerClient;
+use proto::v1::{GetStatusRequest, ScalerStatus};
+use tokio::net::TcpListener;
+
+const PREFIX: &str = "e2e";
+/// Long enough for a loaded machine; no test takes that long unless it fails.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub struct Stack {
+    pub aws: Aws,
+    pub names: Names,
+    url: String,
+    scaler_url: String,
+    client: reqwest::Client,
+    shutdown: CancellationToken,
+}
+
+/// What the gateway answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub text: String,
+}
+
+impl Stack {
+    /// Ready to serve, with no worker.
+    pub async fn start(max_workers: u32) -> Self {
+        let shutdown = CancellationToken::new();
+        let (cloud, cloud_url) = listen().await;
+        let (front_listener, front_url) = listen().await;
+        let (http_listener, url) = listen().await;
+        let (scaler_listener, scaler_url) = listen().await;
+
+        let config = localcloud::Config {
+            images: vec![worker_image(&cloud_url, &scaler_url)],
+            stop_grace: Duration::from_secs(5),
+            ..localcloud::Config::default()
+        };
+        tokio::spawn(localcloud::run(
+            config,
+            cloud,
+            shutdown.clone().cancelled_owned(),
+        ));
+        let aws_args = AwsArgs {
+            endpoint_url: Some(cloud_url),
+            region: "us-east-1".to_owned(),
+            prefix: PREFIX.to_owned(),
+        };
+        let aws = Aws::connect_as(&aws_args, "test", "test").await;
+        let names = Names::new(PREFIX);
+
+        let deployment = Deployment {
+            aws: aws.clone(),
+            names: names.clone(),
+        };
+        let front_config: front::Config = parse(&[]);
+        tokio::spawn(front::run(
+            front_config,
+            deployment,
+            front_listener,
+            shutdown.clone(),
+        ));
+        let http_config: http::Config = parse(&["--front", &front_url]);
+        tokio::spawn(http::run(http_config, http_listener, shutdown.clone()));
+        let max_workers = max_workers.to_string();
+        let scaler_args: scaler::config::ServeArgs = parse(&[
+            "--front",
+            &front_url,
+            "--prefix",
+            PREFIX,
+            "--max-workers",
+            &max_workers,
+        ]);
+        let scaler_config = scaler_args.config().unwrap();
+        tokio::spawn(scaler::run(
+            scaler_config,
+            aws.clone(),
+            scaler_listener,
+            shutdown.clone(),
+        ));
+
+        let stack = Self {
+            aws,
+            names,
+            url,
+            scaler_url,
+            client: reqwest_client(),
+            shutdown,
+        };
+        until("the gateway is ready", async || {
+            let ready = stack
+                .client
+                .get(format!("{}/readyz", stack.url))
+                .send()
+                .await;
+            ready.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
+        stack
+    }
+
+    /// Posts one photo as any HTTP client does.
+    pub async fn post(&self, file_name: &str, photo: &[u8]) -> Answer {
+        let part = reqwest::multipart::Part::bytes(photo.to_vec()).file_name(file_name.to_owned());
+        let form = reqwest::multipart::Form::new().part("inputFile", part);
+        let answer = self
+            .client
+            .post(&self.url)
+            .multipart(form)
+            .send()
+            .await
+            .unwrap();
+        Answer {
+            status: answer.status().as_u16(),
+            text: answer.text().await.unwrap(),
+        }
+    }
+
+    /// Posts all photos at once; the answers are in their order.
+    pub async fn post_all(&self, photos: &[(String, Vec<u8>)]) -> Vec<Answer> {
+        let posts = photos
+            .iter()
+            .map(|(file_name, photo)| self.post(file_name, photo));
+        futures::future::join_all(posts).await
+    }
+
+    pub async fn workers(&self) -> Vec<FleetInstance> {
+        self.fleet()
+            .find(&format!("{WORKER_INSTANCE}*"))
+            .await
+            .unwrap()
+    }
+
+    pub async fn running_workers(&self) -> usize {
+        self.workers()
+            .await
+            .iter()
+            .filter(|worker| worker.state == PowerState::Running)
+            .count()
+    }
+
+    pub async fn until_no_worker_runs(&self) {
+        until("no worker runs", async || {
+            self.workers()
+                .await
+                .iter()
+                .all(|worker| worker.state == PowerState::Stopped)
+        })
+        .await;
+    }
+
+    pub async fn scaler_status(&self) -> ScalerStatus {
+        let channel = platform::grpc::channel(&self.scaler_url).unwrap();
+        ScalerClient::new(channel)
+            .get_status(GetStatusRequest {})
+            .await
+            .unwrap()
+            .into_inner()
+    }
+
+    /// The messages on all queues, visible and in flight.
+    pub async fn messages(&self) -> u64 {
+        let mut sum = 0;
+        for name in [
+            self.names.request_queue(),
+            self.names.reply_queue(),
+            self.names.dead_letter_queue(),
+        ] {
+            let counters = self
+                .aws
+                .queue(&name)
+                .await
+                .unwrap()
+                .counters()
+                .await
+                .unwrap();
+            sum += counters.visible + counters.in_flight;
+        }
+        sum
+    }
+
+    fn fleet(&self) -> Fleet {
+        self.aws.fleet()
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// The process id of the worker on this instance.
+pub fn process_of(instance_id: &str) -> Option<i32> {
+    let wanted = format!("EC2_INSTANCE_ID={instance_id}");
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .find_map(|entry| {
+            let process: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let command = std::fs::read(entry.path().join("cmdline")).ok()?;
+            let environment = std::fs::read(entry.path().join("environ")).ok()?;
+            let is_worker = command
+                .split(|byte| *byte == 0)
+                .any(|word| word == b"serve");
+            let is_instance = environment
+                .split(|byte| *byte == 0)
+                .any(|line| line == wanted.as_bytes());
+            (is_worker && is_instance).then_some(process)
+        })
+}
+
+/// Polls a condition until it holds.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(
+            started.elapsed() < PATIENCE,
+            "{what}: not within {PATIENCE:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// `count` validation photos under distinct names, and who they show.
+pub fn photos(count: usize) -> (Vec<(String, Vec<u8>)>, Vec<String>) {
+    let mut labelled = Vec::new();
+    for person in entries(&sample_photos().join("val")) {
+        let name = person.file_name().unwrap().to_str().unwrap().to_owned();
+        labelled.extend(
+            entries(&person)
+                .into_iter()
+                .map(|photo| (name.clone(), photo)),
+        );
+    }
+    let chosen = labelled.iter().cycle().take(count).enumerate();
+    chosen
+        .map(|(index, (name, photo))| {
+            let extension = photo.extension().unwrap().to_str().unwrap();
+            (
+                (
+                    format!("test_{index:02}.{extension}"),
+                    std::fs::read(photo).unwrap(),
+                ),
+                name.clone(),
+            )
+        })
+        .unzip()
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    paths
+}
+
+fn worker_image(cloud_url: &str, scaler_url: &str) -> localcloud::Image {
+    let (models, gallery) = (models(), gallery());
+    let settings = [
+        ("AWS_ENDPOINT_URL", cloud_url),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("MUSTER_PREFIX", PREFIX),
+        ("MUSTER_SCALER", scaler_url),
+        ("MUSTER_MODELS", models.to_str().unwrap()),
+        ("MUSTER_GALLERY", gallery.to_str().unwrap()),
+        // Short, so that the job of a killed worker soon comes back.
+        ("MUSTER_VISIBILITY_TIMEOUT", "3"),
+    ];
+    let env: BTreeMap<_, _> = settings
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    localcloud::Image {
+        id: "ami-muster-worker".to_owned(),
+        name: None,
+        command: vec![worker().to_str().unwrap().to_owned(), "serve".to_owned()],
+        env,
+    }
+}
+
+/// The `worker` program beside this test's own.
+fn worker() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let worker = test.parent().and_then(Path::parent).unwrap().join("worker");
+    assert!(
+        worker.exists(),
+        "{} is missing: cargo build --release -p worker",
+        worker.display()
+    );
+    worker
+}
+
+/// A gallery of the training photos, made once by the program itself.
+fn gallery() -> PathBuf {
+    static GALLERY: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = GALLERY.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let enrolled = Command::new(worker())
+            .arg("enrol")
+            .arg("--photos")
+            .arg(sample_photos().join("train"))
+            .arg("--gallery")
+            .arg(folder.path().join("gallery.safetensors"))
+            .arg("--models")
+            .arg(models())
+            .output()
+            .unwrap();
+        assert!(
+            enrolled.status.success(),
+            "{}",
+            String::from_utf8_lossy(&enrolled.stderr)
+        );
+        folder
+    });
+    folder.path().join("gallery.safetensors")
+}
+
+fn models() -> PathBuf {
+    fetched("MUSTER_MODELS", ".local/models/facenet128")
+}
+
+fn sample_photos() -> PathBuf {
+    fetched("MUSTER_PHOTOS", ".local/photos")
+}
+
+fn fetched(variable: &str, path: &str) -> PathBuf {
+    let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(path);
+    let path = std::env::var_os(variable).map_or(repository, PathBuf::from);
+    path.canonicalize()
+        .unwrap_or_else(|_| panic!("{} is missing: run scripts/setup", path.display()))
+}
+
+/// A service's configuration as its command line gives it.
+fn parse<C: Args>(arguments: &[&str]) -> C {
+    let command = C::augment_args(clap::Command::new("test"));
+    let matches = command
+        .try_get_matches_from(["test"].iter().chain(arguments))
+        .unwrap();
+    C::from_arg_matches(&matches).unwrap()
+}
+
+async fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+fn reqwest_client() -> reqwest::Client {
+    // reqwest wants to be told which cryptography it would use, even where it needs none. The second test finds it set.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}

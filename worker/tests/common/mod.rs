@@ -1,0 +1,94 @@
+//! What the vision tests share. (`mod.rs`, since cargo takes `tests/common.rs` for a test of its own.)
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use worker::vision::bundle::BUNDLE_FILE;
+use worker::vision::{Gallery, Recogniser, enrol};
+
+const MEND: &str = "run scripts/setup";
+
+/// Folder of the model bundle that set-up made; `MUSTER_MODELS` overrides it.
+pub fn bundle() -> PathBuf {
+    let bundle = folder("MUSTER_MODELS", "models/facenet128");
+    assert!(
+        bundle.join(BUNDLE_FILE).is_file(),
+        "no model bundle in {}: {MEND}",
+        bundle.display()
+    );
+    bundle
+}
+
+/// Folder of the sample photos, with `train` and `val` in it; `MUSTER_PHOTOS` overrides it.
+pub fn photos() -> PathBuf {
+    let photos = folder("MUSTER_PHOTOS", "photos");
+    assert!(
+        photos.join("train").is_dir(),
+        "no sample photos in {}: {MEND}",
+        photos.display()
+    );
+    photos
+}
+
+/// The bytes of a sample photo, by its path from the photos' folder.
+pub fn read_photo(path: &str) -> Vec<u8> {
+    let path = photos().join(path);
+    std::fs::read(&path)
+        .unwrap_or_else(|error| panic!("cannot read {}: {error}; {MEND}", path.display()))
+}
+
+/// A recogniser that knows nobody.
+pub fn recogniser() -> Recogniser {
+    Recogniser::load(&bundle(), Gallery::default()).expect("the bundle loads")
+}
+
+/// A recogniser that knows the people of the training photos, who are enrolled once.
+pub fn enrolled_recogniser() -> Recogniser {
+    static GALLERY: OnceLock<Gallery> = OnceLock::new();
+    let mut recogniser = recogniser();
+    let gallery = GALLERY.get_or_init(|| {
+        let (gallery, skipped) =
+            enrol(&photos().join("train"), &recogniser).expect("the training photos enrol");
+        assert_eq!((gallery.len(), skipped.len()), (93, 0));
+        gallery
+    });
+    recogniser.set_gallery(gallery.clone());
+    recogniser
+}
+
+/// A copy of the bundle with another description; its weights are links.
+pub fn bundle_with(change: impl FnOnce(&mut Value)) -> TempDir {
+    let original = bundle();
+    let copy = TempDir::new().expect("a temporary folder");
+    for entry in std::fs::read_dir(&original).expect("the bundle is a folder") {
+        let path = entry.expect("an entry").path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "safetensors")
+        {
+            let link = copy
+                .path()
+                .join(path.file_name().expect("a file has a name"));
+            std::os::unix::fs::symlink(path.canonicalize().expect("it exists"), link)
+                .expect("a link");
+        }
+    }
+    let text = std::fs::read(original.join(BUNDLE_FILE)).expect("the bundle has a description");
+    let mut description: Value = serde_json::from_slice(&text).expect("it is JSON");
+    change(&mut description);
+    std::fs::write(copy.path().join(BUNDLE_FILE), description.to_string())
+        .expect("it can be written");
+    copy
+}
+
+fn folder(variable: &str, local: &str) -> PathBuf {
+    let from_environment = std::env::var_os(variable).map(PathBuf::from);
+    from_environment.unwrap_or_else(|| {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../.local")
+            .join(local)
+    })
+}

@@ -1,0 +1,181 @@
+//! Bundles and galleries that are missing, damaged or made for something else.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use tempfile::TempDir;
+use worker::vision::{Gallery, LoadError, Recogniser};
+
+mod common;
+
+#[test]
+fn a_gallery_comes_back_as_it_was_saved() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = folder.path().join("gallery.safetensors");
+    let mut gallery = Gallery::new(3);
+    gallery.push("Zoë \"Z\" O'Neil", &[0.0, 0.6, 0.8]);
+    gallery.push("somebody", &[1.0, 0.0, 0.0]);
+    gallery.push("somebody", &[0.0, 1.0, 0.0]);
+    gallery.save(&path).expect("it can be written");
+    assert_eq!(Gallery::load(&path).expect("it can be read"), gallery);
+    assert_eq!(
+        std::fs::read_dir(folder.path()).expect("a folder").count(),
+        1,
+        "nothing is left beside it"
+    );
+}
+
+#[test]
+fn the_nearest_row_wins() {
+    let mut gallery = Gallery::new(20);
+    let axis =
+        |index: usize| -> Vec<f32> { (0..20).map(|other| f32::from(other == index)).collect() };
+    assert!(gallery.nearest(&axis(0)).is_none());
+    gallery.push("first", &axis(3));
+    gallery.push("second", &axis(18));
+    gallery.push("a double", &axis(18));
+    let nearest = gallery.nearest(&axis(18)).expect("three rows");
+    assert_eq!((nearest.name, nearest.distance), ("second", 0.0));
+    let nearest = gallery.nearest(&axis(7)).expect("three rows");
+    assert_eq!(nearest.name, "first");
+    assert!((nearest.distance - 2f32.sqrt()).abs() < 1e-6);
+}
+
+#[test]
+fn a_gallery_that_cannot_be_used_says_why() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = folder.path().join("gallery.safetensors");
+    assert!(matches!(Gallery::load(&path), Err(LoadError::Read { .. })));
+    let reason = |content: &[u8]| {
+        std::fs::write(&path, content).expect("it can be written");
+        Gallery::load(&path)
+            .expect_err("it cannot be used")
+            .to_string()
+    };
+    assert!(reason(b"hello").contains("not a gallery file"));
+    let one = [0u8; 8];
+    let not_finite = [f32::NAN.to_le_bytes(), 1f32.to_le_bytes()].concat();
+    for (tensor, shape, bytes, names, expected) in [
+        (
+            "weights",
+            vec![1, 2],
+            one.as_slice(),
+            Some("[\"a\"]"),
+            "no tensor embeddings",
+        ),
+        (
+            "embeddings",
+            vec![2],
+            &one,
+            Some("[\"a\"]"),
+            "expected [rows, dimension]",
+        ),
+        (
+            "embeddings",
+            vec![2, 1],
+            &one,
+            Some("[\"a\"]"),
+            "expected float32 with 1 rows",
+        ),
+        ("embeddings", vec![1, 2], &one, None, "no names"),
+        ("embeddings", vec![1, 2], &one, Some("{}"), "names: "),
+        (
+            "embeddings",
+            vec![1, 2],
+            &not_finite,
+            Some("[\"a\"]"),
+            "not finite",
+        ),
+    ] {
+        let view = TensorView::new(Dtype::F32, shape, bytes).expect("a tensor");
+        let metadata = names.map(|names| HashMap::from([("names".to_owned(), names.to_owned())]));
+        let file = safetensors::serialize([(tensor, view)], metadata).expect("a file");
+        assert!(
+            reason(&file).contains(expected),
+            "{} should tell {expected}",
+            reason(&file)
+        );
+    }
+}
+
+#[test]
+fn a_gallery_of_another_model_is_refused() {
+    let mut gallery = Gallery::new(512);
+    gallery.push("somebody", &[0.0; 512]);
+    let error = Recogniser::load(&common::bundle(), gallery).expect_err("128 is not 512");
+    assert!(
+        matches!(
+            error,
+            LoadError::GalleryMismatch {
+                gallery: 512,
+                expected: 128,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_missing_bundle_names_the_file() {
+    let error =
+        Recogniser::load(Path::new("/nowhere"), Gallery::default()).expect_err("there is nothing");
+    assert_eq!(
+        error.to_string().split(": ").next(),
+        Some("cannot read /nowhere/bundle.json")
+    );
+}
+
+#[test]
+fn a_bundle_with_impossible_numbers_is_refused() {
+    for (field, value) in [
+        ("format", 2),
+        ("input_size", 10),
+        ("crop_margin", 160),
+        ("embedding_size", 0),
+        ("threshold", 0),
+    ] {
+        let bundle = common::bundle_with(|description| description[field] = value.into());
+        let error =
+            Recogniser::load(bundle.path(), Gallery::default()).expect_err("it cannot be used");
+        assert!(
+            matches!(error, LoadError::Invalid { .. }) && error.to_string().contains(field),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_tensor_of_another_shape_is_named_with_the_shape_expected() {
+    let bundle = common::bundle_with(|description| description["embedding_size"] = 512.into());
+    let error =
+        Recogniser::load(bundle.path(), Gallery::default()).expect_err("the weights are for 128");
+    let text = error.to_string();
+    assert!(
+        text.contains("last_linear.weight is F32 [128, 1792], expected float32 [512, 1792]"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_missing_tensor_and_a_damaged_file_are_named() {
+    let bundle =
+        common::bundle_with(|description| description["embedder"] = "onet.safetensors".into());
+    let text = Recogniser::load(bundle.path(), Gallery::default())
+        .expect_err("another network")
+        .to_string();
+    assert!(
+        text.contains("has no tensor conv2d_1a.weight (expected float32 [32, 3, 3, 3])"),
+        "{text}"
+    );
+    let bundle = common::bundle_with(|description| description["rnet"] = "bundle.json".into());
+    let text = Recogniser::load(bundle.path(), Gallery::default())
+        .expect_err("not weights")
+        .to_string();
+    assert!(
+        text.contains("bundle.json is not a safetensors file"),
+        "{text}"
+    );
+}
