@@ -18,18 +18,25 @@ pub struct ByteReservation {
 
 impl ByteBudget {
     pub fn new(bytes: usize) -> Self {
-        Self { bytes: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))) }
+        Self {
+            bytes: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))),
+        }
     }
 
     /// # Errors
     /// [`ErrorCode::Overloaded`] when fewer than `bytes` are left; nobody waits for memory.
     pub fn reserve(&self, bytes: usize) -> Result<ByteReservation, RequestError> {
         let overloaded = || {
-            RequestError::new(ErrorCode::Overloaded, "too many photos are being uploaded; try again")
+            RequestError::new(
+                ErrorCode::Overloaded,
+                "too many photos are being uploaded; try again",
+            )
         };
         let bytes = u32::try_from(bytes).map_err(|_| overloaded())?;
         let permit = Arc::clone(&self.bytes).try_acquire_many_owned(bytes);
-        permit.map(|permit| ByteReservation { permit }).map_err(|_| overloaded())
+        permit
+            .map(|permit| ByteReservation { permit })
+            .map_err(|_| overloaded())
     }
 }
 

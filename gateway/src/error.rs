@@ -75,39 +75,98 @@ impl ErrorCode {
         use Code as Grpc;
         use StatusCode as Http;
         let (name, grpc, http, retry_after_seconds) = match self {
-            Self::BadRequest => ("bad_request", Grpc::InvalidArgument, Http::BAD_REQUEST, None),
-            Self::BadFileName => ("bad_file_name", Grpc::InvalidArgument, Http::BAD_REQUEST, None),
+            Self::BadRequest => (
+                "bad_request",
+                Grpc::InvalidArgument,
+                Http::BAD_REQUEST,
+                None,
+            ),
+            Self::BadFileName => (
+                "bad_file_name",
+                Grpc::InvalidArgument,
+                Http::BAD_REQUEST,
+                None,
+            ),
             Self::NotFound => ("not_found", Grpc::NotFound, Http::NOT_FOUND, None),
-            Self::MethodNotAllowed => {
-                ("method_not_allowed", Grpc::Unimplemented, Http::METHOD_NOT_ALLOWED, None)
-            }
-            Self::UploadTooSlow => ("upload_too_slow", Grpc::Aborted, Http::REQUEST_TIMEOUT, None),
-            Self::TooLarge => ("too_large", Grpc::InvalidArgument, Http::PAYLOAD_TOO_LARGE, None),
-            Self::TooManyPixels => {
-                ("too_many_pixels", Grpc::InvalidArgument, Http::PAYLOAD_TOO_LARGE, None)
-            }
-            Self::NotAnImage => {
-                ("not_an_image", Grpc::InvalidArgument, Http::UNSUPPORTED_MEDIA_TYPE, None)
-            }
-            Self::DamagedImage => {
-                ("damaged_image", Grpc::InvalidArgument, Http::UNPROCESSABLE_ENTITY, None)
-            }
-            Self::NoFace => ("no_face", Grpc::InvalidArgument, Http::UNPROCESSABLE_ENTITY, None),
-            Self::Overloaded => {
-                ("overloaded", Grpc::ResourceExhausted, Http::TOO_MANY_REQUESTS, Some(2))
-            }
-            Self::Internal => ("internal", Grpc::Internal, Http::INTERNAL_SERVER_ERROR, None),
-            Self::Unavailable => {
-                ("unavailable", Grpc::Unavailable, Http::SERVICE_UNAVAILABLE, Some(5))
-            }
-            Self::PhotoVanished => {
-                ("photo_vanished", Grpc::Aborted, Http::SERVICE_UNAVAILABLE, Some(1))
-            }
-            Self::DeadlineExceeded => {
-                ("deadline_exceeded", Grpc::DeadlineExceeded, Http::GATEWAY_TIMEOUT, None)
-            }
+            Self::MethodNotAllowed => (
+                "method_not_allowed",
+                Grpc::Unimplemented,
+                Http::METHOD_NOT_ALLOWED,
+                None,
+            ),
+            Self::UploadTooSlow => (
+                "upload_too_slow",
+                Grpc::Aborted,
+                Http::REQUEST_TIMEOUT,
+                None,
+            ),
+            Self::TooLarge => (
+                "too_large",
+                Grpc::InvalidArgument,
+                Http::PAYLOAD_TOO_LARGE,
+                None,
+            ),
+            Self::TooManyPixels => (
+                "too_many_pixels",
+                Grpc::InvalidArgument,
+                Http::PAYLOAD_TOO_LARGE,
+                None,
+            ),
+            Self::NotAnImage => (
+                "not_an_image",
+                Grpc::InvalidArgument,
+                Http::UNSUPPORTED_MEDIA_TYPE,
+                None,
+            ),
+            Self::DamagedImage => (
+                "damaged_image",
+                Grpc::InvalidArgument,
+                Http::UNPROCESSABLE_ENTITY,
+                None,
+            ),
+            Self::NoFace => (
+                "no_face",
+                Grpc::InvalidArgument,
+                Http::UNPROCESSABLE_ENTITY,
+                None,
+            ),
+            Self::Overloaded => (
+                "overloaded",
+                Grpc::ResourceExhausted,
+                Http::TOO_MANY_REQUESTS,
+                Some(2),
+            ),
+            Self::Internal => (
+                "internal",
+                Grpc::Internal,
+                Http::INTERNAL_SERVER_ERROR,
+                None,
+            ),
+            Self::Unavailable => (
+                "unavailable",
+                Grpc::Unavailable,
+                Http::SERVICE_UNAVAILABLE,
+                Some(5),
+            ),
+            Self::PhotoVanished => (
+                "photo_vanished",
+                Grpc::Aborted,
+                Http::SERVICE_UNAVAILABLE,
+                Some(1),
+            ),
+            Self::DeadlineExceeded => (
+                "deadline_exceeded",
+                Grpc::DeadlineExceeded,
+                Http::GATEWAY_TIMEOUT,
+                None,
+            ),
         };
-        Row { name, grpc, http, retry_after: retry_after_seconds.map(Duration::from_secs) }
+        Row {
+            name,
+            grpc,
+            http,
+            retry_after: retry_after_seconds.map(Duration::from_secs),
+        }
     }
 
     /// The code's name in JSON, in trailers and in metrics.
@@ -145,7 +204,10 @@ impl RequestError {
     /// The message is cut to one line: parts of it may come from another process.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         let message: String = message.into();
-        let message = message.split(char::is_control).collect::<Vec<_>>().join(" ");
+        let message = message
+            .split(char::is_control)
+            .collect::<Vec<_>>()
+            .join(" ");
         Self { code, message }
     }
 }
@@ -192,7 +254,10 @@ impl From<Status> for RequestError {
     /// What front's status means to an HTTP client. Statuses without our trailer come from the transport; their texts
     /// are for operators, not for clients.
     fn from(status: Status) -> Self {
-        let named = status.metadata().get(CODE_METADATA).and_then(|name| name.to_str().ok());
+        let named = status
+            .metadata()
+            .get(CODE_METADATA)
+            .and_then(|name| name.to_str().ok());
         if let Some(code) = named.and_then(ErrorCode::from_name) {
             return Self::new(code, status.message());
         }
@@ -230,8 +295,14 @@ mod tests {
 
     #[test]
     fn a_message_is_one_line() {
-        let failure = Failure { code: FailureCode::NoFace.into(), message: "no\nface".into() };
+        let failure = Failure {
+            code: FailureCode::NoFace.into(),
+            message: "no\nface".into(),
+        };
         let error = RequestError::from(failure);
-        assert_eq!((error.code, error.message.as_str()), (ErrorCode::NoFace, "no face"));
+        assert_eq!(
+            (error.code, error.message.as_str()),
+            (ErrorCode::NoFace, "no face")
+        );
     }
 }

@@ -43,16 +43,36 @@ pub struct Config {
     #[command(flatten)]
     pub admin: AdminArgs,
     /// Requests in flight; more are refused with RESOURCE_EXHAUSTED
-    #[arg(long, env = "MUSTER_MAX_IN_FLIGHT", value_name = "N", default_value = "1000")]
+    #[arg(
+        long,
+        env = "MUSTER_MAX_IN_FLIGHT",
+        value_name = "N",
+        default_value = "1000"
+    )]
     pub max_in_flight: usize,
     /// Bytes of photos held before they are stored; more are refused with RESOURCE_EXHAUSTED
-    #[arg(long, env = "MUSTER_MAX_BUFFERED_BYTES", value_name = "BYTES", default_value = "268435456")]
+    #[arg(
+        long,
+        env = "MUSTER_MAX_BUFFERED_BYTES",
+        value_name = "BYTES",
+        default_value = "268435456"
+    )]
     pub max_buffered_bytes: usize,
     /// Bytes of one photo
-    #[arg(long, env = "MUSTER_MAX_IMAGE_BYTES", value_name = "BYTES", default_value = "10485760")]
+    #[arg(
+        long,
+        env = "MUSTER_MAX_IMAGE_BYTES",
+        value_name = "BYTES",
+        default_value = "10485760"
+    )]
     pub max_image_bytes: usize,
     /// Pixels of one photo
-    #[arg(long, env = "MUSTER_MAX_PIXELS", value_name = "PIXELS", default_value = "40000000")]
+    #[arg(
+        long,
+        env = "MUSTER_MAX_PIXELS",
+        value_name = "PIXELS",
+        default_value = "40000000"
+    )]
     pub max_pixels: u64,
     /// How long a request waits for a worker's answer
     #[arg(long, env = "MUSTER_DEADLINE", value_name = "SECONDS", value_parser = crate::seconds, default_value = "120")]
@@ -61,7 +81,12 @@ pub struct Config {
     #[arg(long, env = "MUSTER_VISIBILITY_TIMEOUT", value_name = "SECONDS", value_parser = crate::seconds, default_value = "10")]
     pub visibility_timeout: Duration,
     /// Receive calls under way on the reply queue at once
-    #[arg(long, env = "MUSTER_REPLY_RECEIVERS", value_name = "N", default_value = "2")]
+    #[arg(
+        long,
+        env = "MUSTER_REPLY_RECEIVERS",
+        value_name = "N",
+        default_value = "2"
+    )]
     pub reply_receivers: usize,
     /// How long requests in flight may take to end at shutdown
     #[arg(long, env = "MUSTER_FRONT_DRAIN", value_name = "SECONDS", value_parser = crate::seconds, default_value = "10")]
@@ -88,7 +113,10 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     crate::metric::describe();
     let ready = watch::Sender::new(false);
-    config.admin.spawn(ready.subscribe(), shutdown.clone()).await?;
+    config
+        .admin
+        .spawn(ready.subscribe(), shutdown.clone())
+        .await?;
     tracing::info!(address = %listener.local_addr()?, "front serves gRPC");
 
     let waiting = Arc::new(Waiting::default());
@@ -134,7 +162,10 @@ pub async fn run(
         life
     );
     background.close();
-    if tokio::time::timeout(CLOSING_DEADLINE, background.wait()).await.is_err() {
+    if tokio::time::timeout(CLOSING_DEADLINE, background.wait())
+        .await
+        .is_err()
+    {
         tracing::warn!("background work did not end in time");
     }
     served
@@ -161,13 +192,16 @@ impl Config {
     ) -> Backend {
         let queues = deployment.ensure(self.visibility_timeout).await;
         let reply_queue = queues.replies.name().to_owned();
-        let receiver =
-            ReplyReceiver::new(queues.replies, Arc::clone(waiting), background.clone());
+        let receiver = ReplyReceiver::new(queues.replies, Arc::clone(waiting), background.clone());
         for _ in 0..self.reply_receivers.max(1) {
             background.spawn(receiver.clone().receive_until(stop.clone()));
         }
         let letters = queues.dead_letters;
-        background.spawn(dead_letters::answer_until(letters, Arc::clone(waiting), stop.clone()));
+        background.spawn(dead_letters::answer_until(
+            letters,
+            Arc::clone(waiting),
+            stop.clone(),
+        ));
         Backend {
             photos: Photos::new(deployment.aws.objects(deployment.names.in_bucket())),
             requests: BatchSender::new(queues.requests, self.max_in_flight.max(1)),
@@ -179,8 +213,15 @@ impl Config {
 /// Waits until no request is in flight.
 async fn drain(waiting: &Waiting, requests: &TaskTracker, deadline: Duration) {
     requests.close();
-    if tokio::time::timeout(deadline, requests.wait()).await.is_err() {
+    if tokio::time::timeout(deadline, requests.wait())
+        .await
+        .is_err()
+    {
         let unanswered = waiting.counts().borrow().unanswered;
-        tracing::warn!(unanswered, ?deadline, "requests did not end within the drain deadline");
+        tracing::warn!(
+            unanswered,
+            ?deadline,
+            "requests did not end within the drain deadline"
+        );
     }
 }

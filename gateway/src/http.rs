@@ -33,13 +33,28 @@ mod upload;
 #[command(next_help_heading = "HTTP gateway")]
 pub struct Config {
     /// Where front serves gRPC
-    #[arg(long, env = "MUSTER_FRONT", value_name = "URL", default_value = "http://127.0.0.1:50051")]
+    #[arg(
+        long,
+        env = "MUSTER_FRONT",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:50051"
+    )]
     pub front: String,
     /// Bytes of one photo; front has a limit of its own
-    #[arg(long, env = "MUSTER_MAX_IMAGE_BYTES", value_name = "BYTES", default_value = "10485760")]
+    #[arg(
+        long,
+        env = "MUSTER_MAX_IMAGE_BYTES",
+        value_name = "BYTES",
+        default_value = "10485760"
+    )]
     pub max_image_bytes: usize,
     /// Bytes of photos held at once; more are refused with 429
-    #[arg(long, env = "MUSTER_MAX_BUFFERED_BYTES", value_name = "BYTES", default_value = "268435456")]
+    #[arg(
+        long,
+        env = "MUSTER_MAX_BUFFERED_BYTES",
+        value_name = "BYTES",
+        default_value = "268435456"
+    )]
     pub max_buffered_bytes: usize,
     /// How long an upload may take
     #[arg(long, env = "MUSTER_UPLOAD_TIMEOUT", value_name = "SECONDS", value_parser = crate::seconds, default_value = "60")]
@@ -93,14 +108,19 @@ pub async fn run(
     });
     let serving =
         axum::serve(listener, routes).with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    bounded("http", &shutdown, drain_deadline, async { serving.await }).await.transpose()?;
+    bounded("http", &shutdown, drain_deadline, async { serving.await })
+        .await
+        .transpose()?;
     Ok(())
 }
 
 fn router(gateway: Gateway) -> Router {
     Router::new()
         // The upload has limits of its own, which answer in our words.
-        .route("/", post(recognize::recognize).layer(DefaultBodyLimit::disable()))
+        .route(
+            "/",
+            post(recognize::recognize).layer(DefaultBodyLimit::disable()),
+        )
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .with_state(Arc::new(gateway))

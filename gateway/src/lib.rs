@@ -39,6 +39,8 @@ mod metric;
 
 /// Reads a command-line argument that is a number of seconds.
 fn seconds(text: &str) -> Result<std::time::Duration, String> {
-    let seconds = text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?;
+    let seconds = text
+        .parse()
+        .map_err(|_| format!("{text:?} is not a number of seconds"))?;
     std::time::Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }

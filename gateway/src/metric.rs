@@ -11,7 +11,11 @@ pub struct Metric {
 }
 
 const fn metric(name: &'static str, unit: Unit, meaning: &'static str) -> Metric {
-    Metric { name, unit, meaning }
+    Metric {
+        name,
+        unit,
+        meaning,
+    }
 }
 
 pub const HTTP_REQUESTS: Metric = metric(
@@ -24,10 +28,16 @@ pub const HTTP_SECONDS: Metric = metric(
     Unit::Seconds,
     "Time from the head of a request to its answer, upload included",
 );
-pub const HTTP_IN_FLIGHT: Metric =
-    metric("muster_gateway_in_flight", Unit::Count, "Requests being read or answered");
-pub const HTTP_PHOTO_BYTES: Metric =
-    metric("muster_gateway_photo_bytes_total", Unit::Bytes, "Bytes of photos received");
+pub const HTTP_IN_FLIGHT: Metric = metric(
+    "muster_gateway_in_flight",
+    Unit::Count,
+    "Requests being read or answered",
+);
+pub const HTTP_PHOTO_BYTES: Metric = metric(
+    "muster_gateway_photo_bytes_total",
+    Unit::Bytes,
+    "Bytes of photos received",
+);
 
 pub const FRONT_REQUESTS: Metric = metric(
     "muster_front_requests_total",
@@ -39,10 +49,16 @@ pub const FRONT_SECONDS: Metric = metric(
     Unit::Seconds,
     "Time from a Recognize call's acceptance to its answer",
 );
-pub const FRONT_IN_FLIGHT: Metric =
-    metric("muster_front_in_flight", Unit::Count, "Requests accepted and not yet answered");
-pub const FRONT_PHOTO_BYTES: Metric =
-    metric("muster_front_photo_bytes_total", Unit::Bytes, "Bytes of photos accepted");
+pub const FRONT_IN_FLIGHT: Metric = metric(
+    "muster_front_in_flight",
+    Unit::Count,
+    "Requests accepted and not yet answered",
+);
+pub const FRONT_PHOTO_BYTES: Metric = metric(
+    "muster_front_photo_bytes_total",
+    Unit::Bytes,
+    "Bytes of photos accepted",
+);
 pub const LATE_REPLIES: Metric = metric(
     "muster_front_late_replies_total",
     Unit::Count,
@@ -79,13 +95,28 @@ const HISTOGRAMS: [Metric; 2] = [HTTP_SECONDS, FRONT_SECONDS];
 
 /// Tells the recorder units and meanings. Call it after `platform::telemetry::init`.
 pub fn describe() {
-    for Metric { name, unit, meaning } in COUNTERS {
+    for Metric {
+        name,
+        unit,
+        meaning,
+    } in COUNTERS
+    {
         metrics::describe_counter!(name, unit, meaning);
     }
-    for Metric { name, unit, meaning } in GAUGES {
+    for Metric {
+        name,
+        unit,
+        meaning,
+    } in GAUGES
+    {
         metrics::describe_gauge!(name, unit, meaning);
     }
-    for Metric { name, unit, meaning } in HISTOGRAMS {
+    for Metric {
+        name,
+        unit,
+        meaning,
+    } in HISTOGRAMS
+    {
         metrics::describe_histogram!(name, unit, meaning);
     }
 }

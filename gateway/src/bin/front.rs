@@ -15,7 +15,12 @@ use proto::Names;
 #[command(version)]
 struct Args {
     /// Address to serve gRPC on
-    #[arg(long, env = "MUSTER_FRONT_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
+    #[arg(
+        long,
+        env = "MUSTER_FRONT_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:50051"
+    )]
     listen: SocketAddr,
     #[command(flatten)]
     config: Config,
@@ -31,7 +36,9 @@ async fn main() -> anyhow::Result<()> {
     telemetry::init(&args.telemetry)?;
     let shutdown = on_signal()?;
     let listener = bind(args.listen).await?;
-    let deployment =
-        Deployment { aws: Aws::connect(&args.aws).await, names: Names::new(args.aws.prefix) };
+    let deployment = Deployment {
+        aws: Aws::connect(&args.aws).await,
+        names: Names::new(args.aws.prefix),
+    };
     run(args.config, deployment, listener, shutdown).await
 }

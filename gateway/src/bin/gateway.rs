@@ -13,7 +13,12 @@ use platform::telemetry::{self, TelemetryArgs};
 #[command(version)]
 struct Args {
     /// Address to serve HTTP on
-    #[arg(long, env = "MUSTER_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
+    #[arg(
+        long,
+        env = "MUSTER_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:8000"
+    )]
     listen: SocketAddr,
     #[command(flatten)]
     config: Config,

@@ -65,8 +65,17 @@ impl Deployment {
             self.ensure_queue(self.names.reply_queue(), plain(REPLY_VISIBILITY_TIMEOUT)),
             self.ensure_request_queue(visibility_timeout),
         )?;
-        tracing::info!(in_bucket, out_bucket, requests = requests.name(), "buckets and queues are ready");
-        Ok(Queues { requests, replies, dead_letters })
+        tracing::info!(
+            in_bucket,
+            out_bucket,
+            requests = requests.name(),
+            "buckets and queues are ready"
+        );
+        Ok(Queues {
+            requests,
+            replies,
+            dead_letters,
+        })
     }
 
     async fn ensure_bucket(&self, name: String) -> anyhow::Result<String> {
@@ -80,7 +89,9 @@ impl Deployment {
         visibility_timeout: Duration,
     ) -> anyhow::Result<(Queue, Queue)> {
         let attributes = plain(DEAD_LETTER_VISIBILITY_TIMEOUT);
-        let dead_letters = self.ensure_queue(self.names.dead_letter_queue(), attributes).await?;
+        let dead_letters = self
+            .ensure_queue(self.names.dead_letter_queue(), attributes)
+            .await?;
         let attributes = QueueAttributes {
             visibility_timeout,
             maximum_message_size: Some(REQUEST_MAX_BYTES),
@@ -89,7 +100,9 @@ impl Deployment {
                 max_receive_count: MAX_RECEIVE_COUNT,
             }),
         };
-        let requests = self.ensure_queue(self.names.request_queue(), attributes).await?;
+        let requests = self
+            .ensure_queue(self.names.request_queue(), attributes)
+            .await?;
         Ok((requests, dead_letters))
     }
 
@@ -104,5 +117,9 @@ impl Deployment {
 }
 
 fn plain(visibility_timeout: Duration) -> QueueAttributes {
-    QueueAttributes { visibility_timeout, maximum_message_size: None, redrive: None }
+    QueueAttributes {
+        visibility_timeout,
+        maximum_message_size: None,
+        redrive: None,
+    }
 }

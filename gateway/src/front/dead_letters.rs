@@ -32,10 +32,14 @@ pub async fn answer_until(queue: Queue, waiting: Arc<Waiting>, stop: Cancellatio
 
 async fn look(queue: &Queue, waiting: &Waiting) {
     for _ in 0..RECEIVES {
-        let letters = queue.receive_hiding(BATCH_LIMIT, Duration::ZERO, Some(HIDE_FOR)).await;
+        let letters = queue
+            .receive_hiding(BATCH_LIMIT, Duration::ZERO, Some(HIDE_FOR))
+            .await;
         match letters {
             Ok(letters) if letters.is_empty() => return,
-            Ok(letters) => letters.iter().for_each(|letter| answer(waiting, &letter.body)),
+            Ok(letters) => letters
+                .iter()
+                .for_each(|letter| answer(waiting, &letter.body)),
             Err(error) => {
                 tracing::warn!(%error, "the dead-letter queue cannot be looked at");
                 return;
@@ -46,7 +50,9 @@ async fn look(queue: &Queue, waiting: &Waiting) {
 
 fn answer(waiting: &Waiting, body: &str) {
     let job = proto::decode::<RecognitionJob>(body).ok();
-    let Some(id) = job.and_then(|job| job.job_id.parse().ok()) else { return };
+    let Some(id) = job.and_then(|job| job.job_id.parse().ok()) else {
+        return;
+    };
     let message = format!("gave up after {MAX_RECEIVE_COUNT} attempts");
     if waiting.answer(id, Err(RequestError::new(ErrorCode::Internal, message))) {
         metric::DEAD_LETTERS.counter().increment(1);

@@ -37,7 +37,10 @@ mod tests {
     fn units_are_understood() {
         assert_eq!(of_text("2H"), Some(Duration::from_secs(7200)));
         assert_eq!(of_text("90S"), Some(Duration::from_secs(90)));
-        assert_eq!(of_text("99999999m"), Some(Duration::from_millis(99_999_999)));
+        assert_eq!(
+            of_text("99999999m"),
+            Some(Duration::from_millis(99_999_999))
+        );
     }
 
     #[test]

@@ -22,7 +22,9 @@ impl Photo {
     /// When the bytes are not an image of a known format, or have more than `max_pixels` pixels.
     pub fn inspect(bytes: Bytes, max_pixels: u64) -> Result<Self, RequestError> {
         let reader = ImageReader::new(Cursor::new(&bytes));
-        let reader = reader.with_guessed_format().map_err(|error| damaged(&error.to_string()))?;
+        let reader = reader
+            .with_guessed_format()
+            .map_err(|error| damaged(&error.to_string()))?;
         match reader.format() {
             Some(format) if FORMATS.contains(&format) => {}
             _ => {
@@ -30,7 +32,9 @@ impl Photo {
                 return Err(RequestError::new(ErrorCode::NotAnImage, message));
             }
         }
-        let (width, height) = reader.into_dimensions().map_err(|error| unreadable(&error))?;
+        let (width, height) = reader
+            .into_dimensions()
+            .map_err(|error| unreadable(&error))?;
         let pixels = u64::from(width) * u64::from(height);
         if pixels > max_pixels {
             let message = format!(
@@ -74,12 +78,16 @@ mod tests {
     fn encoded(format: ImageFormat) -> Vec<u8> {
         let mut bytes = Vec::new();
         let image = DynamicImage::ImageRgb8(RgbImage::new(8, 6));
-        image.write_to(&mut Cursor::new(&mut bytes), format).unwrap();
+        image
+            .write_to(&mut Cursor::new(&mut bytes), format)
+            .unwrap();
         bytes
     }
 
     fn refusal(bytes: &[u8], max_pixels: u64) -> ErrorCode {
-        Photo::inspect(Bytes::copy_from_slice(bytes), max_pixels).unwrap_err().code
+        Photo::inspect(Bytes::copy_from_slice(bytes), max_pixels)
+            .unwrap_err()
+            .code
     }
 
     #[test]
@@ -99,19 +107,29 @@ mod tests {
     #[test]
     fn other_files_are_no_images() {
         assert_eq!(refusal(b"hello, this is text", 48), ErrorCode::NotAnImage);
-        assert_eq!(refusal(b"GIF89a\x01\x00\x01\x00", 48), ErrorCode::NotAnImage);
+        assert_eq!(
+            refusal(b"GIF89a\x01\x00\x01\x00", 48),
+            ErrorCode::NotAnImage
+        );
     }
 
     #[test]
     fn an_image_that_ends_in_its_header_is_damaged() {
         for format in FORMATS {
-            assert_eq!(refusal(&encoded(format)[..16], 48), ErrorCode::DamagedImage, "{format:?}");
+            assert_eq!(
+                refusal(&encoded(format)[..16], 48),
+                ErrorCode::DamagedImage,
+                "{format:?}"
+            );
         }
     }
 
     #[test]
     fn too_many_pixels_are_refused_before_they_are_decoded() {
-        assert_eq!(refusal(&encoded(ImageFormat::Jpeg), 47), ErrorCode::TooManyPixels);
+        assert_eq!(
+            refusal(&encoded(ImageFormat::Jpeg), 47),
+            ErrorCode::TooManyPixels
+        );
         let mut bomb = encoded(ImageFormat::Png);
         bomb[16..24].copy_from_slice(&[0x00, 0x00, 0xff, 0xff, 0x00, 0x00, 0xff, 0xff]);
         assert!(Photo::inspect(bomb.into(), 40_000_000).is_err());

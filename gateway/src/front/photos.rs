@@ -44,7 +44,11 @@ impl Photos {
     #[must_use]
     pub fn new(objects: Objects) -> Arc<Self> {
         let locks = std::array::from_fn(|_| RwLock::new(()));
-        Arc::new(Self { objects, keys: Mutex::default(), locks })
+        Arc::new(Self {
+            objects,
+            keys: Mutex::default(),
+            locks,
+        })
     }
 
     /// Stores the photo under its file name, or under a name derived from it when that belongs to another photo.
@@ -77,7 +81,10 @@ impl Photos {
             let sharing = self.lock_of(key).read().await;
             let reference = self.refer(key);
             let metadata = Metadata::from([(SHA256_METADATA.to_owned(), photo.sha256.clone())]);
-            let put = self.objects.put_if_absent(key, photo.bytes.clone(), metadata).await;
+            let put = self
+                .objects
+                .put_if_absent(key, photo.bytes.clone(), metadata)
+                .await;
             if put.map_err(|error| unavailable(&error))? == Put::Stored {
                 self.keys().stored(key);
                 return Ok(Some(reference));
@@ -105,7 +112,11 @@ impl Photos {
 
     fn refer(self: &Arc<Self>, key: &str) -> StoredPhoto {
         self.keys().take(key);
-        StoredPhoto { photos: Arc::clone(self), key: key.to_owned(), released: false }
+        StoredPhoto {
+            photos: Arc::clone(self),
+            key: key.to_owned(),
+            released: false,
+        }
     }
 
     fn keys(&self) -> std::sync::MutexGuard<'_, KeyReferences> {
@@ -136,7 +147,9 @@ impl StoredPhoto {
         }
         match self.photos.objects.delete(&self.key).await {
             Ok(()) => metric::PHOTOS_DELETED.counter().increment(1),
-            Err(error) => tracing::warn!(key = self.key, %error, "a bad photo stays in the in-bucket"),
+            Err(error) => {
+                tracing::warn!(key = self.key, %error, "a bad photo stays in the in-bucket")
+            }
         }
     }
 }

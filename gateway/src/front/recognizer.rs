@@ -78,18 +78,27 @@ impl RecognizerService {
             Some(_) => return Err(unavailable("the service is shutting down")),
             None => return Err(unavailable("the service is starting")),
         };
-        let permit = Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| {
-            RequestError::new(ErrorCode::Overloaded, "too many requests in flight; try again")
-        })?;
+        let permit = Arc::clone(&self.in_flight)
+            .try_acquire_owned()
+            .map_err(|_| {
+                RequestError::new(
+                    ErrorCode::Overloaded,
+                    "too many requests in flight; try again",
+                )
+            })?;
         let (metadata, _, RecognizeRequest { file_name, image }) = request.into_parts();
         let file_name = FileName::parse(&file_name)?;
         self.check_size(&image)?;
         let reservation = self.budget.reserve(image.len())?;
         let photo = inspect(image, self.limits.max_pixels).await?;
-        metric::FRONT_PHOTO_BYTES.counter().increment(photo.bytes.len() as u64);
+        metric::FRONT_PHOTO_BYTES
+            .counter()
+            .increment(photo.bytes.len() as u64);
 
         let deadline = accepted_at + self.patience(&metadata);
-        let (id, reply) = self.waiting.accept(request_id(&metadata), accepted_at, deadline);
+        let (id, reply) = self
+            .waiting
+            .accept(request_id(&metadata), accepted_at, deadline);
         Ok(Turn {
             id,
             file_name,
@@ -107,7 +116,10 @@ impl RecognizerService {
     fn check_size(&self, image: &Bytes) -> Result<(), RequestError> {
         let limit = self.limits.max_image_bytes;
         if image.is_empty() {
-            return Err(RequestError::new(ErrorCode::BadRequest, "the photo is empty"));
+            return Err(RequestError::new(
+                ErrorCode::BadRequest,
+                "the photo is empty",
+            ));
         }
         if image.len() > limit {
             let message = format!("the photo is larger than {limit} bytes");
@@ -118,7 +130,9 @@ impl RecognizerService {
 
     fn patience(&self, metadata: &MetadataMap) -> Duration {
         let of_client = grpc_timeout::of(metadata).map(|t| t.saturating_sub(ANSWER_EARLIER));
-        of_client.map_or(self.limits.deadline, |patience| patience.min(self.limits.deadline))
+        of_client.map_or(self.limits.deadline, |patience| {
+            patience.min(self.limits.deadline)
+        })
     }
 }
 
@@ -131,16 +145,22 @@ impl Recognizer for RecognizerService {
         let turn = match self.admit(request).await {
             Ok(turn) => turn,
             Err(error) => {
-                metric::FRONT_REQUESTS.outcome(error.code.name()).increment(1);
+                metric::FRONT_REQUESTS
+                    .outcome(error.code.name())
+                    .increment(1);
                 return Err(error.into());
             }
         };
         let answer = self.tasks.spawn(async move {
             let accepted_at = turn.accepted_at;
             let answer = turn.run().await;
-            let outcome = answer.as_ref().map_or_else(|error| error.code.name(), |_| "ok");
+            let outcome = answer
+                .as_ref()
+                .map_or_else(|error| error.code.name(), |_| "ok");
             metric::FRONT_REQUESTS.outcome(outcome).increment(1);
-            metric::FRONT_SECONDS.histogram().record(accepted_at.elapsed());
+            metric::FRONT_SECONDS
+                .histogram()
+                .record(accepted_at.elapsed());
             answer
         });
         match answer.await {
@@ -155,12 +175,20 @@ async fn inspect(image: Bytes, max_pixels: u64) -> Result<Photo, RequestError> {
     let inspected = tokio::task::spawn_blocking(move || Photo::inspect(image, max_pixels)).await;
     inspected.unwrap_or_else(|error| {
         tracing::error!(%error, "reading a photo's header failed");
-        Err(RequestError::new(ErrorCode::DamagedImage, "the image cannot be read"))
+        Err(RequestError::new(
+            ErrorCode::DamagedImage,
+            "the image cannot be read",
+        ))
     })
 }
 
 fn request_id(metadata: &MetadataMap) -> Option<JobId> {
-    metadata.get(REQUEST_ID_METADATA)?.to_str().ok()?.parse().ok()
+    metadata
+        .get(REQUEST_ID_METADATA)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 fn unavailable(message: &str) -> RequestError {

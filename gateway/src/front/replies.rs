@@ -31,7 +31,12 @@ impl ReplyReceiver {
     /// Deletes run as tasks of `tasks`.
     #[must_use]
     pub fn new(queue: Queue, waiting: Arc<Waiting>, tasks: TaskTracker) -> Self {
-        Self { queue, waiting, deletes: Arc::new(Semaphore::new(DELETES)), tasks }
+        Self {
+            queue,
+            waiting,
+            deletes: Arc::new(Semaphore::new(DELETES)),
+            tasks,
+        }
     }
 
     /// Long-polls until `stop`. Stop it only when nobody waits any more: a receive that is given up half way may hide
@@ -48,7 +53,11 @@ impl ReplyReceiver {
                 }
                 Some(Err(error)) => {
                     tracing::warn!(%error, ?pause, "replies cannot be received");
-                    if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                    if stop
+                        .run_until_cancelled(tokio::time::sleep(pause))
+                        .await
+                        .is_none()
+                    {
                         return;
                     }
                     pause = (pause * 2).min(LONGEST_PAUSE);
@@ -64,7 +73,10 @@ impl ReplyReceiver {
         for message in &messages {
             self.hand_over(&message.body);
         }
-        let handles = messages.into_iter().map(|message| message.receipt_handle).collect();
+        let handles = messages
+            .into_iter()
+            .map(|message| message.receipt_handle)
+            .collect();
         let permit = Arc::clone(&self.deletes).acquire_owned().await;
         let queue = self.queue.clone();
         self.tasks.spawn(async move {
@@ -75,12 +87,14 @@ impl ReplyReceiver {
 
     fn hand_over(&self, body: &str) {
         let decoded = proto::decode::<RecognitionResult>(body);
-        let parsed = decoded.map_err(|error| error.to_string()).and_then(|result| {
-            let id: JobId = result.job_id.parse().map_err(|error| format!("{error}"))?;
-            let instance = result.instance_id.clone();
-            let reply = reply_of(result).ok_or("it has no outcome")?;
-            Ok((id, instance, reply))
-        });
+        let parsed = decoded
+            .map_err(|error| error.to_string())
+            .and_then(|result| {
+                let id: JobId = result.job_id.parse().map_err(|error| format!("{error}"))?;
+                let instance = result.instance_id.clone();
+                let reply = reply_of(result).ok_or("it has no outcome")?;
+                Ok((id, instance, reply))
+            });
         match parsed {
             Ok((id, instance, reply)) => {
                 if !self.waiting.answer(id, reply) {
@@ -90,7 +104,10 @@ impl ReplyReceiver {
             }
             Err(error) => {
                 metric::UNDECODABLE_REPLIES.counter().increment(1);
-                tracing::warn!(error, "dropped a message on the reply queue that is no reply");
+                tracing::warn!(
+                    error,
+                    "dropped a message on the reply queue that is no reply"
+                );
             }
         }
     }

@@ -57,7 +57,10 @@ impl BatchSender {
 async fn send_all(queue: Queue, mut inbox: mpsc::Receiver<Letter>) {
     let calls = Arc::new(Semaphore::new(CALLS));
     loop {
-        let permit = Arc::clone(&calls).acquire_owned().await.expect("the semaphore stays open");
+        let permit = Arc::clone(&calls)
+            .acquire_owned()
+            .await
+            .expect("the semaphore stays open");
         let mut letters = Vec::with_capacity(BATCH_LIMIT);
         if inbox.recv_many(&mut letters, BATCH_LIMIT).await == 0 {
             return;
@@ -94,5 +97,8 @@ async fn send_batch(queue: &Queue, mut letters: Vec<Letter>) {
 }
 
 fn unavailable() -> RequestError {
-    RequestError::new(ErrorCode::Unavailable, "the request queue cannot be reached")
+    RequestError::new(
+        ErrorCode::Unavailable,
+        "the request queue cannot be reached",
+    )
 }

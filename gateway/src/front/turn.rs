@@ -32,7 +32,17 @@ impl Turn {
     /// # Errors
     /// Whatever the client is to be told instead of a name.
     pub async fn run(self) -> Result<RecognizeResponse, RequestError> {
-        let Self { id, file_name, photo, accepted_at, deadline, reply, waiting, backend, .. } = self;
+        let Self {
+            id,
+            file_name,
+            photo,
+            accepted_at,
+            deadline,
+            reply,
+            waiting,
+            backend,
+            ..
+        } = self;
         let submitted = submit(id, &file_name, &photo, deadline, &backend);
         let stored = match tokio::time::timeout_at(deadline.into(), submitted).await {
             Ok(Ok(stored)) => Some(stored),
@@ -49,7 +59,10 @@ impl Turn {
         drop((photo, self.reservation));
 
         let reply = reply.await.unwrap_or_else(|_| {
-            Err(RequestError::new(ErrorCode::Internal, "the request was forgotten"))
+            Err(RequestError::new(
+                ErrorCode::Internal,
+                "the request was forgotten",
+            ))
         });
         match reply? {
             (Outcome::Recognition(recognition), timings) => {
@@ -58,7 +71,10 @@ impl Turn {
                     request_id: id.to_string(),
                     stem: file_name.stem().to_owned(),
                     recognition: Some(recognition),
-                    timings: Some(Timings { total_ms, ..timings }),
+                    timings: Some(Timings {
+                        total_ms,
+                        ..timings
+                    }),
                 })
             }
             (Outcome::Failure(failure), _) => {
@@ -84,7 +100,11 @@ async fn submit(
     let job = RecognitionJob {
         job_id: id.to_string(),
         object_key: stored.key().to_owned(),
-        file_name: if renamed { file_name.to_string() } else { String::new() },
+        file_name: if renamed {
+            file_name.to_string()
+        } else {
+            String::new()
+        },
         reply_queue: backend.reply_queue.clone(),
         deadline: Some(wall_clock(deadline)),
     };

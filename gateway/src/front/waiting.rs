@@ -26,7 +26,10 @@ pub struct Waiting {
 
 impl Default for Waiting {
     fn default() -> Self {
-        Self { pending: Mutex::default(), counts: watch::Sender::new(Counts::default()) }
+        Self {
+            pending: Mutex::default(),
+            counts: watch::Sender::new(Counts::default()),
+        }
     }
 }
 
@@ -79,7 +82,9 @@ impl Waiting {
             modified
         });
         drop(pending);
-        metric::FRONT_IN_FLIGHT.gauge().set(counts.unanswered as f64);
+        metric::FRONT_IN_FLIGHT
+            .gauge()
+            .set(counts.unanswered as f64);
         output
     }
 

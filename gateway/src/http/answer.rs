@@ -78,8 +78,15 @@ impl AnswerForm {
     /// JSON if the client names it among what it accepts.
     pub fn wanted_by(headers: &HeaderMap) -> Self {
         let accepted = headers.get_all(ACCEPT);
-        let mut ranges = accepted.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
-        if ranges.any(is_json) { Self::Json } else { Self::Text }
+        let mut ranges = accepted
+            .iter()
+            .filter_map(|v| v.to_str().ok())
+            .flat_map(|v| v.split(','));
+        if ranges.any(is_json) {
+            Self::Json
+        } else {
+            Self::Text
+        }
     }
 
     pub fn recognized(self, response: RecognizeResponse, id: JobId) -> Response {
@@ -97,13 +104,19 @@ impl AnswerForm {
             Self::Json => {
                 let request_id = id.map(|id| id.to_string());
                 let code = error.code.name();
-                let error = ErrorBody { code, message: &error.message, request_id };
+                let error = ErrorBody {
+                    code,
+                    message: &error.message,
+                    request_id,
+                };
                 Json(Failed { error }).into_response()
             }
         };
         *answer.status_mut() = error.code.http_status();
         if let Some(delay) = error.code.retry_after() {
-            answer.headers_mut().insert(RETRY_AFTER, delay.as_secs().into());
+            answer
+                .headers_mut()
+                .insert(RETRY_AFTER, delay.as_secs().into());
         }
         with_id(answer, id)
     }
@@ -126,7 +139,12 @@ impl From<RecognizeResponse> for Answer {
                 right: found.right,
                 bottom: found.bottom,
             }),
-            landmarks: points.map(|point| Point { x: point.x, y: point.y }).collect(),
+            landmarks: points
+                .map(|point| Point {
+                    x: point.x,
+                    y: point.y,
+                })
+                .collect(),
             model: recognition.model,
             timings: response.timings.unwrap_or_default().into(),
         }
@@ -150,9 +168,13 @@ impl From<Timings> for Milliseconds {
 /// A media range such as `application/json;q=0.9`; quality zero means "not this".
 fn is_json(range: &str) -> bool {
     let mut parts = range.split(';').map(str::trim);
-    let named = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+    let named = parts
+        .next()
+        .is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
     let refused = parts.any(|parameter| {
-        let quality = parameter.strip_prefix("q=").and_then(|text| text.parse::<f32>().ok());
+        let quality = parameter
+            .strip_prefix("q=")
+            .and_then(|text| text.parse::<f32>().ok());
         quality == Some(0.0)
     });
     named && !refused
@@ -175,13 +197,19 @@ mod tests {
     use super::*;
 
     fn wanted(accept: &'static str) -> AnswerForm {
-        AnswerForm::wanted_by(&HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]))
+        AnswerForm::wanted_by(&HeaderMap::from_iter([(
+            ACCEPT,
+            HeaderValue::from_static(accept),
+        )]))
     }
 
     #[test]
     fn json_is_given_to_those_who_name_it() {
         assert_eq!(wanted("application/json"), AnswerForm::Json);
-        assert_eq!(wanted("text/html, Application/JSON;q=0.9"), AnswerForm::Json);
+        assert_eq!(
+            wanted("text/html, Application/JSON;q=0.9"),
+            AnswerForm::Json
+        );
         assert_eq!(wanted("*/*"), AnswerForm::Text);
         assert_eq!(wanted("text/plain, application/json;q=0"), AnswerForm::Text);
         assert_eq!(AnswerForm::wanted_by(&HeaderMap::new()), AnswerForm::Text);

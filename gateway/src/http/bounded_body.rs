@@ -34,8 +34,16 @@ impl BoundedBody {
     /// The bounded body, and what will be left of it.
     pub fn split(body: Body, limit: usize) -> (Body, oneshot::Receiver<Rest>) {
         let (hand_back, handed_back) = oneshot::channel();
-        let rest = Rest { body: body.into_data_stream(), at_end: false, over_limit: false };
-        let bounded = Self { rest: Some(rest), left: limit, hand_back: Some(hand_back) };
+        let rest = Rest {
+            body: body.into_data_stream(),
+            at_end: false,
+            over_limit: false,
+        };
+        let bounded = Self {
+            rest: Some(rest),
+            left: limit,
+            hand_back: Some(hand_back),
+        };
         (Body::from_stream(bounded), handed_back)
     }
 }
@@ -45,7 +53,9 @@ impl Stream for BoundedBody {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let left = self.left;
-        let Some(rest) = self.rest.as_mut() else { return Poll::Ready(None) };
+        let Some(rest) = self.rest.as_mut() else {
+            return Poll::Ready(None);
+        };
         if rest.at_end || rest.over_limit {
             return Poll::Ready(None);
         }
@@ -74,7 +84,11 @@ impl Drop for BoundedBody {
 
 impl Rest {
     pub fn of(body: Body) -> Self {
-        Self { body: body.into_data_stream(), at_end: false, over_limit: true }
+        Self {
+            body: body.into_data_stream(),
+            at_end: false,
+            over_limit: true,
+        }
     }
 
     /// Reads on, within bounds, so that the client gets to read its answer.

@@ -17,10 +17,15 @@ pub struct Disposition {
 
 impl Disposition {
     pub fn of_part(headers: &HeaderMap) -> Self {
-        let bytes = headers.get(CONTENT_DISPOSITION).map_or(&b""[..], |value| value.as_bytes());
+        let bytes = headers
+            .get(CONTENT_DISPOSITION)
+            .map_or(&b""[..], |value| value.as_bytes());
         let text = String::from_utf8_lossy(bytes);
         let is_utf8 = matches!(text, std::borrow::Cow::Borrowed(_));
-        Self { parameters: parameters(&text), is_utf8 }
+        Self {
+            parameters: parameters(&text),
+            is_utf8,
+        }
     }
 
     /// The name of the form field.
@@ -40,11 +45,17 @@ impl Disposition {
             (None, None) => return None,
         };
         let unreadable = || RequestError::new(ErrorCode::BadFileName, "the file name is not UTF-8");
-        Some(name.ok_or_else(unreadable).and_then(|name| Ok(FileName::parse(&name)?)))
+        Some(
+            name.ok_or_else(unreadable)
+                .and_then(|name| Ok(FileName::parse(&name)?)),
+        )
     }
 
     fn parameter(&self, name: &str) -> Option<&str> {
-        let found = self.parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        let found = self
+            .parameters
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 }
@@ -88,7 +99,13 @@ fn unquote(text: &str) -> (String, &str) {
 /// Undoes the WHATWG's form encoding; no other percent sign has a meaning.
 fn decode_form(text: &str) -> String {
     let mut decoded = text.to_owned();
-    for (encoded, character) in [("%22", "\""), ("%0D", "\r"), ("%0d", "\r"), ("%0A", "\n"), ("%0a", "\n")] {
+    for (encoded, character) in [
+        ("%22", "\""),
+        ("%0D", "\r"),
+        ("%0d", "\r"),
+        ("%0A", "\n"),
+        ("%0a", "\n"),
+    ] {
         decoded = decoded.replace(encoded, character);
     }
     decoded
@@ -139,7 +156,10 @@ mod tests {
         let disposition = disposition(header.as_bytes());
         assert_eq!(disposition.field(), Some("inputFile"));
         let name = disposition.file_name();
-        name.map(|name| name.map(|name| name.to_string()).map_err(|error| error.code))
+        name.map(|name| {
+            name.map(|name| name.to_string())
+                .map_err(|error| error.code)
+        })
     }
 
     fn accepted(parameter: &str) -> String {
@@ -147,7 +167,11 @@ mod tests {
     }
 
     fn refused(parameter: &str) {
-        assert_eq!(file_name(parameter), Some(Err(ErrorCode::BadFileName)), "{parameter}");
+        assert_eq!(
+            file_name(parameter),
+            Some(Err(ErrorCode::BadFileName)),
+            "{parameter}"
+        );
     }
 
     #[test]
@@ -157,7 +181,10 @@ mod tests {
         assert_eq!(accepted(r#"FileName = "a;b=c.jpg" ; x=y"#), "a;b=c.jpg");
         assert_eq!(accepted(r#"filename="Zoë 王.jpg""#), "Zoë 王.jpg");
         assert_eq!(accepted(r#"filename*=utf-8''Zo%C3%AB.jpg"#), "Zoë.jpg");
-        assert_eq!(accepted(r#"filename="Zo?.jpg"; filename*=UTF-8'de'Zo%C3%AB.jpg"#), "Zoë.jpg");
+        assert_eq!(
+            accepted(r#"filename="Zo?.jpg"; filename*=UTF-8'de'Zo%C3%AB.jpg"#),
+            "Zoë.jpg"
+        );
         assert_eq!(accepted(r#"filename*=iso-8859-1''Zo%EB.jpg"#), "Zoë.jpg");
         assert_eq!(accepted(r#"filename="100%25 sure.jpg""#), "100%25 sure.jpg");
     }
@@ -182,7 +209,10 @@ mod tests {
         refused(r#"filename*=a.jpg"#);
         refused(r#"filename="""#);
         let latin = disposition(b"form-data; name=\"inputFile\"; filename=\"Zo\xeb.jpg\"");
-        assert_eq!(latin.file_name().unwrap().unwrap_err().code, ErrorCode::BadFileName);
+        assert_eq!(
+            latin.file_name().unwrap().unwrap_err().code,
+            ErrorCode::BadFileName
+        );
     }
 
     #[test]

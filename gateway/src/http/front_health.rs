@@ -18,7 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub async fn watch(channel: Channel, ready: watch::Sender<bool>, stop: CancellationToken) {
     let mut client = HealthClient::new(channel);
     loop {
-        let serving = tokio::time::timeout(PATIENCE, is_serving(&mut client)).await.unwrap_or(false);
+        let serving = tokio::time::timeout(PATIENCE, is_serving(&mut client))
+            .await
+            .unwrap_or(false);
         let changed = ready.send_if_modified(|ready| std::mem::replace(ready, serving) != serving);
         if changed {
             tracing::info!(serving, "front's health changed");
@@ -31,6 +33,10 @@ pub async fn watch(channel: Channel, ready: watch::Sender<bool>, stop: Cancellat
 }
 
 async fn is_serving(client: &mut HealthClient<Channel>) -> bool {
-    let answer = client.check(HealthCheckRequest { service: String::new() }).await;
+    let answer = client
+        .check(HealthCheckRequest {
+            service: String::new(),
+        })
+        .await;
     answer.is_ok_and(|answer| answer.into_inner().status() == ServingStatus::Serving)
 }

@@ -39,9 +39,14 @@ impl Gateway {
             timeout: self.config.upload_timeout,
         };
         let upload = Upload::receive(request, limits, &self.budget).await?;
-        metric::HTTP_PHOTO_BYTES.counter().increment(upload.image.len() as u64);
+        metric::HTTP_PHOTO_BYTES
+            .counter()
+            .increment(upload.image.len() as u64);
         let file_name = upload.file_name.to_string();
-        let mut request = tonic::Request::new(RecognizeRequest { file_name, image: upload.image });
+        let mut request = tonic::Request::new(RecognizeRequest {
+            file_name,
+            image: upload.image,
+        });
         request.set_timeout(self.config.deadline);
         let id = id.to_string().parse().expect("an id is hexadecimal");
         request.metadata_mut().insert(REQUEST_ID_METADATA, id);
@@ -60,12 +65,16 @@ struct Measured {
 impl Measured {
     fn begin() -> Self {
         metric::HTTP_IN_FLIGHT.gauge().increment(1.0);
-        Self { begun: Instant::now() }
+        Self {
+            begun: Instant::now(),
+        }
     }
 
     fn end(self, outcome: &'static str) {
         metric::HTTP_REQUESTS.outcome(outcome).increment(1);
-        metric::HTTP_SECONDS.histogram().record(self.begun.elapsed());
+        metric::HTTP_SECONDS
+            .histogram()
+            .record(self.begun.elapsed());
     }
 }
 

@@ -53,19 +53,32 @@ impl Upload {
         }
         let (parts, body) = request.into_parts();
         let (body, rest) = BoundedBody::split(body, most);
-        let reading = read(Request::from_parts(parts, body), limits.max_image_bytes, budget);
+        let reading = read(
+            Request::from_parts(parts, body),
+            limits.max_image_bytes,
+            budget,
+        );
         let read = tokio::time::timeout(limits.timeout, reading).await;
         let error = match read {
             Ok(Ok(upload)) => return Ok(upload),
             Ok(Err(error)) => error,
             Err(_) => {
-                return Err(RequestError::new(ErrorCode::UploadTooSlow, "the upload took too long"));
+                return Err(RequestError::new(
+                    ErrorCode::UploadTooSlow,
+                    "the upload took too long",
+                ));
             }
         };
-        let Ok(rest) = rest.await else { return Err(error) };
+        let Ok(rest) = rest.await else {
+            return Err(error);
+        };
         let over_limit = rest.over_limit;
         rest.drain().await;
-        Err(if over_limit { too_large(limits.max_image_bytes) } else { error })
+        Err(if over_limit {
+            too_large(limits.max_image_bytes)
+        } else {
+            error
+        })
     }
 }
 
@@ -75,14 +88,22 @@ async fn read(
     budget: &ByteBudget,
 ) -> Result<Upload, RequestError> {
     let multipart = Multipart::from_request(request, &()).await;
-    let mut multipart = multipart.map_err(|_| {
-        bad_request("the request is not multipart/form-data with a part inputFile")
-    })?;
+    let mut multipart = multipart
+        .map_err(|_| bad_request("the request is not multipart/form-data with a part inputFile"))?;
     let mut upload = None;
-    while let Some(mut field) = multipart.next_field().await.map_err(|error| damaged(&error))? {
+    while let Some(mut field) = multipart
+        .next_field()
+        .await
+        .map_err(|error| damaged(&error))?
+    {
         let disposition = Disposition::of_part(field.headers());
         if disposition.field() != Some(FIELD) {
-            while field.chunk().await.map_err(|error| damaged(&error))?.is_some() {}
+            while field
+                .chunk()
+                .await
+                .map_err(|error| damaged(&error))?
+                .is_some()
+            {}
             continue;
         }
         if upload.is_some() {
@@ -92,7 +113,11 @@ async fn read(
         let file_name =
             file_name.ok_or_else(|| bad_request("the part inputFile has no file name"))??;
         let (image, reservation) = read_image(field, max_image_bytes, budget).await?;
-        upload = Some(Upload { file_name, image, reservation });
+        upload = Some(Upload {
+            file_name,
+            image,
+            reservation,
+        });
     }
     upload.ok_or_else(|| bad_request("the request has no part inputFile"))
 }
@@ -122,11 +147,17 @@ fn content_length(headers: &HeaderMap) -> Option<usize> {
 }
 
 fn too_large(limit: usize) -> RequestError {
-    RequestError::new(ErrorCode::TooLarge, format!("the photo is larger than {limit} bytes"))
+    RequestError::new(
+        ErrorCode::TooLarge,
+        format!("the photo is larger than {limit} bytes"),
+    )
 }
 
 fn damaged(error: &MultipartError) -> RequestError {
-    bad_request(&format!("the multipart body is damaged: {}", error.body_text()))
+    bad_request(&format!(
+        "the multipart body is damaged: {}",
+        error.body_text()
+    ))
 }
 
 fn bad_request(message: &str) -> RequestError {

@@ -5,7 +5,11 @@ use crate::stack::Stack;
 use crate::worker::Worker;
 
 fn input_file<'a>(file_name: &'a str, content: &'a [u8]) -> Part<'a> {
-    Part { field: "inputFile", file_name: Some(file_name), content }
+    Part {
+        field: "inputFile",
+        file_name: Some(file_name),
+        content,
+    }
 }
 
 #[tokio::test]
@@ -19,17 +23,31 @@ async fn what_is_no_upload_is_refused_and_leaves_nothing() {
     empty.assert_refused(400, "multipart body is damaged");
     let bare = stack.post_raw("image/jpeg", photo.clone()).await;
     bare.assert_refused(400, "not multipart/form-data");
-    let cut = stack.post_raw(CONTENT_TYPE, multipart(&[input_file("a.jpg", &photo)])[..90].to_vec());
+    let cut = stack.post_raw(
+        CONTENT_TYPE,
+        multipart(&[input_file("a.jpg", &photo)])[..90].to_vec(),
+    );
     cut.await.assert_refused(400, "multipart body is damaged");
 
-    let other = Part { field: "file", file_name: Some("a.jpg"), content: &photo };
+    let other = Part {
+        field: "file",
+        file_name: Some("a.jpg"),
+        content: &photo,
+    };
     let other = stack.post_raw(CONTENT_TYPE, multipart(&[other])).await;
     other.assert_refused(400, "no part inputFile");
-    let unnamed = Part { field: "inputFile", file_name: None, content: &photo };
+    let unnamed = Part {
+        field: "inputFile",
+        file_name: None,
+        content: &photo,
+    };
     let unnamed = stack.post_raw(CONTENT_TYPE, multipart(&[unnamed])).await;
     unnamed.assert_refused(400, "no file name");
     let two = multipart(&[input_file("a.jpg", &photo), input_file("b.jpg", &photo)]);
-    stack.post_raw(CONTENT_TYPE, two).await.assert_refused(400, "more than one part inputFile");
+    stack
+        .post_raw(CONTENT_TYPE, two)
+        .await
+        .assert_refused(400, "more than one part inputFile");
 
     stack.assert_left_behind(&[]).await;
 }
@@ -38,9 +56,18 @@ async fn what_is_no_upload_is_refused_and_leaves_nothing() {
 async fn files_that_are_no_photos_are_refused_before_they_are_stored() {
     let stack = Stack::start().await;
     stack.post("a.jpg", b"").await.assert_refused(400, "empty");
-    stack.post("a.jpg", b"hello, I am text\n").await.assert_refused(415, "not a JPEG, PNG or WebP");
-    stack.post("a.jpg", &photo(1)[..12]).await.assert_refused(422, "damaged");
-    stack.post("a.png", &decompression_bomb()).await.assert_refused(413, "pixels");
+    stack
+        .post("a.jpg", b"hello, I am text\n")
+        .await
+        .assert_refused(415, "not a JPEG, PNG or WebP");
+    stack
+        .post("a.jpg", &photo(1)[..12])
+        .await
+        .assert_refused(422, "damaged");
+    stack
+        .post("a.png", &decompression_bomb())
+        .await
+        .assert_refused(413, "pixels");
     stack.assert_left_behind(&[]).await;
 }
 
@@ -48,12 +75,19 @@ async fn files_that_are_no_photos_are_refused_before_they_are_stored() {
 async fn what_a_worker_finds_to_be_bad_is_deleted_again() {
     let stack = Stack::start().await;
     {
-        let _worker = Worker::failing(&stack, FailureCode::DamagedImage, "the image is damaged").await;
-        stack.post("a.jpg", &truncated_photo()).await.assert_refused(422, "the image is damaged");
+        let _worker =
+            Worker::failing(&stack, FailureCode::DamagedImage, "the image is damaged").await;
+        stack
+            .post("a.jpg", &truncated_photo())
+            .await
+            .assert_refused(422, "the image is damaged");
     }
     stack.assert_left_behind(&[]).await;
     let _worker = Worker::failing(&stack, FailureCode::NoFace, "no face found").await;
-    stack.post("a.jpg", &photo(1)).await.assert_refused(422, "no face found");
+    stack
+        .post("a.jpg", &photo(1))
+        .await
+        .assert_refused(422, "no face found");
     stack.assert_left_behind(&[]).await;
 }
 
@@ -76,10 +110,16 @@ async fn a_bad_photo_that_was_there_before_stays() {
     let stack = Stack::start().await;
     {
         let _worker = Worker::recognizing(&stack).await;
-        stack.post("a.jpg", &photo(1)).await.assert_recognized("a:somebody");
+        stack
+            .post("a.jpg", &photo(1))
+            .await
+            .assert_recognized("a:somebody");
     }
     let _worker = Worker::failing(&stack, FailureCode::NoFace, "no face found").await;
-    stack.post("a.jpg", &photo(1)).await.assert_refused(422, "no face found");
+    stack
+        .post("a.jpg", &photo(1))
+        .await
+        .assert_refused(422, "no face found");
     stack.assert_left_behind(&["a.jpg"]).await;
 }
 
@@ -87,6 +127,9 @@ async fn a_bad_photo_that_was_there_before_stays() {
 async fn a_failure_of_ours_keeps_the_photo() {
     let stack = Stack::start().await;
     let _worker = Worker::failing(&stack, FailureCode::Internal, "the model broke\nbadly").await;
-    stack.post("a.jpg", &photo(1)).await.assert_refused(500, "the model broke badly");
+    stack
+        .post("a.jpg", &photo(1))
+        .await
+        .assert_refused(500, "the model broke badly");
     stack.assert_left_behind(&["a.jpg"]).await;
 }

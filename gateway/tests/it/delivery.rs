@@ -18,14 +18,20 @@ async fn a_hundred_concurrent_requests_are_answered_once_each() {
     .await;
     let uploads = (0..100u8).map(|number| {
         let stack = &stack;
-        async move { stack.post(&format!("test_{number:02}.jpg"), &photo(number)).await }
+        async move {
+            stack
+                .post(&format!("test_{number:02}.jpg"), &photo(number))
+                .await
+        }
     });
     let answers = futures::future::join_all(uploads).await;
     for (number, answer) in answers.iter().enumerate() {
         answer.assert_recognized(&format!("test_{number:02}:owner of test_{number:02}.jpg"));
     }
-    let ids: std::collections::HashSet<_> =
-        answers.iter().map(|answer| answer.header("x-request-id")).collect();
+    let ids: std::collections::HashSet<_> = answers
+        .iter()
+        .map(|answer| answer.header("x-request-id"))
+        .collect();
     assert_eq!(ids.len(), 100);
     assert_eq!(worker.jobs(), 100);
     assert_eq!(stack.photos().await.len(), 100);
@@ -36,13 +42,14 @@ async fn a_hundred_concurrent_requests_are_answered_once_each() {
     })
     .await;
     let photos = stack.photos().await;
-    stack.assert_left_behind(&photos.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    stack
+        .assert_left_behind(&photos.iter().map(String::as_str).collect::<Vec<_>>())
+        .await;
 }
 
 #[tokio::test]
 async fn a_request_whose_deadline_passes_is_told_so_and_its_late_reply_is_dropped() {
-    let stack =
-        Stack::configured(|front, _| front.deadline = Duration::from_millis(400)).await;
+    let stack = Stack::configured(|front, _| front.deadline = Duration::from_millis(400)).await;
     let answer = stack.post("a.jpg", &photo(1)).await;
     answer.assert_refused(504, "no worker answered in time");
     let demand = stack.until_demand(|demand| demand.unanswered == 0).await;
@@ -63,7 +70,10 @@ async fn replies_that_cannot_be_read_are_dropped() {
     let stack = Stack::start().await;
     let before = stack.metric("muster_front_undecodable_replies_total").await;
     let _worker = Worker::start(&stack, |job| {
-        let unknown = proto::v1::RecognitionJob { job_id: "nobody".to_owned(), ..job.clone() };
+        let unknown = proto::v1::RecognitionJob {
+            job_id: "nobody".to_owned(),
+            ..job.clone()
+        };
         let bodies = [
             "hello".to_owned(),
             "{}".to_owned(),
@@ -73,7 +83,10 @@ async fn replies_that_cannot_be_read_are_dropped() {
         Behaviour::Send(bodies.to_vec())
     })
     .await;
-    stack.post("a.jpg", &photo(1)).await.assert_recognized("a:somebody");
+    stack
+        .post("a.jpg", &photo(1))
+        .await
+        .assert_recognized("a:somebody");
     stack.assert_left_behind(&["a.jpg"]).await;
     assert!(stack.metric("muster_front_undecodable_replies_total").await >= before + 3.0);
 }
@@ -87,14 +100,25 @@ async fn a_job_that_kills_its_workers_is_answered_from_the_dead_letter_queue() {
     })
     .await;
     let poison = photo(1);
-    let (poisoned, healthy) =
-        tokio::join!(stack.post("poison.jpg", &poison), stack.post("a.jpg", &poison));
+    let (poisoned, healthy) = tokio::join!(
+        stack.post("poison.jpg", &poison),
+        stack.post("a.jpg", &poison)
+    );
     poisoned.assert_refused(500, "gave up after 5 attempts");
     healthy.assert_recognized("a:somebody");
     assert_eq!(worker.jobs(), 6, "five times the poison");
     let names = &stack.deployment.names;
-    let letters = stack.queue(names.dead_letter_queue()).await.counters().await.unwrap();
-    assert_eq!(letters.visible + letters.in_flight, 1, "the letter stays for the operator");
+    let letters = stack
+        .queue(names.dead_letter_queue())
+        .await
+        .counters()
+        .await
+        .unwrap();
+    assert_eq!(
+        letters.visible + letters.in_flight,
+        1,
+        "the letter stays for the operator"
+    );
 }
 
 #[tokio::test]
@@ -109,7 +133,9 @@ async fn a_job_goes_on_when_its_client_hangs_up() {
         }
     }
     let worker = Worker::recognizing(&stack).await;
-    stack.until_demand(|demand| demand.unanswered == 0 && demand.accepted_total == 1).await;
+    stack
+        .until_demand(|demand| demand.unanswered == 0 && demand.accepted_total == 1)
+        .await;
     assert_eq!(worker.jobs(), 1);
     stack.assert_left_behind(&["a.jpg"]).await;
 }
@@ -123,7 +149,10 @@ async fn shutdown_waits_for_requests_in_flight() {
         let meanwhile = async {
             stack.until_demand(|demand| demand.unanswered == 1).await;
             stack.stop_front.cancel();
-            stack.post("b.jpg", &second).await.assert_refused(503, "shutting down");
+            stack
+                .post("b.jpg", &second)
+                .await
+                .assert_refused(503, "shutting down");
             worker = Some(Worker::recognizing(&stack).await);
         };
         let (answer, ()) = tokio::join!(stack.post("a.jpg", &first), meanwhile);

@@ -9,7 +9,10 @@ async fn without_front_the_gateway_lives_and_is_not_ready() {
     let closed = url_of(&bind().await);
     let listener = bind().await;
     let (url, stop) = (url_of(&listener), CancellationToken::new());
-    let config = http::Config { front: closed, ..defaults() };
+    let config = http::Config {
+        front: closed,
+        ..defaults()
+    };
     let gateway = tokio::spawn(http::run(config, listener, stop.clone()));
     let client = http_client();
     let status = async |path: &str| Answer::of(client.get(format!("{url}{path}"))).await.status;
@@ -38,14 +41,19 @@ async fn front_waits_for_a_cloud_that_comes_later() {
     stack.serve_cloud(cloud);
     stack.until_ready().await;
     let _worker = Worker::recognizing(&stack).await;
-    stack.post("a.jpg", &photo(1)).await.assert_recognized("a:somebody");
+    stack
+        .post("a.jpg", &photo(1))
+        .await
+        .assert_recognized("a:somebody");
 }
 
 #[tokio::test]
 async fn a_gateway_whose_front_is_gone_is_not_ready() {
     let stack = Stack::start().await;
     stack.stop_front.cancel();
-    eventually("the gateway is not ready", || async { stack.status_of("/readyz").await == 503 })
-        .await;
+    eventually("the gateway is not ready", || async {
+        stack.status_of("/readyz").await == 503
+    })
+    .await;
     assert_eq!(stack.status_of("/healthz").await, 200);
 }

@@ -1,5 +1,7 @@
 //! The real gateway and front, on ephemeral ports, against a local cloud; workers are simulated, their queues are not.
 
+#![allow(clippy::unwrap_used)]
+
 mod bad_input;
 mod delivery;
 mod health;

@@ -4,23 +4,41 @@ use crate::worker::Worker;
 
 async fn post_named(stack: &Stack, name_on_the_wire: &str) -> Answer {
     let content = photo(1);
-    let part = Part { field: "inputFile", file_name: Some(name_on_the_wire), content: &content };
+    let part = Part {
+        field: "inputFile",
+        file_name: Some(name_on_the_wire),
+        content: &content,
+    };
     stack.post_raw(CONTENT_TYPE, multipart(&[part])).await
 }
 
 #[tokio::test]
 async fn names_with_paths_line_breaks_or_too_many_letters_are_refused() {
     let stack = Stack::start().await;
-    post_named(&stack, "../../etc/passwd.jpg").await.assert_refused(400, "'/'");
-    post_named(&stack, "..\\x.jpg").await.assert_refused(400, "'\\\\'");
-    post_named(&stack, "a%0Ab.jpg").await.assert_refused(400, "control character");
-    post_named(&stack, "a%0D%0AX-Evil: 1.jpg").await.assert_refused(400, "control character");
+    post_named(&stack, "../../etc/passwd.jpg")
+        .await
+        .assert_refused(400, "'/'");
+    post_named(&stack, "..\\x.jpg")
+        .await
+        .assert_refused(400, "'\\\\'");
+    post_named(&stack, "a%0Ab.jpg")
+        .await
+        .assert_refused(400, "control character");
+    post_named(&stack, "a%0D%0AX-Evil: 1.jpg")
+        .await
+        .assert_refused(400, "control character");
     post_named(&stack, "a\nb.jpg").await.assert_refused(400, "");
-    post_named(&stack, "a%22b.jpg").await.assert_refused(400, "'\"'");
+    post_named(&stack, "a%22b.jpg")
+        .await
+        .assert_refused(400, "'\"'");
     post_named(&stack, "").await.assert_refused(400, "empty");
-    post_named(&stack, ".jpg").await.assert_refused(400, "nothing before its extension");
+    post_named(&stack, ".jpg")
+        .await
+        .assert_refused(400, "nothing before its extension");
     let long = format!("{}.jpg", "x".repeat(1000));
-    post_named(&stack, &long).await.assert_refused(400, "the limit is 255");
+    post_named(&stack, &long)
+        .await
+        .assert_refused(400, "the limit is 255");
     stack.assert_left_behind(&[]).await;
 }
 
@@ -28,14 +46,29 @@ async fn names_with_paths_line_breaks_or_too_many_letters_are_refused() {
 async fn names_with_any_letters_are_accepted() {
     let stack = Stack::start().await;
     let _worker = Worker::recognizing(&stack).await;
-    let names = ["Zoë Müller 王.v2.jpg", "50%25 + a;b=c&d.jpg", "no_extension"];
-    let answers = ["Zoë Müller 王.v2:somebody", "50%25 + a;b=c&d:somebody", "no_extension:somebody"];
+    let names = [
+        "Zoë Müller 王.v2.jpg",
+        "50%25 + a;b=c&d.jpg",
+        "no_extension",
+    ];
+    let answers = [
+        "Zoë Müller 王.v2:somebody",
+        "50%25 + a;b=c&d:somebody",
+        "no_extension:somebody",
+    ];
     for (name, answer) in names.into_iter().zip(answers) {
         post_named(&stack, name).await.assert_recognized(answer);
     }
     let mut stored = stack.photos().await;
     stored.sort_unstable();
-    assert_eq!(stored, ["50%25 + a;b=c&d.jpg", "Zoë Müller 王.v2.jpg", "no_extension"]);
+    assert_eq!(
+        stored,
+        [
+            "50%25 + a;b=c&d.jpg",
+            "Zoë Müller 王.v2.jpg",
+            "no_extension"
+        ]
+    );
 }
 
 #[tokio::test]
@@ -43,13 +76,19 @@ async fn another_photo_of_the_same_name_gets_a_key_of_its_own() {
     let stack = Stack::start().await;
     let _worker = Worker::recognizing(&stack).await;
     for seed in [1, 2, 1, 2, 1] {
-        stack.post("a.jpg", &photo(seed)).await.assert_recognized("a:somebody");
+        stack
+            .post("a.jpg", &photo(seed))
+            .await
+            .assert_recognized("a:somebody");
     }
     let mut keys = stack.photos().await;
     keys.sort_unstable();
     assert_eq!(keys.len(), 2);
     assert_eq!(keys[0], "a.jpg");
-    assert!(keys[1].starts_with("a~") && keys[1].len() == "a~0123456789abcdef.jpg".len(), "{keys:?}");
+    assert!(
+        keys[1].starts_with("a~") && keys[1].len() == "a~0123456789abcdef.jpg".len(),
+        "{keys:?}"
+    );
     assert_eq!(stack.in_bucket().get("a.jpg").await.unwrap(), photo(1));
     assert_eq!(stack.in_bucket().get(&keys[1]).await.unwrap(), photo(2));
 }
@@ -59,8 +98,15 @@ async fn a_photo_that_somebody_else_stored_is_not_overwritten() {
     let stack = Stack::start().await;
     let _worker = Worker::recognizing(&stack).await;
     let other = bytes::Bytes::from_static(b"not ours");
-    stack.in_bucket().put("a.jpg", other.clone(), Default::default()).await.unwrap();
-    stack.post("a.jpg", &photo(1)).await.assert_recognized("a:somebody");
+    stack
+        .in_bucket()
+        .put("a.jpg", other.clone(), Default::default())
+        .await
+        .unwrap();
+    stack
+        .post("a.jpg", &photo(1))
+        .await
+        .assert_recognized("a:somebody");
     assert_eq!(stack.in_bucket().get("a.jpg").await.unwrap(), other);
     assert_eq!(stack.photos().await.len(), 2);
 }

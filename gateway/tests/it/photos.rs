@@ -10,7 +10,9 @@ pub fn photo(seed: u8) -> Vec<u8> {
         pixel.0 = [shade, seed, shade.wrapping_add(seed)];
     }
     let mut bytes = Vec::new();
-    DynamicImage::ImageRgb8(pixels).write_to(&mut Cursor::new(&mut bytes), ImageFormat::Jpeg).unwrap();
+    DynamicImage::ImageRgb8(pixels)
+        .write_to(&mut Cursor::new(&mut bytes), ImageFormat::Jpeg)
+        .unwrap();
     bytes
 }
 

@@ -8,8 +8,13 @@ use crate::worker::Worker;
 
 async fn post_for_json(stack: &Stack, photo: Vec<u8>) -> (Answer, Value) {
     let part = reqwest::multipart::Part::bytes(photo).file_name("a.b.jpg");
-    let form = reqwest::multipart::Form::new().text("comment", "ignored").part("inputFile", part);
-    let request = stack.client.post(&stack.url).header("accept", "application/json");
+    let form = reqwest::multipart::Form::new()
+        .text("comment", "ignored")
+        .part("inputFile", part);
+    let request = stack
+        .client
+        .post(&stack.url)
+        .header("accept", "application/json");
     let answer = Answer::of(request.multipart(form)).await;
     assert_eq!(answer.header("content-type"), "application/json");
     let json = serde_json::from_str(&answer.body).unwrap();
@@ -48,7 +53,10 @@ async fn errors_are_json_for_those_who_accept_it() {
 async fn other_paths_and_methods_are_told_so() {
     let stack = Stack::start().await;
     let elsewhere = Answer::of(stack.client.post(format!("{}/upload", stack.url))).await;
-    assert_eq!((elsewhere.status, elsewhere.body.as_str()), (404, "there is nothing at /upload\n"));
+    assert_eq!(
+        (elsewhere.status, elsewhere.body.as_str()),
+        (404, "there is nothing at /upload\n")
+    );
     let get = Answer::of(stack.client.get(&stack.url)).await;
     assert_eq!((get.status, get.header("allow")), (405, "POST"));
     assert_eq!(get.body, "photos are sent by POST to /\n");
@@ -79,12 +87,20 @@ async fn grpc_clients_get_the_code_of_the_failure() {
 #[tokio::test]
 async fn a_grpc_client_that_is_in_a_hurry_is_answered_in_time() {
     let stack = Stack::start().await;
-    let message = RecognizeRequest { file_name: "a.jpg".to_owned(), image: photo(1).into() };
+    let message = RecognizeRequest {
+        file_name: "a.jpg".to_owned(),
+        image: photo(1).into(),
+    };
     let mut request = tonic::Request::new(message);
-    request.metadata_mut().insert("grpc-timeout", "600m".parse().unwrap());
+    request
+        .metadata_mut()
+        .insert("grpc-timeout", "600m".parse().unwrap());
     let status = stack.recognizer().recognize(request).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded);
-    assert_eq!(status.metadata().get("muster-error-code").unwrap(), "deadline_exceeded");
+    assert_eq!(
+        status.metadata().get("muster-error-code").unwrap(),
+        "deadline_exceeded"
+    );
 }
 
 #[tokio::test]
@@ -94,8 +110,14 @@ async fn the_largest_photo_is_accepted() {
     let mut largest = photo(1);
     // Decoders ignore what follows the end of the image.
     largest.resize(10 * 1024 * 1024, 0);
-    stack.post("a.jpg", &largest).await.assert_recognized("a:somebody");
+    stack
+        .post("a.jpg", &largest)
+        .await
+        .assert_recognized("a:somebody");
     largest.push(0);
-    stack.post("b.jpg", &largest).await.assert_refused(413, "larger than 10485760 bytes");
+    stack
+        .post("b.jpg", &largest)
+        .await
+        .assert_refused(413, "larger than 10485760 bytes");
     stack.assert_left_behind(&["a.jpg"]).await;
 }

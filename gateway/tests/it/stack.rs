@@ -25,7 +25,6 @@ pub struct Stack {
     pub client: reqwest::Client,
     pub deployment: Deployment,
     pub front: Channel,
-    pub front_url: String,
     pub stop_front: CancellationToken,
     pub front_ended: JoinHandle<anyhow::Result<()>>,
     stop: CancellationToken,
@@ -53,8 +52,14 @@ impl Stack {
         let (mut front_config, mut http_config) = (defaults(), defaults());
         let (front_listener, http_listener) = (bind().await, bind().await);
         let front_url = url_of(&front_listener);
-        http_config = http::Config { front: front_url.clone(), ..http_config };
-        front_config = front::Config { drain_deadline: Duration::from_secs(5), ..front_config };
+        http_config = http::Config {
+            front: front_url.clone(),
+            ..http_config
+        };
+        front_config = front::Config {
+            drain_deadline: Duration::from_secs(5),
+            ..front_config
+        };
         change(&mut front_config, &mut http_config);
 
         let stop = CancellationToken::new();
@@ -70,21 +75,40 @@ impl Stack {
         tokio::spawn(http::run(http_config, http_listener, stop.clone()));
         let front = platform::grpc::channel(&front_url).unwrap();
         let client = http_client();
-        Self { url, client, deployment, front, front_url, stop_front, front_ended, stop }
+        Self {
+            url,
+            client,
+            deployment,
+            front,
+            stop_front,
+            front_ended,
+            stop,
+        }
     }
 
     pub fn serve_cloud(&self, listener: TcpListener) {
         let stop = self.stop.clone().cancelled_owned();
-        tokio::spawn(localcloud::run(localcloud::Config::default(), listener, stop));
+        tokio::spawn(localcloud::run(
+            localcloud::Config::default(),
+            listener,
+            stop,
+        ));
     }
 
     pub async fn until_ready(&self) {
-        eventually("the gateway is ready", || async { self.status_of("/readyz").await == 200 })
-            .await;
+        eventually("the gateway is ready", || async {
+            self.status_of("/readyz").await == 200
+        })
+        .await;
     }
 
     pub async fn status_of(&self, path: &str) -> u16 {
-        let answer = self.client.get(format!("{}{path}", self.url)).send().await.unwrap();
+        let answer = self
+            .client
+            .get(format!("{}{path}", self.url))
+            .send()
+            .await
+            .unwrap();
         answer.status().as_u16()
     }
 
@@ -97,7 +121,11 @@ impl Stack {
 
     /// Posts a body that was put together by hand.
     pub async fn post_raw(&self, content_type: &str, body: Vec<u8>) -> Answer {
-        let request = self.client.post(&self.url).header("content-type", content_type).body(body);
+        let request = self
+            .client
+            .post(&self.url)
+            .header("content-type", content_type)
+            .body(body);
         Answer::of(request).await
     }
 
@@ -106,7 +134,9 @@ impl Stack {
     }
 
     pub fn in_bucket(&self) -> Objects {
-        self.deployment.aws.objects(self.deployment.names.in_bucket())
+        self.deployment
+            .aws
+            .objects(self.deployment.names.in_bucket())
     }
 
     pub async fn photos(&self) -> Vec<String> {
@@ -120,7 +150,11 @@ impl Stack {
     /// The first demand that fits.
     pub async fn until_demand(&self, fits: impl Fn(&DemandUpdate) -> bool) -> DemandUpdate {
         let mut client = DemandClient::new(self.front.clone());
-        let mut updates = client.watch_demand(WatchDemandRequest {}).await.unwrap().into_inner();
+        let mut updates = client
+            .watch_demand(WatchDemandRequest {})
+            .await
+            .unwrap()
+            .into_inner();
         let search = async {
             loop {
                 let update = updates.message().await.unwrap().expect("front goes on");
@@ -129,21 +163,34 @@ impl Stack {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, search).await.expect("the demand becomes as expected")
+        tokio::time::timeout(PATIENCE, search)
+            .await
+            .expect("the demand becomes as expected")
     }
 
     /// The sum of all samples of a metric. All tests of the process share it, so it may grow at any time.
     pub async fn metric(&self, name: &str) -> f64 {
-        let answer = self.client.get(format!("{}/metrics", self.url)).send().await.unwrap();
+        let answer = self
+            .client
+            .get(format!("{}/metrics", self.url))
+            .send()
+            .await
+            .unwrap();
         let text = answer.text().await.unwrap();
         let samples = text.lines().filter(|line| line.starts_with(name));
-        samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        samples
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
     }
 
     /// Waits until all queues are empty, and asserts that nothing is in the in-bucket but `photos`.
     pub async fn assert_left_behind(&self, photos: &[&str]) {
         let names = &self.deployment.names;
-        for name in [names.request_queue(), names.reply_queue(), names.dead_letter_queue()] {
+        for name in [
+            names.request_queue(),
+            names.reply_queue(),
+            names.dead_letter_queue(),
+        ] {
             let queue = self.queue(name.clone()).await;
             eventually(&format!("{name} is empty"), || async {
                 let counters = queue.counters().await.unwrap();
@@ -153,7 +200,11 @@ impl Stack {
         }
         assert_eq!(self.photos().await, photos);
         let out_bucket = self.deployment.aws.objects(names.out_bucket());
-        assert_eq!(out_bucket.count().await.unwrap(), 0, "simulated workers store nothing");
+        assert_eq!(
+            out_bucket.count().await.unwrap(),
+            0,
+            "simulated workers store nothing"
+        );
     }
 }
 
@@ -175,11 +226,17 @@ impl Answer {
     pub async fn of(request: reqwest::RequestBuilder) -> Self {
         let answer = request.send().await.expect("the gateway answers");
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        Self { status, headers, body: answer.text().await.expect("the answer is complete") }
+        Self {
+            status,
+            headers,
+            body: answer.text().await.expect("the answer is complete"),
+        }
     }
 
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     #[track_caller]
@@ -194,7 +251,11 @@ impl Answer {
         assert_eq!(self.status, status, "{}", self.body);
         assert!(self.body.contains(reason), "{}", self.body);
         assert_eq!(self.body.matches('\n').count(), 1, "{:?}", self.body);
-        assert!(self.body.ends_with('\n') && self.body.trim().len() > 5, "{:?}", self.body);
+        assert!(
+            self.body.ends_with('\n') && self.body.trim().len() > 5,
+            "{:?}",
+            self.body
+        );
         assert!(self.header("content-type").starts_with("text/plain"));
         assert_eq!(self.header("x-request-id").len(), 32);
     }
@@ -210,7 +271,9 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn
 }
 
 pub async fn bind() -> TcpListener {
-    platform::admin::bind(([127, 0, 0, 1], 0).into()).await.unwrap()
+    platform::admin::bind(([127, 0, 0, 1], 0).into())
+        .await
+        .unwrap()
 }
 
 pub fn url_of(listener: &TcpListener) -> String {
@@ -230,10 +293,15 @@ async fn deployment(endpoint_url: &str) -> Deployment {
         prefix: "test".to_owned(),
     };
     let names = Names::new(args.prefix.clone());
-    Deployment { aws: Aws::connect_as(&args, "test", "test").await, names }
+    Deployment {
+        aws: Aws::connect_as(&args, "test", "test").await,
+        names,
+    }
 }
 
 /// Tests talk to this machine only, whatever proxy it is told to use.
 pub fn http_client() -> reqwest::Client {
+    // A client is not built without TLS, though no test uses it. A second installation fails, which is fine.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build().unwrap()
 }

@@ -12,12 +12,18 @@ async fn send_then_read(stack: &Stack, pieces: impl Iterator<Item = Vec<u8>>) ->
     let address = stack.url.strip_prefix("http://").unwrap();
     let mut connection = TcpStream::connect(address).await.unwrap();
     for piece in pieces {
-        connection.write_all(&piece).await.expect("the gateway reads on");
+        connection
+            .write_all(&piece)
+            .await
+            .expect("the gateway reads on");
     }
     let mut answer = String::new();
     let mut buffer = [0; 4096];
     while !answer.contains("\r\n\r\n") {
-        let read = connection.read(&mut buffer).await.expect("no reset before the answer");
+        let read = connection
+            .read(&mut buffer)
+            .await
+            .expect("no reset before the answer");
         assert_ne!(read, 0, "no answer");
         answer.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
     }
@@ -27,14 +33,18 @@ async fn send_then_read(stack: &Stack, pieces: impl Iterator<Item = Vec<u8>>) ->
 #[tokio::test]
 async fn an_upload_of_twenty_megabytes_gets_its_answer() {
     let stack = Stack::start().await;
-    stack.post("a.jpg", &vec![0; 20_000_000]).await.assert_refused(413, "larger than 10485760 bytes");
+    stack
+        .post("a.jpg", &vec![0; 20_000_000])
+        .await
+        .assert_refused(413, "larger than 10485760 bytes");
 
     let megabyte = vec![7; 1_000_000];
     let length = 20 * megabyte.len() + HEAD.len();
     let head = format!(
         "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: {length}\r\n\r\n{HEAD}"
     );
-    let pieces = std::iter::once(head.into_bytes()).chain(std::iter::repeat_n(megabyte.clone(), 20));
+    let pieces =
+        std::iter::once(head.into_bytes()).chain(std::iter::repeat_n(megabyte.clone(), 20));
     let answer = send_then_read(&stack, pieces).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     stack.assert_left_behind(&[]).await;
@@ -71,7 +81,8 @@ async fn a_client_that_asks_first_need_not_send_too_much() {
 #[tokio::test]
 async fn an_upload_that_stalls_is_given_up() {
     let stack =
-        Stack::configured(|_, http| http.upload_timeout = std::time::Duration::from_millis(200)).await;
+        Stack::configured(|_, http| http.upload_timeout = std::time::Duration::from_millis(200))
+            .await;
     let head = format!(
         "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: 5000\r\n\r\n{HEAD}"
     );

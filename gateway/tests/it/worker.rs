@@ -46,11 +46,17 @@ impl Worker {
 
     /// Knows every face by the name "somebody".
     pub async fn recognizing(stack: &Stack) -> Self {
-        Self::start(stack, |job| Behaviour::Send(vec![recognized(job, "somebody")])).await
+        Self::start(stack, |job| {
+            Behaviour::Send(vec![recognized(job, "somebody")])
+        })
+        .await
     }
 
     pub async fn failing(stack: &Stack, code: FailureCode, message: &'static str) -> Self {
-        Self::start(stack, move |job| Behaviour::Send(vec![failed(job, code, message)])).await
+        Self::start(stack, move |job| {
+            Behaviour::Send(vec![failed(job, code, message)])
+        })
+        .await
     }
 
     /// Jobs received, with repetitions.
@@ -84,7 +90,10 @@ async fn take(
         }
         Behaviour::Fail => {
             let at_once = Duration::ZERO;
-            requests.change_visibility(&message.receipt_handle, at_once).await.unwrap();
+            requests
+                .change_visibility(&message.receipt_handle, at_once)
+                .await
+                .unwrap();
         }
     }
 }
@@ -96,7 +105,12 @@ pub fn recognized(job: &RecognitionJob, name: &str) -> String {
             name: name.to_owned(),
             distance: 0.5,
             confidence: 0.75,
-            r#box: Some(proto::v1::BoundingBox { left: 1.0, top: 2.0, right: 3.0, bottom: 4.0 }),
+            r#box: Some(proto::v1::BoundingBox {
+                left: 1.0,
+                top: 2.0,
+                right: 3.0,
+                bottom: 4.0,
+            }),
             landmarks: vec![proto::v1::Point { x: 1.5, y: 2.5 }; 5],
             model: "simulated".to_owned(),
             nearest_name: name.to_owned(),
@@ -105,14 +119,23 @@ pub fn recognized(job: &RecognitionJob, name: &str) -> String {
 }
 
 pub fn failed(job: &RecognitionJob, code: FailureCode, message: &str) -> String {
-    reply(job, Outcome::Failure(Failure { code: code.into(), message: message.to_owned() }))
+    reply(
+        job,
+        Outcome::Failure(Failure {
+            code: code.into(),
+            message: message.to_owned(),
+        }),
+    )
 }
 
 fn reply(job: &RecognitionJob, outcome: Outcome) -> String {
     proto::encode(&RecognitionResult {
         job_id: job.job_id.clone(),
         outcome: Some(outcome),
-        timings: Some(Timings { decode_ms: 1.0, ..Timings::default() }),
+        timings: Some(Timings {
+            decode_ms: 1.0,
+            ..Timings::default()
+        }),
         instance_id: "i-simulated".to_owned(),
     })
 }

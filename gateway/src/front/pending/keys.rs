@@ -28,7 +28,10 @@ impl KeyReferences {
         match self.keys.get_mut(key) {
             Some(used) => used.references += 1,
             None => {
-                let first = Use { references: 1, disposable: false };
+                let first = Use {
+                    references: 1,
+                    disposable: false,
+                };
                 self.keys.insert(key.to_owned(), first);
             }
         }
@@ -43,7 +46,9 @@ impl KeyReferences {
 
     /// One request lets go of the key. Once one of them `wanted` the photo, it stays.
     pub fn release(&mut self, key: &str, wanted: bool) -> Released {
-        let Some(used) = self.keys.get_mut(key) else { return Released::Keep };
+        let Some(used) = self.keys.get_mut(key) else {
+            return Released::Keep;
+        };
         used.references -= 1;
         used.disposable &= !wanted;
         if used.references > 0 {
@@ -51,7 +56,11 @@ impl KeyReferences {
         }
         let disposable = used.disposable;
         self.keys.remove(key);
-        if disposable { Released::Delete } else { Released::Keep }
+        if disposable {
+            Released::Delete
+        } else {
+            Released::Keep
+        }
     }
 
     #[must_use]
