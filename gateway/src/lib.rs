@@ -10,7 +10,7 @@
 //! | status | code | when | gRPC code of front |
 //! |---|---|---|---|
 //! | 400 | `bad_request` | empty body, not multipart, damaged multipart, no `inputFile`, two of them, no file name, an empty file | `INVALID_ARGUMENT` |
-//! | 400 | `bad_file_name` | path characters, control characters, quotes, colons, more than 255 bytes, nothing before the extension | `INVALID_ARGUMENT` |
+//! | 400 | `bad_file_name` | path characters, control characters, quotes, colons, more than 255 bytes (or than the object store takes), nothing before the extension | `INVALID_ARGUMENT` |
 //! | 404 | `not_found` | another path | |
 //! | 405 | `method_not_allowed` | another method than POST | |
 //! | 408 | `upload_too_slow` | the upload did not arrive in time | |

@@ -19,6 +19,9 @@ pub type Metadata = HashMap<String, String>;
 pub enum ObjectError {
     #[error("no object {0:?}")]
     NotFound(String),
+    /// AWS takes 1,024 bytes, other implementations less.
+    #[error("the object store takes no key of {0} bytes")]
+    KeyTooLong(usize),
     #[error("the object store failed: {0}")]
     Unavailable(String),
 }
@@ -96,7 +99,7 @@ impl Objects {
             // 409: another conditional put of this key is under way; it or a later one decides, so ask again.
             Err(error) if error.code() == Some("ConditionalRequestConflict") => Ok(Put::Exists),
             Err(error) if error.code() == Some("PreconditionFailed") => Ok(Put::Exists),
-            Err(error) => Err(unavailable(&error)),
+            Err(error) => Err(classify(key, &error)),
         }
     }
 
@@ -107,7 +110,7 @@ impl Objects {
     pub async fn put(&self, key: &str, body: Bytes, metadata: Metadata) -> Result<(), ObjectError> {
         match self.request(key, body, metadata).send().await {
             Ok(_) => Ok(()),
-            Err(error) => Err(unavailable(&error)),
+            Err(error) => Err(classify(key, &error)),
         }
     }
 
@@ -209,6 +212,7 @@ where
     // A HEAD has no body, hence no code: the modelled error's name stands in for it.
     match error.code() {
         Some("NoSuchKey" | "NotFound") => ObjectError::NotFound(key.to_owned()),
+        Some("KeyTooLongError") => ObjectError::KeyTooLong(key.len()),
         _ => unavailable(error),
     }
 }

@@ -85,7 +85,7 @@ impl Photos {
                 .objects
                 .put_if_absent(key, photo.bytes.clone(), metadata)
                 .await;
-            if put.map_err(|error| unavailable(&error))? == Put::Stored {
+            if put.map_err(|error| refused(&error))? == Put::Stored {
                 self.keys().stored(key);
                 return Ok(Some(reference));
             }
@@ -100,7 +100,7 @@ impl Photos {
                     match found {
                         Ok(_) => return Ok(None),
                         Err(ObjectError::NotFound(_)) => {}
-                        Err(error) => return Err(unavailable(&error)),
+                        Err(error) => return Err(refused(&error)),
                     }
                 }
             }
@@ -162,7 +162,11 @@ impl Drop for StoredPhoto {
     }
 }
 
-fn unavailable(error: &ObjectError) -> RequestError {
+fn refused(error: &ObjectError) -> RequestError {
+    if let ObjectError::KeyTooLong(bytes) = error {
+        let message = format!("the object store takes no file name of {bytes} bytes");
+        return RequestError::new(ErrorCode::BadFileName, message);
+    }
     tracing::warn!(%error, "a photo could not be stored");
     RequestError::new(ErrorCode::Unavailable, "the object store cannot be reached")
 }

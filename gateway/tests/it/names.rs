@@ -39,6 +39,10 @@ async fn names_with_paths_line_breaks_or_too_many_letters_are_refused() {
     post_named(&stack, &long)
         .await
         .assert_refused(400, "the limit is 255");
+    let longer_than_a_local_key = format!("{}.jpg", "x".repeat(240));
+    post_named(&stack, &longer_than_a_local_key)
+        .await
+        .assert_refused(400, "no file name of 244 bytes");
     stack.assert_left_behind(&[]).await;
 }
 
