@@ -1,6 +1,8 @@
 //! What the workers say, and what they are told.
 
 mod roster;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -35,14 +37,23 @@ impl Attendance {
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         let (roster, changed) = (Mutex::default(), Notify::new());
-        Self { shared: Arc::new(Shared { clock, roster, changed }) }
+        Self {
+            shared: Arc::new(Shared {
+                clock,
+                roster,
+                changed,
+            }),
+        }
     }
 
     /// Takes up a worker's new stream; an older one of the same worker ends. `orders` brings it the newest order.
     #[must_use]
     pub fn join(&self, id: &InstanceId, orders: watch::Sender<Option<WorkerOrder>>) -> Session {
         let id = self.lock().join(id, orders, self.shared.clock.now());
-        Session { attendance: self.clone(), id }
+        Session {
+            attendance: self.clone(),
+            id,
+        }
     }
 
     /// Waits for a worker's state to change.
@@ -67,7 +78,8 @@ impl Attendance {
     /// Notes that the instance is being stopped; `false` when a report since `planned_at` has made that wrong.
     #[must_use]
     pub fn condemn(&self, id: &InstanceId, cause: StopCause, planned_at: Moment) -> bool {
-        self.lock().condemn(id, cause, planned_at, self.shared.clock.now())
+        self.lock()
+            .condemn(id, cause, planned_at, self.shared.clock.now())
     }
 
     /// Takes back [`Attendance::condemn`]: the instance could not be stopped.
@@ -82,7 +94,8 @@ impl Attendance {
 
     /// Forgets workers that are long gone and whose instance `exists` denies.
     pub fn forget_strangers(&self, exists: impl Fn(&InstanceId) -> bool) {
-        self.lock().forget_strangers(exists, self.shared.clock.now());
+        self.lock()
+            .forget_strangers(exists, self.shared.clock.now());
     }
 
     /// How many workers were found to be busy after they were ordered to stop as idle.
@@ -92,7 +105,10 @@ impl Attendance {
     }
 
     fn lock(&self) -> MutexGuard<'_, Roster> {
-        self.shared.roster.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .roster
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -101,7 +117,10 @@ impl Session {
     #[must_use]
     pub fn report(&self, report: &WorkerReport) -> bool {
         let shared = &self.attendance.shared;
-        let taken = self.attendance.lock().report(&self.id, report, shared.clock.now());
+        let taken = self
+            .attendance
+            .lock()
+            .report(&self.id, report, shared.clock.now());
         if taken == Some(true) {
             shared.changed.notify_one();
         }

@@ -34,7 +34,12 @@ pub enum Command {
 #[derive(Debug, Clone, clap::Args)]
 pub struct LookArgs {
     /// Where the scaler serves gRPC
-    #[arg(long, env = "MUSTER_SCALER", default_value = "http://127.0.0.1:50052", value_name = "URL")]
+    #[arg(
+        long,
+        env = "MUSTER_SCALER",
+        default_value = "http://127.0.0.1:50052",
+        value_name = "URL"
+    )]
     pub scaler: String,
 }
 
@@ -47,13 +52,19 @@ impl Command {
         let mut output = std::io::stdout();
         match self {
             Self::Status(args) => {
-                let status = args.client()?.get_status(GetStatusRequest {}).await?.into_inner();
+                let status = args.client()?.get_status(GetStatusRequest {}).await;
+                let status = status.map_err(|error| args.failure(&error))?.into_inner();
                 output.write_all(table::table(&status).as_bytes())?;
             }
             Self::Watch(args) => {
-                let watched = args.client()?.watch_status(WatchStatusRequest {}).await?;
-                let mut statuses = watched.into_inner();
-                while let Some(status) = statuses.message().await? {
+                let watched = args.client()?.watch_status(WatchStatusRequest {}).await;
+                let mut statuses = watched.map_err(|error| args.failure(&error))?.into_inner();
+                loop {
+                    let next = statuses
+                        .message()
+                        .await
+                        .map_err(|error| args.failure(&error))?;
+                    let Some(status) = next else { break };
                     writeln!(output, "{}", table::line(&status))?;
                 }
             }
@@ -65,5 +76,13 @@ impl Command {
 impl LookArgs {
     fn client(&self) -> anyhow::Result<ScalerClient<Channel>> {
         Ok(ScalerClient::new(platform::grpc::channel(&self.scaler)?))
+    }
+
+    fn failure(&self, error: &tonic::Status) -> anyhow::Error {
+        anyhow::anyhow!(
+            "the scaler at {} does not answer: {}",
+            self.scaler,
+            error.message()
+        )
     }
 }

@@ -14,7 +14,10 @@ pub struct Clock {
 impl Clock {
     #[must_use]
     pub fn start() -> Self {
-        Self { origin: Instant::now(), wall_origin: SystemTime::now() }
+        Self {
+            origin: Instant::now(),
+            wall_origin: SystemTime::now(),
+        }
     }
 
     #[must_use]

@@ -28,10 +28,20 @@ pub struct Config {
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArgs {
     /// Address to serve gRPC on
-    #[arg(long, env = "MUSTER_SCALER_LISTEN", default_value = "127.0.0.1:50052", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "MUSTER_SCALER_LISTEN",
+        default_value = "127.0.0.1:50052",
+        value_name = "ADDRESS"
+    )]
     pub listen: SocketAddr,
     /// Where front serves its demand
-    #[arg(long, env = "MUSTER_FRONT", default_value = "http://127.0.0.1:50051", value_name = "URL")]
+    #[arg(
+        long,
+        env = "MUSTER_FRONT",
+        default_value = "http://127.0.0.1:50051",
+        value_name = "URL"
+    )]
     pub front: String,
     #[command(flatten)]
     pub policy: PolicyArgs,
@@ -51,10 +61,20 @@ pub struct PolicyArgs {
     #[arg(long, env = "MUSTER_POLICY", default_value = "step")]
     pub policy: PolicyKind,
     /// Workers that are always kept
-    #[arg(long, env = "MUSTER_MIN_WORKERS", default_value_t = 0, value_name = "COUNT")]
+    #[arg(
+        long,
+        env = "MUSTER_MIN_WORKERS",
+        default_value_t = 0,
+        value_name = "COUNT"
+    )]
     pub min_workers: u32,
     /// The most workers there may be
-    #[arg(long, env = "MUSTER_MAX_WORKERS", default_value_t = 15, value_name = "COUNT")]
+    #[arg(
+        long,
+        env = "MUSTER_MAX_WORKERS",
+        default_value_t = 15,
+        value_name = "COUNT"
+    )]
     pub max_workers: u32,
     /// How long a worker that is not needed stays idle before it goes
     #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = duration)]
@@ -78,14 +98,29 @@ pub struct PolicyArgs {
 #[command(next_help_heading = "Worker instances")]
 pub struct LaunchArgs {
     /// Machine image
-    #[arg(long, env = "MUSTER_WORKER_IMAGE", default_value = "ami-muster-worker", value_name = "ID")]
+    #[arg(
+        long,
+        env = "MUSTER_WORKER_IMAGE",
+        default_value = "ami-muster-worker",
+        value_name = "ID"
+    )]
     pub image_id: String,
-    #[arg(long, env = "MUSTER_WORKER_INSTANCE_TYPE", default_value = "c7i.large", value_name = "TYPE")]
+    #[arg(
+        long,
+        env = "MUSTER_WORKER_INSTANCE_TYPE",
+        default_value = "c7i.large",
+        value_name = "TYPE"
+    )]
     pub instance_type: String,
     #[arg(long, env = "MUSTER_WORKER_SUBNET", value_name = "ID")]
     pub subnet_id: Option<String>,
     /// May be given several times
-    #[arg(long, env = "MUSTER_WORKER_SECURITY_GROUPS", value_delimiter = ',', value_name = "ID")]
+    #[arg(
+        long,
+        env = "MUSTER_WORKER_SECURITY_GROUPS",
+        value_delimiter = ',',
+        value_name = "ID"
+    )]
     pub security_group_id: Vec<String>,
     /// Name of the IAM instance profile
     #[arg(long, env = "MUSTER_WORKER_INSTANCE_PROFILE", value_name = "NAME")]
@@ -122,7 +157,10 @@ impl PolicyArgs {
         );
         Ok(Policy {
             kind: self.policy,
-            bounds: Bounds { min_workers, max_workers },
+            bounds: Bounds {
+                min_workers,
+                max_workers,
+            },
             patience: Patience {
                 idle_time: self.idle_time,
                 settle: self.settle,
@@ -156,7 +194,9 @@ impl LaunchArgs {
 
 /// A whole number and one of the units ms, s, m and h.
 fn duration(text: &str) -> Result<Duration, String> {
-    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let unit_at = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
     let milliseconds = match unit {
         "ms" => 1,
@@ -165,8 +205,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         _ => return Err("expected a number with a unit: 200ms, 2s, 5m, 1h".to_owned()),
     };
-    let number: u64 = number.parse().map_err(|_| "expected a number before the unit".to_owned())?;
-    number.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(|| "too long".to_owned())
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "expected a number before the unit".to_owned())?;
+    number
+        .checked_mul(milliseconds)
+        .map(Duration::from_millis)
+        .ok_or_else(|| "too long".to_owned())
 }
 
 #[cfg(test)]
@@ -178,7 +223,16 @@ mod tests {
         assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
         assert_eq!(duration("2s"), Ok(Duration::from_secs(2)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for wrong in ["", "2", "s", "-2s", "2 s", "2d", "99999999999999999999s", "9999999999999999h"] {
+        for wrong in [
+            "",
+            "2",
+            "s",
+            "-2s",
+            "2 s",
+            "2d",
+            "99999999999999999999s",
+            "9999999999999999h",
+        ] {
             assert!(duration(wrong).is_err(), "{wrong:?}");
         }
     }

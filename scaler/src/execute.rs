@@ -1,11 +1,14 @@
 //! Carries out a plan: orders to workers at once, calls to EC2 in the background.
 
 mod backoff;
+mod outcome;
 
 use std::sync::Arc;
 
 use backoff::Backoff;
 use futures::StreamExt;
+use outcome::Call;
+pub use outcome::Outcome;
 use platform::fleet::{Fleet, FleetError, LaunchSpec};
 use proto::names::{WORKER_INSTANCE, worker_instance};
 use tokio::sync::mpsc;
@@ -13,9 +16,8 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::attend::Attendance;
-use crate::metric;
 use crate::observe::World;
-use crate::plan::{Held, InstanceId, Moment, Plan, Stop, StopCause};
+use crate::plan::{Held, InstanceId, Moment, Plan, Stop};
 
 /// How many instances are named at a time.
 const RENAMES_AT_ONCE: usize = 4;
@@ -48,22 +50,6 @@ pub struct Totals {
     pub silent_workers_stopped: u64,
     /// When EC2 was first asked to start or launch an instance, and did.
     pub first_start_at: Option<Moment>,
-}
-
-/// What became of a call to EC2.
-#[derive(Debug)]
-pub struct Outcome {
-    call: Call,
-    asked_at: Moment,
-    error: Option<FleetError>,
-}
-
-#[derive(Debug)]
-enum Call {
-    Start(Vec<InstanceId>),
-    Launch { count: u32, token: String, launched: Vec<InstanceId> },
-    Stop(Vec<Stop>),
-    Rename { id: InstanceId, number: u32 },
 }
 
 impl Executor {
@@ -112,40 +98,6 @@ impl Executor {
         }
     }
 
-    /// Takes note of what became of a call; `true` when EC2 should be asked at once how things stand.
-    pub fn finish(&mut self, outcome: Outcome, world: &mut World, now: Moment) -> bool {
-        let Outcome { call, asked_at, error } = outcome;
-        match &call {
-            Call::Start(ids) => self.finish_start(ids, asked_at, error.as_ref(), world, now),
-            Call::Launch { count, token, launched } => {
-                world.launching = world.launching.saturating_sub(*count);
-                world.starting(launched, now);
-                self.unsure_launch = match &error {
-                    Some(FleetError::Unavailable(_)) => Some((*count, token.clone())),
-                    _ => None,
-                };
-                self.launch.note(error.as_ref(), now);
-                if error.is_none() {
-                    self.count_start(&mut |totals| &mut totals.launched, launched.len(), asked_at);
-                }
-            }
-            Call::Stop(stops) => self.finish_stop(stops, error.as_ref(), world, now),
-            Call::Rename { id, number } => {
-                self.rename.note(error.as_ref(), now);
-                match &error {
-                    Some(_) => world.not_renamed(id),
-                    None => world.renamed(id, *number, now),
-                }
-            }
-        }
-        if let Some(error) = &error {
-            metric::refused(call.name());
-            let transient = error.is_transient();
-            tracing::warn!(call = call.name(), %error, transient, "a call to EC2 failed");
-        }
-        error.is_some()
-    }
-
     /// Until when calls are held back.
     #[must_use]
     pub fn held(&self) -> Held {
@@ -159,7 +111,10 @@ impl Executor {
 
     #[must_use]
     pub fn totals(&self) -> Totals {
-        Totals { busy_workers_stopped: self.attendance.busy_workers_stopped(), ..self.totals }
+        Totals {
+            busy_workers_stopped: self.attendance.busy_workers_stopped(),
+            ..self.totals
+        }
     }
 
     /// Waits for the calls under way.
@@ -186,11 +141,19 @@ impl Executor {
         };
         let (fleet, spec) = (self.fleet.clone(), Arc::clone(&self.spec));
         self.spawn(now, async move {
-            let (launched, error) = match fleet.launch(&spec, count, WORKER_INSTANCE, &token).await {
+            let (launched, error) = match fleet.launch(&spec, count, WORKER_INSTANCE, &token).await
+            {
                 Ok(ids) => (ids.iter().map(|id| id.as_str().into()).collect(), None),
                 Err(error) => (Vec::new(), Some(error)),
             };
-            (Call::Launch { count, token, launched }, error)
+            (
+                Call::Launch {
+                    count,
+                    token,
+                    launched,
+                },
+                error,
+            )
         });
     }
 
@@ -219,8 +182,15 @@ impl Executor {
             let calls = futures::stream::iter(renames).map(|(id, number)| {
                 let fleet = &fleet;
                 async move {
-                    let error = fleet.set_name(id.as_str(), &worker_instance(number)).await.err();
-                    Outcome { call: Call::Rename { id, number }, asked_at: now, error }
+                    let error = fleet
+                        .set_name(id.as_str(), &worker_instance(number))
+                        .await
+                        .err();
+                    Outcome {
+                        call: Call::Rename { id, number },
+                        asked_at: now,
+                        error,
+                    }
                 }
             });
             let mut done = calls.buffer_unordered(RENAMES_AT_ONCE);
@@ -229,57 +199,6 @@ impl Executor {
                 drop(outcomes.send(outcome).await);
             }
         });
-    }
-
-    fn finish_start(
-        &mut self,
-        ids: &[InstanceId],
-        asked_at: Moment,
-        error: Option<&FleetError>,
-        world: &mut World,
-        now: Moment,
-    ) {
-        self.start.note(error, now);
-        if error.is_some() {
-            world.not_starting(ids);
-        } else {
-            self.count_start(&mut |totals| &mut totals.started, ids.len(), asked_at);
-        }
-    }
-
-    fn finish_stop(
-        &mut self,
-        stops: &[Stop],
-        error: Option<&FleetError>,
-        world: &mut World,
-        now: Moment,
-    ) {
-        self.stop.note(error, now);
-        let ids: Vec<_> = stops.iter().map(|stop| stop.id.clone()).collect();
-        if error.is_some() {
-            world.not_stopping(&ids);
-            return;
-        }
-        world.stopping(&ids, now);
-        for stop in stops {
-            self.totals.stopped += 1;
-            if stop.cause != StopCause::Drained {
-                self.totals.silent_workers_stopped += 1;
-                tracing::warn!(instance = %stop.id, cause = ?stop.cause, "gave a worker up");
-            }
-            metric::stopped(stop.cause);
-        }
-    }
-
-    fn count_start(
-        &mut self,
-        total: &mut dyn FnMut(&mut Totals) -> &mut u64,
-        count: usize,
-        asked_at: Moment,
-    ) {
-        *total(&mut self.totals) += count as u64;
-        self.totals.first_start_at.get_or_insert(asked_at);
-        metric::started(count);
     }
 
     fn spawn(
@@ -291,19 +210,16 @@ impl Executor {
         self.calls.spawn(async move {
             let (call, error) = call.await;
             // Nobody listens any more when the scaler shuts down.
-            drop(outcomes.send(Outcome { call, asked_at, error }).await);
+            drop(
+                outcomes
+                    .send(Outcome {
+                        call,
+                        asked_at,
+                        error,
+                    })
+                    .await,
+            );
         });
-    }
-}
-
-impl Call {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Start(_) => "StartInstances",
-            Self::Launch { .. } => "RunInstances",
-            Self::Stop(_) => "StopInstances",
-            Self::Rename { .. } => "CreateTags",
-        }
     }
 }
 

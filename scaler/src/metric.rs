@@ -33,7 +33,11 @@ pub fn planned(observation: &Observation, plan: &Plan) {
     for state in State::ALL {
         gauge!(WORKERS, "state" => state.label()).set(observation.count(state));
     }
-    gauge!(FRONT_REACHABLE).set(if observation.front.is_some() { 1.0 } else { 0.0 });
+    gauge!(FRONT_REACHABLE).set(if observation.front.is_some() {
+        1.0
+    } else {
+        0.0
+    });
     if let Some(front) = observation.front {
         gauge!(UNANSWERED).set(front.value.unanswered as f64);
     }

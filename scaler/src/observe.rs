@@ -3,6 +3,8 @@
 mod expect;
 pub mod front;
 pub mod pace;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 
@@ -37,10 +39,7 @@ pub struct World {
 
 impl World {
     #[must_use]
-    pub fn new(
-        front: watch::Receiver<Option<Seen<FrontDemand>>>,
-        attendance: Attendance,
-    ) -> Self {
+    pub fn new(front: watch::Receiver<Option<Seen<FrontDemand>>>, attendance: Attendance) -> Self {
         Self {
             front,
             attendance,
@@ -60,7 +59,9 @@ impl World {
         self.described = instances.into_iter().filter(is_worker).collect();
         self.described_at = Some(asked_at);
         self.expectations.compare(&self.described, asked_at, |id| {
-            self.attendance.get(id).and_then(|attending| attending.heard)
+            self.attendance
+                .get(id)
+                .and_then(|attending| attending.heard)
         });
         for instance in &self.described {
             let id = InstanceId::from(instance.id.as_str());
@@ -73,7 +74,11 @@ impl World {
                 }
             }
         }
-        let listed: HashSet<&str> = self.described.iter().map(|found| found.id.as_str()).collect();
+        let listed: HashSet<&str> = self
+            .described
+            .iter()
+            .map(|found| found.id.as_str())
+            .collect();
         let exists = |id: &InstanceId| listed.contains(id.as_str());
         self.running_since.retain(|id, _| exists(id));
         self.attendance.forget_strangers(exists);
@@ -127,16 +132,28 @@ impl World {
         for id in self.expectations.expire(now) {
             self.attendance.pardon(&id);
         }
-        let listed: HashSet<&str> = self.described.iter().map(|found| found.id.as_str()).collect();
-        let mut instances: Vec<_> =
-            self.described.iter().filter_map(|found| self.instance(found, now)).collect();
-        let unlisted = self.expectations.starting().filter(|id| !listed.contains(id.as_str()));
+        let listed: HashSet<&str> = self
+            .described
+            .iter()
+            .map(|found| found.id.as_str())
+            .collect();
+        let mut instances: Vec<_> = self
+            .described
+            .iter()
+            .filter_map(|found| self.instance(found, now))
+            .collect();
+        let unlisted = self
+            .expectations
+            .starting()
+            .filter(|id| !listed.contains(id.as_str()));
         instances.extend(unlisted.map(|id| self.unlisted(id, now)));
         instances.sort_by(|a, b| {
             (a.number.is_none(), a.number, &a.id).cmp(&(b.number.is_none(), b.number, &b.id))
         });
-        self.history =
-            instances.iter().map(|i| (i.id.clone(), (i.state, i.since))).collect();
+        self.history = instances
+            .iter()
+            .map(|i| (i.id.clone(), (i.state, i.since)))
+            .collect();
         self.note_ready(&instances, now);
         Observation {
             now,
@@ -240,5 +257,8 @@ fn is_worker(found: &FleetInstance) -> bool {
 }
 
 fn number(name: &str) -> Option<u32> {
-    name.strip_prefix(WORKER_INSTANCE)?.strip_prefix('-')?.parse().ok()
+    name.strip_prefix(WORKER_INSTANCE)?
+        .strip_prefix('-')?
+        .parse()
+        .ok()
 }

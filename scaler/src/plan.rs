@@ -11,7 +11,7 @@ mod reason;
 mod step;
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 #[cfg(test)]
 mod tests;
 
@@ -103,13 +103,21 @@ enum ScaleIn {
 pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (Plan, Memory) {
     memory.note_time(observation.now);
     let assessment = demand::assess(&policy.patience, observation, &mut memory);
-    if observation.described_at.is_none() {
-        let reason = "EC2 has not told yet which instances there are".to_owned();
-        return (Plan { reason, ..Plan::default() }, memory);
-    }
     let target = match policy.kind {
         PolicyKind::Step => step::target(policy, observation, &assessment),
     };
+    if observation.described_at.is_none() {
+        let reason = "EC2 has not told yet which instances there are".to_owned();
+        let desired_workers = target.desired;
+        return (
+            Plan {
+                desired_workers,
+                reason,
+                ..Plan::default()
+            },
+            memory,
+        );
+    }
     let mut plan = Moves::new(policy, observation, &memory, target).plan();
     plan.reason = reason::sentence(policy, observation, &assessment, &plan);
     (plan, memory)
@@ -130,7 +138,9 @@ impl Plan {
 
 impl Memory {
     fn note_time(&mut self, now: Moment) {
-        let unbroken = self.planned_at.is_some_and(|planned| now.since(planned) <= LONGEST_GAP);
+        let unbroken = self
+            .planned_at
+            .is_some_and(|planned| now.since(planned) <= LONGEST_GAP);
         if !unbroken {
             self.watching_since = now;
         }

@@ -88,7 +88,10 @@ impl Board {
             plan: Plan::default(),
             totals: Totals::default(),
         };
-        Self { latest: watch::Sender::new(Arc::new(none)), changes: broadcast::Sender::new(256) }
+        Self {
+            latest: watch::Sender::new(Arc::new(none)),
+            changes: broadcast::Sender::new(256),
+        }
     }
 }
 
@@ -139,7 +142,13 @@ impl Loop {
             }
             self.parts.demand.mark_unchanged();
         }
-        bounded("scaler", &shutdown, SHUTDOWN_DEADLINE, self.parts.executor.close()).await;
+        bounded(
+            "scaler",
+            &shutdown,
+            SHUTDOWN_DEADLINE,
+            self.parts.executor.close(),
+        )
+        .await;
     }
 
     fn decide(&mut self) {
@@ -156,12 +165,22 @@ impl Loop {
     fn set_pace(&mut self, plan: &Plan, now: Moment) {
         // What was just ordered counts.
         let after = self.world.observe(now, self.parts.executor.held());
-        self.describe.set(describe_interval(&after, self.parts.tick));
+        self.describe
+            .set(describe_interval(&after, self.parts.tick));
         self.count.set(count_interval(&after, self.parts.tick));
-        let due = [self.describe.due_at(), self.count.due_at(), plan.wake_at];
+        // Soon after a change the effect is observed, so that the status does not lag behind.
+        let effect_at = plan.changes_something().then(|| now.after(GATHER));
+        let due = [
+            self.describe.due_at(),
+            self.count.due_at(),
+            plan.wake_at,
+            effect_at,
+        ];
         let next = due.into_iter().flatten().min();
         let latest = now.after(LONGEST_SLEEP);
-        self.wake_at = next.map_or(latest, |next| next.min(latest)).max(now.after(Duration::from_millis(1)));
+        self.wake_at = next
+            .map_or(latest, |next| next.min(latest))
+            .max(now.after(Duration::from_millis(1)));
     }
 
     fn publish(&self, observation: Observation, plan: Plan) {
@@ -179,7 +198,11 @@ impl Loop {
             );
         }
         let totals = self.parts.executor.totals();
-        let decision = Arc::new(Decision { observation, plan, totals });
+        let decision = Arc::new(Decision {
+            observation,
+            plan,
+            totals,
+        });
         let before = self.parts.board.latest.send_replace(Arc::clone(&decision));
         if decision.differs_from(&before) {
             // Nobody watches: nothing to do.
@@ -199,7 +222,9 @@ impl Loop {
             Answer::Fleet(Ok(instances), asked_at) => {
                 self.describe.answered();
                 self.world.described(instances, asked_at);
-                self.parts.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
+                self.parts
+                    .ready
+                    .send_if_modified(|ready| !std::mem::replace(ready, true));
             }
             Answer::Fleet(Err(error), _) => {
                 tracing::warn!(%error, "EC2 did not tell which instances there are");
@@ -251,7 +276,9 @@ impl Decision {
     fn differs_from(&self, before: &Self) -> bool {
         let up = |decision: &Self| {
             let states = decision.observation.instances.iter().map(|i| i.state);
-            states.filter(|state| state.is_capacity() || state.is_withdrawn()).count()
+            states
+                .filter(|state| state.is_capacity() || state.is_withdrawn())
+                .count()
         };
         self.plan.changes_something()
             || self.plan.desired_workers != before.plan.desired_workers
@@ -270,5 +297,12 @@ async fn count(
     };
     let counters = queue.counters().await?;
     let (visible, in_flight) = (counters.visible, counters.in_flight);
-    Ok((queue, Counters { visible, in_flight, delayed: counters.delayed }))
+    Ok((
+        queue,
+        Counters {
+            visible,
+            in_flight,
+            delayed: counters.delayed,
+        },
+    ))
 }

@@ -27,7 +27,10 @@ pub async fn run(
     let attendance = Attendance::new(clock);
     let board = Board::new();
     let (ready, readiness) = watch::channel(false);
-    config.admin.spawn(readiness.clone(), shutdown.clone()).await?;
+    config
+        .admin
+        .spawn(readiness.clone(), shutdown.clone())
+        .await?;
     let front = platform::grpc::channel(&config.front)?;
     let (outcome, outcomes) = mpsc::channel(256);
     let address = listener.local_addr()?;

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt};
 use platform::shutdown::CancellationToken;
 use proto::v1::scaler_server::Scaler;
-use proto::v1::{
-    GetStatusRequest, ScalerStatus, WatchStatusRequest, WorkerOrder, WorkerReport,
-};
+use proto::v1::{GetStatusRequest, ScalerStatus, WatchStatusRequest, WorkerOrder, WorkerReport};
 use tokio::sync::{broadcast, watch};
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -85,7 +83,9 @@ async fn hear(
     mut reports: Streaming<WorkerReport>,
     orders: watch::Sender<Option<WorkerOrder>>,
 ) {
-    let Ok(Some(first)) = reports.message().await else { return };
+    let Ok(Some(first)) = reports.message().await else {
+        return;
+    };
     let id = InstanceId::from(first.instance_id.as_str());
     tracing::debug!(instance = %id, state = first.state().as_str_name(), "a worker attends");
     let session = attendance.join(&id, orders);

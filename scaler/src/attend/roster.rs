@@ -78,13 +78,21 @@ impl Roster {
         let number = self.next_session;
         self.worker(id, now).change(now, |worker| {
             let (sequence, acknowledged) = (0, 0);
-            worker.session =
-                Some(Session { number, orders, sequence, ordered_at: now, acknowledged });
+            worker.session = Some(Session {
+                number,
+                orders,
+                sequence,
+                ordered_at: now,
+                acknowledged,
+            });
             if worker.wanted != Wanted::Working {
                 worker.order(Order::Cordon(Cordon {}), now);
             }
         });
-        SessionId { instance: id.clone(), number }
+        SessionId {
+            instance: id.clone(),
+            number,
+        }
     }
 
     /// The stream has ended. What is known of the worker stays: it may come back.
@@ -111,7 +119,11 @@ impl Roster {
 
     pub fn get(&self, id: &InstanceId) -> Option<Attending> {
         let worker = self.workers.get(id)?;
-        Some(Attending { state: worker.state(), since: worker.since, heard: worker.heard })
+        Some(Attending {
+            state: worker.state(),
+            since: worker.since,
+            heard: worker.heard,
+        })
     }
 
     /// Stands until it is taken back, also for a worker that is yet to attend.
@@ -214,9 +226,8 @@ impl Worker {
 
     /// Only a report that answers the newest order of the present stream counts: an older one may have crossed it.
     fn has_confirmed(&self) -> bool {
-        let answered = |session: &Session| {
-            session.sequence > 0 && session.acknowledged == session.sequence
-        };
+        let answered =
+            |session: &Session| session.sequence > 0 && session.acknowledged == session.sequence;
         self.reported == Some(WorkerState::Cordoned) && self.session.as_ref().is_some_and(answered)
     }
 
@@ -227,7 +238,9 @@ impl Worker {
             self.since = now;
         }
         (self.reported, self.completed, self.heard) = (Some(state), report.completed, Some(now));
-        let Some(session) = &mut self.session else { return };
+        let Some(session) = &mut self.session else {
+            return;
+        };
         session.acknowledged = report.order_sequence;
         if state != WorkerState::Cordoned || self.wanted != Wanted::Working {
             return;
@@ -244,10 +257,15 @@ impl Worker {
     }
 
     fn order(&mut self, order: Order, now: Moment) {
-        let Some(session) = &mut self.session else { return };
+        let Some(session) = &mut self.session else {
+            return;
+        };
         session.sequence += 1;
         session.ordered_at = now;
-        let order = WorkerOrder { sequence: session.sequence, order: Some(order) };
+        let order = WorkerOrder {
+            sequence: session.sequence,
+            order: Some(order),
+        };
         session.orders.send_replace(Some(order));
     }
 

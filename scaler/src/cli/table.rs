@@ -10,9 +10,18 @@ pub fn table(status: &ScalerStatus) -> String {
     let bounds = status.bounds.unwrap_or_default();
     let totals = status.totals.unwrap_or_default();
     let mut rows = vec![
-        ("policy", format!("{}, {} to {} workers", plan.policy, bounds.min_workers, bounds.max_workers)),
+        (
+            "policy",
+            format!(
+                "{}, {} to {} workers",
+                plan.policy, bounds.min_workers, bounds.max_workers
+            ),
+        ),
         ("demand", demand(&observation)),
-        ("workers", format!("{} wanted; {}", plan.desired_workers, counts(&observation))),
+        (
+            "workers",
+            format!("{} wanted; {}", plan.desired_workers, counts(&observation)),
+        ),
         ("decision", plan.reason),
         (
             "so far",
@@ -38,10 +47,16 @@ pub fn table(status: &ScalerStatus) -> String {
         let _ = writeln!(text, "{title:<9} {value}");
     }
     if !observation.instances.is_empty() {
-        let _ = writeln!(text, "\n{:<24} {:<20} {:<9} FOR", "NAME", "INSTANCE", "STATE");
+        let _ = writeln!(
+            text,
+            "\n{:<24} {:<20} {:<9} FOR",
+            "NAME", "INSTANCE", "STATE"
+        );
     }
     for instance in &observation.instances {
-        let since = instance.since.and_then(|since| SystemTime::try_from(since).ok());
+        let since = instance
+            .since
+            .and_then(|since| SystemTime::try_from(since).ok());
         let age = since.and_then(|since| SystemTime::now().duration_since(since).ok());
         let _ = writeln!(
             text,
@@ -64,7 +79,11 @@ pub fn line(status: &ScalerStatus) -> String {
 }
 
 fn reason(plan: &Plan) -> &str {
-    if plan.reason.is_empty() { "no decision yet" } else { &plan.reason }
+    if plan.reason.is_empty() {
+        "no decision yet"
+    } else {
+        &plan.reason
+    }
 }
 
 fn demand(observation: &Observation) -> String {
@@ -85,15 +104,32 @@ fn counts(observation: &Observation) -> String {
         InstanceState::Stopping,
         InstanceState::Stopped,
     ];
-    let count = |state| observation.instances.iter().filter(|it| it.state() == state).count();
-    let present = states.into_iter().map(|state| (state, count(state))).filter(|(_, n)| *n > 0);
-    let text: Vec<_> = present.map(|(state, n)| format!("{n} {}", label(state))).collect();
-    if text.is_empty() { "no instances".to_owned() } else { text.join(", ") }
+    let count = |state| {
+        observation
+            .instances
+            .iter()
+            .filter(|it| it.state() == state)
+            .count()
+    };
+    let present = states
+        .into_iter()
+        .map(|state| (state, count(state)))
+        .filter(|(_, n)| *n > 0);
+    let text: Vec<_> = present
+        .map(|(state, n)| format!("{n} {}", label(state)))
+        .collect();
+    if text.is_empty() {
+        "no instances".to_owned()
+    } else {
+        text.join(", ")
+    }
 }
 
 fn label(state: InstanceState) -> String {
     let name = state.as_str_name();
-    name.strip_prefix("INSTANCE_STATE_").unwrap_or(name).to_lowercase()
+    name.strip_prefix("INSTANCE_STATE_")
+        .unwrap_or(name)
+        .to_lowercase()
 }
 
 fn coarse(age: Duration) -> String {

@@ -24,8 +24,14 @@ impl Backoff {
             *self = Self::default();
             return;
         };
-        let wait = SHORTEST.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST);
-        let wait = if error.is_transient() { wait } else { wait.max(WITHOUT_HOPE) };
+        let wait = SHORTEST
+            .saturating_mul(2_u32.saturating_pow(self.failures))
+            .min(LONGEST);
+        let wait = if error.is_transient() {
+            wait
+        } else {
+            wait.max(WITHOUT_HOPE)
+        };
         self.failures = self.failures.saturating_add(1);
         self.until = Some(now.after(wait.mul_f64(jitter())));
     }
@@ -40,4 +46,58 @@ impl Backoff {
 fn jitter() -> f64 {
     let (random, _) = Uuid::new_v4().as_u64_pair();
     0.5 + f64::from((random >> 40) as u32) / f64::from(1_u32 << 25)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: &str) -> FleetError {
+        FleetError::Refused {
+            code: code.to_owned(),
+            message: String::new(),
+        }
+    }
+
+    fn wait(backoff: &mut Backoff, code: &str) -> Duration {
+        let now = Moment::after_start(Duration::from_secs(100));
+        backoff.note(Some(&refused(code)), now);
+        backoff
+            .until()
+            .expect("a failure holds calls back")
+            .since(now)
+    }
+
+    #[test]
+    fn throttled_calls_wait_longer_each_time_and_not_all_alike() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<_> = (0..12)
+            .map(|_| wait(&mut backoff, "RequestLimitExceeded"))
+            .collect();
+        assert!(
+            waits[0] >= SHORTEST / 2 && waits[0] <= SHORTEST,
+            "{waits:?}"
+        );
+        assert!(
+            waits[4] > waits[0] && waits[11] <= LONGEST && waits[11] >= LONGEST / 2,
+            "{waits:?}"
+        );
+        let others: Vec<_> = (0..12)
+            .map(|_| wait(&mut Backoff::default(), "Throttling"))
+            .collect();
+        assert!(others.iter().any(|other| *other != others[0]), "{others:?}");
+    }
+
+    #[test]
+    fn an_unknown_image_is_not_asked_for_again_soon() {
+        assert!(wait(&mut Backoff::default(), "InvalidAMIID.NotFound") >= WITHOUT_HOPE / 2);
+    }
+
+    #[test]
+    fn a_success_ends_the_waiting() {
+        let mut backoff = Backoff::default();
+        wait(&mut backoff, "RequestLimitExceeded");
+        backoff.note(None, Moment::default());
+        assert_eq!(backoff.until(), None);
+    }
 }

@@ -45,15 +45,22 @@ impl Expectations {
     }
 
     pub fn is_starting(&self, id: &InstanceId) -> bool {
-        self.power.get(id).is_some_and(|(expected, _)| *expected == Expected::Start)
+        self.power
+            .get(id)
+            .is_some_and(|(expected, _)| *expected == Expected::Start)
     }
 
     pub fn is_stopping(&self, id: &InstanceId) -> bool {
-        self.power.get(id).is_some_and(|(expected, _)| *expected == Expected::Stop)
+        self.power
+            .get(id)
+            .is_some_and(|(expected, _)| *expected == Expected::Stop)
     }
 
     pub fn starting(&self) -> impl Iterator<Item = &InstanceId> {
-        self.power.iter().filter(|(_, (it, _))| *it == Expected::Start).map(|(id, _)| id)
+        self.power
+            .iter()
+            .filter(|(_, (it, _))| *it == Expected::Start)
+            .map(|(id, _)| id)
     }
 
     pub fn name(&self, id: &InstanceId) -> Option<&str> {
@@ -78,7 +85,7 @@ impl Expectations {
                 // A worker that was heard and is described as stopped thereafter has come and gone.
                 Expected::Start => {
                     !matches!(power, Some(PowerState::Pending | PowerState::Running))
-                        && !heard(id).is_some_and(|heard| heard < asked_at)
+                        && heard(id).is_none_or(|heard| heard >= asked_at)
                 }
                 Expected::Stop => matches!(power, Some(PowerState::Pending | PowerState::Running)),
             }
@@ -91,8 +98,11 @@ impl Expectations {
     /// Drops what has not come true for so long that EC2's answers are to be believed; answers the instances that
     /// did not stop.
     pub fn expire(&mut self, now: Moment) -> Vec<InstanceId> {
-        self.names.retain(|_, (_, ordered_at)| now.since(*ordered_at) < LAG);
-        let expired = self.power.extract_if(|_, (_, ordered_at)| now.since(*ordered_at) >= LAG);
+        self.names
+            .retain(|_, (_, ordered_at)| now.since(*ordered_at) < LAG);
+        let expired = self
+            .power
+            .extract_if(|_, (_, ordered_at)| now.since(*ordered_at) >= LAG);
         let unstopped = expired.filter(|(_, (expected, _))| *expected == Expected::Stop);
         unstopped.map(|(id, _)| id).collect()
     }

@@ -60,7 +60,10 @@ async fn follow(
             accepted_total: update.accepted_total,
             answered_total: update.answered_total,
         };
-        let before = demand.send_replace(Some(Seen { value, at: clock.now() }));
+        let before = demand.send_replace(Some(Seen {
+            value,
+            at: clock.now(),
+        }));
         if before.is_none() {
             tracing::info!(unanswered = value.unanswered, "front's demand is watched");
         }

@@ -23,7 +23,12 @@ pub struct Pace {
 impl Pace {
     #[must_use]
     pub fn every(interval: Duration) -> Self {
-        Self { interval, asked_at: None, under_way: false, failures: 0 }
+        Self {
+            interval,
+            asked_at: None,
+            under_way: false,
+            failures: 0,
+        }
     }
 
     /// Sets how often to ask from now on.
@@ -39,8 +44,16 @@ impl Pace {
         }
         let asked_at = self.asked_at.unwrap_or_default();
         let backoff = (FAST * 2_u32.saturating_pow(self.failures)).min(LONGEST_BACKOFF);
-        let interval = if self.failures > 0 { self.interval.max(backoff) } else { self.interval };
-        Some(if self.asked_at.is_none() { asked_at } else { asked_at.after(interval) })
+        let interval = if self.failures > 0 {
+            self.interval.max(backoff)
+        } else {
+            self.interval
+        };
+        Some(if self.asked_at.is_none() {
+            asked_at
+        } else {
+            asked_at.after(interval)
+        })
     }
 
     pub fn asked(&mut self, now: Moment) {
@@ -61,7 +74,11 @@ impl Pace {
 pub fn describe_interval(observation: &Observation, tick: Duration) -> Duration {
     let recent = |since| observation.now.since(since) < FAST_FOR;
     let in_transition = |state| matches!(state, State::Pending | State::Stopping);
-    if observation.instances.iter().any(|i| in_transition(i.state) && recent(i.since)) {
+    if observation
+        .instances
+        .iter()
+        .any(|i| in_transition(i.state) && recent(i.since))
+    {
         FAST.min(tick)
     } else if is_quiet(observation) {
         QUIET.max(tick)
@@ -73,10 +90,14 @@ pub fn describe_interval(observation: &Observation, tick: Duration) -> Duration 
 /// How often to ask the queue. Once front waits for nothing more, its answer is all that is missing.
 #[must_use]
 pub fn count_interval(observation: &Observation, tick: Duration) -> Duration {
-    let at_zero = observation.front.filter(|front| front.value.unanswered == 0);
+    let at_zero = observation
+        .front
+        .filter(|front| front.value.unanswered == 0);
     let up = observation.instances.iter().any(|i| i.state.is_capacity());
     let unconfirmed = at_zero.is_some_and(|front| {
-        !observation.queue.is_some_and(|queue| queue.value.messages() == 0 && queue.at >= front.at)
+        !observation
+            .queue
+            .is_some_and(|queue| queue.value.messages() == 0 && queue.at >= front.at)
     });
     if up && unconfirmed {
         FAST.min(tick)
@@ -88,7 +109,12 @@ pub fn count_interval(observation: &Observation, tick: Duration) -> Duration {
 }
 
 fn is_quiet(observation: &Observation) -> bool {
-    let all_stopped = observation.instances.iter().all(|i| i.state == State::Stopped);
-    let nothing_wanted = observation.front.is_some_and(|front| front.value.unanswered == 0);
+    let all_stopped = observation
+        .instances
+        .iter()
+        .all(|i| i.state == State::Stopped);
+    let nothing_wanted = observation
+        .front
+        .is_some_and(|front| front.value.unanswered == 0);
     all_stopped && nothing_wanted && observation.launching == 0
 }

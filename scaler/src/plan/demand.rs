@@ -34,8 +34,12 @@ pub(super) fn assess(
     memory: &mut Memory,
 ) -> Assessment {
     let now = observation.now;
-    let front = observation.front.filter(|seen| now.since(seen.at) <= patience.front_stale_after);
-    let queue = observation.queue.filter(|seen| now.since(seen.at) <= patience.queue_stale_after);
+    let front = observation
+        .front
+        .filter(|seen| now.since(seen.at) <= patience.front_stale_after);
+    let queue = observation
+        .queue
+        .filter(|seen| now.since(seen.at) <= patience.queue_stale_after);
     let Some(front) = front else {
         (memory.zero_since, memory.leftover_since) = (None, None);
         let Some(queue) = queue else {
@@ -45,12 +49,18 @@ pub(super) fn assess(
         let messages = queue.value.messages();
         if messages > 0 {
             memory.empty_since = None;
-            return Assessment::Estimated { messages, empty_for_long: false };
+            return Assessment::Estimated {
+                messages,
+                empty_for_long: false,
+            };
         }
         let empty_since = *memory.empty_since.get_or_insert(queue.at);
         // Two answers that far apart are needed: time alone says nothing about the queue.
         let empty_for_long = queue.at.since(empty_since) >= patience.idle_time;
-        return Assessment::Estimated { messages: 0, empty_for_long };
+        return Assessment::Estimated {
+            messages: 0,
+            empty_for_long,
+        };
     };
     memory.empty_since = None;
     if front.value.unanswered > 0 {
@@ -58,28 +68,32 @@ pub(super) fn assess(
         return Assessment::Exact(front.value.unanswered);
     }
     let zero_since = *memory.zero_since.get_or_insert(front.at);
-    let Some(queue) = queue else { return Assessment::Zero(Zero::QueueUnreachable) };
+    let Some(queue) = queue else {
+        return Assessment::Zero(Zero::QueueUnreachable);
+    };
     if queue.at < zero_since {
         return Assessment::Zero(Zero::Unconfirmed);
     }
     let messages = queue.value.messages();
     if messages > 0 {
         let neglected = is_neglected(patience, queue.value, queue.at, memory);
-        return Assessment::Zero(Zero::Leftover { messages, neglected });
+        return Assessment::Zero(Zero::Leftover {
+            messages,
+            neglected,
+        });
     }
     memory.leftover_since = None;
     let settles_at = zero_since.after(patience.settle);
-    Assessment::Zero(if now >= settles_at { Zero::Settled } else { Zero::SettlesAt(settles_at) })
+    Assessment::Zero(if now >= settles_at {
+        Zero::Settled
+    } else {
+        Zero::SettlesAt(settles_at)
+    })
 }
 
 /// A front that was restarted has forgotten its clients, but their photos were accepted: they are to be recognised.
 /// The counters lag behind, so this takes a while to be believed.
-fn is_neglected(
-    patience: &Patience,
-    counters: Counters,
-    at: Moment,
-    memory: &mut Memory,
-) -> bool {
+fn is_neglected(patience: &Patience, counters: Counters, at: Moment, memory: &mut Memory) -> bool {
     if counters.visible == 0 {
         memory.leftover_since = None;
         return false;

@@ -26,7 +26,10 @@ impl Fleet {
         let observation = Observation {
             now: NOW,
             front: Some(seen(FrontDemand::default())),
-            queue: Some(Seen { value: Counters::default(), at: NOW }),
+            queue: Some(Seen {
+                value: Counters::default(),
+                at: NOW,
+            }),
             described_at: Some(NOW),
             ..Observation::default()
         };
@@ -35,8 +38,17 @@ impl Fleet {
             bounds: Bounds::default(),
             patience: super::Patience::default(),
         };
-        let memory = Memory { planned_at: Some(NOW), ..Memory::default() };
-        Self { policy, observation, memory, newest: 0 }.and(count)
+        let memory = Memory {
+            planned_at: Some(NOW),
+            ..Memory::default()
+        };
+        Self {
+            policy,
+            observation,
+            memory,
+            newest: 0,
+        }
+        .and(count)
     }
 
     pub fn none() -> Self {
@@ -46,15 +58,17 @@ impl Fleet {
     /// More instances, which the next words are about.
     pub fn and(mut self, count: usize) -> Self {
         let before = self.observation.instances.len();
-        self.observation.instances.extend((before + 1..=before + count).map(|number| Instance {
-            id: id(number),
-            number: u32::try_from(number).ok(),
-            state: State::Stopped,
-            since: Moment::default(),
-            heard: None,
-            running_since: None,
-            listed: true,
-        }));
+        self.observation
+            .instances
+            .extend((before + 1..=before + count).map(|number| Instance {
+                id: id(number),
+                number: u32::try_from(number).ok(),
+                state: State::Stopped,
+                since: Moment::default(),
+                heard: None,
+                running_since: None,
+                listed: true,
+            }));
         self.newest = count;
         self
     }
@@ -116,13 +130,19 @@ impl Fleet {
 
     /// Requests that front waits for; the queue shows as many messages.
     pub fn with_backlog(mut self, unanswered: u64) -> Self {
-        let value = FrontDemand { unanswered, ..FrontDemand::default() };
+        let value = FrontDemand {
+            unanswered,
+            ..FrontDemand::default()
+        };
         self.observation.front = Some(Seen { value, at: NOW });
         self.with_messages(unanswered)
     }
 
     pub fn with_messages(mut self, visible: u64) -> Self {
-        let value = Counters { visible, ..Counters::default() };
+        let value = Counters {
+            visible,
+            ..Counters::default()
+        };
         self.observation.queue = Some(Seen { value, at: NOW });
         self
     }
@@ -139,12 +159,18 @@ impl Fleet {
     }
 
     pub fn with_front_silent_for_ms(mut self, milliseconds: u64) -> Self {
-        self.observation.front = self.observation.front.map(|it| Seen { at: ago(milliseconds), ..it });
+        self.observation.front = self.observation.front.map(|it| Seen {
+            at: ago(milliseconds),
+            ..it
+        });
         self
     }
 
     pub fn with_queue_last_asked_ms_ago(mut self, milliseconds: u64) -> Self {
-        self.observation.queue = self.observation.queue.map(|it| Seen { at: ago(milliseconds), ..it });
+        self.observation.queue = self.observation.queue.map(|it| Seen {
+            at: ago(milliseconds),
+            ..it
+        });
         self
     }
 
@@ -159,7 +185,10 @@ impl Fleet {
     }
 
     pub fn bounded(mut self, min_workers: u32, max_workers: u32) -> Self {
-        self.policy.bounds = Bounds { min_workers, max_workers };
+        self.policy.bounds = Bounds {
+            min_workers,
+            max_workers,
+        };
         self
     }
 
@@ -176,7 +205,9 @@ impl Fleet {
 
     fn each(mut self, change: impl Fn(&mut Instance)) -> Self {
         let first = self.observation.instances.len() - self.newest;
-        self.observation.instances[first..].iter_mut().for_each(change);
+        self.observation.instances[first..]
+            .iter_mut()
+            .for_each(change);
         self
     }
 }

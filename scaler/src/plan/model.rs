@@ -144,7 +144,9 @@ impl Counters {
     /// Messages that are not yet dealt with.
     #[must_use]
     pub fn messages(&self) -> u64 {
-        self.visible.saturating_add(self.in_flight).saturating_add(self.delayed)
+        self.visible
+            .saturating_add(self.in_flight)
+            .saturating_add(self.delayed)
     }
 }
 
@@ -163,7 +165,10 @@ impl State {
     /// Whether the instance works, or is on its way to.
     #[must_use]
     pub fn is_capacity(self) -> bool {
-        matches!(self, Self::Pending | Self::Booting | Self::Idle | Self::Busy)
+        matches!(
+            self,
+            Self::Pending | Self::Booting | Self::Idle | Self::Busy
+        )
     }
 
     /// Whether the instance was told to take no more work and may still be called back.
@@ -192,8 +197,18 @@ impl Observation {
     /// How many instances are in `state`, those in a launch under way included.
     #[must_use]
     pub fn count(&self, state: State) -> u32 {
-        let listed = self.instances.iter().filter(|instance| instance.state == state).count();
-        let launching = if state == State::Pending { self.launching } else { 0 };
-        u32::try_from(listed).unwrap_or(u32::MAX).saturating_add(launching)
+        let listed = self
+            .instances
+            .iter()
+            .filter(|instance| instance.state == state)
+            .count();
+        let launching = if state == State::Pending {
+            self.launching
+        } else {
+            0
+        };
+        u32::try_from(listed)
+            .unwrap_or(u32::MAX)
+            .saturating_add(launching)
     }
 }

@@ -45,7 +45,10 @@ impl<'a> Moves<'a> {
     }
 
     pub(super) fn plan(mut self) -> Plan {
-        let mut plan = Plan { desired_workers: self.target.desired, ..Plan::default() };
+        let mut plan = Plan {
+            desired_workers: self.target.desired,
+            ..Plan::default()
+        };
         let working = self.working();
         let missing = self.target.desired.saturating_sub(working);
         let surplus = working.saturating_sub(self.target.desired);
@@ -70,7 +73,9 @@ impl<'a> Moves<'a> {
         let patience = &self.policy.patience;
         for instance in &self.observation.instances {
             // EC2 cannot stop what it does not describe as running.
-            let Some(running_since) = instance.running_since else { continue };
+            let Some(running_since) = instance.running_since else {
+                continue;
+            };
             if !matches!(
                 instance.state,
                 State::Booting | State::Idle | State::Busy | State::Draining | State::Cordoned
@@ -79,7 +84,11 @@ impl<'a> Moves<'a> {
             }
             let (quiet_since, deadline, cause) = match instance.heard {
                 Some(heard) => (heard, patience.silence_deadline, StopCause::Silent),
-                None => (running_since, patience.boot_deadline, StopCause::NeverAttended),
+                None => (
+                    running_since,
+                    patience.boot_deadline,
+                    StopCause::NeverAttended,
+                ),
             };
             let given_up_at = quiet_since.max(memory.watching_since).after(deadline);
             if self.observation.now > given_up_at {
@@ -91,7 +100,11 @@ impl<'a> Moves<'a> {
     }
 
     fn working(&self) -> u32 {
-        let lost = self.lost.iter().filter(|(instance, _)| instance.state.is_capacity()).count();
+        let lost = self
+            .lost
+            .iter()
+            .filter(|(instance, _)| instance.state.is_capacity())
+            .count();
         self.observation.working() - len_of(lost)
     }
 
@@ -109,14 +122,22 @@ impl<'a> Moves<'a> {
     /// Workers that were told to go but are still there are the fastest capacity: those that wait for work first, then
     /// those that finish a job.
     fn call_back(&self, missing: u32) -> Vec<InstanceId> {
-        let withdrawn = self.in_state(State::Cordoned).chain(self.in_state(State::Draining));
-        withdrawn.take(missing as usize).map(|instance| instance.id.clone()).collect()
+        let withdrawn = self
+            .in_state(State::Cordoned)
+            .chain(self.in_state(State::Draining));
+        withdrawn
+            .take(missing as usize)
+            .map(|instance| instance.id.clone())
+            .collect()
     }
 
     fn add_capacity(&mut self, missing: u32, plan: &mut Plan) {
         let room = self.policy.bounds.max_workers.saturating_sub(self.active());
         let wanted = missing.min(room);
-        let stopped: Vec<_> = self.in_state(State::Stopped).take(wanted as usize).collect();
+        let stopped: Vec<_> = self
+            .in_state(State::Stopped)
+            .take(wanted as usize)
+            .collect();
         let from_pool = len(&stopped);
         if self.may(self.observation.held.start) {
             plan.start = stopped.iter().map(|instance| instance.id.clone()).collect();
@@ -156,26 +177,40 @@ impl<'a> Moves<'a> {
                 let mut idle: Vec<_> = self.in_state(State::Idle).collect();
                 idle.sort_by_key(|instance| instance.since);
                 let now = self.observation.now;
-                let (rested, resting): (Vec<_>, Vec<_>) =
-                    idle.into_iter().partition(|instance| now.since(instance.since) >= idle_time);
+                let (rested, resting): (Vec<_>, Vec<_>) = idle
+                    .into_iter()
+                    .partition(|instance| now.since(instance.since) >= idle_time);
                 if let Some(next) = resting.first() {
                     self.wake(next.since.after(idle_time));
                 }
                 rested
             }
         };
-        chosen.iter().take(surplus as usize).map(|instance| instance.id.clone()).collect()
+        chosen
+            .iter()
+            .take(surplus as usize)
+            .map(|instance| instance.id.clone())
+            .collect()
     }
 
     fn stops(&mut self, called_back: &[InstanceId]) -> Vec<Stop> {
         let called_back: HashSet<_> = called_back.iter().collect();
-        let mut stops: Vec<_> =
-            self.lost.iter().map(|(instance, cause)| stop(instance, *cause)).collect();
+        let mut stops: Vec<_> = self
+            .lost
+            .iter()
+            .map(|(instance, cause)| stop(instance, *cause))
+            .collect();
         if self.target.scale_in != ScaleIn::Hold {
-            let drained = self.in_state(State::Cordoned).filter(|i| !called_back.contains(&i.id));
+            let drained = self
+                .in_state(State::Cordoned)
+                .filter(|i| !called_back.contains(&i.id));
             stops.extend(drained.map(|instance| stop(instance, StopCause::Drained)));
         }
-        if stops.is_empty() || self.may(self.observation.held.stop) { stops } else { Vec::new() }
+        if stops.is_empty() || self.may(self.observation.held.stop) {
+            stops
+        } else {
+            Vec::new()
+        }
     }
 
     /// The lowest free numbers, for instances without one and for those whose number another one has too.
@@ -191,12 +226,20 @@ impl<'a> Moves<'a> {
             return Vec::new();
         }
         let mut free = (1..).filter(|number| !taken.contains(number));
-        unnamed.into_iter().filter_map(|instance| Some((instance.id.clone(), free.next()?))).collect()
+        unnamed
+            .into_iter()
+            .filter_map(|instance| Some((instance.id.clone(), free.next()?)))
+            .collect()
     }
 
     /// Everything that runs or is about to, also what is given up but not stopped yet.
     fn active(&self) -> u32 {
-        let withdrawn = self.observation.instances.iter().filter(|i| i.state.is_withdrawn()).count();
+        let withdrawn = self
+            .observation
+            .instances
+            .iter()
+            .filter(|i| i.state.is_withdrawn())
+            .count();
         self.observation.working().saturating_add(len_of(withdrawn))
     }
 
@@ -217,7 +260,10 @@ impl<'a> Moves<'a> {
 }
 
 fn stop(instance: &Instance, cause: StopCause) -> Stop {
-    Stop { id: instance.id.clone(), cause }
+    Stop {
+        id: instance.id.clone(),
+        cause,
+    }
 }
 
 fn len<T>(items: &[T]) -> u32 {

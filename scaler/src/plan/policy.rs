@@ -66,7 +66,10 @@ impl Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { min_workers: 0, max_workers: 15 }
+        Self {
+            min_workers: 0,
+            max_workers: 15,
+        }
     }
 }
 

@@ -19,15 +19,26 @@ pub(super) fn sentence(
     } else {
         ""
     };
-    let _ = write!(sentence, ", so {desired} wanted{bound}, {} there: ", observation.working());
+    let _ = write!(
+        sentence,
+        ", so {desired} wanted{bound}, {} there: ",
+        observation.working()
+    );
     let actions = actions(plan);
-    sentence + if actions.is_empty() { "nothing to do" } else { &actions }
+    sentence
+        + if actions.is_empty() {
+            "nothing to do"
+        } else {
+            &actions
+        }
 }
 
 fn cause(assessment: &Assessment) -> String {
     match *assessment {
         Assessment::Exact(unanswered) => format!("{} unanswered", counted(unanswered, "request")),
-        Assessment::Zero(Zero::Settled) => "nothing is waited for and the queue is empty".to_owned(),
+        Assessment::Zero(Zero::Settled) => {
+            "nothing is waited for and the queue is empty".to_owned()
+        }
         Assessment::Zero(Zero::SettlesAt(_) | Zero::Unconfirmed) => {
             "nothing is waited for, but that may be a moment's pause".to_owned()
         }
@@ -35,10 +46,16 @@ fn cause(assessment: &Assessment) -> String {
             "nothing is waited for, though the queue does not confirm it".to_owned()
         }
         Assessment::Zero(Zero::Leftover { messages, .. }) => {
-            format!("nobody waits for {} left in the queue", counted(messages, "message"))
+            format!(
+                "nobody waits for {} left in the queue",
+                counted(messages, "message")
+            )
         }
         Assessment::Estimated { messages, .. } => {
-            format!("front is unreachable and the queue holds {}", counted(messages, "message"))
+            format!(
+                "front is unreachable and the queue holds {}",
+                counted(messages, "message")
+            )
         }
         Assessment::Unknown => "neither front nor the queue can be reached".to_owned(),
     }
@@ -51,13 +68,24 @@ fn actions(plan: &Plan) -> String {
         ("start", plan.start.len(), ""),
         ("launch", plan.launch as usize, ""),
         ("cordon", plan.cordon.len(), ""),
-        ("stop", stops(StopCause::Drained), " that confirmed to be idle"),
+        (
+            "stop",
+            stops(StopCause::Drained),
+            " that confirmed to be idle",
+        ),
         ("stop", stops(StopCause::Silent), " that fell silent"),
-        ("stop", stops(StopCause::NeverAttended), " whose worker never came up"),
+        (
+            "stop",
+            stops(StopCause::NeverAttended),
+            " whose worker never came up",
+        ),
         ("name", plan.rename.len(), ""),
     ];
     let parts = parts.into_iter().filter(|(_, count, _)| *count > 0);
-    parts.map(|(verb, count, which)| format!("{verb} {count}{which}")).collect::<Vec<_>>().join(", ")
+    parts
+        .map(|(verb, count, which)| format!("{verb} {count}{which}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn counted(count: u64, noun: &str) -> String {

@@ -16,21 +16,39 @@ pub(super) fn target(
         Assessment::Zero(Zero::Unconfirmed) => (0, ScaleIn::Hold, None),
         Assessment::Zero(Zero::QueueUnreachable) => (0, ScaleIn::Idle, None),
         // Whoever is up finishes what is left; a worker is started for it only if nobody is up for long.
-        Assessment::Zero(Zero::Leftover { messages, neglected }) => {
-            (messages.min(working.into()).max(neglected.into()), ScaleIn::Idle, None)
-        }
-        Assessment::Estimated { messages: 0, empty_for_long: true } => (0, ScaleIn::AtOnce, None),
+        Assessment::Zero(Zero::Leftover {
+            messages,
+            neglected,
+        }) => (
+            messages.min(working.into()).max(neglected.into()),
+            ScaleIn::Idle,
+            None,
+        ),
+        Assessment::Estimated {
+            messages: 0,
+            empty_for_long: true,
+        } => (0, ScaleIn::AtOnce, None),
         Assessment::Estimated { messages: 0, .. } => (0, ScaleIn::Hold, None),
         Assessment::Estimated { messages, .. } => (messages, ScaleIn::Idle, None),
         Assessment::Unknown => (working.into(), ScaleIn::Hold, None),
     };
-    Target { desired: policy.bounds.clamp(desired), scale_in, wake_at }
+    Target {
+        desired: policy.bounds.clamp(desired),
+        scale_in,
+        wake_at,
+    }
 }
 
 impl Observation {
     /// How many instances work, or are on their way to.
     pub(super) fn working(&self) -> u32 {
-        let working = self.instances.iter().filter(|instance| instance.state.is_capacity()).count();
-        u32::try_from(working).unwrap_or(u32::MAX).saturating_add(self.launching)
+        let working = self
+            .instances
+            .iter()
+            .filter(|instance| instance.state.is_capacity())
+            .count();
+        u32::try_from(working)
+            .unwrap_or(u32::MAX)
+            .saturating_add(self.launching)
     }
 }

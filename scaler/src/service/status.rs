@@ -23,7 +23,11 @@ fn observation(observed: &Observation, clock: &Clock) -> v1::Observation {
     v1::Observation {
         unanswered: observed.front.map(|front| front.value.unanswered),
         queue: observed.queue.map(|queue| counters(queue, observed.now)),
-        instances: observed.instances.iter().map(|it| instance(it, clock)).collect(),
+        instances: observed
+            .instances
+            .iter()
+            .map(|it| instance(it, clock))
+            .collect(),
     }
 }
 
@@ -39,7 +43,9 @@ fn counters(queue: Seen<Counters>, now: Moment) -> v1::QueueCounters {
 fn instance(instance: &Instance, clock: &Clock) -> v1::Instance {
     v1::Instance {
         instance_id: instance.id.to_string(),
-        name: instance.number.map_or_else(|| WORKER_INSTANCE.to_owned(), worker_instance),
+        name: instance
+            .number
+            .map_or_else(|| WORKER_INSTANCE.to_owned(), worker_instance),
         state: state(instance.state).into(),
         since: Some(timestamp(instance.since, clock)),
     }
@@ -73,7 +79,10 @@ fn plan(plan: &Plan, policy: &Policy) -> v1::Plan {
 }
 
 fn bounds(bounds: Bounds) -> v1::Bounds {
-    v1::Bounds { min_workers: bounds.min_workers, max_workers: bounds.max_workers }
+    v1::Bounds {
+        min_workers: bounds.min_workers,
+        max_workers: bounds.max_workers,
+    }
 }
 
 fn totals(totals: Totals, clock: &Clock) -> v1::Totals {

@@ -1,5 +1,8 @@
 //! The real scaler, over real sockets, in a local cloud whose instances run `sleep`. The workers only attend.
 
+#![allow(clippy::unwrap_used)]
+
+mod handshake;
 mod scaling;
 mod stage;
 mod worker;

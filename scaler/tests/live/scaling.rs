@@ -15,29 +15,52 @@ async fn from_zero_to_the_maximum_in_one_call_and_back_to_zero() {
     stage.create_queue().await;
     let _workers = staff(&stage);
     stage.demand(100);
-    eventually("5 workers are idle", async || stage.seen(InstanceState::Idle).await == 5).await;
+    eventually("5 workers are idle", async || {
+        stage.seen(InstanceState::Idle).await == 5
+    })
+    .await;
     assert_eq!(stage.calls("RunInstances").await, 1);
     assert_eq!(stage.calls("StartInstances").await, 0);
     eventually("they are named", async || {
-        let names: Vec<_> = stage.instances().await.into_iter().map(|it| it.name).collect();
+        let names: Vec<_> = stage
+            .instances()
+            .await
+            .into_iter()
+            .map(|it| it.name)
+            .collect();
         names == [1, 2, 3, 4, 5].map(proto::names::worker_instance)
     })
     .await;
 
     let ended = Instant::now();
     stage.demand(0);
-    eventually("all are stopped", async || stage.count(PowerState::Stopped).await == 5).await;
+    eventually("all are stopped", async || {
+        stage.count(PowerState::Stopped).await == 5
+    })
+    .await;
     // These workers confirm at once; a real one takes up to a second to come back from its receive call.
     let took = ended.elapsed();
     assert!(took < Duration::from_secs(2), "{took:?}");
     let totals = stage.status().await.totals.unwrap();
     assert_eq!((totals.launched, totals.started), (5, 0));
-    assert_eq!((totals.busy_workers_stopped, totals.silent_workers_stopped), (0, 0));
+    assert_eq!(
+        (totals.busy_workers_stopped, totals.silent_workers_stopped),
+        (0, 0)
+    );
     assert!(totals.first_start_at.is_some());
 
     stage.demand(3);
-    eventually("3 run again", async || stage.count(PowerState::Running).await == 3).await;
-    assert_eq!((stage.calls("RunInstances").await, stage.calls("StartInstances").await), (1, 1));
+    eventually("3 run again", async || {
+        stage.count(PowerState::Running).await == 3
+    })
+    .await;
+    assert_eq!(
+        (
+            stage.calls("RunInstances").await,
+            stage.calls("StartInstances").await
+        ),
+        (1, 1)
+    );
 }
 
 #[tokio::test]
@@ -45,122 +68,35 @@ async fn stopped_instances_start_first_and_the_rest_is_launched() {
     let mut stage = Stage::without_scaler(&["--max-workers", "6"]).await;
     let prepared = stage.prepare_stopped(2).await;
     stage.start_scaler().await;
+    eventually("it knows them", async || {
+        stage.seen(InstanceState::Stopped).await == 2
+    })
+    .await;
+    let demanded = Instant::now();
     stage.demand(4);
-    eventually("4 run", async || stage.count(PowerState::Running).await == 4).await;
+    eventually("they are started", async || {
+        stage.calls("StartInstances").await == 1
+    })
+    .await;
+    let took = demanded.elapsed();
+    assert!(took < Duration::from_millis(250), "{took:?}");
+    eventually("4 run", async || {
+        stage.count(PowerState::Running).await == 4
+    })
+    .await;
     let instances = stage.instances().await;
-    assert!(prepared.iter().all(|id| instances.iter().any(|it| it.id == *id)));
-    assert_eq!((stage.calls("StartInstances").await, stage.calls("RunInstances").await), (1, 2));
-}
-
-#[tokio::test]
-async fn a_worker_that_got_work_in_between_is_not_stopped() {
-    let stage = Stage::set(&[]).await;
-    stage.create_queue().await;
-    stage.demand(1);
-    eventually("one runs", async || stage.count(PowerState::Running).await == 1).await;
-    let id = stage.instances().await[0].id.clone();
-    let mut worker = Worker::attend(&stage, &id, WorkerState::Idle).await;
-    stage.demand(0);
-    // The order crosses a message: the worker is busy, and says so.
-    let order = worker.is_cordoned().await;
-    assert!(order);
-    let cordoned_sequence = std::mem::take(&mut worker.sequence);
-    worker.report(WorkerState::Busy).await;
-    // Even a confirmation counts only if it answers the order.
-    worker.report(WorkerState::Cordoned).await;
-    worker.report(WorkerState::Busy).await;
-    for _ in 0..20 {
-        worker.report(WorkerState::Busy).await;
-        assert_eq!(stage.seen(InstanceState::Draining).await, 1);
-        assert_eq!(stage.count(PowerState::Running).await, 1);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    worker.sequence = cordoned_sequence;
-    worker.report(WorkerState::Cordoned).await;
-    eventually("it is stopped", async || stage.count(PowerState::Stopped).await == 1).await;
-    assert_eq!(stage.status().await.totals.unwrap().busy_workers_stopped, 0);
-}
-
-#[tokio::test]
-async fn a_worker_is_called_back_when_demand_returns() {
-    let stage = Stage::set(&[]).await;
-    stage.create_queue().await;
-    stage.demand(1);
-    eventually("one runs", async || stage.count(PowerState::Running).await == 1).await;
-    let id = stage.instances().await[0].id.clone();
-    let mut worker = Worker::attend(&stage, &id, WorkerState::Busy).await;
-    stage.demand(0);
-    assert!(worker.is_cordoned().await);
-    worker.report(WorkerState::Busy).await;
-    stage.demand(1);
-    assert!(!worker.is_cordoned().await);
-    worker.report(WorkerState::Idle).await;
-    eventually("it is idle", async || stage.seen(InstanceState::Idle).await == 1).await;
-    assert_eq!(stage.instances().await.len(), 1);
-    assert_eq!(stage.calls("StopInstances").await, 0);
-}
-
-#[tokio::test]
-async fn a_booting_worker_can_be_cordoned_and_stopped() {
-    let stage = Stage::set(&[]).await;
-    stage.create_queue().await;
-    stage.demand(1);
-    eventually("one runs", async || stage.count(PowerState::Running).await == 1).await;
-    let id = stage.instances().await[0].id.clone();
-    // The order stands, and waits for the worker.
-    stage.demand(0);
-    eventually("it is to go", async || stage.seen(InstanceState::Draining).await == 1).await;
-    let mut worker = Worker::attend(&stage, &id, WorkerState::Booting).await;
-    assert!(worker.is_cordoned().await);
-    worker.report(WorkerState::Cordoned).await;
-    eventually("it is stopped", async || stage.count(PowerState::Stopped).await == 1).await;
-}
-
-#[tokio::test]
-async fn a_silent_worker_is_stopped_and_replaced() {
-    let stage = Stage::set(&["--silence-deadline", "600ms", "--max-workers", "2"]).await;
-    stage.demand(1);
-    eventually("one runs", async || stage.count(PowerState::Running).await == 1).await;
-    let id = stage.instances().await[0].id.clone();
-    let worker = Worker::attend(&stage, &id, WorkerState::Busy).await;
-    eventually("it is given up", async || {
-        stage.status().await.totals.is_some_and(|totals| totals.silent_workers_stopped == 1)
-    })
-    .await;
-    drop(worker);
-    eventually("another one runs", async || {
-        stage.instances().await.iter().any(|it| it.id != id && it.state == PowerState::Running)
-            || stage.status().await.totals.is_some_and(|totals| totals.started == 1)
-    })
-    .await;
-    assert_eq!(stage.status().await.totals.unwrap().busy_workers_stopped, 0);
-}
-
-#[tokio::test]
-async fn an_instance_whose_worker_never_comes_is_stopped() {
-    let stage = Stage::set(&["--boot-deadline", "500ms", "--max-workers", "1"]).await;
-    stage.demand(1);
-    eventually("it is given up", async || {
-        stage.status().await.totals.is_some_and(|totals| totals.silent_workers_stopped >= 1)
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_worker_may_come_back_on_another_stream() {
-    let stage = Stage::set(&["--silence-deadline", "10s"]).await;
-    stage.demand(1);
-    eventually("one runs", async || stage.count(PowerState::Running).await == 1).await;
-    let id = stage.instances().await[0].id.clone();
-    let worker = Worker::attend(&stage, &id, WorkerState::Busy).await;
-    eventually("it is busy", async || stage.seen(InstanceState::Busy).await == 1).await;
-    drop(worker);
-    for _ in 0..10 {
-        assert_eq!(stage.seen(InstanceState::Busy).await, 1);
-    }
-    let worker = Worker::attend(&stage, &id, WorkerState::Idle).await;
-    eventually("it is idle", async || stage.seen(InstanceState::Idle).await == 1).await;
-    drop(worker);
+    assert!(
+        prepared
+            .iter()
+            .all(|id| instances.iter().any(|it| it.id == *id))
+    );
+    assert_eq!(
+        (
+            stage.calls("StartInstances").await,
+            stage.calls("RunInstances").await
+        ),
+        (1, 2)
+    );
 }
 
 #[tokio::test]
@@ -168,8 +104,16 @@ async fn a_restarted_scaler_takes_over_what_is_there() {
     let mut stage = Stage::set(&[]).await;
     stage.create_queue().await;
     stage.demand(2);
-    eventually("2 run", async || stage.count(PowerState::Running).await == 2).await;
-    let ids: Vec<_> = stage.instances().await.into_iter().map(|it| it.id).collect();
+    eventually("2 run", async || {
+        stage.count(PowerState::Running).await == 2
+    })
+    .await;
+    let ids: Vec<_> = stage
+        .instances()
+        .await
+        .into_iter()
+        .map(|it| it.id)
+        .collect();
     stage.stop_scaler().await;
     assert_eq!(stage.count(PowerState::Running).await, 2);
     stage.start_scaler().await;
@@ -197,7 +141,10 @@ async fn the_queue_stands_in_for_a_lost_front() {
     for _ in 0..3 {
         queue.send("{}".to_owned()).await.unwrap();
     }
-    eventually("3 run", async || stage.count(PowerState::Running).await == 3).await;
+    eventually("3 run", async || {
+        stage.count(PowerState::Running).await == 3
+    })
+    .await;
     assert_eq!(stage.status().await.observation.unwrap().unanswered, None);
 }
 
@@ -206,8 +153,16 @@ async fn watchers_see_the_state_at_once_and_then_the_decisions() {
     let stage = Stage::set(&["--max-workers", "2"]).await;
     stage.status().await;
     let mut client = ScalerClient::new(stage.scaler.clone());
-    let mut statuses = client.watch_status(WatchStatusRequest {}).await.unwrap().into_inner();
-    statuses.message().await.unwrap().expect("the present state");
+    let mut statuses = client
+        .watch_status(WatchStatusRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    statuses
+        .message()
+        .await
+        .unwrap()
+        .expect("the present state");
     stage.demand(7);
     loop {
         let status = statuses.message().await.unwrap().expect("a decision");
@@ -228,9 +183,15 @@ async fn the_minimum_is_kept() {
     let stage = Arc::new(Stage::set(&["--min-workers", "2"]).await);
     stage.create_queue().await;
     let _workers = staff(&stage);
-    eventually("2 are idle", async || stage.seen(InstanceState::Idle).await == 2).await;
+    eventually("2 are idle", async || {
+        stage.seen(InstanceState::Idle).await == 2
+    })
+    .await;
     stage.demand(4);
-    eventually("4 are idle", async || stage.seen(InstanceState::Idle).await == 4).await;
+    eventually("4 are idle", async || {
+        stage.seen(InstanceState::Idle).await == 4
+    })
+    .await;
     stage.demand(0);
     eventually("2 are left", async || {
         stage.count(PowerState::Running).await == 2 && stage.count(PowerState::Stopped).await == 2
@@ -244,11 +205,20 @@ async fn an_unnamed_instance_gets_a_name() {
     let ids = stage.prepare_stopped(3).await;
     // An earlier scaler ended between launching these and naming them.
     for id in &ids[1..] {
-        stage.fleet().set_name(id, proto::names::WORKER_INSTANCE).await.unwrap();
+        stage
+            .fleet()
+            .set_name(id, proto::names::WORKER_INSTANCE)
+            .await
+            .unwrap();
     }
     stage.start_scaler().await;
     eventually("all are named", async || {
-        let names: Vec<_> = stage.instances().await.into_iter().map(|it| it.name).collect();
+        let names: Vec<_> = stage
+            .instances()
+            .await
+            .into_iter()
+            .map(|it| it.name)
+            .collect();
         names == [1, 2, 3].map(proto::names::worker_instance)
     })
     .await;

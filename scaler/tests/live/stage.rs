@@ -11,9 +11,7 @@ use platform::shutdown::CancellationToken;
 use proto::names::WORKER_INSTANCE;
 use proto::v1::demand_server::{Demand, DemandServer};
 use proto::v1::scaler_client::ScalerClient;
-use proto::v1::{
-    DemandUpdate, GetStatusRequest, InstanceState, ScalerStatus, WatchDemandRequest,
-};
+use proto::v1::{DemandUpdate, GetStatusRequest, InstanceState, ScalerStatus, WatchDemandRequest};
 use scaler::cli::Cli;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -31,7 +29,8 @@ pub struct Stage {
     pub scaler: Channel,
     cloud: String,
     arguments: Vec<String>,
-    scaler_address: std::net::SocketAddr,
+    /// Shared by the scalers of one stage, so that the address stays theirs.
+    listener: std::net::TcpListener,
     demand: watch::Sender<u64>,
     running: Option<(JoinHandle<anyhow::Result<()>>, CancellationToken)>,
     pub everything: CancellationToken,
@@ -62,7 +61,7 @@ impl Stage {
             prefix: "muster".to_owned(),
         };
         let aws = Aws::connect_as(&aws_args, "test", "test").await;
-        let scaler_address = listen().await.1;
+        let (listener, scaler_address) = listen().await;
         let mut all = vec!["scaler".to_owned(), "--front".to_owned(), front_url];
         all.extend(["--aws-endpoint-url".to_owned(), cloud.clone()]);
         all.extend(arguments.iter().map(|&argument| argument.to_owned()));
@@ -71,7 +70,7 @@ impl Stage {
             scaler: platform::grpc::channel(&format!("http://{scaler_address}")).unwrap(),
             cloud,
             arguments: all,
-            scaler_address,
+            listener: listener.into_std().unwrap(),
             demand,
             running: None,
             everything,
@@ -81,7 +80,7 @@ impl Stage {
 
     pub async fn start_scaler(&mut self) {
         let cli = Cli::try_parse_from(&self.arguments).unwrap();
-        let listener = TcpListener::bind(self.scaler_address).await.unwrap();
+        let listener = TcpListener::from_std(self.listener.try_clone().unwrap()).unwrap();
         let shutdown = self.everything.child_token();
         let config = cli.serve.config().unwrap();
         let running = scaler::run(config, self.aws.clone(), listener, shutdown.clone());
@@ -100,7 +99,10 @@ impl Stage {
             maximum_message_size: None,
             redrive: None,
         };
-        self.aws.ensure_queue("muster-req-queue", &attributes).await.unwrap()
+        self.aws
+            .ensure_queue("muster-req-queue", &attributes)
+            .await
+            .unwrap()
     }
 
     /// How many requests front waits for.
@@ -117,11 +119,18 @@ impl Stage {
     }
 
     pub async fn instances(&self) -> Vec<FleetInstance> {
-        self.fleet().find(&format!("{WORKER_INSTANCE}*")).await.unwrap()
+        self.fleet()
+            .find(&format!("{WORKER_INSTANCE}*"))
+            .await
+            .unwrap()
     }
 
     pub async fn count(&self, power: PowerState) -> usize {
-        self.instances().await.iter().filter(|instance| instance.state == power).count()
+        self.instances()
+            .await
+            .iter()
+            .filter(|instance| instance.state == power)
+            .count()
     }
 
     /// Puts stopped instances into the pool; answers their ids.
@@ -132,14 +141,26 @@ impl Stage {
             ..LaunchSpec::default()
         };
         let fleet = self.fleet();
-        let ids = fleet.launch(&spec, count, WORKER_INSTANCE, "prepared").await.unwrap();
+        let ids = fleet
+            .launch(&spec, count, WORKER_INSTANCE, "prepared")
+            .await
+            .unwrap();
         for (id, number) in ids.iter().zip(1..) {
-            fleet.set_name(id, &proto::names::worker_instance(number)).await.unwrap();
+            fleet
+                .set_name(id, &proto::names::worker_instance(number))
+                .await
+                .unwrap();
         }
         let count = ids.len();
-        eventually("they run", async || self.count(PowerState::Running).await == count).await;
+        eventually("they run", async || {
+            self.count(PowerState::Running).await == count
+        })
+        .await;
         fleet.stop(&ids).await.unwrap();
-        eventually("they are stopped", async || self.count(PowerState::Stopped).await == count).await;
+        eventually("they are stopped", async || {
+            self.count(PowerState::Stopped).await == count
+        })
+        .await;
         ids
     }
 
@@ -158,14 +179,19 @@ impl Stage {
     /// How many instances the scaler sees in a state.
     pub async fn seen(&self, state: InstanceState) -> usize {
         let observation = self.status().await.observation.unwrap_or_default();
-        observation.instances.iter().filter(|instance| instance.state() == state).count()
+        observation
+            .instances
+            .iter()
+            .filter(|instance| instance.state() == state)
+            .count()
     }
 
     /// How often an action was answered with success.
     pub async fn calls(&self, action: &str) -> u64 {
         let address = self.cloud.strip_prefix("http://").unwrap();
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
@@ -185,7 +211,10 @@ impl Drop for Stage {
 pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !condition().await {
-        assert!(tokio::time::Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "not within {PATIENCE:?}: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -204,10 +233,15 @@ async fn start_cloud(shutdown: &CancellationToken) -> String {
         command: vec!["sleep".to_owned(), "600".to_owned()],
         env: Default::default(),
     };
-    let config = localcloud::Config { images: vec![image], ..localcloud::Config::default() };
+    let config = localcloud::Config {
+        images: vec![image],
+        ..localcloud::Config::default()
+    };
     let shutdown = shutdown.clone();
     tokio::spawn(async move {
-        localcloud::run(config, listener, shutdown.cancelled_owned()).await.unwrap();
+        localcloud::run(config, listener, shutdown.cancelled_owned())
+            .await
+            .unwrap();
     });
     format!("http://{address}")
 }
@@ -215,7 +249,9 @@ async fn start_cloud(shutdown: &CancellationToken) -> String {
 async fn start_front(demand: watch::Receiver<u64>, shutdown: &CancellationToken) -> String {
     let (listener, address) = listen().await;
     let service = DemandServer::new(Front { demand });
-    let serving = Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener));
+    let serving = Server::builder()
+        .add_service(service)
+        .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(serving));
     format!("http://{address}")
 }
@@ -233,8 +269,12 @@ impl Demand for Front {
         let changes = WatchStream::new(self.demand.clone());
         let beat = IntervalStream::new(tokio::time::interval(Duration::from_secs(1)))
             .map(move |_| *demand.borrow());
-        let updates = futures::stream::select(changes, beat)
-            .map(|unanswered| Ok(DemandUpdate { unanswered, ..DemandUpdate::default() }));
+        let updates = futures::stream::select(changes, beat).map(|unanswered| {
+            Ok(DemandUpdate {
+                unanswered,
+                ..DemandUpdate::default()
+            })
+        });
         Ok(Response::new(Box::pin(updates)))
     }
 }

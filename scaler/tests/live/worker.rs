@@ -26,13 +26,26 @@ impl Worker {
     /// Attends, with a first report.
     pub async fn attend(stage: &Stage, id: &str, state: WorkerState) -> Self {
         let (reports, outgoing) = mpsc::channel(16);
-        let first = WorkerReport { instance_id: id.to_owned(), state: state.into(), ..Default::default() };
+        let first = WorkerReport {
+            instance_id: id.to_owned(),
+            state: state.into(),
+            ..Default::default()
+        };
         reports.send(first).await.unwrap();
         // The stage's status call waits for a scaler that is starting.
         stage.status().await;
-        let attending = ScalerClient::new(stage.scaler.clone()).attend(ReceiverStream::new(outgoing));
-        let orders = attending.await.unwrap().into_inner();
-        Self { id: id.to_owned(), reports, orders, sequence: 0 }
+        let mut client = ScalerClient::new(stage.scaler.clone());
+        let orders = client
+            .attend(ReceiverStream::new(outgoing))
+            .await
+            .unwrap()
+            .into_inner();
+        Self {
+            id: id.to_owned(),
+            reports,
+            orders,
+            sequence: 0,
+        }
     }
 
     pub async fn report(&self, state: WorkerState) {
@@ -48,7 +61,11 @@ impl Worker {
     /// Waits for the next order; whether it is to cordon.
     pub async fn is_cordoned(&mut self) -> bool {
         let next = tokio::time::timeout(crate::stage::PATIENCE, self.orders.message());
-        let order = next.await.expect("an order comes").unwrap().expect("the stream lives");
+        let order = next
+            .await
+            .expect("an order comes")
+            .unwrap()
+            .expect("the stream lives");
         self.sequence = order.sequence;
         matches!(order.order, Some(Order::Cordon(_)))
     }
@@ -68,7 +85,12 @@ impl Worker {
                 _ = beat.tick() => {}
             }
             let (instance_id, order_sequence) = (self.id.clone(), self.sequence);
-            let report = WorkerReport { instance_id, state: state.into(), completed: 0, order_sequence };
+            let report = WorkerReport {
+                instance_id,
+                state: state.into(),
+                completed: 0,
+                order_sequence,
+            };
             if self.reports.send(report).await.is_err() {
                 return;
             }
@@ -85,14 +107,21 @@ pub fn staff(stage: &std::sync::Arc<Stage>) -> tokio_util::sync::DropGuard {
         let mut workers: HashMap<String, tokio::task::JoinHandle<()>> = HashMap::new();
         loop {
             let instances = stage.instances().await;
-            let runs = |id: &str| instances.iter().any(|it| it.id == id && it.state == PowerState::Running);
+            let runs = |id: &str| {
+                instances
+                    .iter()
+                    .any(|it| it.id == id && it.state == PowerState::Running)
+            };
             workers.retain(|id, worker| {
                 if !runs(id) {
                     worker.abort();
                 }
                 runs(id) && !worker.is_finished()
             });
-            for instance in instances.iter().filter(|it| it.state == PowerState::Running) {
+            for instance in instances
+                .iter()
+                .filter(|it| it.state == PowerState::Running)
+            {
                 if !workers.contains_key(&instance.id) {
                     let worker = Worker::attend(&stage, &instance.id, WorkerState::Idle).await;
                     workers.insert(instance.id.clone(), tokio::spawn(worker.idle_along()));

@@ -33,11 +33,18 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn policy(min_workers: u32, more: u32) -> Policy {
-    Policy { bounds: Bounds { min_workers, max_workers: min_workers + more }, ..Fleet::none().policy }
+    Policy {
+        bounds: Bounds {
+            min_workers,
+            max_workers: min_workers + more,
+        },
+        ..Fleet::none().policy
+    }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    // PROPTEST_CASES may ask for more.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(1_000)))]
 
     #[test]
     fn whatever_happens_demand_is_met_and_the_fleet_returns_to_its_minimum(
@@ -54,7 +61,9 @@ proptest! {
             }
         }
         (cloud.front_is_lost, cloud.queue_is_lost, cloud.ec2_is_lost) = (false, false, false);
-        let settled = |cloud: &Cloud| cloud.unanswered == 0 && cloud.up() == min as usize;
+        let settled = |cloud: &Cloud| {
+            cloud.unanswered == 0 && cloud.up() == min as usize && !cloud.has_hung_worker()
+        };
         // A hung worker takes the boot deadline to be found out, and its message as long again.
         let mut steps = 0;
         while !settled(&cloud) {
@@ -78,8 +87,11 @@ fn happen(cloud: &mut Cloud, event: &Event) {
         Event::LoseQueue(lost) => cloud.queue_is_lost = lost,
         Event::LoseEc2(lost) => cloud.ec2_is_lost = lost,
         Event::HangWorker(pick) => {
-            let mut workers: Vec<_> =
-                cloud.machines.iter_mut().filter_map(|it| it.worker.as_mut()).collect();
+            let mut workers: Vec<_> = cloud
+                .machines
+                .iter_mut()
+                .filter_map(|it| it.worker.as_mut())
+                .collect();
             if !workers.is_empty() {
                 let pick = pick % workers.len();
                 workers[pick].hung = true;

@@ -2,15 +2,29 @@ use crate::plan::fixtures::{Fleet, NOW, ago, ids};
 use crate::plan::{Memory, Plan, StopCause};
 
 fn stopped(plan: &Plan) -> Vec<(StopCause, &str)> {
-    plan.stop.iter().map(|stop| (stop.cause, stop.id.as_str())).collect()
+    plan.stop
+        .iter()
+        .map(|stop| (stop.cause, stop.id.as_str()))
+        .collect()
 }
 
 #[test]
 fn when_demand_has_ended_all_workers_are_cordoned() {
-    let plan = Fleet::of(2).busy().and(2).idle().and(1).booting().and(1).pending().and(1)
+    let plan = Fleet::of(2)
+        .busy()
+        .and(2)
+        .idle()
+        .and(1)
+        .booting()
+        .and(1)
+        .pending()
+        .and(1)
         .without_demand_for_ms(200)
         .plan();
-    assert_eq!((plan.desired_workers, plan.cordon), (0, ids([6, 5, 3, 4, 1, 2])));
+    assert_eq!(
+        (plan.desired_workers, plan.cordon),
+        (0, ids([6, 5, 3, 4, 1, 2]))
+    );
     assert_eq!(
         plan.reason,
         "nothing is waited for and the queue is empty, so 0 wanted, 6 there: cordon 6"
@@ -21,25 +35,40 @@ fn when_demand_has_ended_all_workers_are_cordoned() {
 fn a_moment_without_demand_is_not_its_end() {
     let plan = Fleet::of(3).idle().without_demand_for_ms(199).plan();
     assert!(!plan.changes_something());
-    assert_eq!(plan.wake_at, Some(ago(199).after(Fleet::none().policy.patience.settle)));
+    assert_eq!(
+        plan.wake_at,
+        Some(ago(199).after(Fleet::none().policy.patience.settle))
+    );
 }
 
 #[test]
 fn an_answer_of_the_queue_from_before_the_end_of_demand_does_not_count() {
-    let fleet = Fleet::of(3).idle().without_demand_for_ms(400).with_queue_last_asked_ms_ago(401);
+    let fleet = Fleet::of(3)
+        .idle()
+        .without_demand_for_ms(400)
+        .with_queue_last_asked_ms_ago(401);
     assert!(!fleet.plan().changes_something());
 }
 
 #[test]
 fn workers_stay_while_the_queue_holds_messages() {
-    let plan = Fleet::of(3).idle().without_demand_for_ms(400).with_messages(7).plan();
+    let plan = Fleet::of(3)
+        .idle()
+        .without_demand_for_ms(400)
+        .with_messages(7)
+        .plan();
     assert!(!plan.changes_something());
     assert_eq!(plan.desired_workers, 3);
 }
 
 #[test]
 fn the_minimum_stays_and_those_that_work_are_kept_first() {
-    let plan = Fleet::of(2).booting().and(2).idle().and(1).busy()
+    let plan = Fleet::of(2)
+        .booting()
+        .and(2)
+        .idle()
+        .and(1)
+        .busy()
         .bounded(2, 15)
         .without_demand_for_ms(400)
         .plan();
@@ -48,28 +77,59 @@ fn the_minimum_stays_and_those_that_work_are_kept_first() {
 
 #[test]
 fn with_demand_a_worker_goes_only_after_its_idle_time() {
-    let fleet = Fleet::of(2).busy().and(2).idle().for_ms(2_000).and(3).idle().for_ms(1_999);
+    let fleet = Fleet::of(2)
+        .busy()
+        .and(2)
+        .idle()
+        .for_ms(2_000)
+        .and(3)
+        .idle()
+        .for_ms(1_999);
     let plan = fleet.clone().with_backlog(2).plan();
     assert_eq!(plan.cordon, ids([3, 4]));
-    assert_eq!(plan.wake_at, Some(ago(1_999).after(fleet.policy.patience.idle_time)));
+    assert_eq!(
+        plan.wake_at,
+        Some(ago(1_999).after(fleet.policy.patience.idle_time))
+    );
     assert_eq!(fleet.with_backlog(6).plan().cordon, ids([3]));
 }
 
 #[test]
 fn those_that_are_idle_longest_go_first() {
-    let fleet = Fleet::of(1).idle().for_ms(3_000).and(1).idle().for_ms(5_000).and(1).busy();
+    let fleet = Fleet::of(1)
+        .idle()
+        .for_ms(3_000)
+        .and(1)
+        .idle()
+        .for_ms(5_000)
+        .and(1)
+        .busy();
     assert_eq!(fleet.with_backlog(2).plan().cordon, ids([2]));
 }
 
 #[test]
 fn busy_and_booting_workers_are_not_cordoned_while_there_is_demand() {
-    let plan = Fleet::of(5).busy().for_ms(9_000).and(5).booting().for_ms(9_000).with_backlog(1).plan();
+    let plan = Fleet::of(5)
+        .busy()
+        .for_ms(9_000)
+        .and(5)
+        .booting()
+        .for_ms(9_000)
+        .with_backlog(1)
+        .plan();
     assert!(!plan.changes_something());
 }
 
 #[test]
 fn only_cordoned_workers_are_stopped() {
-    let plan = Fleet::of(1).cordoned().and(2).draining().and(1).busy().and(1).stopping()
+    let plan = Fleet::of(1)
+        .cordoned()
+        .and(2)
+        .draining()
+        .and(1)
+        .busy()
+        .and(1)
+        .stopping()
         .with_backlog(1)
         .plan();
     assert_eq!(stopped(&plan), [(StopCause::Drained, "i-0001")]);
@@ -77,18 +137,37 @@ fn only_cordoned_workers_are_stopped() {
 
 #[test]
 fn a_cordoned_worker_waits_while_demand_may_come_back() {
-    assert_eq!(Fleet::of(1).cordoned().without_demand_for_ms(100).plan().stop, vec![]);
+    assert_eq!(
+        Fleet::of(1)
+            .cordoned()
+            .without_demand_for_ms(100)
+            .plan()
+            .stop,
+        vec![]
+    );
 }
 
 #[test]
 fn stale_knowledge_withdraws_nobody() {
-    let fleet = Fleet::of(3).idle().for_ms(60_000).heard_ms_ago(60_000).and(1).cordoned();
+    let fleet = Fleet::of(3)
+        .idle()
+        .for_ms(60_000)
+        .heard_ms_ago(60_000)
+        .and(1)
+        .cordoned();
     let ended = fleet.clone().without_demand_for_ms(9_000);
     assert!(ended.plan().changes_something());
     let plans = [
         ended.clone().described_ms_ago(5_001).plan(),
-        fleet.clone().with_front_unreachable().with_queue_last_asked_ms_ago(5_001).plan(),
-        fleet.with_front_unreachable().with_queue_unreachable().plan(),
+        fleet
+            .clone()
+            .with_front_unreachable()
+            .with_queue_last_asked_ms_ago(5_001)
+            .plan(),
+        fleet
+            .with_front_unreachable()
+            .with_queue_unreachable()
+            .plan(),
     ];
     for plan in &plans[..1] {
         assert!(!plan.changes_something(), "{plan:?}");
@@ -96,13 +175,19 @@ fn stale_knowledge_withdraws_nobody() {
     for plan in &plans[1..] {
         // Silence is known from EC2 and the workers alone.
         assert_eq!(plan.cordon, vec![]);
-        assert!(plan.stop.iter().all(|stop| stop.cause == StopCause::Silent), "{plan:?}");
+        assert!(
+            plan.stop.iter().all(|stop| stop.cause == StopCause::Silent),
+            "{plan:?}"
+        );
     }
 }
 
 #[test]
 fn without_front_the_queue_must_have_been_empty_for_the_idle_time() {
-    let mut fleet = Fleet::of(3).idle().with_messages(0).with_front_unreachable();
+    let mut fleet = Fleet::of(3)
+        .idle()
+        .with_messages(0)
+        .with_front_unreachable();
     fleet.memory.empty_since = Some(ago(1_999));
     assert!(!fleet.plan().changes_something());
     fleet.memory.empty_since = Some(ago(2_000));
@@ -111,14 +196,30 @@ fn without_front_the_queue_must_have_been_empty_for_the_idle_time() {
 
 #[test]
 fn without_the_queues_confirmation_only_rested_workers_go() {
-    let fleet = Fleet::of(1).idle().for_ms(2_000).and(1).idle().for_ms(1_000).and(1).busy();
-    let plan = fleet.without_demand_for_ms(9_000).with_queue_unreachable().plan();
+    let fleet = Fleet::of(1)
+        .idle()
+        .for_ms(2_000)
+        .and(1)
+        .idle()
+        .for_ms(1_000)
+        .and(1)
+        .busy();
+    let plan = fleet
+        .without_demand_for_ms(9_000)
+        .with_queue_unreachable()
+        .plan();
     assert_eq!(plan.cordon, ids([1]));
 }
 
 #[test]
 fn a_silent_worker_is_stopped_and_replaced_in_turn() {
-    let fleet = Fleet::of(1).busy().heard_ms_ago(15_001).and(1).busy().heard_ms_ago(15_000).and(1);
+    let fleet = Fleet::of(1)
+        .busy()
+        .heard_ms_ago(15_001)
+        .and(1)
+        .busy()
+        .heard_ms_ago(15_000)
+        .and(1);
     let plan = fleet.clone().with_backlog(2).plan();
     assert_eq!(stopped(&plan), [(StopCause::Silent, "i-0001")]);
     assert_eq!(plan.start, ids([3]));
@@ -128,9 +229,18 @@ fn a_silent_worker_is_stopped_and_replaced_in_turn() {
 
 #[test]
 fn an_instance_whose_worker_never_comes_up_is_stopped() {
-    let fleet = Fleet::of(1).booting().never_heard_running_for_ms(120_001).with_backlog(1);
-    assert_eq!(stopped(&fleet.plan()), [(StopCause::NeverAttended, "i-0001")]);
-    let fleet = Fleet::of(1).booting().never_heard_running_for_ms(120_000).with_backlog(1);
+    let fleet = Fleet::of(1)
+        .booting()
+        .never_heard_running_for_ms(120_001)
+        .with_backlog(1);
+    assert_eq!(
+        stopped(&fleet.plan()),
+        [(StopCause::NeverAttended, "i-0001")]
+    );
+    let fleet = Fleet::of(1)
+        .booting()
+        .never_heard_running_for_ms(120_000)
+        .with_backlog(1);
     assert_eq!(fleet.plan().stop, vec![]);
 }
 
@@ -140,7 +250,10 @@ fn a_scaler_that_was_held_up_itself_gives_the_workers_time_to_report() {
     assert_eq!(silent.plan().stop.len(), 1);
     for planned_at in [None, Some(ago(4_001))] {
         let mut fleet = silent.clone();
-        fleet.memory = Memory { planned_at, ..Memory::default() };
+        fleet.memory = Memory {
+            planned_at,
+            ..Memory::default()
+        };
         let plan = fleet.plan();
         assert_eq!(plan.stop, vec![]);
         let deadline = fleet.policy.patience.silence_deadline;

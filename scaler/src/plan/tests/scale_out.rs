@@ -14,7 +14,10 @@ fn a_hundred_requests_launch_the_maximum_from_nothing() {
 #[test]
 fn one_request_starts_one_stopped_instance() {
     let plan = Fleet::of(15).with_backlog(1).plan();
-    assert_eq!((plan.desired_workers, plan.start, plan.launch), (1, ids([1]), 0));
+    assert_eq!(
+        (plan.desired_workers, plan.start, plan.launch),
+        (1, ids([1]), 0)
+    );
 }
 
 #[test]
@@ -41,35 +44,59 @@ fn instances_on_their_way_are_not_asked_for_again() {
 fn draining_and_cordoned_workers_are_called_back_before_others_start() {
     let fleet = Fleet::of(2).draining().and(1).cordoned().and(4);
     let plan = fleet.clone().with_backlog(2).plan();
-    assert_eq!((plan.uncordon, plan.start, plan.stop), (ids([3, 1]), vec![], vec![]));
+    assert_eq!(
+        (plan.uncordon, plan.start, plan.stop),
+        (ids([3, 1]), vec![], vec![])
+    );
     let plan = fleet.with_backlog(5).plan();
     assert_eq!((plan.uncordon, plan.start), (ids([3, 1, 2]), ids([4, 5])));
 }
 
 #[test]
 fn stopping_instances_are_waited_for_rather_than_replaced() {
-    let fleet = Fleet::of(10).stopping().for_ms(9_000).and(5).with_backlog(15);
+    let fleet = Fleet::of(10)
+        .stopping()
+        .for_ms(9_000)
+        .and(5)
+        .with_backlog(15);
     let plan = fleet.plan();
     assert_eq!((plan.start.len(), plan.launch), (5, 0));
-    assert_eq!(plan.wake_at, Some(ago(9_000).after(fleet.policy.patience.stopping_patience)));
+    assert_eq!(
+        plan.wake_at,
+        Some(ago(9_000).after(fleet.policy.patience.stopping_patience))
+    );
 }
 
 #[test]
 fn instances_that_do_not_get_stopped_are_replaced() {
-    let plan = Fleet::of(10).stopping().for_ms(10_000).and(5).with_backlog(15).plan();
+    let plan = Fleet::of(10)
+        .stopping()
+        .for_ms(10_000)
+        .and(5)
+        .with_backlog(15)
+        .plan();
     assert_eq!((plan.start.len(), plan.launch), (5, 10));
 }
 
 #[test]
 fn the_maximum_counts_all_that_run() {
-    let plan = Fleet::of(20).and(10).busy().and(4).booting().with_backlog(100).plan();
+    let plan = Fleet::of(20)
+        .and(10)
+        .busy()
+        .and(4)
+        .booting()
+        .with_backlog(100)
+        .plan();
     assert_eq!((plan.start.len(), plan.launch), (1, 0));
 }
 
 #[test]
 fn the_minimum_is_kept_up_without_demand() {
     let plan = Fleet::of(1).bounded(3, 15).plan();
-    assert_eq!((plan.desired_workers, plan.start.len(), plan.launch), (3, 1, 2));
+    assert_eq!(
+        (plan.desired_workers, plan.start.len(), plan.launch),
+        (3, 1, 2)
+    );
 }
 
 #[test]
@@ -80,14 +107,31 @@ fn the_queue_stands_in_for_front() {
     ] {
         let plan = fleet.with_messages(4).plan();
         assert_eq!(plan.start.len(), 4);
-        assert!(plan.reason.starts_with("front is unreachable and the queue holds 4 messages"));
+        assert!(
+            plan.reason
+                .starts_with("front is unreachable and the queue holds 4 messages")
+        );
     }
 }
 
 #[test]
 fn the_queue_does_not_overrule_front() {
-    assert_eq!(Fleet::of(15).with_backlog(2).with_messages(40).plan().start.len(), 2);
-    assert!(!Fleet::of(15).with_backlog(0).with_messages(40).plan().changes_something());
+    assert_eq!(
+        Fleet::of(15)
+            .with_backlog(2)
+            .with_messages(40)
+            .plan()
+            .start
+            .len(),
+        2
+    );
+    assert!(
+        !Fleet::of(15)
+            .with_backlog(0)
+            .with_messages(40)
+            .plan()
+            .changes_something()
+    );
 }
 
 #[test]
@@ -106,7 +150,10 @@ fn nothing_is_done_before_ec2_has_answered() {
     fleet.observation.described_at = None;
     let plan = fleet.plan();
     assert!(!plan.changes_something());
-    assert_eq!(plan.reason, "EC2 has not told yet which instances there are");
+    assert_eq!(
+        plan.reason,
+        "EC2 has not told yet which instances there are"
+    );
 }
 
 #[test]
@@ -122,16 +169,31 @@ fn refused_calls_are_held_back_and_the_scaler_wakes_for_them() {
     fleet.observation.held.start = Some(later);
     let plan = fleet.plan();
     // Those that wait to be started are not launched instead.
-    assert_eq!((plan.start.len(), plan.launch, plan.wake_at), (0, 5, Some(later)));
+    assert_eq!(
+        (plan.start.len(), plan.launch, plan.wake_at),
+        (0, 5, Some(later))
+    );
 }
 
 #[test]
 fn launched_instances_get_the_lowest_free_numbers() {
-    let fleet = Fleet::of(2).and(2).pending().unnamed().and(1).and(1).pending().unnamed();
+    let fleet = Fleet::of(2)
+        .and(2)
+        .pending()
+        .unnamed()
+        .and(1)
+        .and(1)
+        .pending()
+        .unnamed();
     let plan = fleet.with_backlog(3).plan();
     let renames: Vec<_> = ids([3, 4, 6]).into_iter().zip([3, 4, 6]).collect();
     assert_eq!(plan.rename, renames);
-    let unlisted = Fleet::of(1).pending().unnamed().unlisted().with_backlog(1).plan();
+    let unlisted = Fleet::of(1)
+        .pending()
+        .unnamed()
+        .unlisted()
+        .with_backlog(1)
+        .plan();
     assert_eq!(unlisted.rename, vec![]);
 }
 
@@ -139,7 +201,10 @@ fn launched_instances_get_the_lowest_free_numbers() {
 fn two_instances_of_the_same_number_do_not_stay_so() {
     let mut fleet = Fleet::of(3);
     fleet.observation.instances[2].number = Some(1);
-    assert_eq!(fleet.plan().rename, vec![(fleet.observation.instances[2].id.clone(), 3)]);
+    assert_eq!(
+        fleet.plan().rename,
+        vec![(fleet.observation.instances[2].id.clone(), 3)]
+    );
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! A small model of EC2, the queue and the workers, in plain code, that plans are carried out on.
 
-use std::collections::VecDeque;
+mod worker;
+
 use std::time::Duration;
 
-use proto::v1::{WorkerOrder, WorkerReport, WorkerState, worker_order};
 use tokio::sync::watch;
+pub use worker::{Phase, Worker};
 
-use crate::attend::{Roster, SessionId};
+use crate::attend::Roster;
 use crate::plan::{
     Counters, FrontDemand, Held, Instance, InstanceId, Memory, Moment, Observation, Plan, Policy,
     Seen, State, StopCause, plan,
@@ -59,29 +60,6 @@ pub enum Power {
     Stopping,
 }
 
-#[derive(Debug, Clone)]
-pub struct Worker {
-    pub phase: Phase,
-    until: Moment,
-    cordoned: bool,
-    sequence: u64,
-    completed: u64,
-    session: Option<SessionId>,
-    orders: Option<watch::Receiver<Option<WorkerOrder>>>,
-    reported_at: Moment,
-    /// Reports on their way, and when they arrive.
-    reports: VecDeque<(Moment, WorkerReport)>,
-    pub hung: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    Loading,
-    Receiving,
-    Working,
-    Parked,
-}
-
 impl Cloud {
     pub fn new(policy: Policy, seed: u64) -> Self {
         Self {
@@ -120,6 +98,13 @@ impl Cloud {
         self.machines.iter().filter(up).count()
     }
 
+    pub fn has_hung_worker(&self) -> bool {
+        self.machines
+            .iter()
+            .filter_map(|it| it.worker.as_ref())
+            .any(|worker| worker.hung)
+    }
+
     /// Lets one step of time pass, then plans, checks the plan against the truth, and carries it out.
     pub fn step(&mut self) {
         self.now = self.now.after(STEP);
@@ -136,7 +121,10 @@ impl Cloud {
         self.check(&observation, &decided);
         self.execute(&decided);
         let (again, _) = plan(&self.policy, &self.observe(), self.memory.clone());
-        assert!(!again.changes_something(), "planning again changes something: {decided:?} {again:?}");
+        assert!(
+            !again.changes_something(),
+            "planning again changes something: {decided:?} {again:?}"
+        );
     }
 
     fn check(&self, observation: &Observation, plan: &Plan) {
@@ -144,20 +132,36 @@ impl Cloud {
         assert!((bounds.min_workers..=bounds.max_workers).contains(&plan.desired_workers));
         let after = self.up() + plan.start.len() + plan.launch as usize;
         let stops = plan.stop.len();
-        assert!(after <= bounds.max_workers as usize, "above the maximum: {observation:?} {plan:?}");
+        assert!(
+            after <= bounds.max_workers as usize,
+            "above the maximum: {observation:?} {plan:?}"
+        );
         assert!(stops == 0 || self.described_at.is_some());
-        let working = observation.instances.iter().filter(|it| it.state.is_capacity()).count();
+        let working = observation
+            .instances
+            .iter()
+            .filter(|it| it.state.is_capacity())
+            .count();
         if !plan.cordon.is_empty() {
-            assert!(working - plan.cordon.len() >= plan.desired_workers as usize, "{plan:?}");
+            assert!(
+                working - plan.cordon.len() >= plan.desired_workers as usize,
+                "{plan:?}"
+            );
         }
         for stop in &plan.stop {
             let machine = self.machine(&stop.id);
             assert_eq!(machine.power, Power::Running, "{plan:?}");
-            let worker = machine.worker.as_ref().expect("a running machine has a worker");
+            let worker = machine
+                .worker
+                .as_ref()
+                .expect("a running machine has a worker");
             match stop.cause {
                 StopCause::Drained => {
                     assert!(worker.cordoned, "{worker:?}");
-                    assert!(matches!(worker.phase, Phase::Loading | Phase::Parked), "{worker:?}");
+                    assert!(
+                        matches!(worker.phase, Phase::Loading | Phase::Parked),
+                        "{worker:?}"
+                    );
                 }
                 StopCause::Silent | StopCause::NeverAttended => assert!(worker.hung, "{worker:?}"),
             }
@@ -169,8 +173,12 @@ impl Cloud {
 
     fn execute(&mut self, plan: &Plan) {
         let now = self.now;
-        plan.cordon.iter().for_each(|id| self.roster.cordon(id, now));
-        plan.uncordon.iter().for_each(|id| self.roster.uncordon(id, now));
+        plan.cordon
+            .iter()
+            .for_each(|id| self.roster.cordon(id, now));
+        plan.uncordon
+            .iter()
+            .for_each(|id| self.roster.uncordon(id, now));
         for id in &plan.start {
             self.roster.forget(id);
             let ready_at = self.after(50, 900);
@@ -190,15 +198,30 @@ impl Cloud {
             });
         }
         for stop in &plan.stop {
-            assert!(self.roster.condemn(&stop.id, stop.cause, now, now), "{stop:?}");
+            assert!(
+                self.roster.condemn(&stop.id, stop.cause, now, now),
+                "{stop:?}"
+            );
             let gone_at = self.after(50, 3_000);
             self.machine_mut(&stop.id).switch(Power::Stopping, gone_at);
         }
         for (id, number) in &plan.rename {
             self.machine_mut(id).number = Some(*number);
         }
-        // What is ordered is known at once.
-        self.described = self.machines.iter().map(|it| (it.id.clone(), it.power, it.number)).collect();
+        // What is ordered is known at once, what happens by itself only when EC2 is asked.
+        let stopped = plan.stop.iter().map(|stop| &stop.id);
+        let named = plan.rename.iter().map(|(id, _)| id);
+        let ordered: Vec<_> = plan.start.iter().chain(stopped).chain(named).collect();
+        for (id, power, number) in &mut self.described {
+            if ordered.contains(&&*id) {
+                let machine = self.machines.iter().find(|it| it.id == *id);
+                (*power, *number) = machine.map_or((*power, *number), |it| (it.power, it.number));
+            }
+        }
+        for machine in &self.machines[self.machines.len() - plan.launch as usize..] {
+            self.described
+                .push((machine.id.clone(), machine.power, machine.number));
+        }
     }
 
     fn step_machine(&mut self, index: usize) {
@@ -225,10 +248,13 @@ impl Cloud {
         let (job_ends, poll_ends) = (self.after(20, 800), self.after(20, RECEIVE_WAIT));
         let travel = self.after(0, 60);
         let Machine { id, worker, .. } = &mut self.machines[index];
-        let Some(worker) = worker.as_mut().filter(|worker| !worker.hung) else { return };
+        let Some(worker) = worker.as_mut().filter(|worker| !worker.hung) else {
+            return;
+        };
         if worker.session.is_none() {
             let (sender, receiver) = watch::channel(None);
-            (worker.session, worker.orders) = (Some(self.roster.join(id, sender, now)), Some(receiver));
+            (worker.session, worker.orders) =
+                (Some(self.roster.join(id, sender, now)), Some(receiver));
             worker.sequence = 0;
             worker.report(id, now, travel);
         }
@@ -257,8 +283,14 @@ impl Cloud {
         if due || before != (worker.phase, worker.sequence) {
             worker.report(id, now, travel);
         }
-        while worker.reports.front().is_some_and(|(arrives, _)| *arrives <= now) {
-            let Some((_, report)) = worker.reports.pop_front() else { break };
+        while worker
+            .reports
+            .front()
+            .is_some_and(|(arrives, _)| *arrives <= now)
+        {
+            let Some((_, report)) = worker.reports.pop_front() else {
+                break;
+            };
             let session = worker.session.as_ref().expect("it has just joined");
             if self.roster.report(session, &report, now).is_none() {
                 worker.session = None;
@@ -271,17 +303,28 @@ impl Cloud {
     fn look(&mut self) {
         let now = self.now;
         if !self.front_is_lost {
-            let value = FrontDemand { unanswered: self.unanswered, ..FrontDemand::default() };
+            let value = FrontDemand {
+                unanswered: self.unanswered,
+                ..FrontDemand::default()
+            };
             self.front = Some(Seen { value, at: now });
         }
         let due = |at: Option<Moment>| at.is_none_or(|at| now.since(at) >= POLL_EVERY);
         if !self.queue_is_lost && due(self.queue.map(|queue| queue.at)) {
-            let value = Counters { visible: self.visible, in_flight: self.hidden.len() as u64, delayed: 0 };
+            let value = Counters {
+                visible: self.visible,
+                in_flight: self.hidden.len() as u64,
+                delayed: 0,
+            };
             self.queue = Some(Seen { value, at: now });
         }
         if !self.ec2_is_lost && due(self.described_at) {
             self.described_at = Some(now);
-            self.described = self.machines.iter().map(|it| (it.id.clone(), it.power, it.number)).collect();
+            self.described = self
+                .machines
+                .iter()
+                .map(|it| (it.id.clone(), it.power, it.number))
+                .collect();
             for machine in &mut self.machines {
                 machine.listed = true;
                 if machine.power == Power::Running {
@@ -310,7 +353,10 @@ impl Cloud {
                 state,
                 since,
                 heard: attending.and_then(|it| it.heard),
-                running_since: self.machine(id).running_since.filter(|_| *power == Power::Running),
+                running_since: self
+                    .machine(id)
+                    .running_since
+                    .filter(|_| *power == Power::Running),
                 listed: self.machine(id).listed,
             }
         });
@@ -326,11 +372,17 @@ impl Cloud {
     }
 
     fn machine(&self, id: &InstanceId) -> &Machine {
-        self.machines.iter().find(|it| it.id == *id).expect("plans name machines that exist")
+        self.machines
+            .iter()
+            .find(|it| it.id == *id)
+            .expect("plans name machines that exist")
     }
 
     fn machine_mut(&mut self, id: &InstanceId) -> &mut Machine {
-        self.machines.iter_mut().find(|it| it.id == *id).expect("plans name machines that exist")
+        self.machines
+            .iter_mut()
+            .find(|it| it.id == *id)
+            .expect("plans name machines that exist")
     }
 
     /// A moment between `least` and `most` milliseconds from now.
@@ -338,7 +390,9 @@ impl Cloud {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        self.now.after(Duration::from_millis(least + self.random % (most - least + 1)))
+        self.now.after(Duration::from_millis(
+            least + self.random % (most - least + 1),
+        ))
     }
 }
 
@@ -353,53 +407,5 @@ impl Machine {
     fn switch(&mut self, power: Power, changes_at: Moment) {
         (self.power, self.changes_at, self.running_since) = (power, changes_at, None);
         self.worker = None;
-    }
-}
-
-impl Worker {
-    fn new(now: Moment, ready_at: Moment) -> Self {
-        Self {
-            phase: Phase::Loading,
-            until: ready_at,
-            cordoned: false,
-            sequence: 0,
-            completed: 0,
-            session: None,
-            orders: None,
-            reported_at: now,
-            reports: VecDeque::new(),
-            hung: false,
-        }
-    }
-
-    /// Obeys the newest order, and receives unless it is cordoned.
-    fn next_turn(&mut self, now: Moment, poll_ends: Moment) {
-        if let Some(order) = self.orders.as_ref().and_then(|orders| *orders.borrow()) {
-            self.sequence = order.sequence;
-            self.cordoned = matches!(order.order, Some(worker_order::Order::Cordon(_)));
-        }
-        if self.phase == Phase::Loading && now < self.until {
-            return;
-        }
-        self.phase = if self.cordoned { Phase::Parked } else { Phase::Receiving };
-        self.until = poll_ends;
-    }
-
-    fn report(&mut self, id: &InstanceId, now: Moment, arrives: Moment) {
-        let state = match self.phase {
-            _ if self.cordoned && self.phase != Phase::Working => WorkerState::Cordoned,
-            Phase::Loading => WorkerState::Booting,
-            Phase::Receiving | Phase::Parked => WorkerState::Idle,
-            Phase::Working => WorkerState::Busy,
-        };
-        self.reported_at = now;
-        let arrives = self.reports.back().map_or(arrives, |(last, _)| arrives.max(*last));
-        let report = WorkerReport {
-            instance_id: id.to_string(),
-            state: state.into(),
-            completed: self.completed,
-            order_sequence: self.sequence,
-        };
-        self.reports.push_back((arrives, report));
     }
 }

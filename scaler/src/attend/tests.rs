@@ -1,0 +1,247 @@
+use std::time::Duration;
+
+use proto::v1::worker_order::Order;
+use proto::v1::{WorkerOrder, WorkerReport, WorkerState};
+use tokio::sync::watch;
+
+use super::{Roster, SessionId};
+use crate::plan::{InstanceId, Moment, State, StopCause};
+
+/// A roster and one worker's stream, with a clock that the test moves.
+struct Stream {
+    roster: Roster,
+    id: InstanceId,
+    session: SessionId,
+    orders: watch::Receiver<Option<WorkerOrder>>,
+    now: Moment,
+}
+
+impl Stream {
+    fn of_a_worker_that_is(state: WorkerState) -> Self {
+        let (mut roster, id) = (Roster::default(), InstanceId::from("i-1"));
+        let (sender, orders) = watch::channel(None);
+        let session = roster.join(&id, sender, Moment::default());
+        let mut stream = Self {
+            roster,
+            id,
+            session,
+            orders,
+            now: Moment::default(),
+        };
+        stream.says(state, 0);
+        stream
+    }
+
+    fn says(&mut self, state: WorkerState, order_sequence: u64) {
+        self.says_having_completed(state, order_sequence, 0);
+    }
+
+    fn says_having_completed(&mut self, state: WorkerState, order_sequence: u64, completed: u64) {
+        self.now = self.now.after(Duration::from_millis(100));
+        let instance_id = self.id.to_string();
+        let report = WorkerReport {
+            instance_id,
+            state: state.into(),
+            completed,
+            order_sequence,
+        };
+        self.roster
+            .report(&self.session, &report, self.now)
+            .expect("it is the newest stream");
+    }
+
+    fn reconnects(&mut self) {
+        let (sender, orders) = watch::channel(None);
+        (self.session, self.orders) = (self.roster.join(&self.id, sender, self.now), orders);
+    }
+
+    fn state(&self) -> Option<State> {
+        self.roster.get(&self.id).and_then(|worker| worker.state)
+    }
+
+    fn condemned(&mut self, cause: StopCause) -> bool {
+        self.roster.condemn(&self.id, cause, self.now, self.now)
+    }
+
+    fn cordon(&mut self) {
+        self.roster.cordon(&self.id, self.now);
+    }
+
+    fn uncordon(&mut self) {
+        self.roster.uncordon(&self.id, self.now);
+    }
+
+    /// The newest order: its sequence, and whether it is to cordon.
+    fn order(&self) -> Option<(u64, bool)> {
+        let order = *self.orders.borrow();
+        order.map(|order| {
+            (
+                order.sequence,
+                matches!(order.order, Some(Order::Cordon(_))),
+            )
+        })
+    }
+}
+
+#[test]
+fn a_worker_is_cordoned_once_it_confirms_the_newest_order() {
+    let mut worker = Stream::of_a_worker_that_is(WorkerState::Idle);
+    worker.cordon();
+    assert_eq!(
+        (worker.order(), worker.state()),
+        (Some((1, true)), Some(State::Draining))
+    );
+    worker.says(WorkerState::Idle, 0);
+    assert!(!worker.condemned(StopCause::Drained));
+    worker.says(WorkerState::Cordoned, 1);
+    assert_eq!(worker.state(), Some(State::Cordoned));
+    assert!(worker.condemned(StopCause::Drained));
+    assert_eq!(worker.state(), Some(State::Stopping));
+}
+
+#[test]
+fn a_worker_that_got_a_message_in_between_drains_until_it_has_finished() {
+    let mut worker = Stream::of_a_worker_that_is(WorkerState::Idle);
+    worker.cordon();
+    worker.says(WorkerState::Busy, 0);
+    worker.says(WorkerState::Busy, 1);
+    assert_eq!(worker.state(), Some(State::Draining));
+    assert!(!worker.condemned(StopCause::Drained));
+    worker.says(WorkerState::Cordoned, 1);
+    assert_eq!(worker.state(), Some(State::Cordoned));
+}
+
+#[test]
+fn a_confirmation_that_crossed_a_later_order_does_not_count() {
+    let mut worker = Stream::of_a_worker_that_is(WorkerState::Idle);
+    worker.cordon();
+    worker.uncordon();
+    worker.cordon();
+    assert_eq!(worker.order(), Some((3, true)));
+    worker.says(WorkerState::Cordoned, 1);
+    assert_eq!(worker.state(), Some(State::Draining));
+    worker.says(WorkerState::Busy, 2);
+    worker.says(WorkerState::Cordoned, 3);
+    assert_eq!(worker.state(), Some(State::Cordoned));
+}
+
+#[test]
+fn a_confirmation_counts_only_on_the_present_stream() {
+    let mut worker = Stream::of_a_worker_that_is(WorkerState::Idle);
+    worker.cordon();
+    worker.says(WorkerState::Cordoned, 1);
+    worker.reconnects();
+    assert_eq!(
+        (worker.order(), worker.state()),
+        (Some((1, true)), Some(State::Draining))
+    );
+    worker.says(WorkerState::Cordoned, 0);
+    assert_eq!(worker.state(), Some(State::Draining));
+    worker.says(WorkerState::Cordoned, 1);
+    assert_eq!(worker.state(), Some(State::Cordoned));
+}
+
+#[test]
+fn an_order_waits_for_a_worker_that_is_yet_to_attend() {
+    let (mut roster, id) = (Roster::default(), InstanceId::from("i-1"));
+    roster.cordon(&id, Moment::default());
+    let (sender, orders) = watch::channel(None);
+    let _session = roster.join(&id, sender, Moment::default());
+    assert_eq!(orders.borrow().map(|order| order.sequence), Some(1));
+}
+
+#[test]
+fn a_worker_that_an_earlier_scaler_cordoned_is_asked_to_confirm_it() {
+    let mut worker = Stream::of_a_worker_that_is(WorkerState::Cordoned);
+    assert_eq!(
+        (worker.order(), worker.state()),
+        (Some((1, true)), Some(State::Draining))
+    );
+    worker.says(WorkerState::Cordoned, 1);
+    assert_eq!(worker.state(), Some(State::Cordoned));
+}
+
+#[test]
+fn a_worker_that_does_not_come_back_when_called_is_called_again() {
+    let mut worker = Stream::of_a_worker_that_is(WorkerState::Idle);
+    worker.cordon();
+    worker.says(WorkerState::Cordoned, 1);
+    worker.uncordon();
+    worker.says(WorkerState::Cordoned, 2);
+    assert_eq!(
+        (worker.order(), worker.state()),
+        (Some((2, false)), Some(State::Idle))
+    );
+    worker.now = worker.now.after(Duration::from_secs(1));
+    worker.says(WorkerState::Cordoned, 2);
+    assert_eq!(worker.order(), Some((3, false)));
+}
+
+#[test]
+fn the_newest_stream_counts() {
+    let mut worker = Stream::of_a_worker_that_is(WorkerState::Busy);
+    let old = worker.session.clone();
+    worker.reconnects();
+    assert_eq!(
+        worker
+            .roster
+            .report(&old, &WorkerReport::default(), worker.now),
+        None
+    );
+    worker.roster.leave(&old, worker.now);
+    assert_eq!(worker.state(), Some(State::Busy));
+    worker.says(WorkerState::Idle, 0);
+    assert_eq!(worker.state(), Some(State::Idle));
+}
+
+#[test]
+fn a_worker_that_finished_a_job_between_two_reports_is_idle_anew() {
+    let mut worker = Stream::of_a_worker_that_is(WorkerState::Idle);
+    worker.says(WorkerState::Idle, 0);
+    let since = worker.roster.get(&worker.id).map(|it| it.since);
+    worker.says(WorkerState::Idle, 0);
+    assert_eq!(worker.roster.get(&worker.id).map(|it| it.since), since);
+    worker.says_having_completed(WorkerState::Idle, 0, 1);
+    assert_eq!(
+        worker.roster.get(&worker.id).map(|it| it.since),
+        Some(worker.now)
+    );
+}
+
+#[test]
+fn a_report_saves_a_worker_that_was_about_to_be_given_up() {
+    let mut worker = Stream::of_a_worker_that_is(WorkerState::Busy);
+    let planned_at = worker.now;
+    worker.says(WorkerState::Busy, 0);
+    assert!(
+        !worker
+            .roster
+            .condemn(&worker.id, StopCause::Silent, planned_at, worker.now)
+    );
+    assert!(!worker.condemned(StopCause::NeverAttended));
+}
+
+#[test]
+fn a_cordoned_worker_that_takes_work_as_it_is_stopped_is_counted() {
+    let mut worker = Stream::of_a_worker_that_is(WorkerState::Idle);
+    worker.cordon();
+    worker.says(WorkerState::Cordoned, 1);
+    assert!(worker.condemned(StopCause::Drained));
+    worker.says(WorkerState::Cordoned, 1);
+    assert_eq!(worker.roster.busy_workers_stopped(), 0);
+    worker.says(WorkerState::Busy, 1);
+    worker.says(WorkerState::Busy, 1);
+    assert_eq!(worker.roster.busy_workers_stopped(), 1);
+}
+
+#[test]
+fn a_worker_whose_instance_could_not_be_stopped_is_cordoned_still() {
+    let mut worker = Stream::of_a_worker_that_is(WorkerState::Idle);
+    worker.cordon();
+    worker.says(WorkerState::Cordoned, 1);
+    assert!(worker.condemned(StopCause::Drained));
+    worker.roster.pardon(&worker.id, worker.now);
+    assert_eq!(worker.state(), Some(State::Cordoned));
+    worker.uncordon();
+    assert_eq!(worker.order(), Some((2, false)));
+}
