@@ -116,6 +116,8 @@ impl Table {
 
     async fn print_row(&self) {
         let time = self.start.elapsed();
+        // Before the buckets are counted, so that no answer stands in a row without its result.
+        let answered = self.answered.load(Ordering::Relaxed);
         let contents = self.cloud.contents().await.ok();
         let workers_running = self.samples.borrow().workers.running;
         println!(
@@ -124,7 +126,7 @@ impl Table {
                 time,
                 contents,
                 workers_running,
-                answered: self.answered.load(Ordering::Relaxed)
+                answered,
             }
         );
     }

@@ -70,7 +70,8 @@ impl Stack {
             aws: aws.clone(),
             names: names.clone(),
         };
-        let front_config: front::Config = parse(&[]);
+        // Short, so that the job of a killed worker soon comes back.
+        let front_config: front::Config = parse(&["--visibility-timeout", "3"]);
         tokio::spawn(front::run(
             front_config,
             deployment,
@@ -286,8 +287,6 @@ fn worker_image(cloud_url: &str, scaler_url: &str) -> localcloud::Image {
         ("MUSTER_SCALER", scaler_url),
         ("MUSTER_MODELS", models.to_str().unwrap()),
         ("MUSTER_GALLERY", gallery.to_str().unwrap()),
-        // Short, so that the job of a killed worker soon comes back.
-        ("MUSTER_VISIBILITY_TIMEOUT", "3"),
     ];
     let env: BTreeMap<_, _> = settings
         .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use platform::shutdown::CancellationToken;
 use proto::v1::scaler_client::ScalerClient;
@@ -10,6 +10,7 @@ use tonic::transport::Channel;
 
 /// A worker that has nothing new to say still says so this often.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
 
 /// The newest order of the scaler. A worker that was never ordered anything takes work.
@@ -72,14 +73,19 @@ pub fn attend(scaler: Channel, instance_id: String, shutdown: CancellationToken)
     let (order, orders) = watch::channel(Order::default());
     tokio::spawn(shutdown.run_until_cancelled_owned(async move {
         let mut client = ScalerClient::new(scaler);
-        let mut retry = Duration::from_millis(50);
+        let mut retry = FIRST_RETRY;
         loop {
-            match stream(&mut client, &instance_id, statuses.clone(), &order).await {
-                Ok(()) => retry = Duration::from_millis(50),
-                Err(error) => tracing::debug!(%error, "the scaler cannot be attended"),
+            let begun = Instant::now();
+            if let Err(error) = stream(&mut client, &instance_id, statuses.clone(), &order).await {
+                tracing::debug!(%error, "the scaler cannot be attended");
             }
+            let lasted = begun.elapsed() > LONGEST_RETRY;
+            retry = if lasted {
+                FIRST_RETRY
+            } else {
+                (retry * 2).min(LONGEST_RETRY)
+            };
             tokio::time::sleep(retry).await;
-            retry = (retry * 2).min(LONGEST_RETRY);
         }
     }));
     Attendance { status, orders }

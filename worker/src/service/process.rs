@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use platform::aws::Aws;
 use platform::objects::{ObjectError, Objects};
-use platform::queue::{Message, Queue};
+use platform::queue::{Message, Queue, QueueError};
 use proto::v1::recognition_result::Outcome as Reply;
 use proto::v1::{
     BoundingBox, Failure, FailureCode, Point, Recognition, RecognitionJob, RecognitionResult,
@@ -17,6 +17,9 @@ use super::inference::{Inference, InferenceError};
 use super::lease::Lease;
 use super::store::store_result;
 use crate::vision::{DecodeError, Recognised, VisionError};
+
+/// Each front has one reply queue; more names than this are made up.
+const MOST_REPLY_QUEUES: usize = 64;
 
 /// What a turn works with.
 #[derive(Debug)]
@@ -39,7 +42,10 @@ pub enum Outcome {
     Recognised,
     /// The client gets an error; there is nothing to try again.
     Failed(FailureCode),
-    /// Not answered: the message was left on the queue and will come back.
+    /// The message or its photo is at fault in a way that nobody can be told: it was given back at once, and ends in
+    /// the dead-letter queue when others fare no better.
+    Rejected(anyhow::Error),
+    /// S3 or SQS failed: the message returns by its visibility timeout, when the trouble may be over.
     Abandoned(anyhow::Error),
 }
 
@@ -50,6 +56,7 @@ impl Outcome {
         match self {
             Self::Recognised => "recognised",
             Self::Failed(_) => "failed",
+            Self::Rejected(_) => "rejected",
             Self::Abandoned(_) => "abandoned",
         }
     }
@@ -69,29 +76,39 @@ impl Processor {
     /// One worker's turn: fetch, recognise, store, reply, and only then delete the message.
     pub async fn turn(&mut self, message: &Message) -> Outcome {
         let lease = Lease::hold(&self.requests, message, self.visibility_timeout);
-        let outcome = self
-            .answer(message)
-            .await
-            .unwrap_or_else(Outcome::Abandoned);
+        let outcome = match Job::parse(&message.body) {
+            Ok(job) => self.answer(&job).await.unwrap_or_else(|error| {
+                if error.is::<InferenceError>() {
+                    Outcome::Rejected(error)
+                } else {
+                    Outcome::Abandoned(error)
+                }
+            }),
+            Err(error) => Outcome::Rejected(error),
+        };
         drop(lease);
-        if let Outcome::Abandoned(_) = &outcome {
-            // The next try comes soon, and later each time; a message that always fails ends in the dead-letter queue.
-            let pause = Duration::from_secs(u64::from(message.receive_count.min(5)) - 1);
-            if let Err(error) = self
-                .requests
-                .change_visibility(&message.receipt_handle, pause)
-                .await
-            {
-                tracing::warn!(%error, "cannot give a message back; it returns by its visibility timeout");
+        match &outcome {
+            // The answer is out: a message that stays comes back and is answered again, which front drops.
+            Outcome::Recognised | Outcome::Failed(_) => {
+                warn_on_error(
+                    "delete",
+                    self.requests.delete(&message.receipt_handle).await,
+                );
             }
+            Outcome::Rejected(_) => {
+                let back = self
+                    .requests
+                    .change_visibility(&message.receipt_handle, Duration::ZERO);
+                warn_on_error("give back", back.await);
+            }
+            Outcome::Abandoned(_) => {}
         }
         outcome
     }
 
-    async fn answer(&mut self, message: &Message) -> anyhow::Result<Outcome> {
-        let job = Job::parse(&message.body)?;
+    async fn answer(&mut self, job: &Job) -> anyhow::Result<Outcome> {
         let mut timings = Timings::default();
-        let reply = self.recognise(&job, &mut timings).await?;
+        let reply = self.recognise(job, &mut timings).await?;
         let outcome = match &reply {
             Reply::Recognition(_) => Outcome::Recognised,
             Reply::Failure(failure) => Outcome::Failed(failure.code()),
@@ -106,7 +123,6 @@ impl Processor {
             .await?
             .send(proto::encode(&result))
             .await?;
-        self.delete(message).await;
         Ok(outcome)
     }
 
@@ -154,6 +170,9 @@ impl Processor {
 
     async fn reply_queue(&mut self, name: &str) -> anyhow::Result<&Queue> {
         if !self.reply_queues.contains_key(name) {
+            if self.reply_queues.len() >= MOST_REPLY_QUEUES {
+                self.reply_queues.clear();
+            }
             let queue = self
                 .aws
                 .queue(name)
@@ -162,13 +181,6 @@ impl Processor {
             self.reply_queues.insert(name.to_owned(), queue);
         }
         Ok(&self.reply_queues[name])
-    }
-
-    /// The answer is out: a message that cannot be deleted comes back and is answered again, which front drops.
-    async fn delete(&self, message: &Message) {
-        if let Err(error) = self.requests.delete(&message.receipt_handle).await {
-            tracing::warn!(%error, "cannot delete an answered message");
-        }
     }
 }
 
@@ -194,6 +206,12 @@ impl Job {
             reply_queue: job.reply_queue,
             deadline,
         })
+    }
+}
+
+fn warn_on_error(action: &str, result: Result<(), QueueError>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, action, "a message could not be settled");
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::attend::{Attendance, Order, Status, attend};
 use super::inference::{Inference, InferenceError};
+use super::lease;
 use super::model::ModelArgs;
 use super::process::{Outcome, Processor};
 
@@ -34,15 +35,6 @@ pub struct ServeArgs {
     /// This instance's id; absent: asked of the EC2 instance metadata service
     #[arg(long, env = "EC2_INSTANCE_ID", value_name = "ID")]
     pub instance_id: Option<String>,
-    /// Seconds for which a job stays hidden from other workers; extended while it is worked on
-    #[arg(
-        long,
-        env = "MUSTER_VISIBILITY_TIMEOUT",
-        default_value_t = 10,
-        value_name = "SECONDS"
-    )]
-    #[arg(value_parser = clap::value_parser!(u64).range(3..=43_200))]
-    pub visibility_timeout: u64,
     #[command(flatten)]
     pub aws: AwsArgs,
     #[command(flatten)]
@@ -63,11 +55,14 @@ pub async fn run(args: ServeArgs, aws: Aws, shutdown: CancellationToken) -> anyh
     };
     let (ready, readiness) = watch::channel(false);
     args.admin.spawn(readiness, shutdown.clone()).await?;
+    // Until the very end, so that the scaler sees a job that goes on after the order to stop.
+    let attending = CancellationToken::new();
+    let _attending = attending.clone().drop_guard();
     let mut attendance = match &args.scaler {
         Some(url) => attend(
             platform::grpc::channel(url)?,
             instance_id.clone(),
-            shutdown.clone(),
+            attending,
         ),
         None => Attendance::alone(),
     };
@@ -83,6 +78,7 @@ pub async fn run(args: ServeArgs, aws: Aws, shutdown: CancellationToken) -> anyh
         attendance,
         completed: 0,
         obeyed,
+        failures: 0,
         shutdown,
     }
     .work()
@@ -94,8 +90,17 @@ async fn boot(args: &ServeArgs, aws: Aws, instance_id: String) -> anyhow::Result
     let model = args.model.clone();
     let inference = Inference::start(move || model.load());
     let names = Names::new(&args.aws.prefix);
-    let requests = async { anyhow::Ok(aws.queue(&names.request_queue()).await?) };
-    let (inference, requests) = tokio::try_join!(inference, requests)?;
+    let requests = async {
+        let queue = aws.queue(&names.request_queue()).await?;
+        let visibility_timeout = queue.visibility_timeout().await?;
+        anyhow::ensure!(
+            visibility_timeout >= lease::SHORTEST,
+            "the request queue's visibility timeout is {visibility_timeout:?}; at least {:?} are needed",
+            lease::SHORTEST
+        );
+        Ok((queue, visibility_timeout))
+    };
+    let (inference, (requests, visibility_timeout)) = tokio::try_join!(inference, requests)?;
     Ok(Processor {
         requests,
         photos: aws.objects(names.in_bucket()),
@@ -103,7 +108,7 @@ async fn boot(args: &ServeArgs, aws: Aws, instance_id: String) -> anyhow::Result
         aws,
         inference,
         instance_id,
-        visibility_timeout: Duration::from_secs(args.visibility_timeout),
+        visibility_timeout,
         reply_queues: HashMap::new(),
     })
 }
@@ -137,6 +142,8 @@ struct Worker {
     attendance: Attendance,
     completed: u64,
     obeyed: Order,
+    /// Calls to S3 or SQS that failed in a row.
+    failures: u32,
     shutdown: CancellationToken,
 }
 
@@ -163,20 +170,12 @@ impl Worker {
 
     /// The call is always awaited to its end, also when a cordon or the shutdown comes in between: a message that it
     /// was about to bring would be hidden from the other workers.
-    async fn receive(&self) -> Vec<Message> {
-        let hidden = Some(self.processor.visibility_timeout);
-        match self
-            .processor
-            .requests
-            .receive_hiding(1, RECEIVE_WAIT, hidden)
-            .await
-        {
+    async fn receive(&mut self) -> Vec<Message> {
+        match self.processor.requests.receive(1, RECEIVE_WAIT).await {
             Ok(messages) => messages,
             Err(error) => {
                 tracing::warn!(%error, "cannot receive");
-                self.shutdown
-                    .run_until_cancelled(tokio::time::sleep(RECEIVE_WAIT))
-                    .await;
+                self.pause().await;
                 Vec::new()
             }
         }
@@ -185,29 +184,59 @@ impl Worker {
     async fn turn(&mut self, message: &Message) -> anyhow::Result<()> {
         let started = Instant::now();
         let outcome = self.processor.turn(message).await;
-        self.completed += 1;
         let (elapsed_ms, receive_count) = (started.elapsed().as_millis(), message.receive_count);
         metrics::histogram!(JOB_SECONDS).record(started.elapsed());
         metrics::counter!(JOBS, "outcome" => outcome.label()).increment(1);
         match outcome {
-            Outcome::Recognised => tracing::debug!(elapsed_ms, receive_count, "recognised"),
+            Outcome::Recognised => {
+                self.settled();
+                tracing::debug!(elapsed_ms, receive_count, "recognised");
+            }
             Outcome::Failed(code) => {
+                self.settled();
                 tracing::info!(
                     code = code.as_str_name(),
                     receive_count,
                     "answered with an error"
                 );
             }
-            Outcome::Abandoned(error) if error.is::<InferenceError>() => return Err(error),
+            Outcome::Rejected(error) if error.is::<InferenceError>() => return Err(error),
+            Outcome::Rejected(error) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    receive_count,
+                    "refused a message"
+                );
+            }
             Outcome::Abandoned(error) => {
                 tracing::error!(
                     error = format!("{error:#}"),
                     receive_count,
-                    "gave a job back"
+                    "gave up a job for now"
                 );
+                self.pause().await;
             }
         }
         Ok(())
+    }
+
+    fn settled(&mut self) {
+        self.completed += 1;
+        self.failures = 0;
+    }
+
+    /// A worker that went on at once would use up the receive counts of good jobs while S3 or SQS are in trouble.
+    async fn pause(&mut self) {
+        let pause = Duration::from_secs(1 << self.failures.min(4));
+        self.failures += 1;
+        self.report(WorkerState::Idle);
+        let rest = async {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.attendance.next_order() => {}
+            }
+        };
+        self.shutdown.run_until_cancelled(rest).await;
     }
 
     fn report(&self, state: WorkerState) {

@@ -104,7 +104,7 @@ async fn a_job_that_cannot_be_done_any_more_is_answered_with_the_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_is_no_job_ends_in_the_dead_letter_queue_after_five_receives() {
     let bench = Bench::start().await;
-    let worker = bench.worker(&["--visibility-timeout", "3"]);
+    let worker = bench.worker(&[]);
     bench
         .requests
         .send("this is no job".to_owned())
@@ -117,6 +117,28 @@ async fn a_message_that_is_no_job_ends_in_the_dead_letter_queue_after_five_recei
     bench.drained().await;
     let dead = bench.dead_letters.receive(1, Duration::ZERO).await.unwrap();
     assert_eq!(dead[0].body, "this is no job");
+    worker.stop().await;
+}
+
+/// Quick tries would use up the five receives of a good job within seconds, and its client would get an error.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_store_delays_a_job_and_does_not_dead_letter_it() {
+    // The first call installs the recorder.
+    drop(platform::telemetry::render_metrics());
+    let bench = Bench::without_results().await;
+    let worker = bench.worker(&[]);
+    let id = bench.submit("patient.jpg", &photo("madonna")).await;
+    until("the worker gave up for now", async || {
+        platform::telemetry::render_metrics().contains(r#"outcome="abandoned""#)
+    })
+    .await;
+    bench.results.ensure().await.unwrap();
+    let result = bench.reply().await;
+    assert_eq!(
+        (result.job_id.as_str(), name(&result)),
+        (id.as_str(), "madonna")
+    );
+    assert_eq!(bench.dead_letters.counters().await.unwrap().visible, 0);
     worker.stop().await;
 }
 

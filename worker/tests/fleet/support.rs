@@ -40,6 +40,13 @@ pub struct RunningWorker {
 impl Bench {
     /// A local cloud with buckets and queues as front makes them.
     pub async fn start() -> Self {
+        let bench = Self::without_results().await;
+        bench.results.ensure().await.unwrap();
+        bench
+    }
+
+    /// As [`Bench::start`], but the bucket for results is missing.
+    pub async fn without_results() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
@@ -54,8 +61,7 @@ impl Bench {
         let photos = aws.objects(names.in_bucket());
         let results = aws.objects(names.out_bucket());
         photos.ensure().await.unwrap();
-        results.ensure().await.unwrap();
-        let visibility_timeout = Duration::from_secs(10);
+        let visibility_timeout = Duration::from_secs(3);
         let plain = QueueAttributes {
             visibility_timeout,
             maximum_message_size: None,
