@@ -18,10 +18,6 @@ use super::weights::WeightFile;
 /// The answer for a face that is nobody's in the gallery.
 pub const UNKNOWN: &str = "Unknown";
 
-/// How steeply confidence falls with distance around the threshold: logistic regression over all pairs of the 118
-/// sample photos gives 23 to 30, depending on the crop.
-const CONFIDENCE_SLOPE: f32 = 25.0;
-
 /// Detector probabilities this close count as equal.
 const AS_SURE: f32 = 0.02;
 
@@ -45,8 +41,6 @@ pub struct Recognised {
     pub nearest_name: Option<String>,
     /// Euclidean distance to the nearest embedding, 0 to 2; 2 if the gallery is empty.
     pub distance: f32,
-    /// How sure the nearest name is, 0 to 1; one half at the threshold.
-    pub confidence: f32,
     pub bounding_box: BoundingBox,
     /// The detector's probability that this is a face.
     pub face_probability: f32,
@@ -167,11 +161,6 @@ impl Recogniser {
                 .clone()
                 .filter(|_| distance <= threshold)
                 .unwrap_or_else(|| UNKNOWN.to_owned()),
-            confidence: if nearest_name.is_some() {
-                confidence(distance, threshold)
-            } else {
-                0.0
-            },
             nearest_name,
             distance,
             bounding_box: face.bounding_box,
@@ -236,10 +225,6 @@ pub fn main_face(faces: Vec<Face>) -> Option<Face> {
         .into_iter()
         .filter(|face| face.probability >= surest - AS_SURE);
     sure.max_by(|a, b| a.bounding_box.area().total_cmp(&b.bounding_box.area()))
-}
-
-fn confidence(distance: f32, threshold: f32) -> f32 {
-    1.0 / (1.0 + ((distance - threshold) * CONFIDENCE_SLOPE).exp())
 }
 
 /// libtorch splits no operation over threads: a process has as many inference threads as it wants cores, and more
