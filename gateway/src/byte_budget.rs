@@ -7,6 +7,7 @@ use crate::error::{ErrorCode, RequestError};
 /// A bound on the bytes of photos that a process holds at once.
 #[derive(Debug, Clone)]
 pub struct ByteBudget {
+    total: usize,
     bytes: Arc<Semaphore>,
 }
 
@@ -18,26 +19,44 @@ pub struct ByteReservation {
 
 impl ByteBudget {
     pub fn new(bytes: usize) -> Self {
+        let total = bytes.min(Semaphore::MAX_PERMITS);
         Self {
-            bytes: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))),
+            total,
+            bytes: Arc::new(Semaphore::new(total)),
         }
     }
 
     /// # Errors
-    /// [`ErrorCode::Overloaded`] when fewer than `bytes` are left; nobody waits for memory.
+    /// [`ErrorCode::Overloaded`] when fewer than `bytes` are left.
     pub fn reserve(&self, bytes: usize) -> Result<ByteReservation, RequestError> {
-        let overloaded = || {
-            RequestError::new(
-                ErrorCode::Overloaded,
-                "too many photos are being uploaded; try again",
-            )
-        };
         let bytes = u32::try_from(bytes).map_err(|_| overloaded())?;
         let permit = Arc::clone(&self.bytes).try_acquire_many_owned(bytes);
         permit
             .map(|permit| ByteReservation { permit })
             .map_err(|_| overloaded())
     }
+
+    /// Waits until `bytes` are left; whoever came first goes first.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Overloaded`] when the whole budget is less.
+    pub async fn reserve_in_turn(&self, bytes: usize) -> Result<ByteReservation, RequestError> {
+        if bytes > self.total {
+            return Err(overloaded());
+        }
+        let bytes = u32::try_from(bytes).map_err(|_| overloaded())?;
+        let permit = Arc::clone(&self.bytes).acquire_many_owned(bytes).await;
+        permit
+            .map(|permit| ByteReservation { permit })
+            .map_err(|_| overloaded())
+    }
+}
+
+fn overloaded() -> RequestError {
+    RequestError::new(
+        ErrorCode::Overloaded,
+        "too many photos are being uploaded; try again",
+    )
 }
 
 impl ByteReservation {

@@ -1,9 +1,12 @@
 //! The front service: stores photos, enqueues jobs, waits for replies and answers, over gRPC.
 
+use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use clap::builder::{RangedU64ValueParser, TypedValueParser};
 use platform::admin::AdminArgs;
+use platform::shutdown::bounded;
 use proto::v1::demand_server::DemandServer;
 use proto::v1::recognizer_server::RecognizerServer;
 use tokio::net::TcpListener;
@@ -17,6 +20,7 @@ pub use recognizer::REQUEST_ID_METADATA;
 
 use backend::Backend;
 use demand::DemandService;
+use gate::Gate;
 use photos::Photos;
 use recognizer::{Limits, RecognizerService};
 use replies::ReplyReceiver;
@@ -26,6 +30,7 @@ use waiting::Waiting;
 mod backend;
 mod dead_letters;
 mod demand;
+mod gate;
 mod grpc_timeout;
 mod inspect;
 pub mod pending;
@@ -42,7 +47,7 @@ mod waiting;
 pub struct Config {
     #[command(flatten)]
     pub admin: AdminArgs,
-    /// Requests in flight; more are refused with RESOURCE_EXHAUSTED
+    /// Recognize calls in flight; more are refused with RESOURCE_EXHAUSTED before their photo is read
     #[arg(
         long,
         env = "MUSTER_MAX_IN_FLIGHT",
@@ -50,7 +55,8 @@ pub struct Config {
         default_value = "1000"
     )]
     pub max_in_flight: usize,
-    /// Bytes of photos held before they are stored; more are refused with RESOURCE_EXHAUSTED
+    /// Bytes of photos held until they are stored. A call that needs more waits for its turn before its photo is read;
+    /// one that waits longer than a minute is refused with RESOURCE_EXHAUSTED
     #[arg(
         long,
         env = "MUSTER_MAX_BUFFERED_BYTES",
@@ -77,8 +83,15 @@ pub struct Config {
     /// How long a request waits for a worker's answer
     #[arg(long, env = "MUSTER_DEADLINE", value_name = "SECONDS", value_parser = crate::seconds, default_value = "120")]
     pub deadline: Duration,
-    /// Visibility timeout of the request queue: how soon the job of a worker that died is taken up again
-    #[arg(long, env = "MUSTER_VISIBILITY_TIMEOUT", value_name = "SECONDS", value_parser = crate::seconds, default_value = "10")]
+    /// Visibility timeout of the request queue, in whole seconds: how soon the job of a worker that died is taken up
+    /// again. Workers read it from the queue when they start
+    #[arg(
+        long,
+        env = "MUSTER_VISIBILITY_TIMEOUT",
+        value_name = "SECONDS",
+        value_parser = RangedU64ValueParser::<u64>::new().range(VISIBILITY_TIMEOUT_SECONDS).map(Duration::from_secs),
+        default_value = "10"
+    )]
     pub visibility_timeout: Duration,
     /// Receive calls under way on the reply queue at once
     #[arg(
@@ -89,13 +102,16 @@ pub struct Config {
     )]
     pub reply_receivers: usize,
     /// How long requests in flight may take to end at shutdown
-    #[arg(long, env = "MUSTER_FRONT_DRAIN", value_name = "SECONDS", value_parser = crate::seconds, default_value = "10")]
+    #[arg(long, env = "MUSTER_FRONT_DRAIN", value_name = "SECONDS", value_parser = crate::seconds, default_value = "5")]
     pub drain_deadline: Duration,
 }
 
 /// The overhead of a message over the photo in it.
 const MESSAGE_SLACK: usize = 64 * 1024;
-/// How long deletes of replies may take at the end.
+/// At least 3, so that a worker has time to renew it; at most what SQS allows.
+const VISIBILITY_TIMEOUT_SECONDS: RangeInclusive<u64> = 3..=43_200;
+/// How long connections may take to close and replies to be deleted, after the requests in flight were waited for.
+/// Instances have ten seconds to end, of which the drain deadline takes five.
 const CLOSING_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Serves `muster.v1.Recognizer` and `muster.v1.Demand` until `shutdown`, with health and reflection.
@@ -138,7 +154,9 @@ pub async fn run(
     let demand = DemandService::new(Arc::clone(&waiting), stop.clone());
     let server = platform::grpc::serve(listener, ready.subscribe(), stop.clone(), |routes| {
         let limit = limits.max_image_bytes + MESSAGE_SLACK;
-        routes.add_service(RecognizerServer::new(recognizer).max_decoding_message_size(limit));
+        let recognizer = RecognizerServer::new(recognizer).max_decoding_message_size(limit);
+        let (calls, bytes) = (config.max_in_flight, config.max_buffered_bytes);
+        routes.add_service(Gate::new(recognizer, calls, bytes, limit));
         routes.add_service(DemandServer::new(demand));
     });
     let life = async {
@@ -152,30 +170,25 @@ pub async fn run(
         drain(&waiting, &requests, config.drain_deadline).await;
         stop.cancel();
     };
-    let (served, ()) = tokio::join!(
-        async {
-            let served = server.await;
-            // A listener that failed ends the whole service.
-            shutdown.cancel();
-            served
-        },
-        life
-    );
-    background.close();
-    if tokio::time::timeout(CLOSING_DEADLINE, background.wait())
-        .await
-        .is_err()
-    {
-        tracing::warn!("background work did not end in time");
-    }
-    served
+    let serving = async {
+        let served = server.await;
+        // A listener that failed ends the whole service.
+        shutdown.cancel();
+        served
+    };
+    let closing = async {
+        stop.cancelled().await;
+        background.close();
+        background.wait().await;
+    };
+    let work = async { tokio::join!(serving, closing).0 };
+    let (served, ()) = tokio::join!(bounded("front", &stop, CLOSING_DEADLINE, work), life);
+    served.unwrap_or(Ok(()))
 }
 
 impl Config {
     fn limits(&self) -> Limits {
         Limits {
-            max_in_flight: self.max_in_flight,
-            max_buffered_bytes: self.max_buffered_bytes,
             max_image_bytes: self.max_image_bytes,
             max_pixels: self.max_pixels,
             deadline: self.deadline,
@@ -223,5 +236,39 @@ async fn drain(waiting: &Waiting, requests: &TaskTracker, deadline: Duration) {
             ?deadline,
             "requests did not end within the drain deadline"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Config, clap::Error> {
+        let command = Config::augment_args(Command::new("front"));
+        let arguments = [&["front"], arguments].concat();
+        Config::from_arg_matches(&command.try_get_matches_from(arguments)?)
+    }
+
+    #[test]
+    fn the_visibility_timeout_is_whole_seconds_and_at_least_three() {
+        let of = |seconds| parse(&["--visibility-timeout", seconds]).map(|c| c.visibility_timeout);
+        assert_eq!(of("3").unwrap(), Duration::from_secs(3));
+        for refused in ["2", "0", "3.5", "43201", "-5"] {
+            assert!(of(refused).is_err(), "{refused}");
+        }
+        assert_eq!(parse(&[]).unwrap().visibility_timeout.as_secs(), 10);
+    }
+
+    #[test]
+    fn a_shutdown_takes_less_than_the_ten_seconds_that_an_instance_has() {
+        let front = parse(&[]).unwrap().drain_deadline;
+        assert!(front + CLOSING_DEADLINE <= Duration::from_secs(9));
+        let command = crate::http::Config::augment_args(Command::new("gateway"));
+        let matches = command.get_matches_from(["gateway"]);
+        let gateway = crate::http::Config::from_arg_matches(&matches).unwrap();
+        assert!(front < gateway.drain_deadline);
+        assert!(gateway.drain_deadline <= Duration::from_secs(9));
     }
 }

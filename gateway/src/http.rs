@@ -15,15 +15,15 @@ use proto::v1::recognizer_client::RecognizerClient;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 
 use crate::byte_budget::ByteBudget;
 use crate::error::{ErrorCode, RequestError};
 use answer::AnswerForm;
+use front_channel::FrontChannel;
 
 mod answer;
-mod bounded_body;
 mod disposition;
+mod front_channel;
 mod front_health;
 mod recognize;
 mod upload;
@@ -48,7 +48,7 @@ pub struct Config {
         default_value = "10485760"
     )]
     pub max_image_bytes: usize,
-    /// Bytes of photos held at once; more are refused with 429
+    /// Bytes of photos held until they are sent on to front; more are refused with 429
     #[arg(
         long,
         env = "MUSTER_MAX_BUFFERED_BYTES",
@@ -62,8 +62,8 @@ pub struct Config {
     /// How long front may take to answer; a little more than its own deadline, so that its reason arrives
     #[arg(long, env = "MUSTER_GATEWAY_DEADLINE", value_name = "SECONDS", value_parser = crate::seconds, default_value = "125")]
     pub deadline: Duration,
-    /// How long requests in flight may take to end at shutdown
-    #[arg(long, env = "MUSTER_GATEWAY_DRAIN", value_name = "SECONDS", value_parser = crate::seconds, default_value = "12")]
+    /// How long requests in flight may take to end at shutdown; longer than front's, so that its answers arrive
+    #[arg(long, env = "MUSTER_GATEWAY_DRAIN", value_name = "SECONDS", value_parser = crate::seconds, default_value = "7")]
     pub drain_deadline: Duration,
 }
 
@@ -71,7 +71,7 @@ pub struct Config {
 #[derive(Debug)]
 struct Gateway {
     config: Config,
-    front: RecognizerClient<Channel>,
+    front: RecognizerClient<FrontChannel>,
     budget: ByteBudget,
 }
 
@@ -96,7 +96,7 @@ pub async fn run(
     tracing::info!(address = %listener.local_addr()?, front = config.front, "gateway serves HTTP");
     let drain_deadline = config.drain_deadline;
     let gateway = Gateway {
-        front: RecognizerClient::new(channel),
+        front: RecognizerClient::new(FrontChannel::new(channel)),
         budget: ByteBudget::new(config.max_buffered_bytes),
         config,
     };

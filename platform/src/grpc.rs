@@ -14,6 +14,10 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 /// Calls in progress on one connection. HTTP/2's usual 200 would make a client's other calls queue up in front of a
 /// service that refuses overload itself, and unnoticed by it.
 const MAX_CONCURRENT_CALLS: u32 = 4096;
+/// Bytes of one call that may be on their way or unread.
+const CALL_WINDOW: u32 = 64 * 1024;
+/// All calls of a connection together: whatever some leave unread while they wait for their turn, others can go on.
+const CONNECTION_WINDOW: u32 = MAX_CONCURRENT_CALLS * CALL_WINDOW;
 
 /// Serves the gRPC services that `add` adds, with health and reflection beside them, until `shutdown`.
 ///
@@ -43,6 +47,8 @@ pub async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(MAX_CONCURRENT_CALLS)
+        .initial_stream_window_size(CALL_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .add_routes(routes.routes())
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),

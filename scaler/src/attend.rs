@@ -98,7 +98,7 @@ impl Attendance {
             .forget_strangers(exists, self.shared.clock.now());
     }
 
-    /// How many workers were found to be busy after they were ordered to stop as idle.
+    /// How many workers reported to be busy after they were ordered to stop as idle; each counts once for each order.
     #[must_use]
     pub fn busy_workers_stopped(&self) -> u64 {
         self.lock().busy_workers_stopped()

@@ -1,26 +1,30 @@
 //! Carries out a plan: orders to workers at once, calls to EC2 in the background.
 
 mod backoff;
+mod launch;
 mod outcome;
+mod stop;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use backoff::Backoff;
 use futures::StreamExt;
+use launch::UnsureLaunch;
 use outcome::Call;
 pub use outcome::Outcome;
 use platform::fleet::{Fleet, FleetError, LaunchSpec};
-use proto::names::{WORKER_INSTANCE, worker_instance};
+use proto::names::worker_instance;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
 use crate::attend::Attendance;
 use crate::observe::World;
-use crate::plan::{Held, InstanceId, Moment, Plan, Stop};
+use crate::plan::{Held, InstanceId, Moment, Plan};
 
-/// How many instances are named at a time.
-const RENAMES_AT_ONCE: usize = 4;
+/// How many calls that concern one instance each are made at a time.
+const CALLS_AT_ONCE: usize = 4;
 
 /// Carries out plans, and learns from EC2's refusals.
 #[derive(Debug)]
@@ -35,8 +39,7 @@ pub struct Executor {
     launch: Backoff,
     stop: Backoff,
     rename: Backoff,
-    /// The count and client token of a launch that may or may not have reached EC2.
-    unsure_launch: Option<(u32, String)>,
+    unsure_launch: Option<UnsureLaunch>,
 }
 
 /// What happened since the scaler started.
@@ -45,8 +48,9 @@ pub struct Totals {
     pub started: u64,
     pub launched: u64,
     pub stopped: u64,
-    /// Instances stopped while their worker was known to be busy; see `muster.v1.Totals`.
+    /// Workers that reported to be busy after they were ordered to stop as idle; see `muster.v1.Totals`.
     pub busy_workers_stopped: u64,
+    /// Instances stopped because their worker fell silent or never attended; see `muster.v1.Totals`.
     pub silent_workers_stopped: u64,
     /// When EC2 was first asked to start or launch an instance, and did.
     pub first_start_at: Option<Moment>,
@@ -132,46 +136,6 @@ impl Executor {
         });
     }
 
-    fn launch_instances(&mut self, count: u32, world: &mut World, now: Moment) {
-        world.launching += count;
-        // The same token makes sure that a launch whose answer was lost is not repeated.
-        let token = match self.unsure_launch.take() {
-            Some((before, token)) if before == count => token,
-            _ => Uuid::new_v4().to_string(),
-        };
-        let (fleet, spec) = (self.fleet.clone(), Arc::clone(&self.spec));
-        self.spawn(now, async move {
-            let (launched, error) = match fleet.launch(&spec, count, WORKER_INSTANCE, &token).await
-            {
-                Ok(ids) => (ids.iter().map(|id| id.as_str().into()).collect(), None),
-                Err(error) => (Vec::new(), Some(error)),
-            };
-            (
-                Call::Launch {
-                    count,
-                    token,
-                    launched,
-                },
-                error,
-            )
-        });
-    }
-
-    fn stop_instances(&mut self, stops: &[Stop], world: &mut World, now: Moment) {
-        let mut stops = stops.to_vec();
-        stops.retain(|stop| self.attendance.condemn(&stop.id, stop.cause, now));
-        if stops.is_empty() {
-            return;
-        }
-        let ids: Vec<_> = stops.iter().map(|stop| stop.id.clone()).collect();
-        world.stopping(&ids, now);
-        let fleet = self.fleet.clone();
-        self.spawn(now, async move {
-            let error = fleet.stop(&texts(&ids)).await.err();
-            (Call::Stop(stops), error)
-        });
-    }
-
     fn rename_instances(&mut self, renames: &[(InstanceId, u32)], world: &mut World, now: Moment) {
         for (id, number) in renames {
             world.renamed(id, *number, now);
@@ -193,7 +157,7 @@ impl Executor {
                     }
                 }
             });
-            let mut done = calls.buffer_unordered(RENAMES_AT_ONCE);
+            let mut done = calls.buffer_unordered(CALLS_AT_ONCE);
             while let Some(outcome) = done.next().await {
                 // Nobody listens any more when the scaler shuts down.
                 drop(outcomes.send(outcome).await);

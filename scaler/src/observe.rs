@@ -1,5 +1,6 @@
 //! What is known at present: EC2's last answer, what was ordered since, what the workers report, and the demand.
 
+mod boots;
 mod expect;
 pub mod front;
 pub mod pace;
@@ -8,13 +9,14 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 
+use boots::Boots;
 use expect::Expectations;
+pub use expect::LAG;
 use platform::fleet::{FleetInstance, PowerState};
 use proto::names::{WORKER_INSTANCE, worker_instance};
 use tokio::sync::watch;
 
 use crate::attend::{Attendance, Attending};
-use crate::metric;
 use crate::plan::{
     Counters, FrontDemand, Held, Instance, InstanceId, Moment, Observation, Seen, State,
 };
@@ -28,13 +30,14 @@ pub struct World {
     described: Vec<FleetInstance>,
     described_at: Option<Moment>,
     expectations: Expectations,
+    /// When EC2 was last asked and listed an instance that nobody knew of.
+    pub newcomers_at: Option<Moment>,
     /// How many instances the launches under way have asked for.
     pub launching: u32,
     /// The state each instance was last seen in, and since when.
     history: HashMap<InstanceId, (State, Moment)>,
     running_since: HashMap<InstanceId, Moment>,
-    /// When instances whose worker is not ready yet were ordered to start.
-    booting_since: HashMap<InstanceId, Moment>,
+    boots: Boots,
 }
 
 impl World {
@@ -47,16 +50,21 @@ impl World {
             described: Vec::new(),
             described_at: None,
             expectations: Expectations::default(),
+            newcomers_at: None,
             launching: 0,
             history: HashMap::new(),
             running_since: HashMap::new(),
-            booting_since: HashMap::new(),
+            boots: Boots::default(),
         }
     }
 
     /// Takes EC2's answer to a question that was asked at `asked_at`.
     pub fn described(&mut self, instances: Vec<FleetInstance>, asked_at: Moment) {
-        self.described = instances.into_iter().filter(is_worker).collect();
+        let instances: Vec<_> = instances.into_iter().filter(is_worker).collect();
+        if instances.iter().any(|found| self.is_newcomer(found)) {
+            self.newcomers_at = Some(asked_at);
+        }
+        self.described = instances;
         self.described_at = Some(asked_at);
         self.expectations.compare(&self.described, asked_at, |id| {
             self.attendance
@@ -90,29 +98,36 @@ impl World {
             self.attendance.forget(id);
             self.running_since.remove(id);
             self.expectations.start(id, now);
-            self.booting_since.insert(id.clone(), now);
+            self.boots.begin(id, now);
         }
     }
 
     /// Notes that a call to start them failed.
     pub fn not_starting(&mut self, ids: &[InstanceId]) {
         for id in ids {
-            self.expectations.withdraw_power(id);
-            self.booting_since.remove(id);
+            self.expectations.withdraw_start(id);
+            self.boots.forget(id);
         }
     }
 
-    /// Notes that these were ordered to stop.
+    /// Notes that these are being ordered to stop. They count as stopping for as long as the call takes.
     pub fn stopping(&mut self, ids: &[InstanceId], now: Moment) {
         for id in ids {
             self.expectations.stop(id, now);
         }
     }
 
-    /// Notes that a call to stop them failed.
+    /// Notes that a call to stop them has succeeded, or has ended without telling. EC2's answers from now on decide.
+    pub fn stop_called(&mut self, ids: &[InstanceId], now: Moment) {
+        for id in ids {
+            self.expectations.stop_called(id, now);
+        }
+    }
+
+    /// Notes that a call to stop them was refused.
     pub fn not_stopping(&mut self, ids: &[InstanceId]) {
         for id in ids {
-            self.expectations.withdraw_power(id);
+            self.expectations.withdraw_stop(id);
             self.attendance.pardon(id);
         }
     }
@@ -154,7 +169,7 @@ impl World {
             .iter()
             .map(|i| (i.id.clone(), (i.state, i.since)))
             .collect();
-        self.note_ready(&instances, now);
+        self.note_boots(&instances, now);
         Observation {
             now,
             front: *self.front.borrow(),
@@ -162,6 +177,7 @@ impl World {
             instances,
             launching: self.launching,
             described_at: self.described_at,
+            failed_boots: self.boots.failed(),
             held,
         }
     }
@@ -217,20 +233,27 @@ impl World {
         }
     }
 
-    fn note_ready(&mut self, instances: &[Instance], now: Moment) {
+    fn note_boots(&mut self, instances: &[Instance], now: Moment) {
         for instance in instances {
             match instance.state {
-                State::Idle | State::Busy => {
-                    if let Some(ordered) = self.booting_since.remove(&instance.id) {
-                        metric::boot_time(now.since(ordered));
-                    }
+                State::Idle | State::Busy => self.boots.ready(&instance.id, now),
+                State::Stopping if self.expectations.is_stopping(&instance.id) => {
+                    self.boots.forget(&instance.id);
                 }
-                State::Stopping | State::Stopped => {
-                    self.booting_since.remove(&instance.id);
-                }
+                State::Stopped => self.boots.stopped(&instance.id, now),
                 _ => {}
             }
         }
+        let existing = instances.iter().map(|instance| &instance.id).collect();
+        self.boots.retain(&existing, now);
+    }
+
+    fn is_newcomer(&self, found: &FleetInstance) -> bool {
+        let was_listed = self.described.iter().any(|known| known.id == found.id);
+        !was_listed
+            && !self
+                .expectations
+                .is_starting(&InstanceId::from(found.id.as_str()))
     }
 }
 

@@ -18,7 +18,8 @@ mod tests;
 use std::time::Duration;
 
 pub use model::{
-    Counters, FrontDemand, Held, Instance, InstanceId, Moment, Observation, Seen, State,
+    Counters, FailedBoots, FrontDemand, Held, Instance, InstanceId, Moment, Observation, Seen,
+    State,
 };
 use moves::Moves;
 pub use policy::{Bounds, Patience, Policy, PolicyKind};

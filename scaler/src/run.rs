@@ -66,12 +66,44 @@ pub async fn run(
     let serving = platform::grpc::serve(listener, readiness, shutdown.clone(), |routes| {
         routes.add_service(ScalerServer::new(service));
     });
-    // A loop that ended early would leave a service that only looks alive.
-    let stop = shutdown.clone().drop_guard();
+    let reconciling = reconciler.run(shutdown.clone());
+    together(reconciling, serving, &shutdown).await
+}
+
+/// Runs the loop and the service until both have ended. When one of them ends early, `shutdown` tells the other: it
+/// would only look alive.
+async fn together<T>(
+    reconciling: impl Future<Output = ()>,
+    serving: impl Future<Output = T>,
+    shutdown: &CancellationToken,
+) -> T {
     let reconciling = async {
-        reconciler.run(shutdown).await;
-        drop(stop);
+        let _guard = shutdown.clone().drop_guard();
+        reconciling.await;
     };
-    let ((), served) = tokio::join!(reconciling, serving);
-    served
+    let serving = async {
+        let _guard = shutdown.clone().drop_guard();
+        serving.await
+    };
+    tokio::join!(reconciling, serving).1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_loop_does_not_outlive_a_service_that_ends_early() {
+        let shutdown = CancellationToken::new();
+        let failed: anyhow::Result<()> = Err(anyhow::anyhow!("the listener failed"));
+        let served = together(shutdown.cancelled(), async { failed }, &shutdown).await;
+        assert!(served.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_service_does_not_outlive_a_loop_that_ends_early() {
+        let shutdown = CancellationToken::new();
+        together(async {}, shutdown.cancelled(), &shutdown).await;
+        assert!(shutdown.is_cancelled());
+    }
 }

@@ -5,22 +5,21 @@ use bytes::Bytes;
 use proto::v1::recognizer_server::Recognizer;
 use proto::v1::{RecognizeRequest, RecognizeResponse};
 use proto::{FileName, JobId};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use super::backend::Backend;
+use super::gate::Admission;
 use super::grpc_timeout;
 use super::inspect::Photo;
 use super::turn::Turn;
 use super::waiting::Waiting;
-use crate::byte_budget::ByteBudget;
 use crate::error::{ErrorCode, RequestError};
 use crate::metric;
 
-/// The header in which a client proposes the request's id; one that is no UUID or is in use is not taken.
+/// The trailer in which front names the job of a request that failed. Ids that clients send are ignored.
 pub const REQUEST_ID_METADATA: &str = "x-request-id";
 
 /// A little less than the client's own patience, so that our answer comes before its timer.
@@ -29,19 +28,15 @@ const ANSWER_EARLIER: Duration = Duration::from_millis(100);
 /// What one front accepts.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    pub max_in_flight: usize,
-    pub max_buffered_bytes: usize,
     pub max_image_bytes: usize,
     pub max_pixels: u64,
     pub deadline: Duration,
 }
 
-/// The service `muster.v1.Recognizer`.
+/// The service `muster.v1.Recognizer`; it stands behind a [`Gate`](super::gate::Gate).
 #[derive(Debug)]
 pub struct RecognizerService {
     limits: Limits,
-    in_flight: Arc<Semaphore>,
-    budget: ByteBudget,
     waiting: Arc<Waiting>,
     backend: Arc<OnceLock<Backend>>,
     tasks: TaskTracker,
@@ -61,8 +56,6 @@ impl RecognizerService {
     ) -> Self {
         Self {
             limits,
-            in_flight: Arc::new(Semaphore::new(limits.max_in_flight)),
-            budget: ByteBudget::new(limits.max_buffered_bytes),
             waiting,
             backend,
             tasks,
@@ -71,34 +64,27 @@ impl RecognizerService {
     }
 
     /// Everything that can refuse a request before anything of it is stored.
-    async fn admit(&self, request: Request<RecognizeRequest>) -> Result<Turn, RequestError> {
+    async fn accept(&self, request: Request<RecognizeRequest>) -> Result<Turn, RequestError> {
         let accepted_at = Instant::now();
         let backend = match self.backend.get() {
             Some(backend) if !self.shutdown.is_cancelled() => backend.clone(),
             Some(_) => return Err(unavailable("the service is shutting down")),
             None => return Err(unavailable("the service is starting")),
         };
-        let permit = Arc::clone(&self.in_flight)
-            .try_acquire_owned()
-            .map_err(|_| {
-                RequestError::new(
-                    ErrorCode::Overloaded,
-                    "too many requests in flight; try again",
-                )
-            })?;
-        let (metadata, _, RecognizeRequest { file_name, image }) = request.into_parts();
+        let (metadata, mut extensions, message) = request.into_parts();
+        let admission: Admission = extensions.remove().ok_or_else(|| {
+            RequestError::new(ErrorCode::Internal, "the request was not admitted")
+        })?;
+        let RecognizeRequest { file_name, image } = message;
         let file_name = FileName::parse(&file_name)?;
         self.check_size(&image)?;
-        let reservation = self.budget.reserve(image.len())?;
         let photo = inspect(image, self.limits.max_pixels).await?;
         metric::FRONT_PHOTO_BYTES
             .counter()
             .increment(photo.bytes.len() as u64);
 
-        let deadline = accepted_at + self.patience(&metadata);
-        let (id, reply) = self
-            .waiting
-            .accept(request_id(&metadata), accepted_at, deadline);
+        let deadline = admission.begun + self.patience(&metadata);
+        let (id, reply) = self.waiting.accept(accepted_at, deadline);
         Ok(Turn {
             id,
             file_name,
@@ -108,8 +94,7 @@ impl RecognizerService {
             reply,
             waiting: Arc::clone(&self.waiting),
             backend,
-            reservation,
-            _in_flight: permit,
+            admission,
         })
     }
 
@@ -142,7 +127,7 @@ impl Recognizer for RecognizerService {
         &self,
         request: Request<RecognizeRequest>,
     ) -> Result<Response<RecognizeResponse>, Status> {
-        let turn = match self.admit(request).await {
+        let turn = match self.accept(request).await {
             Ok(turn) => turn,
             Err(error) => {
                 metric::FRONT_REQUESTS
@@ -151,6 +136,7 @@ impl Recognizer for RecognizerService {
                 return Err(error.into());
             }
         };
+        let id = turn.id;
         let answer = self.tasks.spawn(async move {
             let accepted_at = turn.accepted_at;
             let answer = turn.run().await;
@@ -163,10 +149,10 @@ impl Recognizer for RecognizerService {
                 .record(accepted_at.elapsed());
             answer
         });
-        match answer.await {
-            Ok(answer) => Ok(Response::new(answer?)),
-            Err(_) => Err(RequestError::new(ErrorCode::Internal, "the request failed").into()),
-        }
+        let answer = answer
+            .await
+            .unwrap_or_else(|_| Err(RequestError::new(ErrorCode::Internal, "the request failed")));
+        answer.map(Response::new).map_err(|error| failed(error, id))
     }
 }
 
@@ -182,13 +168,11 @@ async fn inspect(image: Bytes, max_pixels: u64) -> Result<Photo, RequestError> {
     })
 }
 
-fn request_id(metadata: &MetadataMap) -> Option<JobId> {
-    metadata
-        .get(REQUEST_ID_METADATA)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()
+fn failed(error: RequestError, id: JobId) -> Status {
+    let mut status = Status::from(error);
+    let id = id.to_string().parse().expect("an id is hexadecimal");
+    status.metadata_mut().insert(REQUEST_ID_METADATA, id);
+    status
 }
 
 fn unavailable(message: &str) -> RequestError {

@@ -4,13 +4,13 @@ use std::time::{Instant, SystemTime};
 use proto::v1::recognition_result::Outcome;
 use proto::v1::{RecognitionJob, RecognizeResponse, Timings};
 use proto::{FileName, JobId};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use super::backend::Backend;
+use super::gate::Admission;
 use super::inspect::Photo;
 use super::photos::StoredPhoto;
 use super::waiting::{Reply, Waiting, deadline_exceeded};
-use crate::byte_budget::ByteReservation;
 use crate::error::{ErrorCode, RequestError};
 
 /// One accepted request on its way: store, enqueue, wait, clean up.
@@ -24,8 +24,7 @@ pub struct Turn {
     pub reply: oneshot::Receiver<Reply>,
     pub waiting: Arc<Waiting>,
     pub backend: Backend,
-    pub reservation: ByteReservation,
-    pub _in_flight: OwnedSemaphorePermit,
+    pub admission: Admission,
 }
 
 impl Turn {
@@ -41,8 +40,13 @@ impl Turn {
             reply,
             waiting,
             backend,
-            ..
+            admission,
         } = self;
+        let Admission {
+            in_flight: _in_flight,
+            memory,
+            ..
+        } = admission;
         let submitted = submit(id, &file_name, &photo, deadline, &backend);
         let stored = match tokio::time::timeout_at(deadline.into(), submitted).await {
             Ok(Ok(stored)) => Some(stored),
@@ -56,7 +60,7 @@ impl Turn {
             }
         };
         // The worker has its own copy from here on.
-        drop((photo, self.reservation));
+        drop((photo, memory));
 
         let reply = reply.await.unwrap_or_else(|_| {
             Err(RequestError::new(

@@ -34,15 +34,10 @@ impl Default for Waiting {
 }
 
 impl Waiting {
-    /// Begins to wait under the id wished for, or under another one if that is taken.
-    pub fn accept(
-        &self,
-        wish: Option<JobId>,
-        now: Instant,
-        deadline: Instant,
-    ) -> (JobId, oneshot::Receiver<Reply>) {
+    /// Begins to wait for a new job. Its id is nobody else's choice: the reply to an earlier job must not answer it.
+    pub fn accept(&self, now: Instant, deadline: Instant) -> (JobId, oneshot::Receiver<Reply>) {
         let (mut waiter, reply) = oneshot::channel();
-        let mut id = wish.unwrap_or_else(JobId::random);
+        let mut id = JobId::random();
         self.change(|pending| {
             while let Err(refused) = pending.accept(id, waiter, now, deadline) {
                 (waiter, id) = (refused, JobId::random());
@@ -117,6 +112,6 @@ pub fn reply_of(result: RecognitionResult) -> Option<Reply> {
 
 #[must_use]
 pub fn deadline_exceeded() -> RequestError {
-    let message = "no worker answered in time; the result will be in the out-bucket";
+    let message = "no worker answered in time; the result may still be in the out-bucket later";
     RequestError::new(ErrorCode::DeadlineExceeded, message)
 }

@@ -89,13 +89,14 @@ impl AnswerForm {
         }
     }
 
-    pub fn recognized(self, response: RecognizeResponse, id: JobId) -> Response {
+    pub fn recognized(self, response: RecognizeResponse) -> Response {
+        let id = response.request_id.parse().ok();
         let answer = Answer::from(response);
         let answer = match self {
             Self::Text => text(format!("{}:{}", answer.stem, answer.name)),
             Self::Json => Json(answer).into_response(),
         };
-        with_id(answer, Some(id))
+        with_id(answer, id)
     }
 
     pub fn error(self, error: &RequestError, id: Option<JobId>) -> Response {

@@ -5,6 +5,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use proto::JobId;
 use proto::v1::{RecognizeRequest, RecognizeResponse};
+use tonic::Status;
 
 use super::Gateway;
 use super::answer::AnswerForm;
@@ -15,16 +16,16 @@ use crate::metric;
 
 /// Answers `POST /`.
 pub async fn recognize(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    let id = JobId::random();
     let measured = Measured::begin();
     let form = AnswerForm::wanted_by(request.headers());
-    let answer = gateway.ask(request, id).await;
+    let answer = gateway.ask(request).await;
     match answer {
         Ok(response) => {
             measured.end("ok");
-            form.recognized(response, id)
+            form.recognized(response)
         }
-        Err(error) => {
+        Err(Failed { error, job }) => {
+            let id = job.unwrap_or_else(JobId::random);
             tracing::info!(request_id = %id, code = error.code.name(), %error, "refused or failed");
             measured.end(error.code.name());
             form.error(&error, Some(id))
@@ -33,7 +34,7 @@ pub async fn recognize(State(gateway): State<Arc<Gateway>>, request: Request) ->
 }
 
 impl Gateway {
-    async fn ask(&self, request: Request, id: JobId) -> Result<RecognizeResponse, RequestError> {
+    async fn ask(&self, request: Request) -> Result<RecognizeResponse, Failed> {
         let limits = UploadLimits {
             max_image_bytes: self.config.max_image_bytes,
             timeout: self.config.upload_timeout,
@@ -48,11 +49,33 @@ impl Gateway {
             image: upload.image,
         });
         request.set_timeout(self.config.deadline);
-        let id = id.to_string().parse().expect("an id is hexadecimal");
-        request.metadata_mut().insert(REQUEST_ID_METADATA, id);
-        let answered = self.front.clone().recognize(request).await;
-        drop(upload.reservation);
-        Ok(answered?.into_inner())
+        request
+            .extensions_mut()
+            .insert(Arc::new(upload.reservation));
+        let answered = self.front.clone().recognize(request).await?;
+        Ok(answered.into_inner())
+    }
+}
+
+/// Why there is no name, and the job it would have come from if front had made one.
+#[derive(Debug)]
+struct Failed {
+    error: RequestError,
+    job: Option<JobId>,
+}
+
+impl From<RequestError> for Failed {
+    fn from(error: RequestError) -> Self {
+        Self { error, job: None }
+    }
+}
+
+impl From<Status> for Failed {
+    fn from(status: Status) -> Self {
+        let id = status.metadata().get(REQUEST_ID_METADATA);
+        let job = id.and_then(|id| id.to_str().ok()?.parse().ok());
+        let error = RequestError::from(status);
+        Self { error, job }
     }
 }
 

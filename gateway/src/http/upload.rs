@@ -7,8 +7,8 @@ use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use bytes::{Bytes, BytesMut};
 use proto::FileName;
 
-use super::bounded_body::{BoundedBody, Rest};
 use super::disposition::Disposition;
+use crate::bounded_body::{BoundedBody, Rest};
 use crate::byte_budget::{ByteBudget, ByteReservation};
 use crate::error::{ErrorCode, RequestError};
 
@@ -47,7 +47,8 @@ impl Upload {
         if content_length(request.headers()).is_some_and(|length| length > most) {
             // A client that waits for "100 Continue" has sent nothing yet, and will not.
             if !request.headers().contains_key(EXPECT) {
-                Rest::of(request.into_body()).drain().await;
+                let body = request.into_body().into_data_stream();
+                Rest::of(body).drain().await;
             }
             return Err(too_large(limits.max_image_bytes));
         }

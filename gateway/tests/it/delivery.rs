@@ -162,3 +162,21 @@ async fn shutdown_waits_for_requests_in_flight() {
     ended.expect("front ends").unwrap().unwrap();
     drop(worker);
 }
+
+#[tokio::test]
+async fn shutdown_ends_although_a_request_is_never_answered() {
+    let mut stack =
+        Stack::configured(|front, _| front.drain_deadline = Duration::from_millis(100)).await;
+    let mut recognizer = stack.recognizer();
+    let request = proto::v1::RecognizeRequest {
+        file_name: "a.jpg".to_owned(),
+        image: photo(1).into(),
+    };
+    let unanswered = tokio::spawn(async move { recognizer.recognize(request).await });
+    stack.until_demand(|demand| demand.unanswered == 1).await;
+    stack.stop_front.cancel();
+    // The drain deadline and three seconds more.
+    let ended = tokio::time::timeout(Duration::from_millis(4500), &mut stack.front_ended).await;
+    ended.expect("front ends").unwrap().unwrap();
+    unanswered.abort();
+}

@@ -1,6 +1,23 @@
+use std::time::Duration;
+
+use proto::v1::RecognizeRequest;
+use tonic::Code;
+
 use crate::photos::photo;
 use crate::stack::Stack;
 use crate::worker::Worker;
+
+const MEGABYTE: usize = 1_000_000;
+
+fn large(name: &str, seed: u8, bytes: usize) -> RecognizeRequest {
+    let mut image = photo(seed);
+    // Decoders ignore what follows the end of the image.
+    image.resize(bytes, 0);
+    RecognizeRequest {
+        file_name: name.to_owned(),
+        image: image.into(),
+    }
+}
 
 #[tokio::test]
 async fn more_requests_than_the_limit_are_told_to_come_back() {
@@ -68,4 +85,65 @@ async fn demand_is_sent_at_once_and_as_a_heartbeat() {
         (1.5..5.0).contains(&took),
         "the first at once, then one a second: {took}"
     );
+}
+
+#[tokio::test]
+async fn a_photo_on_its_way_to_a_worker_leaves_the_gateway_room_for_the_next() {
+    let photos = [photo(1), photo(2)];
+    let room_for_one = photos[0].len().max(photos[1].len());
+    let stack = Stack::configured(|_, http| http.max_buffered_bytes = room_for_one).await;
+    let mut worker = None;
+    let second = async {
+        stack.until_demand(|demand| demand.unanswered == 1).await;
+        loop {
+            // Front may have the last byte a moment before the gateway knows that it was sent.
+            let answer = stack.post("b.jpg", &photos[1]).await;
+            if answer.status != 429 {
+                return answer;
+            }
+        }
+    };
+    let work = async {
+        stack.until_demand(|demand| demand.unanswered == 2).await;
+        worker = Some(Worker::recognizing(&stack).await);
+    };
+    let (first, second, ()) = tokio::join!(stack.post("a.jpg", &photos[0]), second, work);
+    first.assert_recognized("a:somebody");
+    second.assert_recognized("b:somebody");
+    drop(worker);
+}
+
+/// HTTP/2 has one window for all calls of a connection: those that wait must not keep it from those that upload.
+#[tokio::test]
+async fn calls_that_wait_for_memory_do_not_block_their_connection() {
+    let stack = Stack::configured(|front, _| front.max_buffered_bytes = 3 * MEGABYTE).await;
+    let worker = Worker::recognizing(&stack).await;
+    let calls = (0..40u8).map(|seed| {
+        let request = large(&format!("{seed}.jpg"), seed, 2 * MEGABYTE);
+        let mut recognizer = stack.recognizer();
+        async move { recognizer.recognize(request).await }
+    });
+    let answers = futures::future::join_all(calls);
+    let answers = tokio::time::timeout(Duration::from_secs(60), answers).await;
+    for (seed, answer) in answers.expect("no call is stuck").into_iter().enumerate() {
+        assert_eq!(answer.unwrap().into_inner().stem, seed.to_string());
+    }
+    assert_eq!(worker.jobs(), 40);
+}
+
+#[tokio::test]
+async fn large_photos_beyond_the_limit_of_calls_are_told_to_come_back() {
+    let stack = Stack::configured(|front, _| front.max_in_flight = 1).await;
+    let mut recognizer = stack.recognizer();
+    let first = tokio::spawn(async move { recognizer.recognize(large("a.jpg", 1, 1000)).await });
+    stack.until_demand(|demand| demand.unanswered == 1).await;
+    for number in 0..20 {
+        let request = large(&format!("{number}.jpg"), 2, 10 * MEGABYTE);
+        let status = stack.recognizer().recognize(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+        assert_eq!(status.metadata().get("retry-after").unwrap(), "2");
+    }
+    let _worker = Worker::recognizing(&stack).await;
+    assert_eq!(first.await.unwrap().unwrap().into_inner().stem, "a");
+    stack.assert_left_behind(&["a.jpg"]).await;
 }

@@ -1,10 +1,12 @@
+use std::sync::{Arc, Mutex};
+
 use proto::v1::{FailureCode, RecognizeRequest};
 use serde_json::Value;
 use tonic::Code;
 
 use crate::photos::photo;
 use crate::stack::{Answer, Stack};
-use crate::worker::Worker;
+use crate::worker::{Behaviour, Worker, failed, recognized};
 
 async fn post_for_json(stack: &Stack, photo: Vec<u8>) -> (Answer, Value) {
     let part = reqwest::multipart::Part::bytes(photo).file_name("a.b.jpg");
@@ -101,6 +103,63 @@ async fn a_grpc_client_that_is_in_a_hurry_is_answered_in_time() {
         status.metadata().get("muster-error-code").unwrap(),
         "deadline_exceeded"
     );
+}
+
+#[tokio::test]
+async fn a_late_reply_does_not_answer_a_retry_with_the_same_request_id() {
+    let stack = Stack::start().await;
+    let id = "0123456789abcdef0123456789abcdef";
+    let request = |file_name: &str, seed: u8| {
+        let message = RecognizeRequest {
+            file_name: file_name.to_owned(),
+            image: photo(seed).into(),
+        };
+        let mut request = tonic::Request::new(message);
+        request
+            .metadata_mut()
+            .insert("x-request-id", id.parse().unwrap());
+        request
+    };
+    let mut hurried = request("a.jpg", 1);
+    hurried
+        .metadata_mut()
+        .insert("grpc-timeout", "600m".parse().unwrap());
+    let status = stack.recognizer().recognize(hurried).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+
+    let mut recognizer = stack.recognizer();
+    let retry = request("b.jpg", 2);
+    let retry = tokio::spawn(async move { recognizer.recognize(retry).await });
+    stack.until_demand(|demand| demand.unanswered == 1).await;
+    let _worker = Worker::start(&stack, |job| {
+        let name = format!("owner of {}", job.object_key);
+        Behaviour::Send(vec![recognized(job, &name)])
+    })
+    .await;
+    let answer = retry.await.unwrap().unwrap().into_inner();
+    assert_eq!(answer.recognition.unwrap().name, "owner of b.jpg");
+    assert_ne!(answer.request_id, id);
+}
+
+#[tokio::test]
+async fn the_request_id_of_an_answer_is_the_id_of_its_job() {
+    let stack = Stack::start().await;
+    let jobs = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&jobs);
+    let _worker = Worker::start(&stack, move |job| {
+        seen.lock().unwrap().push(job.job_id.clone());
+        Behaviour::Send(vec![match job.object_key.as_str() {
+            "a.jpg" => recognized(job, "somebody"),
+            _ => failed(job, FailureCode::NoFace, "no face found"),
+        }])
+    })
+    .await;
+    let recognized = stack.post("a.jpg", &photo(1)).await;
+    recognized.assert_recognized("a:somebody");
+    let refused = stack.post("b.jpg", &photo(2)).await;
+    refused.assert_refused(422, "no face");
+    let ids = [recognized, refused].map(|answer| answer.header("x-request-id").to_owned());
+    assert_eq!(*jobs.lock().unwrap(), ids);
 }
 
 #[tokio::test]

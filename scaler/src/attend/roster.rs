@@ -17,6 +17,7 @@ const STRANGERS_REMEMBERED: Duration = Duration::from_secs(600);
 pub struct Roster {
     workers: HashMap<InstanceId, Worker>,
     next_session: u64,
+    /// See `muster.v1.Totals`.
     busy_workers_stopped: u64,
 }
 
@@ -45,6 +46,8 @@ struct Worker {
     reported: Option<WorkerState>,
     completed: u64,
     heard: Option<Moment>,
+    /// Whether it reported to be busy since it was last ordered to stop.
+    found_busy: bool,
     /// Since when it is in its present [`Worker::state`].
     since: Moment,
 }
@@ -106,11 +109,11 @@ impl Roster {
     pub fn report(&mut self, id: &SessionId, report: &WorkerReport, now: Moment) -> Option<bool> {
         let worker = self.of_session(id)?;
         let (state_before, since_before) = (worker.state(), worker.since);
-        let was_busy = worker.reported == Some(WorkerState::Busy);
         worker.change(now, |worker| worker.take(report, now));
         let changed = worker.state() != state_before || worker.since != since_before;
         let is_busy = worker.reported == Some(WorkerState::Busy);
-        if is_busy && !was_busy && worker.wanted == Wanted::Stopped(StopCause::Drained) {
+        let is_stopped_as_idle = worker.wanted == Wanted::Stopped(StopCause::Drained);
+        if is_busy && is_stopped_as_idle && !std::mem::replace(&mut worker.found_busy, true) {
             self.busy_workers_stopped += 1;
             tracing::error!(instance = %id.instance, "a worker took work after it confirmed to be cordoned");
         }
@@ -162,7 +165,9 @@ impl Roster {
             StopCause::Silent => worker.heard.is_some_and(|heard| heard < planned_at),
         };
         if is_right {
-            worker.change(now, |worker| worker.wanted = Wanted::Stopped(cause));
+            worker.change(now, |worker| {
+                (worker.wanted, worker.found_busy) = (Wanted::Stopped(cause), false);
+            });
         }
         is_right
     }
@@ -199,6 +204,7 @@ impl Roster {
             reported: None,
             completed: 0,
             heard: None,
+            found_busy: false,
             since: now,
         })
     }

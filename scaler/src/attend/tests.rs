@@ -232,6 +232,25 @@ fn a_cordoned_worker_that_takes_work_as_it_is_stopped_is_counted() {
     worker.says(WorkerState::Busy, 1);
     worker.says(WorkerState::Busy, 1);
     assert_eq!(worker.roster.busy_workers_stopped(), 1);
+    worker.says(WorkerState::Cordoned, 1);
+    worker.reconnects();
+    worker.says(WorkerState::Busy, 1);
+    assert_eq!(worker.roster.busy_workers_stopped(), 1);
+    // Another order to stop it is another chance to be wrong.
+    worker.roster.pardon(&worker.id, worker.now);
+    worker.says(WorkerState::Cordoned, 1);
+    assert!(worker.condemned(StopCause::Drained));
+    worker.says(WorkerState::Busy, 1);
+    assert_eq!(worker.roster.busy_workers_stopped(), 2);
+}
+
+#[test]
+fn a_busy_worker_that_was_given_up_for_its_silence_counts_as_silent_alone() {
+    let mut worker = Stream::of_a_worker_that_is(WorkerState::Busy);
+    worker.now = worker.now.after(Duration::from_secs(60));
+    assert!(worker.condemned(StopCause::Silent));
+    worker.says(WorkerState::Busy, 0);
+    assert_eq!(worker.roster.busy_workers_stopped(), 0);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use platform::fleet::FleetError;
 
+use super::launch::UnsureLaunch;
 use super::{Executor, Totals};
 use crate::metric;
 use crate::observe::World;
@@ -47,7 +48,12 @@ impl Executor {
                 world.launching = world.launching.saturating_sub(*count);
                 world.starting(launched, now);
                 self.unsure_launch = match &error {
-                    Some(FleetError::Unavailable(_)) => Some((*count, token.clone())),
+                    Some(FleetError::Unavailable(_)) => Some(UnsureLaunch {
+                        count: *count,
+                        token: token.clone(),
+                        ordered_at: asked_at,
+                        failed_at: now,
+                    }),
                     _ => None,
                 };
                 self.launch.note(error.as_ref(), now);
@@ -97,11 +103,14 @@ impl Executor {
     ) {
         self.stop.note(error, now);
         let ids: Vec<_> = stops.iter().map(|stop| stop.id.clone()).collect();
+        match error {
+            Some(FleetError::Refused { .. }) => world.not_stopping(&ids),
+            // It may have happened, or happen yet: a worker that were called back now could be stopped at work.
+            Some(FleetError::Unavailable(_)) | None => world.stop_called(&ids, now),
+        }
         if error.is_some() {
-            world.not_stopping(&ids);
             return;
         }
-        world.stopping(&ids, now);
         for stop in stops {
             self.totals.stopped += 1;
             if stop.cause != StopCause::Drained {

@@ -6,7 +6,7 @@ use platform::fleet::{FleetInstance, PowerState};
 use crate::plan::{InstanceId, Moment};
 
 /// How long EC2's answers may lag behind what it was ordered.
-const LAG: Duration = Duration::from_secs(10);
+pub const LAG: Duration = Duration::from_secs(10);
 
 /// What was ordered and is not seen in EC2's answers yet.
 #[derive(Debug, Default)]
@@ -18,6 +18,9 @@ pub struct Expectations {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expected {
     Start,
+    /// The call is under way: whatever EC2 describes, an attempt of it may yet stop the instance.
+    Stopping,
+    /// The call has ended, and may have stopped the instance.
     Stop,
 }
 
@@ -26,7 +29,13 @@ impl Expectations {
         self.power.insert(id.clone(), (Expected::Start, now));
     }
 
+    /// It is being ordered to stop; stands until [`Expectations::stop_called`] or [`Expectations::withdraw_stop`].
     pub fn stop(&mut self, id: &InstanceId, now: Moment) {
+        self.power.insert(id.clone(), (Expected::Stopping, now));
+    }
+
+    /// The call to stop it has ended without a refusal.
+    pub fn stop_called(&mut self, id: &InstanceId, now: Moment) {
         self.power.insert(id.clone(), (Expected::Stop, now));
     }
 
@@ -34,9 +43,18 @@ impl Expectations {
         self.names.insert(id.clone(), (name, now));
     }
 
-    /// The order failed.
-    pub fn withdraw_power(&mut self, id: &InstanceId) {
-        self.power.remove(id);
+    /// The order failed. A later order to stop stands.
+    pub fn withdraw_start(&mut self, id: &InstanceId) {
+        if self.is_starting(id) {
+            self.power.remove(id);
+        }
+    }
+
+    /// The order was refused.
+    pub fn withdraw_stop(&mut self, id: &InstanceId) {
+        if self.is_stopping(id) {
+            self.power.remove(id);
+        }
     }
 
     /// The order failed.
@@ -53,7 +71,7 @@ impl Expectations {
     pub fn is_stopping(&self, id: &InstanceId) -> bool {
         self.power
             .get(id)
-            .is_some_and(|(expected, _)| *expected == Expected::Stop)
+            .is_some_and(|(expected, _)| matches!(expected, Expected::Stopping | Expected::Stop))
     }
 
     pub fn starting(&self) -> impl Iterator<Item = &InstanceId> {
@@ -87,6 +105,7 @@ impl Expectations {
                     !matches!(power, Some(PowerState::Pending | PowerState::Running))
                         && heard(id).is_none_or(|heard| heard >= asked_at)
                 }
+                Expected::Stopping => true,
                 Expected::Stop => matches!(power, Some(PowerState::Pending | PowerState::Running)),
             }
         });
@@ -96,13 +115,13 @@ impl Expectations {
     }
 
     /// Drops what has not come true for so long that EC2's answers are to be believed; answers the instances that
-    /// did not stop.
+    /// did not stop. What a call that is still under way may do is waited for.
     pub fn expire(&mut self, now: Moment) -> Vec<InstanceId> {
         self.names
             .retain(|_, (_, ordered_at)| now.since(*ordered_at) < LAG);
-        let expired = self
-            .power
-            .extract_if(|_, (_, ordered_at)| now.since(*ordered_at) >= LAG);
+        let expired = self.power.extract_if(|_, (expected, ordered_at)| {
+            *expected != Expected::Stopping && now.since(*ordered_at) >= LAG
+        });
         let unstopped = expired.filter(|(_, (expected, _))| *expected == Expected::Stop);
         unstopped.map(|(id, _)| id).collect()
     }

@@ -1,11 +1,14 @@
+use std::slice::from_ref;
 use std::time::Duration;
 
 use platform::fleet::{FleetInstance, PowerState};
+use proto::v1::{WorkerReport, WorkerState};
 use tokio::sync::watch;
 
 use super::pace::{count_interval, describe_interval};
 use super::*;
 use crate::clock::Clock;
+use crate::plan::FailedBoots;
 use crate::plan::fixtures::Fleet;
 
 const TICK: Duration = Duration::from_millis(500);
@@ -87,11 +90,106 @@ fn a_stopped_instance_is_stopping_however_far_ec2_lags_behind() {
     let (mut world, id) = (world(), InstanceId::from("i-1"));
     let running = || vec![found("i-1", "app-tier-instance-1", PowerState::Running)];
     world.described(running(), at(0));
-    world.stopping(&[id], at(100));
+    world.stopping(from_ref(&id), at(50));
+    world.stop_called(&[id], at(100));
     world.described(running(), at(200));
     assert_eq!(states(&mut world, at(200)), [(Some(1), State::Stopping)]);
     // An order that had no effect for so long is given up, and may be given again.
     assert_eq!(states(&mut world, at(10_100)), [(Some(1), State::Booting)]);
+}
+
+#[test]
+fn an_instance_is_stopping_for_as_long_as_the_call_to_stop_it_may_take_effect() {
+    let (mut world, id) = (world(), InstanceId::from("i-1"));
+    let is = |state| vec![found("i-1", "app-tier-instance-1", state)];
+    let seen = |world: &mut World, now| states(world, now)[0].1;
+    world.described(is(PowerState::Running), at(0));
+    world.stopping(from_ref(&id), at(100));
+    // Even if one attempt has come true: another one may follow, and would stop the instance once it runs again.
+    for power in [PowerState::Running, PowerState::Stopped] {
+        world.described(is(power), at(50_000));
+        assert_eq!(seen(&mut world, at(59_000)), State::Stopping);
+    }
+    world.stop_called(&[id], at(60_000));
+    world.described(is(PowerState::Running), at(59_900));
+    assert_eq!(seen(&mut world, at(69_999)), State::Stopping);
+    assert_eq!(seen(&mut world, at(70_000)), State::Booting);
+}
+
+#[test]
+fn a_start_that_fails_late_does_not_call_off_the_stop_that_was_ordered_since() {
+    let (mut world, id) = (world(), InstanceId::from("i-1"));
+    world.starting(from_ref(&id), at(0));
+    let running = vec![found("i-1", "app-tier-instance-1", PowerState::Running)];
+    world.described(running, at(1_000));
+    world.stopping(from_ref(&id), at(2_000));
+    world.not_starting(&[id]);
+    assert_eq!(states(&mut world, at(2_000)), [(Some(1), State::Stopping)]);
+}
+
+/// Starts the instances, sees them run, and sees them stopped.
+fn start_and_die(world: &mut World, ids: &[&str], from: u64) -> Option<FailedBoots> {
+    let started: Vec<_> = ids.iter().map(|&id| InstanceId::from(id)).collect();
+    let are = |state| {
+        let numbered = ids.iter().zip(1..);
+        let found = numbered.map(|(id, number)| found(id, &worker_instance(number), state));
+        found.collect::<Vec<_>>()
+    };
+    world.starting(&started, at(from));
+    world.described(are(PowerState::Running), at(from + 100));
+    world.observe(at(from + 100), Held::default());
+    world.described(are(PowerState::Stopped), at(from + 200));
+    world.observe(at(from + 200), Held::default()).failed_boots
+}
+
+#[test]
+fn starts_are_held_back_ever_longer_while_instances_stop_before_their_worker_is_ready() {
+    let mut world = world();
+    let holds: Vec<_> = (1..=8)
+        .map(|round| {
+            let failed = start_and_die(&mut world, &["i-1", "i-2", "i-3"], round * 100_000);
+            let failed = failed.expect("it is noticed");
+            let hold = failed.held_until.since(at(round * 100_000 + 200)).as_secs();
+            (failed.in_a_row, hold)
+        })
+        .collect();
+    let expected = [1, 2, 4, 8, 16, 32, 60, 60];
+    assert_eq!(holds, (1..=8).zip(expected).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_worker_that_is_ready_ends_the_holding_back_of_starts() {
+    let attendance = Attendance::new(Clock::start());
+    let mut world = World::new(watch::channel(None).1, attendance.clone());
+    assert!(start_and_die(&mut world, &["i-1"], 1_000).is_some());
+    let id = InstanceId::from("i-1");
+    world.starting(from_ref(&id), at(5_000));
+    let session = attendance.join(&id, watch::channel(None).0);
+    let report = WorkerReport {
+        instance_id: id.to_string(),
+        state: WorkerState::Idle.into(),
+        ..WorkerReport::default()
+    };
+    assert!(session.report(&report));
+    let running = found("i-1", "app-tier-instance-1", PowerState::Running);
+    world.described(vec![running], at(5_100));
+    let observation = world.observe(at(5_100), Held::default());
+    assert_eq!(observation.failed_boots, None);
+}
+
+#[test]
+fn an_instance_that_was_ordered_to_stop_while_booting_has_not_failed() {
+    let (mut world, id) = (world(), InstanceId::from("i-1"));
+    let is = |state| vec![found("i-1", "app-tier-instance-1", state)];
+    world.starting(from_ref(&id), at(0));
+    world.described(is(PowerState::Running), at(100));
+    world.stopping(from_ref(&id), at(200));
+    states(&mut world, at(200));
+    world.stop_called(&[id], at(300));
+    world.described(is(PowerState::Stopped), at(400));
+    let observation = world.observe(at(400), Held::default());
+    assert_eq!(observation.count(State::Stopped), 1);
+    assert_eq!(observation.failed_boots, None);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Bounds, Counters, FrontDemand, Instance, InstanceId, Memory, Moment, Observation, Plan, Policy,
-    PolicyKind, Seen, State, plan,
+    Bounds, Counters, FailedBoots, FrontDemand, Instance, InstanceId, Memory, Moment, Observation,
+    Plan, Policy, PolicyKind, Seen, State, plan,
 };
 
 /// The fixtures' present: late enough that all patience can have run out before.
@@ -125,6 +125,14 @@ impl Fleet {
 
     pub fn launching(mut self, count: u32) -> Self {
         self.observation.launching = count;
+        self
+    }
+
+    pub fn with_boots_failed_and_held_for_ms(mut self, in_a_row: u32, milliseconds: u64) -> Self {
+        self.observation.failed_boots = Some(FailedBoots {
+            in_a_row,
+            held_until: NOW.after(Duration::from_millis(milliseconds)),
+        });
         self
     }
 

@@ -24,7 +24,18 @@ pub struct Observation {
     pub launching: u32,
     /// When EC2 was last asked about the instances; absent before its first answer.
     pub described_at: Option<Moment>,
+    /// Present while the last starts came to nothing.
+    pub failed_boots: Option<FailedBoots>,
     pub held: Held,
+}
+
+/// Instances that stopped by themselves before their worker was ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailedBoots {
+    /// How many starts have failed one after the other; instances that were started together count once.
+    pub in_a_row: u32,
+    /// Until when no other instance is to be started or launched.
+    pub held_until: Moment,
 }
 
 /// A value and when it was asked for.

@@ -134,6 +134,10 @@ impl<'a> Moves<'a> {
     fn add_capacity(&mut self, missing: u32, plan: &mut Plan) {
         let room = self.policy.bounds.max_workers.saturating_sub(self.active());
         let wanted = missing.min(room);
+        let failed_boots = self.observation.failed_boots;
+        if wanted == 0 || !self.may(failed_boots.map(|failed| failed.held_until)) {
+            return;
+        }
         let stopped: Vec<_> = self
             .in_state(State::Stopped)
             .take(wanted as usize)

@@ -25,12 +25,20 @@ pub(super) fn sentence(
         observation.working()
     );
     let actions = actions(plan);
+    sentence += if actions.is_empty() {
+        "nothing to do"
+    } else {
+        &actions
+    };
+    let failed_boots = observation.failed_boots;
+    if let Some(failed) = failed_boots.filter(|failed| observation.now < failed.held_until) {
+        let times = counted(failed.in_a_row.into(), "time");
+        let _ = write!(
+            sentence,
+            "; nothing is started for a while, as workers failed to boot {times} in a row"
+        );
+    }
     sentence
-        + if actions.is_empty() {
-            "nothing to do"
-        } else {
-            &actions
-        }
 }
 
 fn cause(assessment: &Assessment) -> String {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod execution;
 mod handshake;
 mod scaling;
 mod stage;

@@ -12,6 +12,28 @@ fn a_hundred_requests_launch_the_maximum_from_nothing() {
 }
 
 #[test]
+fn nothing_is_started_or_launched_while_workers_fail_to_boot() {
+    let fleet = Fleet::of(2).and(1).cordoned().with_backlog(5);
+    let held = fleet.clone().with_boots_failed_and_held_for_ms(3, 4_000);
+    let plan = held.plan();
+    assert_eq!(
+        (plan.uncordon, plan.start, plan.launch),
+        (ids([3]), vec![], 0)
+    );
+    assert_eq!(
+        plan.reason,
+        "5 requests unanswered, so 5 wanted, 0 there: call back 1; nothing is started for a while, as workers failed \
+         to boot 3 times in a row"
+    );
+    assert_eq!(
+        plan.wake_at,
+        held.observation.failed_boots.map(|it| it.held_until)
+    );
+    let plan = fleet.with_boots_failed_and_held_for_ms(3, 0).plan();
+    assert_eq!((plan.start, plan.launch), (ids([1, 2]), 2));
+}
+
+#[test]
 fn one_request_starts_one_stopped_instance() {
     let plan = Fleet::of(15).with_backlog(1).plan();
     assert_eq!(

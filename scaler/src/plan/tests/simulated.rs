@@ -367,6 +367,7 @@ impl Cloud {
             instances: instances.collect(),
             launching: 0,
             described_at: self.described_at,
+            failed_boots: None,
             held: Held::default(),
         }
     }

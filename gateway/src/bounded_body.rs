@@ -83,9 +83,9 @@ impl Drop for BoundedBody {
 }
 
 impl Rest {
-    pub fn of(body: Body) -> Self {
+    pub fn of(body: BodyDataStream) -> Self {
         Self {
-            body: body.into_data_stream(),
+            body,
             at_end: false,
             over_limit: true,
         }
