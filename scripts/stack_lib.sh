@@ -56,7 +56,10 @@ cleanup() {
     trap '' INT TERM HUP
     [[ -z "$running" ]] || end "$running" 5
     # Instances have 10 seconds from SIGTERM to SIGKILL.
-    [[ -z "$cloud" ]] || end "$cloud" 15
+    if [[ -n "$cloud" ]]; then
+        say "stopping"
+        end "$cloud" 15
+    fi
     [[ -z "$temporary" ]] || rm -rf "$temporary"
     exit "$status"
 }
