@@ -4,5 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod attend;
+#[path = "../common/mod.rs"]
+mod common;
 mod jobs;
 mod support;

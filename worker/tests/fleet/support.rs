@@ -16,6 +16,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use worker::service::{self, ServeArgs};
 
+use crate::common;
+
 pub const PREFIX: &str = "test";
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -108,7 +110,7 @@ impl Bench {
             #[command(flatten)]
             serve: ServeArgs,
         }
-        let models = models();
+        let models = common::bundle();
         let gallery = gallery();
         let all = [
             "worker",
@@ -215,7 +217,7 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 /// A validation photo of this person.
 pub fn photo(name: &str) -> Vec<u8> {
-    let folder = sample_photos().join("val").join(name);
+    let folder = common::photos().join("val").join(name);
     let mut files: Vec<_> = std::fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -224,47 +226,13 @@ pub fn photo(name: &str) -> Vec<u8> {
     std::fs::read(&files[0]).unwrap()
 }
 
-fn models() -> PathBuf {
-    fetched("MUSTER_MODELS", ".local/models/facenet128")
-}
-
-fn sample_photos() -> PathBuf {
-    fetched("MUSTER_PHOTOS", ".local/photos")
-}
-
-fn fetched(variable: &str, path: &str) -> PathBuf {
-    let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .join(path);
-    let path = std::env::var_os(variable).map_or(repository, PathBuf::from);
-    assert!(
-        path.exists(),
-        "{} is missing: run scripts/setup",
-        path.display()
-    );
-    path
-}
-
-/// A gallery of the training photos, made once by the program itself.
+/// A gallery file of the training photos, made once.
 fn gallery() -> PathBuf {
     static GALLERY: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = GALLERY.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
-        let enrolled = std::process::Command::new(env!("CARGO_BIN_EXE_worker"))
-            .arg("enrol")
-            .arg("--photos")
-            .arg(sample_photos().join("train"))
-            .arg("--gallery")
-            .arg(folder.path().join("gallery.safetensors"))
-            .arg("--models")
-            .arg(models())
-            .output()
-            .unwrap();
-        assert!(
-            enrolled.status.success(),
-            "{}",
-            String::from_utf8_lossy(&enrolled.stderr)
-        );
+        let file = folder.path().join("gallery.safetensors");
+        common::enrolled_recogniser().gallery().save(&file).unwrap();
         folder
     });
     folder.path().join("gallery.safetensors")
