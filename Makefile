@@ -27,6 +27,6 @@ test: setup ## Set up, check formatting and lints, run all tests
 	cargo build --release --workspace --bins
 	cargo test --release --workspace
 
-clean: ## Remove what was built and what demo wrote (not the cache of downloads)
+clean: ## Remove what was built and what demo and up wrote (not the cache of downloads)
 	cargo clean
 	rm -rf target/demo target/up

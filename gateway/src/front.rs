@@ -45,8 +45,6 @@ mod waiting;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Front")]
 pub struct Config {
-    #[command(flatten)]
-    pub admin: AdminArgs,
     /// Recognize calls in flight; more are refused with RESOURCE_EXHAUSTED before their photo is read
     #[arg(
         long,
@@ -104,6 +102,8 @@ pub struct Config {
     /// How long requests in flight may take to end at shutdown
     #[arg(long, env = "MUSTER_FRONT_DRAIN", value_name = "SECONDS", value_parser = crate::seconds, default_value = "5")]
     pub drain_deadline: Duration,
+    #[command(flatten)]
+    pub admin: AdminArgs,
 }
 
 /// The overhead of a message over the photo in it.

@@ -158,7 +158,7 @@ mod tests {
             "--prediction-file",
             "c",
         ];
-        let classroom = [
+        let existing = [
             "--num_request",
             "7",
             "--url",
@@ -176,7 +176,7 @@ mod tests {
             "--image_folder=d",
             "--prediction_file=c",
         ];
-        for arguments in [&ours[..], &classroom, &others] {
+        for arguments in [&ours[..], &existing, &others] {
             let args = run(arguments);
             assert_eq!(args.num_request, 7);
             assert_eq!(args.target.url.as_str(), "http://h:8000/");

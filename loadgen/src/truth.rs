@@ -68,7 +68,7 @@ impl Truth {
         }
     }
 
-    /// Who is on the photo of this file name. The CSV may name it up to the first dot, as the classroom's files do, in
+    /// Who is on the photo of this file name. The CSV may name it up to the first dot, as existing truth files do, in
     /// full, or without its last extension.
     #[must_use]
     pub fn name_on(&self, file_name: &str) -> Option<&str> {

@@ -105,6 +105,7 @@ pub struct LaunchArgs {
         value_name = "ID"
     )]
     pub image_id: String,
+    /// EC2 instance type
     #[arg(
         long,
         env = "MUSTER_WORKER_INSTANCE_TYPE",
@@ -112,9 +113,10 @@ pub struct LaunchArgs {
         value_name = "TYPE"
     )]
     pub instance_type: String,
+    /// Subnet; absent: the account's default
     #[arg(long, env = "MUSTER_WORKER_SUBNET", value_name = "ID")]
     pub subnet_id: Option<String>,
-    /// May be given several times
+    /// Security group; may be given several times
     #[arg(
         long,
         env = "MUSTER_WORKER_SECURITY_GROUPS",

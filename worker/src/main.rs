@@ -25,10 +25,11 @@ enum Command {
     Serve(ServeArgs),
     /// Names the face on each photo, one line a photo
     Recognize {
-        #[command(flatten)]
-        model: ModelArgs,
+        /// Photos to name
         #[arg(required = true, value_name = "PHOTO")]
         photos: Vec<PathBuf>,
+        #[command(flatten)]
+        model: ModelArgs,
     },
     /// Makes a gallery from photos
     Enrol {

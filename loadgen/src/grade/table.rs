@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::cloud::Contents;
 
-/// The first line of the table; the columns are those of the classroom's grader, with the time and the answers.
+/// The first line of the table; the columns are those of existing graders, with the time and the answers.
 pub const HEADER: &str = "time s   requests    replies    workers     photos    results   answered\n\
      \u{20}          queued     queued    running  in-bucket out-bucket           ";
 

@@ -11,7 +11,7 @@ pub struct Policy {
 /// The rule that turns demand into a number of workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum PolicyKind {
-    /// One worker for each unanswered request, as the classroom systems do
+    /// One worker for each unanswered request, up to the maximum
     #[default]
     Step,
 }

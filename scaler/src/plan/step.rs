@@ -1,4 +1,4 @@
-//! The policy of the classroom systems: one worker for each unanswered request, up to the maximum.
+//! The simplest policy: one worker for each unanswered request, up to the maximum.
 
 use super::demand::{Assessment, Zero};
 use super::{Observation, Policy, ScaleIn, Target};

@@ -27,14 +27,14 @@ const RECEIVE_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArgs {
-    #[command(flatten)]
-    pub model: ModelArgs,
     /// The scaler's gRPC address; absent: the worker takes work until it is stopped
     #[arg(long, env = "MUSTER_SCALER", value_name = "URL")]
     pub scaler: Option<String>,
     /// This instance's id; absent: asked of the EC2 instance metadata service
     #[arg(long, env = "EC2_INSTANCE_ID", value_name = "ID")]
     pub instance_id: Option<String>,
+    #[command(flatten)]
+    pub model: ModelArgs,
     #[command(flatten)]
     pub aws: AwsArgs,
     #[command(flatten)]
