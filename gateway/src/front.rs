@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::builder::{RangedU64ValueParser, TypedValueParser};
 use platform::admin::AdminArgs;
 use platform::shutdown::bounded;
-use proto::v1::demand_server::DemandServer;
-use proto::v1::recognizer_server::RecognizerServer;
+use proto::v1::demand_server::{self, DemandServer};
+use proto::v1::recognizer_server::{self, RecognizerServer};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -106,6 +106,9 @@ pub struct Config {
     pub admin: AdminArgs,
 }
 
+/// What front's reflection lists.
+const SERVICES: [&str; 2] = [recognizer_server::SERVICE_NAME, demand_server::SERVICE_NAME];
+
 /// The overhead of a message over the photo in it.
 const MESSAGE_SLACK: usize = 64 * 1024;
 /// At least 3, so that a worker has time to renew it; at most what SQS allows.
@@ -152,13 +155,19 @@ pub async fn run(
         shutdown.clone(),
     );
     let demand = DemandService::new(Arc::clone(&waiting), stop.clone());
-    let server = platform::grpc::serve(listener, ready.subscribe(), stop.clone(), |routes| {
-        let limit = limits.max_image_bytes + MESSAGE_SLACK;
-        let recognizer = RecognizerServer::new(recognizer).max_decoding_message_size(limit);
-        let (calls, bytes) = (config.max_in_flight, config.max_buffered_bytes);
-        routes.add_service(Gate::new(recognizer, calls, bytes, limit));
-        routes.add_service(DemandServer::new(demand));
-    });
+    let server = platform::grpc::serve(
+        listener,
+        ready.subscribe(),
+        stop.clone(),
+        &SERVICES,
+        |routes| {
+            let limit = limits.max_image_bytes + MESSAGE_SLACK;
+            let recognizer = RecognizerServer::new(recognizer).max_decoding_message_size(limit);
+            let (calls, bytes) = (config.max_in_flight, config.max_buffered_bytes);
+            routes.add_service(Gate::new(recognizer, calls, bytes, limit));
+            routes.add_service(DemandServer::new(demand));
+        },
+    );
     let life = async {
         let started = config.start(&deployment, &waiting, &background, &stop);
         if let Some(ready_backend) = shutdown.run_until_cancelled(started).await {

@@ -19,7 +19,8 @@ const CALL_WINDOW: u32 = 64 * 1024;
 /// All calls of a connection together: whatever some leave unread while they wait for their turn, others can go on.
 const CONNECTION_WINDOW: u32 = MAX_CONCURRENT_CALLS * CALL_WINDOW;
 
-/// Serves the gRPC services that `add` adds, with health and reflection beside them, until `shutdown`.
+/// Serves the gRPC services that `add` adds, with health and reflection beside them, until `shutdown`. Reflection, in
+/// both versions that tools speak, lists `services`: the full names of what `add` adds.
 ///
 /// Streams that do not end by themselves are cut off five seconds after `shutdown`.
 ///
@@ -29,17 +30,14 @@ pub async fn serve(
     listener: TcpListener,
     ready: Readiness,
     shutdown: CancellationToken,
+    services: &[&str],
     add: impl FnOnce(&mut RoutesBuilder),
 ) -> anyhow::Result<()> {
     let (health_reporter, health) = tonic_health::server::health_reporter();
     let mut routes = RoutesBuilder::default();
     routes.add_service(health);
-    routes.add_service(
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()?,
-    );
+    routes.add_service(reflection(services).build_v1()?);
+    routes.add_service(reflection(services).build_v1alpha()?);
     add(&mut routes);
     let reporting = tokio::spawn(report_health(health_reporter, ready));
     let server = Server::builder()
@@ -58,6 +56,17 @@ pub async fn serve(
     reporting.abort();
     served.transpose()?;
     Ok(())
+}
+
+fn reflection<'a>(services: &[&str]) -> tonic_reflection::server::Builder<'a> {
+    let mut builder = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .with_service_name("grpc.health.v1.Health");
+    for service in services {
+        builder = builder.with_service_name(*service);
+    }
+    builder
 }
 
 /// A channel to a Muster service that connects at the first call and reconnects by itself.
@@ -86,5 +95,65 @@ async fn report_health(reporter: tonic_health::server::HealthReporter, mut ready
         if ready.changed().await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use tokio::sync::watch;
+
+    use super::*;
+
+    /// The services that reflection lists, asked in one version of its protocol.
+    macro_rules! listed {
+        ($version:ident, $url:expr) => {{
+            use tonic_reflection::pb::$version::ServerReflectionRequest;
+            use tonic_reflection::pb::$version::server_reflection_client::ServerReflectionClient;
+            use tonic_reflection::pb::$version::server_reflection_request::MessageRequest;
+            use tonic_reflection::pb::$version::server_reflection_response::MessageResponse;
+
+            let request = ServerReflectionRequest {
+                host: String::new(),
+                message_request: Some(MessageRequest::ListServices(String::new())),
+            };
+            let mut client = ServerReflectionClient::new(channel($url).unwrap());
+            let answers = client
+                .server_reflection_info(futures::stream::iter([request]))
+                .await;
+            let answer = answers
+                .unwrap()
+                .into_inner()
+                .message()
+                .await
+                .unwrap()
+                .unwrap();
+            match answer.message_response {
+                Some(MessageResponse::ListServicesResponse(list)) => list
+                    .service
+                    .into_iter()
+                    .map(|service| service.name)
+                    .collect::<BTreeSet<_>>(),
+                other => panic!("expected a list of services, got {other:?}"),
+            }
+        }};
+    }
+
+    #[tokio::test]
+    async fn reflection_lists_what_is_served_in_both_of_its_versions() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (_ready, readiness) = watch::channel(true);
+        let shutdown = CancellationToken::new();
+        let stop = shutdown.clone().drop_guard();
+        let services = &["muster.v1.Scaler"];
+        let serving = tokio::spawn(serve(listener, readiness, shutdown, services, |_| {}));
+        let expected =
+            BTreeSet::from(["grpc.health.v1.Health", "muster.v1.Scaler"].map(String::from));
+        assert_eq!(listed!(v1, &url), expected);
+        assert_eq!(listed!(v1alpha, &url), expected);
+        drop(stop);
+        serving.await.unwrap().unwrap();
     }
 }

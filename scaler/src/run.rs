@@ -1,7 +1,7 @@
 use platform::aws::Aws;
 use platform::shutdown::CancellationToken;
 use proto::Names;
-use proto::v1::scaler_server::ScalerServer;
+use proto::v1::scaler_server::{SERVICE_NAME, ScalerServer};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
@@ -63,9 +63,15 @@ pub async fn run(
         board,
         shutdown: shutdown.clone(),
     };
-    let serving = platform::grpc::serve(listener, readiness, shutdown.clone(), |routes| {
-        routes.add_service(ScalerServer::new(service));
-    });
+    let serving = platform::grpc::serve(
+        listener,
+        readiness,
+        shutdown.clone(),
+        &[SERVICE_NAME],
+        |routes| {
+            routes.add_service(ScalerServer::new(service));
+        },
+    );
     let reconciling = reconciler.run(shutdown.clone());
     together(reconciling, serving, &shutdown).await
 }

@@ -81,6 +81,7 @@ async fn scaler() -> Control {
         listener,
         readiness,
         CancellationToken::new(),
+        &[],
         |routes| {
             routes.add_service(ScalerServer::new(TestScaler { streams }));
         },
