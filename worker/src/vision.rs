@@ -14,6 +14,7 @@ pub mod enrol;
 pub mod gallery;
 pub mod geometry;
 pub mod native;
+pub mod panels;
 pub mod recogniser;
 pub mod weights;
 

@@ -1,0 +1,56 @@
+//! The order in which convolution kernels lie in weight files and are read by the compiled loops: panels of 32 output
+//! channels. For each input value a loop loads the weights of a whole panel as consecutive vectors, straight from the
+//! memory map, so that nothing is rearranged when a worker starts.
+
+/// Output channels in a panel.
+pub const PANEL: usize = 32;
+
+/// Panels that `outputs` channels fill; the last one may be padded.
+pub fn panels(outputs: usize) -> usize {
+    outputs.div_ceil(PANEL)
+}
+
+/// Rearranges a kernel from [out, taps] (taps: height, width, input channel) to [panel, taps, 32]; the channels that
+/// fill up the last panel are zero.
+///
+/// Panics if `weights` does not hold `outputs` rows.
+pub fn pack(weights: &[f32], outputs: usize) -> Vec<f32> {
+    let taps = weights.len() / outputs;
+    assert_eq!(
+        weights.len(),
+        taps * outputs,
+        "one row of taps for each output"
+    );
+    let mut packed = vec![0.0; panels(outputs) * taps * PANEL];
+    for (output, row) in weights.chunks_exact(taps).enumerate() {
+        let panel = &mut packed[output / PANEL * taps * PANEL..][..taps * PANEL];
+        for (tap, &weight) in row.iter().enumerate() {
+            panel[tap * PANEL + output % PANEL] = weight;
+        }
+    }
+    packed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tap_of_a_panel_lies_together_and_the_last_panel_is_padded() {
+        let (outputs, taps) = (40, 3);
+        let weights: Vec<f32> = (0..outputs * taps).map(|index| index as f32).collect();
+        let packed = pack(&weights, outputs);
+        assert_eq!(packed.len(), 2 * taps * PANEL);
+        for output in 0..outputs {
+            for tap in 0..taps {
+                let place = (output / PANEL * taps + tap) * PANEL + output % PANEL;
+                assert_eq!(packed[place], weights[output * taps + tap]);
+            }
+        }
+        assert!(
+            packed[taps * PANEL..]
+                .chunks_exact(PANEL)
+                .all(|tap| tap[8..].iter().all(|&pad| pad == 0.0))
+        );
+    }
+}
