@@ -9,20 +9,24 @@ bundle.json.
 
 What the worker maps into memory is ready for use: each batch norm is folded into the convolution or dense layer before
 it (w' = w / sqrt(var + eps), b' = beta - mean / sqrt(var + eps); these networks have no gamma), each residual block's
-scale into its last convolution, and every kernel is stored as [out, height, width, in], the order in which a
-channels-last convolution reads it. Tensor names are those of facenet-pytorch's `InceptionResnetV1` and `MTCNN`.
+scale into its last convolution. The detector's kernels are stored as [out, height, width, in], the embedder's, which are
+large, in the order in which the compiled loops read them: [panel, height, width, in, 32 outputs]. Tensor names are those of facenet-pytorch's `InceptionResnetV1` and `MTCNN`.
 """
 
 import json
 import math
 import sys
 from array import array
+from operator import mul
 from pathlib import Path
 
 from setup_lib import hdf5, legacy_torch, safetensors
 
 BATCH_NORM_EPSILON = 0.001
 LAYOUT = "out,height,width,in"
+# Output channels that lie together in the embedder's kernels: worker/src/vision/panels.rs.
+PANEL = 32
+PANELS = "panel,height,width,in,32 of out"
 MTCNN = ("pnet", "rnet", "onet")
 # Height and width of what R-Net's and O-Net's first dense layer reads.
 DENSE_INPUT_SIDE = {"rnet": ("dense4", 3), "onet": ("dense5", 3)}
@@ -58,7 +62,7 @@ def convert(keras_file, mtcnn_folder, out):
     out.mkdir(parents=True, exist_ok=True)
     embedder = convert_embedder(keras_file)
     safetensors.save(out / "embedder.safetensors", embedder,
-                     {"layout": LAYOUT, "source": "facenet_keras.h5 (20170512-110547, MS-Celeb-1M)"})
+                     {"layout": PANELS, "source": "facenet_keras.h5 (20170512-110547, MS-Celeb-1M)"})
     for name in MTCNN:
         tensors = convert_mtcnn(name, Path(mtcnn_folder) / f"{name}.pt")
         safetensors.save(out / f"{name}.safetensors", tensors,
@@ -70,7 +74,7 @@ def bundle_description():
     """The threshold is calibrated for naming: of the 118 sample photos, each against all others, 117 are within 1.09 of
     the right person, and with their own person left out of the gallery none of the 118 is within 1.09 of anyone."""
     return {
-        "format": 1,
+        "format": 2,
         "name": "facenet128",
         "embedding_size": 128,
         "input_size": 160,
@@ -98,7 +102,7 @@ def convert_embedder(keras_file):
     def convolution(layer, name):
         shape, kernel = read(layer, "kernel")
         factors, shifts = batch_norm(layer)
-        tensors[f"{name}.weight"] = out_first(shape, kernel, factors)
+        tensors[f"{name}.weight"] = in_panels(shape, kernel, factors)
         tensors[f"{name}.bias"] = ((len(shifts),), shifts)
 
     def batch_norm(layer):
@@ -111,7 +115,7 @@ def convert_embedder(keras_file):
             convolution(f"{keras_block}_{layer}", f"{torch_block}.{branch}")
         shape, kernel = read(f"{keras_block}_Conv2d_1x1", "kernel")
         _, bias = read(f"{keras_block}_Conv2d_1x1", "bias")
-        tensors[f"{torch_block}.conv2d.weight"] = out_first(shape, kernel, [scale] * shape[-1])
+        tensors[f"{torch_block}.conv2d.weight"] = in_panels(shape, kernel, [scale] * shape[-1])
         tensors[f"{torch_block}.conv2d.bias"] = ((len(bias),), array("f", (b * scale for b in bias)))
 
     for layer, name in STEM:
@@ -127,7 +131,7 @@ def convert_embedder(keras_file):
 
     shape, kernel = read("Bottleneck", "kernel")
     factors, shifts = batch_norm("Bottleneck")
-    tensors["last_linear.weight"] = out_first(shape, kernel, factors)
+    tensors["last_linear.weight"] = in_panels(shape, kernel, factors)
     tensors["last_linear.bias"] = ((len(shifts),), shifts)
 
     left_over = {path for path in datasets if path.startswith("model_weights/")} - used
@@ -136,14 +140,19 @@ def convert_embedder(keras_file):
     return tensors
 
 
-def out_first(shape, values, factors):
-    """[..., out] to [out, ...], each output channel multiplied by its factor."""
-    outputs = shape[-1]
-    moved = array("f")
-    for channel in range(outputs):
-        factor = factors[channel]
-        moved.extend(value * factor for value in values[channel::outputs])
-    return (outputs,) + tuple(shape[:-1]), moved
+def in_panels(shape, values, factors):
+    """[height, width, in, out], or [in, out], to [panel, height, width, in, 32]: each output channel multiplied by its
+    factor, the last panel filled up with zeros."""
+    outputs, moved = shape[-1], array("f")
+    taps = len(values) // outputs
+    for first in range(0, outputs, PANEL):
+        last = min(first + PANEL, outputs)
+        scale, padding = factors[first:last], [0.0] * (first + PANEL - last)
+        for tap in range(taps):
+            moved.extend(map(mul, values[tap * outputs + first:tap * outputs + last], scale))
+            moved.extend(padding)
+    kernel = (1,) * (4 - len(shape)) + tuple(shape[:-1])
+    return (-(-outputs // PANEL),) + kernel + (PANEL,), moved
 
 
 def convert_mtcnn(network, path):

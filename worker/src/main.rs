@@ -9,6 +9,8 @@ use proto::FileName;
 use worker::service::{self, ModelArgs, ServeArgs, load_bundle};
 use worker::vision::{Gallery, Recognised, Recogniser, enrol};
 
+mod cli;
+
 /// Recognises faces: as a worker of the fleet, or offline.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -31,6 +33,8 @@ enum Command {
         #[command(flatten)]
         model: ModelArgs,
     },
+    /// Makes a model's weights for 8-bit integers, which are several times as fast, from its own
+    Calibrate(cli::calibrate::CalibrateArgs),
     /// Makes a gallery from photos
     Enrol {
         /// Folder that holds one folder of photos for each person, named after the person
@@ -70,6 +74,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve(args),
         Command::Recognize { model, photos } => recognize(&model.load()?, &photos),
+        Command::Calibrate(args) => cli::calibrate::run(&args),
         Command::Enrol {
             photos,
             gallery,

@@ -20,6 +20,7 @@ pub mod weights;
 
 pub use bundle::{BundleDescription, LoadError};
 pub use decode::{DecodeError, DecodeLimits};
+pub use embed::Engine;
 pub use enrol::{EnrolError, enrol};
 pub use gallery::Gallery;
 pub use geometry::{BoundingBox, Face, Point};

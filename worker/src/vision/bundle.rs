@@ -10,10 +10,13 @@ use super::weights::WeightsError;
 /// The file that makes a folder a bundle.
 pub const BUNDLE_FILE: &str = "bundle.json";
 
+/// The version of bundles that is read and written.
+pub const FORMAT: u32 = 2;
+
 /// `bundle.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BundleDescription {
-    /// Version of this very format: 1.
+    /// Version of this very format: 2. Its kernels lie in panels, see `vision::panels`.
     pub format: u32,
     /// Shown with each answer.
     pub name: String,
@@ -27,6 +30,9 @@ pub struct BundleDescription {
     /// Euclidean distance beyond which a face is nobody's in the gallery.
     pub threshold: f32,
     pub embedder: PathBuf,
+    /// The embedder's weights for 8-bit integers; absent before `worker calibrate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedder_int8: Option<PathBuf>,
     pub pnet: PathBuf,
     pub rnet: PathBuf,
     pub onet: PathBuf,
@@ -52,10 +58,17 @@ pub enum LoadError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error("cannot write {path}: {source}")]
+    Write {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{path}: {reason}")]
     Invalid { path: PathBuf, reason: String },
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    #[error("the model {model} is not calibrated for int8; `worker calibrate` does that")]
+    NotCalibrated { model: String },
     #[error(
         "the gallery has {gallery}-d embeddings, the model {model} makes {expected}-d ones; enrol it anew"
     )]
@@ -80,9 +93,9 @@ impl BundleDescription {
         };
         let description: Self =
             serde_json::from_str(&text).map_err(|error| invalid(error.to_string()))?;
-        if description.format != 1 {
+        if description.format != FORMAT {
             return Err(invalid(format!(
-                "format {} is not known, only 1",
+                "format {} is not known, only {FORMAT}; make the bundle anew",
                 description.format
             )));
         }
@@ -107,5 +120,15 @@ impl BundleDescription {
             ));
         }
         Ok(description)
+    }
+
+    /// Writes `bundle.json` into the folder, beside it first.
+    pub fn save(&self, folder: &Path) -> Result<(), LoadError> {
+        let path = folder.join(BUNDLE_FILE);
+        let beside = folder.join(format!("{BUNDLE_FILE}.{}.tmp", std::process::id()));
+        let text = serde_json::to_string_pretty(self).expect("a description is plain JSON");
+        std::fs::write(&beside, text + "\n")
+            .and_then(|()| std::fs::rename(&beside, &path))
+            .map_err(|source| LoadError::Write { path, source })
     }
 }

@@ -1,32 +1,92 @@
 //! From a face to its embedding: Inception-ResNet v1 (Szegedy et al., "Inception-v4, Inception-ResNet and the Impact of
-//! Residual Connections on Learning", 2016) as trained for FaceNet by David Sandberg, on libtorch.
+//! Residual Connections on Learning", 2016) as trained for FaceNet by David Sandberg.
 
-use tch::{Kind, Tensor};
+use std::sync::{Mutex, PoisonError};
 
-use self::network::InceptionResnet;
+use self::bytes::{ByteArena, ByteNetwork, Image};
+use self::floats::{FloatArena, FloatNetwork};
 use super::bundle::{BundleDescription, Preprocessing};
 use super::crop::FaceCrop;
+use super::native::convolve::Instructions;
 use super::weights::{WeightFile, WeightsError};
 
-mod network;
+mod architecture;
+mod bytes;
+pub mod calibrate;
+mod floats;
+mod pool;
 
 /// A unit vector; faces of one person lie close together by Euclidean distance.
 pub type Embedding = Vec<f32>;
 
-/// The network and what it wants its input to look like.
+/// Crops that go through the network together at most: more would take memory and gain no time.
+const MAX_BATCH: usize = 8;
+
+/// How the network computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Engine {
+    /// 32-bit floating point.
+    Fp32,
+    /// 8-bit integers, several times as fast.
+    Int8,
+}
+
+/// The network and what it wants its input to look like. Threads may share it.
 #[derive(Debug)]
 pub struct Embedder {
-    network: InceptionResnet,
+    network: Network,
     preprocessing: Preprocessing,
     input_size: usize,
 }
 
+#[derive(Debug)]
+enum Network {
+    Floats(FloatNetwork, Arenas<FloatArena>),
+    Bytes(ByteNetwork, Arenas<ByteArena>),
+}
+
+/// Memory for activations: as many arenas as threads ever embedded at once.
+#[derive(Debug, Default)]
+struct Arenas<A>(Mutex<Vec<A>>);
+
+impl<A: Default> Arenas<A> {
+    fn lend<R>(&self, work: impl FnOnce(&mut A) -> R) -> R {
+        let free = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut arena = free().pop().unwrap_or_default();
+        let result = work(&mut arena);
+        free().push(arena);
+        result
+    }
+}
+
+impl Engine {
+    /// int8 where the processor has instructions for it, fp32 elsewhere.
+    pub fn best() -> Self {
+        match Instructions::best().has_fast_bytes() {
+            true => Self::Int8,
+            false => Self::Fp32,
+        }
+    }
+}
+
 impl Embedder {
-    pub fn load(file: &WeightFile, description: &BundleDescription) -> Result<Self, WeightsError> {
+    /// `file` holds the weights for `engine`.
+    pub fn load(
+        file: &WeightFile,
+        description: &BundleDescription,
+        engine: Engine,
+    ) -> Result<Self, WeightsError> {
+        let (side, size) = (description.input_size, description.embedding_size);
+        let network = match engine {
+            Engine::Fp32 => {
+                Network::Floats(FloatNetwork::load(file, side, size)?, Arenas::default())
+            }
+            Engine::Int8 => Network::Bytes(ByteNetwork::load(file, side, size)?, Arenas::default()),
+        };
         Ok(Self {
-            network: InceptionResnet::load(file, description.embedding_size)?,
+            network,
             preprocessing: description.preprocessing,
-            input_size: description.input_size,
+            input_size: side,
         })
     }
 
@@ -35,43 +95,71 @@ impl Embedder {
         self.input_size
     }
 
-    /// One embedding for each crop, in one pass of the network.
+    pub fn engine(&self) -> Engine {
+        match self.network {
+            Network::Floats(..) => Engine::Fp32,
+            Network::Bytes(..) => Engine::Int8,
+        }
+    }
+
+    /// One embedding for each crop.
     ///
     /// Panics if a crop has another size than `input_size`.
-    pub fn embed(&self, crops: &[FaceCrop]) -> Vec<Embedding> {
-        if crops.is_empty() {
-            return Vec::new();
-        }
-        let _no_grad = tch::no_grad_guard();
-        let mut values = Vec::with_capacity(crops.len() * self.input_size * self.input_size * 3);
-        for crop in crops {
-            assert_eq!(
-                crop.size, self.input_size,
-                "crops have the network's input size"
-            );
-            values.extend(preprocess(&crop.pixels, self.preprocessing));
-        }
-        let (count, side) = (crops.len() as i64, self.input_size as i64);
-        // The values lie as [count, height, width, channel]; seen as [count, channel, height, width] that is what
-        // libtorch calls channels-last, and its convolutions keep to it.
-        let input = Tensor::from_slice(&values)
-            .view([count, side, side, 3])
-            .permute([0, 3, 1, 2]);
-        let raw = self
-            .network
-            .forward(&input)
-            .to_kind(Kind::Float)
-            .contiguous()
-            .view([-1]);
-        let raw = Vec::<f32>::try_from(&raw).expect("a flat float tensor becomes a vector");
+    pub fn embed(&self, crops: &[&FaceCrop]) -> Vec<Embedding> {
+        let batches = crops.chunks(MAX_BATCH);
+        batches.flat_map(|batch| self.embed_batch(batch)).collect()
+    }
+
+    fn embed_batch(&self, crops: &[&FaceCrop]) -> Vec<Embedding> {
+        let right_size = |crop: &&FaceCrop| crop.size == self.input_size;
+        assert!(
+            crops.iter().all(right_size),
+            "crops have the network's input size"
+        );
+        let raw = match &self.network {
+            Network::Floats(network, arenas) => {
+                let inputs = normalised(crops, self.preprocessing);
+                arenas.lend(|arena| network.forward(arena, &inputs))
+            }
+            Network::Bytes(network, arenas) => {
+                let images: Vec<Image<'_>> = crops
+                    .iter()
+                    .map(|crop| {
+                        let (mean, deviation) = statistics(&crop.pixels, self.preprocessing);
+                        Image {
+                            pixels: &crop.pixels,
+                            mean,
+                            deviation,
+                        }
+                    })
+                    .collect();
+                arenas.lend(|arena| network.forward(arena, &images))
+            }
+        };
         raw.chunks_exact(raw.len() / crops.len())
-            .map(normalise)
+            .map(unit)
             .collect()
     }
 }
 
-fn preprocess(pixels: &[u8], preprocessing: Preprocessing) -> impl Iterator<Item = f32> {
-    let (mean, deviation) = match preprocessing {
+/// The network's float32 inputs: (byte - mean) / deviation.
+fn normalised(crops: &[&FaceCrop], preprocessing: Preprocessing) -> Vec<f32> {
+    let values = |crop: &&FaceCrop| {
+        let (mean, deviation) = statistics(&crop.pixels, preprocessing);
+        let table: Vec<f32> = (0..=u8::MAX)
+            .map(|value| (f32::from(value) - mean) / deviation)
+            .collect();
+        crop.pixels
+            .iter()
+            .map(|&value| table[usize::from(value)])
+            .collect::<Vec<f32>>()
+    };
+    crops.iter().flat_map(values).collect()
+}
+
+/// Mean and deviation by which a crop's bytes are normalised.
+fn statistics(pixels: &[u8], preprocessing: Preprocessing) -> (f32, f32) {
+    match preprocessing {
         Preprocessing::Fixed => (127.5, 128.0),
         Preprocessing::PerImageStandardised => {
             let count = pixels.len() as f64;
@@ -82,13 +170,10 @@ fn preprocess(pixels: &[u8], preprocessing: Preprocessing) -> impl Iterator<Item
             // An even picture has no deviation to divide by.
             (mean as f32, deviation.max(1.0 / count.sqrt()) as f32)
         }
-    };
-    pixels
-        .iter()
-        .map(move |&value| (f32::from(value) - mean) / deviation)
+    }
 }
 
-fn normalise(raw: &[f32]) -> Embedding {
+fn unit(raw: &[f32]) -> Embedding {
     let norm = raw
         .iter()
         .map(|value| value * value)

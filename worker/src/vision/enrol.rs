@@ -79,6 +79,19 @@ pub fn enrol(
     Ok((gallery, skipped))
 }
 
+/// All files below a folder, folder by folder.
+pub fn photos_below(folder: &Path) -> Result<Vec<PathBuf>, EnrolError> {
+    let mut photos = Vec::new();
+    for path in entries(folder)? {
+        if path.is_dir() {
+            photos.extend(photos_below(&path)?);
+        } else {
+            photos.push(path);
+        }
+    }
+    Ok(photos)
+}
+
 /// What lies in a folder, sorted, without hidden files.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, EnrolError> {
     let read = |source| EnrolError::Read {

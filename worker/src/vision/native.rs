@@ -1,18 +1,23 @@
-//! Everything in this crate that the compiler cannot check, in one file: weights as a memory map, tensors that read
-//! straight from it, and code compiled for instructions that only some processors have.
+//! Everything in this crate that the compiler cannot check: weights as a memory map, and code compiled for instructions
+//! that only some processors have.
 #![allow(
     unsafe_code,
-    reason = "mapping a file, lending its bytes to libtorch and calling code for detected instructions need it"
+    reason = "mapping a file, reading numbers from it in place and calling code for detected instructions need it"
 )]
+
+pub mod convolve;
+mod vectors;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use std::fs::File;
 use std::io;
+use std::marker::PhantomData;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
 use memmap2::Mmap;
-use tch::{Device, Kind, Tensor};
-
 /// A read-only file in memory. Processes that map the same file share its pages.
 #[derive(Debug, Clone)]
 pub struct MappedFile {
@@ -32,46 +37,51 @@ impl MappedFile {
         &self.map
     }
 
-    /// A float32 tensor over the bytes at `offset`, without a copy; `sizes` and `strides` count elements.
-    ///
-    /// Panics if the tensor would reach beyond the file or is not aligned to 4 bytes.
-    pub fn parameter(&self, offset: usize, sizes: &[i64], strides: &[i64]) -> Parameter {
-        assert_eq!(sizes.len(), strides.len(), "one stride for each dimension");
-        let last = sizes
-            .iter()
-            .zip(strides)
-            .map(|(size, stride)| (size - 1) * stride);
-        let elements = usize::try_from(last.sum::<i64>() + 1).expect("sizes are at least 1");
-        assert!(
-            offset + 4 * elements <= self.map.len(),
-            "the tensor lies inside the file"
-        );
-        let start = &self.map[offset] as *const u8;
-        assert_eq!(
-            start.align_offset(align_of::<f32>()),
-            0,
-            "float32 data are aligned"
-        );
-        // SAFETY: the range was checked above, and the map outlives the tensor because `Parameter` holds both and lends
-        // only a reference to the tensor. Nothing writes to a parameter.
-        let tensor = unsafe { Tensor::from_blob(start, sizes, strides, Kind::Float, Device::Cpu) };
-        Parameter {
-            tensor,
-            _file: Arc::clone(&self.map),
-        }
+    /// `length` elements that begin at byte `offset`, without a copy; `None` if they reach beyond the file or are not
+    /// aligned.
+    pub fn mapped<T: Plain>(&self, offset: usize, length: usize) -> Option<Mapped<T>> {
+        let end = length.checked_mul(size_of::<T>())?.checked_add(offset)?;
+        let bytes = self.map.get(offset..end)?;
+        bytes.as_ptr().cast::<T>().is_aligned().then(|| Mapped {
+            map: Arc::clone(&self.map),
+            offset,
+            length,
+            element: PhantomData,
+        })
     }
 }
 
-/// A tensor of weights that lies in a mapped file.
-#[derive(Debug)]
-pub struct Parameter {
-    tensor: Tensor,
-    _file: Arc<Mmap>,
+/// Numbers for which any bytes stand for some value; files hold them little-endian.
+pub trait Plain: Copy + sealed::Sealed {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for i8 {}
 }
 
-impl Parameter {
-    pub fn tensor(&self) -> &Tensor {
-        &self.tensor
+impl Plain for f32 {}
+impl Plain for i8 {}
+
+#[cfg(target_endian = "big")]
+compile_error!("weight files are read in place, which needs a little-endian processor");
+
+/// Numbers that lie in a mapped file.
+#[derive(Debug, Clone)]
+pub struct Mapped<T> {
+    map: Arc<Mmap>,
+    offset: usize,
+    length: usize,
+    element: PhantomData<T>,
+}
+
+impl<T: Plain> Deref for Mapped<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        let start = self.map[self.offset..].as_ptr().cast();
+        // SAFETY: range and alignment were checked when this was made, and every bit pattern is a `Plain` value.
+        unsafe { std::slice::from_raw_parts(start, self.length) }
     }
 }
 

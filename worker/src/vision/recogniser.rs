@@ -1,7 +1,6 @@
 //! The whole way from a file's bytes to a name.
 
 use std::path::Path;
-use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -10,7 +9,7 @@ use super::bundle::{BundleDescription, LoadError};
 use super::crop::{FaceCrop, crop_face};
 use super::decode::{DecodeError, DecodeLimits, Photo, decode};
 use super::detect::Detector;
-use super::embed::{Embedder, Embedding};
+use super::embed::{Embedder, Embedding, Engine};
 use super::gallery::Gallery;
 use super::geometry::{BoundingBox, Face, Point};
 use super::weights::WeightFile;
@@ -21,8 +20,7 @@ pub const UNKNOWN: &str = "Unknown";
 /// Detector probabilities this close count as equal.
 const AS_SURE: f32 = 0.02;
 
-/// Networks and gallery. It belongs to one OS thread at a time: libtorch's memory grows with the number of threads that
-/// ever used it.
+/// Networks and gallery. Threads may share it; each photo is recognised on the thread that asks.
 #[derive(Debug)]
 pub struct Recogniser {
     description: BundleDescription,
@@ -59,12 +57,20 @@ pub struct Embedded {
     pub timings: Timings,
 }
 
+/// The face of a photo before it is embedded.
+struct Found {
+    crop: FaceCrop,
+    face: Face,
+    /// `embed` is what cutting out took.
+    timings: Timings,
+}
+
 /// Wall-clock time of each stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Timings {
     pub decode: Duration,
     pub detect: Duration,
-    /// Cutting the face out, and its embedding.
+    /// Cutting the face out, and its embedding; of a batch, a photo's share.
     pub embed: Duration,
     /// Searching the gallery.
     pub matching: Duration,
@@ -80,9 +86,19 @@ pub enum VisionError {
 }
 
 impl Recogniser {
-    /// Maps the bundle's weights and checks that the gallery belongs to them; an empty gallery fits every model.
+    /// Loads the bundle for the faster of the engines that it and this processor have.
     pub fn load(bundle: &Path, gallery: Gallery) -> Result<Self, LoadError> {
-        use_one_thread();
+        let is_calibrated = BundleDescription::load(bundle)?.embedder_int8.is_some();
+        let engine = if is_calibrated {
+            Engine::best()
+        } else {
+            Engine::Fp32
+        };
+        Self::load_with(bundle, gallery, engine)
+    }
+
+    /// Maps the bundle's weights and checks that the gallery belongs to them; an empty gallery fits every model.
+    pub fn load_with(bundle: &Path, gallery: Gallery, engine: Engine) -> Result<Self, LoadError> {
         let description = BundleDescription::load(bundle)?;
         if !gallery.is_empty() && gallery.dimension() != description.embedding_size {
             return Err(LoadError::GalleryMismatch {
@@ -97,7 +113,16 @@ impl Recogniser {
             &open(&description.rnet)?,
             &open(&description.onet)?,
         )?;
-        let embedder = Embedder::load(&open(&description.embedder)?, &description)?;
+        let weights = match (engine, &description.embedder_int8) {
+            (Engine::Fp32, _) => &description.embedder,
+            (Engine::Int8, Some(file)) => file,
+            (Engine::Int8, None) => {
+                return Err(LoadError::NotCalibrated {
+                    model: description.name,
+                });
+            }
+        };
+        let embedder = Embedder::load(&open(weights)?, &description, engine)?;
         Ok(Self {
             description,
             detector,
@@ -127,7 +152,11 @@ impl Recogniser {
             size,
             pixels: vec![128; size * size * 3],
         };
-        self.embedder.embed(&[crop]);
+        self.embedder.embed(&[&crop]);
+    }
+
+    pub fn engine(&self) -> Engine {
+        self.embedder.engine()
     }
 
     pub fn description(&self) -> &BundleDescription {
@@ -145,18 +174,84 @@ impl Recogniser {
 
     /// Names the face in a JPEG, PNG or WebP file.
     pub fn recognise(&self, encoded: &[u8]) -> Result<Recognised, VisionError> {
+        self.recognise_batch(&[encoded]).swap_remove(0)
+    }
+
+    /// Names the face in each of several files; the embedder takes them all together, which is faster than one by one.
+    pub fn recognise_batch(
+        &self,
+        photos: &[impl AsRef<[u8]>],
+    ) -> Vec<Result<Recognised, VisionError>> {
+        let named = |embedded: Embedded| self.name(embedded);
+        self.embed_photos(photos)
+            .into_iter()
+            .map(|embedded| embedded.map(named))
+            .collect()
+    }
+
+    /// Finds and embeds the face in a JPEG, PNG or WebP file.
+    pub fn embed_photo(&self, encoded: &[u8]) -> Result<Embedded, VisionError> {
+        self.embed_photos(&[encoded]).swap_remove(0)
+    }
+
+    /// Finds and cuts out the face in a JPEG, PNG or WebP file.
+    pub fn crop_photo(&self, encoded: &[u8]) -> Result<FaceCrop, VisionError> {
+        self.find(encoded).map(|found| found.crop)
+    }
+
+    fn embed_photos(&self, photos: &[impl AsRef<[u8]>]) -> Vec<Result<Embedded, VisionError>> {
+        let found: Vec<_> = photos
+            .iter()
+            .map(|photo| self.find(photo.as_ref()))
+            .collect();
+        let start = Instant::now();
+        let crops: Vec<&FaceCrop> = found.iter().flatten().map(|found| &found.crop).collect();
+        let mut embeddings = self.embedder.embed(&crops).into_iter();
+        let share = start.elapsed() / crops.len().max(1) as u32;
+        let mut embed = |found: Found| Embedded {
+            embedding: embeddings.next().expect("one embedding for each crop"),
+            face: found.face,
+            timings: Timings {
+                embed: found.timings.embed + share,
+                ..found.timings
+            },
+        };
+        found.into_iter().map(|found| found.map(&mut embed)).collect()
+    }
+
+    fn find(&self, encoded: &[u8]) -> Result<Found, VisionError> {
+        let start = Instant::now();
+        let photo = decode(encoded, &self.limits)?;
+        let decoded = Instant::now();
+        let face = main_face(self.detector.detect(&photo)).ok_or(VisionError::NoFace)?;
+        let detected = Instant::now();
+        let crop = self.crop(&photo, &face);
+        let timings = Timings {
+            decode: decoded - start,
+            detect: detected - decoded,
+            embed: detected.elapsed(),
+            matching: Duration::ZERO,
+        };
+        Ok(Found {
+            crop,
+            face,
+            timings,
+        })
+    }
+
+    fn name(&self, embedded: Embedded) -> Recognised {
         let Embedded {
             embedding,
             face,
             mut timings,
-        } = self.embed_photo(encoded)?;
+        } = embedded;
         let start = Instant::now();
         let nearest = self.gallery.nearest(&embedding);
         timings.matching = start.elapsed();
         let distance = nearest.map_or(2.0, |nearest| nearest.distance);
         let nearest_name = nearest.map(|nearest| nearest.name.to_owned());
         let threshold = self.description.threshold;
-        Ok(Recognised {
+        Recognised {
             name: nearest_name
                 .clone()
                 .filter(|_| distance <= threshold)
@@ -168,29 +263,7 @@ impl Recogniser {
             landmarks: face.landmarks,
             timings,
             model: self.description.name.clone(),
-        })
-    }
-
-    /// Finds and embeds the face in a JPEG, PNG or WebP file.
-    pub fn embed_photo(&self, encoded: &[u8]) -> Result<Embedded, VisionError> {
-        let start = Instant::now();
-        let photo = decode(encoded, &self.limits)?;
-        let decoded = Instant::now();
-        let face = main_face(self.detector.detect(&photo)).ok_or(VisionError::NoFace)?;
-        let detected = Instant::now();
-        let crop = self.crop(&photo, &face);
-        let embedding = self.embed_crops(std::slice::from_ref(&crop)).swap_remove(0);
-        let timings = Timings {
-            decode: decoded - start,
-            detect: detected - decoded,
-            embed: detected.elapsed(),
-            matching: Duration::ZERO,
-        };
-        Ok(Embedded {
-            embedding,
-            face,
-            timings,
-        })
+        }
     }
 
     /// All faces of a photo, the largest first.
@@ -210,7 +283,7 @@ impl Recogniser {
 
     /// One unit vector for each crop, in one pass.
     pub fn embed_crops(&self, crops: &[FaceCrop]) -> Vec<Embedding> {
-        self.embedder.embed(crops)
+        self.embedder.embed(&crops.iter().collect::<Vec<_>>())
     }
 }
 
@@ -225,14 +298,4 @@ pub fn main_face(faces: Vec<Face>) -> Option<Face> {
         .into_iter()
         .filter(|face| face.probability >= surest - AS_SURE);
     sure.max_by(|a, b| a.bounding_box.area().total_cmp(&b.bounding_box.area()))
-}
-
-/// libtorch splits no operation over threads: a process has as many inference threads as it wants cores, and more
-/// threads than cores have been seen to slow a photo down by ten times.
-fn use_one_thread() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        tch::set_num_threads(1);
-        tch::set_num_interop_threads(1);
-    });
 }

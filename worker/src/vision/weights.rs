@@ -1,12 +1,13 @@
 //! Weight files: safetensors in a memory map, read by name, every shape checked.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 use thiserror::Error;
 
-use super::native::{MappedFile, Parameter};
+use super::native::{Mapped, MappedFile, Plain};
 
 /// Why a weight file cannot be used.
 #[derive(Debug, Error)]
@@ -18,17 +19,19 @@ pub enum WeightsError {
     },
     #[error("{path} is not a safetensors file: {reason}")]
     NotSafetensors { path: PathBuf, reason: String },
-    #[error("{path} has no tensor {tensor} (expected float32 {expected:?})")]
+    #[error("{path} has no tensor {tensor} (expected {kind} {expected:?})")]
     Missing {
         path: PathBuf,
         tensor: String,
+        kind: &'static str,
         expected: Vec<usize>,
     },
-    #[error("{path}: tensor {tensor} is {found}, expected float32 {expected:?}")]
+    #[error("{path}: tensor {tensor} is {found}, expected {kind} {expected:?}")]
     Shape {
         path: PathBuf,
         tensor: String,
         found: String,
+        kind: &'static str,
         expected: Vec<usize>,
     },
 }
@@ -45,7 +48,9 @@ pub struct WeightFile {
 struct Entry {
     dtype: Dtype,
     shape: Vec<usize>,
+    /// Bytes from the file's first.
     offset: usize,
+    /// In bytes.
     length: usize,
 }
 
@@ -87,57 +92,185 @@ impl WeightFile {
 
     /// A copy of the tensor's values in row-major order, for the small networks that repack them.
     pub fn values(&self, name: &str, expected: &[usize]) -> Result<Vec<f32>, WeightsError> {
-        let entry = self.entry(name, expected)?;
+        let entry = self.entry::<f32>(name, expected)?;
         let bytes = &self.file.bytes()[entry.offset..entry.offset + entry.length];
         let (words, _) = bytes.as_chunks::<4>();
         Ok(words.iter().map(|word| f32::from_le_bytes(*word)).collect())
     }
 
-    /// A matrix or vector as a tensor over the mapped file.
-    pub fn parameter(&self, name: &str, expected: &[usize]) -> Result<Parameter, WeightsError> {
-        let entry = self.entry(name, expected)?;
-        let sizes: Vec<i64> = expected.iter().map(|&size| size as i64).collect();
-        let mut strides = vec![1; sizes.len()];
-        for axis in (1..sizes.len()).rev() {
-            strides[axis - 1] = strides[axis] * sizes[axis];
-        }
-        Ok(self.file.parameter(entry.offset, &sizes, &strides))
+    /// The tensor's values in row-major order, in the mapped file.
+    pub fn mapped<T: Element>(
+        &self,
+        name: &str,
+        expected: &[usize],
+    ) -> Result<Mapped<T>, WeightsError> {
+        let entry = self.entry::<T>(name, expected)?;
+        let length = expected.iter().product();
+        let mapped = self.file.mapped(entry.offset, length);
+        mapped.ok_or_else(|| self.wrong_shape::<T>(name, entry, ", misaligned", expected))
     }
 
-    /// A convolution's kernel, stored as [out, height, width, in], as the [out, in, height, width] tensor that libtorch
-    /// takes for channels-last memory.
-    pub fn kernel(&self, name: &str, expected: [usize; 4]) -> Result<Parameter, WeightsError> {
-        let entry = self.entry(name, &expected)?;
-        let [out, height, width, input] = expected.map(|size| size as i64);
-        let strides = [height * width * input, 1, width * input, input];
-        Ok(self
-            .file
-            .parameter(entry.offset, &[out, input, height, width], &strides))
-    }
-
-    fn entry(&self, name: &str, expected: &[usize]) -> Result<&Entry, WeightsError> {
+    /// The tensor as it is, to be written into another file.
+    pub fn copy(&self, name: &str) -> Result<NewTensor, WeightsError> {
         let entry = self
             .tensors
             .get(name)
             .ok_or_else(|| WeightsError::Missing {
                 path: self.path.clone(),
                 tensor: name.to_owned(),
-                expected: expected.to_vec(),
+                kind: "float32",
+                expected: Vec::new(),
             })?;
-        let aligned = entry.offset % align_of::<f32>() == 0;
-        if entry.dtype != Dtype::F32 || entry.shape != expected || !aligned {
-            return Err(WeightsError::Shape {
+        let bytes = &self.file.bytes()[entry.offset..entry.offset + entry.length];
+        Ok(NewTensor::new(
+            name,
+            entry.dtype,
+            &entry.shape,
+            bytes.to_vec(),
+        ))
+    }
+
+    fn entry<T: Element>(&self, name: &str, expected: &[usize]) -> Result<&Entry, WeightsError> {
+        let entry = self
+            .tensors
+            .get(name)
+            .ok_or_else(|| WeightsError::Missing {
                 path: self.path.clone(),
                 tensor: name.to_owned(),
-                found: format!(
-                    "{:?} {:?}{}",
-                    entry.dtype,
-                    entry.shape,
-                    if aligned { "" } else { ", misaligned" }
-                ),
+                kind: T::NAME,
                 expected: expected.to_vec(),
-            });
+            })?;
+        if entry.dtype != T::DTYPE || entry.shape != expected {
+            return Err(self.wrong_shape::<T>(name, entry, "", expected));
         }
         Ok(entry)
     }
+
+    fn wrong_shape<T: Element>(
+        &self,
+        name: &str,
+        entry: &Entry,
+        fault: &str,
+        expected: &[usize],
+    ) -> WeightsError {
+        WeightsError::Shape {
+            path: self.path.clone(),
+            tensor: name.to_owned(),
+            found: format!("{:?} {:?}{fault}", entry.dtype, entry.shape),
+            kind: T::NAME,
+            expected: expected.to_vec(),
+        }
+    }
+}
+
+/// What a tensor may consist of.
+pub trait Element: Plain {
+    const DTYPE: Dtype;
+    const NAME: &'static str;
+}
+
+impl Element for f32 {
+    const DTYPE: Dtype = Dtype::F32;
+    const NAME: &'static str = "float32";
+}
+
+impl Element for i8 {
+    const DTYPE: Dtype = Dtype::I8;
+    const NAME: &'static str = "int8";
+}
+
+/// A tensor that is to be written.
+#[derive(Debug)]
+pub struct NewTensor {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl NewTensor {
+    pub fn floats(
+        name: impl Into<String>,
+        shape: &[usize],
+        values: impl IntoIterator<Item = f32>,
+    ) -> Self {
+        Self::new(
+            name,
+            Dtype::F32,
+            shape,
+            values.into_iter().flat_map(f32::to_le_bytes).collect(),
+        )
+    }
+
+    pub fn bytes(
+        name: impl Into<String>,
+        shape: &[usize],
+        values: impl IntoIterator<Item = i8>,
+    ) -> Self {
+        Self::new(
+            name,
+            Dtype::I8,
+            shape,
+            values.into_iter().map(i8::cast_unsigned).collect(),
+        )
+    }
+
+    fn new(name: impl Into<String>, dtype: Dtype, shape: &[usize], bytes: Vec<u8>) -> Self {
+        Self {
+            name: name.into(),
+            dtype,
+            shape: shape.to_vec(),
+            bytes,
+        }
+    }
+
+    /// In bytes.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+/// Bytes that a vector holds, and multiples of which tensors should begin at.
+const ALIGNMENT: usize = 64;
+
+/// Writes a safetensors file with the tensors in the order given, beside the target first, so that a reader never sees
+/// half a file and who has mapped the old one keeps it. The first tensor begins at a multiple of 64 bytes, and so does
+/// each later one if the sizes before it are multiples. (The crate's own writer aligns to 8 and chooses the order.)
+pub fn write(path: &Path, tensors: &[NewTensor]) -> std::io::Result<()> {
+    let mut header = serde_json::Map::new();
+    let mut offset = 0;
+    for NewTensor {
+        name,
+        dtype,
+        shape,
+        bytes,
+    } in tensors
+    {
+        let end = offset + bytes.len();
+        header.insert(
+            name.clone(),
+            serde_json::json!({"dtype": dtype, "shape": shape, "data_offsets": [offset, end]}),
+        );
+        offset = end;
+    }
+    let mut header = serde_json::to_string(&header)?;
+    let unpadded = size_of::<u64>() + header.len();
+    header.extend(std::iter::repeat_n(
+        ' ',
+        unpadded.next_multiple_of(ALIGNMENT) - unpadded,
+    ));
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.tmp", std::process::id()));
+    let mut file = std::io::BufWriter::new(std::fs::File::create(&beside)?);
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(header.as_bytes())?;
+    for tensor in tensors {
+        file.write_all(&tensor.bytes)?;
+    }
+    file.into_inner()?;
+    std::fs::rename(&beside, path)
 }

@@ -1,0 +1,3 @@
+//! The subcommands that are more than a call.
+
+pub mod calibrate;

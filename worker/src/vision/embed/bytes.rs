@@ -1,0 +1,296 @@
+//! The network in 8-bit integers: unsigned activations with a scale for each quantity, signed weights with a scale for
+//! each output channel, exact 32-bit sums. What blocks add to (the stream), the average and the dense layer stay in
+//! float32.
+
+use super::architecture::{Architecture, Buffer, Convolution, Step};
+use super::floats::Dense;
+use super::pool::max_pool;
+use crate::vision::native::Mapped;
+use crate::vision::native::convolve::{ByteOutput, ByteTarget, Instructions, convolve_bytes};
+use crate::vision::panels::{PANEL, panels};
+use crate::vision::weights::{WeightFile, WeightsError};
+
+/// Inputs that one step of the compiled loops takes together.
+pub const GROUP: usize = 4;
+
+/// Name of the tensor of activation scales, one for each value of the architecture.
+pub const SCALES: &str = "activation_scales";
+
+/// Weights that lie in the mapped file as the compiled loops read them.
+#[derive(Debug)]
+pub struct ByteNetwork {
+    architecture: Architecture,
+    layers: Vec<Layer>,
+    dense: Dense,
+    /// What 1 is in bytes, for each value of the architecture.
+    scales: Vec<f32>,
+    /// For each channel of the first convolution: the sum of its weights, as bytes.
+    first_sums: Vec<f32>,
+    instructions: Instructions,
+}
+
+#[derive(Debug)]
+struct Layer {
+    weights: Mapped<i8>,
+    factors: Vec<f32>,
+    offsets: Vec<f32>,
+}
+
+/// An image's bytes and how the network wants them: (byte - mean) / deviation.
+#[derive(Debug, Clone, Copy)]
+pub struct Image<'a> {
+    pub pixels: &'a [u8],
+    pub mean: f32,
+    pub deviation: f32,
+}
+
+/// The activations of a batch.
+#[derive(Debug, Default)]
+pub struct ByteArena {
+    bytes: Vec<Vec<u8>>,
+    /// Empty but for streams.
+    streams: Vec<Vec<f32>>,
+    images: usize,
+}
+
+impl ByteNetwork {
+    /// For square inputs of `side` pixels.
+    pub fn load(
+        file: &WeightFile,
+        side: usize,
+        embedding_size: usize,
+    ) -> Result<Self, WeightsError> {
+        let architecture = Architecture::new(side);
+        let steps = file.values(SCALES, &[architecture.values])?;
+        let layers = architecture
+            .convolutions()
+            .map(|convolution| {
+                let output = match architecture.buffers[convolution.output.buffer].is_stream {
+                    true => 1.0,
+                    false => steps[convolution.output.value],
+                };
+                Layer::load(file, convolution, steps[convolution.input.value], output)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let first_sums = sums(&layers[0].weights);
+        Ok(Self {
+            architecture,
+            layers,
+            dense: Dense::load(file, embedding_size)?,
+            scales: steps.iter().map(|step| 1.0 / step).collect(),
+            first_sums,
+            instructions: Instructions::best(),
+        })
+    }
+
+    /// One embedding after the other, not normalised.
+    pub fn forward(&self, arena: &mut ByteArena, inputs: &[Image<'_>]) -> Vec<f32> {
+        let buffers = &self.architecture.buffers;
+        arena.make_room(buffers, inputs.len());
+        let batched_from = self.architecture.batched_from;
+        for (image, input) in inputs.iter().enumerate() {
+            arena.bytes[0][..input.pixels.len()].copy_from_slice(input.pixels);
+            self.first(arena, input);
+            self.run(1..batched_from, arena, image, 1);
+        }
+        self.run(
+            batched_from..self.architecture.steps.len(),
+            arena,
+            0,
+            inputs.len(),
+        );
+        let features = self.architecture.features();
+        self.dense.forward(
+            &arena.streams[features],
+            &buffers[features],
+            inputs.len(),
+            self.instructions,
+        )
+    }
+
+    /// The first convolution reads the image's own bytes: what the network wants of them moves into its factors and
+    /// offsets. It has no padding, so each output sums all its weights.
+    fn first(&self, arena: &mut ByteArena, input: &Image<'_>) {
+        let Step::Convolve(convolution) = &self.architecture.steps[0] else {
+            unreachable!("the network begins with a convolution");
+        };
+        let layer = &self.layers[0];
+        let factors: Vec<f32> = layer
+            .factors
+            .iter()
+            .map(|factor| factor / input.deviation)
+            .collect();
+        let offsets: Vec<f32> = (layer.offsets.iter().zip(&factors).zip(&self.first_sums))
+            .map(|((offset, factor), sum)| offset - input.mean * factor * sum)
+            .collect();
+        let (geometry, from, to) = convolution.geometry(&self.architecture.buffers, 0, 1);
+        let [source, target] = [convolution.input.buffer, convolution.output.buffer];
+        let mut bytes = std::mem::take(&mut arena.bytes[target]);
+        let mut output = ByteOutput {
+            factors: &factors,
+            offsets: &offsets,
+            target: ByteTarget::Bytes(&mut bytes[to..]),
+        };
+        convolve_bytes(
+            self.instructions,
+            &geometry,
+            &arena.bytes[source][from..],
+            &layer.weights,
+            &mut output,
+        );
+        arena.bytes[target] = bytes;
+    }
+
+    fn run(
+        &self,
+        steps: std::ops::Range<usize>,
+        arena: &mut ByteArena,
+        first: usize,
+        images: usize,
+    ) {
+        let buffers = &self.architecture.buffers;
+        let before = &self.architecture.steps[..steps.start];
+        let mut layers =
+            self.layers[before.iter().filter(|step| step.is_convolution()).count()..].iter();
+        for step in &self.architecture.steps[steps] {
+            let output = step.output();
+            let mut bytes = std::mem::take(&mut arena.bytes[output.buffer]);
+            let mut stream = std::mem::take(&mut arena.streams[output.buffer]);
+            let scale = self.scales[output.value];
+            match step {
+                Step::Convolve(convolution) => {
+                    let (geometry, from, to) = convolution.geometry(buffers, first, images);
+                    let layer = layers.next().expect("one layer for each convolution");
+                    let target = if buffers[output.buffer].is_stream {
+                        ByteTarget::Stream {
+                            values: &mut stream[to..],
+                            bytes: &mut bytes[to..],
+                            scale,
+                            accumulate: convolution.accumulate,
+                            relu: convolution.relu,
+                        }
+                    } else {
+                        ByteTarget::Bytes(&mut bytes[to..])
+                    };
+                    let mut output = ByteOutput {
+                        factors: &layer.factors,
+                        offsets: &layer.offsets,
+                        target,
+                    };
+                    let input = &arena.bytes[convolution.input.buffer][from..];
+                    convolve_bytes(
+                        self.instructions,
+                        &geometry,
+                        input,
+                        &layer.weights,
+                        &mut output,
+                    );
+                }
+                Step::MaxPool { input, channel, .. } => {
+                    let shapes = [&buffers[input.buffer], &buffers[output.buffer]];
+                    for image in first..first + images {
+                        if shapes[1].is_stream {
+                            max_pool(
+                                shapes,
+                                image,
+                                *channel,
+                                &arena.streams[input.buffer],
+                                &mut stream,
+                            );
+                            quantise(shapes, image, *channel, scale, &stream, &mut bytes);
+                        } else {
+                            max_pool(
+                                shapes,
+                                image,
+                                *channel,
+                                &arena.bytes[input.buffer],
+                                &mut bytes,
+                            );
+                        }
+                    }
+                }
+            }
+            arena.bytes[output.buffer] = bytes;
+            arena.streams[output.buffer] = stream;
+        }
+    }
+}
+
+/// The bytes of what a pool wrote into a stream.
+fn quantise(
+    [input, output]: [&Buffer; 2],
+    image: usize,
+    channel: usize,
+    scale: f32,
+    stream: &[f32],
+    bytes: &mut [u8],
+) {
+    let range = output.start(image)..output.start(image + 1);
+    let pixels = stream[range.clone()].chunks_exact(output.channels);
+    for (values, bytes) in pixels.zip(bytes[range].chunks_exact_mut(output.channels)) {
+        let written = channel..channel + input.channels;
+        for (byte, value) in bytes[written.clone()].iter_mut().zip(&values[written]) {
+            *byte = (value * scale).round_ties_even() as u8;
+        }
+    }
+}
+
+impl Layer {
+    /// `input` and `output` are what one step of the bytes before and after is worth.
+    fn load(
+        file: &WeightFile,
+        convolution: &Convolution,
+        input: f32,
+        output: f32,
+    ) -> Result<Self, WeightsError> {
+        let (name, outputs) = (&convolution.name, convolution.outputs);
+        let channels = panels(outputs) * PANEL;
+        let scales = file.values(&format!("{name}.weight_scale"), &[channels])?;
+        let bias = file.values(&format!("{name}.bias"), &[channels])?;
+        Ok(Self {
+            weights: file.mapped(&format!("{name}.weight"), &byte_shape(convolution))?,
+            factors: scales.iter().map(|scale| scale * input / output).collect(),
+            offsets: bias.iter().map(|bias| bias / output).collect(),
+        })
+    }
+}
+
+/// [panel, kernel row, group of inputs, 32 outputs, 4 inputs].
+pub fn byte_shape(convolution: &Convolution) -> [usize; 5] {
+    let [height, width] = convolution.kernel;
+    let groups = (width * convolution.inputs).div_ceil(GROUP);
+    [panels(convolution.outputs), height, groups, PANEL, GROUP]
+}
+
+/// The sum of each channel's weights, of one panel.
+fn sums(weights: &[i8]) -> Vec<f32> {
+    let mut sums = vec![0.0; PANEL];
+    for group in weights.chunks_exact(PANEL * GROUP) {
+        for (sum, weights) in sums.iter_mut().zip(group.chunks_exact(GROUP)) {
+            *sum += weights.iter().map(|&weight| f32::from(weight)).sum::<f32>();
+        }
+    }
+    sums
+}
+
+impl ByteArena {
+    fn make_room(&mut self, buffers: &[Buffer], images: usize) {
+        if self.images < images {
+            let length = |buffer: &Buffer| buffer.start(images).max(buffer.image());
+            // The last group of a row of three-channel pixels reaches beyond the image.
+            self.bytes = buffers
+                .iter()
+                .map(|buffer| vec![0; length(buffer) + GROUP])
+                .collect();
+            let stream = |buffer: &Buffer| {
+                if buffer.is_stream {
+                    vec![0.0; length(buffer)]
+                } else {
+                    Vec::new()
+                }
+            };
+            self.streams = buffers.iter().map(stream).collect();
+            self.images = images;
+        }
+    }
+}

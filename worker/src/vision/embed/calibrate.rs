@@ -1,0 +1,138 @@
+//! Making the 8-bit network from the float32 one: weights rounded with a scale for each output channel, and a scale for
+//! each quantity between the layers, from what it reaches on calibration photos.
+
+use std::path::Path;
+
+use super::architecture::Convolution;
+use super::bytes::{GROUP, SCALES, byte_shape};
+use super::floats::{FloatArena, FloatNetwork};
+use super::normalised;
+use crate::vision::bundle::{BundleDescription, LoadError};
+use crate::vision::crop::FaceCrop;
+use crate::vision::panels::PANEL;
+use crate::vision::weights::{NewTensor, WeightFile, WeightsError, write};
+
+/// Writes the weight file of the int8 engine to `out`, beside it first.
+///
+/// # Errors
+/// When the bundle's float32 weights cannot be used, or the file cannot be written.
+///
+/// Panics without crops.
+pub fn calibrate(
+    bundle: &Path,
+    description: &BundleDescription,
+    crops: &[FaceCrop],
+    out: &Path,
+) -> Result<(), LoadError> {
+    assert!(!crops.is_empty(), "there is something to calibrate on");
+    let file = WeightFile::open(&bundle.join(&description.embedder))?;
+    let network = FloatNetwork::load(&file, description.input_size, description.embedding_size)?;
+    let largest = largest_values(&network, description, crops);
+    let mut kernels = Vec::new();
+    let mut vectors = vec![NewTensor::floats(
+        SCALES,
+        &[largest.len()],
+        largest
+            .iter()
+            .map(|largest| step(*largest, f32::from(u8::MAX))),
+    )];
+    for convolution in network.architecture().convolutions() {
+        let (kernel, scales) = quantised(&file, convolution)?;
+        let name = &convolution.name;
+        let bias =
+            super::floats::padded(file.values(&format!("{name}.bias"), &[convolution.outputs])?);
+        kernels.push(NewTensor::bytes(
+            format!("{name}.weight"),
+            &byte_shape(convolution),
+            kernel,
+        ));
+        vectors.push(NewTensor::floats(
+            format!("{name}.weight_scale"),
+            &[scales.len()],
+            scales,
+        ));
+        vectors.push(NewTensor::floats(
+            format!("{name}.bias"),
+            &[bias.len()],
+            bias,
+        ));
+    }
+    for name in ["last_linear.weight", "last_linear.bias"] {
+        vectors.push(file.copy(name)?);
+    }
+    // Large tensors first: each then begins at a multiple of 64 bytes, as whole vectors want it.
+    vectors.sort_by_key(|tensor| std::cmp::Reverse(tensor.len()));
+    kernels.extend(vectors);
+    write(out, &kernels).map_err(|source| LoadError::Write {
+        path: out.to_owned(),
+        source,
+    })
+}
+
+/// The largest value of each quantity, averaged over the crops: rare peaks are cut off, so that everything else is
+/// resolved more finely.
+fn largest_values(
+    network: &FloatNetwork,
+    description: &BundleDescription,
+    crops: &[FaceCrop],
+) -> Vec<f32> {
+    let architecture = network.architecture();
+    let mut sums = vec![0.0f64; architecture.values];
+    let mut arena = FloatArena::default();
+    for crop in crops {
+        let mut largest = vec![0.0f32; architecture.values];
+        let input = normalised(&[crop], description.preprocessing);
+        network.observe(&mut arena, &input, |step, values| {
+            let value = architecture.steps[step].output().value;
+            largest[value] = values
+                .iter()
+                .fold(largest[value], |most, &value| most.max(value));
+        });
+        for (sum, largest) in sums.iter_mut().zip(&largest) {
+            *sum += f64::from(*largest);
+        }
+    }
+    let mut means: Vec<f32> = sums
+        .iter()
+        .map(|sum| (sum / crops.len() as f64) as f32)
+        .collect();
+    // The first convolution reads the image's own bytes.
+    means[architecture.steps[0].input().value] = f32::from(u8::MAX);
+    means
+}
+
+/// What one step of a value that reaches up to `largest` is worth; a value that is always zero has any.
+fn step(largest: f32, steps: f32) -> f32 {
+    if largest > 0.0 { largest / steps } else { 1.0 }
+}
+
+/// The kernel in groups of four inputs, and each channel's scale.
+fn quantised(
+    file: &WeightFile,
+    convolution: &Convolution,
+) -> Result<(Vec<i8>, Vec<f32>), WeightsError> {
+    let [height, width] = convolution.kernel;
+    let [panels, rows, groups, _, _] = byte_shape(convolution);
+    let shape = [panels, height, width, convolution.inputs, PANEL];
+    let weights = file.mapped::<f32>(&format!("{}.weight", convolution.name), &shape)?;
+    let run = width * convolution.inputs;
+    let mut scales = Vec::with_capacity(panels * PANEL);
+    let mut kernel = vec![0; panels * rows * groups * PANEL * GROUP];
+    for (panel, weights) in weights.chunks_exact(rows * run * PANEL).enumerate() {
+        for lane in 0..PANEL {
+            let channel = || weights[lane..].iter().step_by(PANEL);
+            let scale = step(
+                channel().fold(0.0, |most, weight| most.max(weight.abs())),
+                127.0,
+            );
+            scales.push(scale);
+            for (tap, weight) in channel().enumerate() {
+                let (row, column) = (tap / run, tap % run);
+                let group = (panel * rows + row) * groups + column / GROUP;
+                kernel[(group * PANEL + lane) * GROUP + column % GROUP] =
+                    (weight / scale).round_ties_even() as i8;
+            }
+        }
+    }
+    Ok((kernel, scales))
+}

@@ -1,0 +1,275 @@
+//! The network in float32.
+
+use super::architecture::{Architecture, Buffer, Convolution, FEATURES, Step};
+use super::pool::max_pool;
+use crate::vision::native::Mapped;
+use crate::vision::native::convolve::{FloatOutput, Geometry, Instructions, Strides, convolve};
+use crate::vision::panels::{PANEL, panels};
+use crate::vision::weights::{WeightFile, WeightsError};
+
+/// Weights that lie in the mapped file as the compiled loops read them.
+#[derive(Debug)]
+pub struct FloatNetwork {
+    architecture: Architecture,
+    layers: Vec<Layer>,
+    dense: Dense,
+    instructions: Instructions,
+}
+
+#[derive(Debug)]
+struct Layer {
+    weights: Mapped<f32>,
+    bias: Vec<f32>,
+    slopes: Vec<f32>,
+}
+
+/// The activations of a batch.
+#[derive(Debug, Default)]
+pub struct FloatArena {
+    buffers: Vec<Vec<f32>>,
+    images: usize,
+}
+
+impl FloatNetwork {
+    /// For square inputs of `side` pixels.
+    pub fn load(
+        file: &WeightFile,
+        side: usize,
+        embedding_size: usize,
+    ) -> Result<Self, WeightsError> {
+        let architecture = Architecture::new(side);
+        let layers = architecture
+            .convolutions()
+            .map(|convolution| Layer::load(file, convolution))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            architecture,
+            layers,
+            dense: Dense::load(file, embedding_size)?,
+            instructions: Instructions::best(),
+        })
+    }
+
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// `inputs` holds one image after the other, rows of red, green, blue as the network wants them. Gives one embedding
+    /// after the other, not normalised.
+    pub fn forward(&self, arena: &mut FloatArena, inputs: &[f32]) -> Vec<f32> {
+        self.observe(arena, inputs, |_, _| ())
+    }
+
+    /// Like `forward`, and shows what each step wrote: the step's number, and its values, a run of channels at a time.
+    pub fn observe(
+        &self,
+        arena: &mut FloatArena,
+        inputs: &[f32],
+        mut see: impl FnMut(usize, &[f32]),
+    ) -> Vec<f32> {
+        let buffers = &self.architecture.buffers;
+        let image_length = buffers[0].image();
+        let images = inputs.len() / image_length;
+        arena.make_room(buffers, images);
+        let batched_from = self.architecture.batched_from;
+        for (image, values) in inputs.chunks_exact(image_length).enumerate() {
+            arena.buffers[0].copy_from_slice(values);
+            self.run(0..batched_from, arena, image, 1, &mut see);
+        }
+        let steps = self.architecture.steps.len();
+        self.run(batched_from..steps, arena, 0, images, &mut see);
+        let features = self.architecture.features();
+        self.dense.forward(
+            &arena.buffers[features],
+            &buffers[features],
+            images,
+            self.instructions,
+        )
+    }
+
+    fn run(
+        &self,
+        steps: std::ops::Range<usize>,
+        arena: &mut FloatArena,
+        first: usize,
+        images: usize,
+        see: &mut impl FnMut(usize, &[f32]),
+    ) {
+        let before = &self.architecture.steps[..steps.start];
+        let mut layers =
+            self.layers[before.iter().filter(|step| step.is_convolution()).count()..].iter();
+        for index in steps {
+            let step = &self.architecture.steps[index];
+            let buffer = step.output().buffer;
+            let mut output = std::mem::take(&mut arena.buffers[buffer]);
+            match step {
+                Step::Convolve(convolution) => {
+                    let layer = layers.next().expect("one layer for each convolution");
+                    let input = &arena.buffers[convolution.input.buffer];
+                    self.convolve(
+                        convolution,
+                        layer,
+                        input,
+                        &mut output,
+                        [first, images],
+                        |values| see(index, values),
+                    );
+                }
+                Step::MaxPool { input, channel, .. } => {
+                    let shapes = [
+                        &self.architecture.buffers[input.buffer],
+                        &self.architecture.buffers[buffer],
+                    ];
+                    for image in first..first + images {
+                        max_pool(
+                            shapes,
+                            image,
+                            *channel,
+                            &arena.buffers[input.buffer],
+                            &mut output,
+                        );
+                    }
+                }
+            }
+            arena.buffers[buffer] = output;
+        }
+    }
+
+    fn convolve(
+        &self,
+        convolution: &Convolution,
+        layer: &Layer,
+        input: &[f32],
+        output: &mut [f32],
+        [first, images]: [usize; 2],
+        mut see: impl FnMut(&[f32]),
+    ) {
+        let (geometry, from, to) = convolution.geometry(&self.architecture.buffers, first, images);
+        let mut target = FloatOutput {
+            bias: &layer.bias,
+            slopes: &layer.slopes,
+            accumulate: convolution.accumulate,
+            values: &mut output[to..],
+        };
+        convolve(
+            self.instructions,
+            &geometry,
+            &input[from..],
+            &layer.weights,
+            &mut target,
+        );
+        for image in 0..images {
+            for y in 0..geometry.height {
+                for x in 0..geometry.width {
+                    let place = geometry.output;
+                    let start = to + image * place.image + y * place.row + x * place.pixel;
+                    see(&output[start..start + geometry.outputs]);
+                }
+            }
+        }
+    }
+}
+
+impl Layer {
+    fn load(file: &WeightFile, convolution: &Convolution) -> Result<Self, WeightsError> {
+        let (name, outputs) = (&convolution.name, convolution.outputs);
+        let [height, width] = convolution.kernel;
+        let shape = [panels(outputs), height, width, convolution.inputs, PANEL];
+        let slope = if convolution.relu { 0.0 } else { 1.0 };
+        Ok(Self {
+            weights: file.mapped(&format!("{name}.weight"), &shape)?,
+            bias: padded(file.values(&format!("{name}.bias"), &[outputs])?),
+            slopes: vec![slope; panels(outputs) * PANEL],
+        })
+    }
+}
+
+impl FloatArena {
+    fn make_room(&mut self, buffers: &[Buffer], images: usize) {
+        if self.images < images {
+            self.buffers = buffers
+                .iter()
+                .map(|buffer| vec![0.0; buffer.start(images).max(buffer.image())])
+                .collect();
+            self.images = images;
+        }
+    }
+}
+
+/// Average over the pixels, then the dense layer: always in float32.
+#[derive(Debug)]
+pub struct Dense {
+    weights: Mapped<f32>,
+    bias: Vec<f32>,
+    slopes: Vec<f32>,
+    embedding_size: usize,
+}
+
+impl Dense {
+    pub fn load(file: &WeightFile, embedding_size: usize) -> Result<Self, WeightsError> {
+        let shape = [panels(embedding_size), 1, 1, FEATURES, PANEL];
+        Ok(Self {
+            weights: file.mapped("last_linear.weight", &shape)?,
+            bias: padded(file.values("last_linear.bias", &[embedding_size])?),
+            slopes: vec![1.0; panels(embedding_size) * PANEL],
+            embedding_size,
+        })
+    }
+
+    /// One embedding after the other, not normalised.
+    pub fn forward(
+        &self,
+        features: &[f32],
+        buffer: &Buffer,
+        images: usize,
+        instructions: Instructions,
+    ) -> Vec<f32> {
+        let pixels = (buffer.height * buffer.width) as f32;
+        let mut means = vec![0.0; images * FEATURES];
+        for (image, means) in features
+            .chunks_exact(buffer.image())
+            .zip(means.chunks_exact_mut(FEATURES))
+        {
+            for pixel in image.chunks_exact(FEATURES) {
+                for (mean, value) in means.iter_mut().zip(pixel) {
+                    *mean += value;
+                }
+            }
+            for mean in means {
+                *mean /= pixels;
+            }
+        }
+        let mut values = vec![0.0; images * self.embedding_size];
+        let row = |pixel| Strides {
+            image: 0,
+            row: 0,
+            pixel,
+        };
+        // A batch is a row of pixels to it.
+        let geometry = Geometry {
+            images: 1,
+            height: 1,
+            width: images,
+            outputs: self.embedding_size,
+            input: row(FEATURES),
+            kernel_row: 0,
+            kernel_rows: 1,
+            run: FEATURES,
+            output: row(self.embedding_size),
+        };
+        let mut output = FloatOutput {
+            bias: &self.bias,
+            slopes: &self.slopes,
+            accumulate: false,
+            values: &mut values,
+        };
+        convolve(instructions, &geometry, &means, &self.weights, &mut output);
+        values
+    }
+}
+
+/// One value for each output, and zeros up to whole panels.
+pub fn padded(mut values: Vec<f32>) -> Vec<f32> {
+    values.resize(panels(values.len()) * PANEL, 0.0);
+    values
+}
