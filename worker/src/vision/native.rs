@@ -5,6 +5,8 @@
     reason = "mapping a file, reading numbers from it in place and calling code for detected instructions need it"
 )]
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 pub mod convolve;
 mod vectors;
 #[cfg(target_arch = "x86_64")]

@@ -216,7 +216,10 @@ impl Recogniser {
                 ..found.timings
             },
         };
-        found.into_iter().map(|found| found.map(&mut embed)).collect()
+        found
+            .into_iter()
+            .map(|found| found.map(&mut embed))
+            .collect()
     }
 
     fn find(&self, encoded: &[u8]) -> Result<Found, VisionError> {

@@ -3,6 +3,8 @@
 //! Activations are rows of pixels of channels, so the inputs under one kernel row lie together: a kernel row is one run
 //! of `width * channels` values, and a convolution sums `kernel rows` such runs for each output.
 
+#[cfg(target_arch = "x86_64")]
+use super::amx;
 use super::vectors::{Arithmetic, Float, Floats, Portable, PortableBytes};
 use crate::vision::panels::{PANEL, panels};
 
@@ -19,6 +21,8 @@ pub enum Instructions {
     Avx512,
     /// AVX-512, and bytes by VNNI.
     Avx512Vnni,
+    /// AVX-512, and bytes by AMX.
+    Amx,
 }
 
 impl Instructions {
@@ -45,9 +49,9 @@ impl Instructions {
                 available
                     .extend((avx2 && is_x86_feature_detected!("avxvnni")).then_some(Self::AvxVnni));
                 available.extend(avx512.then_some(Self::Avx512));
-                available.extend(
-                    (avx512 && is_x86_feature_detected!("avx512vnni")).then_some(Self::Avx512Vnni),
-                );
+                let vnni = avx512 && is_x86_feature_detected!("avx512vnni");
+                available.extend(vnni.then_some(Self::Avx512Vnni));
+                available.extend((vnni && amx::is_usable()).then_some(Self::Amx));
             }
             available
         })
@@ -55,7 +59,7 @@ impl Instructions {
 
     /// Whether bytes are several times as fast as float32.
     pub fn has_fast_bytes(self) -> bool {
-        matches!(self, Self::AvxVnni | Self::Avx512Vnni)
+        matches!(self, Self::AvxVnni | Self::Avx512Vnni | Self::Amx)
     }
 }
 
@@ -93,8 +97,22 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    fn pixels(&self) -> usize {
+    pub(super) fn pixels(&self) -> usize {
         self.images * self.height * self.width
+    }
+
+    /// Weights of one output: whole groups in each kernel row.
+    pub(super) fn taps(&self, group: usize) -> usize {
+        self.kernel_rows * self.padded_run(group)
+    }
+
+    /// The distance between the inputs of one pixel and the next, if it is the same for all and each pixel's lie
+    /// together: then they are the rows of a matrix.
+    pub(super) fn matrix_stride(&self) -> Option<usize> {
+        let Strides { image, row, pixel } = self.input;
+        let rows_follow = self.height == 1 || row == self.width * pixel;
+        let images_follow = self.images == 1 || image == self.height * self.width * pixel;
+        (self.kernel_rows == 1 && rows_follow && images_follow).then_some(pixel)
     }
 
     /// Length of the run in weights: whole groups.
@@ -131,7 +149,7 @@ impl Geometry {
         );
         assert_eq!(
             weights,
-            panels(self.outputs) * self.kernel_rows * self.padded_run(group) * PANEL,
+            panels(self.outputs) * self.taps(group) * PANEL,
             "the weights are whole panels"
         );
     }
@@ -200,7 +218,7 @@ pub fn convolve(
     unsafe {
         match instructions {
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512 | Instructions::Avx512Vnni => {
+            Instructions::Avx512 | Instructions::Avx512Vnni | Instructions::Amx => {
                 x86::floats_512(geometry, input, weights, &finish);
             }
             #[cfg(target_arch = "x86_64")]
@@ -257,6 +275,8 @@ pub fn convolve_bytes(
     // SAFETY: the lengths were checked, and `Instructions` are only made of what the processor has.
     unsafe {
         match instructions {
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Amx => amx::sweep(geometry, input, weights, &finish),
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512Vnni => x86::bytes_512(geometry, input, weights, &finish),
             #[cfg(target_arch = "x86_64")]
@@ -315,7 +335,7 @@ mod x86 {
 }
 
 /// Turns the sums of one pixel, from output channel `channel` on, into results.
-trait Finish<A: Arithmetic> {
+pub(super) trait Finish<A: Arithmetic> {
     unsafe fn store(&self, sum: A::Sum, channel: usize, output: usize, count: usize);
 }
 
@@ -343,7 +363,7 @@ impl<A: Arithmetic> Finish<A> for FloatFinish {
     }
 }
 
-struct ByteFinish {
+pub(super) struct ByteFinish {
     factors: *const f32,
     offsets: *const f32,
     target: RawTarget,
@@ -431,7 +451,7 @@ unsafe fn sweep<A: Arithmetic, F: Finish<A>>(
     let pixels = geometry.pixels();
     let blocks = pixels.div_ceil(A::PIXELS);
     let (size, larger) = (pixels / blocks, pixels % blocks);
-    let panel_length = geometry.kernel_rows * geometry.padded_run(A::GROUP) * PANEL;
+    let panel_length = geometry.taps(A::GROUP) * PANEL;
     for first in (0..geometry.outputs).step_by(2 * lanes) {
         // A panel holds the weights of one or more pairs of vectors.
         let panel = unsafe { weights.add(first / PANEL * panel_length + first % PANEL * A::GROUP) };
@@ -443,6 +463,8 @@ unsafe fn sweep<A: Arithmetic, F: Finish<A>>(
                 input,
                 weights: panel,
                 first,
+                // The first block also fetches the weights that come next, which no cache may hold yet.
+                ahead: (block == 0).then(|| panel.wrapping_add(panel_length)),
             };
             macro_rules! run {
                 ($($pixels:literal)*) => {
@@ -463,17 +485,54 @@ unsafe fn sweep<A: Arithmetic, F: Finish<A>>(
     }
 }
 
+/// Asks for the weights of a group of inputs, 128 bytes, before they are needed.
+#[inline(always)]
+fn prefetch<T>(weights: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: fetching ahead changes nothing, whatever the address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(weights.cast());
+        _mm_prefetch::<_MM_HINT_T1>(weights.cast::<i8>().wrapping_add(64));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = weights;
+}
+
 /// A pixel of the output.
 #[derive(Default)]
-struct Place {
+pub(super) struct Place {
     image: usize,
     y: usize,
     x: usize,
 }
 
 impl Place {
+    /// The pixel with number `index` of all.
     #[inline(always)]
-    fn step(&mut self, geometry: &Geometry) {
+    pub(super) fn at(geometry: &Geometry, index: usize) -> Self {
+        let row = index / geometry.width;
+        Self {
+            image: row / geometry.height,
+            y: row % geometry.height,
+            x: index % geometry.width,
+        }
+    }
+
+    /// Where its inputs begin.
+    #[inline(always)]
+    pub(super) fn input(&self, geometry: &Geometry) -> usize {
+        geometry.input.offset(self.image, self.y, self.x)
+    }
+
+    /// Where its outputs begin.
+    #[inline(always)]
+    pub(super) fn output(&self, geometry: &Geometry) -> usize {
+        geometry.output.offset(self.image, self.y, self.x)
+    }
+
+    #[inline(always)]
+    pub(super) fn step(&mut self, geometry: &Geometry) {
         self.x += 1;
         if self.x == geometry.width {
             self.x = 0;
@@ -492,6 +551,7 @@ struct Task<'a, Input, Weight> {
     input: *const Input,
     weights: *const Weight,
     first: usize,
+    ahead: Option<*const Weight>,
 }
 
 impl<Input, Weight> Task<'_, Input, Weight> {
@@ -509,9 +569,8 @@ impl<Input, Weight> Task<'_, Input, Weight> {
         let mut inputs = [self.input; PIXELS];
         let mut outputs = [0; PIXELS];
         for pixel in 0..PIXELS {
-            let Place { image, y, x } = *place;
-            inputs[pixel] = unsafe { self.input.add(geometry.input.offset(image, y, x)) };
-            outputs[pixel] = geometry.output.offset(image, y, x);
+            inputs[pixel] = unsafe { self.input.add(place.input(geometry)) };
+            outputs[pixel] = place.output(geometry);
             place.step(geometry);
         }
         let mut sums = [[unsafe { A::zero() }; VECTORS]; PIXELS];
@@ -526,6 +585,9 @@ impl<Input, Weight> Task<'_, Input, Weight> {
                     } else {
                         first
                     };
+                    if let Some(ahead) = self.ahead {
+                        prefetch(ahead.wrapping_add(weights.offset_from_unsigned(self.weights)));
+                    }
                     weights = weights.add(PANEL * A::GROUP);
                     each!(pixel < PIXELS {
                         let values = A::inputs(inputs[pixel].add(group * A::GROUP));
