@@ -275,10 +275,15 @@ pub fn convolve_bytes(
     // SAFETY: the lengths were checked, and `Instructions` are only made of what the processor has.
     unsafe {
         match instructions {
+            // To gather inputs for one panel only costs more than the tiles gain.
             #[cfg(target_arch = "x86_64")]
-            Instructions::Amx => amx::sweep(geometry, input, weights, &finish),
+            Instructions::Amx if geometry.outputs > PANEL || geometry.matrix_stride().is_some() => {
+                amx::sweep(geometry, input, weights, &finish);
+            }
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512Vnni => x86::bytes_512(geometry, input, weights, &finish),
+            Instructions::Avx512Vnni | Instructions::Amx => {
+                x86::bytes_512(geometry, input, weights, &finish)
+            }
             #[cfg(target_arch = "x86_64")]
             Instructions::AvxVnni => x86::bytes_256(geometry, input, weights, &finish),
             _ => sweep::<PortableBytes, _>(geometry, input, weights, &finish),
@@ -439,6 +444,9 @@ macro_rules! each {
     };
 }
 
+/// Blocks that share the fetching of one panel at most.
+const MAX_SPREAD: usize = 8;
+
 /// Goes through the image's pixels in blocks of almost equal size, for each panel's vectors of output channels.
 #[inline(always)]
 unsafe fn sweep<A: Arithmetic, F: Finish<A>>(
@@ -455,6 +463,8 @@ unsafe fn sweep<A: Arithmetic, F: Finish<A>>(
     for first in (0..geometry.outputs).step_by(2 * lanes) {
         // A panel holds the weights of one or more pairs of vectors.
         let panel = unsafe { weights.add(first / PANEL * panel_length + first % PANEL * A::GROUP) };
+        // The blocks share the fetching of the weights that come next, which no cache may hold yet.
+        let spread = blocks.min(MAX_SPREAD);
         let mut place = Place::default();
         for block in 0..blocks {
             let count = size + usize::from(block < larger);
@@ -463,8 +473,9 @@ unsafe fn sweep<A: Arithmetic, F: Finish<A>>(
                 input,
                 weights: panel,
                 first,
-                // The first block also fetches the weights that come next, which no cache may hold yet.
-                ahead: (block == 0).then(|| panel.wrapping_add(panel_length)),
+                ahead: (block < spread)
+                    .then(|| panel.wrapping_add(panel_length + panel_length / spread * block)),
+                ahead_step: PANEL * A::GROUP / spread,
             };
             macro_rules! run {
                 ($($pixels:literal)*) => {
@@ -551,7 +562,9 @@ struct Task<'a, Input, Weight> {
     input: *const Input,
     weights: *const Weight,
     first: usize,
+    /// Weights to fetch ahead, and how much further with each group.
     ahead: Option<*const Weight>,
+    ahead_step: usize,
 }
 
 impl<Input, Weight> Task<'_, Input, Weight> {
@@ -576,6 +589,7 @@ impl<Input, Weight> Task<'_, Input, Weight> {
         let mut sums = [[unsafe { A::zero() }; VECTORS]; PIXELS];
         let groups = geometry.run.div_ceil(A::GROUP);
         let mut weights = self.weights;
+        let mut ahead = self.ahead;
         for _ in 0..geometry.kernel_rows {
             for group in 0..groups {
                 unsafe {
@@ -585,8 +599,9 @@ impl<Input, Weight> Task<'_, Input, Weight> {
                     } else {
                         first
                     };
-                    if let Some(ahead) = self.ahead {
-                        prefetch(ahead.wrapping_add(weights.offset_from_unsigned(self.weights)));
+                    if let Some(weights) = ahead {
+                        prefetch(weights);
+                        ahead = Some(weights.wrapping_add(self.ahead_step));
                     }
                     weights = weights.add(PANEL * A::GROUP);
                     each!(pixel < PIXELS {
