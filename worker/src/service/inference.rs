@@ -25,8 +25,8 @@ pub enum InferenceError {
     /// The photo is at fault.
     #[error(transparent)]
     Vision(#[from] VisionError),
-    /// The inference thread panicked; this process cannot go on.
-    #[error("the inference thread has ended")]
+    /// The inference thread that had the photo panicked; this process cannot go on.
+    #[error("an inference thread has ended")]
     ThreadEnded,
 }
 

@@ -40,6 +40,14 @@ pub struct ServeArgs {
     pub admin: AdminArgs,
 }
 
+impl ServeArgs {
+    fn inference_threads(&self) -> NonZeroUsize {
+        self.inference_threads
+            .or_else(|| std::thread::available_parallelism().ok())
+            .unwrap_or(NonZeroUsize::MIN)
+    }
+}
+
 /// Works until `shutdown`, finishing the jobs at hand.
 ///
 /// # Errors
@@ -81,14 +89,6 @@ pub async fn run(args: ServeArgs, aws: Aws, shutdown: CancellationToken) -> anyh
     Worker::new(processor, attendance, most_jobs, shutdown)
         .work()
         .await
-}
-
-impl ServeArgs {
-    fn inference_threads(&self) -> NonZeroUsize {
-        self.inference_threads
-            .or_else(|| std::thread::available_parallelism().ok())
-            .unwrap_or(NonZeroUsize::MIN)
-    }
 }
 
 /// Loads the model while the queue is looked up.
