@@ -104,12 +104,14 @@ MUSTER_PREFIX=$prefix
 LINES
 }
 
+# Every instance stands for a machine of one core.
 worker_user_data() {
     shared_user_data
     cat <<LINES
 MUSTER_MODELS=$(quoted "$models")
 MUSTER_GALLERY=$(quoted "$gallery")
 MUSTER_SCALER=$scaler_url
+MUSTER_INFERENCE_THREADS=1
 LINES
 }
 

@@ -84,8 +84,9 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    // One thread moves the bytes; the inference thread does the work.
+    // One thread moves the bytes; the inference threads do the work. Blocking ones load the model and look up host names.
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(4)
         .enable_all()
         .build()?;
     runtime.block_on(async {

@@ -7,6 +7,7 @@ mod model;
 mod process;
 mod run;
 mod store;
+mod work;
 
 pub use inference::{Inference, InferenceError};
 pub use model::{ModelArgs, load_bundle};

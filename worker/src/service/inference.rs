@@ -1,3 +1,6 @@
+use std::iter;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -5,12 +8,16 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::vision::{Recognised, Recogniser, VisionError};
 
-/// The recogniser on an OS thread of its own: libtorch's memory grows with every thread that ever ran a network, so
-/// async tasks hand their photos over. Dropping this ends and joins the thread.
+/// Photos that a thread takes together at most: the embedder gains nothing from more.
+const LARGEST_BATCH: usize = 8;
+
+/// One recogniser shared by a fixed number of OS threads: whatever the number of async tasks that ask, memory and
+/// threads stay the same. Dropping this ends and joins the threads.
 #[derive(Debug)]
 pub struct Inference {
+    /// Room for a full batch for each thread; who finds no room waits for it.
     jobs: Option<mpsc::Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -18,50 +25,57 @@ pub enum InferenceError {
     /// The photo is at fault.
     #[error(transparent)]
     Vision(#[from] VisionError),
-    /// The inference thread panicked; this process cannot go on.
-    #[error("the inference thread has ended")]
+    /// The inference thread that had the photo panicked; this process cannot go on.
+    #[error("an inference thread has ended")]
     ThreadEnded,
 }
+
+type Answer = Result<Recognised, VisionError>;
 
 #[derive(Debug)]
 struct Job {
     photo: Bytes,
-    reply: oneshot::Sender<Result<Recognised, VisionError>>,
+    reply: oneshot::Sender<Answer>,
 }
 
 impl Inference {
-    /// Starts the thread, which loads the recogniser by `load` and warms it up; returns when it is ready.
+    /// Loads the recogniser by `load`, warms it up and starts the threads; returns when they are ready.
     ///
     /// # Errors
     /// What `load` returns.
     pub async fn start(
+        threads: NonZeroUsize,
         load: impl FnOnce() -> anyhow::Result<Recogniser> + Send + 'static,
     ) -> anyhow::Result<Self> {
-        let (jobs, mut queue) = mpsc::channel::<Job>(1);
-        let (ready, loaded) = oneshot::channel();
-        let thread = std::thread::Builder::new()
-            .name("inference".to_owned())
-            .spawn(move || {
-                let recogniser = match load() {
-                    Ok(recogniser) => recogniser,
-                    Err(error) => return drop(ready.send(Err(error))),
-                };
-                recogniser.warm_up();
-                if ready.send(Ok(())).is_err() {
-                    return;
-                }
-                while let Some(job) = queue.blocking_recv() {
-                    // Nobody waits for a job whose task was dropped.
-                    if !job.reply.is_closed() {
-                        drop(job.reply.send(recogniser.recognise(&job.photo)));
-                    }
-                }
-            })?;
-        let inference = Self {
+        let loading = tokio::task::spawn_blocking(move || load().inspect(Recogniser::warm_up));
+        let recogniser = loading.await??;
+        Self::over(threads, move |photos| recogniser.recognise_batch(photos))
+    }
+
+    /// `recognise` gives one answer for each photo, in order.
+    fn over(
+        threads: NonZeroUsize,
+        recognise: impl Fn(&[Bytes]) -> Vec<Answer> + Send + Sync + 'static,
+    ) -> anyhow::Result<Self> {
+        let threads = threads.get();
+        let (jobs, queue) = mpsc::channel(threads * LARGEST_BATCH);
+        let shared = Arc::new((Mutex::new(queue), recognise));
+        let mut inference = Self {
             jobs: Some(jobs),
-            thread: Some(thread),
+            threads: Vec::with_capacity(threads),
         };
-        loaded.await??;
+        for number in 0..threads {
+            let shared = Arc::clone(&shared);
+            let thread = std::thread::Builder::new()
+                .name(format!("inference-{number}"))
+                .spawn(move || {
+                    let (queue, recognise) = &*shared;
+                    while let Some(batch) = take(queue, threads) {
+                        answer(batch, recognise);
+                    }
+                })?;
+            inference.threads.push(thread);
+        }
         Ok(inference)
     }
 
@@ -80,10 +94,37 @@ impl Inference {
 impl Drop for Inference {
     fn drop(&mut self) {
         self.jobs = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the inference thread panicked");
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("an inference thread panicked");
+            }
         }
     }
 }
+
+/// Waits for a job and takes a fair share of those that wait behind it at that moment, never waiting for more; `None`
+/// when no more can come. One free thread waits in here, the others for the lock.
+fn take(queue: &Mutex<mpsc::Receiver<Job>>, threads: usize) -> Option<Vec<Job>> {
+    let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+    let first = queue.blocking_recv()?;
+    let share = fair_share(1 + queue.len(), threads);
+    let waiting = iter::from_fn(|| queue.try_recv().ok());
+    Some(iter::once(first).chain(waiting.take(share - 1)).collect())
+}
+
+/// How many of the `waiting` jobs a thread takes, so that the other threads get as many when they are free.
+fn fair_share(waiting: usize, threads: usize) -> usize {
+    waiting.div_ceil(threads).min(LARGEST_BATCH)
+}
+
+fn answer(mut batch: Vec<Job>, recognise: impl Fn(&[Bytes]) -> Vec<Answer>) {
+    // Nobody waits for a job whose task was dropped.
+    batch.retain(|job| !job.reply.is_closed());
+    let photos: Vec<Bytes> = batch.iter().map(|job| job.photo.clone()).collect();
+    for (job, answer) in batch.into_iter().zip(recognise(&photos)) {
+        drop(job.reply.send(answer));
+    }
+}
+
+#[cfg(test)]
+mod tests;

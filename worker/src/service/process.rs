@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
@@ -21,7 +22,7 @@ use crate::vision::{DecodeError, Recognised, VisionError};
 /// Each front has one reply queue; more names than this are made up.
 const MOST_REPLY_QUEUES: usize = 64;
 
-/// What a turn works with.
+/// What the turns work with.
 #[derive(Debug)]
 pub struct Processor {
     pub aws: Aws,
@@ -32,7 +33,7 @@ pub struct Processor {
     pub instance_id: String,
     pub visibility_timeout: Duration,
     /// Reply queues by name, opened at their first use.
-    pub reply_queues: HashMap<String, Queue>,
+    pub reply_queues: Mutex<HashMap<String, Queue>>,
 }
 
 /// What became of a message.
@@ -73,8 +74,8 @@ struct Job {
 }
 
 impl Processor {
-    /// One worker's turn: fetch, recognise, store, reply, and only then delete the message.
-    pub async fn turn(&mut self, message: &Message) -> Outcome {
+    /// One job's turn: fetch, recognise, store, reply, and only then delete the message.
+    pub async fn turn(&self, message: &Message) -> Outcome {
         let lease = Lease::hold(&self.requests, message, self.visibility_timeout);
         let outcome = match Job::parse(&message.body) {
             Ok(job) => self.answer(&job).await.unwrap_or_else(|error| {
@@ -106,7 +107,7 @@ impl Processor {
         outcome
     }
 
-    async fn answer(&mut self, job: &Job) -> anyhow::Result<Outcome> {
+    async fn answer(&self, job: &Job) -> anyhow::Result<Outcome> {
         let mut timings = Timings::default();
         let reply = self.recognise(job, &mut timings).await?;
         let outcome = match &reply {
@@ -168,19 +169,26 @@ impl Processor {
         Ok(store_result(&self.results, &job.object_key, photo, &result).await?)
     }
 
-    async fn reply_queue(&mut self, name: &str) -> anyhow::Result<&Queue> {
-        if !self.reply_queues.contains_key(name) {
-            if self.reply_queues.len() >= MOST_REPLY_QUEUES {
-                self.reply_queues.clear();
-            }
-            let queue = self
-                .aws
-                .queue(name)
-                .await
-                .context("cannot open the reply queue")?;
-            self.reply_queues.insert(name.to_owned(), queue);
+    /// Turns that miss the same queue at once each open it, which does no harm.
+    async fn reply_queue(&self, name: &str) -> anyhow::Result<Queue> {
+        let known = || {
+            let queues = self.reply_queues.lock();
+            queues.unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(queue) = known().get(name).cloned() {
+            return Ok(queue);
         }
-        Ok(&self.reply_queues[name])
+        let queue = self
+            .aws
+            .queue(name)
+            .await
+            .context("cannot open the reply queue")?;
+        let mut known = known();
+        if known.len() >= MOST_REPLY_QUEUES {
+            known.clear();
+        }
+        known.insert(name.to_owned(), queue.clone());
+        Ok(queue)
     }
 }
 

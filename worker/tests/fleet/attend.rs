@@ -25,7 +25,7 @@ struct TestScaler {
 }
 
 #[derive(Debug)]
-struct Session {
+pub struct Session {
     reports: Streaming<WorkerReport>,
     orders: mpsc::Sender<Result<WorkerOrder, Status>>,
 }
@@ -66,13 +66,13 @@ impl Scaler for TestScaler {
 }
 
 #[derive(Debug)]
-struct Control {
-    url: String,
-    sessions: mpsc::Receiver<Session>,
+pub struct Control {
+    pub url: String,
+    pub sessions: mpsc::Receiver<Session>,
     _ready: watch::Sender<bool>,
 }
 
-async fn scaler() -> Control {
+pub async fn scaler() -> Control {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (streams, sessions) = mpsc::channel(4);
@@ -94,7 +94,7 @@ async fn scaler() -> Control {
 }
 
 impl Session {
-    async fn order(&self, sequence: u64, order: Order) {
+    pub async fn order(&self, sequence: u64, order: Order) {
         self.orders
             .send(Ok(WorkerOrder {
                 sequence,
@@ -105,7 +105,7 @@ impl Session {
     }
 
     /// Reads reports until one says `state` and takes order `sequence` into account; returns the states seen before.
-    async fn until(&mut self, state: WorkerState, sequence: u64) -> Vec<WorkerState> {
+    pub async fn until(&mut self, state: WorkerState, sequence: u64) -> Vec<WorkerState> {
         let mut seen = Vec::new();
         let reading = async {
             while let Some(report) = self.reports.next().await {

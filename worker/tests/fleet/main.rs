@@ -6,5 +6,6 @@
 mod attend;
 #[path = "../common/mod.rs"]
 mod common;
+mod concurrency;
 mod jobs;
 mod support;

@@ -1,6 +1,7 @@
 //! A worker in this process, against localcloud, with the test as front and as scaler.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,6 +14,7 @@ use platform::shutdown::CancellationToken;
 use proto::v1::{RecognitionJob, RecognitionResult};
 use proto::{JobId, Names};
 use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use worker::service::{self, ServeArgs};
 
@@ -110,9 +112,34 @@ impl Bench {
             #[command(flatten)]
             serve: ServeArgs,
         }
+        let all = self.arguments();
+        let arguments = arguments.iter().copied().map(str::to_owned);
+        let cli = Cli::try_parse_from(all.into_iter().chain(arguments)).unwrap();
+        let shutdown = CancellationToken::new();
+        let ended = tokio::spawn(service::run(cli.serve, self.aws.clone(), shutdown.clone()));
+        RunningWorker { shutdown, ended }
+    }
+
+    /// Starts a worker as a process of its own, which is killed when it is dropped.
+    pub fn worker_process(&self, arguments: &[&str]) -> Child {
+        let mut all = self.arguments();
+        all[0] = "serve".to_owned();
+        Command::new(env!("CARGO_BIN_EXE_worker"))
+            .args(all)
+            .args(arguments)
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    }
+
+    /// What every worker is told, after the program's name.
+    fn arguments(&self) -> Vec<String> {
         let models = common::bundle();
         let gallery = gallery();
-        let all = [
+        [
             "worker",
             "--models",
             models.to_str().unwrap(),
@@ -124,11 +151,9 @@ impl Bench {
             PREFIX,
             "--aws-endpoint-url",
             &self.endpoint,
-        ];
-        let cli = Cli::try_parse_from(all.iter().chain(arguments)).unwrap();
-        let shutdown = CancellationToken::new();
-        let ended = tokio::spawn(service::run(cli.serve, self.aws.clone(), shutdown.clone()));
-        RunningWorker { shutdown, ended }
+        ]
+        .map(str::to_owned)
+        .to_vec()
     }
 
     /// Stores the photo and sends a job for it, as front does.
@@ -162,6 +187,14 @@ impl Bench {
             }
         }
         panic!("no reply came within {PATIENCE:?}");
+    }
+
+    /// Waits until this many jobs are in flight at once.
+    pub async fn in_flight(&self, jobs: u64) {
+        until("the jobs are in flight", async || {
+            self.requests.counters().await.unwrap().in_flight == jobs
+        })
+        .await;
     }
 
     /// Waits until the request queue holds nothing, neither visible nor in flight.
@@ -224,6 +257,15 @@ pub fn photo(name: &str) -> Vec<u8> {
         .collect();
     files.sort();
     std::fs::read(&files[0]).unwrap()
+}
+
+/// So large a photo, of nobody, that the worker is seen at work on it.
+pub fn slow_photo() -> Vec<u8> {
+    let mut png = std::io::Cursor::new(Vec::new());
+    image::GrayImage::from_pixel(6000, 6000, image::Luma([140]))
+        .write_to(&mut png, image::ImageFormat::Png)
+        .unwrap();
+    png.into_inner()
 }
 
 /// A gallery file of the training photos, made once.

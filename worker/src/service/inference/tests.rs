@@ -1,0 +1,156 @@
+use std::sync::{Barrier, mpsc as sync_mpsc};
+use std::time::Duration;
+
+use super::*;
+
+/// What the tests' photos show: each is answered with an error that carries its bytes.
+fn shown(photo: &Bytes) -> Answer {
+    let text = String::from_utf8_lossy(photo).into_owned();
+    Err(crate::vision::DecodeError::Unsupported(text).into())
+}
+
+fn inference(
+    threads: usize,
+    recognise: impl Fn(&[Bytes]) -> Vec<Answer> + Send + Sync + 'static,
+) -> Arc<Inference> {
+    Arc::new(Inference::over(NonZeroUsize::new(threads).unwrap(), recognise).unwrap())
+}
+
+/// Asks in a task of its own.
+fn ask(inference: &Arc<Inference>, photo: &'static str) -> tokio::task::JoinHandle<String> {
+    let inference = Arc::clone(inference);
+    tokio::spawn(async move {
+        let error = inference.recognise(Bytes::from_static(photo.as_bytes()));
+        error.await.unwrap_err().to_string()
+    })
+}
+
+async fn within_a_minute<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let deadline = Duration::from_secs(60);
+    let done = tokio::time::timeout(deadline, future).await;
+    done.unwrap_or_else(|_| panic!("{what}: not within {deadline:?}"))
+}
+
+async fn until_waiting(inference: &Inference, jobs: usize) {
+    let queue = inference.jobs.as_ref().unwrap();
+    while queue.max_capacity() - queue.capacity() != jobs {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn waiting_jobs_are_shared_fairly() {
+    // A lone job is taken at once, alone, by the one thread that sees it.
+    assert_eq!(fair_share(1, 1), 1);
+    assert_eq!(fair_share(1, 4), 1);
+    // Up to a job for each thread, none is taken from another thread.
+    assert_eq!(fair_share(4, 4), 1);
+    assert_eq!(fair_share(5, 4), 2);
+    assert_eq!(fair_share(3, 1), 3);
+    assert_eq!(fair_share(100, 1), LARGEST_BATCH);
+    for waiting in 1..100 {
+        for threads in 1..20 {
+            let share = fair_share(waiting, threads);
+            assert!((1..=waiting).contains(&share), "{waiting} {threads}");
+            assert!((share - 1) * threads < waiting, "{waiting} {threads}");
+        }
+    }
+}
+
+/// Each of two photos is answered only while the other one is worked on too.
+#[tokio::test]
+async fn a_burst_is_shared_over_the_threads() {
+    let both = Barrier::new(2);
+    let inference = inference(2, move |photos| {
+        both.wait();
+        photos.iter().map(shown).collect()
+    });
+    let answers = (ask(&inference, "first"), ask(&inference, "second"));
+    within_a_minute("both threads work", async {
+        assert!(answers.0.await.unwrap().contains("first"));
+        assert!(answers.1.await.unwrap().contains("second"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lone_job_waits_for_no_other() {
+    let (release, held) = sync_mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let inference = inference(2, move |photos| {
+        if photos[0] == "held" {
+            held.lock().unwrap().recv().unwrap();
+        }
+        photos.iter().map(shown).collect()
+    });
+    let first = ask(&inference, "held");
+    let lone = ask(&inference, "lone");
+    within_a_minute("the lone job is answered", lone)
+        .await
+        .unwrap();
+    assert!(!first.is_finished());
+    release.send(()).unwrap();
+    within_a_minute("the first job is answered", first)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn jobs_that_wait_for_a_thread_go_together_and_those_that_nobody_awaits_are_skipped() {
+    let (started, starts) = sync_mpsc::channel();
+    let (release, held) = sync_mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let inference = inference(1, move |photos| {
+        started.send(photos.to_vec()).unwrap();
+        held.lock().unwrap().recv().unwrap();
+        photos.iter().map(shown).collect()
+    });
+    let first = ask(&inference, "a");
+    within_a_minute("the first job is taken", async {
+        while starts.try_recv() != Ok(vec![Bytes::from("a")]) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let second = ask(&inference, "b");
+    within_a_minute("one waits", until_waiting(&inference, 1)).await;
+    let forsaken = ask(&inference, "nobody's");
+    within_a_minute("two wait", until_waiting(&inference, 2)).await;
+    let third = ask(&inference, "c");
+    within_a_minute("three wait", until_waiting(&inference, 3)).await;
+    forsaken.abort();
+    assert!(forsaken.await.unwrap_err().is_cancelled());
+    release.send(()).unwrap();
+    release.send(()).unwrap();
+    within_a_minute("all are answered", async {
+        assert!(first.await.unwrap().contains('a'));
+        assert!(second.await.unwrap().contains('b'));
+        assert!(third.await.unwrap().contains('c'));
+    })
+    .await;
+    assert_eq!(starts.recv().unwrap(), ["b", "c"]);
+}
+
+#[tokio::test]
+async fn a_panic_is_told_to_whoever_asked_and_all_threads_are_joined() {
+    let alive = Arc::new(());
+    let held = Arc::clone(&alive);
+    let inference = inference(2, move |photos| {
+        let _held = &held;
+        assert!(photos[0] != "bad", "as the test wants");
+        photos.iter().map(shown).collect()
+    });
+    for _ in 0..2 {
+        let answer = within_a_minute("an answer", ask(&inference, "bad")).await;
+        assert_eq!(
+            answer.unwrap(),
+            InferenceError::ThreadEnded.to_string(),
+            "the threads end one after the other"
+        );
+    }
+    // No thread is left, and later askers do not wait in vain.
+    let answer = within_a_minute("an answer", ask(&inference, "good")).await;
+    assert_eq!(answer.unwrap(), InferenceError::ThreadEnded.to_string());
+    drop(inference);
+    assert_eq!(Arc::strong_count(&alive), 1);
+}
