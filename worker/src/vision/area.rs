@@ -107,8 +107,15 @@ impl Sampler {
         self.cells.resize(width * CHANNELS, 0);
     }
 
-    /// One row of red, green, blue.
-    pub fn row(&mut self, table: &AreaTable, y: usize, out: &mut [f32]) {
+    /// Writes `rect` as a square of `side` pixels, in rows of red, green, blue.
+    pub fn resize(&mut self, table: &AreaTable, rect: PixelRect, side: usize, out: &mut [f32]) {
+        self.aim(rect, side, side);
+        for (y, row) in out.chunks_exact_mut(side * CHANNELS).enumerate() {
+            self.row(table, y, row);
+        }
+    }
+
+    fn row(&mut self, table: &AreaTable, y: usize, out: &mut [f32]) {
         let row_weight = self.sum_cells(table, y);
         let cells = self.cells.as_chunks::<CHANNELS>().0;
         let pixels = out.as_chunks_mut::<CHANNELS>().0;

@@ -206,11 +206,12 @@ impl Level<'_> {
             self.compute_middle();
         }
         let rows = self.ring(y, count, MIDDLE);
+        let targets = self.four(0, FEATURES);
         self.network.conv3.convolve(
             self.instructions,
             self.pooled_width() - BORDER,
             (&self.arena.middle, rows),
-            (&mut self.arena.features, self.four(0, FEATURES)),
+            (&mut self.arena.features, targets),
         );
     }
 
