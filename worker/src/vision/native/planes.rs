@@ -143,7 +143,9 @@ impl PlaneConvolution {
         unsafe {
             match instructions {
                 #[cfg(target_arch = "x86_64")]
-                Instructions::Avx512 | Instructions::Avx512Vnni => x86::sweep_512(&task),
+                Instructions::Avx512 | Instructions::Avx512Vnni | Instructions::Amx => {
+                    x86::sweep_512(&task)
+                }
                 #[cfg(target_arch = "x86_64")]
                 Instructions::Avx2 | Instructions::AvxVnni => x86::sweep_256(&task),
                 _ => task.sweep::<Portable, 4, 5>(),
