@@ -136,7 +136,11 @@ impl Sampler {
             // A last pixel that has no odd one beside it.
             let last = cells.1.get(channel).filter(|_| parity == 0);
             let weights = self.weights.iter().skip(parity).step_by(2);
-            for ((value, sum), weight) in values.iter_mut().zip(sums.chain(last.copied())).zip(weights) {
+            for ((value, sum), weight) in values
+                .iter_mut()
+                .zip(sums.chain(last.copied()))
+                .zip(weights)
+            {
                 *value = mean(sum, row_weight * weight);
             }
         }

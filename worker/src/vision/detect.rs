@@ -31,7 +31,7 @@ const OUTPUT_THRESHOLD: f32 = 0.7;
 /// of the photo itself.
 const MAX_SEARCHED_PIXELS: usize = 4_000_000;
 
-/// Faces smaller than this share of the photo's shorter side are only looked for if there is no larger one.
+/// `detect_large` looks for faces smaller than this share of the photo's shorter side only if there is no larger one.
 const SMALL_FACE_SHARE: f64 = 1.0 / 20.0;
 
 /// R-Net and O-Net look at this many candidates at most, the best first; a photo made of noise proposes thousands.
@@ -44,6 +44,7 @@ pub struct Detector {
     proposal: ProposalNet,
     refine: RefineNet,
     output: OutputNet,
+    max_searched_pixels: usize,
     /// As many as threads ever searched at once.
     arenas: Mutex<Vec<Arena>>,
 }
@@ -68,6 +69,7 @@ impl Detector {
             proposal: ProposalNet::load(pnet)?,
             refine: RefineNet::load(rnet)?,
             output: OutputNet::load(onet)?,
+            max_searched_pixels: MAX_SEARCHED_PIXELS,
             arenas: Mutex::default(),
         })
     }
@@ -75,6 +77,12 @@ impl Detector {
     /// Computes with other instructions than the best, for tests.
     pub fn with_instructions(mut self, instructions: Instructions) -> Self {
         self.instructions = instructions;
+        self
+    }
+
+    /// Searches photos of up to so many pixels as they are, and larger ones in a copy that has fewer.
+    pub fn with_max_searched_pixels(mut self, pixels: usize) -> Self {
+        self.max_searched_pixels = pixels;
         self
     }
 
@@ -91,10 +99,9 @@ impl Detector {
     pub fn detect_large(&self, photo: &Photo) -> Vec<Face> {
         self.detect_in(photo, |arena| {
             let (width, height) = (arena.table.width(), arena.table.height());
-            let (small_faces, large_faces): (Vec<f64>, Vec<f64>) =
-                pyramid(width, height).into_iter().partition(|scale| {
-                    WINDOW / scale < width.min(height) as f64 * SMALL_FACE_SHARE
-                });
+            let (small_faces, large_faces): (Vec<f64>, Vec<f64>) = pyramid(width, height)
+                .into_iter()
+                .partition(|scale| WINDOW / scale < width.min(height) as f64 * SMALL_FACE_SHARE);
             let large = self.propose(arena, &large_faces);
             let faces = self.judge(arena, large.clone());
             if !faces.is_empty() || small_faces.is_empty() {
@@ -108,7 +115,9 @@ impl Detector {
 
     fn detect_in(&self, photo: &Photo, search: impl FnOnce(&mut Arena) -> Vec<Face>) -> Vec<Face> {
         let pixels = photo.width() * photo.height();
-        let factor = (pixels as f64 / MAX_SEARCHED_PIXELS as f64).sqrt().ceil() as usize;
+        let factor = (pixels as f64 / self.max_searched_pixels as f64)
+            .sqrt()
+            .ceil() as usize;
         let free = || self.arenas.lock().unwrap_or_else(PoisonError::into_inner);
         let mut arena = free().pop().unwrap_or_default();
         if factor <= 1 {
@@ -120,7 +129,10 @@ impl Detector {
         free().push(arena);
         match factor {
             0 | 1 => faces,
-            factor => faces.iter().map(|face| enlarged(face, factor as f32)).collect(),
+            factor => faces
+                .iter()
+                .map(|face| enlarged(face, factor as f32))
+                .collect(),
         }
     }
 
@@ -137,7 +149,10 @@ impl Detector {
                 PROPOSAL_THRESHOLD,
                 &mut arena.proposal,
             );
-            let windows = proposals.iter().map(|proposal| window(proposal, scale)).collect();
+            let windows = proposals
+                .iter()
+                .map(|proposal| window(proposal, scale))
+                .collect();
             candidates.extend(suppress(windows, 0.5, Overlap::Union));
         }
         candidates
@@ -157,14 +172,18 @@ impl Detector {
         let cut = |index: usize, crop: &mut [f32]| {
             sampler.resize(table, rects[index], RefineNet::INPUT, crop);
         };
-        let verdicts = self.refine.judge(self.instructions, rects.len(), cut, judge);
+        let verdicts = self
+            .refine
+            .judge(self.instructions, rects.len(), cut, judge);
         let candidates = passing(candidates, verdicts, REFINE_THRESHOLD);
         let candidates = suppress(candidates, 0.7, Overlap::Union);
         let (candidates, rects) = squares(table, candidates, true);
         let cut = |index: usize, crop: &mut [f32]| {
             sampler.resize(table, rects[index], OutputNet::INPUT, crop);
         };
-        let verdicts = self.output.judge(self.instructions, rects.len(), cut, judge);
+        let verdicts = self
+            .output
+            .judge(self.instructions, rects.len(), cut, judge);
         let mut candidates = passing(candidates, verdicts, OUTPUT_THRESHOLD);
         for candidate in &mut candidates {
             candidate.landmarks = place_landmarks(candidate);
@@ -193,9 +212,8 @@ fn pyramid(width: usize, height: usize) -> Vec<f64> {
 
 /// P-Net's window in the photo's pixels.
 fn window(proposal: &Proposal, scale: f64) -> Candidate {
-    let edge = |place: usize, offset: f64| {
-        ((place as f32 * 2.0 + offset as f32) / scale as f32).floor()
-    };
+    let edge =
+        |place: usize, offset: f64| ((place as f32 * 2.0 + offset as f32) / scale as f32).floor();
     Candidate {
         bounding_box: BoundingBox {
             left: edge(proposal.x, 1.0),

@@ -20,37 +20,60 @@ pub fn kernel_products([a, b, c]: [f32; 3]) -> [f32; INPUT_ROWS] {
     .map(|product| product as f32)
 }
 
-/// What the products are taken of.
+/// Neighbouring values that are computed together.
+pub const LANES: usize = 16;
+
+/// What the products are taken of, for each lane.
 #[inline(always)]
 pub fn transformed_inputs<const FUSED: bool>(
-    [a, b, c, d, e, f]: [f32; INPUT_ROWS],
-) -> [f32; INPUT_ROWS] {
+    rows: [[f32; LANES]; INPUT_ROWS],
+) -> [[f32; LANES]; INPUT_ROWS] {
     let mul_add = fused::<FUSED>;
-    let (even, odd) = (mul_add(c, -4.0, e), mul_add(b, -4.0, d));
-    let (even_2, odd_2) = (e - c, d - b);
-    [
-        mul_add(a, 4.0, mul_add(c, -5.0, e)),
-        even + odd,
-        even - odd,
-        mul_add(odd_2, 2.0, even_2),
-        mul_add(odd_2, -2.0, even_2),
-        mul_add(b, 4.0, mul_add(d, -5.0, f)),
-    ]
+    each_lane(rows, |[a, b, c, d, e, f]| {
+        let (even, odd) = (mul_add(c, -4.0, e), mul_add(b, -4.0, d));
+        let (even_2, odd_2) = (e - c, d - b);
+        [
+            mul_add(a, 4.0, mul_add(c, -5.0, e)),
+            even + odd,
+            even - odd,
+            mul_add(odd_2, 2.0, even_2),
+            mul_add(odd_2, -2.0, even_2),
+            mul_add(b, 4.0, mul_add(d, -5.0, f)),
+        ]
+    })
+}
+
+/// The sums that six products make, for each lane.
+#[inline(always)]
+pub fn sums_of_products<const FUSED: bool>(
+    rows: [[f32; LANES]; INPUT_ROWS],
+) -> [[f32; LANES]; OUTPUT_ROWS] {
+    let mul_add = fused::<FUSED>;
+    each_lane(rows, |[a, b, c, d, e, f]| {
+        let (even, odd) = (b + c, b - c);
+        let (even_2, odd_2) = (d + e, d - e);
+        [
+            a + even + even_2,
+            mul_add(odd_2, 2.0, odd),
+            mul_add(even_2, 4.0, even),
+            mul_add(odd_2, 8.0, odd) + f,
+        ]
+    })
 }
 
 #[inline(always)]
-pub fn sums_of_products<const FUSED: bool>(
-    [a, b, c, d, e, f]: [f32; INPUT_ROWS],
-) -> [f32; OUTPUT_ROWS] {
-    let mul_add = fused::<FUSED>;
-    let (even, odd) = (b + c, b - c);
-    let (even_2, odd_2) = (d + e, d - e);
-    [
-        a + even + even_2,
-        mul_add(odd_2, 2.0, odd),
-        mul_add(even_2, 4.0, even),
-        mul_add(odd_2, 8.0, odd) + f,
-    ]
+fn each_lane<const FROM: usize, const TO: usize>(
+    rows: [[f32; LANES]; FROM],
+    compute: impl Fn([f32; FROM]) -> [f32; TO],
+) -> [[f32; LANES]; TO] {
+    let mut results = [[0.0; LANES]; TO];
+    for lane in 0..LANES {
+        let values = compute(std::array::from_fn(|row| rows[row][lane]));
+        for row in 0..TO {
+            results[row][lane] = values[row];
+        }
+    }
+    results
 }
 
 #[inline(always)]

@@ -5,7 +5,7 @@ use crate::vision::native::{Vectorised, run_vectorised};
 use crate::vision::panels::{PANEL, pack, panels};
 use crate::vision::weights::{WeightFile, WeightsError};
 use crate::vision::winograd::{
-    INPUT_ROWS, OUTPUT_ROWS, kernel_products, sums_of_products, transformed_inputs,
+    INPUT_ROWS, LANES, OUTPUT_ROWS, kernel_products, sums_of_products, transformed_inputs,
 };
 
 /// Several images of one size, one after the other: [image, height, width, channel]. Memory is kept when they shrink.
@@ -145,7 +145,13 @@ impl Convolution {
             accumulate: false,
             values: output.values_mut(),
         };
-        convolve(instructions, &geometry, input.values(), &self.weights, target);
+        convolve(
+            instructions,
+            &geometry,
+            input.values(),
+            &self.weights,
+            target,
+        );
     }
 }
 
@@ -282,21 +288,30 @@ impl Vectorised for Transform<'_> {
                 let row = image * input.height + (first + row).min(input.height - 1);
                 &input.values()[row * row_length..][..row_length]
             });
-            let mut targets = self.out.chunks_exact_mut(stride);
-            let mut target = || {
-                let rows = targets.next().expect("six rows of products");
-                &mut rows[group * row_length..][..row_length]
-            };
-            let targets: [&mut [f32]; INPUT_ROWS] = std::array::from_fn(|_| target());
-            let [a, b, c, d, e, f] = targets;
-            for index in 0..row_length {
-                let values = transformed_inputs::<FUSED>(rows.map(|row| row[index]));
-                [
-                    a[index], b[index], c[index], d[index], e[index], f[index],
-                ] = values;
+            for place in blocks(row_length) {
+                let values = std::array::from_fn(|row| *block(rows[row], place));
+                let values = transformed_inputs::<FUSED>(values);
+                for (row, values) in values.iter().enumerate() {
+                    let start = row * stride + group * row_length + place;
+                    self.out[start..start + LANES].copy_from_slice(values);
+                }
             }
         }
     }
+}
+
+/// The first values of blocks that cover `length`, the last of which overlaps the one before it.
+#[inline(always)]
+pub fn blocks(length: usize) -> impl Iterator<Item = usize> {
+    (0..length)
+        .step_by(LANES)
+        .map(move |place| place.min(length - LANES))
+}
+
+/// The block of values at `place`.
+#[inline(always)]
+pub fn block(values: &[f32], place: usize) -> &[f32; LANES] {
+    values[place..].first_chunk().expect("a block lies inside")
 }
 
 /// Six rows of products become four rows of outputs.
@@ -320,21 +335,28 @@ impl Vectorised for Combine<'_> {
         let stride = self.products.len() / INPUT_ROWS;
         let bias = &self.activation.bias[..channels];
         let slopes = &self.activation.slopes[..channels];
-        let images = self.output.values_mut().chunks_exact_mut(height * row_length);
+        let images = self
+            .output
+            .values_mut()
+            .chunks_exact_mut(height * row_length);
         for (image, values) in images.enumerate() {
             for (group, rows) in values.chunks_mut(OUTPUT_ROWS * row_length).enumerate() {
                 let start = (image * groups + group) * row_length;
                 let count = rows.len() / row_length;
                 for x in 0..width {
-                    let products: [&[f32]; INPUT_ROWS] = std::array::from_fn(|row| {
-                        &self.products[row * stride + start + x * channels..][..channels]
-                    });
-                    for (channel, (bias, slope)) in bias.iter().zip(slopes).enumerate() {
-                        let sums = sums_of_products::<FUSED>(products.map(|row| row[channel]));
-                        for (row, sum) in sums.into_iter().enumerate().take(count) {
-                            let value = sum + bias;
-                            let value = if value > 0.0 { value } else { value * slope };
-                            rows[row * row_length + x * channels + channel] = value;
+                    for channel in blocks(channels) {
+                        let place = x * channels + channel;
+                        let products: [[f32; LANES]; INPUT_ROWS] = std::array::from_fn(|row| {
+                            *block(self.products, row * stride + start + place)
+                        });
+                        let sums = sums_of_products::<FUSED>(products);
+                        let (bias, slopes) = (block(bias, channel), block(slopes, channel));
+                        for (row, sums) in sums.iter().enumerate().take(count) {
+                            let activated: [f32; LANES] = std::array::from_fn(|lane| {
+                                let value = sums[lane] + bias[lane];
+                                value.max(0.0) + value.min(0.0) * slopes[lane]
+                            });
+                            rows[row * row_length + place..][..LANES].copy_from_slice(&activated);
                         }
                     }
                 }

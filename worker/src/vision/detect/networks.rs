@@ -95,10 +95,13 @@ impl RefineNet {
             max_pool(3, here, there);
             self.conv3.forward(instructions, there, here);
         });
-        self.dense.forward(instructions, &arena.features, &mut arena.dense);
+        self.dense
+            .forward(instructions, &arena.features, &mut arena.dense);
         let dense = &arena.dense;
-        self.probability.forward(instructions, dense, &mut arena.logits);
-        self.regression.forward(instructions, dense, &mut arena.regressions);
+        self.probability
+            .forward(instructions, dense, &mut arena.logits);
+        self.regression
+            .forward(instructions, dense, &mut arena.regressions);
         arena.verdicts(None)
     }
 }
@@ -147,11 +150,15 @@ impl OutputNet {
             max_pool(2, here, there);
             self.conv4.forward(instructions, there, here);
         });
-        self.dense.forward(instructions, &arena.features, &mut arena.dense);
+        self.dense
+            .forward(instructions, &arena.features, &mut arena.dense);
         let dense = &arena.dense;
-        self.probability.forward(instructions, dense, &mut arena.logits);
-        self.regression.forward(instructions, dense, &mut arena.regressions);
-        self.landmarks.forward(instructions, dense, &mut arena.landmarks);
+        self.probability
+            .forward(instructions, dense, &mut arena.logits);
+        self.regression
+            .forward(instructions, dense, &mut arena.regressions);
+        self.landmarks
+            .forward(instructions, dense, &mut arena.landmarks);
         arena.verdicts(Some(&arena.landmarks))
     }
 }
@@ -169,7 +176,9 @@ impl JudgeArena {
             let images = batch.min(count - first);
             self.crops.resize([images, side, side, 3]);
             let crops = self.crops.values_mut().chunks_exact_mut(side * side * 3);
-            crops.enumerate().for_each(|(index, crop)| cut(first + index, crop));
+            crops
+                .enumerate()
+                .for_each(|(index, crop)| cut(first + index, crop));
             convolve(self);
             let length = self.here.values_per_image();
             self.features.resize([count, 1, 1, length]);

@@ -70,7 +70,9 @@ impl ProposalNet {
                 .collect(),
         };
         let plain = |planes: usize| Part {
-            taps: (0..planes * 3).map(|tap| (tap % planes, tap / planes)).collect(),
+            taps: (0..planes * 3)
+                .map(|tap| (tap % planes, tap / planes))
+                .collect(),
         };
         let load = |number: usize, inputs: usize, planes: usize, parts: &[Part], outputs: usize| {
             let weights = file.values(&format!("conv{number}.weight"), &[outputs, 3, 3, inputs])?;
@@ -89,7 +91,11 @@ impl ProposalNet {
                 weights: weights.to_vec(),
                 bias,
             };
-            Ok(weights.chunks_exact(FEATURES).zip(bias).map(output).collect::<Vec<_>>())
+            Ok(weights
+                .chunks_exact(FEATURES)
+                .zip(bias)
+                .map(output)
+                .collect::<Vec<_>>())
         };
         let array = "as many outputs as were asked for";
         Ok(Self {
@@ -277,7 +283,11 @@ impl Level<'_> {
         // The score tells almost always, and is cheaper than a probability.
         let sure = (threshold / (1.0 - threshold)).ln() - 0.01;
         let width = (self.width - 2).div_ceil(2) - BORDER;
-        for (x, _) in scores[..width].iter().enumerate().filter(|(_, score)| **score >= sure) {
+        for (x, _) in scores[..width]
+            .iter()
+            .enumerate()
+            .filter(|(_, score)| **score >= sure)
+        {
             let dense = |dense: &Dense| {
                 let channels = features.iter().skip(x).step_by(self.plane);
                 let products = dense.weights.iter().zip(channels).map(|(a, b)| a * b);
@@ -308,21 +318,22 @@ struct Pool<'a, R> {
 impl<'a, R: Iterator<Item = &'a [f32]>> Vectorised for Pool<'a, R> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        let larger = |a: f32, b: f32| if a > b { a } else { b };
         for (number, row) in self.rows.enumerate() {
             let (even, odd) = row.split_at(self.out.len());
-            let planes = (self.out.chunks_exact_mut(self.plane))
-                .zip(even.chunks_exact(self.plane).zip(odd.chunks_exact(self.plane)));
+            let planes = (self.out.chunks_exact_mut(self.plane)).zip(
+                even.chunks_exact(self.plane)
+                    .zip(odd.chunks_exact(self.plane)),
+            );
             for (out, (even, odd)) in planes {
                 if number == 0 {
                     out.copy_from_slice(even);
                 } else {
                     for (out, &value) in out.iter_mut().zip(even) {
-                        *out = larger(*out, value);
+                        *out = out.max(value);
                     }
                 }
                 for (out, &value) in out[..self.odd_columns].iter_mut().zip(odd) {
-                    *out = larger(*out, value);
+                    *out = out.max(value);
                 }
             }
         }
@@ -348,7 +359,11 @@ impl Vectorised for Score<'_> {
                 let weight = yes - no;
                 let values = &self.features[channel * plane + number * BLOCK..][..BLOCK];
                 for (sum, value) in sums.iter_mut().zip(values) {
-                    *sum = if FUSED { value.mul_add(weight, *sum) } else { value * weight + *sum };
+                    *sum = if FUSED {
+                        value.mul_add(weight, *sum)
+                    } else {
+                        value * weight + *sum
+                    };
                 }
             }
             *out = sums;

@@ -122,13 +122,21 @@ impl PlaneConvolution {
             plane >= plane_length(width) && start + planes * plane <= length
         };
         assert!(
-            (input_rows.starts.iter())
-                .all(|&start| fits(start, self.planes, input_rows.plane, input.len())),
+            (input_rows.starts.iter()).all(|&start| fits(
+                start,
+                self.planes,
+                input_rows.plane,
+                input.len()
+            )),
             "the inputs lie in their buffer"
         );
         assert!(
-            (output_rows.starts.iter())
-                .all(|&start| fits(start, self.output_planes(), output_rows.plane, output.len())),
+            (output_rows.starts.iter()).all(|&start| fits(
+                start,
+                self.output_planes(),
+                output_rows.plane,
+                output.len()
+            )),
             "the outputs lie in their buffer"
         );
         let task = Task {
@@ -148,7 +156,9 @@ impl PlaneConvolution {
                 }
                 #[cfg(target_arch = "x86_64")]
                 Instructions::Avx2 | Instructions::AvxVnni => x86::sweep_256(&task),
-                _ => task.sweep::<Portable, 4, 5>(),
+                Instructions::Portable => task.sweep::<Portable, 4, 5>(),
+                #[cfg(not(target_arch = "x86_64"))]
+                _ => unreachable!("only x86-64 processors have other instructions"),
             }
         }
     }
@@ -304,10 +314,7 @@ impl Task<'_> {
                         b.mul_add(four, d.mul_add(minus_five, f)),
                     ];
                     for (row, result) in results.into_iter().enumerate() {
-                        result.store(
-                            transformed.add(row * self.layer.planes * BLOCK),
-                            F::LANES,
-                        );
+                        result.store(transformed.add(row * self.layer.planes * BLOCK), F::LANES);
                     }
                 }
             }
