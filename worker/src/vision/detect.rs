@@ -12,6 +12,7 @@ use super::native::convolve::Instructions;
 use super::weights::{WeightFile, WeightsError};
 
 pub mod boxes;
+mod fast;
 pub mod layers;
 pub mod networks;
 mod pool;

@@ -1,7 +1,8 @@
 //! R-Net and O-Net, which judge candidates (K. Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded
 //! Convolutional Networks", 2016), with the weights of facenet-pytorch.
 
-use super::layers::{Convolution, FastConvolution, Maps, Products, softmax_second};
+use super::fast::{FastConvolution, Products};
+use super::layers::{Convolution, Maps, softmax_second};
 use super::pool::max_pool;
 use crate::vision::native::convolve::Instructions;
 use crate::vision::weights::{WeightFile, WeightsError};

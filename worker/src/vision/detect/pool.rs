@@ -1,6 +1,7 @@
 //! Maximum pooling, as torch's `MaxPool2d(ceil_mode=True)`.
 
-use super::layers::{Maps, block, blocks};
+use super::fast::{block, blocks};
+use super::layers::Maps;
 use crate::vision::native::{Vectorised, run_vectorised};
 use crate::vision::winograd::LANES;
 

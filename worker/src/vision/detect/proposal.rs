@@ -18,7 +18,7 @@ const PIXEL_PLANES: usize = 6;
 const POOLED: usize = 10;
 const MIDDLE: usize = 16;
 const FEATURES: usize = 32;
-/// The window's size less its stride's share: what all layers together cut off.
+/// What the second and third convolution cut off the pooled map.
 const BORDER: usize = 4;
 
 /// The network.
@@ -274,6 +274,7 @@ impl Level<'_> {
         let [no, yes] = &network.logits;
         let length = FEATURES * self.plane;
         let features = &self.arena.features[(row - first) * length..][..length];
+        let width = self.pooled_width() - BORDER;
         let scores = &mut self.arena.scores[..self.plane];
         run_vectorised(Score {
             features,
@@ -282,7 +283,6 @@ impl Level<'_> {
         });
         // The score tells almost always, and is cheaper than a probability.
         let sure = (threshold / (1.0 - threshold)).ln() - 0.01;
-        let width = (self.width - 2).div_ceil(2) - BORDER;
         for (x, _) in scores[..width]
             .iter()
             .enumerate()
