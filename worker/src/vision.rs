@@ -17,6 +17,7 @@ pub mod native;
 pub mod panels;
 pub mod recogniser;
 pub mod weights;
+pub mod winograd;
 
 pub use bundle::{BundleDescription, LoadError};
 pub use decode::{DecodeError, DecodeLimits};

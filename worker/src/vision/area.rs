@@ -9,7 +9,7 @@ const CHANNELS: usize = 3;
 /// that a cell costs four reads a channel whatever its size.
 ///
 /// The sums wrap around at 2^32; a difference of two is right all the same, since no cell holds 16 million pixels.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct AreaTable {
     width: usize,
     height: usize,
@@ -17,7 +17,7 @@ pub struct AreaTable {
 }
 
 /// A rectangle of whole pixels, from `left`, `top` up to but without `right`, `bottom`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PixelRect {
     pub left: usize,
     pub top: usize,
@@ -25,13 +25,37 @@ pub struct PixelRect {
     pub bottom: usize,
 }
 
+/// How a part of the photo is resized: which columns each output averages.
+///
+/// An output value is (mean - 127.5) / 128, what the detector's networks read.
+#[derive(Debug, Default)]
+pub struct Sampler {
+    rect: PixelRect,
+    height: usize,
+    /// First column of each output and the one after its last, as distances in a strip.
+    columns: Vec<(u32, u32)>,
+    /// One over 128 times the number of columns.
+    weights: Vec<f32>,
+    /// Sums of the rows of one output row, over all columns up to each.
+    strip: Vec<u32>,
+    cells: Vec<u32>,
+}
+
 impl AreaTable {
-    pub fn new(photo: &Photo) -> Self {
-        let (width, height) = (photo.width(), photo.height());
-        let stride = (width + 1) * CHANNELS;
-        let mut sums = vec![0u32; stride * (height + 1)];
-        for (y, row) in photo.pixels().chunks_exact(width * CHANNELS).enumerate() {
-            let (above, below) = sums[y * stride..(y + 2) * stride].split_at_mut(stride);
+    /// Sums up another photo in the same memory.
+    pub fn fill(&mut self, photo: &Photo) {
+        (self.width, self.height) = (photo.width(), photo.height());
+        let stride = self.stride();
+        let length = stride * (self.height + 1);
+        if self.sums.len() < length {
+            // Memory fresh from the system is zero.
+            self.sums = vec![0; length];
+        }
+        self.sums[..stride].fill(0);
+        let rows = photo.pixels().chunks_exact(self.width * CHANNELS);
+        for (y, row) in rows.enumerate() {
+            let (above, below) = self.sums[y * stride..(y + 2) * stride].split_at_mut(stride);
+            below[..CHANNELS].fill(0);
             let mut running = [0u32; CHANNELS];
             let cells = above[CHANNELS..].as_chunks::<CHANNELS>().0.iter();
             let targets = below[CHANNELS..].as_chunks_mut::<CHANNELS>().0.iter_mut();
@@ -43,11 +67,6 @@ impl AreaTable {
                     target[channel] = running[channel].wrapping_add(above[channel]);
                 }
             }
-        }
-        Self {
-            width,
-            height,
-            sums,
         }
     }
 
@@ -68,44 +87,91 @@ impl AreaTable {
         }
     }
 
-    /// Appends `rect` resized to `out_width` x `out_height`, in rows of red, green, blue, each value
-    /// (mean - 127.5) / 128: what the detector's networks read.
-    pub fn resize_normalised(
-        &self,
-        rect: PixelRect,
-        out_width: usize,
-        out_height: usize,
-        out: &mut Vec<f32>,
-    ) {
-        let stride = (self.width + 1) * CHANNELS;
-        let columns: Vec<(usize, usize)> = (0..out_width)
-            .map(|x| cell(x, rect.right - rect.left, out_width))
-            .map(|(start, end)| ((rect.left + start) * CHANNELS, (rect.left + end) * CHANNELS))
-            .collect();
-        out.reserve(out_width * out_height * CHANNELS);
-        for y in 0..out_height {
-            let (start, end) = cell(y, rect.bottom - rect.top, out_height);
-            let upper = &self.sums[(rect.top + start) * stride..][..stride];
-            let lower = &self.sums[(rect.top + end) * stride..][..stride];
-            for &(left, right) in &columns {
-                let pixels = (end - start) * (right - left) / CHANNELS;
-                let weight = 1.0 / pixels as f32;
-                let corners = [
-                    &lower[right..],
-                    &lower[left..],
-                    &upper[right..],
-                    &upper[left..],
-                ];
-                let [low_right, low_left, up_right, up_left] = corners.map(|row| &row[..CHANNELS]);
-                out.extend((0..CHANNELS).map(|channel| {
-                    let lower_part = low_right[channel].wrapping_sub(low_left[channel]);
-                    let sum =
-                        lower_part.wrapping_sub(up_right[channel].wrapping_sub(up_left[channel]));
-                    (sum as f32 * weight - 127.5) * 0.007_812_5
-                }));
+    fn stride(&self) -> usize {
+        (self.width + 1) * CHANNELS
+    }
+}
+
+impl Sampler {
+    /// Resizes `rect` to `width` x `height` from now on.
+    pub fn aim(&mut self, rect: PixelRect, width: usize, height: usize) {
+        (self.rect, self.height) = (rect, height);
+        self.columns.clear();
+        self.weights.clear();
+        for x in 0..width {
+            let (start, end) = cell(x, rect.right - rect.left, width);
+            self.columns
+                .push(((start * CHANNELS) as u32, (end * CHANNELS) as u32));
+            self.weights.push(0.007_812_5 / (end - start) as f32);
+        }
+        self.cells.resize(width * CHANNELS, 0);
+    }
+
+    /// Writes `rect` as a square of `side` pixels, in rows of red, green, blue.
+    pub fn resize(&mut self, table: &AreaTable, rect: PixelRect, side: usize, out: &mut [f32]) {
+        self.aim(rect, side, side);
+        for (y, row) in out.chunks_exact_mut(side * CHANNELS).enumerate() {
+            self.row(table, y, row);
+        }
+    }
+
+    fn row(&mut self, table: &AreaTable, y: usize, out: &mut [f32]) {
+        let row_weight = self.sum_cells(table, y);
+        let cells = self.cells.as_chunks::<CHANNELS>().0;
+        let pixels = out.as_chunks_mut::<CHANNELS>().0;
+        for ((pixel, cell), column_weight) in pixels.iter_mut().zip(cells).zip(&self.weights) {
+            let weight = row_weight * column_weight;
+            *pixel = cell.map(|sum| mean(sum, weight));
+        }
+    }
+
+    /// One row as six planes, `plane` values apart: red of the even pixels, red of the odd ones, then green and blue.
+    pub fn split_row(&mut self, table: &AreaTable, y: usize, out: &mut [f32], plane: usize) {
+        let row_weight = self.sum_cells(table, y);
+        let planes = out.chunks_exact_mut(plane).take(2 * CHANNELS);
+        for (number, values) in planes.enumerate() {
+            let (channel, parity) = (number / 2, number % 2);
+            let cells = self.cells.as_chunks::<{ 2 * CHANNELS }>();
+            let sums = cells.0.iter().map(|pair| pair[parity * CHANNELS + channel]);
+            // A last pixel that has no odd one beside it.
+            let last = cells.1.get(channel).filter(|_| parity == 0);
+            let weights = self.weights.iter().skip(parity).step_by(2);
+            for ((value, sum), weight) in values
+                .iter_mut()
+                .zip(sums.chain(last.copied()))
+                .zip(weights)
+            {
+                *value = mean(sum, row_weight * weight);
             }
         }
     }
+
+    /// Sums of all cells of an output row; returns one over its number of rows.
+    fn sum_cells(&mut self, table: &AreaTable, y: usize) -> f32 {
+        let rect = self.rect;
+        let (start, end) = cell(y, rect.bottom - rect.top, self.height);
+        let stride = table.stride();
+        let length = (rect.right - rect.left + 1) * CHANNELS;
+        let row = |y: usize| &table.sums[y * stride + rect.left * CHANNELS..][..length];
+        self.strip.clear();
+        let strip = row(rect.top + end)
+            .iter()
+            .zip(row(rect.top + start))
+            .map(|(lower, upper)| lower.wrapping_sub(*upper));
+        self.strip.extend(strip);
+        let cells = self.cells.as_chunks_mut::<CHANNELS>().0;
+        for (cell, &(left, right)) in cells.iter_mut().zip(&self.columns) {
+            let left = &self.strip[left as usize..][..CHANNELS];
+            let right = &self.strip[right as usize..][..CHANNELS];
+            *cell = std::array::from_fn(|channel| right[channel].wrapping_sub(left[channel]));
+        }
+        1.0 / (end - start) as f32
+    }
+}
+
+/// A sum is less than 2^31, and signed numbers are the faster ones to convert.
+fn mean(sum: u32, weight: f32) -> f32 {
+    sum as i32 as f32 * weight - 127.5 * 0.007_812_5
 }
 
 /// A copy of the photo with each side divided by `factor`, by the mean over `factor` x `factor` pixels; the pixels left

@@ -1,17 +1,22 @@
 //! Finding faces: MTCNN with the numbers of facenet-pytorch's `MTCNN(image_size=160, margin=0, min_face_size=20)`.
 
+use std::sync::{Mutex, PoisonError};
+
 use self::boxes::{Candidate, Overlap, covered_pixels, regress, square, suppress};
-use self::layers::Map;
-use self::networks::{OutputNet, ProposalNet, Proposals, RefineNet, Verdict};
-use super::area::{AreaTable, PixelRect, shrink};
+use self::networks::{JudgeArena, OutputNet, RefineNet, Verdict};
+use self::proposal::{Proposal, ProposalArena, ProposalNet};
+use super::area::{AreaTable, PixelRect, Sampler, shrink};
 use super::decode::Photo;
 use super::geometry::{BoundingBox, Face, Point};
+use super::native::convolve::Instructions;
 use super::weights::{WeightFile, WeightsError};
 
 pub mod boxes;
+mod fast;
 pub mod layers;
 pub mod networks;
 mod pool;
+pub mod proposal;
 
 /// The smallest face looked for, in pixels.
 const MIN_FACE: f64 = 20.0;
@@ -27,18 +32,31 @@ const OUTPUT_THRESHOLD: f32 = 0.7;
 /// of the photo itself.
 const MAX_SEARCHED_PIXELS: usize = 4_000_000;
 
-/// Faces smaller than this share of the photo's shorter side are only looked for if there is no larger one.
+/// `detect_large` looks for faces smaller than this share of the photo's shorter side only if there is no larger one.
 const SMALL_FACE_SHARE: f64 = 1.0 / 20.0;
 
 /// R-Net and O-Net look at this many candidates at most, the best first; a photo made of noise proposes thousands.
 const MAX_CANDIDATES: usize = 1000;
 
-/// The three networks.
+/// The three networks. Threads may share it.
 #[derive(Debug)]
 pub struct Detector {
+    instructions: Instructions,
     proposal: ProposalNet,
     refine: RefineNet,
     output: OutputNet,
+    max_searched_pixels: usize,
+    /// As many as threads ever searched at once.
+    arenas: Mutex<Vec<Arena>>,
+}
+
+/// Memory for one search.
+#[derive(Debug, Default)]
+struct Arena {
+    table: AreaTable,
+    sampler: Sampler,
+    proposal: ProposalArena,
+    judge: JudgeArena,
 }
 
 impl Detector {
@@ -48,82 +66,126 @@ impl Detector {
         onet: &WeightFile,
     ) -> Result<Self, WeightsError> {
         Ok(Self {
+            instructions: Instructions::best(),
             proposal: ProposalNet::load(pnet)?,
             refine: RefineNet::load(rnet)?,
             output: OutputNet::load(onet)?,
+            max_searched_pixels: MAX_SEARCHED_PIXELS,
+            arenas: Mutex::default(),
         })
     }
 
-    /// All faces of at least 20 pixels, the largest box first, as the reference orders them. Where that would cost
-    /// much, small faces are left out if a larger one is found.
-    pub fn detect(&self, photo: &Photo) -> Vec<Face> {
-        let pixels = photo.width() * photo.height();
-        let factor = (pixels as f64 / MAX_SEARCHED_PIXELS as f64).sqrt().ceil() as usize;
-        if factor <= 1 {
-            return self.detect_in(&AreaTable::new(photo));
-        }
-        let mut faces = self.detect_in(&AreaTable::new(&shrink(photo, factor)));
-        for face in &mut faces {
-            face.bounding_box = face.bounding_box.scaled(factor as f32);
-            face.landmarks = face.landmarks.map(|point| Point {
-                x: point.x * factor as f32,
-                y: point.y * factor as f32,
-            });
-        }
-        faces
+    /// Computes with other instructions than the best, for tests.
+    pub fn with_instructions(mut self, instructions: Instructions) -> Self {
+        self.instructions = instructions;
+        self
     }
 
-    fn detect_in(&self, table: &AreaTable) -> Vec<Face> {
-        let scales = pyramid(table.width(), table.height());
-        let shorter_side = table.width().min(table.height()) as f64;
-        let (small_faces, large_faces): (Vec<f64>, Vec<f64>) = scales
-            .into_iter()
-            .partition(|scale| WINDOW / scale < shorter_side * SMALL_FACE_SHARE);
-        let mut proposals = self.propose(table, &large_faces);
-        let faces = self.judge(table, proposals.clone());
-        if !faces.is_empty() || small_faces.is_empty() {
-            return faces;
+    /// Searches photos of up to so many pixels as they are, and larger ones in a copy that has fewer.
+    pub fn with_max_searched_pixels(mut self, pixels: usize) -> Self {
+        self.max_searched_pixels = pixels;
+        self
+    }
+
+    /// All faces of at least 20 pixels, the largest box first, as the reference finds and orders them.
+    pub fn detect(&self, photo: &Photo) -> Vec<Face> {
+        self.detect_in(photo, |arena| {
+            let scales = pyramid(arena.table.width(), arena.table.height());
+            let proposals = self.propose(arena, &scales);
+            self.judge(arena, proposals)
+        })
+    }
+
+    /// As `detect`, but small faces are left out if there is a larger one: all that the main face of a photo needs.
+    pub fn detect_large(&self, photo: &Photo) -> Vec<Face> {
+        self.detect_in(photo, |arena| {
+            let (width, height) = (arena.table.width(), arena.table.height());
+            let (small_faces, large_faces): (Vec<f64>, Vec<f64>) = pyramid(width, height)
+                .into_iter()
+                .partition(|scale| WINDOW / scale < width.min(height) as f64 * SMALL_FACE_SHARE);
+            let large = self.propose(arena, &large_faces);
+            let faces = self.judge(arena, large.clone());
+            if !faces.is_empty() || small_faces.is_empty() {
+                return faces;
+            }
+            let mut proposals = self.propose(arena, &small_faces);
+            proposals.extend(large);
+            self.judge(arena, proposals)
+        })
+    }
+
+    fn detect_in(&self, photo: &Photo, search: impl FnOnce(&mut Arena) -> Vec<Face>) -> Vec<Face> {
+        let pixels = photo.width() * photo.height();
+        let factor = (pixels as f64 / self.max_searched_pixels as f64)
+            .sqrt()
+            .ceil() as usize;
+        let free = || self.arenas.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut arena = free().pop().unwrap_or_default();
+        if factor <= 1 {
+            arena.table.fill(photo);
+        } else {
+            arena.table.fill(&shrink(photo, factor));
         }
-        proposals.extend(self.propose(table, &small_faces));
-        self.judge(table, proposals)
+        let faces = search(&mut arena);
+        free().push(arena);
+        match factor {
+            0 | 1 => faces,
+            factor => faces
+                .iter()
+                .map(|face| enlarged(face, factor as f32))
+                .collect(),
+        }
     }
 
     /// P-Net over the levels of the pyramid.
-    fn propose(&self, table: &AreaTable, scales: &[f64]) -> Vec<Candidate> {
+    fn propose(&self, arena: &mut Arena, scales: &[f64]) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         for &scale in scales {
-            let width = (table.width() as f64 * scale + 1.0) as usize;
-            let height = (table.height() as f64 * scale + 1.0) as usize;
-            let mut values = Vec::new();
-            table.resize_normalised(table.whole(), width, height, &mut values);
-            let proposals = self.proposal.forward(&Map {
-                height,
-                width,
-                channels: 3,
-                values,
-            });
-            candidates.extend(suppress(windows(&proposals, scale), 0.5, Overlap::Union));
+            let size = [arena.table.width(), arena.table.height()]
+                .map(|side| (side as f64 * scale + 1.0) as usize);
+            let proposals = self.proposal.propose(
+                self.instructions,
+                &arena.table,
+                size,
+                PROPOSAL_THRESHOLD,
+                &mut arena.proposal,
+            );
+            let windows = proposals
+                .iter()
+                .map(|proposal| window(proposal, scale))
+                .collect();
+            candidates.extend(suppress(windows, 0.5, Overlap::Union));
         }
         candidates
     }
 
     /// R-Net, then O-Net.
-    fn judge(&self, table: &AreaTable, proposals: Vec<Candidate>) -> Vec<Face> {
+    fn judge(&self, arena: &mut Arena, proposals: Vec<Candidate>) -> Vec<Face> {
         let mut candidates = suppress(proposals, 0.7, Overlap::Union);
         candidates.truncate(MAX_CANDIDATES);
-        for candidate in &mut candidates {
-            let moved = regress(&candidate.bounding_box, &candidate.regression, false);
-            candidate.bounding_box = square(&moved);
-        }
-        let (candidates, crops) = cut(table, candidates, RefineNet::INPUT);
-        let candidates = passing(candidates, self.refine.forward(&crops), REFINE_THRESHOLD);
-        let mut candidates = suppress(candidates, 0.7, Overlap::Union);
-        for candidate in &mut candidates {
-            let moved = regress(&candidate.bounding_box, &candidate.regression, true);
-            candidate.bounding_box = square(&moved);
-        }
-        let (candidates, crops) = cut(table, candidates, OutputNet::INPUT);
-        let mut candidates = passing(candidates, self.output.forward(&crops), OUTPUT_THRESHOLD);
+        let (candidates, rects) = squares(&arena.table, candidates, false);
+        let Arena {
+            table,
+            sampler,
+            judge,
+            ..
+        } = arena;
+        let cut = |index: usize, crop: &mut [f32]| {
+            sampler.resize(table, rects[index], RefineNet::INPUT, crop);
+        };
+        let verdicts = self
+            .refine
+            .judge(self.instructions, rects.len(), cut, judge);
+        let candidates = passing(candidates, verdicts, REFINE_THRESHOLD);
+        let candidates = suppress(candidates, 0.7, Overlap::Union);
+        let (candidates, rects) = squares(table, candidates, true);
+        let cut = |index: usize, crop: &mut [f32]| {
+            sampler.resize(table, rects[index], OutputNet::INPUT, crop);
+        };
+        let verdicts = self
+            .output
+            .judge(self.instructions, rects.len(), cut, judge);
+        let mut candidates = passing(candidates, verdicts, OUTPUT_THRESHOLD);
         for candidate in &mut candidates {
             candidate.landmarks = place_landmarks(candidate);
             candidate.bounding_box = regress(&candidate.bounding_box, &candidate.regression, true);
@@ -149,50 +211,55 @@ fn pyramid(width: usize, height: usize) -> Vec<f64> {
     scales
 }
 
-/// The windows that P-Net takes for faces, in the photo's pixels.
-fn windows(proposals: &Proposals, scale: f64) -> Vec<Candidate> {
-    let scale = scale as f32;
-    let found = proposals
-        .probabilities
-        .iter()
-        .enumerate()
-        .filter(|(_, score)| **score >= PROPOSAL_THRESHOLD);
-    let candidate = |(index, &score): (usize, &f32)| {
-        let (x, y) = (
-            (index % proposals.width) as f32 * 2.0,
-            (index / proposals.width) as f32 * 2.0,
-        );
-        let window = WINDOW as f32;
-        let bounding_box = BoundingBox {
-            left: ((x + 1.0) / scale).floor(),
-            top: ((y + 1.0) / scale).floor(),
-            right: ((x + window) / scale).floor(),
-            bottom: ((y + window) / scale).floor(),
-        };
-        Candidate {
-            bounding_box,
-            score,
-            regression: proposals.regressions[index],
-            landmarks: [0.0; 10],
-        }
-    };
-    found.map(candidate).collect()
+/// P-Net's window in the photo's pixels.
+fn window(proposal: &Proposal, scale: f64) -> Candidate {
+    let edge =
+        |place: usize, offset: f64| ((place as f32 * 2.0 + offset as f32) / scale as f32).floor();
+    Candidate {
+        bounding_box: BoundingBox {
+            left: edge(proposal.x, 1.0),
+            top: edge(proposal.y, 1.0),
+            right: edge(proposal.x, WINDOW),
+            bottom: edge(proposal.y, WINDOW),
+        },
+        score: proposal.probability,
+        regression: proposal.regression,
+        landmarks: [0.0; 10],
+    }
 }
 
-/// Cuts the candidates out, `side` x `side` normalised pixels each; a candidate outside the photo is dropped.
-fn cut(table: &AreaTable, candidates: Vec<Candidate>, side: usize) -> (Vec<Candidate>, Vec<f32>) {
-    let mut crops = Vec::new();
-    let mut cut_one = |candidate: &Candidate| {
-        let rect: Option<PixelRect> =
-            covered_pixels(&candidate.bounding_box, table.width(), table.height());
-        rect.map(|rect| table.resize_normalised(rect, side, side, &mut crops))
-            .is_some()
-    };
-    let inside = candidates
-        .into_iter()
-        .filter(|candidate| cut_one(candidate))
-        .collect();
-    (inside, crops)
+/// Moves the candidates by their regression and makes them squares; the pixels each covers. One that lies outside the
+/// photo is dropped.
+fn squares(
+    table: &AreaTable,
+    candidates: Vec<Candidate>,
+    inclusive: bool,
+) -> (Vec<Candidate>, Vec<PixelRect>) {
+    let moved = candidates.into_iter().filter_map(|candidate| {
+        let moved = regress(&candidate.bounding_box, &candidate.regression, inclusive);
+        let bounding_box = square(&moved);
+        let rect = covered_pixels(&bounding_box, table.width(), table.height())?;
+        Some((
+            Candidate {
+                bounding_box,
+                ..candidate
+            },
+            rect,
+        ))
+    });
+    moved.unzip()
+}
+
+/// A face of a copy that is `factor` times smaller.
+fn enlarged(face: &Face, factor: f32) -> Face {
+    Face {
+        bounding_box: face.bounding_box.scaled(factor),
+        landmarks: face.landmarks.map(|point| Point {
+            x: point.x * factor,
+            y: point.y * factor,
+        }),
+        ..face.clone()
+    }
 }
 
 fn passing(candidates: Vec<Candidate>, verdicts: Vec<Verdict>, threshold: f32) -> Vec<Candidate> {

@@ -1,0 +1,372 @@
+//! P-Net, which proposes windows: a fully convolutional network with a 12 pixel window, 2 pixels apart.
+//!
+//! A level of the pyramid flows through all layers a few rows at a time, so that what lies between them stays in the
+//! processor's cache. Rings hold the last eight rows of each layer.
+
+use super::layers::softmax_second;
+use crate::vision::area::{AreaTable, Sampler};
+use crate::vision::native::convolve::Instructions;
+use crate::vision::native::planes::{Part, PlaneConvolution, Rows, plane_length};
+use crate::vision::native::{Vectorised, run_vectorised};
+use crate::vision::weights::{WeightFile, WeightsError};
+use crate::vision::winograd::{INPUT_ROWS, OUTPUT_ROWS};
+
+/// Rows of a ring: four that are computed and four that are still read.
+const RING: usize = 8;
+/// Pixels lie in planes of even and of odd columns, as the pool takes one of each.
+const PIXEL_PLANES: usize = 6;
+const POOLED: usize = 10;
+const MIDDLE: usize = 16;
+const FEATURES: usize = 32;
+/// What the second and third convolution cut off the pooled map.
+const BORDER: usize = 4;
+
+/// The network.
+#[derive(Debug)]
+pub struct ProposalNet {
+    conv1: PlaneConvolution,
+    conv2: PlaneConvolution,
+    conv3: PlaneConvolution,
+    /// Weights of "no face" and "face", and their bias.
+    logits: [Dense; 2],
+    regression: [Dense; 4],
+}
+
+#[derive(Debug)]
+struct Dense {
+    weights: Vec<f32>,
+    bias: f32,
+}
+
+/// A window that P-Net takes for a face.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Proposal {
+    pub x: usize,
+    pub y: usize,
+    pub probability: f32,
+    /// Shifts of left, top, right, bottom in window sizes.
+    pub regression: [f32; 4],
+}
+
+/// Memory for one level at a time.
+#[derive(Debug, Default)]
+pub struct ProposalArena {
+    sampler: Sampler,
+    pixels: Vec<f32>,
+    unpooled: Vec<f32>,
+    pooled: Vec<f32>,
+    middle: Vec<f32>,
+    features: Vec<f32>,
+    scores: Vec<f32>,
+}
+
+impl ProposalNet {
+    pub fn load(file: &WeightFile) -> Result<Self, WeightsError> {
+        // Output i of the even columns reads columns 2i to 2i + 2, of the odd ones 2i + 1 to 2i + 3.
+        let columns = |parity: usize| Part {
+            taps: (0..9)
+                .map(|tap| (tap % 3, tap / 3 + parity))
+                .map(|(channel, column)| (channel * 2 + column % 2, column / 2))
+                .collect(),
+        };
+        let plain = |planes: usize| Part {
+            taps: (0..planes * 3)
+                .map(|tap| (tap % planes, tap / planes))
+                .collect(),
+        };
+        let load = |number: usize, inputs: usize, planes: usize, parts: &[Part], outputs: usize| {
+            let weights = file.values(&format!("conv{number}.weight"), &[outputs, 3, 3, inputs])?;
+            let bias = file.values(&format!("conv{number}.bias"), &[outputs])?;
+            let slopes = file.values(&format!("prelu{number}.weight"), &[outputs])?;
+            let row = 3 * inputs;
+            let kernel = |_part: usize, output: usize, tap: usize| {
+                std::array::from_fn(|ky| weights[(output * 3 + ky) * row + tap])
+            };
+            Ok(PlaneConvolution::new(planes, parts, kernel, bias, slopes))
+        };
+        let dense = |name: &str, outputs: usize| {
+            let weights = file.values(&format!("{name}.weight"), &[outputs, 1, 1, FEATURES])?;
+            let bias = file.values(&format!("{name}.bias"), &[outputs])?;
+            let output = |(weights, bias): (&[f32], f32)| Dense {
+                weights: weights.to_vec(),
+                bias,
+            };
+            Ok(weights
+                .chunks_exact(FEATURES)
+                .zip(bias)
+                .map(output)
+                .collect::<Vec<_>>())
+        };
+        let array = "as many outputs as were asked for";
+        Ok(Self {
+            conv1: load(1, 3, PIXEL_PLANES, &[columns(0), columns(1)], POOLED)?,
+            conv2: load(2, POOLED, POOLED, &[plain(POOLED)], MIDDLE)?,
+            conv3: load(3, MIDDLE, MIDDLE, &[plain(MIDDLE)], FEATURES)?,
+            logits: dense("conv4_1", 2)?.try_into().expect(array),
+            regression: dense("conv4_2", 4)?.try_into().expect(array),
+        })
+    }
+
+    /// The windows, row by row, of the photo resized to `width` x `height` whose probability is at least `threshold`.
+    /// A level has at least 12 x 12 pixels.
+    pub fn propose(
+        &self,
+        instructions: Instructions,
+        table: &AreaTable,
+        [width, height]: [usize; 2],
+        threshold: f32,
+        arena: &mut ProposalArena,
+    ) -> Vec<Proposal> {
+        let plane = plane_length(width.div_ceil(2));
+        arena.reserve(plane);
+        arena.sampler.aim(table.whole(), width, height);
+        let mut level = Level {
+            network: self,
+            instructions,
+            table,
+            width,
+            height,
+            plane,
+            arena,
+            pixel_rows: 0,
+            pooled_rows: 0,
+            middle_rows: 0,
+        };
+        let rows = level.pooled_height() - BORDER;
+        let mut proposals = Vec::new();
+        for y in (0..rows).step_by(OUTPUT_ROWS) {
+            level.compute_features(y);
+            for row in y..(y + OUTPUT_ROWS).min(rows) {
+                level.collect(row, y, threshold, &mut proposals);
+            }
+        }
+        proposals
+    }
+}
+
+impl ProposalArena {
+    fn reserve(&mut self, plane: usize) {
+        let buffers = [
+            (&mut self.pixels, RING * PIXEL_PLANES),
+            (&mut self.unpooled, OUTPUT_ROWS * 2 * POOLED),
+            (&mut self.pooled, RING * POOLED),
+            (&mut self.middle, RING * MIDDLE),
+            (&mut self.features, OUTPUT_ROWS * FEATURES),
+            (&mut self.scores, 1),
+        ];
+        for (buffer, planes) in buffers {
+            if buffer.len() < planes * plane {
+                *buffer = vec![0.0; planes * plane];
+            }
+        }
+    }
+}
+
+/// A level of the pyramid on its way through the network.
+struct Level<'a> {
+    network: &'a ProposalNet,
+    instructions: Instructions,
+    table: &'a AreaTable,
+    width: usize,
+    height: usize,
+    /// Distance between planes in all buffers.
+    plane: usize,
+    arena: &'a mut ProposalArena,
+    /// Rows that are done.
+    pixel_rows: usize,
+    pooled_rows: usize,
+    middle_rows: usize,
+}
+
+impl Level<'_> {
+    /// Height of the pooled map, whose last row may come from a single one.
+    fn pooled_height(&self) -> usize {
+        (self.height - 2).div_ceil(2)
+    }
+
+    fn pooled_width(&self) -> usize {
+        (self.width - 2).div_ceil(2)
+    }
+
+    /// The six rows of a ring from `first` on; the last of `count` rows stands for those beyond it.
+    fn ring(&self, first: usize, count: usize, planes: usize) -> Rows<INPUT_ROWS> {
+        let start = |row: usize| (first + row).min(count - 1) % RING * planes * self.plane;
+        Rows {
+            starts: std::array::from_fn(start),
+            plane: self.plane,
+        }
+    }
+
+    /// Four rows of a buffer from `first` on.
+    fn four(&self, first: usize, planes: usize) -> Rows<OUTPUT_ROWS> {
+        Rows {
+            starts: std::array::from_fn(|row| (first + row) % RING * planes * self.plane),
+            plane: self.plane,
+        }
+    }
+
+    /// Rows `y` to `y + 3` of the last convolution.
+    fn compute_features(&mut self, y: usize) {
+        let count = self.pooled_height() - 2;
+        while self.middle_rows < (y + INPUT_ROWS).min(count) {
+            self.compute_middle();
+        }
+        let rows = self.ring(y, count, MIDDLE);
+        let targets = self.four(0, FEATURES);
+        self.network.conv3.convolve(
+            self.instructions,
+            self.pooled_width() - BORDER,
+            (&self.arena.middle, rows),
+            (&mut self.arena.features, targets),
+        );
+    }
+
+    fn compute_middle(&mut self) {
+        let first = self.middle_rows;
+        let count = self.pooled_height();
+        while self.pooled_rows < (first + INPUT_ROWS).min(count) {
+            self.compute_pooled();
+        }
+        let rows = self.ring(first, count, POOLED);
+        let targets = self.four(first, MIDDLE);
+        self.network.conv2.convolve(
+            self.instructions,
+            self.pooled_width() - 2,
+            (&self.arena.pooled, rows),
+            (&mut self.arena.middle, targets),
+        );
+        self.middle_rows += OUTPUT_ROWS;
+    }
+
+    fn compute_pooled(&mut self) {
+        let first = 2 * self.pooled_rows;
+        while self.pixel_rows < (first + INPUT_ROWS).min(self.height) {
+            let row = &mut self.arena.pixels[self.pixel_rows % RING * PIXEL_PLANES * self.plane..];
+            (self.arena.sampler).split_row(self.table, self.pixel_rows, row, self.plane);
+            self.pixel_rows += 1;
+        }
+        let rows = self.ring(first, self.height, PIXEL_PLANES);
+        let targets = self.four(0, 2 * POOLED);
+        self.network.conv1.convolve(
+            self.instructions,
+            self.pooled_width(),
+            (&self.arena.pixels, rows),
+            (&mut self.arena.unpooled, targets),
+        );
+        let length = POOLED * self.plane;
+        for pair in 0..2 {
+            let rows = self.arena.unpooled.chunks_exact(2 * length).skip(2 * pair);
+            let target = (self.pooled_rows + pair) % RING * length;
+            let single_row = first + 2 * pair + 1 >= self.height - 2;
+            run_vectorised(Pool {
+                rows: rows.take(if single_row { 1 } else { 2 }),
+                plane: self.plane,
+                odd_columns: (self.width - 2) / 2,
+                out: &mut self.arena.pooled[target..][..length],
+            });
+        }
+        self.pooled_rows += 2;
+    }
+
+    /// Adds the faces of a row to `proposals`; `first` is the row that the features begin with.
+    fn collect(&mut self, row: usize, first: usize, threshold: f32, proposals: &mut Vec<Proposal>) {
+        let network = self.network;
+        let [no, yes] = &network.logits;
+        let length = FEATURES * self.plane;
+        let features = &self.arena.features[(row - first) * length..][..length];
+        let width = self.pooled_width() - BORDER;
+        let scores = &mut self.arena.scores[..self.plane];
+        run_vectorised(Score {
+            features,
+            logits: [no, yes],
+            out: scores,
+        });
+        // The score tells almost always, and is cheaper than a probability.
+        let sure = (threshold / (1.0 - threshold)).ln() - 0.01;
+        for (x, _) in scores[..width]
+            .iter()
+            .enumerate()
+            .filter(|(_, score)| **score >= sure)
+        {
+            let dense = |dense: &Dense| {
+                let channels = features.iter().skip(x).step_by(self.plane);
+                let products = dense.weights.iter().zip(channels).map(|(a, b)| a * b);
+                products.sum::<f32>() + dense.bias
+            };
+            let probability = softmax_second([dense(no), dense(yes)]);
+            if probability >= threshold {
+                proposals.push(Proposal {
+                    x,
+                    y: row,
+                    probability,
+                    regression: network.regression.each_ref().map(dense),
+                });
+            }
+        }
+    }
+}
+
+/// Maxima over pairs of columns in each row, and over the rows.
+struct Pool<'a, R> {
+    /// A row's even columns, channel by channel, then its odd ones.
+    rows: R,
+    plane: usize,
+    odd_columns: usize,
+    out: &'a mut [f32],
+}
+
+impl<'a, R: Iterator<Item = &'a [f32]>> Vectorised for Pool<'a, R> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        for (number, row) in self.rows.enumerate() {
+            let (even, odd) = row.split_at(self.out.len());
+            let planes = (self.out.chunks_exact_mut(self.plane)).zip(
+                even.chunks_exact(self.plane)
+                    .zip(odd.chunks_exact(self.plane)),
+            );
+            for (out, (even, odd)) in planes {
+                if number == 0 {
+                    out.copy_from_slice(even);
+                } else {
+                    for (out, &value) in out.iter_mut().zip(even) {
+                        *out = out.max(value);
+                    }
+                }
+                for (out, &value) in out[..self.odd_columns].iter_mut().zip(odd) {
+                    *out = out.max(value);
+                }
+            }
+        }
+    }
+}
+
+/// How much more a window looks like a face than not: the difference of the two logits.
+struct Score<'a> {
+    features: &'a [f32],
+    logits: [&'a Dense; 2],
+    out: &'a mut [f32],
+}
+
+impl Vectorised for Score<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        const BLOCK: usize = 16;
+        let [no, yes] = self.logits;
+        let plane = self.out.len();
+        for (number, out) in self.out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+            let mut sums = [yes.bias - no.bias; BLOCK];
+            for (channel, (yes, no)) in yes.weights.iter().zip(&no.weights).enumerate() {
+                let weight = yes - no;
+                let values = &self.features[channel * plane + number * BLOCK..][..BLOCK];
+                for (sum, value) in sums.iter_mut().zip(values) {
+                    *sum = if FUSED {
+                        value.mul_add(weight, *sum)
+                    } else {
+                        value * weight + *sum
+                    };
+                }
+            }
+            *out = sums;
+        }
+    }
+}
