@@ -1,3 +1,4 @@
-//! The subcommands that are more than a call.
+//! The subcommands that have a file of their own.
 
-pub mod calibrate;
+pub mod evaluate;
+pub mod ready;
