@@ -1,4 +1,5 @@
-//! The subcommands that have a file of their own.
+//! The subcommands that are more than a call.
 
+pub mod calibrate;
 pub mod evaluate;
 pub mod ready;

@@ -11,8 +11,6 @@ use worker::vision::{Gallery, Recognised, Recogniser, enrol};
 
 mod cli;
 
-mod cli;
-
 /// Recognises faces: as a worker of the fleet, or offline.
 #[derive(Debug, Parser)]
 #[command(version)]

@@ -34,7 +34,7 @@ struct Report {
 }
 
 pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
-    let recogniser = args.model.load_with(Gallery::default())?;
+    let recogniser = args.model.load_with_gallery(Gallery::default())?;
     let description = recogniser.description();
     let LabelledFolder { faces, skipped } = embed_folder(&args.photos, &recogniser)?;
     let report = Report {
