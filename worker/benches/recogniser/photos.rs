@@ -23,12 +23,12 @@ pub struct Photos {
     pub large: Vec<PathBuf>,
 }
 
-/// Takes the first photo of each person in `val`.
+/// Takes the second photo of each person in `val`: of one of the first, neither side finds the face at 512 pixels.
 pub fn prepare(samples: &Path, folder: &Path) -> anyhow::Result<Photos> {
     std::fs::create_dir_all(folder)?;
     let mut originals = Vec::new();
     for person in sorted(&samples.join("val"))? {
-        originals.extend(sorted(&person)?.into_iter().next());
+        originals.extend(sorted(&person)?.into_iter().nth(1));
     }
     ensure!(
         originals.len() == PHOTOS_OF_A_SIZE,

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use serde_json::{Map, Value, json};
@@ -23,19 +24,19 @@ pub fn measure(
     let mut single = Vec::new();
     for _ in 0..starts {
         let worker = start()?.ready()?;
-        single.push(worker.readiness.clone());
+        single.push(worker.figures.clone());
         worker.end()?;
     }
-    let median = |value: &dyn Fn(&Value) -> Option<f64>| {
+    let median = |value: &dyn Fn(&Map<String, Value>) -> Option<f64>| {
         single
             .iter()
             .filter_map(value)
             .collect::<Samples>()
             .median()
     };
-    let field = |name: &str| median(&|readiness| readiness[name].as_f64());
-    let first_answer_ratio = median(&|readiness| {
-        Some(readiness["first_answer_ms"].as_f64()? / readiness["steady_median_ms"].as_f64()?)
+    let field = |name: &str| median(&|figures| figures[name].as_f64());
+    let first_answer_ratio = median(&|figures| {
+        Some(figures["first_answer_ms"].as_f64()? / figures["steady_median_ms"].as_f64()?)
     });
     Ok(Map::from_iter([
         ("ready_ms".to_owned(), json!(field("ready_ms"))),
@@ -50,7 +51,6 @@ pub fn measure(
         ),
         ("first_answer_ratio".to_owned(), json!(first_answer_ratio)),
         ("rss_mb".to_owned(), json!(field("rss_mb"))),
-        ("pss_mb".to_owned(), json!(field("pss_mb"))),
         (
             format!("pss_mb_per_worker_at_{AT_ONCE}"),
             json!(pss_of_many(start)?),
@@ -81,17 +81,19 @@ fn pss_of_many(worker: impl Fn() -> anyhow::Result<Starting>) -> anyhow::Result<
 struct Starting {
     process: Child,
     output: BufReader<ChildStdout>,
+    since: Instant,
 }
 
 /// It has answered, and stays until its input ends.
 struct Ready {
     process: Child,
-    /// Its line of JSON.
-    readiness: Value,
+    /// Its lines of JSON.
+    figures: Map<String, Value>,
 }
 
 impl Starting {
     fn start(bundle: &Path, gallery: &Path, photo: &Path) -> anyhow::Result<Self> {
+        let since = Instant::now();
         let mut process = Command::new(env!("CARGO_BIN_EXE_worker"))
             .args(["ready", "--hold"])
             .arg(photo)
@@ -107,17 +109,26 @@ impl Starting {
         Ok(Self {
             process,
             output: BufReader::new(output),
+            since,
         })
     }
 
+    /// The time of the first line, from before the process was made, is more exact than what the worker knows of itself.
     fn ready(mut self) -> anyhow::Result<Ready> {
-        let mut line = String::new();
-        self.output.read_line(&mut line)?;
+        let mut figures = self.line()?;
+        let ready_ms = self.since.elapsed().as_secs_f64() * 1000.0;
+        figures.extend(self.line()?);
+        figures.insert("ready_ms".to_owned(), json!(ready_ms));
         Ok(Ready {
             process: self.process,
-            readiness: serde_json::from_str(&line)
-                .context("the worker ended; its error stands above")?,
+            figures,
         })
+    }
+
+    fn line(&mut self) -> anyhow::Result<Map<String, Value>> {
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        serde_json::from_str(&line).context("the worker ended; its error stands above")
     }
 }
 

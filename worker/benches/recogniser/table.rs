@@ -12,7 +12,7 @@ const CASES: [(&str, &str); 7] = [
     ("pipeline_512", "recognise, 512 x 512"),
 ];
 
-const SINGLE: [(&str, &str); 17] = [
+const SINGLE: [(&str, &str); 16] = [
     ("gemm_gflops", "matrix product, GFLOP/s"),
     ("embed_fp32_floor_ms", "embedding at that rate, ms"),
     ("faces_found", "faces found"),
@@ -24,8 +24,7 @@ const SINGLE: [(&str, &str); 17] = [
     ("steady_answer_ms", "answers after it, ms"),
     ("first_answer_ratio", "first answer / those after"),
     ("rss_mb", "resident memory, MB"),
-    ("pss_mb", "its own share of it, MB"),
-    ("pss_mb_per_worker_at_15", "its share, one of 15, MB"),
+    ("pss_mb_per_worker_at_15", "memory of one of 15, MB"),
     ("gallery_200k_ms", "nearest of 200,000, ms"),
     ("gallery_200k_p99_ms", "99th percentile, ms"),
     ("gallery_1m_ms", "nearest of 1,000,000, ms"),

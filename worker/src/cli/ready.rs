@@ -13,7 +13,7 @@ use worker::vision::Recogniser;
 /// Answers after the first, of which the median counts.
 const STEADY_ANSWERS: usize = 10;
 
-/// Ticks a second in /proc (`USER_HZ`), the same on every Linux that Rust runs on.
+/// Ticks a second in /proc (`USER_HZ`), 100 on all common Linux machines.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 #[derive(Debug, clap::Args)]
@@ -27,14 +27,19 @@ pub struct ReadyArgs {
     model: ModelArgs,
 }
 
-/// One line of JSON on standard output.
+/// The first line on standard output, as JSON, once the networks are loaded and have run.
 #[derive(Debug, Serialize)]
-struct Readiness {
-    /// From the start of the process, dynamic linking included, until the networks are loaded and have run once. In steps
-    /// of 10 ms, since that is how exactly the kernel tells when a process started.
+struct Ready {
+    /// Since the process started, dynamic linking included; in steps of 10 ms, since the kernel tells no more exactly
+    /// when that was. Who starts the process can take the time of this line.
     ready_ms: f64,
-    /// Processor time until then.
+    /// Processor time so far.
     cpu_ms: f64,
+}
+
+/// The second line.
+#[derive(Debug, Serialize)]
+struct Answered {
     first_answer_ms: f64,
     steady_median_ms: f64,
     /// Memory after all answers: resident, and with each shared page divided by the number of processes that share it.
@@ -45,7 +50,10 @@ struct Readiness {
 pub fn run(args: &ReadyArgs) -> anyhow::Result<ExitCode> {
     let recogniser = args.model.load()?;
     recogniser.warm_up();
-    let (ready_ms, cpu_ms) = (since_process_start_ms()?, cpu_ms()?);
+    print_line(&Ready {
+        ready_ms: since_process_start_ms()?,
+        cpu_ms: cpu_ms()?,
+    })?;
     let photo = std::fs::read(&args.photo)
         .with_context(|| format!("cannot read {}", args.photo.display()))?;
     let first_answer_ms = answer_ms(&recogniser, &photo)?;
@@ -53,19 +61,22 @@ pub fn run(args: &ReadyArgs) -> anyhow::Result<ExitCode> {
         .map(|_| answer_ms(&recogniser, &photo))
         .collect::<anyhow::Result<Vec<f64>>>()?;
     steady.sort_by(f64::total_cmp);
-    let readiness = Readiness {
-        ready_ms,
-        cpu_ms,
+    print_line(&Answered {
         first_answer_ms,
         steady_median_ms: steady[STEADY_ANSWERS / 2],
         rss_mb: memory_mb("Rss:")?,
         pss_mb: memory_mb("Pss:")?,
-    };
-    println!("{}", serde_json::to_string(&readiness)?);
+    })?;
     if args.hold {
         std::io::stdin().read_to_end(&mut Vec::new())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Standard output passes a line on at its end, to a pipe too.
+fn print_line(line: &impl Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(line)?);
+    Ok(())
 }
 
 fn answer_ms(recogniser: &Recogniser, photo: &[u8]) -> anyhow::Result<f64> {
@@ -74,7 +85,7 @@ fn answer_ms(recogniser: &Recogniser, photo: &[u8]) -> anyhow::Result<f64> {
     Ok(start.elapsed().as_secs_f64() * 1000.0)
 }
 
-/// The clock of the process itself begins only in `main`, after libtorch was mapped and linked.
+/// The clock of the process itself begins only in `main`, after the program was mapped and linked.
 fn since_process_start_ms() -> anyhow::Result<f64> {
     let uptime = std::fs::read_to_string("/proc/uptime")?;
     let stat = std::fs::read_to_string("/proc/self/stat")?;
