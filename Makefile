@@ -27,7 +27,7 @@ test: setup ## Set up, check formatting and lints, run all tests
 	cargo build --release --workspace --bins
 	cargo test --release --workspace
 
-bench: setup ## Measure the recogniser (with BENCH_REFERENCE=1 beside facenet-pytorch, a download of 1.6 GB)
+bench: setup ## Measure the recogniser; with BENCH_REFERENCE=1 beside facenet-pytorch (4 GB of disk)
 	@scripts/bench
 
 clean: ## Remove what was built and what demo and up wrote (not the cache of downloads)

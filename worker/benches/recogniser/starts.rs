@@ -27,19 +27,18 @@ pub fn measure(
         single.push(worker.figures.clone());
         worker.end()?;
     }
-    let median = |value: &dyn Fn(&Map<String, Value>) -> Option<f64>| {
-        single
-            .iter()
-            .filter_map(value)
-            .collect::<Samples>()
-            .median()
+    let samples = |value: &dyn Fn(&Map<String, Value>) -> Option<f64>| -> Samples {
+        single.iter().filter_map(value).collect()
     };
-    let field = |name: &str| median(&|figures| figures[name].as_f64());
-    let first_answer_ratio = median(&|figures| {
+    let field = |name: &str| samples(&|figures| figures[name].as_f64()).median();
+    let ready = samples(&|figures| figures["ready_ms"].as_f64());
+    let first_answer_ratio = samples(&|figures| {
         Some(figures["first_answer_ms"].as_f64()? / figures["steady_median_ms"].as_f64()?)
-    });
+    })
+    .median();
     Ok(Map::from_iter([
-        ("ready_ms".to_owned(), json!(field("ready_ms"))),
+        ("ready_ms".to_owned(), json!(ready.median())),
+        ("ready_p10_ms".to_owned(), json!(ready.quantile(0.1))),
         ("ready_cpu_ms".to_owned(), json!(field("cpu_ms"))),
         (
             "first_answer_ms".to_owned(),

@@ -12,13 +12,14 @@ const CASES: [(&str, &str); 7] = [
     ("pipeline_512", "recognise, 512 x 512"),
 ];
 
-const SINGLE: [(&str, &str); 16] = [
+const SINGLE: [(&str, &str); 17] = [
     ("gemm_gflops", "matrix product, GFLOP/s"),
     ("embed_fp32_floor_ms", "embedding at that rate, ms"),
     ("faces_found", "faces found"),
     ("reference_faces_found", "faces found by the reference"),
     ("box_difference_max_px", "boxes differ by at most, px"),
     ("ready_ms", "start to ready, ms"),
+    ("ready_p10_ms", "start to ready, p10, ms"),
     ("ready_cpu_ms", "start to ready, processor ms"),
     ("first_answer_ms", "first answer, ms"),
     ("steady_answer_ms", "answers after it, ms"),
