@@ -3,7 +3,7 @@
 # They reach the scripts by the environment, where make puts what is given on its command line.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test clean
+.PHONY: help setup demo up test bench clean
 
 help: ## Show this list
 	@echo "Muster, elastic face recognition"
@@ -26,6 +26,9 @@ test: setup ## Set up, check formatting and lints, run all tests
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	cargo build --release --workspace --bins
 	cargo test --release --workspace
+
+bench: setup ## Measure the recogniser; with BENCH_REFERENCE=1 beside facenet-pytorch (4 GB of disk)
+	@scripts/bench
 
 clean: ## Remove what was built and what demo and up wrote (not the cache of downloads)
 	cargo clean

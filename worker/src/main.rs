@@ -57,6 +57,10 @@ enum Command {
         )]
         models: PathBuf,
     },
+    /// Measures on photos of known people how well the model tells them apart
+    Evaluate(cli::evaluate::EvaluateArgs),
+    /// Measures how long the worker takes to be ready, to answer first and to answer next, and its memory
+    Ready(cli::ready::ReadyArgs),
 }
 
 fn main() -> ExitCode {
@@ -80,6 +84,8 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             gallery,
             models,
         } => enrol_photos(&photos, &gallery, &models),
+        Command::Evaluate(args) => cli::evaluate::run(&args),
+        Command::Ready(args) => cli::ready::run(&args),
     }
 }
 

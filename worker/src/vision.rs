@@ -11,6 +11,7 @@ pub mod decode;
 pub mod detect;
 pub mod embed;
 pub mod enrol;
+pub mod evaluate;
 pub mod gallery;
 pub mod geometry;
 pub mod native;

@@ -39,6 +39,14 @@ impl ModelArgs {
                 self.gallery.display()
             )
         })?;
+        self.load_with_gallery(gallery)
+    }
+
+    /// The same with a gallery from elsewhere.
+    ///
+    /// # Errors
+    /// When the bundle cannot be loaded, or the gallery does not belong to it.
+    pub fn load_with_gallery(&self, gallery: Gallery) -> anyhow::Result<Recogniser> {
         load_bundle(&self.models, gallery).map(|recogniser| match self.threshold {
             Some(threshold) => recogniser.with_threshold(threshold),
             None => recogniser,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use thiserror::Error;
 
 use super::gallery::Gallery;
@@ -22,7 +23,7 @@ pub enum EnrolError {
 }
 
 /// A photo that was left out, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Skipped {
     pub path: PathBuf,
     pub reason: String,
@@ -93,7 +94,7 @@ pub fn photos_below(folder: &Path) -> Result<Vec<PathBuf>, EnrolError> {
 }
 
 /// What lies in a folder, sorted, without hidden files.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, EnrolError> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, EnrolError> {
     let read = |source| EnrolError::Read {
         path: folder.to_owned(),
         source,
