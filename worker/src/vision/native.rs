@@ -5,6 +5,8 @@
     reason = "mapping a file, lending its bytes to libtorch and calling code for detected instructions need it"
 )]
 
+pub mod dot;
+
 use std::fs::File;
 use std::io;
 use std::path::Path;
