@@ -8,6 +8,7 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 pub mod convolve;
+pub mod dot;
 pub mod planes;
 mod vectors;
 #[cfg(target_arch = "x86_64")]

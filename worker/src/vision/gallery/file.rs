@@ -1,0 +1,133 @@
+//! Galleries as safetensors files: `embeddings` [rows, dimension] in float32, `names` as JSON in the metadata and, for
+//! large galleries, `codes` [blocks, bytes] in uint8 for the search.
+
+use std::collections::HashMap;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+
+use safetensors::tensor::{Metadata, TensorInfo, TensorView};
+use safetensors::{Dtype, SafeTensors};
+
+use super::codes::{Codes, Fault};
+use super::names::Names;
+use super::storage::Storage;
+use super::{Gallery, has_codes};
+use crate::vision::bundle::LoadError;
+use crate::vision::native::MappedFile;
+
+const EMBEDDINGS: &str = "embeddings";
+const CODES: &str = "codes";
+const NAMES: &str = "names";
+
+impl Gallery {
+    /// Reads a file that `save` wrote; one without `codes` will do. A large gallery stays in the mapped file, where all
+    /// processes share it, a small one is copied. Every number is checked, so a large file is read once.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let file = MappedFile::open(path).map_err(|source| LoadError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        read(&file).map_err(|reason| LoadError::Invalid {
+            path: path.to_owned(),
+            reason,
+        })
+    }
+
+    /// Writes what `load` reads, beside the target first, so that a reader never sees half a file.
+    pub fn save(&self, path: &Path) -> io::Result<()> {
+        let bytes = bytemuck::cast_slice(&self.embeddings);
+        let shape = vec![self.len(), self.dimension];
+        let mut tensors = vec![(EMBEDDINGS, view(Dtype::F32, shape, bytes)?)];
+        if !self.codes.bytes().is_empty() {
+            let shape = Codes::shape(self.len(), self.dimension).to_vec();
+            tensors.push((CODES, view(Dtype::U8, shape, self.codes.bytes())?));
+        }
+        let names = serde_json::to_string(&self.names)?;
+        let metadata = HashMap::from([(NAMES.to_owned(), names)]);
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(format!(".{}.tmp", std::process::id()));
+        safetensors::serialize_to_file(tensors, Some(metadata), Path::new(&beside))
+            .map_err(io::Error::other)?;
+        std::fs::rename(&beside, path)
+    }
+}
+
+fn view(dtype: Dtype, shape: Vec<usize>, bytes: &[u8]) -> io::Result<TensorView<'_>> {
+    TensorView::new(dtype, shape, bytes).map_err(io::Error::other)
+}
+
+/// The gallery in the file, or why it cannot be used.
+fn read(file: &MappedFile) -> Result<Gallery, String> {
+    let (header_bytes, metadata) = SafeTensors::read_metadata(file.bytes())
+        .map_err(|error| format!("not a gallery file: {error}"))?;
+    let data_start = size_of::<u64>() + header_bytes;
+    let names = names(&metadata)?;
+    let tensor = metadata
+        .info(EMBEDDINGS)
+        .ok_or_else(|| format!("it has no tensor {EMBEDDINGS}"))?;
+    let &[rows, dimension] = tensor.shape.as_slice() else {
+        let found = &tensor.shape;
+        return Err(format!(
+            "{EMBEDDINGS} is {found:?}, expected [rows, dimension]"
+        ));
+    };
+    if tensor.dtype != Dtype::F32 || rows != names.len() {
+        let (found, expected) = (describe(tensor), names.len());
+        return Err(format!(
+            "{EMBEDDINGS} is {found}, expected float32 with {expected} rows"
+        ));
+    }
+    let mut gallery = Gallery {
+        names,
+        embeddings: Storage::mapped(file, range(tensor, data_start)),
+        ..Gallery::new(dimension)
+    };
+    if !has_codes(rows, dimension) {
+        gallery.embeddings.to_mut();
+        let finite = gallery.embeddings.iter().all(|value| value.is_finite());
+        return finite.then_some(gallery).ok_or_else(not_finite);
+    }
+    let shape = Codes::shape(rows, dimension);
+    gallery.codes = match metadata.info(CODES) {
+        Some(tensor) if tensor.dtype == Dtype::U8 && tensor.shape == shape => {
+            let stored = Storage::mapped(file, range(tensor, data_start));
+            Codes::stored(stored, &gallery.embeddings, dimension)
+        }
+        Some(tensor) => {
+            let found = describe(tensor);
+            return Err(format!("{CODES} is {found}, expected uint8 {shape:?}"));
+        }
+        None => Codes::of(&gallery.embeddings, dimension),
+    }
+    .map_err(|fault| match fault {
+        Fault::NotFinite => not_finite(),
+        Fault::OtherCodes => format!(
+            "{CODES} is damaged, expected the uint8 {shape:?} that belong to {EMBEDDINGS}; a file without {CODES} will do"
+        ),
+    })?;
+    Ok(gallery)
+}
+
+fn names(metadata: &Metadata) -> Result<Names, String> {
+    let names = metadata
+        .metadata()
+        .as_ref()
+        .and_then(|metadata| metadata.get(NAMES))
+        .ok_or_else(|| format!("its metadata have no {NAMES}"))?;
+    serde_json::from_str(names).map_err(|error| format!("{NAMES}: {error}"))
+}
+
+/// Where a tensor lies in the file.
+fn range(tensor: &TensorInfo, data_start: usize) -> Range<usize> {
+    let (start, end) = tensor.data_offsets;
+    data_start + start..data_start + end
+}
+
+fn describe(tensor: &TensorInfo) -> String {
+    format!("{:?} {:?}", tensor.dtype, tensor.shape)
+}
+
+fn not_finite() -> String {
+    format!("{EMBEDDINGS} holds numbers that are not finite")
+}
