@@ -9,6 +9,8 @@ use proto::FileName;
 use worker::service::{self, ModelArgs, ServeArgs, load_bundle};
 use worker::vision::{Gallery, Recognised, Recogniser, enrol};
 
+mod cli;
+
 /// Recognises faces: as a worker of the fleet, or offline.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -53,6 +55,8 @@ enum Command {
         )]
         models: PathBuf,
     },
+    /// Makes a model bundle or a gallery of files that PyTorch wrote
+    Convert(cli::convert::ConvertArgs),
 }
 
 fn main() -> ExitCode {
@@ -75,6 +79,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             gallery,
             models,
         } => enrol_photos(&photos, &gallery, &models),
+        Command::Convert(args) => cli::convert::run(args),
     }
 }
 
