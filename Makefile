@@ -12,7 +12,7 @@ help: ## Show this list
 	@echo
 	@scripts/stack settings
 
-setup: ## Fetch and prepare libtorch, the model and the sample photos
+setup: ## Fetch and prepare the model and the sample photos
 	@scripts/setup
 
 demo: ## Set up, build, recognise 100 photos on workers that come and go, and judge the run
@@ -25,6 +25,7 @@ test: setup ## Set up, check formatting and lints, run all tests
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	cargo build --release --workspace --bins
+	cargo run --release --quiet --package worker -- calibrate --photos .local/photos/train
 	cargo test --release --workspace
 
 bench: setup ## Measure the recogniser; with BENCH_REFERENCE=1 beside facenet-pytorch (4 GB of disk)

@@ -1,7 +1,7 @@
 """scripts/setup: checks the machine, fills the cache, links it into the clone.
 
 Everything lies under $XDG_CACHE_HOME/muster (by default ~/.cache/muster) and is shared by all clones; the clone gets
-`.local/` with links into it and with `.local/cargo.toml`, which tells cargo where libtorch is.
+`.local/` with links into it.
 """
 
 import fcntl
@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 
-from . import libtorch, model
+from . import model
 from .places import CACHE, LOCAL, MODELS, PHOTOS
 from .report import SetupError, fail, note
 
@@ -23,9 +23,10 @@ def main():
     with open(CACHE / ".lock", "w") as lock:
         # Two clones may be set up at once.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        torch_folder = libtorch.prepare()
         model.prepare()
-        link(torch_folder)
+        LOCAL.mkdir(exist_ok=True)
+        replace_link("models", MODELS)
+        replace_link("photos", PHOTOS)
     note(f"ready (cache: {CACHE})")
     return 0
 
@@ -33,24 +34,10 @@ def main():
 def check_tools():
     if not shutil.which("cargo"):
         raise SetupError("cargo was not found. Install Rust 1.95 or later (rustup.rs), then run scripts/setup again.")
-    compilers = [os.environ.get("CXX"), "c++", "g++", "clang++"]
+    compilers = [os.environ.get("CC"), "cc", "gcc", "clang"]
     if not any(compiler and shutil.which(compiler.split()[0]) for compiler in compilers):
-        raise SetupError("no C++ compiler was found, and libtorch's Rust binding needs one "
-                         "(Debian: apt-get install g++). Then run scripts/setup again.")
-
-
-def link(torch_folder):
-    LOCAL.mkdir(exist_ok=True)
-    replace_link("models", MODELS)
-    replace_link("photos", PHOTOS)
-    configuration = "# Written by scripts/setup. LIBTORCH is the user's own, from the environment.\n"
-    if torch_folder:
-        replace_link("libtorch", torch_folder)
-        # Not forced, so a LIBTORCH in the environment wins over it.
-        configuration = f'# Written by scripts/setup.\n[env]\nLIBTORCH = "{torch_folder}"\n'
-    path = LOCAL / "cargo.toml"
-    if not path.exists() or path.read_text() != configuration:
-        path.write_text(configuration)
+        raise SetupError("no C compiler was found, and the JPEG decoder needs one "
+                         "(Debian: apt-get install gcc). Then run scripts/setup again.")
 
 
 def replace_link(name, target):

@@ -10,7 +10,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 LOCAL = REPOSITORY / ".local"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "muster"
 DOWNLOADS = CACHE / "downloads"
-LIBTORCH = CACHE / "libtorch-2.13.0"
 MODELS = CACHE / "models"
 PHOTOS = CACHE / "photos"
 STAMP = ".stamp"

@@ -1,5 +1,6 @@
-//! The subcommands that are more than a call.
+//! The subcommands that are more than a few lines.
 
 pub mod calibrate;
+pub mod convert;
 pub mod evaluate;
 pub mod ready;

@@ -61,6 +61,8 @@ enum Command {
     Evaluate(cli::evaluate::EvaluateArgs),
     /// Measures how long the worker takes to be ready, to answer first and to answer next, and its memory
     Ready(cli::ready::ReadyArgs),
+    /// Makes a model bundle or a gallery of files that PyTorch wrote
+    Convert(cli::convert::ConvertArgs),
 }
 
 fn main() -> ExitCode {
@@ -86,6 +88,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         } => enrol_photos(&photos, &gallery, &models),
         Command::Evaluate(args) => cli::evaluate::run(&args),
         Command::Ready(args) => cli::ready::run(&args),
+        Command::Convert(args) => cli::convert::run(args),
     }
 }
 

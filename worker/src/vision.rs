@@ -6,6 +6,7 @@
 
 pub mod area;
 pub mod bundle;
+pub mod convert;
 pub mod crop;
 pub mod decode;
 pub mod detect;

@@ -1,11 +1,12 @@
 //! A model bundle: a folder with `bundle.json`, which says what the weights want, and the weight files it names.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::weights::WeightsError;
+use super::weights::{WeightsError, write_beside};
 
 /// The file that makes a folder a bundle.
 pub const BUNDLE_FILE: &str = "bundle.json";
@@ -125,10 +126,8 @@ impl BundleDescription {
     /// Writes `bundle.json` into the folder, beside it first.
     pub fn save(&self, folder: &Path) -> Result<(), LoadError> {
         let path = folder.join(BUNDLE_FILE);
-        let beside = folder.join(format!("{BUNDLE_FILE}.{}.tmp", std::process::id()));
         let text = serde_json::to_string_pretty(self).expect("a description is plain JSON");
-        std::fs::write(&beside, text + "\n")
-            .and_then(|()| std::fs::rename(&beside, &path))
+        write_beside(&path, |file| writeln!(file, "{text}"))
             .map_err(|source| LoadError::Write { path, source })
     }
 }

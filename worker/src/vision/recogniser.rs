@@ -226,7 +226,7 @@ impl Recogniser {
         let start = Instant::now();
         let photo = decode(encoded, &self.limits)?;
         let decoded = Instant::now();
-        let face = main_face(self.detector.detect(&photo)).ok_or(VisionError::NoFace)?;
+        let face = main_face(self.detector.detect_large(&photo)).ok_or(VisionError::NoFace)?;
         let detected = Instant::now();
         let crop = self.crop(&photo, &face);
         let timings = Timings {

@@ -1,7 +1,8 @@
 //! Weight files: safetensors in a memory map, read by name, every shape checked.
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
@@ -237,8 +238,7 @@ impl NewTensor {
 /// Bytes that a vector holds, and multiples of which tensors should begin at.
 const ALIGNMENT: usize = 64;
 
-/// Writes a safetensors file with the tensors in the order given, beside the target first, so that a reader never sees
-/// half a file and who has mapped the old one keeps it. The first tensor begins at a multiple of 64 bytes, and so does
+/// Writes a safetensors file with the tensors in the order given, as [`write_beside`] does. The first tensor begins at a multiple of 64 bytes, and so does
 /// each later one if the sizes before it are multiples. (The crate's own writer aligns to 8 and chooses the order.)
 pub fn write(path: &Path, tensors: &[NewTensor]) -> std::io::Result<()> {
     let mut header = serde_json::Map::new();
@@ -263,14 +263,29 @@ pub fn write(path: &Path, tensors: &[NewTensor]) -> std::io::Result<()> {
         ' ',
         unpadded.next_multiple_of(ALIGNMENT) - unpadded,
     ));
+    write_beside(path, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(header.as_bytes())?;
+        tensors.iter().try_for_each(|tensor| file.write_all(&tensor.bytes))
+    })
+}
+
+/// Writes a file beside its place and then puts it there: nobody sees half of it, and who has mapped the old one keeps
+/// that.
+pub fn write_beside(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
+) -> std::io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}.tmp", std::process::id()));
-    let mut file = std::io::BufWriter::new(std::fs::File::create(&beside)?);
-    file.write_all(&(header.len() as u64).to_le_bytes())?;
-    file.write_all(header.as_bytes())?;
-    for tensor in tensors {
-        file.write_all(&tensor.bytes)?;
-    }
-    file.into_inner()?;
-    std::fs::rename(&beside, path)
+    let attempt = || {
+        let mut file = BufWriter::new(File::create(&beside)?);
+        write(&mut file)?;
+        file.into_inner()?.sync_all()?;
+        std::fs::rename(&beside, path)
+    };
+    attempt().inspect_err(|_| {
+        // It may not even exist; the first error is the one to tell.
+        let _ = std::fs::remove_file(&beside);
+    })
 }
