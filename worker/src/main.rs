@@ -142,7 +142,7 @@ fn line(path: &Path, recognised: &Recognised) -> String {
 }
 
 fn enrol_photos(photos: &Path, file: &Path, models: &Path) -> anyhow::Result<ExitCode> {
-    let recogniser = load_bundle(models, Gallery::default())?;
+    let recogniser = load_bundle(models, Gallery::default(), None)?;
     let (gallery, skipped) = enrol(photos, &recogniser)?;
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;

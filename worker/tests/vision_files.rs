@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use tempfile::TempDir;
-use worker::vision::{Gallery, LoadError, Recogniser};
+use worker::vision::{Engine, Gallery, LoadError, Recogniser};
 
 mod common;
 
@@ -131,7 +131,7 @@ fn a_missing_bundle_names_the_file() {
 #[test]
 fn a_bundle_with_impossible_numbers_is_refused() {
     for (field, value) in [
-        ("format", 2),
+        ("format", 1),
         ("input_size", 10),
         ("crop_margin", 160),
         ("embedding_size", 0),
@@ -150,32 +150,66 @@ fn a_bundle_with_impossible_numbers_is_refused() {
 #[test]
 fn a_tensor_of_another_shape_is_named_with_the_shape_expected() {
     let bundle = common::bundle_with(|description| description["embedding_size"] = 512.into());
-    let error =
-        Recogniser::load(bundle.path(), Gallery::default()).expect_err("the weights are for 128");
-    let text = error.to_string();
+    for engine in common::ENGINES {
+        let text = refusal(&bundle, engine);
+        let expected =
+            "last_linear.weight is F32 [4, 1, 1, 1792, 32], expected float32 [16, 1, 1, 1792, 32]";
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_missing_tensor_and_a_damaged_file_are_named() {
+    for (engine, field, missing) in [
+        (
+            Engine::Fp32,
+            "embedder",
+            "conv2d_1a.weight (expected float32 [1, 3, 3, 3, 32])",
+        ),
+        (
+            Engine::Int8,
+            "embedder_int8",
+            "activation_scales (expected float32 [104])",
+        ),
+    ] {
+        let bundle =
+            common::bundle_with(|description| description[field] = "onet.safetensors".into());
+        let text = refusal(&bundle, engine);
+        assert!(text.contains(&format!("has no tensor {missing}")), "{text}");
+        let bundle = common::bundle_with(|description| description[field] = "bundle.json".into());
+        let text = refusal(&bundle, engine);
+        assert!(
+            text.contains("bundle.json is not a safetensors file"),
+            "{text}"
+        );
+    }
+    let bundle = common::bundle_with(|description| description["rnet"] = "bundle.json".into());
+    let text = refusal(&bundle, Engine::Fp32);
     assert!(
-        text.contains("last_linear.weight is F32 [128, 1792], expected float32 [512, 1792]"),
+        text.contains("bundle.json is not a safetensors file"),
         "{text}"
     );
 }
 
 #[test]
-fn a_missing_tensor_and_a_damaged_file_are_named() {
-    let bundle =
-        common::bundle_with(|description| description["embedder"] = "onet.safetensors".into());
-    let text = Recogniser::load(bundle.path(), Gallery::default())
-        .expect_err("another network")
-        .to_string();
+fn a_bundle_that_is_not_calibrated_computes_in_floats_and_says_so_when_asked_for_bytes() {
+    let bundle = common::bundle_with(|description| {
+        description
+            .as_object_mut()
+            .expect("an object")
+            .remove("embedder_int8");
+    });
+    let recogniser = Recogniser::load(bundle.path(), Gallery::default()).expect("it loads");
+    assert_eq!(recogniser.engine(), Engine::Fp32);
+    let text = refusal(&bundle, Engine::Int8);
     assert!(
-        text.contains("has no tensor conv2d_1a.weight (expected float32 [32, 3, 3, 3])"),
+        text.contains("facenet128 is not calibrated for int8; `worker calibrate`"),
         "{text}"
     );
-    let bundle = common::bundle_with(|description| description["rnet"] = "bundle.json".into());
-    let text = Recogniser::load(bundle.path(), Gallery::default())
-        .expect_err("not weights")
-        .to_string();
-    assert!(
-        text.contains("bundle.json is not a safetensors file"),
-        "{text}"
-    );
+}
+
+fn refusal(bundle: &TempDir, engine: Engine) -> String {
+    Recogniser::load_with(bundle.path(), Gallery::default(), engine)
+        .expect_err("it cannot be used")
+        .to_string()
 }

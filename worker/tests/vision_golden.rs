@@ -2,9 +2,10 @@
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use worker::vision::crop::FaceCrop;
 use worker::vision::decode::{Photo, decode};
 use worker::vision::recogniser::main_face;
-use worker::vision::{BoundingBox, DecodeLimits, Face, Recogniser};
+use worker::vision::{BoundingBox, DecodeLimits, Engine, Face, Recogniser};
 
 mod common;
 
@@ -52,6 +53,12 @@ impl GoldenPhoto {
         let photo = decode(&encoded, &DecodeLimits::default()).expect("the photo decodes");
         assert_eq!([photo.width(), photo.height()], self.size, "{}", self.path);
         photo
+    }
+
+    /// The pixels that the reference cut out.
+    fn crop(&self, recogniser: &Recogniser) -> FaceCrop {
+        let photo = self.decoded();
+        recogniser.crop(&photo, &self.selected_face(&recogniser.detect(&photo)))
     }
 
     /// The face that the reference cut out, as it found it.
@@ -112,10 +119,8 @@ fn finds_the_same_faces_as_the_reference() {
 fn cuts_out_the_same_pixels_as_the_reference() {
     let recogniser = common::recogniser();
     for golden in GoldenPhoto::all() {
-        let photo = golden.decoded();
-        let face = golden.selected_face(&recogniser.detect(&photo));
         assert_eq!(
-            hex(&recogniser.crop(&photo, &face).pixels),
+            hex(&golden.crop(&recogniser).pixels),
             golden.crop_sha256,
             "{}",
             golden.path
@@ -125,7 +130,7 @@ fn cuts_out_the_same_pixels_as_the_reference() {
 
 #[test]
 fn embeds_like_the_reference_with_standardised_pixels() {
-    embeds_like_the_reference(&common::recogniser(), |golden| {
+    embeds_like_the_reference(&common::recogniser_on(Engine::Fp32), |golden| {
         &golden.embedding_standardised
     });
 }
@@ -133,24 +138,46 @@ fn embeds_like_the_reference_with_standardised_pixels() {
 #[test]
 fn embeds_like_the_reference_with_fixed_pixels() {
     let bundle = common::bundle_with(|description| description["preprocessing"] = "fixed".into());
-    let recogniser = Recogniser::load(bundle.path(), Default::default()).expect("the bundle loads");
+    let recogniser = Recogniser::load_with(bundle.path(), Default::default(), Engine::Fp32)
+        .expect("the bundle loads");
     embeds_like_the_reference(&recogniser, |golden| &golden.embedding_fixed);
 }
 
+/// More than one batch of crops, and a last one that is not full.
 #[test]
 fn a_batch_gives_the_same_embeddings_as_one_crop_after_the_other() {
-    let recogniser = common::recogniser();
-    let photos: Vec<GoldenPhoto> = GoldenPhoto::all().into_iter().take(4).collect();
-    let crops: Vec<_> = photos
+    for engine in common::ENGINES {
+        let recogniser = common::recogniser_on(engine);
+        let crops: Vec<_> = GoldenPhoto::all()
+            .iter()
+            .take(11)
+            .map(|golden| golden.crop(&recogniser))
+            .collect();
+        for (together, crop) in recogniser.embed_crops(&crops).iter().zip(&crops) {
+            let alone = &recogniser.embed_crops(std::slice::from_ref(crop))[0];
+            assert!(distance(together, alone) <= 1e-5, "{engine:?}");
+        }
+    }
+}
+
+/// The 93 photos it was calibrated on are not among these.
+#[test]
+fn bytes_embed_like_floats() {
+    let (floats, bytes) = (
+        common::recogniser_on(Engine::Fp32),
+        common::recogniser_on(Engine::Int8),
+    );
+    let crops: Vec<_> = GoldenPhoto::all()
         .iter()
-        .map(|golden| {
-            let photo = golden.decoded();
-            recogniser.crop(&photo, &golden.selected_face(&recogniser.detect(&photo)))
-        })
+        .map(|golden| golden.crop(&floats))
         .collect();
-    for (together, crop) in recogniser.embed_crops(&crops).iter().zip(&crops) {
-        let alone = &recogniser.embed_crops(std::slice::from_ref(crop))[0];
-        assert!(distance(together, alone) <= EMBEDDING_DISTANCE);
+    for (a, b) in floats
+        .embed_crops(&crops)
+        .iter()
+        .zip(bytes.embed_crops(&crops))
+    {
+        let cosine: f32 = a.iter().zip(&b).map(|(a, b)| a * b).sum();
+        assert!(cosine >= 0.99, "cosine {cosine}");
     }
 }
 
@@ -173,9 +200,7 @@ fn embeds_like_the_reference(
     embedding: impl Fn(&GoldenPhoto) -> &Vec<f32>,
 ) {
     for golden in GoldenPhoto::all() {
-        let photo = golden.decoded();
-        let crop = recogniser.crop(&photo, &golden.selected_face(&recogniser.detect(&photo)));
-        let ours = &recogniser.embed_crops(&[crop])[0];
+        let ours = &recogniser.embed_crops(&[golden.crop(recogniser)])[0];
         let theirs = embedding(&golden);
         let cosine: f32 = ours.iter().zip(theirs).map(|(a, b)| a * b).sum();
         assert!(cosine >= COSINE, "{}: cosine {cosine}", golden.path);

@@ -4,13 +4,22 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
-use worker::vision::{EnrolError, Gallery, UNKNOWN, VisionError, enrol};
+use worker::vision::{Engine, EnrolError, Gallery, UNKNOWN, VisionError, enrol};
 
 mod common;
 
 #[test]
-fn names_all_25_validation_photos() {
-    let recogniser = common::enrolled_recogniser();
+fn names_all_25_validation_photos_in_floats() {
+    names_all_25_validation_photos(Engine::Fp32);
+}
+
+#[test]
+fn names_all_25_validation_photos_in_bytes() {
+    names_all_25_validation_photos(Engine::Int8);
+}
+
+fn names_all_25_validation_photos(engine: Engine) {
+    let recogniser = common::enrolled_recogniser_on(engine);
     let photos = photos_in("val");
     assert_eq!(photos.len(), 25);
     for (name, path) in photos {
@@ -32,8 +41,17 @@ fn names_all_25_validation_photos() {
 
 /// The reference gets 118 with this preprocessing and 116 with the fixed one.
 #[test]
-fn names_all_118_photos_by_the_others() {
-    let photos = embedded_photos();
+fn names_all_118_photos_by_the_others_in_floats() {
+    names_all_118_photos_by_the_others(Engine::Fp32);
+}
+
+#[test]
+fn names_all_118_photos_by_the_others_in_bytes() {
+    names_all_118_photos_by_the_others(Engine::Int8);
+}
+
+fn names_all_118_photos_by_the_others(engine: Engine) {
+    let photos = embedded_photos(engine);
     let right = (0..photos.len()).filter(|&index| {
         let others = gallery_of(
             photos
@@ -54,7 +72,7 @@ fn names_all_118_photos_by_the_others() {
 /// The threshold was chosen on these photos, so this guards it rather than proves it.
 #[test]
 fn the_threshold_tells_those_who_are_enrolled_from_strangers() {
-    let photos = embedded_photos();
+    let photos = embedded_photos(Engine::best());
     let threshold = common::recogniser().description().threshold;
     let is_near = |index: usize, rows: Gallery| {
         rows.nearest(&photos[index].1)
@@ -224,10 +242,10 @@ fn enrolment_fails_without_people() {
 }
 
 /// Name and embedding of all sample photos, computed once.
-fn embedded_photos() -> &'static [(String, Vec<f32>)] {
-    static PHOTOS: OnceLock<Vec<(String, Vec<f32>)>> = OnceLock::new();
-    PHOTOS.get_or_init(|| {
-        let recogniser = common::recogniser();
+fn embedded_photos(engine: Engine) -> &'static [(String, Vec<f32>)] {
+    static PHOTOS: [OnceLock<Vec<(String, Vec<f32>)>>; 2] = [const { OnceLock::new() }; 2];
+    PHOTOS[engine as usize].get_or_init(|| {
+        let recogniser = common::recogniser_on(engine);
         let photos = photos_in("train").into_iter().chain(photos_in("val"));
         photos
             .map(|(name, path)| {

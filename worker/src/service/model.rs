@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::vision::{Gallery, Recogniser};
+use crate::vision::{Engine, Gallery, Recogniser};
 
 /// Which networks and which identities.
 #[derive(Debug, Clone, clap::Args)]
@@ -27,6 +27,9 @@ pub struct ModelArgs {
     /// Distance beyond which a face is nobody's, 0 to 2; absent: the bundle's own
     #[arg(long, env = "MUSTER_THRESHOLD", value_name = "DISTANCE")]
     pub threshold: Option<f32>,
+    /// How the embedder computes; absent: int8 where the bundle is calibrated and the processor has instructions for it
+    #[arg(long, env = "MUSTER_ENGINE", value_enum)]
+    pub engine: Option<Engine>,
 }
 
 impl ModelArgs {
@@ -47,7 +50,7 @@ impl ModelArgs {
     /// # Errors
     /// When the bundle cannot be loaded, or the gallery does not belong to it.
     pub fn load_with_gallery(&self, gallery: Gallery) -> anyhow::Result<Recogniser> {
-        load_bundle(&self.models, gallery).map(|recogniser| match self.threshold {
+        load_bundle(&self.models, gallery, self.engine).map(|recogniser| match self.threshold {
             Some(threshold) => recogniser.with_threshold(threshold),
             None => recogniser,
         })
@@ -56,10 +59,18 @@ impl ModelArgs {
 
 /// # Errors
 /// When the bundle cannot be loaded, or the gallery does not belong to it.
-pub fn load_bundle(bundle: &Path, gallery: Gallery) -> anyhow::Result<Recogniser> {
-    Recogniser::load(bundle, gallery).with_context(|| {
+pub fn load_bundle(
+    bundle: &Path,
+    gallery: Gallery,
+    engine: Option<Engine>,
+) -> anyhow::Result<Recogniser> {
+    let recogniser = match engine {
+        Some(engine) => Recogniser::load_with(bundle, gallery, engine),
+        None => Recogniser::load(bundle, gallery),
+    };
+    recogniser.with_context(|| {
         format!(
-            "cannot load the model bundle {}; `make setup` fetches it",
+            "cannot load the model bundle {}; `make setup` makes it",
             bundle.display()
         )
     })

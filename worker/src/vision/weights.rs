@@ -266,7 +266,9 @@ pub fn write(path: &Path, tensors: &[NewTensor]) -> std::io::Result<()> {
     write_beside(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
-        tensors.iter().try_for_each(|tensor| file.write_all(&tensor.bytes))
+        tensors
+            .iter()
+            .try_for_each(|tensor| file.write_all(&tensor.bytes))
     })
 }
 

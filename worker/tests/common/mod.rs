@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use tempfile::TempDir;
 use worker::vision::bundle::BUNDLE_FILE;
-use worker::vision::{Gallery, Recogniser, enrol};
+use worker::vision::{Engine, Gallery, Recogniser, enrol};
 
 const MEND: &str = "run scripts/setup";
 
@@ -40,16 +40,30 @@ pub fn read_photo(path: &str) -> Vec<u8> {
         .unwrap_or_else(|error| panic!("cannot read {}: {error}; {MEND}", path.display()))
 }
 
+/// Both engines: bytes are exact on every processor, only slower where plain Rust sums them.
+pub const ENGINES: [Engine; 2] = [Engine::Fp32, Engine::Int8];
+
 /// A recogniser that knows nobody.
 pub fn recogniser() -> Recogniser {
     Recogniser::load(&bundle(), Gallery::default()).expect("the bundle loads")
 }
 
+/// A recogniser that knows nobody, on the engine given.
+pub fn recogniser_on(engine: Engine) -> Recogniser {
+    Recogniser::load_with(&bundle(), Gallery::default(), engine)
+        .expect("the bundle loads; `worker calibrate` makes its int8 weights")
+}
+
 /// A recogniser that knows the people of the training photos, who are enrolled once.
 pub fn enrolled_recogniser() -> Recogniser {
-    static GALLERY: OnceLock<Gallery> = OnceLock::new();
-    let mut recogniser = recogniser();
-    let gallery = GALLERY.get_or_init(|| {
+    enrolled_recogniser_on(Engine::best())
+}
+
+/// As `enrolled_recogniser`, on the engine given.
+pub fn enrolled_recogniser_on(engine: Engine) -> Recogniser {
+    static GALLERIES: [OnceLock<Gallery>; 2] = [const { OnceLock::new() }; 2];
+    let mut recogniser = recogniser_on(engine);
+    let gallery = GALLERIES[engine as usize].get_or_init(|| {
         let (gallery, skipped) =
             enrol(&photos().join("train"), &recogniser).expect("the training photos enrol");
         assert_eq!((gallery.len(), skipped.len()), (93, 0));

@@ -9,8 +9,11 @@ use tempfile::TempDir;
 use worker::vision::convert::{
     BundleOptions, ContentError, ConvertError, TensorProblem, convert_state_dict,
 };
+use worker::vision::crop::FaceCrop;
 use worker::vision::panels::PANEL;
+use worker::vision::{Engine, Gallery, Recogniser};
 
+use crate::common;
 use crate::state_dict::StateDict;
 use crate::torch_save::{Object, Saved, Storage, Tensor};
 
@@ -346,4 +349,27 @@ fn without_a_detector_nothing_is_written() {
     let error = place.convert(b"").expect_err("no detector");
     assert!(matches!(error, ConvertError::Detector(_)), "{error}");
     assert!(error.to_string().contains("r.weights"), "{error}");
+}
+
+#[test]
+fn a_converted_bundle_embeds_as_many_numbers_as_its_weights_say() {
+    let place = Place::new();
+    let file = place.folder.path().join("weights.pt");
+    fs::write(&file, StateDict::of(512).shared().zip()).expect("it can be written");
+    let options = BundleOptions {
+        name: "mine".to_owned(),
+        threshold: 1.1,
+        detector_from: common::bundle(),
+    };
+    convert_state_dict(&file, &place.out(), &options).expect("a state dict");
+    let recogniser = Recogniser::load(&place.out(), Gallery::default()).expect("it loads");
+    assert_eq!(recogniser.engine(), Engine::Fp32);
+    let crop = FaceCrop {
+        size: 160,
+        pixels: (0..160 * 160 * 3).map(|place| place as u8).collect(),
+    };
+    let embedding = recogniser.embed_crops(&[crop]).swap_remove(0);
+    let norm: f32 = embedding.iter().map(|value| value * value).sum();
+    assert_eq!(embedding.len(), 512);
+    assert!((norm - 1.0).abs() < 1e-3, "{norm}");
 }

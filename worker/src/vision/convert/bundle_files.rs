@@ -67,9 +67,13 @@ pub fn write(
         let path = folder.join(name);
         write(&path).map_err(|source| ConvertError::Write { path, source })
     };
-    write_to(EMBEDDER, &|path| weights::write(path, &embedder_tensors(embedder)))?;
+    write_to(EMBEDDER, &|path| {
+        weights::write(path, &embedder_tensors(embedder))
+    })?;
     for (name, content) in DETECTOR.iter().zip(&detector.contents) {
-        write_to(name, &|path| weights::write_beside(path, |file| file.write_all(content)))?;
+        write_to(name, &|path| {
+            weights::write_beside(path, |file| file.write_all(content))
+        })?;
     }
     let [pnet, rnet, onet] = DETECTOR.map(PathBuf::from);
     let description = BundleDescription {

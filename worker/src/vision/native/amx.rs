@@ -118,7 +118,7 @@ pub unsafe fn sweep(
     };
     if let Some(stride) = geometry
         .matrix_stride()
-        .filter(|_| geometry.run % CHUNK == 0)
+        .filter(|_| geometry.run.is_multiple_of(CHUNK))
     {
         let matrix = Matrix {
             start: input,
