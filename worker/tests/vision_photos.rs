@@ -242,8 +242,11 @@ fn enrolment_fails_without_people() {
 }
 
 /// Name and embedding of all sample photos, computed once.
-fn embedded_photos(engine: Engine) -> &'static [(String, Vec<f32>)] {
-    static PHOTOS: [OnceLock<Vec<(String, Vec<f32>)>>; 2] = [const { OnceLock::new() }; 2];
+/// Whose photo it is, and its embedding.
+type EmbeddedPhoto = (String, Vec<f32>);
+
+fn embedded_photos(engine: Engine) -> &'static [EmbeddedPhoto] {
+    static PHOTOS: [OnceLock<Vec<EmbeddedPhoto>>; 2] = [const { OnceLock::new() }; 2];
     PHOTOS[engine as usize].get_or_init(|| {
         let recogniser = common::recogniser_on(engine);
         let photos = photos_in("train").into_iter().chain(photos_in("val"));

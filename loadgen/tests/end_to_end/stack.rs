@@ -286,6 +286,7 @@ fn worker_image(cloud_url: &str, scaler_url: &str) -> localcloud::Image {
         ("MUSTER_PREFIX", PREFIX),
         ("MUSTER_SCALER", scaler_url),
         ("MUSTER_MODELS", models.to_str().unwrap()),
+        ("MUSTER_INFERENCE_THREADS", "1"),
         ("MUSTER_GALLERY", gallery.to_str().unwrap()),
     ];
     let env: BTreeMap<_, _> = settings
