@@ -236,18 +236,26 @@ impl Vectorised for EncodeRow<'_> {
         let [scale, norm, error] = if is_codable(largest) {
             let scale = largest / 15.0;
             let mut sums = Sums::default();
-            let (groups, rest) = row.as_chunks::<GROUP>();
+            let (groups, rest) = row.as_chunks();
             for (group, codes) in groups.iter().zip(codes.iter_mut()) {
-                sums.encode(group, scale, &mut codes[4 * lane..][..4]);
+                sums.encode(group, scale, &mut codes.as_chunks_mut().0[lane]);
             }
+            let mut squares = sums.squares;
             if let (false, Some(codes)) = (rest.is_empty(), codes.last_mut()) {
-                sums.encode(rest, scale, &mut codes[4 * lane..][..4]);
+                // What fills up the group has an exact code; its square is not counted.
+                let mut group = [scale; GROUP];
+                group[..rest.len()].copy_from_slice(rest);
+                sums.encode(&group, scale, &mut codes.as_chunks_mut().0[lane]);
+                squares = sums.squares;
+                squares[rest.len()..]
+                    .iter_mut()
+                    .for_each(|square| *square -= 1);
             }
             let error = sums.errors.iter().sum::<f64>().sqrt();
             let error = (error * LENGTH_MARGIN + UNDERFLOW) as f32;
             [
                 scale,
-                norm_of(scale, f64::from(sums.squares.iter().sum::<i32>())),
+                norm_of(scale, f64::from(squares.iter().sum::<i32>())),
                 error,
             ]
         } else {
@@ -270,22 +278,22 @@ struct Sums {
 }
 
 impl Sums {
-    /// Codes up to eight numbers of a row.
+    /// Codes eight numbers of a row.
     #[inline(always)]
-    fn encode(&mut self, values: &[f32], scale: f32, bytes: &mut [u8]) {
+    fn encode(&mut self, values: &[f32; GROUP], scale: f32, bytes: &mut [u8; GROUP / 2]) {
         let per_step = 0.5 / scale;
         let mut codes = [0; GROUP];
-        for (place, &value) in values.iter().enumerate() {
+        for place in 0..GROUP {
             // In a row of zeros this is not a number, which becomes code 0; its scale makes that zero again.
-            let code = ((value * per_step + 8.0) as i32).min(15);
+            let code = ((values[place] * per_step + 8.0) as i32).min(15);
             let doubled = 2 * code - 15;
-            let error = f64::from(value) - f64::from(scale) * f64::from(doubled);
+            let error = f64::from(values[place]) - f64::from(scale) * f64::from(doubled);
             self.errors[place] += error * error;
             self.squares[place] += doubled * doubled;
             codes[place] = code as u8;
         }
-        for (place, byte) in bytes.iter_mut().enumerate() {
-            *byte = codes[place] | codes[place + 4] << 4;
+        for place in 0..GROUP / 2 {
+            bytes[place] = codes[place] | codes[place + GROUP / 2] << 4;
         }
     }
 }
@@ -302,15 +310,22 @@ fn is_codable(largest: f32) -> bool {
 /// The largest absolute value; numbers that are not finite may be overlooked.
 #[inline(always)]
 fn largest_magnitude(values: &[f32]) -> f32 {
+    let (chunks, rest) = values.as_chunks::<LANES>();
     let mut largest = [0.0f32; LANES];
-    for chunk in values.chunks(LANES) {
-        for (largest, value) in largest.iter_mut().zip(chunk) {
-            if value.abs() > *largest {
-                *largest = value.abs();
-            }
+    for chunk in chunks {
+        for lane in 0..LANES {
+            let magnitude = chunk[lane].abs();
+            largest[lane] = if magnitude > largest[lane] {
+                magnitude
+            } else {
+                largest[lane]
+            };
         }
     }
-    largest.into_iter().fold(0.0, f32::max)
+    let largest = largest
+        .into_iter()
+        .chain(rest.iter().map(|value| value.abs()));
+    largest.fold(0.0, f32::max)
 }
 
 fn check_finite(values: &[f32]) -> Result<(), Fault> {
