@@ -285,8 +285,13 @@ impl Sums {
         let mut codes = [0; GROUP];
         for place in 0..GROUP {
             // In a row of zeros this is not a number, which becomes code 0; its scale makes that zero again.
-            let code = ((values[place] * per_step + 8.0) as i32).min(15);
-            let doubled = 2 * code - 15;
+            let step = values[place] * per_step + 7.5;
+            let step = if step > 0.0 { step } else { 0.0 };
+            let step = if step < 15.0 { step } else { 15.0 };
+            // Added to 2^23 a number is rounded, and a whole number is in its last bits. A cast would do the same, but
+            // its rules for what does not fit keep it from becoming vector instructions.
+            let code = (step + (1 << 23) as f32).to_bits() & 15;
+            let doubled = 2 * code.cast_signed() - 15;
             let error = f64::from(values[place]) - f64::from(scale) * f64::from(doubled);
             self.errors[place] += error * error;
             self.squares[place] += doubled * doubled;
