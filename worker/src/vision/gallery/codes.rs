@@ -12,10 +12,13 @@
 //! compared with float32 errors: a row is left out only if the float32 distance that would be computed for it is larger
 //! than that of another row.
 
+mod encode;
+
+use encode::{encode, encode_row};
+
 use super::parallel::for_each_piece;
 use super::storage::Storage;
 use crate::vision::native::dot::{CodeGroup, GROUP, Instructions, LANES, QueryGroup, dots};
-use crate::vision::native::{Vectorised, run_vectorised};
 
 /// Beyond this the error bound of a float32 sum, and whole numbers as float32, would have to be thought over again.
 pub const MAX_DIMENSION: usize = 1 << 16;
@@ -106,11 +109,7 @@ impl Codes {
         let blocks = self.blocks.to_mut();
         blocks.resize(count * block_bytes, 0);
         let block = &mut blocks[(count - 1) * block_bytes..];
-        run_vectorised(EncodeRow {
-            row,
-            block,
-            lane: index % LANES,
-        });
+        encode_row(row, block, index % LANES);
     }
 
     /// All blocks as stored, empty if nothing is coded.
@@ -206,100 +205,6 @@ impl CodedQuery {
         let lost = (self.dimension + 8) as f64 / (1u64 << 24) as f64;
         let distance = ((f64::from(squared) + UNDERFLOW) / (1.0 - lost)).sqrt();
         ((distance + self.error) * LENGTH_MARGIN) as f32
-    }
-}
-
-/// Codes rows into blocks of zeros.
-fn encode(rows: &[f32], dimension: usize, blocks: &mut [u8]) {
-    let [_, block_bytes] = Codes::shape(0, dimension);
-    let rows = rows.chunks(LANES * dimension);
-    for (rows, block) in rows.zip(blocks.chunks_exact_mut(block_bytes)) {
-        for (lane, row) in rows.chunks_exact(dimension).enumerate() {
-            run_vectorised(EncodeRow { row, block, lane });
-        }
-    }
-}
-
-struct EncodeRow<'a> {
-    row: &'a [f32],
-    block: &'a mut [u8],
-    lane: usize,
-}
-
-impl Vectorised for EncodeRow<'_> {
-    #[inline(always)]
-    fn run<const FUSED: bool>(self) {
-        let Self { row, block, lane } = self;
-        let (header, codes) = block.split_at_mut(HEADER);
-        let (codes, _) = codes.as_chunks_mut::<{ size_of::<CodeGroup>() }>();
-        let largest = largest_magnitude(row);
-        let [scale, norm, error] = if is_codable(largest) {
-            let scale = largest / 15.0;
-            let mut sums = Sums::default();
-            let (groups, rest) = row.as_chunks();
-            for (group, codes) in groups.iter().zip(codes.iter_mut()) {
-                sums.encode(group, scale, &mut codes.as_chunks_mut().0[lane]);
-            }
-            let mut squares = sums.squares;
-            if let (false, Some(codes)) = (rest.is_empty(), codes.last_mut()) {
-                // What fills up the group has an exact code; its square is not counted.
-                let mut group = [scale; GROUP];
-                group[..rest.len()].copy_from_slice(rest);
-                sums.encode(&group, scale, &mut codes.as_chunks_mut().0[lane]);
-                squares = sums.squares;
-                squares[rest.len()..]
-                    .iter_mut()
-                    .for_each(|square| *square -= 1);
-            }
-            let error = sums.errors.iter().sum::<f64>().sqrt();
-            let error = (error * LENGTH_MARGIN + UNDERFLOW) as f32;
-            [
-                scale,
-                norm_of(scale, f64::from(squares.iter().sum::<i32>())),
-                error,
-            ]
-        } else {
-            [0.0, 0.0, f32::INFINITY]
-        };
-        let words = header.as_chunks_mut().0;
-        words[lane] = scale.to_le_bytes();
-        words[LANES + lane] = norm.to_le_bytes();
-        words[2 * LANES + lane] = error.to_le_bytes();
-    }
-}
-
-/// Sums over a row, eight side by side for the compiler to make vector instructions of.
-#[derive(Default)]
-struct Sums {
-    /// Of (x - x')².
-    errors: [f64; GROUP],
-    /// Of (2u - 15)².
-    squares: [i32; GROUP],
-}
-
-impl Sums {
-    /// Codes eight numbers of a row.
-    #[inline(always)]
-    fn encode(&mut self, values: &[f32; GROUP], scale: f32, bytes: &mut [u8; GROUP / 2]) {
-        let per_step = 0.5 / scale;
-        let mut codes = [0; GROUP];
-        for place in 0..GROUP {
-            // In a row of zeros this is not a number, which becomes code 0; its scale makes that zero again.
-            let step = values[place] * per_step + 7.5;
-            let step = if step > 0.0 { step } else { 0.0 };
-            let step = if step < 15.0 { step } else { 15.0 };
-            // Added to 2^23 a number is rounded, and a whole number is in its last bits. A cast would do the same, but
-            // its rules for what does not fit keep it from becoming vector instructions.
-            let code = (step + (1 << 23) as f32).to_bits() & 15;
-            let doubled = 2 * code.cast_signed() - 15;
-            let error = f64::from(values[place]) - f64::from(scale) * f64::from(doubled);
-            self.errors[place] += error * error;
-            self.squares[place] += doubled * doubled;
-            codes[place] = code as u8;
-        }
-        for place in 0..GROUP / 2 {
-            bytes[place] = codes[place] | codes[place + GROUP / 2] << 4;
-        }
     }
 }
 
