@@ -144,14 +144,16 @@ fn plans() -> Vec<SearchPlan> {
 fn assert_finds_what_brute_force_finds(gallery: &Gallery, queries: &[Vec<f32>]) {
     for query in queries {
         let expected = brute_force(gallery, query);
-        let name = gallery.rows().nth(expected.0).expect("it has the row").0;
-        let nearest = gallery.nearest(query).expect("the gallery has rows");
+        let name = gallery
+            .rows()
+            .nth(expected.0)
+            .expect("a row of the gallery")
+            .0;
+        let nearest = gallery.nearest(query).expect("rows");
         assert_eq!((nearest.row, nearest.distance), expected);
         assert_eq!(nearest.name, name);
         for plan in plans() {
-            let nearest = gallery
-                .nearest_by(query, plan)
-                .expect("the gallery has rows");
+            let nearest = gallery.nearest_by(query, plan).expect("rows");
             assert_eq!((nearest.row, nearest.distance), expected, "{plan:?}");
         }
     }
@@ -164,9 +166,9 @@ struct File {
 impl File {
     fn of(gallery: &Gallery) -> Self {
         let file = Self {
-            folder: TempDir::new().expect("the gallery has rows"),
+            folder: TempDir::new().expect("a temporary folder"),
         };
-        gallery.save(&file.path()).expect("the gallery has rows");
+        gallery.save(&file.path()).expect("it can be written");
         file
     }
 
@@ -175,7 +177,7 @@ impl File {
     }
 
     fn load(&self) -> Gallery {
-        Gallery::load(&self.path()).expect("the gallery has rows")
+        Gallery::load(&self.path()).expect("it can be read")
     }
 
     fn reason(&self) -> String {
@@ -186,13 +188,10 @@ impl File {
 
     /// Rewrites the file with what `change` makes of its tensors; one that becomes `None` is left out.
     fn change(&self, change: impl Fn(&str, &mut Vec<usize>, &mut Vec<u8>) -> Option<Dtype>) {
-        let bytes = std::fs::read(self.path()).expect("the gallery has rows");
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("the gallery has rows");
+        let bytes = std::fs::read(self.path()).expect("a file");
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("a header");
         let mut tensors = Vec::new();
-        for (name, view) in SafeTensors::deserialize(&bytes)
-            .expect("the gallery has rows")
-            .tensors()
-        {
+        for (name, view) in SafeTensors::deserialize(&bytes).expect("tensors").tensors() {
             let (mut shape, mut data) = (view.shape().to_vec(), view.data().to_vec());
             if let Some(dtype) = change(&name, &mut shape, &mut data) {
                 tensors.push((name, dtype, shape, data));
@@ -201,15 +200,12 @@ impl File {
         let views = tensors.iter().map(|(name, dtype, shape, data)| {
             (
                 name,
-                TensorView::new(*dtype, shape.clone(), data).expect("the gallery has rows"),
+                TensorView::new(*dtype, shape.clone(), data).expect("a tensor"),
             )
         });
         let names: Option<HashMap<_, _>> = metadata.metadata().clone();
-        std::fs::write(
-            self.path(),
-            safetensors::serialize(views, names).expect("tensors"),
-        )
-        .expect("it can be written");
+        let file = safetensors::serialize(views, names).expect("a file");
+        std::fs::write(self.path(), file).expect("it can be written");
     }
 
     fn without_codes(self) -> Self {

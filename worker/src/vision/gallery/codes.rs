@@ -12,10 +12,13 @@
 //! compared with float32 errors: a row is left out only if the float32 distance that would be computed for it is larger
 //! than that of another row.
 
+mod encode;
+
+use encode::{encode, encode_row};
+
 use super::parallel::for_each_piece;
 use super::storage::Storage;
 use crate::vision::native::dot::{CodeGroup, GROUP, Instructions, LANES, QueryGroup, dots};
-use crate::vision::native::{Vectorised, run_vectorised};
 
 /// Beyond this the error bound of a float32 sum, and whole numbers as float32, would have to be thought over again.
 pub const MAX_DIMENSION: usize = 1 << 16;
@@ -106,11 +109,7 @@ impl Codes {
         let blocks = self.blocks.to_mut();
         blocks.resize(count * block_bytes, 0);
         let block = &mut blocks[(count - 1) * block_bytes..];
-        run_vectorised(EncodeRow {
-            row,
-            block,
-            lane: index % LANES,
-        });
+        encode_row(row, block, index % LANES);
     }
 
     /// All blocks as stored, empty if nothing is coded.
@@ -209,87 +208,6 @@ impl CodedQuery {
     }
 }
 
-/// Codes rows into blocks of zeros.
-fn encode(rows: &[f32], dimension: usize, blocks: &mut [u8]) {
-    let [_, block_bytes] = Codes::shape(0, dimension);
-    let rows = rows.chunks(LANES * dimension);
-    for (rows, block) in rows.zip(blocks.chunks_exact_mut(block_bytes)) {
-        for (lane, row) in rows.chunks_exact(dimension).enumerate() {
-            run_vectorised(EncodeRow { row, block, lane });
-        }
-    }
-}
-
-struct EncodeRow<'a> {
-    row: &'a [f32],
-    block: &'a mut [u8],
-    lane: usize,
-}
-
-impl Vectorised for EncodeRow<'_> {
-    #[inline(always)]
-    fn run<const FUSED: bool>(self) {
-        let Self { row, block, lane } = self;
-        let (header, codes) = block.split_at_mut(HEADER);
-        let (codes, _) = codes.as_chunks_mut::<{ size_of::<CodeGroup>() }>();
-        let largest = largest_magnitude(row);
-        let [scale, norm, error] = if is_codable(largest) {
-            let scale = largest / 15.0;
-            let mut sums = Sums::default();
-            let (groups, rest) = row.as_chunks::<GROUP>();
-            for (group, codes) in groups.iter().zip(codes.iter_mut()) {
-                sums.encode(group, scale, &mut codes[4 * lane..][..4]);
-            }
-            if let (false, Some(codes)) = (rest.is_empty(), codes.last_mut()) {
-                sums.encode(rest, scale, &mut codes[4 * lane..][..4]);
-            }
-            let error = sums.errors.iter().sum::<f64>().sqrt();
-            let error = (error * LENGTH_MARGIN + UNDERFLOW) as f32;
-            [
-                scale,
-                norm_of(scale, f64::from(sums.squares.iter().sum::<i32>())),
-                error,
-            ]
-        } else {
-            [0.0, 0.0, f32::INFINITY]
-        };
-        let words = header.as_chunks_mut().0;
-        words[lane] = scale.to_le_bytes();
-        words[LANES + lane] = norm.to_le_bytes();
-        words[2 * LANES + lane] = error.to_le_bytes();
-    }
-}
-
-/// Sums over a row, eight side by side for the compiler to make vector instructions of.
-#[derive(Default)]
-struct Sums {
-    /// Of (x - x')².
-    errors: [f64; GROUP],
-    /// Of (2u - 15)².
-    squares: [i32; GROUP],
-}
-
-impl Sums {
-    /// Codes up to eight numbers of a row.
-    #[inline(always)]
-    fn encode(&mut self, values: &[f32], scale: f32, bytes: &mut [u8]) {
-        let per_step = 0.5 / scale;
-        let mut codes = [0; GROUP];
-        for (place, &value) in values.iter().enumerate() {
-            // In a row of zeros this is not a number, which becomes code 0; its scale makes that zero again.
-            let code = ((value * per_step + 8.0) as i32).min(15);
-            let doubled = 2 * code - 15;
-            let error = f64::from(value) - f64::from(scale) * f64::from(doubled);
-            self.errors[place] += error * error;
-            self.squares[place] += doubled * doubled;
-            codes[place] = code as u8;
-        }
-        for (place, byte) in bytes.iter_mut().enumerate() {
-            *byte = codes[place] | codes[place + 4] << 4;
-        }
-    }
-}
-
 /// The squared length of a code, less the margin for all roundings of a squared distance.
 fn norm_of(scale: f32, squares: f64) -> f32 {
     (f64::from(scale).powi(2) * squares * (1.0 - NORM_MARGIN)) as f32
@@ -302,15 +220,22 @@ fn is_codable(largest: f32) -> bool {
 /// The largest absolute value; numbers that are not finite may be overlooked.
 #[inline(always)]
 fn largest_magnitude(values: &[f32]) -> f32 {
+    let (chunks, rest) = values.as_chunks::<LANES>();
     let mut largest = [0.0f32; LANES];
-    for chunk in values.chunks(LANES) {
-        for (largest, value) in largest.iter_mut().zip(chunk) {
-            if value.abs() > *largest {
-                *largest = value.abs();
-            }
+    for chunk in chunks {
+        for lane in 0..LANES {
+            let magnitude = chunk[lane].abs();
+            largest[lane] = if magnitude > largest[lane] {
+                magnitude
+            } else {
+                largest[lane]
+            };
         }
     }
-    largest.into_iter().fold(0.0, f32::max)
+    let largest = largest
+        .into_iter()
+        .chain(rest.iter().map(|value| value.abs()));
+    largest.fold(0.0, f32::max)
 }
 
 fn check_finite(values: &[f32]) -> Result<(), Fault> {

@@ -22,7 +22,8 @@ const NAMES: &str = "names";
 
 impl Gallery {
     /// Reads a file that `save` wrote; one without `codes` will do. A large gallery stays in the mapped file, where all
-    /// processes share it, a small one is copied. Every number is checked, so a large file is read once.
+    /// processes share it, a small one is copied. Every number is checked, so a large file is read once. A file in use
+    /// may be replaced, as `save` does, but not changed.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
         let file = MappedFile::open(path).map_err(|source| LoadError::Read {
             path: path.to_owned(),

@@ -83,8 +83,8 @@ fn dots_portable(codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; LANES] {
             let two_rows = group.as_chunks::<8>().0;
             for (sums, codes) in short_sums.as_chunks_mut::<8>().0.iter_mut().zip(two_rows) {
                 for place in 0..8 {
-                    sums[place] += i16::from(codes[place] & 15) * low[place]
-                        + i16::from(codes[place] >> 4) * high[place];
+                    let code = i16::from(codes[place]);
+                    sums[place] += (code & 15) * low[place] + (code >> 4) * high[place];
                 }
             }
         }

@@ -1,0 +1,104 @@
+//! Float32 rows into 4-bit codes, the same bits on every processor: only single IEEE operations in a fixed order.
+
+use super::{Codes, HEADER, LENGTH_MARGIN, UNDERFLOW, is_codable, largest_magnitude, norm_of};
+use crate::vision::native::dot::{CodeGroup, GROUP, LANES};
+use crate::vision::native::{Vectorised, run_vectorised};
+
+/// Codes rows into blocks of zeros.
+pub fn encode(rows: &[f32], dimension: usize, blocks: &mut [u8]) {
+    let [_, block_bytes] = Codes::shape(0, dimension);
+    let rows = rows.chunks(LANES * dimension);
+    for (rows, block) in rows.zip(blocks.chunks_exact_mut(block_bytes)) {
+        for (lane, row) in rows.chunks_exact(dimension).enumerate() {
+            encode_row(row, block, lane);
+        }
+    }
+}
+
+/// Codes one row into its lane of a block.
+pub fn encode_row(row: &[f32], block: &mut [u8], lane: usize) {
+    run_vectorised(EncodeRow { row, block, lane });
+}
+
+struct EncodeRow<'a> {
+    row: &'a [f32],
+    block: &'a mut [u8],
+    lane: usize,
+}
+
+impl Vectorised for EncodeRow<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let Self { row, block, lane } = self;
+        let (header, codes) = block.split_at_mut(HEADER);
+        let (codes, _) = codes.as_chunks_mut::<{ size_of::<CodeGroup>() }>();
+        let largest = largest_magnitude(row);
+        let [scale, norm, error] = if is_codable(largest) {
+            let scale = largest / 15.0;
+            let mut sums = Sums::default();
+            let (groups, rest) = row.as_chunks();
+            for (group, codes) in groups.iter().zip(codes.iter_mut()) {
+                sums.encode(group, scale, &mut codes.as_chunks_mut().0[lane]);
+            }
+            let mut squares = sums.squares;
+            if let (false, Some(codes)) = (rest.is_empty(), codes.last_mut()) {
+                // What fills up the group has an exact code; its square is not counted.
+                let mut group = [scale; GROUP];
+                group[..rest.len()].copy_from_slice(rest);
+                sums.encode(&group, scale, &mut codes.as_chunks_mut().0[lane]);
+                squares = sums.squares;
+                squares[rest.len()..]
+                    .iter_mut()
+                    .for_each(|square| *square -= 1);
+            }
+            let error = sums.errors.iter().sum::<f64>().sqrt();
+            let error = (error * LENGTH_MARGIN + UNDERFLOW) as f32;
+            [
+                scale,
+                norm_of(scale, f64::from(squares.iter().sum::<i32>())),
+                error,
+            ]
+        } else {
+            [0.0, 0.0, f32::INFINITY]
+        };
+        let words = header.as_chunks_mut().0;
+        words[lane] = scale.to_le_bytes();
+        words[LANES + lane] = norm.to_le_bytes();
+        words[2 * LANES + lane] = error.to_le_bytes();
+    }
+}
+
+/// Sums over a row, eight side by side for the compiler to make vector instructions of.
+#[derive(Default)]
+struct Sums {
+    /// Of (x - x')².
+    errors: [f64; GROUP],
+    /// Of (2u - 15)².
+    squares: [i32; GROUP],
+}
+
+impl Sums {
+    /// Codes eight numbers of a row.
+    #[inline(always)]
+    fn encode(&mut self, values: &[f32; GROUP], scale: f32, bytes: &mut [u8; GROUP / 2]) {
+        let per_step = 0.5 / scale;
+        let mut codes = [0; GROUP];
+        for place in 0..GROUP {
+            // In a row of zeros this is not a number, which becomes code 0; its scale makes that zero again.
+            let step = values[place] * per_step + 7.5;
+            let step = if step > 0.0 { step } else { 0.0 };
+            let step = if step < 15.0 { step } else { 15.0 };
+            // Added to 2^23 a number is rounded, and a whole number is in its last bits. A cast would do the same, but
+            // its rules for what does not fit keep it from becoming vector instructions.
+            let code = (step + (1 << 23) as f32).to_bits() & 15;
+            let doubled = 2 * code.cast_signed() - 15;
+            let error = f64::from(values[place]) - f64::from(scale) * f64::from(doubled);
+            self.errors[place] += error * error;
+            self.squares[place] += doubled * doubled;
+            codes[place] = code as u8;
+        }
+        for place in 0..GROUP / 2 {
+            bytes[place] = codes[place] | codes[place + GROUP / 2] << 4;
+        }
+    }
+}
