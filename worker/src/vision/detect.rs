@@ -114,6 +114,22 @@ impl Detector {
         })
     }
 
+    /// Runs the three networks once, over an even photo and the number of candidates that a photo of that size may have.
+    pub fn warm_up(&self) {
+        const SIDE: usize = 512;
+        let photo = Photo::new(SIDE, SIDE, vec![128; SIDE * SIDE * 3]);
+        self.detect_in(&photo, |arena| {
+            let scales = pyramid(SIDE, SIDE);
+            let faces = self.propose(arena, &scales);
+            let even = |_: usize, crop: &mut [f32]| crop.fill(0.0);
+            self.refine
+                .judge(self.instructions, 64, even, &mut arena.judge);
+            self.output
+                .judge(self.instructions, 16, even, &mut arena.judge);
+            self.judge(arena, faces)
+        });
+    }
+
     fn detect_in(&self, photo: &Photo, search: impl FnOnce(&mut Arena) -> Vec<Face>) -> Vec<Face> {
         let pixels = photo.width() * photo.height();
         let factor = (pixels as f64 / self.max_searched_pixels as f64)

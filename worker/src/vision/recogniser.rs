@@ -153,6 +153,7 @@ impl Recogniser {
             pixels: vec![128; size * size * 3],
         };
         self.embedder.embed(&[&crop]);
+        self.detector.warm_up();
     }
 
     pub fn engine(&self) -> Engine {
