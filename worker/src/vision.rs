@@ -13,6 +13,7 @@ pub mod detect;
 pub mod embed;
 pub mod enrol;
 pub mod evaluate;
+mod fast;
 pub mod gallery;
 pub mod geometry;
 pub mod native;

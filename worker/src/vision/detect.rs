@@ -12,7 +12,6 @@ use super::native::convolve::Instructions;
 use super::weights::{WeightFile, WeightsError};
 
 pub mod boxes;
-mod fast;
 pub mod layers;
 pub mod networks;
 mod pool;

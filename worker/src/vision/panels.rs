@@ -31,6 +31,16 @@ pub fn pack(weights: &[f32], outputs: usize) -> Vec<f32> {
     packed
 }
 
+/// The kernel that was packed: [out, taps].
+pub fn unpack(packed: &[f32], outputs: usize) -> Vec<f32> {
+    let taps = packed.len() / (panels(outputs) * PANEL);
+    let weight = |index: usize| {
+        let (output, tap) = (index / taps, index % taps);
+        packed[(output / PANEL * taps + tap) * PANEL + output % PANEL]
+    };
+    (0..outputs * taps).map(weight).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +50,7 @@ mod tests {
         let (outputs, taps) = (40, 3);
         let weights: Vec<f32> = (0..outputs * taps).map(|index| index as f32).collect();
         let packed = pack(&weights, outputs);
+        assert_eq!(unpack(&packed, outputs), weights);
         assert_eq!(packed.len(), 2 * taps * PANEL);
         for output in 0..outputs {
             for tap in 0..taps {

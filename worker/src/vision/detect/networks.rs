@@ -1,9 +1,9 @@
 //! R-Net and O-Net, which judge candidates (K. Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded
 //! Convolutional Networks", 2016), with the weights of facenet-pytorch.
 
-use super::fast::{FastConvolution, Products};
-use super::layers::{Convolution, Maps, softmax_second};
+use super::layers::{Activation, Convolution, Maps, softmax_second};
 use super::pool::max_pool;
+use crate::vision::fast::{FastConvolution, Products};
 use crate::vision::native::convolve::Instructions;
 use crate::vision::weights::{WeightFile, WeightsError};
 
@@ -63,7 +63,7 @@ impl RefineNet {
     pub fn load(file: &WeightFile) -> Result<Self, WeightsError> {
         Ok(Self {
             conv1: Convolution::load(file, "conv1", Some("prelu1"), [3, 3, 28])?,
-            conv2: FastConvolution::load(file, "conv2", "prelu2", [28, 48])?,
+            conv2: load_fast(file, "conv2", "prelu2", [28, 48])?,
             conv3: Convolution::load(file, "conv3", Some("prelu3"), [48, 2, 64])?,
             dense: Convolution::load_dense(file, "dense4", Some("prelu4"), [576, 128])?,
             probability: Convolution::load_dense(file, "dense5_1", None, [128, 2])?,
@@ -92,7 +92,7 @@ impl RefineNet {
             } = arena;
             self.conv1.forward(instructions, crops, here);
             max_pool(3, here, there);
-            self.conv2.forward(instructions, there, products, here);
+            run_fast(&self.conv2, instructions, there, products, here);
             max_pool(3, here, there);
             self.conv3.forward(instructions, there, here);
         });
@@ -114,8 +114,8 @@ impl OutputNet {
     pub fn load(file: &WeightFile) -> Result<Self, WeightsError> {
         Ok(Self {
             conv1: Convolution::load(file, "conv1", Some("prelu1"), [3, 3, 32])?,
-            conv2: FastConvolution::load(file, "conv2", "prelu2", [32, 64])?,
-            conv3: FastConvolution::load(file, "conv3", "prelu3", [64, 64])?,
+            conv2: load_fast(file, "conv2", "prelu2", [32, 64])?,
+            conv3: load_fast(file, "conv3", "prelu3", [64, 64])?,
             conv4: Convolution::load(file, "conv4", Some("prelu4"), [64, 2, 128])?,
             dense: Convolution::load_dense(file, "dense5", Some("prelu5"), [1152, 256])?,
             probability: Convolution::load_dense(file, "dense6_1", None, [256, 2])?,
@@ -145,9 +145,9 @@ impl OutputNet {
             } = arena;
             self.conv1.forward(instructions, crops, here);
             max_pool(3, here, there);
-            self.conv2.forward(instructions, there, products, here);
+            run_fast(&self.conv2, instructions, there, products, here);
             max_pool(3, here, there);
-            self.conv3.forward(instructions, there, products, here);
+            run_fast(&self.conv3, instructions, there, products, here);
             max_pool(2, here, there);
             self.conv4.forward(instructions, there, here);
         });
@@ -162,6 +162,46 @@ impl OutputNet {
             .forward(instructions, dense, &mut arena.landmarks);
         arena.verdicts(Some(&arena.landmarks))
     }
+}
+
+/// As [`Convolution::load`] with a side of 3.
+fn load_fast(
+    file: &WeightFile,
+    name: &str,
+    activation: &str,
+    [inputs, outputs]: [usize; 2],
+) -> Result<FastConvolution, WeightsError> {
+    let weights = file.values(&format!("{name}.weight"), &[outputs, 3, 3, inputs])?;
+    let Activation { bias, slopes } = Activation::load(file, name, Some(activation), outputs)?;
+    Ok(FastConvolution::new(
+        &weights,
+        [inputs, outputs],
+        bias,
+        slopes,
+    ))
+}
+
+fn run_fast(
+    layer: &FastConvolution,
+    instructions: Instructions,
+    input: &Maps,
+    products: &mut Products,
+    output: &mut Maps,
+) {
+    let shape = [input.images, input.height, input.width];
+    output.resize([
+        input.images,
+        input.height - 2,
+        input.width - 2,
+        layer.outputs(),
+    ]);
+    layer.forward(
+        instructions,
+        shape,
+        input.values(),
+        products,
+        output.values_mut(),
+    );
 }
 
 impl JudgeArena {

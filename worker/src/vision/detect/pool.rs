@@ -1,7 +1,7 @@
 //! Maximum pooling, as torch's `MaxPool2d(ceil_mode=True)`.
 
-use super::fast::{block, blocks};
 use super::layers::Maps;
+use crate::vision::fast::{block, blocks};
 use crate::vision::native::{Vectorised, run_vectorised};
 use crate::vision::winograd::LANES;
 

@@ -123,6 +123,17 @@ impl Buffer {
 }
 
 impl Convolution {
+    /// Whether it is a 3x3 convolution of all that is in its input, margin included, to all that is in its output.
+    pub fn is_plain(&self, buffers: &[Buffer]) -> bool {
+        let (input, output) = (&buffers[self.input.buffer], &buffers[self.output.buffer]);
+        self.kernel == [3, 3]
+            && self.stride == 1
+            && self.padding == input.margin
+            && output.margin == [0, 0]
+            && self.outputs == output.channels
+            && !self.accumulate
+    }
+
     /// How `images` images from `first` on are computed, and where in the buffers their inputs and outputs begin.
     pub fn geometry(
         &self,

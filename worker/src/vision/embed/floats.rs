@@ -2,9 +2,10 @@
 
 use super::architecture::{Architecture, Buffer, Convolution, FEATURES, Step};
 use super::pool::max_pool;
+use crate::vision::fast::{FastConvolution, Products};
 use crate::vision::native::Mapped;
 use crate::vision::native::convolve::{FloatOutput, Geometry, Instructions, Strides, convolve};
-use crate::vision::panels::{PANEL, panels};
+use crate::vision::panels::{PANEL, panels, unpack};
 use crate::vision::weights::{WeightFile, WeightsError};
 
 /// Weights that lie in the mapped file as the compiled loops read them.
@@ -17,17 +18,25 @@ pub struct FloatNetwork {
 }
 
 #[derive(Debug)]
-struct Layer {
-    weights: Mapped<f32>,
-    bias: Vec<f32>,
-    slopes: Vec<f32>,
+enum Layer {
+    Mapped {
+        weights: Mapped<f32>,
+        bias: Vec<f32>,
+        slopes: Vec<f32>,
+    },
+    Fast(FastConvolution),
 }
+
+/// Pixels of an output from which half of the products save more time than the other order of the weights and what
+/// comes in between cost.
+const FAST_FROM: usize = 250;
 
 /// The activations of a batch.
 #[derive(Debug, Default)]
 pub struct FloatArena {
     buffers: Vec<Vec<f32>>,
     images: usize,
+    products: Products,
 }
 
 impl FloatNetwork {
@@ -40,7 +49,7 @@ impl FloatNetwork {
         let architecture = Architecture::new(side);
         let layers = architecture
             .convolutions()
-            .map(|convolution| Layer::load(file, convolution))
+            .map(|convolution| Layer::load(file, convolution, &architecture.buffers))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             architecture,
@@ -105,15 +114,10 @@ impl FloatNetwork {
             match step {
                 Step::Convolve(convolution) => {
                     let layer = layers.next().expect("one layer for each convolution");
-                    let input = &arena.buffers[convolution.input.buffer];
-                    self.convolve(
-                        convolution,
-                        layer,
-                        input,
-                        &mut output,
-                        [first, images],
-                        |values| see(index, values),
-                    );
+                    self.convolve(convolution, layer, arena, &mut output, [first, images]);
+                    self.show(convolution, &output, [first, images], |values| {
+                        see(index, values)
+                    });
                 }
                 Step::MaxPool { input, channel, .. } => {
                     let shapes = [
@@ -139,25 +143,53 @@ impl FloatNetwork {
         &self,
         convolution: &Convolution,
         layer: &Layer,
-        input: &[f32],
+        arena: &mut FloatArena,
         output: &mut [f32],
+        [first, images]: [usize; 2],
+    ) {
+        let buffers = &self.architecture.buffers;
+        let source = &buffers[convolution.input.buffer];
+        let input = &arena.buffers[convolution.input.buffer];
+        let (geometry, from, to) = convolution.geometry(buffers, first, images);
+        match layer {
+            Layer::Mapped {
+                weights,
+                bias,
+                slopes,
+            } => {
+                let mut target = FloatOutput {
+                    bias,
+                    slopes,
+                    accumulate: convolution.accumulate,
+                    values: &mut output[to..],
+                };
+                convolve(
+                    self.instructions,
+                    &geometry,
+                    &input[from..],
+                    weights,
+                    &mut target,
+                );
+            }
+            Layer::Fast(layer) => {
+                let [y, x] = source.margin;
+                let shape = [images, source.height + 2 * y, source.width + 2 * x];
+                let input = &input[from..from + images * source.image()];
+                let output = &mut output[to..to + images * geometry.output.image];
+                layer.forward(self.instructions, shape, input, &mut arena.products, output);
+            }
+        }
+    }
+
+    /// Shows what a convolution wrote.
+    fn show(
+        &self,
+        convolution: &Convolution,
+        output: &[f32],
         [first, images]: [usize; 2],
         mut see: impl FnMut(&[f32]),
     ) {
-        let (geometry, from, to) = convolution.geometry(&self.architecture.buffers, first, images);
-        let mut target = FloatOutput {
-            bias: &layer.bias,
-            slopes: &layer.slopes,
-            accumulate: convolution.accumulate,
-            values: &mut output[to..],
-        };
-        convolve(
-            self.instructions,
-            &geometry,
-            &input[from..],
-            &layer.weights,
-            &mut target,
-        );
+        let (geometry, _, to) = convolution.geometry(&self.architecture.buffers, first, images);
         for image in 0..images {
             for y in 0..geometry.height {
                 for x in 0..geometry.width {
@@ -171,15 +203,30 @@ impl FloatNetwork {
 }
 
 impl Layer {
-    fn load(file: &WeightFile, convolution: &Convolution) -> Result<Self, WeightsError> {
+    fn load(
+        file: &WeightFile,
+        convolution: &Convolution,
+        buffers: &[Buffer],
+    ) -> Result<Self, WeightsError> {
         let (name, outputs) = (&convolution.name, convolution.outputs);
         let [height, width] = convolution.kernel;
         let shape = [panels(outputs), height, width, convolution.inputs, PANEL];
+        let weights = file.mapped(&format!("{name}.weight"), &shape)?;
+        let bias = padded(file.values(&format!("{name}.bias"), &[outputs])?);
         let slope = if convolution.relu { 0.0 } else { 1.0 };
-        Ok(Self {
-            weights: file.mapped(&format!("{name}.weight"), &shape)?,
-            bias: padded(file.values(&format!("{name}.bias"), &[outputs])?),
-            slopes: vec![slope; panels(outputs) * PANEL],
+        let slopes = vec![slope; panels(outputs) * PANEL];
+        let output = &buffers[convolution.output.buffer];
+        if convolution.is_plain(buffers) && output.height * output.width >= FAST_FROM {
+            let weights = unpack(&weights, outputs);
+            let channels = [convolution.inputs, outputs];
+            return Ok(Self::Fast(FastConvolution::new(
+                &weights, channels, bias, slopes,
+            )));
+        }
+        Ok(Self::Mapped {
+            weights,
+            bias,
+            slopes,
         })
     }
 }

@@ -1,23 +1,21 @@
 //! 3x3 convolutions with half of the products.
 
-use super::layers::{Activation, Maps, strides};
-use crate::vision::native::convolve::{FloatOutput, Geometry, Instructions, convolve};
-use crate::vision::native::{Vectorised, run_vectorised};
-use crate::vision::panels::pack;
-use crate::vision::weights::{WeightFile, WeightsError};
-use crate::vision::winograd::{
+use super::native::convolve::{FloatOutput, Geometry, Instructions, Strides, convolve};
+use super::native::{Vectorised, run_vectorised};
+use super::panels::{PANEL, pack, panels};
+use super::winograd::{
     INPUT_ROWS, LANES, OUTPUT_ROWS, kernel_products, sums_of_products, transformed_inputs,
 };
 
-/// A 3x3 convolution that takes four rows of outputs from six products, see [`crate::vision::winograd`].
+/// A 3x3 convolution without padding, stride 1, that takes four rows of outputs from six products, see [`crate::vision::winograd`].
 #[derive(Debug)]
 pub struct FastConvolution {
     inputs: usize,
     outputs: usize,
     /// For each of the six rows of products, a kernel of 1 x 3.
     weights: [Vec<f32>; INPUT_ROWS],
-    activation: Activation,
-    none: Activation,
+    bias: Vec<f32>,
+    slopes: Vec<f32>,
 }
 
 /// What a [`FastConvolution`] computes in between.
@@ -29,14 +27,14 @@ pub struct Products {
 }
 
 impl FastConvolution {
-    /// As [`Convolution::load`] with a side of 3.
-    pub fn load(
-        file: &WeightFile,
-        name: &str,
-        activation: &str,
+    /// `weights` is [outputs, 3, 3, inputs]; `bias` and `slopes` (factors of negative results) are padded to whole
+    /// panels.
+    pub fn new(
+        weights: &[f32],
         [inputs, outputs]: [usize; 2],
-    ) -> Result<Self, WeightsError> {
-        let weights = file.values(&format!("{name}.weight"), &[outputs, 3, 3, inputs])?;
+        bias: Vec<f32>,
+        slopes: Vec<f32>,
+    ) -> Self {
         let run = 3 * inputs;
         let kernel = |row: usize| {
             let products = (0..outputs * run).map(|index| {
@@ -45,31 +43,38 @@ impl FastConvolution {
             });
             pack(&products.collect::<Vec<_>>(), outputs)
         };
-        Ok(Self {
+        Self {
             inputs,
             outputs,
             weights: std::array::from_fn(kernel),
-            activation: Activation::load(file, name, Some(activation), outputs)?,
-            none: Activation::none(outputs),
-        })
+            bias,
+            slopes,
+        }
     }
 
-    /// [height, width, inputs] to [height - 2, width - 2, outputs].
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// [images, height, width, inputs] to [images, height - 2, width - 2, outputs].
     pub fn forward(
         &self,
         instructions: Instructions,
-        input: &Maps,
+        [images, height, width]: [usize; 3],
+        input: &[f32],
         products: &mut Products,
-        output: &mut Maps,
+        output: &mut [f32],
     ) {
-        let (height, width) = (input.height - 2, input.width - 2);
-        output.resize([input.images, height, width, self.outputs]);
-        let groups = input.images * height.div_ceil(OUTPUT_ROWS);
-        let input_length = groups * input.width * self.inputs;
+        let shape = [images, height, width, self.inputs];
+        let input_row = width * self.inputs;
+        let (height, width) = (height - 2, width - 2);
+        let groups = images * height.div_ceil(OUTPUT_ROWS);
+        let input_length = groups * input_row;
         let output_length = groups * width * self.outputs;
         products.reserve(INPUT_ROWS * input_length, INPUT_ROWS * output_length);
         run_vectorised(Transform {
             input,
+            shape,
             out: &mut products.inputs[..INPUT_ROWS * input_length],
         });
         let geometry = Geometry {
@@ -77,16 +82,18 @@ impl FastConvolution {
             height: groups,
             width,
             outputs: self.outputs,
-            input: strides(groups, input.width, self.inputs),
+            input: strides(input_row, self.inputs),
             kernel_row: 0,
             kernel_rows: 1,
             run: 3 * self.inputs,
-            output: strides(groups, width, self.outputs),
+            output: strides(width * self.outputs, self.outputs),
         };
+        let channels = panels(self.outputs) * PANEL;
+        let (none, as_they_are) = (vec![0.0; channels], vec![1.0; channels]);
         for (row, weights) in self.weights.iter().enumerate() {
             let target = &mut FloatOutput {
-                bias: &self.none.bias,
-                slopes: &self.none.slopes,
+                bias: &none,
+                slopes: &as_they_are,
                 accumulate: false,
                 values: &mut products.outputs[row * output_length..][..output_length],
             };
@@ -95,9 +102,18 @@ impl FastConvolution {
         }
         run_vectorised(Combine {
             products: &products.outputs[..INPUT_ROWS * output_length],
-            activation: &self.activation,
+            layer: self,
+            shape: [height, width],
             output,
         });
+    }
+}
+
+fn strides(row: usize, pixel: usize) -> Strides {
+    Strides {
+        image: 0,
+        row,
+        pixel,
     }
 }
 
@@ -113,26 +129,28 @@ impl Products {
 
 /// Six rows of each group become six that products are taken of.
 struct Transform<'a> {
-    input: &'a Maps,
+    input: &'a [f32],
+    /// [images, height, width, channels]
+    shape: [usize; 4],
     out: &'a mut [f32],
 }
 
 impl Vectorised for Transform<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        let input = self.input;
-        let row_length = input.width * input.channels;
-        let groups_per_image = (input.height - 2).div_ceil(OUTPUT_ROWS);
+        let [images, height, width, channels] = self.shape;
+        let row_length = width * channels;
+        let groups_per_image = (height - 2).div_ceil(OUTPUT_ROWS);
         let stride = self.out.len() / INPUT_ROWS;
-        for group in 0..input.images * groups_per_image {
+        for group in 0..images * groups_per_image {
             let (image, first) = (
                 group / groups_per_image,
                 group % groups_per_image * OUTPUT_ROWS,
             );
             // Beyond the last row it stands for those that are missing, whose outputs nobody wants.
             let rows: [&[f32]; INPUT_ROWS] = std::array::from_fn(|row| {
-                let row = image * input.height + (first + row).min(input.height - 1);
-                &input.values()[row * row_length..][..row_length]
+                let row = image * height + (first + row).min(height - 1);
+                &self.input[row * row_length..][..row_length]
             });
             for place in blocks(row_length) {
                 let values = std::array::from_fn(|row| *block(rows[row], place));
@@ -163,28 +181,23 @@ pub fn block(values: &[f32], place: usize) -> &[f32; LANES] {
 /// Six rows of products become four rows of outputs.
 struct Combine<'a> {
     products: &'a [f32],
-    activation: &'a Activation,
-    output: &'a mut Maps,
+    layer: &'a FastConvolution,
+    /// [height, width]
+    shape: [usize; 2],
+    output: &'a mut [f32],
 }
 
 impl Vectorised for Combine<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        let Maps {
-            height,
-            width,
-            channels,
-            ..
-        } = *self.output;
+        let [height, width] = self.shape;
+        let channels = self.layer.outputs;
         let row_length = width * channels;
         let groups = height.div_ceil(OUTPUT_ROWS);
         let stride = self.products.len() / INPUT_ROWS;
-        let bias = &self.activation.bias[..channels];
-        let slopes = &self.activation.slopes[..channels];
-        let images = self
-            .output
-            .values_mut()
-            .chunks_exact_mut(height * row_length);
+        let bias = &self.layer.bias[..channels];
+        let slopes = &self.layer.slopes[..channels];
+        let images = self.output.chunks_exact_mut(height * row_length);
         for (image, values) in images.enumerate() {
             for (group, rows) in values.chunks_mut(OUTPUT_ROWS * row_length).enumerate() {
                 let start = (image * groups + group) * row_length;
