@@ -158,7 +158,7 @@ start_cloud() {
     cloud_config >"$work/localcloud.toml"
     say "starting the local cloud, which boots the web instance"
     NO_COLOR=1 spawn "$bin/localcloud" --listen "$host:$aws_port" --data "$data" --config "$work/localcloud.toml" \
-        --max-instances "$((max_workers + 10))" --start-interval "${START_INTERVAL:-0.2}" >"$data/localcloud.log" 2>&1
+        --max-instances "$((max_workers + 10))" --start-interval "${START_INTERVAL:-0.03}" >"$data/localcloud.log" 2>&1
     cloud=$!
 }
 
