@@ -10,6 +10,7 @@ mod amx;
 pub mod convolve;
 pub mod dot;
 pub mod planes;
+mod sweep;
 mod vectors;
 #[cfg(target_arch = "x86_64")]
 mod x86;

@@ -8,7 +8,8 @@
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _MM_HINT_T1, _mm_prefetch, _mm512_loadu_si512};
 
-use super::convolve::{ByteFinish, Finish, Geometry, Place};
+use super::convolve::Geometry;
+use super::sweep::{ByteFinish, Finish, Place};
 use super::x86::Vnni512;
 use crate::vision::panels::PANEL;
 

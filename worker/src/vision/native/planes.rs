@@ -147,7 +147,8 @@ impl PlaneConvolution {
             output: output.as_mut_ptr(),
             output_rows,
         };
-        // SAFETY: rows and planes lie in their buffers, and `Instructions` are only made of what the processor has.
+        instructions.check();
+        // SAFETY: rows and planes lie in their buffers, and the processor has the instructions.
         unsafe {
             match instructions {
                 #[cfg(target_arch = "x86_64")]
