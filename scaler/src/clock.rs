@@ -1,4 +1,4 @@
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -8,7 +8,8 @@ use crate::plan::Moment;
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     origin: Instant,
-    wall_origin: SystemTime,
+    /// The time of day at `origin`, since the Unix epoch.
+    wall_origin: Duration,
 }
 
 impl Clock {
@@ -16,24 +17,24 @@ impl Clock {
     pub fn start() -> Self {
         Self {
             origin: Instant::now(),
-            wall_origin: SystemTime::now(),
+            wall_origin: Moment::from(SystemTime::now()).elapsed(),
         }
     }
 
     #[must_use]
     pub fn now(&self) -> Moment {
-        Moment::after_start(self.origin.elapsed())
+        Moment::after_epoch(self.wall_origin + self.origin.elapsed())
     }
 
     /// When to wake a task at `moment`.
     #[must_use]
     pub fn instant(&self, moment: Moment) -> Instant {
-        self.origin + moment.elapsed()
+        self.origin + moment.elapsed().saturating_sub(self.wall_origin)
     }
 
     /// The time of day at `moment`.
     #[must_use]
     pub fn time_of_day(&self, moment: Moment) -> SystemTime {
-        self.wall_origin + moment.elapsed()
+        SystemTime::UNIX_EPOCH + moment.elapsed()
     }
 }

@@ -58,7 +58,7 @@ pub struct ServeArgs {
 #[command(next_help_heading = "Policy")]
 pub struct PolicyArgs {
     /// The rule that turns demand into a number of workers
-    #[arg(long, env = "MUSTER_POLICY", default_value = "step")]
+    #[arg(long, env = "MUSTER_POLICY", default_value = "latency")]
     pub policy: PolicyKind,
     /// Workers that are always kept
     #[arg(
@@ -162,6 +162,7 @@ impl PolicyArgs {
             bounds: Bounds {
                 min_workers,
                 max_workers,
+                ..Bounds::default()
             },
             patience: Patience {
                 idle_time: self.idle_time,
@@ -170,6 +171,7 @@ impl PolicyArgs {
                 boot_deadline: self.boot_deadline,
                 ..Patience::default()
             },
+            ..Policy::default()
         })
     }
 }

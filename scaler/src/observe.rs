@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::attend::{Attendance, Attending};
 use crate::plan::{
-    Counters, FrontDemand, Held, Instance, InstanceId, Moment, Observation, Seen, State,
+    Billing, Counters, FrontDemand, Held, Instance, InstanceId, Moment, Observation, Seen, State,
 };
 
 /// Joins all sources into one [`Observation`].
@@ -179,6 +179,7 @@ impl World {
             described_at: self.described_at,
             failed_boots: self.boots.failed(),
             held,
+            billing: Billing::default(),
         }
     }
 
@@ -206,8 +207,13 @@ impl World {
             state,
             since: reported.unwrap_or_else(|| self.since(&id, state, now)),
             heard: attending.and_then(|attending| attending.heard),
+            started_at: self
+                .expectations
+                .starting_since(&id)
+                .or_else(|| found.launched_at.map(Moment::from)),
             running_since: self.running_since.get(&id).copied(),
             listed: true,
+            leaving: false,
             id,
         })
     }
@@ -221,8 +227,10 @@ impl World {
             state,
             since: reported.unwrap_or_else(|| self.since(id, state, now)),
             heard: attending.and_then(|attending| attending.heard),
+            started_at: self.expectations.starting_since(id),
             running_since: None,
             listed: false,
+            leaving: false,
         }
     }
 

@@ -4,6 +4,8 @@
 //! [`Plan`]. What it has to remember from one call to the next is its [`Memory`].
 
 mod demand;
+mod estimate;
+mod latency;
 mod model;
 mod moves;
 mod policy;
@@ -17,12 +19,13 @@ mod tests;
 
 use std::time::Duration;
 
+pub use estimate::{Estimates, Smoothed};
 pub use model::{
-    Counters, FailedBoots, FrontDemand, Held, Instance, InstanceId, Moment, Observation, Seen,
-    State,
+    Billing, Counters, FailedBoots, FrontDemand, Held, Instance, InstanceId, Moment, Observation,
+    Seen, State,
 };
 use moves::Moves;
-pub use policy::{Bounds, Patience, Policy, PolicyKind};
+pub use policy::{Bounds, Goal, Limits, Patience, Policy, PolicyKind, Prices, Window};
 
 /// The loop plans at least once a second. After a longer gap than this the scaler itself was held up, and silence says
 /// nothing about the workers.
@@ -43,8 +46,20 @@ pub struct Plan {
     pub rename: Vec<(InstanceId, u32)>,
     /// One sentence.
     pub reason: String,
+    /// Other numbers of workers that were considered, and what speaks against each.
+    pub rejected: Vec<Alternative>,
+    /// When the requests that are waiting now are expected to be answered.
+    pub completes_in: Option<Duration>,
     /// When to plan again even if nothing happens.
     pub wake_at: Option<Moment>,
+}
+
+/// A number of workers that was considered and rejected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alternative {
+    pub workers: u32,
+    /// What speaks against it, as the end of a sentence that begins with the number.
+    pub reason: String,
 }
 
 /// An instance to stop, and why that is right.
@@ -65,7 +80,7 @@ pub enum StopCause {
 }
 
 /// What one call of [`plan`] leaves for the next.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Memory {
     planned_at: Option<Moment>,
     /// Since when the scaler has been planning without a gap.
@@ -76,14 +91,23 @@ pub struct Memory {
     empty_since: Option<Moment>,
     /// Since when messages have been waiting for which front waits no more.
     leftover_since: Option<Moment>,
+    /// What was measured.
+    pub estimates: Estimates,
+    /// When workers were last added.
+    added_at: Option<Moment>,
+    /// When workers were last withdrawn.
+    withdrawn_at: Option<Moment>,
 }
 
 /// How many workers a policy wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Target {
-    desired: u32,
+    /// Not yet within the limits.
+    desired: u64,
     scale_in: ScaleIn,
     wake_at: Option<Moment>,
+    rejected: Vec<Alternative>,
+    completes_in: Option<Duration>,
 }
 
 /// Which of the workers beyond the desired number go.
@@ -104,12 +128,15 @@ enum ScaleIn {
 pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (Plan, Memory) {
     memory.note_time(observation.now);
     let assessment = demand::assess(&policy.patience, observation, &mut memory);
+    memory.estimates.note(&policy.goal, observation);
     let target = match policy.kind {
-        PolicyKind::Step => step::target(policy, observation, &assessment),
+        PolicyKind::Latency => latency::target(policy, observation, &assessment, &mut memory),
+        PolicyKind::Step => step::target(observation, &assessment),
     };
+    let limits = policy.limits(observation.now, observation.billing.still_paid);
+    let desired_workers = limits.clamp(target.desired);
     if observation.described_at.is_none() {
         let reason = "EC2 has not told yet which instances there are".to_owned();
-        let desired_workers = target.desired;
         return (
             Plan {
                 desired_workers,
@@ -119,8 +146,9 @@ pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (
             memory,
         );
     }
-    let mut plan = Moves::new(policy, observation, &memory, target).plan();
-    plan.reason = reason::sentence(policy, observation, &assessment, &plan);
+    let mut plan = Moves::new(policy, limits, observation, &memory, target).plan();
+    plan.reason = reason::sentence(limits, observation, &assessment, &plan);
+    memory.note_plan(&plan, observation.now);
     (plan, memory)
 }
 
@@ -146,5 +174,14 @@ impl Memory {
             self.watching_since = now;
         }
         self.planned_at = Some(now);
+    }
+
+    fn note_plan(&mut self, plan: &Plan, now: Moment) {
+        if plan.launch > 0 || !plan.start.is_empty() || !plan.uncordon.is_empty() {
+            self.added_at = Some(now);
+        }
+        if !plan.cordon.is_empty() {
+            self.withdrawn_at = Some(now);
+        }
     }
 }

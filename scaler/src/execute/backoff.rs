@@ -60,7 +60,7 @@ mod tests {
     }
 
     fn wait(backoff: &mut Backoff, code: &str) -> Duration {
-        let now = Moment::after_start(Duration::from_secs(100));
+        let now = Moment::after_epoch(Duration::from_secs(100));
         backoff.note(Some(&refused(code)), now);
         backoff
             .until()

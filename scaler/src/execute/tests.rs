@@ -115,7 +115,7 @@ impl Stage {
 }
 
 fn at(seconds: u64) -> Moment {
-    Moment::after_start(Duration::from_secs(seconds))
+    Moment::after_epoch(Duration::from_secs(seconds))
 }
 
 fn unavailable() -> FleetError {

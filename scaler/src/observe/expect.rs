@@ -68,6 +68,12 @@ impl Expectations {
             .is_some_and(|(expected, _)| *expected == Expected::Start)
     }
 
+    /// When it was ordered to start, unless that is seen to have happened.
+    pub fn starting_since(&self, id: &InstanceId) -> Option<Moment> {
+        let (expected, ordered_at) = self.power.get(id)?;
+        (*expected == Expected::Start).then_some(*ordered_at)
+    }
+
     pub fn is_stopping(&self, id: &InstanceId) -> bool {
         self.power
             .get(id)

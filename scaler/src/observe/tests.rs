@@ -14,7 +14,7 @@ use crate::plan::fixtures::Fleet;
 const TICK: Duration = Duration::from_millis(500);
 
 fn at(milliseconds: u64) -> Moment {
-    Moment::after_start(Duration::from_millis(milliseconds))
+    Moment::after_epoch(Duration::from_millis(milliseconds))
 }
 
 fn world() -> World {

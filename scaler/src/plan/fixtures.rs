@@ -8,7 +8,7 @@ use super::{
 };
 
 /// The fixtures' present: late enough that all patience can have run out before.
-pub const NOW: Moment = Moment::after_start(Duration::from_secs(1_000));
+pub const NOW: Moment = Moment::after_epoch(Duration::from_secs(1_000));
 
 /// A fleet, the demand on it, and the policy that looks at it.
 #[derive(Debug, Clone)]
@@ -35,8 +35,7 @@ impl Fleet {
         };
         let policy = Policy {
             kind: PolicyKind::Step,
-            bounds: Bounds::default(),
-            patience: super::Patience::default(),
+            ..Policy::default()
         };
         let memory = Memory {
             planned_at: Some(NOW),
@@ -66,8 +65,10 @@ impl Fleet {
                 state: State::Stopped,
                 since: Moment::default(),
                 heard: None,
+                started_at: None,
                 running_since: None,
                 listed: true,
+                leaving: false,
             }));
         self.newest = count;
         self
@@ -196,6 +197,7 @@ impl Fleet {
         self.policy.bounds = Bounds {
             min_workers,
             max_workers,
+            ..Bounds::default()
         };
         self
     }
@@ -225,7 +227,7 @@ pub fn ids(numbers: impl IntoIterator<Item = usize>) -> Vec<InstanceId> {
 }
 
 pub fn ago(milliseconds: u64) -> Moment {
-    Moment::after_start(NOW.elapsed() - Duration::from_millis(milliseconds))
+    Moment::after_epoch(NOW.elapsed() - Duration::from_millis(milliseconds))
 }
 
 fn id(number: usize) -> InstanceId {

@@ -1,8 +1,8 @@
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-/// A point in time, counted from the start of the scaler.
+/// A point in time, counted from the Unix epoch. Within a process it only moves forward: see [`crate::clock::Clock`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(Duration);
 
@@ -27,6 +27,18 @@ pub struct Observation {
     /// Present while the last starts came to nothing.
     pub failed_boots: Option<FailedBoots>,
     pub held: Held,
+    pub billing: Billing,
+}
+
+/// What the instances cost, besides those that are up.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Billing {
+    /// Dollars for all instances so far, since the scaler started.
+    pub spent: f64,
+    /// How many instances are no longer up and yet paid for: EC2 bills a minimum for each start.
+    pub still_paid: u32,
+    /// When the next of these is paid off.
+    pub paid_off_at: Option<Moment>,
 }
 
 /// Instances that stopped by themselves before their worker was ready.
@@ -75,10 +87,14 @@ pub struct Instance {
     pub since: Moment,
     /// When its worker last reported; absent when none has since the instance started.
     pub heard: Option<Moment>,
+    /// When it was last ordered to start, or was launched: since when it is paid for.
+    pub started_at: Option<Moment>,
     /// Since when EC2 describes it as running.
     pub running_since: Option<Moment>,
     /// Whether EC2 has listed it: one that was just launched may not be listed yet.
     pub listed: bool,
+    /// Whether AWS is going to take it away or to stop it: its worker said so.
+    pub leaving: bool,
 }
 
 /// What an instance and its worker do. See `muster.v1.InstanceState`.
@@ -110,11 +126,11 @@ pub struct Held {
 
 impl Moment {
     #[must_use]
-    pub const fn after_start(elapsed: Duration) -> Self {
+    pub const fn after_epoch(elapsed: Duration) -> Self {
         Self(elapsed)
     }
 
-    /// Time since the start of the scaler.
+    /// Time since the Unix epoch.
     #[must_use]
     pub const fn elapsed(self) -> Duration {
         self.0
@@ -129,6 +145,16 @@ impl Moment {
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration))
+    }
+}
+
+impl From<SystemTime> for Moment {
+    /// Times before 1970 become 1970.
+    fn from(time: SystemTime) -> Self {
+        Self(
+            time.duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default(),
+        )
     }
 }
 

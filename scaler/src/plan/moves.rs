@@ -4,13 +4,16 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::{
-    Instance, InstanceId, Memory, Moment, Observation, Plan, Policy, ScaleIn, State, Stop,
+    Instance, InstanceId, Limits, Memory, Moment, Observation, Plan, Policy, ScaleIn, State, Stop,
     StopCause, Target,
 };
 
 pub(super) struct Moves<'a> {
     policy: &'a Policy,
+    limits: Limits,
     observation: &'a Observation,
+    /// How many workers are wanted, within the limits.
+    desired: u32,
     target: Target,
     /// Instances whose worker is given up, and why.
     lost: Vec<(&'a Instance, StopCause)>,
@@ -22,6 +25,7 @@ pub(super) struct Moves<'a> {
 impl<'a> Moves<'a> {
     pub(super) fn new(
         policy: &'a Policy,
+        limits: Limits,
         observation: &'a Observation,
         memory: &Memory,
         target: Target,
@@ -32,11 +36,13 @@ impl<'a> Moves<'a> {
             .is_some_and(|at| observation.now.since(at) <= patience.fleet_stale_after);
         let mut moves = Self {
             policy,
+            limits,
             observation,
+            desired: limits.clamp(target.desired),
+            wake_at: target.wake_at,
             target,
             lost: Vec::new(),
             fleet_is_fresh,
-            wake_at: target.wake_at,
         };
         if fleet_is_fresh {
             moves.find_lost(memory);
@@ -46,12 +52,14 @@ impl<'a> Moves<'a> {
 
     pub(super) fn plan(mut self) -> Plan {
         let mut plan = Plan {
-            desired_workers: self.target.desired,
+            desired_workers: self.desired,
+            rejected: std::mem::take(&mut self.target.rejected),
+            completes_in: self.target.completes_in,
             ..Plan::default()
         };
         let working = self.working();
-        let missing = self.target.desired.saturating_sub(working);
-        let surplus = working.saturating_sub(self.target.desired);
+        let missing = self.desired.saturating_sub(working);
+        let surplus = working.saturating_sub(self.desired);
         if missing > 0 {
             plan.uncordon = self.call_back(missing);
             let missing = missing - len(&plan.uncordon);
@@ -132,7 +140,7 @@ impl<'a> Moves<'a> {
     }
 
     fn add_capacity(&mut self, missing: u32, plan: &mut Plan) {
-        let room = self.policy.bounds.max_workers.saturating_sub(self.active());
+        let room = self.limits.max_workers.saturating_sub(self.active());
         let wanted = missing.min(room);
         let failed_boots = self.observation.failed_boots;
         if wanted == 0 || !self.may(failed_boots.map(|failed| failed.held_until)) {
@@ -166,7 +174,7 @@ impl<'a> Moves<'a> {
                 self.wake(startable_at);
             }
         }
-        self.policy.bounds.max_workers.saturating_sub(existing)
+        self.limits.max_workers.saturating_sub(existing)
     }
 
     fn withdraw(&mut self, surplus: u32) -> Vec<InstanceId> {

@@ -1,26 +1,74 @@
 use std::time::Duration;
 
+use super::Moment;
+
 /// How to decide.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Policy {
     pub kind: PolicyKind,
     pub bounds: Bounds,
     pub patience: Patience,
+    pub goal: Goal,
+    pub prices: Prices,
+    /// The minimum by time of day; the highest of those that apply counts, also for other policies than `schedule`.
+    pub schedule: Vec<Window>,
+    /// Who has paused the scaler; then nothing is done.
+    pub paused_by: Option<String>,
 }
 
 /// The rule that turns demand into a number of workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum PolicyKind {
-    /// One worker for each unanswered request, up to the maximum
+    /// As few workers as answer within the latency target
     #[default]
+    Latency,
+    /// One worker for each unanswered request, up to the maximum
     Step,
 }
 
 /// How many workers there may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bounds {
     pub min_workers: u32,
     pub max_workers: u32,
+    /// What the workers may cost, in dollars an hour, at any time.
+    pub budget_per_hour: Option<f64>,
+    /// How many stopped instances are kept ready besides those that are up; fewer are made up for by launches.
+    pub warm_pool: u32,
+    /// How long after workers were added others may be added.
+    pub scale_out_cooldown: Duration,
+    /// How long after workers were added or withdrawn others may be withdrawn.
+    pub scale_in_cooldown: Duration,
+}
+
+/// What the policies aim at, and what they assume before it is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Goal {
+    /// From a request's acceptance to its answer.
+    pub latency: Duration,
+    /// How long a worker is taken up by one request.
+    pub service_time: Duration,
+    /// From the order to start an instance until its worker is ready.
+    pub boot_time: Duration,
+}
+
+/// What instances cost. EC2 bills by the second, and at least a minute for each start.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Prices {
+    /// Dollars for one instance and hour.
+    pub per_hour: f64,
+    /// The shortest time that a start is billed for.
+    pub minimum: Duration,
+}
+
+/// A daily period with a minimum of its own, in UTC. One that ends before it begins goes past midnight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Since midnight.
+    pub from: Duration,
+    /// Since midnight.
+    pub to: Duration,
+    pub min_workers: u32,
 }
 
 /// How long to wait before something is done that costs something when done too early.
@@ -46,21 +94,71 @@ pub struct Patience {
     pub leftover_patience: Duration,
 }
 
-impl PolicyKind {
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Policy {
+    /// The least and the most workers there may be at `now`: the configured ones, the schedule's minimum, and what the
+    /// budget allows besides `still_paid` instances that are paid for without being up.
     #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Step => "step",
+    pub fn limits(&self, now: Moment, still_paid: u32) -> Limits {
+        let affordable = self.bounds.budget_per_hour.map(|budget| {
+            // Rounding must not cost an instance that the budget just pays for.
+            let instances = (budget / self.prices.per_hour * (1.0 + 1e-9)).floor();
+            (instances as u32).saturating_sub(still_paid)
+        });
+        let max_workers = affordable.map_or(self.bounds.max_workers, |affordable| {
+            affordable.min(self.bounds.max_workers)
+        });
+        let scheduled = self
+            .schedule
+            .iter()
+            .filter(|window| window.contains(now))
+            .map(|window| window.min_workers)
+            .max();
+        let min_workers = self.bounds.min_workers.max(scheduled.unwrap_or(0));
+        Limits {
+            min_workers: min_workers.min(max_workers),
+            max_workers,
         }
     }
 }
 
-impl Bounds {
-    /// The nearest number of workers within the bounds.
+/// How many workers there may be at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub min_workers: u32,
+    pub max_workers: u32,
+}
+
+impl Limits {
+    /// The nearest number of workers within the limits.
     #[must_use]
     pub fn clamp(&self, workers: u64) -> u32 {
         let workers = u32::try_from(workers).unwrap_or(u32::MAX);
         workers.max(self.min_workers).min(self.max_workers)
+    }
+}
+
+impl Window {
+    #[must_use]
+    pub fn contains(&self, now: Moment) -> bool {
+        let seconds = now.elapsed().as_secs() % DAY.as_secs();
+        let (from, to) = (self.from.as_secs(), self.to.as_secs());
+        if from <= to {
+            (from..to).contains(&seconds)
+        } else {
+            seconds >= from || seconds < to
+        }
+    }
+}
+
+impl PolicyKind {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Latency => "latency",
+            Self::Step => "step",
+        }
     }
 }
 
@@ -69,6 +167,30 @@ impl Default for Bounds {
         Self {
             min_workers: 0,
             max_workers: 15,
+            budget_per_hour: None,
+            warm_pool: 0,
+            scale_out_cooldown: Duration::ZERO,
+            scale_in_cooldown: Duration::ZERO,
+        }
+    }
+}
+
+impl Default for Goal {
+    fn default() -> Self {
+        Self {
+            latency: Duration::from_secs(2),
+            service_time: Duration::from_millis(500),
+            boot_time: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Default for Prices {
+    fn default() -> Self {
+        Self {
+            // c7i.large, Linux, on demand, us-east-1: <https://aws.amazon.com/ec2/pricing/on-demand/>.
+            per_hour: 0.08925,
+            minimum: Duration::from_secs(60),
         }
     }
 }

@@ -1,20 +1,20 @@
 use std::fmt::Write;
 
 use super::demand::{Assessment, Zero};
-use super::{Observation, Plan, Policy, StopCause};
+use super::{Limits, Observation, Plan, StopCause};
 
 /// Says what is known, what follows from it, and what is done about it.
 pub(super) fn sentence(
-    policy: &Policy,
+    limits: Limits,
     observation: &Observation,
     assessment: &Assessment,
     plan: &Plan,
 ) -> String {
     let mut sentence = cause(assessment);
-    let (desired, bounds) = (plan.desired_workers, &policy.bounds);
-    let bound = if desired == bounds.max_workers {
+    let desired = plan.desired_workers;
+    let bound = if desired == limits.max_workers {
         ", the maximum"
-    } else if desired == bounds.min_workers && desired > 0 {
+    } else if desired == limits.min_workers && desired > 0 {
         ", the minimum"
     } else {
         ""

@@ -1,13 +1,9 @@
 //! The simplest policy: one worker for each unanswered request, up to the maximum.
 
 use super::demand::{Assessment, Zero};
-use super::{Observation, Policy, ScaleIn, Target};
+use super::{Observation, ScaleIn, Target};
 
-pub(super) fn target(
-    policy: &Policy,
-    observation: &Observation,
-    assessment: &Assessment,
-) -> Target {
+pub(super) fn target(observation: &Observation, assessment: &Assessment) -> Target {
     let working = observation.working();
     let (desired, scale_in, wake_at) = match *assessment {
         Assessment::Exact(unanswered) => (unanswered, ScaleIn::Idle, None),
@@ -33,9 +29,11 @@ pub(super) fn target(
         Assessment::Unknown => (working.into(), ScaleIn::Hold, None),
     };
     Target {
-        desired: policy.bounds.clamp(desired),
+        desired,
         scale_in,
         wake_at,
+        rejected: Vec::new(),
+        completes_in: None,
     }
 }
 

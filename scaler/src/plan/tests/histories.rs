@@ -37,6 +37,7 @@ fn policy(min_workers: u32, more: u32) -> Policy {
         bounds: Bounds {
             min_workers,
             max_workers: min_workers + more,
+            ..Bounds::default()
         },
         ..Fleet::none().policy
     }

@@ -187,7 +187,7 @@ fn an_old_answer_of_ec2_is_enough_to_start_by_but_not_to_launch_by() {
 #[test]
 fn refused_calls_are_held_back_and_the_scaler_wakes_for_them() {
     let mut fleet = Fleet::of(4).with_backlog(9);
-    let later = Moment::after_start(fleet.observation.now.elapsed() * 2);
+    let later = Moment::after_epoch(fleet.observation.now.elapsed() * 2);
     fleet.observation.held.start = Some(later);
     let plan = fleet.plan();
     // Those that wait to be started are not launched instead.

@@ -9,8 +9,8 @@ pub use worker::{Phase, Worker};
 
 use crate::attend::Roster;
 use crate::plan::{
-    Counters, FrontDemand, Held, Instance, InstanceId, Memory, Moment, Observation, Plan, Policy,
-    Seen, State, StopCause, plan,
+    Billing, Counters, FrontDemand, Held, Instance, InstanceId, Memory, Moment, Observation, Plan,
+    Policy, Seen, State, StopCause, plan,
 };
 
 pub const STEP: Duration = Duration::from_millis(20);
@@ -64,7 +64,7 @@ impl Cloud {
     pub fn new(policy: Policy, seed: u64) -> Self {
         Self {
             policy,
-            now: Moment::after_start(Duration::from_secs(1)),
+            now: Moment::after_epoch(Duration::from_secs(1)),
             machines: Vec::new(),
             unanswered: 0,
             visible: 0,
@@ -358,6 +358,8 @@ impl Cloud {
                     .running_since
                     .filter(|_| *power == Power::Running),
                 listed: self.machine(id).listed,
+                started_at: None,
+                leaving: false,
             }
         });
         Observation {
@@ -369,6 +371,7 @@ impl Cloud {
             described_at: self.described_at,
             failed_boots: None,
             held: Held::default(),
+            billing: Billing::default(),
         }
     }
 

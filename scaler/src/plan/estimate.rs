@@ -1,0 +1,248 @@
+//! What the policies know of the workers' and the clients' habits: measured, and smoothed.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use super::{Goal, InstanceId, Moment, Observation, State};
+
+/// The share of a new sample in a smoothed value, as for round-trip times in RFC 6298.
+const GAIN: f64 = 0.125;
+const SPREAD_GAIN: f64 = 0.25;
+/// Service times are averaged over so long, or so many answers, for one sample.
+const SERVICE_PERIOD: Duration = Duration::from_secs(1);
+const SERVICE_ANSWERS: u64 = 50;
+/// For how long arrivals are remembered, and how finely.
+const ARRIVALS_KEPT: Duration = Duration::from_secs(120);
+const ARRIVALS_EVERY: Duration = Duration::from_millis(500);
+/// A rate rests on this many arrivals where that takes no longer than [`LONGEST_RATE_WINDOW`].
+const ARRIVALS_FOR_A_RATE: u64 = 200;
+const SHORTEST_RATE_WINDOW: Duration = Duration::from_secs(5);
+const LONGEST_RATE_WINDOW: Duration = Duration::from_secs(60);
+
+/// A measured duration in seconds and its mean deviation, both smoothed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Smoothed {
+    pub mean: f64,
+    pub spread: f64,
+    /// 0 while the value is only assumed.
+    pub samples: u64,
+}
+
+/// Everything that is measured.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Estimates {
+    /// How long a worker is taken up by one request, in seconds; absent before the first plan.
+    pub service: Option<Smoothed>,
+    /// From the order to start an instance until its worker is ready, in seconds; absent before the first plan.
+    pub boot: Option<Smoothed>,
+    arrivals: Arrivals,
+    work: Work,
+    /// Instances that were ordered to start and whose worker was not ready when last seen.
+    booting: HashMap<InstanceId, Moment>,
+}
+
+/// The number of accepted requests over time, oldest first.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Arrivals {
+    seen: VecDeque<(Moment, u64)>,
+}
+
+/// Worker time and answers since the last sample of the service time.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Work {
+    since: Option<(Moment, u64)>,
+    last: Option<(Moment, f64)>,
+    worker_seconds: f64,
+}
+
+/// Requests a second, and how fast that changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Rate {
+    pub per_second: f64,
+    /// Requests a second, more each second; 0 unless it stands out from chance.
+    pub trend: f64,
+}
+
+impl Smoothed {
+    /// A value that is assumed until it is measured.
+    #[must_use]
+    pub fn assumed(duration: Duration) -> Self {
+        let mean = duration.as_secs_f64();
+        Self {
+            mean,
+            spread: mean / 2.0,
+            samples: 0,
+        }
+    }
+
+    /// Takes a sample, in seconds. The first one replaces what was assumed.
+    pub fn add(&mut self, sample: f64) {
+        if self.samples == 0 {
+            (self.mean, self.spread) = (sample, sample / 2.0);
+        } else {
+            self.spread += SPREAD_GAIN * ((sample - self.mean).abs() - self.spread);
+            self.mean += GAIN * (sample - self.mean);
+        }
+        self.samples += 1;
+    }
+}
+
+impl Estimates {
+    /// Takes in what an observation shows.
+    pub(super) fn note(&mut self, goal: &Goal, observation: &Observation) {
+        self.service
+            .get_or_insert_with(|| Smoothed::assumed(goal.service_time));
+        self.boot
+            .get_or_insert_with(|| Smoothed::assumed(goal.boot_time));
+        self.note_boots(observation);
+        if let Some(front) = observation.front {
+            self.arrivals.note(front.at, front.value.accepted_total);
+        }
+        self.note_work(observation);
+    }
+
+    /// The rate of arrivals at `now`.
+    #[must_use]
+    pub fn arrivals(&self, now: Moment) -> Rate {
+        self.arrivals.rate(now)
+    }
+
+    fn note_boots(&mut self, observation: &Observation) {
+        for instance in &observation.instances {
+            match instance.state {
+                State::Pending | State::Booting => {
+                    if let Some(started_at) = instance.started_at
+                        && !self.booting.contains_key(&instance.id)
+                    {
+                        self.booting.insert(instance.id.clone(), started_at);
+                    }
+                }
+                _ if self.booting.is_empty() => {}
+                State::Idle | State::Busy => {
+                    if let Some(started_at) = self.booting.remove(&instance.id)
+                        && let Some(boot) = &mut self.boot
+                    {
+                        boot.add(instance.since.since(started_at).as_secs_f64());
+                    }
+                }
+                State::Draining | State::Cordoned => {}
+                State::Stopped | State::Stopping => {
+                    self.booting.remove(&instance.id);
+                }
+            }
+        }
+    }
+
+    /// As many requests are being served as there are workers ready for them; that makes worker time over answers the
+    /// time that one request takes up one worker (Little's law).
+    fn note_work(&mut self, observation: &Observation) {
+        let Some(front) = observation.front else {
+            self.work = Work::default();
+            return;
+        };
+        let ready = observation
+            .instances
+            .iter()
+            .filter(|it| matches!(it.state, State::Idle | State::Busy | State::Draining))
+            .count();
+        let serving = (front.value.unanswered as f64).min(ready as f64);
+        let answered = front.value.answered_total;
+        let work = &mut self.work;
+        if let Some((at, serving)) = work.last {
+            work.worker_seconds += serving * observation.now.since(at).as_secs_f64();
+        }
+        work.last = Some((observation.now, serving));
+        let Some((since, before)) = work.since.filter(|(_, before)| *before <= answered) else {
+            (work.since, work.worker_seconds) = (Some((observation.now, answered)), 0.0);
+            return;
+        };
+        let answers = answered - before;
+        let long_enough =
+            observation.now.since(since) >= SERVICE_PERIOD || answers >= SERVICE_ANSWERS;
+        if answers > 0 && long_enough {
+            if let Some(service) = &mut self.service
+                && work.worker_seconds > 0.0
+            {
+                service.add(work.worker_seconds / answers as f64);
+            }
+            (work.since, work.worker_seconds) = (Some((observation.now, answered)), 0.0);
+        }
+    }
+}
+
+impl Arrivals {
+    fn note(&mut self, at: Moment, total: u64) {
+        if self.seen.back().is_some_and(|(_, last)| *last > total) {
+            // Front was restarted and counts from zero.
+            self.seen.clear();
+        }
+        let count = self.seen.len();
+        let before_last = count.checked_sub(2).map(|index| self.seen[index].0);
+        match (self.seen.back_mut(), before_last) {
+            (Some(last), Some(before)) if at.since(before) < ARRIVALS_EVERY => {
+                *last = (at.max(last.0), total);
+            }
+            (Some(last), _) if at <= last.0 => last.1 = total,
+            _ => self.seen.push_back((at, total)),
+        }
+        while self.seen.len() > 2 && at.since(self.seen[1].0) > ARRIVALS_KEPT {
+            self.seen.pop_front();
+        }
+    }
+
+    /// The total at a moment, between the samples around it.
+    fn total_at(&self, moment: Moment) -> f64 {
+        let after = self.seen.partition_point(|(at, _)| *at <= moment);
+        let Some(&(left_at, left)) = after.checked_sub(1).and_then(|index| self.seen.get(index))
+        else {
+            return self.seen.front().map_or(0.0, |(_, total)| *total as f64);
+        };
+        let Some(&(right_at, right)) = self.seen.get(after) else {
+            return left as f64;
+        };
+        let share = moment.since(left_at).as_secs_f64() / right_at.since(left_at).as_secs_f64();
+        left as f64 + share * (right - left) as f64
+    }
+
+    fn rate(&self, now: Moment) -> Rate {
+        let (Some(&(first_at, first)), Some(&(_, last))) = (self.seen.front(), self.seen.back())
+        else {
+            return Rate::default();
+        };
+        // The window reaches back to where enough have arrived since.
+        let enough = last.saturating_sub(ARRIVALS_FOR_A_RATE);
+        let since = self.seen.partition_point(|(_, total)| *total <= enough);
+        let since = since
+            .checked_sub(1)
+            .map_or(first_at, |index| self.seen[index].0);
+        let window = now
+            .since(since)
+            .clamp(SHORTEST_RATE_WINDOW, LONGEST_RATE_WINDOW);
+        let seconds = window.as_secs_f64();
+        let (begin, middle) = (back(now, 2 * window), back(now, window));
+        let recent = last as f64 - self.total_at(middle);
+        let per_second = recent / seconds;
+        if begin < first_at {
+            return Rate {
+                per_second,
+                trend: 0.0,
+            };
+        }
+        let before = self.total_at(middle) - self.total_at(begin);
+        let difference = recent - before;
+        // Twice the standard deviation of the difference of two Poisson counts.
+        let stands_out = first < last && difference.abs() > 2.0 * (recent + before).sqrt();
+        Rate {
+            per_second,
+            trend: if stands_out {
+                difference / (seconds * seconds)
+            } else {
+                0.0
+            },
+        }
+    }
+}
+
+fn back(now: Moment, by: Duration) -> Moment {
+    Moment::after_epoch(now.elapsed().saturating_sub(by))
+}
