@@ -6,6 +6,7 @@
 mod demand;
 mod estimate;
 mod latency;
+mod lost;
 mod model;
 mod moves;
 mod policy;
@@ -20,6 +21,7 @@ mod tests;
 use std::time::Duration;
 
 pub use estimate::{Estimates, Smoothed};
+use lost::Lost;
 pub use model::{
     Billing, Counters, FailedBoots, FrontDemand, Held, Instance, InstanceId, Moment, Observation,
     Seen, State,
@@ -93,6 +95,8 @@ pub struct Memory {
     leftover_since: Option<Moment>,
     /// What was measured.
     pub estimates: Estimates,
+    /// What the latency policy keeps beyond what is needed.
+    keeping: latency::keep::Keeper,
     /// When workers were last added.
     added_at: Option<Moment>,
     /// When workers were last withdrawn.
@@ -104,6 +108,8 @@ pub struct Memory {
 struct Target {
     /// Not yet within the limits.
     desired: u64,
+    /// Those of them that are not just kept because they are there.
+    needed: u64,
     scale_in: ScaleIn,
     wake_at: Option<Moment>,
     rejected: Vec<Alternative>,
@@ -117,6 +123,8 @@ enum ScaleIn {
     Hold,
     /// Those that have been idle for the idle time.
     Idle,
+    /// Those that wait for work, once the least that their start is billed for is used up.
+    Paid,
     /// All.
     AtOnce,
 }
@@ -129,9 +137,12 @@ pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (
     memory.note_time(observation.now);
     let assessment = demand::assess(&policy.patience, observation, &mut memory);
     memory.estimates.note(&policy.goal, observation);
+    let lost = Lost::find(&policy.patience, observation, &memory);
+    let rest = lost.without(observation);
+    let rest = rest.as_ref().unwrap_or(observation);
     let target = match policy.kind {
-        PolicyKind::Latency => latency::target(policy, observation, &assessment, &mut memory),
-        PolicyKind::Step => step::target(observation, &assessment),
+        PolicyKind::Latency => latency::target(policy, rest, &assessment, &mut memory),
+        PolicyKind::Step => step::target(rest, &assessment),
     };
     let limits = policy.limits(observation.now, observation.billing.still_paid);
     let desired_workers = limits.clamp(target.desired);
@@ -146,13 +157,19 @@ pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (
             memory,
         );
     }
-    let mut plan = Moves::new(policy, limits, observation, &memory, target).plan();
+    let mut plan = Moves::new(policy, limits, observation, &memory, lost, target).plan();
     plan.reason = reason::sentence(limits, observation, &assessment, &plan);
     memory.note_plan(&plan, observation.now);
     (plan, memory)
 }
 
 impl Plan {
+    /// Whether executing the plan adds workers.
+    #[must_use]
+    pub fn adds(&self) -> bool {
+        self.launch > 0 || !(self.start.is_empty() && self.uncordon.is_empty())
+    }
+
     /// Whether executing the plan does anything.
     #[must_use]
     pub fn changes_something(&self) -> bool {
@@ -177,7 +194,7 @@ impl Memory {
     }
 
     fn note_plan(&mut self, plan: &Plan, now: Moment) {
-        if plan.launch > 0 || !plan.start.is_empty() || !plan.uncordon.is_empty() {
+        if plan.adds() {
             self.added_at = Some(now);
         }
         if !plan.cordon.is_empty() {

@@ -1,11 +1,216 @@
-use super::demand::Assessment;
-use super::{Memory, Observation, Policy, Target, step};
+//! The default policy: as few workers as answer within the latency target.
+//!
+//! Three questions, in this order. How many workers finish what is waiting in time, those included that are booting
+//! already ([`capacity`])? How many keep up with what keeps arriving ([`staffing`])? And for how long are those beyond
+//! both cheaper to keep than to start again ([`keep`])?
+
+mod capacity;
+pub(super) mod keep;
+mod staffing;
+
+use std::time::Duration;
+
+use capacity::Capacity;
+
+use super::demand::{Assessment, Zero};
+use super::{Alternative, Estimates, Memory, Observation, Policy, ScaleIn, State, Target};
+
+/// What is waiting, and the workers that may deal with it. Seconds throughout.
+struct Outlook {
+    /// Worker time that all waiting requests take together.
+    work: f64,
+    service: f64,
+    boot: f64,
+    target: f64,
+    /// Worker time a second that arrives by the time a worker started now would be ready.
+    offered: f64,
+    requests: u64,
+    capacity: Capacity,
+}
 
 pub(super) fn target(
-    _policy: &Policy,
+    policy: &Policy,
     observation: &Observation,
     assessment: &Assessment,
-    _memory: &mut Memory,
+    memory: &mut Memory,
 ) -> Target {
-    step::target(observation, assessment)
+    let now = observation.now;
+    let working = observation.working();
+    let hold = |wake_at| Target {
+        desired: working.into(),
+        needed: 0,
+        scale_in: ScaleIn::Hold,
+        wake_at,
+        rejected: Vec::new(),
+        completes_in: None,
+    };
+    let (requests, since) = match *assessment {
+        Assessment::Exact(requests)
+        | Assessment::Estimated {
+            messages: requests, ..
+        } if requests > 0 => (requests, now),
+        Assessment::Zero(Zero::Settled | Zero::QueueUnreachable) => {
+            (0, memory.zero_since.unwrap_or(now))
+        }
+        Assessment::Estimated {
+            empty_for_long: true,
+            ..
+        } => (0, memory.empty_since.unwrap_or(now)),
+        // Whoever is up finishes what is left; a worker is started for it only if nobody is up for long.
+        Assessment::Zero(Zero::Leftover {
+            messages,
+            neglected,
+        }) => (messages.min(working.into()).max(neglected.into()), now),
+        Assessment::Zero(Zero::SettlesAt(moment)) => return hold(Some(moment)),
+        Assessment::Zero(Zero::Unconfirmed)
+        | Assessment::Exact(_)
+        | Assessment::Estimated { .. }
+        | Assessment::Unknown => return hold(None),
+    };
+    let outlook = Outlook::new(policy, observation, &memory.estimates, requests);
+    let needed = outlook.needed();
+    let limits = policy.limits(now, observation.billing.still_paid);
+    let keeping = memory.keeping.note(
+        limits.clamp(needed),
+        since,
+        now,
+        outlook.boot,
+        policy.prices.minimum.as_secs_f64(),
+    );
+    // An instance is kept, but none is started in order to be kept.
+    let kept = (needed + u64::from(keeping.workers)).min(working.into());
+    let desired = needed.max(kept);
+    Target {
+        desired,
+        needed,
+        scale_in: ScaleIn::Paid,
+        wake_at: keeping.until,
+        rejected: outlook.rejected(limits.clamp(needed), limits.clamp(desired), &keeping),
+        completes_in: outlook.completes_in(limits.clamp(desired)),
+    }
+}
+
+impl Outlook {
+    fn new(
+        policy: &Policy,
+        observation: &Observation,
+        estimates: &Estimates,
+        requests: u64,
+    ) -> Self {
+        let goal = &policy.goal;
+        let service = estimates
+            .service
+            .map_or(goal.service_time.as_secs_f64(), |service| service.mean);
+        let boot = estimates
+            .boot
+            .map_or(goal.boot_time.as_secs_f64(), |boot| boot.mean);
+        let rate = estimates.arrivals(observation.now);
+        let expected = rate.per_second + rate.trend.max(0.0) * boot;
+        Self {
+            work: requests as f64 * service,
+            service,
+            boot,
+            target: goal.latency.as_secs_f64(),
+            offered: if requests > 0 {
+                expected * service
+            } else {
+                0.0
+            },
+            requests,
+            capacity: Capacity::of(observation, boot),
+        }
+    }
+
+    /// How many workers it takes, whether they are up or not.
+    fn needed(&self) -> u64 {
+        if self.requests == 0 {
+            return 0;
+        }
+        let sustained = staffing::workers(self.offered, self.service, self.target);
+        self.for_the_backlog().max(sustained).max(1)
+    }
+
+    fn for_the_backlog(&self) -> u64 {
+        // The last request of n workers' share waits for the others at most: Graham's bound for list scheduling.
+        let work = self.work - self.service;
+        let in_time = (self.target - self.service).max(0.0);
+        if let Some(workers) = self.capacity.fewest(work, in_time) {
+            return workers.into();
+        }
+        // Those that are started now come too late for the target unless boots are quick. What they can do is to answer
+        // everything within the target from their boot on; by then more has arrived.
+        let deadline = in_time.max(self.boot + in_time);
+        let work = work + self.offered * (deadline - in_time);
+        if let Some(workers) = self.capacity.fewest(work, deadline) {
+            return workers.into();
+        }
+        let missing = work - self.capacity.work_by(deadline);
+        let each = (deadline - self.boot).max(f64::MIN_POSITIVE);
+        let started = (missing / each - 1e-9).ceil().min(self.requests as f64) as u64;
+        let there = u64::from(self.capacity.workers());
+        (there + started).min(there.max(self.requests))
+    }
+
+    fn completes_in(&self, workers: u32) -> Option<Duration> {
+        let seconds = self.capacity.completion(self.work, workers, self.boot)?;
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    fn rejected(&self, needed: u32, desired: u32, keeping: &keep::Keeping) -> Vec<Alternative> {
+        let mut rejected = Vec::new();
+        let mut reject = |workers, reason| rejected.push(Alternative { workers, reason });
+        let completes = |workers| {
+            self.capacity
+                .completion(self.work, workers, self.boot)
+                .map_or("would never finish".to_owned(), |seconds| {
+                    format!("would finish what waits in {seconds:.1} s")
+                })
+        };
+        let there = self.capacity.workers();
+        if self.requests > 0 && needed > there {
+            reject(
+                there,
+                format!(
+                    "{}, later than the target of {} s",
+                    completes(there),
+                    self.target
+                ),
+            );
+        }
+        if self.requests > 0 && needed > 1 && needed - 1 != there {
+            reject(needed - 1, completes(needed - 1));
+        }
+        if desired > needed {
+            reject(
+                needed,
+                format!(
+                    "starting the others again would cost {:.0} s of an instance's time each",
+                    keeping.restart_cost
+                ),
+            );
+        }
+        rejected
+    }
+}
+
+impl Capacity {
+    /// What is up and what is booting; those that may be called back count with what is up.
+    fn of(observation: &Observation, boot: f64) -> Self {
+        let mut ready = 0;
+        let mut booting = vec![boot; observation.launching as usize];
+        for instance in &observation.instances {
+            match instance.state {
+                _ if instance.leaving => {}
+                State::Idle | State::Busy => ready += 1,
+                State::Pending | State::Booting => {
+                    let started_at = instance.started_at.unwrap_or(instance.since);
+                    let age = observation.now.since(started_at).as_secs_f64();
+                    // One that is overdue may come at any time, but hardly at once.
+                    booting.push((boot - age).max(boot / 10.0));
+                }
+                State::Draining | State::Cordoned | State::Stopping | State::Stopped => {}
+            }
+        }
+        Self::new(ready, booting)
+    }
 }

@@ -2,6 +2,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::Patience;
+
 /// A point in time, counted from the Unix epoch. Within a process it only moves forward: see [`crate::clock::Clock`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(Duration);
@@ -230,7 +232,22 @@ impl State {
     }
 }
 
+impl Instance {
+    /// Whether it works, or is on its way to, and will stay.
+    #[must_use]
+    pub fn is_capacity(&self) -> bool {
+        self.state.is_capacity() && !self.leaving
+    }
+}
+
 impl Observation {
+    /// Whether EC2's answer is recent enough to launch, withdraw and stop workers by.
+    #[must_use]
+    pub fn fleet_is_fresh(&self, patience: &Patience) -> bool {
+        self.described_at
+            .is_some_and(|at| self.now.since(at) <= patience.fleet_stale_after)
+    }
+
     /// How many instances are in `state`, those in a launch under way included.
     #[must_use]
     pub fn count(&self, state: State) -> u32 {

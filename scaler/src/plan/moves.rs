@@ -1,8 +1,8 @@
 //! From a wanted number of workers to the moves that lead there. The same for all policies.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
+use super::lost::Lost;
 use super::{
     Instance, InstanceId, Limits, Memory, Moment, Observation, Plan, Policy, ScaleIn, State, Stop,
     StopCause, Target,
@@ -15,8 +15,8 @@ pub(super) struct Moves<'a> {
     /// How many workers are wanted, within the limits.
     desired: u32,
     target: Target,
-    /// Instances whose worker is given up, and why.
-    lost: Vec<(&'a Instance, StopCause)>,
+    memory: &'a Memory,
+    lost: Lost<'a>,
     /// Whether EC2's answer is recent enough to withdraw workers by.
     fleet_is_fresh: bool,
     wake_at: Option<Moment>,
@@ -27,27 +27,22 @@ impl<'a> Moves<'a> {
         policy: &'a Policy,
         limits: Limits,
         observation: &'a Observation,
-        memory: &Memory,
+        memory: &'a Memory,
+        lost: Lost<'a>,
         target: Target,
     ) -> Self {
-        let patience = &policy.patience;
-        let fleet_is_fresh = observation
-            .described_at
-            .is_some_and(|at| observation.now.since(at) <= patience.fleet_stale_after);
-        let mut moves = Self {
+        let wake_at = [target.wake_at, lost.next_at].into_iter().flatten().min();
+        Self {
             policy,
             limits,
-            observation,
             desired: limits.clamp(target.desired),
-            wake_at: target.wake_at,
+            fleet_is_fresh: observation.fleet_is_fresh(&policy.patience),
+            observation,
             target,
-            lost: Vec::new(),
-            fleet_is_fresh,
-        };
-        if fleet_is_fresh {
-            moves.find_lost(memory);
+            memory,
+            lost,
+            wake_at,
         }
-        moves
     }
 
     pub(super) fn plan(mut self) -> Plan {
@@ -68,6 +63,15 @@ impl<'a> Moves<'a> {
             plan.cordon = self.withdraw(surplus);
         }
         if self.fleet_is_fresh {
+            let will_boot = plan.launch > 0 || !plan.start.is_empty();
+            if self.target.scale_in != ScaleIn::Hold && !will_boot && !self.is_booting() {
+                self.fill_the_warm_pool(&mut plan);
+            }
+            let at_work = self
+                .leaving()
+                .filter(|instance| instance.state.is_capacity());
+            plan.cordon
+                .extend(at_work.map(|instance| instance.id.clone()));
             plan.stop = self.stops(&plan.uncordon);
         }
         plan.rename = self.renames();
@@ -75,56 +79,28 @@ impl<'a> Moves<'a> {
         plan
     }
 
-    /// A worker that reports is trusted, one that does not is given up: past a deadline, and only while the scaler was
-    /// there to hear it.
-    fn find_lost(&mut self, memory: &Memory) {
-        let patience = &self.policy.patience;
-        for instance in &self.observation.instances {
-            // EC2 cannot stop what it does not describe as running.
-            let Some(running_since) = instance.running_since else {
-                continue;
-            };
-            if !matches!(
-                instance.state,
-                State::Booting | State::Idle | State::Busy | State::Draining | State::Cordoned
-            ) {
-                continue;
-            }
-            let (quiet_since, deadline, cause) = match instance.heard {
-                Some(heard) => (heard, patience.silence_deadline, StopCause::Silent),
-                None => (
-                    running_since,
-                    patience.boot_deadline,
-                    StopCause::NeverAttended,
-                ),
-            };
-            let given_up_at = quiet_since.max(memory.watching_since).after(deadline);
-            if self.observation.now > given_up_at {
-                self.lost.push((instance, cause));
-            } else {
-                self.wake(given_up_at.after(Duration::from_millis(1)));
-            }
-        }
-    }
-
     fn working(&self) -> u32 {
         let lost = self
             .lost
+            .instances
             .iter()
-            .filter(|(instance, _)| instance.state.is_capacity())
+            .filter(|(instance, _)| instance.is_capacity())
             .count();
         self.observation.working() - len_of(lost)
     }
 
-    fn is_lost(&self, instance: &Instance) -> bool {
-        self.lost.iter().any(|(lost, _)| lost.id == instance.id)
+    fn in_state(&self, state: State) -> impl Iterator<Item = &'a Instance> {
+        self.observation.instances.iter().filter(move |instance| {
+            instance.state == state && !instance.leaving && !self.lost.contains(instance)
+        })
     }
 
-    fn in_state(&self, state: State) -> impl Iterator<Item = &'a Instance> {
+    /// Instances that AWS is going to take away.
+    fn leaving(&self) -> impl Iterator<Item = &'a Instance> {
         self.observation
             .instances
             .iter()
-            .filter(move |instance| instance.state == state && !self.is_lost(instance))
+            .filter(|instance| instance.leaving && !self.lost.contains(instance))
     }
 
     /// Workers that were told to go but are still there are the fastest capacity: those that wait for work first, then
@@ -142,8 +118,7 @@ impl<'a> Moves<'a> {
     fn add_capacity(&mut self, missing: u32, plan: &mut Plan) {
         let room = self.limits.max_workers.saturating_sub(self.active());
         let wanted = missing.min(room);
-        let failed_boots = self.observation.failed_boots;
-        if wanted == 0 || !self.may(failed_boots.map(|failed| failed.held_until)) {
+        if wanted == 0 || !self.may_add() {
             return;
         }
         let stopped: Vec<_> = self
@@ -157,6 +132,33 @@ impl<'a> Moves<'a> {
         // A launch by an old description could exceed the maximum: others may have been launched since.
         if self.fleet_is_fresh && wanted > from_pool && self.may(self.observation.held.launch) {
             plan.launch = (wanted - from_pool).min(self.launch_room());
+        }
+    }
+
+    /// Whether instances may be started or launched at all.
+    fn may_add(&mut self) -> bool {
+        let failed_boots = self.observation.failed_boots;
+        let cooldown = self.policy.bounds.scale_out_cooldown;
+        let cooled = self.memory.added_at.map(|at| at.after(cooldown));
+        self.may(failed_boots.map(|failed| failed.held_until)) && self.may(cooled)
+    }
+
+    /// Whether any instance is on its way up; what a policy needs then is not what it will need.
+    fn is_booting(&self) -> bool {
+        let booting = [State::Pending, State::Booting];
+        self.observation.launching > 0 || !self.in_states(&booting).is_empty()
+    }
+
+    /// Launches what the pool of stopped instances lacks. They boot once and stop as any worker that is not needed.
+    fn fill_the_warm_pool(&mut self, plan: &mut Plan) {
+        let there = len(&self.observation.instances);
+        let needed = self.limits.clamp(self.target.needed);
+        let wanted = needed.saturating_add(self.policy.bounds.warm_pool);
+        let missing = wanted.min(self.limits.max_workers).saturating_sub(there);
+        let room = self.limits.max_workers.saturating_sub(self.active());
+        let missing = missing.min(room);
+        if missing > 0 && self.may_add() && self.may(self.observation.held.launch) {
+            plan.launch = missing;
         }
     }
 
@@ -178,12 +180,41 @@ impl<'a> Moves<'a> {
     }
 
     fn withdraw(&mut self, surplus: u32) -> Vec<InstanceId> {
+        let excess = self.working().saturating_sub(self.limits.max_workers);
+        if excess > 0 {
+            // The limits were lowered, and hold whatever the policy says.
+            let all = [State::Pending, State::Booting, State::Idle, State::Busy];
+            return ids(self.in_states(&all), excess);
+        }
+        let bounds = &self.policy.bounds;
+        let changed_at = self.memory.added_at.max(self.memory.withdrawn_at);
+        if !self.may(changed_at.map(|at| at.after(bounds.scale_in_cooldown))) {
+            return Vec::new();
+        }
+        // Where only those go that are up, what is still booting does not replace them yet.
+        let up = len(&self.in_states(&[State::Idle, State::Busy]));
+        let replaced = surplus.min(up.saturating_sub(self.desired));
         let chosen: Vec<&Instance> = match self.target.scale_in {
             ScaleIn::Hold => Vec::new(),
-            ScaleIn::AtOnce => [State::Pending, State::Booting, State::Idle, State::Busy]
-                .into_iter()
-                .flat_map(|state| self.in_state(state))
-                .collect(),
+            // What was launched for the warm pool has to boot before it can stop.
+            ScaleIn::AtOnce if bounds.warm_pool > 0 => self.in_states(&[State::Idle, State::Busy]),
+            ScaleIn::AtOnce => {
+                let all = [State::Pending, State::Booting, State::Idle, State::Busy];
+                return ids(self.in_states(&all), surplus);
+            }
+            ScaleIn::Paid => {
+                let minimum = self.policy.prices.minimum;
+                let now = self.observation.now;
+                let waiting: Vec<_> = self.in_state(State::Idle).collect();
+                let used_up =
+                    |it: &&Instance| it.started_at.is_none_or(|at| now >= at.after(minimum));
+                let (paid, unpaid): (Vec<_>, Vec<_>) = waiting.into_iter().partition(used_up);
+                let next = unpaid.iter().filter_map(|it| it.started_at).min();
+                if let Some(started_at) = next {
+                    self.wake(started_at.after(minimum));
+                }
+                paid
+            }
             ScaleIn::Idle => {
                 let idle_time = self.policy.patience.idle_time;
                 let mut idle: Vec<_> = self.in_state(State::Idle).collect();
@@ -198,17 +229,19 @@ impl<'a> Moves<'a> {
                 rested
             }
         };
-        chosen
-            .iter()
-            .take(surplus as usize)
-            .map(|instance| instance.id.clone())
-            .collect()
+        ids(chosen, replaced)
+    }
+
+    fn in_states(&self, states: &[State]) -> Vec<&'a Instance> {
+        let states = states.iter();
+        states.flat_map(|state| self.in_state(*state)).collect()
     }
 
     fn stops(&mut self, called_back: &[InstanceId]) -> Vec<Stop> {
         let called_back: HashSet<_> = called_back.iter().collect();
         let mut stops: Vec<_> = self
             .lost
+            .instances
             .iter()
             .map(|(instance, cause)| stop(instance, *cause))
             .collect();
@@ -218,6 +251,8 @@ impl<'a> Moves<'a> {
                 .filter(|i| !called_back.contains(&i.id));
             stops.extend(drained.map(|instance| stop(instance, StopCause::Drained)));
         }
+        let leaving = self.leaving().filter(|it| it.state == State::Cordoned);
+        stops.extend(leaving.map(|instance| stop(instance, StopCause::Drained)));
         if stops.is_empty() || self.may(self.observation.held.stop) {
             stops
         } else {
@@ -227,6 +262,15 @@ impl<'a> Moves<'a> {
 
     /// The lowest free numbers, for instances without one and for those whose number another one has too.
     fn renames(&mut self) -> Vec<(InstanceId, u32)> {
+        // They come in the order of their numbers, so that most plans are done with one look.
+        let numbered =
+            |pair: &[Instance]| pair[0].number.is_some() && pair[0].number < pair[1].number;
+        let instances = &self.observation.instances;
+        if instances.first().is_none_or(|it| it.number.is_some())
+            && instances.windows(2).all(numbered)
+        {
+            return Vec::new();
+        }
         let mut taken = HashSet::new();
         let mut unnamed = Vec::new();
         for instance in &self.observation.instances {
@@ -250,7 +294,7 @@ impl<'a> Moves<'a> {
             .observation
             .instances
             .iter()
-            .filter(|i| i.state.is_withdrawn())
+            .filter(|i| i.state.is_withdrawn() || (i.leaving && i.state.is_capacity()))
             .count();
         self.observation.working().saturating_add(len_of(withdrawn))
     }
@@ -269,6 +313,11 @@ impl<'a> Moves<'a> {
     fn wake(&mut self, moment: Moment) {
         self.wake_at = Some(self.wake_at.map_or(moment, |earlier| earlier.min(moment)));
     }
+}
+
+fn ids(instances: Vec<&Instance>, count: u32) -> Vec<InstanceId> {
+    let instances = instances.into_iter().take(count as usize);
+    instances.map(|instance| instance.id.clone()).collect()
 }
 
 fn stop(instance: &Instance, cause: StopCause) -> Stop {

@@ -30,6 +30,7 @@ pub(super) fn target(observation: &Observation, assessment: &Assessment) -> Targ
     };
     Target {
         desired,
+        needed: desired,
         scale_in,
         wake_at,
         rejected: Vec::new(),
@@ -43,7 +44,7 @@ impl Observation {
         let working = self
             .instances
             .iter()
-            .filter(|instance| instance.state.is_capacity())
+            .filter(|instance| instance.is_capacity())
             .count();
         u32::try_from(working)
             .unwrap_or(u32::MAX)

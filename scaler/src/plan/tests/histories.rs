@@ -1,11 +1,14 @@
 //! Plans over random histories of a modelled cloud. What must never happen is checked at every step, in
 //! [`Cloud::step`]; here the histories are made, and their ends are checked.
 
+use std::time::Duration;
+
+use clap::ValueEnum;
 use proptest::prelude::*;
 
 use super::simulated::{Cloud, STEP};
 use crate::plan::fixtures::Fleet;
-use crate::plan::{Bounds, Policy};
+use crate::plan::{Bounds, Goal, Policy, PolicyKind, Prices};
 
 #[derive(Debug, Clone)]
 enum Event {
@@ -16,6 +19,8 @@ enum Event {
     LoseEc2(bool),
     HangWorker(usize),
     BreakStream(usize),
+    /// AWS says that it will take an instance away.
+    Interrupt(usize),
     RestartScaler,
 }
 
@@ -28,15 +33,29 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::LoseEc2),
         1 => any::<usize>().prop_map(Event::HangWorker),
         1 => any::<usize>().prop_map(Event::BreakStream),
+        1 => any::<usize>().prop_map(Event::Interrupt),
         1 => Just(Event::RestartScaler),
     ]
 }
 
-fn policy(min_workers: u32, more: u32) -> Policy {
+fn policy(kind: PolicyKind, min_workers: u32, more: u32, minimum: u64, warm_pool: u32) -> Policy {
+    let seconds = Duration::from_secs;
     Policy {
+        kind,
+        // As the modelled workers are, so that hours of patience do not have to be modelled.
+        goal: Goal {
+            latency: seconds(2),
+            service_time: Duration::from_millis(400),
+            boot_time: seconds(2),
+        },
+        prices: Prices {
+            minimum: seconds(minimum),
+            ..Prices::default()
+        },
         bounds: Bounds {
             min_workers,
             max_workers: min_workers + more,
+            warm_pool,
             ..Bounds::default()
         },
         ..Fleet::none().policy
@@ -50,11 +69,14 @@ proptest! {
     #[test]
     fn whatever_happens_demand_is_met_and_the_fleet_returns_to_its_minimum(
         seed in any::<u64>(),
+        kind in prop::sample::select(PolicyKind::value_variants().to_vec()),
+        minimum in prop::sample::select(vec![0_u64, 4]),
+        warm_pool in prop::sample::select(vec![0_u32, 0, 2]),
         min in 0_u32..3,
         more in 1_u32..8,
         history in prop::collection::vec((event(), 1_u32..60), 1..40),
     ) {
-        let mut cloud = Cloud::new(policy(min, more), seed);
+        let mut cloud = Cloud::new(policy(kind, min, more, minimum, warm_pool), seed);
         for (event, steps) in history {
             happen(&mut cloud, &event);
             for _ in 0..steps {
@@ -63,7 +85,10 @@ proptest! {
         }
         (cloud.front_is_lost, cloud.queue_is_lost, cloud.ec2_is_lost) = (false, false, false);
         let settled = |cloud: &Cloud| {
-            cloud.unanswered == 0 && cloud.up() == min as usize && !cloud.has_hung_worker()
+            cloud.unanswered == 0
+                && cloud.up() == min as usize
+                && !cloud.has_hung_worker()
+                && cloud.machines.len() >= (min + warm_pool.min(more)) as usize
         };
         // A hung worker takes the boot deadline to be found out, and its message as long again.
         let mut steps = 0;
@@ -102,6 +127,12 @@ fn happen(cloud: &mut Cloud, event: &Event) {
             if !cloud.machines.is_empty() {
                 let pick = pick % cloud.machines.len();
                 cloud.machines[pick].break_stream();
+            }
+        }
+        Event::Interrupt(pick) => {
+            if !cloud.machines.is_empty() {
+                let pick = pick % cloud.machines.len();
+                cloud.machines[pick].interrupt();
             }
         }
         Event::RestartScaler => cloud.restart_scaler(),

@@ -26,6 +26,7 @@ pub struct Cloud {
     pub now: Moment,
     pub machines: Vec<Machine>,
     pub unanswered: u64,
+    accepted_total: u64,
     visible: u64,
     hidden: Vec<Moment>,
     roster: Roster,
@@ -47,6 +48,9 @@ pub struct Machine {
     number: Option<u32>,
     pub power: Power,
     changes_at: Moment,
+    started_at: Moment,
+    /// Whether AWS is going to take it away.
+    pub leaving: bool,
     running_since: Option<Moment>,
     listed: bool,
     pub worker: Option<Worker>,
@@ -67,6 +71,7 @@ impl Cloud {
             now: Moment::after_epoch(Duration::from_secs(1)),
             machines: Vec::new(),
             unanswered: 0,
+            accepted_total: 0,
             visible: 0,
             hidden: Vec::new(),
             roster: Roster::default(),
@@ -84,6 +89,7 @@ impl Cloud {
 
     pub fn arrive(&mut self, requests: u64) {
         self.unanswered += requests;
+        self.accepted_total += requests;
         self.visible += requests;
     }
 
@@ -140,11 +146,13 @@ impl Cloud {
         let working = observation
             .instances
             .iter()
-            .filter(|it| it.state.is_capacity())
+            .filter(|it| it.is_capacity())
             .count();
-        if !plan.cordon.is_empty() {
+        let unwanted = |id: &&InstanceId| !self.machine(id).leaving;
+        let withdrawn = plan.cordon.iter().filter(unwanted).count();
+        if withdrawn > 0 {
             assert!(
-                working - plan.cordon.len() >= plan.desired_workers as usize,
+                working - withdrawn >= plan.desired_workers as usize,
                 "{plan:?}"
             );
         }
@@ -182,7 +190,9 @@ impl Cloud {
         for id in &plan.start {
             self.roster.forget(id);
             let ready_at = self.after(50, 900);
-            self.machine_mut(id).switch(Power::Pending, ready_at);
+            let machine = self.machine_mut(id);
+            machine.switch(Power::Pending, ready_at);
+            (machine.started_at, machine.leaving) = (now, false);
         }
         for _ in 0..plan.launch {
             let id = InstanceId::from(format!("i-{:04}", self.machines.len()).as_str());
@@ -192,6 +202,8 @@ impl Cloud {
                 number: None,
                 power: Power::Pending,
                 changes_at,
+                started_at: now,
+                leaving: false,
                 running_since: None,
                 listed: false,
                 worker: None,
@@ -236,6 +248,7 @@ impl Cloud {
             Power::Stopping if now >= machine.changes_at => {
                 machine.power = Power::Stopped;
                 (machine.worker, machine.running_since) = (None, None);
+                machine.leaving = false;
                 self.roster.forget(&machine.id.clone());
             }
             Power::Running => self.step_worker(index),
@@ -305,7 +318,8 @@ impl Cloud {
         if !self.front_is_lost {
             let value = FrontDemand {
                 unanswered: self.unanswered,
-                ..FrontDemand::default()
+                accepted_total: self.accepted_total,
+                answered_total: self.accepted_total - self.unanswered,
             };
             self.front = Some(Seen { value, at: now });
         }
@@ -358,8 +372,8 @@ impl Cloud {
                     .running_since
                     .filter(|_| *power == Power::Running),
                 listed: self.machine(id).listed,
-                started_at: None,
-                leaving: false,
+                started_at: Some(self.machine(id).started_at),
+                leaving: self.machine(id).leaving,
             }
         });
         Observation {
@@ -406,6 +420,11 @@ impl Machine {
             worker.session = None;
             worker.reports.clear();
         }
+    }
+
+    /// Its worker is told that AWS will take it away.
+    pub fn interrupt(&mut self) {
+        self.leaving |= self.worker.is_some();
     }
 
     fn switch(&mut self, power: Power, changes_at: Moment) {

@@ -1,0 +1,207 @@
+//! For how long a worker that is not needed is cheaper to keep than to start again: the ski-rental problem, with the
+//! costs of the past to choose the threshold by (Karlin et al., "Competitive snoopy caching", 1988, for the rule without
+//! a past; Khanafer, Kodialam and Puttaswamy, "The constrained ski-rental problem and its application to online cloud
+//! cost optimization", 2013, for cloud instances).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::plan::Moment;
+
+/// Gaps are told apart by half an octave from this length on, in seconds.
+const SHORTEST_GAP: f64 = 0.05;
+const BUCKETS: usize = 48;
+/// The past is believed from so many gaps on, and forgotten as slowly.
+const ENOUGH_GAPS: f64 = 8.0;
+const FORGETTING: f64 = 0.995;
+/// No worker is kept for longer than this multiple of what its restart costs.
+const LONGEST_KEEP: f64 = 2.0;
+
+/// The level of need over time. Level n is needed while at least n workers are.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Keeper {
+    needed: u32,
+    /// Since when each level above `needed` has not been, the lowest level first.
+    dropped: VecDeque<Moment>,
+    /// Since when each needed level has been, the lowest first.
+    raised: Vec<Moment>,
+    gaps: Gaps,
+    /// The part of a start's billing minimum that was of no use, in seconds, smoothed.
+    waste: Option<f64>,
+}
+
+/// How long levels were not needed before they were again.
+#[derive(Debug, Clone, PartialEq)]
+struct Gaps {
+    /// Count and sum of seconds.
+    buckets: [(f64, f64); BUCKETS],
+}
+
+/// What is kept beyond what is needed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Keeping {
+    pub workers: u32,
+    /// When one fewer is to be kept.
+    pub until: Option<Moment>,
+    /// What starting one again costs, in seconds of an instance's time.
+    pub restart_cost: f64,
+}
+
+impl Keeper {
+    /// Takes in that `needed` workers are needed: fewer than before since `since`, more than before since `now`. `boot`
+    /// and `minimum` (that a start is billed for) are in seconds.
+    pub fn note(
+        &mut self,
+        needed: u32,
+        since: Moment,
+        now: Moment,
+        boot: f64,
+        minimum: f64,
+    ) -> Keeping {
+        while self.needed < needed {
+            if let Some(dropped) = self.dropped.pop_front() {
+                self.gaps.add(now.since(dropped).as_secs_f64());
+            }
+            self.raised.push(now);
+            self.needed += 1;
+        }
+        while self.needed > needed {
+            let raised = self.raised.pop().unwrap_or(since);
+            let used = boot + since.since(raised).as_secs_f64();
+            let wasted = (minimum - used).max(0.0);
+            let waste = self.waste.get_or_insert(wasted);
+            *waste += 0.125 * (wasted - *waste);
+            self.dropped.push_front(since);
+            self.needed -= 1;
+        }
+        let restart_cost = boot + self.waste.unwrap_or(minimum / 2.0);
+        let threshold = self.gaps.threshold(restart_cost);
+        let threshold = Duration::try_from_secs_f64(threshold).unwrap_or(Duration::MAX);
+        // Higher levels were dropped no later than lower ones.
+        let kept = self
+            .dropped
+            .iter()
+            .take_while(|dropped| now.since(**dropped) < threshold)
+            .count();
+        let until = kept
+            .checked_sub(1)
+            .map(|last| self.dropped[last].after(threshold));
+        Keeping {
+            workers: u32::try_from(kept).unwrap_or(u32::MAX),
+            until,
+            restart_cost,
+        }
+    }
+}
+
+impl Gaps {
+    fn add(&mut self, seconds: f64) {
+        for (count, sum) in &mut self.buckets {
+            *count *= FORGETTING;
+            *sum *= FORGETTING;
+        }
+        let index = (2.0 * (seconds / SHORTEST_GAP).max(1.0).log2()) as usize;
+        let (count, sum) = &mut self.buckets[index.min(BUCKETS - 1)];
+        *count += 1.0;
+        *sum += seconds;
+    }
+
+    /// For how long to keep: the threshold that would have cost least in the past, or without one the cost of a restart,
+    /// which never costs more than twice the least.
+    fn threshold(&self, restart_cost: f64) -> f64 {
+        let all: f64 = self.buckets.iter().map(|(count, _)| count).sum();
+        if all < ENOUGH_GAPS {
+            return restart_cost;
+        }
+        let (mut best, mut least) = (0.0, all * restart_cost);
+        let (mut longer, mut kept) = (all, 0.0);
+        for (index, (count, sum)) in self.buckets.iter().enumerate() {
+            let threshold = SHORTEST_GAP * 2.0_f64.powf((index + 1) as f64 / 2.0);
+            if threshold > LONGEST_KEEP * restart_cost {
+                break;
+            }
+            (longer, kept) = (longer - count, kept + sum);
+            let cost = kept + longer * (threshold + restart_cost);
+            if cost < least {
+                (best, least) = (threshold, cost);
+            }
+        }
+        best
+    }
+}
+
+impl Default for Gaps {
+    fn default() -> Self {
+        Self {
+            buckets: [(0.0, 0.0); BUCKETS],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: f64) -> Moment {
+        Moment::after_epoch(Duration::from_secs_f64(1_000.0 + seconds))
+    }
+
+    #[test]
+    fn without_a_past_a_worker_is_kept_for_as_long_as_its_restart_costs() {
+        let mut keeper = Keeper::default();
+        keeper.note(3, at(0.0), at(0.0), 20.0, 0.0);
+        let keeping = keeper.note(1, at(10.0), at(10.0), 20.0, 0.0);
+        assert_eq!((keeping.workers, keeping.until), (2, Some(at(30.0))));
+        assert_eq!(keeper.note(1, at(29.9), at(29.9), 20.0, 0.0).workers, 2);
+        assert_eq!(keeper.note(1, at(30.0), at(30.0), 20.0, 0.0).workers, 0);
+    }
+
+    #[test]
+    fn levels_go_from_the_top_each_in_its_time() {
+        let mut keeper = Keeper::default();
+        keeper.note(3, at(0.0), at(0.0), 20.0, 0.0);
+        keeper.note(2, at(5.0), at(5.0), 20.0, 0.0);
+        keeper.note(1, at(15.0), at(15.0), 20.0, 0.0);
+        let keeping = keeper.note(1, at(26.0), at(26.0), 20.0, 0.0);
+        assert_eq!((keeping.workers, keeping.until), (1, Some(at(35.0))));
+    }
+
+    #[test]
+    fn gaps_that_were_always_long_are_not_waited_out() {
+        let mut keeper = Keeper::default();
+        let mut time = 0.0;
+        for _ in 0..20 {
+            keeper.note(1, at(time), at(time), 20.0, 0.0);
+            keeper.note(0, at(time + 30.0), at(time + 30.0), 20.0, 0.0);
+            time += 600.0;
+        }
+        assert_eq!(keeper.note(0, at(time), at(time), 20.0, 0.0).workers, 0);
+    }
+
+    #[test]
+    fn gaps_that_were_always_a_little_longer_than_a_restart_costs_are_not_waited_out_either() {
+        let mut gaps = Gaps::default();
+        (0..20).for_each(|_| gaps.add(30.0));
+        assert_eq!(gaps.threshold(20.0), 0.0);
+        assert!(gaps.threshold(31.0) >= 30.0);
+    }
+
+    #[test]
+    fn the_unused_rest_of_a_paid_minute_makes_restarts_dearer() {
+        let mut keeper = Keeper::default();
+        keeper.note(1, at(0.0), at(0.0), 20.0, 60.0);
+        // 20 s of boot and 10 s of use: half of the minute was paid for nothing.
+        let keeping = keeper.note(0, at(10.0), at(10.0), 20.0, 60.0);
+        assert_eq!(keeping.restart_cost, 50.0);
+    }
+
+    #[test]
+    fn a_decision_is_the_same_when_asked_again() {
+        let mut keeper = Keeper::default();
+        keeper.note(5, at(0.0), at(0.0), 20.0, 60.0);
+        let first = keeper.note(2, at(7.0), at(7.0), 20.0, 60.0);
+        let before = keeper.clone();
+        assert_eq!(keeper.note(2, at(7.0), at(7.0), 20.0, 60.0), first);
+        assert_eq!(keeper, before);
+    }
+}

@@ -1,0 +1,53 @@
+//! How many workers keep up with a steady stream of requests: Erlang's C formula for the share that waits (A. K. Erlang,
+//! 1917), and the exponential tail of the wait in an M/M/n queue.
+
+/// The share of requests that may wait longer than the target leaves them.
+const LATE: f64 = 0.05;
+
+/// The fewest workers that let at most one in twenty requests wait longer than `target - service`.
+///
+/// `offered` is the worker time that arrives a second (requests a second times `service`), `service` and `target` are
+/// in seconds.
+#[must_use]
+pub fn workers(offered: f64, service: f64, target: f64) -> u64 {
+    if offered <= 0.0 || service <= 0.0 {
+        return 0;
+    }
+    let patience = (target - service).max(0.0) / service;
+    // Erlang's B for n workers follows from that for n - 1: the share that n workers without a queue would turn away.
+    let mut turned_away = 1.0;
+    let mut workers = 0_u64;
+    loop {
+        workers += 1;
+        let count = workers as f64;
+        turned_away = offered * turned_away / (count + offered * turned_away);
+        if count <= offered {
+            continue;
+        }
+        let waits = count * turned_away / (count - offered * (1.0 - turned_away));
+        if waits * (-(count - offered) * patience).exp() <= LATE {
+            return workers;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_patience_it_is_erlangs_c() {
+        // Published tables: 10 erlangs need 16 agents for at most 5 % waiting (C(15) = 0.102, C(16) = 0.060, C(17) = 0.033).
+        assert_eq!(workers(10.0, 1.0, 1.0), 17);
+        assert_eq!(workers(1.0, 1.0, 1.0), 4);
+    }
+
+    #[test]
+    fn patience_saves_workers_but_never_more_than_the_load_needs() {
+        assert_eq!(workers(10.0, 0.1, 2.0), 11);
+        assert_eq!(workers(9.5, 0.1, 2.0), 10);
+        assert_eq!(workers(0.01, 0.1, 2.0), 1);
+        assert_eq!(workers(0.0, 0.1, 2.0), 0);
+        assert_eq!(workers(8_000.0, 0.1, 2.0), 8_001);
+    }
+}
