@@ -1,5 +1,7 @@
 //! The Describe calls, and instances as XML.
 
+mod images;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use time::OffsetDateTime;
@@ -10,7 +12,6 @@ use super::params::Params;
 use super::state::{Filter, Instance, InstanceState, LaunchSpec, Tags};
 use super::{Ec2, Ec2Error};
 use crate::clock::Millis;
-use crate::config::Image;
 use crate::sqs::state::ACCOUNT_ID;
 use crate::xml::Xml;
 
@@ -141,55 +142,6 @@ impl Ec2 {
             });
         }))
     }
-
-    pub(super) fn describe_images(
-        &self,
-        params: &Params,
-        request_id: &str,
-    ) -> Result<String, Ec2Error> {
-        let ids = params.list("ImageId");
-        if let Some(unknown) = ids.iter().find(|id| self.image(id).is_none()) {
-            return Err(Ec2Error::ImageNotFound(unknown.clone()));
-        }
-        let filters = params.filters()?;
-        let mut images = Vec::new();
-        for image in self
-            .images
-            .iter()
-            .filter(|image| ids.is_empty() || ids.contains(&image.id))
-        {
-            let mut accepted = true;
-            for filter in &filters {
-                accepted &= match filter.name.as_str() {
-                    "image-id" => filter.matches(&image.id),
-                    "name" => filter.matches(name(image)),
-                    "state" => filter.matches("available"),
-                    "owner-id" => filter.matches(ACCOUNT_ID),
-                    "architecture" => filter.matches("x86_64"),
-                    other => return Err(Ec2Error::InvalidFilter(other.to_owned())),
-                };
-            }
-            if accepted {
-                images.push(image);
-            }
-        }
-        Ok(Xml::response("DescribeImages", request_id, |xml| {
-            xml.list("imagesSet", images, |xml, image| {
-                xml.text("imageId", &image.id);
-                xml.text("imageLocation", format!("{ACCOUNT_ID}/{}", name(image)));
-                xml.text("imageState", "available");
-                xml.text("imageOwnerId", ACCOUNT_ID);
-                xml.text("isPublic", false);
-                xml.text("architecture", "x86_64");
-                xml.text("imageType", "machine");
-                xml.text("name", name(image));
-                xml.text("description", image.command.join(" "));
-                xml.text("rootDeviceType", "ebs");
-                xml.text("virtualizationType", "hvm");
-                xml.text("hypervisor", "xen");
-            });
-        }))
-    }
 }
 
 /// The content of a reservation: the instances of one launch, or those of them that were asked for.
@@ -283,10 +235,6 @@ fn tags(xml: &mut Xml, tags: &Tags) {
 fn state(xml: &mut Xml, state: InstanceState) {
     xml.text("code", state.code());
     xml.text("name", state.name());
-}
-
-fn name(image: &Image) -> &str {
-    image.name.as_deref().unwrap_or(&image.id)
 }
 
 fn timestamp(at: Millis) -> String {

@@ -1,5 +1,7 @@
 //! EC2 with API rate limits, as the SDK meets them.
 
+use std::time::Duration;
+
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::error::ProvideErrorMetadata;
@@ -119,16 +121,19 @@ async fn each_instance_of_a_call_takes_a_token_of_the_resource_bucket() {
 #[tokio::test]
 async fn the_sdk_gets_through_a_bucket_that_refills() {
     let cloud = cloud_limited_by(Limits {
-        requests: [("DescribeInstances".to_owned(), bucket(1, 50.0))].into(),
+        requests: [("DescribeInstances".to_owned(), bucket(1, 5.0))].into(),
         ..Limits::default()
     })
     .await;
-    let patient = aws_sdk_ec2::config::Builder::from(&cloud.sdk())
-        .retry_config(RetryConfig::standard().with_max_attempts(20));
+    let retries = RetryConfig::standard()
+        .with_max_attempts(20)
+        .with_initial_backoff(Duration::from_millis(50));
+    let patient = aws_sdk_ec2::config::Builder::from(&cloud.sdk()).retry_config(retries);
     let ec2 = Client::from_conf(patient.build());
     for _ in 0..5 {
         ec2.describe_instances().send().await.unwrap();
     }
+    assert!(throttled_calls(&cloud.endpoint, "DescribeInstances").await > 0);
     cloud.stop().await;
 }
 

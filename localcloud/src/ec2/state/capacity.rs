@@ -1,5 +1,8 @@
 //! Room for instances: a launch gets what there is, a start everything or nothing.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use super::{Instance, InstanceState, Instances, LaunchSpec};
