@@ -1,5 +1,7 @@
 //! What a localcloud is started with.
 
+mod ec2;
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -7,6 +9,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use thiserror::Error;
+
+pub use ec2::{Bucket, Capacity, Ec2Settings, Limits, LimitsPreset};
 
 /// Everything that `run` needs besides a listener.
 #[derive(Debug, Clone)]
@@ -23,6 +27,8 @@ pub struct Config {
     pub max_instances: usize,
     /// From the start of one instance's process to that of the next, at least; they are `pending` until then.
     pub start_interval: Duration,
+    /// How unkind EC2 is.
+    pub ec2: Ec2Settings,
     /// What instances can be launched from.
     pub images: Vec<Image>,
     /// Instances to launch at the start.
@@ -80,6 +86,14 @@ pub enum ConfigError {
     DuplicateImage(String),
     #[error("an instance names the image {0:?}, which is not configured")]
     UnknownImage(String),
+    #[error("EC2 has no such limit, or localcloud no such action: {0:?}")]
+    LimitedAction(String),
+    #[error(
+        "the bucket of {0:?} must hold at least 1 token and be refilled with 0 to 1e9 tokens a second"
+    )]
+    Bucket(String),
+    #[error("two capacities cover the same instances, the second being {0}")]
+    DuplicateCapacity(String),
     #[error("credentials are written ACCESS_KEY:SECRET_KEY")]
     Credentials,
 }
@@ -87,6 +101,8 @@ pub enum ConfigError {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    #[serde(default)]
+    ec2: ec2::Section,
     #[serde(default)]
     image: Vec<Image>,
     #[serde(default)]
@@ -102,6 +118,7 @@ impl Default for Config {
             stop_grace: Duration::from_secs(10),
             max_instances: 100,
             start_interval: Duration::ZERO,
+            ec2: Ec2Settings::default(),
             images: Vec::new(),
             instances: Vec::new(),
         }
@@ -109,7 +126,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Adds the images and instances of a TOML file.
+    /// Adds the images and instances of a TOML file, and what it says about EC2.
     ///
     /// # Errors
     /// When the file cannot be read, or what it says fails `check`.
@@ -122,16 +139,18 @@ impl Config {
             path: path.to_owned(),
             error,
         })?;
+        self.ec2.add(file.ec2);
         self.images.extend(file.image);
         self.instances.extend(file.instance);
         self.check()
     }
 
-    /// Checks that every image can run and every instance has an image.
+    /// Checks that every image can run, every instance has an image and EC2 can be as it should be.
     ///
     /// # Errors
-    /// Names the first image or instance at fault.
+    /// Names the first of them at fault.
     pub fn check(&self) -> Result<(), ConfigError> {
+        self.ec2.check()?;
         let mut ids = HashSet::new();
         for image in &self.images {
             if image.command.is_empty() {

@@ -1,8 +1,10 @@
 //! EC2: instances that are processes. The state decides, tasks carry out.
 
+mod change;
 mod describe;
 mod error;
 mod launch;
+mod limits;
 mod pace;
 mod params;
 mod process;
@@ -19,13 +21,16 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 pub use error::Ec2Error;
+pub use limits::RESOURCE_ACTIONS;
 pub use params::Params;
 
-use crate::clock::Clock;
-use crate::config::{BootInstance, Image};
+use crate::clock::{Clock, Millis};
+use crate::config::{BootInstance, Ec2Settings, Image};
 use crate::xml::Xml;
+use change::give;
+use limits::Limiter;
 use pace::Pace;
-use state::{Effect, Instances, LaunchSpec, StateChange};
+use state::{Instances, LaunchSpec};
 use supervise::Order;
 use watchdog::Watchdog;
 
@@ -54,17 +59,23 @@ pub struct Ec2 {
     stop_grace: Duration,
     max_instances: usize,
     start_pace: Pace,
+    /// From an instance's start to its process's turn.
+    boot_delay: Duration,
+    fail_boot_every: u64,
+    limiter: Mutex<Limiter>,
     watchdog: Watchdog,
     shared: Mutex<Shared>,
     /// Told whenever an instance's task has ended.
     settled: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     instances: Instances,
     /// How to reach the task of each instance that has one.
     orders: HashMap<String, watch::Sender<Order>>,
+    /// How many instances have been launched or started.
+    boots: u64,
     /// Set at the end, when nothing may be started any more.
     closing: bool,
 }
@@ -81,6 +92,7 @@ pub struct Ec2Config<'a> {
     pub max_instances: usize,
     /// From one process's start to the next one's, at least.
     pub start_interval: Duration,
+    pub settings: Ec2Settings,
 }
 
 impl Ec2 {
@@ -89,6 +101,8 @@ impl Ec2 {
     /// # Errors
     /// When the watchdog cannot be started.
     pub fn new(clock: Clock, config: Ec2Config<'_>) -> io::Result<Arc<Self>> {
+        let settings = config.settings;
+        let describe_lag = settings.describe_lag.as_millis() as Millis;
         Ok(Arc::new(Self {
             clock,
             region: config.region.to_owned(),
@@ -97,8 +111,16 @@ impl Ec2 {
             stop_grace: config.stop_grace,
             max_instances: config.max_instances,
             start_pace: Pace::new(config.start_interval),
+            boot_delay: settings.boot_delay,
+            fail_boot_every: settings.fail_boot_every,
+            limiter: Mutex::new(Limiter::new(&settings.limits, clock.now())),
             watchdog: Watchdog::start()?,
-            shared: Mutex::default(),
+            shared: Mutex::new(Shared {
+                instances: Instances::new(settings.capacity, describe_lag),
+                orders: HashMap::new(),
+                boots: 0,
+                closing: false,
+            }),
             settled: Notify::new(),
         }))
     }
@@ -113,6 +135,10 @@ impl Ec2 {
         params: &Params,
         request_id: &str,
     ) -> Result<String, Ec2Error> {
+        self.limiter
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .admit(action, instances_named(action, params), self.clock.now())?;
         if params.flag("DryRun") && ACTIONS.contains(&action) {
             return Err(Ec2Error::DryRunOperation);
         }
@@ -143,15 +169,19 @@ impl Ec2 {
                     .tags("Tag")?
                     .into_iter()
                     .map(|(key, value)| (key, value.unwrap_or_default()));
-                self.lock()
-                    .instances
-                    .create_tags(&resource_ids(params)?, &tags.collect())?;
+                self.lock().instances.create_tags(
+                    &resource_ids(params)?,
+                    &tags.collect(),
+                    self.clock.now(),
+                )?;
                 Ok(done(action, request_id))
             }
             "DeleteTags" => {
-                self.lock()
-                    .instances
-                    .delete_tags(&resource_ids(params)?, &params.tags("Tag")?)?;
+                self.lock().instances.delete_tags(
+                    &resource_ids(params)?,
+                    &params.tags("Tag")?,
+                    self.clock.now(),
+                )?;
                 Ok(done(action, request_id))
             }
             other => Err(Ec2Error::InvalidAction(other.to_owned())),
@@ -194,68 +224,6 @@ impl Ec2 {
         }
     }
 
-    /// Decides and gives the orders under one lock, so that no order comes before its instance has a task.
-    fn change(
-        self: &Arc<Self>,
-        action: &str,
-        params: &Params,
-        request_id: &str,
-        decide: impl FnOnce(&mut Shared, &[String]) -> Result<Vec<(StateChange, Effect)>, Ec2Error>,
-    ) -> Result<String, Ec2Error> {
-        let ids = params.required_instance_ids()?;
-        let mut shared = self.lock();
-        let changes = decide(&mut shared, &ids)?;
-        for (change, effect) in &changes {
-            match effect {
-                Effect::Nothing => {}
-                Effect::Boot(boot) => self.boot(&mut shared, &change.instance_id, *boot),
-                Effect::End { at_once } => {
-                    if let Some(orders) = shared.orders.get(&change.instance_id) {
-                        give(
-                            orders,
-                            if *at_once {
-                                Order::EndAtOnce
-                            } else {
-                                Order::End
-                            },
-                        );
-                    }
-                }
-            }
-        }
-        drop(shared);
-        Ok(Xml::response(action, request_id, |xml| {
-            xml.list("instancesSet", &changes, |xml, (change, _)| {
-                xml.text("instanceId", &change.instance_id);
-                for (name, state) in [
-                    ("currentState", change.current),
-                    ("previousState", change.previous),
-                ] {
-                    xml.element(name, |xml| {
-                        xml.text("code", state.code());
-                        xml.text("name", state.name());
-                    });
-                }
-            });
-        }))
-    }
-
-    fn reboot(&self, ids: &[String]) -> Result<(), Ec2Error> {
-        let shared = self.lock();
-        shared.instances.check_exist(ids)?;
-        for id in ids {
-            shared
-                .instances
-                .get(id)
-                .map(state::Instance::check_reboot)
-                .transpose()?;
-        }
-        for orders in ids.iter().filter_map(|id| shared.orders.get(id)) {
-            give(orders, Order::Reboot);
-        }
-        Ok(())
-    }
-
     fn image(&self, id: &str) -> Option<&Image> {
         self.images.iter().find(|image| image.id == id)
     }
@@ -276,15 +244,13 @@ impl Shared {
     }
 }
 
-/// Gives an order, unless a more urgent one stands.
-fn give(orders: &watch::Sender<Order>, order: Order) {
-    orders.send_if_modified(|standing| {
-        let more_urgent = order > *standing;
-        if more_urgent {
-            *standing = order;
-        }
-        more_urgent
-    });
+/// How many instances a call is about. A call that says so wrongly counts none: it is refused for that.
+fn instances_named(action: &str, params: &Params) -> u64 {
+    let count = match action {
+        "RunInstances" => params.number("MaxCount").ok().flatten().unwrap_or(0),
+        _ => params.list("InstanceId").len(),
+    };
+    count as u64
 }
 
 fn resource_ids(params: &Params) -> Result<Vec<String>, Ec2Error> {

@@ -21,7 +21,10 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tracing::info;
 
-pub use config::{BootInstance, Config, ConfigError, Credentials, Image};
+pub use config::{
+    BootInstance, Bucket, Capacity, Config, ConfigError, Credentials, Ec2Settings, Image, Limits,
+    LimitsPreset,
+};
 pub use ec2::Ec2Error;
 
 use calls::Calls;
@@ -80,6 +83,7 @@ pub async fn run(
             stop_grace: config.stop_grace,
             max_instances: config.max_instances,
             start_interval: config.start_interval,
+            settings: config.ec2,
         },
     )?;
     let router = Arc::new(Router {

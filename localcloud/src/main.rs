@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use localcloud::{Config, Credentials};
+use localcloud::{Config, Credentials, Ec2Settings, LimitsPreset};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
@@ -43,7 +43,9 @@ struct Arguments {
     data: Option<PathBuf>,
 
     /// TOML file with [[image]] (id, name, command = [...], env = {...}) and [[instance]] (image, tags = {...},
-    /// user_data) tables; its instances are launched at the start.
+    /// user_data) tables; its instances are launched at the start. It may also make EC2 unkind, with the tables [ec2]
+    /// (describe_lag_ms, boot_delay_ms, fail_boot_every), [[ec2.capacity]] (instance_type, subnet, instances),
+    /// [ec2.limits] (preset), [ec2.limits.requests] and [ec2.limits.resources] (ACTION = { size, refill_per_second }).
     #[arg(long, env = "LOCALCLOUD_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -87,6 +89,16 @@ struct Arguments {
         value_name = "SECONDS"
     )]
     start_interval: f64,
+
+    /// How often EC2's actions may be called before EC2 answers RequestLimitExceeded; limits of the --config file are
+    /// added to these.
+    #[arg(
+        long,
+        env = "LOCALCLOUD_EC2_LIMITS",
+        value_enum,
+        default_value_t = LimitsPreset::None
+    )]
+    ec2_limits: LimitsPreset,
 }
 
 #[tokio::main]
@@ -114,6 +126,10 @@ async fn start(arguments: Arguments) -> anyhow::Result<()> {
         max_instances: arguments.max_instances,
         start_interval: Duration::try_from_secs_f64(arguments.start_interval)
             .context("--start-interval")?,
+        ec2: Ec2Settings {
+            limits: arguments.ec2_limits.into(),
+            ..Ec2Settings::default()
+        },
         ..Config::default()
     };
     if let Some(file) = arguments.config {

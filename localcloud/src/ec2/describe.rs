@@ -1,5 +1,7 @@
 //! The Describe calls, and instances as XML.
 
+mod images;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use time::OffsetDateTime;
@@ -7,10 +9,9 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
 use super::params::Params;
-use super::state::{Filter, Instance, InstanceState, Tags};
+use super::state::{Filter, Instance, InstanceState, LaunchSpec, Tags};
 use super::{Ec2, Ec2Error};
 use crate::clock::Millis;
-use crate::config::Image;
 use crate::sqs::state::ACCOUNT_ID;
 use crate::xml::Xml;
 
@@ -26,6 +27,14 @@ pub(super) struct Place {
 pub(super) fn place_of_region(region: &str) -> Place {
     Place {
         default_zone: format!("{region}a"),
+    }
+}
+
+impl Place {
+    pub(super) fn zone_of<'a>(&'a self, spec: &'a LaunchSpec) -> &'a str {
+        spec.availability_zone
+            .as_deref()
+            .unwrap_or(&self.default_zone)
     }
 }
 
@@ -81,7 +90,7 @@ impl Ec2 {
         Ok(Xml::response("DescribeInstanceStatus", request_id, |xml| {
             xml.list("instanceStatusSet", &page.instances, |xml, instance| {
                 xml.text("instanceId", &instance.instance_id);
-                xml.text("availabilityZone", zone(instance, &place));
+                xml.text("availabilityZone", place.zone_of(&instance.spec));
                 xml.element("instanceState", |xml| state(xml, instance.state));
                 let status = if instance.state == InstanceState::Running {
                     "ok"
@@ -104,7 +113,7 @@ impl Ec2 {
         let filters = params.filters()?;
         let shared = self.lock();
         let mut found = Vec::new();
-        for instance in shared.instances.all() {
+        for instance in shared.instances.known(self.clock.now()) {
             for (key, value) in &instance.tags {
                 let mut accepted = true;
                 for filter in &filters {
@@ -130,55 +139,6 @@ impl Ec2 {
                 xml.text("resourceType", "instance");
                 xml.text("key", key);
                 xml.text("value", value);
-            });
-        }))
-    }
-
-    pub(super) fn describe_images(
-        &self,
-        params: &Params,
-        request_id: &str,
-    ) -> Result<String, Ec2Error> {
-        let ids = params.list("ImageId");
-        if let Some(unknown) = ids.iter().find(|id| self.image(id).is_none()) {
-            return Err(Ec2Error::ImageNotFound(unknown.clone()));
-        }
-        let filters = params.filters()?;
-        let mut images = Vec::new();
-        for image in self
-            .images
-            .iter()
-            .filter(|image| ids.is_empty() || ids.contains(&image.id))
-        {
-            let mut accepted = true;
-            for filter in &filters {
-                accepted &= match filter.name.as_str() {
-                    "image-id" => filter.matches(&image.id),
-                    "name" => filter.matches(name(image)),
-                    "state" => filter.matches("available"),
-                    "owner-id" => filter.matches(ACCOUNT_ID),
-                    "architecture" => filter.matches("x86_64"),
-                    other => return Err(Ec2Error::InvalidFilter(other.to_owned())),
-                };
-            }
-            if accepted {
-                images.push(image);
-            }
-        }
-        Ok(Xml::response("DescribeImages", request_id, |xml| {
-            xml.list("imagesSet", images, |xml, image| {
-                xml.text("imageId", &image.id);
-                xml.text("imageLocation", format!("{ACCOUNT_ID}/{}", name(image)));
-                xml.text("imageState", "available");
-                xml.text("imageOwnerId", ACCOUNT_ID);
-                xml.text("isPublic", false);
-                xml.text("architecture", "x86_64");
-                xml.text("imageType", "machine");
-                xml.text("name", name(image));
-                xml.text("description", image.command.join(" "));
-                xml.text("rootDeviceType", "ebs");
-                xml.text("virtualizationType", "hvm");
-                xml.text("hypervisor", "xen");
             });
         }))
     }
@@ -222,7 +182,7 @@ fn describe(xml: &mut Xml, instance: &Instance, place: &Place) {
     xml.text("instanceType", &spec.instance_type);
     xml.text("launchTime", timestamp(instance.launched));
     xml.element("placement", |xml| {
-        xml.text("availabilityZone", zone(instance, place));
+        xml.text("availabilityZone", place.zone_of(spec));
         xml.text("tenancy", "default");
     });
     xml.element("monitoring", |xml| xml.text("state", "disabled"));
@@ -245,6 +205,15 @@ fn describe(xml: &mut Xml, instance: &Instance, place: &Place) {
     xml.text("rootDeviceType", "ebs");
     xml.text("virtualizationType", "hvm");
     xml.text("hypervisor", "xen");
+    if let Some(lifecycle) = spec.market.lifecycle() {
+        xml.text("instanceLifecycle", lifecycle);
+        // Spot requests are no resources here; each instance has one of its own, so that it may lend it its number.
+        let number = instance.instance_id.trim_start_matches("i-");
+        xml.text(
+            "spotInstanceRequestId",
+            format!("sir-{}", number.get(..8).unwrap_or(number)),
+        );
+    }
     xml.text("clientToken", &instance.client_token);
     tags(xml, &instance.tags);
     if let Some(profile) = &spec.instance_profile {
@@ -266,18 +235,6 @@ fn tags(xml: &mut Xml, tags: &Tags) {
 fn state(xml: &mut Xml, state: InstanceState) {
     xml.text("code", state.code());
     xml.text("name", state.name());
-}
-
-fn zone<'a>(instance: &'a Instance, place: &'a Place) -> &'a str {
-    instance
-        .spec
-        .availability_zone
-        .as_deref()
-        .unwrap_or(&place.default_zone)
-}
-
-fn name(image: &Image) -> &str {
-    image.name.as_deref().unwrap_or(&image.id)
 }
 
 fn timestamp(at: Millis) -> String {

@@ -36,6 +36,18 @@ pub enum Ec2Error {
     TagLimitExceeded,
     #[error("You have requested more instances ({0}) than localcloud runs at once ({1}).")]
     InstanceLimitExceeded(usize, usize),
+    #[error(
+        "We currently do not have sufficient {instance_type} capacity in the Availability Zone you requested ({zone}). Our system will be working on provisioning additional capacity."
+    )]
+    InsufficientCapacity { instance_type: String, zone: String },
+    #[error("Insufficient capacity.")]
+    InsufficientCapacityToStart,
+    #[error(
+        "You can't stop the Spot Instance '{0}' because it is associated with a one-time Spot Instance request. You can only stop Spot Instances associated with persistent Spot Instance requests."
+    )]
+    OneTimeSpot(String),
+    #[error("Request limit exceeded.")]
+    RequestLimitExceeded,
     #[error("You are not authorized to perform this operation.")]
     UnauthorizedOperation,
     #[error("Request would have succeeded, but DryRun flag is set.")]
@@ -64,6 +76,11 @@ impl Ec2Error {
             Self::IdempotentParameterMismatch => "IdempotentParameterMismatch",
             Self::TagLimitExceeded => "TagLimitExceeded",
             Self::InstanceLimitExceeded(..) => "InstanceLimitExceeded",
+            Self::InsufficientCapacity { .. } | Self::InsufficientCapacityToStart => {
+                "InsufficientInstanceCapacity"
+            }
+            Self::OneTimeSpot(_) => "UnsupportedOperation",
+            Self::RequestLimitExceeded => "RequestLimitExceeded",
             Self::UnauthorizedOperation => "UnauthorizedOperation",
             Self::DryRunOperation => "DryRunOperation",
             Self::InvalidAction(_) => "InvalidAction",
@@ -76,7 +93,10 @@ impl Ec2Error {
         match self {
             Self::UnauthorizedOperation => StatusCode::FORBIDDEN,
             Self::DryRunOperation => StatusCode::PRECONDITION_FAILED,
-            Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::InsufficientCapacity { .. } | Self::InsufficientCapacityToStart => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+            Self::RequestLimitExceeded | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         }
     }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::describe::{place_of_region, reservation};
 use super::params::Params;
-use super::state::{LaunchOrder, LaunchSpec};
+use super::state::{LaunchOrder, LaunchSpec, Market};
 use super::{Ec2, Ec2Error};
 use crate::xml::Xml;
 
@@ -51,19 +51,29 @@ impl Ec2 {
         }
         let mut shared = self.lock();
         shared.check_open()?;
-        let room = self
+        let limit = self
             .max_instances
             .saturating_sub(shared.instances.live_count());
-        let repeated = shared.instances.has_launched(&client_token);
-        if min > room && !repeated {
-            return Err(Ec2Error::InstanceLimitExceeded(min, self.max_instances));
+        let room = shared.instances.room_for(&spec);
+        if !shared.instances.has_launched(&client_token) {
+            if min > limit {
+                return Err(Ec2Error::InstanceLimitExceeded(min, self.max_instances));
+            }
+            if min > room {
+                return Err(Ec2Error::InsufficientCapacity {
+                    zone: place_of_region(&self.region).zone_of(&spec).to_owned(),
+                    instance_type: spec.instance_type,
+                });
+            }
         }
         let order = LaunchOrder {
             spec,
             reservation_id: identifier("r-"),
             client_token,
             requested: max,
-            instance_ids: (0..max.min(room)).map(|_| identifier("i-")).collect(),
+            instance_ids: (0..max.min(limit).min(room))
+                .map(|_| identifier("i-"))
+                .collect(),
         };
         let (ids, new) = shared.instances.launch(order, self.clock.now())?;
         if new {
@@ -118,6 +128,7 @@ fn launch_spec(params: &Params) -> Result<LaunchSpec, Ec2Error> {
             .owned("IamInstanceProfile.Arn")
             .or_else(|| params.owned("IamInstanceProfile.Name")),
         availability_zone: params.owned("Placement.AvailabilityZone"),
+        market: market(params)?,
         tags: params.instance_tag_specification()?,
         terminate_on_shutdown: match params.get("InstanceInitiatedShutdownBehavior") {
             None | Some("stop") => false,
@@ -129,6 +140,36 @@ fn launch_spec(params: &Params) -> Result<LaunchSpec, Ec2Error> {
             }
         },
     })
+}
+
+fn market(params: &Params) -> Result<Market, Ec2Error> {
+    let invalid = |value: &str, name: &str| {
+        Err(Ec2Error::InvalidParameterValue(format!(
+            "Value ({value}) for parameter {name} is invalid."
+        )))
+    };
+    match params.get("InstanceMarketOptions.MarketType") {
+        None => return Ok(Market::OnDemand),
+        Some("spot") => {}
+        Some(other) => return invalid(other, "MarketType"),
+    }
+    let option = |name: &str| params.get(&format!("InstanceMarketOptions.SpotOptions.{name}"));
+    let stays = match option("InstanceInterruptionBehavior") {
+        None | Some("terminate") => false,
+        Some("stop" | "hibernate") => true,
+        Some(other) => return invalid(other, "InstanceInterruptionBehavior"),
+    };
+    match (option("SpotInstanceType").unwrap_or("one-time"), stays) {
+        ("one-time", false) => Ok(Market::OneTimeSpot),
+        ("persistent", true) => Ok(Market::PersistentSpot),
+        (kind @ ("one-time" | "persistent"), _) => {
+            Err(Ec2Error::InvalidParameterCombination(format!(
+                "The request with type '{kind}' is not supported when instanceInterruptionBehavior is set to '{}'.",
+                option("InstanceInterruptionBehavior").unwrap_or("terminate")
+            )))
+        }
+        (other, _) => invalid(other, "SpotInstanceType"),
+    }
 }
 
 /// A prefix and 17 random hexadecimal digits, the form of EC2's identifiers.

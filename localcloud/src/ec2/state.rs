@@ -1,17 +1,20 @@
 //! The instances of one account: pure state, no clock, no processes. Calls answer which processes to start and end.
 
+mod capacity;
 mod filter;
 mod instance;
+mod tagging;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
 pub use filter::Filter;
-pub use instance::{Effect, Instance, InstanceState, LaunchSpec, StateChange, Tags};
+pub use instance::{Effect, Instance, InstanceState, LaunchSpec, Market, StateChange, Tags};
 
 use super::Ec2Error;
 use crate::clock::Millis;
+use crate::config::Capacity;
 
 /// More tags than this AWS does not put on a resource.
 pub const MOST_TAGS: usize = 50;
@@ -24,6 +27,10 @@ pub struct Instances {
     /// Launches by client token, so that a repeated request launches nothing twice.
     launches: HashMap<String, Launch>,
     next_sequence: u64,
+    /// Where there is room for instances; everywhere, if this is empty.
+    capacity: Vec<Capacity>,
+    /// For how long after its launch an instance is unknown.
+    describe_lag: Millis,
 }
 
 /// A launch to carry out.
@@ -56,8 +63,18 @@ struct Launch {
 }
 
 impl Instances {
+    /// No instances, with room for some and a lag before calls know a new one.
+    pub fn new(capacity: Vec<Capacity>, describe_lag: Millis) -> Self {
+        Self {
+            capacity,
+            describe_lag,
+            ..Self::default()
+        }
+    }
+
     /// Launches instances, all `pending`, and answers their identifiers and whether they are new: a repeated request
-    /// with the same client token answers the instances that it launched before.
+    /// with the same client token answers the instances that it launched before. How many there is room for is the
+    /// caller's business.
     ///
     /// # Errors
     /// `IdempotentParameterMismatch` when the token was used for another request, `TagLimitExceeded`.
@@ -86,6 +103,7 @@ impl Instances {
                 spec: order.spec.clone(),
                 state: InstanceState::Pending,
                 launched: now,
+                known_from: now + self.describe_lag,
                 state_reason: None,
                 state_transition: None,
                 boot: 1,
@@ -112,24 +130,25 @@ impl Instances {
         self.launches.contains_key(client_token)
     }
 
-    /// Starts stopped instances: all or, if one may not be started, none.
+    /// Starts stopped instances: all or, if one may not be started or there is no room for all, none.
     ///
     /// # Errors
-    /// `InvalidInstanceID.NotFound`, `IncorrectInstanceState`.
+    /// `InvalidInstanceID.NotFound`, `IncorrectInstanceState`, `InsufficientInstanceCapacity`.
     pub fn start(
         &mut self,
         ids: &[String],
         now: Millis,
     ) -> Result<Vec<(StateChange, Effect)>, Ec2Error> {
-        self.change(ids, now, Instance::check_start, |instance| {
-            instance.start(now)
-        })
+        self.check_exist(ids, now)?;
+        self.check_each(ids, Instance::check_start)?;
+        self.check_room_to_start(ids)?;
+        self.change(ids, now, |_| Ok(()), |instance| instance.start(now))
     }
 
     /// Stops running instances: all or none.
     ///
     /// # Errors
-    /// `InvalidInstanceID.NotFound`, `IncorrectInstanceState`.
+    /// `InvalidInstanceID.NotFound`, `IncorrectInstanceState`, `UnsupportedOperation`.
     pub fn stop(
         &mut self,
         ids: &[String],
@@ -167,13 +186,14 @@ impl Instances {
         now: Millis,
     ) -> Result<Page<'_>, Ec2Error> {
         self.forget(now);
-        self.check_exist(ids)?;
+        self.check_exist(ids, now)?;
         let mut page = Page {
             instances: Vec::new(),
             next: None,
         };
         for (sequence, instance) in self.by_sequence.range(start_at..) {
-            if !ids.is_empty() && !ids.contains(&instance.instance_id) {
+            let asked_for = ids.is_empty() || ids.contains(&instance.instance_id);
+            if !asked_for || !instance.is_known(now) {
                 continue;
             }
             let mut accepted = true;
@@ -191,56 +211,6 @@ impl Instances {
         Ok(page)
     }
 
-    /// Sets tags on all these instances, or on none.
-    ///
-    /// # Errors
-    /// `InvalidInstanceID.NotFound`, `TagLimitExceeded`.
-    pub fn create_tags(&mut self, ids: &[String], tags: &Tags) -> Result<(), Ec2Error> {
-        self.check_exist(ids)?;
-        let too_many = |instance: &Instance| {
-            let added = tags
-                .keys()
-                .filter(|key| !instance.tags.contains_key(*key))
-                .count();
-            instance.tags.len() + added > MOST_TAGS
-        };
-        if ids.iter().filter_map(|id| self.get(id)).any(too_many) {
-            return Err(Ec2Error::TagLimitExceeded);
-        }
-        for id in ids {
-            if let Some(instance) = self.get_mut(id) {
-                instance
-                    .tags
-                    .extend(tags.iter().map(|(key, value)| (key.clone(), value.clone())));
-            }
-        }
-        Ok(())
-    }
-
-    /// Deletes tags; one given with a value only if it has that value. No tags given means all of them.
-    ///
-    /// # Errors
-    /// `InvalidInstanceID.NotFound`.
-    pub fn delete_tags(
-        &mut self,
-        ids: &[String],
-        tags: &[(String, Option<String>)],
-    ) -> Result<(), Ec2Error> {
-        self.check_exist(ids)?;
-        for id in ids {
-            let Some(instance) = self.get_mut(id) else {
-                continue;
-            };
-            instance.tags.retain(|key, value| {
-                let named = |(tag, wanted): &(String, Option<String>)| {
-                    tag == key && wanted.as_ref().is_none_or(|wanted| wanted == value)
-                };
-                !tags.is_empty() && !tags.iter().any(named)
-            });
-        }
-        Ok(())
-    }
-
     /// One instance.
     pub fn get(&self, id: &str) -> Option<&Instance> {
         self.by_sequence.get(self.sequence_of.get(id)?)
@@ -251,9 +221,11 @@ impl Instances {
         self.by_sequence.get_mut(self.sequence_of.get(id)?)
     }
 
-    /// All instances that are listed, in the order of their launch.
-    pub fn all(&self) -> impl Iterator<Item = &Instance> {
-        self.by_sequence.values()
+    /// All instances that are known at `now`, in the order of their launch.
+    pub fn known(&self, now: Millis) -> impl Iterator<Item = &Instance> {
+        self.by_sequence
+            .values()
+            .filter(move |instance| instance.is_known(now))
     }
 
     /// How many instances have, or are about to have, a process.
@@ -267,14 +239,14 @@ impl Instances {
         self.by_sequence.values().filter(has_process).count()
     }
 
-    /// Checks that every identifier is known.
+    /// Checks that every identifier is known at `now`.
     ///
     /// # Errors
     /// `InvalidInstanceID.NotFound`.
-    pub fn check_exist(&self, ids: &[String]) -> Result<(), Ec2Error> {
+    pub fn check_exist(&self, ids: &[String], now: Millis) -> Result<(), Ec2Error> {
         let missing: Vec<String> = ids
             .iter()
-            .filter(|id| !self.sequence_of.contains_key(*id))
+            .filter(|id| !self.get(id).is_some_and(|instance| instance.is_known(now)))
             .cloned()
             .collect();
         if missing.is_empty() {
@@ -282,6 +254,14 @@ impl Instances {
         } else {
             Err(Ec2Error::InstanceNotFound(missing))
         }
+    }
+
+    fn check_each(
+        &self,
+        ids: &[String],
+        check: impl Fn(&Instance) -> Result<(), Ec2Error>,
+    ) -> Result<(), Ec2Error> {
+        ids.iter().filter_map(|id| self.get(id)).try_for_each(check)
     }
 
     fn change(
@@ -292,10 +272,8 @@ impl Instances {
         carry_out: impl Fn(&mut Instance) -> Effect,
     ) -> Result<Vec<(StateChange, Effect)>, Ec2Error> {
         self.forget(now);
-        self.check_exist(ids)?;
-        for id in ids {
-            self.get(id).map(&check).transpose()?;
-        }
+        self.check_exist(ids, now)?;
+        self.check_each(ids, check)?;
         let mut changes = Vec::with_capacity(ids.len());
         for id in ids {
             let Some(instance) = self.get_mut(id) else {

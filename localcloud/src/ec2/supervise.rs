@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::process::{ProcessGroup, ProcessSpec, describe_exit};
@@ -25,17 +26,28 @@ impl Ec2 {
     pub(super) fn boot(self: &Arc<Self>, shared: &mut Shared, instance_id: &str, boot: u64) {
         let (orders, received) = watch::channel(Order::Run);
         shared.orders.insert(instance_id.to_owned(), orders);
-        tokio::spawn(Arc::clone(self).supervise(instance_id.to_owned(), boot, received));
+        // Counted under the lock, so that which boots fail depends on the order of the calls alone.
+        shared.boots += 1;
+        let fails = self.fail_boot_every != 0 && shared.boots.is_multiple_of(self.fail_boot_every);
+        tokio::spawn(Arc::clone(self).supervise(instance_id.to_owned(), boot, fails, received));
     }
 
     async fn supervise(
         self: Arc<Self>,
         instance_id: String,
         boot: u64,
+        fails: bool,
         mut orders: watch::Receiver<Order>,
     ) {
-        while self.run_once(&instance_id, boot, &mut orders).await {
-            // Only a reboot comes here. One that was overtaken by an end is seen at once in the next turn.
+        if self.booted(&mut orders).await {
+            if fails {
+                self.run_without_process(&instance_id, boot, &mut orders)
+                    .await;
+            } else {
+                while self.run_once(&instance_id, boot, &mut orders).await {
+                    // Only a reboot comes here. One that was overtaken by an end is seen at once in the next turn.
+                }
+            }
         }
         let mut shared = self.lock();
         if let Some(instance) = shared.instances.get_mut(&instance_id) {
@@ -49,6 +61,34 @@ impl Ec2 {
         shared.orders.remove(&instance_id);
         drop(shared);
         self.settled.notify_waiters();
+    }
+
+    /// Lets the time pass that a machine takes to boot; false if the instance has to end before that.
+    async fn booted(&self, orders: &mut watch::Receiver<Order>) -> bool {
+        if self.boot_delay.is_zero() {
+            return true;
+        }
+        tokio::select! {
+            () = sleep(self.boot_delay) => true,
+            () = at_least(orders, Order::End) => false,
+        }
+    }
+
+    /// An instance whose operating system runs, and what it was launched for does not.
+    async fn run_without_process(
+        &self,
+        instance_id: &str,
+        boot: u64,
+        orders: &mut watch::Receiver<Order>,
+    ) {
+        info!(
+            instance = instance_id,
+            "instance runs without a process, as every so many-th is configured to"
+        );
+        if let Some(instance) = self.lock().instances.get_mut(instance_id) {
+            instance.process_started(boot);
+        }
+        at_least(orders, Order::End).await;
     }
 
     /// Runs the instance's process to its end; whether to run it again.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use aws_smithy_http_client::{Builder, tls};
 use localcloud::{Config, Image, RunError};
@@ -83,6 +84,11 @@ impl Cloud {
         aws_sdk_ec2::Client::new(&self.sdk())
     }
 
+    /// A client that takes the first answer: the SDK repeats what was throttled or had no room.
+    pub fn ec2_without_retries(&self) -> aws_sdk_ec2::Client {
+        ec2_without_retries(&self.endpoint)
+    }
+
     /// The folder of an instance's log and user data.
     pub fn folder_of(&self, instance_id: &str) -> PathBuf {
         self.data.path().join("instances").join(instance_id)
@@ -104,6 +110,12 @@ pub fn sdk(endpoint: &str, secret_key: &str) -> SdkConfig {
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .http_client(http)
         .build()
+}
+
+pub fn ec2_without_retries(endpoint: &str) -> aws_sdk_ec2::Client {
+    let config = aws_sdk_ec2::config::Builder::from(&sdk(endpoint, "test"))
+        .retry_config(RetryConfig::disabled());
+    aws_sdk_ec2::Client::from_conf(config.build())
 }
 
 pub fn s3(sdk: &SdkConfig) -> aws_sdk_s3::Client {
@@ -148,6 +160,19 @@ where
         .as_service_error()
         .and_then(|error| error.code())
         .map_or(text, str::to_owned)
+}
+
+/// As `code`, after the HTTP status.
+pub fn status_and_code<E>(
+    error: aws_sdk_ec2::error::SdkError<E, aws_sdk_ec2::config::http::HttpResponse>,
+) -> (u16, String)
+where
+    E: aws_sdk_s3::error::ProvideErrorMetadata + std::fmt::Debug,
+{
+    let status = error
+        .raw_response()
+        .map_or(0, |response| response.status().as_u16());
+    (status, code(error))
 }
 
 /// A GET without signature: status and body.

@@ -12,7 +12,7 @@ use crate::cloud::{Cloud, code, eventually, image};
 
 const SLEEPER: &str = "exec sleep 1000";
 
-fn filter(name: &str, values: &[&str]) -> Filter {
+pub fn filter(name: &str, values: &[&str]) -> Filter {
     Filter::builder()
         .name(name)
         .set_values(Some(
@@ -25,7 +25,7 @@ fn tag(key: &str, value: &str) -> Tag {
     Tag::builder().key(key).value(value).build()
 }
 
-fn run(ec2: &Client, count: i32) -> RunInstancesFluentBuilder {
+pub fn run(ec2: &Client, count: i32) -> RunInstancesFluentBuilder {
     ec2.run_instances()
         .image_id("ami-test")
         .min_count(count)
@@ -39,7 +39,7 @@ fn named(name: &str) -> TagSpecification {
         .build()
 }
 
-async fn launched(request: RunInstancesFluentBuilder) -> Vec<String> {
+pub async fn launched(request: RunInstancesFluentBuilder) -> Vec<String> {
     let answer = request.send().await.unwrap();
     answer
         .instances()
@@ -48,7 +48,7 @@ async fn launched(request: RunInstancesFluentBuilder) -> Vec<String> {
         .collect()
 }
 
-async fn described(ec2: &Client, filters: Vec<Filter>) -> Vec<Instance> {
+pub async fn described(ec2: &Client, filters: Vec<Filter>) -> Vec<Instance> {
     let answer = ec2
         .describe_instances()
         .set_filters(Some(filters))
@@ -63,7 +63,7 @@ async fn described(ec2: &Client, filters: Vec<Filter>) -> Vec<Instance> {
         .collect()
 }
 
-async fn running(ec2: &Client, count: usize) {
+pub async fn running(ec2: &Client, count: usize) {
     eventually("all run", || async {
         (described(ec2, vec![filter("instance-state-name", &["running"])])
             .await

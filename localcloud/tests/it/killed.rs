@@ -19,22 +19,36 @@ const CONFIG: &str = r#"
     image = "ami-test"
 "#;
 
-/// A localcloud process with two booted instances that ignore SIGTERM, each with a child.
-struct Started {
+/// A localcloud process; `start` gives it two booted instances that ignore SIGTERM, each with a child.
+pub struct Started {
     process: Child,
-    endpoint: String,
+    pub endpoint: String,
     data: TempDir,
 }
 
+impl Drop for Started {
+    fn drop(&mut self) {
+        // Does nothing to a process that has been waited for.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 fn start() -> Started {
+    start_with(CONFIG, &[])
+}
+
+/// The binary with a configuration file and further arguments; it is killed when dropped.
+pub fn start_with(config_text: &str, arguments: &[&str]) -> Started {
     let data = tempfile::tempdir().unwrap();
     let config = data.path().join("cloud.toml");
-    std::fs::write(&config, CONFIG).unwrap();
+    std::fs::write(&config, config_text).unwrap();
     let mut process = Command::new(env!("CARGO_BIN_EXE_localcloud"))
         .args(["--listen", "127.0.0.1:0", "--stop-grace", "0.3", "--config"])
         .arg(&config)
         .arg("--data")
         .arg(data.path())
+        .args(arguments)
         .env_remove("RUST_LOG")
         .stderr(Stdio::piped())
         .spawn()

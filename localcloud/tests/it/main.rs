@@ -11,3 +11,6 @@ mod s3;
 mod speed;
 mod sqs;
 mod sqs_waiting;
+mod unkind_boots;
+mod unkind_limits;
+mod unkind_placement;

@@ -26,7 +26,7 @@ async fn launch(ec2: &Client) -> String {
     answer.instances()[0].instance_id().unwrap().to_owned()
 }
 
-async fn describe(ec2: &Client, id: &str) -> Instance {
+pub async fn describe(ec2: &Client, id: &str) -> Instance {
     let answer = ec2
         .describe_instances()
         .instance_ids(id)
@@ -36,7 +36,7 @@ async fn describe(ec2: &Client, id: &str) -> Instance {
     answer.reservations()[0].instances()[0].clone()
 }
 
-async fn in_state(ec2: &Client, id: &str, state: InstanceStateName) -> Instance {
+pub async fn in_state(ec2: &Client, id: &str, state: InstanceStateName) -> Instance {
     eventually(&format!("{id} is {state}"), || async {
         let instance = describe(ec2, id).await;
         (instance.state()?.name() == Some(&state)).then_some(instance)

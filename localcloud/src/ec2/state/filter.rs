@@ -35,6 +35,10 @@ impl Filter {
             "instance.group-id" | "group-id" => {
                 spec.security_groups.iter().any(|group| self.matches(group))
             }
+            "instance-lifecycle" => spec
+                .market
+                .lifecycle()
+                .is_some_and(|lifecycle| self.matches(lifecycle)),
             "tag-key" => instance.tags.keys().any(|key| self.matches(key)),
             "tag-value" => instance.tags.values().any(|value| self.matches(value)),
             name => match name.strip_prefix("tag:") {

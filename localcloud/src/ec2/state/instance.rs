@@ -34,9 +34,21 @@ pub struct LaunchSpec {
     pub security_groups: Vec<String>,
     pub instance_profile: Option<String>,
     pub availability_zone: Option<String>,
+    pub market: Market,
     pub tags: Tags,
     /// Whether an instance whose process ends by itself is terminated rather than stopped.
     pub terminate_on_shutdown: bool,
+}
+
+/// How an instance is paid for, which decides what may be done with it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Market {
+    #[default]
+    OnDemand,
+    /// Can only be terminated: there is no request any more that could start it again.
+    OneTimeSpot,
+    /// Stops and starts as one on demand.
+    PersistentSpot,
 }
 
 /// One instance.
@@ -52,6 +64,8 @@ pub struct Instance {
     pub state: InstanceState,
     /// The last start, as in AWS.
     pub launched: Millis,
+    /// Before this, no call but its launch knows the instance.
+    pub known_from: Millis,
     /// Why the instance is in a state that it was not asked to be in for ever: code and sentence.
     pub state_reason: Option<StateReason>,
     /// The old single-text form of the reason, with its time.
@@ -113,6 +127,16 @@ impl InstanceState {
     }
 }
 
+impl Market {
+    /// EC2's name for what is not on demand.
+    pub fn lifecycle(self) -> Option<&'static str> {
+        match self {
+            Self::OnDemand => None,
+            Self::OneTimeSpot | Self::PersistentSpot => Some("spot"),
+        }
+    }
+}
+
 impl Instance {
     /// Checks that `start` would be legal.
     ///
@@ -128,9 +152,14 @@ impl Instance {
     /// Checks that `stop` would be legal.
     ///
     /// # Errors
-    /// `IncorrectInstanceState`.
+    /// `IncorrectInstanceState`; `UnsupportedOperation` for a one-time spot instance.
     pub fn check_stop(&self) -> Result<(), Ec2Error> {
         match self.state {
+            InstanceState::Pending | InstanceState::Running
+                if self.spec.market == Market::OneTimeSpot =>
+            {
+                Err(Ec2Error::OneTimeSpot(self.instance_id.clone()))
+            }
             InstanceState::Running | InstanceState::Stopping | InstanceState::Stopped => Ok(()),
             _ => Err(self.incorrect_state("stopped")),
         }
@@ -214,7 +243,8 @@ impl Instance {
         {
             return;
         }
-        self.state = if self.spec.terminate_on_shutdown {
+        let cannot_stop = self.spec.market == Market::OneTimeSpot;
+        self.state = if self.spec.terminate_on_shutdown || cannot_stop {
             InstanceState::ShuttingDown
         } else {
             InstanceState::Stopping
@@ -247,6 +277,16 @@ impl Instance {
             InstanceState::Stopping => self.state = InstanceState::Stopped,
             _ => {}
         }
+    }
+
+    /// Whether calls know of the instance at `now`.
+    pub fn is_known(&self, now: Millis) -> bool {
+        self.known_from <= now
+    }
+
+    /// Whether the instance takes room that others could have.
+    pub fn takes_room(&self) -> bool {
+        matches!(self.state, InstanceState::Pending | InstanceState::Running)
     }
 
     /// Whether the instance has left the lists at `now`.

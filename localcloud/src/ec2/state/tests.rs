@@ -134,7 +134,7 @@ fn a_client_token_launches_once() {
     assert_eq!(first, second);
     let other = instances.launch(order(&["i-e"], "token"), NOW);
     assert_eq!(other, Err(Ec2Error::IdempotentParameterMismatch));
-    assert_eq!(instances.all().count(), 2);
+    assert_eq!(instances.known(NOW).count(), 2);
 }
 
 #[test]
@@ -178,13 +178,13 @@ fn tags_are_set_and_deleted_by_key_or_by_key_and_value() {
     let tags: Tags = [("a", "1"), ("b", "2"), ("c", "3")]
         .map(|(key, value)| (key.into(), value.into()))
         .into();
-    instances.create_tags(&target, &tags).unwrap();
+    instances.create_tags(&target, &tags, NOW).unwrap();
     let named = [
         ("a".to_owned(), None),
         ("b".to_owned(), Some("other".to_owned())),
         ("c".to_owned(), Some("3".into())),
     ];
-    instances.delete_tags(&target, &named).unwrap();
+    instances.delete_tags(&target, &named, NOW).unwrap();
     assert_eq!(
         instances.get("i-a").unwrap().tags,
         Tags::from([("b".to_owned(), "2".to_owned())])
@@ -193,10 +193,10 @@ fn tags_are_set_and_deleted_by_key_or_by_key_and_value() {
         .map(|number| (format!("k{number}"), String::new()))
         .collect();
     assert_eq!(
-        instances.create_tags(&target, &many),
+        instances.create_tags(&target, &many, NOW),
         Err(Ec2Error::TagLimitExceeded)
     );
-    instances.delete_tags(&target, &[]).unwrap();
+    instances.delete_tags(&target, &[], NOW).unwrap();
     assert!(instances.get("i-a").unwrap().tags.is_empty());
 }
 

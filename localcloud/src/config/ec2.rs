@@ -1,0 +1,191 @@
+//! How unkind EC2 is: limits, capacity, delays and failures, all off by default.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::Deserialize;
+
+use super::ConfigError;
+use crate::ec2::{ACTIONS, RESOURCE_ACTIONS};
+
+/// What EC2 does to its callers that a test on a quiet day never sees. The default is a kind EC2.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ec2Settings {
+    /// How often each action may be called.
+    pub limits: Limits,
+    /// How many instances there is room for, by type and subnet. A launch or start must fit into all that cover it.
+    pub capacity: Vec<Capacity>,
+    /// For how long after its launch an instance is unknown to every call but the one that launched it.
+    pub describe_lag: Duration,
+    /// How long an instance stays `pending` before its process starts; what `Config::start_interval` adds comes after.
+    pub boot_delay: Duration,
+    /// The process of every so many-th start of an instance, in the order of the calls, never starts: the instance
+    /// becomes `running` all the same, as a machine whose worker does not come up. 0 for none. Launches, starts and
+    /// the instances of the configuration count; reboots do not, and heal nothing.
+    pub fail_boot_every: u64,
+}
+
+/// Token buckets by action; an action without one may be called as often as one likes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Limits {
+    /// A call takes one token.
+    pub requests: BTreeMap<String, Bucket>,
+    /// A call takes a token for each instance that it names; RunInstances for its MaxCount.
+    pub resources: BTreeMap<String, Bucket>,
+}
+
+/// A token bucket, which is full at the start.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bucket {
+    /// Tokens that it holds at most, from 1 on.
+    pub size: u32,
+    /// Tokens that come back in a second, continuously; may be a fraction, or 0 for never.
+    pub refill_per_second: f64,
+}
+
+/// Limits that have a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LimitsPreset {
+    /// No limits.
+    None,
+    /// Those that AWS publishes.
+    Aws,
+}
+
+/// Room for instances.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Capacity {
+    /// Only instances of this type take room; any, if none is given.
+    pub instance_type: Option<String>,
+    /// Only instances in this subnet take room; any, if none is given.
+    pub subnet: Option<String>,
+    /// How many may be `pending` or `running` at once.
+    pub instances: usize,
+}
+
+/// The table `[ec2]` of a configuration file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Section {
+    limits: LimitsSection,
+    capacity: Vec<Capacity>,
+    describe_lag_ms: Option<u64>,
+    boot_delay_ms: Option<u64>,
+    fail_boot_every: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsSection {
+    preset: Option<LimitsPreset>,
+    requests: BTreeMap<String, Bucket>,
+    resources: BTreeMap<String, Bucket>,
+}
+
+impl Limits {
+    /// AWS's default limits of one account in one region.
+    ///
+    /// Source: "Request throttling for the Amazon EC2 API", tables of request and resource token buckets,
+    /// <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>. Where that page grants single
+    /// mutating actions (tags, terminations) more than their category, the category's smaller bucket stands here.
+    pub fn aws() -> Self {
+        let bucket = |size, refill_per_second| Bucket {
+            size,
+            refill_per_second,
+        };
+        let requests = ACTIONS.into_iter().map(|action| {
+            let limit = match action {
+                "RunInstances" | "StartInstances" => bucket(5, 2.0),
+                describe if describe.starts_with("Describe") => bucket(100, 20.0),
+                _ => bucket(50, 5.0),
+            };
+            (action.to_owned(), limit)
+        });
+        let resources = RESOURCE_ACTIONS.into_iter().map(|action| {
+            let limit = match action {
+                "RunInstances" | "StartInstances" => bucket(1000, 2.0),
+                _ => bucket(1000, 20.0),
+            };
+            (action.to_owned(), limit)
+        });
+        Self {
+            requests: requests.collect(),
+            resources: resources.collect(),
+        }
+    }
+
+    /// Takes over the buckets of other limits, in place of those for the same actions.
+    fn add(&mut self, other: Self) {
+        self.requests.extend(other.requests);
+        self.resources.extend(other.resources);
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        for (buckets, actions) in [
+            (&self.requests, ACTIONS.as_slice()),
+            (&self.resources, RESOURCE_ACTIONS.as_slice()),
+        ] {
+            for (action, bucket) in buckets {
+                if !actions.contains(&action.as_str()) {
+                    return Err(ConfigError::LimitedAction(action.clone()));
+                }
+                // The upper bound only keeps the arithmetic of the buckets from overflowing.
+                if bucket.size == 0 || !(0.0..=1e9).contains(&bucket.refill_per_second) {
+                    return Err(ConfigError::Bucket(action.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<LimitsPreset> for Limits {
+    fn from(preset: LimitsPreset) -> Self {
+        match preset {
+            LimitsPreset::None => Self::default(),
+            LimitsPreset::Aws => Self::aws(),
+        }
+    }
+}
+
+impl Ec2Settings {
+    /// Adds what a configuration file says.
+    pub(super) fn add(&mut self, section: Section) {
+        if let Some(preset) = section.limits.preset {
+            self.limits.add(preset.into());
+        }
+        self.limits.add(Limits {
+            requests: section.limits.requests,
+            resources: section.limits.resources,
+        });
+        self.capacity.extend(section.capacity);
+        if let Some(lag) = section.describe_lag_ms {
+            self.describe_lag = Duration::from_millis(lag);
+        }
+        if let Some(delay) = section.boot_delay_ms {
+            self.boot_delay = Duration::from_millis(delay);
+        }
+        if let Some(every) = section.fail_boot_every {
+            self.fail_boot_every = every;
+        }
+    }
+
+    /// Checks that every limit is one that EC2 could have, and that no two capacities contradict each other.
+    ///
+    /// # Errors
+    /// Names the first limit or capacity at fault.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        self.limits.check()?;
+        let mut pools = HashSet::new();
+        for capacity in &self.capacity {
+            if !pools.insert((&capacity.instance_type, &capacity.subnet)) {
+                return Err(ConfigError::DuplicateCapacity(format!("{capacity:?}")));
+            }
+        }
+        Ok(())
+    }
+}
