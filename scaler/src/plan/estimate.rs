@@ -17,6 +17,8 @@ const ARRIVALS_EVERY: Duration = Duration::from_millis(500);
 /// A rate rests on this many arrivals where that takes no longer than [`LONGEST_RATE_WINDOW`].
 const ARRIVALS_FOR_A_RATE: u64 = 200;
 const SHORTEST_RATE_WINDOW: Duration = Duration::from_secs(5);
+/// A rate is no higher than this multiple of the median rate within its window.
+const STEADY: f64 = 1.3;
 const LONGEST_RATE_WINDOW: Duration = Duration::from_secs(60);
 
 /// A measured duration in seconds and its mean deviation, both smoothed.
@@ -222,9 +224,11 @@ impl Arrivals {
         let (begin, middle) = (back(now, 2 * window), back(now, window));
         let recent = last as f64 - self.total_at(middle);
         let per_second = recent / seconds;
-        if begin < first_at {
+        // A burst is no rate: most of the window must have seen something like it.
+        let steady = STEADY * self.median_of_quarters(now, window);
+        if begin < first_at || steady < per_second {
             return Rate {
-                per_second,
+                per_second: per_second.min(steady),
                 trend: 0.0,
             };
         }
@@ -240,6 +244,14 @@ impl Arrivals {
                 0.0
             },
         }
+    }
+
+    /// Requests a second in the two quarters of the window that are neither the busiest nor the calmest.
+    fn median_of_quarters(&self, now: Moment, window: Duration) -> f64 {
+        let total = |quarters: u32| self.total_at(back(now, quarters * window / 4));
+        let mut arrived = [3, 2, 1, 0].map(|quarter| total(quarter) - total(quarter + 1));
+        arrived.sort_by(f64::total_cmp);
+        (arrived[1] + arrived[2]) * 2.0 / window.as_secs_f64()
     }
 }
 

@@ -78,8 +78,9 @@ pub(super) fn target(
         policy.prices.minimum.as_secs_f64(),
     );
     // An instance is kept, but none is started in order to be kept.
-    let kept = (needed + u64::from(keeping.workers)).min(working.into());
-    let desired = needed.max(kept);
+    let kept = needed + u64::from(keeping.workers);
+    // As long as all have work, more of them cost no more: what they cost is the work.
+    let desired = needed.max(kept.max(requests).min(working.into()));
     Target {
         desired,
         needed,
@@ -168,17 +169,18 @@ impl Outlook {
         };
         let there = self.capacity.workers();
         if self.requests > 0 && needed > there {
-            reject(
-                there,
-                format!(
-                    "{}, later than the target of {} s",
-                    completes(there),
-                    self.target
-                ),
-            );
-        }
-        if self.requests > 0 && needed > 1 && needed - 1 != there {
-            reject(needed - 1, completes(needed - 1));
+            let sustained = staffing::workers(self.offered, self.service, self.target);
+            let reason = if sustained > there.into() {
+                let rate = self.offered / self.service;
+                format!("would not keep up with {rate:.1} requests a second")
+            } else {
+                let target = self.target;
+                format!("{}, later than the target of {target} s", completes(there))
+            };
+            reject(there, reason);
+            if needed - 1 > there {
+                reject(needed - 1, completes(needed - 1));
+            }
         }
         if desired > needed {
             reject(

@@ -88,6 +88,7 @@ proptest! {
             cloud.unanswered == 0
                 && cloud.up() == min as usize
                 && !cloud.has_hung_worker()
+                && cloud.machines.iter().all(|machine| !machine.leaving)
                 && cloud.machines.len() >= (min + warm_pool.min(more)) as usize
         };
         // A hung worker takes the boot deadline to be found out, and its message as long again.
@@ -101,6 +102,30 @@ proptest! {
         for _ in 0..250 {
             cloud.step();
             prop_assert!(settled(&cloud));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(500)))]
+
+    #[test]
+    fn a_step_of_load_turns_the_fleet_around_once_at_most(
+        seed in any::<u64>(),
+        kind in prop::sample::select(PolicyKind::value_variants().to_vec()),
+        minimum in prop::sample::select(vec![0_u64, 4]),
+        steps in prop::collection::vec(1_u64..80, 1..4),
+    ) {
+        let mut cloud = Cloud::new(policy(kind, 0, 8, minimum, 0), seed);
+        for requests in steps {
+            let before = cloud.reversals;
+            cloud.arrive(requests);
+            while cloud.unanswered > 0 || cloud.up() > 0 {
+                cloud.step();
+                prop_assert!(cloud.now.elapsed().as_secs() < 4_000, "{cloud:?}");
+            }
+            // From the way down before to the way up, and back down.
+            prop_assert!(cloud.reversals - before <= 2, "{} reversals", cloud.reversals - before);
         }
     }
 }
@@ -136,5 +161,16 @@ fn happen(cloud: &mut Cloud, event: &Event) {
             }
         }
         Event::RestartScaler => cloud.restart_scaler(),
+    }
+}
+
+#[test]
+fn debug_it() {
+    let mut cloud = Cloud::new(policy(PolicyKind::Latency, 0, 8, 0, 0), 5662388890241512924);
+    for requests in [29, 79] {
+        cloud.arrive(requests);
+        while cloud.unanswered > 0 || cloud.up() > 0 {
+            cloud.step();
+        }
     }
 }

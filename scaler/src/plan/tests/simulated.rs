@@ -36,6 +36,9 @@ pub struct Cloud {
     /// What is known of the machines: by EC2's last answer, and by what was ordered since.
     described: Vec<(InstanceId, Power, Option<u32>)>,
     described_at: Option<Moment>,
+    /// How often workers were withdrawn after some were added, or the other way round.
+    pub reversals: u32,
+    last_added: Option<bool>,
     pub front_is_lost: bool,
     pub queue_is_lost: bool,
     pub ec2_is_lost: bool,
@@ -80,6 +83,8 @@ impl Cloud {
             queue: None,
             described: Vec::new(),
             described_at: None,
+            reversals: 0,
+            last_added: None,
             front_is_lost: false,
             queue_is_lost: false,
             ec2_is_lost: false,
@@ -181,6 +186,22 @@ impl Cloud {
 
     fn execute(&mut self, plan: &Plan) {
         let now = self.now;
+        if plan.adds() || !plan.cordon.is_empty() {
+            if std::env::var_os("SHOW").is_some() {
+                eprintln!(
+                    "{:?} u={} {} {:?}",
+                    now,
+                    self.unanswered,
+                    plan.reason,
+                    plan.rejected
+                        .iter()
+                        .map(|a| format!("{} {}", a.workers, a.reason))
+                        .collect::<Vec<_>>()
+                );
+            }
+            let before = self.last_added.replace(plan.adds());
+            self.reversals += u32::from(before.is_some_and(|added| added != plan.adds()));
+        }
         plan.cordon
             .iter()
             .for_each(|id| self.roster.cordon(id, now));
