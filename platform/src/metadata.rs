@@ -53,7 +53,7 @@ pub struct Metadata {
 pub enum MetadataError {
     /// This is no EC2 instance, or its metadata service does not answer.
     #[error("the EC2 instance metadata service does not answer")]
-    Unreachable(#[source] ImdsError),
+    Unreachable(#[source] Box<ImdsError>),
     #[error("cannot make sense of {path}: {body:?}")]
     Unreadable { path: &'static str, body: String },
 }
@@ -80,7 +80,7 @@ impl Metadata {
     /// When the metadata service does not answer.
     pub async fn instance_id(&self) -> Result<String, MetadataError> {
         let id = self.client.get(INSTANCE_ID).await;
-        Ok(id.map_err(MetadataError::Unreachable)?.into())
+        Ok(id.map_err(unreachable)?.into())
     }
 
     /// EC2's notice that it is going to end this instance, if there is one: of a Spot interruption, else of the first
@@ -111,7 +111,7 @@ impl Metadata {
             Err(ImdsError::ErrorResponse(error)) if error.response().status().as_u16() == 404 => {
                 Ok(None)
             }
-            Err(error) => Err(MetadataError::Unreachable(error)),
+            Err(error) => Err(unreachable(error)),
         }
     }
 }
@@ -126,6 +126,10 @@ fn endpoint(url: &str) -> Result<String, String> {
 /// As the AWS SDKs read it: whatever is not `true` is false.
 fn is_true(value: &str) -> Result<bool, std::convert::Infallible> {
     Ok(value.eq_ignore_ascii_case("true"))
+}
+
+fn unreachable(error: ImdsError) -> MetadataError {
+    MetadataError::Unreachable(Box::new(error))
 }
 
 fn unreadable(path: &'static str, body: String) -> MetadataError {

@@ -1,7 +1,7 @@
 //! What a worker does when EC2 is going to end its instance, with the test as metadata service and as scaler.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
@@ -14,20 +14,25 @@ use tokio::net::TcpListener;
 use tokio_stream::StreamExt;
 
 use crate::attend::{Session, scaler};
-use crate::support::{Bench, slow_photo, until};
+use crate::support::{Bench, job, photo, slow_photo, until};
 
 const SPOT_INSTANCE_ACTION: &str = "/latest/meta-data/spot/instance-action";
 const SCHEDULED_EVENTS: &str = "/latest/meta-data/events/maintenance/scheduled";
 const TOKEN: &str = "a-session-token";
 const STOP_NOTICE: &str = r#"{"action": "stop", "time": "2030-09-18T08:22:00Z"}"#;
-const STOP_AT: i64 = 1_915_863_720;
+const STOP_AT: i64 = 1_915_950_120;
 
 /// An instance metadata service of version 2, which answers from a table of paths.
 #[derive(Debug, Clone, Default)]
 struct MetadataService {
-    answers: Arc<Mutex<HashMap<&'static str, String>>>,
+    table: Arc<Mutex<Table>>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    answers: HashMap<&'static str, String>,
     /// How often each path was asked for.
-    asked: Arc<Mutex<HashMap<String, u32>>>,
+    asked: HashMap<String, u32>,
 }
 
 impl MetadataService {
@@ -42,18 +47,22 @@ impl MetadataService {
     }
 
     fn says(&self, path: &'static str, answer: &str) {
-        self.answers.lock().unwrap().insert(path, answer.to_owned());
+        self.table().answers.insert(path, answer.to_owned());
     }
 
     fn withdraws(&self, path: &str) {
-        self.answers.lock().unwrap().remove(path);
+        self.table().answers.remove(path);
     }
 
-    /// Waits until the worker has asked for `path` once more.
+    /// Waits until the worker was told once more what is at `path`.
     async fn asked_again(&self, path: &str) {
-        let asked = || self.asked.lock().unwrap().get(path).copied();
+        let asked = || self.table().asked.get(path).copied();
         let before = asked();
         until("the worker asks for notices", async || asked() > before).await;
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap()
     }
 }
 
@@ -74,13 +83,9 @@ async fn answer(State(service): State<MetadataService>, request: Request) -> Res
     {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    let found = service.answers.lock().unwrap().get(path).cloned();
-    *service
-        .asked
-        .lock()
-        .unwrap()
-        .entry(path.to_owned())
-        .or_default() += 1;
+    let mut table = service.table();
+    *table.asked.entry(path.to_owned()).or_default() += 1;
+    let found = table.answers.get(path).cloned();
     found.map_or_else(
         || StatusCode::NOT_FOUND.into_response(),
         IntoResponse::into_response,
@@ -121,16 +126,16 @@ async fn a_busy_worker_that_ec2_is_going_to_stop_finishes_its_job_and_takes_no_o
     let worker = bench.worker(&arguments);
     let mut session = control.sessions.recv().await.unwrap();
     session.until(WorkerState::Idle, 0).await;
-    // The notice comes while these are worked off; at least one of them is in flight then, and none may be lost.
-    const JOBS: usize = 12;
-    let photo = slow_photo();
-    for number in 0..JOBS {
-        bench.submit(&format!("{number}.png"), &photo).await;
+    // So many that the notice comes while they are worked off.
+    const JOBS: u64 = 200;
+    bench.submit("slow.png", &slow_photo()).await;
+    for _ in 1..JOBS {
+        bench.send(job("slow.png")).await;
     }
     session.until(WorkerState::Busy, 0).await;
     metadata.says(SPOT_INSTANCE_ACTION, STOP_NOTICE);
     let noticed = report(&mut session, |it| it.interruption.is_some()).await;
-    assert_eq!(noticed.state(), WorkerState::Busy);
+    assert_ne!(noticed.state(), WorkerState::Cordoned);
     let notice = noticed.interruption.unwrap();
     assert_eq!(notice.action(), InterruptionAction::Stop);
     assert_eq!(notice.at.unwrap().seconds, STOP_AT);
@@ -142,7 +147,7 @@ async fn a_busy_worker_that_ec2_is_going_to_stop_finishes_its_job_and_takes_no_o
     let answered = bench.replies.counters().await.unwrap().visible;
     assert_eq!(
         (answered, answered + counters.visible),
-        (drained.completed, JOBS as u64)
+        (drained.completed, JOBS)
     );
     assert!(
         counters.visible > 0,
@@ -178,20 +183,18 @@ async fn a_worker_without_scaler_drains_before_a_scheduled_stop() {
         &stop_event(SystemTime::now() + Duration::from_secs(3600)),
     );
     let worker = bench.worker(&["--metadata-endpoint", &endpoint]);
-    let photo = slow_photo();
     // An hour ahead is no reason to stop working.
-    metadata.asked_again(SCHEDULED_EVENTS).await;
-    bench.submit("before.png", &photo).await;
+    bench.submit("before.jpg", &photo("madonna")).await;
     bench.reply().await;
 
     metadata.says(
         SCHEDULED_EVENTS,
         &stop_event(SystemTime::now() + Duration::from_secs(60)),
     );
-    // By the second of these, the answer to the first was taken into account.
+    // By the second time, what it was told the first time was taken into account.
     metadata.asked_again(SCHEDULED_EVENTS).await;
     metadata.asked_again(SCHEDULED_EVENTS).await;
-    bench.submit("after.png", &photo).await;
+    bench.submit("after.jpg", &photo("madonna")).await;
     metadata.asked_again(SCHEDULED_EVENTS).await;
     let counters = bench.requests.counters().await.unwrap();
     assert_eq!((counters.visible, counters.in_flight), (1, 0));
@@ -206,7 +209,7 @@ async fn a_worker_without_metadata_service_works() {
     let endpoint = format!("http://{}", closed.local_addr().unwrap());
     drop(closed);
     let worker = bench.worker(&["--metadata-endpoint", &endpoint]);
-    bench.submit("works.png", &slow_photo()).await;
+    bench.submit("works.jpg", &photo("madonna")).await;
     bench.reply().await;
     worker.stop().await;
 }
