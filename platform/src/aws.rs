@@ -110,20 +110,7 @@ impl Aws {
     }
 }
 
-/// The id of the EC2 instance that this process runs on, from the instance metadata service.
-///
-/// # Errors
-/// When this is no EC2 instance, or its metadata service does not answer.
-pub async fn instance_id() -> anyhow::Result<String> {
-    let provider = aws_config::provider_config::ProviderConfig::without_region()
-        .with_http_client(http_client());
-    let metadata = aws_config::imds::Client::builder()
-        .configure(&provider)
-        .build();
-    Ok(metadata.get("/latest/meta-data/instance-id").await?.into())
-}
-
-fn http_client() -> impl aws_sdk_s3::config::HttpClient + Clone + 'static {
+pub(crate) fn http_client() -> impl aws_sdk_s3::config::HttpClient + Clone + 'static {
     Builder::new()
         .tls_provider(tls::Provider::Rustls(
             tls::rustls_provider::CryptoMode::Ring,

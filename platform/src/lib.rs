@@ -5,6 +5,7 @@ pub mod admin;
 pub mod aws;
 pub mod fleet;
 pub mod grpc;
+pub mod metadata;
 pub mod objects;
 pub mod queue;
 pub mod shutdown;

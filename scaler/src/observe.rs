@@ -213,7 +213,7 @@ impl World {
                 .or_else(|| found.launched_at.map(Moment::from)),
             running_since: self.running_since.get(&id).copied(),
             listed: true,
-            leaving: false,
+            leaving: attending.is_some_and(|attending| attending.leaving),
             id,
         })
     }
@@ -230,7 +230,7 @@ impl World {
             started_at: self.expectations.starting_since(id),
             running_since: None,
             listed: false,
-            leaving: false,
+            leaving: attending.is_some_and(|attending| attending.leaving),
         }
     }
 
@@ -246,6 +246,10 @@ impl World {
             match instance.state {
                 State::Idle | State::Busy => self.boots.ready(&instance.id, now),
                 State::Stopping if self.expectations.is_stopping(&instance.id) => {
+                    self.boots.forget(&instance.id);
+                }
+                // If EC2 ends it, that says nothing about other instances.
+                State::Draining | State::Cordoned if instance.leaving => {
                     self.boots.forget(&instance.id);
                 }
                 State::Stopped => self.boots.stopped(&instance.id, now),

@@ -4,6 +4,7 @@ mod attend;
 mod inference;
 mod lease;
 mod model;
+mod notices;
 mod process;
 mod run;
 mod store;

@@ -37,11 +37,16 @@ pub struct Attending {
     pub since: Moment,
     /// When it last reported.
     pub heard: Option<Moment>,
+    /// Whether EC2 is going to end its instance, as it reported. It takes no work and cannot be called back.
+    pub leaving: bool,
 }
 
 #[derive(Debug)]
 struct Worker {
+    /// Not [`Wanted::Working`] while it is leaving.
     wanted: Wanted,
+    /// Whether its last report told of an interruption.
+    leaving: bool,
     session: Option<Session>,
     reported: Option<WorkerState>,
     completed: u64,
@@ -108,9 +113,9 @@ impl Roster {
     /// Whether the report changed anything that matters; absent when the stream is not the worker's newest.
     pub fn report(&mut self, id: &SessionId, report: &WorkerReport, now: Moment) -> Option<bool> {
         let worker = self.of_session(id)?;
-        let (state_before, since_before) = (worker.state(), worker.since);
+        let before = (worker.state(), worker.since, worker.leaving);
         worker.change(now, |worker| worker.take(report, now));
-        let changed = worker.state() != state_before || worker.since != since_before;
+        let changed = (worker.state(), worker.since, worker.leaving) != before;
         let is_busy = worker.reported == Some(WorkerState::Busy);
         let is_stopped_as_idle = worker.wanted == Wanted::Stopped(StopCause::Drained);
         if is_busy && is_stopped_as_idle && !std::mem::replace(&mut worker.found_busy, true) {
@@ -126,6 +131,7 @@ impl Roster {
             state: worker.state(),
             since: worker.since,
             heard: worker.heard,
+            leaving: worker.leaving,
         })
     }
 
@@ -133,16 +139,14 @@ impl Roster {
     pub fn cordon(&mut self, id: &InstanceId, now: Moment) {
         let worker = self.worker(id, now);
         if worker.wanted == Wanted::Working {
-            worker.change(now, |worker| {
-                worker.wanted = Wanted::Cordoned;
-                worker.order(Order::Cordon(Cordon {}), now);
-            });
+            worker.change(now, |worker| worker.withdraw(now));
         }
     }
 
+    /// Without effect on a worker that is leaving: it would not obey.
     pub fn uncordon(&mut self, id: &InstanceId, now: Moment) {
         let worker = self.worker(id, now);
-        if worker.wanted == Wanted::Cordoned {
+        if worker.wanted == Wanted::Cordoned && !worker.leaving {
             worker.change(now, |worker| {
                 worker.wanted = Wanted::Working;
                 worker.order(Order::Uncordon(Uncordon {}), now);
@@ -176,6 +180,7 @@ impl Roster {
         if let Some(worker) = self.workers.get_mut(id) {
             worker.change(now, |worker| match worker.wanted {
                 Wanted::Stopped(StopCause::Drained) => worker.wanted = Wanted::Cordoned,
+                Wanted::Stopped(_) if worker.leaving => worker.withdraw(now),
                 Wanted::Stopped(_) => worker.wanted = Wanted::Working,
                 Wanted::Working | Wanted::Cordoned => {}
             });
@@ -200,6 +205,7 @@ impl Roster {
     fn worker(&mut self, id: &InstanceId, now: Moment) -> &mut Worker {
         self.workers.entry(id.clone()).or_insert_with(|| Worker {
             wanted: Wanted::Working,
+            leaving: false,
             session: None,
             reported: None,
             completed: 0,
@@ -244,22 +250,37 @@ impl Worker {
             self.since = now;
         }
         (self.reported, self.completed, self.heard) = (Some(state), report.completed, Some(now));
+        self.leaving = report.interruption.is_some();
         let Some(session) = &mut self.session else {
             return;
         };
         session.acknowledged = report.order_sequence;
-        if state != WorkerState::Cordoned || self.wanted != Wanted::Working {
+        if self.wanted != Wanted::Working {
+            return;
+        }
+        if self.leaving {
+            // It has cordoned itself. The order to do so is sent all the same: its answer tells that the order before,
+            // which may have called it back, is not on its way any more, and it stays cordoned if the notice is
+            // withdrawn. The plan is to say what becomes of it then.
+            self.withdraw(now);
+            return;
+        }
+        if state != WorkerState::Cordoned {
             return;
         }
         if session.sequence == 0 {
             // It was cordoned by an earlier scaler, or on an earlier stream. The plan is to say what becomes of it.
-            self.wanted = Wanted::Cordoned;
-            self.order(Order::Cordon(Cordon {}), now);
+            self.withdraw(now);
         } else if session.acknowledged == session.sequence
             && now.since(session.ordered_at) >= REPEAT_ORDER_AFTER
         {
             self.order(Order::Uncordon(Uncordon {}), now);
         }
+    }
+
+    fn withdraw(&mut self, now: Moment) {
+        self.wanted = Wanted::Cordoned;
+        self.order(Order::Cordon(Cordon {}), now);
     }
 
     fn order(&mut self, order: Order, now: Moment) {

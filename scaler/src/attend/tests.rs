@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use proto::v1::worker_order::Order;
-use proto::v1::{WorkerOrder, WorkerReport, WorkerState};
+use proto::v1::{Interruption, WorkerOrder, WorkerReport, WorkerState};
 use tokio::sync::watch;
 
 use super::{Roster, SessionId};
@@ -13,11 +13,17 @@ struct Stream {
     id: InstanceId,
     session: SessionId,
     orders: watch::Receiver<Option<WorkerOrder>>,
+    /// What its reports tell of.
+    interruption: Option<Interruption>,
     now: Moment,
 }
 
 impl Stream {
     fn of_a_worker_that_is(state: WorkerState) -> Self {
+        Self::of_a_worker_that_says(state, None)
+    }
+
+    fn of_a_worker_that_says(state: WorkerState, interruption: Option<Interruption>) -> Self {
         let (mut roster, id) = (Roster::default(), InstanceId::from("i-1"));
         let (sender, orders) = watch::channel(None);
         let session = roster.join(&id, sender, Moment::default());
@@ -26,6 +32,7 @@ impl Stream {
             id,
             session,
             orders,
+            interruption,
             now: Moment::default(),
         };
         stream.says(state, 0);
@@ -44,6 +51,7 @@ impl Stream {
             state: state.into(),
             completed,
             order_sequence,
+            interruption: self.interruption,
         };
         self.roster
             .report(&self.session, &report, self.now)
@@ -57,6 +65,10 @@ impl Stream {
 
     fn state(&self) -> Option<State> {
         self.roster.get(&self.id).and_then(|worker| worker.state)
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.roster.get(&self.id).is_some_and(|it| it.leaving)
     }
 
     fn condemned(&mut self, cause: StopCause) -> bool {
@@ -263,4 +275,102 @@ fn a_worker_whose_instance_could_not_be_stopped_is_cordoned_still() {
     assert_eq!(worker.state(), Some(State::Cordoned));
     worker.uncordon();
     assert_eq!(worker.order(), Some((2, false)));
+}
+
+const NOTICE: Option<Interruption> = Some(Interruption {
+    action: 0,
+    at: None,
+});
+
+#[test]
+fn a_worker_that_ec2_is_going_to_end_drains_and_is_cordoned_as_if_it_had_been_ordered_to() {
+    let mut worker = Stream::of_a_worker_that_is(WorkerState::Busy);
+    assert!(!worker.is_leaving());
+    worker.interruption = NOTICE;
+    worker.says(WorkerState::Busy, 0);
+    assert!(worker.is_leaving());
+    assert_eq!(
+        (worker.order(), worker.state()),
+        (Some((1, true)), Some(State::Draining))
+    );
+    // It cordons itself before the order reaches it.
+    worker.says(WorkerState::Cordoned, 0);
+    assert_eq!(worker.state(), Some(State::Draining));
+    assert!(!worker.condemned(StopCause::Drained));
+    worker.says(WorkerState::Cordoned, 1);
+    assert_eq!(worker.state(), Some(State::Cordoned));
+    assert!(worker.condemned(StopCause::Drained));
+}
+
+#[test]
+fn a_worker_that_ec2_is_going_to_end_cannot_be_called_back() {
+    let mut worker = Stream::of_a_worker_that_says(WorkerState::Cordoned, NOTICE);
+    worker.uncordon();
+    worker.says(WorkerState::Cordoned, 1);
+    worker.uncordon();
+    assert_eq!(
+        (worker.order(), worker.state()),
+        (Some((1, true)), Some(State::Cordoned))
+    );
+}
+
+#[test]
+fn a_call_back_that_crosses_the_notice_is_taken_back() {
+    let mut worker = Stream::of_a_worker_that_is(WorkerState::Idle);
+    worker.cordon();
+    worker.says(WorkerState::Cordoned, 1);
+    worker.uncordon();
+    worker.interruption = NOTICE;
+    worker.says(WorkerState::Cordoned, 1);
+    worker.says(WorkerState::Cordoned, 2);
+    assert_eq!(
+        (worker.order(), worker.state()),
+        (Some((3, true)), Some(State::Draining))
+    );
+    worker.says(WorkerState::Cordoned, 3);
+    assert_eq!(worker.state(), Some(State::Cordoned));
+}
+
+#[test]
+fn a_notice_outlasts_streams_and_scalers() {
+    let mut worker = Stream::of_a_worker_that_is(WorkerState::Idle);
+    worker.interruption = NOTICE;
+    worker.says(WorkerState::Cordoned, 0);
+    worker.says(WorkerState::Cordoned, 1);
+    worker.reconnects();
+    assert!(worker.is_leaving());
+    assert_eq!(worker.state(), Some(State::Draining));
+    worker.uncordon();
+    worker.says(WorkerState::Cordoned, 1);
+    assert_eq!(worker.state(), Some(State::Cordoned));
+
+    let mut anew = Stream::of_a_worker_that_says(WorkerState::Cordoned, NOTICE);
+    assert!(anew.is_leaving());
+    assert_eq!(
+        (anew.order(), anew.state()),
+        (Some((1, true)), Some(State::Draining))
+    );
+    anew.says(WorkerState::Cordoned, 1);
+    assert_eq!(anew.state(), Some(State::Cordoned));
+}
+
+#[test]
+fn a_worker_whose_notice_is_withdrawn_waits_to_be_called_back() {
+    let mut worker = Stream::of_a_worker_that_says(WorkerState::Cordoned, NOTICE);
+    worker.says(WorkerState::Cordoned, 1);
+    worker.interruption = None;
+    worker.says(WorkerState::Cordoned, 1);
+    assert!(!worker.is_leaving());
+    assert_eq!(worker.state(), Some(State::Cordoned));
+    worker.uncordon();
+    assert_eq!(worker.order(), Some((2, false)));
+}
+
+#[test]
+fn a_leaving_worker_whose_instance_could_not_be_stopped_is_not_taken_for_a_working_one() {
+    let mut worker = Stream::of_a_worker_that_says(WorkerState::Busy, NOTICE);
+    worker.now = worker.now.after(Duration::from_secs(60));
+    assert!(worker.condemned(StopCause::Silent));
+    worker.roster.pardon(&worker.id, worker.now);
+    assert_eq!(worker.state(), Some(State::Draining));
 }

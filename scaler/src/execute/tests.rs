@@ -39,6 +39,7 @@ impl Stage {
             state: WorkerState::Cordoned.into(),
             completed: 0,
             order_sequence: 1,
+            interruption: None,
         };
         assert!(session.report(&report));
         let (outcomes, _) = mpsc::channel(1);

@@ -2,7 +2,7 @@ use std::slice::from_ref;
 use std::time::Duration;
 
 use platform::fleet::{FleetInstance, PowerState};
-use proto::v1::{WorkerReport, WorkerState};
+use proto::v1::{Interruption, WorkerReport, WorkerState};
 use tokio::sync::watch;
 
 use super::pace::{count_interval, describe_interval};
@@ -174,6 +174,32 @@ fn a_worker_that_is_ready_ends_the_holding_back_of_starts() {
     let running = found("i-1", "app-tier-instance-1", PowerState::Running);
     world.described(vec![running], at(5_100));
     let observation = world.observe(at(5_100), Held::default());
+    assert_eq!(observation.failed_boots, None);
+}
+
+/// EC2 takes Spot instances away whatever their worker does.
+#[test]
+fn a_leaving_instance_is_told_apart_and_has_not_failed_to_boot() {
+    let attendance = Attendance::new(Clock::start());
+    let mut world = World::new(watch::channel(None).1, attendance.clone());
+    let id = InstanceId::from("i-1");
+    let is = |state| vec![found("i-1", "app-tier-instance-1", state)];
+    world.starting(from_ref(&id), at(0));
+    let session = attendance.join(&id, watch::channel(None).0);
+    let report = WorkerReport {
+        instance_id: id.to_string(),
+        state: WorkerState::Booting.into(),
+        interruption: Some(Interruption::default()),
+        ..WorkerReport::default()
+    };
+    assert!(session.report(&report));
+    world.described(is(PowerState::Running), at(100));
+    let observation = world.observe(at(100), Held::default());
+    assert!(observation.instances[0].leaving);
+    assert_eq!(observation.count(State::Draining), 1);
+    world.described(is(PowerState::Stopped), at(200));
+    let observation = world.observe(at(200), Held::default());
+    assert!(!observation.instances[0].leaving);
     assert_eq!(observation.failed_boots, None);
 }
 

@@ -54,6 +54,7 @@ impl Worker {
             state: state.into(),
             completed: 0,
             order_sequence: self.sequence,
+            interruption: None,
         };
         self.reports.send(report).await.unwrap();
     }
@@ -90,6 +91,7 @@ impl Worker {
                 state: state.into(),
                 completed: 0,
                 order_sequence,
+                interruption: None,
             };
             if self.reports.send(report).await.is_err() {
                 return;

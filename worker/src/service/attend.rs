@@ -3,10 +3,13 @@ use std::time::{Duration, Instant};
 use platform::shutdown::CancellationToken;
 use proto::v1::scaler_client::ScalerClient;
 use proto::v1::worker_order::Order as OrderKind;
-use proto::v1::{WorkerOrder, WorkerReport, WorkerState};
+use proto::v1::{Interruption, WorkerOrder, WorkerReport, WorkerState};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 use tonic::transport::Channel;
+
+use super::notices::Notices;
 
 /// A worker that has nothing new to say still says so this often.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -28,76 +31,142 @@ pub struct Order {
 pub struct Status {
     pub state: WorkerState,
     pub completed: u64,
+    /// Why it takes no more work, whatever it is ordered.
+    pub interruption: Option<Interruption>,
     /// The newest order that was taken into account.
     pub obeyed: Order,
 }
 
-/// The worker's side of `Scaler/Attend`: its status goes up, orders come down.
+/// The worker's side of `Scaler/Attend`: its status goes up, orders come down. EC2's notices come beside them.
 #[derive(Debug)]
 pub struct Attendance {
     pub status: watch::Sender<Status>,
     pub orders: watch::Receiver<Order>,
+    pub notices: Notices,
+}
+
+/// Whether the worker may take work.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Standing {
+    /// The scaler's newest order.
+    pub order: Order,
+    /// EC2's notice, which no order overrules.
+    pub interruption: Option<Interruption>,
 }
 
 impl Attendance {
     /// Of a worker that has no scaler: its status is seen by nobody and no order ever comes.
-    pub fn alone() -> Self {
-        let status = Status {
+    pub fn alone(notices: Notices) -> Self {
+        Self {
+            status: watch::Sender::new(Status::booting()),
+            orders: watch::channel(Order::default()).1,
+            notices,
+        }
+    }
+
+    /// Where the worker stands now; [`Attendance::changed`] waits for the next change of it.
+    pub fn standing(&mut self) -> Standing {
+        Standing {
+            order: *self.orders.borrow_and_update(),
+            interruption: *self.notices.borrow_and_update(),
+        }
+    }
+
+    /// Waits for an order or a notice; for ever when neither can come any more.
+    pub async fn changed(&mut self) {
+        tokio::select! {
+            Ok(()) = self.orders.changed() => {}
+            Ok(()) = self.notices.changed() => {}
+            else => std::future::pending().await,
+        }
+    }
+}
+
+impl Standing {
+    pub fn is_cordoned(&self) -> bool {
+        self.order.cordoned || self.interruption.is_some()
+    }
+}
+
+impl Status {
+    fn booting() -> Self {
+        Self {
             state: WorkerState::Booting,
             completed: 0,
+            interruption: None,
             obeyed: Order::default(),
-        };
-        Self {
-            status: watch::Sender::new(status),
-            orders: watch::channel(Order::default()).1,
-        }
-    }
-
-    /// Waits for a change of orders; for ever when there is no scaler any more.
-    pub async fn next_order(&mut self) {
-        if self.orders.changed().await.is_err() {
-            std::future::pending::<()>().await;
         }
     }
 }
 
-/// Attends the scaler in the background until `shutdown`, and reconnects for as long as it takes: a worker works on
-/// without a scaler, but stays cordoned if it was.
-pub fn attend(scaler: Channel, instance_id: String, shutdown: CancellationToken) -> Attendance {
-    let booting = Status {
-        state: WorkerState::Booting,
-        completed: 0,
-        obeyed: Order::default(),
-    };
-    let (status, statuses) = watch::channel(booting);
+/// Attends one of the `scalers` in the background until `shutdown`, in turns for as long as it takes: only one of them
+/// leads, and the others refuse. A worker works on without a scaler, but stays cordoned if it was.
+pub fn attend(
+    scalers: Vec<Channel>,
+    instance_id: String,
+    notices: Notices,
+    shutdown: CancellationToken,
+) -> Attendance {
+    let (status, statuses) = watch::channel(Status::booting());
     let (order, orders) = watch::channel(Order::default());
     tokio::spawn(shutdown.run_until_cancelled_owned(async move {
-        let mut client = ScalerClient::new(scaler);
         let mut retry = FIRST_RETRY;
-        loop {
-            let begun = Instant::now();
-            if let Err(error) = stream(&mut client, &instance_id, statuses.clone(), &order).await {
-                tracing::debug!(%error, "the scaler cannot be attended");
+        let mut refused_in_a_row = 0;
+        for scaler in scalers.iter().cycle() {
+            let lasted = stream(scaler, &instance_id, statuses.clone(), &order).await;
+            if lasted > LONGEST_RETRY {
+                (retry, refused_in_a_row) = (FIRST_RETRY, 0);
             }
-            let lasted = begun.elapsed() > LONGEST_RETRY;
-            retry = if lasted {
-                FIRST_RETRY
-            } else {
-                (retry * 2).min(LONGEST_RETRY)
-            };
-            tokio::time::sleep(retry).await;
+            refused_in_a_row += 1;
+            // The next one is asked at once, but nobody is asked twice without a pause.
+            if refused_in_a_row == scalers.len() {
+                tokio::time::sleep(retry).await;
+                (retry, refused_in_a_row) = ((retry * 2).min(LONGEST_RETRY), 0);
+            }
         }
     }));
-    Attendance { status, orders }
+    Attendance {
+        status,
+        orders,
+        notices,
+    }
 }
 
-/// One stream, from its first report to its end.
+/// One stream, from its first report to its end. Returns how long it was open: not at all when it was refused.
 async fn stream(
-    client: &mut ScalerClient<Channel>,
+    scaler: &Channel,
     instance_id: &str,
     mut statuses: watch::Receiver<Status>,
     order: &watch::Sender<Order>,
-) -> Result<(), tonic::Status> {
+) -> Duration {
+    let stream = next_stream(order);
+    let (reports, outgoing) = mpsc::channel(4);
+    let reporter = Reporter {
+        instance_id,
+        stream,
+        reports,
+    };
+    let first = *statuses.borrow_and_update();
+    reporter.report(first).await;
+    let answer = ScalerClient::new(scaler.clone())
+        .attend(ReceiverStream::new(outgoing))
+        .await;
+    let opened = Instant::now();
+    let ended = match answer {
+        Ok(orders) => exchange(orders.into_inner(), &reporter, statuses, order).await,
+        Err(error) => {
+            tracing::debug!(%error, "the scaler cannot be attended");
+            return Duration::ZERO;
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "the scaler cannot be attended any more");
+    }
+    opened.elapsed()
+}
+
+/// Sequence numbers count anew, while the order itself stands.
+fn next_stream(order: &watch::Sender<Order>) -> u64 {
     order.send_modify(|order| {
         *order = Order {
             sequence: 0,
@@ -105,31 +174,49 @@ async fn stream(
             ..*order
         }
     });
-    let stream = order.borrow().stream;
-    let report = |status: Status| WorkerReport {
-        instance_id: instance_id.to_owned(),
-        state: status.state.into(),
-        completed: status.completed,
-        order_sequence: if status.obeyed.stream == stream {
-            status.obeyed.sequence
-        } else {
-            0
-        },
-    };
-    let (reports, outgoing) = mpsc::channel(4);
-    let first = *statuses.borrow_and_update();
-    drop(reports.send(report(first)).await);
-    let mut orders = client
-        .attend(ReceiverStream::new(outgoing))
-        .await?
-        .into_inner();
+    order.borrow().stream
+}
+
+/// Speaks for the worker on one stream.
+struct Reporter<'a> {
+    instance_id: &'a str,
+    stream: u64,
+    reports: mpsc::Sender<WorkerReport>,
+}
+
+impl Reporter<'_> {
+    /// `false` when the stream has ended.
+    async fn report(&self, status: Status) -> bool {
+        let obeys_this_stream = status.obeyed.stream == self.stream;
+        let report = WorkerReport {
+            instance_id: self.instance_id.to_owned(),
+            state: status.state.into(),
+            completed: status.completed,
+            order_sequence: if obeys_this_stream {
+                status.obeyed.sequence
+            } else {
+                0
+            },
+            interruption: status.interruption,
+        };
+        self.reports.send(report).await.is_ok()
+    }
+}
+
+/// Takes orders and reports each change of status, and the status as such now and then, until the stream ends.
+async fn exchange(
+    mut orders: Streaming<WorkerOrder>,
+    reporter: &Reporter<'_>,
+    mut statuses: watch::Receiver<Status>,
+    order: &watch::Sender<Order>,
+) -> Result<(), tonic::Status> {
     let mut ticks = tokio::time::interval(REPORT_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             received = orders.message() => match received? {
                 Some(received) => {
-                    order.send_replace(parse(&received, stream));
+                    order.send_replace(parse(&received, reporter.stream));
                     continue;
                 }
                 None => return Ok(()),
@@ -138,7 +225,7 @@ async fn stream(
             _ = ticks.tick() => {}
         }
         let status = *statuses.borrow_and_update();
-        if reports.send(report(status)).await.is_err() {
+        if !reporter.report(status).await {
             return Ok(());
         }
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::Context;
 use platform::admin::AdminArgs;
 use platform::aws::{Aws, AwsArgs};
+use platform::metadata::{Metadata, MetadataArgs};
 use platform::shutdown::CancellationToken;
 use proto::Names;
 use proto::v1::WorkerState;
@@ -14,14 +15,16 @@ use super::attend::{Attendance, Status, attend};
 use super::inference::Inference;
 use super::lease;
 use super::model::ModelArgs;
+use super::notices;
 use super::process::Processor;
 use super::work::Worker;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArgs {
-    /// The scaler's gRPC address; absent: the worker takes work until it is stopped
-    #[arg(long, env = "MUSTER_SCALER", value_name = "URL")]
-    pub scaler: Option<String>,
+    /// The scaler's gRPC address, or those of several, with commas between, of which one leads; absent: the worker takes
+    /// work until it is stopped
+    #[arg(long, env = "MUSTER_SCALER", value_name = "URL", value_delimiter = ',')]
+    pub scaler: Vec<String>,
     /// This instance's id; absent: asked of the EC2 instance metadata service
     #[arg(long, env = "EC2_INSTANCE_ID", value_name = "ID")]
     pub instance_id: Option<String>,
@@ -36,6 +39,8 @@ pub struct ServeArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub aws: AwsArgs,
+    #[command(flatten)]
+    pub metadata: MetadataArgs,
     #[command(flatten)]
     pub admin: AdminArgs,
 }
@@ -54,24 +59,22 @@ impl ServeArgs {
 /// When the model or the gallery cannot be loaded, or an inference thread ends.
 pub async fn run(args: ServeArgs, aws: Aws, shutdown: CancellationToken) -> anyhow::Result<()> {
     let started = Instant::now();
-    let instance_id = match &args.instance_id {
-        Some(id) => id.clone(),
-        None => platform::aws::instance_id()
-            .await
-            .context("--instance-id is not given")?,
-    };
+    let (instance_id, metadata) = identify(&args).await?;
     let (ready, readiness) = watch::channel(false);
     args.admin.spawn(readiness, shutdown.clone()).await?;
     // Until the very end, so that the scaler sees a job that goes on after the order to stop.
     let attending = CancellationToken::new();
     let _attending = attending.clone().drop_guard();
-    let mut attendance = match &args.scaler {
-        Some(url) => attend(
-            platform::grpc::channel(url)?,
-            instance_id.clone(),
-            attending,
-        ),
-        None => Attendance::alone(),
+    let notices = match metadata {
+        Some(metadata) => notices::watch(metadata, attending.clone()),
+        None => notices::none(),
+    };
+    let scalers = args.scaler.iter().map(|url| platform::grpc::channel(url));
+    let scalers: Vec<_> = scalers.collect::<anyhow::Result<_>>()?;
+    let mut attendance = if scalers.is_empty() {
+        Attendance::alone(notices)
+    } else {
+        attend(scalers, instance_id.clone(), notices, attending)
     };
     let threads = args.inference_threads();
     let most_jobs = args.jobs.unwrap_or(threads).get();
@@ -89,6 +92,27 @@ pub async fn run(args: ServeArgs, aws: Aws, shutdown: CancellationToken) -> anyh
     Worker::new(processor, attendance, most_jobs, shutdown)
         .work()
         .await
+}
+
+/// The instance's id, and the metadata service where it is to be asked for notices: where it told the id, or where its
+/// endpoint is given.
+async fn identify(args: &ServeArgs) -> anyhow::Result<(String, Option<Metadata>)> {
+    let MetadataArgs {
+        metadata_endpoint,
+        metadata_disabled,
+    } = &args.metadata;
+    match &args.instance_id {
+        Some(id) if *metadata_disabled || metadata_endpoint.is_none() => Ok((id.clone(), None)),
+        Some(id) => Ok((id.clone(), Some(args.metadata.connect()?))),
+        None if *metadata_disabled => {
+            anyhow::bail!("--instance-id is not given and the metadata service is disabled")
+        }
+        None => {
+            let metadata = args.metadata.connect()?;
+            let id = metadata.instance_id().await;
+            Ok((id.context("--instance-id is not given")?, Some(metadata)))
+        }
+    }
 }
 
 /// Loads the model while the queue is looked up.
@@ -124,12 +148,12 @@ async fn boot(
     })
 }
 
-/// Runs `booting` to its end and meanwhile confirms each cordon at once: nothing was received yet.
+/// Runs `booting` to its end and meanwhile confirms each cordon, and each notice, at once: nothing was received yet.
 async fn cordonable<T>(attendance: &mut Attendance, booting: impl Future<Output = T>) -> T {
     tokio::pin!(booting);
     loop {
-        let obeyed = *attendance.orders.borrow_and_update();
-        let state = if obeyed.cordoned {
+        let standing = attendance.standing();
+        let state = if standing.is_cordoned() {
             WorkerState::Cordoned
         } else {
             WorkerState::Booting
@@ -137,11 +161,12 @@ async fn cordonable<T>(attendance: &mut Attendance, booting: impl Future<Output 
         attendance.status.send_replace(Status {
             state,
             completed: 0,
-            obeyed,
+            interruption: standing.interruption,
+            obeyed: standing.order,
         });
         tokio::select! {
             output = &mut booting => return output,
-            () = attendance.next_order() => {}
+            () = attendance.changed() => {}
         }
     }
 }

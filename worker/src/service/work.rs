@@ -7,7 +7,7 @@ use proto::v1::WorkerState;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 
-use super::attend::{Attendance, Order, Status};
+use super::attend::{Attendance, Standing, Status};
 use super::inference::InferenceError;
 use super::process::{Outcome, Processor};
 
@@ -20,7 +20,7 @@ const JOB_SECONDS: &str = "muster_worker_job_seconds";
 /// fast the fleet scales in; the price is one call a second for each idle worker.
 const RECEIVE_WAIT: Duration = Duration::from_secs(1);
 
-/// Takes messages, several at once, has each processed by [`Processor::turn`], and obeys the scaler.
+/// Takes messages, several at once, has each processed by [`Processor::turn`], and obeys the scaler and EC2's notices.
 #[derive(Debug)]
 pub struct Worker {
     processor: Arc<Processor>,
@@ -32,7 +32,7 @@ pub struct Worker {
     activities: JoinSet<Event>,
     is_receiving: bool,
     completed: u64,
-    obeyed: Order,
+    standing: Standing,
     trouble: Trouble,
     /// Why the process cannot go on.
     fatal: Option<anyhow::Error>,
@@ -68,7 +68,7 @@ impl Worker {
             activities: JoinSet::new(),
             is_receiving: false,
             completed: 0,
-            obeyed: Order::default(),
+            standing: Standing::default(),
             trouble: Trouble::default(),
             fatal: None,
         }
@@ -80,18 +80,18 @@ impl Worker {
     /// When an inference thread ended.
     pub async fn work(mut self) -> anyhow::Result<()> {
         loop {
-            self.obeyed = *self.attendance.orders.borrow_and_update();
+            self.standing = self.attendance.standing();
             let is_ending = self.shutdown.is_cancelled() || self.fatal.is_some();
             if is_ending && self.activities.is_empty() {
                 break;
             }
-            if !is_ending && !self.obeyed.cordoned && self.trouble.pause_ends.is_none() {
+            if !is_ending && !self.standing.is_cordoned() && self.trouble.pause_ends.is_none() {
                 self.receive();
             }
             self.report();
             tokio::select! {
                 Some(event) = self.activities.join_next() => self.take(event.context("a job's task ended")?),
-                () = self.attendance.next_order() => {}
+                () = self.attendance.changed() => {}
                 () = self.shutdown.cancelled(), if !is_ending => {}
                 () = end_of(self.trouble.pause_ends) => self.trouble.pause_ends = None,
             }
@@ -156,12 +156,13 @@ impl Worker {
     fn report(&self) {
         self.attendance.status.send_replace(Status {
             state: state(
-                self.obeyed.cordoned,
+                self.standing.is_cordoned(),
                 self.is_receiving,
                 self.jobs_in_flight(),
             ),
             completed: self.completed,
-            obeyed: self.obeyed,
+            interruption: self.standing.interruption,
+            obeyed: self.standing.order,
         });
     }
 }

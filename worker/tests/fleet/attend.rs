@@ -18,15 +18,16 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::support::{Bench, photo};
 
-/// Hands each worker's stream to the test.
+/// Hands each worker's stream to the test, while it leads; refuses it otherwise.
 #[derive(Debug)]
 struct TestScaler {
     streams: mpsc::Sender<Session>,
+    leads: watch::Receiver<bool>,
 }
 
 #[derive(Debug)]
 pub struct Session {
-    reports: Streaming<WorkerReport>,
+    pub reports: Streaming<WorkerReport>,
     orders: mpsc::Sender<Result<WorkerOrder, Status>>,
 }
 
@@ -55,6 +56,9 @@ impl Scaler for TestScaler {
         &self,
         request: Request<Streaming<WorkerReport>>,
     ) -> Result<Response<Self::AttendStream>, Status> {
+        if !*self.leads.borrow() {
+            return Err(Status::unavailable("another scaler leads"));
+        }
         let (orders, outgoing) = mpsc::channel(4);
         let session = Session {
             reports: request.into_inner(),
@@ -69,6 +73,8 @@ impl Scaler for TestScaler {
 pub struct Control {
     pub url: String,
     pub sessions: mpsc::Receiver<Session>,
+    /// Whether it leads. It does at first.
+    leads: watch::Sender<bool>,
     _ready: watch::Sender<bool>,
 }
 
@@ -77,18 +83,23 @@ pub async fn scaler() -> Control {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (streams, sessions) = mpsc::channel(4);
     let (ready, readiness) = watch::channel(true);
+    let (leads, leading) = watch::channel(true);
     tokio::spawn(platform::grpc::serve(
         listener,
         readiness,
         CancellationToken::new(),
         &[],
         |routes| {
-            routes.add_service(ScalerServer::new(TestScaler { streams }));
+            routes.add_service(ScalerServer::new(TestScaler {
+                streams,
+                leads: leading,
+            }));
         },
     ));
     Control {
         url,
         sessions,
+        leads,
         _ready: ready,
     }
 }
@@ -195,6 +206,31 @@ async fn a_cordon_survives_a_scaler_that_restarts_but_its_sequence_number_does_n
     session.until(WorkerState::Cordoned, 7).await;
     drop(session);
     let mut session = control.sessions.recv().await.unwrap();
+    session.until(WorkerState::Cordoned, 0).await;
+    session.order(1, Order::Uncordon(Uncordon {})).await;
+    session.until(WorkerState::Idle, 1).await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_attends_whichever_of_several_scalers_leads() {
+    let bench = Bench::start().await;
+    let (mut first, mut second) = (scaler().await, scaler().await);
+    first.leads.send_replace(false);
+    let nobody = "http://127.0.0.1:1";
+    let worker = bench.worker(&[
+        "--scaler",
+        &format!("{nobody},{},{}", first.url, second.url),
+    ]);
+    let mut session = second.sessions.recv().await.unwrap();
+    session.until(WorkerState::Idle, 0).await;
+    session.order(1, Order::Cordon(Cordon {})).await;
+    session.until(WorkerState::Cordoned, 1).await;
+
+    first.leads.send_replace(true);
+    second.leads.send_replace(false);
+    drop(session);
+    let mut session = first.sessions.recv().await.unwrap();
     session.until(WorkerState::Cordoned, 0).await;
     session.order(1, Order::Uncordon(Uncordon {})).await;
     session.until(WorkerState::Idle, 1).await;

@@ -8,4 +8,5 @@ mod attend;
 mod common;
 mod concurrency;
 mod jobs;
+mod notices;
 mod support;

@@ -79,6 +79,7 @@ impl Worker {
             state: state.into(),
             completed: self.completed,
             order_sequence: self.sequence,
+            interruption: None,
         };
         self.reports.push_back((arrives, report));
     }
