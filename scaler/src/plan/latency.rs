@@ -128,6 +128,13 @@ impl Outlook {
             return 0;
         }
         let sustained = staffing::workers(self.offered, self.service, self.target);
+        // While nothing waits for a worker, a rate is at most a reason to keep those that there are.
+        let there = u64::from(self.capacity.workers());
+        let sustained = if self.requests <= there {
+            sustained.min(there)
+        } else {
+            sustained
+        };
         self.for_the_backlog().max(sustained).max(1)
     }
 

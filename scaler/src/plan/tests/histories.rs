@@ -163,14 +163,3 @@ fn happen(cloud: &mut Cloud, event: &Event) {
         Event::RestartScaler => cloud.restart_scaler(),
     }
 }
-
-#[test]
-fn debug_it() {
-    let mut cloud = Cloud::new(policy(PolicyKind::Latency, 0, 8, 0, 0), 5662388890241512924);
-    for requests in [29, 79] {
-        cloud.arrive(requests);
-        while cloud.unanswered > 0 || cloud.up() > 0 {
-            cloud.step();
-        }
-    }
-}

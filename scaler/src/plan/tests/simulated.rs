@@ -187,18 +187,6 @@ impl Cloud {
     fn execute(&mut self, plan: &Plan) {
         let now = self.now;
         if plan.adds() || !plan.cordon.is_empty() {
-            if std::env::var_os("SHOW").is_some() {
-                eprintln!(
-                    "{:?} u={} {} {:?}",
-                    now,
-                    self.unanswered,
-                    plan.reason,
-                    plan.rejected
-                        .iter()
-                        .map(|a| format!("{} {}", a.workers, a.reason))
-                        .collect::<Vec<_>>()
-                );
-            }
             let before = self.last_added.replace(plan.adds());
             self.reversals += u32::from(before.is_some_and(|added| added != plan.adds()));
         }
