@@ -16,6 +16,7 @@
 //! 1)`, and add an alarm of their own for the first instance, since a small backlog would wait for ever. Here both are
 //! one: without an instance any backlog counts as above the target, and the last instance stays while there is work.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::demand::Assessment;
@@ -27,24 +28,22 @@ const PERIOD: Duration = Duration::from_secs(60);
 /// Consecutive datapoints above the target that scale out.
 const DATAPOINTS_OUT: u32 = 3;
 /// Consecutive datapoints below [`SCALE_IN_BELOW`] that scale in.
-const DATAPOINTS_IN: u32 = 15;
+const DATAPOINTS_IN: usize = 15;
 /// The share of the target below which instances are too many.
 const SCALE_IN_BELOW: f64 = 0.9;
 /// How long instances warm up, during which none go: the default cooldown, which stands in for a warm-up that is not
 /// configured (<https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_PutScalingPolicy.html>).
 const WARM_UP: Duration = Duration::from_secs(300);
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct State {
     /// The group's desired capacity.
     desired: u64,
     next_datapoint: Moment,
     /// Consecutive datapoints above the target.
     above: u32,
-    /// Consecutive datapoints well below it.
-    below: u32,
-    /// What the largest backlog of those would take.
-    needed_below: u64,
+    /// What the backlogs of consecutive datapoints well below it would take; the latest [`DATAPOINTS_IN`].
+    below: VecDeque<u64>,
     /// What the last datapoint's backlog would take.
     needed: u64,
     warm_at: Moment,
@@ -56,12 +55,14 @@ pub(super) fn target(
     assessment: &Assessment,
     memory: &mut Memory,
 ) -> Target {
-    let known = match memory.policy_state {
+    let known = match std::mem::take(&mut memory.policy_state) {
         PolicyState::Backlog(state) => Some(state),
         _ => None,
     };
     let Some(situation) = Situation::new(policy, observation, assessment) else {
-        return hold(observation, known.map(|state| state.desired));
+        let target = hold(observation, known.as_ref().map(|it| it.desired));
+        memory.policy_state = known.map_or(PolicyState::Fresh, PolicyState::Backlog);
+        return target;
     };
     let mut state = known.unwrap_or_else(|| State::start(&situation));
     let service = memory.estimates.service.map_or_else(
@@ -71,14 +72,15 @@ pub(super) fn target(
     if situation.now >= state.next_datapoint {
         state.take_datapoint(&situation, acceptable_backlog(policy.goal.latency, service));
     }
-    memory.policy_state = PolicyState::Backlog(state);
     let against = if state.needed > state.desired {
         "would be in proportion to the backlog, which has not been too large for 3 minutes"
     } else {
         "would do for the backlog, which has not been small for 15 minutes"
     };
     let rejected = situation.alternative(state.desired, state.needed, against);
-    situation.target(state.desired, Some(state.next_datapoint), rejected)
+    let target = situation.target(state.desired, Some(state.next_datapoint), rejected);
+    memory.policy_state = PolicyState::Backlog(state);
+    target
 }
 
 /// Messages that may wait for each instance.
@@ -93,8 +95,7 @@ impl State {
             desired: situation.inherited(),
             next_datapoint: situation.now,
             above: 0,
-            below: 0,
-            needed_below: 0,
+            below: VecDeque::new(),
             needed: 0,
             warm_at: situation.now,
         }
@@ -114,10 +115,12 @@ impl State {
         let is_below = !is_above && per_instance < SCALE_IN_BELOW * acceptable;
         self.above = if is_above { self.above + 1 } else { 0 };
         if is_below {
-            self.below += 1;
-            self.needed_below = self.needed_below.max(self.needed);
+            self.below.push_back(self.needed);
+            if self.below.len() > DATAPOINTS_IN {
+                self.below.pop_front();
+            }
         } else {
-            (self.below, self.needed_below) = (0, 0);
+            self.below.clear();
         }
         if self.above >= DATAPOINTS_OUT && self.needed > self.desired {
             let desired = situation.clamp(self.needed);
@@ -125,10 +128,10 @@ impl State {
                 self.warm_at = now.after(WARM_UP);
             }
             self.desired = desired;
-        } else if self.below >= DATAPOINTS_IN && now >= self.warm_at {
-            self.desired = self.desired.min(self.needed_below);
-            // The next step in rests on datapoints of the smaller group.
-            (self.below, self.needed_below) = (0, 0);
+        } else if self.below.len() == DATAPOINTS_IN && now >= self.warm_at {
+            // Scaling in slowly is left to us: to what the largest of these backlogs takes.
+            let largest = self.below.iter().copied().max().unwrap_or_default();
+            self.desired = self.desired.min(largest);
         }
         self.desired = situation.clamp(self.desired);
     }

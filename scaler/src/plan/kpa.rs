@@ -100,8 +100,8 @@ impl State {
 
     fn look(&mut self, situation: &Situation<'_>) {
         let demand = situation.demand;
-        if self.desired == 0 && demand == 0 {
-            // Nobody reports while nothing runs: the next request begins a new history.
+        if self.desired == 0 {
+            // Nobody reports while nothing runs: a request then begins a new history.
             self.concurrency.clear();
         }
         self.concurrency

@@ -66,13 +66,22 @@ fn backlog_starts_the_first_instance_after_three_datapoints_and_keeps_the_last_w
 fn backlog_scales_in_after_fifteen_datapoints_to_what_the_largest_of_them_takes() {
     let course = Course::under(PolicyKind::BacklogPerInstance, 10, 20);
     let mut course = with_an_acceptable_backlog_of_100(course);
-    course.through(0..=0, 10 + 350);
+    course.at(0, 10 + 350);
     let wanted = course.through(1..=839, 10 + 200);
     assert_eq!(first_change(&wanted), None);
     assert_eq!(course.at(840, 10 + 200), 4);
-    // The next step takes fifteen more.
-    let wanted = course.through(841..=1_740, 0);
+    assert_eq!(course.at(900, 4 + 200), 2, "the first one is out of sight");
+    let wanted = course.through(901..=1_800, 0);
     assert_eq!(first_change(&wanted), Some((899, 0)));
+}
+
+/// The datapoints of a full quarter of an hour were started over with each step in.
+#[test]
+fn backlog_that_ended_in_the_middle_of_a_quarter_of_an_hour_does_not_take_another_whole_one() {
+    let mut course = Course::under(PolicyKind::BacklogPerInstance, 1, 4);
+    course.through(0..=60, 1);
+    let wanted = course.through(61..=1_200, 0);
+    assert_eq!(first_change(&wanted), Some((960 - 61, 0)));
 }
 
 #[test]
@@ -177,14 +186,12 @@ fn hpa_takes_those_not_yet_ready_to_be_idle_when_more_seem_to_be_needed() {
 fn hpa_goes_down_to_the_highest_recommendation_of_five_minutes() {
     let mut course = Course::under(PolicyKind::Hpa, 8, 20);
     assert_eq!(course.at(0, 6), 8, "75 % are near enough to 80 %");
-    let wanted = course.through(1..=299, 2);
+    let wanted = course.through(1..=298, 2);
     assert_eq!(first_change(&wanted), None);
-    let plan = course.plan_at(300, 2);
-    // The look at 15 s still saw the first second's utilisation.
-    assert_eq!(plan.desired_workers, 4);
-    assert_eq!(plan.rejected[0].workers, 3);
-    assert_eq!(course.at(315, 2), 3);
-    let wanted = course.through(316..=700, 0);
+    let plan = course.plan_at(299, 2);
+    assert_eq!((plan.desired_workers, plan.rejected[0].workers), (8, 3));
+    assert_eq!(course.at(300, 2), 3);
+    let wanted = course.through(301..=700, 0);
     assert_eq!(wanted.last(), Some(&1));
 }
 
