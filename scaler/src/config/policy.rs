@@ -277,8 +277,8 @@ mod tests {
                 "--schedule asks for 20 workers",
             ),
             (
-                "--min-workers 3 --budget 0.2",
-                "3 workers are to be kept, which cost 0.2678 dollars",
+                "--min-workers 3 --price-per-hour 0.1 --budget 0.25",
+                "3 workers are to be kept, which cost 0.3000 dollars",
             ),
             ("--policy schedule", "--policy schedule needs a --schedule"),
             ("--schedule 08:00=5", "not a period"),

@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn windows_have_a_period_and_a_number_of_workers() {
-        let minutes = |minutes| Duration::from_secs(60 * minutes);
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
         for (text, from, to, min_workers) in [
             ("08:00-18:00=5", 480, 1_080, 5),
             (" 22:30 - 02:00 = 1 ", 1_350, 120, 1),

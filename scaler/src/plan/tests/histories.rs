@@ -8,7 +8,7 @@ use crate::plan::fixtures::Fleet;
 use crate::plan::{Bounds, Policy};
 
 #[derive(Debug, Clone)]
-enum Event {
+pub enum Event {
     Arrive(u64),
     Pause,
     LoseFront(bool),
@@ -19,7 +19,7 @@ enum Event {
     RestartScaler,
 }
 
-fn event() -> impl Strategy<Value = Event> {
+pub fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         6 => (1_u64..30).prop_map(Event::Arrive),
         6 => Just(Event::Pause),
@@ -32,7 +32,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn policy(min_workers: u32, more: u32) -> Policy {
+pub fn policy(min_workers: u32, more: u32) -> Policy {
     Policy {
         bounds: Bounds {
             min_workers,
@@ -80,7 +80,7 @@ proptest! {
     }
 }
 
-fn happen(cloud: &mut Cloud, event: &Event) {
+pub fn happen(cloud: &mut Cloud, event: &Event) {
     match *event {
         Event::Arrive(requests) => cloud.arrive(requests),
         Event::Pause => {}

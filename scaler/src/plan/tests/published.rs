@@ -6,8 +6,10 @@ use clap::ValueEnum;
 use proptest::prelude::*;
 
 use super::course::Course;
+use super::histories::{event, happen, policy};
+use super::simulated::Cloud;
 use crate::plan::fixtures::NOW;
-use crate::plan::{PolicyKind, State};
+use crate::plan::{Policy, PolicyKind, State};
 
 /// The second of the first change of what is wanted, and what is wanted then.
 fn first_change(wanted: &[u32]) -> Option<(usize, u32)> {
@@ -296,6 +298,14 @@ fn when_front_cannot_be_reached_the_queues_counters_stand_in() {
     }
 }
 
+const PUBLISHED: [PolicyKind; 5] = [
+    PolicyKind::BacklogPerInstance,
+    PolicyKind::Keda,
+    PolicyKind::Hpa,
+    PolicyKind::Kpa,
+    PolicyKind::Schedule,
+];
+
 /// What a policy comes down to without demand.
 fn least(kind: PolicyKind, min_workers: u32) -> u32 {
     match kind {
@@ -347,5 +357,39 @@ proptest! {
         course.through(0..=quiet, 0);
         let wanted = course.through(quiet + 1..=quiet + 181, demand);
         prop_assert!(wanted.last() > Some(&0));
+    }
+}
+
+proptest! {
+    // Their windows are minutes long, and a case takes a second.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.min(16)))]
+
+    /// [`Cloud::step`] checks at each step what must never happen.
+    #[test]
+    fn whatever_happens_demand_is_met_under_the_published_policies(
+        seed in any::<u64>(),
+        kind in prop::sample::select(&PUBLISHED[..]),
+        min in 0_u32..3,
+        more in 1_u32..8,
+        history in prop::collection::vec((event(), 1_u32..3_000), 1..20),
+    ) {
+        let policy = Policy { kind, ..policy(min, more) };
+        let mut cloud = Cloud::new(policy, seed);
+        for (event, steps) in history {
+            happen(&mut cloud, &event);
+            for _ in 0..steps {
+                cloud.step();
+            }
+        }
+        (cloud.front_is_lost, cloud.queue_is_lost, cloud.ec2_is_lost) = (false, false, false);
+        let least = least(kind, min) as usize;
+        let settled = |cloud: &Cloud| {
+            cloud.unanswered == 0 && cloud.up() == least && !cloud.has_hung_worker()
+        };
+        let began = cloud.now;
+        while !settled(&cloud) {
+            cloud.step();
+            prop_assert!(cloud.now.since(began) < Duration::from_secs(2_400), "{cloud:?}");
+        }
     }
 }
