@@ -196,10 +196,6 @@ impl PolicyArgs {
                 "{least} workers are to be kept, which cost {cost:.4} dollars an hour and exceed --budget {budget}"
             );
         }
-        anyhow::ensure!(
-            self.policy != PolicyKind::Schedule || !self.schedule.is_empty(),
-            "--policy schedule needs a --schedule"
-        );
         Ok(())
     }
 }
@@ -280,7 +276,6 @@ mod tests {
                 "--min-workers 3 --price-per-hour 0.1 --budget 0.25",
                 "3 workers are to be kept, which cost 0.3000 dollars",
             ),
-            ("--policy schedule", "--policy schedule needs a --schedule"),
             ("--schedule 08:00=5", "not a period"),
             ("--latency-target 0s", "must be longer than zero"),
         ] {

@@ -6,8 +6,9 @@
 //! (<https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-target-tracking-metric-math.html>) for its
 //! parts, and "Target tracking scaling policies"
 //! (<https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-scaling-target-tracking.html>) for how it is followed:
-//! out in proportion and fast, in slowly. How slowly, the guide leaves open; the numbers of datapoints are those of
-//! the two alarms that EC2 Auto Scaling creates for such a policy.
+//! out in proportion and fast, in slowly. How slowly, the guide leaves open. The numbers of datapoints and the lower
+//! threshold are those of the two alarms that AWS creates for such a policy, and which cannot be changed, as users
+//! report (<https://github.com/aws/containers-roadmap/issues/1208>).
 //!
 //! The metric is messages that wait, over instances that run. The target is the longest acceptable latency over the
 //! time that one message takes; the latter is measured here, where AWS has the operator measure it.
@@ -31,9 +32,12 @@ const DATAPOINTS_OUT: u32 = 3;
 const DATAPOINTS_IN: usize = 15;
 /// The share of the target below which instances are too many.
 const SCALE_IN_BELOW: f64 = 0.9;
-/// How long instances warm up, during which none go: the default cooldown, which stands in for a warm-up that is not
-/// configured (<https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_PutScalingPolicy.html>).
+/// How long instances warm up: the default cooldown, which stands in for a warm-up that is not configured
+/// (<https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_PutScalingPolicy.html>).
 const WARM_UP: Duration = Duration::from_secs(300);
+
+// No instance goes while others warm up. That takes no code, as it takes longer to scale in after scaling out.
+const _: () = assert!(WARM_UP.as_secs() <= PERIOD.as_secs() * DATAPOINTS_IN as u64);
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct State {
@@ -46,7 +50,6 @@ pub(super) struct State {
     below: VecDeque<u64>,
     /// What the last datapoint's backlog would take.
     needed: u64,
-    warm_at: Moment,
 }
 
 pub(super) fn target(
@@ -97,13 +100,11 @@ impl State {
             above: 0,
             below: VecDeque::new(),
             needed: 0,
-            warm_at: situation.now,
         }
     }
 
     fn take_datapoint(&mut self, situation: &Situation<'_>, acceptable: f64) {
-        let now = situation.now;
-        self.next_datapoint = now.after(PERIOD);
+        self.next_datapoint = situation.now.after(PERIOD);
         let observation = situation.observation;
         let busy = observation.count(InstanceState::Busy);
         // What a worker has taken is in flight, and not part of the backlog.
@@ -123,12 +124,10 @@ impl State {
             self.below.clear();
         }
         if self.above >= DATAPOINTS_OUT && self.needed > self.desired {
-            let desired = situation.clamp(self.needed);
-            if desired > self.desired {
-                self.warm_at = now.after(WARM_UP);
-            }
-            self.desired = desired;
-        } else if self.below.len() == DATAPOINTS_IN && now >= self.warm_at {
+            // Metric over target times what runs. That goes by the whole backlog, so those that warm up are not asked
+            // for again.
+            self.desired = self.needed;
+        } else if self.below.len() == DATAPOINTS_IN {
             // Scaling in slowly is left to us: to what the largest of these backlogs takes.
             let largest = self.below.iter().copied().max().unwrap_or_default();
             self.desired = self.desired.min(largest);

@@ -1,5 +1,9 @@
+mod backlog;
 mod course;
 mod histories;
+mod hpa;
+mod keda;
+mod kpa;
 mod published;
 mod scale_in;
 mod scale_out;

@@ -13,6 +13,24 @@ pub struct Course {
     boot: Duration,
     front_is_lost: bool,
     queue_is_lost: bool,
+    /// Messages of which front knows nothing.
+    forgotten: u64,
+}
+
+/// The index of the first change of what is wanted, and what is wanted then.
+pub fn first_change(wanted: &[u32]) -> Option<(usize, u32)> {
+    let changed = wanted.iter().position(|it| *it != wanted[0])?;
+    Some((changed, wanted[changed]))
+}
+
+/// The seconds at which fewer become wanted, and how many then, when the first number is that of second `from`.
+pub fn falls(wanted: &[u32], from: u64) -> Vec<(u64, u32)> {
+    wanted
+        .windows(2)
+        .zip(from + 1..)
+        .filter(|(pair, _)| pair[0] > pair[1])
+        .map(|(pair, second)| (second, pair[1]))
+        .collect()
 }
 
 impl Course {
@@ -25,6 +43,7 @@ impl Course {
             boot: Duration::ZERO,
             front_is_lost: false,
             queue_is_lost: false,
+            forgotten: 0,
         };
         course.fleet.policy.kind = kind;
         for instance in &mut course.fleet.observation.instances {
@@ -41,6 +60,11 @@ impl Course {
 
     pub fn booting_for_seconds(mut self, seconds: u64) -> Self {
         self.boot = Duration::from_secs(seconds);
+        self
+    }
+
+    pub fn with_forgotten_messages(mut self, messages: u64) -> Self {
+        self.forgotten = messages;
         self
     }
 
@@ -121,7 +145,7 @@ impl Course {
             ..FrontDemand::default()
         };
         let counters = Counters {
-            visible: unanswered - served,
+            visible: unanswered - served + self.forgotten,
             in_flight: served,
             delayed: 0,
         };
