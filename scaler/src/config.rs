@@ -1,3 +1,6 @@
+mod policy;
+mod value;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +10,9 @@ use platform::admin::AdminArgs;
 use platform::aws::AwsArgs;
 use platform::fleet::LaunchSpec;
 
-use crate::plan::{Bounds, Patience, Policy, PolicyKind};
+pub use self::policy::PolicyArgs;
+use self::value::duration;
+use crate::plan::Policy;
 
 /// Everything that [`crate::run()`] needs besides its listener and the AWS clients.
 #[derive(Debug, Clone)]
@@ -43,6 +48,9 @@ pub struct ServeArgs {
         value_name = "URL"
     )]
     pub front: String,
+    /// How often EC2 and the queue are asked; seldom while nothing runs, more often while instances stop or start
+    #[arg(long, default_value = "500ms", value_name = "DURATION", value_parser = duration)]
+    pub tick: Duration,
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]
@@ -51,46 +59,6 @@ pub struct ServeArgs {
     pub aws: AwsArgs,
     #[command(flatten)]
     pub admin: AdminArgs,
-}
-
-/// How to decide.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Policy")]
-pub struct PolicyArgs {
-    /// The rule that turns demand into a number of workers
-    #[arg(long, env = "MUSTER_POLICY", default_value = "latency")]
-    pub policy: PolicyKind,
-    /// Workers that are always kept
-    #[arg(
-        long,
-        env = "MUSTER_MIN_WORKERS",
-        default_value_t = 0,
-        value_name = "COUNT"
-    )]
-    pub min_workers: u32,
-    /// The most workers there may be
-    #[arg(
-        long,
-        env = "MUSTER_MAX_WORKERS",
-        default_value_t = 15,
-        value_name = "COUNT"
-    )]
-    pub max_workers: u32,
-    /// How long a worker that is not needed stays idle before it goes
-    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = duration)]
-    pub idle_time: Duration,
-    /// How long demand stays at zero before all workers go
-    #[arg(long, default_value = "200ms", value_name = "DURATION", value_parser = duration)]
-    pub settle: Duration,
-    /// After how long without a report a worker is given up and its instance stopped
-    #[arg(long, default_value = "15s", value_name = "DURATION", value_parser = duration)]
-    pub silence_deadline: Duration,
-    /// After how long of running without a worker an instance is stopped
-    #[arg(long, default_value = "2m", value_name = "DURATION", value_parser = duration)]
-    pub boot_deadline: Duration,
-    /// How often EC2 and the queue are asked; seldom while nothing runs, more often while instances stop or start
-    #[arg(long, default_value = "500ms", value_name = "DURATION", value_parser = duration)]
-    pub tick: Duration,
 }
 
 /// What workers are launched from.
@@ -141,37 +109,11 @@ impl ServeArgs {
     pub fn config(&self) -> anyhow::Result<Config> {
         Ok(Config {
             policy: self.policy.policy()?,
-            tick: self.policy.tick,
+            tick: self.tick,
             front: self.front.clone(),
             prefix: self.aws.prefix.clone(),
             launch: self.launch.spec()?,
             admin: self.admin.clone(),
-        })
-    }
-}
-
-impl PolicyArgs {
-    fn policy(&self) -> anyhow::Result<Policy> {
-        let (min_workers, max_workers) = (self.min_workers, self.max_workers);
-        anyhow::ensure!(
-            min_workers <= max_workers,
-            "--min-workers {min_workers} exceeds --max-workers {max_workers}"
-        );
-        Ok(Policy {
-            kind: self.policy,
-            bounds: Bounds {
-                min_workers,
-                max_workers,
-                ..Bounds::default()
-            },
-            patience: Patience {
-                idle_time: self.idle_time,
-                settle: self.settle,
-                silence_deadline: self.silence_deadline,
-                boot_deadline: self.boot_deadline,
-                ..Patience::default()
-            },
-            ..Policy::default()
         })
     }
 }
@@ -193,51 +135,5 @@ impl LaunchArgs {
             user_data,
             tags: Vec::new(),
         })
-    }
-}
-
-/// A whole number and one of the units ms, s, m and h.
-fn duration(text: &str) -> Result<Duration, String> {
-    let unit_at = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let milliseconds = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err("expected a number with a unit: 200ms, 2s, 5m, 1h".to_owned()),
-    };
-    let number: u64 = number
-        .parse()
-        .map_err(|_| "expected a number before the unit".to_owned())?;
-    number
-        .checked_mul(milliseconds)
-        .map(Duration::from_millis)
-        .ok_or_else(|| "too long".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_have_a_unit() {
-        assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
-        assert_eq!(duration("2s"), Ok(Duration::from_secs(2)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for wrong in [
-            "",
-            "2",
-            "s",
-            "-2s",
-            "2 s",
-            "2d",
-            "99999999999999999999s",
-            "9999999999999999h",
-        ] {
-            assert!(duration(wrong).is_err(), "{wrong:?}");
-        }
     }
 }

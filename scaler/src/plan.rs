@@ -3,14 +3,20 @@
 //! [`plan`] is a pure function. It reads no clock and does no I/O, and leaves no choices to whoever executes its
 //! [`Plan`]. What it has to remember from one call to the next is its [`Memory`].
 
+mod backlog;
 mod demand;
 mod estimate;
+mod hpa;
+mod keda;
+mod kpa;
 mod latency;
 mod lost;
 mod model;
 mod moves;
 mod policy;
+mod published;
 mod reason;
+mod schedule;
 mod step;
 
 #[cfg(test)]
@@ -28,6 +34,7 @@ pub use model::{
 };
 use moves::Moves;
 pub use policy::{Bounds, Goal, Limits, Patience, Policy, PolicyKind, Prices, Window};
+use published::PolicyState;
 
 /// The loop plans at least once a second. After a longer gap than this the scaler itself was held up, and silence says
 /// nothing about the workers.
@@ -101,6 +108,8 @@ pub struct Memory {
     added_at: Option<Moment>,
     /// When workers were last withdrawn.
     withdrawn_at: Option<Moment>,
+    /// What the policy in use remembers.
+    policy_state: PolicyState,
 }
 
 /// How many workers a policy wants.
@@ -137,13 +146,11 @@ pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (
     memory.note_time(observation.now);
     let assessment = demand::assess(&policy.patience, observation, &mut memory);
     memory.estimates.note(&policy.goal, observation);
+    memory.policy_state.belong_to(policy.kind);
     let lost = Lost::find(&policy.patience, observation, &memory);
     let rest = lost.without(observation);
     let rest = rest.as_ref().unwrap_or(observation);
-    let target = match policy.kind {
-        PolicyKind::Latency => latency::target(policy, rest, &assessment, &mut memory),
-        PolicyKind::Step => step::target(rest, &assessment),
-    };
+    let target = decide(policy, rest, &assessment, &mut memory);
     let limits = policy.limits(observation.now, observation.billing.still_paid);
     let desired_workers = limits.clamp(target.desired);
     if observation.described_at.is_none() {
@@ -161,6 +168,27 @@ pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (
     plan.reason = reason::sentence(limits, observation, &assessment, &plan);
     memory.note_plan(&plan, observation.now);
     (plan, memory)
+}
+
+fn decide(
+    policy: &Policy,
+    observation: &Observation,
+    assessment: &demand::Assessment,
+    memory: &mut Memory,
+) -> Target {
+    let mut target = match policy.kind {
+        PolicyKind::Latency => latency::target(policy, observation, assessment, memory),
+        PolicyKind::Step => step::target(observation, assessment),
+        PolicyKind::BacklogPerInstance => backlog::target(policy, observation, assessment, memory),
+        PolicyKind::Keda => keda::target(policy, observation, assessment, memory),
+        PolicyKind::Hpa => hpa::target(policy, observation, assessment, memory),
+        PolicyKind::Kpa => kpa::target(policy, observation, assessment, memory),
+        PolicyKind::Schedule => schedule::target(policy, observation, assessment),
+    };
+    // The limits change by the clock under every policy.
+    let limits_change_at = policy.next_window_edge(observation.now);
+    target.wake_at = target.wake_at.into_iter().chain(limits_change_at).min();
+    target
 }
 
 impl Plan {

@@ -24,6 +24,16 @@ pub enum PolicyKind {
     Latency,
     /// One worker for each unanswered request, up to the maximum
     Step,
+    /// AWS: target tracking on messages per running instance, by minutes
+    BacklogPerInstance,
+    /// KEDA for SQS: one worker for five messages, none after five quiet minutes
+    Keda,
+    /// Kubernetes: 80 % of the workers busy, looked at every 15 s; never none
+    Hpa,
+    /// Knative: 0.7 requests at a time per worker, averaged over 60 s, over 6 s in a burst
+    Kpa,
+    /// By the clock: what --schedule says; where that is none, one while there is demand
+    Schedule,
 }
 
 /// How many workers there may be.
@@ -121,6 +131,21 @@ impl Policy {
             max_workers,
         }
     }
+
+    /// When the next window of the schedule begins or ends, after `now`.
+    #[must_use]
+    pub fn next_window_edge(&self, now: Moment) -> Option<Moment> {
+        let of_day = Duration::from_nanos((now.elapsed().as_nanos() % DAY.as_nanos()) as u64);
+        let midnight = now.elapsed().saturating_sub(of_day);
+        self.schedule
+            .iter()
+            .flat_map(|window| [window.from, window.to])
+            .map(|edge| {
+                let days = if edge > of_day { Duration::ZERO } else { DAY };
+                Moment::after_epoch(midnight + days + edge)
+            })
+            .min()
+    }
 }
 
 /// How many workers there may be at a time.
@@ -158,6 +183,11 @@ impl PolicyKind {
         match self {
             Self::Latency => "latency",
             Self::Step => "step",
+            Self::BacklogPerInstance => "backlog-per-instance",
+            Self::Keda => "keda",
+            Self::Hpa => "hpa",
+            Self::Kpa => "kpa",
+            Self::Schedule => "schedule",
         }
     }
 }

@@ -1,4 +1,11 @@
+mod backlog;
+mod course;
 mod histories;
+mod hpa;
+mod keda;
+mod kpa;
+mod published;
 mod scale_in;
 mod scale_out;
+mod schedules;
 mod simulated;

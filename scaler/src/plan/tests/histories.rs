@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use clap::ValueEnum;
 use proptest::prelude::*;
 
 use super::simulated::{Cloud, STEP};
@@ -11,7 +10,7 @@ use crate::plan::fixtures::Fleet;
 use crate::plan::{Bounds, Goal, Policy, PolicyKind, Prices};
 
 #[derive(Debug, Clone)]
-enum Event {
+pub enum Event {
     Arrive(u64),
     Pause,
     LoseFront(bool),
@@ -24,7 +23,7 @@ enum Event {
     RestartScaler,
 }
 
-fn event() -> impl Strategy<Value = Event> {
+pub fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         6 => (1_u64..30).prop_map(Event::Arrive),
         6 => Just(Event::Pause),
@@ -38,7 +37,13 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn policy(kind: PolicyKind, min_workers: u32, more: u32, minimum: u64, warm_pool: u32) -> Policy {
+pub fn policy(
+    kind: PolicyKind,
+    min_workers: u32,
+    more: u32,
+    minimum: u64,
+    warm_pool: u32,
+) -> Policy {
     let seconds = Duration::from_secs;
     Policy {
         kind,
@@ -69,7 +74,7 @@ proptest! {
     #[test]
     fn whatever_happens_demand_is_met_and_the_fleet_returns_to_its_minimum(
         seed in any::<u64>(),
-        kind in prop::sample::select(PolicyKind::value_variants().to_vec()),
+        kind in prop::sample::select(vec![PolicyKind::Latency, PolicyKind::Step]),
         minimum in prop::sample::select(vec![0_u64, 4]),
         warm_pool in prop::sample::select(vec![0_u32, 0, 2]),
         min in 0_u32..3,
@@ -112,7 +117,7 @@ proptest! {
     #[test]
     fn a_step_of_load_turns_the_fleet_around_once_at_most(
         seed in any::<u64>(),
-        kind in prop::sample::select(PolicyKind::value_variants().to_vec()),
+        kind in prop::sample::select(vec![PolicyKind::Latency, PolicyKind::Step]),
         minimum in prop::sample::select(vec![0_u64, 4]),
         steps in prop::collection::vec(1_u64..80, 1..4),
     ) {
@@ -130,7 +135,7 @@ proptest! {
     }
 }
 
-fn happen(cloud: &mut Cloud, event: &Event) {
+pub fn happen(cloud: &mut Cloud, event: &Event) {
     match *event {
         Event::Arrive(requests) => cloud.arrive(requests),
         Event::Pause => {}

@@ -1,0 +1,157 @@
+//! What values on the command line look like.
+
+use std::time::Duration;
+
+use crate::plan::Window;
+
+/// A whole number and one of the units ms, s, m and h.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let unit_at = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("expected a number with a unit: 200ms, 2s, 5m, 1h".to_owned()),
+    };
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "expected a number before the unit".to_owned())?;
+    number
+        .checked_mul(milliseconds)
+        .map(Duration::from_millis)
+        .ok_or_else(|| "too long".to_owned())
+}
+
+/// The same, but not zero.
+pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration.is_zero() {
+        return Err("must be longer than zero".to_owned());
+    }
+    Ok(duration)
+}
+
+/// Dollars: more than none, and finite.
+pub(super) fn dollars(text: &str) -> Result<f64, String> {
+    let dollars: f64 = text
+        .parse()
+        .map_err(|_| "expected a number of dollars: 0.08925".to_owned())?;
+    if !dollars.is_finite() || dollars <= 0.0 {
+        return Err("must be more than zero dollars".to_owned());
+    }
+    Ok(dollars)
+}
+
+/// A daily period and its number of workers: `08:00-18:00=5`, in UTC.
+pub(super) fn window(text: &str) -> Result<Window, String> {
+    let (period, workers) = text
+        .trim()
+        .split_once('=')
+        .ok_or("expected a period and a number of workers: 08:00-18:00=5")?;
+    let (from, to) = period
+        .split_once('-')
+        .ok_or_else(|| format!("{period:?} is not a period: expected 08:00-18:00"))?;
+    let (from, to) = (time_of_day(from)?, time_of_day(to)?);
+    if from == to {
+        return Err("begins and ends at the same time; the whole day is 00:00-24:00".to_owned());
+    }
+    let min_workers = workers
+        .trim()
+        .parse()
+        .map_err(|_| format!("{workers:?} is not a number of workers"))?;
+    Ok(Window {
+        from,
+        to,
+        min_workers,
+    })
+}
+
+/// Since midnight. The day ends at 24:00.
+fn time_of_day(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a time of day: expected 00:00 to 24:00");
+    let (hours, minutes) = text.trim().split_once(':').ok_or_else(wrong)?;
+    let number = |digits: &str| {
+        let is_plain = digits.len() == 2 && digits.bytes().all(|it| it.is_ascii_digit());
+        is_plain.then(|| digits.parse::<u64>().ok()).flatten()
+    };
+    match (number(hours), number(minutes)) {
+        (Some(24), Some(0)) => Ok(Duration::from_secs(24 * 60 * 60)),
+        (Some(hours @ 0..24), Some(minutes @ 0..60)) => {
+            Ok(Duration::from_secs((hours * 60 + minutes) * 60))
+        }
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
+        assert_eq!(duration("2s"), Ok(Duration::from_secs(2)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for wrong in [
+            "",
+            "2",
+            "s",
+            "-2s",
+            "2 s",
+            "2d",
+            "99999999999999999999s",
+            "9999999999999999h",
+        ] {
+            assert!(duration(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(positive_duration("0s").is_err());
+    }
+
+    #[test]
+    fn dollars_are_more_than_none() {
+        assert_eq!(dollars("1.5"), Ok(1.5));
+        for wrong in ["", "0", "-1", "NaN", "inf", "$1"] {
+            assert!(dollars(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn windows_have_a_period_and_a_number_of_workers() {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        for (text, from, to, min_workers) in [
+            ("08:00-18:00=5", 480, 1_080, 5),
+            (" 22:30 - 02:00 = 1 ", 1_350, 120, 1),
+            ("00:00-24:00=0", 0, 1_440, 0),
+        ] {
+            let expected = Window {
+                from: minutes(from),
+                to: minutes(to),
+                min_workers,
+            };
+            assert_eq!(window(text), Ok(expected), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn it_is_said_what_is_wrong_with_a_window() {
+        for (text, complaint) in [
+            ("", "expected a period and a number of workers"),
+            ("08:00-18:00", "expected a period and a number of workers"),
+            ("08:00=5", "\"08:00\" is not a period"),
+            ("8:00-18:00=5", "\"8:00\" is not a time of day"),
+            ("08:00-18:60=5", "\"18:60\" is not a time of day"),
+            ("08:00-24:01=5", "\"24:01\" is not a time of day"),
+            ("08:00-+9:00=5", "\"+9:00\" is not a time of day"),
+            ("08:00-18:00=many", "\"many\" is not a number of workers"),
+            ("08:00-18:00=-1", "\"-1\" is not a number of workers"),
+            ("08:00-08:00=5", "begins and ends at the same time"),
+        ] {
+            let error = window(text).unwrap_err();
+            assert!(error.starts_with(complaint), "{text:?}: {error}");
+        }
+    }
+}

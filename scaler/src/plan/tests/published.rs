@@ -1,0 +1,157 @@
+//! What all published policies have in common.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use proptest::prelude::*;
+
+use super::course::Course;
+use super::histories::{event, happen, policy};
+use super::simulated::Cloud;
+use crate::plan::{PolicyKind, State};
+
+#[test]
+fn a_policy_that_is_exchanged_starts_afresh() {
+    let mut course = Course::under(PolicyKind::Kpa, 0, 15);
+    course.at(0, 10);
+    course.fleet.policy.kind = PolicyKind::Step;
+    course.through(1..=100, 0);
+    course.fleet.policy.kind = PolicyKind::Kpa;
+    assert_eq!(course.at(101, 0), 0, "the panic is forgotten");
+}
+
+#[test]
+fn when_neither_front_nor_the_queue_can_be_reached_nothing_changes() {
+    for kind in PolicyKind::value_variants() {
+        let mut course = Course::under(*kind, 4, 15);
+        course.through(0..=1, 4);
+        let before = course.plan_at(2, 4).desired_workers;
+        course.lose(true, true);
+        for second in 3..1_000 {
+            let plan = course.plan_at(second, 0);
+            assert!(
+                plan.cordon.is_empty() && plan.stop.is_empty(),
+                "{kind:?} {plan:?}"
+            );
+            assert!(plan.desired_workers >= before.min(4), "{kind:?} {plan:?}");
+        }
+    }
+}
+
+#[test]
+fn messages_that_a_restarted_front_forgot_get_a_worker_under_every_policy() {
+    for kind in PolicyKind::value_variants() {
+        let mut course = Course::under(*kind, 0, 15).with_forgotten_messages(3);
+        let wanted = course.through(0..=250, 0);
+        assert!(wanted.last() > Some(&0), "{kind:?}");
+    }
+}
+
+#[test]
+fn when_front_cannot_be_reached_the_queues_counters_stand_in() {
+    for kind in [PolicyKind::Keda, PolicyKind::Kpa] {
+        let (mut told, mut counted) = (Course::under(kind, 0, 15), Course::under(kind, 0, 15));
+        counted.lose(true, false);
+        for second in 0..200 {
+            assert_eq!(told.at(second, 8), counted.at(second, 8), "{kind:?}");
+        }
+    }
+}
+
+const PUBLISHED: [PolicyKind; 5] = [
+    PolicyKind::BacklogPerInstance,
+    PolicyKind::Keda,
+    PolicyKind::Hpa,
+    PolicyKind::Kpa,
+    PolicyKind::Schedule,
+];
+
+/// What a policy comes down to without demand.
+fn least(kind: PolicyKind, min_workers: u32) -> u32 {
+    match kind {
+        PolicyKind::Hpa => min_workers.max(1),
+        _ => min_workers,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.min(64)))]
+
+    /// [`Course::plan_at`] checks the limits at each step, and that planning again changes nothing.
+    #[test]
+    fn whatever_the_demand_every_policy_ends_at_its_minimum(
+        kind in prop::sample::select(PolicyKind::value_variants()),
+        min in 0_u32..3,
+        more in 1_u32..8,
+        up in 0_usize..8,
+        boot in 0_u64..40,
+        demands in prop::collection::vec((0_u64..60, 1_u64..90), 1..12),
+    ) {
+        let max = min + more;
+        let mut course = Course::under(kind, up.min(max as usize), max)
+            .with_min_workers(min)
+            .booting_for_seconds(boot);
+        let mut second = 0;
+        for (demand, seconds) in demands {
+            for _ in 0..seconds {
+                course.at(second, demand);
+                second += 1;
+            }
+        }
+        // 5 minutes of warm-up, and 15 datapoints one minute apart.
+        let wanted = course.through(second..=second + 1_300, 0);
+        prop_assert_eq!(wanted.last(), Some(&least(kind, min)));
+        let up = course.fleet.observation.instances.iter().filter(|it| {
+            !matches!(it.state, State::Stopped | State::Stopping)
+        });
+        prop_assert_eq!(up.count(), least(kind, min) as usize);
+    }
+
+    #[test]
+    fn under_every_policy_somebody_comes_while_there_is_demand(
+        kind in prop::sample::select(PolicyKind::value_variants()),
+        demand in 1_u64..60,
+        quiet in 0_u64..100,
+    ) {
+        let mut course = Course::under(kind, 0, 15);
+        course.through(0..=quiet, 0);
+        let wanted = course.through(quiet + 1..=quiet + 181, demand);
+        prop_assert!(wanted.last() > Some(&0));
+    }
+}
+
+proptest! {
+    // Their windows are minutes long, and a case takes a second.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.min(16)))]
+
+    /// [`Cloud::step`] checks at each step what must never happen.
+    #[test]
+    fn whatever_happens_demand_is_met_under_the_published_policies(
+        seed in any::<u64>(),
+        kind in prop::sample::select(&PUBLISHED[..]),
+        min in 0_u32..3,
+        more in 1_u32..8,
+        history in prop::collection::vec((event(), 1_u32..3_000), 1..20),
+    ) {
+        let mut cloud = Cloud::new(policy(kind, min, more, 0, 0), seed);
+        for (event, steps) in history {
+            happen(&mut cloud, &event);
+            for _ in 0..steps {
+                cloud.step();
+            }
+        }
+        (cloud.front_is_lost, cloud.queue_is_lost, cloud.ec2_is_lost) = (false, false, false);
+        let least = least(kind, min) as usize;
+        let settled = |cloud: &Cloud| {
+            cloud.unanswered == 0
+                && cloud.up() == least
+                && !cloud.has_hung_worker()
+                && cloud.machines.iter().all(|machine| !machine.leaving)
+        };
+        let began = cloud.now;
+        while !settled(&cloud) {
+            cloud.step();
+            prop_assert!(cloud.now.since(began) < Duration::from_secs(2_400), "{cloud:?}");
+        }
+    }
+}
