@@ -197,7 +197,7 @@ impl LaunchArgs {
 }
 
 /// A whole number and one of the units ms, s, m and h.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let unit_at = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
