@@ -1,4 +1,4 @@
-//! The command line, and the commands that only look.
+//! The command line, and the commands that change nothing.
 
 mod table;
 
@@ -10,6 +10,7 @@ use proto::v1::{GetStatusRequest, WatchStatusRequest};
 use tonic::transport::Channel;
 
 use crate::config::ServeArgs;
+use crate::simulate::SimulateArgs;
 
 /// Moves the number of worker instances with demand, and says why.
 #[derive(Debug, Clone, clap::Parser)]
@@ -29,6 +30,8 @@ pub enum Command {
     Status(LookArgs),
     /// Print its decisions as they are made
     Watch(LookArgs),
+    /// Compare what the policies do with given arrivals, and what that costs
+    Simulate(SimulateArgs),
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -56,6 +59,7 @@ impl Command {
                 let status = status.map_err(|error| args.failure(&error))?.into_inner();
                 output.write_all(table::table(&status).as_bytes())?;
             }
+            Self::Simulate(args) => args.run(&mut output)?,
             Self::Watch(args) => {
                 let watched = args.client()?.watch_status(WatchStatusRequest {}).await;
                 let mut statuses = watched.map_err(|error| args.failure(&error))?.into_inner();

@@ -11,7 +11,7 @@ use platform::aws::AwsArgs;
 use platform::fleet::LaunchSpec;
 
 pub use self::policy::PolicyArgs;
-use self::value::duration;
+pub(crate) use self::value::duration;
 use crate::plan::Policy;
 
 /// Everything that [`crate::run()`] needs besides its listener and the AWS clients.

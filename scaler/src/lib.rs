@@ -15,6 +15,7 @@ pub mod plan;
 pub mod reconcile;
 pub mod run;
 pub mod service;
+pub mod simulate;
 
 pub use config::Config;
 pub use run::run;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::plan::Window;
 
 /// A whole number and one of the units ms, s, m and h.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let unit_at = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
