@@ -12,14 +12,14 @@ const SPREAD_GAIN: f64 = 0.25;
 const SERVICE_PERIOD: Duration = Duration::from_secs(1);
 const SERVICE_ANSWERS: u64 = 50;
 /// For how long arrivals are remembered, and how finely.
-const ARRIVALS_KEPT: Duration = Duration::from_secs(120);
+const ARRIVALS_KEPT: Duration = Duration::from_secs(250);
 const ARRIVALS_EVERY: Duration = Duration::from_millis(500);
 /// A rate rests on this many arrivals where that takes no longer than [`LONGEST_RATE_WINDOW`].
-const ARRIVALS_FOR_A_RATE: u64 = 200;
+const ARRIVALS_FOR_A_RATE: u64 = 1_000;
 const SHORTEST_RATE_WINDOW: Duration = Duration::from_secs(5);
 /// A rate is no higher than this multiple of the median rate within its window.
 const STEADY: f64 = 1.3;
-const LONGEST_RATE_WINDOW: Duration = Duration::from_secs(60);
+const LONGEST_RATE_WINDOW: Duration = Duration::from_secs(120);
 
 /// A measured duration in seconds and its mean deviation, both smoothed.
 #[derive(Debug, Clone, Copy, PartialEq)]
