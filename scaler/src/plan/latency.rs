@@ -128,10 +128,13 @@ impl Outlook {
             return 0;
         }
         let sustained = staffing::workers(self.offered, self.service, self.target);
-        // While nothing waits for a worker, a rate is at most a reason to keep those that there are.
-        let there = u64::from(self.capacity.workers());
-        let sustained = if self.requests <= there {
-            sustained.min(there)
+        // A queue that is far from the target clears by itself, or grows until it is not: till then a rate is a reason to
+        // keep the workers that there are, and none to start others.
+        let there = self.capacity.workers();
+        let patience = (self.target - self.service).max(0.0) / 2.0;
+        let is_short = self.requests <= there.into() || self.work <= f64::from(there) * patience;
+        let sustained = if is_short {
+            sustained.min(there.into())
         } else {
             sustained
         };

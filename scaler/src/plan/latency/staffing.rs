@@ -4,6 +4,10 @@
 /// The share of requests that may wait longer than the target leaves them.
 const LATE: f64 = 0.05;
 
+/// The assumed squared coefficient of variation of service times, by which waits are shorter than with exponential ones
+/// (Allen and Cunneen's approximation, 1978): the standard deviation is half of the mean.
+const SCATTER: f64 = 0.25;
+
 /// The fewest workers that let at most one in twenty requests wait longer than `target - service`.
 ///
 /// `offered` is the worker time that arrives a second (requests a second times `service`), `service` and `target` are
@@ -25,7 +29,7 @@ pub fn workers(offered: f64, service: f64, target: f64) -> u64 {
             continue;
         }
         let waits = count * turned_away / (count - offered * (1.0 - turned_away));
-        if waits * (-(count - offered) * patience).exp() <= LATE {
+        if waits * (-2.0 / (1.0 + SCATTER) * (count - offered) * patience).exp() <= LATE {
             return workers;
         }
     }
