@@ -39,7 +39,7 @@ pub struct DemandArgs {
     pub demand: Option<RedisUrl>,
 }
 
-/// Where Redis is. Shows neither user name nor password.
+/// Where Redis is. It is shown as `HOST:PORT/DB`, without user name and password.
 #[derive(Debug, Clone)]
 pub struct RedisUrl(ConnectionInfo);
 
@@ -78,12 +78,7 @@ impl FromStr for RedisUrl {
 
 impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Redis at {}, database {}",
-            self.0.addr(),
-            self.0.redis_settings().db()
-        )
+        write!(f, "{}/{}", self.0.addr(), self.0.redis_settings().db())
     }
 }
 
@@ -136,7 +131,7 @@ mod tests {
     #[test]
     fn a_password_is_not_shown() {
         let url: RedisUrl = "redis://user:secret@cache.internal:7000/3".parse().unwrap();
-        assert_eq!(url.to_string(), "Redis at cache.internal:7000, database 3");
+        assert_eq!(url.to_string(), "cache.internal:7000/3");
         assert!(!format!("{url:?}").contains("secret"));
         assert!("rediss://cache.internal".parse::<RedisUrl>().is_ok());
     }

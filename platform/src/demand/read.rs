@@ -47,21 +47,18 @@ impl Reader {
     pub async fn follow(self, mut tell: impl FnMut(Option<Demand>)) {
         let mut sum = Sum::default();
         let mut pause = Pause::default();
-        let mut was_known = false;
+        let mut was_known = None;
         let mut tell = |demand: Result<Demand, String>| {
+            let is_news = was_known.replace(demand.is_ok()) != Some(demand.is_ok());
             match &demand {
-                Ok(demand) if !was_known => {
-                    tracing::info!(unanswered = demand.unanswered, redis = %self.url, "the fronts' demand is read");
+                Ok(demand) if is_news => {
+                    tracing::info!(unanswered = demand.unanswered, redis = %self.url, "the fronts' demand is known");
                 }
-                Err(reason) if was_known => {
-                    tracing::warn!(reason, redis = %self.url, "the fronts' demand is lost");
+                Err(reason) if is_news => {
+                    tracing::warn!(reason, redis = %self.url, "the fronts' demand is not known");
                 }
-                Err(reason) => {
-                    tracing::debug!(reason, redis = %self.url, "the fronts' demand cannot be read");
-                }
-                Ok(_) => {}
+                _ => {}
             }
-            was_known = demand.is_ok();
             tell(demand.ok());
         };
         loop {
