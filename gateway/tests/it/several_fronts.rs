@@ -133,3 +133,23 @@ async fn requests_do_not_notice_that_redis_is_away() {
     server.restart().await;
     watched.until(demand(0, 3)).await;
 }
+
+#[tokio::test]
+async fn a_job_that_kills_its_workers_is_answered_by_its_own_front() {
+    let cloud = bind().await;
+    let first = Stack::in_cloud(&cloud, |_, _| {}).await;
+    let second = Stack::in_cloud(&cloud, |front, _| {
+        front.reply_queue = Some("test-second-resp-queue".to_owned());
+    })
+    .await;
+    first.serve_cloud(cloud);
+    first.until_ready().await;
+    second.until_ready().await;
+    let worker = Worker::start(&first, |_| Behaviour::Fail).await;
+    let (one, two) = (photo(1), photo(2));
+    // Each front's looks at the dead letters hide them from the other for a second.
+    let (of_first, of_second) = tokio::join!(first.post("a.jpg", &one), second.post("b.jpg", &two));
+    of_first.assert_refused(500, "gave up after 5 attempts");
+    of_second.assert_refused(500, "gave up after 5 attempts");
+    assert_eq!(worker.jobs(), 10);
+}
