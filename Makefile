@@ -12,7 +12,7 @@ help: ## Show this list
 	@echo
 	@scripts/stack settings
 
-setup: ## Fetch and prepare the model and the sample photos
+setup: ## Fetch and prepare the model, the sample photos, and redis-server for the tests
 	@scripts/setup
 
 demo: ## Set up, build, recognise 100 photos on workers that come and go, and judge the run

@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod aws;
+pub mod demand;
 pub mod fleet;
 pub mod grpc;
 pub mod metadata;

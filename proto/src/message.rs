@@ -49,7 +49,7 @@ mod tests {
 
     use super::*;
     use crate::file_name::MAX_BYTES;
-    use crate::names::{Names, REQUEST_MAX_BYTES};
+    use crate::names::REQUEST_MAX_BYTES;
     use crate::v1::{
         Failure, FailureCode, RecognitionJob, RecognitionResult, recognition_result::Outcome,
     };
@@ -61,7 +61,8 @@ mod tests {
             job_id: JobId::random().to_string(),
             object_key: file_name.derived("0123456789abcdef").to_string(),
             file_name: file_name.to_string(),
-            reply_queue: Names::new("p".repeat(50)).reply_queue(),
+            // The longest name that SQS allows.
+            reply_queue: "q".repeat(80),
             deadline: Some(prost_types::Timestamp {
                 seconds: 1_800_000_000,
                 nanos: 123_456_789,
@@ -80,9 +81,9 @@ mod tests {
             format!(
                 concat!(
                     r#"{{"jobId":"j","objectKey":"a~0123456789abcdef.jpg","fileName":"a.jpg","#,
-                    r#""replyQueue":"{}-resp-queue","deadline":"2027-01-15T08:00:00.123456789Z"}}"#
+                    r#""replyQueue":"{}","deadline":"2027-01-15T08:00:00.123456789Z"}}"#
                 ),
-                "p".repeat(50)
+                "q".repeat(80)
             )
         );
     }

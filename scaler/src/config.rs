@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use platform::admin::AdminArgs;
 use platform::aws::AwsArgs;
+use platform::demand::DemandArgs;
 use platform::fleet::LaunchSpec;
 
 pub use self::policy::PolicyArgs;
@@ -20,8 +21,10 @@ pub struct Config {
     pub policy: Policy,
     /// How often EC2 and the queue are asked in the ordinary.
     pub tick: Duration,
-    /// URL of front, whose demand decides.
+    /// URL of front, whose demand decides unless `demand` is given.
     pub front: String,
+    /// Redis in which any number of fronts keep their demand.
+    pub demand: DemandArgs,
     /// Prefix of the names of buckets and queues.
     pub prefix: String,
     /// What workers are launched from.
@@ -40,7 +43,7 @@ pub struct ServeArgs {
         value_name = "ADDRESS"
     )]
     pub listen: SocketAddr,
-    /// Where front serves its demand
+    /// Where front serves its demand; not used with --demand
     #[arg(
         long,
         env = "MUSTER_FRONT",
@@ -51,6 +54,8 @@ pub struct ServeArgs {
     /// How often EC2 and the queue are asked; seldom while nothing runs, more often while instances stop or start
     #[arg(long, default_value = "500ms", value_name = "DURATION", value_parser = duration)]
     pub tick: Duration,
+    #[command(flatten)]
+    pub demand: DemandArgs,
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]
@@ -111,6 +116,7 @@ impl ServeArgs {
             policy: self.policy.policy()?,
             tick: self.tick,
             front: self.front.clone(),
+            demand: self.demand.clone(),
             prefix: self.aws.prefix.clone(),
             launch: self.launch.spec()?,
             admin: self.admin.clone(),

@@ -4,6 +4,7 @@ mod boots;
 mod expect;
 pub mod front;
 pub mod pace;
+pub mod shared;
 #[cfg(test)]
 mod tests;
 

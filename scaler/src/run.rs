@@ -1,4 +1,5 @@
 use platform::aws::Aws;
+use platform::demand::Reader;
 use platform::shutdown::CancellationToken;
 use proto::Names;
 use proto::v1::scaler_server::{SERVICE_NAME, ScalerServer};
@@ -9,7 +10,7 @@ use crate::attend::Attendance;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::execute::Executor;
-use crate::observe::front;
+use crate::observe::{front, shared};
 use crate::reconcile::{Board, Reconciler};
 use crate::service::ScalerService;
 
@@ -31,12 +32,22 @@ pub async fn run(
         .admin
         .spawn(readiness.clone(), shutdown.clone())
         .await?;
-    let front = platform::grpc::channel(&config.front)?;
+    let demand = match &config.demand.demand {
+        Some(redis) => {
+            tracing::info!(%redis, "the fronts' demand comes from Redis");
+            let reader = Reader::new(redis.clone(), &config.prefix);
+            shared::watch(reader, clock, shutdown.clone())
+        }
+        None => {
+            tracing::info!(front = config.front, "demand comes from one front");
+            let front = platform::grpc::channel(&config.front)?;
+            front::watch(front, clock, shutdown.clone())
+        }
+    };
     let (outcome, outcomes) = mpsc::channel(256);
     let address = listener.local_addr()?;
     tracing::info!(
         %address,
-        front = config.front,
         policy = config.policy.kind.name(),
         min_workers = config.policy.bounds.min_workers,
         max_workers = config.policy.bounds.max_workers,
@@ -49,7 +60,7 @@ pub async fn run(
         request_queue: Names::new(&config.prefix).request_queue(),
         fleet: aws.fleet(),
         attendance: attendance.clone(),
-        demand: front::watch(front, clock, shutdown.clone()),
+        demand,
         executor: Executor::new(aws.fleet(), config.launch, attendance.clone(), outcome),
         outcomes,
         board: board.clone(),

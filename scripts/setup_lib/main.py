@@ -1,7 +1,7 @@
-"""scripts/setup: checks the machine, fills the cache, links it into the clone.
+"""scripts/setup [--without-tests]: checks the machine, fills the cache, links it into the clone.
 
 Everything lies under $XDG_CACHE_HOME/muster (by default ~/.cache/muster) and is shared by all clones; the clone gets
-`.local/` with links into it.
+`.local/` with links into it. What only the tests need is left out with --without-tests.
 """
 
 import fcntl
@@ -9,15 +9,16 @@ import os
 import shutil
 import sys
 
-from . import model
+from . import model, redis
 from .places import CACHE, LOCAL, MODELS, PHOTOS
 from .report import SetupError, fail, note
 
 
 def main():
-    if len(sys.argv) > 1:
+    arguments = sys.argv[1:]
+    if arguments not in ([], ["--without-tests"]):
         print(__doc__.strip())
-        return 0 if sys.argv[1] in ("-h", "--help") else 2
+        return 0 if arguments[0] in ("-h", "--help") else 2
     check_tools()
     CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / ".lock", "w") as lock:
@@ -27,6 +28,8 @@ def main():
         LOCAL.mkdir(exist_ok=True)
         replace_link("models", MODELS)
         replace_link("photos", PHOTOS)
+        if not arguments:
+            redis.prepare()
     note(f"ready (cache: {CACHE})")
     return 0
 

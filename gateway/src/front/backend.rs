@@ -43,10 +43,10 @@ pub struct Queues {
 
 impl Deployment {
     /// Creates buckets and queues where they are missing, again and again until that succeeds.
-    pub async fn ensure(&self, visibility_timeout: Duration) -> Queues {
+    pub async fn ensure(&self, reply_queue: &str, visibility_timeout: Duration) -> Queues {
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.try_ensure(visibility_timeout).await {
+            match self.try_ensure(reply_queue, visibility_timeout).await {
                 Ok(queues) => return queues,
                 Err(error) => {
                     let error = format!("{error:#}");
@@ -58,11 +58,15 @@ impl Deployment {
         }
     }
 
-    async fn try_ensure(&self, visibility_timeout: Duration) -> anyhow::Result<Queues> {
+    async fn try_ensure(
+        &self,
+        reply_queue: &str,
+        visibility_timeout: Duration,
+    ) -> anyhow::Result<Queues> {
         let (in_bucket, out_bucket, replies, (requests, dead_letters)) = tokio::try_join!(
             self.ensure_bucket(self.names.in_bucket()),
             self.ensure_bucket(self.names.out_bucket()),
-            self.ensure_queue(self.names.reply_queue(), plain(REPLY_VISIBILITY_TIMEOUT)),
+            self.ensure_queue(reply_queue.to_owned(), plain(REPLY_VISIBILITY_TIMEOUT)),
             self.ensure_request_queue(visibility_timeout),
         )?;
         tracing::info!(

@@ -1,3 +1,4 @@
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use crate::error::{ErrorCode, RequestError};
 use crate::metric;
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Added to [`LOOK_EVERY`] by chance: fronts that looked in step would hide the letters from each other every time.
+const UP_TO_LATER: Duration = Duration::from_secs(1);
 /// A job gets here only after several visibility timeouts, so younger requests need no look.
 const YOUNGEST: Duration = Duration::from_secs(5);
 /// Shorter than [`LOOK_EVERY`], so that the next look sees the messages again and operators are hardly disturbed.
@@ -20,14 +23,17 @@ const RECEIVES: usize = 10;
 
 /// Answers requests whose job ended in the dead-letter queue, until `stop`. The letters stay there for the operator.
 pub async fn answer_until(queue: Queue, waiting: Arc<Waiting>, stop: CancellationToken) {
-    let mut looks = tokio::time::interval(LOOK_EVERY);
-    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while stop.run_until_cancelled(looks.tick()).await.is_some() {
+    while stop.run_until_cancelled(next_look()).await.is_some() {
         if waiting.any_older_than(YOUNGEST) {
             // Not given up half way: the next look would miss what this one hides.
             look(&queue, &waiting).await;
         }
     }
+}
+
+async fn next_look() {
+    let chance = RandomState::new().hash_one(()) as f64 / u64::MAX as f64;
+    tokio::time::sleep(LOOK_EVERY + UP_TO_LATER.mul_f64(chance)).await;
 }
 
 async fn look(queue: &Queue, waiting: &Waiting) {

@@ -60,6 +60,16 @@ async fn next_moment(counts: &mut watch::Receiver<Counts>) {
     }
 }
 
+impl From<Counts> for platform::demand::Demand {
+    fn from(counts: Counts) -> Self {
+        Self {
+            unanswered: counts.unanswered,
+            accepted_total: counts.accepted_total,
+            answered_total: counts.answered_total(),
+        }
+    }
+}
+
 fn update(counts: Counts) -> DemandUpdate {
     DemandUpdate {
         unanswered: counts.unanswered,

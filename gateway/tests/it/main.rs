@@ -9,6 +9,9 @@ mod names;
 mod overload;
 mod photos;
 mod protocol;
+#[path = "../../../platform/tests/support/redis_server.rs"]
+mod redis_server;
+mod several_fronts;
 mod stack;
 mod uploads;
 mod worker;

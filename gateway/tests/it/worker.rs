@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use platform::aws::Aws;
 use platform::queue::{Message, Queue};
 use proto::v1::recognition_result::Outcome;
 use proto::v1::{Failure, FailureCode, Recognition, RecognitionJob, RecognitionResult, Timings};
@@ -30,14 +31,14 @@ impl Worker {
     ) -> Self {
         let names = &stack.deployment.names;
         let requests = stack.queue(names.request_queue()).await;
-        let replies = stack.queue(names.reply_queue()).await;
+        let aws = stack.deployment.aws.clone();
         let jobs = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&jobs);
         let task = tokio::spawn(async move {
             loop {
                 for message in requests.receive(10, Duration::from_secs(1)).await.unwrap() {
                     counted.fetch_add(1, Ordering::Relaxed);
-                    take(&requests, &replies, message, &behave).await;
+                    take(&requests, &aws, message, &behave).await;
                 }
             }
         });
@@ -73,16 +74,16 @@ impl Drop for Worker {
 
 async fn take(
     requests: &Queue,
-    replies: &Queue,
+    aws: &Aws,
     message: Message,
     behave: &impl Fn(&RecognitionJob) -> Behaviour,
 ) {
     assert!(message.body.len() <= 1024, "{}", message.body);
     let job: RecognitionJob = proto::decode(&message.body).unwrap();
-    assert_eq!(job.reply_queue, replies.name());
     assert!(job.deadline.is_some());
     match behave(&job) {
         Behaviour::Send(bodies) => {
+            let replies = aws.queue(&job.reply_queue).await.unwrap();
             for body in bodies {
                 replies.send(body).await.unwrap();
             }

@@ -4,6 +4,9 @@
 
 mod execution;
 mod handshake;
+#[path = "../../../platform/tests/support/redis_server.rs"]
+mod redis_server;
 mod scaling;
+mod shared_demand;
 mod stage;
 mod worker;

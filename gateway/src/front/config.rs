@@ -1,0 +1,148 @@
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use clap::builder::{RangedU64ValueParser, TypedValueParser};
+use platform::admin::AdminArgs;
+use platform::demand::DemandArgs;
+
+use super::recognizer::Limits;
+
+/// At least 3, so that a worker has time to renew it; at most what SQS allows.
+const VISIBILITY_TIMEOUT_SECONDS: RangeInclusive<u64> = 3..=43_200;
+/// What SQS allows, and the largest request message has room for.
+const QUEUE_NAME_MAX_BYTES: usize = 80;
+
+/// How front runs.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Front")]
+pub struct Config {
+    /// Recognize calls in flight; more are refused with RESOURCE_EXHAUSTED before their photo is read
+    #[arg(
+        long,
+        env = "MUSTER_MAX_IN_FLIGHT",
+        value_name = "N",
+        default_value = "1000"
+    )]
+    pub max_in_flight: usize,
+    /// Bytes of photos held until they are stored. A call that needs more waits for its turn before its photo is read;
+    /// one that waits longer than a minute is refused with RESOURCE_EXHAUSTED
+    #[arg(
+        long,
+        env = "MUSTER_MAX_BUFFERED_BYTES",
+        value_name = "BYTES",
+        default_value = "268435456"
+    )]
+    pub max_buffered_bytes: usize,
+    /// Bytes of one photo
+    #[arg(
+        long,
+        env = "MUSTER_MAX_IMAGE_BYTES",
+        value_name = "BYTES",
+        default_value = "10485760"
+    )]
+    pub max_image_bytes: usize,
+    /// Pixels of one photo
+    #[arg(
+        long,
+        env = "MUSTER_MAX_PIXELS",
+        value_name = "PIXELS",
+        default_value = "40000000"
+    )]
+    pub max_pixels: u64,
+    /// How long a request waits for a worker's answer
+    #[arg(long, env = "MUSTER_DEADLINE", value_name = "SECONDS", value_parser = crate::seconds, default_value = "120")]
+    pub deadline: Duration,
+    /// Visibility timeout of the request queue, in whole seconds: how soon the job of a worker that died is taken up
+    /// again. Workers read it from the queue when they start
+    #[arg(
+        long,
+        env = "MUSTER_VISIBILITY_TIMEOUT",
+        value_name = "SECONDS",
+        value_parser = RangedU64ValueParser::<u64>::new().range(VISIBILITY_TIMEOUT_SECONDS).map(Duration::from_secs),
+        default_value = "10"
+    )]
+    pub visibility_timeout: Duration,
+    /// Receive calls under way on the reply queue at once
+    #[arg(
+        long,
+        env = "MUSTER_REPLY_RECEIVERS",
+        value_name = "N",
+        default_value = "2"
+    )]
+    pub reply_receivers: usize,
+    /// How long requests in flight may take to end at shutdown
+    #[arg(long, env = "MUSTER_FRONT_DRAIN", value_name = "SECONDS", value_parser = crate::seconds, default_value = "5")]
+    pub drain_deadline: Duration,
+    /// Queue that this front's replies come to; fronts of one prefix need one each. Absent: <prefix>-resp-queue
+    #[arg(long, env = "MUSTER_REPLY_QUEUE", value_name = "NAME", value_parser = queue_name)]
+    pub reply_queue: Option<String>,
+    #[command(flatten)]
+    pub demand: DemandArgs,
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+impl Config {
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            max_image_bytes: self.max_image_bytes,
+            max_pixels: self.max_pixels,
+            deadline: self.deadline,
+        }
+    }
+}
+
+/// Reads the name of an SQS queue. FIFO queues are none of ours.
+fn queue_name(text: &str) -> Result<String, &'static str> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if (1..=QUEUE_NAME_MAX_BYTES).contains(&text.len()) && text.bytes().all(is_allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err("a queue's name has 1 to 80 letters, digits, hyphens and underscores")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Config, clap::Error> {
+        let command = Config::augment_args(Command::new("front"));
+        let arguments = [&["front"], arguments].concat();
+        Config::from_arg_matches(&command.try_get_matches_from(arguments)?)
+    }
+
+    #[test]
+    fn the_visibility_timeout_is_whole_seconds_and_at_least_three() {
+        let of = |seconds| parse(&["--visibility-timeout", seconds]).map(|c| c.visibility_timeout);
+        assert_eq!(of("3").unwrap(), Duration::from_secs(3));
+        for refused in ["2", "0", "3.5", "43201", "-5"] {
+            assert!(of(refused).is_err(), "{refused}");
+        }
+        assert_eq!(parse(&[]).unwrap().visibility_timeout.as_secs(), 10);
+    }
+
+    #[test]
+    fn a_reply_queue_has_a_name_that_sqs_takes() {
+        let of = |name: &str| parse(&["--reply-queue", name]).map(|config| config.reply_queue);
+        let longest = "q".repeat(QUEUE_NAME_MAX_BYTES);
+        assert_eq!(of(&longest).unwrap(), Some(longest.clone()));
+        assert_eq!(of("acme-resp_2").unwrap().as_deref(), Some("acme-resp_2"));
+        for refused in ["", "a b", "a/b", "replies.fifo", &format!("{longest}q")] {
+            assert!(of(refused).is_err(), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_shutdown_takes_less_than_the_ten_seconds_that_an_instance_has() {
+        let front = parse(&[]).unwrap().drain_deadline;
+        assert!(front + super::super::CLOSING_DEADLINE <= Duration::from_secs(9));
+        let command = crate::http::Config::augment_args(Command::new("gateway"));
+        let matches = command.get_matches_from(["gateway"]);
+        let gateway = crate::http::Config::from_arg_matches(&matches).unwrap();
+        assert!(front < gateway.drain_deadline);
+        assert!(gateway.drain_deadline <= Duration::from_secs(9));
+    }
+}

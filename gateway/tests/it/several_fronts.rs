@@ -1,0 +1,155 @@
+//! Fronts that share a deployment and keep their demand in Redis.
+
+use std::time::Duration;
+
+use gateway::front;
+use platform::demand::{Demand, DemandArgs, Reader};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::photos::photo;
+use crate::redis_server::RedisServer;
+use crate::stack::{Stack, bind};
+use crate::worker::{Behaviour, Worker, recognized};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a scaler reads.
+struct Watched {
+    told: watch::Receiver<Option<Demand>>,
+    _reading: AbortOnDropHandle<()>,
+}
+
+impl Watched {
+    fn start(server: &RedisServer) -> Self {
+        let (tell, told) = watch::channel(None);
+        let reader = Reader::new(server.url().parse().unwrap(), "test");
+        let reading = reader.follow(move |demand| {
+            tell.send_replace(demand);
+        });
+        Self {
+            told,
+            _reading: AbortOnDropHandle::new(tokio::spawn(reading)),
+        }
+    }
+
+    async fn until(&mut self, wanted: Option<Demand>) {
+        let found = self.told.wait_for(|told| *told == wanted);
+        let in_time = tokio::time::timeout(PATIENCE, found).await.is_ok();
+        assert!(in_time, "{:?} instead of {wanted:?}", self.told.borrow());
+    }
+}
+
+fn keep_demand_in(server: &RedisServer, front: &mut front::Config) {
+    front.demand = DemandArgs {
+        demand: Some(server.url().parse().unwrap()),
+    };
+}
+
+fn demand(unanswered: u64, accepted_total: u64) -> Option<Demand> {
+    Some(Demand {
+        unanswered,
+        accepted_total,
+        answered_total: accepted_total - unanswered,
+    })
+}
+
+#[tokio::test]
+async fn two_fronts_share_a_request_queue_and_their_demand_is_added_up() {
+    let server = RedisServer::start().await;
+    let cloud = bind().await;
+    let first = Stack::in_cloud(&cloud, |front, _| keep_demand_in(&server, front)).await;
+    let second = Stack::in_cloud(&cloud, |front, _| {
+        keep_demand_in(&server, front);
+        front.reply_queue = Some("test-second-resp-queue".to_owned());
+    })
+    .await;
+    first.serve_cloud(cloud);
+    first.until_ready().await;
+    second.until_ready().await;
+    let mut watched = Watched::start(&server);
+
+    let (one, two) = (photo(1), photo(2));
+    let meanwhile = async {
+        watched.until(demand(2, 2)).await;
+        // It answers with the name of the queue that it answers to.
+        let worker = Worker::start(&first, |job| {
+            Behaviour::Send(vec![recognized(job, &job.reply_queue)])
+        });
+        let worker = worker.await;
+        watched.until(demand(0, 2)).await;
+        worker
+    };
+    let (of_first, of_second, worker) = tokio::join!(
+        first.post("a.jpg", &one),
+        second.post("b.jpg", &two),
+        meanwhile
+    );
+    of_first.assert_recognized("a:test-resp-queue");
+    of_second.assert_recognized("b:test-second-resp-queue");
+    assert_eq!(worker.jobs(), 2);
+}
+
+#[tokio::test]
+async fn a_front_that_shuts_down_takes_its_demand_along() {
+    let server = RedisServer::start().await;
+    let mut stack = Stack::configured(|front, _| keep_demand_in(&server, front)).await;
+    let mut watched = Watched::start(&server);
+    watched.until(demand(0, 0)).await;
+    let stopped = Instant::now();
+    stack.stop_front.cancel();
+    watched.until(None).await;
+    let took = stopped.elapsed();
+    // By expiry alone it takes five.
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    let ended = tokio::time::timeout(PATIENCE, &mut stack.front_ended).await;
+    ended.expect("front ends").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn requests_do_not_notice_that_redis_is_away() {
+    let mut server = RedisServer::start().await;
+    let stack = Stack::configured(|front, _| keep_demand_in(&server, front)).await;
+    let _worker = Worker::recognizing(&stack).await;
+    let mut watched = Watched::start(&server);
+    let (one, two, three) = (photo(1), photo(2), photo(3));
+    stack
+        .post("a.jpg", &one)
+        .await
+        .assert_recognized("a:somebody");
+    watched.until(demand(0, 1)).await;
+
+    server.kill();
+    watched.until(None).await;
+    stack
+        .post("b.jpg", &two)
+        .await
+        .assert_recognized("b:somebody");
+    stack
+        .post("c.jpg", &three)
+        .await
+        .assert_recognized("c:somebody");
+    server.restart().await;
+    watched.until(demand(0, 3)).await;
+}
+
+#[tokio::test]
+async fn a_job_that_kills_its_workers_is_answered_by_its_own_front() {
+    let cloud = bind().await;
+    let first = Stack::in_cloud(&cloud, |_, _| {}).await;
+    let second = Stack::in_cloud(&cloud, |front, _| {
+        front.reply_queue = Some("test-second-resp-queue".to_owned());
+    })
+    .await;
+    first.serve_cloud(cloud);
+    first.until_ready().await;
+    second.until_ready().await;
+    let worker = Worker::start(&first, |_| Behaviour::Fail).await;
+    let (one, two) = (photo(1), photo(2));
+    // Each front's looks at the dead letters hide them from the other for a second.
+    let (of_first, of_second) = tokio::join!(first.post("a.jpg", &one), second.post("b.jpg", &two));
+    of_first.assert_refused(500, "gave up after 5 attempts");
+    of_second.assert_refused(500, "gave up after 5 attempts");
+    assert_eq!(worker.jobs(), 10);
+}

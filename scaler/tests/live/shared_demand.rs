@@ -1,0 +1,182 @@
+//! Demand that several fronts keep in Redis. The stage's own front has none and is not asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use platform::demand::{Demand, Publisher};
+use platform::fleet::PowerState;
+use platform::shutdown::CancellationToken;
+use proto::v1::InstanceState;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::redis_server::RedisServer;
+use crate::stage::{Stage, eventually};
+use crate::worker::staff;
+
+/// A front that only publishes.
+struct Replica {
+    counts: watch::Sender<Demand>,
+    publishing: JoinHandle<()>,
+}
+
+impl Replica {
+    fn start(server: &RedisServer) -> Self {
+        let (counts, published) = watch::channel(Demand::default());
+        let publisher = Publisher::new(server.url().parse().unwrap(), "muster");
+        let publishing = publisher.publish_until(published, CancellationToken::new());
+        Self {
+            counts,
+            publishing: tokio::spawn(publishing),
+        }
+    }
+
+    fn demand(&self, unanswered: u64) {
+        self.counts.send_modify(|counts| {
+            let accepted = unanswered.saturating_sub(counts.unanswered);
+            counts.accepted_total += accepted;
+            counts.unanswered = unanswered;
+            counts.answered_total = counts.accepted_total - unanswered;
+        });
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.publishing.abort();
+    }
+}
+
+/// What the scaler believes.
+async fn unanswered(stage: &Stage) -> Option<u64> {
+    stage.status().await.observation.unwrap().unanswered
+}
+
+async fn eventually_unanswered(stage: &Stage, wanted: Option<u64>) {
+    eventually(&format!("{wanted:?} are unanswered"), async || {
+        unanswered(stage).await == wanted
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_fronts_together_start_workers_and_none_is_left_when_both_are_done() {
+    let server = RedisServer::start().await;
+    let (first, second) = (Replica::start(&server), Replica::start(&server));
+    let arguments = ["--max-workers", "5", "--demand", &server.url()];
+    let stage = Arc::new(Stage::set(&arguments).await);
+    stage.create_queue().await;
+    let _workers = staff(&stage);
+    eventually_unanswered(&stage, Some(0)).await;
+    first.demand(2);
+    eventually("2 workers are idle", async || {
+        stage.seen(InstanceState::Idle).await == 2
+    })
+    .await;
+    assert_eq!(stage.calls("RunInstances").await, 1);
+    second.demand(1);
+    eventually("3 workers are idle", async || {
+        stage.seen(InstanceState::Idle).await == 3
+    })
+    .await;
+    assert_eq!(unanswered(&stage).await, Some(3));
+
+    first.demand(0);
+    eventually_unanswered(&stage, Some(1)).await;
+    let ended = Instant::now();
+    second.demand(0);
+    eventually("all are stopped", async || {
+        stage.count(PowerState::Stopped).await == 3
+    })
+    .await;
+    let took = ended.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    let totals = stage.status().await.totals.unwrap();
+    assert_eq!((totals.launched, totals.started), (3, 0));
+    assert_eq!(
+        (totals.busy_workers_stopped, totals.silent_workers_stopped),
+        (0, 0)
+    );
+}
+
+#[tokio::test]
+async fn a_first_request_gets_to_the_start_call_as_fast_as_over_grpc() {
+    let server = RedisServer::start().await;
+    let mut stage = Stage::without_scaler(&["--demand", &server.url()]).await;
+    stage.prepare_stopped(4).await;
+    stage.start_scaler().await;
+    let front = Replica::start(&server);
+    eventually("it knows them", async || {
+        stage.seen(InstanceState::Stopped).await == 4
+    })
+    .await;
+    eventually_unanswered(&stage, Some(0)).await;
+    let demanded = Instant::now();
+    front.demand(4);
+    eventually("they are started", async || {
+        stage.calls("StartInstances").await == 1
+    })
+    .await;
+    // The same bound as over gRPC. By polling alone it would be exceeded in one of two runs.
+    let took = demanded.elapsed();
+    assert!(took < Duration::from_millis(250), "{took:?}");
+}
+
+#[tokio::test]
+async fn the_queue_stands_in_for_a_lost_redis_until_it_is_back() {
+    let mut server = RedisServer::start().await;
+    let front = Replica::start(&server);
+    let stage = Stage::set(&["--demand", &server.url()]).await;
+    let queue = stage.create_queue().await;
+    front.demand(1);
+    eventually("1 runs", async || {
+        stage.count(PowerState::Running).await == 1
+    })
+    .await;
+    assert_eq!(unanswered(&stage).await, Some(1));
+
+    server.kill();
+    eventually_unanswered(&stage, None).await;
+    for _ in 0..3 {
+        queue.send("{}".to_owned()).await.unwrap();
+    }
+    eventually("3 run", async || {
+        stage.count(PowerState::Running).await == 3
+    })
+    .await;
+    assert_eq!(unanswered(&stage).await, None);
+
+    front.demand(4);
+    server.restart().await;
+    eventually("4 run", async || {
+        stage.count(PowerState::Running).await == 4
+    })
+    .await;
+    assert_eq!(unanswered(&stage).await, Some(4));
+}
+
+#[tokio::test]
+async fn without_any_front_the_queue_decides() {
+    let server = RedisServer::start().await;
+    let stage = Stage::set(&["--demand", &server.url()]).await;
+    let queue = stage.create_queue().await;
+    queue.send("{}".to_owned()).await.unwrap();
+    eventually("1 runs", async || {
+        stage.count(PowerState::Running).await == 1
+    })
+    .await;
+    assert_eq!(unanswered(&stage).await, None);
+}
+
+#[tokio::test]
+async fn a_front_that_dies_takes_its_demand_along() {
+    let server = RedisServer::start().await;
+    let (dying, living) = (Replica::start(&server), Replica::start(&server));
+    let stage = Stage::set(&["--demand", &server.url()]).await;
+    dying.demand(2);
+    living.demand(1);
+    eventually_unanswered(&stage, Some(3)).await;
+    drop(dying);
+    eventually_unanswered(&stage, Some(1)).await;
+}
