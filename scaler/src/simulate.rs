@@ -54,7 +54,8 @@ pub struct SimulateArgs {
     #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = duration)]
     pub latency_target: Duration,
     /// The most workers there may be
-    #[arg(long, default_value_t = 15, value_name = "COUNT")]
+    #[arg(long, default_value_t = 15, value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..=500_000))]
     pub max_workers: u32,
     /// Where to write the figures
     #[arg(long, value_name = "FILE")]
@@ -89,6 +90,10 @@ impl SimulateArgs {
     /// # Errors
     /// When a trace is unknown or cannot be read, or a file or `output` cannot be written.
     pub fn run(&self, output: &mut impl Write) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            !self.latency_target.is_zero(),
+            "--latency-target is to be longer than nothing"
+        );
         let mut report = Report::default();
         for name in self.trace_names() {
             let compared = self.compare(self.load(&name)?);

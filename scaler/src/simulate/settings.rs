@@ -41,7 +41,8 @@ pub(super) struct Settings {
     pub pool: u32,
     /// Size and refill a second of EC2's buckets for calls to start and for calls to launch.
     pub calls: (f64, f64),
-    /// How long after the last arrival the simulation goes on for workers that do not go.
+    /// How long after the last arrival and the last answer the simulation, and the bill, goes on for workers that do
+    /// not go.
     pub patience: Duration,
 }
 

@@ -56,6 +56,9 @@ pub(super) struct World<'a> {
 
     bill: Bill,
     up: u32,
+    /// When the last answer was given.
+    answered_at: Micros,
+    /// Whether instances were started when the number of them was last changed.
     grows: Option<bool>,
     recent: Histogram,
     recently_accepted: u64,
@@ -103,6 +106,7 @@ impl<'a> World<'a> {
             launch_backoff: Backoff::default(),
             bill: Bill::with_minimum(micros(settings.policy.prices.minimum)),
             up: 0,
+            answered_at: 0,
             grows: None,
             recent: Histogram::default(),
             recently_accepted: 0,
@@ -125,14 +129,8 @@ impl<'a> World<'a> {
         let mut next_sample = 0;
         let mut arrival = arrivals.next();
         loop {
-            let patience_ends = length + micros(self.settings.patience);
-            if arrival.is_none() && self.now >= length {
-                let at_rest = self.up == 0 && self.observation.launching == 0;
-                let over = self.unanswered() == 0 && (at_rest || self.now >= patience_ends);
-                // A policy that never starts a worker must not keep the simulation going for ever.
-                if over || self.now >= patience_ends + length.max(micros(self.settings.patience)) {
-                    break;
-                }
+            if arrival.is_none() && self.is_over(length) {
+                break;
             }
             let completion = self.completions.peek().map(|next| next.0 >> MACHINE_BITS);
             let event = self.events.peek().map(|next| next.0.0);
@@ -159,6 +157,19 @@ impl<'a> World<'a> {
             }
         }
         self.finish()
+    }
+
+    /// Whether nothing more happens that counts, once all requests of a trace of this length have come.
+    fn is_over(&self, length: Micros) -> bool {
+        let quiet_since = self.answered_at.max(length);
+        let waited = self.now.saturating_sub(quiet_since);
+        let patience = micros(self.settings.patience);
+        if self.unanswered() > 0 {
+            // A policy that leaves requests for ever must not keep the simulation going for ever.
+            return waited > 2 * patience;
+        }
+        let at_rest = self.up == 0 && self.observation.launching == 0;
+        self.now >= length && (at_rest || waited >= patience)
     }
 
     fn unanswered(&self) -> u64 {
@@ -245,6 +256,7 @@ impl<'a> World<'a> {
         self.outcome.latencies.record(latency);
         self.recent.record(latency);
         self.outcome.answered += 1;
+        self.answered_at = self.now;
         self.outcome.answered_sum = self.outcome.answered_sum.wrapping_add(request);
         if self.unanswered() == 0 {
             self.plan_soon();

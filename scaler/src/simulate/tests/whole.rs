@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use clap::ValueEnum;
+use clap::{Parser, ValueEnum};
 
 use crate::plan::PolicyKind;
 use crate::simulate::outcome::Outcome;
 use crate::simulate::settings::Settings;
 use crate::simulate::traces::Trace;
-use crate::simulate::{simulate, with_kind};
+use crate::simulate::{SimulateArgs, simulate, with_kind};
 
 fn run(name: &str, settings: &Settings) -> Outcome {
     let trace = Trace::named(name, settings.seed).expect("the trace has a name of the table");
@@ -86,7 +86,71 @@ fn throttled_calls_are_made_again() {
         calls: (1.0, 0.05),
         ..Settings::default()
     };
-    let outcome = run("ramp", &settings);
+    let outcome = run("ramp", &with_kind(&settings, PolicyKind::Step));
     assert!(outcome.throttled > 0);
     assert_each_answered_once(&outcome);
+}
+
+#[derive(clap::Parser)]
+struct CommandLine {
+    #[command(flatten)]
+    simulate: SimulateArgs,
+}
+
+fn command(arguments: &[&str]) -> anyhow::Result<String> {
+    let arguments = ["simulate"].iter().chain(arguments);
+    let mut output = Vec::new();
+    CommandLine::try_parse_from(arguments)?
+        .simulate
+        .run(&mut output)?;
+    Ok(String::from_utf8(output)?)
+}
+
+#[test]
+fn the_command_prints_a_table_and_writes_figures_and_charts() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (json, trace) = (at("out/figures.json"), at("mine.csv"));
+    std::fs::write(&trace, "seconds\n0\n0.5\n30\n").unwrap();
+    let printed = command(&[
+        "--trace",
+        "step",
+        "--trace",
+        &trace,
+        "--json",
+        &json,
+        "--svg",
+        &at("charts"),
+    ])
+    .unwrap();
+    assert!(printed.contains("step: 100 requests"), "{printed}");
+    assert!(printed.contains("mine: 3 requests"), "{printed}");
+    assert!(printed.contains("latency is "), "{printed}");
+    let figures: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    for policy in PolicyKind::value_variants() {
+        let figures = &figures["traces"]["step"][policy.name()];
+        for name in [
+            "p50_s",
+            "p95_s",
+            "p99_s",
+            "cost",
+            "starts",
+            "reversals_per_step",
+            "over_use",
+        ] {
+            assert!(figures[name].is_number(), "{name}: {figures}");
+        }
+    }
+    let chart = std::fs::read_to_string(at("charts/mine.svg")).unwrap();
+    assert!(chart.starts_with("<svg") && chart.ends_with("</svg>\n"));
+    assert!(!chart.contains("NaN") && !chart.contains("inf"), "{chart}");
+}
+
+#[test]
+fn what_cannot_be_simulated_is_said() {
+    let error = |arguments: &[&str]| command(arguments).unwrap_err().to_string();
+    assert!(error(&["--trace", "nowhere"]).contains("there is no trace nowhere"));
+    assert!(error(&["--latency-target", "0s"]).contains("--latency-target"));
+    assert!(error(&["--max-workers", "0"]).contains("--max-workers"));
 }
