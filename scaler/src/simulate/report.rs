@@ -90,7 +90,7 @@ pub(super) fn table(compared: &Comparison) -> String {
         let unanswered = run.outcome.accepted - run.outcome.answered;
         let _ = writeln!(
             text,
-            "  {:<22}{:>8.2}{:>8.2}{:>8.2}{:>10.4}{:>8}{:>9}{:>15.2}{:>10.2}{:>12}",
+            "  {:<22}{:>10.2}{:>10.2}{:>10.2}{:>10.4}{:>8}{:>9}{:>15.2}{:>10.2}{:>12}",
             run.policy.name(),
             row.p50,
             row.p95,
@@ -129,7 +129,7 @@ fn heading(compared: &Comparison) -> String {
     }
     let _ = writeln!(
         text,
-        "\n  {:<22}{:>8}{:>8}{:>8}{:>10}{:>8}{:>9}{:>15}{:>10}{:>12}",
+        "\n  {:<22}{:>10}{:>10}{:>10}{:>10}{:>8}{:>9}{:>15}{:>10}{:>12}",
         "policy",
         "p50 s",
         "p95 s",

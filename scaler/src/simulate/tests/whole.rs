@@ -8,7 +8,7 @@ use crate::plan::PolicyKind;
 use crate::simulate::outcome::Outcome;
 use crate::simulate::settings::Settings;
 use crate::simulate::traces::Trace;
-use crate::simulate::{SimulateArgs, simulate, with_kind};
+use crate::simulate::{SimulateArgs, large_fleet, simulate, with_kind};
 
 fn run(name: &str, settings: &Settings) -> Outcome {
     let trace = Trace::named(name, settings.seed).expect("the trace has a name of the table");
@@ -89,6 +89,15 @@ fn throttled_calls_are_made_again() {
     let outcome = run("ramp", &with_kind(&settings, PolicyKind::Step));
     assert!(outcome.throttled > 0);
     assert_each_answered_once(&outcome);
+}
+
+#[test]
+fn a_large_fleet_answers_everything_with_few_plans() {
+    let outcome = run("flash-crowd", &large_fleet(1));
+    assert_each_answered_once(&outcome);
+    // One plan in 2 s, through half an hour and what it takes to come to rest.
+    assert!(outcome.plans < 1_500, "{}", outcome.plans);
+    assert!(outcome.most_up > 100, "{}", outcome.most_up);
 }
 
 #[derive(clap::Parser)]
