@@ -7,6 +7,7 @@ use platform::admin::AdminArgs;
 use platform::aws::AwsArgs;
 use platform::fleet::LaunchSpec;
 
+use crate::access::{Token, TokenArgs};
 use crate::plan::{Bounds, Patience, Policy, PolicyKind};
 
 /// Everything that [`crate::run()`] needs besides its listener and the AWS clients.
@@ -21,6 +22,8 @@ pub struct Config {
     pub prefix: String,
     /// What workers are launched from.
     pub launch: LaunchSpec,
+    /// Who carries it may change bounds, pause and resume; absent: nobody.
+    pub token: Option<Token>,
     pub admin: AdminArgs,
 }
 
@@ -45,6 +48,8 @@ pub struct ServeArgs {
     pub front: String,
     #[command(flatten)]
     pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub token: TokenArgs,
     #[command(flatten)]
     pub launch: LaunchArgs,
     #[command(flatten)]
@@ -137,7 +142,7 @@ pub struct LaunchArgs {
 
 impl ServeArgs {
     /// # Errors
-    /// When the bounds contradict each other, or the user data cannot be read.
+    /// When the bounds contradict each other, or the user data or the token cannot be read.
     pub fn config(&self) -> anyhow::Result<Config> {
         Ok(Config {
             policy: self.policy.policy()?,
@@ -145,6 +150,7 @@ impl ServeArgs {
             front: self.front.clone(),
             prefix: self.aws.prefix.clone(),
             launch: self.launch.spec()?,
+            token: self.token.token()?,
             admin: self.admin.clone(),
         })
     }
@@ -197,7 +203,7 @@ impl LaunchArgs {
 }
 
 /// A whole number and one of the units ms, s, m and h.
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let unit_at = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());

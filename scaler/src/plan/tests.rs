@@ -1,4 +1,4 @@
 mod histories;
 mod scale_in;
 mod scale_out;
-mod simulated;
+pub(crate) mod simulated;
