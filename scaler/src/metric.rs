@@ -142,3 +142,55 @@ pub fn refused(call: &'static str) {
 pub fn boot_time(duration: Duration) {
     histogram!(BOOT_TIME).record(duration);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Billing, Memory, Observation, Plan, Policy};
+    use crate::wire::tests::decision;
+
+    #[test]
+    fn a_decision_is_told_to_prometheus_with_meanings() {
+        // The recorder is installed by the first rendering.
+        drop(platform::telemetry::render_metrics());
+        describe();
+        let policy = Policy {
+            paused_by: Some("a test".to_owned()),
+            ..Policy::default()
+        };
+        let observation = Observation {
+            billing: Billing {
+                spent: 0.25,
+                ..Billing::default()
+            },
+            ..Observation::default()
+        };
+        let plan = Plan {
+            completes_in: Some(Duration::from_millis(1_500)),
+            ..Plan::default()
+        };
+        let mut decided_so = decision(1, &policy, &observation, &plan, &Memory::default());
+        decided_so.tally.answered = 500;
+        decided_so.estimates.service = Some(Smoothed::assumed(Duration::from_secs(2)));
+        decided(&decided_so);
+        busy_period(&Finished {
+            predicted: Some(Duration::from_secs(3)),
+            lasted: Duration::from_secs(4),
+        });
+        let text = platform::telemetry::render_metrics();
+        for line in [
+            "muster_scaler_paused 1",
+            "muster_scaler_spent_dollars 0.25",
+            "muster_scaler_cost_per_thousand_dollars 0.5",
+            "muster_scaler_price_per_hour_dollars 0.08925",
+            "muster_scaler_predicted_completion 1.5",
+            "muster_scaler_service_time{statistic=\"mean\"} 2",
+            "muster_scaler_workers{state=\"busy\"} 0",
+            "muster_scaler_busy_period_seconds_sum 4",
+            "muster_scaler_busy_period_predicted_seconds_sum 3",
+            "# HELP muster_scaler_paused 1 while somebody has paused the scaler.",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line} in {text}");
+        }
+    }
+}

@@ -136,7 +136,13 @@ impl ScalerService {
         &self,
         change: impl FnOnce(&mut Policy) -> Result<(), Status>,
     ) -> Result<Response<ScalerStatus>, Status> {
-        let decision = control::change(&self.settings, &self.board, change).await?;
+        let decision = control::change(
+            &self.settings,
+            &self.board,
+            control::EFFECT_DEADLINE,
+            change,
+        )
+        .await?;
         Ok(Response::new(wire::encode(&decision, false)))
     }
 }

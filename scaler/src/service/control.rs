@@ -11,15 +11,16 @@ use crate::board::{Board, Decision, Settings};
 use crate::plan::{Bounds, Policy};
 
 /// How long a change may take to reach the loop. It takes milliseconds unless the loop does not plan at all.
-const EFFECT_DEADLINE: Duration = Duration::from_secs(5);
+pub const EFFECT_DEADLINE: Duration = Duration::from_secs(5);
 /// A cooldown that is longer is a slip of the pen.
 const LONGEST_COOLDOWN: Duration = Duration::from_secs(24 * 60 * 60);
 const LONGEST_NAME: usize = 100;
 
-/// Changes the settings unless `change` refuses, and waits for the first decision made by them.
+/// Changes the settings unless `change` refuses, and waits until `deadline` has passed for the first decision made by them.
 pub async fn change(
     settings: &watch::Sender<Settings>,
     board: &Board,
+    deadline: Duration,
     change: impl FnOnce(&mut Policy) -> Result<(), Status>,
 ) -> Result<Arc<Decision>, Status> {
     let mut decisions = board.latest.subscribe();
@@ -35,7 +36,7 @@ pub async fn change(
     });
     let version = changed?;
     let in_force = decisions.wait_for(|it| it.settings.version >= version);
-    match tokio::time::timeout(EFFECT_DEADLINE, in_force).await {
+    match tokio::time::timeout(deadline, in_force).await {
         Ok(Ok(decision)) => Ok(Arc::clone(&decision)),
         Ok(Err(_)) | Err(_) => Err(Status::unavailable(
             "the change is noted, but the scaler makes no decisions at present",
@@ -203,16 +204,17 @@ mod tests {
         assert!(by(&"x".repeat(101)).is_err());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_change_that_no_decision_follows_is_said_to_be_only_noted() {
         let (settings, board) = (
             watch::Sender::new(Settings::default()),
             Board::new(Settings::default()),
         );
-        let waited = change(&settings, &board, |_| Ok(())).await;
+        let waited = change(&settings, &board, Duration::ZERO, |_| Ok(())).await;
         assert_eq!(waited.unwrap_err().code(), tonic::Code::Unavailable);
         assert_eq!(settings.borrow().version, 1);
-        let refused = change(&settings, &board, |_| Err(Status::invalid_argument(""))).await;
+        let refuse = |_: &mut Policy| Err(Status::invalid_argument(""));
+        let refused = change(&settings, &board, Duration::ZERO, refuse).await;
         assert_eq!(refused.unwrap_err().code(), tonic::Code::InvalidArgument);
         assert_eq!(settings.borrow().version, 1);
     }

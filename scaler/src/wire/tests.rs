@@ -108,7 +108,7 @@ prop_compose! {
         completes_in in maybe(any_duration()),
         wake_at in maybe(any_moment()),
     ) -> Plan {
-        let [start, cordon, uncordon, stop] = ids.map(|ids| ids.iter().map(|id| id.as_str().into()).collect::<Vec<_>>());
+        let [start, cordon, uncordon, stop] = ids.map(|ids| ids.iter().map(|id| id.as_str().into()).collect::<Vec<crate::plan::InstanceId>>());
         Plan {
             desired_workers,
             launch,

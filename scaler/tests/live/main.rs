@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod execution;
+mod explaining;
 mod handshake;
+mod orders;
 mod scaling;
 mod stage;
 mod worker;
