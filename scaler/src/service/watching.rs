@@ -42,3 +42,52 @@ fn following(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::board::Settings;
+    use crate::plan::{Memory, Observation, Plan, Policy};
+    use crate::wire::tests::decision;
+
+    fn publish(board: &Board, sequences: std::ops::RangeInclusive<u64>) {
+        for sequence in sequences {
+            let (policy, observation, plan) =
+                (Policy::default(), Observation::default(), Plan::default());
+            let memory = Memory::default();
+            board.publish(decision(sequence, &policy, &observation, &plan, &memory));
+        }
+    }
+
+    /// The sequence of each status that is ready, and whether it says what was remembered.
+    fn ready(statuses: &mut (impl Stream<Item = ScalerStatus> + Unpin)) -> Vec<(u64, bool)> {
+        std::iter::from_fn(|| statuses.next().now_or_never().flatten())
+            .map(|it| (it.sequence, !it.memory.is_empty()))
+            .collect()
+    }
+
+    #[test]
+    fn a_watcher_that_was_too_slow_is_told_again_what_was_remembered() {
+        let board = Board::new(Settings::default());
+        publish(&board, 1..=3);
+        let mut every = Box::pin(statuses(&board, true));
+        publish(&board, 4..=5);
+        assert_eq!(ready(&mut every), [(3, true), (4, false), (5, false)]);
+        publish(&board, 6..=3_000);
+        let late = ready(&mut every);
+        assert!(late[0].0 > 6 && late[0].1, "{:?}", late[0]);
+        assert!(late[1..].iter().all(|(_, memory)| !memory));
+        assert_eq!(late.last(), Some(&(3_000, false)));
+    }
+
+    #[test]
+    fn one_who_wants_only_what_changes_is_spared_the_rest() {
+        let board = Board::new(Settings::default());
+        publish(&board, 1..=3);
+        let mut changes = Box::pin(statuses(&board, false));
+        publish(&board, 4..=5);
+        assert_eq!(ready(&mut changes), [(3, false)]);
+    }
+}

@@ -173,6 +173,7 @@ async fn people_can_read_the_status_and_the_decisions() {
     ] {
         assert!(status.contains(part), "{part} in {status}");
     }
+    assert!(!status.contains("$0.00 since"), "{status}");
     assert!(!status.contains('\u{1b}'), "no terminal, no colours");
     let decisions = printed(&["decisions", "--scaler", &stage.url]).await;
     assert!(decisions.contains("0 there: launch 1"));
