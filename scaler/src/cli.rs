@@ -1,16 +1,24 @@
-//! The command line, and the commands that change nothing.
+//! The command line, and the commands besides the service itself.
 
+mod control;
+mod paint;
+mod replay;
 mod table;
+mod text;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use platform::telemetry::TelemetryArgs;
 use proto::v1::scaler_client::ScalerClient;
-use proto::v1::{GetStatusRequest, WatchStatusRequest};
+use proto::v1::{GetStatusRequest, ListDecisionsRequest, ScalerStatus, WatchStatusRequest};
 use tonic::transport::Channel;
 
 use crate::config::ServeArgs;
 use crate::simulate::SimulateArgs;
+use paint::Paint;
+
+/// A thousand decisions about a large fleet exceed the 4 MiB that a client takes by default.
+const LARGEST_ANSWER: usize = 256 * 1024 * 1024;
 
 /// Moves the number of worker instances with demand, and says why.
 #[derive(Debug, Clone, clap::Parser)]
@@ -27,13 +35,24 @@ pub struct Cli {
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Command {
     /// Print what a running scaler knows and has decided
-    Status(LookArgs),
+    Status(StatusArgs),
     /// Print its decisions as they are made
-    Watch(LookArgs),
+    Watch(WatchArgs),
+    /// Print the last decisions that changed something
+    Decisions(DecisionsArgs),
+    /// Change how many workers there may be, until the scaler is restarted
+    Bounds(control::BoundsArgs),
+    /// Have it do nothing, until it is resumed or restarted
+    Pause(control::PauseArgs),
+    /// Have it go on after a pause
+    Resume(control::ResumeArgs),
+    /// Make the decisions of a recording again, and print those that come out otherwise
+    Replay(replay::ReplayArgs),
     /// Compare what the policies do with given arrivals, and what that costs
     Simulate(SimulateArgs),
 }
 
+/// Where the scaler is.
 #[derive(Debug, Clone, clap::Args)]
 pub struct LookArgs {
     /// Where the scaler serves gRPC
@@ -46,47 +65,141 @@ pub struct LookArgs {
     pub scaler: String,
 }
 
+#[derive(Debug, Clone, clap::Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    look: LookArgs,
+    /// Print a line of JSON (muster.v1.ScalerStatus)
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct WatchArgs {
+    #[command(flatten)]
+    look: LookArgs,
+    /// Print each as a line of JSON (muster.v1.ScalerStatus)
+    #[arg(long)]
+    json: bool,
+    /// Also those that change nothing; with --json that is a recording for `scaler replay`
+    #[arg(long)]
+    every: bool,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct DecisionsArgs {
+    #[command(flatten)]
+    look: LookArgs,
+    /// How many at most, the newest ones; the scaler remembers 1000
+    #[arg(
+        long,
+        default_value_t = 20,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    limit: u32,
+    /// Only those made later than this: 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    since: Option<prost_types::Timestamp>,
+    /// Print each as a line of JSON (muster.v1.ScalerStatus)
+    #[arg(long)]
+    json: bool,
+}
+
 impl Command {
     /// Prints to standard output.
     ///
     /// # Errors
-    /// When the scaler cannot be reached, or nobody reads the output.
+    /// When the scaler cannot be reached or refuses, a recording cannot be read, or nobody reads the output.
     pub async fn run(&self) -> anyhow::Result<()> {
-        let mut output = std::io::stdout();
+        let stdout = std::io::stdout();
+        let paint = Paint::for_terminal(stdout.is_terminal());
+        let mut output = stdout.lock();
         match self {
             Self::Status(args) => {
-                let status = args.client()?.get_status(GetStatusRequest {}).await;
-                let status = status.map_err(|error| args.failure(&error))?.into_inner();
-                output.write_all(table::table(&status).as_bytes())?;
-            }
-            Self::Simulate(args) => args.run(&mut output)?,
-            Self::Watch(args) => {
-                let watched = args.client()?.watch_status(WatchStatusRequest {}).await;
-                let mut statuses = watched.map_err(|error| args.failure(&error))?.into_inner();
-                loop {
-                    let next = statuses
-                        .message()
-                        .await
-                        .map_err(|error| args.failure(&error))?;
-                    let Some(status) = next else { break };
-                    writeln!(output, "{}", table::line(&status))?;
+                let answer = args.look.client()?.get_status(GetStatusRequest {}).await;
+                let status = answer
+                    .map_err(|error| args.look.failure(&error))?
+                    .into_inner();
+                if args.json {
+                    writeln!(output, "{}", proto::encode(&status))?;
+                } else {
+                    output.write_all(table::table(&status, paint).as_bytes())?;
                 }
             }
+            Self::Watch(args) => args.run(&mut output, paint).await?,
+            Self::Decisions(args) => {
+                let request = ListDecisionsRequest {
+                    limit: args.limit,
+                    since: args.since,
+                };
+                let answer = args.look.client()?.list_decisions(request).await;
+                let answer = answer.map_err(|error| args.look.failure(&error))?;
+                for status in answer.into_inner().decisions {
+                    print(&mut output, &status, args.json, paint)?;
+                }
+            }
+            Self::Bounds(args) => print(&mut output, &args.run().await?, false, paint)?,
+            Self::Pause(args) => print(&mut output, &args.run().await?, false, paint)?,
+            Self::Resume(args) => print(&mut output, &args.run().await?, false, paint)?,
+            Self::Replay(args) => args.run(&mut output, paint)?,
+            Self::Simulate(args) => args.run(&mut output)?,
         }
         Ok(())
     }
 }
 
+impl WatchArgs {
+    async fn run(&self, output: &mut impl Write, paint: Paint) -> anyhow::Result<()> {
+        let request = WatchStatusRequest { every: self.every };
+        let watched = self.look.client()?.watch_status(request).await;
+        let mut statuses = watched
+            .map_err(|error| self.look.failure(&error))?
+            .into_inner();
+        loop {
+            let next = statuses.message().await;
+            let Some(status) = next.map_err(|error| self.look.failure(&error))? else {
+                return Ok(());
+            };
+            print(output, &status, self.json, paint)?;
+            // The next one may be long in coming.
+            output.flush()?;
+        }
+    }
+}
+
 impl LookArgs {
     fn client(&self) -> anyhow::Result<ScalerClient<Channel>> {
-        Ok(ScalerClient::new(platform::grpc::channel(&self.scaler)?))
+        let client = ScalerClient::new(platform::grpc::channel(&self.scaler)?);
+        Ok(client.max_decoding_message_size(LARGEST_ANSWER))
     }
 
     fn failure(&self, error: &tonic::Status) -> anyhow::Error {
-        anyhow::anyhow!(
-            "the scaler at {} does not answer: {}",
-            self.scaler,
-            error.message()
-        )
+        let (scaler, message) = (&self.scaler, error.message());
+        match error.code() {
+            tonic::Code::InvalidArgument
+            | tonic::Code::PermissionDenied
+            | tonic::Code::Unauthenticated => {
+                anyhow::anyhow!("the scaler at {scaler} refuses: {message}")
+            }
+            tonic::Code::Unimplemented => {
+                anyhow::anyhow!("the scaler at {scaler} is older than this program")
+            }
+            _ => anyhow::anyhow!("the scaler at {scaler} does not answer: {message}"),
+        }
     }
+}
+
+fn print(
+    output: &mut impl Write,
+    status: &ScalerStatus,
+    json: bool,
+    paint: Paint,
+) -> anyhow::Result<()> {
+    if json {
+        writeln!(output, "{}", proto::encode(status))?;
+    } else {
+        output.write_all(text::decision(status, paint).as_bytes())?;
+    }
+    Ok(())
 }

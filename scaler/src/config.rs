@@ -13,6 +13,7 @@ use platform::fleet::LaunchSpec;
 
 pub use self::policy::PolicyArgs;
 pub(crate) use self::value::duration;
+use crate::access::{Token, TokenArgs};
 use crate::plan::Policy;
 
 /// Everything that [`crate::run()`] needs besides its listener and the AWS clients.
@@ -29,6 +30,8 @@ pub struct Config {
     pub prefix: String,
     /// What workers are launched from.
     pub launch: LaunchSpec,
+    /// Who carries it may change bounds, pause and resume; absent: nobody.
+    pub token: Option<Token>,
     pub admin: AdminArgs,
 }
 
@@ -58,6 +61,8 @@ pub struct ServeArgs {
     pub demand: DemandArgs,
     #[command(flatten)]
     pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub token: TokenArgs,
     #[command(flatten)]
     pub launch: LaunchArgs,
     #[command(flatten)]
@@ -110,7 +115,7 @@ pub struct LaunchArgs {
 
 impl ServeArgs {
     /// # Errors
-    /// When the bounds contradict each other, or the user data cannot be read.
+    /// When the bounds contradict each other, or the user data or the token cannot be read.
     pub fn config(&self) -> anyhow::Result<Config> {
         Ok(Config {
             policy: self.policy.policy()?,
@@ -119,6 +124,7 @@ impl ServeArgs {
             demand: self.demand.clone(),
             prefix: self.aws.prefix.clone(),
             launch: self.launch.spec()?,
+            token: self.token.token()?,
             admin: self.admin.clone(),
         })
     }

@@ -1,10 +1,12 @@
 //! The scaler: moves the number of worker instances with demand, and says why.
 //!
 //! [`plan`] decides and is pure. Around it, [`observe`] collects what a plan is made from, [`execute`] carries it out,
-//! [`attend`] talks to the workers, [`reconcile`] is the loop that joins them, and [`service`] answers over gRPC. The
+//! [`attend`] talks to the workers, [`reconcile`] is the loop that joins them, and [`service`] answers over gRPC from the [`board`]. The
 //! scaler keeps nothing on disk: after a restart EC2, the queue and the workers tell it everything.
 
+pub mod access;
 pub mod attend;
+pub mod board;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -13,9 +15,12 @@ pub mod metric;
 pub mod observe;
 pub mod plan;
 pub mod reconcile;
+pub mod replay;
 pub mod run;
 pub mod service;
 pub mod simulate;
+pub mod tally;
+pub mod wire;
 
 pub use config::Config;
 pub use run::run;

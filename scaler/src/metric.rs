@@ -2,33 +2,68 @@
 
 use std::time::Duration;
 
-use metrics::{counter, gauge, histogram};
+use metrics::{Unit, counter, gauge, histogram};
+use metrics::{describe_counter, describe_gauge, describe_histogram};
 
-use crate::plan::{Observation, Plan, State, StopCause};
+use crate::board::Decision;
+use crate::plan::{Smoothed, State, StopCause};
+use crate::tally::Finished;
 
-/// Workers that the policy wants.
-const DESIRED: &str = "muster_scaler_desired_workers";
-/// Worker instances by state.
-const WORKERS: &str = "muster_scaler_workers";
-/// Requests that front has accepted and not answered, while front is reachable.
-const UNANSWERED: &str = "muster_scaler_unanswered_requests";
-/// 1 while front's demand is watched, 0 while the queue stands in for it.
-const FRONT_REACHABLE: &str = "muster_scaler_front_reachable";
-/// Messages in the request queue, by kind.
-const MESSAGES: &str = "muster_scaler_queue_messages";
-/// Decisions that changed something.
-const DECISIONS: &str = "muster_scaler_decisions_total";
-/// Instances started or launched.
-const STARTS: &str = "muster_scaler_starts_total";
-/// Instances stopped, by cause.
-const STOPS: &str = "muster_scaler_stops_total";
-/// Calls to EC2 that failed, by call.
-const REFUSED: &str = "muster_scaler_failed_calls_total";
-/// From the order to start an instance to its worker's readiness.
-const BOOT_TIME: &str = "muster_scaler_boot_seconds";
+/// Declares a constant for each metric's name, and `describe`, which tells the recorder the units and meanings.
+macro_rules! table {
+    ($($constant:ident = $describe:ident($name:literal, $unit:ident, $meaning:literal);)*) => {
+        $(#[doc = $meaning] const $constant: &str = $name;)*
 
-/// Sets the gauges by a plan and what it was made from.
-pub fn planned(observation: &Observation, plan: &Plan) {
+        /// Tells the recorder what the metrics mean.
+        pub fn describe() {
+            $($describe!($name, Unit::$unit, $meaning);)*
+        }
+    };
+}
+
+table! {
+    DESIRED = describe_gauge("muster_scaler_desired_workers", Count, "Workers that the policy wants.");
+    WORKERS = describe_gauge("muster_scaler_workers", Count, "Worker instances by state.");
+    UNANSWERED = describe_gauge("muster_scaler_unanswered_requests", Count,
+        "Requests that front has accepted and not answered, while front is reachable.");
+    FRONT_REACHABLE = describe_gauge("muster_scaler_front_reachable", Count,
+        "1 while front's demand is watched, 0 while the queue stands in for it.");
+    MESSAGES = describe_gauge("muster_scaler_queue_messages", Count, "Messages in the request queue, by kind.");
+    ARRIVAL_RATE = describe_gauge("muster_scaler_arrival_rate", CountPerSecond, "Requests accepted a second.");
+    ARRIVAL_TREND = describe_gauge("muster_scaler_arrival_trend", Count,
+        "Requests accepted a second, more each second.");
+    SERVICE_TIME = describe_gauge("muster_scaler_service_time", Seconds,
+        "How long a worker is taken up by one request, in seconds; by statistic: mean, or spread (mean deviation).");
+    BOOT_ESTIMATE = describe_gauge("muster_scaler_boot_estimate", Seconds,
+        "Expected time from the order to start an instance to its worker's readiness, in seconds; by statistic.");
+    COMPLETES_IN = describe_gauge("muster_scaler_predicted_completion", Seconds,
+        "When the requests that are waiting now are expected to be answered, in seconds from now; NaN: not predicted.");
+    BUSY = describe_histogram("muster_scaler_busy_period_seconds", Seconds,
+        "How long each period with unanswered requests lasted.");
+    BUSY_PREDICTED = describe_histogram("muster_scaler_busy_period_predicted_seconds", Seconds,
+        "How long each of these was expected to last at its start; those without a prediction are left out.");
+    SPENT = describe_gauge("muster_scaler_spent_dollars", Count,
+        "Dollars for all worker instances since the scaler started.");
+    COST_PER_THOUSAND = describe_gauge("muster_scaler_cost_per_thousand_dollars", Count,
+        "Dollars for 1,000 answers since the scaler started; absent before the first answer.");
+    PRICE = describe_gauge("muster_scaler_price_per_hour_dollars", Count,
+        "Dollars for one instance and hour, as configured.");
+    STILL_PAID = describe_gauge("muster_scaler_still_paid_instances", Count,
+        "Instances that are no longer up and whose billed minimum is not over.");
+    PAUSED = describe_gauge("muster_scaler_paused", Count, "1 while somebody has paused the scaler.");
+    MIN_WORKERS = describe_gauge("muster_scaler_min_workers", Count, "The least workers there may be, as set.");
+    MAX_WORKERS = describe_gauge("muster_scaler_max_workers", Count, "The most workers there may be, as set.");
+    DECISIONS = describe_counter("muster_scaler_decisions_total", Count, "Decisions that changed something.");
+    STARTS = describe_counter("muster_scaler_starts_total", Count, "Instances started or launched.");
+    STOPS = describe_counter("muster_scaler_stops_total", Count, "Instances stopped, by cause.");
+    REFUSED = describe_counter("muster_scaler_failed_calls_total", Count, "Calls to EC2 that failed, by call.");
+    BOOT_TIME = describe_histogram("muster_scaler_boot_seconds", Seconds,
+        "From the order to start an instance to its worker's readiness.");
+}
+
+/// Sets the gauges by a decision.
+pub fn decided(decision: &Decision) {
+    let (observation, plan) = (&decision.observation, &decision.plan);
     gauge!(DESIRED).set(plan.desired_workers);
     for state in State::ALL {
         gauge!(WORKERS, "state" => state.label()).set(observation.count(state));
@@ -46,8 +81,44 @@ pub fn planned(observation: &Observation, plan: &Plan) {
         gauge!(MESSAGES, "kind" => "in_flight").set(queue.value.in_flight as f64);
         gauge!(MESSAGES, "kind" => "delayed").set(queue.value.delayed as f64);
     }
+    let completes_in = plan.completes_in.map_or(f64::NAN, |it| it.as_secs_f64());
+    gauge!(COMPLETES_IN).set(completes_in);
     if plan.changes_something() {
         counter!(DECISIONS).increment(1);
+    }
+    let estimates = &decision.estimates;
+    gauge!(ARRIVAL_RATE).set(estimates.arrivals.per_second);
+    gauge!(ARRIVAL_TREND).set(estimates.arrivals.trend);
+    estimated(SERVICE_TIME, estimates.service);
+    estimated(BOOT_ESTIMATE, estimates.boot);
+    settings_and_cost(decision);
+}
+
+fn settings_and_cost(decision: &Decision) {
+    let (policy, billing) = (&decision.settings.policy, &decision.observation.billing);
+    gauge!(PAUSED).set(if policy.paused_by.is_some() { 1.0 } else { 0.0 });
+    gauge!(MIN_WORKERS).set(policy.bounds.min_workers);
+    gauge!(MAX_WORKERS).set(policy.bounds.max_workers);
+    gauge!(PRICE).set(policy.prices.per_hour);
+    gauge!(SPENT).set(billing.spent);
+    gauge!(STILL_PAID).set(billing.still_paid);
+    if let Some(dollars) = decision.tally.cost_per_thousand(billing.spent) {
+        gauge!(COST_PER_THOUSAND).set(dollars);
+    }
+}
+
+fn estimated(name: &'static str, estimate: Option<Smoothed>) {
+    if let Some(Smoothed { mean, spread, .. }) = estimate {
+        gauge!(name, "statistic" => "mean").set(mean);
+        gauge!(name, "statistic" => "spread").set(spread);
+    }
+}
+
+/// A busy period is over.
+pub fn busy_period(finished: &Finished) {
+    histogram!(BUSY).record(finished.lasted);
+    if let Some(predicted) = finished.predicted {
+        histogram!(BUSY_PREDICTED).record(predicted);
     }
 }
 
@@ -70,4 +141,56 @@ pub fn refused(call: &'static str) {
 
 pub fn boot_time(duration: Duration) {
     histogram!(BOOT_TIME).record(duration);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Billing, Memory, Observation, Plan, Policy};
+    use crate::wire::tests::decision;
+
+    #[test]
+    fn a_decision_is_told_to_prometheus_with_meanings() {
+        // The recorder is installed by the first rendering.
+        drop(platform::telemetry::render_metrics());
+        describe();
+        let policy = Policy {
+            paused_by: Some("a test".to_owned()),
+            ..Policy::default()
+        };
+        let observation = Observation {
+            billing: Billing {
+                spent: 0.25,
+                ..Billing::default()
+            },
+            ..Observation::default()
+        };
+        let plan = Plan {
+            completes_in: Some(Duration::from_millis(1_500)),
+            ..Plan::default()
+        };
+        let mut decided_so = decision(1, &policy, &observation, &plan, &Memory::default());
+        decided_so.tally.answered = 500;
+        decided_so.estimates.service = Some(Smoothed::assumed(Duration::from_secs(2)));
+        decided(&decided_so);
+        busy_period(&Finished {
+            predicted: Some(Duration::from_secs(3)),
+            lasted: Duration::from_secs(4),
+        });
+        let text = platform::telemetry::render_metrics();
+        for line in [
+            "muster_scaler_paused 1",
+            "muster_scaler_spent_dollars 0.25",
+            "muster_scaler_cost_per_thousand_dollars 0.5",
+            "muster_scaler_price_per_hour_dollars 0.08925",
+            "muster_scaler_predicted_completion 1.5",
+            "muster_scaler_service_time{statistic=\"mean\"} 2",
+            "muster_scaler_workers{state=\"busy\"} 0",
+            "muster_scaler_busy_period_seconds_sum 4",
+            "muster_scaler_busy_period_predicted_seconds_sum 3",
+            "# HELP muster_scaler_paused 1 while somebody has paused the scaler.",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line} in {text}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod boots;
 mod expect;
 pub mod front;
+pub mod ledger;
 pub mod pace;
 pub mod shared;
 #[cfg(test)]
@@ -13,13 +14,14 @@ use std::collections::{HashMap, HashSet};
 use boots::Boots;
 use expect::Expectations;
 pub use expect::LAG;
+use ledger::Ledger;
 use platform::fleet::{FleetInstance, PowerState};
 use proto::names::{WORKER_INSTANCE, worker_instance};
 use tokio::sync::watch;
 
 use crate::attend::{Attendance, Attending};
 use crate::plan::{
-    Billing, Counters, FrontDemand, Held, Instance, InstanceId, Moment, Observation, Seen, State,
+    Counters, FrontDemand, Held, Instance, InstanceId, Moment, Observation, Seen, State,
 };
 
 /// Joins all sources into one [`Observation`].
@@ -39,6 +41,7 @@ pub struct World {
     history: HashMap<InstanceId, (State, Moment)>,
     running_since: HashMap<InstanceId, Moment>,
     boots: Boots,
+    ledger: Ledger,
 }
 
 impl World {
@@ -56,7 +59,15 @@ impl World {
             history: HashMap::new(),
             running_since: HashMap::new(),
             boots: Boots::default(),
+            ledger: Ledger::default(),
         }
+    }
+
+    /// The same world, whose costs are added up in `ledger`.
+    #[must_use]
+    pub fn with(mut self, ledger: Ledger) -> Self {
+        self.ledger = ledger;
+        self
     }
 
     /// Takes EC2's answer to a question that was asked at `asked_at`.
@@ -171,6 +182,7 @@ impl World {
             .map(|i| (i.id.clone(), (i.state, i.since)))
             .collect();
         self.note_boots(&instances, now);
+        let billing = self.ledger.note(&instances, now);
         Observation {
             now,
             front: *self.front.borrow(),
@@ -180,7 +192,7 @@ impl World {
             described_at: self.described_at,
             failed_boots: self.boots.failed(),
             held,
-            billing: Billing::default(),
+            billing,
         }
     }
 

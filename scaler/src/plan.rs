@@ -22,11 +22,11 @@ mod step;
 #[cfg(test)]
 pub(crate) mod fixtures;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::time::Duration;
 
-pub use estimate::{Estimates, Smoothed};
+pub use estimate::{Estimates, Rate, Smoothed};
 use lost::Lost;
 pub use model::{
     Billing, Counters, FailedBoots, FrontDemand, Held, Instance, InstanceId, Moment, Observation,
@@ -35,6 +35,7 @@ pub use model::{
 use moves::Moves;
 pub use policy::{Bounds, Goal, Limits, Patience, Policy, PolicyKind, Prices, Window};
 use published::PolicyState;
+use serde::{Deserialize, Serialize};
 
 /// The loop plans at least once a second. After a longer gap than this the scaler itself was held up, and silence says
 /// nothing about the workers.
@@ -88,8 +89,9 @@ pub enum StopCause {
     NeverAttended,
 }
 
-/// What one call of [`plan`] leaves for the next.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// What one call of [`plan`] leaves for the next. A recording holds it as JSON, which fields may be added to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Memory {
     planned_at: Option<Moment>,
     /// Since when the scaler has been planning without a gap.
@@ -164,6 +166,9 @@ pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (
             memory,
         );
     }
+    if let Some(by) = &policy.paused_by {
+        return (Plan::paused(by, observation), memory);
+    }
     let mut plan = Moves::new(policy, limits, observation, &memory, lost, target).plan();
     plan.reason = reason::sentence(limits, observation, &assessment, &plan);
     memory.note_plan(&plan, observation.now);
@@ -192,6 +197,16 @@ fn decide(
 }
 
 impl Plan {
+    /// Leaves everything as it is.
+    fn paused(by: &str, observation: &Observation) -> Self {
+        let there = observation.working();
+        Self {
+            desired_workers: there,
+            reason: format!("paused by {by}, so {there} stay: nothing to do"),
+            ..Self::default()
+        }
+    }
+
     /// Whether executing the plan adds workers.
     #[must_use]
     pub fn adds(&self) -> bool {

@@ -8,15 +8,18 @@ use platform::fleet::{Fleet, FleetError, FleetInstance};
 use platform::queue::{Queue, QueueError};
 use platform::shutdown::{CancellationToken, bounded};
 use proto::names::WORKER_INSTANCE;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::attend::Attendance;
+use crate::board::{Board, Decision, Estimated, Settings};
 use crate::clock::Clock;
-use crate::execute::{Executor, Outcome, Totals};
+use crate::execute::{Executor, Outcome};
 use crate::metric;
 use crate::observe::World;
+use crate::observe::ledger::Ledger;
 use crate::observe::pace::{Pace, count_interval, describe_interval};
-use crate::plan::{Counters, FrontDemand, Memory, Moment, Observation, Plan, Policy, Seen, plan};
+use crate::plan::{Counters, FrontDemand, Memory, Moment, Observation, Plan, Seen, plan};
+use crate::tally::Tally;
 
 /// After the first piece of news, for how long more of it is gathered before a decision: requests that come together
 /// get their workers in one call.
@@ -26,28 +29,12 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How long calls to EC2 may take after the shutdown.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 
-/// A plan, what it was made from, and what was done so far.
-#[derive(Debug, Clone)]
-pub struct Decision {
-    pub observation: Observation,
-    pub plan: Plan,
-    pub totals: Totals,
-}
-
-/// Where decisions are published.
-#[derive(Debug, Clone)]
-pub struct Board {
-    /// The newest one.
-    pub latest: watch::Sender<Arc<Decision>>,
-    /// Those that changed something.
-    pub changes: broadcast::Sender<Arc<Decision>>,
-}
-
 /// What the loop stands on.
 #[derive(Debug)]
 pub struct Reconciler {
     pub clock: Clock,
-    pub policy: Policy,
+    /// The policy in force.
+    pub settings: watch::Receiver<Settings>,
     /// How often EC2 and the queue are asked in the ordinary.
     pub tick: Duration,
     pub aws: Aws,
@@ -72,6 +59,9 @@ struct Loop {
     parts: Reconciler,
     world: World,
     memory: Memory,
+    /// How many decisions were made.
+    decisions: u64,
+    tally: Tally,
     describe: Pace,
     count: Pace,
     /// Absent until the queue exists.
@@ -80,34 +70,17 @@ struct Loop {
     wake_at: Moment,
 }
 
-impl Board {
-    #[must_use]
-    pub fn new() -> Self {
-        let none = Decision {
-            observation: Observation::default(),
-            plan: Plan::default(),
-            totals: Totals::default(),
-        };
-        Self {
-            latest: watch::Sender::new(Arc::new(none)),
-            changes: broadcast::Sender::new(256),
-        }
-    }
-}
-
-impl Default for Board {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Reconciler {
     /// Reconciles until `shutdown`. Workers are left alone then: the next scaler takes them over.
     pub async fn run(self, shutdown: CancellationToken) {
         let (answers, answered) = mpsc::channel(16);
+        let prices = self.settings.borrow().policy.prices;
         let turning = Loop {
-            world: World::new(self.demand.clone(), self.attendance.clone()),
+            world: World::new(self.demand.clone(), self.attendance.clone())
+                .with(Ledger::open(prices, self.clock.now())),
             memory: Memory::default(),
+            decisions: 0,
+            tally: Tally::default(),
             describe: Pace::every(self.tick),
             count: Pace::every(self.tick),
             queue: None,
@@ -129,6 +102,7 @@ impl Loop {
                 () = shutdown.cancelled() => break,
                 changed = self.parts.demand.changed() => if changed.is_err() { break },
                 () = self.parts.attendance.changed() => {}
+                changed = self.parts.settings.changed() => if changed.is_err() { break },
                 Some(outcome) = self.parts.outcomes.recv() => self.finish(outcome),
                 Some(answer) = answered.recv() => self.take(answer),
                 () = tokio::time::sleep_until(wake_at) => continue,
@@ -154,12 +128,13 @@ impl Loop {
     fn decide(&mut self) {
         let now = self.parts.clock.now();
         let observation = self.world.observe(now, self.parts.executor.held());
-        let memory = std::mem::take(&mut self.memory);
-        let (plan, memory) = plan(&self.parts.policy, &observation, memory);
+        let settings = self.parts.settings.borrow_and_update().clone();
+        let before = std::mem::take(&mut self.memory);
+        let (plan, memory) = plan(&settings.policy, &observation, before.clone());
         self.memory = memory;
         self.parts.executor.execute(&plan, &mut self.world, now);
         self.set_pace(&plan, now);
-        self.publish(observation, plan);
+        self.publish(settings, observation, plan, before);
     }
 
     fn set_pace(&mut self, plan: &Plan, now: Moment) {
@@ -183,8 +158,16 @@ impl Loop {
             .max(now.after(Duration::from_millis(1)));
     }
 
-    fn publish(&self, observation: Observation, plan: Plan) {
-        metric::planned(&observation, &plan);
+    fn publish(
+        &mut self,
+        settings: Settings,
+        observation: Observation,
+        plan: Plan,
+        before: Memory,
+    ) {
+        if let Some(finished) = self.tally.note(&observation, &plan) {
+            metric::busy_period(&finished);
+        }
         if plan.changes_something() {
             tracing::info!(
                 desired = plan.desired_workers,
@@ -197,17 +180,24 @@ impl Loop {
                 "decided"
             );
         }
-        let totals = self.parts.executor.totals();
-        let decision = Arc::new(Decision {
+        self.decisions += 1;
+        let estimates = &self.memory.estimates;
+        let decision = Decision {
+            sequence: self.decisions,
+            settings,
+            estimates: Estimated {
+                service: estimates.service,
+                boot: estimates.boot,
+                arrivals: estimates.arrivals(observation.now),
+            },
             observation,
             plan,
-            totals,
-        });
-        let before = self.parts.board.latest.send_replace(Arc::clone(&decision));
-        if decision.differs_from(&before) {
-            // Nobody watches: nothing to do.
-            drop(self.parts.board.changes.send(decision));
-        }
+            totals: self.parts.executor.totals(),
+            tally: self.tally,
+            before: Some(Arc::new(before)),
+        };
+        metric::decided(&decision);
+        self.parts.board.publish(decision);
     }
 
     fn finish(&mut self, outcome: Outcome) {
@@ -268,21 +258,6 @@ impl Loop {
                 drop(answers.send(Answer::Queue(counted, now)).await);
             });
         }
-    }
-}
-
-impl Decision {
-    /// Whether something is done, or has happened, that a watcher wants to know.
-    fn differs_from(&self, before: &Self) -> bool {
-        let up = |decision: &Self| {
-            let states = decision.observation.instances.iter().map(|i| i.state);
-            states
-                .filter(|state| state.is_capacity() || state.is_withdrawn())
-                .count()
-        };
-        self.plan.changes_something()
-            || self.plan.desired_workers != before.plan.desired_workers
-            || up(self) != up(before)
     }
 }
 

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use platform::aws::Aws;
 use platform::demand::Reader;
 use platform::shutdown::CancellationToken;
@@ -7,11 +9,13 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::attend::Attendance;
+use crate::board::{Board, Settings};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::execute::Executor;
+use crate::metric;
 use crate::observe::{front, shared};
-use crate::reconcile::{Board, Reconciler};
+use crate::reconcile::Reconciler;
 use crate::service::ScalerService;
 
 /// Scales, and serves `muster.v1.Scaler` on `listener`, until `shutdown`. The workers are left alone then.
@@ -26,7 +30,13 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let clock = Clock::start();
     let attendance = Attendance::new(clock);
-    let board = Board::new();
+    metric::describe();
+    let settings = Settings {
+        version: 0,
+        policy: Arc::new(config.policy.clone()),
+    };
+    let board = Board::new(settings.clone());
+    let settings = watch::Sender::new(settings);
     let (ready, readiness) = watch::channel(false);
     config
         .admin
@@ -55,7 +65,7 @@ pub async fn run(
     );
     let reconciler = Reconciler {
         clock,
-        policy: config.policy.clone(),
+        settings: settings.subscribe(),
         tick: config.tick,
         request_queue: Names::new(&config.prefix).request_queue(),
         fleet: aws.fleet(),
@@ -68,8 +78,8 @@ pub async fn run(
         aws,
     };
     let service = ScalerService {
-        clock,
-        policy: config.policy,
+        settings,
+        token: config.token,
         attendance,
         board,
         shutdown: shutdown.clone(),

@@ -1,6 +1,7 @@
 //! The gRPC service `muster.v1.Scaler`.
 
-mod status;
+mod control;
+mod watching;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,21 +9,30 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt};
 use platform::shutdown::CancellationToken;
 use proto::v1::scaler_server::Scaler;
-use proto::v1::{GetStatusRequest, ScalerStatus, WatchStatusRequest, WorkerOrder, WorkerReport};
-use tokio::sync::{broadcast, watch};
+use proto::v1::{
+    GetStatusRequest, ListDecisionsRequest, ListDecisionsResponse, PauseRequest, ResumeRequest,
+    ScalerStatus, SetBoundsRequest, WatchStatusRequest, WorkerOrder, WorkerReport,
+};
+use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::access::{Token, authorize};
 use crate::attend::Attendance;
-use crate::clock::Clock;
+use crate::board::{Board, Settings};
 use crate::plan::{InstanceId, Policy};
-use crate::reconcile::{Board, Decision};
+use crate::wire;
+
+/// How many decisions are listed unless the request says it.
+const LISTED: u32 = 100;
 
 /// Answers from the loop's board, and takes in the workers' streams.
 #[derive(Debug)]
 pub struct ScalerService {
-    pub clock: Clock,
-    pub policy: Policy,
+    /// What the loop goes by.
+    pub settings: watch::Sender<Settings>,
+    /// Absent: nothing may be changed.
+    pub token: Option<Token>,
     pub attendance: Attendance,
     pub board: Board,
     pub shutdown: CancellationToken,
@@ -40,21 +50,71 @@ impl Scaler for ScalerService {
         _request: Request<GetStatusRequest>,
     ) -> Result<Response<ScalerStatus>, Status> {
         let latest = Arc::clone(&self.board.latest.borrow());
-        Ok(Response::new(self.status(&latest)))
+        Ok(Response::new(wire::encode(&latest, false)))
     }
 
     async fn watch_status(
         &self,
-        _request: Request<WatchStatusRequest>,
+        request: Request<WatchStatusRequest>,
     ) -> Result<Response<Self::WatchStatusStream>, Status> {
-        // Subscribing first makes sure that no decision falls between the two.
-        let changes = self.board.changes.subscribe();
-        let latest = Arc::clone(&self.board.latest.borrow());
-        let (clock, policy) = (self.clock, self.policy.clone());
-        let decisions = futures::stream::once(async move { latest }).chain(following(changes));
-        let statuses = decisions.map(move |it| Ok(status::encode(&it, &policy, &clock)));
+        let statuses = watching::statuses(&self.board, request.get_ref().every).map(Ok);
         let until = self.shutdown.clone().cancelled_owned();
         Ok(Response::new(Box::pin(statuses.take_until(until))))
+    }
+
+    async fn list_decisions(
+        &self,
+        request: Request<ListDecisionsRequest>,
+    ) -> Result<Response<ListDecisionsResponse>, Status> {
+        let ListDecisionsRequest { limit, since } = request.into_inner();
+        let since = wire::moment(since, "since")
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let limit = if limit == 0 { LISTED } else { limit };
+        let recent = self.board.recent(limit as usize, since);
+        Ok(Response::new(ListDecisionsResponse {
+            decisions: recent.iter().map(|it| wire::encode(it, false)).collect(),
+        }))
+    }
+
+    async fn set_bounds(
+        &self,
+        request: Request<SetBoundsRequest>,
+    ) -> Result<Response<ScalerStatus>, Status> {
+        authorize(self.token.as_ref(), request.metadata())?;
+        let request = request.into_inner();
+        self.change(|policy| {
+            control::set_bounds(&mut policy.bounds, &request)?;
+            tracing::info!(bounds = ?policy.bounds, "the bounds were changed");
+            Ok(())
+        })
+        .await
+    }
+
+    async fn pause(
+        &self,
+        request: Request<PauseRequest>,
+    ) -> Result<Response<ScalerStatus>, Status> {
+        authorize(self.token.as_ref(), request.metadata())?;
+        let by = control::pauser(request.into_inner())?;
+        tracing::info!(by, "paused");
+        self.change(|policy| {
+            policy.paused_by = Some(by);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn resume(
+        &self,
+        request: Request<ResumeRequest>,
+    ) -> Result<Response<ScalerStatus>, Status> {
+        authorize(self.token.as_ref(), request.metadata())?;
+        tracing::info!("resumed");
+        self.change(|policy| {
+            policy.paused_by = None;
+            Ok(())
+        })
+        .await
     }
 
     async fn attend(
@@ -72,8 +132,18 @@ impl Scaler for ScalerService {
 }
 
 impl ScalerService {
-    fn status(&self, decision: &Decision) -> ScalerStatus {
-        status::encode(decision, &self.policy, &self.clock)
+    async fn change(
+        &self,
+        change: impl FnOnce(&mut Policy) -> Result<(), Status>,
+    ) -> Result<Response<ScalerStatus>, Status> {
+        let decision = control::change(
+            &self.settings,
+            &self.board,
+            control::EFFECT_DEADLINE,
+            change,
+        )
+        .await?;
+        Ok(Response::new(wire::encode(&decision, false)))
     }
 }
 
@@ -97,19 +167,4 @@ async fn hear(
         next = reports.message().await.unwrap_or_default();
     }
     tracing::debug!(instance = %id, "a worker's stream ended");
-}
-
-/// A watcher that is too slow misses decisions rather than holding up the loop.
-fn following(
-    changes: broadcast::Receiver<Arc<Decision>>,
-) -> impl Stream<Item = Arc<Decision>> + Send {
-    futures::stream::unfold(changes, async |mut changes| {
-        loop {
-            match changes.recv().await {
-                Ok(decision) => return Some((decision, changes)),
-                Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return None,
-            }
-        }
-    })
 }

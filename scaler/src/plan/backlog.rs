@@ -21,6 +21,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::demand::Assessment;
 use super::published::{PolicyState, Situation, hold, workers_for};
 use super::{Memory, Moment, Observation, Policy, State as InstanceState, Target};
@@ -40,7 +42,7 @@ const WARM_UP: Duration = Duration::from_secs(300);
 // No instance goes while others warm up. That takes no code, as it takes longer to scale in after scaling out.
 const _: () = assert!(WARM_UP.as_secs() <= PERIOD.as_secs() * DATAPOINTS_IN as u64);
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct State {
     /// The group's desired capacity.
     desired: u64,

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Goal, InstanceId, Moment, Observation, State};
 
 /// The share of a new sample in a smoothed value, as for round-trip times in RFC 6298.
@@ -22,7 +24,7 @@ const STEADY: f64 = 1.3;
 const LONGEST_RATE_WINDOW: Duration = Duration::from_secs(120);
 
 /// A measured duration in seconds and its mean deviation, both smoothed.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Smoothed {
     pub mean: f64,
     pub spread: f64,
@@ -31,7 +33,8 @@ pub struct Smoothed {
 }
 
 /// Everything that is measured.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Estimates {
     /// How long a worker is taken up by one request, in seconds; absent before the first plan.
     pub service: Option<Smoothed>,
@@ -44,13 +47,15 @@ pub struct Estimates {
 }
 
 /// The number of accepted requests over time, oldest first.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 struct Arrivals {
     seen: VecDeque<(Moment, u64)>,
 }
 
 /// Worker time and answers since the last sample of the service time.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 struct Work {
     since: Option<(Moment, u64)>,
     last: Option<(Moment, f64)>,

@@ -14,6 +14,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::demand::Assessment;
 use super::published::{PolicyState, Situation, Trace, hold, workers_for};
 use super::{Memory, Moment, Observation, Policy, State as InstanceState, Target};
@@ -33,7 +35,7 @@ const GROWTH_COUNT: u64 = 4;
 const TARGET_UTILISATION: f64 = 0.8;
 const MIN_WORKERS: u64 = 1;
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct State {
     replicas: Replicas,
     next_sync: Moment,
@@ -42,7 +44,7 @@ pub(super) struct State {
 
 /// A number of workers that follows recommendations as Kubernetes has it: up at once but not too far, down to the
 /// highest of the last five minutes.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Replicas {
     pub current: u64,
     /// The last one, as it was before it was tempered.

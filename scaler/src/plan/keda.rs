@@ -10,6 +10,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::demand::Assessment;
 use super::hpa::{Replicas, SYNC_PERIOD, TOLERANCE, against};
 use super::published::{PolicyState, Situation, hold, workers_for};
@@ -24,7 +26,7 @@ const POLLING_INTERVAL: Duration = Duration::from_secs(30);
 /// How long the queue was last seen active before the last worker goes (`cooldownPeriod`).
 const COOLDOWN_PERIOD: Duration = Duration::from_secs(300);
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct State {
     replicas: Replicas,
     next_poll: Moment,

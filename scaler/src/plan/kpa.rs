@@ -12,6 +12,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::demand::Assessment;
 use super::published::{PolicyState, Situation, Trace, hold, workers_for};
 use super::{Memory, Moment, Observation, Policy, Target};
@@ -33,7 +35,7 @@ const MAX_SCALE_DOWN_RATE: f64 = 2.0;
 /// How long the last worker stays after the stable window was without a request (`scale-to-zero-grace-period`).
 const SCALE_TO_ZERO_GRACE_PERIOD: Duration = Duration::from_secs(30);
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct State {
     desired: u64,
     next_tick: Moment,
@@ -45,7 +47,7 @@ pub(super) struct State {
     stable: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Panic {
     /// When the burst was last seen.
     seen_at: Moment,

@@ -2,14 +2,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 use super::Patience;
 
 /// A point in time, counted from the Unix epoch. Within a process it only moves forward: see [`crate::clock::Clock`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Moment(Duration);
 
 /// An EC2 instance id. Cloning is cheap.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub struct InstanceId(Arc<str>);
 
 /// Everything that a plan is made from.
@@ -170,6 +173,18 @@ impl InstanceId {
 impl From<&str> for InstanceId {
     fn from(id: &str) -> Self {
         Self(id.into())
+    }
+}
+
+impl From<String> for InstanceId {
+    fn from(id: String) -> Self {
+        Self(id.into())
+    }
+}
+
+impl From<InstanceId> for String {
+    fn from(id: InstanceId) -> Self {
+        id.0.as_ref().to_owned()
     }
 }
 

@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::demand::{Assessment, Zero};
 use super::{
     Alternative, Limits, Moment, Observation, Policy, PolicyKind, ScaleIn, State, Target, backlog,
@@ -13,7 +15,7 @@ use super::{
 };
 
 /// What a published policy remembers from one plan to the next.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) enum PolicyState {
     /// The policy has not decided yet, or remembers nothing.
     #[default]
@@ -37,7 +39,7 @@ pub(super) struct Situation<'a> {
 }
 
 /// A quantity over time. It keeps its value from one sample to the next.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Trace {
     /// Oldest first.
     samples: VecDeque<(Moment, f64)>,

@@ -8,4 +8,34 @@ mod published;
 mod scale_in;
 mod scale_out;
 mod schedules;
-mod simulated;
+pub(crate) mod simulated;
+
+use crate::plan::fixtures::Fleet;
+use crate::plan::plan;
+
+#[test]
+fn a_paused_scaler_does_nothing_and_still_remembers_what_it_sees() {
+    let cases = [
+        Fleet::of(3).with_backlog(40),
+        Fleet::of(3)
+            .idle()
+            .for_ms(60_000)
+            .without_demand_for_ms(60_000),
+        Fleet::of(2).cordoned().without_demand_for_ms(60_000),
+        Fleet::of(1).idle().heard_ms_ago(60_000).with_backlog(1),
+        Fleet::none().with_backlog(3).bounded(2, 5),
+    ];
+    for fleet in cases {
+        let mut paused = fleet.policy.clone();
+        paused.paused_by = Some("ops".to_owned());
+        let (nothing, memory) = plan(&paused, &fleet.observation, fleet.memory.clone());
+        assert!(!nothing.changes_something(), "{nothing:?}");
+        assert!(nothing.reason.starts_with("paused by ops"), "{nothing:?}");
+        assert_eq!(nothing.desired_workers, fleet.observation.working());
+        assert_eq!(memory.planned_at, Some(fleet.observation.now));
+        assert!(memory.estimates.service.is_some());
+        // Once it is resumed it goes on as if it had not been paused.
+        let (resumed, _) = plan(&fleet.policy, &fleet.observation, memory);
+        assert_eq!(resumed, fleet.plan());
+    }
+}

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod execution;
+mod explaining;
 mod handshake;
+mod orders;
 #[path = "../../../platform/tests/support/redis_server.rs"]
 mod redis_server;
 mod scaling;

@@ -150,11 +150,11 @@ async fn the_queue_stands_in_for_a_lost_front() {
 
 #[tokio::test]
 async fn watchers_see_the_state_at_once_and_then_the_decisions() {
-    let stage = Stage::set(&["--max-workers", "2"]).await;
+    let stage = Stage::set(&["--policy", "step", "--max-workers", "2"]).await;
     stage.status().await;
     let mut client = ScalerClient::new(stage.scaler.clone());
     let mut statuses = client
-        .watch_status(WatchStatusRequest {})
+        .watch_status(WatchStatusRequest::default())
         .await
         .unwrap()
         .into_inner();

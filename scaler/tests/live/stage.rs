@@ -27,6 +27,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Stage {
     pub aws: Aws,
     pub scaler: Channel,
+    /// Where that is.
+    pub url: String,
     cloud: String,
     arguments: Vec<String>,
     /// Shared by the scalers of one stage, so that the address stays theirs.
@@ -65,9 +67,11 @@ impl Stage {
         let mut all = vec!["scaler".to_owned(), "--front".to_owned(), front_url];
         all.extend(["--aws-endpoint-url".to_owned(), cloud.clone()]);
         all.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        let url = format!("http://{scaler_address}");
         Self {
             aws,
-            scaler: platform::grpc::channel(&format!("http://{scaler_address}")).unwrap(),
+            scaler: platform::grpc::channel(&url).unwrap(),
+            url,
             cloud,
             arguments: all,
             listener: listener.into_std().unwrap(),

@@ -7,7 +7,8 @@ use platform::shutdown::CancellationToken;
 use proto::v1::scaler_server::{Scaler, ScalerServer};
 use proto::v1::worker_order::Order;
 use proto::v1::{
-    Cordon, GetStatusRequest, ScalerStatus, Uncordon, WatchStatusRequest, WorkerOrder,
+    Cordon, GetStatusRequest, ListDecisionsRequest, ListDecisionsResponse, PauseRequest,
+    ResumeRequest, ScalerStatus, SetBoundsRequest, Uncordon, WatchStatusRequest, WorkerOrder,
     WorkerReport, WorkerState,
 };
 use tokio::net::TcpListener;
@@ -49,6 +50,28 @@ impl Scaler for TestScaler {
         &self,
         _: Request<WatchStatusRequest>,
     ) -> Result<Response<Self::WatchStatusStream>, Status> {
+        Err(Status::unimplemented("not part of the test"))
+    }
+
+    async fn list_decisions(
+        &self,
+        _: Request<ListDecisionsRequest>,
+    ) -> Result<Response<ListDecisionsResponse>, Status> {
+        Err(Status::unimplemented("not part of the test"))
+    }
+
+    async fn set_bounds(
+        &self,
+        _: Request<SetBoundsRequest>,
+    ) -> Result<Response<ScalerStatus>, Status> {
+        Err(Status::unimplemented("not part of the test"))
+    }
+
+    async fn pause(&self, _: Request<PauseRequest>) -> Result<Response<ScalerStatus>, Status> {
+        Err(Status::unimplemented("not part of the test"))
+    }
+
+    async fn resume(&self, _: Request<ResumeRequest>) -> Result<Response<ScalerStatus>, Status> {
         Err(Status::unimplemented("not part of the test"))
     }
 

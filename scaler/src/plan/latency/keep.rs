@@ -6,11 +6,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::plan::Moment;
 
 /// Gaps are told apart by half an octave from this length on, in seconds.
 const SHORTEST_GAP: f64 = 0.05;
-const BUCKETS: usize = 48;
+const BUCKETS: usize = 32;
 /// The past is believed from so many gaps on, and forgotten as slowly.
 const ENOUGH_GAPS: f64 = 8.0;
 const FORGETTING: f64 = 0.995;
@@ -18,7 +20,7 @@ const FORGETTING: f64 = 0.995;
 const LONGEST_KEEP: f64 = 2.0;
 
 /// The level of need over time. Level n is needed while at least n workers are.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Keeper {
     needed: u32,
     /// Since when each level above `needed` has not been, the lowest level first.
@@ -31,7 +33,7 @@ pub struct Keeper {
 }
 
 /// How long levels were not needed before they were again.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Gaps {
     /// Count and sum of seconds.
     buckets: [(f64, f64); BUCKETS],

@@ -45,6 +45,14 @@ pub struct Cloud {
     random: u64,
 }
 
+/// What one step was decided from, and what was decided.
+#[derive(Debug)]
+pub struct Step {
+    pub observation: Observation,
+    pub plan: Plan,
+    pub before: Memory,
+}
+
 #[derive(Debug, Clone)]
 pub struct Machine {
     id: InstanceId,
@@ -117,7 +125,7 @@ impl Cloud {
     }
 
     /// Lets one step of time pass, then plans, checks the plan against the truth, and carries it out.
-    pub fn step(&mut self) {
+    pub fn step(&mut self) -> Step {
         self.now = self.now.after(STEP);
         let now = self.now;
         let back = self.hidden.extract_if(.., |until| *until <= now).count();
@@ -127,7 +135,8 @@ impl Cloud {
         }
         self.look();
         let observation = self.observe();
-        let (decided, memory) = plan(&self.policy, &observation, self.memory.clone());
+        let before = self.memory.clone();
+        let (decided, memory) = plan(&self.policy, &observation, before.clone());
         self.memory = memory;
         self.check(&observation, &decided);
         self.execute(&decided);
@@ -136,6 +145,11 @@ impl Cloud {
             !again.changes_something(),
             "planning again changes something: {decided:?} {again:?}"
         );
+        Step {
+            observation,
+            plan: decided,
+            before,
+        }
     }
 
     fn check(&self, observation: &Observation, plan: &Plan) {

@@ -1,0 +1,188 @@
+//! Where the loop publishes its decisions.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{broadcast, watch};
+
+use crate::execute::Totals;
+use crate::plan::{Memory, Moment, Observation, Plan, Policy, Rate, Smoothed};
+use crate::tally::Tally;
+
+/// How many decisions that changed something are remembered.
+const REMEMBERED: usize = 1_000;
+
+/// A plan, what it was made from, and what was done so far.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// Counts up from 1; 0 before the first decision.
+    pub sequence: u64,
+    pub settings: Settings,
+    pub observation: Observation,
+    pub plan: Plan,
+    pub estimates: Estimated,
+    pub totals: Totals,
+    pub tally: Tally,
+    /// What was remembered before; absent in decisions that are only listed.
+    pub before: Option<Arc<Memory>>,
+}
+
+/// The policy in force, which may be changed while the scaler runs.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Counts the changes.
+    pub version: u64,
+    pub policy: Arc<Policy>,
+}
+
+/// The estimates as of a decision; see [`crate::plan::Estimates`].
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Estimated {
+    /// Seconds.
+    pub service: Option<Smoothed>,
+    /// Seconds.
+    pub boot: Option<Smoothed>,
+    pub arrivals: Rate,
+}
+
+/// Where decisions are published. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Board {
+    /// The newest one.
+    pub latest: watch::Sender<Arc<Decision>>,
+    /// Those that a watcher wants to know.
+    pub changes: broadcast::Sender<Arc<Decision>>,
+    /// All.
+    pub every: broadcast::Sender<Arc<Decision>>,
+    recent: Arc<Mutex<VecDeque<Arc<Decision>>>>,
+}
+
+impl Board {
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let none = Decision {
+            sequence: 0,
+            settings,
+            observation: Observation::default(),
+            plan: Plan::default(),
+            estimates: Estimated::default(),
+            totals: Totals::default(),
+            tally: Tally::default(),
+            before: None,
+        };
+        Self {
+            latest: watch::Sender::new(Arc::new(none)),
+            changes: broadcast::Sender::new(256),
+            every: broadcast::Sender::new(1_024),
+            recent: Arc::default(),
+        }
+    }
+
+    pub fn publish(&self, decision: Decision) {
+        let decision = Arc::new(decision);
+        let before = self.latest.send_replace(Arc::clone(&decision));
+        if decision.decides_otherwise_than(&before) {
+            let mut recent = self.lock();
+            if recent.len() == REMEMBERED {
+                recent.pop_front();
+            }
+            recent.push_back(Arc::new(Decision {
+                before: None,
+                ..(*decision).clone()
+            }));
+        }
+        // Where nobody watches there is nothing to do.
+        if decision.differs_from(&before) {
+            drop(self.changes.send(Arc::clone(&decision)));
+        }
+        drop(self.every.send(decision));
+    }
+
+    /// The newest decisions that changed something, at most `limit` and made later than `since`, oldest first.
+    #[must_use]
+    pub fn recent(&self, limit: usize, since: Option<Moment>) -> Vec<Arc<Decision>> {
+        let recent = self.lock();
+        let later = recent
+            .iter()
+            .rev()
+            .take_while(|it| since.is_none_or(|since| it.observation.now > since));
+        let mut found: Vec<_> = later.take(limit).cloned().collect();
+        found.reverse();
+        found
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Decision>>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Decision {
+    /// Whether something is done, or will be done otherwise from now on.
+    fn decides_otherwise_than(&self, before: &Self) -> bool {
+        self.plan.changes_something()
+            || self.plan.desired_workers != before.plan.desired_workers
+            || self.settings.version != before.settings.version
+    }
+
+    /// Whether something is done, or has happened, that a watcher wants to know.
+    fn differs_from(&self, before: &Self) -> bool {
+        let up = |decision: &Self| {
+            let states = decision.observation.instances.iter().map(|i| i.state);
+            states
+                .filter(|state| state.is_capacity() || state.is_withdrawn())
+                .count()
+        };
+        self.decides_otherwise_than(before) || up(self) != up(before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn decision(board: &Board, sequence: u64, desired_workers: u32) -> Decision {
+        let before = Arc::clone(&board.latest.borrow());
+        Decision {
+            sequence,
+            observation: Observation {
+                now: Moment::after_epoch(Duration::from_secs(sequence)),
+                ..Observation::default()
+            },
+            plan: Plan {
+                desired_workers,
+                ..Plan::default()
+            },
+            ..(*before).clone()
+        }
+    }
+
+    #[test]
+    fn the_newest_decisions_that_changed_something_are_remembered() {
+        let board = Board::new(Settings::default());
+        for sequence in 1..=3_000 {
+            // Every other one repeats the one before.
+            board.publish(decision(&board, sequence, (sequence / 2) as u32));
+        }
+        let sequences = |limit, since| -> Vec<_> {
+            let recent = board.recent(limit, since);
+            recent.iter().map(|it| it.sequence).collect()
+        };
+        assert_eq!(sequences(2, None), [2_998, 3_000]);
+        let all = sequences(usize::MAX, None);
+        assert_eq!((all.len(), all[0]), (REMEMBERED, 1_002));
+        let since = Moment::after_epoch(Duration::from_secs(2_996));
+        assert_eq!(sequences(10, Some(since)), [2_998, 3_000]);
+    }
+
+    #[tokio::test]
+    async fn a_change_of_the_settings_is_told_to_watchers() {
+        let board = Board::new(Settings::default());
+        let mut changes = board.changes.subscribe();
+        let mut paused = decision(&board, 1, 0);
+        paused.settings.version = 1;
+        board.publish(paused);
+        assert_eq!(changes.recv().await.map(|it| it.sequence), Ok(1));
+    }
+}
