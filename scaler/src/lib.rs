@@ -1,7 +1,7 @@
 //! The scaler: moves the number of worker instances with demand, and says why.
 //!
 //! [`plan`] decides and is pure. Around it, [`observe`] collects what a plan is made from, [`execute`] carries it out,
-//! [`attend`] talks to the workers, [`reconcile`] is the loop that joins them, and [`service`] answers over gRPC. The
+//! [`attend`] talks to the workers, [`lease`] says which of several scalers acts, [`reconcile`] is the loop that joins them, and [`service`] answers over gRPC. The
 //! scaler keeps nothing on disk: after a restart EC2, the queue and the workers tell it everything.
 
 pub mod attend;
@@ -9,6 +9,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod execute;
+pub mod lease;
 pub mod metric;
 pub mod observe;
 pub mod plan;

@@ -8,6 +8,7 @@ pub mod pace;
 mod tests;
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use boots::Boots;
 use expect::Expectations;
@@ -38,7 +39,12 @@ pub struct World {
     history: HashMap<InstanceId, (State, Moment)>,
     running_since: HashMap<InstanceId, Moment>,
     boots: Boots,
+    /// Stopped instances that EC2 has no capacity for, and until when that is believed.
+    unstartable: HashMap<InstanceId, Moment>,
 }
+
+/// For how long stopped instances are left out after EC2 had no capacity to start them, so that others are launched.
+const LACK_REMEMBERED: Duration = Duration::from_secs(120);
 
 impl World {
     #[must_use]
@@ -55,6 +61,7 @@ impl World {
             history: HashMap::new(),
             running_since: HashMap::new(),
             boots: Boots::default(),
+            unstartable: HashMap::new(),
         }
     }
 
@@ -110,6 +117,63 @@ impl World {
         }
     }
 
+    /// Notes that EC2 has no capacity for these. That concerns all stopped ones of the same type in the same zone.
+    pub fn cannot_start(&mut self, ids: &[InstanceId], now: Moment) {
+        let refused = self
+            .described
+            .iter()
+            .filter(|found| ids.iter().any(|id| id.as_str() == found.id));
+        let kinds: HashSet<_> = refused
+            .map(|found| (&found.instance_type, &found.zone))
+            .collect();
+        let alike = self.described.iter().filter(|found| {
+            found.state == PowerState::Stopped
+                && kinds.contains(&(&found.instance_type, &found.zone))
+        });
+        for found in alike {
+            tracing::warn!(instance = found.id, "there is no capacity to start it");
+            let until = now.after(LACK_REMEMBERED);
+            self.unstartable.insert(found.id.as_str().into(), until);
+        }
+    }
+
+    /// Whether it is a spot instance.
+    #[must_use]
+    pub fn is_spot(&self, id: &InstanceId) -> bool {
+        self.described
+            .iter()
+            .any(|found| found.spot && found.id == id.as_str())
+    }
+
+    /// Whether an instance whose worker is given up has failed before, and so often that it is to be terminated.
+    #[must_use]
+    pub fn fails_again(&self, id: &InstanceId) -> bool {
+        self.boots.is_last_chance(id)
+    }
+
+    /// Notes that an instance was stopped because its worker never attended.
+    pub fn boot_failed(&mut self, id: &InstanceId) {
+        self.boots.count(id);
+    }
+
+    /// From now on no instance is given up for good.
+    pub fn keep_hopeless(&mut self) {
+        self.boots.keep_hopeless();
+    }
+
+    /// Stopped instances that have failed to boot too often. They are no longer observed.
+    #[must_use]
+    pub fn hopeless(&self) -> Vec<InstanceId> {
+        let stopped = self
+            .described
+            .iter()
+            .filter(|found| found.state == PowerState::Stopped);
+        stopped
+            .map(|found| InstanceId::from(found.id.as_str()))
+            .filter(|id| self.boots.is_hopeless(id) && self.expectations.is_settled(id))
+            .collect()
+    }
+
     /// Notes that these are being ordered to stop. They count as stopping for as long as the call takes.
     pub fn stopping(&mut self, ids: &[InstanceId], now: Moment) {
         for id in ids {
@@ -147,6 +211,7 @@ impl World {
         for id in self.expectations.expire(now) {
             self.attendance.pardon(&id);
         }
+        self.unstartable.retain(|_, until| now < *until);
         let listed: HashSet<&str> = self
             .described
             .iter()
@@ -197,6 +262,8 @@ impl World {
         let (state, reported) = match power {
             // It will be gone for good; nothing can be done with it.
             PowerState::ShuttingDown => return None,
+            PowerState::Stopped if self.unstartable.contains_key(&id) => return None,
+            PowerState::Stopped if self.boots.is_hopeless(&id) => return None,
             PowerState::Stopped => (State::Stopped, None),
             PowerState::Stopping => (State::Stopping, None),
             PowerState::Pending => pending(attending),
@@ -252,7 +319,15 @@ impl World {
                 _ => {}
             }
         }
-        let existing = instances.iter().map(|instance| &instance.id).collect();
+        // Those of the pool that are left out exist as well.
+        let described: Vec<_> = self
+            .described
+            .iter()
+            .filter(|found| found.state == PowerState::Stopped)
+            .map(|found| InstanceId::from(found.id.as_str()))
+            .collect();
+        let observed = instances.iter().map(|instance| &instance.id);
+        let existing = observed.chain(&described).collect();
         self.boots.retain(&existing, now);
     }
 

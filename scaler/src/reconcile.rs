@@ -13,6 +13,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use crate::attend::Attendance;
 use crate::clock::Clock;
 use crate::execute::{Executor, Outcome, Totals};
+use crate::lease::Leadership;
 use crate::metric;
 use crate::observe::World;
 use crate::observe::pace::{Pace, count_interval, describe_interval};
@@ -58,6 +59,7 @@ pub struct Reconciler {
     pub executor: Executor,
     pub outcomes: mpsc::Receiver<Outcome>,
     pub board: Board,
+    pub leadership: Leadership,
     /// Set once EC2 has answered.
     pub ready: watch::Sender<bool>,
 }
@@ -129,6 +131,7 @@ impl Loop {
                 () = shutdown.cancelled() => break,
                 changed = self.parts.demand.changed() => if changed.is_err() { break },
                 () = self.parts.attendance.changed() => {}
+                () = self.parts.leadership.changed() => {}
                 Some(outcome) = self.parts.outcomes.recv() => self.finish(outcome),
                 Some(answer) = answered.recv() => self.take(answer),
                 () = tokio::time::sleep_until(wake_at) => continue,
@@ -154,11 +157,27 @@ impl Loop {
     fn decide(&mut self) {
         let now = self.parts.clock.now();
         let observation = self.world.observe(now, self.parts.executor.held());
+        if let Some(why) = self.parts.leadership.standing_by(now) {
+            return self.stand_by(observation, &why);
+        }
         let memory = std::mem::take(&mut self.memory);
         let (plan, memory) = plan(&self.parts.policy, &observation, memory);
         self.memory = memory;
         self.parts.executor.execute(&plan, &mut self.world, now);
         self.set_pace(&plan, now);
+        self.publish(observation, plan);
+    }
+
+    /// Only looks on. What was remembered of silence and of pauses is void: others have acted meanwhile.
+    fn stand_by(&mut self, observation: Observation, why: &str) {
+        let estimates = std::mem::take(&mut self.memory.estimates);
+        self.memory = Memory::default();
+        self.memory.estimates = estimates;
+        let plan = Plan {
+            reason: format!("standing by: {why}"),
+            ..Plan::default()
+        };
+        self.set_pace(&plan, observation.now);
         self.publish(observation, plan);
     }
 

@@ -6,6 +6,7 @@ use proto::v1::{WorkerReport, WorkerState};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::outcome::Launch;
 use super::*;
 use crate::attend::Session;
 use crate::clock::Clock;
@@ -42,9 +43,9 @@ impl Stage {
         };
         assert!(session.report(&report));
         let (outcomes, _) = mpsc::channel(1);
-        let spec = LaunchSpec::default();
+        let settings = Settings::from(LaunchSpec::default());
         let mut stage = Self {
-            executor: Executor::new(fleet, spec, attendance.clone(), outcomes),
+            executor: Executor::new(fleet, settings, attendance.clone(), outcomes),
             world: World::new(watch::channel(None).1, attendance.clone()),
             attendance,
             worker,
@@ -62,6 +63,9 @@ impl Stage {
             name: worker_instance(number),
             state: PowerState::Running,
             launched_at: None,
+            instance_type: "c7i.large".to_owned(),
+            zone: "us-east-1a".to_owned(),
+            spot: false,
         });
         self.world.described(running.collect(), asked_at);
     }
@@ -92,6 +96,7 @@ impl Stage {
             call,
             asked_at,
             error: Some(error),
+            further_calls: 0,
         };
         self.executor.finish(outcome, &mut self.world, now);
     }
@@ -100,17 +105,18 @@ impl Stage {
     fn launch_unsurely(&mut self) -> String {
         let (count, token) = (3, "unsure".to_owned());
         self.world.launching += count;
-        let call = Call::Launch {
+        let call = Call::Launch(Launch {
             count,
+            place: self.executor.places.choose(at(1)),
             token: token.clone(),
             launched: Vec::new(),
-        };
+        });
         self.finish(call, unavailable(), at(1), at(2));
         token
     }
 
     fn token(&mut self, count: u32, now: Moment) -> String {
-        self.executor.launch_token(count, &self.world, now)
+        self.executor.token_and_place(count, &self.world, now).0
     }
 }
 

@@ -27,6 +27,9 @@ fn found(id: &str, name: &str, state: PowerState) -> FleetInstance {
         name: name.to_owned(),
         state,
         launched_at: None,
+        instance_type: "c7i.large".to_owned(),
+        zone: "us-east-1a".to_owned(),
+        spot: false,
     }
 }
 

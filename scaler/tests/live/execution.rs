@@ -1,7 +1,7 @@
 use platform::fleet::{LaunchSpec, PowerState};
 use scaler::attend::Attendance;
 use scaler::clock::Clock;
-use scaler::execute::Executor;
+use scaler::execute::{Executor, Settings};
 use scaler::observe::World;
 use scaler::plan::{Plan, Stop, StopCause};
 use tokio::sync::{mpsc, watch};
@@ -22,8 +22,8 @@ async fn one_instance_that_cannot_be_stopped_does_not_keep_the_others_up() {
     let attendance = Attendance::new(clock);
     let mut world = World::new(watch::channel(None).1, attendance.clone());
     let (outcome, mut outcomes) = mpsc::channel(16);
-    let spec = LaunchSpec::default();
-    let mut executor = Executor::new(stage.fleet(), spec, attendance, outcome);
+    let settings = Settings::from(LaunchSpec::default());
+    let mut executor = Executor::new(stage.fleet(), settings, attendance, outcome);
     let unstoppable = "not-an-instance";
     let all = [ids[0].as_str(), unstoppable, ids[1].as_str()];
     let plan = Plan {
