@@ -231,18 +231,20 @@ impl FleetError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable(_) => true,
-            Self::Refused { code, .. } => matches!(
-                code.as_str(),
-                "InsufficientInstanceCapacity"
-                    | "InsufficientFreeAddressesInSubnet"
-                    | "InsufficientHostCapacity"
-                    | "InvalidInstanceID.NotFound"
-                    | "IncorrectInstanceState"
-                    | "InternalError"
-                    | "InternalFailure"
-                    | "ServiceUnavailable"
-                    | "Unavailable"
-            ) || self.is_throttled(),
+            Self::Refused { code, .. } => {
+                matches!(
+                    code.as_str(),
+                    "InsufficientInstanceCapacity"
+                        | "InsufficientFreeAddressesInSubnet"
+                        | "InsufficientHostCapacity"
+                        | "InvalidInstanceID.NotFound"
+                        | "IncorrectInstanceState"
+                        | "InternalError"
+                        | "InternalFailure"
+                        | "ServiceUnavailable"
+                        | "Unavailable"
+                ) || self.is_throttled()
+            }
         }
     }
 

@@ -12,7 +12,7 @@ mod tests;
 
 use std::time::Duration;
 
-use platform::objects::{Objects, ObjectError, Swap};
+use platform::objects::{ObjectError, Objects, Swap};
 use platform::shutdown::CancellationToken;
 use record::{Holder, Record};
 use state::{Found, Step, Written};
@@ -63,10 +63,7 @@ pub struct Keeper {
 /// # Errors
 /// When it is too short to be kept.
 pub fn check(lease_time: Duration) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        lease_time >= SHORTEST,
-        "--lease-time is below {SHORTEST:?}"
-    );
+    anyhow::ensure!(lease_time >= SHORTEST, "--lease-time is below {SHORTEST:?}");
     Ok(())
 }
 
@@ -121,9 +118,7 @@ impl Leadership {
         match &*self.standing.borrow() {
             Standing::Leads { until: None } => None,
             Standing::Leads { until: Some(until) } if now < *until => None,
-            Standing::Leads { .. } => {
-                Some("the lease could not be renewed in time".to_owned())
-            }
+            Standing::Leads { .. } => Some("the lease could not be renewed in time".to_owned()),
             Standing::StandsBy { reason } => Some(
                 reason
                     .clone()

@@ -99,11 +99,18 @@ impl World {
         self.attendance.forget_strangers(exists);
     }
 
-    /// Notes that these were ordered to start or were launched.
+    /// Notes that these are being ordered to start. What their workers said before they stopped is void.
     pub fn starting(&mut self, ids: &[InstanceId], now: Moment) {
         for id in ids {
             self.attendance.forget(id);
             self.running_since.remove(id);
+        }
+        self.launched(ids, now);
+    }
+
+    /// Notes that these were launched. Their workers may be there already: what they said counts.
+    pub fn launched(&mut self, ids: &[InstanceId], now: Moment) {
+        for id in ids {
             self.expectations.start(id, now);
             self.boots.begin(id, now);
         }

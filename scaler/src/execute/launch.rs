@@ -72,7 +72,7 @@ impl Executor {
         now: Moment,
     ) {
         world.launching = world.launching.saturating_sub(launch.count);
-        world.starting(&launch.launched, now);
+        world.launched(&launch.launched, now);
         self.unsure_launch = match error {
             Some(error) if error.code().is_none() => Some(UnsureLaunch {
                 count: launch.count,

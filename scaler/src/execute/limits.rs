@@ -194,9 +194,7 @@ impl FromStr for RequestLimits {
             "none" => Ok(Self::None),
             _ => match text.parse() {
                 Ok(factor) if (0.01..=1000.0).contains(&factor) => Ok(Self::Aws(factor)),
-                _ => {
-                    Err("expected aws, none, or a factor of AWS's limits from 0.01 on".to_owned())
-                }
+                _ => Err("expected aws, none, or a factor of AWS's limits from 0.01 on".to_owned()),
             },
         }
     }
@@ -243,6 +241,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         /// A thousand bursts of calls at random times, as soon as they may be made; the scaler is restarted in between.
         #[test]
         fn ec2_never_throttles(

@@ -153,9 +153,7 @@ impl Executor {
 /// A scaler that may not terminate instances stops those whose boots fail, as it does with all others.
 fn note_whether_permitted(error: &FleetError, world: &mut World) {
     if error.code() == Some("UnauthorizedOperation") {
-        tracing::warn!(
-            "instances cannot be terminated, so those that never boot stay in the pool"
-        );
+        tracing::warn!("instances cannot be terminated, so those that never boot stay in the pool");
         world.keep_hopeless();
     }
 }

@@ -38,10 +38,7 @@ enum View {
     /// Never read, or what was known is outdated. `leads_since` still counts.
     Unknown { leads_since: Option<Moment> },
     /// Nobody holds it.
-    Free {
-        condition: Condition,
-        renewals: u64,
-    },
+    Free { condition: Condition, renewals: u64 },
     Others {
         record: Record,
         etag: String,

@@ -1,10 +1,13 @@
+use std::time::Duration;
+
+use platform::aws::{Aws, AwsArgs};
+use platform::objects::Condition;
 use proptest::prelude::*;
 
 use super::record::{Holder, Record};
 use super::state::{Found, Lease, Step, Written};
+use crate::clock::Clock;
 use crate::plan::Moment;
-use platform::objects::Condition;
-use std::time::Duration;
 
 const LEASE_TIME: u64 = 3000;
 const PATIENCE: u64 = LEASE_TIME / 4;
@@ -67,7 +70,11 @@ impl Stage {
         for (at, number, call, back, step) in arrived {
             let answer = self.serve(step);
             let scaler = &mut self.scalers[number];
-            if scaler.call.as_ref().is_some_and(|(under_way, ..)| *under_way == call) {
+            if scaler
+                .call
+                .as_ref()
+                .is_some_and(|(under_way, ..)| *under_way == call)
+            {
                 scaler.answer = Some((at + back, answer));
             }
         }
@@ -127,7 +134,8 @@ impl Stage {
             self.calls += 1;
             let (there, back) = self.delays[self.calls as usize % self.delays.len()];
             scaler.call = Some((self.calls, step.clone(), now));
-            self.travelling.push((now + there, number, self.calls, back, step));
+            self.travelling
+                .push((now + there, number, self.calls, back, step));
         }
     }
 
@@ -179,6 +187,8 @@ fn delay() -> impl Strategy<Value = u64> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn two_scalers_never_lead_at_the_same_time(
         delays in proptest::collection::vec((delay(), delay()), 1..60),
@@ -289,4 +299,26 @@ fn records_survive_the_wire() {
     };
     assert_eq!(Record::decode(&record.encode()).unwrap(), record);
     assert!(Record::decode(b"{}").is_err());
+}
+
+#[tokio::test]
+async fn a_scaler_that_never_reached_the_store_stands_by() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = nobody.local_addr().unwrap();
+    let args = AwsArgs {
+        endpoint_url: Some(format!("http://{address}")),
+        region: "us-east-1".to_owned(),
+        prefix: "muster".to_owned(),
+    };
+    let aws = Aws::connect_as(&args, "test", "test").await;
+    let (leadership, keeper) = super::keep(
+        aws.objects("muster-scaler-bucket"),
+        Clock::start(),
+        Duration::from_millis(500),
+        "10.0.0.1:50052".to_owned(),
+        address,
+    );
+    let why = leadership.settled().await.expect("it does not lead");
+    assert_eq!(why, "the lease cannot be read: S3 does not answer");
+    keeper.release().await;
 }

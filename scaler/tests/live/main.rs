@@ -4,6 +4,7 @@
 
 mod execution;
 mod handshake;
+mod lease;
 mod scaling;
 mod stage;
 mod worker;
