@@ -222,9 +222,9 @@ impl Lease {
             }
             Written::Unsure => {
                 self.unsure.push((record.renewals, sent_at));
-                // Written again under the same condition, it fails if the first has happened. Twice in a row there may be
-                // more to it.
-                if self.unsure.len() % 2 == 0 {
+                // Written again under the same condition, it is refused if the first has happened. After two in a row
+                // there may be more to it.
+                if self.unsure.len() >= 2 {
                     self.doubt();
                 }
                 if self.unsure.len() > MOST_UNSURE {

@@ -1,5 +1,5 @@
 use platform::fleet::PowerState;
-use platform::objects::Metadata;
+use platform::objects::{Condition, Metadata, ObjectError, Swap};
 use proto::v1::scaler_client::ScalerClient;
 use proto::v1::{InstanceState, WorkerReport, WorkerState};
 use scaler::lease::record::{Holder, Record};
@@ -151,4 +151,39 @@ async fn without_a_lease_a_scaler_acts_and_leaves_no_bucket() {
     })
     .await;
     assert_eq!(stage.calls("CreateBucket").await, 0);
+}
+
+#[tokio::test]
+async fn of_many_swaps_of_one_version_exactly_one_succeeds() {
+    let stage = Stage::without_scaler(&[]).await;
+    let bucket = stage.aws.objects("muster-scaler-bucket");
+    let missing = bucket.get_tagged("turns").await;
+    assert!(matches!(missing, Err(ObjectError::NoBucket)), "{missing:?}");
+    bucket.ensure().await.unwrap();
+    assert_eq!(bucket.get_tagged("turns").await.unwrap(), None);
+    let gone = Condition::Unchanged("\"none\"".to_owned());
+    let refused = bucket.swap("turns", "x".into(), &gone).await.unwrap();
+    assert_eq!(refused, Swap::Refused);
+    let mut condition = Condition::Absent;
+    for turn in 0..5 {
+        let swaps = (0..10).map(|rival| {
+            let body = format!("{turn} {rival}").into_bytes().into();
+            bucket.swap("turns", body, &condition)
+        });
+        let done = futures::future::try_join_all(swaps).await.unwrap();
+        let stored: Vec<_> = done
+            .into_iter()
+            .filter_map(|swap| match swap {
+                Swap::Stored(etag) => Some(etag),
+                Swap::Refused => None,
+            })
+            .collect();
+        let [etag] = &stored[..] else {
+            panic!("{stored:?}")
+        };
+        let found = bucket.get_tagged("turns").await.unwrap().unwrap();
+        assert_eq!(found.etag, *etag);
+        assert!(found.body.starts_with(turn.to_string().as_bytes()));
+        condition = Condition::Unchanged(etag.clone());
+    }
 }
