@@ -187,7 +187,7 @@ fn delay() -> impl Strategy<Value = u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
     fn two_scalers_never_lead_at_the_same_time(
@@ -282,6 +282,18 @@ fn a_renewal_whose_answer_was_lost_counts_from_when_it_was_sent() {
         stage.advance();
         assert_eq!(stage.leaders(), [0]);
     }
+}
+
+#[test]
+fn leadership_counts_from_the_sending_of_the_write() {
+    let at = |milliseconds| Moment::after_epoch(Duration::from_millis(milliseconds));
+    let mut lease = scaler(0, None).lease;
+    lease.read(Found::Nothing, at(10));
+    let Step::Write(record, _) = lease.next(at(10)) else {
+        panic!("a free lease is taken")
+    };
+    lease.wrote(&record, Written::Stored("etag".to_owned()), at(10), at(700));
+    assert_eq!(lease.leads_until(), Some(at(10 + LEASE_TIME * 8 / 10)));
 }
 
 #[test]
