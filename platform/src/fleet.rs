@@ -1,13 +1,21 @@
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_ec2::Client;
+use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata};
-use aws_sdk_ec2::types::{Filter, InstanceStateName, ResourceType, Tag, TagSpecification};
+use aws_sdk_ec2::types::{
+    Filter, InstanceInterruptionBehavior, InstanceLifecycleType, InstanceMarketOptionsRequest,
+    InstanceStateName, MarketType, ResourceType, SpotInstanceType, SpotMarketOptions, Tag,
+    TagSpecification,
+};
 
 /// EC2 instances, found by their tag `Name`.
 #[derive(Debug, Clone)]
 pub struct Fleet {
     client: Client,
+    /// For RunInstances and StartInstances, which EC2 allows the fewest of: each attempt costs a token of a small bucket,
+    /// and a lack of capacity, which EC2 answers with status 500, does not go away by asking again at once.
+    without_retries: Client,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +26,11 @@ pub struct FleetInstance {
     pub state: PowerState,
     /// When it was last started.
     pub launched_at: Option<SystemTime>,
+    pub instance_type: String,
+    /// Availability zone; empty when EC2 does not say.
+    pub zone: String,
+    /// Whether it is a spot instance. Such a one cannot be stopped and started again, only terminated.
+    pub spot: bool,
 }
 
 /// EC2's instance states; terminated ones are never listed.
@@ -43,6 +56,16 @@ pub struct LaunchSpec {
     pub user_data: String,
     /// Tags besides `Name`.
     pub tags: Vec<(String, String)>,
+    pub market: Market,
+}
+
+/// How instances are bought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Market {
+    #[default]
+    OnDemand,
+    /// At most at the on-demand price; EC2 may take the instance back, with a notice of two minutes.
+    Spot,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +79,15 @@ pub enum FleetError {
 
 impl Fleet {
     pub(crate) fn new(client: Client) -> Self {
-        Self { client }
+        let without_retries = client
+            .config()
+            .to_builder()
+            .retry_config(RetryConfig::disabled())
+            .build();
+        Self {
+            client,
+            without_retries: Client::from_conf(without_retries),
+        }
     }
 
     /// All instances whose tag `Name` matches `pattern` (`*` and `?` are wildcards), terminated ones left out, by name.
@@ -94,10 +125,10 @@ impl Fleet {
     /// Starts stopped instances, all in one call.
     ///
     /// # Errors
-    /// When EC2 cannot be reached or refuses; then none was started.
+    /// When EC2 cannot be reached or refuses; when it refuses, none was started. It is asked once.
     pub async fn start(&self, ids: &[String]) -> Result<(), FleetError> {
         let started = self
-            .client
+            .without_retries
             .start_instances()
             .set_instance_ids(Some(ids.to_vec()))
             .send()
@@ -119,10 +150,24 @@ impl Fleet {
         stopped.map(|_| ()).map_err(|error| failure(&error))
     }
 
+    /// Terminates instances, all in one call. Their disks go with them.
+    ///
+    /// # Errors
+    /// When EC2 cannot be reached or refuses.
+    pub async fn terminate(&self, ids: &[String]) -> Result<(), FleetError> {
+        let terminated = self
+            .client
+            .terminate_instances()
+            .set_instance_ids(Some(ids.to_vec()))
+            .send()
+            .await;
+        terminated.map(|_| ()).map_err(|error| failure(&error))
+    }
+
     /// Launches up to `count` instances in one call, tagged `Name` = `name`, and returns their ids.
     ///
     /// # Errors
-    /// When EC2 cannot be reached or refuses, also when there is no capacity for a single one.
+    /// When EC2 cannot be reached or refuses, also when there is no capacity for a single one. It is asked once.
     pub async fn launch(
         &self,
         spec: &LaunchSpec,
@@ -136,7 +181,7 @@ impl Fleet {
             .set_tags(Some(tags.chain([tag("Name", name)]).collect()))
             .build();
         let launched = self
-            .client
+            .without_retries
             .run_instances()
             .image_id(&spec.image_id)
             .instance_type(spec.instance_type.as_str().into())
@@ -148,6 +193,7 @@ impl Fleet {
             .set_subnet_id(spec.subnet_id.clone())
             .set_key_name(spec.key_name.clone())
             .set_security_group_ids(some_unless_empty(&spec.security_group_ids))
+            .set_instance_market_options(market_options(spec.market))
             .set_iam_instance_profile(spec.instance_profile.as_ref().map(|name| {
                 aws_sdk_ec2::types::IamInstanceProfileSpecification::builder()
                     .name(name)
@@ -185,18 +231,61 @@ impl FleetError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable(_) => true,
-            Self::Refused { code, .. } => matches!(
-                code.as_str(),
-                "RequestLimitExceeded"
-                    | "Throttling"
-                    | "InsufficientInstanceCapacity"
-                    | "InvalidInstanceID.NotFound"
-                    | "IncorrectInstanceState"
-                    | "InternalError"
-                    | "Unavailable"
-            ),
+            Self::Refused { code, .. } => {
+                matches!(
+                    code.as_str(),
+                    "InsufficientInstanceCapacity"
+                        | "InsufficientFreeAddressesInSubnet"
+                        | "InsufficientHostCapacity"
+                        | "InvalidInstanceID.NotFound"
+                        | "IncorrectInstanceState"
+                        | "InternalError"
+                        | "InternalFailure"
+                        | "ServiceUnavailable"
+                        | "Unavailable"
+                ) || self.is_throttled()
+            }
         }
     }
+
+    /// Whether EC2 refused because of the number of calls.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        matches!(
+            self.code(),
+            Some(
+                "RequestLimitExceeded"
+                    | "Throttling"
+                    | "ThrottlingException"
+                    | "EC2ThrottledException"
+                    | "RequestThrottled"
+            )
+        )
+    }
+
+    /// The code that EC2 refused with.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code, .. } => Some(code),
+            Self::Unavailable(_) => None,
+        }
+    }
+}
+
+/// A one-time request: whoever launches instances decides whether those that EC2 takes back are to be replaced.
+fn market_options(market: Market) -> Option<InstanceMarketOptionsRequest> {
+    (market == Market::Spot).then(|| {
+        InstanceMarketOptionsRequest::builder()
+            .market_type(MarketType::Spot)
+            .spot_options(
+                SpotMarketOptions::builder()
+                    .spot_instance_type(SpotInstanceType::OneTime)
+                    .instance_interruption_behavior(InstanceInterruptionBehavior::Terminate)
+                    .build(),
+            )
+            .build()
+    })
 }
 
 fn instance(described: &aws_sdk_ec2::types::Instance) -> Option<FleetInstance> {
@@ -220,6 +309,16 @@ fn instance(described: &aws_sdk_ec2::types::Instance) -> Option<FleetInstance> {
             .to_owned(),
         state,
         launched_at: described.launch_time().and_then(system_time),
+        instance_type: described
+            .instance_type()
+            .map(|it| it.as_str().to_owned())
+            .unwrap_or_default(),
+        zone: described
+            .placement()
+            .and_then(|placement| placement.availability_zone())
+            .unwrap_or_default()
+            .to_owned(),
+        spot: described.instance_lifecycle() == Some(&InstanceLifecycleType::Spot),
     })
 }
 

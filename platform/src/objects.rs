@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
@@ -19,6 +20,8 @@ pub type Metadata = HashMap<String, String>;
 pub enum ObjectError {
     #[error("no object {0:?}")]
     NotFound(String),
+    #[error("the bucket does not exist")]
+    NoBucket,
     /// AWS takes 1,024 bytes, other implementations less.
     #[error("the object store takes no key of {0} bytes")]
     KeyTooLong(usize),
@@ -32,6 +35,30 @@ pub enum Put {
     Stored,
     /// An object of this key exists; nothing was changed.
     Exists,
+}
+
+/// An object's content and its entity tag, which changes with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tagged {
+    pub body: Bytes,
+    pub etag: String,
+}
+
+/// What an object has to be like for a conditional put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    Absent,
+    /// It has this entity tag.
+    Unchanged(String),
+}
+
+/// What became of a put under a [`Condition`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Swap {
+    /// It is stored, and has this entity tag now.
+    Stored(String),
+    /// The condition does not hold, or another put was under way; nothing was changed.
+    Refused,
 }
 
 impl Objects {
@@ -100,6 +127,72 @@ impl Objects {
             Err(error) if error.code() == Some("ConditionalRequestConflict") => Ok(Put::Exists),
             Err(error) if error.code() == Some("PreconditionFailed") => Ok(Put::Exists),
             Err(error) => Err(classify(key, &error)),
+        }
+    }
+
+    /// Stores the object only if the condition holds, atomically. It is asked once, as an earlier attempt would make the
+    /// condition of the next one fail; when this future is dropped or fails, the put may have happened or happen yet.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or refuses.
+    pub async fn swap(
+        &self,
+        key: &str,
+        body: Bytes,
+        condition: &Condition,
+    ) -> Result<Swap, ObjectError> {
+        let request = self.request(key, body, Metadata::new());
+        let request = match condition {
+            Condition::Absent => request.if_none_match("*"),
+            Condition::Unchanged(etag) => request.if_match(etag),
+        };
+        let once = aws_sdk_s3::config::Builder::new().retry_config(RetryConfig::disabled());
+        match request.customize().config_override(once).send().await {
+            Ok(put) => match put.e_tag {
+                Some(etag) => Ok(Swap::Stored(etag)),
+                None => Err(ObjectError::Unavailable(
+                    "the put was answered without an entity tag".to_owned(),
+                )),
+            },
+            // S3 answers NoSuchKey when an object that was to be unchanged is gone.
+            Err(error)
+                if matches!(
+                    error.code(),
+                    Some("ConditionalRequestConflict" | "PreconditionFailed" | "NoSuchKey")
+                ) =>
+            {
+                Ok(Swap::Refused)
+            }
+            Err(error) => Err(classify(key, &error)),
+        }
+    }
+
+    /// The object with its entity tag; `None` when the key is free.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or refuses; [`ObjectError::NoBucket`] when there is no bucket.
+    pub async fn get_tagged(&self, key: &str) -> Result<Option<Tagged>, ObjectError> {
+        let got = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .send()
+            .await;
+        let got = match got.map_err(|error| classify(key, &error)) {
+            Ok(got) => got,
+            Err(ObjectError::NotFound(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let etag = got.e_tag.unwrap_or_default();
+        match got.body.collect().await {
+            Ok(body) => Ok(Some(Tagged {
+                body: body.into_bytes(),
+                etag,
+            })),
+            Err(error) => Err(ObjectError::Unavailable(
+                DisplayErrorContext(&error).to_string(),
+            )),
         }
     }
 
@@ -212,6 +305,7 @@ where
     // A HEAD has no body, hence no code: the modelled error's name stands in for it.
     match error.code() {
         Some("NoSuchKey" | "NotFound") => ObjectError::NotFound(key.to_owned()),
+        Some("NoSuchBucket") => ObjectError::NoBucket,
         Some("KeyTooLongError") => ObjectError::KeyTooLong(key.len()),
         _ => unavailable(error),
     }

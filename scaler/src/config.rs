@@ -9,11 +9,13 @@ use anyhow::Context;
 use platform::admin::AdminArgs;
 use platform::aws::AwsArgs;
 use platform::demand::DemandArgs;
-use platform::fleet::LaunchSpec;
+use platform::fleet::{LaunchSpec, Market};
 
 pub use self::policy::PolicyArgs;
 pub(crate) use self::value::duration;
 use crate::access::{Token, TokenArgs};
+use crate::execute::{Places, RequestLimits, Settings};
+use crate::lease;
 use crate::plan::Policy;
 
 /// Everything that [`crate::run()`] needs besides its listener and the AWS clients.
@@ -28,11 +30,21 @@ pub struct Config {
     pub demand: DemandArgs,
     /// Prefix of the names of buckets and queues.
     pub prefix: String,
-    /// What workers are launched from.
-    pub launch: LaunchSpec,
+    /// What workers are launched from, and how EC2 is called.
+    pub calls: Settings,
+    /// Absent: this is the only scaler.
+    pub lease: Option<LeaseConfig>,
     /// Who carries it may change bounds, pause and resume; absent: nobody.
     pub token: Option<Token>,
     pub admin: AdminArgs,
+}
+
+/// How scalers agree on which of them acts.
+#[derive(Debug, Clone)]
+pub struct LeaseConfig {
+    pub time: Duration,
+    /// Where others reach this scaler; absent: at the address it listens on.
+    pub advertised: Option<String>,
 }
 
 /// The scaler's command line.
@@ -66,6 +78,8 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub launch: LaunchArgs,
     #[command(flatten)]
+    pub lease: LeaseArgs,
+    #[command(flatten)]
     pub aws: AwsArgs,
     #[command(flatten)]
     pub admin: AdminArgs,
@@ -83,17 +97,48 @@ pub struct LaunchArgs {
         value_name = "ID"
     )]
     pub image_id: String,
-    /// EC2 instance type
+    /// EC2 instance type; several, best first: the next is launched where there is no capacity for those before it
     #[arg(
         long,
         env = "MUSTER_WORKER_INSTANCE_TYPE",
         default_value = "c7i.large",
+        value_delimiter = ',',
         value_name = "TYPE"
     )]
-    pub instance_type: String,
-    /// Subnet; absent: the account's default
-    #[arg(long, env = "MUSTER_WORKER_SUBNET", value_name = "ID")]
-    pub subnet_id: Option<String>,
+    pub instance_type: Vec<String>,
+    /// Subnet; absent: the account's default; several, best first: all are tried before the next instance type
+    #[arg(
+        long,
+        env = "MUSTER_WORKER_SUBNET",
+        value_delimiter = ',',
+        value_name = "ID"
+    )]
+    pub subnet_id: Vec<String>,
+    /// How to buy instances; spot instances are terminated instead of stopped
+    #[arg(
+        long,
+        env = "MUSTER_WORKER_MARKET",
+        default_value = "on-demand",
+        value_name = "MARKET"
+    )]
+    pub market: MarketArg,
+    /// Tag of the instances besides Name; may be given several times
+    #[arg(
+        long = "tag",
+        env = "MUSTER_WORKER_TAGS",
+        value_delimiter = ',',
+        value_name = "KEY=VALUE",
+        value_parser = tag
+    )]
+    pub tags: Vec<(String, String)>,
+    /// Keep calls within AWS's published request limits: aws, none, or a factor of them
+    #[arg(
+        long,
+        env = "MUSTER_EC2_REQUEST_LIMITS",
+        default_value = "aws",
+        value_name = "LIMITS"
+    )]
+    pub ec2_request_limits: RequestLimits,
     /// Security group; may be given several times
     #[arg(
         long,
@@ -113,9 +158,48 @@ pub struct LaunchArgs {
     pub user_data_file: Option<PathBuf>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum MarketArg {
+    OnDemand,
+    Spot,
+}
+
+/// How scalers agree on which of them acts.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Lease")]
+pub struct LeaseArgs {
+    /// Whether scalers of one prefix take turns by a lease in S3; off where there is only ever one
+    #[arg(
+        long,
+        env = "MUSTER_LEASE",
+        default_value = "on",
+        value_name = "ON|OFF"
+    )]
+    pub lease: LeaseSwitch,
+    /// How long a scaler that dies holds up the next one
+    #[arg(
+        long,
+        env = "MUSTER_LEASE_TIME",
+        default_value = "10s",
+        value_name = "DURATION",
+        value_parser = duration
+    )]
+    pub lease_time: Duration,
+    /// Where others reach this scaler, as the lease names it; absent: the address it listens on
+    #[arg(long, env = "MUSTER_SCALER_ADVERTISED", value_name = "ADDRESS")]
+    pub advertised: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LeaseSwitch {
+    On,
+    Off,
+}
+
 impl ServeArgs {
     /// # Errors
-    /// When the bounds contradict each other, or the user data or the token cannot be read.
+    /// When the bounds contradict each other, the lease time is too short, or the user data or the token cannot be
+    /// read.
     pub fn config(&self) -> anyhow::Result<Config> {
         Ok(Config {
             policy: self.policy.policy()?,
@@ -123,29 +207,123 @@ impl ServeArgs {
             front: self.front.clone(),
             demand: self.demand.clone(),
             prefix: self.aws.prefix.clone(),
-            launch: self.launch.spec()?,
+            calls: self.launch.settings()?,
+            lease: self.lease.config()?,
             token: self.token.token()?,
             admin: self.admin.clone(),
         })
     }
 }
 
+impl LeaseArgs {
+    fn config(&self) -> anyhow::Result<Option<LeaseConfig>> {
+        if self.lease == LeaseSwitch::Off {
+            return Ok(None);
+        }
+        lease::check(self.lease_time)?;
+        Ok(Some(LeaseConfig {
+            time: self.lease_time,
+            advertised: self.advertised.clone(),
+        }))
+    }
+}
+
 impl LaunchArgs {
-    fn spec(&self) -> anyhow::Result<LaunchSpec> {
+    fn settings(&self) -> anyhow::Result<Settings> {
+        let mut places = Places::combine(&self.instance_type, &self.subnet_id).into_iter();
+        let first = places.next().context("--instance-type is empty")?;
         let user_data = match &self.user_data_file {
             Some(path) => std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read the user data in {}", path.display()))?,
             None => String::new(),
         };
-        Ok(LaunchSpec {
+        let launch = LaunchSpec {
             image_id: self.image_id.clone(),
-            instance_type: self.instance_type.clone(),
-            subnet_id: self.subnet_id.clone(),
+            instance_type: first.instance_type,
+            subnet_id: first.subnet_id,
             security_group_ids: self.security_group_id.clone(),
             instance_profile: self.instance_profile.clone(),
             key_name: self.key_name.clone(),
             user_data,
-            tags: Vec::new(),
+            tags: self.tags.clone(),
+            market: match self.market {
+                MarketArg::OnDemand => Market::OnDemand,
+                MarketArg::Spot => Market::Spot,
+            },
+        };
+        Ok(Settings {
+            launch,
+            fallbacks: places.collect(),
+            request_limits: self.ec2_request_limits,
         })
+    }
+}
+
+/// `Name` is how instances are found, and AWS keeps what begins with `aws:` to itself.
+fn tag(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some(("Name", _)) => Err("the tag Name is the scaler's own".to_owned()),
+        Some((key, value)) if !key.is_empty() && !key.starts_with("aws:") => {
+            Ok((key.to_owned(), value.to_owned()))
+        }
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serve(arguments: &[&str]) -> anyhow::Result<Config> {
+        let arguments = ["scaler"].iter().chain(arguments);
+        let cli = <crate::cli::Cli as clap::Parser>::try_parse_from(arguments)?;
+        cli.serve.config()
+    }
+
+    #[test]
+    fn types_and_subnets_are_combined_in_order() {
+        let arguments = [
+            "--instance-type=c7i.large,m7i.large",
+            "--subnet-id=subnet-a",
+            "--subnet-id=subnet-b",
+            "--market=spot",
+            "--tag=team=faces",
+            "--tag=note=a=b",
+        ];
+        let calls = serve(&arguments).unwrap().calls;
+        assert_eq!(calls.launch.instance_type, "c7i.large");
+        assert_eq!(calls.launch.subnet_id.as_deref(), Some("subnet-a"));
+        let fallbacks: Vec<_> = calls
+            .fallbacks
+            .iter()
+            .map(|it| (it.instance_type.as_str(), it.subnet_id.as_deref()))
+            .collect();
+        let expected = [
+            ("c7i.large", Some("subnet-b")),
+            ("m7i.large", Some("subnet-a")),
+            ("m7i.large", Some("subnet-b")),
+        ];
+        assert_eq!(fallbacks, expected);
+        assert_eq!(calls.launch.market, Market::Spot);
+        let tags = [("team", "faces"), ("note", "a=b")];
+        assert_eq!(
+            calls.launch.tags,
+            tags.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for wrong in [
+            "--tag=Name=mine",
+            "--tag=aws:x=y",
+            "--tag=x",
+            "--market=bazaar",
+            "--ec2-request-limits=few",
+            "--lease-time=100ms",
+        ] {
+            assert!(serve(&[wrong]).is_err(), "{wrong}");
+        }
+        assert!(serve(&["--lease=off"]).unwrap().lease.is_none());
     }
 }

@@ -2,20 +2,25 @@
 
 mod backoff;
 mod launch;
+mod limits;
 mod outcome;
+mod places;
+mod start;
 mod stop;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use backoff::Backoff;
 use futures::StreamExt;
 use launch::UnsureLaunch;
+pub use limits::RequestLimits;
+use limits::{Action, Limits};
 use outcome::Call;
 pub use outcome::Outcome;
+pub use places::{Place, Places};
 use platform::fleet::{Fleet, FleetError, LaunchSpec};
 use proto::names::worker_instance;
+use start::StartSize;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
@@ -30,7 +35,8 @@ const CALLS_AT_ONCE: usize = 4;
 #[derive(Debug)]
 pub struct Executor {
     fleet: Fleet,
-    spec: Arc<LaunchSpec>,
+    spec: LaunchSpec,
+    places: Places,
     attendance: Attendance,
     outcomes: mpsc::Sender<Outcome>,
     calls: TaskTracker,
@@ -39,7 +45,31 @@ pub struct Executor {
     launch: Backoff,
     stop: Backoff,
     rename: Backoff,
+    discard: Backoff,
+    limits: Limits,
+    start_size: StartSize,
     unsure_launch: Option<UnsureLaunch>,
+}
+
+/// How to call EC2.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What to launch; type and subnet are the first place's.
+    pub launch: LaunchSpec,
+    /// Where to launch if not there, in order of preference.
+    pub fallbacks: Vec<Place>,
+    pub request_limits: RequestLimits,
+}
+
+impl From<LaunchSpec> for Settings {
+    /// Launches this and nothing else, within AWS's limits.
+    fn from(launch: LaunchSpec) -> Self {
+        Self {
+            launch,
+            fallbacks: Vec::new(),
+            request_limits: RequestLimits::Aws(1.0),
+        }
+    }
 }
 
 /// What happened since the scaler started.
@@ -52,6 +82,10 @@ pub struct Totals {
     pub busy_workers_stopped: u64,
     /// Instances stopped because their worker fell silent or never attended; see `muster.v1.Totals`.
     pub silent_workers_stopped: u64,
+    /// Those of them whose worker never attended.
+    pub never_attended_stopped: u64,
+    /// Instances that were terminated: spot instances, and those that failed to boot again and again.
+    pub terminated: u64,
     /// When EC2 was first asked to start or launch an instance, and did.
     pub first_start_at: Option<Moment>,
 }
@@ -61,13 +95,20 @@ impl Executor {
     #[must_use]
     pub fn new(
         fleet: Fleet,
-        spec: LaunchSpec,
+        settings: Settings,
         attendance: Attendance,
         outcomes: mpsc::Sender<Outcome>,
     ) -> Self {
+        let spec = settings.launch;
+        let mut places = vec![Place {
+            instance_type: spec.instance_type.clone(),
+            subnet_id: spec.subnet_id.clone(),
+        }];
+        places.extend(settings.fallbacks);
         Self {
             fleet,
-            spec: Arc::new(spec),
+            spec,
+            places: Places::new(places),
             attendance,
             outcomes,
             calls: TaskTracker::new(),
@@ -76,12 +117,16 @@ impl Executor {
             launch: Backoff::default(),
             stop: Backoff::default(),
             rename: Backoff::default(),
+            discard: Backoff::default(),
+            limits: Limits::new(settings.request_limits),
+            start_size: StartSize::default(),
             unsure_launch: None,
         }
     }
 
     /// Carries out a plan that was made at `now`; `world` reflects its effects at once.
     pub fn execute(&mut self, plan: &Plan, world: &mut World, now: Moment) {
+        self.limits.refill(now);
         for id in &plan.cordon {
             self.attendance.cordon(id);
         }
@@ -89,7 +134,7 @@ impl Executor {
             self.attendance.uncordon(id);
         }
         if !plan.start.is_empty() {
-            self.start_instances(plan.start.clone(), world, now);
+            self.start_instances(&plan.start, world, now);
         }
         if plan.launch > 0 {
             self.launch_instances(plan.launch, world, now);
@@ -100,16 +145,22 @@ impl Executor {
         if !plan.rename.is_empty() {
             self.rename_instances(&plan.rename, world, now);
         }
+        self.discard_instances(world, now);
     }
 
     /// Until when calls are held back.
     #[must_use]
     pub fn held(&self) -> Held {
+        let held = |action| self.limits.held_until(action);
         Held {
-            start: self.start.until(),
-            launch: self.launch.until(),
-            stop: self.stop.until(),
-            rename: self.rename.until(),
+            start: self.start.until().max(held(Action::Start)),
+            launch: self.launch.until().max(held(Action::Launch)),
+            stop: self
+                .stop
+                .until()
+                .max(held(Action::Stop))
+                .max(held(Action::Terminate)),
+            rename: self.rename.until().max(held(Action::Rename)),
         }
     }
 
@@ -127,16 +178,11 @@ impl Executor {
         self.calls.wait().await;
     }
 
-    fn start_instances(&mut self, ids: Vec<InstanceId>, world: &mut World, now: Moment) {
-        world.starting(&ids, now);
-        let fleet = self.fleet.clone();
-        self.spawn(now, async move {
-            let error = fleet.start(&texts(&ids)).await.err();
-            (Call::Start(ids), error)
-        });
-    }
-
     fn rename_instances(&mut self, renames: &[(InstanceId, u32)], world: &mut World, now: Moment) {
+        let wanted = u32::try_from(renames.len()).unwrap_or(u32::MAX);
+        // Each is a call of its own. The plan asks for the others again.
+        let calls = self.limits.take_calls(Action::Rename, wanted, now);
+        let renames = &renames[..calls as usize];
         for (id, number) in renames {
             world.renamed(id, *number, now);
         }
@@ -154,6 +200,7 @@ impl Executor {
                         call: Call::Rename { id, number },
                         asked_at: now,
                         error,
+                        further_calls: 0,
                     }
                 }
             });
@@ -180,6 +227,7 @@ impl Executor {
                         call,
                         asked_at,
                         error,
+                        further_calls: 0,
                     })
                     .await,
             );

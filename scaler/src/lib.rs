@@ -1,7 +1,8 @@
 //! The scaler: moves the number of worker instances with demand, and says why.
 //!
 //! [`plan`] decides and is pure. Around it, [`observe`] collects what a plan is made from, [`execute`] carries it out,
-//! [`attend`] talks to the workers, [`reconcile`] is the loop that joins them, and [`service`] answers over gRPC from the [`board`]. The
+//! [`attend`] talks to the workers, [`lease`] says which of several scalers acts, [`reconcile`] is the loop that joins
+//! them, and [`service`] answers over gRPC from the [`board`]. The
 //! scaler keeps nothing on disk: after a restart EC2, the queue and the workers tell it everything.
 
 pub mod access;
@@ -11,6 +12,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod execute;
+pub mod lease;
 pub mod metric;
 pub mod observe;
 pub mod plan;

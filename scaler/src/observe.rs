@@ -10,6 +10,7 @@ pub mod shared;
 mod tests;
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use boots::Boots;
 use expect::Expectations;
@@ -42,7 +43,12 @@ pub struct World {
     running_since: HashMap<InstanceId, Moment>,
     boots: Boots,
     ledger: Ledger,
+    /// Stopped instances that EC2 has no capacity for, and until when that is believed.
+    unstartable: HashMap<InstanceId, Moment>,
 }
+
+/// For how long stopped instances are left out after EC2 had no capacity to start them, so that others are launched.
+const LACK_REMEMBERED: Duration = Duration::from_secs(120);
 
 impl World {
     #[must_use]
@@ -60,6 +66,7 @@ impl World {
             running_since: HashMap::new(),
             boots: Boots::default(),
             ledger: Ledger::default(),
+            unstartable: HashMap::new(),
         }
     }
 
@@ -104,11 +111,18 @@ impl World {
         self.attendance.forget_strangers(exists);
     }
 
-    /// Notes that these were ordered to start or were launched.
+    /// Notes that these are being ordered to start. What their workers said before they stopped is void.
     pub fn starting(&mut self, ids: &[InstanceId], now: Moment) {
         for id in ids {
             self.attendance.forget(id);
             self.running_since.remove(id);
+        }
+        self.launched(ids, now);
+    }
+
+    /// Notes that these were launched. Their workers may be there already: what they said counts.
+    pub fn launched(&mut self, ids: &[InstanceId], now: Moment) {
+        for id in ids {
             self.expectations.start(id, now);
             self.boots.begin(id, now);
         }
@@ -120,6 +134,63 @@ impl World {
             self.expectations.withdraw_start(id);
             self.boots.forget(id);
         }
+    }
+
+    /// Notes that EC2 has no capacity for these. That concerns all stopped ones of the same type in the same zone.
+    pub fn cannot_start(&mut self, ids: &[InstanceId], now: Moment) {
+        let refused = self
+            .described
+            .iter()
+            .filter(|found| ids.iter().any(|id| id.as_str() == found.id));
+        let kinds: HashSet<_> = refused
+            .map(|found| (&found.instance_type, &found.zone))
+            .collect();
+        let alike = self.described.iter().filter(|found| {
+            found.state == PowerState::Stopped
+                && kinds.contains(&(&found.instance_type, &found.zone))
+        });
+        for found in alike {
+            tracing::warn!(instance = found.id, "there is no capacity to start it");
+            let until = now.after(LACK_REMEMBERED);
+            self.unstartable.insert(found.id.as_str().into(), until);
+        }
+    }
+
+    /// Whether it is a spot instance.
+    #[must_use]
+    pub fn is_spot(&self, id: &InstanceId) -> bool {
+        self.described
+            .iter()
+            .any(|found| found.spot && found.id == id.as_str())
+    }
+
+    /// Whether an instance whose worker is given up has failed before, and so often that it is to be terminated.
+    #[must_use]
+    pub fn fails_again(&self, id: &InstanceId) -> bool {
+        self.boots.is_last_chance(id)
+    }
+
+    /// Notes that an instance was stopped because its worker never attended.
+    pub fn boot_failed(&mut self, id: &InstanceId) {
+        self.boots.count(id);
+    }
+
+    /// From now on no instance is given up for good.
+    pub fn keep_hopeless(&mut self) {
+        self.boots.keep_hopeless();
+    }
+
+    /// Stopped instances that have failed to boot too often. They are no longer observed.
+    #[must_use]
+    pub fn hopeless(&self) -> Vec<InstanceId> {
+        let stopped = self
+            .described
+            .iter()
+            .filter(|found| found.state == PowerState::Stopped);
+        stopped
+            .map(|found| InstanceId::from(found.id.as_str()))
+            .filter(|id| self.boots.is_hopeless(id) && self.expectations.is_settled(id))
+            .collect()
     }
 
     /// Notes that these are being ordered to stop. They count as stopping for as long as the call takes.
@@ -159,6 +230,7 @@ impl World {
         for id in self.expectations.expire(now) {
             self.attendance.pardon(&id);
         }
+        self.unstartable.retain(|_, until| now < *until);
         let listed: HashSet<&str> = self
             .described
             .iter()
@@ -210,6 +282,8 @@ impl World {
         let (state, reported) = match power {
             // It will be gone for good; nothing can be done with it.
             PowerState::ShuttingDown => return None,
+            PowerState::Stopped if self.unstartable.contains_key(&id) => return None,
+            PowerState::Stopped if self.boots.is_hopeless(&id) => return None,
             PowerState::Stopped => (State::Stopped, None),
             PowerState::Stopping => (State::Stopping, None),
             PowerState::Pending => pending(attending),
@@ -269,7 +343,15 @@ impl World {
                 _ => {}
             }
         }
-        let existing = instances.iter().map(|instance| &instance.id).collect();
+        // Those of the pool that are left out exist as well.
+        let described: Vec<_> = self
+            .described
+            .iter()
+            .filter(|found| found.state == PowerState::Stopped)
+            .map(|found| InstanceId::from(found.id.as_str()))
+            .collect();
+        let observed = instances.iter().map(|instance| &instance.id);
+        let existing = observed.chain(&described).collect();
         self.boots.retain(&existing, now);
     }
 

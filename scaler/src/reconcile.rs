@@ -14,6 +14,7 @@ use crate::attend::Attendance;
 use crate::board::{Board, Decision, Estimated, Settings};
 use crate::clock::Clock;
 use crate::execute::{Executor, Outcome};
+use crate::lease::Leadership;
 use crate::metric;
 use crate::observe::World;
 use crate::observe::ledger::Ledger;
@@ -45,6 +46,7 @@ pub struct Reconciler {
     pub executor: Executor,
     pub outcomes: mpsc::Receiver<Outcome>,
     pub board: Board,
+    pub leadership: Leadership,
     /// Set once EC2 has answered.
     pub ready: watch::Sender<bool>,
 }
@@ -103,6 +105,7 @@ impl Loop {
                 changed = self.parts.demand.changed() => if changed.is_err() { break },
                 () = self.parts.attendance.changed() => {}
                 changed = self.parts.settings.changed() => if changed.is_err() { break },
+                () = self.parts.leadership.changed() => {}
                 Some(outcome) = self.parts.outcomes.recv() => self.finish(outcome),
                 Some(answer) = answered.recv() => self.take(answer),
                 () = tokio::time::sleep_until(wake_at) => continue,
@@ -129,11 +132,28 @@ impl Loop {
         let now = self.parts.clock.now();
         let observation = self.world.observe(now, self.parts.executor.held());
         let settings = self.parts.settings.borrow_and_update().clone();
+        if let Some(why) = self.parts.leadership.standing_by(now) {
+            return self.stand_by(settings, observation, &why);
+        }
         let before = std::mem::take(&mut self.memory);
         let (plan, memory) = plan(&settings.policy, &observation, before.clone());
         self.memory = memory;
         self.parts.executor.execute(&plan, &mut self.world, now);
         self.set_pace(&plan, now);
+        self.publish(settings, observation, plan, before);
+    }
+
+    /// Only looks on. What was remembered of silence and of pauses is void: others have acted meanwhile.
+    fn stand_by(&mut self, settings: Settings, observation: Observation, why: &str) {
+        let before = self.memory.clone();
+        let estimates = std::mem::take(&mut self.memory.estimates);
+        self.memory = Memory::default();
+        self.memory.estimates = estimates;
+        let plan = Plan {
+            reason: format!("standing by: {why}"),
+            ..Plan::default()
+        };
+        self.set_pace(&plan, observation.now);
         self.publish(settings, observation, plan, before);
     }
 

@@ -11,8 +11,9 @@ use tokio::sync::{mpsc, watch};
 use crate::attend::Attendance;
 use crate::board::{Board, Settings};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, LeaseConfig};
 use crate::execute::Executor;
+use crate::lease;
 use crate::metric;
 use crate::observe::{front, shared};
 use crate::reconcile::Reconciler;
@@ -56,6 +57,19 @@ pub async fn run(
     };
     let (outcome, outcomes) = mpsc::channel(256);
     let address = listener.local_addr()?;
+    let (leadership, keeper) = match config.lease {
+        Some(LeaseConfig {
+            time,
+            ref advertised,
+        }) => lease::keep(
+            aws.objects(format!("{}-scaler-bucket", config.prefix)),
+            clock,
+            time,
+            advertised.clone().unwrap_or_else(|| address.to_string()),
+            address,
+        ),
+        None => lease::off(clock),
+    };
     tracing::info!(
         %address,
         policy = config.policy.kind.name(),
@@ -71,9 +85,10 @@ pub async fn run(
         fleet: aws.fleet(),
         attendance: attendance.clone(),
         demand,
-        executor: Executor::new(aws.fleet(), config.launch, attendance.clone(), outcome),
+        executor: Executor::new(aws.fleet(), config.calls, attendance.clone(), outcome),
         outcomes,
         board: board.clone(),
+        leadership: leadership.clone(),
         ready,
         aws,
     };
@@ -82,6 +97,7 @@ pub async fn run(
         token: config.token,
         attendance,
         board,
+        leadership,
         shutdown: shutdown.clone(),
     };
     let serving = platform::grpc::serve(
@@ -93,7 +109,11 @@ pub async fn run(
             routes.add_service(ScalerServer::new(service));
         },
     );
-    let reconciling = reconciler.run(shutdown.clone());
+    let reconciling = async {
+        reconciler.run(shutdown.clone()).await;
+        // Its calls to EC2 have ended, so the next scaler may act.
+        keeper.release().await;
+    };
     together(reconciling, serving, &shutdown).await
 }
 

@@ -20,6 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::access::{Token, authorize};
 use crate::attend::Attendance;
 use crate::board::{Board, Settings};
+use crate::lease::Leadership;
 use crate::plan::{InstanceId, Policy};
 use crate::wire;
 
@@ -35,6 +36,7 @@ pub struct ScalerService {
     pub token: Option<Token>,
     pub attendance: Attendance,
     pub board: Board,
+    pub leadership: Leadership,
     pub shutdown: CancellationToken,
 }
 
@@ -121,8 +123,19 @@ impl Scaler for ScalerService {
         &self,
         request: Request<Streaming<WorkerReport>>,
     ) -> Result<Response<Self::AttendStream>, Status> {
+        if let Some(why) = self.leadership.clone().settled().await {
+            return Err(Status::unavailable(format!("standing by: {why}")));
+        }
         let (orders, ordered) = watch::channel(None);
         let hearing = hear(self.attendance.clone(), request.into_inner(), orders);
+        // Dropping what it hears with ends the stream, so that the worker looks for the scaler that leads now.
+        let lost = self.leadership.clone().lost();
+        let hearing = async move {
+            tokio::select! {
+                () = hearing => {}
+                () = lost => {}
+            }
+        };
         tokio::spawn(self.shutdown.clone().run_until_cancelled_owned(hearing));
         // The stream ends when the roster drops the sender: the worker left, or came back on another stream.
         let orders = WatchStream::new(ordered).filter_map(async |order| order.map(Ok));

@@ -24,14 +24,26 @@ impl Backoff {
             *self = Self::default();
             return;
         };
+        self.wait(
+            if error.is_transient() {
+                Duration::ZERO
+            } else {
+                WITHOUT_HOPE
+            },
+            now,
+        );
+    }
+
+    /// The call has succeeded, but another one would not as yet.
+    pub fn hold(&mut self, now: Moment) {
+        self.wait(Duration::ZERO, now);
+    }
+
+    fn wait(&mut self, at_least: Duration, now: Moment) {
         let wait = SHORTEST
             .saturating_mul(2_u32.saturating_pow(self.failures))
-            .min(LONGEST);
-        let wait = if error.is_transient() {
-            wait
-        } else {
-            wait.max(WITHOUT_HOPE)
-        };
+            .min(LONGEST)
+            .max(at_least);
         self.failures = self.failures.saturating_add(1);
         self.until = Some(now.after(wait.mul_f64(jitter())));
     }

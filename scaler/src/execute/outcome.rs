@@ -1,6 +1,8 @@
 use platform::fleet::FleetError;
 
-use super::launch::UnsureLaunch;
+use super::limits::Action;
+use super::places::Place;
+use super::stop::End;
 use super::{Executor, Totals};
 use crate::metric;
 use crate::observe::World;
@@ -12,22 +14,31 @@ pub struct Outcome {
     pub(super) call: Call,
     pub(super) asked_at: Moment,
     pub(super) error: Option<FleetError>,
+    /// Calls of the same action besides the one that was accounted for.
+    pub(super) further_calls: u32,
 }
 
 /// A call to EC2, as far as its outcome needs it.
 #[derive(Debug)]
 pub(super) enum Call {
     Start(Vec<InstanceId>),
-    Launch {
-        count: u32,
-        token: String,
-        launched: Vec<InstanceId>,
-    },
+    Launch(Launch),
     Stop(Vec<Stop>),
+    Terminate(Vec<Stop>),
+    /// Terminates instances that are stopped already.
+    Discard(Vec<InstanceId>),
     Rename {
         id: InstanceId,
         number: u32,
     },
+}
+
+#[derive(Debug)]
+pub(super) struct Launch {
+    pub count: u32,
+    pub place: Place,
+    pub token: String,
+    pub launched: Vec<InstanceId>,
 }
 
 impl Executor {
@@ -37,31 +48,22 @@ impl Executor {
             call,
             asked_at,
             error,
+            further_calls,
         } = outcome;
+        self.limits.spend(call.action(), further_calls);
+        if error.as_ref().is_some_and(FleetError::is_throttled) {
+            self.limits.throttled(call.action(), now);
+        }
         match &call {
             Call::Start(ids) => self.finish_start(ids, asked_at, error.as_ref(), world, now),
-            Call::Launch {
-                count,
-                token,
-                launched,
-            } => {
-                world.launching = world.launching.saturating_sub(*count);
-                world.starting(launched, now);
-                self.unsure_launch = match &error {
-                    Some(FleetError::Unavailable(_)) => Some(UnsureLaunch {
-                        count: *count,
-                        token: token.clone(),
-                        ordered_at: asked_at,
-                        failed_at: now,
-                    }),
-                    _ => None,
-                };
-                self.launch.note(error.as_ref(), now);
-                if error.is_none() {
-                    self.count_start(&mut |totals| &mut totals.launched, launched.len(), asked_at);
-                }
+            Call::Launch(launch) => {
+                self.finish_launch(launch, asked_at, error.as_ref(), world, now);
             }
-            Call::Stop(stops) => self.finish_stop(stops, error.as_ref(), world, now),
+            Call::Stop(stops) => self.finish_stop(End::Stop, stops, error.as_ref(), world, now),
+            Call::Terminate(stops) => {
+                self.finish_stop(End::Terminate, stops, error.as_ref(), world, now);
+            }
+            Call::Discard(ids) => self.finish_discard(ids, error.as_ref(), world, now),
             Call::Rename { id, number } => {
                 self.rename.note(error.as_ref(), now);
                 match &error {
@@ -78,24 +80,9 @@ impl Executor {
         error.is_some()
     }
 
-    fn finish_start(
-        &mut self,
-        ids: &[InstanceId],
-        asked_at: Moment,
-        error: Option<&FleetError>,
-        world: &mut World,
-        now: Moment,
-    ) {
-        self.start.note(error, now);
-        if error.is_some() {
-            world.not_starting(ids);
-        } else {
-            self.count_start(&mut |totals| &mut totals.started, ids.len(), asked_at);
-        }
-    }
-
     fn finish_stop(
         &mut self,
+        end: End,
         stops: &[Stop],
         error: Option<&FleetError>,
         world: &mut World,
@@ -108,11 +95,21 @@ impl Executor {
             // It may have happened, or happen yet: a worker that were called back now could be stopped at work.
             Some(FleetError::Unavailable(_)) | None => world.stop_called(&ids, now),
         }
-        if error.is_some() {
+        if let Some(error) = error {
+            if end == End::Terminate {
+                note_whether_permitted(error, world);
+            }
             return;
         }
         for stop in stops {
             self.totals.stopped += 1;
+            if end == End::Terminate {
+                self.totals.terminated += 1;
+            }
+            if stop.cause == StopCause::NeverAttended {
+                self.totals.never_attended_stopped += 1;
+                world.boot_failed(&stop.id);
+            }
             if stop.cause != StopCause::Drained {
                 self.totals.silent_workers_stopped += 1;
                 tracing::warn!(instance = %stop.id, cause = ?stop.cause, "gave a worker up");
@@ -121,7 +118,27 @@ impl Executor {
         }
     }
 
-    fn count_start(
+    fn finish_discard(
+        &mut self,
+        ids: &[InstanceId],
+        error: Option<&FleetError>,
+        world: &mut World,
+        now: Moment,
+    ) {
+        self.discard.note(error, now);
+        match error {
+            Some(error) => {
+                world.not_stopping(ids);
+                note_whether_permitted(error, world);
+            }
+            None => {
+                world.stop_called(ids, now);
+                self.totals.terminated += ids.len() as u64;
+            }
+        }
+    }
+
+    pub(super) fn count_start(
         &mut self,
         total: &mut dyn FnMut(&mut Totals) -> &mut u64,
         count: usize,
@@ -133,13 +150,32 @@ impl Executor {
     }
 }
 
+/// A scaler that may not terminate instances stops those whose boots fail, as it does with all others.
+fn note_whether_permitted(error: &FleetError, world: &mut World) {
+    if error.code() == Some("UnauthorizedOperation") {
+        tracing::warn!("instances cannot be terminated, so those that never boot stay in the pool");
+        world.keep_hopeless();
+    }
+}
+
 impl Call {
-    fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Start(_) => "StartInstances",
-            Self::Launch { .. } => "RunInstances",
+            Self::Launch(_) => "RunInstances",
             Self::Stop(_) => "StopInstances",
+            Self::Terminate(_) | Self::Discard(_) => "TerminateInstances",
             Self::Rename { .. } => "CreateTags",
+        }
+    }
+
+    fn action(&self) -> Action {
+        match self {
+            Self::Start(_) => Action::Start,
+            Self::Launch(_) => Action::Launch,
+            Self::Stop(_) => Action::Stop,
+            Self::Terminate(_) | Self::Discard(_) => Action::Terminate,
+            Self::Rename { .. } => Action::Rename,
         }
     }
 }

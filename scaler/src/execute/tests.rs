@@ -6,6 +6,7 @@ use proto::v1::{WorkerReport, WorkerState};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::outcome::Launch;
 use super::*;
 use crate::attend::Session;
 use crate::clock::Clock;
@@ -43,9 +44,13 @@ impl Stage {
         };
         assert!(session.report(&report));
         let (outcomes, _) = mpsc::channel(1);
-        let spec = LaunchSpec::default();
+        let mut settings = Settings::from(LaunchSpec::default());
+        settings.fallbacks = vec![Place {
+            instance_type: "m7i.large".to_owned(),
+            subnet_id: None,
+        }];
         let mut stage = Self {
-            executor: Executor::new(fleet, spec, attendance.clone(), outcomes),
+            executor: Executor::new(fleet, settings, attendance.clone(), outcomes),
             world: World::new(watch::channel(None).1, attendance.clone()),
             attendance,
             worker,
@@ -63,6 +68,9 @@ impl Stage {
             name: worker_instance(number),
             state: PowerState::Running,
             launched_at: None,
+            instance_type: "c7i.large".to_owned(),
+            zone: "us-east-1a".to_owned(),
+            spot: false,
         });
         self.world.described(running.collect(), asked_at);
     }
@@ -93,6 +101,7 @@ impl Stage {
             call,
             asked_at,
             error: Some(error),
+            further_calls: 0,
         };
         self.executor.finish(outcome, &mut self.world, now);
     }
@@ -101,17 +110,38 @@ impl Stage {
     fn launch_unsurely(&mut self) -> String {
         let (count, token) = (3, "unsure".to_owned());
         self.world.launching += count;
-        let call = Call::Launch {
+        let call = Call::Launch(Launch {
             count,
+            place: self.executor.places.choose(at(1)),
             token: token.clone(),
             launched: Vec::new(),
-        };
+        });
         self.finish(call, unavailable(), at(1), at(2));
         token
     }
 
+    /// A launch at the place of choice that EC2 refuses; answers the instance type.
+    fn launch_in_vain(&mut self, code: &str, now: Moment) -> String {
+        let (token, place) = self.executor.token_and_place(1, &self.world, now);
+        let instance_type = place.instance_type.clone();
+        let launch = Launch {
+            count: 1,
+            place,
+            token,
+            launched: Vec::new(),
+        };
+        self.finish(Call::Launch(launch), refused_with(code), now, now);
+        instance_type
+    }
+
+    fn start_in_vain(&mut self, ids: &[&str], code: &str, now: Moment) {
+        let ids: Vec<_> = ids.iter().map(|&id| InstanceId::from(id)).collect();
+        self.world.starting(&ids, now);
+        self.finish(Call::Start(ids), refused_with(code), now, now);
+    }
+
     fn token(&mut self, count: u32, now: Moment) -> String {
-        self.executor.launch_token(count, &self.world, now)
+        self.executor.token_and_place(count, &self.world, now).0
     }
 }
 
@@ -124,8 +154,12 @@ fn unavailable() -> FleetError {
 }
 
 fn refused() -> FleetError {
+    refused_with("UnauthorizedOperation")
+}
+
+fn refused_with(code: &str) -> FleetError {
     FleetError::Refused {
-        code: "UnauthorizedOperation".to_owned(),
+        code: code.to_owned(),
         message: String::new(),
     }
 }
@@ -181,4 +215,98 @@ async fn a_launch_token_is_not_used_again_once_its_instances_were_seen() {
     let token = stage.launch_unsurely();
     stage.describe(&["i-1", "i-2", "i-3", "i-4"], at(3));
     assert_ne!(stage.token(3, at(4)), token);
+}
+
+#[tokio::test]
+async fn a_launch_without_capacity_is_tried_elsewhere_without_delay() {
+    let mut stage = Stage::set().await;
+    let lack = "InsufficientInstanceCapacity";
+    assert_eq!(stage.launch_in_vain(lack, at(1)), "");
+    assert_eq!(stage.executor.held().launch, None);
+    assert_eq!(stage.launch_in_vain(lack, at(2)), "m7i.large");
+    // Now all lack capacity.
+    assert!(
+        stage
+            .executor
+            .held()
+            .launch
+            .is_some_and(|until| until > at(2))
+    );
+}
+
+#[tokio::test]
+async fn a_launch_whose_answer_was_lost_is_repeated_in_the_same_place() {
+    let mut stage = Stage::set().await;
+    stage.launch_unsurely();
+    let first = stage.executor.places.choose(at(1));
+    stage
+        .executor
+        .places
+        .refused(&first, "InsufficientInstanceCapacity", at(3));
+    let (token, place) = stage.executor.token_and_place(3, &stage.world, at(4));
+    assert_eq!((token.as_str(), place), ("unsure", first));
+}
+
+#[tokio::test]
+async fn starts_without_capacity_become_smaller_and_then_leave_the_pool() {
+    let mut stage = Stage::set().await;
+    let stopped = ["i-1", "i-2", "i-3", "i-4"].iter().zip(1..);
+    let stopped = stopped.map(|(&id, number)| FleetInstance {
+        id: id.to_owned(),
+        name: worker_instance(number),
+        state: PowerState::Stopped,
+        launched_at: None,
+        instance_type: "c7i.large".to_owned(),
+        zone: "us-east-1a".to_owned(),
+        spot: false,
+    });
+    stage.world.described(stopped.collect(), at(1));
+    let lack = "InsufficientInstanceCapacity";
+    let observe = |stage: &mut Stage| {
+        let observation = stage.world.observe(at(3), Held::default());
+        observation.count(State::Stopped)
+    };
+    for ids in [&["i-1", "i-2", "i-3", "i-4"][..], &["i-1", "i-2"]] {
+        stage.start_in_vain(ids, lack, at(2));
+        assert_eq!(stage.executor.held().start, None);
+        assert_eq!(observe(&mut stage), 4);
+    }
+    stage.start_in_vain(&["i-1"], lack, at(2));
+    assert_eq!(observe(&mut stage), 0);
+}
+
+#[tokio::test]
+async fn throttled_calls_are_held_back_and_asked_for_again() {
+    let mut stage = Stage::set().await;
+    stage.start_in_vain(&["i-1"], "RequestLimitExceeded", at(2));
+    let held = stage.executor.held().start.expect("it is held back");
+    assert!(held > at(2) && held < at(3), "{held:?}");
+}
+
+#[tokio::test]
+async fn an_instance_that_ec2_does_not_know_yet_is_named_a_little_later() {
+    let mut stage = Stage::set().await;
+    let plan = Plan {
+        rename: vec![(stage.worker.clone(), 7)],
+        ..Plan::default()
+    };
+    stage.executor.execute(&plan, &mut stage.world, at(1));
+    let number = |stage: &mut Stage| {
+        let observation = stage.world.observe(at(2), Held::default());
+        observation.instances[0].number
+    };
+    assert_eq!(number(&mut stage), Some(7));
+    let call = Call::Rename {
+        id: stage.worker.clone(),
+        number: 7,
+    };
+    stage.finish(
+        call,
+        refused_with("InvalidInstanceID.NotFound"),
+        at(1),
+        at(2),
+    );
+    assert_eq!(number(&mut stage), Some(1));
+    let held = stage.executor.held().rename.expect("it waits a little");
+    assert!(held.since(at(2)) <= Duration::from_millis(200), "{held:?}");
 }

@@ -15,7 +15,14 @@ pub struct Boots {
     ordered: HashMap<InstanceId, Moment>,
     failed: Option<FailedBoots>,
     failed_at: Moment,
+    /// How often each instance has failed to boot in a row.
+    failures: HashMap<InstanceId, u32>,
+    /// Whether an instance that fails again and again is to be terminated.
+    keeps_hopeless: bool,
 }
+
+/// After how many failed boots in a row an instance is terminated, so that it does not spoil the pool.
+const MOST_FAILURES: u32 = 3;
 
 impl Boots {
     pub fn begin(&mut self, id: &InstanceId, now: Moment) {
@@ -28,6 +35,7 @@ impl Boots {
     }
 
     pub fn ready(&mut self, id: &InstanceId, now: Moment) {
+        self.failures.remove(id);
         if let Some(ordered_at) = self.ordered.remove(id) {
             metric::boot_time(now.since(ordered_at));
             self.failed = None;
@@ -39,6 +47,7 @@ impl Boots {
         let Some(ordered_at) = self.ordered.remove(id) else {
             return;
         };
+        self.count(id);
         let before = self.failed.map_or(0, |failed| failed.in_a_row);
         if before > 0 && ordered_at < self.failed_at {
             return;
@@ -61,6 +70,32 @@ impl Boots {
         for id in gone.cloned().collect::<Vec<_>>() {
             self.stopped(&id, now);
         }
+        self.failures.retain(|id, _| existing.contains(id));
+    }
+
+    /// Counts a boot of this instance that came to nothing.
+    pub fn count(&mut self, id: &InstanceId) {
+        if !self.keeps_hopeless {
+            *self.failures.entry(id.clone()).or_default() += 1;
+        }
+    }
+
+    /// Whether one more failed boot would be one too many.
+    pub fn is_last_chance(&self, id: &InstanceId) -> bool {
+        self.failures.get(id).copied().unwrap_or(0) + 1 >= MOST_FAILURES && !self.keeps_hopeless
+    }
+
+    /// Whether the instance has failed to boot too often.
+    pub fn is_hopeless(&self, id: &InstanceId) -> bool {
+        self.failures
+            .get(id)
+            .is_some_and(|failures| *failures >= MOST_FAILURES)
+    }
+
+    /// From now on none counts as hopeless.
+    pub fn keep_hopeless(&mut self) {
+        self.keeps_hopeless = true;
+        self.failures.clear();
     }
 
     pub fn failed(&self) -> Option<FailedBoots> {

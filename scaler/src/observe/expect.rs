@@ -68,6 +68,11 @@ impl Expectations {
             .is_some_and(|(expected, _)| *expected == Expected::Start)
     }
 
+    /// Whether nothing is expected of it.
+    pub fn is_settled(&self, id: &InstanceId) -> bool {
+        !self.power.contains_key(id)
+    }
+
     /// When it was ordered to start, unless that is seen to have happened.
     pub fn starting_since(&self, id: &InstanceId) -> Option<Moment> {
         let (expected, ordered_at) = self.power.get(id)?;

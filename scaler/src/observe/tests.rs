@@ -27,6 +27,9 @@ fn found(id: &str, name: &str, state: PowerState) -> FleetInstance {
         name: name.to_owned(),
         state,
         launched_at: None,
+        instance_type: "c7i.large".to_owned(),
+        zone: "us-east-1a".to_owned(),
+        spot: false,
     }
 }
 
@@ -147,7 +150,9 @@ fn starts_are_held_back_ever_longer_while_instances_stop_before_their_worker_is_
     let mut world = world();
     let holds: Vec<_> = (1..=8)
         .map(|round| {
-            let failed = start_and_die(&mut world, &["i-1", "i-2", "i-3"], round * 100_000);
+            let ids = [1, 2, 3].map(|number| format!("i-{round}-{number}"));
+            let ids = ids.each_ref().map(String::as_str);
+            let failed = start_and_die(&mut world, &ids, round * 100_000);
             let failed = failed.expect("it is noticed");
             let hold = failed.held_until.since(at(round * 100_000 + 200)).as_secs();
             (failed.in_a_row, hold)
@@ -155,6 +160,64 @@ fn starts_are_held_back_ever_longer_while_instances_stop_before_their_worker_is_
         .collect();
     let expected = [1, 2, 4, 8, 16, 32, 60, 60];
     assert_eq!(holds, (1..=8).zip(expected).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_worker_that_attends_before_the_launch_is_answered_is_not_forgotten() {
+    let attendance = Attendance::new(Clock::start());
+    let mut world = World::new(watch::channel(None).1, attendance.clone());
+    let id = InstanceId::from("i-1");
+    let session = attendance.join(&id, watch::channel(None).0);
+    let report = WorkerReport {
+        instance_id: id.to_string(),
+        state: WorkerState::Busy.into(),
+        ..WorkerReport::default()
+    };
+    assert!(session.report(&report));
+    world.launched(&[id], at(100));
+    assert_eq!(states(&mut world, at(100)), [(None, State::Busy)]);
+    assert!(session.report(&report));
+}
+
+#[test]
+fn an_instance_that_fails_to_boot_three_times_in_a_row_leaves_the_pool() {
+    let mut world = world();
+    let id = InstanceId::from("i-1");
+    for round in 1..=2 {
+        start_and_die(&mut world, &["i-1"], round * 100_000);
+        assert_eq!(world.hopeless(), []);
+    }
+    assert!(world.fails_again(&id));
+    start_and_die(&mut world, &["i-1"], 300_000);
+    assert_eq!(world.hopeless(), [id]);
+    assert_eq!(states(&mut world, at(301_000)), []);
+    // A scaler that may not terminate it makes do with it.
+    world.keep_hopeless();
+    assert_eq!(world.hopeless(), []);
+    assert_eq!(states(&mut world, at(302_000)), [(Some(1), State::Stopped)]);
+}
+
+#[test]
+fn stopped_instances_without_capacity_are_left_out_for_a_while_with_those_alike() {
+    let mut world = world();
+    let pool = || {
+        let mut pool: Vec<_> = (1..=3)
+            .map(|number| {
+                found(
+                    &format!("i-{number}"),
+                    &worker_instance(number),
+                    PowerState::Stopped,
+                )
+            })
+            .collect();
+        pool[2].zone = "us-east-1b".to_owned();
+        pool
+    };
+    world.described(pool(), at(0));
+    world.cannot_start(&[InstanceId::from("i-1")], at(0));
+    assert_eq!(states(&mut world, at(100)), [(Some(3), State::Stopped)]);
+    world.described(pool(), at(120_000));
+    assert_eq!(states(&mut world, at(120_000)).len(), 3);
 }
 
 #[test]

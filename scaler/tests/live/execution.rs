@@ -1,7 +1,7 @@
 use platform::fleet::{LaunchSpec, PowerState};
 use scaler::attend::Attendance;
 use scaler::clock::Clock;
-use scaler::execute::Executor;
+use scaler::execute::{Executor, Settings};
 use scaler::observe::World;
 use scaler::plan::{Plan, Stop, StopCause};
 use tokio::sync::{mpsc, watch};
@@ -22,8 +22,8 @@ async fn one_instance_that_cannot_be_stopped_does_not_keep_the_others_up() {
     let attendance = Attendance::new(clock);
     let mut world = World::new(watch::channel(None).1, attendance.clone());
     let (outcome, mut outcomes) = mpsc::channel(16);
-    let spec = LaunchSpec::default();
-    let mut executor = Executor::new(stage.fleet(), spec, attendance, outcome);
+    let settings = Settings::from(LaunchSpec::default());
+    let mut executor = Executor::new(stage.fleet(), settings, attendance, outcome);
     let unstoppable = "not-an-instance";
     let all = [ids[0].as_str(), unstoppable, ids[1].as_str()];
     let plan = Plan {
@@ -49,4 +49,81 @@ async fn one_instance_that_cannot_be_stopped_does_not_keep_the_others_up() {
     assert_eq!((totals.stopped, totals.silent_workers_stopped), (2, 2));
     // Stopping the third is not tried again at once.
     assert!(executor.held().stop.is_some());
+}
+
+#[tokio::test]
+async fn spot_instances_are_terminated_and_others_stopped() {
+    let stage = Stage::without_scaler(&[]).await;
+    let ids = stage.prepare_stopped(2).await;
+    stage.fleet().start(&ids).await.unwrap();
+    eventually("they run", async || {
+        stage.count(PowerState::Running).await == 2
+    })
+    .await;
+
+    let clock = Clock::start();
+    let attendance = Attendance::new(clock);
+    let mut world = World::new(watch::channel(None).1, attendance.clone());
+    let mut instances = stage.instances().await;
+    // The local cloud sells none.
+    instances[0].spot = true;
+    let spot = instances[0].id.clone();
+    world.described(instances, clock.now());
+    let (outcome, mut outcomes) = mpsc::channel(16);
+    let settings = Settings::from(LaunchSpec::default());
+    let mut executor = Executor::new(stage.fleet(), settings, attendance, outcome);
+    let stop = |id: &String| Stop {
+        id: id.as_str().into(),
+        cause: StopCause::NeverAttended,
+    };
+    let plan = Plan {
+        stop: ids.iter().map(stop).collect(),
+        ..Plan::default()
+    };
+    executor.execute(&plan, &mut world, clock.now());
+    for _ in &ids {
+        let next = tokio::time::timeout(PATIENCE, outcomes.recv());
+        let outcome = next.await.expect("an outcome comes").unwrap();
+        executor.finish(outcome, &mut world, clock.now());
+    }
+    eventually("one is gone and one is stopped", async || {
+        let left = stage.instances().await;
+        left.len() == 1 && left[0].id != spot && left[0].state == PowerState::Stopped
+    })
+    .await;
+    let totals = executor.totals();
+    assert_eq!((totals.stopped, totals.terminated), (2, 1));
+}
+
+#[tokio::test]
+async fn an_instance_that_never_boots_is_terminated_in_the_end() {
+    let stage = Stage::set(&["--boot-deadline", "300ms", "--max-workers", "1"]).await;
+    stage.demand(1);
+    eventually("it is terminated", async || {
+        stage.calls("TerminateInstances").await >= 1
+    })
+    .await;
+    assert_eq!(stage.calls("StopInstances").await, 2);
+    eventually("another one is launched", async || {
+        stage.calls("RunInstances").await == 2
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_orphan_of_an_earlier_scaler_is_stopped() {
+    let mut stage = Stage::without_scaler(&["--boot-deadline", "500ms"]).await;
+    let ids = stage.prepare_stopped(1).await;
+    stage.fleet().start(&ids).await.unwrap();
+    stage.start_scaler().await;
+    stage.create_queue().await;
+    eventually("it is given up", async || {
+        let totals = stage.status().await.totals.unwrap_or_default();
+        (totals.stopped, totals.silent_workers_stopped) == (1, 1)
+    })
+    .await;
+    eventually("it is stopped", async || {
+        stage.count(PowerState::Stopped).await == 1
+    })
+    .await;
 }

@@ -5,6 +5,7 @@
 mod execution;
 mod explaining;
 mod handshake;
+mod lease;
 mod orders;
 #[path = "../../../platform/tests/support/redis_server.rs"]
 mod redis_server;

@@ -97,6 +97,28 @@ impl Stage {
         running.await.unwrap().unwrap();
     }
 
+    /// It ends without a word, as a process that is killed. The next one may listen at its address.
+    pub fn kill_scaler(&mut self) {
+        let (running, _) = self.running.take().unwrap();
+        running.abort();
+    }
+
+    /// Another scaler in the same cloud, at an address of its own.
+    pub async fn rival(&self) -> Rival {
+        let cli = Cli::try_parse_from(&self.arguments).unwrap();
+        let (listener, address) = listen().await;
+        let config = cli.serve.config().unwrap();
+        let shutdown = self.everything.child_token();
+        tokio::spawn(scaler::run(config, self.aws.clone(), listener, shutdown));
+        let scaler = platform::grpc::channel(&format!("http://{address}")).unwrap();
+        Rival { scaler }
+    }
+
+    /// Where the stage's scaler listens.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.listener.local_addr().unwrap()
+    }
+
     pub async fn create_queue(&self) -> Queue {
         let attributes = QueueAttributes {
             visibility_timeout: Duration::from_secs(30),
@@ -169,15 +191,7 @@ impl Stage {
     }
 
     pub async fn status(&self) -> ScalerStatus {
-        let mut client = ScalerClient::new(self.scaler.clone());
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            match client.get_status(GetStatusRequest {}).await {
-                Ok(status) => return status.into_inner(),
-                Err(error) if tokio::time::Instant::now() > deadline => panic!("{error}"),
-                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-            }
-        }
+        status_of(&self.scaler).await
     }
 
     /// How many instances the scaler sees in a state.
@@ -202,6 +216,24 @@ impl Stage {
         let wanted = format!("action=\"{action}\",status=\"200\"}} ");
         let line = text.lines().find_map(|line| line.split_once(&wanted));
         line.map_or(0, |(_, count)| count.trim().parse().unwrap())
+    }
+}
+
+/// A second scaler.
+pub struct Rival {
+    pub scaler: Channel,
+}
+
+/// What a scaler says, which may be starting yet.
+pub async fn status_of(scaler: &Channel) -> ScalerStatus {
+    let mut client = ScalerClient::new(scaler.clone());
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match client.get_status(GetStatusRequest {}).await {
+            Ok(status) => return status.into_inner(),
+            Err(error) if tokio::time::Instant::now() > deadline => panic!("{error}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
     }
 }
 

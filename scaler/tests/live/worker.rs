@@ -71,6 +71,13 @@ impl Worker {
         matches!(order.order, Some(Order::Cordon(_)))
     }
 
+    /// Waits for the scaler to end the stream.
+    pub async fn is_left(&mut self) {
+        let ended = async { while let Ok(Some(_)) = self.orders.message().await {} };
+        let ended = tokio::time::timeout(crate::stage::PATIENCE, ended).await;
+        ended.expect("the stream ends");
+    }
+
     /// From now on reports at every order and every 200 ms, as an idle worker does, until the scaler ends the stream.
     pub async fn idle_along(mut self) {
         let mut state = WorkerState::Idle;
