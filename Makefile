@@ -28,7 +28,7 @@ test: setup ## Set up, check formatting and lints, run all tests
 	cargo run --release --quiet --package worker -- calibrate --photos .local/photos/train
 	cargo test --release --workspace
 
-bench: setup ## Measure the recogniser; with BENCH_REFERENCE=1 beside facenet-pytorch (4 GB of disk)
+bench: setup ## Simulate the scaler, measure the recogniser (BENCH_REFERENCE=1: beside facenet-pytorch, 4 GB)
 	@scripts/bench
 
 clean: ## Remove what was built and what demo and up wrote (not the cache of downloads)

@@ -115,6 +115,7 @@ MUSTER_INFERENCE_THREADS=1
 LINES
 }
 
+# Instances of the local cloud cost nothing, so none is kept for the rest of a paid minute.
 web_user_data() {
     shared_user_data
     cat <<LINES
@@ -128,6 +129,9 @@ MUSTER_FRONT=http://127.0.0.1:$front_port
 MUSTER_WORKER_IMAGE=ami-muster-worker
 MUSTER_WORKER_USER_DATA_FILE=$(quoted "$work/worker-user-data")
 MUSTER_MAX_WORKERS=$max_workers
+MUSTER_POLICY=$policy
+MUSTER_LATENCY_TARGET=$latency_target
+MUSTER_BILLING_MINIMUM=0s
 LINES
 }
 
@@ -158,7 +162,8 @@ start_cloud() {
     cloud_config >"$work/localcloud.toml"
     say "starting the local cloud, which boots the web instance"
     NO_COLOR=1 spawn "$bin/localcloud" --listen "$host:$aws_port" --data "$data" --config "$work/localcloud.toml" \
-        --max-instances "$((max_workers + 10))" --start-interval "${START_INTERVAL:-0.03}" >"$data/localcloud.log" 2>&1
+        --max-instances "$((max_workers + 10))" --start-interval "${START_INTERVAL:-0.03}" \
+        --ec2-limits "${EC2_LIMITS:-aws}" >"$data/localcloud.log" 2>&1
     cloud=$!
 }
 

@@ -66,6 +66,10 @@ impl Stage {
         let (listener, scaler_address) = listen().await;
         let mut all = vec!["scaler".to_owned(), "--front".to_owned(), front_url];
         all.extend(["--aws-endpoint-url".to_owned(), cloud.clone()]);
+        // The policy whose numbers are plain to see, unless a test names another one.
+        if !arguments.contains(&"--policy") {
+            all.extend(["--policy", "step"].map(str::to_owned));
+        }
         all.extend(arguments.iter().map(|&argument| argument.to_owned()));
         let url = format!("http://{scaler_address}");
         Self {

@@ -77,11 +77,17 @@ proptest! {
         kind in prop::sample::select(vec![PolicyKind::Latency, PolicyKind::Step]),
         minimum in prop::sample::select(vec![0_u64, 4]),
         warm_pool in prop::sample::select(vec![0_u32, 0, 2]),
+        // How many instances more than the minimum the budget pays for.
+        affordable in prop::sample::select(vec![None, Some(1_u32), Some(3)]),
         min in 0_u32..3,
         more in 1_u32..8,
         history in prop::collection::vec((event(), 1_u32..60), 1..40),
     ) {
-        let mut cloud = Cloud::new(policy(kind, min, more, minimum, warm_pool), seed);
+        let mut policy = policy(kind, min, more, minimum, warm_pool);
+        let price = policy.prices.per_hour;
+        policy.bounds.budget_per_hour = affordable.map(|more| price * f64::from(min + more));
+        let more = affordable.map_or(more, |affordable| affordable.min(more));
+        let mut cloud = Cloud::new(policy, seed);
         for (event, steps) in history {
             happen(&mut cloud, &event);
             for _ in 0..steps {

@@ -36,6 +36,8 @@ pub struct Cloud {
     /// What is known of the machines: by EC2's last answer, and by what was ordered since.
     described: Vec<(InstanceId, Power, Option<u32>)>,
     described_at: Option<Moment>,
+    /// Until when stopped instances are paid for.
+    paid_off: Vec<Moment>,
     /// How often workers were withdrawn after some were added, or the other way round.
     pub reversals: u32,
     last_added: Option<bool>,
@@ -91,6 +93,7 @@ impl Cloud {
             queue: None,
             described: Vec::new(),
             described_at: None,
+            paid_off: Vec::new(),
             reversals: 0,
             last_added: None,
             front_is_lost: false,
@@ -154,7 +157,16 @@ impl Cloud {
 
     fn check(&self, observation: &Observation, plan: &Plan) {
         let bounds = self.policy.bounds;
-        assert!((bounds.min_workers..=bounds.max_workers).contains(&plan.desired_workers));
+        let still_paid = observation.billing.still_paid;
+        let limits = self.policy.limits(self.now, still_paid);
+        assert!((limits.min_workers..=limits.max_workers).contains(&plan.desired_workers));
+        if let Some(budget) = bounds.budget_per_hour
+            && plan.adds()
+        {
+            let paid = self.up() + plan.start.len() + plan.launch as usize + still_paid as usize;
+            let spent = paid as f64 * self.policy.prices.per_hour;
+            assert!(spent <= budget * 1.000_001, "{spent} an hour: {plan:?}");
+        }
         let after = self.up() + plan.start.len() + plan.launch as usize;
         let stops = plan.stop.len();
         assert!(
@@ -237,6 +249,8 @@ impl Cloud {
                 self.roster.condemn(&stop.id, stop.cause, now, now),
                 "{stop:?}"
             );
+            let paid_off_at = self.machine(&stop.id).started_at.after(self.policy.prices.minimum);
+            self.paid_off.push(paid_off_at);
             let gone_at = self.after(50, 3_000);
             self.machine_mut(&stop.id).switch(Power::Stopping, gone_at);
         }
@@ -408,7 +422,16 @@ impl Cloud {
             described_at: self.described_at,
             failed_boots: None,
             held: Held::default(),
-            billing: Billing::default(),
+            billing: self.billing(),
+        }
+    }
+
+    fn billing(&self) -> Billing {
+        let unpaid = || self.paid_off.iter().copied().filter(|at| *at > self.now);
+        Billing {
+            spent: 0.0,
+            still_paid: unpaid().count() as u32,
+            paid_off_at: unpaid().min(),
         }
     }
 
