@@ -147,7 +147,10 @@ enum ScaleIn {
 pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (Plan, Memory) {
     memory.note_time(observation.now);
     let assessment = demand::assess(&policy.patience, observation, &mut memory);
-    memory.estimates.note(&policy.goal, observation);
+    let watching_since = memory.watching_since;
+    memory
+        .estimates
+        .note(&policy.goal, observation, watching_since);
     memory.policy_state.belong_to(policy.kind);
     let lost = Lost::find(&policy.patience, observation, &memory);
     let rest = lost.without(observation);
@@ -171,7 +174,7 @@ pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (
     }
     let mut plan = Moves::new(policy, limits, observation, &memory, lost, target).plan();
     plan.reason = reason::sentence(limits, observation, &assessment, &plan);
-    memory.note_plan(&plan, observation.now);
+    memory.note_plan(&plan, observation);
     (plan, memory)
 }
 
@@ -236,8 +239,10 @@ impl Memory {
         self.planned_at = Some(now);
     }
 
-    fn note_plan(&mut self, plan: &Plan, now: Moment) {
-        if plan.adds() {
+    fn note_plan(&mut self, plan: &Plan, observation: &Observation) {
+        let now = observation.now;
+        // What fills the warm pool is no answer to demand.
+        if plan.adds() && plan.desired_workers > observation.working() {
             self.added_at = Some(now);
         }
         if !plan.cordon.is_empty() {

@@ -63,9 +63,16 @@ pub(super) fn assess(
         };
     };
     memory.empty_since = None;
-    if front.value.unanswered > 0 {
-        (memory.zero_since, memory.leftover_since) = (None, None);
-        return Assessment::Exact(front.value.unanswered);
+    let unanswered = front.value.unanswered;
+    if unanswered > 0 {
+        memory.zero_since = None;
+        // Front may have forgotten some when it was restarted, or one of several fronts may be cut off.
+        return Assessment::Exact(match queue {
+            Some(queue) if is_neglected(patience, queue.value, unanswered, queue.at, memory) => {
+                queue.value.messages()
+            }
+            _ => unanswered,
+        });
     }
     let zero_since = *memory.zero_since.get_or_insert(front.at);
     let Some(queue) = queue else {
@@ -76,7 +83,7 @@ pub(super) fn assess(
     }
     let messages = queue.value.messages();
     if messages > 0 {
-        let neglected = is_neglected(patience, queue.value, queue.at, memory);
+        let neglected = is_neglected(patience, queue.value, 0, queue.at, memory);
         return Assessment::Zero(Zero::Leftover {
             messages,
             neglected,
@@ -93,8 +100,14 @@ pub(super) fn assess(
 
 /// A front that was restarted has forgotten its clients, but their photos were accepted: they are to be recognised.
 /// The counters lag behind, so this takes a while to be believed.
-fn is_neglected(patience: &Patience, counters: Counters, at: Moment, memory: &mut Memory) -> bool {
-    if counters.visible == 0 {
+fn is_neglected(
+    patience: &Patience,
+    counters: Counters,
+    unanswered: u64,
+    at: Moment,
+    memory: &mut Memory,
+) -> bool {
+    if counters.visible <= unanswered {
         memory.leftover_since = None;
         return false;
     }

@@ -1,6 +1,6 @@
 //! What the policies know of the workers' and the clients' habits: measured, and smoothed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -95,13 +95,13 @@ impl Smoothed {
 }
 
 impl Estimates {
-    /// Takes in what an observation shows.
-    pub(super) fn note(&mut self, goal: &Goal, observation: &Observation) {
+    /// Takes in what an observation shows. Instances that started before `watching_since` tell nothing about boots.
+    pub(super) fn note(&mut self, goal: &Goal, observation: &Observation, watching_since: Moment) {
         self.service
             .get_or_insert_with(|| Smoothed::assumed(goal.service_time));
         self.boot
             .get_or_insert_with(|| Smoothed::assumed(goal.boot_time));
-        self.note_boots(observation);
+        self.note_boots(observation, watching_since);
         if let Some(front) = observation.front {
             self.arrivals.note(front.at, front.value.accepted_total);
         }
@@ -114,14 +114,18 @@ impl Estimates {
         self.arrivals.rate(now)
     }
 
-    fn note_boots(&mut self, observation: &Observation) {
+    fn note_boots(&mut self, observation: &Observation, watching_since: Moment) {
+        let mut followed = 0;
         for instance in &observation.instances {
             match instance.state {
                 State::Pending | State::Booting => {
                     if let Some(started_at) = instance.started_at
-                        && !self.booting.contains_key(&instance.id)
+                        && started_at >= watching_since
                     {
-                        self.booting.insert(instance.id.clone(), started_at);
+                        followed += 1;
+                        if !self.booting.contains_key(&instance.id) {
+                            self.booting.insert(instance.id.clone(), started_at);
+                        }
                     }
                 }
                 _ if self.booting.is_empty() => {}
@@ -132,11 +136,15 @@ impl Estimates {
                         boot.add(instance.since.since(started_at).as_secs_f64());
                     }
                 }
-                State::Draining | State::Cordoned => {}
-                State::Stopped | State::Stopping => {
+                State::Draining | State::Cordoned | State::Stopped | State::Stopping => {
                     self.booting.remove(&instance.id);
                 }
             }
+        }
+        if self.booting.len() > followed {
+            // Some are no longer there at all.
+            let there: HashSet<_> = observation.instances.iter().map(|it| &it.id).collect();
+            self.booting.retain(|id, _| there.contains(id));
         }
     }
 

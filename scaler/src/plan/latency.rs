@@ -25,6 +25,8 @@ struct Outlook {
     /// Worker time a second that arrives by the time a worker started now would be ready.
     offered: f64,
     requests: u64,
+    /// The most workers worth thinking of.
+    most: u32,
     capacity: Capacity,
 }
 
@@ -78,7 +80,7 @@ pub(super) fn target(
         policy.prices.minimum.as_secs_f64(),
     );
     // An instance is kept, but none is started in order to be kept.
-    let kept = needed + u64::from(keeping.workers);
+    let kept = needed.saturating_add(keeping.workers.into());
     // As long as all have work, more of them cost no more: what they cost is the work.
     let desired = needed.max(kept.max(requests).min(working.into()));
     Target {
@@ -118,6 +120,7 @@ impl Outlook {
                 0.0
             },
             requests,
+            most: policy.bounds.max_workers,
             capacity: Capacity::of(observation, boot),
         }
     }
@@ -127,7 +130,7 @@ impl Outlook {
         if self.requests == 0 {
             return 0;
         }
-        let sustained = staffing::workers(self.offered, self.service, self.target);
+        let sustained = staffing::workers(self.offered, self.service, self.target, self.most);
         // A queue that is far from the target clears by itself, or grows until it is not: till then a rate is a reason to
         // keep the workers that there are, and none to start others.
         let there = self.capacity.workers();
@@ -159,7 +162,7 @@ impl Outlook {
         let each = (deadline - self.boot).max(f64::MIN_POSITIVE);
         let started = (missing / each - 1e-9).ceil().min(self.requests as f64) as u64;
         let there = u64::from(self.capacity.workers());
-        (there + started).min(there.max(self.requests))
+        there.saturating_add(started).min(there.max(self.requests))
     }
 
     fn completes_in(&self, workers: u32) -> Option<Duration> {
@@ -179,7 +182,7 @@ impl Outlook {
         };
         let there = self.capacity.workers();
         if self.requests > 0 && needed > there {
-            let sustained = staffing::workers(self.offered, self.service, self.target);
+            let sustained = staffing::workers(self.offered, self.service, self.target, self.most);
             let reason = if sustained > there.into() {
                 let rate = self.offered / self.service;
                 format!("would not keep up with {rate:.1} requests a second")

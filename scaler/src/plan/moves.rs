@@ -55,9 +55,12 @@ impl<'a> Moves<'a> {
         let working = self.working();
         let missing = self.desired.saturating_sub(working);
         let surplus = working.saturating_sub(self.desired);
+        plan.uncordon = self.call_back(missing);
+        if self.fleet_is_fresh {
+            plan.stop = self.stops(&plan.uncordon);
+        }
+        let missing = missing - len(&plan.uncordon);
         if missing > 0 {
-            plan.uncordon = self.call_back(missing);
-            let missing = missing - len(&plan.uncordon);
             self.add_capacity(missing, &mut plan);
         } else if surplus > 0 && self.fleet_is_fresh {
             plan.cordon = self.withdraw(surplus);
@@ -72,7 +75,11 @@ impl<'a> Moves<'a> {
                 .filter(|instance| instance.state.is_capacity());
             plan.cordon
                 .extend(at_work.map(|instance| instance.id.clone()));
-            plan.stop = self.stops(&plan.uncordon);
+        }
+        if self.limits.max_workers < self.policy.bounds.max_workers
+            && let Some(paid_off_at) = self.observation.billing.paid_off_at
+        {
+            self.wake(paid_off_at);
         }
         plan.rename = self.renames();
         plan.wake_at = self.wake_at;
@@ -116,8 +123,7 @@ impl<'a> Moves<'a> {
     }
 
     fn add_capacity(&mut self, missing: u32, plan: &mut Plan) {
-        let room = self.limits.max_workers.saturating_sub(self.active());
-        let wanted = missing.min(room);
+        let wanted = missing.min(self.room(&plan.stop));
         if wanted == 0 || !self.may_add() {
             return;
         }
@@ -155,8 +161,7 @@ impl<'a> Moves<'a> {
         let needed = self.limits.clamp(self.target.needed);
         let wanted = needed.saturating_add(self.policy.bounds.warm_pool);
         let missing = wanted.min(self.limits.max_workers).saturating_sub(there);
-        let room = self.limits.max_workers.saturating_sub(self.active());
-        let missing = missing.min(room);
+        let missing = missing.min(self.room(&plan.stop));
         if missing > 0 && self.may_add() && self.may(self.observation.held.launch) {
             plan.launch = missing;
         }
@@ -286,6 +291,22 @@ impl<'a> Moves<'a> {
             .into_iter()
             .filter_map(|instance| Some((instance.id.clone(), free.next()?)))
             .collect()
+    }
+
+    /// How many instances more may run. What the same plan stops makes room for its replacement, unless it stays paid for
+    /// and the budget is what limits.
+    fn room(&self, stops: &[Stop]) -> u32 {
+        let (now, minimum) = (self.observation.now, self.policy.prices.minimum);
+        let limited = self.policy.bounds.budget_per_hour.is_some();
+        let paid = |it: &Instance| it.started_at.is_some_and(|at| now < at.after(minimum));
+        let gone: HashSet<_> = stops.iter().map(|stop| &stop.id).collect();
+        let gone = self
+            .observation
+            .instances
+            .iter()
+            .filter(|it| gone.contains(&it.id) && !(limited && paid(it)));
+        let up = self.active().saturating_sub(len_of(gone.count()));
+        self.limits.max_workers.saturating_sub(up)
     }
 
     /// Everything that runs or is about to, also what is given up but not stopped yet.

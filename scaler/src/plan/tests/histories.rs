@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::simulated::{Cloud, STEP};
 use crate::plan::fixtures::Fleet;
-use crate::plan::{Bounds, Goal, Policy, PolicyKind, Prices};
+use crate::plan::{Bounds, Goal, Patience, Policy, PolicyKind, Prices};
 
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -63,57 +63,100 @@ pub fn policy(
             warm_pool,
             ..Bounds::default()
         },
+        // So that a worker that hangs is found out soon.
+        patience: Patience {
+            boot_deadline: seconds(15),
+            silence_deadline: seconds(5),
+            ..Patience::default()
+        },
         ..Fleet::none().policy
     }
 }
 
+#[derive(Debug, Clone)]
+struct History {
+    seed: u64,
+    /// The shortest time that a start is billed for, in seconds.
+    minimum: u64,
+    warm_pool: u32,
+    /// How many instances more than the minimum the budget pays for.
+    affordable: Option<u32>,
+    min_workers: u32,
+    more: u32,
+    /// What happens, and how many steps pass after it.
+    events: Vec<(Event, u32)>,
+}
+
+prop_compose! {
+    fn history()(
+        seed in any::<u64>(),
+        minimum in prop::sample::select(vec![0_u64, 4]),
+        warm_pool in prop::sample::select(vec![0_u32, 0, 2]),
+        affordable in prop::sample::select(vec![None, Some(1_u32), Some(3)]),
+        min_workers in 0_u32..3,
+        more in 1_u32..8,
+        events in prop::collection::vec((event(), 1_u32..60), 1..30),
+    ) -> History {
+        History { seed, minimum, warm_pool, affordable, min_workers, more, events }
+    }
+}
+
+/// Lets it happen, and then expects demand to be met and the fleet to return to its minimum.
+fn live_through(kind: PolicyKind, history: &History) -> Result<(), TestCaseError> {
+    let &History {
+        minimum,
+        warm_pool,
+        affordable,
+        min_workers: min,
+        more,
+        ..
+    } = history;
+    let mut policy = policy(kind, min, more, minimum, warm_pool);
+    let price = policy.prices.per_hour;
+    policy.bounds.budget_per_hour = affordable.map(|more| price * f64::from(min + more));
+    let more = affordable.map_or(more, |affordable| affordable.min(more));
+    let mut cloud = Cloud::new(policy, history.seed);
+    for (event, steps) in &history.events {
+        happen(&mut cloud, event);
+        for _ in 0..*steps {
+            cloud.step();
+        }
+    }
+    (cloud.front_is_lost, cloud.queue_is_lost, cloud.ec2_is_lost) = (false, false, false);
+    let settled = |cloud: &Cloud| {
+        cloud.unanswered == 0
+            && cloud.up() == min as usize
+            && !cloud.has_hung_worker()
+            && cloud.machines.iter().all(|machine| !machine.leaving)
+            && cloud.machines.len() >= (min + warm_pool.min(more)) as usize
+    };
+    // A hung worker takes the boot deadline to be found out, and its message as long again.
+    let mut steps = 0;
+    while !settled(&cloud) {
+        cloud.step();
+        steps += 1;
+        prop_assert!(STEP * steps < Duration::from_secs(400), "{cloud:?}");
+    }
+    // It stays there.
+    for _ in 0..150 {
+        cloud.step();
+        prop_assert!(settled(&cloud));
+    }
+    Ok(())
+}
+
 proptest! {
-    // PROPTEST_CASES may ask for more.
+    // PROPTEST_CASES may ask for more, as `make test` does.
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(1_000)))]
 
     #[test]
-    fn whatever_happens_demand_is_met_and_the_fleet_returns_to_its_minimum(
-        seed in any::<u64>(),
-        kind in prop::sample::select(vec![PolicyKind::Latency, PolicyKind::Step]),
-        minimum in prop::sample::select(vec![0_u64, 4]),
-        warm_pool in prop::sample::select(vec![0_u32, 0, 2]),
-        // How many instances more than the minimum the budget pays for.
-        affordable in prop::sample::select(vec![None, Some(1_u32), Some(3)]),
-        min in 0_u32..3,
-        more in 1_u32..8,
-        history in prop::collection::vec((event(), 1_u32..60), 1..40),
-    ) {
-        let mut policy = policy(kind, min, more, minimum, warm_pool);
-        let price = policy.prices.per_hour;
-        policy.bounds.budget_per_hour = affordable.map(|more| price * f64::from(min + more));
-        let more = affordable.map_or(more, |affordable| affordable.min(more));
-        let mut cloud = Cloud::new(policy, seed);
-        for (event, steps) in history {
-            happen(&mut cloud, &event);
-            for _ in 0..steps {
-                cloud.step();
-            }
-        }
-        (cloud.front_is_lost, cloud.queue_is_lost, cloud.ec2_is_lost) = (false, false, false);
-        let settled = |cloud: &Cloud| {
-            cloud.unanswered == 0
-                && cloud.up() == min as usize
-                && !cloud.has_hung_worker()
-                && cloud.machines.iter().all(|machine| !machine.leaving)
-                && cloud.machines.len() >= (min + warm_pool.min(more)) as usize
-        };
-        // A hung worker takes the boot deadline to be found out, and its message as long again.
-        let mut steps = 0;
-        while !settled(&cloud) {
-            cloud.step();
-            steps += 1;
-            prop_assert!(STEP * steps < std::time::Duration::from_secs(400), "{cloud:?}");
-        }
-        // It stays there.
-        for _ in 0..250 {
-            cloud.step();
-            prop_assert!(settled(&cloud));
-        }
+    fn whatever_happens_latency_meets_demand_and_returns_to_the_minimum(history in history()) {
+        live_through(PolicyKind::Latency, &history)?;
+    }
+
+    #[test]
+    fn whatever_happens_step_meets_demand_and_returns_to_the_minimum(history in history()) {
+        live_through(PolicyKind::Step, &history)?;
     }
 }
 

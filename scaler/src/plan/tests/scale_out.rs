@@ -238,3 +238,28 @@ fn a_plan_needs_no_history() {
 fn policy() -> Policy {
     Fleet::none().policy
 }
+
+#[test]
+fn workers_that_were_up_before_the_scaler_tell_nothing_about_boots() {
+    // After a restart their streams are not there yet, so they look as if they were booting.
+    let mut fleet = Fleet::of(2).booting();
+    for instance in &mut fleet.observation.instances {
+        instance.started_at = Some(ago(900_000));
+    }
+    fleet.memory = Default::default();
+    let (_, memory) = crate::plan::plan(&fleet.policy, &fleet.observation, fleet.memory.clone());
+    let mut attending = fleet.idle();
+    for instance in &mut attending.observation.instances {
+        instance.started_at = Some(ago(900_000));
+    }
+    let (_, memory) = crate::plan::plan(&attending.policy, &attending.observation, memory);
+    assert_eq!(memory.estimates.boot.map(|boot| boot.samples), Some(0));
+}
+
+#[test]
+fn what_the_queue_has_held_for_long_beyond_fronts_demand_counts() {
+    let mut fleet = Fleet::of(15).with_backlog(1).with_messages(9);
+    assert_eq!(fleet.plan().desired_workers, 1);
+    fleet.memory.leftover_since = Some(ago(30_000));
+    assert_eq!(fleet.plan().desired_workers, 9);
+}
