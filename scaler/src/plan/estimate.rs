@@ -249,13 +249,16 @@ impl Arrivals {
         let difference = recent - before;
         // Twice the standard deviation of the difference of two Poisson counts.
         let stands_out = first < last && difference.abs() > 2.0 * (recent + before).sqrt();
+        let trend = if stands_out {
+            difference / (seconds * seconds)
+        } else {
+            0.0
+        };
+        // The mean of the window is what the rate was in its middle. Growth that goes on shows in the queue.
+        let now = per_second + trend.min(0.0) * seconds / 2.0;
         Rate {
-            per_second,
-            trend: if stands_out {
-                difference / (seconds * seconds)
-            } else {
-                0.0
-            },
+            per_second: now.max(0.0),
+            trend,
         }
     }
 
