@@ -52,8 +52,13 @@ impl Stage {
     }
 
     pub async fn without_scaler(arguments: &[&str]) -> Self {
+        Self::unkind(localcloud::Ec2Settings::default(), arguments).await
+    }
+
+    /// As [`Stage::without_scaler`], in a cloud that is as unkind as told.
+    pub async fn unkind(ec2: localcloud::Ec2Settings, arguments: &[&str]) -> Self {
         let everything = CancellationToken::new();
-        let cloud = start_cloud(&everything).await;
+        let cloud = start_cloud(ec2, &everything).await;
         let (demand, demanded) = watch::channel(0);
         let front = everything.child_token();
         let front_url = start_front(demanded, &front).await;
@@ -210,6 +215,19 @@ impl Stage {
 
     /// How often an action was answered with success.
     pub async fn calls(&self, action: &str) -> u64 {
+        self.answers(action, 200).await
+    }
+
+    /// How often an action was answered with an HTTP status.
+    pub async fn answers(&self, action: &str, status: u16) -> u64 {
+        let wanted = format!("action=\"{action}\",status=\"{status}\"}} ");
+        let text = self.metrics().await;
+        let line = text.lines().find_map(|line| line.split_once(&wanted));
+        line.map_or(0, |(_, count)| count.trim().parse().unwrap())
+    }
+
+    /// What localcloud tells about the calls to it. Asking is no call.
+    pub async fn metrics(&self) -> String {
         let address = self.cloud.strip_prefix("http://").unwrap();
         let mut stream = TcpStream::connect(address).await.unwrap();
         let request =
@@ -217,9 +235,7 @@ impl Stage {
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
-        let wanted = format!("action=\"{action}\",status=\"200\"}} ");
-        let line = text.lines().find_map(|line| line.split_once(&wanted));
-        line.map_or(0, |(_, count)| count.trim().parse().unwrap())
+        text
     }
 }
 
@@ -265,7 +281,7 @@ async fn listen() -> (TcpListener, std::net::SocketAddr) {
     (listener, address)
 }
 
-async fn start_cloud(shutdown: &CancellationToken) -> String {
+async fn start_cloud(ec2: localcloud::Ec2Settings, shutdown: &CancellationToken) -> String {
     let (listener, address) = listen().await;
     let image = localcloud::Image {
         id: "ami-muster-worker".to_owned(),
@@ -275,6 +291,7 @@ async fn start_cloud(shutdown: &CancellationToken) -> String {
     };
     let config = localcloud::Config {
         images: vec![image],
+        ec2,
         ..localcloud::Config::default()
     };
     let shutdown = shutdown.clone();
