@@ -39,7 +39,12 @@ async fn bursts_of_fifteen_take_one_start_call_each_and_are_never_throttled() {
         bucket.refill_per_second *= f64::from(RAISED);
     }
     let raised = RAISED.to_string();
-    let stage = stage(limits, 15, &["--policy=step", "--ec2-request-limits", &raised]).await;
+    let stage = stage(
+        limits,
+        15,
+        &["--policy", "step", "--ec2-request-limits", &raised],
+    )
+    .await;
     let mut figures = Figures::default();
     for burst in 1..=count(12) {
         figures.note(burst, cycle(&stage, burst, 100, 15).await);
@@ -50,7 +55,7 @@ async fn bursts_of_fifteen_take_one_start_call_each_and_are_never_throttled() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_with_awss_default_limits_is_never_throttled() {
-    let stage = stage(Limits::aws(), 15, &["--policy=step"]).await;
+    let stage = stage(Limits::aws(), 15, &["--policy", "step"]).await;
     let began = Instant::now();
     let mut figures = Figures::default();
     for burst in 1..=count(7) {
@@ -67,7 +72,7 @@ async fn an_account_with_awss_default_limits_is_never_throttled() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_request_starts_a_worker_at_once_under_the_default_policy() {
-    let arguments = ["--policy=latency", "--ec2-request-limits=none"];
+    let arguments = ["--policy", "latency", "--ec2-request-limits=none"];
     let stage = stage(Limits::default(), 1, &arguments).await;
     let mut figures = Figures::default();
     for burst in 1..=50 {

@@ -151,7 +151,7 @@ pub fn staff(stage: &std::sync::Arc<Stage>) -> tokio_util::sync::DropGuard {
             });
             for instance in instances
                 .iter()
-                .filter(|it| it.state == PowerState::Running)
+                .filter(|it| it.state == PowerState::Running && stage.has_process(&it.id))
             {
                 if !workers.contains_key(&instance.id) {
                     let worker = Worker::attend(&stage, &instance.id, WorkerState::Idle).await;
