@@ -19,6 +19,8 @@ const POLL: Duration = Duration::from_millis(2);
 /// By how much AWS has raised the account's limits on instances: its default of 2 started instances a second does not
 /// carry 15 of them every second.
 const RAISED: u32 = 20;
+/// From burst to burst, at least: AWS's default of 2 start calls a second, which is not raised here, carries no more.
+const BURST_INTERVAL: Duration = Duration::from_millis(600);
 /// How many instances a scaler that has just started takes AWS's default to let it start; see `scaler::execute`.
 const FIRST_INSTANCES: f64 = 99.0;
 const INSTANCES_PER_SECOND: f64 = 2.0;
@@ -45,8 +47,12 @@ async fn bursts_of_fifteen_take_one_start_call_each_and_are_never_throttled() {
         &["--policy", "step", "--ec2-request-limits", &raised],
     )
     .await;
-    let mut figures = Figures::default();
+    let (began, mut figures) = (Instant::now(), Figures::default());
     for burst in 1..=count(12) {
+        eventually("it is time", async || {
+            began.elapsed() >= BURST_INTERVAL * (burst - 1)
+        })
+        .await;
         figures.note(burst, cycle(&stage, burst, 100, 15).await);
     }
     figures.print("15 workers, limits on instances raised");
@@ -72,7 +78,13 @@ async fn an_account_with_awss_default_limits_is_never_throttled() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_request_starts_a_worker_at_once_under_the_default_policy() {
-    let arguments = ["--policy", "latency", "--ec2-request-limits=none"];
+    // It keeps a worker for as long as another boot would take, which here is no time.
+    let arguments = [
+        "--policy",
+        "latency",
+        "--ec2-request-limits=none",
+        "--boot-time=50ms",
+    ];
     let stage = stage(Limits::default(), 1, &arguments).await;
     let mut figures = Figures::default();
     for burst in 1..=50 {
