@@ -46,6 +46,7 @@ async fn launches_that_ec2_does_not_know_yet_are_awaited_named_and_not_made_twic
     assert_eq!(stage.status().await.totals.unwrap().launched, 3);
     // Each instance may be asked for once before EC2 knows it; more would be a storm.
     let refused = stage.answers("CreateTags", 400).await;
+    println!("{refused} times not found");
     assert!(refused <= 3, "{refused} times not found");
 }
 
