@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bursts;
 mod execution;
 mod explaining;
 mod handshake;
@@ -12,4 +13,5 @@ mod redis_server;
 mod scaling;
 mod shared_demand;
 mod stage;
+mod unkind;
 mod worker;

@@ -168,7 +168,7 @@ async fn watchers_see_the_state_at_once_and_then_the_decisions() {
         let status = statuses.message().await.unwrap().expect("a decision");
         let plan = status.plan.unwrap();
         if plan.launch > 0 {
-            assert_eq!((plan.launch, plan.policy.as_str()), (2, "latency"));
+            assert_eq!((plan.launch, plan.policy.as_str()), (2, "step"));
             assert_eq!(
                 plan.reason,
                 "7 requests unanswered, so 2 wanted, the maximum, 0 there: launch 2"

@@ -24,6 +24,9 @@ use tonic::{Request, Response, Status};
 /// Long enough for a loaded machine; no test takes that long unless it fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What runs on an instance.
+const RUN: &str = r#"echo $$ > "$PROCESSES/$EC2_INSTANCE_ID"; exec sleep 600"#;
+
 pub struct Stage {
     pub aws: Aws,
     pub scaler: Channel,
@@ -37,6 +40,8 @@ pub struct Stage {
     running: Option<(JoinHandle<anyhow::Result<()>>, CancellationToken)>,
     pub everything: CancellationToken,
     front: CancellationToken,
+    /// Where each instance's process leaves its id.
+    processes: tempfile::TempDir,
 }
 
 struct Front {
@@ -52,8 +57,14 @@ impl Stage {
     }
 
     pub async fn without_scaler(arguments: &[&str]) -> Self {
+        Self::unkind(localcloud::Ec2Settings::default(), arguments).await
+    }
+
+    /// As [`Stage::without_scaler`], in a cloud that is as unkind as told.
+    pub async fn unkind(ec2: localcloud::Ec2Settings, arguments: &[&str]) -> Self {
         let everything = CancellationToken::new();
-        let cloud = start_cloud(&everything).await;
+        let processes = tempfile::tempdir().unwrap();
+        let cloud = start_cloud(ec2, processes.path(), &everything).await;
         let (demand, demanded) = watch::channel(0);
         let front = everything.child_token();
         let front_url = start_front(demanded, &front).await;
@@ -83,6 +94,7 @@ impl Stage {
             running: None,
             everything,
             front,
+            processes,
         }
     }
 
@@ -163,6 +175,12 @@ impl Stage {
             .count()
     }
 
+    /// Whether the instance has a process: one whose boot fails has none, though EC2 says that it runs.
+    pub fn has_process(&self, id: &str) -> bool {
+        let process = std::fs::read_to_string(self.processes.path().join(id));
+        process.is_ok_and(|process| std::fs::exists(format!("/proc/{}", process.trim())).unwrap())
+    }
+
     /// Puts stopped instances into the pool; answers their ids.
     pub async fn prepare_stopped(&self, count: u32) -> Vec<String> {
         let spec = LaunchSpec {
@@ -210,6 +228,19 @@ impl Stage {
 
     /// How often an action was answered with success.
     pub async fn calls(&self, action: &str) -> u64 {
+        self.answers(action, 200).await
+    }
+
+    /// How often an action was answered with an HTTP status.
+    pub async fn answers(&self, action: &str, status: u16) -> u64 {
+        let wanted = format!("action=\"{action}\",status=\"{status}\"}} ");
+        let text = self.metrics().await;
+        let line = text.lines().find_map(|line| line.split_once(&wanted));
+        line.map_or(0, |(_, count)| count.trim().parse().unwrap())
+    }
+
+    /// What localcloud tells about the calls to it. Asking is no call.
+    pub async fn metrics(&self) -> String {
         let address = self.cloud.strip_prefix("http://").unwrap();
         let mut stream = TcpStream::connect(address).await.unwrap();
         let request =
@@ -217,9 +248,7 @@ impl Stage {
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
-        let wanted = format!("action=\"{action}\",status=\"200\"}} ");
-        let line = text.lines().find_map(|line| line.split_once(&wanted));
-        line.map_or(0, |(_, count)| count.trim().parse().unwrap())
+        text
     }
 }
 
@@ -265,16 +294,21 @@ async fn listen() -> (TcpListener, std::net::SocketAddr) {
     (listener, address)
 }
 
-async fn start_cloud(shutdown: &CancellationToken) -> String {
+async fn start_cloud(
+    ec2: localcloud::Ec2Settings,
+    processes: &std::path::Path,
+    shutdown: &CancellationToken,
+) -> String {
     let (listener, address) = listen().await;
     let image = localcloud::Image {
         id: "ami-muster-worker".to_owned(),
         name: None,
-        command: vec!["sleep".to_owned(), "600".to_owned()],
-        env: Default::default(),
+        command: ["sh", "-c", RUN].map(str::to_owned).to_vec(),
+        env: [("PROCESSES".to_owned(), processes.display().to_string())].into(),
     };
     let config = localcloud::Config {
         images: vec![image],
+        ec2,
         ..localcloud::Config::default()
     };
     let shutdown = shutdown.clone();

@@ -7,7 +7,7 @@ use platform::shutdown::CancellationToken;
 use proto::v1::scaler_client::ScalerClient;
 use proto::v1::worker_order::Order;
 use proto::v1::{WorkerOrder, WorkerReport, WorkerState};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
@@ -49,6 +49,11 @@ impl Worker {
     }
 
     pub async fn report(&self, state: WorkerState) {
+        assert!(self.tries_to_report(state).await, "the stream lives");
+    }
+
+    /// Whether the stream lives.
+    async fn tries_to_report(&self, state: WorkerState) -> bool {
         let report = WorkerReport {
             instance_id: self.id.clone(),
             state: state.into(),
@@ -56,7 +61,7 @@ impl Worker {
             order_sequence: self.sequence,
             interruption: None,
         };
-        self.reports.send(report).await.unwrap();
+        self.reports.send(report).await.is_ok()
     }
 
     /// Waits for the next order; whether it is to cordon.
@@ -78,6 +83,31 @@ impl Worker {
         ended.expect("the stream ends");
     }
 
+    /// Is busy until `work` is done, then obeys orders. Ends when the scaler ends the stream; whether it was busy then.
+    pub async fn work_along(mut self, mut work: watch::Receiver<bool>) -> bool {
+        let (mut is_cordoned, mut is_busy) = (false, true);
+        let mut beat = tokio::time::interval(std::time::Duration::from_millis(500));
+        loop {
+            tokio::select! {
+                order = self.orders.message() => {
+                    let Ok(Some(order)) = order else { return is_busy };
+                    self.sequence = order.sequence;
+                    is_cordoned = matches!(order.order, Some(Order::Cordon(_)));
+                }
+                Ok(()) = work.changed() => is_busy = *work.borrow_and_update(),
+                _ = beat.tick() => {}
+            }
+            let state = match (is_busy, is_cordoned) {
+                (true, _) => WorkerState::Busy,
+                (false, true) => WorkerState::Cordoned,
+                (false, false) => WorkerState::Idle,
+            };
+            if !self.tries_to_report(state).await {
+                return is_busy;
+            }
+        }
+    }
+
     /// From now on reports at every order and every 200 ms, as an idle worker does, until the scaler ends the stream.
     pub async fn idle_along(mut self) {
         let mut state = WorkerState::Idle;
@@ -92,15 +122,7 @@ impl Worker {
                 }
                 _ = beat.tick() => {}
             }
-            let (instance_id, order_sequence) = (self.id.clone(), self.sequence);
-            let report = WorkerReport {
-                instance_id,
-                state: state.into(),
-                completed: 0,
-                order_sequence,
-                interruption: None,
-            };
-            if self.reports.send(report).await.is_err() {
+            if !self.tries_to_report(state).await {
                 return;
             }
         }
@@ -129,7 +151,7 @@ pub fn staff(stage: &std::sync::Arc<Stage>) -> tokio_util::sync::DropGuard {
             });
             for instance in instances
                 .iter()
-                .filter(|it| it.state == PowerState::Running)
+                .filter(|it| it.state == PowerState::Running && stage.has_process(&it.id))
             {
                 if !workers.contains_key(&instance.id) {
                     let worker = Worker::attend(&stage, &instance.id, WorkerState::Idle).await;
