@@ -25,6 +25,8 @@ pub struct Decision {
     pub tally: Tally,
     /// What was remembered before; absent in decisions that are only listed.
     pub before: Option<Arc<Memory>>,
+    /// Why no plan was made: another scaler leads, or may.
+    pub standing_by: Option<String>,
 }
 
 /// The policy in force, which may be changed while the scaler runs.
@@ -69,6 +71,7 @@ impl Board {
             totals: Totals::default(),
             tally: Tally::default(),
             before: None,
+            standing_by: None,
         };
         Self {
             latest: watch::Sender::new(Arc::new(none)),
@@ -122,6 +125,7 @@ impl Decision {
         self.plan.changes_something()
             || self.plan.desired_workers != before.plan.desired_workers
             || self.settings.version != before.settings.version
+            || self.standing_by.is_some() != before.standing_by.is_some()
     }
 
     /// Whether something is done, or has happened, that a watcher wants to know.

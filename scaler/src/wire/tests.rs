@@ -171,8 +171,10 @@ proptest! {
         policy in any_policy(),
         observation in any_observation(),
         plan in any_plan(),
+        standing_by in maybe("\\PC{0,20}"),
     ) {
-        let decided = decision(sequence, &policy, &observation, &plan, &Memory::default());
+        let mut decided = decision(sequence, &policy, &observation, &plan, &Memory::default());
+        decided.standing_by.clone_from(&standing_by);
         for with_memory in [false, true] {
             let status = encode(&decided, with_memory);
             let read: v1::ScalerStatus = proto::decode(&proto::encode(&status)).unwrap();
@@ -183,6 +185,7 @@ proptest! {
                 observation: observation.clone(),
                 plan: plan.clone(),
                 memory: with_memory.then(Memory::default),
+                standing_by: standing_by.clone(),
             };
             prop_assert_eq!(decode(&read).unwrap(), expected);
         }
