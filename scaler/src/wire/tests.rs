@@ -233,3 +233,19 @@ fn what_does_not_fit_becomes_the_longest_that_does() {
     assert_eq!(end.to_string(), "9999-12-31T23:59:59.999999999Z");
     assert!(Duration::try_from(duration(Duration::MAX)).is_ok());
 }
+
+#[test]
+fn what_never_attended_and_what_was_terminated_is_told() {
+    let (policy, observation) = (Policy::default(), Observation::default());
+    let mut decided = decision(
+        1,
+        &policy,
+        &observation,
+        &Plan::default(),
+        &Memory::default(),
+    );
+    decided.totals.never_attended_stopped = 3;
+    decided.totals.terminated = 4;
+    let told = encode(&decided, false).totals.unwrap();
+    assert_eq!((told.never_attended_stopped, told.terminated), (3, 4));
+}
