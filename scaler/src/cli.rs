@@ -178,6 +178,7 @@ impl LookArgs {
         let (scaler, message) = (&self.scaler, error.message());
         match error.code() {
             tonic::Code::InvalidArgument
+            | tonic::Code::FailedPrecondition
             | tonic::Code::PermissionDenied
             | tonic::Code::Unauthenticated => {
                 anyhow::anyhow!("the scaler at {scaler} refuses: {message}")
