@@ -11,6 +11,8 @@ use crate::tally::Tally;
 
 /// How many decisions that changed something are remembered.
 const REMEMBERED: usize = 1_000;
+/// How many instances these may list together, about 60 MB: a thousand decisions about 10,000 instances take 1 GB.
+const REMEMBERED_INSTANCES: usize = 500_000;
 
 /// A plan, what it was made from, and what was done so far.
 #[derive(Debug, Clone)]
@@ -25,6 +27,8 @@ pub struct Decision {
     pub tally: Tally,
     /// What was remembered before; absent in decisions that are only listed.
     pub before: Option<Arc<Memory>>,
+    /// Why no plan was made: another scaler leads, or may.
+    pub standing_by: Option<String>,
 }
 
 /// The policy in force, which may be changed while the scaler runs.
@@ -54,7 +58,15 @@ pub struct Board {
     pub changes: broadcast::Sender<Arc<Decision>>,
     /// All.
     pub every: broadcast::Sender<Arc<Decision>>,
-    recent: Arc<Mutex<VecDeque<Arc<Decision>>>>,
+    recent: Arc<Mutex<Recent>>,
+}
+
+/// The last decisions that changed something, oldest first.
+#[derive(Debug, Default)]
+struct Recent {
+    decisions: VecDeque<Arc<Decision>>,
+    /// How many instances they list together.
+    instances: usize,
 }
 
 impl Board {
@@ -69,6 +81,7 @@ impl Board {
             totals: Totals::default(),
             tally: Tally::default(),
             before: None,
+            standing_by: None,
         };
         Self {
             latest: watch::Sender::new(Arc::new(none)),
@@ -82,14 +95,10 @@ impl Board {
         let decision = Arc::new(decision);
         let before = self.latest.send_replace(Arc::clone(&decision));
         if decision.decides_otherwise_than(&before) {
-            let mut recent = self.lock();
-            if recent.len() == REMEMBERED {
-                recent.pop_front();
-            }
-            recent.push_back(Arc::new(Decision {
+            self.lock().push(Decision {
                 before: None,
                 ..(*decision).clone()
-            }));
+            });
         }
         // Where nobody watches there is nothing to do.
         if decision.differs_from(&before) {
@@ -103,6 +112,7 @@ impl Board {
     pub fn recent(&self, limit: usize, since: Option<Moment>) -> Vec<Arc<Decision>> {
         let recent = self.lock();
         let later = recent
+            .decisions
             .iter()
             .rev()
             .take_while(|it| since.is_none_or(|since| it.observation.now > since));
@@ -111,8 +121,24 @@ impl Board {
         found
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Decision>>> {
+    fn lock(&self) -> MutexGuard<'_, Recent> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recent {
+    /// Forgets the oldest ones where there are too many. The newest one stays, however large.
+    fn push(&mut self, decision: Decision) {
+        self.instances += decision.observation.instances.len();
+        self.decisions.push_back(Arc::new(decision));
+        while self.decisions.len() > REMEMBERED
+            || (self.instances > REMEMBERED_INSTANCES && self.decisions.len() > 1)
+        {
+            let Some(oldest) = self.decisions.pop_front() else {
+                return;
+            };
+            self.instances -= oldest.observation.instances.len();
+        }
     }
 }
 
@@ -122,6 +148,7 @@ impl Decision {
         self.plan.changes_something()
             || self.plan.desired_workers != before.plan.desired_workers
             || self.settings.version != before.settings.version
+            || self.standing_by.is_some() != before.standing_by.is_some()
     }
 
     /// Whether something is done, or has happened, that a watcher wants to know.
@@ -174,6 +201,40 @@ mod tests {
         assert_eq!((all.len(), all[0]), (REMEMBERED, 1_002));
         let since = Moment::after_epoch(Duration::from_secs(2_996));
         assert_eq!(sequences(10, Some(since)), [2_998, 3_000]);
+    }
+
+    #[test]
+    fn decisions_about_a_large_fleet_do_not_fill_the_memory() {
+        let board = Board::new(Settings::default());
+        let instance = crate::plan::Instance {
+            id: "i-1".into(),
+            number: None,
+            state: crate::plan::State::Busy,
+            since: Moment::default(),
+            heard: None,
+            started_at: None,
+            running_since: None,
+            listed: true,
+            leaving: false,
+        };
+        let publish = |sequence, instances| {
+            let mut decided = decision(&board, sequence, sequence as u32);
+            decided.observation.instances = vec![instance.clone(); instances];
+            board.publish(decided);
+        };
+        let sequences = || -> Vec<_> {
+            let recent = board.recent(usize::MAX, None);
+            recent.iter().map(|it| it.sequence).collect()
+        };
+        for sequence in 1..=20 {
+            publish(sequence, 100_000);
+        }
+        assert_eq!(sequences(), [16, 17, 18, 19, 20]);
+        publish(21, REMEMBERED_INSTANCES + 1);
+        assert_eq!(sequences(), [21]);
+        publish(22, 1);
+        publish(23, 0);
+        assert_eq!(sequences(), [22, 23]);
     }
 
     #[tokio::test]

@@ -40,9 +40,9 @@ pub enum Command {
     Watch(WatchArgs),
     /// Print the last decisions that changed something
     Decisions(DecisionsArgs),
-    /// Change how many workers there may be, until the scaler is restarted
+    /// Change how many workers there may be, until the scaler is restarted or another one takes over
     Bounds(control::BoundsArgs),
-    /// Have it do nothing, until it is resumed or restarted
+    /// Have it do nothing, until it is resumed or restarted, or another one takes over
     Pause(control::PauseArgs),
     /// Have it go on after a pause
     Resume(control::ResumeArgs),
@@ -90,7 +90,7 @@ pub struct WatchArgs {
 pub struct DecisionsArgs {
     #[command(flatten)]
     look: LookArgs,
-    /// How many at most, the newest ones; the scaler remembers 1000
+    /// How many at most, the newest ones; the scaler remembers 1000, fewer of a large fleet
     #[arg(
         long,
         default_value_t = 20,
@@ -178,6 +178,7 @@ impl LookArgs {
         let (scaler, message) = (&self.scaler, error.message());
         match error.code() {
             tonic::Code::InvalidArgument
+            | tonic::Code::FailedPrecondition
             | tonic::Code::PermissionDenied
             | tonic::Code::Unauthenticated => {
                 anyhow::anyhow!("the scaler at {scaler} refuses: {message}")

@@ -12,7 +12,7 @@ use platform::demand::DemandArgs;
 use platform::fleet::{LaunchSpec, Market};
 
 pub use self::policy::PolicyArgs;
-pub(crate) use self::value::duration;
+pub(crate) use self::value::{dollars, duration, positive_duration, share, window};
 use crate::access::{Token, TokenArgs};
 use crate::execute::{Places, RequestLimits, Settings};
 use crate::lease;
@@ -198,9 +198,14 @@ pub enum LeaseSwitch {
 
 impl ServeArgs {
     /// # Errors
-    /// When the bounds contradict each other, the lease time is too short, or the user data or the token cannot be
-    /// read.
+    /// When the bounds contradict each other or the market, the lease time is too short, or the user data or the token
+    /// cannot be read.
     pub fn config(&self) -> anyhow::Result<Config> {
+        anyhow::ensure!(
+            self.policy.warm_pool == 0 || self.launch.market != MarketArg::Spot,
+            "--warm-pool {} does not go with --market spot: spot instances cannot be stopped and kept ready",
+            self.policy.warm_pool
+        );
         Ok(Config {
             policy: self.policy.policy()?,
             tick: self.tick,
@@ -325,5 +330,14 @@ mod tests {
             assert!(serve(&[wrong]).is_err(), "{wrong}");
         }
         assert!(serve(&["--lease=off"]).unwrap().lease.is_none());
+    }
+
+    /// They would be launched and terminated for ever.
+    #[test]
+    fn a_warm_pool_of_spot_instances_is_refused() {
+        let refused = serve(&["--market=spot", "--warm-pool=2"]).unwrap_err();
+        assert!(refused.to_string().contains("--market spot"), "{refused}");
+        assert!(serve(&["--market=spot"]).is_ok());
+        assert!(serve(&["--warm-pool=2"]).is_ok());
     }
 }

@@ -127,6 +127,14 @@ impl Leadership {
         }
     }
 
+    /// That of a scaler which knows why it stands by.
+    #[cfg(test)]
+    pub(crate) fn standing_by_for(clock: Clock, reason: &str) -> Self {
+        let reason = Some(reason.to_owned());
+        let (_, standing) = watch::channel(Standing::StandsBy { reason });
+        Self { clock, standing }
+    }
+
     /// Waits for news, which may be none.
     pub async fn changed(&mut self) {
         if self.standing.changed().await.is_err() {

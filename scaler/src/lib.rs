@@ -21,6 +21,7 @@ pub mod replay;
 pub mod run;
 pub mod service;
 pub mod simulate;
+pub mod standby;
 pub mod tally;
 pub mod wire;
 

@@ -27,7 +27,7 @@ table! {
     UNANSWERED = describe_gauge("muster_scaler_unanswered_requests", Count,
         "Requests that front has accepted and not answered, while front is reachable.");
     FRONT_REACHABLE = describe_gauge("muster_scaler_front_reachable", Count,
-        "1 while front's demand is watched, 0 while the queue stands in for it.");
+        "1 while front's demand is known and recent, 0 while the queue stands in for it.");
     MESSAGES = describe_gauge("muster_scaler_queue_messages", Count, "Messages in the request queue, by kind.");
     ARRIVAL_RATE = describe_gauge("muster_scaler_arrival_rate", CountPerSecond, "Requests accepted a second.");
     ARRIVAL_TREND = describe_gauge("muster_scaler_arrival_trend", Count,
@@ -43,13 +43,15 @@ table! {
     BUSY_PREDICTED = describe_histogram("muster_scaler_busy_period_predicted_seconds", Seconds,
         "How long each of these was expected to last at its start; those without a prediction are left out.");
     SPENT = describe_gauge("muster_scaler_spent_dollars", Count,
-        "Dollars for all worker instances since the scaler started.");
+        "Dollars for all worker instances since the scaler started; 0 while it stands by.");
     COST_PER_THOUSAND = describe_gauge("muster_scaler_cost_per_thousand_dollars", Count,
-        "Dollars for 1,000 answers since the scaler started; absent before the first answer.");
+        "Dollars for 1,000 answers since the scaler started; absent before the first answer, NaN while it stands by.");
     PRICE = describe_gauge("muster_scaler_price_per_hour_dollars", Count,
         "Dollars for one instance and hour, as configured.");
     STILL_PAID = describe_gauge("muster_scaler_still_paid_instances", Count,
-        "Instances that are no longer up and whose billed minimum is not over.");
+        "Instances that are no longer up and whose billed minimum is not over; 0 while the scaler stands by.");
+    LEADS = describe_gauge("muster_scaler_leads", Count,
+        "1 while this scaler acts, 0 while it stands by: another one leads, or may.");
     PAUSED = describe_gauge("muster_scaler_paused", Count, "1 while somebody has paused the scaler.");
     MIN_WORKERS = describe_gauge("muster_scaler_min_workers", Count, "The least workers there may be, as set.");
     MAX_WORKERS = describe_gauge("muster_scaler_max_workers", Count, "The most workers there may be, as set.");
@@ -68,12 +70,13 @@ pub fn decided(decision: &Decision) {
     for state in State::ALL {
         gauge!(WORKERS, "state" => state.label()).set(observation.count(state));
     }
-    gauge!(FRONT_REACHABLE).set(if observation.front.is_some() {
-        1.0
-    } else {
-        0.0
-    });
-    if let Some(front) = observation.front {
+    // As the plan sees it: what front said long ago is not believed.
+    let stale_after = decision.settings.policy.patience.front_stale_after;
+    let front = observation
+        .front
+        .filter(|front| observation.now.since(front.at) <= stale_after);
+    gauge!(FRONT_REACHABLE).set(truth(front.is_some()));
+    if let Some(front) = front {
         gauge!(UNANSWERED).set(front.value.unanswered as f64);
     }
     if let Some(queue) = observation.queue {
@@ -96,15 +99,22 @@ pub fn decided(decision: &Decision) {
 
 fn settings_and_cost(decision: &Decision) {
     let (policy, billing) = (&decision.settings.policy, &decision.observation.billing);
-    gauge!(PAUSED).set(if policy.paused_by.is_some() { 1.0 } else { 0.0 });
+    let leads = decision.standing_by.is_none();
+    gauge!(LEADS).set(truth(leads));
+    gauge!(PAUSED).set(truth(policy.paused_by.is_some()));
     gauge!(MIN_WORKERS).set(policy.bounds.min_workers);
     gauge!(MAX_WORKERS).set(policy.bounds.max_workers);
     gauge!(PRICE).set(policy.prices.per_hour);
-    gauge!(SPENT).set(billing.spent);
-    gauge!(STILL_PAID).set(billing.still_paid);
+    // All scalers see the same instances; the leader alone accounts for them, so that a sum counts none twice.
+    gauge!(SPENT).set(if leads { billing.spent } else { 0.0 });
+    gauge!(STILL_PAID).set(if leads { billing.still_paid } else { 0 });
     if let Some(dollars) = decision.tally.cost_per_thousand(billing.spent) {
-        gauge!(COST_PER_THOUSAND).set(dollars);
+        gauge!(COST_PER_THOUSAND).set(if leads { dollars } else { f64::NAN });
     }
+}
+
+fn truth(it: bool) -> f64 {
+    if it { 1.0 } else { 0.0 }
 }
 
 fn estimated(name: &'static str, estimate: Option<Smoothed>) {
@@ -146,7 +156,7 @@ pub fn boot_time(duration: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Billing, Memory, Observation, Plan, Policy};
+    use crate::plan::{Billing, FrontDemand, Memory, Moment, Observation, Plan, Policy, Seen};
     use crate::wire::tests::decision;
 
     #[test]
@@ -191,6 +201,33 @@ mod tests {
             "# HELP muster_scaler_paused 1 while somebody has paused the scaler.",
         ] {
             assert!(text.lines().any(|it| it == line), "{line} in {text}");
+        }
+        a_standby_tells_no_cost_and_an_old_demand_is_not_said_to_be_reachable(decided_so);
+    }
+
+    /// In the same test, as the recorder is the process's.
+    fn a_standby_tells_no_cost_and_an_old_demand_is_not_said_to_be_reachable(mut it: Decision) {
+        let has = |line: &str| {
+            let text = platform::telemetry::render_metrics();
+            assert!(text.lines().any(|it| it == line), "{line} in {text}");
+        };
+        has("muster_scaler_leads 1");
+        let at = Moment::after_epoch(Duration::from_secs(100));
+        let value = FrontDemand::default();
+        it.observation.front = Some(Seen { value, at });
+        it.observation.now = at.after(Duration::from_secs(3));
+        decided(&it);
+        has("muster_scaler_front_reachable 1");
+        it.observation.now = at.after(Duration::from_secs(4));
+        it.standing_by = Some("another leads".to_owned());
+        decided(&it);
+        for line in [
+            "muster_scaler_front_reachable 0",
+            "muster_scaler_leads 0",
+            "muster_scaler_spent_dollars 0",
+            "muster_scaler_cost_per_thousand_dollars NaN",
+        ] {
+            has(line);
         }
     }
 }

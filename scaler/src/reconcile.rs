@@ -20,6 +20,7 @@ use crate::observe::World;
 use crate::observe::ledger::Ledger;
 use crate::observe::pace::{Pace, count_interval, describe_interval};
 use crate::plan::{Counters, FrontDemand, Memory, Moment, Observation, Plan, Seen, plan};
+use crate::standby::stand_by;
 use crate::tally::Tally;
 
 /// After the first piece of news, for how long more of it is gathered before a decision: requests that come together
@@ -133,28 +134,23 @@ impl Loop {
         let observation = self.world.observe(now, self.parts.executor.held());
         let settings = self.parts.settings.borrow_and_update().clone();
         if let Some(why) = self.parts.leadership.standing_by(now) {
-            return self.stand_by(settings, observation, &why);
+            return self.stand_by(settings, observation, why);
         }
         let before = std::mem::take(&mut self.memory);
         let (plan, memory) = plan(&settings.policy, &observation, before.clone());
         self.memory = memory;
         self.parts.executor.execute(&plan, &mut self.world, now);
         self.set_pace(&plan, now);
-        self.publish(settings, observation, plan, before);
+        self.publish(settings, observation, plan, before, None);
     }
 
-    /// Only looks on. What was remembered of silence and of pauses is void: others have acted meanwhile.
-    fn stand_by(&mut self, settings: Settings, observation: Observation, why: &str) {
-        let before = self.memory.clone();
-        let estimates = std::mem::take(&mut self.memory.estimates);
-        self.memory = Memory::default();
-        self.memory.estimates = estimates;
-        let plan = Plan {
-            reason: format!("standing by: {why}"),
-            ..Plan::default()
-        };
+    /// Only looks on.
+    fn stand_by(&mut self, settings: Settings, observation: Observation, why: String) {
+        let before = std::mem::take(&mut self.memory);
+        let (plan, memory) = stand_by(&why, before.clone());
+        self.memory = memory;
         self.set_pace(&plan, observation.now);
-        self.publish(settings, observation, plan, before);
+        self.publish(settings, observation, plan, before, Some(why));
     }
 
     fn set_pace(&mut self, plan: &Plan, now: Moment) {
@@ -184,6 +180,7 @@ impl Loop {
         observation: Observation,
         plan: Plan,
         before: Memory,
+        standing_by: Option<String>,
     ) {
         if let Some(finished) = self.tally.note(&observation, &plan) {
             metric::busy_period(&finished);
@@ -215,6 +212,7 @@ impl Loop {
             totals: self.parts.executor.totals(),
             tally: self.tally,
             before: Some(Arc::new(before)),
+            standing_by,
         };
         metric::decided(&decision);
         self.parts.board.publish(decision);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use proto::v1::ScalerStatus;
 
 use crate::plan::{Memory, Moment, Plan, Policy, plan};
+use crate::standby::stand_by;
 use crate::wire::{self, Recorded, WireError};
 
 /// Takes recorded statuses one after the other, and plans anew what each was made from.
@@ -66,6 +67,7 @@ impl Replay {
             observation,
             plan: recorded,
             memory,
+            standing_by,
         } = wire::decode(status)?;
         adapt(&mut policy);
         let expected = self.before.map_or(1, |(before, _)| before + 1);
@@ -74,7 +76,11 @@ impl Replay {
             self.memory = memory;
         }
         let now = observation.now;
-        let (replayed, memory) = plan(&policy, &observation, std::mem::take(&mut self.memory));
+        let before = std::mem::take(&mut self.memory);
+        let (replayed, memory) = match standing_by {
+            Some(why) => stand_by(&why, before),
+            None => plan(&policy, &observation, before),
+        };
         self.memory = memory;
         let replayed = Replayed {
             at: now,

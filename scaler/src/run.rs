@@ -77,6 +77,7 @@ pub async fn run(
         max_workers = config.policy.bounds.max_workers,
         "scaling"
     );
+    let market = config.calls.launch.market;
     let reconciler = Reconciler {
         clock,
         settings: settings.subscribe(),
@@ -95,6 +96,7 @@ pub async fn run(
     let service = ScalerService {
         settings,
         token: config.token,
+        market,
         attendance,
         board,
         leadership,

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
+use platform::fleet::Market;
 use platform::shutdown::CancellationToken;
 use proto::v1::scaler_server::Scaler;
 use proto::v1::{
@@ -34,6 +35,8 @@ pub struct ScalerService {
     pub settings: watch::Sender<Settings>,
     /// Absent: nothing may be changed.
     pub token: Option<Token>,
+    /// Where instances are bought: some bounds do not go with some markets.
+    pub market: Market,
     pub attendance: Attendance,
     pub board: Board,
     pub leadership: Leadership,
@@ -85,7 +88,7 @@ impl Scaler for ScalerService {
         authorize(self.token.as_ref(), request.metadata())?;
         let request = request.into_inner();
         self.change(|policy| {
-            control::set_bounds(&mut policy.bounds, &request)?;
+            control::set_bounds(&mut policy.bounds, &request, self.market)?;
             tracing::info!(bounds = ?policy.bounds, "the bounds were changed");
             Ok(())
         })
@@ -98,8 +101,8 @@ impl Scaler for ScalerService {
     ) -> Result<Response<ScalerStatus>, Status> {
         authorize(self.token.as_ref(), request.metadata())?;
         let by = control::pauser(request.into_inner())?;
-        tracing::info!(by, "paused");
         self.change(|policy| {
+            tracing::info!(by, "paused");
             policy.paused_by = Some(by);
             Ok(())
         })
@@ -111,8 +114,8 @@ impl Scaler for ScalerService {
         request: Request<ResumeRequest>,
     ) -> Result<Response<ScalerStatus>, Status> {
         authorize(self.token.as_ref(), request.metadata())?;
-        tracing::info!("resumed");
         self.change(|policy| {
+            tracing::info!("resumed");
             policy.paused_by = None;
             Ok(())
         })
@@ -149,6 +152,10 @@ impl ScalerService {
         &self,
         change: impl FnOnce(&mut Policy) -> Result<(), Status>,
     ) -> Result<Response<ScalerStatus>, Status> {
+        // Nothing would come of it here, and the leader would not know.
+        if let Some(why) = self.leadership.clone().settled().await {
+            return Err(control::stands_by(&why));
+        }
         let decision = control::change(
             &self.settings,
             &self.board,
@@ -180,4 +187,53 @@ async fn hear(
         next = reports.message().await.unwrap_or_default();
     }
     tracing::debug!(instance = %id, "a worker's stream ended");
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+    use crate::clock::Clock;
+
+    fn ordered<T>(request: T) -> Request<T> {
+        let mut request = Request::new(request);
+        let token = Token::parse("secret").unwrap();
+        request
+            .metadata_mut()
+            .insert("authorization", token.bearer());
+        request
+    }
+
+    #[tokio::test]
+    async fn a_standby_refuses_orders_and_names_the_leader() {
+        let clock = Clock::start();
+        let service = ScalerService {
+            settings: watch::Sender::new(Settings::default()),
+            token: Some(Token::parse("secret").unwrap()),
+            market: Market::OnDemand,
+            attendance: Attendance::new(clock),
+            board: Board::new(Settings::default()),
+            leadership: Leadership::standing_by_for(clock, "10.0.0.9:50052 leads"),
+            shutdown: CancellationToken::new(),
+        };
+        let pause = PauseRequest { by: String::new() };
+        let bounds = SetBoundsRequest {
+            max_workers: Some(3),
+            ..SetBoundsRequest::default()
+        };
+        let refusals = [
+            service.pause(ordered(pause)).await.unwrap_err(),
+            service.resume(ordered(ResumeRequest {})).await.unwrap_err(),
+            service.set_bounds(ordered(bounds)).await.unwrap_err(),
+        ];
+        for refused in refusals {
+            assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+            assert!(refused.message().contains("10.0.0.9:50052"), "{refused}");
+        }
+        assert_eq!(service.settings.borrow().version, 0);
+        // Strangers do not learn that much.
+        let stranger = service.resume(Request::new(ResumeRequest {})).await;
+        assert_eq!(stranger.unwrap_err().code(), Code::Unauthenticated);
+    }
 }

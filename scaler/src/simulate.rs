@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::ValueEnum;
 
-use crate::config::duration;
-use crate::plan::{Bounds, Goal, Policy, PolicyKind};
+use crate::config::{positive_duration, share, window};
+use crate::plan::{Bounds, Goal, Policy, PolicyKind, Window};
 use optimum::{Optimum, Task};
 use outcome::Outcome;
 use report::Report;
@@ -36,6 +36,11 @@ use world::World;
 
 /// Time since the beginning of a simulation, in microseconds.
 type Micros = u64;
+
+/// What the policy `schedule` keeps all day unless it is told otherwise.
+const ALL_DAY_WORKERS: u32 = 8;
+/// The most workers of the large day.
+const DAY_WORKERS: u32 = 10_000;
 
 /// What to simulate.
 #[derive(Debug, Clone, clap::Args)]
@@ -51,12 +56,27 @@ pub struct SimulateArgs {
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
     /// Within what time requests are to be answered
-    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = positive_duration)]
     pub latency_target: Duration,
     /// The most workers there may be
     #[arg(long, default_value_t = 15, value_name = "COUNT",
         value_parser = clap::value_parser!(u32).range(1..=500_000))]
     pub max_workers: u32,
+    /// Workers that are kept at times of the day under any policy, the traces beginning at 00:00: 08:00-18:00=5; absent:
+    /// 00:00-24:00=8 under the policy `schedule`, which knows nothing else, and none under the others
+    #[arg(
+        long,
+        value_name = "WINDOWS",
+        value_parser = window,
+        value_delimiter = ','
+    )]
+    pub schedule: Vec<Window>,
+    /// The share of starts that never end in a ready worker, up to 0.9
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
+    pub failing_boots: f64,
+    /// The share of jobs that their worker dies with, up to 0.9; another one does them again
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
+    pub deadly_jobs: f64,
     /// Where to write the figures
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -78,6 +98,8 @@ struct Run {
 /// All policies on one trace.
 #[derive(Debug)]
 struct Comparison {
+    /// What the policy `schedule` was told.
+    schedule: Vec<Window>,
     trace: Trace,
     settings: Settings,
     optimum: Optimum,
@@ -90,9 +112,11 @@ impl SimulateArgs {
     /// # Errors
     /// When a trace is unknown or cannot be read, or a file or `output` cannot be written.
     pub fn run(&self, output: &mut impl Write) -> anyhow::Result<()> {
+        let scheduled = self.schedule.iter().map(|window| window.min_workers).max();
+        let (scheduled, most) = (scheduled.unwrap_or(0), self.most_workers());
         anyhow::ensure!(
-            !self.latency_target.is_zero(),
-            "--latency-target is to be longer than nothing"
+            scheduled <= most,
+            "--schedule asks for {scheduled} workers, which exceeds the maximum of {most}"
         );
         let mut report = Report::default();
         for name in self.trace_names() {
@@ -146,7 +170,7 @@ impl SimulateArgs {
             .into_iter()
             .map(|policy| Run {
                 policy,
-                outcome: simulate(&with_kind(&settings, policy), &trace),
+                outcome: simulate(&self.scheduled(&settings, policy), &trace),
             })
             .collect();
         let arrivals: Vec<_> = trace.arrivals(self.seed).collect();
@@ -158,6 +182,7 @@ impl SimulateArgs {
             max_workers: self.max_workers,
         };
         Comparison {
+            schedule: self.windows(PolicyKind::Schedule),
             optimum: optimum::optimum(&arrivals, task),
             trace,
             settings,
@@ -182,14 +207,48 @@ impl SimulateArgs {
         Settings {
             seed: self.seed,
             policy,
+            failing_boots: self.failing_boots,
+            deadly_jobs: self.deadly_jobs,
             ..defaults
+        }
+    }
+
+    /// The settings for a policy, with its schedule.
+    fn scheduled(&self, settings: &Settings, kind: PolicyKind) -> Settings {
+        let mut settings = with_kind(settings, kind);
+        settings.policy.schedule = self.windows(kind);
+        settings
+    }
+
+    /// What `kind` is to keep by the clock.
+    fn windows(&self, kind: PolicyKind) -> Vec<Window> {
+        if kind != PolicyKind::Schedule || !self.schedule.is_empty() {
+            return self.schedule.clone();
+        }
+        let day = Duration::from_secs(24 * 60 * 60);
+        vec![Window {
+            from: Duration::ZERO,
+            to: day,
+            min_workers: ALL_DAY_WORKERS.min(self.most_workers()),
+        }]
+    }
+
+    fn most_workers(&self) -> u32 {
+        if self.day && self.trace.is_empty() {
+            DAY_WORKERS
+        } else {
+            self.max_workers
         }
     }
 
     /// Answers how many seconds it took.
     fn simulate_day(&self, output: &mut impl Write) -> anyhow::Result<f64> {
         let kind = self.policy.first().copied().unwrap_or_default();
-        let settings = with_kind(&large_fleet(self.seed), kind);
+        let settings = Settings {
+            failing_boots: self.failing_boots,
+            deadly_jobs: self.deadly_jobs,
+            ..self.scheduled(&large_fleet(self.seed), kind)
+        };
         let trace = Trace::large_day();
         let begin = Instant::now();
         let outcome = simulate(&settings, &trace);
@@ -230,7 +289,7 @@ fn large_fleet(seed: u64) -> Settings {
     let service = 5.0;
     let policy = Policy {
         bounds: Bounds {
-            max_workers: 10_000,
+            max_workers: DAY_WORKERS,
             ..Bounds::default()
         },
         goal: Goal {
@@ -247,7 +306,7 @@ fn large_fleet(seed: u64) -> Settings {
         tick: TICK,
         keeps_pace: false,
         gather: TICK,
-        pool: 10_000,
+        pool: DAY_WORKERS,
         ..Settings::default()
     }
 }

@@ -45,6 +45,8 @@ pub struct Recorded {
     pub plan: Plan,
     /// What was remembered before the decision; absent when that is what the one before left.
     pub memory: Option<Memory>,
+    /// Why no plan was made.
+    pub standing_by: Option<String>,
 }
 
 /// A decision as a status; `with_memory` adds what was remembered before it.
@@ -72,6 +74,7 @@ pub fn encode(decision: &Decision, with_memory: bool) -> v1::ScalerStatus {
                 .expect("a memory has only numbers, and maps by text"),
             _ => String::new(),
         },
+        standing_by: decision.standing_by.clone(),
     }
 }
 
@@ -97,6 +100,7 @@ pub fn decode(status: &v1::ScalerStatus) -> Result<Recorded, WireError> {
         observation: observation::decode(observed, now)?,
         plan: plan::decode(part(status.plan.as_ref(), "plan")?)?,
         memory,
+        standing_by: status.standing_by.clone(),
     })
 }
 
@@ -115,6 +119,8 @@ fn totals(totals: Totals) -> v1::Totals {
         stopped: totals.stopped,
         busy_workers_stopped: totals.busy_workers_stopped,
         silent_workers_stopped: totals.silent_workers_stopped,
+        never_attended_stopped: totals.never_attended_stopped,
+        terminated: totals.terminated,
         first_start_at: totals.first_start_at.map(timestamp),
     }
 }

@@ -9,7 +9,7 @@ use tonic::transport::Channel;
 
 use super::LookArgs;
 use crate::access::{TOKEN_VARIABLE, TokenArgs};
-use crate::config::duration;
+use crate::config::{dollars, duration};
 
 /// Where the scaler is, and what lets one change it.
 #[derive(Debug, Clone, clap::Args)]
@@ -34,12 +34,12 @@ pub struct BoundsArgs {
 struct Given {
     /// Workers that are always kept
     #[arg(long, value_name = "COUNT")]
-    min: Option<u32>,
+    min_workers: Option<u32>,
     /// The most workers there may be
     #[arg(long, value_name = "COUNT")]
-    max: Option<u32>,
+    max_workers: Option<u32>,
     /// What the workers may cost, in dollars an hour
-    #[arg(long, value_name = "DOLLARS", conflicts_with = "no_budget")]
+    #[arg(long, value_name = "DOLLARS", value_parser = dollars, conflicts_with = "no_budget")]
     budget: Option<f64>,
     /// The workers may cost what they cost
     #[arg(long)]
@@ -73,8 +73,8 @@ pub struct ResumeArgs {
 impl BoundsArgs {
     pub async fn run(&self) -> anyhow::Result<ScalerStatus> {
         let Given {
-            min,
-            max,
+            min_workers,
+            max_workers,
             budget,
             no_budget,
             warm_pool,
@@ -82,8 +82,8 @@ impl BoundsArgs {
             scale_in_cooldown,
         } = self.bounds;
         let request = SetBoundsRequest {
-            min_workers: min,
-            max_workers: max,
+            min_workers,
+            max_workers,
             budget: if no_budget {
                 Some(Budget::NoBudget(true))
             } else {

@@ -8,7 +8,7 @@ use proto::v1::ScalerStatus;
 
 use super::paint::Paint;
 use super::text;
-use crate::config::duration;
+use crate::config::{dollars, duration, positive_duration};
 use crate::plan::{Plan, Policy, PolicyKind};
 use crate::replay::{Replay, Replayed, Summary};
 
@@ -34,13 +34,13 @@ struct Overrides {
     #[arg(long, value_name = "COUNT")]
     max_workers: Option<u32>,
     /// What the workers may cost, in dollars an hour
-    #[arg(long, value_name = "DOLLARS")]
-    budget_per_hour: Option<f64>,
+    #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
+    budget: Option<f64>,
     /// Dollars for one instance and hour
-    #[arg(long, value_name = "DOLLARS")]
+    #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
     price_per_hour: Option<f64>,
     /// How long a request may take from its acceptance to its answer
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     latency_target: Option<Duration>,
     /// How many stopped instances are kept ready
     #[arg(long, value_name = "COUNT")]
@@ -51,10 +51,10 @@ struct Overrides {
     /// How long after workers were added or withdrawn others may be withdrawn
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     scale_in_cooldown: Option<Duration>,
-    /// How long a worker that is not needed stays idle before it goes
+    /// How long a worker that is not needed stays idle before it goes, where the policy counts that: see `scaler --help`
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     idle_time: Option<Duration>,
-    /// How long demand stays at zero before all workers go
+    /// How long demand has to stay at zero to be believed
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     settle: Option<Duration>,
     /// Plan also where the recorded scaler was paused
@@ -84,6 +84,7 @@ impl ReplayArgs {
         output: &mut impl Write,
         paint: Paint,
     ) -> anyhow::Result<()> {
+        self.policy.check()?;
         let mut replay = Replay::default();
         // A difference often lasts; it is printed once.
         let mut printed = None;
@@ -112,6 +113,16 @@ impl ReplayArgs {
 }
 
 impl Overrides {
+    fn check(&self) -> anyhow::Result<()> {
+        if let (Some(min), Some(max)) = (self.min_workers, self.max_workers) {
+            anyhow::ensure!(
+                min <= max,
+                "--min-workers {min} exceeds --max-workers {max}"
+            );
+        }
+        Ok(())
+    }
+
     fn apply(&self, policy: &mut Policy) {
         fn set<T: Clone>(place: &mut T, given: &Option<T>) {
             if let Some(given) = given {
@@ -125,8 +136,8 @@ impl Overrides {
         set(&mut bounds.warm_pool, &self.warm_pool);
         set(&mut bounds.scale_out_cooldown, &self.scale_out_cooldown);
         set(&mut bounds.scale_in_cooldown, &self.scale_in_cooldown);
-        if self.budget_per_hour.is_some() {
-            bounds.budget_per_hour = self.budget_per_hour;
+        if self.budget.is_some() {
+            bounds.budget_per_hour = self.budget;
         }
         set(&mut policy.prices.per_hour, &self.price_per_hour);
         set(&mut policy.goal.latency, &self.latency_target);
@@ -185,4 +196,62 @@ fn summary(summary: &Summary) -> String {
         summary.replayed_seconds,
         summary.replayed_most,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn replayed(arguments: &[&str]) -> anyhow::Result<String> {
+        let file = tempfile::NamedTempFile::new()?;
+        let name = file.path().to_str().context("a plain name")?;
+        let arguments = ["scaler", "replay", name]
+            .into_iter()
+            .chain(arguments.iter().copied());
+        let mut output = Vec::new();
+        match Cli::try_parse_from(arguments)?.command {
+            Some(Command::Replay(args)) => args.run(&mut output, Paint::plain())?,
+            other => anyhow::bail!("another command: {other:?}"),
+        }
+        Ok(String::from_utf8(output)?)
+    }
+
+    #[test]
+    fn a_replay_takes_the_words_of_serve_and_refuses_what_serve_refuses() {
+        let taken = [
+            "--budget=0.5",
+            "--price-per-hour=0.1",
+            "--latency-target=3s",
+            "--min-workers=1",
+            "--max-workers=4",
+        ];
+        assert!(replayed(&taken).unwrap().contains("no decision"));
+        for wrong in [
+            &["--budget=0"][..],
+            &["--budget=NaN"],
+            &["--price-per-hour=-1"],
+            &["--price-per-hour=0"],
+            &["--latency-target=0s"],
+            &["--min-workers=5", "--max-workers=4"],
+        ] {
+            assert!(replayed(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn bounds_are_changed_by_the_words_of_serve() {
+        let parsed = |word: &str| {
+            let words = ["scaler", "bounds", word];
+            Cli::try_parse_from(words).map(drop)
+        };
+        for word in ["--min-workers=1", "--max-workers=4", "--budget=0.5"] {
+            assert!(parsed(word).is_ok(), "{word}");
+        }
+        for word in ["--budget=0", "--budget=inf"] {
+            assert!(parsed(word).is_err(), "{word}");
+        }
+    }
 }

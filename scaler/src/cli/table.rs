@@ -173,12 +173,17 @@ fn cost(status: &ScalerStatus, observation: &Observation, policy: &Policy) -> St
 
 fn totals(totals: &Totals) -> String {
     format!(
-        "{} started, {} launched, {} stopped ({} silent, {} busy)",
+        "{} started, {} launched, {} stopped ({} silent, {} never attended, {} busy), {} terminated",
         totals.started,
         totals.launched,
         totals.stopped,
-        totals.silent_workers_stopped,
-        totals.busy_workers_stopped
+        // Those that never attended are among them.
+        totals
+            .silent_workers_stopped
+            .saturating_sub(totals.never_attended_stopped),
+        totals.never_attended_stopped,
+        totals.busy_workers_stopped,
+        totals.terminated
     )
 }
 

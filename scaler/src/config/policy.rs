@@ -61,10 +61,14 @@ pub struct PolicyArgs {
         value_parser = duration
     )]
     pub scale_in_cooldown: Duration,
-    /// How long a worker that is not needed stays idle before it goes
+    /// How long a worker that is not needed stays idle before it goes, under the policy `step`, and under the published
+    /// ones while the queue is unreachable or holds messages without a client. `latency` ignores it: it keeps a worker
+    /// for about as long as starting it again would cost. While front is unreachable, the queue has to be empty for this
+    /// long before demand counts as zero, under any policy
     #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = duration)]
     pub idle_time: Duration,
-    /// How long demand stays at zero before all workers go
+    /// How long demand has to stay at zero to be believed. Then all workers go, but under `latency`, which keeps a worker
+    /// for about as long as starting it again would cost
     #[arg(long, default_value = "200ms", value_name = "DURATION", value_parser = duration)]
     pub settle: Duration,
     /// After how long without a report a worker is given up and its instance stopped

@@ -27,7 +27,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// The same, but not zero.
-pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
     let duration = duration(text)?;
     if duration.is_zero() {
         return Err("must be longer than zero".to_owned());
@@ -36,7 +36,7 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Dollars: more than none, and finite.
-pub(super) fn dollars(text: &str) -> Result<f64, String> {
+pub(crate) fn dollars(text: &str) -> Result<f64, String> {
     let dollars: f64 = text
         .parse()
         .map_err(|_| "expected a number of dollars: 0.08925".to_owned())?;
@@ -46,8 +46,16 @@ pub(super) fn dollars(text: &str) -> Result<f64, String> {
     Ok(dollars)
 }
 
+/// A part of the whole, up to nine tenths: of what comes to nothing something has to be left.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok();
+    share
+        .filter(|share| (0.0..=0.9).contains(share))
+        .ok_or_else(|| "expected a share between 0 and 0.9".to_owned())
+}
+
 /// A daily period and its number of workers: `08:00-18:00=5`, in UTC.
-pub(super) fn window(text: &str) -> Result<Window, String> {
+pub(crate) fn window(text: &str) -> Result<Window, String> {
     let (period, workers) = text
         .trim()
         .split_once('=')
@@ -116,6 +124,14 @@ mod tests {
         assert_eq!(dollars("1.5"), Ok(1.5));
         for wrong in ["", "0", "-1", "NaN", "inf", "$1"] {
             assert!(dollars(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn shares_leave_something() {
+        assert_eq!(share("0.25"), Ok(0.25));
+        for wrong in ["", "-0.1", "0.91", "NaN", "10%"] {
+            assert!(share(wrong).is_err(), "{wrong:?}");
         }
     }
 

@@ -1,6 +1,8 @@
+use clap::ValueEnum;
+
 use super::*;
-use crate::plan::PolicyKind;
 use crate::plan::tests::simulated::{Cloud, Step};
+use crate::plan::{Bounds, Goal, PolicyKind, Prices, Window};
 use crate::wire::tests::decision;
 
 /// A history of the modelled cloud as `scaler watch --every --json` would record it, from the decision `joined` on.
@@ -74,4 +76,70 @@ fn decisions_that_are_missing_are_said_to_be() {
     let mut lines = recording(PolicyKind::Step, 1);
     lines.drain(50..60);
     assert_eq!(replay(&lines, |_| {}).1.gaps, 1);
+}
+
+/// A scaler that stands by at first, leads, stands by again and leads again, with everything set that can be.
+fn recording_of_turns(kind: PolicyKind) -> Vec<String> {
+    let seconds = Duration::from_secs;
+    let policy = Policy {
+        kind,
+        bounds: Bounds {
+            min_workers: 1,
+            max_workers: 9,
+            budget_per_hour: Some(0.8),
+            warm_pool: 2,
+            scale_out_cooldown: seconds(3),
+            scale_in_cooldown: seconds(5),
+        },
+        goal: Goal {
+            latency: seconds(4),
+            service_time: Duration::from_millis(321),
+            boot_time: seconds(7),
+        },
+        prices: Prices {
+            per_hour: 0.1,
+            minimum: seconds(30),
+        },
+        schedule: vec![Window {
+            from: seconds(0),
+            to: seconds(60),
+            min_workers: 3,
+        }],
+        ..Policy::default()
+    };
+    let mut cloud = Cloud::new(policy.clone(), 11);
+    let mut memory = Memory::default();
+    let mut lines = Vec::new();
+    for sequence in 1..=1_500 {
+        if matches!(sequence, 40 | 700 | 1_100) {
+            cloud.arrive(25);
+        }
+        let observation = cloud.step().observation;
+        let standing_by =
+            matches!(sequence, 1..20 | 800..900).then(|| "10.0.0.9:50052 leads".to_owned());
+        let before = memory.clone();
+        let planned;
+        (planned, memory) = match &standing_by {
+            Some(why) => stand_by(why, memory),
+            None => plan(&policy, &observation, memory),
+        };
+        let mut decided = decision(sequence, &policy, &observation, &planned, &before);
+        decided.standing_by = standing_by;
+        lines.push(proto::encode(&wire::encode(&decided, sequence == 1)));
+    }
+    lines
+}
+
+#[test]
+fn a_recording_of_a_scaler_that_stood_by_shows_no_difference_under_any_policy() {
+    for &kind in PolicyKind::value_variants() {
+        let lines = recording_of_turns(kind);
+        let (all, summary) = replay(&lines, |_| {});
+        let different = all.iter().find(|it| it.differs());
+        assert_eq!(different, None, "{kind:?}");
+        assert_eq!((summary.decisions, summary.gaps), (1_500, 0), "{kind:?}");
+        // What the leader did is not known, so another policy says nothing of it either.
+        let (all, _) = replay(&lines, |policy| policy.bounds.min_workers = 8);
+        assert!(!all[0].differs() && all[30].differs(), "{kind:?}");
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use platform::fleet::Market;
 use proto::v1::{PauseRequest, SetBoundsRequest, set_bounds_request::Budget};
 use tokio::sync::watch;
 use tonic::Status;
@@ -37,15 +38,30 @@ pub async fn change(
     let version = changed?;
     let in_force = decisions.wait_for(|it| it.settings.version >= version);
     match tokio::time::timeout(deadline, in_force).await {
-        Ok(Ok(decision)) => Ok(Arc::clone(&decision)),
+        Ok(Ok(decision)) => match &decision.standing_by {
+            // It lost the lease meanwhile.
+            Some(why) => Err(stands_by(why)),
+            None => Ok(Arc::clone(&decision)),
+        },
         Ok(Err(_)) | Err(_) => Err(Status::unavailable(
             "the change is noted, but the scaler makes no decisions at present",
         )),
     }
 }
 
-/// Changes what the request gives.
-pub fn set_bounds(bounds: &mut Bounds, request: &SetBoundsRequest) -> Result<(), Status> {
+/// The refusal of a scaler that another one leads.
+pub fn stands_by(why: &str) -> Status {
+    Status::failed_precondition(format!(
+        "it stands by and takes no orders: {why}; give the order to the scaler that leads"
+    ))
+}
+
+/// Changes what the request gives, for instances that are bought on `market`.
+pub fn set_bounds(
+    bounds: &mut Bounds,
+    request: &SetBoundsRequest,
+    market: Market,
+) -> Result<(), Status> {
     let before = *bounds;
     let invalid = |message: String| Err(Status::invalid_argument(message));
     if *request == SetBoundsRequest::default() {
@@ -84,6 +100,12 @@ pub fn set_bounds(bounds: &mut Bounds, request: &SetBoundsRequest) -> Result<(),
             "the minimum of {min_workers} workers exceeds the maximum of {max_workers}"
         ));
     }
+    if changed.warm_pool > 0 && market == Market::Spot {
+        return invalid(
+            "spot instances cannot be stopped and kept ready, so there is no warm pool of them"
+                .to_owned(),
+        );
+    }
     *bounds = changed;
     Ok(())
 }
@@ -120,7 +142,7 @@ mod tests {
             budget_per_hour: Some(1.0),
             ..Bounds::default()
         };
-        set_bounds(&mut bounds, &request).map(|()| bounds)
+        set_bounds(&mut bounds, &request, Market::OnDemand).map(|()| bounds)
     }
 
     fn request() -> SetBoundsRequest {
@@ -195,6 +217,29 @@ mod tests {
         }
     }
 
+    /// They would be launched and terminated for ever.
+    #[test]
+    fn a_warm_pool_of_spot_instances_is_refused() {
+        let mut bounds = Bounds::default();
+        let warm_pool = Some(1);
+        let refused = set_bounds(
+            &mut bounds,
+            &SetBoundsRequest {
+                warm_pool,
+                ..request()
+            },
+            Market::Spot,
+        );
+        assert_eq!(refused.unwrap_err().code(), tonic::Code::InvalidArgument);
+        assert_eq!(bounds.warm_pool, 0);
+        let max_workers = Some(7);
+        let other = SetBoundsRequest {
+            max_workers,
+            ..request()
+        };
+        assert!(set_bounds(&mut bounds, &other, Market::Spot).is_ok());
+    }
+
     #[test]
     fn who_pauses_has_a_name_without_control_characters() {
         let by = |by: &str| pauser(PauseRequest { by: by.to_owned() });
@@ -202,6 +247,29 @@ mod tests {
         assert_eq!(by("").unwrap(), "somebody");
         assert!(by("a\nb").is_err());
         assert!(by(&"x".repeat(101)).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_change_that_reaches_a_scaler_which_just_lost_the_lease_is_refused() {
+        let (settings, board) = (
+            watch::Sender::new(Settings::default()),
+            Board::new(Settings::default()),
+        );
+        let next = Decision {
+            settings: Settings {
+                version: 1,
+                ..Settings::default()
+            },
+            standing_by: Some("10.0.0.9:50052 leads".to_owned()),
+            ..Decision::clone(&board.latest.borrow())
+        };
+        let pausing = change(&settings, &board, EFFECT_DEADLINE, |_| {
+            board.publish(next);
+            Ok(())
+        });
+        let refused = pausing.await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+        assert!(refused.message().contains("10.0.0.9:50052"), "{refused}");
     }
 
     #[tokio::test]

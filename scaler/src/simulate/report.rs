@@ -1,12 +1,13 @@
 //! Figures for readers and for programs.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use super::outcome::Outcome;
 use super::{Comparison, Run};
-use crate::plan::PolicyKind;
+use crate::plan::{PolicyKind, Window};
 
 /// How far the bill of the policy `latency` may be above the optimum's.
 const AIM: f64 = 1.10;
@@ -103,6 +104,7 @@ pub(super) fn table(compared: &Comparison) -> String {
             unanswered,
         );
     }
+    text += &assumptions(compared);
     text += &verdict(compared);
     text.push('\n');
     text
@@ -142,6 +144,39 @@ fn heading(compared: &Comparison) -> String {
         "unanswered"
     );
     text
+}
+
+/// What the figures rest on besides the settings that all simulations share.
+fn assumptions(compared: &Comparison) -> String {
+    let mut text = String::new();
+    let settings = &compared.settings;
+    let by_the_clock = |run: &Run| run.policy == PolicyKind::Schedule;
+    if compared.runs.iter().any(by_the_clock) {
+        let windows: Vec<_> = compared.schedule.iter().map(window).collect();
+        let _ = writeln!(
+            text,
+            "  schedule is told {} (--schedule)",
+            windows.join(",")
+        );
+    }
+    if settings.failing_boots > 0.0 || settings.deadly_jobs > 0.0 {
+        let _ = writeln!(
+            text,
+            "  of boots {} fail, with {} of jobs their worker dies",
+            settings.failing_boots, settings.deadly_jobs
+        );
+    }
+    text
+}
+
+/// As `--schedule` has it.
+fn window(window: &Window) -> String {
+    let time = |of_day: Duration| {
+        let minutes = of_day.as_secs() / 60;
+        format!("{:02}:{:02}", minutes / 60, minutes % 60)
+    };
+    let (from, to) = (time(window.from), time(window.to));
+    format!("{from}-{to}={}", window.min_workers)
 }
 
 /// In which of tail latency and cost `latency` is worse than others, and whether it reaches its aim.

@@ -171,8 +171,10 @@ proptest! {
         policy in any_policy(),
         observation in any_observation(),
         plan in any_plan(),
+        standing_by in maybe("\\PC{0,20}"),
     ) {
-        let decided = decision(sequence, &policy, &observation, &plan, &Memory::default());
+        let mut decided = decision(sequence, &policy, &observation, &plan, &Memory::default());
+        decided.standing_by.clone_from(&standing_by);
         for with_memory in [false, true] {
             let status = encode(&decided, with_memory);
             let read: v1::ScalerStatus = proto::decode(&proto::encode(&status)).unwrap();
@@ -183,6 +185,7 @@ proptest! {
                 observation: observation.clone(),
                 plan: plan.clone(),
                 memory: with_memory.then(Memory::default),
+                standing_by: standing_by.clone(),
             };
             prop_assert_eq!(decode(&read).unwrap(), expected);
         }
@@ -229,4 +232,20 @@ fn what_does_not_fit_becomes_the_longest_that_does() {
     let end = timestamp(Moment::after_epoch(Duration::MAX));
     assert_eq!(end.to_string(), "9999-12-31T23:59:59.999999999Z");
     assert!(Duration::try_from(duration(Duration::MAX)).is_ok());
+}
+
+#[test]
+fn what_never_attended_and_what_was_terminated_is_told() {
+    let (policy, observation) = (Policy::default(), Observation::default());
+    let mut decided = decision(
+        1,
+        &policy,
+        &observation,
+        &Plan::default(),
+        &Memory::default(),
+    );
+    decided.totals.never_attended_stopped = 3;
+    decided.totals.terminated = 4;
+    let told = encode(&decided, false).totals.unwrap();
+    assert_eq!((told.never_attended_stopped, told.terminated), (3, 4));
 }

@@ -84,6 +84,15 @@ fn status() -> ScalerStatus {
             ..Policy::default()
         }),
         paused_by: Some("ops".to_owned()),
+        totals: Some(Totals {
+            started: 2,
+            launched: 5,
+            stopped: 4,
+            silent_workers_stopped: 3,
+            never_attended_stopped: 2,
+            terminated: 1,
+            ..Totals::default()
+        }),
         tally: Some(Tally {
             answered: 16,
             cost_per_thousand: Some(0.76875),
@@ -108,13 +117,27 @@ decision  4 requests unanswered, so 1 wanted, 1 there: nothing to do
           not 2: would not be ready in time
 forecast  all answered in 3.0 s; last time busy for 12.0 s, 10.0 s expected
 cost      $0.0123 since the start, $0.1000 an hour now, $0.7688 for 1,000 answers; 1 paid for and not up
-so far    0 started, 0 launched, 0 stopped (0 silent, 0 busy)
+so far    2 started, 5 launched, 4 stopped (1 silent, 2 never attended, 0 busy), 1 terminated
 
 NAME                     INSTANCE             STATE          FOR    HEARD       UP
 app-tier-instance-1      i-1                  busy        10.0 s    1.0 s  100.0 s
 app-tier-instance-2      i-2                  stopped     10.0 s        -        -
 ";
     assert_eq!(table(&status(), Paint::plain()), expected);
+}
+
+#[test]
+fn an_instance_that_aws_takes_away_is_marked() {
+    let mut status = status();
+    let observation = status.observation.as_mut().unwrap();
+    observation.instances[0].leaving = true;
+    let text = table(&status, Paint::plain());
+    let marked: Vec<_> = text
+        .lines()
+        .filter(|line| line.ends_with("AWS takes it away"))
+        .collect();
+    assert_eq!(marked.len(), 1, "{text}");
+    assert!(marked[0].contains("app-tier-instance-1"), "{text}");
 }
 
 #[test]

@@ -162,4 +162,47 @@ fn what_cannot_be_simulated_is_said() {
     assert!(error(&["--trace", "nowhere"]).contains("there is no trace nowhere"));
     assert!(error(&["--latency-target", "0s"]).contains("--latency-target"));
     assert!(error(&["--max-workers", "0"]).contains("--max-workers"));
+    assert!(error(&["--failing-boots", "1"]).contains("--failing-boots"));
+    assert!(error(&["--deadly-jobs=-1"]).contains("--deadly-jobs"));
+    let too_many = error(&["--max-workers", "4", "--schedule", "00:00-24:00=5"]);
+    assert!(too_many.contains("asks for 5 workers"), "{too_many}");
+}
+
+#[test]
+fn the_policy_schedule_has_a_schedule_and_the_table_says_which() {
+    let step = ["--trace", "step", "--policy", "schedule"];
+    let printed = command(&step).unwrap();
+    let told = "schedule is told 00:00-24:00=8";
+    assert!(printed.contains(told), "{printed}");
+    // Of all ready workers one is used without it.
+    let most_up = |printed: &str| {
+        let row = printed.lines().find(|it| it.starts_with("  schedule  "));
+        row.unwrap().split_whitespace().nth(6).unwrap().to_owned()
+    };
+    assert_eq!(most_up(&printed), "8", "{printed}");
+    let other = [&step[..], &["--schedule", "00:00-00:30=3,22:00-02:00=2"]].concat();
+    let printed = command(&other).unwrap();
+    let told = "schedule is told 00:00-00:30=3,22:00-02:00=2";
+    assert!(printed.contains(told), "{printed}");
+    assert_eq!(most_up(&printed), "3", "{printed}");
+}
+
+#[test]
+fn failures_can_be_asked_for() {
+    let arguments = ["--trace", "step", "--policy", "latency"];
+    let plain = command(&arguments).unwrap();
+    assert!(!plain.contains("of boots"), "{plain}");
+    let failing = [
+        &arguments[..],
+        &["--failing-boots=0.2", "--deadly-jobs=0.05"],
+    ]
+    .concat();
+    let failing = command(&failing).unwrap();
+    let told = "of boots 0.2 fail, with 0.05 of jobs their worker dies";
+    assert!(failing.contains(told), "{failing}");
+    let row = |printed: &str| {
+        let row = printed.lines().find(|it| it.starts_with("  latency  "));
+        row.unwrap().to_owned()
+    };
+    assert_ne!(row(&plain), row(&failing));
 }
