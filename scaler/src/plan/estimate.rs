@@ -44,6 +44,8 @@ pub struct Estimates {
     work: Work,
     /// Instances that were ordered to start and whose worker was not ready when last seen.
     booting: HashMap<InstanceId, Moment>,
+    /// When an observation was last taken in.
+    noted_at: Option<Moment>,
 }
 
 /// The number of accepted requests over time, oldest first.
@@ -115,6 +117,7 @@ impl Estimates {
     }
 
     fn note_boots(&mut self, observation: &Observation, watching_since: Moment) {
+        let noted_at = self.noted_at.replace(observation.now);
         let mut followed = 0;
         for instance in &observation.instances {
             match instance.state {
@@ -128,14 +131,21 @@ impl Estimates {
                         }
                     }
                 }
-                _ if self.booting.is_empty() => {}
                 State::Idle | State::Busy => {
-                    if let Some(started_at) = self.booting.remove(&instance.id)
+                    // One that was ready before it was ever seen to boot has booted as well.
+                    let unseen = instance
+                        .started_at
+                        .filter(|at| noted_at.is_some_and(|noted| *at >= noted));
+                    let followed = (!self.booting.is_empty())
+                        .then(|| self.booting.remove(&instance.id))
+                        .flatten();
+                    if let Some(started_at) = followed.or(unseen)
                         && let Some(boot) = &mut self.boot
                     {
                         boot.add(instance.since.since(started_at).as_secs_f64());
                     }
                 }
+                _ if self.booting.is_empty() => {}
                 State::Draining | State::Cordoned | State::Stopped | State::Stopping => {
                     self.booting.remove(&instance.id);
                 }

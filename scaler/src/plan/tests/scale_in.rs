@@ -212,7 +212,7 @@ fn without_the_queues_confirmation_only_rested_workers_go() {
 }
 
 #[test]
-fn a_silent_worker_is_stopped_and_replaced_in_turn() {
+fn a_silent_worker_is_stopped_and_replaced_also_at_the_maximum() {
     let fleet = Fleet::of(1)
         .busy()
         .heard_ms_ago(15_001)
@@ -224,7 +224,7 @@ fn a_silent_worker_is_stopped_and_replaced_in_turn() {
     assert_eq!(stopped(&plan), [(StopCause::Silent, "i-0001")]);
     assert_eq!(plan.start, ids([3]));
     let full = fleet.bounded(0, 2).with_backlog(2).plan();
-    assert_eq!((full.stop.len(), full.start.len()), (1, 0));
+    assert_eq!((full.stop.len(), full.start.len()), (1, 1));
 }
 
 #[test]

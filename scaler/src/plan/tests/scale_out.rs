@@ -263,3 +263,22 @@ fn what_the_queue_has_held_for_long_beyond_fronts_demand_counts() {
     fleet.memory.leftover_since = Some(ago(30_000));
     assert_eq!(fleet.plan().desired_workers, 9);
 }
+
+#[test]
+fn a_worker_that_is_ready_before_it_was_seen_to_boot_has_booted() {
+    let mut fleet = Fleet::of(1).with_backlog(1);
+    let (plan, memory) = crate::plan::plan(&fleet.policy, &fleet.observation, fleet.memory.clone());
+    assert_eq!(plan.start, ids([1]));
+    let ordered_at = fleet.observation.now;
+    fleet = fleet.idle();
+    fleet.observation.now = ordered_at.after(std::time::Duration::from_millis(40));
+    let instance = &mut fleet.observation.instances[0];
+    instance.started_at = Some(ordered_at);
+    instance.since = fleet.observation.now;
+    let (_, memory) = crate::plan::plan(&fleet.policy, &fleet.observation, memory);
+    let boot = memory.estimates.boot.unwrap();
+    assert_eq!((boot.samples, boot.mean), (1, 0.04));
+    // Seen again it is no other boot.
+    let (_, memory) = crate::plan::plan(&fleet.policy, &fleet.observation, memory);
+    assert_eq!(memory.estimates.boot.unwrap().samples, 1);
+}
