@@ -91,9 +91,9 @@ impl Executor {
         self.stop.note(error, now);
         let ids: Vec<_> = stops.iter().map(|stop| stop.id.clone()).collect();
         match error {
-            Some(FleetError::Refused { .. }) => world.not_stopping(&ids),
-            // It may have happened, or happen yet: a worker that were called back now could be stopped at work.
-            Some(FleetError::Unavailable(_)) | None => world.stop_called(&ids, now),
+            Some(error) if !error.may_have_happened() => world.not_stopping(&ids),
+            // A worker that were called back now could be stopped at work.
+            _ => world.stop_called(&ids, now),
         }
         if let Some(error) = error {
             if end == End::Terminate {
@@ -128,7 +128,11 @@ impl Executor {
         self.discard.note(error, now);
         match error {
             Some(error) => {
-                world.not_stopping(ids);
+                if error.may_have_happened() {
+                    world.stop_called(ids, now);
+                } else {
+                    world.not_stopping(ids);
+                }
                 note_whether_permitted(error, world);
             }
             None => {

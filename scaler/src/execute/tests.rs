@@ -186,6 +186,16 @@ async fn a_worker_whose_stop_may_have_happened_is_not_called_back_before_ec2s_la
 }
 
 #[tokio::test]
+async fn a_worker_is_not_called_back_when_ec2_only_says_that_something_went_wrong() {
+    for code in ["InternalError", "ServiceUnavailable"] {
+        let mut stage = Stage::set().await;
+        stage.stop(at(1));
+        stage.finish(Call::Stop(stage.stops()), refused_with(code), at(1), at(2));
+        assert_eq!(stage.state(at(3)), State::Stopping, "{code}");
+    }
+}
+
+#[tokio::test]
 async fn a_worker_whose_stop_was_refused_may_be_called_back_at_once() {
     let mut stage = Stage::set().await;
     stage.stop(at(1));

@@ -249,7 +249,10 @@ impl Cloud {
                 self.roster.condemn(&stop.id, stop.cause, now, now),
                 "{stop:?}"
             );
-            let paid_off_at = self.machine(&stop.id).started_at.after(self.policy.prices.minimum);
+            let paid_off_at = self
+                .machine(&stop.id)
+                .started_at
+                .after(self.policy.prices.minimum);
             self.paid_off.push(paid_off_at);
             let gone_at = self.after(50, 3_000);
             self.machine_mut(&stop.id).switch(Power::Stopping, gone_at);
