@@ -48,7 +48,9 @@ pub struct Executor {
     discard: Backoff,
     limits: Limits,
     start_size: StartSize,
-    unsure_launch: Option<UnsureLaunch>,
+    unsure_launches: Vec<UnsureLaunch>,
+    /// Until when launches wait for news of such a one.
+    launch_waits_until: Option<Moment>,
 }
 
 /// How to call EC2.
@@ -120,7 +122,8 @@ impl Executor {
             discard: Backoff::default(),
             limits: Limits::new(settings.request_limits),
             start_size: StartSize::default(),
-            unsure_launch: None,
+            unsure_launches: Vec::new(),
+            launch_waits_until: None,
         }
     }
 
@@ -154,7 +157,11 @@ impl Executor {
         let held = |action| self.limits.held_until(action);
         Held {
             start: self.start.until().max(held(Action::Start)),
-            launch: self.launch.until().max(held(Action::Launch)),
+            launch: self
+                .launch
+                .until()
+                .max(held(Action::Launch))
+                .max(self.launch_waits_until),
             stop: self
                 .stop
                 .until()

@@ -43,11 +43,12 @@ pub struct World {
     running_since: HashMap<InstanceId, Moment>,
     boots: Boots,
     ledger: Ledger,
-    /// Stopped instances that EC2 has no capacity for, and until when that is believed.
+    /// Stopped instances that EC2 does not start, for lack of capacity or for their own sake, and until when that is
+    /// believed.
     unstartable: HashMap<InstanceId, Moment>,
 }
 
-/// For how long stopped instances are left out after EC2 had no capacity to start them, so that others are launched.
+/// For how long stopped instances are left out after EC2 would not start them, so that others are started or launched.
 const LACK_REMEMBERED: Duration = Duration::from_secs(120);
 
 impl World {
@@ -153,6 +154,15 @@ impl World {
             tracing::warn!(instance = found.id, "there is no capacity to start it");
             let until = now.after(LACK_REMEMBERED);
             self.unstartable.insert(found.id.as_str().into(), until);
+        }
+    }
+
+    /// Notes that EC2 refuses to start these for what is the matter with themselves.
+    pub fn cannot_start_itself(&mut self, ids: &[InstanceId], now: Moment) {
+        for id in ids {
+            tracing::warn!(instance = %id, "it cannot be started, so it is left out for a while");
+            let until = now.after(LACK_REMEMBERED);
+            self.unstartable.insert(id.clone(), until);
         }
     }
 

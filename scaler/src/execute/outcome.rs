@@ -1,5 +1,6 @@
 use platform::fleet::FleetError;
 
+use super::launch::UnsureLaunch;
 use super::limits::Action;
 use super::places::Place;
 use super::stop::End;
@@ -38,6 +39,8 @@ pub(super) struct Launch {
     pub count: u32,
     pub place: Place,
     pub token: String,
+    /// The launch without an answer that this one repeats.
+    pub repeats: Option<UnsureLaunch>,
     pub launched: Vec<InstanceId>,
 }
 
