@@ -180,9 +180,14 @@ impl World {
         self.boots.is_last_chance(id)
     }
 
+    /// Notes that an instance is being stopped because its worker never attended.
+    pub fn giving_up(&mut self, id: &InstanceId) {
+        self.boots.give_up(id);
+    }
+
     /// Notes that an instance was stopped because its worker never attended.
-    pub fn boot_failed(&mut self, id: &InstanceId) {
-        self.boots.count(id);
+    pub fn boot_failed(&mut self, id: &InstanceId, now: Moment) {
+        self.boots.stopped(id, now);
     }
 
     /// From now on no instance is given up for good.

@@ -19,7 +19,9 @@ use crate::metric;
 use crate::observe::World;
 use crate::observe::ledger::Ledger;
 use crate::observe::pace::{Pace, count_interval, describe_interval};
-use crate::plan::{Counters, FrontDemand, Memory, Moment, Observation, Plan, Seen, plan};
+use crate::plan::{
+    Counters, FrontDemand, Memory, Moment, Observation, Plan, Seen, may_discard, plan,
+};
 use crate::tally::Tally;
 
 /// After the first piece of news, for how long more of it is gathered before a decision: requests that come together
@@ -139,6 +141,9 @@ impl Loop {
         let (plan, memory) = plan(&settings.policy, &observation, before.clone());
         self.memory = memory;
         self.parts.executor.execute(&plan, &mut self.world, now);
+        if may_discard(&settings.policy, &observation) {
+            self.parts.executor.discard(&mut self.world, now);
+        }
         self.set_pace(&plan, now);
         self.publish(settings, observation, plan, before);
     }

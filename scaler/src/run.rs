@@ -85,7 +85,8 @@ pub async fn run(
         fleet: aws.fleet(),
         attendance: attendance.clone(),
         demand,
-        executor: Executor::new(aws.fleet(), config.calls, attendance.clone(), outcome),
+        executor: Executor::new(aws.fleet(), config.calls, attendance.clone(), outcome)
+            .under(leadership.clone()),
         outcomes,
         board: board.clone(),
         leadership: leadership.clone(),

@@ -111,7 +111,7 @@ impl Executor {
             }
             if stop.cause == StopCause::NeverAttended {
                 self.totals.never_attended_stopped += 1;
-                world.boot_failed(&stop.id);
+                world.boot_failed(&stop.id, now);
             }
             if stop.cause != StopCause::Drained {
                 self.totals.silent_workers_stopped += 1;

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::launch::Next;
 use super::outcome::Launch;
+use super::stop::End;
 use super::*;
 use crate::attend::Session;
 use crate::clock::Clock;
@@ -243,6 +244,25 @@ async fn a_worker_whose_stop_was_refused_may_be_called_back_at_once() {
     stage.stop(at(1));
     stage.finish(Call::Stop(stage.stops()), refused(), at(1), at(2));
     assert_eq!(stage.state(at(2)), State::Cordoned);
+}
+
+/// Its calls would otherwise outlast the lease, one after the other.
+#[tokio::test]
+async fn an_order_of_several_calls_is_not_carried_on_once_the_scaler_does_not_act_any_more() {
+    let mut stage = Stage::set().await;
+    assert!(stage.executor.license().holds());
+    let (leadership, _keeper) = crate::lease::off(Clock::start());
+    stage.executor = stage.executor.under(leadership);
+    let license = stage.executor.license();
+    assert!(license.holds());
+    stage.executor.close().await;
+    assert!(!license.holds());
+    let ended = stop::end_what_can_be(&stage.executor.fleet, &license, End::Stop, stage.stops());
+    let ended = ended.await;
+    let (_, error, further_calls) = &ended[0];
+    let error = error.as_ref().expect("it was not called");
+    assert_eq!((ended.len(), *further_calls), (1, 0));
+    assert!(!error.may_have_happened(), "{error}");
 }
 
 #[tokio::test]
