@@ -421,3 +421,29 @@ fn ec2_and_the_queue_are_asked_seldom_while_nothing_goes_on() {
     assert_eq!(pace(&ended.clone().with_messages(1)), (500, 100));
     assert_eq!(pace(&ended.with_queue_last_asked_ms_ago(1)), (500, 100));
 }
+
+/// Each is looked up by its id: if all were searched for each, this would take minutes.
+#[test]
+fn a_large_fleet_is_compared_in_a_time_that_grows_with_its_size_only() {
+    let many = 100_000;
+    let mut world = world();
+    let are = |state| -> Vec<_> {
+        let numbers = 1..=many;
+        let found =
+            numbers.map(|number| found(&format!("i-{number}"), &worker_instance(number), state));
+        found.collect()
+    };
+    let ids: Vec<_> = (1..=many)
+        .map(|number| InstanceId::from(format!("i-{number}")))
+        .collect();
+    let begun = std::time::Instant::now();
+    world.described(are(PowerState::Stopped), at(0));
+    world.starting(&ids, at(100));
+    world.described(are(PowerState::Stopped), at(200));
+    world.described(are(PowerState::Running), at(300));
+    assert!(!ids.iter().any(|id| world.is_spot(id)));
+    world.described(are(PowerState::Stopped), at(400));
+    world.cannot_start(&ids, at(500));
+    assert_eq!(states(&mut world, at(600)), []);
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}
