@@ -106,7 +106,7 @@ impl Aws {
 
     #[must_use]
     pub fn fleet(&self) -> Fleet {
-        Fleet::new(aws_sdk_ec2::Client::new(&self.config))
+        Fleet::new(&aws_sdk_ec2::Client::new(&self.config))
     }
 }
 

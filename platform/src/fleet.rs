@@ -2,6 +2,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::retry::RetryConfig;
+use aws_sdk_ec2::config::timeout::TimeoutConfig;
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata};
 use aws_sdk_ec2::types::{
     Filter, InstanceInterruptionBehavior, InstanceLifecycleType, InstanceMarketOptionsRequest,
@@ -9,12 +10,22 @@ use aws_sdk_ec2::types::{
     TagSpecification,
 };
 
+#[cfg(test)]
+mod tests;
+
+/// How long one call to EC2 may take, its attempts taken together. Whoever calls may have to stop acting soon, when another
+/// process takes over, and a call that is under way goes on for so long.
+pub const LONGEST_CALL: Duration = Duration::from_secs(5);
+/// EC2's most. Without it all instances are put into one answer, which takes the longer the more there are.
+const PAGE: i32 = 1000;
+
 /// EC2 instances, found by their tag `Name`.
 #[derive(Debug, Clone)]
 pub struct Fleet {
     client: Client,
-    /// For RunInstances and StartInstances, which EC2 allows the fewest of: each attempt costs a token of a small bucket,
-    /// and a lack of capacity, which EC2 answers with status 500, does not go away by asking again at once.
+    /// For calls that change what runs. Each attempt costs a token of EC2's small buckets; a lack of capacity, which EC2
+    /// answers with status 500, does not go away by asking again at once; and the refusal of a second attempt would hide
+    /// that the first, whose answer was lost, has taken effect.
     without_retries: Client,
 }
 
@@ -78,19 +89,17 @@ pub enum FleetError {
 }
 
 impl Fleet {
-    pub(crate) fn new(client: Client) -> Self {
-        let without_retries = client
-            .config()
-            .to_builder()
-            .retry_config(RetryConfig::disabled())
-            .build();
+    pub(crate) fn new(client: &Client) -> Self {
+        let config = client.config().to_builder().timeout_config(timeouts());
+        let without_retries = config.clone().retry_config(RetryConfig::disabled());
         Self {
-            client,
-            without_retries: Client::from_conf(without_retries),
+            client: Client::from_conf(config.build()),
+            without_retries: Client::from_conf(without_retries.build()),
         }
     }
 
     /// All instances whose tag `Name` matches `pattern` (`*` and `?` are wildcards), terminated ones left out, by name.
+    /// Each page of the answer may take [`LONGEST_CALL`].
     ///
     /// # Errors
     /// When EC2 cannot be reached or refuses.
@@ -100,6 +109,7 @@ impl Fleet {
         let mut pages = self
             .client
             .describe_instances()
+            .max_results(PAGE)
             .filters(Filter::builder().name("tag:Name").values(pattern).build())
             .filters(
                 Filter::builder()
@@ -139,10 +149,10 @@ impl Fleet {
     /// Stops running instances, all in one call.
     ///
     /// # Errors
-    /// When EC2 cannot be reached or refuses.
+    /// When EC2 cannot be reached or refuses. It is asked once.
     pub async fn stop(&self, ids: &[String]) -> Result<(), FleetError> {
         let stopped = self
-            .client
+            .without_retries
             .stop_instances()
             .set_instance_ids(Some(ids.to_vec()))
             .send()
@@ -153,10 +163,10 @@ impl Fleet {
     /// Terminates instances, all in one call. Their disks go with them.
     ///
     /// # Errors
-    /// When EC2 cannot be reached or refuses.
+    /// When EC2 cannot be reached or refuses. It is asked once.
     pub async fn terminate(&self, ids: &[String]) -> Result<(), FleetError> {
         let terminated = self
-            .client
+            .without_retries
             .terminate_instances()
             .set_instance_ids(Some(ids.to_vec()))
             .send()
@@ -239,12 +249,21 @@ impl FleetError {
                         | "InsufficientHostCapacity"
                         | "InvalidInstanceID.NotFound"
                         | "IncorrectInstanceState"
-                        | "InternalError"
-                        | "InternalFailure"
-                        | "ServiceUnavailable"
-                        | "Unavailable"
                 ) || self.is_throttled()
+                    || self.may_have_happened()
             }
+        }
+    }
+
+    /// Whether the call may have taken effect, or may do so yet: EC2 did not answer, or only that something went wrong.
+    #[must_use]
+    pub fn may_have_happened(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Refused { code, .. } => matches!(
+                code.as_str(),
+                "InternalError" | "InternalFailure" | "ServiceUnavailable" | "Unavailable"
+            ),
         }
     }
 
@@ -271,6 +290,15 @@ impl FleetError {
             Self::Unavailable(_) => None,
         }
     }
+}
+
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(3))
+        .read_timeout(LONGEST_CALL)
+        .operation_attempt_timeout(LONGEST_CALL)
+        .operation_timeout(LONGEST_CALL)
+        .build()
 }
 
 /// A one-time request: whoever launches instances decides whether those that EC2 takes back are to be replaced.

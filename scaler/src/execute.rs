@@ -2,6 +2,7 @@
 
 mod backoff;
 mod launch;
+mod license;
 mod limits;
 mod outcome;
 mod places;
@@ -13,6 +14,7 @@ mod tests;
 use backoff::Backoff;
 use futures::StreamExt;
 use launch::UnsureLaunch;
+use license::License;
 pub use limits::RequestLimits;
 use limits::{Action, Limits};
 use outcome::Call;
@@ -25,6 +27,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use crate::attend::Attendance;
+use crate::lease::Leadership;
 use crate::observe::World;
 use crate::plan::{Held, InstanceId, Moment, Plan};
 
@@ -40,6 +43,8 @@ pub struct Executor {
     attendance: Attendance,
     outcomes: mpsc::Sender<Outcome>,
     calls: TaskTracker,
+    /// Absent: it always leads.
+    leadership: Option<Leadership>,
     totals: Totals,
     start: Backoff,
     launch: Backoff,
@@ -48,7 +53,9 @@ pub struct Executor {
     discard: Backoff,
     limits: Limits,
     start_size: StartSize,
-    unsure_launch: Option<UnsureLaunch>,
+    unsure_launches: Vec<UnsureLaunch>,
+    /// Until when launches wait for news of such a one.
+    launch_waits_until: Option<Moment>,
 }
 
 /// How to call EC2.
@@ -112,6 +119,7 @@ impl Executor {
             attendance,
             outcomes,
             calls: TaskTracker::new(),
+            leadership: None,
             totals: Totals::default(),
             start: Backoff::default(),
             launch: Backoff::default(),
@@ -120,7 +128,8 @@ impl Executor {
             discard: Backoff::default(),
             limits: Limits::new(settings.request_limits),
             start_size: StartSize::default(),
-            unsure_launch: None,
+            unsure_launches: Vec::new(),
+            launch_waits_until: None,
         }
     }
 
@@ -145,6 +154,12 @@ impl Executor {
         if !plan.rename.is_empty() {
             self.rename_instances(&plan.rename, world, now);
         }
+    }
+
+    /// Terminates stopped instances whose boots have failed again and again. No plan asks for it, so it is for whoever calls
+    /// to know that it is right now: see [`crate::plan::may_discard`].
+    pub fn discard(&mut self, world: &mut World, now: Moment) {
+        self.limits.refill(now);
         self.discard_instances(world, now);
     }
 
@@ -154,7 +169,11 @@ impl Executor {
         let held = |action| self.limits.held_until(action);
         Held {
             start: self.start.until().max(held(Action::Start)),
-            launch: self.launch.until().max(held(Action::Launch)),
+            launch: self
+                .launch
+                .until()
+                .max(held(Action::Launch))
+                .max(self.launch_waits_until),
             stop: self
                 .stop
                 .until()
@@ -172,7 +191,14 @@ impl Executor {
         }
     }
 
-    /// Waits for the calls under way.
+    /// Lets it act only while `leadership` is this scaler's.
+    #[must_use]
+    pub fn under(mut self, leadership: Leadership) -> Self {
+        self.leadership = Some(leadership);
+        self
+    }
+
+    /// Waits for the calls under way. Orders that take several calls are cut short.
     pub async fn close(&self) {
         self.calls.close();
         self.calls.wait().await;
@@ -188,14 +214,17 @@ impl Executor {
         }
         let (fleet, outcomes, renames) =
             (self.fleet.clone(), self.outcomes.clone(), renames.to_vec());
+        let license = self.license();
         self.calls.spawn(async move {
             let calls = futures::stream::iter(renames).map(|(id, number)| {
-                let fleet = &fleet;
+                let (fleet, license) = (&fleet, &license);
                 async move {
-                    let error = fleet
-                        .set_name(id.as_str(), &worker_instance(number))
-                        .await
-                        .err();
+                    let error = if license.holds() {
+                        let name = worker_instance(number);
+                        fleet.set_name(id.as_str(), &name).await.err()
+                    } else {
+                        Some(license::expired())
+                    };
                     Outcome {
                         call: Call::Rename { id, number },
                         asked_at: now,
@@ -210,6 +239,10 @@ impl Executor {
                 drop(outcomes.send(outcome).await);
             }
         });
+    }
+
+    fn license(&self) -> License {
+        License::new(self.leadership.clone(), self.calls.clone())
     }
 
     fn spawn(

@@ -2,7 +2,8 @@
 //! only ever replaced by conditional writes; [`state`] is the protocol.
 //!
 //! While S3 cannot be reached, the leader leads on until its lease time is nearly over, and then stands by. A scaler that
-//! never reached S3 does nothing. Calls to EC2 that are under way when a leader steps down are brought to their end.
+//! never reached S3 does nothing. A call to EC2 that is under way when a leader steps down is brought to its end, for
+//! which it has [`platform::fleet::LONGEST_CALL`]; no other one follows.
 
 mod place;
 pub mod record;
@@ -125,6 +126,12 @@ impl Leadership {
                     .unwrap_or_else(|| "the lease was not read yet".to_owned()),
             ),
         }
+    }
+
+    /// Whether this scaler may act at this moment.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.standing_by(self.clock.now()).is_none()
     }
 
     /// That of a scaler which knows why it stands by.

@@ -32,6 +32,8 @@ pub struct World {
     attendance: Attendance,
     pub queue: Option<Seen<Counters>>,
     described: Vec<FleetInstance>,
+    /// Where each of them is in `described`.
+    places: HashMap<InstanceId, usize>,
     described_at: Option<Moment>,
     expectations: Expectations,
     /// When EC2 was last asked and listed an instance that nobody knew of.
@@ -43,11 +45,12 @@ pub struct World {
     running_since: HashMap<InstanceId, Moment>,
     boots: Boots,
     ledger: Ledger,
-    /// Stopped instances that EC2 has no capacity for, and until when that is believed.
+    /// Stopped instances that EC2 does not start, for lack of capacity or for their own sake, and until when that is
+    /// believed.
     unstartable: HashMap<InstanceId, Moment>,
 }
 
-/// For how long stopped instances are left out after EC2 had no capacity to start them, so that others are launched.
+/// For how long stopped instances are left out after EC2 would not start them, so that others are started or launched.
 const LACK_REMEMBERED: Duration = Duration::from_secs(120);
 
 impl World {
@@ -58,6 +61,7 @@ impl World {
             attendance,
             queue: None,
             described: Vec::new(),
+            places: HashMap::new(),
             described_at: None,
             expectations: Expectations::default(),
             newcomers_at: None,
@@ -83,13 +87,20 @@ impl World {
         if instances.iter().any(|found| self.is_newcomer(found)) {
             self.newcomers_at = Some(asked_at);
         }
+        let ids = instances.iter().map(|found| found.id.as_str().into());
+        self.places = ids.zip(0..).collect();
         self.described = instances;
         self.described_at = Some(asked_at);
-        self.expectations.compare(&self.described, asked_at, |id| {
-            self.attendance
-                .get(id)
-                .and_then(|attending| attending.heard)
-        });
+        let (described, places) = (&self.described, &self.places);
+        self.expectations.compare(
+            |id| places.get(id).map(|place| &described[*place]),
+            asked_at,
+            |id| {
+                self.attendance
+                    .get(id)
+                    .and_then(|attending| attending.heard)
+            },
+        );
         for instance in &self.described {
             let id = InstanceId::from(instance.id.as_str());
             if instance.state == PowerState::Running {
@@ -101,12 +112,7 @@ impl World {
                 }
             }
         }
-        let listed: HashSet<&str> = self
-            .described
-            .iter()
-            .map(|found| found.id.as_str())
-            .collect();
-        let exists = |id: &InstanceId| listed.contains(id.as_str());
+        let exists = |id: &InstanceId| self.places.contains_key(id);
         self.running_since.retain(|id, _| exists(id));
         self.attendance.forget_strangers(exists);
     }
@@ -138,11 +144,9 @@ impl World {
 
     /// Notes that EC2 has no capacity for these. That concerns all stopped ones of the same type in the same zone.
     pub fn cannot_start(&mut self, ids: &[InstanceId], now: Moment) {
-        let refused = self
-            .described
-            .iter()
-            .filter(|found| ids.iter().any(|id| id.as_str() == found.id));
+        let refused = ids.iter().filter_map(|id| self.places.get(id));
         let kinds: HashSet<_> = refused
+            .map(|place| &self.described[*place])
             .map(|found| (&found.instance_type, &found.zone))
             .collect();
         let alike = self.described.iter().filter(|found| {
@@ -156,12 +160,24 @@ impl World {
         }
     }
 
+    /// Notes that EC2 refuses to start these for what is the matter with themselves.
+    pub fn cannot_start_itself(&mut self, ids: &[InstanceId], now: Moment) {
+        for id in ids {
+            tracing::warn!(instance = %id, "it cannot be started, so it is left out for a while");
+            let until = now.after(LACK_REMEMBERED);
+            self.unstartable.insert(id.clone(), until);
+        }
+    }
+
     /// Whether it is a spot instance.
     #[must_use]
     pub fn is_spot(&self, id: &InstanceId) -> bool {
-        self.described
-            .iter()
-            .any(|found| found.spot && found.id == id.as_str())
+        self.found(id).is_some_and(|found| found.spot)
+    }
+
+    /// What EC2 last said about it.
+    fn found(&self, id: &InstanceId) -> Option<&FleetInstance> {
+        self.places.get(id).map(|place| &self.described[*place])
     }
 
     /// Whether an instance whose worker is given up has failed before, and so often that it is to be terminated.
@@ -170,9 +186,14 @@ impl World {
         self.boots.is_last_chance(id)
     }
 
+    /// Notes that an instance is being stopped because its worker never attended.
+    pub fn giving_up(&mut self, id: &InstanceId) {
+        self.boots.give_up(id);
+    }
+
     /// Notes that an instance was stopped because its worker never attended.
-    pub fn boot_failed(&mut self, id: &InstanceId) {
-        self.boots.count(id);
+    pub fn boot_failed(&mut self, id: &InstanceId, now: Moment) {
+        self.boots.stopped(id, now);
     }
 
     /// From now on no instance is given up for good.
@@ -231,11 +252,6 @@ impl World {
             self.attendance.pardon(&id);
         }
         self.unstartable.retain(|_, until| now < *until);
-        let listed: HashSet<&str> = self
-            .described
-            .iter()
-            .map(|found| found.id.as_str())
-            .collect();
         let mut instances: Vec<_> = self
             .described
             .iter()
@@ -244,7 +260,7 @@ impl World {
         let unlisted = self
             .expectations
             .starting()
-            .filter(|id| !listed.contains(id.as_str()));
+            .filter(|id| !self.places.contains_key(*id));
         instances.extend(unlisted.map(|id| self.unlisted(id, now)));
         instances.sort_by(|a, b| {
             (a.number.is_none(), a.number, &a.id).cmp(&(b.number.is_none(), b.number, &b.id))
@@ -356,11 +372,8 @@ impl World {
     }
 
     fn is_newcomer(&self, found: &FleetInstance) -> bool {
-        let was_listed = self.described.iter().any(|known| known.id == found.id);
-        !was_listed
-            && !self
-                .expectations
-                .is_starting(&InstanceId::from(found.id.as_str()))
+        let id = InstanceId::from(found.id.as_str());
+        !self.places.contains_key(&id) && !self.expectations.is_starting(&id)
     }
 }
 

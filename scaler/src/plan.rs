@@ -178,6 +178,13 @@ pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (
     (plan, memory)
 }
 
+/// Whether instances that fail to boot again and again may be terminated. Whoever paused the scaler may be looking at them,
+/// and by an old description another one may have started them since.
+#[must_use]
+pub fn may_discard(policy: &Policy, observation: &Observation) -> bool {
+    policy.paused_by.is_none() && observation.fleet_is_fresh(&policy.patience)
+}
+
 fn decide(
     policy: &Policy,
     observation: &Observation,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use platform::aws::Aws;
-use platform::fleet::{Fleet, FleetError, FleetInstance};
+use platform::fleet::{Fleet, FleetError, FleetInstance, LONGEST_CALL};
 use platform::queue::{Queue, QueueError};
 use platform::shutdown::{CancellationToken, bounded};
 use proto::names::WORKER_INSTANCE;
@@ -19,7 +19,9 @@ use crate::metric;
 use crate::observe::World;
 use crate::observe::ledger::Ledger;
 use crate::observe::pace::{Pace, count_interval, describe_interval};
-use crate::plan::{Counters, FrontDemand, Memory, Moment, Observation, Plan, Seen, plan};
+use crate::plan::{
+    Counters, FrontDemand, Memory, Moment, Observation, Plan, Seen, may_discard, plan,
+};
 use crate::standby::stand_by;
 use crate::tally::Tally;
 
@@ -28,8 +30,8 @@ use crate::tally::Tally;
 const GATHER: Duration = Duration::from_millis(20);
 /// The loop plans at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
-/// How long calls to EC2 may take after the shutdown.
-const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
+/// How long calls to EC2 may take after the shutdown: as long as one takes at most, and a little more.
+const SHUTDOWN_DEADLINE: Duration = LONGEST_CALL.saturating_add(Duration::from_secs(1));
 
 /// What the loop stands on.
 #[derive(Debug)]
@@ -74,8 +76,9 @@ struct Loop {
 }
 
 impl Reconciler {
-    /// Reconciles until `shutdown`. Workers are left alone then: the next scaler takes them over.
-    pub async fn run(self, shutdown: CancellationToken) {
+    /// Reconciles until `shutdown`. Workers are left alone then: the next scaler takes them over. Answers whether all calls
+    /// to EC2 have ended.
+    pub async fn run(self, shutdown: CancellationToken) -> bool {
         let (answers, answered) = mpsc::channel(16);
         let prices = self.settings.borrow().policy.prices;
         let turning = Loop {
@@ -91,12 +94,16 @@ impl Reconciler {
             wake_at: Moment::default(),
             parts: self,
         };
-        turning.run(answered, shutdown).await;
+        turning.run(answered, shutdown).await
     }
 }
 
 impl Loop {
-    async fn run(mut self, mut answered: mpsc::Receiver<Answer>, shutdown: CancellationToken) {
+    async fn run(
+        mut self,
+        mut answered: mpsc::Receiver<Answer>,
+        shutdown: CancellationToken,
+    ) -> bool {
         while !shutdown.is_cancelled() {
             self.ask();
             self.decide();
@@ -126,7 +133,8 @@ impl Loop {
             SHUTDOWN_DEADLINE,
             self.parts.executor.close(),
         )
-        .await;
+        .await
+        .is_some()
     }
 
     fn decide(&mut self) {
@@ -140,6 +148,9 @@ impl Loop {
         let (plan, memory) = plan(&settings.policy, &observation, before.clone());
         self.memory = memory;
         self.parts.executor.execute(&plan, &mut self.world, now);
+        if may_discard(&settings.policy, &observation) {
+            self.parts.executor.discard(&mut self.world, now);
+        }
         self.set_pace(&plan, now);
         self.publish(settings, observation, plan, before, None);
     }

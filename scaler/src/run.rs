@@ -57,6 +57,7 @@ pub async fn run(
     };
     let (outcome, outcomes) = mpsc::channel(256);
     let address = listener.local_addr()?;
+    let (listener, held_address) = share(listener)?;
     let (leadership, keeper) = match config.lease {
         Some(LeaseConfig {
             time,
@@ -86,7 +87,8 @@ pub async fn run(
         fleet: aws.fleet(),
         attendance: attendance.clone(),
         demand,
-        executor: Executor::new(aws.fleet(), config.calls, attendance.clone(), outcome),
+        executor: Executor::new(aws.fleet(), config.calls, attendance.clone(), outcome)
+            .under(leadership.clone()),
         outcomes,
         board: board.clone(),
         leadership: leadership.clone(),
@@ -112,11 +114,31 @@ pub async fn run(
         },
     );
     let reconciling = async {
-        reconciler.run(shutdown.clone()).await;
-        // Its calls to EC2 have ended, so the next scaler may act.
-        keeper.release().await;
+        let has_ended = reconciler.run(shutdown.clone()).await;
+        hand_over(has_ended, keeper.release(), held_address).await;
     };
     together(reconciling, serving, &shutdown).await
+}
+
+/// The same socket twice. The address is taken until both are closed.
+fn share(listener: TcpListener) -> std::io::Result<(TcpListener, std::net::TcpListener)> {
+    let held = listener.into_std()?;
+    Ok((TcpListener::from_std(held.try_clone()?)?, held))
+}
+
+/// Lets the next scaler act. A scaler that listens at `address` takes the lease over at once, so the address is freed last.
+/// If calls to EC2 may be under way, the lease is left to lapse.
+async fn hand_over(
+    has_ended: bool,
+    release: impl Future<Output = ()>,
+    address: std::net::TcpListener,
+) {
+    if has_ended {
+        release.await;
+    } else {
+        tracing::warn!("calls to EC2 are under way, so the lease is not released but has to lapse");
+    }
+    drop(address);
 }
 
 /// Runs the loop and the service until both have ended. When one of them ends early, `shutdown` tells the other: it
@@ -140,6 +162,28 @@ async fn together<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_address_is_taken_until_the_lease_is_released() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (serving, held) = share(listener).unwrap();
+        drop(serving);
+        let release = async {
+            let error = TcpListener::bind(address).await.unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+        };
+        hand_over(true, release, held).await;
+        TcpListener::bind(address).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_lease_is_not_released_while_calls_to_ec2_are_under_way() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (_serving, held) = share(listener).unwrap();
+        let release = async { panic!("another scaler would lead at once") };
+        hand_over(false, release, held).await;
+    }
 
     #[tokio::test]
     async fn the_loop_does_not_outlive_a_service_that_ends_early() {

@@ -1,3 +1,6 @@
+use std::time::Duration;
+
+use platform::fleet::FleetError;
 use proto::names::WORKER_INSTANCE;
 use uuid::Uuid;
 
@@ -7,6 +10,9 @@ use super::outcome::{Call, Launch};
 use super::places::Place;
 use crate::observe::{LAG, World};
 use crate::plan::Moment;
+
+/// How soon to look again whether a launch may be made that was put off.
+const UNSURE_POLL: Duration = Duration::from_millis(500);
 
 /// A launch that may or may not have reached EC2.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,70 +25,88 @@ pub(super) struct UnsureLaunch {
     pub failed_at: Moment,
 }
 
+/// The launch to make next.
+#[derive(Debug)]
+pub(super) struct Next {
+    pub count: u32,
+    pub place: Place,
+    pub token: String,
+    /// The launch that it repeats.
+    pub repeats: Option<UnsureLaunch>,
+}
+
 impl Executor {
     /// Launches as many as may be launched now, all in one place. The plan asks for the others again.
-    pub(super) fn launch_instances(&mut self, count: u32, world: &mut World, now: Moment) {
-        let count = self.limits.take(Action::Launch, count, now);
-        if count == 0 {
+    pub(super) fn launch_instances(&mut self, wanted: u32, world: &mut World, now: Moment) {
+        let Some(next) = self.next_launch(wanted, world, now) else {
+            // Looked at again soon, but not at once.
+            self.launch_waits_until = Some(now.after(UNSURE_POLL));
             return;
-        }
-        world.launching += count;
-        let (token, place) = self.token_and_place(count, world, now);
+        };
+        world.launching += next.count;
         let mut spec = self.spec.clone();
-        spec.instance_type.clone_from(&place.instance_type);
-        spec.subnet_id.clone_from(&place.subnet_id);
+        spec.instance_type.clone_from(&next.place.instance_type);
+        spec.subnet_id.clone_from(&next.place.subnet_id);
         let fleet = self.fleet.clone();
         self.spawn(now, async move {
-            let (launched, error) = match fleet.launch(&spec, count, WORKER_INSTANCE, &token).await
-            {
+            let launched = fleet
+                .launch(&spec, next.count, WORKER_INSTANCE, &next.token)
+                .await;
+            let (launched, error) = match launched {
                 Ok(ids) => (ids.iter().map(|id| id.as_str().into()).collect(), None),
                 Err(error) => (Vec::new(), Some(error)),
             };
             let launch = Launch {
-                count,
-                place,
-                token,
+                count: next.count,
+                place: next.place,
+                token: next.token,
+                repeats: next.repeats,
                 launched,
             };
             (Call::Launch(launch), error)
         });
     }
 
-    /// Those of the launch before, if that may or may not have happened: then it does not happen twice.
-    pub(super) fn token_and_place(
-        &mut self,
-        count: u32,
-        world: &World,
-        now: Moment,
-    ) -> (String, Place) {
-        let unsure = self.unsure_launch.take();
-        let same = unsure.filter(|it| it.count == count && it.may_be_outstanding(world, now));
-        match same {
-            Some(it) => (it.token, it.place),
-            None => (Uuid::new_v4().to_string(), self.places.choose(now)),
+    /// While a launch may have happened without its instances being known, only that one is asked for again: then it does
+    /// not happen twice, and nothing comes on top of it. Absent when the limits or a larger unsure launch forbid it.
+    pub(super) fn next_launch(&mut self, wanted: u32, world: &World, now: Moment) -> Option<Next> {
+        self.unsure_launches
+            .retain(|unsure| unsure.may_be_outstanding(world, now));
+        if self.unsure_launches.is_empty() {
+            let count = self.limits.take(Action::Launch, wanted, now);
+            return (count > 0).then(|| Next {
+                count,
+                place: self.places.choose(now),
+                token: Uuid::new_v4().to_string(),
+                repeats: None,
+            });
         }
+        let fits = |unsure: &UnsureLaunch| unsure.count <= wanted;
+        let fitting = self.unsure_launches.iter().position(fits)?;
+        let count = self.unsure_launches[fitting].count;
+        if !self.limits.take_all(Action::Launch, count, now) {
+            return None;
+        }
+        let unsure = self.unsure_launches.remove(fitting);
+        Some(Next {
+            count,
+            place: unsure.place.clone(),
+            token: unsure.token.clone(),
+            repeats: Some(unsure),
+        })
     }
 
     pub(super) fn finish_launch(
         &mut self,
         launch: &Launch,
         asked_at: Moment,
-        error: Option<&platform::fleet::FleetError>,
+        error: Option<&FleetError>,
         world: &mut World,
         now: Moment,
     ) {
         world.launching = world.launching.saturating_sub(launch.count);
         world.launched(&launch.launched, now);
-        self.unsure_launch = match error {
-            Some(error) if error.code().is_none() => Some(UnsureLaunch {
-                count: launch.count,
-                place: launch.place.clone(),
-                token: launch.token.clone(),
-                ordered_at: asked_at,
-                failed_at: now,
-            }),
-            _ => None,
-        };
+        self.note_unsure(launch, asked_at, error, now);
         let Some(error) = error else {
             self.launch.note(None, now);
             self.count_start(
@@ -111,6 +135,30 @@ impl Executor {
         } else {
             self.launch.note(Some(error), now);
         }
+    }
+
+    /// Remembers a launch that may have happened.
+    fn note_unsure(
+        &mut self,
+        launch: &Launch,
+        asked_at: Moment,
+        error: Option<&FleetError>,
+        now: Moment,
+    ) {
+        let before = launch.repeats.as_ref();
+        let unsure = match error {
+            Some(error) if error.may_have_happened() => Some(UnsureLaunch {
+                count: launch.count,
+                place: launch.place.clone(),
+                token: launch.token.clone(),
+                ordered_at: before.map_or(asked_at, |before| before.ordered_at),
+                failed_at: now,
+            }),
+            // EC2 throttles before it looks for an earlier launch with this token.
+            Some(error) if error.is_throttled() => before.cloned(),
+            _ => None,
+        };
+        self.unsure_launches.extend(unsure);
     }
 }
 

@@ -117,6 +117,16 @@ impl Limits {
         taken
     }
 
+    /// As [`Limits::take`], but only if the call may be made for all of them.
+    #[must_use]
+    pub fn take_all(&mut self, action: Action, wanted: u32, now: Moment) -> bool {
+        self.refill(now);
+        let instances = self.buckets.get(action as usize);
+        let instances = instances.and_then(|buckets| buckets.instances.as_ref());
+        let there = instances.map_or(u32::MAX, Bucket::available);
+        there >= wanted && self.take(action, wanted, now) == wanted
+    }
+
     /// Takes as many calls as may be made now, up to `wanted`.
     #[must_use]
     pub fn take_calls(&mut self, action: Action, wanted: u32, now: Moment) -> u32 {

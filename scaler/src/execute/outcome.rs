@@ -1,5 +1,6 @@
 use platform::fleet::FleetError;
 
+use super::launch::UnsureLaunch;
 use super::limits::Action;
 use super::places::Place;
 use super::stop::End;
@@ -38,6 +39,8 @@ pub(super) struct Launch {
     pub count: u32,
     pub place: Place,
     pub token: String,
+    /// The launch without an answer that this one repeats.
+    pub repeats: Option<UnsureLaunch>,
     pub launched: Vec<InstanceId>,
 }
 
@@ -91,9 +94,9 @@ impl Executor {
         self.stop.note(error, now);
         let ids: Vec<_> = stops.iter().map(|stop| stop.id.clone()).collect();
         match error {
-            Some(FleetError::Refused { .. }) => world.not_stopping(&ids),
-            // It may have happened, or happen yet: a worker that were called back now could be stopped at work.
-            Some(FleetError::Unavailable(_)) | None => world.stop_called(&ids, now),
+            Some(error) if !error.may_have_happened() => world.not_stopping(&ids),
+            // A worker that were called back now could be stopped at work.
+            _ => world.stop_called(&ids, now),
         }
         if let Some(error) = error {
             if end == End::Terminate {
@@ -108,7 +111,7 @@ impl Executor {
             }
             if stop.cause == StopCause::NeverAttended {
                 self.totals.never_attended_stopped += 1;
-                world.boot_failed(&stop.id);
+                world.boot_failed(&stop.id, now);
             }
             if stop.cause != StopCause::Drained {
                 self.totals.silent_workers_stopped += 1;
@@ -128,7 +131,11 @@ impl Executor {
         self.discard.note(error, now);
         match error {
             Some(error) => {
-                world.not_stopping(ids);
+                if error.may_have_happened() {
+                    world.stop_called(ids, now);
+                } else {
+                    world.not_stopping(ids);
+                }
                 note_whether_permitted(error, world);
             }
             None => {

@@ -69,18 +69,23 @@ impl Executor {
             return;
         };
         world.not_starting(ids);
-        match error.code() {
-            // Smaller calls follow as fast as the limits allow, and launches once it is known what cannot be started.
-            Some(code) if is_lack_of_capacity(code) => {
-                if self.start_size.refused(ids.len()) {
-                    world.cannot_start(ids, now);
-                }
-            }
-            Some("IncorrectInstanceState" | "InvalidInstanceID.NotFound") => {
-                self.start_size.refused(ids.len());
-                self.start.note(Some(error), now);
-            }
-            _ => self.start.note(Some(error), now),
+        // Neither says anything about the instances.
+        if error.is_throttled() || error.may_have_happened() {
+            return self.start.note(Some(error), now);
+        }
+        let lacks_capacity = error.code().is_some_and(is_lack_of_capacity);
+        if !lacks_capacity {
+            // However lasting the refusal is, it need not hold for a smaller call.
+            self.start.hold(now);
+        }
+        // Smaller calls follow, and launches once it is known what cannot be started.
+        if !self.start_size.refused(ids.len()) {
+            return;
+        }
+        if lacks_capacity {
+            world.cannot_start(ids, now);
+        } else {
+            world.cannot_start_itself(ids, now);
         }
     }
 }

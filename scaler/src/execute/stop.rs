@@ -1,5 +1,6 @@
 use platform::fleet::{Fleet, FleetError};
 
+use super::license::{self, License};
 use super::limits::Action;
 use super::outcome::Call;
 use super::{Executor, Outcome, texts};
@@ -39,11 +40,18 @@ impl Executor {
         if stops.is_empty() {
             return;
         }
+        for stop in &stops {
+            if stop.cause == StopCause::NeverAttended {
+                world.giving_up(&stop.id);
+            }
+        }
         let ids: Vec<_> = stops.iter().map(|stop| stop.id.clone()).collect();
         world.stopping(&ids, now);
         let (fleet, outcomes) = (self.fleet.clone(), self.outcomes.clone());
+        let license = self.license();
         self.calls.spawn(async move {
-            for (stops, error, further_calls) in end_what_can_be(&fleet, end, stops).await {
+            let ended = end_what_can_be(&fleet, &license, end, stops).await;
+            for (stops, error, further_calls) in ended {
                 let outcome = Outcome {
                     call: end.call(stops),
                     asked_at: now,
@@ -56,7 +64,6 @@ impl Executor {
         });
     }
 
-    /// Terminates stopped instances whose boots have failed again and again.
     pub(super) fn discard_instances(&mut self, world: &mut World, now: Moment) {
         let ids = world.hopeless();
         let is_held = self.discard.until().is_some_and(|until| now < until);
@@ -69,7 +76,7 @@ impl Executor {
         if ids.is_empty() {
             return;
         }
-        tracing::warn!(instances = ?texts(&ids), "instances that failed to boot again and again are terminated");
+        tracing::warn!(instances = ?texts(&ids), "instances that failed to boot again and again are terminated, besides what was planned");
         world.stopping(&ids, now);
         let fleet = self.fleet.clone();
         self.spawn(now, async move {
@@ -96,11 +103,16 @@ impl End {
 }
 
 /// Some instances, what came of the call that ended them, and how many calls besides the first it took to know.
-type Ended = (Vec<Stop>, Option<FleetError>, u32);
+pub(super) type Ended = (Vec<Stop>, Option<FleetError>, u32);
 
 /// EC2 ends all or none. When it refuses several for what may be the matter with one of them, it is asked for each half of
-/// them. Failures come last, so that it is they which hold further calls back.
-async fn end_what_can_be(fleet: &Fleet, end: End, stops: Vec<Stop>) -> Vec<Ended> {
+/// them, for as long as this scaler may act. Failures come last, so that it is they which hold further calls back.
+pub(super) async fn end_what_can_be(
+    fleet: &Fleet,
+    license: &License,
+    end: End,
+    stops: Vec<Stop>,
+) -> Vec<Ended> {
     let (mut done, mut waiting) = (Vec::new(), vec![stops]);
     let (mut calls, mut throttled) = (0_u32, false);
     while let Some(mut stops) = waiting.pop() {
@@ -108,6 +120,10 @@ async fn end_what_can_be(fleet: &Fleet, end: End, stops: Vec<Stop>) -> Vec<Ended
             let code = "RequestLimitExceeded".to_owned();
             let message = "others of the same order were throttled".to_owned();
             done.push((stops, Some(FleetError::Refused { code, message }), 0));
+            continue;
+        }
+        if !license.holds() {
+            done.push((stops, Some(license::expired()), 0));
             continue;
         }
         calls += 1;
@@ -126,7 +142,7 @@ async fn end_what_can_be(fleet: &Fleet, end: End, stops: Vec<Stop>) -> Vec<Ended
     }
     done.sort_by_key(|(_, error, _)| error.is_some());
     if let Some((_, _, further_calls)) = done.first_mut() {
-        *further_calls = calls - 1;
+        *further_calls = calls.saturating_sub(1);
     }
     done
 }

@@ -6,7 +6,9 @@ use proto::v1::{WorkerReport, WorkerState};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::launch::Next;
 use super::outcome::Launch;
+use super::stop::End;
 use super::*;
 use crate::attend::Session;
 use crate::clock::Clock;
@@ -75,6 +77,31 @@ impl Stage {
         self.world.described(running.collect(), asked_at);
     }
 
+    /// Four instances of one kind that are stopped.
+    fn describe_pool(&mut self) {
+        let stopped = ["i-1", "i-2", "i-3", "i-4"].iter().zip(1..);
+        let stopped = stopped.map(|(&id, number)| FleetInstance {
+            id: id.to_owned(),
+            name: worker_instance(number),
+            state: PowerState::Stopped,
+            launched_at: None,
+            instance_type: "c7i.large".to_owned(),
+            zone: "us-east-1a".to_owned(),
+            spot: false,
+        });
+        self.world.described(stopped.collect(), at(1));
+    }
+
+    /// The stopped instances that a plan may choose from.
+    fn startable(&mut self, now: Moment) -> Vec<String> {
+        let observation = self.world.observe(now, Held::default());
+        let stopped = observation
+            .instances
+            .iter()
+            .filter(|instance| instance.state == State::Stopped);
+        stopped.map(|instance| instance.id.to_string()).collect()
+    }
+
     fn state(&mut self, now: Moment) -> State {
         let observation = self.world.observe(now, self.executor.held());
         observation.instances[0].state
@@ -108,28 +135,29 @@ impl Stage {
 
     /// A launch, ordered at 1 s, whose answer is lost at 2 s.
     fn launch_unsurely(&mut self) -> String {
+        self.launch_with(unavailable())
+    }
+
+    /// A launch of three, ordered at 1 s and answered with this at 2 s.
+    fn launch_with(&mut self, error: FleetError) -> String {
         let (count, token) = (3, "unsure".to_owned());
         self.world.launching += count;
         let call = Call::Launch(Launch {
             count,
             place: self.executor.places.choose(at(1)),
             token: token.clone(),
+            repeats: None,
             launched: Vec::new(),
         });
-        self.finish(call, unavailable(), at(1), at(2));
+        self.finish(call, error, at(1), at(2));
         token
     }
 
     /// A launch at the place of choice that EC2 refuses; answers the instance type.
     fn launch_in_vain(&mut self, code: &str, now: Moment) -> String {
-        let (token, place) = self.executor.token_and_place(1, &self.world, now);
-        let instance_type = place.instance_type.clone();
-        let launch = Launch {
-            count: 1,
-            place,
-            token,
-            launched: Vec::new(),
-        };
+        let next = self.next(1, now).expect("it may be launched");
+        let instance_type = next.place.instance_type.clone();
+        let launch = launch(next);
         self.finish(Call::Launch(launch), refused_with(code), now, now);
         instance_type
     }
@@ -140,8 +168,23 @@ impl Stage {
         self.finish(Call::Start(ids), refused_with(code), now, now);
     }
 
-    fn token(&mut self, count: u32, now: Moment) -> String {
-        self.executor.token_and_place(count, &self.world, now).0
+    fn next(&mut self, wanted: u32, now: Moment) -> Option<Next> {
+        self.executor.next_launch(wanted, &self.world, now)
+    }
+
+    /// The next launch's count and token; absent when there is to be none.
+    fn token(&mut self, wanted: u32, now: Moment) -> Option<(u32, String)> {
+        self.next(wanted, now).map(|next| (next.count, next.token))
+    }
+}
+
+fn launch(next: Next) -> Launch {
+    Launch {
+        count: next.count,
+        place: next.place,
+        token: next.token,
+        repeats: next.repeats,
+        launched: Vec::new(),
     }
 }
 
@@ -186,6 +229,16 @@ async fn a_worker_whose_stop_may_have_happened_is_not_called_back_before_ec2s_la
 }
 
 #[tokio::test]
+async fn a_worker_is_not_called_back_when_ec2_only_says_that_something_went_wrong() {
+    for code in ["InternalError", "ServiceUnavailable"] {
+        let mut stage = Stage::set().await;
+        stage.stop(at(1));
+        stage.finish(Call::Stop(stage.stops()), refused_with(code), at(1), at(2));
+        assert_eq!(stage.state(at(3)), State::Stopping, "{code}");
+    }
+}
+
+#[tokio::test]
 async fn a_worker_whose_stop_was_refused_may_be_called_back_at_once() {
     let mut stage = Stage::set().await;
     stage.stop(at(1));
@@ -193,20 +246,75 @@ async fn a_worker_whose_stop_was_refused_may_be_called_back_at_once() {
     assert_eq!(stage.state(at(2)), State::Cordoned);
 }
 
+/// Its calls would otherwise outlast the lease, one after the other.
+#[tokio::test]
+async fn an_order_of_several_calls_is_not_carried_on_once_the_scaler_does_not_act_any_more() {
+    let mut stage = Stage::set().await;
+    assert!(stage.executor.license().holds());
+    let (leadership, _keeper) = crate::lease::off(Clock::start());
+    stage.executor = stage.executor.under(leadership);
+    let license = stage.executor.license();
+    assert!(license.holds());
+    stage.executor.close().await;
+    assert!(!license.holds());
+    let ended = stop::end_what_can_be(&stage.executor.fleet, &license, End::Stop, stage.stops());
+    let ended = ended.await;
+    let (_, error, further_calls) = &ended[0];
+    let error = error.as_ref().expect("it was not called");
+    assert_eq!((ended.len(), *further_calls), (1, 0));
+    assert!(!error.may_have_happened(), "{error}");
+}
+
 #[tokio::test]
 async fn a_launch_whose_answer_was_lost_is_asked_for_again_by_the_same_token() {
     let mut stage = Stage::set().await;
     let token = stage.launch_unsurely();
-    assert_eq!(stage.token(3, at(11)), token);
+    assert_eq!(stage.token(3, at(11)), Some((3, token)));
+}
+
+#[tokio::test]
+async fn no_other_launch_comes_on_top_of_one_whose_answer_was_lost() {
+    let codes = ["InternalError", "Unavailable"].map(refused_with);
+    for error in codes.into_iter().chain([unavailable()]) {
+        let mut stage = Stage::set().await;
+        let token = stage.launch_with(error);
+        // Fewer than it: they would come on top of it. It is not forgotten over that.
+        assert_eq!(stage.token(2, at(3)), None);
+        // More than it: first that one, then the plan asks for the rest.
+        assert_eq!(stage.token(5, at(4)), Some((3, token)));
+        assert_eq!(stage.token(2, at(5)).map(|(count, _)| count), Some(2));
+    }
+}
+
+#[tokio::test]
+async fn a_launch_that_is_put_off_is_not_planned_again_at_once() {
+    let mut stage = Stage::set().await;
     stage.launch_unsurely();
-    assert_ne!(stage.token(2, at(11)), token);
+    let plan = Plan {
+        launch: 2,
+        ..Plan::default()
+    };
+    stage.executor.execute(&plan, &mut stage.world, at(5));
+    assert_eq!(stage.world.launching, 0);
+    assert!(stage.executor.held().launch > Some(at(5)));
+}
+
+#[tokio::test]
+async fn a_throttled_repetition_does_not_tell_what_became_of_the_launch() {
+    let mut stage = Stage::set().await;
+    let token = stage.launch_unsurely();
+    let repetition = launch(stage.next(3, at(4)).unwrap());
+    let throttled = refused_with("RequestLimitExceeded");
+    stage.finish(Call::Launch(repetition), throttled, at(4), at(5));
+    assert_eq!(stage.token(2, at(6)), None);
+    assert_eq!(stage.token(3, at(6)), Some((3, token)));
 }
 
 #[tokio::test]
 async fn a_launch_token_is_not_used_again_once_ec2_cannot_lag_behind_any_more() {
     let mut stage = Stage::set().await;
     let token = stage.launch_unsurely();
-    assert_ne!(stage.token(3, at(12)), token);
+    assert_ne!(stage.token(3, at(12)).expect("it may be launched").1, token);
 }
 
 #[tokio::test]
@@ -214,7 +322,7 @@ async fn a_launch_token_is_not_used_again_once_its_instances_were_seen() {
     let mut stage = Stage::set().await;
     let token = stage.launch_unsurely();
     stage.describe(&["i-1", "i-2", "i-3", "i-4"], at(3));
-    assert_ne!(stage.token(3, at(4)), token);
+    assert_ne!(stage.token(3, at(4)).expect("it may be launched").1, token);
 }
 
 #[tokio::test]
@@ -222,16 +330,10 @@ async fn a_launch_without_capacity_is_tried_elsewhere_without_delay() {
     let mut stage = Stage::set().await;
     let lack = "InsufficientInstanceCapacity";
     assert_eq!(stage.launch_in_vain(lack, at(1)), "");
-    assert_eq!(stage.executor.held().launch, None);
+    assert_eq!(stage.executor.launch.until(), None);
     assert_eq!(stage.launch_in_vain(lack, at(2)), "m7i.large");
     // Now all lack capacity.
-    assert!(
-        stage
-            .executor
-            .held()
-            .launch
-            .is_some_and(|until| until > at(2))
-    );
+    assert!(stage.executor.launch.until() > Some(at(2)));
 }
 
 #[tokio::test]
@@ -243,36 +345,55 @@ async fn a_launch_whose_answer_was_lost_is_repeated_in_the_same_place() {
         .executor
         .places
         .refused(&first, "InsufficientInstanceCapacity", at(3));
-    let (token, place) = stage.executor.token_and_place(3, &stage.world, at(4));
-    assert_eq!((token.as_str(), place), ("unsure", first));
+    let next = stage.next(3, at(4)).expect("it may be launched");
+    assert_eq!((next.token.as_str(), next.place), ("unsure", first));
 }
 
 #[tokio::test]
 async fn starts_without_capacity_become_smaller_and_then_leave_the_pool() {
     let mut stage = Stage::set().await;
-    let stopped = ["i-1", "i-2", "i-3", "i-4"].iter().zip(1..);
-    let stopped = stopped.map(|(&id, number)| FleetInstance {
-        id: id.to_owned(),
-        name: worker_instance(number),
-        state: PowerState::Stopped,
-        launched_at: None,
-        instance_type: "c7i.large".to_owned(),
-        zone: "us-east-1a".to_owned(),
-        spot: false,
-    });
-    stage.world.described(stopped.collect(), at(1));
+    stage.describe_pool();
     let lack = "InsufficientInstanceCapacity";
-    let observe = |stage: &mut Stage| {
-        let observation = stage.world.observe(at(3), Held::default());
-        observation.count(State::Stopped)
-    };
     for ids in [&["i-1", "i-2", "i-3", "i-4"][..], &["i-1", "i-2"]] {
         stage.start_in_vain(ids, lack, at(2));
         assert_eq!(stage.executor.held().start, None);
-        assert_eq!(observe(&mut stage), 4);
+        assert_eq!(stage.startable(at(3)).len(), 4);
     }
     stage.start_in_vain(&["i-1"], lack, at(2));
-    assert_eq!(observe(&mut stage), 0);
+    assert_eq!(stage.startable(at(3)).len(), 0);
+}
+
+/// Whatever EC2 has against it: a volume that is gone, a type that is no more, its state.
+#[tokio::test]
+async fn a_stopped_instance_that_cannot_be_started_does_not_block_the_others_of_the_pool() {
+    let broken = [
+        "InvalidInstanceID.NotFound",
+        "IncorrectInstanceState",
+        "InvalidVolume.NotFound",
+    ];
+    for code in broken {
+        let mut stage = Stage::set().await;
+        stage.describe_pool();
+        for ids in [&["i-1", "i-2", "i-3", "i-4"][..], &["i-1", "i-2"]] {
+            stage.start_in_vain(ids, code, at(2));
+            let held = stage.executor.start.until().expect("it is held back");
+            assert!(held < at(4), "{code}: {held:?}");
+            assert_eq!(stage.startable(at(3)).len(), 4, "{code}");
+        }
+        stage.start_in_vain(&["i-1"], code, at(2));
+        assert_eq!(stage.startable(at(3)), ["i-2", "i-3", "i-4"], "{code}");
+        assert_eq!(stage.startable(at(122)).len(), 4, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_was_throttled_or_not_answered_says_nothing_about_its_instance() {
+    for code in ["RequestLimitExceeded", "InternalError"] {
+        let mut stage = Stage::set().await;
+        stage.describe_pool();
+        stage.start_in_vain(&["i-1"], code, at(2));
+        assert_eq!(stage.startable(at(3)).len(), 4, "{code}");
+    }
 }
 
 #[tokio::test]

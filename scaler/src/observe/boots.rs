@@ -8,17 +8,33 @@ const SHORTEST_HOLD: Duration = Duration::from_secs(1);
 const LONGEST_HOLD: Duration = Duration::from_secs(60);
 
 /// The instances whose worker is not ready yet, and how those before them fared. An instance that stops by itself before
-/// its worker was ready would do so again at once, so starts are held back ever longer until one succeeds.
+/// its worker was ready, or whose worker never came up, would do so again, so starts are held back ever longer until one
+/// succeeds.
 #[derive(Debug, Default)]
 pub struct Boots {
-    /// When they were ordered to start.
-    ordered: HashMap<InstanceId, Moment>,
+    under_way: HashMap<InstanceId, Boot>,
     failed: Option<FailedBoots>,
     failed_at: Moment,
-    /// How often each instance has failed to boot in a row.
-    failures: HashMap<InstanceId, u32>,
+    /// How the instances have failed to boot in a row.
+    failures: HashMap<InstanceId, Failures>,
+    /// When a worker became ready last.
+    ready_at: Option<Moment>,
     /// Whether an instance that fails again and again is to be terminated.
     keeps_hopeless: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Boot {
+    /// When it was ordered; absent for one that another scaler ordered.
+    ordered_at: Option<Moment>,
+    /// It is ordered to stop because its worker never came up, so when it stops it has failed.
+    given_up: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Failures {
+    count: u32,
+    first_at: Moment,
 }
 
 /// After how many failed boots in a row an instance is terminated, so that it does not spoil the pool.
@@ -26,30 +42,49 @@ const MOST_FAILURES: u32 = 3;
 
 impl Boots {
     pub fn begin(&mut self, id: &InstanceId, now: Moment) {
-        self.ordered.insert(id.clone(), now);
+        let boot = Boot {
+            ordered_at: Some(now),
+            given_up: false,
+        };
+        self.under_way.insert(id.clone(), boot);
     }
 
-    /// The start was refused, or the instance was ordered to stop.
+    /// The start was refused, or the instance was ordered to stop for another reason than that its worker never came up.
     pub fn forget(&mut self, id: &InstanceId) {
-        self.ordered.remove(id);
+        if self.under_way.get(id).is_some_and(|boot| !boot.given_up) {
+            self.under_way.remove(id);
+        }
+    }
+
+    /// The instance is being stopped because its worker never came up.
+    pub fn give_up(&mut self, id: &InstanceId) {
+        let unknown = Boot {
+            ordered_at: None,
+            given_up: true,
+        };
+        let boot = self.under_way.entry(id.clone()).or_insert(unknown);
+        boot.given_up = true;
     }
 
     pub fn ready(&mut self, id: &InstanceId, now: Moment) {
         self.failures.remove(id);
-        if let Some(ordered_at) = self.ordered.remove(id) {
-            metric::boot_time(now.since(ordered_at));
+        if let Some(boot) = self.under_way.remove(id) {
+            if let Some(ordered_at) = boot.ordered_at {
+                metric::boot_time(now.since(ordered_at));
+            }
             self.failed = None;
+            self.ready_at = Some(now);
         }
     }
 
-    /// The instance has stopped. Those that were started together count as one failure.
+    /// The instance has stopped, or was stopped. Those that were started together count as one failure.
     pub fn stopped(&mut self, id: &InstanceId, now: Moment) {
-        let Some(ordered_at) = self.ordered.remove(id) else {
+        let Some(boot) = self.under_way.remove(id) else {
             return;
         };
-        self.count(id);
+        self.count(id, now);
         let before = self.failed.map_or(0, |failed| failed.in_a_row);
-        if before > 0 && ordered_at < self.failed_at {
+        if before > 0 && boot.ordered_at.is_none_or(|at| at < self.failed_at) {
             return;
         }
         let hold = SHORTEST_HOLD
@@ -66,7 +101,7 @@ impl Boots {
 
     /// Instances that are no longer there have stopped, too.
     pub fn retain(&mut self, existing: &HashSet<&InstanceId>, now: Moment) {
-        let gone = self.ordered.keys().filter(|id| !existing.contains(id));
+        let gone = self.under_way.keys().filter(|id| !existing.contains(id));
         for id in gone.cloned().collect::<Vec<_>>() {
             self.stopped(&id, now);
         }
@@ -74,22 +109,34 @@ impl Boots {
     }
 
     /// Counts a boot of this instance that came to nothing.
-    pub fn count(&mut self, id: &InstanceId) {
+    fn count(&mut self, id: &InstanceId, now: Moment) {
         if !self.keeps_hopeless {
-            *self.failures.entry(id.clone()).or_default() += 1;
+            let none = Failures {
+                count: 0,
+                first_at: now,
+            };
+            self.failures.entry(id.clone()).or_insert(none).count += 1;
         }
     }
 
     /// Whether one more failed boot would be one too many.
     pub fn is_last_chance(&self, id: &InstanceId) -> bool {
-        self.failures.get(id).copied().unwrap_or(0) + 1 >= MOST_FAILURES && !self.keeps_hopeless
+        self.has_failed(id, MOST_FAILURES - 1)
     }
 
     /// Whether the instance has failed to boot too often.
     pub fn is_hopeless(&self, id: &InstanceId) -> bool {
-        self.failures
-            .get(id)
-            .is_some_and(|failures| *failures >= MOST_FAILURES)
+        self.has_failed(id, MOST_FAILURES)
+    }
+
+    /// Whether it has failed so often for what is the matter with itself: since its first failure another one has come up.
+    /// Otherwise the fault may be common to all, such as an image or a network that is broken, and by and by every instance
+    /// would be terminated for it.
+    fn has_failed(&self, id: &InstanceId, times: u32) -> bool {
+        self.failures.get(id).is_some_and(|failures| {
+            let another_came_up = self.ready_at.is_some_and(|at| at > failures.first_at);
+            failures.count >= times && another_came_up
+        })
     }
 
     /// From now on none counts as hopeless.

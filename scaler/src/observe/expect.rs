@@ -96,15 +96,14 @@ impl Expectations {
         self.names.get(id).map(|(name, _)| name.as_str())
     }
 
-    /// Drops what EC2's answer to a question asked at `asked_at` shows to have come true. `heard` tells when an
-    /// instance's worker last reported.
-    pub fn compare(
+    /// Drops what EC2's answer to a question asked at `asked_at` shows to have come true. `found` tells what it says about
+    /// an instance, and `heard` when its worker last reported.
+    pub fn compare<'a>(
         &mut self,
-        described: &[FleetInstance],
+        found: impl Fn(&InstanceId) -> Option<&'a FleetInstance>,
         asked_at: Moment,
         heard: impl Fn(&InstanceId) -> Option<Moment>,
     ) {
-        let found = |id: &InstanceId| described.iter().find(|found| found.id == id.as_str());
         self.power.retain(|id, (expected, ordered_at)| {
             if asked_at < *ordered_at {
                 return true;

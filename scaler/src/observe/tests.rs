@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::pace::{count_interval, describe_interval};
 use super::*;
+use crate::attend::Session;
 use crate::clock::Clock;
 use crate::plan::FailedBoots;
 use crate::plan::fixtures::Fleet;
@@ -179,14 +180,28 @@ fn a_worker_that_attends_before_the_launch_is_answered_is_not_forgotten() {
     assert!(session.report(&report));
 }
 
+/// Starts an instance whose worker attends at once.
+fn start_and_attend(world: &mut World, id: &str, from: u64) -> Session {
+    let session = world.attendance.join(&id.into(), watch::channel(None).0);
+    world.launched(&[id.into()], at(from));
+    let report = WorkerReport {
+        instance_id: id.to_owned(),
+        state: WorkerState::Idle.into(),
+        ..WorkerReport::default()
+    };
+    assert!(session.report(&report));
+    world.observe(at(from + 100), Held::default());
+    session
+}
+
 #[test]
 fn an_instance_that_fails_to_boot_three_times_in_a_row_leaves_the_pool() {
     let mut world = world();
     let id = InstanceId::from("i-1");
-    for round in 1..=2 {
-        start_and_die(&mut world, &["i-1"], round * 100_000);
-        assert_eq!(world.hopeless(), []);
-    }
+    start_and_die(&mut world, &["i-1"], 100_000);
+    let _session = start_and_attend(&mut world, "i-2", 150_000);
+    start_and_die(&mut world, &["i-1"], 200_000);
+    assert_eq!(world.hopeless(), []);
     assert!(world.fails_again(&id));
     start_and_die(&mut world, &["i-1"], 300_000);
     assert_eq!(world.hopeless(), [id]);
@@ -195,6 +210,75 @@ fn an_instance_that_fails_to_boot_three_times_in_a_row_leaves_the_pool() {
     world.keep_hopeless();
     assert_eq!(world.hopeless(), []);
     assert_eq!(states(&mut world, at(302_000)), [(Some(1), State::Stopped)]);
+}
+
+/// Such as a broken image, or a queue that cannot be reached.
+#[test]
+fn a_fault_that_all_instances_have_in_common_does_not_destroy_the_pool() {
+    let mut world = world();
+    // That one came up before it broke says nothing.
+    let _session = start_and_attend(&mut world, "i-9", 1_000);
+    let pool = ["i-1", "i-2", "i-3"];
+    for round in 1..=6 {
+        start_and_die(&mut world, &pool, round * 100_000);
+        assert_eq!(world.hopeless(), []);
+        assert!(!world.fails_again(&pool[0].into()));
+    }
+    assert_eq!(states(&mut world, at(700_000)).len(), 3);
+}
+
+/// They keep on running, so the scaler stops them.
+#[test]
+fn starts_are_held_back_ever_longer_while_no_worker_ever_attends() {
+    let mut world = world();
+    let is = |state| {
+        let pair =
+            [1, 2].map(|number| found(&format!("i-{number}"), &worker_instance(number), state));
+        pair.to_vec()
+    };
+    let ids = ["i-1", "i-2"].map(InstanceId::from);
+    let give_up_both = |world: &mut World, from: u64| {
+        world.starting(&ids, at(from));
+        world.described(is(PowerState::Running), at(from + 100));
+        world.observe(at(from + 100), Held::default());
+        for (id, later) in ids.iter().zip([0, 500]) {
+            world.giving_up(id);
+            world.stopping(from_ref(id), at(from + 200 + later));
+            world.observe(at(from + 200 + later), Held::default());
+            world.stop_called(from_ref(id), at(from + 300 + later));
+            world.boot_failed(id, at(from + 300 + later));
+        }
+        world.described(is(PowerState::Stopped), at(from + 900));
+        let failed = world.observe(at(from + 900), Held::default()).failed_boots;
+        let failed = failed.expect("it is noticed");
+        let hold = failed.held_until.since(at(from + 300)).as_secs();
+        (failed.in_a_row, hold)
+    };
+    let holds: Vec<_> = (1..=4)
+        .map(|round| give_up_both(&mut world, round * 100_000))
+        .collect();
+    assert_eq!(holds, [(1, 1), (2, 2), (3, 4), (4, 8)]);
+    let _session = start_and_attend(&mut world, "i-3", 600_000);
+    assert_eq!(
+        world.observe(at(601_000), Held::default()).failed_boots,
+        None
+    );
+}
+
+/// The answer to the call that stops it may be lost.
+#[test]
+fn an_instance_that_was_given_up_has_failed_once_it_is_seen_stopped() {
+    let (mut world, id) = (world(), InstanceId::from("i-1"));
+    world.starting(from_ref(&id), at(0));
+    let is = |state| vec![found("i-1", "app-tier-instance-1", state)];
+    world.described(is(PowerState::Running), at(100));
+    world.giving_up(&id);
+    world.stopping(from_ref(&id), at(200));
+    world.observe(at(200), Held::default());
+    world.stop_called(from_ref(&id), at(300));
+    world.described(is(PowerState::Stopped), at(400));
+    let failed = world.observe(at(400), Held::default()).failed_boots;
+    assert_eq!(failed.map(|failed| failed.in_a_row), Some(1));
 }
 
 #[test]
@@ -336,4 +420,30 @@ fn ec2_and_the_queue_are_asked_seldom_while_nothing_goes_on() {
     assert_eq!(pace(&ended), (500, 500));
     assert_eq!(pace(&ended.clone().with_messages(1)), (500, 100));
     assert_eq!(pace(&ended.with_queue_last_asked_ms_ago(1)), (500, 100));
+}
+
+/// Each is looked up by its id: if all were searched for each, this would take minutes.
+#[test]
+fn a_large_fleet_is_compared_in_a_time_that_grows_with_its_size_only() {
+    let many = 100_000;
+    let mut world = world();
+    let are = |state| -> Vec<_> {
+        let numbers = 1..=many;
+        let found =
+            numbers.map(|number| found(&format!("i-{number}"), &worker_instance(number), state));
+        found.collect()
+    };
+    let ids: Vec<_> = (1..=many)
+        .map(|number| InstanceId::from(format!("i-{number}")))
+        .collect();
+    let begun = std::time::Instant::now();
+    world.described(are(PowerState::Stopped), at(0));
+    world.starting(&ids, at(100));
+    world.described(are(PowerState::Stopped), at(200));
+    world.described(are(PowerState::Running), at(300));
+    assert!(!ids.iter().any(|id| world.is_spot(id)));
+    world.described(are(PowerState::Stopped), at(400));
+    world.cannot_start(&ids, at(500));
+    assert_eq!(states(&mut world, at(600)), []);
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }

@@ -11,7 +11,7 @@ mod schedules;
 pub(crate) mod simulated;
 
 use crate::plan::fixtures::Fleet;
-use crate::plan::plan;
+use crate::plan::{may_discard, plan};
 
 #[test]
 fn a_paused_scaler_does_nothing_and_still_remembers_what_it_sees() {
@@ -38,4 +38,18 @@ fn a_paused_scaler_does_nothing_and_still_remembers_what_it_sees() {
         let (resumed, _) = plan(&fleet.policy, &fleet.observation, memory);
         assert_eq!(resumed, fleet.plan());
     }
+}
+
+#[test]
+fn nothing_is_terminated_for_good_while_paused_or_by_an_old_description() {
+    let fleet = Fleet::of(1);
+    assert!(may_discard(&fleet.policy, &fleet.observation));
+    let mut paused = fleet.policy.clone();
+    paused.paused_by = Some("ops".to_owned());
+    assert!(!may_discard(&paused, &fleet.observation));
+    let old = fleet.clone().described_ms_ago(60_000);
+    assert!(!may_discard(&old.policy, &old.observation));
+    let mut never = fleet.observation.clone();
+    never.described_at = None;
+    assert!(!may_discard(&fleet.policy, &never));
 }

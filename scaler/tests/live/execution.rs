@@ -1,4 +1,5 @@
-use platform::fleet::{LaunchSpec, PowerState};
+use platform::fleet::{FleetInstance, LaunchSpec, PowerState};
+use proto::v1::WorkerState;
 use scaler::attend::Attendance;
 use scaler::clock::Clock;
 use scaler::execute::{Executor, Settings};
@@ -7,6 +8,7 @@ use scaler::plan::{Plan, Stop, StopCause};
 use tokio::sync::{mpsc, watch};
 
 use crate::stage::{PATIENCE, Stage, eventually};
+use crate::worker::Worker;
 
 #[tokio::test]
 async fn one_instance_that_cannot_be_stopped_does_not_keep_the_others_up() {
@@ -97,15 +99,31 @@ async fn spot_instances_are_terminated_and_others_stopped() {
 
 #[tokio::test]
 async fn an_instance_that_never_boots_is_terminated_in_the_end() {
-    let stage = Stage::set(&["--boot-deadline", "300ms", "--max-workers", "1"]).await;
+    let stage = Stage::set(&["--boot-deadline", "1s", "--max-workers", "2"]).await;
     stage.demand(1);
+    eventually("it is given up", async || {
+        stage.calls("StopInstances").await == 1
+    })
+    .await;
+    // Another one comes up, so the fault is its own.
+    let broken = stage.instances().await[0].id.clone();
+    stage.demand(2);
+    let sound = async || {
+        let instances = stage.instances().await;
+        let sound = |it: &FleetInstance| it.id != broken && it.state == PowerState::Running;
+        instances.into_iter().find(sound)
+    };
+    eventually("another one runs", async || sound().await.is_some()).await;
+    let sound = sound().await.expect("it was just there").id;
+    let worker = Worker::attend(&stage, &sound, WorkerState::Idle).await;
+    tokio::spawn(worker.idle_along());
     eventually("it is terminated", async || {
         stage.calls("TerminateInstances").await >= 1
     })
     .await;
     assert_eq!(stage.calls("StopInstances").await, 2);
     eventually("another one is launched", async || {
-        stage.calls("RunInstances").await == 2
+        stage.calls("RunInstances").await == 3
     })
     .await;
 }
