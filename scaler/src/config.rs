@@ -207,7 +207,7 @@ impl ServeArgs {
             self.policy.warm_pool
         );
         Ok(Config {
-            policy: self.policy.policy()?,
+            policy: self.policy()?,
             tick: self.tick,
             front: self.front.clone(),
             demand: self.demand.clone(),
@@ -217,6 +217,25 @@ impl ServeArgs {
             token: self.token.token()?,
             admin: self.admin.clone(),
         })
+    }
+}
+
+impl ServeArgs {
+    /// Which instance type a launch will bring is not known before, so all count at the price of the dearest.
+    fn policy(&self) -> anyhow::Result<Policy> {
+        let mut policy = self.policy.clone();
+        let prices = &policy.prices.by_type;
+        if !prices.is_empty() {
+            let mut dearest = 0.0_f64;
+            for kind in &self.launch.instance_type {
+                let price = prices.iter().find(|(priced, _)| priced == kind);
+                let (_, price) =
+                    price.with_context(|| format!("--price says nothing of {kind}"))?;
+                dearest = dearest.max(*price);
+            }
+            policy.prices.price_per_hour = dearest;
+        }
+        policy.policy()
     }
 }
 
@@ -315,6 +334,14 @@ mod tests {
             calls.launch.tags,
             tags.map(|(key, value)| (key.to_owned(), value.to_owned()))
         );
+    }
+
+    #[test]
+    fn a_fleet_of_several_types_counts_at_the_dearest_price() {
+        let types = "--instance-type=c7i.large,m7i.large";
+        let prices = "--price=c7i.large=0.09,m7i.large=0.1,c7i.xlarge=0.2";
+        assert_eq!(serve(&[types, prices]).unwrap().policy.prices.per_hour, 0.1);
+        assert!(serve(&[types, "--price=c7i.large=0.09"]).is_err());
     }
 
     #[test]

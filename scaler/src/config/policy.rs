@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::value::{dollars, duration, positive_duration, window};
+use super::value::{dollars, duration, positive_duration, price, window};
 use crate::plan::{Bounds, Goal, Patience, Policy, PolicyKind, Prices, Window};
 
 /// How to decide.
@@ -120,7 +120,16 @@ pub struct GoalArgs {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Cost")]
 pub struct PriceArgs {
-    /// What an instance costs for an hour
+    /// What an instance of a type costs for an hour, as c7i.large=0.08925; may be given several times
+    #[arg(
+        long = "price",
+        env = "MUSTER_PRICES",
+        value_delimiter = ',',
+        value_name = "TYPE=DOLLARS",
+        value_parser = price
+    )]
+    pub by_type: Vec<(String, f64)>,
+    /// What an instance costs for an hour, unless --price says it
     #[arg(
         long,
         env = "MUSTER_PRICE_PER_HOUR",

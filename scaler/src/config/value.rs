@@ -46,6 +46,14 @@ pub(crate) fn dollars(text: &str) -> Result<f64, String> {
     Ok(dollars)
 }
 
+/// An instance type and its price.
+pub(crate) fn price(text: &str) -> Result<(String, f64), String> {
+    match text.split_once('=') {
+        Some((kind, price)) if !kind.is_empty() => Ok((kind.to_owned(), dollars(price)?)),
+        _ => Err("expected TYPE=DOLLARS: c7i.large=0.08925".to_owned()),
+    }
+}
+
 /// A part of the whole, up to nine tenths: of what comes to nothing something has to be left.
 pub(crate) fn share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok();
