@@ -17,7 +17,7 @@ pub struct Boots {
     failed_at: Moment,
     /// How the instances have failed to boot in a row.
     failures: HashMap<InstanceId, Failures>,
-    /// When a worker became ready last.
+    /// When a worker was last seen to be ready.
     ready_at: Option<Moment>,
     /// Whether an instance that fails again and again is to be terminated.
     keeps_hopeless: bool,
@@ -73,8 +73,8 @@ impl Boots {
                 metric::boot_time(now.since(ordered_at));
             }
             self.failed = None;
-            self.ready_at = Some(now);
         }
+        self.ready_at = Some(now);
     }
 
     /// The instance has stopped, or was stopped. Those that were started together count as one failure.
@@ -129,13 +129,13 @@ impl Boots {
         self.has_failed(id, MOST_FAILURES)
     }
 
-    /// Whether it has failed so often for what is the matter with itself: since its first failure another one has come up.
+    /// Whether it has failed so often for what is the matter with itself: since its first failure another one has been ready.
     /// Otherwise the fault may be common to all, such as an image or a network that is broken, and by and by every instance
     /// would be terminated for it.
     fn has_failed(&self, id: &InstanceId, times: u32) -> bool {
         self.failures.get(id).is_some_and(|failures| {
-            let another_came_up = self.ready_at.is_some_and(|at| at > failures.first_at);
-            failures.count >= times && another_came_up
+            let another_was_ready = self.ready_at.is_some_and(|at| at > failures.first_at);
+            failures.count >= times && another_was_ready
         })
     }
 

@@ -121,7 +121,6 @@ async fn an_instance_that_never_boots_is_terminated_in_the_end() {
         stage.calls("TerminateInstances").await >= 1
     })
     .await;
-    assert_eq!(stage.calls("StopInstances").await, 2);
     eventually("another one is launched", async || {
         stage.calls("RunInstances").await == 3
     })
