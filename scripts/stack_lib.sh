@@ -115,7 +115,7 @@ MUSTER_INFERENCE_THREADS=1
 LINES
 }
 
-# Instances of the local cloud cost nothing, so none is kept for the rest of a paid minute.
+# Instances of the local cloud cost nothing, so none is kept for the rest of a paid minute, and boot in a moment.
 web_user_data() {
     shared_user_data
     cat <<LINES
@@ -132,6 +132,7 @@ MUSTER_MAX_WORKERS=$max_workers
 MUSTER_POLICY=$policy
 MUSTER_LATENCY_TARGET=$latency_target
 MUSTER_BILLING_MINIMUM=0s
+MUSTER_BOOT_TIME=500ms
 LINES
 }
 

@@ -179,12 +179,10 @@ impl Outlook {
         let mut rejected = Vec::new();
         let mut reject = |workers, reason| rejected.push(Alternative { workers, reason });
         let completes = |workers| {
-            self.capacity
-                .completion(self.work, workers, self.boot)
-                .map_or("would never finish".to_owned(), |seconds| {
-                    format!("would finish what waits in {seconds:.1} s")
-                })
+            let seconds = self.capacity.completion(self.work, workers, self.boot)?;
+            Some(format!("would finish what waits in {seconds:.1} s"))
         };
+        let never = || "would never finish".to_owned();
         let there = self.capacity.workers();
         if self.requests > 0 && needed > there {
             let sustained = staffing::workers(self.offered, self.service, self.target, self.most);
@@ -192,12 +190,13 @@ impl Outlook {
                 let rate = self.offered / self.service;
                 format!("would not keep up with {rate:.1} requests a second")
             } else {
-                let target = self.target;
-                format!("{}, later than the target of {target} s", completes(there))
+                completes(there).map_or_else(never, |completes| {
+                    format!("{completes}, later than the target of {} s", self.target)
+                })
             };
             reject(there, reason);
             if needed - 1 > there {
-                reject(needed - 1, completes(needed - 1));
+                reject(needed - 1, completes(needed - 1).unwrap_or_else(never));
             }
         }
         if desired > needed {
