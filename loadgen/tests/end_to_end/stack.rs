@@ -82,6 +82,9 @@ impl Stack {
         tokio::spawn(http::run(http_config, http_listener, shutdown.clone()));
         let max_workers = max_workers.to_string();
         let scaler_args: scaler::config::ServeArgs = parse(&[
+            // Nothing is paid for here, and boots take a moment.
+            "--billing-minimum=0s",
+            "--boot-time=500ms",
             "--front",
             &front_url,
             "--prefix",
