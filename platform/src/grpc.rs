@@ -34,6 +34,9 @@ pub async fn serve(
     add: impl FnOnce(&mut RoutesBuilder),
 ) -> anyhow::Result<()> {
     let (health_reporter, health) = tonic_health::server::health_reporter();
+    // A new reporter says that all is well: whoever asks first must not hear that.
+    let is_ready = *ready.borrow();
+    set_health(&health_reporter, is_ready).await;
     let mut routes = RoutesBuilder::default();
     routes.add_service(health);
     routes.add_service(reflection(services).build_v1()?);
@@ -83,19 +86,24 @@ pub fn channel(url: &str) -> anyhow::Result<Channel> {
         .connect_lazy())
 }
 
-/// The empty service name stands for the server as a whole.
 async fn report_health(reporter: tonic_health::server::HealthReporter, mut ready: Readiness) {
     loop {
-        let status = if *ready.borrow_and_update() {
-            tonic_health::ServingStatus::Serving
-        } else {
-            tonic_health::ServingStatus::NotServing
-        };
-        reporter.set_service_status("", status).await;
+        let is_ready = *ready.borrow_and_update();
+        set_health(&reporter, is_ready).await;
         if ready.changed().await.is_err() {
             return;
         }
     }
+}
+
+/// The empty service name stands for the server as a whole.
+async fn set_health(reporter: &tonic_health::server::HealthReporter, is_ready: bool) {
+    let status = if is_ready {
+        tonic_health::ServingStatus::Serving
+    } else {
+        tonic_health::ServingStatus::NotServing
+    };
+    reporter.set_service_status("", status).await;
 }
 
 #[cfg(test)]
@@ -138,6 +146,26 @@ mod tests {
                 other => panic!("expected a list of services, got {other:?}"),
             }
         }};
+    }
+
+    #[tokio::test]
+    async fn a_service_that_is_not_ready_says_so_to_the_first_who_asks() {
+        use tonic_health::pb::health_client::HealthClient;
+        use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
+
+        for _ in 0..20 {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let (_ready, readiness) = watch::channel(false);
+            let shutdown = CancellationToken::new();
+            let stop = shutdown.clone().drop_guard();
+            let serving = tokio::spawn(serve(listener, readiness, shutdown, &[], |_| {}));
+            let mut health = HealthClient::new(channel(&url).unwrap());
+            let answer = health.check(HealthCheckRequest::default()).await.unwrap();
+            assert_eq!(answer.into_inner().status(), ServingStatus::NotServing);
+            drop(stop);
+            serving.await.unwrap().unwrap();
+        }
     }
 
     #[tokio::test]
