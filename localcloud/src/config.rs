@@ -1,7 +1,5 @@
 //! What a localcloud is started with.
 
-mod ec2;
-
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -10,15 +8,15 @@ use std::time::Duration;
 use serde::Deserialize;
 use thiserror::Error;
 
-pub use ec2::{Bucket, Capacity, Ec2Settings, Limits, LimitsPreset};
+use crate::faults::{Faults, FaultsError};
 
 /// Everything that `run` needs besides a listener.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where buckets, logs and user data are kept; a temporary folder, removed at the end, if none is given.
     pub data: Option<PathBuf>,
-    /// What S3 requests must be signed with.
-    pub credentials: Credentials,
+    /// What requests must be signed with.
+    pub authentication: Authentication,
     /// The region in ARNs and availability zones. Requests for any region are answered.
     pub region: String,
     /// How long an instance's process has from SIGTERM to SIGKILL.
@@ -27,12 +25,21 @@ pub struct Config {
     pub max_instances: usize,
     /// From the start of one instance's process to that of the next, at least; they are `pending` until then.
     pub start_interval: Duration,
-    /// How unkind EC2 is.
-    pub ec2: Ec2Settings,
+    /// How unkind the services are at first.
+    pub faults: Faults,
     /// What instances can be launched from.
     pub images: Vec<Image>,
     /// Instances to launch at the start.
     pub instances: Vec<BootInstance>,
+}
+
+/// Whose requests are answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authentication {
+    /// Those signed with these credentials.
+    Keys(Credentials),
+    /// All: neither the access key nor the signature is looked at, nor whether there is one.
+    Any,
 }
 
 /// An access key and its secret.
@@ -86,14 +93,8 @@ pub enum ConfigError {
     DuplicateImage(String),
     #[error("an instance names the image {0:?}, which is not configured")]
     UnknownImage(String),
-    #[error("EC2 has no such limit, or localcloud no such action: {0:?}")]
-    LimitedAction(String),
-    #[error(
-        "the bucket of {0:?} must hold at least 1 token and be refilled with 0 to 1e9 tokens a second"
-    )]
-    Bucket(String),
-    #[error("two capacities cover the same instances, the second being {0}")]
-    DuplicateCapacity(String),
+    #[error(transparent)]
+    Faults(#[from] FaultsError),
     #[error("credentials are written ACCESS_KEY:SECRET_KEY")]
     Credentials,
 }
@@ -101,8 +102,6 @@ pub enum ConfigError {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    #[serde(default)]
-    ec2: ec2::Section,
     #[serde(default)]
     image: Vec<Image>,
     #[serde(default)]
@@ -113,12 +112,12 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data: None,
-            credentials: Credentials::default(),
+            authentication: Authentication::default(),
             region: "us-east-1".to_owned(),
             stop_grace: Duration::from_secs(10),
             max_instances: 100,
             start_interval: Duration::ZERO,
-            ec2: Ec2Settings::default(),
+            faults: Faults::default(),
             images: Vec::new(),
             instances: Vec::new(),
         }
@@ -126,7 +125,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Adds the images and instances of a TOML file, and what it says about EC2.
+    /// Adds the images and instances of a TOML file.
     ///
     /// # Errors
     /// When the file cannot be read, or what it says fails `check`.
@@ -139,18 +138,17 @@ impl Config {
             path: path.to_owned(),
             error,
         })?;
-        self.ec2.add(file.ec2);
         self.images.extend(file.image);
         self.instances.extend(file.instance);
         self.check()
     }
 
-    /// Checks that every image can run, every instance has an image and EC2 can be as it should be.
+    /// Checks that every image can run, every instance has an image and the faults make sense.
     ///
     /// # Errors
     /// Names the first of them at fault.
     pub fn check(&self) -> Result<(), ConfigError> {
-        self.ec2.check()?;
+        self.faults.check()?;
         let mut ids = HashSet::new();
         for image in &self.images {
             if image.command.is_empty() {
@@ -168,6 +166,12 @@ impl Config {
             Some(instance) => Err(ConfigError::UnknownImage(instance.image.clone())),
             None => Ok(()),
         }
+    }
+}
+
+impl Default for Authentication {
+    fn default() -> Self {
+        Self::Keys(Credentials::default())
     }
 }
 

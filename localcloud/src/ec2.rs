@@ -21,11 +21,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 pub use error::Ec2Error;
-pub use limits::RESOURCE_ACTIONS;
+pub use limits::{RESOURCE_ACTIONS, TokenBucket};
 pub use params::Params;
+pub use state::wildcard_matches;
 
 use crate::clock::{Clock, Millis};
-use crate::config::{BootInstance, Ec2Settings, Image};
+use crate::config::{BootInstance, Image};
+use crate::faults::Ec2Settings;
 use crate::xml::Xml;
 use change::give;
 use limits::Limiter;

@@ -6,6 +6,7 @@ mod calls;
 mod clock;
 mod config;
 mod ec2;
+mod faults;
 mod router;
 mod s3;
 mod server;
@@ -21,11 +22,12 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tracing::info;
 
-pub use config::{
-    BootInstance, Bucket, Capacity, Config, ConfigError, Credentials, Ec2Settings, Image, Limits,
-    LimitsPreset,
-};
+pub use config::{Authentication, BootInstance, Config, ConfigError, Credentials, Image};
 pub use ec2::Ec2Error;
+pub use faults::{
+    Bucket, CallFault, Capacity, Ec2Settings, Faults, FaultsError, Latency, Limits, LimitsPreset,
+    Service, SqsFaults,
+};
 
 use calls::Calls;
 use clock::Clock;
@@ -83,12 +85,12 @@ pub async fn run(
             stop_grace: config.stop_grace,
             max_instances: config.max_instances,
             start_interval: config.start_interval,
-            settings: config.ec2,
+            settings: config.faults.ec2,
         },
     )?;
     let router = Arc::new(Router {
         calls: Calls::default(),
-        s3: S3::new(&buckets, &config.credentials)?,
+        s3: S3::new(&buckets, &config.authentication)?,
         sqs: Sqs::new(clock, &config.region),
         ec2: Arc::clone(&ec2),
     });

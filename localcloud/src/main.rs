@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use localcloud::{Config, Credentials, Ec2Settings, LimitsPreset};
+use localcloud::{Authentication, Config, Credentials, Faults, Limits, LimitsPreset};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
@@ -43,13 +43,17 @@ struct Arguments {
     data: Option<PathBuf>,
 
     /// TOML file with [[image]] (id, name, command = [...], env = {...}) and [[instance]] (image, tags = {...},
-    /// user_data) tables; its instances are launched at the start. It may also make EC2 unkind, with the tables [ec2]
-    /// (describe_lag_ms, boot_delay_ms, fail_boot_every), [[ec2.capacity]] (instance_type, subnet, instances),
-    /// [ec2.limits] (preset), [ec2.limits.requests] and [ec2.limits.resources] (ACTION = { size, refill_per_second }).
+    /// user_data) tables; its instances are launched at the start.
     #[arg(long, env = "LOCALCLOUD_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// What S3 requests must be signed with.
+    /// TOML file of faults, by which the services are as unkind as AWS can be: seed, [[call]] (service, action,
+    /// probability, latency_ms, limit, error, reset, when), [sqs] (counter_lag_ms, duplicate, deliver_after_delete,
+    /// empty_receive) and [ec2] (describe_lag_ms, boot_delay_ms, fail_boot_every, limits, capacity).
+    #[arg(long, env = "LOCALCLOUD_FAULTS", value_name = "FILE")]
+    faults: Option<PathBuf>,
+
+    /// What requests must be signed with.
     #[arg(
         long,
         env = "LOCALCLOUD_CREDENTIALS",
@@ -57,6 +61,14 @@ struct Arguments {
         value_name = "KEY:SECRET"
     )]
     credentials: Credentials,
+
+    /// Answer everybody: accept any access key and signature, and none at all.
+    #[arg(
+        long,
+        env = "LOCALCLOUD_ANY_CREDENTIALS",
+        conflicts_with = "credentials"
+    )]
+    any_credentials: bool,
 
     /// Region in ARNs and availability zones; requests for any region are answered.
     #[arg(long, env = "LOCALCLOUD_REGION", default_value = "us-east-1")]
@@ -90,7 +102,7 @@ struct Arguments {
     )]
     start_interval: f64,
 
-    /// How often EC2's actions may be called before EC2 answers RequestLimitExceeded; limits of the --config file are
+    /// How often EC2's actions may be called before EC2 answers RequestLimitExceeded; limits of the --faults file are
     /// added to these.
     #[arg(
         long,
@@ -118,18 +130,26 @@ async fn main() {
 }
 
 async fn start(arguments: Arguments) -> anyhow::Result<()> {
+    let mut faults = match &arguments.faults {
+        Some(file) => Faults::read(file)?,
+        None => Faults::default(),
+    };
+    let mut limits = Limits::from(arguments.ec2_limits);
+    limits.add(faults.ec2.limits);
+    faults.ec2.limits = limits;
     let mut config = Config {
         data: arguments.data,
-        credentials: arguments.credentials,
+        authentication: if arguments.any_credentials {
+            Authentication::Any
+        } else {
+            Authentication::Keys(arguments.credentials)
+        },
         region: arguments.region,
         stop_grace: Duration::try_from_secs_f64(arguments.stop_grace).context("--stop-grace")?,
         max_instances: arguments.max_instances,
         start_interval: Duration::try_from_secs_f64(arguments.start_interval)
             .context("--start-interval")?,
-        ec2: Ec2Settings {
-            limits: arguments.ec2_limits.into(),
-            ..Ec2Settings::default()
-        },
+        faults,
         ..Config::default()
     };
     if let Some(file) = arguments.config {

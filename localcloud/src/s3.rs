@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 
 pub use target::Target;
 
-use crate::config::Credentials;
+use crate::config::Authentication;
 use crate::xml::Xml;
 use key_locks::{KeyGuard, KeyLocks};
 
@@ -41,14 +41,16 @@ impl S3 {
     ///
     /// # Errors
     /// When the folder cannot be used.
-    pub fn new(root: &Path, credentials: &Credentials) -> io::Result<Self> {
+    pub fn new(root: &Path, authentication: &Authentication) -> io::Result<Self> {
         let store =
             FileSystem::new(root).map_err(|error| io::Error::other(format!("{error:?}")))?;
         let mut builder = S3ServiceBuilder::new(store);
-        builder.set_auth(SimpleAuth::from_single(
-            credentials.access_key.clone(),
-            credentials.secret_key.as_str(),
-        ));
+        if let Authentication::Keys(credentials) = authentication {
+            builder.set_auth(SimpleAuth::from_single(
+                credentials.access_key.clone(),
+                credentials.secret_key.as_str(),
+            ));
+        }
         Ok(Self {
             service: builder.build(),
             root: root.to_owned(),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::Ec2Error;
 use crate::clock::Millis;
-use crate::config::{Bucket, Limits};
+use crate::faults::{Bucket, Limits};
 
 /// The actions that are limited by the number of their instances as well.
 pub const RESOURCE_ACTIONS: [&str; 4] = [

@@ -9,12 +9,12 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
-pub use filter::Filter;
+pub use filter::{Filter, wildcard_matches};
 pub use instance::{Effect, Instance, InstanceState, LaunchSpec, Market, StateChange, Tags};
 
 use super::Ec2Error;
 use crate::clock::Millis;
-use crate::config::Capacity;
+use crate::faults::Capacity;
 
 /// More tags than this AWS does not put on a resource.
 pub const MOST_TAGS: usize = 50;

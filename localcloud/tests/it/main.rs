@@ -4,6 +4,7 @@
 
 mod cloud;
 mod ec2;
+mod faults_file;
 mod killed;
 mod processes;
 mod routing;

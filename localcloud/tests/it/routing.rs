@@ -1,9 +1,8 @@
 //! One port for everything.
 
 use std::path::Path;
-use std::time::Duration;
 
-use localcloud::{Bucket, Capacity, Config, Ec2Settings, Limits};
+use localcloud::Config;
 
 use crate::cloud::{Cloud, get, raw};
 
@@ -173,94 +172,4 @@ fn configuration_files_are_read_and_checked() {
             .add_file(Path::new("/absent.toml"))
             .is_err()
     );
-}
-
-#[test]
-fn a_configuration_file_can_make_ec2_unkind() {
-    let ec2 = read(
-        r#"
-        [ec2]
-        describe_lag_ms = 1500
-        boot_delay_ms = 250
-        fail_boot_every = 5
-        [ec2.limits]
-        preset = "aws"
-        [ec2.limits.requests]
-        StartInstances = { size = 3, refill_per_second = 0.5 }
-        [ec2.limits.resources]
-        RunInstances = { size = 10, refill_per_second = 1 }
-        [[ec2.capacity]]
-        instance_type = "c5.large"
-        subnet = "subnet-1"
-        instances = 4
-        [[ec2.capacity]]
-        instances = 9
-        "#,
-    )
-    .unwrap()
-    .ec2;
-    assert_eq!(ec2.describe_lag, Duration::from_millis(1500));
-    assert_eq!(ec2.boot_delay, Duration::from_millis(250));
-    assert_eq!(ec2.fail_boot_every, 5);
-    let bucket = |size, refill_per_second| Bucket {
-        size,
-        refill_per_second,
-    };
-    let mut limits = Limits::aws();
-    limits
-        .requests
-        .insert("StartInstances".to_owned(), bucket(3, 0.5));
-    limits
-        .resources
-        .insert("RunInstances".to_owned(), bucket(10, 1.0));
-    assert_eq!(ec2.limits, limits);
-    let narrow = Capacity {
-        instance_type: Some("c5.large".to_owned()),
-        subnet: Some("subnet-1".to_owned()),
-        instances: 4,
-    };
-    let wide = Capacity {
-        instance_type: None,
-        subnet: None,
-        instances: 9,
-    };
-    assert_eq!(ec2.capacity, [narrow, wide]);
-    assert_eq!(
-        read("").unwrap().ec2,
-        Ec2Settings::default(),
-        "EC2 is kind unless asked not to be"
-    );
-
-    let start = "[ec2.limits.requests]\nStartInstances";
-    for (text, complaint) in [
-        ("[ec2]\nlag = 1".to_owned(), "unknown field"),
-        ("[ec2.limits]\npreset = 'gcp'".to_owned(), "unknown variant"),
-        (
-            format!("{start}s = {{ size = 1, refill_per_second = 1 }}"),
-            "no such action",
-        ),
-        (
-            format!("{start} = {{ size = 0, refill_per_second = 1 }}"),
-            "at least 1 token",
-        ),
-        (
-            format!("{start} = {{ size = 1, refill_per_second = -1 }}"),
-            "0 to 1e9",
-        ),
-        (
-            format!("{start} = {{ size = 1, refill_per_second = nan }}"),
-            "0 to 1e9",
-        ),
-        (
-            "[ec2.limits.resources]\nCreateTags = { size = 1, refill_per_second = 1 }".to_owned(),
-            "no such action",
-        ),
-        (
-            "[[ec2.capacity]]\ninstances = 1\n[[ec2.capacity]]\ninstances = 2".to_owned(),
-            "two capacities",
-        ),
-    ] {
-        let error = read(&text).unwrap_err();
-        assert!(error.contains(complaint), "{text}\n{error}");
-    }
 }

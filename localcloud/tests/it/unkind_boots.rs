@@ -17,7 +17,7 @@ const FOR_EVER: Duration = Duration::from_secs(600);
 async fn cloud_that_has(ec2: Ec2Settings) -> Cloud {
     Cloud::with(Config {
         images: vec![image("ami-test", PARENT)],
-        ec2,
+        faults: ec2.into(),
         ..Config::default()
     })
     .await

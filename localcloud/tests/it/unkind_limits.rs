@@ -23,10 +23,11 @@ fn bucket(size: u32, refill_per_second: f64) -> Bucket {
 async fn cloud_limited_by(limits: Limits) -> Cloud {
     Cloud::with(Config {
         images: vec![image("ami-test", SLEEPER)],
-        ec2: Ec2Settings {
+        faults: Ec2Settings {
             limits,
             ..Ec2Settings::default()
-        },
+        }
+        .into(),
         ..Config::default()
     })
     .await
@@ -143,7 +144,13 @@ async fn the_binary_keeps_awss_limits_when_asked_to_and_those_of_its_file() {
         [ec2.limits.requests]
         DescribeImages = { size = 3, refill_per_second = 0 }
     "#;
-    let started = start_with(file, &["--ec2-limits", "aws"]);
+    let folder = tempfile::tempdir().unwrap();
+    let faults = folder.path().join("faults.toml");
+    std::fs::write(&faults, file).unwrap();
+    let started = start_with(
+        "",
+        &["--ec2-limits", "aws", "--faults", faults.to_str().unwrap()],
+    );
     let ec2 = ec2_without_retries(&started.endpoint);
     let mut described_before_refusal = 0;
     let refused = loop {

@@ -26,10 +26,11 @@ async fn cloud_with_room(capacity: &[(Option<&str>, Option<&str>, usize)]) -> Cl
     });
     Cloud::with(Config {
         images: vec![image("ami-test", SLEEPER)],
-        ec2: Ec2Settings {
+        faults: Ec2Settings {
             capacity: capacity.collect(),
             ..Ec2Settings::default()
-        },
+        }
+        .into(),
         ..Config::default()
     })
     .await

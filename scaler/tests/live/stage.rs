@@ -308,7 +308,7 @@ async fn start_cloud(
     };
     let config = localcloud::Config {
         images: vec![image],
-        ec2,
+        faults: ec2.into(),
         ..localcloud::Config::default()
     };
     let shutdown = shutdown.clone();

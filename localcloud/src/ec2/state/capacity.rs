@@ -6,8 +6,8 @@ mod tests;
 use std::collections::BTreeSet;
 
 use super::{Instance, InstanceState, Instances, LaunchSpec};
-use crate::config::Capacity;
 use crate::ec2::Ec2Error;
+use crate::faults::Capacity;
 
 impl Instances {
     /// How many more instances of this kind may be launched; `usize::MAX` if no capacity covers them.

@@ -4,21 +4,24 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use super::{FaultsError, millis};
 use crate::ec2::{ACTIONS, RESOURCE_ACTIONS};
 
 /// What EC2 does to its callers that a test on a quiet day never sees. The default is a kind EC2.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Ec2Settings {
     /// How often each action may be called.
     pub limits: Limits,
     /// How many instances there is room for, by type and subnet. A launch or start must fit into all that cover it.
     pub capacity: Vec<Capacity>,
     /// For how long after its launch an instance is unknown to every call but the one that launched it.
+    #[serde(rename = "describe_lag_ms", with = "millis")]
     pub describe_lag: Duration,
     /// How long an instance stays `pending` before its process starts; what `Config::start_interval` adds comes after.
+    #[serde(rename = "boot_delay_ms", with = "millis")]
     pub boot_delay: Duration,
     /// The process of every so many-th start of an instance, in the order of the calls, never starts: the instance
     /// becomes `running` all the same, as a machine whose worker does not come up. 0 for none. Launches, starts and
@@ -27,7 +30,8 @@ pub struct Ec2Settings {
 }
 
 /// Token buckets by action; an action without one may be called as often as one likes.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "LimitsSection")]
 pub struct Limits {
     /// A call takes one token.
     pub requests: BTreeMap<String, Bucket>,
@@ -36,7 +40,7 @@ pub struct Limits {
 }
 
 /// A token bucket, which is full at the start.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bucket {
     /// Tokens that it holds at most, from 1 on.
@@ -56,7 +60,7 @@ pub enum LimitsPreset {
 }
 
 /// Room for instances.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Capacity {
     /// Only instances of this type take room; any, if none is given.
@@ -67,17 +71,7 @@ pub struct Capacity {
     pub instances: usize,
 }
 
-/// The table `[ec2]` of a configuration file.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Section {
-    limits: LimitsSection,
-    capacity: Vec<Capacity>,
-    describe_lag_ms: Option<u64>,
-    boot_delay_ms: Option<u64>,
-    fail_boot_every: Option<u64>,
-}
-
+/// Limits as they are written: a preset, and buckets in place of some of its own.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct LimitsSection {
@@ -119,25 +113,33 @@ impl Limits {
     }
 
     /// Takes over the buckets of other limits, in place of those for the same actions.
-    fn add(&mut self, other: Self) {
+    pub fn add(&mut self, other: Self) {
         self.requests.extend(other.requests);
         self.resources.extend(other.resources);
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self) -> Result<(), FaultsError> {
         for (buckets, actions) in [
             (&self.requests, ACTIONS.as_slice()),
             (&self.resources, RESOURCE_ACTIONS.as_slice()),
         ] {
             for (action, bucket) in buckets {
                 if !actions.contains(&action.as_str()) {
-                    return Err(ConfigError::LimitedAction(action.clone()));
+                    return Err(FaultsError::LimitedAction(action.clone()));
                 }
-                // The upper bound only keeps the arithmetic of the buckets from overflowing.
-                if bucket.size == 0 || !(0.0..=1e9).contains(&bucket.refill_per_second) {
-                    return Err(ConfigError::Bucket(action.clone()));
-                }
+                bucket.check(action.clone())?;
             }
+        }
+        Ok(())
+    }
+}
+
+impl Bucket {
+    /// Checks that it holds and refills something that can be counted; `name` tells which bucket it is.
+    pub(super) fn check(self, name: String) -> Result<(), FaultsError> {
+        // The upper bound only keeps the arithmetic of the buckets from overflowing.
+        if self.size == 0 || !(0.0..=1e9).contains(&self.refill_per_second) {
+            return Err(FaultsError::Bucket(name));
         }
         Ok(())
     }
@@ -152,38 +154,28 @@ impl From<LimitsPreset> for Limits {
     }
 }
 
-impl Ec2Settings {
-    /// Adds what a configuration file says.
-    pub(super) fn add(&mut self, section: Section) {
-        if let Some(preset) = section.limits.preset {
-            self.limits.add(preset.into());
-        }
-        self.limits.add(Limits {
-            requests: section.limits.requests,
-            resources: section.limits.resources,
+impl From<LimitsSection> for Limits {
+    fn from(section: LimitsSection) -> Self {
+        let mut limits = section.preset.map(Self::from).unwrap_or_default();
+        limits.add(Self {
+            requests: section.requests,
+            resources: section.resources,
         });
-        self.capacity.extend(section.capacity);
-        if let Some(lag) = section.describe_lag_ms {
-            self.describe_lag = Duration::from_millis(lag);
-        }
-        if let Some(delay) = section.boot_delay_ms {
-            self.boot_delay = Duration::from_millis(delay);
-        }
-        if let Some(every) = section.fail_boot_every {
-            self.fail_boot_every = every;
-        }
+        limits
     }
+}
 
+impl Ec2Settings {
     /// Checks that every limit is one that EC2 could have, and that no two capacities contradict each other.
     ///
     /// # Errors
     /// Names the first limit or capacity at fault.
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    pub(super) fn check(&self) -> Result<(), FaultsError> {
         self.limits.check()?;
         let mut pools = HashSet::new();
         for capacity in &self.capacity {
             if !pools.insert((&capacity.instance_type, &capacity.subnet)) {
-                return Err(ConfigError::DuplicateCapacity(format!("{capacity:?}")));
+                return Err(FaultsError::DuplicateCapacity(format!("{capacity:?}")));
             }
         }
         Ok(())

@@ -1,0 +1,35 @@
+//! Chance that can be repeated.
+
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
+use rand_distr::Distribution;
+
+/// A stream of random decisions. The same seed and name give the same stream, and streams of different names have
+/// nothing to do with each other: one fault's draws do not move another's.
+#[derive(Debug, Clone)]
+pub struct Dice {
+    generator: Xoshiro256PlusPlus,
+}
+
+impl Dice {
+    pub fn new(seed: u64, name: &str) -> Self {
+        // FNV-1a: the standard library's hashes may differ from one release to the next.
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        Self {
+            generator: Xoshiro256PlusPlus::seed_from_u64(seed ^ hash),
+        }
+    }
+
+    /// Whether something happens that happens with this probability, from 0 to 1. Always takes one draw, so that a
+    /// changed probability leaves the later draws as they are.
+    pub fn roll(&mut self, probability: f64) -> bool {
+        self.generator.random::<f64>() < probability
+    }
+
+    /// A draw from a distribution.
+    pub fn draw(&mut self, distribution: impl Distribution<f64>) -> f64 {
+        distribution.sample(&mut self.generator)
+    }
+}

@@ -1,0 +1,88 @@
+//! How long a call takes longer than it would.
+
+use std::time::Duration;
+
+use rand_distr::{Exp, LogNormal, Normal, Uniform};
+use serde::{Deserialize, Serialize};
+
+use super::{Dice, FaultsError};
+
+/// A distribution of latencies in milliseconds. What is drawn below 0 counts as 0, above 10 minutes as 10 minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Latency {
+    Constant(f64),
+    Distribution(LatencyDistribution),
+}
+
+/// Latencies that differ from call to call.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum LatencyDistribution {
+    /// From, to.
+    Uniform(f64, f64),
+    Normal {
+        mean: f64,
+        deviation: f64,
+    },
+    /// The shape that measured latencies usually have: half are above the median, and e^sigma is the factor of one
+    /// standard deviation.
+    LogNormal {
+        median: f64,
+        sigma: f64,
+    },
+    Exponential {
+        mean: f64,
+    },
+}
+
+const MOST_MS: f64 = 600_000.0;
+
+impl Latency {
+    /// Draws one.
+    pub fn draw(self, dice: &mut Dice) -> Duration {
+        use LatencyDistribution as D;
+        // The parameters were checked; a distribution that refuses them nevertheless adds nothing.
+        let drawn = match self {
+            Self::Constant(millis) => Some(millis),
+            Self::Distribution(D::Uniform(from, to)) => Uniform::new_inclusive(from, to)
+                .ok()
+                .map(|distribution| dice.draw(distribution)),
+            Self::Distribution(D::Normal { mean, deviation }) => Normal::new(mean, deviation)
+                .ok()
+                .map(|distribution| dice.draw(distribution)),
+            Self::Distribution(D::LogNormal { median, sigma }) => {
+                LogNormal::new(median.ln(), sigma)
+                    .ok()
+                    .map(|distribution| dice.draw(distribution))
+            }
+            Self::Distribution(D::Exponential { mean }) => Exp::new(mean.recip())
+                .ok()
+                .map(|distribution| dice.draw(distribution)),
+        };
+        Duration::from_secs_f64(drawn.unwrap_or_default().clamp(0.0, MOST_MS) / 1000.0)
+    }
+
+    /// Checks the parameters.
+    ///
+    /// # Errors
+    /// When a latency is out of bounds; `name` tells which.
+    pub(super) fn check(self, name: &str) -> Result<(), FaultsError> {
+        use LatencyDistribution as D;
+        let within = |millis: f64| (0.0..=MOST_MS).contains(&millis);
+        let fine = match self {
+            Self::Constant(millis) => within(millis),
+            Self::Distribution(D::Uniform(from, to)) => within(from) && within(to) && from <= to,
+            Self::Distribution(D::Normal { mean, deviation }) => within(mean) && within(deviation),
+            Self::Distribution(D::LogNormal { median, sigma }) => {
+                within(median) && median > 0.0 && (0.0..=10.0).contains(&sigma)
+            }
+            Self::Distribution(D::Exponential { mean }) => within(mean) && mean > 0.0,
+        };
+        if fine {
+            Ok(())
+        } else {
+            Err(FaultsError::Latency(name.to_owned()))
+        }
+    }
+}
