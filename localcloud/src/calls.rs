@@ -9,16 +9,26 @@ use http::StatusCode;
 /// The counter. Actions are names from the services' own lists, so that clients cannot make it grow.
 #[derive(Debug, Default)]
 pub struct Calls {
-    counts: Mutex<BTreeMap<(&'static str, &'static str, u16), u64>>,
+    counts: Mutex<BTreeMap<Call, u64>>,
 }
+
+/// Service, action, and the HTTP status; none where a fault reset the connection instead.
+type Call = (&'static str, &'static str, Option<u16>);
 
 impl Calls {
     /// Counts one call.
     pub fn count(&self, service: &'static str, action: &'static str, status: StatusCode) {
+        self.add((service, action, Some(status.as_u16())));
+    }
+
+    /// Counts one call whose connection was reset.
+    pub fn count_reset(&self, service: &'static str, action: &'static str) {
+        self.add((service, action, None));
+    }
+
+    fn add(&self, call: Call) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts
-            .entry((service, action, status.as_u16()))
-            .or_default() += 1;
+        *counts.entry(call).or_default() += 1;
     }
 
     /// The counts in the Prometheus text format, and their sum as `localcloud_aws_calls_total`.
@@ -29,6 +39,7 @@ impl Calls {
              # TYPE localcloud_calls_total counter\n",
         );
         for ((service, action, status), count) in counts.iter() {
+            let status = status.map_or("reset".to_owned(), |status| status.to_string());
             let _ = writeln!(
                 text,
                 "localcloud_calls_total{{service=\"{service}\",action=\"{action}\",status=\"{status}\"}} {count}"

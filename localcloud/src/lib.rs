@@ -2,11 +2,15 @@
 //!
 //! The binary is a thin shell around [`run`], which tests embed with a listener on port 0.
 
+mod admin;
+mod auth;
 mod calls;
 mod clock;
 mod config;
 mod ec2;
 mod faults;
+mod refusal;
+mod respond;
 mod router;
 mod s3;
 mod server;
@@ -20,6 +24,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tracing::info;
 
 pub use config::{Authentication, BootInstance, Config, ConfigError, Credentials, Image};
@@ -29,6 +34,7 @@ pub use faults::{
     Service, SqsFaults,
 };
 
+use admin::FaultBoard;
 use calls::Calls;
 use clock::Clock;
 use ec2::{Ec2, Ec2Config};
@@ -49,20 +55,45 @@ pub enum RunError {
     Boot(#[from] Ec2Error),
 }
 
-/// Serves on `listener` until `shutdown` completes, then ends every instance and returns.
+/// The sockets that localcloud serves on.
+#[derive(Debug)]
+pub struct Listeners {
+    /// All services.
+    pub all: TcpListener,
+    /// One service each, for clients that cannot be told apart by their requests.
+    pub only: Vec<(Service, TcpListener)>,
+}
+
+/// As [`run_on`], with all services on one socket.
+///
+/// # Errors
+/// As [`run_on`].
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let listeners = Listeners {
+        all: listener,
+        only: Vec::new(),
+    };
+    run_on(config, listeners, shutdown).await
+}
+
+/// Serves until `shutdown` completes, then ends every instance and returns.
 ///
 /// While the instances end, calls are still answered, so that they can finish what they do; only launches are refused.
 /// If the returned future is dropped instead, connections close and a watchdog kills the instances at once.
 ///
 /// # Errors
 /// When the configuration or the data folder cannot be used. Once it serves, it does not fail.
-pub async fn run(
+pub async fn run_on(
     config: Config,
-    listener: TcpListener,
+    listeners: Listeners,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     config.check()?;
-    let address = listener.local_addr()?;
+    let address = listeners.all.local_addr()?;
     let temporary = match &config.data {
         Some(_) => None,
         None => Some(tempfile::Builder::new().prefix("localcloud-").tempdir()?),
@@ -85,18 +116,21 @@ pub async fn run(
             stop_grace: config.stop_grace,
             max_instances: config.max_instances,
             start_interval: config.start_interval,
-            settings: config.faults.ec2,
+            settings: config.faults.ec2.clone(),
         },
     )?;
     let router = Arc::new(Router {
         calls: Calls::default(),
+        clock,
         s3: S3::new(&buckets, &config.authentication)?,
+        authentication: config.authentication,
+        faults: FaultBoard::new(config.faults.clone(), clock.now()),
         sqs: Sqs::new(clock, &config.region),
         ec2: Arc::clone(&ec2),
     });
     info!(%address, data = %data.display(), "localcloud serves S3, SQS and EC2");
 
-    let mut serving = pin!(server::serve(listener, router));
+    let mut serving = pin!(serve_all(listeners, router));
     let booted = ec2.boot_configured(&config.instances);
     if booted.is_ok() {
         tokio::select! {
@@ -109,6 +143,14 @@ pub async fn run(
         () = ec2.close() => info!("all instances are gone"),
     }
     Ok(booted?)
+}
+
+async fn serve_all(listeners: Listeners, router: Arc<Router>) {
+    let mut serving = JoinSet::new();
+    for (service, listener) in listeners.only {
+        serving.spawn(server::serve(listener, Arc::clone(&router), Some(service)));
+    }
+    server::serve(listeners.all, router, None).await;
 }
 
 /// Creates a folder and answers its absolute path: instances run elsewhere.

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use localcloud::{Authentication, Config, Credentials, Faults, Limits, LimitsPreset};
+use localcloud::{
+    Authentication, Config, Credentials, Faults, Limits, LimitsPreset, Listeners, Service,
+};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
@@ -17,15 +19,16 @@ use tracing_subscriber::EnvFilter;
 /// S3, SQS and EC2 on one local port, without an account.
 ///
 /// Point any AWS client at it: AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_ACCESS_KEY_ID=test
-/// AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=us-east-1, with path-style S3 addresses. Only S3 verifies signatures. Nothing
-/// but buckets outlives the process, and those only with --data.
+/// AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=us-east-1, with path-style S3 addresses. Only buckets
+/// outlive the process, and only with --data.
 ///
 /// An EC2 instance is an OS process of its image's command, in its own process group, with EC2_INSTANCE_ID and
 /// EC2_USER_DATA_FILE (a file that holds the decoded user data) in its environment. Its output goes to
 /// DATA/instances/ID/console.log. Stopping it sends SIGTERM and later SIGKILL to the whole group, and no instance
 /// outlives localcloud, however that ends.
 ///
-/// GET /healthz answers "ok"; GET /metrics counts the calls by service, action and status.
+/// GET /healthz answers "ok"; GET /metrics counts the calls by service, action and status; GET, PUT and DELETE
+/// /_localcloud/faults show, change and end the faults.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -37,6 +40,18 @@ struct Arguments {
         value_name = "ADDRESS"
     )]
     listen: SocketAddr,
+
+    /// Further address that serves S3 alone, whatever its requests look like.
+    #[arg(long, env = "LOCALCLOUD_S3_LISTEN", value_name = "ADDRESS")]
+    s3_listen: Option<SocketAddr>,
+
+    /// Further address that serves SQS alone.
+    #[arg(long, env = "LOCALCLOUD_SQS_LISTEN", value_name = "ADDRESS")]
+    sqs_listen: Option<SocketAddr>,
+
+    /// Further address that serves EC2 alone.
+    #[arg(long, env = "LOCALCLOUD_EC2_LISTEN", value_name = "ADDRESS")]
+    ec2_listen: Option<SocketAddr>,
 
     /// Folder for buckets, instance logs and user data [default: a temporary folder, removed at the end]
     #[arg(long, env = "LOCALCLOUD_DATA", value_name = "FOLDER")]
@@ -155,14 +170,27 @@ async fn start(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(file) = arguments.config {
         config.add_file(&file)?;
     }
-    let listener = TcpListener::bind(arguments.listen).await.with_context(|| {
-        format!(
-            "cannot listen on {} (is another localcloud running?)",
-            arguments.listen
-        )
-    })?;
-    localcloud::run(config, listener, asked_to_end()?).await?;
+    let mut listeners = Listeners {
+        all: bind(arguments.listen).await?,
+        only: Vec::new(),
+    };
+    for (service, address) in [
+        (Service::S3, arguments.s3_listen),
+        (Service::Sqs, arguments.sqs_listen),
+        (Service::Ec2, arguments.ec2_listen),
+    ] {
+        if let Some(address) = address {
+            listeners.only.push((service, bind(address).await?));
+        }
+    }
+    localcloud::run_on(config, listeners, asked_to_end()?).await?;
     Ok(())
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} (is another localcloud running?)"))
 }
 
 /// Completes at the first SIGINT or SIGTERM; a second one ends the process at once, and its watchdog the instances.

@@ -1,17 +1,26 @@
 //! One port for all services: which one a request is for, and its answer in that service's protocol.
 
-use std::convert::Infallible;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use s3s::Body;
-use uuid::Uuid;
+use thiserror::Error;
+use time::OffsetDateTime;
 
+use crate::admin::FaultBoard;
+use crate::auth::signed_service;
 use crate::calls::{Calls, known_action};
+use crate::clock::Clock;
+use crate::config::Authentication;
 use crate::ec2::{self, Ec2, Params};
+use crate::faults::{Outcome, Service, When};
+use crate::refusal::{Protocol, Refusal};
+use crate::respond::{plain, request_id, respond, xml};
 use crate::s3::{S3, Target};
 use crate::sqs::{self, Sqs, SqsError};
 use crate::xml::Xml;
@@ -20,236 +29,329 @@ use crate::xml::Xml;
 #[derive(Debug)]
 pub struct Router {
     pub calls: Calls,
+    pub clock: Clock,
+    pub authentication: Authentication,
+    pub faults: FaultBoard,
     pub s3: S3,
     pub sqs: Sqs,
     pub ec2: Arc<Ec2>,
 }
 
-/// Which service a request is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Service {
-    S3,
-    Sqs,
-    Ec2,
-    Unknown,
+/// A fault: the client gets no answer, and its connection is reset.
+#[derive(Debug, Error)]
+#[error("a fault resets the connection")]
+pub struct ConnectionReset;
+
+type Answer = Result<Response<Body>, ConnectionReset>;
+
+/// A request whose body was read.
+struct Whole {
+    parts: Parts,
+    body: Bytes,
 }
 
 /// A batch of the largest messages, with room for the escapes of JSON.
 const MOST_REQUEST_BYTES: usize = 8 * 1024 * 1024;
 const SQS_TARGET: &str = "AmazonSQS.";
+const SQS_VERSION: &str = "2012-11-05";
 
 impl Router {
-    /// Answers one request. Never fails: errors are answers.
+    /// Answers one request: of any service, or of the only one that its port serves.
     ///
     /// # Errors
-    /// None.
+    /// When the connection is to be reset. All other errors are answers.
     pub async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-    ) -> Result<Response<Body>, Infallible> {
+        only: Option<Service>,
+    ) -> Answer {
         let signed_for = signed_service(&request);
-        if signed_for.is_none() && request.method() == Method::GET {
-            match request.uri().path() {
-                "/healthz" => return Ok(plain(StatusCode::OK, "ok\n")),
-                "/metrics" => return Ok(plain(StatusCode::OK, self.calls.prometheus())),
+        if signed_for.is_none() {
+            let path = request.uri().path();
+            match (request.method(), path) {
+                (&Method::GET, "/healthz") => return Ok(plain(StatusCode::OK, "ok\n")),
+                (&Method::GET, "/metrics") => {
+                    return Ok(plain(StatusCode::OK, self.calls.prometheus()));
+                }
+                _ if path.starts_with("/_localcloud/") => {
+                    return Ok(match read_body(request).await {
+                        Ok(whole) => self.administer(&whole.parts, &whole.body),
+                        Err(reason) => plain(StatusCode::BAD_REQUEST, format!("{reason}\n")),
+                    });
+                }
                 _ => {}
             }
         }
-        let response = match service_of(signed_for.as_deref(), &request) {
-            Service::S3 => self.answer_s3(request).await,
-            Service::Sqs => self.answer_sqs(request).await,
-            Service::Ec2 => self.answer_ec2(request).await,
-            Service::Unknown => {
-                let message = format!(
-                    "localcloud has no service {:?}, only s3, sqs and ec2.",
-                    signed_for.unwrap_or_default()
-                );
-                xml(
-                    StatusCode::BAD_REQUEST,
-                    Xml::error("InvalidAction", &message, &request_id()),
-                )
-            }
+        let service = match (only, signed_for.as_deref()) {
+            (Some(only), _) => Some(only),
+            (None, Some("s3")) => Some(Service::S3),
+            (None, Some("sqs")) => Some(Service::Sqs),
+            (None, Some("ec2")) => Some(Service::Ec2),
+            (None, Some(other)) => return Ok(unknown_service(other)),
+            (None, None) => service_of_unsigned(&request),
         };
-        Ok(response)
+        match service {
+            Some(Service::S3) => self.answer_s3(request).await,
+            Some(Service::Sqs) if sqs_target(&request).is_some() => {
+                self.answer_sqs_json(request).await
+            }
+            _ => self.answer_form(request, service).await,
+        }
     }
 
-    async fn answer_s3(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer_s3(&self, request: Request<Incoming>) -> Answer {
         let Some(target) = Target::of(&request) else {
             self.calls.count("s3", "Other", StatusCode::BAD_REQUEST);
-            return xml(
-                StatusCode::BAD_REQUEST,
-                Xml::error(
-                    "InvalidURI",
-                    "Couldn't parse the specified URI.",
-                    &request_id(),
-                ),
-            );
+            let refusal = Refusal {
+                code: "InvalidURI".to_owned(),
+                status: StatusCode::BAD_REQUEST,
+                message: "Couldn't parse the specified URI.".to_owned(),
+            };
+            return Ok(refusal.response(Protocol::S3));
         };
-        let response = self.s3.call(&target, request).await;
-        self.calls.count("s3", target.action, response.status());
-        response
+        self.meet_faults(Protocol::S3, target.action, self.s3.call(&target, request))
+            .await
     }
 
-    async fn answer_sqs(&self, request: Request<Incoming>) -> Response<Body> {
-        let target = request
-            .headers()
-            .get("x-amz-target")
-            .and_then(|target| target.to_str().ok());
-        let Some(action) = target
-            .and_then(|target| target.strip_prefix(SQS_TARGET))
-            .map(str::to_owned)
-        else {
-            return self.refuse_sqs_query();
-        };
+    async fn answer_sqs_json(&self, request: Request<Incoming>) -> Answer {
+        let action = sqs_target(&request).unwrap_or_default().to_owned();
+        let known = known_action(&sqs::ACTIONS, &action);
         let base_url = base_url(&request);
-        let result = match read_body(request).await {
-            Ok(body) => self.sqs.call(&action, &body, &base_url).await,
-            Err(reason) => Err(SqsError::SerializationError(reason)),
+        let whole = match self.admit(request, Protocol::SqsJson).await {
+            Ok(whole) => whole,
+            Err(refusal) => return Ok(self.refuse(&refusal, Protocol::SqsJson, known)),
         };
-        let status = if result.is_ok() {
-            StatusCode::OK
-        } else {
-            StatusCode::BAD_REQUEST
-        };
-        self.calls
-            .count("sqs", known_action(&sqs::ACTIONS, &action), status);
-        let (body, error) = match result {
-            Ok(body) => (body, None),
-            Err(error) => {
-                let shape =
-                    serde_json::json!({ "__type": error.shape(), "message": error.to_string() });
-                (shape.to_string().into_bytes(), Some(error))
+        let call = async {
+            match self.sqs.call(&action, &whole.body, &base_url).await {
+                Ok(body) => respond(
+                    StatusCode::OK,
+                    "application/x-amz-json-1.0",
+                    Bytes::from(body),
+                ),
+                Err(error) => sqs_json_error(&error),
             }
         };
-        let mut response = respond(status, "application/x-amz-json-1.0", Bytes::from(body));
-        if let Some(error) = error {
-            // Clients that grew up with the query protocol take the code from here.
-            let code = HeaderValue::from_str(&format!("{};Sender", error.query_code()));
-            response.headers_mut().insert(
-                "x-amzn-query-error",
-                code.expect("the codes are plain letters and dots"),
-            );
-        }
-        response
+        self.meet_faults(Protocol::SqsJson, known, call).await
     }
 
-    fn refuse_sqs_query(&self) -> Response<Body> {
-        self.calls.count("sqs", "Unknown", StatusCode::BAD_REQUEST);
-        let mut document = Xml::document();
-        document.element("ErrorResponse", |xml| {
-            xml.element("Error", |xml| {
-                xml.text("Type", "Sender");
-                xml.text("Code", "InvalidAction");
-                xml.text(
-                    "Message",
-                    "localcloud speaks the JSON protocol of SQS; update the client.",
-                );
-            });
-            xml.text("RequestId", request_id());
-        });
-        xml(StatusCode::BAD_REQUEST, document.into_text())
-    }
-
-    async fn answer_ec2(&self, request: Request<Incoming>) -> Response<Body> {
-        // Short calls may come as GET with their parameters in the query.
-        let query = request
-            .uri()
-            .query()
-            .map(str::to_owned)
-            .filter(|_| request.method() == Method::GET);
-        let body = match query {
-            Some(query) => Ok(Bytes::from(query)),
-            None => read_body(request).await,
+    /// Answers a call of the query protocols, of EC2 and of older SQS clients.
+    async fn answer_form(&self, request: Request<Incoming>, service: Option<Service>) -> Answer {
+        let base_url = base_url(&request);
+        let at_queue = is_queue_path(request.uri().path());
+        let whole = match read_body(request).await {
+            Ok(whole) => whole,
+            Err(reason) => {
+                let refusal = Refusal {
+                    code: "InvalidRequest".to_owned(),
+                    status: StatusCode::BAD_REQUEST,
+                    message: reason,
+                };
+                return Ok(self.refuse(&refusal, Protocol::Ec2, "Unknown"));
+            }
         };
-        match body {
-            Ok(body) => self.answer_ec2_form(&body),
-            Err(reason) => xml(
-                StatusCode::BAD_REQUEST,
-                Xml::error("InvalidRequest", &reason, &request_id()),
-            ),
+        // Short calls may come as GET with their parameters in the query.
+        let form = match whole.parts.uri.query() {
+            Some(query) if whole.parts.method == Method::GET => query.as_bytes(),
+            _ => &whole.body,
+        };
+        let parameter = |name: &str| form_parameter(form, name);
+        let action = parameter("Action").unwrap_or_default();
+        let is_sqs = match service {
+            Some(service) => service == Service::Sqs,
+            None => at_queue || parameter("Version").as_deref() == Some(SQS_VERSION),
+        };
+        let (protocol, known) = if is_sqs {
+            (Protocol::SqsQuery, known_action(&sqs::ACTIONS, &action))
+        } else {
+            (Protocol::Ec2, known_action(&ec2::ACTIONS, &action))
+        };
+        if let Err(refusal) = self.verify(&whole, protocol) {
+            return Ok(self.refuse(&refusal, protocol, known));
         }
+        let call = async {
+            if is_sqs {
+                self.answer_sqs_query(form, whole.parts.uri.path(), &base_url)
+                    .await
+            } else {
+                self.answer_ec2(form)
+            }
+        };
+        self.meet_faults(protocol, known, call).await
     }
 
-    fn answer_ec2_form(&self, body: &[u8]) -> Response<Body> {
+    async fn answer_sqs_query(&self, _form: &[u8], _path: &str, _base_url: &str) -> Response<Body> {
+        Refusal {
+            code: "InvalidAction".to_owned(),
+            status: StatusCode::BAD_REQUEST,
+            message: "localcloud speaks the JSON protocol of SQS; update the client.".to_owned(),
+        }
+        .response(Protocol::SqsQuery)
+    }
+
+    fn answer_ec2(&self, form: &[u8]) -> Response<Body> {
         let request_id = request_id();
-        let params = Params::parse(body);
-        let action = params
-            .as_ref()
-            .ok()
-            .and_then(|params| params.owned("Action"))
-            .unwrap_or_default();
-        let result = params.and_then(|params| self.ec2.call(&action, &params, &request_id));
-        let (status, document) = match result {
-            Ok(document) => (StatusCode::OK, document),
-            Err(error) => (
+        let result = Params::parse(form).and_then(|params| {
+            let action = params.owned("Action").unwrap_or_default();
+            self.ec2.call(&action, &params, &request_id)
+        });
+        match result {
+            Ok(document) => xml(StatusCode::OK, document),
+            Err(error) => xml(
                 error.status(),
                 Xml::error(error.code(), &error.to_string(), &request_id),
             ),
-        };
+        }
+    }
+
+    /// Reads a request and lets it in, if it is signed as it should be.
+    async fn admit(
+        &self,
+        request: Request<Incoming>,
+        protocol: Protocol,
+    ) -> Result<Whole, Refusal> {
+        let whole = read_body(request).await.map_err(|reason| Refusal {
+            code: "SerializationException".to_owned(),
+            status: StatusCode::BAD_REQUEST,
+            message: reason,
+        })?;
+        self.verify(&whole, protocol)?;
+        Ok(whole)
+    }
+
+    fn verify(&self, whole: &Whole, protocol: Protocol) -> Result<(), Refusal> {
+        let now = OffsetDateTime::UNIX_EPOCH + std::time::Duration::from_millis(self.clock.now());
+        self.authentication
+            .verify(&whole.parts, &whole.body, now)
+            .map_err(|error| Refusal::of_auth(&error, protocol))
+    }
+
+    fn refuse(
+        &self,
+        refusal: &Refusal,
+        protocol: Protocol,
+        action: &'static str,
+    ) -> Response<Body> {
         self.calls
-            .count("ec2", known_action(&ec2::ACTIONS, &action), status);
-        xml(status, document)
+            .count(protocol.service_name(), action, refusal.status);
+        refusal.response(protocol)
+    }
+
+    /// Carries out a call, unless a fault strikes before it, and counts what became of it.
+    async fn meet_faults(
+        &self,
+        protocol: Protocol,
+        action: &'static str,
+        call: impl Future<Output = Response<Body>>,
+    ) -> Answer {
+        let service = protocol.service();
+        let verdict = self.faults.judge(service, action, self.clock.now());
+        if !verdict.latency.is_zero() {
+            tokio::time::sleep(verdict.latency).await;
+        }
+        let outcome = match verdict.outcome {
+            Some((When::Before, outcome)) => Some(outcome),
+            Some((When::After, outcome)) => {
+                drop(call.await);
+                Some(outcome)
+            }
+            None => {
+                let response = call.await;
+                self.calls
+                    .count(protocol.service_name(), action, response.status());
+                return Ok(response);
+            }
+        };
+        match outcome {
+            Some(Outcome::Error {
+                code,
+                status,
+                message,
+            }) => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+                let refusal = Refusal {
+                    code,
+                    status,
+                    message,
+                };
+                Ok(self.refuse(&refusal, protocol, action))
+            }
+            _ => {
+                self.calls.count_reset(protocol.service_name(), action);
+                Err(ConnectionReset)
+            }
+        }
     }
 }
 
-fn service_of<B>(signed_for: Option<&str>, request: &Request<B>) -> Service {
-    match signed_for {
-        Some("s3") => return Service::S3,
-        Some("sqs") => return Service::Sqs,
-        Some("ec2") => return Service::Ec2,
-        Some(_) => return Service::Unknown,
-        None => {}
-    }
-    let header = |name: &str| {
-        request
-            .headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-    };
-    if header("x-amz-target").starts_with(SQS_TARGET) {
-        return Service::Sqs;
-    }
-    let form = header("content-type").starts_with("application/x-www-form-urlencoded");
-    let queue_path = request
-        .uri()
-        .path()
-        .starts_with(&format!("/{}/", sqs::state::ACCOUNT_ID));
-    match (request.method(), request.uri().path(), form) {
-        (&Method::POST, _, true) if queue_path => Service::Sqs,
-        // SQS's query protocol would come here as well; EC2 refuses its actions.
-        (&Method::POST, "/", true) => Service::Ec2,
-        _ => Service::S3,
-    }
-}
-
-/// The service in the credential scope of a signature (`KEY/DATE/REGION/SERVICE/aws4_request`), which stands in the
-/// Authorization header or, for a presigned URL, in the query.
-fn signed_service<B>(request: &Request<B>) -> Option<String> {
-    if let Some(authorization) = request.headers().get(header::AUTHORIZATION) {
-        let authorization = authorization.to_str().ok()?;
-        // The older signature, without a scope, is S3's.
-        let scope = authorization
-            .split_once("Credential=")
-            .map(|(_, rest)| rest.split(',').next().unwrap_or_default());
-        return Some(
-            scope
-                .map_or("s3", |scope| scope.rsplit('/').nth(1).unwrap_or_default())
-                .to_owned(),
-        );
-    }
-    let query = request.uri().query()?;
-    let credential = query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("X-Amz-Credential="))?;
-    Some(
-        credential
-            .replace("%2F", "/")
-            .rsplit('/')
-            .nth(1)
-            .unwrap_or_default()
-            .to_owned(),
+fn unknown_service(name: &str) -> Response<Body> {
+    let message = format!("localcloud has no service {name:?}, only s3, sqs and ec2.");
+    xml(
+        StatusCode::BAD_REQUEST,
+        Xml::error("InvalidAction", &message, &request_id()),
     )
+}
+
+/// The service of a request that says nothing of it in a signature: by its target header, its path and its form. None
+/// for a call of a query protocol, whose parameters tell.
+fn service_of_unsigned<B>(request: &Request<B>) -> Option<Service> {
+    if sqs_target(request).is_some() {
+        return Some(Service::Sqs);
+    }
+    let path = request.uri().path();
+    if path != "/" && !is_queue_path(path) {
+        return Some(Service::S3);
+    }
+    let is_form = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| {
+            kind.as_bytes()
+                .starts_with(b"application/x-www-form-urlencoded")
+        });
+    let has_action = || {
+        let query = request.uri().query().unwrap_or_default();
+        query.split('&').any(|pair| pair.starts_with("Action="))
+    };
+    match *request.method() {
+        Method::POST if is_form => None,
+        Method::GET if has_action() => None,
+        _ => Some(Service::S3),
+    }
+}
+
+fn sqs_target<B>(request: &Request<B>) -> Option<&str> {
+    let target = request.headers().get("x-amz-target")?.to_str().ok()?;
+    target.strip_prefix(SQS_TARGET)
+}
+
+fn is_queue_path(path: &str) -> bool {
+    path.strip_prefix('/')
+        .and_then(|path| path.strip_prefix(sqs::state::ACCOUNT_ID))
+        .is_some_and(|rest| rest.starts_with('/'))
+}
+
+fn form_parameter(form: &[u8], wanted: &str) -> Option<String> {
+    let pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = serde_urlencoded::from_bytes(form).ok()?;
+    pairs
+        .into_iter()
+        .find(|(name, _)| name == wanted)
+        .map(|(_, value)| value.into_owned())
+}
+
+fn sqs_json_error(error: &SqsError) -> Response<Body> {
+    let shape = serde_json::json!({ "__type": error.shape(), "message": error.to_string() });
+    let mut response = respond(
+        StatusCode::BAD_REQUEST,
+        "application/x-amz-json-1.0",
+        Bytes::from(shape.to_string()),
+    );
+    // Clients that grew up with the query protocol take the code from here.
+    let code = HeaderValue::from_str(&format!("{};Sender", error.query_code()));
+    response.headers_mut().insert(
+        "x-amzn-query-error",
+        code.expect("the codes are plain letters and dots"),
+    );
+    response
 }
 
 /// What queue URLs begin with: the address by which the client reached us.
@@ -261,36 +363,14 @@ fn base_url<B>(request: &Request<B>) -> String {
     format!("http://{}", host.unwrap_or("localhost"))
 }
 
-async fn read_body(request: Request<Incoming>) -> Result<Bytes, String> {
-    let collected = Limited::new(request.into_body(), MOST_REQUEST_BYTES)
-        .collect()
-        .await;
-    collected
-        .map(|body| body.to_bytes())
-        .map_err(|error| error.to_string())
-}
-
-fn request_id() -> String {
-    Uuid::new_v4().to_string()
-}
-
-fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
-    respond(status, "text/plain; charset=utf-8", text.into())
-}
-
-fn xml(status: StatusCode, document: String) -> Response<Body> {
-    respond(status, "text/xml;charset=UTF-8", Bytes::from(document))
-}
-
-fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    let request_id = HeaderValue::from_str(&request_id()).expect("a UUID is a valid header value");
-    response
-        .headers_mut()
-        .insert("x-amzn-requestid", request_id);
-    response
+async fn read_body(request: Request<Incoming>) -> Result<Whole, String> {
+    let (parts, body) = request.into_parts();
+    let collected = Limited::new(body, MOST_REQUEST_BYTES).collect().await;
+    match collected {
+        Ok(body) => Ok(Whole {
+            parts,
+            body: body.to_bytes(),
+        }),
+        Err(error) => Err(error.to_string()),
+    }
 }

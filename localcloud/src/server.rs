@@ -1,25 +1,28 @@
 //! Connections: accepted until the caller has had enough, and dropped with whatever they wait for.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use crate::router::Router;
+use crate::faults::Service;
+use crate::router::{ConnectionReset, Router};
 
-/// Serves for ever. Dropping the future closes every connection.
-pub async fn serve(listener: TcpListener, router: Arc<Router>) {
+/// Serves for ever: all services, or only one. Dropping the future closes every connection.
+pub async fn serve(listener: TcpListener, router: Arc<Router>, only: Option<Service>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(serve_connection(stream, Arc::clone(&router)));
+                    connections.spawn(serve_connection(stream, Arc::clone(&router), only));
                 }
                 Err(error) => {
                     // Most likely too many open files; some will be closed in a moment.
@@ -32,15 +35,25 @@ pub async fn serve(listener: TcpListener, router: Arc<Router>) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, router: Arc<Router>) {
+async fn serve_connection(stream: TcpStream, router: Arc<Router>, only: Option<Service>) {
     // Answers are small, and clients wait for them.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| Arc::clone(&router).answer(request));
+    let service = service_fn(move |request| Box::pin(Arc::clone(&router).answer(request, only)));
     // hyper drops a request's future when its client hangs up: a long poll ends there.
-    if let Err(error) = http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await
-    {
-        debug!(%error, "connection ended");
+    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let ended = poll_fn(|context| connection.poll_without_shutdown(context)).await;
+    let mut stream = connection.into_parts().io.into_inner();
+    let is_reset = |error: &hyper::Error| {
+        std::error::Error::source(error).is_some_and(|cause| cause.is::<ConnectionReset>())
+    };
+    match ended {
+        // Closing a connection that does not linger sends a reset.
+        Err(error) if is_reset(&error) => {
+            let _ = stream.set_zero_linger();
+        }
+        Err(error) => debug!(%error, "connection ended"),
+        Ok(()) => {
+            let _ = stream.shutdown().await;
+        }
     }
 }

@@ -8,7 +8,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use aws_smithy_http_client::{Builder, tls};
-use localcloud::{Config, Image, RunError};
+use localcloud::{Authentication, Config, Image, RunError};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -35,6 +35,15 @@ impl Cloud {
     pub async fn with_image(script: &str) -> Self {
         Self::with(Config {
             images: vec![image("ami-test", script)],
+            ..Config::default()
+        })
+        .await
+    }
+
+    /// Which answers everybody, signed or not: for requests that tests write by hand.
+    pub async fn for_everybody() -> Self {
+        Self::with(Config {
+            authentication: Authentication::Any,
             ..Config::default()
         })
         .await
@@ -97,12 +106,16 @@ impl Cloud {
 
 /// Clients for an endpoint, with a secret for the key `test`.
 pub fn sdk(endpoint: &str, secret_key: &str) -> SdkConfig {
+    sdk_signed_by(endpoint, "test", secret_key)
+}
+
+pub fn sdk_signed_by(endpoint: &str, access_key: &str, secret_key: &str) -> SdkConfig {
     let http = Builder::new()
         .tls_provider(tls::Provider::Rustls(
             tls::rustls_provider::CryptoMode::Ring,
         ))
         .build_https();
-    let credentials = Credentials::new("test", secret_key, None, None, "tests");
+    let credentials = Credentials::new(access_key, secret_key, None, None, "tests");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
@@ -186,14 +199,26 @@ pub async fn get(endpoint: &str, path: &str) -> (u16, String) {
 
 /// An HTTP request as text, and its answer's status and body.
 pub async fn raw(endpoint: &str, request: &str) -> (u16, String) {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(endpoint.trim_start_matches("http://"))
-        .await
-        .unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    let answer = raw_text(endpoint, request).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, body.to_owned())
+}
+
+/// An HTTP request as text, and everything that comes back until the connection ends.
+pub async fn raw_text(endpoint: &str, request: &str) -> std::io::Result<String> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(endpoint.trim_start_matches("http://")).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+/// An HTTP request with a body, as text.
+pub fn request(method: &str, path: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+    )
 }

@@ -4,11 +4,13 @@
 
 mod cloud;
 mod ec2;
+mod faults;
 mod faults_file;
 mod killed;
 mod processes;
 mod routing;
 mod s3;
+mod signatures;
 mod speed;
 mod sqs;
 mod sqs_waiting;

@@ -536,7 +536,7 @@ async fn errors_are_the_exceptions_of_the_sdk() {
 
 #[tokio::test]
 async fn errors_carry_the_type_and_the_code_of_the_query_protocol() {
-    let cloud = Cloud::start().await;
+    let cloud = Cloud::for_everybody().await;
     let body = r#"{"QueueUrl":"absent","MessageBody":"a"}"#;
     let request = |target: &str| {
         format!(

@@ -1,0 +1,120 @@
+//! Who may call: AWS Signature Version 4, verified for the services whose protocols are spoken here. S3's signatures
+//! are verified by the `s3s` crate.
+//!
+//! Source: "AWS Signature Version 4 for API requests",
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>.
+
+mod canonical;
+mod credential;
+#[cfg(test)]
+mod tests;
+
+use hmac::{Hmac, KeyInit, Mac};
+use http::request::Parts;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use thiserror::Error;
+use time::{Duration, OffsetDateTime};
+
+use crate::config::{Authentication, Credentials};
+use canonical::canonical_request;
+use credential::Signature;
+
+pub use credential::signed_service;
+
+/// Why a request is not answered.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AuthError {
+    #[error("Request is missing Authentication Token")]
+    Missing,
+    #[error("{0}")]
+    Incomplete(String),
+    #[error("The security token included in the request is invalid.")]
+    UnknownKey,
+    #[error(
+        "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
+    )]
+    Mismatch,
+    #[error("Signature expired: {0} is more than 15 minutes from the time of localcloud")]
+    Skewed(String),
+    #[error("Request has expired.")]
+    Expired,
+}
+
+/// A request may have been signed so long before or after the server's present.
+const MOST_SKEW: Duration = Duration::minutes(15);
+
+impl Authentication {
+    /// Verifies a request whose body was read.
+    ///
+    /// # Errors
+    /// When it is not signed by the credentials that are asked for, or not at this time.
+    pub fn verify(
+        &self,
+        request: &Parts,
+        body: &[u8],
+        now: OffsetDateTime,
+    ) -> Result<(), AuthError> {
+        let Self::Keys(credentials) = self else {
+            return Ok(());
+        };
+        let signature = Signature::of(request)?.ok_or(AuthError::Missing)?;
+        if signature.access_key != credentials.access_key {
+            return Err(AuthError::UnknownKey);
+        }
+        signature.check_time(now)?;
+        let canonical = canonical_request(request, &signature, &hex(&Sha256::digest(body)))?;
+        let text_to_sign = format!(
+            "AWS4-HMAC-SHA256\n{}\n{}\n{}",
+            signature.time_text,
+            signature.scope(),
+            hex(&Sha256::digest(canonical))
+        );
+        let expected = hex(&hmac(
+            &signing_key(credentials, &signature),
+            text_to_sign.as_bytes(),
+        ));
+        if bool::from(expected.as_bytes().ct_eq(signature.signature.as_bytes())) {
+            Ok(())
+        } else {
+            Err(AuthError::Mismatch)
+        }
+    }
+}
+
+impl Signature {
+    fn check_time(&self, now: OffsetDateTime) -> Result<(), AuthError> {
+        match self.expires {
+            Some(lifetime) if now > self.time + lifetime => Err(AuthError::Expired),
+            Some(_) if self.time <= now + MOST_SKEW => Ok(()),
+            None if (self.time - now).abs() <= MOST_SKEW => Ok(()),
+            _ => Err(AuthError::Skewed(self.time_text.clone())),
+        }
+    }
+}
+
+fn signing_key(credentials: &Credentials, signature: &Signature) -> [u8; 32] {
+    let secret = format!("AWS4{}", credentials.secret_key);
+    [
+        signature.date.as_str(),
+        &signature.region,
+        &signature.service,
+        "aws4_request",
+    ]
+    .into_iter()
+    .fold(None, |key: Option<[u8; 32]>, part| {
+        let key = key.as_ref().map_or(secret.as_bytes(), <[u8; 32]>::as_slice);
+        Some(hmac(key, part.as_bytes()))
+    })
+    .expect("the list of parts is not empty")
+}
+
+fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    mac.update(text);
+    mac.finalize().into_bytes().into()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
