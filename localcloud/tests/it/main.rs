@@ -11,7 +11,6 @@ mod processes;
 mod routing;
 mod s3;
 mod signatures;
-mod speed;
 mod sqs;
 mod sqs_waiting;
 mod unkind_boots;
