@@ -4,9 +4,14 @@
 
 mod cloud;
 mod ec2;
+mod ec2_attributes;
+mod ec2_catalog;
+mod ec2_images;
 mod faults;
 mod faults_file;
+mod interruptions;
 mod killed;
+mod metadata;
 mod processes;
 mod routing;
 mod s3;
@@ -14,5 +19,6 @@ mod signatures;
 mod sqs;
 mod sqs_waiting;
 mod unkind_boots;
+mod unkind_ends;
 mod unkind_limits;
 mod unkind_placement;
