@@ -6,6 +6,8 @@ mod change;
 mod console;
 mod describe;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod images;
 mod interrupt;
 mod launch;

@@ -95,24 +95,28 @@ struct Escaping<'a>(&'a mut String);
 
 impl Write for Escaping<'_> {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        let is_special = |letter: char| matches!(letter, '&' | '<' | '>' | '"') || letter < ' ';
+        let is_special = |letter: char| {
+            matches!(letter, '&' | '<' | '>' | '"' | '\u{FFFE}' | '\u{FFFF}') || letter < ' '
+        };
         let mut rest = text;
         while let Some(at) = rest.find(is_special) {
             let (plain, special) = rest.split_at(at);
+            let mut letters = special.chars();
+            let letter = letters.next().unwrap_or_default();
             self.0.push_str(plain);
-            self.0.push_str(match special.as_bytes()[0] {
-                b'&' => "&amp;",
-                b'<' => "&lt;",
-                b'>' => "&gt;",
-                b'"' => "&quot;",
-                b'\t' => "\t",
-                b'\n' => "\n",
+            self.0.push_str(match letter {
+                '&' => "&amp;",
+                '<' => "&lt;",
+                '>' => "&gt;",
+                '"' => "&quot;",
+                '\t' => "\t",
+                '\n' => "\n",
                 // A plain one would be read as the end of a line.
-                b'\r' => "&#13;",
-                // XML 1.0 cannot hold the other control characters at all.
+                '\r' => "&#13;",
+                // XML 1.0 cannot hold the other control characters, and two more, at all.
                 _ => "\u{FFFD}",
             });
-            rest = &special[1..];
+            rest = letters.as_str();
         }
         self.0.push_str(rest);
         Ok(())

@@ -75,7 +75,7 @@ impl Ec2 {
         let mut unkindness = self.unkindness();
         let settings = &unkindness.settings;
         let (delay, spread) = (settings.boot_delay, settings.boot_delay_spread);
-        delay + spread_by(&mut unkindness.boots, spread)
+        delay.saturating_add(spread_by(&mut unkindness.boots, spread))
     }
 
     /// How long this instance is still ending when its process is gone.
@@ -83,7 +83,7 @@ impl Ec2 {
         let mut unkindness = self.unkindness();
         let settings = &unkindness.settings;
         let (delay, spread) = (settings.stop_delay, settings.stop_delay_spread);
-        delay + spread_by(&mut unkindness.stops, spread)
+        delay.saturating_add(spread_by(&mut unkindness.stops, spread))
     }
 
     pub(super) fn status_check_time(&self) -> Millis {

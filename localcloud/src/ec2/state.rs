@@ -4,6 +4,8 @@ mod capacity;
 mod filter;
 mod instance;
 mod interruption;
+#[cfg(test)]
+mod model;
 mod process_events;
 mod properties;
 mod select;

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use super::interrupt::interrupt_by_chance;
 use super::metadata::MetadataEndpoint;
 use super::process::{ProcessGroup, ProcessSpec, describe_exit};
 use super::state::Instance;
@@ -33,7 +34,11 @@ impl Ec2 {
         let every = self.fail_boot_every();
         let fails = every != 0 && shared.boots.is_multiple_of(every);
         let boot_time = self.boot_time();
-        tokio::spawn(Arc::clone(self).interrupt_by_chance(instance_id.to_owned(), boot));
+        tokio::spawn(interrupt_by_chance(
+            Arc::downgrade(self),
+            instance_id.to_owned(),
+            boot,
+        ));
         tokio::spawn(Arc::clone(self).supervise(
             instance_id.to_owned(),
             boot,

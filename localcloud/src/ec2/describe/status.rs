@@ -61,7 +61,7 @@ impl Ec2 {
 
 fn status(instance: &Instance, checks_take: Millis, now: Millis) -> Status {
     match (instance.state, instance.running_since) {
-        (InstanceState::Running, Some(since)) if now < since + checks_take => {
+        (InstanceState::Running, Some(since)) if now < since.saturating_add(checks_take) => {
             ("initializing", Some("initializing"))
         }
         (InstanceState::Running, _) => ("ok", Some("passed")),
