@@ -134,6 +134,7 @@ pub async fn run_on(
         },
         ec2: Arc::clone(&ec2),
     });
+    router.sqs.set_faults(config.faults.sqs, config.faults.seed);
     info!(%address, data = %data.display(), "localcloud serves S3, SQS and EC2");
 
     let mut serving = pin!(serve_all(listeners, Arc::clone(&router)));

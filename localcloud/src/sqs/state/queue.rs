@@ -11,7 +11,9 @@ use super::error::SqsError;
 use super::message::NewMessage;
 use super::receipt::ReceiptHandle;
 use super::settings::{AttributeMap, QueueSettings};
+use super::unkind::Unkindness;
 use crate::clock::Millis;
+use crate::faults::SqsFaults;
 use shelf::{Shelf, StoredMessage};
 
 /// AWS refuses receives beyond this many messages in flight.
@@ -36,6 +38,7 @@ pub struct Queue {
     sequence_limit: u64,
     shelf: Shelf,
     journal: Journal,
+    unkindness: Option<Box<Unkindness>>,
 }
 
 /// A message handed to a receiver.
@@ -66,7 +69,7 @@ pub struct DeadMessage {
     pub sent: Millis,
 }
 
-/// The three approximate counters, which are exact here.
+/// The three approximate counters, which are exact here, if sometimes late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
     pub available: usize,
@@ -96,6 +99,7 @@ impl Queue {
             sequence_limit: SEQUENCES_SET_ASIDE,
             shelf: Shelf::new(incarnation, journal.clone()),
             journal,
+            unkindness: None,
         };
         queue.record();
         queue
@@ -123,6 +127,7 @@ impl Queue {
             sequence_limit: record.sequence_limit,
             shelf,
             journal,
+            unkindness: None,
         })
     }
 
@@ -173,9 +178,25 @@ impl Queue {
 
     /// Replaces the settings; messages already delayed or in flight keep their times, as in AWS.
     pub fn set_settings(&mut self, settings: QueueSettings, now: Millis) {
+        self.advance(now);
+        self.note(now);
         self.settings = settings;
         self.modified = now;
         self.record();
+    }
+
+    /// Replaces the faults; what was drawn by chance begins anew. Nothing that happened is undone.
+    pub fn set_faults(&mut self, faults: SqsFaults, seed: u64, now: Millis) {
+        self.advance(now);
+        self.unkindness = Unkindness::new(faults, seed, &self.name, self.shelf.counts());
+    }
+
+    /// Whether a short poll that comes now answers nothing, whatever there is. A short poll asks some of the servers
+    /// that hold a queue, a long poll asks them all.
+    pub fn short_poll_misses(&mut self) -> bool {
+        self.unkindness
+            .as_mut()
+            .is_some_and(|unkindness| unkindness.empties_receive())
     }
 
     /// Stores a message that becomes available after `delay_seconds`, or the queue's own delay.
@@ -193,6 +214,7 @@ impl Queue {
             dead_letter_source_arn: None,
         };
         self.store(content, phase);
+        self.note(now);
     }
 
     /// Takes in a message that another queue gave up.
@@ -204,6 +226,7 @@ impl Queue {
             dead_letter_source_arn: Some(source_arn),
         };
         self.store(content, Phase::Available);
+        self.note(now);
     }
 
     /// Hands out up to `max_messages` available messages and hides them for `visibility_timeout_seconds`
@@ -218,7 +241,7 @@ impl Queue {
         now: Millis,
     ) -> Result<Taken, SqsError> {
         self.advance(now);
-        let in_flight = self.counts().in_flight;
+        let in_flight = self.shelf.counts().in_flight;
         if in_flight >= IN_FLIGHT_LIMIT {
             return Err(SqsError::OverLimit(in_flight));
         }
@@ -249,18 +272,20 @@ impl Queue {
                 });
                 continue;
             }
+            let duplicate = self
+                .unkindness
+                .as_mut()
+                .is_some_and(|unkindness| unkindness.duplicates());
             self.shelf.update(sequence, |state| {
                 state.receive_count += 1;
                 if state.receive_count == 1 {
                     state.first_received = now;
                 }
-                state.phase = Phase::InFlight {
-                    until,
-                    duplicate: false,
-                };
+                state.phase = Phase::InFlight { until, duplicate };
             });
             taken.deliveries.push(self.delivery(sequence));
         }
+        self.note(now);
         Ok(taken)
     }
 
@@ -272,13 +297,32 @@ impl Queue {
     pub fn delete(&mut self, receipt_handle: &str, now: Millis) -> Result<(), SqsError> {
         self.advance(now);
         let handle = self.own_handle(receipt_handle)?;
-        if self
-            .shelf
-            .get(handle.sequence)
-            .is_some_and(|stored| stored.state.receive_count == handle.receive_count)
+        let sequence = handle.sequence;
+        let Some(state) = self.shelf.get(sequence).map(|stored| stored.state) else {
+            return Ok(());
+        };
+        if state.receive_count != handle.receive_count
+            || matches!(state.phase, Phase::Deleted { .. })
         {
-            self.shelf.remove(handle.sequence);
+            return Ok(());
         }
+        let comes_back = !state.returned
+            && self
+                .unkindness
+                .as_mut()
+                .is_some_and(|unkindness| unkindness.delivers_after_delete());
+        if comes_back {
+            self.shelf.update(sequence, |state| {
+                state.returned = true;
+                // One whose time in flight is over is available already.
+                if let Phase::InFlight { until, .. } = state.phase {
+                    state.phase = Phase::Deleted { until };
+                }
+            });
+        } else {
+            self.shelf.remove(sequence);
+        }
+        self.note(now);
         Ok(())
     }
 
@@ -299,6 +343,7 @@ impl Queue {
             .shelf
             .get(handle.sequence)
             .map(|stored| stored.state)
+            .filter(|state| !matches!(state.phase, Phase::Deleted { .. }))
             .ok_or_else(|| {
                 SqsError::InvalidParameterValue(format!(
                     "Value {receipt_handle} for parameter ReceiptHandle is invalid. Reason: Message does not exist or \
@@ -321,6 +366,7 @@ impl Queue {
         };
         self.shelf
             .update(handle.sequence, |state| state.phase = phase);
+        self.note(now);
         Ok(())
     }
 
@@ -335,22 +381,30 @@ impl Queue {
         self.purged = Some(now);
         self.shelf.clear();
         self.record();
+        self.note(now);
         Ok(())
     }
 
-    /// The counters at `now`.
+    /// The counters as they are answered at `now`.
     pub fn counts_at(&mut self, now: Millis) -> Counts {
         self.advance(now);
-        self.counts()
+        self.unkindness
+            .as_ref()
+            .and_then(|unkindness| unkindness.counts_at(now))
+            .unwrap_or_else(|| self.shelf.counts())
+    }
+
+    /// How many counters are remembered.
+    #[cfg(test)]
+    pub fn remembered(&self) -> usize {
+        self.unkindness
+            .as_ref()
+            .map_or(0, |unkindness| unkindness.remembered())
     }
 
     /// When the next hidden message becomes available, if any is hidden.
     pub fn next_due(&self) -> Option<Millis> {
         self.shelf.next_due()
-    }
-
-    fn counts(&self) -> Counts {
-        self.shelf.counts()
     }
 
     fn stored(&self, sequence: u64) -> &StoredMessage {
@@ -389,10 +443,30 @@ impl Queue {
 
     /// Brings the queue to `now`: hidden messages whose time has come are available, those past retention are gone.
     fn advance(&mut self, now: Millis) {
-        while self.shelf.reveal_next(now).is_some() {}
         let retention = u64::from(self.settings.message_retention_seconds) * 1000;
-        if let Some(then) = now.checked_sub(retention) {
-            self.shelf.expire(then);
+        loop {
+            let due = self.shelf.next_due().unwrap_or(Millis::MAX);
+            let expiry = self
+                .shelf
+                .oldest()
+                .map_or(Millis::MAX, |sent| sent + retention);
+            let next = due.min(expiry);
+            if next > now {
+                return;
+            }
+            if expiry <= due {
+                self.shelf.expire_oldest();
+            } else {
+                self.shelf.reveal_next();
+            }
+            self.note(next);
+        }
+    }
+
+    /// Notes for the counters what is true from `at` on.
+    fn note(&mut self, at: Millis) {
+        if let Some(unkindness) = &mut self.unkindness {
+            unkindness.note(at, self.shelf.counts());
         }
     }
 
