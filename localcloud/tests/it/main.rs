@@ -17,3 +17,4 @@ mod sqs_waiting;
 mod unkind_boots;
 mod unkind_limits;
 mod unkind_placement;
+mod unkind_sqs;

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+mod disk;
 mod histories;
 mod model;
 mod unkind;

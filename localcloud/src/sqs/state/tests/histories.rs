@@ -1,17 +1,15 @@
 //! Random histories of two queues, one the dead-letter queue of the other, beside the model of `model`: whatever
 //! happens, both do the same, also after restarts and with faults.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use tempfile::TempDir;
 
+use super::disk::Disk;
 use super::model::{ModelMessage, ModelQueue, Refusal};
 use super::*;
 use crate::faults::SqsFaults;
-use crate::sqs::state::change::{MessageState, QueueRecord};
 use crate::sqs::state::queue::Counts;
-use crate::sqs::store::{Store, SyncPolicy};
 
 const NAMES: [&str; 2] = ["q", "dead"];
 
@@ -99,116 +97,6 @@ fn faults() -> impl Strategy<Value = SqsFaults> {
             empty_receive: 0.0,
         },
     )
-}
-
-/// Where the changes go.
-#[derive(Debug)]
-enum Disk {
-    /// As `Change` says, and nothing else.
-    Memory(Memory),
-    Store {
-        folder: TempDir,
-        store: Store,
-    },
-}
-
-#[derive(Debug, Default)]
-struct Memory {
-    next_incarnation: u64,
-    queues: BTreeMap<u64, QueueInMemory>,
-}
-
-type QueueInMemory = (QueueRecord, BTreeMap<u64, (MessageContent, MessageState)>);
-
-impl Disk {
-    fn store() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (store, _) = Store::open(&folder.path().join("sqs"), SyncPolicy::Never).unwrap();
-        Self::Store { folder, store }
-    }
-
-    fn write(&mut self, changes: Vec<Change>) {
-        match self {
-            Self::Memory(memory) => changes.into_iter().for_each(|change| memory.apply(change)),
-            Self::Store { store, .. } => store.write(&changes).unwrap(),
-        }
-    }
-
-    /// Ends and begins again, with what was kept.
-    fn reopen(self) -> (Self, Saved) {
-        match self {
-            Self::Memory(memory) => {
-                let saved = memory.saved();
-                (Self::Memory(memory), saved)
-            }
-            Self::Store { folder, store } => {
-                drop(store);
-                let (store, saved) =
-                    Store::open(&folder.path().join("sqs"), SyncPolicy::Never).unwrap();
-                (Self::Store { folder, store }, saved)
-            }
-        }
-    }
-}
-
-impl Memory {
-    fn apply(&mut self, change: Change) {
-        match change {
-            Change::Queue(record) => {
-                self.next_incarnation = self.next_incarnation.max(record.incarnation + 1);
-                match self.queues.get_mut(&record.incarnation) {
-                    Some((present, _)) => *present = record,
-                    None => {
-                        self.queues
-                            .insert(record.incarnation, (record, BTreeMap::new()));
-                    }
-                }
-            }
-            Change::QueueDeleted { incarnation } => {
-                self.queues.remove(&incarnation).unwrap();
-            }
-            Change::Purged { incarnation } => self.messages(incarnation).clear(),
-            Change::Message {
-                place,
-                content,
-                state,
-            } => {
-                let twice = self
-                    .messages(place.incarnation)
-                    .insert(place.sequence, (content, state));
-                assert_eq!(twice, None);
-            }
-            Change::State { place, state } => {
-                self.messages(place.incarnation)
-                    .get_mut(&place.sequence)
-                    .unwrap()
-                    .1 = state;
-            }
-            Change::MessageRemoved { place } => {
-                self.messages(place.incarnation)
-                    .remove(&place.sequence)
-                    .unwrap();
-            }
-        }
-    }
-
-    fn messages(&mut self, incarnation: u64) -> &mut BTreeMap<u64, (MessageContent, MessageState)> {
-        &mut self.queues.get_mut(&incarnation).unwrap().1
-    }
-
-    fn saved(&self) -> Saved {
-        let queues = self.queues.values().map(|(record, messages)| SavedQueue {
-            record: record.clone(),
-            messages: messages
-                .iter()
-                .map(|(sequence, (content, state))| (*sequence, content.clone(), *state))
-                .collect(),
-        });
-        Saved {
-            next_incarnation: self.next_incarnation,
-            queues: queues.collect(),
-        }
-    }
 }
 
 /// A handle that was given out.
@@ -410,7 +298,7 @@ impl Pair {
         }
         self.end_call();
         let before = self.queues.saved();
-        let nowhere = Disk::Memory(Memory::default());
+        let nowhere = Disk::memory();
         let (disk, saved) = std::mem::replace(&mut self.disk, nowhere).reopen();
         self.disk = disk;
         self.queues = Queues::restore("us-east-1", saved).unwrap();
@@ -496,37 +384,34 @@ fn check(history: &[(Step, bool)], faults: SqsFaults, disk: Disk) -> Result<(), 
     pair.finish()
 }
 
-/// `PROPTEST_CASES` of them, by default so many.
-fn cases(usual: u32) -> ProptestConfig {
-    let asked_for = std::env::var("PROPTEST_CASES").is_ok();
-    let mut config = ProptestConfig {
+/// Four times `PROPTEST_CASES`, which is 256 by default, as these are quick, divided by `share`.
+fn cases(share: u32) -> ProptestConfig {
+    let config = ProptestConfig::default();
+    ProptestConfig {
+        cases: (4 * config.cases / share).max(1),
         failure_persistence: None,
-        ..ProptestConfig::default()
-    };
-    if !asked_for {
-        config.cases = usual;
+        ..config
     }
-    config
 }
 
 proptest! {
-    #![proptest_config(cases(1000))]
+    #![proptest_config(cases(1))]
 
     /// No message is lost, delivered before its time or received too often, the counters add up, and what is kept is
     /// what there is.
     #[test]
     fn every_history_goes_as_the_model_says(history in history()) {
-        check(&history, SqsFaults::default(), Disk::Memory(Memory::default()))?;
+        check(&history, SqsFaults::default(), Disk::memory())?;
     }
 
     #[test]
     fn every_history_with_faults_goes_as_the_model_says(history in history(), faults in faults()) {
-        check(&history, faults, Disk::Memory(Memory::default()))?;
+        check(&history, faults, Disk::memory())?;
     }
 }
 
 proptest! {
-    #![proptest_config(cases(25))]
+    #![proptest_config(cases(40))]
 
     #[test]
     fn every_history_goes_as_the_model_says_over_a_real_store(history in history(), faults in faults()) {
