@@ -84,6 +84,7 @@ impl Router {
     }
 
     fn set_faults(&self, faults: Faults) {
+        self.sqs.set_faults(faults.sqs, faults.seed);
         *self.faults.lock() = Present::new(faults, self.clock.now());
     }
 }
