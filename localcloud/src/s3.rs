@@ -19,12 +19,13 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::SimpleAuth;
 use s3s::dto::Range;
+use s3s::route::S3Route;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{Body, S3ErrorCode, S3Result};
+use s3s::{Body, S3ErrorCode, S3Request, S3Response, S3Result};
 use tracing::warn;
 
 pub use caller::PeerAddress;
@@ -64,7 +65,8 @@ impl S3 {
             sqs,
             region: region.to_owned(),
         };
-        let mut builder = S3ServiceBuilder::new(api);
+        let mut builder = S3ServiceBuilder::new(api.clone());
+        builder.set_route(BadRanges(S3ServiceBuilder::new(api).build()));
         if let Authentication::Keys(credentials) = authentication {
             builder.set_auth(SimpleAuth::from_single(
                 credentials.access_key.clone(),
@@ -84,8 +86,8 @@ impl S3 {
         let (mut parts, body) = request.into_parts();
         let mut body = body.into();
         parts.extensions.insert(caller.clone());
-        ignore_bad_range(&mut parts.headers);
         let answered = if self.verifies {
+            parts.extensions.insert(Verified);
             Ok(())
         } else {
             body = unsigned::strip(&mut parts, body);
@@ -130,18 +132,61 @@ fn check_owners(headers: &HeaderMap) -> S3Result<()> {
     }
 }
 
-/// S3 answers the whole object where a range makes no sense, or there are several; `s3s` would refuse.
-fn ignore_bad_range(headers: &mut HeaderMap) {
-    let Some(range) = headers.get(header::RANGE) else {
-        return;
-    };
-    let understood = range
-        .to_str()
-        .is_ok_and(|range| Range::parse(range).is_ok());
-    if !understood {
-        headers.remove(header::RANGE);
+/// S3 answers the whole object where a range makes no sense, or there are several; `s3s` would refuse. Its signature
+/// covers the header, which can be taken away only after that was verified.
+struct BadRanges(S3Service);
+
+#[async_trait::async_trait]
+impl S3Route for BadRanges {
+    fn is_match(
+        &self,
+        method: &Method,
+        _uri: &Uri,
+        headers: &HeaderMap,
+        _extensions: &mut Extensions,
+    ) -> bool {
+        let Some(range) = headers.get(header::RANGE) else {
+            return false;
+        };
+        let understood = range
+            .to_str()
+            .is_ok_and(|range| Range::parse(range).is_ok());
+        !understood && (method == Method::GET || method == Method::HEAD)
+    }
+
+    async fn check_access(&self, request: &mut S3Request<Body>) -> S3Result<()> {
+        // Without authentication there are no credentials to be had.
+        let verifies = request.extensions.get::<Verified>().is_some();
+        match verifies && request.credentials.is_none() {
+            true => Err(failure(S3ErrorCode::AccessDenied)),
+            false => check_owners(&request.headers),
+        }
+    }
+
+    async fn call(&self, request: S3Request<Body>) -> S3Result<S3Response<Body>> {
+        let mut inner = Request::new(request.input);
+        *inner.method_mut() = request.method;
+        *inner.uri_mut() = request.uri;
+        *inner.headers_mut() = request.headers;
+        *inner.extensions_mut() = request.extensions;
+        inner.headers_mut().remove(header::RANGE);
+        inner.headers_mut().remove(header::AUTHORIZATION);
+        if let Some(uri) = unsigned::without_signature(inner.uri()) {
+            *inner.uri_mut() = uri;
+        }
+        let answered = self.0.call(inner).await;
+        let (parts, body) = answered
+            .map_err(|error| s3s::S3Error::with_source(S3ErrorCode::InternalError, error.into()))?
+            .into_parts();
+        let mut response = S3Response::with_headers(body, parts.headers);
+        response.status = Some(parts.status);
+        Ok(response)
     }
 }
+
+/// Marks requests whose signature is verified.
+#[derive(Debug, Clone, Copy)]
+struct Verified;
 
 fn broken() -> Response<Body> {
     let mut response = Response::new(Body::from(

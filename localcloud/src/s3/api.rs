@@ -25,7 +25,7 @@ use crate::sqs::Sqs;
 pub const OWNER_ID: &str = "75aa57f09aa0c8caeab4f8c24e99d10f8e7faeebf76c078efc7c6caea54ba06a";
 
 /// S3's operations.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Api {
     pub(super) store: Arc<Store>,
     pub(super) sqs: Arc<Sqs>,

@@ -42,7 +42,8 @@ pub fn strip(parts: &mut Parts, body: Body) -> Body {
     Body::from(stream)
 }
 
-fn without_signature(uri: &Uri) -> Option<Uri> {
+/// A URI without the parameters of a presigned one.
+pub fn without_signature(uri: &Uri) -> Option<Uri> {
     let query = uri.query()?;
     let kept: Vec<_> = query
         .split('&')
