@@ -142,7 +142,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() {
-    let default_filter = "info,s3s=warn,s3s_fs=warn,fjall=warn,lsm_tree=warn";
+    let default_filter = "info,s3s=off,fjall=warn,lsm_tree=warn";
     tracing_subscriber::fmt()
         .with_env_filter(
             EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter)),

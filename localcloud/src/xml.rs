@@ -63,6 +63,11 @@ impl Xml {
         let _ = write!(self.text, "</{name}>");
     }
 
+    /// What is XML already.
+    pub fn raw(&mut self, xml: &str) {
+        self.text.push_str(xml);
+    }
+
     /// An element that holds a text, if there is one.
     pub fn optional(&mut self, name: &str, value: Option<impl Display>) {
         if let Some(value) = value {

@@ -194,6 +194,19 @@ impl Queues {
         self.queues.get_mut(name).ok_or(SqsError::QueueDoesNotExist)
     }
 
+    /// The name of the queue that has this ARN.
+    ///
+    /// # Errors
+    /// `QueueDoesNotExist`.
+    pub fn name_of_arn(&self, arn: &str) -> Result<String, SqsError> {
+        let name = queue_of_arn(arn);
+        if self.queues.contains_key(name) && self.arn(name) == arn {
+            Ok(name.to_owned())
+        } else {
+            Err(SqsError::QueueDoesNotExist)
+        }
+    }
+
     /// Every attribute of a queue.
     ///
     /// # Errors
