@@ -120,6 +120,7 @@ pub async fn run_on(
             max_instances: config.max_instances,
             start_interval: config.start_interval,
             settings: config.faults.ec2.clone(),
+            seed: config.faults.seed,
         },
     )?;
     let sqs = Arc::new(match &config.data {
