@@ -107,6 +107,7 @@ impl Router {
     }
 
     fn set_faults(&self, faults: Faults) {
+        self.sqs.set_faults(faults.sqs, faults.seed);
         self.ec2.set_faults(faults.ec2.clone(), faults.seed);
         *self.faults.lock() = Present::new(faults, self.clock.now());
     }

@@ -33,6 +33,7 @@ pub use faults::{
     Bucket, CallFault, Capacity, Ec2Settings, Faults, FaultsError, Latency, Limits, LimitsPreset,
     Service, SqsFaults,
 };
+pub use sqs::{StoreError, SyncPolicy};
 
 use admin::FaultBoard;
 use calls::Calls;
@@ -49,6 +50,8 @@ pub enum RunError {
     Config(#[from] ConfigError),
     #[error("cannot use the data folder {path}: {error}")]
     Data { path: PathBuf, error: io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
     #[error("cannot launch the configured instances: {0}")]
@@ -103,7 +106,7 @@ pub async fn run_on(
         (None, Some(temporary)) => temporary.path(),
         (None, None) => unreachable!("without a configured folder there is a temporary one"),
     };
-    let buckets = prepare(&data.join("s3"))?;
+    let buckets = prepare(&data.join("s3-store"))?;
     let instances_folder = prepare(&data.join("instances"))?;
 
     let clock = Clock::start();
@@ -120,18 +123,30 @@ pub async fn run_on(
             seed: config.faults.seed,
         },
     )?;
+    let sqs = Arc::new(match &config.data {
+        Some(data) => Sqs::open(clock, &config.region, &data.join("sqs"), config.sync)?,
+        None => Sqs::new(clock, &config.region),
+    });
+    let s3 = S3::new(
+        &buckets,
+        &config.authentication,
+        &config.region,
+        clock,
+        Arc::clone(&sqs),
+    )?;
     let router = Arc::new(Router {
         calls: Calls::default(),
         clock,
-        s3: S3::new(&buckets, &config.authentication)?,
+        s3,
         authentication: config.authentication,
         faults: FaultBoard::new(config.faults.clone(), clock.now()),
-        sqs: Sqs::new(clock, &config.region),
+        sqs,
         ec2: Arc::clone(&ec2),
     });
+    router.sqs.set_faults(config.faults.sqs, config.faults.seed);
     info!(%address, data = %data.display(), "localcloud serves S3, SQS and EC2");
 
-    let mut serving = pin!(serve_all(listeners, router));
+    let mut serving = pin!(serve_all(listeners, Arc::clone(&router)));
     let booted = ec2.boot_configured(&config.instances);
     if booted.is_ok() {
         tokio::select! {
@@ -143,6 +158,8 @@ pub async fn run_on(
         () = &mut serving => {}
         () = ec2.close() => info!("all instances are gone"),
     }
+    // Connections may outlive this function by a moment, and the next localcloud wants the store at once.
+    router.sqs.close();
     Ok(booted?)
 }
 

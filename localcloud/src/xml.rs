@@ -68,6 +68,11 @@ impl Xml {
         self.text.push_str(&other.text);
     }
 
+    /// What is XML already.
+    pub fn raw(&mut self, xml: &str) {
+        self.text.push_str(xml);
+    }
+
     /// An element that holds a text, if there is one.
     pub fn optional(&mut self, name: &str, value: Option<impl Display>) {
         if let Some(value) = value {
