@@ -13,6 +13,8 @@ mod notifications;
 mod receive;
 mod store;
 mod target;
+#[cfg(test)]
+mod tests;
 mod unsigned;
 
 use std::io;
