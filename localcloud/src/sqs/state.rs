@@ -1,5 +1,6 @@
 //! The queues of one account: pure state, no clock, no runtime. Every operation takes `now`.
 
+pub mod change;
 mod error;
 mod message;
 mod queue;
@@ -7,10 +8,12 @@ mod receipt;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod unkind;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use change::{Change, Journal, MessageContent, Place, Saved, SavedQueue};
 pub use error::SqsError;
 pub use message::{AttributeValue, MessageAttribute, NewMessage, attributes_md5_hex};
 pub use queue::{Delivery, Queue};
@@ -20,6 +23,7 @@ pub use settings::{
 };
 
 use crate::clock::Millis;
+use crate::faults::SqsFaults;
 
 /// The account number in every ARN and queue URL.
 pub const ACCOUNT_ID: &str = "000000000000";
@@ -30,6 +34,9 @@ pub struct Queues {
     queues: BTreeMap<String, Queue>,
     region: String,
     next_incarnation: u64,
+    journal: Journal,
+    faults: SqsFaults,
+    seed: u64,
 }
 
 /// What a receive found.
@@ -49,7 +56,56 @@ impl Queues {
             queues: BTreeMap::new(),
             region: region.into(),
             next_incarnation: 1,
+            journal: Journal::default(),
+            faults: SqsFaults::default(),
+            seed: 0,
         }
+    }
+
+    /// The queues as they were saved, whose changes from now on can be taken.
+    ///
+    /// # Errors
+    /// When the attributes of a saved queue are none.
+    pub fn restore(region: impl Into<String>, saved: Saved) -> Result<Self, SqsError> {
+        let journal = Journal::on();
+        let mut queues = BTreeMap::new();
+        for saved in saved.queues {
+            let name = saved.record.name.clone();
+            queues.insert(name, Queue::restore(saved, journal.clone())?);
+        }
+        Ok(Self {
+            queues,
+            region: region.into(),
+            next_incarnation: saved.next_incarnation.max(1),
+            journal,
+            faults: SqsFaults::default(),
+            seed: 0,
+        })
+    }
+
+    /// All that `restore` needs.
+    #[cfg(test)]
+    pub fn saved(&self) -> Saved {
+        let mut queues: Vec<SavedQueue> = self.queues.values().map(Queue::saved).collect();
+        queues.sort_by_key(|queue| queue.record.incarnation);
+        Saved {
+            next_incarnation: self.next_incarnation,
+            queues,
+        }
+    }
+
+    /// Replaces the faults of all queues; what was drawn by chance begins anew from `seed`. The same seed and the same
+    /// calls to a queue in the same order meet the same faults.
+    pub fn set_faults(&mut self, faults: SqsFaults, seed: u64, now: Millis) {
+        (self.faults, self.seed) = (faults, seed);
+        for queue in self.queues.values_mut() {
+            queue.set_faults(faults, seed, now);
+        }
+    }
+
+    /// Takes the changes since the last time. None are kept by queues that were made by `new`.
+    pub fn take_changes(&self) -> Vec<Change> {
+        self.journal.take()
     }
 
     /// Creates a queue, or finds the one of that name if all given attributes are its own.
@@ -81,10 +137,16 @@ impl Queues {
         }
         let settings = QueueSettings::default().with(attributes)?;
         self.check_dead_letter_target(&settings)?;
-        self.queues.insert(
-            name.to_owned(),
-            Queue::new(self.next_incarnation, settings, tags, now),
+        let mut queue = Queue::new(
+            self.next_incarnation,
+            name,
+            settings,
+            tags,
+            now,
+            self.journal.clone(),
         );
+        queue.set_faults(self.faults, self.seed, now);
+        self.queues.insert(name.to_owned(), queue);
         self.next_incarnation += 1;
         Ok(())
     }
@@ -94,10 +156,14 @@ impl Queues {
     /// # Errors
     /// `QueueDoesNotExist`.
     pub fn delete_queue(&mut self, name: &str) -> Result<(), SqsError> {
-        self.queues
+        let queue = self
+            .queues
             .remove(name)
-            .map(drop)
-            .ok_or(SqsError::QueueDoesNotExist)
+            .ok_or(SqsError::QueueDoesNotExist)?;
+        self.journal.record(|| Change::QueueDeleted {
+            incarnation: queue.incarnation(),
+        });
+        Ok(())
     }
 
     /// The names of the queues that begin with `prefix`, in order.
@@ -210,7 +276,7 @@ impl Queues {
             // A dead-letter queue deleted meanwhile loses its messages in AWS too.
             if let Some(dead_letter_queue) = self.queues.get_mut(target) {
                 for dead in taken.dead {
-                    dead_letter_queue.accept_dead(dead, Arc::clone(&source_arn));
+                    dead_letter_queue.accept_dead(dead, Arc::clone(&source_arn), now);
                 }
             }
         }

@@ -50,8 +50,12 @@ impl Cloud {
     }
 
     /// With a configuration, over a data folder of its own.
-    pub async fn with(mut config: Config) -> Self {
-        let data = tempfile::tempdir().unwrap();
+    pub async fn with(config: Config) -> Self {
+        Self::over(tempfile::tempdir().unwrap(), config).await
+    }
+
+    /// With a configuration, over the data folder of an earlier one.
+    pub async fn over(data: TempDir, mut config: Config) -> Self {
         config.data = Some(data.path().to_owned());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -67,14 +71,15 @@ impl Cloud {
         }
     }
 
-    /// Shuts down in order and waits for the end.
-    pub async fn stop(self) {
+    /// Shuts down in order, waits for the end and answers the data folder.
+    pub async fn stop(self) -> TempDir {
         self.shutdown.send(()).unwrap();
         tokio::time::timeout(PATIENCE, self.running)
             .await
             .expect("ends in time")
             .unwrap()
             .unwrap();
+        self.data
     }
 
     pub fn sdk(&self) -> SdkConfig {
@@ -110,19 +115,23 @@ pub fn sdk(endpoint: &str, secret_key: &str) -> SdkConfig {
 }
 
 pub fn sdk_signed_by(endpoint: &str, access_key: &str, secret_key: &str) -> SdkConfig {
-    let http = Builder::new()
-        .tls_provider(tls::Provider::Rustls(
-            tls::rustls_provider::CryptoMode::Ring,
-        ))
-        .build_https();
     let credentials = Credentials::new(access_key, secret_key, None, None, "tests");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
         .endpoint_url(endpoint)
         .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(http)
+        .http_client(http_client())
         .build()
+}
+
+/// The SDK is built without an HTTP client of its own.
+pub fn http_client() -> aws_sdk_ec2::config::SharedHttpClient {
+    Builder::new()
+        .tls_provider(tls::Provider::Rustls(
+            tls::rustls_provider::CryptoMode::Ring,
+        ))
+        .build_https()
 }
 
 pub fn ec2_without_retries(endpoint: &str) -> aws_sdk_ec2::Client {

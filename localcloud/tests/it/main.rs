@@ -4,9 +4,14 @@
 
 mod cloud;
 mod ec2;
+mod ec2_attributes;
+mod ec2_catalog;
+mod ec2_images;
 mod faults;
 mod faults_file;
+mod interruptions;
 mod killed;
+mod metadata;
 mod processes;
 mod routing;
 mod s3;
@@ -18,7 +23,10 @@ mod s3_multipart;
 mod s3_objects;
 mod signatures;
 mod sqs;
+mod sqs_kept;
 mod sqs_waiting;
 mod unkind_boots;
+mod unkind_ends;
 mod unkind_limits;
 mod unkind_placement;
+mod unkind_sqs;

@@ -1,113 +1,137 @@
 //! One queue: which messages are available, delayed or in flight at a given time.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod delivery;
+mod shelf;
+
 use std::sync::Arc;
 
+use super::change::{
+    Change, Journal, MessageContent, MessageState, Phase, QueueRecord, SavedQueue,
+};
 use super::error::SqsError;
 use super::message::NewMessage;
 use super::receipt::ReceiptHandle;
 use super::settings::{AttributeMap, QueueSettings};
+use super::unkind::Unkindness;
 use crate::clock::Millis;
+use crate::faults::SqsFaults;
+pub use delivery::{Counts, DeadMessage, Delivery, Taken};
+use shelf::{Shelf, StoredMessage};
 
 /// AWS refuses receives beyond this many messages in flight.
 pub const IN_FLIGHT_LIMIT: usize = 120_000;
+
+/// So many sequence numbers are set aside at once, so that a store need not be told of each.
+const SEQUENCES_SET_ASIDE: u64 = 1 << 16;
 
 /// A queue and its messages. All times are milliseconds since the Unix epoch and come from the caller.
 #[derive(Debug)]
 pub struct Queue {
     /// Tells this queue from an earlier one of the same name, so that an old receipt handle does not fit.
     incarnation: u64,
+    name: String,
     settings: QueueSettings,
     tags: AttributeMap,
     created: Millis,
     modified: Millis,
     purged: Option<Millis>,
     next_sequence: u64,
-    /// Every message by its sequence number, hence in order of arrival.
-    messages: BTreeMap<u64, StoredMessage>,
-    available: BTreeSet<u64>,
-    /// Delayed and in-flight messages by the time at which they become available.
-    hidden: BTreeSet<(Millis, u64)>,
-    delayed: usize,
-}
-
-/// A message handed to a receiver.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
-    pub message: Arc<NewMessage>,
-    pub receipt_handle: String,
-    pub sent: Millis,
-    pub first_received: Millis,
-    /// How often the message was received, this time included.
-    pub receive_count: u32,
-    /// The ARN of the queue that gave the message up, when this is a dead-letter queue.
-    pub dead_letter_source_arn: Option<Arc<str>>,
-}
-
-/// What a receive took from a queue.
-#[derive(Debug, Default)]
-pub struct Taken {
-    pub deliveries: Vec<Delivery>,
-    /// Messages that were received too often and left the queue.
-    pub dead: Vec<DeadMessage>,
-}
-
-/// A message on its way to a dead-letter queue. It keeps its identifier and its age.
-#[derive(Debug)]
-pub struct DeadMessage {
-    pub message: Arc<NewMessage>,
-    pub sent: Millis,
-}
-
-/// The three approximate counters, which are exact here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
-    pub available: usize,
-    pub in_flight: usize,
-    pub delayed: usize,
-}
-
-#[derive(Debug)]
-struct StoredMessage {
-    message: Arc<NewMessage>,
-    sent: Millis,
-    phase: Phase,
-    first_received: Millis,
-    receive_count: u32,
-    dead_letter_source_arn: Option<Arc<str>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Available,
-    Delayed { until: Millis },
-    InFlight { until: Millis },
+    /// The first sequence number that was not set aside.
+    sequence_limit: u64,
+    shelf: Shelf,
+    journal: Journal,
+    unkindness: Option<Box<Unkindness>>,
 }
 
 impl Queue {
-    /// An empty queue.
-    pub fn new(incarnation: u64, settings: QueueSettings, tags: AttributeMap, now: Millis) -> Self {
-        Self {
+    /// An empty queue, which writes its changes to `journal`.
+    pub fn new(
+        incarnation: u64,
+        name: &str,
+        settings: QueueSettings,
+        tags: AttributeMap,
+        now: Millis,
+        journal: Journal,
+    ) -> Self {
+        let queue = Self {
             incarnation,
+            name: name.to_owned(),
             settings,
             tags,
             created: now,
             modified: now,
             purged: None,
             next_sequence: 0,
-            messages: BTreeMap::new(),
-            available: BTreeSet::new(),
-            hidden: BTreeSet::new(),
-            delayed: 0,
+            sequence_limit: SEQUENCES_SET_ASIDE,
+            shelf: Shelf::new(incarnation, journal.clone()),
+            journal,
+            unkindness: None,
+        };
+        queue.record();
+        queue
+    }
+
+    /// A queue as it was saved. Its receipt handles are still good.
+    ///
+    /// # Errors
+    /// As `QueueSettings::with`, when the saved attributes are none.
+    pub fn restore(saved: SavedQueue, journal: Journal) -> Result<Self, SqsError> {
+        let record = saved.record;
+        let mut shelf = Shelf::new(record.incarnation, journal.clone());
+        for (sequence, content, state) in saved.messages {
+            shelf.put_back(sequence, content, state);
         }
+        Ok(Self {
+            incarnation: record.incarnation,
+            name: record.name,
+            settings: QueueSettings::from_attributes(record.attributes)?,
+            tags: record.tags,
+            created: record.created,
+            modified: record.modified,
+            purged: record.purged,
+            next_sequence: record.sequence_limit,
+            sequence_limit: record.sequence_limit,
+            shelf,
+            journal,
+            unkindness: None,
+        })
+    }
+
+    /// All that `restore` needs.
+    #[cfg(test)]
+    pub fn saved(&self) -> SavedQueue {
+        SavedQueue {
+            record: self.as_record(),
+            messages: self
+                .shelf
+                .iter()
+                .map(|(sequence, stored)| (sequence, stored.content.clone(), stored.state))
+                .collect(),
+        }
+    }
+
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
     }
 
     pub fn settings(&self) -> &QueueSettings {
         &self.settings
     }
 
-    pub fn tags_mut(&mut self) -> &mut AttributeMap {
-        &mut self.tags
+    pub fn tags(&self) -> &AttributeMap {
+        &self.tags
+    }
+
+    /// Adds tags, and changes those that are there.
+    pub fn tag(&mut self, tags: AttributeMap) {
+        self.tags.extend(tags);
+        self.record();
+    }
+
+    /// Takes tags away.
+    pub fn untag(&mut self, keys: &[String]) {
+        self.tags.retain(|key, _| !keys.contains(key));
+        self.record();
     }
 
     pub fn created(&self) -> Millis {
@@ -120,24 +144,55 @@ impl Queue {
 
     /// Replaces the settings; messages already delayed or in flight keep their times, as in AWS.
     pub fn set_settings(&mut self, settings: QueueSettings, now: Millis) {
+        self.advance(now);
+        self.note(now);
         self.settings = settings;
         self.modified = now;
+        self.record();
+    }
+
+    /// Replaces the faults; what was drawn by chance begins anew. Nothing that happened is undone.
+    pub fn set_faults(&mut self, faults: SqsFaults, seed: u64, now: Millis) {
+        self.advance(now);
+        self.unkindness = Unkindness::new(faults, seed, &self.name, self.shelf.counts());
+    }
+
+    /// Whether a short poll that comes now answers nothing, whatever there is. A short poll asks some of the servers
+    /// that hold a queue, a long poll asks them all.
+    pub fn short_poll_misses(&mut self) -> bool {
+        self.unkindness
+            .as_mut()
+            .is_some_and(|unkindness| unkindness.empties_receive())
     }
 
     /// Stores a message that becomes available after `delay_seconds`, or the queue's own delay.
     pub fn send(&mut self, message: NewMessage, delay_seconds: Option<u32>, now: Millis) {
+        self.advance(now);
         let delay = u64::from(delay_seconds.unwrap_or(self.settings.delay_seconds)) * 1000;
         let phase = if delay == 0 {
             Phase::Available
         } else {
             Phase::Delayed { until: now + delay }
         };
-        self.store(Arc::new(message), now, phase, None);
+        let content = MessageContent {
+            message: Arc::new(message),
+            sent: now,
+            dead_letter_source_arn: None,
+        };
+        self.store(content, phase);
+        self.note(now);
     }
 
     /// Takes in a message that another queue gave up.
-    pub fn accept_dead(&mut self, dead: DeadMessage, source_arn: Arc<str>) {
-        self.store(dead.message, dead.sent, Phase::Available, Some(source_arn));
+    pub fn accept_dead(&mut self, dead: DeadMessage, source_arn: Arc<str>, now: Millis) {
+        self.advance(now);
+        let content = MessageContent {
+            message: dead.message,
+            sent: dead.sent,
+            dead_letter_source_arn: Some(source_arn),
+        };
+        self.store(content, Phase::Available);
+        self.note(now);
     }
 
     /// Hands out up to `max_messages` available messages and hides them for `visibility_timeout_seconds`
@@ -152,7 +207,7 @@ impl Queue {
         now: Millis,
     ) -> Result<Taken, SqsError> {
         self.advance(now);
-        let in_flight = self.counts().in_flight;
+        let in_flight = self.shelf.counts().in_flight;
         if in_flight >= IN_FLIGHT_LIMIT {
             return Err(SqsError::OverLimit(in_flight));
         }
@@ -165,44 +220,38 @@ impl Queue {
             .as_ref()
             .map(|policy| policy.max_receive_count);
         let mut taken = Taken::default();
+        // One receive looks at each message once, even if that stays available.
+        let mut from = 0;
         while taken.deliveries.len() < max_messages
-            && let Some(sequence) = self.available.pop_first()
+            && let Some(sequence) = self.shelf.next_available(from)
         {
-            let stored = self
-                .messages
-                .get_mut(&sequence)
-                .expect("every available sequence has a message");
-            if receive_limit.is_some_and(|limit| stored.receive_count >= limit) {
+            from = sequence + 1;
+            if receive_limit.is_some_and(|limit| self.stored(sequence).state.receive_count >= limit)
+            {
                 let stored = self
-                    .messages
-                    .remove(&sequence)
+                    .shelf
+                    .remove(sequence)
                     .expect("the message was there just now");
                 taken.dead.push(DeadMessage {
-                    message: stored.message,
-                    sent: stored.sent,
+                    message: stored.content.message,
+                    sent: stored.content.sent,
                 });
                 continue;
             }
-            stored.receive_count += 1;
-            if stored.receive_count == 1 {
-                stored.first_received = now;
-            }
-            stored.phase = Phase::InFlight { until };
-            self.hidden.insert((until, sequence));
-            let handle = ReceiptHandle {
-                incarnation: self.incarnation,
-                sequence,
-                receive_count: stored.receive_count,
-            };
-            taken.deliveries.push(Delivery {
-                message: Arc::clone(&stored.message),
-                receipt_handle: handle.encode(),
-                sent: stored.sent,
-                first_received: stored.first_received,
-                receive_count: stored.receive_count,
-                dead_letter_source_arn: stored.dead_letter_source_arn.clone(),
+            let duplicate = self
+                .unkindness
+                .as_mut()
+                .is_some_and(|unkindness| unkindness.duplicates());
+            self.shelf.update(sequence, |state| {
+                state.receive_count += 1;
+                if state.receive_count == 1 {
+                    state.first_received = now;
+                }
+                state.phase = Phase::InFlight { until, duplicate };
             });
+            taken.deliveries.push(self.delivery(sequence));
         }
+        self.note(now);
         Ok(taken)
     }
 
@@ -214,13 +263,32 @@ impl Queue {
     pub fn delete(&mut self, receipt_handle: &str, now: Millis) -> Result<(), SqsError> {
         self.advance(now);
         let handle = self.own_handle(receipt_handle)?;
-        if self
-            .messages
-            .get(&handle.sequence)
-            .is_some_and(|stored| stored.receive_count == handle.receive_count)
+        let sequence = handle.sequence;
+        let Some(state) = self.shelf.get(sequence).map(|stored| stored.state) else {
+            return Ok(());
+        };
+        if state.receive_count != handle.receive_count
+            || matches!(state.phase, Phase::Deleted { .. })
         {
-            self.remove(handle.sequence);
+            return Ok(());
         }
+        let comes_back = !state.returned
+            && self
+                .unkindness
+                .as_mut()
+                .is_some_and(|unkindness| unkindness.delivers_after_delete());
+        if comes_back {
+            self.shelf.update(sequence, |state| {
+                state.returned = true;
+                // One whose time in flight is over is available already.
+                if let Phase::InFlight { until, .. } = state.phase {
+                    state.phase = Phase::Deleted { until };
+                }
+            });
+        } else {
+            self.shelf.remove(sequence);
+        }
+        self.note(now);
         Ok(())
     }
 
@@ -237,28 +305,34 @@ impl Queue {
     ) -> Result<(), SqsError> {
         self.advance(now);
         let handle = self.own_handle(receipt_handle)?;
-        let sequence = handle.sequence;
-        let stored = self.messages.get_mut(&sequence).ok_or_else(|| {
-            SqsError::InvalidParameterValue(format!(
-                "Value {receipt_handle} for parameter ReceiptHandle is invalid. Reason: Message does not exist or is \
-                 not available for visibility timeout change."
-            ))
-        })?;
-        let Phase::InFlight { until: previous } = stored.phase else {
+        let state = self
+            .shelf
+            .get(handle.sequence)
+            .map(|stored| stored.state)
+            .filter(|state| !matches!(state.phase, Phase::Deleted { .. }))
+            .ok_or_else(|| {
+                SqsError::InvalidParameterValue(format!(
+                    "Value {receipt_handle} for parameter ReceiptHandle is invalid. Reason: Message does not exist or \
+                     is not available for visibility timeout change."
+                ))
+            })?;
+        let Phase::InFlight { duplicate, .. } = state.phase else {
             return Err(SqsError::MessageNotInflight);
         };
-        if stored.receive_count != handle.receive_count {
+        if state.receive_count != handle.receive_count {
             return Err(SqsError::MessageNotInflight);
         }
-        self.hidden.remove(&(previous, sequence));
-        if visibility_timeout_seconds == 0 {
-            stored.phase = Phase::Available;
-            self.available.insert(sequence);
+        let phase = if visibility_timeout_seconds == 0 {
+            Phase::Available
         } else {
-            let until = now + u64::from(visibility_timeout_seconds) * 1000;
-            stored.phase = Phase::InFlight { until };
-            self.hidden.insert((until, sequence));
-        }
+            Phase::InFlight {
+                until: now + u64::from(visibility_timeout_seconds) * 1000,
+                duplicate,
+            }
+        };
+        self.shelf
+            .update(handle.sequence, |state| state.phase = phase);
+        self.note(now);
         Ok(())
     }
 
@@ -271,107 +345,111 @@ impl Queue {
             return Err(SqsError::PurgeQueueInProgress(name.to_owned()));
         }
         self.purged = Some(now);
-        self.messages.clear();
-        self.available.clear();
-        self.hidden.clear();
-        self.delayed = 0;
+        self.shelf.clear();
+        self.record();
+        self.note(now);
         Ok(())
     }
 
-    /// The counters at `now`.
+    /// The counters as they are answered at `now`.
     pub fn counts_at(&mut self, now: Millis) -> Counts {
         self.advance(now);
-        self.counts()
+        self.unkindness
+            .as_ref()
+            .and_then(|unkindness| unkindness.counts_at(now))
+            .unwrap_or_else(|| self.shelf.counts())
+    }
+
+    /// How many counters are remembered.
+    #[cfg(test)]
+    pub fn remembered(&self) -> usize {
+        self.unkindness
+            .as_ref()
+            .map_or(0, |unkindness| unkindness.remembered())
     }
 
     /// When the next hidden message becomes available, if any is hidden.
     pub fn next_due(&self) -> Option<Millis> {
-        self.hidden.first().map(|(due, _)| *due)
+        self.shelf.next_due()
     }
 
-    fn counts(&self) -> Counts {
-        Counts {
-            available: self.available.len(),
-            in_flight: self.hidden.len() - self.delayed,
-            delayed: self.delayed,
+    fn stored(&self, sequence: u64) -> &StoredMessage {
+        self.shelf
+            .get(sequence)
+            .expect("every available sequence has a message")
+    }
+
+    fn delivery(&self, sequence: u64) -> Delivery {
+        let StoredMessage { content, state } = self.stored(sequence);
+        let handle = ReceiptHandle {
+            incarnation: self.incarnation,
+            sequence,
+            receive_count: state.receive_count,
+        };
+        Delivery {
+            message: Arc::clone(&content.message),
+            receipt_handle: handle.encode(),
+            sent: content.sent,
+            first_received: state.first_received,
+            receive_count: state.receive_count,
+            dead_letter_source_arn: content.dead_letter_source_arn.clone(),
         }
     }
 
-    fn store(
-        &mut self,
-        message: Arc<NewMessage>,
-        sent: Millis,
-        phase: Phase,
-        source_arn: Option<Arc<str>>,
-    ) {
+    fn store(&mut self, content: MessageContent, phase: Phase) {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        match phase {
-            Phase::Available => {
-                self.available.insert(sequence);
-            }
-            Phase::Delayed { until } => {
-                self.delayed += 1;
-                self.hidden.insert((until, sequence));
-            }
-            Phase::InFlight { until } => {
-                self.hidden.insert((until, sequence));
-            }
+        if sequence >= self.sequence_limit {
+            self.sequence_limit = sequence + SEQUENCES_SET_ASIDE;
+            self.record();
         }
-        self.messages.insert(
-            sequence,
-            StoredMessage {
-                message,
-                sent,
-                phase,
-                first_received: 0,
-                receive_count: 0,
-                dead_letter_source_arn: source_arn,
-            },
-        );
+        self.shelf
+            .insert(sequence, content, MessageState::new(phase));
     }
 
     /// Brings the queue to `now`: hidden messages whose time has come are available, those past retention are gone.
     fn advance(&mut self, now: Millis) {
-        while let Some((due, sequence)) = self.hidden.first().copied()
-            && due <= now
-        {
-            self.hidden.pop_first();
-            let stored = self
-                .messages
-                .get_mut(&sequence)
-                .expect("every hidden sequence has a message");
-            if matches!(stored.phase, Phase::Delayed { .. }) {
-                self.delayed -= 1;
-            }
-            stored.phase = Phase::Available;
-            self.available.insert(sequence);
-        }
         let retention = u64::from(self.settings.message_retention_seconds) * 1000;
-        // A dead-letter queue holds older messages behind younger ones at times; those wait for their elders.
-        while let Some((sequence, stored)) = self.messages.first_key_value()
-            && stored.sent + retention <= now
-        {
-            let sequence = *sequence;
-            self.remove(sequence);
+        loop {
+            let due = self.shelf.next_due().unwrap_or(Millis::MAX);
+            let expiry = self
+                .shelf
+                .oldest()
+                .map_or(Millis::MAX, |sent| sent + retention);
+            let next = due.min(expiry);
+            if next > now {
+                return;
+            }
+            if expiry <= due {
+                self.shelf.expire_oldest();
+            } else {
+                self.shelf.reveal_next();
+            }
+            self.note(next);
         }
     }
 
-    fn remove(&mut self, sequence: u64) {
-        let Some(stored) = self.messages.remove(&sequence) else {
-            return;
-        };
-        match stored.phase {
-            Phase::Available => {
-                self.available.remove(&sequence);
-            }
-            Phase::Delayed { until } => {
-                self.delayed -= 1;
-                self.hidden.remove(&(until, sequence));
-            }
-            Phase::InFlight { until } => {
-                self.hidden.remove(&(until, sequence));
-            }
+    /// Notes for the counters what is true from `at` on.
+    fn note(&mut self, at: Millis) {
+        if let Some(unkindness) = &mut self.unkindness {
+            unkindness.note(at, self.shelf.counts());
+        }
+    }
+
+    fn record(&self) {
+        self.journal.record(|| Change::Queue(self.as_record()));
+    }
+
+    fn as_record(&self) -> QueueRecord {
+        QueueRecord {
+            incarnation: self.incarnation,
+            name: self.name.clone(),
+            attributes: self.settings.attributes(),
+            tags: self.tags.clone(),
+            created: self.created,
+            modified: self.modified,
+            purged: self.purged,
+            sequence_limit: self.sequence_limit,
         }
     }
 
