@@ -63,11 +63,6 @@ impl Xml {
         self.text.extend(["</", name, ">"]);
     }
 
-    /// Elements that were written before.
-    pub fn raw(&mut self, other: &Self) {
-        self.text.push_str(&other.text);
-    }
-
     /// What is XML already.
     pub fn verbatim(&mut self, xml: &str) {
         self.text.push_str(xml);

@@ -77,7 +77,7 @@ impl Ec2 {
             request_id,
             |xml| {
                 xml.text("instanceId", id);
-                xml.raw(&answer);
+                xml.raw(&answer.into_text());
             },
         ))
     }

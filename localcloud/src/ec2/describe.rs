@@ -11,6 +11,7 @@ use super::state::{INSTANCE_FILTERS, Instance, check_filters};
 use super::{Ec2, Ec2Error};
 use crate::xml::Xml;
 use instance::reservation;
+use page::USUAL_SIZES;
 pub(super) use page::{PageRequest, token};
 
 impl Ec2 {
@@ -22,7 +23,8 @@ impl Ec2 {
         let ids = params.instance_ids()?;
         let filters = params.filters()?;
         check_filters(&filters, INSTANCE_FILTERS)?;
-        let (start_at, page_size) = PageRequest::read_numbered(params, 5, !ids.is_empty())?;
+        let (start_at, page_size) =
+            PageRequest::read_numbered(params, USUAL_SIZES, !ids.is_empty())?;
         let mut shared = self.lock();
         let page =
             shared

@@ -9,6 +9,7 @@ mod ec2_catalog;
 mod ec2_images;
 mod faults;
 mod faults_file;
+mod fuzz;
 mod interruptions;
 mod killed;
 mod metadata;

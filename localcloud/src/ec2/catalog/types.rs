@@ -93,7 +93,7 @@ impl Ec2 {
         let names = params.list("InstanceType");
         let filters = params.filters()?;
         check_filters(&filters, FILTERS)?;
-        let (start_at, page_size) = PageRequest::read_numbered(params, 5, !names.is_empty())?;
+        let (start_at, page_size) = PageRequest::read_numbered(params, 5..=100, !names.is_empty())?;
         let all = all();
         let unknown: Vec<&str> = names
             .iter()

@@ -59,7 +59,7 @@ impl Ec2 {
         let ids = params.list("ImageId");
         let filters = params.filters()?;
         check_filters(&filters, FILTERS)?;
-        let (start_at, page_size) = PageRequest::read_numbered(params, 1, !ids.is_empty())?;
+        let (start_at, page_size) = PageRequest::read_numbered(params, 1..=1000, !ids.is_empty())?;
         let owners = params.list("Owner");
         // Nobody else's images exist here, and none is shared with anybody.
         let owned = owners.is_empty()

@@ -1,13 +1,15 @@
 //! Pages of listings.
 
+use std::ops::RangeInclusive;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::ec2::Ec2Error;
 use crate::ec2::params::Params;
 
-/// The sizes of page that one may ask for; the smallest is another one for each call.
-pub const MOST_PER_PAGE: usize = 1000;
+/// The sizes of page that most calls take.
+pub const USUAL_SIZES: RangeInclusive<usize> = 5..=1000;
 
 /// What a client asks for of a listing.
 #[derive(Debug)]
@@ -23,7 +25,11 @@ impl PageRequest {
     ///
     /// # Errors
     /// `InvalidParameterValue` when they make no sense, `InvalidParameterCombination` for a page of named resources.
-    pub fn read(params: &Params, smallest: usize, named: bool) -> Result<Self, Ec2Error> {
+    pub fn read(
+        params: &Params,
+        sizes: RangeInclusive<usize>,
+        named: bool,
+    ) -> Result<Self, Ec2Error> {
         let size = params.number("MaxResults")?;
         if size.is_some() && named {
             return Err(Ec2Error::InvalidParameterCombination(
@@ -31,9 +37,11 @@ impl PageRequest {
                     .to_owned(),
             ));
         }
-        if size.is_some_and(|size| !(smallest..=MOST_PER_PAGE).contains(&size)) {
+        if size.is_some_and(|size| !sizes.contains(&size)) {
             return Err(Ec2Error::InvalidParameterValue(format!(
-                "Value for parameter MaxResults is invalid. Expecting a value between {smallest} and {MOST_PER_PAGE}."
+                "Value for parameter MaxResults is invalid. Expecting a value between {} and {}.",
+                sizes.start(),
+                sizes.end()
             )));
         }
         let start = match params.get("NextToken") {
@@ -56,10 +64,10 @@ impl PageRequest {
     /// As `read`.
     pub fn read_numbered(
         params: &Params,
-        smallest: usize,
+        sizes: RangeInclusive<usize>,
         named: bool,
     ) -> Result<(u64, usize), Ec2Error> {
-        let page = Self::read(params, smallest, named)?;
+        let page = Self::read(params, sizes, named)?;
         let start = match page.start {
             None => 0,
             Some(start) => start.parse().map_err(|_| invalid_token())?,

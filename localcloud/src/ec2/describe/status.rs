@@ -1,6 +1,6 @@
 //! DescribeInstanceStatus.
 
-use super::page::{PageRequest, token};
+use super::page::{PageRequest, USUAL_SIZES, token};
 use crate::clock::Millis;
 use crate::ec2::params::Params;
 use crate::ec2::state::{Filter, Instance, InstanceState, STATUS_FILTERS, check_filters};
@@ -21,7 +21,8 @@ impl Ec2 {
         let ids = params.instance_ids()?;
         let filters = params.filters()?;
         check_filters(&filters, STATUS_FILTERS)?;
-        let (start_at, page_size) = PageRequest::read_numbered(params, 5, !ids.is_empty())?;
+        let (start_at, page_size) =
+            PageRequest::read_numbered(params, USUAL_SIZES, !ids.is_empty())?;
         let all = params.flag("IncludeAllInstances");
         let now = self.clock.now();
         let checks_take = self.status_check_time();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::page::{PageRequest, token};
+use super::page::{PageRequest, USUAL_SIZES, token};
 use crate::ec2::params::Params;
 use crate::ec2::state::{Filter, Tags, check_filters};
 use crate::ec2::{Ec2, Ec2Error};
@@ -20,7 +20,7 @@ impl Ec2 {
     ) -> Result<String, Ec2Error> {
         let filters = params.filters()?;
         check_filters(&filters, FILTERS)?;
-        let page = PageRequest::read(params, 5, false)?;
+        let page = PageRequest::read(params, USUAL_SIZES, false)?;
         let start = page.start.as_deref().unwrap_or_default();
         let start = start.split_once(' ').unwrap_or((start, ""));
         let shared = self.lock();
