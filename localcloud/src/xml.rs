@@ -64,7 +64,7 @@ impl Xml {
     }
 
     /// What is XML already.
-    pub fn verbatim(&mut self, xml: &str) {
+    pub fn raw(&mut self, xml: &str) {
         self.text.push_str(xml);
     }
 

@@ -49,7 +49,7 @@ fn error_document(body: &[u8], target: &Target, caller: &Caller) -> Option<Strin
     let code = between(content, "<Code>", "</Code>")?;
     let mut xml = Xml::document();
     xml.element("Error", |xml| {
-        xml.verbatim(content);
+        xml.raw(content);
         if !content.contains("<Message>") {
             xml.text("Message", message_of(code).unwrap_or(code));
         }
