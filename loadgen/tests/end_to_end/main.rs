@@ -7,7 +7,9 @@
 mod stack;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use platform::fleet::PowerState;
 use stack::{Stack, photos, process_of, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,6 +126,49 @@ async fn a_worker_killed_in_the_middle_loses_nothing() {
             .busy_workers_stopped,
         0
     );
+}
+
+/// The worker reads the notice of its interruption in the instance metadata service, and is replaced in time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spot_worker_that_is_to_be_interrupted_is_replaced_before_it_is() {
+    let stack = Stack::start_with(&["--max-workers=2", "--min-workers=1", "--market=spot"]).await;
+    let ready = |status: &proto::v1::ScalerStatus| {
+        let instances = status.observation.as_ref().map(|it| it.instances.clone());
+        instances.unwrap_or_default().into_iter().find(|instance| {
+            instance.state() == proto::v1::InstanceState::Idle && !instance.leaving
+        })
+    };
+    let mut first = None;
+    until("a worker is ready", async || {
+        first = ready(&stack.scaler_status().await);
+        first.is_some()
+    })
+    .await;
+    let first = first.unwrap().instance_id;
+    stack.interrupt(&first, Duration::from_secs(600)).await;
+    let mut second = None;
+    until("another worker is ready", async || {
+        second = ready(&stack.scaler_status().await);
+        second.as_ref().is_some_and(|it| it.instance_id != first)
+    })
+    .await;
+    let (burst, people) = photos(4);
+    let answers = stack.post_all(&burst).await;
+    for ((file_name, _), (person, answer)) in burst.iter().zip(people.iter().zip(&answers)) {
+        let stem = file_name.split('.').next().unwrap();
+        let expected = format!("{stem}:{person}");
+        assert_eq!((answer.status, answer.text.trim()), (200, &*expected));
+    }
+    // Long before EC2 would have: there is nothing more to do for it.
+    until("the announced worker is gone", async || {
+        let workers = stack.workers().await;
+        !workers
+            .iter()
+            .any(|it| it.id == first && it.state == PowerState::Running)
+    })
+    .await;
+    let totals = stack.scaler_status().await.totals.unwrap();
+    assert_eq!(totals.busy_workers_stopped, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

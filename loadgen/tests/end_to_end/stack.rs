@@ -27,6 +27,7 @@ pub struct Stack {
     pub aws: Aws,
     pub names: Names,
     url: String,
+    cloud_url: String,
     scaler_url: String,
     client: reqwest::Client,
     shutdown: CancellationToken,
@@ -42,6 +43,11 @@ pub struct Answer {
 impl Stack {
     /// Ready to serve, with no worker.
     pub async fn start(max_workers: u32) -> Self {
+        Self::start_with(&["--max-workers", &max_workers.to_string()]).await
+    }
+
+    /// As `start`, with arguments for the scaler.
+    pub async fn start_with(scaler_arguments: &[&str]) -> Self {
         let shutdown = CancellationToken::new();
         let (cloud, cloud_url) = listen().await;
         let (front_listener, front_url) = listen().await;
@@ -59,7 +65,7 @@ impl Stack {
             shutdown.clone().cancelled_owned(),
         ));
         let aws_args = AwsArgs {
-            endpoint_url: Some(cloud_url),
+            endpoint_url: Some(cloud_url.clone()),
             region: "us-east-1".to_owned(),
             prefix: PREFIX.to_owned(),
         };
@@ -80,8 +86,7 @@ impl Stack {
         ));
         let http_config: http::Config = parse(&["--front", &front_url]);
         tokio::spawn(http::run(http_config, http_listener, shutdown.clone()));
-        let max_workers = max_workers.to_string();
-        let scaler_args: scaler::config::ServeArgs = parse(&[
+        let mut arguments = vec![
             // Nothing is paid for here, and boots take a moment.
             "--billing-minimum=0s",
             "--boot-time=500ms",
@@ -89,9 +94,9 @@ impl Stack {
             &front_url,
             "--prefix",
             PREFIX,
-            "--max-workers",
-            &max_workers,
-        ]);
+        ];
+        arguments.extend(scaler_arguments);
+        let scaler_args: scaler::config::ServeArgs = parse(&arguments);
         let scaler_config = scaler_args.config().unwrap();
         tokio::spawn(scaler::run(
             scaler_config,
@@ -104,6 +109,7 @@ impl Stack {
             aws,
             names,
             url,
+            cloud_url,
             scaler_url,
             client: reqwest_client(),
             shutdown,
@@ -168,6 +174,17 @@ impl Stack {
                 .all(|worker| worker.state == PowerState::Stopped)
         })
         .await;
+    }
+
+    /// Has EC2 announce that it is going to take a spot instance away.
+    pub async fn interrupt(&self, instance_id: &str, notice: Duration) {
+        let url = format!("{}/_localcloud/ec2/interruptions", self.cloud_url);
+        let request = serde_json::json!({
+            "instance_id": instance_id,
+            "notice_ms": notice.as_millis() as u64,
+        });
+        let answer = self.client.post(url).json(&request).send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
     }
 
     pub async fn scaler_status(&self) -> ScalerStatus {
