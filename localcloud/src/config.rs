@@ -9,12 +9,15 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::faults::{Faults, FaultsError};
+use crate::sqs::SyncPolicy;
 
 /// Everything that `run` needs besides a listener.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where buckets, logs and user data are kept; a temporary folder, removed at the end, if none is given.
+    /// Where buckets, queues, logs and user data are kept; a temporary folder, removed at the end, if none is given.
     pub data: Option<PathBuf>,
+    /// When what SQS keeps in the data folder is forced to the disk.
+    pub sync: SyncPolicy,
     /// What requests must be signed with.
     pub authentication: Authentication,
     /// The region in ARNs and availability zones. Requests for any region are answered.
@@ -112,6 +115,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data: None,
+            sync: SyncPolicy::default(),
             authentication: Authentication::default(),
             region: "us-east-1".to_owned(),
             stop_grace: Duration::from_secs(10),

@@ -33,6 +33,7 @@ pub use faults::{
     Bucket, CallFault, Capacity, Ec2Settings, Faults, FaultsError, Latency, Limits, LimitsPreset,
     Service, SqsFaults,
 };
+pub use sqs::{StoreError, SyncPolicy};
 
 use admin::FaultBoard;
 use calls::Calls;
@@ -49,6 +50,8 @@ pub enum RunError {
     Config(#[from] ConfigError),
     #[error("cannot use the data folder {path}: {error}")]
     Data { path: PathBuf, error: io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
     #[error("cannot launch the configured instances: {0}")]
@@ -125,12 +128,15 @@ pub async fn run_on(
         s3: S3::new(&buckets, &config.authentication)?,
         authentication: config.authentication,
         faults: FaultBoard::new(config.faults.clone(), clock.now()),
-        sqs: Sqs::new(clock, &config.region),
+        sqs: match &config.data {
+            Some(data) => Sqs::open(clock, &config.region, &data.join("sqs"), config.sync)?,
+            None => Sqs::new(clock, &config.region),
+        },
         ec2: Arc::clone(&ec2),
     });
     info!(%address, data = %data.display(), "localcloud serves S3, SQS and EC2");
 
-    let mut serving = pin!(serve_all(listeners, router));
+    let mut serving = pin!(serve_all(listeners, Arc::clone(&router)));
     let booted = ec2.boot_configured(&config.instances);
     if booted.is_ok() {
         tokio::select! {
@@ -142,6 +148,8 @@ pub async fn run_on(
         () = &mut serving => {}
         () = ec2.close() => info!("all instances are gone"),
     }
+    // Connections may outlive this function by a moment, and the next localcloud wants the store at once.
+    router.sqs.close();
     Ok(booted?)
 }
 

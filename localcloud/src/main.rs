@@ -10,6 +10,7 @@ use anyhow::Context;
 use clap::Parser;
 use localcloud::{
     Authentication, Config, Credentials, Faults, Limits, LimitsPreset, Listeners, Service,
+    SyncPolicy,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,7 +21,7 @@ use tracing_subscriber::EnvFilter;
 ///
 /// Point any AWS client at it: AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_ACCESS_KEY_ID=test
 /// AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=us-east-1, with path-style S3 addresses. Only buckets
-/// outlive the process, and only with --data.
+/// and queues outlive the process, and only with --data.
 ///
 /// An EC2 instance is an OS process of its image's command, in its own process group, with EC2_INSTANCE_ID and
 /// EC2_USER_DATA_FILE (a file that holds the decoded user data) in its environment. Its output goes to
@@ -53,9 +54,20 @@ struct Arguments {
     #[arg(long, env = "LOCALCLOUD_EC2_LISTEN", value_name = "ADDRESS")]
     ec2_listen: Option<SocketAddr>,
 
-    /// Folder for buckets, instance logs and user data [default: a temporary folder, removed at the end]
+    /// Folder for buckets, queues with their messages, instance logs and user data [default: a temporary folder, removed at the end]
     #[arg(long, env = "LOCALCLOUD_DATA", value_name = "FOLDER")]
     data: Option<PathBuf>,
+
+    /// When what SQS keeps in the data folder is forced to the disk: never (whenever the system likes), second (once a
+    /// second) or always (before each answer). The end of localcloud, however sudden, loses nothing in any case; this is
+    /// about the machine.
+    #[arg(
+        long,
+        env = "LOCALCLOUD_SYNC",
+        default_value = "second",
+        value_name = "WHEN"
+    )]
+    sync: SyncPolicy,
 
     /// TOML file with [[image]] (id, name, command = [...], env = {...}) and [[instance]] (image, tags = {...},
     /// user_data) tables; its instances are launched at the start.
@@ -130,7 +142,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() {
-    let default_filter = "info,s3s=warn,s3s_fs=warn";
+    let default_filter = "info,s3s=warn,s3s_fs=warn,fjall=warn,lsm_tree=warn";
     tracing_subscriber::fmt()
         .with_env_filter(
             EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter)),
@@ -154,6 +166,7 @@ async fn start(arguments: Arguments) -> anyhow::Result<()> {
     faults.ec2.limits = limits;
     let mut config = Config {
         data: arguments.data,
+        sync: arguments.sync,
         authentication: if arguments.any_credentials {
             Authentication::Any
         } else {

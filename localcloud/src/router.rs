@@ -340,13 +340,17 @@ fn form_parameter(form: &[u8], wanted: &str) -> Option<String> {
 
 fn sqs_json_error(error: &SqsError) -> Response<Body> {
     let shape = serde_json::json!({ "__type": error.shape(), "message": error.to_string() });
+    let (status, at_fault) = match error {
+        SqsError::InternalFailure => (StatusCode::INTERNAL_SERVER_ERROR, "Receiver"),
+        _ => (StatusCode::BAD_REQUEST, "Sender"),
+    };
     let mut response = respond(
-        StatusCode::BAD_REQUEST,
+        status,
         "application/x-amz-json-1.0",
         Bytes::from(shape.to_string()),
     );
     // Clients that grew up with the query protocol take the code from here.
-    let code = HeaderValue::from_str(&format!("{};Sender", error.query_code()));
+    let code = HeaderValue::from_str(&format!("{};{at_fault}", error.query_code()));
     response.headers_mut().insert(
         "x-amzn-query-error",
         code.expect("the codes are plain letters and dots"),

@@ -4,19 +4,25 @@ mod messages;
 mod queues;
 mod receive;
 pub mod state;
+mod store;
 mod wire;
 
 use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
+use tracing::error;
 
 pub use state::SqsError;
+pub use store::{StoreError, SyncPolicy};
 
 use crate::clock::Clock;
 use state::{ACCOUNT_ID, Queues};
+use store::Store;
 
 /// The SQS service of one account.
 #[derive(Debug)]
@@ -54,7 +60,21 @@ struct Shared {
     queues: Queues,
     /// For each queue that was ever waited on: whom to wake. A woken receiver looks at the queue again.
     waiters: HashMap<String, Arc<Notify>>,
+    store: Storage,
 }
+
+/// Where the queues are kept.
+#[derive(Debug)]
+enum Storage {
+    /// In memory only.
+    Nowhere,
+    Open(Store),
+    /// The store is closed or broken: nothing may be answered that it would have to keep.
+    Closed,
+}
+
+/// The state, for one call. What the call changed is written when this is dropped, before anybody else gets the state.
+struct Locked<'a>(MutexGuard<'a, Shared>);
 
 type Answer = Result<Vec<u8>, SqsError>;
 
@@ -64,10 +84,45 @@ impl Sqs {
         let shared = Shared {
             queues: Queues::new(region),
             waiters: HashMap::new(),
+            store: Storage::Nowhere,
         };
         Self {
             clock,
             shared: Mutex::new(shared),
+        }
+    }
+
+    /// A service with the queues of a store in `folder`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn open(
+        clock: Clock,
+        region: &str,
+        folder: &Path,
+        policy: SyncPolicy,
+    ) -> Result<Self, StoreError> {
+        let (store, saved) = Store::open(folder, policy)?;
+        let queues = Queues::restore(region, saved).map_err(|error| StoreError::Damaged {
+            folder: folder.to_owned(),
+            reason: error.to_string(),
+        })?;
+        let shared = Shared {
+            queues,
+            waiters: HashMap::new(),
+            store: Storage::Open(store),
+        };
+        Ok(Self {
+            clock,
+            shared: Mutex::new(shared),
+        })
+    }
+
+    /// Closes the store, so that another service may open it. Calls fail from now on; without a store, nothing happens.
+    pub fn close(&self) {
+        let mut locked = self.lock();
+        if matches!(locked.store, Storage::Open(_)) {
+            locked.store = Storage::Closed;
         }
     }
 
@@ -76,6 +131,12 @@ impl Sqs {
     /// # Errors
     /// Whatever SQS refuses; the caller puts it into the protocol's shape.
     pub async fn call(&self, action: &str, body: &[u8], base_url: &str) -> Answer {
+        let answer = self.carry_out(action, body, base_url).await;
+        self.kept().await?;
+        answer
+    }
+
+    async fn carry_out(&self, action: &str, body: &[u8], base_url: &str) -> Answer {
         match action {
             "SendMessage" => answer(&self.send_message(read(body)?)?),
             "ReceiveMessage" => answer(&self.receive_message(read(body)?).await?),
@@ -106,9 +167,52 @@ impl Sqs {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shared> {
+    fn lock(&self) -> Locked<'_> {
         // A panic while the lock was held is a bug, yet the other queues still deserve an answer.
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        Locked(self.shared.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Completes when the changes of the calls so far are kept as the store's policy wants it.
+    ///
+    /// # Errors
+    /// `InternalFailure` when they are not.
+    async fn kept(&self) -> Result<(), SqsError> {
+        let synced = match &self.lock().store {
+            Storage::Nowhere => return Ok(()),
+            Storage::Open(store) => store.synced(),
+            Storage::Closed => return Err(SqsError::InternalFailure),
+        };
+        match synced {
+            Some(synced) => synced.wait().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Shared {
+        &mut self.0
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let Shared { queues, store, .. } = &mut *self.0;
+        let changes = queues.take_changes();
+        if let Storage::Open(open) = store
+            && let Err(error) = open.write(&changes)
+        {
+            error!(%error, "the queues can no longer be kept, so all calls to SQS fail from now on");
+            *store = Storage::Closed;
+        }
     }
 }
 

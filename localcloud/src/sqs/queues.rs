@@ -171,28 +171,20 @@ impl Sqs {
 
     pub(super) fn tag_queue(&self, request: TagQueue) -> Result<Empty, SqsError> {
         let name = queue_name(&request.queue_url)?;
-        self.lock()
-            .queues
-            .queue(name)?
-            .tags_mut()
-            .extend(request.tags);
+        self.lock().queues.queue(name)?.tag(request.tags);
         Ok(Empty {})
     }
 
     pub(super) fn untag_queue(&self, request: UntagQueue) -> Result<Empty, SqsError> {
         let name = queue_name(&request.queue_url)?;
-        self.lock()
-            .queues
-            .queue(name)?
-            .tags_mut()
-            .retain(|key, _| !request.tag_keys.contains(key));
+        self.lock().queues.queue(name)?.untag(&request.tag_keys);
         Ok(Empty {})
     }
 
     pub(super) fn list_queue_tags(&self, request: OfQueue) -> Result<Tags, SqsError> {
         let name = queue_name(&request.queue_url)?;
         Ok(Tags {
-            tags: self.lock().queues.queue(name)?.tags_mut().clone(),
+            tags: self.lock().queues.queue(name)?.tags().clone(),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! The queues of one account: pure state, no clock, no runtime. Every operation takes `now`.
 
+pub mod change;
 mod error;
 mod message;
 mod queue;
@@ -11,6 +12,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use change::{Change, Journal, MessageContent, Place, Saved, SavedQueue};
 pub use error::SqsError;
 pub use message::{AttributeValue, MessageAttribute, NewMessage, attributes_md5_hex};
 pub use queue::{Delivery, Queue};
@@ -30,6 +32,7 @@ pub struct Queues {
     queues: BTreeMap<String, Queue>,
     region: String,
     next_incarnation: u64,
+    journal: Journal,
 }
 
 /// What a receive found.
@@ -49,7 +52,43 @@ impl Queues {
             queues: BTreeMap::new(),
             region: region.into(),
             next_incarnation: 1,
+            journal: Journal::default(),
         }
+    }
+
+    /// The queues as they were saved, whose changes from now on can be taken.
+    ///
+    /// # Errors
+    /// When the attributes of a saved queue are none.
+    pub fn restore(region: impl Into<String>, saved: Saved) -> Result<Self, SqsError> {
+        let journal = Journal::on();
+        let mut queues = BTreeMap::new();
+        for saved in saved.queues {
+            let name = saved.record.name.clone();
+            queues.insert(name, Queue::restore(saved, journal.clone())?);
+        }
+        Ok(Self {
+            queues,
+            region: region.into(),
+            next_incarnation: saved.next_incarnation.max(1),
+            journal,
+        })
+    }
+
+    /// All that `restore` needs.
+    #[cfg(test)]
+    pub fn saved(&self) -> Saved {
+        let mut queues: Vec<SavedQueue> = self.queues.values().map(Queue::saved).collect();
+        queues.sort_by_key(|queue| queue.record.incarnation);
+        Saved {
+            next_incarnation: self.next_incarnation,
+            queues,
+        }
+    }
+
+    /// Takes the changes since the last time. None are kept by queues that were made by `new`.
+    pub fn take_changes(&self) -> Vec<Change> {
+        self.journal.take()
     }
 
     /// Creates a queue, or finds the one of that name if all given attributes are its own.
@@ -83,7 +122,14 @@ impl Queues {
         self.check_dead_letter_target(&settings)?;
         self.queues.insert(
             name.to_owned(),
-            Queue::new(self.next_incarnation, settings, tags, now),
+            Queue::new(
+                self.next_incarnation,
+                name,
+                settings,
+                tags,
+                now,
+                self.journal.clone(),
+            ),
         );
         self.next_incarnation += 1;
         Ok(())
@@ -94,10 +140,14 @@ impl Queues {
     /// # Errors
     /// `QueueDoesNotExist`.
     pub fn delete_queue(&mut self, name: &str) -> Result<(), SqsError> {
-        self.queues
+        let queue = self
+            .queues
             .remove(name)
-            .map(drop)
-            .ok_or(SqsError::QueueDoesNotExist)
+            .ok_or(SqsError::QueueDoesNotExist)?;
+        self.journal.record(|| Change::QueueDeleted {
+            incarnation: queue.incarnation(),
+        });
+        Ok(())
     }
 
     /// The names of the queues that begin with `prefix`, in order.
@@ -197,7 +247,7 @@ impl Queues {
             // A dead-letter queue deleted meanwhile loses its messages in AWS too.
             if let Some(dead_letter_queue) = self.queues.get_mut(target) {
                 for dead in taken.dead {
-                    dead_letter_queue.accept_dead(dead, Arc::clone(&source_arn));
+                    dead_letter_queue.accept_dead(dead, Arc::clone(&source_arn), now);
                 }
             }
         }

@@ -50,8 +50,12 @@ impl Cloud {
     }
 
     /// With a configuration, over a data folder of its own.
-    pub async fn with(mut config: Config) -> Self {
-        let data = tempfile::tempdir().unwrap();
+    pub async fn with(config: Config) -> Self {
+        Self::over(tempfile::tempdir().unwrap(), config).await
+    }
+
+    /// With a configuration, over the data folder of an earlier one.
+    pub async fn over(data: TempDir, mut config: Config) -> Self {
         config.data = Some(data.path().to_owned());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -67,14 +71,15 @@ impl Cloud {
         }
     }
 
-    /// Shuts down in order and waits for the end.
-    pub async fn stop(self) {
+    /// Shuts down in order, waits for the end and answers the data folder.
+    pub async fn stop(self) -> TempDir {
         self.shutdown.send(()).unwrap();
         tokio::time::timeout(PATIENCE, self.running)
             .await
             .expect("ends in time")
             .unwrap()
             .unwrap();
+        self.data
     }
 
     pub fn sdk(&self) -> SdkConfig {

@@ -34,13 +34,27 @@ impl Drop for Started {
     }
 }
 
+impl Started {
+    /// Kills the process with SIGKILL, waits for its end and answers the data folder.
+    pub fn kill(mut self) -> TempDir {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        // What is dropped instead is an empty folder.
+        std::mem::replace(&mut self.data, tempfile::tempdir().unwrap())
+    }
+}
+
 fn start() -> Started {
     start_with(CONFIG, &[])
 }
 
 /// The binary with a configuration file and further arguments; it is killed when dropped.
 pub fn start_with(config_text: &str, arguments: &[&str]) -> Started {
-    let data = tempfile::tempdir().unwrap();
+    start_over(tempfile::tempdir().unwrap(), config_text, arguments)
+}
+
+/// As `start_with`, over the data folder of an earlier one.
+pub fn start_over(data: TempDir, config_text: &str, arguments: &[&str]) -> Started {
     let config = data.path().join("cloud.toml");
     std::fs::write(&config, config_text).unwrap();
     let mut process = Command::new(env!("CARGO_BIN_EXE_localcloud"))

@@ -12,6 +12,7 @@ mod routing;
 mod s3;
 mod signatures;
 mod sqs;
+mod sqs_kept;
 mod sqs_waiting;
 mod unkind_boots;
 mod unkind_limits;

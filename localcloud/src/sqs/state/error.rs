@@ -46,6 +46,8 @@ pub enum SqsError {
         limit_bytes: usize,
         sent_bytes: usize,
     },
+    #[error("The request processing has failed because of an unknown error.")]
+    InternalFailure,
     #[error("{0}")]
     UnsupportedOperation(String),
     #[error("The action {0} is not valid for this endpoint.")]
@@ -125,6 +127,10 @@ impl SqsError {
             E::BatchRequestTooLong { .. } => (
                 "com.amazonaws.sqs#BatchRequestTooLong",
                 "AWS.SimpleQueueService.BatchRequestTooLong",
+            ),
+            E::InternalFailure => (
+                "com.amazon.coral.service#InternalFailure",
+                "InternalFailure",
             ),
             E::UnsupportedOperation(_) => (
                 "com.amazonaws.sqs#UnsupportedOperation",

@@ -1,11 +1,12 @@
-//! A message as its sender made it, and the digests that SQS answers with.
+//! A message as its sender made it, and the digests that SQS answers with. The types are stored as they are: see `change`.
 
 use std::collections::BTreeMap;
 
 use md5::{Digest, Md5};
+use serde::{Deserialize, Serialize};
 
 /// A message before it enters a queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewMessage {
     /// The identifier that SQS gives the message; made by the caller, since the state draws no random numbers.
     pub message_id: String,
@@ -18,7 +19,7 @@ pub struct NewMessage {
 }
 
 /// A typed message attribute.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageAttribute {
     /// `String`, `Number` or `Binary`, optionally followed by a dot and a custom label.
     pub data_type: String,
@@ -26,7 +27,7 @@ pub struct MessageAttribute {
 }
 
 /// The value of a message attribute as it travels.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AttributeValue {
     Text(String),
     Binary(Vec<u8>),

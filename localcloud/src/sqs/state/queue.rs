@@ -1,34 +1,41 @@
 //! One queue: which messages are available, delayed or in flight at a given time.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod shelf;
+
 use std::sync::Arc;
 
+use super::change::{
+    Change, Journal, MessageContent, MessageState, Phase, QueueRecord, SavedQueue,
+};
 use super::error::SqsError;
 use super::message::NewMessage;
 use super::receipt::ReceiptHandle;
 use super::settings::{AttributeMap, QueueSettings};
 use crate::clock::Millis;
+use shelf::{Shelf, StoredMessage};
 
 /// AWS refuses receives beyond this many messages in flight.
 pub const IN_FLIGHT_LIMIT: usize = 120_000;
+
+/// So many sequence numbers are set aside at once, so that a store need not be told of each.
+const SEQUENCES_SET_ASIDE: u64 = 1 << 16;
 
 /// A queue and its messages. All times are milliseconds since the Unix epoch and come from the caller.
 #[derive(Debug)]
 pub struct Queue {
     /// Tells this queue from an earlier one of the same name, so that an old receipt handle does not fit.
     incarnation: u64,
+    name: String,
     settings: QueueSettings,
     tags: AttributeMap,
     created: Millis,
     modified: Millis,
     purged: Option<Millis>,
     next_sequence: u64,
-    /// Every message by its sequence number, hence in order of arrival.
-    messages: BTreeMap<u64, StoredMessage>,
-    available: BTreeSet<u64>,
-    /// Delayed and in-flight messages by the time at which they become available.
-    hidden: BTreeSet<(Millis, u64)>,
-    delayed: usize,
+    /// The first sequence number that was not set aside.
+    sequence_limit: u64,
+    shelf: Shelf,
+    journal: Journal,
 }
 
 /// A message handed to a receiver.
@@ -67,47 +74,93 @@ pub struct Counts {
     pub delayed: usize,
 }
 
-#[derive(Debug)]
-struct StoredMessage {
-    message: Arc<NewMessage>,
-    sent: Millis,
-    phase: Phase,
-    first_received: Millis,
-    receive_count: u32,
-    dead_letter_source_arn: Option<Arc<str>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Available,
-    Delayed { until: Millis },
-    InFlight { until: Millis },
-}
-
 impl Queue {
-    /// An empty queue.
-    pub fn new(incarnation: u64, settings: QueueSettings, tags: AttributeMap, now: Millis) -> Self {
-        Self {
+    /// An empty queue, which writes its changes to `journal`.
+    pub fn new(
+        incarnation: u64,
+        name: &str,
+        settings: QueueSettings,
+        tags: AttributeMap,
+        now: Millis,
+        journal: Journal,
+    ) -> Self {
+        let queue = Self {
             incarnation,
+            name: name.to_owned(),
             settings,
             tags,
             created: now,
             modified: now,
             purged: None,
             next_sequence: 0,
-            messages: BTreeMap::new(),
-            available: BTreeSet::new(),
-            hidden: BTreeSet::new(),
-            delayed: 0,
+            sequence_limit: SEQUENCES_SET_ASIDE,
+            shelf: Shelf::new(incarnation, journal.clone()),
+            journal,
+        };
+        queue.record();
+        queue
+    }
+
+    /// A queue as it was saved. Its receipt handles are still good.
+    ///
+    /// # Errors
+    /// As `QueueSettings::with`, when the saved attributes are none.
+    pub fn restore(saved: SavedQueue, journal: Journal) -> Result<Self, SqsError> {
+        let record = saved.record;
+        let mut shelf = Shelf::new(record.incarnation, journal.clone());
+        for (sequence, content, state) in saved.messages {
+            shelf.put_back(sequence, content, state);
         }
+        Ok(Self {
+            incarnation: record.incarnation,
+            name: record.name,
+            settings: QueueSettings::from_attributes(record.attributes)?,
+            tags: record.tags,
+            created: record.created,
+            modified: record.modified,
+            purged: record.purged,
+            next_sequence: record.sequence_limit,
+            sequence_limit: record.sequence_limit,
+            shelf,
+            journal,
+        })
+    }
+
+    /// All that `restore` needs.
+    #[cfg(test)]
+    pub fn saved(&self) -> SavedQueue {
+        SavedQueue {
+            record: self.as_record(),
+            messages: self
+                .shelf
+                .iter()
+                .map(|(sequence, stored)| (sequence, stored.content.clone(), stored.state))
+                .collect(),
+        }
+    }
+
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
     }
 
     pub fn settings(&self) -> &QueueSettings {
         &self.settings
     }
 
-    pub fn tags_mut(&mut self) -> &mut AttributeMap {
-        &mut self.tags
+    pub fn tags(&self) -> &AttributeMap {
+        &self.tags
+    }
+
+    /// Adds tags, and changes those that are there.
+    pub fn tag(&mut self, tags: AttributeMap) {
+        self.tags.extend(tags);
+        self.record();
+    }
+
+    /// Takes tags away.
+    pub fn untag(&mut self, keys: &[String]) {
+        self.tags.retain(|key, _| !keys.contains(key));
+        self.record();
     }
 
     pub fn created(&self) -> Millis {
@@ -122,22 +175,35 @@ impl Queue {
     pub fn set_settings(&mut self, settings: QueueSettings, now: Millis) {
         self.settings = settings;
         self.modified = now;
+        self.record();
     }
 
     /// Stores a message that becomes available after `delay_seconds`, or the queue's own delay.
     pub fn send(&mut self, message: NewMessage, delay_seconds: Option<u32>, now: Millis) {
+        self.advance(now);
         let delay = u64::from(delay_seconds.unwrap_or(self.settings.delay_seconds)) * 1000;
         let phase = if delay == 0 {
             Phase::Available
         } else {
             Phase::Delayed { until: now + delay }
         };
-        self.store(Arc::new(message), now, phase, None);
+        let content = MessageContent {
+            message: Arc::new(message),
+            sent: now,
+            dead_letter_source_arn: None,
+        };
+        self.store(content, phase);
     }
 
     /// Takes in a message that another queue gave up.
-    pub fn accept_dead(&mut self, dead: DeadMessage, source_arn: Arc<str>) {
-        self.store(dead.message, dead.sent, Phase::Available, Some(source_arn));
+    pub fn accept_dead(&mut self, dead: DeadMessage, source_arn: Arc<str>, now: Millis) {
+        self.advance(now);
+        let content = MessageContent {
+            message: dead.message,
+            sent: dead.sent,
+            dead_letter_source_arn: Some(source_arn),
+        };
+        self.store(content, Phase::Available);
     }
 
     /// Hands out up to `max_messages` available messages and hides them for `visibility_timeout_seconds`
@@ -165,43 +231,35 @@ impl Queue {
             .as_ref()
             .map(|policy| policy.max_receive_count);
         let mut taken = Taken::default();
+        // One receive looks at each message once, even if that stays available.
+        let mut from = 0;
         while taken.deliveries.len() < max_messages
-            && let Some(sequence) = self.available.pop_first()
+            && let Some(sequence) = self.shelf.next_available(from)
         {
-            let stored = self
-                .messages
-                .get_mut(&sequence)
-                .expect("every available sequence has a message");
-            if receive_limit.is_some_and(|limit| stored.receive_count >= limit) {
+            from = sequence + 1;
+            if receive_limit.is_some_and(|limit| self.stored(sequence).state.receive_count >= limit)
+            {
                 let stored = self
-                    .messages
-                    .remove(&sequence)
+                    .shelf
+                    .remove(sequence)
                     .expect("the message was there just now");
                 taken.dead.push(DeadMessage {
-                    message: stored.message,
-                    sent: stored.sent,
+                    message: stored.content.message,
+                    sent: stored.content.sent,
                 });
                 continue;
             }
-            stored.receive_count += 1;
-            if stored.receive_count == 1 {
-                stored.first_received = now;
-            }
-            stored.phase = Phase::InFlight { until };
-            self.hidden.insert((until, sequence));
-            let handle = ReceiptHandle {
-                incarnation: self.incarnation,
-                sequence,
-                receive_count: stored.receive_count,
-            };
-            taken.deliveries.push(Delivery {
-                message: Arc::clone(&stored.message),
-                receipt_handle: handle.encode(),
-                sent: stored.sent,
-                first_received: stored.first_received,
-                receive_count: stored.receive_count,
-                dead_letter_source_arn: stored.dead_letter_source_arn.clone(),
+            self.shelf.update(sequence, |state| {
+                state.receive_count += 1;
+                if state.receive_count == 1 {
+                    state.first_received = now;
+                }
+                state.phase = Phase::InFlight {
+                    until,
+                    duplicate: false,
+                };
             });
+            taken.deliveries.push(self.delivery(sequence));
         }
         Ok(taken)
     }
@@ -215,11 +273,11 @@ impl Queue {
         self.advance(now);
         let handle = self.own_handle(receipt_handle)?;
         if self
-            .messages
-            .get(&handle.sequence)
-            .is_some_and(|stored| stored.receive_count == handle.receive_count)
+            .shelf
+            .get(handle.sequence)
+            .is_some_and(|stored| stored.state.receive_count == handle.receive_count)
         {
-            self.remove(handle.sequence);
+            self.shelf.remove(handle.sequence);
         }
         Ok(())
     }
@@ -237,28 +295,32 @@ impl Queue {
     ) -> Result<(), SqsError> {
         self.advance(now);
         let handle = self.own_handle(receipt_handle)?;
-        let sequence = handle.sequence;
-        let stored = self.messages.get_mut(&sequence).ok_or_else(|| {
-            SqsError::InvalidParameterValue(format!(
-                "Value {receipt_handle} for parameter ReceiptHandle is invalid. Reason: Message does not exist or is \
-                 not available for visibility timeout change."
-            ))
-        })?;
-        let Phase::InFlight { until: previous } = stored.phase else {
+        let state = self
+            .shelf
+            .get(handle.sequence)
+            .map(|stored| stored.state)
+            .ok_or_else(|| {
+                SqsError::InvalidParameterValue(format!(
+                    "Value {receipt_handle} for parameter ReceiptHandle is invalid. Reason: Message does not exist or \
+                     is not available for visibility timeout change."
+                ))
+            })?;
+        let Phase::InFlight { duplicate, .. } = state.phase else {
             return Err(SqsError::MessageNotInflight);
         };
-        if stored.receive_count != handle.receive_count {
+        if state.receive_count != handle.receive_count {
             return Err(SqsError::MessageNotInflight);
         }
-        self.hidden.remove(&(previous, sequence));
-        if visibility_timeout_seconds == 0 {
-            stored.phase = Phase::Available;
-            self.available.insert(sequence);
+        let phase = if visibility_timeout_seconds == 0 {
+            Phase::Available
         } else {
-            let until = now + u64::from(visibility_timeout_seconds) * 1000;
-            stored.phase = Phase::InFlight { until };
-            self.hidden.insert((until, sequence));
-        }
+            Phase::InFlight {
+                until: now + u64::from(visibility_timeout_seconds) * 1000,
+                duplicate,
+            }
+        };
+        self.shelf
+            .update(handle.sequence, |state| state.phase = phase);
         Ok(())
     }
 
@@ -271,10 +333,8 @@ impl Queue {
             return Err(SqsError::PurgeQueueInProgress(name.to_owned()));
         }
         self.purged = Some(now);
-        self.messages.clear();
-        self.available.clear();
-        self.hidden.clear();
-        self.delayed = 0;
+        self.shelf.clear();
+        self.record();
         Ok(())
     }
 
@@ -286,92 +346,70 @@ impl Queue {
 
     /// When the next hidden message becomes available, if any is hidden.
     pub fn next_due(&self) -> Option<Millis> {
-        self.hidden.first().map(|(due, _)| *due)
+        self.shelf.next_due()
     }
 
     fn counts(&self) -> Counts {
-        Counts {
-            available: self.available.len(),
-            in_flight: self.hidden.len() - self.delayed,
-            delayed: self.delayed,
+        self.shelf.counts()
+    }
+
+    fn stored(&self, sequence: u64) -> &StoredMessage {
+        self.shelf
+            .get(sequence)
+            .expect("every available sequence has a message")
+    }
+
+    fn delivery(&self, sequence: u64) -> Delivery {
+        let StoredMessage { content, state } = self.stored(sequence);
+        let handle = ReceiptHandle {
+            incarnation: self.incarnation,
+            sequence,
+            receive_count: state.receive_count,
+        };
+        Delivery {
+            message: Arc::clone(&content.message),
+            receipt_handle: handle.encode(),
+            sent: content.sent,
+            first_received: state.first_received,
+            receive_count: state.receive_count,
+            dead_letter_source_arn: content.dead_letter_source_arn.clone(),
         }
     }
 
-    fn store(
-        &mut self,
-        message: Arc<NewMessage>,
-        sent: Millis,
-        phase: Phase,
-        source_arn: Option<Arc<str>>,
-    ) {
+    fn store(&mut self, content: MessageContent, phase: Phase) {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        match phase {
-            Phase::Available => {
-                self.available.insert(sequence);
-            }
-            Phase::Delayed { until } => {
-                self.delayed += 1;
-                self.hidden.insert((until, sequence));
-            }
-            Phase::InFlight { until } => {
-                self.hidden.insert((until, sequence));
-            }
+        if sequence >= self.sequence_limit {
+            self.sequence_limit = sequence + SEQUENCES_SET_ASIDE;
+            self.record();
         }
-        self.messages.insert(
-            sequence,
-            StoredMessage {
-                message,
-                sent,
-                phase,
-                first_received: 0,
-                receive_count: 0,
-                dead_letter_source_arn: source_arn,
-            },
-        );
+        self.shelf
+            .insert(sequence, content, MessageState::new(phase));
     }
 
     /// Brings the queue to `now`: hidden messages whose time has come are available, those past retention are gone.
     fn advance(&mut self, now: Millis) {
-        while let Some((due, sequence)) = self.hidden.first().copied()
-            && due <= now
-        {
-            self.hidden.pop_first();
-            let stored = self
-                .messages
-                .get_mut(&sequence)
-                .expect("every hidden sequence has a message");
-            if matches!(stored.phase, Phase::Delayed { .. }) {
-                self.delayed -= 1;
-            }
-            stored.phase = Phase::Available;
-            self.available.insert(sequence);
-        }
+        while self.shelf.reveal_next(now).is_some() {}
         let retention = u64::from(self.settings.message_retention_seconds) * 1000;
-        // A dead-letter queue holds older messages behind younger ones at times; those wait for their elders.
-        while let Some((sequence, stored)) = self.messages.first_key_value()
-            && stored.sent + retention <= now
-        {
-            let sequence = *sequence;
-            self.remove(sequence);
+        if let Some(then) = now.checked_sub(retention) {
+            self.shelf.expire(then);
         }
     }
 
-    fn remove(&mut self, sequence: u64) {
-        let Some(stored) = self.messages.remove(&sequence) else {
-            return;
-        };
-        match stored.phase {
-            Phase::Available => {
-                self.available.remove(&sequence);
-            }
-            Phase::Delayed { until } => {
-                self.delayed -= 1;
-                self.hidden.remove(&(until, sequence));
-            }
-            Phase::InFlight { until } => {
-                self.hidden.remove(&(until, sequence));
-            }
+    fn record(&self) {
+        self.journal.record(|| Change::Queue(self.as_record()));
+    }
+
+    fn as_record(&self) -> QueueRecord {
+        QueueRecord {
+            incarnation: self.incarnation,
+            name: self.name.clone(),
+            attributes: self.settings.attributes(),
+            tags: self.tags.clone(),
+            created: self.created,
+            modified: self.modified,
+            purged: self.purged,
+            sequence_limit: self.sequence_limit,
         }
     }
 

@@ -102,6 +102,19 @@ impl QueueSettings {
         Ok(settings)
     }
 
+    /// The settings whose `attributes` these are.
+    ///
+    /// # Errors
+    /// As `with`.
+    pub fn from_attributes(mut attributes: AttributeMap) -> Result<Self, SqsError> {
+        let defaults = Self::default();
+        // What is not there was taken away, which an empty value says.
+        for name in defaults.attributes().into_keys() {
+            attributes.entry(name).or_default();
+        }
+        defaults.with(&attributes)
+    }
+
     /// The attributes as clients read them.
     pub fn attributes(&self) -> AttributeMap {
         let mut attributes = self.inert.clone();
