@@ -3,6 +3,9 @@
 //! `GET /_localcloud/faults` answers the present faults as JSON, `PUT` replaces them (JSON, or TOML as in the file with
 //! `Content-Type: application/toml`) and `DELETE` takes them away. Whatever was drawn by chance begins anew with each
 //! change.
+//!
+//! `POST /_localcloud/ec2/interruptions` with `{"instance_id": "i-…", "action": "terminate", "notice_ms": 120000}` has
+//! EC2 take a spot instance back; action and notice may be left out.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -70,6 +73,10 @@ impl Router {
                 self.set_faults(Faults::default());
                 self.describe_faults()
             }
+            (&Method::POST, "/_localcloud/ec2/interruptions") => self.interrupt(body),
+            (_, "/_localcloud/ec2/interruptions") => {
+                refuse(StatusCode::METHOD_NOT_ALLOWED, "use POST")
+            }
             (_, "/_localcloud/faults") => {
                 refuse(StatusCode::METHOD_NOT_ALLOWED, "use GET, PUT or DELETE")
             }
@@ -83,7 +90,25 @@ impl Router {
         json_response(StatusCode::OK, json)
     }
 
+    /// Announces the interruption of a spot instance.
+    fn interrupt(&self, body: &[u8]) -> Response<Body> {
+        let request = match serde_json::from_slice(body) {
+            Ok(request) => request,
+            Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+        };
+        match self.ec2.interrupt(&request) {
+            Ok(answer) => {
+                let json = serde_json::to_vec_pretty(&answer)
+                    .expect("an answer is plain values under plain names");
+                json_response(StatusCode::OK, json)
+            }
+            Err(error) => refuse(error.status(), &format!("{}: {error}", error.code())),
+        }
+    }
+
     fn set_faults(&self, faults: Faults) {
+        self.sqs.set_faults(faults.sqs, faults.seed);
+        self.ec2.set_faults(faults.ec2.clone(), faults.seed);
         *self.faults.lock() = Present::new(faults, self.clock.now());
     }
 }

@@ -1,15 +1,26 @@
 //! EC2: instances that are processes. The state decides, tasks carry out.
 
+mod attributes;
+mod catalog;
 mod change;
+mod console;
 mod describe;
 mod error;
+#[cfg(test)]
+mod fuzz;
+mod images;
+mod interrupt;
 mod launch;
 mod limits;
+mod metadata;
 mod pace;
 mod params;
 mod process;
+mod settings;
 pub mod state;
 mod supervise;
+mod tagging;
+mod time;
 mod watchdog;
 
 use std::collections::HashMap;
@@ -21,7 +32,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 pub use error::Ec2Error;
-pub use limits::{RESOURCE_ACTIONS, TokenBucket};
+pub use interrupt::USUAL_NOTICE;
+pub use limits::{RESOURCE_ACTIONS, TokenBucket, UNFILTERED_ACTIONS};
 pub use params::Params;
 pub use state::wildcard_matches;
 
@@ -30,21 +42,31 @@ use crate::config::{BootInstance, Image};
 use crate::faults::Ec2Settings;
 use crate::xml::Xml;
 use change::give;
-use limits::Limiter;
+use images::Images;
 use pace::Pace;
-use state::{Instances, LaunchSpec};
+use settings::Unkindness;
+use state::{Instances, LaunchSpec, Place};
 use supervise::Order;
 use watchdog::Watchdog;
 
 /// The actions of EC2 that this service knows.
-pub const ACTIONS: [&str; 11] = [
+pub const ACTIONS: [&str; 20] = [
     "CreateTags",
     "DeleteTags",
+    "DeregisterImage",
+    "DescribeAvailabilityZones",
     "DescribeImages",
+    "DescribeInstanceAttribute",
     "DescribeInstanceStatus",
+    "DescribeInstanceTypes",
     "DescribeInstances",
+    "DescribeRegions",
     "DescribeTags",
+    "GetConsoleOutput",
+    "ModifyInstanceAttribute",
+    "ModifyInstanceMetadataOptions",
     "RebootInstances",
+    "RegisterImage",
     "RunInstances",
     "StartInstances",
     "StopInstances",
@@ -55,25 +77,24 @@ pub const ACTIONS: [&str; 11] = [
 #[derive(Debug)]
 pub struct Ec2 {
     clock: Clock,
-    region: String,
-    images: Vec<Image>,
+    place: Place,
     instances_folder: PathBuf,
     stop_grace: Duration,
     max_instances: usize,
     start_pace: Pace,
-    /// From an instance's start to its process's turn.
-    boot_delay: Duration,
-    fail_boot_every: u64,
-    limiter: Mutex<Limiter>,
+    unkindness: Mutex<Unkindness>,
     watchdog: Watchdog,
     shared: Mutex<Shared>,
     /// Told whenever an instance's task has ended.
     settled: Notify,
+    /// Whether the service is ending, which nobody waits longer for than for the processes.
+    closing: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
 struct Shared {
     instances: Instances,
+    images: Images,
     /// How to reach the task of each instance that has one.
     orders: HashMap<String, watch::Sender<Order>>,
     /// How many instances have been launched or started.
@@ -95,6 +116,8 @@ pub struct Ec2Config<'a> {
     /// From one process's start to the next one's, at least.
     pub start_interval: Duration,
     pub settings: Ec2Settings,
+    /// What chance begins from.
+    pub seed: u64,
 }
 
 impl Ec2 {
@@ -104,26 +127,28 @@ impl Ec2 {
     /// When the watchdog cannot be started.
     pub fn new(clock: Clock, config: Ec2Config<'_>) -> io::Result<Arc<Self>> {
         let settings = config.settings;
+        let now = clock.now();
         let describe_lag = settings.describe_lag.as_millis() as Millis;
+        let place = Place::of_region(config.region);
+        let instances = Instances::new(settings.capacity.clone(), describe_lag);
         Ok(Arc::new(Self {
             clock,
-            region: config.region.to_owned(),
-            images: config.images,
             instances_folder: config.instances_folder.to_owned(),
             stop_grace: config.stop_grace,
             max_instances: config.max_instances,
             start_pace: Pace::new(config.start_interval),
-            boot_delay: settings.boot_delay,
-            fail_boot_every: settings.fail_boot_every,
-            limiter: Mutex::new(Limiter::new(&settings.limits, clock.now())),
+            unkindness: Mutex::new(Unkindness::new(settings, config.seed, now)),
             watchdog: Watchdog::start()?,
             shared: Mutex::new(Shared {
-                instances: Instances::new(settings.capacity, describe_lag),
+                instances: instances.in_place(place.clone()),
+                images: Images::configured(config.images, now),
                 orders: HashMap::new(),
                 boots: 0,
                 closing: false,
             }),
+            place,
             settled: Notify::new(),
+            closing: watch::Sender::new(false),
         }))
     }
 
@@ -137,10 +162,7 @@ impl Ec2 {
         params: &Params,
         request_id: &str,
     ) -> Result<String, Ec2Error> {
-        self.limiter
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .admit(action, instances_named(action, params), self.clock.now())?;
+        self.admit(action, params)?;
         if params.flag("DryRun") && ACTIONS.contains(&action) {
             return Err(Ec2Error::DryRunOperation);
         }
@@ -149,12 +171,29 @@ impl Ec2 {
             "DescribeInstanceStatus" => self.describe_instance_status(params, request_id),
             "DescribeTags" => self.describe_tags(params, request_id),
             "DescribeImages" => self.describe_images(params, request_id),
+            "DescribeInstanceAttribute" => self.describe_instance_attribute(params, request_id),
+            "DescribeInstanceTypes" => self.describe_instance_types(params, request_id),
+            "DescribeAvailabilityZones" => self.describe_availability_zones(params, request_id),
+            "DescribeRegions" => self.describe_regions(params, request_id),
+            "GetConsoleOutput" => self.get_console_output(params, request_id),
+            "RegisterImage" => self.register_image(params, request_id),
+            "DeregisterImage" => self.deregister_image(params, request_id),
+            "ModifyInstanceAttribute" => self.modify_instance_attribute(params, request_id),
+            "ModifyInstanceMetadataOptions" => {
+                self.modify_instance_metadata_options(params, request_id)
+            }
+            "CreateTags" => self.create_tags(params, request_id),
+            "DeleteTags" => self.delete_tags(params, request_id),
             "RunInstances" => self.run_instances(params, request_id),
             "StartInstances" => self.change(action, params, request_id, |shared, ids| {
                 shared.check_open()?;
                 shared.instances.start(ids, self.clock.now())
             }),
             "StopInstances" => self.change(action, params, request_id, |shared, ids| {
+                if let Some(id) = ids.first().filter(|_| params.flag("Hibernate")) {
+                    shared.instances.check_exist(ids, self.clock.now())?;
+                    return Err(Ec2Error::NoHibernation(id.clone()));
+                }
                 let force = params.flag("Force");
                 shared.instances.stop(ids, force, self.clock.now())
             }),
@@ -164,26 +203,6 @@ impl Ec2 {
             "RebootInstances" => {
                 let ids = params.required_instance_ids()?;
                 self.reboot(&ids)?;
-                Ok(done(action, request_id))
-            }
-            "CreateTags" => {
-                let tags = params
-                    .tags("Tag")?
-                    .into_iter()
-                    .map(|(key, value)| (key, value.unwrap_or_default()));
-                self.lock().instances.create_tags(
-                    &resource_ids(params)?,
-                    &tags.collect(),
-                    self.clock.now(),
-                )?;
-                Ok(done(action, request_id))
-            }
-            "DeleteTags" => {
-                self.lock().instances.delete_tags(
-                    &resource_ids(params)?,
-                    &params.tags("Tag")?,
-                    self.clock.now(),
-                )?;
                 Ok(done(action, request_id))
             }
             other => Err(Ec2Error::InvalidAction(other.to_owned())),
@@ -213,6 +232,7 @@ impl Ec2 {
         {
             let mut shared = self.lock();
             shared.closing = true;
+            self.closing.send_replace(true);
             for orders in shared.orders.values() {
                 give(orders, Order::End);
             }
@@ -224,10 +244,6 @@ impl Ec2 {
             }
             settled.await;
         }
-    }
-
-    fn image(&self, id: &str) -> Option<&Image> {
-        self.images.iter().find(|image| image.id == id)
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -243,27 +259,6 @@ impl Shared {
         } else {
             Ok(())
         }
-    }
-}
-
-/// How many instances a call is about. A call that says so wrongly counts none: it is refused for that.
-fn instances_named(action: &str, params: &Params) -> u64 {
-    let count = match action {
-        "RunInstances" => params.number("MaxCount").ok().flatten().unwrap_or(0),
-        _ => params.list("InstanceId").len(),
-    };
-    count as u64
-}
-
-fn resource_ids(params: &Params) -> Result<Vec<String>, Ec2Error> {
-    let ids = params.list("ResourceId");
-    if ids.is_empty() {
-        return Err(Ec2Error::MissingParameter("ResourceId".to_owned()));
-    }
-    match ids.iter().find(|id| !params::is_instance_id(id)) {
-        // Only instances exist here.
-        Some(other) => Err(Ec2Error::InvalidId(other.clone())),
-        None => Ok(ids),
     }
 }
 

@@ -106,7 +106,7 @@ pub async fn run_on(
         (None, Some(temporary)) => temporary.path(),
         (None, None) => unreachable!("without a configured folder there is a temporary one"),
     };
-    let buckets = prepare(&data.join("s3"))?;
+    let buckets = prepare(&data.join("s3-store"))?;
     let instances_folder = prepare(&data.join("instances"))?;
 
     let clock = Clock::start();
@@ -120,20 +120,30 @@ pub async fn run_on(
             max_instances: config.max_instances,
             start_interval: config.start_interval,
             settings: config.faults.ec2.clone(),
+            seed: config.faults.seed,
         },
+    )?;
+    let sqs = Arc::new(match &config.data {
+        Some(data) => Sqs::open(clock, &config.region, &data.join("sqs"), config.sync)?,
+        None => Sqs::new(clock, &config.region),
+    });
+    let s3 = S3::new(
+        &buckets,
+        &config.authentication,
+        &config.region,
+        clock,
+        Arc::clone(&sqs),
     )?;
     let router = Arc::new(Router {
         calls: Calls::default(),
         clock,
-        s3: S3::new(&buckets, &config.authentication)?,
+        s3,
         authentication: config.authentication,
         faults: FaultBoard::new(config.faults.clone(), clock.now()),
-        sqs: match &config.data {
-            Some(data) => Sqs::open(clock, &config.region, &data.join("sqs"), config.sync)?,
-            None => Sqs::new(clock, &config.region),
-        },
+        sqs,
         ec2: Arc::clone(&ec2),
     });
+    router.sqs.set_faults(config.faults.sqs, config.faults.seed);
     info!(%address, data = %data.display(), "localcloud serves S3, SQS and EC2");
 
     let mut serving = pin!(serve_all(listeners, Arc::clone(&router)));

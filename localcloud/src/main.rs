@@ -24,12 +24,13 @@ use tracing_subscriber::EnvFilter;
 /// and queues outlive the process, and only with --data.
 ///
 /// An EC2 instance is an OS process of its image's command, in its own process group, with EC2_INSTANCE_ID and
-/// EC2_USER_DATA_FILE (a file that holds the decoded user data) in its environment. Its output goes to
+/// EC2_USER_DATA_FILE (a file that holds the decoded user data) in its environment, and the endpoint of a metadata service
+/// of its own (IMDSv2) in AWS_EC2_METADATA_SERVICE_ENDPOINT. Its output goes to
 /// DATA/instances/ID/console.log. Stopping it sends SIGTERM and later SIGKILL to the whole group, and no instance
 /// outlives localcloud, however that ends.
 ///
 /// GET /healthz answers "ok"; GET /metrics counts the calls by service, action and status; GET, PUT and DELETE
-/// /_localcloud/faults show, change and end the faults.
+/// /_localcloud/faults show, change and end the faults; POST /_localcloud/ec2/interruptions takes a spot instance back.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -76,7 +77,9 @@ struct Arguments {
 
     /// TOML file of faults, by which the services are as unkind as AWS can be: seed, [[call]] (service, action,
     /// probability, latency_ms, limit, error, reset, when), [sqs] (counter_lag_ms, duplicate, deliver_after_delete,
-    /// empty_receive) and [ec2] (describe_lag_ms, boot_delay_ms, fail_boot_every, limits, capacity).
+    /// empty_receive) and [ec2] (describe_lag_ms, boot_delay_ms, boot_delay_spread_ms, stop_delay_ms,
+    /// stop_delay_spread_ms, status_check_ms, spot_interruption, spot_interruption_after_ms, spot_notice_ms,
+    /// fail_boot_every, limits, capacity).
     #[arg(long, env = "LOCALCLOUD_FAULTS", value_name = "FILE")]
     faults: Option<PathBuf>,
 
@@ -142,7 +145,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() {
-    let default_filter = "info,s3s=warn,s3s_fs=warn,fjall=warn,lsm_tree=warn";
+    let default_filter = "info,s3s=off,fjall=warn,lsm_tree=warn";
     tracing_subscriber::fmt()
         .with_env_filter(
             EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter)),

@@ -33,7 +33,7 @@ pub struct Router {
     pub authentication: Authentication,
     pub faults: FaultBoard,
     pub s3: S3,
-    pub sqs: Sqs,
+    pub sqs: Arc<Sqs>,
     pub ec2: Arc<Ec2>,
 }
 

@@ -1,230 +1,197 @@
-//! S3: the `s3s` protocol over the `s3s-fs` file store, with what that store lacks mended in front of it.
+//! S3: the `s3s` protocol over a store of our own.
 
-mod key_locks;
+mod answer;
+mod api;
+mod aws_chunked;
+mod caller;
+mod checksums;
+mod conditions;
+mod encoding;
+mod events;
+mod failure;
+mod notifications;
+mod receive;
+mod store;
 mod target;
+mod unsigned;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, header};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use s3s::Body;
+use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::SimpleAuth;
+use s3s::dto::Range;
+use s3s::route::S3Route;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s_fs::FileSystem;
-use tracing::{debug, warn};
+use s3s::{Body, S3ErrorCode, S3Request, S3Response, S3Result};
+use tracing::warn;
 
+pub use caller::PeerAddress;
 pub use target::Target;
 
+use crate::clock::Clock;
 use crate::config::Authentication;
-use crate::xml::Xml;
-use key_locks::{KeyGuard, KeyLocks};
+use crate::sqs::Sqs;
+use crate::sqs::state::ACCOUNT_ID;
+use api::Api;
+use caller::Caller;
+use failure::failure;
+use store::Store;
 
 /// The S3 service of one account.
 #[derive(Debug)]
 pub struct S3 {
     service: S3Service,
-    root: PathBuf,
-    locks: KeyLocks,
+    /// Whether signatures are looked at.
+    verifies: bool,
 }
 
-/// Uploads up to this size are read before their object is locked, so that a slow client holds nobody up and one that
-/// goes away leaves no trace. Larger ones are written as they come.
-const READ_FIRST_BYTES: u64 = 16 * 1024 * 1024;
-/// The longest name that file systems take.
-const MOST_NAME_BYTES: usize = 255;
-
 impl S3 {
-    /// A service over a folder, whose sub-folders are the buckets.
+    /// A service over a folder of its own. Buckets may notify queues of `sqs`.
     ///
     /// # Errors
     /// When the folder cannot be used.
-    pub fn new(root: &Path, authentication: &Authentication) -> io::Result<Self> {
-        let store =
-            FileSystem::new(root).map_err(|error| io::Error::other(format!("{error:?}")))?;
-        let mut builder = S3ServiceBuilder::new(store);
+    pub fn new(
+        folder: &Path,
+        authentication: &Authentication,
+        region: &str,
+        clock: Clock,
+        sqs: Arc<Sqs>,
+    ) -> io::Result<Self> {
+        let api = Api {
+            store: Arc::new(Store::open_folder(folder, clock)?),
+            sqs,
+            region: region.to_owned(),
+        };
+        let mut builder = S3ServiceBuilder::new(api.clone());
+        builder.set_route(BadRanges(S3ServiceBuilder::new(api).build()));
         if let Authentication::Keys(credentials) = authentication {
             builder.set_auth(SimpleAuth::from_single(
                 credentials.access_key.clone(),
                 credentials.secret_key.as_str(),
             ));
+            builder.set_access(Owners);
         }
         Ok(Self {
             service: builder.build(),
-            root: root.to_owned(),
-            locks: KeyLocks::default(),
+            verifies: matches!(authentication, Authentication::Keys(_)),
         })
     }
 
     /// Answers one request.
-    pub async fn call(&self, target: &Target, request: Request<Incoming>) -> Response<Body> {
-        if let Some(refusal) = self.refuse(target) {
-            return refusal.response(&target.bucket, &target.key);
-        }
-        let (parts, body) = request.into_parts();
-        let body = match content_length(&parts.headers) {
-            Some(length) if length <= READ_FIRST_BYTES => match body.collect().await {
-                Ok(collected) => Body::from(collected.to_bytes()),
-                Err(error) => {
-                    debug!(%error, "client went away while it uploaded");
-                    return Refusal::IncompleteBody.response(&target.bucket, &target.key);
-                }
-            },
-            _ => Body::from(body),
+    pub async fn call(&self, target: &Target, request: Request<impl Into<Body>>) -> Response<Body> {
+        let caller = Caller::of(request.uri(), request.headers(), request.extensions());
+        let (mut parts, body) = request.into_parts();
+        let mut body = body.into();
+        parts.extensions.insert(caller.clone());
+        let answered = if self.verifies {
+            parts.extensions.insert(Verified);
+            Ok(())
+        } else {
+            body = unsigned::strip(&mut parts, body);
+            check_owners(&parts.headers)
         };
-        let _guard = self.lock(target).await;
-        match self.service.call(Request::from_parts(parts, body)).await {
-            Ok(response) => response,
-            Err(error) => {
-                warn!(?error, action = target.action, "S3 request failed");
-                Refusal::InternalError.response(&target.bucket, &target.key)
-            }
-        }
-    }
-
-    async fn lock(&self, target: &Target) -> Option<KeyGuard> {
-        let path = || format!("{}/{}", target.bucket, target.key);
-        match target.action {
-            "GetObject" | "HeadObject" => Some(self.locks.read(&path()).await),
-            "PutObject" | "CopyObject" | "DeleteObject" | "CompleteMultipartUpload" => {
-                Some(self.locks.write(&path()).await)
-            }
-            _ => None,
-        }
-    }
-
-    /// What S3 refuses and s3s-fs would do, or would do wrongly.
-    fn refuse(&self, target: &Target) -> Option<Refusal> {
-        // Such a name is no bucket's, and s3s says so.
-        if !s3s::path::check_bucket_name(&target.bucket) {
-            return None;
-        }
-        let folder = self.root.join(&target.bucket);
-        let exists = folder.is_dir();
-        if target.action == "CreateBucket" {
-            return exists.then_some(Refusal::BucketAlreadyOwnedByYou);
-        }
-        if !exists {
-            return Some(Refusal::NoSuchBucket);
-        }
-        if target.action == "DeleteBucket" && holds_any_file(&folder) {
-            return Some(Refusal::BucketNotEmpty);
-        }
-        check_key(&target.bucket, &target.key).err()
-    }
-}
-
-/// An answer that s3s is not asked for.
-#[derive(Debug, Clone, Copy)]
-enum Refusal {
-    BucketAlreadyOwnedByYou,
-    BucketNotEmpty,
-    IncompleteBody,
-    InternalError,
-    KeyNotStorable,
-    KeyTooLong,
-    NoSuchBucket,
-}
-
-impl Refusal {
-    fn response(self, bucket: &str, key: &str) -> Response<Body> {
-        let (status, code, message) = match self {
-            Self::BucketAlreadyOwnedByYou => (
-                StatusCode::CONFLICT,
-                "BucketAlreadyOwnedByYou",
-                "Your previous request to create the named bucket succeeded and you already own it.",
-            ),
-            Self::BucketNotEmpty => (
-                StatusCode::CONFLICT,
-                "BucketNotEmpty",
-                "The bucket you tried to delete is not empty",
-            ),
-            Self::IncompleteBody => (
-                StatusCode::BAD_REQUEST,
-                "IncompleteBody",
-                "The request body terminated unexpectedly",
-            ),
-            Self::InternalError => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "InternalError",
-                "We encountered an internal error.",
-            ),
-            Self::KeyNotStorable => (
-                StatusCode::BAD_REQUEST,
-                "InvalidRequest",
-                "localcloud stores objects as files and cannot store a key with a '.' or '..' segment or a NUL.",
-            ),
-            Self::KeyTooLong => (
-                StatusCode::BAD_REQUEST,
-                "KeyTooLongError",
-                "Your key is too long",
-            ),
-            Self::NoSuchBucket => (
-                StatusCode::NOT_FOUND,
-                "NoSuchBucket",
-                "The specified bucket does not exist",
-            ),
+        let response = match answered {
+            Ok(()) => self.service.call(Request::from_parts(parts, body)).await,
+            Err(refused) => Ok(refused.to_http_response().unwrap_or_else(|_| broken())),
         };
-        let mut xml = Xml::document();
-        xml.element("Error", |xml| {
-            xml.text("Code", code);
-            xml.text("Message", message);
-            xml.text("BucketName", bucket);
-            xml.text("Key", key);
+        let response = response.unwrap_or_else(|error| {
+            warn!(?error, action = target.action, "S3 request failed");
+            broken()
         });
-        let mut response = Response::new(Body::from(Bytes::from(xml.into_text())));
-        *response.status_mut() = status;
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            header::HeaderValue::from_static("application/xml"),
-        );
-        response
+        answer::complete(response, target, &caller)
     }
 }
 
-/// s3s-fs resolves a key as a path, and keeps its metadata in a file whose name holds bucket and key in base64.
-fn check_key(bucket: &str, key: &str) -> Result<(), Refusal> {
-    if key.contains('\0')
-        || key
-            .split('/')
-            .any(|segment| segment == "." || segment == "..")
-    {
-        return Err(Refusal::KeyNotStorable);
+/// Who may do what: whoever signs may do anything, as long as they know whom they talk to.
+#[derive(Debug)]
+struct Owners;
+
+#[async_trait::async_trait]
+impl S3Access for Owners {
+    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        if context.credentials().is_none() {
+            return Err(failure(S3ErrorCode::AccessDenied));
+        }
+        check_owners(context.headers())
     }
-    let base64_length = |text: &str| (text.len() * 4).div_ceil(3);
-    let metadata_name = ".bucket-".len()
-        + base64_length(bucket)
-        + ".object-".len()
-        + base64_length(key)
-        + ".metadata.json".len();
-    if metadata_name > MOST_NAME_BYTES
-        || key
-            .split('/')
-            .any(|segment| segment.len() > MOST_NAME_BYTES)
-    {
-        return Err(Refusal::KeyTooLong);
-    }
-    Ok(())
 }
 
-/// Deleting objects leaves their folders, which are no objects.
-fn holds_any_file(folder: &Path) -> bool {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return false;
-    };
-    entries.flatten().any(|entry| match entry.file_type() {
-        Ok(kind) if kind.is_dir() => holds_any_file(&entry.path()),
-        _ => true,
-    })
+/// A request may name the account that it expects its buckets to be of.
+fn check_owners(headers: &HeaderMap) -> S3Result<()> {
+    let names = [
+        "x-amz-expected-bucket-owner",
+        "x-amz-source-expected-bucket-owner",
+    ];
+    let mut expected = names.into_iter().filter_map(|name| headers.get(name));
+    match expected.any(|owner| owner.as_bytes() != ACCOUNT_ID.as_bytes()) {
+        true => Err(failure(S3ErrorCode::AccessDenied)),
+        false => Ok(()),
+    }
 }
 
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers
-        .get(header::CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()
+/// S3 answers the whole object where a range makes no sense, or there are several; `s3s` would refuse. Its signature
+/// covers the header, which can be taken away only after that was verified.
+struct BadRanges(S3Service);
+
+#[async_trait::async_trait]
+impl S3Route for BadRanges {
+    fn is_match(
+        &self,
+        method: &Method,
+        _uri: &Uri,
+        headers: &HeaderMap,
+        _extensions: &mut Extensions,
+    ) -> bool {
+        let Some(range) = headers.get(header::RANGE) else {
+            return false;
+        };
+        let understood = range
+            .to_str()
+            .is_ok_and(|range| Range::parse(range).is_ok());
+        !understood && (method == Method::GET || method == Method::HEAD)
+    }
+
+    async fn check_access(&self, request: &mut S3Request<Body>) -> S3Result<()> {
+        // Without authentication there are no credentials to be had.
+        let verifies = request.extensions.get::<Verified>().is_some();
+        match verifies && request.credentials.is_none() {
+            true => Err(failure(S3ErrorCode::AccessDenied)),
+            false => check_owners(&request.headers),
+        }
+    }
+
+    async fn call(&self, request: S3Request<Body>) -> S3Result<S3Response<Body>> {
+        let mut inner = Request::new(request.input);
+        *inner.method_mut() = request.method;
+        *inner.uri_mut() = request.uri;
+        *inner.headers_mut() = request.headers;
+        *inner.extensions_mut() = request.extensions;
+        inner.headers_mut().remove(header::RANGE);
+        inner.headers_mut().remove(header::AUTHORIZATION);
+        if let Some(uri) = unsigned::without_signature(inner.uri()) {
+            *inner.uri_mut() = uri;
+        }
+        let answered = self.0.call(inner).await;
+        let (parts, body) = answered
+            .map_err(|error| s3s::S3Error::with_source(S3ErrorCode::InternalError, error.into()))?
+            .into_parts();
+        let mut response = S3Response::with_headers(body, parts.headers);
+        response.status = Some(parts.status);
+        Ok(response)
+    }
+}
+
+/// Marks requests whose signature is verified.
+#[derive(Debug, Clone, Copy)]
+struct Verified;
+
+fn broken() -> Response<Body> {
+    let mut response = Response::new(Body::from(
+        "<Error><Code>InternalError</Code></Error>".to_owned(),
+    ));
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response
 }

@@ -4,6 +4,8 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -14,6 +16,7 @@ use tracing::{debug, warn};
 
 use crate::faults::Service;
 use crate::router::{ConnectionReset, Router};
+use crate::s3::PeerAddress;
 
 /// Serves for ever: all services, or only one. Dropping the future closes every connection.
 pub async fn serve(listener: TcpListener, router: Arc<Router>, only: Option<Service>) {
@@ -38,7 +41,13 @@ pub async fn serve(listener: TcpListener, router: Arc<Router>, only: Option<Serv
 async fn serve_connection(stream: TcpStream, router: Arc<Router>, only: Option<Service>) {
     // Answers are small, and clients wait for them.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| Box::pin(Arc::clone(&router).answer(request, only)));
+    let peer = stream.peer_addr().ok();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(PeerAddress(peer.ip()));
+        }
+        Box::pin(Arc::clone(&router).answer(request, only))
+    });
     // hyper drops a request's future when its client hangs up: a long poll ends there.
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let ended = poll_fn(|context| connection.poll_without_shutdown(context)).await;

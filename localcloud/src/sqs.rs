@@ -21,6 +21,7 @@ pub use state::SqsError;
 pub use store::{StoreError, SyncPolicy};
 
 use crate::clock::Clock;
+use crate::faults::SqsFaults;
 use state::{ACCOUNT_ID, Queues};
 use store::Store;
 
@@ -116,6 +117,12 @@ impl Sqs {
             clock,
             shared: Mutex::new(shared),
         })
+    }
+
+    /// Replaces the faults; what was drawn by chance begins anew from `seed`.
+    pub fn set_faults(&self, faults: SqsFaults, seed: u64) {
+        let now = self.clock.now();
+        self.lock().queues.set_faults(faults, seed, now);
     }
 
     /// Closes the store, so that another service may open it. Calls fail from now on; without a store, nothing happens.

@@ -51,16 +51,21 @@ impl Xml {
 
     /// An element with other elements in it.
     pub fn element(&mut self, name: &str, content: impl FnOnce(&mut Self)) {
-        let _ = write!(self.text, "<{name}>");
+        self.text.extend(["<", name, ">"]);
         content(self);
-        let _ = write!(self.text, "</{name}>");
+        self.text.extend(["</", name, ">"]);
     }
 
     /// An element that holds a text.
     pub fn text(&mut self, name: &str, value: impl Display) {
-        let _ = write!(self.text, "<{name}>");
-        self.escape(&value.to_string());
-        let _ = write!(self.text, "</{name}>");
+        self.text.extend(["<", name, ">"]);
+        let _ = write!(Escaping(&mut self.text), "{value}");
+        self.text.extend(["</", name, ">"]);
+    }
+
+    /// What is XML already.
+    pub fn raw(&mut self, xml: &str) {
+        self.text.push_str(xml);
     }
 
     /// An element that holds a text, if there is one.
@@ -83,20 +88,37 @@ impl Xml {
             }
         });
     }
+}
 
-    fn escape(&mut self, text: &str) {
-        for letter in text.chars() {
-            match letter {
-                '&' => self.text.push_str("&amp;"),
-                '<' => self.text.push_str("&lt;"),
-                '>' => self.text.push_str("&gt;"),
-                '"' => self.text.push_str("&quot;"),
-                // XML 1.0 cannot hold the other control characters at all.
-                letter if letter < ' ' && !matches!(letter, '\t' | '\n' | '\r') => {
-                    self.text.push('\u{FFFD}')
-                }
-                letter => self.text.push(letter),
-            }
+/// Writes texts into an XML text, as they must be spelled there.
+struct Escaping<'a>(&'a mut String);
+
+impl Write for Escaping<'_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let is_special = |letter: char| {
+            matches!(letter, '&' | '<' | '>' | '"' | '\u{FFFE}' | '\u{FFFF}') || letter < ' '
+        };
+        let mut rest = text;
+        while let Some(at) = rest.find(is_special) {
+            let (plain, special) = rest.split_at(at);
+            let mut letters = special.chars();
+            let letter = letters.next().unwrap_or_default();
+            self.0.push_str(plain);
+            self.0.push_str(match letter {
+                '&' => "&amp;",
+                '<' => "&lt;",
+                '>' => "&gt;",
+                '"' => "&quot;",
+                '\t' => "\t",
+                '\n' => "\n",
+                // A plain one would be read as the end of a line.
+                '\r' => "&#13;",
+                // XML 1.0 cannot hold the other control characters, and two more, at all.
+                _ => "\u{FFFD}",
+            });
+            rest = letters.as_str();
         }
+        self.0.push_str(rest);
+        Ok(())
     }
 }

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 
-from . import model, redis
+from . import fidelity, model, redis
 from .places import CACHE, LOCAL, MODELS, PHOTOS
 from .report import SetupError, fail, note
 
@@ -30,6 +30,7 @@ def main():
         replace_link("photos", PHOTOS)
         if not arguments:
             redis.prepare()
+            fidelity.prepare()
     note(f"ready (cache: {CACHE})")
     return 0
 

@@ -285,7 +285,6 @@ fn worker_image(cloud_url: &str, scaler_url: &str) -> localcloud::Image {
         ("AWS_REGION", "us-east-1"),
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "test"),
-        ("AWS_EC2_METADATA_DISABLED", "true"),
         ("MUSTER_PREFIX", PREFIX),
         ("MUSTER_SCALER", scaler_url),
         ("MUSTER_MODELS", models.to_str().unwrap()),

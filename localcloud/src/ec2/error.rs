@@ -12,6 +12,38 @@ pub enum Ec2Error {
     InstanceMalformed(String),
     #[error("The instance '{id}' is not in a state from which it can be {verb}.")]
     IncorrectInstanceState { id: String, verb: &'static str },
+    #[error("The instance '{0}' is not in the 'stopped' state.")]
+    NotStopped(String),
+    #[error(
+        "The instance '{id}' may not be {verb}. Modify its '{attribute}' instance attribute and try again."
+    )]
+    Protected {
+        id: String,
+        verb: &'static str,
+        attribute: &'static str,
+    },
+    #[error("The instance '{0}' is not enabled for hibernation.")]
+    NoHibernation(String),
+    #[error("The instance '{id}' cannot be interrupted so: {why}.")]
+    NotInterruptible { id: String, why: String },
+    #[error("Invalid id: \"{0}\" (expecting \"ami-...\")")]
+    ImageMalformed(String),
+    #[error("The image id '[{0}]' is no longer available")]
+    ImageUnavailable(String),
+    #[error("AMI name {name} is already in use by AMI {id}")]
+    ImageNameTaken { name: String, id: String },
+    #[error(
+        "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, '(', ')', '.', '-', '/' and '_'"
+    )]
+    ImageNameMalformed,
+    #[error("{0}")]
+    InvalidManifest(String),
+    #[error("{0}")]
+    UnsupportedOperation(String),
+    #[error("The following supplied instance types do not exist: [{0}]")]
+    InvalidInstanceType(String),
+    #[error("The maximum number of filter values specified on a single call is {0}")]
+    FilterLimitExceeded(usize),
     #[error("The image id '[{0}]' does not exist")]
     ImageNotFound(String),
     #[error("{0}")]
@@ -65,6 +97,17 @@ impl Ec2Error {
             Self::InstanceNotFound(_) => "InvalidInstanceID.NotFound",
             Self::InstanceMalformed(_) => "InvalidInstanceID.Malformed",
             Self::IncorrectInstanceState { .. } => "IncorrectInstanceState",
+            Self::NotStopped(_) => "IncorrectInstanceState",
+            Self::Protected { .. } => "OperationNotPermitted",
+            Self::NoHibernation(_) => "UnsupportedHibernationConfiguration",
+            Self::NotInterruptible { .. } | Self::UnsupportedOperation(_) => "UnsupportedOperation",
+            Self::ImageMalformed(_) => "InvalidAMIID.Malformed",
+            Self::ImageUnavailable(_) => "InvalidAMIID.Unavailable",
+            Self::ImageNameTaken { .. } => "InvalidAMIName.Duplicate",
+            Self::ImageNameMalformed => "InvalidAMIName.Malformed",
+            Self::InvalidManifest(_) => "InvalidManifest",
+            Self::InvalidInstanceType(_) => "InvalidInstanceType",
+            Self::FilterLimitExceeded(_) => "FilterLimitExceeded",
             Self::ImageNotFound(_) => "InvalidAMIID.NotFound",
             Self::InvalidParameterValue(_) | Self::UserDataTooLarge | Self::InvalidFilter(_) => {
                 "InvalidParameterValue"

@@ -6,13 +6,15 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 
-use super::describe::{place_of_region, reservation};
+use super::describe::instance::reservation;
+use super::metadata::check_tag_keys;
 use super::params::Params;
-use super::state::{LaunchOrder, LaunchSpec, Market};
+use super::state::{InterruptionAction, LaunchOrder, LaunchSpec, Market, MetadataOptions};
 use super::{Ec2, Ec2Error};
 use crate::xml::Xml;
 
 const MOST_USER_DATA_BYTES: usize = 16_384;
+const MOST_TOKEN_LETTERS: usize = 64;
 
 impl Ec2 {
     pub(super) fn run_instances(
@@ -21,20 +23,21 @@ impl Ec2 {
         request_id: &str,
     ) -> Result<String, Ec2Error> {
         let (min, max) = counts(params)?;
+        let client_token = params.owned("ClientToken").unwrap_or_default();
+        if client_token.len() > MOST_TOKEN_LETTERS || !client_token.is_ascii() {
+            return Err(Ec2Error::InvalidParameterValue(format!(
+                "Value for parameter ClientToken is invalid: it has at most {MOST_TOKEN_LETTERS} ASCII characters"
+            )));
+        }
         let spec = launch_spec(params)?;
-        let ids = self.launch(
-            spec,
-            params.owned("ClientToken").unwrap_or_default(),
-            min,
-            max,
-        )?;
+        let ids = self.launch(spec, client_token, min, max)?;
         let shared = self.lock();
         let instances: Vec<_> = ids
             .iter()
             .filter_map(|id| shared.instances.get(id))
             .collect();
         Ok(Xml::response("RunInstances", request_id, |xml| {
-            reservation(xml, &instances, &place_of_region(&self.region));
+            reservation(xml, &instances, &self.place);
         }))
     }
 
@@ -46,11 +49,11 @@ impl Ec2 {
         min: usize,
         max: usize,
     ) -> Result<Vec<String>, Ec2Error> {
-        if self.image(&spec.image_id).is_none() {
-            return Err(Ec2Error::ImageNotFound(spec.image_id));
-        }
         let mut shared = self.lock();
         shared.check_open()?;
+        if !shared.instances.has_launched(&client_token) {
+            shared.images.registered(&spec.image_id)?;
+        }
         let limit = self
             .max_instances
             .saturating_sub(shared.instances.live_count());
@@ -61,7 +64,7 @@ impl Ec2 {
             }
             if min > room {
                 return Err(Ec2Error::InsufficientCapacity {
-                    zone: place_of_region(&self.region).zone_of(&spec).to_owned(),
+                    zone: self.place.zone_of(&spec).to_owned(),
                     instance_type: spec.instance_type,
                 });
             }
@@ -102,25 +105,18 @@ fn counts(params: &Params) -> Result<(usize, usize), Ec2Error> {
 }
 
 fn launch_spec(params: &Params) -> Result<LaunchSpec, Ec2Error> {
-    let user_data = match params.get("UserData") {
-        None => Vec::new(),
-        Some(encoded) => {
-            // Clients may wrap the lines.
-            let encoded: String = encoded.split_ascii_whitespace().collect();
-            STANDARD
-                .decode(encoded)
-                .map_err(|_| Ec2Error::UserDataMalformed)?
-        }
-    };
-    if user_data.len() > MOST_USER_DATA_BYTES {
-        return Err(Ec2Error::UserDataTooLarge);
-    }
+    let user_data = params.get("UserData").map(read_user_data).transpose()?;
     let mut security_groups = params.list("SecurityGroupId");
     security_groups.extend(params.list("SecurityGroup"));
+    let tags = params.tag_specification("instance")?;
+    let metadata = read_metadata_options(params, "MetadataOptions.", MetadataOptions::default())?;
+    if metadata.tags_enabled {
+        check_tag_keys(&tags)?;
+    }
     Ok(LaunchSpec {
         image_id: params.required("ImageId")?.to_owned(),
         instance_type: params.get("InstanceType").unwrap_or("m1.small").to_owned(),
-        user_data,
+        user_data: user_data.unwrap_or_default(),
         key_name: params.owned("KeyName"),
         subnet_id: params.owned("SubnetId"),
         security_groups,
@@ -129,36 +125,100 @@ fn launch_spec(params: &Params) -> Result<LaunchSpec, Ec2Error> {
             .or_else(|| params.owned("IamInstanceProfile.Name")),
         availability_zone: params.owned("Placement.AvailabilityZone"),
         market: market(params)?,
-        tags: params.instance_tag_specification()?,
-        terminate_on_shutdown: match params.get("InstanceInitiatedShutdownBehavior") {
-            None | Some("stop") => false,
-            Some("terminate") => true,
-            Some(other) => {
-                return Err(Ec2Error::InvalidParameterValue(format!(
-                    "Value ({other}) for parameter InstanceInitiatedShutdownBehavior is invalid."
-                )));
-            }
-        },
+        interruption: interruption(params)?,
+        tags,
+        terminate_on_shutdown: shutdown_behavior(params.get("InstanceInitiatedShutdownBehavior"))?,
+        disable_api_termination: params.boolean("DisableApiTermination")?.unwrap_or(false),
+        disable_api_stop: params.boolean("DisableApiStop")?.unwrap_or(false),
+        monitoring: params.boolean("Monitoring.Enabled")?.unwrap_or(false),
+        metadata,
     })
 }
 
-fn market(params: &Params) -> Result<Market, Ec2Error> {
-    let invalid = |value: &str, name: &str| {
-        Err(Ec2Error::InvalidParameterValue(format!(
-            "Value ({value}) for parameter {name} is invalid."
-        )))
+/// Decodes user data.
+///
+/// # Errors
+/// `InvalidUserData.Malformed`; `InvalidParameterValue` when it is too long.
+pub(super) fn read_user_data(encoded: &str) -> Result<Vec<u8>, Ec2Error> {
+    // Clients may wrap the lines.
+    let encoded: String = encoded.split_ascii_whitespace().collect();
+    let user_data = STANDARD
+        .decode(encoded)
+        .map_err(|_| Ec2Error::UserDataMalformed)?;
+    if user_data.len() > MOST_USER_DATA_BYTES {
+        return Err(Ec2Error::UserDataTooLarge);
+    }
+    Ok(user_data)
+}
+
+/// Whether an instance that shuts itself down is terminated.
+///
+/// # Errors
+/// `InvalidParameterValue`.
+pub(super) fn shutdown_behavior(behavior: Option<&str>) -> Result<bool, Ec2Error> {
+    match behavior {
+        None | Some("stop") => Ok(false),
+        Some("terminate") => Ok(true),
+        Some(other) => invalid(other, "InstanceInitiatedShutdownBehavior"),
+    }
+}
+
+/// The options of the metadata service: those that are given, and the present ones for the rest.
+///
+/// # Errors
+/// `InvalidParameterValue`.
+pub(super) fn read_metadata_options(
+    params: &Params,
+    prefix: &str,
+    mut options: MetadataOptions,
+) -> Result<MetadataOptions, Ec2Error> {
+    let switch = |name: &str, present: bool| match params.get(&format!("{prefix}{name}")) {
+        None => Ok(present),
+        Some("enabled") => Ok(true),
+        Some("disabled") => Ok(false),
+        Some(other) => invalid(other, name),
     };
+    options.tokens_required = match params.get(&format!("{prefix}HttpTokens")) {
+        None => options.tokens_required,
+        Some("required") => true,
+        Some("optional") => false,
+        Some(other) => return invalid(other, "HttpTokens"),
+    };
+    options.endpoint_enabled = switch("HttpEndpoint", options.endpoint_enabled)?;
+    options.ipv6_enabled = switch("HttpProtocolIpv6", options.ipv6_enabled)?;
+    options.tags_enabled = switch("InstanceMetadataTags", options.tags_enabled)?;
+    if let Some(limit) = params.number(&format!("{prefix}HttpPutResponseHopLimit"))? {
+        options.hop_limit = match limit {
+            1..=64 => limit as u8,
+            other => return invalid(&other.to_string(), "HttpPutResponseHopLimit"),
+        };
+    }
+    Ok(options)
+}
+
+fn invalid<T>(value: &str, name: &str) -> Result<T, Ec2Error> {
+    Err(Ec2Error::InvalidParameterValue(format!(
+        "Value ({value}) for parameter {name} is invalid."
+    )))
+}
+
+fn interruption(params: &Params) -> Result<InterruptionAction, Ec2Error> {
+    match params.get("InstanceMarketOptions.SpotOptions.InstanceInterruptionBehavior") {
+        None | Some("terminate") => Ok(InterruptionAction::Terminate),
+        Some("stop") => Ok(InterruptionAction::Stop),
+        Some("hibernate") => Ok(InterruptionAction::Hibernate),
+        Some(other) => invalid(other, "InstanceInterruptionBehavior"),
+    }
+}
+
+fn market(params: &Params) -> Result<Market, Ec2Error> {
     match params.get("InstanceMarketOptions.MarketType") {
         None => return Ok(Market::OnDemand),
         Some("spot") => {}
         Some(other) => return invalid(other, "MarketType"),
     }
     let option = |name: &str| params.get(&format!("InstanceMarketOptions.SpotOptions.{name}"));
-    let stays = match option("InstanceInterruptionBehavior") {
-        None | Some("terminate") => false,
-        Some("stop" | "hibernate") => true,
-        Some(other) => return invalid(other, "InstanceInterruptionBehavior"),
-    };
+    let stays = interruption(params)? != InterruptionAction::Terminate;
     match (option("SpotInstanceType").unwrap_or("one-time"), stays) {
         ("one-time", false) => Ok(Market::OneTimeSpot),
         ("persistent", true) => Ok(Market::PersistentSpot),
@@ -173,7 +233,7 @@ fn market(params: &Params) -> Result<Market, Ec2Error> {
 }
 
 /// A prefix and 17 random hexadecimal digits, the form of EC2's identifiers.
-fn identifier(prefix: &str) -> String {
+pub(super) fn identifier(prefix: &str) -> String {
     let digits = Uuid::new_v4().simple().to_string();
     // The first digits of a random UUID are random; its version stands behind them.
     format!("{prefix}{}{}", &digits[..12], &digits[20..25])

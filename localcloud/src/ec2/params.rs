@@ -1,7 +1,7 @@
 //! The parameters of a call in EC2's query protocol: a flat form in which lists and structures are spelled as
 //! `Filter.1.Value.2`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Ec2Error;
 use super::state::{Filter, Tags};
@@ -12,8 +12,16 @@ pub struct Params {
     values: HashMap<String, String>,
 }
 
-/// Longer lists than this no call takes.
-const MOST_ITEMS: usize = 1000;
+/// Among how many values AWS lets all filters of a call choose.
+const MOST_FILTER_VALUES: usize = 200;
+/// What a launch may put tags on besides instances; none of them exists here.
+const TAGGABLE: [&str; 5] = [
+    "instance",
+    "volume",
+    "network-interface",
+    "spot-instances-request",
+    "elastic-gpu",
+];
 
 impl Params {
     /// Reads a form body.
@@ -65,6 +73,30 @@ impl Params {
             .transpose()
     }
 
+    /// A flag, if given.
+    ///
+    /// # Errors
+    /// `InvalidParameterValue` when it is neither true nor false.
+    pub fn boolean(&self, name: &str) -> Result<Option<bool>, Ec2Error> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(value) if value.eq_ignore_ascii_case("true") => Ok(Some(true)),
+            Some(value) if value.eq_ignore_ascii_case("false") => Ok(Some(false)),
+            Some(value) => Err(Ec2Error::InvalidParameterValue(format!(
+                "Invalid value '{value}' for {name}. Expected: true or false"
+            ))),
+        }
+    }
+
+    /// Whether a parameter, or any part of a structure of that name, is given.
+    pub fn has(&self, name: &str) -> bool {
+        let is_part = |key: &String| {
+            key.strip_prefix(name)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.values.keys().any(is_part)
+    }
+
     /// A flag; one that is not given is false.
     pub fn flag(&self, name: &str) -> bool {
         self.get(name)
@@ -73,7 +105,7 @@ impl Params {
 
     /// The list `NAME.1`, `NAME.2`, … up to the first number that is missing.
     pub fn list(&self, name: &str) -> Vec<String> {
-        (1..=MOST_ITEMS)
+        (1..)
             .map_while(|index| self.values.get(&format!("{name}.{index}")).cloned())
             .collect()
     }
@@ -84,7 +116,8 @@ impl Params {
     /// `InvalidParameterValue` for a filter without values.
     pub fn filters(&self) -> Result<Vec<Filter>, Ec2Error> {
         let mut filters = Vec::new();
-        for index in 1..=MOST_ITEMS {
+        let mut values_in_all = 0;
+        for index in 1.. {
             let Some(name) = self.get(&format!("Filter.{index}.Name")) else {
                 break;
             };
@@ -94,10 +127,11 @@ impl Params {
                     "The filter '{name}' has no values"
                 )));
             }
-            filters.push(Filter {
-                name: name.to_owned(),
-                values,
-            });
+            values_in_all += values.len();
+            filters.push(Filter::new(name, &values));
+        }
+        if values_in_all > MOST_FILTER_VALUES {
+            return Err(Ec2Error::FilterLimitExceeded(MOST_FILTER_VALUES));
         }
         Ok(filters)
     }
@@ -105,7 +139,7 @@ impl Params {
     /// The tags `PREFIX.1.Key`, `PREFIX.1.Value`, …; a value that is not given is `None`.
     pub fn tags(&self, prefix: &str) -> Result<Vec<(String, Option<String>)>, Ec2Error> {
         let mut tags = Vec::new();
-        for index in 1..=MOST_ITEMS {
+        for index in 1.. {
             let Some(key) = self.values.get(&format!("{prefix}.{index}.Key")) else {
                 break;
             };
@@ -116,35 +150,75 @@ impl Params {
         Ok(tags)
     }
 
-    /// The tags that a launch puts on instances; tags for other resources are accepted, and there are none to put
-    /// them on.
-    pub fn instance_tag_specification(&self) -> Result<Tags, Ec2Error> {
-        let mut tags = Tags::new();
-        for index in 1..=MOST_ITEMS {
-            let Some(resource) = self.get(&format!("TagSpecification.{index}.ResourceType")) else {
+    /// The tags that a call puts on a new resource of one kind. Tags for the other kinds that come with a launch are
+    /// checked, and there are none to put them on.
+    ///
+    /// # Errors
+    /// `InvalidParameterValue` for a resource that takes no tags, for no tags and for a key given twice.
+    pub fn tag_specification(&self, kind: &str) -> Result<Tags, Ec2Error> {
+        let mut found = Tags::new();
+        for index in 1.. {
+            let prefix = format!("TagSpecification.{index}");
+            let Some(resource) = self.get(&format!("{prefix}.ResourceType")) else {
+                if self.has(&prefix) {
+                    return Err(Ec2Error::InvalidParameterValue(
+                        "Tag specification resource type must have a value".to_owned(),
+                    ));
+                }
                 break;
             };
-            if resource == "instance" {
-                let specified = self.tags(&format!("TagSpecification.{index}.Tag"))?;
-                tags.extend(
-                    specified
-                        .into_iter()
-                        .map(|(key, value)| (key, value.unwrap_or_default())),
-                );
+            if resource != kind && !(kind == "instance" && TAGGABLE.contains(&resource)) {
+                return Err(Ec2Error::InvalidParameterValue(format!(
+                    "'{resource}' is not a valid taggable resource type for this operation."
+                )));
+            }
+            let specified = self.tags(&format!("{prefix}.Tag"))?;
+            if specified.is_empty() {
+                return Err(Ec2Error::InvalidParameterValue(
+                    "Tag specification must have at least one tag".to_owned(),
+                ));
+            }
+            if resource != kind {
+                continue;
+            }
+            for (key, value) in specified {
+                if found
+                    .insert(key.clone(), value.unwrap_or_default())
+                    .is_some()
+                {
+                    return Err(Ec2Error::InvalidParameterValue(format!(
+                        "Duplicate tag key '{key}' specified."
+                    )));
+                }
             }
         }
-        Ok(tags)
+        Ok(found)
     }
 
-    /// The instance identifiers of a call, checked for their form.
+    /// The instance identifiers of a call, each once and checked for their form.
     ///
     /// # Errors
     /// `InvalidInstanceID.Malformed`.
     pub fn instance_ids(&self) -> Result<Vec<String>, Ec2Error> {
-        let ids = self.list("InstanceId");
+        let mut seen = HashSet::new();
+        let mut ids = self.list("InstanceId");
+        ids.retain(|id| seen.insert(id.clone()));
         match ids.iter().find(|id| !is_instance_id(id)) {
             Some(malformed) => Err(Ec2Error::InstanceMalformed(malformed.clone())),
             None => Ok(ids),
+        }
+    }
+
+    /// The one instance that a call is about, checked for its form.
+    ///
+    /// # Errors
+    /// `MissingParameter`, `InvalidInstanceID.Malformed`.
+    pub fn instance_id(&self) -> Result<&str, Ec2Error> {
+        let id = self.required("InstanceId")?;
+        if is_instance_id(id) {
+            Ok(id)
+        } else {
+            Err(Ec2Error::InstanceMalformed(id.to_owned()))
         }
     }
 

@@ -3,14 +3,23 @@
 mod capacity;
 mod filter;
 mod instance;
+mod interruption;
+#[cfg(test)]
+mod model;
+mod process_events;
+mod properties;
+mod select;
+mod spec;
 mod tagging;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
-pub use filter::{Filter, wildcard_matches};
-pub use instance::{Effect, Instance, InstanceState, LaunchSpec, Market, StateChange, Tags};
+pub use filter::{Filter, check_filters, wildcard_matches};
+pub use instance::{Effect, Instance, InstanceState, Interruption, StateChange};
+pub use properties::{INSTANCE_FILTERS, Place, STATUS_FILTERS};
+pub use spec::{InterruptionAction, LaunchSpec, Market, MetadataOptions, Tags};
 
 use super::Ec2Error;
 use crate::clock::Millis;
@@ -31,7 +40,13 @@ pub struct Instances {
     capacity: Vec<Capacity>,
     /// For how long after its launch an instance is unknown.
     describe_lag: Millis,
+    place: Place,
+    /// When it is worth the time to look for what can be forgotten.
+    forget_next: Millis,
 }
+
+/// How often what nobody can see any more is removed.
+const FORGET_EVERY: Millis = 60_000;
 
 /// A launch to carry out.
 #[derive(Debug, Clone)]
@@ -44,14 +59,6 @@ pub struct LaunchOrder {
     pub requested: usize,
     /// One identifier for each instance to launch; drawn by the caller.
     pub instance_ids: Vec<String>,
-}
-
-/// One page of a listing.
-#[derive(Debug)]
-pub struct Page<'a> {
-    pub instances: Vec<&'a Instance>,
-    /// Where the next page begins, if there is one.
-    pub next: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -70,6 +77,18 @@ impl Instances {
             describe_lag,
             ..Self::default()
         }
+    }
+
+    /// The same in a region, which filters for zones and names need to know.
+    #[must_use]
+    pub fn in_place(self, place: Place) -> Self {
+        Self { place, ..self }
+    }
+
+    /// From now on there is room for others, and new instances become known after another time.
+    pub fn set_faults(&mut self, capacity: Vec<Capacity>, describe_lag: Millis) {
+        self.capacity = capacity;
+        self.describe_lag = describe_lag;
     }
 
     /// Launches instances, all `pending`, and answers their identifiers and whether they are new: a repeated request
@@ -98,6 +117,7 @@ impl Instances {
                 instance_id: instance_id.clone(),
                 reservation_id: order.reservation_id.clone(),
                 launch_index,
+                sequence: self.next_sequence,
                 client_token: order.client_token.clone(),
                 tags: order.spec.tags.clone(),
                 spec: order.spec.clone(),
@@ -106,6 +126,8 @@ impl Instances {
                 known_from: now + self.describe_lag,
                 state_reason: None,
                 state_transition: None,
+                running_since: None,
+                interruption: None,
                 boot: 1,
             };
             self.sequence_of
@@ -148,7 +170,7 @@ impl Instances {
     /// Stops running instances: all or none.
     ///
     /// # Errors
-    /// `InvalidInstanceID.NotFound`, `IncorrectInstanceState`, `UnsupportedOperation`.
+    /// `InvalidInstanceID.NotFound`, `IncorrectInstanceState`, `UnsupportedOperation`, `OperationNotPermitted`.
     pub fn stop(
         &mut self,
         ids: &[String],
@@ -163,52 +185,15 @@ impl Instances {
     /// Terminates instances: all or none.
     ///
     /// # Errors
-    /// `InvalidInstanceID.NotFound`.
+    /// `InvalidInstanceID.NotFound`, `OperationNotPermitted`.
     pub fn terminate(
         &mut self,
         ids: &[String],
         now: Millis,
     ) -> Result<Vec<(StateChange, Effect)>, Ec2Error> {
-        self.change(ids, now, |_| Ok(()), |instance| instance.terminate(now))
-    }
-
-    /// The instances with these identifiers (all, if none are given) that pass all filters, from `start_at` on and at
-    /// most `page_size`.
-    ///
-    /// # Errors
-    /// `InvalidInstanceID.NotFound`, `InvalidParameterValue` for an unknown filter.
-    pub fn describe(
-        &mut self,
-        ids: &[String],
-        filters: &[Filter],
-        start_at: u64,
-        page_size: usize,
-        now: Millis,
-    ) -> Result<Page<'_>, Ec2Error> {
-        self.forget(now);
-        self.check_exist(ids, now)?;
-        let mut page = Page {
-            instances: Vec::new(),
-            next: None,
-        };
-        for (sequence, instance) in self.by_sequence.range(start_at..) {
-            let asked_for = ids.is_empty() || ids.contains(&instance.instance_id);
-            if !asked_for || !instance.is_known(now) {
-                continue;
-            }
-            let mut accepted = true;
-            for filter in filters {
-                accepted &= filter.accepts(instance)?;
-            }
-            if accepted && page.instances.len() == page_size {
-                page.next = Some(*sequence);
-                break;
-            }
-            if accepted {
-                page.instances.push(instance);
-            }
-        }
-        Ok(page)
+        self.change(ids, now, Instance::check_terminate, |instance| {
+            instance.terminate(now)
+        })
     }
 
     /// One instance.
@@ -293,7 +278,12 @@ impl Instances {
         Ok(changes)
     }
 
+    /// Whoever is to be forgotten is unknown already: this only frees the memory.
     fn forget(&mut self, now: Millis) {
+        if now < self.forget_next {
+            return;
+        }
+        self.forget_next = now + FORGET_EVERY;
         let forgotten: Vec<u64> = self
             .by_sequence
             .iter()

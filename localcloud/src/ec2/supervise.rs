@@ -8,7 +8,10 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use super::interrupt::interrupt_by_chance;
+use super::metadata::MetadataEndpoint;
 use super::process::{ProcessGroup, ProcessSpec, describe_exit};
+use super::state::Instance;
 use super::{Ec2, Shared};
 
 /// What an instance's task has been asked to do. Later orders are more urgent, and a less urgent one changes nothing.
@@ -28,27 +31,40 @@ impl Ec2 {
         shared.orders.insert(instance_id.to_owned(), orders);
         // Counted under the lock, so that which boots fail depends on the order of the calls alone.
         shared.boots += 1;
-        let fails = self.fail_boot_every != 0 && shared.boots.is_multiple_of(self.fail_boot_every);
-        tokio::spawn(Arc::clone(self).supervise(instance_id.to_owned(), boot, fails, received));
+        let every = self.fail_boot_every();
+        let fails = every != 0 && shared.boots.is_multiple_of(every);
+        let boot_time = self.boot_time();
+        tokio::spawn(interrupt_by_chance(
+            Arc::downgrade(self),
+            instance_id.to_owned(),
+            boot,
+        ));
+        tokio::spawn(Arc::clone(self).supervise(
+            instance_id.to_owned(),
+            boot,
+            boot_time,
+            fails,
+            received,
+        ));
     }
 
     async fn supervise(
         self: Arc<Self>,
         instance_id: String,
         boot: u64,
+        boot_time: Duration,
         fails: bool,
         mut orders: watch::Receiver<Order>,
     ) {
-        if self.booted(&mut orders).await {
+        if booted(boot_time, &mut orders).await {
             if fails {
                 self.run_without_process(&instance_id, boot, &mut orders)
                     .await;
             } else {
-                while self.run_once(&instance_id, boot, &mut orders).await {
-                    // Only a reboot comes here. One that was overtaken by an end is seen at once in the next turn.
-                }
+                self.run(&instance_id, boot, &mut orders).await;
             }
         }
+        self.stay_ending(&instance_id).await;
         let mut shared = self.lock();
         if let Some(instance) = shared.instances.get_mut(&instance_id) {
             instance.process_gone(boot);
@@ -63,14 +79,48 @@ impl Ec2 {
         self.settled.notify_waiters();
     }
 
-    /// Lets the time pass that a machine takes to boot; false if the instance has to end before that.
-    async fn booted(&self, orders: &mut watch::Receiver<Order>) -> bool {
-        if self.boot_delay.is_zero() {
-            return true;
+    /// Opens the metadata service of an instance and runs its process until it has ended for good.
+    async fn run(
+        self: &Arc<Self>,
+        instance_id: &str,
+        boot: u64,
+        orders: &mut watch::Receiver<Order>,
+    ) {
+        let metadata = match MetadataEndpoint::open(self, instance_id).await {
+            Ok(metadata) => metadata,
+            Err(error) => return self.boot_failed(instance_id, boot, &error),
+        };
+        while self
+            .run_once(instance_id, boot, metadata.url(), orders)
+            .await
+        {
+            // Only a reboot comes here. One that was overtaken by an end is seen at once in the next turn.
         }
+    }
+
+    fn boot_failed(&self, instance_id: &str, boot: u64, error: &std::io::Error) {
+        warn!(instance = instance_id, %error, "instance could not be started");
+        let now = self.clock.now();
+        if let Some(instance) = self.lock().instances.get_mut(instance_id) {
+            instance.boot_failed(boot, &error.to_string(), now);
+        }
+    }
+
+    /// Lets the time pass that a machine takes to end when its processes are gone.
+    async fn stay_ending(&self, instance_id: &str) {
+        let is_ending = self
+            .lock()
+            .instances
+            .get(instance_id)
+            .is_some_and(Instance::is_ending);
+        let stop_time = self.stop_time();
+        if !is_ending || stop_time.is_zero() {
+            return;
+        }
+        let mut closing = self.closing.subscribe();
         tokio::select! {
-            () = sleep(self.boot_delay) => true,
-            () = at_least(orders, Order::End) => false,
+            () = sleep(stop_time) => {}
+            _ = closing.wait_for(|closing| *closing) => {}
         }
     }
 
@@ -86,7 +136,7 @@ impl Ec2 {
             "instance runs without a process, as every so many-th is configured to"
         );
         if let Some(instance) = self.lock().instances.get_mut(instance_id) {
-            instance.process_started(boot);
+            instance.process_started(boot, self.clock.now());
         }
         at_least(orders, Order::End).await;
     }
@@ -96,6 +146,7 @@ impl Ec2 {
         &self,
         instance_id: &str,
         boot: u64,
+        metadata_url: &str,
         orders: &mut watch::Receiver<Order>,
     ) -> bool {
         // An instance that is stopped before its turn has come never runs.
@@ -103,7 +154,7 @@ impl Ec2 {
             () = self.start_pace.turn() => {}
             () = at_least(orders, Order::End) => return false,
         }
-        let started = match self.process_spec(instance_id).await {
+        let started = match self.process_spec(instance_id, metadata_url).await {
             Ok(spec) => ProcessGroup::start(&spec, &self.watchdog)
                 .await
                 .map(|process| (process, spec.console_log)),
@@ -112,11 +163,7 @@ impl Ec2 {
         let (mut process, console_log) = match started {
             Ok(started) => started,
             Err(error) => {
-                warn!(instance = instance_id, %error, "instance could not be started");
-                let now = self.clock.now();
-                if let Some(instance) = self.lock().instances.get_mut(instance_id) {
-                    instance.boot_failed(boot, &error.to_string(), now);
-                }
+                self.boot_failed(instance_id, boot, &error);
                 return false;
             }
         };
@@ -124,7 +171,7 @@ impl Ec2 {
         let log = console_log.display();
         info!(instance = instance_id, process = group.as_raw(), %log, "instance started");
         if let Some(instance) = self.lock().instances.get_mut(instance_id) {
-            instance.process_started(boot);
+            instance.process_started(boot, self.clock.now());
         }
 
         let ended_by_itself = tokio::select! {
@@ -161,38 +208,55 @@ impl Ec2 {
         reboot
     }
 
-    async fn process_spec(&self, instance_id: &str) -> std::io::Result<ProcessSpec> {
-        let (image_id, user_data) = {
+    async fn process_spec(
+        &self,
+        instance_id: &str,
+        metadata_url: &str,
+    ) -> std::io::Result<ProcessSpec> {
+        let (image, user_data) = {
             let shared = self.lock();
-            let instance = shared
-                .instances
-                .get(instance_id)
-                .ok_or(std::io::ErrorKind::NotFound)?;
-            (
-                instance.spec.image_id.clone(),
-                instance.spec.user_data.clone(),
-            )
+            let instance = shared.instances.get(instance_id);
+            let instance = instance.ok_or(std::io::ErrorKind::NotFound)?;
+            let image = shared.images.get(&instance.spec.image_id);
+            let image = image.ok_or(std::io::ErrorKind::NotFound)?;
+            (image.image.clone(), instance.spec.user_data.clone())
         };
-        let image = self.image(&image_id).ok_or(std::io::ErrorKind::NotFound)?;
         let folder = self.folder_of(instance_id);
         tokio::fs::create_dir_all(&folder).await?;
         let user_data_file = folder.join("user-data");
         tokio::fs::write(&user_data_file, user_data).await?;
-        let mut env = image.env.clone();
+        let mut env = image.env;
         env.insert("EC2_INSTANCE_ID".to_owned(), instance_id.to_owned());
         env.insert(
             "EC2_USER_DATA_FILE".to_owned(),
             user_data_file.to_string_lossy().into_owned(),
         );
+        // Whoever started localcloud may have told its own clients that there is no metadata service. Here is one.
+        env.insert("AWS_EC2_METADATA_DISABLED".to_owned(), "false".to_owned());
+        env.insert(
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT".to_owned(),
+            metadata_url.to_owned(),
+        );
         Ok(ProcessSpec {
-            command: image.command.clone(),
+            command: image.command,
             env,
             console_log: folder.join("console.log"),
         })
     }
 
-    fn folder_of(&self, instance_id: &str) -> PathBuf {
+    pub(super) fn folder_of(&self, instance_id: &str) -> PathBuf {
         self.instances_folder.join(instance_id)
+    }
+}
+
+/// Lets the time pass that a machine takes to boot; false if the instance has to end before that.
+async fn booted(boot_time: Duration, orders: &mut watch::Receiver<Order>) -> bool {
+    if boot_time.is_zero() {
+        return true;
+    }
+    tokio::select! {
+        () = sleep(boot_time) => true,
+        () = at_least(orders, Order::End) => false,
     }
 }
 

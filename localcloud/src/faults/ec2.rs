@@ -6,11 +6,11 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::{FaultsError, millis};
-use crate::ec2::{ACTIONS, RESOURCE_ACTIONS};
+use super::{FaultsError, check_probability, millis};
+use crate::ec2::{ACTIONS, RESOURCE_ACTIONS, UNFILTERED_ACTIONS, USUAL_NOTICE};
 
 /// What EC2 does to its callers that a test on a quiet day never sees. The default is a kind EC2.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ec2Settings {
     /// How often each action may be called.
@@ -23,6 +23,26 @@ pub struct Ec2Settings {
     /// How long an instance stays `pending` before its process starts; what `Config::start_interval` adds comes after.
     #[serde(rename = "boot_delay_ms", with = "millis")]
     pub boot_delay: Duration,
+    /// Each boot takes longer by a random part of this.
+    #[serde(rename = "boot_delay_spread_ms", with = "millis")]
+    pub boot_delay_spread: Duration,
+    /// How long an instance stays `stopping` or `shutting-down` when its process is gone.
+    #[serde(rename = "stop_delay_ms", with = "millis")]
+    pub stop_delay: Duration,
+    /// Each end takes longer by a random part of this.
+    #[serde(rename = "stop_delay_spread_ms", with = "millis")]
+    pub stop_delay_spread: Duration,
+    /// How long the status checks of an instance that runs say `initializing`.
+    #[serde(rename = "status_check_ms", with = "millis")]
+    pub status_check: Duration,
+    /// Probability that a spot instance is interrupted, drawn at each of its starts.
+    pub spot_interruption: f64,
+    /// From the start of such an instance to the notice of its interruption.
+    #[serde(rename = "spot_interruption_after_ms", with = "millis")]
+    pub spot_interruption_after: Duration,
+    /// From that notice to the interruption; AWS's two minutes, if nothing is said.
+    #[serde(rename = "spot_notice_ms", with = "millis")]
+    pub spot_notice: Duration,
     /// The process of every so many-th start of an instance, in the order of the calls, never starts: the instance
     /// becomes `running` all the same, as a machine whose worker does not come up. 0 for none. Launches, starts and
     /// the instances of the configuration count; reboots do not, and heal nothing.
@@ -35,6 +55,8 @@ pub struct Ec2Settings {
 pub struct Limits {
     /// A call takes one token.
     pub requests: BTreeMap<String, Bucket>,
+    /// Where a call takes its token instead if it asks for everything at once: with neither a filter nor a page size.
+    pub unfiltered: BTreeMap<String, Bucket>,
     /// A call takes a token for each instance that it names; RunInstances for its MaxCount.
     pub resources: BTreeMap<String, Bucket>,
 }
@@ -77,15 +99,35 @@ pub struct Capacity {
 struct LimitsSection {
     preset: Option<LimitsPreset>,
     requests: BTreeMap<String, Bucket>,
+    unfiltered: BTreeMap<String, Bucket>,
     resources: BTreeMap<String, Bucket>,
 }
 
+impl Default for Ec2Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            capacity: Vec::new(),
+            describe_lag: Duration::ZERO,
+            boot_delay: Duration::ZERO,
+            boot_delay_spread: Duration::ZERO,
+            stop_delay: Duration::ZERO,
+            stop_delay_spread: Duration::ZERO,
+            status_check: Duration::ZERO,
+            spot_interruption: 0.0,
+            spot_interruption_after: Duration::ZERO,
+            spot_notice: USUAL_NOTICE,
+            fail_boot_every: 0,
+        }
+    }
+}
+
 impl Limits {
-    /// AWS's default limits of one account in one region.
+    /// AWS's default limits of one account in one region, for each action that localcloud knows: those of the action
+    /// itself where AWS gives it some, else those of its category. The console's own limits are left out.
     ///
-    /// Source: "Request throttling for the Amazon EC2 API", tables of request and resource token buckets,
-    /// <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>. Where that page grants single
-    /// mutating actions (tags, terminations) more than their category, the category's smaller bucket stands here.
+    /// Source: "Request throttling for the Amazon EC2 API", tables of request and resource token buckets, as of 2025,
+    /// <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>.
     pub fn aws() -> Self {
         let bucket = |size, refill_per_second| Bucket {
             size,
@@ -94,11 +136,18 @@ impl Limits {
         let requests = ACTIONS.into_iter().map(|action| {
             let limit = match action {
                 "RunInstances" | "StartInstances" => bucket(5, 2.0),
-                describe if describe.starts_with("Describe") => bucket(100, 20.0),
+                "CreateTags" | "DeleteTags" => bucket(100, 10.0),
+                "DeregisterImage" | "ModifyInstanceMetadataOptions" | "TerminateInstances" => {
+                    bucket(100, 5.0)
+                }
+                reads if reads.starts_with("Describe") || reads.starts_with("Get") => {
+                    bucket(100, 20.0)
+                }
                 _ => bucket(50, 5.0),
             };
             (action.to_owned(), limit)
         });
+        let unfiltered = UNFILTERED_ACTIONS.map(|action| (action.to_owned(), bucket(50, 10.0)));
         let resources = RESOURCE_ACTIONS.into_iter().map(|action| {
             let limit = match action {
                 "RunInstances" | "StartInstances" => bucket(1000, 2.0),
@@ -108,6 +157,7 @@ impl Limits {
         });
         Self {
             requests: requests.collect(),
+            unfiltered: unfiltered.into(),
             resources: resources.collect(),
         }
     }
@@ -115,12 +165,14 @@ impl Limits {
     /// Takes over the buckets of other limits, in place of those for the same actions.
     pub fn add(&mut self, other: Self) {
         self.requests.extend(other.requests);
+        self.unfiltered.extend(other.unfiltered);
         self.resources.extend(other.resources);
     }
 
     fn check(&self) -> Result<(), FaultsError> {
         for (buckets, actions) in [
             (&self.requests, ACTIONS.as_slice()),
+            (&self.unfiltered, UNFILTERED_ACTIONS.as_slice()),
             (&self.resources, RESOURCE_ACTIONS.as_slice()),
         ] {
             for (action, bucket) in buckets {
@@ -159,6 +211,7 @@ impl From<LimitsSection> for Limits {
         let mut limits = section.preset.map(Self::from).unwrap_or_default();
         limits.add(Self {
             requests: section.requests,
+            unfiltered: section.unfiltered,
             resources: section.resources,
         });
         limits
@@ -169,9 +222,10 @@ impl Ec2Settings {
     /// Checks that every limit is one that EC2 could have, and that no two capacities contradict each other.
     ///
     /// # Errors
-    /// Names the first limit or capacity at fault.
+    /// Names the first limit, probability or capacity at fault.
     pub(super) fn check(&self) -> Result<(), FaultsError> {
         self.limits.check()?;
+        check_probability("ec2.spot_interruption", self.spot_interruption)?;
         let mut pools = HashSet::new();
         for capacity in &self.capacity {
             if !pools.insert((&capacity.instance_type, &capacity.subnet)) {

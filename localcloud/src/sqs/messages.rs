@@ -36,6 +36,27 @@ impl Sqs {
         Ok(sent)
     }
 
+    /// Sends a message on behalf of another service to the queue of an ARN.
+    ///
+    /// # Errors
+    /// As `SendMessage`; `QueueDoesNotExist` also where the ARN is of another region or account.
+    pub fn deliver_event(&self, queue_arn: &str, body: String) -> Result<(), SqsError> {
+        let mut shared = self.lock();
+        let name = shared.queues.name_of_arn(queue_arn)?;
+        let content = MessageContent {
+            message_body: Some(body),
+            ..MessageContent::default()
+        };
+        let outgoing = Outgoing::parse(content)?;
+        send(&mut shared, &name, outgoing, self.clock.now())?;
+        Ok(())
+    }
+
+    /// Whether there is a queue of this ARN.
+    pub fn has_queue(&self, queue_arn: &str) -> bool {
+        self.lock().queues.name_of_arn(queue_arn).is_ok()
+    }
+
     pub(super) fn delete_message(&self, request: DeleteMessage) -> Result<Empty, SqsError> {
         let name = queue_name(&request.queue_url)?;
         let handle = request

@@ -58,11 +58,12 @@ impl Sqs {
         let now = self.clock.now();
         let (received, wait_seconds, place) = {
             let mut shared = self.lock();
+            let queue = shared.queues.queue(name)?;
+            let wait_seconds = wait.unwrap_or(queue.settings().receive_wait_seconds);
+            if wait_seconds == 0 && queue.short_poll_misses() {
+                return Ok(on_wire(Received::default(), &request));
+            }
             let received = shared.take(name, max_messages, visibility, now)?;
-            let wait_seconds = match wait {
-                Some(wait) => wait,
-                None => shared.queues.queue(name)?.settings().receive_wait_seconds,
-            };
             (
                 received,
                 wait_seconds,

@@ -8,6 +8,7 @@ mod receipt;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod unkind;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub use settings::{
 };
 
 use crate::clock::Millis;
+use crate::faults::SqsFaults;
 
 /// The account number in every ARN and queue URL.
 pub const ACCOUNT_ID: &str = "000000000000";
@@ -33,6 +35,8 @@ pub struct Queues {
     region: String,
     next_incarnation: u64,
     journal: Journal,
+    faults: SqsFaults,
+    seed: u64,
 }
 
 /// What a receive found.
@@ -53,6 +57,8 @@ impl Queues {
             region: region.into(),
             next_incarnation: 1,
             journal: Journal::default(),
+            faults: SqsFaults::default(),
+            seed: 0,
         }
     }
 
@@ -72,6 +78,8 @@ impl Queues {
             region: region.into(),
             next_incarnation: saved.next_incarnation.max(1),
             journal,
+            faults: SqsFaults::default(),
+            seed: 0,
         })
     }
 
@@ -83,6 +91,15 @@ impl Queues {
         Saved {
             next_incarnation: self.next_incarnation,
             queues,
+        }
+    }
+
+    /// Replaces the faults of all queues; what was drawn by chance begins anew from `seed`. The same seed and the same
+    /// calls to a queue in the same order meet the same faults.
+    pub fn set_faults(&mut self, faults: SqsFaults, seed: u64, now: Millis) {
+        (self.faults, self.seed) = (faults, seed);
+        for queue in self.queues.values_mut() {
+            queue.set_faults(faults, seed, now);
         }
     }
 
@@ -120,17 +137,16 @@ impl Queues {
         }
         let settings = QueueSettings::default().with(attributes)?;
         self.check_dead_letter_target(&settings)?;
-        self.queues.insert(
-            name.to_owned(),
-            Queue::new(
-                self.next_incarnation,
-                name,
-                settings,
-                tags,
-                now,
-                self.journal.clone(),
-            ),
+        let mut queue = Queue::new(
+            self.next_incarnation,
+            name,
+            settings,
+            tags,
+            now,
+            self.journal.clone(),
         );
+        queue.set_faults(self.faults, self.seed, now);
+        self.queues.insert(name.to_owned(), queue);
         self.next_incarnation += 1;
         Ok(())
     }
@@ -176,6 +192,19 @@ impl Queues {
     /// `QueueDoesNotExist`.
     pub fn queue(&mut self, name: &str) -> Result<&mut Queue, SqsError> {
         self.queues.get_mut(name).ok_or(SqsError::QueueDoesNotExist)
+    }
+
+    /// The name of the queue that has this ARN.
+    ///
+    /// # Errors
+    /// `QueueDoesNotExist`.
+    pub fn name_of_arn(&self, arn: &str) -> Result<String, SqsError> {
+        let name = queue_of_arn(arn);
+        if self.queues.contains_key(name) && self.arn(name) == arn {
+            Ok(name.to_owned())
+        } else {
+            Err(SqsError::QueueDoesNotExist)
+        }
     }
 
     /// Every attribute of a queue.

@@ -79,7 +79,7 @@ pub struct SendMessage {
 }
 
 /// What `SendMessage` and an entry of `SendMessageBatch` share.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct MessageContent {
     pub message_body: Option<String>,

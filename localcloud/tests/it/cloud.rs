@@ -115,19 +115,23 @@ pub fn sdk(endpoint: &str, secret_key: &str) -> SdkConfig {
 }
 
 pub fn sdk_signed_by(endpoint: &str, access_key: &str, secret_key: &str) -> SdkConfig {
-    let http = Builder::new()
-        .tls_provider(tls::Provider::Rustls(
-            tls::rustls_provider::CryptoMode::Ring,
-        ))
-        .build_https();
     let credentials = Credentials::new(access_key, secret_key, None, None, "tests");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
         .endpoint_url(endpoint)
         .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(http)
+        .http_client(http_client())
         .build()
+}
+
+/// The SDK is built without an HTTP client of its own.
+pub fn http_client() -> aws_sdk_ec2::config::SharedHttpClient {
+    Builder::new()
+        .tls_provider(tls::Provider::Rustls(
+            tls::rustls_provider::CryptoMode::Ring,
+        ))
+        .build_https()
 }
 
 pub fn ec2_without_retries(endpoint: &str) -> aws_sdk_ec2::Client {

@@ -1,9 +1,54 @@
 //! DescribeImages.
 
-use super::super::{Ec2, Ec2Error, Params};
-use crate::config::Image;
+use super::instance::tags;
+use super::page::{PageRequest, token};
+use crate::ec2::images::ImageRecord;
+use crate::ec2::state::{Filter, check_filters};
+use crate::ec2::time::timestamp;
+use crate::ec2::{Ec2, Ec2Error, Params};
 use crate::sqs::state::ACCOUNT_ID;
 use crate::xml::Xml;
+
+/// Those for what images do not have here are known and let nothing pass.
+const FILTERS: &[&str] = &[
+    "architecture",
+    "block-device-mapping.*",
+    "boot-mode",
+    "creation-date",
+    "description",
+    "ena-support",
+    "free-tier-eligible",
+    "hypervisor",
+    "image-allowed",
+    "image-id",
+    "image-type",
+    "image-watermark.*",
+    "instance-type-specification.*",
+    "is-public",
+    "kernel-id",
+    "manifest-location",
+    "name",
+    "owner-alias",
+    "owner-id",
+    "platform",
+    "product-code",
+    "product-code.type",
+    "public-ssm-parameter-name",
+    "ramdisk-id",
+    "root-device-name",
+    "root-device-type",
+    "scan-result.*",
+    "source-image-id",
+    "source-image-region",
+    "source-instance-id",
+    "sriov-net-support",
+    "state",
+    "state-reason-code",
+    "state-reason-message",
+    "tag-key",
+    "tag:*",
+    "virtualization-type",
+];
 
 impl Ec2 {
     pub(in crate::ec2) fn describe_images(
@@ -12,50 +57,78 @@ impl Ec2 {
         request_id: &str,
     ) -> Result<String, Ec2Error> {
         let ids = params.list("ImageId");
-        if let Some(unknown) = ids.iter().find(|id| self.image(id).is_none()) {
-            return Err(Ec2Error::ImageNotFound(unknown.clone()));
-        }
         let filters = params.filters()?;
-        let mut images = Vec::new();
-        for image in self
-            .images
-            .iter()
-            .filter(|image| ids.is_empty() || ids.contains(&image.id))
-        {
-            let mut accepted = true;
-            for filter in &filters {
-                accepted &= match filter.name.as_str() {
-                    "image-id" => filter.matches(&image.id),
-                    "name" => filter.matches(name(image)),
-                    "state" => filter.matches("available"),
-                    "owner-id" => filter.matches(ACCOUNT_ID),
-                    "architecture" => filter.matches("x86_64"),
-                    other => return Err(Ec2Error::InvalidFilter(other.to_owned())),
-                };
-            }
-            if accepted {
-                images.push(image);
-            }
+        check_filters(&filters, FILTERS)?;
+        let (start_at, page_size) = PageRequest::read_numbered(params, 1..=1000, !ids.is_empty())?;
+        let owners = params.list("Owner");
+        // Nobody else's images exist here, and none is shared with anybody.
+        let owned = owners.is_empty()
+            || owners
+                .iter()
+                .any(|owner| owner == "self" || owner == ACCOUNT_ID);
+        let visible = owned && !params.has("ExecutableBy");
+        let shared = self.lock();
+        for id in &ids {
+            shared.images.registered(id)?;
         }
+        let mut found: Vec<&ImageRecord> = shared
+            .images
+            .listed()
+            .filter(|record| visible && record.sequence >= start_at)
+            .filter(|record| ids.is_empty() || ids.contains(&record.image.id))
+            .filter(|record| filters.iter().all(|filter| accepts(filter, record)))
+            .take(page_size.saturating_add(1))
+            .collect();
+        let next = (found.len() > page_size).then(|| found.pop()).flatten();
         Ok(Xml::response("DescribeImages", request_id, |xml| {
-            xml.list("imagesSet", images, |xml, image| {
-                xml.text("imageId", &image.id);
-                xml.text("imageLocation", format!("{ACCOUNT_ID}/{}", name(image)));
-                xml.text("imageState", "available");
-                xml.text("imageOwnerId", ACCOUNT_ID);
-                xml.text("isPublic", false);
-                xml.text("architecture", "x86_64");
-                xml.text("imageType", "machine");
-                xml.text("name", name(image));
-                xml.text("description", image.command.join(" "));
-                xml.text("rootDeviceType", "ebs");
-                xml.text("virtualizationType", "hvm");
-                xml.text("hypervisor", "xen");
-            });
+            xml.list("imagesSet", &found, |xml, record| describe(xml, record));
+            xml.optional("nextToken", next.map(|record| token(record.sequence)));
         }))
     }
 }
 
-fn name(image: &Image) -> &str {
-    image.name.as_deref().unwrap_or(&image.id)
+fn describe(xml: &mut Xml, record: &ImageRecord) {
+    xml.text("imageId", &record.image.id);
+    xml.text("imageLocation", &record.location);
+    xml.text("imageState", "available");
+    xml.text("imageOwnerId", ACCOUNT_ID);
+    xml.text("creationDate", timestamp(record.created));
+    xml.text("isPublic", false);
+    xml.text("architecture", "x86_64");
+    xml.text("imageType", "machine");
+    xml.text("name", record.name());
+    xml.optional("description", record.description.as_ref());
+    xml.text("rootDeviceType", "ebs");
+    xml.text("virtualizationType", "hvm");
+    xml.text("hypervisor", "xen");
+    xml.text("enaSupport", true);
+    xml.text("platformDetails", "Linux/UNIX");
+    xml.text("usageOperation", "RunInstances");
+    tags(xml, &record.tags);
+}
+
+fn accepts(filter: &Filter, record: &ImageRecord) -> bool {
+    if let Some(accepted) = filter.accepts_tags(&record.tags) {
+        return accepted;
+    }
+    match filter.name.as_str() {
+        "architecture" => filter.matches("x86_64"),
+        "creation-date" => filter.matches(&timestamp(record.created)),
+        "description" => record
+            .description
+            .as_ref()
+            .is_some_and(|description| filter.matches(description)),
+        "ena-support" => filter.matches("true"),
+        "hypervisor" => filter.matches("xen"),
+        "image-id" => filter.matches(&record.image.id),
+        "image-type" => filter.matches("machine"),
+        "is-public" => filter.matches("false"),
+        "manifest-location" => filter.matches(&record.location),
+        "name" => filter.matches(record.name()),
+        "owner-id" => filter.matches(ACCOUNT_ID),
+        "root-device-type" => filter.matches("ebs"),
+        "state" => filter.matches("available"),
+        "virtualization-type" => filter.matches("hvm"),
+        _ => false,
+    }
 }

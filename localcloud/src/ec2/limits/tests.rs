@@ -55,28 +55,42 @@ fn a_bucket_refilled_with_fractions_gets_them_all() {
 #[test]
 fn awss_limits_are_kept_by_action_and_by_instance() {
     let mut limiter = Limiter::new(&Limits::aws(), NOW);
-    assert!((0..5).all(|_| limiter.admit("StartInstances", 1, NOW).is_ok()));
+    assert!((0..5).all(|_| limiter.admit("StartInstances", false, 1, NOW).is_ok()));
     assert_eq!(
-        limiter.admit("StartInstances", 1, NOW),
+        limiter.admit("StartInstances", false, 1, NOW),
         Err(Ec2Error::RequestLimitExceeded)
     );
     assert!(
-        limiter.admit("RunInstances", 1000, NOW).is_ok(),
+        limiter.admit("RunInstances", false, 1000, NOW).is_ok(),
         "each action has a bucket of its own"
     );
     assert_eq!(
-        limiter.admit("RunInstances", 1, NOW),
+        limiter.admit("RunInstances", false, 1, NOW),
         Err(Ec2Error::RequestLimitExceeded),
         "all instances of the bucket are launched"
     );
-    assert!(limiter.admit("RunInstances", 1, NOW + 500).is_ok());
-    assert!((0..50).all(|_| limiter.admit("CreateTags", 0, NOW).is_ok()));
-    assert!(limiter.admit("CreateTags", 0, NOW).is_err());
-    assert!((0..100).all(|_| limiter.admit("DescribeInstances", 0, NOW).is_ok()));
-    assert!(limiter.admit("DescribeInstances", 0, NOW).is_err());
-    assert!(limiter.admit("StopInstances", 1000, NOW).is_ok());
-    assert!(limiter.admit("StopInstances", 21, NOW + 1000).is_err());
-    assert!(limiter.admit("StopInstances", 20, NOW + 1000).is_ok());
+    assert!(limiter.admit("RunInstances", false, 1, NOW + 500).is_ok());
+    for (action, size) in [
+        ("RebootInstances", 50),
+        ("CreateTags", 100),
+        ("TerminateInstances", 100),
+    ] {
+        assert!((0..size).all(|_| limiter.admit(action, false, 0, NOW).is_ok()));
+        assert!(limiter.admit(action, false, 0, NOW).is_err(), "{action}");
+    }
+    assert!((0..100).all(|_| limiter.admit("DescribeInstances", false, 0, NOW).is_ok()));
+    assert!(limiter.admit("DescribeInstances", false, 0, NOW).is_err());
+    assert!(limiter.admit("StopInstances", false, 1000, NOW).is_ok());
+    assert!(
+        limiter
+            .admit("StopInstances", false, 21, NOW + 1000)
+            .is_err()
+    );
+    assert!(
+        limiter
+            .admit("StopInstances", false, 20, NOW + 1000)
+            .is_ok()
+    );
 }
 
 proptest! {
@@ -116,4 +130,26 @@ proptest! {
         let granted = u64::from(size) + seconds * u64::from(refill_per_second);
         prop_assert_eq!(given as u64, granted);
     }
+}
+
+#[test]
+fn a_call_for_everything_takes_its_token_elsewhere() {
+    let mut limiter = Limiter::new(&Limits::aws(), NOW);
+    let mut calls = |unfiltered: bool| {
+        (0..200)
+            .take_while(|_| {
+                limiter
+                    .admit("DescribeInstances", unfiltered, 0, NOW)
+                    .is_ok()
+            })
+            .count()
+    };
+    assert_eq!((calls(true), calls(false)), (50, 100));
+    // Others have one bucket for all their calls.
+    let images = (0..200).take_while(|call| {
+        limiter
+            .admit("DescribeImages", call % 2 == 0, 0, NOW)
+            .is_ok()
+    });
+    assert_eq!(images.count(), 100);
 }

@@ -1,68 +1,92 @@
 //! Filters of the Describe calls: each names a property and the values it may have.
 
-use super::instance::Instance;
 use crate::ec2::Ec2Error;
 
-/// One filter; an instance passes if any value matches. `*` stands for any text and `?` for any one letter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One filter; a resource passes if any value matches. `*` stands for any text and `?` for any one letter.
+#[derive(Debug, Clone)]
 pub struct Filter {
     pub name: String,
-    pub values: Vec<String>,
+    values: Vec<Pattern>,
+}
+
+/// A value, read once for all the resources it is compared with.
+#[derive(Debug, Clone)]
+enum Pattern {
+    Exactly(String),
+    Wildcards(Vec<Piece>),
+}
+
+/// Checks that a call knows all these filters. `known` may hold names and, ending in `*`, the beginnings of names.
+///
+/// # Errors
+/// `InvalidParameterValue` for one that it does not know.
+pub fn check_filters(filters: &[Filter], known: &[&str]) -> Result<(), Ec2Error> {
+    let is_known = |name: &str| {
+        known.iter().any(|known| match known.strip_suffix('*') {
+            Some(beginning) => name.len() > beginning.len() && name.starts_with(beginning),
+            None => name == *known,
+        })
+    };
+    match filters.iter().find(|filter| !is_known(&filter.name)) {
+        Some(unknown) => Err(Ec2Error::InvalidFilter(unknown.name.clone())),
+        None => Ok(()),
+    }
 }
 
 impl Filter {
-    /// Whether an instance passes.
-    ///
-    /// # Errors
-    /// `InvalidParameterValue` for a filter that is not known.
-    pub fn accepts(&self, instance: &Instance) -> Result<bool, Ec2Error> {
-        let spec = &instance.spec;
-        Ok(match self.name.as_str() {
-            "instance-state-name" => self.matches(instance.state.name()),
-            "instance-state-code" => self.matches(&instance.state.code().to_string()),
-            "instance-id" => self.matches(&instance.instance_id),
-            "image-id" => self.matches(&spec.image_id),
-            "instance-type" => self.matches(&spec.instance_type),
-            "reservation-id" => self.matches(&instance.reservation_id),
-            "client-token" => self.matches(&instance.client_token),
-            "key-name" => spec
-                .key_name
-                .as_ref()
-                .is_some_and(|name| self.matches(name)),
-            "subnet-id" | "network-interface.subnet-id" => {
-                spec.subnet_id.as_ref().is_some_and(|id| self.matches(id))
-            }
-            "instance.group-id" | "group-id" => {
-                spec.security_groups.iter().any(|group| self.matches(group))
-            }
-            "instance-lifecycle" => spec
-                .market
-                .lifecycle()
-                .is_some_and(|lifecycle| self.matches(lifecycle)),
-            "tag-key" => instance.tags.keys().any(|key| self.matches(key)),
-            "tag-value" => instance.tags.values().any(|value| self.matches(value)),
-            name => match name.strip_prefix("tag:") {
-                Some(key) => instance
-                    .tags
-                    .get(key)
-                    .is_some_and(|value| self.matches(value)),
-                None => return Err(Ec2Error::InvalidFilter(name.to_owned())),
-            },
-        })
+    pub fn new(name: &str, values: &[String]) -> Self {
+        Self {
+            name: name.to_owned(),
+            values: values.iter().map(|value| Pattern::of(value)).collect(),
+        }
     }
 
     /// Whether any of the filter's values matches a text.
     pub fn matches(&self, text: &str) -> bool {
-        self.values
-            .iter()
-            .any(|pattern| wildcard_matches(pattern, text))
+        self.values.iter().any(|pattern| pattern.matches(text))
+    }
+
+    /// Whether the filter is `tag:KEY`, `tag-key` or `tag-value`, and these tags pass; `None` if it is another filter.
+    pub fn accepts_tags<'a>(
+        &self,
+        tags: impl IntoIterator<Item = (&'a String, &'a String)>,
+    ) -> Option<bool> {
+        let mut tags = tags.into_iter();
+        match self.name.as_str() {
+            "tag-key" => Some(tags.any(|(key, _)| self.matches(key))),
+            "tag-value" => Some(tags.any(|(_, value)| self.matches(value))),
+            name => {
+                let wanted = name.strip_prefix("tag:")?;
+                Some(tags.any(|(key, value)| key == wanted && self.matches(value)))
+            }
+        }
     }
 }
 
-/// Matches EC2's wildcards; a backslash takes the next letter literally. Linear in practice: only the last star is
-/// ever returned to.
+impl Pattern {
+    fn of(value: &str) -> Self {
+        if value.contains(['*', '?', '\\']) {
+            Self::Wildcards(parse(value))
+        } else {
+            Self::Exactly(value.to_owned())
+        }
+    }
+
+    fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Exactly(value) => value == text,
+            Self::Wildcards(pieces) => pieces_match(pieces, text),
+        }
+    }
+}
+
+/// Matches EC2's wildcards; a backslash takes the next letter literally.
 pub fn wildcard_matches(pattern: &str, text: &str) -> bool {
-    let pattern = parse(pattern);
+    pieces_match(&parse(pattern), text)
+}
+
+/// Linear in practice: only the last star is ever returned to.
+fn pieces_match(pattern: &[Piece], text: &str) -> bool {
     let text: Vec<char> = text.chars().collect();
     let (mut at_pattern, mut at_text) = (0, 0);
     let mut last_star: Option<(usize, usize)> = None;
@@ -95,6 +119,7 @@ pub fn wildcard_matches(pattern: &str, text: &str) -> bool {
         .all(|piece| matches!(piece, Piece::AnyText))
 }
 
+#[derive(Debug, Clone)]
 enum Piece {
     AnyText,
     AnyLetter,

@@ -1,12 +1,10 @@
 //! One instance and the transitions it may make.
 
-use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
+use super::spec::{InterruptionAction, LaunchSpec, Market, Tags};
 use crate::clock::Millis;
 use crate::ec2::Ec2Error;
-
-/// Tags of a resource.
-pub type Tags = BTreeMap<String, String>;
 
 /// How long a terminated instance stays in the lists.
 pub const TERMINATED_STAYS_LISTED: Millis = 60 * 60 * 1000;
@@ -22,35 +20,6 @@ pub enum InstanceState {
     Stopped,
 }
 
-/// What launching fixes for good.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LaunchSpec {
-    pub image_id: String,
-    pub instance_type: String,
-    /// Decoded.
-    pub user_data: Vec<u8>,
-    pub key_name: Option<String>,
-    pub subnet_id: Option<String>,
-    pub security_groups: Vec<String>,
-    pub instance_profile: Option<String>,
-    pub availability_zone: Option<String>,
-    pub market: Market,
-    pub tags: Tags,
-    /// Whether an instance whose process ends by itself is terminated rather than stopped.
-    pub terminate_on_shutdown: bool,
-}
-
-/// How an instance is paid for, which decides what may be done with it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Market {
-    #[default]
-    OnDemand,
-    /// Can only be terminated: there is no request any more that could start it again.
-    OneTimeSpot,
-    /// Stops and starts as one on demand.
-    PersistentSpot,
-}
-
 /// One instance.
 #[derive(Debug, Clone)]
 pub struct Instance {
@@ -58,6 +27,8 @@ pub struct Instance {
     pub reservation_id: String,
     /// Position within the launch.
     pub launch_index: usize,
+    /// Position among all instances of this localcloud.
+    pub sequence: u64,
     pub client_token: String,
     pub spec: LaunchSpec,
     pub tags: Tags,
@@ -70,6 +41,10 @@ pub struct Instance {
     pub state_reason: Option<StateReason>,
     /// The old single-text form of the reason, with its time.
     pub state_transition: Option<(String, Millis)>,
+    /// Since when the present process runs.
+    pub running_since: Option<Millis>,
+    /// Announced, and not yet carried out.
+    pub interruption: Option<Interruption>,
     /// Which start of the instance is the present one, so that news about an earlier process changes nothing.
     pub boot: u64,
 }
@@ -79,6 +54,15 @@ pub struct Instance {
 pub struct StateReason {
     pub code: &'static str,
     pub message: String,
+}
+
+/// EC2's decision to take a spot instance away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interruption {
+    pub action: InterruptionAction,
+    pub noticed: Millis,
+    /// When it is carried out.
+    pub at: Millis,
 }
 
 /// What a call did to an instance: its state before and now.
@@ -127,17 +111,19 @@ impl InstanceState {
     }
 }
 
-impl Market {
-    /// EC2's name for what is not on demand.
-    pub fn lifecycle(self) -> Option<&'static str> {
-        match self {
-            Self::OnDemand => None,
-            Self::OneTimeSpot | Self::PersistentSpot => Some("spot"),
-        }
-    }
-}
-
 impl Instance {
+    /// The instance's address in its network. All of 127.0.0.0/8 is this machine, so that a process can bind to its
+    /// own address and others can reach it there.
+    pub fn private_address(&self) -> Ipv4Addr {
+        let part = |divisor: u64, values: u64| (self.sequence / divisor % values) as u8;
+        Ipv4Addr::new(
+            127,
+            part(254 * 256, 240) + 16,
+            part(254, 256),
+            part(1, 254) + 1,
+        )
+    }
+
     /// Checks that `start` would be legal.
     ///
     /// # Errors
@@ -152,9 +138,14 @@ impl Instance {
     /// Checks that `stop` would be legal.
     ///
     /// # Errors
-    /// `IncorrectInstanceState`; `UnsupportedOperation` for a one-time spot instance.
+    /// `IncorrectInstanceState`; `UnsupportedOperation` for a one-time spot instance; `OperationNotPermitted`.
     pub fn check_stop(&self) -> Result<(), Ec2Error> {
         match self.state {
+            InstanceState::Running if self.spec.disable_api_stop => Err(Ec2Error::Protected {
+                id: self.instance_id.clone(),
+                verb: "stopped",
+                attribute: "disableApiStop",
+            }),
             InstanceState::Pending | InstanceState::Running
                 if self.spec.market == Market::OneTimeSpot =>
             {
@@ -163,6 +154,25 @@ impl Instance {
             InstanceState::Running | InstanceState::Stopping | InstanceState::Stopped => Ok(()),
             _ => Err(self.incorrect_state("stopped")),
         }
+    }
+
+    /// Checks that a termination would be permitted.
+    ///
+    /// # Errors
+    /// `OperationNotPermitted`.
+    pub fn check_terminate(&self) -> Result<(), Ec2Error> {
+        let over = matches!(
+            self.state,
+            InstanceState::ShuttingDown | InstanceState::Terminated
+        );
+        if self.spec.disable_api_termination && !over {
+            return Err(Ec2Error::Protected {
+                id: self.instance_id.clone(),
+                verb: "terminated",
+                attribute: "disableApiTermination",
+            });
+        }
+        Ok(())
     }
 
     /// Checks that a reboot would be legal. The state does not change by it.
@@ -185,6 +195,8 @@ impl Instance {
         self.launched = now;
         self.state_reason = None;
         self.state_transition = None;
+        self.running_since = None;
+        self.interruption = None;
         self.boot += 1;
         Effect::Boot(self.boot)
     }
@@ -229,64 +241,22 @@ impl Instance {
         effect
     }
 
-    /// The process of `boot` runs.
-    pub fn process_started(&mut self, boot: u64) {
-        if self.boot == boot && self.state == InstanceState::Pending {
-            self.state = InstanceState::Running;
-        }
-    }
-
-    /// The main process of `boot` ended by itself, and what it left behind is being ended.
-    pub fn process_ended(&mut self, boot: u64, how: &str, now: Millis) {
-        if self.boot != boot
-            || !matches!(self.state, InstanceState::Pending | InstanceState::Running)
-        {
-            return;
-        }
-        let cannot_stop = self.spec.market == Market::OneTimeSpot;
-        self.state = if self.spec.terminate_on_shutdown || cannot_stop {
-            InstanceState::ShuttingDown
-        } else {
-            InstanceState::Stopping
-        };
-        let message = format!("Instance initiated shutdown: {how}");
-        self.set_reason("Client.InstanceInitiatedShutdown", &message, &message, now);
-    }
-
-    /// The process of `boot` could not be started.
-    pub fn boot_failed(&mut self, boot: u64, why: &str, now: Millis) {
-        if self.boot != boot || self.state == InstanceState::Terminated {
-            return;
-        }
-        self.state = InstanceState::Terminated;
-        self.set_reason(
-            "Server.InternalError",
-            &format!("Internal error on launch: {why}"),
-            "Server.InternalError",
-            now,
-        );
-    }
-
-    /// Nothing of `boot` runs any more.
-    pub fn process_gone(&mut self, boot: u64) {
-        if self.boot != boot {
-            return;
-        }
-        match self.state {
-            InstanceState::ShuttingDown => self.state = InstanceState::Terminated,
-            InstanceState::Stopping => self.state = InstanceState::Stopped,
-            _ => {}
-        }
-    }
-
     /// Whether calls know of the instance at `now`.
     pub fn is_known(&self, now: Millis) -> bool {
-        self.known_from <= now
+        self.known_from <= now && !self.is_forgotten(now)
     }
 
     /// Whether the instance takes room that others could have.
     pub fn takes_room(&self) -> bool {
         matches!(self.state, InstanceState::Pending | InstanceState::Running)
+    }
+
+    /// Whether the instance has been told to end and has not.
+    pub fn is_ending(&self) -> bool {
+        matches!(
+            self.state,
+            InstanceState::Stopping | InstanceState::ShuttingDown
+        )
     }
 
     /// Whether the instance has left the lists at `now`.
@@ -298,7 +268,13 @@ impl Instance {
                 .is_some_and(|(_, since)| since + TERMINATED_STAYS_LISTED <= now)
     }
 
-    fn set_reason(&mut self, code: &'static str, message: &str, transition: &str, now: Millis) {
+    pub(super) fn set_reason(
+        &mut self,
+        code: &'static str,
+        message: &str,
+        transition: &str,
+        now: Millis,
+    ) {
         self.state_reason = Some(StateReason {
             code,
             message: format!("{code}: {message}"),
@@ -306,7 +282,7 @@ impl Instance {
         self.state_transition = Some((transition.to_owned(), now));
     }
 
-    fn incorrect_state(&self, verb: &'static str) -> Ec2Error {
+    pub(in crate::ec2) fn incorrect_state(&self, verb: &'static str) -> Ec2Error {
         Ec2Error::IncorrectInstanceState {
             id: self.instance_id.clone(),
             verb,

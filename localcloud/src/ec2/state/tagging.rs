@@ -3,12 +3,15 @@
 use super::{Instance, Instances, MOST_TAGS, Tags};
 use crate::clock::Millis;
 use crate::ec2::Ec2Error;
+use crate::ec2::metadata::check_tag_keys;
+use crate::ec2::tagging::is_deleted;
 
 impl Instances {
     /// Sets tags on all these instances, or on none.
     ///
     /// # Errors
-    /// `InvalidInstanceID.NotFound`, `TagLimitExceeded`.
+    /// `InvalidInstanceID.NotFound`, `TagLimitExceeded`; `InvalidParameterValue` for keys that the metadata service of
+    /// one of the instances cannot have.
     pub fn create_tags(
         &mut self,
         ids: &[String],
@@ -25,6 +28,14 @@ impl Instances {
         };
         if ids.iter().filter_map(|id| self.get(id)).any(too_many) {
             return Err(Ec2Error::TagLimitExceeded);
+        }
+        // The metadata service has the keys as parts of paths.
+        if ids
+            .iter()
+            .filter_map(|id| self.get(id))
+            .any(|instance| instance.spec.metadata.tags_enabled)
+        {
+            check_tag_keys(tags)?;
         }
         for id in ids {
             if let Some(instance) = self.get_mut(id) {
@@ -51,12 +62,9 @@ impl Instances {
             let Some(instance) = self.get_mut(id) else {
                 continue;
             };
-            instance.tags.retain(|key, value| {
-                let named = |(tag, wanted): &(String, Option<String>)| {
-                    tag == key && wanted.as_ref().is_none_or(|wanted| wanted == value)
-                };
-                !tags.is_empty() && !tags.iter().any(named)
-            });
+            instance
+                .tags
+                .retain(|key, value| !is_deleted(tags, key, value));
         }
         Ok(())
     }

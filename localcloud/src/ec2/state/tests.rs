@@ -38,7 +38,7 @@ fn state_of(instances: &Instances, id: &str) -> InstanceState {
 fn the_life_of_an_instance() {
     let mut instances = fleet_of(&["i-a"]);
     assert_eq!(state_of(&instances, "i-a"), InstanceState::Pending);
-    instances.get_mut("i-a").unwrap().process_started(1);
+    instances.get_mut("i-a").unwrap().process_started(1, NOW);
     assert_eq!(state_of(&instances, "i-a"), InstanceState::Running);
 
     let stopped = instances.stop(&ids(&["i-a"]), false, NOW).unwrap();
@@ -63,7 +63,7 @@ fn the_life_of_an_instance() {
         .unwrap()
         .process_ended(1, "exit code 0", NOW);
     assert_eq!(state_of(&instances, "i-a"), InstanceState::Pending);
-    instances.get_mut("i-a").unwrap().process_started(2);
+    instances.get_mut("i-a").unwrap().process_started(2, NOW);
 
     let terminated = instances.terminate(&ids(&["i-a"]), NOW).unwrap();
     assert_eq!(terminated[0].0.current, InstanceState::ShuttingDown);
@@ -88,7 +88,7 @@ fn a_process_that_ends_by_itself_stops_or_terminates_its_instance() {
         order.spec.terminate_on_shutdown = terminate_on_shutdown;
         instances.launch(order, NOW).unwrap();
         let instance = instances.get_mut("i-a").unwrap();
-        instance.process_started(1);
+        instance.process_started(1, NOW);
         instance.process_ended(1, "exit code 3", NOW);
         instance.process_gone(1);
         assert_eq!(instance.state, expected);
@@ -106,7 +106,7 @@ fn a_process_that_ends_by_itself_stops_or_terminates_its_instance() {
 #[test]
 fn a_call_with_one_unknown_or_unfit_instance_changes_none() {
     let mut instances = fleet_of(&["i-a", "i-b"]);
-    instances.get_mut("i-a").unwrap().process_started(1);
+    instances.get_mut("i-a").unwrap().process_started(1, NOW);
     let unknown = instances.stop(&ids(&["i-a", "i-x", "i-y"]), false, NOW);
     assert_eq!(
         unknown,

@@ -1,5 +1,6 @@
 //! One queue: which messages are available, delayed or in flight at a given time.
 
+mod delivery;
 mod shelf;
 
 use std::sync::Arc;
@@ -11,7 +12,10 @@ use super::error::SqsError;
 use super::message::NewMessage;
 use super::receipt::ReceiptHandle;
 use super::settings::{AttributeMap, QueueSettings};
+use super::unkind::Unkindness;
 use crate::clock::Millis;
+use crate::faults::SqsFaults;
+pub use delivery::{Counts, DeadMessage, Delivery, Taken};
 use shelf::{Shelf, StoredMessage};
 
 /// AWS refuses receives beyond this many messages in flight.
@@ -36,42 +40,7 @@ pub struct Queue {
     sequence_limit: u64,
     shelf: Shelf,
     journal: Journal,
-}
-
-/// A message handed to a receiver.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
-    pub message: Arc<NewMessage>,
-    pub receipt_handle: String,
-    pub sent: Millis,
-    pub first_received: Millis,
-    /// How often the message was received, this time included.
-    pub receive_count: u32,
-    /// The ARN of the queue that gave the message up, when this is a dead-letter queue.
-    pub dead_letter_source_arn: Option<Arc<str>>,
-}
-
-/// What a receive took from a queue.
-#[derive(Debug, Default)]
-pub struct Taken {
-    pub deliveries: Vec<Delivery>,
-    /// Messages that were received too often and left the queue.
-    pub dead: Vec<DeadMessage>,
-}
-
-/// A message on its way to a dead-letter queue. It keeps its identifier and its age.
-#[derive(Debug)]
-pub struct DeadMessage {
-    pub message: Arc<NewMessage>,
-    pub sent: Millis,
-}
-
-/// The three approximate counters, which are exact here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
-    pub available: usize,
-    pub in_flight: usize,
-    pub delayed: usize,
+    unkindness: Option<Box<Unkindness>>,
 }
 
 impl Queue {
@@ -96,6 +65,7 @@ impl Queue {
             sequence_limit: SEQUENCES_SET_ASIDE,
             shelf: Shelf::new(incarnation, journal.clone()),
             journal,
+            unkindness: None,
         };
         queue.record();
         queue
@@ -123,6 +93,7 @@ impl Queue {
             sequence_limit: record.sequence_limit,
             shelf,
             journal,
+            unkindness: None,
         })
     }
 
@@ -173,9 +144,25 @@ impl Queue {
 
     /// Replaces the settings; messages already delayed or in flight keep their times, as in AWS.
     pub fn set_settings(&mut self, settings: QueueSettings, now: Millis) {
+        self.advance(now);
+        self.note(now);
         self.settings = settings;
         self.modified = now;
         self.record();
+    }
+
+    /// Replaces the faults; what was drawn by chance begins anew. Nothing that happened is undone.
+    pub fn set_faults(&mut self, faults: SqsFaults, seed: u64, now: Millis) {
+        self.advance(now);
+        self.unkindness = Unkindness::new(faults, seed, &self.name, self.shelf.counts());
+    }
+
+    /// Whether a short poll that comes now answers nothing, whatever there is. A short poll asks some of the servers
+    /// that hold a queue, a long poll asks them all.
+    pub fn short_poll_misses(&mut self) -> bool {
+        self.unkindness
+            .as_mut()
+            .is_some_and(|unkindness| unkindness.empties_receive())
     }
 
     /// Stores a message that becomes available after `delay_seconds`, or the queue's own delay.
@@ -193,6 +180,7 @@ impl Queue {
             dead_letter_source_arn: None,
         };
         self.store(content, phase);
+        self.note(now);
     }
 
     /// Takes in a message that another queue gave up.
@@ -204,6 +192,7 @@ impl Queue {
             dead_letter_source_arn: Some(source_arn),
         };
         self.store(content, Phase::Available);
+        self.note(now);
     }
 
     /// Hands out up to `max_messages` available messages and hides them for `visibility_timeout_seconds`
@@ -218,7 +207,7 @@ impl Queue {
         now: Millis,
     ) -> Result<Taken, SqsError> {
         self.advance(now);
-        let in_flight = self.counts().in_flight;
+        let in_flight = self.shelf.counts().in_flight;
         if in_flight >= IN_FLIGHT_LIMIT {
             return Err(SqsError::OverLimit(in_flight));
         }
@@ -249,18 +238,20 @@ impl Queue {
                 });
                 continue;
             }
+            let duplicate = self
+                .unkindness
+                .as_mut()
+                .is_some_and(|unkindness| unkindness.duplicates());
             self.shelf.update(sequence, |state| {
                 state.receive_count += 1;
                 if state.receive_count == 1 {
                     state.first_received = now;
                 }
-                state.phase = Phase::InFlight {
-                    until,
-                    duplicate: false,
-                };
+                state.phase = Phase::InFlight { until, duplicate };
             });
             taken.deliveries.push(self.delivery(sequence));
         }
+        self.note(now);
         Ok(taken)
     }
 
@@ -272,13 +263,32 @@ impl Queue {
     pub fn delete(&mut self, receipt_handle: &str, now: Millis) -> Result<(), SqsError> {
         self.advance(now);
         let handle = self.own_handle(receipt_handle)?;
-        if self
-            .shelf
-            .get(handle.sequence)
-            .is_some_and(|stored| stored.state.receive_count == handle.receive_count)
+        let sequence = handle.sequence;
+        let Some(state) = self.shelf.get(sequence).map(|stored| stored.state) else {
+            return Ok(());
+        };
+        if state.receive_count != handle.receive_count
+            || matches!(state.phase, Phase::Deleted { .. })
         {
-            self.shelf.remove(handle.sequence);
+            return Ok(());
         }
+        let comes_back = !state.returned
+            && self
+                .unkindness
+                .as_mut()
+                .is_some_and(|unkindness| unkindness.delivers_after_delete());
+        if comes_back {
+            self.shelf.update(sequence, |state| {
+                state.returned = true;
+                // One whose time in flight is over is available already.
+                if let Phase::InFlight { until, .. } = state.phase {
+                    state.phase = Phase::Deleted { until };
+                }
+            });
+        } else {
+            self.shelf.remove(sequence);
+        }
+        self.note(now);
         Ok(())
     }
 
@@ -299,6 +309,7 @@ impl Queue {
             .shelf
             .get(handle.sequence)
             .map(|stored| stored.state)
+            .filter(|state| !matches!(state.phase, Phase::Deleted { .. }))
             .ok_or_else(|| {
                 SqsError::InvalidParameterValue(format!(
                     "Value {receipt_handle} for parameter ReceiptHandle is invalid. Reason: Message does not exist or \
@@ -321,6 +332,7 @@ impl Queue {
         };
         self.shelf
             .update(handle.sequence, |state| state.phase = phase);
+        self.note(now);
         Ok(())
     }
 
@@ -335,22 +347,30 @@ impl Queue {
         self.purged = Some(now);
         self.shelf.clear();
         self.record();
+        self.note(now);
         Ok(())
     }
 
-    /// The counters at `now`.
+    /// The counters as they are answered at `now`.
     pub fn counts_at(&mut self, now: Millis) -> Counts {
         self.advance(now);
-        self.counts()
+        self.unkindness
+            .as_ref()
+            .and_then(|unkindness| unkindness.counts_at(now))
+            .unwrap_or_else(|| self.shelf.counts())
+    }
+
+    /// How many counters are remembered.
+    #[cfg(test)]
+    pub fn remembered(&self) -> usize {
+        self.unkindness
+            .as_ref()
+            .map_or(0, |unkindness| unkindness.remembered())
     }
 
     /// When the next hidden message becomes available, if any is hidden.
     pub fn next_due(&self) -> Option<Millis> {
         self.shelf.next_due()
-    }
-
-    fn counts(&self) -> Counts {
-        self.shelf.counts()
     }
 
     fn stored(&self, sequence: u64) -> &StoredMessage {
@@ -389,10 +409,30 @@ impl Queue {
 
     /// Brings the queue to `now`: hidden messages whose time has come are available, those past retention are gone.
     fn advance(&mut self, now: Millis) {
-        while self.shelf.reveal_next(now).is_some() {}
         let retention = u64::from(self.settings.message_retention_seconds) * 1000;
-        if let Some(then) = now.checked_sub(retention) {
-            self.shelf.expire(then);
+        loop {
+            let due = self.shelf.next_due().unwrap_or(Millis::MAX);
+            let expiry = self
+                .shelf
+                .oldest()
+                .map_or(Millis::MAX, |sent| sent + retention);
+            let next = due.min(expiry);
+            if next > now {
+                return;
+            }
+            if expiry <= due {
+                self.shelf.expire_oldest();
+            } else {
+                self.shelf.reveal_next();
+            }
+            self.note(next);
+        }
+    }
+
+    /// Notes for the counters what is true from `at` on.
+    fn note(&mut self, at: Millis) {
+        if let Some(unkindness) = &mut self.unkindness {
+            unkindness.note(at, self.shelf.counts());
         }
     }
 

@@ -45,7 +45,7 @@ fn an_instance_that_stops_makes_room_for_another() {
         instances.room_for(&spec("c5.large", "subnet-2")),
         usize::MAX
     );
-    instances.get_mut("i-a").unwrap().process_started(1);
+    instances.get_mut("i-a").unwrap().process_started(1, NOW);
     instances.stop(&ids, false, NOW).unwrap();
     assert_eq!(instances.room_for(&spec("c5.large", "subnet-1")), 1);
 }
@@ -56,7 +56,7 @@ fn an_instance_that_is_named_twice_needs_room_once() {
     let ids = ["i-a".to_owned()];
     launch(&mut instances, spec("c5.large", "subnet-1"), &ids);
     let instance = instances.get_mut("i-a").unwrap();
-    instance.process_started(1);
+    instance.process_started(1, NOW);
     instances.stop(&ids, false, NOW).unwrap();
     instances.get_mut("i-a").unwrap().process_gone(1);
     let twice = [ids.clone(), ids].concat();
@@ -87,7 +87,7 @@ fn a_one_time_spot_instance_is_not_stopped_with_others() {
     };
     launch(&mut instances, spot, &ids[1..]);
     for id in &ids {
-        instances.get_mut(id).unwrap().process_started(1);
+        instances.get_mut(id).unwrap().process_started(1, NOW);
     }
     let refused = instances.stop(&ids, false, NOW);
     assert_eq!(refused, Err(Ec2Error::OneTimeSpot("i-b".to_owned())));
@@ -136,7 +136,7 @@ proptest! {
                     let new: Vec<String> = (0..fitting).map(|number| format!("i-{}", ids.len() + number)).collect();
                     launch(&mut instances, kind, &new);
                     for id in &new {
-                        instances.get_mut(id).unwrap().process_started(1);
+                        instances.get_mut(id).unwrap().process_started(1, NOW);
                     }
                     ids.extend(new);
                 }
@@ -150,7 +150,7 @@ proptest! {
                 Step::Stop(number) => {
                     for id in named(&[number]) {
                         let instance = instances.get_mut(&id).unwrap();
-                        instance.process_started(instance.boot);
+                        instance.process_started(instance.boot, NOW);
                         if instance.check_stop().is_ok() {
                             instance.stop(false, NOW);
                             instance.process_gone(instance.boot);

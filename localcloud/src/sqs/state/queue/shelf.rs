@@ -121,31 +121,30 @@ impl Shelf {
         });
     }
 
-    /// Makes the hidden message that is due first available, if that is by `now`, and tells when it was due. A store
-    /// need not know: it has the time.
-    pub fn reveal_next(&mut self, now: Millis) -> Option<Millis> {
-        let (due, sequence) = self
-            .hidden
-            .first()
-            .copied()
-            .filter(|(due, _)| *due <= now)?;
-        self.set_state(sequence, |state| state.phase = Phase::Available);
-        Some(due)
+    /// Makes the hidden message that is due first available. A store need not know: it has the time.
+    pub fn reveal_next(&mut self) {
+        if let Some((_, sequence)) = self.hidden.first().copied() {
+            self.set_state(sequence, |state| state.phase = Phase::Available);
+        }
     }
 
-    /// Takes out every message that was sent at `then` or before.
-    pub fn expire(&mut self, then: Millis) {
-        while let Some((sequence, stored)) = self.messages.first_key_value()
-            && stored.content.sent <= then
-        {
-            let sequence = *sequence;
+    /// When the oldest message was sent.
+    pub fn oldest(&self) -> Option<Millis> {
+        self.first_and_eldest().map(|(sent, _)| sent).min()
+    }
+
+    /// Takes out the oldest message.
+    pub fn expire_oldest(&mut self) {
+        if let Some((_, sequence)) = self.first_and_eldest().min() {
             self.remove(sequence);
         }
-        while let Some((sent, sequence)) = self.elders.first().copied()
-            && sent <= then
-        {
-            self.remove(sequence);
-        }
+    }
+
+    /// One of them is the oldest message.
+    fn first_and_eldest(&self) -> impl Iterator<Item = (Millis, u64)> {
+        let first = self.messages.first_key_value();
+        let first = first.map(|(sequence, stored)| (stored.content.sent, *sequence));
+        first.into_iter().chain(self.elders.first().copied())
     }
 
     /// What is on the shelf. A message that is in flight and available at once counts once, as in flight; one that was

@@ -1,0 +1,200 @@
+//! DescribeInstanceTypes, for the types that are asked for most.
+
+use crate::ec2::describe::{PageRequest, token};
+use crate::ec2::params::Params;
+use crate::ec2::state::{Filter, check_filters};
+use crate::ec2::{Ec2, Ec2Error};
+use crate::xml::Xml;
+
+/// Virtual CPUs by size, for families that have all of these sizes.
+const SIZES: [(&str, u32); 8] = [
+    ("large", 2),
+    ("xlarge", 4),
+    ("2xlarge", 8),
+    ("4xlarge", 16),
+    ("8xlarge", 32),
+    ("12xlarge", 48),
+    ("16xlarge", 64),
+    ("24xlarge", 96),
+];
+/// Families of those sizes: GiB of memory for each virtual CPU.
+const FAMILIES: [(&str, u32); 8] = [
+    ("c6i", 2),
+    ("c7i", 2),
+    ("m5", 4),
+    ("m6i", 4),
+    ("m7i", 4),
+    ("r5", 8),
+    ("r6i", 8),
+    ("r7i", 8),
+];
+/// Type, virtual CPUs, MiB of memory.
+const OTHERS: [(&str, u32, u32); 19] = [
+    ("c5.large", 2, 4096),
+    ("c5.xlarge", 4, 8192),
+    ("c5.2xlarge", 8, 16_384),
+    ("c5.4xlarge", 16, 32_768),
+    ("m1.small", 1, 1740),
+    ("t2.nano", 1, 512),
+    ("t2.micro", 1, 1024),
+    ("t2.small", 1, 2048),
+    ("t2.medium", 2, 4096),
+    ("t2.large", 2, 8192),
+    ("t2.xlarge", 4, 16_384),
+    ("t2.2xlarge", 8, 32_768),
+    ("t3.nano", 2, 512),
+    ("t3.micro", 2, 1024),
+    ("t3.small", 2, 2048),
+    ("t3.medium", 2, 4096),
+    ("t3.large", 2, 8192),
+    ("t3.xlarge", 4, 16_384),
+    ("t3.2xlarge", 8, 32_768),
+];
+/// Those that tell nothing of the types here are known and let nothing pass.
+const FILTERS: &[&str] = &[
+    "auto-recovery-supported",
+    "bare-metal",
+    "burstable-performance-supported",
+    "current-generation",
+    "dedicated-hosts-supported",
+    "ebs-info.*",
+    "free-tier-eligible",
+    "hibernation-supported",
+    "hypervisor",
+    "instance-storage-info.*",
+    "instance-storage-supported",
+    "instance-type",
+    "memory-info.size-in-mib",
+    "network-info.*",
+    "nitro-enclaves-support",
+    "nitro-tpm-info.*",
+    "nitro-tpm-support",
+    "processor-info.*",
+    "reboot-migration-support",
+    "supported-boot-mode",
+    "supported-root-device-type",
+    "supported-usage-class",
+    "supported-virtualization-type",
+    "vcpu-info.*",
+];
+
+struct InstanceType {
+    name: String,
+    cpus: u32,
+    memory_mib: u32,
+}
+
+impl Ec2 {
+    pub(in crate::ec2) fn describe_instance_types(
+        &self,
+        params: &Params,
+        request_id: &str,
+    ) -> Result<String, Ec2Error> {
+        let names = params.list("InstanceType");
+        let filters = params.filters()?;
+        check_filters(&filters, FILTERS)?;
+        let (start_at, page_size) = PageRequest::read_numbered(params, 5..=100, !names.is_empty())?;
+        let all = all();
+        let unknown: Vec<&str> = names
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !all.iter().any(|one| one.name == *name))
+            .collect();
+        if !unknown.is_empty() {
+            return Err(Ec2Error::InvalidInstanceType(unknown.join(", ")));
+        }
+        let start_at = usize::try_from(start_at).unwrap_or(usize::MAX);
+        let mut found: Vec<&InstanceType> = all
+            .iter()
+            .filter(|one| names.is_empty() || names.contains(&one.name))
+            .filter(|one| filters.iter().all(|filter| one.passes(filter)))
+            .skip(start_at)
+            .take(page_size.saturating_add(1))
+            .collect();
+        let more = found.len() > page_size;
+        found.truncate(page_size);
+        Ok(Xml::response("DescribeInstanceTypes", request_id, |xml| {
+            xml.list("instanceTypeSet", &found, |xml, one| one.describe(xml));
+            let next = start_at.saturating_add(page_size);
+            xml.optional("nextToken", more.then(|| token(next)));
+        }))
+    }
+}
+
+impl InstanceType {
+    fn is_burstable(&self) -> bool {
+        self.name.starts_with('t')
+    }
+
+    fn is_current(&self) -> bool {
+        self.name != "m1.small"
+    }
+
+    fn hypervisor(&self) -> &'static str {
+        match self.name.split('.').next() {
+            Some("t2" | "m1") => "xen",
+            _ => "nitro",
+        }
+    }
+
+    fn describe(&self, xml: &mut Xml) {
+        xml.text("instanceType", &self.name);
+        xml.text("currentGeneration", self.is_current());
+        xml.text("freeTierEligible", self.name == "t2.micro");
+        xml.element("supportedUsageClasses", |xml| {
+            xml.text("item", "on-demand");
+            xml.text("item", "spot");
+        });
+        xml.element("supportedRootDeviceTypes", |xml| xml.text("item", "ebs"));
+        xml.element("supportedVirtualizationTypes", |xml| {
+            xml.text("item", "hvm")
+        });
+        xml.text("bareMetal", false);
+        xml.text("hypervisor", self.hypervisor());
+        xml.element("processorInfo", |xml| {
+            xml.element("supportedArchitectures", |xml| xml.text("item", "x86_64"));
+        });
+        xml.element("vCpuInfo", |xml| xml.text("defaultVCpus", self.cpus));
+        xml.element("memoryInfo", |xml| xml.text("sizeInMiB", self.memory_mib));
+        xml.text("instanceStorageSupported", false);
+        xml.text("hibernationSupported", false);
+        xml.text("burstablePerformanceSupported", self.is_burstable());
+    }
+
+    fn passes(&self, filter: &Filter) -> bool {
+        let flag = |value: bool| filter.matches(if value { "true" } else { "false" });
+        match filter.name.as_str() {
+            "instance-type" => filter.matches(&self.name),
+            "bare-metal" | "instance-storage-supported" | "hibernation-supported" => flag(false),
+            "burstable-performance-supported" => flag(self.is_burstable()),
+            "current-generation" => flag(self.is_current()),
+            "free-tier-eligible" => flag(self.name == "t2.micro"),
+            "hypervisor" => filter.matches(self.hypervisor()),
+            "memory-info.size-in-mib" => filter.matches(&self.memory_mib.to_string()),
+            "processor-info.supported-architecture" => filter.matches("x86_64"),
+            "supported-root-device-type" => filter.matches("ebs"),
+            "supported-usage-class" => filter.matches("on-demand") || filter.matches("spot"),
+            "supported-virtualization-type" => filter.matches("hvm"),
+            "vcpu-info.default-vcpus" => filter.matches(&self.cpus.to_string()),
+            _ => false,
+        }
+    }
+}
+
+fn all() -> Vec<InstanceType> {
+    let families = FAMILIES.iter().flat_map(|(family, gib_per_cpu)| {
+        SIZES.iter().map(move |(size, cpus)| InstanceType {
+            name: format!("{family}.{size}"),
+            cpus: *cpus,
+            memory_mib: cpus * gib_per_cpu * 1024,
+        })
+    });
+    let others = OTHERS.iter().map(|(name, cpus, memory_mib)| InstanceType {
+        name: (*name).to_owned(),
+        cpus: *cpus,
+        memory_mib: *memory_mib,
+    });
+    let mut all: Vec<InstanceType> = families.chain(others).collect();
+    all.sort_by(|one, other| one.name.cmp(&other.name));
+    all
+}

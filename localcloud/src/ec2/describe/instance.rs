@@ -1,0 +1,101 @@
+//! Instances as XML.
+
+use crate::ec2::state::{Instance, InstanceState, MetadataOptions, Place, Tags};
+use crate::ec2::time::timestamp;
+use crate::sqs::state::ACCOUNT_ID;
+use crate::xml::Xml;
+
+/// The content of a reservation: the instances of one launch, or those of them that were asked for.
+pub(in crate::ec2) fn reservation(xml: &mut Xml, instances: &[&Instance], place: &Place) {
+    xml.optional(
+        "reservationId",
+        instances.first().map(|first| &first.reservation_id),
+    );
+    xml.text("ownerId", ACCOUNT_ID);
+    xml.element("groupSet", |_| {});
+    xml.list("instancesSet", instances, |xml, instance| {
+        describe(xml, instance, place)
+    });
+}
+
+fn describe(xml: &mut Xml, instance: &Instance, place: &Place) {
+    let spec = &instance.spec;
+    let has_public_address = instance.takes_room();
+    xml.text("instanceId", &instance.instance_id);
+    xml.text("imageId", &spec.image_id);
+    xml.element("instanceState", |xml| state(xml, instance.state));
+    let private_name = instance
+        .has_private_address()
+        .then(|| place.private_dns_name(instance));
+    xml.text("privateDnsName", private_name.unwrap_or_default());
+    xml.text("dnsName", if has_public_address { "localhost" } else { "" });
+    xml.text("reason", instance.reason());
+    xml.optional("keyName", spec.key_name.as_ref());
+    xml.text("amiLaunchIndex", instance.launch_index);
+    xml.text("instanceType", &spec.instance_type);
+    xml.text("launchTime", timestamp(instance.launched));
+    xml.element("placement", |xml| {
+        xml.text("availabilityZone", place.zone_of(spec));
+        xml.text("tenancy", "default");
+    });
+    xml.element("monitoring", |xml| {
+        xml.text("state", switch(spec.monitoring));
+    });
+    xml.optional("subnetId", spec.subnet_id.as_ref());
+    if instance.has_private_address() {
+        xml.text("privateIpAddress", instance.private_address());
+    }
+    if has_public_address {
+        xml.text("ipAddress", "127.0.0.1");
+    }
+    xml.list("groupSet", &spec.security_groups, |xml, group| {
+        xml.text("groupId", group);
+        xml.text("groupName", group);
+    });
+    if let Some(reason) = &instance.state_reason {
+        xml.element("stateReason", |xml| {
+            xml.text("code", reason.code);
+            xml.text("message", &reason.message);
+        });
+    }
+    xml.text("architecture", "x86_64");
+    xml.text("rootDeviceType", "ebs");
+    xml.text("virtualizationType", "hvm");
+    xml.text("hypervisor", "xen");
+    xml.optional("instanceLifecycle", spec.market.lifecycle());
+    xml.optional("spotInstanceRequestId", instance.spot_request_id());
+    xml.text("clientToken", &instance.client_token);
+    tags(xml, &instance.tags);
+    if let Some(arn) = spec.instance_profile_arn() {
+        xml.element("iamInstanceProfile", |xml| xml.text("arn", arn));
+    }
+    xml.element("metadataOptions", |xml| {
+        metadata_options(xml, &spec.metadata);
+    });
+}
+
+/// The options of the metadata service, which are always in effect at once.
+pub(in crate::ec2) fn metadata_options(xml: &mut Xml, options: &MetadataOptions) {
+    xml.text("state", "applied");
+    xml.text("httpTokens", options.tokens_name());
+    xml.text("httpPutResponseHopLimit", options.hop_limit);
+    xml.text("httpEndpoint", switch(options.endpoint_enabled));
+    xml.text("httpProtocolIpv6", switch(options.ipv6_enabled));
+    xml.text("instanceMetadataTags", switch(options.tags_enabled));
+}
+
+fn switch(on: bool) -> &'static str {
+    if on { "enabled" } else { "disabled" }
+}
+
+pub(in crate::ec2) fn tags(xml: &mut Xml, tags: &Tags) {
+    xml.list("tagSet", tags, |xml, (key, value)| {
+        xml.text("key", key);
+        xml.text("value", value);
+    });
+}
+
+pub(in crate::ec2) fn state(xml: &mut Xml, state: InstanceState) {
+    xml.text("code", state.code());
+    xml.text("name", state.name());
+}

@@ -1,0 +1,223 @@
+//! Images, and the calls that register and deregister them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Deserialize;
+
+use super::launch::identifier;
+use super::params::Params;
+use super::state::{MOST_TAGS, Tags};
+use super::{Ec2, Ec2Error};
+use crate::clock::Millis;
+use crate::config::Image;
+use crate::sqs::state::ACCOUNT_ID;
+use crate::xml::Xml;
+
+/// The images of one account, in the order of their registration.
+#[derive(Debug, Default)]
+pub struct Images {
+    by_sequence: BTreeMap<u64, ImageRecord>,
+    sequence_of: HashMap<String, u64>,
+    next_sequence: u64,
+}
+
+/// An image and what is known of it.
+#[derive(Debug, Clone)]
+pub struct ImageRecord {
+    pub image: Image,
+    pub sequence: u64,
+    pub location: String,
+    pub description: Option<String>,
+    pub tags: Tags,
+    pub created: Millis,
+    /// Instances of an image that was deregistered can still be started.
+    pub registered: bool,
+}
+
+/// What ImageLocation says: a program and its arguments, alone or with environment variables.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Manifest {
+    Command(Vec<String>),
+    Full(FullManifest),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FullManifest {
+    command: Vec<String>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+}
+
+impl Images {
+    /// With the images of the configuration.
+    pub fn configured(images: Vec<Image>, now: Millis) -> Self {
+        let mut all = Self::default();
+        for image in images {
+            let name = image.name.clone().unwrap_or_else(|| image.id.clone());
+            let record = ImageRecord {
+                location: format!("{ACCOUNT_ID}/{name}"),
+                description: Some(image.command.join(" ")),
+                image,
+                sequence: 0,
+                tags: Tags::new(),
+                created: now,
+                registered: true,
+            };
+            all.add(record);
+        }
+        all
+    }
+
+    fn add(&mut self, mut record: ImageRecord) {
+        record.sequence = self.next_sequence;
+        self.sequence_of
+            .insert(record.image.id.clone(), record.sequence);
+        self.by_sequence.insert(record.sequence, record);
+        self.next_sequence += 1;
+    }
+
+    /// One image, deregistered or not.
+    pub fn get(&self, id: &str) -> Option<&ImageRecord> {
+        self.by_sequence.get(self.sequence_of.get(id)?)
+    }
+
+    /// One image that is registered.
+    ///
+    /// # Errors
+    /// `InvalidAMIID.Malformed`, `InvalidAMIID.NotFound`, `InvalidAMIID.Unavailable` after it was deregistered.
+    pub fn registered(&self, id: &str) -> Result<&ImageRecord, Ec2Error> {
+        match self.get(id) {
+            Some(record) if record.registered => Ok(record),
+            Some(_) => Err(Ec2Error::ImageUnavailable(id.to_owned())),
+            None if id.starts_with("ami-") => Err(Ec2Error::ImageNotFound(id.to_owned())),
+            None => Err(Ec2Error::ImageMalformed(id.to_owned())),
+        }
+    }
+
+    /// All images that are registered.
+    pub fn listed(&self) -> impl Iterator<Item = &ImageRecord> {
+        self.by_sequence.values().filter(|record| record.registered)
+    }
+
+    fn registered_mut(&mut self, id: &str) -> Result<&mut ImageRecord, Ec2Error> {
+        let sequence = self.registered(id)?.sequence;
+        self.by_sequence
+            .get_mut(&sequence)
+            .ok_or_else(|| Ec2Error::ImageNotFound(id.to_owned()))
+    }
+
+    /// Checks that an image can take these tags as well.
+    ///
+    /// # Errors
+    /// As `registered`; `TagLimitExceeded`.
+    pub fn check_tags(&self, id: &str, tags: &Tags) -> Result<(), Ec2Error> {
+        let present = &self.registered(id)?.tags;
+        let added = tags.keys().filter(|key| !present.contains_key(*key));
+        if present.len() + added.count() > MOST_TAGS {
+            return Err(Ec2Error::TagLimitExceeded);
+        }
+        Ok(())
+    }
+
+    /// The tags of a registered image.
+    ///
+    /// # Errors
+    /// As `registered`.
+    pub fn tags_mut(&mut self, id: &str) -> Result<&mut Tags, Ec2Error> {
+        Ok(&mut self.registered_mut(id)?.tags)
+    }
+}
+
+impl ImageRecord {
+    /// The image's name, which is its identifier if it was given none.
+    pub fn name(&self) -> &str {
+        self.image.name.as_deref().unwrap_or(&self.image.id)
+    }
+}
+
+impl Ec2 {
+    /// RegisterImage. What an image consists of is said by ImageLocation, where AWS has the manifest of an image in
+    /// S3: here it is the manifest itself, as JSON.
+    pub(super) fn register_image(
+        &self,
+        params: &Params,
+        request_id: &str,
+    ) -> Result<String, Ec2Error> {
+        let name = params.required("Name")?.to_owned();
+        if !is_image_name(&name) {
+            return Err(Ec2Error::ImageNameMalformed);
+        }
+        let location = params.required("ImageLocation")?;
+        let (command, env) = read_manifest(location)?;
+        let tags = params.tag_specification("image")?;
+        if tags.len() > MOST_TAGS {
+            return Err(Ec2Error::TagLimitExceeded);
+        }
+        let mut shared = self.lock();
+        let taken = shared.images.listed().find(|record| record.name() == name);
+        if let Some(taken) = taken {
+            let id = taken.image.id.clone();
+            return Err(Ec2Error::ImageNameTaken { name, id });
+        }
+        let id = identifier("ami-");
+        shared.images.add(ImageRecord {
+            image: Image {
+                id: id.clone(),
+                name: Some(name),
+                command,
+                env,
+            },
+            sequence: 0,
+            location: location.to_owned(),
+            description: params.owned("Description"),
+            tags,
+            created: self.clock.now(),
+            registered: true,
+        });
+        Ok(Xml::response("RegisterImage", request_id, |xml| {
+            xml.text("imageId", id);
+        }))
+    }
+
+    pub(super) fn deregister_image(
+        &self,
+        params: &Params,
+        request_id: &str,
+    ) -> Result<String, Ec2Error> {
+        let id = params.required("ImageId")?;
+        let mut shared = self.lock();
+        let record = shared.images.registered_mut(id)?;
+        record.registered = false;
+        record.tags.clear();
+        Ok(super::done("DeregisterImage", request_id))
+    }
+}
+
+fn is_image_name(name: &str) -> bool {
+    (3..=128).contains(&name.len())
+        && name
+            .chars()
+            .all(|letter| letter.is_ascii_alphanumeric() || "()[] ./-'@_".contains(letter))
+}
+
+fn read_manifest(location: &str) -> Result<(Vec<String>, BTreeMap<String, String>), Ec2Error> {
+    let (command, env) = match serde_json::from_str(location) {
+        Ok(Manifest::Command(command)) => (command, BTreeMap::new()),
+        Ok(Manifest::Full(manifest)) => (manifest.command, manifest.env),
+        Err(_) => (Vec::new(), BTreeMap::new()),
+    };
+    let holds_zero = |text: &String| text.contains('\0');
+    let unusable = command.iter().any(holds_zero)
+        || env.iter().any(|(name, value)| {
+            name.is_empty() || name.contains(['=', '\0']) || holds_zero(value)
+        });
+    if command.is_empty() || unusable {
+        return Err(Ec2Error::InvalidManifest(
+            r#"localcloud reads ImageLocation as JSON: ["PROGRAM", "ARGUMENT"] or {"command": ["PROGRAM"], "env": {"NAME": "VALUE"}}"#
+                .to_owned(),
+        ));
+    }
+    Ok((command, env))
+}

@@ -1,0 +1,219 @@
+//! The instance metadata service: each instance has an endpoint of its own, on a port of this machine that its
+//! environment names, because processes on one machine cannot all have 169.254.169.254.
+
+mod session;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+use tracing::{debug, warn};
+
+use super::{Ec2, Ec2Error};
+use crate::ec2::state::{Instance, Tags};
+use session::Sessions;
+
+const TOKEN: &str = "x-aws-ec2-metadata-token";
+const TOKEN_TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
+/// A connection that sends no whole request head for so long is closed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The endpoint of one instance. Dropping it closes the port and every connection.
+#[derive(Debug)]
+pub struct MetadataEndpoint {
+    url: String,
+    serving: AbortHandle,
+}
+
+impl MetadataEndpoint {
+    /// Opens a port and answers there for the instance.
+    ///
+    /// # Errors
+    /// When no port can be opened.
+    pub async fn open(ec2: &Arc<Ec2>, instance_id: &str) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let service = Arc::new(MetadataService {
+            ec2: Arc::clone(ec2),
+            instance_id: instance_id.to_owned(),
+            sessions: Mutex::default(),
+        });
+        let serving = tokio::spawn(serve(listener, service)).abort_handle();
+        Ok(Self { url, serving })
+    }
+
+    /// What the SDKs are to be told in `AWS_EC2_METADATA_SERVICE_ENDPOINT`. They append absolute paths to it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl Drop for MetadataEndpoint {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// Checks that tags can be shown by the metadata service, which has their keys as parts of paths.
+///
+/// # Errors
+/// `InvalidParameterValue`.
+pub fn check_tag_keys(tags: &Tags) -> Result<(), Ec2Error> {
+    let is_fit = |key: &&String| {
+        let letters = |letter: char| letter.is_ascii_alphanumeric() || "-_+=,.@:".contains(letter);
+        key.chars().all(letters) && !matches!(key.as_str(), "." | ".." | "_index")
+    };
+    match tags.keys().find(|key| !is_fit(key)) {
+        None => Ok(()),
+        Some(unfit) => Err(Ec2Error::InvalidParameterValue(format!(
+            "'{unfit}' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\-_+=,.@:]{{1,255}}), and must not be a reserved name ('.', '..', '_index')"
+        ))),
+    }
+}
+
+struct MetadataService {
+    ec2: Arc<Ec2>,
+    instance_id: String,
+    sessions: Mutex<Sessions>,
+}
+
+impl MetadataService {
+    fn answer(&self, request: &Parts) -> Response<Full<Bytes>> {
+        let now = self.ec2.clock.now();
+        let shared = self.ec2.lock();
+        // The endpoint is closed a moment after its instance is gone.
+        let Some(instance) = shared.instances.get(&self.instance_id) else {
+            return page(StatusCode::NOT_FOUND);
+        };
+        let options = &instance.spec.metadata;
+        if !options.endpoint_enabled {
+            return page(StatusCode::FORBIDDEN);
+        }
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        match request.method {
+            Method::PUT if request.uri.path() == "/latest/api/token" => {
+                new_session(&mut sessions, request, now)
+            }
+            Method::GET | Method::HEAD => {
+                let token = request.headers.get(TOKEN);
+                let may_read = match token.map(HeaderValue::to_str) {
+                    Some(Ok(token)) => sessions.is_valid(token, now),
+                    Some(Err(_)) => false,
+                    None => !options.tokens_required,
+                };
+                if may_read {
+                    self.read(instance, request.uri.path())
+                } else {
+                    page(StatusCode::UNAUTHORIZED)
+                }
+            }
+            _ => page(StatusCode::METHOD_NOT_ALLOWED),
+        }
+    }
+
+    fn read(&self, instance: &Instance, path: &str) -> Response<Full<Bytes>> {
+        match tree::find(instance, &self.ec2.place, path) {
+            Some(found) => respond(StatusCode::OK, found.content_type, found.body),
+            None => page(StatusCode::NOT_FOUND),
+        }
+    }
+}
+
+fn new_session(sessions: &mut Sessions, request: &Parts, now: u64) -> Response<Full<Bytes>> {
+    // Whoever asks through a proxy may not be of this instance.
+    if request.headers.contains_key("x-forwarded-for") {
+        return page(StatusCode::FORBIDDEN);
+    }
+    let seconds = request
+        .headers
+        .get(TOKEN_TTL)
+        .and_then(|seconds| seconds.to_str().ok())
+        .and_then(|seconds| seconds.parse().ok());
+    let Some((token, seconds)) =
+        seconds.and_then(|seconds| Some((sessions.open(seconds, now)?, seconds)))
+    else {
+        return page(StatusCode::BAD_REQUEST);
+    };
+    let mut response = respond(StatusCode::OK, "text/plain", token.into_bytes());
+    response
+        .headers_mut()
+        .insert(TOKEN_TTL, HeaderValue::from(seconds));
+    response
+}
+
+/// What the service says of an error: a page for people.
+fn page(status: StatusCode) -> Response<Full<Bytes>> {
+    let title = format!(
+        "{} - {}",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or_default()
+    );
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>\n\
+         <!DOCTYPE html PUBLIC \"-//W3C//DTD XHTML 1.0 Transitional//EN\" \
+         \"http://www.w3.org/TR/xhtml1/DTD/xhtml1-transitional.dtd\">\n\
+         <html xmlns=\"http://www.w3.org/1999/xhtml\" xml:lang=\"en\" lang=\"en\">\n \
+         <head>\n  <title>{title}</title>\n </head>\n \
+         <body>\n  <h1>{title}</h1>\n </body>\n</html>\n"
+    );
+    respond(status, "text/html", body.into_bytes())
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::SERVER, HeaderValue::from_static("EC2ws"));
+    response
+}
+
+async fn serve(listener: TcpListener, service: Arc<MetadataService>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(serve_connection(stream, Arc::clone(&service)));
+                }
+                Err(error) => {
+                    // Most likely too many open files; some will be closed in a moment.
+                    warn!(%error, "connection to the metadata service could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, service: Arc<MetadataService>) {
+    let _ = stream.set_nodelay(true);
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let service = Arc::clone(&service);
+        async move { Ok::<_, Infallible>(service.answer(&request.into_parts().0)) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .serve_connection(TokioIo::new(stream), answer)
+        .await;
+    if let Err(error) = served {
+        debug!(%error, "connection to the metadata service ended");
+    }
+}

@@ -1,0 +1,61 @@
+//! Spot instances that EC2 takes back.
+
+use super::instance::{Effect, Instance, InstanceState, Interruption};
+use super::spec::{InterruptionAction, Market};
+use crate::clock::Millis;
+use crate::ec2::Ec2Error;
+
+impl Instance {
+    /// Announces an interruption. A later announcement takes the place of an earlier one.
+    ///
+    /// # Errors
+    /// `UnsupportedOperation` unless the instance is a spot instance that can be interrupted so,
+    /// `IncorrectInstanceState` unless it is pending or running.
+    pub fn announce_interruption(&mut self, interruption: Interruption) -> Result<(), Ec2Error> {
+        let unsupported = |why: &str| {
+            Err(Ec2Error::NotInterruptible {
+                id: self.instance_id.clone(),
+                why: why.to_owned(),
+            })
+        };
+        match (self.spec.market, interruption.action) {
+            (Market::OnDemand, _) => return unsupported("it is not a Spot Instance"),
+            (Market::OneTimeSpot, InterruptionAction::Stop | InterruptionAction::Hibernate) => {
+                return unsupported(
+                    "its Spot Instance request is a one-time request, so that it can only be terminated",
+                );
+            }
+            _ => {}
+        }
+        if !self.takes_room() {
+            return Err(self.incorrect_state("interrupted"));
+        }
+        self.interruption = Some(interruption);
+        Ok(())
+    }
+
+    /// Carries out the interruption that was announced, if its time has come.
+    pub fn interrupt(&mut self, boot: u64, now: Millis) -> Effect {
+        let due = self
+            .interruption
+            .filter(|interruption| interruption.at <= now);
+        let Some(interruption) = due.filter(|_| self.boot == boot && self.takes_room()) else {
+            return Effect::Nothing;
+        };
+        let (state, code, message) = match interruption.action {
+            InterruptionAction::Terminate => (
+                InstanceState::ShuttingDown,
+                "Server.SpotInstanceTermination",
+                "Spot instance termination",
+            ),
+            InterruptionAction::Stop | InterruptionAction::Hibernate => (
+                InstanceState::Stopping,
+                "Server.SpotInstanceShutdown",
+                "Spot instance shutdown",
+            ),
+        };
+        self.state = state;
+        self.set_reason(code, message, code, now);
+        Effect::End { at_once: false }
+    }
+}

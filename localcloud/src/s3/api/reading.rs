@@ -1,0 +1,313 @@
+//! Reading objects: whole, in part, or what is known about them.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range as Bytes;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use futures::{FutureExt, stream};
+use s3s::dto::*;
+use s3s::{S3ErrorCode, S3Request, S3Result};
+
+use super::{Api, check_encryption, check_version};
+use crate::s3::checksums::show_checksum;
+use crate::s3::conditions::{ReadConditions, shown_etag, shown_time};
+use crate::s3::failure::{custom, failure, failure_with, internal};
+use crate::s3::receive::WRITTEN_AT_ONCE_BYTES;
+use crate::s3::store::Object;
+
+/// Which bytes of an object are asked for.
+struct Selection {
+    bytes: Bytes<u64>,
+    /// Whether the answer is that of a partial read.
+    partial: bool,
+    parts: Option<usize>,
+}
+
+impl Api {
+    pub(super) async fn do_get_object(
+        &self,
+        request: S3Request<GetObjectInput>,
+    ) -> S3Result<GetObjectOutput> {
+        let input = request.input;
+        check_version(input.version_id.as_deref())?;
+        check_encryption(input.sse_customer_key.is_some(), None)?;
+        let (object, file) = self.store.open(&input.bucket, &input.key)?;
+        let conditions = ReadConditions {
+            if_match: input.if_match,
+            if_none_match: input.if_none_match,
+            if_modified_since: input.if_modified_since,
+            if_unmodified_since: input.if_unmodified_since,
+        };
+        conditions.check(&object)?;
+        let selection = select(&object, input.range, input.part_number)?;
+        let mut output = GetObjectOutput {
+            body: Some(body(file, selection.bytes.clone())?),
+            accept_ranges: Some("bytes".to_owned()),
+            content_length: Some((selection.bytes.end - selection.bytes.start) as i64),
+            content_range: selection.content_range(&object),
+            parts_count: selection.parts.map(|count| count as i32),
+            cache_control: object.description.cache_control.clone(),
+            content_disposition: object.description.content_disposition.clone(),
+            content_encoding: object.description.content_encoding.clone(),
+            content_language: object.description.content_language.clone(),
+            content_type: Some(content_type(&object)),
+            e_tag: Some(shown_etag(&object)),
+            expires: expires(&object),
+            last_modified: Some(shown_time(object.modified)),
+            metadata: metadata(&object),
+            storage_class: storage_class(&object),
+            tag_count: Some(object.tags.len() as i32).filter(|count| *count > 0),
+            website_redirect_location: object.description.website_redirect_location.clone(),
+            ..Default::default()
+        };
+        if input.checksum_mode.is_some() && !selection.partial {
+            show_checksum!(output, object.checksum.as_ref());
+            output.checksum_type = checksum_type(&object);
+        }
+        Ok(output)
+    }
+
+    pub(super) async fn do_head_object(
+        &self,
+        request: S3Request<HeadObjectInput>,
+    ) -> S3Result<HeadObjectOutput> {
+        let input = request.input;
+        check_version(input.version_id.as_deref())?;
+        check_encryption(input.sse_customer_key.is_some(), None)?;
+        let object = self.store.object(&input.bucket, &input.key)?;
+        let conditions = ReadConditions {
+            if_match: input.if_match,
+            if_none_match: input.if_none_match,
+            if_modified_since: input.if_modified_since,
+            if_unmodified_since: input.if_unmodified_since,
+        };
+        conditions.check(&object)?;
+        let selection = select(&object, input.range, input.part_number)?;
+        let description = &object.description;
+        let override_with = |wanted: Option<String>, own: &Option<String>| wanted.or(own.clone());
+        let mut output = HeadObjectOutput {
+            accept_ranges: Some("bytes".to_owned()),
+            content_length: Some((selection.bytes.end - selection.bytes.start) as i64),
+            content_range: selection.content_range(&object),
+            parts_count: selection.parts.map(|count| count as i32),
+            cache_control: override_with(input.response_cache_control, &description.cache_control),
+            content_disposition: override_with(
+                input.response_content_disposition,
+                &description.content_disposition,
+            ),
+            content_encoding: override_with(
+                input.response_content_encoding,
+                &description.content_encoding,
+            ),
+            content_language: override_with(
+                input.response_content_language,
+                &description.content_language,
+            ),
+            content_type: Some(
+                input
+                    .response_content_type
+                    .unwrap_or_else(|| content_type(&object)),
+            ),
+            e_tag: Some(shown_etag(&object)),
+            expires: input.response_expires.or_else(|| expires(&object)),
+            last_modified: Some(shown_time(object.modified)),
+            metadata: metadata(&object),
+            storage_class: storage_class(&object),
+            website_redirect_location: description.website_redirect_location.clone(),
+            ..Default::default()
+        };
+        if input.checksum_mode.is_some() && !selection.partial {
+            show_checksum!(output, object.checksum.as_ref());
+            output.checksum_type = checksum_type(&object);
+        }
+        Ok(output)
+    }
+
+    pub(super) async fn do_get_attributes(
+        &self,
+        request: S3Request<GetObjectAttributesInput>,
+    ) -> S3Result<GetObjectAttributesOutput> {
+        let input = request.input;
+        check_version(input.version_id.as_deref())?;
+        let object = self.store.object(&input.bucket, &input.key)?;
+        let asked = |name: &str| {
+            input
+                .object_attributes
+                .iter()
+                .any(|one| one.as_str() == name)
+        };
+        let mut output = GetObjectAttributesOutput {
+            last_modified: Some(shown_time(object.modified)),
+            ..Default::default()
+        };
+        if asked(ObjectAttributes::ETAG) {
+            output.e_tag = Some(shown_etag(&object));
+        }
+        if asked(ObjectAttributes::OBJECT_SIZE) {
+            output.object_size = Some(object.size as i64);
+        }
+        if asked(ObjectAttributes::STORAGE_CLASS) {
+            output.storage_class = Some(object.storage_class().to_owned().into());
+        }
+        if asked(ObjectAttributes::CHECKSUM) {
+            let mut checksum = Checksum::default();
+            show_checksum!(checksum, object.checksum.as_ref());
+            checksum.checksum_type = checksum_type(&object);
+            output.checksum = Some(checksum);
+        }
+        if asked(ObjectAttributes::OBJECT_PARTS) && !object.parts.is_empty() {
+            output.object_parts =
+                Some(parts_of(&object, input.part_number_marker, input.max_parts));
+        }
+        Ok(output)
+    }
+}
+
+impl Selection {
+    fn content_range(&self, object: &Object) -> Option<String> {
+        let Bytes { start, end } = self.bytes;
+        self.partial
+            .then(|| format!("bytes {start}-{}/{}", end.saturating_sub(1), object.size))
+    }
+}
+
+fn select(object: &Object, range: Option<Range>, part: Option<i32>) -> S3Result<Selection> {
+    match (range, part) {
+        (Some(_), Some(_)) => Err(failure_with(
+            S3ErrorCode::InvalidRequest,
+            "Cannot specify both Range header and partNumber query parameter",
+        )),
+        // An empty object has no bytes to choose from.
+        (Some(_), None) if object.size == 0 => Err(failure(S3ErrorCode::InvalidRange)),
+        (Some(range), None) => Ok(Selection {
+            bytes: range
+                .check(object.size)
+                .map_err(|_| failure(S3ErrorCode::InvalidRange))?,
+            partial: true,
+            parts: None,
+        }),
+        (None, Some(number)) => select_part(object, number),
+        (None, None) => Ok(Selection {
+            bytes: 0..object.size,
+            partial: false,
+            parts: None,
+        }),
+    }
+}
+
+fn select_part(object: &Object, number: i32) -> S3Result<Selection> {
+    if object.parts.is_empty() && number == 1 {
+        return Ok(Selection {
+            bytes: 0..object.size,
+            partial: object.size > 0,
+            parts: None,
+        });
+    }
+    let mut start = 0;
+    for part in &object.parts {
+        if i32::from(part.number) == number {
+            return Ok(Selection {
+                bytes: start..start + part.size,
+                partial: true,
+                parts: Some(object.parts.len()),
+            });
+        }
+        start += part.size;
+    }
+    Err(custom(
+        http::StatusCode::RANGE_NOT_SATISFIABLE,
+        "InvalidPartNumber",
+        "The requested partnumber is not satisfiable",
+    ))
+}
+
+/// Bytes of a file: read at once when they are few, and as the client takes them when they are many.
+fn body(file: File, bytes: Bytes<u64>) -> S3Result<StreamingBlob> {
+    let length = (bytes.end - bytes.start) as usize;
+    if length <= WRITTEN_AT_ONCE_BYTES {
+        let mut buffer = vec![0; length];
+        file.read_exact_at(&mut buffer, bytes.start)
+            .map_err(internal)?;
+        return Ok(StreamingBlob::from(s3s::Body::from(buffer)));
+    }
+    let pieces = stream::try_unfold((Arc::new(file), bytes), |(file, bytes)| {
+        let reading = tokio::task::spawn_blocking(move || read_piece(file, bytes));
+        reading.map(|read| read.map_err(io::Error::other)?)
+    });
+    Ok(StreamingBlob::wrap(pieces))
+}
+
+type Piece = Option<(bytes::Bytes, (Arc<File>, Bytes<u64>))>;
+
+fn read_piece(file: Arc<File>, bytes: Bytes<u64>) -> io::Result<Piece> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let length = (bytes.end - bytes.start).min(WRITTEN_AT_ONCE_BYTES as u64);
+    let mut buffer = vec![0; length as usize];
+    file.read_exact_at(&mut buffer, bytes.start)?;
+    Ok(Some((
+        buffer.into(),
+        (file, bytes.start + length..bytes.end),
+    )))
+}
+
+fn parts_of(object: &Object, marker: Option<i32>, most: Option<i32>) -> GetObjectAttributesParts {
+    let marker = marker.unwrap_or(0);
+    let most = most.unwrap_or(1000).clamp(0, 1000);
+    let mut parts: Vec<_> = object
+        .parts
+        .iter()
+        .filter(|part| i32::from(part.number) > marker)
+        .map(|part| {
+            let mut shown = s3s::dto::ObjectPart {
+                part_number: Some(part.number.into()),
+                size: Some(part.size as i64),
+                ..Default::default()
+            };
+            show_checksum!(shown, part.checksum.as_ref());
+            shown
+        })
+        .collect();
+    let truncated = parts.len() > most as usize;
+    parts.truncate(most as usize);
+    GetObjectAttributesParts {
+        is_truncated: Some(truncated),
+        max_parts: Some(most),
+        next_part_number_marker: parts.last().and_then(|part| part.part_number),
+        part_number_marker: Some(marker),
+        parts: Some(parts),
+        total_parts_count: Some(object.parts.len() as i32),
+    }
+}
+
+pub(super) fn checksum_type(object: &Object) -> Option<ChecksumType> {
+    let checksum = object.checksum.as_ref()?;
+    Some(ChecksumType::from_static(checksum.type_name()))
+}
+
+fn content_type(object: &Object) -> String {
+    let own = object.description.content_type.clone();
+    own.unwrap_or_else(|| "binary/octet-stream".to_owned())
+}
+
+fn expires(object: &Object) -> Option<Timestamp> {
+    let seconds = object.description.expires?;
+    time::OffsetDateTime::from_unix_timestamp(seconds)
+        .ok()
+        .map(Timestamp::from)
+}
+
+fn metadata(object: &Object) -> Option<Metadata> {
+    let metadata = &object.description.metadata;
+    let pairs = metadata
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()));
+    (!metadata.is_empty()).then(|| pairs.collect())
+}
+
+fn storage_class(object: &Object) -> Option<StorageClass> {
+    object.description.storage_class.clone().map(Into::into)
+}

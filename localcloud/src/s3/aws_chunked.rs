@@ -1,0 +1,175 @@
+//! The `aws-chunked` content encoding, decoded without its signatures: for when nobody's signature is looked at.
+//!
+//! Source: "Signature calculations for the authorization header: transferring payload in multiple chunks", whose
+//! chunks are `SIZE-IN-HEX[;chunk-signature=...]`, a line end, the bytes and a line end; trailing headers may follow
+//! the empty chunk.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures::Stream;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use s3s::stream::{ByteStream, RemainingLength};
+use s3s::{Body, StdError};
+use thiserror::Error;
+
+/// The headers after a body, once the body has been read.
+#[derive(Debug, Clone, Default)]
+pub struct DecodedTrailers(Arc<Mutex<HeaderMap>>);
+
+/// A body that is being decoded.
+#[derive(Debug)]
+pub struct Decoder {
+    body: Body,
+    buffer: BytesMut,
+    state: State,
+    remaining: usize,
+    trailers: DecodedTrailers,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Size,
+    Data(usize),
+    EndOfData,
+    Trailers,
+    Done,
+}
+
+#[derive(Debug, Error)]
+enum ChunkError {
+    #[error("a chunk is not well-formed")]
+    Malformed,
+    #[error("the body ended within a chunk")]
+    Incomplete,
+}
+
+/// Far more than the signature of a chunk or a checksum need.
+const MOST_LINE_BYTES: usize = 16 * 1024;
+
+impl DecodedTrailers {
+    pub fn take(&self) -> HeaderMap {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn add(&self, line: &[u8]) -> Result<(), ChunkError> {
+        let colon = line.iter().position(|byte| *byte == b':');
+        let (name, value) = line.split_at(colon.ok_or(ChunkError::Malformed)?);
+        let name = HeaderName::from_bytes(name.trim_ascii()).map_err(|_| ChunkError::Malformed)?;
+        let value =
+            HeaderValue::from_bytes(value[1..].trim_ascii()).map_err(|_| ChunkError::Malformed)?;
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name, value);
+        Ok(())
+    }
+}
+
+impl Decoder {
+    /// Decodes a body that holds `length` bytes.
+    pub fn new(body: Body, length: usize) -> (Self, DecodedTrailers) {
+        let trailers = DecodedTrailers::default();
+        let decoder = Self {
+            body,
+            buffer: BytesMut::new(),
+            state: State::Size,
+            remaining: length,
+            trailers: trailers.clone(),
+        };
+        (decoder, trailers)
+    }
+
+    /// The next bytes from what has arrived; `None` if more must arrive first.
+    fn decode(&mut self) -> Result<Option<Bytes>, ChunkError> {
+        loop {
+            match self.state {
+                State::Size => {
+                    let Some(line) = self.line()? else {
+                        return Ok(None);
+                    };
+                    let text = std::str::from_utf8(&line).map_err(|_| ChunkError::Malformed)?;
+                    let size = text.split(';').next().unwrap_or_default().trim();
+                    self.state = match usize::from_str_radix(size, 16) {
+                        Ok(0) => State::Trailers,
+                        Ok(size) if size <= self.remaining => State::Data(size),
+                        _ => return Err(ChunkError::Malformed),
+                    };
+                }
+                State::Data(left) => {
+                    if self.buffer.is_empty() {
+                        return Ok(None);
+                    }
+                    let taken = left.min(self.buffer.len());
+                    self.state = match left - taken {
+                        0 => State::EndOfData,
+                        left => State::Data(left),
+                    };
+                    self.remaining -= taken;
+                    return Ok(Some(self.buffer.split_to(taken).freeze()));
+                }
+                State::EndOfData => {
+                    if self.buffer.len() < 2 {
+                        return Ok(None);
+                    }
+                    if !self.buffer.starts_with(b"\r\n") {
+                        return Err(ChunkError::Malformed);
+                    }
+                    self.buffer.advance(2);
+                    self.state = State::Size;
+                }
+                State::Trailers => match self.line()? {
+                    None => return Ok(None),
+                    Some(line) if line.is_empty() => self.state = State::Done,
+                    Some(line) => self.trailers.add(&line)?,
+                },
+                State::Done => return Ok(None),
+            }
+        }
+    }
+
+    fn line(&mut self) -> Result<Option<BytesMut>, ChunkError> {
+        let end = self.buffer.windows(2).position(|pair| pair == b"\r\n");
+        match end {
+            Some(end) => {
+                let line = self.buffer.split_to(end);
+                self.buffer.advance(2);
+                Ok(Some(line))
+            }
+            None if self.buffer.len() > MOST_LINE_BYTES => Err(ChunkError::Malformed),
+            None => Ok(None),
+        }
+    }
+}
+
+impl Stream for Decoder {
+    type Item = Result<Bytes, StdError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            match self.decode() {
+                Ok(Some(bytes)) => return Poll::Ready(Some(Ok(bytes))),
+                Ok(None) if self.state == State::Done => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Some(Err(Box::new(error)))),
+            }
+            match ready!(Pin::new(&mut self.body).poll_next(context)) {
+                Some(Ok(bytes)) => self.buffer.extend_from_slice(&bytes),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                // Some clients leave the last line end out.
+                None if self.state == State::Trailers && self.remaining == 0 => {
+                    self.state = State::Done;
+                }
+                None => return Poll::Ready(Some(Err(Box::new(ChunkError::Incomplete)))),
+            }
+        }
+    }
+}
+
+impl ByteStream for Decoder {
+    fn remaining_length(&self) -> RemainingLength {
+        RemainingLength::new_exact(self.remaining)
+    }
+}

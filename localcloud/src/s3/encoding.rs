@@ -1,0 +1,20 @@
+//! How S3 writes keys where they must be plain ASCII, and reads the tags in a header. Pure.
+
+use std::fmt::Write;
+
+/// Percent-encoding as in forms, but for slashes: a space is a plus sign.
+pub fn url_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' | b'/' => {
+                encoded.push(char::from(byte));
+            }
+            b' ' => encoded.push('+'),
+            _ => {
+                let _ = write!(encoded, "%{byte:02X}");
+            }
+        }
+    }
+    encoded
+}

@@ -1,0 +1,222 @@
+//! Which queues hear of what happens in a bucket. Pure.
+
+use std::collections::HashSet;
+
+use s3s::dto::{
+    FilterRule, FilterRuleName, NotificationConfiguration, NotificationConfigurationFilter,
+    QueueConfiguration, S3KeyFilter,
+};
+use s3s::{S3ErrorCode, S3Result};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::failure::{failure, invalid_argument, unsupported};
+
+/// A queue and the events that are sent to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueNotification {
+    pub id: String,
+    pub queue_arn: String,
+    /// As configured, with `s3:` and perhaps a `*` at the end.
+    pub events: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suffix: Option<String>,
+}
+
+/// The events that S3 has; localcloud sends those of creation, removal and tagging.
+const EVENTS: [&str; 27] = [
+    "s3:IntelligentTiering",
+    "s3:LifecycleExpiration:*",
+    "s3:LifecycleExpiration:Delete",
+    "s3:LifecycleExpiration:DeleteMarkerCreated",
+    "s3:LifecycleTransition",
+    "s3:ObjectAcl:Put",
+    "s3:ObjectCreated:*",
+    "s3:ObjectCreated:CompleteMultipartUpload",
+    "s3:ObjectCreated:Copy",
+    "s3:ObjectCreated:Post",
+    "s3:ObjectCreated:Put",
+    "s3:ObjectRemoved:*",
+    "s3:ObjectRemoved:Delete",
+    "s3:ObjectRemoved:DeleteMarkerCreated",
+    "s3:ObjectRestore:*",
+    "s3:ObjectRestore:Completed",
+    "s3:ObjectRestore:Delete",
+    "s3:ObjectRestore:Post",
+    "s3:ObjectTagging:*",
+    "s3:ObjectTagging:Delete",
+    "s3:ObjectTagging:Put",
+    "s3:ReducedRedundancyLostObject",
+    "s3:Replication:*",
+    "s3:Replication:OperationFailedReplication",
+    "s3:Replication:OperationMissedThreshold",
+    "s3:Replication:OperationNotTracked",
+    "s3:Replication:OperationReplicatedAfterThreshold",
+];
+const MOST_NOTIFICATIONS: usize = 100;
+
+impl QueueNotification {
+    /// Whether an event about a key (`ObjectCreated:Put`, without `s3:`) is sent to this queue.
+    pub fn hears_of(&self, event: &str, key: &str) -> bool {
+        let event = format!("s3:{event}");
+        self.events.iter().any(|pattern| covers(pattern, &event))
+            && key.starts_with(self.prefix.as_deref().unwrap_or_default())
+            && key.ends_with(self.suffix.as_deref().unwrap_or_default())
+    }
+
+    /// As S3 shows it.
+    pub fn shown(self) -> QueueConfiguration {
+        let rule = |name: &'static str, value: Option<String>| {
+            Some(FilterRule {
+                name: Some(FilterRuleName::from(name.to_owned())),
+                value: Some(value?),
+            })
+        };
+        let rules: Vec<_> = [rule("Prefix", self.prefix), rule("Suffix", self.suffix)]
+            .into_iter()
+            .flatten()
+            .collect();
+        QueueConfiguration {
+            id: Some(self.id),
+            queue_arn: self.queue_arn,
+            events: self.events.into_iter().map(Into::into).collect(),
+            filter: (!rules.is_empty()).then(|| NotificationConfigurationFilter {
+                key: Some(S3KeyFilter {
+                    filter_rules: Some(rules),
+                }),
+            }),
+        }
+    }
+
+    fn read(configuration: QueueConfiguration) -> S3Result<Self> {
+        let events: Vec<String> = configuration.events.into_iter().map(String::from).collect();
+        if events.is_empty() {
+            return Err(failure(S3ErrorCode::MalformedXML));
+        }
+        if events.iter().any(|event| !EVENTS.contains(&event.as_str())) {
+            return Err(invalid_argument(
+                "The event is not supported for notifications",
+            ));
+        }
+        let mut notification = Self {
+            id: configuration
+                .id
+                .unwrap_or_else(|| Uuid::new_v4().to_string()),
+            queue_arn: configuration.queue_arn,
+            events,
+            prefix: None,
+            suffix: None,
+        };
+        let rules = configuration
+            .filter
+            .and_then(|filter| filter.key)
+            .and_then(|key| key.filter_rules)
+            .unwrap_or_default();
+        for rule in rules {
+            let name = rule.name.map(|name| name.as_str().to_ascii_lowercase());
+            let (place, complaint) = match name.as_deref() {
+                Some("prefix") => (
+                    &mut notification.prefix,
+                    "Cannot specify more than one prefix rule in a filter.",
+                ),
+                Some("suffix") => (
+                    &mut notification.suffix,
+                    "Cannot specify more than one suffix rule in a filter.",
+                ),
+                _ => {
+                    return Err(invalid_argument(
+                        "filter rule name must be either prefix or suffix",
+                    ));
+                }
+            };
+            if place.is_some() {
+                return Err(invalid_argument(complaint));
+            }
+            let value = rule.value.unwrap_or_default();
+            if value.len() > 1024 {
+                return Err(invalid_argument(
+                    "Size of filter rule value cannot exceed 1024 bytes in UTF-8 representation",
+                ));
+            }
+            *place = Some(value);
+        }
+        Ok(notification)
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        let prefixes = [&self.prefix, &other.prefix].map(|text| text.as_deref().unwrap_or(""));
+        let suffixes = [&self.suffix, &other.suffix].map(|text| text.as_deref().unwrap_or(""));
+        let events = self.events.iter().any(|event| {
+            other
+                .events
+                .iter()
+                .any(|their| covers(event, their) || covers(their, event))
+        });
+        let begins = |one: &str, another: &str| one.starts_with(another);
+        let ends = |one: &str, another: &str| one.ends_with(another);
+        events
+            && (begins(prefixes[0], prefixes[1]) || begins(prefixes[1], prefixes[0]))
+            && (ends(suffixes[0], suffixes[1]) || ends(suffixes[1], suffixes[0]))
+    }
+}
+
+/// Reads and checks a configuration, all but whether its queues exist.
+///
+/// # Errors
+/// `NotImplemented` for other targets than queues, `InvalidArgument` and `MalformedXML` as S3 has them.
+pub fn read(configuration: NotificationConfiguration) -> S3Result<Vec<QueueNotification>> {
+    if configuration
+        .topic_configurations
+        .is_some_and(|list| !list.is_empty())
+    {
+        return Err(unsupported(
+            "notifications of SNS topics, only of SQS queues",
+        ));
+    }
+    if configuration
+        .lambda_function_configurations
+        .is_some_and(|list| !list.is_empty())
+    {
+        return Err(unsupported(
+            "notifications of Lambda functions, only of SQS queues",
+        ));
+    }
+    if configuration.event_bridge_configuration.is_some() {
+        return Err(unsupported(
+            "notifications of EventBridge, only of SQS queues",
+        ));
+    }
+    let notifications: Vec<_> = configuration
+        .queue_configurations
+        .unwrap_or_default()
+        .into_iter()
+        .map(QueueNotification::read)
+        .collect::<S3Result<_>>()?;
+    if notifications.len() > MOST_NOTIFICATIONS {
+        return Err(invalid_argument("Too many notification configurations"));
+    }
+    let mut ids = HashSet::new();
+    for (position, notification) in notifications.iter().enumerate() {
+        if !ids.insert(&notification.id) {
+            return Err(invalid_argument(
+                "Same ID used for multiple configurations. IDs must be unique",
+            ));
+        }
+        let mut earlier = notifications[..position].iter();
+        if earlier.any(|other| notification.overlaps(other)) {
+            return Err(invalid_argument(
+                "Configuration is ambiguously defined. Cannot have overlapping suffixes in two rules if the prefixes are overlapping for the same event type.",
+            ));
+        }
+    }
+    Ok(notifications)
+}
+
+fn covers(pattern: &str, event: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(beginning) => event.starts_with(beginning),
+        None => pattern == event,
+    }
+}

@@ -1,0 +1,44 @@
+"""Images."""
+
+import pytest
+from conftest import IMAGE, refused
+
+
+@pytest.fixture
+def registered(ec2, target, name):
+    # localcloud takes the image's command from here; AWS a disk's snapshot or manifest.
+    location = '["sh", "-c", "exec sleep 1000"]' if target.name == "localcloud" else "bucket/image.manifest.xml"
+    image = ec2.register_image(Name=name, Description="sleeps", ImageLocation=location, Architecture="x86_64")
+    return image["ImageId"]
+
+
+def test_an_image_is_registered_described_and_deregistered(ec2, registered, name):
+    assert registered.startswith("ami-")
+    image, = ec2.describe_images(ImageIds=[registered])["Images"]
+    assert (image["Name"], image["Description"], image["State"]) == (name, "sleeps", "available")
+    by_name = ec2.describe_images(Filters=[{"Name": "name", "Values": [name[:-2] + "*"]}])["Images"]
+    assert [found["ImageId"] for found in by_name] == [registered]
+    assert registered in [found["ImageId"] for found in ec2.describe_images(Owners=["self"])["Images"]]
+    ec2.deregister_image(ImageId=registered)
+    gone = ec2.describe_images(Filters=[{"Name": "name", "Values": [name]}, {"Name": "state", "Values": ["available"]}])
+    assert gone["Images"] == []
+
+
+def test_instances_are_launched_from_it(ec2, registered):
+    answer = ec2.run_instances(ImageId=registered, MinCount=1, MaxCount=1)
+    instance = answer["Instances"][0]["InstanceId"]
+    ec2.get_waiter("instance_running").wait(InstanceIds=[instance], WaiterConfig={"Delay": 1})
+    ec2.terminate_instances(InstanceIds=[instance])
+
+
+def test_two_images_cannot_have_one_name(ec2, registered, name):
+    with refused("InvalidAMIName.Duplicate", 400):
+        ec2.register_image(Name=name, ImageLocation='["true"]')
+
+
+def test_an_absent_image(ec2):
+    with refused("InvalidAMIID.NotFound", 400):
+        ec2.describe_images(ImageIds=["ami-0123456789abcdef0"])
+    with refused("InvalidAMIID.NotFound", 400):
+        ec2.deregister_image(ImageId="ami-0123456789abcdef0")
+    assert ec2.describe_images(ImageIds=[IMAGE])["Images"][0]["ImageId"] == IMAGE

@@ -1,0 +1,165 @@
+//! Spot interruptions: what the instance learns of them, and what becomes of it.
+
+use std::time::Duration;
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::types::{
+    InstanceInterruptionBehavior, InstanceMarketOptionsRequest, InstanceStateName, MarketType,
+    SpotInstanceType, SpotMarketOptions,
+};
+use localcloud::{Config, Ec2Settings};
+use serde_json::{Value, json};
+
+use crate::cloud::{Cloud, eventually, image, raw};
+use crate::ec2::{launched, run};
+use crate::metadata::{TELLS, endpoint_of, imds, read};
+use crate::processes::in_state;
+
+fn spot(stays: bool) -> InstanceMarketOptionsRequest {
+    let options = SpotMarketOptions::builder();
+    let options = if stays {
+        options
+            .spot_instance_type(SpotInstanceType::Persistent)
+            .instance_interruption_behavior(InstanceInterruptionBehavior::Stop)
+    } else {
+        options
+    };
+    InstanceMarketOptionsRequest::builder()
+        .market_type(MarketType::Spot)
+        .spot_options(options.build())
+        .build()
+}
+
+async fn launch_spot(ec2: &Client, stays: bool) -> String {
+    let launch = run(ec2, 1).instance_market_options(spot(stays));
+    launched(launch).await.remove(0)
+}
+
+async fn interrupt(cloud: &Cloud, request: Value) -> (u16, Value) {
+    let body = request.to_string();
+    let request = format!(
+        "POST /_localcloud/ec2/interruptions HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let (status, answer) = raw(&cloud.endpoint, &request).await;
+    (status, serde_json::from_str(&answer).unwrap())
+}
+
+#[tokio::test]
+async fn a_spot_instance_is_told_before_it_is_terminated() {
+    let cloud = Cloud::with_image(TELLS).await;
+    let ec2 = cloud.ec2();
+    let id = launch_spot(&ec2, false).await;
+    let imds = imds(&endpoint_of(&cloud, &id).await);
+    let action = "/latest/meta-data/spot/instance-action";
+    assert_eq!(read(&imds, action).await, None);
+    assert_eq!(
+        read(&imds, "/latest/meta-data/instance-life-cycle").await,
+        Some("spot".to_owned())
+    );
+    let (status, announced) = interrupt(&cloud, json!({ "instance_id": id })).await;
+    assert_eq!((status, &announced["action"]), (200, &json!("terminate")));
+    let notice: Value = serde_json::from_str(&read(&imds, action).await.unwrap()).unwrap();
+    assert_eq!(
+        notice,
+        json!({ "action": "terminate", "time": announced["time"] })
+    );
+    assert_eq!(
+        read(&imds, "/latest/meta-data/spot/termination-time").await,
+        announced["time"].as_str().map(str::to_owned)
+    );
+    let rebalance = read(&imds, "/latest/meta-data/events/recommendations/rebalance").await;
+    assert!(rebalance.unwrap().contains("noticeTime"));
+    // Two minutes are not waited for: a later notice takes the place of the first.
+    let soon = json!({ "instance_id": id, "action": "terminate", "notice_ms": 50 });
+    assert_eq!(interrupt(&cloud, soon).await.0, 200);
+    let gone = in_state(&ec2, &id, InstanceStateName::Terminated).await;
+    assert_eq!(
+        gone.state_reason().unwrap().code(),
+        Some("Server.SpotInstanceTermination")
+    );
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn a_persistent_spot_instance_is_stopped_and_can_be_started_again() {
+    let cloud = Cloud::with_image(TELLS).await;
+    let ec2 = cloud.ec2();
+    let id = launch_spot(&ec2, true).await;
+    in_state(&ec2, &id, InstanceStateName::Running).await;
+    let (status, announced) = interrupt(&cloud, json!({ "instance_id": id, "notice_ms": 0 })).await;
+    assert_eq!((status, &announced["action"]), (200, &json!("stop")));
+    let stopped = in_state(&ec2, &id, InstanceStateName::Stopped).await;
+    assert_eq!(
+        stopped.state_reason().unwrap().code(),
+        Some("Server.SpotInstanceShutdown")
+    );
+    let start = ec2.start_instances().instance_ids(&id);
+    start.send().await.unwrap();
+    in_state(&ec2, &id, InstanceStateName::Running).await;
+    let told = || async {
+        let log = std::fs::read_to_string(cloud.folder_of(&id).join("console.log")).unwrap();
+        (log.matches("metadata http").count() == 2).then_some(())
+    };
+    eventually("it runs again", told).await;
+    let imds = imds(&endpoint_of(&cloud, &id).await);
+    assert_eq!(
+        read(&imds, "/latest/meta-data/spot/instance-action").await,
+        None,
+        "the notice was for the run before"
+    );
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_interrupted_is_refused() {
+    let cloud = Cloud::with_image(TELLS).await;
+    let ec2 = cloud.ec2();
+    let on_demand = launched(run(&ec2, 1)).await.remove(0);
+    let one_time = launch_spot(&ec2, false).await;
+    for (request, expected) in [
+        (json!({ "instance_id": on_demand }), "UnsupportedOperation"),
+        (
+            json!({ "instance_id": one_time, "action": "stop" }),
+            "UnsupportedOperation",
+        ),
+        (
+            json!({ "instance_id": "i-0123456789abcdef0" }),
+            "InvalidInstanceID.NotFound",
+        ),
+        (json!({ "instance_id": one_time, "action": "sell" }), "sell"),
+    ] {
+        let (status, answer) = interrupt(&cloud, request.clone()).await;
+        let reason = answer["error"].as_str().unwrap();
+        assert_eq!(status, 400, "{request}");
+        assert!(reason.contains(expected), "{request}: {reason}");
+    }
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn chance_interrupts_spot_instances_and_no_others() {
+    let cloud = Cloud::with(Config {
+        images: vec![image("ami-test", TELLS)],
+        faults: Ec2Settings {
+            spot_interruption: 1.0,
+            spot_interruption_after: Duration::from_millis(100),
+            spot_notice: Duration::from_millis(100),
+            ..Ec2Settings::default()
+        }
+        .into(),
+        ..Config::default()
+    })
+    .await;
+    let ec2 = cloud.ec2();
+    let on_demand = launched(run(&ec2, 1)).await.remove(0);
+    let spot = launch_spot(&ec2, false).await;
+    let gone = in_state(&ec2, &spot, InstanceStateName::Terminated).await;
+    assert_eq!(
+        gone.state_reason().unwrap().code(),
+        Some("Server.SpotInstanceTermination")
+    );
+    in_state(&ec2, &on_demand, InstanceStateName::Running).await;
+    cloud.stop().await;
+}

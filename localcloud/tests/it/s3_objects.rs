@@ -1,0 +1,525 @@
+//! S3: objects and what is said of them.
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::RequestId;
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::types::{
+    ChecksumAlgorithm, ChecksumMode, ChecksumType, MetadataDirective, ObjectAttributes,
+    StorageClass, Tag, Tagging, TaggingDirective,
+};
+use tokio::task::JoinSet;
+
+use crate::cloud::{Cloud, code};
+
+const BUCKET: &str = "a-bucket";
+
+async fn cloud_with_bucket() -> (Cloud, Client) {
+    let cloud = Cloud::start().await;
+    let s3 = cloud.s3();
+    s3.create_bucket().bucket(BUCKET).send().await.unwrap();
+    (cloud, s3)
+}
+
+/// Puts an object and answers its entity tag.
+async fn put(s3: &Client, key: &str, body: impl Into<Vec<u8>>) -> String {
+    let request = s3.put_object().bucket(BUCKET).key(key);
+    let put = request.body(ByteStream::from(body.into())).send().await;
+    put.unwrap().e_tag.unwrap()
+}
+
+async fn get(s3: &Client, key: &str) -> Vec<u8> {
+    let object = s3.get_object().bucket(BUCKET).key(key).send().await;
+    object.unwrap().body.collect().await.unwrap().to_vec()
+}
+
+#[tokio::test]
+async fn any_key_of_up_to_1024_bytes_works() {
+    let (_cloud, s3) = cloud_with_bucket().await;
+    let keys = [
+        "k".repeat(1024),
+        "ü".repeat(512),
+        "..".to_owned(),
+        "a/../../b".to_owned(),
+        "./a".to_owned(),
+        "a//b".to_owned(),
+        "/a".to_owned(),
+        "folder/".to_owned(),
+        "a b+c%20&=?#~'\"<>".to_owned(),
+        "tab\tand\u{1}control".to_owned(),
+        "\u{10FFFF}".to_owned(),
+    ];
+    for key in &keys {
+        put(&s3, key, key.as_bytes()).await;
+    }
+    for key in &keys {
+        assert_eq!(get(&s3, key).await, key.as_bytes(), "{key:?}");
+        let copied = s3
+            .copy_object()
+            .bucket(BUCKET)
+            .key("copy")
+            .copy_source(format!("{BUCKET}/{}", percent(key)))
+            .send()
+            .await;
+        copied.unwrap_or_else(|error| panic!("{key:?}: {error:?}"));
+        assert_eq!(get(&s3, "copy").await, key.as_bytes(), "{key:?}");
+        s3.delete_object()
+            .bucket(BUCKET)
+            .key(key)
+            .send()
+            .await
+            .unwrap();
+        let gone = s3.head_object().bucket(BUCKET).key(key).send().await;
+        assert!(gone.unwrap_err().into_service_error().is_not_found());
+    }
+    let refused = s3.put_object().bucket(BUCKET).key("k".repeat(1025));
+    assert_eq!(code(refused.send().await.unwrap_err()), "KeyTooLongError");
+}
+
+fn percent(key: &str) -> String {
+    key.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+#[tokio::test]
+async fn what_the_uploader_says_is_kept_and_can_be_overridden() {
+    let (_cloud, s3) = cloud_with_bucket().await;
+    s3.put_object()
+        .bucket(BUCKET)
+        .key("a")
+        .content_type("image/png")
+        .cache_control("no-cache")
+        .content_disposition("inline")
+        .content_encoding("gzip")
+        .content_language("de")
+        .expires(DateTime::from_secs(2_000_000_000))
+        .website_redirect_location("/b")
+        .storage_class(StorageClass::StandardIa)
+        .metadata("name", "ada löve")
+        .metadata("plain", "ada")
+        .tagging("k=v&l=w%20x")
+        .body(ByteStream::from_static(b"0123456789"))
+        .send()
+        .await
+        .unwrap();
+    let got = s3
+        .get_object()
+        .bucket(BUCKET)
+        .key("a")
+        .send()
+        .await
+        .unwrap();
+    assert!(got.request_id().is_some());
+    let head = s3
+        .head_object()
+        .bucket(BUCKET)
+        .key("a")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(got.content_type(), Some("image/png"));
+    assert_eq!(got.cache_control(), Some("no-cache"));
+    assert_eq!(got.content_disposition(), Some("inline"));
+    assert_eq!(got.content_encoding(), Some("gzip"));
+    assert_eq!(got.content_language(), Some("de"));
+    assert_eq!(got.expires_string(), Some("Wed, 18 May 2033 03:33:20 GMT"));
+    assert_eq!(got.website_redirect_location(), Some("/b"));
+    assert_eq!(got.storage_class(), Some(&StorageClass::StandardIa));
+    // As S3 does, for headers are ASCII.
+    assert_eq!(got.metadata().unwrap()["name"], "=?UTF-8?B?YWRhIGzDtnZl?=");
+    assert_eq!(got.tag_count(), Some(2));
+    assert_eq!(head.metadata().unwrap()["plain"], "ada");
+    assert_eq!(head.content_length(), Some(10));
+    assert_eq!(head.last_modified(), got.last_modified());
+    assert_eq!(head.e_tag(), Some("\"781e5e245d69b566979b86e28d23f2c7\""));
+    let overridden = s3
+        .get_object()
+        .bucket(BUCKET)
+        .key("a")
+        .response_content_type("text/plain")
+        .response_cache_control("max-age=1")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(overridden.content_type(), Some("text/plain"));
+    assert_eq!(overridden.cache_control(), Some("max-age=1"));
+    let class = s3.put_object().bucket(BUCKET).key("b");
+    let class = class.storage_class(StorageClass::from("COLD")).send().await;
+    assert_eq!(code(class.unwrap_err()), "InvalidStorageClass");
+    let large = s3.put_object().bucket(BUCKET).key("b");
+    let large = large.metadata("a", "x".repeat(2048)).send().await;
+    assert_eq!(code(large.unwrap_err()), "MetadataTooLarge");
+}
+
+#[tokio::test]
+async fn ranges_are_read_as_asked() {
+    let (_cloud, s3) = cloud_with_bucket().await;
+    let small = b"0123456789".to_vec();
+    let large: Vec<u8> = (0..3_000_000u32)
+        .map(|number| (number % 251) as u8)
+        .collect();
+    put(&s3, "small", small.clone()).await;
+    put(&s3, "large", large.clone()).await;
+    assert!(get(&s3, "large").await == large);
+    for (key, range, expected) in [
+        ("small", "bytes=2-4", Some(2..5)),
+        ("small", "bytes=2-", Some(2..10)),
+        ("small", "bytes=-3", Some(7..10)),
+        ("small", "bytes=5-99", Some(5..10)),
+        ("small", "bytes=-99", Some(0..10)),
+        ("small", "bytes=0-1,3-4", None),
+        ("small", "lines=1-2", None),
+        ("large", "bytes=1000000-2500000", Some(1_000_000..2_500_001)),
+    ] {
+        let body = if key == "small" { &small } else { &large };
+        let request = s3.get_object().bucket(BUCKET).key(key).range(range);
+        let got = request.send().await.unwrap();
+        let expected_range = expected
+            .clone()
+            .map(|bytes| format!("bytes {}-{}/{}", bytes.start, bytes.end - 1, body.len()));
+        assert_eq!(got.content_range(), expected_range.as_deref(), "{range}");
+        let bytes = expected.unwrap_or(0..body.len());
+        let got = got.body.collect().await.unwrap().to_vec();
+        assert!(got == body[bytes], "{range}");
+    }
+    put(&s3, "empty", "").await;
+    for (key, range) in [
+        ("small", "bytes=10-"),
+        ("empty", "bytes=0-"),
+        ("empty", "bytes=-1"),
+    ] {
+        let request = s3.get_object().bucket(BUCKET).key(key).range(range);
+        assert_eq!(code(request.send().await.unwrap_err()), "InvalidRange");
+    }
+}
+
+#[tokio::test]
+async fn readers_conditions_hold() {
+    let (_cloud, s3) = cloud_with_bucket().await;
+    let etag = put(&s3, "a", "body").await;
+    let head = s3
+        .head_object()
+        .bucket(BUCKET)
+        .key("a")
+        .send()
+        .await
+        .unwrap();
+    let modified = head.last_modified().unwrap().secs();
+    let (then, before) = (
+        DateTime::from_secs(modified),
+        DateTime::from_secs(modified - 1),
+    );
+    let get = || s3.get_object().bucket(BUCKET).key("a");
+    for (request, expected) in [
+        (get().if_match(&etag), 200),
+        (get().if_match("*"), 200),
+        (get().if_match("\"other\""), 412),
+        (get().if_none_match(&etag), 304),
+        (get().if_none_match("\"other\""), 200),
+        (get().if_modified_since(then), 304),
+        (get().if_modified_since(before), 200),
+        (get().if_unmodified_since(then), 200),
+        (get().if_unmodified_since(before), 412),
+        // The tag goes before the time.
+        (get().if_match(&etag).if_unmodified_since(before), 200),
+        (
+            get().if_none_match("\"other\"").if_modified_since(then),
+            200,
+        ),
+    ] {
+        let status = match request.clone().send().await {
+            Ok(_) => 200,
+            Err(error) => error.raw_response().unwrap().status().as_u16(),
+        };
+        assert_eq!(status, expected, "{request:?}");
+    }
+}
+
+#[tokio::test]
+async fn writers_conditions_hold() {
+    let (_cloud, s3) = cloud_with_bucket().await;
+    let put_if = |condition: &str| s3.put_object().bucket(BUCKET).key("a").if_match(condition);
+    assert_eq!(code(put_if("\"x\"").send().await.unwrap_err()), "NoSuchKey");
+    let first = put(&s3, "a", "1").await;
+    let second = put_if(&first).body(ByteStream::from_static(b"2"));
+    let second = second.send().await.unwrap().e_tag.unwrap();
+    assert_eq!(
+        code(put_if(&first).send().await.unwrap_err()),
+        "PreconditionFailed"
+    );
+    let create = s3.put_object().bucket(BUCKET).key("a").if_none_match("*");
+    assert_eq!(code(create.send().await.unwrap_err()), "PreconditionFailed");
+    let other = s3
+        .put_object()
+        .bucket(BUCKET)
+        .key("a")
+        .if_none_match(&second);
+    assert_eq!(code(other.send().await.unwrap_err()), "NotImplemented");
+    assert_eq!(get(&s3, "a").await, b"2");
+    let delete_if = |condition: &str| {
+        s3.delete_object()
+            .bucket(BUCKET)
+            .key("a")
+            .if_match(condition)
+    };
+    assert_eq!(
+        code(delete_if(&first).send().await.unwrap_err()),
+        "PreconditionFailed"
+    );
+    delete_if(&second).send().await.unwrap();
+    assert_eq!(
+        code(delete_if(&second).send().await.unwrap_err()),
+        "NoSuchKey"
+    );
+}
+
+#[tokio::test]
+async fn of_many_puts_that_replace_the_same_version_one_succeeds() {
+    let (_cloud, s3) = cloud_with_bucket().await;
+    let mut etag = put(&s3, "lease", "nobody").await;
+    for round in 0..10 {
+        let mut puts = JoinSet::new();
+        for holder in 0..16 {
+            let request = s3.put_object().bucket(BUCKET).key("lease").if_match(&etag);
+            let body = format!("{holder} in round {round}");
+            puts.spawn(async move {
+                let sent = request.body(ByteStream::from(body.clone().into_bytes()));
+                sent.send().await.map(|put| (put.e_tag.unwrap(), body))
+            });
+        }
+        let (won, lost): (Vec<_>, Vec<_>) =
+            puts.join_all().await.into_iter().partition(Result::is_ok);
+        assert_eq!(won.len(), 1, "{won:?}");
+        for error in lost {
+            assert_eq!(code(error.unwrap_err()), "PreconditionFailed");
+        }
+        let (next, body) = won.into_iter().next().unwrap().unwrap();
+        assert_eq!(get(&s3, "lease").await, body.as_bytes());
+        etag = next;
+    }
+}
+
+#[tokio::test]
+async fn checksums_are_verified_and_kept() {
+    let (_cloud, s3) = cloud_with_bucket().await;
+    for (algorithm, length) in [
+        (ChecksumAlgorithm::Crc32, 8),
+        (ChecksumAlgorithm::Crc32C, 8),
+        (ChecksumAlgorithm::Crc64Nvme, 12),
+        (ChecksumAlgorithm::Sha1, 28),
+        (ChecksumAlgorithm::Sha256, 44),
+    ] {
+        let request = s3.put_object().bucket(BUCKET).key("a");
+        let request = request.checksum_algorithm(algorithm.clone());
+        request
+            .body(ByteStream::from_static(b"body"))
+            .send()
+            .await
+            .unwrap();
+        let head = s3.head_object().bucket(BUCKET).key("a");
+        let head = head
+            .checksum_mode(ChecksumMode::Enabled)
+            .send()
+            .await
+            .unwrap();
+        let shown = match algorithm {
+            ChecksumAlgorithm::Crc32 => head.checksum_crc32(),
+            ChecksumAlgorithm::Crc32C => head.checksum_crc32_c(),
+            ChecksumAlgorithm::Crc64Nvme => head.checksum_crc64_nvme(),
+            ChecksumAlgorithm::Sha1 => head.checksum_sha1(),
+            _ => head.checksum_sha256(),
+        };
+        assert_eq!(shown.map(str::len), Some(length), "{algorithm}");
+        assert_eq!(head.checksum_type(), Some(&ChecksumType::FullObject));
+        let attributes = s3.get_object_attributes().bucket(BUCKET).key("a");
+        let attributes = attributes
+            .object_attributes(ObjectAttributes::Checksum)
+            .object_attributes(ObjectAttributes::ObjectSize)
+            .object_attributes(ObjectAttributes::Etag)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(attributes.object_size(), Some(4));
+        let etag = attributes.e_tag().unwrap().trim_matches('"');
+        assert_eq!(etag, "841a2d689ad86bd1611447453c22c6fc");
+        assert!(attributes.checksum().is_some());
+    }
+    let put = || {
+        s3.put_object()
+            .bucket(BUCKET)
+            .key("b")
+            .body(ByteStream::from_static(b"body"))
+    };
+    let wrong = put().checksum_sha256("47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
+    assert_eq!(code(wrong.send().await.unwrap_err()), "BadDigest");
+    let senseless = put().checksum_crc32("x");
+    assert_eq!(code(senseless.send().await.unwrap_err()), "InvalidRequest");
+    let wrong = put().content_md5("1B2M2Y8AsgTpgAmY7PhCfg==");
+    assert_eq!(code(wrong.send().await.unwrap_err()), "BadDigest");
+    let senseless = put().content_md5("x");
+    assert_eq!(code(senseless.send().await.unwrap_err()), "InvalidDigest");
+    put()
+        .content_md5("hBotaJrYa9FhFEdFPCLG/A==")
+        .send()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn copies_keep_or_replace_what_is_said() {
+    let (_cloud, s3) = cloud_with_bucket().await;
+    let put = s3
+        .put_object()
+        .bucket(BUCKET)
+        .key("a")
+        .metadata("by", "ada");
+    let put = put.content_type("text/plain").tagging("k=v");
+    let etag = put
+        .body(ByteStream::from_static(b"body"))
+        .send()
+        .await
+        .unwrap();
+    let etag = etag.e_tag.unwrap();
+    let copy = |key: &str| {
+        s3.copy_object()
+            .bucket(BUCKET)
+            .key(key)
+            .copy_source(format!("{BUCKET}/a"))
+    };
+    let copied = copy("b").send().await.unwrap();
+    assert_eq!(copied.copy_object_result().unwrap().e_tag(), Some(&*etag));
+    let head = s3
+        .head_object()
+        .bucket(BUCKET)
+        .key("b")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(head.metadata().unwrap()["by"], "ada");
+    assert_eq!(head.content_type(), Some("text/plain"));
+    copy("c")
+        .metadata_directive(MetadataDirective::Replace)
+        .metadata("by", "bob")
+        .tagging_directive(TaggingDirective::Replace)
+        .send()
+        .await
+        .unwrap();
+    let head = s3
+        .head_object()
+        .bucket(BUCKET)
+        .key("c")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(head.metadata().unwrap()["by"], "bob");
+    assert_eq!(head.content_type(), Some("binary/octet-stream"));
+    let tags = s3
+        .get_object_tagging()
+        .bucket(BUCKET)
+        .key("c")
+        .send()
+        .await
+        .unwrap();
+    assert!(tags.tag_set().is_empty());
+    assert_eq!(code(copy("a").send().await.unwrap_err()), "InvalidRequest");
+    let absent = s3
+        .copy_object()
+        .bucket(BUCKET)
+        .key("d")
+        .copy_source(format!("{BUCKET}/absent"));
+    assert_eq!(code(absent.send().await.unwrap_err()), "NoSuchKey");
+    let condition = copy("d").copy_source_if_none_match(&etag);
+    assert_eq!(
+        code(condition.send().await.unwrap_err()),
+        "PreconditionFailed"
+    );
+    copy("d").copy_source_if_match(&etag).send().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reader_sees_the_object_that_it_began_with_to_its_end() {
+    let (_cloud, s3) = cloud_with_bucket().await;
+    let old: Vec<u8> = vec![1; 20_000_000];
+    put(&s3, "a", old.clone()).await;
+    let mut reading = s3
+        .get_object()
+        .bucket(BUCKET)
+        .key("a")
+        .send()
+        .await
+        .unwrap()
+        .body;
+    let mut got = reading.next().await.unwrap().unwrap().to_vec();
+    put(&s3, "a", "new").await;
+    s3.delete_object()
+        .bucket(BUCKET)
+        .key("a")
+        .send()
+        .await
+        .unwrap();
+    while let Some(bytes) = reading.next().await {
+        got.extend_from_slice(&bytes.unwrap());
+    }
+    assert!(got == old);
+}
+
+#[tokio::test]
+async fn tags_are_put_read_and_deleted() {
+    let (_cloud, s3) = cloud_with_bucket().await;
+    put(&s3, "a", "body").await;
+    let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build().unwrap();
+    let tagging = |tags: Vec<Tag>| Tagging::builder().set_tag_set(Some(tags)).build().unwrap();
+    let put_tags = |tags| {
+        s3.put_object_tagging()
+            .bucket(BUCKET)
+            .key("a")
+            .tagging(tagging(tags))
+    };
+    put_tags(vec![tag("k", "v"), tag("l", "w")])
+        .send()
+        .await
+        .unwrap();
+    let read = || s3.get_object_tagging().bucket(BUCKET).key("a");
+    assert_eq!(
+        read().send().await.unwrap().tag_set(),
+        [tag("k", "v"), tag("l", "w")]
+    );
+    assert_eq!(get(&s3, "a").await, b"body");
+    let twice = put_tags(vec![tag("k", "v"), tag("k", "w")]);
+    assert_eq!(code(twice.send().await.unwrap_err()), "InvalidTag");
+    let many = put_tags(
+        (0..11)
+            .map(|number| tag(&format!("{number}"), ""))
+            .collect(),
+    );
+    assert_eq!(code(many.send().await.unwrap_err()), "BadRequest");
+    s3.delete_object_tagging()
+        .bucket(BUCKET)
+        .key("a")
+        .send()
+        .await
+        .unwrap();
+    assert!(read().send().await.unwrap().tag_set().is_empty());
+
+    let bucket_tags = || s3.get_bucket_tagging().bucket(BUCKET);
+    assert_eq!(
+        code(bucket_tags().send().await.unwrap_err()),
+        "NoSuchTagSet"
+    );
+    let put = s3
+        .put_bucket_tagging()
+        .bucket(BUCKET)
+        .tagging(tagging(vec![tag("k", "v")]));
+    put.send().await.unwrap();
+    assert_eq!(
+        bucket_tags().send().await.unwrap().tag_set(),
+        [tag("k", "v")]
+    );
+    s3.delete_bucket_tagging()
+        .bucket(BUCKET)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        code(bucket_tags().send().await.unwrap_err()),
+        "NoSuchTagSet"
+    );
+}

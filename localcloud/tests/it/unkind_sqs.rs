@@ -1,0 +1,187 @@
+//! SQS as a distributed system: what the faults of queues look like to the SDK.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::{Message, QueueAttributeName};
+use localcloud::{Config, Faults, SqsFaults};
+
+use crate::cloud::{Cloud, eventually, raw, request};
+
+async fn start(faults: SqsFaults) -> (Cloud, Client) {
+    let cloud = Cloud::with(Config {
+        faults: Faults {
+            seed: 11,
+            sqs: faults,
+            ..Faults::default()
+        },
+        ..Config::default()
+    })
+    .await;
+    let sqs = cloud.sqs();
+    sqs.create_queue().queue_name("q").send().await.unwrap();
+    (cloud, sqs)
+}
+
+async fn send(sqs: &Client, body: &str) {
+    sqs.send_message()
+        .queue_url("q")
+        .message_body(body)
+        .send()
+        .await
+        .unwrap();
+}
+
+async fn receive(sqs: &Client, wait_seconds: i32) -> Vec<Message> {
+    sqs.receive_message()
+        .queue_url("q")
+        .max_number_of_messages(10)
+        .visibility_timeout(1)
+        .wait_time_seconds(wait_seconds)
+        .send()
+        .await
+        .unwrap()
+        .messages
+        .unwrap_or_default()
+}
+
+async fn delete(sqs: &Client, message: &Message) {
+    sqs.delete_message()
+        .queue_url("q")
+        .receipt_handle(message.receipt_handle().unwrap())
+        .send()
+        .await
+        .unwrap();
+}
+
+async fn waiting(sqs: &Client) -> String {
+    let name = QueueAttributeName::ApproximateNumberOfMessages;
+    let answer = sqs
+        .get_queue_attributes()
+        .queue_url("q")
+        .attribute_names(name.clone())
+        .send()
+        .await
+        .unwrap();
+    answer.attributes.unwrap().remove(&name).unwrap()
+}
+
+#[tokio::test]
+async fn a_short_poll_may_find_nothing_and_a_long_poll_finds_what_there_is() {
+    let (cloud, sqs) = start(SqsFaults {
+        empty_receive: 1.0,
+        ..SqsFaults::default()
+    })
+    .await;
+    send(&sqs, "a").await;
+    assert!(receive(&sqs, 0).await.is_empty());
+    assert_eq!(receive(&sqs, 1).await.len(), 1);
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn a_duplicate_is_delivered_at_once_until_faults_are_taken_away() {
+    let (cloud, sqs) = start(SqsFaults {
+        duplicate: 1.0,
+        ..SqsFaults::default()
+    })
+    .await;
+    send(&sqs, "a").await;
+    let first = receive(&sqs, 0).await.remove(0);
+    let second = receive(&sqs, 0).await.remove(0);
+    assert_eq!(first.message_id, second.message_id);
+    assert_ne!(first.receipt_handle, second.receipt_handle);
+    delete(&sqs, &second).await;
+    let delete_faults = request("DELETE", "/_localcloud/faults", "", "");
+    assert_eq!(raw(&cloud.endpoint, &delete_faults).await.0, 200);
+    send(&sqs, "b").await;
+    assert_eq!(receive(&sqs, 0).await[0].body(), Some("b"));
+    assert!(receive(&sqs, 0).await.is_empty());
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn a_deleted_message_comes_back_once_also_after_a_restart() {
+    let faults = SqsFaults {
+        deliver_after_delete: 1.0,
+        ..SqsFaults::default()
+    };
+    let (cloud, sqs) = start(faults).await;
+    send(&sqs, "a").await;
+    let first = receive(&sqs, 0).await.remove(0);
+    delete(&sqs, &first).await;
+    let config = Config {
+        faults: Faults::from(faults),
+        ..Config::default()
+    };
+    let cloud = Cloud::over(cloud.stop().await, config).await;
+    let sqs = cloud.sqs();
+    let back = receive(&sqs, 20).await.remove(0);
+    assert_eq!(back.message_id, first.message_id);
+    delete(&sqs, &back).await;
+    // Its visibility timeout is a second.
+    assert!(receive(&sqs, 2).await.is_empty());
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn counters_tell_of_a_message_later() {
+    let (cloud, sqs) = start(SqsFaults {
+        counter_lag_ms: 60_000,
+        ..SqsFaults::default()
+    })
+    .await;
+    send(&sqs, "a").await;
+    assert_eq!(waiting(&sqs).await, "0");
+    let faults = request(
+        "PUT",
+        "/_localcloud/faults",
+        "",
+        r#"{"sqs":{"counter_lag_ms":200}}"#,
+    );
+    assert_eq!(raw(&cloud.endpoint, &faults).await.0, 200);
+    send(&sqs, "b").await;
+    eventually("the counter catches up", || async {
+        (waiting(&sqs).await == "2").then_some(())
+    })
+    .await;
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn with_all_faults_at_once_no_message_is_lost() {
+    let (cloud, sqs) = start(SqsFaults {
+        counter_lag_ms: 1000,
+        duplicate: 0.3,
+        deliver_after_delete: 0.3,
+        empty_receive: 0.3,
+    })
+    .await;
+    let sent: BTreeSet<String> = (0..200).map(|number| number.to_string()).collect();
+    for body in &sent {
+        send(&sqs, body).await;
+    }
+    let mut seen = BTreeSet::new();
+    let mut deliveries = 0;
+    while seen.len() < sent.len() {
+        for message in receive(&sqs, 20).await {
+            deliveries += 1;
+            delete(&sqs, &message).await;
+            seen.insert(message.body.unwrap());
+        }
+    }
+    assert_eq!(seen, sent);
+    // What comes back comes back once: the queue is empty in the end.
+    loop {
+        let again = receive(&sqs, 2).await;
+        if again.is_empty() {
+            break;
+        }
+        for message in again {
+            deliveries += 1;
+            delete(&sqs, &message).await;
+        }
+    }
+    assert!(deliveries > sent.len(), "{deliveries}");
+    cloud.stop().await;
+}
