@@ -13,6 +13,8 @@ mod notifications;
 mod receive;
 mod store;
 mod target;
+#[cfg(test)]
+mod tests;
 mod unsigned;
 
 use std::io;
@@ -21,7 +23,7 @@ use std::sync::Arc;
 
 use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use s3s::access::{S3Access, S3AccessContext};
-use s3s::auth::SimpleAuth;
+use s3s::auth::{S3Auth, SecretKey};
 use s3s::dto::Range;
 use s3s::route::S3Route;
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -32,7 +34,7 @@ pub use caller::PeerAddress;
 pub use target::Target;
 
 use crate::clock::Clock;
-use crate::config::Authentication;
+use crate::config::{Authentication, Credentials};
 use crate::sqs::Sqs;
 use crate::sqs::state::ACCOUNT_ID;
 use api::Api;
@@ -68,10 +70,7 @@ impl S3 {
         let mut builder = S3ServiceBuilder::new(api.clone());
         builder.set_route(BadRanges(S3ServiceBuilder::new(api).build()));
         if let Authentication::Keys(credentials) = authentication {
-            builder.set_auth(SimpleAuth::from_single(
-                credentials.access_key.clone(),
-                credentials.secret_key.as_str(),
-            ));
+            builder.set_auth(OnlyKey(credentials.clone()));
             builder.set_access(Owners);
         }
         Ok(Self {
@@ -102,6 +101,21 @@ impl S3 {
             broken()
         });
         answer::complete(response, target, &caller)
+    }
+}
+
+/// The one key that there is.
+#[derive(Debug)]
+struct OnlyKey(Credentials);
+
+#[async_trait::async_trait]
+impl S3Auth for OnlyKey {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        if access_key == self.0.access_key {
+            Ok(self.0.secret_key.as_str().into())
+        } else {
+            Err(failure(S3ErrorCode::InvalidAccessKeyId))
+        }
     }
 }
 

@@ -184,6 +184,7 @@ pub(super) fn read_metadata_options(
         Some("optional") => false,
         Some(other) => return invalid(other, "HttpTokens"),
     };
+    options.were_set |= prefix.is_empty() || params.has(prefix.trim_end_matches('.'));
     options.endpoint_enabled = switch("HttpEndpoint", options.endpoint_enabled)?;
     options.ipv6_enabled = switch("HttpProtocolIpv6", options.ipv6_enabled)?;
     options.tags_enabled = switch("InstanceMetadataTags", options.tags_enabled)?;

@@ -82,7 +82,7 @@ impl QueueNotification {
             id: Some(self.id),
             queue_arn: self.queue_arn,
             events: self.events.into_iter().map(Into::into).collect(),
-            filter: (!rules.is_empty()).then(|| NotificationConfigurationFilter {
+            filter: (!rules.is_empty()).then_some(NotificationConfigurationFilter {
                 key: Some(S3KeyFilter {
                     filter_rules: Some(rules),
                 }),

@@ -9,6 +9,8 @@ mod file;
 pub mod listing;
 mod object;
 mod opening;
+#[cfg(test)]
+mod tests;
 mod uploads;
 
 use std::collections::BTreeMap;

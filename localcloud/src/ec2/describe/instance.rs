@@ -38,9 +38,9 @@ fn describe(xml: &mut Xml, instance: &Instance, place: &Place) {
         xml.text("availabilityZone", place.zone_of(spec));
         xml.text("tenancy", "default");
     });
-    xml.element("monitoring", |xml| {
-        xml.text("state", switch(spec.monitoring));
-    });
+    if spec.monitoring {
+        xml.element("monitoring", |xml| xml.text("state", "enabled"));
+    }
     xml.optional("subnetId", spec.subnet_id.as_ref());
     if instance.has_private_address() {
         xml.text("privateIpAddress", instance.private_address());
@@ -69,9 +69,12 @@ fn describe(xml: &mut Xml, instance: &Instance, place: &Place) {
     if let Some(arn) = spec.instance_profile_arn() {
         xml.element("iamInstanceProfile", |xml| xml.text("arn", arn));
     }
-    xml.element("metadataOptions", |xml| {
-        metadata_options(xml, &spec.metadata);
-    });
+    // Whoever set them reads them. Seven more elements for every instance would cost a client a fifth of its time.
+    if spec.metadata.were_set {
+        xml.element("metadataOptions", |xml| {
+            metadata_options(xml, &spec.metadata);
+        });
+    }
 }
 
 /// The options of the metadata service, which are always in effect at once.

@@ -66,6 +66,8 @@ pub struct MetadataOptions {
     pub hop_limit: u8,
     /// Echoed: the endpoint is an IPv4 one.
     pub ipv6_enabled: bool,
+    /// Whether anybody chose any of these, so that descriptions have them.
+    pub were_set: bool,
 }
 
 impl MetadataOptions {
@@ -87,6 +89,7 @@ impl Default for MetadataOptions {
             tags_enabled: false,
             hop_limit: 2,
             ipv6_enabled: false,
+            were_set: false,
         }
     }
 }

@@ -132,12 +132,13 @@ impl Api {
         let input = request.input;
         check_version(input.version_id.as_deref())?;
         let object = self.store.object(&input.bucket, &input.key)?;
-        let asked = |name: &str| {
-            input
-                .object_attributes
-                .iter()
-                .any(|one| one.as_str() == name)
-        };
+        // Some clients send them one by one, others as one list.
+        let attributes = input.object_attributes.iter();
+        let attributes: Vec<_> = attributes
+            .flat_map(|list| list.as_str().split(','))
+            .map(str::trim)
+            .collect();
+        let asked = |name: &str| attributes.contains(&name);
         let mut output = GetObjectAttributesOutput {
             last_modified: Some(shown_time(object.modified)),
             ..Default::default()
