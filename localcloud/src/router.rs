@@ -179,13 +179,19 @@ impl Router {
         self.meet_faults(protocol, known, call).await
     }
 
-    async fn answer_sqs_query(&self, _form: &[u8], _path: &str, _base_url: &str) -> Response<Body> {
-        Refusal {
-            code: "InvalidAction".to_owned(),
-            status: StatusCode::BAD_REQUEST,
-            message: "localcloud speaks the JSON protocol of SQS; update the client.".to_owned(),
-        }
-        .response(Protocol::SqsQuery)
+    async fn answer_sqs_query(&self, form: &[u8], path: &str, base_url: &str) -> Response<Body> {
+        let request_id = request_id();
+        let call = self.sqs.call_query(form, path, base_url, &request_id);
+        let mut response = match call.await {
+            Ok(document) => xml(StatusCode::OK, document),
+            Err(error) => xml(error.status(), sqs::query_error(&error, &request_id)),
+        };
+        let request_id =
+            HeaderValue::from_str(&request_id).expect("a UUID is a valid header value");
+        response
+            .headers_mut()
+            .insert("x-amzn-requestid", request_id);
+        response
     }
 
     fn answer_ec2(&self, form: &[u8]) -> Response<Body> {
@@ -340,9 +346,10 @@ fn form_parameter(form: &[u8], wanted: &str) -> Option<String> {
 
 fn sqs_json_error(error: &SqsError) -> Response<Body> {
     let shape = serde_json::json!({ "__type": error.shape(), "message": error.to_string() });
-    let (status, at_fault) = match error {
-        SqsError::InternalFailure => (StatusCode::INTERNAL_SERVER_ERROR, "Receiver"),
-        _ => (StatusCode::BAD_REQUEST, "Sender"),
+    let status = match error.status() {
+        status if status.is_server_error() => status,
+        // This protocol tells its errors apart by their types alone.
+        _ => StatusCode::BAD_REQUEST,
     };
     let mut response = respond(
         status,
@@ -350,7 +357,7 @@ fn sqs_json_error(error: &SqsError) -> Response<Body> {
         Bytes::from(shape.to_string()),
     );
     // Clients that grew up with the query protocol take the code from here.
-    let code = HeaderValue::from_str(&format!("{};{at_fault}", error.query_code()));
+    let code = HeaderValue::from_str(&format!("{};{}", error.query_code(), error.fault()));
     response.headers_mut().insert(
         "x-amzn-query-error",
         code.expect("the codes are plain letters and dots"),

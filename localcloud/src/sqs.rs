@@ -1,6 +1,7 @@
 //! SQS: the state behind a lock, and who waits for messages.
 
 mod messages;
+mod query;
 mod queues;
 mod receive;
 pub mod state;
@@ -17,6 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tracing::error;
 
+pub use query::query_error;
 pub use state::SqsError;
 pub use store::{StoreError, SyncPolicy};
 

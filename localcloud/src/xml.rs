@@ -56,6 +56,18 @@ impl Xml {
         self.text.extend(["</", name, ">"]);
     }
 
+    /// An element with other elements in it, all in an XML namespace.
+    pub fn element_in(&mut self, namespace: &str, name: &str, content: impl FnOnce(&mut Self)) {
+        let _ = write!(self.text, "<{name} xmlns=\"{namespace}\">");
+        content(self);
+        let _ = write!(self.text, "</{name}>");
+    }
+
+    /// A text within the present element.
+    pub fn escaped(&mut self, text: &str) {
+        let _ = Escaping(&mut self.text).write_str(text);
+    }
+
     /// An element that holds a text.
     pub fn text(&mut self, name: &str, value: impl Display) {
         self.text.extend(["<", name, ">"]);

@@ -25,6 +25,7 @@ mod s3_objects;
 mod signatures;
 mod sqs;
 mod sqs_kept;
+mod sqs_query;
 mod sqs_waiting;
 mod unkind_boots;
 mod unkind_ends;

@@ -1,5 +1,6 @@
 //! Everything that SQS refuses, with the codes that clients branch on.
 
+use http::StatusCode;
 use thiserror::Error;
 
 /// An SQS error. The message is what a client sees.
@@ -65,6 +66,24 @@ impl SqsError {
     /// The code in the older query protocol, which clients of the JSON protocol are told in a header.
     pub fn query_code(&self) -> &'static str {
         self.codes().1
+    }
+
+    /// The HTTP status in the query protocol.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::OverLimit(_) | Self::PurgeQueueInProgress(_) => StatusCode::FORBIDDEN,
+            Self::InternalFailure => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// Who is at fault: `Sender` or `Receiver`.
+    pub fn fault(&self) -> &'static str {
+        if self.status().is_server_error() {
+            "Receiver"
+        } else {
+            "Sender"
+        }
     }
 
     fn codes(&self) -> (&'static str, &'static str) {
