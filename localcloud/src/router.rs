@@ -71,7 +71,8 @@ impl Router {
             match (request.method(), path) {
                 (&Method::GET, "/healthz") => return Ok(plain(StatusCode::OK, "ok\n")),
                 (&Method::GET, "/metrics") => {
-                    return Ok(plain(StatusCode::OK, self.calls.prometheus()));
+                    let metrics = self.calls.prometheus() + &self.sqs.prometheus();
+                    return Ok(plain(StatusCode::OK, metrics));
                 }
                 _ if path.starts_with("/_localcloud/") => {
                     return Ok(match read_body(request).await {
@@ -346,13 +347,8 @@ fn form_parameter(form: &[u8], wanted: &str) -> Option<String> {
 
 fn sqs_json_error(error: &SqsError) -> Response<Body> {
     let shape = serde_json::json!({ "__type": error.shape(), "message": error.to_string() });
-    let status = match error.status() {
-        status if status.is_server_error() => status,
-        // This protocol tells its errors apart by their types alone.
-        _ => StatusCode::BAD_REQUEST,
-    };
     let mut response = respond(
-        status,
+        error.status(),
         "application/x-amz-json-1.0",
         Bytes::from(shape.to_string()),
     );

@@ -4,6 +4,7 @@ mod messages;
 mod query;
 mod queues;
 mod receive;
+mod redrive;
 pub mod state;
 mod store;
 mod wire;
@@ -11,6 +12,7 @@ mod wire;
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -32,10 +34,14 @@ use store::Store;
 pub struct Sqs {
     clock: Clock,
     shared: Mutex<Shared>,
+    /// How many receives wait for a message.
+    waiting: AtomicUsize,
 }
 
 /// The actions of SQS that this service knows, for metrics and for refusing others.
-pub const ACTIONS: [&str; 20] = [
+pub const ACTIONS: [&str; 23] = [
+    "AddPermission",
+    "CancelMessageMoveTask",
     "ChangeMessageVisibility",
     "ChangeMessageVisibilityBatch",
     "CreateQueue",
@@ -45,17 +51,18 @@ pub const ACTIONS: [&str; 20] = [
     "GetQueueAttributes",
     "GetQueueUrl",
     "ListDeadLetterSourceQueues",
+    "ListMessageMoveTasks",
     "ListQueueTags",
     "ListQueues",
     "PurgeQueue",
     "ReceiveMessage",
+    "RemovePermission",
     "SendMessage",
     "SendMessageBatch",
     "SetQueueAttributes",
+    "StartMessageMoveTask",
     "TagQueue",
     "UntagQueue",
-    "AddPermission",
-    "RemovePermission",
 ];
 
 #[derive(Debug)]
@@ -92,6 +99,7 @@ impl Sqs {
         Self {
             clock,
             shared: Mutex::new(shared),
+            waiting: AtomicUsize::new(0),
         }
     }
 
@@ -118,6 +126,7 @@ impl Sqs {
         Ok(Self {
             clock,
             shared: Mutex::new(shared),
+            waiting: AtomicUsize::new(0),
         })
     }
 
@@ -125,6 +134,16 @@ impl Sqs {
     pub fn set_faults(&self, faults: SqsFaults, seed: u64) {
         let now = self.clock.now();
         self.lock().queues.set_faults(faults, seed, now);
+    }
+
+    /// How many receives wait for a message, in the Prometheus text format.
+    pub fn prometheus(&self) -> String {
+        format!(
+            "# HELP localcloud_sqs_waiting_receives Receives that wait for a message.\n\
+             # TYPE localcloud_sqs_waiting_receives gauge\n\
+             localcloud_sqs_waiting_receives {}\n",
+            self.waiting.load(Ordering::Relaxed)
+        )
     }
 
     /// Closes the store, so that another service may open it. Calls fail from now on; without a store, nothing happens.
@@ -139,13 +158,13 @@ impl Sqs {
     ///
     /// # Errors
     /// Whatever SQS refuses; the caller puts it into the protocol's shape.
-    pub async fn call(&self, action: &str, body: &[u8], base_url: &str) -> Answer {
+    pub async fn call(self: &Arc<Self>, action: &str, body: &[u8], base_url: &str) -> Answer {
         let answer = self.carry_out(action, body, base_url).await;
         self.kept().await?;
         answer
     }
 
-    async fn carry_out(&self, action: &str, body: &[u8], base_url: &str) -> Answer {
+    async fn carry_out(self: &Arc<Self>, action: &str, body: &[u8], base_url: &str) -> Answer {
         match action {
             "SendMessage" => answer(&self.send_message(read(body)?)?),
             "ReceiveMessage" => answer(&self.receive_message(read(body)?).await?),
@@ -169,9 +188,11 @@ impl Sqs {
             "TagQueue" => answer(&self.tag_queue(read(body)?)?),
             "UntagQueue" => answer(&self.untag_queue(read(body)?)?),
             "ListQueueTags" => answer(&self.list_queue_tags(read(body)?)?),
-            "AddPermission" | "RemovePermission" => Err(SqsError::UnsupportedOperation(format!(
-                "localcloud has no permissions to change, so {action} is not supported."
-            ))),
+            "AddPermission" => answer(&self.add_permission(read(body)?)?),
+            "RemovePermission" => answer(&self.remove_permission(read(body)?)?),
+            "StartMessageMoveTask" => answer(&self.start_message_move_task(read(body)?)?),
+            "CancelMessageMoveTask" => answer(&self.cancel_message_move_task(read(body)?)?),
+            "ListMessageMoveTasks" => answer(&self.list_message_move_tasks(read(body)?)?),
             other => Err(SqsError::InvalidAction(other.to_owned())),
         }
     }

@@ -331,10 +331,10 @@ fn parse_attribute(name: &str, attribute: AttributeOnWire) -> Result<MessageAttr
             "The message attribute '{name}' is invalid. Reason: {reason}"
         ))
     };
-    let letters = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
-    if name.is_empty() || name.len() > 256 || !name.chars().all(letters) {
-        return Err(invalid(
-            "a name has 1 to 256 letters, digits, underscores, hyphens and dots.",
+    check_attribute_name(name).map_err(invalid)?;
+    if !attribute.string_list_values.is_empty() || !attribute.binary_list_values.is_empty() {
+        return Err(SqsError::UnsupportedOperation(
+            "Message attribute list values in SendMessage operation are not supported.".to_owned(),
         ));
     }
     let data_type = attribute
@@ -367,11 +367,39 @@ fn parse_attribute(name: &str, attribute: AttributeOnWire) -> Result<MessageAttr
         }
     };
     if let (true, AttributeValue::Text(text)) = (data_type.starts_with("Number"), &value)
-        && text.trim().parse::<f64>().is_err()
+        && !is_number(text)
     {
-        return Err(invalid("the value is not a number."));
+        return Err(invalid("the value is not a number of at most 38 digits."));
     }
     Ok(MessageAttribute { data_type, value })
+}
+
+fn check_attribute_name(name: &str) -> Result<(), &'static str> {
+    let letters = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
+    if name.is_empty() || name.len() > 256 || !name.chars().all(letters) {
+        return Err("a name has 1 to 256 letters, digits, underscores, hyphens and dots.");
+    }
+    if name.starts_with('.') || name.ends_with('.') || name.contains("..") {
+        return Err("a name has dots neither at its ends nor beside each other.");
+    }
+    let lower = name.to_ascii_lowercase();
+    if lower.starts_with("aws.") || lower.starts_with("amazon.") {
+        return Err("names that begin with AWS. or Amazon. are reserved.");
+    }
+    Ok(())
+}
+
+/// A decimal number as SQS takes it: at most 38 digits, from 1e-128 to 1e126 in size.
+fn is_number(text: &str) -> bool {
+    let text = text.trim();
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+    let digits = mantissa.trim_start_matches(['+', '-']).replace('.', "");
+    let significant = digits.trim_start_matches('0').len();
+    let only_digits = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    let size = text.parse::<f64>().map(f64::abs);
+    only_digits
+        && significant <= 38
+        && size.is_ok_and(|size| size == 0.0 || (1e-128..=1e126).contains(&size))
 }
 
 fn digest_unless_empty(attributes: &BTreeMap<String, MessageAttribute>) -> Option<String> {

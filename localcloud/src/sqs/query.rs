@@ -4,6 +4,8 @@
 mod answer;
 mod form;
 
+use std::sync::Arc;
+
 use super::{Sqs, SqsError};
 use crate::xml::Xml;
 use form::Form;
@@ -17,7 +19,7 @@ impl Sqs {
     /// # Errors
     /// Whatever SQS refuses; `query_error` writes it.
     pub async fn call_query(
-        &self,
+        self: &Arc<Self>,
         form: &[u8],
         path: &str,
         base_url: &str,

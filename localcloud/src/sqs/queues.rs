@@ -1,8 +1,10 @@
 //! The actions on queues themselves.
 
+use super::state::ACCOUNT_ID;
 use super::wire::{
-    Attributes, CreateQueue, Empty, GetQueueAttributes, GetQueueUrl, ListQueues, OfQueue, QueueUrl,
-    QueueUrls, SetQueueAttributes, SourceQueueUrls, TagQueue, Tags, UntagQueue,
+    AddPermission, Attributes, CreateQueue, Empty, GetQueueAttributes, GetQueueUrl,
+    ListDeadLetterSourceQueues, ListQueues, OfQueue, QueueUrl, QueueUrls, RemovePermission,
+    SetQueueAttributes, SourceQueueUrls, TagQueue, Tags, UntagQueue,
 };
 use super::{Sqs, SqsError, queue_name, queue_url};
 
@@ -72,6 +74,13 @@ impl Sqs {
         let name = request
             .queue_name
             .ok_or(SqsError::MissingParameter("QueueName"))?;
+        // There is only one account.
+        if request
+            .queue_owner_aws_account_id
+            .is_some_and(|owner| owner != ACCOUNT_ID)
+        {
+            return Err(SqsError::QueueDoesNotExist);
+        }
         self.lock().queues.queue(&name)?;
         Ok(QueueUrl {
             queue_url: queue_url(base_url, &name),
@@ -84,50 +93,60 @@ impl Sqs {
         base_url: &str,
     ) -> Result<QueueUrls, SqsError> {
         let prefix = request.queue_name_prefix.unwrap_or_default();
-        let page = match request.max_results {
-            None => MOST_QUEUES_PER_PAGE,
-            Some(most) => usize::try_from(most)
-                .ok()
-                .filter(|most| (1..=MOST_QUEUES_PER_PAGE).contains(most))
-                .ok_or_else(|| {
-                    SqsError::InvalidParameterValue(
-                        "MaxResults must be between 1 and 1000.".to_owned(),
-                    )
-                })?,
-        };
         let shared = self.lock();
-        let after = request.next_token.unwrap_or_default();
-        let mut names = shared
-            .queues
-            .queue_names(&prefix)
-            .filter(|name| *name > after.as_str())
-            .peekable();
-        let page: Vec<&str> = names.by_ref().take(page).collect();
-        // AWS hands out a token only to those who asked for pages.
-        let more = request.max_results.is_some() && names.peek().is_some();
+        let names = shared.queues.queue_names(&prefix);
+        let (names, next_token) = page(names, request.max_results, request.next_token)?;
         Ok(QueueUrls {
-            next_token: page.last().filter(|_| more).map(|last| (*last).to_owned()),
-            queue_urls: page
-                .into_iter()
-                .map(|name| queue_url(base_url, name))
-                .collect(),
+            queue_urls: urls(base_url, names),
+            next_token,
         })
     }
 
     pub(super) fn list_dead_letter_source_queues(
         &self,
-        request: OfQueue,
+        request: ListDeadLetterSourceQueues,
         base_url: &str,
     ) -> Result<SourceQueueUrls, SqsError> {
         let name = queue_name(&request.queue_url)?;
         let mut shared = self.lock();
         shared.queues.queue(name)?;
-        let queue_urls = shared
+        let names = shared.queues.dead_letter_sources(name);
+        let (names, next_token) = page(names, request.max_results, request.next_token)?;
+        Ok(SourceQueueUrls {
+            queue_urls: urls(base_url, names),
+            next_token,
+        })
+    }
+
+    pub(super) fn add_permission(&self, request: AddPermission) -> Result<Empty, SqsError> {
+        let name = queue_name(&request.queue_url)?;
+        let label = request.label.ok_or(SqsError::MissingParameter("Label"))?;
+        if request.aws_account_ids.is_empty() {
+            return Err(SqsError::MissingParameter("AWSAccountIds"));
+        }
+        if request.actions.is_empty() {
+            return Err(SqsError::MissingParameter("Actions"));
+        }
+        let (accounts, actions) = (request.aws_account_ids, request.actions);
+        let now = self.clock.now();
+        self.lock()
             .queues
-            .dead_letter_sources(name)
-            .map(|source| queue_url(base_url, source))
-            .collect();
-        Ok(SourceQueueUrls { queue_urls })
+            .change_policy(name, now, |settings, arn| {
+                settings.add_permission(arn, &label, &accounts, &actions)
+            })?;
+        Ok(Empty {})
+    }
+
+    pub(super) fn remove_permission(&self, request: RemovePermission) -> Result<Empty, SqsError> {
+        let name = queue_name(&request.queue_url)?;
+        let label = request.label.ok_or(SqsError::MissingParameter("Label"))?;
+        let now = self.clock.now();
+        self.lock()
+            .queues
+            .change_policy(name, now, |settings, arn| {
+                settings.remove_permission(arn, &label)
+            })?;
+        Ok(Empty {})
     }
 
     pub(super) fn get_queue_attributes(
@@ -171,7 +190,7 @@ impl Sqs {
 
     pub(super) fn tag_queue(&self, request: TagQueue) -> Result<Empty, SqsError> {
         let name = queue_name(&request.queue_url)?;
-        self.lock().queues.queue(name)?.tag(request.tags);
+        self.lock().queues.tag_queue(name, request.tags)?;
         Ok(Empty {})
     }
 
@@ -187,4 +206,35 @@ impl Sqs {
             tags: self.lock().queues.queue(name)?.tags().clone(),
         })
     }
+}
+
+/// The names after the token, at most as many as asked for, and the token of the next page. AWS hands out a token only to
+/// those who asked for pages.
+fn page<'a>(
+    names: impl Iterator<Item = &'a str>,
+    max_results: Option<i64>,
+    next_token: Option<String>,
+) -> Result<(Vec<&'a str>, Option<String>), SqsError> {
+    let most = match max_results {
+        None => MOST_QUEUES_PER_PAGE,
+        Some(most) => usize::try_from(most)
+            .ok()
+            .filter(|most| (1..=MOST_QUEUES_PER_PAGE).contains(most))
+            .ok_or_else(|| {
+                SqsError::InvalidParameterValue("MaxResults must be between 1 and 1000.".to_owned())
+            })?,
+    };
+    let after = next_token.unwrap_or_default();
+    let mut names = names.filter(|name| *name > after.as_str()).peekable();
+    let page: Vec<&str> = names.by_ref().take(most).collect();
+    let more = max_results.is_some() && names.peek().is_some();
+    let next_token = page.last().filter(|_| more).map(|last| (*last).to_owned());
+    Ok((page, next_token))
+}
+
+fn urls(base_url: &str, names: Vec<&str>) -> Vec<String> {
+    names
+        .into_iter()
+        .map(|name| queue_url(base_url, name))
+        .collect()
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -26,6 +27,22 @@ struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.waiters.notify_one();
+    }
+}
+
+/// Counts a receive as waiting for as long as it is there.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -76,6 +93,7 @@ impl Sqs {
             return Ok(on_wire(received, &request));
         }
         let deadline = now + u64::from(wait_seconds) * 1000;
+        let mut waiting = None;
         loop {
             // Enrolled before looking, so that no send can slip in between.
             let mut notified = pin!(place.waiters.notified());
@@ -86,6 +104,8 @@ impl Sqs {
                 return Ok(on_wire(received, &request));
             }
             let until = received.next_due.map_or(deadline, |due| due.min(deadline));
+            // Counted from when a send would wake it.
+            waiting.get_or_insert_with(|| Waiting::begin(&self.waiting));
             // Woken or not, the queue is looked at again.
             let _ = timeout_at(Instant::from_std(self.clock.instant_of(until)), notified).await;
         }
@@ -197,5 +217,7 @@ fn attribute_on_wire(attribute: &MessageAttribute) -> AttributeOnWire {
         data_type: Some(attribute.data_type.clone()),
         string_value,
         binary_value,
+        string_list_values: Vec::new(),
+        binary_list_values: Vec::new(),
     }
 }

@@ -3,8 +3,11 @@
 pub mod change;
 mod error;
 mod message;
+mod moves;
+mod policy;
 mod queue;
 mod receipt;
+mod redrive;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -16,6 +19,7 @@ use std::sync::Arc;
 pub use change::{Change, Journal, MessageContent, Place, Saved, SavedQueue};
 pub use error::SqsError;
 pub use message::{AttributeValue, MessageAttribute, NewMessage, attributes_md5_hex};
+pub use moves::{MoveStatus, MoveTask};
 pub use queue::{Delivery, Queue};
 pub use settings::{
     AttributeMap, MAX_DELAY_SECONDS, MAX_MESSAGE_SIZE_BYTES, MAX_RECEIVE_WAIT_SECONDS,
@@ -27,6 +31,7 @@ use crate::faults::SqsFaults;
 
 /// The account number in every ARN and queue URL.
 pub const ACCOUNT_ID: &str = "000000000000";
+const MOST_TAGS: usize = 50;
 
 /// All queues, by name.
 #[derive(Debug, Default)]
@@ -37,6 +42,8 @@ pub struct Queues {
     journal: Journal,
     faults: SqsFaults,
     seed: u64,
+    /// Tasks that move messages, the oldest first. They end with the process.
+    moves: Vec<MoveTask>,
 }
 
 /// What a receive found.
@@ -59,6 +66,7 @@ impl Queues {
             journal: Journal::default(),
             faults: SqsFaults::default(),
             seed: 0,
+            moves: Vec::new(),
         }
     }
 
@@ -80,6 +88,7 @@ impl Queues {
             journal,
             faults: SqsFaults::default(),
             seed: 0,
+            moves: Vec::new(),
         })
     }
 
@@ -136,7 +145,8 @@ impl Queues {
             ));
         }
         let settings = QueueSettings::default().with(attributes)?;
-        self.check_dead_letter_target(&settings)?;
+        self.check_dead_letter_target(name, &settings)?;
+        check_tags(&tags)?;
         let mut queue = Queue::new(
             self.next_incarnation,
             name,
@@ -246,8 +256,39 @@ impl Queues {
         now: Millis,
     ) -> Result<(), SqsError> {
         let settings = self.queue(name)?.settings().with(attributes)?;
-        self.check_dead_letter_target(&settings)?;
+        self.check_dead_letter_target(name, &settings)?;
         self.queue(name)?.set_settings(settings, now);
+        Ok(())
+    }
+
+    /// Sets tags of a queue, all or none.
+    ///
+    /// # Errors
+    /// `QueueDoesNotExist`, and `InvalidParameterValue` for tags beyond AWS's limits.
+    pub fn tag_queue(&mut self, name: &str, tags: AttributeMap) -> Result<(), SqsError> {
+        let queue = self.queue(name)?;
+        let mut together = queue.tags().clone();
+        together.extend(tags.clone());
+        check_tags(&together)?;
+        queue.tag(tags);
+        Ok(())
+    }
+
+    /// Changes the policy of a queue by `change`, which is given the queue's ARN.
+    ///
+    /// # Errors
+    /// `QueueDoesNotExist`, and what `change` refuses.
+    pub fn change_policy(
+        &mut self,
+        name: &str,
+        now: Millis,
+        change: impl FnOnce(&mut QueueSettings, &str) -> Result<(), SqsError>,
+    ) -> Result<(), SqsError> {
+        let arn = self.arn(name);
+        let queue = self.queue(name)?;
+        let mut settings = queue.settings().clone();
+        change(&mut settings, &arn)?;
+        queue.set_settings(settings, now);
         Ok(())
     }
 
@@ -291,23 +332,58 @@ impl Queues {
         format!("arn:aws:sqs:{}:{ACCOUNT_ID}:{name}", self.region)
     }
 
-    fn check_dead_letter_target(&self, settings: &QueueSettings) -> Result<(), SqsError> {
+    fn check_dead_letter_target(
+        &self,
+        source: &str,
+        settings: &QueueSettings,
+    ) -> Result<(), SqsError> {
         let Some(policy) = &settings.redrive_policy else {
             return Ok(());
         };
-        let target = queue_of_arn(&policy.dead_letter_target_arn);
-        if self.queues.contains_key(target) && self.arn(target) == policy.dead_letter_target_arn {
-            return Ok(());
+        let invalid = |reason: &str| {
+            SqsError::InvalidParameterValue(format!(
+                "Value {} for parameter RedrivePolicy is invalid. Reason: {reason}.",
+                policy.to_json()
+            ))
+        };
+        let target = self
+            .name_of_arn(&policy.dead_letter_target_arn)
+            .map_err(|_| invalid("Dead letter target does not exist"))?;
+        let allows = self.queues[&target]
+            .settings()
+            .redrive_allow_policy
+            .as_ref();
+        if allows.is_some_and(|policy| !policy.allows(&self.arn(source))) {
+            return Err(invalid(
+                "Queue does not have permission to use this dead letter queue",
+            ));
         }
-        Err(SqsError::InvalidParameterValue(format!(
-            "Value {} for parameter RedrivePolicy is invalid. Reason: Dead letter target does not exist.",
-            policy.dead_letter_target_arn
-        )))
+        Ok(())
     }
 }
 
 fn queue_of_arn(arn: &str) -> &str {
     arn.rsplit(':').next().unwrap_or_default()
+}
+
+/// AWS's limits of the tags of a queue.
+fn check_tags(tags: &AttributeMap) -> Result<(), SqsError> {
+    let invalid = |reason: &str| Err(SqsError::InvalidParameterValue(reason.to_owned()));
+    if tags.len() > MOST_TAGS {
+        return invalid("Too many tags added for queue. A queue has at most 50.");
+    }
+    for (key, value) in tags {
+        if key.is_empty() || key.chars().count() > 128 {
+            return invalid("Tag keys must be between 1 and 128 characters in length.");
+        }
+        if key.to_ascii_lowercase().starts_with("aws:") {
+            return invalid("Tag keys starting with 'aws:' are reserved for internal use.");
+        }
+        if value.chars().count() > 256 {
+            return invalid("Tag values must be between 0 and 256 characters in length.");
+        }
+    }
+    Ok(())
 }
 
 fn check_queue_name(name: &str, attributes: &AttributeMap) -> Result<(), SqsError> {

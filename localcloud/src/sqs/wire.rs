@@ -21,6 +21,8 @@ pub struct CreateQueue {
 #[serde(rename_all = "PascalCase")]
 pub struct GetQueueUrl {
     pub queue_name: Option<String>,
+    #[serde(rename = "QueueOwnerAWSAccountId")]
+    pub queue_owner_aws_account_id: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -29,6 +31,53 @@ pub struct ListQueues {
     pub queue_name_prefix: Option<String>,
     pub max_results: Option<i64>,
     pub next_token: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListDeadLetterSourceQueues {
+    pub queue_url: Option<String>,
+    pub max_results: Option<i64>,
+    pub next_token: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AddPermission {
+    pub queue_url: Option<String>,
+    pub label: Option<String>,
+    #[serde(default, rename = "AWSAccountIds")]
+    pub aws_account_ids: Vec<String>,
+    #[serde(default)]
+    pub actions: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RemovePermission {
+    pub queue_url: Option<String>,
+    pub label: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StartMessageMoveTask {
+    pub source_arn: Option<String>,
+    pub destination_arn: Option<String>,
+    pub max_number_of_messages_per_second: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CancelMessageMoveTask {
+    pub task_handle: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListMessageMoveTasks {
+    pub source_arn: Option<String>,
+    pub max_results: Option<i64>,
 }
 
 /// A request that names a queue and nothing else.
@@ -100,6 +149,11 @@ pub struct AttributeOnWire {
     /// Base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub binary_value: Option<String>,
+    /// Lists are in the model, and no service takes them.
+    #[serde(default, skip_serializing)]
+    pub string_list_values: Vec<String>,
+    #[serde(default, skip_serializing)]
+    pub binary_list_values: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -190,6 +244,45 @@ pub struct QueueUrls {
 pub struct SourceQueueUrls {
     #[serde(rename = "queueUrls")]
     pub queue_urls: Vec<String>,
+    #[serde(rename = "NextToken", skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Started {
+    pub task_handle: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Cancelled {
+    pub approximate_number_of_messages_moved: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MoveTasks {
+    pub results: Vec<MoveTaskOnWire>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MoveTaskOnWire {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_handle: Option<String>,
+    pub status: &'static str,
+    pub source_arn: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination_arn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_number_of_messages_per_second: Option<u32>,
+    pub approximate_number_of_messages_moved: u64,
+    pub approximate_number_of_messages_to_move: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_reason: Option<&'static str>,
+    /// Milliseconds since the Unix epoch.
+    pub started_timestamp: u64,
 }
 
 #[derive(Debug, Serialize)]

@@ -6,7 +6,7 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::QueueAttributeName;
 use tokio::task::JoinSet;
 
-use crate::cloud::{Cloud, eventually};
+use crate::cloud::{Cloud, eventually, get};
 
 async fn queue(sqs: &Client) -> String {
     sqs.create_queue()
@@ -33,9 +33,14 @@ async fn receive(sqs: Client, url: String, wait_seconds: i32) -> Vec<String> {
         .collect()
 }
 
-/// Long enough for a receive that was sent to be waiting; a shorter time only makes the tests less sharp.
-async fn let_it_wait() {
-    tokio::time::sleep(Duration::from_millis(200)).await;
+/// Waits until so many receives wait.
+async fn until_waiting(cloud: &Cloud, count: usize) {
+    let line = format!("localcloud_sqs_waiting_receives {count}");
+    eventually(&line, || async {
+        let (_, metrics) = get(&cloud.endpoint, "/metrics").await;
+        metrics.lines().any(|one| one == line).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -46,7 +51,7 @@ async fn a_long_poll_is_woken_at_once_by_a_send() {
     let mut fastest = Duration::MAX;
     for _ in 0..5 {
         let waiting = tokio::spawn(receive(sqs.clone(), url.clone(), 20));
-        let_it_wait().await;
+        until_waiting(&cloud, 1).await;
         let sent = Instant::now();
         sqs.send_message()
             .queue_url(&url)
@@ -101,7 +106,7 @@ async fn many_who_wait_get_one_message_each() {
     for _ in 0..20 {
         waiting.spawn(receive(sqs.clone(), url.clone(), 20));
     }
-    let_it_wait().await;
+    until_waiting(&cloud, 20).await;
     let mut sent = Vec::new();
     for number in 0..20 {
         sent.push(format!("{number:02}"));
@@ -134,7 +139,7 @@ async fn a_message_that_becomes_visible_again_wakes_one_who_waited_before_it_was
             receive.send().await.unwrap().messages().len()
         });
     }
-    let_it_wait().await;
+    until_waiting(&cloud, 2).await;
     let started = Instant::now();
     sqs.send_message()
         .queue_url(&url)
@@ -156,7 +161,7 @@ async fn a_delayed_message_ends_a_wait_when_it_is_due() {
     let sqs = cloud.sqs();
     let url = queue(&sqs).await;
     let waiting = tokio::spawn(receive(sqs.clone(), url.clone(), 20));
-    let_it_wait().await;
+    until_waiting(&cloud, 1).await;
     let started = Instant::now();
     sqs.send_message()
         .queue_url(&url)
@@ -180,11 +185,11 @@ async fn a_client_that_hangs_up_in_a_long_poll_takes_no_message() {
     for _ in 0..10 {
         // A client of its own, so that its connection closes with it.
         let quitter = tokio::spawn(receive(cloud.sqs(), url.clone(), 20));
-        let_it_wait().await;
+        until_waiting(&cloud, 1).await;
         quitter.abort();
         assert!(quitter.await.unwrap_err().is_cancelled());
         // The connection's end has to travel; a send right now would race it, as it would in AWS.
-        let_it_wait().await;
+        until_waiting(&cloud, 0).await;
         let sqs = cloud.sqs();
         sqs.send_message()
             .queue_url(&url)
@@ -208,7 +213,7 @@ async fn waiting_on_a_queue_that_is_deleted_ends_with_an_error() {
             .wait_time_seconds(20)
             .send(),
     );
-    let_it_wait().await;
+    until_waiting(&cloud, 1).await;
     sqs.delete_queue().queue_url(&url).send().await.unwrap();
     let error = waiting.await.unwrap().unwrap_err().into_service_error();
     assert!(error.is_queue_does_not_exist(), "{error:?}");

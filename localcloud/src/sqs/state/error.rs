@@ -28,6 +28,10 @@ pub enum SqsError {
     MessageNotInflight,
     #[error("Too many messages in flight: {0}.")]
     OverLimit(usize),
+    #[error("{0} statements are too many: a queue's policy has at most 20 of them.")]
+    TooManyPermissions(usize),
+    #[error("{0}")]
+    ResourceNotFound(String),
     #[error("Only one PurgeQueue operation on {0} is allowed every 60 seconds.")]
     PurgeQueueInProgress(String),
     #[error("There should be at least one {0} in the request.")]
@@ -68,10 +72,13 @@ impl SqsError {
         self.codes().1
     }
 
-    /// The HTTP status in the query protocol.
+    /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::OverLimit(_) | Self::PurgeQueueInProgress(_) => StatusCode::FORBIDDEN,
+            Self::OverLimit(_) | Self::TooManyPermissions(_) | Self::PurgeQueueInProgress(_) => {
+                StatusCode::FORBIDDEN
+            }
+            Self::ResourceNotFound(_) => StatusCode::NOT_FOUND,
             Self::InternalFailure => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         }
@@ -122,7 +129,13 @@ impl SqsError {
                 "com.amazonaws.sqs#MessageNotInflight",
                 "AWS.SimpleQueueService.MessageNotInflight",
             ),
-            E::OverLimit(_) => ("com.amazonaws.sqs#OverLimit", "OverLimit"),
+            E::OverLimit(_) | E::TooManyPermissions(_) => {
+                ("com.amazonaws.sqs#OverLimit", "OverLimit")
+            }
+            E::ResourceNotFound(_) => (
+                "com.amazonaws.sqs#ResourceNotFoundException",
+                "ResourceNotFoundException",
+            ),
             E::PurgeQueueInProgress(_) => (
                 "com.amazonaws.sqs#PurgeQueueInProgress",
                 "AWS.SimpleQueueService.PurgeQueueInProgress",

@@ -255,6 +255,28 @@ impl Queue {
         Ok(taken)
     }
 
+    /// How many messages can be received at `now`.
+    pub fn available_at(&mut self, now: Millis) -> usize {
+        self.advance(now);
+        self.shelf.counts().available
+    }
+
+    /// The first message that can be received at `now`.
+    pub fn first_available(&mut self, now: Millis) -> Option<&MessageContent> {
+        self.advance(now);
+        let sequence = self.shelf.next_available(0)?;
+        self.shelf.get(sequence).map(|stored| &stored.content)
+    }
+
+    /// Takes the first message that can be received at `now` out of the queue.
+    pub fn take_first_available(&mut self, now: Millis) -> Option<MessageContent> {
+        self.advance(now);
+        let sequence = self.shelf.next_available(0)?;
+        let taken = self.shelf.remove(sequence).map(|stored| stored.content);
+        self.note(now);
+        taken
+    }
+
     /// Deletes a message by the handle of its latest receive. Deleting twice, or with the handle of an earlier
     /// receive, succeeds and does nothing, as AWS documents.
     ///

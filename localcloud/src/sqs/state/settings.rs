@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::error::SqsError;
+use super::redrive::{RedriveAllowPolicy, RedrivePolicy};
 
 /// Attributes as clients write them: name to value, every value a string.
 pub type AttributeMap = BTreeMap<String, String>;
@@ -16,16 +17,9 @@ pub struct QueueSettings {
     pub receive_wait_seconds: u32,
     pub visibility_timeout_seconds: u32,
     pub redrive_policy: Option<RedrivePolicy>,
+    pub redrive_allow_policy: Option<RedriveAllowPolicy>,
     /// Attributes that are stored and answered, but change nothing here (`Policy`, encryption).
     pub inert: AttributeMap,
-}
-
-/// Where messages go that were received too often.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RedrivePolicy {
-    pub dead_letter_target_arn: String,
-    /// A message received this often goes to the dead-letter queue instead of being delivered once more; 1 to 1000.
-    pub max_receive_count: u32,
 }
 
 /// The longest visibility timeout: 12 hours.
@@ -37,9 +31,8 @@ pub const MAX_RECEIVE_WAIT_SECONDS: u32 = 20;
 /// The largest message, and the largest sum of a batch.
 pub const MAX_MESSAGE_SIZE_BYTES: u32 = 1_048_576;
 
-const INERT: [&str; 5] = [
+const INERT: [&str; 4] = [
     "Policy",
-    "RedriveAllowPolicy",
     "KmsMasterKeyId",
     "KmsDataKeyReusePeriodSeconds",
     "SqsManagedSseEnabled",
@@ -54,6 +47,7 @@ impl Default for QueueSettings {
             receive_wait_seconds: 0,
             visibility_timeout_seconds: 30,
             redrive_policy: None,
+            redrive_allow_policy: None,
             inert: AttributeMap::from([("SqsManagedSseEnabled".to_owned(), "true".to_owned())]),
         }
     }
@@ -64,7 +58,7 @@ impl QueueSettings {
     ///
     /// # Errors
     /// `InvalidAttributeName` for a name that cannot be set, `InvalidAttributeValue` for a value out of range and
-    /// `InvalidParameterValue` for a malformed redrive policy. Nothing is applied then.
+    /// `InvalidParameterValue` for a malformed redrive or redrive allow policy. Nothing is applied then.
     pub fn with(&self, attributes: &AttributeMap) -> Result<Self, SqsError> {
         let mut settings = self.clone();
         for (name, value) in attributes {
@@ -90,6 +84,13 @@ impl QueueSettings {
                 // An empty policy takes the old one away, as in AWS.
                 "RedrivePolicy" if value.is_empty() => settings.redrive_policy = None,
                 "RedrivePolicy" => settings.redrive_policy = Some(RedrivePolicy::parse(value)?),
+                "RedriveAllowPolicy" if value.is_empty() => settings.redrive_allow_policy = None,
+                "RedriveAllowPolicy" => {
+                    settings.redrive_allow_policy = Some(RedriveAllowPolicy::parse(value)?)
+                }
+                "Policy" if !value.is_empty() && !is_json_map(value) => {
+                    return Err(SqsError::InvalidAttributeValue(name.clone()));
+                }
                 name if INERT.contains(&name) && value.is_empty() => {
                     settings.inert.remove(name);
                 }
@@ -139,46 +140,15 @@ impl QueueSettings {
         if let Some(policy) = &self.redrive_policy {
             insert("RedrivePolicy", policy.to_json());
         }
+        if let Some(policy) = &self.redrive_allow_policy {
+            insert("RedriveAllowPolicy", policy.to_json());
+        }
         attributes
     }
 }
 
-impl RedrivePolicy {
-    fn parse(text: &str) -> Result<Self, SqsError> {
-        let invalid = |reason: &str| {
-            SqsError::InvalidParameterValue(format!(
-                "Value {text} for parameter RedrivePolicy is invalid. Reason: {reason}."
-            ))
-        };
-        let policy: serde_json::Value = serde_json::from_str(text)
-            .map_err(|_| invalid("Redrive policy is not a valid JSON map"))?;
-        let dead_letter_target_arn = policy["deadLetterTargetArn"]
-            .as_str()
-            .ok_or_else(|| {
-                invalid("Redrive policy does not contain mandatory attribute: deadLetterTargetArn")
-            })?
-            .to_owned();
-        // Clients write the count as a number or as a string.
-        let count = &policy["maxReceiveCount"];
-        let max_receive_count = count
-            .as_u64()
-            .or_else(|| count.as_str().and_then(|digits| digits.parse().ok()))
-            .filter(|count| (1..=1000).contains(count))
-            .ok_or_else(|| invalid("Invalid value for maxReceiveCount"))?
-            as u32;
-        Ok(Self {
-            dead_letter_target_arn,
-            max_receive_count,
-        })
-    }
-
-    fn to_json(&self) -> String {
-        serde_json::json!({
-            "deadLetterTargetArn": self.dead_letter_target_arn,
-            "maxReceiveCount": self.max_receive_count,
-        })
-        .to_string()
-    }
+fn is_json_map(text: &str) -> bool {
+    serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).is_ok()
 }
 
 fn within(name: &str, value: &str, least: u32, most: u32) -> Result<u32, SqsError> {
