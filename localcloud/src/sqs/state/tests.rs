@@ -3,6 +3,7 @@
 mod disk;
 mod histories;
 mod model;
+mod moves;
 mod unkind;
 
 use std::collections::BTreeMap;

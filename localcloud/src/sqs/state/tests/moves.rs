@@ -1,0 +1,120 @@
+//! Message-move tasks, step by step.
+
+use super::*;
+use crate::sqs::state::moves::MoveStep;
+
+/// A queue `q` whose messages die at their second receive, with so many dead ones in `dead`.
+fn with_dead(count: usize) -> Queues {
+    let mut queues = queues_with("dead", []);
+    let policy =
+        r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:dead","maxReceiveCount":1}"#;
+    let settings = attributes([("RedrivePolicy", policy), ("VisibilityTimeout", "0")]);
+    queues
+        .create_queue("q", &settings, AttributeMap::new(), START)
+        .unwrap();
+    for number in 0..count {
+        send(&mut queues, "q", &number.to_string(), START);
+    }
+    while available(&mut queues, "dead", START) < count {
+        receive_bodies(&mut queues, "q", START);
+    }
+    queues
+}
+
+fn available(queues: &mut Queues, name: &str, now: Millis) -> usize {
+    queues.queue(name).unwrap().available_at(now)
+}
+
+fn start(queues: &mut Queues, destination: Option<&str>, rate: Option<u32>) {
+    let dead = "arn:aws:sqs:us-east-1:000000000000:dead";
+    queues
+        .start_move(dead, destination, rate, "task", START)
+        .unwrap();
+}
+
+fn step(queues: &mut Queues, now: Millis) -> MoveStep {
+    let mut drawn = 0;
+    queues.move_some("task", now, || {
+        drawn += 1;
+        format!("new-{drawn}")
+    })
+}
+
+fn task(queues: &Queues) -> MoveTask {
+    let dead = "arn:aws:sqs:us-east-1:000000000000:dead";
+    queues.moves_of(dead).unwrap().next().unwrap().clone()
+}
+
+#[test]
+fn a_moved_message_is_a_new_one_in_the_queue_that_it_came_from() {
+    let mut queues = with_dead(2);
+    start(&mut queues, None, None);
+    let moved = step(&mut queues, START + 5 * SECOND);
+    assert_eq!(
+        (moved.destinations, moved.next),
+        (vec!["q".to_owned(); 2], None)
+    );
+    let received = queues.receive("q", 1, None, START + 6 * SECOND).unwrap();
+    let delivery = &received.deliveries[0];
+    assert_eq!(delivery.message.message_id, "new-1");
+    assert_eq!(delivery.message.body, "0");
+    assert_eq!(
+        (delivery.receive_count, delivery.sent),
+        (1, START + 5 * SECOND)
+    );
+    assert_eq!(task(&queues).status, MoveStatus::Completed);
+}
+
+#[test]
+fn a_rate_is_kept() {
+    let mut queues = with_dead(30);
+    start(&mut queues, None, Some(10));
+    let mut now = START;
+    for tenth in 1..=20 {
+        let moved = step(&mut queues, now);
+        assert_eq!(task(&queues).moved, tenth);
+        assert_eq!(step(&mut queues, now).destinations, Vec::<String>::new());
+        now = moved.next.unwrap();
+        assert_eq!(now, START + tenth * 100);
+    }
+    // Steps that come late catch up.
+    step(&mut queues, START + 60 * SECOND);
+    assert_eq!(available(&mut queues, "q", START + 60 * SECOND), 30);
+}
+
+#[test]
+fn a_step_is_short() {
+    let mut queues = with_dead(250);
+    start(&mut queues, None, None);
+    for left in [150, 50] {
+        assert_eq!(step(&mut queues, START).next, Some(START));
+        assert_eq!(available(&mut queues, "dead", START), left);
+    }
+    assert_eq!(step(&mut queues, START).next, None);
+    assert_eq!(available(&mut queues, "q", START), 250);
+}
+
+#[test]
+fn a_message_that_came_from_nowhere_stays_and_the_task_says_so() {
+    let mut queues = with_dead(1);
+    send(&mut queues, "dead", "direct", START);
+    start(&mut queues, None, None);
+    step(&mut queues, START);
+    let failed = task(&queues);
+    assert_eq!((failed.status, failed.moved), (MoveStatus::Failed, 1));
+    assert_eq!(
+        failed.failure_reason,
+        Some("CouldNotDetermineMessageSource")
+    );
+    assert_eq!(receive_bodies(&mut queues, "dead", START), ["direct"]);
+}
+
+#[test]
+fn a_cancelled_task_moves_nothing_more() {
+    let mut queues = with_dead(5);
+    start(&mut queues, None, Some(1));
+    step(&mut queues, START);
+    assert_eq!(queues.cancel_move("task").unwrap(), 1);
+    assert_eq!(step(&mut queues, START + 60 * SECOND), MoveStep::default());
+    assert_eq!(available(&mut queues, "dead", START + 60 * SECOND), 4);
+}
