@@ -12,7 +12,7 @@ help: ## Show this list
 	@echo
 	@scripts/stack settings
 
-setup: ## Fetch and prepare the model, the sample photos, and redis-server for the tests
+setup: ## Fetch and prepare the model, the sample photos, and what only the tests need
 	@scripts/setup
 
 demo: ## Set up, build, recognise 100 photos on workers that come and go, and judge the run
@@ -30,8 +30,9 @@ test: setup ## Set up, check formatting and lints, run all tests
 	PROPTEST_CASES=50000 PROPTEST_RNG_SEED=$${PROPTEST_RNG_SEED:-4} \
 		cargo test --release --quiet --package scaler --lib histories::whatever
 	cargo test --release --workspace
+	scripts/fidelity
 
-bench: setup ## Simulate the scaler, measure the recogniser (BENCH_REFERENCE=1: beside facenet-pytorch, 4 GB)
+bench: setup ## Measure localcloud and the recogniser, simulate the scaler (BENCH_REFERENCE=1: see docs/development.md)
 	@scripts/bench
 
 clean: ## Remove what was built and what demo and up wrote (not the cache of downloads)
