@@ -31,7 +31,7 @@ def test_an_absent_image(ec2):
 
 @pytest.mark.parametrize("least, most", [(0, 1), (2, 1)])
 def test_counts_that_make_no_sense(ec2, least, most):
-    with refused("InvalidParameterValue", 400):
+    with refused(["InvalidParameterValue", "InvalidParameterCombination"], 400):
         ec2.run_instances(ImageId=IMAGE, MinCount=least, MaxCount=most)
 
 
@@ -47,9 +47,8 @@ def test_user_data_has_at_most_16_kib(ec2):
         ec2.run_instances(ImageId=IMAGE, MinCount=1, MaxCount=1, UserData="x" * 16385)
 
 
-def test_pages_have_5_to_1000_results_and_no_ids(ec2, launch):
-    for most in [4, 1001]:
-        with refused("InvalidParameterValue", 400):
-            ec2.describe_instances(MaxResults=most)
+def test_pages_have_at_least_5_results_and_no_ids(ec2, launch):
+    with refused("InvalidParameterValue", 400):
+        ec2.describe_instances(MaxResults=4)
     with refused("InvalidParameterCombination", 400):
         ec2.describe_instances(InstanceIds=launch(), MaxResults=5)

@@ -52,6 +52,13 @@ def test_an_unknown_filter_is_refused(ec2):
         ec2.describe_instances(Filters=[{"Name": "colour", "Values": ["red"]}])
 
 
+def test_a_launch_takes_several_tag_specifications(ec2, launch):
+    volume = {"ResourceType": "volume", "Tags": [{"Key": "of", "Value": "volume"}]}
+    instance, = launch(TagSpecifications=[*tags(a="1", b="2"), volume])
+    found, = instances_of(ec2.describe_instances(InstanceIds=[instance]))
+    assert {tag["Key"]: tag["Value"] for tag in found["Tags"]} == {"a": "1", "b": "2"}
+
+
 def test_tags_are_made_described_and_deleted(ec2, launch):
     instance, = launch()
     ec2.create_tags(Resources=[instance], Tags=[{"Key": "a", "Value": "1"}, {"Key": "b", "Value": ""}])
@@ -70,6 +77,6 @@ def test_tags_have_limits(ec2, launch):
     with refused("InvalidParameterValue", 400):
         ec2.create_tags(Resources=[instance], Tags=[{"Key": "aws:mine", "Value": "x"}])
     with refused("InvalidParameterValue", 400):
-        ec2.create_tags(Resources=[instance], Tags=[{"Key": "k" * 128, "Value": "x"}])
+        ec2.create_tags(Resources=[instance], Tags=[{"Key": "k" * 129, "Value": "x"}])
     with refused("TagLimitExceeded", 400):
         ec2.create_tags(Resources=[instance], Tags=[{"Key": str(number), "Value": "x"} for number in range(51)])

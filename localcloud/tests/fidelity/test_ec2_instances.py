@@ -50,9 +50,31 @@ def test_a_terminated_instance_does_nothing_more(ec2, launch):
     ids = launch()
     ec2.terminate_instances(InstanceIds=ids)
     in_state(ec2, ids, "terminated")
-    for call in [ec2.start_instances, ec2.stop_instances, ec2.reboot_instances]:
+    for call in [ec2.start_instances, ec2.stop_instances]:
         with refused("IncorrectInstanceState", 400):
             call(InstanceIds=ids)
+
+
+def test_a_stopping_instance_cannot_be_started(ec2, launch):
+    ids = launch()
+    ec2.stop_instances(InstanceIds=ids)
+    # It takes a moment to stop, in AWS some seconds.
+    with refused("IncorrectInstanceState", 400):
+        ec2.start_instances(InstanceIds=ids)
+
+
+def test_waiters_see_instances_stop_and_end(ec2, launch):
+    ids = launch()
+    ec2.stop_instances(InstanceIds=ids)
+    ec2.get_waiter("instance_stopped").wait(InstanceIds=ids, WaiterConfig={"Delay": 1})
+    ec2.terminate_instances(InstanceIds=ids)
+    ec2.get_waiter("instance_terminated").wait(InstanceIds=ids, WaiterConfig={"Delay": 1})
+
+
+def test_a_stop_may_be_forced(ec2, launch):
+    ids = launch()
+    assert states(ec2.stop_instances(InstanceIds=ids, Force=True), "StoppingInstances") == [("running", "stopping")]
+    in_state(ec2, ids, "stopped")
 
 
 def test_several_instances_change_all_or_none(ec2, launch):

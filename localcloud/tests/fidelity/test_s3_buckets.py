@@ -94,6 +94,15 @@ def test_a_bucket_without_versions_says_so(s3, bucket):
     assert "Status" not in s3.get_bucket_versioning(Bucket=bucket)
 
 
+def test_objects_of_a_bucket_without_versions_have_the_version_null(s3, filled):
+    answer = s3.list_object_versions(Bucket=filled)
+    assert [(found["Key"], found["VersionId"], found["IsLatest"]) for found in answer["Versions"]] == [
+        (key, "null", True) for key in KEYS]
+    assert "DeleteMarkers" not in answer
+    page = s3.list_object_versions(Bucket=filled, Prefix="photos/", Delimiter="/")
+    assert [found["Key"] for found in page["Versions"]] == ["photos/z"]
+
+
 def test_buckets_have_tags(s3, bucket):
     with refused("NoSuchTagSet", 404):
         s3.get_bucket_tagging(Bucket=bucket)

@@ -168,6 +168,15 @@ def test_presigned_urls_read_and_write(target, bucket, version):
     assert (answer.content, answer.headers["Content-Type"]) == (b"by url", "text/csv")
 
 
+def test_a_presigned_form_uploads(s3, bucket):
+    form = s3.generate_presigned_post(bucket, "folder/${filename}", Fields={"Content-Type": "text/plain"},
+                                      Conditions=[{"Content-Type": "text/plain"}])
+    answer = requests.post(form["url"], data=form["fields"], files={"file": ("a.txt", b"by form")})
+    assert answer.status_code == 204
+    got = s3.get_object(Bucket=bucket, Key="folder/a.txt")
+    assert (body_of(got), got["ContentType"]) == (b"by form", "text/plain")
+
+
 def test_a_stream_of_unknown_length_is_taken(s3, bucket):
     big = b"0123456789abcdef" * 100_000
     s3.put_object(Bucket=bucket, Key="k", Body=big)

@@ -18,7 +18,7 @@ def test_a_message_received_too_often_is_in_the_dead_letter_queue(sqs, queue):
     url = queue(VisibilityTimeout=0, RedrivePolicy=policy(arn(sqs, dead), 2))
     sent = sqs.send_message(QueueUrl=url, MessageBody="poison")
     for count in ["1", "2"]:
-        message, = receive(sqs, url, AttributeNames=["All"])
+        message, = receive(sqs, url, AttributeNames=["All"], WaitTimeSeconds=5)
         assert message["Attributes"]["ApproximateReceiveCount"] == count
     assert receive(sqs, url) == []
     message, = receive(sqs, dead, WaitTimeSeconds=5, AttributeNames=["All"])
@@ -31,6 +31,16 @@ def test_the_sources_of_a_dead_letter_queue_are_listed(sqs, queue):
     url = queue(RedrivePolicy=policy(arn(sqs, dead)))
     assert sqs.list_dead_letter_source_queues(QueueUrl=dead)["queueUrls"] == [url]
     assert sqs.list_dead_letter_source_queues(QueueUrl=url).get("queueUrls", []) == []
+
+
+def test_the_sources_of_a_dead_letter_queue_come_in_pages(sqs, queue):
+    dead = queue()
+    sources = {queue(RedrivePolicy=policy(arn(sqs, dead))) for _ in range(3)}
+    page = sqs.list_dead_letter_source_queues(QueueUrl=dead, MaxResults=2)
+    rest = sqs.list_dead_letter_source_queues(QueueUrl=dead, MaxResults=2, NextToken=page["NextToken"])
+    assert (len(page["queueUrls"]), len(rest["queueUrls"])) == (2, 1)
+    assert set(page["queueUrls"] + rest["queueUrls"]) == sources
+    assert "NextToken" not in rest
 
 
 def test_a_redrive_policy_names_a_queue_that_exists(sqs, queue):
@@ -63,7 +73,7 @@ def test_a_redrive_allow_policy_is_checked(sqs, queue):
     url = queue()
     for bad in ["no JSON", json.dumps({"redrivePermission": "perhaps"}),
                 json.dumps({"redrivePermission": "byQueue"})]:
-        with refused("InvalidParameterValue", 400):
+        with refused(["InvalidParameterValue", "InvalidAttributeValue"], 400):
             sqs.set_queue_attributes(QueueUrl=url, Attributes={"RedriveAllowPolicy": bad})
 
 
@@ -91,5 +101,5 @@ def test_dead_messages_are_moved_back(sqs_today, queue_today):
 def test_only_a_dead_letter_queue_has_move_tasks(sqs_today, queue_today):
     with refused("InvalidParameterValue", 400):
         sqs_today.start_message_move_task(SourceArn=arn(sqs_today, queue_today()))
-    with refused("ResourceNotFoundException"):
+    with refused(["ResourceNotFoundException", "InvalidParameterValue"]):
         sqs_today.cancel_message_move_task(TaskHandle="bm9uc2Vuc2U=")

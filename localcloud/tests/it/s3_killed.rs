@@ -1,8 +1,5 @@
 //! S3: what outlives the process.
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -12,53 +9,15 @@ use aws_sdk_s3::primitives::ByteStream;
 use tokio::task::JoinSet;
 
 use crate::cloud::{eventually, sdk};
+use crate::killed::{Started, start_over, start_with};
 
 const BUCKET: &str = "a-bucket";
 
-/// The binary over a data folder; it is killed when dropped.
-struct Process {
-    process: Child,
-    endpoint: String,
-}
-
-impl Process {
-    fn start(data: &Path) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_localcloud"))
-            .args(["--listen", "127.0.0.1:0", "--data"])
-            .arg(data)
-            .env_remove("RUST_LOG")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
-        let line = log
-            .by_ref()
-            .map(Result::unwrap)
-            .find(|line| line.contains("address="))
-            .expect("it says its address");
-        let (_, address) = line.split_once("address=").unwrap();
-        let endpoint = format!("http://{}", address.split(' ').next().unwrap());
-        std::thread::spawn(move || log.for_each(drop));
-        Self { process, endpoint }
-    }
-
-    fn s3(&self) -> Client {
-        let config = aws_sdk_s3::config::Builder::from(&sdk(&self.endpoint, "test"))
-            .retry_config(RetryConfig::disabled())
-            .force_path_style(true);
-        Client::from_conf(config.build())
-    }
-
-    fn kill(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.kill();
-    }
+fn client_of(started: &Started) -> Client {
+    let config = aws_sdk_s3::config::Builder::from(&sdk(&started.endpoint, "test"))
+        .retry_config(RetryConfig::disabled())
+        .force_path_style(true);
+    Client::from_conf(config.build())
 }
 
 /// Every byte of an object's body tells which one it is.
@@ -68,10 +27,8 @@ fn body(writer: u8, size: usize) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigkill_in_the_middle_of_writes_leaves_whole_objects_and_loses_none() {
-    let data = tempfile::tempdir().unwrap();
-    let mut process = Process::start(data.path());
-    process
-        .s3()
+    let started = start_with("", &[]);
+    client_of(&started)
         .create_bucket()
         .bucket(BUCKET)
         .send()
@@ -83,7 +40,7 @@ async fn sigkill_in_the_middle_of_writes_leaves_whole_objects_and_loses_none() {
     );
     let mut writers = JoinSet::new();
     for writer in 0..8u8 {
-        let (s3, stored, count) = (process.s3(), Arc::clone(&stored), Arc::clone(&count));
+        let (s3, stored, count) = (client_of(&started), Arc::clone(&stored), Arc::clone(&count));
         writers.spawn(async move {
             for turn in 0.. {
                 // Some are written at once, others piece by piece, and some over others.
@@ -103,11 +60,11 @@ async fn sigkill_in_the_middle_of_writes_leaves_whole_objects_and_loses_none() {
         (count.load(Ordering::Relaxed) > 100).then_some(())
     })
     .await;
-    process.kill();
+    let data = started.kill();
     writers.join_all().await;
 
-    let process = Process::start(data.path());
-    let s3 = process.s3();
+    let started = start_over(data, "", &[]);
+    let s3 = client_of(&started);
     let listed = s3.list_objects_v2().bucket(BUCKET).send().await.unwrap();
     let keys: Vec<_> = listed
         .contents()
@@ -135,9 +92,8 @@ async fn sigkill_in_the_middle_of_writes_leaves_whole_objects_and_loses_none() {
 
 #[tokio::test]
 async fn buckets_with_all_that_is_known_of_them_outlive_the_process() {
-    let data = tempfile::tempdir().unwrap();
-    let mut process = Process::start(data.path());
-    let s3 = process.s3();
+    let started = start_with("", &[]);
+    let s3 = client_of(&started);
     s3.create_bucket().bucket(BUCKET).send().await.unwrap();
     let put = s3
         .put_object()
@@ -163,10 +119,10 @@ async fn buckets_with_all_that_is_known_of_them_outlive_the_process() {
         .send()
         .await
         .unwrap();
-    process.kill();
+    let data = started.kill();
 
-    let process = Process::start(data.path());
-    let s3 = process.s3();
+    let started = start_over(data, "", &[]);
+    let s3 = client_of(&started);
     let head = s3
         .head_object()
         .bucket(BUCKET)

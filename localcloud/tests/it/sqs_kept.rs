@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::cloud::{Cloud, code, eventually, sdk};
 use crate::killed::{start_over, start_with};
+use crate::sqs::attribute;
 
 async fn receive(sqs: &Client, queue: &str, visibility_timeout: i32) -> Vec<Message> {
     sqs.receive_message()
@@ -26,17 +27,6 @@ async fn receive(sqs: &Client, queue: &str, visibility_timeout: i32) -> Vec<Mess
         .unwrap()
         .messages
         .unwrap_or_default()
-}
-
-async fn count(sqs: &Client, queue: &str, name: QueueAttributeName) -> String {
-    let answer = sqs
-        .get_queue_attributes()
-        .queue_url(queue)
-        .attribute_names(name.clone())
-        .send()
-        .await
-        .unwrap();
-    answer.attributes.unwrap().remove(&name).unwrap()
 }
 
 #[tokio::test]
@@ -168,7 +158,7 @@ async fn messages_in_every_phase_survive_restarts_with_their_handles() {
         ),
         (QueueAttributeName::ApproximateNumberOfMessagesDelayed, "1"),
     ] {
-        assert_eq!(count(&sqs, "q", name.clone()).await, value, "{name}");
+        assert_eq!(attribute(&sqs, "q", name.clone()).await, value, "{name}");
     }
     let available = receive(&sqs, "q", 600).await;
     assert_eq!(available.len(), 1);
