@@ -15,7 +15,7 @@ use http::{Method, Response, StatusCode, header};
 use s3s::Body;
 
 use crate::clock::Millis;
-use crate::faults::{CallFaults, Faults, Service, Verdict};
+use crate::faults::{CallFaults, Faults, Limits, Service, Verdict};
 use crate::respond::respond;
 use crate::router::Router;
 
@@ -23,6 +23,8 @@ use crate::router::Router;
 #[derive(Debug)]
 pub struct FaultBoard {
     present: Mutex<Present>,
+    /// EC2's limits whatever the faults say; buckets of the faults stand in place of those for the same actions.
+    ec2_limits: Limits,
 }
 
 #[derive(Debug)]
@@ -32,9 +34,10 @@ struct Present {
 }
 
 impl FaultBoard {
-    pub fn new(faults: Faults, now: Millis) -> Self {
+    pub fn new(ec2_limits: Limits, now: Millis) -> Self {
         Self {
-            present: Mutex::new(Present::new(faults, now)),
+            present: Mutex::new(Present::new(Faults::default(), now)),
+            ec2_limits,
         }
     }
 
@@ -60,6 +63,10 @@ impl Present {
 impl Router {
     /// Answers a request to `/_localcloud/`.
     pub(crate) fn administer(&self, request: &Parts, body: &Bytes) -> Response<Body> {
+        // No page of another site may have a browser change anything here.
+        if request.headers.contains_key(header::ORIGIN) {
+            return refuse(StatusCode::FORBIDDEN, "not for web pages");
+        }
         match (&request.method, request.uri.path()) {
             (&Method::GET, "/_localcloud/faults") => self.describe_faults(),
             (&Method::PUT, "/_localcloud/faults") => match read_faults(request, body) {
@@ -106,10 +113,16 @@ impl Router {
         }
     }
 
-    fn set_faults(&self, faults: Faults) {
+    /// Makes the services as unkind as this from now on.
+    pub(crate) fn set_faults(&self, mut faults: Faults) {
+        let mut limits = self.faults.ec2_limits.clone();
+        limits.add(faults.ec2.limits);
+        faults.ec2.limits = limits;
+        // Held until all services know, so that two changes at once do not mix.
+        let mut present = self.faults.lock();
         self.sqs.set_faults(faults.sqs, faults.seed);
         self.ec2.set_faults(faults.ec2.clone(), faults.seed);
-        *self.faults.lock() = Present::new(faults, self.clock.now());
+        *present = Present::new(faults, self.clock.now());
     }
 }
 

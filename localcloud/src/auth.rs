@@ -17,6 +17,7 @@ use thiserror::Error;
 use time::{Duration, OffsetDateTime};
 
 use crate::config::{Authentication, Credentials};
+use crate::hex::hex;
 use canonical::canonical_request;
 use credential::Signature;
 
@@ -35,6 +36,8 @@ pub enum AuthError {
         "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
     )]
     Mismatch,
+    #[error("Credential should be scoped to correct service: '{0}'.")]
+    Scope(&'static str),
     #[error("Signature expired: {0} is more than 15 minutes from the time of localcloud")]
     Skewed(String),
     #[error("Request has expired.")]
@@ -45,7 +48,7 @@ pub enum AuthError {
 const MOST_SKEW: Duration = Duration::minutes(15);
 
 impl Authentication {
-    /// Verifies a request whose body was read.
+    /// Verifies a request to `service` whose body was read.
     ///
     /// # Errors
     /// When it is not signed by the credentials that are asked for, or not at this time.
@@ -53,6 +56,7 @@ impl Authentication {
         &self,
         request: &Parts,
         body: &[u8],
+        service: &'static str,
         now: OffsetDateTime,
     ) -> Result<(), AuthError> {
         let Self::Keys(credentials) = self else {
@@ -63,6 +67,14 @@ impl Authentication {
             return Err(AuthError::UnknownKey);
         }
         signature.check_time(now)?;
+        if signature.service != service {
+            return Err(AuthError::Scope(service));
+        }
+        if !signature.signed_headers.iter().any(|name| name == "host") {
+            return Err(AuthError::Incomplete(
+                "'Host' must be a 'SignedHeader' in the AWS Authorization.".to_owned(),
+            ));
+        }
         let canonical = canonical_request(request, &signature, &hex(&Sha256::digest(body)))?;
         let text_to_sign = format!(
             "AWS4-HMAC-SHA256\n{}\n{}\n{}",
@@ -85,7 +97,7 @@ impl Authentication {
 impl Signature {
     fn check_time(&self, now: OffsetDateTime) -> Result<(), AuthError> {
         match self.expires {
-            Some(lifetime) if now > self.time + lifetime => Err(AuthError::Expired),
+            Some(lifetime) if now - self.time > lifetime => Err(AuthError::Expired),
             Some(_) if self.time <= now + MOST_SKEW => Ok(()),
             None if (self.time - now).abs() <= MOST_SKEW => Ok(()),
             _ => Err(AuthError::Skewed(self.time_text.clone())),
@@ -113,8 +125,4 @@ fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.update(text);
     mac.finalize().into_bytes().into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::faults::{Faults, FaultsError};
+use crate::faults::{Faults, FaultsError, Limits};
 use crate::sqs::SyncPolicy;
 
 /// Everything that `run` needs besides a listener.
@@ -28,6 +28,8 @@ pub struct Config {
     pub max_instances: usize,
     /// From the start of one instance's process to that of the next, at least; they are `pending` until then.
     pub start_interval: Duration,
+    /// EC2's limits whatever the faults say; the faults' buckets stand in place of those for the same actions.
+    pub ec2_limits: Limits,
     /// How unkind the services are at first.
     pub faults: Faults,
     /// What instances can be launched from.
@@ -121,6 +123,7 @@ impl Default for Config {
             stop_grace: Duration::from_secs(10),
             max_instances: 100,
             start_interval: Duration::ZERO,
+            ec2_limits: Limits::default(),
             faults: Faults::default(),
             images: Vec::new(),
             instances: Vec::new(),

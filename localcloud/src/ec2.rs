@@ -33,9 +33,8 @@ use tokio::sync::{Notify, watch};
 
 pub use error::Ec2Error;
 pub use interrupt::USUAL_NOTICE;
-pub use limits::{RESOURCE_ACTIONS, TokenBucket, UNFILTERED_ACTIONS};
+pub use limits::{RESOURCE_ACTIONS, UNFILTERED_ACTIONS};
 pub use params::Params;
-pub use state::wildcard_matches;
 
 use crate::clock::{Clock, Millis};
 use crate::config::{BootInstance, Image};

@@ -65,6 +65,8 @@ pub enum FaultsError {
     CounterLag(u64),
     #[error("{0}: latencies are from 0 to 600000 milliseconds, and their spread is not negative")]
     Latency(String),
+    #[error("ec2.{0} is at most 86400000, a day")]
+    Duration(&'static str),
     #[error("{0} changes nothing: give it latency_ms, limit, error or reset")]
     NoEffect(String),
     #[error("{0} is an HTTP status from 400 to 599")]

@@ -9,12 +9,15 @@ mod clock;
 mod config;
 mod ec2;
 mod faults;
+mod hex;
 mod refusal;
 mod respond;
 mod router;
 mod s3;
 mod server;
 mod sqs;
+mod token_bucket;
+mod wildcard;
 mod xml;
 
 use std::io;
@@ -139,11 +142,11 @@ pub async fn run_on(
         clock,
         s3,
         authentication: config.authentication,
-        faults: FaultBoard::new(config.faults.clone(), clock.now()),
+        faults: FaultBoard::new(config.ec2_limits, clock.now()),
         sqs,
         ec2: Arc::clone(&ec2),
     });
-    router.sqs.set_faults(config.faults.sqs, config.faults.seed);
+    router.set_faults(config.faults);
     info!(%address, data = %data.display(), "localcloud serves S3, SQS and EC2");
 
     let mut serving = pin!(serve_all(listeners, Arc::clone(&router)));

@@ -132,8 +132,8 @@ struct Arguments {
     )]
     start_interval: f64,
 
-    /// How often EC2's actions may be called before EC2 answers RequestLimitExceeded; limits of the --faults file are
-    /// added to these.
+    /// How often EC2's actions may be called before EC2 answers RequestLimitExceeded; limits of the faults are added to
+    /// these, also when the faults change.
     #[arg(
         long,
         env = "LOCALCLOUD_EC2_LIMITS",
@@ -160,13 +160,10 @@ async fn main() {
 }
 
 async fn start(arguments: Arguments) -> anyhow::Result<()> {
-    let mut faults = match &arguments.faults {
+    let faults = match &arguments.faults {
         Some(file) => Faults::read(file)?,
         None => Faults::default(),
     };
-    let mut limits = Limits::from(arguments.ec2_limits);
-    limits.add(faults.ec2.limits);
-    faults.ec2.limits = limits;
     let mut config = Config {
         data: arguments.data,
         sync: arguments.sync,
@@ -180,6 +177,7 @@ async fn start(arguments: Arguments) -> anyhow::Result<()> {
         max_instances: arguments.max_instances,
         start_interval: Duration::try_from_secs_f64(arguments.start_interval)
             .context("--start-interval")?,
+        ec2_limits: Limits::from(arguments.ec2_limits),
         faults,
         ..Config::default()
     };

@@ -8,6 +8,7 @@ use s3s::Body;
 use crate::auth::AuthError;
 use crate::faults::Service;
 use crate::respond::{request_id, respond, xml};
+use crate::sqs::query_error;
 use crate::xml::Xml;
 
 /// How a request was written, and its answer is to be.
@@ -63,11 +64,13 @@ impl Refusal {
                 StatusCode::BAD_REQUEST,
                 "The request must contain the parameter AWSAccessKeyId".to_owned(),
             ),
-            (Protocol::Ec2, AuthError::UnknownKey | AuthError::Mismatch) => of(
-                "AuthFailure",
-                StatusCode::UNAUTHORIZED,
-                "AWS was not able to validate the provided access credentials".to_owned(),
-            ),
+            (Protocol::Ec2, AuthError::UnknownKey | AuthError::Mismatch | AuthError::Scope(_)) => {
+                of(
+                    "AuthFailure",
+                    StatusCode::UNAUTHORIZED,
+                    "AWS was not able to validate the provided access credentials".to_owned(),
+                )
+            }
             (Protocol::Ec2, AuthError::Skewed(_) | AuthError::Expired) => of(
                 "RequestExpired",
                 StatusCode::BAD_REQUEST,
@@ -78,7 +81,7 @@ impl Refusal {
                     AuthError::Missing => ("MissingAuthenticationToken", StatusCode::FORBIDDEN),
                     AuthError::Incomplete(_) => ("IncompleteSignature", StatusCode::BAD_REQUEST),
                     AuthError::UnknownKey => ("InvalidClientTokenId", StatusCode::FORBIDDEN),
-                    AuthError::Mismatch | AuthError::Skewed(_) => {
+                    AuthError::Mismatch | AuthError::Scope(_) | AuthError::Skewed(_) => {
                         ("SignatureDoesNotMatch", StatusCode::FORBIDDEN)
                     }
                     AuthError::Expired => ("RequestExpired", StatusCode::BAD_REQUEST),
@@ -101,35 +104,19 @@ impl Refusal {
             ),
             Protocol::SqsQuery => xml(
                 self.status,
-                document(|xml| {
-                    xml.element("ErrorResponse", |xml| {
-                        xml.element("Error", |xml| {
-                            xml.text("Type", self.who_is_at_fault());
-                            self.content(xml);
-                        });
-                        xml.text("RequestId", request_id());
-                    });
-                }),
+                query_error(
+                    self.who_is_at_fault(),
+                    &self.code,
+                    &self.message,
+                    &request_id(),
+                ),
             ),
-            Protocol::SqsJson => {
-                let shape = serde_json::json!({
-                    "__type": format!("com.amazonaws.sqs#{}", self.code),
-                    "message": self.message,
-                });
-                let mut response = respond(
-                    self.status,
-                    "application/x-amz-json-1.0",
-                    Bytes::from(shape.to_string()),
-                );
-                let query_error = format!("{};{}", self.code, self.who_is_at_fault());
-                // A code from the faults may be any text; one that fits into no header has only its shape.
-                if let Ok(query_error) = HeaderValue::from_str(&query_error) {
-                    response
-                        .headers_mut()
-                        .insert("x-amzn-query-error", query_error);
-                }
-                response
-            }
+            Protocol::SqsJson => sqs_json_error(
+                self.status,
+                &format!("com.amazonaws.sqs#{}", self.code),
+                &format!("{};{}", self.code, self.who_is_at_fault()),
+                &self.message,
+            ),
         }
     }
 
@@ -151,4 +138,23 @@ fn document(content: impl FnOnce(&mut Xml)) -> String {
     let mut xml = Xml::document();
     content(&mut xml);
     xml.into_text()
+}
+
+/// An error of SQS's JSON protocol. Clients that grew up with the query protocol take the code from `query_error`, which
+/// is `CODE;Sender` or `CODE;Receiver`.
+pub fn sqs_json_error(
+    status: StatusCode,
+    shape: &str,
+    query_error: &str,
+    message: &str,
+) -> Response<Body> {
+    let body = serde_json::json!({ "__type": shape, "message": message }).to_string();
+    let mut response = respond(status, "application/x-amz-json-1.0", Bytes::from(body));
+    // A code from the faults may be any text; one that fits into no header has only its shape.
+    if let Ok(query_error) = HeaderValue::from_str(query_error) {
+        response
+            .headers_mut()
+            .insert("x-amzn-query-error", query_error);
+    }
+    response
 }

@@ -19,10 +19,10 @@ use crate::clock::Clock;
 use crate::config::Authentication;
 use crate::ec2::{self, Ec2, Params};
 use crate::faults::{Outcome, Service, When};
-use crate::refusal::{Protocol, Refusal};
+use crate::refusal::{Protocol, Refusal, sqs_json_error};
 use crate::respond::{plain, request_id, respond, xml};
 use crate::s3::{S3, Target};
-use crate::sqs::{self, Sqs, SqsError};
+use crate::sqs::{self, Sqs};
 use crate::xml::Xml;
 
 /// The services behind one port.
@@ -129,7 +129,12 @@ impl Router {
                     "application/x-amz-json-1.0",
                     Bytes::from(body),
                 ),
-                Err(error) => sqs_json_error(&error),
+                Err(error) => sqs_json_error(
+                    error.status(),
+                    error.shape(),
+                    &format!("{};{}", error.query_code(), error.fault()),
+                    &error.to_string(),
+                ),
             }
         };
         self.meet_faults(Protocol::SqsJson, known, call).await
@@ -185,7 +190,15 @@ impl Router {
         let call = self.sqs.call_query(form, path, base_url, &request_id);
         let mut response = match call.await {
             Ok(document) => xml(StatusCode::OK, document),
-            Err(error) => xml(error.status(), sqs::query_error(&error, &request_id)),
+            Err(error) => xml(
+                error.status(),
+                sqs::query_error(
+                    error.fault(),
+                    error.query_code(),
+                    &error.to_string(),
+                    &request_id,
+                ),
+            ),
         };
         let request_id =
             HeaderValue::from_str(&request_id).expect("a UUID is a valid header value");
@@ -228,7 +241,7 @@ impl Router {
     fn verify(&self, whole: &Whole, protocol: Protocol) -> Result<(), Refusal> {
         let now = OffsetDateTime::UNIX_EPOCH + std::time::Duration::from_millis(self.clock.now());
         self.authentication
-            .verify(&whole.parts, &whole.body, now)
+            .verify(&whole.parts, &whole.body, protocol.service_name(), now)
             .map_err(|error| Refusal::of_auth(&error, protocol))
     }
 
@@ -343,22 +356,6 @@ fn form_parameter(form: &[u8], wanted: &str) -> Option<String> {
         .into_iter()
         .find(|(name, _)| name == wanted)
         .map(|(_, value)| value.into_owned())
-}
-
-fn sqs_json_error(error: &SqsError) -> Response<Body> {
-    let shape = serde_json::json!({ "__type": error.shape(), "message": error.to_string() });
-    let mut response = respond(
-        error.status(),
-        "application/x-amz-json-1.0",
-        Bytes::from(shape.to_string()),
-    );
-    // Clients that grew up with the query protocol take the code from here.
-    let code = HeaderValue::from_str(&format!("{};{}", error.query_code(), error.fault()));
-    response.headers_mut().insert(
-        "x-amzn-query-error",
-        code.expect("the codes are plain letters and dots"),
-    );
-    response
 }
 
 /// What queue URLs begin with: the address by which the client reached us.

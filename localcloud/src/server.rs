@@ -8,8 +8,8 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
@@ -17,6 +17,12 @@ use tracing::{debug, warn};
 use crate::faults::Service;
 use crate::router::{ConnectionReset, Router};
 use crate::s3::PeerAddress;
+
+/// How long a request's head may take, and a connection may idle before it: longer than the SDKs keep idle ones.
+const HEAD_TAKES_AT_MOST: Duration = Duration::from_secs(120);
+/// How long, and how many bytes, of a request that was answered early are read before its connection is closed.
+const LINGERS_FOR: Duration = Duration::from_secs(10);
+const LINGERS_FOR_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Serves for ever: all services, or only one. Dropping the future closes every connection.
 pub async fn serve(listener: TcpListener, router: Arc<Router>, only: Option<Service>) {
@@ -49,7 +55,10 @@ async fn serve_connection(stream: TcpStream, router: Arc<Router>, only: Option<S
         Box::pin(Arc::clone(&router).answer(request, only))
     });
     // hyper drops a request's future when its client hangs up: a long poll ends there.
-    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TAKES_AT_MOST)
+        .serve_connection(TokioIo::new(stream), service);
     let ended = poll_fn(|context| connection.poll_without_shutdown(context)).await;
     let mut stream = connection.into_parts().io.into_inner();
     let is_reset = |error: &hyper::Error| {
@@ -63,6 +72,14 @@ async fn serve_connection(stream: TcpStream, router: Arc<Router>, only: Option<S
         Err(error) => debug!(%error, "connection ended"),
         Ok(()) => {
             let _ = stream.shutdown().await;
+            // Closed now, with a request half read, the connection would be reset, and its answer with it.
+            let _ = tokio::time::timeout(LINGERS_FOR, read_away(&mut stream)).await;
         }
     }
+}
+
+/// Reads what still comes, to its end or up to a bound.
+async fn read_away(stream: &mut TcpStream) {
+    let mut rest = tokio::io::sink();
+    let _ = tokio::io::copy(&mut stream.take(LINGERS_FOR_BYTES), &mut rest).await;
 }

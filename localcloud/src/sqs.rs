@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Notify;
 use tracing::error;
 
@@ -26,7 +27,7 @@ pub use store::{StoreError, SyncPolicy};
 
 use crate::clock::Clock;
 use crate::faults::SqsFaults;
-use state::{ACCOUNT_ID, Queues};
+use state::{ACCOUNT_ID, Change, Queues};
 use store::Store;
 
 /// The SQS service of one account.
@@ -237,12 +238,27 @@ impl Drop for Locked<'_> {
     fn drop(&mut self) {
         let Shared { queues, store, .. } = &mut *self.0;
         let changes = queues.take_changes();
-        if let Storage::Open(open) = store
-            && let Err(error) = open.write(&changes)
-        {
+        let Storage::Open(open) = store else { return };
+        let takes_long =
+            |change: &Change| matches!(change, Change::Purged { .. } | Change::QueueDeleted { .. });
+        let written = if changes.iter().any(takes_long) {
+            aside(|| open.write(&changes))
+        } else {
+            open.write(&changes)
+        };
+        if let Err(error) = written {
             error!(%error, "the queues can no longer be kept, so all calls to SQS fail from now on");
             *store = Storage::Closed;
         }
+    }
+}
+
+/// Does what may take long without keeping this thread's other tasks from running, where there are other threads.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
+    match flavor {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 

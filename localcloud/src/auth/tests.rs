@@ -45,7 +45,7 @@ fn verify(
     now: OffsetDateTime,
 ) -> Result<(), AuthError> {
     let (parts, ()) = request.body(()).unwrap().into_parts();
-    authentication.verify(&parts, body, now)
+    authentication.verify(&parts, body, "iam", now)
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_presigned_request_is_good_until_it_expires() {
     let signed = |expires: &str| {
         let unsigned = format!(
             "Action=DescribeInstances&X-Amz-Algorithm=AWS4-HMAC-SHA256\
-             &X-Amz-Credential=AKIDEXAMPLE%2F20150830%2Fus-east-1%2Fec2%2Faws4_request\
+             &X-Amz-Credential=AKIDEXAMPLE%2F20150830%2Fus-east-1%2Fiam%2Faws4_request\
              &X-Amz-Date=20150830T123600Z&X-Amz-Expires={expires}&X-Amz-SignedHeaders=host"
         );
         let canonical = format!(
@@ -134,10 +134,10 @@ fn a_presigned_request_is_good_until_it_expires() {
             hex(&Sha256::digest(b""))
         );
         let text = format!(
-            "AWS4-HMAC-SHA256\n20150830T123600Z\n20150830/us-east-1/ec2/aws4_request\n{}",
+            "AWS4-HMAC-SHA256\n20150830T123600Z\n20150830/us-east-1/iam/aws4_request\n{}",
             hex(&Sha256::digest(canonical))
         );
-        let key = ["20150830", "us-east-1", "ec2", "aws4_request"]
+        let key = ["20150830", "us-east-1", "iam", "aws4_request"]
             .into_iter()
             .fold(
                 b"AWS4wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_vec(),
@@ -157,4 +157,35 @@ fn a_presigned_request_is_good_until_it_expires() {
         verify(&aws(), signed("604801"), b"", NOW),
         Err(AuthError::Incomplete(_))
     ));
+}
+
+#[test]
+fn a_signature_is_for_one_service_and_one_host() {
+    let (parts, ()) = example(SIGNATURE).body(()).unwrap().into_parts();
+    assert_eq!(
+        aws().verify(&parts, b"", "sqs", NOW),
+        Err(AuthError::Scope("sqs"))
+    );
+    let hostless = Request::get("/")
+        .header("X-Amz-Date", "20150830T123600Z")
+        .header(
+            "Authorization",
+            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/iam/aws4_request, \
+             SignedHeaders=x-amz-date, Signature=0",
+        );
+    let refused = verify(&aws(), hostless, b"", NOW);
+    assert!(
+        matches!(refused, Err(AuthError::Incomplete(_))),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_date_at_the_end_of_time_is_only_a_date() {
+    let request = Request::get(
+        "/?X-Amz-Signature=aa&X-Amz-SignedHeaders=host&X-Amz-Date=99991231T235959Z&X-Amz-Expires=604800\
+         &X-Amz-Credential=AKIDEXAMPLE/99991231/us-east-1/iam/aws4_request",
+    );
+    let refused = verify(&aws(), request, b"", NOW);
+    assert!(matches!(refused, Err(AuthError::Skewed(_))), "{refused:?}");
 }

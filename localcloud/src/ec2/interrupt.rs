@@ -116,10 +116,12 @@ impl Ec2 {
 }
 
 /// Lets chance decide whether a spot instance that is being started will be interrupted, and waits for it.
-pub async fn interrupt_by_chance(ec2: Weak<Ec2>, instance_id: String, boot: u64) {
-    let Some((after, notice)) = ec2.upgrade().and_then(|ec2| ec2.spot_fate(&instance_id)) else {
-        return;
-    };
+pub async fn interrupt_by_chance(
+    ec2: Weak<Ec2>,
+    instance_id: String,
+    boot: u64,
+    (after, notice): (Duration, Duration),
+) {
     tokio::time::sleep(after).await;
     let Some(ec2) = ec2.upgrade() else { return };
     let is_same_run = ec2

@@ -7,6 +7,7 @@ use rand_distr::Uniform;
 
 use super::limits::Limiter;
 use super::params::Params;
+use super::state::Instance;
 use super::{Ec2, Ec2Error};
 use crate::clock::Millis;
 use crate::faults::{Dice, Ec2Settings};
@@ -73,17 +74,20 @@ impl Ec2 {
     /// How long this boot takes before its process has its turn.
     pub(super) fn boot_time(&self) -> Duration {
         let mut unkindness = self.unkindness();
+        let share = share(&mut unkindness.boots);
         let settings = &unkindness.settings;
-        let (delay, spread) = (settings.boot_delay, settings.boot_delay_spread);
-        delay.saturating_add(spread_by(&mut unkindness.boots, spread))
+        settings.boot_delay + settings.boot_delay_spread.mul_f64(share)
     }
 
-    /// How long this instance is still ending when its process is gone.
-    pub(super) fn stop_time(&self) -> Duration {
-        let mut unkindness = self.unkindness();
-        let settings = &unkindness.settings;
-        let (delay, spread) = (settings.stop_delay, settings.stop_delay_spread);
-        delay.saturating_add(spread_by(&mut unkindness.stops, spread))
+    /// How much of the spread of stops the end of this boot will take.
+    pub(super) fn stop_share(&self) -> f64 {
+        share(&mut self.unkindness().stops)
+    }
+
+    /// How long an instance is still ending when its process is gone.
+    pub(super) fn stop_time(&self, share: f64) -> Duration {
+        let settings = &self.unkindness().settings;
+        settings.stop_delay + settings.stop_delay_spread.mul_f64(share)
     }
 
     pub(super) fn status_check_time(&self) -> Millis {
@@ -92,13 +96,8 @@ impl Ec2 {
 
     /// When chance will have a spot instance interrupted that starts now: the time until the notice, and that of the
     /// notice. `None` for others, which take no draw.
-    pub(super) fn spot_fate(&self, instance_id: &str) -> Option<(Duration, Duration)> {
-        self.lock()
-            .instances
-            .get(instance_id)?
-            .spec
-            .market
-            .lifecycle()?;
+    pub(super) fn spot_fate(&self, instance: &Instance) -> Option<(Duration, Duration)> {
+        instance.spec.market.lifecycle()?;
         let mut unkindness = self.unkindness();
         let probability = unkindness.settings.spot_interruption;
         let struck = unkindness.interruptions.roll(probability);
@@ -113,10 +112,9 @@ impl Ec2 {
     }
 }
 
-/// A draw between nothing and all of a spread. Always taken, so that a changed spread leaves the later draws.
-fn spread_by(dice: &mut Dice, spread: Duration) -> Duration {
-    let share = Uniform::new(0.0, 1.0).map_or(0.0, |shares| dice.draw(shares));
-    spread.mul_f64(share)
+/// A draw from 0 to 1, always taken, so that a changed spread leaves the later draws as they are.
+fn share(dice: &mut Dice) -> f64 {
+    Uniform::new(0.0, 1.0).map_or(0.0, |shares| dice.draw(shares))
 }
 
 /// How many instances a call is about. A call that says so wrongly counts none: it is refused for that.

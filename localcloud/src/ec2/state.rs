@@ -16,7 +16,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
-pub use filter::{Filter, check_filters, wildcard_matches};
+pub use filter::{Filter, check_filters};
 pub use instance::{Effect, Instance, InstanceState, Interruption, StateChange};
 pub use properties::{INSTANCE_FILTERS, Place, STATUS_FILTERS};
 pub use spec::{InterruptionAction, LaunchSpec, Market, MetadataOptions, Tags};

@@ -23,48 +23,60 @@ pub enum Order {
     EndAtOnce,
 }
 
+/// What chance has in store for one boot.
+#[derive(Debug, Clone, Copy)]
+struct BootChance {
+    /// Before the process has its turn.
+    boot_time: Duration,
+    /// Of the spread of stops, from 0 to 1.
+    stop_share: f64,
+    /// Whether the process never starts.
+    fails: bool,
+}
+
 impl Ec2 {
     /// Starts the task for this boot of an instance. The caller has put the instance into `pending` under the lock
     /// that it still holds.
     pub(super) fn boot(self: &Arc<Self>, shared: &mut Shared, instance_id: &str, boot: u64) {
         let (orders, received) = watch::channel(Order::Run);
         shared.orders.insert(instance_id.to_owned(), orders);
-        // Counted under the lock, so that which boots fail depends on the order of the calls alone.
+        // Counted and drawn under the lock, so that what a boot meets depends on the order of the calls alone.
         shared.boots += 1;
         let every = self.fail_boot_every();
         let fails = every != 0 && shared.boots.is_multiple_of(every);
-        let boot_time = self.boot_time();
-        tokio::spawn(interrupt_by_chance(
-            Arc::downgrade(self),
-            instance_id.to_owned(),
-            boot,
-        ));
-        tokio::spawn(Arc::clone(self).supervise(
-            instance_id.to_owned(),
-            boot,
-            boot_time,
+        let fate = shared.instances.get(instance_id);
+        if let Some(fate) = fate.and_then(|instance| self.spot_fate(instance)) {
+            tokio::spawn(interrupt_by_chance(
+                Arc::downgrade(self),
+                instance_id.to_owned(),
+                boot,
+                fate,
+            ));
+        }
+        let chance = BootChance {
+            boot_time: self.boot_time(),
+            stop_share: self.stop_share(),
             fails,
-            received,
-        ));
+        };
+        tokio::spawn(Arc::clone(self).supervise(instance_id.to_owned(), boot, chance, received));
     }
 
     async fn supervise(
         self: Arc<Self>,
         instance_id: String,
         boot: u64,
-        boot_time: Duration,
-        fails: bool,
+        chance: BootChance,
         mut orders: watch::Receiver<Order>,
     ) {
-        if booted(boot_time, &mut orders).await {
-            if fails {
+        if booted(chance.boot_time, &mut orders).await {
+            if chance.fails {
                 self.run_without_process(&instance_id, boot, &mut orders)
                     .await;
             } else {
                 self.run(&instance_id, boot, &mut orders).await;
             }
         }
-        self.stay_ending(&instance_id).await;
+        self.stay_ending(&instance_id, chance.stop_share).await;
         let mut shared = self.lock();
         if let Some(instance) = shared.instances.get_mut(&instance_id) {
             instance.process_gone(boot);
@@ -107,13 +119,13 @@ impl Ec2 {
     }
 
     /// Lets the time pass that a machine takes to end when its processes are gone.
-    async fn stay_ending(&self, instance_id: &str) {
+    async fn stay_ending(&self, instance_id: &str, stop_share: f64) {
         let is_ending = self
             .lock()
             .instances
             .get(instance_id)
             .is_some_and(Instance::is_ending);
-        let stop_time = self.stop_time();
+        let stop_time = self.stop_time(stop_share);
         if !is_ending || stop_time.is_zero() {
             return;
         }

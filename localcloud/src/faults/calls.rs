@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Bucket, Dice, FaultsError, Latency, check_probability};
 use crate::clock::Millis;
-use crate::ec2::{TokenBucket, wildcard_matches};
+use crate::token_bucket::TokenBucket;
+use crate::wildcard::Pattern;
 
 /// A service as the faults name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +34,7 @@ pub struct CallFault {
     /// What is added to the time that the call takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<Latency>,
-    /// A token bucket: calls beyond it get the error, by default the service's own for throttling.
+    /// A token bucket: only calls beyond it get the error, by default the service's own for throttling, or the reset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Bucket>,
     /// What the call is answered with.
@@ -125,15 +126,14 @@ impl CallFaults {
             if let Some(latency) = rule.fault.latency_ms {
                 verdict.latency += latency.draw(&mut rule.dice);
             }
-            let throttled = match &mut rule.bucket {
+            let strikes = match &mut rule.bucket {
                 Some(bucket) => !bucket.take(1, now),
-                None => rule.fault.error.is_some(),
+                None => rule.fault.error.is_some() || rule.fault.reset,
             };
-            let outcome = if rule.fault.reset {
-                Some(Outcome::Reset)
-            } else {
-                throttled.then(|| rule.fault.outcome(service))
-            };
+            let outcome = strikes.then(|| match rule.fault.reset {
+                true => Outcome::Reset,
+                false => rule.fault.outcome(service),
+            });
             if verdict.outcome.is_none() {
                 verdict.outcome = outcome.map(|outcome| (rule.fault.when, outcome));
             }
@@ -148,7 +148,7 @@ impl CallFault {
             && self
                 .action
                 .as_ref()
-                .is_none_or(|pattern| wildcard_matches(pattern, action))
+                .is_none_or(|pattern| Pattern::of(pattern).matches(action))
     }
 
     fn outcome(&self, service: Service) -> Outcome {

@@ -122,6 +122,9 @@ impl Default for Ec2Settings {
     }
 }
 
+/// Nothing takes longer than this.
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl Limits {
     /// AWS's default limits of one account in one region, for each action that localcloud knows: those of the action
     /// itself where AWS gives it some, else those of its category. The console's own limits are left out.
@@ -226,6 +229,20 @@ impl Ec2Settings {
     pub(super) fn check(&self) -> Result<(), FaultsError> {
         self.limits.check()?;
         check_probability("ec2.spot_interruption", self.spot_interruption)?;
+        for (name, duration) in [
+            ("describe_lag_ms", self.describe_lag),
+            ("boot_delay_ms", self.boot_delay),
+            ("boot_delay_spread_ms", self.boot_delay_spread),
+            ("stop_delay_ms", self.stop_delay),
+            ("stop_delay_spread_ms", self.stop_delay_spread),
+            ("status_check_ms", self.status_check),
+            ("spot_interruption_after_ms", self.spot_interruption_after),
+            ("spot_notice_ms", self.spot_notice),
+        ] {
+            if duration > A_DAY {
+                return Err(FaultsError::Duration(name));
+            }
+        }
         let mut pools = HashSet::new();
         for capacity in &self.capacity {
             if !pools.insert((&capacity.instance_type, &capacity.subnet)) {

@@ -160,6 +160,7 @@ fn what_cannot_be_is_refused_by_name() {
             "[[call]]\nerror = { code = 'X', status = 200 }",
             "call[0].error.status",
         ),
+        ("[ec2]\nspot_notice_ms = 86400001", "ec2.spot_notice_ms"),
         ("[sqs]\nduplicate = -0.1", "sqs.duplicate"),
         ("[sqs]\ncounter_lag_ms = 60001", "a minute"),
     ] {
@@ -195,4 +196,13 @@ fn faults_survive_being_written_as_json_and_read_again() {
     .unwrap();
     let json = serde_json::to_string(&faults).unwrap();
     assert_eq!(serde_json::from_str::<Faults>(&json).unwrap(), faults);
+}
+
+#[test]
+fn a_reset_with_a_limit_strikes_only_beyond_it() {
+    let rules = rules("[[call]]\nreset = true\nlimit = { size = 1, refill_per_second = 0 }");
+    let mut faults = CallFaults::new(&rules, 0, NOW);
+    let mut outcome = || faults.judge(Service::Sqs, "X", NOW).outcome;
+    assert_eq!(outcome(), None);
+    assert_eq!(outcome(), Some((When::Before, Outcome::Reset)));
 }

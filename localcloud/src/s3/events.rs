@@ -29,7 +29,7 @@ pub struct Event<'a> {
 
 impl Api {
     /// Sends an event to the queues that are to hear of it. A queue that is gone hears nothing.
-    pub(super) fn announce(&self, event: &Event<'_>, caller: &Caller) {
+    pub(super) async fn announce(&self, event: &Event<'_>, caller: &Caller) {
         let listeners: Vec<QueueNotification> = self
             .store
             .with_bucket(event.bucket, |bucket| {
@@ -42,7 +42,7 @@ impl Api {
             .unwrap_or_default();
         for listener in listeners {
             let body = self.message(event, &listener.id, caller);
-            if let Err(error) = self.sqs.deliver_event(&listener.queue_arn, body) {
+            if let Err(error) = self.sqs.deliver_event(&listener.queue_arn, body).await {
                 warn!(%error, queue = listener.queue_arn, "an event was lost");
             }
         }
@@ -52,7 +52,7 @@ impl Api {
     ///
     /// # Errors
     /// `InvalidArgument` when there is no such queue.
-    pub(super) fn announce_test(
+    pub(super) async fn announce_test(
         &self,
         bucket: &str,
         queue_arn: &str,
@@ -68,6 +68,7 @@ impl Api {
         });
         self.sqs
             .deliver_event(queue_arn, body.to_string())
+            .await
             .map_err(|_| no_destination())
     }
 

@@ -1,5 +1,6 @@
 //! The bytes of an upload: verified while they arrive, and never all in memory when they are many.
 
+use crate::hex::hex;
 use std::io;
 
 use base64::Engine;
@@ -14,7 +15,7 @@ use serde::Serialize;
 use super::aws_chunked::DecodedTrailers;
 use super::checksums::{Algorithm, Checksum};
 use super::failure::{failure, failure_with, internal};
-use super::store::{Store, Temporary, footer, hex};
+use super::store::{Store, Temporary, footer};
 
 /// Files up to this size are written at once: it takes less than a change of threads. Larger ones are written by
 /// other threads, in pieces of this size.

@@ -23,10 +23,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use s3s::{S3ErrorCode, S3Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tracing::warn;
 
 use super::failure::{failure, internal};
 use super::notifications::QueueNotification;
 use crate::clock::{Clock, Millis};
+use crate::hex::hex;
 
 pub use file::{Temporary, footer};
 pub use object::{Description, Object, ObjectPart, Part, Upload};
@@ -258,7 +260,11 @@ impl Store {
             .join("temporary")
             .join(format!("{:016x}", self.number()));
         fs::rename(folder, &discarded)?;
-        fs::remove_dir_all(discarded)
+        // From now on it is nobody's, and gone at the next start at the latest.
+        if let Err(error) = fs::remove_dir_all(&discarded) {
+            warn!(%error, folder = %discarded.display(), "a folder that is no longer used stays");
+        }
+        Ok(())
     }
 }
 
@@ -267,9 +273,4 @@ fn find(bucket: &Bucket, key: &str) -> S3Result<Arc<Object>> {
         Some(object) => Ok(Arc::clone(object)),
         None => Err(failure(S3ErrorCode::NoSuchKey)),
     }
-}
-
-/// In lower case.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

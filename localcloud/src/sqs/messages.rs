@@ -40,16 +40,18 @@ impl Sqs {
     ///
     /// # Errors
     /// As `SendMessage`; `QueueDoesNotExist` also where the ARN is of another region or account.
-    pub fn deliver_event(&self, queue_arn: &str, body: String) -> Result<(), SqsError> {
-        let mut shared = self.lock();
-        let name = shared.queues.name_of_arn(queue_arn)?;
+    pub async fn deliver_event(&self, queue_arn: &str, body: String) -> Result<(), SqsError> {
         let content = MessageContent {
             message_body: Some(body),
             ..MessageContent::default()
         };
         let outgoing = Outgoing::parse(content)?;
-        send(&mut shared, &name, outgoing, self.clock.now())?;
-        Ok(())
+        {
+            let mut shared = self.lock();
+            let name = shared.queues.name_of_arn(queue_arn)?;
+            send(&mut shared, &name, outgoing, self.clock.now())?;
+        }
+        self.kept().await
     }
 
     /// Whether there is a queue of this ARN.

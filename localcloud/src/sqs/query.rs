@@ -35,14 +35,14 @@ impl Sqs {
     }
 }
 
-/// The error document of the query protocol.
-pub fn query_error(error: &SqsError, request_id: &str) -> String {
+/// The error document of the query protocol. `fault` is `Sender` or `Receiver`.
+pub fn query_error(fault: &str, code: &str, message: &str, request_id: &str) -> String {
     let mut xml = Xml::document();
     xml.element_in(NAMESPACE, "ErrorResponse", |xml| {
         xml.element("Error", |xml| {
-            xml.text("Type", error.fault());
-            xml.text("Code", error.query_code());
-            xml.text("Message", error);
+            xml.text("Type", fault);
+            xml.text("Code", code);
+            xml.text("Message", message);
             xml.element("Detail", |_| {});
         });
         xml.text("RequestId", request_id);

@@ -59,8 +59,8 @@ impl Sqs {
         let name = queue_name(&request.queue_url)?;
         let mut shared = self.lock();
         shared.queues.delete_queue(name)?;
-        // Whoever waits there learns at once that the queue is gone.
-        if let Some(waiters) = shared.waiters.remove(name) {
+        // Whoever waits there learns at once that the queue is gone, or waits on with others if it is made again.
+        if let Some(waiters) = shared.waiters.get(name) {
             waiters.notify_waiters();
         }
         Ok(Empty {})

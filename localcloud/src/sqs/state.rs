@@ -303,18 +303,21 @@ impl Queues {
         visibility_timeout_seconds: Option<u32>,
         now: Millis,
     ) -> Result<Received, SqsError> {
+        let policy = self.queue(name)?.settings().redrive_policy.clone();
+        // While its dead-letter queue is gone, a queue keeps what it has.
+        let target = policy.and_then(|policy| {
+            let target = self.name_of_arn(&policy.dead_letter_target_arn).ok()?;
+            Some((target, policy.max_receive_count))
+        });
+        let receive_limit = target.as_ref().map(|(_, limit)| *limit);
         let queue = self.queue(name)?;
-        let taken = queue.receive(max_messages, visibility_timeout_seconds, now)?;
+        let taken = queue.receive(max_messages, visibility_timeout_seconds, receive_limit, now)?;
         let next_due = queue.next_due();
-        let target = match &queue.settings().redrive_policy {
-            Some(policy) if !taken.dead.is_empty() => {
-                Some(queue_of_arn(&policy.dead_letter_target_arn).to_owned())
-            }
-            _ => None,
-        };
+        let target = target
+            .filter(|_| !taken.dead.is_empty())
+            .map(|(target, _)| target);
         if let Some(target) = &target {
             let source_arn: Arc<str> = self.arn(name).into();
-            // A dead-letter queue deleted meanwhile loses its messages in AWS too.
             if let Some(dead_letter_queue) = self.queues.get_mut(target) {
                 for dead in taken.dead {
                     dead_letter_queue.accept_dead(dead, Arc::clone(&source_arn), now);

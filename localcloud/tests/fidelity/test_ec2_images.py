@@ -1,7 +1,9 @@
 """Images."""
 
+import time
+
 import pytest
-from conftest import IMAGE, refused
+from conftest import IMAGE, in_state, refused
 
 
 @pytest.fixture
@@ -29,6 +31,22 @@ def test_instances_are_launched_from_it(ec2, registered):
     instance = answer["Instances"][0]["InstanceId"]
     ec2.get_waiter("instance_running").wait(InstanceIds=[instance], WaiterConfig={"Delay": 1})
     ec2.terminate_instances(InstanceIds=[instance])
+
+
+def test_a_stopping_instance_cannot_be_started(ec2, target, name):
+    # In localcloud it takes its time to stop, as a machine does, because it does not heed the signal.
+    location = """["sh", "-c", "trap '' TERM; exec sleep 1000"]"""
+    location = location if target.name == "localcloud" else "bucket/image.manifest.xml"
+    image = ec2.register_image(Name=name, ImageLocation=location, Architecture="x86_64")["ImageId"]
+    ids = [ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]]
+    in_state(ec2, ids, "running")
+    time.sleep(0.5)
+    ec2.stop_instances(InstanceIds=ids)
+    try:
+        with refused("IncorrectInstanceState", 400):
+            ec2.start_instances(InstanceIds=ids)
+    finally:
+        ec2.terminate_instances(InstanceIds=ids)
 
 
 def test_two_images_cannot_have_one_name(ec2, registered, name):

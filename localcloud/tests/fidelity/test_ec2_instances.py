@@ -55,14 +55,6 @@ def test_a_terminated_instance_does_nothing_more(ec2, launch):
             call(InstanceIds=ids)
 
 
-def test_a_stopping_instance_cannot_be_started(ec2, launch):
-    ids = launch()
-    ec2.stop_instances(InstanceIds=ids)
-    # It takes a moment to stop, in AWS some seconds.
-    with refused("IncorrectInstanceState", 400):
-        ec2.start_instances(InstanceIds=ids)
-
-
 def test_waiters_see_instances_stop_and_end(ec2, launch):
     ids = launch()
     ec2.stop_instances(InstanceIds=ids)

@@ -168,13 +168,30 @@ def test_presigned_urls_read_and_write(target, bucket, version):
     assert (answer.content, answer.headers["Content-Type"]) == (b"by url", "text/csv")
 
 
+def post(form, body):
+    return requests.post(form["url"], data=form["fields"], files={"file": ("a.txt", body)})
+
+
 def test_a_presigned_form_uploads(s3, bucket):
-    form = s3.generate_presigned_post(bucket, "folder/${filename}", Fields={"Content-Type": "text/plain"},
+    form = s3.generate_presigned_post(bucket, "k", Fields={"Content-Type": "text/plain"},
                                       Conditions=[{"Content-Type": "text/plain"}])
-    answer = requests.post(form["url"], data=form["fields"], files={"file": ("a.txt", b"by form")})
-    assert answer.status_code == 204
-    got = s3.get_object(Bucket=bucket, Key="folder/a.txt")
+    assert post(form, b"by form").status_code == 204
+    got = s3.get_object(Bucket=bucket, Key="k")
     assert (body_of(got), got["ContentType"]) == (b"by form", "text/plain")
+
+
+def test_a_presigned_form_may_leave_the_name_to_the_file(s3, bucket):
+    assert post(s3.generate_presigned_post(bucket, "folder/${filename}"), b"x").status_code == 204
+    assert body_of(s3.get_object(Bucket=bucket, Key="folder/a.txt")) == b"x"
+
+
+def test_a_presigned_form_limits_the_size(s3, bucket):
+    form = s3.generate_presigned_post(bucket, "k", Conditions=[["content-length-range", 2, 4]])
+    answer = post(form, b"12345")
+    assert (answer.status_code, "<Code>EntityTooLarge</Code>" in answer.text) == (400, True)
+    answer = post(form, b"1")
+    assert (answer.status_code, "<Code>EntityTooSmall</Code>" in answer.text) == (400, True)
+    assert post(form, b"123").status_code == 204
 
 
 def test_a_stream_of_unknown_length_is_taken(s3, bucket):

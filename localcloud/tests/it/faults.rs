@@ -219,3 +219,55 @@ async fn a_port_of_its_own_serves_a_service_alone() {
     shutdown.send(()).unwrap();
     running.await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn the_limits_of_the_command_line_stay_when_faults_change() {
+    let cloud = Cloud::with(Config {
+        ec2_limits: localcloud::Limits::aws(),
+        ..Config::default()
+    })
+    .await;
+    set(&cloud, "[sqs]\nduplicate = 0.1").await;
+    let (_, shown) = get(&cloud.endpoint, FAULTS).await;
+    assert!(shown.contains("\"StartInstances\""), "{shown}");
+    let ec2 = cloud.ec2_without_retries();
+    let mut codes = Vec::new();
+    for _ in 0..40 {
+        let unknown = ec2.start_instances().instance_ids("i-0123456789abcdef0");
+        codes.push(code(unknown.send().await.unwrap_err()));
+    }
+    assert!(
+        codes.contains(&"RequestLimitExceeded".to_owned()),
+        "{codes:?}"
+    );
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn web_pages_of_others_change_nothing() {
+    let cloud = Cloud::start().await;
+    let origin = "Origin: http://evil.example\r\n";
+    let change = request("PUT", FAULTS, origin, r#"{"seed":1}"#);
+    let (status, body) = raw(&cloud.endpoint, &change).await;
+    assert_eq!(status, 403, "{body}");
+    let (_, shown) = get(&cloud.endpoint, FAULTS).await;
+    assert!(shown.contains("\"seed\": 0"), "{shown}");
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_still_sends_hears_why_it_is_refused() {
+    let cloud = Cloud::start().await;
+    set(
+        &cloud,
+        "[[call]]\nservice = 's3'\nlimit = { size = 1, refill_per_second = 0 }",
+    )
+    .await;
+    let body = "x".repeat(20 * 1024 * 1024);
+    for refusal in ["AccessDenied", "SlowDown"] {
+        let put = request("PUT", "/bucket/key", "", &body);
+        let answer = raw_text(&cloud.endpoint, &put).await.unwrap();
+        assert!(answer.contains(refusal), "{answer}");
+    }
+    cloud.stop().await;
+}

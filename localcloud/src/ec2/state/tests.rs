@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::filter::wildcard_matches;
 use super::*;
+use crate::wildcard::Pattern;
 
 const NOW: Millis = 1_800_000_000_000;
 
@@ -219,7 +219,7 @@ fn wildcards() {
         ("Web", "web", false),
     ] {
         assert_eq!(
-            wildcard_matches(pattern, text),
+            Pattern::of(pattern).matches(text),
             expected,
             "{pattern:?} on {text:?}"
         );
@@ -241,6 +241,6 @@ proptest! {
                 _ => false,
             }
         }
-        prop_assert_eq!(wildcard_matches(&pattern, &text), defined(pattern.as_bytes(), text.as_bytes()));
+        prop_assert_eq!(Pattern::of(&pattern).matches(&text), defined(pattern.as_bytes(), text.as_bytes()));
     }
 }

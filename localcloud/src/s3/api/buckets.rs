@@ -186,7 +186,8 @@ impl Api {
                 return Err(no_destination());
             }
             for notification in &notifications {
-                self.announce_test(&input.bucket, &notification.queue_arn, &caller)?;
+                self.announce_test(&input.bucket, &notification.queue_arn, &caller)
+                    .await?;
             }
         }
         self.store.change_settings(&input.bucket, |settings| {

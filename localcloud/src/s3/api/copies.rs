@@ -14,6 +14,7 @@ use super::objects::{check_key, description};
 use super::reading::checksum_type;
 use super::tags::parse_tags;
 use super::{Api, caller, check_acl, check_encryption, check_version};
+use crate::hex::hex;
 use crate::s3::checksums::{Algorithm, Checksum, show_checksum};
 use crate::s3::conditions::{ReadConditions, shown_etag, shown_time};
 use crate::s3::events::Event;
@@ -21,7 +22,7 @@ use crate::s3::failure::{failure_with, internal, unsupported};
 use crate::s3::receive::{
     MOST_UPLOAD_BYTES, Pending, Received, WRITTEN_AT_ONCE_BYTES, on_other_thread,
 };
-use crate::s3::store::{Object, Store, hex};
+use crate::s3::store::{Object, Store};
 
 impl Api {
     pub(super) async fn do_copy_object(
@@ -123,7 +124,7 @@ impl Api {
             object: Some(&object),
             sequencer,
         };
-        self.announce(&event, &caller(&request.extensions));
+        self.announce(&event, &caller(&request.extensions)).await;
         let mut result = CopyObjectResult {
             e_tag: Some(shown_etag(&object)),
             last_modified: Some(shown_time(object.modified)),

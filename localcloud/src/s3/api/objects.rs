@@ -128,7 +128,7 @@ impl Api {
             object: Some(&object),
             sequencer,
         };
-        self.announce(&event, &caller(&request.extensions));
+        self.announce(&event, &caller(&request.extensions)).await;
         let mut output = PutObjectOutput {
             e_tag: Some(shown_etag(&object)),
             checksum_type: checksum_type(&object),
@@ -154,7 +154,8 @@ impl Api {
                 let time = input.if_match_last_modified_time.as_ref();
                 check_version_of(present, input.if_match_size, time)
             },
-        )?;
+        )
+        .await?;
         Ok(DeleteObjectOutput::default())
     }
 
@@ -172,13 +173,17 @@ impl Api {
         let (mut deleted, mut errors) = (Vec::new(), Vec::new());
         for wanted in objects {
             let condition = wanted.e_tag.map(ETagCondition::ETag);
-            let result = check_version(wanted.version_id.as_deref()).and_then(|()| {
-                self.delete(&input.bucket, &wanted.key, &caller, |present| {
-                    check_write(condition.as_ref(), None, present)?;
-                    let time = wanted.last_modified_time.as_ref();
-                    check_version_of(present, wanted.size, time)
-                })
-            });
+            let result = match check_version(wanted.version_id.as_deref()) {
+                Ok(()) => {
+                    self.delete(&input.bucket, &wanted.key, &caller, |present| {
+                        check_write(condition.as_ref(), None, present)?;
+                        let time = wanted.last_modified_time.as_ref();
+                        check_version_of(present, wanted.size, time)
+                    })
+                    .await
+                }
+                Err(error) => Err(error),
+            };
             match result {
                 Ok(()) if quiet => {}
                 Ok(()) => deleted.push(DeletedObject {
@@ -201,7 +206,7 @@ impl Api {
         })
     }
 
-    fn delete(
+    async fn delete(
         &self,
         bucket: &str,
         key: &str,
@@ -218,7 +223,7 @@ impl Api {
             object: None,
             sequencer,
         };
-        self.announce(&event, caller);
+        self.announce(&event, caller).await;
         Ok(())
     }
 }

@@ -41,7 +41,7 @@ impl Api {
             object: None,
             sequencer,
         };
-        self.announce(&event, &caller(&request.extensions));
+        self.announce(&event, &caller(&request.extensions)).await;
         Ok(PutObjectTaggingOutput::default())
     }
 
@@ -59,7 +59,7 @@ impl Api {
             object: None,
             sequencer,
         };
-        self.announce(&event, &caller(&request.extensions));
+        self.announce(&event, &caller(&request.extensions)).await;
         Ok(DeleteObjectTaggingOutput::default())
     }
 

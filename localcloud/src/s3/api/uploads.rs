@@ -1,6 +1,5 @@
 //! Uploads in parts: their beginning and their end.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -16,6 +15,7 @@ use super::parts::invalid_part;
 use super::reading::checksum_type;
 use super::tags::parse_tags;
 use super::{Api, OWNER_ID, caller, check_acl, check_encryption, owner};
+use crate::hex::hex;
 use crate::s3::checksums::{
     Algorithm, Checksum as StoredChecksum, declared_checksums, show_checksum,
 };
@@ -24,7 +24,7 @@ use crate::s3::events::Event;
 use crate::s3::failure::{failure, failure_with, internal, invalid_argument};
 use crate::s3::receive::{Pending, on_other_thread};
 use crate::s3::store::{
-    Object, ObjectPart as StoredObjectPart, Part as StoredPart, Upload, UploadInParts, hex,
+    Object, ObjectPart as StoredObjectPart, Part as StoredPart, Upload, UploadInParts,
 };
 
 const LEAST_PART_BYTES: u64 = 5 * 1024 * 1024;
@@ -115,15 +115,13 @@ impl Api {
                 "The provided 'x-amz-mp-object-size' header does not match what was computed.",
             ));
         }
-        let files = parts
-            .iter()
-            .map(|part| self.store.open_part(&input.bucket, &found.upload, part))
-            .collect::<S3Result<Vec<_>>>()?;
         let full = match found.upload.composite {
             true => None,
             false => Some(found.upload.algorithm.unwrap_or(Algorithm::Crc64nvme)),
         };
-        let (pending, computed) = self.join(files, &parts, full).await?;
+        let (pending, computed) = self
+            .join(&input.bucket, &found.upload, &parts, full)
+            .await?;
         let checksum = match (found.upload.composite, found.upload.algorithm) {
             (true, Some(algorithm)) => {
                 let values = parts.iter().filter_map(|part| part.checksum.as_ref());
@@ -171,7 +169,7 @@ impl Api {
             object: Some(&object),
             sequencer,
         };
-        self.announce(&event, &caller(&request.extensions));
+        self.announce(&event, &caller(&request.extensions)).await;
         let host = request.headers.get(http::header::HOST);
         let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
         let mut output = CompleteMultipartUploadOutput {
@@ -255,37 +253,38 @@ impl Api {
         })
     }
 
-    /// Writes the parts one after another.
+    /// Writes the parts one after another; only one file is open at a time.
     async fn join(
         &self,
-        files: Vec<File>,
+        bucket: &str,
+        upload: &Upload,
         parts: &[Arc<StoredPart>],
         algorithm: Option<Algorithm>,
     ) -> S3Result<(Pending, Option<StoredChecksum>)> {
-        let sizes: Vec<u64> = parts.iter().map(|part| part.size).collect();
-        let store = Arc::clone(&self.store);
-        on_other_thread(move || {
-            let mut pending = Pending::default();
-            let mut hasher = algorithm.map(Algorithm::hasher);
-            for (file, size) in files.into_iter().zip(sizes) {
+        let mut pending = Pending::default();
+        let mut hasher = algorithm.map(Algorithm::hasher);
+        for part in parts {
+            let file = self.store.open_part(bucket, upload, part)?;
+            let (store, size) = (Arc::clone(&self.store), part.size);
+            let joined = on_other_thread(move || {
                 super::copies::read_through(&file, 0..size, |bytes| {
                     if let Some(hasher) = &mut hasher {
                         hasher.update(bytes);
                     }
                     pending.push_here(&store, bytes)
                 })?;
-            }
-            let checksum = algorithm
-                .zip(hasher)
-                .map(|(algorithm, hasher)| StoredChecksum {
-                    algorithm,
-                    value: hasher.finish(),
-                    composite: false,
-                });
-            Ok((pending, checksum))
-        })
-        .await
-        .map_err(internal)
+                Ok((pending, hasher))
+            });
+            (pending, hasher) = joined.await.map_err(internal)?;
+        }
+        let checksum = algorithm
+            .zip(hasher)
+            .map(|(algorithm, hasher)| StoredChecksum {
+                algorithm,
+                value: hasher.finish(),
+                composite: false,
+            });
+        Ok((pending, checksum))
     }
 }
 

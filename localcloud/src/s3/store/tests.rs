@@ -8,8 +8,9 @@ use s3s::S3Result;
 use s3s::dto::{ETag, ETagCondition};
 
 use super::listing::{Query, list};
-use super::{Description, Object, Settings, Store, Tags, hex};
+use super::{Description, Object, Settings, Store, Tags};
 use crate::clock::Clock;
+use crate::hex::hex;
 use crate::s3::conditions::check_write;
 use crate::s3::receive::Pending;
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use s3s::{S3Error, S3ErrorCode, S3Result};
+use tracing::warn;
 
 use super::file::Temporary;
 use super::{Object, Part, Store, Upload, UploadInParts};
@@ -109,7 +110,10 @@ impl Store {
             file.move_to(&place).map_err(internal)?;
             bucket.objects.insert(object.key.clone(), Arc::new(object));
             bucket.uploads.remove(&name);
-            self.discard_folder(&folder).map_err(internal)?;
+            // The object is there, whatever becomes of the parts.
+            if let Err(error) = self.discard_folder(&folder) {
+                warn!(%error, "the parts of an upload stay");
+            }
             Ok(self.number())
         })
     }

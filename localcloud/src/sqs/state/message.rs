@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use md5::{Digest, Md5};
+
+use crate::hex::hex;
 use serde::{Deserialize, Serialize};
 
 /// A message before it enters a queue.
@@ -97,17 +99,4 @@ pub fn attributes_md5_hex<'a>(
         }
     }
     hex(&hasher.finalize())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|byte| {
-            [
-                DIGITS[usize::from(byte >> 4)] as char,
-                DIGITS[usize::from(byte & 15)] as char,
-            ]
-        })
-        .collect()
 }

@@ -82,6 +82,11 @@ impl Queues {
         let source = self
             .name_of_arn(source_arn)
             .map_err(not_found("SourceArn"))?;
+        if destination_arn == Some(source_arn) {
+            return Err(SqsError::InvalidParameterValue(
+                "Source queue and destination queue cannot be the same.".to_owned(),
+            ));
+        }
         if let Some(arn) = destination_arn {
             self.name_of_arn(arn).map_err(not_found("DestinationArn"))?;
         }
@@ -206,6 +211,8 @@ impl Queues {
             None => first
                 .dead_letter_source_arn
                 .as_deref()
+                // It would come again and again.
+                .filter(|arn| *arn != task.source_arn)
                 .ok_or("CouldNotDetermineMessageSource")?
                 .to_owned(),
         };

@@ -196,7 +196,8 @@ impl Queue {
     }
 
     /// Hands out up to `max_messages` available messages and hides them for `visibility_timeout_seconds`
-    /// (the queue's own timeout if none is given). A message received too often already leaves the queue instead.
+    /// (the queue's own timeout if none is given). A message received `receive_limit` times already leaves the queue
+    /// instead.
     ///
     /// # Errors
     /// `OverLimit` when too many messages are in flight.
@@ -204,6 +205,7 @@ impl Queue {
         &mut self,
         max_messages: usize,
         visibility_timeout_seconds: Option<u32>,
+        receive_limit: Option<u32>,
         now: Millis,
     ) -> Result<Taken, SqsError> {
         self.advance(now);
@@ -214,11 +216,6 @@ impl Queue {
         let visibility =
             visibility_timeout_seconds.unwrap_or(self.settings.visibility_timeout_seconds);
         let until = now + u64::from(visibility) * 1000;
-        let receive_limit = self
-            .settings
-            .redrive_policy
-            .as_ref()
-            .map(|policy| policy.max_receive_count);
         let mut taken = Taken::default();
         // One receive looks at each message once, even if that stays available.
         let mut from = 0;

@@ -153,7 +153,10 @@ impl Work {
 }
 
 fn every_second(work: Work, stop: Receiver<()>) {
-    while stop.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) && work.sync() {}
+    while stop.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
+        // One that failed was said so, and the next second has another.
+        work.sync();
+    }
 }
 
 fn when_woken(work: Work, woken: Receiver<()>) {

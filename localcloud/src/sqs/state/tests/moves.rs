@@ -118,3 +118,30 @@ fn a_cancelled_task_moves_nothing_more() {
     assert_eq!(step(&mut queues, START + 60 * SECOND), MoveStep::default());
     assert_eq!(available(&mut queues, "dead", START + 60 * SECOND), 4);
 }
+
+#[test]
+fn a_task_onto_its_own_source_is_refused() {
+    let mut queues = with_dead(1);
+    let dead = "arn:aws:sqs:us-east-1:000000000000:dead";
+    let refused = queues.start_move(dead, Some(dead), None, "task", START);
+    assert!(matches!(refused, Err(SqsError::InvalidParameterValue(_))));
+}
+
+#[test]
+fn a_queue_whose_dead_letter_queue_is_gone_keeps_its_messages() {
+    let mut queues = with_dead(0);
+    send(&mut queues, "q", "a", START);
+    queues.delete_queue("dead").unwrap();
+    for _ in 0..3 {
+        assert_eq!(receive_bodies(&mut queues, "q", START), ["a"]);
+    }
+    let settings = attributes([]);
+    queues
+        .create_queue("dead", &settings, AttributeMap::new(), START)
+        .unwrap();
+    assert_eq!(
+        receive_bodies(&mut queues, "q", START),
+        Vec::<String>::new()
+    );
+    assert_eq!(receive_bodies(&mut queues, "dead", START), ["a"]);
+}
