@@ -2,6 +2,8 @@
 
 import json
 
+import requests
+
 
 def printed(target, *arguments):
     return json.loads(target.cli(*arguments, "--output", "json").stdout or "null")
@@ -30,6 +32,14 @@ def test_s3_copies_large_files_in_parts(target, name, tmp_path):
     target.cli("s3", "cp", str(tmp_path / "large"), f"s3://{name}/large")
     target.cli("s3", "cp", f"s3://{name}/large", str(tmp_path / "again"))
     assert (tmp_path / "again").read_bytes() == large
+
+
+def test_s3_presigns(target, name, tmp_path):
+    target.cli("s3", "mb", f"s3://{name}")
+    (tmp_path / "a.txt").write_text("a")
+    target.cli("s3", "cp", str(tmp_path / "a.txt"), f"s3://{name}/a.txt")
+    url = target.cli("s3", "presign", f"s3://{name}/a.txt", "--expires-in", "600").stdout.strip()
+    assert requests.get(url).text == "a"
 
 
 def test_sqs_sends_receives_and_deletes(target, name):

@@ -3,6 +3,7 @@
 import hashlib
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import attribute, eventually, receive, refused
@@ -140,6 +141,17 @@ def test_a_long_poll_waits_for_its_time(sqs, queue):
     started = time.monotonic()
     assert receive(sqs, url) == []
     assert time.monotonic() - started >= 1.9
+
+
+def test_a_long_poll_ends_when_a_message_comes(sqs, queue):
+    url = queue()
+    started = time.monotonic()
+    with ThreadPoolExecutor() as waiting:
+        received = waiting.submit(receive, sqs, url, WaitTimeSeconds=20)
+        sqs.send_message(QueueUrl=url, MessageBody="at last")
+        message, = received.result()
+    assert message["Body"] == "at last"
+    assert time.monotonic() - started < 15
 
 
 def test_batches_answer_for_each_entry(sqs, queue):

@@ -98,6 +98,23 @@ def test_dead_messages_are_moved_back(sqs_today, queue_today):
     eventually(finished)
 
 
+def test_a_move_task_is_cancelled_while_it_runs(sqs_today, queue_today):
+    sqs, queue = sqs_today, queue_today
+    dead = queue()
+    queue(RedrivePolicy=policy(arn(sqs, dead)))
+    target = arn(sqs, queue())
+    sqs.send_message_batch(QueueUrl=dead, Entries=[
+        {"Id": str(number), "MessageBody": str(number)} for number in range(10)])
+    # Ten messages take ten seconds.
+    handle = sqs.start_message_move_task(
+        SourceArn=arn(sqs, dead), DestinationArn=target, MaxNumberOfMessagesPerSecond=1)["TaskHandle"]
+    with refused("AWS.SimpleQueueService.UnsupportedOperation", 400):
+        sqs.start_message_move_task(SourceArn=arn(sqs, dead), DestinationArn=target)
+    assert sqs.cancel_message_move_task(TaskHandle=handle)["ApproximateNumberOfMessagesMoved"] < 10
+    eventually(lambda: sqs.list_message_move_tasks(SourceArn=arn(sqs, dead))["Results"][0]["Status"] == "CANCELLED")
+    assert int(attribute(sqs, dead, "ApproximateNumberOfMessages")) > 0
+
+
 def test_only_a_dead_letter_queue_has_move_tasks(sqs_today, queue_today):
     with refused("InvalidParameterValue", 400):
         sqs_today.start_message_move_task(SourceArn=arn(sqs_today, queue_today()))
