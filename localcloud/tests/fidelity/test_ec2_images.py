@@ -1,9 +1,7 @@
 """Images."""
 
-import time
-
 import pytest
-from conftest import IMAGE, in_state, refused
+from conftest import IMAGE, eventually, in_state, refused
 
 
 @pytest.fixture
@@ -35,12 +33,13 @@ def test_instances_are_launched_from_it(ec2, registered):
 
 def test_a_stopping_instance_cannot_be_started(ec2, target, name):
     # In localcloud it takes its time to stop, as a machine does, because it does not heed the signal.
-    location = """["sh", "-c", "trap '' TERM; exec sleep 1000"]"""
+    location = """["sh", "-c", "trap '' TERM; echo deaf; exec sleep 1000"]"""
     location = location if target.name == "localcloud" else "bucket/image.manifest.xml"
     image = ec2.register_image(Name=name, ImageLocation=location, Architecture="x86_64")["ImageId"]
     ids = [ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]]
     in_state(ec2, ids, "running")
-    time.sleep(0.5)
+    if target.name == "localcloud":
+        eventually(lambda: "deaf" in ec2.get_console_output(InstanceId=ids[0]).get("Output", ""))
     ec2.stop_instances(InstanceIds=ids)
     try:
         with refused("IncorrectInstanceState", 400):
