@@ -1,5 +1,8 @@
 //! Spot interruptions: asked for by a test, or by chance.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 

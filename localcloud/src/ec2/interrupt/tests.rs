@@ -1,0 +1,67 @@
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::*;
+use crate::clock::Clock;
+use crate::config::Image;
+use crate::ec2::state::InstanceState;
+use crate::ec2::{Ec2Config, Params};
+use crate::faults::{Dice, Ec2Settings};
+
+const SEED: u64 = 7;
+
+fn cloud(folder: &std::path::Path) -> Arc<Ec2> {
+    let settings = Ec2Settings {
+        // No instance gets a process: what matters here is who is struck.
+        fail_boot_every: 1,
+        spot_interruption: 0.5,
+        spot_interruption_after: Duration::ZERO,
+        spot_notice: Duration::ZERO,
+        ..Ec2Settings::default()
+    };
+    let image = Image {
+        id: "ami-test".to_owned(),
+        name: None,
+        command: vec!["true".to_owned()],
+        env: Default::default(),
+    };
+    let config = Ec2Config {
+        region: "us-east-1",
+        images: vec![image],
+        instances_folder: folder,
+        stop_grace: Duration::ZERO,
+        max_instances: 100,
+        start_interval: Duration::ZERO,
+        settings,
+        seed: SEED,
+    };
+    Ec2::new(Clock::start(), config).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_seed_decides_whom_chance_interrupts_and_not_the_scheduler() {
+    let mut dice = Dice::new(SEED, "ec2.spot_interruption");
+    let expected: Vec<bool> = (0..60).map(|_| dice.roll(0.5)).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let ec2 = cloud(folder.path());
+    let form = b"Action=RunInstances&ImageId=ami-test&MinCount=60&MaxCount=60&InstanceMarketOptions.MarketType=spot";
+    let params = Params::parse(form).unwrap();
+    ec2.call("RunInstances", &params, "request").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let struck: Vec<bool> = ec2
+            .lock()
+            .instances
+            .known(ec2.clock.now())
+            .map(|instance| instance.state == InstanceState::Terminated)
+            .collect();
+        if struck == expected {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{struck:?}\n{expected:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    ec2.close().await;
+}
