@@ -53,6 +53,8 @@ def test_a_terminated_instance_does_nothing_more(ec2, launch):
     for call in [ec2.start_instances, ec2.stop_instances]:
         with refused("IncorrectInstanceState", 400):
             call(InstanceIds=ids)
+    # The API reference: requests to reboot terminated instances are ignored.
+    ec2.reboot_instances(InstanceIds=ids)
 
 
 def test_waiters_see_instances_stop_and_end(ec2, launch):

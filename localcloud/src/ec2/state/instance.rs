@@ -175,13 +175,13 @@ impl Instance {
         Ok(())
     }
 
-    /// Checks that a reboot would be legal. The state does not change by it.
+    /// Checks that a reboot would be legal. The state does not change by it, and a terminated instance ignores it.
     ///
     /// # Errors
     /// `IncorrectInstanceState`.
     pub fn check_reboot(&self) -> Result<(), Ec2Error> {
         match self.state {
-            InstanceState::Running | InstanceState::Pending => Ok(()),
+            InstanceState::Running | InstanceState::Pending | InstanceState::Terminated => Ok(()),
             _ => Err(self.incorrect_state("rebooted")),
         }
     }
