@@ -20,8 +20,8 @@ use tracing_subscriber::EnvFilter;
 /// S3, SQS and EC2 on one local port, without an account.
 ///
 /// Point any AWS client at it: AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_ACCESS_KEY_ID=test
-/// AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=us-east-1, with path-style S3 addresses. Only buckets
-/// and queues outlive the process, and only with --data.
+/// AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=us-east-1, with path-style S3 addresses. Buckets,
+/// queues and the logs of instances outlive the process with --data, and nothing does without.
 ///
 /// An EC2 instance is an OS process of its image's command, in its own process group, with EC2_INSTANCE_ID and
 /// EC2_USER_DATA_FILE (a file that holds the decoded user data) in its environment, and the endpoint of a metadata service

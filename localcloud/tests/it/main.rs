@@ -18,6 +18,7 @@ mod routing;
 mod s3;
 mod s3_auth;
 mod s3_buckets;
+mod s3_conditions;
 mod s3_events;
 mod s3_killed;
 mod s3_multipart;

@@ -6,17 +6,10 @@ use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
 };
 
-use crate::cloud::{Cloud, code};
+use crate::cloud::code;
+use crate::s3_objects::{BUCKET, cloud_with_bucket};
 
-const BUCKET: &str = "a-bucket";
 const PART: usize = 5 * 1024 * 1024;
-
-async fn cloud_with_bucket() -> (Cloud, Client) {
-    let cloud = Cloud::start().await;
-    let s3 = cloud.s3();
-    s3.create_bucket().bucket(BUCKET).send().await.unwrap();
-    (cloud, s3)
-}
 
 /// An upload of one key.
 struct Uploading {
