@@ -1,25 +1,24 @@
-"""scripts/setup [--without-tests]: checks the machine, fills the cache, links it into the clone.
+"""Checks the machine, fills the cache, and links it into the clone.
 
-Everything lies under $XDG_CACHE_HOME/muster (by default ~/.cache/muster) and is shared by all clones; the clone gets
-`.local/` with links into it. What only the tests need is left out with --without-tests.
+Everything lies under $XDG_CACHE_HOME/muster (by default ~/.cache/muster) and is shared by all clones. The clone gets
+`.local/` with links into it and with `.local/cargo.toml`, which tells cargo where libtorch is.
 """
 
+import argparse
 import fcntl
 import os
 import shutil
 import sys
 
-from . import fidelity, model, redis
+from . import fidelity, libtorch, model, redis
 from .places import CACHE, LOCAL, MODELS, PHOTOS
 from .report import SetupError, fail, note
 
 
 def main():
-    arguments = sys.argv[1:]
-    if arguments not in ([], ["--without-tests"]):
-        print(__doc__.strip())
-        return 0 if arguments[0] in ("-h", "--help") else 2
-    check_tools()
+    arguments = parse_arguments()
+    needs_libtorch = arguments.engine == "torch"
+    check_tools(needs_libtorch)
     CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / ".lock", "w") as lock:
         # Two clones may be set up at once.
@@ -28,20 +27,47 @@ def main():
         LOCAL.mkdir(exist_ok=True)
         replace_link("models", MODELS)
         replace_link("photos", PHOTOS)
-        if not arguments:
+        if needs_libtorch:
+            link_libtorch(libtorch.prepare())
+        if not arguments.without_tests:
             redis.prepare()
             fidelity.prepare()
     note(f"ready (cache: {CACHE})")
     return 0
 
 
-def check_tools():
+def parse_arguments():
+    parser = argparse.ArgumentParser(prog="scripts/setup", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--without-tests", action="store_true", help="leave out what only the tests need")
+    parser.add_argument("--engine", choices=["torch", "native"], default="torch",
+                        help="torch (the default) fetches libtorch, 540 MB; native does without it")
+    return parser.parse_args()
+
+
+def check_tools(needs_libtorch):
     if not shutil.which("cargo"):
         raise SetupError("cargo was not found. Install Rust 1.95 or later (rustup.rs), then run scripts/setup again.")
     compilers = [os.environ.get("CC"), "cc", "gcc", "clang"]
     if not any(compiler and shutil.which(compiler.split()[0]) for compiler in compilers):
         raise SetupError("no C compiler was found, and the JPEG decoder needs one "
                          "(Debian: apt-get install gcc). Then run scripts/setup again.")
+    compilers = [os.environ.get("CXX"), "c++", "g++", "clang++"]
+    if needs_libtorch and not any(compiler and shutil.which(compiler.split()[0]) for compiler in compilers):
+        raise SetupError("no C++ compiler was found, and the binding of libtorch needs one (Debian: apt-get install "
+                         "g++). Then run scripts/setup again, or do without libtorch: --engine native.")
+
+
+def link_libtorch(folder):
+    """`folder` is where libtorch lies, or None where the user's own LIBTORCH counts."""
+    configuration = "# Written by scripts/setup. LIBTORCH is the user's own, from the environment.\n"
+    if folder:
+        replace_link("libtorch", folder)
+        # Not forced, so a LIBTORCH in the environment wins over it.
+        configuration = f'# Written by scripts/setup.\n[env]\nLIBTORCH = "{folder}"\n'
+    path = LOCAL / "cargo.toml"
+    if not path.exists() or path.read_text() != configuration:
+        path.write_text(configuration)
 
 
 def replace_link(name, target):

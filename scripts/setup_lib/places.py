@@ -12,6 +12,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "must
 DOWNLOADS = CACHE / "downloads"
 MODELS = CACHE / "models"
 PHOTOS = CACHE / "photos"
+LIBTORCH = CACHE / "libtorch-2.13.0"
 STAMP = ".stamp"
 
 

@@ -1,6 +1,198 @@
-//! The subcommands that are more than a few lines.
+//! The command line.
 
-pub mod calibrate;
-pub mod convert;
-pub mod evaluate;
-pub mod ready;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use platform::aws::Aws;
+use platform::telemetry::{self, TelemetryArgs};
+use proto::FileName;
+
+use crate::service::{self, EngineArgs, LinkedEngines, ModelArgs, ServeArgs};
+use crate::vision::{EngineName, Gallery, Recognised, Recogniser, enrol};
+
+mod calibrate;
+mod convert;
+mod engines;
+mod evaluate;
+mod launch;
+mod ready;
+
+/// Recognises faces: as a worker of the fleet, or offline.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Takes jobs from the request queue until it is stopped
+    Serve(ServeArgs),
+    /// Names the face on each photo, one line a photo
+    Recognize {
+        /// Photos to name
+        #[arg(required = true, value_name = "PHOTO")]
+        photos: Vec<PathBuf>,
+        #[command(flatten)]
+        model: ModelArgs,
+    },
+    /// Makes a model's weights for 8-bit integers, which are several times as fast, from its own
+    Calibrate(calibrate::CalibrateArgs),
+    /// Makes a gallery from photos
+    Enrol {
+        /// Folder that holds one folder of photos for each person, named after the person
+        #[arg(long, value_name = "DIR")]
+        photos: PathBuf,
+        /// Where the gallery is written
+        #[arg(
+            long,
+            env = "MUSTER_GALLERY",
+            default_value = ".local/gallery.safetensors",
+            value_name = "FILE"
+        )]
+        gallery: PathBuf,
+        /// Folder of the model bundle
+        #[arg(
+            long,
+            env = "MUSTER_MODELS",
+            default_value = ".local/models/facenet128",
+            value_name = "DIR"
+        )]
+        models: PathBuf,
+        #[command(flatten)]
+        engine: EngineArgs,
+    },
+    /// Shows what this machine can run, with the time for a photo, the start-up time and the memory of each
+    Engines(engines::EnginesArgs),
+    /// Measures on photos of known people how well the model tells them apart
+    Evaluate(evaluate::EvaluateArgs),
+    /// Measures how long the worker takes to be ready, to answer first and to answer next, and its memory
+    Ready(ready::ReadyArgs),
+    /// Makes a model bundle or a gallery of files that PyTorch wrote
+    Convert(convert::ConvertArgs),
+}
+
+impl Command {
+    /// The engine that the command wants to be run by.
+    fn engine(&self) -> EngineName {
+        match self {
+            Self::Serve(args) => args.model.engine.engine,
+            Self::Recognize { model, .. } => model.engine.engine,
+            Self::Calibrate(args) => args.engine.engine,
+            Self::Enrol { engine, .. } => engine.engine,
+            Self::Evaluate(args) => args.model.engine.engine,
+            Self::Ready(args) => args.model.engine.engine,
+            Self::Convert(args) => args.engine(),
+            // It starts a program for each.
+            Self::Engines(_) => EngineName::Native,
+        }
+    }
+}
+
+/// Runs the program. Where the command wants an engine that it is not linked to, another program takes its place.
+pub fn main(linked: LinkedEngines) -> ExitCode {
+    let cli = Cli::parse();
+    let run = || {
+        if cli.command.engine() == EngineName::Torch && linked.torch.is_none() {
+            return Err(launch::become_torch());
+        }
+        telemetry::init(&cli.telemetry)?;
+        dispatch(cli.command, linked)
+    };
+    run().unwrap_or_else(|error| {
+        eprintln!("worker: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn dispatch(command: Command, linked: LinkedEngines) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => serve(args, linked),
+        Command::Recognize { model, photos } => recognize(&model.load(linked)?, &photos),
+        Command::Calibrate(args) => calibrate::run(&args, linked),
+        Command::Enrol {
+            photos,
+            gallery,
+            models,
+            engine,
+        } => {
+            let recogniser = engine.load(linked, &models, Gallery::default())?;
+            enrol_photos(&photos, &gallery, &recogniser)
+        }
+        Command::Engines(args) => engines::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args, linked),
+        Command::Ready(args) => ready::run(&args, linked),
+        Command::Convert(args) => convert::run(args, linked),
+    }
+}
+
+fn serve(args: ServeArgs, linked: LinkedEngines) -> anyhow::Result<ExitCode> {
+    // One thread moves the bytes; the inference threads do the work. Blocking ones load the model and look up host names.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(4)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let shutdown = platform::shutdown::on_signal()?;
+        let aws = Aws::connect(&args.aws).await;
+        service::run(args, linked, aws, shutdown).await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn recognize(recogniser: &Recogniser, photos: &[PathBuf]) -> anyhow::Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    for path in photos {
+        match recognize_file(recogniser, path) {
+            Ok(recognised) => println!("{}", line(path, &recognised)),
+            Err(error) => {
+                eprintln!("{}: {error:#}", path.display());
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
+}
+
+fn recognize_file(recogniser: &Recogniser, path: &Path) -> anyhow::Result<Recognised> {
+    let photo = std::fs::read(path).context("cannot be read")?;
+    Ok(recogniser.recognise(&photo)?)
+}
+
+/// The answer as the service gives it, and what it rests on.
+fn line(path: &Path, recognised: &Recognised) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let stem =
+        FileName::parse(&name).map_or_else(|_| name.to_string(), |name| name.stem().to_owned());
+    let timings = &recognised.timings;
+    let elapsed = timings.decode + timings.detect + timings.embed + timings.matching;
+    format!(
+        "{stem}:{}  distance {:.3}  face {:.3}  {:.0} ms",
+        recognised.name,
+        recognised.distance,
+        recognised.face_probability,
+        elapsed.as_secs_f64() * 1000.0
+    )
+}
+
+fn enrol_photos(photos: &Path, file: &Path, recogniser: &Recogniser) -> anyhow::Result<ExitCode> {
+    let (gallery, skipped) = enrol(photos, recogniser)?;
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    gallery
+        .save(file)
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    println!(
+        "{}: {} photos enrolled, {} left out",
+        file.display(),
+        gallery.len(),
+        skipped.len()
+    );
+    Ok(ExitCode::SUCCESS)
+}

@@ -11,5 +11,5 @@ mod store;
 mod work;
 
 pub use inference::{Inference, InferenceError};
-pub use model::{ModelArgs, load_bundle};
+pub use model::{EngineArgs, LinkedEngines, ModelArgs};
 pub use run::{ServeArgs, run};

@@ -2,11 +2,11 @@
 
 use worker::vision::decode::{DecodeLimits, Photo, decode};
 use worker::vision::detect::Detector;
+use worker::vision::engine::native::NativeDetector;
 use worker::vision::native::convolve::Instructions;
 use worker::vision::native::planes::{Part, PlaneConvolution, Rows, plane_length};
 use worker::vision::recogniser::main_face;
-use worker::vision::weights::WeightFile;
-use worker::vision::{BundleDescription, Face};
+use worker::vision::{Bundle, Face};
 
 mod common;
 
@@ -15,7 +15,7 @@ fn every_kind_of_instruction_finds_the_same_faces() {
     let photos: Vec<Photo> = sample_photos().into_iter().step_by(4).collect();
     let expected: Vec<Vec<Face>> = photos.iter().map(|it| detector().detect(it)).collect();
     for &instructions in Instructions::available() {
-        let detector = detector().with_instructions(instructions);
+        let detector = detector_with(instructions);
         for (photo, expected) in photos.iter().zip(&expected) {
             let faces = detector.detect(photo);
             assert_eq!(faces.len(), expected.len(), "{instructions:?}");
@@ -174,15 +174,13 @@ fn difference(a: &Face, b: &Face) -> f32 {
 }
 
 fn detector() -> Detector {
-    let bundle = common::bundle();
-    let description = BundleDescription::load(&bundle).expect("a description");
-    let open = |file| WeightFile::open(&bundle.join(file)).expect("a weight file");
-    Detector::load(
-        &open(&description.pnet),
-        &open(&description.rnet),
-        &open(&description.onet),
-    )
-    .expect("the networks load")
+    detector_with(Instructions::best())
+}
+
+fn detector_with(instructions: Instructions) -> Detector {
+    let bundle = Bundle::open(&common::bundle()).expect("a bundle");
+    let networks = NativeDetector::load(&bundle, instructions).expect("the networks load");
+    Detector::new(Box::new(networks))
 }
 
 /// The 25 validation photos.

@@ -83,7 +83,7 @@ fn a_folder_without_people_is_an_error() {
 
 fn evaluate(photos: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_worker"))
-        .arg("evaluate")
+        .args(["evaluate", "--engine", "native"])
         .arg("--photos")
         .arg(photos)
         .arg("--models")

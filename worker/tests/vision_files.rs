@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use tempfile::TempDir;
-use worker::vision::{Engine, Gallery, LoadError, Recogniser};
+use worker::vision::{EngineName, Gallery, LoadError, Precision};
 
 mod common;
 
@@ -104,7 +104,7 @@ fn a_gallery_that_cannot_be_used_says_why() {
 fn a_gallery_of_another_model_is_refused() {
     let mut gallery = Gallery::new(512);
     gallery.push("somebody", &[0.0; 512]);
-    let error = Recogniser::load(&common::bundle(), gallery).expect_err("128 is not 512");
+    let error = common::load(&common::bundle(), gallery, None).expect_err("128 is not 512");
     assert!(
         matches!(
             error,
@@ -120,8 +120,8 @@ fn a_gallery_of_another_model_is_refused() {
 
 #[test]
 fn a_missing_bundle_names_the_file() {
-    let error =
-        Recogniser::load(Path::new("/nowhere"), Gallery::default()).expect_err("there is nothing");
+    let error = common::load(Path::new("/nowhere"), Gallery::default(), None)
+        .expect_err("there is nothing");
     assert_eq!(
         error.to_string().split(": ").next(),
         Some("cannot read /nowhere/bundle.json")
@@ -139,7 +139,7 @@ fn a_bundle_with_impossible_numbers_is_refused() {
     ] {
         let bundle = common::bundle_with(|description| description[field] = value.into());
         let error =
-            Recogniser::load(bundle.path(), Gallery::default()).expect_err("it cannot be used");
+            common::load(bundle.path(), Gallery::default(), None).expect_err("it cannot be used");
         assert!(
             matches!(error, LoadError::Invalid { .. }) && error.to_string().contains(field),
             "{error}"
@@ -150,8 +150,8 @@ fn a_bundle_with_impossible_numbers_is_refused() {
 #[test]
 fn a_tensor_of_another_shape_is_named_with_the_shape_expected() {
     let bundle = common::bundle_with(|description| description["embedding_size"] = 512.into());
-    for engine in common::ENGINES {
-        let text = refusal(&bundle, engine);
+    for precision in common::PRECISIONS {
+        let text = refusal(&bundle, precision);
         let expected =
             "last_linear.weight is F32 [4, 1, 1, 1792, 32], expected float32 [16, 1, 1, 1792, 32]";
         assert!(text.contains(expected), "{text}");
@@ -160,31 +160,31 @@ fn a_tensor_of_another_shape_is_named_with_the_shape_expected() {
 
 #[test]
 fn a_missing_tensor_and_a_damaged_file_are_named() {
-    for (engine, field, missing) in [
+    for (precision, field, missing) in [
         (
-            Engine::Fp32,
+            Precision::Fp32,
             "embedder",
             "conv2d_1a.weight (expected float32 [1, 3, 3, 3, 32])",
         ),
         (
-            Engine::Int8,
+            Precision::Int8,
             "embedder_int8",
             "activation_scales (expected float32 [104])",
         ),
     ] {
         let bundle =
             common::bundle_with(|description| description[field] = "onet.safetensors".into());
-        let text = refusal(&bundle, engine);
+        let text = refusal(&bundle, precision);
         assert!(text.contains(&format!("has no tensor {missing}")), "{text}");
         let bundle = common::bundle_with(|description| description[field] = "bundle.json".into());
-        let text = refusal(&bundle, engine);
+        let text = refusal(&bundle, precision);
         assert!(
             text.contains("bundle.json is not a safetensors file"),
             "{text}"
         );
     }
     let bundle = common::bundle_with(|description| description["rnet"] = "bundle.json".into());
-    let text = refusal(&bundle, Engine::Fp32);
+    let text = refusal(&bundle, Precision::Fp32);
     assert!(
         text.contains("bundle.json is not a safetensors file"),
         "{text}"
@@ -199,17 +199,18 @@ fn a_bundle_that_is_not_calibrated_computes_in_floats_and_says_so_when_asked_for
             .expect("an object")
             .remove("embedder_int8");
     });
-    let recogniser = Recogniser::load(bundle.path(), Gallery::default()).expect("it loads");
-    assert_eq!(recogniser.engine(), Engine::Fp32);
-    let text = refusal(&bundle, Engine::Int8);
+    let recogniser = common::load(bundle.path(), Gallery::default(), None).expect("it loads");
+    assert_eq!(recogniser.engine(), EngineName::Native);
+    assert_eq!(recogniser.precision(), Precision::Fp32);
+    let text = refusal(&bundle, Precision::Int8);
     assert!(
         text.contains("facenet128 is not calibrated for int8; `worker calibrate`"),
         "{text}"
     );
 }
 
-fn refusal(bundle: &TempDir, engine: Engine) -> String {
-    Recogniser::load_with(bundle.path(), Gallery::default(), engine)
+fn refusal(bundle: &TempDir, precision: Precision) -> String {
+    common::load(bundle.path(), Gallery::default(), Some(precision))
         .expect_err("it cannot be used")
         .to_string()
 }

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use worker::vision::crop::FaceCrop;
 use worker::vision::decode::{Photo, decode};
 use worker::vision::recogniser::main_face;
-use worker::vision::{BoundingBox, DecodeLimits, Engine, Face, Recogniser};
+use worker::vision::{BoundingBox, DecodeLimits, Face, Gallery, Precision, Recogniser};
 
 mod common;
 
@@ -130,7 +130,7 @@ fn cuts_out_the_same_pixels_as_the_reference() {
 
 #[test]
 fn embeds_like_the_reference_with_standardised_pixels() {
-    embeds_like_the_reference(&common::recogniser_on(Engine::Fp32), |golden| {
+    embeds_like_the_reference(&common::recogniser_in(Precision::Fp32), |golden| {
         &golden.embedding_standardised
     });
 }
@@ -138,7 +138,7 @@ fn embeds_like_the_reference_with_standardised_pixels() {
 #[test]
 fn embeds_like_the_reference_with_fixed_pixels() {
     let bundle = common::bundle_with(|description| description["preprocessing"] = "fixed".into());
-    let recogniser = Recogniser::load_with(bundle.path(), Default::default(), Engine::Fp32)
+    let recogniser = common::load(bundle.path(), Gallery::default(), Some(Precision::Fp32))
         .expect("the bundle loads");
     embeds_like_the_reference(&recogniser, |golden| &golden.embedding_fixed);
 }
@@ -146,8 +146,8 @@ fn embeds_like_the_reference_with_fixed_pixels() {
 /// More than one batch of crops, and a last one that is not full.
 #[test]
 fn a_batch_gives_the_same_embeddings_as_one_crop_after_the_other() {
-    for engine in common::ENGINES {
-        let recogniser = common::recogniser_on(engine);
+    for precision in common::PRECISIONS {
+        let recogniser = common::recogniser_in(precision);
         let crops: Vec<_> = GoldenPhoto::all()
             .iter()
             .take(11)
@@ -155,7 +155,7 @@ fn a_batch_gives_the_same_embeddings_as_one_crop_after_the_other() {
             .collect();
         for (together, crop) in recogniser.embed_crops(&crops).iter().zip(&crops) {
             let alone = &recogniser.embed_crops(std::slice::from_ref(crop))[0];
-            assert!(distance(together, alone) <= 1e-5, "{engine:?}");
+            assert!(distance(together, alone) <= 1e-5, "{precision:?}");
         }
     }
 }
@@ -164,8 +164,8 @@ fn a_batch_gives_the_same_embeddings_as_one_crop_after_the_other() {
 #[test]
 fn bytes_embed_like_floats() {
     let (floats, bytes) = (
-        common::recogniser_on(Engine::Fp32),
-        common::recogniser_on(Engine::Int8),
+        common::recogniser_in(Precision::Fp32),
+        common::recogniser_in(Precision::Int8),
     );
     let crops: Vec<_> = GoldenPhoto::all()
         .iter()

@@ -4,22 +4,22 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
-use worker::vision::{Engine, EnrolError, Gallery, UNKNOWN, VisionError, enrol};
+use worker::vision::{EnrolError, Gallery, Precision, UNKNOWN, VisionError, enrol};
 
 mod common;
 
 #[test]
 fn names_all_25_validation_photos_in_floats() {
-    names_all_25_validation_photos(Engine::Fp32);
+    names_all_25_validation_photos(Precision::Fp32);
 }
 
 #[test]
 fn names_all_25_validation_photos_in_bytes() {
-    names_all_25_validation_photos(Engine::Int8);
+    names_all_25_validation_photos(Precision::Int8);
 }
 
-fn names_all_25_validation_photos(engine: Engine) {
-    let recogniser = common::enrolled_recogniser_on(engine);
+fn names_all_25_validation_photos(precision: Precision) {
+    let recogniser = common::enrolled_recogniser_in(precision);
     let photos = photos_in("val");
     assert_eq!(photos.len(), 25);
     for (name, path) in photos {
@@ -42,16 +42,16 @@ fn names_all_25_validation_photos(engine: Engine) {
 /// The reference gets 118 with this preprocessing and 116 with the fixed one.
 #[test]
 fn names_all_118_photos_by_the_others_in_floats() {
-    names_all_118_photos_by_the_others(Engine::Fp32);
+    names_all_118_photos_by_the_others(Precision::Fp32);
 }
 
 #[test]
 fn names_all_118_photos_by_the_others_in_bytes() {
-    names_all_118_photos_by_the_others(Engine::Int8);
+    names_all_118_photos_by_the_others(Precision::Int8);
 }
 
-fn names_all_118_photos_by_the_others(engine: Engine) {
-    let photos = embedded_photos(engine);
+fn names_all_118_photos_by_the_others(precision: Precision) {
+    let photos = embedded_photos(precision);
     let right = (0..photos.len()).filter(|&index| {
         let others = gallery_of(
             photos
@@ -72,7 +72,7 @@ fn names_all_118_photos_by_the_others(engine: Engine) {
 /// The threshold was chosen on these photos, so this guards it rather than proves it.
 #[test]
 fn the_threshold_tells_those_who_are_enrolled_from_strangers() {
-    let photos = embedded_photos(Engine::best());
+    let photos = embedded_photos(common::recogniser().precision());
     let threshold = common::recogniser().description().threshold;
     let is_near = |index: usize, rows: Gallery| {
         rows.nearest(&photos[index].1)
@@ -245,10 +245,10 @@ fn enrolment_fails_without_people() {
 /// Whose photo it is, and its embedding.
 type EmbeddedPhoto = (String, Vec<f32>);
 
-fn embedded_photos(engine: Engine) -> &'static [EmbeddedPhoto] {
+fn embedded_photos(precision: Precision) -> &'static [EmbeddedPhoto] {
     static PHOTOS: [OnceLock<Vec<EmbeddedPhoto>>; 2] = [const { OnceLock::new() }; 2];
-    PHOTOS[engine as usize].get_or_init(|| {
-        let recogniser = common::recogniser_on(engine);
+    PHOTOS[precision as usize].get_or_init(|| {
+        let recogniser = common::recogniser_in(precision);
         let photos = photos_in("train").into_iter().chain(photos_in("val"));
         photos
             .map(|(name, path)| {

@@ -305,6 +305,7 @@ fn worker_image(cloud_url: &str, scaler_url: &str) -> localcloud::Image {
         ("MUSTER_PREFIX", PREFIX),
         ("MUSTER_SCALER", scaler_url),
         ("MUSTER_MODELS", models.to_str().unwrap()),
+        ("MUSTER_ENGINE", "native"),
         ("MUSTER_INFERENCE_THREADS", "1"),
         ("MUSTER_GALLERY", gallery.to_str().unwrap()),
     ];
@@ -337,7 +338,7 @@ fn gallery() -> PathBuf {
     let folder = GALLERY.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         let enrolled = Command::new(worker())
-            .arg("enrol")
+            .args(["enrol", "--engine", "native"])
             .arg("--photos")
             .arg(sample_photos().join("train"))
             .arg("--gallery")

@@ -1,9 +1,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use worker::vision::embed::calibrate::calibrate;
-use worker::vision::enrol::photos_below;
-use worker::vision::{Engine, Gallery, Recogniser};
+use crate::service::{EngineArgs, LinkedEngines};
+use crate::vision::bundle::Network;
+use crate::vision::embed::calibrate::calibrate;
+use crate::vision::engine::native::NativeEngine;
+use crate::vision::enrol::photos_below;
+use crate::vision::{Bundle, Engine, Gallery, Precision};
 
 /// Where the weights for 8-bit integers lie in a bundle. The number changes when they are made or laid out otherwise.
 const FILE: &str = "embedder.int8-1.safetensors";
@@ -24,16 +27,38 @@ pub struct CalibrateArgs {
     /// Calibrates anew what is calibrated already
     #[arg(long)]
     force: bool,
+    /// Writes the weights although this machine's processor gains nothing from them, for machines whose does
+    #[arg(long)]
+    for_other_machines: bool,
+    #[command(flatten)]
+    pub engine: EngineArgs,
 }
 
-pub fn run(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
-    let recogniser = Recogniser::load_with(&args.models, Gallery::default(), Engine::Fp32)?;
-    let mut description = recogniser.description().clone();
+pub fn run(args: &CalibrateArgs, linked: LinkedEngines) -> anyhow::Result<ExitCode> {
+    let bundle = Bundle::open(&args.models)?;
+    anyhow::ensure!(
+        bundle.description.network == Network::InceptionResnetV1,
+        "{} holds a TorchScript network, which computes as it was exported; only the built-in one is calibrated",
+        args.models.display()
+    );
     let (name, file) = (PathBuf::from(FILE), args.models.join(FILE));
-    if !args.force && description.embedder_int8.as_ref() == Some(&name) && file.is_file() {
+    if !args.force && bundle.description.embedder_int8.as_ref() == Some(&name) && file.is_file() {
         println!("{}: already calibrated", file.display());
         return Ok(ExitCode::SUCCESS);
     }
+    let gains = |engine: &dyn Engine| engine.gains_from_int8();
+    if !args.for_other_machines && !gains(&NativeEngine) && !linked.torch.is_some_and(gains) {
+        println!(
+            "not calibrated: 8-bit integers are no faster than float32 on this processor, which lacks VNNI and AMX \
+             (--for-other-machines calibrates all the same)"
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    let engine = EngineArgs {
+        precision: Some(Precision::Fp32),
+        ..args.engine.clone()
+    };
+    let recogniser = engine.load(linked, &args.models, Gallery::default())?;
     let mut crops = Vec::new();
     for path in photos_below(&args.photos)? {
         match recogniser.crop_photo(&std::fs::read(&path)?) {
@@ -46,7 +71,8 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
         "no face was found on any photo below {}",
         args.photos.display()
     );
-    calibrate(&args.models, &description, &crops, &file)?;
+    calibrate(&bundle, recogniser.embedder(), &crops, &file)?;
+    let mut description = bundle.description;
     description.embedder_int8 = Some(name);
     description.save(&args.models)?;
     println!("{}: calibrated on {} photos", file.display(), crops.len());

@@ -1,20 +1,29 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::service::{EngineArgs, LinkedEngines};
+use crate::vision::bundle::{BUNDLE_FILE, BundleDescription, Distance, Preprocessing};
+use crate::vision::convert::{
+    BundleOptions, TorchscriptOptions, convert_state_dict, convert_torchscript, read_gallery,
+};
+use crate::vision::{EngineName, Gallery};
 use anyhow::Context;
 use clap::{ArgGroup, Args};
-use worker::vision::convert::{BundleOptions, convert_state_dict, read_gallery};
 
 /// About where the 512-d VGGFace2 weights tell people apart best.
 const THRESHOLD: &str = "1.1";
 
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("input").required(true).args(["state_dict", "gallery"])))]
+#[command(group(ArgGroup::new("input").required(true).args(["state_dict", "torchscript", "gallery"])))]
 pub struct ConvertArgs {
     /// State dict of facenet-pytorch's InceptionResnetV1, as 20180402-114759-vggface2.pt or
     /// 20180408-102900-casia-webface.pt, to make a model bundle of
     #[arg(long, value_name = "FILE")]
     state_dict: Option<PathBuf>,
+    /// TorchScript file of an embedder of any architecture, as torch.jit.save writes it, to make a model bundle of. It
+    /// takes [N, 3, side, side] and gives [N, embedding size]; only the engine torch runs it
+    #[arg(long, value_name = "FILE")]
+    torchscript: Option<PathBuf>,
     /// File of torch.save([embeddings, names], ...), as data.pt, to make a gallery of
     #[arg(long, value_name = "FILE")]
     gallery: Option<PathBuf>,
@@ -42,28 +51,117 @@ pub struct ConvertArgs {
         value_name = "DIR"
     )]
     from: PathBuf,
+    #[command(flatten)]
+    script: ScriptArgs,
+    #[command(flatten)]
+    engine: EngineArgs,
 }
 
-pub fn run(args: ConvertArgs) -> anyhow::Result<ExitCode> {
-    match (&args.state_dict, &args.gallery) {
-        (Some(state_dict), _) => convert_to_bundle(state_dict, &args)?,
-        (None, Some(gallery)) => convert_to_gallery(gallery, &args.out)?,
-        (None, None) => unreachable!("clap requires one of them"),
+/// What a TorchScript file does not say.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "With --torchscript")]
+struct ScriptArgs {
+    /// Side of the square crops that the network takes, in pixels
+    #[arg(long, default_value_t = 112, value_name = "PIXELS")]
+    input_size: usize,
+    /// Numbers in an embedding
+    #[arg(long, default_value_t = 512, value_name = "COUNT")]
+    embedding_size: usize,
+    /// What is taken from each byte of red, green and blue before the network sees it; one number stands for all three
+    #[arg(
+        long,
+        default_value = "127.5",
+        value_delimiter = ',',
+        value_name = "MEAN"
+    )]
+    mean: Vec<f32>,
+    /// What the result is divided by
+    #[arg(
+        long,
+        default_value = "127.5",
+        value_delimiter = ',',
+        value_name = "DEVIATION"
+    )]
+    deviation: Vec<f32>,
+    /// How embeddings are compared, and thus what --threshold means
+    #[arg(long, value_enum, default_value_t, value_name = "DISTANCE")]
+    distance: Distance,
+    /// Pixels of the crop around the face's box, both sides together
+    #[arg(long, default_value_t = 0, value_name = "PIXELS")]
+    crop_margin: usize,
+}
+
+impl ConvertArgs {
+    /// What runs the new bundle once. A gallery is run by nothing.
+    pub fn engine(&self) -> EngineName {
+        match self.gallery {
+            Some(_) => EngineName::Native,
+            None => self.engine.engine,
+        }
+    }
+}
+
+pub fn run(args: ConvertArgs, linked: LinkedEngines) -> anyhow::Result<ExitCode> {
+    match (&args.state_dict, &args.torchscript, &args.gallery) {
+        (Some(file), ..) => {
+            let options = bundle_options(file, &args);
+            let bundle = convert_state_dict(file, &args.out, &options)?;
+            check(&bundle, &args, linked)?;
+        }
+        (_, Some(file), _) => {
+            let bundle = convert_torchscript(file, &args.out, &script_options(file, &args)?)?;
+            check(&bundle, &args, linked)?;
+        }
+        (.., Some(gallery)) => convert_to_gallery(gallery, &args.out)?,
+        (None, None, None) => unreachable!("clap requires one of them"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn convert_to_bundle(state_dict: &Path, args: &ConvertArgs) -> anyhow::Result<()> {
+fn bundle_options(file: &Path, args: &ConvertArgs) -> BundleOptions {
     let stem = || {
-        let stem = state_dict.file_stem().unwrap_or_default();
+        let stem = file.file_stem().unwrap_or_default();
         stem.to_string_lossy().into_owned()
     };
-    let options = BundleOptions {
+    BundleOptions {
         name: args.name.clone().unwrap_or_else(stem),
         threshold: args.threshold,
         detector_from: args.from.clone(),
+    }
+}
+
+fn script_options(file: &Path, args: &ConvertArgs) -> anyhow::Result<TorchscriptOptions> {
+    let script = &args.script;
+    let channels = |name: &str, values: &[f32]| match *values {
+        [all] => Ok([all; 3]),
+        [red, green, blue] => Ok([red, green, blue]),
+        _ => anyhow::bail!("--{name} takes one number, or three with commas between"),
     };
-    let bundle = convert_state_dict(state_dict, &args.out, &options)?;
+    Ok(TorchscriptOptions {
+        bundle: bundle_options(file, args),
+        input_size: script.input_size,
+        embedding_size: script.embedding_size,
+        preprocessing: Preprocessing::Channels {
+            mean: channels("mean", &script.mean)?,
+            deviation: channels("deviation", &script.deviation)?,
+        },
+        distance: script.distance,
+        crop_margin: script.crop_margin,
+    })
+}
+
+/// Runs the new bundle once, and takes its description away if it cannot be used.
+fn check(
+    bundle: &BundleDescription,
+    args: &ConvertArgs,
+    linked: LinkedEngines,
+) -> anyhow::Result<()> {
+    let loaded = args.engine.load(linked, &args.out, Gallery::default());
+    let recogniser = loaded.inspect_err(|_| {
+        // The error that is told is why it cannot be used.
+        let _ = std::fs::remove_file(args.out.join(BUNDLE_FILE));
+    })?;
+    recogniser.warm_up();
     println!(
         "{}: bundle {}, {}-d embeddings, threshold {}; galleries of other bundles do not fit it",
         args.out.display(),

@@ -4,12 +4,12 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::service::{LinkedEngines, ModelArgs};
+use crate::vision::Gallery;
+use crate::vision::enrol::Skipped;
+use crate::vision::evaluate::{Evaluation, LabelledFolder, Verification, embed_folder, evaluate};
 use anyhow::Context;
 use serde::Serialize;
-use worker::service::ModelArgs;
-use worker::vision::Gallery;
-use worker::vision::enrol::Skipped;
-use worker::vision::evaluate::{Evaluation, LabelledFolder, Verification, embed_folder, evaluate};
 
 #[derive(Debug, clap::Args)]
 // The gallery is made of the photos.
@@ -22,7 +22,7 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     #[command(flatten)]
-    model: ModelArgs,
+    pub model: ModelArgs,
 }
 
 #[derive(Serialize)]
@@ -33,8 +33,8 @@ struct Report {
     without_face: Vec<Skipped>,
 }
 
-pub fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
-    let recogniser = args.model.load_with_gallery(Gallery::default())?;
+pub fn run(args: &EvaluateArgs, linked: LinkedEngines) -> anyhow::Result<ExitCode> {
+    let recogniser = args.model.load_with_gallery(linked, Gallery::default())?;
     let description = recogniser.description();
     let LabelledFolder { faces, skipped } = embed_folder(&args.photos, &recogniser)?;
     let report = Report {

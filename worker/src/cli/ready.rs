@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use crate::service::{LinkedEngines, ModelArgs};
+use crate::vision::{Gallery, Recogniser};
 use anyhow::Context;
-use serde::Serialize;
-use worker::service::ModelArgs;
-use worker::vision::Recogniser;
+use serde::{Deserialize, Serialize};
 
 /// Answers after the first, of which the median counts.
 const STEADY_ANSWERS: usize = 10;
@@ -23,34 +23,43 @@ pub struct ReadyArgs {
     /// Stay until standard input ends, so that the memory of several workers at once can be looked at
     #[arg(long)]
     hold: bool,
+    /// Measure without a gallery
+    #[arg(long)]
+    without_gallery: bool,
     #[command(flatten)]
-    model: ModelArgs,
+    pub model: ModelArgs,
 }
 
 /// The first line on standard output, as JSON, once the networks are loaded and have run.
-#[derive(Debug, Serialize)]
-struct Ready {
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Ready {
+    /// Instructions or device of the embedder.
+    pub runs_on: String,
     /// Since the process started, dynamic linking included; in steps of 10 ms, since the kernel tells no more exactly
     /// when that was. Who starts the process can take the time of this line.
-    ready_ms: f64,
+    pub ready_ms: f64,
     /// Processor time so far.
-    cpu_ms: f64,
+    pub cpu_ms: f64,
 }
 
 /// The second line.
-#[derive(Debug, Serialize)]
-struct Answered {
-    first_answer_ms: f64,
-    steady_median_ms: f64,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Answered {
+    pub first_answer_ms: f64,
+    pub steady_median_ms: f64,
     /// Memory after all answers: resident, and with each shared page divided by the number of processes that share it.
-    rss_mb: f64,
-    pss_mb: f64,
+    pub rss_mb: f64,
+    pub pss_mb: f64,
 }
 
-pub fn run(args: &ReadyArgs) -> anyhow::Result<ExitCode> {
-    let recogniser = args.model.load()?;
+pub fn run(args: &ReadyArgs, linked: LinkedEngines) -> anyhow::Result<ExitCode> {
+    let recogniser = match args.without_gallery {
+        true => args.model.load_with_gallery(linked, Gallery::default())?,
+        false => args.model.load(linked)?,
+    };
     recogniser.warm_up();
     print_line(&Ready {
+        runs_on: recogniser.runs_on(),
         ready_ms: since_process_start_ms()?,
         cpu_ms: cpu_ms()?,
     })?;

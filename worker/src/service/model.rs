@@ -2,7 +2,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::vision::{Engine, Gallery, Recogniser};
+use crate::vision::engine::native::NativeEngine;
+use crate::vision::{Engine, EngineName, EngineOptions, Engines, Gallery, Precision, Recogniser};
 
 /// Which networks and which identities.
 #[derive(Debug, Clone, clap::Args)]
@@ -27,51 +28,106 @@ pub struct ModelArgs {
     /// Distance beyond which a face is nobody's, 0 to 2; absent: the bundle's own
     #[arg(long, env = "MUSTER_THRESHOLD", value_name = "DISTANCE")]
     pub threshold: Option<f32>,
-    /// How the embedder computes; absent: int8 where the bundle is calibrated and the processor has instructions for it
-    #[arg(long, env = "MUSTER_ENGINE", value_enum)]
-    pub engine: Option<Engine>,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+/// What runs the networks.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Engine")]
+pub struct EngineArgs {
+    /// What runs the embedder; `worker engines` compares them
+    #[arg(long, env = "MUSTER_ENGINE", value_enum, default_value_t)]
+    pub engine: EngineName,
+    /// What the embedder computes with; absent: the best that bundle, engine and processor have
+    #[arg(long, env = "MUSTER_PRECISION", value_enum)]
+    pub precision: Option<Precision>,
+    /// What runs the face detector's small networks, which the native engine computes several times as fast on a
+    /// processor
+    #[arg(
+        long,
+        env = "MUSTER_DETECTOR",
+        value_enum,
+        default_value = "native",
+        value_name = "ENGINE"
+    )]
+    pub detector: EngineName,
+    /// Where libtorch computes: cpu, cuda or cuda:N; absent: CUDA where libtorch and the machine have it
+    #[arg(long, env = "MUSTER_DEVICE")]
+    pub device: Option<String>,
+}
+
+/// The engines of this program: the native one, and libtorch where the program is linked to it.
+#[derive(Debug, Clone, Copy)]
+pub struct LinkedEngines {
+    pub torch: Option<&'static dyn Engine>,
+}
+
+impl LinkedEngines {
+    pub const NATIVE_ONLY: Self = Self { torch: None };
+
+    fn get(self, name: EngineName) -> anyhow::Result<&'static dyn Engine> {
+        match name {
+            EngineName::Native => Ok(&NativeEngine),
+            EngineName::Torch => self
+                .torch
+                .context("this program is not linked to libtorch; --engine native needs none"),
+        }
+    }
 }
 
 impl ModelArgs {
     /// # Errors
     /// When the bundle or the gallery cannot be loaded, or do not belong together.
-    pub fn load(&self) -> anyhow::Result<Recogniser> {
+    pub fn load(&self, linked: LinkedEngines) -> anyhow::Result<Recogniser> {
         let gallery = Gallery::load(&self.gallery).with_context(|| {
             format!(
                 "cannot load the gallery {}; `worker enrol` makes one",
                 self.gallery.display()
             )
         })?;
-        self.load_with_gallery(gallery)
+        self.load_with_gallery(linked, gallery)
     }
 
     /// The same with a gallery from elsewhere.
     ///
     /// # Errors
     /// When the bundle cannot be loaded, or the gallery does not belong to it.
-    pub fn load_with_gallery(&self, gallery: Gallery) -> anyhow::Result<Recogniser> {
-        load_bundle(&self.models, gallery, self.engine).map(|recogniser| match self.threshold {
+    pub fn load_with_gallery(
+        &self,
+        linked: LinkedEngines,
+        gallery: Gallery,
+    ) -> anyhow::Result<Recogniser> {
+        let recogniser = self.engine.load(linked, &self.models, gallery)?;
+        Ok(match self.threshold {
             Some(threshold) => recogniser.with_threshold(threshold),
             None => recogniser,
         })
     }
 }
 
-/// # Errors
-/// When the bundle cannot be loaded, or the gallery does not belong to it.
-pub fn load_bundle(
-    bundle: &Path,
-    gallery: Gallery,
-    engine: Option<Engine>,
-) -> anyhow::Result<Recogniser> {
-    let recogniser = match engine {
-        Some(engine) => Recogniser::load_with(bundle, gallery, engine),
-        None => Recogniser::load(bundle, gallery),
-    };
-    recogniser.with_context(|| {
-        format!(
-            "cannot load the model bundle {}; `make setup` makes it",
-            bundle.display()
-        )
-    })
+impl EngineArgs {
+    /// # Errors
+    /// When the bundle cannot be loaded by the engine, or the gallery does not belong to it.
+    pub fn load(
+        &self,
+        linked: LinkedEngines,
+        bundle: &Path,
+        gallery: Gallery,
+    ) -> anyhow::Result<Recogniser> {
+        anyhow::ensure!(
+            self.detector == EngineName::Native || self.engine == EngineName::Torch,
+            "--detector torch needs --engine torch"
+        );
+        let engines = Engines {
+            detector: linked.get(self.detector)?,
+            embedder: linked.get(self.engine)?,
+        };
+        let options = EngineOptions {
+            precision: self.precision,
+            device: self.device.clone(),
+        };
+        Recogniser::load(bundle, gallery, engines, &options)
+            .with_context(|| format!("cannot load the model bundle {}", bundle.display()))
+    }
 }

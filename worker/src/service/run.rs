@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::attend::{Attendance, Status, attend};
 use super::inference::Inference;
 use super::lease;
-use super::model::ModelArgs;
+use super::model::{LinkedEngines, ModelArgs};
 use super::notices;
 use super::process::Processor;
 use super::work::Worker;
@@ -57,7 +57,12 @@ impl ServeArgs {
 ///
 /// # Errors
 /// When the model or the gallery cannot be loaded, or an inference thread ends.
-pub async fn run(args: ServeArgs, aws: Aws, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(
+    args: ServeArgs,
+    linked: LinkedEngines,
+    aws: Aws,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let started = Instant::now();
     let (instance_id, metadata) = identify(&args).await?;
     let (ready, readiness) = watch::channel(false);
@@ -78,7 +83,10 @@ pub async fn run(args: ServeArgs, aws: Aws, shutdown: CancellationToken) -> anyh
     };
     let threads = args.inference_threads();
     let most_jobs = args.jobs.unwrap_or(threads).get();
-    let booting = cordonable(&mut attendance, boot(&args, threads, aws, instance_id));
+    let booting = cordonable(
+        &mut attendance,
+        boot(&args, linked, threads, aws, instance_id),
+    );
     let Some(processor) = shutdown.run_until_cancelled(booting).await.transpose()? else {
         return Ok(());
     };
@@ -118,12 +126,13 @@ async fn identify(args: &ServeArgs) -> anyhow::Result<(String, Option<Metadata>)
 /// Loads the model while the queue is looked up.
 async fn boot(
     args: &ServeArgs,
+    linked: LinkedEngines,
     threads: NonZeroUsize,
     aws: Aws,
     instance_id: String,
 ) -> anyhow::Result<Processor> {
     let model = args.model.clone();
-    let inference = Inference::start(threads, move || model.load());
+    let inference = Inference::start(threads, move || model.load(linked));
     let names = Names::new(&args.aws.prefix);
     let requests = async {
         let queue = aws.queue(&names.request_queue()).await?;

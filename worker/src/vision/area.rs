@@ -107,10 +107,16 @@ impl Sampler {
         self.cells.resize(width * CHANNELS, 0);
     }
 
-    /// Writes `rect` as a square of `side` pixels, in rows of red, green, blue.
-    pub fn resize(&mut self, table: &AreaTable, rect: PixelRect, side: usize, out: &mut [f32]) {
-        self.aim(rect, side, side);
-        for (y, row) in out.chunks_exact_mut(side * CHANNELS).enumerate() {
+    /// Writes `rect` as `width` x `height` pixels, in rows of red, green, blue.
+    pub fn resize(
+        &mut self,
+        table: &AreaTable,
+        rect: PixelRect,
+        [width, height]: [usize; 2],
+        out: &mut [f32],
+    ) {
+        self.aim(rect, width, height);
+        for (y, row) in out.chunks_exact_mut(width * CHANNELS).enumerate() {
             self.row(table, y, row);
         }
     }

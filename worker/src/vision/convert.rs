@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::bundle::{BundleDescription, LoadError};
+use super::bundle::{BundleDescription, Distance, LoadError, Preprocessing};
 use super::gallery::Gallery;
 
 mod bundle_files;
@@ -35,6 +35,20 @@ pub struct BundleOptions {
     pub threshold: f32,
     /// The bundle whose face detector is copied.
     pub detector_from: PathBuf,
+}
+
+/// What a TorchScript file does not say about the bundle to be made of it.
+#[derive(Debug, Clone)]
+pub struct TorchscriptOptions {
+    pub bundle: BundleOptions,
+    /// Side of the square crops that the network takes, in pixels.
+    pub input_size: usize,
+    /// Numbers in an embedding.
+    pub embedding_size: usize,
+    pub preprocessing: Preprocessing,
+    pub distance: Distance,
+    /// Pixels of the crop around the face's box, both sides together.
+    pub crop_margin: usize,
 }
 
 /// Why a file was not converted.
@@ -103,6 +117,24 @@ pub fn convert_state_dict(
     let detector = bundle_files::Detector::of(&options.detector_from)?;
     let embedder = with_torch_file(file, fold::embedder)?;
     bundle_files::write(folder, file, &embedder, &detector, options)
+}
+
+/// Makes the bundle `folder` of a TorchScript file, which is copied as it is: whether it can be used shows when an
+/// engine loads the bundle.
+///
+/// # Errors
+/// When a file cannot be read or written, or the options cannot be used.
+pub fn convert_torchscript(
+    file: &Path,
+    folder: &Path,
+    options: &TorchscriptOptions,
+) -> Result<BundleDescription, ConvertError> {
+    let detector = bundle_files::Detector::of(&options.bundle.detector_from)?;
+    let script = std::fs::read(file).map_err(|source| ConvertError::Read {
+        path: file.to_owned(),
+        source,
+    })?;
+    bundle_files::write_torchscript(folder, file, &script, &detector, options)
 }
 
 /// Reads a `[embeddings, names]` list: as embeddings a list of tensors [1, D] or [D], or one tensor [N, D].

@@ -3,13 +3,12 @@
 use std::sync::{Mutex, PoisonError};
 
 use self::boxes::{Candidate, Overlap, covered_pixels, regress, square, suppress};
-use self::networks::{JudgeArena, OutputNet, RefineNet, Verdict};
-use self::proposal::{Proposal, ProposalArena, ProposalNet};
+use self::networks::{OutputNet, RefineNet, Verdict};
+use self::proposal::Proposal;
 use super::area::{AreaTable, PixelRect, Sampler, shrink};
 use super::decode::Photo;
+use super::engine::DetectionNetworks;
 use super::geometry::{BoundingBox, Face, Point};
-use super::native::convolve::Instructions;
-use super::weights::{WeightFile, WeightsError};
 
 pub mod boxes;
 pub mod layers;
@@ -40,10 +39,7 @@ const MAX_CANDIDATES: usize = 1000;
 /// The three networks. Threads may share it.
 #[derive(Debug)]
 pub struct Detector {
-    instructions: Instructions,
-    proposal: ProposalNet,
-    refine: RefineNet,
-    output: OutputNet,
+    networks: Box<dyn DetectionNetworks>,
     max_searched_pixels: usize,
     /// As many as threads ever searched at once.
     arenas: Mutex<Vec<Arena>>,
@@ -54,30 +50,15 @@ pub struct Detector {
 struct Arena {
     table: AreaTable,
     sampler: Sampler,
-    proposal: ProposalArena,
-    judge: JudgeArena,
 }
 
 impl Detector {
-    pub fn load(
-        pnet: &WeightFile,
-        rnet: &WeightFile,
-        onet: &WeightFile,
-    ) -> Result<Self, WeightsError> {
-        Ok(Self {
-            instructions: Instructions::best(),
-            proposal: ProposalNet::load(pnet)?,
-            refine: RefineNet::load(rnet)?,
-            output: OutputNet::load(onet)?,
+    pub fn new(networks: Box<dyn DetectionNetworks>) -> Self {
+        Self {
+            networks,
             max_searched_pixels: MAX_SEARCHED_PIXELS,
             arenas: Mutex::default(),
-        })
-    }
-
-    /// Computes with other instructions than the best, for tests.
-    pub fn with_instructions(mut self, instructions: Instructions) -> Self {
-        self.instructions = instructions;
-        self
+        }
     }
 
     /// Searches photos of up to so many pixels as they are, and larger ones in a copy that has fewer.
@@ -120,11 +101,9 @@ impl Detector {
         self.detect_in(&photo, |arena| {
             let scales = pyramid(SIDE, SIDE);
             let faces = self.propose(arena, &scales);
-            let even = |_: usize, crop: &mut [f32]| crop.fill(0.0);
-            self.refine
-                .judge(self.instructions, 64, even, &mut arena.judge);
-            self.output
-                .judge(self.instructions, 16, even, &mut arena.judge);
+            let mut even = |_: usize, crop: &mut [f32]| crop.fill(0.0);
+            self.networks.refine(64, &mut even);
+            self.networks.output(16, &mut even);
             self.judge(arena, faces)
         });
     }
@@ -153,18 +132,14 @@ impl Detector {
     }
 
     /// P-Net over the levels of the pyramid.
-    fn propose(&self, arena: &mut Arena, scales: &[f64]) -> Vec<Candidate> {
+    fn propose(&self, arena: &Arena, scales: &[f64]) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         for &scale in scales {
             let size = [arena.table.width(), arena.table.height()]
                 .map(|side| (side as f64 * scale + 1.0) as usize);
-            let proposals = self.proposal.propose(
-                self.instructions,
-                &arena.table,
-                size,
-                PROPOSAL_THRESHOLD,
-                &mut arena.proposal,
-            );
+            let proposals = self
+                .networks
+                .propose(&arena.table, size, PROPOSAL_THRESHOLD);
             let windows = proposals
                 .iter()
                 .map(|proposal| window(proposal, scale))
@@ -179,27 +154,18 @@ impl Detector {
         let mut candidates = suppress(proposals, 0.7, Overlap::Union);
         candidates.truncate(MAX_CANDIDATES);
         let (candidates, rects) = squares(&arena.table, candidates, false);
-        let Arena {
-            table,
-            sampler,
-            judge,
-            ..
-        } = arena;
-        let cut = |index: usize, crop: &mut [f32]| {
-            sampler.resize(table, rects[index], RefineNet::INPUT, crop);
+        let Arena { table, sampler } = arena;
+        let mut cut = |index: usize, crop: &mut [f32]| {
+            sampler.resize(table, rects[index], [RefineNet::INPUT; 2], crop);
         };
-        let verdicts = self
-            .refine
-            .judge(self.instructions, rects.len(), cut, judge);
+        let verdicts = self.networks.refine(rects.len(), &mut cut);
         let candidates = passing(candidates, verdicts, REFINE_THRESHOLD);
         let candidates = suppress(candidates, 0.7, Overlap::Union);
         let (candidates, rects) = squares(table, candidates, true);
-        let cut = |index: usize, crop: &mut [f32]| {
-            sampler.resize(table, rects[index], OutputNet::INPUT, crop);
+        let mut cut = |index: usize, crop: &mut [f32]| {
+            sampler.resize(table, rects[index], [OutputNet::INPUT; 2], crop);
         };
-        let verdicts = self
-            .output
-            .judge(self.instructions, rects.len(), cut, judge);
+        let verdicts = self.networks.output(rects.len(), &mut cut);
         let mut candidates = passing(candidates, verdicts, OUTPUT_THRESHOLD);
         for candidate in &mut candidates {
             candidate.landmarks = place_landmarks(candidate);

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use super::bundle::{BundleDescription, LoadError};
+use super::bundle::{Bundle, BundleDescription, LoadError};
 use super::crop::{FaceCrop, crop_face};
 use super::decode::{DecodeError, DecodeLimits, Photo, decode};
 use super::detect::Detector;
-use super::embed::{Embedder, Embedding, Engine};
+use super::embed::{Embedder, Embedding};
+use super::engine::{Engine, EngineName, EngineOptions, Precision};
 use super::gallery::Gallery;
 use super::geometry::{BoundingBox, Face, Point};
-use super::weights::WeightFile;
 
 /// The answer for a face that is nobody's in the gallery.
 pub const UNKNOWN: &str = "Unknown";
@@ -23,11 +23,20 @@ const AS_SURE: f32 = 0.02;
 /// Networks and gallery. Threads may share it; each photo is recognised on the thread that asks.
 #[derive(Debug)]
 pub struct Recogniser {
-    description: BundleDescription,
+    bundle: Bundle,
+    engine: EngineName,
     detector: Detector,
     embedder: Embedder,
     gallery: Gallery,
     limits: DecodeLimits,
+}
+
+/// The engines of the two stages.
+#[derive(Debug, Clone, Copy)]
+pub struct Engines<'a> {
+    /// Runs MTCNN.
+    pub detector: &'a dyn Engine,
+    pub embedder: &'a dyn Engine,
 }
 
 /// What a photo shows.
@@ -37,7 +46,7 @@ pub struct Recognised {
     pub name: String,
     /// The nearest name at any distance; `None` if the gallery is empty.
     pub nearest_name: Option<String>,
-    /// Euclidean distance to the nearest embedding, 0 to 2; 2 if the gallery is empty.
+    /// Distance to the nearest embedding as the bundle measures it, 0 to 2; 2 if the gallery is empty.
     pub distance: f32,
     pub bounding_box: BoundingBox,
     /// The detector's probability that this is a face.
@@ -86,45 +95,31 @@ pub enum VisionError {
 }
 
 impl Recogniser {
-    /// Loads the bundle for the faster of the engines that it and this processor have.
-    pub fn load(bundle: &Path, gallery: Gallery) -> Result<Self, LoadError> {
-        let is_calibrated = BundleDescription::load(bundle)?.embedder_int8.is_some();
-        let engine = if is_calibrated {
-            Engine::best()
-        } else {
-            Engine::Fp32
-        };
-        Self::load_with(bundle, gallery, engine)
-    }
-
-    /// Maps the bundle's weights and checks that the gallery belongs to them; an empty gallery fits every model.
-    pub fn load_with(bundle: &Path, gallery: Gallery, engine: Engine) -> Result<Self, LoadError> {
-        let description = BundleDescription::load(bundle)?;
+    /// Loads the bundle's networks and checks that the gallery belongs to them; an empty gallery fits every model.
+    ///
+    /// # Errors
+    /// When the bundle or the gallery cannot be used, or the engine lacks what the options ask for.
+    pub fn load(
+        folder: &Path,
+        gallery: Gallery,
+        engines: Engines<'_>,
+        options: &EngineOptions,
+    ) -> Result<Self, LoadError> {
+        let bundle = Bundle::open(folder)?;
+        let description = &bundle.description;
         if !gallery.is_empty() && gallery.dimension() != description.embedding_size {
             return Err(LoadError::GalleryMismatch {
                 gallery: gallery.dimension(),
-                model: description.name,
+                model: description.name.clone(),
                 expected: description.embedding_size,
             });
         }
-        let open = |file: &Path| WeightFile::open(&bundle.join(file));
-        let detector = Detector::load(
-            &open(&description.pnet)?,
-            &open(&description.rnet)?,
-            &open(&description.onet)?,
-        )?;
-        let weights = match (engine, &description.embedder_int8) {
-            (Engine::Fp32, _) => &description.embedder,
-            (Engine::Int8, Some(file)) => file,
-            (Engine::Int8, None) => {
-                return Err(LoadError::NotCalibrated {
-                    model: description.name,
-                });
-            }
-        };
-        let embedder = Embedder::load(&open(weights)?, &description, engine)?;
+        let detector = Detector::new(engines.detector.load_detector(&bundle, options)?);
+        let network = engines.embedder.load_embedder(&bundle, options)?;
+        let embedder = Embedder::new(network, description.preprocessing, description.input_size);
         Ok(Self {
-            description,
+            bundle,
+            engine: engines.embedder.name(),
             detector,
             embedder,
             gallery,
@@ -140,7 +135,7 @@ impl Recogniser {
 
     /// Overrides the bundle's distance beyond which a face is `Unknown`.
     pub fn with_threshold(mut self, threshold: f32) -> Self {
-        self.description.threshold = threshold;
+        self.bundle.description.threshold = threshold;
         self
     }
 
@@ -156,12 +151,30 @@ impl Recogniser {
         self.detector.warm_up();
     }
 
-    pub fn engine(&self) -> Engine {
-        self.embedder.engine()
+    /// What runs the embedder.
+    pub fn engine(&self) -> EngineName {
+        self.engine
+    }
+
+    pub fn precision(&self) -> Precision {
+        self.embedder.precision()
+    }
+
+    /// The processor's instructions or the device that the embedder computes with, for people.
+    pub fn runs_on(&self) -> String {
+        self.embedder.network().runs_on()
+    }
+
+    pub fn bundle(&self) -> &Bundle {
+        &self.bundle
     }
 
     pub fn description(&self) -> &BundleDescription {
-        &self.description
+        &self.bundle.description
+    }
+
+    pub fn embedder(&self) -> &Embedder {
+        &self.embedder
     }
 
     pub fn gallery(&self) -> &Gallery {
@@ -252,9 +265,10 @@ impl Recogniser {
         let start = Instant::now();
         let nearest = self.gallery.nearest(&embedding);
         timings.matching = start.elapsed();
-        let distance = nearest.map_or(2.0, |nearest| nearest.distance);
+        let euclidean = nearest.map_or(2.0, |nearest| nearest.distance);
+        let distance = self.bundle.description.distance.of_euclidean(euclidean);
         let nearest_name = nearest.map(|nearest| nearest.name.to_owned());
-        let threshold = self.description.threshold;
+        let threshold = self.bundle.description.threshold;
         Recognised {
             name: nearest_name
                 .clone()
@@ -266,7 +280,7 @@ impl Recogniser {
             face_probability: face.probability,
             landmarks: face.landmarks,
             timings,
-            model: self.description.name.clone(),
+            model: self.bundle.description.name.clone(),
         }
     }
 
@@ -280,8 +294,8 @@ impl Recogniser {
         crop_face(
             photo,
             &face.bounding_box,
-            self.description.input_size,
-            self.description.crop_margin,
+            self.bundle.description.input_size,
+            self.bundle.description.crop_margin,
         )
     }
 

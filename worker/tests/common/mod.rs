@@ -7,7 +7,10 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use tempfile::TempDir;
 use worker::vision::bundle::BUNDLE_FILE;
-use worker::vision::{Engine, Gallery, Recogniser, enrol};
+use worker::vision::engine::native::NativeEngine;
+use worker::vision::{
+    Engine, EngineOptions, Engines, Gallery, LoadError, Precision, Recogniser, enrol,
+};
 
 const MEND: &str = "run scripts/setup";
 
@@ -40,30 +43,57 @@ pub fn read_photo(path: &str) -> Vec<u8> {
         .unwrap_or_else(|error| panic!("cannot read {}: {error}; {MEND}", path.display()))
 }
 
-/// Both engines: bytes are exact on every processor, only slower where plain Rust sums them.
-pub const ENGINES: [Engine; 2] = [Engine::Fp32, Engine::Int8];
+/// Both precisions: bytes are exact on every processor, only slower where plain Rust sums them.
+pub const PRECISIONS: [Precision; 2] = [Precision::Fp32, Precision::Int8];
+
+/// Loads a bundle into the native engine.
+pub fn load(
+    bundle: &Path,
+    gallery: Gallery,
+    precision: Option<Precision>,
+) -> Result<Recogniser, LoadError> {
+    load_into(&NativeEngine, bundle, gallery, precision)
+}
+
+/// Loads a bundle into an engine, its detector into the native one.
+pub fn load_into(
+    engine: &dyn Engine,
+    bundle: &Path,
+    gallery: Gallery,
+    precision: Option<Precision>,
+) -> Result<Recogniser, LoadError> {
+    let engines = Engines {
+        detector: &NativeEngine,
+        embedder: engine,
+    };
+    let options = EngineOptions {
+        precision,
+        ..EngineOptions::default()
+    };
+    Recogniser::load(bundle, gallery, engines, &options)
+}
 
 /// A recogniser that knows nobody.
 pub fn recogniser() -> Recogniser {
-    Recogniser::load(&bundle(), Gallery::default()).expect("the bundle loads")
+    load(&bundle(), Gallery::default(), None).expect("the bundle loads")
 }
 
-/// A recogniser that knows nobody, on the engine given.
-pub fn recogniser_on(engine: Engine) -> Recogniser {
-    Recogniser::load_with(&bundle(), Gallery::default(), engine)
-        .expect("the bundle loads; `worker calibrate` makes its int8 weights")
+/// A recogniser that knows nobody, in the precision given.
+pub fn recogniser_in(precision: Precision) -> Recogniser {
+    load(&bundle(), Gallery::default(), Some(precision))
+        .expect("the bundle loads; `worker calibrate --for-other-machines` makes its int8 weights")
 }
 
 /// A recogniser that knows the people of the training photos, who are enrolled once.
 pub fn enrolled_recogniser() -> Recogniser {
-    enrolled_recogniser_on(Engine::best())
+    enrolled_recogniser_in(recogniser().precision())
 }
 
-/// As `enrolled_recogniser`, on the engine given.
-pub fn enrolled_recogniser_on(engine: Engine) -> Recogniser {
+/// As `enrolled_recogniser`, in the precision given.
+pub fn enrolled_recogniser_in(precision: Precision) -> Recogniser {
     static GALLERIES: [OnceLock<Gallery>; 2] = [const { OnceLock::new() }; 2];
-    let mut recogniser = recogniser_on(engine);
-    let gallery = GALLERIES[engine as usize].get_or_init(|| {
+    let mut recogniser = recogniser_in(precision);
+    let gallery = GALLERIES[precision as usize].get_or_init(|| {
         let (gallery, skipped) =
             enrol(&photos().join("train"), &recogniser).expect("the training photos enrol");
         assert_eq!((gallery.len(), skipped.len()), (93, 0));

@@ -16,7 +16,7 @@ use proto::{JobId, Names};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
-use worker::service::{self, ServeArgs};
+use worker::service::{self, LinkedEngines, ServeArgs};
 
 use crate::common;
 
@@ -116,7 +116,12 @@ impl Bench {
         let arguments = arguments.iter().copied().map(str::to_owned);
         let cli = Cli::try_parse_from(all.into_iter().chain(arguments)).unwrap();
         let shutdown = CancellationToken::new();
-        let ended = tokio::spawn(service::run(cli.serve, self.aws.clone(), shutdown.clone()));
+        let ended = tokio::spawn(service::run(
+            cli.serve,
+            LinkedEngines::NATIVE_ONLY,
+            self.aws.clone(),
+            shutdown.clone(),
+        ));
         RunningWorker { shutdown, ended }
     }
 
@@ -147,6 +152,8 @@ impl Bench {
             gallery.to_str().unwrap(),
             "--instance-id",
             "i-test",
+            "--engine",
+            "native",
             "--prefix",
             PREFIX,
             "--aws-endpoint-url",

@@ -11,7 +11,7 @@ use worker::vision::convert::{
 };
 use worker::vision::crop::FaceCrop;
 use worker::vision::panels::PANEL;
-use worker::vision::{Engine, Gallery, Recogniser};
+use worker::vision::{Gallery, Precision};
 
 use crate::common;
 use crate::state_dict::StateDict;
@@ -362,8 +362,8 @@ fn a_converted_bundle_embeds_as_many_numbers_as_its_weights_say() {
         detector_from: common::bundle(),
     };
     convert_state_dict(&file, &place.out(), &options).expect("a state dict");
-    let recogniser = Recogniser::load(&place.out(), Gallery::default()).expect("it loads");
-    assert_eq!(recogniser.engine(), Engine::Fp32);
+    let recogniser = common::load(&place.out(), Gallery::default(), None).expect("it loads");
+    assert_eq!(recogniser.precision(), Precision::Fp32);
     let crop = FaceCrop {
         size: 160,
         pixels: (0..160 * 160 * 3).map(|place| place as u8).collect(),

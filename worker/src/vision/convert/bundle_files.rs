@@ -4,11 +4,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::fold::Embedder;
-use super::{BundleOptions, ConvertError};
-use crate::vision::bundle::{BUNDLE_FILE, BundleDescription, FORMAT, LoadError, Preprocessing};
+use super::{BundleOptions, ConvertError, TorchscriptOptions};
+use crate::vision::bundle::{
+    BUNDLE_FILE, BundleDescription, Distance, FORMAT, LoadError, Network, Preprocessing,
+};
 use crate::vision::weights::{self, NewTensor};
 
 const EMBEDDER: &str = "embedder.safetensors";
+const SCRIPT: &str = "embedder.pt";
 const DETECTOR: [&str; 3] = ["pnet.safetensors", "rnet.safetensors", "onet.safetensors"];
 /// Side of the crops that facenet-pytorch's networks were trained on, in pixels.
 const INPUT_SIZE: usize = 160;
@@ -51,6 +54,7 @@ impl Detector {
     }
 }
 
+/// Writes the bundle of an Inception-ResNet v1.
 pub fn write(
     folder: &Path,
     state_dict: &Path,
@@ -58,44 +62,99 @@ pub fn write(
     detector: &Detector,
     options: &BundleOptions,
 ) -> Result<BundleDescription, ConvertError> {
-    std::fs::create_dir_all(folder).map_err(|source| ConvertError::Write {
-        path: folder.to_owned(),
-        source,
-    })?;
-    let file_name = state_dict.file_name().unwrap_or_default().to_string_lossy();
-    let write_to = |name: &str, write: &dyn Fn(&Path) -> io::Result<()>| {
-        let path = folder.join(name);
-        write(&path).map_err(|source| ConvertError::Write { path, source })
+    let description = BundleDescription {
+        embedding_size: embedder.embedding_size,
+        source: format!(
+            "InceptionResnetV1 of facenet-pytorch, {}; face detector of the bundle {}",
+            file_name(state_dict),
+            detector.source
+        ),
+        ..description(options, PathBuf::from(EMBEDDER))
     };
-    write_to(EMBEDDER, &|path| {
+    write_files(folder, &description, detector, |path| {
         weights::write(path, &embedder_tensors(embedder))
     })?;
-    for (name, content) in DETECTOR.iter().zip(&detector.contents) {
-        write_to(name, &|path| {
-            weights::write_beside(path, |file| file.write_all(content))
-        })?;
-    }
-    let [pnet, rnet, onet] = DETECTOR.map(PathBuf::from);
+    Ok(description)
+}
+
+/// Writes the bundle of a TorchScript file.
+pub fn write_torchscript(
+    folder: &Path,
+    file: &Path,
+    script: &[u8],
+    detector: &Detector,
+    options: &TorchscriptOptions,
+) -> Result<BundleDescription, ConvertError> {
     let description = BundleDescription {
+        embedding_size: options.embedding_size,
+        input_size: options.input_size,
+        preprocessing: options.preprocessing,
+        crop_margin: options.crop_margin,
+        distance: options.distance,
+        network: Network::Torchscript,
+        source: format!(
+            "TorchScript file {}; face detector of the bundle {}",
+            file_name(file),
+            detector.source
+        ),
+        ..description(&options.bundle, PathBuf::from(SCRIPT))
+    };
+    write_files(folder, &description, detector, |path| {
+        weights::write_beside(path, |file| file.write_all(script))
+    })?;
+    Ok(description)
+}
+
+/// What most bundles have in common.
+fn description(options: &BundleOptions, embedder: PathBuf) -> BundleDescription {
+    let [pnet, rnet, onet] = DETECTOR.map(PathBuf::from);
+    BundleDescription {
         format: FORMAT,
         name: options.name.clone(),
-        embedding_size: embedder.embedding_size,
+        embedding_size: 0,
         input_size: INPUT_SIZE,
         preprocessing: Preprocessing::Fixed,
         crop_margin: 0,
         threshold: options.threshold,
-        embedder: PathBuf::from(EMBEDDER),
+        distance: Distance::Euclidean,
+        network: Network::InceptionResnetV1,
+        embedder,
         embedder_int8: None,
         pnet,
         rnet,
         onet,
-        source: format!(
-            "InceptionResnetV1 of facenet-pytorch, {file_name}; face detector of the bundle {}",
-            detector.source
-        ),
+        source: String::new(),
+    }
+}
+
+fn write_files(
+    folder: &Path,
+    description: &BundleDescription,
+    detector: &Detector,
+    write_embedder: impl Fn(&Path) -> io::Result<()>,
+) -> Result<(), ConvertError> {
+    std::fs::create_dir_all(folder).map_err(|source| ConvertError::Write {
+        path: folder.to_owned(),
+        source,
+    })?;
+    let write_to = |name: &Path, write: &dyn Fn(&Path) -> io::Result<()>| {
+        let path = folder.join(name);
+        write(&path).map_err(|source| ConvertError::Write { path, source })
     };
-    description.save(folder)?;
-    Ok(description)
+    write_to(&description.embedder, &write_embedder)?;
+    for (name, content) in DETECTOR.iter().zip(&detector.contents) {
+        write_to(Path::new(name), &|path| {
+            weights::write_beside(path, |file| file.write_all(content))
+        })?;
+    }
+    Ok(description.save(folder)?)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// The kernels first: each fills whole panels, so that the next one begins at a multiple of 64 bytes too.

@@ -58,8 +58,8 @@ pub struct Convolution {
     pub outputs: usize,
     /// Height and width.
     pub kernel: [usize; 2],
-    stride: usize,
-    padding: [usize; 2],
+    pub stride: usize,
+    pub padding: [usize; 2],
     pub input: Place,
     pub output: Place,
     /// The first channel of the output that is written.

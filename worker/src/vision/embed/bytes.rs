@@ -2,6 +2,7 @@
 //! each output channel, exact 32-bit sums. What blocks add to (the stream), the average and the dense layer stay in
 //! float32.
 
+use super::Input;
 use super::architecture::{Architecture, Buffer, Convolution, Step};
 use super::floats::Dense;
 use super::pool::max_pool;
@@ -34,14 +35,6 @@ struct Layer {
     weights: Mapped<i8>,
     factors: Vec<f32>,
     offsets: Vec<f32>,
-}
-
-/// An image's bytes and how the network wants them: (byte - mean) / deviation.
-#[derive(Debug, Clone, Copy)]
-pub struct Image<'a> {
-    pub pixels: &'a [u8],
-    pub mean: f32,
-    pub deviation: f32,
 }
 
 /// The activations of a batch.
@@ -84,7 +77,7 @@ impl ByteNetwork {
     }
 
     /// One embedding after the other, not normalised.
-    pub fn forward(&self, arena: &mut ByteArena, inputs: &[Image<'_>]) -> Vec<f32> {
+    pub fn forward(&self, arena: &mut ByteArena, inputs: &[Input<'_>]) -> Vec<f32> {
         let buffers = &self.architecture.buffers;
         arena.make_room(buffers, inputs.len());
         let batched_from = self.architecture.batched_from;
@@ -110,18 +103,20 @@ impl ByteNetwork {
 
     /// The first convolution reads the image's own bytes: what the network wants of them moves into its factors and
     /// offsets. It has no padding, so each output sums all its weights.
-    fn first(&self, arena: &mut ByteArena, input: &Image<'_>) {
+    fn first(&self, arena: &mut ByteArena, input: &Input<'_>) {
         let Step::Convolve(convolution) = &self.architecture.steps[0] else {
             unreachable!("the network begins with a convolution");
         };
         let layer = &self.layers[0];
+        // Bundles have one mean and one deviation for all channels, unless the network is a TorchScript file.
+        let ([mean, ..], [deviation, ..]) = (input.mean, input.deviation);
         let factors: Vec<f32> = layer
             .factors
             .iter()
-            .map(|factor| factor / input.deviation)
+            .map(|factor| factor / deviation)
             .collect();
         let offsets: Vec<f32> = (layer.offsets.iter().zip(&factors).zip(&self.first_sums))
-            .map(|((offset, factor), sum)| offset - input.mean * factor * sum)
+            .map(|((offset, factor), sum)| offset - mean * factor * sum)
             .collect();
         let (geometry, from, to) = convolution.geometry(&self.architecture.buffers, 0, 1);
         let [source, target] = [convolution.input.buffer, convolution.output.buffer];

@@ -3,31 +3,31 @@
 
 use std::path::Path;
 
-use super::architecture::Convolution;
+use super::Embedder;
+use super::architecture::{Architecture, Convolution};
 use super::bytes::{GROUP, SCALES, byte_shape};
-use super::floats::{FloatArena, FloatNetwork};
-use super::normalised;
-use crate::vision::bundle::{BundleDescription, LoadError};
+use crate::vision::bundle::{Bundle, LoadError};
 use crate::vision::crop::FaceCrop;
+use crate::vision::engine::Precision;
 use crate::vision::panels::PANEL;
 use crate::vision::weights::{NewTensor, WeightFile, WeightsError, write};
 
-/// Writes the weight file of the int8 engine to `out`, beside it first.
+/// Writes the weight file for int8 to `out`, beside it first. `embedder` holds the bundle's network in float32.
 ///
 /// # Errors
 /// When the bundle's float32 weights cannot be used, or the file cannot be written.
 ///
-/// Panics without crops.
+/// Panics without crops, or if `embedder` computes otherwise.
 pub fn calibrate(
-    bundle: &Path,
-    description: &BundleDescription,
+    bundle: &Bundle,
+    embedder: &Embedder,
     crops: &[FaceCrop],
     out: &Path,
 ) -> Result<(), LoadError> {
     assert!(!crops.is_empty(), "there is something to calibrate on");
-    let file = WeightFile::open(&bundle.join(&description.embedder))?;
-    let network = FloatNetwork::load(&file, description.input_size, description.embedding_size)?;
-    let largest = largest_values(&network, description, crops);
+    let file = bundle.embedder_weights(Precision::Fp32)?;
+    let architecture = Architecture::new(bundle.description.input_size);
+    let largest = largest_values(embedder, &architecture, crops);
     let mut kernels = Vec::new();
     let mut vectors = vec![NewTensor::floats(
         SCALES,
@@ -36,7 +36,7 @@ pub fn calibrate(
             .iter()
             .map(|largest| step(*largest, f32::from(u8::MAX))),
     )];
-    for convolution in network.architecture().convolutions() {
+    for convolution in architecture.convolutions() {
         let (kernel, scales) = quantised(&file, convolution)?;
         let name = &convolution.name;
         let bias =
@@ -72,22 +72,14 @@ pub fn calibrate(
 /// The largest value of each quantity, averaged over the crops: rare peaks are cut off, so that everything else is
 /// resolved more finely.
 fn largest_values(
-    network: &FloatNetwork,
-    description: &BundleDescription,
+    embedder: &Embedder,
+    architecture: &Architecture,
     crops: &[FaceCrop],
 ) -> Vec<f32> {
-    let architecture = network.architecture();
     let mut sums = vec![0.0f64; architecture.values];
-    let mut arena = FloatArena::default();
     for crop in crops {
-        let mut largest = vec![0.0f32; architecture.values];
-        let input = normalised(&[crop], description.preprocessing);
-        network.observe(&mut arena, &input, |step, values| {
-            let value = architecture.steps[step].output().value;
-            largest[value] = values
-                .iter()
-                .fold(largest[value], |most, &value| most.max(value));
-        });
+        let largest = embedder.network().largest_values(&embedder.input(crop));
+        let largest = largest.expect("the network is the built-in one in float32");
         for (sum, largest) in sums.iter_mut().zip(&largest) {
             *sum += f64::from(*largest);
         }

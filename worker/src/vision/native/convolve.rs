@@ -72,6 +72,19 @@ impl Instructions {
     }
 }
 
+impl std::fmt::Display for Instructions {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::AvxVnni => "avx-vnni",
+            Self::Avx512 => "avx512",
+            Self::Avx512Vnni => "avx512-vnni",
+            Self::Amx => "amx",
+        })
+    }
+}
+
 /// Distances between neighbouring images, rows and pixels in a buffer, in elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Strides {

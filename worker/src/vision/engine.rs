@@ -1,0 +1,119 @@
+//! What runs the networks. Everything around them (decoding, the pyramid, suppression, cropping, matching) is the same
+//! for every engine.
+
+use std::fmt::{self, Debug, Display};
+
+use clap::ValueEnum;
+
+use super::area::AreaTable;
+use super::bundle::{Bundle, LoadError};
+use super::detect::networks::Verdict;
+use super::detect::proposal::Proposal;
+use super::embed::Input;
+
+pub mod native;
+
+/// The engines that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum EngineName {
+    /// libtorch, which also runs networks of other architectures (TorchScript) and on GPUs
+    #[default]
+    Torch,
+    /// Muster's own loops, which start in milliseconds and need no libtorch
+    Native,
+}
+
+/// Numbers that the embedder computes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// 32-bit floating point
+    Fp32,
+    /// 8-bit integers, several times as fast on processors with instructions for them
+    Int8,
+}
+
+/// How an engine loads networks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// Absent: the best that the bundle, the engine and the processor have.
+    pub precision: Option<Precision>,
+    /// `cpu`, `cuda` or `cuda:<number>`. Absent: CUDA where the engine and the machine have it.
+    pub device: Option<String>,
+}
+
+/// Loads the networks of bundles.
+pub trait Engine: Debug + Send + Sync {
+    fn name(&self) -> EngineName;
+
+    /// Whether the built-in embedder is faster in int8 than in fp32 on this machine.
+    fn gains_from_int8(&self) -> bool;
+
+    /// # Errors
+    /// When the weights cannot be used, or the engine or the processor lacks what the options ask for.
+    fn load_embedder(
+        &self,
+        bundle: &Bundle,
+        options: &EngineOptions,
+    ) -> Result<Box<dyn EmbeddingNetwork>, LoadError>;
+
+    /// # Errors
+    /// When the weights cannot be used.
+    fn load_detector(
+        &self,
+        bundle: &Bundle,
+        options: &EngineOptions,
+    ) -> Result<Box<dyn DetectionNetworks>, LoadError>;
+}
+
+/// The network that turns crops into embeddings. Threads may share it.
+///
+/// Methods panic when the engine fails, for instance for lack of GPU memory: the process cannot go on then.
+pub trait EmbeddingNetwork: Debug + Send + Sync {
+    fn precision(&self) -> Precision;
+
+    /// The processor's instructions or the device that it computes with, for people.
+    fn runs_on(&self) -> String;
+
+    /// One embedding after the other, not normalized.
+    fn forward(&self, inputs: &[Input<'_>]) -> Vec<f32>;
+
+    /// The largest value of each quantity between the layers, in the order of `Architecture::values`, which calibration
+    /// for int8 averages over photos; `None` if the network is not the built-in one in float32.
+    fn largest_values(&self, input: &Input<'_>) -> Option<Vec<f32>>;
+}
+
+/// MTCNN's three networks. Threads may share them.
+///
+/// Methods panic when the engine fails.
+pub trait DetectionNetworks: Debug + Send + Sync {
+    /// P-Net: the windows, row by row, of the photo resized to `[width, height]` (at least 12 x 12) whose probability is
+    /// at least `threshold`.
+    fn propose(&self, photo: &AreaTable, size: [usize; 2], threshold: f32) -> Vec<Proposal>;
+
+    /// R-Net on `count` candidates; `cut(index, crop)` writes one of them, 24 x 24 pixels of red, green, blue.
+    fn refine(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict>;
+
+    /// O-Net on `count` candidates of 48 x 48 pixels.
+    fn output(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict>;
+}
+
+/// Writes the pixels of a candidate, from -1 to 1.
+pub type Cut<'a> = &'a mut dyn FnMut(usize, &mut [f32]);
+
+impl Display for EngineName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Torch => "torch",
+            Self::Native => "native",
+        })
+    }
+}
+
+impl Display for Precision {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Fp32 => "fp32",
+            Self::Int8 => "int8",
+        })
+    }
+}

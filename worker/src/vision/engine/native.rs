@@ -1,0 +1,180 @@
+//! Muster's own loops, compiled for the instructions of common processors.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::{
+    Cut, DetectionNetworks, EmbeddingNetwork, Engine, EngineName, EngineOptions, Precision,
+};
+use crate::vision::area::AreaTable;
+use crate::vision::bundle::{Bundle, LoadError, Network};
+use crate::vision::detect::networks::{JudgeArena, OutputNet, RefineNet, Verdict};
+use crate::vision::detect::proposal::{Proposal, ProposalArena, ProposalNet};
+use crate::vision::embed::Input;
+use crate::vision::embed::bytes::{ByteArena, ByteNetwork};
+use crate::vision::embed::floats::{FloatArena, FloatNetwork};
+use crate::vision::native::convolve::Instructions;
+
+/// The engine that needs nothing else.
+#[derive(Debug, Clone, Copy)]
+pub struct NativeEngine;
+
+/// MTCNN's networks in float32.
+#[derive(Debug)]
+pub struct NativeDetector {
+    instructions: Instructions,
+    proposal: ProposalNet,
+    refine: RefineNet,
+    output: OutputNet,
+    proposal_arenas: Arenas<ProposalArena>,
+    judge_arenas: Arenas<JudgeArena>,
+}
+
+#[derive(Debug)]
+enum NativeEmbedder {
+    Floats(FloatNetwork, Arenas<FloatArena>),
+    Bytes(ByteNetwork, Arenas<ByteArena>),
+}
+
+/// Memory for activations: as many arenas as threads ever computed at once.
+#[derive(Debug, Default)]
+struct Arenas<A>(Mutex<Vec<A>>);
+
+impl<A: Default> Arenas<A> {
+    fn lend<R>(&self, work: impl FnOnce(&mut A) -> R) -> R {
+        let free = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut arena = free().pop().unwrap_or_default();
+        let result = work(&mut arena);
+        free().push(arena);
+        result
+    }
+}
+
+impl Engine for NativeEngine {
+    fn name(&self) -> EngineName {
+        EngineName::Native
+    }
+
+    fn gains_from_int8(&self) -> bool {
+        Instructions::best().has_fast_bytes()
+    }
+
+    fn load_embedder(
+        &self,
+        bundle: &Bundle,
+        options: &EngineOptions,
+    ) -> Result<Box<dyn EmbeddingNetwork>, LoadError> {
+        if let Some(device) = options.device.as_ref().filter(|device| *device != "cpu") {
+            return Err(LoadError::Engine(format!(
+                "the native engine computes on the processor only, not on {device}; --engine torch does"
+            )));
+        }
+        let description = &bundle.description;
+        if description.network == Network::Torchscript {
+            return Err(LoadError::Engine(format!(
+                "the model {} is a TorchScript file, which only --engine torch runs",
+                description.name
+            )));
+        }
+        let is_faster = self.gains_from_int8() && description.embedder_int8.is_some();
+        let best = if is_faster {
+            Precision::Int8
+        } else {
+            Precision::Fp32
+        };
+        let file = bundle.embedder_weights(options.precision.unwrap_or(best))?;
+        let (side, size) = (description.input_size, description.embedding_size);
+        Ok(Box::new(match options.precision.unwrap_or(best) {
+            Precision::Fp32 => {
+                NativeEmbedder::Floats(FloatNetwork::load(&file, side, size)?, Arenas::default())
+            }
+            Precision::Int8 => {
+                NativeEmbedder::Bytes(ByteNetwork::load(&file, side, size)?, Arenas::default())
+            }
+        }))
+    }
+
+    fn load_detector(
+        &self,
+        bundle: &Bundle,
+        _: &EngineOptions,
+    ) -> Result<Box<dyn DetectionNetworks>, LoadError> {
+        Ok(Box::new(NativeDetector::load(
+            bundle,
+            Instructions::best(),
+        )?))
+    }
+}
+
+impl NativeDetector {
+    /// # Errors
+    /// When the weights cannot be used.
+    ///
+    /// Panics later if the processor lacks the instructions.
+    pub fn load(bundle: &Bundle, instructions: Instructions) -> Result<Self, LoadError> {
+        let description = &bundle.description;
+        Ok(Self {
+            instructions,
+            proposal: ProposalNet::load(&bundle.weights(&description.pnet)?)?,
+            refine: RefineNet::load(&bundle.weights(&description.rnet)?)?,
+            output: OutputNet::load(&bundle.weights(&description.onet)?)?,
+            proposal_arenas: Arenas::default(),
+            judge_arenas: Arenas::default(),
+        })
+    }
+}
+
+impl DetectionNetworks for NativeDetector {
+    fn propose(&self, photo: &AreaTable, size: [usize; 2], threshold: f32) -> Vec<Proposal> {
+        self.proposal_arenas.lend(|arena| {
+            self.proposal
+                .propose(self.instructions, photo, size, threshold, arena)
+        })
+    }
+
+    fn refine(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict> {
+        self.judge_arenas
+            .lend(|arena| self.refine.judge(self.instructions, count, cut, arena))
+    }
+
+    fn output(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict> {
+        self.judge_arenas
+            .lend(|arena| self.output.judge(self.instructions, count, cut, arena))
+    }
+}
+
+impl EmbeddingNetwork for NativeEmbedder {
+    fn precision(&self) -> Precision {
+        match self {
+            Self::Floats(..) => Precision::Fp32,
+            Self::Bytes(..) => Precision::Int8,
+        }
+    }
+
+    fn runs_on(&self) -> String {
+        Instructions::best().to_string()
+    }
+
+    fn forward(&self, inputs: &[Input<'_>]) -> Vec<f32> {
+        match self {
+            Self::Floats(network, arenas) => {
+                arenas.lend(|arena| network.forward(arena, &Input::floats(inputs)))
+            }
+            Self::Bytes(network, arenas) => arenas.lend(|arena| network.forward(arena, inputs)),
+        }
+    }
+
+    fn largest_values(&self, input: &Input<'_>) -> Option<Vec<f32>> {
+        let Self::Floats(network, arenas) = self else {
+            return None;
+        };
+        let steps = &network.architecture().steps;
+        let mut largest = vec![0.0f32; network.architecture().values];
+        arenas.lend(|arena| {
+            network.observe(arena, &Input::floats(&[*input]), |step, values| {
+                let largest = &mut largest[steps[step].output().value];
+                *largest = values.iter().fold(*largest, |most, &value| most.max(value));
+            })
+        });
+        Some(largest)
+    }
+}

@@ -1,0 +1,278 @@
+//! MTCNN's three networks by libtorch.
+
+use tch::{Device, Kind, Tensor};
+use worker::vision::area::{AreaTable, Sampler};
+use worker::vision::bundle::{Bundle, LoadError};
+use worker::vision::detect::networks::{OutputNet, RefineNet, Verdict};
+use worker::vision::detect::proposal::Proposal;
+use worker::vision::engine::{Cut, DetectionNetworks};
+use worker::vision::weights::WeightFile;
+
+use crate::operators::Constant;
+use crate::{images, infer, values};
+
+/// Candidates that are judged together.
+const BATCH: usize = 64;
+
+/// The networks' layers, named as in facenet-pytorch's `mtcnn.py`.
+#[derive(Debug)]
+pub struct TorchDetector {
+    proposal: [Layer; 5],
+    refine: [Layer; 6],
+    output: [Layer; 8],
+    device: Device,
+}
+
+/// A convolution or a dense layer, and the slopes of the PReLU that follows.
+#[derive(Debug)]
+struct Layer {
+    weights: Constant,
+    bias: Constant,
+    slopes: Option<Constant>,
+}
+
+impl TorchDetector {
+    /// # Errors
+    /// When the weights cannot be used.
+    pub fn load(bundle: &Bundle, device: Device) -> Result<Self, LoadError> {
+        let description = &bundle.description;
+        let [pnet, rnet, onet] = [&description.pnet, &description.rnet, &description.onet]
+            .map(|file| bundle.weights(file));
+        let (pnet, rnet, onet) = (pnet?, rnet?, onet?);
+        let convolution = |file: &WeightFile, number: usize, shape: [usize; 3]| {
+            let activation = format!("prelu{number}");
+            Layer::convolution(
+                file,
+                &format!("conv{number}"),
+                Some(&activation),
+                shape,
+                device,
+            )
+        };
+        let map = |file: &WeightFile, name: &str, outputs: usize| {
+            Layer::convolution(file, name, None, [32, 1, outputs], device)
+        };
+        let dense = |file: &WeightFile, name: &str, activation, shape| {
+            Layer::dense(file, name, activation, shape, device)
+        };
+        Ok(Self {
+            proposal: [
+                convolution(&pnet, 1, [3, 3, 10])?,
+                convolution(&pnet, 2, [10, 3, 16])?,
+                convolution(&pnet, 3, [16, 3, 32])?,
+                map(&pnet, "conv4_1", 2)?,
+                map(&pnet, "conv4_2", 4)?,
+            ],
+            refine: [
+                convolution(&rnet, 1, [3, 3, 28])?,
+                convolution(&rnet, 2, [28, 3, 48])?,
+                convolution(&rnet, 3, [48, 2, 64])?,
+                dense(&rnet, "dense4", Some("prelu4"), [576, 128])?,
+                dense(&rnet, "dense5_1", None, [128, 2])?,
+                dense(&rnet, "dense5_2", None, [128, 4])?,
+            ],
+            output: [
+                convolution(&onet, 1, [3, 3, 32])?,
+                convolution(&onet, 2, [32, 3, 64])?,
+                convolution(&onet, 3, [64, 3, 64])?,
+                convolution(&onet, 4, [64, 2, 128])?,
+                dense(&onet, "dense5", Some("prelu5"), [1152, 256])?,
+                dense(&onet, "dense6_1", None, [256, 2])?,
+                dense(&onet, "dense6_2", None, [256, 4])?,
+                dense(&onet, "dense6_3", None, [256, 10])?,
+            ],
+            device,
+        })
+    }
+
+    /// Cuts the candidates out and judges them, batch by batch.
+    fn judge(
+        &self,
+        count: usize,
+        side: usize,
+        cut: Cut<'_>,
+        run: impl Fn(&Tensor) -> [Option<Tensor>; 3],
+    ) -> Vec<Verdict> {
+        let length = side * side * 3;
+        let mut verdicts = Vec::with_capacity(count);
+        let mut crops = vec![0.0; BATCH.min(count) * length];
+        for first in (0..count).step_by(BATCH) {
+            let images_here = BATCH.min(count - first);
+            let crops = &mut crops[..images_here * length];
+            for (index, crop) in crops.chunks_exact_mut(length).enumerate() {
+                cut(first + index, crop);
+            }
+            let [logits, regressions, landmarks] =
+                infer(|| run(&images(crops, [images_here, side, side, 3], self.device)));
+            let probabilities = logits.map(|logits| values(&logits.softmax(1, Kind::Float)));
+            let regressions = regressions
+                .map(|tensor| values(&tensor))
+                .unwrap_or_default();
+            let landmarks = landmarks.map(|tensor| values(&tensor));
+            let landmarks = landmarks
+                .as_deref()
+                .map(|values| values.as_chunks::<10>().0);
+            let pairs = probabilities
+                .as_deref()
+                .unwrap_or_default()
+                .as_chunks::<2>()
+                .0;
+            let regressions = regressions.as_chunks::<4>().0;
+            verdicts.extend(pairs.iter().zip(regressions).enumerate().map(
+                |(index, (&[_, probability], &regression))| Verdict {
+                    probability,
+                    regression,
+                    landmarks: landmarks.map_or([0.0; 10], |landmarks| landmarks[index]),
+                },
+            ));
+        }
+        verdicts
+    }
+}
+
+impl DetectionNetworks for TorchDetector {
+    fn propose(
+        &self,
+        photo: &AreaTable,
+        [width, height]: [usize; 2],
+        threshold: f32,
+    ) -> Vec<Proposal> {
+        let mut level = vec![0.0; width * height * 3];
+        Sampler::default().resize(photo, photo.whole(), [width, height], &mut level);
+        let [conv1, conv2, conv3, logits, regression] = &self.proposal;
+        let (probabilities, regressions, columns) = infer(|| {
+            let pixels = images(&level, [1, height, width, 3], self.device);
+            let features = conv3.convolve(&conv2.convolve(&max_pool(&conv1.convolve(&pixels), 2)));
+            let probabilities = logits
+                .convolve(&features)
+                .softmax(1, Kind::Float)
+                .select(1, 1);
+            let columns = features.size()[3] as usize;
+            let regressions = regression.convolve(&features).permute([0, 2, 3, 1]);
+            (values(&probabilities), values(&regressions), columns)
+        });
+        let windows = probabilities
+            .iter()
+            .zip(regressions.as_chunks::<4>().0)
+            .enumerate();
+        windows
+            .filter(|(_, (probability, _))| **probability >= threshold)
+            .map(|(index, (&probability, &regression))| Proposal {
+                x: index % columns,
+                y: index / columns,
+                probability,
+                regression,
+            })
+            .collect()
+    }
+
+    fn refine(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict> {
+        let [conv1, conv2, conv3, dense, logits, regression] = &self.refine;
+        self.judge(count, RefineNet::INPUT, cut, |crops| {
+            let maps = max_pool(&conv1.convolve(crops), 3);
+            let maps = conv3.convolve(&max_pool(&conv2.convolve(&maps), 3));
+            let features = dense.multiply(&flat(&maps));
+            [
+                Some(logits.multiply(&features)),
+                Some(regression.multiply(&features)),
+                None,
+            ]
+        })
+    }
+
+    fn output(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict> {
+        let [
+            conv1,
+            conv2,
+            conv3,
+            conv4,
+            dense,
+            logits,
+            regression,
+            landmarks,
+        ] = &self.output;
+        self.judge(count, OutputNet::INPUT, cut, |crops| {
+            let maps = max_pool(&conv1.convolve(crops), 3);
+            let maps = max_pool(&conv2.convolve(&maps), 3);
+            let maps = conv4.convolve(&max_pool(&conv3.convolve(&maps), 2));
+            let features = dense.multiply(&flat(&maps));
+            [logits, regression, landmarks].map(|layer| Some(layer.multiply(&features)))
+        })
+    }
+}
+
+impl Layer {
+    /// Reads `name.weight` [outputs, side, side, inputs], `name.bias` and `activation.weight`.
+    fn convolution(
+        file: &WeightFile,
+        name: &str,
+        activation: Option<&str>,
+        [inputs, side, outputs]: [usize; 3],
+        device: Device,
+    ) -> Result<Self, LoadError> {
+        let shape = [outputs, side, side, inputs];
+        let weights = file.values(&format!("{name}.weight"), &shape)?;
+        let weights = images(&weights, shape, device);
+        Self::with_weights(weights, file, name, activation, outputs, device)
+    }
+
+    /// Reads `name.weight` [outputs, inputs] in the same way.
+    fn dense(
+        file: &WeightFile,
+        name: &str,
+        activation: Option<&str>,
+        [inputs, outputs]: [usize; 2],
+        device: Device,
+    ) -> Result<Self, LoadError> {
+        let weights = file.values(&format!("{name}.weight"), &[outputs, inputs])?;
+        let shape = [outputs as i64, inputs as i64];
+        let weights = Tensor::from_slice(&weights).view(shape).to_device(device);
+        Self::with_weights(weights, file, name, activation, outputs, device)
+    }
+
+    fn with_weights(
+        weights: Tensor,
+        file: &WeightFile,
+        name: &str,
+        activation: Option<&str>,
+        outputs: usize,
+        device: Device,
+    ) -> Result<Self, LoadError> {
+        let vector = |name: String| -> Result<Constant, LoadError> {
+            let values = Tensor::from_slice(&file.values(&name, &[outputs])?);
+            Ok(values.to_device(device).into())
+        };
+        Ok(Self {
+            weights: weights.into(),
+            bias: vector(format!("{name}.bias"))?,
+            slopes: activation
+                .map(|name| vector(format!("{name}.weight")))
+                .transpose()?,
+        })
+    }
+
+    fn convolve(&self, input: &Tensor) -> Tensor {
+        self.activate(input.conv2d(&self.weights, Some(&*self.bias), [1, 1], [0, 0], [1, 1], 1))
+    }
+
+    fn multiply(&self, input: &Tensor) -> Tensor {
+        self.activate(input.linear(&self.weights, Some(&*self.bias)))
+    }
+
+    fn activate(&self, sums: Tensor) -> Tensor {
+        match &self.slopes {
+            Some(slopes) => sums.prelu(slopes),
+            None => sums,
+        }
+    }
+}
+
+/// Windows of `side` x `side`, 2 apart, which may hang over the right and lower edge.
+fn max_pool(maps: &Tensor, side: i64) -> Tensor {
+    maps.max_pool2d([side, side], [2, 2], [0, 0], [1, 1], true)
+}
+
+/// Each image's values in rows of pixels of channels, as the dense layers were trained on.
+fn flat(maps: &Tensor) -> Tensor {
+    maps.permute([0, 2, 3, 1]).flatten(1, 3)
+}

@@ -1,0 +1,121 @@
+// Calls of libtorch's operators that are registered with its dispatcher but are no part of its C++ API or of the Rust
+// binding: convolutions by oneDNN over weights that lie in its own layout, in float32 and in 8-bit integers. PyTorch's own
+// compiler (torch/_inductor/mkldnn_lowerings.py) calls them the same way.
+//
+// Each function returns a new tensor, or null and the reason, which the caller frees.
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/ivalue.h>
+
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+namespace {
+
+using c10::IValue;
+
+// Height and width.
+std::vector<int64_t> pair(const int64_t *values) { return {values[0], values[1]}; }
+
+const std::vector<int64_t> kOne = {1, 1};
+
+IValue no_scalars() {
+    return c10::List<std::optional<at::Scalar>>();
+}
+
+at::Tensor call(const char *name, const char *overload, std::initializer_list<IValue> arguments) {
+    auto operation = c10::Dispatcher::singleton().findSchemaOrThrow(name, overload);
+    std::vector<IValue> stack(arguments);
+    operation.callBoxed(&stack);
+    return stack.at(0).toTensor();
+}
+
+template <typename F>
+at::Tensor *guarded(char **error, F function) {
+    try {
+        return new at::Tensor(function());
+    } catch (const std::exception &exception) {
+        *error = strdup(exception.what());
+        return nullptr;
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+void muster_free_error(char *error) { free(error); }
+
+// Float32 weights [out, in, height, width] in the layout that oneDNN wants for inputs of `shape`.
+at::Tensor *muster_pack(const at::Tensor *weights, const int64_t *padding, const int64_t *stride, const int64_t *shape,
+                        char **error) {
+    return guarded(error, [&] {
+        return call("mkldnn::_reorder_convolution_weight", "",
+                    {*weights, pair(padding), pair(stride), kOne, int64_t(1),
+                     std::vector<int64_t>(shape, shape + 4)});
+    });
+}
+
+// A float32 convolution, then a ReLU if it is wanted.
+at::Tensor *muster_convolve(const at::Tensor *input, const at::Tensor *weights, const at::Tensor *bias,
+                            const int64_t *padding, const int64_t *stride, bool relu, char **error) {
+    return guarded(error, [&] {
+        return call("mkldnn::_convolution_pointwise", "",
+                    {*input, *weights, *bias, pair(padding), pair(stride), kOne, int64_t(1),
+                     relu ? "relu" : "none", no_scalars(), IValue()});
+    });
+}
+
+// The same, added to `sum` in place, before the ReLU.
+at::Tensor *muster_convolve_add(const at::Tensor *sum, const at::Tensor *input, const at::Tensor *weights,
+                                const at::Tensor *bias, const int64_t *padding, const int64_t *stride, bool relu,
+                                char **error) {
+    return guarded(error, [&] {
+        return call("mkldnn::_convolution_pointwise_", "binary",
+                    {*sum, *input, *weights, *bias, pair(padding), pair(stride), kOne, int64_t(1), "add",
+                     at::Scalar(1.0), relu ? IValue("relu") : IValue(), no_scalars(), IValue()});
+    });
+}
+
+// Int8 weights [out, in, height, width], `scales` one for each output, in the layout that oneDNN wants for inputs of
+// `shape`, bytes with the step `input_scale`.
+at::Tensor *muster_pack_bytes(const at::Tensor *weights, const at::Tensor *scales, double input_scale,
+                              const int64_t *padding, const int64_t *stride, const int64_t *shape, char **error) {
+    return guarded(error, [&] {
+        return call("onednn::qconv_prepack", "",
+                    {*weights, *scales, input_scale, int64_t(0), pair(stride), pair(padding), kOne, int64_t(1),
+                     std::vector<int64_t>(shape, shape + 4)});
+    });
+}
+
+// A convolution of bytes, then a ReLU if it is wanted. Gives bytes with the step `output_scale`, or float32 if that is 0.
+at::Tensor *muster_convolve_bytes(const at::Tensor *input, double input_scale, const at::Tensor *weights,
+                                  const at::Tensor *scales, const at::Tensor *zeros, const at::Tensor *bias,
+                                  const int64_t *padding, const int64_t *stride, double output_scale, bool relu,
+                                  char **error) {
+    return guarded(error, [&] {
+        auto kind = output_scale == 0.0 ? at::kFloat : at::kByte;
+        return call("onednn::qconv2d_pointwise", "",
+                    {*input, input_scale, int64_t(0), *weights, *scales, *zeros, *bias, pair(stride), pair(padding),
+                     kOne, int64_t(1), output_scale == 0.0 ? 1.0 : output_scale, int64_t(0), kind,
+                     relu ? "relu" : "none", no_scalars(), IValue("")});
+    });
+}
+
+// The same, added to the float32 `sum` in place, before the ReLU.
+at::Tensor *muster_convolve_bytes_add(const at::Tensor *sum, const at::Tensor *input, double input_scale,
+                                      const at::Tensor *weights, const at::Tensor *scales, const at::Tensor *zeros,
+                                      const at::Tensor *bias, const int64_t *padding, const int64_t *stride, bool relu,
+                                      char **error) {
+    return guarded(error, [&] {
+        return call("onednn::qconv2d_pointwise", "binary",
+                    {*input, input_scale, int64_t(0), *weights, *scales, *zeros, *sum, *bias, pair(stride),
+                     pair(padding), kOne, int64_t(1), 1.0, int64_t(0), at::kFloat, 1.0, int64_t(0), "sum",
+                     at::Scalar(1.0), relu ? "relu" : "none", no_scalars(), IValue("")});
+    });
+}
+}

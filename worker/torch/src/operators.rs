@@ -1,0 +1,335 @@
+//! Calls of libtorch that its Rust binding does not offer, and tensors over mapped memory. All unsafe code of this crate
+//! is here.
+#![allow(
+    unsafe_code,
+    reason = "C++ is called, and tensors are made of memory that they do not own"
+)]
+
+use std::ffi::{CStr, c_char, c_void};
+use std::ops::Deref;
+
+use tch::{Device, Kind, TchError, Tensor};
+use worker::vision::native::{Mapped, Plain};
+
+/// A tensor of libtorch (`at::Tensor`), as C++ gets and returns it.
+type RawTensor = *mut c_void;
+type ConstTensor = *const c_void;
+type ErrorSlot = *mut *mut c_char;
+
+// src/operators.cc
+unsafe extern "C" {
+    fn muster_free_error(error: *mut c_char);
+    fn muster_pack(
+        weights: ConstTensor,
+        padding: *const i64,
+        stride: *const i64,
+        shape: *const i64,
+        error: ErrorSlot,
+    ) -> RawTensor;
+    fn muster_convolve(
+        input: ConstTensor,
+        weights: ConstTensor,
+        bias: ConstTensor,
+        padding: *const i64,
+        stride: *const i64,
+        relu: bool,
+        error: ErrorSlot,
+    ) -> RawTensor;
+    fn muster_convolve_add(
+        sum: ConstTensor,
+        input: ConstTensor,
+        weights: ConstTensor,
+        bias: ConstTensor,
+        padding: *const i64,
+        stride: *const i64,
+        relu: bool,
+        error: ErrorSlot,
+    ) -> RawTensor;
+    fn muster_pack_bytes(
+        weights: ConstTensor,
+        scales: ConstTensor,
+        input_scale: f64,
+        padding: *const i64,
+        stride: *const i64,
+        shape: *const i64,
+        error: ErrorSlot,
+    ) -> RawTensor;
+    fn muster_convolve_bytes(
+        input: ConstTensor,
+        input_scale: f64,
+        weights: ConstTensor,
+        scales: ConstTensor,
+        zeros: ConstTensor,
+        bias: ConstTensor,
+        padding: *const i64,
+        stride: *const i64,
+        output_scale: f64,
+        relu: bool,
+        error: ErrorSlot,
+    ) -> RawTensor;
+    fn muster_convolve_bytes_add(
+        sum: ConstTensor,
+        input: ConstTensor,
+        input_scale: f64,
+        weights: ConstTensor,
+        scales: ConstTensor,
+        zeros: ConstTensor,
+        bias: ConstTensor,
+        padding: *const i64,
+        stride: *const i64,
+        relu: bool,
+        error: ErrorSlot,
+    ) -> RawTensor;
+}
+
+/// A tensor that is only read once it is made, so that threads may share it.
+#[derive(Debug)]
+pub struct Constant(Tensor);
+
+// SAFETY: libtorch counts references atomically and allows reads at once; the tensor inside is only lent for reading, and
+// no operator of this crate writes to its inputs but to the sums of `convolve_add`, which are no constants.
+unsafe impl Sync for Constant {}
+
+impl From<Tensor> for Constant {
+    fn from(tensor: Tensor) -> Self {
+        Self(tensor)
+    }
+}
+
+impl Deref for Constant {
+    type Target = Tensor;
+
+    fn deref(&self) -> &Tensor {
+        &self.0
+    }
+}
+
+/// Padding and stride of a convolution, height and width.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    pub padding: [i64; 2],
+    pub stride: [i64; 2],
+}
+
+/// Int8 weights in oneDNN's layout, and what belongs to them.
+#[derive(Debug)]
+pub struct PackedBytes {
+    weights: Constant,
+    /// One for each output channel.
+    scales: Constant,
+    zeros: Constant,
+    bias: Constant,
+    input_scale: f64,
+}
+
+/// Lets `read` see mapped numbers as a tensor of this shape, without a copy. What `read` returns must not be a view of
+/// it; operators that rearrange weights return tensors of their own.
+pub fn with_view<T: Plain + Element, R>(
+    numbers: &Mapped<T>,
+    shape: &[i64],
+    read: impl FnOnce(&Tensor) -> R,
+) -> R {
+    assert_eq!(
+        shape.iter().product::<i64>(),
+        numbers.len() as i64,
+        "the shape covers the numbers"
+    );
+    let strides: Vec<i64> = (0..shape.len())
+        .map(|axis| shape[axis + 1..].iter().product())
+        .collect();
+    // SAFETY: the map outlives the tensor, which ends with this function and is only lent to `read`; nothing writes to
+    // tensors of weights.
+    let tensor = unsafe {
+        Tensor::from_blob(
+            numbers.as_ptr().cast(),
+            shape,
+            &strides,
+            T::KIND,
+            Device::Cpu,
+        )
+    };
+    read(&tensor)
+}
+
+/// Numbers that weight files hold.
+pub trait Element {
+    const KIND: Kind;
+}
+
+impl Element for f32 {
+    const KIND: Kind = Kind::Float;
+}
+
+impl Element for i8 {
+    const KIND: Kind = Kind::Int8;
+}
+
+/// Float32 weights [out, in, height, width] in the layout that oneDNN wants for inputs of `shape`.
+pub fn pack(weights: &Tensor, window: Window, shape: [i64; 4]) -> Result<Tensor, TchError> {
+    let (padding, stride) = (window.padding.as_ptr(), window.stride.as_ptr());
+    // SAFETY: see `result`.
+    result(|error| unsafe { muster_pack(raw(weights), padding, stride, shape.as_ptr(), error) })
+}
+
+/// A float32 convolution over packed weights, then a ReLU if it is wanted.
+pub fn convolve(
+    input: &Tensor,
+    [weights, bias]: &[Constant; 2],
+    window: Window,
+    relu: bool,
+) -> Result<Tensor, TchError> {
+    let (padding, stride) = (window.padding.as_ptr(), window.stride.as_ptr());
+    // SAFETY: see `result`.
+    result(|error| unsafe {
+        muster_convolve(
+            raw(input),
+            raw(weights),
+            raw(bias),
+            padding,
+            stride,
+            relu,
+            error,
+        )
+    })
+}
+
+/// The same, added to `sum` in place, before the ReLU.
+pub fn convolve_add(
+    sum: &mut Tensor,
+    input: &Tensor,
+    [weights, bias]: &[Constant; 2],
+    window: Window,
+    relu: bool,
+) -> Result<(), TchError> {
+    let (padding, stride) = (window.padding.as_ptr(), window.stride.as_ptr());
+    // SAFETY: see `result`.
+    result(|error| unsafe {
+        let (weights, bias) = (raw(weights), raw(bias));
+        muster_convolve_add(
+            raw(sum),
+            raw(input),
+            weights,
+            bias,
+            padding,
+            stride,
+            relu,
+            error,
+        )
+    })
+    .map(drop)
+}
+
+impl PackedBytes {
+    /// `weights` is int8 [out, in, height, width]; a step of output channel i is worth `scales[i]`, one of the inputs
+    /// `input_scale`. The bias is in float32.
+    pub fn new(
+        weights: &Tensor,
+        scales: Tensor,
+        bias: Tensor,
+        input_scale: f64,
+        window: Window,
+        shape: [i64; 4],
+    ) -> Result<Self, TchError> {
+        let (padding, stride) = (window.padding.as_ptr(), window.stride.as_ptr());
+        // SAFETY: see `result`.
+        let packed = result(|error| unsafe {
+            let (weights, scales) = (raw(weights), raw(&scales));
+            muster_pack_bytes(
+                weights,
+                scales,
+                input_scale,
+                padding,
+                stride,
+                shape.as_ptr(),
+                error,
+            )
+        })?;
+        Ok(Self {
+            weights: packed.into(),
+            zeros: scales.zeros_like().to_kind(Kind::Int).into(),
+            scales: scales.into(),
+            bias: bias.into(),
+            input_scale,
+        })
+    }
+
+    /// A convolution of bytes, then a ReLU if it is wanted. Gives bytes with the step `output_scale`, or float32 if that
+    /// is absent.
+    pub fn convolve(
+        &self,
+        input: &Tensor,
+        window: Window,
+        output_scale: Option<f64>,
+        relu: bool,
+    ) -> Result<Tensor, TchError> {
+        let (padding, stride) = (window.padding.as_ptr(), window.stride.as_ptr());
+        // SAFETY: see `result`.
+        result(|error| unsafe {
+            muster_convolve_bytes(
+                raw(input),
+                self.input_scale,
+                raw(&self.weights),
+                raw(&self.scales),
+                raw(&self.zeros),
+                raw(&self.bias),
+                padding,
+                stride,
+                output_scale.unwrap_or(0.0),
+                relu,
+                error,
+            )
+        })
+    }
+
+    /// The same, added to the float32 `sum` in place, before the ReLU.
+    pub fn convolve_add(
+        &self,
+        sum: &mut Tensor,
+        input: &Tensor,
+        window: Window,
+        relu: bool,
+    ) -> Result<(), TchError> {
+        let (padding, stride) = (window.padding.as_ptr(), window.stride.as_ptr());
+        // SAFETY: see `result`.
+        result(|error| unsafe {
+            muster_convolve_bytes_add(
+                raw(sum),
+                raw(input),
+                self.input_scale,
+                raw(&self.weights),
+                raw(&self.scales),
+                raw(&self.zeros),
+                raw(&self.bias),
+                padding,
+                stride,
+                relu,
+                error,
+            )
+        })
+        .map(drop)
+    }
+}
+
+fn raw(tensor: &Tensor) -> ConstTensor {
+    tensor.as_ptr().cast()
+}
+
+/// The tensor that `call` returns, or its error.
+///
+/// Each call above is sound for the same reasons: tensors and arrays are borrowed and outlive it, arrays have the lengths
+/// that src/operators.cc reads (2 and 4), and what comes back is a new `at::Tensor`, as the binding makes them, or null.
+fn result(call: impl FnOnce(ErrorSlot) -> RawTensor) -> Result<Tensor, TchError> {
+    let mut error = std::ptr::null_mut();
+    let tensor = call(&mut error);
+    if tensor.is_null() {
+        // SAFETY: without a tensor there is an error, a text that ends with zero and is ours to free.
+        let message = unsafe {
+            let message = CStr::from_ptr(error).to_string_lossy().into_owned();
+            muster_free_error(error);
+            message
+        };
+        return Err(TchError::Torch(message));
+    }
+    // SAFETY: it was made by `new at::Tensor` and belongs to nobody else.
+    Ok(unsafe { Tensor::from_ptr(tensor.cast()) })
+}

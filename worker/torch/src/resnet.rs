@@ -1,0 +1,457 @@
+//! Inception-ResNet v1 by libtorch: on processors by oneDNN's convolutions, in float32 or 8-bit integers, and elsewhere
+//! by libtorch's own.
+
+use tch::{Device, Kind, TchError, Tensor};
+use worker::vision::Precision;
+use worker::vision::bundle::{Bundle, LoadError};
+use worker::vision::embed::Input;
+use worker::vision::embed::architecture::{Architecture, Buffer, Convolution, FEATURES, Step};
+use worker::vision::embed::bytes::{GROUP, SCALES, byte_shape};
+use worker::vision::engine::EmbeddingNetwork;
+use worker::vision::panels::{PANEL, panels};
+use worker::vision::weights::WeightFile;
+
+use crate::operators::{self, Constant, PackedBytes, Window, with_view};
+use crate::{device, images, infer, values};
+
+const WORKS: &str = "libtorch ran the network when it was loaded";
+
+/// The network. Its weights lie in the layout that the device wants; those of the bundle are not needed any more.
+#[derive(Debug)]
+pub struct ResNetEmbedder {
+    architecture: Architecture,
+    layers: Vec<Layer>,
+    /// Weights and bias of the last, dense layer.
+    dense: [Constant; 2],
+    /// What one step of each quantity between the layers is worth in bytes; empty in float32.
+    steps: Vec<f32>,
+    input_size: usize,
+    device: Device,
+}
+
+#[derive(Debug)]
+struct Layer {
+    window: Window,
+    kernel: Kernel,
+}
+
+#[derive(Debug)]
+enum Kernel {
+    /// Weights and bias, by libtorch's own convolution.
+    Plain([Constant; 2]),
+    /// Weights and bias, by oneDNN.
+    Floats([Constant; 2]),
+    Bytes(PackedBytes),
+}
+
+/// Activations of one pass.
+struct Activations<'a> {
+    shapes: &'a [Buffer],
+    steps: &'a [f32],
+    buffers: Vec<Content>,
+}
+
+/// A buffer's channels, as far as they are computed.
+#[derive(Default)]
+struct Content {
+    /// Those of several branches, one after the other.
+    parts: Vec<Tensor>,
+    /// The float32 content as bytes.
+    bytes: Option<Tensor>,
+}
+
+impl ResNetEmbedder {
+    /// Loads the weights and runs the network once.
+    ///
+    /// # Errors
+    /// When the weights cannot be used, or libtorch lacks what the network needs.
+    pub fn load(bundle: &Bundle, precision: Precision, device: Device) -> Result<Self, LoadError> {
+        let description = &bundle.description;
+        let file = bundle.embedder_weights(precision)?;
+        let architecture = Architecture::new(description.input_size);
+        let steps = match precision {
+            Precision::Fp32 => Vec::new(),
+            Precision::Int8 => file.values(SCALES, &[architecture.values])?,
+        };
+        let uses_onednn = !device.is_cuda() && tch::utils::has_mkldnn();
+        let load = |(index, convolution): (usize, &Convolution)| {
+            let kernel = match precision {
+                Precision::Fp32 if uses_onednn => {
+                    packed_floats(&file, convolution, &architecture.buffers)
+                }
+                Precision::Fp32 => plain_floats(&file, convolution, device),
+                // The first convolution takes so little that it is not worth bytes, whose mean is no whole number.
+                Precision::Int8 if index == 0 => plain_bytes(&file, convolution),
+                Precision::Int8 => packed_bytes(&file, convolution, &architecture.buffers, &steps),
+            };
+            Ok(Layer {
+                window: window(convolution),
+                kernel: kernel?,
+            })
+        };
+        let layers = architecture.convolutions().enumerate().map(load);
+        let embedder = Self {
+            layers: layers.collect::<Result<_, LoadError>>()?,
+            dense: dense(&file, description.embedding_size)?
+                .map(|tensor| tensor.to_device(device).into()),
+            steps,
+            architecture,
+            input_size: description.input_size,
+            device,
+        };
+        let even = vec![0.0; description.input_size * description.input_size * 3];
+        drop(embedder.run(&even, 1, |_, _| ()).map_err(failed)?);
+        Ok(embedder)
+    }
+
+    /// `inputs` holds `count` normalized images. Gives [N, embedding size]. `see` is shown what each convolution wrote.
+    fn run(
+        &self,
+        inputs: &[f32],
+        count: usize,
+        mut see: impl FnMut(&Convolution, &Tensor),
+    ) -> Result<Tensor, TchError> {
+        let side = self.input_size;
+        let mut activations = Activations {
+            shapes: &self.architecture.buffers,
+            steps: &self.steps,
+            buffers: Vec::new(),
+        };
+        activations
+            .buffers
+            .resize_with(activations.shapes.len(), Content::default);
+        activations.write(0, 0, images(inputs, [count, side, side, 3], self.device))?;
+        let mut layers = self.layers.iter();
+        for step in &self.architecture.steps {
+            match step {
+                Step::Convolve(convolution) => {
+                    let layer = layers.next().expect("one layer for each convolution");
+                    activations.convolve(convolution, layer)?;
+                    let written = &activations.buffers[convolution.output.buffer].parts;
+                    see(convolution, written.last().expect("it was just written"));
+                }
+                Step::MaxPool {
+                    input,
+                    output,
+                    channel,
+                } => {
+                    let input = activations.joined(input.buffer)?;
+                    // libtorch has no pool of bytes for maps of this size.
+                    let kind = input.kind();
+                    let maxima = input
+                        .f_to_kind(Kind::Float)?
+                        .f_max_pool2d([3, 3], [2, 2], [0, 0], [1, 1], false)?
+                        .f_to_kind(kind)?;
+                    activations.write(output.buffer, *channel, maxima)?;
+                }
+            }
+        }
+        let features = activations.joined(self.architecture.features())?;
+        let means = features.f_mean_dim(&[2i64, 3][..], false, Kind::Float)?;
+        let [weights, bias] = &self.dense;
+        means.f_linear(weights, Some(&**bias))
+    }
+}
+
+impl EmbeddingNetwork for ResNetEmbedder {
+    fn precision(&self) -> Precision {
+        match self.steps.is_empty() {
+            true => Precision::Fp32,
+            false => Precision::Int8,
+        }
+    }
+
+    fn runs_on(&self) -> String {
+        device::describe(self.device)
+    }
+
+    fn forward(&self, inputs: &[Input<'_>]) -> Vec<f32> {
+        infer(|| {
+            let embeddings = self.run(&Input::floats(inputs), inputs.len(), |_, _| ());
+            values(&embeddings.expect(WORKS))
+        })
+    }
+
+    fn largest_values(&self, input: &Input<'_>) -> Option<Vec<f32>> {
+        if self.precision() != Precision::Fp32 {
+            return None;
+        }
+        let mut largest = vec![0.0f32; self.architecture.values];
+        infer(|| {
+            let see = |convolution: &Convolution, written: &Tensor| {
+                let largest = &mut largest[convolution.output.value];
+                *largest = largest.max(written.max().double_value(&[]) as f32);
+            };
+            drop(self.run(&Input::floats(&[*input]), 1, see).expect(WORKS));
+        });
+        Some(largest)
+    }
+}
+
+impl Activations<'_> {
+    fn convolve(&mut self, convolution: &Convolution, layer: &Layer) -> Result<(), TchError> {
+        let (from, to) = (convolution.input, convolution.output);
+        let Layer { window, kernel } = layer;
+        let relu = convolution.relu;
+        let input = match kernel {
+            Kernel::Bytes(_) => self.bytes(from.buffer, from.value)?,
+            _ => self.joined(from.buffer)?,
+        };
+        if convolution.accumulate {
+            let mut sum = self.joined(to.buffer)?;
+            match kernel {
+                Kernel::Plain(kernel) => {
+                    let product = plain_convolve(&input, kernel, *window)?;
+                    sum = sum.f_add_(&product)?;
+                    if relu {
+                        sum = sum.f_relu_()?;
+                    }
+                }
+                Kernel::Floats(kernel) => {
+                    operators::convolve_add(&mut sum, &input, kernel, *window, relu)?;
+                }
+                Kernel::Bytes(kernel) => kernel.convolve_add(&mut sum, &input, *window, relu)?,
+            }
+            return self.write(to.buffer, 0, sum);
+        }
+        let is_stream = self.shapes[to.buffer].is_stream;
+        let step = self.steps.get(to.value).map(|step| f64::from(*step));
+        let output = match kernel {
+            Kernel::Plain(kernel) => {
+                let output = plain_convolve(&input, kernel, *window)?;
+                let output = if relu { output.relu() } else { output };
+                match step.filter(|_| !is_stream) {
+                    Some(step) => quantized(&output, step)?,
+                    None => output,
+                }
+            }
+            Kernel::Floats(kernel) => operators::convolve(&input, kernel, *window, relu)?,
+            Kernel::Bytes(kernel) => {
+                kernel.convolve(&input, *window, step.filter(|_| !is_stream), relu)?
+            }
+        };
+        self.write(to.buffer, convolution.channel, output)
+    }
+
+    /// Channels from `channel` on; the first ones begin the buffer anew.
+    fn write(&mut self, buffer: usize, channel: usize, tensor: Tensor) -> Result<(), TchError> {
+        let content = &mut self.buffers[buffer];
+        if channel == 0 {
+            content.parts.clear();
+        }
+        content.bytes = None;
+        content.parts.push(tensor);
+        Ok(())
+    }
+
+    /// All channels of a buffer.
+    fn joined(&mut self, buffer: usize) -> Result<Tensor, TchError> {
+        let parts = &mut self.buffers[buffer].parts;
+        if parts.len() > 1 {
+            *parts = vec![Tensor::f_cat(parts, 1)?];
+        }
+        Ok(parts[0].shallow_clone())
+    }
+
+    /// All channels of a buffer as bytes; those of a stream are computed from its float32 values.
+    fn bytes(&mut self, buffer: usize, value: usize) -> Result<Tensor, TchError> {
+        let joined = self.joined(buffer)?;
+        if !self.shapes[buffer].is_stream {
+            return Ok(joined);
+        }
+        let content = &mut self.buffers[buffer];
+        if content.bytes.is_none() {
+            content.bytes = Some(quantized(&joined, f64::from(self.steps[value]))?);
+        }
+        Ok(content
+            .bytes
+            .as_ref()
+            .expect("it was just computed")
+            .shallow_clone())
+    }
+}
+
+fn window(convolution: &Convolution) -> Window {
+    Window {
+        padding: convolution.padding.map(|side| side as i64),
+        stride: [convolution.stride as i64; 2],
+    }
+}
+
+fn plain_convolve(
+    input: &Tensor,
+    [weights, bias]: &[Constant; 2],
+    window: Window,
+) -> Result<Tensor, TchError> {
+    input.f_conv2d(
+        weights,
+        Some(&**bias),
+        window.stride,
+        window.padding,
+        [1, 1],
+        1,
+    )
+}
+
+/// Values of 0 and more as bytes, each step of which is worth `step`.
+fn quantized(values: &Tensor, step: f64) -> Result<Tensor, TchError> {
+    let steps = values
+        .f_mul_scalar(1.0 / step)?
+        .f_round_()?
+        .f_clamp_(0.0, 255.0)?;
+    steps.f_to_kind(Kind::Uint8)
+}
+
+/// What `read` makes of the float32 weights [out, in, height, width].
+fn with_floats<R>(
+    file: &WeightFile,
+    convolution: &Convolution,
+    read: impl FnOnce(&Tensor) -> R,
+) -> Result<R, LoadError> {
+    let [height, width] = convolution.kernel;
+    let count = panels(convolution.outputs);
+    let shape = [count, height, width, convolution.inputs, PANEL];
+    let weights = file.mapped::<f32>(&format!("{}.weight", convolution.name), &shape)?;
+    Ok(with_view(
+        &weights,
+        &shape.map(|size| size as i64),
+        |packed| {
+            let outputs = (count * PANEL) as i64;
+            let [height, width, inputs] =
+                [height, width, convolution.inputs].map(|size| size as i64);
+            let weights = packed
+                .permute([0, 4, 3, 1, 2])
+                .reshape([outputs, inputs, height, width]);
+            read(&weights.narrow(0, 0, convolution.outputs as i64))
+        },
+    ))
+}
+
+/// What `read` makes of the int8 weights [out, in, height, width], and each output's scale and bias.
+fn with_bytes<R>(
+    file: &WeightFile,
+    convolution: &Convolution,
+    read: impl FnOnce(&Tensor, Tensor, Tensor) -> R,
+) -> Result<R, LoadError> {
+    let (name, outputs) = (&convolution.name, convolution.outputs as i64);
+    let shape = byte_shape(convolution);
+    let channels = panels(convolution.outputs) * PANEL;
+    let vector = |part: &str| -> Result<Tensor, LoadError> {
+        let values = file.values(&format!("{name}.{part}"), &[channels])?;
+        Ok(Tensor::from_slice(&values)
+            .narrow(0, 0, outputs)
+            .contiguous())
+    };
+    let (scales, bias) = (vector("weight_scale")?, vector("bias")?);
+    let weights = file.mapped::<i8>(&format!("{name}.weight"), &shape)?;
+    Ok(with_view(
+        &weights,
+        &shape.map(|size| size as i64),
+        |packed| {
+            let [count, height, groups, ..] = shape.map(|size| size as i64);
+            let (inputs, width) = (convolution.inputs as i64, convolution.kernel[1] as i64);
+            let weights = packed
+                .permute([0, 3, 1, 2, 4])
+                .reshape([count * PANEL as i64, height, groups * GROUP as i64])
+                .narrow(0, 0, outputs)
+                .narrow(2, 0, width * inputs)
+                .reshape([outputs, height, width, inputs])
+                .permute([0, 3, 1, 2]);
+            read(&weights, scales, bias)
+        },
+    ))
+}
+
+fn bias(file: &WeightFile, convolution: &Convolution) -> Result<Tensor, LoadError> {
+    let values = file.values(
+        &format!("{}.bias", convolution.name),
+        &[convolution.outputs],
+    )?;
+    Ok(Tensor::from_slice(&values))
+}
+
+fn packed_floats(
+    file: &WeightFile,
+    convolution: &Convolution,
+    buffers: &[Buffer],
+) -> Result<Kernel, LoadError> {
+    let shape = input_shape(convolution, buffers);
+    let weights = with_floats(file, convolution, |weights| {
+        operators::pack(weights, window(convolution), shape)
+    })?;
+    let bias = bias(file, convolution)?;
+    Ok(Kernel::Floats(
+        [weights.map_err(failed)?, bias].map(Constant::from),
+    ))
+}
+
+fn plain_floats(
+    file: &WeightFile,
+    convolution: &Convolution,
+    device: Device,
+) -> Result<Kernel, LoadError> {
+    // The permutation made a copy, whose order suits images of pixels of channels.
+    let weights = with_floats(file, convolution, |weights| {
+        weights.copy().to_device(device)
+    })?;
+    let bias = bias(file, convolution)?.to_device(device);
+    Ok(Kernel::Plain([weights, bias].map(Constant::from)))
+}
+
+/// A convolution in float32 with the weights for int8.
+fn plain_bytes(file: &WeightFile, convolution: &Convolution) -> Result<Kernel, LoadError> {
+    with_bytes(file, convolution, |weights, scales, bias| {
+        let weights = weights.to_kind(Kind::Float) * scales.view([-1, 1, 1, 1]);
+        Kernel::Plain([weights, bias].map(Constant::from))
+    })
+}
+
+fn packed_bytes(
+    file: &WeightFile,
+    convolution: &Convolution,
+    buffers: &[Buffer],
+    steps: &[f32],
+) -> Result<Kernel, LoadError> {
+    let input_scale = f64::from(steps[convolution.input.value]);
+    let shape = input_shape(convolution, buffers);
+    let packed = with_bytes(file, convolution, |weights, scales, bias| {
+        let window = window(convolution);
+        PackedBytes::new(
+            &weights.contiguous(),
+            scales,
+            bias,
+            input_scale,
+            window,
+            shape,
+        )
+    })?;
+    Ok(Kernel::Bytes(packed.map_err(failed)?))
+}
+
+/// [1, channels, height, width] of what the convolution reads.
+fn input_shape(convolution: &Convolution, buffers: &[Buffer]) -> [i64; 4] {
+    let buffer = &buffers[convolution.input.buffer];
+    [1, buffer.channels, buffer.height, buffer.width].map(|size| size as i64)
+}
+
+/// Weights [embedding size, features] and bias.
+fn dense(file: &WeightFile, embedding_size: usize) -> Result<[Tensor; 2], LoadError> {
+    let count = panels(embedding_size);
+    let shape = [count, 1, 1, FEATURES, PANEL];
+    let weights = file.mapped::<f32>("last_linear.weight", &shape)?;
+    let weights = with_view(&weights, &shape.map(|size| size as i64), |packed| {
+        let rows = packed
+            .permute([0, 4, 1, 2, 3])
+            .reshape([(count * PANEL) as i64, FEATURES as i64]);
+        rows.narrow(0, 0, embedding_size as i64).copy()
+    });
+    let bias = file.values("last_linear.bias", &[embedding_size])?;
+    Ok([weights, Tensor::from_slice(&bias)])
+}
+
+fn failed(error: TchError) -> LoadError {
+    LoadError::Engine(format!(
+        "libtorch cannot run the network: {}",
+        crate::script::summary(&error)
+    ))
+}

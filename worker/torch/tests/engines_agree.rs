@@ -1,0 +1,243 @@
+//! The engines check each other: the same networks by libtorch and by Muster's own loops.
+
+use worker::vision::area::{AreaTable, Sampler};
+use worker::vision::crop::FaceCrop;
+use worker::vision::decode::{DecodeLimits, Photo, decode};
+use worker::vision::detect::networks::{OutputNet, RefineNet, Verdict};
+use worker::vision::detect::proposal::Proposal;
+use worker::vision::engine::DetectionNetworks;
+use worker::vision::engine::native::NativeEngine;
+use worker::vision::enrol::photos_below;
+use worker::vision::{
+    Bundle, Engine, EngineOptions, Engines, Gallery, Precision, Recogniser, enrol,
+};
+use worker_torch::TorchEngine;
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
+
+const COSINE: f32 = 0.9999;
+const EMBEDDING_DISTANCE: f32 = 2e-3;
+const NETWORK_OUTPUT: f32 = 1e-4;
+/// Bytes are rounded at other places.
+const COSINE_OF_BYTES: f32 = 0.998;
+
+/// The sample photos' folders.
+const SPLITS: [&str; 2] = ["train", "val"];
+
+#[test]
+fn embeddings_of_all_sample_photos_agree_in_floats() {
+    let [native, torch] = both(Precision::Fp32);
+    for crop in crops(&native) {
+        let (a, b) = (embedding(&native, &crop), embedding(&torch, &crop));
+        assert!(cosine(&a, &b) >= COSINE, "cosine {}", cosine(&a, &b));
+        assert!(distance(&a, &b) <= EMBEDDING_DISTANCE, "{}", distance(&a, &b));
+    }
+}
+
+#[test]
+fn embeddings_of_all_sample_photos_agree_in_bytes() {
+    let [native, torch] = both(Precision::Int8);
+    for crop in crops(&native) {
+        let (a, b) = (embedding(&native, &crop), embedding(&torch, &crop));
+        assert!(cosine(&a, &b) >= COSINE_OF_BYTES, "cosine {}", cosine(&a, &b));
+    }
+}
+
+#[test]
+fn both_give_the_same_name_to_every_photo() {
+    for precision in [Precision::Fp32, Precision::Int8] {
+        let named = both(precision).map(|mut recogniser| {
+            let (gallery, _) =
+                enrol(&common::photos().join("train"), &recogniser).expect("the photos enrol");
+            recogniser.set_gallery(gallery);
+            let photos = photos_in("val");
+            let names = photos.iter().map(|photo| recogniser.recognise(photo).expect("a face").name);
+            names.collect::<Vec<String>>()
+        });
+        assert_eq!(named[0].len(), 25);
+        assert_eq!(named[0], named[1], "{precision}");
+    }
+}
+
+/// More crops than are embedded together, and a last batch that is not full.
+#[test]
+fn a_batch_gives_the_same_embeddings_as_one_crop_after_the_other() {
+    for precision in [Precision::Fp32, Precision::Int8] {
+        let [_, torch] = both(precision);
+        let crops: Vec<FaceCrop> = crops(&torch).into_iter().take(11).collect();
+        for (together, crop) in torch.embed_crops(&crops).iter().zip(&crops) {
+            let off = distance(together, &embedding(&torch, crop));
+            assert!(off <= 1e-4, "{precision}: {off}");
+        }
+    }
+}
+
+#[test]
+fn threads_share_a_network() {
+    let [_, torch] = both(Precision::Int8);
+    let crops: Vec<FaceCrop> = crops(&torch).into_iter().take(4).collect();
+    let alone: Vec<_> = crops.iter().map(|crop| embedding(&torch, crop)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for (crop, alone) in crops.iter().zip(&alone) {
+                    assert!(distance(&embedding(&torch, crop), alone) <= 1e-5);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn proposals_of_every_window_agree() {
+    let [native, torch] = detectors();
+    let mut table = AreaTable::default();
+    for photo in decoded("val").into_iter().step_by(5) {
+        table.fill(&photo);
+        for size in [[12, 12], [40, 29], [97, 120]] {
+            let windows = [&native, &torch].map(|networks| networks.propose(&table, size, 0.0));
+            assert_eq!(windows[0].len(), windows[1].len());
+            for (a, b) in windows[0].iter().zip(&windows[1]) {
+                assert_eq!((a.x, a.y), (b.x, b.y));
+                let off = largest_difference(&numbers_of_proposal(a), &numbers_of_proposal(b));
+                assert!(off <= NETWORK_OUTPUT, "{off}");
+            }
+        }
+    }
+}
+
+#[test]
+fn verdicts_on_every_candidate_agree() {
+    let [native, torch] = detectors();
+    let mut table = AreaTable::default();
+    for photo in decoded("val").into_iter().step_by(3) {
+        table.fill(&photo);
+        // The whole photo, its left half, its upper half: faces, parts of faces, and none.
+        let whole = table.whole();
+        let rects = [
+            whole,
+            worker::vision::area::PixelRect { right: whole.right / 2, ..whole },
+            worker::vision::area::PixelRect { bottom: whole.bottom / 2, ..whole },
+        ];
+        let judged = [&native, &torch].map(|networks| {
+            let mut sampler = Sampler::default();
+            let mut small = |index: usize, crop: &mut [f32]| {
+                sampler.resize(&table, rects[index], [RefineNet::INPUT; 2], crop);
+            };
+            let refined = networks.refine(rects.len(), &mut small);
+            let mut sampler = Sampler::default();
+            let mut large = |index: usize, crop: &mut [f32]| {
+                sampler.resize(&table, rects[index], [OutputNet::INPUT; 2], crop);
+            };
+            [refined, networks.output(rects.len(), &mut large)].concat()
+        });
+        assert_eq!(judged[0].len(), 2 * rects.len());
+        for (a, b) in judged[0].iter().zip(&judged[1]) {
+            let off = largest_difference(&numbers_of_verdict(a), &numbers_of_verdict(b));
+            assert!(off <= NETWORK_OUTPUT, "{off}");
+        }
+    }
+}
+
+#[test]
+fn no_candidates_are_judged_without_running_anything() {
+    for networks in detectors() {
+        let mut cut = |_: usize, _: &mut [f32]| panic!("there is nothing to cut");
+        assert!(networks.refine(0, &mut cut).is_empty());
+        assert!(networks.output(0, &mut cut).is_empty());
+    }
+}
+
+#[test]
+fn faces_found_by_libtorch_are_those_found_natively() {
+    let load = |detector: &dyn Engine| {
+        let engines = Engines {
+            detector,
+            embedder: &NativeEngine,
+        };
+        Recogniser::load(&common::bundle(), Gallery::default(), engines, &options(None))
+            .expect("the bundle loads")
+    };
+    let (native, torch) = (load(&NativeEngine), load(&TorchEngine));
+    for photo in decoded("val") {
+        let (a, b) = (native.detect(&photo), torch.detect(&photo));
+        assert_eq!(a.len(), b.len());
+        for (a, b) in a.iter().zip(&b) {
+            assert!((a.probability - b.probability).abs() < 1e-3);
+            let corners = [a, b].map(|face| {
+                let it = face.bounding_box;
+                [it.left, it.top, it.right, it.bottom]
+            });
+            assert!(largest_difference(&corners[0], &corners[1]) < 0.5);
+        }
+    }
+}
+
+/// Native, then libtorch.
+fn both(precision: Precision) -> [Recogniser; 2] {
+    let engines: [&dyn Engine; 2] = [&NativeEngine, &TorchEngine];
+    engines.map(|engine| {
+        common::load_into(engine, &common::bundle(), Gallery::default(), Some(precision))
+            .expect("the bundle loads; `worker calibrate --for-other-machines` makes its int8 weights")
+    })
+}
+
+fn detectors() -> [Box<dyn DetectionNetworks>; 2] {
+    let bundle = Bundle::open(&common::bundle()).expect("a bundle");
+    let engines: [&dyn Engine; 2] = [&NativeEngine, &TorchEngine];
+    engines.map(|engine| engine.load_detector(&bundle, &options(None)).expect("it loads"))
+}
+
+fn options(precision: Option<Precision>) -> EngineOptions {
+    EngineOptions {
+        precision,
+        device: Some("cpu".to_owned()),
+    }
+}
+
+/// The main face of all sample photos.
+fn crops(recogniser: &Recogniser) -> Vec<FaceCrop> {
+    let photos = SPLITS.into_iter().flat_map(photos_in);
+    let crops: Vec<FaceCrop> = photos
+        .map(|photo| recogniser.crop_photo(&photo).expect("a face"))
+        .collect();
+    assert_eq!(crops.len(), 118);
+    crops
+}
+
+fn photos_in(split: &str) -> Vec<Vec<u8>> {
+    let paths = photos_below(&common::photos().join(split)).expect("photos");
+    let read = |path| std::fs::read(path).expect("readable");
+    paths.into_iter().map(read).collect()
+}
+
+fn decoded(split: &str) -> Vec<Photo> {
+    let decode = |photo: Vec<u8>| decode(&photo, &DecodeLimits::default()).expect("it decodes");
+    photos_in(split).into_iter().map(decode).collect()
+}
+
+fn embedding(recogniser: &Recogniser, crop: &FaceCrop) -> Vec<f32> {
+    recogniser.embed_crops(std::slice::from_ref(crop)).swap_remove(0)
+}
+
+fn numbers_of_proposal(proposal: &Proposal) -> Vec<f32> {
+    [&[proposal.probability][..], &proposal.regression].concat()
+}
+
+fn numbers_of_verdict(verdict: &Verdict) -> Vec<f32> {
+    [&[verdict.probability][..], &verdict.regression, &verdict.landmarks].concat()
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    let squares = a.iter().zip(b).map(|(a, b)| (a - b).powi(2));
+    squares.sum::<f32>().sqrt()
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
