@@ -6,6 +6,8 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+mod common;
+
 /// A copy of `worker` in a folder of its own.
 fn folder_with_worker() -> TempDir {
     let folder = TempDir::new().expect("a temporary folder");
@@ -47,7 +49,48 @@ fn without_that_program_one_line_says_what_to_do() {
 #[test]
 fn the_native_engine_needs_nothing_else() {
     let folder = folder_with_worker();
-    let output = run(folder.path(), &["recognize", "--engine", "native", "--models", "/nowhere", "photo.jpg"]);
+    let output = run(
+        folder.path(),
+        &[
+            "recognize",
+            "--engine",
+            "native",
+            "--models",
+            "/nowhere",
+            "photo.jpg",
+        ],
+    );
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!text.contains("worker-torch"), "{text}");
+}
+
+/// Each engine is measured in a process of its own; one that cannot run says why and stops no other.
+#[test]
+fn engines_are_compared_by_figures() {
+    let folder = folder_with_worker();
+    let photo = worker::vision::enrol::photos_below(&common::photos().join("val"))
+        .expect("photos")
+        .remove(0);
+    let models = common::bundle();
+    let [photo, models] = [&photo, &models].map(|path| path.to_str().expect("text"));
+    let output = run(folder.path(), &["engines", photo, "--models", models]);
+    assert!(output.status.success());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(rows[0][..2], ["engine", "precision"], "{text}");
+    let of = |engine: &str, precision: &str| {
+        let row = rows.iter().find(|row| row[..2] == [engine, precision]);
+        row.unwrap_or_else(|| panic!("no row {engine} {precision} in {text}"))[2..].to_vec()
+    };
+    for precision in ["fp32", "int8"] {
+        assert_eq!(of("torch", precision)[..2], ["not", "here:"], "{text}");
+        let figures = of("native", precision);
+        assert_eq!(figures.len(), 5, "{text}");
+        for figure in &figures[1..] {
+            assert!(figure.parse::<f64>().expect("a number") > 0.0, "{text}");
+        }
+    }
 }

@@ -70,7 +70,9 @@ fn check_libtorch(program: &Path) -> anyhow::Result<()> {
 fn fault(libraries: &str) -> Option<String> {
     if let Some(missing) = libraries.lines().find(|line| line.contains("=> not found")) {
         let name = missing.split_whitespace().next().unwrap_or_default();
-        return Some(format!("libtorch cannot be loaded, since {name} is not found"));
+        return Some(format!(
+            "libtorch cannot be loaded, since {name} is not found"
+        ));
     }
     let library = libraries
         .lines()

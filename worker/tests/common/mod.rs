@@ -131,8 +131,11 @@ pub fn bundle_with(change: impl FnOnce(&mut Value)) -> TempDir {
 fn folder(variable: &str, local: &str) -> PathBuf {
     let from_environment = std::env::var_os(variable).map(PathBuf::from);
     from_environment.unwrap_or_else(|| {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../.local")
+        // The engines' crates lie at different depths.
+        let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+        let root = folders.find(|folder| folder.join("Cargo.lock").is_file());
+        root.expect("the workspace has a lock file")
+            .join(".local")
             .join(local)
     })
 }

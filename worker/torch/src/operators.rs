@@ -151,6 +151,33 @@ pub fn with_view<T: Plain + Element, R>(
     read(&tensor)
 }
 
+/// Mapped numbers as a tensor, without a copy: processes that map the same file share them.
+#[derive(Debug)]
+pub struct MappedTensor {
+    tensor: Constant,
+    /// The tensor's memory.
+    _numbers: Mapped<f32>,
+}
+
+impl MappedTensor {
+    pub fn new(numbers: Mapped<f32>, shape: &[i64]) -> Self {
+        // The map outlives the tensor: it is dropped after it, and `Deref` only lends it for reading.
+        let tensor = with_view(&numbers, shape, Tensor::shallow_clone);
+        Self {
+            tensor: tensor.into(),
+            _numbers: numbers,
+        }
+    }
+}
+
+impl Deref for MappedTensor {
+    type Target = Tensor;
+
+    fn deref(&self) -> &Tensor {
+        &self.tensor
+    }
+}
+
 /// Numbers that weight files hold.
 pub trait Element {
     const KIND: Kind;

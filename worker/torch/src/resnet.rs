@@ -11,7 +11,7 @@ use worker::vision::engine::EmbeddingNetwork;
 use worker::vision::panels::{PANEL, panels};
 use worker::vision::weights::WeightFile;
 
-use crate::operators::{self, Constant, PackedBytes, Window, with_view};
+use crate::operators::{self, Constant, MappedTensor, PackedBytes, Window, with_view};
 use crate::{device, images, infer, values};
 
 const WORKS: &str = "libtorch ran the network when it was loaded";
@@ -42,6 +42,8 @@ enum Kernel {
     /// Weights and bias, by oneDNN.
     Floats([Constant; 2]),
     Bytes(PackedBytes),
+    /// By a product with each panel of weights [panel, inputs, 32], where they lie in the bundle; bias [panel, 1, 32].
+    Panels(MappedTensor, Constant),
 }
 
 /// Activations of one pass.
@@ -76,6 +78,10 @@ impl ResNetEmbedder {
         let uses_onednn = !device.is_cuda() && tch::utils::has_mkldnn();
         let load = |(index, convolution): (usize, &Convolution)| {
             let kernel = match precision {
+                // A product with the weights where they lie is as fast as oneDNN with a copy in its own layout.
+                Precision::Fp32 if uses_onednn && convolution.kernel == [1, 1] => {
+                    mapped_panels(&file, convolution)
+                }
                 Precision::Fp32 if uses_onednn => {
                     packed_floats(&file, convolution, &architecture.buffers)
                 }
@@ -211,6 +217,13 @@ impl Activations<'_> {
                     operators::convolve_add(&mut sum, &input, kernel, *window, relu)?;
                 }
                 Kernel::Bytes(kernel) => kernel.convolve_add(&mut sum, &input, *window, relu)?,
+                Kernel::Panels(weights, bias) => {
+                    let product = multiply(&input, weights, bias, convolution.outputs)?;
+                    sum = sum.f_add_(&product)?;
+                    if relu {
+                        sum = sum.f_relu_()?;
+                    }
+                }
             }
             return self.write(to.buffer, 0, sum);
         }
@@ -226,6 +239,10 @@ impl Activations<'_> {
                 }
             }
             Kernel::Floats(kernel) => operators::convolve(&input, kernel, *window, relu)?,
+            Kernel::Panels(weights, bias) => {
+                let output = multiply(&input, weights, bias, convolution.outputs)?;
+                if relu { output.relu() } else { output }
+            }
             Kernel::Bytes(kernel) => {
                 kernel.convolve(&input, *window, step.filter(|_| !is_stream), relu)?
             }
@@ -291,6 +308,28 @@ fn plain_convolve(
         [1, 1],
         1,
     )
+}
+
+/// A 1x1 convolution, whose weights are a matrix.
+fn multiply(
+    input: &Tensor,
+    weights: &Tensor,
+    bias: &Tensor,
+    outputs: usize,
+) -> Result<Tensor, TchError> {
+    let [images, channels, height, width] = input.size()[..] else {
+        unreachable!("activations have four dimensions");
+    };
+    let panels = weights.size()[0];
+    let pixels = input
+        .f_permute([0, 2, 3, 1])?
+        .f_reshape([1, -1, channels])?;
+    let products = bias.f_baddbmm(&pixels.f_expand([panels, -1, -1], false)?, weights, 1, 1)?;
+    products
+        .f_permute([1, 0, 2])?
+        .f_reshape([images, height, width, panels * PANEL as i64])?
+        .f_narrow(3, 0, outputs as i64)?
+        .f_permute([0, 3, 1, 2])
 }
 
 /// Values of 0 and more as bytes, each step of which is worth `step`.
@@ -382,6 +421,21 @@ fn packed_floats(
     let bias = bias(file, convolution)?;
     Ok(Kernel::Floats(
         [weights.map_err(failed)?, bias].map(Constant::from),
+    ))
+}
+
+fn mapped_panels(file: &WeightFile, convolution: &Convolution) -> Result<Kernel, LoadError> {
+    let (name, inputs, outputs) = (&convolution.name, convolution.inputs, convolution.outputs);
+    let count = panels(outputs);
+    let shape = [count, 1, 1, inputs, PANEL];
+    let weights = file.mapped::<f32>(&format!("{name}.weight"), &shape)?;
+    let mut bias = file.values(&format!("{name}.bias"), &[outputs])?;
+    bias.resize(count * PANEL, 0.0);
+    let [count, inputs, panel] = [count, inputs, PANEL].map(|size| size as i64);
+    let bias = Tensor::from_slice(&bias).view([count, 1, panel]);
+    Ok(Kernel::Panels(
+        MappedTensor::new(weights, &[count, inputs, panel]),
+        bias.into(),
     ))
 }
 

@@ -31,7 +31,11 @@ fn embeddings_of_all_sample_photos_agree_in_floats() {
     for crop in crops(&native) {
         let (a, b) = (embedding(&native, &crop), embedding(&torch, &crop));
         assert!(cosine(&a, &b) >= COSINE, "cosine {}", cosine(&a, &b));
-        assert!(distance(&a, &b) <= EMBEDDING_DISTANCE, "{}", distance(&a, &b));
+        assert!(
+            distance(&a, &b) <= EMBEDDING_DISTANCE,
+            "{}",
+            distance(&a, &b)
+        );
     }
 }
 
@@ -40,7 +44,11 @@ fn embeddings_of_all_sample_photos_agree_in_bytes() {
     let [native, torch] = both(Precision::Int8);
     for crop in crops(&native) {
         let (a, b) = (embedding(&native, &crop), embedding(&torch, &crop));
-        assert!(cosine(&a, &b) >= COSINE_OF_BYTES, "cosine {}", cosine(&a, &b));
+        assert!(
+            cosine(&a, &b) >= COSINE_OF_BYTES,
+            "cosine {}",
+            cosine(&a, &b)
+        );
     }
 }
 
@@ -52,7 +60,9 @@ fn both_give_the_same_name_to_every_photo() {
                 enrol(&common::photos().join("train"), &recogniser).expect("the photos enrol");
             recogniser.set_gallery(gallery);
             let photos = photos_in("val");
-            let names = photos.iter().map(|photo| recogniser.recognise(photo).expect("a face").name);
+            let names = photos
+                .iter()
+                .map(|photo| recogniser.recognise(photo).expect("a face").name);
             names.collect::<Vec<String>>()
         });
         assert_eq!(named[0].len(), 25);
@@ -117,8 +127,14 @@ fn verdicts_on_every_candidate_agree() {
         let whole = table.whole();
         let rects = [
             whole,
-            worker::vision::area::PixelRect { right: whole.right / 2, ..whole },
-            worker::vision::area::PixelRect { bottom: whole.bottom / 2, ..whole },
+            worker::vision::area::PixelRect {
+                right: whole.right / 2,
+                ..whole
+            },
+            worker::vision::area::PixelRect {
+                bottom: whole.bottom / 2,
+                ..whole
+            },
         ];
         let judged = [&native, &torch].map(|networks| {
             let mut sampler = Sampler::default();
@@ -156,8 +172,13 @@ fn faces_found_by_libtorch_are_those_found_natively() {
             detector,
             embedder: &NativeEngine,
         };
-        Recogniser::load(&common::bundle(), Gallery::default(), engines, &options(None))
-            .expect("the bundle loads")
+        Recogniser::load(
+            &common::bundle(),
+            Gallery::default(),
+            engines,
+            &options(None),
+        )
+        .expect("the bundle loads")
     };
     let (native, torch) = (load(&NativeEngine), load(&TorchEngine));
     for photo in decoded("val") {
@@ -178,15 +199,24 @@ fn faces_found_by_libtorch_are_those_found_natively() {
 fn both(precision: Precision) -> [Recogniser; 2] {
     let engines: [&dyn Engine; 2] = [&NativeEngine, &TorchEngine];
     engines.map(|engine| {
-        common::load_into(engine, &common::bundle(), Gallery::default(), Some(precision))
-            .expect("the bundle loads; `worker calibrate --for-other-machines` makes its int8 weights")
+        common::load_into(
+            engine,
+            &common::bundle(),
+            Gallery::default(),
+            Some(precision),
+        )
+        .expect("the bundle loads; `worker calibrate --for-other-machines` makes its int8 weights")
     })
 }
 
 fn detectors() -> [Box<dyn DetectionNetworks>; 2] {
     let bundle = Bundle::open(&common::bundle()).expect("a bundle");
     let engines: [&dyn Engine; 2] = [&NativeEngine, &TorchEngine];
-    engines.map(|engine| engine.load_detector(&bundle, &options(None)).expect("it loads"))
+    engines.map(|engine| {
+        engine
+            .load_detector(&bundle, &options(None))
+            .expect("it loads")
+    })
 }
 
 fn options(precision: Option<Precision>) -> EngineOptions {
@@ -218,7 +248,9 @@ fn decoded(split: &str) -> Vec<Photo> {
 }
 
 fn embedding(recogniser: &Recogniser, crop: &FaceCrop) -> Vec<f32> {
-    recogniser.embed_crops(std::slice::from_ref(crop)).swap_remove(0)
+    recogniser
+        .embed_crops(std::slice::from_ref(crop))
+        .swap_remove(0)
 }
 
 fn numbers_of_proposal(proposal: &Proposal) -> Vec<f32> {
@@ -226,7 +258,12 @@ fn numbers_of_proposal(proposal: &Proposal) -> Vec<f32> {
 }
 
 fn numbers_of_verdict(verdict: &Verdict) -> Vec<f32> {
-    [&[verdict.probability][..], &verdict.regression, &verdict.landmarks].concat()
+    [
+        &[verdict.probability][..],
+        &verdict.regression,
+        &verdict.landmarks,
+    ]
+    .concat()
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f32 {
@@ -239,5 +276,8 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
 }
 
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max)
 }

@@ -26,7 +26,10 @@ fn save_averaging_network(file: &Path) {
         vec![means.flatten(1, 3)]
     };
     let module = CModule::create_by_tracing("Averages", "forward", &[example], &mut network);
-    module.expect("it is traced").save(file).expect("it is saved");
+    module
+        .expect("it is traced")
+        .save(file)
+        .expect("it is saved");
 }
 
 struct Place {
@@ -63,8 +66,12 @@ impl Place {
     }
 
     fn convert(&self) {
-        convert_torchscript(&self.path("averages.pt"), &self.path("bundle"), &self.options)
-            .expect("the bundle is written");
+        convert_torchscript(
+            &self.path("averages.pt"),
+            &self.path("bundle"),
+            &self.options,
+        )
+        .expect("the bundle is written");
     }
 
     fn load(&self) -> Result<Recogniser, LoadError> {
@@ -86,7 +93,9 @@ fn a_traced_network_embeds_what_it_computes() {
     let photo = sample_photo();
     let crop = recogniser.crop_photo(&photo).expect("a face");
     assert_eq!(crop.size, SIDE);
-    let embedding = recogniser.embed_crops(std::slice::from_ref(&crop)).swap_remove(0);
+    let embedding = recogniser
+        .embed_crops(std::slice::from_ref(&crop))
+        .swap_remove(0);
     // Computed here anew: the mean of each block of pixels, normalized by channel, and all of them of length 1.
     let (mean, deviation) = ([127.5, 116.0, 104.0], [127.5, 128.0, 64.0]);
     let cells = SIDE / 6;
@@ -95,14 +104,24 @@ fn a_traced_network_embeds_what_it_computes() {
         for cell in 0..cells * cells {
             let (top, left) = (cell / cells * 6, cell % cells * 6);
             let pixel = |place: usize| (top + place / 6) * SIDE + left + place % 6;
-            let sum: f32 = (0..36).map(|place| f32::from(crop.pixels[pixel(place) * 3 + channel])).sum();
+            let sum: f32 = (0..36)
+                .map(|place| f32::from(crop.pixels[pixel(place) * 3 + channel]))
+                .sum();
             expected.push((sum / 36.0 - mean[channel]) / deviation[channel]);
         }
     }
-    let norm = expected.iter().map(|value| value * value).sum::<f32>().sqrt();
+    let norm = expected
+        .iter()
+        .map(|value| value * value)
+        .sum::<f32>()
+        .sqrt();
     assert_eq!(embedding.len(), EMBEDDING_SIZE);
     for (value, expected) in embedding.iter().zip(&expected) {
-        assert!((value - expected / norm).abs() < 1e-4, "{value} {}", expected / norm);
+        assert!(
+            (value - expected / norm).abs() < 1e-4,
+            "{value} {}",
+            expected / norm
+        );
     }
 }
 
@@ -116,22 +135,37 @@ fn cosine_distances_are_half_the_square_of_euclidean_ones() {
         let mut recogniser = place.load().expect("it loads");
         let (gallery, _) = enrol(&common::photos().join("train"), &recogniser).expect("enrolled");
         recogniser.set_gallery(gallery);
-        distances.push(recogniser.recognise(&sample_photo()).expect("a face").distance);
+        distances.push(
+            recogniser
+                .recognise(&sample_photo())
+                .expect("a face")
+                .distance,
+        );
     }
     assert!(distances[0] > 0.0);
-    assert!((distances[1] - distances[0].powi(2) / 2.0).abs() < 1e-5, "{distances:?}");
+    assert!(
+        (distances[1] - distances[0].powi(2) / 2.0).abs() < 1e-5,
+        "{distances:?}"
+    );
 }
 
 #[test]
 fn a_file_that_is_no_torchscript_is_refused() {
     let place = Place::new();
-    std::fs::write(place.path("averages.pt"), "PK\u{3}\u{4} is how an archive begins").expect("written");
+    std::fs::write(
+        place.path("averages.pt"),
+        "PK\u{3}\u{4} is how an archive begins",
+    )
+    .expect("written");
     place.convert();
     let text = place.refusal();
     assert!(text.contains("not a TorchScript file"), "{text}");
     std::fs::remove_file(place.path("bundle/embedder.pt")).expect("it was there");
     let text = place.refusal();
-    assert!(text.contains("cannot read") && text.contains("embedder.pt"), "{text}");
+    assert!(
+        text.contains("cannot read") && text.contains("embedder.pt"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -150,13 +184,19 @@ fn another_input_size_is_refused_with_the_one_expected() {
     // Smaller than bundles may say.
     place.convert();
     let text = place.refusal();
-    assert!(text.contains("input_size 5 is not between 8 and 1024"), "{text}");
+    assert!(
+        text.contains("input_size 5 is not between 8 and 1024"),
+        "{text}"
+    );
     // A network that wants exactly 4,608 numbers.
     let weights = Tensor::ones([3 * 16 * 16, 8], (Kind::Float, tch::Device::Cpu));
     let example = Tensor::zeros([1, 3, 16, 16], (Kind::Float, tch::Device::Cpu));
     let mut network = |inputs: &[Tensor]| vec![inputs[0].flatten(1, 3).matmul(&weights)];
     let module = CModule::create_by_tracing("Dense", "forward", &[example], &mut network);
-    module.expect("traced").save(place.path("averages.pt")).expect("saved");
+    module
+        .expect("traced")
+        .save(place.path("averages.pt"))
+        .expect("saved");
     (place.options.input_size, place.options.embedding_size) = (20, 8);
     place.convert();
     let text = place.refusal();
@@ -171,11 +211,21 @@ fn int8_and_the_native_engine_are_refused() {
     let place = Place::new();
     place.convert();
     let bundle = place.path("bundle");
-    let text = common::load(&bundle, Gallery::default(), None).expect_err("native").to_string();
+    let text = common::load(&bundle, Gallery::default(), None)
+        .expect_err("native")
+        .to_string();
     assert!(text.contains("only --engine torch runs"), "{text}");
-    let int8 = common::load_into(&TorchEngine, &bundle, Gallery::default(), Some(Precision::Int8));
+    let int8 = common::load_into(
+        &TorchEngine,
+        &bundle,
+        Gallery::default(),
+        Some(Precision::Int8),
+    );
     let text = int8.expect_err("there is no int8").to_string();
-    assert!(text.contains("8-bit integers are for the built-in network"), "{text}");
+    assert!(
+        text.contains("8-bit integers are for the built-in network"),
+        "{text}"
+    );
 }
 
 /// Convert, enrol, recognize, evaluate and ready, as a user runs them; calibrate, which says that it cannot.
@@ -183,8 +233,13 @@ fn int8_and_the_native_engine_are_refused() {
 fn every_command_runs_a_torchscript_bundle() {
     let place = Place::new();
     let (bundle, gallery) = (place.path("bundle"), place.path("gallery.safetensors"));
-    let (bundle, gallery) = (bundle.to_str().expect("text"), gallery.to_str().expect("text"));
-    let photo = photos_below(&common::photos().join("train")).expect("photos").remove(0);
+    let (bundle, gallery) = (
+        bundle.to_str().expect("text"),
+        gallery.to_str().expect("text"),
+    );
+    let photo = photos_below(&common::photos().join("train"))
+        .expect("photos")
+        .remove(0);
     let photo = photo.to_str().expect("text");
     let train = common::photos().join("train");
     let train = train.to_str().expect("text");
@@ -194,9 +249,25 @@ fn every_command_runs_a_torchscript_bundle() {
     let from = detector.to_str().expect("text");
     let convert = |size: &str| {
         run(&[
-            "convert", "--torchscript", script, "--out", bundle, "--from", from, "--input-size", "48",
-            "--embedding-size", size, "--mean", "127.5", "--deviation", "127.5,128,128", "--distance", "cosine",
-            "--threshold", "0.3",
+            "convert",
+            "--torchscript",
+            script,
+            "--out",
+            bundle,
+            "--from",
+            from,
+            "--input-size",
+            "48",
+            "--embedding-size",
+            size,
+            "--mean",
+            "127.5",
+            "--deviation",
+            "127.5,128,128",
+            "--distance",
+            "cosine",
+            "--threshold",
+            "0.3",
         ])
     };
     let refused = convert("512");
@@ -205,16 +276,41 @@ fn every_command_runs_a_torchscript_bundle() {
     assert!(text.contains("gives [1, 192], expected [1, 512]"), "{text}");
     assert!(!place.path("bundle/bundle.json").exists());
     succeeded(&convert("192"));
-    succeeded(&run(&["enrol", "--models", bundle, "--photos", train, "--gallery", gallery]));
-    let named = succeeded(&run(&["recognize", "--models", bundle, "--gallery", gallery, photo]));
+    succeeded(&run(&[
+        "enrol",
+        "--models",
+        bundle,
+        "--photos",
+        train,
+        "--gallery",
+        gallery,
+    ]));
+    let named = succeeded(&run(&[
+        "recognize",
+        "--models",
+        bundle,
+        "--gallery",
+        gallery,
+        photo,
+    ]));
     assert!(named.contains(":ben_afflek"), "{named}");
     let evaluated = succeeded(&run(&["evaluate", "--models", bundle, "--photos", train]));
     assert!(evaluated.contains("averages"), "{evaluated}");
-    let ready = succeeded(&run(&["ready", "--models", bundle, "--gallery", gallery, photo]));
+    let ready = succeeded(&run(&[
+        "ready",
+        "--models",
+        bundle,
+        "--gallery",
+        gallery,
+        photo,
+    ]));
     assert!(ready.contains("steady_median_ms"), "{ready}");
     let calibrated = run(&["calibrate", "--models", bundle, "--photos", train]);
     let text = String::from_utf8_lossy(&calibrated.stderr).into_owned();
-    assert!(!calibrated.status.success() && text.contains("holds a TorchScript network"), "{text}");
+    assert!(
+        !calibrated.status.success() && text.contains("holds a TorchScript network"),
+        "{text}"
+    );
 }
 
 fn run(arguments: &[&str]) -> Output {
