@@ -132,7 +132,17 @@ async fn boot(
     instance_id: String,
 ) -> anyhow::Result<Processor> {
     let model = args.model.clone();
-    let inference = Inference::start(threads, move || model.load(linked));
+    let inference = Inference::start(threads, move || {
+        let recogniser = model.load(linked)?;
+        tracing::info!(
+            model = recogniser.description().name,
+            engine = %recogniser.engine(),
+            precision = %recogniser.precision(),
+            runs_on = recogniser.runs_on(),
+            "model loaded"
+        );
+        Ok(recogniser)
+    });
     let names = Names::new(&args.aws.prefix);
     let requests = async {
         let queue = aws.queue(&names.request_queue()).await?;
