@@ -68,8 +68,11 @@ pub enum ContentError {
         tensor: String,
         problem: TensorProblem,
     },
-    #[error("it holds {found}, expected a state dict: torch.save(model.state_dict(), ...)")]
-    NotAStateDict { found: &'static str },
+    #[error(
+        "it holds {found}, expected a state dict, alone or under state_dict, model_state_dict, model or net: \
+        torch.save(model.state_dict(), ...)"
+    )]
+    NotAStateDict { found: String },
     #[error("no layer of InceptionResnetV1 uses {}", list(tensors))]
     LeftOver { tensors: Vec<String> },
     #[error(

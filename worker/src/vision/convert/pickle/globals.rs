@@ -1,6 +1,8 @@
 //! The only names that a pickle may use, and what they make.
 
-use super::{Objects, PickleError, Value};
+use std::fmt;
+
+use super::{Objects, PickleError, Value, shown};
 
 /// A tensor of more dimensions is none of a network's.
 const MAX_DIMENSIONS: usize = 8;
@@ -13,6 +15,11 @@ pub enum Element {
     Float16,
     BFloat16,
     Int64,
+    Int32,
+    Int16,
+    Int8,
+    UInt8,
+    Bool,
 }
 
 impl Element {
@@ -20,35 +27,139 @@ impl Element {
     pub fn size(self) -> usize {
         match self {
             Self::Float64 | Self::Int64 => 8,
-            Self::Float32 => 4,
-            Self::Float16 | Self::BFloat16 => 2,
+            Self::Float32 | Self::Int32 => 4,
+            Self::Float16 | Self::BFloat16 | Self::Int16 => 2,
+            Self::Int8 | Self::UInt8 | Self::Bool => 1,
         }
+    }
+}
+
+/// As torch names it.
+impl fmt::Display for Element {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "torch.{}", format!("{self:?}").to_lowercase())
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Global {
-    OrderedDict,
+    Dict,
     RebuildTensor,
     RebuildParameter,
     StorageType(Element),
+    /// What makes a value that is only skipped, and what people call that value.
+    Plain(&'static str),
 }
 
+/// The names that a file may use.
+const GLOBALS: &[(&str, &str, Global)] = &[
+    ("collections", "OrderedDict", Global::Dict),
+    ("collections", "defaultdict", Global::Dict),
+    ("torch._utils", "_rebuild_tensor_v2", Global::RebuildTensor),
+    (
+        "torch._utils",
+        "_rebuild_parameter",
+        Global::RebuildParameter,
+    ),
+    (
+        "torch",
+        "FloatStorage",
+        Global::StorageType(Element::Float32),
+    ),
+    (
+        "torch",
+        "DoubleStorage",
+        Global::StorageType(Element::Float64),
+    ),
+    (
+        "torch",
+        "HalfStorage",
+        Global::StorageType(Element::Float16),
+    ),
+    (
+        "torch",
+        "BFloat16Storage",
+        Global::StorageType(Element::BFloat16),
+    ),
+    ("torch", "LongStorage", Global::StorageType(Element::Int64)),
+    ("torch", "IntStorage", Global::StorageType(Element::Int32)),
+    ("torch", "ShortStorage", Global::StorageType(Element::Int16)),
+    ("torch", "CharStorage", Global::StorageType(Element::Int8)),
+    ("torch", "ByteStorage", Global::StorageType(Element::UInt8)),
+    ("torch", "BoolStorage", Global::StorageType(Element::Bool)),
+    ("torch", "Size", Global::Plain("a torch.Size")),
+    ("torch", "device", Global::Plain("a torch.device")),
+    ("torch", "float16", Global::Plain("a torch.dtype")),
+    ("torch", "bfloat16", Global::Plain("a torch.dtype")),
+    ("torch", "float32", Global::Plain("a torch.dtype")),
+    ("builtins", "dict", Global::Plain("a dict")),
+    ("builtins", "list", Global::Plain("a list")),
+    ("builtins", "int", Global::Plain("an int")),
+    ("builtins", "float", Global::Plain("a float")),
+    ("builtins", "complex", Global::Plain("a complex")),
+    ("builtins", "bytearray", Global::Plain("a bytearray")),
+    ("builtins", "set", Global::Plain("a set")),
+    ("builtins", "frozenset", Global::Plain("a frozenset")),
+    ("_codecs", "encode", Global::Plain("bytes")),
+    (
+        "argparse",
+        "Namespace",
+        Global::Plain("an argparse.Namespace"),
+    ),
+    ("pathlib", "PosixPath", Global::Plain("a path")),
+    ("pathlib._local", "PosixPath", Global::Plain("a path")),
+    ("numpy", "dtype", Global::Plain("a numpy.dtype")),
+    ("numpy", "ndarray", Global::Plain("a numpy.ndarray")),
+    (
+        "numpy.core.multiarray",
+        "scalar",
+        Global::Plain("a numpy number"),
+    ),
+    (
+        "numpy._core.multiarray",
+        "scalar",
+        Global::Plain("a numpy number"),
+    ),
+    (
+        "numpy.core.multiarray",
+        "_reconstruct",
+        Global::Plain("a numpy.ndarray"),
+    ),
+    (
+        "numpy._core.multiarray",
+        "_reconstruct",
+        Global::Plain("a numpy.ndarray"),
+    ),
+];
+
 impl Global {
-    pub fn find(module: &str, name: &str) -> Result<Self, PickleError> {
-        match (module, name) {
-            ("collections", "OrderedDict") => Ok(Self::OrderedDict),
-            ("torch._utils", "_rebuild_tensor_v2") => Ok(Self::RebuildTensor),
-            ("torch._utils", "_rebuild_parameter") => Ok(Self::RebuildParameter),
-            ("torch", "FloatStorage") => Ok(Self::StorageType(Element::Float32)),
-            ("torch", "DoubleStorage") => Ok(Self::StorageType(Element::Float64)),
-            ("torch", "HalfStorage") => Ok(Self::StorageType(Element::Float16)),
-            ("torch", "BFloat16Storage") => Ok(Self::StorageType(Element::BFloat16)),
-            ("torch", "LongStorage") => Ok(Self::StorageType(Element::Int64)),
-            _ => Err(PickleError::Forbidden {
-                name: format!("{module}.{name}"),
-            }),
-        }
+    pub fn find(module: &str, name: &str) -> Option<Self> {
+        // Python 2's name, which protocol 2 keeps.
+        let module = match module {
+            "__builtin__" => "builtins",
+            module => module,
+        };
+        let mut globals = GLOBALS.iter();
+        globals
+            .find(|entry| (entry.0, entry.1) == (module, name))
+            .map(|entry| entry.2)
+    }
+}
+
+/// Why a name is refused, given what follows it. The attributes of a `torch.nn.Module` follow its class.
+pub fn refusal(module: &str, name: &str, rest: &[u8]) -> PickleError {
+    /// Bytes in which they begin; the class's source code may come first.
+    const NEAR: usize = 1 << 20;
+    let near = &rest[..rest.len().min(NEAR)];
+    let has = |attribute: &[u8]| {
+        near.windows(attribute.len())
+            .any(|bytes| bytes == attribute)
+    };
+    let name = shown(&format!("{module}.{name}"));
+    if has(b"_parameters") && has(b"_modules") {
+        PickleError::Module { class: name }
+    } else {
+        PickleError::Forbidden { name }
     }
 }
 
@@ -95,7 +206,11 @@ pub fn call<'a>(
         return damaged;
     };
     match (function, arguments) {
-        (Global::OrderedDict, []) => Ok(Value::Dict(objects.container(Vec::new()))),
+        // A defaultdict has the maker of its defaults.
+        (Global::Dict, [] | [Value::Global(_) | Value::None]) => {
+            Ok(Value::Dict(objects.container(Vec::new())))
+        }
+        (Global::Plain(kind), _) => Ok(Value::Other(kind)),
         (
             Global::RebuildTensor,
             &[
