@@ -1,13 +1,27 @@
 //! State dicts as training scripts leave them: in checkpoints, with prefixes, in half precision, in any protocol; and
 //! what is none.
 
+use std::sync::LazyLock;
+
 use half::{bf16, f16};
 
 use crate::bundles::Place;
 use crate::state_dict::StateDict;
 use crate::torch_save::{Object, Saved, Storage, Tensor, legacy_of, text, zip_of};
 
+/// The embedder's file that [`weights`] becomes, however wrapped.
+static EXPECTED: LazyLock<Vec<u8>> =
+    LazyLock::new(|| Place::new().embedder(&weights().shared().zip()));
 const WRAPPERS: [&str; 4] = ["state_dict", "model_state_dict", "model", "net"];
+
+fn weights() -> StateDict {
+    StateDict::of(64)
+}
+
+#[track_caller]
+fn check(file: &[u8], what: &str) {
+    assert!(Place::new().embedder(file) == *EXPECTED, "{what}");
+}
 
 fn with_prefix(prefix: &str, saved: Saved) -> Saved {
     let Object::StateDict(mut entries) = saved.root else {
@@ -34,6 +48,10 @@ const PLAIN: &[(&str, &[u8])] = &[
     ("none", b"N"),
     ("best", b"G\x3f\xef\xc7\x1d\xe6\x9a\xd4\x2c"),
     ("best_double", b"cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\n(X\x02\x00\x00\x00f8\x89\x88tR(K\x03X\x01\x00\x00\x00<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tbC\x0812345678\x86R"),
+    (
+        "numbers",
+        b"cnumpy.core.numeric\n_frombuffer\n(\x96\x02\x00\x00\x00\x00\x00\x00\x00\x00\x01X\x02\x00\x00\x00u1K\x02\x85X\x01\x00\x00\x00CtR",
+    ),
     ("seed", b"\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\x00"),
     ("long", b"\x8b\x02\x00\x00\x00\xff\xff"),
     ("short_text", b"\x8c\x03Ada"),
@@ -57,9 +75,7 @@ const PLAIN: &[(&str, &[u8])] = &[
 
 #[test]
 fn a_state_dict_lies_under_a_key_beside_other_things() {
-    let place = Place::new();
-    let weights = StateDict::of(64);
-    let expected = place.embedder(&weights.shared().zip());
+    let weights = weights();
     for key in WRAPPERS {
         let mut saved = weights.shared();
         // A random generator's state, and one number in each of the other types.
@@ -90,29 +106,24 @@ fn a_state_dict_lies_under_a_key_beside_other_things() {
         entries.push((text(key), saved.root));
         entries.push((text("others"), Object::Dict(others)));
         saved.root = Object::Dict(entries);
-        assert!(place.embedder(&saved.zip()) == expected, "{key}");
-        assert!(place.embedder(&saved.legacy()) == expected, "{key}");
+        check(&saved.zip(), key);
     }
 }
 
 #[test]
 fn a_text_under_one_key_does_not_hide_the_state_dict_under_another() {
-    let place = Place::new();
-    let weights = StateDict::of(64);
-    let expected = place.embedder(&weights.shared().zip());
+    let weights = weights();
     let mut saved = weights.shared();
     saved.root = Object::Dict(vec![
         (text("model"), text("InceptionResnetV1")),
         (text("net"), saved.root),
     ]);
-    assert!(place.embedder(&saved.zip()) == expected);
+    check(&saved.zip(), "net");
 }
 
 #[test]
 fn names_may_begin_with_what_data_parallel_puts_there() {
-    let place = Place::new();
-    let weights = StateDict::of(64);
-    let expected = place.embedder(&weights.shared().zip());
+    let weights = weights();
     for prefix in [
         "module.",
         "module.module.",
@@ -121,24 +132,20 @@ fn names_may_begin_with_what_data_parallel_puts_there() {
         "net.module.",
     ] {
         let prefixed = with_prefix(prefix, weights.shared());
-        assert!(place.embedder(&prefixed.zip()) == expected, "{prefix}");
+        check(&prefixed.zip(), prefix);
     }
     for key in WRAPPERS {
         let both = under(key, with_prefix("module.", weights.shared()));
-        assert!(place.embedder(&both.zip()) == expected, "{key}");
-        let deep = under("state_dict", both);
-        assert!(place.embedder(&deep.legacy()) == expected, "{key}");
+        check(&under("state_dict", both).legacy(), key);
     }
     // The classifier stays behind under its longer name, too.
     let published = with_prefix("module.", weights.separate());
-    assert!(place.embedder(&published.zip()) == expected);
+    check(&published.zip(), "with a classifier");
 }
 
 #[test]
 fn tensors_may_be_in_half_precision() {
-    let place = Place::new();
-    let weights = StateDict::of(64);
-    let expected = place.embedder(&weights.shared().zip());
+    let weights = weights();
     let halves: [(_, fn(f32) -> [u8; 2]); 2] = [
         ("HalfStorage", |value| f16::from_f32(value).to_le_bytes()),
         ("BFloat16Storage", |value| {
@@ -147,24 +154,21 @@ fn tensors_may_be_in_half_precision() {
     ];
     for (class, convert) in halves {
         let saved = weights.in_two_bytes(class, convert);
-        assert!(place.embedder(&saved.zip()) == expected, "{class}");
-        assert!(place.embedder(&saved.legacy()) == expected, "{class}");
+        check(&saved.zip(), class);
     }
 }
 
 #[test]
 fn pickles_may_be_of_protocols_2_to_5() {
-    let place = Place::new();
-    let saved = under("model", with_prefix("module.", StateDict::of(64).shared()));
-    let expected = place.embedder(&StateDict::of(64).shared().zip());
+    let saved = under("model", with_prefix("module.", weights().shared()));
     for protocol in 2..=5 {
-        assert!(
-            place.embedder(&saved.zip_in(protocol)) == expected,
-            "{protocol}"
+        check(
+            &saved.zip_in(protocol),
+            &format!("zip in protocol {protocol}"),
         );
-        assert!(
-            place.embedder(&saved.legacy_in(protocol)) == expected,
-            "{protocol}"
+        check(
+            &saved.legacy_in(protocol),
+            &format!("legacy in protocol {protocol}"),
         );
     }
 }
@@ -283,7 +287,7 @@ fn what_is_no_state_dict_says_what_it_is() {
 #[test]
 fn what_a_state_dict_holds_too_much_or_twice_is_named() {
     let place = Place::new();
-    let weights = StateDict::of(64);
+    let weights = weights();
     let refused = |name: &str, value: Object| {
         let mut saved = with_prefix("module.", weights.shared());
         let Object::StateDict(entries) = &mut saved.root else {

@@ -1,9 +1,13 @@
 //! Files that are cut, damaged or made to harm.
 
+use std::io::Cursor;
+
 use proptest::prelude::*;
 use worker::vision::convert::{ContentError, ConvertError, PickleError, TorchFileError};
+use zip::write::{SimpleFileOptions, ZipWriter};
 
 use crate::galleries::{classroom, read};
+use crate::pickler::pickle_of;
 use crate::torch_save::{Object, legacy_of, zip_of};
 
 const NO_DATA: [(String, &[u8]); 0] = [];
@@ -31,16 +35,30 @@ fn pickle_error(operations: &[u8]) -> PickleError {
 
 #[test]
 fn other_files_are_told_apart() {
-    for file in [
-        b"".as_slice(),
-        b"hello",
-        b"\x89HDF\r\n",
-        b"\x80\x02M\xe9\x03.",
+    let mut other_zip = ZipWriter::new(Cursor::new(Vec::new()));
+    other_zip
+        .start_file("arr_0.npy", SimpleFileOptions::default())
+        .expect("a new entry");
+    let other_zip = other_zip.finish().expect("written to memory").into_inner();
+    let neither = "neither a zip archive nor a pickle of protocol 2 to 5";
+    for (file, found) in [
+        (b"".to_vec(), "empty"),
+        (b"hello".to_vec(), neither),
+        (b"\x89HDF\r\n".to_vec(), neither),
+        (
+            pickle_of(&Object::Integer(1001), 2),
+            "a pickle without torch.save's header",
+        ),
+        (
+            pickle_of(&Object::Integer(1001), 5),
+            "a pickle without torch.save's header",
+        ),
+        (other_zip, "a zip archive without data.pkl"),
     ] {
-        let error = content_error(file);
-        assert!(
-            matches!(error, ContentError::File(TorchFileError::NotTorch)),
-            "{error}"
+        let error = content_error(&file).to_string();
+        assert_eq!(
+            error,
+            format!("it is {found}, expected a file that torch.save writes")
         );
     }
 }

@@ -14,14 +14,17 @@ const LEGACY_MAGIC: &[u8] = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
 const LEGACY_PROTOCOL: Value<'_> = Value::Integer(1001);
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 const PICKLE_ENTRY: &str = "data.pkl";
+const NO_PICKLE: TorchFileError = TorchFileError::NotTorch {
+    found: "a zip archive without data.pkl",
+};
 /// Only TorchScript has it.
 const SCRIPT_ENTRY: &str = "constants.pkl";
 
 /// Why a file's container cannot be read.
 #[derive(Debug, Error)]
 pub enum TorchFileError {
-    #[error("it is not a file that torch.save writes")]
-    NotTorch,
+    #[error("it is {found}, expected a file that torch.save writes")]
+    NotTorch { found: &'static str },
     #[error(
         "it is a TorchScript archive, which holds code, expected its tensors: \
         torch.save(torch.jit.load(file).state_dict(), ...)"
@@ -83,7 +86,12 @@ impl<'a> TorchFile<'a> {
         } else if let Some(rest) = behind_legacy_magic(bytes) {
             Self::parse_legacy(rest)
         } else {
-            Err(TorchFileError::NotTorch)
+            let found = match bytes {
+                [] => "empty",
+                [0x80, 2..=5, ..] => "a pickle without torch.save's header",
+                _ => "neither a zip archive nor a pickle of protocol 2 to 5",
+            };
+            Err(TorchFileError::NotTorch { found })
         }
     }
 
@@ -94,7 +102,7 @@ impl<'a> TorchFile<'a> {
             .file_names()
             .filter_map(|name| name.strip_suffix(PICKLE_ENTRY))
             .min_by_key(|folder| folder.len())
-            .ok_or(TorchFileError::NotTorch)?
+            .ok_or(NO_PICKLE)?
             .to_owned();
         if archive
             .index_for_name(&format!("{folder}{SCRIPT_ENTRY}"))
@@ -108,7 +116,7 @@ impl<'a> TorchFile<'a> {
         {
             return Err(TorchFileError::BigEndian);
         }
-        let pickle = Pickle::read(entry(PICKLE_ENTRY)?.ok_or(TorchFileError::NotTorch)?)?;
+        let pickle = Pickle::read(entry(PICKLE_ENTRY)?.ok_or(NO_PICKLE)?)?;
         let mut storages = HashMap::new();
         for storage in &pickle.objects.storages {
             if storages.contains_key(storage.key) {

@@ -51,99 +51,53 @@ pub enum Global {
     Plain(&'static str),
 }
 
-/// The names that a file may use.
-const GLOBALS: &[(&str, &str, Global)] = &[
-    ("collections", "OrderedDict", Global::Dict),
-    ("collections", "defaultdict", Global::Dict),
-    ("torch._utils", "_rebuild_tensor_v2", Global::RebuildTensor),
-    (
-        "torch._utils",
-        "_rebuild_parameter",
-        Global::RebuildParameter,
-    ),
-    (
-        "torch",
-        "FloatStorage",
-        Global::StorageType(Element::Float32),
-    ),
-    (
-        "torch",
-        "DoubleStorage",
-        Global::StorageType(Element::Float64),
-    ),
-    (
-        "torch",
-        "HalfStorage",
-        Global::StorageType(Element::Float16),
-    ),
-    (
-        "torch",
-        "BFloat16Storage",
-        Global::StorageType(Element::BFloat16),
-    ),
-    ("torch", "LongStorage", Global::StorageType(Element::Int64)),
-    ("torch", "IntStorage", Global::StorageType(Element::Int32)),
-    ("torch", "ShortStorage", Global::StorageType(Element::Int16)),
-    ("torch", "CharStorage", Global::StorageType(Element::Int8)),
-    ("torch", "ByteStorage", Global::StorageType(Element::UInt8)),
-    ("torch", "BoolStorage", Global::StorageType(Element::Bool)),
-    ("torch", "Size", Global::Plain("a torch.Size")),
-    ("torch", "device", Global::Plain("a torch.device")),
-    ("torch", "float16", Global::Plain("a torch.dtype")),
-    ("torch", "bfloat16", Global::Plain("a torch.dtype")),
-    ("torch", "float32", Global::Plain("a torch.dtype")),
-    ("builtins", "dict", Global::Plain("a dict")),
-    ("builtins", "list", Global::Plain("a list")),
-    ("builtins", "int", Global::Plain("an int")),
-    ("builtins", "float", Global::Plain("a float")),
-    ("builtins", "complex", Global::Plain("a complex")),
-    ("builtins", "bytearray", Global::Plain("a bytearray")),
-    ("builtins", "set", Global::Plain("a set")),
-    ("builtins", "frozenset", Global::Plain("a frozenset")),
-    ("_codecs", "encode", Global::Plain("bytes")),
-    (
-        "argparse",
-        "Namespace",
-        Global::Plain("an argparse.Namespace"),
-    ),
-    ("pathlib", "PosixPath", Global::Plain("a path")),
-    ("pathlib._local", "PosixPath", Global::Plain("a path")),
-    ("numpy", "dtype", Global::Plain("a numpy.dtype")),
-    ("numpy", "ndarray", Global::Plain("a numpy.ndarray")),
-    (
-        "numpy.core.multiarray",
-        "scalar",
-        Global::Plain("a numpy number"),
-    ),
-    (
-        "numpy._core.multiarray",
-        "scalar",
-        Global::Plain("a numpy number"),
-    ),
-    (
-        "numpy.core.multiarray",
-        "_reconstruct",
-        Global::Plain("a numpy.ndarray"),
-    ),
-    (
-        "numpy._core.multiarray",
-        "_reconstruct",
-        Global::Plain("a numpy.ndarray"),
-    ),
-];
-
 impl Global {
+    /// One of the names that a file may use.
     pub fn find(module: &str, name: &str) -> Option<Self> {
-        // Python 2's name, which protocol 2 keeps.
-        let module = match module {
-            "__builtin__" => "builtins",
-            module => module,
-        };
-        let mut globals = GLOBALS.iter();
-        globals
-            .find(|entry| (entry.0, entry.1) == (module, name))
-            .map(|entry| entry.2)
+        Some(match (module, name) {
+            ("collections", "OrderedDict" | "defaultdict") => Self::Dict,
+            ("torch._utils", "_rebuild_tensor_v2") => Self::RebuildTensor,
+            ("torch._utils", "_rebuild_parameter") => Self::RebuildParameter,
+            ("torch", "FloatStorage") => Self::StorageType(Element::Float32),
+            ("torch", "DoubleStorage") => Self::StorageType(Element::Float64),
+            ("torch", "HalfStorage") => Self::StorageType(Element::Float16),
+            ("torch", "BFloat16Storage") => Self::StorageType(Element::BFloat16),
+            ("torch", "LongStorage") => Self::StorageType(Element::Int64),
+            ("torch", "IntStorage") => Self::StorageType(Element::Int32),
+            ("torch", "ShortStorage") => Self::StorageType(Element::Int16),
+            ("torch", "CharStorage") => Self::StorageType(Element::Int8),
+            ("torch", "ByteStorage") => Self::StorageType(Element::UInt8),
+            ("torch", "BoolStorage") => Self::StorageType(Element::Bool),
+            _ => Self::Plain(plain(module, name)?),
+        })
     }
+}
+
+/// What a checkpoint may hold beside its state dict, in Python's words.
+fn plain(module: &str, name: &str) -> Option<&'static str> {
+    Some(match (module, name) {
+        ("torch", "Size") => "a torch.Size",
+        ("torch", "device") => "a torch.device",
+        ("torch", "float16" | "bfloat16" | "float32") => "a torch.dtype",
+        // Protocol 2 has the names of Python 2.
+        ("builtins" | "__builtin__", "dict") => "a dict",
+        ("builtins" | "__builtin__", "list") => "a list",
+        ("builtins" | "__builtin__", "int") => "an int",
+        ("builtins" | "__builtin__", "float") => "a float",
+        ("builtins" | "__builtin__", "complex") => "a complex",
+        ("builtins" | "__builtin__", "bytearray") => "a bytearray",
+        ("builtins" | "__builtin__", "set") => "a set",
+        ("builtins" | "__builtin__", "frozenset") => "a frozenset",
+        ("_codecs", "encode") => "bytes",
+        ("argparse", "Namespace") => "an argparse.Namespace",
+        ("pathlib" | "pathlib._local", "PosixPath") => "a path",
+        ("numpy", "dtype") => "a numpy.dtype",
+        ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") => "a numpy number",
+        ("numpy", "ndarray")
+        | ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct")
+        | ("numpy.core.numeric" | "numpy._core.numeric", "_frombuffer") => "a numpy.ndarray",
+        _ => return None,
+    })
 }
 
 /// Why a name is refused, given what follows it. The attributes of a `torch.nn.Module` follow its class.
