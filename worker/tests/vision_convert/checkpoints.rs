@@ -146,16 +146,12 @@ fn names_may_begin_with_what_data_parallel_puts_there() {
 #[test]
 fn tensors_may_be_in_half_precision() {
     let weights = weights();
-    let halves: [(_, fn(f32) -> [u8; 2]); 2] = [
-        ("HalfStorage", |value| f16::from_f32(value).to_le_bytes()),
-        ("BFloat16Storage", |value| {
-            bf16::from_f32(value).to_le_bytes()
-        }),
-    ];
-    for (class, convert) in halves {
-        let saved = weights.in_two_bytes(class, convert);
-        check(&saved.zip(), class);
-    }
+    let half = weights.in_two_bytes("HalfStorage", |value| f16::from_f32(value).to_le_bytes());
+    check(&half.zip(), "torch.float16");
+    let brain = weights.in_two_bytes("BFloat16Storage", |value| {
+        bf16::from_f32(value).to_le_bytes()
+    });
+    check(&brain.zip(), "torch.bfloat16");
 }
 
 #[test]
@@ -266,6 +262,15 @@ fn what_is_no_state_dict_says_what_it_is() {
                 )]),
             )]),
             "a dict of lr (None) under state_dict.net",
+        ),
+        (
+            Object::Dict(
+                (0..7)
+                    .map(|epoch| (text(&format!("epoch {epoch}")), Object::Integer(epoch)))
+                    .collect(),
+            ),
+            "a dict of epoch 0 (an int), epoch 1 (an int), epoch 2 (an int), epoch 3 (an int), epoch 4 (an int) \
+            and 2 more",
         ),
         (
             Object::Dict(vec![(Object::Integer(7), tensor())]),

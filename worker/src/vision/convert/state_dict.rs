@@ -143,10 +143,7 @@ fn describe(file: &TorchFile<'_>, value: Value<'_>, path: &[&str]) -> String {
     let content = match file.objects.entries(value) {
         None => value.kind().to_owned(),
         Some([]) => "an empty dict".to_owned(),
-        Some(entries) => {
-            let entries: Vec<String> = entries.iter().map(entry).collect();
-            format!("a dict of {}", list(&entries))
-        }
+        Some(entries) => format!("a dict of {}", list(entries.iter().map(entry))),
     };
     match path {
         [] => content,
