@@ -17,7 +17,8 @@ const THRESHOLD: &str = "1.1";
 #[command(group(ArgGroup::new("input").required(true).args(["state_dict", "torchscript", "gallery"])))]
 pub struct ConvertArgs {
     /// State dict of facenet-pytorch's InceptionResnetV1, as 20180402-114759-vggface2.pt or
-    /// 20180408-102900-casia-webface.pt, to make a model bundle of
+    /// 20180408-102900-casia-webface.pt, to make a model bundle of. A checkpoint may have it under `state_dict`,
+    /// `model_state_dict`, `model` or `net`, and names may begin with `module.`
     #[arg(long, value_name = "FILE")]
     state_dict: Option<PathBuf>,
     /// TorchScript file of an embedder of any architecture, as torch.jit.save writes it, to make a model bundle of. It

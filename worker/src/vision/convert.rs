@@ -82,9 +82,12 @@ pub enum ContentError {
         tensor: String,
         problem: TensorProblem,
     },
-    #[error("it holds {found}, expected a state dict: torch.save(model.state_dict(), ...)")]
-    NotAStateDict { found: &'static str },
-    #[error("no layer of InceptionResnetV1 uses {}", list(tensors))]
+    #[error(
+        "it holds {found}, expected a state dict, alone or under state_dict, model_state_dict, model or net: \
+        torch.save(model.state_dict(), ...)"
+    )]
+    NotAStateDict { found: String },
+    #[error("no layer of InceptionResnetV1 uses {}", list(tensors.iter().cloned()))]
     LeftOver { tensors: Vec<String> },
     #[error(
         "it holds {found}, expected a gallery: torch.save([embeddings, names], ...) with tensors and texts"
@@ -163,10 +166,11 @@ fn with_torch_file<T>(
 }
 
 /// The first few names, and how many more there are.
-fn list(names: &[String]) -> String {
+fn list(names: impl ExactSizeIterator<Item = String>) -> String {
     const SHOWN: usize = 5;
-    let shown = names[..names.len().min(SHOWN)].join(", ");
-    match names.len().saturating_sub(SHOWN) {
+    let more = names.len().saturating_sub(SHOWN);
+    let shown = names.take(SHOWN).collect::<Vec<_>>().join(", ");
+    match more {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }

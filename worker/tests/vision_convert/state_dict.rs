@@ -224,6 +224,16 @@ impl StateDict {
         self.saved(storages)
     }
 
+    /// In numbers of two bytes: `class` holds what `convert` makes.
+    pub fn in_two_bytes(&self, class: &'static str, convert: fn(f32) -> [u8; 2]) -> Saved {
+        let storage = |values: &[f32]| {
+            let bytes = values.iter().flat_map(|&value| convert(value));
+            Storage::new(class, values.len(), bytes.collect())
+        };
+        let storages = vec![storage(&self.numbers), storage(&self.variances), counts()];
+        self.saved(storages)
+    }
+
     fn saved(&self, storages: Vec<Storage>) -> Saved {
         let entry =
             |(name, tensor): &(String, Tensor)| (name.clone(), Object::Tensor(tensor.clone()));

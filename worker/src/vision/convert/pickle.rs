@@ -1,5 +1,5 @@
-//! A reader for the part of Python's pickle protocol 2 that `torch.save` writes. It builds plain values and the few
-//! objects of torch in `globals`; every other name is an error, and nothing is called.
+//! A reader for the part of Python's pickle protocols 2 to 5 that `torch.save` writes. It builds plain values and the
+//! few objects in `globals`; every other name is an error, and nothing is called.
 //!
 //! Containers refer to their elements by number, so neither reading nor dropping a value recurses, however deep a file
 //! nests and whatever cycles it makes. A step of the machine makes at most one value, and steps are limited.
@@ -8,6 +8,7 @@ use thiserror::Error;
 
 mod globals;
 mod machine;
+mod reader;
 
 pub use globals::{Element, Global, Storage, Tensor};
 use machine::Machine;
@@ -20,14 +21,22 @@ const MAX_STEPS: usize = 1 << 22;
 pub enum PickleError {
     #[error("its pickle ends early")]
     Truncated,
+    #[error("its pickle is of protocol {found}, expected 2 to 5")]
+    Protocol { found: u8 },
     #[error(
-        "its pickle asks for {name}, which neither tensors nor lists of texts need; it was not called"
+        "its pickle asks for {name}, which neither tensors nor plain values need; it was not called. \
+        Save a file of tensors, numbers and texts only"
     )]
     Forbidden { name: String },
     #[error(
-        "its pickle has the operation {opcode:#04x}, which torch.save does not write in protocol 2"
+        "it holds a whole {class}, whose code is not run here, expected its tensors: \
+        torch.save(model.state_dict(), ...)"
     )]
-    Opcode { opcode: u8 },
+    Module { class: String },
+    #[error(
+        "its pickle has the opcode {opcode:#04x} ({name}), which torch.save does not write in protocols 2 to 5"
+    )]
+    Opcode { opcode: u8, name: &'static str },
     #[error("its pickle has a damaged {what}")]
     Damaged { what: &'static str },
     #[error("its pickle takes more than {MAX_STEPS} steps")]
@@ -40,7 +49,6 @@ pub enum Value<'a> {
     None,
     Bool(bool),
     Integer(i64),
-    Real,
     Text(&'a str),
     Tuple(usize),
     List(usize),
@@ -49,6 +57,8 @@ pub enum Value<'a> {
     Global(Global),
     Storage(usize),
     Tensor(usize),
+    /// A value that no network or gallery needs, in Python's words.
+    Other(&'static str),
 }
 
 impl Value<'_> {
@@ -58,7 +68,6 @@ impl Value<'_> {
             Self::None => "None",
             Self::Bool(_) => "a bool",
             Self::Integer(_) => "an int",
-            Self::Real => "a float",
             Self::Text(_) => "a str",
             Self::Tuple(_) => "a tuple",
             Self::List(_) => "a list",
@@ -66,6 +75,7 @@ impl Value<'_> {
             Self::Global(_) => "a class or function",
             Self::Storage(_) => "a storage",
             Self::Tensor(_) => "a tensor",
+            Self::Other(kind) => kind,
         }
     }
 }
@@ -95,6 +105,14 @@ impl<'a> Objects<'a> {
         }
     }
 
+    /// The value under a text in a dict.
+    pub fn get(&self, dict: Value<'a>, key: &str) -> Option<Value<'a>> {
+        let mut entries = self.entries(dict)?.iter();
+        entries
+            .find(|[name, _]| *name == Value::Text(key))
+            .map(|&[_, value]| value)
+    }
+
     pub fn tensor(&self, value: Value<'a>) -> Option<&Tensor> {
         match value {
             Value::Tensor(number) => Some(&self.tensors[number]),
@@ -122,12 +140,38 @@ impl<'a> Pickle<'a> {
     pub fn read(bytes: &'a [u8]) -> Result<Self, PickleError> {
         Machine::new(bytes).run()
     }
+}
 
-    /// The value under a text in a dict.
-    pub fn get(&self, key: &str) -> Option<Value<'a>> {
-        let mut entries = self.objects.entries(self.root)?.iter();
-        entries
-            .find(|[name, _]| *name == Value::Text(key))
-            .map(|&[_, value]| value)
+/// The beginning of a text from a file, fit for a terminal.
+pub fn shown(text: &str) -> String {
+    const SHOWN: usize = 100;
+    let beginning = text.chars().take(SHOWN);
+    beginning.flat_map(char::escape_debug).collect()
+}
+
+/// The name of an opcode that is not read, in the words of `pickletools.py`.
+fn opcode_name(opcode: u8) -> &'static str {
+    match opcode {
+        b'0' => "POP",
+        b'1' => "POP_MARK",
+        b'2' => "DUP",
+        b'I' => "INT",
+        b'L' => "LONG",
+        b'F' => "FLOAT",
+        b'S' => "STRING",
+        b'T' => "BINSTRING",
+        b'U' => "SHORT_BINSTRING, a str of Python 2",
+        b'V' => "UNICODE",
+        b'P' => "PERSID",
+        b'd' => "DICT",
+        b'g' => "GET",
+        b'i' => "INST",
+        b'l' => "LIST",
+        b'o' => "OBJ",
+        b'p' => "PUT",
+        0x82..=0x84 => "EXT, a name by number",
+        0x97 => "NEXT_BUFFER",
+        0x98 => "READONLY_BUFFER",
+        _ => "no opcode of Python's",
     }
 }

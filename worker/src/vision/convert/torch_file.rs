@@ -9,17 +9,27 @@ use zip::ZipArchive;
 
 use super::pickle::{Element, Objects, Pickle, PickleError, Storage, Tensor, Value};
 
-/// A pickle of the number 0x1950a86a20f9469cfc6c, with which the older form begins.
-const LEGACY_MAGIC: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+/// The number 0x1950a86a20f9469cfc6c, the only content of the older form's first pickle.
+const LEGACY_MAGIC: &[u8] = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
 const LEGACY_PROTOCOL: Value<'_> = Value::Integer(1001);
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 const PICKLE_ENTRY: &str = "data.pkl";
+const NO_PICKLE: TorchFileError = TorchFileError::NotTorch {
+    found: "a zip archive without data.pkl",
+};
+/// Only TorchScript has it.
+const SCRIPT_ENTRY: &str = "constants.pkl";
 
 /// Why a file's container cannot be read.
 #[derive(Debug, Error)]
 pub enum TorchFileError {
-    #[error("it is not a file that torch.save writes")]
-    NotTorch,
+    #[error("it is {found}, expected a file that torch.save writes")]
+    NotTorch { found: &'static str },
+    #[error(
+        "it is a TorchScript archive, which holds code, expected its tensors: \
+        torch.save(torch.jit.load(file).state_dict(), ...)"
+    )]
+    TorchScript,
     #[error("its zip archive is damaged or cut short: {reason}")]
     Zip { reason: String },
     #[error(transparent)]
@@ -47,8 +57,10 @@ pub enum TensorProblem {
     NotATensor { found: &'static str },
     #[error("has shape {found:?}, expected {expected}")]
     Shape { found: Vec<usize>, expected: String },
-    #[error("holds {found:?}, expected floating-point numbers")]
+    #[error("holds {found}, expected torch.float32, float64, float16 or bfloat16")]
     Dtype { found: Element },
+    #[error("is there twice, with and without a prefix")]
+    Twice,
     #[error("reaches beyond its storage")]
     OutOfStorage,
     #[error("is larger than its file")]
@@ -71,10 +83,15 @@ impl<'a> TorchFile<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, TorchFileError> {
         if bytes.starts_with(ZIP_MAGIC) {
             Self::parse_zip(bytes)
-        } else if let Some(rest) = bytes.strip_prefix(LEGACY_MAGIC) {
+        } else if let Some(rest) = behind_legacy_magic(bytes) {
             Self::parse_legacy(rest)
         } else {
-            Err(TorchFileError::NotTorch)
+            let found = match bytes {
+                [] => "empty",
+                [0x80, 2..=5, ..] => "a pickle without torch.save's header",
+                _ => "neither a zip archive nor a pickle of protocol 2 to 5",
+            };
+            Err(TorchFileError::NotTorch { found })
         }
     }
 
@@ -85,15 +102,21 @@ impl<'a> TorchFile<'a> {
             .file_names()
             .filter_map(|name| name.strip_suffix(PICKLE_ENTRY))
             .min_by_key(|folder| folder.len())
-            .ok_or(TorchFileError::NotTorch)?
+            .ok_or(NO_PICKLE)?
             .to_owned();
+        if archive
+            .index_for_name(&format!("{folder}{SCRIPT_ENTRY}"))
+            .is_some()
+        {
+            return Err(TorchFileError::TorchScript);
+        }
         let mut entry = |name: &str| zip_entry(&mut archive, bytes, &format!("{folder}{name}"));
         if let Some(order) = entry("byteorder")?
             && order != b"little"
         {
             return Err(TorchFileError::BigEndian);
         }
-        let pickle = Pickle::read(entry(PICKLE_ENTRY)?.ok_or(TorchFileError::NotTorch)?)?;
+        let pickle = Pickle::read(entry(PICKLE_ENTRY)?.ok_or(NO_PICKLE)?)?;
         let mut storages = HashMap::new();
         for storage in &pickle.objects.storages {
             if storages.contains_key(storage.key) {
@@ -117,7 +140,8 @@ impl<'a> TorchFile<'a> {
         if next()?.root != LEGACY_PROTOCOL {
             return Err(TorchFileError::Header);
         }
-        match next()?.get("little_endian") {
+        let system = next()?;
+        match system.objects.get(system.root, "little_endian") {
             Some(Value::Bool(true)) => {}
             Some(Value::Bool(false)) => return Err(TorchFileError::BigEndian),
             _ => return Err(TorchFileError::Header),
@@ -191,7 +215,7 @@ impl<'a> TorchFile<'a> {
             Element::Float64 => gather!(f64, |value| value as f32),
             Element::Float16 => gather!(f16, f32::from),
             Element::BFloat16 => gather!(bf16, f32::from),
-            found @ Element::Int64 => Err(TensorProblem::Dtype { found }),
+            found => Err(TensorProblem::Dtype { found }),
         }
     }
 
@@ -226,6 +250,15 @@ impl<'a> TorchFile<'a> {
         }
         Ok(positions)
     }
+}
+
+/// What follows the first pickle of the older form, if the bytes have it. Protocols 4 and 5 put a pickle into a frame.
+fn behind_legacy_magic(bytes: &[u8]) -> Option<&[u8]> {
+    let ([0x80, protocol], rest) = bytes.split_first_chunk()? else {
+        return None;
+    };
+    let frame = if *protocol < 4 { 0 } else { 9 };
+    rest.get(frame..)?.strip_prefix(LEGACY_MAGIC)
 }
 
 /// An entry's content after its checksum was verified; `None` if there is no such entry.

@@ -1,6 +1,8 @@
 //! The only names that a pickle may use, and what they make.
 
-use super::{Objects, PickleError, Value};
+use std::fmt;
+
+use super::{Objects, PickleError, Value, shown};
 
 /// A tensor of more dimensions is none of a network's.
 const MAX_DIMENSIONS: usize = 8;
@@ -13,6 +15,11 @@ pub enum Element {
     Float16,
     BFloat16,
     Int64,
+    Int32,
+    Int16,
+    Int8,
+    UInt8,
+    Bool,
 }
 
 impl Element {
@@ -20,35 +27,93 @@ impl Element {
     pub fn size(self) -> usize {
         match self {
             Self::Float64 | Self::Int64 => 8,
-            Self::Float32 => 4,
-            Self::Float16 | Self::BFloat16 => 2,
+            Self::Float32 | Self::Int32 => 4,
+            Self::Float16 | Self::BFloat16 | Self::Int16 => 2,
+            Self::Int8 | Self::UInt8 | Self::Bool => 1,
         }
+    }
+}
+
+/// As torch names it.
+impl fmt::Display for Element {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "torch.{}", format!("{self:?}").to_lowercase())
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Global {
-    OrderedDict,
+    Dict,
     RebuildTensor,
     RebuildParameter,
     StorageType(Element),
+    /// What makes a value that is only skipped, and what people call that value.
+    Plain(&'static str),
 }
 
 impl Global {
-    pub fn find(module: &str, name: &str) -> Result<Self, PickleError> {
-        match (module, name) {
-            ("collections", "OrderedDict") => Ok(Self::OrderedDict),
-            ("torch._utils", "_rebuild_tensor_v2") => Ok(Self::RebuildTensor),
-            ("torch._utils", "_rebuild_parameter") => Ok(Self::RebuildParameter),
-            ("torch", "FloatStorage") => Ok(Self::StorageType(Element::Float32)),
-            ("torch", "DoubleStorage") => Ok(Self::StorageType(Element::Float64)),
-            ("torch", "HalfStorage") => Ok(Self::StorageType(Element::Float16)),
-            ("torch", "BFloat16Storage") => Ok(Self::StorageType(Element::BFloat16)),
-            ("torch", "LongStorage") => Ok(Self::StorageType(Element::Int64)),
-            _ => Err(PickleError::Forbidden {
-                name: format!("{module}.{name}"),
-            }),
-        }
+    /// One of the names that a file may use.
+    pub fn find(module: &str, name: &str) -> Option<Self> {
+        Some(match (module, name) {
+            ("collections", "OrderedDict" | "defaultdict") => Self::Dict,
+            ("torch._utils", "_rebuild_tensor_v2") => Self::RebuildTensor,
+            ("torch._utils", "_rebuild_parameter") => Self::RebuildParameter,
+            ("torch", "FloatStorage") => Self::StorageType(Element::Float32),
+            ("torch", "DoubleStorage") => Self::StorageType(Element::Float64),
+            ("torch", "HalfStorage") => Self::StorageType(Element::Float16),
+            ("torch", "BFloat16Storage") => Self::StorageType(Element::BFloat16),
+            ("torch", "LongStorage") => Self::StorageType(Element::Int64),
+            ("torch", "IntStorage") => Self::StorageType(Element::Int32),
+            ("torch", "ShortStorage") => Self::StorageType(Element::Int16),
+            ("torch", "CharStorage") => Self::StorageType(Element::Int8),
+            ("torch", "ByteStorage") => Self::StorageType(Element::UInt8),
+            ("torch", "BoolStorage") => Self::StorageType(Element::Bool),
+            _ => Self::Plain(plain(module, name)?),
+        })
+    }
+}
+
+/// What a checkpoint may hold beside its state dict, in Python's words.
+fn plain(module: &str, name: &str) -> Option<&'static str> {
+    Some(match (module, name) {
+        ("torch", "Size") => "a torch.Size",
+        ("torch", "device") => "a torch.device",
+        ("torch", "float16" | "bfloat16" | "float32") => "a torch.dtype",
+        // Protocol 2 has the names of Python 2.
+        ("builtins" | "__builtin__", "dict") => "a dict",
+        ("builtins" | "__builtin__", "list") => "a list",
+        ("builtins" | "__builtin__", "int") => "an int",
+        ("builtins" | "__builtin__", "float") => "a float",
+        ("builtins" | "__builtin__", "complex") => "a complex",
+        ("builtins" | "__builtin__", "bytearray") => "a bytearray",
+        ("builtins" | "__builtin__", "set") => "a set",
+        ("builtins" | "__builtin__", "frozenset") => "a frozenset",
+        ("_codecs", "encode") => "bytes",
+        ("argparse", "Namespace") => "an argparse.Namespace",
+        ("pathlib" | "pathlib._local", "PosixPath") => "a path",
+        ("numpy", "dtype") => "a numpy.dtype",
+        ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") => "a numpy number",
+        ("numpy", "ndarray")
+        | ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct")
+        | ("numpy.core.numeric" | "numpy._core.numeric", "_frombuffer") => "a numpy.ndarray",
+        _ => return None,
+    })
+}
+
+/// Why a name is refused, given what follows it. The attributes of a `torch.nn.Module` follow its class.
+pub fn refusal(module: &str, name: &str, rest: &[u8]) -> PickleError {
+    /// Bytes in which they begin; the class's source code may come first.
+    const NEAR: usize = 1 << 20;
+    let near = &rest[..rest.len().min(NEAR)];
+    let has = |attribute: &[u8]| {
+        near.windows(attribute.len())
+            .any(|bytes| bytes == attribute)
+    };
+    let name = shown(&format!("{module}.{name}"));
+    if has(b"_parameters") && has(b"_modules") {
+        PickleError::Module { class: name }
+    } else {
+        PickleError::Forbidden { name }
     }
 }
 
@@ -95,7 +160,11 @@ pub fn call<'a>(
         return damaged;
     };
     match (function, arguments) {
-        (Global::OrderedDict, []) => Ok(Value::Dict(objects.container(Vec::new()))),
+        // A defaultdict has the maker of its defaults.
+        (Global::Dict, [] | [Value::Global(_) | Value::None]) => {
+            Ok(Value::Dict(objects.container(Vec::new())))
+        }
+        (Global::Plain(kind), _) => Ok(Value::Other(kind)),
         (
             Global::RebuildTensor,
             &[

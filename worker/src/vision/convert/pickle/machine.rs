@@ -1,27 +1,28 @@
-//! The stack machine of Python's `pickletools.py`, as far as `torch.save` uses it.
+//! The stack machine of Python's `pickletools.py`, as far as `torch.save` uses it in protocols 2 to 5.
 
 use std::collections::HashMap;
 
 use super::globals::{self, Global};
-use super::{MAX_STEPS, Objects, Pickle, PickleError, Value};
+use super::reader::Reader;
+use super::{MAX_STEPS, Objects, Pickle, PickleError, Value, opcode_name};
 
-const PROTOCOL: u8 = 2;
+const SET: Value<'_> = Value::Other("a set");
 
 #[derive(Debug)]
 pub struct Machine<'a> {
-    rest: &'a [u8],
+    input: Reader<'a>,
     length: usize,
     stack: Vec<Value<'a>>,
     /// Heights of the stack at which a tuple or a run of elements begins.
     marks: Vec<usize>,
-    memo: HashMap<u32, Value<'a>>,
+    memo: HashMap<usize, Value<'a>>,
     objects: Objects<'a>,
 }
 
 impl<'a> Machine<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
         Self {
-            rest: bytes,
+            input: Reader::new(bytes),
             length: bytes.len(),
             stack: Vec::new(),
             marks: Vec::new(),
@@ -32,13 +33,13 @@ impl<'a> Machine<'a> {
 
     pub fn run(mut self) -> Result<Pickle<'a>, PickleError> {
         for _ in 0..MAX_STEPS {
-            match self.byte()? {
+            match self.input.byte()? {
                 b'.' => {
                     let root = self.pop()?;
                     return Ok(Pickle {
                         root,
                         objects: self.objects,
-                        length: self.length - self.rest.len(),
+                        length: self.length - self.input.rest().len(),
                     });
                 }
                 opcode => self.step(opcode)?,
@@ -49,9 +50,14 @@ impl<'a> Machine<'a> {
 
     fn step(&mut self, opcode: u8) -> Result<(), PickleError> {
         match opcode {
-            0x80 => match self.byte()? {
-                PROTOCOL => Ok(()),
-                _ => Err(damaged("protocol number (only 2 is read)")),
+            0x80 => match self.input.byte()? {
+                2..=5 => Ok(()),
+                found => Err(PickleError::Protocol { found }),
+            },
+            // A frame tells a reader how much to fetch; all bytes are here already.
+            0x95 => match self.input.number::<8>()? {
+                length if length <= self.input.rest().len() => Ok(()),
+                _ => Err(PickleError::Truncated),
             },
             b'(' => {
                 self.marks.push(self.stack.len());
@@ -61,28 +67,30 @@ impl<'a> Machine<'a> {
             0x88 => self.push(Value::Bool(true)),
             0x89 => self.push(Value::Bool(false)),
             b'K' => {
-                let value = self.byte()?;
+                let value = self.input.byte()?;
                 self.push(Value::Integer(value.into()))
             }
             b'M' => {
-                let value = u16::from_le_bytes(self.array()?);
+                let value = u16::from_le_bytes(self.input.array()?);
                 self.push(Value::Integer(value.into()))
             }
             b'J' => {
-                let value = i32::from_le_bytes(self.array()?);
+                let value = i32::from_le_bytes(self.input.array()?);
                 self.push(Value::Integer(value.into()))
             }
-            0x8a => self.long(),
+            0x8a => self.long::<1>(),
+            0x8b => self.long::<4>(),
             b'G' => {
-                self.take(8)?;
-                self.push(Value::Real)
+                self.input.take(8)?;
+                self.push(Value::Other("a float"))
             }
-            b'X' => {
-                let length = u32::from_le_bytes(self.array()?);
-                let bytes = self.take(length as usize)?;
-                let text = std::str::from_utf8(bytes).map_err(|_| damaged("text"))?;
-                self.push(Value::Text(text))
-            }
+            0x8c => self.text::<1>(),
+            b'X' => self.text::<4>(),
+            0x8d => self.text::<8>(),
+            b'C' => self.skip::<1>("bytes"),
+            b'B' => self.skip::<4>("bytes"),
+            0x8e => self.skip::<8>("bytes"),
+            0x96 => self.skip::<8>("a bytearray"),
             b')' => self.tuple(0),
             0x85..=0x87 => self.tuple(usize::from(opcode - 0x84)),
             b't' => {
@@ -114,89 +122,88 @@ impl<'a> Machine<'a> {
                 let entries = self.pop_to_mark()?;
                 self.set(&entries)
             }
-            b'q' => {
-                let key = self.byte()?;
-                self.remember(key.into())
+            0x8f => self.push(SET),
+            0x90 => {
+                self.pop_to_mark()?;
+                self.expect_top("set", |top| top == SET)
             }
-            b'r' => {
-                let key = u32::from_le_bytes(self.array()?);
-                self.remember(key)
+            0x91 => {
+                self.pop_to_mark()?;
+                self.push(Value::Other("a frozenset"))
             }
-            b'h' => {
-                let key = self.byte()?;
-                self.recall(key.into())
-            }
-            b'j' => {
-                let key = u32::from_le_bytes(self.array()?);
-                self.recall(key)
-            }
+            b'q' => self.remember::<1>(),
+            b'r' => self.remember::<4>(),
+            0x94 => self.memorize(self.memo.len()),
+            b'h' => self.recall::<1>(),
+            b'j' => self.recall::<4>(),
             b'c' => {
-                let (module, name) = (self.line()?, self.line()?);
-                self.push(Value::Global(Global::find(module, name)?))
+                let (module, name) = (self.input.line()?, self.input.line()?);
+                self.global(module, name)
             }
-            b'R' => {
+            0x93 => match (self.pop()?, self.pop()?) {
+                (Value::Text(name), Value::Text(module)) => self.global(module, name),
+                _ => Err(damaged("name")),
+            },
+            b'R' | 0x81 => {
                 let (arguments, function) = (self.pop()?, self.pop()?);
-                let made = globals::call(&mut self.objects, function, arguments)?;
-                self.push(made)
+                self.call(function, arguments)
+            }
+            // Keyword arguments come last; no class in `globals` has use for them.
+            0x92 => {
+                let (_keywords, arguments, class) = (self.pop()?, self.pop()?, self.pop()?);
+                self.call(class, arguments)
             }
             b'Q' => {
                 let identifier = self.pop()?;
                 let storage = globals::persistent(&mut self.objects, identifier)?;
                 self.push(storage)
             }
-            // The attributes of an OrderedDict: a state dict's version numbers, which nothing here needs.
+            // Attributes: the version numbers of a state dict, or a plain object's, which nothing here needs.
             b'b' => {
                 self.pop()?;
-                match self.top()? {
-                    Value::Dict(_) => Ok(()),
-                    _ => Err(damaged("object with attributes")),
-                }
+                let has_attributes = |top| matches!(top, Value::Dict(_) | Value::Other(_));
+                self.expect_top("object with attributes", has_attributes)
             }
-            opcode => Err(PickleError::Opcode { opcode }),
+            opcode => Err(PickleError::Opcode {
+                opcode,
+                name: opcode_name(opcode),
+            }),
         }
     }
 
-    fn byte(&mut self) -> Result<u8, PickleError> {
-        let [byte] = self.array()?;
-        Ok(byte)
+    fn text<const N: usize>(&mut self) -> Result<(), PickleError> {
+        let text = std::str::from_utf8(self.input.counted::<N>()?);
+        self.push(Value::Text(text.map_err(|_| damaged("text"))?))
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], PickleError> {
-        let (bytes, rest) = self
-            .rest
-            .split_first_chunk()
-            .ok_or(PickleError::Truncated)?;
-        self.rest = rest;
-        Ok(*bytes)
+    fn skip<const N: usize>(&mut self, kind: &'static str) -> Result<(), PickleError> {
+        self.input.counted::<N>()?;
+        self.push(Value::Other(kind))
     }
 
-    fn take(&mut self, length: usize) -> Result<&'a [u8], PickleError> {
-        let (bytes, rest) = self
-            .rest
-            .split_at_checked(length)
-            .ok_or(PickleError::Truncated)?;
-        self.rest = rest;
-        Ok(bytes)
-    }
-
-    fn line(&mut self) -> Result<&'a str, PickleError> {
-        let end = self.rest.iter().position(|&byte| byte == b'\n');
-        let line = self.take(end.ok_or(PickleError::Truncated)?)?;
-        self.take(1)?;
-        std::str::from_utf8(line).map_err(|_| damaged("name"))
-    }
-
-    /// An integer of up to 8 bytes in two's complement.
-    fn long(&mut self) -> Result<(), PickleError> {
-        let length = self.byte()?;
-        let bytes = self.take(length.into())?;
-        if bytes.len() > size_of::<i64>() {
-            return Err(damaged("integer"));
-        }
+    /// An integer in two's complement. One of more than 8 bytes, as a random seed may be, is no size of a tensor.
+    fn long<const N: usize>(&mut self) -> Result<(), PickleError> {
+        let bytes = self.input.counted::<N>()?;
         let sign = bytes.last().is_some_and(|&byte| byte >= 0x80);
         let mut extended = [if sign { 0xff } else { 0 }; size_of::<i64>()];
-        extended[..bytes.len()].copy_from_slice(bytes);
-        self.push(Value::Integer(i64::from_le_bytes(extended)))
+        self.push(match extended.get_mut(..bytes.len()) {
+            Some(low) => {
+                low.copy_from_slice(bytes);
+                Value::Integer(i64::from_le_bytes(extended))
+            }
+            None => Value::Other("an int of more than 64 bits"),
+        })
+    }
+
+    fn global(&mut self, module: &str, name: &str) -> Result<(), PickleError> {
+        let global = Global::find(module, name);
+        let global = global.ok_or_else(|| globals::refusal(module, name, self.input.rest()));
+        self.push(Value::Global(global?))
+    }
+
+    fn call(&mut self, function: Value<'a>, arguments: Value<'a>) -> Result<(), PickleError> {
+        let made = globals::call(&mut self.objects, function, arguments)?;
+        self.push(made)
     }
 
     fn push(&mut self, value: Value<'a>) -> Result<(), PickleError> {
@@ -209,6 +216,15 @@ impl<'a> Machine<'a> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let above = self.stack.get(floor..).unwrap_or_default();
         above.last().copied().ok_or(damaged("stack"))
+    }
+
+    fn expect_top(
+        &self,
+        what: &'static str,
+        fits: impl Fn(Value<'a>) -> bool,
+    ) -> Result<(), PickleError> {
+        let top = self.top()?;
+        fits(top).then_some(()).ok_or(damaged(what))
     }
 
     fn pop(&mut self) -> Result<Value<'a>, PickleError> {
@@ -250,13 +266,19 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn remember(&mut self, key: u32) -> Result<(), PickleError> {
+    fn remember<const N: usize>(&mut self) -> Result<(), PickleError> {
+        let key = self.input.number::<N>()?;
+        self.memorize(key)
+    }
+
+    fn memorize(&mut self, key: usize) -> Result<(), PickleError> {
         let value = self.top()?;
         self.memo.insert(key, value);
         Ok(())
     }
 
-    fn recall(&mut self, key: u32) -> Result<(), PickleError> {
+    fn recall<const N: usize>(&mut self) -> Result<(), PickleError> {
+        let key = self.input.number::<N>()?;
         let value = self.memo.get(&key).copied();
         self.push(value.ok_or(damaged("reference"))?)
     }
