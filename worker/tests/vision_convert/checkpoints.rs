@@ -223,7 +223,7 @@ fn a_torchscript_archive_says_what_it_is() {
     let constants = ("constants.pkl".to_owned(), b"\x80\x02).".as_slice());
     assert_eq!(
         Place::new().reason(&zip_of(pickle, [constants])),
-        "it is a TorchScript archive, which holds code, expected its tensors: \
+        "it is a TorchScript archive, which holds code: convert it as --torchscript, or save its tensors, \
         torch.save(torch.jit.load(file).state_dict(), ...)"
     );
 }

@@ -26,7 +26,7 @@ pub enum TorchFileError {
     #[error("it is {found}, expected a file that torch.save writes")]
     NotTorch { found: &'static str },
     #[error(
-        "it is a TorchScript archive, which holds code, expected its tensors: \
+        "it is a TorchScript archive, which holds code: convert it as --torchscript, or save its tensors, \
         torch.save(torch.jit.load(file).state_dict(), ...)"
     )]
     TorchScript,
