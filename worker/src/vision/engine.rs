@@ -24,7 +24,7 @@ pub enum EngineName {
 }
 
 /// Numbers that the embedder computes with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
 pub enum Precision {
     /// 32-bit floating point
     Fp32,

@@ -27,8 +27,13 @@ IValue no_scalars() {
     return c10::List<std::optional<at::Scalar>>();
 }
 
-at::Tensor call(const char *name, const char *overload, std::initializer_list<IValue> arguments) {
-    auto operation = c10::Dispatcher::singleton().findSchemaOrThrow(name, overload);
+using Operation = c10::OperatorHandle;
+
+Operation find(const char *name, const char *overload) {
+    return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload);
+}
+
+at::Tensor call(const Operation &operation, std::initializer_list<IValue> arguments) {
     std::vector<IValue> stack(arguments);
     operation.callBoxed(&stack);
     return stack.at(0).toTensor();
@@ -54,7 +59,8 @@ void muster_free_error(char *error) { free(error); }
 at::Tensor *muster_pack(const at::Tensor *weights, const int64_t *padding, const int64_t *stride, const int64_t *shape,
                         char **error) {
     return guarded(error, [&] {
-        return call("mkldnn::_reorder_convolution_weight", "",
+        static const Operation operation = find("mkldnn::_reorder_convolution_weight", "");
+        return call(operation,
                     {*weights, pair(padding), pair(stride), kOne, int64_t(1),
                      std::vector<int64_t>(shape, shape + 4)});
     });
@@ -64,7 +70,8 @@ at::Tensor *muster_pack(const at::Tensor *weights, const int64_t *padding, const
 at::Tensor *muster_convolve(const at::Tensor *input, const at::Tensor *weights, const at::Tensor *bias,
                             const int64_t *padding, const int64_t *stride, bool relu, char **error) {
     return guarded(error, [&] {
-        return call("mkldnn::_convolution_pointwise", "",
+        static const Operation operation = find("mkldnn::_convolution_pointwise", "");
+        return call(operation,
                     {*input, *weights, *bias, pair(padding), pair(stride), kOne, int64_t(1),
                      relu ? "relu" : "none", no_scalars(), IValue()});
     });
@@ -75,7 +82,8 @@ at::Tensor *muster_convolve_add(const at::Tensor *sum, const at::Tensor *input, 
                                 const at::Tensor *bias, const int64_t *padding, const int64_t *stride, bool relu,
                                 char **error) {
     return guarded(error, [&] {
-        return call("mkldnn::_convolution_pointwise_", "binary",
+        static const Operation operation = find("mkldnn::_convolution_pointwise_", "binary");
+        return call(operation,
                     {*sum, *input, *weights, *bias, pair(padding), pair(stride), kOne, int64_t(1), "add",
                      at::Scalar(1.0), relu ? IValue("relu") : IValue(), no_scalars(), IValue()});
     });
@@ -86,7 +94,8 @@ at::Tensor *muster_convolve_add(const at::Tensor *sum, const at::Tensor *input, 
 at::Tensor *muster_pack_bytes(const at::Tensor *weights, const at::Tensor *scales, double input_scale,
                               const int64_t *padding, const int64_t *stride, const int64_t *shape, char **error) {
     return guarded(error, [&] {
-        return call("onednn::qconv_prepack", "",
+        static const Operation operation = find("onednn::qconv_prepack", "");
+        return call(operation,
                     {*weights, *scales, input_scale, int64_t(0), pair(stride), pair(padding), kOne, int64_t(1),
                      std::vector<int64_t>(shape, shape + 4)});
     });
@@ -99,7 +108,8 @@ at::Tensor *muster_convolve_bytes(const at::Tensor *input, double input_scale, c
                                   char **error) {
     return guarded(error, [&] {
         auto kind = output_scale == 0.0 ? at::kFloat : at::kByte;
-        return call("onednn::qconv2d_pointwise", "",
+        static const Operation operation = find("onednn::qconv2d_pointwise", "");
+        return call(operation,
                     {*input, input_scale, int64_t(0), *weights, *scales, *zeros, *bias, pair(stride), pair(padding),
                      kOne, int64_t(1), output_scale == 0.0 ? 1.0 : output_scale, int64_t(0), kind,
                      relu ? "relu" : "none", no_scalars(), IValue("")});
@@ -112,7 +122,8 @@ at::Tensor *muster_convolve_bytes_add(const at::Tensor *sum, const at::Tensor *i
                                       const at::Tensor *bias, const int64_t *padding, const int64_t *stride, bool relu,
                                       char **error) {
     return guarded(error, [&] {
-        return call("onednn::qconv2d_pointwise", "binary",
+        static const Operation operation = find("onednn::qconv2d_pointwise", "binary");
+        return call(operation,
                     {*input, input_scale, int64_t(0), *weights, *scales, *zeros, *sum, *bias, pair(stride),
                      pair(padding), kOne, int64_t(1), 1.0, int64_t(0), at::kFloat, 1.0, int64_t(0), "sum",
                      at::Scalar(1.0), relu ? "relu" : "none", no_scalars(), IValue("")});

@@ -78,8 +78,9 @@ impl ResNetEmbedder {
         let uses_onednn = !device.is_cuda() && tch::utils::has_mkldnn();
         let load = |(index, convolution): (usize, &Convolution)| {
             let kernel = match precision {
-                // A product with the weights where they lie is as fast as oneDNN with a copy in its own layout.
-                Precision::Fp32 if uses_onednn && convolution.kernel == [1, 1] => {
+                Precision::Fp32
+                    if uses_onednn && is_large_product(convolution, &architecture.buffers) =>
+                {
                     mapped_panels(&file, convolution)
                 }
                 Precision::Fp32 if uses_onednn => {
@@ -286,6 +287,14 @@ impl Activations<'_> {
             .expect("it was just computed")
             .shallow_clone())
     }
+}
+
+/// Whether a convolution has a large matrix of weights for a few pixels. A product with the weights where they lie is then
+/// as fast as oneDNN with a copy in its own layout.
+fn is_large_product(convolution: &Convolution, buffers: &[Buffer]) -> bool {
+    const FEW_PIXELS: usize = 16;
+    let output = &buffers[convolution.output.buffer];
+    convolution.kernel == [1, 1] && output.height * output.width <= FEW_PIXELS
 }
 
 fn window(convolution: &Convolution) -> Window {

@@ -32,10 +32,11 @@ const SINGLE: [(&str, &str); 17] = [
     ("gallery_1m_p99_ms", "99th percentile, ms"),
 ];
 
-pub fn print(report: &Map<String, Value>) {
+/// One subject's figures.
+pub fn print(title: &str, report: &Map<String, Value>) {
     let number = |key: String| report.get(&key).and_then(Value::as_f64);
     let text = |key: String| number(key).map_or("-".to_owned(), |value| format!("{value:.2}"));
-    println!();
+    println!("\n{title}");
     println!(
         "{:<30}{:>17}{:>17}{:>15}",
         "milliseconds, median / p10", "ours", "reference", "times as fast"

@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use serde_json::{Map, Value, json};
 
+use crate::rounds::SubjectName;
 use crate::samples::Samples;
 
 const AT_ONCE: usize = 15;
@@ -15,11 +16,13 @@ const AT_ONCE: usize = 15;
 /// The first start, which may read from the disk, does not count.
 pub fn measure(
     starts: usize,
+    worker: &Path,
+    name: SubjectName,
     bundle: &Path,
     gallery: &Path,
     photo: &Path,
 ) -> anyhow::Result<Map<String, Value>> {
-    let start = || Starting::start(bundle, gallery, photo);
+    let start = || Starting::start(worker, name, [bundle, gallery, photo]);
     start()?.ready()?.end()?;
     let mut single = Vec::new();
     for _ in 0..starts {
@@ -91,10 +94,16 @@ struct Ready {
 }
 
 impl Starting {
-    fn start(bundle: &Path, gallery: &Path, photo: &Path) -> anyhow::Result<Self> {
+    fn start(
+        worker: &Path,
+        name: SubjectName,
+        [bundle, gallery, photo]: [&Path; 3],
+    ) -> anyhow::Result<Self> {
         let since = Instant::now();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_worker"))
-            .args(["ready", "--hold"])
+        let mut command = Command::new(worker);
+        name.limit(&mut command);
+        let mut process = command
+            .args(["ready", "--hold", "--engine", &name.engine.to_string()])
             .arg(photo)
             .arg("--models")
             .arg(bundle)

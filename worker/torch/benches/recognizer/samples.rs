@@ -7,10 +7,6 @@ use std::time::Instant;
 pub struct Samples(Vec<f64>);
 
 impl Samples {
-    pub fn push(&mut self, value: f64) {
-        self.0.push(value);
-    }
-
     pub fn median(&self) -> f64 {
         self.quantile(0.5)
     }

@@ -1,0 +1,310 @@
+//! All subjects and references in turns, one thread each.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Map, Value, json};
+use worker::vision::EngineName;
+use worker::vision::native::convolve::Instructions;
+
+use crate::photos::Photos;
+use crate::process::Process;
+use crate::samples::Samples;
+
+const WARM_UP_ROUNDS: usize = 2;
+
+/// What the embedder computes for one crop.
+const EMBEDDER_GFLOP: f64 = 2.834;
+
+/// One row of the table: its name, what a subject is told in a round, and what the reference.
+struct Case {
+    title: &'static str,
+    subject: fn(&Photos, usize) -> String,
+    reference: fn(&Photos, usize) -> String,
+}
+
+/// The reference always embeds one crop at a time, as it does when it is used.
+const CASES: [Case; 7] = [
+    Case {
+        title: "embed_fp32_b1",
+        subject: |_, _| "embed fp32 1".to_owned(),
+        reference: |_, _| "embed 1".to_owned(),
+    },
+    Case {
+        title: "embed_int8_b1",
+        subject: |_, _| "embed int8 1".to_owned(),
+        reference: |_, _| "embed 1".to_owned(),
+    },
+    Case {
+        title: "embed_int8_b8",
+        subject: |_, _| "embed int8 8".to_owned(),
+        reference: |_, _| "embed 1".to_owned(),
+    },
+    Case {
+        title: "detect_64",
+        subject: |photos, round| on("detect", &photos.small, round),
+        reference: |photos, round| on("detect", &photos.small, round),
+    },
+    Case {
+        title: "detect_512",
+        subject: |photos, round| on("detect", &photos.medium, round),
+        reference: |photos, round| on("detect", &photos.medium, round),
+    },
+    Case {
+        title: "detect_1080",
+        subject: |photos, round| on("detect", &photos.large, round),
+        reference: |photos, round| on("detect", &photos.large, round),
+    },
+    Case {
+        title: "pipeline_512",
+        subject: |photos, round| on("pipeline", &photos.medium, round),
+        reference: |photos, round| on("pipeline", &photos.medium, round),
+    },
+];
+
+/// An engine, with the instructions that it is limited to; `None`: all that the processor has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SubjectName {
+    pub engine: EngineName,
+    pub instructions: Option<Instructions>,
+}
+
+/// The Python with facenet-pytorch, its weights, and the repository.
+#[derive(Debug)]
+pub struct ReferencePlace<'a> {
+    pub python: &'a Path,
+    pub weights: &'a Path,
+    pub root: &'a Path,
+}
+
+struct Measured {
+    name: SubjectName,
+    process: Process,
+    /// Which of the references has the same instructions.
+    reference: Option<usize>,
+    samples: [Samples; CASES.len()],
+}
+
+struct Reference {
+    limits: Limits,
+    process: Process,
+    samples: [Samples; CASES.len()],
+    gemm: Samples,
+}
+
+/// Environment variables that limit PyTorch to what a smaller processor has: of its own code, of oneDNN and of MKL.
+type Limits = &'static [(&'static str, &'static str)];
+
+/// For each subject the figures of all cases.
+pub fn measure(
+    rounds: usize,
+    names: &[SubjectName],
+    bundle: &Path,
+    photos: &Photos,
+    reference: Option<&ReferencePlace<'_>>,
+) -> anyhow::Result<Vec<Map<String, Value>>> {
+    let mut references: Vec<Reference> = Vec::new();
+    let mut subjects = Vec::new();
+    for &name in names {
+        let of_subject = match reference {
+            Some(place) => Some(reference_for(name, place, &mut references)?),
+            None => None,
+        };
+        subjects.push(Measured {
+            name,
+            process: Process::start(subject_command(name, bundle)?)?,
+            reference: of_subject,
+            samples: Default::default(),
+        });
+    }
+    for round in 0..WARM_UP_ROUNDS + rounds {
+        let counts = round >= WARM_UP_ROUNDS;
+        for (number, case) in CASES.iter().enumerate() {
+            for reference in &mut references {
+                let theirs = reference
+                    .process
+                    .measure(&(case.reference)(photos, round))?;
+                reference.samples[number].extend(counts.then_some(theirs));
+            }
+            for subject in subjects.iter_mut().filter(|subject| subject.has(case)) {
+                let ours = subject.process.measure(&(case.subject)(photos, round))?;
+                subject.samples[number].extend(counts.then_some(ours));
+            }
+        }
+        for reference in &mut references {
+            let rate = reference.process.measure("gemm")?;
+            reference.gemm.extend(counts.then_some(rate));
+        }
+    }
+    let figures = subjects.iter_mut().map(|subject| {
+        let mut figures = subject.figures(&references);
+        let reference = subject
+            .reference
+            .map(|index| &mut references[index].process);
+        figures.extend(compare_boxes(&mut subject.process, reference, photos)?);
+        for rows in [200_000, 1_000_000] {
+            let answer: Value =
+                serde_json::from_str(&subject.process.ask(&format!("gallery {rows}"))?)?;
+            let title = if rows == 200_000 {
+                "gallery_200k"
+            } else {
+                "gallery_1m"
+            };
+            figures.insert(format!("{title}_ms"), answer[0].clone());
+            figures.insert(format!("{title}_p99_ms"), answer[1].clone());
+        }
+        Ok(figures)
+    });
+    figures.collect()
+}
+
+impl SubjectName {
+    /// Whether 8-bit integers are offered.
+    fn has_int8(self) -> bool {
+        match self.instructions {
+            Some(instructions) => instructions.has_fast_bytes(),
+            None => Instructions::best().has_fast_bytes(),
+        }
+    }
+
+    /// Runs `command` with these instructions at most.
+    pub fn limit(self, command: &mut Command) {
+        if let Some(instructions) = self.instructions {
+            command.env("MUSTER_INSTRUCTIONS", instructions.to_string());
+        }
+    }
+}
+
+impl Measured {
+    fn has(&self, case: &Case) -> bool {
+        !case.title.contains("int8") || self.name.has_int8()
+    }
+
+    /// Medians and 10th percentiles in ms, and their ratios: how many times as fast the subject is.
+    fn figures(&self, references: &[Reference]) -> Map<String, Value> {
+        let reference = self.reference.map(|index| &references[index]);
+        let mut found = Map::new();
+        for (number, case) in CASES.iter().enumerate() {
+            let title = case.title;
+            for (suffix, share) in [("", 0.5), ("p10_", 0.1)] {
+                let ours = self.has(case).then(|| self.samples[number].quantile(share));
+                let theirs = reference.map(|reference| reference.samples[number].quantile(share));
+                let ratio = theirs.zip(ours).map(|(theirs, ours)| theirs / ours);
+                found.insert(format!("{title}_{suffix}ratio"), json!(ratio));
+                found.insert(format!("{title}_{suffix}ms"), json!(ours));
+                found.insert(format!("reference_{title}_{suffix}ms"), json!(theirs));
+            }
+        }
+        let gflops = reference.map(|reference| reference.gemm.median());
+        let floor = gflops.map(|gflops| EMBEDDER_GFLOP / gflops * 1000.0);
+        found.insert("gemm_gflops".to_owned(), json!(gflops));
+        found.insert("embed_fp32_floor_ms".to_owned(), json!(floor));
+        found
+    }
+}
+
+/// This program as a subject.
+fn subject_command(name: SubjectName, bundle: &Path) -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(["--subject", &name.engine.to_string(), "--models"])
+        .arg(bundle)
+        .env("OMP_NUM_THREADS", "1");
+    name.limit(&mut command);
+    Ok(command)
+}
+
+/// The index of the reference with the subject's instructions, which is started if it is the first of its kind.
+fn reference_for(
+    name: SubjectName,
+    place: &ReferencePlace<'_>,
+    references: &mut Vec<Reference>,
+) -> anyhow::Result<usize> {
+    let limits = limits(name.instructions.unwrap_or(Instructions::best()));
+    if let Some(index) = references.iter().position(|other| other.limits == limits) {
+        return Ok(index);
+    }
+    let mut command = Command::new(place.python);
+    command
+        .args(["-B", "-m", "bench_lib.reference"])
+        .arg(place.weights)
+        .current_dir(place.root.join("scripts"))
+        .envs(limits.iter().copied());
+    references.push(Reference {
+        limits,
+        process: Process::start(command)?,
+        samples: Default::default(),
+        gemm: Samples::default(),
+    });
+    Ok(references.len() - 1)
+}
+
+/// None for the best that the processor has.
+fn limits(instructions: Instructions) -> Limits {
+    match instructions {
+        best if best == Instructions::best() => &[],
+        Instructions::Portable | Instructions::Avx2 => &[
+            ("ATEN_CPU_CAPABILITY", "avx2"),
+            ("ONEDNN_MAX_CPU_ISA", "AVX2"),
+            ("MKL_ENABLE_INSTRUCTIONS", "AVX2"),
+        ],
+        Instructions::AvxVnni => &[
+            ("ATEN_CPU_CAPABILITY", "avx2"),
+            ("ONEDNN_MAX_CPU_ISA", "AVX2_VNNI"),
+            ("MKL_ENABLE_INSTRUCTIONS", "AVX2"),
+        ],
+        Instructions::Avx512 => &[("ONEDNN_MAX_CPU_ISA", "AVX512_CORE")],
+        Instructions::Avx512Vnni | Instructions::Amx => {
+            &[("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI")]
+        }
+    }
+}
+
+/// How many faces both find, and how far the nearest of the reference's is off from each of the subject's.
+fn compare_boxes(
+    subject: &mut Process,
+    mut reference: Option<&mut Process>,
+    photos: &Photos,
+) -> anyhow::Result<Map<String, Value>> {
+    let (mut ours, mut theirs, mut largest) = (0, 0, 0.0f32);
+    for file in (photos.small.iter())
+        .chain(&photos.medium)
+        .chain(&photos.large)
+    {
+        let boxes = |process: &mut Process| -> anyhow::Result<Vec<[f32; 4]>> {
+            let answer = process.ask(&format!("boxes {}", file.display()))?;
+            Ok(serde_json::from_str(&answer)?)
+        };
+        let found = boxes(subject)?;
+        ours += found.len();
+        if let Some(reference) = &mut reference {
+            let expected = boxes(reference)?;
+            theirs += expected.len();
+            for face in found {
+                let offsets = expected.iter().map(|other| offset(&face, other));
+                largest = largest.max(offsets.fold(f32::INFINITY, f32::min));
+            }
+        }
+    }
+    let has_reference = reference.is_some();
+    Ok(Map::from_iter([
+        ("faces_found".to_owned(), json!(ours)),
+        (
+            "reference_faces_found".to_owned(),
+            json!(has_reference.then_some(theirs)),
+        ),
+        (
+            "box_difference_max_px".to_owned(),
+            json!(has_reference.then_some(largest)),
+        ),
+    ]))
+}
+
+fn offset(a: &[f32; 4], b: &[f32; 4]) -> f32 {
+    let sides = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+    sides.fold(0.0, f32::max)
+}
+
+fn on(command: &str, files: &[PathBuf], round: usize) -> String {
+    format!("{command} {}", files[round % files.len()].display())
+}

@@ -1,0 +1,168 @@
+//! One engine under the stopwatch: takes a command a line on standard input, answers each with a line.
+//!
+//! ```text
+//! embed PRECISION N   ms an image for one pass of the embedder over N crops
+//! detect PATH         ms to find the faces of a photo that is decoded already
+//! pipeline PATH       ms from the file to the nearest of a gallery of 93
+//! boxes PATH          the faces found, as JSON: [[left, top, right, bottom], ...]
+//! gallery N           median and 99th percentile of the ms of a search among N, or null
+//! ```
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use serde_json::json;
+use worker::vision::decode::{DecodeLimits, Photo, decode};
+use worker::vision::embed::Input;
+use worker::vision::engine::native::NativeEngine;
+use worker::vision::{
+    Engine, EngineName, EngineOptions, Engines, Gallery, LoadError, Precision, Recogniser,
+};
+use worker_torch::TorchEngine;
+
+use crate::samples::milliseconds;
+use crate::{PIPELINE_GALLERY, galleries, vectors};
+
+/// Gallery searches that would take longer are left out.
+const LONGEST_SEARCH: Duration = Duration::from_secs(60);
+
+/// Crops of which each round embeds others.
+const CROPS: usize = 40;
+
+struct Subject {
+    engine: EngineName,
+    device: Option<String>,
+    bundle: PathBuf,
+    /// By precision; loaded when they are first asked for.
+    loaded: HashMap<Option<Precision>, Recogniser>,
+    photos: HashMap<PathBuf, Photo>,
+    round: usize,
+}
+
+/// Answers until standard input ends.
+pub fn run(engine: EngineName, device: Option<String>, bundle: PathBuf) -> anyhow::Result<()> {
+    let mut subject = Subject {
+        engine,
+        device,
+        bundle,
+        loaded: HashMap::new(),
+        photos: HashMap::new(),
+        round: 0,
+    };
+    println!("ready");
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        println!("{}", subject.answer(&line)?);
+    }
+    Ok(())
+}
+
+impl Subject {
+    fn answer(&mut self, line: &str) -> anyhow::Result<String> {
+        let (command, argument) = line.split_once(' ').context("a command has an argument")?;
+        Ok(match command {
+            "embed" => {
+                let (precision, count) = argument.split_once(' ').context("and a count")?;
+                let precision =
+                    Precision::from_str(precision, false).map_err(anyhow::Error::msg)?;
+                self.embed(precision, count.parse()?)?.to_string()
+            }
+            "detect" => {
+                self.decode(argument)?;
+                self.load(None)?;
+                let photo = &self.photos[Path::new(argument)];
+                milliseconds(|| self.loaded[&None].detect(photo)).to_string()
+            }
+            "pipeline" => {
+                let recogniser = self.load(None)?;
+                let mut outcome = Ok(());
+                let elapsed = milliseconds(|| {
+                    outcome = std::fs::read(argument)
+                        .map_err(anyhow::Error::from)
+                        .and_then(|photo| Ok(recogniser.recognise(&photo).map(drop)?));
+                });
+                outcome.map(|()| elapsed.to_string())?
+            }
+            "boxes" => {
+                self.decode(argument)?;
+                self.load(None)?;
+                let faces = self.loaded[&None].detect(&self.photos[Path::new(argument)]);
+                let sides = faces.iter().map(|face| {
+                    let it = face.bounding_box;
+                    [it.left, it.top, it.right, it.bottom]
+                });
+                json!(sides.collect::<Vec<_>>()).to_string()
+            }
+            "gallery" => json!(galleries::search(argument.parse()?, LONGEST_SEARCH)).to_string(),
+            _ => bail!("unknown command: {command}"),
+        })
+    }
+
+    /// The network alone, since the embedder takes at most 8 crops together.
+    fn embed(&mut self, precision: Precision, count: usize) -> anyhow::Result<f64> {
+        self.round += 1;
+        let round = self.round;
+        let embedder = self.load(Some(precision))?.embedder();
+        let side = embedder.input_size();
+        let crops: Vec<Vec<u8>> = (0..count)
+            .map(|index| noise(side * side * 3, (round + index) % CROPS))
+            .collect();
+        let inputs: Vec<Input<'_>> = crops
+            .iter()
+            .map(|pixels| Input {
+                pixels,
+                mean: [127.5; 3],
+                deviation: [128.0; 3],
+            })
+            .collect();
+        Ok(milliseconds(|| embedder.network().forward(&inputs)) / count as f64)
+    }
+
+    fn load(&mut self, precision: Option<Precision>) -> Result<&Recogniser, LoadError> {
+        if !self.loaded.contains_key(&precision) {
+            let engine: &dyn Engine = match self.engine {
+                EngineName::Torch => &TorchEngine,
+                EngineName::Native => &NativeEngine,
+            };
+            let engines = Engines {
+                detector: &NativeEngine,
+                embedder: engine,
+            };
+            let options = EngineOptions {
+                precision,
+                device: self.device.clone(),
+            };
+            let gallery = match precision {
+                None => vectors::clustered_gallery(PIPELINE_GALLERY),
+                Some(_) => Gallery::default(),
+            };
+            let recogniser = Recogniser::load(&self.bundle, gallery, engines, &options)?;
+            recogniser.warm_up();
+            self.loaded.insert(precision, recogniser);
+        }
+        Ok(&self.loaded[&precision])
+    }
+
+    fn decode(&mut self, path: &str) -> anyhow::Result<()> {
+        if let Entry::Vacant(entry) = self.photos.entry(PathBuf::from(path)) {
+            entry.insert(decode(&std::fs::read(path)?, &DecodeLimits::default())?);
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that look random; how long a network takes does not depend on them.
+fn noise(length: usize, seed: usize) -> Vec<u8> {
+    let byte = |index: usize| {
+        let mixed = ((index + seed * 7919) as u32)
+            .wrapping_mul(2_654_435_761)
+            .rotate_left(13);
+        (mixed.wrapping_mul(2_246_822_519) >> 24) as u8
+    };
+    (0..length).map(byte).collect()
+}
