@@ -57,10 +57,10 @@ pub struct GradeArgs {
         long,
         env = "MUSTER_SCALER",
         value_name = "URL",
-        default_value = "http://127.0.0.1:50052"
+        default_value = "http://127.0.0.1:8052"
     )]
     pub scaler: String,
-    /// Front's metrics, for example http://127.0.0.1:50061/metrics; absent: duplicate replies are not measured
+    /// Front's metrics, for example http://127.0.0.1:8061/metrics; absent: duplicate replies are not measured
     #[arg(long, env = "MUSTER_FRONT_METRICS", value_name = "URL")]
     pub front_metrics: Option<String>,
     /// How long to wait until the service is ready
