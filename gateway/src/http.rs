@@ -99,7 +99,7 @@ pub async fn run(
     tracing::info!(address = %listener.local_addr()?, front = config.front, "gateway serves HTTP");
     let drain_deadline = config.drain_deadline;
     let gateway = Gateway {
-        front: RecognizerClient::new(FrontChannel::new(channel)),
+        front: RecognizerClient::new(FrontChannel::new(channel, config.front_wait)),
         budget: ByteBudget::new(config.max_buffered_bytes),
         config,
     };

@@ -1,6 +1,5 @@
-use std::error::Error;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -14,9 +13,6 @@ use super::upload::{Upload, UploadLimits};
 use crate::error::RequestError;
 use crate::front::REQUEST_ID_METADATA;
 use crate::metric;
-
-/// How soon after a failed connection to front the next is tried.
-const CONNECT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Answers `POST /`.
 pub async fn recognize(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
@@ -48,30 +44,17 @@ impl Gateway {
             .counter()
             .increment(upload.image.len() as u64);
         let file_name = upload.file_name.to_string();
-        let message = RecognizeRequest {
+        let mut request = tonic::Request::new(RecognizeRequest {
             file_name,
             image: upload.image,
-        };
-        let reservation = Arc::new(upload.reservation);
-        let give_up_at = Instant::now() + self.config.front_wait;
-        loop {
-            let mut request = tonic::Request::new(message.clone());
-            request.set_timeout(self.config.deadline);
-            request.extensions_mut().insert(Arc::clone(&reservation));
-            match self.front.clone().recognize(request).await {
-                Err(status) if was_never_sent(&status) && Instant::now() < give_up_at => {
-                    tokio::time::sleep(CONNECT_AGAIN).await;
-                }
-                answered => return Ok(answered?.into_inner()),
-            }
-        }
+        });
+        request.set_timeout(self.config.deadline);
+        request
+            .extensions_mut()
+            .insert(Arc::new(upload.reservation));
+        let answered = self.front.clone().recognize(request).await?;
+        Ok(answered.into_inner())
     }
-}
-
-/// Whether no connection to front was there to send the request on. Then front cannot have seen it.
-fn was_never_sent(status: &Status) -> bool {
-    std::iter::successors(status.source(), |error| (*error).source())
-        .any(|error| error.is::<tonic::ConnectError>())
 }
 
 /// Why there is no name, and the job it would have come from if front had made one.
