@@ -16,6 +16,8 @@ pub struct Cli {
     pub command: Command,
 }
 
+// One is made, when the program starts.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Send requests and compare the answers with a CSV file; exit status 0 only if all are right
