@@ -31,10 +31,12 @@ test: setup ## Set up, check formatting and lints, run all tests
 		cargo test --release --quiet --package scaler --lib histories::whatever
 	cargo test --release --workspace
 	scripts/fidelity
+	ENGINE=native scripts/stack check
+	ENGINE=torch scripts/stack check
 
 bench: setup ## Measure localcloud and the recogniser, simulate the scaler (BENCH_REFERENCE=1: see docs/development.md)
 	@scripts/bench
 
 clean: ## Remove what was built and what demo and up wrote (not the cache of downloads)
 	cargo clean
-	rm -rf target/demo target/up
+	rm -rf target/demo target/check target/up

@@ -64,6 +64,43 @@ cleanup() {
     exit "$status"
 }
 
+# check_time VARIABLE VALUE
+check_time() {
+    [[ "$2" =~ ^[0-9]+(ms|s|m|h)$ ]] || fail "$1=$2 is not a time such as 500ms or 2s"
+}
+
+# The ports, as set or by default. They lie below those that Linux gives to clients, any of which may be in use for a
+# moment (/proc/sys/net/ipv4/ip_local_port_range).
+choose_ports() {
+    http_port=8000 front_port=8051 scaler_port=8052 aws_port=4566 front_admin_port=8061 scaler_admin_port=8062
+    case "${PORTS:-}" in
+        '') ;;
+        free) free_ports ;;
+        *) fail "PORTS=$PORTS is not free; leave it out, or choose each port by its own variable" ;;
+    esac
+    http_port=${HTTP_PORT:-$http_port} front_port=${FRONT_PORT:-$front_port} scaler_port=${SCALER_PORT:-$scaler_port}
+    aws_port=${AWS_PORT:-$aws_port} front_admin_port=${FRONT_ADMIN_PORT:-$front_admin_port}
+    scaler_admin_port=${SCALER_ADMIN_PORT:-$scaler_admin_port}
+}
+
+# Six ports in a row that nothing listens on. Others may do this at the same time, so they begin at random.
+free_ports() {
+    local first port attempts=100
+    while ((attempts-- > 0)); do
+        first=$((10000 + RANDOM % 3700 * 6))
+        for port in {0..5}; do
+            ! is_taken $((first + port)) || continue 2
+        done
+        http_port=$first front_port=$((first + 1)) scaler_port=$((first + 2)) aws_port=$((first + 3))
+        front_admin_port=$((first + 4)) scaler_admin_port=$((first + 5))
+        return
+    done
+    fail "no free ports were found from 10000 to 32200"
+}
+
+# is_taken PORT: whether something listens there.
+is_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
 # Names the first port that is taken and the variable that chooses another one.
 check_ports() {
     local variable port
@@ -74,7 +111,7 @@ check_ports() {
         [[ "$port" =~ ^[1-9][0-9]{0,4}$ ]] && ((port < 65536)) || fail "$variable=$port is not a port from 1 to 65535"
         [[ -z "${seen[$port]:-}" ]] || fail "$variable and ${seen[$port]} are both $port; choose another one for either"
         seen[$port]=$variable
-        if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+        if is_taken "$port"; then
             fail "port $port is taken; end what listens there, or choose another one, for example $variable=$((port + 1))"
         fi
     done
@@ -111,7 +148,10 @@ MUSTER_MODELS=$(quoted "$models")
 MUSTER_GALLERY=$(quoted "$gallery")
 MUSTER_SCALER=$scaler_url
 MUSTER_INFERENCE_THREADS=1
+MUSTER_ENGINE=$engine
 LINES
+    [[ -z "${INSTRUCTIONS:-}" ]] || printf 'MUSTER_INSTRUCTIONS=%s\n' "$(quoted "$INSTRUCTIONS")"
+    [[ -z "${PRECISION:-}" ]] || printf 'MUSTER_PRECISION=%s\n' "$(quoted "$PRECISION")"
 }
 
 # Instances of the local cloud cost nothing, so none is kept for the rest of a paid minute, and boot in a moment.
@@ -130,19 +170,23 @@ MUSTER_WORKER_USER_DATA_FILE=$(quoted "$work/worker-user-data")
 MUSTER_MAX_WORKERS=$max_workers
 MUSTER_POLICY=$policy
 MUSTER_LATENCY_TARGET=$latency_target
+MUSTER_KEEP_IDLE=$keep_idle
+MUSTER_SETTLE=$settle
+MUSTER_IDLE_TIME=$idle_time
 MUSTER_BILLING_MINIMUM=0s
-MUSTER_BOOT_TIME=500ms
+MUSTER_BOOT_TIME=$boot_time
 LINES
 }
 
-# Two images and the instance that is booted at the start.
+# Two images and the instance that is booted at the start, which leaves its process id in a file.
 cloud_config() {
     local read_user_data='set -a; . "$EC2_USER_DATA_FILE"; set +a; exec'
+    local note_process="echo \$\$ >$(quoted "$data/web-instance.pid"); "
     cat <<LINES
 [[image]]
 id = "ami-muster-web"
 name = "muster-web"
-command = ["sh", "-c", $(toml "$read_user_data $(quoted "$root/scripts/web-instance")")]
+command = ["sh", "-c", $(toml "$note_process$read_user_data $(quoted "$root/scripts/web-instance")")]
 
 [[image]]
 id = "ami-muster-worker"
@@ -158,27 +202,36 @@ LINES
 
 start_cloud() {
     mkdir -p "$data"
+    rm -f "$data/web-instance.pid"
     worker_user_data >"$work/worker-user-data"
     cloud_config >"$work/localcloud.toml"
     say "starting the local cloud, which boots the web instance"
     NO_COLOR=1 spawn "$bin/localcloud" --listen "$host:$aws_port" --data "$data" --config "$work/localcloud.toml" \
-        --max-instances "$((max_workers + 10))" --start-interval "${START_INTERVAL:-0.03}" \
+        --max-instances "$((max_workers + 10))" --start-interval "$start_interval" \
         --ec2-limits "${EC2_LIMITS:-aws}" >"$data/localcloud.log" 2>&1
     cloud=$!
 }
 
-# Until the gateway is ready, for at most a minute, unless it is clear that it never will be.
+# Until all three services are ready, for at most a minute, unless it is clear that they never will be.
 wait_until_ready() {
-    local deadline=$((SECONDS + 60))
-    until [[ "$(http_status "$http_port" /readyz)" == 200 ]]; do
-        if ! kill -0 "$cloud" 2>/dev/null || ((SECONDS > deadline)) ||
-            grep -qs '^web-instance: ' "$data"/instances/*/console.log; then
-            show_logs
-            temporary=
-            fail "$http_url/readyz did not become ready; the logs are under $data"
-        fi
-        sleep 0.1
+    local deadline=$((SECONDS + 60)) port
+    for port in "$front_admin_port" "$scaler_admin_port" "$http_port"; do
+        until [[ "$(http_status "$port" /readyz)" == 200 ]]; do
+            if ! kill -0 "$cloud" 2>/dev/null || ((SECONDS > deadline)) ||
+                { [[ -s "$data/web-instance.pid" ]] && ! web_instance_runs; }; then
+                show_logs
+                temporary=
+                fail "http://127.0.0.1:$port/readyz did not become ready; the logs are under $data"
+            fi
+            sleep 0.1
+        done
     done
+}
+
+# Whether the process of the web instance is there.
+web_instance_runs() {
+    local process=
+    read -r process 2>/dev/null <"$data/web-instance.pid" && kill -0 "$process" 2>/dev/null
 }
 
 # http_status PORT PATH: the status of a GET, or nothing.

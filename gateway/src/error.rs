@@ -1,3 +1,4 @@
+use std::error::Error;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -269,6 +270,11 @@ impl From<Status> for RequestError {
             }
             Code::ResourceExhausted => (ErrorCode::Overloaded, "too many requests in flight"),
             Code::OutOfRange => (ErrorCode::TooLarge, "the photo is too large"),
+            // Only what the transport reports has a source: the connection ended before the answer came.
+            _ if status.source().is_some() => (
+                ErrorCode::Unavailable,
+                "the connection to the service broke before the answer came; send the photo again",
+            ),
             _ => (ErrorCode::Internal, "the request failed"),
         };
         Self::new(code, message)

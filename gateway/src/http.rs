@@ -37,7 +37,7 @@ pub struct Config {
         long,
         env = "MUSTER_FRONT",
         value_name = "URL",
-        default_value = "http://127.0.0.1:50051"
+        default_value = "http://127.0.0.1:8051"
     )]
     pub front: String,
     /// Bytes of one photo; front has a limit of its own
@@ -62,6 +62,9 @@ pub struct Config {
     /// How long front may take to answer; a little more than its own deadline, so that its reason arrives
     #[arg(long, env = "MUSTER_GATEWAY_DEADLINE", value_name = "SECONDS", value_parser = crate::seconds, default_value = "125")]
     pub deadline: Duration,
+    /// How long a request waits for a front that cannot be connected to, for example while it restarts
+    #[arg(long, env = "MUSTER_FRONT_WAIT", value_name = "SECONDS", value_parser = crate::seconds, default_value = "5")]
+    pub front_wait: Duration,
     /// How long requests in flight may take to end at shutdown; longer than front's, so that its answers arrive
     #[arg(long, env = "MUSTER_GATEWAY_DRAIN", value_name = "SECONDS", value_parser = crate::seconds, default_value = "7")]
     pub drain_deadline: Duration,
@@ -96,7 +99,7 @@ pub async fn run(
     tracing::info!(address = %listener.local_addr()?, front = config.front, "gateway serves HTTP");
     let drain_deadline = config.drain_deadline;
     let gateway = Gateway {
-        front: RecognizerClient::new(FrontChannel::new(channel)),
+        front: RecognizerClient::new(FrontChannel::new(channel, config.front_wait)),
         budget: ByteBudget::new(config.max_buffered_bytes),
         config,
     };

@@ -16,6 +16,8 @@ pub struct Cli {
     pub command: Command,
 }
 
+// One is made, when the program starts.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Send requests and compare the answers with a CSV file; exit status 0 only if all are right
@@ -57,10 +59,10 @@ pub struct GradeArgs {
         long,
         env = "MUSTER_SCALER",
         value_name = "URL",
-        default_value = "http://127.0.0.1:50052"
+        default_value = "http://127.0.0.1:8052"
     )]
     pub scaler: String,
-    /// Front's metrics, for example http://127.0.0.1:50061/metrics; absent: duplicate replies are not measured
+    /// Front's metrics, for example http://127.0.0.1:8061/metrics; absent: duplicate replies are not measured
     #[arg(long, env = "MUSTER_FRONT_METRICS", value_name = "URL")]
     pub front_metrics: Option<String>,
     /// How long to wait until the service is ready

@@ -59,7 +59,7 @@ pub async fn grade(args: &GradeArgs) -> anyhow::Result<bool> {
     if !objections.is_empty() {
         return finish(
             args,
-            &GradeReport::new(&Summary::of(&[]), &Measured::default(), objections),
+            &GradeReport::failed(&Summary::of(&[]), &Measured::default(), objections),
         );
     }
     println!(
@@ -74,7 +74,7 @@ pub async fn grade(args: &GradeArgs) -> anyhow::Result<bool> {
     let (records, measured) = parts.observe(args, &driver, &requests).await?;
     let summary = Summary::of(&records);
     println!("\n{summary}");
-    let reasons = match parts.settled().await {
+    let report = match parts.settled().await {
         Ok(after) => {
             let stored = Stored {
                 photos_before: before.photos,
@@ -83,11 +83,12 @@ pub async fn grade(args: &GradeArgs) -> anyhow::Result<bool> {
                 results: after.results,
                 messages: after.messages(),
             };
-            verdict::reasons(&summary, &measured, &stored, &args.demands)
+            let checks = verdict::checks(&summary, &measured, &stored, &args.demands);
+            GradeReport::new(&summary, &measured, checks)
         }
-        Err(error) => vec![format!("{error:#}")],
+        Err(error) => GradeReport::failed(&summary, &measured, vec![format!("{error:#}")]),
     };
-    finish(args, &GradeReport::new(&summary, &measured, reasons))
+    finish(args, &report)
 }
 
 /// What is asked beside the service itself.

@@ -1,4 +1,6 @@
+use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use axum::Router;
@@ -43,14 +45,36 @@ impl AdminArgs {
     }
 }
 
-/// Binds a listener.
+/// How long an address may be in use before a service gives up: the process before it may be about to end.
+const BIND_WITHIN: Duration = Duration::from_secs(5);
+const BIND_AGAIN: Duration = Duration::from_millis(100);
+
+/// Binds a listener. Waits a few seconds for an address that is in use.
 ///
 /// # Errors
 /// Names the address when it cannot be bound, as the operating system's error does not.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}"))
+    bind_within(address, BIND_WITHIN).await
+}
+
+async fn bind_within(address: SocketAddr, limit: Duration) -> anyhow::Result<TcpListener> {
+    let give_up_at = Instant::now() + limit;
+    loop {
+        let error = match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => error,
+        };
+        let is_in_use = error.kind() == ErrorKind::AddrInUse;
+        if !is_in_use || Instant::now() >= give_up_at {
+            let mend = if is_in_use {
+                "; end what listens there, or choose another address"
+            } else {
+                ""
+            };
+            return Err(error).with_context(|| format!("cannot listen on {address}{mend}"));
+        }
+        tokio::time::sleep(BIND_AGAIN).await;
+    }
 }
 
 /// `/healthz` (the process lives), `/readyz` (it can do its work) and `/metrics` (Prometheus text).
@@ -74,4 +98,41 @@ async fn metrics() -> ([(header::HeaderName, &'static str); 1], String) {
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
         telemetry::render_metrics(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn taken() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    /// Two of a hundred starts of the stack failed since a port was in use for a moment.
+    #[tokio::test]
+    async fn an_address_that_is_freed_soon_is_waited_for() {
+        let (listener, address) = taken().await;
+        // The first attempt comes first.
+        let free = async { drop(listener) };
+        let (bound, ()) = futures::join!(bind(address), free);
+        assert_eq!(bound.unwrap().local_addr().unwrap(), address);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_stays_in_use_is_named() {
+        let (_listener, address) = taken().await;
+        let refused = bind_within(address, Duration::ZERO).await.unwrap_err();
+        let expected = format!("cannot listen on {address}; end what listens there");
+        assert!(refused.to_string().starts_with(&expected), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_not_of_this_machine_is_not_waited_for() {
+        let elsewhere = "192.0.2.1:80".parse().unwrap();
+        let began = Instant::now();
+        assert!(bind(elsewhere).await.is_err());
+        assert!(began.elapsed() < BIND_WITHIN);
+    }
 }

@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn other_urls_are_refused() {
-        for wrong in ["", "http://127.0.0.1:50051", "redis://", "redis://a/b"] {
+        for wrong in ["", "http://127.0.0.1:8051", "redis://", "redis://a/b"] {
             let refused = wrong.parse::<RedisUrl>().unwrap_err().to_string();
             assert!(refused.contains("redis://127.0.0.1:6379/0"), "{refused}");
         }

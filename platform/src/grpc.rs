@@ -75,7 +75,7 @@ fn reflection<'a>(services: &[&str]) -> tonic_reflection::server::Builder<'a> {
 /// A channel to a Muster service that connects at the first call and reconnects by itself.
 ///
 /// # Errors
-/// When `url` is not a URL such as `http://127.0.0.1:50051`.
+/// When `url` is not a URL such as `http://127.0.0.1:8051`.
 pub fn channel(url: &str) -> anyhow::Result<Channel> {
     Ok(Endpoint::from_shared(url.to_owned())?
         .connect_timeout(Duration::from_secs(3))

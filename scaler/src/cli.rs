@@ -59,7 +59,7 @@ pub struct LookArgs {
     #[arg(
         long,
         env = "MUSTER_SCALER",
-        default_value = "http://127.0.0.1:50052",
+        default_value = "http://127.0.0.1:8052",
         value_name = "URL"
     )]
     pub scaler: String,

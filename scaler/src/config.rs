@@ -12,7 +12,7 @@ use platform::demand::DemandArgs;
 use platform::fleet::{LaunchSpec, Market};
 
 pub use self::policy::PolicyArgs;
-pub(crate) use self::value::{dollars, duration, positive_duration, share, window};
+pub(crate) use self::value::{dollars, duration, keep_idle, positive_duration, share, window};
 use crate::access::{Token, TokenArgs};
 use crate::execute::{Places, RequestLimits, Settings};
 use crate::lease;
@@ -54,7 +54,7 @@ pub struct ServeArgs {
     #[arg(
         long,
         env = "MUSTER_SCALER_LISTEN",
-        default_value = "127.0.0.1:50052",
+        default_value = "127.0.0.1:8052",
         value_name = "ADDRESS"
     )]
     pub listen: SocketAddr,
@@ -62,7 +62,7 @@ pub struct ServeArgs {
     #[arg(
         long,
         env = "MUSTER_FRONT",
-        default_value = "http://127.0.0.1:50051",
+        default_value = "http://127.0.0.1:8051",
         value_name = "URL"
     )]
     pub front: String,

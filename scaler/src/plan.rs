@@ -33,7 +33,7 @@ pub use model::{
     Seen, State,
 };
 use moves::Moves;
-pub use policy::{Bounds, Goal, Limits, Patience, Policy, PolicyKind, Prices, Window};
+pub use policy::{Bounds, Goal, KeepIdle, Limits, Patience, Policy, PolicyKind, Prices, Window};
 use published::PolicyState;
 use serde::{Deserialize, Serialize};
 
@@ -132,9 +132,10 @@ struct Target {
 enum ScaleIn {
     /// None.
     Hold,
-    /// Those that have been idle for the idle time.
+    /// Those that have been idle for the idle time, or for as long as any may be kept.
     Idle,
-    /// Those that wait for work, once the least that their start is billed for is used up.
+    /// Those that wait for work, once the least that their start is billed for is used up, or they were idle for as long as
+    /// any may be kept.
     Paid,
     /// All.
     AtOnce,

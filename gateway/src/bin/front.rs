@@ -19,7 +19,7 @@ struct Args {
         long,
         env = "MUSTER_FRONT_LISTEN",
         value_name = "ADDRESS",
-        default_value = "127.0.0.1:50051"
+        default_value = "127.0.0.1:8051"
     )]
     listen: SocketAddr,
     #[command(flatten)]

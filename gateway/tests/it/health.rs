@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use crate::photos::photo;
-use crate::stack::{Answer, Stack, bind, defaults, eventually, http_client, url_of};
+use crate::stack::{Answer, Stack, bind, defaults, deployment, eventually, http_client, url_of};
 use crate::worker::Worker;
-use gateway::http;
+use gateway::{front, http};
+use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
@@ -11,6 +14,7 @@ async fn without_front_the_gateway_lives_and_is_not_ready() {
     let (url, stop) = (url_of(&listener), CancellationToken::new());
     let config = http::Config {
         front: closed,
+        front_wait: Duration::from_millis(1),
         ..defaults()
     };
     let gateway = tokio::spawn(http::run(config, listener, stop.clone()));
@@ -56,4 +60,59 @@ async fn a_gateway_whose_front_is_gone_is_not_ready() {
     })
     .await;
     assert_eq!(stack.status_of("/healthz").await, 200);
+}
+
+/// A gateway in front of `front`, its address, and what ends it.
+async fn gateway(front: String) -> (String, CancellationToken) {
+    let listener = bind().await;
+    let (url, stop) = (url_of(&listener), CancellationToken::new());
+    let config = http::Config {
+        front,
+        ..defaults()
+    };
+    tokio::spawn(http::run(config, listener, stop.clone()));
+    (url, stop)
+}
+
+async fn post(url: String) -> Answer {
+    let part = reqwest::multipart::Part::bytes(photo(1)).file_name("a.jpg");
+    let form = reqwest::multipart::Form::new().part("inputFile", part);
+    Answer::of(http_client().post(&url).multipart(form)).await
+}
+
+#[tokio::test]
+async fn a_request_waits_for_a_front_that_restarts() {
+    let listener = bind().await;
+    let front_url = url_of(&listener);
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let (url, stop) = gateway(front_url).await;
+    let _stop = stop.clone().drop_guard();
+    let mut answer = tokio::spawn(post(url));
+    let waits = tokio::time::timeout(Duration::from_millis(500), &mut answer).await;
+    assert!(waits.is_err(), "answered at once: {waits:?}");
+    let listener = platform::admin::bind(address).await.unwrap();
+    let nowhere = deployment("http://127.0.0.1:1").await;
+    tokio::spawn(front::run(defaults(), nowhere, listener, stop.clone()));
+    let answer = answer.await.unwrap();
+    // Front's own answer: it has no cloud.
+    answer.assert_refused(503, "starting");
+}
+
+#[tokio::test]
+async fn a_request_in_flight_when_front_dies_is_told_so() {
+    let listener = bind().await;
+    let (url, stop) = gateway(url_of(&listener)).await;
+    let _stop = stop.drop_guard();
+    let dying = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        // More than a question for the health: the photo has come.
+        let mut received = 0;
+        while received < photo(1).len() {
+            received += stream.read(&mut [0; 4096]).await.unwrap();
+        }
+    };
+    let (answer, ()) = futures::join!(post(url.clone()), dying);
+    answer.assert_refused(503, "broke before the answer came");
+    assert_eq!(answer.header("retry-after"), "5");
 }

@@ -286,7 +286,7 @@ pub fn defaults<C: Args + FromArgMatches>() -> C {
     C::from_arg_matches(&matches).unwrap()
 }
 
-async fn deployment(endpoint_url: &str) -> Deployment {
+pub async fn deployment(endpoint_url: &str) -> Deployment {
     let args = AwsArgs {
         endpoint_url: Some(endpoint_url.to_owned()),
         region: "us-east-1".to_owned(),

@@ -3,6 +3,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::timeline::{Point, Timeline};
+use super::verdict::Check;
 use super::{Latency, Summary, rounded};
 
 /// What `loadgen grade` writes as JSON. Absent numbers (`null`) could not be measured.
@@ -30,6 +31,8 @@ pub struct GradeReport {
     /// First request sent to last answer.
     pub wall_s: f64,
     pub workers: Vec<Point>,
+    /// What a pass demands, each with its number and limit; empty when nothing was sent.
+    pub checks: Vec<Check>,
     pub verdict: Verdict,
     /// Why the verdict is a fail.
     pub reasons: Vec<String>,
@@ -65,9 +68,21 @@ pub struct Measured {
 }
 
 impl GradeReport {
-    /// `reasons` are those against a pass.
+    /// The verdict is by `checks`.
     #[must_use]
-    pub fn new(summary: &Summary, measured: &Measured, reasons: Vec<String>) -> Self {
+    pub fn new(summary: &Summary, measured: &Measured, checks: Vec<Check>) -> Self {
+        let failing = checks.iter().filter(|check| check.fails());
+        let reasons = failing.map(|check| format!("{}: {}", check.name, check.text));
+        let reasons = reasons.collect();
+        Self {
+            checks,
+            ..Self::failed(summary, measured, reasons)
+        }
+    }
+
+    /// `reasons` are those against a pass; without any it is one.
+    #[must_use]
+    pub fn failed(summary: &Summary, measured: &Measured, reasons: Vec<String>) -> Self {
         let workers_max = measured.workers.most();
         let reached = |count: usize| {
             (count > 0)
@@ -97,6 +112,7 @@ impl GradeReport {
                 .map(per_recognition),
             wall_s: rounded(summary.wall_s),
             workers: measured.workers.points().to_vec(),
+            checks: Vec::new(),
             verdict: if reasons.is_empty() {
                 Verdict::Pass
             } else {
@@ -147,6 +163,9 @@ impl fmt::Display for GradeReport {
         if let Some(calls) = self.aws_calls_per_recognition {
             writeln!(formatter, "AWS       {calls:.1} calls a recognition")?;
         }
+        for check in &self.checks {
+            writeln!(formatter, "{check}")?;
+        }
         match self.verdict {
             Verdict::Pass => write!(
                 formatter,
@@ -194,7 +213,7 @@ mod tests {
 
     #[test]
     fn the_json_has_the_documented_fields() {
-        let report = GradeReport::new(&summary(), &measured(), Vec::new());
+        let report = GradeReport::new(&summary(), &measured(), vec![first_answer(true)]);
         let expected = serde_json::json!({
             "requests": 2, "succeeded": 2, "failed": 0, "correct": 2, "wrong": 0, "duplicate_replies": 0,
             "latency_ms": {"mean": 1750.0, "p50": 1500.0, "p95": 2000.0, "p99": 2000.0, "max": 2000.0},
@@ -205,26 +224,51 @@ mod tests {
                 {"t_s": 0.0, "running": 0}, {"t_s": 0.4, "running": 2}, {"t_s": 0.7, "running": 3},
                 {"t_s": 2.5, "running": 0},
             ],
+            "checks": [{"name": "first answer", "measured": 1.5, "limit": 5.0, "unit": "s", "holds": true, "counts": true,
+                "text": "1.50 s, at most 5 s demanded"}],
             "verdict": "pass", "reasons": [],
         });
         assert_eq!(serde_json::to_value(&report).unwrap(), expected);
     }
 
+    fn first_answer(holds: bool) -> Check {
+        Check {
+            name: "first answer",
+            measured: Some(1.5),
+            limit: 5.0,
+            unit: "s",
+            holds,
+            counts: true,
+            text: "1.50 s, at most 5 s demanded".to_owned(),
+        }
+    }
+
     #[test]
-    fn the_last_line_is_the_verdict() {
-        let pass = GradeReport::new(&summary(), &measured(), Vec::new()).to_string();
-        assert_eq!(pass.lines().last(), Some("verdict: PASS (2/2 right)"));
-        let reasons = vec!["1 request failed".to_owned(), "1 name wrong".to_owned()];
-        let fail = GradeReport::new(&summary(), &measured(), reasons).to_string();
+    fn the_last_line_is_the_verdict_and_the_checks_come_before_it() {
+        let report = |checks| GradeReport::new(&summary(), &measured(), checks).to_string();
+        let pass = report(vec![first_answer(true)]);
+        let lines: Vec<_> = pass.lines().rev().take(2).collect();
+        let expected = [
+            "verdict: PASS (2/2 right)",
+            "ok    first answer           1.50 s, at most 5 s demanded",
+        ];
+        assert_eq!(lines, expected);
+        let told = Check {
+            counts: false,
+            ..first_answer(false)
+        };
+        assert!(report(vec![told]).ends_with("verdict: PASS (2/2 right)"));
+        let fail = report(vec![first_answer(false)]);
         assert_eq!(
             fail.lines().last(),
-            Some("verdict: FAIL: 1 request failed; 1 name wrong")
+            Some("verdict: FAIL: first answer: 1.50 s, at most 5 s demanded")
         );
     }
 
     #[test]
     fn a_run_that_never_began_is_reported_with_nulls() {
-        let report = GradeReport::new(&Summary::of(&[]), &Measured::default(), vec!["no".into()]);
+        let report =
+            GradeReport::failed(&Summary::of(&[]), &Measured::default(), vec!["no".into()]);
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["latency_ms"], serde_json::Value::Null);
         assert_eq!(json["scale_out_s"]["first_worker"], serde_json::Value::Null);

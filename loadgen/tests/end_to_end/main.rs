@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod stack;
+mod web_instance;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

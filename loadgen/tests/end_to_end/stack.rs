@@ -19,7 +19,7 @@ use proto::v1::scaler_client::ScalerClient;
 use proto::v1::{GetStatusRequest, ScalerStatus};
 use tokio::net::TcpListener;
 
-const PREFIX: &str = "e2e";
+pub const PREFIX: &str = "e2e";
 /// Long enough for a loaded machine; no test takes that long unless it fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -128,19 +128,8 @@ impl Stack {
 
     /// Posts one photo as any HTTP client does.
     pub async fn post(&self, file_name: &str, photo: &[u8]) -> Answer {
-        let part = reqwest::multipart::Part::bytes(photo.to_vec()).file_name(file_name.to_owned());
-        let form = reqwest::multipart::Form::new().part("inputFile", part);
-        let answer = self
-            .client
-            .post(&self.url)
-            .multipart(form)
-            .send()
-            .await
-            .unwrap();
-        Answer {
-            status: answer.status().as_u16(),
-            text: answer.text().await.unwrap(),
-        }
+        let answer = post(&self.client, &self.url, file_name, photo).await;
+        answer.unwrap()
     }
 
     /// Posts all photos at once; the answers are in their order.
@@ -228,6 +217,22 @@ impl Drop for Stack {
     }
 }
 
+/// Posts one photo to a gateway; an error is the connection's.
+pub async fn post(
+    client: &reqwest::Client,
+    url: &str,
+    file_name: &str,
+    photo: &[u8],
+) -> reqwest::Result<Answer> {
+    let part = reqwest::multipart::Part::bytes(photo.to_vec()).file_name(file_name.to_owned());
+    let form = reqwest::multipart::Form::new().part("inputFile", part);
+    let answer = client.post(url).multipart(form).send().await?;
+    Ok(Answer {
+        status: answer.status().as_u16(),
+        text: answer.text().await?,
+    })
+}
+
 /// The process id of the worker on this instance.
 pub fn process_of(instance_id: &str) -> Option<i32> {
     let wanted = format!("EC2_INSTANCE_ID={instance_id}");
@@ -295,7 +300,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-fn worker_image(cloud_url: &str, scaler_url: &str) -> localcloud::Image {
+pub fn worker_image(cloud_url: &str, scaler_url: &str) -> localcloud::Image {
     let (models, gallery) = (models(), gallery());
     let settings = [
         ("AWS_ENDPOINT_URL", cloud_url),
@@ -320,10 +325,14 @@ fn worker_image(cloud_url: &str, scaler_url: &str) -> localcloud::Image {
     }
 }
 
-/// The `worker` program beside this test's own.
-fn worker() -> PathBuf {
+/// The folder of the programs, which is this test's own.
+pub fn programs() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let worker = test.parent().and_then(Path::parent).unwrap().join("worker");
+    test.parent().and_then(Path::parent).unwrap().to_owned()
+}
+
+fn worker() -> PathBuf {
+    let worker = programs().join("worker");
     assert!(
         worker.exists(),
         "{} is missing: cargo build --release -p worker",
@@ -383,13 +392,13 @@ fn parse<C: Args>(arguments: &[&str]) -> C {
     C::from_arg_matches(&matches).unwrap()
 }
 
-async fn listen() -> (TcpListener, String) {
+pub async fn listen() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     (listener, url)
 }
 
-fn reqwest_client() -> reqwest::Client {
+pub fn reqwest_client() -> reqwest::Client {
     // reqwest wants to be told which cryptography it would use, even where it needs none. The second test finds it set.
     drop(rustls::crypto::ring::default_provider().install_default());
     reqwest::Client::builder().no_proxy().build().unwrap()

@@ -8,8 +8,8 @@ use proto::v1::ScalerStatus;
 
 use super::paint::Paint;
 use super::text;
-use crate::config::{dollars, duration, positive_duration};
-use crate::plan::{Plan, Policy, PolicyKind};
+use crate::config::{dollars, duration, keep_idle, positive_duration};
+use crate::plan::{KeepIdle, Plan, Policy, PolicyKind};
 use crate::replay::{Replay, Replayed, Summary};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -57,6 +57,9 @@ struct Overrides {
     /// How long demand has to stay at zero to be believed
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     settle: Option<Duration>,
+    /// The longest that a worker is kept that is not needed
+    #[arg(long, value_name = "auto|DURATION", value_parser = keep_idle)]
+    keep_idle: Option<KeepIdle>,
     /// Plan also where the recorded scaler was paused
     #[arg(long)]
     ignore_pauses: bool,
@@ -143,6 +146,7 @@ impl Overrides {
         set(&mut policy.goal.latency, &self.latency_target);
         set(&mut policy.patience.idle_time, &self.idle_time);
         set(&mut policy.patience.settle, &self.settle);
+        set(&mut policy.patience.keep_idle, &self.keep_idle);
         if self.ignore_pauses {
             policy.paused_by = None;
         }
@@ -227,6 +231,7 @@ mod tests {
             "--latency-target=3s",
             "--min-workers=1",
             "--max-workers=4",
+            "--keep-idle=0s",
         ];
         assert!(replayed(&taken).unwrap().contains("no decision"));
         for wrong in [

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use super::value::{dollars, duration, positive_duration, price, window};
-use crate::plan::{Bounds, Goal, Patience, Policy, PolicyKind, Prices, Window};
+use super::value::{dollars, duration, keep_idle, positive_duration, price, window};
+use crate::plan::{Bounds, Goal, KeepIdle, Patience, Policy, PolicyKind, Prices, Window};
 
 /// How to decide.
 #[derive(Debug, Clone, clap::Args)]
@@ -65,12 +65,34 @@ pub struct PolicyArgs {
     /// ones while the queue is unreachable or holds messages without a client. `latency` ignores it: it keeps a worker
     /// for about as long as starting it again would cost. While front is unreachable, the queue has to be empty for this
     /// long before demand counts as zero, under any policy
-    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = duration)]
+    #[arg(
+        long,
+        env = "MUSTER_IDLE_TIME",
+        default_value = "2s",
+        value_name = "DURATION",
+        value_parser = duration
+    )]
     pub idle_time: Duration,
     /// How long demand has to stay at zero to be believed. Then all workers go, but under `latency`, which keeps a worker
     /// for about as long as starting it again would cost
-    #[arg(long, default_value = "200ms", value_name = "DURATION", value_parser = duration)]
+    #[arg(
+        long,
+        env = "MUSTER_SETTLE",
+        default_value = "200ms",
+        value_name = "DURATION",
+        value_parser = duration
+    )]
     pub settle: Duration,
+    /// The longest that `latency` and `step` keep a worker that is not needed; `0s` stops it at once, whatever a start
+    /// costs and is billed for. `auto`: each policy's own rule
+    #[arg(
+        long,
+        env = "MUSTER_KEEP_IDLE",
+        default_value = "auto",
+        value_name = "auto|DURATION",
+        value_parser = keep_idle
+    )]
+    pub keep_idle: KeepIdle,
     /// After how long without a report a worker is given up and its instance stopped
     #[arg(long, default_value = "15s", value_name = "DURATION", value_parser = duration)]
     pub silence_deadline: Duration,
@@ -170,6 +192,7 @@ impl PolicyArgs {
             patience: Patience {
                 idle_time: self.idle_time,
                 settle: self.settle,
+                keep_idle: self.keep_idle,
                 silence_deadline: self.silence_deadline,
                 boot_deadline: self.boot_deadline,
                 ..Patience::default()
@@ -240,10 +263,19 @@ mod tests {
         let policy = policy(
             "--policy kpa --min-workers 1 --max-workers 9 --schedule 08:00-18:00=5,22:00-02:00=2 --warm-pool 3 \
              --scale-out-cooldown 4s --scale-in-cooldown 5s --latency-target 3s --service-time 250ms --boot-time 30s \
-             --price-per-hour 0.1 --billing-minimum 2m --budget 0.9",
+             --price-per-hour 0.1 --billing-minimum 2m --budget 0.9 --idle-time 6s --settle 7s --keep-idle 8s",
         )
         .unwrap();
         assert_eq!(policy.kind, PolicyKind::Kpa);
+        assert_eq!(
+            policy.patience,
+            Patience {
+                idle_time: Duration::from_secs(6),
+                settle: Duration::from_secs(7),
+                keep_idle: KeepIdle::AtMost(Duration::from_secs(8)),
+                ..Patience::default()
+            }
+        );
         assert_eq!(
             policy.bounds,
             Bounds {
@@ -291,6 +323,7 @@ mod tests {
             ),
             ("--schedule 08:00=5", "not a period"),
             ("--latency-target 0s", "must be longer than zero"),
+            ("--keep-idle never", "200ms, 2s, 5m, 1h, or auto"),
         ] {
             let error = policy(line).unwrap_err().to_string();
             assert!(error.contains(complaint), "{line}: {error}");

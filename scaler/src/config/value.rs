@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::plan::Window;
+use crate::plan::{KeepIdle, Window};
 
 /// A whole number and one of the units ms, s, m and h.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -26,7 +26,17 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "too long".to_owned())
 }
 
-/// The same, but not zero.
+/// A duration that bounds, or `auto`.
+pub(crate) fn keep_idle(text: &str) -> Result<KeepIdle, String> {
+    match text {
+        "auto" => Ok(KeepIdle::Auto),
+        _ => duration(text)
+            .map(KeepIdle::AtMost)
+            .map_err(|error| format!("{error}, or auto")),
+    }
+}
+
+/// A [`duration`] that is not zero.
 pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
     let duration = duration(text)?;
     if duration.is_zero() {

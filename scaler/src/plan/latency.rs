@@ -83,6 +83,7 @@ pub(super) fn target(
         now,
         outlook.boot,
         policy.prices.minimum.as_secs_f64(),
+        policy.patience.keep_idle,
     );
     // An instance is kept, but none is started in order to be kept.
     let kept = needed.saturating_add(keeping.workers.into());

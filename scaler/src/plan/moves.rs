@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::lost::Lost;
 use super::{
-    Instance, InstanceId, Limits, Memory, Moment, Observation, Plan, Policy, ScaleIn, State, Stop,
-    StopCause, Target,
+    Instance, InstanceId, KeepIdle, Limits, Memory, Moment, Observation, Plan, Policy, ScaleIn,
+    State, Stop, StopCause, Target,
 };
 
 pub(super) struct Moves<'a> {
@@ -208,20 +208,18 @@ impl<'a> Moves<'a> {
                 return ids(self.in_states(&all), surplus);
             }
             ScaleIn::Paid => {
-                let minimum = self.policy.prices.minimum;
                 let now = self.observation.now;
                 let waiting: Vec<_> = self.in_state(State::Idle).collect();
-                let used_up =
-                    |it: &&Instance| it.started_at.is_none_or(|at| now >= at.after(minimum));
-                let (paid, unpaid): (Vec<_>, Vec<_>) = waiting.into_iter().partition(used_up);
-                let next = unpaid.iter().filter_map(|it| it.started_at).min();
-                if let Some(started_at) = next {
-                    self.wake(started_at.after(minimum));
+                let (paid, unpaid): (Vec<_>, Vec<_>) =
+                    waiting.into_iter().partition(|it| now >= self.goes_at(it));
+                if let Some(next) = unpaid.iter().map(|it| self.goes_at(it)).min() {
+                    self.wake(next);
                 }
                 paid
             }
             ScaleIn::Idle => {
-                let idle_time = self.policy.patience.idle_time;
+                let patience = &self.policy.patience;
+                let idle_time = patience.keep_idle.bound(patience.idle_time);
                 let mut idle: Vec<_> = self.in_state(State::Idle).collect();
                 idle.sort_by_key(|instance| instance.since);
                 let now = self.observation.now;
@@ -235,6 +233,17 @@ impl<'a> Moves<'a> {
             }
         };
         ids(chosen, replaced)
+    }
+
+    /// When an idle worker may go under [`ScaleIn::Paid`].
+    fn goes_at(&self, instance: &Instance) -> Moment {
+        let paid_until = instance
+            .started_at
+            .map_or(instance.since, |at| at.after(self.policy.prices.minimum));
+        match self.policy.patience.keep_idle {
+            KeepIdle::Auto => paid_until,
+            KeepIdle::AtMost(most) => paid_until.min(instance.since.after(most)),
+        }
     }
 
     fn in_states(&self, states: &[State]) -> Vec<&'a Instance> {

@@ -88,6 +88,8 @@ pub struct Patience {
     pub idle_time: Duration,
     /// How long demand stays at zero before all workers are cordoned.
     pub settle: Duration,
+    /// The bound on how long `latency` and `step` keep a worker that is not needed.
+    pub keep_idle: KeepIdle,
     /// After how long without a report a worker is given up.
     pub silence_deadline: Duration,
     /// After how long of running without a single report an instance is given up.
@@ -104,7 +106,28 @@ pub struct Patience {
     pub leftover_patience: Duration,
 }
 
+/// The longest that a worker is kept that is not needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeepIdle {
+    /// For as long as the policy finds cheapest.
+    #[default]
+    Auto,
+    /// No longer than this, whatever a start costs.
+    AtMost(Duration),
+}
+
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl KeepIdle {
+    /// `time`, or the bound where that is shorter.
+    #[must_use]
+    pub fn bound(self, time: Duration) -> Duration {
+        match self {
+            Self::Auto => time,
+            Self::AtMost(most) => time.min(most),
+        }
+    }
+}
 
 impl Policy {
     /// The least and the most workers there may be at `now`: the configured ones, the schedule's minimum, and what the
@@ -230,6 +253,7 @@ impl Default for Patience {
         Self {
             idle_time: Duration::from_secs(2),
             settle: Duration::from_millis(200),
+            keep_idle: KeepIdle::Auto,
             silence_deadline: Duration::from_secs(15),
             boot_deadline: Duration::from_secs(120),
             front_stale_after: Duration::from_secs(3),

@@ -2,7 +2,7 @@ use clap::ValueEnum;
 use proto::v1;
 
 use super::{WireError, duration, time};
-use crate::plan::{Bounds, Goal, Patience, Policy, PolicyKind, Prices, Window};
+use crate::plan::{Bounds, Goal, KeepIdle, Patience, Policy, PolicyKind, Prices, Window};
 
 /// Everything except the bounds and who has paused it, which have places of their own.
 pub fn encode(policy: &Policy) -> v1::Policy {
@@ -109,6 +109,7 @@ fn encode_patience(patience: &Patience) -> v1::Patience {
         fleet_stale_after,
         stopping_patience,
         leftover_patience,
+        keep_idle,
     } = *patience;
     v1::Patience {
         idle_time: Some(duration(idle_time)),
@@ -120,6 +121,10 @@ fn encode_patience(patience: &Patience) -> v1::Patience {
         fleet_stale_after: Some(duration(fleet_stale_after)),
         stopping_patience: Some(duration(stopping_patience)),
         leftover_patience: Some(duration(leftover_patience)),
+        keep_idle: match keep_idle {
+            KeepIdle::Auto => None,
+            KeepIdle::AtMost(most) => Some(duration(most)),
+        },
     }
 }
 
@@ -134,6 +139,10 @@ fn decode_patience(patience: &v1::Patience) -> Result<Patience, WireError> {
         fleet_stale_after: time(patience.fleet_stale_after, "fleet_stale_after")?,
         stopping_patience: time(patience.stopping_patience, "stopping_patience")?,
         leftover_patience: time(patience.leftover_patience, "leftover_patience")?,
+        keep_idle: match patience.keep_idle {
+            None => KeepIdle::Auto,
+            most => KeepIdle::AtMost(time(most, "keep_idle")?),
+        },
     })
 }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::board::{Board, Settings};
 use crate::plan::{
     Alternative, Billing, Bounds, Counters, FailedBoots, FrontDemand, Goal, Held, Instance,
-    Patience, PolicyKind, Prices, Seen, State, Stop, StopCause, Window,
+    KeepIdle, Patience, PolicyKind, Prices, Seen, State, Stop, StopCause, Window,
 };
 
 /// A decision as the loop would publish it.
@@ -132,6 +132,7 @@ prop_compose! {
         budget_per_hour in maybe(any_dollars()),
         per_hour in any_dollars(),
         d in prop::collection::vec(any_duration(), 16),
+        keep_idle in maybe(any_duration()),
         schedule in prop::collection::vec((any_duration(), any_duration(), any::<u32>()), 0..3),
         paused_by in maybe("\\PC{1,20}"),
     ) -> Policy {
@@ -155,6 +156,7 @@ prop_compose! {
                 fleet_stale_after: d[8],
                 stopping_patience: d[9],
                 leftover_patience: d[10],
+                keep_idle: keep_idle.map_or(KeepIdle::Auto, KeepIdle::AtMost),
             },
             goal: Goal { latency: d[11], service_time: d[12], boot_time: d[13] },
             prices: Prices { per_hour, minimum: d[14] },

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Moment;
+use crate::plan::{KeepIdle, Moment};
 
 /// Gaps are told apart by half an octave from this length on, in seconds.
 const SHORTEST_GAP: f64 = 0.05;
@@ -59,6 +59,7 @@ impl Keeper {
         now: Moment,
         boot: f64,
         minimum: f64,
+        keep_idle: KeepIdle,
     ) -> Keeping {
         while self.needed < needed {
             if let Some(dropped) = self.dropped.pop_front() {
@@ -79,6 +80,7 @@ impl Keeper {
         let restart_cost = boot + self.waste.unwrap_or(minimum / 2.0);
         let threshold = self.gaps.threshold(restart_cost);
         let threshold = Duration::try_from_secs_f64(threshold).unwrap_or(Duration::MAX);
+        let threshold = keep_idle.bound(threshold);
         // Higher levels were dropped no later than lower ones.
         let kept = self
             .dropped
@@ -151,20 +153,30 @@ mod tests {
     #[test]
     fn without_a_past_a_worker_is_kept_for_as_long_as_its_restart_costs() {
         let mut keeper = Keeper::default();
-        keeper.note(3, at(0.0), at(0.0), 20.0, 0.0);
-        let keeping = keeper.note(1, at(10.0), at(10.0), 20.0, 0.0);
+        keeper.note(3, at(0.0), at(0.0), 20.0, 0.0, KeepIdle::Auto);
+        let keeping = keeper.note(1, at(10.0), at(10.0), 20.0, 0.0, KeepIdle::Auto);
         assert_eq!((keeping.workers, keeping.until), (2, Some(at(30.0))));
-        assert_eq!(keeper.note(1, at(29.9), at(29.9), 20.0, 0.0).workers, 2);
-        assert_eq!(keeper.note(1, at(30.0), at(30.0), 20.0, 0.0).workers, 0);
+        assert_eq!(
+            keeper
+                .note(1, at(29.9), at(29.9), 20.0, 0.0, KeepIdle::Auto)
+                .workers,
+            2
+        );
+        assert_eq!(
+            keeper
+                .note(1, at(30.0), at(30.0), 20.0, 0.0, KeepIdle::Auto)
+                .workers,
+            0
+        );
     }
 
     #[test]
     fn levels_go_from_the_top_each_in_its_time() {
         let mut keeper = Keeper::default();
-        keeper.note(3, at(0.0), at(0.0), 20.0, 0.0);
-        keeper.note(2, at(5.0), at(5.0), 20.0, 0.0);
-        keeper.note(1, at(15.0), at(15.0), 20.0, 0.0);
-        let keeping = keeper.note(1, at(26.0), at(26.0), 20.0, 0.0);
+        keeper.note(3, at(0.0), at(0.0), 20.0, 0.0, KeepIdle::Auto);
+        keeper.note(2, at(5.0), at(5.0), 20.0, 0.0, KeepIdle::Auto);
+        keeper.note(1, at(15.0), at(15.0), 20.0, 0.0, KeepIdle::Auto);
+        let keeping = keeper.note(1, at(26.0), at(26.0), 20.0, 0.0, KeepIdle::Auto);
         assert_eq!((keeping.workers, keeping.until), (1, Some(at(35.0))));
     }
 
@@ -173,11 +185,23 @@ mod tests {
         let mut keeper = Keeper::default();
         let mut time = 0.0;
         for _ in 0..20 {
-            keeper.note(1, at(time), at(time), 20.0, 0.0);
-            keeper.note(0, at(time + 30.0), at(time + 30.0), 20.0, 0.0);
+            keeper.note(1, at(time), at(time), 20.0, 0.0, KeepIdle::Auto);
+            keeper.note(
+                0,
+                at(time + 30.0),
+                at(time + 30.0),
+                20.0,
+                0.0,
+                KeepIdle::Auto,
+            );
             time += 600.0;
         }
-        assert_eq!(keeper.note(0, at(time), at(time), 20.0, 0.0).workers, 0);
+        assert_eq!(
+            keeper
+                .note(0, at(time), at(time), 20.0, 0.0, KeepIdle::Auto)
+                .workers,
+            0
+        );
     }
 
     #[test]
@@ -191,19 +215,41 @@ mod tests {
     #[test]
     fn the_unused_rest_of_a_paid_minute_makes_restarts_dearer() {
         let mut keeper = Keeper::default();
-        keeper.note(1, at(0.0), at(0.0), 20.0, 60.0);
+        keeper.note(1, at(0.0), at(0.0), 20.0, 60.0, KeepIdle::Auto);
         // 20 s of boot and 10 s of use: half of the minute was paid for nothing.
-        let keeping = keeper.note(0, at(10.0), at(10.0), 20.0, 60.0);
+        let keeping = keeper.note(0, at(10.0), at(10.0), 20.0, 60.0, KeepIdle::Auto);
         assert_eq!(keeping.restart_cost, 50.0);
+    }
+
+    #[test]
+    fn none_is_kept_for_longer_than_the_bound() {
+        let keep = |bound: f64, seconds: f64| {
+            let bound = KeepIdle::AtMost(Duration::from_secs_f64(bound));
+            let mut keeper = Keeper::default();
+            keeper.note(3, at(0.0), at(0.0), 20.0, 60.0, bound);
+            let keeping = keeper.note(1, at(10.0), at(10.0 + seconds), 20.0, 60.0, bound);
+            (keeping.workers, keeping.until)
+        };
+        assert_eq!(keep(0.0, 0.0), (0, None));
+        assert_eq!(keep(5.0, 4.9), (2, Some(at(15.0))));
+        assert_eq!(keep(5.0, 5.0), (0, None));
+        assert_eq!(
+            keep(3600.0, 51.0),
+            (0, None),
+            "a long bound prolongs nothing"
+        );
     }
 
     #[test]
     fn a_decision_is_the_same_when_asked_again() {
         let mut keeper = Keeper::default();
-        keeper.note(5, at(0.0), at(0.0), 20.0, 60.0);
-        let first = keeper.note(2, at(7.0), at(7.0), 20.0, 60.0);
+        keeper.note(5, at(0.0), at(0.0), 20.0, 60.0, KeepIdle::Auto);
+        let first = keeper.note(2, at(7.0), at(7.0), 20.0, 60.0, KeepIdle::Auto);
         let before = keeper.clone();
-        assert_eq!(keeper.note(2, at(7.0), at(7.0), 20.0, 60.0), first);
+        assert_eq!(
+            keeper.note(2, at(7.0), at(7.0), 20.0, 60.0, KeepIdle::Auto),
+            first
+        );
         assert_eq!(keeper, before);
     }
 }

@@ -1,5 +1,7 @@
+use std::time::Duration;
+
 use crate::plan::fixtures::{Fleet, NOW, ago, ids};
-use crate::plan::{Memory, Plan, StopCause};
+use crate::plan::{KeepIdle, Memory, Plan, PolicyKind, StopCause, plan};
 
 fn stopped(plan: &Plan) -> Vec<(StopCause, &str)> {
     plan.stop
@@ -92,6 +94,40 @@ fn with_demand_a_worker_goes_only_after_its_idle_time() {
         Some(ago(1_999).after(fleet.policy.patience.idle_time))
     );
     assert_eq!(fleet.with_backlog(6).plan().cordon, ids([3]));
+}
+
+#[test]
+fn with_demand_a_worker_goes_at_once_where_none_is_to_be_kept() {
+    let mut fleet = Fleet::of(2).busy().and(3).idle().for_ms(0);
+    fleet.policy.patience.keep_idle = KeepIdle::AtMost(Duration::ZERO);
+    assert_eq!(fleet.clone().with_backlog(2).plan().cordon, ids([3, 4, 5]));
+    assert_eq!(fleet.with_backlog(4).plan().cordon, ids([3]));
+}
+
+/// The verdict of `make demo` failed where boots were slow: the measured boot time was how long `latency` kept workers,
+/// and the paid minute on AWS.
+#[test]
+fn latency_keeps_nobody_where_none_is_to_be_kept_whatever_a_start_costs() {
+    let mut fleet = Fleet::of(15).idle().for_ms(250);
+    fleet.policy.kind = PolicyKind::Latency;
+    for instance in &mut fleet.observation.instances {
+        instance.started_at = Some(ago(9_000));
+    }
+    let burst = fleet.clone().with_backlog(1_000);
+    let (_, after_the_burst) = plan(&burst.policy, &burst.observation, burst.memory.clone());
+    fleet.memory = after_the_burst;
+    fleet = fleet.without_demand_for_ms(250);
+    let cordoned = |keep_idle| {
+        let mut fleet = fleet.clone();
+        fleet.policy.patience.keep_idle = keep_idle;
+        let plan = fleet.plan();
+        (plan.cordon.len(), plan.wake_at)
+    };
+    assert_eq!(cordoned(KeepIdle::Auto).0, 0);
+    assert_eq!(cordoned(KeepIdle::AtMost(Duration::ZERO)).0, 15);
+    let second = KeepIdle::AtMost(Duration::from_secs(1));
+    let a_second_after_the_end = ago(250).after(Duration::from_secs(1));
+    assert_eq!(cordoned(second), (0, Some(a_second_after_the_end)));
 }
 
 #[test]

@@ -1,0 +1,218 @@
+//! `scripts/web-instance`, which keeps front, scaler and gateway running. Needs their programs (`make test` builds them).
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use platform::shutdown::CancellationToken;
+
+use crate::stack::{self, PREFIX, photos, programs, until};
+
+/// A service that was killed has to run again after this time.
+const RESTART: Duration = Duration::from_secs(2);
+/// And photos have to be answered again after this one.
+const RECOVERY: Duration = Duration::from_secs(15);
+
+/// The script with the real services, in a local cloud with one worker.
+struct WebInstance {
+    script: Child,
+    url: String,
+    client: reqwest::Client,
+    cloud: CancellationToken,
+}
+
+impl WebInstance {
+    async fn start() -> Self {
+        let (cloud_listener, cloud_url) = stack::listen().await;
+        let [http, front, scaler, front_admin, scaler_admin] = free_addresses();
+        let cloud = CancellationToken::new();
+        let config = localcloud::Config {
+            images: vec![stack::worker_image(&cloud_url, &format!("http://{scaler}"))],
+            stop_grace: Duration::from_secs(5),
+            ..localcloud::Config::default()
+        };
+        let end = cloud.clone().cancelled_owned();
+        tokio::spawn(localcloud::run(config, cloud_listener, end));
+        let script = Command::new(script())
+            .env("MUSTER_BIN", programs())
+            .env("AWS_ENDPOINT_URL", &cloud_url)
+            .env("NO_PROXY", "127.0.0.1")
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("MUSTER_PREFIX", PREFIX)
+            .env("MUSTER_HTTP_LISTEN", &http)
+            .env("MUSTER_FRONT_LISTEN", &front)
+            .env("MUSTER_SCALER_LISTEN", &scaler)
+            .env("MUSTER_FRONT_ADMIN_LISTEN", &front_admin)
+            .env("MUSTER_SCALER_ADMIN_LISTEN", &scaler_admin)
+            .env("MUSTER_FRONT", format!("http://{front}"))
+            .env("MUSTER_MIN_WORKERS", "1")
+            .env("MUSTER_MAX_WORKERS", "1")
+            .env("MUSTER_BILLING_MINIMUM", "0s")
+            .env("MUSTER_BOOT_TIME", "500ms")
+            .spawn()
+            .unwrap();
+        let web = Self {
+            script,
+            url: format!("http://{http}"),
+            client: stack::reqwest_client(),
+            cloud,
+        };
+        until("a photo is recognized", async || {
+            web.is_recognized("first.jpg").await
+        })
+        .await;
+        web
+    }
+
+    async fn post(&self, file_name: &str, photo: &[u8]) -> reqwest::Result<stack::Answer> {
+        stack::post(&self.client, &self.url, file_name, photo).await
+    }
+
+    async fn is_recognized(&self, file_name: &str) -> bool {
+        let (photos, people) = photos(1);
+        let answer = self.post(file_name, &photos[0].1).await;
+        answer.is_ok_and(|answer| is_right(&answer, file_name, &people[0]))
+    }
+
+    /// The process ids of the services by name.
+    fn services(&self) -> BTreeMap<String, i32> {
+        services_of(self.script.id())
+    }
+
+    /// Asks it to end.
+    fn stop(&mut self) -> ExitStatus {
+        let script = Pid::from_raw(self.script.id().try_into().unwrap());
+        kill(script, Signal::SIGTERM).unwrap();
+        self.script.wait().unwrap()
+    }
+}
+
+impl Drop for WebInstance {
+    fn drop(&mut self) {
+        if self.script.try_wait().unwrap().is_none() {
+            self.stop();
+        }
+        self.cloud.cancel();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_killed_is_back_at_once_and_the_others_run_on() {
+    let mut web = WebInstance::start().await;
+    for victim in ["front", "scaler", "gateway"] {
+        let before = web.services();
+        assert_eq!(before.len(), 3, "{before:?}");
+        let (burst, people) = photos(12);
+        let burst: Vec<_> = burst
+            .into_iter()
+            .map(|(name, photo)| (format!("{victim}_{name}"), photo))
+            .collect();
+        let mut posts: FuturesUnordered<_> = burst
+            .iter()
+            .zip(&people)
+            .map(async |((name, photo), person)| (name, person, web.post(name, photo).await))
+            .collect();
+        let mut answers = vec![posts.next().await.unwrap()];
+
+        kill(Pid::from_raw(before[victim]), Signal::SIGKILL).unwrap();
+        let killed_at = Instant::now();
+        let restarted = async {
+            until("it runs again", async || {
+                let now = web.services();
+                now.get(victim).is_some_and(|id| *id != before[victim])
+            })
+            .await;
+            killed_at.elapsed()
+        };
+        let others = posts.collect::<Vec<_>>();
+        let (restarted_after, others) = futures::join!(restarted, others);
+        answers.extend(others);
+        assert!(restarted_after < RESTART, "{victim}: {restarted_after:?}");
+
+        // Whoever waits for an answer gets it, or the reason why there is none.
+        for (name, person, answer) in answers {
+            match answer {
+                Ok(answer) if answer.status == 503 && victim == "front" => {
+                    assert!(answer.text.contains("send the photo again"), "{answer:?}");
+                }
+                Ok(answer) => assert!(is_right(&answer, name, person), "{victim}: {answer:?}"),
+                Err(error) => assert_eq!(victim, "gateway", "{name}: {error}"),
+            }
+        }
+        until("photos are recognized again", async || {
+            web.is_recognized(&format!("after_{victim}.jpg")).await
+        })
+        .await;
+        assert!(killed_at.elapsed() < RECOVERY, "{victim}");
+        let after = web.services();
+        for (name, id) in &before {
+            assert_eq!(after[name] == *id, name != victim, "{victim}: {after:?}");
+        }
+    }
+    assert!(web.stop().success());
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_run_ends_the_web_instance_with_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    program("front", "exec sleep 1000");
+    program("scaler", "exit 3");
+    program("gateway", "exec sleep 1000");
+    let mut script = Command::new(script());
+    script.env("MUSTER_BIN", folder.path());
+    // Its output ends when no service has it open any more.
+    let running = tokio::task::spawn_blocking(move || script.output().unwrap());
+    let output = tokio::time::timeout(Duration::from_secs(60), running).await;
+    let output = output.expect("it ends").unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let line = "web-instance: scaler ended 5 times within 30 s, at last with status 3: ending the others; ";
+    let lines: Vec<_> = told.lines().filter(|it| it.starts_with(line)).collect();
+    assert_eq!(lines.len(), 1, "{told}");
+}
+
+fn is_right(answer: &stack::Answer, file_name: &str, person: &str) -> bool {
+    let stem = file_name.split('.').next().unwrap();
+    (answer.status, answer.text.trim()) == (200, format!("{stem}:{person}").as_str())
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/web-instance")
+}
+
+/// Addresses on this machine that nothing listened at a moment ago.
+fn free_addresses<const COUNT: usize>() -> [String; COUNT] {
+    let listeners = [(); COUNT].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().to_string())
+}
+
+/// The children of a process that run one of the services, by its name.
+fn services_of(parent: u32) -> BTreeMap<String, i32> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let children = processes.filter_map(|entry| {
+        let id: i32 = entry.file_name().to_str()?.parse().ok()?;
+        // `id (name) state parent ...`
+        let line = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        let (name, rest) = line.split_once('(')?.1.rsplit_once(')')?;
+        let mut fields = rest.split_whitespace();
+        let is_alive = fields.next()? != "Z";
+        let is_child = fields.next()? == parent.to_string();
+        let is_service = ["front", "scaler", "gateway"].contains(&name);
+        (is_alive && is_child && is_service).then(|| (name.to_owned(), id))
+    });
+    children.collect()
+}
