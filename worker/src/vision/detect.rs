@@ -65,7 +65,7 @@ impl Detector {
         onet: &WeightFile,
     ) -> Result<Self, WeightsError> {
         Ok(Self {
-            instructions: Instructions::best(),
+            instructions: Instructions::chosen()?,
             proposal: ProposalNet::load(pnet)?,
             refine: RefineNet::load(rnet)?,
             output: OutputNet::load(onet)?,

@@ -90,6 +90,19 @@ impl Embedder {
         })
     }
 
+    /// Computes with other instructions than the process's, for tests.
+    pub fn with_instructions(self, instructions: Instructions) -> Self {
+        let network = match self.network {
+            Network::Floats(network, arenas) => {
+                Network::Floats(network.with_instructions(instructions), arenas)
+            }
+            Network::Bytes(network, arenas) => {
+                Network::Bytes(network.with_instructions(instructions), arenas)
+            }
+        };
+        Self { network, ..self }
+    }
+
     /// Side of the square crops that `embed` takes, in pixels.
     pub fn input_size(&self) -> usize {
         self.input_size

@@ -72,11 +72,12 @@ impl FastConvolution {
         let input_length = groups * input_row;
         let output_length = groups * width * self.outputs;
         products.reserve(INPUT_ROWS * input_length, INPUT_ROWS * output_length);
-        run_vectorised(Transform {
+        let transform = Transform {
             input,
             shape,
             out: &mut products.inputs[..INPUT_ROWS * input_length],
-        });
+        };
+        run_vectorised(instructions, transform);
         let geometry = Geometry {
             images: 1,
             height: groups,
@@ -100,12 +101,13 @@ impl FastConvolution {
             let inputs = &products.inputs[row * input_length..][..input_length];
             convolve(instructions, &geometry, inputs, weights, target);
         }
-        run_vectorised(Combine {
+        let combine = Combine {
             products: &products.outputs[..INPUT_ROWS * output_length],
             layer: self,
             shape: [height, width],
             output,
-        });
+        };
+        run_vectorised(instructions, combine);
     }
 }
 
