@@ -82,9 +82,7 @@ impl ProposalNet {
             let kernel = |_part: usize, output: usize, tap: usize| {
                 std::array::from_fn(|ky| weights[(output * 3 + ky) * row + tap])
             };
-            Ok::<_, WeightsError>(PlaneConvolution::new(
-                planes, parts, kernel, bias, slopes,
-            ))
+            Ok::<_, WeightsError>(PlaneConvolution::new(planes, parts, kernel, bias, slopes))
         };
         let dense = |name: &str, outputs: usize| {
             let weights = file.values(&format!("{name}.weight"), &[outputs, 1, 1, FEATURES])?;
@@ -93,11 +91,13 @@ impl ProposalNet {
                 weights: weights.to_vec(),
                 bias,
             };
-            Ok::<_, WeightsError>(weights
-                .chunks_exact(FEATURES)
-                .zip(bias)
-                .map(output)
-                .collect::<Vec<_>>())
+            Ok::<_, WeightsError>(
+                weights
+                    .chunks_exact(FEATURES)
+                    .zip(bias)
+                    .map(output)
+                    .collect::<Vec<_>>(),
+            )
         };
         let array = "as many outputs as were asked for";
         Ok(Self {

@@ -7,6 +7,12 @@ pub trait Float: Copy {
     const LANES: usize;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn splat(value: f32) -> Self;
+    /// Zeros that the compiler cannot keep in a register from before a loop, which would push a sum out to memory.
+    #[inline(always)]
+    unsafe fn late_zero() -> Self {
+        static ZERO: f32 = 0.0;
+        unsafe { Self::splat((&raw const ZERO).read_volatile()) }
+    }
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
     /// `self * factor + addend`.
@@ -30,6 +36,8 @@ pub trait Arithmetic {
     const GROUP: usize;
     /// Pixels whose sums, two vectors each, fit into the registers.
     const PIXELS: usize;
+    /// Groups whose weights, two vectors each, stay in the first-level cache.
+    const CHUNK: usize;
     unsafe fn zero() -> Self::Sum;
     /// The weights of as many output channels as there are lanes.
     unsafe fn weights(from: *const Self::Weight) -> Self::Vector;
@@ -51,6 +59,7 @@ impl<F: Float, const PIXELS: usize> Arithmetic for Floats<F, PIXELS> {
     type Float = F;
     const GROUP: usize = 1;
     const PIXELS: usize = PIXELS;
+    const CHUNK: usize = 288;
 
     #[inline(always)]
     unsafe fn zero() -> F {
@@ -160,6 +169,7 @@ impl Arithmetic for PortableBytes {
     type Float = Portable;
     const GROUP: usize = 4;
     const PIXELS: usize = 1;
+    const CHUNK: usize = usize::MAX;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Sum {

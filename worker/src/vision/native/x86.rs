@@ -146,6 +146,7 @@ impl Arithmetic for Vnni512 {
     type Float = __m512;
     const GROUP: usize = 4;
     const PIXELS: usize = 12;
+    const CHUNK: usize = usize::MAX;
 
     #[inline(always)]
     unsafe fn zero() -> __m512i {
@@ -185,6 +186,7 @@ impl Arithmetic for Vnni256 {
     type Float = __m256;
     const GROUP: usize = 4;
     const PIXELS: usize = 6;
+    const CHUNK: usize = usize::MAX;
 
     #[inline(always)]
     unsafe fn zero() -> __m256i {
