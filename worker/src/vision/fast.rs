@@ -1,8 +1,9 @@
 //! 3x3 convolutions with half of the products.
 
+use super::native::aligned::Aligned;
 use super::native::convolve::{FloatOutput, Geometry, Instructions, Strides, convolve};
 use super::native::{Vectorised, run_vectorised};
-use super::panels::{PANEL, pack, panels};
+use super::panels::{PANEL, pack_aligned, panels};
 use super::winograd::{
     INPUT_ROWS, LANES, OUTPUT_ROWS, kernel_products, sums_of_products, transformed_inputs,
 };
@@ -13,7 +14,7 @@ pub struct FastConvolution {
     inputs: usize,
     outputs: usize,
     /// For each of the six rows of products, a kernel of 1 x 3.
-    weights: [Vec<f32>; INPUT_ROWS],
+    weights: [Aligned; INPUT_ROWS],
     bias: Vec<f32>,
     slopes: Vec<f32>,
 }
@@ -41,7 +42,7 @@ impl FastConvolution {
                 let (output, tap) = (index / run, index % run);
                 kernel_products([0, 1, 2].map(|ky| weights[(output * 3 + ky) * run + tap]))[row]
             });
-            pack(&products.collect::<Vec<_>>(), outputs)
+            pack_aligned(&products.collect::<Vec<_>>(), outputs)
         };
         Self {
             inputs,

@@ -5,6 +5,7 @@
     reason = "mapping a file, reading numbers from it in place and calling code for detected instructions need it"
 )]
 
+pub mod aligned;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 pub mod convolve;

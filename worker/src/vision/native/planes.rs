@@ -364,10 +364,7 @@ unsafe fn multiply<F: Float, const GROUP: usize, const VECTORS: usize>(
             let values: [F; VECTORS] =
                 std::array::from_fn(|vector| F::load(inputs.add(vector * F::LANES)));
             each!(output < GROUP {
-                let weight = F::splat(*weights.add(output));
-                each!(vector < VECTORS {
-                    sums[output][vector] = values[vector].mul_add(weight, sums[output][vector]);
-                });
+                F::add_products(&mut sums[output], &values, weights.add(output));
             });
             weights = weights.add(outputs);
         }

@@ -17,6 +17,18 @@ pub trait Float: Copy {
     unsafe fn mul(self, other: Self) -> Self;
     /// `self * factor + addend`.
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// Adds the product of each value with the number at `factor` to its sum.
+    #[inline(always)]
+    unsafe fn add_products<const COUNT: usize>(
+        sums: &mut [Self; COUNT],
+        values: &[Self; COUNT],
+        factor: *const f32,
+    ) {
+        let factor = unsafe { Self::splat(*factor) };
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum = unsafe { value.mul_add(factor, *sum) };
+        }
+    }
     unsafe fn max(self, other: Self) -> Self;
     unsafe fn min(self, other: Self) -> Self;
     /// Stores the first `count` values; `count` is at most `LANES`.
