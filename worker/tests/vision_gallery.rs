@@ -132,7 +132,8 @@ fn brute_force(gallery: &Gallery, query: &[f32]) -> (usize, f32) {
 
 fn plans() -> Vec<SearchPlan> {
     Instructions::available()
-        .flat_map(|instructions| {
+        .iter()
+        .flat_map(|&instructions| {
             [1, 3].map(|threads| SearchPlan {
                 threads,
                 instructions,

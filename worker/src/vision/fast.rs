@@ -1,8 +1,9 @@
 //! 3x3 convolutions with half of the products.
 
+use super::native::aligned::Aligned;
 use super::native::convolve::{FloatOutput, Geometry, Instructions, Strides, convolve};
 use super::native::{Vectorised, run_vectorised};
-use super::panels::{PANEL, pack, panels};
+use super::panels::{PANEL, pack_aligned, panels};
 use super::winograd::{
     INPUT_ROWS, LANES, OUTPUT_ROWS, kernel_products, sums_of_products, transformed_inputs,
 };
@@ -13,7 +14,7 @@ pub struct FastConvolution {
     inputs: usize,
     outputs: usize,
     /// For each of the six rows of products, a kernel of 1 x 3.
-    weights: [Vec<f32>; INPUT_ROWS],
+    weights: [Aligned; INPUT_ROWS],
     bias: Vec<f32>,
     slopes: Vec<f32>,
 }
@@ -41,7 +42,7 @@ impl FastConvolution {
                 let (output, tap) = (index / run, index % run);
                 kernel_products([0, 1, 2].map(|ky| weights[(output * 3 + ky) * run + tap]))[row]
             });
-            pack(&products.collect::<Vec<_>>(), outputs)
+            pack_aligned(&products.collect::<Vec<_>>(), outputs)
         };
         Self {
             inputs,
@@ -72,11 +73,12 @@ impl FastConvolution {
         let input_length = groups * input_row;
         let output_length = groups * width * self.outputs;
         products.reserve(INPUT_ROWS * input_length, INPUT_ROWS * output_length);
-        run_vectorised(Transform {
+        let transform = Transform {
             input,
             shape,
             out: &mut products.inputs[..INPUT_ROWS * input_length],
-        });
+        };
+        run_vectorised(instructions, transform);
         let geometry = Geometry {
             images: 1,
             height: groups,
@@ -100,12 +102,13 @@ impl FastConvolution {
             let inputs = &products.inputs[row * input_length..][..input_length];
             convolve(instructions, &geometry, inputs, weights, target);
         }
-        run_vectorised(Combine {
+        let combine = Combine {
             products: &products.outputs[..INPUT_ROWS * output_length],
             layer: self,
             shape: [height, width],
             output,
-        });
+        };
+        run_vectorised(instructions, combine);
     }
 }
 

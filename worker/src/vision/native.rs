@@ -5,10 +5,12 @@
     reason = "mapping a file, reading numbers from it in place and calling code for detected instructions need it"
 )]
 
+pub mod aligned;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 pub mod convolve;
 pub mod dot;
+pub mod instructions;
 pub mod planes;
 mod sweep;
 mod vectors;
@@ -23,6 +25,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use memmap2::Mmap;
+
+use self::instructions::Instructions;
+
 /// A read-only file in memory. Processes that map the same file share its pages.
 #[derive(Debug, Clone)]
 pub struct MappedFile {
@@ -96,24 +101,25 @@ pub trait Vectorised {
     fn run<const FUSED: bool>(self);
 }
 
-/// Runs `work` with the widest vectors that this processor has.
-pub fn run_vectorised<W: Vectorised>(work: W) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
-            // SAFETY: the processor was just asked for these instructions.
-            return unsafe { run_avx512(work) };
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the processor was just asked for these instructions.
-            return unsafe { run_avx2(work) };
-        }
-    }
-    // Arm's vectors and fused multiply-add are part of its base instruction set.
-    if cfg!(target_arch = "aarch64") {
-        work.run::<true>()
-    } else {
-        work.run::<false>()
+/// Runs `work` with the vectors of these instructions.
+///
+/// Panics if the processor does not have them.
+pub fn run_vectorised<W: Vectorised>(instructions: Instructions, work: W) {
+    instructions.check();
+    match instructions {
+        // Arm's vectors and fused multiply-add are part of its base instruction set.
+        Instructions::Portable if cfg!(target_arch = "aarch64") => work.run::<true>(),
+        Instructions::Portable => work.run::<false>(),
+        // SAFETY: the processor has the instructions.
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx2 | Instructions::AvxVnni => unsafe { run_avx2(work) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx512 | Instructions::Avx512Vnni | Instructions::Amx => unsafe {
+            run_avx512(work)
+        },
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => unreachable!("only x86-64 processors have other instructions"),
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use safetensors::{Dtype, SafeTensors};
 use thiserror::Error;
 
+use super::native::instructions::InstructionsError;
 use super::native::{Mapped, MappedFile, Plain};
 
 /// Why a weight file cannot be used.
@@ -35,6 +36,8 @@ pub enum WeightsError {
         kind: &'static str,
         expected: Vec<usize>,
     },
+    #[error(transparent)]
+    Instructions(#[from] InstructionsError),
 }
 
 /// One open weight file.

@@ -1,7 +1,8 @@
 //! The few kinds of layer that R-Net and O-Net are made of. Values are rows of pixels of channels.
 
+use crate::vision::native::aligned::Aligned;
 use crate::vision::native::convolve::{FloatOutput, Geometry, Instructions, Strides, convolve};
-use crate::vision::panels::{PANEL, pack, panels};
+use crate::vision::panels::{PANEL, pack_aligned, panels};
 use crate::vision::weights::{WeightFile, WeightsError};
 
 /// Several images of one size, one after the other: [image, height, width, channel]. Memory is kept when they shrink.
@@ -78,7 +79,7 @@ pub struct Convolution {
     side: usize,
     inputs: usize,
     outputs: usize,
-    weights: Vec<f32>,
+    weights: Aligned,
     activation: Activation,
 }
 
@@ -95,7 +96,7 @@ impl Convolution {
             side,
             inputs,
             outputs,
-            weights: pack(&weights, outputs),
+            weights: pack_aligned(&weights, outputs),
             activation: Activation::load(file, name, activation, outputs)?,
         })
     }
@@ -112,7 +113,7 @@ impl Convolution {
             side: 1,
             inputs,
             outputs,
-            weights: pack(&weights, outputs),
+            weights: pack_aligned(&weights, outputs),
             activation: Activation::load(file, name, activation, outputs)?,
         })
     }

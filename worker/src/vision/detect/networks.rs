@@ -91,9 +91,9 @@ impl RefineNet {
                 ..
             } = arena;
             self.conv1.forward(instructions, crops, here);
-            max_pool(3, here, there);
+            max_pool(instructions, 3, here, there);
             run_fast(&self.conv2, instructions, there, products, here);
-            max_pool(3, here, there);
+            max_pool(instructions, 3, here, there);
             self.conv3.forward(instructions, there, here);
         });
         self.dense
@@ -144,11 +144,11 @@ impl OutputNet {
                 ..
             } = arena;
             self.conv1.forward(instructions, crops, here);
-            max_pool(3, here, there);
+            max_pool(instructions, 3, here, there);
             run_fast(&self.conv2, instructions, there, products, here);
-            max_pool(3, here, there);
+            max_pool(instructions, 3, here, there);
             run_fast(&self.conv3, instructions, there, products, here);
-            max_pool(2, here, there);
+            max_pool(instructions, 2, here, there);
             self.conv4.forward(instructions, there, here);
         });
         self.dense

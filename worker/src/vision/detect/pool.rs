@@ -2,21 +2,23 @@
 
 use super::layers::Maps;
 use crate::vision::fast::{block, blocks};
+use crate::vision::native::instructions::Instructions;
 use crate::vision::native::{Vectorised, run_vectorised};
 use crate::vision::winograd::LANES;
 
 /// Maximum over windows of `side` x `side`, 2 apart; windows may hang over the right and lower edge (torch's
 /// `ceil_mode`), but each begins inside. At most 3 x 3, and at least 16
 /// channels.
-pub fn max_pool(side: usize, input: &Maps, output: &mut Maps) {
+pub fn max_pool(instructions: Instructions, side: usize, input: &Maps, output: &mut Maps) {
     let outputs = |size: usize| (size.saturating_sub(side).div_ceil(2) + 1).min(size.div_ceil(2));
     let (height, width) = (outputs(input.height), outputs(input.width));
     output.resize([input.images, height, width, input.channels]);
-    run_vectorised(Pool {
+    let pool = Pool {
         input,
         side,
         output,
-    });
+    };
+    run_vectorised(instructions, pool);
 }
 
 struct Pool<'a> {

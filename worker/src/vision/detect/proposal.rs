@@ -82,7 +82,7 @@ impl ProposalNet {
             let kernel = |_part: usize, output: usize, tap: usize| {
                 std::array::from_fn(|ky| weights[(output * 3 + ky) * row + tap])
             };
-            Ok(PlaneConvolution::new(planes, parts, kernel, bias, slopes))
+            Ok::<_, WeightsError>(PlaneConvolution::new(planes, parts, kernel, bias, slopes))
         };
         let dense = |name: &str, outputs: usize| {
             let weights = file.values(&format!("{name}.weight"), &[outputs, 1, 1, FEATURES])?;
@@ -91,11 +91,13 @@ impl ProposalNet {
                 weights: weights.to_vec(),
                 bias,
             };
-            Ok(weights
-                .chunks_exact(FEATURES)
-                .zip(bias)
-                .map(output)
-                .collect::<Vec<_>>())
+            Ok::<_, WeightsError>(
+                weights
+                    .chunks_exact(FEATURES)
+                    .zip(bias)
+                    .map(output)
+                    .collect::<Vec<_>>(),
+            )
         };
         let array = "as many outputs as were asked for";
         Ok(Self {
@@ -258,12 +260,13 @@ impl Level<'_> {
             let rows = self.arena.unpooled.chunks_exact(2 * length).skip(2 * pair);
             let target = (self.pooled_rows + pair) % RING * length;
             let single_row = first + 2 * pair + 1 >= self.height - 2;
-            run_vectorised(Pool {
+            let pool = Pool {
                 rows: rows.take(if single_row { 1 } else { 2 }),
                 plane: self.plane,
                 odd_columns: (self.width - 2) / 2,
                 out: &mut self.arena.pooled[target..][..length],
-            });
+            };
+            run_vectorised(self.instructions, pool);
         }
         self.pooled_rows += 2;
     }
@@ -276,11 +279,12 @@ impl Level<'_> {
         let features = &self.arena.features[(row - first) * length..][..length];
         let width = self.pooled_width() - BORDER;
         let scores = &mut self.arena.scores[..self.plane];
-        run_vectorised(Score {
+        let score = Score {
             features,
             logits: [no, yes],
             out: scores,
-        });
+        };
+        run_vectorised(self.instructions, score);
         // The score tells almost always, and is cheaper than a probability.
         let sure = (threshold / (1.0 - threshold)).ln() - 0.01;
         for (x, _) in scores[..width]

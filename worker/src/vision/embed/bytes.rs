@@ -72,8 +72,16 @@ impl ByteNetwork {
             dense: Dense::load(file, embedding_size)?,
             scales: steps.iter().map(|step| 1.0 / step).collect(),
             first_sums,
-            instructions: Instructions::best(),
+            instructions: Instructions::chosen()?,
         })
+    }
+
+    /// Computes with other instructions than the process's.
+    pub fn with_instructions(self, instructions: Instructions) -> Self {
+        Self {
+            instructions,
+            ..self
+        }
     }
 
     /// One embedding after the other, not normalised.
@@ -186,6 +194,7 @@ impl ByteNetwork {
                     for image in first..first + images {
                         if shapes[1].is_stream {
                             max_pool(
+                                self.instructions,
                                 shapes,
                                 image,
                                 *channel,
@@ -195,6 +204,7 @@ impl ByteNetwork {
                             quantise(shapes, image, *channel, scale, &stream, &mut bytes);
                         } else {
                             max_pool(
+                                self.instructions,
                                 shapes,
                                 image,
                                 *channel,

@@ -55,8 +55,16 @@ impl FloatNetwork {
             architecture,
             layers,
             dense: Dense::load(file, embedding_size)?,
-            instructions: Instructions::best(),
+            instructions: Instructions::chosen()?,
         })
+    }
+
+    /// Computes with other instructions than the process's.
+    pub fn with_instructions(self, instructions: Instructions) -> Self {
+        Self {
+            instructions,
+            ..self
+        }
     }
 
     pub fn architecture(&self) -> &Architecture {
@@ -126,6 +134,7 @@ impl FloatNetwork {
                     ];
                     for image in first..first + images {
                         max_pool(
+                            self.instructions,
                             shapes,
                             image,
                             *channel,

@@ -1,22 +1,25 @@
 //! The 3x3 maximum pool, 2 apart, of floats and of bytes.
 
 use super::architecture::Buffer;
+use crate::vision::native::instructions::Instructions;
 use crate::vision::native::{Vectorised, run_vectorised};
 
 /// Writes the maxima of one image into the output's channels from `channel` on. Neither buffer has a margin.
 pub fn max_pool<T: Copy + PartialOrd>(
+    instructions: Instructions,
     [input, output]: [&Buffer; 2],
     image: usize,
     channel: usize,
     values: &[T],
     maxima: &mut [T],
 ) {
-    run_vectorised(Pool {
+    let pool = Pool {
         shapes: [input, output],
         channel,
         values: &values[input.start(image)..],
         maxima: &mut maxima[output.start(image)..],
-    });
+    };
+    run_vectorised(instructions, pool);
 }
 
 struct Pool<'a, T> {

@@ -13,6 +13,7 @@ use crate::vision::embed::Input;
 use crate::vision::embed::bytes::{ByteArena, ByteNetwork};
 use crate::vision::embed::floats::{FloatArena, FloatNetwork};
 use crate::vision::native::convolve::Instructions;
+use crate::vision::weights::WeightsError;
 
 /// The engine that needs nothing else.
 #[derive(Debug, Clone, Copy)]
@@ -29,8 +30,12 @@ pub struct NativeDetector {
     judge_arenas: Arenas<JudgeArena>,
 }
 
+/// Inception-ResNet v1 in either precision.
 #[derive(Debug)]
-enum NativeEmbedder {
+pub struct NativeEmbedder(Embedder);
+
+#[derive(Debug)]
+enum Embedder {
     Floats(FloatNetwork, Arenas<FloatArena>),
     Bytes(ByteNetwork, Arenas<ByteArena>),
 }
@@ -81,16 +86,13 @@ impl Engine for NativeEngine {
         } else {
             Precision::Fp32
         };
-        let file = bundle.embedder_weights(options.precision.unwrap_or(best))?;
-        let (side, size) = (description.input_size, description.embedding_size);
-        Ok(Box::new(match options.precision.unwrap_or(best) {
-            Precision::Fp32 => {
-                NativeEmbedder::Floats(FloatNetwork::load(&file, side, size)?, Arenas::default())
-            }
-            Precision::Int8 => {
-                NativeEmbedder::Bytes(ByteNetwork::load(&file, side, size)?, Arenas::default())
-            }
-        }))
+        let precision = options.precision.unwrap_or(best);
+        let instructions = Instructions::chosen().map_err(WeightsError::from)?;
+        Ok(Box::new(NativeEmbedder::load(
+            bundle,
+            precision,
+            instructions,
+        )?))
     }
 
     fn load_detector(
@@ -123,6 +125,34 @@ impl NativeDetector {
     }
 }
 
+impl NativeEmbedder {
+    /// # Errors
+    /// When the weights cannot be used.
+    ///
+    /// Panics later if the processor lacks the instructions.
+    pub fn load(
+        bundle: &Bundle,
+        precision: Precision,
+        instructions: Instructions,
+    ) -> Result<Self, LoadError> {
+        let file = bundle.embedder_weights(precision)?;
+        let (side, size) = (
+            bundle.description.input_size,
+            bundle.description.embedding_size,
+        );
+        Ok(Self(match precision {
+            Precision::Fp32 => {
+                let network = FloatNetwork::load(&file, side, size)?;
+                Embedder::Floats(network.with_instructions(instructions), Arenas::default())
+            }
+            Precision::Int8 => {
+                let network = ByteNetwork::load(&file, side, size)?;
+                Embedder::Bytes(network.with_instructions(instructions), Arenas::default())
+            }
+        }))
+    }
+}
+
 impl DetectionNetworks for NativeDetector {
     fn propose(&self, photo: &AreaTable, size: [usize; 2], threshold: f32) -> Vec<Proposal> {
         self.proposal_arenas.lend(|arena| {
@@ -144,9 +174,9 @@ impl DetectionNetworks for NativeDetector {
 
 impl EmbeddingNetwork for NativeEmbedder {
     fn precision(&self) -> Precision {
-        match self {
-            Self::Floats(..) => Precision::Fp32,
-            Self::Bytes(..) => Precision::Int8,
+        match &self.0 {
+            Embedder::Floats(..) => Precision::Fp32,
+            Embedder::Bytes(..) => Precision::Int8,
         }
     }
 
@@ -155,16 +185,16 @@ impl EmbeddingNetwork for NativeEmbedder {
     }
 
     fn forward(&self, inputs: &[Input<'_>]) -> Vec<f32> {
-        match self {
-            Self::Floats(network, arenas) => {
+        match &self.0 {
+            Embedder::Floats(network, arenas) => {
                 arenas.lend(|arena| network.forward(arena, &Input::floats(inputs)))
             }
-            Self::Bytes(network, arenas) => arenas.lend(|arena| network.forward(arena, inputs)),
+            Embedder::Bytes(network, arenas) => arenas.lend(|arena| network.forward(arena, inputs)),
         }
     }
 
     fn largest_values(&self, input: &Input<'_>) -> Option<Vec<f32>> {
-        let Self::Floats(network, arenas) = self else {
+        let Embedder::Floats(network, arenas) = &self.0 else {
             return None;
         };
         let steps = &network.architecture().steps;

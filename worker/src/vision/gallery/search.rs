@@ -30,7 +30,7 @@ impl SearchPlan {
             } else {
                 1
             },
-            instructions: Instructions::fastest(),
+            instructions: Instructions::best(),
         }
     }
 }

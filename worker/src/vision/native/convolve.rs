@@ -5,85 +5,10 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::amx;
+pub use super::instructions::Instructions;
 use super::sweep::{ByteFinish, FloatFinish, RawTarget, sweep};
 use super::vectors::{Floats, Portable, PortableBytes};
 use crate::vision::panels::{PANEL, panels};
-
-/// Instructions to compute with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Instructions {
-    /// Whatever the compiler makes of plain Rust.
-    Portable,
-    /// AVX2 with fused multiply-add; bytes in plain Rust.
-    Avx2,
-    /// AVX2, and bytes by AVX-VNNI.
-    AvxVnni,
-    /// AVX-512; bytes in plain Rust.
-    Avx512,
-    /// AVX-512, and bytes by VNNI.
-    Avx512Vnni,
-    /// AVX-512, and bytes by AMX.
-    Amx,
-}
-
-impl Instructions {
-    /// The best that this processor has.
-    pub fn best() -> Self {
-        *Self::available().last().expect("plain Rust runs anywhere")
-    }
-
-    /// All that this processor has, the best one last.
-    pub fn available() -> &'static [Self] {
-        static AVAILABLE: std::sync::OnceLock<Vec<Instructions>> = std::sync::OnceLock::new();
-        AVAILABLE.get_or_init(|| {
-            #[allow(unused_mut, reason = "other processors have plain Rust only")]
-            let mut available = vec![Self::Portable];
-            #[cfg(target_arch = "x86_64")]
-            {
-                let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-                let avx512 = avx2
-                    && is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512vl");
-                available.extend(avx2.then_some(Self::Avx2));
-                available
-                    .extend((avx2 && is_x86_feature_detected!("avxvnni")).then_some(Self::AvxVnni));
-                available.extend(avx512.then_some(Self::Avx512));
-                let vnni = avx512 && is_x86_feature_detected!("avx512vnni");
-                available.extend(vnni.then_some(Self::Avx512Vnni));
-                available.extend((vnni && amx::is_usable()).then_some(Self::Amx));
-            }
-            available
-        })
-    }
-
-    /// Panics if this processor does not have them.
-    pub(super) fn check(self) {
-        assert!(
-            Self::available().contains(&self),
-            "the processor has {self:?}"
-        );
-    }
-
-    /// Whether bytes are several times as fast as float32.
-    pub fn has_fast_bytes(self) -> bool {
-        matches!(self, Self::AvxVnni | Self::Avx512Vnni | Self::Amx)
-    }
-}
-
-impl std::fmt::Display for Instructions {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::Portable => "portable",
-            Self::Avx2 => "avx2",
-            Self::AvxVnni => "avx-vnni",
-            Self::Avx512 => "avx512",
-            Self::Avx512Vnni => "avx512-vnni",
-            Self::Amx => "amx",
-        })
-    }
-}
 
 /// Distances between neighbouring images, rows and pixels in a buffer, in elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

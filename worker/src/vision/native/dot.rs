@@ -1,6 +1,8 @@
 //! Dot products of an int8 query with sixteen rows of 4-bit codes at once, in whole numbers and therefore the same on
 //! every processor.
 
+pub use super::instructions::Instructions;
+
 /// Rows that lie side by side in a block of codes.
 pub const LANES: usize = 16;
 /// Dimensions that one group of a block covers.
@@ -12,58 +14,26 @@ pub type CodeGroup = [u8; 4 * LANES];
 /// The query's numbers for a `CodeGroup`: four for the low halves, four for the high halves.
 pub type QueryGroup = [[i8; 4]; 2];
 
-/// Machine instructions that this processor is known to have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Instructions(Kind);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    #[cfg(target_arch = "x86_64")]
-    Avx512Vnni,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    Portable,
-}
-
-impl Instructions {
-    /// Those that every processor has.
-    pub const PORTABLE: Self = Self(Kind::Portable);
-
-    /// All that this processor has, the fastest first.
-    pub fn available() -> impl Iterator<Item = Self> {
-        #[cfg(target_arch = "x86_64")]
-        let special = [
-            (
-                Kind::Avx512Vnni,
-                is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni"),
-            ),
-            (Kind::Avx2, is_x86_feature_detected!("avx2")),
-        ];
-        #[cfg(not(target_arch = "x86_64"))]
-        let special = [];
-        special
-            .into_iter()
-            .filter_map(|(kind, detected)| detected.then_some(Self(kind)))
-            .chain([Self::PORTABLE])
-    }
-
-    /// The fastest that this processor has.
-    pub fn fastest() -> Self {
-        Self::available().next().unwrap_or(Self::PORTABLE)
-    }
-}
-
 /// The dot product of each of the sixteen rows with the query. Codes are 0 to 15; sums stay below 2^31 for up to a
 /// million dimensions.
+///
+/// Panics if the processor does not have the instructions.
 pub fn dots(instructions: Instructions, codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; LANES] {
-    match instructions.0 {
-        // SAFETY: only `Instructions::available` makes this value, after asking the processor.
+    instructions.check();
+    match instructions {
+        Instructions::Portable => dots_portable(codes, query),
+        // SAFETY: the processor has the instructions.
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512Vnni => unsafe { x86::dots_avx512_vnni(codes, query) },
+        Instructions::Avx2 | Instructions::AvxVnni | Instructions::Avx512 => unsafe {
+            x86::dots_avx2(codes, query)
+        },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => unsafe { x86::dots_avx2(codes, query) },
-        Kind::Portable => dots_portable(codes, query),
+        Instructions::Avx512Vnni | Instructions::Amx => unsafe {
+            x86::dots_avx512_vnni(codes, query)
+        },
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => unreachable!("only x86-64 processors have other instructions"),
     }
 }
 
@@ -197,7 +167,7 @@ mod tests {
                     })
                     .sum()
             });
-            for instructions in Instructions::available() {
+            for &instructions in Instructions::available() {
                 prop_assert_eq!(dots(instructions, &codes, &query), plain, "{:?}", instructions);
             }
         }
@@ -208,7 +178,7 @@ mod tests {
         let codes = [[0xff; 4 * LANES]; 64];
         for value in [127, -127] {
             let query = [[[value; 4]; 2]; 64];
-            for instructions in Instructions::available() {
+            for &instructions in Instructions::available() {
                 let expected = 64 * 8 * 15 * i32::from(value);
                 assert_eq!(dots(instructions, &codes, &query), [expected; LANES]);
             }

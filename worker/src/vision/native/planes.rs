@@ -339,7 +339,7 @@ impl Task<'_> {
                 even_2.mul_add(F::splat(4.0), even),
                 odd_2.mul_add(F::splat(8.0), odd).add(sum(5)),
             ];
-            let zero = F::splat(0.0);
+            let zero = F::late_zero();
             for (value, start) in results.into_iter().zip(self.output_rows.starts) {
                 let activated = value.min(zero).mul_add(slopes, value.max(zero));
                 activated.store(to.add(start), F::LANES);
@@ -364,10 +364,7 @@ unsafe fn multiply<F: Float, const GROUP: usize, const VECTORS: usize>(
             let values: [F; VECTORS] =
                 std::array::from_fn(|vector| F::load(inputs.add(vector * F::LANES)));
             each!(output < GROUP {
-                let weight = F::splat(*weights.add(output));
-                each!(vector < VECTORS {
-                    sums[output][vector] = values[vector].mul_add(weight, sums[output][vector]);
-                });
+                F::add_products(&mut sums[output], &values, weights.add(output));
             });
             weights = weights.add(outputs);
         }

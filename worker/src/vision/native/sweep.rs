@@ -1,5 +1,7 @@
 //! The loop over blocks of pixels and panels of output channels, and what becomes of the sums.
 
+use std::mem::MaybeUninit;
+
 use super::convolve::Geometry;
 use super::vectors::{Arithmetic, Float};
 use crate::vision::panels::PANEL;
@@ -25,7 +27,7 @@ impl<A: Arithmetic> Finish<A> for FloatFinish {
             if self.accumulate {
                 value = value.add(load_part::<A::Float>(to, count));
             }
-            let zero = A::Float::splat(0.0);
+            let zero = A::Float::late_zero();
             let slopes = A::Float::load(self.slopes.add(channel));
             let activated = value.min(zero).mul_add(slopes, value.max(zero));
             activated.store(to, count);
@@ -109,10 +111,14 @@ macro_rules! each {
     };
 }
 
-/// Blocks that share the fetching of one panel at most.
+/// In bytes.
+const CACHE_LINE: usize = 64;
+
+/// Blocks that share the fetching of one chunk at most.
 const MAX_SPREAD: usize = 8;
 
-/// Goes through the image's pixels in blocks of almost equal size, for each panel's vectors of output channels.
+/// Goes through the weights in chunks that stay in the first-level cache while all pixels are multiplied by them, in blocks
+/// of almost equal size. Sums wait in memory between the chunks of one panel.
 #[inline(always)]
 pub(super) unsafe fn sweep<A: Arithmetic, F: Finish<A>>(
     geometry: &Geometry,
@@ -124,44 +130,129 @@ pub(super) unsafe fn sweep<A: Arithmetic, F: Finish<A>>(
     let pixels = geometry.pixels();
     let blocks = pixels.div_ceil(A::PIXELS);
     let (size, larger) = (pixels / blocks, pixels % blocks);
-    let panel_length = geometry.taps(A::GROUP) * PANEL;
-    for first in (0..geometry.outputs).step_by(2 * lanes) {
-        // A panel holds the weights of one or more pairs of vectors.
-        let panel = unsafe { weights.add(first / PANEL * panel_length + first % PANEL * A::GROUP) };
-        // The blocks share the fetching of the weights that come next, which no cache may hold yet.
-        let spread = blocks.min(MAX_SPREAD);
-        let mut place = Place::default();
-        for block in 0..blocks {
-            let count = size + usize::from(block < larger);
-            let task = Task {
-                geometry,
-                input,
-                weights: panel,
-                first,
-                ahead: (block < spread)
-                    .then(|| panel.wrapping_add(panel_length + panel_length / spread * block)),
-                ahead_step: PANEL * A::GROUP / spread,
-            };
-            macro_rules! run {
-                ($($pixels:literal)*) => {
-                    match count {
-                        $($pixels if $pixels <= A::PIXELS => {
-                            if geometry.outputs - first > lanes {
-                                unsafe { task.block::<A, F, $pixels, 2>(&mut place, finish) }
-                            } else {
-                                unsafe { task.block::<A, F, $pixels, 1>(&mut place, finish) }
+    let groups = geometry.run.div_ceil(A::GROUP);
+    let chunks = Chunks::of(geometry.kernel_rows, groups, A::CHUNK);
+    let waiting_length = if chunks.is_single() {
+        0
+    } else {
+        pixels * (PANEL / lanes)
+    };
+    let mut waiting: Vec<MaybeUninit<A::Sum>> = Vec::with_capacity(waiting_length);
+    let waiting = waiting.as_mut_ptr().cast::<A::Sum>();
+    let mut chunk_weights = weights;
+    for panel in (0..geometry.outputs).step_by(PANEL) {
+        let channels = panel..geometry.outputs.min(panel + PANEL);
+        for chunk in chunks.iter() {
+            let length = chunk.rows * chunk.groups * PANEL * A::GROUP;
+            let next = chunk_weights.wrapping_add(length);
+            // The blocks share the fetching of the weights that come next, which no cache may hold yet.
+            let spread = (blocks * channels.len().div_ceil(2 * lanes)).min(MAX_SPREAD);
+            let mut number = 0;
+            for first in channels.clone().step_by(2 * lanes) {
+                let mut place = Place::default();
+                let mut done = 0;
+                for block in 0..blocks {
+                    let count = size + usize::from(block < larger);
+                    let task = Task {
+                        geometry,
+                        input,
+                        weights: unsafe { chunk_weights.add(first % PANEL * A::GROUP) },
+                        chunk,
+                        first,
+                        waiting: waiting.wrapping_add(first % PANEL / lanes * pixels + 2 * done),
+                        ahead: next.wrapping_add(length / spread * number.min(spread - 1)),
+                        ahead_step: match number < spread {
+                            true => PANEL * A::GROUP / spread,
+                            false => 0,
+                        },
+                    };
+                    number += 1;
+                    done += count;
+                    macro_rules! run {
+                        ($($pixels:literal)*) => {
+                            match count {
+                                $($pixels if $pixels <= A::PIXELS => {
+                                    if geometry.outputs - first > lanes {
+                                        unsafe { task.block::<A, F, $pixels, 2>(&mut place, finish) }
+                                    } else {
+                                        unsafe { task.block::<A, F, $pixels, 1>(&mut place, finish) }
+                                    }
+                                })*
+                                _ => unreachable!("blocks have 1 to 12 pixels"),
                             }
-                        })*
-                        _ => unreachable!("blocks have 1 to 12 pixels"),
+                        };
                     }
-                };
+                    run!(1 2 3 4 5 6 7 8 9 10 11 12);
+                }
             }
-            run!(1 2 3 4 5 6 7 8 9 10 11 12);
+            chunk_weights = next;
         }
     }
 }
 
-/// Asks for the weights of a group of inputs, 128 bytes, before they are needed.
+/// How the weights of a panel are divided: into whole kernel rows, or each kernel row into parts.
+#[derive(Clone, Copy)]
+struct Chunks {
+    kernel_rows: usize,
+    groups: usize,
+    /// Kernel rows of a chunk.
+    rows: usize,
+    /// Groups of a chunk; less than `groups` only if `rows` is 1.
+    part: usize,
+}
+
+/// Kernel rows and groups of inputs in each that are summed at once.
+#[derive(Clone, Copy)]
+struct Chunk {
+    row: usize,
+    rows: usize,
+    group: usize,
+    groups: usize,
+    is_first: bool,
+    is_last: bool,
+}
+
+impl Chunks {
+    /// Chunks of about `size` groups, all of almost the same size.
+    #[inline(always)]
+    fn of(kernel_rows: usize, groups: usize, size: usize) -> Self {
+        let parts = groups.div_ceil(size);
+        let rows = (size / groups).clamp(1, kernel_rows);
+        Self {
+            kernel_rows,
+            groups,
+            rows: kernel_rows.div_ceil(kernel_rows.div_ceil(rows)),
+            part: groups.div_ceil(parts),
+        }
+    }
+
+    #[inline(always)]
+    fn is_single(self) -> bool {
+        self.rows == self.kernel_rows && self.part == self.groups
+    }
+
+    #[inline(always)]
+    fn iter(self) -> impl Iterator<Item = Chunk> {
+        let Self {
+            kernel_rows,
+            groups,
+            rows,
+            part,
+        } = self;
+        (0..kernel_rows).step_by(rows).flat_map(move |row| {
+            (0..groups).step_by(part).map(move |group| Chunk {
+                row,
+                rows: rows.min(kernel_rows - row),
+                group,
+                groups: part.min(groups - group),
+                is_first: row == 0 && group == 0,
+                is_last: row + rows >= kernel_rows && group + part >= groups,
+            })
+        })
+    }
+}
+
+/// Asks for a cache line of weights before they are needed.
 #[inline(always)]
 fn prefetch<T>(weights: *const T) {
     #[cfg(target_arch = "x86_64")]
@@ -169,7 +260,6 @@ fn prefetch<T>(weights: *const T) {
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_T1>(weights.cast());
-        _mm_prefetch::<_MM_HINT_T1>(weights.cast::<i8>().wrapping_add(64));
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = weights;
@@ -221,42 +311,57 @@ impl Place {
     }
 }
 
-/// The pixels of one block against the weights of one or two vectors of channels.
-struct Task<'a, Input, Weight> {
+/// The pixels of one block against a chunk of the weights of one or two vectors of channels.
+struct Task<'a, Input, Weight, Sum> {
     geometry: &'a Geometry,
     input: *const Input,
+    /// Of the chunk.
     weights: *const Weight,
+    chunk: Chunk,
     first: usize,
-    /// Weights to fetch ahead, and how much further with each group.
-    ahead: Option<*const Weight>,
+    /// Where the block's sums wait for the panel's other chunks.
+    waiting: *mut Sum,
+    /// Weights to fetch ahead, and how much further with each group. There is nothing to ask first whether to fetch, which would
+    /// cost more than fetching the same again.
+    ahead: *const Weight,
     ahead_step: usize,
 }
 
-impl<Input, Weight> Task<'_, Input, Weight> {
+impl<Input, Weight, Sum> Task<'_, Input, Weight, Sum> {
     #[inline(always)]
     unsafe fn block<A, F, const PIXELS: usize, const VECTORS: usize>(
         &self,
         place: &mut Place,
         finish: &F,
     ) where
-        A: Arithmetic<Input = Input, Weight = Weight>,
+        A: Arithmetic<Input = Input, Weight = Weight, Sum = Sum>,
         F: Finish<A>,
+        Sum: Copy,
     {
-        let geometry = self.geometry;
+        let (geometry, chunk) = (self.geometry, self.chunk);
         let lanes = A::Float::LANES;
+        let start = chunk.row * geometry.kernel_row + chunk.group * A::GROUP;
         let mut inputs = [self.input; PIXELS];
         let mut outputs = [0; PIXELS];
         for pixel in 0..PIXELS {
-            inputs[pixel] = unsafe { self.input.add(place.input(geometry)) };
+            inputs[pixel] = unsafe { self.input.add(place.input(geometry) + start) };
             outputs[pixel] = place.output(geometry);
             place.step(geometry);
         }
         let mut sums = [[unsafe { A::zero() }; VECTORS]; PIXELS];
-        let groups = geometry.run.div_ceil(A::GROUP);
+        // Constant indices throughout: one that varies would send all sums through memory, at half the speed.
+        if !chunk.is_first {
+            each!(pixel < PIXELS {
+                sums[pixel][0] = unsafe { self.waiting.add(2 * pixel).read() };
+                if VECTORS == 2 {
+                    sums[pixel][1] = unsafe { self.waiting.add(2 * pixel + 1).read() };
+                }
+            });
+        }
         let mut weights = self.weights;
         let mut ahead = self.ahead;
-        for _ in 0..geometry.kernel_rows {
-            for group in 0..groups {
+        for _ in 0..chunk.rows {
+            for group in 0..chunk.groups {
                 unsafe {
                     let first = A::weights(weights);
                     let second = if VECTORS == 2 {
@@ -264,10 +369,11 @@ impl<Input, Weight> Task<'_, Input, Weight> {
                     } else {
                         first
                     };
-                    if let Some(weights) = ahead {
-                        prefetch(weights);
-                        ahead = Some(weights.wrapping_add(self.ahead_step));
+                    prefetch(ahead);
+                    if VECTORS * lanes == PANEL {
+                        prefetch(ahead.wrapping_byte_add(CACHE_LINE));
                     }
+                    ahead = ahead.wrapping_add(self.ahead_step);
                     weights = weights.add(PANEL * A::GROUP);
                     each!(pixel < PIXELS {
                         let values = A::inputs(inputs[pixel].add(group * A::GROUP));
@@ -282,7 +388,15 @@ impl<Input, Weight> Task<'_, Input, Weight> {
                 *input = input.wrapping_add(geometry.kernel_row);
             }
         }
-        // Constant indices throughout: one that varies would send all sums through memory, at half the speed.
+        if !chunk.is_last {
+            each!(pixel < PIXELS {
+                unsafe { self.waiting.add(2 * pixel).write(sums[pixel][0]) };
+                if VECTORS == 2 {
+                    unsafe { self.waiting.add(2 * pixel + 1).write(sums[pixel][1]) };
+                }
+            });
+            return;
+        }
         let (channel, left) = (self.first, geometry.outputs - self.first);
         each!(pixel < PIXELS {
             let output = outputs[pixel] + channel;

@@ -7,10 +7,28 @@ pub trait Float: Copy {
     const LANES: usize;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn splat(value: f32) -> Self;
+    /// Zeros that the compiler cannot keep in a register from before a loop, which would push a sum out to memory.
+    #[inline(always)]
+    unsafe fn late_zero() -> Self {
+        static ZERO: f32 = 0.0;
+        unsafe { Self::splat((&raw const ZERO).read_volatile()) }
+    }
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
     /// `self * factor + addend`.
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// Adds the product of each value with the number at `factor` to its sum.
+    #[inline(always)]
+    unsafe fn add_products<const COUNT: usize>(
+        sums: &mut [Self; COUNT],
+        values: &[Self; COUNT],
+        factor: *const f32,
+    ) {
+        let factor = unsafe { Self::splat(*factor) };
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum = unsafe { value.mul_add(factor, *sum) };
+        }
+    }
     unsafe fn max(self, other: Self) -> Self;
     unsafe fn min(self, other: Self) -> Self;
     /// Stores the first `count` values; `count` is at most `LANES`.
@@ -30,6 +48,8 @@ pub trait Arithmetic {
     const GROUP: usize;
     /// Pixels whose sums, two vectors each, fit into the registers.
     const PIXELS: usize;
+    /// Groups whose weights, two vectors each, stay in the first-level cache.
+    const CHUNK: usize;
     unsafe fn zero() -> Self::Sum;
     /// The weights of as many output channels as there are lanes.
     unsafe fn weights(from: *const Self::Weight) -> Self::Vector;
@@ -51,6 +71,7 @@ impl<F: Float, const PIXELS: usize> Arithmetic for Floats<F, PIXELS> {
     type Float = F;
     const GROUP: usize = 1;
     const PIXELS: usize = PIXELS;
+    const CHUNK: usize = 288;
 
     #[inline(always)]
     unsafe fn zero() -> F {
@@ -160,6 +181,7 @@ impl Arithmetic for PortableBytes {
     type Float = Portable;
     const GROUP: usize = 4;
     const PIXELS: usize = 1;
+    const CHUNK: usize = usize::MAX;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Sum {

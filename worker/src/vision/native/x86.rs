@@ -1,5 +1,6 @@
 //! Vectors of x86-64 processors: AVX-512 with 16 lanes, AVX2 with 8.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::vectors::{Arithmetic, Float};
@@ -97,6 +98,25 @@ impl Float for __m256 {
     }
 
     #[inline(always)]
+    unsafe fn add_products<const COUNT: usize>(
+        sums: &mut [Self; COUNT],
+        values: &[Self; COUNT],
+        factor: *const f32,
+    ) {
+        unsafe {
+            if COUNT == 3 {
+                let sums = &mut *sums.as_mut_ptr().cast::<[Self; 3]>();
+                add_three_products(sums, &*values.as_ptr().cast::<[Self; 3]>(), factor);
+            } else {
+                let factor = Self::splat(*factor);
+                for (sum, value) in sums.iter_mut().zip(values) {
+                    *sum = value.mul_add(factor, *sum);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
     unsafe fn max(self, other: Self) -> Self {
         unsafe { _mm256_max_ps(self, other) }
     }
@@ -134,6 +154,33 @@ impl Float for __m256 {
     }
 }
 
+/// Left to the compiler, three vectors of values and twelve of sums leave no register to load factors ahead, and it loads
+/// them ahead all the same, with a sum in memory.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn add_three_products(sums: &mut [__m256; 3], values: &[__m256; 3], factor: *const f32) {
+    let ([mut first, mut second, mut third], [a, b, c]) = (*sums, *values);
+    // SAFETY: reads four bytes at `factor`, which the caller vouches for, and nothing else but registers.
+    unsafe {
+        asm!(
+            "vbroadcastss {factor}, dword ptr [{from}]",
+            "vfmadd231ps {first}, {a}, {factor}",
+            "vfmadd231ps {second}, {b}, {factor}",
+            "vfmadd231ps {third}, {c}, {factor}",
+            from = in(reg) factor,
+            factor = out(ymm_reg) _,
+            a = in(ymm_reg) a,
+            b = in(ymm_reg) b,
+            c = in(ymm_reg) c,
+            first = inout(ymm_reg) first,
+            second = inout(ymm_reg) second,
+            third = inout(ymm_reg) third,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    *sums = [first, second, third];
+}
+
 /// Sums of byte products by AVX-512's VNNI instructions.
 #[derive(Debug)]
 pub struct Vnni512;
@@ -146,6 +193,7 @@ impl Arithmetic for Vnni512 {
     type Float = __m512;
     const GROUP: usize = 4;
     const PIXELS: usize = 12;
+    const CHUNK: usize = usize::MAX;
 
     #[inline(always)]
     unsafe fn zero() -> __m512i {
@@ -185,6 +233,7 @@ impl Arithmetic for Vnni256 {
     type Float = __m256;
     const GROUP: usize = 4;
     const PIXELS: usize = 6;
+    const CHUNK: usize = usize::MAX;
 
     #[inline(always)]
     unsafe fn zero() -> __m256i {

@@ -1,7 +1,7 @@
 //! Float32 rows into 4-bit codes, the same bits on every processor: only single IEEE operations in a fixed order.
 
 use super::{Codes, HEADER, LENGTH_MARGIN, UNDERFLOW, is_codable, largest_magnitude, norm_of};
-use crate::vision::native::dot::{CodeGroup, GROUP, LANES};
+use crate::vision::native::dot::{CodeGroup, GROUP, Instructions, LANES};
 use crate::vision::native::{Vectorised, run_vectorised};
 
 /// Codes rows into blocks of zeros.
@@ -17,7 +17,7 @@ pub fn encode(rows: &[f32], dimension: usize, blocks: &mut [u8]) {
 
 /// Codes one row into its lane of a block.
 pub fn encode_row(row: &[f32], block: &mut [u8], lane: usize) {
-    run_vectorised(EncodeRow { row, block, lane });
+    run_vectorised(Instructions::best(), EncodeRow { row, block, lane });
 }
 
 struct EncodeRow<'a> {
