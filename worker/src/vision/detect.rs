@@ -113,18 +113,18 @@ impl Detector {
         })
     }
 
-    /// Runs the three networks once, over an even photo and the number of candidates that a photo of that size may have.
+    /// Runs the three networks once, over an even photo and a few candidates: enough to have all code and weights in memory.
     pub fn warm_up(&self) {
-        const SIDE: usize = 512;
+        const SIDE: usize = 256;
         let photo = Photo::new(SIDE, SIDE, vec![128; SIDE * SIDE * 3]);
         self.detect_in(&photo, |arena| {
             let scales = pyramid(SIDE, SIDE);
             let faces = self.propose(arena, &scales);
             let even = |_: usize, crop: &mut [f32]| crop.fill(0.0);
             self.refine
-                .judge(self.instructions, 64, even, &mut arena.judge);
+                .judge(self.instructions, 8, even, &mut arena.judge);
             self.output
-                .judge(self.instructions, 16, even, &mut arena.judge);
+                .judge(self.instructions, 2, even, &mut arena.judge);
             self.judge(arena, faces)
         });
     }
