@@ -38,6 +38,7 @@ pub struct Sampler {
     weights: Vec<f32>,
     /// Sums of the rows of one output row, over all columns up to each.
     strip: Vec<u32>,
+    /// Sums of the cells of one output row, and one number more.
     cells: Vec<u32>,
 }
 
@@ -104,7 +105,7 @@ impl Sampler {
                 .push(((start * CHANNELS) as u32, (end * CHANNELS) as u32));
             self.weights.push(0.007_812_5 / (end - start) as f32);
         }
-        self.cells.resize(width * CHANNELS, 0);
+        self.cells.resize(width * CHANNELS + 1, 0);
     }
 
     /// Writes `rect` as `width` x `height` pixels, in rows of red, green, blue.
@@ -137,7 +138,7 @@ impl Sampler {
         let planes = out.chunks_exact_mut(plane).take(2 * CHANNELS);
         for (number, values) in planes.enumerate() {
             let (channel, parity) = (number / 2, number % 2);
-            let cells = self.cells.as_chunks::<{ 2 * CHANNELS }>();
+            let cells = self.cells[..self.columns.len() * CHANNELS].as_chunks::<{ 2 * CHANNELS }>();
             let sums = cells.0.iter().map(|pair| pair[parity * CHANNELS + channel]);
             // A last pixel that has no odd one beside it.
             let last = cells.1.get(channel).filter(|_| parity == 0);
@@ -165,11 +166,14 @@ impl Sampler {
             .zip(row(rect.top + start))
             .map(|(lower, upper)| lower.wrapping_sub(*upper));
         self.strip.extend(strip);
-        let cells = self.cells.as_chunks_mut::<CHANNELS>().0;
-        for (cell, &(left, right)) in cells.iter_mut().zip(&self.columns) {
-            let left = &self.strip[left as usize..][..CHANNELS];
-            let right = &self.strip[right as usize..][..CHANNELS];
-            *cell = std::array::from_fn(|channel| right[channel].wrapping_sub(left[channel]));
+        self.strip.push(0);
+        // One vector each: the fourth number is written over by the next cell, or lies beyond the last.
+        for (index, &(left, right)) in self.columns.iter().enumerate() {
+            let left = &self.strip[left as usize..][..CHANNELS + 1];
+            let right = &self.strip[right as usize..][..CHANNELS + 1];
+            let sums: [u32; CHANNELS + 1] =
+                std::array::from_fn(|channel| right[channel].wrapping_sub(left[channel]));
+            self.cells[index * CHANNELS..][..CHANNELS + 1].copy_from_slice(&sums);
         }
         1.0 / (end - start) as f32
     }

@@ -94,16 +94,16 @@ impl Detector {
         })
     }
 
-    /// Runs the three networks once, over an even photo and the number of candidates that a photo of that size may have.
+    /// Runs the three networks once, over an even photo and a few candidates: enough to have all code and weights in memory.
     pub fn warm_up(&self) {
-        const SIDE: usize = 512;
+        const SIDE: usize = 256;
         let photo = Photo::new(SIDE, SIDE, vec![128; SIDE * SIDE * 3]);
         self.detect_in(&photo, |arena| {
             let scales = pyramid(SIDE, SIDE);
             let faces = self.propose(arena, &scales);
             let mut even = |_: usize, crop: &mut [f32]| crop.fill(0.0);
-            self.networks.refine(64, &mut even);
-            self.networks.output(16, &mut even);
+            self.networks.refine(8, &mut even);
+            self.networks.output(2, &mut even);
             self.judge(arena, faces)
         });
     }

@@ -3,7 +3,7 @@
 use super::native::aligned::Aligned;
 use super::native::convolve::{FloatOutput, Geometry, Instructions, Strides, convolve};
 use super::native::{Vectorised, run_vectorised};
-use super::panels::{PANEL, pack_aligned, panels};
+use super::panels::{PANEL, panels};
 use super::winograd::{
     INPUT_ROWS, LANES, OUTPUT_ROWS, kernel_products, sums_of_products, transformed_inputs,
 };
@@ -37,17 +37,23 @@ impl FastConvolution {
         slopes: Vec<f32>,
     ) -> Self {
         let run = 3 * inputs;
-        let kernel = |row: usize| {
-            let products = (0..outputs * run).map(|index| {
-                let (output, tap) = (index / run, index % run);
-                kernel_products([0, 1, 2].map(|ky| weights[(output * 3 + ky) * run + tap]))[row]
-            });
-            pack_aligned(&products.collect::<Vec<_>>(), outputs)
-        };
+        let mut packed = std::array::from_fn(|_| Aligned::zeros(panels(outputs) * run * PANEL));
+        for (output, kernel) in weights.chunks_exact(3 * run).enumerate() {
+            let (top, rest) = kernel.split_at(run);
+            let (middle, bottom) = rest.split_at(run);
+            let start = output / PANEL * run * PANEL + output % PANEL;
+            for (tap, ((&top, &middle), &bottom)) in top.iter().zip(middle).zip(bottom).enumerate()
+            {
+                let products = kernel_products([top, middle, bottom]);
+                for (packed, product) in packed.iter_mut().zip(products) {
+                    packed[start + tap * PANEL] = product;
+                }
+            }
+        }
         Self {
             inputs,
             outputs,
-            weights: std::array::from_fn(kernel),
+            weights: packed,
             bias,
             slopes,
         }

@@ -41,11 +41,12 @@ pub fn pack_aligned(weights: &[f32], outputs: usize) -> Aligned {
 /// The kernel that was packed: [out, taps].
 pub fn unpack(packed: &[f32], outputs: usize) -> Vec<f32> {
     let taps = packed.len() / (panels(outputs) * PANEL);
-    let weight = |index: usize| {
-        let (output, tap) = (index / taps, index % taps);
-        packed[(output / PANEL * taps + tap) * PANEL + output % PANEL]
-    };
-    (0..outputs * taps).map(weight).collect()
+    let mut weights = Vec::with_capacity(outputs * taps);
+    for output in 0..outputs {
+        let panel = &packed[output / PANEL * taps * PANEL..][..taps * PANEL];
+        weights.extend(panel.iter().skip(output % PANEL).step_by(PANEL));
+    }
+    weights
 }
 
 #[cfg(test)]

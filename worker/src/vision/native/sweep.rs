@@ -160,7 +160,10 @@ pub(super) unsafe fn sweep<A: Arithmetic, F: Finish<A>>(
                         chunk,
                         first,
                         waiting: waiting.wrapping_add(first % PANEL / lanes * pixels + 2 * done),
-                        ahead: next.wrapping_add(length / spread * number.min(spread - 1)),
+                        ahead: match number < spread {
+                            true => next.wrapping_add(length / spread * number),
+                            false => chunk_weights,
+                        },
                         ahead_step: match number < spread {
                             true => PANEL * A::GROUP / spread,
                             false => 0,

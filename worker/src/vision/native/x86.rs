@@ -105,6 +105,7 @@ impl Float for __m256 {
     ) {
         unsafe {
             if COUNT == 3 {
+                // SAFETY: `COUNT` is 3, so these are arrays of three; the file's users have AVX2.
                 let sums = &mut *sums.as_mut_ptr().cast::<[Self; 3]>();
                 add_three_products(sums, &*values.as_ptr().cast::<[Self; 3]>(), factor);
             } else {
