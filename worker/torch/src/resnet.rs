@@ -130,7 +130,7 @@ impl ResNetEmbedder {
         activations
             .buffers
             .resize_with(activations.shapes.len(), Content::default);
-        activations.write(0, 0, images(inputs, [count, side, side, 3], self.device))?;
+        activations.write(0, 0, images(inputs, [count, side, side, 3], self.device));
         let mut layers = self.layers.iter();
         for step in &self.architecture.steps {
             match step {
@@ -152,7 +152,7 @@ impl ResNetEmbedder {
                         .f_to_kind(Kind::Float)?
                         .f_max_pool2d([3, 3], [2, 2], [0, 0], [1, 1], false)?
                         .f_to_kind(kind)?;
-                    activations.write(output.buffer, *channel, maxima)?;
+                    activations.write(output.buffer, *channel, maxima);
                 }
             }
         }
@@ -229,7 +229,8 @@ impl Activations<'_> {
                     }
                 }
             }
-            return self.write(to.buffer, 0, sum);
+            self.write(to.buffer, 0, sum);
+            return Ok(());
         }
         let is_stream = self.shapes[to.buffer].is_stream;
         let step = self.steps.get(to.value).map(|step| f64::from(*step));
@@ -251,18 +252,18 @@ impl Activations<'_> {
                 kernel.convolve(&input, *window, step.filter(|_| !is_stream), relu)?
             }
         };
-        self.write(to.buffer, convolution.channel, output)
+        self.write(to.buffer, convolution.channel, output);
+        Ok(())
     }
 
     /// Channels from `channel` on; the first ones begin the buffer anew.
-    fn write(&mut self, buffer: usize, channel: usize, tensor: Tensor) -> Result<(), TchError> {
+    fn write(&mut self, buffer: usize, channel: usize, tensor: Tensor) {
         let content = &mut self.buffers[buffer];
         if channel == 0 {
             content.parts.clear();
         }
         content.bytes = None;
         content.parts.push(tensor);
-        Ok(())
     }
 
     /// All channels of a buffer.
