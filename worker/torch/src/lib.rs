@@ -18,6 +18,10 @@ use self::detector::TorchDetector;
 use self::resnet::ResNetEmbedder;
 use self::script::ScriptEmbedder;
 
+/// libtorch allocates and frees memory thousands of times for a photo, C++ and Rust alike through this.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// libtorch, through the `tch` crate.
 #[derive(Debug, Clone, Copy)]
 pub struct TorchEngine;
@@ -77,7 +81,8 @@ impl Engine for TorchEngine {
 fn infer<R>(work: impl FnOnce() -> R) -> R {
     thread_local!(static ONE_THREAD: () = tch::set_num_threads(1));
     ONE_THREAD.with(|()| ());
-    tch::no_grad(work)
+    let _inference = operators::InferenceMode::begin();
+    work()
 }
 
 /// Images as rows of pixels of channels, [N, height, width, channels], seen as libtorch wants them,

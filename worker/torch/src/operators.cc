@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/ivalue.h>
+#include <c10/core/InferenceMode.h>
 
 #include <cstdint>
 #include <cstring>
@@ -54,6 +55,11 @@ at::Tensor *guarded(char **error, F function) {
 extern "C" {
 
 void muster_free_error(char *error) { free(error); }
+
+// From here to the end, this thread's operators keep nothing for gradients, not even versions of tensors.
+c10::InferenceMode *muster_begin_inference() { return new c10::InferenceMode(); }
+
+void muster_end_inference(c10::InferenceMode *mode) { delete mode; }
 
 // Float32 weights [out, in, height, width] in the layout that oneDNN wants for inputs of `shape`.
 at::Tensor *muster_pack(const at::Tensor *weights, const int64_t *padding, const int64_t *stride, const int64_t *shape,

@@ -19,6 +19,8 @@ type ErrorSlot = *mut *mut c_char;
 // src/operators.cc
 unsafe extern "C" {
     fn muster_free_error(error: *mut c_char);
+    fn muster_begin_inference() -> *mut c_void;
+    fn muster_end_inference(mode: *mut c_void);
     fn muster_pack(
         weights: ConstTensor,
         padding: *const i64,
@@ -80,6 +82,25 @@ unsafe extern "C" {
         relu: bool,
         error: ErrorSlot,
     ) -> RawTensor;
+}
+
+/// While it lives, operators on this thread keep nothing for gradients. That spares half of what libtorch itself does for
+/// an operator, which counts for small ones.
+#[derive(Debug)]
+pub struct InferenceMode(*mut c_void);
+
+impl InferenceMode {
+    pub fn begin() -> Self {
+        // SAFETY: the guard is ended once, by `drop`, on this thread: the pointer keeps the type from being sent away.
+        Self(unsafe { muster_begin_inference() })
+    }
+}
+
+impl Drop for InferenceMode {
+    fn drop(&mut self) {
+        // SAFETY: see `begin`.
+        unsafe { muster_end_inference(self.0) }
+    }
 }
 
 /// A tensor that is only read once it is made, so that threads may share it.

@@ -1,6 +1,8 @@
 //! Inception-ResNet v1 by libtorch: on processors by oneDNN's convolutions, in float32 or 8-bit integers, and elsewhere
 //! by libtorch's own.
 
+use std::collections::HashMap;
+
 use tch::{Device, Kind, TchError, Tensor};
 use worker::vision::Precision;
 use worker::vision::bundle::{Bundle, LoadError};
@@ -34,6 +36,8 @@ pub struct ResNetEmbedder {
 struct Layer {
     window: Window,
     kernel: Kernel,
+    /// Layers whose outputs the same kernel gives after this one's: index and number of channels.
+    siblings: Vec<(usize, usize)>,
 }
 
 #[derive(Debug)]
@@ -43,8 +47,12 @@ enum Kernel {
     /// Weights and bias, by oneDNN.
     Floats([Constant; 2]),
     Bytes(PackedBytes),
+    /// Weights [inputs, outputs] of a 1x1 kernel and bias, by a product with the pixels.
+    Product([Constant; 2]),
     /// By a product with each panel of weights [panel, inputs, 32], where they lie in the bundle; bias [panel, 1, 32].
     Panels(MappedTensor, Constant),
+    /// An earlier layer's kernel gives the outputs of this one.
+    Sibling,
 }
 
 /// Activations of one pass.
@@ -52,6 +60,8 @@ struct Activations<'a> {
     shapes: &'a [Buffer],
     steps: &'a [f32],
     buffers: Vec<Content>,
+    /// Outputs of layers that are yet to come.
+    ahead: HashMap<usize, Tensor>,
 }
 
 /// A buffer's channels, as far as they are computed.
@@ -77,29 +87,44 @@ impl ResNetEmbedder {
             Precision::Int8 => file.values(SCALES, &[architecture.values])?,
         };
         let uses_onednn = !device.is_cuda() && tch::utils::has_mkldnn();
-        let load = |(index, convolution): (usize, &Convolution)| {
+        let convolutions: Vec<&Convolution> = architecture.convolutions().collect();
+        let buffers = &architecture.buffers;
+        let load = |index: usize| {
+            let convolution = convolutions[index];
+            let mut group = vec![index];
             let kernel = match precision {
-                Precision::Fp32
-                    if uses_onednn && is_large_product(convolution, &architecture.buffers) =>
-                {
+                Precision::Fp32 if !uses_onednn => {
+                    weights::plain_floats(&file, convolution, device)
+                }
+                Precision::Fp32 if is_large_product(convolution, buffers) => {
                     weights::mapped_panels(&file, convolution)
                 }
-                Precision::Fp32 if uses_onednn => {
-                    weights::packed_floats(&file, convolution, &architecture.buffers)
-                }
-                Precision::Fp32 => weights::plain_floats(&file, convolution, device),
                 // The first convolution takes so little that it is not worth bytes, whose mean is no whole number.
                 Precision::Int8 if index == 0 => weights::plain_bytes(&file, convolution),
-                Precision::Int8 => {
-                    weights::packed_bytes(&file, convolution, &architecture.buffers, &steps)
+                _ => {
+                    group = same_input(&convolutions, index);
+                    let together: Vec<_> = group.iter().map(|&index| convolutions[index]).collect();
+                    match precision {
+                        _ if group[0] < index => Ok(Kernel::Sibling),
+                        Precision::Fp32 if convolution.kernel == [1, 1] => {
+                            weights::product(&file, &together)
+                        }
+                        Precision::Fp32 => weights::packed_floats(&file, convolution, buffers),
+                        Precision::Int8 => weights::packed_bytes(&file, &together, buffers, &steps),
+                    }
                 }
             };
             Ok(Layer {
                 window: window(convolution),
                 kernel: kernel?,
+                siblings: group
+                    .into_iter()
+                    .filter(|&other| other > index)
+                    .map(|other| (other, convolutions[other].outputs))
+                    .collect(),
             })
         };
-        let layers = architecture.convolutions().enumerate().map(load);
+        let layers = (0..convolutions.len()).map(load);
         let embedder = Self {
             layers: layers.collect::<Result<_, LoadError>>()?,
             dense: weights::dense(&file, description.embedding_size)?
@@ -126,17 +151,25 @@ impl ResNetEmbedder {
             shapes: &self.architecture.buffers,
             steps: &self.steps,
             buffers: Vec::new(),
+            ahead: HashMap::new(),
         };
         activations
             .buffers
             .resize_with(activations.shapes.len(), Content::default);
         activations.write(0, 0, images(inputs, [count, side, side, 3], self.device));
-        let mut layers = self.layers.iter();
+        let mut layers = self.layers.iter().enumerate();
         for step in &self.architecture.steps {
             match step {
                 Step::Convolve(convolution) => {
-                    let layer = layers.next().expect("one layer for each convolution");
-                    activations.convolve(convolution, layer)?;
+                    let (index, layer) = layers.next().expect("one layer for each convolution");
+                    match activations.ahead.remove(&index) {
+                        Some(output) => activations.write(
+                            convolution.output.buffer,
+                            convolution.channel,
+                            output,
+                        ),
+                        None => activations.convolve(convolution, layer)?,
+                    }
                     let written = &activations.buffers[convolution.output.buffer].parts;
                     see(convolution, written.last().expect("it was just written"));
                 }
@@ -201,7 +234,11 @@ impl EmbeddingNetwork for ResNetEmbedder {
 impl Activations<'_> {
     fn convolve(&mut self, convolution: &Convolution, layer: &Layer) -> Result<(), TchError> {
         let (from, to) = (convolution.input, convolution.output);
-        let Layer { window, kernel } = layer;
+        let Layer {
+            window,
+            kernel,
+            siblings,
+        } = layer;
         let relu = convolution.relu;
         let input = match kernel {
             Kernel::Bytes(_) => self.bytes(from.buffer, from.value)?,
@@ -221,6 +258,16 @@ impl Activations<'_> {
                     operators::convolve_add(&mut sum, &input, kernel, *window, relu)?;
                 }
                 Kernel::Bytes(kernel) => kernel.convolve_add(&mut sum, &input, *window, relu)?,
+                Kernel::Product([weights, bias]) => {
+                    let mut sums = pixels(&sum)?
+                        .f_addmm_(&pixels(&input)?, weights)?
+                        .f_add_(bias)?;
+                    if relu {
+                        sums = sums.f_relu_()?;
+                    }
+                    sum = image(&sums, &sum)?;
+                }
+                Kernel::Sibling => unreachable!("sums have no siblings"),
                 Kernel::Panels(weights, bias) => {
                     let product = multiply(&input, weights, bias, convolution.outputs)?;
                     sum = sum.f_add_(&product)?;
@@ -244,6 +291,13 @@ impl Activations<'_> {
                 }
             }
             Kernel::Floats(kernel) => operators::convolve(&input, kernel, *window, relu)?,
+            Kernel::Product([weights, bias]) => {
+                let mut products = bias.f_addmm(&pixels(&input)?, weights)?;
+                if relu {
+                    products = products.f_relu_()?;
+                }
+                image(&products, &input)?
+            }
             Kernel::Panels(weights, bias) => {
                 let output = multiply(&input, weights, bias, convolution.outputs)?;
                 if relu { output.relu() } else { output }
@@ -251,8 +305,16 @@ impl Activations<'_> {
             Kernel::Bytes(kernel) => {
                 kernel.convolve(&input, *window, step.filter(|_| !is_stream), relu)?
             }
+            Kernel::Sibling => unreachable!("its output is there already"),
         };
-        self.write(to.buffer, convolution.channel, output);
+        let own = convolution.outputs as i64;
+        let mut channel = own;
+        for &(index, outputs) in siblings {
+            let output = output.f_narrow(1, channel, outputs as i64)?;
+            self.ahead.insert(index, output);
+            channel += outputs as i64;
+        }
+        self.write(to.buffer, convolution.channel, output.f_narrow(1, 0, own)?);
         Ok(())
     }
 
@@ -301,6 +363,21 @@ fn is_large_product(convolution: &Convolution, buffers: &[Buffer]) -> bool {
     convolution.kernel == [1, 1] && output.height * output.width <= FEW_PIXELS
 }
 
+/// The 1x1 convolutions that read the same as this one, itself among them: one large product is faster than several small
+/// ones. Any other convolution is alone.
+fn same_input(convolutions: &[&Convolution], index: usize) -> Vec<usize> {
+    let one = convolutions[index];
+    let together = |other: &Convolution| {
+        other.input == one.input
+            && [other, one]
+                .iter()
+                .all(|any| any.kernel == [1, 1] && !any.accumulate)
+    };
+    (0..convolutions.len())
+        .filter(|&other| other == index || together(convolutions[other]))
+        .collect()
+}
+
 fn window(convolution: &Convolution) -> Window {
     Window {
         padding: convolution.padding.map(|side| side as i64),
@@ -323,33 +400,42 @@ fn plain_convolve(
     )
 }
 
-/// A 1x1 convolution, whose weights are a matrix.
+/// Images as a matrix [pixels, channels], without a copy if their channels lie side by side.
+fn pixels(images: &Tensor) -> Result<Tensor, TchError> {
+    images
+        .f_permute([0, 2, 3, 1])?
+        .f_reshape([-1, images.size()[1]])
+}
+
+/// A matrix [pixels, channels] as images of the same size as `like`.
+fn image(pixels: &Tensor, like: &Tensor) -> Result<Tensor, TchError> {
+    let [images, _, height, width] = like.size()[..] else {
+        unreachable!("activations have four dimensions");
+    };
+    pixels
+        .f_view([images, height, width, -1])?
+        .f_permute([0, 3, 1, 2])
+}
+
+/// A 1x1 convolution by panels of weights.
 fn multiply(
     input: &Tensor,
     weights: &Tensor,
     bias: &Tensor,
     outputs: usize,
 ) -> Result<Tensor, TchError> {
-    let [images, channels, height, width] = input.size()[..] else {
-        unreachable!("activations have four dimensions");
-    };
     let panels = weights.size()[0];
-    let pixels = input
-        .f_permute([0, 2, 3, 1])?
-        .f_reshape([1, -1, channels])?;
-    let products = bias.f_baddbmm(&pixels.f_expand([panels, -1, -1], false)?, weights, 1, 1)?;
-    products
+    let pixels = pixels(input)?.f_expand([panels, -1, -1], false)?;
+    let products = bias
+        .f_baddbmm(&pixels, weights, 1, 1)?
         .f_permute([1, 0, 2])?
-        .f_reshape([images, height, width, panels * PANEL as i64])?
-        .f_narrow(3, 0, outputs as i64)?
-        .f_permute([0, 3, 1, 2])
+        .f_reshape([-1, panels * PANEL as i64])?;
+    image(&products, input)?.f_narrow(1, 0, outputs as i64)
 }
 
 /// Values of 0 and more as bytes, each step of which is worth `step`.
 fn quantized(values: &Tensor, step: f64) -> Result<Tensor, TchError> {
-    let steps = values
-        .f_mul_scalar(1.0 / step)?
-        .f_round_()?
-        .f_clamp_(0.0, 255.0)?;
-    steps.f_to_kind(Kind::Uint8)
+    values
+        .f_quantize_per_tensor(step, 0, Kind::QUInt8)?
+        .f_int_repr()
 }

@@ -10,64 +10,48 @@ use worker::vision::weights::WeightFile;
 use super::{Kernel, window};
 use crate::operators::{self, Constant, MappedTensor, PackedBytes, with_view};
 
-/// What `read` makes of the float32 weights [out, in, height, width].
-fn with_floats<R>(
-    file: &WeightFile,
-    convolution: &Convolution,
-    read: impl FnOnce(&Tensor) -> R,
-) -> Result<R, LoadError> {
+/// A copy of the float32 weights [out, in, height, width].
+fn floats(file: &WeightFile, convolution: &Convolution) -> Result<Tensor, LoadError> {
     let [height, width] = convolution.kernel;
     let count = panels(convolution.outputs);
     let shape = [count, height, width, convolution.inputs, PANEL];
     let weights = file.mapped::<f32>(&format!("{}.weight", convolution.name), &shape)?;
-    Ok(with_view(
-        &weights,
-        &shape.map(|size| size as i64),
-        |packed| {
-            let outputs = (count * PANEL) as i64;
-            let [height, width, inputs] =
-                [height, width, convolution.inputs].map(|size| size as i64);
-            let weights = packed
-                .permute([0, 4, 3, 1, 2])
-                .reshape([outputs, inputs, height, width]);
-            read(&weights.narrow(0, 0, convolution.outputs as i64))
-        },
-    ))
+    let shape = shape.map(|size| size as i64);
+    Ok(with_view(&weights, &shape, |packed| {
+        let [_, height, width, inputs, _] = shape;
+        packed
+            .permute([0, 4, 3, 1, 2])
+            .reshape([(count * PANEL) as i64, inputs, height, width])
+            .narrow(0, 0, convolution.outputs as i64)
+            .copy()
+    }))
 }
 
-/// What `read` makes of the int8 weights [out, in, height, width], and each output's scale and bias.
-fn with_bytes<R>(
-    file: &WeightFile,
-    convolution: &Convolution,
-    read: impl FnOnce(&Tensor, Tensor, Tensor) -> R,
-) -> Result<R, LoadError> {
+/// A copy of the int8 weights [out, in, height, width], and each output's scale and bias.
+fn bytes(file: &WeightFile, convolution: &Convolution) -> Result<[Tensor; 3], LoadError> {
     let (name, outputs) = (&convolution.name, convolution.outputs as i64);
     let shape = byte_shape(convolution);
     let channels = panels(convolution.outputs) * PANEL;
     let vector = |part: &str| -> Result<Tensor, LoadError> {
         let values = file.values(&format!("{name}.{part}"), &[channels])?;
-        Ok(Tensor::from_slice(&values)
-            .narrow(0, 0, outputs)
-            .contiguous())
+        Ok(Tensor::from_slice(&values).narrow(0, 0, outputs))
     };
     let (scales, bias) = (vector("weight_scale")?, vector("bias")?);
     let weights = file.mapped::<i8>(&format!("{name}.weight"), &shape)?;
-    Ok(with_view(
-        &weights,
-        &shape.map(|size| size as i64),
-        |packed| {
-            let [count, height, groups, ..] = shape.map(|size| size as i64);
-            let (inputs, width) = (convolution.inputs as i64, convolution.kernel[1] as i64);
-            let weights = packed
-                .permute([0, 3, 1, 2, 4])
-                .reshape([count * PANEL as i64, height, groups * GROUP as i64])
-                .narrow(0, 0, outputs)
-                .narrow(2, 0, width * inputs)
-                .reshape([outputs, height, width, inputs])
-                .permute([0, 3, 1, 2]);
-            read(&weights, scales, bias)
-        },
-    ))
+    let shape = shape.map(|size| size as i64);
+    let weights = with_view(&weights, &shape, |packed| {
+        let [count, height, groups, ..] = shape;
+        let (inputs, width) = (convolution.inputs as i64, convolution.kernel[1] as i64);
+        packed
+            .permute([0, 3, 1, 2, 4])
+            .reshape([count * PANEL as i64, height, groups * GROUP as i64])
+            .narrow(0, 0, outputs)
+            .narrow(2, 0, width * inputs)
+            .reshape([outputs, height, width, inputs])
+            .permute([0, 3, 1, 2])
+            .copy()
+    });
+    Ok([weights, scales, bias])
 }
 
 fn bias(file: &WeightFile, convolution: &Convolution) -> Result<Tensor, LoadError> {
@@ -83,13 +67,24 @@ pub fn packed_floats(
     convolution: &Convolution,
     buffers: &[Buffer],
 ) -> Result<Kernel, LoadError> {
+    let (weights, bias) = (floats(file, convolution)?, bias(file, convolution)?);
     let shape = input_shape(convolution, buffers);
-    let weights = with_floats(file, convolution, |weights| {
-        operators::pack(weights, window(convolution), shape)
-    })?;
-    let bias = bias(file, convolution)?;
+    let weights = operators::pack(&weights, window(convolution), shape);
     Ok(Kernel::Floats(
         [weights.map_err(failed)?, bias].map(Constant::from),
+    ))
+}
+
+/// The 1x1 kernel that gives the outputs of all `convolutions`, one after the other. They differ only in their outputs.
+pub fn product(file: &WeightFile, convolutions: &[&Convolution]) -> Result<Kernel, LoadError> {
+    let (mut weights, mut biases) = (Vec::new(), Vec::new());
+    for convolution in convolutions {
+        weights.push(floats(file, convolution)?.flatten(1, 3).transpose(0, 1));
+        biases.push(bias(file, convolution)?);
+    }
+    let weights = Tensor::cat(&weights, 1).contiguous();
+    Ok(Kernel::Product(
+        [weights, Tensor::cat(&biases, 0)].map(Constant::from),
     ))
 }
 
@@ -113,41 +108,47 @@ pub fn plain_floats(
     convolution: &Convolution,
     device: Device,
 ) -> Result<Kernel, LoadError> {
-    // The permutation made a copy, whose order suits images of pixels of channels.
-    let weights = with_floats(file, convolution, |weights| {
-        weights.copy().to_device(device)
-    })?;
-    let bias = bias(file, convolution)?.to_device(device);
-    Ok(Kernel::Plain([weights, bias].map(Constant::from)))
+    let [weights, bias] = [floats(file, convolution)?, bias(file, convolution)?];
+    Ok(Kernel::Plain(
+        [weights, bias].map(|tensor| tensor.to_device(device).into()),
+    ))
 }
 
 /// A convolution in float32 with the weights for int8.
 pub fn plain_bytes(file: &WeightFile, convolution: &Convolution) -> Result<Kernel, LoadError> {
-    with_bytes(file, convolution, |weights, scales, bias| {
-        let weights = weights.to_kind(Kind::Float) * scales.view([-1, 1, 1, 1]);
-        Kernel::Plain([weights, bias].map(Constant::from))
-    })
+    let [weights, scales, bias] = bytes(file, convolution)?;
+    let weights = weights.to_kind(Kind::Float) * scales.view([-1, 1, 1, 1]);
+    Ok(Kernel::Plain([weights, bias].map(Constant::from)))
 }
 
+/// The kernel that gives the outputs of all `convolutions`, one after the other, in steps worth what those of the first
+/// are worth: each output is scaled by its own step before it is rounded. They differ only in their outputs.
 pub fn packed_bytes(
     file: &WeightFile,
-    convolution: &Convolution,
+    convolutions: &[&Convolution],
     buffers: &[Buffer],
     steps: &[f32],
 ) -> Result<Kernel, LoadError> {
-    let input_scale = f64::from(steps[convolution.input.value]);
-    let shape = input_shape(convolution, buffers);
-    let packed = with_bytes(file, convolution, |weights, scales, bias| {
-        let window = window(convolution);
-        PackedBytes::new(
-            &weights.contiguous(),
-            scales,
-            bias,
-            input_scale,
-            window,
-            shape,
-        )
-    })?;
+    let first = convolutions[0];
+    let step = |convolution: &Convolution| f64::from(steps[convolution.output.value]);
+    let mut parts = [Vec::new(), Vec::new(), Vec::new()];
+    for convolution in convolutions {
+        let [weights, scales, bias] = bytes(file, convolution)?;
+        let factor = step(first) / step(convolution);
+        let values = [weights, scales * factor, bias * factor];
+        for (part, value) in parts.iter_mut().zip(values) {
+            part.push(value);
+        }
+    }
+    let [weights, scales, bias] = parts.map(|part| Tensor::cat(&part, 0));
+    let packed = PackedBytes::new(
+        &weights.contiguous(),
+        scales,
+        bias,
+        f64::from(steps[first.input.value]),
+        window(first),
+        input_shape(first, buffers),
+    );
     Ok(Kernel::Bytes(packed.map_err(failed)?))
 }
 
