@@ -179,12 +179,15 @@ impl ResNetEmbedder {
                     channel,
                 } => {
                     let input = activations.joined(input.buffer)?;
-                    // libtorch has no pool of bytes for maps of this size.
-                    let kind = input.kind();
-                    let maxima = input
-                        .f_to_kind(Kind::Float)?
-                        .f_max_pool2d([3, 3], [2, 2], [0, 0], [1, 1], false)?
-                        .f_to_kind(kind)?;
+                    let maxima = if input.kind() == Kind::Uint8 {
+                        // libtorch pools bytes only when it knows what they are worth, which maxima do not depend on.
+                        input
+                            .f_internal_make_per_tensor_quantized_tensor(1.0, 0)?
+                            .f_quantized_max_pool2d([3, 3], [2, 2], [0, 0], [1, 1], false)?
+                            .f_int_repr()?
+                    } else {
+                        input.f_max_pool2d([3, 3], [2, 2], [0, 0], [1, 1], false)?
+                    };
                     activations.write(output.buffer, *channel, maxima);
                 }
             }
