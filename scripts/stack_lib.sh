@@ -140,6 +140,14 @@ MUSTER_PREFIX=$prefix
 LINES
 }
 
+# Front and workers refuse the same photos.
+photo_limits() {
+    local name
+    for name in MUSTER_MAX_PIXELS MUSTER_MAX_DECODE_TIME; do
+        [[ -z "${!name:-}" ]] || printf '%s=%s\n' "$name" "$(quoted "${!name}")"
+    done
+}
+
 # Every instance stands for a machine of one core.
 worker_user_data() {
     shared_user_data
@@ -152,6 +160,7 @@ MUSTER_ENGINE=$engine
 LINES
     [[ -z "${INSTRUCTIONS:-}" ]] || printf 'MUSTER_INSTRUCTIONS=%s\n' "$(quoted "$INSTRUCTIONS")"
     [[ -z "${PRECISION:-}" ]] || printf 'MUSTER_PRECISION=%s\n' "$(quoted "$PRECISION")"
+    photo_limits
 }
 
 # Instances of the local cloud cost nothing, so none is kept for the rest of a paid minute, and boot in a moment.
@@ -176,6 +185,7 @@ MUSTER_IDLE_TIME=$idle_time
 MUSTER_BILLING_MINIMUM=0s
 MUSTER_BOOT_TIME=$boot_time
 LINES
+    photo_limits
 }
 
 # Two images and the instance that is booted at the start, which leaves its process id in a file.

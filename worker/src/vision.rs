@@ -8,7 +8,6 @@ pub mod area;
 pub mod bundle;
 pub mod convert;
 pub mod crop;
-pub mod decode;
 pub mod detect;
 pub mod embed;
 pub mod engine;
@@ -24,7 +23,6 @@ pub mod weights;
 pub mod winograd;
 
 pub use bundle::{Bundle, BundleDescription, LoadError};
-pub use decode::{DecodeError, DecodeLimits};
 pub use engine::{Engine, EngineName, EngineOptions, Precision};
 pub use enrol::{EnrolError, enrol};
 pub use gallery::Gallery;

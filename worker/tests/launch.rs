@@ -3,16 +3,34 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::TempDir;
 
 mod common;
 
-/// A copy of `worker` in a folder of its own.
-fn folder_with_worker() -> TempDir {
-    let folder = TempDir::new().expect("a temporary folder");
-    std::fs::copy(env!("CARGO_BIN_EXE_worker"), folder.path().join("worker")).expect("copied");
-    folder
+/// A folder with a copy of `worker`. A process that another test starts would inherit the copy while it is still open for
+/// writing, and Linux runs no file that anybody may write: one test at a time.
+struct Folder {
+    folder: TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Folder {
+    fn with_worker() -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = TempDir::new().expect("a temporary folder");
+        std::fs::copy(env!("CARGO_BIN_EXE_worker"), folder.path().join("worker")).expect("copied");
+        Self {
+            folder,
+            _turn: turn,
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
 }
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
@@ -25,7 +43,7 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
 
 #[test]
 fn the_program_of_the_engine_takes_over_with_the_same_arguments() {
-    let folder = folder_with_worker();
+    let folder = Folder::with_worker();
     let program = folder.path().join("worker-torch");
     std::fs::write(&program, "#!/bin/sh\necho \"took over: $*\"\nexit 3\n").expect("written");
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("executable");
@@ -37,7 +55,7 @@ fn the_program_of_the_engine_takes_over_with_the_same_arguments() {
 
 #[test]
 fn without_that_program_one_line_says_what_to_do() {
-    let folder = folder_with_worker();
+    let folder = Folder::with_worker();
     let output = run(folder.path(), &["recognize", "photo.jpg"]);
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -48,7 +66,7 @@ fn without_that_program_one_line_says_what_to_do() {
 
 #[test]
 fn the_native_engine_needs_nothing_else() {
-    let folder = folder_with_worker();
+    let folder = Folder::with_worker();
     let output = run(
         folder.path(),
         &[
@@ -67,7 +85,7 @@ fn the_native_engine_needs_nothing_else() {
 /// Each engine is measured in a process of its own; one that cannot run says why and stops no other.
 #[test]
 fn engines_are_compared_by_figures() {
-    let folder = folder_with_worker();
+    let folder = Folder::with_worker();
     let photo = worker::vision::enrol::photos_below(&common::photos().join("val"))
         .expect("photos")
         .remove(0);

@@ -1,6 +1,6 @@
 //! The detector: whatever the processor, whatever the photo's size, and from several threads.
 
-use worker::vision::decode::{DecodeLimits, Photo, decode};
+use photo::{DecodeLimits, Photo, decode};
 use worker::vision::detect::Detector;
 use worker::vision::engine::native::NativeDetector;
 use worker::vision::native::convolve::Instructions;

@@ -65,7 +65,7 @@ fn photos_without_splits_are_evaluated_and_those_without_a_face_are_listed() {
     let table = String::from_utf8_lossy(&output.stdout);
     for expected in [
         "4 of 2 people, and 1 without a face",
-        "note.txt: the file is not an image",
+        "note.txt: the file is not a JPEG, PNG or WebP image",
         "not split",
         "2 same, 4 different",
     ] {

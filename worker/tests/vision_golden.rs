@@ -1,11 +1,12 @@
 //! The recogniser against the reference implementation (facenet-pytorch) on the 25 validation photos.
 
+use photo::DecodeLimits;
+use photo::{Photo, decode};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use worker::vision::crop::FaceCrop;
-use worker::vision::decode::{Photo, decode};
 use worker::vision::recogniser::main_face;
-use worker::vision::{BoundingBox, DecodeLimits, Face, Gallery, Precision, Recogniser};
+use worker::vision::{BoundingBox, Face, Gallery, Precision, Recogniser};
 
 mod common;
 

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
+use photo::{DecodeLimits, decode};
 use worker::vision::crop::{FaceCrop, crop_face};
-use worker::vision::decode::{DecodeLimits, decode};
 use worker::vision::embed::Embedder;
 use worker::vision::engine::native::NativeEmbedder;
 use worker::vision::native::instructions::{Instructions, VARIABLE};

@@ -218,7 +218,13 @@ fn enrolment_leaves_out_photos_without_a_face_and_says_so() {
         .iter()
         .map(|skipped| skipped.reason.as_str())
         .collect();
-    assert_eq!(reasons, ["the file is not an image", "no face was found"]);
+    assert_eq!(
+        reasons,
+        [
+            "the file is not a JPEG, PNG or WebP image",
+            "no face was found"
+        ]
+    );
 }
 
 #[test]

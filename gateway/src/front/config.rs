@@ -2,6 +2,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::builder::{RangedU64ValueParser, TypedValueParser};
+use photo::DecodeLimits;
 use platform::admin::AdminArgs;
 use platform::demand::DemandArgs;
 
@@ -41,14 +42,8 @@ pub struct Config {
         default_value = "10485760"
     )]
     pub max_image_bytes: usize,
-    /// Pixels of one photo
-    #[arg(
-        long,
-        env = "MUSTER_MAX_PIXELS",
-        value_name = "PIXELS",
-        default_value = "40000000"
-    )]
-    pub max_pixels: u64,
+    #[command(flatten)]
+    pub decode: DecodeLimits,
     /// How long a request waits for a worker's answer
     #[arg(long, env = "MUSTER_DEADLINE", value_name = "SECONDS", value_parser = crate::seconds, default_value = "120")]
     pub deadline: Duration,
@@ -86,7 +81,7 @@ impl Config {
     pub(super) fn limits(&self) -> Limits {
         Limits {
             max_image_bytes: self.max_image_bytes,
-            max_pixels: self.max_pixels,
+            decode: self.decode,
             deadline: self.deadline,
         }
     }

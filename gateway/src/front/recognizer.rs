@@ -2,6 +2,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use photo::DecodeLimits;
 use proto::v1::recognizer_server::Recognizer;
 use proto::v1::{RecognizeRequest, RecognizeResponse};
 use proto::{FileName, JobId};
@@ -29,7 +30,7 @@ const ANSWER_EARLIER: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub max_image_bytes: usize,
-    pub max_pixels: u64,
+    pub decode: DecodeLimits,
     pub deadline: Duration,
 }
 
@@ -78,7 +79,7 @@ impl RecognizerService {
         let RecognizeRequest { file_name, image } = message;
         let file_name = FileName::parse(&file_name)?;
         self.check_size(&image)?;
-        let photo = inspect(image, self.limits.max_pixels).await?;
+        let photo = inspect(image, self.limits.decode).await?;
         metric::FRONT_PHOTO_BYTES
             .counter()
             .increment(photo.bytes.len() as u64);
@@ -157,8 +158,8 @@ impl Recognizer for RecognizerService {
 }
 
 /// Hashing and reading headers of ten megabytes takes tens of milliseconds: not on a thread that serves others.
-async fn inspect(image: Bytes, max_pixels: u64) -> Result<Photo, RequestError> {
-    let inspected = tokio::task::spawn_blocking(move || Photo::inspect(image, max_pixels)).await;
+async fn inspect(image: Bytes, limits: DecodeLimits) -> Result<Photo, RequestError> {
+    let inspected = tokio::task::spawn_blocking(move || Photo::inspect(image, &limits)).await;
     inspected.unwrap_or_else(|error| {
         tracing::error!(%error, "reading a photo's header failed");
         Err(RequestError::new(

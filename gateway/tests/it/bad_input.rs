@@ -63,7 +63,7 @@ async fn files_that_are_no_photos_are_refused_before_they_are_stored() {
     stack
         .post("a.jpg", &photo(1)[..12])
         .await
-        .assert_refused(422, "damaged");
+        .assert_refused(422, "truncated");
     stack
         .post("a.png", &decompression_bomb())
         .await

@@ -135,7 +135,7 @@ async fn calls_that_wait_for_memory_do_not_block_their_connection() {
 async fn large_photos_beyond_the_limit_of_calls_are_told_to_come_back() {
     let stack = Stack::configured(|front, _| front.max_in_flight = 1).await;
     let mut recognizer = stack.recognizer();
-    let first = tokio::spawn(async move { recognizer.recognize(large("a.jpg", 1, 1000)).await });
+    let first = tokio::spawn(async move { recognizer.recognize(large("a.jpg", 1, 10_000)).await });
     stack.until_demand(|demand| demand.unanswered == 1).await;
     for number in 0..20 {
         let request = large(&format!("{number}.jpg"), 2, 10 * MEGABYTE);

@@ -1,5 +1,6 @@
 use std::iter;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -25,9 +26,12 @@ pub enum InferenceError {
     /// The photo is at fault.
     #[error(transparent)]
     Vision(#[from] VisionError),
-    /// The inference thread that had the photo panicked; this process cannot go on.
-    #[error("an inference thread has ended")]
-    ThreadEnded,
+    /// Recognising the photo panicked, which is our fault; the thread goes on with others.
+    #[error("recognising the photo failed")]
+    Panicked,
+    /// The threads were ended.
+    #[error("the inference threads have ended")]
+    ThreadsEnded,
 }
 
 type Answer = Result<Recognised, VisionError>;
@@ -35,7 +39,7 @@ type Answer = Result<Recognised, VisionError>;
 #[derive(Debug)]
 struct Job {
     photo: Bytes,
-    reply: oneshot::Sender<Answer>,
+    reply: oneshot::Sender<Result<Recognised, InferenceError>>,
 }
 
 impl Inference {
@@ -82,12 +86,12 @@ impl Inference {
     /// # Errors
     /// [`InferenceError::Vision`] when the photo is at fault.
     pub async fn recognise(&self, photo: Bytes) -> Result<Recognised, InferenceError> {
-        let jobs = self.jobs.as_ref().ok_or(InferenceError::ThreadEnded)?;
+        let jobs = self.jobs.as_ref().ok_or(InferenceError::ThreadsEnded)?;
         let (reply, answer) = oneshot::channel();
         jobs.send(Job { photo, reply })
             .await
-            .map_err(|_| InferenceError::ThreadEnded)?;
-        Ok(answer.await.map_err(|_| InferenceError::ThreadEnded)??)
+            .map_err(|_| InferenceError::ThreadsEnded)?;
+        answer.await.map_err(|_| InferenceError::ThreadsEnded)?
     }
 }
 
@@ -117,12 +121,27 @@ fn fair_share(waiting: usize, threads: usize) -> usize {
     waiting.div_ceil(threads).min(LARGEST_BATCH)
 }
 
-fn answer(mut batch: Vec<Job>, recognise: impl Fn(&[Bytes]) -> Vec<Answer>) {
+/// A photo that makes `recognise` panic is tried once more alone, so that it costs no other its answer.
+fn answer(mut batch: Vec<Job>, recognise: &impl Fn(&[Bytes]) -> Vec<Answer>) {
     // Nobody waits for a job whose task was dropped.
     batch.retain(|job| !job.reply.is_closed());
     let photos: Vec<Bytes> = batch.iter().map(|job| job.photo.clone()).collect();
-    for (job, answer) in batch.into_iter().zip(recognise(&photos)) {
-        drop(job.reply.send(answer));
+    match catch_unwind(AssertUnwindSafe(|| recognise(&photos))) {
+        Ok(answers) => {
+            for (job, answer) in batch.into_iter().zip(answers) {
+                drop(job.reply.send(answer.map_err(InferenceError::from)));
+            }
+        }
+        Err(_) if batch.len() > 1 => {
+            for job in batch {
+                answer(vec![job], recognise);
+            }
+        }
+        Err(_) => {
+            for job in batch {
+                drop(job.reply.send(Err(InferenceError::Panicked)));
+            }
+        }
     }
 }
 

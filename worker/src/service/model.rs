@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use photo::DecodeLimits;
 
 use crate::vision::engine::native::NativeEngine;
 use crate::vision::{Engine, EngineName, EngineOptions, Engines, Gallery, Precision, Recogniser};
@@ -55,6 +56,8 @@ pub struct EngineArgs {
     /// Where libtorch computes: cpu, cuda or cuda:N; absent: CUDA where libtorch and the machine have it
     #[arg(long, env = "MUSTER_DEVICE")]
     pub device: Option<String>,
+    #[command(flatten)]
+    pub limits: DecodeLimits,
 }
 
 /// The engines of this program: the native one, and libtorch where the program is linked to it.
@@ -127,7 +130,8 @@ impl EngineArgs {
             precision: self.precision,
             device: self.device.clone(),
         };
-        Recogniser::load(bundle, gallery, engines, &options)
-            .with_context(|| format!("cannot load the model bundle {}", bundle.display()))
+        let recogniser = Recogniser::load(bundle, gallery, engines, &options)
+            .with_context(|| format!("cannot load the model bundle {}", bundle.display()))?;
+        Ok(recogniser.with_limits(self.limits))
     }
 }

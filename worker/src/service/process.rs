@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use photo::DecodeError;
 use platform::aws::Aws;
 use platform::objects::{ObjectError, Objects};
 use platform::queue::{Message, Queue, QueueError};
@@ -17,7 +18,7 @@ use proto::{FileName, JobId};
 use super::inference::{Inference, InferenceError};
 use super::lease::Lease;
 use super::store::store_result;
-use crate::vision::{DecodeError, Recognised, VisionError};
+use crate::vision::{Recognised, VisionError};
 
 /// Each front has one reply queue; more names than this are made up.
 const MOST_REPLY_QUEUES: usize = 64;
@@ -152,7 +153,10 @@ impl Processor {
         let recognised = match self.inference.recognise(photo.clone()).await {
             Ok(recognised) => recognised,
             Err(InferenceError::Vision(error)) => return Ok(vision_failure(&error)),
-            Err(error @ InferenceError::ThreadEnded) => return Err(error.into()),
+            Err(error @ InferenceError::Panicked) => {
+                return Ok(failure(FailureCode::Internal, &error.to_string()));
+            }
+            Err(error @ InferenceError::ThreadsEnded) => return Err(error.into()),
         };
         timings.decode_ms = milliseconds(recognised.timings.decode);
         timings.detect_ms = milliseconds(recognised.timings.detect);
@@ -228,8 +232,10 @@ fn vision_failure(error: &VisionError) -> Reply {
         VisionError::NoFace => FailureCode::NoFace,
         VisionError::Decode(decode) => match decode {
             DecodeError::NotAnImage | DecodeError::Unsupported { .. } => FailureCode::NotAnImage,
-            DecodeError::Damaged { .. } | DecodeError::Truncated => FailureCode::DamagedImage,
-            DecodeError::TooManyPixels { .. } => FailureCode::TooManyPixels,
+            DecodeError::Damaged(_) | DecodeError::Truncated => FailureCode::DamagedImage,
+            DecodeError::TooManyPixels { .. } | DecodeError::TooSlow(_) => {
+                FailureCode::TooManyPixels
+            }
         },
     };
     failure(code, &error.to_string())

@@ -1,7 +1,7 @@
 //! Resizing by area: every output value is the mean of the pixels that its cell touches, as in torch's
 //! `interpolate(mode="area")` (`adaptive_avg_pool2d`), which facenet-pytorch's detector uses for all its inputs.
 
-use super::decode::Photo;
+use photo::Photo;
 
 const CHANNELS: usize = 3;
 

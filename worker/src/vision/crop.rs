@@ -3,8 +3,8 @@
 //! 0.01, bicubic by 0.06, area by 0.07), since the galleries and thresholds in use were made with this one.
 
 use super::area::PixelRect;
-use super::decode::Photo;
 use super::geometry::BoundingBox;
+use photo::Photo;
 
 const CHANNELS: usize = 3;
 

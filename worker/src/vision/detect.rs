@@ -6,9 +6,9 @@ use self::boxes::{Candidate, Overlap, covered_pixels, regress, square, suppress}
 use self::networks::{OutputNet, RefineNet, Verdict};
 use self::proposal::Proposal;
 use super::area::{AreaTable, PixelRect, Sampler, shrink};
-use super::decode::Photo;
 use super::engine::DetectionNetworks;
 use super::geometry::{BoundingBox, Face, Point};
+use photo::Photo;
 
 pub mod boxes;
 pub mod layers;

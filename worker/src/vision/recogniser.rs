@@ -7,12 +7,12 @@ use thiserror::Error;
 
 use super::bundle::{Bundle, BundleDescription, LoadError};
 use super::crop::{FaceCrop, crop_face};
-use super::decode::{DecodeError, DecodeLimits, Photo, decode};
 use super::detect::Detector;
 use super::embed::{Embedder, Embedding};
 use super::engine::{Engine, EngineName, EngineOptions, Precision};
 use super::gallery::Gallery;
 use super::geometry::{BoundingBox, Face, Point};
+use photo::{DecodeError, DecodeLimits, Photo, decode};
 
 /// The answer for a face that is nobody's in the gallery.
 pub const UNKNOWN: &str = "Unknown";

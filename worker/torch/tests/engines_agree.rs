@@ -1,8 +1,8 @@
 //! The engines check each other: the same networks by libtorch and by Muster's own loops.
 
+use photo::{DecodeLimits, Photo, decode};
 use worker::vision::area::{AreaTable, Sampler};
 use worker::vision::crop::FaceCrop;
-use worker::vision::decode::{DecodeLimits, Photo, decode};
 use worker::vision::detect::networks::{OutputNet, RefineNet, Verdict};
 use worker::vision::detect::proposal::Proposal;
 use worker::vision::engine::DetectionNetworks;

@@ -6,7 +6,7 @@ use super::*;
 /// What the tests' photos show: each is answered with an error that carries its bytes.
 fn shown(photo: &Bytes) -> Answer {
     let text = String::from_utf8_lossy(photo).into_owned();
-    Err(crate::vision::DecodeError::Unsupported(text).into())
+    Err(photo::DecodeError::Unsupported(text).into())
 }
 
 fn inference(
@@ -132,25 +132,35 @@ async fn jobs_that_wait_for_a_thread_go_together_and_those_that_nobody_awaits_ar
 }
 
 #[tokio::test]
-async fn a_panic_is_told_to_whoever_asked_and_all_threads_are_joined() {
-    let alive = Arc::new(());
-    let held = Arc::clone(&alive);
-    let inference = inference(2, move |photos| {
-        let _held = &held;
-        assert!(photos[0] != "bad", "as the test wants");
+async fn a_panic_costs_one_photo_and_no_thread() {
+    let (started, starts) = sync_mpsc::channel();
+    let (release, held) = sync_mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let inference = inference(1, move |photos| {
+        started.send(photos.len()).unwrap();
+        if photos[0] == "first" {
+            held.lock().unwrap().recv().unwrap();
+        }
+        assert!(!photos.contains(&Bytes::from("bad")), "as the test wants");
         photos.iter().map(shown).collect()
     });
-    for _ in 0..2 {
-        let answer = within_a_minute("an answer", ask(&inference, "bad")).await;
-        assert_eq!(
-            answer.unwrap(),
-            InferenceError::ThreadEnded.to_string(),
-            "the threads end one after the other"
-        );
-    }
-    // No thread is left, and later askers do not wait in vain.
-    let answer = within_a_minute("an answer", ask(&inference, "good")).await;
-    assert_eq!(answer.unwrap(), InferenceError::ThreadEnded.to_string());
-    drop(inference);
-    assert_eq!(Arc::strong_count(&alive), 1);
+    let first = ask(&inference, "first");
+    within_a_minute("the first job is taken", async {
+        while starts.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let (good, bad) = (ask(&inference, "good"), ask(&inference, "bad"));
+    within_a_minute("two wait", until_waiting(&inference, 2)).await;
+    release.send(()).unwrap();
+    within_a_minute("all are answered", async {
+        assert!(first.await.unwrap().contains("first"));
+        assert!(good.await.unwrap().contains("good"));
+        assert_eq!(bad.await.unwrap(), InferenceError::Panicked.to_string());
+    })
+    .await;
+    assert_eq!(starts.try_iter().collect::<Vec<_>>(), [2, 1, 1]);
+    let later = within_a_minute("an answer", ask(&inference, "later")).await;
+    assert!(later.unwrap().contains("later"), "the thread goes on");
 }

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+use photo::{DecodeLimits, Photo, decode};
 use serde_json::json;
-use worker::vision::decode::{DecodeLimits, Photo, decode};
 use worker::vision::embed::Input;
 use worker::vision::engine::native::NativeEngine;
 use worker::vision::{

@@ -8,7 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use image::metadata::Orientation;
 use mozjpeg::{ColorSpace, Decompress};
 
+use super::clock::Clocked;
 use super::{DecodeError, DecodeLimits, Photo};
+
+mod errors;
 
 /// A progressive photo has about ten scans. Each costs a pass over the whole picture, so thousands are an attack.
 const MAX_SCANS: usize = 100;
@@ -18,16 +21,26 @@ const END_OF_IMAGE: u8 = 0xD9;
 const EXIF_SEGMENT: u8 = 0xE1;
 const EXIF_SIGNATURE: &[u8] = b"Exif\0\0";
 
+/// Frames that are decoded: baseline, extended and progressive, with Huffman codes. Arithmetic codes, which libjpeg could
+/// read, are so rare that they would only be one more way in; and it cannot tell when they end too early.
+const FRAMES: [u8; 3] = [0xC0, 0xC1, 0xC2];
+
 /// The picture as it is stored, and how it is to be turned.
 pub fn decode(encoded: &[u8], limits: &DecodeLimits) -> Result<(Photo, Orientation), DecodeError> {
-    let header = scan(encoded, limits)?;
+    let header = header(encoded, limits)?;
     // libjpeg reports errors by unwinding out of the C code, without calling the panic hook.
-    let decoded = catch_unwind(AssertUnwindSafe(|| pixels(encoded, &header)));
+    let decoded = catch_unwind(AssertUnwindSafe(|| pixels(encoded, &header, limits)));
     let pixels = decoded
         .map_err(|payload| {
             from_message(payload.downcast_ref::<String>().map_or("", String::as_str))
         })?
-        .map_err(|error| from_message(&error.to_string()))?;
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::TimedOut => DecodeError::TooSlow(limits.max_decode_time),
+            _ => from_message(&error.to_string()),
+        })?;
+    if errors::data_ended_early() {
+        return Err(DecodeError::Truncated);
+    }
     Ok((
         Photo::new(header.width, header.height, pixels),
         header.orientation,
@@ -35,7 +48,7 @@ pub fn decode(encoded: &[u8], limits: &DecodeLimits) -> Result<(Photo, Orientati
 }
 
 /// What the markers say.
-struct Header {
+pub struct Header {
     width: usize,
     height: usize,
     components: u8,
@@ -44,9 +57,9 @@ struct Header {
 
 /// Walks over the markers (ITU-T T.81, annex B) up to the end of the image. libjpeg fills what is missing with grey and
 /// reports success, but a grey picture must not get a name.
-fn scan(encoded: &[u8], limits: &DecodeLimits) -> Result<Header, DecodeError> {
+pub fn header(encoded: &[u8], limits: &DecodeLimits) -> Result<Header, DecodeError> {
     let mut rest = encoded.get(2..).ok_or(DecodeError::Truncated)?;
-    let (mut scans, mut frame, mut orientation) = (0, None, Orientation::NoTransforms);
+    let (mut scans, mut frame, mut exif) = (0, None, None);
     loop {
         let (marker, after) = next_marker(rest).ok_or(DecodeError::Truncated)?;
         rest = after;
@@ -74,13 +87,15 @@ fn scan(encoded: &[u8], limits: &DecodeLimits) -> Result<Header, DecodeError> {
             }
             // Start of frame; C4, C8 and CC in this range are tables and extensions.
             0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => {
+                if !FRAMES.contains(&marker) {
+                    let process = format!("JPEG process ({marker:X})");
+                    return Err(DecodeError::Unsupported(process));
+                }
                 frame = Some(start_of_frame(segment, limits)?)
             }
-            EXIF_SEGMENT => {
-                let exif = segment
-                    .strip_prefix(EXIF_SIGNATURE)
-                    .and_then(Orientation::from_exif_chunk);
-                orientation = exif.unwrap_or(orientation);
+            // Of several the first counts: programs that edit photos put theirs before those of the camera.
+            EXIF_SEGMENT if exif.is_none() && segment.starts_with(EXIF_SIGNATURE) => {
+                exif = Some(super::orientation(segment));
             }
             _ => {}
         }
@@ -94,7 +109,7 @@ fn scan(encoded: &[u8], limits: &DecodeLimits) -> Result<Header, DecodeError> {
         width,
         height,
         components,
-        orientation,
+        orientation: exif.unwrap_or(Orientation::NoTransforms),
     })
 }
 
@@ -103,11 +118,15 @@ fn start_of_frame(
     segment: &[u8],
     limits: &DecodeLimits,
 ) -> Result<(usize, usize, u8), DecodeError> {
-    let &[_precision, h1, h0, w1, w0, components, ..] = segment else {
+    let &[precision, h1, h0, w1, w0, components, ..] = segment else {
         return Err(DecodeError::Damaged(
             "its frame header is too short".to_owned(),
         ));
     };
+    if precision != 8 {
+        let kind = format!("JPEG with {precision} bits a channel");
+        return Err(DecodeError::Unsupported(kind));
+    }
     let (width, height) = (u16::from_be_bytes([w1, w0]), u16::from_be_bytes([h1, h0]));
     limits.check(u32::from(width), u32::from(height))?;
     Ok((usize::from(width), usize::from(height), components))
@@ -130,8 +149,9 @@ fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
     }
 }
 
-fn pixels(encoded: &[u8], header: &Header) -> std::io::Result<Vec<u8>> {
-    let decoder = Decompress::new_mem(encoded)?;
+fn pixels(encoded: &[u8], header: &Header, limits: &DecodeLimits) -> std::io::Result<Vec<u8>> {
+    let file = Clocked::new(encoded, limits.deadline());
+    let decoder = Decompress::with_err(errors::manager()).from_reader(file)?;
     let is_cmyk = header.components == 4;
     let color_space = if is_cmyk {
         ColorSpace::JCS_CMYK
@@ -164,7 +184,6 @@ fn cmyk_to_rgb(values: &[u8]) -> Vec<u8> {
 }
 
 fn from_message(message: &str) -> DecodeError {
-    let message = message.trim_start_matches("libjpeg fatal error: ");
     let lower = message.to_lowercase();
     if lower.contains("unsupported") || lower.contains("not implemented") || lower.contains("sorry")
     {
