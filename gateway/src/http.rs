@@ -1,20 +1,28 @@
 //! The HTTP gateway: takes photos as multipart uploads, asks front, and answers with a line of text or JSON.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::header::ALLOW;
-use axum::http::{HeaderMap, Uri};
+use axum::http::header::{ALLOW, AUTHORIZATION, COOKIE};
+use axum::http::{HeaderMap, HeaderName, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::serve::ListenerExt;
+use platform::http::{ConnectionLimits, serve};
 use platform::shutdown::bounded;
+use proto::JobId;
 use proto::v1::recognizer_client::RecognizerClient;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
+use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
+use tower_http::trace::TraceLayer;
 
 use crate::byte_budget::ByteBudget;
 use crate::error::{ErrorCode, RequestError};
@@ -68,6 +76,8 @@ pub struct Config {
     /// How long requests in flight may take to end at shutdown; longer than front's, so that its answers arrive
     #[arg(long, env = "MUSTER_GATEWAY_DRAIN", value_name = "SECONDS", value_parser = crate::seconds, default_value = "7")]
     pub drain_deadline: Duration,
+    #[command(flatten)]
+    pub connections: ConnectionLimits,
 }
 
 /// What all requests share.
@@ -97,23 +107,15 @@ pub async fn run(
     tokio::spawn(front_health::watch(channel.clone(), ready, stop));
 
     tracing::info!(address = %listener.local_addr()?, front = config.front, "gateway serves HTTP");
-    let drain_deadline = config.drain_deadline;
+    let (drain_deadline, connections) = (config.drain_deadline, config.connections.clone());
     let gateway = Gateway {
         front: RecognizerClient::new(FrontChannel::new(channel, config.front_wait)),
         budget: ByteBudget::new(config.max_buffered_bytes),
         config,
     };
     let routes = router(gateway).merge(platform::admin::router(readiness));
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps Nagle's algorithm");
-        }
-    });
-    let serving =
-        axum::serve(listener, routes).with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    bounded("http", &shutdown, drain_deadline, async { serving.await })
-        .await
-        .transpose()?;
+    let serving = serve(listener, routes, &connections, shutdown.clone());
+    bounded("http", &shutdown, drain_deadline, serving).await;
     Ok(())
 }
 
@@ -127,6 +129,26 @@ fn router(gateway: Gateway) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .with_state(Arc::new(gateway))
+        .layer(
+            ServiceBuilder::new()
+                .layer(SetSensitiveRequestHeadersLayer::new(SECRET_HEADERS))
+                .layer(TraceLayer::new_for_http().on_failure(()))
+                // Names are shorter than what gzip adds.
+                .layer(CompressionLayer::new().compress_when(
+                    DefaultPredicate::new().and(NotForContentType::const_new("text/plain")),
+                ))
+                .layer(CatchPanicLayer::custom(panicked)),
+        )
+}
+
+/// What is never written into a log.
+const SECRET_HEADERS: [HeaderName; 3] =
+    [AUTHORIZATION, COOKIE, HeaderName::from_static("x-api-key")];
+
+/// The panic itself is logged by the panic hook.
+fn panicked(_payload: Box<dyn Any + Send>) -> Response {
+    let error = RequestError::new(ErrorCode::Internal, "the request failed");
+    AnswerForm::Text.error(&error, Some(JobId::random()))
 }
 
 async fn not_found(uri: Uri, headers: HeaderMap) -> Response {

@@ -1,9 +1,15 @@
+use std::any::Any;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tonic::Status;
 use tonic::service::RoutesBuilder;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
+
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::trace::TraceLayer;
 
 use crate::admin::Readiness;
 use crate::shutdown::{CancellationToken, bounded};
@@ -50,6 +56,11 @@ pub async fn serve(
         .max_concurrent_streams(MAX_CONCURRENT_CALLS)
         .initial_stream_window_size(CALL_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .layer(
+            ServiceBuilder::new()
+                .layer(TraceLayer::new_for_grpc().on_failure(()))
+                .layer(CatchPanicLayer::custom(panicked)),
+        )
         .add_routes(routes.routes())
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),
@@ -59,6 +70,11 @@ pub async fn serve(
     reporting.abort();
     served.transpose()?;
     Ok(())
+}
+
+/// The panic itself is logged by the panic hook.
+fn panicked(_payload: Box<dyn Any + Send>) -> http::Response<tonic::body::Body> {
+    Status::internal("the call failed").into_http()
 }
 
 fn reflection<'a>(services: &[&str]) -> tonic_reflection::server::Builder<'a> {

@@ -6,6 +6,7 @@ pub mod aws;
 pub mod demand;
 pub mod fleet;
 pub mod grpc;
+pub mod http;
 pub mod metadata;
 pub mod objects;
 pub mod queue;

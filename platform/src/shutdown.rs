@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 pub use tokio_util::sync::CancellationToken;
 
-/// A token that is cancelled by SIGTERM or SIGINT.
+/// A token that is cancelled by SIGTERM or SIGINT. A second signal ends the process at once.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
@@ -14,12 +14,18 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
     let shutdown = CancellationToken::new();
     let cancelled = shutdown.clone();
     tokio::spawn(async move {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
+        let mut next = async || {
+            tokio::select! {
+                _ = terminate.recv() => ("SIGTERM", 143),
+                _ = interrupt.recv() => ("SIGINT", 130),
+            }
         };
+        let (name, _) = next().await;
         tracing::info!(signal = name, "shutting down");
         cancelled.cancel();
+        let (name, status) = next().await;
+        tracing::warn!(signal = name, "ending at once");
+        std::process::exit(status);
     });
     Ok(shutdown)
 }

@@ -1,4 +1,5 @@
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -64,10 +65,25 @@ pub fn render_metrics() -> String {
 fn metrics_handle() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE.get_or_init(|| {
-        PrometheusBuilder::new()
+        let handle = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
             .expect("the bucket list is not empty")
             .install_recorder()
-            .expect("nobody else installs a recorder")
+            .expect("nobody else installs a recorder");
+        let kept = handle.clone();
+        let upkeep = move || {
+            loop {
+                std::thread::park_timeout(UPKEEP_EVERY);
+                kept.run_upkeep();
+            }
+        };
+        std::thread::Builder::new()
+            .name("metrics".to_owned())
+            .spawn(upkeep)
+            .expect("a thread starts");
+        handle
     })
 }
+
+/// Samples of histograms are kept one by one until they are rendered or this comes; nobody may ever ask for them.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);

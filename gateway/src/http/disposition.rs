@@ -38,12 +38,15 @@ impl Disposition {
     /// # Errors
     /// [`ErrorCode::BadFileName`] when there is one that is not allowed or cannot be read.
     pub fn file_name(&self) -> Option<Result<FileName, RequestError>> {
-        let name = match (self.parameter("filename*"), self.parameter("filename")) {
-            (Some(extended), _) => decode_extended(extended),
-            (None, Some(plain)) if self.is_utf8 => Some(decode_form(plain)),
-            (None, Some(_)) => None,
-            (None, None) => return None,
-        };
+        let extended = self.parameter("filename*");
+        let plain = self.parameter("filename");
+        if extended.is_none() && plain.is_none() {
+            return None;
+        }
+        // A client that sends both means the plain one for those who cannot read the other (RFC 6266, 4.3).
+        let name = extended
+            .and_then(decode_extended)
+            .or_else(|| plain.filter(|_| self.is_utf8).map(decode_form));
         let unreadable = || RequestError::new(ErrorCode::BadFileName, "the file name is not UTF-8");
         Some(
             name.ok_or_else(unreadable)
@@ -213,6 +216,19 @@ mod tests {
             latin.file_name().unwrap().unwrap_err().code,
             ErrorCode::BadFileName
         );
+    }
+
+    #[test]
+    fn a_plain_name_stands_in_for_an_extended_one_that_cannot_be_read() {
+        for extended in [
+            "utf8''Zo%C3%AB.jpg",
+            "windows-1252''Zo%EB.jpg",
+            "utf-8''Zo%C3.jpg",
+            "utf-8''%4",
+        ] {
+            let both = format!(r#"filename="zoe.jpg"; filename*={extended}"#);
+            assert_eq!(accepted(&both), "zoe.jpg");
+        }
     }
 
     #[test]

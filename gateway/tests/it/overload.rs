@@ -3,7 +3,7 @@ use std::time::Duration;
 use proto::v1::RecognizeRequest;
 use tonic::Code;
 
-use crate::photos::photo;
+use crate::photos::{CONTENT_TYPE, photo};
 use crate::stack::Stack;
 use crate::worker::Worker;
 
@@ -90,7 +90,8 @@ async fn demand_is_sent_at_once_and_as_a_heartbeat() {
 #[tokio::test]
 async fn a_photo_on_its_way_to_a_worker_leaves_the_gateway_room_for_the_next() {
     let photos = [photo(1), photo(2)];
-    let room_for_one = photos[0].len().max(photos[1].len());
+    // And for the lines around it.
+    let room_for_one = photos[0].len().max(photos[1].len()) + 400;
     let stack = Stack::configured(|_, http| http.max_buffered_bytes = room_for_one).await;
     let mut worker = None;
     let second = async {
@@ -146,4 +147,28 @@ async fn large_photos_beyond_the_limit_of_calls_are_told_to_come_back() {
     let _worker = Worker::recognizing(&stack).await;
     assert_eq!(first.await.unwrap().unwrap().into_inner().stem, "a");
     stack.assert_left_behind(&["a.jpg"]).await;
+}
+
+/// A body without a boundary is held until it ends, photo or not.
+#[tokio::test]
+async fn bytes_before_the_first_part_count_against_the_budget() {
+    let stack = Stack::configured(|_, http| http.max_buffered_bytes = 100 * 1024).await;
+    let endless = vec![b'x'; 200 * 1024];
+    let answer = stack.post_raw(CONTENT_TYPE, endless).await;
+    answer.assert_refused(429, "too many photos");
+    assert_eq!(answer.header("retry-after"), "2");
+    stack.assert_left_behind(&[]).await;
+}
+
+/// What a refused upload took is given back.
+#[tokio::test]
+async fn a_refused_upload_leaves_the_budget_as_it_was() {
+    let stack = Stack::configured(|_, http| http.max_buffered_bytes = 100 * 1024).await;
+    let _worker = Worker::recognizing(&stack).await;
+    for _ in 0..3 {
+        let junk = stack.post_raw(CONTENT_TYPE, vec![b'x'; 90 * 1024]).await;
+        junk.assert_refused(400, "multipart body is damaged");
+        let good = stack.post("a.jpg", &photo(1)).await;
+        good.assert_recognized("a:somebody");
+    }
 }

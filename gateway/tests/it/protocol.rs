@@ -180,3 +180,21 @@ async fn the_largest_photo_is_accepted() {
         .assert_refused(413, "larger than 10485760 bytes");
     stack.assert_left_behind(&["a.jpg"]).await;
 }
+
+#[tokio::test]
+async fn json_is_compressed_for_those_who_take_it_and_text_is_not() {
+    let stack = Stack::start().await;
+    let _worker = Worker::recognizing(&stack).await;
+    for (accept, encoding) in [("application/json", Some("gzip")), ("text/plain", None)] {
+        let part = reqwest::multipart::Part::bytes(photo(1)).file_name("a.jpg");
+        let request = stack
+            .client
+            .post(&stack.url)
+            .header("accept", accept)
+            .header("accept-encoding", "gzip")
+            .multipart(reqwest::multipart::Form::new().part("inputFile", part));
+        let answer = request.send().await.unwrap();
+        let given = answer.headers().get("content-encoding");
+        assert_eq!(given.map(|value| value.to_str().unwrap()), encoding);
+    }
+}
