@@ -10,6 +10,7 @@ use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::shutdown::CancellationToken;
@@ -45,6 +46,7 @@ pub async fn serve(
     limits: &ConnectionLimits,
     shutdown: CancellationToken,
 ) {
+    allow_files(limits.max_connections);
     let connections = Arc::new(Connections::new(limits));
     let mut builder = Builder::new();
     builder
@@ -81,6 +83,27 @@ pub async fn serve(
     }
     drop(listener);
     graceful.shutdown().await;
+}
+
+/// Each connection is an open file, of which Linux allows a process 1,024 until it asks for more.
+fn allow_files(connections: usize) {
+    const OTHERS: u64 = 256;
+    let wanted = connections as u64 + OTHERS;
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(allowed, most)| {
+        if allowed < wanted {
+            setrlimit(Resource::RLIMIT_NOFILE, wanted.min(most), most)?;
+        }
+        Ok(most)
+    });
+    match raised {
+        Ok(most) if most >= wanted => {}
+        Ok(most) => tracing::warn!(
+            connections,
+            open_files = most,
+            "the system allows this process fewer open files than connections"
+        ),
+        Err(error) => tracing::warn!(%error, "cannot ask for more open files"),
+    }
 }
 
 fn without_delay(stream: &TcpStream) {
