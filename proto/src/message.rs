@@ -67,6 +67,7 @@ mod tests {
                 seconds: 1_800_000_000,
                 nanos: 123_456_789,
             }),
+            photo_sha256: "0123456789abcdef".repeat(4),
         }
     }
 
@@ -81,9 +82,10 @@ mod tests {
             format!(
                 concat!(
                     r#"{{"jobId":"j","objectKey":"a~0123456789abcdef.jpg","fileName":"a.jpg","#,
-                    r#""replyQueue":"{}","deadline":"2027-01-15T08:00:00.123456789Z"}}"#
+                    r#""replyQueue":"{}","deadline":"2027-01-15T08:00:00.123456789Z","photoSha256":"{}"}}"#
                 ),
-                "q".repeat(80)
+                "q".repeat(80),
+                "0123456789abcdef".repeat(4)
             )
         );
     }

@@ -111,6 +111,7 @@ async fn submit(
         },
         reply_queue: backend.reply_queue.clone(),
         deadline: Some(wall_clock(deadline)),
+        photo_sha256: photo.sha256.clone(),
     };
     backend.requests.send(proto::encode(&job)).await?;
     Ok(stored)

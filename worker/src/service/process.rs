@@ -3,7 +3,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use photo::DecodeError;
 use platform::aws::Aws;
 use platform::objects::{ObjectError, Objects};
@@ -17,7 +16,7 @@ use proto::{FileName, JobId};
 
 use super::inference::{Inference, InferenceError};
 use super::lease::Lease;
-use super::store::store_result;
+use super::store::{digest, store_result};
 use crate::vision::{Recognised, VisionError};
 
 /// Each front has one reply queue; more names than this are made up.
@@ -72,6 +71,8 @@ struct Job {
     file_name: FileName,
     reply_queue: String,
     deadline: Option<SystemTime>,
+    /// Empty: any photo will do.
+    photo_sha256: String,
 }
 
 impl Processor {
@@ -121,10 +122,14 @@ impl Processor {
             timings: Some(timings),
             instance_id: self.instance_id.clone(),
         };
-        self.reply_queue(&job.reply_queue)
-            .await?
-            .send(proto::encode(&result))
-            .await?;
+        match self.reply_queue(&job.reply_queue).await {
+            Ok(queue) => queue.send(proto::encode(&result)).await?,
+            // The front that asked took its queue with it. Others get their answers all the same.
+            Err(error @ QueueError::NotFound(_)) => {
+                tracing::warn!(job = %job.id, %error, "nobody waits for the answer");
+            }
+            Err(error) => return Err(error).context("cannot open the reply queue"),
+        }
         Ok(outcome)
     }
 
@@ -150,7 +155,14 @@ impl Processor {
             Err(error) => return Err(error.into()),
         };
         timings.fetch_ms = milliseconds(started.elapsed());
-        let recognised = match self.inference.recognise(photo.clone()).await {
+        let sha256 = digest(&photo);
+        if !job.photo_sha256.is_empty() && job.photo_sha256 != sha256 {
+            return Ok(failure(
+                FailureCode::ObjectMissing,
+                "another photo is stored in the place of this one",
+            ));
+        }
+        let recognised = match self.inference.recognise(photo).await {
             Ok(recognised) => recognised,
             Err(InferenceError::Vision(error)) => return Ok(vision_failure(&error)),
             Err(error @ InferenceError::Panicked) => {
@@ -163,18 +175,18 @@ impl Processor {
         timings.embed_ms = milliseconds(recognised.timings.embed);
         timings.match_ms = milliseconds(recognised.timings.matching);
         let started = Instant::now();
-        self.store(job, &photo, &recognised.name).await?;
+        self.store(job, &sha256, &recognised.name).await?;
         timings.store_ms = milliseconds(started.elapsed());
         Ok(Reply::Recognition(recognition(recognised)))
     }
 
-    async fn store(&self, job: &Job, photo: &Bytes, name: &str) -> anyhow::Result<()> {
+    async fn store(&self, job: &Job, sha256: &str, name: &str) -> anyhow::Result<()> {
         let result = format!("{}:{name}", job.file_name.stem());
-        Ok(store_result(&self.results, &job.object_key, photo, &result).await?)
+        Ok(store_result(&self.results, &job.object_key, sha256, &result).await?)
     }
 
     /// Turns that miss the same queue at once each open it, which does no harm.
-    async fn reply_queue(&self, name: &str) -> anyhow::Result<Queue> {
+    async fn reply_queue(&self, name: &str) -> Result<Queue, QueueError> {
         let known = || {
             let queues = self.reply_queues.lock();
             queues.unwrap_or_else(PoisonError::into_inner)
@@ -182,11 +194,7 @@ impl Processor {
         if let Some(queue) = known().get(name).cloned() {
             return Ok(queue);
         }
-        let queue = self
-            .aws
-            .queue(name)
-            .await
-            .context("cannot open the reply queue")?;
+        let queue = self.aws.queue(name).await?;
         let mut known = known();
         if known.len() >= MOST_REPLY_QUEUES {
             known.clear();
@@ -217,6 +225,7 @@ impl Job {
             file_name,
             reply_queue: job.reply_queue,
             deadline,
+            photo_sha256: job.photo_sha256,
         })
     }
 }

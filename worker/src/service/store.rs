@@ -6,6 +6,13 @@ use sha2::{Digest, Sha256};
 /// Names, in a result's metadata, the photo that it was made from.
 const PHOTO_SHA256: &str = "photo-sha256";
 
+/// As jobs and metadata name a photo: SHA-256 in lower case hexadecimal.
+#[must_use]
+pub fn digest(photo: &[u8]) -> String {
+    let digest = Sha256::digest(photo);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Stores `<stem>:<name>` under the object key without its extension. A result of the same photo is replaced; a key
 /// that holds the result of another photo (`a.jpg` and `a.png`) is left alone and a key derived from it is used.
 ///
@@ -14,11 +21,10 @@ const PHOTO_SHA256: &str = "photo-sha256";
 pub async fn store_result(
     results: &Objects,
     object_key: &FileName,
-    photo: &[u8],
+    photo_sha256: &str,
     result: &str,
 ) -> Result<(), ObjectError> {
-    let photo_sha256 = hex(&Sha256::digest(photo));
-    let metadata = Metadata::from([(PHOTO_SHA256.to_owned(), photo_sha256.clone())]);
+    let metadata = Metadata::from([(PHOTO_SHA256.to_owned(), photo_sha256.to_owned())]);
     let body = Bytes::copy_from_slice(result.as_bytes());
     let key = object_key.stem();
     if results
@@ -29,13 +35,12 @@ pub async fn store_result(
         return Ok(());
     }
     let stored = results.metadata(key).await?;
-    if stored.get(PHOTO_SHA256) == Some(&photo_sha256) {
+    if stored
+        .get(PHOTO_SHA256)
+        .is_some_and(|stored| stored == photo_sha256)
+    {
         return results.put(key, body, metadata).await;
     }
     let derived = object_key.derived(&photo_sha256[..16]);
     results.put(derived.stem(), body, metadata).await
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

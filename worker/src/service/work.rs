@@ -110,8 +110,15 @@ impl Worker {
         }
         self.is_receiving = true;
         let requests = self.processor.requests.clone();
-        self.activities
-            .spawn(async move { Event::Received(requests.receive(limit, RECEIVE_WAIT).await) });
+        // Leases are renewed by this, whatever the queue's own has become since.
+        let hidden_for = Some(self.processor.visibility_timeout);
+        self.activities.spawn(async move {
+            Event::Received(
+                requests
+                    .receive_hiding(limit, RECEIVE_WAIT, hidden_for)
+                    .await,
+            )
+        });
     }
 
     fn take(&mut self, event: Event) {

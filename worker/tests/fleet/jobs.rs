@@ -101,6 +101,51 @@ async fn a_job_that_cannot_be_done_any_more_is_answered_with_the_reason() {
     worker.stop().await;
 }
 
+/// Front deletes a bad photo; somebody else may store another one under its key before the job of a second client is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_photo_that_took_the_place_of_another_is_not_named() {
+    let bench = Bench::start().await;
+    let worker = bench.worker(&[]);
+    bench
+        .photos
+        .put("x.jpg", Bytes::from(photo("madonna")), Metadata::new())
+        .await
+        .unwrap();
+    bench
+        .send(RecognitionJob {
+            photo_sha256: "0123456789abcdef".repeat(4),
+            ..job("x.jpg")
+        })
+        .await;
+    assert_eq!(failure(&bench.reply().await), FailureCode::ObjectMissing);
+    bench.drained().await;
+    assert_eq!(bench.results.keys().await.unwrap(), Vec::<String>::new());
+    worker.stop().await;
+}
+
+/// A front that ended took its reply queue with it: its jobs keep the worker from nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_reply_queue_is_gone_is_done_and_deleted() {
+    let bench = Bench::start().await;
+    let worker = bench.worker(&[]);
+    bench
+        .photos
+        .put("x.jpg", Bytes::from(photo("madonna")), Metadata::new())
+        .await
+        .unwrap();
+    bench
+        .send(RecognitionJob {
+            reply_queue: "nobodys-queue".to_owned(),
+            ..job("x.jpg")
+        })
+        .await;
+    let id = bench.submit("test_00.jpg", &photo("madonna")).await;
+    assert_eq!(bench.reply().await.job_id, id);
+    bench.drained().await;
+    assert_eq!(bench.result("x").await, "x:madonna");
+    worker.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_is_no_job_ends_in_the_dead_letter_queue_after_five_receives() {
     let bench = Bench::start().await;

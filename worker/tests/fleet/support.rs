@@ -240,6 +240,7 @@ pub fn job(file_name: &str) -> RecognitionJob {
         file_name: String::new(),
         reply_queue: Names::new(PREFIX).reply_queue(),
         deadline: Some((SystemTime::now() + Duration::from_secs(600)).into()),
+        photo_sha256: String::new(),
     }
 }
 
