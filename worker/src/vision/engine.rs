@@ -5,8 +5,8 @@ use std::fmt::{self, Debug, Display};
 
 use clap::ValueEnum;
 
-use super::area::AreaTable;
 use super::bundle::{Bundle, LoadError};
+use super::decode::Photo;
 use super::detect::networks::Verdict;
 use super::detect::proposal::Proposal;
 use super::embed::Input;
@@ -88,7 +88,7 @@ pub trait EmbeddingNetwork: Debug + Send + Sync {
 pub trait DetectionNetworks: Debug + Send + Sync {
     /// P-Net: the windows, row by row, of the photo resized to `[width, height]` (at least 12 x 12) whose probability is
     /// at least `threshold`.
-    fn propose(&self, photo: &AreaTable, size: [usize; 2], threshold: f32) -> Vec<Proposal>;
+    fn propose(&self, photo: &Photo, size: [usize; 2], threshold: f32) -> Vec<Proposal>;
 
     /// R-Net on `count` candidates; `cut(index, crop)` writes one of them, 24 x 24 pixels of red, green, blue.
     fn refine(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict>;

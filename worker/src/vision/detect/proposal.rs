@@ -4,7 +4,8 @@
 //! processor's cache. Rings hold the last eight rows of each layer.
 
 use super::layers::softmax_second;
-use crate::vision::area::{AreaTable, Sampler};
+use crate::vision::area::{PixelRect, Sampler};
+use crate::vision::decode::Photo;
 use crate::vision::native::convolve::Instructions;
 use crate::vision::native::planes::{Part, PlaneConvolution, Rows, plane_length};
 use crate::vision::native::{Vectorised, run_vectorised};
@@ -114,18 +115,18 @@ impl ProposalNet {
     pub fn propose(
         &self,
         instructions: Instructions,
-        table: &AreaTable,
+        photo: &Photo,
         [width, height]: [usize; 2],
         threshold: f32,
         arena: &mut ProposalArena,
     ) -> Vec<Proposal> {
         let plane = plane_length(width.div_ceil(2));
         arena.reserve(plane);
-        arena.sampler.aim(table.whole(), width, height);
+        arena.sampler.aim(PixelRect::whole(photo), width, height);
         let mut level = Level {
             network: self,
             instructions,
-            table,
+            photo,
             width,
             height,
             plane,
@@ -168,7 +169,7 @@ impl ProposalArena {
 struct Level<'a> {
     network: &'a ProposalNet,
     instructions: Instructions,
-    table: &'a AreaTable,
+    photo: &'a Photo,
     width: usize,
     height: usize,
     /// Distance between planes in all buffers.
@@ -244,7 +245,7 @@ impl Level<'_> {
         let first = 2 * self.pooled_rows;
         while self.pixel_rows < (first + INPUT_ROWS).min(self.height) {
             let row = &mut self.arena.pixels[self.pixel_rows % RING * PIXEL_PLANES * self.plane..];
-            (self.arena.sampler).split_row(self.table, self.pixel_rows, row, self.plane);
+            (self.arena.sampler).split_row(self.photo, self.pixel_rows, row, self.plane);
             self.pixel_rows += 1;
         }
         let rows = self.ring(first, self.height, PIXEL_PLANES);

@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use super::{
     Cut, DetectionNetworks, EmbeddingNetwork, Engine, EngineName, EngineOptions, Precision,
 };
-use crate::vision::area::AreaTable;
 use crate::vision::bundle::{Bundle, LoadError, Network};
+use crate::vision::decode::Photo;
 use crate::vision::detect::networks::{JudgeArena, OutputNet, RefineNet, Verdict};
 use crate::vision::detect::proposal::{Proposal, ProposalArena, ProposalNet};
 use crate::vision::embed::Input;
@@ -154,7 +154,7 @@ impl NativeEmbedder {
 }
 
 impl DetectionNetworks for NativeDetector {
-    fn propose(&self, photo: &AreaTable, size: [usize; 2], threshold: f32) -> Vec<Proposal> {
+    fn propose(&self, photo: &Photo, size: [usize; 2], threshold: f32) -> Vec<Proposal> {
         self.proposal_arenas.lend(|arena| {
             self.proposal
                 .propose(self.instructions, photo, size, threshold, arena)
