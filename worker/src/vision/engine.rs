@@ -77,6 +77,16 @@ pub trait EmbeddingNetwork: Debug + Send + Sync {
     /// One embedding after the other, not normalized.
     fn forward(&self, inputs: &[Input<'_>]) -> Vec<f32>;
 
+    /// Runs the network once, so that the first photo does not pay for what is prepared on first use. Its inputs are
+    /// squares of `side` pixels.
+    fn warm_up(&self, side: usize) {
+        self.forward(&[Input {
+            pixels: &vec![128; side * side * 3],
+            mean: [127.5; 3],
+            deviation: [128.0; 3],
+        }]);
+    }
+
     /// The largest value of each quantity between the layers, in the order of `Architecture::values`, which calibration
     /// for int8 averages over photos; `None` if the network is not the built-in one in float32.
     fn largest_values(&self, input: &Input<'_>) -> Option<Vec<f32>>;

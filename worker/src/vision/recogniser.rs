@@ -142,12 +142,7 @@ impl Recogniser {
     /// Runs the networks once, so that the first photo does not pay for pages and kernels that are prepared on first
     /// use.
     pub fn warm_up(&self) {
-        let size = self.embedder.input_size();
-        let crop = FaceCrop {
-            size,
-            pixels: vec![128; size * size * 3],
-        };
-        self.embedder.embed(&[&crop]);
+        self.embedder.network().warm_up(self.embedder.input_size());
         self.detector.warm_up();
     }
 

@@ -193,6 +193,21 @@ impl EmbeddingNetwork for NativeEmbedder {
         }
     }
 
+    fn warm_up(&self, side: usize) {
+        match &self.0 {
+            Embedder::Floats(network, arenas) => arenas.lend(|arena| network.warm_up(arena)),
+            Embedder::Bytes(network, arenas) => {
+                let pixels = vec![0; side * side * 3];
+                let image = Input {
+                    pixels: &pixels,
+                    mean: [0.0; 3],
+                    deviation: [1.0; 3],
+                };
+                arenas.lend(|arena| network.forward(arena, &[image]));
+            }
+        }
+    }
+
     fn largest_values(&self, input: &Input<'_>) -> Option<Vec<f32>> {
         let Embedder::Floats(network, arenas) = &self.0 else {
             return None;
