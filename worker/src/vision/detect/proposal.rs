@@ -323,6 +323,8 @@ struct Pool<'a, R> {
 impl<'a, R: Iterator<Item = &'a [f32]>> Vectorised for Pool<'a, R> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
+        // One instruction, unlike `f32::max`, which looks for what is no number.
+        let larger = |a: f32, b: f32| if a > b { a } else { b };
         for (number, row) in self.rows.enumerate() {
             let (even, odd) = row.split_at(self.out.len());
             let planes = (self.out.chunks_exact_mut(self.plane)).zip(
@@ -330,15 +332,18 @@ impl<'a, R: Iterator<Item = &'a [f32]>> Vectorised for Pool<'a, R> {
                     .zip(odd.chunks_exact(self.plane)),
             );
             for (out, (even, odd)) in planes {
-                if number == 0 {
-                    out.copy_from_slice(even);
-                } else {
-                    for (out, &value) in out.iter_mut().zip(even) {
-                        *out = out.max(value);
-                    }
+                let (pairs, single) = out.split_at_mut(self.odd_columns);
+                let (even_of_pairs, even) = even.split_at(self.odd_columns);
+                for ((out, &even), &odd) in pairs.iter_mut().zip(even_of_pairs).zip(odd) {
+                    let above = if number == 0 { even } else { *out };
+                    *out = larger(larger(above, even), odd);
                 }
-                for (out, &value) in out[..self.odd_columns].iter_mut().zip(odd) {
-                    *out = out.max(value);
+                for (out, &even) in single.iter_mut().zip(even) {
+                    *out = if number == 0 {
+                        even
+                    } else {
+                        larger(*out, even)
+                    };
                 }
             }
         }
@@ -355,14 +360,16 @@ struct Score<'a> {
 impl Vectorised for Score<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        const BLOCK: usize = 16;
+        // Several vectors, so that a sum need not wait for the one before it. The last block overlaps.
+        const BLOCK: usize = 32;
         let [no, yes] = self.logits;
         let plane = self.out.len();
-        for (number, out) in self.out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+        for start in (0..plane).step_by(BLOCK) {
+            let start = start.min(plane - BLOCK);
             let mut sums = [yes.bias - no.bias; BLOCK];
             for (channel, (yes, no)) in yes.weights.iter().zip(&no.weights).enumerate() {
                 let weight = yes - no;
-                let values = &self.features[channel * plane + number * BLOCK..][..BLOCK];
+                let values = &self.features[channel * plane + start..][..BLOCK];
                 for (sum, value) in sums.iter_mut().zip(values) {
                     *sum = if FUSED {
                         value.mul_add(weight, *sum)
@@ -371,7 +378,7 @@ impl Vectorised for Score<'_> {
                     };
                 }
             }
-            *out = sums;
+            self.out[start..start + BLOCK].copy_from_slice(&sums);
         }
     }
 }
