@@ -53,9 +53,9 @@ pub struct Sampler {
     strip: Vec<u16>,
     /// Sums of the rows of one output row, and a number more.
     totals: Vec<u32>,
-    /// Of these, sums over all columns before each.
+    /// Of these, sums over all columns before each; the first is zero.
     sums: Vec<Pixel<u32>>,
-    /// One output row, with pixels of zeros up to a whole number of blocks.
+    /// One output row, and anything up to a whole number of blocks.
     pixels: Vec<Pixel<f32>>,
 }
 
@@ -123,7 +123,8 @@ impl Sampler {
     }
 }
 
-/// Averages an output row's cells: the difference of two sums, which go over all columns before the cell and up to its end.
+/// Averages an output row's cells. A cell's sum is the difference of two: over all columns up to its end, and over those
+/// before it.
 struct Average<'a> {
     rows: Rows<'a>,
     sampler: &'a mut Sampler,
