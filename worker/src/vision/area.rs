@@ -1,20 +1,22 @@
 //! Resizing by area: every output value is the mean of the pixels that its cell touches, as in torch's
 //! `interpolate(mode="area")` (`adaptive_avg_pool2d`), which facenet-pytorch's detector uses for all its inputs.
 
+use std::ops::Range;
+
 use photo::Photo;
+
+use super::native::instructions::Instructions;
+use super::native::{Vectorised, run_vectorised};
 
 const CHANNELS: usize = 3;
 
-/// Sums over every rectangle from the top left corner (F. C. Crow, "Summed-area tables for texture mapping", 1984), so
-/// that a cell costs four reads a channel whatever its size.
-///
-/// The sums wrap around at 2^32; a difference of two is right all the same, since no cell holds 16 million pixels.
-#[derive(Debug, Default)]
-pub struct AreaTable {
-    width: usize,
-    height: usize,
-    sums: Vec<u32>,
-}
+/// A pixel's channels and one number more, so that it is a vector.
+type Pixel<T> = [T; CHANNELS + 1];
+
+/// Rows of bytes whose sum fits into 16 bits.
+const MAX_SHORT_ROWS: usize = 256;
+/// Pairs of neighbouring pixels that are split together.
+const PAIRS: usize = 8;
 
 /// A rectangle of whole pixels, from `left`, `top` up to but without `right`, `bottom`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,6 +27,18 @@ pub struct PixelRect {
     pub bottom: usize,
 }
 
+impl PixelRect {
+    /// All pixels of a photo.
+    pub fn whole(photo: &Photo) -> Self {
+        Self {
+            left: 0,
+            top: 0,
+            right: photo.width(),
+            bottom: photo.height(),
+        }
+    }
+}
+
 /// How a part of the photo is resized: which columns each output averages.
 ///
 /// An output value is (mean - 127.5) / 128, what the detector's networks read.
@@ -32,65 +46,18 @@ pub struct PixelRect {
 pub struct Sampler {
     rect: PixelRect,
     height: usize,
-    /// First column of each output and the one after its last, as distances in a strip.
+    /// First column of each output and the one after its last.
     columns: Vec<(u32, u32)>,
     /// One over 128 times the number of columns.
     weights: Vec<f32>,
-    /// Sums of the rows of one output row, over all columns up to each.
-    strip: Vec<u32>,
-    /// Sums of the cells of one output row, and one number more.
-    cells: Vec<u32>,
-}
-
-impl AreaTable {
-    /// Sums up another photo in the same memory.
-    pub fn fill(&mut self, photo: &Photo) {
-        (self.width, self.height) = (photo.width(), photo.height());
-        let stride = self.stride();
-        let length = stride * (self.height + 1);
-        if self.sums.len() < length {
-            // Memory fresh from the system is zero.
-            self.sums = vec![0; length];
-        }
-        self.sums[..stride].fill(0);
-        let rows = photo.pixels().chunks_exact(self.width * CHANNELS);
-        for (y, row) in rows.enumerate() {
-            let (above, below) = self.sums[y * stride..(y + 2) * stride].split_at_mut(stride);
-            below[..CHANNELS].fill(0);
-            let mut running = [0u32; CHANNELS];
-            let cells = above[CHANNELS..].as_chunks::<CHANNELS>().0.iter();
-            let targets = below[CHANNELS..].as_chunks_mut::<CHANNELS>().0.iter_mut();
-            for ((pixel, above), target) in
-                row.as_chunks::<CHANNELS>().0.iter().zip(cells).zip(targets)
-            {
-                for channel in 0..CHANNELS {
-                    running[channel] = running[channel].wrapping_add(u32::from(pixel[channel]));
-                    target[channel] = running[channel].wrapping_add(above[channel]);
-                }
-            }
-        }
-    }
-
-    pub fn width(&self) -> usize {
-        self.width
-    }
-
-    pub fn height(&self) -> usize {
-        self.height
-    }
-
-    pub fn whole(&self) -> PixelRect {
-        PixelRect {
-            left: 0,
-            top: 0,
-            right: self.width,
-            bottom: self.height,
-        }
-    }
-
-    fn stride(&self) -> usize {
-        (self.width + 1) * CHANNELS
-    }
+    /// Sums of up to `MAX_SHORT_ROWS` rows.
+    strip: Vec<u16>,
+    /// Sums of the rows of one output row, and a number more.
+    totals: Vec<u32>,
+    /// Of these, sums over all columns before each; the first is zero.
+    sums: Vec<Pixel<u32>>,
+    /// One output row, and anything up to a whole number of blocks.
+    pixels: Vec<Pixel<f32>>,
 }
 
 impl Sampler {
@@ -101,85 +68,163 @@ impl Sampler {
         self.weights.clear();
         for x in 0..width {
             let (start, end) = cell(x, rect.right - rect.left, width);
-            self.columns
-                .push(((start * CHANNELS) as u32, (end * CHANNELS) as u32));
+            self.columns.push((start as u32, end as u32));
             self.weights.push(0.007_812_5 / (end - start) as f32);
         }
-        self.cells.resize(width * CHANNELS + 1, 0);
+        let padded = width.next_multiple_of(2 * PAIRS);
+        self.pixels.resize(padded, Pixel::default());
     }
 
     /// Writes `rect` as `width` x `height` pixels, in rows of red, green, blue.
     pub fn resize(
         &mut self,
-        table: &AreaTable,
+        photo: &Photo,
         rect: PixelRect,
         [width, height]: [usize; 2],
         out: &mut [f32],
     ) {
         self.aim(rect, width, height);
         for (y, row) in out.chunks_exact_mut(width * CHANNELS).enumerate() {
-            self.row(table, y, row);
-        }
-    }
-
-    fn row(&mut self, table: &AreaTable, y: usize, out: &mut [f32]) {
-        let row_weight = self.sum_cells(table, y);
-        let cells = self.cells.as_chunks::<CHANNELS>().0;
-        let pixels = out.as_chunks_mut::<CHANNELS>().0;
-        for ((pixel, cell), column_weight) in pixels.iter_mut().zip(cells).zip(&self.weights) {
-            let weight = row_weight * column_weight;
-            *pixel = cell.map(|sum| mean(sum, weight));
-        }
-    }
-
-    /// One row as six planes, `plane` values apart: red of the even pixels, red of the odd ones, then green and blue.
-    pub fn split_row(&mut self, table: &AreaTable, y: usize, out: &mut [f32], plane: usize) {
-        let row_weight = self.sum_cells(table, y);
-        let planes = out.chunks_exact_mut(plane).take(2 * CHANNELS);
-        for (number, values) in planes.enumerate() {
-            let (channel, parity) = (number / 2, number % 2);
-            let cells = self.cells[..self.columns.len() * CHANNELS].as_chunks::<{ 2 * CHANNELS }>();
-            let sums = cells.0.iter().map(|pair| pair[parity * CHANNELS + channel]);
-            // A last pixel that has no odd one beside it.
-            let last = cells.1.get(channel).filter(|_| parity == 0);
-            let weights = self.weights.iter().skip(parity).step_by(2);
-            for ((value, sum), weight) in values
-                .iter_mut()
-                .zip(sums.chain(last.copied()))
-                .zip(weights)
-            {
-                *value = mean(sum, row_weight * weight);
+            self.average(photo, y);
+            let pixels = row.as_chunks_mut::<CHANNELS>().0;
+            for (pixel, &[red, green, blue, _]) in pixels.iter_mut().zip(&self.pixels) {
+                *pixel = [red, green, blue];
             }
         }
     }
 
-    /// Sums of all cells of an output row; returns one over its number of rows.
-    fn sum_cells(&mut self, table: &AreaTable, y: usize) -> f32 {
+    /// One row as six planes, `plane` values apart: red of the even pixels, red of the odd ones, then green and blue.
+    /// Beyond the row, a plane holds anything.
+    pub fn split_row(&mut self, photo: &Photo, y: usize, out: &mut [f32], plane: usize) {
+        self.average(photo, y);
+        let split = Split {
+            pixels: &self.pixels,
+            plane,
+            out,
+        };
+        run_vectorised(Instructions::best(), split);
+    }
+
+    /// Computes an output row.
+    fn average(&mut self, photo: &Photo, y: usize) {
         let rect = self.rect;
         let (start, end) = cell(y, rect.bottom - rect.top, self.height);
-        let stride = table.stride();
-        let length = (rect.right - rect.left + 1) * CHANNELS;
-        let row = |y: usize| &table.sums[y * stride + rect.left * CHANNELS..][..length];
-        self.strip.clear();
-        let strip = row(rect.top + end)
-            .iter()
-            .zip(row(rect.top + start))
-            .map(|(lower, upper)| lower.wrapping_sub(*upper));
-        self.strip.extend(strip);
-        self.strip.push(0);
-        // One vector each: the fourth number is written over by the next cell, or lies beyond the last.
-        for (index, &(left, right)) in self.columns.iter().enumerate() {
-            let left = &self.strip[left as usize..][..CHANNELS + 1];
-            let right = &self.strip[right as usize..][..CHANNELS + 1];
-            let sums: [u32; CHANNELS + 1] =
-                std::array::from_fn(|channel| right[channel].wrapping_sub(left[channel]));
-            self.cells[index * CHANNELS..][..CHANNELS + 1].copy_from_slice(&sums);
+        let stride = photo.width() * CHANNELS;
+        let rows = Rows {
+            bytes: &photo.pixels()[(rect.top + start) * stride + rect.left * CHANNELS..],
+            stride,
+            count: end - start,
+            length: (rect.right - rect.left) * CHANNELS,
+        };
+        let average = Average {
+            rows,
+            sampler: self,
+        };
+        run_vectorised(Instructions::best(), average);
+    }
+}
+
+/// Averages an output row's cells. A cell's sum is the difference of two: over all columns up to its end, and over those
+/// before it.
+struct Average<'a> {
+    rows: Rows<'a>,
+    sampler: &'a mut Sampler,
+}
+
+/// The rows of the photo that an output row averages over.
+struct Rows<'a> {
+    /// From the first row on.
+    bytes: &'a [u8],
+    stride: usize,
+    count: usize,
+    /// Bytes of a row that are read.
+    length: usize,
+}
+
+impl Vectorised for Average<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let Sampler {
+            columns,
+            weights,
+            strip,
+            totals,
+            sums,
+            pixels,
+            ..
+        } = self.sampler;
+        let length = self.rows.length;
+        strip.resize(length, 0);
+        totals.clear();
+        totals.resize(length + 1, 0);
+        sums.resize(length / CHANNELS + 1, Pixel::default());
+        for first in (0..self.rows.count).step_by(MAX_SHORT_ROWS) {
+            let rows = first..self.rows.count.min(first + MAX_SHORT_ROWS);
+            self.rows.sum(rows, strip);
+            for (total, &sum) in totals.iter_mut().zip(&*strip) {
+                *total += u32::from(sum);
+            }
         }
-        1.0 / (end - start) as f32
+        let mut running = Pixel::<u32>::default();
+        for (index, sum) in sums[1..].iter_mut().enumerate() {
+            let values: &Pixel<u32> = totals[index * CHANNELS..]
+                .first_chunk()
+                .expect("one number more than pixels");
+            running = std::array::from_fn(|channel| running[channel].wrapping_add(values[channel]));
+            *sum = running;
+        }
+        let row_weight = 1.0 / self.rows.count as f32;
+        for ((pixel, &(left, right)), weight) in pixels.iter_mut().zip(&*columns).zip(&*weights) {
+            let (left, right) = (sums[left as usize], sums[right as usize]);
+            let weight = row_weight * weight;
+            *pixel = std::array::from_fn(|channel| {
+                mean(right[channel].wrapping_sub(left[channel]), weight)
+            });
+        }
+    }
+}
+
+impl Rows<'_> {
+    /// Writes the sums over some of the rows.
+    #[inline(always)]
+    fn sum(&self, rows: Range<usize>, sums: &mut [u16]) {
+        let first = rows.start;
+        for row in rows {
+            let bytes = &self.bytes[row * self.stride..][..self.length];
+            for (sum, &byte) in sums.iter_mut().zip(bytes) {
+                *sum = match row == first {
+                    true => u16::from(byte),
+                    false => *sum + u16::from(byte),
+                };
+            }
+        }
+    }
+}
+
+/// Turns pixels into six planes.
+struct Split<'a> {
+    pixels: &'a [Pixel<f32>],
+    out: &'a mut [f32],
+    plane: usize,
+}
+
+impl Vectorised for Split<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let blocks = self.pixels.as_chunks::<{ 2 * PAIRS }>().0;
+        for (number, pixels) in blocks.iter().enumerate() {
+            for plane in 0..2 * CHANNELS {
+                let (channel, parity) = (plane / 2, plane % 2);
+                let values: [f32; PAIRS] =
+                    std::array::from_fn(|pair| pixels[2 * pair + parity][channel]);
+                self.out[plane * self.plane + number * PAIRS..][..PAIRS].copy_from_slice(&values);
+            }
+        }
     }
 }
 
 /// A sum is less than 2^31, and signed numbers are the faster ones to convert.
+#[inline(always)]
 fn mean(sum: u32, weight: f32) -> f32 {
     sum as i32 as f32 * weight - 127.5 * 0.007_812_5
 }

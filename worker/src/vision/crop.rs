@@ -2,9 +2,10 @@
 //! pixels, then `resize((160, 160), BILINEAR)`, bit for bit. Other resamplers shift the embedding (plain bilinear by
 //! 0.01, bicubic by 0.06, area by 0.07), since the galleries and thresholds in use were made with this one.
 
+use photo::Photo;
+
 use super::area::PixelRect;
 use super::geometry::BoundingBox;
-use photo::Photo;
 
 const CHANNELS: usize = 3;
 

@@ -2,13 +2,14 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use photo::Photo;
+
 use self::boxes::{Candidate, Overlap, covered_pixels, regress, square, suppress};
 use self::networks::{OutputNet, RefineNet, Verdict};
 use self::proposal::Proposal;
-use super::area::{AreaTable, PixelRect, Sampler, shrink};
+use super::area::{PixelRect, Sampler, shrink};
 use super::engine::DetectionNetworks;
 use super::geometry::{BoundingBox, Face, Point};
-use photo::Photo;
 
 pub mod boxes;
 pub mod layers;
@@ -42,14 +43,7 @@ pub struct Detector {
     networks: Box<dyn DetectionNetworks>,
     max_searched_pixels: usize,
     /// As many as threads ever searched at once.
-    arenas: Mutex<Vec<Arena>>,
-}
-
-/// Memory for one search.
-#[derive(Debug, Default)]
-struct Arena {
-    table: AreaTable,
-    sampler: Sampler,
+    samplers: Mutex<Vec<Sampler>>,
 }
 
 impl Detector {
@@ -57,7 +51,7 @@ impl Detector {
         Self {
             networks,
             max_searched_pixels: MAX_SEARCHED_PIXELS,
-            arenas: Mutex::default(),
+            samplers: Mutex::default(),
         }
     }
 
@@ -69,28 +63,28 @@ impl Detector {
 
     /// All faces of at least 20 pixels, the largest box first, as the reference finds and orders them.
     pub fn detect(&self, photo: &Photo) -> Vec<Face> {
-        self.detect_in(photo, |arena| {
-            let scales = pyramid(arena.table.width(), arena.table.height());
-            let proposals = self.propose(arena, &scales);
-            self.judge(arena, proposals)
+        self.detect_in(photo, |photo, sampler| {
+            let scales = pyramid(photo.width(), photo.height());
+            let proposals = self.propose(photo, &scales);
+            self.judge(photo, sampler, proposals)
         })
     }
 
     /// As `detect`, but small faces are left out if there is a larger one: all that the main face of a photo needs.
     pub fn detect_large(&self, photo: &Photo) -> Vec<Face> {
-        self.detect_in(photo, |arena| {
-            let (width, height) = (arena.table.width(), arena.table.height());
+        self.detect_in(photo, |photo, sampler| {
+            let (width, height) = (photo.width(), photo.height());
             let (small_faces, large_faces): (Vec<f64>, Vec<f64>) = pyramid(width, height)
                 .into_iter()
                 .partition(|scale| WINDOW / scale < width.min(height) as f64 * SMALL_FACE_SHARE);
-            let large = self.propose(arena, &large_faces);
-            let faces = self.judge(arena, large.clone());
+            let large = self.propose(photo, &large_faces);
+            let faces = self.judge(photo, sampler, large.clone());
             if !faces.is_empty() || small_faces.is_empty() {
                 return faces;
             }
-            let mut proposals = self.propose(arena, &small_faces);
+            let mut proposals = self.propose(photo, &small_faces);
             proposals.extend(large);
-            self.judge(arena, proposals)
+            self.judge(photo, sampler, proposals)
         })
     }
 
@@ -98,30 +92,32 @@ impl Detector {
     pub fn warm_up(&self) {
         const SIDE: usize = 256;
         let photo = Photo::new(SIDE, SIDE, vec![128; SIDE * SIDE * 3]);
-        self.detect_in(&photo, |arena| {
+        self.detect_in(&photo, |photo, sampler| {
             let scales = pyramid(SIDE, SIDE);
-            let faces = self.propose(arena, &scales);
+            let faces = self.propose(photo, &scales);
             let mut even = |_: usize, crop: &mut [f32]| crop.fill(0.0);
             self.networks.refine(8, &mut even);
             self.networks.output(2, &mut even);
-            self.judge(arena, faces)
+            self.judge(photo, sampler, faces)
         });
     }
 
-    fn detect_in(&self, photo: &Photo, search: impl FnOnce(&mut Arena) -> Vec<Face>) -> Vec<Face> {
+    fn detect_in(
+        &self,
+        photo: &Photo,
+        search: impl FnOnce(&Photo, &mut Sampler) -> Vec<Face>,
+    ) -> Vec<Face> {
         let pixels = photo.width() * photo.height();
         let factor = (pixels as f64 / self.max_searched_pixels as f64)
             .sqrt()
             .ceil() as usize;
-        let free = || self.arenas.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut arena = free().pop().unwrap_or_default();
-        if factor <= 1 {
-            arena.table.fill(photo);
-        } else {
-            arena.table.fill(&shrink(photo, factor));
-        }
-        let faces = search(&mut arena);
-        free().push(arena);
+        let free = || self.samplers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sampler = free().pop().unwrap_or_default();
+        let faces = match factor {
+            0 | 1 => search(photo, &mut sampler),
+            factor => search(&shrink(photo, factor), &mut sampler),
+        };
+        free().push(sampler);
         match factor {
             0 | 1 => faces,
             factor => faces
@@ -132,14 +128,12 @@ impl Detector {
     }
 
     /// P-Net over the levels of the pyramid.
-    fn propose(&self, arena: &Arena, scales: &[f64]) -> Vec<Candidate> {
+    fn propose(&self, photo: &Photo, scales: &[f64]) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         for &scale in scales {
-            let size = [arena.table.width(), arena.table.height()]
-                .map(|side| (side as f64 * scale + 1.0) as usize);
-            let proposals = self
-                .networks
-                .propose(&arena.table, size, PROPOSAL_THRESHOLD);
+            let size =
+                [photo.width(), photo.height()].map(|side| (side as f64 * scale + 1.0) as usize);
+            let proposals = self.networks.propose(photo, size, PROPOSAL_THRESHOLD);
             let windows = proposals
                 .iter()
                 .map(|proposal| window(proposal, scale))
@@ -150,20 +144,19 @@ impl Detector {
     }
 
     /// R-Net, then O-Net.
-    fn judge(&self, arena: &mut Arena, proposals: Vec<Candidate>) -> Vec<Face> {
+    fn judge(&self, photo: &Photo, sampler: &mut Sampler, proposals: Vec<Candidate>) -> Vec<Face> {
         let mut candidates = suppress(proposals, 0.7, Overlap::Union);
         candidates.truncate(MAX_CANDIDATES);
-        let (candidates, rects) = squares(&arena.table, candidates, false);
-        let Arena { table, sampler } = arena;
+        let (candidates, rects) = squares(photo, candidates, false);
         let mut cut = |index: usize, crop: &mut [f32]| {
-            sampler.resize(table, rects[index], [RefineNet::INPUT; 2], crop);
+            sampler.resize(photo, rects[index], [RefineNet::INPUT; 2], crop);
         };
         let verdicts = self.networks.refine(rects.len(), &mut cut);
         let candidates = passing(candidates, verdicts, REFINE_THRESHOLD);
         let candidates = suppress(candidates, 0.7, Overlap::Union);
-        let (candidates, rects) = squares(table, candidates, true);
+        let (candidates, rects) = squares(photo, candidates, true);
         let mut cut = |index: usize, crop: &mut [f32]| {
-            sampler.resize(table, rects[index], [OutputNet::INPUT; 2], crop);
+            sampler.resize(photo, rects[index], [OutputNet::INPUT; 2], crop);
         };
         let verdicts = self.networks.output(rects.len(), &mut cut);
         let mut candidates = passing(candidates, verdicts, OUTPUT_THRESHOLD);
@@ -212,14 +205,14 @@ fn window(proposal: &Proposal, scale: f64) -> Candidate {
 /// Moves the candidates by their regression and makes them squares; the pixels each covers. One that lies outside the
 /// photo is dropped.
 fn squares(
-    table: &AreaTable,
+    photo: &Photo,
     candidates: Vec<Candidate>,
     inclusive: bool,
 ) -> (Vec<Candidate>, Vec<PixelRect>) {
     let moved = candidates.into_iter().filter_map(|candidate| {
         let moved = regress(&candidate.bounding_box, &candidate.regression, inclusive);
         let bounding_box = square(&moved);
-        let rect = covered_pixels(&bounding_box, table.width(), table.height())?;
+        let rect = covered_pixels(&bounding_box, photo.width(), photo.height())?;
         Some((
             Candidate {
                 bounding_box,

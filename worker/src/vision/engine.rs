@@ -4,8 +4,8 @@
 use std::fmt::{self, Debug, Display};
 
 use clap::ValueEnum;
+use photo::Photo;
 
-use super::area::AreaTable;
 use super::bundle::{Bundle, LoadError};
 use super::detect::networks::Verdict;
 use super::detect::proposal::Proposal;
@@ -77,6 +77,16 @@ pub trait EmbeddingNetwork: Debug + Send + Sync {
     /// One embedding after the other, not normalized.
     fn forward(&self, inputs: &[Input<'_>]) -> Vec<f32>;
 
+    /// Runs the network once, so that the first photo does not pay for what is prepared on first use. Its inputs are
+    /// squares of `side` pixels.
+    fn warm_up(&self, side: usize) {
+        self.forward(&[Input {
+            pixels: &vec![128; side * side * 3],
+            mean: [127.5; 3],
+            deviation: [128.0; 3],
+        }]);
+    }
+
     /// The largest value of each quantity between the layers, in the order of `Architecture::values`, which calibration
     /// for int8 averages over photos; `None` if the network is not the built-in one in float32.
     fn largest_values(&self, input: &Input<'_>) -> Option<Vec<f32>>;
@@ -88,7 +98,7 @@ pub trait EmbeddingNetwork: Debug + Send + Sync {
 pub trait DetectionNetworks: Debug + Send + Sync {
     /// P-Net: the windows, row by row, of the photo resized to `[width, height]` (at least 12 x 12) whose probability is
     /// at least `threshold`.
-    fn propose(&self, photo: &AreaTable, size: [usize; 2], threshold: f32) -> Vec<Proposal>;
+    fn propose(&self, photo: &Photo, size: [usize; 2], threshold: f32) -> Vec<Proposal>;
 
     /// R-Net on `count` candidates; `cut(index, crop)` writes one of them, 24 x 24 pixels of red, green, blue.
     fn refine(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict>;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use photo::{DecodeError, DecodeLimits, Photo, decode};
 use thiserror::Error;
 
 use super::bundle::{Bundle, BundleDescription, LoadError};
@@ -12,7 +13,6 @@ use super::embed::{Embedder, Embedding};
 use super::engine::{Engine, EngineName, EngineOptions, Precision};
 use super::gallery::Gallery;
 use super::geometry::{BoundingBox, Face, Point};
-use photo::{DecodeError, DecodeLimits, Photo, decode};
 
 /// The answer for a face that is nobody's in the gallery.
 pub const UNKNOWN: &str = "Unknown";
@@ -142,12 +142,7 @@ impl Recogniser {
     /// Runs the networks once, so that the first photo does not pay for pages and kernels that are prepared on first
     /// use.
     pub fn warm_up(&self) {
-        let size = self.embedder.input_size();
-        let crop = FaceCrop {
-            size,
-            pixels: vec![128; size * size * 3],
-        };
-        self.embedder.embed(&[&crop]);
+        self.embedder.network().warm_up(self.embedder.input_size());
         self.detector.warm_up();
     }
 

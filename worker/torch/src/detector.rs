@@ -1,7 +1,8 @@
 //! MTCNN's three networks by libtorch.
 
+use photo::Photo;
 use tch::{Device, Kind, Tensor};
-use worker::vision::area::{AreaTable, Sampler};
+use worker::vision::area::{PixelRect, Sampler};
 use worker::vision::bundle::{Bundle, LoadError};
 use worker::vision::detect::networks::{OutputNet, RefineNet, Verdict};
 use worker::vision::detect::proposal::Proposal;
@@ -131,14 +132,9 @@ impl TorchDetector {
 }
 
 impl DetectionNetworks for TorchDetector {
-    fn propose(
-        &self,
-        photo: &AreaTable,
-        [width, height]: [usize; 2],
-        threshold: f32,
-    ) -> Vec<Proposal> {
+    fn propose(&self, photo: &Photo, [width, height]: [usize; 2], threshold: f32) -> Vec<Proposal> {
         let mut level = vec![0.0; width * height * 3];
-        Sampler::default().resize(photo, photo.whole(), [width, height], &mut level);
+        Sampler::default().resize(photo, PixelRect::whole(photo), [width, height], &mut level);
         let [conv1, conv2, conv3, logits, regression] = &self.proposal;
         let (probabilities, regressions, columns) = infer(|| {
             let pixels = images(&level, [1, height, width, 3], self.device);

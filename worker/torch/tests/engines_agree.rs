@@ -1,7 +1,7 @@
 //! The engines check each other: the same networks by libtorch and by Muster's own loops.
 
 use photo::{DecodeLimits, Photo, decode};
-use worker::vision::area::{AreaTable, Sampler};
+use worker::vision::area::{PixelRect, Sampler};
 use worker::vision::crop::FaceCrop;
 use worker::vision::detect::networks::{OutputNet, RefineNet, Verdict};
 use worker::vision::detect::proposal::Proposal;
@@ -102,11 +102,9 @@ fn threads_share_a_network() {
 #[test]
 fn proposals_of_every_window_agree() {
     let [native, torch] = detectors();
-    let mut table = AreaTable::default();
     for photo in decoded("val").into_iter().step_by(5) {
-        table.fill(&photo);
         for size in [[12, 12], [40, 29], [97, 120]] {
-            let windows = [&native, &torch].map(|networks| networks.propose(&table, size, 0.0));
+            let windows = [&native, &torch].map(|networks| networks.propose(&photo, size, 0.0));
             assert_eq!(windows[0].len(), windows[1].len());
             for (a, b) in windows[0].iter().zip(&windows[1]) {
                 assert_eq!((a.x, a.y), (b.x, b.y));
@@ -120,18 +118,16 @@ fn proposals_of_every_window_agree() {
 #[test]
 fn verdicts_on_every_candidate_agree() {
     let [native, torch] = detectors();
-    let mut table = AreaTable::default();
     for photo in decoded("val").into_iter().step_by(3) {
-        table.fill(&photo);
         // The whole photo, its left half, its upper half: faces, parts of faces, and none.
-        let whole = table.whole();
+        let whole = PixelRect::whole(&photo);
         let rects = [
             whole,
-            worker::vision::area::PixelRect {
+            PixelRect {
                 right: whole.right / 2,
                 ..whole
             },
-            worker::vision::area::PixelRect {
+            PixelRect {
                 bottom: whole.bottom / 2,
                 ..whole
             },
@@ -139,12 +135,12 @@ fn verdicts_on_every_candidate_agree() {
         let judged = [&native, &torch].map(|networks| {
             let mut sampler = Sampler::default();
             let mut small = |index: usize, crop: &mut [f32]| {
-                sampler.resize(&table, rects[index], [RefineNet::INPUT; 2], crop);
+                sampler.resize(&photo, rects[index], [RefineNet::INPUT; 2], crop);
             };
             let refined = networks.refine(rects.len(), &mut small);
             let mut sampler = Sampler::default();
             let mut large = |index: usize, crop: &mut [f32]| {
-                sampler.resize(&table, rects[index], [OutputNet::INPUT; 2], crop);
+                sampler.resize(&photo, rects[index], [OutputNet::INPUT; 2], crop);
             };
             [refined, networks.output(rects.len(), &mut large)].concat()
         });

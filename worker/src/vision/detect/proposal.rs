@@ -3,8 +3,10 @@
 //! A level of the pyramid flows through all layers a few rows at a time, so that what lies between them stays in the
 //! processor's cache. Rings hold the last eight rows of each layer.
 
+use photo::Photo;
+
 use super::layers::softmax_second;
-use crate::vision::area::{AreaTable, Sampler};
+use crate::vision::area::{PixelRect, Sampler};
 use crate::vision::native::convolve::Instructions;
 use crate::vision::native::planes::{Part, PlaneConvolution, Rows, plane_length};
 use crate::vision::native::{Vectorised, run_vectorised};
@@ -114,18 +116,18 @@ impl ProposalNet {
     pub fn propose(
         &self,
         instructions: Instructions,
-        table: &AreaTable,
+        photo: &Photo,
         [width, height]: [usize; 2],
         threshold: f32,
         arena: &mut ProposalArena,
     ) -> Vec<Proposal> {
         let plane = plane_length(width.div_ceil(2));
         arena.reserve(plane);
-        arena.sampler.aim(table.whole(), width, height);
+        arena.sampler.aim(PixelRect::whole(photo), width, height);
         let mut level = Level {
             network: self,
             instructions,
-            table,
+            photo,
             width,
             height,
             plane,
@@ -168,7 +170,7 @@ impl ProposalArena {
 struct Level<'a> {
     network: &'a ProposalNet,
     instructions: Instructions,
-    table: &'a AreaTable,
+    photo: &'a Photo,
     width: usize,
     height: usize,
     /// Distance between planes in all buffers.
@@ -244,7 +246,7 @@ impl Level<'_> {
         let first = 2 * self.pooled_rows;
         while self.pixel_rows < (first + INPUT_ROWS).min(self.height) {
             let row = &mut self.arena.pixels[self.pixel_rows % RING * PIXEL_PLANES * self.plane..];
-            (self.arena.sampler).split_row(self.table, self.pixel_rows, row, self.plane);
+            (self.arena.sampler).split_row(self.photo, self.pixel_rows, row, self.plane);
             self.pixel_rows += 1;
         }
         let rows = self.ring(first, self.height, PIXEL_PLANES);
@@ -322,6 +324,8 @@ struct Pool<'a, R> {
 impl<'a, R: Iterator<Item = &'a [f32]>> Vectorised for Pool<'a, R> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
+        // One instruction, unlike `f32::max`, which looks for what is no number.
+        let larger = |a: f32, b: f32| if a > b { a } else { b };
         for (number, row) in self.rows.enumerate() {
             let (even, odd) = row.split_at(self.out.len());
             let planes = (self.out.chunks_exact_mut(self.plane)).zip(
@@ -329,15 +333,18 @@ impl<'a, R: Iterator<Item = &'a [f32]>> Vectorised for Pool<'a, R> {
                     .zip(odd.chunks_exact(self.plane)),
             );
             for (out, (even, odd)) in planes {
-                if number == 0 {
-                    out.copy_from_slice(even);
-                } else {
-                    for (out, &value) in out.iter_mut().zip(even) {
-                        *out = out.max(value);
-                    }
+                let (pairs, single) = out.split_at_mut(self.odd_columns);
+                let (even_of_pairs, even) = even.split_at(self.odd_columns);
+                for ((out, &even), &odd) in pairs.iter_mut().zip(even_of_pairs).zip(odd) {
+                    let above = if number == 0 { even } else { *out };
+                    *out = larger(larger(above, even), odd);
                 }
-                for (out, &value) in out[..self.odd_columns].iter_mut().zip(odd) {
-                    *out = out.max(value);
+                for (out, &even) in single.iter_mut().zip(even) {
+                    *out = if number == 0 {
+                        even
+                    } else {
+                        larger(*out, even)
+                    };
                 }
             }
         }
@@ -354,14 +361,16 @@ struct Score<'a> {
 impl Vectorised for Score<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        const BLOCK: usize = 16;
+        // Several vectors, so that a sum need not wait for the one before it. The last block overlaps.
+        const BLOCK: usize = 32;
         let [no, yes] = self.logits;
         let plane = self.out.len();
-        for (number, out) in self.out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+        for start in (0..plane).step_by(BLOCK) {
+            let start = start.min(plane - BLOCK);
             let mut sums = [yes.bias - no.bias; BLOCK];
             for (channel, (yes, no)) in yes.weights.iter().zip(&no.weights).enumerate() {
                 let weight = yes - no;
-                let values = &self.features[channel * plane + number * BLOCK..][..BLOCK];
+                let values = &self.features[channel * plane + start..][..BLOCK];
                 for (sum, value) in sums.iter_mut().zip(values) {
                     *sum = if FUSED {
                         value.mul_add(weight, *sum)
@@ -370,7 +379,7 @@ impl Vectorised for Score<'_> {
                     };
                 }
             }
-            *out = sums;
+            self.out[start..start + BLOCK].copy_from_slice(&sums);
         }
     }
 }

@@ -6,6 +6,9 @@ use crate::vision::native::convolve::{Geometry, Strides};
 /// Channels after the last block: what the last, dense layer reads.
 pub const FEATURES: usize = 1792;
 
+/// Of an input: the last map is a single pixel then.
+pub const SMALLEST_SIDE: usize = 75;
+
 /// The network for one size of input.
 #[derive(Debug)]
 pub struct Architecture {
@@ -160,7 +163,7 @@ impl Convolution {
 }
 
 impl Architecture {
-    /// For square inputs of `side` pixels, at least 75.
+    /// For square inputs of `side` pixels, at least [`SMALLEST_SIDE`].
     pub fn new(side: usize) -> Self {
         let mut build = Build::default();
         let input = build.place(side, 3, [0, 0]);

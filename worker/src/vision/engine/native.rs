@@ -2,10 +2,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use photo::Photo;
+
 use super::{
     Cut, DetectionNetworks, EmbeddingNetwork, Engine, EngineName, EngineOptions, Precision,
 };
-use crate::vision::area::AreaTable;
 use crate::vision::bundle::{Bundle, LoadError, Network};
 use crate::vision::detect::networks::{JudgeArena, OutputNet, RefineNet, Verdict};
 use crate::vision::detect::proposal::{Proposal, ProposalArena, ProposalNet};
@@ -154,7 +155,7 @@ impl NativeEmbedder {
 }
 
 impl DetectionNetworks for NativeDetector {
-    fn propose(&self, photo: &AreaTable, size: [usize; 2], threshold: f32) -> Vec<Proposal> {
+    fn propose(&self, photo: &Photo, size: [usize; 2], threshold: f32) -> Vec<Proposal> {
         self.proposal_arenas.lend(|arena| {
             self.proposal
                 .propose(self.instructions, photo, size, threshold, arena)
@@ -190,6 +191,21 @@ impl EmbeddingNetwork for NativeEmbedder {
                 arenas.lend(|arena| network.forward(arena, &Input::floats(inputs)))
             }
             Embedder::Bytes(network, arenas) => arenas.lend(|arena| network.forward(arena, inputs)),
+        }
+    }
+
+    fn warm_up(&self, side: usize) {
+        match &self.0 {
+            Embedder::Floats(network, arenas) => arenas.lend(|arena| network.warm_up(arena)),
+            Embedder::Bytes(network, arenas) => {
+                let pixels = vec![0; side * side * 3];
+                let image = Input {
+                    pixels: &pixels,
+                    mean: [0.0; 3],
+                    deviation: [1.0; 3],
+                };
+                arenas.lend(|arena| network.forward(arena, &[image]));
+            }
         }
     }
 

@@ -231,8 +231,9 @@ impl Task<'_> {
             let left = vectors - vector;
             unsafe {
                 vector += match (is_narrow, left) {
-                    (true, 3..) => self.block::<F, NARROW, 3>(x, &mut transformed),
-                    (true, 2) => self.block::<F, NARROW, 2>(x, &mut transformed),
+                    // One vector alone has too few sums to keep the processor busy.
+                    (true, 3 | 5..) => self.block::<F, NARROW, 3>(x, &mut transformed),
+                    (true, 2 | 4) => self.block::<F, NARROW, 2>(x, &mut transformed),
                     (true, _) => self.block::<F, NARROW, 1>(x, &mut transformed),
                     (false, 2..) => self.block::<F, WIDE, 2>(x, &mut transformed),
                     (false, _) => self.block::<F, WIDE, 1>(x, &mut transformed),
