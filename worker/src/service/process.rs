@@ -7,6 +7,7 @@ use photo::DecodeError;
 use platform::aws::Aws;
 use platform::objects::{ObjectError, Objects};
 use platform::queue::{Message, Queue, QueueError};
+use platform::shutdown::CancellationToken;
 use proto::v1::recognition_result::Outcome as Reply;
 use proto::v1::{
     BoundingBox, Failure, FailureCode, Point, Recognition, RecognitionJob, RecognitionResult,
@@ -22,6 +23,11 @@ use crate::vision::{Recognised, VisionError};
 /// Each front has one reply queue; more names than this are made up.
 const MOST_REPLY_QUEUES: usize = 64;
 
+/// How long a job is kept while the object store fails, longer than clients wait by default.
+const OUTAGE_PATIENCE: Duration = Duration::from_secs(150);
+const OUTAGE_PAUSE: Duration = Duration::from_secs(1);
+const STORE_RETRIES: &str = "muster_worker_store_retries_total";
+
 /// What the turns work with.
 #[derive(Debug)]
 pub struct Processor {
@@ -32,6 +38,8 @@ pub struct Processor {
     pub inference: Inference,
     pub instance_id: String,
     pub visibility_timeout: Duration,
+    /// Nothing is waited for any more.
+    pub shutdown: CancellationToken,
     /// Reply queues by name, opened at their first use.
     pub reply_queues: Mutex<HashMap<String, Queue>>,
 }
@@ -144,7 +152,8 @@ impl Processor {
             ));
         }
         let started = Instant::now();
-        let photo = match self.photos.get(job.object_key.as_str()).await {
+        let key = job.object_key.as_str();
+        let photo = match self.patiently(async || self.photos.get(key).await).await {
             Ok(photo) => photo,
             Err(ObjectError::NotFound(_)) => {
                 return Ok(failure(
@@ -182,7 +191,32 @@ impl Processor {
 
     async fn store(&self, job: &Job, sha256: &str, name: &str) -> anyhow::Result<()> {
         let result = format!("{}:{name}", job.file_name.stem());
-        Ok(store_result(&self.results, &job.object_key, sha256, &result).await?)
+        let store = async || store_result(&self.results, &job.object_key, sha256, &result).await;
+        Ok(self.patiently(store).await?)
+    }
+
+    /// Tries again while the object store fails, for a while and not beyond the shutdown. The job stays ours meanwhile: a
+    /// job that is given back uses up one of its few receives, and no other worker would fare better.
+    async fn patiently<T>(
+        &self,
+        mut attempt: impl AsyncFnMut() -> Result<T, ObjectError>,
+    ) -> Result<T, ObjectError> {
+        let give_up_at = Instant::now() + OUTAGE_PATIENCE;
+        loop {
+            match attempt().await {
+                Err(error @ (ObjectError::Unavailable(_) | ObjectError::NoBucket)) => {
+                    let is_over = Instant::now() >= give_up_at || self.shutdown.is_cancelled();
+                    if is_over {
+                        return Err(error);
+                    }
+                    metrics::counter!(STORE_RETRIES).increment(1);
+                    tracing::debug!(%error, "the object store fails; trying again");
+                    let pause = tokio::time::sleep(OUTAGE_PAUSE);
+                    drop(self.shutdown.run_until_cancelled(pause).await);
+                }
+                settled => return settled,
+            }
+        }
     }
 
     /// Turns that miss the same queue at once each open it, which does no harm.

@@ -85,7 +85,7 @@ pub async fn run(
     let most_jobs = args.jobs.unwrap_or(threads).get();
     let booting = cordonable(
         &mut attendance,
-        boot(&args, linked, threads, aws, instance_id),
+        boot(&args, linked, threads, aws, instance_id, shutdown.clone()),
     );
     let Some(processor) = shutdown.run_until_cancelled(booting).await.transpose()? else {
         return Ok(());
@@ -130,6 +130,7 @@ async fn boot(
     threads: NonZeroUsize,
     aws: Aws,
     instance_id: String,
+    shutdown: CancellationToken,
 ) -> anyhow::Result<Processor> {
     let model = args.model.clone();
     let inference = Inference::start(threads, move || {
@@ -163,6 +164,7 @@ async fn boot(
         inference,
         instance_id,
         visibility_timeout,
+        shutdown,
         reply_queues: Mutex::default(),
     })
 }
