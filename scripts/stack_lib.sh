@@ -140,13 +140,14 @@ MUSTER_PREFIX=$prefix
 LINES
 }
 
-# Every instance stands for a machine of one core.
+# Every instance stands for a machine of one core. The scaler puts the fleet's token where @MUSTER_FLEET_TOKEN@ is.
 worker_user_data() {
     shared_user_data
     cat <<LINES
 MUSTER_MODELS=$(quoted "$models")
 MUSTER_GALLERY=$(quoted "$gallery")
 MUSTER_SCALER=$scaler_url
+MUSTER_FLEET_TOKEN=@MUSTER_FLEET_TOKEN@
 MUSTER_INFERENCE_THREADS=1
 MUSTER_ENGINE=$engine
 LINES

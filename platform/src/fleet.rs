@@ -63,12 +63,16 @@ pub struct LaunchSpec {
     pub security_group_ids: Vec<String>,
     pub instance_profile: Option<String>,
     pub key_name: Option<String>,
-    /// Plain text; it is encoded on the way.
-    pub user_data: String,
+    pub user_data: UserData,
     /// Tags besides `Name`.
     pub tags: Vec<(String, String)>,
     pub market: Market,
 }
+
+/// What an instance is told at its launch, as plain text; it is encoded on the way. It may hold secrets, so it is neither
+/// logged nor printed.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct UserData(pub String);
 
 /// How instances are bought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -77,6 +81,12 @@ pub enum Market {
     OnDemand,
     /// At most at the on-demand price; EC2 may take the instance back, with a notice of two minutes.
     Spot,
+}
+
+impl std::fmt::Debug for UserData {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "UserData({} bytes)", self.0.len())
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -198,7 +208,7 @@ impl Fleet {
             .min_count(1)
             .max_count(i32::try_from(count).unwrap_or(i32::MAX))
             .client_token(client_token)
-            .user_data(aws_smithy_types::base64::encode(&spec.user_data))
+            .user_data(aws_smithy_types::base64::encode(&spec.user_data.0))
             .tag_specifications(specification)
             .set_subnet_id(spec.subnet_id.clone())
             .set_key_name(spec.key_name.clone())

@@ -11,3 +11,4 @@ pub mod objects;
 pub mod queue;
 pub mod shutdown;
 pub mod telemetry;
+pub mod token;

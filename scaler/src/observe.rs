@@ -112,9 +112,10 @@ impl World {
                 }
             }
         }
-        let exists = |id: &InstanceId| self.places.contains_key(id);
-        self.running_since.retain(|id, _| exists(id));
-        self.attendance.forget_strangers(exists);
+        self.running_since
+            .retain(|id, _| self.places.contains_key(id));
+        let fleet = self.places.keys().chain(self.expectations.starting());
+        self.attendance.fleet_is(fleet.cloned().collect());
     }
 
     /// Notes that these are being ordered to start. What their workers said before they stopped is void.
@@ -128,6 +129,7 @@ impl World {
 
     /// Notes that these were launched. Their workers may be there already: what they said counts.
     pub fn launched(&mut self, ids: &[InstanceId], now: Moment) {
+        self.attendance.admit(ids);
         for id in ids {
             self.expectations.start(id, now);
             self.boots.begin(id, now);

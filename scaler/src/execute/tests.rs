@@ -35,7 +35,8 @@ impl Stage {
         let fleet = Aws::connect_as(&args, "test", "test").await.fleet();
         let attendance = Attendance::new(Clock::start());
         let worker = InstanceId::from("i-1");
-        let session = attendance.join(&worker, watch::channel(None).0);
+        attendance.admit(std::slice::from_ref(&worker));
+        let session = attendance.join(&worker, watch::channel(None).0).unwrap();
         attendance.cordon(&worker);
         let report = WorkerReport {
             instance_id: worker.to_string(),

@@ -168,7 +168,9 @@ fn a_worker_that_attends_before_the_launch_is_answered_is_not_forgotten() {
     let attendance = Attendance::new(Clock::start());
     let mut world = World::new(watch::channel(None).1, attendance.clone());
     let id = InstanceId::from("i-1");
-    let session = attendance.join(&id, watch::channel(None).0);
+    // EC2 lists it first.
+    attendance.admit(from_ref(&id));
+    let session = attendance.join(&id, watch::channel(None).0).unwrap();
     let report = WorkerReport {
         instance_id: id.to_string(),
         state: WorkerState::Busy.into(),
@@ -180,10 +182,40 @@ fn a_worker_that_attends_before_the_launch_is_answered_is_not_forgotten() {
     assert!(session.report(&report));
 }
 
+/// Whoever has the token may name any instance, and there are many.
+#[test]
+fn instances_that_are_none_of_the_fleet_are_not_kept_in_mind() {
+    let attendance = Attendance::new(Clock::start());
+    let mut world = World::new(watch::channel(None).1, attendance.clone());
+    let joins = |id: &str| {
+        attendance
+            .join(&id.into(), watch::channel(None).0)
+            .is_some()
+    };
+    let id = InstanceId::from("i-1");
+    for id in ["i-1", "i-2", ""] {
+        assert!(!joins(id));
+        assert_eq!(attendance.get(&id.into()), None);
+    }
+    // Launched and not listed yet.
+    world.launched(from_ref(&id), at(100));
+    world.described(vec![], at(200));
+    assert!(joins("i-1") && !joins("i-2"));
+    let both = |state| {
+        let of = |id: &str, number| found(id, &worker_instance(number), state);
+        vec![of("i-1", 1), of("i-2", 2)]
+    };
+    world.described(both(PowerState::Running), at(300));
+    assert!(joins("i-1") && joins("i-2"));
+    world.described(both(PowerState::Running).split_off(1), at(400));
+    assert!(!joins("i-1") && joins("i-2"));
+}
+
 /// Starts an instance whose worker attends at once.
 fn start_and_attend(world: &mut World, id: &str, from: u64) -> Session {
-    let session = world.attendance.join(&id.into(), watch::channel(None).0);
     world.launched(&[id.into()], at(from));
+    let session = world.attendance.join(&id.into(), watch::channel(None).0);
+    let session = session.unwrap();
     let report = WorkerReport {
         instance_id: id.to_owned(),
         state: WorkerState::Idle.into(),
@@ -311,7 +343,7 @@ fn a_worker_that_is_ready_ends_the_holding_back_of_starts() {
     assert!(start_and_die(&mut world, &["i-1"], 1_000).is_some());
     let id = InstanceId::from("i-1");
     world.starting(from_ref(&id), at(5_000));
-    let session = attendance.join(&id, watch::channel(None).0);
+    let session = attendance.join(&id, watch::channel(None).0).unwrap();
     let report = WorkerReport {
         instance_id: id.to_string(),
         state: WorkerState::Idle.into(),
@@ -332,7 +364,7 @@ fn a_leaving_instance_is_told_apart_and_has_not_failed_to_boot() {
     let id = InstanceId::from("i-1");
     let is = |state| vec![found("i-1", "app-tier-instance-1", state)];
     world.starting(from_ref(&id), at(0));
-    let session = attendance.join(&id, watch::channel(None).0);
+    let session = attendance.join(&id, watch::channel(None).0).unwrap();
     let report = WorkerReport {
         instance_id: id.to_string(),
         state: WorkerState::Booting.into(),

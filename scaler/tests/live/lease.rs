@@ -83,9 +83,8 @@ async fn a_standby_turns_workers_away() {
         state: WorkerState::Idle.into(),
         ..WorkerReport::default()
     };
-    let attending = ScalerClient::new(rival)
-        .attend(tokio_stream::iter([report]))
-        .await;
+    let stream = stage.proven(tokio_stream::iter([report])).await;
+    let attending = ScalerClient::new(rival).attend(stream).await;
     let refusal = attending.expect_err("it is turned away");
     assert_eq!(refusal.code(), tonic::Code::Unavailable);
     let expected = format!("standing by: {} leads", stage.address());
@@ -143,8 +142,11 @@ async fn a_leader_that_loses_the_lease_lets_its_workers_go_and_does_nothing() {
 }
 
 #[tokio::test]
-async fn without_a_lease_a_scaler_acts_and_leaves_no_bucket() {
-    let stage = Stage::set(&["--lease", "off"]).await;
+async fn with_neither_lease_nor_token_to_keep_a_scaler_acts_and_leaves_no_bucket() {
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "given").unwrap();
+    let token_file = format!("--fleet-token-file={}", token.path().display());
+    let stage = Stage::set(&["--lease=off", &token_file]).await;
     stage.demand(1);
     eventually("1 runs", async || {
         stage.count(PowerState::Running).await == 1

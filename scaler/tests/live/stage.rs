@@ -8,6 +8,7 @@ use platform::aws::{Aws, AwsArgs};
 use platform::fleet::{Fleet, FleetInstance, LaunchSpec, PowerState};
 use platform::queue::{Queue, QueueAttributes};
 use platform::shutdown::CancellationToken;
+use platform::token::Token;
 use proto::names::WORKER_INSTANCE;
 use proto::v1::demand_server::{Demand, DemandServer};
 use proto::v1::scaler_client::ScalerClient;
@@ -25,7 +26,7 @@ use tonic::{Request, Response, Status};
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What runs on an instance.
-const RUN: &str = r#"echo $$ > "$PROCESSES/$EC2_INSTANCE_ID"; exec sleep 600"#;
+const RUN: &str = r#"cat "$EC2_USER_DATA_FILE" > "$PROCESSES/$EC2_INSTANCE_ID.user-data"; echo $$ > "$PROCESSES/$EC2_INSTANCE_ID"; exec sleep 600"#;
 
 pub struct Stage {
     pub aws: Aws,
@@ -156,6 +157,31 @@ impl Stage {
         self.front.cancel();
     }
 
+    /// The fleet's token, once a scaler has made it.
+    pub async fn fleet_token(&self) -> Token {
+        let bucket = self.aws.objects("muster-scaler-bucket");
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            if let Ok(Some(object)) = bucket.get_tagged("fleet-token").await {
+                let text = String::from_utf8(object.body.to_vec()).unwrap();
+                return Token::parse(&text).unwrap();
+            }
+            assert!(tokio::time::Instant::now() < deadline, "no token");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// A request that carries the fleet's token.
+    pub async fn proven<T>(&self, message: T) -> Request<T> {
+        proven_by(&self.fleet_token().await, message)
+    }
+
+    /// What an instance was told at its launch; empty when it never ran.
+    pub fn user_data(&self, id: &str) -> String {
+        let file = self.processes.path().join(format!("{id}.user-data"));
+        std::fs::read_to_string(file).unwrap_or_default()
+    }
+
     pub fn fleet(&self) -> Fleet {
         self.aws.fleet()
     }
@@ -250,6 +276,14 @@ impl Stage {
         stream.read_to_string(&mut text).await.unwrap();
         text
     }
+}
+
+/// A request that carries a token.
+pub fn proven_by<T>(token: &Token, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let metadata = request.metadata_mut();
+    metadata.insert("authorization", token.bearer());
+    request
 }
 
 /// A second scaler.

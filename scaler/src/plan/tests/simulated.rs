@@ -112,7 +112,10 @@ impl Cloud {
     pub fn restart_scaler(&mut self) {
         (self.roster, self.memory) = (Roster::default(), Memory::default());
         (self.front, self.queue, self.described_at) = (None, None, None);
-        self.machines.iter_mut().for_each(Machine::break_stream);
+        for machine in &mut self.machines {
+            machine.break_stream();
+            machine.running_since = None;
+        }
     }
 
     pub fn up(&self) -> usize {
@@ -240,6 +243,7 @@ impl Cloud {
         for _ in 0..plan.launch {
             let id = InstanceId::from(format!("i-{:04}", self.machines.len()).as_str());
             let changes_at = self.after(50, 900);
+            self.roster.admit([id.clone()]);
             self.machines.push(Machine {
                 id,
                 number: None,
@@ -314,8 +318,11 @@ impl Cloud {
         };
         if worker.session.is_none() {
             let (sender, receiver) = watch::channel(None);
-            (worker.session, worker.orders) =
-                (Some(self.roster.join(id, sender, now)), Some(receiver));
+            // Refused, it tries again.
+            let Some(session) = self.roster.join(id, sender, now) else {
+                return;
+            };
+            (worker.session, worker.orders) = (Some(session), Some(receiver));
             worker.sequence = 0;
             worker.report(id, now, travel);
         }
@@ -387,6 +394,8 @@ impl Cloud {
                 .iter()
                 .map(|it| (it.id.clone(), it.power, it.number))
                 .collect();
+            let fleet = self.machines.iter().map(|it| it.id.clone());
+            self.roster.fleet_is(fleet.collect(), now);
             for machine in &mut self.machines {
                 machine.listed = true;
                 if machine.power == Power::Running {
