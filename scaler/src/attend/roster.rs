@@ -171,7 +171,7 @@ impl Roster {
         let worker = self.worker(id, now);
         let is_right = match cause {
             StopCause::Drained => worker.state() == Some(State::Cordoned),
-            StopCause::NeverAttended => worker.heard.is_none(),
+            StopCause::NeverAttended | StopCause::NeverStarted => worker.heard.is_none(),
             StopCause::Silent => worker.heard.is_some_and(|heard| heard < planned_at),
         };
         if is_right {

@@ -140,7 +140,7 @@ proptest! {
                 cloud.step();
             }
         }
-        (cloud.front_is_lost, cloud.queue_is_lost, cloud.ec2_is_lost) = (false, false, false);
+        cloud.recover();
         let least = least(kind, min) as usize;
         let settled = |cloud: &Cloud| {
             cloud.unanswered == 0
