@@ -17,7 +17,7 @@ pub(crate) use self::value::{dollars, duration, keep_idle, positive_duration, sh
 use crate::access::TokenArgs;
 use crate::execute::{Places, RequestLimits, Settings};
 use crate::fleet_token::PLACEHOLDER;
-use crate::lease;
+use crate::lease::LeaseTimes;
 use crate::plan::Policy;
 
 /// Everything that [`crate::run()`] needs besides its listener and the AWS clients.
@@ -46,7 +46,7 @@ pub struct Config {
 /// How scalers agree on which of them acts.
 #[derive(Debug, Clone)]
 pub struct LeaseConfig {
-    pub time: Duration,
+    pub times: LeaseTimes,
     /// Where others reach this scaler; absent: at the address it listens on.
     pub advertised: Option<String>,
 }
@@ -185,11 +185,11 @@ pub struct LeaseArgs {
         value_name = "ON|OFF"
     )]
     pub lease: LeaseSwitch,
-    /// How long a scaler that dies holds up the next one
+    /// How long a scaler that dies holds up the next one; 15s or more
     #[arg(
         long,
         env = "MUSTER_LEASE_TIME",
-        default_value = "10s",
+        default_value = "20s",
         value_name = "DURATION",
         value_parser = duration
     )]
@@ -255,9 +255,8 @@ impl LeaseArgs {
         if self.lease == LeaseSwitch::Off {
             return Ok(None);
         }
-        lease::check(self.lease_time)?;
         Ok(Some(LeaseConfig {
-            time: self.lease_time,
+            times: LeaseTimes::of(self.lease_time)?,
             advertised: self.advertised.clone(),
         }))
     }
@@ -395,7 +394,7 @@ mod tests {
             "--tag=x",
             "--market=bazaar",
             "--ec2-request-limits=few",
-            "--lease-time=100ms",
+            "--lease-time=14s",
         ] {
             assert!(serve(&[wrong]).is_err(), "{wrong}");
         }

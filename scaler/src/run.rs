@@ -66,12 +66,12 @@ pub async fn run(
     };
     let (leadership, keeper) = match config.lease {
         Some(LeaseConfig {
-            time,
+            times,
             ref advertised,
         }) => lease::keep(
             bucket,
             clock,
-            time,
+            times,
             advertised.clone().unwrap_or_else(|| address.to_string()),
             address,
         ),

@@ -8,11 +8,14 @@ use super::Executor;
 use super::limits::Action;
 use super::outcome::{Call, Launch};
 use super::places::Place;
-use crate::observe::{LAG, World};
+use crate::observe::World;
 use crate::plan::Moment;
 
 /// How soon to look again whether a launch may be made that was put off.
 const UNSURE_POLL: Duration = Duration::from_millis(500);
+
+/// How long the instances of a launch whose answer was lost may be unlisted. Until then nothing less is launched.
+const UNSURE_LAG: Duration = Duration::from_secs(75);
 
 /// A launch that may or may not have reached EC2.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,6 +185,6 @@ impl UnsureLaunch {
         let was_seen = world
             .newcomers_at
             .is_some_and(|described_at| described_at >= self.ordered_at);
-        !was_seen && now.since(self.failed_at) < LAG
+        !was_seen && now.since(self.failed_at) < UNSURE_LAG
     }
 }

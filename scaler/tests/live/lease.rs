@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use platform::fleet::PowerState;
 use platform::objects::{Condition, Metadata, ObjectError, Swap};
 use proto::v1::scaler_client::ScalerClient;
@@ -18,8 +20,8 @@ async fn leads(scaler: &Channel) -> bool {
 }
 
 /// Waits until the stage's scaler leads and a second one knows it.
-async fn stage_with_rival(lease_time: &str) -> (Stage, Channel) {
-    let stage = Stage::set(&["--lease-time", lease_time]).await;
+async fn stage_with_rival(lease_time: Duration) -> (Stage, Channel) {
+    let stage = Stage::with_lease_time(lease_time).await;
     eventually("the first leads", async || leads(&stage.scaler).await).await;
     let rival = stage.rival().await.scaler;
     let expected = format!("standing by: {} leads", stage.address());
@@ -32,7 +34,7 @@ async fn stage_with_rival(lease_time: &str) -> (Stage, Channel) {
 
 #[tokio::test]
 async fn one_leads_and_the_other_takes_over_when_it_dies() {
-    let (mut stage, rival) = stage_with_rival("2s").await;
+    let (mut stage, rival) = stage_with_rival(Duration::from_secs(2)).await;
     stage.demand(2);
     eventually("2 run", async || {
         stage.count(PowerState::Running).await == 2
@@ -52,7 +54,7 @@ async fn one_leads_and_the_other_takes_over_when_it_dies() {
 #[tokio::test]
 async fn the_other_takes_over_at_once_when_the_leader_ends_in_order() {
     // Far longer than the test waits.
-    let (mut stage, rival) = stage_with_rival("10m").await;
+    let (mut stage, rival) = stage_with_rival(Duration::from_secs(600)).await;
     stage.stop_scaler().await;
     eventually("the second leads", async || leads(&rival).await).await;
     stage.demand(1);
@@ -77,7 +79,7 @@ async fn a_scaler_that_is_killed_and_started_again_leads_at_once() {
 
 #[tokio::test]
 async fn a_standby_turns_workers_away() {
-    let (stage, rival) = stage_with_rival("10m").await;
+    let (stage, rival) = stage_with_rival(Duration::from_secs(600)).await;
     let report = WorkerReport {
         instance_id: "i-1".to_owned(),
         state: WorkerState::Idle.into(),
@@ -93,7 +95,7 @@ async fn a_standby_turns_workers_away() {
 
 #[tokio::test]
 async fn a_leader_that_loses_the_lease_lets_its_workers_go_and_does_nothing() {
-    let stage = Stage::set(&["--lease-time", "3s"]).await;
+    let stage = Stage::with_lease_time(Duration::from_secs(3)).await;
     stage.demand(1);
     eventually("one runs", async || {
         stage.count(PowerState::Running).await == 1

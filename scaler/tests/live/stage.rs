@@ -13,7 +13,9 @@ use proto::names::WORKER_INSTANCE;
 use proto::v1::demand_server::{Demand, DemandServer};
 use proto::v1::scaler_client::ScalerClient;
 use proto::v1::{DemandUpdate, GetStatusRequest, InstanceState, ScalerStatus, WatchDemandRequest};
+use scaler::Config;
 use scaler::cli::Cli;
+use scaler::lease::LeaseTimes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -35,6 +37,8 @@ pub struct Stage {
     pub url: String,
     cloud: String,
     arguments: Vec<String>,
+    /// Shorter than what the command line takes.
+    lease_time: Option<Duration>,
     /// Shared by the scalers of one stage, so that the address stays theirs.
     listener: std::net::TcpListener,
     demand: watch::Sender<u64>,
@@ -53,6 +57,14 @@ impl Stage {
     /// A cloud without instances, a front without demand, and a scaler with `arguments`.
     pub async fn set(arguments: &[&str]) -> Self {
         let mut stage = Self::without_scaler(arguments).await;
+        stage.start_scaler().await;
+        stage
+    }
+
+    /// As [`Stage::set`], with a lease that lapses sooner than any that is configured.
+    pub async fn with_lease_time(lease_time: Duration) -> Self {
+        let mut stage = Self::without_scaler(&[]).await;
+        stage.lease_time = Some(lease_time);
         stage.start_scaler().await;
         stage
     }
@@ -90,6 +102,7 @@ impl Stage {
             url,
             cloud,
             arguments: all,
+            lease_time: None,
             listener: listener.into_std().unwrap(),
             demand,
             running: None,
@@ -100,12 +113,23 @@ impl Stage {
     }
 
     pub async fn start_scaler(&mut self) {
-        let cli = Cli::try_parse_from(&self.arguments).unwrap();
         let listener = TcpListener::from_std(self.listener.try_clone().unwrap()).unwrap();
         let shutdown = self.everything.child_token();
-        let config = cli.serve.config().unwrap();
+        let config = self.config();
         let running = scaler::run(config, self.aws.clone(), listener, shutdown.clone());
         self.running = Some((tokio::spawn(running), shutdown));
+    }
+
+    fn config(&self) -> Config {
+        let cli = Cli::try_parse_from(&self.arguments).unwrap();
+        let mut config = cli.serve.config().unwrap();
+        if let (Some(lease), Some(lease_time)) = (&mut config.lease, self.lease_time) {
+            lease.times = LeaseTimes {
+                lease: lease_time,
+                slack: lease_time / 5,
+            };
+        }
+        config
     }
 
     pub async fn stop_scaler(&mut self) {
@@ -122,9 +146,8 @@ impl Stage {
 
     /// Another scaler in the same cloud, at an address of its own.
     pub async fn rival(&self) -> Rival {
-        let cli = Cli::try_parse_from(&self.arguments).unwrap();
         let (listener, address) = listen().await;
-        let config = cli.serve.config().unwrap();
+        let config = self.config();
         let shutdown = self.everything.child_token();
         tokio::spawn(scaler::run(config, self.aws.clone(), listener, shutdown));
         let scaler = platform::grpc::channel(&format!("http://{address}")).unwrap();
