@@ -362,6 +362,7 @@ async fn start_cloud(
         name: None,
         command: ["sh", "-c", RUN].map(str::to_owned).to_vec(),
         env: [("PROCESSES".to_owned(), processes.display().to_string())].into(),
+        user_data_env: Vec::new(),
     };
     let config = localcloud::Config {
         images: vec![image],
