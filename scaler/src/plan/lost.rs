@@ -65,12 +65,14 @@ impl<'a> Lost<'a> {
         }
         silent.sort_by_key(|(_, since)| *since);
         silent.retain(|(_, since)| {
+            let at_the_latest = since.after(deadline * OF_MOST);
+            // Those that are heard first again are not the only ones to come back.
+            let most_silent_at = memory.most_silent_at.unwrap_or_default();
+            let soon = most_silent_at.max(*since).after(deadline);
             let stopped_at = if self.most_are_silent {
-                since.after(deadline * OF_MOST)
+                at_the_latest
             } else {
-                // Those that are heard first again are not the only ones to come back.
-                let most_silent_at = memory.most_silent_at.unwrap_or_default();
-                most_silent_at.max(*since).after(deadline)
+                soon.min(at_the_latest)
             };
             self.is_past(stopped_at, now)
         });

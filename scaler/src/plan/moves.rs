@@ -288,7 +288,8 @@ impl<'a> Moves<'a> {
         let mut taken = HashSet::new();
         let mut unnamed = Vec::new();
         for instance in &self.observation.instances {
-            if !instance.number.is_some_and(|number| taken.insert(number)) && instance.listed {
+            let stays = instance.listed && !self.lost.never_started(instance);
+            if !instance.number.is_some_and(|number| taken.insert(number)) && stays {
                 unnamed.push(instance);
             }
         }

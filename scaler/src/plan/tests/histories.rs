@@ -139,7 +139,10 @@ fn live_through(kind: PolicyKind, history: &History) -> Result<(), TestCaseError
         cloud.unanswered == 0
             && cloud.up() == min as usize
             && !cloud.has_hung_worker()
-            && cloud.machines.iter().all(|machine| !machine.leaving)
+            && cloud
+                .machines
+                .iter()
+                .all(|machine| !machine.leaving && !machine.is_stuck)
             && cloud.machines.len() >= (min + warm_pool.min(more)) as usize
     };
     // A hung worker takes the boot deadline to be found out, and its message as long again.

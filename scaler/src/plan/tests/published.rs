@@ -146,7 +146,10 @@ proptest! {
             cloud.unanswered == 0
                 && cloud.up() == least
                 && !cloud.has_hung_worker()
-                && cloud.machines.iter().all(|machine| !machine.leaving)
+                && cloud
+                    .machines
+                    .iter()
+                    .all(|machine| !machine.leaving && !machine.is_stuck)
         };
         let began = cloud.now;
         while !settled(&cloud) {

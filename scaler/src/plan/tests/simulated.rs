@@ -303,11 +303,9 @@ impl Cloud {
                     };
                     // Its last report may have been due just then.
                     let is_long = |at| self.now.since(at) + REPORT_EVERY * 2 > long;
-                    // One that was never heard may be on the point of it.
+                    // It may be on the point of being heard.
                     let was_just = |until| self.now.since(until) < Duration::from_millis(200);
-                    let last = self.last_cut_off.filter(|(_, until)| {
-                        stop.cause == StopCause::NeverAttended && was_just(*until)
-                    });
+                    let last = self.last_cut_off.filter(|(_, until)| was_just(*until));
                     let cut_off_since = self.cut_off_since.or(last.map(|(since, _)| since));
                     let is_cut_off = cut_off_since.is_some_and(is_long);
                     assert!(worker.hung || is_cut_off, "{worker:?}");
