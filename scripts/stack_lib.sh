@@ -117,8 +117,25 @@ check_ports() {
     done
 }
 
-# quoted TEXT: as one word of a shell.
-quoted() { printf "'%s'" "${1//\'/\'\\\'\'}"; }
+# The credentials of the local cloud: those that everybody knows only where nobody else can reach it.
+choose_credentials() {
+    local credentials=${CREDENTIALS:-}
+    if [[ -z "$credentials" && "$host" == 127.0.0.1 ]]; then
+        credentials=test:test
+    elif [[ -z "$credentials" ]]; then
+        credentials=$(random_text 20):$(random_text 40)
+    fi
+    [[ "$credentials" =~ ^[A-Za-z0-9]+:[A-Za-z0-9+/]+$ ]] ||
+        fail "CREDENTIALS is not KEY:SECRET with letters and digits alone"
+    export AWS_ACCESS_KEY_ID=${credentials%%:*} AWS_SECRET_ACCESS_KEY=${credentials#*:}
+}
+
+# random_text LENGTH: of capital letters and digits, up to 512.
+random_text() {
+    local text
+    text=$(head -c 8192 /dev/urandom | LC_ALL=C tr -dc 'A-Z0-9')
+    printf '%s' "${text:0:$1}"
+}
 
 # toml TEXT: as a string of a TOML file.
 toml() {
@@ -129,7 +146,7 @@ toml() {
     printf '"%s"' "$text"
 }
 
-# What every instance is told: an assignment a line, which its image's command reads.
+# What every instance is told: a variable of its environment a line, with the value as it stands. localcloud reads it.
 shared_user_data() {
     cat <<LINES
 AWS_ENDPOINT_URL=$AWS_ENDPOINT_URL
@@ -144,22 +161,23 @@ LINES
 photo_limits() {
     local name
     for name in MUSTER_MAX_PIXELS MUSTER_MAX_DECODE_TIME; do
-        [[ -z "${!name:-}" ]] || printf '%s=%s\n' "$name" "$(quoted "${!name}")"
+        [[ -z "${!name:-}" ]] || printf '%s=%s\n' "$name" "${!name}"
     done
 }
 
-# Every instance stands for a machine of one core.
+# Every instance stands for a machine of one core. The scaler puts the fleet's token where @MUSTER_FLEET_TOKEN@ is.
 worker_user_data() {
     shared_user_data
     cat <<LINES
-MUSTER_MODELS=$(quoted "$models")
-MUSTER_GALLERY=$(quoted "$gallery")
+MUSTER_MODELS=$models
+MUSTER_GALLERY=$gallery
 MUSTER_SCALER=$scaler_url
+MUSTER_FLEET_TOKEN=@MUSTER_FLEET_TOKEN@
 MUSTER_INFERENCE_THREADS=1
 MUSTER_ENGINE=$engine
 LINES
-    [[ -z "${INSTRUCTIONS:-}" ]] || printf 'MUSTER_INSTRUCTIONS=%s\n' "$(quoted "$INSTRUCTIONS")"
-    [[ -z "${PRECISION:-}" ]] || printf 'MUSTER_PRECISION=%s\n' "$(quoted "$PRECISION")"
+    [[ -z "${INSTRUCTIONS:-}" ]] || printf 'MUSTER_INSTRUCTIONS=%s\n' "$INSTRUCTIONS"
+    [[ -z "${PRECISION:-}" ]] || printf 'MUSTER_PRECISION=%s\n' "$PRECISION"
     photo_limits
 }
 
@@ -167,7 +185,6 @@ LINES
 web_user_data() {
     shared_user_data
     cat <<LINES
-MUSTER_BIN=$(quoted "$bin")
 MUSTER_HTTP_LISTEN=$host:$http_port
 MUSTER_FRONT_LISTEN=$host:$front_port
 MUSTER_SCALER_LISTEN=$host:$scaler_port
@@ -175,7 +192,7 @@ MUSTER_FRONT_ADMIN_LISTEN=$host:$front_admin_port
 MUSTER_SCALER_ADMIN_LISTEN=$host:$scaler_admin_port
 MUSTER_FRONT=http://127.0.0.1:$front_port
 MUSTER_WORKER_IMAGE=ami-muster-worker
-MUSTER_WORKER_USER_DATA_FILE=$(quoted "$work/worker-user-data")
+MUSTER_WORKER_USER_DATA_FILE=$work/worker-user-data
 MUSTER_MAX_WORKERS=$max_workers
 MUSTER_POLICY=$policy
 MUSTER_LATENCY_TARGET=$latency_target
@@ -188,20 +205,23 @@ LINES
     photo_limits
 }
 
-# Two images and the instance that is booted at the start, which leaves its process id in a file.
+# Two images and the instance that is booted at the start, which leaves its process id in a file. What runs is the images'
+# own: user data only sets the variables whose names begin so.
 cloud_config() {
-    local read_user_data='set -a; . "$EC2_USER_DATA_FILE"; set +a; exec'
-    local note_process="echo \$\$ >$(quoted "$data/web-instance.pid"); "
+    local set_by_user_data='["AWS_", "MUSTER_"]'
     cat <<LINES
 [[image]]
 id = "ami-muster-web"
 name = "muster-web"
-command = ["sh", "-c", $(toml "$note_process$read_user_data $(quoted "$root/scripts/web-instance")")]
+command = [$(toml "$root/scripts/web-instance")]
+env = { MUSTER_BIN = $(toml "$bin"), MUSTER_PID_FILE = $(toml "$data/web-instance.pid") }
+user_data_env = $set_by_user_data
 
 [[image]]
 id = "ami-muster-worker"
 name = "muster-worker"
-command = ["sh", "-c", $(toml "$read_user_data $(quoted "$bin/worker") serve")]
+command = [$(toml "$bin/worker"), "serve"]
+user_data_env = $set_by_user_data
 
 [[instance]]
 image = "ami-muster-web"
@@ -213,10 +233,11 @@ LINES
 start_cloud() {
     mkdir -p "$data"
     rm -f "$data/web-instance.pid"
-    worker_user_data >"$work/worker-user-data"
-    cloud_config >"$work/localcloud.toml"
+    # Both hold the credentials.
+    (umask 077 && rm -f "$work/worker-user-data" "$work/localcloud.toml" &&
+        worker_user_data >"$work/worker-user-data" && cloud_config >"$work/localcloud.toml")
     say "starting the local cloud, which boots the web instance"
-    NO_COLOR=1 spawn "$bin/localcloud" --listen "$host:$aws_port" --data "$data" --config "$work/localcloud.toml" \
+    NO_COLOR=1 LOCALCLOUD_CREDENTIALS=$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY spawn "$bin/localcloud" --listen "$host:$aws_port" --data "$data" --config "$work/localcloud.toml" \
         --max-instances "$((max_workers + 10))" --start-interval "$start_interval" \
         --ec2-limits "${EC2_LIMITS:-aws}" >"$data/localcloud.log" 2>&1
     cloud=$!

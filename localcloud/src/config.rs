@@ -1,6 +1,8 @@
 //! What a localcloud is started with.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -47,8 +49,8 @@ pub enum Authentication {
     Any,
 }
 
-/// An access key and its secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An access key and its secret, which is not shown.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub access_key: String,
     pub secret_key: String,
@@ -66,6 +68,10 @@ pub struct Image {
     /// Environment variables, added to those that localcloud was started with.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// What the names of those variables begin with that the user data of its instances may set, by lines `NAME=VALUE`. The
+    /// image's own `env` goes before.
+    #[serde(default)]
+    pub user_data_env: Vec<String>,
 }
 
 /// An instance to launch at the start.
@@ -191,6 +197,38 @@ impl Default for Credentials {
     }
 }
 
+impl Credentials {
+    /// A pair that nobody can guess.
+    #[must_use]
+    pub fn random() -> Self {
+        let [first, second, third] = [(); 3].map(|()| uuid::Uuid::new_v4().simple().to_string());
+        Self {
+            access_key: format!("LC{}", first[..18].to_uppercase()),
+            secret_key: format!("{second}{third}"),
+        }
+    }
+
+    /// Those of a localcloud that listens at these addresses, if none are chosen: `test` and `test` where only this machine
+    /// can get, and otherwise such as nobody can guess, for whoever has them may run commands.
+    #[must_use]
+    pub fn usual(mut listening: impl Iterator<Item = SocketAddr>) -> Self {
+        if listening.all(|address| address.ip().is_loopback()) {
+            Self::default()
+        } else {
+            Self::random()
+        }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { access_key, .. } = self;
+        f.debug_struct("Credentials")
+            .field("access_key", access_key)
+            .finish_non_exhaustive()
+    }
+}
+
 impl FromStr for Credentials {
     type Err = ConfigError;
 
@@ -203,6 +241,27 @@ impl FromStr for Credentials {
                 })
             }
             _ => Err(ConfigError::Credentials),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_that_everybody_knows_are_for_loopback_alone() {
+        let usual = |addresses: &[&str]| {
+            let addresses = addresses.iter().map(|address| address.parse().unwrap());
+            Credentials::usual(addresses)
+        };
+        let known = Credentials::default();
+        assert_eq!(usual(&["127.0.0.1:4566", "[::1]:4567"]), known);
+        for open in ["0.0.0.0:4566", "[::]:4566", "10.0.0.7:4566"] {
+            let (one, other) = (usual(&[open]), usual(&["127.0.0.1:1", open]));
+            assert!(one != known && other != known && one != other);
+            assert!(one.secret_key.len() >= 40);
+            assert!(!format!("{one:?}").contains(&one.secret_key));
         }
     }
 }

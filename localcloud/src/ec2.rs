@@ -5,6 +5,7 @@ mod catalog;
 mod change;
 mod console;
 mod describe;
+mod environment;
 mod error;
 #[cfg(test)]
 mod fuzz;

@@ -20,7 +20,8 @@ use tracing_subscriber::EnvFilter;
 /// S3, SQS and EC2 on one local port, without an account.
 ///
 /// Point any AWS client at it: AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_ACCESS_KEY_ID=test
-/// AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=us-east-1, with path-style S3 addresses. Buckets,
+/// AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=us-east-1, with path-style S3 addresses. Where others than this machine can
+/// reach it, it makes and prints credentials of its own. Buckets,
 /// queues and the logs of instances outlive the process with --data, and nothing does without.
 ///
 /// An EC2 instance is an OS process of its image's command, in its own process group, with EC2_INSTANCE_ID and
@@ -70,7 +71,7 @@ struct Arguments {
     )]
     sync: SyncPolicy,
 
-    /// TOML file with [[image]] (id, name, command = [...], env = {...}) and [[instance]] (image, tags = {...},
+    /// TOML file with [[image]] (id, name, command = [...], env = {...}, user_data_env = [...]) and [[instance]] (image, tags = {...},
     /// user_data) tables; its instances are launched at the start.
     #[arg(long, env = "LOCALCLOUD_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -83,14 +84,15 @@ struct Arguments {
     #[arg(long, env = "LOCALCLOUD_FAULTS", value_name = "FILE")]
     faults: Option<PathBuf>,
 
-    /// What requests must be signed with.
+    /// What requests must be signed with [default: test:test where all addresses are of the loopback network, otherwise made
+    /// at random and printed]. Other users of this machine see the command line, and not the environment
     #[arg(
         long,
         env = "LOCALCLOUD_CREDENTIALS",
-        default_value = "test:test",
+        hide_env_values = true,
         value_name = "KEY:SECRET"
     )]
-    credentials: Credentials,
+    credentials: Option<Credentials>,
 
     /// Answer everybody: accept any access key and signature, and none at all.
     #[arg(
@@ -164,13 +166,32 @@ async fn start(arguments: Arguments) -> anyhow::Result<()> {
         Some(file) => Faults::read(file)?,
         None => Faults::default(),
     };
+    let only = [
+        (Service::S3, arguments.s3_listen),
+        (Service::Sqs, arguments.sqs_listen),
+        (Service::Ec2, arguments.ec2_listen),
+    ];
+    let others = only.iter().filter_map(|(_, address)| *address);
+    let listening = std::iter::once(arguments.listen).chain(others);
+    let is_open = listening.clone().any(|address| !address.ip().is_loopback());
+    if is_open && arguments.any_credentials {
+        warn!("everybody who can reach this machine may run commands on it");
+    }
+    let is_told = arguments.credentials.is_some() || arguments.any_credentials;
+    let credentials = arguments
+        .credentials
+        .unwrap_or_else(|| Credentials::usual(listening));
+    if is_open && !is_told {
+        println!("AWS_ACCESS_KEY_ID={}", credentials.access_key);
+        println!("AWS_SECRET_ACCESS_KEY={}", credentials.secret_key);
+    }
     let mut config = Config {
         data: arguments.data,
         sync: arguments.sync,
         authentication: if arguments.any_credentials {
             Authentication::Any
         } else {
-            Authentication::Keys(arguments.credentials)
+            Authentication::Keys(credentials)
         },
         region: arguments.region,
         stop_grace: Duration::try_from_secs_f64(arguments.stop_grace).context("--stop-grace")?,
@@ -188,11 +209,7 @@ async fn start(arguments: Arguments) -> anyhow::Result<()> {
         all: bind(arguments.listen).await?,
         only: Vec::new(),
     };
-    for (service, address) in [
-        (Service::S3, arguments.s3_listen),
-        (Service::Sqs, arguments.sqs_listen),
-        (Service::Ec2, arguments.ec2_listen),
-    ] {
+    for (service, address) in only {
         if let Some(address) = address {
             listeners.only.push((service, bind(address).await?));
         }

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -14,7 +14,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
+use crate::browser;
 use crate::faults::Service;
+use crate::respond::plain;
 use crate::router::{ConnectionReset, Router};
 use crate::s3::PeerAddress;
 
@@ -48,11 +50,18 @@ async fn serve_connection(stream: TcpStream, router: Arc<Router>, only: Option<S
     // Answers are small, and clients wait for them.
     let _ = stream.set_nodelay(true);
     let peer = stream.peer_addr().ok();
+    let at_loopback = stream.local_addr().is_ok_and(|it| it.ip().is_loopback());
     let service = service_fn(move |mut request: Request<Incoming>| {
         if let Some(peer) = peer {
             request.extensions_mut().insert(PeerAddress(peer.ip()));
         }
-        Box::pin(Arc::clone(&router).answer(request, only))
+        let router = Arc::clone(&router);
+        Box::pin(async move {
+            if browser::is_of_another_site(request.headers(), at_loopback) {
+                return Ok(plain(StatusCode::FORBIDDEN, browser::REFUSAL));
+            }
+            router.answer(request, only).await
+        })
     });
     // hyper drops a request's future when its client hangs up: a long poll ends there.
     let mut connection = http1::Builder::new()

@@ -10,8 +10,11 @@ use aws_sdk_ec2::types::{
     TagSpecification,
 };
 
+mod dates;
 #[cfg(test)]
 mod tests;
+
+use dates::Dates;
 
 /// How long one call to EC2 may take, its attempts taken together. Whoever calls may have to stop acting soon, when another
 /// process takes over, and a call that is under way goes on for so long.
@@ -23,6 +26,8 @@ const PAGE: i32 = 1000;
 #[derive(Debug, Clone)]
 pub struct Fleet {
     client: Client,
+    /// Of what `client` is answered.
+    dates: Dates,
     /// For calls that change what runs. Each attempt costs a token of EC2's small buckets; a lack of capacity, which EC2
     /// answers with status 500, does not go away by asking again at once; and the refusal of a second attempt would hide
     /// that the first, whose answer was lost, has taken effect.
@@ -35,8 +40,10 @@ pub struct FleetInstance {
     /// The tag `Name`.
     pub name: String,
     pub state: PowerState,
-    /// When it was last started.
+    /// When it was last started, by EC2's clock.
     pub launched_at: Option<SystemTime>,
+    /// How long before the answer that was, also by EC2's clock, to the second.
+    pub age: Option<Duration>,
     pub instance_type: String,
     /// Availability zone; empty when EC2 does not say.
     pub zone: String,
@@ -63,12 +70,16 @@ pub struct LaunchSpec {
     pub security_group_ids: Vec<String>,
     pub instance_profile: Option<String>,
     pub key_name: Option<String>,
-    /// Plain text; it is encoded on the way.
-    pub user_data: String,
+    pub user_data: UserData,
     /// Tags besides `Name`.
     pub tags: Vec<(String, String)>,
     pub market: Market,
 }
+
+/// What an instance is told at its launch, as plain text; it is encoded on the way. It may hold secrets, so it is neither
+/// logged nor printed.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct UserData(pub String);
 
 /// How instances are bought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -77,6 +88,12 @@ pub enum Market {
     OnDemand,
     /// At most at the on-demand price; EC2 may take the instance back, with a notice of two minutes.
     Spot,
+}
+
+impl std::fmt::Debug for UserData {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "UserData({} bytes)", self.0.len())
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -92,8 +109,10 @@ impl Fleet {
     pub(crate) fn new(client: &Client) -> Self {
         let config = client.config().to_builder().timeout_config(timeouts());
         let without_retries = config.clone().retry_config(RetryConfig::disabled());
+        let dates = Dates::default();
         Self {
-            client: Client::from_conf(config.build()),
+            client: Client::from_conf(config.interceptor(dates.clone()).build()),
+            dates,
             without_retries: Client::from_conf(without_retries.build()),
         }
     }
@@ -122,7 +141,8 @@ impl Fleet {
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| failure(&error))?;
             let instances = page.reservations().iter().flat_map(|r| r.instances());
-            found.extend(instances.filter_map(instance));
+            let answered_at = self.dates.newest();
+            found.extend(instances.filter_map(|it| instance(it, answered_at)));
         }
         found.sort_by(|a, b| {
             natural(&a.name)
@@ -130,6 +150,29 @@ impl Fleet {
                 .then_with(|| a.id.cmp(&b.id))
         });
         Ok(found)
+    }
+
+    /// Those of these instances that were terminated, or are about to be. Others may exist or not be known to EC2 yet.
+    ///
+    /// # Errors
+    /// When EC2 cannot be reached or refuses.
+    pub async fn terminated(&self, ids: &[String]) -> Result<Vec<String>, FleetError> {
+        // An id that EC2 does not know would make the parameter for ids fail.
+        let filter = |name, values: &[String]| {
+            let values = Some(values.to_vec());
+            Filter::builder().name(name).set_values(values).build()
+        };
+        let states = ["shutting-down", "terminated"].map(str::to_owned);
+        let answer = self
+            .client
+            .describe_instances()
+            .filters(filter("instance-id", ids))
+            .filters(filter("instance-state-name", &states))
+            .send()
+            .await
+            .map_err(|error| failure(&error))?;
+        let instances = answer.reservations().iter().flat_map(|it| it.instances());
+        Ok(instances.filter_map(|it| it.instance_id.clone()).collect())
     }
 
     /// Starts stopped instances, all in one call.
@@ -198,7 +241,7 @@ impl Fleet {
             .min_count(1)
             .max_count(i32::try_from(count).unwrap_or(i32::MAX))
             .client_token(client_token)
-            .user_data(aws_smithy_types::base64::encode(&spec.user_data))
+            .user_data(aws_smithy_types::base64::encode(&spec.user_data.0))
             .tag_specifications(specification)
             .set_subnet_id(spec.subnet_id.clone())
             .set_key_name(spec.key_name.clone())
@@ -316,7 +359,12 @@ fn market_options(market: Market) -> Option<InstanceMarketOptionsRequest> {
     })
 }
 
-fn instance(described: &aws_sdk_ec2::types::Instance) -> Option<FleetInstance> {
+/// `answered_at` is EC2's time.
+fn instance(
+    described: &aws_sdk_ec2::types::Instance,
+    answered_at: SystemTime,
+) -> Option<FleetInstance> {
+    let launched_at = described.launch_time().and_then(system_time);
     let state = match described.state()?.name()? {
         InstanceStateName::Pending => PowerState::Pending,
         InstanceStateName::Running => PowerState::Running,
@@ -336,7 +384,8 @@ fn instance(described: &aws_sdk_ec2::types::Instance) -> Option<FleetInstance> {
             .unwrap_or_default()
             .to_owned(),
         state,
-        launched_at: described.launch_time().and_then(system_time),
+        launched_at,
+        age: launched_at.map(|at| answered_at.duration_since(at).unwrap_or_default()),
         instance_type: described
             .instance_type()
             .map(|it| it.as_str().to_owned())

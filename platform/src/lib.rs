@@ -12,3 +12,4 @@ pub mod objects;
 pub mod queue;
 pub mod shutdown;
 pub mod telemetry;
+pub mod token;

@@ -4,6 +4,7 @@ mod roster;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proto::v1::{WorkerOrder, WorkerReport};
@@ -46,14 +47,19 @@ impl Attendance {
         }
     }
 
-    /// Takes up a worker's new stream; an older one of the same worker ends. `orders` brings it the newest order.
+    /// Takes up a worker's new stream; an older one of the same worker ends. `orders` brings it the newest order. Absent
+    /// when the instance is none of the fleet's, as far as is known.
     #[must_use]
-    pub fn join(&self, id: &InstanceId, orders: watch::Sender<Option<WorkerOrder>>) -> Session {
-        let id = self.lock().join(id, orders, self.shared.clock.now());
-        Session {
+    pub fn join(
+        &self,
+        id: &InstanceId,
+        orders: watch::Sender<Option<WorkerOrder>>,
+    ) -> Option<Session> {
+        let id = self.lock().join(id, orders, self.shared.clock.now())?;
+        Some(Session {
             attendance: self.clone(),
             id,
-        }
+        })
     }
 
     /// Waits for a worker's state to change.
@@ -92,10 +98,14 @@ impl Attendance {
         self.lock().forget(id);
     }
 
-    /// Forgets workers that are long gone and whose instance `exists` denies.
-    pub fn forget_strangers(&self, exists: impl Fn(&InstanceId) -> bool) {
-        self.lock()
-            .forget_strangers(exists, self.shared.clock.now());
+    /// Lets these instances attend as well.
+    pub fn admit(&self, ids: &[InstanceId]) {
+        self.lock().admit(ids.iter().cloned());
+    }
+
+    /// From now on these instances may attend and no others. Workers of others that are long gone are forgotten.
+    pub fn fleet_is(&self, fleet: HashSet<InstanceId>) {
+        self.lock().fleet_is(fleet, self.shared.clock.now());
     }
 
     /// How many workers reported to be busy after they were ordered to stop as idle; each counts once for each order.

@@ -9,13 +9,15 @@ use anyhow::Context;
 use platform::admin::AdminArgs;
 use platform::aws::AwsArgs;
 use platform::demand::DemandArgs;
-use platform::fleet::{LaunchSpec, Market};
+use platform::fleet::{LaunchSpec, Market, UserData};
+use platform::token::{FLEET_TOKEN_VARIABLE, Token};
 
 pub use self::policy::PolicyArgs;
 pub(crate) use self::value::{dollars, duration, keep_idle, positive_duration, share, window};
-use crate::access::{Token, TokenArgs};
+use crate::access::TokenArgs;
 use crate::execute::{Places, RequestLimits, Settings};
-use crate::lease;
+use crate::fleet_token::PLACEHOLDER;
+use crate::lease::LeaseTimes;
 use crate::plan::Policy;
 
 /// Everything that [`crate::run()`] needs besides its listener and the AWS clients.
@@ -36,13 +38,15 @@ pub struct Config {
     pub lease: Option<LeaseConfig>,
     /// Who carries it may change bounds, pause and resume; absent: nobody.
     pub token: Option<Token>,
+    /// What workers prove themselves with; absent: what the scaler's bucket holds.
+    pub fleet_token: Option<Token>,
     pub admin: AdminArgs,
 }
 
 /// How scalers agree on which of them acts.
 #[derive(Debug, Clone)]
 pub struct LeaseConfig {
-    pub time: Duration,
+    pub times: LeaseTimes,
     /// Where others reach this scaler; absent: at the address it listens on.
     pub advertised: Option<String>,
 }
@@ -153,9 +157,14 @@ pub struct LaunchArgs {
     /// Name of the SSH key pair
     #[arg(long, env = "MUSTER_WORKER_KEY", value_name = "NAME")]
     pub key_name: Option<String>,
-    /// File with the user data
+    /// File with the user data, in which @MUSTER_FLEET_TOKEN@ stands for the fleet's token; absent: the one line
+    /// MUSTER_FLEET_TOKEN=@MUSTER_FLEET_TOKEN@
     #[arg(long, env = "MUSTER_WORKER_USER_DATA_FILE", value_name = "FILE")]
     pub user_data_file: Option<PathBuf>,
+    /// File with the token that workers prove themselves with; absent: the environment variable MUSTER_FLEET_TOKEN, and
+    /// without that a token that the scaler makes once and keeps in its bucket
+    #[arg(long, env = "MUSTER_FLEET_TOKEN_FILE", value_name = "FILE")]
+    pub fleet_token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -176,11 +185,11 @@ pub struct LeaseArgs {
         value_name = "ON|OFF"
     )]
     pub lease: LeaseSwitch,
-    /// How long a scaler that dies holds up the next one
+    /// How long a scaler that dies holds up the next one; 15s or more
     #[arg(
         long,
         env = "MUSTER_LEASE_TIME",
-        default_value = "10s",
+        default_value = "20s",
         value_name = "DURATION",
         value_parser = duration
     )]
@@ -198,23 +207,25 @@ pub enum LeaseSwitch {
 
 impl ServeArgs {
     /// # Errors
-    /// When the bounds contradict each other or the market, the lease time is too short, or the user data or the token
-    /// cannot be read.
+    /// When the bounds contradict each other or the market, the lease time is too short, the user data or a token
+    /// cannot be read, or the workers would not learn the fleet's token.
     pub fn config(&self) -> anyhow::Result<Config> {
         anyhow::ensure!(
             self.policy.warm_pool == 0 || self.launch.market != MarketArg::Spot,
             "--warm-pool {} does not go with --market spot: spot instances cannot be stopped and kept ready",
             self.policy.warm_pool
         );
+        let fleet_token = self.launch.fleet_token()?;
         Ok(Config {
             policy: self.policy()?,
             tick: self.tick,
             front: self.front.clone(),
             demand: self.demand.clone(),
             prefix: self.aws.prefix.clone(),
-            calls: self.launch.settings()?,
+            calls: self.launch.settings(fleet_token.is_some())?,
             lease: self.lease.config()?,
             token: self.token.token()?,
+            fleet_token,
             admin: self.admin.clone(),
         })
     }
@@ -244,22 +255,34 @@ impl LeaseArgs {
         if self.lease == LeaseSwitch::Off {
             return Ok(None);
         }
-        lease::check(self.lease_time)?;
         Ok(Some(LeaseConfig {
-            time: self.lease_time,
+            times: LeaseTimes::of(self.lease_time)?,
             advertised: self.advertised.clone(),
         }))
     }
 }
 
 impl LaunchArgs {
-    fn settings(&self) -> anyhow::Result<Settings> {
+    fn fleet_token(&self) -> anyhow::Result<Option<Token>> {
+        Token::read(self.fleet_token_file.as_deref(), FLEET_TOKEN_VARIABLE)
+    }
+
+    /// A token that is given may be in the image; one that the scaler makes gets to the workers by the user data alone.
+    fn settings(&self, fleet_token_is_given: bool) -> anyhow::Result<Settings> {
         let mut places = Places::combine(&self.instance_type, &self.subnet_id).into_iter();
         let first = places.next().context("--instance-type is empty")?;
         let user_data = match &self.user_data_file {
-            Some(path) => std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read the user data in {}", path.display()))?,
-            None => String::new(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read the user data in {}", path.display()))?;
+                anyhow::ensure!(
+                    fleet_token_is_given || text.contains(PLACEHOLDER),
+                    "the user data in {} does not tell the workers the fleet's token: add {FLEET_TOKEN_VARIABLE}={PLACEHOLDER}, or give the token by --fleet-token-file",
+                    path.display()
+                );
+                text
+            }
+            None => format!("{FLEET_TOKEN_VARIABLE}={PLACEHOLDER}\n"),
         };
         let launch = LaunchSpec {
             image_id: self.image_id.clone(),
@@ -268,7 +291,7 @@ impl LaunchArgs {
             security_group_ids: self.security_group_id.clone(),
             instance_profile: self.instance_profile.clone(),
             key_name: self.key_name.clone(),
-            user_data,
+            user_data: UserData(user_data),
             tags: self.tags.clone(),
             market: match self.market {
                 MarketArg::OnDemand => Market::OnDemand,
@@ -337,6 +360,25 @@ mod tests {
     }
 
     #[test]
+    fn user_data_that_does_not_tell_the_token_is_refused() {
+        let user_data = tempfile::NamedTempFile::new().unwrap();
+        let token = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(user_data.path(), "MUSTER_PREFIX=faces\n").unwrap();
+        std::fs::write(token.path(), "secret\n").unwrap();
+        let user_data_file = format!("--user-data-file={}", user_data.path().display());
+        let token_file = format!("--fleet-token-file={}", token.path().display());
+        let refused = serve(&[&user_data_file]).unwrap_err();
+        assert!(refused.to_string().contains(PLACEHOLDER), "{refused}");
+        let config = serve(&[&user_data_file, &token_file]).unwrap();
+        assert!(config.fleet_token.is_some());
+        assert!(!format!("{config:?}").contains("secret"));
+        std::fs::write(user_data.path(), format!("A={PLACEHOLDER}\n")).unwrap();
+        assert!(serve(&[&user_data_file]).is_ok());
+        let by_default = serve(&[]).unwrap().calls.launch.user_data;
+        assert!(by_default.0.contains(PLACEHOLDER));
+    }
+
+    #[test]
     fn a_fleet_of_several_types_counts_at_the_dearest_price() {
         let types = "--instance-type=c7i.large,m7i.large";
         let prices = "--price=c7i.large=0.09,m7i.large=0.1,c7i.xlarge=0.2";
@@ -352,7 +394,7 @@ mod tests {
             "--tag=x",
             "--market=bazaar",
             "--ec2-request-limits=few",
-            "--lease-time=100ms",
+            "--lease-time=14s",
         ] {
             assert!(serve(&[wrong]).is_err(), "{wrong}");
         }

@@ -27,6 +27,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use crate::attend::Attendance;
+use crate::fleet_token::FleetToken;
 use crate::lease::Leadership;
 use crate::observe::World;
 use crate::plan::{Held, InstanceId, Moment, Plan};
@@ -45,6 +46,8 @@ pub struct Executor {
     calls: TaskTracker,
     /// Absent: it always leads.
     leadership: Option<Leadership>,
+    /// Absent: the user data holds none.
+    fleet_token: Option<FleetToken>,
     totals: Totals,
     start: Backoff,
     launch: Backoff,
@@ -120,6 +123,7 @@ impl Executor {
             outcomes,
             calls: TaskTracker::new(),
             leadership: None,
+            fleet_token: None,
             totals: Totals::default(),
             start: Backoff::default(),
             launch: Backoff::default(),
@@ -195,6 +199,13 @@ impl Executor {
     #[must_use]
     pub fn under(mut self, leadership: Leadership) -> Self {
         self.leadership = Some(leadership);
+        self
+    }
+
+    /// Puts the token into the user data of the instances that it launches. Until the token is known it launches none.
+    #[must_use]
+    pub fn handing_out(mut self, fleet_token: FleetToken) -> Self {
+        self.fleet_token = Some(fleet_token);
         self
     }
 

@@ -2,8 +2,8 @@
 //! only ever replaced by conditional writes; [`state`] is the protocol.
 //!
 //! While S3 cannot be reached, the leader leads on until its lease time is nearly over, and then stands by. A scaler that
-//! never reached S3 does nothing. A call to EC2 that is under way when a leader steps down is brought to its end, for
-//! which it has [`platform::fleet::LONGEST_CALL`]; no other one follows.
+//! never reached S3 does nothing. A call to EC2 that is under way when a leader steps down is brought to its end, which
+//! takes [`LONGEST_CALL`] at most, and that is within [`LeaseTimes::slack`]; no other one follows.
 
 mod place;
 pub mod record;
@@ -13,6 +13,7 @@ mod tests;
 
 use std::time::Duration;
 
+use platform::fleet::LONGEST_CALL;
 use platform::objects::{ObjectError, Objects, Swap};
 use platform::shutdown::CancellationToken;
 use record::{Holder, Record};
@@ -29,8 +30,10 @@ const KEY: &str = "lease.json";
 const RELEASE_DEADLINE: Duration = Duration::from_secs(2);
 /// How long a worker that comes right after the start waits to learn whether this scaler leads.
 const FIRST_ANSWER_DEADLINE: Duration = Duration::from_secs(2);
-/// Shorter ones would lapse by the slowness of ordinary calls.
-const SHORTEST: Duration = Duration::from_millis(500);
+/// With a shorter one the leader would step down because of one slow call to S3.
+const SHORTEST: Duration = LONGEST_CALL.saturating_mul(3);
+/// Which part of the lease time clocks may drift apart by.
+const DRIFT_PART: u32 = 20;
 
 /// Whether this scaler acts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,13 +62,27 @@ pub struct Keeper {
     task: Option<AbortOnDropHandle<()>>,
 }
 
-/// Parses `--lease-time`'s value further.
-///
-/// # Errors
-/// When it is too short to be kept.
-pub fn check(lease_time: Duration) -> anyhow::Result<()> {
-    anyhow::ensure!(lease_time >= SHORTEST, "--lease-time is below {SHORTEST:?}");
-    Ok(())
+/// How long a scaler that dies holds up the next one, and how much earlier one that cannot renew its lease stops to act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseTimes {
+    pub lease: Duration,
+    /// A call to EC2 that is under way when a leader steps down ends within it.
+    pub slack: Duration,
+}
+
+impl LeaseTimes {
+    /// With slack for the longest call to EC2, and for clocks that drift.
+    ///
+    /// # Errors
+    /// When the lease time is too short for that.
+    pub fn of(lease: Duration) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            lease >= SHORTEST,
+            "--lease-time is below {SHORTEST:?}: a call to EC2 may take {LONGEST_CALL:?}, and has to end before another scaler leads"
+        );
+        let slack = LONGEST_CALL + lease / DRIFT_PART;
+        Ok(Self { lease, slack })
+    }
 }
 
 /// No lease: this scaler always acts.
@@ -85,7 +102,7 @@ pub fn off(clock: Clock) -> (Leadership, Keeper) {
 pub fn keep(
     bucket: Objects,
     clock: Clock,
-    lease_time: Duration,
+    times: LeaseTimes,
     address: String,
     listener: std::net::SocketAddr,
 ) -> (Leadership, Keeper) {
@@ -99,8 +116,8 @@ pub fn keep(
     let keeping = Keeping {
         bucket,
         clock,
-        patience: lease_time / 4,
-        lease: state::Lease::new(me, lease_time),
+        patience: times.lease / 4,
+        lease: state::Lease::new(me, times.lease, times.slack),
         trouble: None,
         told,
     };

@@ -3,7 +3,8 @@
 //! [`plan`] decides and is pure. Around it, [`observe`] collects what a plan is made from, [`execute`] carries it out,
 //! [`attend`] talks to the workers, [`lease`] says which of several scalers acts, [`reconcile`] is the loop that joins
 //! them, and [`service`] answers over gRPC from the [`board`]. The
-//! scaler keeps nothing on disk: after a restart EC2, the queue and the workers tell it everything.
+//! scaler keeps nothing on disk: after a restart EC2, the queue and the workers tell it everything. What has to last, the
+//! lease and the [`fleet_token`], is in its bucket.
 
 pub mod access;
 pub mod attend;
@@ -12,6 +13,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod execute;
+pub mod fleet_token;
 pub mod lease;
 pub mod metric;
 pub mod observe;

@@ -141,6 +141,7 @@ pub fn stopped(cause: StopCause) {
         StopCause::Drained => "drained",
         StopCause::Silent => "silent",
         StopCause::NeverAttended => "never_attended",
+        StopCause::NeverStarted => "never_started",
     };
     counter!(STOPS, "cause" => cause).increment(1);
 }

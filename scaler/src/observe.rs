@@ -10,11 +10,10 @@ pub mod shared;
 mod tests;
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use boots::Boots;
 use expect::Expectations;
-pub use expect::LAG;
 use ledger::Ledger;
 use platform::fleet::{FleetInstance, PowerState};
 use proto::names::{WORKER_INSTANCE, worker_instance};
@@ -43,6 +42,8 @@ pub struct World {
     /// The state each instance was last seen in, and since when.
     history: HashMap<InstanceId, (State, Moment)>,
     running_since: HashMap<InstanceId, Moment>,
+    /// When each instance was last started, by EC2's clock and by the scaler's.
+    started: HashMap<InstanceId, (SystemTime, Moment)>,
     boots: Boots,
     ledger: Ledger,
     /// Stopped instances that EC2 does not start, for lack of capacity or for their own sake, and until when that is
@@ -68,6 +69,7 @@ impl World {
             launching: 0,
             history: HashMap::new(),
             running_since: HashMap::new(),
+            started: HashMap::new(),
             boots: Boots::default(),
             ledger: Ledger::default(),
             unstartable: HashMap::new(),
@@ -112,9 +114,41 @@ impl World {
                 }
             }
         }
-        let exists = |id: &InstanceId| self.places.contains_key(id);
-        self.running_since.retain(|id, _| exists(id));
-        self.attendance.forget_strangers(exists);
+        self.running_since
+            .retain(|id, _| self.places.contains_key(id));
+        self.note_starts(asked_at);
+        let fleet = self.places.keys().chain(self.expectations.starting());
+        self.attendance.fleet_is(fleet.cloned().collect());
+    }
+
+    /// Takes over when EC2 started the instances. The two clocks need not agree, so it is their age that counts, which is
+    /// exact to a second and therefore taken once.
+    fn note_starts(&mut self, asked_at: Moment) {
+        for found in &self.described {
+            let id = InstanceId::from(found.id.as_str());
+            let (Some(launched_at), Some(age)) = (found.launched_at, found.age) else {
+                continue;
+            };
+            let known = self.started.get(&id);
+            if known.is_none_or(|(known, _)| *known != launched_at) {
+                self.started.insert(id, (launched_at, asked_at.before(age)));
+            }
+        }
+        self.started.retain(|id, _| self.places.contains_key(id));
+    }
+
+    /// Instances that were launched a while ago and are not listed: EC2 is to be asked what became of them.
+    #[must_use]
+    pub fn overdue(&self, now: Moment) -> Vec<InstanceId> {
+        self.expectations
+            .overdue(|id| self.places.contains_key(id), now)
+    }
+
+    /// Notes that these were terminated, and will not be listed any more.
+    pub fn terminated(&mut self, ids: &[InstanceId]) {
+        for id in ids {
+            self.expectations.withdraw_start(id);
+        }
     }
 
     /// Notes that these are being ordered to start. What their workers said before they stopped is void.
@@ -128,6 +162,7 @@ impl World {
 
     /// Notes that these were launched. Their workers may be there already: what they said counts.
     pub fn launched(&mut self, ids: &[InstanceId], now: Moment) {
+        self.attendance.admit(ids);
         for id in ids {
             self.expectations.start(id, now);
             self.boots.begin(id, now);
@@ -248,7 +283,8 @@ impl World {
 
     /// Everything that is known, as of `now`.
     pub fn observe(&mut self, now: Moment, held: Held) -> Observation {
-        for id in self.expectations.expire(now) {
+        let is_listed = |id: &InstanceId| self.places.contains_key(id);
+        for id in self.expectations.expire(is_listed, now) {
             self.attendance.pardon(&id);
         }
         self.unstartable.retain(|_, until| now < *until);
@@ -313,7 +349,7 @@ impl World {
             started_at: self
                 .expectations
                 .starting_since(&id)
-                .or_else(|| found.launched_at.map(Moment::from)),
+                .or_else(|| self.started.get(&id).map(|(_, at)| *at)),
             running_since: self.running_since.get(&id).copied(),
             listed: true,
             leaving: attending.is_some_and(|attending| attending.leaving),

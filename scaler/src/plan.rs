@@ -87,6 +87,16 @@ pub enum StopCause {
     Silent,
     /// It has been running for longer than the boot deadline, and no worker ever reported.
     NeverAttended,
+    /// EC2 has not got it to run within the boot deadline. Such a one can only be terminated.
+    NeverStarted,
+}
+
+impl StopCause {
+    /// Whether the start of the instance came to nothing.
+    #[must_use]
+    pub fn is_failed_boot(self) -> bool {
+        matches!(self, Self::NeverAttended | Self::NeverStarted)
+    }
 }
 
 /// What one call of [`plan`] leaves for the next. A recording holds it as JSON, which fields may be added to.
@@ -106,6 +116,10 @@ pub struct Memory {
     pub estimates: Estimates,
     /// What the latency policy keeps beyond what is needed.
     keeping: latency::keep::Keeper,
+    /// When most workers were last silent.
+    most_silent_at: Option<Moment>,
+    /// When workers were last stopped for their silence.
+    gave_up_at: Option<Moment>,
     /// When workers were last added.
     added_at: Option<Moment>,
     /// When workers were last withdrawn.
@@ -154,6 +168,9 @@ pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (
         .note(&policy.goal, observation, watching_since);
     memory.policy_state.belong_to(policy.kind);
     let lost = Lost::find(&policy.patience, observation, &memory);
+    if lost.most_are_silent {
+        memory.most_silent_at = Some(observation.now);
+    }
     let rest = lost.without(observation);
     let rest = rest.as_ref().unwrap_or(observation);
     let target = decide(policy, rest, &assessment, &mut memory);
@@ -255,6 +272,9 @@ impl Memory {
         }
         if !plan.cordon.is_empty() {
             self.withdrawn_at = Some(now);
+        }
+        if plan.stop.iter().any(|it| it.cause == StopCause::Silent) {
+            self.gave_up_at = Some(now);
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::observe::World;
 use crate::observe::ledger::Ledger;
 use crate::observe::pace::{Pace, count_interval, describe_interval};
 use crate::plan::{
-    Counters, FrontDemand, Memory, Moment, Observation, Plan, Seen, may_discard, plan,
+    Counters, FrontDemand, InstanceId, Memory, Moment, Observation, Plan, Seen, may_discard, plan,
 };
 use crate::standby::stand_by;
 use crate::tally::Tally;
@@ -56,8 +56,15 @@ pub struct Reconciler {
 
 /// What a question was answered with.
 enum Answer {
-    Fleet(Result<Vec<FleetInstance>, FleetError>, Moment),
+    Fleet(Result<Description, FleetError>, Moment),
     Queue(Result<(Queue, Counters), QueueError>, Moment),
+}
+
+/// What EC2 says about the fleet.
+struct Description {
+    instances: Vec<FleetInstance>,
+    /// Those of the instances that were asked for which were terminated.
+    terminated: Vec<InstanceId>,
 }
 
 struct Loop {
@@ -238,9 +245,10 @@ impl Loop {
 
     fn take(&mut self, answer: Answer) {
         match answer {
-            Answer::Fleet(Ok(instances), asked_at) => {
+            Answer::Fleet(Ok(description), asked_at) => {
                 self.describe.answered();
-                self.world.described(instances, asked_at);
+                self.world.terminated(&description.terminated);
+                self.world.described(description.instances, asked_at);
                 self.parts
                     .ready
                     .send_if_modified(|ready| !std::mem::replace(ready, true));
@@ -273,9 +281,10 @@ impl Loop {
         if self.describe.due_at().is_some_and(|due| due <= now) {
             self.describe.asked(now);
             let (fleet, answers) = (self.parts.fleet.clone(), self.answers.clone());
+            let overdue = self.world.overdue(now);
             tokio::spawn(async move {
-                let found = fleet.find(&format!("{WORKER_INSTANCE}*")).await;
-                drop(answers.send(Answer::Fleet(found, now)).await);
+                let described = describe(&fleet, &overdue).await;
+                drop(answers.send(Answer::Fleet(described, now)).await);
             });
         }
         if self.count.due_at().is_some_and(|due| due <= now) {
@@ -288,6 +297,20 @@ impl Loop {
             });
         }
     }
+}
+
+async fn describe(fleet: &Fleet, overdue: &[InstanceId]) -> Result<Description, FleetError> {
+    let instances = fleet.find(&format!("{WORKER_INSTANCE}*")).await?;
+    let terminated = if overdue.is_empty() {
+        Vec::new()
+    } else {
+        let ids: Vec<_> = overdue.iter().map(ToString::to_string).collect();
+        fleet.terminated(&ids).await?
+    };
+    Ok(Description {
+        instances,
+        terminated: terminated.iter().map(|id| id.as_str().into()).collect(),
+    })
 }
 
 async fn count(

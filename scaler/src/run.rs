@@ -6,18 +6,19 @@ use platform::shutdown::CancellationToken;
 use proto::Names;
 use proto::v1::scaler_server::{SERVICE_NAME, ScalerServer};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::attend::Attendance;
 use crate::board::{Board, Settings};
 use crate::clock::Clock;
 use crate::config::{Config, LeaseConfig};
 use crate::execute::Executor;
+use crate::fleet_token::FleetToken;
 use crate::lease;
 use crate::metric;
 use crate::observe::{front, shared};
 use crate::reconcile::Reconciler;
-use crate::service::ScalerService;
+use crate::service::{MOST_REQUEST_BYTES, MOST_STREAMS, ScalerService};
 
 /// Scales, and serves `muster.v1.Scaler` on `listener`, until `shutdown`. The workers are left alone then.
 ///
@@ -58,14 +59,19 @@ pub async fn run(
     let (outcome, outcomes) = mpsc::channel(256);
     let address = listener.local_addr()?;
     let (listener, held_address) = share(listener)?;
+    let bucket = aws.objects(format!("{}-scaler-bucket", config.prefix));
+    let fleet_token = match config.fleet_token {
+        Some(token) => FleetToken::given(token),
+        None => FleetToken::kept_in(bucket.clone(), shutdown.clone()),
+    };
     let (leadership, keeper) = match config.lease {
         Some(LeaseConfig {
-            time,
+            times,
             ref advertised,
         }) => lease::keep(
-            aws.objects(format!("{}-scaler-bucket", config.prefix)),
+            bucket,
             clock,
-            time,
+            times,
             advertised.clone().unwrap_or_else(|| address.to_string()),
             address,
         ),
@@ -88,7 +94,8 @@ pub async fn run(
         attendance: attendance.clone(),
         demand,
         executor: Executor::new(aws.fleet(), config.calls, attendance.clone(), outcome)
-            .under(leadership.clone()),
+            .under(leadership.clone())
+            .handing_out(fleet_token.clone()),
         outcomes,
         board: board.clone(),
         leadership: leadership.clone(),
@@ -98,8 +105,10 @@ pub async fn run(
     let service = ScalerService {
         settings,
         token: config.token,
+        fleet_token,
         market,
         attendance,
+        streams: Arc::new(Semaphore::new(MOST_STREAMS)),
         board,
         leadership,
         shutdown: shutdown.clone(),
@@ -110,7 +119,8 @@ pub async fn run(
         shutdown.clone(),
         &[SERVICE_NAME],
         |routes| {
-            routes.add_service(ScalerServer::new(service));
+            let service = ScalerServer::new(service);
+            routes.add_service(service.max_decoding_message_size(MOST_REQUEST_BYTES));
         },
     );
     let reconciling = async {

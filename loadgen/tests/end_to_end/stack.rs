@@ -322,6 +322,8 @@ pub fn worker_image(cloud_url: &str, scaler_url: &str) -> localcloud::Image {
         name: None,
         command: vec![worker().to_str().unwrap().to_owned(), "serve".to_owned()],
         env,
+        // Of the scaler's own user data.
+        user_data_env: vec!["MUSTER_FLEET_TOKEN".to_owned()],
     }
 }
 

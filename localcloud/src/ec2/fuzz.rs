@@ -165,6 +165,7 @@ fn cloud(folder: &std::path::Path) -> Arc<Ec2> {
                 name: None,
                 command: vec!["true".to_owned()],
                 env: Default::default(),
+                user_data_env: Vec::new(),
             }],
             instances_folder: folder,
             stop_grace: Duration::ZERO,

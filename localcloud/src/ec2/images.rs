@@ -168,6 +168,7 @@ impl Ec2 {
                 name: Some(name),
                 command,
                 env,
+                user_data_env: Vec::new(),
             },
             sequence: 0,
             location: location.to_owned(),

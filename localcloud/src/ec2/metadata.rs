@@ -25,6 +25,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, warn};
 
 use super::{Ec2, Ec2Error};
+use crate::browser;
 use crate::ec2::state::{Instance, Tags};
 use session::Sessions;
 
@@ -94,6 +95,9 @@ struct MetadataService {
 
 impl MetadataService {
     fn answer(&self, request: &Parts) -> Response<Full<Bytes>> {
+        if browser::is_of_another_site(&request.headers, true) {
+            return page(StatusCode::FORBIDDEN);
+        }
         let now = self.ec2.clock.now();
         let shared = self.ec2.lock();
         // The endpoint is closed a moment after its instance is gone.

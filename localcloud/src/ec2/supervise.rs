@@ -1,9 +1,10 @@
 //! One task for each instance that runs: it starts the process, ends it when asked, and tells the state what happened.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -12,7 +13,7 @@ use super::interrupt::interrupt_by_chance;
 use super::metadata::MetadataEndpoint;
 use super::process::{ProcessGroup, ProcessSpec, describe_exit};
 use super::state::Instance;
-use super::{Ec2, Shared};
+use super::{Ec2, Shared, environment};
 
 /// What an instance's task has been asked to do. Later orders are more urgent, and a less urgent one changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -236,8 +237,24 @@ impl Ec2 {
         let folder = self.folder_of(instance_id);
         tokio::fs::create_dir_all(&folder).await?;
         let user_data_file = folder.join("user-data");
-        tokio::fs::write(&user_data_file, user_data).await?;
+        write_secret(&user_data_file, &user_data).await?;
+        let console_log = folder.join("console.log");
         let mut env = image.env;
+        if !image.user_data_env.is_empty() {
+            let (variables, refused) = environment::read(&user_data, &image.user_data_env);
+            for line in refused {
+                note(
+                    &console_log,
+                    &format!(
+                        "line {line} of the user data sets no variable that the image lets it set"
+                    ),
+                )
+                .await?;
+            }
+            for (name, value) in variables {
+                env.entry(name).or_insert(value);
+            }
+        }
         env.insert("EC2_INSTANCE_ID".to_owned(), instance_id.to_owned());
         env.insert(
             "EC2_USER_DATA_FILE".to_owned(),
@@ -252,13 +269,29 @@ impl Ec2 {
         Ok(ProcessSpec {
             command: image.command,
             env,
-            console_log: folder.join("console.log"),
+            console_log,
         })
     }
 
     pub(super) fn folder_of(&self, instance_id: &str) -> PathBuf {
         self.instances_folder.join(instance_id)
     }
+}
+
+/// Writes a file that only this user can read.
+async fn write_secret(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut options = tokio::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(path).await?.write_all(content).await
+}
+
+/// Says something where the instance's processes print.
+async fn note(console_log: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = tokio::fs::OpenOptions::new();
+    let mut log = options.create(true).append(true).open(console_log).await?;
+    log.write_all(format!("localcloud: {text}\n").as_bytes())
+        .await?;
+    log.flush().await
 }
 
 /// Lets the time pass that a machine takes to boot; false if the instance has to end before that.

@@ -153,6 +153,7 @@ pub fn image(id: &str, script: &str) -> Image {
         name: Some(format!("{id}-name")),
         command: ["sh", "-c", script].map(str::to_owned).to_vec(),
         env: BTreeMap::from([("FROM_IMAGE".to_owned(), "yes".to_owned())]),
+        user_data_env: Vec::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use aws_sdk_ec2::types::{
 };
 use aws_sdk_s3::primitives::Blob;
 
-use crate::cloud::{Cloud, code};
+use crate::cloud::{Cloud, code, eventually};
 use crate::ec2::{launched, run, running};
 use crate::processes::{describe, in_state};
 
@@ -182,10 +182,16 @@ async fn changes_that_make_no_sense_are_refused() {
 
 #[tokio::test]
 async fn instances_in_the_wrong_state_stay_as_they_are() {
-    let cloud = Cloud::with_image("trap '' TERM; while :; do sleep 1000; done").await;
+    let cloud = Cloud::with_image("trap '' TERM; echo trapped; while :; do sleep 1000; done").await;
     let ec2 = cloud.ec2();
     let id = launched(run(&ec2, 1)).await.remove(0);
     running(&ec2, 1).await;
+    let log = cloud.folder_of(&id).join("console.log");
+    eventually("it does not mind SIGTERM", || async {
+        let log = std::fs::read_to_string(&log).ok()?;
+        log.contains("trapped").then_some(())
+    })
+    .await;
     let hibernate = ec2.stop_instances().instance_ids(&id).hibernate(true);
     assert_eq!(
         code(hibernate.send().await.unwrap_err()),

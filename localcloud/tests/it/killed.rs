@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::cloud::{eventually, sdk};
+use crate::cloud::{code, eventually, sdk, sdk_signed_by};
 use crate::processes::{is_alive, process_ids};
 
 const CONFIG: &str = r#"
@@ -183,4 +183,67 @@ fn count_with_environment(marker: &str) -> usize {
     environments
         .filter(|environment| String::from_utf8_lossy(environment).contains(marker))
         .count()
+}
+
+/// Listens at all addresses; answers what it prints as well.
+fn open_to_the_network(arguments: &[&str]) -> (Started, impl Iterator<Item = String>) {
+    let data = tempfile::tempdir().unwrap();
+    let mut process = Command::new(env!("CARGO_BIN_EXE_localcloud"))
+        .args(["--listen", "0.0.0.0:0", "--data"])
+        .arg(data.path())
+        .args(arguments)
+        .env_remove("RUST_LOG")
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
+    let line = log
+        .by_ref()
+        .map(Result::unwrap)
+        .find(|line| line.contains("address="))
+        .expect("it says its address");
+    // The rest is read so that it can go on writing.
+    std::thread::spawn(move || log.count());
+    let address = line.split("address=").nth(1).unwrap();
+    let (_, port) = address.split(' ').next().unwrap().rsplit_once(':').unwrap();
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let printed = BufReader::new(process.stdout.take().unwrap()).lines();
+    let started = Started {
+        process,
+        endpoint,
+        data,
+    };
+    (started, printed.map(Result::unwrap))
+}
+
+#[tokio::test]
+async fn credentials_are_made_and_printed_where_others_can_reach_it() {
+    let mut made = Vec::new();
+    for _ in 0..2 {
+        let (cloud, mut printed) = open_to_the_network(&[]);
+        let mut value_of = |name: &str| {
+            let line = printed.next().unwrap();
+            line.strip_prefix(name).unwrap().to_owned()
+        };
+        let access_key = value_of("AWS_ACCESS_KEY_ID=");
+        let secret_key = value_of("AWS_SECRET_ACCESS_KEY=");
+        let answer = async |access_key: &str, secret_key: &str| {
+            let sdk = sdk_signed_by(&cloud.endpoint, access_key, secret_key);
+            let s3 = crate::cloud::s3(&sdk);
+            s3.list_buckets().send().await.map(|_| ()).map_err(code)
+        };
+        assert_eq!(answer(&access_key, &secret_key).await, Ok(()));
+        let refused = answer("test", "test").await.unwrap_err();
+        assert_eq!(refused, "InvalidAccessKeyId");
+        made.push((access_key, secret_key));
+    }
+    assert_ne!(made[0], made[1]);
+}
+
+#[test]
+fn credentials_that_are_chosen_are_not_printed() {
+    let (cloud, printed) = open_to_the_network(&["--credentials", "key:secret"]);
+    drop(cloud.kill());
+    assert_eq!(printed.count(), 0);
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod browsers;
 mod cloud;
 mod ec2;
 mod ec2_attributes;

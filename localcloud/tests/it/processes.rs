@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Instance, InstanceStateName, ShutdownBehavior};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use localcloud::Config;
 
 use crate::cloud::{Cloud, code, eventually, image};
@@ -372,4 +374,50 @@ async fn shutting_down_ends_every_instance_and_refuses_launches_meanwhile() {
     );
     ending.await.unwrap();
     assert!(!processes.into_iter().any(is_alive));
+}
+
+/// The stack's images had a shell read it.
+#[tokio::test]
+async fn user_data_sets_variables_and_runs_nothing() {
+    const SHOWS: &str =
+        r#"echo "shows [$MUSTER_A] [$MUSTER_B] [$FROM_IMAGE] [$PWNED]"; exec sleep 1000"#;
+    let mut image = image("ami-test", SHOWS);
+    image.user_data_env = ["MUSTER_", "FROM_"].map(str::to_owned).to_vec();
+    let cloud = Cloud::with(Config {
+        images: vec![image],
+        ..Config::default()
+    })
+    .await;
+    let marker = cloud.folder_of("marker");
+    let touch = format!("touch {}", marker.display());
+    let user_data = format!(
+        "MUSTER_A=it's $({touch})\nMUSTER_B='a b'; {touch}\n{touch}\nPWNED=1\nFROM_IMAGE=no\n"
+    );
+    let ec2 = cloud.ec2();
+    let launched = ec2
+        .run_instances()
+        .image_id("ami-test")
+        .min_count(1)
+        .max_count(1)
+        .user_data(STANDARD.encode(user_data))
+        .send()
+        .await
+        .unwrap();
+    let folder = cloud.folder_of(launched.instances()[0].instance_id().unwrap());
+    let log = eventually("it shows its environment", || async {
+        let log = std::fs::read_to_string(folder.join("console.log")).ok()?;
+        log.contains("shows").then_some(log)
+    })
+    .await;
+    let shown = format!("shows [it's $({touch})] ['a b'; {touch}] [yes] []");
+    assert!(log.contains(&shown), "{log}");
+    assert!(!marker.exists());
+    for line in [3, 4] {
+        let told = format!("line {line} of the user data");
+        assert!(log.contains(&told), "{log}");
+    }
+    // It may hold secrets.
+    use std::os::unix::fs::PermissionsExt;
+    let file = std::fs::metadata(folder.join("user-data")).unwrap();
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
 }

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use proto::v1::worker_order::Order;
@@ -10,12 +10,14 @@ use crate::plan::{InstanceId, Moment, State, StopCause};
 /// A worker that acknowledged its call back and still calls itself cordoned is called again after this time.
 const REPEAT_ORDER_AFTER: Duration = Duration::from_secs(1);
 /// How long a worker without instance and without stream is remembered.
-const STRANGERS_REMEMBERED: Duration = Duration::from_secs(600);
+const GONE_REMEMBERED: Duration = Duration::from_secs(600);
 
 /// The workers by instance: what they reported last, and what is wanted of them.
 #[derive(Debug, Default)]
 pub struct Roster {
     workers: HashMap<InstanceId, Worker>,
+    /// The instances that may attend: those that EC2 lists, and those that were launched and are not listed yet.
+    fleet: HashSet<InstanceId>,
     next_session: u64,
     /// See `muster.v1.Totals`.
     busy_workers_stopped: u64,
@@ -75,13 +77,17 @@ enum Wanted {
 }
 
 impl Roster {
-    /// A new stream of a worker, which learns at once if it is to be cordoned.
+    /// A new stream of a worker, which learns at once if it is to be cordoned. Absent when the instance is none of the
+    /// fleet's, as far as is known: nothing is remembered of it.
     pub fn join(
         &mut self,
         id: &InstanceId,
         orders: watch::Sender<Option<WorkerOrder>>,
         now: Moment,
-    ) -> SessionId {
+    ) -> Option<SessionId> {
+        if !self.fleet.contains(id) {
+            return None;
+        }
         self.next_session += 1;
         let number = self.next_session;
         self.worker(id, now).change(now, |worker| {
@@ -97,10 +103,10 @@ impl Roster {
                 worker.order(Order::Cordon(Cordon {}), now);
             }
         });
-        SessionId {
+        Some(SessionId {
             instance: id.clone(),
             number,
-        }
+        })
     }
 
     /// The stream has ended. What is known of the worker stays: it may come back.
@@ -165,7 +171,7 @@ impl Roster {
         let worker = self.worker(id, now);
         let is_right = match cause {
             StopCause::Drained => worker.state() == Some(State::Cordoned),
-            StopCause::NeverAttended => worker.heard.is_none(),
+            StopCause::NeverAttended | StopCause::NeverStarted => worker.heard.is_none(),
             StopCause::Silent => worker.heard.is_some_and(|heard| heard < planned_at),
         };
         if is_right {
@@ -191,10 +197,19 @@ impl Roster {
         self.workers.remove(id);
     }
 
-    pub fn forget_strangers(&mut self, exists: impl Fn(&InstanceId) -> bool, now: Moment) {
+    /// Lets these instances attend as well.
+    pub fn admit(&mut self, ids: impl IntoIterator<Item = InstanceId>) {
+        self.fleet.extend(ids);
+    }
+
+    /// From now on these instances may attend and no others. Workers of others that are long gone are forgotten.
+    pub fn fleet_is(&mut self, fleet: HashSet<InstanceId>, now: Moment) {
+        self.fleet = fleet;
         self.workers.retain(|id, worker| {
             let last_seen = worker.heard.unwrap_or(worker.since);
-            exists(id) || worker.session.is_some() || now.since(last_seen) < STRANGERS_REMEMBERED
+            self.fleet.contains(id)
+                || worker.session.is_some()
+                || now.since(last_seen) < GONE_REMEMBERED
         });
     }
 
@@ -254,7 +269,10 @@ impl Worker {
         let Some(session) = &mut self.session else {
             return;
         };
-        session.acknowledged = report.order_sequence;
+        // A number that no order had yet confirms none, also not the order that gets it later.
+        session.acknowledged = Some(report.order_sequence)
+            .filter(|sequence| *sequence <= session.sequence)
+            .unwrap_or(0);
         if self.wanted != Wanted::Working {
             return;
         }

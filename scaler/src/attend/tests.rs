@@ -26,7 +26,8 @@ impl Stream {
     fn of_a_worker_that_says(state: WorkerState, interruption: Option<Interruption>) -> Self {
         let (mut roster, id) = (Roster::default(), InstanceId::from("i-1"));
         let (sender, orders) = watch::channel(None);
-        let session = roster.join(&id, sender, Moment::default());
+        roster.admit([id.clone()]);
+        let session = roster.join(&id, sender, Moment::default()).unwrap();
         let mut stream = Self {
             roster,
             id,
@@ -60,7 +61,8 @@ impl Stream {
 
     fn reconnects(&mut self) {
         let (sender, orders) = watch::channel(None);
-        (self.session, self.orders) = (self.roster.join(&self.id, sender, self.now), orders);
+        let session = self.roster.join(&self.id, sender, self.now);
+        (self.session, self.orders) = (session.unwrap(), orders);
     }
 
     fn state(&self) -> Option<State> {
@@ -137,6 +139,27 @@ fn a_confirmation_that_crossed_a_later_order_does_not_count() {
     assert_eq!(worker.state(), Some(State::Cordoned));
 }
 
+/// Otherwise a worker is stopped while it is busy: EC2's notice has it ordered to cordon itself, and the report that tells of
+/// the notice would answer that very order.
+#[test]
+fn a_confirmation_of_an_order_that_was_never_sent_does_not_count() {
+    let mut worker = Stream::of_a_worker_that_is(WorkerState::Busy);
+    worker.interruption = NOTICE;
+    worker.says(WorkerState::Cordoned, 1);
+    assert_eq!(
+        (worker.order(), worker.state()),
+        (Some((1, true)), Some(State::Draining))
+    );
+    assert!(!worker.condemned(StopCause::Drained));
+    worker.says(WorkerState::Busy, 0);
+    assert_eq!(worker.state(), Some(State::Draining));
+    // Nor one of an order that is yet to come.
+    worker.says(WorkerState::Cordoned, 2);
+    assert_eq!(worker.state(), Some(State::Draining));
+    worker.says(WorkerState::Cordoned, 1);
+    assert!(worker.condemned(StopCause::Drained));
+}
+
 #[test]
 fn a_confirmation_counts_only_on_the_present_stream() {
     let mut worker = Stream::of_a_worker_that_is(WorkerState::Idle);
@@ -158,7 +181,8 @@ fn an_order_waits_for_a_worker_that_is_yet_to_attend() {
     let (mut roster, id) = (Roster::default(), InstanceId::from("i-1"));
     roster.cordon(&id, Moment::default());
     let (sender, orders) = watch::channel(None);
-    let _session = roster.join(&id, sender, Moment::default());
+    roster.admit([id.clone()]);
+    let _session = roster.join(&id, sender, Moment::default()).unwrap();
     assert_eq!(orders.borrow().map(|order| order.sequence), Some(1));
 }
 

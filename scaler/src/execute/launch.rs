@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use platform::fleet::FleetError;
+use platform::fleet::{FleetError, UserData};
 use proto::names::WORKER_INSTANCE;
 use uuid::Uuid;
 
@@ -8,11 +8,14 @@ use super::Executor;
 use super::limits::Action;
 use super::outcome::{Call, Launch};
 use super::places::Place;
-use crate::observe::{LAG, World};
+use crate::observe::World;
 use crate::plan::Moment;
 
 /// How soon to look again whether a launch may be made that was put off.
 const UNSURE_POLL: Duration = Duration::from_millis(500);
+
+/// How long the instances of a launch whose answer was lost may be unlisted. Until then nothing less is launched.
+const UNSURE_LAG: Duration = Duration::from_secs(75);
 
 /// A launch that may or may not have reached EC2.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +41,10 @@ pub(super) struct Next {
 impl Executor {
     /// Launches as many as may be launched now, all in one place. The plan asks for the others again.
     pub(super) fn launch_instances(&mut self, wanted: u32, world: &mut World, now: Moment) {
-        let Some(next) = self.next_launch(wanted, world, now) else {
+        let next = self
+            .user_data()
+            .and_then(|user_data| Some((self.next_launch(wanted, world, now)?, user_data)));
+        let Some((next, user_data)) = next else {
             // Looked at again soon, but not at once.
             self.launch_waits_until = Some(now.after(UNSURE_POLL));
             return;
@@ -47,6 +53,7 @@ impl Executor {
         let mut spec = self.spec.clone();
         spec.instance_type.clone_from(&next.place.instance_type);
         spec.subnet_id.clone_from(&next.place.subnet_id);
+        spec.user_data = user_data;
         let fleet = self.fleet.clone();
         self.spawn(now, async move {
             let launched = fleet
@@ -65,6 +72,15 @@ impl Executor {
             };
             (Call::Launch(launch), error)
         });
+    }
+
+    /// Absent while the token that belongs into it is not known.
+    fn user_data(&self) -> Option<UserData> {
+        let template = &self.spec.user_data;
+        match &self.fleet_token {
+            Some(fleet_token) => fleet_token.fill_in(template),
+            None => Some(template.clone()),
+        }
     }
 
     /// While a launch may have happened without its instances being known, only that one is asked for again: then it does
@@ -169,6 +185,6 @@ impl UnsureLaunch {
         let was_seen = world
             .newcomers_at
             .is_some_and(|described_at| described_at >= self.ordered_at);
-        !was_seen && now.since(self.failed_at) < LAG
+        !was_seen && now.since(self.failed_at) < UNSURE_LAG
     }
 }

@@ -111,6 +111,8 @@ impl Executor {
             }
             if stop.cause == StopCause::NeverAttended {
                 self.totals.never_attended_stopped += 1;
+            }
+            if stop.cause.is_failed_boot() {
                 world.boot_failed(&stop.id, now);
             }
             if stop.cause != StopCause::Drained {

@@ -21,7 +21,7 @@ impl Executor {
     pub(super) fn stop_instances(&mut self, stops: &[Stop], world: &mut World, now: Moment) {
         let is_for_good = |stop: &&Stop| {
             let is_hopeless = stop.cause == StopCause::NeverAttended && world.fails_again(&stop.id);
-            world.is_spot(&stop.id) || is_hopeless
+            world.is_spot(&stop.id) || is_hopeless || stop.cause == StopCause::NeverStarted
         };
         let (terminate, stop): (Vec<_>, Vec<_>) = stops.iter().partition(is_for_good);
         self.end_instances(End::Stop, stop, world, now);
@@ -41,7 +41,7 @@ impl Executor {
             return;
         }
         for stop in &stops {
-            if stop.cause == StopCause::NeverAttended {
+            if stop.cause.is_failed_boot() {
                 world.giving_up(&stop.id);
             }
         }

@@ -4,9 +4,9 @@
 //! The leader replaces it every third of the lease time. Its leadership counts from the moment when it *sent* the write
 //! that succeeded. A standby takes over when the object has stayed the same for the lease time, counted from the moment
 //! when it *received* the answer that first showed it. The write was sent before it could be seen, so the leader's time is
-//! up first, however long calls take and whether or not their answers arrive. What this rests on: all processes' clocks
-//! run at the same rate, within the share of the lease time that the leader steps down early, and do not stand still, as
-//! that of a suspended machine does.
+//! up first, however long calls take and whether or not their answers arrive. The leader steps down earlier, by a slack in
+//! which the calls to EC2 that are under way end. What this rests on: all processes' clocks run at the same rate, within the
+//! rest of the slack, and do not stand still, as that of a suspended machine does.
 
 use std::time::Duration;
 
@@ -14,9 +14,6 @@ use platform::objects::Condition;
 
 use super::record::{Holder, Record};
 use crate::plan::Moment;
-
-/// Which part of the lease time the leader leaves unused: for calls to EC2 that are under way, and for clocks that drift.
-const UNUSED_PART: u32 = 5;
 
 /// How many writes without an answer are remembered. What an older one has written counts from the last known write.
 const MOST_UNSURE: usize = 16;
@@ -26,6 +23,8 @@ const MOST_UNSURE: usize = 16;
 pub struct Lease {
     me: Holder,
     lease_time: Duration,
+    /// How much earlier the leader steps down.
+    slack: Duration,
     view: View,
     /// The newest writes whose success was not told, by their renewals: when they were sent.
     unsure: Vec<(u64, Moment)>,
@@ -81,10 +80,11 @@ pub enum Written {
 
 impl Lease {
     #[must_use]
-    pub fn new(me: Holder, lease_time: Duration) -> Self {
+    pub fn new(me: Holder, lease_time: Duration, slack: Duration) -> Self {
         Self {
             me,
             lease_time,
+            slack,
             view: View::Unknown { leads_since: None },
             unsure: Vec::new(),
             next_at: Moment::default(),
@@ -99,7 +99,7 @@ impl Lease {
             View::Unknown { leads_since } => *leads_since,
             View::Free { .. } | View::Others { .. } => None,
         };
-        since.map(|since| since.after(self.lease_time - self.lease_time / UNUSED_PART))
+        since.map(|since| since.after(self.lease_time.saturating_sub(self.slack)))
     }
 
     #[must_use]

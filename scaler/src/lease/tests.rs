@@ -6,11 +6,13 @@ use proptest::prelude::*;
 
 use super::record::{Holder, Record};
 use super::state::{Found, Lease, Step, Written};
+use super::{LONGEST_CALL, LeaseTimes};
 use crate::clock::Clock;
 use crate::plan::Moment;
 
 const LEASE_TIME: u64 = 3000;
 const PATIENCE: u64 = LEASE_TIME / 4;
+const SLACK: u64 = LEASE_TIME / 5;
 const STEP: u64 = 10;
 
 /// The store, some scalers, and calls that take as long as they take.
@@ -170,7 +172,11 @@ fn scaler(number: usize, place: Option<&str>) -> Scaler {
         place: place.map(str::to_owned),
     };
     Scaler {
-        lease: Lease::new(me, Duration::from_millis(LEASE_TIME)),
+        lease: Lease::new(
+            me,
+            Duration::from_millis(LEASE_TIME),
+            Duration::from_millis(SLACK),
+        ),
         call: None,
         answer: None,
     }
@@ -189,6 +195,7 @@ fn delay() -> impl Strategy<Value = u64> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1024))]
 
+    /// And never so soon after another one that a call to EC2 of that one may still be under way.
     #[test]
     fn two_scalers_never_lead_at_the_same_time(
         delays in proptest::collection::vec((delay(), delay()), 1..60),
@@ -196,6 +203,7 @@ proptest! {
     ) {
         let mut stage = Stage::set(3, delays);
         let begun = stage.now;
+        let mut led_at = [0; 3];
         while stage.now < begun + 40_000 {
             stage.advance();
             for (at, number) in &deaths {
@@ -204,6 +212,12 @@ proptest! {
                 }
             }
             prop_assert!(stage.leaders().len() <= 1, "{:?} lead", stage.leaders());
+            for leader in stage.leaders() {
+                led_at[leader] = stage.now;
+                for other in (0..3).filter(|other| *other != leader) {
+                    prop_assert!(stage.now - led_at[other] + STEP >= SLACK, "{leader} leads");
+                }
+            }
         }
     }
 }
@@ -252,6 +266,20 @@ fn a_scaler_that_listens_where_the_dead_leader_did_takes_over_at_once() {
     stage.scalers[0] = scaler(1, Some("boot net 0.0.0.0:50052"));
     let (_, took) = stage.until_one_leads();
     assert!(took < 100, "{took}");
+}
+
+#[test]
+fn the_longest_call_to_ec2_ends_within_the_slack_of_every_lease_time() {
+    for seconds in [15, 20, 600] {
+        let times = LeaseTimes::of(Duration::from_secs(seconds)).unwrap();
+        assert!(times.slack > LONGEST_CALL);
+        // What is left is enough to renew it, and to fail to once.
+        let renewed = times.lease / 3 + times.lease / 4;
+        assert!(times.lease - times.slack > renewed, "{times:?}");
+    }
+    for seconds in [0, 1, 14] {
+        assert!(LeaseTimes::of(Duration::from_secs(seconds)).is_err());
+    }
 }
 
 #[test]
@@ -326,7 +354,10 @@ async fn a_scaler_that_never_reached_the_store_stands_by() {
     let (leadership, keeper) = super::keep(
         aws.objects("muster-scaler-bucket"),
         Clock::start(),
-        Duration::from_millis(500),
+        LeaseTimes {
+            lease: Duration::from_millis(500),
+            slack: Duration::from_millis(100),
+        },
         "10.0.0.1:50052".to_owned(),
         address,
     );

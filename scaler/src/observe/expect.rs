@@ -5,8 +5,10 @@ use platform::fleet::{FleetInstance, PowerState};
 
 use crate::plan::{InstanceId, Moment};
 
-/// How long EC2's answers may lag behind what it was ordered.
-pub const LAG: Duration = Duration::from_secs(10);
+/// How long EC2's answers may lag behind what it was ordered, about instances that they tell of.
+const LAG: Duration = Duration::from_secs(10);
+/// How long EC2's answers may lack an instance that it has launched. To launch another one instead costs more than to wait.
+const LAUNCH_LAG: Duration = Duration::from_secs(300);
 
 /// What was ordered and is not seen in EC2's answers yet.
 #[derive(Debug, Default)]
@@ -124,13 +126,31 @@ impl Expectations {
         });
     }
 
+    /// Instances that were launched so long ago that the list may lack them because they have failed; `is_listed` tells
+    /// those that it has.
+    pub fn overdue(&self, is_listed: impl Fn(&InstanceId) -> bool, now: Moment) -> Vec<InstanceId> {
+        let overdue = self.power.iter().filter(|(id, (expected, ordered_at))| {
+            *expected == Expected::Start && now.since(*ordered_at) >= LAG && !is_listed(id)
+        });
+        overdue.map(|(id, _)| id.clone()).collect()
+    }
+
     /// Drops what has not come true for so long that EC2's answers are to be believed; answers the instances that
-    /// did not stop. What a call that is still under way may do is waited for.
-    pub fn expire(&mut self, now: Moment) -> Vec<InstanceId> {
+    /// did not stop. `is_listed` tells those that the list has. What a call that is still under way may do is waited for.
+    pub fn expire(
+        &mut self,
+        is_listed: impl Fn(&InstanceId) -> bool,
+        now: Moment,
+    ) -> Vec<InstanceId> {
         self.names
             .retain(|_, (_, ordered_at)| now.since(*ordered_at) < LAG);
-        let expired = self.power.extract_if(|_, (expected, ordered_at)| {
-            *expected != Expected::Stopping && now.since(*ordered_at) >= LAG
+        let expired = self.power.extract_if(|id, (expected, ordered_at)| {
+            let lag = match expected {
+                Expected::Stopping => return false,
+                Expected::Start if !is_listed(id) => LAUNCH_LAG,
+                Expected::Start | Expected::Stop => LAG,
+            };
+            now.since(*ordered_at) >= lag
         });
         let unstopped = expired.filter(|(_, (expected, _))| *expected == Expected::Stop);
         unstopped.map(|(id, _)| id).collect()

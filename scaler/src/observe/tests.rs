@@ -28,6 +28,7 @@ fn found(id: &str, name: &str, state: PowerState) -> FleetInstance {
         name: name.to_owned(),
         state,
         launched_at: None,
+        age: None,
         instance_type: "c7i.large".to_owned(),
         zone: "us-east-1a".to_owned(),
         spot: false,
@@ -87,6 +88,60 @@ fn a_launched_instance_counts_before_ec2_lists_it() {
         at(200),
     );
     assert_eq!(states(&mut world, at(200)), [(None, State::Pending)]);
+}
+
+/// It was forgotten after 10 s, and launched again, over the maximum.
+#[test]
+fn a_launched_instance_that_is_not_listed_for_minutes_still_counts() {
+    let (mut world, id) = (world(), InstanceId::from("i-1"));
+    world.launched(from_ref(&id), at(0));
+    for second in 0..300 {
+        world.described(vec![], at(second * 1_000));
+        assert_eq!(
+            states(&mut world, at(second * 1_000)),
+            [(None, State::Pending)]
+        );
+    }
+    world.described(vec![], at(300_000));
+    assert_eq!(states(&mut world, at(300_000)), []);
+}
+
+/// EC2 does not list what it terminated, as it does when a launch fails, so it is asked.
+#[test]
+fn a_launched_instance_that_was_terminated_before_it_was_listed_does_not_count() {
+    let (mut world, id) = (world(), InstanceId::from("i-1"));
+    world.launched(from_ref(&id), at(0));
+    world.described(vec![], at(9_000));
+    assert_eq!(world.overdue(at(9_999)), []);
+    assert_eq!(world.overdue(at(10_000)), from_ref(&id));
+    world.terminated(from_ref(&id));
+    world.described(vec![], at(10_000));
+    assert_eq!(states(&mut world, at(10_100)), []);
+    assert_eq!(world.overdue(at(10_100)), []);
+}
+
+#[test]
+fn when_an_instance_was_started_does_not_depend_on_ec2s_clock() {
+    let mut world = world();
+    let hour = Duration::from_secs(3_600);
+    let seconds = Duration::from_secs;
+    let now = at(100_000_000);
+    for ec2s_now in [now, now.after(hour), now.before(hour)] {
+        let launched_at = SystemTime::UNIX_EPOCH + ec2s_now.before(seconds(30)).elapsed();
+        let running = |age| {
+            let mut found = found("i-1", "app-tier-instance-1", PowerState::Running);
+            (found.launched_at, found.age) = (Some(launched_at), Some(age));
+            vec![found]
+        };
+        let mut started_at = |age, now| {
+            world.described(running(age), now);
+            world.observe(now, Held::default()).instances[0].started_at
+        };
+        let expected = Some(now.before(seconds(30)));
+        assert_eq!(started_at(seconds(30), now), expected);
+        // EC2 tells its time to the second.
+        assert_eq!(started_at(seconds(31), now.after(seconds(2))), expected);
+    }
 }
 
 #[test]
@@ -168,7 +223,9 @@ fn a_worker_that_attends_before_the_launch_is_answered_is_not_forgotten() {
     let attendance = Attendance::new(Clock::start());
     let mut world = World::new(watch::channel(None).1, attendance.clone());
     let id = InstanceId::from("i-1");
-    let session = attendance.join(&id, watch::channel(None).0);
+    // EC2 lists it first.
+    attendance.admit(from_ref(&id));
+    let session = attendance.join(&id, watch::channel(None).0).unwrap();
     let report = WorkerReport {
         instance_id: id.to_string(),
         state: WorkerState::Busy.into(),
@@ -180,10 +237,40 @@ fn a_worker_that_attends_before_the_launch_is_answered_is_not_forgotten() {
     assert!(session.report(&report));
 }
 
-/// Starts an instance whose worker attends at once.
+/// Whoever has the token may name any instance, and there are many.
+#[test]
+fn instances_that_are_none_of_the_fleet_are_not_kept_in_mind() {
+    let attendance = Attendance::new(Clock::start());
+    let mut world = World::new(watch::channel(None).1, attendance.clone());
+    let joins = |id: &str| {
+        attendance
+            .join(&id.into(), watch::channel(None).0)
+            .is_some()
+    };
+    let id = InstanceId::from("i-1");
+    for id in ["i-1", "i-2", ""] {
+        assert!(!joins(id));
+        assert_eq!(attendance.get(&id.into()), None);
+    }
+    // Launched and not listed yet.
+    world.launched(from_ref(&id), at(100));
+    world.described(vec![], at(200));
+    assert!(joins("i-1") && !joins("i-2"));
+    let both = |state| {
+        let of = |id: &str, number| found(id, &worker_instance(number), state);
+        vec![of("i-1", 1), of("i-2", 2)]
+    };
+    world.described(both(PowerState::Running), at(300));
+    assert!(joins("i-1") && joins("i-2"));
+    world.described(both(PowerState::Running).split_off(1), at(400));
+    assert!(!joins("i-1") && joins("i-2"));
+}
+
+/// Launches an instance whose worker attends at once. It is gone thereafter.
 fn start_and_attend(world: &mut World, id: &str, from: u64) -> Session {
-    let session = world.attendance.join(&id.into(), watch::channel(None).0);
     world.launched(&[id.into()], at(from));
+    let session = world.attendance.join(&id.into(), watch::channel(None).0);
+    let session = session.unwrap();
     let report = WorkerReport {
         instance_id: id.to_owned(),
         state: WorkerState::Idle.into(),
@@ -191,6 +278,7 @@ fn start_and_attend(world: &mut World, id: &str, from: u64) -> Session {
     };
     assert!(session.report(&report));
     world.observe(at(from + 100), Held::default());
+    world.terminated(&[id.into()]);
     session
 }
 
@@ -311,7 +399,7 @@ fn a_worker_that_is_ready_ends_the_holding_back_of_starts() {
     assert!(start_and_die(&mut world, &["i-1"], 1_000).is_some());
     let id = InstanceId::from("i-1");
     world.starting(from_ref(&id), at(5_000));
-    let session = attendance.join(&id, watch::channel(None).0);
+    let session = attendance.join(&id, watch::channel(None).0).unwrap();
     let report = WorkerReport {
         instance_id: id.to_string(),
         state: WorkerState::Idle.into(),
@@ -332,7 +420,7 @@ fn a_leaving_instance_is_told_apart_and_has_not_failed_to_boot() {
     let id = InstanceId::from("i-1");
     let is = |state| vec![found("i-1", "app-tier-instance-1", state)];
     world.starting(from_ref(&id), at(0));
-    let session = attendance.join(&id, watch::channel(None).0);
+    let session = attendance.join(&id, watch::channel(None).0).unwrap();
     let report = WorkerReport {
         instance_id: id.to_string(),
         state: WorkerState::Booting.into(),

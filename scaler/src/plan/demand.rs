@@ -1,4 +1,10 @@
+use std::time::Duration;
+
 use super::{Counters, Memory, Moment, Observation, Patience};
+
+/// How long the queue's counters may be wrong:
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html>.
+const COUNTERS_LAG: Duration = Duration::from_secs(60);
 
 /// What is known about the work to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +61,10 @@ pub(super) fn assess(
             };
         }
         let empty_since = *memory.empty_since.get_or_insert(queue.at);
-        // Two answers that far apart are needed: time alone says nothing about the queue.
-        let empty_for_long = queue.at.since(empty_since) >= patience.idle_time;
+        // Two answers that far apart are needed, and none in between that says otherwise: time alone says nothing about
+        // the queue.
+        let lasts = patience.idle_time.max(COUNTERS_LAG);
+        let empty_for_long = queue.at.since(empty_since) >= lasts;
         return Assessment::Estimated {
             messages: 0,
             empty_for_long,

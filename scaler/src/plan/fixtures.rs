@@ -75,7 +75,7 @@ impl Fleet {
     }
 
     pub fn pending(self) -> Self {
-        self.each(|it| it.state = State::Pending)
+        self.each(|it| (it.state, it.since) = (State::Pending, NOW))
     }
 
     pub fn booting(self) -> Self {
@@ -209,7 +209,7 @@ impl Fleet {
     fn running(self, state: State) -> Self {
         self.each(|it| {
             it.state = state;
-            (it.since, it.heard, it.running_since) = (NOW, Some(NOW), Some(ago(10_000)));
+            (it.since, it.heard, it.running_since) = (NOW, Some(NOW), Some(ago(900_000)));
         })
     }
 

@@ -87,12 +87,8 @@ impl<'a> Moves<'a> {
     }
 
     fn working(&self) -> u32 {
-        let lost = self
-            .lost
-            .instances
-            .iter()
-            .filter(|(instance, _)| instance.is_capacity())
-            .count();
+        let lost = self.lost.instances.iter();
+        let lost = lost.filter(|instance| instance.is_capacity()).count();
         self.observation.working() - len_of(lost)
     }
 
@@ -157,7 +153,8 @@ impl<'a> Moves<'a> {
 
     /// Launches what the pool of stopped instances lacks. They boot once and stop as any worker that is not needed.
     fn fill_the_warm_pool(&mut self, plan: &mut Plan) {
-        let there = len(&self.observation.instances);
+        let instances = self.observation.instances.iter();
+        let there = len_of(instances.filter(|it| !self.lost.never_started(it)).count());
         let needed = self.limits.clamp(self.target.needed);
         let wanted = needed.saturating_add(self.policy.bounds.warm_pool);
         let missing = wanted.min(self.limits.max_workers).saturating_sub(there);
@@ -173,6 +170,9 @@ impl<'a> Moves<'a> {
         let (now, patience) = (self.observation.now, self.policy.patience.stopping_patience);
         let mut existing = self.observation.launching;
         for instance in &self.observation.instances {
+            if self.lost.never_started(instance) {
+                continue;
+            }
             let startable_at = instance.since.after(patience);
             if instance.state != State::Stopping || now < startable_at {
                 existing = existing.saturating_add(1);
@@ -255,7 +255,7 @@ impl<'a> Moves<'a> {
         let called_back: HashSet<_> = called_back.iter().collect();
         let mut stops: Vec<_> = self
             .lost
-            .instances
+            .stops
             .iter()
             .map(|(instance, cause)| stop(instance, *cause))
             .collect();
@@ -288,7 +288,8 @@ impl<'a> Moves<'a> {
         let mut taken = HashSet::new();
         let mut unnamed = Vec::new();
         for instance in &self.observation.instances {
-            if !instance.number.is_some_and(|number| taken.insert(number)) && instance.listed {
+            let stays = instance.listed && !self.lost.never_started(instance);
+            if !instance.number.is_some_and(|number| taken.insert(number)) && stays {
                 unnamed.push(instance);
             }
         }
@@ -309,11 +310,9 @@ impl<'a> Moves<'a> {
         let limited = self.policy.bounds.budget_per_hour.is_some();
         let paid = |it: &Instance| it.started_at.is_some_and(|at| now < at.after(minimum));
         let gone: HashSet<_> = stops.iter().map(|stop| &stop.id).collect();
-        let gone = self
-            .observation
-            .instances
-            .iter()
-            .filter(|it| gone.contains(&it.id) && !(limited && paid(it)));
+        let gone = self.observation.instances.iter().filter(|it| {
+            gone.contains(&it.id) && !(limited && paid(it)) && !self.lost.never_started(it)
+        });
         let up = self.active().saturating_sub(len_of(gone.count()));
         self.limits.max_workers.saturating_sub(up)
     }
@@ -326,7 +325,10 @@ impl<'a> Moves<'a> {
             .iter()
             .filter(|i| i.state.is_withdrawn() || (i.leaving && i.state.is_capacity()))
             .count();
-        self.observation.working().saturating_add(len_of(withdrawn))
+        let lost = self.lost.instances.iter();
+        let never_started = lost.filter(|it| self.lost.never_started(it)).count();
+        let active = self.observation.working().saturating_add(len_of(withdrawn));
+        active.saturating_sub(len_of(never_started))
     }
 
     /// Whether a call may be made; wakes the scaler when it may be made again.

@@ -87,6 +87,11 @@ fn actions(plan: &Plan) -> String {
             stops(StopCause::NeverAttended),
             " whose worker never came up",
         ),
+        (
+            "terminate",
+            stops(StopCause::NeverStarted),
+            " that EC2 does not get to run",
+        ),
         ("name", plan.rename.len(), ""),
     ];
     let parts = parts.into_iter().filter(|(_, count, _)| *count > 0);

@@ -98,6 +98,7 @@ fn cause(cause: StopCause) -> v1::StopCause {
         StopCause::Drained => v1::StopCause::Drained,
         StopCause::Silent => v1::StopCause::Silent,
         StopCause::NeverAttended => v1::StopCause::NeverAttended,
+        StopCause::NeverStarted => v1::StopCause::NeverStarted,
     }
 }
 
@@ -106,6 +107,7 @@ fn decode_cause(cause: v1::StopCause) -> Result<StopCause, WireError> {
         v1::StopCause::Drained => Ok(StopCause::Drained),
         v1::StopCause::Silent => Ok(StopCause::Silent),
         v1::StopCause::NeverAttended => Ok(StopCause::NeverAttended),
+        v1::StopCause::NeverStarted => Ok(StopCause::NeverStarted),
         v1::StopCause::Unspecified => Err(WireError::Missing("a stop's cause")),
     }
 }

@@ -101,7 +101,7 @@ prop_compose! {
     fn any_plan()(
         (desired_workers, launch) in any::<(u32, u32)>(),
         ids in prop::array::uniform4(prop::collection::vec("i-[0-9a-f]{1,17}", 0..3)),
-        cause in prop::sample::select(vec![StopCause::Drained, StopCause::Silent, StopCause::NeverAttended]),
+        cause in prop::sample::select(vec![StopCause::Drained, StopCause::Silent, StopCause::NeverAttended, StopCause::NeverStarted]),
         number in any::<u32>(),
         reason in "\\PC{0,40}",
         rejected in prop::collection::vec((any::<u32>(), "\\PC{0,20}"), 0..3),

@@ -144,3 +144,37 @@ async fn an_orphan_of_an_earlier_scaler_is_stopped() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn ec2_tells_how_old_a_start_is_and_which_instances_were_terminated() {
+    let stage = Stage::without_scaler(&[]).await;
+    let ids = stage.prepare_stopped(2).await;
+    for instance in stage.instances().await {
+        let age = instance.age.expect("it was started");
+        assert!(age < PATIENCE * 2, "{age:?}");
+    }
+    let unknown = "i-00000000000000000".to_owned();
+    let all = [ids[0].clone(), unknown, ids[1].clone()];
+    assert_eq!(stage.fleet().terminated(&all).await.unwrap(), [""; 0]);
+    stage.fleet().terminate(&ids[..1]).await.unwrap();
+    assert_eq!(stage.fleet().terminated(&all).await.unwrap(), ids[..1]);
+}
+
+#[tokio::test]
+async fn an_instance_that_stays_pending_is_terminated_and_another_one_is_launched() {
+    let stuck = localcloud::Ec2Settings {
+        boot_delay: std::time::Duration::from_secs(3_600),
+        ..localcloud::Ec2Settings::default()
+    };
+    let arguments = ["--boot-deadline=300ms", "--max-workers=1"];
+    let mut stage = Stage::unkind(stuck, &arguments).await;
+    stage.start_scaler().await;
+    stage.demand(1);
+    eventually("it is replaced", async || {
+        let totals = stage.status().await.totals.unwrap_or_default();
+        totals.terminated >= 1 && totals.launched >= 2
+    })
+    .await;
+    assert!(stage.instances().await.len() <= 2);
+    assert_eq!(stage.calls("StopInstances").await, 0);
+}

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use platform::fleet::PowerState;
 use platform::objects::{Condition, Metadata, ObjectError, Swap};
 use proto::v1::scaler_client::ScalerClient;
@@ -18,8 +20,8 @@ async fn leads(scaler: &Channel) -> bool {
 }
 
 /// Waits until the stage's scaler leads and a second one knows it.
-async fn stage_with_rival(lease_time: &str) -> (Stage, Channel) {
-    let stage = Stage::set(&["--lease-time", lease_time]).await;
+async fn stage_with_rival(lease_time: Duration) -> (Stage, Channel) {
+    let stage = Stage::with_lease_time(lease_time).await;
     eventually("the first leads", async || leads(&stage.scaler).await).await;
     let rival = stage.rival().await.scaler;
     let expected = format!("standing by: {} leads", stage.address());
@@ -32,7 +34,7 @@ async fn stage_with_rival(lease_time: &str) -> (Stage, Channel) {
 
 #[tokio::test]
 async fn one_leads_and_the_other_takes_over_when_it_dies() {
-    let (mut stage, rival) = stage_with_rival("2s").await;
+    let (mut stage, rival) = stage_with_rival(Duration::from_secs(2)).await;
     stage.demand(2);
     eventually("2 run", async || {
         stage.count(PowerState::Running).await == 2
@@ -52,7 +54,7 @@ async fn one_leads_and_the_other_takes_over_when_it_dies() {
 #[tokio::test]
 async fn the_other_takes_over_at_once_when_the_leader_ends_in_order() {
     // Far longer than the test waits.
-    let (mut stage, rival) = stage_with_rival("10m").await;
+    let (mut stage, rival) = stage_with_rival(Duration::from_secs(600)).await;
     stage.stop_scaler().await;
     eventually("the second leads", async || leads(&rival).await).await;
     stage.demand(1);
@@ -77,15 +79,14 @@ async fn a_scaler_that_is_killed_and_started_again_leads_at_once() {
 
 #[tokio::test]
 async fn a_standby_turns_workers_away() {
-    let (stage, rival) = stage_with_rival("10m").await;
+    let (stage, rival) = stage_with_rival(Duration::from_secs(600)).await;
     let report = WorkerReport {
         instance_id: "i-1".to_owned(),
         state: WorkerState::Idle.into(),
         ..WorkerReport::default()
     };
-    let attending = ScalerClient::new(rival)
-        .attend(tokio_stream::iter([report]))
-        .await;
+    let stream = stage.proven(tokio_stream::iter([report])).await;
+    let attending = ScalerClient::new(rival).attend(stream).await;
     let refusal = attending.expect_err("it is turned away");
     assert_eq!(refusal.code(), tonic::Code::Unavailable);
     let expected = format!("standing by: {} leads", stage.address());
@@ -94,7 +95,7 @@ async fn a_standby_turns_workers_away() {
 
 #[tokio::test]
 async fn a_leader_that_loses_the_lease_lets_its_workers_go_and_does_nothing() {
-    let stage = Stage::set(&["--lease-time", "3s"]).await;
+    let stage = Stage::with_lease_time(Duration::from_secs(3)).await;
     stage.demand(1);
     eventually("one runs", async || {
         stage.count(PowerState::Running).await == 1
@@ -143,8 +144,11 @@ async fn a_leader_that_loses_the_lease_lets_its_workers_go_and_does_nothing() {
 }
 
 #[tokio::test]
-async fn without_a_lease_a_scaler_acts_and_leaves_no_bucket() {
-    let stage = Stage::set(&["--lease", "off"]).await;
+async fn with_neither_lease_nor_token_to_keep_a_scaler_acts_and_leaves_no_bucket() {
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "given").unwrap();
+    let token_file = format!("--fleet-token-file={}", token.path().display());
+    let stage = Stage::set(&["--lease=off", &token_file]).await;
     stage.demand(1);
     eventually("1 runs", async || {
         stage.count(PowerState::Running).await == 1

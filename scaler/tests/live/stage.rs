@@ -8,11 +8,14 @@ use platform::aws::{Aws, AwsArgs};
 use platform::fleet::{Fleet, FleetInstance, LaunchSpec, PowerState};
 use platform::queue::{Queue, QueueAttributes};
 use platform::shutdown::CancellationToken;
+use platform::token::Token;
 use proto::names::WORKER_INSTANCE;
 use proto::v1::demand_server::{Demand, DemandServer};
 use proto::v1::scaler_client::ScalerClient;
 use proto::v1::{DemandUpdate, GetStatusRequest, InstanceState, ScalerStatus, WatchDemandRequest};
+use scaler::Config;
 use scaler::cli::Cli;
+use scaler::lease::LeaseTimes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -25,7 +28,7 @@ use tonic::{Request, Response, Status};
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What runs on an instance.
-const RUN: &str = r#"echo $$ > "$PROCESSES/$EC2_INSTANCE_ID"; exec sleep 600"#;
+const RUN: &str = r#"cat "$EC2_USER_DATA_FILE" > "$PROCESSES/$EC2_INSTANCE_ID.user-data"; echo $$ > "$PROCESSES/$EC2_INSTANCE_ID"; exec sleep 600"#;
 
 pub struct Stage {
     pub aws: Aws,
@@ -34,6 +37,8 @@ pub struct Stage {
     pub url: String,
     cloud: String,
     arguments: Vec<String>,
+    /// Shorter than what the command line takes.
+    lease_time: Option<Duration>,
     /// Shared by the scalers of one stage, so that the address stays theirs.
     listener: std::net::TcpListener,
     demand: watch::Sender<u64>,
@@ -52,6 +57,14 @@ impl Stage {
     /// A cloud without instances, a front without demand, and a scaler with `arguments`.
     pub async fn set(arguments: &[&str]) -> Self {
         let mut stage = Self::without_scaler(arguments).await;
+        stage.start_scaler().await;
+        stage
+    }
+
+    /// As [`Stage::set`], with a lease that lapses sooner than any that is configured.
+    pub async fn with_lease_time(lease_time: Duration) -> Self {
+        let mut stage = Self::without_scaler(&[]).await;
+        stage.lease_time = Some(lease_time);
         stage.start_scaler().await;
         stage
     }
@@ -89,6 +102,7 @@ impl Stage {
             url,
             cloud,
             arguments: all,
+            lease_time: None,
             listener: listener.into_std().unwrap(),
             demand,
             running: None,
@@ -99,12 +113,23 @@ impl Stage {
     }
 
     pub async fn start_scaler(&mut self) {
-        let cli = Cli::try_parse_from(&self.arguments).unwrap();
         let listener = TcpListener::from_std(self.listener.try_clone().unwrap()).unwrap();
         let shutdown = self.everything.child_token();
-        let config = cli.serve.config().unwrap();
+        let config = self.config();
         let running = scaler::run(config, self.aws.clone(), listener, shutdown.clone());
         self.running = Some((tokio::spawn(running), shutdown));
+    }
+
+    fn config(&self) -> Config {
+        let cli = Cli::try_parse_from(&self.arguments).unwrap();
+        let mut config = cli.serve.config().unwrap();
+        if let (Some(lease), Some(lease_time)) = (&mut config.lease, self.lease_time) {
+            lease.times = LeaseTimes {
+                lease: lease_time,
+                slack: lease_time / 5,
+            };
+        }
+        config
     }
 
     pub async fn stop_scaler(&mut self) {
@@ -121,9 +146,8 @@ impl Stage {
 
     /// Another scaler in the same cloud, at an address of its own.
     pub async fn rival(&self) -> Rival {
-        let cli = Cli::try_parse_from(&self.arguments).unwrap();
         let (listener, address) = listen().await;
-        let config = cli.serve.config().unwrap();
+        let config = self.config();
         let shutdown = self.everything.child_token();
         tokio::spawn(scaler::run(config, self.aws.clone(), listener, shutdown));
         let scaler = platform::grpc::channel(&format!("http://{address}")).unwrap();
@@ -154,6 +178,31 @@ impl Stage {
 
     pub fn lose_front(&self) {
         self.front.cancel();
+    }
+
+    /// The fleet's token, once a scaler has made it.
+    pub async fn fleet_token(&self) -> Token {
+        let bucket = self.aws.objects("muster-scaler-bucket");
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            if let Ok(Some(object)) = bucket.get_tagged("fleet-token").await {
+                let text = String::from_utf8(object.body.to_vec()).unwrap();
+                return Token::parse(&text).unwrap();
+            }
+            assert!(tokio::time::Instant::now() < deadline, "no token");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// A request that carries the fleet's token.
+    pub async fn proven<T>(&self, message: T) -> Request<T> {
+        proven_by(&self.fleet_token().await, message)
+    }
+
+    /// What an instance was told at its launch; empty when it never ran.
+    pub fn user_data(&self, id: &str) -> String {
+        let file = self.processes.path().join(format!("{id}.user-data"));
+        std::fs::read_to_string(file).unwrap_or_default()
     }
 
     pub fn fleet(&self) -> Fleet {
@@ -252,6 +301,14 @@ impl Stage {
     }
 }
 
+/// A request that carries a token.
+pub fn proven_by<T>(token: &Token, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let metadata = request.metadata_mut();
+    metadata.insert("authorization", token.bearer());
+    request
+}
+
 /// A second scaler.
 pub struct Rival {
     pub scaler: Channel,
@@ -305,6 +362,7 @@ async fn start_cloud(
         name: None,
         command: ["sh", "-c", RUN].map(str::to_owned).to_vec(),
         env: [("PROCESSES".to_owned(), processes.display().to_string())].into(),
+        user_data_env: Vec::new(),
     };
     let config = localcloud::Config {
         images: vec![image],

@@ -1,17 +1,19 @@
 //! Workers that only attend.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use platform::fleet::PowerState;
 use platform::shutdown::CancellationToken;
+use platform::token::Token;
 use proto::v1::scaler_client::ScalerClient;
 use proto::v1::worker_order::Order;
 use proto::v1::{WorkerOrder, WorkerReport, WorkerState};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Code, Streaming};
 
-use crate::stage::Stage;
+use crate::stage::{PATIENCE, Stage, proven_by};
 
 /// One worker's stream, which the test moves by hand.
 pub struct Worker {
@@ -25,26 +27,40 @@ pub struct Worker {
 impl Worker {
     /// Attends, with a first report.
     pub async fn attend(stage: &Stage, id: &str, state: WorkerState) -> Self {
-        let (reports, outgoing) = mpsc::channel(16);
+        let token = stage.fleet_token().await;
+        Self::attend_by(&token, stage, id, state).await
+    }
+
+    /// Attends with a token of its own. As long as EC2 has not told the scaler of the instance, it tries again.
+    pub async fn attend_by(token: &Token, stage: &Stage, id: &str, state: WorkerState) -> Self {
         let first = WorkerReport {
             instance_id: id.to_owned(),
             state: state.into(),
             ..Default::default()
         };
-        reports.send(first).await.unwrap();
         // The stage's status call waits for a scaler that is starting.
         stage.status().await;
         let mut client = ScalerClient::new(stage.scaler.clone());
-        let orders = client
-            .attend(ReceiverStream::new(outgoing))
-            .await
-            .unwrap()
-            .into_inner();
-        Self {
-            id: id.to_owned(),
-            reports,
-            orders,
-            sequence: 0,
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let (reports, outgoing) = mpsc::channel(16);
+            reports.send(first.clone()).await.unwrap();
+            let stream = proven_by(token, ReceiverStream::new(outgoing));
+            match client.attend(stream).await {
+                Ok(orders) => {
+                    return Self {
+                        id: id.to_owned(),
+                        reports,
+                        orders: orders.into_inner(),
+                        sequence: 0,
+                    };
+                }
+                Err(refused) => {
+                    assert_eq!(refused.code(), Code::NotFound, "{refused}");
+                    assert!(tokio::time::Instant::now() < deadline, "{refused}");
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
@@ -86,7 +102,7 @@ impl Worker {
     /// Is busy until `work` is done, then obeys orders. Ends when the scaler ends the stream; whether it was busy then.
     pub async fn work_along(mut self, mut work: watch::Receiver<bool>) -> bool {
         let (mut is_cordoned, mut is_busy) = (false, true);
-        let mut beat = tokio::time::interval(std::time::Duration::from_millis(500));
+        let mut beat = tokio::time::interval(Duration::from_millis(500));
         loop {
             tokio::select! {
                 order = self.orders.message() => {
@@ -111,7 +127,7 @@ impl Worker {
     /// From now on reports at every order and every 200 ms, as an idle worker does, until the scaler ends the stream.
     pub async fn idle_along(mut self) {
         let mut state = WorkerState::Idle;
-        let mut beat = tokio::time::interval(std::time::Duration::from_millis(200));
+        let mut beat = tokio::time::interval(Duration::from_millis(200));
         loop {
             tokio::select! {
                 order = self.orders.message() => {
@@ -158,7 +174,7 @@ pub fn staff(stage: &std::sync::Arc<Stage>) -> tokio_util::sync::DropGuard {
                     workers.insert(instance.id.clone(), tokio::spawn(worker.idle_along()));
                 }
             }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }));
     guard

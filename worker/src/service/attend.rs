@@ -1,13 +1,14 @@
 use std::time::{Duration, Instant};
 
 use platform::shutdown::CancellationToken;
+use platform::token::Token;
 use proto::v1::scaler_client::ScalerClient;
 use proto::v1::worker_order::Order as OrderKind;
 use proto::v1::{Interruption, WorkerOrder, WorkerReport, WorkerState};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
 use tonic::transport::Channel;
+use tonic::{Code, Request, Streaming};
 
 use super::notices::Notices;
 
@@ -100,10 +101,12 @@ impl Status {
 }
 
 /// Attends one of the `scalers` in the background until `shutdown`, in turns for as long as it takes: only one of them
-/// leads, and the others refuse. A worker works on without a scaler, but stays cordoned if it was.
+/// leads, and the others refuse, as the leader does until EC2 lists the instance. `token` is the fleet's. A worker works on
+/// without a scaler, but stays cordoned if it was.
 pub fn attend(
     scalers: Vec<Channel>,
     instance_id: String,
+    token: Option<Token>,
     notices: Notices,
     shutdown: CancellationToken,
 ) -> Attendance {
@@ -112,8 +115,12 @@ pub fn attend(
     tokio::spawn(shutdown.run_until_cancelled_owned(async move {
         let mut retry = FIRST_RETRY;
         let mut refused_in_a_row = 0;
+        let mut refusal = None;
         for scaler in scalers.iter().cycle() {
-            let lasted = stream(scaler, &instance_id, statuses.clone(), &order).await;
+            let (id, token) = (&instance_id, token.as_ref());
+            let streamed = stream(scaler, id, token, statuses.clone(), &order).await;
+            let lasted = streamed.as_ref().copied().unwrap_or_default();
+            refusal = note_refusal(streamed.err(), refusal);
             if lasted > LONGEST_RETRY {
                 (retry, refused_in_a_row) = (FIRST_RETRY, 0);
             }
@@ -132,13 +139,39 @@ pub fn attend(
     }
 }
 
-/// One stream, from its first report to its end. Returns how long it was open: not at all when it was refused.
+/// Logs why the worker is not let in, once for each reason. Others than these come and go by themselves.
+fn note_refusal(refusal: Option<tonic::Status>, before: Option<Code>) -> Option<Code> {
+    let Some(refusal) = refusal else {
+        return before;
+    };
+    let is_news = before != Some(refusal.code());
+    match refusal.code() {
+        Code::Unauthenticated if is_news => {
+            tracing::warn!(
+                reason = refusal.message(),
+                "the scaler does not let this worker in: give it the fleet's token"
+            );
+        }
+        Code::Unauthenticated => {}
+        _ => {
+            tracing::debug!(error = %refusal, "the scaler cannot be attended");
+            return before;
+        }
+    }
+    Some(refusal.code())
+}
+
+/// One stream, from its first report to its end. Returns how long it was open.
+///
+/// # Errors
+/// When it was refused.
 async fn stream(
     scaler: &Channel,
     instance_id: &str,
+    token: Option<&Token>,
     mut statuses: watch::Receiver<Status>,
     order: &watch::Sender<Order>,
-) -> Duration {
+) -> Result<Duration, tonic::Status> {
     let stream = next_stream(order);
     let (reports, outgoing) = mpsc::channel(4);
     let reporter = Reporter {
@@ -148,21 +181,18 @@ async fn stream(
     };
     let first = *statuses.borrow_and_update();
     reporter.report(first).await;
-    let answer = ScalerClient::new(scaler.clone())
-        .attend(ReceiverStream::new(outgoing))
-        .await;
+    let mut request = Request::new(ReceiverStream::new(outgoing));
+    if let Some(token) = token {
+        let metadata = request.metadata_mut();
+        metadata.insert("authorization", token.bearer());
+    }
+    let orders = ScalerClient::new(scaler.clone()).attend(request).await?;
     let opened = Instant::now();
-    let ended = match answer {
-        Ok(orders) => exchange(orders.into_inner(), &reporter, statuses, order).await,
-        Err(error) => {
-            tracing::debug!(%error, "the scaler cannot be attended");
-            return Duration::ZERO;
-        }
-    };
+    let ended = exchange(orders.into_inner(), &reporter, statuses, order).await;
     if let Err(error) = ended {
         tracing::debug!(%error, "the scaler cannot be attended any more");
     }
-    opened.elapsed()
+    Ok(opened.elapsed())
 }
 
 /// Sequence numbers count anew, while the order itself stands.

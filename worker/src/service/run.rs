@@ -1,4 +1,5 @@
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -7,6 +8,7 @@ use platform::admin::AdminArgs;
 use platform::aws::{Aws, AwsArgs};
 use platform::metadata::{Metadata, MetadataArgs};
 use platform::shutdown::CancellationToken;
+use platform::token::{FLEET_TOKEN_VARIABLE, Token};
 use proto::Names;
 use proto::v1::WorkerState;
 use tokio::sync::watch;
@@ -25,6 +27,10 @@ pub struct ServeArgs {
     /// work until it is stopped
     #[arg(long, env = "MUSTER_SCALER", value_name = "URL", value_delimiter = ',')]
     pub scaler: Vec<String>,
+    /// File with the token that the scaler lets workers of its fleet in by; absent: the environment variable
+    /// MUSTER_FLEET_TOKEN
+    #[arg(long, env = "MUSTER_FLEET_TOKEN_FILE", value_name = "FILE")]
+    pub fleet_token_file: Option<PathBuf>,
     /// This instance's id; absent: asked of the EC2 instance metadata service
     #[arg(long, env = "EC2_INSTANCE_ID", value_name = "ID")]
     pub instance_id: Option<String>,
@@ -56,7 +62,7 @@ impl ServeArgs {
 /// Works until `shutdown`, finishing the jobs at hand.
 ///
 /// # Errors
-/// When the model or the gallery cannot be loaded, or an inference thread ends.
+/// When the model, the gallery or the fleet's token cannot be loaded, or an inference thread ends.
 pub async fn run(
     args: ServeArgs,
     linked: LinkedEngines,
@@ -79,7 +85,8 @@ pub async fn run(
     let mut attendance = if scalers.is_empty() {
         Attendance::alone(notices)
     } else {
-        attend(scalers, instance_id.clone(), notices, attending)
+        let token = Token::read(args.fleet_token_file.as_deref(), FLEET_TOKEN_VARIABLE)?;
+        attend(scalers, instance_id.clone(), token, notices, attending)
     };
     let threads = args.inference_threads();
     let most_jobs = args.jobs.unwrap_or(threads).get();

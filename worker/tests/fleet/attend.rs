@@ -24,10 +24,15 @@ use crate::support::{Bench, photo};
 struct TestScaler {
     streams: mpsc::Sender<Session>,
     leads: watch::Receiver<bool>,
+    /// Whether EC2 lists the worker's instance.
+    lists: watch::Receiver<bool>,
+    refused: watch::Sender<u32>,
 }
 
 #[derive(Debug)]
 pub struct Session {
+    /// The metadata `authorization`.
+    authorization: Option<String>,
     pub reports: Streaming<WorkerReport>,
     orders: mpsc::Sender<Result<WorkerOrder, Status>>,
 }
@@ -82,8 +87,14 @@ impl Scaler for TestScaler {
         if !*self.leads.borrow() {
             return Err(Status::unavailable("another scaler leads"));
         }
+        if !*self.lists.borrow() {
+            self.refused.send_modify(|refused| *refused += 1);
+            return Err(Status::not_found("EC2 does not list it yet"));
+        }
         let (orders, outgoing) = mpsc::channel(4);
+        let authorization = request.metadata().get("authorization");
         let session = Session {
+            authorization: authorization.map(|it| it.to_str().unwrap().to_owned()),
             reports: request.into_inner(),
             orders,
         };
@@ -98,6 +109,10 @@ pub struct Control {
     pub sessions: mpsc::Receiver<Session>,
     /// Whether it leads. It does at first.
     leads: watch::Sender<bool>,
+    /// Whether EC2 lists the worker's instance. It does at first.
+    lists: watch::Sender<bool>,
+    /// How often the worker was refused because EC2 does not.
+    refused: watch::Receiver<u32>,
     _ready: watch::Sender<bool>,
 }
 
@@ -107,6 +122,8 @@ pub async fn scaler() -> Control {
     let (streams, sessions) = mpsc::channel(4);
     let (ready, readiness) = watch::channel(true);
     let (leads, leading) = watch::channel(true);
+    let (lists, listing) = watch::channel(true);
+    let (refusing, refused) = watch::channel(0);
     tokio::spawn(platform::grpc::serve(
         listener,
         readiness,
@@ -116,6 +133,8 @@ pub async fn scaler() -> Control {
             routes.add_service(ScalerServer::new(TestScaler {
                 streams,
                 leads: leading,
+                lists: listing,
+                refused: refusing,
             }));
         },
     ));
@@ -123,6 +142,8 @@ pub async fn scaler() -> Control {
         url,
         sessions,
         leads,
+        lists,
+        refused,
         _ready: ready,
     }
 }
@@ -257,5 +278,28 @@ async fn a_worker_attends_whichever_of_several_scalers_leads() {
     session.until(WorkerState::Cordoned, 0).await;
     session.order(1, Order::Uncordon(Uncordon {})).await;
     session.until(WorkerState::Idle, 1).await;
+    worker.stop().await;
+}
+
+/// A scaler learns of instances that others launched only when EC2 lists them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_shows_the_token_and_tries_again_until_its_instance_is_listed() {
+    let bench = Bench::start().await;
+    let mut control = scaler().await;
+    control.lists.send_replace(false);
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "of-the-fleet\n").unwrap();
+    let worker = bench.worker(&[
+        "--scaler",
+        &control.url,
+        "--fleet-token-file",
+        token.path().to_str().unwrap(),
+    ]);
+    control.refused.wait_for(|times| *times >= 3).await.unwrap();
+    control.lists.send_replace(true);
+    let mut session = control.sessions.recv().await.unwrap();
+    let shown = session.authorization.as_deref();
+    assert_eq!(shown, Some("Bearer of-the-fleet"));
+    session.until(WorkerState::Idle, 0).await;
     worker.stop().await;
 }

@@ -26,6 +26,7 @@ fn cloud(folder: &std::path::Path) -> Arc<Ec2> {
         name: None,
         command: vec!["true".to_owned()],
         env: Default::default(),
+        user_data_env: Vec::new(),
     };
     let config = Ec2Config {
         region: "us-east-1",

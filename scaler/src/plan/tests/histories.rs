@@ -20,6 +20,14 @@ pub enum Event {
     BreakStream(usize),
     /// AWS says that it will take an instance away.
     Interrupt(usize),
+    /// No worker's report gets to the scaler any more, or all do again.
+    CutOff(bool),
+    /// The queue's counters are zero for up to a minute, whatever it holds, or right again.
+    BlindCounters(bool),
+    /// What is being started never gets to run.
+    GetStuck,
+    /// What is launched is not listed any more, or everything is.
+    LagLists(bool),
     RestartScaler,
 }
 
@@ -33,6 +41,10 @@ pub fn event() -> impl Strategy<Value = Event> {
         1 => any::<usize>().prop_map(Event::HangWorker),
         1 => any::<usize>().prop_map(Event::BreakStream),
         1 => any::<usize>().prop_map(Event::Interrupt),
+        1 => any::<bool>().prop_map(Event::CutOff),
+        1 => any::<bool>().prop_map(Event::BlindCounters),
+        1 => Just(Event::GetStuck),
+        1 => any::<bool>().prop_map(Event::LagLists),
         1 => Just(Event::RestartScaler),
     ]
 }
@@ -122,12 +134,15 @@ fn live_through(kind: PolicyKind, history: &History) -> Result<(), TestCaseError
             cloud.step();
         }
     }
-    (cloud.front_is_lost, cloud.queue_is_lost, cloud.ec2_is_lost) = (false, false, false);
+    cloud.recover();
     let settled = |cloud: &Cloud| {
         cloud.unanswered == 0
             && cloud.up() == min as usize
             && !cloud.has_hung_worker()
-            && cloud.machines.iter().all(|machine| !machine.leaving)
+            && cloud
+                .machines
+                .iter()
+                .all(|machine| !machine.leaving && !machine.is_stuck)
             && cloud.machines.len() >= (min + warm_pool.min(more)) as usize
     };
     // A hung worker takes the boot deadline to be found out, and its message as long again.
@@ -214,6 +229,10 @@ pub fn happen(cloud: &mut Cloud, event: &Event) {
                 cloud.machines[pick].interrupt();
             }
         }
+        Event::CutOff(is_cut_off) => cloud.cut_off(is_cut_off),
+        Event::BlindCounters(are_blind) => cloud.blind_counters(are_blind),
+        Event::GetStuck => cloud.get_stuck(),
+        Event::LagLists(lag) => cloud.list_lags = lag,
         Event::RestartScaler => cloud.restart_scaler(),
     }
 }

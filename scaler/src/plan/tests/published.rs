@@ -140,13 +140,16 @@ proptest! {
                 cloud.step();
             }
         }
-        (cloud.front_is_lost, cloud.queue_is_lost, cloud.ec2_is_lost) = (false, false, false);
+        cloud.recover();
         let least = least(kind, min) as usize;
         let settled = |cloud: &Cloud| {
             cloud.unanswered == 0
                 && cloud.up() == least
                 && !cloud.has_hung_worker()
-                && cloud.machines.iter().all(|machine| !machine.leaving)
+                && cloud
+                    .machines
+                    .iter()
+                    .all(|machine| !machine.leaving && !machine.is_stuck)
         };
         let began = cloud.now;
         while !settled(&cloud) {

@@ -18,6 +18,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 const RECEIVE_WAIT: u64 = 1_000;
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL_EVERY: Duration = Duration::from_millis(100);
+const LONGEST_BLINDNESS: Duration = Duration::from_secs(59);
 
 /// Everything, with the truth that the scaler only sees late.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct Cloud {
     /// What is known of the machines: by EC2's last answer, and by what was ordered since.
     described: Vec<(InstanceId, Power, Option<u32>)>,
     described_at: Option<Moment>,
+    /// How many instances were launched.
+    launched: usize,
     /// Until when stopped instances are paid for.
     paid_off: Vec<Moment>,
     /// How often workers were withdrawn after some were added, or the other way round.
@@ -44,6 +47,17 @@ pub struct Cloud {
     pub front_is_lost: bool,
     pub queue_is_lost: bool,
     pub ec2_is_lost: bool,
+    /// Since when no report gets to the scaler, which is up.
+    pub cut_off_since: Option<Moment>,
+    /// The last time that they were: from when until when.
+    last_cut_off: Option<(Moment, Moment)>,
+    /// Since when the queue's counters are zero, whatever it holds. AWS promises no more than that they are right a minute
+    /// after the last change.
+    blind_since: Option<Moment>,
+    /// Since when messages wait or are in flight.
+    work_since: Option<Moment>,
+    /// EC2's list lacks what was launched since this was set.
+    pub list_lags: bool,
     random: u64,
 }
 
@@ -66,6 +80,10 @@ pub struct Machine {
     pub leaving: bool,
     running_since: Option<Moment>,
     listed: bool,
+    /// EC2 does not get it to run.
+    pub is_stuck: bool,
+    /// Since when it is in `power`.
+    since: Moment,
     pub worker: Option<Worker>,
 }
 
@@ -93,12 +111,18 @@ impl Cloud {
             queue: None,
             described: Vec::new(),
             described_at: None,
+            launched: 0,
             paid_off: Vec::new(),
             reversals: 0,
             last_added: None,
             front_is_lost: false,
             queue_is_lost: false,
             ec2_is_lost: false,
+            cut_off_since: None,
+            last_cut_off: None,
+            blind_since: None,
+            work_since: None,
+            list_lags: false,
             random: seed | 1,
         }
     }
@@ -109,10 +133,41 @@ impl Cloud {
         self.visible += requests;
     }
 
+    /// Everything can be reached and tells the truth from now on.
+    pub fn recover(&mut self) {
+        (self.front_is_lost, self.queue_is_lost, self.ec2_is_lost) = (false, false, false);
+        self.cut_off(false);
+        (self.blind_since, self.list_lags) = (None, false);
+    }
+
+    /// Cuts all workers off from the scaler, or joins them again.
+    pub fn cut_off(&mut self, is_cut_off: bool) {
+        if is_cut_off {
+            self.cut_off_since.get_or_insert(self.now);
+        } else if let Some(since) = self.cut_off_since.take() {
+            self.last_cut_off = Some((since, self.now));
+        }
+    }
+
+    pub fn blind_counters(&mut self, are_blind: bool) {
+        self.blind_since = are_blind.then(|| self.blind_since.unwrap_or(self.now));
+    }
+
+    /// EC2 has been told to start them, and does not get on with it.
+    pub fn get_stuck(&mut self) {
+        let pending = |it: &&mut Machine| it.power == Power::Pending;
+        for machine in self.machines.iter_mut().filter(pending) {
+            machine.is_stuck = true;
+        }
+    }
+
     pub fn restart_scaler(&mut self) {
         (self.roster, self.memory) = (Roster::default(), Memory::default());
         (self.front, self.queue, self.described_at) = (None, None, None);
-        self.machines.iter_mut().for_each(Machine::break_stream);
+        for machine in &mut self.machines {
+            machine.break_stream();
+            machine.running_since = None;
+        }
     }
 
     pub fn up(&self) -> usize {
@@ -133,6 +188,14 @@ impl Cloud {
         let now = self.now;
         let back = self.hidden.extract_if(.., |until| *until <= now).count();
         self.visible += back as u64;
+        let work = self.visible > 0 || !self.hidden.is_empty();
+        self.work_since = work.then(|| self.work_since.unwrap_or(now));
+        if self
+            .blind_since
+            .is_some_and(|since| now.since(since) >= LONGEST_BLINDNESS)
+        {
+            self.blind_since = None;
+        }
         for index in 0..self.machines.len() {
             self.step_machine(index);
         }
@@ -187,8 +250,23 @@ impl Cloud {
             .iter()
             .filter(|it| it.is_capacity())
             .count();
+        let silent = plan.stop.iter().filter(|it| it.cause == StopCause::Silent);
+        assert!(
+            silent.count() <= (self.machines.len() / 5).max(1),
+            "{plan:?}"
+        );
         let unwanted = |id: &&InstanceId| !self.machine(id).leaving;
         let withdrawn = plan.cordon.iter().filter(unwanted).count();
+        // Work that was there before the counters went blind is not forgotten while nobody else can tell of it.
+        let knew_of_work = self.blind_since.zip(self.work_since);
+        let is_known = |seen: Seen<FrontDemand>| {
+            self.now.since(seen.at) <= self.policy.patience.front_stale_after
+        };
+        if knew_of_work.is_some_and(|(blind, work)| work < blind)
+            && !observation.front.is_some_and(is_known)
+        {
+            assert_eq!(withdrawn, 0, "work is forgotten: {plan:?}");
+        }
         if withdrawn > 0 {
             assert!(
                 working - withdrawn >= plan.desired_workers as usize,
@@ -197,6 +275,13 @@ impl Cloud {
         }
         for stop in &plan.stop {
             let machine = self.machine(&stop.id);
+            if stop.cause == StopCause::NeverStarted {
+                assert!(
+                    machine.is_stuck && machine.power == Power::Pending,
+                    "{plan:?}"
+                );
+                continue;
+            }
             assert_eq!(machine.power, Power::Running, "{plan:?}");
             let worker = machine
                 .worker
@@ -210,7 +295,22 @@ impl Cloud {
                         "{worker:?}"
                     );
                 }
-                StopCause::Silent | StopCause::NeverAttended => assert!(worker.hung, "{worker:?}"),
+                StopCause::Silent | StopCause::NeverAttended => {
+                    let patience = &self.policy.patience;
+                    let long = match stop.cause {
+                        StopCause::Silent => patience.silence_deadline * 10,
+                        _ => patience.boot_deadline,
+                    };
+                    // Its last report may have been due just then.
+                    let is_long = |at| self.now.since(at) + REPORT_EVERY * 2 > long;
+                    // It may be on the point of being heard.
+                    let was_just = |until| self.now.since(until) < Duration::from_millis(200);
+                    let last = self.last_cut_off.filter(|(_, until)| was_just(*until));
+                    let cut_off_since = self.cut_off_since.or(last.map(|(since, _)| since));
+                    let is_cut_off = cut_off_since.is_some_and(is_long);
+                    assert!(worker.hung || is_cut_off, "{worker:?}");
+                }
+                StopCause::NeverStarted => unreachable!("it is not running"),
             }
         }
         for id in &plan.start {
@@ -234,12 +334,14 @@ impl Cloud {
             self.roster.forget(id);
             let ready_at = self.after(50, 900);
             let machine = self.machine_mut(id);
-            machine.switch(Power::Pending, ready_at);
+            machine.switch(Power::Pending, now, ready_at);
             (machine.started_at, machine.leaving) = (now, false);
         }
         for _ in 0..plan.launch {
-            let id = InstanceId::from(format!("i-{:04}", self.machines.len()).as_str());
+            let id = InstanceId::from(format!("i-{:04}", self.launched).as_str());
+            self.launched += 1;
             let changes_at = self.after(50, 900);
+            self.roster.admit([id.clone()]);
             self.machines.push(Machine {
                 id,
                 number: None,
@@ -249,6 +351,8 @@ impl Cloud {
                 leaving: false,
                 running_since: None,
                 listed: false,
+                is_stuck: false,
+                since: now,
                 worker: None,
             });
         }
@@ -262,8 +366,14 @@ impl Cloud {
                 .started_at
                 .after(self.policy.prices.minimum);
             self.paid_off.push(paid_off_at);
+            if stop.cause == StopCause::NeverStarted {
+                self.machines.retain(|it| it.id != stop.id);
+                self.described.retain(|(id, ..)| *id != stop.id);
+                continue;
+            }
             let gone_at = self.after(50, 3_000);
-            self.machine_mut(&stop.id).switch(Power::Stopping, gone_at);
+            self.machine_mut(&stop.id)
+                .switch(Power::Stopping, now, gone_at);
         }
         for (id, number) in &plan.rename {
             self.machine_mut(id).number = Some(*number);
@@ -289,12 +399,12 @@ impl Cloud {
         let slow = self.after(100, 3_000);
         let machine = &mut self.machines[index];
         match machine.power {
-            Power::Pending if now >= machine.changes_at => {
-                machine.power = Power::Running;
+            Power::Pending if now >= machine.changes_at && !machine.is_stuck => {
+                (machine.power, machine.since) = (Power::Running, now);
                 machine.worker = Some(Worker::new(now, slow));
             }
             Power::Stopping if now >= machine.changes_at => {
-                machine.power = Power::Stopped;
+                (machine.power, machine.since) = (Power::Stopped, now);
                 (machine.worker, machine.running_since) = (None, None);
                 machine.leaving = false;
                 self.roster.forget(&machine.id.clone());
@@ -312,10 +422,13 @@ impl Cloud {
         let Some(worker) = worker.as_mut().filter(|worker| !worker.hung) else {
             return;
         };
-        if worker.session.is_none() {
+        if worker.session.is_none() && self.cut_off_since.is_none() {
             let (sender, receiver) = watch::channel(None);
-            (worker.session, worker.orders) =
-                (Some(self.roster.join(id, sender, now)), Some(receiver));
+            // Refused, it tries again.
+            let Some(session) = self.roster.join(id, sender, now) else {
+                return;
+            };
+            (worker.session, worker.orders) = (Some(session), Some(receiver));
             worker.sequence = 0;
             worker.report(id, now, travel);
         }
@@ -343,6 +456,11 @@ impl Cloud {
         let due = now.since(worker.reported_at) >= REPORT_EVERY;
         if due || before != (worker.phase, worker.sequence) {
             worker.report(id, now, travel);
+        }
+        if self.cut_off_since.is_some() {
+            // What is on its way is lost, and with it the stream.
+            worker.session = None;
+            worker.reports.clear();
         }
         while worker
             .reports
@@ -373,23 +491,30 @@ impl Cloud {
         }
         let due = |at: Option<Moment>| at.is_none_or(|at| now.since(at) >= POLL_EVERY);
         if !self.queue_is_lost && due(self.queue.map(|queue| queue.at)) {
-            let value = Counters {
-                visible: self.visible,
-                in_flight: self.hidden.len() as u64,
-                delayed: 0,
+            let value = match self.blind_since {
+                Some(_) => Counters::default(),
+                None => Counters {
+                    visible: self.visible,
+                    in_flight: self.hidden.len() as u64,
+                    delayed: 0,
+                },
             };
             self.queue = Some(Seen { value, at: now });
         }
         if !self.ec2_is_lost && due(self.described_at) {
             self.described_at = Some(now);
-            self.described = self
-                .machines
-                .iter()
-                .map(|it| (it.id.clone(), it.power, it.number))
-                .collect();
+            // As [`crate::observe::World`] does, what was launched and is not listed counts as pending.
+            let lags = self.list_lags;
+            let seen = |it: &Machine| match it.power {
+                power if it.listed || !lags => (it.id.clone(), power, it.number),
+                _ => (it.id.clone(), Power::Pending, it.number),
+            };
+            self.described = self.machines.iter().map(seen).collect();
+            let fleet = self.machines.iter().map(|it| it.id.clone());
+            self.roster.fleet_is(fleet.collect(), now);
             for machine in &mut self.machines {
-                machine.listed = true;
-                if machine.power == Power::Running {
+                machine.listed |= !lags;
+                if machine.power == Power::Running && machine.listed {
                     machine.running_since.get_or_insert(now);
                 }
             }
@@ -405,7 +530,13 @@ impl Cloud {
                 Power::Stopping => (State::Stopping, self.now),
                 Power::Pending => match known {
                     Some((State::Cordoned, since)) => (State::Draining, since),
-                    known => known.unwrap_or((State::Pending, self.now)),
+                    // Called back, it is pending anew.
+                    known => {
+                        let since = attending
+                            .map(|it| it.since)
+                            .max(Some(self.machine(id).since));
+                        known.unwrap_or((State::Pending, since.unwrap_or(self.now)))
+                    }
                 },
                 Power::Running => known.unwrap_or((State::Booting, self.now)),
             };
@@ -484,8 +615,9 @@ impl Machine {
         self.leaving |= self.worker.is_some();
     }
 
-    fn switch(&mut self, power: Power, changes_at: Moment) {
-        (self.power, self.changes_at, self.running_since) = (power, changes_at, None);
+    fn switch(&mut self, power: Power, now: Moment, changes_at: Moment) {
+        (self.power, self.since, self.changes_at) = (power, now, changes_at);
+        self.running_since = None;
         self.worker = None;
     }
 }

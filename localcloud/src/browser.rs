@@ -1,0 +1,125 @@
+//! Requests that a page of another site makes a browser send. A browser runs on the machine of whoever reads the page, gets
+//! where that machine gets, and lets the page choose most of a request; the credentials may be known to everybody. No page
+//! has any business here, so such a request is answered by no service.
+
+use std::net::IpAddr;
+
+use http::header::{HOST, ORIGIN};
+use http::{HeaderMap, HeaderValue};
+
+pub const REFUSAL: &str =
+    "localcloud does not answer pages of other sites, nor requests for other hosts\n";
+
+/// Last labels of names that nobody can register, so that no site can have them mean this machine.
+const OWN_NAMES: [&str; 4] = ["localhost", "internal", "local", "test"];
+
+/// Whether a request was made by a page of another site, as far as its browser tells.
+///
+/// Browsers send `Origin` with what may change something, and `Sec-Fetch-Site` to hosts that they trust, such as this
+/// machine. A site that has its own name mean this machine ("DNS rebinding") is of the same origin, and is known by that
+/// name. That can be told apart only on the machine itself, `at_loopback`: elsewhere localcloud may have any name, and
+/// credentials that no page knows.
+pub fn is_of_another_site(headers: &HeaderMap, at_loopback: bool) -> bool {
+    let host = headers.get(HOST).map(HeaderValue::as_bytes);
+    let is_own = |origin: &HeaderValue| {
+        let origin = origin.as_bytes();
+        origin
+            .strip_prefix(b"http://")
+            .is_some_and(|it| Some(it) == host)
+    };
+    let is_same_site = |site: &HeaderValue| matches!(site.as_bytes(), b"same-origin" | b"none");
+    !headers.get_all(ORIGIN).iter().all(is_own)
+        || !headers.get_all("sec-fetch-site").iter().all(is_same_site)
+        || (at_loopback && !host.is_none_or(is_own_name))
+}
+
+/// An address, a name without dots, or one that no site can have.
+fn is_own_name(host: &[u8]) -> bool {
+    let Ok(host) = std::str::from_utf8(host) else {
+        return false;
+    };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|it| it.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    if address.parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    let mut labels = name.trim_end_matches('.').rsplit('.');
+    let last = labels.next().unwrap_or_default().to_ascii_lowercase();
+    labels.next().is_none() || OWN_NAMES.contains(&last.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::*;
+
+    fn is_refused(fields: &[(&'static str, &'static str)], at_loopback: bool) -> bool {
+        let fields = fields.iter().map(|(name, value)| {
+            let name = HeaderName::from_static(name);
+            (name, HeaderValue::from_static(value))
+        });
+        is_of_another_site(&fields.collect(), at_loopback)
+    }
+
+    #[test]
+    fn pages_of_other_sites_are_refused() {
+        let host = ("host", "127.0.0.1:4566");
+        for page in [
+            ("origin", "http://evil.example"),
+            ("origin", "https://127.0.0.1:4566"),
+            ("origin", "http://127.0.0.1:3000"),
+            ("origin", "null"),
+            ("origin", ""),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+        ] {
+            for at_loopback in [true, false] {
+                assert!(is_refused(&[host, page], at_loopback), "{page:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn programs_and_its_own_pages_are_answered() {
+        for host in [
+            "127.0.0.1:4566",
+            "[::1]:4566",
+            "10.0.0.7",
+            "localhost:4566",
+            "LOCALHOST",
+            "bucket.localhost:4566",
+            "muster",
+            "host.docker.internal:4566",
+        ] {
+            assert!(!is_refused(&[("host", host)], true), "{host}");
+        }
+        let host = ("host", "127.0.0.1:4566");
+        assert!(!is_refused(&[], true));
+        assert!(!is_refused(
+            &[host, ("origin", "http://127.0.0.1:4566")],
+            true
+        ));
+        assert!(!is_refused(&[host, ("sec-fetch-site", "none")], true));
+        assert!(!is_refused(
+            &[host, ("sec-fetch-site", "same-origin")],
+            true
+        ));
+    }
+
+    #[test]
+    fn a_site_whose_name_means_this_machine_is_refused() {
+        for host in [
+            "evil.example:4566",
+            "evil.example",
+            "127.0.0.1.evil.example.",
+            "a.b:c",
+        ] {
+            assert!(is_refused(&[("host", host)], true), "{host}");
+            assert!(!is_refused(&[("host", host)], false), "{host}");
+        }
+    }
+}
