@@ -153,7 +153,7 @@ impl Processor {
         }
         let started = Instant::now();
         let key = job.object_key.as_str();
-        let photo = match self.patiently(async || self.photos.get(key).await).await {
+        let photo = match self.patiently(|| self.photos.get(key)).await {
             Ok(photo) => photo,
             Err(ObjectError::NotFound(_)) => {
                 return Ok(failure(
@@ -191,15 +191,15 @@ impl Processor {
 
     async fn store(&self, job: &Job, sha256: &str, name: &str) -> anyhow::Result<()> {
         let result = format!("{}:{name}", job.file_name.stem());
-        let store = async || store_result(&self.results, &job.object_key, sha256, &result).await;
+        let store = || store_result(&self.results, &job.object_key, sha256, &result);
         Ok(self.patiently(store).await?)
     }
 
     /// Tries again while the object store fails, for a while and not beyond the shutdown. The job stays ours meanwhile: a
     /// job that is given back uses up one of its few receives, and no other worker would fare better.
-    async fn patiently<T>(
+    async fn patiently<T, F: Future<Output = Result<T, ObjectError>>>(
         &self,
-        mut attempt: impl AsyncFnMut() -> Result<T, ObjectError>,
+        mut attempt: impl FnMut() -> F,
     ) -> Result<T, ObjectError> {
         let give_up_at = Instant::now() + OUTAGE_PATIENCE;
         loop {
@@ -212,7 +212,7 @@ impl Processor {
                     metrics::counter!(STORE_RETRIES).increment(1);
                     tracing::debug!(%error, "the object store fails; trying again");
                     let pause = tokio::time::sleep(OUTAGE_PAUSE);
-                    drop(self.shutdown.run_until_cancelled(pause).await);
+                    self.shutdown.run_until_cancelled(pause).await;
                 }
                 settled => return settled,
             }
