@@ -134,7 +134,14 @@ fn live_through(kind: PolicyKind, history: &History) -> Result<(), TestCaseError
             cloud.step();
         }
     }
+    // What a worker's silence brings about shows only when it has lasted.
+    let silence = cloud.policy.patience.silence_deadline;
     cloud.recover();
+    let mut heard = Duration::ZERO;
+    while heard <= silence {
+        cloud.step();
+        heard += STEP;
+    }
     let settled = |cloud: &Cloud| {
         cloud.unanswered == 0
             && cloud.up() == min as usize
@@ -155,7 +162,7 @@ fn live_through(kind: PolicyKind, history: &History) -> Result<(), TestCaseError
     // It stays there.
     for _ in 0..150 {
         cloud.step();
-        prop_assert!(settled(&cloud));
+        prop_assert!(settled(&cloud), "{cloud:?}");
     }
     Ok(())
 }

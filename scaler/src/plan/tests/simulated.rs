@@ -262,7 +262,9 @@ impl Cloud {
         let is_known = |seen: Seen<FrontDemand>| {
             self.now.since(seen.at) <= self.policy.patience.front_stale_after
         };
+        let reads_zero = |queue: Seen<Counters>| queue.value == Counters::default();
         if knew_of_work.is_some_and(|(blind, work)| work < blind)
+            && observation.queue.is_none_or(reads_zero)
             && !observation.front.is_some_and(is_known)
         {
             assert_eq!(withdrawn, 0, "work is forgotten: {plan:?}");
