@@ -134,13 +134,9 @@ fn live_through(kind: PolicyKind, history: &History) -> Result<(), TestCaseError
             cloud.step();
         }
     }
-    // What a worker's silence brings about shows only when it has lasted.
-    let silence = cloud.policy.patience.silence_deadline;
     cloud.recover();
-    let mut heard = Duration::ZERO;
-    while heard <= silence {
+    while cloud.was_just_cut_off() {
         cloud.step();
-        heard += STEP;
     }
     let settled = |cloud: &Cloud| {
         cloud.unanswered == 0

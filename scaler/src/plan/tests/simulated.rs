@@ -175,6 +175,13 @@ impl Cloud {
         self.machines.iter().filter(up).count()
     }
 
+    /// Whether silence of workers that were cut off may still show.
+    pub fn was_just_cut_off(&self) -> bool {
+        let silence = self.policy.patience.silence_deadline;
+        let is_recent = |(_, end): (Moment, Moment)| self.now.since(end) <= silence;
+        self.last_cut_off.is_some_and(is_recent)
+    }
+
     pub fn has_hung_worker(&self) -> bool {
         self.machines
             .iter()
