@@ -73,6 +73,7 @@ check_time() {
 # moment (/proc/sys/net/ipv4/ip_local_port_range).
 choose_ports() {
     http_port=8000 front_port=8051 scaler_port=8052 aws_port=4566 front_admin_port=8061 scaler_admin_port=8062
+    gateway_admin_port=8063
     case "${PORTS:-}" in
         '') ;;
         free) free_ports ;;
@@ -80,22 +81,22 @@ choose_ports() {
     esac
     http_port=${HTTP_PORT:-$http_port} front_port=${FRONT_PORT:-$front_port} scaler_port=${SCALER_PORT:-$scaler_port}
     aws_port=${AWS_PORT:-$aws_port} front_admin_port=${FRONT_ADMIN_PORT:-$front_admin_port}
-    scaler_admin_port=${SCALER_ADMIN_PORT:-$scaler_admin_port}
+    scaler_admin_port=${SCALER_ADMIN_PORT:-$scaler_admin_port} gateway_admin_port=${GATEWAY_ADMIN_PORT:-$gateway_admin_port}
 }
 
-# Six ports in a row that nothing listens on. Others may do this at the same time, so they begin at random.
+# Seven ports in a row that nothing listens on. Others may do this at the same time, so they begin at random.
 free_ports() {
     local first port attempts=100
     while ((attempts-- > 0)); do
-        first=$((10000 + RANDOM % 3700 * 6))
-        for port in {0..5}; do
+        first=$((10000 + RANDOM % 3200 * 7))
+        for port in {0..6}; do
             ! is_taken $((first + port)) || continue 2
         done
         http_port=$first front_port=$((first + 1)) scaler_port=$((first + 2)) aws_port=$((first + 3))
-        front_admin_port=$((first + 4)) scaler_admin_port=$((first + 5))
+        front_admin_port=$((first + 4)) scaler_admin_port=$((first + 5)) gateway_admin_port=$((first + 6))
         return
     done
-    fail "no free ports were found from 10000 to 32200"
+    fail "no free ports were found from 10000 to 32400"
 }
 
 # is_taken PORT: whether something listens there.
@@ -105,7 +106,7 @@ is_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 check_ports() {
     local variable port
     local -A seen=()
-    for variable in HTTP_PORT FRONT_PORT SCALER_PORT AWS_PORT FRONT_ADMIN_PORT SCALER_ADMIN_PORT; do
+    for variable in HTTP_PORT FRONT_PORT SCALER_PORT AWS_PORT FRONT_ADMIN_PORT SCALER_ADMIN_PORT GATEWAY_ADMIN_PORT; do
         port=$(tr '[:upper:]' '[:lower:]' <<<"$variable")
         port=${!port}
         [[ "$port" =~ ^[1-9][0-9]{0,4}$ ]] && ((port < 65536)) || fail "$variable=$port is not a port from 1 to 65535"
@@ -157,6 +158,70 @@ MUSTER_PREFIX=$prefix
 LINES
 }
 
+# Makes what keeps strangers out: a key of the services and of whoever is at the terminal, an authority and a certificate of
+# it. They are new at each start.
+make_secrets() {
+    rm -rf "$work/api-keys.toml" "$work/tls"
+    if [[ "$keys" == 1 ]]; then
+        export MUSTER_API_KEY
+        MUSTER_API_KEY=$("$bin/gateway" keys --api-keys "$work/api-keys.toml" add stack --role recognize,operate) ||
+            fail "the API key could not be made"
+    fi
+    [[ "$tls" == 0 ]] || make_certificates
+}
+
+make_certificates() {
+    command -v openssl >/dev/null || fail "TLS=1 needs the program openssl"
+    local names=IP:127.0.0.1,DNS:localhost,DNS:${HOSTNAME:-localhost} new=(-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes)
+    (
+        umask 077 && mkdir "$work/tls" && cd "$work/tls"
+        openssl req -x509 "${new[@]}" -keyout ca.key -out ca.pem -days 30 -subj "/CN=Muster, for a try"
+        openssl req "${new[@]}" -keyout key.pem -out request.pem -subj "/CN=Muster"
+        openssl x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -out cert.pem \
+            -extfile <(printf 'subjectAltName=%s' "$names")
+        # Nobody makes another one.
+        rm ca.key request.pem
+    ) >"$work/openssl.log" 2>&1 || fail "the certificates could not be made; see $work/openssl.log"
+    export MUSTER_PEER_CA=$work/tls/ca.pem MUSTER_PEER_CERT=$work/tls/cert.pem MUSTER_PEER_KEY=$work/tls/key.pem
+}
+
+# How curl gets in.
+curl_options() {
+    [[ "$tls" == 0 ]] || printf ' --cacert %s' "$work/tls/ca.pem"
+    [[ "$keys" == 0 ]] || printf ' -H "x-api-key: %s"' "$MUSTER_API_KEY"
+}
+
+# How `scaler status` and `loadgen` get in, as lines for a shell.
+caller_settings() {
+    printf '  export MUSTER_SCALER=%s\n' "$scaler_url"
+    [[ "$keys" == 0 ]] || printf '  export MUSTER_API_KEY=%s\n' "$MUSTER_API_KEY"
+    [[ "$tls" == 0 ]] || printf '  export MUSTER_PEER_CA=%s MUSTER_PEER_CERT=%s MUSTER_PEER_KEY=%s\n' \
+        "$MUSTER_PEER_CA" "$MUSTER_PEER_CERT" "$MUSTER_PEER_KEY"
+}
+
+# What the services call each other with.
+peer_tls() {
+    [[ "$tls" == 0 ]] || cat <<LINES
+MUSTER_PEER_CA=$MUSTER_PEER_CA
+MUSTER_PEER_CERT=$MUSTER_PEER_CERT
+MUSTER_PEER_KEY=$MUSTER_PEER_KEY
+LINES
+}
+
+# What the services ask their callers for.
+door() {
+    if [[ "$keys" == 1 ]]; then
+        printf 'MUSTER_API_KEYS=%s\nMUSTER_API_KEY=%s\n' "$work/api-keys.toml" "$MUSTER_API_KEY"
+    else
+        printf 'MUSTER_ALLOW_ANYBODY=1\n'
+    fi
+    [[ "$tls" == 0 ]] || cat <<LINES
+MUSTER_TLS_CERT=$work/tls/cert.pem
+MUSTER_TLS_KEY=$work/tls/key.pem
+MUSTER_TLS_CLIENT_CA=$work/tls/ca.pem
+LINES
+}
+
 # Front and workers refuse the same photos.
 photo_limits() {
     local name
@@ -179,6 +244,7 @@ LINES
     [[ -z "${INSTRUCTIONS:-}" ]] || printf 'MUSTER_INSTRUCTIONS=%s\n' "$INSTRUCTIONS"
     [[ -z "${PRECISION:-}" ]] || printf 'MUSTER_PRECISION=%s\n' "$PRECISION"
     photo_limits
+    peer_tls
 }
 
 # Instances of the local cloud cost nothing, so none is kept for the rest of a paid minute, and boot in a moment.
@@ -190,7 +256,8 @@ MUSTER_FRONT_LISTEN=$host:$front_port
 MUSTER_SCALER_LISTEN=$host:$scaler_port
 MUSTER_FRONT_ADMIN_LISTEN=$host:$front_admin_port
 MUSTER_SCALER_ADMIN_LISTEN=$host:$scaler_admin_port
-MUSTER_FRONT=http://127.0.0.1:$front_port
+MUSTER_GATEWAY_ADMIN_LISTEN=$host:$gateway_admin_port
+MUSTER_FRONT=$front_url
 MUSTER_WORKER_IMAGE=ami-muster-worker
 MUSTER_WORKER_USER_DATA_FILE=$work/worker-user-data
 MUSTER_MAX_WORKERS=$max_workers
@@ -203,6 +270,8 @@ MUSTER_BILLING_MINIMUM=0s
 MUSTER_BOOT_TIME=$boot_time
 LINES
     photo_limits
+    peer_tls
+    door
 }
 
 # Two images and the instance that is booted at the start, which leaves its process id in a file. What runs is the images'
@@ -246,7 +315,7 @@ start_cloud() {
 # Until all three services are ready, for at most a minute, unless it is clear that they never will be.
 wait_until_ready() {
     local deadline=$((SECONDS + 60)) port
-    for port in "$front_admin_port" "$scaler_admin_port" "$http_port"; do
+    for port in "$front_admin_port" "$scaler_admin_port" "$gateway_admin_port"; do
         until [[ "$(http_status "$port" /readyz)" == 200 ]]; do
             if ! kill -0 "$cloud" 2>/dev/null || ((SECONDS > deadline)) ||
                 { [[ -s "$data/web-instance.pid" ]] && ! web_instance_runs; }; then

@@ -2,6 +2,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use platform::access::Denied;
 use proto::v1::{Failure, FailureCode};
 use proto::{FileNameError, v1};
 use tonic::metadata::MetadataMap;
@@ -17,6 +18,9 @@ pub const RETRY_AFTER_METADATA: &str = "retry-after";
 pub enum ErrorCode {
     BadRequest,
     BadFileName,
+    NoKey,
+    KeyLacksRole,
+    KeyUsedTooOften,
     NotFound,
     MethodNotAllowed,
     UploadTooSlow,
@@ -38,6 +42,8 @@ pub enum ErrorCode {
 pub struct RequestError {
     pub code: ErrorCode,
     pub message: String,
+    /// When it makes sense to try the same again.
+    pub retry_after: Option<Duration>,
 }
 
 /// How an error code appears on the wire.
@@ -49,11 +55,14 @@ struct Row {
     retry_after: Option<Duration>,
 }
 
-const ALL: [ErrorCode; 15] = {
+const ALL: [ErrorCode; 18] = {
     use ErrorCode::*;
     [
         BadRequest,
         BadFileName,
+        NoKey,
+        KeyLacksRole,
+        KeyUsedTooOften,
         NotFound,
         MethodNotAllowed,
         UploadTooSlow,
@@ -87,6 +96,19 @@ impl ErrorCode {
                 Grpc::InvalidArgument,
                 Http::BAD_REQUEST,
                 None,
+            ),
+            Self::NoKey => ("no_key", Grpc::Unauthenticated, Http::UNAUTHORIZED, None),
+            Self::KeyLacksRole => (
+                "key_lacks_role",
+                Grpc::PermissionDenied,
+                Http::FORBIDDEN,
+                None,
+            ),
+            Self::KeyUsedTooOften => (
+                "key_used_too_often",
+                Grpc::ResourceExhausted,
+                Http::TOO_MANY_REQUESTS,
+                Some(1),
             ),
             Self::NotFound => ("not_found", Grpc::NotFound, Http::NOT_FOUND, None),
             Self::MethodNotAllowed => (
@@ -181,12 +203,6 @@ impl ErrorCode {
         self.row().http
     }
 
-    /// When it makes sense to try the same again.
-    #[must_use]
-    pub fn retry_after(self) -> Option<Duration> {
-        self.row().retry_after
-    }
-
     /// Whether the photo itself is at fault, so that sending it again cannot help.
     #[must_use]
     pub fn is_bad_photo(self) -> bool {
@@ -209,7 +225,35 @@ impl RequestError {
             .split(char::is_control)
             .collect::<Vec<_>>()
             .join(" ");
-        Self { code, message }
+        Self {
+            code,
+            message,
+            retry_after: code.row().retry_after,
+        }
+    }
+}
+
+impl RequestError {
+    /// [`retry_after`](Self::retry_after) as headers have it: in whole seconds, and never too early.
+    #[must_use]
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after
+            .map(|delay| delay.as_secs_f64().ceil() as u64)
+    }
+}
+
+impl From<Denied> for RequestError {
+    fn from(denied: Denied) -> Self {
+        let code = match denied {
+            Denied::NoKey | Denied::WrongKey => ErrorCode::NoKey,
+            Denied::WrongRole { .. } => ErrorCode::KeyLacksRole,
+            Denied::TooOften { .. } => ErrorCode::KeyUsedTooOften,
+        };
+        let mut error = Self::new(code, denied.to_string());
+        if let Denied::TooOften { retry_after, .. } = denied {
+            error.retry_after = Some(retry_after);
+        }
+        error
     }
 }
 
@@ -244,8 +288,8 @@ impl From<RequestError> for Status {
         let mut metadata = MetadataMap::new();
         let name = row.name.parse().expect("the names are lower case ASCII");
         metadata.insert(CODE_METADATA, name);
-        if let Some(delay) = row.retry_after {
-            metadata.insert(RETRY_AFTER_METADATA, delay.as_secs().into());
+        if let Some(seconds) = error.retry_after_seconds() {
+            metadata.insert(RETRY_AFTER_METADATA, seconds.into());
         }
         Self::with_metadata(row.grpc, error.message, metadata)
     }
@@ -260,6 +304,14 @@ impl From<Status> for RequestError {
             .get(CODE_METADATA)
             .and_then(|name| name.to_str().ok());
         if let Some(code) = named.and_then(ErrorCode::from_name) {
+            return Self::new(code, status.message());
+        }
+        let denied = match status.code() {
+            Code::Unauthenticated => Some(ErrorCode::NoKey),
+            Code::PermissionDenied => Some(ErrorCode::KeyLacksRole),
+            _ => None,
+        };
+        if let Some(code) = denied {
             return Self::new(code, status.message());
         }
         tracing::warn!(code = ?status.code(), message = status.message(), "front could not be asked");

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use platform::access::Role;
 use platform::demand::Publisher;
 use platform::shutdown::bounded;
 use proto::v1::demand_server::{self, DemandServer};
@@ -44,6 +45,13 @@ mod waiting;
 /// What front's reflection lists.
 const SERVICES: [&str; 2] = [recognizer_server::SERVICE_NAME, demand_server::SERVICE_NAME];
 
+fn role_for(service: &str) -> Option<Role> {
+    match service {
+        recognizer_server::SERVICE_NAME => Some(Role::Recognize),
+        _ => Some(Role::Operate),
+    }
+}
+
 /// The overhead of a message over the photo in it.
 const MESSAGE_SLACK: usize = 64 * 1024;
 /// How long connections may take to close and replies to be deleted, after the requests in flight were waited for.
@@ -55,7 +63,8 @@ const CLOSING_DEADLINE: Duration = Duration::from_secs(3);
 /// At shutdown new requests are refused, those in flight are waited for, and the reply receivers stop last.
 ///
 /// # Errors
-/// When the admin address cannot be bound or the listener fails. While AWS is not there front is not ready, and tries
+/// When it must not listen there without keys, a file of its keys or certificates cannot be read, the admin address cannot
+/// be bound, or the listener fails. While AWS is not there front is not ready, and tries
 /// again.
 pub async fn run(
     config: Config,
@@ -63,13 +72,15 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let address = listener.local_addr()?;
+    let door = config.door.open(address, role_for)?;
     crate::metric::describe();
     let ready = watch::Sender::new(false);
     config
         .admin
         .spawn(ready.subscribe(), shutdown.clone())
         .await?;
-    tracing::info!(address = %listener.local_addr()?, "front serves gRPC");
+    tracing::info!(%address, "front serves gRPC");
 
     let waiting = Arc::new(Waiting::default());
     let backend = Arc::new(OnceLock::new());
@@ -95,6 +106,7 @@ pub async fn run(
     let demand = DemandService::new(Arc::clone(&waiting), stop.clone());
     let server = platform::grpc::serve(
         listener,
+        door,
         ready.subscribe(),
         stop.clone(),
         &SERVICES,

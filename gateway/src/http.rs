@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::header::{ALLOW, AUTHORIZATION, COOKIE};
-use axum::http::{HeaderMap, HeaderName, Uri};
+use axum::http::header::ALLOW;
+use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use platform::access::{Access, AccessArgs, SECRET_HEADERS};
+use platform::admin::AdminArgs;
 use platform::http::{ConnectionLimits, serve};
 use platform::shutdown::bounded;
+use platform::tls::{ClientCaArgs, PeerTlsArgs, Protocol, ServerTlsArgs};
 use proto::JobId;
 use proto::v1::recognizer_client::RecognizerClient;
 use tokio::net::TcpListener;
@@ -78,12 +81,21 @@ pub struct Config {
     pub drain_deadline: Duration,
     #[command(flatten)]
     pub connections: ConnectionLimits,
+    #[command(flatten)]
+    pub access: AccessArgs,
+    #[command(flatten)]
+    pub tls: ServerTlsArgs,
+    #[command(flatten)]
+    pub peer_tls: PeerTlsArgs,
+    #[command(flatten)]
+    pub admin: AdminArgs,
 }
 
 /// What all requests share.
 #[derive(Debug)]
 struct Gateway {
     config: Config,
+    access: Access,
     front: RecognizerClient<FrontChannel>,
     budget: ByteBudget,
 }
@@ -91,30 +103,41 @@ struct Gateway {
 /// Serves HTTP until `shutdown`, then waits for the requests in flight.
 ///
 /// # Errors
-/// When the URL of front cannot be parsed, or the listener fails. A front that cannot be reached is no error: the
+/// When it must not listen there without keys, a file of its keys or certificates cannot be read, the URL of front cannot be
+/// parsed, or an address cannot be bound. A front that cannot be reached is no error: the
 /// gateway is not ready, and answers 503.
 pub async fn run(
     config: Config,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let address = listener.local_addr()?;
+    let access = config.access.open(address)?;
+    let tls = config
+        .tls
+        .acceptor(&ClientCaArgs::default(), Protocol::Http1)?;
     crate::metric::describe();
-    let channel = platform::grpc::channel(&config.front)?;
+    let channel = platform::grpc::channel(&config.front, &config.peer_tls)?;
     let ready = watch::Sender::new(false);
     let readiness = ready.subscribe();
+    config
+        .admin
+        .spawn(readiness.clone(), shutdown.clone())
+        .await?;
     let stop = CancellationToken::new();
     let _stop_on_return = stop.clone().drop_guard();
     tokio::spawn(front_health::watch(channel.clone(), ready, stop));
 
-    tracing::info!(address = %listener.local_addr()?, front = config.front, "gateway serves HTTP");
+    tracing::info!(%address, tls = tls.is_some(), keys = access.needs_key(), front = config.front, "gateway serves HTTP");
     let (drain_deadline, connections) = (config.drain_deadline, config.connections.clone());
     let gateway = Gateway {
+        access,
         front: RecognizerClient::new(FrontChannel::new(channel, config.front_wait)),
         budget: ByteBudget::new(config.max_buffered_bytes),
         config,
     };
     let routes = router(gateway).merge(platform::admin::router(readiness));
-    let serving = serve(listener, routes, &connections, shutdown.clone());
+    let serving = serve(listener, tls, routes, &connections, shutdown.clone());
     bounded("http", &shutdown, drain_deadline, serving).await;
     Ok(())
 }
@@ -140,10 +163,6 @@ fn router(gateway: Gateway) -> Router {
                 .layer(CatchPanicLayer::custom(panicked)),
         )
 }
-
-/// What is never written into a log.
-const SECRET_HEADERS: [HeaderName; 3] =
-    [AUTHORIZATION, COOKIE, HeaderName::from_static("x-api-key")];
 
 /// The panic itself is logged by the panic hook.
 fn panicked(_payload: Box<dyn Any + Send>) -> Response {

@@ -13,6 +13,8 @@
 //! |---|---|---|---|
 //! | 400 | `bad_request` | empty body, not multipart, damaged multipart, no `inputFile`, two of them, no file name, an empty file | `INVALID_ARGUMENT` |
 //! | 400 | `bad_file_name` | path characters, control characters, quotes, colons, more than 255 bytes (or than the object store takes), nothing before the extension | `INVALID_ARGUMENT` |
+//! | 401 | `no_key` | no API key, or one that is not valid | `UNAUTHENTICATED` |
+//! | 403 | `key_lacks_role` | the API key is not for this | `PERMISSION_DENIED` |
 //! | 404 | `not_found` | another path | |
 //! | 405 | `method_not_allowed` | another method than POST | |
 //! | 408 | `upload_too_slow` | the upload did not arrive in time | `ABORTED` |
@@ -21,6 +23,7 @@
 //! | 415 | `not_an_image` | neither JPEG nor PNG nor WebP | `INVALID_ARGUMENT` |
 //! | 422 | `damaged_image` | an image that cannot be decoded | `INVALID_ARGUMENT` |
 //! | 422 | `no_face` | an image without a face | `INVALID_ARGUMENT` |
+//! | 429 | `key_used_too_often` | the API key's limit; with `Retry-After` | `RESOURCE_EXHAUSTED` |
 //! | 429 | `overloaded` | too many requests in flight, or too many bytes of photos; with `Retry-After` | `RESOURCE_EXHAUSTED` |
 //! | 500 | `internal` | the fault is ours, for example a job that failed five times | `INTERNAL` |
 //! | 503 | `unavailable` | front, the object store or the queue cannot be reached; with `Retry-After` | `UNAVAILABLE` |
@@ -30,11 +33,13 @@
 //! Nothing of a request refused with a 4xx stays in a bucket or on a queue. The table's one place in the code is
 //! [`error::ErrorCode`]; front tells the code to its client in the trailer [`error::CODE_METADATA`].
 //!
-//! `GET /healthz`, `/readyz` (true while front reports that it serves) and `/metrics` are there too.
+//! `GET /healthz` and `/readyz` (true while front reports that it serves) are there too, for anybody. Where keys are asked
+//! for (`gateway keys`), `POST /` needs one with the role `recognize`.
 
 pub mod error;
 pub mod front;
 pub mod http;
+pub mod keys;
 
 mod bounded_body;
 mod byte_budget;

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use platform::access::KeyArgs;
 use platform::aws::AwsArgs;
+use platform::tls::PeerTlsArgs;
 
 use crate::report::verdict::Demands;
 
@@ -92,6 +94,10 @@ pub struct TargetArgs {
     /// How often a request is sent again when its connection fails
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub retries: u32,
+    #[command(flatten)]
+    pub key: KeyArgs,
+    #[command(flatten)]
+    pub tls: PeerTlsArgs,
 }
 
 /// Existing scripts give `host:port` as well.

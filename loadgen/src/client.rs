@@ -1,8 +1,12 @@
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
+use platform::token::Token;
 use reqwest::multipart::{Form, Part};
+
+use crate::cli::TargetArgs;
 
 /// The part of the form that holds the photo.
 const PART: &str = "inputFile";
@@ -15,6 +19,7 @@ const LONGEST_REASON: usize = 200;
 pub struct Client {
     http: reqwest::Client,
     url: reqwest::Url,
+    key: Option<Token>,
 }
 
 /// Why a photo got no answer.
@@ -31,11 +36,12 @@ pub enum SendError {
 
 impl Client {
     /// # Errors
-    /// When the machine's TLS certificates cannot be read.
-    pub fn new(url: &reqwest::Url, timeout: Duration) -> anyhow::Result<Self> {
+    /// When TLS certificates or the API key cannot be read.
+    pub fn new(target: &TargetArgs) -> anyhow::Result<Self> {
         Ok(Self {
-            http: http_client(url, timeout)?,
-            url: url.clone(),
+            http: http_client(&target.url, target.timeout, target.tls.peer_ca.as_deref())?,
+            url: target.url.clone(),
+            key: target.key.key()?,
         })
     }
 
@@ -52,13 +58,11 @@ impl Client {
         let part = Part::stream(image).file_name(file_name.to_owned());
         // The name travels as it is, as browsers and curl send it.
         let form = Form::new().percent_encode_noop().part(PART, part);
-        let response = self
-            .http
-            .post(self.url.clone())
-            .multipart(form)
-            .send()
-            .await
-            .map_err(classify)?;
+        let mut request = self.http.post(self.url.clone()).multipart(form);
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key.expose());
+        }
+        let response = request.send().await.map_err(classify)?;
         let status = response.status();
         let text = response.text().await.map_err(classify)?;
         if status.as_u16() == 200 {
@@ -94,11 +98,15 @@ impl Client {
     }
 }
 
-/// A client that needs no proxy for this machine itself.
+/// A client that needs no proxy for this machine itself. It trusts the authorities of this file, beside the machine's.
 ///
 /// # Errors
-/// When the machine's TLS certificates cannot be read.
-pub fn http_client(url: &reqwest::Url, timeout: Duration) -> anyhow::Result<reqwest::Client> {
+/// When TLS certificates cannot be read.
+pub fn http_client(
+    url: &reqwest::Url,
+    timeout: Duration,
+    authorities: Option<&Path>,
+) -> anyhow::Result<reqwest::Client> {
     // The first caller installs it; later ones find it there.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder()
@@ -106,6 +114,10 @@ pub fn http_client(url: &reqwest::Url, timeout: Duration) -> anyhow::Result<reqw
         .timeout(timeout)
         .tcp_nodelay(true)
         .pool_idle_timeout(Duration::from_secs(10));
+    if let Some(file) = authorities {
+        let pem = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        builder = builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(&pem)?);
+    }
     if matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]")) {
         builder = builder.no_proxy();
     }

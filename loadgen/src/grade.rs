@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::time::{Instant, sleep};
 
-use crate::cli::GradeArgs;
+use crate::cli::{GradeArgs, TargetArgs};
 use crate::client::http_client;
 use crate::drive::{Driver, Request};
 use crate::photos;
@@ -45,10 +45,10 @@ pub async fn grade(args: &GradeArgs) -> anyhow::Result<bool> {
     );
     let requests = prepare(args)?;
     let driver = driver(&args.target, true)?;
-    wait_until_ready(driver.client.url(), args.ready_within).await?;
+    wait_until_ready(&args.target, args.ready_within).await?;
     let parts = Parts {
         cloud: Arc::new(Cloud::open(&args.aws).await?),
-        scaler: Scaler::new(&args.scaler)?,
+        scaler: Scaler::new(&args.scaler, &args.target)?,
         metrics: Metrics::new(
             args.front_metrics.as_deref(),
             args.aws.endpoint_url.as_deref(),
@@ -182,9 +182,10 @@ fn prepare(args: &GradeArgs) -> anyhow::Result<Vec<Request>> {
     photos::requests(&copies, &csv, args.requests)
 }
 
-async fn wait_until_ready(service: &reqwest::Url, limit: Duration) -> anyhow::Result<()> {
-    let url = service.join("/readyz")?;
-    let http = http_client(&url, Duration::from_secs(2))?;
+async fn wait_until_ready(service: &TargetArgs, limit: Duration) -> anyhow::Result<()> {
+    let url = service.url.join("/readyz")?;
+    let authorities = service.tls.peer_ca.as_deref();
+    let http = http_client(&url, Duration::from_secs(2), authorities)?;
     let deadline = Instant::now() + limit;
     loop {
         let seen = match http.get(url.clone()).send().await {

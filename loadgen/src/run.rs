@@ -35,7 +35,7 @@ pub async fn run(args: &RunArgs) -> anyhow::Result<bool> {
 /// When no HTTP client can be made.
 pub fn driver(target: &TargetArgs, check_file: bool) -> anyhow::Result<Driver> {
     Ok(Driver {
-        client: Client::new(&target.url, target.timeout)?,
+        client: Client::new(target)?,
         concurrency: target.concurrency,
         retries: target.retries,
         check_file,

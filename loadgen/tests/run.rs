@@ -9,9 +9,12 @@ use axum::Router;
 use axum::extract::{Multipart, State};
 use axum::http::StatusCode;
 use axum::routing::post;
+use loadgen::cli::TargetArgs;
 use loadgen::client::Client;
 use loadgen::drive::{Driver, Request};
 use loadgen::report::Summary;
+use platform::access::KeyArgs;
+use platform::tls::PeerTlsArgs;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -59,8 +62,15 @@ async fn serve() -> (String, Seen) {
 }
 
 fn driver(url: &str, concurrency: usize, retries: u32) -> Driver {
-    let url = url.parse().expect("a URL");
-    let client = Client::new(&url, Duration::from_secs(1)).expect("a client");
+    let target = TargetArgs {
+        url: url.parse().expect("a URL"),
+        concurrency,
+        timeout: Duration::from_secs(1),
+        retries,
+        key: KeyArgs::default(),
+        tls: PeerTlsArgs::default(),
+    };
+    let client = Client::new(&target).expect("a client");
     Driver {
         client,
         concurrency,

@@ -15,7 +15,7 @@ use crate::telemetry;
 /// Whether a service can do its work at present. The sender side belongs to the service.
 pub type Readiness = watch::Receiver<bool>;
 
-/// Where a service without HTTP of its own answers health checks and metrics.
+/// Where a service tells its operators how it is.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Health and metrics")]
 pub struct AdminArgs {
@@ -25,7 +25,7 @@ pub struct AdminArgs {
 }
 
 impl AdminArgs {
-    /// Serves the [`router`] in the background where an address is given.
+    /// Serves the [`router`], and metrics as Prometheus reads them, in the background where an address is given.
     ///
     /// # Errors
     /// When the address cannot be bound.
@@ -35,7 +35,7 @@ impl AdminArgs {
         };
         let listener = bind(address).await?;
         tokio::spawn(async move {
-            let served = axum::serve(listener, router(ready))
+            let served = axum::serve(listener, router(ready).route("/metrics", get(metrics)))
                 .with_graceful_shutdown(shutdown.cancelled_owned());
             if let Err(error) = served.await {
                 tracing::error!(%error, "health and metrics are no longer served");
@@ -77,12 +77,11 @@ async fn bind_within(address: SocketAddr, limit: Duration) -> anyhow::Result<Tcp
     }
 }
 
-/// `/healthz` (the process lives), `/readyz` (it can do its work) and `/metrics` (Prometheus text).
+/// `/healthz` (the process lives) and `/readyz` (it can do its work).
 pub fn router(ready: Readiness) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(async move || readiness(*ready.borrow())))
-        .route("/metrics", get(metrics))
 }
 
 fn readiness(ready: bool) -> (StatusCode, &'static str) {

@@ -1,6 +1,9 @@
 use std::any::Any;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures::StreamExt;
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tonic::Status;
 use tonic::service::RoutesBuilder;
@@ -9,11 +12,16 @@ use tonic::transport::{Channel, Endpoint, Server};
 
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 use tower_http::trace::TraceLayer;
+use tower_http::validate_request::{ValidateRequest, ValidateRequestHeaderLayer};
 
+use crate::access::{Access, AccessArgs, Role, SECRET_HEADERS};
 use crate::admin::Readiness;
 use crate::shutdown::{CancellationToken, bounded};
+use crate::tls::{Acceptor, ClientCaArgs, PeerTlsArgs, Protocol, ServerTlsArgs};
 
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
@@ -25,8 +33,50 @@ const CALL_WINDOW: u32 = 64 * 1024;
 /// All calls of a connection together: whatever some leave unread while they wait for their turn, others can go on.
 const CONNECTION_WINDOW: u32 = MAX_CONCURRENT_CALLS * CALL_WINDOW;
 
+/// TLS handshakes at once.
+const MAX_HANDSHAKES: usize = 1024;
+
+/// Who may call a gRPC service, and how.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct DoorArgs {
+    #[command(flatten)]
+    pub access: AccessArgs,
+    #[command(flatten)]
+    pub tls: ServerTlsArgs,
+    #[command(flatten)]
+    pub client_ca: ClientCaArgs,
+}
+
+impl DoorArgs {
+    /// For a service that is to listen at `address`.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or anybody could call from elsewhere.
+    pub fn open(
+        &self,
+        address: SocketAddr,
+        role_for: fn(service: &str) -> Option<Role>,
+    ) -> anyhow::Result<Door> {
+        Ok(Door {
+            access: self.access.open(address)?,
+            role_for,
+            tls: self.tls.acceptor(&self.client_ca, Protocol::Http2)?,
+        })
+    }
+}
+
+/// What [`DoorArgs`] come to.
+#[derive(Debug, Clone)]
+pub struct Door {
+    pub access: Access,
+    /// The role that the methods of a service need, by the service's name; absent: the service checks by itself.
+    pub role_for: fn(service: &str) -> Option<Role>,
+    /// Absent: calls come in the clear.
+    pub tls: Option<Acceptor>,
+}
+
 /// Serves the gRPC services that `add` adds, with health and reflection beside them, until `shutdown`. Reflection, in
-/// both versions that tools speak, lists `services`: the full names of what `add` adds.
+/// both versions that tools speak, lists `services`: the full names of what `add` adds. Health is open to anybody.
 ///
 /// Streams that do not end by themselves are cut off five seconds after `shutdown`.
 ///
@@ -34,6 +84,7 @@ const CONNECTION_WINDOW: u32 = MAX_CONCURRENT_CALLS * CALL_WINDOW;
 /// When the listener fails.
 pub async fn serve(
     listener: TcpListener,
+    door: Door,
     ready: Readiness,
     shutdown: CancellationToken,
     services: &[&str],
@@ -49,8 +100,8 @@ pub async fn serve(
     routes.add_service(reflection(services).build_v1alpha()?);
     add(&mut routes);
     let reporting = tokio::spawn(report_health(health_reporter, ready));
-    let server = Server::builder()
-        .tcp_nodelay(true)
+    let tls = door.tls.clone();
+    let router = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(MAX_CONCURRENT_CALLS)
@@ -58,18 +109,56 @@ pub async fn serve(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .layer(
             ServiceBuilder::new()
+                .layer(SetSensitiveRequestHeadersLayer::new(SECRET_HEADERS))
                 .layer(TraceLayer::new_for_grpc().on_failure(()))
-                .layer(CatchPanicLayer::custom(panicked)),
+                .layer(CatchPanicLayer::custom(panicked))
+                .layer(ValidateRequestHeaderLayer::custom(door)),
         )
-        .add_routes(routes.routes())
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            shutdown.clone().cancelled_owned(),
-        );
+        .add_routes(routes.routes());
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let ending = shutdown.clone().cancelled_owned();
+    let server = async {
+        let Some(tls) = tls else {
+            return router.serve_with_incoming_shutdown(incoming, ending).await;
+        };
+        let handshakes = incoming.map(|stream| async { tls.accept(stream?).await });
+        let incoming = handshakes.buffer_unordered(MAX_HANDSHAKES);
+        router.serve_with_incoming_shutdown(incoming, ending).await
+    };
     let served = bounded("grpc", &shutdown, SHUTDOWN_DEADLINE, server).await;
     reporting.abort();
     served.transpose()?;
     Ok(())
+}
+
+impl Door {
+    /// Open to whoever gets to it.
+    #[must_use]
+    pub fn open() -> Self {
+        Self {
+            access: Access::anybody(),
+            role_for: |_| None,
+            tls: None,
+        }
+    }
+}
+
+impl<B> ValidateRequest<B> for Door {
+    type ResponseBody = tonic::body::Body;
+
+    fn validate(
+        &mut self,
+        call: &mut http::Request<B>,
+    ) -> Result<(), http::Response<Self::ResponseBody>> {
+        let service = call.uri().path().split('/').nth(1).unwrap_or_default();
+        let role = match service {
+            "grpc.health.v1.Health" => None,
+            _ if service.starts_with("grpc.reflection.") => Some(Role::Operate),
+            _ => (self.role_for)(service),
+        };
+        role.map_or(Ok(()), |role| self.access.check(call.headers(), role))
+            .map_err(|denied| Status::from(denied).into_http())
+    }
 }
 
 /// The panic itself is logged by the panic hook.
@@ -91,15 +180,23 @@ fn reflection<'a>(services: &[&str]) -> tonic_reflection::server::Builder<'a> {
 /// A channel to a Muster service that connects at the first call and reconnects by itself.
 ///
 /// # Errors
-/// When `url` is not a URL such as `http://127.0.0.1:8051`.
-pub fn channel(url: &str) -> anyhow::Result<Channel> {
-    Ok(Endpoint::from_shared(url.to_owned())?
-        .connect_timeout(Duration::from_secs(3))
+/// When `url` is not a URL such as `http://127.0.0.1:8051`, or is an https one and `tls` lacks what that needs.
+pub fn channel(url: &str, tls: &PeerTlsArgs) -> anyhow::Result<Channel> {
+    let endpoint = Endpoint::from_shared(url.to_owned())?
+        .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .connect_lazy())
+        .keep_alive_while_idle(true);
+    if endpoint.uri().scheme_str() != Some("https") {
+        return Ok(endpoint.connect_lazy());
+    }
+    let connector = tls.connector()?;
+    let connect = tower::service_fn(move |uri: http::Uri| {
+        let connector = connector.clone();
+        async move { connector.connect(&uri).await.map(TokioIo::new) }
+    });
+    Ok(endpoint.connect_with_connector_lazy(connect))
 }
 
 async fn report_health(reporter: tonic_health::server::HealthReporter, mut ready: Readiness) {
@@ -142,7 +239,8 @@ mod tests {
                 host: String::new(),
                 message_request: Some(MessageRequest::ListServices(String::new())),
             };
-            let mut client = ServerReflectionClient::new(channel($url).unwrap());
+            let mut client =
+                ServerReflectionClient::new(channel($url, &PeerTlsArgs::default()).unwrap());
             let answers = client
                 .server_reflection_info(futures::stream::iter([request]))
                 .await;
@@ -175,8 +273,15 @@ mod tests {
             let (_ready, readiness) = watch::channel(false);
             let shutdown = CancellationToken::new();
             let stop = shutdown.clone().drop_guard();
-            let serving = tokio::spawn(serve(listener, readiness, shutdown, &[], |_| {}));
-            let mut health = HealthClient::new(channel(&url).unwrap());
+            let serving = tokio::spawn(serve(
+                listener,
+                Door::open(),
+                readiness,
+                shutdown,
+                &[],
+                |_| {},
+            ));
+            let mut health = HealthClient::new(channel(&url, &PeerTlsArgs::default()).unwrap());
             let answer = health.check(HealthCheckRequest::default()).await.unwrap();
             assert_eq!(answer.into_inner().status(), ServingStatus::NotServing);
             drop(stop);
@@ -192,7 +297,14 @@ mod tests {
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone().drop_guard();
         let services = &["muster.v1.Scaler"];
-        let serving = tokio::spawn(serve(listener, readiness, shutdown, services, |_| {}));
+        let serving = tokio::spawn(serve(
+            listener,
+            Door::open(),
+            readiness,
+            shutdown,
+            services,
+            |_| {},
+        ));
         let expected =
             BTreeSet::from(["grpc.health.v1.Health", "muster.v1.Scaler"].map(String::from));
         assert_eq!(listed!(v1, &url), expected);

@@ -8,12 +8,15 @@ use std::time::Duration;
 use axum::Router;
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::shutdown::CancellationToken;
+use crate::tls::Acceptor;
 
 /// What connections may cost.
 #[derive(Debug, Clone, clap::Args)]
@@ -36,12 +39,17 @@ pub struct ConnectionLimits {
     pub header_timeout: Duration,
 }
 
+/// Bytes of a connection that are read ahead: a head has room in it, and little else.
+const READ_AHEAD: usize = 32 * 1024;
+/// How long what was sent may go without being received. A client that never reads its answers would stay for ever.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long accepting pauses when the process has no file descriptors left.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
-/// Serves HTTP/1.1 until `shutdown`, then waits for the requests in flight.
+/// Serves HTTP/1.1, over TLS where there is an acceptor, until `shutdown`, then waits for the requests in flight.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<Acceptor>,
     routes: Router,
     limits: &ConnectionLimits,
     shutdown: CancellationToken,
@@ -51,7 +59,8 @@ pub async fn serve(
     let mut builder = Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout);
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(READ_AHEAD);
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
@@ -70,11 +79,20 @@ pub async fn serve(
             tracing::debug!(%peer, "too many connections");
             continue;
         };
-        without_delay(&stream);
+        set_options(&stream);
         let service = TowerToHyperService::new(routes.clone());
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
-        let served = graceful.watch(connection);
+        let (builder, tls, watcher) = (builder.clone(), tls.clone(), graceful.watcher());
         tokio::spawn(async move {
+            let served = async {
+                match tls {
+                    None => serve_one(&builder, stream, service, watcher).await?,
+                    Some(tls) => {
+                        let stream = tls.accept(stream).await?;
+                        serve_one(&builder, stream, service, watcher).await?;
+                    }
+                }
+                anyhow::Ok(())
+            };
             if let Err(error) = served.await {
                 tracing::debug!(%peer, %error, "a connection failed");
             }
@@ -83,6 +101,16 @@ pub async fn serve(
     }
     drop(listener);
     graceful.shutdown().await;
+}
+
+async fn serve_one(
+    builder: &Builder,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    service: TowerToHyperService<Router>,
+    watcher: Watcher,
+) -> hyper::Result<()> {
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    watcher.watch(connection).await
 }
 
 /// Each connection is an open file, of which Linux allows a process 1,024 until it asks for more.
@@ -106,9 +134,13 @@ fn allow_files(connections: usize) {
     }
 }
 
-fn without_delay(stream: &TcpStream) {
+fn set_options(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+    }
+    let milliseconds = UNREAD_TIMEOUT.as_millis() as u32;
+    if let Err(error) = setsockopt(stream, TcpUserTimeout, &milliseconds) {
+        tracing::debug!(%error, "a connection has no limit of time for what is not received");
     }
 }
 
@@ -213,7 +245,7 @@ mod tests {
         let stop = CancellationToken::new();
         let shutdown = stop.clone();
         let routes = Router::new().route("/", get(async || "hello"));
-        tokio::spawn(async move { serve(listener, routes, &limits, shutdown).await });
+        tokio::spawn(async move { serve(listener, None, routes, &limits, shutdown).await });
         (address, stop)
     }
 

@@ -1,7 +1,8 @@
-//! Who may change how the scaler decides.
+//! Who may see and change how the scaler decides.
 
 use std::path::PathBuf;
 
+use platform::access::{Access, Role};
 use platform::token::Token;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
@@ -12,7 +13,7 @@ pub const TOKEN_VARIABLE: &str = "MUSTER_SCALER_TOKEN";
 /// Where the token is.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct TokenArgs {
-    /// File with the token that allows to change bounds, to pause and to resume; absent: the environment variable
+    /// File with the token that allows to change bounds, to pause and to resume, as an API key of the role operate does; absent: the environment variable
     /// MUSTER_SCALER_TOKEN
     #[arg(long, env = "MUSTER_SCALER_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
@@ -28,34 +29,98 @@ impl TokenArgs {
     }
 }
 
-/// Whether a request may change how the scaler decides.
-///
-/// # Errors
-/// PERMISSION_DENIED when no token is configured, UNAUTHENTICATED when the request does not carry it.
-pub fn authorize(token: Option<&Token>, metadata: &MetadataMap) -> Result<(), Status> {
-    let Some(token) = token else {
-        return Err(Status::permission_denied(format!(
-            "this scaler takes no orders: start it with --token-file FILE, or with a token in {TOKEN_VARIABLE}"
-        )));
-    };
-    token.check(metadata)
+/// Who may see and change how the scaler decides.
+#[derive(Debug)]
+pub struct Operators {
+    pub access: Access,
+    /// Who has it may do anything.
+    pub token: Option<Token>,
+}
+
+impl Operators {
+    /// Whether a request may see how the scaler decides: anybody's, where no keys are asked for.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED, PERMISSION_DENIED or RESOURCE_EXHAUSTED.
+    pub fn may_see(&self, metadata: &MetadataMap) -> Result<(), Status> {
+        if self.has_token(metadata) {
+            return Ok(());
+        }
+        Ok(self.access.check(metadata.as_ref(), Role::Operate)?)
+    }
+
+    /// Whether a request may change how the scaler decides.
+    ///
+    /// # Errors
+    /// PERMISSION_DENIED where there are neither keys nor a token; otherwise as [`may_see`](Self::may_see).
+    pub fn may_change(&self, metadata: &MetadataMap) -> Result<(), Status> {
+        match &self.token {
+            _ if self.access.needs_key() => self.may_see(metadata),
+            Some(token) => token.check(metadata),
+            None => Err(Status::permission_denied(format!(
+                "this scaler takes no orders: start it with --api-keys FILE, --token-file FILE, or with a token in {TOKEN_VARIABLE}"
+            ))),
+        }
+    }
+
+    fn has_token(&self, metadata: &MetadataMap) -> bool {
+        let token = self.token.as_ref();
+        token.is_some_and(|token| token.check(metadata).is_ok())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use platform::access::Keys;
     use tonic::Code;
 
     use super::*;
 
-    #[test]
-    fn without_a_token_nothing_is_let_through_and_the_message_says_how_to_have_one() {
+    fn by(token: &str) -> MetadataMap {
         let mut metadata = MetadataMap::new();
-        let refused = authorize(None, &metadata).unwrap_err();
-        assert_eq!(refused.code(), Code::PermissionDenied);
-        assert!(refused.message().contains("--token-file"), "{refused}");
-        assert!(refused.message().contains(TOKEN_VARIABLE), "{refused}");
-        metadata.insert("authorization", "Bearer ".parse().unwrap());
-        let refused = authorize(None, &metadata).unwrap_err();
-        assert_eq!(refused.code(), Code::PermissionDenied);
+        metadata.insert("authorization", format!("Bearer {token}").parse().unwrap());
+        metadata
+    }
+
+    fn code(checked: Result<(), Status>) -> Code {
+        checked.map_or_else(|status| status.code(), |()| Code::Ok)
+    }
+
+    #[test]
+    fn without_keys_and_token_nothing_is_changed_and_the_message_says_how_to_have_one() {
+        let nobody = Operators {
+            access: Access::anybody(),
+            token: None,
+        };
+        for metadata in [MetadataMap::new(), by("")] {
+            let refused = nobody.may_change(&metadata).unwrap_err();
+            assert_eq!(refused.code(), Code::PermissionDenied);
+            assert!(refused.message().contains("--token-file"), "{refused}");
+            assert!(refused.message().contains(TOKEN_VARIABLE), "{refused}");
+            assert!(nobody.may_see(&metadata).is_ok());
+        }
+    }
+
+    #[test]
+    fn keys_are_asked_for_to_see_and_to_change_and_the_token_opens_both() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut keys = Keys::default();
+        let operator = keys.add("operator", &[Role::Operate], None).unwrap();
+        let shop = keys.add("shop", &[Role::Recognize], None).unwrap();
+        keys.write(file.path()).unwrap();
+        let operators = Operators {
+            access: Access::by_keys(file.path()).unwrap(),
+            token: Some(Token::parse("secret").unwrap()),
+        };
+        for (metadata, expected) in [
+            (by(operator.expose()), Code::Ok),
+            (by("secret"), Code::Ok),
+            (by(shop.expose()), Code::PermissionDenied),
+            (by("wrong"), Code::Unauthenticated),
+            (MetadataMap::new(), Code::Unauthenticated),
+        ] {
+            assert_eq!(code(operators.may_see(&metadata)), expected);
+            assert_eq!(code(operators.may_change(&metadata)), expected);
+        }
     }
 }

@@ -6,9 +6,12 @@ mod replay;
 mod table;
 mod text;
 
+use std::error::Error;
 use std::io::{IsTerminal, Write};
 
+use platform::access::KeyArgs;
 use platform::telemetry::TelemetryArgs;
+use platform::tls::PeerTlsArgs;
 use proto::v1::scaler_client::ScalerClient;
 use proto::v1::{GetStatusRequest, ListDecisionsRequest, ScalerStatus, WatchStatusRequest};
 use tonic::transport::Channel;
@@ -63,6 +66,10 @@ pub struct LookArgs {
         value_name = "URL"
     )]
     pub scaler: String,
+    #[command(flatten)]
+    pub tls: PeerTlsArgs,
+    #[command(flatten)]
+    pub key: KeyArgs,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -117,7 +124,11 @@ impl Command {
         let mut output = stdout.lock();
         match self {
             Self::Status(args) => {
-                let answer = args.look.client()?.get_status(GetStatusRequest {}).await;
+                let answer = args
+                    .look
+                    .client()?
+                    .get_status(args.look.key.call(GetStatusRequest {})?)
+                    .await;
                 let status = answer
                     .map_err(|error| args.look.failure(&error))?
                     .into_inner();
@@ -133,7 +144,11 @@ impl Command {
                     limit: args.limit,
                     since: args.since,
                 };
-                let answer = args.look.client()?.list_decisions(request).await;
+                let answer = args
+                    .look
+                    .client()?
+                    .list_decisions(args.look.key.call(request)?)
+                    .await;
                 let answer = answer.map_err(|error| args.look.failure(&error))?;
                 for status in answer.into_inner().decisions {
                     print(&mut output, &status, args.json, paint)?;
@@ -152,6 +167,7 @@ impl Command {
 impl WatchArgs {
     async fn run(&self, output: &mut impl Write, paint: Paint) -> anyhow::Result<()> {
         let request = WatchStatusRequest { every: self.every };
+        let request = self.look.key.call(request)?;
         let watched = self.look.client()?.watch_status(request).await;
         let mut statuses = watched
             .map_err(|error| self.look.failure(&error))?
@@ -170,7 +186,7 @@ impl WatchArgs {
 
 impl LookArgs {
     fn client(&self) -> anyhow::Result<ScalerClient<Channel>> {
-        let client = ScalerClient::new(platform::grpc::channel(&self.scaler)?);
+        let client = ScalerClient::new(platform::grpc::channel(&self.scaler, &self.tls)?);
         Ok(client.max_decoding_message_size(LARGEST_ANSWER))
     }
 
@@ -186,7 +202,11 @@ impl LookArgs {
             tonic::Code::Unimplemented => {
                 anyhow::anyhow!("the scaler at {scaler} is older than this program")
             }
-            _ => anyhow::anyhow!("the scaler at {scaler} does not answer: {message}"),
+            _ => {
+                let cause = std::iter::successors(error.source(), |&error| error.source()).last();
+                let cause = cause.map_or_else(|| message.to_owned(), ToString::to_string);
+                anyhow::anyhow!("the scaler at {scaler} does not answer: {cause}")
+            }
         }
     }
 }

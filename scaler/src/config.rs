@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use platform::access::KeyArgs;
 use platform::admin::AdminArgs;
 use platform::aws::AwsArgs;
 use platform::demand::DemandArgs;
 use platform::fleet::{LaunchSpec, Market, UserData};
+use platform::grpc::DoorArgs;
+use platform::tls::PeerTlsArgs;
 use platform::token::{FLEET_TOKEN_VARIABLE, Token};
 
 pub use self::policy::PolicyArgs;
@@ -36,6 +39,10 @@ pub struct Config {
     pub calls: Settings,
     /// Absent: this is the only scaler.
     pub lease: Option<LeaseConfig>,
+    pub door: DoorArgs,
+    pub peer_tls: PeerTlsArgs,
+    /// What front lets the scaler in by.
+    pub key: Option<Token>,
     /// Who carries it may change bounds, pause and resume; absent: nobody.
     pub token: Option<Token>,
     /// What workers prove themselves with; absent: what the scaler's bucket holds.
@@ -77,6 +84,12 @@ pub struct ServeArgs {
     pub demand: DemandArgs,
     #[command(flatten)]
     pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub door: DoorArgs,
+    #[command(flatten)]
+    pub peer_tls: PeerTlsArgs,
+    #[command(flatten)]
+    pub key: KeyArgs,
     #[command(flatten)]
     pub token: TokenArgs,
     #[command(flatten)]
@@ -224,6 +237,9 @@ impl ServeArgs {
             prefix: self.aws.prefix.clone(),
             calls: self.launch.settings(fleet_token.is_some())?,
             lease: self.lease.config()?,
+            door: self.door.clone(),
+            peer_tls: self.peer_tls.clone(),
+            key: self.key.key()?,
             token: self.token.token()?,
             fleet_token,
             admin: self.admin.clone(),

@@ -8,6 +8,7 @@ use proto::v1::scaler_server::{SERVICE_NAME, ScalerServer};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use crate::access::Operators;
 use crate::attend::Attendance;
 use crate::board::{Board, Settings};
 use crate::clock::Clock;
@@ -23,13 +24,21 @@ use crate::service::{MOST_REQUEST_BYTES, MOST_STREAMS, ScalerService};
 /// Scales, and serves `muster.v1.Scaler` on `listener`, until `shutdown`. The workers are left alone then.
 ///
 /// # Errors
-/// When the listener fails, or front's address is not a URL.
+/// When it must not listen there without keys, a file of its keys or certificates cannot be read, the listener fails, or
+/// front's address is not a URL.
 pub async fn run(
     config: Config,
     aws: Aws,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let address = listener.local_addr()?;
+    let operators = Operators {
+        access: config.door.access.open(address)?,
+        token: config.token,
+    };
+    // The service checks by itself: workers come with the fleet's token.
+    let door = config.door.open(address, |_| None)?;
     let clock = Clock::start();
     let attendance = Attendance::new(clock);
     metric::describe();
@@ -52,12 +61,11 @@ pub async fn run(
         }
         None => {
             tracing::info!(front = config.front, "demand comes from one front");
-            let front = platform::grpc::channel(&config.front)?;
-            front::watch(front, clock, shutdown.clone())
+            let front = platform::grpc::channel(&config.front, &config.peer_tls)?;
+            front::watch(front, config.key, clock, shutdown.clone())
         }
     };
     let (outcome, outcomes) = mpsc::channel(256);
-    let address = listener.local_addr()?;
     let (listener, held_address) = share(listener)?;
     let bucket = aws.objects(format!("{}-scaler-bucket", config.prefix));
     let fleet_token = match config.fleet_token {
@@ -104,7 +112,7 @@ pub async fn run(
     };
     let service = ScalerService {
         settings,
-        token: config.token,
+        operators,
         fleet_token,
         market,
         attendance,
@@ -115,6 +123,7 @@ pub async fn run(
     };
     let serving = platform::grpc::serve(
         listener,
+        door,
         readiness,
         shutdown.clone(),
         &[SERVICE_NAME],

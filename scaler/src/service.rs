@@ -10,7 +10,6 @@ use std::time::Duration;
 use futures::{Stream, StreamExt, stream};
 use platform::fleet::Market;
 use platform::shutdown::CancellationToken;
-use platform::token::Token;
 use proto::v1::scaler_server::Scaler;
 use proto::v1::{
     GetStatusRequest, ListDecisionsRequest, ListDecisionsResponse, PauseRequest, ResumeRequest,
@@ -20,7 +19,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::access::authorize;
+use crate::access::Operators;
 use crate::attend::{Attendance, Session};
 use crate::board::{Board, Settings};
 use crate::fleet_token::FleetToken;
@@ -42,8 +41,7 @@ const FIRST_REPORT_DEADLINE: Duration = Duration::from_secs(5);
 pub struct ScalerService {
     /// What the loop goes by.
     pub settings: watch::Sender<Settings>,
-    /// Absent: nothing may be changed.
-    pub token: Option<Token>,
+    pub operators: Operators,
     /// What workers prove themselves with.
     pub fleet_token: FleetToken,
     /// Where instances are bought: some bounds do not go with some markets.
@@ -65,8 +63,9 @@ impl Scaler for ScalerService {
 
     async fn get_status(
         &self,
-        _request: Request<GetStatusRequest>,
+        request: Request<GetStatusRequest>,
     ) -> Result<Response<ScalerStatus>, Status> {
+        self.operators.may_see(request.metadata())?;
         let latest = Arc::clone(&self.board.latest.borrow());
         Ok(Response::new(wire::encode(&latest, false)))
     }
@@ -75,6 +74,7 @@ impl Scaler for ScalerService {
         &self,
         request: Request<WatchStatusRequest>,
     ) -> Result<Response<Self::WatchStatusStream>, Status> {
+        self.operators.may_see(request.metadata())?;
         let statuses = watching::statuses(&self.board, request.get_ref().every).map(Ok);
         let until = self.shutdown.clone().cancelled_owned();
         Ok(Response::new(Box::pin(statuses.take_until(until))))
@@ -84,6 +84,7 @@ impl Scaler for ScalerService {
         &self,
         request: Request<ListDecisionsRequest>,
     ) -> Result<Response<ListDecisionsResponse>, Status> {
+        self.operators.may_see(request.metadata())?;
         let ListDecisionsRequest { limit, since } = request.into_inner();
         let since = wire::moment(since, "since")
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -98,7 +99,7 @@ impl Scaler for ScalerService {
         &self,
         request: Request<SetBoundsRequest>,
     ) -> Result<Response<ScalerStatus>, Status> {
-        authorize(self.token.as_ref(), request.metadata())?;
+        self.operators.may_change(request.metadata())?;
         let request = request.into_inner();
         self.change(|policy| {
             control::set_bounds(&mut policy.bounds, &request, self.market)?;
@@ -112,7 +113,7 @@ impl Scaler for ScalerService {
         &self,
         request: Request<PauseRequest>,
     ) -> Result<Response<ScalerStatus>, Status> {
-        authorize(self.token.as_ref(), request.metadata())?;
+        self.operators.may_change(request.metadata())?;
         let by = control::pauser(request.into_inner())?;
         self.change(|policy| {
             tracing::info!(by, "paused");
@@ -126,7 +127,7 @@ impl Scaler for ScalerService {
         &self,
         request: Request<ResumeRequest>,
     ) -> Result<Response<ScalerStatus>, Status> {
-        authorize(self.token.as_ref(), request.metadata())?;
+        self.operators.may_change(request.metadata())?;
         self.change(|policy| {
             tracing::info!("resumed");
             policy.paused_by = None;
@@ -258,18 +259,15 @@ fn stranger(id: &InstanceId) -> Status {
 
 #[cfg(test)]
 mod tests {
+    use platform::access::{Access, called_with};
+    use platform::token::Token;
     use tonic::Code;
 
     use super::*;
     use crate::clock::Clock;
 
     fn ordered<T>(request: T) -> Request<T> {
-        let mut request = Request::new(request);
-        let token = Token::parse("secret").unwrap();
-        request
-            .metadata_mut()
-            .insert("authorization", token.bearer());
-        request
+        called_with(Some(&Token::parse("secret").unwrap()), request)
     }
 
     #[tokio::test]
@@ -277,7 +275,10 @@ mod tests {
         let clock = Clock::start();
         let service = ScalerService {
             settings: watch::Sender::new(Settings::default()),
-            token: Some(Token::parse("secret").unwrap()),
+            operators: Operators {
+                access: Access::anybody(),
+                token: Some(Token::parse("secret").unwrap()),
+            },
             fleet_token: FleetToken::given(Token::parse("fleet").unwrap()),
             market: Market::OnDemand,
             attendance: Attendance::new(clock),

@@ -4,14 +4,17 @@ use std::net::SocketAddr;
 
 use clap::Parser;
 use gateway::http::{Config, run};
+use gateway::keys::KeysArgs;
 use platform::admin::bind;
 use platform::shutdown::on_signal;
 use platform::telemetry::{self, TelemetryArgs};
 
 /// Takes photos over HTTP, has front recognise them, and answers with names
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Address to serve HTTP on
     #[arg(
         long,
@@ -26,9 +29,18 @@ struct Args {
     telemetry: TelemetryArgs,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Make, list and remove the API keys that services ask their callers for
+    Keys(KeysArgs),
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    if let Some(Command::Keys(args)) = args.command {
+        return args.run(&mut std::io::stdout());
+    }
     telemetry::init(&args.telemetry)?;
     let shutdown = on_signal()?;
     run(args.config, bind(args.listen).await?, shutdown).await

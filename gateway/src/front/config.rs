@@ -5,6 +5,7 @@ use clap::builder::{RangedU64ValueParser, TypedValueParser};
 use photo::DecodeLimits;
 use platform::admin::AdminArgs;
 use platform::demand::DemandArgs;
+use platform::grpc::DoorArgs;
 
 use super::recognizer::Limits;
 
@@ -73,6 +74,8 @@ pub struct Config {
     pub reply_queue: Option<String>,
     #[command(flatten)]
     pub demand: DemandArgs,
+    #[command(flatten)]
+    pub door: DoorArgs,
     #[command(flatten)]
     pub admin: AdminArgs,
 }

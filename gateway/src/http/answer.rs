@@ -1,12 +1,12 @@
 use axum::Json;
-use axum::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use proto::JobId;
 use proto::v1::{RecognizeResponse, Timings};
 use serde::Serialize;
 
-use crate::error::RequestError;
+use crate::error::{ErrorCode, RequestError};
 
 /// The header that carries a request's id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -114,10 +114,12 @@ impl AnswerForm {
             }
         };
         *answer.status_mut() = error.code.http_status();
-        if let Some(delay) = error.code.retry_after() {
-            answer
-                .headers_mut()
-                .insert(RETRY_AFTER, delay.as_secs().into());
+        if error.code == ErrorCode::NoKey {
+            let scheme = HeaderValue::from_static("Bearer");
+            answer.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+        }
+        if let Some(seconds) = error.retry_after_seconds() {
+            answer.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
         with_id(answer, id)
     }

@@ -3,13 +3,15 @@ use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
+use platform::access::{Role, called_with, presented};
+use platform::token::Token;
 use proto::JobId;
 use proto::v1::{RecognizeRequest, RecognizeResponse};
 use tonic::Status;
 
 use super::Gateway;
 use super::answer::AnswerForm;
-use super::upload::{Upload, UploadLimits};
+use super::upload::{self, Upload, UploadLimits};
 use crate::error::RequestError;
 use crate::front::REQUEST_ID_METADATA;
 use crate::metric;
@@ -35,6 +37,11 @@ pub async fn recognize(State(gateway): State<Arc<Gateway>>, request: Request) ->
 
 impl Gateway {
     async fn ask(&self, request: Request) -> Result<RecognizeResponse, Failed> {
+        if let Err(denied) = self.access.check(request.headers(), Role::Recognize) {
+            upload::drain(request).await;
+            return Err(RequestError::from(denied).into());
+        }
+        let key = presented(request.headers()).and_then(|key| Token::parse(key).ok());
         let limits = UploadLimits {
             max_image_bytes: self.config.max_image_bytes,
             timeout: self.config.upload_timeout,
@@ -44,10 +51,12 @@ impl Gateway {
             .counter()
             .increment(upload.image.len() as u64);
         let file_name = upload.file_name.to_string();
-        let mut request = tonic::Request::new(RecognizeRequest {
+        let message = RecognizeRequest {
             file_name,
             image: upload.image,
-        });
+        };
+        // Front has its own opinion of it.
+        let mut request = called_with(key.as_ref(), message);
         request.set_timeout(self.config.deadline);
         if let Some(reservation) = upload.reservation {
             request.extensions_mut().insert(Arc::new(reservation));

@@ -45,11 +45,7 @@ impl Upload {
     ) -> Result<Self, RequestError> {
         let most = limits.max_image_bytes + OTHER_BYTES;
         if content_length(request.headers()).is_some_and(|length| length > most) {
-            // A client that waits for "100 Continue" has sent nothing yet, and will not.
-            if !request.headers().contains_key(EXPECT) {
-                let body = request.into_body().into_data_stream();
-                Rest::of(body).drain().await;
-            }
+            drain(request).await;
             return Err(too_large(limits.max_image_bytes));
         }
         let (parts, body) = request.into_parts();
@@ -83,6 +79,16 @@ impl Upload {
             None if over_limit => too_large(limits.max_image_bytes),
             None => error,
         })
+    }
+}
+
+/// Reads the body of a refused request, within bounds, so that the client gets to read why.
+pub async fn drain(request: Request) {
+    // A client that waits for "100 Continue" has sent nothing yet, and will not.
+    if !request.headers().contains_key(EXPECT) {
+        Rest::of(request.into_body().into_data_stream())
+            .drain()
+            .await;
     }
 }
 

@@ -22,7 +22,8 @@ async fn without_front_the_gateway_lives_and_is_not_ready() {
     let status = async |path: &str| Answer::of(client.get(format!("{url}{path}"))).await.status;
     assert_eq!(status("/healthz").await, 200);
     assert_eq!(status("/readyz").await, 503);
-    assert_eq!(status("/metrics").await, 200);
+    // Metrics are for operators.
+    assert_eq!(status("/metrics").await, 404);
     let part = reqwest::multipart::Part::bytes(photo(1)).file_name("a.jpg");
     let form = reqwest::multipart::Form::new().part("inputFile", part);
     let answer = Answer::of(client.post(&url).multipart(form)).await;

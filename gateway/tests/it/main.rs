@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod access;
+#[path = "../../../platform/tests/support/authority.rs"]
+mod authority;
 mod bad_input;
 mod delivery;
 mod health;

@@ -7,6 +7,7 @@ use gateway::{front, http};
 use platform::aws::{Aws, AwsArgs};
 use platform::objects::Objects;
 use platform::queue::Queue;
+use platform::tls::PeerTlsArgs;
 use proto::Names;
 use proto::v1::demand_client::DemandClient;
 use proto::v1::recognizer_client::RecognizerClient;
@@ -73,7 +74,7 @@ impl Stack {
             stop_front.clone(),
         ));
         tokio::spawn(http::run(http_config, http_listener, stop.clone()));
-        let front = platform::grpc::channel(&front_url).unwrap();
+        let front = platform::grpc::channel(&front_url, &PeerTlsArgs::default()).unwrap();
         let client = http_client();
         Self {
             url,
@@ -170,13 +171,7 @@ impl Stack {
 
     /// The sum of all samples of a metric. All tests of the process share it, so it may grow at any time.
     pub async fn metric(&self, name: &str) -> f64 {
-        let answer = self
-            .client
-            .get(format!("{}/metrics", self.url))
-            .send()
-            .await
-            .unwrap();
-        let text = answer.text().await.unwrap();
+        let text = platform::telemetry::render_metrics();
         let samples = text.lines().filter(|line| line.starts_with(name));
         samples
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())

@@ -71,7 +71,7 @@ impl Page {
     fn new(url: &str) -> anyhow::Result<Self> {
         let url = reqwest::Url::parse(url).with_context(|| format!("{url:?} is not a URL"))?;
         Ok(Self {
-            http: http_client(&url, Duration::from_secs(5))?,
+            http: http_client(&url, Duration::from_secs(5), None)?,
             url,
         })
     }

@@ -1,9 +1,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use platform::access::called_with;
+use platform::token::Token;
 use proto::v1::scaler_client::ScalerClient;
 use proto::v1::{GetStatusRequest, Totals};
+use tonic::Code;
 use tonic::transport::Channel;
+
+use crate::cli::TargetArgs;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -12,17 +17,19 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Scaler {
     client: ScalerClient<Channel>,
     url: String,
+    key: Option<Token>,
 }
 
 impl Scaler {
     /// # Errors
-    /// When `url` is not a URL.
-    pub fn new(url: &str) -> anyhow::Result<Self> {
-        let channel = platform::grpc::channel(url)
-            .with_context(|| format!("--scaler {url:?} is not a URL"))?;
+    /// When `url` is not a URL, or what `caller` calls with cannot be read.
+    pub fn new(url: &str, caller: &TargetArgs) -> anyhow::Result<Self> {
+        let channel = platform::grpc::channel(url, &caller.tls)
+            .with_context(|| format!("--scaler {url:?} cannot be called"))?;
         Ok(Self {
             client: ScalerClient::new(channel),
             url: url.to_owned(),
+            key: caller.key.key()?,
         })
     }
 
@@ -30,8 +37,17 @@ impl Scaler {
     /// When the scaler does not answer.
     pub async fn totals(&self) -> anyhow::Result<Totals> {
         let mut client = self.client.clone();
-        let asked = tokio::time::timeout(TIMEOUT, client.get_status(GetStatusRequest {}));
+        let request = called_with(self.key.as_ref(), GetStatusRequest {});
+        let asked = tokio::time::timeout(TIMEOUT, client.get_status(request));
         match asked.await {
+            Ok(Err(refused))
+                if matches!(
+                    refused.code(),
+                    Code::Unauthenticated | Code::PermissionDenied
+                ) =>
+            {
+                bail!("the scaler at {} refuses: {}", self.url, refused.message())
+            }
             Ok(Ok(status)) => Ok(status.into_inner().totals.unwrap_or_default()),
             _ => bail!(
                 "the scaler does not answer at {}; give its address with --scaler",

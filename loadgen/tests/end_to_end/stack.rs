@@ -13,6 +13,7 @@ use gateway::{front, http};
 use platform::aws::{Aws, AwsArgs};
 use platform::fleet::{Fleet, FleetInstance, PowerState};
 use platform::shutdown::CancellationToken;
+use platform::tls::PeerTlsArgs;
 use proto::Names;
 use proto::names::WORKER_INSTANCE;
 use proto::v1::scaler_client::ScalerClient;
@@ -177,7 +178,7 @@ impl Stack {
     }
 
     pub async fn scaler_status(&self) -> ScalerStatus {
-        let channel = platform::grpc::channel(&self.scaler_url).unwrap();
+        let channel = platform::grpc::channel(&self.scaler_url, &PeerTlsArgs::default()).unwrap();
         ScalerClient::new(channel)
             .get_status(GetStatusRequest {})
             .await

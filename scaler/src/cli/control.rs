@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use platform::access::{KEY_VARIABLE, called_with};
 use proto::v1::scaler_client::ScalerClient;
 use proto::v1::set_bounds_request::Budget;
 use proto::v1::{PauseRequest, ResumeRequest, ScalerStatus, SetBoundsRequest};
@@ -115,14 +116,16 @@ impl ResumeArgs {
 
 impl OrderArgs {
     fn prepare<T>(&self, request: T) -> anyhow::Result<(ScalerClient<Channel>, Request<T>)> {
-        let token = self.token.token()?.with_context(|| {
-            format!("the scaler's token is needed: give --token-file FILE or set {TOKEN_VARIABLE}")
+        let token = match self.token.token()? {
+            None => self.look.key.key()?,
+            token => token,
+        };
+        let token = token.with_context(|| {
+            format!(
+                "an API key or the scaler's token is needed: give --api-key-file FILE or --token-file FILE, or set {KEY_VARIABLE} or {TOKEN_VARIABLE}"
+            )
         })?;
-        let mut request = Request::new(request);
-        request
-            .metadata_mut()
-            .insert("authorization", token.bearer());
-        Ok((self.look.client()?, request))
+        Ok((self.look.client()?, called_with(Some(&token), request)))
     }
 
     fn answer(

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use platform::access::Access;
 use platform::fleet::{Market, PowerState};
 use platform::shutdown::CancellationToken;
+use platform::tls::PeerTlsArgs;
 use platform::token::Token;
 use proto::v1::scaler_client::ScalerClient;
 use proto::v1::scaler_server::ScalerServer;
 use proto::v1::{InstanceState, Interruption, WorkerOrder, WorkerReport, WorkerState};
+use scaler::access::Operators;
 use scaler::attend::Attendance;
 use scaler::board::{Board, Settings};
 use scaler::clock::Clock;
@@ -49,7 +52,10 @@ impl Door {
         attendance.admit(&["i-1".into()]);
         let service = ScalerService {
             settings: watch::Sender::new(Settings::default()),
-            token: None,
+            operators: Operators {
+                access: Access::anybody(),
+                token: None,
+            },
             fleet_token: FleetToken::given(token()),
             market: Market::OnDemand,
             attendance: attendance.clone(),
@@ -62,6 +68,7 @@ impl Door {
         let open = shutdown.clone().drop_guard();
         tokio::spawn(platform::grpc::serve(
             listener,
+            platform::grpc::Door::open(),
             readiness,
             shutdown,
             &[],
@@ -71,7 +78,9 @@ impl Door {
             },
         ));
         Self {
-            scaler: ScalerClient::new(platform::grpc::channel(&url).unwrap()),
+            scaler: ScalerClient::new(
+                platform::grpc::channel(&url, &PeerTlsArgs::default()).unwrap(),
+            ),
             attendance,
             _ready: ready,
             _open: open,

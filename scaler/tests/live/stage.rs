@@ -8,6 +8,7 @@ use platform::aws::{Aws, AwsArgs};
 use platform::fleet::{Fleet, FleetInstance, LaunchSpec, PowerState};
 use platform::queue::{Queue, QueueAttributes};
 use platform::shutdown::CancellationToken;
+use platform::tls::PeerTlsArgs;
 use platform::token::Token;
 use proto::names::WORKER_INSTANCE;
 use proto::v1::demand_server::{Demand, DemandServer};
@@ -98,7 +99,7 @@ impl Stage {
         let url = format!("http://{scaler_address}");
         Self {
             aws,
-            scaler: platform::grpc::channel(&url).unwrap(),
+            scaler: platform::grpc::channel(&url, &PeerTlsArgs::default()).unwrap(),
             url,
             cloud,
             arguments: all,
@@ -150,7 +151,8 @@ impl Stage {
         let config = self.config();
         let shutdown = self.everything.child_token();
         tokio::spawn(scaler::run(config, self.aws.clone(), listener, shutdown));
-        let scaler = platform::grpc::channel(&format!("http://{address}")).unwrap();
+        let scaler =
+            platform::grpc::channel(&format!("http://{address}"), &PeerTlsArgs::default()).unwrap();
         Rival { scaler }
     }
 

@@ -8,6 +8,7 @@ use platform::admin::AdminArgs;
 use platform::aws::{Aws, AwsArgs};
 use platform::metadata::{Metadata, MetadataArgs};
 use platform::shutdown::CancellationToken;
+use platform::tls::PeerTlsArgs;
 use platform::token::{FLEET_TOKEN_VARIABLE, Token};
 use proto::Names;
 use proto::v1::WorkerState;
@@ -31,6 +32,8 @@ pub struct ServeArgs {
     /// MUSTER_FLEET_TOKEN
     #[arg(long, env = "MUSTER_FLEET_TOKEN_FILE", value_name = "FILE")]
     pub fleet_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub peer_tls: PeerTlsArgs,
     /// This instance's id; absent: asked of the EC2 instance metadata service
     #[arg(long, env = "EC2_INSTANCE_ID", value_name = "ID")]
     pub instance_id: Option<String>,
@@ -80,7 +83,10 @@ pub async fn run(
         Some(metadata) => notices::watch(metadata, attending.clone()),
         None => notices::none(),
     };
-    let scalers = args.scaler.iter().map(|url| platform::grpc::channel(url));
+    let scalers = args
+        .scaler
+        .iter()
+        .map(|url| platform::grpc::channel(url, &args.peer_tls));
     let scalers: Vec<_> = scalers.collect::<anyhow::Result<_>>()?;
     let mut attendance = if scalers.is_empty() {
         Attendance::alone(notices)

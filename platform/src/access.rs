@@ -1,0 +1,214 @@
+//! Who may call a service: API keys.
+//!
+//! A key is random text that `gateway keys add` makes and shows once; the file of keys holds salted SHA-256 digests. That is
+//! enough for secrets of 244 random bits, and costs a call a microsecond; passwords would need a slow digest.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderMap, HeaderName};
+use subtle::ConstantTimeEq;
+use tonic::Status;
+
+use crate::reload::Reloading;
+use crate::token::Token;
+pub use keys::{Key, Keys, Role};
+
+mod keys;
+
+/// The header, and the metadata, of a key; `authorization: Bearer KEY` does as well.
+pub const KEY_HEADER: &str = "x-api-key";
+/// What is never written into a log.
+pub const SECRET_HEADERS: [HeaderName; 3] =
+    [AUTHORIZATION, COOKIE, HeaderName::from_static(KEY_HEADER)];
+/// The environment variable with the key of a client.
+pub const KEY_VARIABLE: &str = "MUSTER_API_KEY";
+
+/// Whom a service answers.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Access")]
+pub struct AccessArgs {
+    /// File of API keys, made by `gateway keys`; absent: anybody may call
+    #[arg(long, env = "MUSTER_API_KEYS", value_name = "FILE")]
+    pub api_keys: Option<PathBuf>,
+    /// Let anybody call also at an address that other machines reach
+    #[arg(long, env = "MUSTER_ALLOW_ANYBODY", value_parser = clap::builder::FalseyValueParser::new())]
+    pub allow_anybody: bool,
+}
+
+impl AccessArgs {
+    /// Reads the keys of a service that is to listen at `address`.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or there is none and other machines could call.
+    pub fn open(&self, address: SocketAddr) -> anyhow::Result<Access> {
+        let Some(file) = &self.api_keys else {
+            anyhow::ensure!(
+                self.allow_anybody || address.ip().to_canonical().is_loopback(),
+                "whoever reaches {address} could use the service: give it keys (--api-keys FILE, see `gateway keys --help`), \
+                 let it listen on 127.0.0.1, or say --allow-anybody"
+            );
+            return Ok(Access::anybody());
+        };
+        Access::by_keys(file)
+    }
+}
+
+/// Whom a service lets in. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Access(Option<Arc<Gatekeeper>>);
+
+#[derive(Debug)]
+struct Gatekeeper {
+    keys: Reloading<Keys>,
+    /// By name, until when each key's calls are used up.
+    used: Mutex<BTreeMap<String, Instant>>,
+}
+
+/// Why a call is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    #[error(
+        "an API key is needed: send the header `x-api-key: KEY` or `authorization: Bearer KEY`"
+    )]
+    NoKey,
+    #[error("the API key is not valid")]
+    WrongKey,
+    #[error("the API key {name} is not for this: it lacks the role {}", .role.name())]
+    WrongRole { name: String, role: Role },
+    #[error("the API key {name} is used more often than its limit allows")]
+    TooOften { name: String, retry_after: Duration },
+}
+
+impl Access {
+    #[must_use]
+    pub fn anybody() -> Self {
+        Self(None)
+    }
+
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn by_keys(file: &Path) -> anyhow::Result<Self> {
+        let path = file.to_owned();
+        let keys = Reloading::open(vec![path.clone()], move || Keys::read(&path))?;
+        Ok(Self(Some(Arc::new(Gatekeeper {
+            keys,
+            used: Mutex::default(),
+        }))))
+    }
+
+    #[must_use]
+    pub fn needs_key(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether a call with these headers may do what `role` may, at present.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self, headers: &HeaderMap, role: Role) -> Result<(), Denied> {
+        self.0
+            .as_ref()
+            .map_or(Ok(()), |it| it.check(headers, role, Instant::now()))
+    }
+}
+
+impl Gatekeeper {
+    fn check(&self, headers: &HeaderMap, role: Role, now: Instant) -> Result<(), Denied> {
+        let presented = presented(headers).ok_or(Denied::NoKey)?;
+        let keys = self.keys.get();
+        let (name, key) = keys.find(presented).ok_or(Denied::WrongKey)?;
+        let name = || name.to_owned();
+        if !key.roles.contains(&role) {
+            return Err(Denied::WrongRole { name: name(), role });
+        }
+        if let Some(rate) = key.rate {
+            self.count(name(), rate, now)?;
+        }
+        Ok(())
+    }
+
+    /// Calls are let through `rate` times a second, and as many at once as a second allows: the "generic cell rate
+    /// algorithm" (ITU-T I.371), which keeps a point in time for each key.
+    fn count(&self, name: String, rate: f64, now: Instant) -> Result<(), Denied> {
+        let each = Duration::from_secs_f64(1.0 / rate);
+        let at_once = each.mul_f64(rate.max(1.0));
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = used.get(&name).map_or(now, |until| now.max(*until)) + each;
+        let retry_after = until.saturating_duration_since(now + at_once);
+        if !retry_after.is_zero() {
+            return Err(Denied::TooOften { name, retry_after });
+        }
+        used.insert(name, until);
+        Ok(())
+    }
+}
+
+/// The key that a call presents.
+#[must_use]
+pub fn presented(headers: &HeaderMap) -> Option<&str> {
+    if let Some(key) = headers.get(KEY_HEADER) {
+        return key.to_str().ok();
+    }
+    let (scheme, key) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(key)
+}
+
+impl From<Denied> for Status {
+    fn from(denied: Denied) -> Self {
+        let message = denied.to_string();
+        match denied {
+            Denied::NoKey | Denied::WrongKey => Self::unauthenticated(message),
+            Denied::WrongRole { .. } => Self::permission_denied(message),
+            Denied::TooOften { retry_after, .. } => {
+                let mut status = Self::resource_exhausted(message);
+                let seconds = retry_after.as_secs_f64().ceil() as u64;
+                status.metadata_mut().insert("retry-after", seconds.into());
+                status
+            }
+        }
+    }
+}
+
+/// A gRPC call with a key or another token, if there is one.
+#[must_use]
+pub fn called_with<T>(token: Option<&Token>, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    if let Some(token) = token {
+        let metadata = request.metadata_mut();
+        metadata.insert(AUTHORIZATION.as_str(), token.bearer());
+    }
+    request
+}
+
+/// The key that a client calls with.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct KeyArgs {
+    /// File with the API key to call with; absent: the environment variable MUSTER_API_KEY
+    #[arg(long, env = "MUSTER_API_KEY_FILE", value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
+}
+
+impl KeyArgs {
+    /// # Errors
+    /// When the file cannot be read or holds no key.
+    pub fn key(&self) -> anyhow::Result<Option<Token>> {
+        Token::read(self.api_key_file.as_deref(), KEY_VARIABLE)
+    }
+
+    /// A gRPC call with the key, if there is one.
+    ///
+    /// # Errors
+    /// As [`key`](Self::key).
+    pub fn call<T>(&self, message: T) -> anyhow::Result<tonic::Request<T>> {
+        Ok(called_with(self.key()?.as_ref(), message))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+use super::*;
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// What every key begins with, so that tools find one that was published by mistake.
+const PREFIX: &str = "muster_";
+const LONGEST_NAME: usize = 40;
+
+/// What a key allows.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Have photos recognized
+    Recognize,
+    /// Change the gallery; no service offers that over the network yet
+    Enrol,
+    /// See and change how the service runs: the scaler, front's demand, gRPC reflection
+    Operate,
+}
+
+impl Role {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Recognize => "recognize",
+            Self::Enrol => "enrol",
+            Self::Operate => "operate",
+        }
+    }
+}
+
+/// One key, without the secret itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    pub roles: Vec<Role>,
+    /// Calls a second; absent: as many as the service takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// By RFC 3339.
+    pub created: String,
+    salt: String,
+    /// Of the salt and the key, in hexadecimal.
+    sha256: String,
+}
+
+/// All keys, by name. The file is TOML with a table for each.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Keys(pub BTreeMap<String, Key>);
+
+impl Keys {
+    /// # Errors
+    /// When the file cannot be read, or is not one of keys.
+    pub fn read(file: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(file);
+        let text =
+            text.with_context(|| format!("cannot read the API keys in {}", file.display()))?;
+        let keys: Self = toml::from_str(&text)
+            .with_context(|| format!("{} is not a file of API keys", file.display()))?;
+        for (name, key) in &keys.0 {
+            check_name(name)?;
+            check_rate(key.rate).with_context(|| format!("of the key {name}"))?;
+        }
+        Ok(keys)
+    }
+
+    /// Writes the file anew, for its owner's eyes alone. Who reads it meanwhile sees the old one.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn write(&self, file: &Path) -> anyhow::Result<()> {
+        let mut name = file.as_os_str().to_owned();
+        name.push(".new");
+        let new = PathBuf::from(name);
+        let write = || {
+            let mut options = std::fs::OpenOptions::new();
+            let mut output = options
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&new)?;
+            output.write_all(toml::to_string(self)?.as_bytes())?;
+            output.sync_all()?;
+            anyhow::Ok(std::fs::rename(&new, file)?)
+        };
+        write().with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    /// Makes a key, and returns its text, which is nowhere else.
+    ///
+    /// # Errors
+    /// When there is one of this name, or the name or the rate is not one.
+    pub fn add(&mut self, name: &str, roles: &[Role], rate: Option<f64>) -> anyhow::Result<Token> {
+        check_name(name)?;
+        check_rate(rate)?;
+        anyhow::ensure!(!self.0.contains_key(name), "there is a key {name} already");
+        let text = format!("{PREFIX}{name}_{}", Token::random().expose());
+        let salt = uuid::Uuid::new_v4().simple().to_string();
+        let mut roles = roles.to_vec();
+        roles.sort_unstable();
+        roles.dedup();
+        let key = Key {
+            roles,
+            rate,
+            created: OffsetDateTime::now_utc()
+                .replace_nanosecond(0)?
+                .format(&Rfc3339)?,
+            sha256: digest(&salt, &text),
+            salt,
+        };
+        self.0.insert(name.to_owned(), key);
+        Token::parse(&text)
+    }
+
+    /// The key that this is the text of. The comparison takes the same time wherever the two differ.
+    pub(super) fn find(&self, text: &str) -> Option<(&str, &Key)> {
+        let (name, _) = text.strip_prefix(PREFIX)?.split_once('_')?;
+        let (name, key) = self.0.get_key_value(name)?;
+        let is_right = digest(&key.salt, text)
+            .as_bytes()
+            .ct_eq(key.sha256.as_bytes());
+        bool::from(is_right).then_some((name, key))
+    }
+}
+
+fn check_name(name: &str) -> anyhow::Result<()> {
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    anyhow::ensure!(
+        (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_allowed),
+        "{name:?} is not the name of a key: 1 to {LONGEST_NAME} small letters, digits and hyphens"
+    );
+    Ok(())
+}
+
+fn check_rate(rate: Option<f64>) -> anyhow::Result<()> {
+    // Slower than once a day is a mistake; the upper bound keeps the time between two calls above zero.
+    let is_sound = |rate: f64| (1e-5..=1e6).contains(&rate);
+    anyhow::ensure!(
+        rate.is_none_or(is_sound),
+        "a rate is 0.00001 to 1000000 calls a second"
+    );
+    Ok(())
+}
+
+fn digest(salt: &str, text: &str) -> String {
+    let digest = Sha256::new()
+        .chain_update(salt)
+        .chain_update(text)
+        .finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

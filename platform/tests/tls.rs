@@ -1,0 +1,100 @@
+//! gRPC over TLS: who is let in.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/authority.rs"]
+mod authority;
+
+use std::path::{Path, PathBuf};
+
+use authority::{Authority, Issued};
+use platform::grpc::{self, Door};
+use platform::shutdown::CancellationToken;
+use platform::tls::{ClientCaArgs, PeerTlsArgs, Protocol, ServerTlsArgs};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::DropGuard;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+/// A gRPC service at 127.0.0.1 with a certificate for it.
+async fn serve(authority: &Authority, client_ca: Option<PathBuf>) -> (String, DropGuard) {
+    let client_ca = ClientCaArgs {
+        tls_client_ca: client_ca,
+    };
+    let door = Door {
+        tls: authority
+            .server()
+            .acceptor(&client_ca, Protocol::Http2)
+            .unwrap(),
+        ..Door::open()
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let shutdown = CancellationToken::new();
+    let (_, ready) = watch::channel(true);
+    tokio::spawn(grpc::serve(
+        listener,
+        door,
+        ready,
+        shutdown.clone(),
+        &[],
+        |_| {},
+    ));
+    (url, shutdown.drop_guard())
+}
+
+async fn is_answered(url: &str, tls: &PeerTlsArgs) -> bool {
+    let channel = grpc::channel(url, tls).unwrap();
+    let asked = HealthClient::new(channel)
+        .check(HealthCheckRequest::default())
+        .await;
+    asked.is_ok()
+}
+
+#[tokio::test]
+async fn a_service_is_called_by_those_who_trust_its_authority() {
+    let (ours, other) = (Authority::new(), Authority::new());
+    let (url, _stop) = serve(&ours, None).await;
+    assert!(is_answered(&url, &ours.trusting()).await);
+    assert!(!is_answered(&url, &other.trusting()).await);
+    assert!(!is_answered(&url.replace("127.0.0.1", "localhost"), &ours.trusting()).await);
+    assert!(!is_answered(&url.replace("https", "http"), &ours.trusting()).await);
+    assert!(grpc::channel(&url, &PeerTlsArgs::default()).is_err());
+}
+
+#[tokio::test]
+async fn mutual_tls_lets_in_those_alone_who_show_a_certificate_of_the_authority() {
+    let (ours, services, other) = (Authority::new(), Authority::new(), Authority::new());
+    let (url, _stop) = serve(&services, Some(ours.ca())).await;
+    let showing = |of: &Authority| PeerTlsArgs {
+        peer_ca: Some(services.ca()),
+        ..of.client()
+    };
+    assert!(is_answered(&url, &showing(&ours)).await);
+    assert!(!is_answered(&url, &showing(&other)).await);
+    assert!(!is_answered(&url, &services.trusting()).await);
+}
+
+#[test]
+fn files_that_do_not_do_are_named() {
+    let authority = Authority::new();
+    let Issued { cert, key } = authority.issue("127.0.0.1");
+    let acceptor = |cert: &Path, key: &Path| {
+        let args = ServerTlsArgs {
+            tls_cert: Some(cert.to_owned()),
+            tls_key: Some(key.to_owned()),
+        };
+        args.acceptor(&ClientCaArgs::default(), Protocol::Http1)
+    };
+    assert!(acceptor(&cert, &key).unwrap().is_some());
+    let missing = authority.folder.path().join("missing.pem");
+    for (cert, key, named) in [
+        (&missing, &key, "missing.pem"),
+        (&cert, &missing, "missing.pem"),
+        (&key, &key, "key.pem"),
+    ] {
+        let error = acceptor(cert, key).unwrap_err();
+        assert!(error.to_string().contains(named), "{error:#}");
+    }
+}
