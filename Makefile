@@ -31,7 +31,7 @@ test: setup ## Set up, check formatting and lints, run all tests
 		cargo test --release --quiet --package scaler --lib histories::whatever
 	cargo test --release --workspace
 	scripts/fidelity
-	ENGINE=native scripts/stack check
+	ENGINE=native KEYS=1 TLS=1 scripts/stack check
 	ENGINE=torch scripts/stack check
 
 bench: setup ## Measure localcloud and the recogniser, simulate the scaler (BENCH_REFERENCE=1: see docs/development.md)
