@@ -1,4 +1,4 @@
-//! `gateway keys`: the file of API keys that gateway, front and scaler read.
+//! `gateway keys`: edits the API key file that gateway, front and scaler read.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use platform::access::{Key, Keys, Role};
 /// Makes, lists and removes API keys.
 #[derive(Debug, Clone, clap::Args)]
 pub struct KeysArgs {
-    /// File of the keys; services notice within a second that it has changed
+    /// API key file; services reload it within a second
     #[arg(
         long,
         env = "MUSTER_API_KEYS",
@@ -24,11 +24,11 @@ pub struct KeysArgs {
 
 #[derive(Debug, Clone, clap::Subcommand)]
 enum Command {
-    /// Make a key and print it. It is shown this once: the file holds only its digest
+    /// Make a key and print it. It cannot be printed again: the file holds its digest only
     Add {
-        /// Whose key it is: small letters, digits and hyphens
+        /// Name of the key: lower-case letters, digits and hyphens
         name: String,
-        /// What it allows; may be given several times
+        /// Roles of the key, separated by commas
         #[arg(
             long = "role",
             value_name = "ROLE",
@@ -36,15 +36,15 @@ enum Command {
             default_value = "recognize"
         )]
         roles: Vec<Role>,
-        /// Calls a second that each service takes by it; absent: as many as come
+        /// Calls a second that each service process accepts; absent: no limit
         #[arg(long, value_name = "CALLS")]
         rate: Option<f64>,
     },
-    /// List the keys' names, roles, rates and times
+    /// List the keys: name, roles, rate, time of creation
     List,
-    /// Remove a key: from now on it opens nothing
+    /// Remove a key; services refuse it from then on
     Remove {
-        /// The key's name
+        /// Name of the key
         name: String,
     },
 }

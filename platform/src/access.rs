@@ -1,7 +1,7 @@
-//! Who may call a service: API keys.
+//! Authentication and authorization by API key.
 //!
-//! A key is random text that `gateway keys add` makes and shows once; the file of keys holds salted SHA-256 digests. That is
-//! enough for secrets of 244 random bits, and costs a call a microsecond; passwords would need a slow digest.
+//! A key is random text that `gateway keys add` makes and prints once; the key file holds salted SHA-256 digests. A fast
+//! digest is enough for secrets of 244 random bits; passwords would need a slow one.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,37 +21,37 @@ pub use keys::{Key, Keys, Role};
 
 mod keys;
 
-/// The header, and the metadata, of a key; `authorization: Bearer KEY` does as well.
+/// The header and gRPC metadata that carry a key; `authorization: Bearer KEY` is accepted too.
 pub const KEY_HEADER: &str = "x-api-key";
-/// What is never written into a log.
+/// Headers whose values are never logged.
 pub const SECRET_HEADERS: [HeaderName; 3] =
     [AUTHORIZATION, COOKIE, HeaderName::from_static(KEY_HEADER)];
-/// The environment variable with the key of a client.
+/// The environment variable that holds a client's key.
 pub const KEY_VARIABLE: &str = "MUSTER_API_KEY";
 
-/// Whom a service answers.
+/// Access settings of a service.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Access")]
 pub struct AccessArgs {
-    /// File of API keys, made by `gateway keys`; absent: anybody may call
+    /// API key file, made by `gateway keys`; without it callers need no key, and the service listens on loopback only
     #[arg(long, env = "MUSTER_API_KEYS", value_name = "FILE")]
     pub api_keys: Option<PathBuf>,
-    /// Let anybody call also at an address that other machines reach
+    /// Listen on any address without an API key file
     #[arg(long, env = "MUSTER_ALLOW_ANYBODY", value_parser = clap::builder::FalseyValueParser::new())]
     pub allow_anybody: bool,
 }
 
 impl AccessArgs {
-    /// Reads the keys of a service that is to listen at `address`.
+    /// Reads the keys of a service that listens at `address`.
     ///
     /// # Errors
-    /// When the file cannot be read, or there is none and other machines could call.
+    /// When the file cannot be read, or there is none and the address is not a loopback address.
     pub fn open(&self, address: SocketAddr) -> anyhow::Result<Access> {
         let Some(file) = &self.api_keys else {
             anyhow::ensure!(
                 self.allow_anybody || address.ip().to_canonical().is_loopback(),
-                "whoever reaches {address} could use the service: give it keys (--api-keys FILE, see `gateway keys --help`), \
-                 let it listen on 127.0.0.1, or say --allow-anybody"
+                "refusing to listen on {address} without API keys: make a key file (see `gateway keys --help`) and give it by \
+                 --api-keys FILE, listen on 127.0.0.1, or add --allow-anybody"
             );
             return Ok(Access::anybody());
         };
@@ -59,14 +59,14 @@ impl AccessArgs {
     }
 }
 
-/// Whom a service lets in. Cloning is cheap.
+/// Decides whether a call is allowed. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Access(Option<Arc<Gatekeeper>>);
 
 #[derive(Debug)]
 struct Gatekeeper {
     keys: Reloading<Keys>,
-    /// By name, until when each key's calls are used up.
+    /// By key name, the theoretical arrival time of the next call.
     used: Mutex<BTreeMap<String, Instant>>,
 }
 
@@ -107,10 +107,10 @@ impl Access {
         self.0.is_some()
     }
 
-    /// Whether a call with these headers may do what `role` may, at present.
+    /// Checks that a call with these headers has a valid key with `role`, and counts it against the key's rate.
     ///
     /// # Errors
-    /// Why not.
+    /// Why the call is denied.
     pub fn check(&self, headers: &HeaderMap, role: Role) -> Result<(), Denied> {
         self.0
             .as_ref()
@@ -133,8 +133,7 @@ impl Gatekeeper {
         Ok(())
     }
 
-    /// Calls are let through `rate` times a second, and as many at once as a second allows: the "generic cell rate
-    /// algorithm" (ITU-T I.371), which keeps a point in time for each key.
+    /// Limits a key to `rate` calls a second with a burst of one second: the generic cell rate algorithm (ITU-T I.371).
     fn count(&self, name: String, rate: f64, now: Instant) -> Result<(), Denied> {
         let each = Duration::from_secs_f64(1.0 / rate);
         let at_once = each.mul_f64(rate.max(1.0));
@@ -149,7 +148,7 @@ impl Gatekeeper {
     }
 }
 
-/// The key that a call presents.
+/// Returns the key in the headers of a call.
 #[must_use]
 pub fn presented(headers: &HeaderMap) -> Option<&str> {
     if let Some(key) = headers.get(KEY_HEADER) {
@@ -175,7 +174,7 @@ impl From<Denied> for Status {
     }
 }
 
-/// A gRPC call with a key or another token, if there is one.
+/// Returns a gRPC request that carries the token, if there is one.
 #[must_use]
 pub fn called_with<T>(token: Option<&Token>, message: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
@@ -186,10 +185,10 @@ pub fn called_with<T>(token: Option<&Token>, message: T) -> tonic::Request<T> {
     request
 }
 
-/// The key that a client calls with.
+/// A client's API key.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct KeyArgs {
-    /// File with the API key to call with; absent: the environment variable MUSTER_API_KEY
+    /// File with the API key to send; absent: the environment variable MUSTER_API_KEY
     #[arg(long, env = "MUSTER_API_KEY_FILE", value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
 }
@@ -201,7 +200,7 @@ impl KeyArgs {
         Token::read(self.api_key_file.as_deref(), KEY_VARIABLE)
     }
 
-    /// A gRPC call with the key, if there is one.
+    /// Returns a gRPC request that carries the key, if there is one.
     ///
     /// # Errors
     /// As [`key`](Self::key).

@@ -36,7 +36,7 @@ const CONNECTION_WINDOW: u32 = MAX_CONCURRENT_CALLS * CALL_WINDOW;
 /// TLS handshakes at once.
 const MAX_HANDSHAKES: usize = 1024;
 
-/// Who may call a gRPC service, and how.
+/// Access and TLS settings of a gRPC server.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct DoorArgs {
     #[command(flatten)]
@@ -48,10 +48,10 @@ pub struct DoorArgs {
 }
 
 impl DoorArgs {
-    /// For a service that is to listen at `address`.
+    /// Reads keys and certificates for a server that listens at `address`.
     ///
     /// # Errors
-    /// When a file cannot be read, or anybody could call from elsewhere.
+    /// When a file cannot be read, or the address needs a key file.
     pub fn open(
         &self,
         address: SocketAddr,
@@ -65,13 +65,13 @@ impl DoorArgs {
     }
 }
 
-/// What [`DoorArgs`] come to.
+/// The access checks and TLS of a gRPC server.
 #[derive(Debug, Clone)]
 pub struct Door {
     pub access: Access,
-    /// The role that the methods of a service need, by the service's name; absent: the service checks by itself.
+    /// The role that a service's methods need, by the service's full name; `None`: the service checks by itself.
     pub role_for: fn(service: &str) -> Option<Role>,
-    /// Absent: calls come in the clear.
+    /// `None`: no TLS.
     pub tls: Option<Acceptor>,
 }
 
@@ -132,7 +132,7 @@ pub async fn serve(
 }
 
 impl Door {
-    /// Open to whoever gets to it.
+    /// No access checks, no TLS.
     #[must_use]
     pub fn open() -> Self {
         Self {

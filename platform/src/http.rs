@@ -39,9 +39,9 @@ pub struct ConnectionLimits {
     pub header_timeout: Duration,
 }
 
-/// Bytes of a connection that are read ahead: a head has room in it, and little else.
+/// The read buffer of a connection, which bounds the head of a request.
 const READ_AHEAD: usize = 32 * 1024;
-/// How long what was sent may go without being received. A client that never reads its answers would stay for ever.
+/// A connection whose peer acknowledges nothing for this long is closed: a client that never reads would stay for ever.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long accepting pauses when the process has no file descriptors left.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
@@ -140,7 +140,7 @@ fn set_options(stream: &TcpStream) {
     }
     let milliseconds = UNREAD_TIMEOUT.as_millis() as u32;
     if let Err(error) = setsockopt(stream, TcpUserTimeout, &milliseconds) {
-        tracing::debug!(%error, "a connection has no limit of time for what is not received");
+        tracing::debug!(%error, "a connection keeps no TCP user timeout");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Settings in files that may change while a service runs: keys, certificates.
+//! Files that are reloaded while a service runs: keys, certificates.
 
 use std::fmt;
 use std::fs::Metadata;
@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether a file has changed, at most.
+/// Files are checked for changes at most this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// What files say, read again by the next [`get`](Self::get) after one of them has changed.
+/// A value read from files; [`get`](Self::get) reads it again after one of them has changed.
 pub struct Reloading<T> {
     files: Vec<PathBuf>,
     read: Box<dyn Fn() -> anyhow::Result<T> + Send + Sync>,
@@ -24,7 +24,7 @@ struct State<T> {
     looked_at: Instant,
 }
 
-/// Tells one content of a file from another: files are written in place, or renamed over the old one.
+/// Identifies a version of a file, whether it was written in place or replaced by a rename.
 #[derive(PartialEq, Eq)]
 struct Stamp {
     inode: u64,
@@ -33,15 +33,15 @@ struct Stamp {
 }
 
 impl<T> Reloading<T> {
-    /// Reads `files` by `read`.
+    /// Reads the value by `read`, which reads `files`.
     ///
     /// # Errors
-    /// Those of `read`. Later it may fail: the last value stays then, and the log says so.
+    /// When `read` fails. A later failure is logged and the last value is kept.
     pub fn open(
         files: Vec<PathBuf>,
         read: impl Fn() -> anyhow::Result<T> + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
-        // Before they are read: what changes meanwhile is read again.
+        // Taken first, so that a change during the read is noticed.
         let stamps = stamps(&files);
         let state = State {
             value: Arc::new(read()?),
@@ -56,7 +56,7 @@ impl<T> Reloading<T> {
         })
     }
 
-    /// As it is, but every `get` looks at the files.
+    /// Checks the files at every `get`.
     #[cfg(test)]
     pub fn eager(mut self) -> Self {
         self.look_again = Duration::ZERO;
@@ -72,12 +72,12 @@ impl<T> Reloading<T> {
                 state.stamps = stamps;
                 match (self.read)() {
                     Ok(value) => {
-                        tracing::info!(files = ?self.files, "read again");
+                        tracing::info!(files = ?self.files, "reloaded");
                         state.value = Arc::new(value);
                     }
                     Err(error) => {
                         let error = format!("{error:#}");
-                        tracing::error!(files = ?self.files, error, "cannot be read again; what they said before stays");
+                        tracing::error!(files = ?self.files, error, "cannot be reloaded; the last version stays in use");
                     }
                 }
             }

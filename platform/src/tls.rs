@@ -1,4 +1,4 @@
-//! TLS by rustls, towards clients and towards our own services, with certificates that may be replaced at any time.
+//! TLS by rustls, for servers and for clients. Certificates are reloaded when their files change.
 
 use std::fmt;
 use std::io;
@@ -22,11 +22,11 @@ use crate::reload::Reloading;
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How a service shows itself to those who call it.
+/// The certificate of a server.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "TLS")]
 pub struct ServerTlsArgs {
-    /// Certificate chain (PEM) of this service; with it, only TLS is spoken. Read again when the file changes
+    /// Certificate chain (PEM) of this service; with it the service accepts TLS only. Reloaded when the file changes
     #[arg(
         long,
         env = "MUSTER_TLS_CERT",
@@ -44,11 +44,11 @@ pub struct ServerTlsArgs {
     pub tls_key: Option<PathBuf>,
 }
 
-/// How a gRPC service knows that a caller is one of ours.
+/// Client certificates that a gRPC server asks for.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "TLS")]
 pub struct ClientCaArgs {
-    /// Authorities (PEM) that callers need a certificate of: mutual TLS
+    /// Certificate authorities (PEM) of the callers: mutual TLS
     #[arg(
         long,
         env = "MUSTER_TLS_CLIENT_CA",
@@ -58,14 +58,14 @@ pub struct ClientCaArgs {
     pub tls_client_ca: Option<PathBuf>,
 }
 
-/// How a client, which may be another of our services, calls gRPC services at https URLs.
+/// TLS settings of a client of gRPC services.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "TLS")]
 pub struct PeerTlsArgs {
-    /// Authorities (PEM) that the gRPC services at https URLs have their certificates of
+    /// Certificate authorities (PEM) of the services at https URLs
     #[arg(long, env = "MUSTER_PEER_CA", value_name = "FILE")]
     pub peer_ca: Option<PathBuf>,
-    /// Certificate chain (PEM) to show to gRPC services that ask for one. Read again when the file changes
+    /// Certificate chain (PEM) of this client, for mutual TLS. Reloaded when the file changes
     #[arg(
         long,
         env = "MUSTER_PEER_CERT",
@@ -83,11 +83,11 @@ pub struct PeerTlsArgs {
     pub peer_key: Option<PathBuf>,
 }
 
-/// Takes TLS connections.
+/// Accepts TLS connections.
 #[derive(Clone)]
 pub struct Acceptor(TlsAcceptor);
 
-/// Which protocol is spoken over TLS: the name that ALPN has for it.
+/// The protocol inside TLS, as ALPN negotiates it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     Http1,
@@ -95,7 +95,7 @@ pub enum Protocol {
 }
 
 impl ServerTlsArgs {
-    /// Absent where no certificate is given.
+    /// Returns `None` when no certificate is given.
     ///
     /// # Errors
     /// When a file cannot be read, or the key is not the certificate's.
@@ -127,7 +127,7 @@ impl ServerTlsArgs {
 
 impl Acceptor {
     /// # Errors
-    /// When the other side is too slow, does not speak TLS, or does not show the certificate that it needs.
+    /// When the handshake fails or takes longer than 10 s.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<server::TlsStream<TcpStream>> {
         tokio::time::timeout(HANDSHAKE_TIMEOUT, self.0.accept(stream)).await?
     }
@@ -141,7 +141,7 @@ impl fmt::Debug for Acceptor {
 
 impl PeerTlsArgs {
     /// # Errors
-    /// When no authority is given, a file cannot be read, or the key is not the certificate's.
+    /// When no authority is given, a file cannot be read, or key and certificate do not match.
     pub fn connector(&self) -> anyhow::Result<Connector> {
         let ca = self.peer_ca.as_deref();
         let ca = ca.context("an https URL of a gRPC service needs --peer-ca FILE")?;
@@ -167,7 +167,7 @@ pub struct Connector(TlsConnector);
 
 impl Connector {
     /// # Errors
-    /// When the host cannot be reached, or does not show a certificate for its name.
+    /// When the host cannot be reached or its certificate is not valid for its name.
     pub async fn connect(&self, uri: &http::Uri) -> io::Result<client::TlsStream<TcpStream>> {
         let host = uri.host().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -193,7 +193,7 @@ impl Protocol {
     }
 }
 
-/// A certificate chain with its key, as their files have them at each handshake.
+/// A certificate chain with its key, reloaded when their files change.
 #[derive(Debug)]
 struct Identity(Reloading<CertifiedKey>);
 

@@ -1,4 +1,4 @@
-//! Who may see and change how the scaler decides.
+//! Authorization of the operators of a scaler.
 
 use std::path::PathBuf;
 
@@ -29,16 +29,16 @@ impl TokenArgs {
     }
 }
 
-/// Who may see and change how the scaler decides.
+/// Checks that a caller may read or change the scaler.
 #[derive(Debug)]
 pub struct Operators {
     pub access: Access,
-    /// Who has it may do anything.
+    /// Allows everything, as a key with the role `operate` does.
     pub token: Option<Token>,
 }
 
 impl Operators {
-    /// Whether a request may see how the scaler decides: anybody's, where no keys are asked for.
+    /// Checks that a request may read status and decisions. Without API keys every request may.
     ///
     /// # Errors
     /// UNAUTHENTICATED, PERMISSION_DENIED or RESOURCE_EXHAUSTED.
@@ -49,7 +49,7 @@ impl Operators {
         Ok(self.access.check(metadata.as_ref(), Role::Operate)?)
     }
 
-    /// Whether a request may change how the scaler decides.
+    /// Checks that a request may change bounds, pause or resume.
     ///
     /// # Errors
     /// PERMISSION_DENIED where there are neither keys nor a token; otherwise as [`may_see`](Self::may_see).

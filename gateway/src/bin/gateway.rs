@@ -31,7 +31,7 @@ struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make, list and remove the API keys that services ask their callers for
+    /// Make, list and remove API keys
     Keys(KeysArgs),
 }
 

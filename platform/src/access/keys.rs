@@ -8,21 +8,21 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// What every key begins with, so that tools find one that was published by mistake.
+/// Every key begins with this, so that secret scanners find a leaked one.
 const PREFIX: &str = "muster_";
 const LONGEST_NAME: usize = 40;
 
-/// What a key allows.
+/// A permission of a key.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Have photos recognized
+    /// Recognize photos
     Recognize,
-    /// Change the gallery; no service offers that over the network yet
+    /// Change the gallery (no service offers this over the network yet)
     Enrol,
-    /// See and change how the service runs: the scaler, front's demand, gRPC reflection
+    /// Read and change the scaler, read front's demand, use gRPC reflection
     Operate,
 }
 
@@ -37,12 +37,12 @@ impl Role {
     }
 }
 
-/// One key, without the secret itself.
+/// One key; the secret itself is not kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
     pub roles: Vec<Role>,
-    /// Calls a second; absent: as many as the service takes.
+    /// Calls a second; absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
     /// By RFC 3339.
@@ -52,14 +52,14 @@ pub struct Key {
     sha256: String,
 }
 
-/// All keys, by name. The file is TOML with a table for each.
+/// All keys by name. The file is TOML, with a table for each key.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Keys(pub BTreeMap<String, Key>);
 
 impl Keys {
     /// # Errors
-    /// When the file cannot be read, or is not one of keys.
+    /// When the file cannot be read or parsed.
     pub fn read(file: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(file);
         let text =
@@ -73,10 +73,10 @@ impl Keys {
         Ok(keys)
     }
 
-    /// Writes the file anew, for its owner's eyes alone. Who reads it meanwhile sees the old one.
+    /// Replaces the file atomically, with mode 0600.
     ///
     /// # Errors
-    /// When that fails.
+    /// When the file cannot be written.
     pub fn write(&self, file: &Path) -> anyhow::Result<()> {
         let mut name = file.as_os_str().to_owned();
         name.push(".new");
@@ -96,10 +96,10 @@ impl Keys {
         write().with_context(|| format!("cannot write {}", file.display()))
     }
 
-    /// Makes a key, and returns its text, which is nowhere else.
+    /// Adds a key and returns its text, which is not kept.
     ///
     /// # Errors
-    /// When there is one of this name, or the name or the rate is not one.
+    /// When the name is taken, or the name or the rate is not valid.
     pub fn add(&mut self, name: &str, roles: &[Role], rate: Option<f64>) -> anyhow::Result<Token> {
         check_name(name)?;
         check_rate(rate)?;
@@ -122,7 +122,7 @@ impl Keys {
         Token::parse(&text)
     }
 
-    /// The key that this is the text of. The comparison takes the same time wherever the two differ.
+    /// Returns the key with this text. Digests are compared in constant time.
     pub(super) fn find(&self, text: &str) -> Option<(&str, &Key)> {
         let (name, _) = text.strip_prefix(PREFIX)?.split_once('_')?;
         let (name, key) = self.0.get_key_value(name)?;
