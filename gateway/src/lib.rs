@@ -36,8 +36,8 @@ pub mod error;
 pub mod front;
 pub mod http;
 
-mod bounded_body;
 mod byte_budget;
+mod drain;
 mod metric;
 
 /// Reads a command-line argument that is a number of seconds.

@@ -49,9 +49,9 @@ impl Gateway {
             image: upload.image,
         });
         request.set_timeout(self.config.deadline);
-        if let Some(reservation) = upload.reservation {
-            request.extensions_mut().insert(Arc::new(reservation));
-        }
+        request
+            .extensions_mut()
+            .insert(Arc::new(upload.reservation));
         let answered = self.front.clone().recognize(request).await?;
         Ok(answered.into_inner())
     }
