@@ -7,7 +7,7 @@ use aws_smithy_http_client::{Builder, tls};
 
 use crate::fleet::Fleet;
 use crate::objects::Objects;
-use crate::queue::Queue;
+use crate::queue::{self, Queue, QueueAttributes, QueueError};
 
 /// The longest a long poll may wait, in seconds; SQS refuses more.
 pub const LONGEST_POLL: Duration = Duration::from_secs(20);
@@ -52,11 +52,11 @@ impl Aws {
     }
 
     async fn connect_with(args: &AwsArgs, credentials: Option<Credentials>) -> Self {
-        // The SDK sets no read or operation timeout of its own. A receive's attempt must outlast its long poll.
+        // The SDK sets no read or operation timeout of its own. Photos may come and go slowly.
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(3))
-            .read_timeout(LONGEST_POLL + Duration::from_secs(10))
-            .operation_attempt_timeout(LONGEST_POLL + Duration::from_secs(10))
+            .read_timeout(Duration::from_secs(30))
+            .operation_attempt_timeout(Duration::from_secs(30))
             .operation_timeout(Duration::from_secs(60))
             .build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
@@ -74,9 +74,12 @@ impl Aws {
         let s3 = aws_sdk_s3::config::Builder::from(&config)
             .force_path_style(args.endpoint_url.is_some())
             .build();
+        let sqs = aws_sdk_sqs::config::Builder::from(&config)
+            .timeout_config(queue::attempts_of(queue::ATTEMPT))
+            .build();
         Self {
             s3: aws_sdk_s3::Client::from_conf(s3),
-            sqs: aws_sdk_sqs::Client::new(&config),
+            sqs: aws_sdk_sqs::Client::from_conf(sqs),
             config,
         }
     }
@@ -88,8 +91,16 @@ impl Aws {
 
     /// # Errors
     /// When the queue does not exist or SQS cannot be reached.
-    pub async fn queue(&self, name: &str) -> Result<Queue, crate::queue::QueueError> {
+    pub async fn queue(&self, name: &str) -> Result<Queue, QueueError> {
         Queue::open(self.sqs.clone(), name).await
+    }
+
+    /// The names of all queues whose names begin so.
+    ///
+    /// # Errors
+    /// When SQS cannot be reached or refuses.
+    pub async fn queue_names(&self, prefix: &str) -> Result<Vec<String>, QueueError> {
+        Queue::list(&self.sqs, prefix).await
     }
 
     /// The queue, created when it does not exist and given these attributes when it does.
@@ -99,8 +110,8 @@ impl Aws {
     pub async fn ensure_queue(
         &self,
         name: &str,
-        attributes: &crate::queue::QueueAttributes,
-    ) -> Result<Queue, crate::queue::QueueError> {
+        attributes: &QueueAttributes,
+    ) -> Result<Queue, QueueError> {
         Queue::ensure(self.sqs.clone(), name, attributes).await
     }
 

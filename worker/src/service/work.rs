@@ -144,6 +144,11 @@ impl Worker {
             }
             Event::Processed(Outcome::Abandoned(_)) => self.trouble.failed(Instant::now()),
         }
+        if self.processor.inference.hangs() && self.fatal.is_none() {
+            self.fatal = Some(anyhow::anyhow!(
+                "a photo took longer than --max-job-time, and the thread at work on it cannot be stopped"
+            ));
+        }
     }
 
     fn start(&mut self, message: Message) {
