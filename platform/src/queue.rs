@@ -1,7 +1,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::Config;
 use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata};
@@ -10,11 +9,10 @@ use aws_sdk_sqs::types::{
     SendMessageBatchRequestEntry,
 };
 
+use crate::aws::{ATTEMPT, attempts_of};
+
 /// How many messages one batch call takes, and one receive gives; SQS refuses more.
 pub const BATCH_LIMIT: usize = 10;
-
-/// How long one attempt of a call may take, beside the time that a receive waits. All messages are small.
-pub(crate) const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// One SQS queue.
 #[derive(Debug, Clone)]
@@ -468,14 +466,4 @@ where
         }
         _ => QueueError::Unavailable(DisplayErrorContext(error).to_string()),
     }
-}
-
-/// Timeouts of calls whose attempts take up to `attempt`.
-pub(crate) fn attempts_of(attempt: Duration) -> TimeoutConfig {
-    TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(3))
-        .read_timeout(attempt)
-        .operation_attempt_timeout(attempt)
-        .operation_timeout(3 * attempt)
-        .build()
 }

@@ -65,7 +65,7 @@ impl Deployment {
         let (in_bucket, out_bucket, replies, (requests, dead_letters)) = tokio::try_join!(
             self.ensure_bucket(self.names.in_bucket()),
             self.ensure_bucket(self.names.out_bucket()),
-            self.ensure_queue(reply_queue.to_owned(), reply_queue::ATTRIBUTES),
+            self.ensure_reply_queue(reply_queue),
             self.ensure_request_queue(visibility_timeout),
         )?;
         tracing::info!(
@@ -85,6 +85,14 @@ impl Deployment {
         let ensured = self.aws.objects(name.clone()).ensure().await;
         ensured.with_context(|| format!("bucket {name}"))?;
         Ok(name)
+    }
+
+    /// Succeeds once the queue can be found, which workers have to do. SQS may need a second for that.
+    async fn ensure_reply_queue(&self, name: &str) -> anyhow::Result<Queue> {
+        self.ensure_queue(name.to_owned(), reply_queue::ATTRIBUTES)
+            .await?;
+        let found = self.aws.queue(name).await;
+        found.with_context(|| format!("queue {name}"))
     }
 
     async fn ensure_request_queue(

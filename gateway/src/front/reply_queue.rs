@@ -118,6 +118,7 @@ mod tests {
     use platform::aws::{Aws, AwsArgs};
     use proto::Names;
     use tokio::net::TcpListener;
+    use tokio_util::sync::DropGuard;
 
     use super::*;
 
@@ -143,11 +144,10 @@ mod tests {
         assert_eq!(stale(&[("living", 52), ("dead", 7)], 15), ["dead"]);
     }
 
-    #[tokio::test]
-    async fn the_queue_of_a_dead_front_is_deleted_and_no_other() {
+    async fn cloud() -> (Deployment, DropGuard) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stop = CancellationToken::new();
-        let _stop = stop.clone().drop_guard();
+        let end = stop.clone().drop_guard();
         let args = AwsArgs {
             endpoint_url: Some(format!("http://{}", listener.local_addr().unwrap())),
             region: "us-east-1".to_owned(),
@@ -159,6 +159,35 @@ mod tests {
             aws: Aws::connect_as(&args, "test", "test").await,
             names: Names::new("test"),
         };
+        (deployment, end)
+    }
+
+    #[tokio::test]
+    async fn calls_to_a_deleted_queue_say_so() {
+        let (deployment, _end) = cloud().await;
+        beat(&deployment, "gone", 1).await.unwrap();
+        let queue = deployment.aws.queue("gone").await.unwrap();
+        delete(&deployment, "gone").await.unwrap();
+        let body = || "a reply".to_owned();
+        let results = [
+            queue.send(body()).await,
+            queue.send_batch(vec![body()]).await.remove(0),
+            queue.receive(1, Duration::ZERO).await.map(drop),
+            queue.delete_batch(vec!["handle".to_owned()]).await,
+            queue.counters().await.map(drop),
+            deployment.aws.queue("gone").await.map(drop),
+        ];
+        for result in results {
+            assert!(
+                matches!(&result, Err(QueueError::NotFound(name)) if name == "gone"),
+                "{result:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn the_queue_of_a_dead_front_is_deleted_and_no_other() {
+        let (deployment, _end) = cloud().await;
         let own = deployment.names.new_reply_queue();
         let dead = deployment.names.new_reply_queue();
         let queues = [&own, &dead, "test-resp-queue", "test-resp-queue-2"];
