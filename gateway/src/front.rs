@@ -38,6 +38,7 @@ pub mod pending;
 mod photos;
 mod recognizer;
 mod replies;
+mod reply_queue;
 mod sender;
 mod turn;
 mod waiting;
@@ -155,10 +156,17 @@ impl Config {
         stop: &CancellationToken,
     ) -> Backend {
         let reply_queue = self.reply_queue.clone();
-        let reply_queue = reply_queue.unwrap_or_else(|| deployment.names.reply_queue());
+        let reply_queue = reply_queue.unwrap_or_else(|| deployment.names.new_reply_queue());
         let queues = deployment
             .ensure(&reply_queue, self.visibility_timeout)
             .await;
+        if self.reply_queue.is_none() {
+            background.spawn(reply_queue::keep_until(
+                deployment.clone(),
+                reply_queue.clone(),
+                stop.clone(),
+            ));
+        }
         let receiver = ReplyReceiver::new(queues.replies, Arc::clone(waiting), background.clone());
         for _ in 0..self.reply_receivers.max(1) {
             background.spawn(receiver.clone().receive_until(stop.clone()));

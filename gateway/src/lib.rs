@@ -41,8 +41,8 @@ pub mod front;
 pub mod http;
 pub mod keys;
 
-mod bounded_body;
 mod byte_budget;
+mod drain;
 mod metric;
 
 /// Reads a command-line argument that is a number of seconds.

@@ -7,10 +7,15 @@ use aws_smithy_http_client::{Builder, tls};
 
 use crate::fleet::Fleet;
 use crate::objects::Objects;
-use crate::queue::Queue;
+use crate::queue::{Queue, QueueAttributes, QueueError};
 
 /// The longest a long poll may wait, in seconds; SQS refuses more.
 pub const LONGEST_POLL: Duration = Duration::from_secs(20);
+
+/// How long one attempt of a call with little to carry may take, beside the time that a receive waits.
+pub(crate) const ATTEMPT: Duration = Duration::from_secs(5);
+/// Photos may come and go slowly.
+const SLOW_ATTEMPT: Duration = Duration::from_secs(30);
 
 /// Where AWS is. Credentials come from the usual chain: environment, profile files, instance role.
 #[derive(Debug, Clone, clap::Args)]
@@ -52,16 +57,9 @@ impl Aws {
     }
 
     async fn connect_with(args: &AwsArgs, credentials: Option<Credentials>) -> Self {
-        // The SDK sets no read or operation timeout of its own. A receive's attempt must outlast its long poll.
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_secs(3))
-            .read_timeout(LONGEST_POLL + Duration::from_secs(10))
-            .operation_attempt_timeout(LONGEST_POLL + Duration::from_secs(10))
-            .operation_timeout(Duration::from_secs(60))
-            .build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http_client())
-            .timeout_config(timeouts)
+            .timeout_config(attempts_of(SLOW_ATTEMPT))
             .region(Region::new(args.region.clone()));
         if let Some(url) = &args.endpoint_url {
             loader = loader.endpoint_url(url);
@@ -74,9 +72,12 @@ impl Aws {
         let s3 = aws_sdk_s3::config::Builder::from(&config)
             .force_path_style(args.endpoint_url.is_some())
             .build();
+        let sqs = aws_sdk_sqs::config::Builder::from(&config)
+            .timeout_config(attempts_of(ATTEMPT))
+            .build();
         Self {
             s3: aws_sdk_s3::Client::from_conf(s3),
-            sqs: aws_sdk_sqs::Client::new(&config),
+            sqs: aws_sdk_sqs::Client::from_conf(sqs),
             config,
         }
     }
@@ -88,8 +89,16 @@ impl Aws {
 
     /// # Errors
     /// When the queue does not exist or SQS cannot be reached.
-    pub async fn queue(&self, name: &str) -> Result<Queue, crate::queue::QueueError> {
+    pub async fn queue(&self, name: &str) -> Result<Queue, QueueError> {
         Queue::open(self.sqs.clone(), name).await
+    }
+
+    /// The names of all queues whose names begin so.
+    ///
+    /// # Errors
+    /// When SQS cannot be reached or refuses.
+    pub async fn queue_names(&self, prefix: &str) -> Result<Vec<String>, QueueError> {
+        Queue::list(&self.sqs, prefix).await
     }
 
     /// The queue, created when it does not exist and given these attributes when it does.
@@ -99,8 +108,8 @@ impl Aws {
     pub async fn ensure_queue(
         &self,
         name: &str,
-        attributes: &crate::queue::QueueAttributes,
-    ) -> Result<Queue, crate::queue::QueueError> {
+        attributes: &QueueAttributes,
+    ) -> Result<Queue, QueueError> {
         Queue::ensure(self.sqs.clone(), name, attributes).await
     }
 
@@ -108,6 +117,16 @@ impl Aws {
     pub fn fleet(&self) -> Fleet {
         Fleet::new(&aws_sdk_ec2::Client::new(&self.config))
     }
+}
+
+/// Timeouts of calls whose attempts take up to `attempt`. The SDK sets none but for connecting.
+pub(crate) fn attempts_of(attempt: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(3))
+        .read_timeout(attempt)
+        .operation_attempt_timeout(attempt)
+        .operation_timeout(2 * attempt)
+        .build()
 }
 
 pub(crate) fn http_client() -> impl aws_sdk_s3::config::HttpClient + Clone + 'static {

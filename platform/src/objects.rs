@@ -6,6 +6,8 @@ use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 
+use crate::aws::{ATTEMPT, attempts_of};
+
 /// One bucket.
 #[derive(Debug, Clone)]
 pub struct Objects {
@@ -80,6 +82,8 @@ impl Objects {
             .client
             .head_bucket()
             .bucket(&self.bucket)
+            .customize()
+            .config_override(brief())
             .send()
             .await
             .is_ok()
@@ -232,6 +236,8 @@ impl Objects {
             .head_object()
             .bucket(&self.bucket)
             .key(key)
+            .customize()
+            .config_override(brief())
             .send()
             .await;
         let head = head.map_err(|error| classify(key, &error))?;
@@ -248,6 +254,8 @@ impl Objects {
             .delete_object()
             .bucket(&self.bucket)
             .key(key)
+            .customize()
+            .config_override(brief())
             .send()
             .await;
         deleted.map(|_| ()).map_err(|error| unavailable(&error))
@@ -296,6 +304,11 @@ impl Objects {
             .set_metadata(Some(metadata))
             .body(ByteStream::from(body))
     }
+}
+
+/// For calls that carry neither a photo nor a list.
+fn brief() -> aws_sdk_s3::config::Builder {
+    aws_sdk_s3::config::Builder::new().timeout_config(attempts_of(ATTEMPT))
 }
 
 fn classify<E, R>(key: &str, error: &SdkError<E, R>) -> ObjectError

@@ -2,11 +2,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::Config;
 use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata};
 use aws_sdk_sqs::types::{
     DeleteMessageBatchRequestEntry, MessageSystemAttributeName, QueueAttributeName,
     SendMessageBatchRequestEntry,
 };
+
+use crate::aws::{ATTEMPT, attempts_of};
 
 /// How many messages one batch call takes, and one receive gives; SQS refuses more.
 pub const BATCH_LIMIT: usize = 10;
@@ -26,6 +29,8 @@ pub struct QueueAttributes {
     pub visibility_timeout: Duration,
     /// The largest message, in bytes; absent: SQS's own limit.
     pub maximum_message_size: Option<usize>,
+    /// How long a message stays that nobody deletes; absent: SQS's own default, four days.
+    pub retention: Option<Duration>,
     /// After how many receives a message goes to which queue.
     pub redrive: Option<Redrive>,
 }
@@ -43,6 +48,8 @@ pub struct Message {
     pub receipt_handle: String,
     /// How often the message was received, this time included.
     pub receive_count: u32,
+    /// How long the message was in the queue when it was received for the first time, by SQS's own clock.
+    pub waited: Duration,
 }
 
 /// The queue's approximate counters.
@@ -77,15 +84,26 @@ impl Queue {
                 url: found.queue_url.unwrap_or_default(),
                 name: name.to_owned(),
             }),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(|e| e.is_queue_does_not_exist()) =>
-            {
-                Err(QueueError::NotFound(name.to_owned()))
-            }
-            Err(error) => Err(unavailable(&error)),
+            Err(error) => Err(failed(name, &error)),
         }
+    }
+
+    /// The names of the queues that begin so.
+    pub(crate) async fn list(client: &Client, prefix: &str) -> Result<Vec<String>, QueueError> {
+        let mut names = Vec::new();
+        let mut pages = client
+            .list_queues()
+            .queue_name_prefix(prefix)
+            // Without it SQS gives one page and no way to the next.
+            .max_results(1000)
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| failed(prefix, &error))?;
+            let urls = page.queue_urls().iter();
+            names.extend(urls.filter_map(|url| Some(url.rsplit_once('/')?.1.to_owned())));
+        }
+        Ok(names)
     }
 
     pub(crate) async fn ensure(
@@ -102,7 +120,7 @@ impl Queue {
                     .set_attributes(Some(attributes))
                     .send()
                     .await;
-                set.map(|_| queue).map_err(|error| unavailable(&error))
+                set.map(|_| queue).map_err(|error| failed(name, &error))
             }
             Err(QueueError::NotFound(_)) => {
                 let created = client
@@ -111,7 +129,7 @@ impl Queue {
                     .set_attributes(Some(attributes))
                     .send()
                     .await
-                    .map_err(|error| unavailable(&error))?;
+                    .map_err(|error| failed(name, &error))?;
                 Ok(Self {
                     client,
                     url: created.queue_url.unwrap_or_default(),
@@ -127,8 +145,12 @@ impl Queue {
         &self.name
     }
 
+    fn failed<E: std::error::Error + ProvideErrorMetadata>(&self, error: &E) -> QueueError {
+        failed(&self.name, error)
+    }
+
     /// # Errors
-    /// When SQS cannot be reached or refuses.
+    /// [`QueueError::NotFound`] when the queue was deleted, as of all calls here.
     pub async fn send(&self, body: String) -> Result<(), QueueError> {
         let sent = self
             .client
@@ -137,7 +159,7 @@ impl Queue {
             .message_body(body)
             .send()
             .await;
-        sent.map(|_| ()).map_err(|error| unavailable(&error))
+        sent.map(|_| ()).map_err(|error| self.failed(&error))
     }
 
     /// Sends up to [`BATCH_LIMIT`] messages in one call; one result a message, in order.
@@ -159,12 +181,7 @@ impl Queue {
             .await;
         match sent {
             Ok(sent) => batch_results(count, &sent.failed),
-            Err(error) => {
-                let text = DisplayErrorContext(&error).to_string();
-                (0..count)
-                    .map(|_| Err(QueueError::Unavailable(text.clone())))
-                    .collect()
-            }
+            Err(error) => (0..count).map(|_| Err(self.failed(&error))).collect(),
         }
     }
 
@@ -196,10 +213,16 @@ impl Queue {
             .max_number_of_messages(i32::try_from(limit.clamp(1, BATCH_LIMIT)).unwrap_or(1))
             .wait_time_seconds(whole_seconds(wait))
             .set_visibility_timeout(visibility_timeout.map(whole_seconds))
-            .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
+            .set_message_system_attribute_names(Some(vec![
+                MessageSystemAttributeName::ApproximateReceiveCount,
+                MessageSystemAttributeName::SentTimestamp,
+                MessageSystemAttributeName::ApproximateFirstReceiveTimestamp,
+            ]))
+            .customize()
+            .config_override(Config::builder().timeout_config(attempts_of(wait + 2 * ATTEMPT)))
             .send()
             .await
-            .map_err(|error| unavailable(&error))?;
+            .map_err(|error| self.failed(&error))?;
         Ok(received
             .messages
             .unwrap_or_default()
@@ -218,7 +241,7 @@ impl Queue {
             .receipt_handle(receipt_handle)
             .send()
             .await;
-        deleted.map(|_| ()).map_err(|error| unavailable(&error))
+        deleted.map(|_| ()).map_err(|error| self.failed(&error))
     }
 
     /// Deletes up to [`BATCH_LIMIT`] messages in one call.
@@ -243,7 +266,7 @@ impl Queue {
             .set_entries(Some(entries.collect()))
             .send()
             .await
-            .map_err(|error| unavailable(&error))?;
+            .map_err(|error| self.failed(&error))?;
         batch_results(0, &deleted.failed).into_iter().collect()
     }
 
@@ -264,7 +287,7 @@ impl Queue {
             .visibility_timeout(whole_seconds(timeout))
             .send()
             .await;
-        changed.map(|_| ()).map_err(|error| unavailable(&error))
+        changed.map(|_| ()).map_err(|error| self.failed(&error))
     }
 
     /// # Errors
@@ -297,12 +320,8 @@ impl Queue {
     /// # Errors
     /// When SQS cannot be reached or refuses.
     pub async fn visibility_timeout(&self) -> Result<Duration, QueueError> {
-        let name = QueueAttributeName::VisibilityTimeout;
-        let attributes = self.attributes([name.clone()]).await?;
-        let seconds = attributes.get(&name).and_then(|text| text.parse().ok());
-        seconds
-            .map(Duration::from_secs)
-            .ok_or_else(|| missing(&name))
+        let seconds = self.number(QueueAttributeName::VisibilityTimeout).await?;
+        Ok(Duration::from_secs(seconds))
     }
 
     /// The largest message that the queue takes, in bytes.
@@ -310,10 +329,31 @@ impl Queue {
     /// # Errors
     /// When SQS cannot be reached or refuses.
     pub async fn maximum_message_size(&self) -> Result<usize, QueueError> {
-        let name = QueueAttributeName::MaximumMessageSize;
+        let bytes = self.number(QueueAttributeName::MaximumMessageSize).await?;
+        Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+
+    /// When the queue's attributes were last set, in seconds of SQS's own clock.
+    ///
+    /// # Errors
+    /// When SQS cannot be reached or refuses.
+    pub async fn last_modified(&self) -> Result<u64, QueueError> {
+        self.number(QueueAttributeName::LastModifiedTimestamp).await
+    }
+
+    /// Deletes the queue and what is in it.
+    ///
+    /// # Errors
+    /// When SQS cannot be reached or refuses.
+    pub async fn delete_queue(self) -> Result<(), QueueError> {
+        let deleted = self.client.delete_queue().queue_url(&self.url).send().await;
+        deleted.map(|_| ()).map_err(|error| self.failed(&error))
+    }
+
+    async fn number(&self, name: QueueAttributeName) -> Result<u64, QueueError> {
         let attributes = self.attributes([name.clone()]).await?;
-        let bytes = attributes.get(&name).and_then(|text| text.parse().ok());
-        bytes.ok_or_else(|| missing(&name))
+        let number = attributes.get(&name).and_then(|text| text.parse().ok());
+        number.ok_or_else(|| missing(&name))
     }
 
     async fn arn(&self) -> Result<String, QueueError> {
@@ -333,7 +373,7 @@ impl Queue {
             .set_attribute_names(Some(names.into_iter().collect()))
             .send()
             .await
-            .map_err(|error| unavailable(&error))?;
+            .map_err(|error| self.failed(&error))?;
         Ok(got.attributes.unwrap_or_default())
     }
 }
@@ -347,6 +387,10 @@ impl QueueAttributes {
         if let Some(bytes) = self.maximum_message_size {
             attributes.insert(QueueAttributeName::MaximumMessageSize, bytes.to_string());
         }
+        if let Some(retention) = self.retention {
+            let seconds = retention.as_secs().to_string();
+            attributes.insert(QueueAttributeName::MessageRetentionPeriod, seconds);
+        }
         if let Some(redrive) = &self.redrive {
             let policy = serde_json::json!({
                 "deadLetterTargetArn": redrive.dead_letter_queue.arn().await?,
@@ -359,16 +403,21 @@ impl QueueAttributes {
 }
 
 fn message(received: aws_sdk_sqs::types::Message) -> Option<Message> {
-    let receive_count = received
-        .attributes
-        .as_ref()
-        .and_then(|attributes| attributes.get(&MessageSystemAttributeName::ApproximateReceiveCount))
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(1);
+    use MessageSystemAttributeName as Name;
+    let attributes = received.attributes.unwrap_or_default();
+    let number = |name| attributes.get(&name)?.parse::<u64>().ok();
+    let (sent, first_received) = (
+        number(Name::SentTimestamp),
+        number(Name::ApproximateFirstReceiveTimestamp),
+    );
+    let waited = first_received.zip(sent);
+    let waited = waited.map_or(0, |(received, sent)| received.saturating_sub(sent));
+    let receive_count = number(Name::ApproximateReceiveCount);
     Some(Message {
         body: received.body?,
         receipt_handle: received.receipt_handle?,
-        receive_count,
+        receive_count: receive_count.map_or(1, |count| count.try_into().unwrap_or(u32::MAX)),
+        waited: Duration::from_millis(waited),
     })
 }
 
@@ -406,9 +455,15 @@ fn missing(name: &QueueAttributeName) -> QueueError {
     QueueError::Unavailable(format!("the queue has no attribute {}", name.as_str()))
 }
 
-fn unavailable<E>(error: &E) -> QueueError
+fn failed<E>(queue: &str, error: &E) -> QueueError
 where
     E: std::error::Error + ProvideErrorMetadata,
 {
-    QueueError::Unavailable(DisplayErrorContext(error).to_string())
+    // The second is what SQS's query protocol calls it, which its answers still name.
+    match error.code() {
+        Some("QueueDoesNotExist" | "AWS.SimpleQueueService.NonExistentQueue") => {
+            QueueError::NotFound(queue.to_owned())
+        }
+        _ => QueueError::Unavailable(DisplayErrorContext(error).to_string()),
+    }
 }

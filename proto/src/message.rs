@@ -68,6 +68,7 @@ mod tests {
                 nanos: 123_456_789,
             }),
             photo_sha256: "0123456789abcdef".repeat(4),
+            time_to_live_ms: u32::MAX,
         }
     }
 
@@ -75,6 +76,7 @@ mod tests {
     fn a_job_is_written_in_canonical_json() {
         let text = encode(&RecognitionJob {
             job_id: "j".into(),
+            time_to_live_ms: 120_000,
             ..job("a.jpg")
         });
         assert_eq!(
@@ -82,7 +84,7 @@ mod tests {
             format!(
                 concat!(
                     r#"{{"jobId":"j","objectKey":"a~0123456789abcdef.jpg","fileName":"a.jpg","#,
-                    r#""replyQueue":"{}","deadline":"2027-01-15T08:00:00.123456789Z","photoSha256":"{}"}}"#
+                    r#""replyQueue":"{}","deadline":"2027-01-15T08:00:00.123456789Z","photoSha256":"{}","timeToLiveMs":120000}}"#
                 ),
                 "q".repeat(80),
                 "0123456789abcdef".repeat(4)

@@ -1,3 +1,5 @@
+use crate::JobId;
+
 /// The names of a deployment's buckets, queues and instances, made from its prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
@@ -12,6 +14,9 @@ pub const WORKER_INSTANCE: &str = "app-tier-instance";
 pub const REQUEST_MAX_BYTES: usize = 1024;
 /// How often a request message is received before it goes to the dead-letter queue.
 pub const MAX_RECEIVE_COUNT: u32 = 5;
+
+/// Hexadecimal digits: with them a name fits into SQS's 80 bytes wherever the prefix fits into a bucket's 63.
+const REPLY_QUEUE_DIGITS: usize = 12;
 
 impl Names {
     #[must_use]
@@ -41,9 +46,27 @@ impl Names {
         format!("{}-req-queue", self.prefix)
     }
 
+    /// What the names of reply queues begin with: each front has one of its own.
     #[must_use]
     pub fn reply_queue(&self) -> String {
         format!("{}-resp-queue", self.prefix)
+    }
+
+    /// A name for the reply queue of one front, for as long as it runs.
+    #[must_use]
+    pub fn new_reply_queue(&self) -> String {
+        let id = JobId::random().to_string();
+        format!("{}-{}", self.reply_queue(), &id[..REPLY_QUEUE_DIGITS])
+    }
+
+    /// Whether [`Names::new_reply_queue`] may have made this name. Operators name theirs otherwise.
+    #[must_use]
+    pub fn is_new_reply_queue(&self, queue: &str) -> bool {
+        let rest = queue.strip_prefix(&self.reply_queue());
+        let id = rest.and_then(|rest| rest.strip_prefix('-'));
+        id.is_some_and(|id| {
+            id.len() == REPLY_QUEUE_DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
     }
 
     /// Where request messages go that were received [`MAX_RECEIVE_COUNT`] times without being deleted.
@@ -57,4 +80,33 @@ impl Names {
 #[must_use]
 pub fn worker_instance(number: u32) -> String {
     format!("{WORKER_INSTANCE}-{number}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_reply_queue_is_told_from_those_that_operators_name() {
+        let names = Names::new("acme-faces");
+        let made = names.new_reply_queue();
+        assert!(made.starts_with("acme-faces-resp-queue-"), "{made}");
+        assert!(names.is_new_reply_queue(&made));
+        assert_ne!(made, names.new_reply_queue());
+        for other in [
+            "acme-faces-resp-queue",
+            "acme-faces-resp-queue-2",
+            "acme-faces-resp-queue-of-the-second-front",
+            "acme-resp-queue-0123456789ab",
+            &made[1..],
+        ] {
+            assert!(!names.is_new_reply_queue(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn names_of_queues_fit_where_those_of_buckets_do() {
+        let longest = "p".repeat(63 - Names::new("").out_bucket().len());
+        assert!(Names::new(longest).new_reply_queue().len() <= 80);
+    }
 }

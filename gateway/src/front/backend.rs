@@ -8,12 +8,11 @@ use proto::Names;
 use proto::names::{MAX_RECEIVE_COUNT, REQUEST_MAX_BYTES};
 
 use super::photos::Photos;
+use super::reply_queue;
 use super::sender::BatchSender;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Until a reply that was received by a front that died is received again.
-const REPLY_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Dead letters are looked at with a visibility timeout of their own; this one is for operators' tools.
 const DEAD_LETTER_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -66,7 +65,7 @@ impl Deployment {
         let (in_bucket, out_bucket, replies, (requests, dead_letters)) = tokio::try_join!(
             self.ensure_bucket(self.names.in_bucket()),
             self.ensure_bucket(self.names.out_bucket()),
-            self.ensure_queue(reply_queue.to_owned(), plain(REPLY_VISIBILITY_TIMEOUT)),
+            self.ensure_reply_queue(reply_queue),
             self.ensure_request_queue(visibility_timeout),
         )?;
         tracing::info!(
@@ -88,17 +87,31 @@ impl Deployment {
         Ok(name)
     }
 
+    /// Succeeds once the queue can be found, which workers have to do. SQS may need a second for that.
+    async fn ensure_reply_queue(&self, name: &str) -> anyhow::Result<Queue> {
+        self.ensure_queue(name.to_owned(), reply_queue::ATTRIBUTES)
+            .await?;
+        let found = self.aws.queue(name).await;
+        found.with_context(|| format!("queue {name}"))
+    }
+
     async fn ensure_request_queue(
         &self,
         visibility_timeout: Duration,
     ) -> anyhow::Result<(Queue, Queue)> {
-        let attributes = plain(DEAD_LETTER_VISIBILITY_TIMEOUT);
+        let attributes = QueueAttributes {
+            visibility_timeout: DEAD_LETTER_VISIBILITY_TIMEOUT,
+            maximum_message_size: None,
+            retention: None,
+            redrive: None,
+        };
         let dead_letters = self
             .ensure_queue(self.names.dead_letter_queue(), attributes)
             .await?;
         let attributes = QueueAttributes {
             visibility_timeout,
             maximum_message_size: Some(REQUEST_MAX_BYTES),
+            retention: None,
             redrive: Some(Redrive {
                 dead_letter_queue: dead_letters.clone(),
                 max_receive_count: MAX_RECEIVE_COUNT,
@@ -117,13 +130,5 @@ impl Deployment {
     ) -> anyhow::Result<Queue> {
         let ensured = self.aws.ensure_queue(&name, &attributes).await;
         ensured.with_context(|| format!("queue {name}"))
-    }
-}
-
-fn plain(visibility_timeout: Duration) -> QueueAttributes {
-    QueueAttributes {
-        visibility_timeout,
-        maximum_message_size: None,
-        redrive: None,
     }
 }

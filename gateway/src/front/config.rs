@@ -69,7 +69,8 @@ pub struct Config {
     /// How long requests in flight may take to end at shutdown
     #[arg(long, env = "MUSTER_FRONT_DRAIN", value_name = "SECONDS", value_parser = crate::seconds, default_value = "5")]
     pub drain_deadline: Duration,
-    /// Queue that this front's replies come to; fronts of one prefix need one each. Absent: <prefix>-resp-queue
+    /// Queue that this front's replies come to, and no other front's. Absent: <prefix>-resp-queue-<random id>, which the
+    /// front deletes when it ends
     #[arg(long, env = "MUSTER_REPLY_QUEUE", value_name = "NAME", value_parser = queue_name)]
     pub reply_queue: Option<String>,
     #[command(flatten)]

@@ -18,15 +18,16 @@ const UP_TO_LATER: Duration = Duration::from_secs(1);
 const YOUNGEST: Duration = Duration::from_secs(5);
 /// Shorter than [`LOOK_EVERY`], so that the next look sees the messages again and operators are hardly disturbed.
 const HIDE_FOR: Duration = Duration::from_secs(1);
-/// Receives a look: the queue may hold many old letters besides the one looked for.
-const RECEIVES: usize = 10;
+/// How many receives later in a look letters are hidden for as long again. A look at many letters takes longer, and must
+/// not meet its first ones again before its last ones.
+const LONGER_AFTER: u32 = 10;
 
 /// Answers requests whose job ended in the dead-letter queue, until `stop`. The letters stay there for the operator.
 pub async fn answer_until(queue: Queue, waiting: Arc<Waiting>, stop: CancellationToken) {
     while stop.run_until_cancelled(next_look()).await.is_some() {
         if waiting.any_older_than(YOUNGEST) {
             // Not given up half way: the next look would miss what this one hides.
-            look(&queue, &waiting).await;
+            look(&queue, &waiting, &stop).await;
         }
     }
 }
@@ -36,10 +37,15 @@ async fn next_look() {
     tokio::time::sleep(LOOK_EVERY + UP_TO_LATER.mul_f64(chance)).await;
 }
 
-async fn look(queue: &Queue, waiting: &Waiting) {
-    for _ in 0..RECEIVES {
+/// Goes through all letters: the queue may hold many old ones besides the one looked for.
+async fn look(queue: &Queue, waiting: &Waiting, stop: &CancellationToken) {
+    for receive in 0.. {
+        if stop.is_cancelled() {
+            return;
+        }
+        let hide_for = HIDE_FOR * (1 + receive / LONGER_AFTER);
         let letters = queue
-            .receive_hiding(BATCH_LIMIT, Duration::ZERO, Some(HIDE_FOR))
+            .receive_hiding(BATCH_LIMIT, Duration::ZERO, Some(hide_for))
             .await;
         match letters {
             Ok(letters) if letters.is_empty() => return,

@@ -14,8 +14,8 @@ use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service};
 use tonic::server::NamedService;
 
-use crate::bounded_body::Rest;
 use crate::byte_budget::{ByteBudget, ByteReservation};
+use crate::drain::drain;
 use crate::error::{ErrorCode, RequestError};
 use crate::metric;
 
@@ -125,7 +125,7 @@ impl Bounds {
         let until = tokio::time::Instant::now() + self.upload_timeout;
         let mut body = axum::body::Body::new(body).into_data_stream();
         let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() else {
-            Rest::of(body).drain().await;
+            drain(body).await;
             return Err(overloaded("too many requests in flight; try again"));
         };
         let message = match self.begin(&mut body, until).await {
@@ -133,7 +133,7 @@ impl Bounds {
             Err(error) => {
                 drop(permit);
                 if error.code != ErrorCode::UploadTooSlow {
-                    Rest::of(body).drain().await;
+                    drain(body).await;
                 }
                 return Err(error);
             }

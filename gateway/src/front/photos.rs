@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use platform::objects::{Metadata, ObjectError, Objects, Put};
-use proto::FileName;
+use proto::{FileName, JobId};
 use tokio::sync::RwLock;
 
 use super::inspect::Photo;
@@ -14,6 +14,9 @@ use crate::metric;
 
 /// User metadata of every object in the in-bucket: the photo's SHA-256 in hexadecimal.
 pub const SHA256_METADATA: &str = "sha256";
+
+/// User metadata that tells one put from another of the same photo.
+const PUT_METADATA: &str = "put";
 
 /// How often a key is tried that is neither free nor readable, as while another put of it is under way.
 const ATTEMPTS: u32 = 6;
@@ -80,7 +83,11 @@ impl Photos {
         for attempt in 0..ATTEMPTS {
             let sharing = self.lock_of(key).read().await;
             let reference = self.refer(key);
-            let metadata = Metadata::from([(SHA256_METADATA.to_owned(), photo.sha256.clone())]);
+            let put_id = JobId::random().to_string();
+            let metadata = Metadata::from([
+                (SHA256_METADATA.to_owned(), photo.sha256.clone()),
+                (PUT_METADATA.to_owned(), put_id.clone()),
+            ]);
             let put = self
                 .objects
                 .put_if_absent(key, photo.bytes.clone(), metadata)
@@ -91,6 +98,10 @@ impl Photos {
             }
             match self.objects.metadata(key).await {
                 Ok(found) if found.get(SHA256_METADATA) == Some(&photo.sha256) => {
+                    // An attempt whose answer was lost: the SDK's next one found the key taken.
+                    if found.get(PUT_METADATA) == Some(&put_id) {
+                        self.keys().stored(key);
+                    }
                     return Ok(Some(reference));
                 }
                 found => {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use platform::aws::LONGEST_POLL;
-use platform::queue::{BATCH_LIMIT, Message, Queue};
+use platform::queue::{BATCH_LIMIT, Message, Queue, QueueError};
 use proto::JobId;
 use proto::v1::RecognitionResult;
 use tokio::sync::Semaphore;
@@ -12,8 +12,8 @@ use tokio_util::task::TaskTracker;
 use super::waiting::{Waiting, reply_of};
 use crate::metric;
 
-/// Delete calls under way at once.
-const DELETES: usize = 8;
+/// Delete calls under way at once. Replies that come while none is free stay, so that nobody waits for a delete.
+const DELETES: usize = 32;
 const DELETE_ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -49,7 +49,7 @@ impl ReplyReceiver {
                 None => return,
                 Some(Ok(messages)) => {
                     pause = FIRST_PAUSE;
-                    self.take_in(messages).await;
+                    self.take_in(messages);
                 }
                 Some(Err(error)) => {
                     tracing::warn!(%error, ?pause, "replies cannot be received");
@@ -66,7 +66,7 @@ impl ReplyReceiver {
         }
     }
 
-    async fn take_in(&self, messages: Vec<Message>) {
+    fn take_in(&self, messages: Vec<Message>) {
         if messages.is_empty() {
             return;
         }
@@ -77,7 +77,9 @@ impl ReplyReceiver {
             .into_iter()
             .map(|message| message.receipt_handle)
             .collect();
-        let permit = Arc::clone(&self.deletes).acquire_owned().await;
+        let Ok(permit) = Arc::clone(&self.deletes).try_acquire_owned() else {
+            return;
+        };
         let queue = self.queue.clone();
         self.tasks.spawn(async move {
             delete(&queue, handles).await;
@@ -118,7 +120,7 @@ async fn delete(queue: &Queue, handles: Vec<String>) {
     let mut pause = FIRST_PAUSE;
     for attempt in 1..=DELETE_ATTEMPTS {
         match queue.delete_batch(handles.clone()).await {
-            Ok(()) => return,
+            Ok(()) | Err(QueueError::NotFound(_)) => return,
             Err(error) => tracing::warn!(%error, attempt, "replies cannot be deleted"),
         }
         tokio::time::sleep(pause).await;

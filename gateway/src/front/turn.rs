@@ -101,6 +101,7 @@ async fn submit(
 ) -> Result<StoredPhoto, RequestError> {
     let stored = backend.photos.store(file_name, photo).await?;
     let renamed = stored.key() != file_name.as_str();
+    let left = deadline.saturating_duration_since(Instant::now());
     let job = RecognitionJob {
         job_id: id.to_string(),
         object_key: stored.key().to_owned(),
@@ -110,15 +111,11 @@ async fn submit(
             String::new()
         },
         reply_queue: backend.reply_queue.clone(),
-        deadline: Some(wall_clock(deadline)),
+        deadline: Some((SystemTime::now() + left).into()),
         photo_sha256: photo.sha256.clone(),
+        // 0 would be for ever.
+        time_to_live_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1),
     };
     backend.requests.send(proto::encode(&job)).await?;
     Ok(stored)
-}
-
-/// Our clock has no meaning elsewhere.
-fn wall_clock(time: Instant) -> prost_types::Timestamp {
-    let left = time.saturating_duration_since(Instant::now());
-    prost_types::Timestamp::from(SystemTime::now() + left)
 }

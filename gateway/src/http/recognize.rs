@@ -38,7 +38,8 @@ pub async fn recognize(State(gateway): State<Arc<Gateway>>, request: Request) ->
 impl Gateway {
     async fn ask(&self, request: Request) -> Result<RecognizeResponse, Failed> {
         if let Err(denied) = self.access.check(request.headers(), Role::Recognize) {
-            upload::drain(request).await;
+            let (parts, body) = request.into_parts();
+            upload::drain_unread(&parts.headers, body.into_data_stream()).await;
             return Err(RequestError::from(denied).into());
         }
         let key = presented(request.headers()).and_then(|key| Token::parse(key).ok());
@@ -58,9 +59,9 @@ impl Gateway {
         // Front has its own opinion of it.
         let mut request = called_with(key.as_ref(), message);
         request.set_timeout(self.config.deadline);
-        if let Some(reservation) = upload.reservation {
-            request.extensions_mut().insert(Arc::new(reservation));
-        }
+        request
+            .extensions_mut()
+            .insert(Arc::new(upload.reservation));
         let answered = self.front.clone().recognize(request).await?;
         Ok(answered.into_inner())
     }

@@ -1,21 +1,27 @@
 use std::time::Duration;
 
+use axum::body::{Body, BodyDataStream};
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
 use proto::FileName;
 
 use super::disposition::Disposition;
-use crate::bounded_body::{BoundedBody, Rest};
 use crate::byte_budget::{ByteBudget, ByteReservation};
+use crate::drain::drain;
 use crate::error::{ErrorCode, RequestError};
 
 /// The form field that holds the photo.
 const FIELD: &str = "inputFile";
 /// Bytes of a request besides the photo: headers of parts, and other fields, which are ignored.
 const OTHER_BYTES: usize = 256 * 1024;
+/// Parts of a request, and bytes of the headers of one: each costs far more than its bytes.
+const MOST_PARTS: usize = 100;
+const MOST_HEADER_BYTES: usize = 8 * 1024;
 
 /// A photo as it was uploaded.
 #[derive(Debug)]
@@ -23,7 +29,7 @@ pub struct Upload {
     pub file_name: FileName,
     pub image: Bytes,
     /// The request's bytes count against the budget for as long as this lives.
-    pub reservation: Option<ByteReservation>,
+    pub reservation: ByteReservation,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -43,74 +49,92 @@ impl Upload {
         limits: UploadLimits,
         budget: &ByteBudget,
     ) -> Result<Self, RequestError> {
-        let most = limits.max_image_bytes + OTHER_BYTES;
-        if content_length(request.headers()).is_some_and(|length| length > most) {
-            drain(request).await;
-            return Err(too_large(limits.max_image_bytes));
+        let (mut parts, body) = request.into_parts();
+        let mut body = body.into_data_stream();
+        if let Err(error) = check_head(&mut parts.headers, limits.max_image_bytes) {
+            drain_unread(&parts.headers, body).await;
+            return Err(error);
         }
-        let (parts, body) = request.into_parts();
-        let (body, rest) = BoundedBody::split(body, most, budget);
-        let reading = read(Request::from_parts(parts, body), limits.max_image_bytes);
-        let read = tokio::time::timeout(limits.timeout, reading).await;
-        let error = match read {
-            Ok(Ok((file_name, image))) => {
-                let reservation = rest.await.ok().and_then(|rest| rest.reservation);
-                return Ok(Self {
+        let whole = read_whole(&mut body, limits.max_image_bytes, budget);
+        match tokio::time::timeout(limits.timeout, whole).await {
+            Ok(Ok((whole, reservation))) => {
+                let (file_name, image) = parse(parts, whole, limits.max_image_bytes).await?;
+                Ok(Self {
                     file_name,
                     image,
                     reservation,
-                });
+                })
             }
-            Ok(Err(error)) => error,
-            Err(_) => {
-                return Err(RequestError::new(
-                    ErrorCode::UploadTooSlow,
-                    "the upload took too long",
-                ));
+            Ok(Err(error)) => {
+                drain(body).await;
+                Err(error)
             }
-        };
-        let Ok(mut rest) = rest.await else {
-            return Err(error);
-        };
-        let (over_limit, refused) = (rest.over_limit, rest.refused.take());
-        rest.drain().await;
-        Err(match refused {
-            Some(refused) => refused,
-            None if over_limit => too_large(limits.max_image_bytes),
-            None => error,
-        })
+            Err(_) => Err(RequestError::new(
+                ErrorCode::UploadTooSlow,
+                "the upload took too long",
+            )),
+        }
     }
 }
 
-/// Reads the body of a refused request, within bounds, so that the client gets to read why.
-pub async fn drain(request: Request) {
+/// Reads the body of a request that was refused by its headers, within bounds, so that the client gets to read why.
+pub async fn drain_unread(headers: &HeaderMap, body: BodyDataStream) {
     // A client that waits for "100 Continue" has sent nothing yet, and will not.
-    if !request.headers().contains_key(EXPECT) {
-        Rest::of(request.into_body().into_data_stream())
-            .drain()
-            .await;
+    if !headers.contains_key(EXPECT) {
+        drain(body).await;
     }
 }
 
-async fn read(request: Request, max_image_bytes: usize) -> Result<(FileName, Bytes), RequestError> {
-    let mut request = request;
-    tidy_content_type(request.headers_mut())?;
+/// What is wrong with an upload before any of its body is read.
+fn check_head(headers: &mut HeaderMap, max_image_bytes: usize) -> Result<(), RequestError> {
+    if content_length(headers).is_some_and(|length| length > max_image_bytes + OTHER_BYTES) {
+        return Err(too_large(max_image_bytes));
+    }
+    tidy_content_type(headers)
+}
+
+/// Reads the body to its end, counted against the budget from its first byte on.
+///
+/// The parser gets it in one piece: it searches all that it holds again whenever more comes, so that a client that sends
+/// its headers byte by byte would keep a processor core busy.
+async fn read_whole(
+    body: &mut BodyDataStream,
+    max_image_bytes: usize,
+    budget: &ByteBudget,
+) -> Result<(Bytes, ByteReservation), RequestError> {
+    let mut reservation = budget.reserve(0)?;
+    let mut whole = BytesMut::new();
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|_| bad_request("the upload broke off"))?;
+        if whole.len() + chunk.len() > max_image_bytes + OTHER_BYTES {
+            return Err(too_large(max_image_bytes));
+        }
+        reservation.add(budget.reserve(chunk.len())?);
+        whole.extend_from_slice(&chunk);
+    }
+    Ok((whole.freeze(), reservation))
+}
+
+async fn parse(
+    parts: Parts,
+    body: Bytes,
+    max_image_bytes: usize,
+) -> Result<(FileName, Bytes), RequestError> {
+    let request = Request::from_parts(parts, Body::from(body));
     let multipart = Multipart::from_request(request, &()).await;
     let mut multipart = multipart.map_err(|_| not_multipart())?;
     let mut upload = None;
-    while let Some(mut field) = multipart
-        .next_field()
-        .await
-        .map_err(|error| damaged(&error))?
-    {
+    for _ in 0..=MOST_PARTS {
+        let field = multipart.next_field().await;
+        let Some(field) = field.map_err(|error| damaged(&error))? else {
+            return upload.ok_or_else(|| bad_request("the request has no part inputFile"));
+        };
+        if header_bytes(field.headers()) > MOST_HEADER_BYTES {
+            let message = format!("a part has headers of more than {MOST_HEADER_BYTES} bytes");
+            return Err(bad_request(&message));
+        }
         let disposition = Disposition::of_part(field.headers());
         if disposition.field() != Some(FIELD) {
-            while field
-                .chunk()
-                .await
-                .map_err(|error| damaged(&error))?
-                .is_some()
-            {}
             continue;
         }
         if upload.is_some() {
@@ -121,21 +145,26 @@ async fn read(request: Request, max_image_bytes: usize) -> Result<(FileName, Byt
             file_name.ok_or_else(|| bad_request("the part inputFile has no file name"))??;
         upload = Some((file_name, read_image(field, max_image_bytes).await?));
     }
-    upload.ok_or_else(|| bad_request("the request has no part inputFile"))
+    let message = format!("the request has more than {MOST_PARTS} parts");
+    Err(bad_request(&message))
 }
 
-async fn read_image(mut field: Field<'_>, max_bytes: usize) -> Result<Bytes, RequestError> {
-    let mut image = BytesMut::new();
-    while let Some(chunk) = field.chunk().await.map_err(|error| damaged(&error))? {
-        if image.len() + chunk.len() > max_bytes {
-            return Err(too_large(max_bytes));
-        }
-        image.extend_from_slice(&chunk);
+async fn read_image(field: Field<'_>, max_bytes: usize) -> Result<Bytes, RequestError> {
+    let image = field.bytes().await.map_err(|error| damaged(&error))?;
+    if image.len() > max_bytes {
+        return Err(too_large(max_bytes));
     }
     if image.is_empty() {
         return Err(bad_request("the file in the part inputFile is empty"));
     }
-    Ok(image.freeze())
+    Ok(image)
+}
+
+fn header_bytes(headers: &HeaderMap) -> usize {
+    let lengths = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len());
+    lengths.sum()
 }
 
 /// Takes out the white space around semicolons that RFC 9110 (5.6.6) allows and the parser does not.
@@ -204,6 +233,76 @@ mod tests {
         let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, value)]);
         tidy_content_type(&mut headers).map_err(|error| error.message)?;
         Ok(headers)
+    }
+
+    const CONTENT: &str = "multipart/form-data; boundary=frontier";
+
+    fn body(parts: &[(&str, &str)]) -> String {
+        let parts = parts
+            .iter()
+            .map(|(headers, content)| format!("--frontier\r\n{headers}\r\n\r\n{content}\r\n"));
+        parts.collect::<String>() + "--frontier--\r\n"
+    }
+
+    fn photo_part(file_name: &str) -> String {
+        format!("Content-Disposition: form-data; name=inputFile; filename=\"{file_name}\"")
+    }
+
+    /// Receives `body` in pieces that come one by one.
+    async fn received(body: String, piece: usize) -> Result<Upload, String> {
+        let body = Bytes::from(body);
+        let pieces = (0..body.len()).step_by(piece);
+        let pieces = pieces.map(move |at| body.slice(at..body.len().min(at + piece)));
+        let pieces = futures::stream::iter(pieces).then(|piece| async {
+            // What the parser got so far is all that there is at this moment.
+            tokio::task::yield_now().await;
+            Ok::<_, std::convert::Infallible>(piece)
+        });
+        let request = Request::post("/")
+            .header(CONTENT_TYPE, CONTENT)
+            .extension(axum::extract::DefaultBodyLimit::disable());
+        let request = request.body(Body::from_stream(pieces)).unwrap();
+        let limits = UploadLimits {
+            max_image_bytes: 10 << 20,
+            timeout: Duration::from_secs(60),
+        };
+        let received = Upload::receive(request, limits, &ByteBudget::new(64 << 20)).await;
+        received.map_err(|error| error.message)
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_comes_byte_by_byte_is_parsed_once() {
+        let photo = "x".repeat(1 << 20);
+        let upload = received(body(&[(&photo_part("a.jpg"), &photo)]), 1).await;
+        assert_eq!(upload.unwrap().image, photo);
+        // Neither boundary nor end of the headers ever come: 5 * 10^11 bytes, were they searched at each piece.
+        for head in ["", "--frontier\r\nX: "] {
+            let endless = head.to_owned() + &photo;
+            let refused = received(endless, 1).await.unwrap_err();
+            assert!(refused.contains("multipart body is damaged"), "{refused}");
+        }
+    }
+
+    #[tokio::test]
+    async fn more_parts_than_a_hundred_are_refused() {
+        let mut parts = vec![("X: y", ""); MOST_PARTS];
+        let photo = photo_part("a.jpg");
+        parts.push((&photo, "photo"));
+        let refused = received(body(&parts), 1 << 20).await.unwrap_err();
+        assert!(refused.contains("more than 100 parts"), "{refused}");
+        let upload = received(body(&parts[1..]), 1 << 20).await.unwrap();
+        assert_eq!(
+            (upload.file_name.as_str(), &*upload.image),
+            ("a.jpg", &b"photo"[..])
+        );
+    }
+
+    #[tokio::test]
+    async fn a_part_with_a_megabyte_of_headers_is_refused() {
+        let headers = photo_part("a.jpg") + &";x=y".repeat(1 << 18);
+        let refused = received(body(&[(&headers, "photo")]), 1 << 16).await;
+        let refused = refused.unwrap_err();
+        assert!(refused.contains("headers of more than"), "{refused}");
     }
 
     #[test]

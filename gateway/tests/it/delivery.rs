@@ -1,5 +1,8 @@
 use std::time::Duration;
 
+use proto::v1::FailureCode;
+use serde_json::json;
+
 use crate::photos::photo;
 use crate::stack::{Stack, eventually};
 use crate::worker::{Behaviour, Worker, recognized};
@@ -119,6 +122,57 @@ async fn a_job_that_kills_its_workers_is_answered_from_the_dead_letter_queue() {
         1,
         "the letter stays for the operator"
     );
+}
+
+/// Letters stay for the operator, who may have hundreds of them.
+#[tokio::test]
+async fn a_dead_letter_behind_hundreds_of_others_is_found() {
+    let stack = Stack::start().await;
+    let names = &stack.deployment.names;
+    let letters = stack.queue(names.dead_letter_queue()).await;
+    for _ in 0..30 {
+        let old = vec!["an old letter".to_owned(); 10];
+        let sent = letters.send_batch(old).await;
+        assert!(sent.iter().all(Result::is_ok));
+    }
+    let _worker = Worker::start(&stack, |_| Behaviour::Fail).await;
+    let answer = stack.post("poison.jpg", &photo(1)).await;
+    answer.assert_refused(500, "gave up after 5 attempts");
+}
+
+#[tokio::test]
+async fn deletes_that_hang_keep_no_reply_from_its_client() {
+    let faults = fault(json!({"action": "DeleteMessageBatch", "latency_ms": 600_000}));
+    let stack = Stack::with_faults(faults, |_, _| {}).await;
+    let _worker = Worker::recognizing(&stack).await;
+    for number in 0..40 {
+        let answer = stack.post(&format!("{number}.jpg"), &photo(1)).await;
+        answer.assert_recognized(&format!("{number}:somebody"));
+    }
+}
+
+/// The SDK tries again, and finds the key taken by itself.
+#[tokio::test]
+async fn a_bad_photo_is_deleted_although_the_answer_to_its_put_was_lost() {
+    let lost = json!({"action": "PutObject", "probability": 0.4, "when": "after", "reset": true});
+    let stack = Stack::with_faults(fault(lost), |_, _| {}).await;
+    let _worker = Worker::failing(&stack, FailureCode::NoFace, "no face found").await;
+    let mut refused = Vec::new();
+    for number in 0..12 {
+        let name = format!("{number}.jpg");
+        // 503 when all answers were lost: what became of the photo is not known.
+        if stack.post(&name, &photo(number)).await.status == 422 {
+            refused.push(name);
+        }
+    }
+    assert!(refused.len() >= 6, "{refused:?}");
+    let left = stack.photos().await;
+    assert!(refused.iter().all(|name| !left.contains(name)), "{left:?}");
+}
+
+/// One fault of calls.
+fn fault(call: serde_json::Value) -> localcloud::Faults {
+    serde_json::from_value(json!({ "call": [call] })).unwrap()
 }
 
 #[tokio::test]

@@ -86,7 +86,9 @@ async fn two_fronts_share_a_request_queue_and_their_demand_is_added_up() {
         second.post("b.jpg", &two),
         meanwhile
     );
-    of_first.assert_recognized("a:test-resp-queue");
+    let own = first.reply_queues().await;
+    assert_eq!(own.len(), 1, "{own:?}");
+    of_first.assert_recognized(&format!("a:{}", own[0]));
     of_second.assert_recognized("b:test-second-resp-queue");
     assert_eq!(worker.jobs(), 2);
 }
@@ -138,10 +140,7 @@ async fn requests_do_not_notice_that_redis_is_away() {
 async fn a_job_that_kills_its_workers_is_answered_by_its_own_front() {
     let cloud = bind().await;
     let first = Stack::in_cloud(&cloud, |_, _| {}).await;
-    let second = Stack::in_cloud(&cloud, |front, _| {
-        front.reply_queue = Some("test-second-resp-queue".to_owned());
-    })
-    .await;
+    let second = Stack::in_cloud(&cloud, |_, _| {}).await;
     first.serve_cloud(cloud);
     first.until_ready().await;
     second.until_ready().await;
@@ -152,4 +151,44 @@ async fn a_job_that_kills_its_workers_is_answered_by_its_own_front() {
     of_first.assert_refused(500, "gave up after 5 attempts");
     of_second.assert_refused(500, "gave up after 5 attempts");
     assert_eq!(worker.jobs(), 10);
+}
+
+/// As in a rolling restart: a queue of both would give each the replies of the other.
+#[tokio::test]
+async fn fronts_that_overlap_take_no_replies_of_each_other() {
+    let cloud = bind().await;
+    let mut first = Stack::in_cloud(&cloud, |_, _| {}).await;
+    let second = Stack::in_cloud(&cloud, |_, _| {}).await;
+    second.serve_cloud(cloud);
+    first.until_ready().await;
+    second.until_ready().await;
+    assert_eq!(second.reply_queues().await.len(), 2);
+    let _worker = Worker::recognizing(&second).await;
+    let photos: Vec<_> = (0..20).map(photo).collect();
+    let posts = photos.iter().enumerate().map(|(number, photo)| {
+        let front = if number % 2 == 0 { &first } else { &second };
+        async move { front.post(&format!("{number}.jpg"), photo).await }
+    });
+    for (number, answer) in futures::future::join_all(posts).await.iter().enumerate() {
+        answer.assert_recognized(&format!("{number}:somebody"));
+    }
+    // A front that ends takes its queue along.
+    first.stop_front.cancel();
+    let ended = tokio::time::timeout(PATIENCE, &mut first.front_ended).await;
+    ended.expect("front ends").unwrap().unwrap();
+    assert_eq!(second.reply_queues().await.len(), 1);
+    let answer = second.post("last.jpg", &photos[0]).await;
+    answer.assert_recognized("last:somebody");
+}
+
+#[tokio::test]
+async fn a_reply_queue_that_an_operator_named_is_kept() {
+    let mut stack = Stack::configured(|front, _| {
+        front.reply_queue = Some("test-resp-queue".to_owned());
+    })
+    .await;
+    stack.stop_front.cancel();
+    let ended = tokio::time::timeout(PATIENCE, &mut stack.front_ended).await;
+    ended.expect("front ends").unwrap().unwrap();
+    assert_eq!(stack.reply_queues().await, ["test-resp-queue"]);
 }

@@ -38,9 +38,17 @@ impl Stack {
 
     /// Ready to serve, with a configuration that the test changed.
     pub async fn configured(change: impl FnOnce(&mut front::Config, &mut http::Config)) -> Self {
+        Self::with_faults(localcloud::Faults::default(), change).await
+    }
+
+    /// The same in a cloud with these faults.
+    pub async fn with_faults(
+        faults: localcloud::Faults,
+        change: impl FnOnce(&mut front::Config, &mut http::Config),
+    ) -> Self {
         let cloud = bind().await;
         let stack = Self::in_cloud(&cloud, change).await;
-        stack.serve_cloud(cloud);
+        stack.serve_cloud_with(cloud, faults);
         stack.until_ready().await;
         stack
     }
@@ -88,12 +96,16 @@ impl Stack {
     }
 
     pub fn serve_cloud(&self, listener: TcpListener) {
+        self.serve_cloud_with(listener, localcloud::Faults::default());
+    }
+
+    fn serve_cloud_with(&self, listener: TcpListener, faults: localcloud::Faults) {
         let stop = self.stop.clone().cancelled_owned();
-        tokio::spawn(localcloud::run(
-            localcloud::Config::default(),
-            listener,
-            stop,
-        ));
+        let config = localcloud::Config {
+            faults,
+            ..localcloud::Config::default()
+        };
+        tokio::spawn(localcloud::run(config, listener, stop));
     }
 
     pub async fn until_ready(&self) {
@@ -148,6 +160,12 @@ impl Stack {
         self.deployment.aws.queue(&name).await.unwrap()
     }
 
+    /// The names of all fronts' reply queues, but for those that have other names.
+    pub async fn reply_queues(&self) -> Vec<String> {
+        let Deployment { aws, names } = &self.deployment;
+        aws.queue_names(&names.reply_queue()).await.unwrap()
+    }
+
     /// The first demand that fits.
     pub async fn until_demand(&self, fits: impl Fn(&DemandUpdate) -> bool) -> DemandUpdate {
         let mut client = DemandClient::new(self.front.clone());
@@ -181,11 +199,9 @@ impl Stack {
     /// Waits until all queues are empty, and asserts that nothing is in the in-bucket but `photos`.
     pub async fn assert_left_behind(&self, photos: &[&str]) {
         let names = &self.deployment.names;
-        for name in [
-            names.request_queue(),
-            names.reply_queue(),
-            names.dead_letter_queue(),
-        ] {
+        let mut queues = self.reply_queues().await;
+        queues.extend([names.request_queue(), names.dead_letter_queue()]);
+        for name in queues {
             let queue = self.queue(name.clone()).await;
             eventually(&format!("{name} is empty"), || async {
                 let counters = queue.counters().await.unwrap();

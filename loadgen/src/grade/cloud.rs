@@ -5,7 +5,7 @@ use anyhow::Context;
 use platform::aws::{Aws, AwsArgs};
 use platform::fleet::{Fleet, PowerState};
 use platform::objects::Objects;
-use platform::queue::{Queue, QueueError};
+use platform::queue::{Counters, Queue, QueueError};
 use proto::Names;
 use proto::names::{REQUEST_MAX_BYTES, WEB_INSTANCE, WORKER_INSTANCE};
 
@@ -17,7 +17,8 @@ const KEYS_A_PAGE: u64 = 1000;
 pub struct Cloud {
     fleet: Fleet,
     request_queue: Queue,
-    reply_queue: Queue,
+    /// Each front has one.
+    reply_queues: Vec<Queue>,
     in_bucket: Objects,
     out_bucket: Objects,
     own_calls: AtomicU64,
@@ -28,9 +29,9 @@ pub struct Cloud {
 pub struct Contents {
     /// Messages waiting in the request queue.
     pub requests: u64,
-    /// Messages waiting in the reply queue.
+    /// Messages waiting in the reply queues.
     pub replies: u64,
-    /// Messages of both that were received and not yet deleted.
+    /// Messages of all that were received and not yet deleted.
     pub in_flight: u64,
     /// Objects in the in-bucket.
     pub photos: u64,
@@ -58,10 +59,14 @@ impl Cloud {
                 args.prefix
             )
         };
+        let mut reply_queues = Vec::new();
+        for name in aws.queue_names(&names.reply_queue()).await.map_err(mend)? {
+            reply_queues.push(aws.queue(&name).await.map_err(mend)?);
+        }
         Ok(Self {
             fleet: aws.fleet(),
             request_queue: aws.queue(&names.request_queue()).await.map_err(mend)?,
-            reply_queue: aws.queue(&names.reply_queue()).await.map_err(mend)?,
+            reply_queues,
             in_bucket: aws.objects(names.in_bucket()),
             out_bucket: aws.objects(names.out_bucket()),
             own_calls: AtomicU64::new(0),
@@ -77,10 +82,14 @@ impl Cloud {
     /// When AWS cannot be reached or refuses.
     pub async fn contents(&self) -> anyhow::Result<Contents> {
         let unreadable = "cannot read the queues' counters";
-        let (requests, replies) =
-            tokio::join!(self.request_queue.counters(), self.reply_queue.counters());
-        self.count(2);
-        let (requests, replies) = (requests.context(unreadable)?, replies.context(unreadable)?);
+        let requests = self.request_queue.counters().await.context(unreadable)?;
+        let mut replies = Counters::default();
+        for queue in &self.reply_queues {
+            let counters = queue.counters().await.context(unreadable)?;
+            replies.visible += counters.visible;
+            replies.in_flight += counters.in_flight;
+        }
+        self.count(1 + self.reply_queues.len() as u64);
         let (photos, results) = tokio::join!(
             self.objects(&self.in_bucket),
             self.objects(&self.out_bucket)

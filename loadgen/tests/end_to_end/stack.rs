@@ -189,11 +189,10 @@ impl Stack {
     /// The messages on all queues, visible and in flight.
     pub async fn messages(&self) -> u64 {
         let mut sum = 0;
-        for name in [
-            self.names.request_queue(),
-            self.names.reply_queue(),
-            self.names.dead_letter_queue(),
-        ] {
+        let replies = self.names.reply_queue();
+        let mut names = self.aws.queue_names(&replies).await.unwrap();
+        names.extend([self.names.request_queue(), self.names.dead_letter_queue()]);
+        for name in names {
             let counters = self
                 .aws
                 .queue(&name)

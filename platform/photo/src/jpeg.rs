@@ -4,6 +4,7 @@
 //! boxes by up to 3 pixels and an embedding by 0.1, and galleries in use were made with Pillow.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use image::metadata::Orientation;
 use mozjpeg::{ColorSpace, Decompress};
@@ -28,16 +29,19 @@ const FRAMES: [u8; 3] = [0xC0, 0xC1, 0xC2];
 /// The picture as it is stored, and how it is to be turned.
 pub fn decode(encoded: &[u8], limits: &DecodeLimits) -> Result<(Photo, Orientation), DecodeError> {
     let header = header(encoded, limits)?;
+    let deadline = limits.deadline();
     // libjpeg reports errors by unwinding out of the C code, without calling the panic hook.
-    let decoded = catch_unwind(AssertUnwindSafe(|| pixels(encoded, &header, limits)));
+    let decoded = catch_unwind(AssertUnwindSafe(|| pixels(encoded, &header, deadline)));
+    let failed = !matches!(decoded, Ok(Ok(_))) || errors::data_ended_early();
+    // A read that fails in the middle of the file ends as any of libjpeg's errors and warnings.
+    if failed && Instant::now() > deadline {
+        return Err(DecodeError::TooSlow(limits.max_decode_time));
+    }
     let pixels = decoded
         .map_err(|payload| {
             from_message(payload.downcast_ref::<String>().map_or("", String::as_str))
         })?
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::TimedOut => DecodeError::TooSlow(limits.max_decode_time),
-            _ => from_message(&error.to_string()),
-        })?;
+        .map_err(|error| from_message(&error.to_string()))?;
     if errors::data_ended_early() {
         return Err(DecodeError::Truncated);
     }
@@ -149,8 +153,8 @@ fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
     }
 }
 
-fn pixels(encoded: &[u8], header: &Header, limits: &DecodeLimits) -> std::io::Result<Vec<u8>> {
-    let file = Clocked::new(encoded, limits.deadline());
+fn pixels(encoded: &[u8], header: &Header, deadline: Instant) -> std::io::Result<Vec<u8>> {
+    let file = Clocked::new(encoded, deadline);
     let decoder = Decompress::with_err(errors::manager()).from_reader(file)?;
     let is_cmyk = header.components == 4;
     let color_space = if is_cmyk {

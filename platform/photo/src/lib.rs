@@ -4,7 +4,8 @@
 //! and what `inspect` accepts can only fail by what its picture data holds.
 //!
 //! Whatever the bytes are, a photo costs a bounded amount of memory, at most [`BYTES_A_PIXEL`] for each pixel that
-//! [`DecodeLimits`] allow and [`BYTES_A_FILE`] more, and a bounded time. Metadata is skipped, never inflated.
+//! [`DecodeLimits`] allow and [`BYTES_A_FILE`] more, and a bounded time. A lossless WebP may need [`LOSSLESS_WEBP_BYTES`]
+//! besides; a process decodes one of them at a time. Metadata is skipped, never inflated.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -22,6 +23,11 @@ mod webp;
 pub const BYTES_A_PIXEL: u64 = 16;
 /// The most memory that decoding takes beside the pixels.
 pub const BYTES_A_FILE: u64 = 16 << 20;
+
+/// The most memory that the prefix codes of a lossless WebP take beside its pixels, 1.35 GB: libwebp makes tables of up to
+/// 5,003 entries of 4 bytes, and 600 bytes around them, for each group of codes. A picture may have 65,536 groups, one for
+/// 4 x 4 pixels; encoders make at most some thousands. How many there are is known only after decoding most of the file.
+pub const LOSSLESS_WEBP_BYTES: u64 = 65_536 * (5_003 * 4 + 600);
 
 /// An upright photo, 8 bits a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +48,7 @@ pub struct DecodeLimits {
         default_value_t = Self::default().max_pixels
     )]
     pub max_pixels: u64,
-    /// How long decoding one photo may take
+    /// How long decoding one JPEG or PNG may take. WebP is bounded by its pixels alone, since libwebp cannot be stopped
     #[arg(
         long,
         env = "MUSTER_MAX_DECODE_TIME",

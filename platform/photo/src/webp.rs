@@ -3,6 +3,8 @@
 //! The container (RIFF) is read here, and libwebp gets the bitstream alone: neither transparency, metadata nor the other
 //! pictures of an animation are decoded.
 
+use std::sync::{Mutex, PoisonError};
+
 use image::metadata::Orientation;
 use webp::{BitstreamFeatures, Decoder, PixelLayout};
 
@@ -13,10 +15,19 @@ const FILE_HEADER: usize = 12;
 /// A frame's place and size, duration and flags.
 const FRAME_HEADER: usize = 16;
 
+/// The first byte of a lossless picture: WebP Lossless Bitstream Specification, 3.
+const LOSSLESS_SIGNATURE: [u8; 1] = [0x2F];
+/// What follows the three bytes of a key frame's tag: RFC 6386, 9.1.
+const LOSSY_START_CODE: [u8; 3] = [0x9D, 0x01, 0x2A];
+
+/// Held while a lossless picture is decoded: see [`super::LOSSLESS_WEBP_BYTES`].
+static LOSSLESS: Mutex<()> = Mutex::new(());
+
 /// The first picture of a file, and where it lies on the canvas.
 #[derive(Debug)]
 pub struct Header<'a> {
     bitstream: &'a [u8],
+    is_lossless: bool,
     canvas: [u32; 2],
     picture: [u32; 2],
     /// Of the picture's upper left corner.
@@ -42,7 +53,7 @@ pub fn header<'a>(encoded: &'a [u8], limits: &DecodeLimits) -> Result<Header<'a>
                     [number(&sides[..3]), number(&sides[3..])].map(|side| side.unwrap_or(0) + 1),
                 );
             }
-            b"VP8 " | b"VP8L" if bitstream.is_none() => bitstream = Some(content),
+            b"VP8 " | b"VP8L" if bitstream.is_none() => bitstream = Some((name, content)),
             b"ANMF" if frame.is_none() => frame = Some(content),
             b"EXIF" => turn = orientation(content),
             _ => {}
@@ -53,12 +64,21 @@ pub fn header<'a>(encoded: &'a [u8], limits: &DecodeLimits) -> Result<Header<'a>
         let place = frame.get(..FRAME_HEADER).ok_or_else(too_short)?;
         // In units of two pixels.
         offset = [number(&place[..3]), number(&place[3..6])].map(|half| 2 * half.unwrap_or(0));
-        bitstream = chunks(&frame[FRAME_HEADER..])
-            .find(|(name, _)| matches!(*name, b"VP8 " | b"VP8L"))
-            .map(|(_, content)| content);
+        bitstream =
+            chunks(&frame[FRAME_HEADER..]).find(|(name, _)| matches!(*name, b"VP8 " | b"VP8L"));
     }
-    let bitstream =
+    let (name, bitstream) =
         bitstream.ok_or_else(|| DecodeError::Damaged("it has no picture".to_owned()))?;
+    let is_lossless = name == b"VP8L";
+    // libwebp takes a bitstream that begins otherwise for a file or for a part of one.
+    let begins_rightly = if is_lossless {
+        bitstream.starts_with(&LOSSLESS_SIGNATURE)
+    } else {
+        bitstream.get(3..6) == Some(&LOSSY_START_CODE)
+    };
+    if !begins_rightly {
+        return Err(unreadable());
+    }
     let features = BitstreamFeatures::new(bitstream).ok_or_else(unreadable)?;
     let picture = [features.width(), features.height()];
     let canvas = canvas.unwrap_or(picture);
@@ -75,6 +95,7 @@ pub fn header<'a>(encoded: &'a [u8], limits: &DecodeLimits) -> Result<Header<'a>
     }
     Ok(Header {
         bitstream,
+        is_lossless,
         canvas,
         picture,
         offset,
@@ -84,6 +105,9 @@ pub fn header<'a>(encoded: &'a [u8], limits: &DecodeLimits) -> Result<Header<'a>
 
 pub fn decode(encoded: &[u8], limits: &DecodeLimits) -> Result<(Photo, Orientation), DecodeError> {
     let header = header(encoded, limits)?;
+    let _alone = header
+        .is_lossless
+        .then(|| LOSSLESS.lock().unwrap_or_else(PoisonError::into_inner));
     let image = Decoder::new(header.bitstream)
         .decode()
         .ok_or_else(unreadable)?;

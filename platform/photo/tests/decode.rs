@@ -365,6 +365,45 @@ fn a_decoder_that_takes_too_long_is_stopped() {
     }
 }
 
+/// A read that fails after the first one reaches us as one of libjpeg's own errors.
+#[test]
+fn a_jpeg_that_runs_out_of_time_half_way_is_too_slow_not_damaged() {
+    let (width, height) = (3_000, 2_000);
+    let noise = (0..width * height * 3usize).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8);
+    let file = jpeg_of(
+        mozjpeg::ColorSpace::JCS_RGB,
+        (width, height),
+        &noise.collect::<Vec<_>>(),
+        true,
+    );
+    // Whenever the time is up, from the first read to the last.
+    for micros in [1, 100, 1_000, 5_000, 20_000, 50_000] {
+        let limits = DecodeLimits {
+            max_decode_time: std::time::Duration::from_micros(micros),
+            ..DecodeLimits::default()
+        };
+        if let Err(error) = decode(&file, &limits) {
+            assert_eq!(error, DecodeError::TooSlow(limits.max_decode_time));
+        }
+    }
+}
+
+/// libwebp would read it as a file or a part of one, with transparency or metadata.
+#[test]
+fn a_webp_bitstream_that_begins_as_a_file_is_damaged() {
+    let whole = encode(picture().into(), ImageFormat::WebP);
+    let alpha = [chunk(b"ALPH", &[0; 2]), chunk(b"VP8 ", &vp8(16, 16))].concat();
+    for content in [whole.as_slice(), &whole[12..], &alpha] {
+        for name in [b"VP8 ", b"VP8L"] {
+            let file = riff(&chunk(name, content));
+            assert!(matches!(
+                inspect(&file, &DecodeLimits::default()),
+                Err(DecodeError::Damaged(_))
+            ));
+        }
+    }
+}
+
 /// What front accepts fails in a worker by its picture data at most; what front refuses, a worker refuses, too.
 #[test]
 fn inspection_never_refuses_what_can_be_decoded() {
@@ -519,8 +558,18 @@ fn encode(image: DynamicImage, format: ImageFormat) -> Vec<u8> {
 }
 
 fn jpeg(color_space: mozjpeg::ColorSpace, values: &[u8], progressive: bool) -> Vec<u8> {
+    let size = (WIDTH as usize, HEIGHT as usize);
+    jpeg_of(color_space, size, values, progressive)
+}
+
+fn jpeg_of(
+    color_space: mozjpeg::ColorSpace,
+    (width, height): (usize, usize),
+    values: &[u8],
+    progressive: bool,
+) -> Vec<u8> {
     let mut compressor = mozjpeg::Compress::new(color_space);
-    compressor.set_size(WIDTH as usize, HEIGHT as usize);
+    compressor.set_size(width, height);
     compressor.set_quality(95.0);
     compressor.set_optimize_scans(false);
     if progressive {

@@ -2,6 +2,7 @@ use std::slice::from_ref;
 use std::time::Duration;
 
 use platform::fleet::{FleetInstance, PowerState};
+use proto::names::worker_instance;
 use proto::v1::{Interruption, WorkerReport, WorkerState};
 use tokio::sync::watch;
 

@@ -165,6 +165,7 @@ impl Stage {
         let attributes = QueueAttributes {
             visibility_timeout: Duration::from_secs(30),
             maximum_message_size: None,
+            retention: None,
             redrive: None,
         };
         self.aws

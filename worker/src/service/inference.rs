@@ -1,8 +1,11 @@
 use std::iter;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Mutex, PoisonError, mpsc as sync_mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -11,14 +14,20 @@ use crate::vision::{Recognised, Recogniser, VisionError};
 
 /// Photos that a thread takes together at most: the embedder gains nothing from more.
 const LARGEST_BATCH: usize = 8;
+/// How long the threads may take to end.
+const JOIN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// One recogniser shared by a fixed number of OS threads: whatever the number of async tasks that ask, memory and
-/// threads stay the same. Dropping this ends and joins the threads.
+/// threads stay the same. Dropping this ends and joins the threads, but for those that hang.
 #[derive(Debug)]
 pub struct Inference {
     /// Room for a full batch for each thread; who finds no room waits for it.
     jobs: Option<mpsc::Sender<Job>>,
     threads: Vec<JoinHandle<()>>,
+    /// Disconnected when all threads have ended.
+    alive: Mutex<sync_mpsc::Receiver<()>>,
+    max_job_time: Duration,
+    hangs: AtomicBool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +38,9 @@ pub enum InferenceError {
     /// Recognising the photo panicked, which is our fault; the thread goes on with others.
     #[error("recognising the photo failed")]
     Panicked,
+    /// No answer came in time. A thread cannot be stopped, so that the process must end.
+    #[error("recognising the photo took longer than {} s", .0.as_secs_f32())]
+    TooSlow(Duration),
     /// The threads were ended.
     #[error("the inference threads have ended")]
     ThreadsEnded,
@@ -49,27 +61,36 @@ impl Inference {
     /// What `load` returns.
     pub async fn start(
         threads: NonZeroUsize,
+        max_job_time: Duration,
         load: impl FnOnce() -> anyhow::Result<Recogniser> + Send + 'static,
     ) -> anyhow::Result<Self> {
         let loading = tokio::task::spawn_blocking(move || load().inspect(Recogniser::warm_up));
         let recogniser = loading.await??;
-        Self::over(threads, move |photos| recogniser.recognise_batch(photos))
+        Self::over(threads, max_job_time, move |photos| {
+            recogniser.recognise_batch(photos)
+        })
     }
 
     /// `recognise` gives one answer for each photo, in order.
     fn over(
         threads: NonZeroUsize,
+        max_job_time: Duration,
         recognise: impl Fn(&[Bytes]) -> Vec<Answer> + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
         let threads = threads.get();
         let (jobs, queue) = mpsc::channel(threads * LARGEST_BATCH);
         let shared = Arc::new((Mutex::new(queue), recognise));
+        let (living, alive) = sync_mpsc::channel::<()>();
         let mut inference = Self {
             jobs: Some(jobs),
             threads: Vec::with_capacity(threads),
+            alive: Mutex::new(alive),
+            max_job_time,
+            hangs: AtomicBool::new(false),
         };
         for number in 0..threads {
             let shared = Arc::clone(&shared);
+            let living = living.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("inference-{number}"))
                 .spawn(move || {
@@ -77,6 +98,7 @@ impl Inference {
                     while let Some(batch) = take(queue, threads) {
                         answer(batch, recognise);
                     }
+                    drop(living);
                 })?;
             inference.threads.push(thread);
         }
@@ -88,16 +110,32 @@ impl Inference {
     pub async fn recognise(&self, photo: Bytes) -> Result<Recognised, InferenceError> {
         let jobs = self.jobs.as_ref().ok_or(InferenceError::ThreadsEnded)?;
         let (reply, answer) = oneshot::channel();
-        jobs.send(Job { photo, reply })
-            .await
-            .map_err(|_| InferenceError::ThreadsEnded)?;
-        answer.await.map_err(|_| InferenceError::ThreadsEnded)?
+        let asked = async {
+            let sent = jobs.send(Job { photo, reply }).await;
+            sent.map_err(|_| InferenceError::ThreadsEnded)?;
+            answer.await.map_err(|_| InferenceError::ThreadsEnded)?
+        };
+        let answered = tokio::time::timeout(self.max_job_time, asked).await;
+        answered.unwrap_or_else(|_| {
+            self.hangs.store(true, Ordering::Relaxed);
+            Err(InferenceError::TooSlow(self.max_job_time))
+        })
+    }
+
+    /// Whether a photo took too long, so that a thread may hang.
+    pub fn hangs(&self) -> bool {
+        self.hangs.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Inference {
     fn drop(&mut self) {
         self.jobs = None;
+        let alive = self.alive.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if alive.recv_timeout(JOIN_DEADLINE) == Err(RecvTimeoutError::Timeout) {
+            tracing::error!("an inference thread hangs; it ends with the process");
+            return;
+        }
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("an inference thread panicked");

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use photo::DecodeError;
@@ -78,7 +78,8 @@ struct Job {
     object_key: FileName,
     file_name: FileName,
     reply_queue: String,
-    deadline: Option<SystemTime>,
+    /// When nobody waits for the result any more.
+    expires_at: Option<Instant>,
     /// Empty: any photo will do.
     photo_sha256: String,
 }
@@ -87,14 +88,18 @@ impl Processor {
     /// One job's turn: fetch, recognise, store, reply, and only then delete the message.
     pub async fn turn(&self, message: &Message) -> Outcome {
         let lease = Lease::hold(&self.requests, message, self.visibility_timeout);
-        let outcome = match Job::parse(&message.body) {
-            Ok(job) => self.answer(&job).await.unwrap_or_else(|error| {
-                if error.is::<InferenceError>() {
-                    Outcome::Rejected(error)
-                } else {
-                    Outcome::Abandoned(error)
-                }
-            }),
+        let outcome = match Job::parse(message) {
+            Ok(job) => {
+                let id = tracing::field::display(&job.id);
+                tracing::Span::current().record("request_id", id);
+                self.answer(&job).await.unwrap_or_else(|error| {
+                    if error.is::<InferenceError>() {
+                        Outcome::Rejected(error)
+                    } else {
+                        Outcome::Abandoned(error)
+                    }
+                })
+            }
             Err(error) => Outcome::Rejected(error),
         };
         drop(lease);
@@ -130,30 +135,32 @@ impl Processor {
             timings: Some(timings),
             instance_id: self.instance_id.clone(),
         };
-        match self.reply_queue(&job.reply_queue).await {
-            Ok(queue) => queue.send(proto::encode(&result)).await?,
+        match self.reply(&job.reply_queue, proto::encode(&result)).await {
+            Ok(()) => {}
             // The front that asked took its queue with it. Others get their answers all the same.
             Err(error @ QueueError::NotFound(_)) => {
-                tracing::warn!(job = %job.id, %error, "nobody waits for the answer");
+                self.known_queues().remove(&job.reply_queue);
+                tracing::warn!(%error, "nobody waits for the answer");
             }
-            Err(error) => return Err(error).context("cannot open the reply queue"),
+            Err(error) => return Err(error).context("cannot reply"),
         }
         Ok(outcome)
     }
 
     async fn recognise(&self, job: &Job, timings: &mut Timings) -> anyhow::Result<Reply> {
-        if job
-            .deadline
-            .is_some_and(|deadline| deadline < SystemTime::now())
-        {
-            return Ok(failure(
-                FailureCode::DeadlineExceeded,
-                "no worker was free before the deadline",
-            ));
+        if job.is_expired() {
+            return Ok(expired());
         }
         let started = Instant::now();
         let key = job.object_key.as_str();
-        let photo = match self.patiently(|| self.photos.get(key)).await {
+        let fetched = self
+            .patiently(job.expires_at, || self.photos.get(key))
+            .await;
+        // The store may have failed for long.
+        if job.is_expired() {
+            return Ok(expired());
+        }
+        let photo = match fetched {
             Ok(photo) => photo,
             Err(ObjectError::NotFound(_)) => {
                 return Ok(failure(
@@ -174,7 +181,7 @@ impl Processor {
         let recognised = match self.inference.recognise(photo).await {
             Ok(recognised) => recognised,
             Err(InferenceError::Vision(error)) => return Ok(vision_failure(&error)),
-            Err(error @ InferenceError::Panicked) => {
+            Err(error @ (InferenceError::Panicked | InferenceError::TooSlow(_))) => {
                 return Ok(failure(FailureCode::Internal, &error.to_string()));
             }
             Err(error @ InferenceError::ThreadsEnded) => return Err(error.into()),
@@ -192,16 +199,19 @@ impl Processor {
     async fn store(&self, job: &Job, sha256: &str, name: &str) -> anyhow::Result<()> {
         let result = format!("{}:{name}", job.file_name.stem());
         let store = || store_result(&self.results, &job.object_key, sha256, &result);
-        Ok(self.patiently(store).await?)
+        Ok(self.patiently(None, store).await?)
     }
 
-    /// Tries again while the object store fails, for a while and not beyond the shutdown. The job stays ours meanwhile: a
-    /// job that is given back uses up one of its few receives, and no other worker would fare better.
+    /// Tries again while the object store fails, for a while, not after `expires_at` and not beyond the shutdown. The job
+    /// stays ours meanwhile: a job that is given back uses up one of its few receives, and no other worker would fare
+    /// better.
     async fn patiently<T, F: Future<Output = Result<T, ObjectError>>>(
         &self,
+        expires_at: Option<Instant>,
         mut attempt: impl FnMut() -> F,
     ) -> Result<T, ObjectError> {
-        let give_up_at = Instant::now() + OUTAGE_PATIENCE;
+        let longest = Instant::now() + OUTAGE_PATIENCE;
+        let give_up_at = expires_at.map_or(longest, |expires_at| expires_at.min(longest));
         loop {
             match attempt().await {
                 Err(error @ (ObjectError::Unavailable(_) | ObjectError::NoBucket)) => {
@@ -220,37 +230,41 @@ impl Processor {
     }
 
     /// Turns that miss the same queue at once each open it, which does no harm.
-    async fn reply_queue(&self, name: &str) -> Result<Queue, QueueError> {
-        let known = || {
-            let queues = self.reply_queues.lock();
-            queues.unwrap_or_else(PoisonError::into_inner)
-        };
-        if let Some(queue) = known().get(name).cloned() {
-            return Ok(queue);
+    async fn reply(&self, queue: &str, body: String) -> Result<(), QueueError> {
+        let known = self.known_queues().get(queue).cloned();
+        if let Some(queue) = known {
+            return queue.send(body).await;
         }
-        let queue = self.aws.queue(name).await?;
-        let mut known = known();
-        if known.len() >= MOST_REPLY_QUEUES {
-            known.clear();
+        let opened = self.aws.queue(queue).await?;
+        {
+            let mut known = self.known_queues();
+            if known.len() >= MOST_REPLY_QUEUES {
+                known.clear();
+            }
+            known.insert(queue.to_owned(), opened.clone());
         }
-        known.insert(name.to_owned(), queue.clone());
-        Ok(queue)
+        opened.send(body).await
+    }
+
+    fn known_queues(&self) -> MutexGuard<'_, HashMap<String, Queue>> {
+        let queues = self.reply_queues.lock();
+        queues.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Job {
-    fn parse(body: &str) -> anyhow::Result<Self> {
-        let job: RecognitionJob = proto::decode(body)?;
+    fn parse(message: &Message) -> anyhow::Result<Self> {
+        let job: RecognitionJob = proto::decode(&message.body)?;
         let object_key: FileName = job.object_key.parse().context("object_key")?;
         let file_name = match job.file_name.as_str() {
             "" => object_key.clone(),
             name => name.parse().context("file_name")?,
         };
-        let deadline = job
-            .deadline
-            .map(SystemTime::try_from)
-            .transpose()
-            .context("deadline")?;
+        // No two machines' clocks are compared: how long the message waited is told by SQS. A message that was received
+        // before has waited longer than that, and its job may be done in vain.
+        let time_to_live = Duration::from_millis(job.time_to_live_ms.into());
+        let left = time_to_live.saturating_sub(message.waited);
+        let expires_at = (!time_to_live.is_zero()).then(|| Instant::now() + left);
         anyhow::ensure!(!job.reply_queue.is_empty(), "reply_queue is empty");
         let id = job.job_id.parse()?;
         Ok(Self {
@@ -258,9 +272,13 @@ impl Job {
             object_key,
             file_name,
             reply_queue: job.reply_queue,
-            deadline,
+            expires_at,
             photo_sha256: job.photo_sha256,
         })
+    }
+
+    fn is_expired(&self) -> bool {
+        self.expires_at.is_some_and(|time| time <= Instant::now())
     }
 }
 
@@ -282,6 +300,13 @@ fn vision_failure(error: &VisionError) -> Reply {
         },
     };
     failure(code, &error.to_string())
+}
+
+fn expired() -> Reply {
+    failure(
+        FailureCode::DeadlineExceeded,
+        "no worker had the photo before the deadline",
+    )
 }
 
 fn failure(code: FailureCode, message: &str) -> Reply {

@@ -1,13 +1,13 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use platform::admin::AdminArgs;
 use platform::aws::{Aws, AwsArgs};
 use platform::metadata::{Metadata, MetadataArgs};
-use platform::shutdown::CancellationToken;
+use platform::shutdown::{CancellationToken, bounded};
 use platform::tls::PeerTlsArgs;
 use platform::token::{FLEET_TOKEN_VARIABLE, Token};
 use proto::Names;
@@ -44,6 +44,25 @@ pub struct ServeArgs {
     /// with inference and threads take several photos together, but idle workers elsewhere go without these jobs
     #[arg(long, env = "MUSTER_JOBS", value_name = "COUNT")]
     pub jobs: Option<NonZeroUsize>,
+    /// How long recognising a photo may take once it is fetched. The job of one that takes longer is answered with an error,
+    /// and the worker ends, since the thread at work on it cannot be stopped
+    #[arg(
+        long,
+        env = "MUSTER_MAX_JOB_TIME",
+        value_name = "SECONDS",
+        value_parser = seconds,
+        default_value = "60"
+    )]
+    pub max_job_time: Duration,
+    /// How long jobs in flight may take to end at shutdown. Those left come back by their visibility timeout
+    #[arg(
+        long,
+        env = "MUSTER_WORKER_DRAIN",
+        value_name = "SECONDS",
+        value_parser = seconds,
+        default_value = "30"
+    )]
+    pub drain_deadline: Duration,
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
@@ -110,9 +129,14 @@ pub async fn run(
         "ready"
     );
     ready.send_replace(true);
-    Worker::new(processor, attendance, most_jobs, shutdown)
-        .work()
-        .await
+    let work = Worker::new(processor, attendance, most_jobs, shutdown.clone()).work();
+    let worked = bounded("worker", &shutdown, args.drain_deadline, work).await;
+    worked.unwrap_or(Ok(()))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().map_err(|error| error.to_string())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 /// The instance's id, and the metadata service where it is to be asked for notices: where it told the id, or where its
@@ -146,7 +170,7 @@ async fn boot(
     shutdown: CancellationToken,
 ) -> anyhow::Result<Processor> {
     let model = args.model.clone();
-    let inference = Inference::start(threads, move || {
+    let inference = Inference::start(threads, args.max_job_time, move || {
         let recogniser = model.load(linked)?;
         tracing::info!(
             model = recogniser.description().name,

@@ -6,6 +6,7 @@ use platform::shutdown::CancellationToken;
 use proto::v1::WorkerState;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
+use tracing::Instrument;
 
 use super::attend::{Attendance, Standing, Status};
 use super::inference::InferenceError;
@@ -144,16 +145,24 @@ impl Worker {
             }
             Event::Processed(Outcome::Abandoned(_)) => self.trouble.failed(Instant::now()),
         }
+        if self.processor.inference.hangs() && self.fatal.is_none() {
+            self.fatal = Some(anyhow::anyhow!(
+                "a photo took longer than --max-job-time, and the thread at work on it cannot be stopped"
+            ));
+        }
     }
 
     fn start(&mut self, message: Message) {
         let processor = Arc::clone(&self.processor);
-        self.activities.spawn(async move {
+        // The processor records the id once it has parsed the message.
+        let span = tracing::info_span!("job", request_id = tracing::field::Empty);
+        let processing = async move {
             let started = Instant::now();
             let outcome = processor.turn(&message).await;
             note(&outcome, started.elapsed(), message.receive_count);
             Event::Processed(outcome)
-        });
+        };
+        self.activities.spawn(processing.instrument(span));
     }
 
     fn jobs_in_flight(&self) -> usize {

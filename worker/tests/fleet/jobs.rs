@@ -7,7 +7,7 @@ use platform::objects::Metadata;
 use proto::v1::recognition_result::Outcome;
 use proto::v1::{FailureCode, RecognitionJob, RecognitionResult};
 
-use crate::support::{Bench, job, photo, until};
+use crate::support::{Bench, job, photo, slow_photo, until};
 
 fn name(result: &RecognitionResult) -> &str {
     match &result.outcome {
@@ -83,21 +83,79 @@ async fn a_job_that_cannot_be_done_any_more_is_answered_with_the_reason() {
     let worker = bench.worker(&[]);
     bench.send(job("nobody-stored-me.jpg")).await;
     assert_eq!(failure(&bench.reply().await), FailureCode::ObjectMissing);
+    bench.drained().await;
+    worker.stop().await;
+}
 
+/// A worker whose clock was fast would refuse every job, were two machines' clocks compared.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_expires_by_its_time_in_the_queue_and_not_by_the_clock() {
+    let bench = Bench::start().await;
+    let body = Bytes::from(photo("madonna"));
+    let put = bench.photos.put("late.jpg", body, Metadata::new());
+    put.await.unwrap();
+    let expired = RecognitionJob {
+        time_to_live_ms: 1,
+        ..job("late.jpg")
+    };
+    bench.send(expired).await;
     let passed = SystemTime::now() - Duration::from_secs(1);
-    bench
-        .photos
-        .put("late.jpg", Bytes::from(photo("madonna")), Metadata::new())
-        .await
-        .unwrap();
+    let early = RecognitionJob {
+        deadline: Some(passed.into()),
+        ..job("late.jpg")
+    };
+    let early = bench.send(early).await;
+    let worker = bench.worker(&[]);
+    for _ in 0..2 {
+        let result = bench.reply().await;
+        if result.job_id == early {
+            assert_eq!(name(&result), "madonna");
+        } else {
+            assert_eq!(failure(&result), FailureCode::DeadlineExceeded);
+        }
+    }
+    bench.drained().await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_expires_during_an_outage_of_the_store_is_answered() {
+    let bench = Bench::without_buckets().await;
+    let worker = bench.worker(&[]);
     bench
         .send(RecognitionJob {
-            deadline: Some(passed.into()),
-            ..job("late.jpg")
+            time_to_live_ms: 1_500,
+            ..job("x.jpg")
         })
         .await;
     assert_eq!(failure(&bench.reply().await), FailureCode::DeadlineExceeded);
     bench.drained().await;
+    assert_eq!(bench.dead_letters.counters().await.unwrap().visible, 0);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_photo_that_takes_too_long_is_answered_and_ends_the_worker() {
+    let bench = Bench::start().await;
+    let worker = bench.worker(&["--max-job-time", "0.001"]);
+    bench.submit("slow.png", &slow_photo()).await;
+    let result = bench.reply().await;
+    assert_eq!(failure(&result), FailureCode::Internal);
+    let error = worker.ended.await.unwrap().unwrap_err().to_string();
+    assert!(error.contains("--max-job-time"), "{error}");
+    bench.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_must_stop_leaves_the_jobs_that_take_longer_than_its_deadline() {
+    let bench = Bench::start().await;
+    let worker = bench.worker(&["--drain-deadline", "0"]);
+    bench.submit("slow.png", &slow_photo()).await;
+    bench.in_flight(1).await;
+    worker.stop().await;
+    // It comes back, and is done by the next one.
+    let worker = bench.worker(&[]);
+    assert_eq!(failure(&bench.reply().await), FailureCode::NoFace);
     worker.stop().await;
 }
 
@@ -143,6 +201,42 @@ async fn a_job_whose_reply_queue_is_gone_is_done_and_deleted() {
     assert_eq!(bench.reply().await.job_id, id);
     bench.drained().await;
     assert_eq!(bench.result("x").await, "x:madonna");
+    worker.stop().await;
+}
+
+/// It is known to the worker, which sends to it without asking for it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_reply_queue_was_deleted_meanwhile_is_done_and_deleted() {
+    let bench = Bench::start().await;
+    let attributes = platform::queue::QueueAttributes {
+        visibility_timeout: Duration::from_secs(3),
+        maximum_message_size: None,
+        retention: None,
+        redrive: None,
+    };
+    let ensured = bench.aws.ensure_queue("passing-front", &attributes).await;
+    let replies = ensured.unwrap();
+    let worker = bench.worker(&[]);
+    let of_passing_front = |file_name: &str| RecognitionJob {
+        reply_queue: "passing-front".to_owned(),
+        ..job(file_name)
+    };
+    for (key, is_deleted) in [("x", false), ("y", true)] {
+        let file_name = format!("{key}.jpg");
+        let body = Bytes::from(photo("madonna"));
+        let put = bench.photos.put(&file_name, body, Metadata::new());
+        put.await.unwrap();
+        if is_deleted {
+            replies.clone().delete_queue().await.unwrap();
+        }
+        bench.send(of_passing_front(&file_name)).await;
+        until("the job is done", async || {
+            bench.results.metadata(key).await.is_ok()
+        })
+        .await;
+        bench.drained().await;
+    }
+    assert_eq!(bench.dead_letters.counters().await.unwrap().visible, 0);
     worker.stop().await;
 }
 

@@ -51,6 +51,13 @@ impl Bench {
 
     /// As [`Bench::start`], but the bucket for results is missing.
     pub async fn without_results() -> Self {
+        let bench = Self::without_buckets().await;
+        bench.photos.ensure().await.unwrap();
+        bench
+    }
+
+    /// As [`Bench::start`], but the store has no buckets.
+    pub async fn without_buckets() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
@@ -64,11 +71,11 @@ impl Bench {
         let names = Names::new(PREFIX);
         let photos = aws.objects(names.in_bucket());
         let results = aws.objects(names.out_bucket());
-        photos.ensure().await.unwrap();
         let visibility_timeout = Duration::from_secs(3);
         let plain = QueueAttributes {
             visibility_timeout,
             maximum_message_size: None,
+            retention: None,
             redrive: None,
         };
         let dead_letters = aws
@@ -241,6 +248,7 @@ pub fn job(file_name: &str) -> RecognitionJob {
         reply_queue: Names::new(PREFIX).reply_queue(),
         deadline: Some((SystemTime::now() + Duration::from_secs(600)).into()),
         photo_sha256: String::new(),
+        time_to_live_ms: 600_000,
     }
 }
 

@@ -1,5 +1,4 @@
-use std::sync::{Barrier, mpsc as sync_mpsc};
-use std::time::Duration;
+use std::sync::Barrier;
 
 use super::*;
 
@@ -13,7 +12,8 @@ fn inference(
     threads: usize,
     recognise: impl Fn(&[Bytes]) -> Vec<Answer> + Send + Sync + 'static,
 ) -> Arc<Inference> {
-    Arc::new(Inference::over(NonZeroUsize::new(threads).unwrap(), recognise).unwrap())
+    let threads = NonZeroUsize::new(threads).unwrap();
+    Arc::new(Inference::over(threads, Duration::from_secs(60), recognise).unwrap())
 }
 
 /// Asks in a task of its own.
@@ -163,4 +163,27 @@ async fn a_panic_costs_one_photo_and_no_thread() {
     assert_eq!(starts.try_iter().collect::<Vec<_>>(), [2, 1, 1]);
     let later = within_a_minute("an answer", ask(&inference, "later")).await;
     assert!(later.unwrap().contains("later"), "the thread goes on");
+}
+
+#[tokio::test]
+async fn a_photo_that_takes_for_ever_is_given_up_and_its_thread_is_not_waited_for() {
+    let (release, held) = sync_mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let hanging = move |photos: &[Bytes]| {
+        // Until the test ends.
+        let _ = held.lock().unwrap().recv();
+        photos.iter().map(shown).collect()
+    };
+    let limit = Duration::from_millis(1);
+    let inference = Inference::over(NonZeroUsize::MIN, limit, hanging).unwrap();
+    assert!(!inference.hangs());
+    let given_up = inference.recognise(Bytes::from("endless")).await;
+    let error = given_up.unwrap_err();
+    assert!(matches!(error, InferenceError::TooSlow(_)), "{error}");
+    assert!(inference.hangs());
+    let dropped = tokio::task::spawn_blocking(move || drop(inference));
+    within_a_minute("the threads are left", dropped)
+        .await
+        .unwrap();
+    drop(release);
 }

@@ -21,6 +21,10 @@ pub enum Overlap {
     SmallerInclusive,
 }
 
+/// Non-maximum suppression compares each box with all that are kept. More boxes than these, of which the best count, come
+/// from photos made to keep a processor core busy: a crowd proposes some thousands.
+const MOST_COMPARED: usize = 10_000;
+
 /// Non-maximum suppression: the best box first, each later one kept unless it overlaps a kept one by more than
 /// `threshold`.
 pub fn suppress(
@@ -29,6 +33,7 @@ pub fn suppress(
     overlap: Overlap,
 ) -> Vec<Candidate> {
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
+    candidates.truncate(MOST_COMPARED);
     let mut kept: Vec<Candidate> = Vec::new();
     for candidate in candidates {
         let covered = |better: &Candidate| {
@@ -103,4 +108,33 @@ pub fn covered_pixels(
         right,
         bottom,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Apart from each other, the later the better: each would be compared with all before it.
+    #[test]
+    fn of_a_mosaic_of_faces_only_the_best_are_compared() {
+        let boxes = 3 * MOST_COMPARED;
+        let candidate = |place: usize| {
+            let left = (20 * place) as f32;
+            Candidate {
+                bounding_box: BoundingBox {
+                    left,
+                    top: 0.0,
+                    right: left + 10.0,
+                    bottom: 10.0,
+                },
+                score: place as f32 / boxes as f32,
+                regression: [0.0; 4],
+                landmarks: [0.0; 10],
+            }
+        };
+        let kept = suppress((0..boxes).map(candidate).collect(), 0.5, Overlap::Union);
+        assert_eq!(kept.len(), MOST_COMPARED);
+        assert_eq!(kept[0], candidate(boxes - 1));
+        assert_eq!(kept.last(), Some(&candidate(boxes - MOST_COMPARED)));
+    }
 }
