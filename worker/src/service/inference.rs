@@ -1,13 +1,13 @@
 use std::iter;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as sync_mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
+use platform::shutdown::CancellationToken;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::vision::{Recognised, Recogniser, VisionError};
@@ -27,7 +27,8 @@ pub struct Inference {
     /// Disconnected when all threads have ended.
     alive: Mutex<sync_mpsc::Receiver<()>>,
     max_job_time: Duration,
-    hangs: AtomicBool,
+    /// Cancelled when a photo took too long.
+    hung: CancellationToken,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,8 @@ type Answer = Result<Recognised, VisionError>;
 #[derive(Debug)]
 struct Job {
     photo: Bytes,
+    /// Told with how many jobs a thread takes this one.
+    taken: Option<oneshot::Sender<u32>>,
     reply: oneshot::Sender<Result<Recognised, InferenceError>>,
 }
 
@@ -86,7 +89,7 @@ impl Inference {
             threads: Vec::with_capacity(threads),
             alive: Mutex::new(alive),
             max_job_time,
-            hangs: AtomicBool::new(false),
+            hung: CancellationToken::new(),
         };
         for number in 0..threads {
             let shared = Arc::clone(&shared);
@@ -109,22 +112,31 @@ impl Inference {
     /// [`InferenceError::Vision`] when the photo is at fault.
     pub async fn recognise(&self, photo: Bytes) -> Result<Recognised, InferenceError> {
         let jobs = self.jobs.as_ref().ok_or(InferenceError::ThreadsEnded)?;
-        let (reply, answer) = oneshot::channel();
-        let asked = async {
-            let sent = jobs.send(Job { photo, reply }).await;
-            sent.map_err(|_| InferenceError::ThreadsEnded)?;
-            answer.await.map_err(|_| InferenceError::ThreadsEnded)?
+        let ((taken, is_taken), (reply, answer)) = (oneshot::channel(), oneshot::channel());
+        let job = Job {
+            photo,
+            taken: Some(taken),
+            reply,
         };
-        let answered = tokio::time::timeout(self.max_job_time, asked).await;
-        answered.unwrap_or_else(|_| {
-            self.hangs.store(true, Ordering::Relaxed);
-            Err(InferenceError::TooSlow(self.max_job_time))
-        })
+        let taking = async {
+            jobs.send(job).await.ok()?;
+            is_taken.await.ok()
+        };
+        // Nobody may come for a job that waits behind one that hangs. Another worker takes it.
+        let taken = self.hung.run_until_cancelled(taking).await.flatten();
+        let together = taken.ok_or(InferenceError::ThreadsEnded)?;
+        match tokio::time::timeout(self.max_job_time * together, answer).await {
+            Ok(answer) => answer.map_err(|_| InferenceError::ThreadsEnded)?,
+            Err(_) => {
+                self.hung.cancel();
+                Err(InferenceError::TooSlow(self.max_job_time))
+            }
+        }
     }
 
     /// Whether a photo took too long, so that a thread may hang.
     pub fn hangs(&self) -> bool {
-        self.hangs.load(Ordering::Relaxed)
+        self.hung.is_cancelled()
     }
 }
 
@@ -163,6 +175,10 @@ fn fair_share(waiting: usize, threads: usize) -> usize {
 fn answer(mut batch: Vec<Job>, recognise: &impl Fn(&[Bytes]) -> Vec<Answer>) {
     // Nobody waits for a job whose task was dropped.
     batch.retain(|job| !job.reply.is_closed());
+    let together = batch.len() as u32;
+    for taken in batch.iter_mut().filter_map(|job| job.taken.take()) {
+        let _ = taken.send(together);
+    }
     let photos: Vec<Bytes> = batch.iter().map(|job| job.photo.clone()).collect();
     match catch_unwind(AssertUnwindSafe(|| recognise(&photos))) {
         Ok(answers) => {

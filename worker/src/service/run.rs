@@ -44,8 +44,8 @@ pub struct ServeArgs {
     /// with inference and threads take several photos together, but idle workers elsewhere go without these jobs
     #[arg(long, env = "MUSTER_JOBS", value_name = "COUNT")]
     pub jobs: Option<NonZeroUsize>,
-    /// How long recognising a photo may take once it is fetched. The job of one that takes longer is answered with an error,
-    /// and the worker ends, since the thread at work on it cannot be stopped
+    /// How long recognising a photo may take once a thread has taken it. The job of one that takes longer is answered with
+    /// an error, and the worker ends, since the thread at work on it cannot be stopped
     #[arg(
         long,
         env = "MUSTER_MAX_JOB_TIME",

@@ -123,6 +123,11 @@ impl Worker {
     }
 
     fn take(&mut self, event: Event) {
+        if self.processor.inference.hangs() && self.fatal.is_none() {
+            self.fatal = Some(anyhow::anyhow!(
+                "a photo took longer than --max-job-time, and the thread at work on it cannot be stopped"
+            ));
+        }
         match event {
             Event::Received(received) => {
                 self.is_receiving = false;
@@ -144,11 +149,6 @@ impl Worker {
                 }
             }
             Event::Processed(Outcome::Abandoned(_)) => self.trouble.failed(Instant::now()),
-        }
-        if self.processor.inference.hangs() && self.fatal.is_none() {
-            self.fatal = Some(anyhow::anyhow!(
-                "a photo took longer than --max-job-time, and the thread at work on it cannot be stopped"
-            ));
         }
     }
 

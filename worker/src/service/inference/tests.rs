@@ -181,6 +181,8 @@ async fn a_photo_that_takes_for_ever_is_given_up_and_its_thread_is_not_waited_fo
     let error = given_up.unwrap_err();
     assert!(matches!(error, InferenceError::TooSlow(_)), "{error}");
     assert!(inference.hangs());
+    let behind = inference.recognise(Bytes::from("behind")).await;
+    assert!(matches!(behind, Err(InferenceError::ThreadsEnded)));
     let dropped = tokio::task::spawn_blocking(move || drop(inference));
     within_a_minute("the threads are left", dropped)
         .await
