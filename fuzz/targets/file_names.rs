@@ -10,7 +10,10 @@ use proto::FileName;
 use proto::file_name::MAX_BYTES;
 
 fuzz_target!(|input: &[u8]| {
-    if let Some(name) = std::str::from_utf8(input).ok().and_then(|text| text.parse().ok()) {
+    if let Some(name) = std::str::from_utf8(input)
+        .ok()
+        .and_then(|text| text.parse().ok())
+    {
         check(&name);
     }
     let Ok(header) = HeaderValue::from_bytes(input) else {

@@ -19,8 +19,12 @@ use tokio::runtime::{Builder, Runtime};
 const MOST_REQUESTS: usize = 8;
 const NOW: OffsetDateTime = datetime!(2026-11-28 12:00:00 UTC);
 
-static RUNTIME: LazyLock<Runtime> =
-    LazyLock::new(|| Builder::new_current_thread().enable_all().build().expect("a runtime"));
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+});
 static KEYS: LazyLock<Authentication> = LazyLock::new(|| {
     Authentication::Keys(Credentials {
         access_key: "test".to_owned(),
@@ -32,7 +36,14 @@ fuzz_target!(|input: &[u8]| {
     let folder = tempfile::tempdir().expect("a folder for temporary files");
     let open = |authentication| {
         let sqs = Arc::new(Sqs::new(Clock::start(), "us-east-1"));
-        S3::new(folder.path(), authentication, "us-east-1", Clock::start(), sqs).expect("the folder is there")
+        S3::new(
+            folder.path(),
+            authentication,
+            "us-east-1",
+            Clock::start(),
+            sqs,
+        )
+        .expect("the folder is there")
     };
     let (open_to_all, signed_only) = (open(&Authentication::Any), open(&KEYS));
     call(&open_to_all, request(b"PUT /b").expect("it is a request"));

@@ -21,10 +21,14 @@ fuzz_target!(|input: &[u8]| {
     let sqs = Arc::new(Sqs::new(Clock::start(), "us-east-1"));
     for line in input.split(|&byte| byte == b'\n').take(MOST_CALLS) {
         if line.starts_with(b"Action=") {
-            let answer = sqs.call_query(line, "/000000000000/q", URL, "id").now_or_never();
+            let answer = sqs
+                .call_query(line, "/000000000000/q", URL, "id")
+                .now_or_never();
             let document = match answer {
                 Some(Ok(document)) => document,
-                Some(Err(error)) => query_error(error.fault(), error.query_code(), &error.to_string(), "id"),
+                Some(Err(error)) => {
+                    query_error(error.fault(), error.query_code(), &error.to_string(), "id")
+                }
                 None => continue,
             };
             assert!(is_xml(&document), "{document}");

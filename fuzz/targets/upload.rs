@@ -43,7 +43,10 @@ fuzz_target!(|input: &[u8]| {
     let pieces = receive(&content_type, body, usize::from(size) + 1);
     match (whole, pieces) {
         (Ok(whole), Ok(pieces)) => {
-            assert_eq!((&whole.file_name, &whole.image), (&pieces.file_name, &pieces.image));
+            assert_eq!(
+                (&whole.file_name, &whole.image),
+                (&pieces.file_name, &pieces.image)
+            );
             assert!((1..=LIMITS.max_image_bytes).contains(&whole.image.len()));
         }
         (Err(whole), Err(pieces)) => assert_eq!(whole.code, pieces.code, "{whole} {pieces}"),
@@ -57,7 +60,9 @@ fn receive(content_type: &HeaderValue, body: &[u8], size: usize) -> Result<Uploa
         .map(|piece| Ok::<_, std::io::Error>(Bytes::copy_from_slice(piece)))
         .collect();
     let mut request = Request::new(Body::from_stream(stream::iter(pieces)));
-    request.headers_mut().insert(CONTENT_TYPE, content_type.clone());
+    request
+        .headers_mut()
+        .insert(CONTENT_TYPE, content_type.clone());
     let budget = ByteBudget::new(BUDGET);
     let received = RUNTIME.block_on(Upload::receive(request, LIMITS, &budget));
     let received = received.map(|mut upload| {
