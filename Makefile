@@ -3,7 +3,7 @@
 # They reach the scripts by the environment, where make puts what is given on its command line.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test bench clean
+.PHONY: help setup demo up test fuzz bench clean
 
 help: ## Show this list
 	@echo "Muster, elastic face recognition"
@@ -23,6 +23,8 @@ up: ## Set up, build and run the whole stack until Ctrl-C
 
 test: setup ## Set up, check formatting and lints, run all tests
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	scripts/deny
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	cargo build --release --workspace --bins
 	target=$${CARGO_TARGET_DIR:-target}; $$target/release/worker calibrate --engine native --for-other-machines --photos .local/photos/train
@@ -33,6 +35,9 @@ test: setup ## Set up, check formatting and lints, run all tests
 	scripts/fidelity
 	ENGINE=native KEYS=1 TLS=1 scripts/stack check
 	ENGINE=torch scripts/stack check
+
+fuzz: ## Try what reads strangers' bytes with random ones, a minute each (SECONDS_EACH=60, TARGETS="photo s3")
+	@scripts/fuzz $(TARGETS)
 
 bench: setup ## Measure localcloud and the recogniser, simulate the scaler (BENCH_REFERENCE=1: see docs/development.md)
 	@scripts/bench

@@ -2,7 +2,6 @@ use std::error::Error;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use platform::access::Denied;
 use proto::v1::{Failure, FailureCode};
 use proto::{FileNameError, v1};
 use tonic::metadata::MetadataMap;
@@ -239,21 +238,6 @@ impl RequestError {
     pub fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_after
             .map(|delay| delay.as_secs_f64().ceil() as u64)
-    }
-}
-
-impl From<Denied> for RequestError {
-    fn from(denied: Denied) -> Self {
-        let code = match denied {
-            Denied::NoKey | Denied::WrongKey => ErrorCode::NoKey,
-            Denied::WrongRole { .. } => ErrorCode::KeyLacksRole,
-            Denied::TooOften { .. } => ErrorCode::KeyUsedTooOften,
-        };
-        let mut error = Self::new(code, denied.to_string());
-        if let Denied::TooOften { retry_after, .. } = denied {
-            error.retry_after = Some(retry_after);
-        }
-        error
     }
 }
 

@@ -32,6 +32,8 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+#[cfg(fuzzing)]
+pub use environment::read as read_user_data;
 pub use error::Ec2Error;
 pub use interrupt::USUAL_NOTICE;
 pub use limits::{RESOURCE_ACTIONS, UNFILTERED_ACTIONS};

@@ -39,6 +39,17 @@ pub use faults::{
 };
 pub use sqs::{StoreError, SyncPolicy};
 
+/// What `fuzz/` tries of the parts that are private.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    pub use crate::auth::signed_service;
+    pub use crate::clock::Clock;
+    pub use crate::ec2::{Ec2, Ec2Config, Params, read_user_data};
+    pub use crate::s3::{S3, Target};
+    pub use crate::sqs::{Sqs, query_error};
+    pub use crate::xml::Xml;
+}
+
 use admin::FaultBoard;
 use calls::Calls;
 use clock::Clock;

@@ -59,13 +59,15 @@ impl FileName {
         split_extension(&self.0).0
     }
 
-    /// A distinct name for another image of this name: `photo.jpg` and tag `3fa9` give `photo~3fa9.jpg`. The stem is
-    /// shortened where the result would otherwise be too long.
+    /// A distinct name for another image of this name: `photo.jpg` and tag `3fa9` give `photo~3fa9.jpg`. The stem, and an
+    /// extension that takes more than half the room, are shortened where the result would otherwise be too long.
     #[must_use]
     pub fn derived(&self, tag: &str) -> Self {
         let (stem, extension) = split_extension(&self.0);
-        let room = MAX_BYTES.saturating_sub(tag.len() + 1 + extension.len());
-        let stem = &stem[..stem.floor_char_boundary(room)];
+        let room = MAX_BYTES.saturating_sub(tag.len() + 1);
+        let extension_room = room.saturating_sub(stem.len()).max(room / 2);
+        let extension = &extension[..extension.floor_char_boundary(extension_room)];
+        let stem = &stem[..stem.floor_char_boundary(room - extension.len())];
         Self(format!("{stem}~{tag}{extension}"))
     }
 }
@@ -170,5 +172,14 @@ mod tests {
         assert!(derived.as_str().len() <= MAX_BYTES);
         assert_eq!(FileName::parse(derived.as_str()), Ok(derived.clone()));
         assert!(derived.as_str().ends_with("~0123456789abcdef.jpg"));
+    }
+
+    /// Found by fuzzing: workers refused the job of such a photo.
+    #[test]
+    fn a_derived_name_shortens_an_extension_that_leaves_no_room() {
+        let name = FileName::parse(&format!("photo.{}", "é".repeat(120))).unwrap();
+        let derived = name.derived("0123456789abcdef");
+        assert_eq!(FileName::parse(derived.as_str()), Ok(derived.clone()));
+        assert_eq!(derived.stem(), "photo~0123456789abcdef");
     }
 }

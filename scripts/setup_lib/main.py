@@ -10,19 +10,22 @@ import os
 import shutil
 import sys
 
-from . import fidelity, libtorch, model, redis
+from . import cargo_tools, fidelity, fuzzing, libtorch, model, redis
 from .places import CACHE, LOCAL, MODELS, PHOTOS
 from .report import SetupError, fail, note
 
 
 def main():
     arguments = parse_arguments()
-    needs_libtorch = arguments.engine == "torch"
+    needs_libtorch = arguments.engine == "torch" and not arguments.fuzzing
     check_tools(needs_libtorch)
     CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / ".lock", "w") as lock:
         # Two clones may be set up at once.
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if arguments.fuzzing:
+            fuzzing.prepare()
+            return 0
         model.prepare()
         LOCAL.mkdir(exist_ok=True)
         replace_link("models", MODELS)
@@ -32,6 +35,7 @@ def main():
         if not arguments.without_tests:
             redis.prepare()
             fidelity.prepare()
+            cargo_tools.prepare(cargo_tools.DENY)
     note(f"ready (cache: {CACHE})")
     return 0
 
@@ -42,6 +46,7 @@ def parse_arguments():
     parser.add_argument("--without-tests", action="store_true", help="leave out what only the tests need")
     parser.add_argument("--engine", choices=["torch", "native"], default="torch",
                         help="torch (the default) fetches libtorch, 540 MB; native does without it")
+    parser.add_argument("--fuzzing", action="store_true", help="prepare what scripts/fuzz needs, and nothing else")
     return parser.parse_args()
 
 

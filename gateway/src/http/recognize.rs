@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use platform::access::{Role, called_with, presented};
+use platform::access::{Denied, Role, called_with, presented};
 use platform::token::Token;
 use proto::JobId;
 use proto::v1::{RecognizeRequest, RecognizeResponse};
@@ -12,7 +12,7 @@ use tonic::Status;
 use super::Gateway;
 use super::answer::AnswerForm;
 use super::upload::{self, Upload, UploadLimits};
-use crate::error::RequestError;
+use crate::error::{ErrorCode, RequestError};
 use crate::front::REQUEST_ID_METADATA;
 use crate::metric;
 
@@ -86,6 +86,21 @@ impl From<Status> for Failed {
         let job = id.and_then(|id| id.to_str().ok()?.parse().ok());
         let error = RequestError::from(status);
         Self { error, job }
+    }
+}
+
+impl From<Denied> for RequestError {
+    fn from(denied: Denied) -> Self {
+        let code = match denied {
+            Denied::NoKey | Denied::WrongKey => ErrorCode::NoKey,
+            Denied::WrongRole { .. } => ErrorCode::KeyLacksRole,
+            Denied::TooOften { .. } => ErrorCode::KeyUsedTooOften,
+        };
+        let mut error = Self::new(code, denied.to_string());
+        if let Denied::TooOften { retry_after, .. } = denied {
+            error.retry_after = Some(retry_after);
+        }
+        error
     }
 }
 

@@ -14,12 +14,13 @@ use super::bundle::{BundleDescription, Distance, LoadError, Preprocessing};
 use super::gallery::Gallery;
 
 mod bundle_files;
-mod fold;
-mod gallery_rows;
+// What is `pub(crate)` here is called by `fuzz/`, which compiles these modules into a crate of its own.
+pub(crate) mod fold;
+pub(crate) mod gallery_rows;
 mod layers;
 mod pickle;
 mod state_dict;
-mod torch_file;
+pub(crate) mod torch_file;
 
 pub use pickle::PickleError;
 pub use torch_file::{TensorProblem, TorchFileError};

@@ -1,0 +1,21 @@
+"""Packages of Debian, where set-up may install them."""
+
+import os
+import shutil
+import subprocess
+
+
+def can_install():
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+def install(packages, before=()):
+    """Runs the commands `before`, then installs. Returns what was said, up to the first command that failed."""
+    commands = [*before, ["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", *packages]]
+    environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    for command in commands:
+        result = subprocess.run(command, env=environment, text=True, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if result.returncode != 0:
+            break
+    return "\n".join("    " + line for line in result.stdout.strip().splitlines()[-6:])
