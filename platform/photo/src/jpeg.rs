@@ -29,15 +29,32 @@ const FRAMES: [u8; 3] = [0xC0, 0xC1, 0xC2];
 /// The picture as it is stored, and how it is to be turned.
 pub fn decode(encoded: &[u8], limits: &DecodeLimits) -> Result<(Photo, Orientation), DecodeError> {
     let header = header(encoded, limits)?;
+    let pixels = by_libjpeg(limits, |deadline| pixels(encoded, &header, deadline))?;
+    Ok((
+        Photo::new(header.width, header.height, pixels),
+        header.orientation,
+    ))
+}
+
+/// Reads all that comes before the picture data, as [`decode`] does.
+pub fn inspect(encoded: &[u8], limits: &DecodeLimits) -> Result<(), DecodeError> {
+    header(encoded, limits)?;
+    by_libjpeg(limits, |deadline| open(encoded, deadline).map(drop))
+}
+
+/// Runs what calls libjpeg, which reports errors by unwinding out of the C code, without calling the panic hook.
+fn by_libjpeg<T>(
+    limits: &DecodeLimits,
+    work: impl FnOnce(Instant) -> std::io::Result<T>,
+) -> Result<T, DecodeError> {
     let deadline = limits.deadline();
-    // libjpeg reports errors by unwinding out of the C code, without calling the panic hook.
-    let decoded = catch_unwind(AssertUnwindSafe(|| pixels(encoded, &header, deadline)));
-    let failed = !matches!(decoded, Ok(Ok(_))) || errors::data_ended_early();
+    let done = catch_unwind(AssertUnwindSafe(|| work(deadline)));
+    let failed = !matches!(done, Ok(Ok(_))) || errors::data_ended_early();
     // A read that fails in the middle of the file ends as any of libjpeg's errors and warnings.
     if failed && Instant::now() > deadline {
         return Err(DecodeError::TooSlow(limits.max_decode_time));
     }
-    let pixels = decoded
+    let done = done
         .map_err(|payload| {
             from_message(payload.downcast_ref::<String>().map_or("", String::as_str))
         })?
@@ -45,10 +62,7 @@ pub fn decode(encoded: &[u8], limits: &DecodeLimits) -> Result<(Photo, Orientati
     if errors::data_ended_early() {
         return Err(DecodeError::Truncated);
     }
-    Ok((
-        Photo::new(header.width, header.height, pixels),
-        header.orientation,
-    ))
+    Ok(done)
 }
 
 /// What the markers say.
@@ -95,7 +109,10 @@ pub fn header(encoded: &[u8], limits: &DecodeLimits) -> Result<Header, DecodeErr
                     let process = format!("JPEG process ({marker:X})");
                     return Err(DecodeError::Unsupported(process));
                 }
-                frame = Some(start_of_frame(segment, limits)?)
+                if frame.is_some() {
+                    return Err(DecodeError::Damaged("it has two frames".to_owned()));
+                }
+                frame = Some(start_of_frame(segment, limits)?);
             }
             // Of several the first counts: programs that edit photos put theirs before those of the camera.
             EXIF_SEGMENT if exif.is_none() && segment.starts_with(EXIF_SIGNATURE) => {
@@ -122,10 +139,9 @@ fn start_of_frame(
     segment: &[u8],
     limits: &DecodeLimits,
 ) -> Result<(usize, usize, u8), DecodeError> {
-    let &[precision, h1, h0, w1, w0, components, ..] = segment else {
-        return Err(DecodeError::Damaged(
-            "its frame header is too short".to_owned(),
-        ));
+    let too_short = || DecodeError::Damaged("its frame header is too short".to_owned());
+    let &[precision, h1, h0, w1, w0, components, ref rest @ ..] = segment else {
+        return Err(too_short());
     };
     if precision != 8 {
         let kind = format!("JPEG with {precision} bits a channel");
@@ -133,7 +149,39 @@ fn start_of_frame(
     }
     let (width, height) = (u16::from_be_bytes([w1, w0]), u16::from_be_bytes([h1, h0]));
     limits.check(u32::from(width), u32::from(height))?;
+    if !matches!(components, 1 | 3 | 4) {
+        let kind = format!("JPEG with {components} channels");
+        return Err(DecodeError::Unsupported(kind));
+    }
+    let (channels, _) = rest.as_chunks::<3>();
+    let channels = channels.get(..usize::from(components));
+    check_sampling(channels.ok_or_else(too_short)?)?;
     Ok((usize::from(width), usize::from(height), components))
+}
+
+/// Each channel has an id, its samples across and down in a nibble each, and a quantization table. libjpeg enlarges channels
+/// by whole factors alone.
+fn check_sampling(channels: &[[u8; 3]]) -> Result<(), DecodeError> {
+    let factors = channels
+        .iter()
+        .map(|&[_, samples, _]| (samples >> 4, samples & 15));
+    let is_sound = |(across, down)| (1..=4).contains(&across) && (1..=4).contains(&down);
+    if !factors.clone().all(is_sound) {
+        return Err(DecodeError::Damaged("its channels have no size".to_owned()));
+    }
+    let (widest, tallest) = factors
+        .clone()
+        .fold((1, 1), |(widest, tallest), (across, down)| {
+            (across.max(widest), down.max(tallest))
+        });
+    if factors
+        .into_iter()
+        .any(|(across, down)| widest % across != 0 || tallest % down != 0)
+    {
+        let kind = "JPEG whose channels are not whole fractions of the picture";
+        return Err(DecodeError::Unsupported(kind.to_owned()));
+    }
+    Ok(())
 }
 
 /// The next marker's code and what follows it. In picture data an FF byte is followed by 00; before a marker it may be
@@ -153,9 +201,12 @@ fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
     }
 }
 
+fn open(encoded: &[u8], deadline: Instant) -> std::io::Result<Decompress<Clocked<'_>>> {
+    Decompress::with_err(errors::manager()).from_reader(Clocked::new(encoded, deadline))
+}
+
 fn pixels(encoded: &[u8], header: &Header, deadline: Instant) -> std::io::Result<Vec<u8>> {
-    let file = Clocked::new(encoded, deadline);
-    let decoder = Decompress::with_err(errors::manager()).from_reader(file)?;
+    let decoder = open(encoded, deadline)?;
     let is_cmyk = header.components == 4;
     let color_space = if is_cmyk {
         ColorSpace::JCS_CMYK
@@ -163,9 +214,6 @@ fn pixels(encoded: &[u8], header: &Header, deadline: Instant) -> std::io::Result
         ColorSpace::JCS_RGB
     };
     let mut started = decoder.to_colorspace(color_space)?;
-    if (started.width(), started.height()) != (header.width, header.height) {
-        return Err(std::io::Error::other("it has two frames of different size"));
-    }
     let values: Vec<u8> = started.read_scanlines()?;
     Ok(if is_cmyk {
         cmyk_to_rgb(&values)

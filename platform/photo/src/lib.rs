@@ -1,7 +1,7 @@
 //! What a photo is: JPEG, PNG and WebP files, from their bytes to upright RGB pixels.
 //!
 //! Front and workers both ask here, so that they agree: what [`inspect`] refuses, [`decode`] refuses for the same reason,
-//! and what `inspect` accepts can only fail by what its picture data holds.
+//! and what `inspect` accepts can only fail by what its picture data, and the tables that it is read by, hold.
 //!
 //! Whatever the bytes are, a photo costs a bounded amount of memory, at most [`BYTES_A_PIXEL`] for each pixel that
 //! [`DecodeLimits`] allow and [`BYTES_A_FILE`] more, and a bounded time. A lossless WebP may need [`LOSSLESS_WEBP_BYTES`]
@@ -89,7 +89,7 @@ enum Format {
 /// When [`decode`] would fail for what is around the picture data: the format, the size, a file that was cut.
 pub fn inspect(encoded: &[u8], limits: &DecodeLimits) -> Result<(), DecodeError> {
     guarded(|| match Format::of(encoded)? {
-        Format::Jpeg => jpeg::header(encoded, limits).map(|_| ()),
+        Format::Jpeg => jpeg::inspect(encoded, limits),
         Format::Png => png::header(encoded, limits).map(|_| ()),
         Format::WebP => webp::header(encoded, limits).map(|_| ()),
     })

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use image::metadata::Orientation;
-use png::{BitDepth, ColorType, Decoder, DecodingError, Limits, Reader, Transformations};
+use png::{BitDepth, ColorType, Decoder, DecodingError, Info, Limits, Reader, Transformations};
 
 use super::clock::Clocked;
 use super::{BYTES_A_FILE, DecodeError, DecodeLimits, Photo, orientation};
@@ -33,7 +33,24 @@ pub fn header<'a>(
         .read_header_info()
         .map_err(|error| from_png(error, limits))?;
     limits.check(header.width, header.height)?;
-    decoder.read_info().map_err(|error| from_png(error, limits))
+    let reader = decoder
+        .read_info()
+        .map_err(|error| from_png(error, limits))?;
+    check_palette(reader.info())?;
+    Ok(reader)
+}
+
+/// The decoder relies on a palette of whole colors.
+fn check_palette(info: &Info<'_>) -> Result<(), DecodeError> {
+    match &info.palette {
+        None if info.color_type == ColorType::Indexed => {
+            Err(DecodeError::Damaged("it has no palette".to_owned()))
+        }
+        Some(palette) if palette.is_empty() || palette.len() % 3 != 0 => {
+            Err(DecodeError::Damaged("its palette is cut".to_owned()))
+        }
+        _ => Ok(()),
+    }
 }
 
 pub fn decode(encoded: &[u8], limits: &DecodeLimits) -> Result<(Photo, Orientation), DecodeError> {
@@ -83,7 +100,7 @@ fn to_rgb(values: Vec<u8>, color: ColorType, depth: BitDepth) -> Result<Vec<u8>,
             .iter()
             .flat_map(|&[grey, _]| [grey; 3])
             .collect(),
-        ColorType::Indexed => return Err(DecodeError::Damaged("it has no palette".to_owned())),
+        ColorType::Indexed => unreachable!("palettes are expanded"),
     })
 }
 

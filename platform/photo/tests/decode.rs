@@ -433,6 +433,36 @@ fn inspection_never_refuses_what_can_be_decoded() {
     }
 }
 
+/// Files that fuzzing found: front stored them before a worker refused them, and one made a decoder panic.
+#[test]
+fn what_headers_rule_out_is_refused_by_inspection_too() {
+    for (name, expected) in [
+        ("late-components.jpg", "two frames"),
+        ("late-no-components.jpg", "0 channels"),
+        ("late-no-palette.png", "it has no palette"),
+        ("late-process.jpg", "SOF type"),
+        ("late-reserved-marker.jpg", "no size"),
+        ("late-sampling.jpg", "whole fractions"),
+        ("late-two-starts.jpg", "no size"),
+        ("palette-of-4-bytes.png", "palette is cut"),
+        ("palette-of-4-bytes-trns.png", "palette is cut"),
+    ] {
+        let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/photo");
+        let file = std::fs::read(format!("{seeds}/{name}")).unwrap();
+        let refused = inspect(&file, &DecodeLimits::default()).expect_err(name);
+        let message = refused.to_string();
+        assert!(
+            message.contains(expected) && !message.contains('%'),
+            "{name}: {message}"
+        );
+        assert_eq!(
+            decode(&file, &DecodeLimits::default()),
+            Err(refused),
+            "{name}"
+        );
+    }
+}
+
 #[test]
 fn a_file_cut_anywhere_is_an_error() {
     let files = [

@@ -53,7 +53,7 @@ fn manager_of(decoder: &jpeg_common_struct) -> Option<&jpeg_error_mgr> {
     unsafe { decoder.err.as_ref() }
 }
 
-/// The message as it stands in libjpeg's table, its numbers not filled in.
+/// The message of libjpeg's table, up to the first number, which is not filled in.
 fn text(manager: &jpeg_error_mgr) -> String {
     let within = 0..=manager.last_jpeg_message;
     if manager.jpeg_message_table.is_null() || !within.contains(&manager.msg_code) {
@@ -62,5 +62,9 @@ fn text(manager: &jpeg_error_mgr) -> String {
     // SAFETY: the table has a text for each code up to the last, which ends with zero and lives as long as the program.
     let text =
         unsafe { CStr::from_ptr(*manager.jpeg_message_table.add(manager.msg_code as usize)) };
-    text.to_string_lossy().into_owned()
+    let text = text.to_string_lossy();
+    let words = text
+        .split_whitespace()
+        .take_while(|word| !word.contains('%'));
+    words.collect::<Vec<_>>().join(" ")
 }
