@@ -17,6 +17,7 @@ use libfuzzer_sys::fuzz_target;
 use muster_fuzz::gateway::byte_budget::ByteBudget;
 use muster_fuzz::gateway::error::RequestError;
 use muster_fuzz::gateway::http::upload::{Upload, UploadLimits};
+use proto::FileName;
 use tokio::runtime::{Builder, Runtime};
 
 const LIMITS: UploadLimits = UploadLimits {
@@ -43,18 +44,20 @@ fuzz_target!(|input: &[u8]| {
     let pieces = receive(&content_type, body, usize::from(size) + 1);
     match (whole, pieces) {
         (Ok(whole), Ok(pieces)) => {
-            assert_eq!(
-                (&whole.file_name, &whole.image),
-                (&pieces.file_name, &pieces.image)
-            );
-            assert!((1..=LIMITS.max_image_bytes).contains(&whole.image.len()));
+            assert_eq!(whole, pieces);
+            let (_, image) = whole;
+            assert!((1..=LIMITS.max_image_bytes).contains(&image.len()));
         }
         (Err(whole), Err(pieces)) => assert_eq!(whole.code, pieces.code, "{whole} {pieces}"),
         (whole, pieces) => panic!("{whole:?}, but in pieces {pieces:?}"),
     }
 });
 
-fn receive(content_type: &HeaderValue, body: &[u8], size: usize) -> Result<Upload, RequestError> {
+fn receive(
+    content_type: &HeaderValue,
+    body: &[u8],
+    size: usize,
+) -> Result<(FileName, Bytes), RequestError> {
     let pieces: Vec<_> = body
         .chunks(size)
         .map(|piece| Ok::<_, std::io::Error>(Bytes::copy_from_slice(piece)))
@@ -65,10 +68,8 @@ fn receive(content_type: &HeaderValue, body: &[u8], size: usize) -> Result<Uploa
         .insert(CONTENT_TYPE, content_type.clone());
     let budget = ByteBudget::new(BUDGET);
     let received = RUNTIME.block_on(Upload::receive(request, LIMITS, &budget));
-    let received = received.map(|mut upload| {
-        upload.reservation = None;
-        upload
-    });
+    // Dropping the rest gives the reservation back.
+    let received = received.map(|upload| (upload.file_name, upload.image));
     assert!(budget.reserve(BUDGET).is_ok(), "all bytes were given back");
     received
 }
