@@ -84,11 +84,12 @@ pub async fn serve(
         let (builder, tls, watcher) = (builder.clone(), tls.clone(), graceful.watcher());
         tokio::spawn(async move {
             let served = async {
+                // Boxed, so that a connection without TLS has no room for it: idle ones are many.
                 match tls {
-                    None => serve_one(&builder, stream, service, watcher).await?,
+                    None => Box::pin(serve_one(&builder, stream, service, watcher)).await?,
                     Some(tls) => {
-                        let stream = tls.accept(stream).await?;
-                        serve_one(&builder, stream, service, watcher).await?;
+                        let stream = Box::pin(tls.accept(stream)).await?;
+                        Box::pin(serve_one(&builder, stream, service, watcher)).await?;
                     }
                 }
                 anyhow::Ok(())
