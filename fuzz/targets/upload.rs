@@ -1,4 +1,4 @@
-//! Uploads: whatever a client sends as multipart/form-data, in whatever pieces, and what it counts against the budget.
+//! Uploads: multipart/form-data in pieces of any size, and what it counts against the budget.
 //!
 //! An input is a byte that tells the size of the pieces, a line with the Content-Type, and the body.
 

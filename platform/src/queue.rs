@@ -29,7 +29,7 @@ pub struct QueueAttributes {
     pub visibility_timeout: Duration,
     /// The largest message, in bytes; absent: SQS's own limit.
     pub maximum_message_size: Option<usize>,
-    /// How long a message stays that nobody deletes; absent: SQS's own default, four days.
+    /// How long a message that is not deleted is kept; absent: SQS's default, four days.
     pub retention: Option<Duration>,
     /// After how many receives a message goes to which queue.
     pub redrive: Option<Redrive>,

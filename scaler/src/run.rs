@@ -33,12 +33,12 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
-    let operators = Operators {
-        access: config.door.access.open(address)?,
-        token: config.token,
-    };
     // The service checks by itself: workers come with the fleet's token.
     let door = config.door.open(address, |_| None)?;
+    let operators = Operators {
+        access: door.access.clone(),
+        token: config.token,
+    };
     let clock = Clock::start();
     let attendance = Attendance::new(clock);
     metric::describe();

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::waiting::{Waiting, reply_of};
 use crate::metric;
 
-/// Delete calls under way at once. Replies that come while none is free stay, so that nobody waits for a delete.
+/// Delete calls under way at once. Replies that come while none is free are not deleted, so that no client waits for a delete.
 const DELETES: usize = 32;
 const DELETE_ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

@@ -1,5 +1,5 @@
-//! The reply queue of one front, which nobody else receives from: made when the front starts, deleted when it ends. Those of
-//! fronts that died are deleted by the others.
+//! The reply queue of one front: created when the front starts, deleted when it ends. No other front receives from it. The
+//! queues of fronts that died are deleted by the others.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
