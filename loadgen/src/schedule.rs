@@ -5,8 +5,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+use platform::backoff::Backoff;
+
+const RECONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 
 /// The state of a closed loop.
 #[derive(Debug)]
@@ -95,9 +96,7 @@ impl Schedule {
         if attempt.retries >= self.most_retries {
             return false;
         }
-        let pause = FIRST_PAUSE
-            .saturating_mul(2_u32.saturating_pow(attempt.retries))
-            .min(LONGEST_PAUSE);
+        let pause = RECONNECT.pause_after(attempt.retries);
         let again = Attempt {
             retries: attempt.retries + 1,
             ..attempt
@@ -112,6 +111,7 @@ mod tests {
     use super::*;
 
     const START: Duration = Duration::ZERO;
+    const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
     fn first(request: usize) -> Step {
         Step::Send(Attempt {

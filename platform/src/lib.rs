@@ -4,12 +4,16 @@
 pub mod access;
 pub mod admin;
 pub mod aws;
+pub mod backoff;
+pub mod connections;
 pub mod demand;
+pub mod duration;
 pub mod fleet;
 pub mod grpc;
 pub mod http;
 pub mod metadata;
 pub mod objects;
+pub mod process;
 pub mod queue;
 pub mod reload;
 pub mod shutdown;

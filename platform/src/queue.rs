@@ -1,3 +1,5 @@
+//! SQS queues.
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use aws_sdk_sqs::types::{
 
 use crate::aws::{ATTEMPT, attempts_of};
 
-/// How many messages one batch call takes, and one receive gives; SQS refuses more.
+/// The most messages of one batch call or one receive. SQS refuses more.
 pub const BATCH_LIMIT: usize = 10;
 
 /// One SQS queue.
@@ -22,16 +24,16 @@ pub struct Queue {
     name: String,
 }
 
-/// What a queue is created with.
+/// Attributes of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueAttributes {
     /// How long a received message stays hidden from other receivers.
     pub visibility_timeout: Duration,
-    /// The largest message, in bytes; absent: SQS's own limit.
+    /// The largest message, in bytes. `None`: SQS's own limit.
     pub maximum_message_size: Option<usize>,
-    /// How long a message that is not deleted is kept; absent: SQS's default, four days.
+    /// How long a message is kept that is not deleted. `None`: SQS's default, four days.
     pub retention: Option<Duration>,
-    /// After how many receives a message goes to which queue.
+    /// The dead-letter queue.
     pub redrive: Option<Redrive>,
 }
 
@@ -46,9 +48,9 @@ pub struct Redrive {
 pub struct Message {
     pub body: String,
     pub receipt_handle: String,
-    /// How often the message was received, this time included.
+    /// How often the message was received, including this time.
     pub receive_count: u32,
-    /// How long the message was in the queue when it was received for the first time, by SQS's own clock.
+    /// Time from the send to the first receive, by SQS's clock.
     pub waited: Duration,
 }
 
@@ -88,13 +90,13 @@ impl Queue {
         }
     }
 
-    /// The names of the queues that begin so.
+    /// Lists the names of the queues that begin with `prefix`.
     pub(crate) async fn list(client: &Client, prefix: &str) -> Result<Vec<String>, QueueError> {
         let mut names = Vec::new();
         let mut pages = client
             .list_queues()
             .queue_name_prefix(prefix)
-            // Without it SQS gives one page and no way to the next.
+            // Without it SQS returns one page and no token for the next.
             .max_results(1000)
             .into_paginator()
             .send();
@@ -149,8 +151,10 @@ impl Queue {
         failed(&self.name, error)
     }
 
+    /// Sends one message.
+    ///
     /// # Errors
-    /// [`QueueError::NotFound`] when the queue was deleted, as of all calls here.
+    /// [`QueueError::NotFound`] when the queue was deleted. So do all calls here.
     pub async fn send(&self, body: String) -> Result<(), QueueError> {
         let sent = self
             .client
@@ -162,7 +166,7 @@ impl Queue {
         sent.map(|_| ()).map_err(|error| self.failed(&error))
     }
 
-    /// Sends up to [`BATCH_LIMIT`] messages in one call; one result a message, in order.
+    /// Sends up to [`BATCH_LIMIT`] messages in one call. Returns one result for each message, in order.
     pub async fn send_batch(&self, bodies: Vec<String>) -> Vec<Result<(), QueueError>> {
         let count = bodies.len();
         let entries = bodies.into_iter().enumerate().map(|(index, body)| {
@@ -185,10 +189,9 @@ impl Queue {
         }
     }
 
-    /// Receives up to `limit` messages (at most [`BATCH_LIMIT`]), waiting up to `wait` (at most 20 s) for the first.
+    /// Receives up to `limit` messages (at most [`BATCH_LIMIT`]). Waits up to `wait` (at most 20 s) for the first.
     ///
-    /// Do not drop the future half way: messages that are on their way would stay hidden until their visibility
-    /// timeout.
+    /// Do not drop the future: messages of a reply that is lost stay hidden until their visibility timeout.
     ///
     /// # Errors
     /// When SQS cannot be reached or refuses.
@@ -196,7 +199,7 @@ impl Queue {
         self.receive_hiding(limit, wait, None).await
     }
 
-    /// As [`Queue::receive`], with a visibility timeout of its own for these messages.
+    /// Receives as [`Queue::receive`] does, with a visibility timeout for these messages alone.
     ///
     /// # Errors
     /// When SQS cannot be reached or refuses.
@@ -231,6 +234,8 @@ impl Queue {
             .collect())
     }
 
+    /// Deletes a received message.
+    ///
     /// # Errors
     /// When SQS cannot be reached or refuses.
     pub async fn delete(&self, receipt_handle: &str) -> Result<(), QueueError> {
@@ -270,7 +275,7 @@ impl Queue {
         batch_results(0, &deleted.failed).into_iter().collect()
     }
 
-    /// Hides a received message for `timeout` from now; zero gives it back at once.
+    /// Hides a received message for `timeout` from now. Zero returns it to the queue at once.
     ///
     /// # Errors
     /// When SQS cannot be reached or refuses.
@@ -290,6 +295,8 @@ impl Queue {
         changed.map(|_| ()).map_err(|error| self.failed(&error))
     }
 
+    /// Reads the approximate counters.
+    ///
     /// # Errors
     /// When SQS cannot be reached or refuses.
     pub async fn counters(&self) -> Result<Counters, QueueError> {
@@ -315,7 +322,7 @@ impl Queue {
         })
     }
 
-    /// The queue's visibility timeout.
+    /// Reads the queue's visibility timeout.
     ///
     /// # Errors
     /// When SQS cannot be reached or refuses.
@@ -324,7 +331,7 @@ impl Queue {
         Ok(Duration::from_secs(seconds))
     }
 
-    /// The largest message that the queue takes, in bytes.
+    /// Reads the largest message size, in bytes.
     ///
     /// # Errors
     /// When SQS cannot be reached or refuses.
@@ -333,7 +340,7 @@ impl Queue {
         Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
-    /// When the queue's attributes were last set, in seconds of SQS's own clock.
+    /// Reads when the queue's attributes were last set, in seconds of SQS's clock.
     ///
     /// # Errors
     /// When SQS cannot be reached or refuses.
@@ -341,7 +348,7 @@ impl Queue {
         self.number(QueueAttributeName::LastModifiedTimestamp).await
     }
 
-    /// Deletes the queue and what is in it.
+    /// Deletes the queue with its messages.
     ///
     /// # Errors
     /// When SQS cannot be reached or refuses.
@@ -421,7 +428,7 @@ fn message(received: aws_sdk_sqs::types::Message) -> Option<Message> {
     })
 }
 
-/// One result for each of `count` entries; entries that SQS reports as failed beyond that are appended.
+/// Returns one result for each of `count` entries, and appends further entries that SQS reports as failed.
 fn batch_results(
     count: usize,
     failed: &[aws_sdk_sqs::types::BatchResultErrorEntry],
@@ -459,7 +466,7 @@ fn failed<E>(queue: &str, error: &E) -> QueueError
 where
     E: std::error::Error + ProvideErrorMetadata,
 {
-    // The second is what SQS's query protocol calls it, which its answers still name.
+    // The second is the name of SQS's query protocol, which SQS still sends.
     match error.code() {
         Some("QueueDoesNotExist" | "AWS.SimpleQueueService.NonExistentQueue") => {
             QueueError::NotFound(queue.to_owned())

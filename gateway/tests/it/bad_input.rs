@@ -13,7 +13,7 @@ fn input_file<'a>(file_name: &'a str, content: &'a [u8]) -> Part<'a> {
 }
 
 #[tokio::test]
-async fn what_is_no_upload_is_refused_and_leaves_nothing() {
+async fn malformed_uploads_are_refused_and_leave_nothing() {
     let stack = Stack::start().await;
     let photo = photo(1);
 
@@ -53,7 +53,7 @@ async fn what_is_no_upload_is_refused_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn files_that_are_no_photos_are_refused_before_they_are_stored() {
+async fn files_that_are_not_photos_are_refused_before_they_are_stored() {
     let stack = Stack::start().await;
     stack.post("a.jpg", b"").await.assert_refused(400, "empty");
     stack
@@ -72,7 +72,7 @@ async fn files_that_are_no_photos_are_refused_before_they_are_stored() {
 }
 
 #[tokio::test]
-async fn what_a_worker_finds_to_be_bad_is_deleted_again() {
+async fn a_photo_that_a_worker_finds_bad_is_deleted() {
     let stack = Stack::start().await;
     {
         let _worker =
@@ -106,7 +106,7 @@ async fn many_bad_uploads_of_one_name_at_once_leave_nothing() {
 }
 
 #[tokio::test]
-async fn a_bad_photo_that_was_there_before_stays() {
+async fn a_bad_photo_that_existed_before_stays() {
     let stack = Stack::start().await;
     {
         let _worker = Worker::recognizing(&stack).await;
@@ -124,7 +124,7 @@ async fn a_bad_photo_that_was_there_before_stays() {
 }
 
 #[tokio::test]
-async fn a_failure_of_ours_keeps_the_photo() {
+async fn an_internal_error_keeps_the_photo() {
     let stack = Stack::start().await;
     let _worker = Worker::failing(&stack, FailureCode::Internal, "the model broke\nbadly").await;
     stack

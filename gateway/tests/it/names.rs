@@ -13,7 +13,7 @@ async fn post_named(stack: &Stack, name_on_the_wire: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn names_with_paths_line_breaks_or_too_many_letters_are_refused() {
+async fn names_with_paths_line_breaks_or_too_many_bytes_are_refused() {
     let stack = Stack::start().await;
     post_named(&stack, "../../etc/passwd.jpg")
         .await
@@ -82,7 +82,7 @@ async fn names_with_any_letters_are_accepted() {
 }
 
 #[tokio::test]
-async fn another_photo_of_the_same_name_gets_a_key_of_its_own() {
+async fn another_photo_of_the_same_name_gets_its_own_key() {
     let stack = Stack::start().await;
     let _worker = Worker::recognizing(&stack).await;
     for seed in [1, 2, 1, 2, 1] {
@@ -104,7 +104,7 @@ async fn another_photo_of_the_same_name_gets_a_key_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_photo_that_somebody_else_stored_is_not_overwritten() {
+async fn an_existing_object_is_not_overwritten() {
     let stack = Stack::start().await;
     let _worker = Worker::recognizing(&stack).await;
     let other = bytes::Bytes::from_static(b"not ours");

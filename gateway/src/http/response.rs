@@ -1,3 +1,5 @@
+//! Responses to `POST /`, as text or JSON.
+
 use axum::Json;
 use axum::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -11,22 +13,22 @@ use crate::error::{ErrorCode, RequestError};
 /// The header that carries a request's id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// How the client wants its answer.
+/// The format that the client accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnswerForm {
+pub enum ResponseFormat {
     Text,
     Json,
 }
 
 #[derive(Debug, Serialize)]
-struct Answer {
+struct RecognitionBody {
     request_id: String,
     stem: String,
     name: String,
     /// L2 distance to the nearest identity, 0 to 2.
     distance: f32,
     nearest_name: String,
-    /// The detector's probability, 0 to 1.
+    /// The detector's probability of a face, 0 to 1.
     confidence: f32,
     #[serde(rename = "box")]
     bounding_box: Option<Box>,
@@ -62,21 +64,21 @@ struct Milliseconds {
 }
 
 #[derive(Debug, Serialize)]
-struct Failed<'a> {
-    error: ErrorBody<'a>,
+struct ErrorBody<'a> {
+    error: ErrorDetails<'a>,
 }
 
 #[derive(Debug, Serialize)]
-struct ErrorBody<'a> {
+struct ErrorDetails<'a> {
     code: &'static str,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
 }
 
-impl AnswerForm {
-    /// JSON if the client names it among what it accepts.
-    pub fn wanted_by(headers: &HeaderMap) -> Self {
+impl ResponseFormat {
+    /// Returns JSON if the header `Accept` names it.
+    pub fn accepted_by(headers: &HeaderMap) -> Self {
         let accepted = headers.get_all(ACCEPT);
         let mut ranges = accepted
             .iter()
@@ -91,41 +93,41 @@ impl AnswerForm {
 
     pub fn recognized(self, response: RecognizeResponse) -> Response {
         let id = response.request_id.parse().ok();
-        let answer = Answer::from(response);
-        let answer = match self {
-            Self::Text => text(format!("{}:{}", answer.stem, answer.name)),
-            Self::Json => Json(answer).into_response(),
+        let body = RecognitionBody::from(response);
+        let response = match self {
+            Self::Text => text(format!("{}:{}", body.stem, body.name)),
+            Self::Json => Json(body).into_response(),
         };
-        with_id(answer, id)
+        with_id(response, id)
     }
 
     pub fn error(self, error: &RequestError, id: Option<JobId>) -> Response {
-        let mut answer = match self {
+        let mut response = match self {
             Self::Text => text(format!("{}\n", error.message)),
             Self::Json => {
                 let request_id = id.map(|id| id.to_string());
                 let code = error.code.name();
-                let error = ErrorBody {
+                let error = ErrorDetails {
                     code,
                     message: &error.message,
                     request_id,
                 };
-                Json(Failed { error }).into_response()
+                Json(ErrorBody { error }).into_response()
             }
         };
-        *answer.status_mut() = error.code.http_status();
+        *response.status_mut() = error.code.http_status();
         if error.code == ErrorCode::NoKey {
             let scheme = HeaderValue::from_static("Bearer");
-            answer.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+            response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
         }
         if let Some(seconds) = error.retry_after_seconds() {
-            answer.headers_mut().insert(RETRY_AFTER, seconds.into());
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
-        with_id(answer, id)
+        with_id(response, id)
     }
 }
 
-impl From<RecognizeResponse> for Answer {
+impl From<RecognizeResponse> for RecognitionBody {
     fn from(response: RecognizeResponse) -> Self {
         let recognition = response.recognition.unwrap_or_default();
         let points = recognition.landmarks.iter();
@@ -168,7 +170,7 @@ impl From<Timings> for Milliseconds {
     }
 }
 
-/// A media range such as `application/json;q=0.9`; quality zero means "not this".
+/// Whether a media range such as `application/json;q=0.9` accepts JSON. Quality zero refuses it.
 fn is_json(range: &str) -> bool {
     let mut parts = range.split(';').map(str::trim);
     let named = parts
@@ -187,34 +189,40 @@ fn text(body: String) -> Response {
     ([(CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response()
 }
 
-fn with_id(mut answer: Response, id: Option<JobId>) -> Response {
+fn with_id(mut response: Response, id: Option<JobId>) -> Response {
     if let Some(id) = id {
         let value = HeaderValue::try_from(id.to_string()).expect("an id is hexadecimal");
-        answer.headers_mut().insert(REQUEST_ID, value);
+        response.headers_mut().insert(REQUEST_ID, value);
     }
-    answer
+    response
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn wanted(accept: &'static str) -> AnswerForm {
-        AnswerForm::wanted_by(&HeaderMap::from_iter([(
+    fn format(accept: &'static str) -> ResponseFormat {
+        ResponseFormat::accepted_by(&HeaderMap::from_iter([(
             ACCEPT,
             HeaderValue::from_static(accept),
         )]))
     }
 
     #[test]
-    fn json_is_given_to_those_who_name_it() {
-        assert_eq!(wanted("application/json"), AnswerForm::Json);
+    fn the_accept_header_chooses_the_format() {
+        assert_eq!(format("application/json"), ResponseFormat::Json);
         assert_eq!(
-            wanted("text/html, Application/JSON;q=0.9"),
-            AnswerForm::Json
+            format("text/html, Application/JSON;q=0.9"),
+            ResponseFormat::Json
         );
-        assert_eq!(wanted("*/*"), AnswerForm::Text);
-        assert_eq!(wanted("text/plain, application/json;q=0"), AnswerForm::Text);
-        assert_eq!(AnswerForm::wanted_by(&HeaderMap::new()), AnswerForm::Text);
+        assert_eq!(format("*/*"), ResponseFormat::Text);
+        assert_eq!(
+            format("text/plain, application/json;q=0"),
+            ResponseFormat::Text
+        );
+        assert_eq!(
+            ResponseFormat::accepted_by(&HeaderMap::new()),
+            ResponseFormat::Text
+        );
     }
 }
