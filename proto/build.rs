@@ -1,4 +1,4 @@
-//! Generates the contracts' code from the `.proto` files with protox, so that no system `protoc` is needed.
+//! Generates code from the `.proto` files with protox, which needs no installed `protoc`.
 
 use std::path::PathBuf;
 
