@@ -130,12 +130,10 @@ mod tests {
 
     use super::*;
 
-    fn run(arguments: &[&str]) -> RunArgs {
-        match Cli::try_parse_from([&["loadgen", "run"], arguments].concat())
-            .unwrap()
-            .command
-        {
-            Command::Run(args) => args,
+    fn parse(arguments: &str) -> Result<RunArgs, clap::Error> {
+        let arguments = ["loadgen", "run"].into_iter().chain(arguments.split(' '));
+        match Cli::try_parse_from(arguments)?.command {
+            Command::Run(args) => Ok(args),
             Command::Grade(_) => panic!("not the command run"),
         }
     }
@@ -147,36 +145,12 @@ mod tests {
 
     #[test]
     fn the_options_of_existing_scripts_are_accepted() {
-        let ours = [
-            "--url",
-            "http://h:8000/",
-            "--num-request",
-            "7",
-            "--image-folder",
-            "d",
-            "--prediction-file",
-            "c",
-        ];
-        let existing = [
-            "--num_request",
-            "7",
-            "--url",
-            "http://h:8000/",
-            "--image_folder",
-            "d",
-            "--prediction_file",
-            "c",
-        ];
-        let others = [
-            "--n",
-            "7",
-            "--server",
-            "h:8000",
-            "--image_folder=d",
-            "--prediction_file=c",
-        ];
-        for arguments in [&ours[..], &existing, &others] {
-            let args = run(arguments);
+        for arguments in [
+            "--url http://h:8000/ --num-request 7 --image-folder d --prediction-file c",
+            "--num_request 7 --url http://h:8000/ --image_folder d --prediction_file c",
+            "--n 7 --server h:8000 --image_folder=d --prediction_file=c",
+        ] {
+            let args = parse(arguments).unwrap();
             assert_eq!(args.num_request, 7);
             assert_eq!(args.target.url.as_str(), "http://h:8000/");
             assert_eq!(args.image_folder, PathBuf::from("d"));
@@ -186,27 +160,16 @@ mod tests {
     }
 
     #[test]
-    fn invalid_numbers_are_refused() {
+    fn invalid_values_are_refused() {
         for wrong in [
-            ["--concurrency", "0"],
-            ["--timeout", "-1"],
-            ["--timeout", "nan"],
-            ["--url", "ftp://h/"],
+            "--concurrency 0",
+            "--timeout -1",
+            "--timeout nan",
+            "--timeout 0",
+            "--url ftp://h/",
         ] {
-            let arguments = [
-                "loadgen",
-                "run",
-                "--n",
-                "1",
-                "--image-folder",
-                "d",
-                "--prediction-file",
-                "c",
-            ];
-            assert!(
-                Cli::try_parse_from([&arguments[..], &wrong].concat()).is_err(),
-                "{wrong:?}"
-            );
+            let arguments = format!("--n 1 --image-folder d --prediction-file c {wrong}");
+            assert!(parse(&arguments).is_err(), "{wrong}");
         }
     }
 }

@@ -90,25 +90,16 @@ impl Aws {
     }
 
     /// Returns a queue by its name.
-    ///
-    /// # Errors
-    /// When the queue does not exist or SQS cannot be reached.
     pub async fn queue(&self, name: &str) -> Result<Queue, QueueError> {
         Queue::open(self.sqs.clone(), name).await
     }
 
     /// Lists the names of the queues that begin with `prefix`.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
     pub async fn queue_names(&self, prefix: &str) -> Result<Vec<String>, QueueError> {
         Queue::list(&self.sqs, prefix).await
     }
 
     /// Creates the queue with these attributes, or sets them if the queue exists.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
     pub async fn ensure_queue(
         &self,
         name: &str,

@@ -23,7 +23,8 @@ pub const LONGEST_CALL: Duration = Duration::from_secs(5);
 /// The most instances of one page. Without it EC2 returns all instances in one slow reply.
 const PAGE: i32 = 1000;
 
-/// EC2 instances, found by their tag `Name`.
+/// EC2 instances, found by their tag `Name`. Every call fails when EC2 cannot be reached or refuses. Calls that start, launch,
+/// stop or terminate are not retried.
 #[derive(Debug, Clone)]
 pub struct Fleet {
     client: Client,
@@ -119,9 +120,6 @@ impl Fleet {
 
     /// Lists the instances whose tag `Name` matches `pattern` (`*` and `?` are wildcards), sorted by name, without
     /// terminated ones. Each page of the reply may take [`LONGEST_CALL`].
-    ///
-    /// # Errors
-    /// When EC2 cannot be reached or refuses.
     pub async fn find(&self, pattern: &str) -> Result<Vec<FleetInstance>, FleetError> {
         let states = ["pending", "running", "stopping", "stopped", "shutting-down"];
         let mut found = Vec::new();
@@ -153,9 +151,6 @@ impl Fleet {
     }
 
     /// Returns those of `ids` that are terminated or shutting down. The others exist, or EC2 does not list them yet.
-    ///
-    /// # Errors
-    /// When EC2 cannot be reached or refuses.
     pub async fn terminated(&self, ids: &[String]) -> Result<Vec<String>, FleetError> {
         // With the parameter for ids the call would fail for an unknown id.
         let filter = |name, values: &[String]| {
@@ -175,52 +170,26 @@ impl Fleet {
         Ok(instances.filter_map(|it| it.instance_id.clone()).collect())
     }
 
-    /// Starts stopped instances, all in one call.
-    ///
-    /// # Errors
-    /// When EC2 cannot be reached or refuses. After a refusal none was started. There are no retries.
+    /// Starts stopped instances, all in one call. After a refusal none was started.
     pub async fn start(&self, ids: &[String]) -> Result<(), FleetError> {
-        let started = self
-            .without_retries
-            .start_instances()
-            .set_instance_ids(Some(ids.to_vec()))
-            .send()
-            .await;
-        started.map(|_| ()).map_err(|error| failure(&error))
+        let call = self.without_retries.start_instances();
+        done(call.set_instance_ids(Some(ids.to_vec())).send().await)
     }
 
     /// Stops running instances, all in one call.
-    ///
-    /// # Errors
-    /// When EC2 cannot be reached or refuses. There are no retries.
     pub async fn stop(&self, ids: &[String]) -> Result<(), FleetError> {
-        let stopped = self
-            .without_retries
-            .stop_instances()
-            .set_instance_ids(Some(ids.to_vec()))
-            .send()
-            .await;
-        stopped.map(|_| ()).map_err(|error| failure(&error))
+        let call = self.without_retries.stop_instances();
+        done(call.set_instance_ids(Some(ids.to_vec())).send().await)
     }
 
     /// Terminates instances, all in one call. Their disks are deleted.
-    ///
-    /// # Errors
-    /// When EC2 cannot be reached or refuses. There are no retries.
     pub async fn terminate(&self, ids: &[String]) -> Result<(), FleetError> {
-        let terminated = self
-            .without_retries
-            .terminate_instances()
-            .set_instance_ids(Some(ids.to_vec()))
-            .send()
-            .await;
-        terminated.map(|_| ()).map_err(|error| failure(&error))
+        let call = self.without_retries.terminate_instances();
+        done(call.set_instance_ids(Some(ids.to_vec())).send().await)
     }
 
     /// Launches up to `count` instances in one call, tagged `Name` = `name`, and returns their ids.
-    ///
-    /// # Errors
-    /// When EC2 cannot be reached or refuses, or has no capacity for a single instance. There are no retries.
+    /// Fails when EC2 has no capacity for a single instance.
     pub async fn launch(
         &self,
         spec: &LaunchSpec,
@@ -263,18 +232,9 @@ impl Fleet {
     }
 
     /// Sets the tag `Name` of one instance.
-    ///
-    /// # Errors
-    /// When EC2 cannot be reached or refuses.
     pub async fn set_name(&self, id: &str, name: &str) -> Result<(), FleetError> {
-        let tagged = self
-            .client
-            .create_tags()
-            .resources(id)
-            .tags(tag("Name", name))
-            .send()
-            .await;
-        tagged.map(|_| ()).map_err(|error| failure(&error))
+        let call = self.client.create_tags().resources(id);
+        done(call.tags(tag("Name", name)).send().await)
     }
 }
 
@@ -416,6 +376,13 @@ fn tag(key: &str, value: &str) -> Tag {
 
 fn some_unless_empty(values: &[String]) -> Option<Vec<String>> {
     (!values.is_empty()).then(|| values.to_vec())
+}
+
+fn done<T, E>(result: Result<T, E>) -> Result<(), FleetError>
+where
+    E: std::error::Error + ProvideErrorMetadata,
+{
+    result.map(drop).map_err(|error| failure(&error))
 }
 
 fn failure<E>(error: &E) -> FleetError

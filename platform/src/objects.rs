@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use crate::aws::{ATTEMPT, attempts_of};
 
-/// One bucket.
+/// One bucket. Every call fails with [`ObjectError::NoBucket`] when it does not exist, and with [`ObjectError::Unavailable`]
+/// when the store cannot be reached or refuses.
 #[derive(Debug, Clone)]
 pub struct Objects {
     client: Client,
@@ -75,19 +76,11 @@ impl Objects {
         &self.bucket
     }
 
-    /// Creates the bucket, unless this account has it.
-    ///
-    /// # Errors
-    /// When the store cannot be reached, or another account owns the bucket.
+    /// Creates the bucket, unless this account has it. Fails when another account owns it.
     pub async fn ensure(&self) -> Result<(), ObjectError> {
         let head = self.client.head_bucket().bucket(&self.bucket);
-        if head
-            .customize()
-            .config_override(brief())
-            .send()
-            .await
-            .is_ok()
-        {
+        let found = head.customize().config_override(brief()).send().await;
+        if found.is_ok() {
             return Ok(());
         }
         let region = self.client.config().region().map(ToString::to_string);
@@ -111,21 +104,14 @@ impl Objects {
     }
 
     /// Stores the object atomically, unless the key exists.
-    ///
-    /// # Errors
-    /// When the store cannot be reached or refuses.
     pub async fn put_if_absent(
         &self,
         key: &str,
         body: Bytes,
         metadata: Metadata,
     ) -> Result<Put, ObjectError> {
-        let put = self
-            .request(key, body, metadata)
-            .if_none_match("*")
-            .send()
-            .await;
-        match put {
+        let put = self.request(key, body, metadata).if_none_match("*");
+        match put.send().await {
             Ok(_) => Ok(Put::Stored),
             Err(error) if is_conflict(&error) => Ok(Put::Exists),
             Err(error) => Err(classify(key, &error)),
@@ -134,9 +120,6 @@ impl Objects {
 
     /// Stores the object atomically, if the condition holds. There are no retries: a first attempt that succeeded would
     /// make the second one fail. When the future fails or is dropped, the put may have happened or may still happen.
-    ///
-    /// # Errors
-    /// When the store cannot be reached or refuses.
     pub async fn swap(
         &self,
         key: &str,
@@ -165,9 +148,6 @@ impl Objects {
     }
 
     /// Reads an object with its entity tag. Returns `None` when the key does not exist.
-    ///
-    /// # Errors
-    /// When the store cannot be reached or refuses; [`ObjectError::NoBucket`] when there is no bucket.
     pub async fn get_tagged(&self, key: &str) -> Result<Option<Tagged>, ObjectError> {
         match self.read(key).await {
             Ok(tagged) => Ok(Some(tagged)),
@@ -177,12 +157,9 @@ impl Objects {
     }
 
     /// Stores the object, and replaces an existing one.
-    ///
-    /// # Errors
-    /// When the store cannot be reached or refuses.
     pub async fn put(&self, key: &str, body: Bytes, metadata: Metadata) -> Result<(), ObjectError> {
         let put = self.request(key, body, metadata).send().await;
-        put.map(|_| ()).map_err(|error| classify(key, &error))
+        put.map(drop).map_err(|error| classify(key, &error))
     }
 
     /// Reads an object.
@@ -211,48 +188,25 @@ impl Objects {
     /// # Errors
     /// [`ObjectError::NotFound`] when the key does not exist.
     pub async fn metadata(&self, key: &str) -> Result<Metadata, ObjectError> {
-        let head = self
-            .client
-            .head_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .customize()
-            .config_override(brief())
-            .send()
-            .await;
+        let head = self.client.head_object().bucket(&self.bucket).key(key);
+        let head = head.customize().config_override(brief()).send().await;
         let head = head.map_err(|error| classify(key, &error))?;
         Ok(head.metadata.unwrap_or_default())
     }
 
     /// Deletes the object, if it exists.
-    ///
-    /// # Errors
-    /// When the store cannot be reached or refuses.
     pub async fn delete(&self, key: &str) -> Result<(), ObjectError> {
-        let deleted = self
-            .client
-            .delete_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .customize()
-            .config_override(brief())
-            .send()
-            .await;
-        deleted.map(|_| ()).map_err(|error| unavailable(&error))
+        let delete = self.client.delete_object().bucket(&self.bucket).key(key);
+        let deleted = delete.customize().config_override(brief()).send().await;
+        deleted.map(drop).map_err(|error| unavailable(&error))
     }
 
     /// Counts the objects. Returns 0 when the bucket does not exist.
-    ///
-    /// # Errors
-    /// When the store cannot be reached or refuses.
     pub async fn count(&self) -> Result<u64, ObjectError> {
         Ok(self.keys().await?.len() as u64)
     }
 
     /// Lists all keys. Returns none when the bucket does not exist.
-    ///
-    /// # Errors
-    /// When the store cannot be reached or refuses.
     pub async fn keys(&self) -> Result<Vec<String>, ObjectError> {
         let mut keys = Vec::new();
         let mut pages = self

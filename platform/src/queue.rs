@@ -16,7 +16,8 @@ use crate::aws::{ATTEMPT, attempts_of};
 /// The most messages of one batch call or one receive. SQS refuses more.
 pub const BATCH_LIMIT: usize = 10;
 
-/// One SQS queue.
+/// One SQS queue. Every call fails with [`QueueError::NotFound`] after the queue was deleted, and with
+/// [`QueueError::Unavailable`] when SQS cannot be reached or refuses.
 #[derive(Debug, Clone)]
 pub struct Queue {
     client: Client,
@@ -151,19 +152,17 @@ impl Queue {
         failed(&self.name, error)
     }
 
+    fn done<T, E>(&self, result: Result<T, E>) -> Result<(), QueueError>
+    where
+        E: std::error::Error + ProvideErrorMetadata,
+    {
+        result.map(drop).map_err(|error| self.failed(&error))
+    }
+
     /// Sends one message.
-    ///
-    /// # Errors
-    /// [`QueueError::NotFound`] when the queue was deleted. So do all calls here.
     pub async fn send(&self, body: String) -> Result<(), QueueError> {
-        let sent = self
-            .client
-            .send_message()
-            .queue_url(&self.url)
-            .message_body(body)
-            .send()
-            .await;
-        sent.map(|_| ()).map_err(|error| self.failed(&error))
+        let call = self.client.send_message().queue_url(&self.url);
+        self.done(call.message_body(body).send().await)
     }
 
     /// Sends up to [`BATCH_LIMIT`] messages in one call. Returns one result for each message, in order.
@@ -192,17 +191,11 @@ impl Queue {
     /// Receives up to `limit` messages (at most [`BATCH_LIMIT`]). Waits up to `wait` (at most 20 s) for the first.
     ///
     /// Do not drop the future: messages of a reply that is lost stay hidden until their visibility timeout.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
     pub async fn receive(&self, limit: usize, wait: Duration) -> Result<Vec<Message>, QueueError> {
         self.receive_hiding(limit, wait, None).await
     }
 
     /// Receives as [`Queue::receive`] does, with a visibility timeout for these messages alone.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
     pub async fn receive_hiding(
         &self,
         limit: usize,
@@ -235,24 +228,12 @@ impl Queue {
     }
 
     /// Deletes a received message.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
     pub async fn delete(&self, receipt_handle: &str) -> Result<(), QueueError> {
-        let deleted = self
-            .client
-            .delete_message()
-            .queue_url(&self.url)
-            .receipt_handle(receipt_handle)
-            .send()
-            .await;
-        deleted.map(|_| ()).map_err(|error| self.failed(&error))
+        let call = self.client.delete_message().queue_url(&self.url);
+        self.done(call.receipt_handle(receipt_handle).send().await)
     }
 
-    /// Deletes up to [`BATCH_LIMIT`] messages in one call.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached, or refuses one of them.
+    /// Deletes up to [`BATCH_LIMIT`] messages in one call. Fails when SQS refuses one of them.
     pub async fn delete_batch(&self, receipt_handles: Vec<String>) -> Result<(), QueueError> {
         let entries = receipt_handles
             .into_iter()
@@ -276,29 +257,18 @@ impl Queue {
     }
 
     /// Hides a received message for `timeout` from now. Zero returns it to the queue at once.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
     pub async fn change_visibility(
         &self,
         receipt_handle: &str,
         timeout: Duration,
     ) -> Result<(), QueueError> {
-        let changed = self
-            .client
-            .change_message_visibility()
-            .queue_url(&self.url)
-            .receipt_handle(receipt_handle)
-            .visibility_timeout(whole_seconds(timeout))
-            .send()
-            .await;
-        changed.map(|_| ()).map_err(|error| self.failed(&error))
+        let call = self.client.change_message_visibility();
+        let call = call.queue_url(&self.url).receipt_handle(receipt_handle);
+        let timeout = whole_seconds(timeout);
+        self.done(call.visibility_timeout(timeout).send().await)
     }
 
     /// Reads the approximate counters.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
     pub async fn counters(&self) -> Result<Counters, QueueError> {
         use QueueAttributeName as Name;
         let (visible, in_flight, delayed) = (
@@ -323,38 +293,25 @@ impl Queue {
     }
 
     /// Reads the queue's visibility timeout.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
     pub async fn visibility_timeout(&self) -> Result<Duration, QueueError> {
         let seconds = self.number(QueueAttributeName::VisibilityTimeout).await?;
         Ok(Duration::from_secs(seconds))
     }
 
     /// Reads the largest message size, in bytes.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
     pub async fn maximum_message_size(&self) -> Result<usize, QueueError> {
         let bytes = self.number(QueueAttributeName::MaximumMessageSize).await?;
         Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
     /// Reads when the queue's attributes were last set, in seconds of SQS's clock.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
     pub async fn last_modified(&self) -> Result<u64, QueueError> {
         self.number(QueueAttributeName::LastModifiedTimestamp).await
     }
 
     /// Deletes the queue with its messages.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
     pub async fn delete_queue(self) -> Result<(), QueueError> {
-        let deleted = self.client.delete_queue().queue_url(&self.url).send().await;
-        deleted.map(|_| ()).map_err(|error| self.failed(&error))
+        self.done(self.client.delete_queue().queue_url(&self.url).send().await)
     }
 
     async fn number(&self, name: QueueAttributeName) -> Result<u64, QueueError> {

@@ -5,7 +5,7 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use proto::JobId;
-use proto::v1::{RecognizeResponse, Timings};
+use proto::v1::{Recognition, RecognizeResponse, Timings};
 use serde::Serialize;
 
 use crate::error::{ErrorCode, RequestError};
@@ -24,43 +24,9 @@ pub enum ResponseFormat {
 struct RecognitionBody {
     request_id: String,
     stem: String,
-    name: String,
-    /// L2 distance to the nearest identity, 0 to 2.
-    distance: f32,
-    nearest_name: String,
-    /// The detector's probability of a face, 0 to 1.
-    confidence: f32,
-    #[serde(rename = "box")]
-    bounding_box: Option<Box>,
-    landmarks: Vec<Point>,
-    model: String,
-    timings: Milliseconds,
-}
-
-/// Pixels from the top left corner.
-#[derive(Debug, Serialize)]
-struct Box {
-    left: f32,
-    top: f32,
-    right: f32,
-    bottom: f32,
-}
-
-#[derive(Debug, Serialize)]
-struct Point {
-    x: f32,
-    y: f32,
-}
-
-#[derive(Debug, Serialize)]
-struct Milliseconds {
-    fetch_ms: f32,
-    decode_ms: f32,
-    detect_ms: f32,
-    embed_ms: f32,
-    match_ms: f32,
-    store_ms: f32,
-    total_ms: f32,
+    #[serde(flatten)]
+    recognition: Recognition,
+    timings: Timings,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,11 +57,16 @@ impl ResponseFormat {
         }
     }
 
-    pub fn recognized(self, response: RecognizeResponse) -> Response {
-        let id = response.request_id.parse().ok();
-        let body = RecognitionBody::from(response);
+    pub fn recognized(self, recognized: RecognizeResponse) -> Response {
+        let id = recognized.request_id.parse().ok();
+        let body = RecognitionBody {
+            request_id: recognized.request_id,
+            stem: recognized.stem,
+            recognition: recognized.recognition.unwrap_or_default(),
+            timings: recognized.timings.unwrap_or_default(),
+        };
         let response = match self {
-            Self::Text => text(format!("{}:{}", body.stem, body.name)),
+            Self::Text => text(format!("{}:{}", body.stem, body.recognition.name)),
             Self::Json => Json(body).into_response(),
         };
         with_id(response, id)
@@ -124,49 +95,6 @@ impl ResponseFormat {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
         with_id(response, id)
-    }
-}
-
-impl From<RecognizeResponse> for RecognitionBody {
-    fn from(response: RecognizeResponse) -> Self {
-        let recognition = response.recognition.unwrap_or_default();
-        let points = recognition.landmarks.iter();
-        Self {
-            request_id: response.request_id,
-            stem: response.stem,
-            name: recognition.name,
-            distance: recognition.distance,
-            nearest_name: recognition.nearest_name,
-            confidence: recognition.confidence,
-            bounding_box: recognition.r#box.map(|found| Box {
-                left: found.left,
-                top: found.top,
-                right: found.right,
-                bottom: found.bottom,
-            }),
-            landmarks: points
-                .map(|point| Point {
-                    x: point.x,
-                    y: point.y,
-                })
-                .collect(),
-            model: recognition.model,
-            timings: response.timings.unwrap_or_default().into(),
-        }
-    }
-}
-
-impl From<Timings> for Milliseconds {
-    fn from(timings: Timings) -> Self {
-        Self {
-            fetch_ms: timings.fetch_ms,
-            decode_ms: timings.decode_ms,
-            detect_ms: timings.detect_ms,
-            embed_ms: timings.embed_ms,
-            match_ms: timings.match_ms,
-            store_ms: timings.store_ms,
-            total_ms: timings.total_ms,
-        }
     }
 }
 

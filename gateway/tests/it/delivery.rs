@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::photos::photo;
 use crate::stack::{Stack, eventually};
-use crate::worker::{Behavior, Worker, recognized};
+use crate::worker::{Behavior, Worker, recognize, recognized};
 
 const LATE_REPLIES: &str = "muster_front_late_replies_total";
 
@@ -86,10 +86,7 @@ async fn undecodable_replies_are_dropped() {
         Behavior::Send(bodies.to_vec())
     })
     .await;
-    stack
-        .post("a.jpg", &photo(1))
-        .await
-        .assert_recognized("a:somebody");
+    recognize(&stack, "a.jpg", 1).await;
     stack.assert_left_behind(&["a.jpg"]).await;
     assert!(stack.metric("muster_front_undecodable_replies_total").await >= before + 3.0);
 }
@@ -203,10 +200,8 @@ async fn shutdown_waits_for_requests_in_flight() {
         let meanwhile = async {
             stack.until_demand(|demand| demand.unanswered == 1).await;
             stack.stop_front.cancel();
-            stack
-                .post("b.jpg", &second)
-                .await
-                .assert_refused(503, "shutting down");
+            let answer = stack.post("b.jpg", &second).await;
+            answer.assert_refused(503, "shutting down");
             worker = Some(Worker::recognizing(&stack).await);
         };
         let (answer, ()) = tokio::join!(stack.post("a.jpg", &first), meanwhile);

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::photos::photo;
 use crate::stack::{Answer, Stack, bind, defaults, deployment, eventually, http_client, url_of};
-use crate::worker::Worker;
+use crate::worker::{Worker, recognize};
 use gateway::{front, http};
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
@@ -46,10 +46,7 @@ async fn front_waits_for_a_cloud_that_starts_later() {
     stack.serve_cloud(cloud);
     stack.until_ready().await;
     let _worker = Worker::recognizing(&stack).await;
-    stack
-        .post("a.jpg", &photo(1))
-        .await
-        .assert_recognized("a:somebody");
+    recognize(&stack, "a.jpg", 1).await;
 }
 
 #[tokio::test]

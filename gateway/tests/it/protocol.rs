@@ -145,7 +145,7 @@ async fn a_late_reply_does_not_answer_a_retry_with_the_same_request_id() {
 }
 
 #[tokio::test]
-async fn the_request_id_of_an_answer_is_the_id_of_its_job() {
+async fn the_request_id_of_a_response_is_the_id_of_its_job() {
     let stack = Stack::start().await;
     let jobs = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&jobs);
@@ -172,15 +172,11 @@ async fn the_largest_photo_is_accepted() {
     let mut largest = photo(1);
     // Decoders ignore what follows the end of the image.
     largest.resize(10 * 1024 * 1024, 0);
-    stack
-        .post("a.jpg", &largest)
-        .await
-        .assert_recognized("a:somebody");
+    let answer = stack.post("a.jpg", &largest).await;
+    answer.assert_recognized("a:somebody");
     largest.push(0);
-    stack
-        .post("b.jpg", &largest)
-        .await
-        .assert_refused(413, "larger than 10485760 bytes");
+    let answer = stack.post("b.jpg", &largest).await;
+    answer.assert_refused(413, "larger than 10485760 bytes");
     stack.assert_left_behind(&["a.jpg"]).await;
 }
 

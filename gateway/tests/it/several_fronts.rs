@@ -116,22 +116,16 @@ async fn an_outage_of_redis_does_not_affect_requests() {
     let _worker = Worker::recognizing(&stack).await;
     let mut watched = Watched::start(&server);
     let (one, two, three) = (photo(1), photo(2), photo(3));
-    stack
-        .post("a.jpg", &one)
-        .await
-        .assert_recognized("a:somebody");
+    let answer = stack.post("a.jpg", &one).await;
+    answer.assert_recognized("a:somebody");
     watched.until(demand(0, 1)).await;
 
     server.kill();
     watched.until(None).await;
-    stack
-        .post("b.jpg", &two)
-        .await
-        .assert_recognized("b:somebody");
-    stack
-        .post("c.jpg", &three)
-        .await
-        .assert_recognized("c:somebody");
+    let answer = stack.post("b.jpg", &two).await;
+    answer.assert_recognized("b:somebody");
+    let answer = stack.post("c.jpg", &three).await;
+    answer.assert_recognized("c:somebody");
     server.restart().await;
     watched.until(demand(0, 3)).await;
 }

@@ -33,10 +33,8 @@ async fn send_then_read(stack: &Stack, pieces: impl Iterator<Item = Vec<u8>>) ->
 #[tokio::test]
 async fn an_upload_of_twenty_megabytes_gets_its_response() {
     let stack = Stack::start().await;
-    stack
-        .post("a.jpg", &vec![0; 20_000_000])
-        .await
-        .assert_refused(413, "larger than 10485760 bytes");
+    let answer = stack.post("a.jpg", &vec![0; 20_000_000]).await;
+    answer.assert_refused(413, "larger than 10485760 bytes");
 
     let megabyte = vec![7; 1_000_000];
     let length = 20 * megabyte.len() + HEAD.len();

@@ -8,6 +8,7 @@ use proto::v1::recognition_result::Outcome;
 use proto::v1::{Failure, FailureCode, Recognition, RecognitionJob, RecognitionResult, Timings};
 use tokio::task::JoinHandle;
 
+use crate::photos::photo;
 use crate::stack::Stack;
 
 /// How a simulated worker treats a job.
@@ -97,6 +98,13 @@ async fn take(
                 .unwrap();
         }
     }
+}
+
+/// Posts a photo, which a [recognizing](Worker::recognizing) worker recognizes.
+pub async fn recognize(stack: &Stack, file_name: &str, seed: u8) {
+    let stem = file_name.trim_end_matches(".jpg");
+    let answer = stack.post(file_name, &photo(seed)).await;
+    answer.assert_recognized(&format!("{stem}:somebody"));
 }
 
 pub fn recognized(job: &RecognitionJob, name: &str) -> String {
