@@ -2,18 +2,18 @@ use std::borrow::Cow;
 use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
 use std::time::Instant;
 
-/// A file that is handed to its decoder in pieces, until time is up.
+/// A file that its decoder reads in pieces, with an error after the deadline.
 #[derive(Debug)]
-pub struct Clocked<'a> {
+pub struct DeadlineReader<'a> {
     file: Cursor<Cow<'a, [u8]>>,
     deadline: Instant,
 }
 
-/// No piece is worth more than a fraction of a second: deflate grows it 1,032-fold, and a scan of a progressive JPEG that
-/// passes over the whole picture needs some tens of bytes.
+/// A piece takes a fraction of a second at most: deflate expands it by up to 1,032, and a scan of a progressive JPEG has at
+/// least some tens of bytes.
 const PIECE: usize = 256;
 
-impl<'a> Clocked<'a> {
+impl<'a> DeadlineReader<'a> {
     pub fn new(file: impl Into<Cow<'a, [u8]>>, deadline: Instant) -> Self {
         Self {
             file: Cursor::new(file.into()),
@@ -22,7 +22,7 @@ impl<'a> Clocked<'a> {
     }
 }
 
-impl BufRead for Clocked<'_> {
+impl BufRead for DeadlineReader<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if Instant::now() > self.deadline {
             return Err(io::ErrorKind::TimedOut.into());
@@ -36,7 +36,7 @@ impl BufRead for Clocked<'_> {
     }
 }
 
-impl Read for Clocked<'_> {
+impl Read for DeadlineReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.fill_buf()?.read(buffer)?;
         self.consume(count);
@@ -44,7 +44,7 @@ impl Read for Clocked<'_> {
     }
 }
 
-impl Seek for Clocked<'_> {
+impl Seek for DeadlineReader<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.file.seek(to)
     }

@@ -1,3 +1,5 @@
+//! Admission control for `Recognize`: limits on calls in flight and on memory, before a photo is read.
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,30 +17,30 @@ use tonic::codegen::{BoxFuture, Service};
 use tonic::server::NamedService;
 
 use crate::byte_budget::{ByteBudget, ByteReservation};
-use crate::drain::drain;
+use crate::discard::discard;
 use crate::error::{ErrorCode, RequestError};
 use crate::metric;
 
-/// How long a call may take until its message is read. A client that stalls would keep others out.
+/// Longest time until a call's message is read. Otherwise a client that stalls would keep others out.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// Every gRPC message follows a flag and its length: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>.
+/// A flag and the length precede every message: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>.
 const PREFIX_BYTES: usize = 5;
 
 /// Admits calls to a service before their messages are read.
 ///
-/// A call beyond the limit of calls in flight is refused. An admitted one waits until there is memory for the message
-/// that it announces, and then only is that read. The wait needs HTTP/2 windows as `platform::grpc` sets them: bytes of
-/// waiting calls must not use up the connection's window, which the calls before them need.
+/// A call beyond the limit of calls in flight is refused. An admitted call waits until there is memory for the message
+/// that it announces. Only then the message is read. Waiting needs the HTTP/2 windows of `platform::grpc`: bytes of
+/// waiting calls must not use up the connection's window.
 #[derive(Debug, Clone)]
-pub struct Gate<S> {
+pub struct AdmissionControl<S> {
     service: S,
-    bounds: Bounds,
+    limits: Limits,
 }
 
-/// What one call was given; the service finds it in the request's extensions.
+/// The resources of one call. The service finds it in the request's extensions.
 #[derive(Debug, Clone)]
-pub struct Admission {
-    /// When the head of the call arrived.
+pub struct AdmissionPermit {
+    /// Time of the call's head.
     pub begun: Instant,
     pub in_flight: Arc<OwnedSemaphorePermit>,
     /// Memory for the message.
@@ -46,42 +48,42 @@ pub struct Admission {
 }
 
 #[derive(Debug, Clone)]
-struct Bounds {
+struct Limits {
     in_flight: Arc<Semaphore>,
     memory: ByteBudget,
     max_message_bytes: usize,
     upload_timeout: Duration,
 }
 
-/// A message of which the beginning was read.
+/// A message whose beginning was read.
 struct Message {
     head: Bytes,
     left: usize,
     memory: ByteReservation,
 }
 
-impl<S> Gate<S> {
+impl<S> AdmissionControl<S> {
     pub fn new(
         service: S,
         max_in_flight: usize,
         max_buffered_bytes: usize,
         max_message_bytes: usize,
     ) -> Self {
-        let bounds = Bounds {
+        let limits = Limits {
             in_flight: Arc::new(Semaphore::new(max_in_flight)),
             memory: ByteBudget::new(max_buffered_bytes),
             max_message_bytes,
             upload_timeout: UPLOAD_TIMEOUT,
         };
-        Self { service, bounds }
+        Self { service, limits }
     }
 }
 
-impl<S: NamedService> NamedService for Gate<S> {
+impl<S: NamedService> NamedService for AdmissionControl<S> {
     const NAME: &'static str = S::NAME;
 }
 
-impl<S> Service<Request<Body>> for Gate<S>
+impl<S> Service<Request<Body>> for AdmissionControl<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     S: Clone + Send + 'static,
@@ -96,16 +98,16 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        // The one that is ready goes with the call.
+        // The clone may not be ready, so the call takes the original.
         let next = self.service.clone();
         let mut service = std::mem::replace(&mut self.service, next);
-        let bounds = self.bounds.clone();
+        let limits = self.limits.clone();
         Box::pin(async move {
             let (parts, body) = request.into_parts();
-            match bounds.admit(body).await {
-                Ok((admission, body)) => {
+            match limits.admit(body).await {
+                Ok((permit, body)) => {
                     let mut request = Request::from_parts(parts, body);
-                    request.extensions_mut().insert(admission);
+                    request.extensions_mut().insert(permit);
                     service.call(request).await
                 }
                 Err(error) => {
@@ -119,34 +121,34 @@ where
     }
 }
 
-impl Bounds {
-    async fn admit(&self, body: Body) -> Result<(Admission, Body), RequestError> {
+impl Limits {
+    async fn admit(&self, body: Body) -> Result<(AdmissionPermit, Body), RequestError> {
         let begun = Instant::now();
         let until = tokio::time::Instant::now() + self.upload_timeout;
         let mut body = axum::body::Body::new(body).into_data_stream();
-        let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() else {
-            drain(body).await;
+        let Ok(in_flight) = Arc::clone(&self.in_flight).try_acquire_owned() else {
+            discard(body).await;
             return Err(overloaded("too many requests in flight; try again"));
         };
         let message = match self.begin(&mut body, until).await {
             Ok(message) => message,
             Err(error) => {
-                drop(permit);
+                drop(in_flight);
                 if error.code != ErrorCode::UploadTooSlow {
-                    drain(body).await;
+                    discard(body).await;
                 }
                 return Err(error);
             }
         };
-        let admission = Admission {
+        let permit = AdmissionPermit {
             begun,
-            in_flight: Arc::new(permit),
+            in_flight: Arc::new(in_flight),
             memory: Arc::new(message.memory),
         };
-        Ok((admission, whole(message.head, message.left, body, until)))
+        Ok((permit, whole(message.head, message.left, body, until)))
     }
 
-    /// Reads how long the message is, and waits for that much memory.
+    /// Reads the length of the message, and waits for the memory.
     async fn begin(
         &self,
         body: &mut BodyDataStream,
@@ -154,7 +156,7 @@ impl Bounds {
     ) -> Result<Message, RequestError> {
         let head = timeout_at(until, read_head(body)).await;
         let head = head.map_err(|_| too_slow())??;
-        // A message without a length is left to the service, which says what is wrong with it.
+        // The service refuses a message without a length.
         let length = head.get(1..PREFIX_BYTES).map_or(0, |mut big_endian| {
             usize::try_from(big_endian.get_u32()).unwrap_or(usize::MAX)
         });
@@ -167,7 +169,7 @@ impl Bounds {
         }
         let left = (PREFIX_BYTES + length).checked_sub(head.len());
         let left = left.ok_or_else(more_than_one)?;
-        let memory = timeout_at(until, self.memory.reserve_in_turn(length)).await;
+        let memory = timeout_at(until, self.memory.wait_for(length)).await;
         let memory = memory
             .map_err(|_| overloaded("too many photos are being uploaded; try again"))
             .flatten()?;
@@ -175,7 +177,7 @@ impl Bounds {
     }
 }
 
-/// Reads at least the prefix, unless the body ends before.
+/// Reads at least the prefix, unless the body ends earlier.
 async fn read_head(body: &mut BodyDataStream) -> Result<Bytes, RequestError> {
     let mut head = BytesMut::new();
     while head.len() < PREFIX_BYTES {
@@ -191,7 +193,7 @@ async fn read_head(body: &mut BodyDataStream) -> Result<Bytes, RequestError> {
     Ok(head.freeze())
 }
 
-/// The body from its beginning, which ends with its one message.
+/// Returns the body from its beginning. More than one message is an error.
 fn whole(head: Bytes, left: usize, rest: BodyDataStream, until: tokio::time::Instant) -> Body {
     let rest = stream::try_unfold((rest, left), move |(mut rest, left)| async move {
         let chunk = timeout_at(until, rest.next()).await;

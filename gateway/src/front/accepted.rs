@@ -6,30 +6,32 @@ use proto::v1::{RecognitionJob, RecognizeResponse, Timings};
 use proto::{FileName, JobId};
 use tokio::sync::oneshot;
 
+use super::admission::AdmissionPermit;
 use super::backend::Backend;
-use super::gate::Admission;
-use super::inspect::Photo;
-use super::photos::StoredPhoto;
-use super::waiting::{Reply, Waiting, deadline_exceeded};
+use super::inspect::InspectedPhoto;
+use super::photo_store::StoredPhoto;
+use super::registry::{Reply, RequestRegistry, deadline_exceeded};
 use crate::error::{ErrorCode, RequestError};
 
-/// One accepted request on its way: store, enqueue, wait, clean up.
+/// An accepted request: its photo is stored and enqueued, its reply awaited, and a bad photo deleted.
 #[derive(Debug)]
-pub struct Turn {
+pub struct AcceptedRequest {
     pub id: JobId,
     pub file_name: FileName,
-    pub photo: Photo,
+    pub photo: InspectedPhoto,
     pub accepted_at: Instant,
     pub deadline: Instant,
     pub reply: oneshot::Receiver<Reply>,
-    pub waiting: Arc<Waiting>,
+    pub registry: Arc<RequestRegistry>,
     pub backend: Backend,
-    pub admission: Admission,
+    pub permit: AdmissionPermit,
 }
 
-impl Turn {
+impl AcceptedRequest {
+    /// Runs the request to its end.
+    ///
     /// # Errors
-    /// Whatever the client is to be told instead of a name.
+    /// The error for the client.
     pub async fn run(self) -> Result<RecognizeResponse, RequestError> {
         let Self {
             id,
@@ -38,34 +40,34 @@ impl Turn {
             accepted_at,
             deadline,
             reply,
-            waiting,
+            registry,
             backend,
-            admission,
+            permit,
         } = self;
-        let Admission {
+        let AdmissionPermit {
             in_flight: _in_flight,
             memory,
             ..
-        } = admission;
+        } = permit;
         let submitted = submit(id, &file_name, &photo, deadline, &backend);
         let stored = match tokio::time::timeout_at(deadline.into(), submitted).await {
             Ok(Ok(stored)) => Some(stored),
             Ok(Err(error)) => {
-                waiting.answer(id, Err(error));
+                registry.finish(id, Err(error));
                 None
             }
             Err(_) => {
-                waiting.answer(id, Err(deadline_exceeded()));
+                registry.finish(id, Err(deadline_exceeded()));
                 None
             }
         };
-        // The worker has its own copy from here on.
+        // From here on only the worker needs the photo.
         drop((photo, memory));
 
         let reply = reply.await.unwrap_or_else(|_| {
             Err(RequestError::new(
                 ErrorCode::Internal,
-                "the request was forgotten",
+                "the request was lost",
             ))
         });
         match reply? {
@@ -95,7 +97,7 @@ impl Turn {
 async fn submit(
     id: JobId,
     file_name: &FileName,
-    photo: &Photo,
+    photo: &InspectedPhoto,
     deadline: Instant,
     backend: &Backend,
 ) -> Result<StoredPhoto, RequestError> {
@@ -113,7 +115,7 @@ async fn submit(
         reply_queue: backend.reply_queue.clone(),
         deadline: Some((SystemTime::now() + left).into()),
         photo_sha256: photo.sha256.clone(),
-        // 0 would be for ever.
+        // 0 would mean forever.
         time_to_live_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1),
     };
     backend.requests.send(proto::encode(&job)).await?;

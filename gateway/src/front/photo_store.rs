@@ -3,11 +3,12 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use platform::backoff::Backoff;
 use platform::objects::{Metadata, ObjectError, Objects, Put};
 use proto::{FileName, JobId};
 use tokio::sync::RwLock;
 
-use super::inspect::Photo;
+use super::inspect::InspectedPhoto;
 use super::pending::{KeyReferences, Released};
 use crate::error::{ErrorCode, RequestError};
 use crate::metric;
@@ -15,35 +16,35 @@ use crate::metric;
 /// User metadata of every object in the in-bucket: the photo's SHA-256 in hexadecimal.
 pub const SHA256_METADATA: &str = "sha256";
 
-/// User metadata that tells one put from another of the same photo.
+/// User metadata that identifies one put of a photo.
 const PUT_METADATA: &str = "put";
 
-/// How often a key is tried that is neither free nor readable, as while another put of it is under way.
+/// Attempts at a key that is neither free nor readable, as while another put of it is under way.
 const ATTEMPTS: u32 = 6;
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-/// How many hexadecimal digits of the SHA-256 tell photos of one name apart.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+/// Hexadecimal digits of the SHA-256 in the key of another photo of the same name.
 const TAG_DIGITS: usize = 16;
 const SHARDS: usize = 64;
 
-/// The in-bucket, and which of its photos are in use by requests.
+/// The in-bucket, and the requests that use its photos.
 #[derive(Debug)]
-pub struct Photos {
+pub struct PhotoStore {
     objects: Objects,
     keys: Mutex<KeyReferences>,
-    /// Storing a key excludes deleting it: otherwise a request could come to rely on a photo that is being deleted.
-    /// Puts of one key do not exclude each other. Keys share locks by hash.
+    /// A put shares its key's lock and a delete takes it alone: a request must not rely on a photo that is being deleted.
+    /// Keys share locks by hash.
     locks: [RwLock<()>; SHARDS],
 }
 
-/// A photo in the in-bucket, in use by one request. Dropped, it stays.
+/// A photo in the in-bucket that one request uses. Drop keeps the photo.
 #[derive(Debug)]
 pub struct StoredPhoto {
-    photos: Arc<Photos>,
+    store: Arc<PhotoStore>,
     key: String,
     released: bool,
 }
 
-impl Photos {
+impl PhotoStore {
     #[must_use]
     pub fn new(objects: Objects) -> Arc<Self> {
         let locks = std::array::from_fn(|_| RwLock::new(()));
@@ -54,14 +55,14 @@ impl Photos {
         })
     }
 
-    /// Stores the photo under its file name, or under a name derived from it when that belongs to another photo.
+    /// Stores the photo under its file name, or under a name derived from it if another photo has that key.
     ///
     /// # Errors
     /// [`ErrorCode::Unavailable`] when the object store cannot be reached.
     pub async fn store(
         self: &Arc<Self>,
         file_name: &FileName,
-        photo: &Photo,
+        photo: &InspectedPhoto,
     ) -> Result<StoredPhoto, RequestError> {
         if let Some(stored) = self.store_as(file_name.as_str(), photo).await? {
             return Ok(stored);
@@ -74,13 +75,14 @@ impl Photos {
         })
     }
 
-    /// `None` when the key belongs to another photo.
+    /// Returns `None` when the key belongs to another photo.
     async fn store_as(
         self: &Arc<Self>,
         key: &str,
-        photo: &Photo,
+        photo: &InspectedPhoto,
     ) -> Result<Option<StoredPhoto>, RequestError> {
-        for attempt in 0..ATTEMPTS {
+        let mut backoff = RETRY;
+        for _ in 0..ATTEMPTS {
             let sharing = self.lock_of(key).read().await;
             let reference = self.refer(key);
             let put_id = JobId::random().to_string();
@@ -98,7 +100,7 @@ impl Photos {
             }
             match self.objects.metadata(key).await {
                 Ok(found) if found.get(SHA256_METADATA) == Some(&photo.sha256) => {
-                    // An attempt whose answer was lost: the SDK's next one found the key taken.
+                    // The reply to the first attempt was lost, and the SDK's second one found the key in use.
                     if found.get(PUT_METADATA) == Some(&put_id) {
                         self.keys().stored(key);
                     }
@@ -106,7 +108,7 @@ impl Photos {
                 }
                 found => {
                     drop(sharing);
-                    // This request never relied on the photo; if its last user found it to be bad meanwhile, it goes.
+                    // This request did not use the photo. If its last user found it bad meanwhile, it is deleted.
                     reference.discard().await;
                     match found {
                         Ok(_) => return Ok(None),
@@ -115,7 +117,7 @@ impl Photos {
                     }
                 }
             }
-            tokio::time::sleep(FIRST_PAUSE * 2u32.pow(attempt)).await;
+            tokio::time::sleep(backoff.next_pause()).await;
         }
         let message = "the object store is busy with a photo of this name";
         Err(RequestError::new(ErrorCode::Unavailable, message))
@@ -124,7 +126,7 @@ impl Photos {
     fn refer(self: &Arc<Self>, key: &str) -> StoredPhoto {
         self.keys().take(key);
         StoredPhoto {
-            photos: Arc::clone(self),
+            store: Arc::clone(self),
             key: key.to_owned(),
             released: false,
         }
@@ -148,15 +150,14 @@ impl StoredPhoto {
         &self.key
     }
 
-    /// Lets go of a photo that is bad: it is deleted if it was stored for requests that are all done, and none of
-    /// them wanted it.
+    /// Releases a bad photo. It is deleted if it was stored for requests that have all ended, and none of them needs it.
     pub async fn discard(mut self) {
-        let _exclusive = self.photos.lock_of(&self.key).write().await;
+        let _exclusive = self.store.lock_of(&self.key).write().await;
         self.released = true;
-        if self.photos.keys().release(&self.key, false) == Released::Keep {
+        if self.store.keys().release(&self.key, false) == Released::Keep {
             return;
         }
-        match self.photos.objects.delete(&self.key).await {
+        match self.store.objects.delete(&self.key).await {
             Ok(()) => metric::PHOTOS_DELETED.counter().increment(1),
             Err(error) => {
                 tracing::warn!(key = self.key, %error, "a bad photo stays in the in-bucket")
@@ -168,14 +169,14 @@ impl StoredPhoto {
 impl Drop for StoredPhoto {
     fn drop(&mut self) {
         if !self.released {
-            self.photos.keys().release(&self.key, true);
+            self.store.keys().release(&self.key, true);
         }
     }
 }
 
 fn refused(error: &ObjectError) -> RequestError {
     if let ObjectError::KeyTooLong(bytes) = error {
-        let message = format!("the object store takes no file name of {bytes} bytes");
+        let message = format!("the object store accepts no file name of {bytes} bytes");
         return RequestError::new(ErrorCode::BadFileName, message);
     }
     tracing::warn!(%error, "a photo could not be stored");

@@ -5,7 +5,7 @@ use super::*;
 
 const MAX_MESSAGE_BYTES: usize = 1000;
 
-/// Reads the message, and answers with the number of its bytes as the status' message.
+/// Reads the message, and returns the number of its bytes as the status' message.
 #[derive(Clone)]
 struct Reader;
 
@@ -20,10 +20,10 @@ impl Service<Request<Body>> for Reader {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         Box::pin(async {
-            let admission = request.extensions().get::<Admission>().cloned();
+            let permit = request.extensions().get::<AdmissionPermit>().cloned();
             let body = axum::body::Body::new(request.into_body());
             let read = axum::body::to_bytes(body, usize::MAX).await;
-            drop(admission.expect("the gate leaves its admission"));
+            drop(permit.expect("the call was admitted"));
             let status = match read {
                 Ok(bytes) => Status::ok(bytes.len().to_string()),
                 Err(error) => Status::from_error(Box::new(error)),
@@ -33,8 +33,8 @@ impl Service<Request<Body>> for Reader {
     }
 }
 
-fn gate(max_in_flight: usize, max_buffered_bytes: usize) -> Gate<Reader> {
-    Gate::new(Reader, max_in_flight, max_buffered_bytes, MAX_MESSAGE_BYTES)
+fn control(max_in_flight: usize, max_buffered_bytes: usize) -> AdmissionControl<Reader> {
+    AdmissionControl::new(Reader, max_in_flight, max_buffered_bytes, MAX_MESSAGE_BYTES)
 }
 
 fn prefix(length: u32) -> Bytes {
@@ -48,7 +48,7 @@ fn body_of(chunks: Vec<Bytes>) -> Body {
     Body::new(axum::body::Body::from_stream(chunks))
 }
 
-/// In two pieces, as a connection may split it.
+/// A message in pieces, as a connection may split it.
 fn message(length: usize) -> Body {
     let prefix = prefix(u32::try_from(length).unwrap());
     let body = Bytes::from(vec![7; length]);
@@ -63,8 +63,8 @@ fn stalling(length: u32) -> Body {
     ))
 }
 
-fn call(gate: &Gate<Reader>, body: Body) -> BoxFuture<Response<Body>, Infallible> {
-    gate.clone().call(Request::new(body))
+fn call(control: &AdmissionControl<Reader>, body: Body) -> BoxFuture<Response<Body>, Infallible> {
+    control.clone().call(Request::new(body))
 }
 
 #[track_caller]
@@ -78,30 +78,30 @@ fn assert_status(response: &Response<Body>, grpc_status: &str, code: Option<&str
 }
 
 #[tokio::test]
-async fn a_message_comes_through_whole() {
-    let response = call(&gate(1, 700), message(700)).await.unwrap();
+async fn a_message_passes_whole() {
+    let response = call(&control(1, 700), message(700)).await.unwrap();
     assert_status(&response, "0", None);
     assert_eq!(response.headers()["grpc-message"], "705");
 }
 
 #[tokio::test]
 async fn a_call_is_in_flight_before_its_message_is_read() {
-    let gate = gate(1, 1000);
-    let mut first = call(&gate, stalling(10));
+    let control = control(1, 1000);
+    let mut first = call(&control, stalling(10));
     assert!(poll!(&mut first).is_pending());
-    let refused = call(&gate, message(10)).await.unwrap();
+    let refused = call(&control, message(10)).await.unwrap();
     assert_status(&refused, "8", Some("overloaded"));
     assert_eq!(refused.headers()["retry-after"], "2");
     drop(first);
-    assert_status(&call(&gate, message(10)).await.unwrap(), "0", None);
+    assert_status(&call(&control, message(10)).await.unwrap(), "0", None);
 }
 
 #[tokio::test]
 async fn a_call_waits_for_the_memory_that_its_message_needs() {
-    let gate = gate(10, 1000);
-    let mut first = call(&gate, stalling(600));
+    let control = control(10, 1000);
+    let mut first = call(&control, stalling(600));
     assert!(poll!(&mut first).is_pending());
-    let mut second = call(&gate, message(600));
+    let mut second = call(&control, message(600));
     assert!(poll!(&mut second).is_pending(), "600 and 600 are too many");
     drop(first);
     assert_status(&second.await.unwrap(), "0", None);
@@ -109,10 +109,10 @@ async fn a_call_waits_for_the_memory_that_its_message_needs() {
 
 #[tokio::test]
 async fn a_message_that_never_fits_is_refused_at_once() {
-    let refused = call(&gate(1, 100), message(101)).await.unwrap();
+    let refused = call(&control(1, 100), message(101)).await.unwrap();
     assert_status(&refused, "8", Some("overloaded"));
     let length = u32::try_from(MAX_MESSAGE_BYTES).unwrap() + 1;
-    let refused = call(&gate(1, 5000), body_of(vec![prefix(length)])).await;
+    let refused = call(&control(1, 5000), body_of(vec![prefix(length)])).await;
     assert_status(&refused.unwrap(), "3", Some("too_large"));
 }
 
@@ -125,30 +125,30 @@ async fn a_second_message_is_not_read() {
         vec![first.clone(), second.clone()],
     ] {
         let body = body_of(chunks.into_iter().map(Bytes::from).collect());
-        let refused = call(&gate(1, 100), body).await.unwrap();
+        let refused = call(&control(1, 100), body).await.unwrap();
         assert_status(&refused, "3", Some("bad_request"));
     }
 }
 
 #[tokio::test]
-async fn a_client_that_stalls_is_given_up() {
-    let mut gate = gate(1, 100);
-    gate.bounds.upload_timeout = Duration::from_millis(20);
-    let stalled = call(&gate, stalling(100)).await.unwrap();
+async fn a_client_that_stalls_is_refused() {
+    let mut control = control(1, 100);
+    control.limits.upload_timeout = Duration::from_millis(20);
+    let stalled = call(&control, stalling(100)).await.unwrap();
     assert_status(&stalled, "10", Some("upload_too_slow"));
     let silent = axum::body::Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
-    let silent = call(&gate, Body::new(silent)).await.unwrap();
+    let silent = call(&control, Body::new(silent)).await.unwrap();
     assert_status(&silent, "10", Some("upload_too_slow"));
-    assert_status(&call(&gate, message(100)).await.unwrap(), "0", None);
+    assert_status(&call(&control, message(100)).await.unwrap(), "0", None);
 }
 
 #[tokio::test]
-async fn a_call_does_not_wait_for_memory_for_ever() {
-    let mut gate = gate(1, 100);
-    gate.bounds.upload_timeout = Duration::from_millis(20);
-    let held = gate.bounds.memory.reserve(1).unwrap();
-    let refused = call(&gate, message(100)).await.unwrap();
+async fn a_call_does_not_wait_for_memory_forever() {
+    let mut control = control(1, 100);
+    control.limits.upload_timeout = Duration::from_millis(20);
+    let held = control.limits.memory.reserve(1).unwrap();
+    let refused = call(&control, message(100)).await.unwrap();
     assert_status(&refused, "8", Some("overloaded"));
     drop(held);
-    assert_status(&call(&gate, message(100)).await.unwrap(), "0", None);
+    assert_status(&call(&control, message(100)).await.unwrap(), "0", None);
 }

@@ -1,40 +1,41 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use platform::demand::Demand;
 use proto::JobId;
 use proto::v1::recognition_result::Outcome;
 use proto::v1::{RecognitionResult, Timings};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::pending::{Counts, Pending};
+use super::pending::Pending;
 use crate::error::{ErrorCode, RequestError};
 use crate::metric;
 
-/// How exactly deadlines are kept.
+/// Interval of the checks for deadlines.
 const TICK: Duration = Duration::from_millis(50);
 
-/// What a request waits for.
+/// The result of a job.
 pub type Reply = Result<(Outcome, Timings), RequestError>;
 
-/// The pending requests of this process, and the demand that follows from them.
+/// The pending requests of this process, and the demand that they make.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct RequestRegistry {
     pending: Mutex<Pending<oneshot::Sender<Reply>>>,
-    counts: watch::Sender<Counts>,
+    demand: watch::Sender<Demand>,
 }
 
-impl Default for Waiting {
+impl Default for RequestRegistry {
     fn default() -> Self {
         Self {
             pending: Mutex::default(),
-            counts: watch::Sender::new(Counts::default()),
+            demand: watch::Sender::new(Demand::default()),
         }
     }
 }
 
-impl Waiting {
-    /// Begins to wait for a new job. Its id is nobody else's choice: the reply to an earlier job must not answer it.
+impl RequestRegistry {
+    /// Registers a request under a new job id. Clients cannot choose it: a reply to an earlier job must not match.
     pub fn accept(&self, now: Instant, deadline: Instant) -> (JobId, oneshot::Receiver<Reply>) {
         let (mut waiter, reply) = oneshot::channel();
         let mut id = JobId::random();
@@ -46,40 +47,40 @@ impl Waiting {
         (id, reply)
     }
 
-    /// Ends the wait for this job; `false` when nobody waits for it.
-    pub fn answer(&self, id: JobId, reply: Reply) -> bool {
-        let waiter = self.change(|pending| pending.answer(id));
+    /// Ends the wait for this job. Returns `false` when no request waits for it.
+    pub fn finish(&self, id: JobId, reply: Reply) -> bool {
+        let waiter = self.change(|pending| pending.finish(id));
         waiter.is_some_and(|waiter| waiter.send(reply).is_ok())
     }
 
-    /// The demand, now and whenever it changes.
+    /// Returns the demand and its changes.
     #[must_use]
-    pub fn counts(&self) -> watch::Receiver<Counts> {
-        self.counts.subscribe()
+    pub fn demand(&self) -> watch::Receiver<Demand> {
+        self.demand.subscribe()
     }
 
-    /// Whether a request has waited at least this long.
+    /// Whether a request has waited for at least `age`.
     #[must_use]
     pub fn any_older_than(&self, age: Duration) -> bool {
         let time = Instant::now().checked_sub(age);
         time.is_some_and(|time| self.lock().any_accepted_by(time))
     }
 
-    /// Changes what is pending, and tells watchers if that changed the demand.
+    /// Changes the pending requests, and publishes the demand if it changed.
     fn change<T>(&self, change: impl FnOnce(&mut Pending<oneshot::Sender<Reply>>) -> T) -> T {
         let mut pending = self.lock();
         let output = change(&mut pending);
-        let counts = pending.counts();
-        // Still under the lock, so that counts are published in the order of the changes.
-        self.counts.send_if_modified(|published| {
-            let modified = *published != counts;
-            *published = counts;
+        let demand = pending.demand();
+        // Under the lock, so that demands are published in the order of the changes.
+        self.demand.send_if_modified(|published| {
+            let modified = *published != demand;
+            *published = demand;
             modified
         });
         drop(pending);
         metric::FRONT_IN_FLIGHT
             .gauge()
-            .set(counts.unanswered as f64);
+            .set(demand.unanswered as f64);
         output
     }
 
@@ -88,22 +89,22 @@ impl Waiting {
     }
 }
 
-/// Answers requests whose deadline has come, until `stop`.
-pub async fn expire_until(waiting: Arc<Waiting>, stop: CancellationToken) {
+/// Fails requests at their deadlines, until `stop`.
+pub async fn expire_until(registry: Arc<RequestRegistry>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        if waiting.counts.borrow().unanswered == 0 {
+        if registry.demand.borrow().unanswered == 0 {
             continue;
         }
-        for waiter in waiting.change(|pending| pending.expire(Instant::now())) {
-            // Nobody listens if the request failed at the same moment.
+        for waiter in registry.change(|pending| pending.expire(Instant::now())) {
+            // The receiver is gone if the request failed meanwhile.
             let _ = waiter.send(Err(deadline_exceeded()));
         }
     }
 }
 
-/// The reply of a worker, as its request wants it. `None` if it says nothing.
+/// Returns the outcome and timings of a worker's reply, or `None` without an outcome.
 #[must_use]
 pub fn reply_of(result: RecognitionResult) -> Option<Reply> {
     let timings = result.timings.unwrap_or_default();
@@ -112,6 +113,6 @@ pub fn reply_of(result: RecognitionResult) -> Option<Reply> {
 
 #[must_use]
 pub fn deadline_exceeded() -> RequestError {
-    let message = "no worker answered in time; the result may still be in the out-bucket later";
+    let message = "no worker answered in time; the result may still reach the out-bucket";
     RequestError::new(ErrorCode::DeadlineExceeded, message)
 }
