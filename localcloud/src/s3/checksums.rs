@@ -1,11 +1,51 @@
-//! The checksums that S3 verifies, computes and keeps.
+//! The checksums that S3 verifies, computes and stores.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use md5::{Digest, Md5};
+use s3s::checksum::ChecksumHasher;
 use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Sha1, Sha256};
+use s3s::dto::{ChecksumAlgorithm, ChecksumType};
 use serde::{Deserialize, Serialize};
 
-/// An algorithm of S3.
+/// Takes the checksums out of the five checksum fields of a request.
+macro_rules! declared_checksums {
+    ($input:expr) => {{
+        use crate::s3::checksums::Algorithm;
+        [
+            (Algorithm::Crc32, $input.checksum_crc32.take()),
+            (Algorithm::Crc32c, $input.checksum_crc32c.take()),
+            (Algorithm::Crc64nvme, $input.checksum_crc64nvme.take()),
+            (Algorithm::Sha1, $input.checksum_sha1.take()),
+            (Algorithm::Sha256, $input.checksum_sha256.take()),
+        ]
+        .into_iter()
+        .filter_map(|(algorithm, value)| Some((algorithm, value?)))
+        .collect::<Vec<_>>()
+    }};
+}
+
+/// Sets that of a response's five checksum fields which belongs to a checksum's algorithm.
+macro_rules! set_checksum {
+    ($output:expr, $checksum:expr) => {
+        if let Some(checksum) = $checksum {
+            let checksum: &crate::s3::checksums::Checksum = checksum;
+            let value = Some(checksum.value.clone());
+            use crate::s3::checksums::Algorithm;
+            match checksum.algorithm {
+                Algorithm::Crc32 => $output.checksum_crc32 = value,
+                Algorithm::Crc32c => $output.checksum_crc32c = value,
+                Algorithm::Crc64nvme => $output.checksum_crc64nvme = value,
+                Algorithm::Sha1 => $output.checksum_sha1 = value,
+                Algorithm::Sha256 => $output.checksum_sha256 = value,
+            }
+        }
+    };
+}
+
+pub(super) use {declared_checksums, set_checksum};
+
+/// A checksum algorithm of S3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Algorithm {
@@ -20,10 +60,24 @@ pub enum Algorithm {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checksum {
     pub algorithm: Algorithm,
-    /// In base64; a composite one ends with a dash and the number of parts.
+    /// Base64; a composite checksum ends with a dash and the number of parts.
     pub value: String,
-    /// Of the parts' checksums rather than of the bytes.
+    /// Computed from the parts' checksums rather than from the bytes.
     pub composite: bool,
+}
+
+/// A checksum that is being computed.
+#[allow(missing_debug_implementations)]
+pub struct Hasher {
+    algorithm: Algorithm,
+    hasher: ChecksumHasher,
+}
+
+/// The MD5 and, if wanted, the checksum of bytes, computed in one pass.
+#[allow(missing_debug_implementations)]
+pub struct Digests {
+    md5: Md5,
+    checksum: Option<Hasher>,
 }
 
 impl Algorithm {
@@ -35,7 +89,7 @@ impl Algorithm {
         Self::Sha256,
     ];
 
-    /// As S3 names it.
+    /// S3's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Crc32 => "CRC32",
@@ -57,14 +111,19 @@ impl Algorithm {
         }
     }
 
-    pub fn named(name: &str) -> Option<Self> {
+    /// The algorithm that a request names; `None` for an unknown name.
+    pub fn of(name: &ChecksumAlgorithm) -> Option<Self> {
         Self::ALL
             .into_iter()
-            .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
+            .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name.as_str()))
     }
 
-    /// Whether a base64 text can be a checksum of this algorithm.
-    pub fn can_be(self, value: &str) -> bool {
+    pub fn to_dto(self) -> ChecksumAlgorithm {
+        ChecksumAlgorithm::from_static(self.name())
+    }
+
+    /// Whether a base64 text decodes to as many bytes as the algorithm produces.
+    pub fn accepts(self, value: &str) -> bool {
         let length = match self {
             Self::Crc32 | Self::Crc32c => 4,
             Self::Crc64nvme => 8,
@@ -75,12 +134,17 @@ impl Algorithm {
     }
 
     pub fn hasher(self) -> Hasher {
+        let mut hasher = ChecksumHasher::default();
         match self {
-            Self::Crc32 => Hasher::Crc32(Crc32::new()),
-            Self::Crc32c => Hasher::Crc32c(Crc32c::new()),
-            Self::Crc64nvme => Hasher::Crc64nvme(Crc64Nvme::new()),
-            Self::Sha1 => Hasher::Sha1(Sha1::new()),
-            Self::Sha256 => Hasher::Sha256(Sha256::new()),
+            Self::Crc32 => hasher.crc32 = Some(Crc32::new()),
+            Self::Crc32c => hasher.crc32c = Some(Crc32c::new()),
+            Self::Crc64nvme => hasher.crc64nvme = Some(Crc64Nvme::new()),
+            Self::Sha1 => hasher.sha1 = Some(Sha1::new()),
+            Self::Sha256 => hasher.sha256 = Some(Sha256::new()),
+        }
+        Hasher {
+            algorithm: self,
+            hasher,
         }
     }
 
@@ -94,89 +158,61 @@ impl Algorithm {
         }
         Checksum {
             algorithm: self,
-            value: format!("{}-{count}", hasher.finish()),
+            value: format!("{}-{count}", hasher.finish().value),
             composite: true,
         }
     }
 }
 
-/// A checksum that is being computed.
-#[allow(missing_debug_implementations)]
-pub enum Hasher {
-    Crc32(Crc32),
-    Crc32c(Crc32c),
-    Crc64nvme(Crc64Nvme),
-    Sha1(Sha1),
-    Sha256(Sha256),
-}
-
 impl Hasher {
     pub fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Crc32(hasher) => hasher.update(bytes),
-            Self::Crc32c(hasher) => hasher.update(bytes),
-            Self::Crc64nvme(hasher) => hasher.update(bytes),
-            Self::Sha1(hasher) => hasher.update(bytes),
-            Self::Sha256(hasher) => hasher.update(bytes),
-        }
+        self.hasher.update(bytes);
     }
 
-    /// In base64.
-    pub fn finish(self) -> String {
-        match self {
-            Self::Crc32(hasher) => STANDARD.encode(hasher.finalize()),
-            Self::Crc32c(hasher) => STANDARD.encode(hasher.finalize()),
-            Self::Crc64nvme(hasher) => STANDARD.encode(hasher.finalize()),
-            Self::Sha1(hasher) => STANDARD.encode(hasher.finalize()),
-            Self::Sha256(hasher) => STANDARD.encode(hasher.finalize()),
+    pub fn finish(self) -> Checksum {
+        let mut digest = self.hasher.finalize();
+        let (_, value) = declared_checksums!(digest).remove(0);
+        Checksum {
+            algorithm: self.algorithm,
+            value,
+            composite: false,
         }
     }
 }
 
-/// The checksums that the client sent along, from the five fields of an input.
-macro_rules! declared_checksums {
-    ($input:expr) => {{
-        use crate::s3::checksums::Algorithm;
-        [
-            (Algorithm::Crc32, $input.checksum_crc32.take()),
-            (Algorithm::Crc32c, $input.checksum_crc32c.take()),
-            (Algorithm::Crc64nvme, $input.checksum_crc64nvme.take()),
-            (Algorithm::Sha1, $input.checksum_sha1.take()),
-            (Algorithm::Sha256, $input.checksum_sha256.take()),
-        ]
-        .into_iter()
-        .filter_map(|(algorithm, value)| Some((algorithm, value?)))
-        .collect::<Vec<_>>()
-    }};
-}
-
-/// Fills the one of an output's five fields that a checksum belongs into.
-macro_rules! show_checksum {
-    ($output:expr, $checksum:expr) => {
-        if let Some(checksum) = $checksum {
-            let checksum: &crate::s3::checksums::Checksum = checksum;
-            let value = Some(checksum.value.clone());
-            use crate::s3::checksums::Algorithm;
-            match checksum.algorithm {
-                Algorithm::Crc32 => $output.checksum_crc32 = value,
-                Algorithm::Crc32c => $output.checksum_crc32c = value,
-                Algorithm::Crc64nvme => $output.checksum_crc64nvme = value,
-                Algorithm::Sha1 => $output.checksum_sha1 = value,
-                Algorithm::Sha256 => $output.checksum_sha256 = value,
-            }
+impl Digests {
+    pub fn new(algorithm: Option<Algorithm>) -> Self {
+        Self {
+            md5: Md5::new(),
+            checksum: algorithm.map(Algorithm::hasher),
         }
-    };
-}
+    }
 
-pub(super) use {declared_checksums, show_checksum};
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.md5.update(bytes);
+        if let Some(hasher) = &mut self.checksum {
+            hasher.update(bytes);
+        }
+    }
+
+    /// The 16 bytes of the MD5, and the checksum.
+    pub fn finish(self) -> (Vec<u8>, Option<Checksum>) {
+        (
+            self.md5.finalize().to_vec(),
+            self.checksum.map(Hasher::finish),
+        )
+    }
+}
 
 impl Checksum {
-    /// S3's word for what it was computed of.
-    pub fn type_name(&self) -> &'static str {
-        if self.composite {
-            "COMPOSITE"
-        } else {
-            "FULL_OBJECT"
-        }
+    pub fn type_dto(&self) -> ChecksumType {
+        checksum_type(self.composite)
     }
+}
+
+pub fn checksum_type(composite: bool) -> ChecksumType {
+    ChecksumType::from_static(match composite {
+        true => ChecksumType::COMPOSITE,
+        false => ChecksumType::FULL_OBJECT,
+    })
 }

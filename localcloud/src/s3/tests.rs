@@ -1,4 +1,4 @@
-//! The service with whatever may come over the wire: it answers, and refuses in S3's shape.
+//! Random requests to the service: each gets a response, and each error has S3's form.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::Authentication;
 use crate::sqs::Sqs;
 
-struct Sent {
+struct Reply {
     status: u16,
     body: Vec<u8>,
 }
@@ -23,14 +23,14 @@ fn service(folder: &std::path::Path) -> S3 {
     S3::new(folder, &Authentication::Any, "us-east-1", clock, sqs).unwrap()
 }
 
-/// Sends a request; `None` if HTTP itself has no such request, or the router would refuse it.
+/// Sends a request; `None` if it is not valid HTTP or the router refuses it.
 async fn send(
     s3: &S3,
     method: Method,
     uri: &str,
     headers: &[(String, String)],
     body: &[u8],
-) -> Option<Sent> {
+) -> Option<Reply> {
     let mut request = Request::builder().method(method).uri(uri);
     for (name, value) in headers {
         request = request.header(name, value);
@@ -40,7 +40,7 @@ async fn send(
     let response = s3.call(&target, request).await;
     let status = response.status().as_u16();
     let body = response.into_body().collect().await;
-    Some(Sent {
+    Some(Reply {
         status,
         body: body
             .map(|body| body.to_bytes().to_vec())
@@ -188,7 +188,7 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
     ]);
     prop_oneof![
         2 => xml.clone().prop_map(|text| text.as_bytes().to_vec()),
-        // Cut off somewhere.
+        // Truncated documents.
         1 => (xml, 0..200usize).prop_map(|(text, end)| text.as_bytes()[..end.min(text.len())].to_vec()),
         1 => proptest::collection::vec(any::<u8>(), 0..40),
     ]
@@ -198,7 +198,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn whatever_comes_is_answered(
+    fn random_requests_get_s3_responses(
         requests in proptest::collection::vec((methods(), paths(), queries(), headers(), bodies()), 1..4),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -209,12 +209,12 @@ proptest! {
             send(&s3, Method::PUT, "/bucket/key", &[], b"body").await.unwrap();
             for (method, path, query, headers, body) in requests {
                 let uri = format!("{path}?{query}");
-                let Some(sent) = send(&s3, method.clone(), &uri, &headers, &body).await else {
+                let Some(reply) = send(&s3, method.clone(), &uri, &headers, &body).await else {
                     continue;
                 };
-                assert!(sent.status < 500 || sent.status == 501, "{method} {uri}: {}", sent.status);
-                if sent.status >= 400 {
-                    let text = String::from_utf8_lossy(&sent.body);
+                assert!(reply.status < 500 || reply.status == 501, "{method} {uri}: {}", reply.status);
+                if reply.status >= 400 {
+                    let text = String::from_utf8_lossy(&reply.body);
                     assert!(text.contains("<Code>") && text.contains("<RequestId>"), "{uri}: {text}");
                 }
             }
@@ -222,7 +222,7 @@ proptest! {
     }
 
     #[test]
-    fn a_target_is_read_or_refused(method in methods(), path in "/[ -~]{0,30}", query in "[ -~]{0,20}") {
+    fn a_target_is_parsed_or_refused(method in methods(), path in "/[ -~]{0,30}", query in "[ -~]{0,20}") {
         let request = Request::builder().method(method).uri(format!("{path}?{query}")).body(());
         if let Some(target) = request.ok().as_ref().and_then(Target::of) {
             prop_assert!(!target.bucket.contains('/'));

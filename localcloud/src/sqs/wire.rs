@@ -1,4 +1,4 @@
-//! Requests and responses of the SQS actions as typed values, named as on the wire.
+//! The requests and responses of the actions, with the names of the wire.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub struct CreateQueue {
     pub queue_name: Option<String>,
     #[serde(default)]
     pub attributes: AttributeMap,
-    /// The one member of the protocol that is not in Pascal case.
+    /// The protocol's only member that is not in Pascal case.
     #[serde(default, rename = "tags")]
     pub tags: AttributeMap,
 }
@@ -80,10 +80,10 @@ pub struct ListMessageMoveTasks {
     pub max_results: Option<i64>,
 }
 
-/// A request that names a queue and nothing else.
+/// A request that only names a queue.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct OfQueue {
+pub struct QueueRequest {
     pub queue_url: Option<String>,
 }
 
@@ -124,32 +124,32 @@ pub struct UntagQueue {
 pub struct SendMessage {
     pub queue_url: Option<String>,
     #[serde(flatten)]
-    pub content: MessageContent,
+    pub content: MessageInput,
 }
 
-/// What `SendMessage` and an entry of `SendMessageBatch` share.
+/// The members that `SendMessage` and an entry of `SendMessageBatch` share.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct MessageContent {
+pub struct MessageInput {
     pub message_body: Option<String>,
     pub delay_seconds: Option<i64>,
     #[serde(default)]
-    pub message_attributes: BTreeMap<String, AttributeOnWire>,
+    pub message_attributes: BTreeMap<String, WireAttribute>,
     #[serde(default)]
-    pub message_system_attributes: BTreeMap<String, AttributeOnWire>,
+    pub message_system_attributes: BTreeMap<String, WireAttribute>,
     pub message_deduplication_id: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct AttributeOnWire {
+pub struct WireAttribute {
     pub data_type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub string_value: Option<String>,
     /// Base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub binary_value: Option<String>,
-    /// Lists are in the model, and no service takes them.
+    /// The model has lists; SQS rejects them.
     #[serde(default, skip_serializing)]
     pub string_list_values: Vec<String>,
     #[serde(default, skip_serializing)]
@@ -170,7 +170,7 @@ pub struct SendEntry {
     #[serde(default)]
     pub id: String,
     #[serde(flatten)]
-    pub content: MessageContent,
+    pub content: MessageInput,
 }
 
 #[derive(Debug, Deserialize)]
@@ -220,7 +220,7 @@ pub struct ChangeMessageVisibility {
     pub visibility_timeout: Option<i64>,
 }
 
-/// An answer without members.
+/// A response without members.
 #[derive(Debug, Serialize)]
 pub struct Empty {}
 
@@ -239,7 +239,7 @@ pub struct QueueUrls {
     pub next_token: Option<String>,
 }
 
-/// `ListDeadLetterSourceQueues` spells its member differently.
+/// The response of `ListDeadLetterSourceQueues`, which spells its member differently.
 #[derive(Debug, Serialize)]
 pub struct SourceQueueUrls {
     #[serde(rename = "queueUrls")]
@@ -250,25 +250,25 @@ pub struct SourceQueueUrls {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Started {
+pub struct MoveTaskStarted {
     pub task_handle: String,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Cancelled {
+pub struct MoveTaskCancelled {
     pub approximate_number_of_messages_moved: u64,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct MoveTasks {
-    pub results: Vec<MoveTaskOnWire>,
+    pub results: Vec<WireMoveTask>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct MoveTaskOnWire {
+pub struct WireMoveTask {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_handle: Option<String>,
     pub status: &'static str,
@@ -301,7 +301,7 @@ pub struct Tags {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Sent {
+pub struct SendResult {
     pub message_id: String,
     #[serde(rename = "MD5OfMessageBody")]
     pub md5_of_message_body: String,
@@ -319,8 +319,8 @@ pub struct Sent {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct BatchAnswer<S> {
-    /// AWS answers an empty list rather than none.
+pub struct BatchResponse<S> {
+    /// AWS sends an empty list rather than none.
     pub successful: Vec<S>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedEntry>,
@@ -328,15 +328,15 @@ pub struct BatchAnswer<S> {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct SentEntry {
+pub struct SendResultEntry {
     pub id: String,
     #[serde(flatten)]
-    pub sent: Sent,
+    pub result: SendResult,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct DoneEntry {
+pub struct ResultEntry {
     pub id: String,
 }
 
@@ -353,12 +353,12 @@ pub struct FailedEntry {
 #[serde(rename_all = "PascalCase")]
 pub struct Messages {
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub messages: Vec<MessageOnWire>,
+    pub messages: Vec<WireMessage>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct MessageOnWire {
+pub struct WireMessage {
     pub message_id: String,
     pub receipt_handle: String,
     #[serde(rename = "MD5OfBody")]
@@ -367,7 +367,7 @@ pub struct MessageOnWire {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<&'static str, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub message_attributes: BTreeMap<String, AttributeOnWire>,
+    pub message_attributes: BTreeMap<String, WireAttribute>,
     #[serde(
         rename = "MD5OfMessageAttributes",
         skip_serializing_if = "Option::is_none"
