@@ -44,7 +44,7 @@ async fn a_send_wakes_a_long_poll() {
 
 #[tokio::test]
 async fn an_empty_long_poll_ends_at_its_deadline() {
-    let (cloud, sqs, url) = cloud_with_queue().await;
+    let (_cloud, sqs, url) = cloud_with_queue().await;
     let started = Instant::now();
     assert!(receive(&sqs, &url, 1).await.is_empty());
     assert!(started.elapsed() >= Duration::from_secs(1));
@@ -162,7 +162,7 @@ async fn deleting_a_queue_ends_its_long_polls_with_an_error() {
 
 #[tokio::test]
 async fn a_message_reappears_after_its_visibility_timeout() {
-    let (cloud, sqs, url) = cloud_with_queue().await;
+    let (_cloud, sqs, url) = cloud_with_queue().await;
     send(&sqs, &url, "a").await;
     let taken = Instant::now();
     let first = sqs
