@@ -44,6 +44,9 @@ use context::RequestContext;
 use failure::failure;
 use store::Store;
 
+/// The canonical user who owns every bucket and object.
+const OWNER_ID: &str = "75aa57f09aa0c8caeab4f8c24e99d10f8e7faeebf76c078efc7c6caea54ba06a";
+
 /// The S3 service of one account.
 #[derive(Debug)]
 pub struct S3 {

@@ -91,7 +91,7 @@ struct Locked<'a>(MutexGuard<'a, Shared>);
 type Response = Result<Vec<u8>, SqsError>;
 
 impl Sqs {
-    /// A service without queues, in memory.
+    /// Creates a service without queues, in memory.
     pub fn new(clock: Clock, region: &str) -> Self {
         Self::with(clock, Queues::new(region), Storage::Memory)
     }
@@ -272,7 +272,7 @@ impl Shared {
     }
 }
 
-/// The name of the queue in a URL. A bare name is accepted, since some clients send one.
+/// Returns the name of the queue in a URL. A bare name is accepted, since some clients send one.
 fn queue_name(queue_url: &Option<String>) -> Result<&str, SqsError> {
     let url = queue_url
         .as_deref()

@@ -6,6 +6,7 @@ mod completion;
 mod copies;
 mod input;
 mod lists;
+mod notifications;
 mod objects;
 mod paging;
 mod parts;
@@ -19,6 +20,7 @@ use http::{Extensions, StatusCode};
 use s3s::dto::*;
 use s3s::{S3, S3ErrorCode, S3Request, S3Response, S3Result};
 
+use super::OWNER_ID;
 use super::context::RequestContext;
 use super::events::Event;
 use super::failure::{custom, failure, internal, unsupported};
@@ -28,9 +30,6 @@ use super::store::{Description, Object as StoredObject, Store, Tags, TemporaryFi
 use crate::sqs::Sqs;
 use acl::owner_grants;
 use input::acl_not_supported;
-
-/// The canonical user who owns every bucket and object.
-pub const OWNER_ID: &str = "75aa57f09aa0c8caeab4f8c24e99d10f8e7faeebf76c078efc7c6caea54ba06a";
 
 /// S3's operations.
 #[derive(Debug, Clone)]
@@ -152,7 +151,7 @@ impl Api {
         self.store.with_bucket(bucket, |_| Ok(()))
     }
 
-    /// A new object of a body that has arrived.
+    /// Creates a new object of a body that has arrived.
     fn new_object(
         &self,
         key: &str,
@@ -197,8 +196,8 @@ impl Api {
     }
 }
 
-/// The context that the service adds to every request.
-pub(super) fn context(extensions: &Extensions) -> RequestContext {
+/// Returns the context that the service adds to every request.
+fn context(extensions: &Extensions) -> RequestContext {
     extensions.get().cloned().unwrap_or_default()
 }
 

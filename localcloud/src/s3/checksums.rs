@@ -100,18 +100,12 @@ impl Algorithm {
         }
     }
 
-    /// The header or trailer that carries its checksum.
-    pub fn header(self) -> &'static str {
-        match self {
-            Self::Crc32 => "x-amz-checksum-crc32",
-            Self::Crc32c => "x-amz-checksum-crc32c",
-            Self::Crc64nvme => "x-amz-checksum-crc64nvme",
-            Self::Sha1 => "x-amz-checksum-sha1",
-            Self::Sha256 => "x-amz-checksum-sha256",
-        }
+    /// Returns the header or trailer that carries its checksum.
+    pub fn header(self) -> String {
+        format!("x-amz-checksum-{}", self.name().to_ascii_lowercase())
     }
 
-    /// The algorithm that a request names; `None` for an unknown name.
+    /// Returns the algorithm that a request names; `None` for an unknown name.
     pub fn of(name: &ChecksumAlgorithm) -> Option<Self> {
         Self::ALL
             .into_iter()
@@ -148,7 +142,7 @@ impl Algorithm {
         }
     }
 
-    /// The checksum of the parts' checksums, which are in base64.
+    /// Returns the checksum of the parts' checksums, which are in base64.
     pub fn composite<'a>(self, parts: impl Iterator<Item = &'a str>) -> Checksum {
         let mut hasher = self.hasher();
         let mut count = 0;
@@ -195,7 +189,7 @@ impl Digests {
         }
     }
 
-    /// The 16 bytes of the MD5, and the checksum.
+    /// Returns the 16 bytes of the MD5, and the checksum.
     pub fn finish(self) -> (Vec<u8>, Option<Checksum>) {
         (
             self.md5.finalize().to_vec(),

@@ -44,7 +44,7 @@ impl ReadConditions {
         Ok(())
     }
 
-    /// S3 ignores the condition on the time if there is one on the entity tag.
+    /// Whether the condition on the entity tag fails, or, without one, that on the time.
     fn mismatches(&self, object: &Object) -> bool {
         match (&self.if_match, &self.if_unmodified_since) {
             (Some(condition), _) => !meets(condition, object),
@@ -109,7 +109,7 @@ pub fn check_version_of(
     }
 }
 
-/// The time in whole seconds, as S3 sends it.
+/// Returns the time in whole seconds, as S3 sends it.
 pub fn to_timestamp(millis: Millis) -> Timestamp {
     let time = i64::try_from(millis / 1000)
         .ok()
@@ -117,7 +117,7 @@ pub fn to_timestamp(millis: Millis) -> Timestamp {
     Timestamp::from(time.unwrap_or(OffsetDateTime::UNIX_EPOCH))
 }
 
-/// Seconds since the Unix epoch.
+/// Returns the seconds since the Unix epoch.
 pub fn unix_seconds(time: &Timestamp) -> i64 {
     OffsetDateTime::from(time.clone()).unix_timestamp()
 }

@@ -42,7 +42,7 @@ impl RequestContext {
     }
 }
 
-/// `KEY/DATE/REGION/SERVICE/aws4_request`.
+/// Returns `KEY/DATE/REGION/SERVICE/aws4_request`.
 fn credential_scope(uri: &Uri, headers: &HeaderMap) -> Option<String> {
     if let Some(authorization) = headers.get(header::AUTHORIZATION) {
         let text = authorization.to_str().ok()?;

@@ -1,17 +1,12 @@
-//! Event notifications to SQS queues, in version 2.1 of S3's format.
+//! The messages of event notifications, in version 2.1 of S3's format. Pure.
 
-use http::Extensions;
-use s3s::{S3Error, S3Result};
 use serde_json::json;
 use time::OffsetDateTime;
 use time::macros::format_description;
-use tracing::warn;
 
-use super::api::{Api, OWNER_ID, context};
+use super::OWNER_ID;
 use super::context::RequestContext;
 use super::encoding::url_encode;
-use super::failure::invalid_argument;
-use super::notifications::QueueNotification;
 use super::store::Object;
 use crate::clock::Millis;
 
@@ -28,66 +23,20 @@ pub struct Event<'a> {
     pub sequencer: u64,
 }
 
-impl Api {
-    /// Sends an event to the queues that the bucket's notifications select. A deleted queue loses it.
-    pub(super) async fn notify(&self, event: &Event<'_>, extensions: &Extensions) {
-        let selected: Vec<QueueNotification> = self
-            .store
-            .with_bucket(event.bucket, |bucket| {
-                let all = bucket.settings.notifications.iter();
-                Ok(all
-                    .filter(|notification| notification.selects(event.name, event.key))
-                    .cloned()
-                    .collect())
-            })
-            .unwrap_or_default();
-        if selected.is_empty() {
-            return;
-        }
-        let context = context(extensions);
-        for QueueNotification { id, queue_arn, .. } in selected {
-            let body = self.message(event, &id, &context);
-            if let Err(error) = self.sqs.deliver_event(&queue_arn, body).await {
-                warn!(%error, queue = queue_arn, "lost an event notification");
-            }
-        }
-    }
-
-    /// Sends the message with which S3 tests a new configuration.
-    ///
-    /// # Errors
-    /// `InvalidArgument` if the queue does not exist.
-    pub(super) async fn send_test_event(
+impl Event<'_> {
+    /// Returns the message for the queue of a notification configuration.
+    pub fn message(
         &self,
-        bucket: &str,
-        queue_arn: &str,
-        context: &RequestContext,
-    ) -> S3Result<()> {
-        let body = json!({
-            "Service": "Amazon S3",
-            "Event": "s3:TestEvent",
-            "Time": iso_time(self.store.now()),
-            "Bucket": bucket,
-            "RequestId": context.request_id,
-            "HostId": context.host_id,
-        });
-        self.sqs
-            .deliver_event(queue_arn, body.to_string())
-            .await
-            .map_err(|_| invalid_destination())
-    }
-
-    fn message(
-        &self,
-        event: &Event<'_>,
         configuration_id: &str,
+        region: &str,
         context: &RequestContext,
+        now: Millis,
     ) -> String {
         let mut object = json!({
-            "key": url_encode(event.key),
-            "sequencer": format!("{:018X}", event.sequencer),
+            "key": url_encode(self.key),
+            "sequencer": format!("{:018X}", self.sequencer),
         });
-        if let Some(created) = event.object {
+        if let Some(created) = self.object {
             object["size"] = created.size.into();
             object["eTag"] = created.etag.as_str().into();
         }
@@ -95,9 +44,9 @@ impl Api {
             "Records": [{
                 "eventVersion": "2.1",
                 "eventSource": "aws:s3",
-                "awsRegion": self.region,
-                "eventTime": iso_time(self.store.now()),
-                "eventName": event.name,
+                "awsRegion": region,
+                "eventTime": iso_time(now),
+                "eventName": self.name,
                 "userIdentity": { "principalId": format!("AWS:{}", context.access_key) },
                 "requestParameters": { "sourceIPAddress": context.address },
                 "responseElements": {
@@ -108,9 +57,9 @@ impl Api {
                     "s3SchemaVersion": "1.0",
                     "configurationId": configuration_id,
                     "bucket": {
-                        "name": event.bucket,
+                        "name": self.bucket,
                         "ownerIdentity": { "principalId": OWNER_ID },
-                        "arn": format!("arn:aws:s3:::{}", event.bucket),
+                        "arn": format!("arn:aws:s3:::{}", self.bucket),
                     },
                     "object": object,
                 },
@@ -120,9 +69,17 @@ impl Api {
     }
 }
 
-/// The error for a configuration that names a queue that does not exist.
-pub fn invalid_destination() -> S3Error {
-    invalid_argument("Unable to validate the following destination configurations")
+/// Returns the message with which S3 tests a new configuration.
+pub fn test_message(bucket: &str, context: &RequestContext, now: Millis) -> String {
+    json!({
+        "Service": "Amazon S3",
+        "Event": "s3:TestEvent",
+        "Time": iso_time(now),
+        "Bucket": bucket,
+        "RequestId": context.request_id,
+        "HostId": context.host_id,
+    })
+    .to_string()
 }
 
 fn iso_time(millis: Millis) -> String {

@@ -7,7 +7,7 @@ use s3s::{S3Error, S3ErrorCode};
 
 use super::checksums::Algorithm;
 
-/// An error with S3's message for its code.
+/// Returns an error with S3's message for its code.
 pub fn failure(code: S3ErrorCode) -> S3Error {
     match message_of(code.as_str()) {
         Some(message) => S3Error::with_message(code, message),
@@ -15,7 +15,7 @@ pub fn failure(code: S3ErrorCode) -> S3Error {
     }
 }
 
-/// An error with a message of its own.
+/// Returns an error with a message of its own.
 pub fn failure_with(code: S3ErrorCode, message: impl Into<Cow<'static, str>>) -> S3Error {
     let known = code.status_code().is_some();
     let mut error = S3Error::with_message(code, message);
@@ -25,12 +25,12 @@ pub fn failure_with(code: S3ErrorCode, message: impl Into<Cow<'static, str>>) ->
     error
 }
 
-/// `InvalidArgument` with a reason.
+/// Returns `InvalidArgument` with a reason.
 pub fn invalid_argument(message: impl Into<Cow<'static, str>>) -> S3Error {
     failure_with(S3ErrorCode::InvalidArgument, message)
 }
 
-/// `BadDigest`, for a checksum that differs from the declared one.
+/// Returns `BadDigest`, for a checksum that differs from the declared one.
 pub fn bad_digest(algorithm: Algorithm) -> S3Error {
     failure_with(
         S3ErrorCode::BadDigest,
@@ -41,14 +41,14 @@ pub fn bad_digest(algorithm: Algorithm) -> S3Error {
     )
 }
 
-/// An error whose code `s3s` does not know.
+/// Returns an error whose code `s3s` does not know.
 pub fn custom(status: StatusCode, code: &'static str, message: &'static str) -> S3Error {
     let mut error = S3Error::with_message(S3ErrorCode::Custom(code.into()), message);
     error.set_status_code(status);
     error
 }
 
-/// `NotImplemented`, for a feature of S3 that localcloud lacks.
+/// Returns `NotImplemented`, for a feature of S3 that localcloud lacks.
 pub fn unsupported(what: &str) -> S3Error {
     failure_with(
         S3ErrorCode::NotImplemented,
@@ -56,7 +56,7 @@ pub fn unsupported(what: &str) -> S3Error {
     )
 }
 
-/// `InternalError`, for a failure of the disk.
+/// Returns `InternalError`, for a failure of the disk.
 pub fn internal(error: std::io::Error) -> S3Error {
     tracing::warn!(%error, "the S3 store failed");
     let mut failed = failure(S3ErrorCode::InternalError);
@@ -64,7 +64,7 @@ pub fn internal(error: std::io::Error) -> S3Error {
     failed
 }
 
-/// The message that AWS sends with a code.
+/// Returns the message that AWS sends with a code.
 pub fn message_of(code: &str) -> Option<&'static str> {
     Some(match code {
         "AccessDenied" => "Access Denied",

@@ -41,7 +41,7 @@ pub struct ReceivedBody {
 }
 
 impl DeclaredBody {
-    /// The trailing checksum that the headers announce.
+    /// Returns the trailing checksum that the headers announce.
     ///
     /// # Errors
     /// `InvalidRequest` for a trailer that S3 does not support.
@@ -94,7 +94,7 @@ impl DeclaredBody {
             }
         }
         if let Some(trailer) = self.trailer {
-            let value = trailers.and_then(|trailers| trailers.take(trailer.header()));
+            let value = trailers.and_then(|trailers| trailers.take(&trailer.header()));
             let value = value.ok_or_else(|| {
                 failure_with(
                     S3ErrorCode::Custom("MalformedTrailerError".into()),
@@ -160,7 +160,7 @@ pub enum Trailers {
 }
 
 impl Trailers {
-    /// The trailers of a request whose body `s3s` or `aws_chunked` decodes.
+    /// Returns the trailers of a request whose body `s3s` or `aws_chunked` decodes.
     pub fn of(verified: Option<TrailingHeaders>, extensions: &mut Extensions) -> Option<Self> {
         let decoded = || extensions.remove().map(Self::Decoded);
         verified.map(Self::Verified).or_else(decoded)

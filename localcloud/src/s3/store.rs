@@ -77,7 +77,7 @@ pub struct UploadState {
 }
 
 impl Store {
-    /// The time, in milliseconds since the Unix epoch.
+    /// Returns the time, in milliseconds since the Unix epoch.
     pub fn now(&self) -> Millis {
         self.clock.now()
     }

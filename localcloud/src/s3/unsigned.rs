@@ -42,7 +42,7 @@ pub fn strip(parts: &mut Parts, body: Body) -> Body {
     Body::from(stream)
 }
 
-/// The URI without the parameters of a presigned URL; `None` without a query.
+/// Returns the URI without the parameters of a presigned URL; `None` without a query.
 pub fn without_signature(uri: &Uri) -> Option<Uri> {
     let query = uri.query()?;
     let kept: Vec<_> = query

@@ -108,12 +108,11 @@ pub fn to_wire(attribute: &MessageAttribute) -> WireAttribute {
         data_type: Some(attribute.data_type.clone()),
         string_value,
         binary_value,
-        string_list_values: Vec::new(),
-        binary_list_values: Vec::new(),
+        ..Default::default()
     }
 }
 
-/// The MD5 of attributes; `None` without any.
+/// Returns the MD5 of attributes; `None` without any.
 pub fn digest<'a>(
     attributes: impl IntoIterator<Item = (&'a String, &'a MessageAttribute)>,
 ) -> Option<String> {

@@ -61,7 +61,7 @@ pub struct Received {
 }
 
 impl Queues {
-    /// No queues, in a region. The changes are not logged.
+    /// Creates the state of an account without queues. Changes are not logged.
     pub fn new(region: impl Into<String>) -> Self {
         Self {
             region: region.into(),

@@ -31,7 +31,7 @@ impl Api {
     }
 }
 
-/// Full control for the owner.
+/// Returns the grant of full control to the owner.
 pub fn owner_grants() -> Vec<Grant> {
     vec![Grant {
         grantee: Some(Grantee {

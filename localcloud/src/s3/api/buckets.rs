@@ -1,4 +1,4 @@
-//! Operations on buckets and their notifications.
+//! Operations on buckets.
 
 use s3s::dto::*;
 use s3s::{S3ErrorCode, S3Request, S3Result};
@@ -7,9 +7,7 @@ use super::input::check_acl;
 use super::paging::{decode_token, encode_token, truncate};
 use super::{Api, context, owner};
 use crate::s3::conditions::to_timestamp;
-use crate::s3::events::invalid_destination;
 use crate::s3::failure::{failure, failure_with, invalid_argument, unsupported};
-use crate::s3::notifications;
 use crate::s3::store::{BucketSettings, Tags};
 
 /// The region whose buckets have no location constraint. Creating a bucket there is idempotent.
@@ -149,45 +147,5 @@ impl Api {
                 location_constraint: (region != US_EAST_1).then(|| region.into()),
             })
         })
-    }
-
-    pub(super) async fn do_get_notifications(
-        &self,
-        request: S3Request<GetBucketNotificationConfigurationInput>,
-    ) -> S3Result<GetBucketNotificationConfigurationOutput> {
-        self.store.with_bucket(&request.input.bucket, |bucket| {
-            let notifications = bucket.settings.notifications.iter().cloned();
-            let queues: Vec<_> = notifications
-                .map(notifications::QueueNotification::into_dto)
-                .collect();
-            Ok(GetBucketNotificationConfigurationOutput {
-                queue_configurations: (!queues.is_empty()).then_some(queues),
-                ..Default::default()
-            })
-        })
-    }
-
-    pub(super) async fn do_put_notifications(
-        &self,
-        request: S3Request<PutBucketNotificationConfigurationInput>,
-    ) -> S3Result<PutBucketNotificationConfigurationOutput> {
-        let input = request.input;
-        let context = context(&request.extensions);
-        self.check_bucket(&input.bucket)?;
-        let notifications = notifications::parse(input.notification_configuration)?;
-        if input.skip_destination_validation != Some(true) {
-            let mut queues = notifications.iter().map(|one| one.queue_arn.as_str());
-            if queues.any(|queue| !self.sqs.has_queue(queue)) {
-                return Err(invalid_destination());
-            }
-            for notification in &notifications {
-                self.send_test_event(&input.bucket, &notification.queue_arn, &context)
-                    .await?;
-            }
-        }
-        self.store.change_settings(&input.bucket, |settings| {
-            settings.notifications = notifications;
-        })?;
-        Ok(PutBucketNotificationConfigurationOutput::default())
     }
 }

@@ -212,7 +212,7 @@ fn check_declared(
     Ok(())
 }
 
-/// The MD5 of the parts' MD5s, a dash and the number of parts.
+/// Returns the MD5 of the parts' MD5s, a dash and the number of parts.
 fn etag_of_parts(parts: &[Arc<StoredPart>]) -> String {
     let mut md5 = Md5::new();
     for part in parts {

@@ -54,7 +54,7 @@ pub fn check_key(key: &str) -> S3Result<()> {
     }
 }
 
-/// A bucket without versioning has only `null` versions.
+/// Checks a version identifier: without versioning there are only `null` versions.
 pub fn check_version(version_id: Option<&str>) -> S3Result<()> {
     match version_id {
         None | Some("null") => Ok(()),

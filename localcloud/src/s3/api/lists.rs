@@ -145,7 +145,7 @@ impl Api {
     }
 }
 
-/// The objects and the common prefixes of a page.
+/// Returns the objects and the common prefixes of a page.
 fn to_dto(
     page: Page<Arc<StoredObject>>,
     encoding: KeyEncoding,

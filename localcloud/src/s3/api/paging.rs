@@ -40,7 +40,7 @@ impl KeyEncoding {
     }
 }
 
-/// The size of a page, at most 1000.
+/// Returns the size of a page, at most 1000.
 pub fn page_size(requested: Option<i32>) -> S3Result<i32> {
     match requested.unwrap_or(MAX_ENTRIES_PER_PAGE) {
         size if size >= 0 => Ok(size.min(MAX_ENTRIES_PER_PAGE)),
@@ -57,7 +57,7 @@ pub fn truncate<T>(entries: &mut Vec<T>, size: i32) -> bool {
     truncated
 }
 
-/// The token of the page after a name.
+/// Returns the token of the page after a name.
 pub fn encode_token(name: &str) -> String {
     URL_SAFE.encode(name)
 }

@@ -28,6 +28,37 @@ struct Selection {
     parts: Option<usize>,
 }
 
+/// Fills the fields that the responses of GetObject and HeadObject share.
+macro_rules! read_output {
+    ($output:ident, $input:expr, $object:expr, $selection:expr) => {{
+        let (object, selection): (&Object, &Selection) = ($object, $selection);
+        let description = &object.description;
+        let mut output = $output {
+            accept_ranges: Some("bytes".to_owned()),
+            content_length: Some((selection.bytes.end - selection.bytes.start) as i64),
+            content_range: selection.content_range(object),
+            parts_count: selection.parts.map(|count| count as i32),
+            cache_control: description.cache_control.clone(),
+            content_disposition: description.content_disposition.clone(),
+            content_encoding: description.content_encoding.clone(),
+            content_language: description.content_language.clone(),
+            content_type: Some(content_type(object)),
+            e_tag: Some(to_etag(object)),
+            expires: expires(object),
+            last_modified: Some(to_timestamp(object.modified)),
+            metadata: metadata(object),
+            storage_class: description.storage_class.clone().map(Into::into),
+            website_redirect_location: description.website_redirect_location.clone(),
+            ..Default::default()
+        };
+        if $input.checksum_mode.is_some() && !selection.partial {
+            set_checksum!(output, object.checksum.as_ref());
+            output.checksum_type = object.checksum.as_ref().map(StoredChecksum::type_dto);
+        }
+        output
+    }};
+}
+
 impl Api {
     pub(super) async fn do_get_object(
         &self,
@@ -45,30 +76,9 @@ impl Api {
         };
         conditions.check(&object)?;
         let selection = select(&object, input.range, input.part_number)?;
-        let mut output = GetObjectOutput {
-            body: Some(body(file, selection.bytes.clone())?),
-            accept_ranges: Some("bytes".to_owned()),
-            content_length: Some((selection.bytes.end - selection.bytes.start) as i64),
-            content_range: selection.content_range(&object),
-            parts_count: selection.parts.map(|count| count as i32),
-            cache_control: object.description.cache_control.clone(),
-            content_disposition: object.description.content_disposition.clone(),
-            content_encoding: object.description.content_encoding.clone(),
-            content_language: object.description.content_language.clone(),
-            content_type: Some(content_type(&object)),
-            e_tag: Some(to_etag(&object)),
-            expires: expires(&object),
-            last_modified: Some(to_timestamp(object.modified)),
-            metadata: metadata(&object),
-            storage_class: storage_class(&object),
-            tag_count: Some(object.tags.len() as i32).filter(|count| *count > 0),
-            website_redirect_location: object.description.website_redirect_location.clone(),
-            ..Default::default()
-        };
-        if input.checksum_mode.is_some() && !selection.partial {
-            set_checksum!(output, object.checksum.as_ref());
-            output.checksum_type = object.checksum.as_ref().map(StoredChecksum::type_dto);
-        }
+        let mut output = read_output!(GetObjectOutput, input, &object, &selection);
+        output.body = Some(body(file, selection.bytes)?);
+        output.tag_count = Some(object.tags.len() as i32).filter(|count| *count > 0);
         Ok(output)
     }
 
@@ -88,43 +98,16 @@ impl Api {
         };
         conditions.check(&object)?;
         let selection = select(&object, input.range, input.part_number)?;
-        let description = &object.description;
-        let or_own = |requested: Option<String>, own: &Option<String>| requested.or(own.clone());
-        let mut output = HeadObjectOutput {
-            accept_ranges: Some("bytes".to_owned()),
-            content_length: Some((selection.bytes.end - selection.bytes.start) as i64),
-            content_range: selection.content_range(&object),
-            parts_count: selection.parts.map(|count| count as i32),
-            cache_control: or_own(input.response_cache_control, &description.cache_control),
-            content_disposition: or_own(
-                input.response_content_disposition,
-                &description.content_disposition,
-            ),
-            content_encoding: or_own(
-                input.response_content_encoding,
-                &description.content_encoding,
-            ),
-            content_language: or_own(
-                input.response_content_language,
-                &description.content_language,
-            ),
-            content_type: Some(
-                input
-                    .response_content_type
-                    .unwrap_or_else(|| content_type(&object)),
-            ),
-            e_tag: Some(to_etag(&object)),
-            expires: input.response_expires.or_else(|| expires(&object)),
-            last_modified: Some(to_timestamp(object.modified)),
-            metadata: metadata(&object),
-            storage_class: storage_class(&object),
-            website_redirect_location: description.website_redirect_location.clone(),
-            ..Default::default()
-        };
-        if input.checksum_mode.is_some() && !selection.partial {
-            set_checksum!(output, object.checksum.as_ref());
-            output.checksum_type = object.checksum.as_ref().map(StoredChecksum::type_dto);
-        }
+        let mut output = read_output!(HeadObjectOutput, input, &object, &selection);
+        // s3s applies these overrides to GetObject only.
+        output.cache_control = input.response_cache_control.or(output.cache_control);
+        output.content_disposition = input
+            .response_content_disposition
+            .or(output.content_disposition);
+        output.content_encoding = input.response_content_encoding.or(output.content_encoding);
+        output.content_language = input.response_content_language.or(output.content_language);
+        output.content_type = input.response_content_type.or(output.content_type);
+        output.expires = input.response_expires.or(output.expires);
         Ok(output)
     }
 
@@ -303,8 +286,4 @@ fn metadata(object: &Object) -> Option<Metadata> {
         .iter()
         .map(|(name, value)| (name.clone(), value.clone()));
     (!metadata.is_empty()).then(|| pairs.collect())
-}
-
-fn storage_class(object: &Object) -> Option<StorageClass> {
-    object.description.storage_class.clone().map(Into::into)
 }

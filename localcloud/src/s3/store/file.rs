@@ -61,7 +61,7 @@ impl Drop for TemporaryFile {
     }
 }
 
-/// The bytes that follow the body.
+/// Returns the bytes that follow the body.
 pub fn footer(metadata: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut footer = serde_json::to_vec(metadata)?;
     let length = u32::try_from(footer.len()).map_err(io::Error::other)?;

@@ -30,7 +30,7 @@ pub struct Page<T> {
 }
 
 impl<T> Entry<T> {
-    /// The key or the common prefix; entries are ordered by it.
+    /// Returns the key or the common prefix; entries are ordered by it.
     pub fn name(&self) -> &str {
         match self {
             Self::Object(key, _) => key,
@@ -84,14 +84,15 @@ pub fn list<T: Clone>(objects: &BTreeMap<String, T>, query: &ListQuery<'_>) -> P
     page
 }
 
-/// The part of a key up to the first delimiter after `prefix`; `None` without one. The key begins with `prefix`.
+/// Returns the part of a key up to the first delimiter after `prefix`, with which the key begins; `None` without a
+/// delimiter.
 pub fn common_prefix<'a>(key: &'a str, prefix: &str, delimiter: Option<&str>) -> Option<&'a str> {
     let delimiter = delimiter.filter(|delimiter| !delimiter.is_empty())?;
     let end = prefix.len() + key[prefix.len()..].find(delimiter)? + delimiter.len();
     Some(&key[..end])
 }
 
-/// The least text greater than all that begin with `prefix`; `None` if there is none.
+/// Returns the least text greater than all that begin with `prefix`; `None` if there is none.
 fn after_all_with(prefix: &str) -> Option<String> {
     let mut letters: Vec<char> = prefix.chars().collect();
     while let Some(last) = letters.pop() {

@@ -96,7 +96,7 @@ fn uploads_in(folder: &Path) -> io::Result<BTreeMap<UploadName, UploadState>> {
     Ok(uploads)
 }
 
-/// The paths in a folder; none if it does not exist.
+/// Returns the paths in a folder; none if it does not exist.
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),

@@ -243,7 +243,7 @@ fn items<'a>(name: &str, node: &'a Node) -> Result<Vec<&'a Branch>, SqsError> {
     }
 }
 
-/// The items of a list, in the order of their numbers, which may have gaps.
+/// Returns the items of a list, in the order of their numbers, which may have gaps.
 fn numbered<'a>(name: &str, branch: &'a Branch) -> Result<Vec<&'a Node>, SqsError> {
     let mut items = branch
         .iter()

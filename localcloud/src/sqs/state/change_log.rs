@@ -149,7 +149,7 @@ impl Phase {
 }
 
 impl MessageState {
-    /// The state of a new message.
+    /// Creates the state of a new message.
     pub fn new(phase: Phase) -> Self {
         Self {
             phase,
@@ -161,7 +161,7 @@ impl MessageState {
 }
 
 impl ChangeLog {
-    /// A log that keeps changes. Its clones share them.
+    /// Creates a log that keeps changes. Its clones share them.
     pub fn on() -> Self {
         Self {
             changes: Some(Arc::default()),

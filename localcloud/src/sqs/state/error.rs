@@ -81,19 +81,19 @@ macro_rules! prefixed {
 }
 
 impl SqsError {
-    /// `InvalidParameterValue`, in the words of AWS.
+    /// Returns `InvalidParameterValue`, in the words of AWS.
     pub fn invalid_value(parameter: &str, value: impl Display, reason: &str) -> Self {
         Self::InvalidParameterValue(format!(
             "Value {value} for parameter {parameter} is invalid. Reason: {reason}."
         ))
     }
 
-    /// The code in the JSON protocol: the error's shape and its namespace.
+    /// Returns the code in the JSON protocol: the error's shape and its namespace.
     pub fn shape(&self) -> &'static str {
         self.codes().0
     }
 
-    /// The code in the query protocol. Responses of the JSON protocol carry it in a header.
+    /// Returns the code in the query protocol. Responses of the JSON protocol carry it in a header.
     pub fn query_code(&self) -> &'static str {
         self.codes().1
     }
@@ -109,7 +109,7 @@ impl SqsError {
         }
     }
 
-    /// The party at fault: `Sender` or `Receiver`.
+    /// Returns the party at fault: `Sender` or `Receiver`.
     pub fn fault(&self) -> &'static str {
         if self.status().is_server_error() {
             "Receiver"
@@ -118,7 +118,7 @@ impl SqsError {
         }
     }
 
-    /// The codes of the JSON protocol and of the query protocol.
+    /// Returns the codes of the JSON protocol and of the query protocol.
     fn codes(&self) -> (&'static str, &'static str) {
         match self {
             Self::QueueDoesNotExist => (

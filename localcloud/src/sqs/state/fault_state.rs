@@ -68,7 +68,7 @@ impl FaultState {
         }
     }
 
-    /// The lagging counters; `None` without a lag.
+    /// Returns the lagging counters; `None` without a lag.
     pub fn counts_at(&self, now: Millis) -> Option<Counts> {
         let lag_ms = self.faults.counter_lag_ms;
         (lag_ms > 0).then(|| self.history.at(now.saturating_sub(lag_ms)))
@@ -99,14 +99,14 @@ impl CounterHistory {
         }
     }
 
-    /// The counters at a time, or the earliest known ones.
+    /// Returns the counters at a time, or the earliest known ones.
     fn at(&self, time: Millis) -> Counts {
         let later = self.entries.partition_point(|(since, _)| *since <= time);
         self.entries[later.saturating_sub(1)].1
     }
 }
 
-/// The name of the random stream of a queue's fault.
+/// Returns the name of the random stream of a queue's fault.
 pub fn dice_name(fault: &str, queue: &str) -> String {
     format!("sqs.{fault}.{queue}")
 }

@@ -36,7 +36,7 @@ pub enum AttributeValue {
 }
 
 impl Message {
-    /// A message without attributes.
+    /// Creates a message without attributes.
     pub fn new(message_id: impl Into<String>, body: impl Into<String>) -> Self {
         let body = body.into();
         Self {
@@ -48,7 +48,7 @@ impl Message {
         }
     }
 
-    /// The size that `MaximumMessageSize` limits: the body and the attributes' names, types and values.
+    /// Returns the size that `MaximumMessageSize` limits: the body and the attributes' names, types and values.
     pub fn size_bytes(&self) -> usize {
         let attributes: usize = self
             .attributes

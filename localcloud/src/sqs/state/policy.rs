@@ -119,7 +119,7 @@ impl QueueSettings {
     }
 }
 
-/// The policy's statements. A policy may have a single statement without a list.
+/// Returns the policy's statements. A policy may have a single statement without a list.
 fn statements(policy: &mut Map<String, Value>) -> &mut Vec<Value> {
     let statements = policy.entry("Statement").or_insert_with(|| json!([]));
     if !statements.is_array() {

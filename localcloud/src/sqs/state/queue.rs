@@ -1,8 +1,8 @@
 //! One queue: the messages that are available, delayed or in flight at a given time.
 
 mod message_index;
+mod received;
 mod records;
-mod visibility;
 
 use std::sync::Arc;
 

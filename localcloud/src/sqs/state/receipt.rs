@@ -19,7 +19,7 @@ const MARK: &[u8; 4] = b"rcpt";
 const ENCODED_BYTES: usize = 24;
 
 impl ReceiptHandle {
-    /// The text that clients get.
+    /// Returns the text that clients get.
     pub fn encode(self) -> String {
         let mut bytes = [0; ENCODED_BYTES];
         bytes[..4].copy_from_slice(MARK);

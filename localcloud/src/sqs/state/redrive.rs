@@ -52,7 +52,7 @@ impl RedrivePolicy {
         })
     }
 
-    /// The JSON that `parse` reads.
+    /// Returns the JSON that `parse` reads.
     pub fn to_json(&self) -> String {
         json!({
             "deadLetterTargetArn": self.dead_letter_target_arn,
@@ -101,7 +101,7 @@ impl RedriveAllowPolicy {
         }
     }
 
-    /// The JSON that `parse` reads.
+    /// Returns the JSON that `parse` reads.
     pub fn to_json(&self) -> String {
         match self {
             Self::AllowAll => json!({ "redrivePermission": "allowAll" }),

@@ -148,11 +148,11 @@ fn is_json_map(text: &str) -> bool {
     serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).is_ok()
 }
 
-fn within(name: &str, value: &str, least: u32, most: u32) -> Result<u32, SqsError> {
+fn within(name: &str, value: &str, min: u32, max: u32) -> Result<u32, SqsError> {
     value
         .trim()
         .parse()
         .ok()
-        .filter(|number| (least..=most).contains(number))
+        .filter(|number| (min..=max).contains(number))
         .ok_or_else(|| SqsError::InvalidAttributeValue(name.to_owned()))
 }

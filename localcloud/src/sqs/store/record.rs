@@ -33,12 +33,12 @@ impl Key {
     /// The prefix of the keys of queues.
     pub const QUEUES: &'static [u8] = b"q";
 
-    /// The prefix of the keys of a queue's message states.
+    /// Returns the prefix of the keys of a queue's message states.
     pub fn states_of(incarnation: u64) -> Vec<u8> {
         key(b's', &[incarnation])
     }
 
-    /// The prefix of the keys of a queue's message contents.
+    /// Returns the prefix of the keys of a queue's message contents.
     pub fn contents_of(incarnation: u64) -> Vec<u8> {
         key(b'm', &[incarnation])
     }

@@ -162,7 +162,7 @@ async fn a_batch_returns_a_result_for_each_entry() {
         .queue_url(&url)
         .entries(delete("a", handles[0]))
         .entries(delete("b", handles[1]))
-        .entries(delete("c", "nonsense"))
+        .entries(delete("c", "unknown"))
         .send()
         .await
         .unwrap();

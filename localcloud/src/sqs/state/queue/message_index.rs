@@ -55,7 +55,7 @@ impl MessageIndex {
         self.messages.get(&sequence)
     }
 
-    /// All messages, in order of arrival.
+    /// Returns all messages, in order of arrival.
     #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = (u64, &StoredMessage)> {
         self.messages
@@ -63,7 +63,7 @@ impl MessageIndex {
             .map(|(sequence, stored)| (*sequence, stored))
     }
 
-    /// The first available message at `from` or after it.
+    /// Returns the first available message at `from` or after it.
     pub fn next_available(&self, from: u64) -> Option<u64> {
         self.available.range(from..).next().copied()
     }
@@ -141,14 +141,14 @@ impl MessageIndex {
         }
     }
 
-    /// The first arrival and the oldest late arrival, one of which is the oldest message.
+    /// Returns the first arrival and the oldest late arrival, one of which is the oldest message.
     fn oldest_candidates(&self) -> impl Iterator<Item = (Millis, u64)> {
         let first = self.messages.first_key_value();
         let first = first.map(|(sequence, stored)| (stored.content.sent, *sequence));
         first.into_iter().chain(self.late_arrivals.first().copied())
     }
 
-    /// The counters. A duplicate counts as in flight, a deleted message not at all.
+    /// Returns the counters. A duplicate counts as in flight, a deleted message not at all.
     pub fn counts(&self) -> Counts {
         Counts {
             available: self.available.len() - self.duplicates,

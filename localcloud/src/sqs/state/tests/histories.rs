@@ -88,9 +88,9 @@ impl Pair {
             }
             Step::Receive {
                 queue,
-                most,
+                max_messages,
                 visibility_seconds,
-            } => self.receive(queue, most, visibility_seconds)?,
+            } => self.receive(queue, max_messages, visibility_seconds)?,
             Step::Delete { which } => {
                 if let Some(handle) = self.handle(which) {
                     let deleted = self.real(handle.queue).delete(&handle.text, now);
@@ -136,14 +136,15 @@ impl Pair {
     fn receive(
         &mut self,
         queue: usize,
-        most: usize,
+        max_messages: usize,
         visibility_seconds: Option<u32>,
     ) -> Result<(), TestCaseError> {
         let received = self
             .queues
-            .receive(NAMES[queue], most, visibility_seconds, self.now)
+            .receive(NAMES[queue], max_messages, visibility_seconds, self.now)
             .unwrap();
-        let (delivered, dead) = self.model[queue].receive(most, visibility_seconds, self.now);
+        let (delivered, dead) =
+            self.model[queue].receive(max_messages, visibility_seconds, self.now);
         for message in &dead {
             self.model[1].accept_dead(message);
         }

@@ -105,7 +105,7 @@ impl ModelQueue {
     /// Returns the delivered and the dead messages.
     pub fn receive(
         &mut self,
-        most: usize,
+        max_messages: usize,
         visibility_seconds: Option<u32>,
         now: Millis,
     ) -> (Vec<ModelMessage>, Vec<ModelMessage>) {
@@ -114,7 +114,7 @@ impl ModelQueue {
         for mut message in self.messages.drain(..) {
             let is_available = message.hidden_until <= now
                 || (message.hidden == Hidden::InFlight && message.duplicate);
-            if delivered.len() == most || !is_available {
+            if delivered.len() == max_messages || !is_available {
                 rest.push(message);
             } else if self
                 .receive_limit

@@ -13,7 +13,7 @@ pub enum Step {
     },
     Receive {
         queue: usize,
-        most: usize,
+        max_messages: usize,
         visibility_seconds: Option<u32>,
     },
     /// Deletes by one of the receipt handles so far.
@@ -60,7 +60,7 @@ fn step() -> impl Strategy<Value = Step> {
             delay_seconds
         }),
         6 => (queue(), 1..=10usize, prop::option::of(0..5u32)).prop_map(
-            |(queue, most, visibility_seconds)| Step::Receive { queue, most, visibility_seconds }
+            |(queue, max_messages, visibility_seconds)| Step::Receive { queue, max_messages, visibility_seconds }
         ),
         4 => any::<usize>().prop_map(|which| Step::Delete { which }),
         4 => (any::<usize>(), 0..5u32).prop_map(|(which, visibility_seconds)| {

@@ -1,4 +1,4 @@
-//! What a receiver does with a message: delete it or change its visibility, by a receipt handle.
+//! Operations on received messages, by receipt handle.
 
 use std::sync::Arc;
 
