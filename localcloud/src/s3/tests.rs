@@ -70,41 +70,20 @@ fn paths() -> impl Strategy<Value = String> {
     ]
 }
 
+/// One of the words of a text.
+fn one_of(words: &str) -> impl Strategy<Value = String> + use<> {
+    let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+    proptest::sample::select(words)
+}
+
 fn queries() -> impl Strategy<Value = String> {
     let name = prop_oneof![
-        proptest::sample::select(vec![
-            "uploads",
-            "uploadId",
-            "partNumber",
-            "list-type",
-            "delimiter",
-            "prefix",
-            "max-keys",
-            "tagging",
-            "acl",
-            "delete",
-            "notification",
-            "versioning",
-            "versionId",
-            "attributes",
-            "location",
-            "continuation-token",
-            "encoding-type",
-            "policy",
-            "cors",
-            "lifecycle",
-            "versions",
-            "torrent",
-            "restore",
-            "select",
-            "website",
-            "logging",
-            "x-id",
-            "X-Amz-Signature",
-            "X-Amz-Credential",
-            "response-expires",
-        ])
-        .prop_map(str::to_owned),
+        one_of(
+            "uploads uploadId partNumber list-type delimiter prefix max-keys tagging acl delete notification \
+             versioning versionId attributes location continuation-token encoding-type policy cors lifecycle \
+             versions torrent restore select website logging x-id X-Amz-Signature X-Amz-Credential \
+             response-expires",
+        ),
         "[a-zA-Z%&=-]{0,6}",
     ];
     let value = prop_oneof![Just(String::new()), Just("=1".to_owned()), "=[ -~]{0,8}"];
@@ -118,33 +97,13 @@ fn queries() -> impl Strategy<Value = String> {
 }
 
 fn headers() -> impl Strategy<Value = Vec<(String, String)>> {
-    let name = proptest::sample::select(vec![
-        "range",
-        "if-match",
-        "if-none-match",
-        "if-modified-since",
-        "content-md5",
-        "content-type",
-        "content-length",
-        "x-amz-copy-source",
-        "x-amz-copy-source-range",
-        "x-amz-tagging",
-        "x-amz-checksum-crc32",
-        "x-amz-sdk-checksum-algorithm",
-        "x-amz-trailer",
-        "x-amz-content-sha256",
-        "x-amz-decoded-content-length",
-        "x-amz-metadata-directive",
-        "x-amz-storage-class",
-        "x-amz-meta-a",
-        "x-amz-acl",
-        "x-amz-object-attributes",
-        "x-amz-expected-bucket-owner",
-        "authorization",
-        "expires",
-        "host",
-    ])
-    .prop_map(str::to_owned);
+    let name = one_of(
+        "range if-match if-none-match if-modified-since content-md5 content-type content-length \
+         x-amz-copy-source x-amz-copy-source-range x-amz-tagging x-amz-checksum-crc32 x-amz-sdk-checksum-algorithm \
+         x-amz-trailer x-amz-content-sha256 x-amz-decoded-content-length x-amz-metadata-directive \
+         x-amz-storage-class x-amz-meta-a x-amz-acl x-amz-object-attributes x-amz-expected-bucket-owner \
+         authorization expires host",
+    );
     let value = prop_oneof![
         "[ -~]{0,10}",
         proptest::sample::select(vec![
