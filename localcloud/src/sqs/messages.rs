@@ -10,9 +10,8 @@ use super::state::{
     Message, is_name,
 };
 use super::wire::{
-    Batch, BatchResponse, ChangeMessageVisibility, ChangeVisibilityEntry, DeleteEntry,
-    DeleteMessage, Empty, FailedEntry, MessageInput, ResultEntry, SendEntry, SendMessage,
-    SendResult, SendResultEntry,
+    Batch, BatchEntry, BatchResponse, ChangeVisibilityInput, DeleteInput, Empty, FailedEntry,
+    MessageInput, ResultEntry, SendResult, SendResultEntry, Single,
 };
 use super::{Shared, Sqs, SqsError, queue_name, seconds};
 use crate::clock::Millis;
@@ -28,9 +27,12 @@ struct Outgoing {
 }
 
 impl Sqs {
-    pub(super) fn send_message(&self, request: SendMessage) -> Result<SendResult, SqsError> {
+    pub(super) fn send_message(
+        &self,
+        request: Single<MessageInput>,
+    ) -> Result<SendResult, SqsError> {
         let name = queue_name(&request.queue_url)?;
-        let outgoing = Outgoing::parse(request.content)?;
+        let outgoing = Outgoing::parse(request.input)?;
         send(&mut self.lock(), name, outgoing, self.clock.now())
     }
 
@@ -57,46 +59,30 @@ impl Sqs {
         self.lock().queues.name_of_arn(queue_arn).is_ok()
     }
 
-    pub(super) fn delete_message(&self, request: DeleteMessage) -> Result<Empty, SqsError> {
+    pub(super) fn delete_message(&self, request: Single<DeleteInput>) -> Result<Empty, SqsError> {
         let name = queue_name(&request.queue_url)?;
-        let handle = request
-            .receipt_handle
-            .ok_or(SqsError::MissingParameter("ReceiptHandle"))?;
-        self.lock()
-            .queues
-            .queue(name)?
-            .delete(&handle, self.clock.now())?;
+        delete(&mut self.lock(), name, request.input, self.clock.now())?;
         Ok(Empty {})
     }
 
     pub(super) fn change_message_visibility(
         &self,
-        request: ChangeMessageVisibility,
+        request: Single<ChangeVisibilityInput>,
     ) -> Result<Empty, SqsError> {
         let name = queue_name(&request.queue_url)?;
-        change_visibility(
-            &mut self.lock(),
-            name,
-            request.receipt_handle,
-            request.visibility_timeout,
-            self.clock.now(),
-        )?;
+        change_visibility(&mut self.lock(), name, request.input, self.clock.now())?;
         Ok(Empty {})
     }
 
     pub(super) fn send_message_batch(
         &self,
-        request: Batch<SendEntry>,
+        request: Batch<MessageInput>,
     ) -> Result<BatchResponse<SendResultEntry>, SqsError> {
         let name = queue_name(&request.queue_url)?;
-        check_entries(
-            "SendMessageBatchRequestEntry",
-            request.entries.iter().map(|entry| &entry.id),
-        )?;
-        let entries: Vec<_> = request
-            .entries
-            .into_iter()
-            .map(|entry| (entry.id, Outgoing::parse(entry.content)))
+        check_entries("SendMessageBatchRequestEntry", &request.entries)?;
+        let entries = request.entries.into_iter();
+        let entries: Vec<_> = entries
+            .map(|entry| (entry.id, Outgoing::parse(entry.input)))
             .collect();
         let sent_bytes = entries
             .iter()
@@ -123,47 +109,35 @@ impl Sqs {
 
     pub(super) fn delete_message_batch(
         &self,
-        request: Batch<DeleteEntry>,
+        request: Batch<DeleteInput>,
     ) -> Result<BatchResponse<ResultEntry>, SqsError> {
-        let name = queue_name(&request.queue_url)?;
-        check_entries(
-            "DeleteMessageBatchRequestEntry",
-            request.entries.iter().map(|entry| &entry.id),
-        )?;
-        let now = self.clock.now();
-        let mut shared = self.lock();
-        let queue = shared.queues.queue(name)?;
-        let entries = request
-            .entries
-            .into_iter()
-            .map(|entry| (entry.id, entry.receipt_handle));
-        Ok(for_each_entry(entries, |id, handle| {
-            queue.delete(
-                &handle.ok_or(SqsError::MissingParameter("ReceiptHandle"))?,
-                now,
-            )?;
-            Ok(ResultEntry { id: id.to_owned() })
-        }))
+        self.change_each("DeleteMessageBatchRequestEntry", request, delete)
     }
 
     pub(super) fn change_message_visibility_batch(
         &self,
-        request: Batch<ChangeVisibilityEntry>,
+        request: Batch<ChangeVisibilityInput>,
+    ) -> Result<BatchResponse<ResultEntry>, SqsError> {
+        let kind = "ChangeMessageVisibilityBatchRequestEntry";
+        self.change_each(kind, request, change_visibility)
+    }
+
+    /// Applies `change` to each message of a batch.
+    fn change_each<T>(
+        &self,
+        kind: &'static str,
+        request: Batch<T>,
+        change: impl Fn(&mut Shared, &str, T, Millis) -> Result<(), SqsError>,
     ) -> Result<BatchResponse<ResultEntry>, SqsError> {
         let name = queue_name(&request.queue_url)?;
-        check_entries(
-            "ChangeMessageVisibilityBatchRequestEntry",
-            request.entries.iter().map(|entry| &entry.id),
-        )?;
+        check_entries(kind, &request.entries)?;
         let now = self.clock.now();
         let mut shared = self.lock();
         shared.queues.queue(name)?;
-        let entries = request
-            .entries
-            .into_iter()
-            .map(|entry| (entry.id, (entry.receipt_handle, entry.visibility_timeout)));
-        Ok(for_each_entry(entries, |id, (handle, timeout)| {
-            change_visibility(&mut shared, name, handle, timeout, now)?;
+        let entries = request.entries.into_iter();
+        let entries = entries.map(|entry| (entry.id, entry.input));
+        Ok(for_each_entry(entries, |id, input| {
+            change(&mut shared, name, input, now)?;
             Ok(ResultEntry { id: id.to_owned() })
         }))
     }
@@ -239,15 +213,30 @@ fn send(
     Ok(outgoing.result)
 }
 
+fn delete(
+    shared: &mut Shared,
+    name: &str,
+    input: DeleteInput,
+    now: Millis,
+) -> Result<(), SqsError> {
+    let handle = input
+        .receipt_handle
+        .ok_or(SqsError::MissingParameter("ReceiptHandle"))?;
+    shared.queues.queue(name)?.delete(&handle, now)
+}
+
 fn change_visibility(
     shared: &mut Shared,
     name: &str,
-    receipt_handle: Option<String>,
-    visibility_timeout: Option<i64>,
+    input: ChangeVisibilityInput,
     now: Millis,
 ) -> Result<(), SqsError> {
-    let handle = receipt_handle.ok_or(SqsError::MissingParameter("ReceiptHandle"))?;
-    let timeout = visibility_timeout.ok_or(SqsError::MissingParameter("VisibilityTimeout"))?;
+    let handle = input
+        .receipt_handle
+        .ok_or(SqsError::MissingParameter("ReceiptHandle"))?;
+    let timeout = input
+        .visibility_timeout
+        .ok_or(SqsError::MissingParameter("VisibilityTimeout"))?;
     let timeout = seconds("VisibilityTimeout", timeout, MAX_VISIBILITY_TIMEOUT_SECONDS)?;
     shared
         .queues
@@ -258,17 +247,14 @@ fn change_visibility(
     Ok(())
 }
 
-fn check_entries<'a>(
-    kind: &'static str,
-    ids: impl ExactSizeIterator<Item = &'a String>,
-) -> Result<(), SqsError> {
-    match ids.len() {
+fn check_entries<T>(kind: &'static str, entries: &[BatchEntry<T>]) -> Result<(), SqsError> {
+    match entries.len() {
         0 => return Err(SqsError::EmptyBatchRequest(kind)),
         1..=MAX_BATCH_ENTRIES => {}
         many => return Err(SqsError::TooManyEntriesInBatchRequest(many)),
     }
     let mut seen = HashSet::new();
-    for id in ids {
+    for BatchEntry { id, .. } in entries {
         if !is_name(id) {
             return Err(SqsError::InvalidBatchEntryId);
         }

@@ -100,12 +100,7 @@ requests! {
         queue_url: Option<String>,
         tag_keys: Vec<String>,
     }
-    SendMessage {
-        queue_url: Option<String>,
-        #[serde(flatten)]
-        content: MessageInput,
-    }
-    /// The members that `SendMessage` and an entry of `SendMessageBatch` share.
+    /// A message of `SendMessage` or `SendMessageBatch`.
     MessageInput {
         message_body: Option<String>,
         delay_seconds: Option<i64>,
@@ -113,17 +108,12 @@ requests! {
         message_system_attributes: BTreeMap<String, WireAttribute>,
         message_deduplication_id: Option<String>,
     }
-    SendEntry {
-        id: String,
-        #[serde(flatten)]
-        content: MessageInput,
-    }
-    DeleteEntry {
-        id: String,
+    /// A message of `DeleteMessage` or `DeleteMessageBatch`.
+    DeleteInput {
         receipt_handle: Option<String>,
     }
-    ChangeVisibilityEntry {
-        id: String,
+    /// A message of `ChangeMessageVisibility` or `ChangeMessageVisibilityBatch`.
+    ChangeVisibilityInput {
         receipt_handle: Option<String>,
         visibility_timeout: Option<i64>,
     }
@@ -135,15 +125,6 @@ requests! {
         max_number_of_messages: Option<i64>,
         visibility_timeout: Option<i64>,
         wait_time_seconds: Option<i64>,
-    }
-    DeleteMessage {
-        queue_url: Option<String>,
-        receipt_handle: Option<String>,
-    }
-    ChangeMessageVisibility {
-        queue_url: Option<String>,
-        receipt_handle: Option<String>,
-        visibility_timeout: Option<i64>,
     }
 }
 
@@ -258,12 +239,32 @@ pub struct WireAttribute {
     pub binary_list_values: Vec<String>,
 }
 
+/// A request for one message.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Batch<E> {
+pub struct Single<T> {
+    pub queue_url: Option<String>,
+    #[serde(flatten)]
+    pub input: T,
+}
+
+/// A request for several messages.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Batch<T> {
     pub queue_url: Option<String>,
     #[serde(default = "Vec::new")]
-    pub entries: Vec<E>,
+    pub entries: Vec<BatchEntry<T>>,
+}
+
+/// An entry of a batch.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct BatchEntry<T> {
+    #[serde(default)]
+    pub id: String,
+    #[serde(flatten)]
+    pub input: T,
 }
 
 #[derive(Debug, Serialize)]
