@@ -180,10 +180,7 @@ impl Sqs {
 
     pub(super) fn purge_queue(&self, request: QueueRequest) -> Result<Empty, SqsError> {
         let name = queue_name(&request.queue_url)?;
-        self.lock()
-            .queues
-            .queue(name)?
-            .purge(name, self.clock.now())?;
+        self.lock().queues.queue(name)?.purge(self.clock.now())?;
         Ok(Empty {})
     }
 

@@ -233,9 +233,9 @@ impl Queue {
     ///
     /// # Errors
     /// `PurgeQueueInProgress` within 60 seconds of the last purge.
-    pub fn purge(&mut self, name: &str, now: Millis) -> Result<(), SqsError> {
+    pub fn purge(&mut self, now: Millis) -> Result<(), SqsError> {
         if self.purged.is_some_and(|purged| now < purged + 60_000) {
-            return Err(SqsError::PurgeQueueInProgress(name.to_owned()));
+            return Err(SqsError::PurgeQueueInProgress(self.name.clone()));
         }
         self.purged = Some(now);
         self.messages.clear();

@@ -220,13 +220,13 @@ fn a_queue_can_be_purged_once_a_minute() {
     let mut queues = queues_with("q", []);
     send(&mut queues, "q", "a", START);
     let queue = queues.queue("q").unwrap();
-    queue.purge("q", START).unwrap();
+    queue.purge(START).unwrap();
     assert_eq!(queue.counts_at(START).available, 0);
     assert!(matches!(
-        queue.purge("q", START + 59 * SECOND),
+        queue.purge(START + 59 * SECOND),
         Err(SqsError::PurgeQueueInProgress(_))
     ));
-    queue.purge("q", START + 60 * SECOND).unwrap();
+    queue.purge(START + 60 * SECOND).unwrap();
 }
 
 #[test]

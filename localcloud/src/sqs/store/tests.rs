@@ -82,12 +82,7 @@ fn purges_and_deletes_leave_other_queues() {
         }
         stored.write();
     }
-    stored
-        .queues
-        .queue("purged")
-        .unwrap()
-        .purge("purged", START)
-        .unwrap();
+    stored.queues.queue("purged").unwrap().purge(START).unwrap();
     stored.send("purged", "after the purge");
     stored.queues.delete_queue("deleted").unwrap();
     stored.create_queue("deleted");
