@@ -17,7 +17,6 @@ use thiserror::Error;
 use time::{Duration, OffsetDateTime};
 
 use crate::config::{Authentication, Credentials};
-use crate::hex::hex;
 use canonical::canonical_request;
 use credential::Signature;
 
@@ -75,14 +74,14 @@ impl Authentication {
                 "'Host' must be a 'SignedHeader' in the AWS Authorization.".to_owned(),
             ));
         }
-        let canonical = canonical_request(request, &signature, &hex(&Sha256::digest(body)))?;
+        let canonical = canonical_request(request, &signature, &hex::encode(Sha256::digest(body)))?;
         let text_to_sign = format!(
             "AWS4-HMAC-SHA256\n{}\n{}\n{}",
             signature.time_text,
             signature.scope(),
-            hex(&Sha256::digest(canonical))
+            hex::encode(Sha256::digest(canonical))
         );
-        let expected = hex(&hmac(
+        let expected = hex::encode(hmac(
             &signing_key(credentials, &signature),
             text_to_sign.as_bytes(),
         ));

@@ -2,6 +2,7 @@
 //!
 //! The binary is a thin shell around [`run`], which tests embed with a listener on port 0.
 
+mod account;
 mod admin;
 mod auth;
 mod browser;
@@ -10,7 +11,6 @@ mod clock;
 mod config;
 mod ec2;
 mod faults;
-mod hex;
 mod refusal;
 mod respond;
 mod router;

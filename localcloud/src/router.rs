@@ -346,7 +346,7 @@ fn sqs_target<B>(request: &Request<B>) -> Option<&str> {
 
 fn is_queue_path(path: &str) -> bool {
     path.strip_prefix('/')
-        .and_then(|path| path.strip_prefix(sqs::state::ACCOUNT_ID))
+        .and_then(|path| path.strip_prefix(crate::account::ACCOUNT_ID))
         .is_some_and(|rest| rest.starts_with('/'))
 }
 

@@ -33,10 +33,10 @@ use tracing::warn;
 pub use caller::PeerAddress;
 pub use target::Target;
 
+use crate::account::ACCOUNT_ID;
 use crate::clock::Clock;
 use crate::config::{Authentication, Credentials};
 use crate::sqs::Sqs;
-use crate::sqs::state::ACCOUNT_ID;
 use api::Api;
 use caller::Caller;
 use failure::failure;

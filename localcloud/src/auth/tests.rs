@@ -131,11 +131,11 @@ fn a_presigned_request_is_good_until_it_expires() {
         );
         let canonical = format!(
             "GET\n/\n{unsigned}\nhost:localhost\n\nhost\n{}",
-            hex(&Sha256::digest(b""))
+            hex::encode(Sha256::digest(b""))
         );
         let text = format!(
             "AWS4-HMAC-SHA256\n20150830T123600Z\n20150830/us-east-1/iam/aws4_request\n{}",
-            hex(&Sha256::digest(canonical))
+            hex::encode(Sha256::digest(canonical))
         );
         let key = ["20150830", "us-east-1", "iam", "aws4_request"]
             .into_iter()
@@ -143,7 +143,7 @@ fn a_presigned_request_is_good_until_it_expires() {
                 b"AWS4wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_vec(),
                 |key, part| hmac(&key, part.as_bytes()).to_vec(),
             );
-        let signature = hex(&hmac(&key, text.as_bytes()));
+        let signature = hex::encode(hmac(&key, text.as_bytes()));
         Request::get(format!("/?{unsigned}&X-Amz-Signature={signature}"))
             .header("Host", "localhost")
     };

@@ -8,9 +8,9 @@ use super::launch::identifier;
 use super::params::Params;
 use super::state::{MOST_TAGS, Tags};
 use super::{Ec2, Ec2Error};
+use crate::account::ACCOUNT_ID;
 use crate::clock::Millis;
 use crate::config::Image;
-use crate::sqs::state::ACCOUNT_ID;
 use crate::xml::Xml;
 
 /// The images of one account, in the order of their registration.

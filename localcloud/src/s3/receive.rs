@@ -1,6 +1,5 @@
 //! The bytes of an upload: verified while they arrive, and never all in memory when they are many.
 
-use crate::hex::hex;
 use std::io;
 
 use base64::Engine;
@@ -144,7 +143,7 @@ impl Declared {
         Ok(Received {
             pending,
             size,
-            etag: hex(&md5),
+            etag: hex::encode(md5),
             checksum,
         })
     }

@@ -1,12 +1,12 @@
 //! The actions on queues themselves.
 
-use super::state::ACCOUNT_ID;
 use super::wire::{
     AddPermission, Attributes, CreateQueue, Empty, GetQueueAttributes, GetQueueUrl,
     ListDeadLetterSourceQueues, ListQueues, OfQueue, QueueUrl, QueueUrls, RemovePermission,
     SetQueueAttributes, SourceQueueUrls, TagQueue, Tags, UntagQueue,
 };
 use super::{Sqs, SqsError, queue_name, queue_url};
+use crate::account::ACCOUNT_ID;
 
 /// What `GetQueueAttributes` may be asked for; others are an error, those that the queue lacks are left out.
 const KNOWN_ATTRIBUTES: [&str; 22] = [

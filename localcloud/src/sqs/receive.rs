@@ -11,11 +11,12 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::state::{
-    ACCOUNT_ID, AttributeValue, Delivery, MAX_RECEIVE_WAIT_SECONDS, MAX_VISIBILITY_TIMEOUT_SECONDS,
+    AttributeValue, Delivery, MAX_RECEIVE_WAIT_SECONDS, MAX_VISIBILITY_TIMEOUT_SECONDS,
     MessageAttribute, Received, attributes_md5_hex,
 };
 use super::wire::{AttributeOnWire, MessageOnWire, Messages, ReceiveMessage};
 use super::{Shared, Sqs, SqsError, queue_name, seconds};
+use crate::account::ACCOUNT_ID;
 use crate::clock::Millis;
 
 /// One receiver's place among those who wait on a queue. Leaving it, by a message, by time or because the client went

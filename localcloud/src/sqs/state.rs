@@ -26,11 +26,10 @@ pub use settings::{
     MAX_VISIBILITY_TIMEOUT_SECONDS, QueueSettings,
 };
 
+use crate::account::ACCOUNT_ID;
 use crate::clock::Millis;
 use crate::faults::SqsFaults;
 
-/// The account number in every ARN and queue URL.
-pub const ACCOUNT_ID: &str = "000000000000";
 const MOST_TAGS: usize = 50;
 
 /// All queues, by name.

@@ -2,11 +2,11 @@
 
 use super::instance::tags;
 use super::page::{PageRequest, token};
+use crate::account::ACCOUNT_ID;
 use crate::ec2::images::ImageRecord;
 use crate::ec2::state::{Filter, check_filters};
 use crate::ec2::time::timestamp;
 use crate::ec2::{Ec2, Ec2Error, Params};
-use crate::sqs::state::ACCOUNT_ID;
 use crate::xml::Xml;
 
 /// Those for what images do not have here are known and let nothing pass.

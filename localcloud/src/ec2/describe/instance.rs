@@ -1,8 +1,8 @@
 //! Instances as XML.
 
+use crate::account::ACCOUNT_ID;
 use crate::ec2::state::{Instance, InstanceState, MetadataOptions, Place, Tags};
 use crate::ec2::time::timestamp;
-use crate::sqs::state::ACCOUNT_ID;
 use crate::xml::Xml;
 
 /// The content of a reservation: the instances of one launch, or those of them that were asked for.

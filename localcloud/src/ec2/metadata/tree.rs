@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
+use crate::account::ACCOUNT_ID;
 use crate::ec2::state::{Instance, InterruptionAction, Place};
 use crate::ec2::time::timestamp_in_seconds;
-use crate::sqs::state::ACCOUNT_ID;
 
 /// The oldest and the newest version of the service that have names here; all say the same.
 const VERSIONS: [&str; 6] = [

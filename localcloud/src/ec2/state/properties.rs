@@ -3,8 +3,8 @@
 use super::filter::Filter;
 use super::instance::{Instance, InstanceState};
 use super::spec::LaunchSpec;
+use crate::account::ACCOUNT_ID;
 use crate::ec2::time::timestamp;
-use crate::sqs::state::ACCOUNT_ID;
 
 /// The region, and the zone of whoever names none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -14,7 +14,6 @@ use super::objects::{check_key, description};
 use super::reading::checksum_type;
 use super::tags::parse_tags;
 use super::{Api, caller, check_acl, check_encryption, check_version};
-use crate::hex::hex;
 use crate::s3::checksums::{Algorithm, Checksum, show_checksum};
 use crate::s3::conditions::{ReadConditions, shown_etag, shown_time};
 use crate::s3::events::Event;
@@ -196,7 +195,7 @@ fn copy_here(
     Ok(Received {
         pending,
         size,
-        etag: hex(&md5.finalize()),
+        etag: hex::encode(md5.finalize()),
         checksum: algorithm.zip(hasher).map(|(algorithm, hasher)| Checksum {
             algorithm,
             value: hasher.finish(),

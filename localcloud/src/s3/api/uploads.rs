@@ -15,7 +15,6 @@ use super::parts::invalid_part;
 use super::reading::checksum_type;
 use super::tags::parse_tags;
 use super::{Api, OWNER_ID, caller, check_acl, check_encryption, owner};
-use crate::hex::hex;
 use crate::s3::checksums::{
     Algorithm, Checksum as StoredChecksum, declared_checksums, show_checksum,
 };
@@ -381,7 +380,7 @@ fn etag_of_parts(parts: &[Arc<StoredPart>]) -> String {
         });
         md5.update(bytes.collect::<Vec<u8>>());
     }
-    format!("{}-{}", hex(&md5.finalize()), parts.len())
+    format!("{}-{}", hex::encode(md5.finalize()), parts.len())
 }
 
 fn is_composite(algorithm: Option<Algorithm>, wanted: Option<&ChecksumType>) -> S3Result<bool> {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use md5::{Digest, Md5};
 
-use crate::hex::hex;
 use serde::{Deserialize, Serialize};
 
 /// A message before it enters a queue.
@@ -71,7 +70,7 @@ impl MessageAttribute {
 
 /// Lower-case hexadecimal MD5.
 pub fn md5_hex(bytes: &[u8]) -> String {
-    hex(&Md5::digest(bytes))
+    hex::encode(Md5::digest(bytes))
 }
 
 /// MD5 of message attributes as the SQS developer guide defines it: for each name in order, the length-prefixed
@@ -98,5 +97,5 @@ pub fn attributes_md5_hex<'a>(
             }
         }
     }
-    hex(&hasher.finalize())
+    hex::encode(hasher.finalize())
 }
