@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::config::retry::RetryConfig;
-use localcloud::{Config, Listeners, Service};
+use localcloud::{AwsService, Config, Listeners};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -193,7 +193,7 @@ async fn a_port_of_its_own_serves_a_service_alone() {
     let all = bind().await.unwrap();
     let mut only = Vec::new();
     let mut endpoints = Vec::new();
-    for service in [Service::S3, Service::Sqs, Service::Ec2] {
+    for service in [AwsService::S3, AwsService::Sqs, AwsService::Ec2] {
         let listener = bind().await.unwrap();
         endpoints.push(format!("http://{}", listener.local_addr().unwrap()));
         only.push((service, listener));
@@ -223,7 +223,7 @@ async fn a_port_of_its_own_serves_a_service_alone() {
 #[tokio::test]
 async fn the_limits_of_the_command_line_stay_when_faults_change() {
     let cloud = Cloud::with(Config {
-        ec2_limits: localcloud::Limits::aws(),
+        ec2_limits: localcloud::RateLimits::aws(),
         ..Config::default()
     })
     .await;

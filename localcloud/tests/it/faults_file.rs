@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use localcloud::{Bucket, Capacity, Ec2Settings, Faults, Limits};
+use localcloud::{Capacity, Ec2Faults, Faults, RateLimit, RateLimits};
 
 fn read(text: &str) -> Result<Faults, String> {
     let folder = tempfile::tempdir().unwrap();
@@ -39,11 +39,11 @@ fn a_faults_file_can_make_ec2_unkind() {
     assert_eq!(ec2.describe_lag, Duration::from_millis(1500));
     assert_eq!(ec2.boot_delay, Duration::from_millis(250));
     assert_eq!(ec2.fail_boot_every, 5);
-    let bucket = |size, refill_per_second| Bucket {
+    let bucket = |size, refill_per_second| RateLimit {
         size,
         refill_per_second,
     };
-    let mut limits = Limits::aws();
+    let mut limits = RateLimits::aws();
     limits
         .requests
         .insert("StartInstances".to_owned(), bucket(3, 0.5));
@@ -64,7 +64,7 @@ fn a_faults_file_can_make_ec2_unkind() {
     assert_eq!(ec2.capacity, [narrow, wide]);
     assert_eq!(
         read("").unwrap().ec2,
-        Ec2Settings::default(),
+        Ec2Faults::default(),
         "EC2 is kind unless asked not to be"
     );
 

@@ -7,7 +7,7 @@ use aws_sdk_ec2::types::{
     InstanceInterruptionBehavior, InstanceMarketOptionsRequest, InstanceStateName, MarketType,
     SpotInstanceType, SpotMarketOptions,
 };
-use localcloud::{Config, Ec2Settings};
+use localcloud::{Config, Ec2Faults};
 use serde_json::{Value, json};
 
 use crate::cloud::{Cloud, eventually, image, raw};
@@ -142,11 +142,11 @@ async fn what_cannot_be_interrupted_is_refused() {
 async fn chance_interrupts_spot_instances_and_no_others() {
     let cloud = Cloud::with(Config {
         images: vec![image("ami-test", TELLS)],
-        faults: Ec2Settings {
+        faults: Ec2Faults {
             spot_interruption: 1.0,
             spot_interruption_after: Duration::from_millis(100),
             spot_notice: Duration::from_millis(100),
-            ..Ec2Settings::default()
+            ..Ec2Faults::default()
         }
         .into(),
         ..Config::default()

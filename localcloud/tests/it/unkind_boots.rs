@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{InstanceStateName, Tag};
-use localcloud::{Config, Ec2Settings};
+use localcloud::{Config, Ec2Faults};
 
 use crate::cloud::{Cloud, code, eventually, image};
 use crate::ec2::{described, filter, launched, run, running};
@@ -14,7 +14,7 @@ const PARENT: &str = "sleep 1000 & echo ids $$ $!; wait";
 /// Longer than any test takes.
 const FOR_EVER: Duration = Duration::from_secs(600);
 
-async fn cloud_that_has(ec2: Ec2Settings) -> Cloud {
+async fn cloud_that_has(ec2: Ec2Faults) -> Cloud {
     Cloud::with(Config {
         images: vec![image("ami-test", PARENT)],
         faults: ec2.into(),
@@ -25,9 +25,9 @@ async fn cloud_that_has(ec2: Ec2Settings) -> Cloud {
 
 #[tokio::test]
 async fn a_new_instance_is_unknown_to_every_call_but_its_launch() {
-    let cloud = cloud_that_has(Ec2Settings {
+    let cloud = cloud_that_has(Ec2Faults {
         describe_lag: FOR_EVER,
-        ..Ec2Settings::default()
+        ..Ec2Faults::default()
     })
     .await;
     let ec2 = cloud.ec2();
@@ -57,9 +57,9 @@ async fn a_new_instance_is_unknown_to_every_call_but_its_launch() {
 #[tokio::test]
 async fn a_new_instance_is_known_when_the_lag_is_over() {
     let lag = Duration::from_millis(300);
-    let cloud = cloud_that_has(Ec2Settings {
+    let cloud = cloud_that_has(Ec2Faults {
         describe_lag: lag,
-        ..Ec2Settings::default()
+        ..Ec2Faults::default()
     })
     .await;
     let ec2 = cloud.ec2();
@@ -89,9 +89,9 @@ async fn a_new_instance_is_known_when_the_lag_is_over() {
 #[tokio::test]
 async fn an_instance_is_pending_until_its_boot_delay_is_over() {
     let delay = Duration::from_millis(300);
-    let cloud = cloud_that_has(Ec2Settings {
+    let cloud = cloud_that_has(Ec2Faults {
         boot_delay: delay,
-        ..Ec2Settings::default()
+        ..Ec2Faults::default()
     })
     .await;
     let ec2 = cloud.ec2();
@@ -115,9 +115,9 @@ async fn an_instance_is_pending_until_its_boot_delay_is_over() {
 
 #[tokio::test]
 async fn an_instance_that_is_terminated_while_it_boots_never_runs() {
-    let cloud = cloud_that_has(Ec2Settings {
+    let cloud = cloud_that_has(Ec2Faults {
         boot_delay: FOR_EVER,
-        ..Ec2Settings::default()
+        ..Ec2Faults::default()
     })
     .await;
     let ec2 = cloud.ec2();
@@ -135,9 +135,9 @@ async fn an_instance_that_is_terminated_while_it_boots_never_runs() {
 
 #[tokio::test]
 async fn every_second_boot_runs_without_a_process_until_it_is_started_anew() {
-    let cloud = cloud_that_has(Ec2Settings {
+    let cloud = cloud_that_has(Ec2Faults {
         fail_boot_every: 2,
-        ..Ec2Settings::default()
+        ..Ec2Faults::default()
     })
     .await;
     let ec2 = cloud.ec2();

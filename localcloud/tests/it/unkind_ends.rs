@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_ec2::types::{InstanceStateName, SummaryStatus};
-use localcloud::{Config, Ec2Settings};
+use localcloud::{Config, Ec2Faults};
 use serde_json::json;
 
 use crate::cloud::{Cloud, code, eventually, image, raw};
@@ -13,7 +13,7 @@ use crate::processes::{describe, in_state, is_alive, process_ids};
 const PARENT: &str = "sleep 1000 & echo ids $$ $!; wait";
 const FOR_EVER: Duration = Duration::from_secs(600);
 
-async fn cloud_that_has(ec2: Ec2Settings) -> Cloud {
+async fn cloud_that_has(ec2: Ec2Faults) -> Cloud {
     Cloud::with(Config {
         images: vec![image("ami-test", PARENT)],
         faults: ec2.into(),
@@ -34,9 +34,9 @@ async fn set_faults(cloud: &Cloud, faults: serde_json::Value) {
 
 #[tokio::test]
 async fn an_instance_stays_stopping_when_its_process_is_gone() {
-    let cloud = cloud_that_has(Ec2Settings {
+    let cloud = cloud_that_has(Ec2Faults {
         stop_delay: FOR_EVER,
-        ..Ec2Settings::default()
+        ..Ec2Faults::default()
     })
     .await;
     let ec2 = cloud.ec2();
@@ -62,10 +62,10 @@ async fn an_instance_stays_stopping_when_its_process_is_gone() {
 
 #[tokio::test]
 async fn a_short_stop_delay_passes() {
-    let cloud = cloud_that_has(Ec2Settings {
+    let cloud = cloud_that_has(Ec2Faults {
         stop_delay: Duration::from_millis(50),
         stop_delay_spread: Duration::from_millis(50),
-        ..Ec2Settings::default()
+        ..Ec2Faults::default()
     })
     .await;
     let ec2 = cloud.ec2();
@@ -79,9 +79,9 @@ async fn a_short_stop_delay_passes() {
 
 #[tokio::test]
 async fn status_checks_take_their_time() {
-    let cloud = cloud_that_has(Ec2Settings {
+    let cloud = cloud_that_has(Ec2Faults {
         status_check: FOR_EVER,
-        ..Ec2Settings::default()
+        ..Ec2Faults::default()
     })
     .await;
     let ec2 = cloud.ec2();
@@ -101,7 +101,7 @@ async fn status_checks_take_their_time() {
 
 #[tokio::test]
 async fn limits_capacity_and_lag_change_while_it_runs() {
-    let cloud = cloud_that_has(Ec2Settings::default()).await;
+    let cloud = cloud_that_has(Ec2Faults::default()).await;
     let ec2 = cloud.ec2_without_retries();
     launched(run(&ec2, 2)).await;
     set_faults(

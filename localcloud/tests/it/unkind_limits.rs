@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::error::ProvideErrorMetadata;
-use localcloud::{Bucket, Config, Ec2Settings, Limits};
+use localcloud::{Config, Ec2Faults, RateLimit, RateLimits};
 
 use crate::cloud::{Cloud, ec2_without_retries, get, image, status_and_code};
 use crate::ec2::{described, launched, run};
@@ -13,19 +13,19 @@ use crate::killed::start_with;
 
 const SLEEPER: &str = "exec sleep 1000";
 
-fn bucket(size: u32, refill_per_second: f64) -> Bucket {
-    Bucket {
+fn bucket(size: u32, refill_per_second: f64) -> RateLimit {
+    RateLimit {
         size,
         refill_per_second,
     }
 }
 
-async fn cloud_limited_by(limits: Limits) -> Cloud {
+async fn cloud_limited_by(limits: RateLimits) -> Cloud {
     Cloud::with(Config {
         images: vec![image("ami-test", SLEEPER)],
-        faults: Ec2Settings {
+        faults: Ec2Faults {
             limits,
-            ..Ec2Settings::default()
+            ..Ec2Faults::default()
         }
         .into(),
         ..Config::default()
@@ -45,13 +45,13 @@ async fn throttled_calls(endpoint: &str, action: &str) -> u64 {
 
 #[tokio::test]
 async fn calls_over_the_limit_are_refused_change_nothing_and_are_counted() {
-    let cloud = cloud_limited_by(Limits {
+    let cloud = cloud_limited_by(RateLimits {
         requests: [
             ("StartInstances".to_owned(), bucket(2, 0.0)),
             ("CreateTags".to_owned(), bucket(1, 0.0)),
         ]
         .into(),
-        ..Limits::default()
+        ..RateLimits::default()
     })
     .await;
     let ec2 = cloud.ec2_without_retries();
@@ -91,13 +91,13 @@ async fn calls_over_the_limit_are_refused_change_nothing_and_are_counted() {
 
 #[tokio::test]
 async fn each_instance_of_a_call_takes_a_token_of_the_resource_bucket() {
-    let cloud = cloud_limited_by(Limits {
+    let cloud = cloud_limited_by(RateLimits {
         resources: [
             ("RunInstances".to_owned(), bucket(3, 0.0)),
             ("TerminateInstances".to_owned(), bucket(2, 0.0)),
         ]
         .into(),
-        ..Limits::default()
+        ..RateLimits::default()
     })
     .await;
     let ec2 = cloud.ec2_without_retries();
@@ -121,9 +121,9 @@ async fn each_instance_of_a_call_takes_a_token_of_the_resource_bucket() {
 
 #[tokio::test]
 async fn the_sdk_gets_through_a_bucket_that_refills() {
-    let cloud = cloud_limited_by(Limits {
+    let cloud = cloud_limited_by(RateLimits {
         requests: [("DescribeInstances".to_owned(), bucket(1, 5.0))].into(),
-        ..Limits::default()
+        ..RateLimits::default()
     })
     .await;
     let retries = RetryConfig::standard()

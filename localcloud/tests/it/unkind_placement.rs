@@ -7,7 +7,7 @@ use aws_sdk_ec2::types::{
     InstanceMarketOptionsRequest, InstanceStateName, InstanceType, MarketType, SpotInstanceType,
     SpotMarketOptions,
 };
-use localcloud::{Capacity, Config, Ec2Settings};
+use localcloud::{Capacity, Config, Ec2Faults};
 
 use crate::cloud::{Cloud, code, image, status_and_code};
 use crate::ec2::{described, filter, launched, run, running};
@@ -26,9 +26,9 @@ async fn cloud_with_room(capacity: &[(Option<&str>, Option<&str>, usize)]) -> Cl
     });
     Cloud::with(Config {
         images: vec![image("ami-test", SLEEPER)],
-        faults: Ec2Settings {
+        faults: Ec2Faults {
             capacity: capacity.collect(),
-            ..Ec2Settings::default()
+            ..Ec2Faults::default()
         }
         .into(),
         ..Config::default()

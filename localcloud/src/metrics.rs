@@ -1,4 +1,4 @@
-//! How many calls were answered, by service, action and status.
+//! The number of calls, by service, action and status.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -6,32 +6,27 @@ use std::sync::{Mutex, PoisonError};
 
 use http::StatusCode;
 
-/// The counter. Actions are names from the services' own lists, so that clients cannot make it grow.
+use crate::route::Operation;
+
+/// Counts calls. Actions are names from the services' own lists, so clients cannot make it grow.
 #[derive(Debug, Default)]
-pub struct Calls {
+pub struct CallMetrics {
     counts: Mutex<BTreeMap<Call, u64>>,
 }
 
-/// Service, action, and the HTTP status; none where a fault reset the connection instead.
+/// Service, action, and the HTTP status; no status if a fault reset the connection.
 type Call = (&'static str, &'static str, Option<u16>);
 
-impl Calls {
-    /// Counts one call.
-    pub fn count(&self, service: &'static str, action: &'static str, status: StatusCode) {
-        self.add((service, action, Some(status.as_u16())));
-    }
-
-    /// Counts one call whose connection was reset.
-    pub fn count_reset(&self, service: &'static str, action: &'static str) {
-        self.add((service, action, None));
-    }
-
-    fn add(&self, call: Call) {
+impl CallMetrics {
+    /// Counts one call; `status` is `None` if its connection was reset.
+    pub fn count(&self, operation: Operation, status: Option<StatusCode>) {
+        let service = operation.protocol.service().name();
+        let call = (service, operation.action, status.map(|it| it.as_u16()));
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.entry(call).or_default() += 1;
     }
 
-    /// The counts in the Prometheus text format, and their sum as `localcloud_aws_calls_total`.
+    /// Returns the counts in the Prometheus text format, and their sum as `localcloud_aws_calls_total`.
     pub fn prometheus(&self) -> String {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::from(
@@ -54,13 +49,4 @@ impl Calls {
         );
         text
     }
-}
-
-/// The name of an action as the list of its service spells it, or `Unknown`.
-pub fn known_action(actions: &'static [&'static str], name: &str) -> &'static str {
-    actions
-        .iter()
-        .copied()
-        .find(|action| *action == name)
-        .unwrap_or("Unknown")
 }
