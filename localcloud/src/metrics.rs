@@ -30,7 +30,7 @@ impl CallMetrics {
     pub fn prometheus(&self) -> String {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::from(
-            "# HELP localcloud_calls_total AWS calls answered, by service, action and HTTP status.\n\
+            "# HELP localcloud_calls_total AWS calls by service, action and HTTP status.\n\
              # TYPE localcloud_calls_total counter\n",
         );
         for ((service, action, status), count) in counts.iter() {
@@ -43,7 +43,7 @@ impl CallMetrics {
         let sum: u64 = counts.values().sum();
         let _ = write!(
             text,
-            "# HELP localcloud_aws_calls_total AWS calls answered, of all services.\n\
+            "# HELP localcloud_aws_calls_total AWS calls of all services.\n\
              # TYPE localcloud_aws_calls_total counter\n\
              localcloud_aws_calls_total {sum}\n"
         );

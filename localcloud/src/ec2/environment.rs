@@ -1,7 +1,7 @@
 //! User data that sets environment variables of an instance. Nothing in it is run, expanded or included.
 //!
-//! A line is `NAME=VALUE` with a literal value. One pair of quotation marks around the whole value is removed. Empty lines and
-//! lines that begin with `#` are skipped.
+//! A line is `NAME=VALUE` with a literal value. One pair of quotation marks around the whole value is removed. Empty lines
+//! and lines that begin with `#` are skipped.
 
 use std::collections::BTreeMap;
 

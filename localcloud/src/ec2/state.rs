@@ -2,8 +2,8 @@
 
 mod capacity;
 mod filter;
-mod filters;
 mod instance;
+mod instance_filters;
 mod interruption;
 #[cfg(test)]
 mod model;
@@ -18,8 +18,8 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 
 pub use filter::{Filter, check_filters};
-pub use filters::{INSTANCE_FILTERS, STATUS_FILTERS};
 pub use instance::{Effect, Instance, InstanceState, Interruption, StateChange};
+pub use instance_filters::{INSTANCE_FILTERS, STATUS_FILTERS};
 pub use region::Region;
 pub use spec::{InterruptionAction, LaunchSpec, Market, MetadataOptions, Tags};
 pub use tagging::{TagToDelete, check_tag_count, check_tag_keys, delete_tags, set_tags};
