@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::account::DEFAULT_REGION;
 use crate::faults::{Faults, FaultsError, RateLimits};
 use crate::sqs::SyncPolicy;
+use crate::toml_file::{self, FileError};
 
 /// The configuration that `run` needs besides a listener.
 #[derive(Debug, Clone)]
@@ -87,16 +88,8 @@ pub struct BootInstance {
 /// Why a configuration file cannot be used.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    #[error("cannot read {path}: {error}")]
-    Read {
-        path: PathBuf,
-        error: std::io::Error,
-    },
-    #[error("cannot read {path}: {error}")]
-    Parse {
-        path: PathBuf,
-        error: toml::de::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("image {0:?} has an empty command: name a program")]
     EmptyCommand(String),
     #[error("two images have the id {0:?}")]
@@ -144,14 +137,7 @@ impl Config {
     /// # Errors
     /// When the file cannot be read, or the result fails `check`.
     pub fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read {
-            path: path.to_owned(),
-            error,
-        })?;
-        let file: File = toml::from_str(&text).map_err(|error| ConfigError::Parse {
-            path: path.to_owned(),
-            error,
-        })?;
+        let file: File = toml_file::read(path)?;
         self.images.extend(file.image);
         self.instances.extend(file.instance);
         self.check()

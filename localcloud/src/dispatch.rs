@@ -42,7 +42,7 @@ pub struct Dispatcher {
     services: Arc<Services>,
     metrics: Arc<CallMetrics>,
     admin: Admin,
-    calls: BoxCloneSyncService<Call, Response<Body>, ConnectionReset>,
+    calls: CallService,
 }
 
 /// An injected fault: the client gets no reply, and its connection is reset.
@@ -52,6 +52,9 @@ pub struct ConnectionReset;
 
 /// A reply, or the reset of the connection. All other errors are replies.
 type Reply = Result<Response<Body>, ConnectionReset>;
+
+/// A service of calls, with the layers around it.
+type CallService = BoxCloneSyncService<Call, Response<Body>, ConnectionReset>;
 
 /// One call of an action.
 struct Call {
@@ -82,15 +85,15 @@ impl Dispatcher {
             .layer(layers::count(Arc::clone(&metrics)))
             .layer(layers::authenticate(authentication, clock))
             .layer(layers::inject_faults(Arc::clone(&faults)))
-            .service(service_fn(move |call: Call| {
+            .service(BoxCloneSyncService::new(service_fn(move |call: Call| {
                 let services = Arc::clone(&target);
                 async move { Ok(services.call(call).await) }
-            }));
+            })));
         Self {
             admin: Admin::new(faults, Arc::clone(&services.ec2)),
             services,
             metrics,
-            calls: BoxCloneSyncService::new(calls),
+            calls,
         }
     }
 

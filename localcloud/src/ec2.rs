@@ -2,7 +2,7 @@
 //!
 //! | module | does |
 //! |---|---|
-//! | `params`, `error` | the query protocol: parameters of calls, and their errors |
+//! | `params`, `identifier`, `error` | the query protocol: parameters of calls, identifiers and errors |
 //! | `launch`, `change`, `attributes`, `tagging`, `images` | calls that change something |
 //! | `describe`, `catalog`, `console` | calls that read |
 //! | `state` | the instances and their transitions; pure |
@@ -21,6 +21,7 @@ mod error;
 mod fault_state;
 #[cfg(test)]
 mod fuzz;
+mod identifier;
 mod images;
 mod interrupt;
 mod launch;
@@ -117,7 +118,6 @@ impl Ec2 {
         let faults = config.faults;
         let now = clock.now();
         let describe_lag = faults.describe_lag.as_millis() as Millis;
-        let region = Region::new(config.region);
         Ok(Arc::new(Self {
             clock,
             instances_folder: config.instances_folder.to_owned(),
@@ -126,14 +126,14 @@ impl Ec2 {
             start_pacer: Pacer::new(config.start_interval),
             watchdog: Watchdog::start()?,
             shared: Mutex::new(Shared {
-                instances: Instances::new(region.clone(), faults.capacity.clone(), describe_lag),
+                instances: Instances::new(faults.capacity.clone(), describe_lag),
                 images: Images::configured(config.images, now),
                 commands: HashMap::new(),
                 boots: 0,
                 closing: false,
             }),
             faults: Mutex::new(FaultState::new(faults, config.seed, now)),
-            region,
+            region: Region::new(config.region),
             settled: Notify::new(),
             closing: watch::Sender::new(false),
         }))

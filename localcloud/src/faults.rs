@@ -10,10 +10,12 @@ mod rate_limits;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::toml_file::{self, FileError};
 
 pub use calls::{CallFault, CallFaults, FaultOutcome, InjectedFault, When};
 pub use dice::Dice;
@@ -50,16 +52,8 @@ pub struct SqsFaults {
 /// Why faults cannot be used.
 #[derive(Debug, Error)]
 pub enum FaultsError {
-    #[error("cannot read {path}: {error}")]
-    Read {
-        path: PathBuf,
-        error: std::io::Error,
-    },
-    #[error("cannot read {path}: {error}")]
-    Parse {
-        path: PathBuf,
-        error: Box<toml::de::Error>,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("{name} is {value}: a probability is from 0 to 1")]
     Probability { name: String, value: f64 },
     #[error("sqs.counter_lag_ms is {0}: at most 60000, a minute")]
@@ -109,14 +103,7 @@ impl Faults {
     /// # Errors
     /// When the file cannot be read, or its content fails `check`.
     pub fn read(path: &Path) -> Result<Self, FaultsError> {
-        let text = std::fs::read_to_string(path).map_err(|error| FaultsError::Read {
-            path: path.to_owned(),
-            error,
-        })?;
-        let faults: Self = toml::from_str(&text).map_err(|error| FaultsError::Parse {
-            path: path.to_owned(),
-            error: Box::new(error),
-        })?;
+        let faults: Self = toml_file::read(path)?;
         faults.check()?;
         Ok(faults)
     }

@@ -12,9 +12,11 @@
 //! | `ec2` | EC2's query protocol: a pure state behind a lock, and a task with a process for each instance |
 //! | `admin` | the endpoint that replaces the faults and interrupts spot instances |
 //!
-//! The rest serves these: `config` and `faults` are what a user sets, `account`, `clock`, `ec2_actions`, `protocol`,
-//! `token_bucket` and `wildcard` what several services share, and `common_error`, `response` and `xml` write replies.
+//! The rest serves these: `config` and `faults` are what a user sets, read by `toml_file`. Several services share `accept`,
+//! `account`, `clock`, `ec2_actions`, `protocol`, `token_bucket` and `wildcard`. `common_error`, `response` and `xml` write
+//! replies.
 
+mod accept;
 mod account;
 mod admin;
 mod auth;
@@ -35,6 +37,7 @@ mod s3;
 mod server;
 mod sqs;
 mod token_bucket;
+mod toml_file;
 mod wildcard;
 mod xml;
 
@@ -52,12 +55,12 @@ pub use account::DEFAULT_REGION;
 pub use config::{Authentication, BootInstance, Config, ConfigError, Credentials, Image};
 pub use ec2::Ec2Error;
 pub use faults::{
-    CallFault, Capacity, Ec2Faults, Faults, FaultsError, Latency, RateLimits, RateLimitsPreset,
-    SqsFaults,
+    Capacity, Ec2Faults, Faults, FaultsError, RateLimits, RateLimitsPreset, SqsFaults,
 };
 pub use protocol::AwsService;
 pub use sqs::{StoreError, SyncPolicy};
 pub use token_bucket::RateLimit;
+pub use toml_file::FileError;
 
 /// The private parts that `fuzz/` tests.
 #[cfg(fuzzing)]

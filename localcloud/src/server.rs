@@ -1,4 +1,4 @@
-//! Accepts and serves HTTP connections.
+//! Serves HTTP connections.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tracing::debug;
 
+use crate::accept::accept;
 use crate::browser;
 use crate::dispatch::{ConnectionReset, Dispatcher};
 use crate::protocol::AwsService;
@@ -28,22 +28,10 @@ const MAX_LINGER_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Serves all services, or `only` one, until the future is dropped, which closes every connection.
 pub async fn serve(listener: TcpListener, dispatcher: Arc<Dispatcher>, only: Option<AwsService>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(serve_connection(stream, Arc::clone(&dispatcher), only));
-                }
-                Err(error) => {
-                    // Most likely too many open files, some of which close soon.
-                    warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            },
-            Some(_) = connections.join_next() => {}
-        }
-    }
+    accept(listener, |stream| {
+        serve_connection(stream, Arc::clone(&dispatcher), only)
+    })
+    .await;
 }
 
 async fn serve_connection(

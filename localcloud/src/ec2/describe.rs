@@ -23,9 +23,14 @@ impl Ec2 {
             PageRequest::read_numbered(params, PAGE_SIZES, !ids.is_empty())?;
         let mut shared = self.lock();
         let now = self.clock.now();
+        let selected = |instance: &Instance| {
+            filters
+                .iter()
+                .all(|filter| filter.matches_instance(instance, &self.region))
+        };
         let page = shared
             .instances
-            .describe(&ids, &filters, start_at, page_size, now)?;
+            .select(&ids, selected, start_at, page_size, now)?;
         let same_launch =
             |one: &&Instance, other: &&Instance| one.reservation_id == other.reservation_id;
         let reservations = page.instances.chunk_by(same_launch);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
-use super::launch::identifier;
+use super::identifier::identifier;
 use super::params::Params;
 use super::state::{Tags, check_tag_count};
 use super::{Ec2, Ec2Error, Ec2Result};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use uuid::Uuid;
 
 use super::describe::instance::reservation;
+use super::identifier::identifier;
 use super::params::Params;
 use super::state::{
     InterruptionAction, LaunchRequest, LaunchSpec, Market, MetadataOptions, check_tag_keys,
@@ -228,11 +228,4 @@ fn market(params: &Params) -> Ec2Result<Market> {
         }
         (other, _) => Err(Ec2Error::invalid(other, "SpotInstanceType")),
     }
-}
-
-/// Returns a prefix and 17 random hexadecimal digits, the form of EC2's identifiers.
-pub(super) fn identifier(prefix: &str) -> String {
-    let digits = Uuid::new_v4().simple().to_string();
-    // The digits between, with the version of the UUID, are not random.
-    format!("{prefix}{}{}", &digits[..12], &digits[20..25])
 }

@@ -21,10 +21,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
-use tracing::{debug, warn};
+use tokio::task::AbortHandle;
+use tracing::debug;
 
 use super::Ec2;
+use crate::accept::accept;
 use crate::browser;
 use crate::clock::Millis;
 use crate::ec2::state::Instance;
@@ -55,7 +56,10 @@ impl MetadataEndpoint {
             instance_id: instance_id.to_owned(),
             sessions: Mutex::default(),
         });
-        let serving = tokio::spawn(serve(listener, service)).abort_handle();
+        let serving = accept(listener, move |stream| {
+            serve_connection(stream, Arc::clone(&service))
+        });
+        let serving = tokio::spawn(serving).abort_handle();
         Ok(Self { url, serving })
     }
 
@@ -169,25 +173,6 @@ fn respond(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Res
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::SERVER, HeaderValue::from_static("EC2ws"));
     response
-}
-
-async fn serve(listener: TcpListener, service: Arc<MetadataService>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(serve_connection(stream, Arc::clone(&service)));
-                }
-                Err(error) => {
-                    // Most likely too many open files, some of which close soon.
-                    warn!(%error, "cannot accept a connection to the metadata service");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            },
-            Some(_) = connections.join_next() => {}
-        }
-    }
 }
 
 async fn serve_connection(stream: TcpStream, service: Arc<MetadataService>) {

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::identifier::is_instance_id;
 use super::state::{Filter, TagToDelete, Tags, check_filters};
 use super::{Ec2Error, Ec2Result};
 
@@ -235,16 +236,6 @@ pub fn parse_flag(name: &str, value: &str) -> Ec2Result<bool> {
         Ec2Error::InvalidParameterValue(format!(
             "Invalid value '{value}' for {name}. Expected: true or false"
         ))
-    })
-}
-
-/// Returns whether a text has the form of an instance identifier: `i-` and 8 or 17 hexadecimal digits.
-pub fn is_instance_id(text: &str) -> bool {
-    text.strip_prefix("i-").is_some_and(|digits| {
-        matches!(digits.len(), 8 | 17)
-            && digits
-                .bytes()
-                .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
     })
 }
 

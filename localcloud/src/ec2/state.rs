@@ -44,7 +44,6 @@ pub struct Instances {
     capacity: Vec<Capacity>,
     /// The time after its launch in which an instance is unknown.
     describe_lag: Millis,
-    region: Region,
     next_cleanup: Millis,
 }
 
@@ -74,10 +73,9 @@ struct Launch {
 }
 
 impl Instances {
-    /// Returns no instances, in a region.
-    pub fn new(region: Region, capacity: Vec<Capacity>, describe_lag: Millis) -> Self {
+    /// Returns no instances.
+    pub fn new(capacity: Vec<Capacity>, describe_lag: Millis) -> Self {
         Self {
-            region,
             capacity,
             describe_lag,
             ..Self::default()

@@ -1,6 +1,7 @@
 //! CreateTags and DeleteTags, on instances and images.
 
-use super::params::{Params, is_instance_id};
+use super::identifier::is_instance_id;
+use super::params::Params;
 use super::state::{Tags, check_tag_count, delete_tags, set_tags};
 use super::{Ec2, Ec2Error, Ec2Result};
 use crate::xml::Xml;

@@ -83,6 +83,8 @@ async fn a_persistent_spot_instance_is_stopped_and_can_be_started_again() {
     let ec2 = cloud.ec2();
     let id = launch_spot(&ec2, true).await;
     in_state(&ec2, &id, InstanceStateName::Running).await;
+    // The first run must log before it is stopped.
+    endpoint_of(&cloud, &id).await;
     let (status, announced) = interrupt(&cloud, json!({ "instance_id": id, "notice_ms": 0 })).await;
     assert_eq!((status, &announced["action"]), (200, &json!("stop")));
     let stopped = in_state(&ec2, &id, InstanceStateName::Stopped).await;

@@ -315,7 +315,7 @@ proptest! {
     #[test]
     fn instances_behave_like_the_model(steps in proptest::collection::vec(step(), 1..60)) {
         let capacity = Capacity { instance_type: None, subnet: None, instances: CAPACITY };
-        let mut instances = Instances::new(Region::default(), vec![capacity], 0);
+        let mut instances = Instances::new(vec![capacity], 0);
         let mut model = Model::default();
         let mut now = NOW;
         for (number, step) in steps.iter().enumerate() {

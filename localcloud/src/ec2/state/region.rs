@@ -4,7 +4,7 @@ use super::instance::Instance;
 use super::spec::LaunchSpec;
 
 /// A region and its default zone.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Region {
     pub name: String,
     default_zone: String,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Filter, Instance, Instances};
+use super::{Instance, Instances};
 use crate::clock::Millis;
 use crate::ec2::error::Ec2Result;
 
@@ -15,28 +15,7 @@ pub struct Page<'a> {
 }
 
 impl Instances {
-    /// Returns a page of the instances with these identifiers, or of all if there are none, that match all filters.
-    ///
-    /// # Errors
-    /// `InvalidInstanceID.NotFound`.
-    pub fn describe(
-        &mut self,
-        ids: &[String],
-        filters: &[Filter],
-        start_at: u64,
-        page_size: usize,
-        now: Millis,
-    ) -> Ec2Result<Page<'_>> {
-        let region = self.region.clone();
-        let matches = |instance: &Instance| {
-            filters
-                .iter()
-                .all(|filter| filter.matches_instance(instance, &region))
-        };
-        self.select(ids, matches, start_at, page_size, now)
-    }
-
-    /// As `describe`, with any predicate.
+    /// Returns a page of the instances with these identifiers, or of all if there are none, that match.
     ///
     /// # Errors
     /// `InvalidInstanceID.NotFound`.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Millis;
-use crate::ec2::state::{LaunchRequest, Market, Region};
+use crate::ec2::state::{LaunchRequest, Market};
 
 const NOW: Millis = 1_800_000_000_000;
 
@@ -37,11 +37,7 @@ fn launch(instances: &mut Instances, spec: LaunchSpec, ids: &[String]) {
 
 #[test]
 fn a_stopping_instance_frees_capacity() {
-    let mut instances = Instances::new(
-        Region::default(),
-        vec![capacity(None, Some("subnet-1"), 1)],
-        0,
-    );
+    let mut instances = Instances::new(vec![capacity(None, Some("subnet-1"), 1)], 0);
     let ids = ["i-a".to_owned()];
     launch(&mut instances, spec("c5.large", "subnet-1"), &ids);
     assert_eq!(instances.capacity_for(&spec("c5.large", "subnet-1")), 0);
@@ -56,7 +52,7 @@ fn a_stopping_instance_frees_capacity() {
 
 #[test]
 fn a_repeated_identifier_needs_capacity_once() {
-    let mut instances = Instances::new(Region::default(), vec![capacity(None, None, 1)], 0);
+    let mut instances = Instances::new(vec![capacity(None, None, 1)], 0);
     let ids = ["i-a".to_owned()];
     launch(&mut instances, spec("c5.large", "subnet-1"), &ids);
     let instance = instances.get_mut("i-a").unwrap();
@@ -69,7 +65,7 @@ fn a_repeated_identifier_needs_capacity_once() {
 
 #[test]
 fn an_invisible_instance_uses_capacity() {
-    let mut instances = Instances::new(Region::default(), vec![capacity(None, None, 1)], 500);
+    let mut instances = Instances::new(vec![capacity(None, None, 1)], 500);
     let ids = ["i-a".to_owned()];
     launch(&mut instances, spec("c5.large", "subnet-1"), &ids);
     assert_eq!(instances.capacity_for(&spec("c5.large", "subnet-1")), 0);
@@ -127,7 +123,7 @@ proptest! {
             capacity(Some("c5.xlarge"), Some("subnet-2"), 1),
             capacity(None, None, 6),
         ];
-        let mut instances = Instances::new(Region::default(), capacities.clone(), 0);
+        let mut instances = Instances::new(capacities.clone(), 0);
         let mut ids: Vec<String> = Vec::new();
         for step in steps {
             let named = |numbers: &[usize]| -> Vec<String> {
