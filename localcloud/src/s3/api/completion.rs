@@ -7,7 +7,6 @@ use s3s::dto::*;
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 
 use super::Api;
-use crate::hex::hex;
 use crate::s3::checksums::{
     Algorithm, Checksum as StoredChecksum, Hasher, declared_checksums, set_checksum,
 };
@@ -223,7 +222,7 @@ fn etag_of_parts(parts: &[Arc<StoredPart>]) -> String {
         });
         md5.update(bytes.collect::<Vec<u8>>());
     }
-    format!("{}-{}", hex(&md5.finalize()), parts.len())
+    format!("{}-{}", hex::encode(&md5.finalize()), parts.len())
 }
 
 fn invalid_part() -> S3Error {
