@@ -222,7 +222,7 @@ fn etag_of_parts(parts: &[Arc<StoredPart>]) -> String {
         });
         md5.update(bytes.collect::<Vec<u8>>());
     }
-    format!("{}-{}", hex::encode(&md5.finalize()), parts.len())
+    format!("{}-{}", hex::encode(md5.finalize()), parts.len())
 }
 
 fn invalid_part() -> S3Error {

@@ -39,7 +39,7 @@ impl Message {
         let body = body.into();
         Self {
             message_id: message_id.into(),
-            body_md5: hex::encode(&Md5::digest(&body)),
+            body_md5: hex::encode(Md5::digest(&body)),
             body,
             attributes: BTreeMap::new(),
             trace_header: None,
