@@ -197,7 +197,7 @@ async fn after_redis_was_killed_and_restarted_the_demand_is_exact_again() {
     let history = watched.history();
     let lost = history
         .iter()
-        .position(|demand| *demand == Some(demand(7, 30)));
+        .position(|reading| *reading == Some(demand(7, 30)));
     for known in history[lost.unwrap()..].iter().flatten() {
         assert!([7, 9].contains(&known.unanswered), "{history:?}");
     }
