@@ -7,10 +7,10 @@ use crate::plan::Moment;
 
 const SHORTEST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(20);
-/// A refusal that time alone does not mend, such as an unknown image, is tried again this often.
-const WITHOUT_HOPE: Duration = Duration::from_secs(10);
+/// How long to wait after a refusal that time alone does not change, such as an unknown image.
+const PERMANENT: Duration = Duration::from_secs(10);
 
-/// For how long calls of one kind are held back after failures.
+/// Exponential backoff with jitter for calls of one kind.
 #[derive(Debug, Default)]
 pub struct Backoff {
     failures: u32,
@@ -18,7 +18,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Takes note of what became of a call.
+    /// Records how a call ended: a success resets the backoff.
     pub fn note(&mut self, error: Option<&FleetError>, now: Moment) {
         let Some(error) = error else {
             *self = Self::default();
@@ -28,13 +28,13 @@ impl Backoff {
             if error.is_transient() {
                 Duration::ZERO
             } else {
-                WITHOUT_HOPE
+                PERMANENT
             },
             now,
         );
     }
 
-    /// The call has succeeded, but another one would not as yet.
+    /// Holds calls back although the last one succeeded, or failed for a part of its instances.
     pub fn hold(&mut self, now: Moment) {
         self.wait(Duration::ZERO, now);
     }
@@ -54,7 +54,7 @@ impl Backoff {
     }
 }
 
-/// Between a half and one, so that scalers which failed together do not try again together.
+/// Between a half and one, so that scalers that failed together do not retry together.
 fn jitter() -> f64 {
     let (random, _) = Uuid::new_v4().as_u64_pair();
     0.5 + f64::from((random >> 40) as u32) / f64::from(1_u32 << 25)
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn throttled_calls_wait_longer_each_time_and_not_all_alike() {
+    fn throttled_calls_wait_longer_each_time_with_jitter() {
         let mut backoff = Backoff::default();
         let waits: Vec<_> = (0..12)
             .map(|_| wait(&mut backoff, "RequestLimitExceeded"))
@@ -101,8 +101,8 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_image_is_not_asked_for_again_soon() {
-        assert!(wait(&mut Backoff::default(), "InvalidAMIID.NotFound") >= WITHOUT_HOPE / 2);
+    fn a_permanent_refusal_waits_long() {
+        assert!(wait(&mut Backoff::default(), "InvalidAMIID.NotFound") >= PERMANENT / 2);
     }
 
     #[test]

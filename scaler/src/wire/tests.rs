@@ -4,7 +4,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::board::{Board, Settings};
+use crate::decision_log::{ActivePolicy, DecisionLog};
 use crate::plan::{
     Alternative, Billing, Bounds, Counters, FailedBoots, FrontDemand, Goal, Held, Instance,
     KeepIdle, Patience, PolicyKind, Prices, Seen, State, Stop, StopCause, Window,
@@ -18,11 +18,11 @@ pub fn decision(
     plan: &Plan,
     before: &Memory,
 ) -> Decision {
-    let settings = Settings {
+    let active = ActivePolicy {
         version: 0,
         policy: Arc::new(policy.clone()),
     };
-    let none = Arc::clone(&Board::new(settings).latest.borrow());
+    let none = Arc::clone(&DecisionLog::new(active).latest.borrow());
     Decision {
         sequence,
         observation: observation.clone(),

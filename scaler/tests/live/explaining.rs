@@ -1,4 +1,4 @@
-//! The scaler explains what it does.
+//! Status, watchers, lists of decisions, and replays.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -34,7 +34,7 @@ async fn list(stage: &Stage, request: ListDecisionsRequest) -> Vec<ScalerStatus>
 }
 
 #[tokio::test]
-async fn a_scale_out_is_explained_with_all_it_was_decided_from() {
+async fn a_scale_out_is_explained_with_everything_it_was_made_from() {
     let stage = Stage::set(&["--policy", "step", "--max-workers", "2"]).await;
     let mut statuses = watch(&stage, false).await;
     stage.demand(7);
@@ -79,7 +79,7 @@ async fn a_scale_out_is_explained_with_all_it_was_decided_from() {
 }
 
 #[tokio::test]
-async fn a_watcher_of_every_decision_misses_none_and_can_make_them_again() {
+async fn a_watcher_of_every_decision_misses_none_and_can_replay_them() {
     let stage = Stage::set(&["--max-workers", "3", "--idle-time", "100ms"]).await;
     stage.create_queue().await;
     stage.demand(1);
@@ -137,7 +137,7 @@ async fn the_command_line_records_and_replays() {
     })
     .await;
     watching.kill().await.unwrap();
-    // The last line may have been cut off.
+    // The last line may be cut off.
     let whole = read(&file);
     let whole = whole.rsplit_once('\n').unwrap().0;
     std::fs::write(&file, whole).unwrap();
@@ -152,7 +152,7 @@ async fn the_command_line_records_and_replays() {
 }
 
 #[tokio::test]
-async fn people_can_read_the_status_and_the_decisions() {
+async fn the_command_line_prints_status_and_decisions() {
     let stage = Stage::set(&["--policy", "step"]).await;
     stage.demand(1);
     eventually("one runs", async || {
@@ -174,13 +174,13 @@ async fn people_can_read_the_status_and_the_decisions() {
         assert!(status.contains(part), "{part} in {status}");
     }
     assert!(!status.contains("$0.00 since"), "{status}");
-    assert!(!status.contains('\u{1b}'), "no terminal, no colours");
+    assert!(!status.contains('\u{1b}'), "colors without a terminal");
     let decisions = printed(&["decisions", "--scaler", &stage.url]).await;
     assert!(decisions.contains("0 there: launch 1"));
     let json = printed(&["status", "--json", "--scaler", &stage.url]).await;
     let read: ScalerStatus = proto::decode(json.trim()).unwrap();
     assert!(read.sequence > 0);
-    // What asks for nothing is a slip of the pen.
+    // Commands without effect are refused.
     assert!(Cli::try_parse_from(["scaler", "decisions", "--limit", "0"]).is_err());
     assert!(Cli::try_parse_from(["scaler", "bounds"]).is_err());
 }
@@ -195,7 +195,7 @@ async fn replayed(file: &Path, arguments: &[&str]) -> String {
     printed(&all).await
 }
 
-/// What the program prints.
+/// Runs the program, and returns its output.
 pub async fn printed(arguments: &[&str]) -> String {
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_scaler"))
         .args(arguments)

@@ -1,3 +1,5 @@
+//! Scaling out and in, and takeover by a restarted scaler.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,13 +9,13 @@ use proto::v1::{InstanceState, WatchStatusRequest, WorkerState};
 use tokio::time::Instant;
 
 use crate::stage::{Stage, eventually};
-use crate::worker::{Worker, staff};
+use crate::worker::{Worker, run_workers};
 
 #[tokio::test]
 async fn from_zero_to_the_maximum_in_one_call_and_back_to_zero() {
     let stage = Arc::new(Stage::set(&["--max-workers", "5"]).await);
     stage.create_queue().await;
-    let _workers = staff(&stage);
+    let _workers = run_workers(&stage);
     stage.demand(100);
     eventually("5 workers are idle", async || {
         stage.seen(InstanceState::Idle).await == 5
@@ -38,7 +40,7 @@ async fn from_zero_to_the_maximum_in_one_call_and_back_to_zero() {
         stage.count(PowerState::Stopped).await == 5
     })
     .await;
-    // These workers confirm at once; a real one takes up to a second to come back from its receive call.
+    // These workers confirm at once. A real worker takes up to a second to return from its receive call.
     let took = ended.elapsed();
     assert!(took < Duration::from_secs(2), "{took:?}");
     let totals = stage.status().await.totals.unwrap();
@@ -100,7 +102,7 @@ async fn stopped_instances_start_first_and_the_rest_is_launched() {
 }
 
 #[tokio::test]
-async fn a_restarted_scaler_takes_over_what_is_there() {
+async fn a_restarted_scaler_takes_over_the_fleet() {
     let mut stage = Stage::set(&[]).await;
     stage.create_queue().await;
     stage.demand(2);
@@ -118,7 +120,7 @@ async fn a_restarted_scaler_takes_over_what_is_there() {
     assert_eq!(stage.count(PowerState::Running).await, 2);
     stage.start_scaler().await;
     let busy = Worker::attend(&stage, &ids[0], WorkerState::Busy).await;
-    // The earlier scaler had cordoned this one.
+    // The earlier scaler cordoned this worker.
     let mut cordoned = Worker::attend(&stage, &ids[1], WorkerState::Cordoned).await;
     assert!(cordoned.is_cordoned().await);
     cordoned.report(WorkerState::Cordoned).await;
@@ -134,7 +136,7 @@ async fn a_restarted_scaler_takes_over_what_is_there() {
 }
 
 #[tokio::test]
-async fn the_queue_stands_in_for_a_lost_front() {
+async fn the_queue_replaces_a_lost_front() {
     let stage = Stage::set(&[]).await;
     stage.lose_front();
     let queue = stage.create_queue().await;
@@ -149,7 +151,7 @@ async fn the_queue_stands_in_for_a_lost_front() {
 }
 
 #[tokio::test]
-async fn watchers_see_the_state_at_once_and_then_the_decisions() {
+async fn watchers_receive_the_state_at_once_and_then_the_decisions() {
     let stage = Stage::set(&["--policy", "step", "--max-workers", "2"]).await;
     stage.status().await;
     let mut client = ScalerClient::new(stage.scaler.clone());
@@ -182,7 +184,7 @@ async fn watchers_see_the_state_at_once_and_then_the_decisions() {
 async fn the_minimum_is_kept() {
     let stage = Arc::new(Stage::set(&["--min-workers", "2"]).await);
     stage.create_queue().await;
-    let _workers = staff(&stage);
+    let _workers = run_workers(&stage);
     eventually("2 are idle", async || {
         stage.seen(InstanceState::Idle).await == 2
     })
@@ -203,7 +205,7 @@ async fn the_minimum_is_kept() {
 async fn an_unnamed_instance_gets_a_name() {
     let mut stage = Stage::without_scaler(&[]).await;
     let ids = stage.prepare_stopped(3).await;
-    // An earlier scaler ended between launching these and naming them.
+    // An earlier scaler died between launching these and naming them.
     for id in &ids[1..] {
         stage
             .fleet()

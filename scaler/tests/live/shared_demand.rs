@@ -1,4 +1,4 @@
-//! Demand that several fronts keep in Redis. The stage's own front has none and is not asked.
+//! Demand that several fronts publish in Redis. The stage's own front is not used.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use tokio::time::Instant;
 
 use crate::redis_server::RedisServer;
 use crate::stage::{Stage, eventually};
-use crate::worker::staff;
+use crate::worker::run_workers;
 
-/// A front that only publishes.
+/// A front that only publishes its demand.
 struct Replica {
     counts: watch::Sender<Demand>,
     publishing: JoinHandle<()>,
@@ -48,7 +48,7 @@ impl Drop for Replica {
     }
 }
 
-/// What the scaler believes.
+/// Returns the demand that the scaler sees.
 async fn unanswered(stage: &Stage) -> Option<u64> {
     stage.status().await.observation.unwrap().unanswered
 }
@@ -61,13 +61,13 @@ async fn eventually_unanswered(stage: &Stage, wanted: Option<u64>) {
 }
 
 #[tokio::test]
-async fn two_fronts_together_start_workers_and_none_is_left_when_both_are_done() {
+async fn two_fronts_together_start_workers_and_all_stop_when_both_are_done() {
     let server = RedisServer::start().await;
     let (first, second) = (Replica::start(&server), Replica::start(&server));
     let arguments = ["--max-workers", "5", "--demand", &server.url()];
     let stage = Arc::new(Stage::set(&arguments).await);
     stage.create_queue().await;
-    let _workers = staff(&stage);
+    let _workers = run_workers(&stage);
     eventually_unanswered(&stage, Some(0)).await;
     first.demand(2);
     eventually("2 workers are idle", async || {
@@ -101,7 +101,7 @@ async fn two_fronts_together_start_workers_and_none_is_left_when_both_are_done()
 }
 
 #[tokio::test]
-async fn a_first_request_gets_to_the_start_call_as_fast_as_over_grpc() {
+async fn a_first_request_leads_to_the_start_call_as_fast_as_over_grpc() {
     let server = RedisServer::start().await;
     let mut stage = Stage::without_scaler(&["--demand", &server.url()]).await;
     stage.prepare_stopped(4).await;
@@ -118,13 +118,13 @@ async fn a_first_request_gets_to_the_start_call_as_fast_as_over_grpc() {
         stage.calls("StartInstances").await == 1
     })
     .await;
-    // The same bound as over gRPC. By polling alone it would be exceeded in one of two runs.
+    // The same bound as over gRPC. Polling would exceed it in one of two runs.
     let took = demanded.elapsed();
     assert!(took < Duration::from_millis(250), "{took:?}");
 }
 
 #[tokio::test]
-async fn the_queue_stands_in_for_a_lost_redis_until_it_is_back() {
+async fn the_queue_replaces_a_lost_redis_until_it_is_back() {
     let mut server = RedisServer::start().await;
     let front = Replica::start(&server);
     let stage = Stage::set(&["--demand", &server.url()]).await;
@@ -170,7 +170,7 @@ async fn without_any_front_the_queue_decides() {
 }
 
 #[tokio::test]
-async fn a_front_that_dies_takes_its_demand_along() {
+async fn the_demand_of_a_dead_front_no_longer_counts() {
     let server = RedisServer::start().await;
     let (dying, living) = (Replica::start(&server), Replica::start(&server));
     let stage = Stage::set(&["--demand", &server.url()]).await;

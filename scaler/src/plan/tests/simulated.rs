@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 pub use worker::{Phase, Worker};
 
-use crate::attend::Roster;
+use crate::fleet::worker_registry::Workers as Roster;
 use crate::plan::{
     Billing, Counters, FrontDemand, Held, Instance, InstanceId, Memory, Moment, Observation, Plan,
     Policy, Seen, State, Stop, StopCause, plan,

@@ -142,7 +142,7 @@ impl Cloud {
         }
         for stop in &plan.stop {
             assert!(
-                self.roster.condemn(&stop.id, stop.cause, now, now),
+                self.roster.mark_stopping(&stop.id, stop.cause, now, now),
                 "{stop:?}"
             );
             let paid_off_at = self

@@ -35,7 +35,7 @@ impl Cloud {
             };
             self.described = self.machines.iter().map(seen).collect();
             let fleet = self.machines.iter().map(|it| it.id.clone());
-            self.roster.fleet_is(fleet.collect(), now);
+            self.roster.set_fleet(fleet.collect(), now);
             for machine in &mut self.machines {
                 machine.listed |= !lags;
                 if machine.power == Power::Running && machine.listed {

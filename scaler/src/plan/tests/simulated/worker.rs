@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use proto::v1::{WorkerOrder, WorkerReport, WorkerState, worker_order};
 use tokio::sync::watch;
 
-use crate::attend::SessionId;
+use crate::fleet::worker_registry::SessionId;
 use crate::plan::{InstanceId, Moment};
 
 #[derive(Debug, Clone)]
