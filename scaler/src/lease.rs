@@ -7,6 +7,7 @@
 //! reached S3 does nothing. A call to EC2 that is in flight when a leader steps down ends within [`LONGEST_CALL`], which
 //! is within [`LeaseTimes::slack`]. No other call follows it.
 
+mod election;
 pub mod record;
 mod socket;
 mod state;
@@ -15,11 +16,11 @@ mod tests;
 
 use std::time::Duration;
 
+use election::LeaseLoop;
 use platform::fleet::LONGEST_CALL;
-use platform::objects::{ObjectError, Objects, Swap};
+use platform::objects::Objects;
 use platform::shutdown::CancellationToken;
-use record::{Holder, Record};
-use state::{ReadOutcome, Step, WriteOutcome};
+use record::Holder;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
@@ -205,139 +206,5 @@ impl LeaseGuard {
         {
             tracing::warn!("the lease could not be released in time, so it has to lapse");
         }
-    }
-}
-
-struct LeaseLoop {
-    bucket: Objects,
-    clock: Clock,
-    call_timeout: Duration,
-    lease: state::Lease,
-    /// Why the last call to S3 failed.
-    last_error: Option<String>,
-    role: watch::Sender<Role>,
-}
-
-impl LeaseLoop {
-    async fn run(mut self, releasing: CancellationToken) {
-        while !releasing.is_cancelled() {
-            let now = self.clock.now();
-            match self.lease.next(now) {
-                Step::Wait(until) => {
-                    let until = tokio::time::sleep_until(self.clock.instant(until));
-                    if releasing.run_until_cancelled(until).await.is_none() {
-                        break;
-                    }
-                }
-                Step::Read => self.read().await,
-                Step::Write(record, condition) => {
-                    let written = self.write(&record, &condition).await;
-                    self.lease.wrote(&record, written, now, self.clock.now());
-                }
-            }
-            self.publish_role();
-        }
-        if let Some((record, condition)) = self.lease.release() {
-            self.role.send_replace(Role::Standby {
-                reason: Some("it is shutting down".to_owned()),
-            });
-            if self.write(&record, &condition).await == WriteOutcome::Unconfirmed {
-                tracing::warn!("the release of the lease is unconfirmed, so it may have to lapse");
-            }
-        }
-    }
-
-    async fn read(&mut self) {
-        let got = tokio::time::timeout(self.call_timeout, self.find()).await;
-        let now = self.clock.now();
-        match got {
-            Ok(Ok(found)) => {
-                self.last_error = None;
-                self.lease.read(found, now);
-            }
-            Ok(Err(error)) => self.failed("read", &error.to_string(), now),
-            Err(_) => self.failed("read", "S3 does not answer", now),
-        }
-    }
-
-    async fn find(&self) -> Result<ReadOutcome, ObjectError> {
-        match self.bucket.get_tagged(KEY).await {
-            Ok(None) => Ok(ReadOutcome::Nothing),
-            Ok(Some(object)) => Ok(match Record::decode(&object.body) {
-                Ok(record) => ReadOutcome::Record(record, object.etag),
-                Err(error) => {
-                    tracing::warn!(%error, key = KEY, "the lease object cannot be read and is replaced");
-                    ReadOutcome::Unreadable(object.etag)
-                }
-            }),
-            Err(ObjectError::NoBucket) => {
-                self.bucket.ensure().await?;
-                Ok(ReadOutcome::Nothing)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn write(
-        &mut self,
-        record: &Record,
-        condition: &platform::objects::Condition,
-    ) -> WriteOutcome {
-        let put = self.bucket.swap(KEY, record.encode().into(), condition);
-        let error = match tokio::time::timeout(self.call_timeout, put).await {
-            Ok(Ok(Swap::Stored(etag))) => {
-                self.last_error = None;
-                return WriteOutcome::Stored(etag);
-            }
-            Ok(Ok(Swap::Refused)) => return WriteOutcome::Refused,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "S3 does not answer".to_owned(),
-        };
-        self.note("written", &error);
-        WriteOutcome::Unconfirmed
-    }
-
-    fn failed(&mut self, what: &str, error: &str, now: Moment) {
-        self.note(what, error);
-        self.lease.not_read(now);
-    }
-
-    fn note(&mut self, what: &str, error: &str) {
-        let error = format!("the lease cannot be {what}: {error}");
-        if self.last_error.as_ref() != Some(&error) {
-            tracing::warn!(bucket = self.bucket.bucket(), "{error}");
-        }
-        self.last_error = Some(error);
-    }
-
-    fn publish_role(&self) {
-        let now = self.clock.now();
-        let role = match (self.lease.leads_until(), self.lease.leader()) {
-            (Some(until), _) if now < until => Role::Leader { until: Some(until) },
-            (_, Some(leader)) => Role::Standby {
-                reason: Some(format!("{leader} leads")),
-            },
-            // Absent while the first calls are in flight.
-            (..) => Role::Standby {
-                reason: self.last_error.clone(),
-            },
-        };
-        self.role.send_if_modified(|before| {
-            if *before == role {
-                return false;
-            }
-            match (&*before, &role) {
-                (Role::Standby { .. }, Role::Leader { .. }) => tracing::info!("leads"),
-                (Role::Leader { .. }, Role::Standby { reason }) => {
-                    tracing::warn!(reason, "stands by from now on");
-                }
-                (Role::Standby { .. }, Role::Standby { reason }) => {
-                    tracing::info!(reason, "stands by");
-                }
-                (Role::Leader { .. }, Role::Leader { .. }) => {}
-            }
-            *before = role;
-            true
-        });
     }
 }

@@ -20,7 +20,7 @@ pub struct ReplayArgs {
 }
 
 /// Flags that are not given keep the recorded policy.
-#[derive(Debug, Clone, Default, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Policy, where it differs from the recorded one")]
 struct Overrides {
     #[command(flatten)]

@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use super::Executor;
 use super::capacity_pools::CapacityPool;
-use super::outcome::{Call, Event, Launch};
+use super::outcome::{Call, Event};
 use super::throttle::Action;
 use crate::fleet::FleetView;
-use crate::plan::Moment;
+use crate::plan::{InstanceId, Moment};
 
 /// How soon to check again whether a launch that was put off may be made.
 const RETRY: Duration = Duration::from_millis(500);
@@ -28,48 +28,41 @@ pub(super) struct UnconfirmedLaunch {
     pub failed_at: Moment,
 }
 
-/// The launch to make next.
+/// A launch in one capacity pool.
 #[derive(Debug)]
-pub(super) struct Next {
+pub(super) struct Launch {
     pub count: u32,
     pub pool: CapacityPool,
     pub token: String,
-    /// The launch that it repeats.
+    /// The unconfirmed launch that this one repeats.
     pub repeats: Option<UnconfirmedLaunch>,
 }
 
 impl Executor {
     /// Launches as many as the throttle allows now, all in one capacity pool. The next plan asks for the rest again.
     pub(super) fn launch_instances(&mut self, wanted: u32, view: &mut FleetView, now: Moment) {
-        let next = self
+        let launch = self
             .user_data()
             .and_then(|user_data| Some((self.next_launch(wanted, view, now)?, user_data)));
-        let Some((next, user_data)) = next else {
+        let Some((launch, user_data)) = launch else {
             self.launch_waits_until = Some(now.after(RETRY));
             return;
         };
-        view.launching += next.count;
+        view.launching += launch.count;
         let mut spec = self.spec.clone();
-        spec.instance_type.clone_from(&next.pool.instance_type);
-        spec.subnet_id.clone_from(&next.pool.subnet_id);
+        spec.instance_type.clone_from(&launch.pool.instance_type);
+        spec.subnet_id.clone_from(&launch.pool.subnet_id);
         spec.user_data = user_data;
         let fleet = self.fleet.clone();
         self.spawn(now, async move {
             let launched = fleet
-                .launch(&spec, next.count, WORKER_INSTANCE, &next.token)
+                .launch(&spec, launch.count, WORKER_INSTANCE, &launch.token)
                 .await;
             let (launched, error) = match launched {
                 Ok(ids) => (ids.iter().map(|id| id.as_str().into()).collect(), None),
                 Err(error) => (Vec::new(), Some(error)),
             };
-            let launch = Launch {
-                count: next.count,
-                pool: next.pool,
-                token: next.token,
-                repeats: next.repeats,
-                launched,
-            };
-            (Call::Launch(launch), error)
+            (Call::Launch(launch, launched), error)
         });
     }
 
@@ -89,12 +82,12 @@ impl Executor {
         wanted: u32,
         view: &FleetView,
         now: Moment,
-    ) -> Option<Next> {
+    ) -> Option<Launch> {
         self.unconfirmed_launches
             .retain(|launch| launch.may_be_outstanding(view, now));
         if self.unconfirmed_launches.is_empty() {
             let count = self.throttle.take(Action::Launch, wanted, now);
-            return (count > 0).then(|| Next {
+            return (count > 0).then(|| Launch {
                 count,
                 pool: self.pools.choose(now),
                 token: Uuid::new_v4().to_string(),
@@ -108,7 +101,7 @@ impl Executor {
             return None;
         }
         let repeated = self.unconfirmed_launches.remove(fitting);
-        Some(Next {
+        Some(Launch {
             count,
             pool: repeated.pool.clone(),
             token: repeated.token.clone(),
@@ -119,22 +112,23 @@ impl Executor {
     pub(super) fn finish_launch(
         &mut self,
         launch: &Launch,
+        launched: &[InstanceId],
         asked_at: Moment,
         error: Option<&FleetError>,
         view: &mut FleetView,
         now: Moment,
     ) -> Vec<Event> {
         view.launching = view.launching.saturating_sub(launch.count);
-        view.launched(&launch.launched, now);
+        view.launched(launched, now);
         self.note_unconfirmed(launch, asked_at, error, now);
         let Some(error) = error else {
             self.launch.note(None, now);
-            if launch.launched.len() < launch.count as usize {
+            if launched.len() < launch.count as usize {
                 self.pools.exhausted(&launch.pool, now);
                 tracing::warn!(
                     pool = ?launch.pool,
                     asked = launch.count,
-                    launched = launch.launched.len(),
+                    launched = launched.len(),
                     "EC2 had capacity for a part of a launch only"
                 );
                 if !self.pools.any_left(now) {
@@ -142,7 +136,7 @@ impl Executor {
                 }
             }
             return vec![Event::Launched {
-                instances: launch.launched.len() as u64,
+                instances: launched.len() as u64,
                 ordered_at: asked_at,
             }];
         };

@@ -1,8 +1,7 @@
 use platform::fleet::FleetError;
 
 use super::Executor;
-use super::capacity_pools::CapacityPool;
-use super::launch::UnconfirmedLaunch;
+use super::launch::Launch;
 use super::stop::{End, ids};
 use super::throttle::Action;
 use crate::fleet::FleetView;
@@ -31,7 +30,7 @@ pub enum Event {
         instances: u64,
         ordered_at: Moment,
     },
-    /// One instance was stopped, or terminated in place of that.
+    /// One instance was stopped, or terminated instead.
     Stopped {
         cause: StopCause,
         terminated: bool,
@@ -50,7 +49,8 @@ pub enum Event {
 #[derive(Debug)]
 pub(super) enum Call {
     Start(Vec<InstanceId>),
-    Launch(Launch),
+    /// With the instances that it brought.
+    Launch(Launch, Vec<InstanceId>),
     Stop(Vec<Stop>),
     Terminate(Vec<Stop>),
     /// Terminates instances that are stopped already.
@@ -59,16 +59,6 @@ pub(super) enum Call {
         id: InstanceId,
         number: u32,
     },
-}
-
-#[derive(Debug)]
-pub(super) struct Launch {
-    pub count: u32,
-    pub pool: CapacityPool,
-    pub token: String,
-    /// The unconfirmed launch that this one repeats.
-    pub repeats: Option<UnconfirmedLaunch>,
-    pub launched: Vec<InstanceId>,
 }
 
 impl Outcome {
@@ -107,7 +97,9 @@ impl Executor {
         }
         let mut events = match &call {
             Call::Start(ids) => self.finish_start(ids, asked_at, error, view, now),
-            Call::Launch(launch) => self.finish_launch(launch, asked_at, error, view, now),
+            Call::Launch(launch, launched) => {
+                self.finish_launch(launch, launched, asked_at, error, view, now)
+            }
             Call::Stop(stops) => self.finish_stop(End::Stop, stops, error, view, now),
             Call::Terminate(stops) => self.finish_stop(End::Terminate, stops, error, view, now),
             Call::Discard(ids) => self.finish_discard(ids, error, view, now),
@@ -209,7 +201,7 @@ impl Call {
     fn action(&self) -> Action {
         match self {
             Self::Start(_) => Action::Start,
-            Self::Launch(_) => Action::Launch,
+            Self::Launch(..) => Action::Launch,
             Self::Stop(_) => Action::Stop,
             Self::Terminate(_) | Self::Discard(_) => Action::Terminate,
             Self::Rename { .. } => Action::Rename,

@@ -30,7 +30,7 @@ pub struct Ledger {
 #[derive(Debug, Clone, Copy)]
 struct Start {
     at: Moment,
-    /// Absent while the instance is up.
+    /// `None` while the instance is up.
     ended_at: Option<Moment>,
     /// Whether it got beyond [`State::Pending`].
     ran: bool,

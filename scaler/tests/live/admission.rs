@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use platform::access::Access;
-use platform::fleet::{Market, PowerState};
+use platform::fleet::Market;
 use platform::shutdown::CancellationToken;
 use platform::tls::PeerTlsArgs;
 use platform::token::Token;
@@ -22,6 +22,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
 use crate::stage::{Stage, eventually, proven_by};
+use crate::wait::{start_one, until_seen};
 use crate::worker::Worker;
 
 fn report(id: &str, state: WorkerState, order_sequence: u64) -> WorkerReport {
@@ -178,12 +179,7 @@ async fn a_stream_beyond_the_limit_is_refused() {
 #[tokio::test]
 async fn a_caller_without_the_token_cannot_replace_a_worker() {
     let stage = Stage::set(&[]).await;
-    stage.demand(1);
-    eventually("one runs", async || {
-        stage.count(PowerState::Running).await == 1
-    })
-    .await;
-    let id = stage.instances().await[0].id.clone();
+    let id = start_one(&stage).await;
     let worker = Worker::attend(&stage, &id, WorkerState::Busy).await;
     let stranger = || tokio_stream::iter([report(&id, WorkerState::Cordoned, 0)]);
     let wrong = proven_by(&Token::parse("guessed").unwrap(), stranger());
@@ -194,22 +190,14 @@ async fn a_caller_without_the_token_cannot_replace_a_worker() {
         assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
     }
     worker.report(WorkerState::Busy).await;
-    eventually("it is busy", async || {
-        stage.seen(InstanceState::Busy).await == 1
-    })
-    .await;
+    until_seen(&stage, InstanceState::Busy, 1).await;
     assert_eq!(stage.calls("StopInstances").await, 0);
 }
 
 #[tokio::test]
 async fn the_token_in_the_user_data_is_valid_for_every_later_scaler() {
     let mut stage = Stage::set(&["--lease-time", "10m"]).await;
-    stage.demand(1);
-    eventually("one runs", async || {
-        stage.count(PowerState::Running).await == 1
-    })
-    .await;
-    let id = stage.instances().await[0].id.clone();
+    let id = start_one(&stage).await;
     eventually("its process runs", async || stage.has_process(&id)).await;
     let user_data = stage.user_data(&id);
     let (variable, token) = user_data.trim().split_once('=').unwrap();
@@ -218,8 +206,5 @@ async fn the_token_in_the_user_data_is_valid_for_every_later_scaler() {
     stage.start_scaler().await;
     let token = Token::parse(token).unwrap();
     let _worker = Worker::attend_by(&token, &stage, &id, WorkerState::Busy).await;
-    eventually("it is busy", async || {
-        stage.seen(InstanceState::Busy).await == 1
-    })
-    .await;
+    until_seen(&stage, InstanceState::Busy, 1).await;
 }

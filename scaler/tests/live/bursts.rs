@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::stage::{Stage, eventually};
+use crate::wait::{until_listed, until_seen};
 use crate::worker::Worker;
 
 /// How often localcloud's metrics are read. That is not a call to EC2.
@@ -114,10 +115,7 @@ async fn stage(limits: Limits, pool: u32, arguments: &[&str]) -> Stage {
     stage.create_queue().await;
     stage.prepare_stopped(pool).await;
     stage.start_scaler().await;
-    eventually("it knows the pool", async || {
-        stage.seen(InstanceState::Stopped).await == pool as usize
-    })
-    .await;
+    until_seen(&stage, InstanceState::Stopped, pool as usize).await;
     stage
 }
 
@@ -143,14 +141,8 @@ async fn cycle(stage: &Stage, burst: u32, demand: u64, workers: u32) -> [Duratio
         let worker = Worker::attend(stage, &instance.id, WorkerState::Busy).await;
         crew.spawn(worker.run_busy(working.clone()));
     }
-    eventually("all are busy", async || {
-        stage.seen(InstanceState::Busy).await == all
-    })
-    .await;
-    eventually("all run", async || {
-        stage.count(PowerState::Running).await == all
-    })
-    .await;
+    until_seen(stage, InstanceState::Busy, all).await;
+    until_listed(stage, PowerState::Running, all).await;
     assert_eq!(stage.calls("StopInstances").await, earlier_stops);
 
     let ended = Instant::now();
@@ -162,19 +154,13 @@ async fn cycle(stage: &Stage, burst: u32, demand: u64, workers: u32) -> [Duratio
         stage.status().await.totals.unwrap().stopped == stopped
     })
     .await;
-    eventually("none runs", async || {
-        stage.count(PowerState::Stopped).await == all
-    })
-    .await;
+    until_listed(stage, PowerState::Stopped, all).await;
     let end = ended.elapsed();
     crew.abort_all();
     while let Some(left) = crew.join_next().await {
         assert!(!left.unwrap_or(false), "a busy worker was left");
     }
-    eventually("the scaler knows", async || {
-        stage.seen(InstanceState::Stopped).await == all
-    })
-    .await;
+    until_seen(stage, InstanceState::Stopped, all).await;
     [start, end, began.elapsed()]
 }
 

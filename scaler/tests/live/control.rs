@@ -9,6 +9,7 @@ use tonic::{Code, Request, Status};
 
 use crate::explaining::printed;
 use crate::stage::{Stage, eventually};
+use crate::wait::until_listed;
 use crate::worker::run_workers;
 
 const TOKEN: &str = "correct-horse";
@@ -117,10 +118,7 @@ async fn a_paused_scaler_does_nothing_until_it_is_resumed() {
     assert_eq!(stage.calls("RunInstances").await, 0);
     let reply = run(order("resume")).await;
     assert!(reply.contains("launch 3"), "{reply}");
-    eventually("3 run", async || {
-        stage.count(PowerState::Running).await == 3
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 3).await;
     assert_eq!(status().await.paused_by, None);
 }
 

@@ -6,18 +6,14 @@ use platform::fleet::PowerState;
 use proto::v1::{InstanceState, WorkerState};
 
 use crate::stage::{Stage, eventually};
+use crate::wait::{start_one, until_listed, until_seen};
 use crate::worker::Worker;
 
 #[tokio::test]
 async fn a_worker_that_received_work_meanwhile_is_not_stopped() {
     let stage = Stage::set(&[]).await;
     stage.create_queue().await;
-    stage.demand(1);
-    eventually("one runs", async || {
-        stage.count(PowerState::Running).await == 1
-    })
-    .await;
-    let id = stage.instances().await[0].id.clone();
+    let id = start_one(&stage).await;
     let mut worker = Worker::attend(&stage, &id, WorkerState::Idle).await;
     stage.demand(0);
     // The order crosses a message: the worker is busy, and says so.
@@ -28,10 +24,7 @@ async fn a_worker_that_received_work_meanwhile_is_not_stopped() {
     // A confirmation counts only if it acknowledges the order.
     worker.report(WorkerState::Cordoned).await;
     worker.report(WorkerState::Busy).await;
-    eventually("it drains", async || {
-        stage.seen(InstanceState::Draining).await == 1
-    })
-    .await;
+    until_seen(&stage, InstanceState::Draining, 1).await;
     for _ in 0..20 {
         worker.report(WorkerState::Busy).await;
         assert_eq!(stage.seen(InstanceState::Draining).await, 1);
@@ -40,10 +33,7 @@ async fn a_worker_that_received_work_meanwhile_is_not_stopped() {
     }
     worker.sequence = cordoned_sequence;
     worker.report(WorkerState::Cordoned).await;
-    eventually("it is stopped", async || {
-        stage.count(PowerState::Stopped).await == 1
-    })
-    .await;
+    until_listed(&stage, PowerState::Stopped, 1).await;
     assert_eq!(stage.status().await.totals.unwrap().busy_workers_stopped, 0);
 }
 
@@ -51,12 +41,7 @@ async fn a_worker_that_received_work_meanwhile_is_not_stopped() {
 async fn a_worker_is_uncordoned_when_demand_returns() {
     let stage = Stage::set(&[]).await;
     stage.create_queue().await;
-    stage.demand(1);
-    eventually("one runs", async || {
-        stage.count(PowerState::Running).await == 1
-    })
-    .await;
-    let id = stage.instances().await[0].id.clone();
+    let id = start_one(&stage).await;
     let mut worker = Worker::attend(&stage, &id, WorkerState::Busy).await;
     stage.demand(0);
     assert!(worker.is_cordoned().await);
@@ -64,10 +49,7 @@ async fn a_worker_is_uncordoned_when_demand_returns() {
     stage.demand(1);
     assert!(!worker.is_cordoned().await);
     worker.report(WorkerState::Idle).await;
-    eventually("it is idle", async || {
-        stage.seen(InstanceState::Idle).await == 1
-    })
-    .await;
+    until_seen(&stage, InstanceState::Idle, 1).await;
     assert_eq!(stage.instances().await.len(), 1);
     assert_eq!(stage.calls("StopInstances").await, 0);
 }
@@ -76,36 +58,20 @@ async fn a_worker_is_uncordoned_when_demand_returns() {
 async fn a_booting_worker_can_be_cordoned_and_stopped() {
     let stage = Stage::set(&[]).await;
     stage.create_queue().await;
-    stage.demand(1);
-    eventually("one runs", async || {
-        stage.count(PowerState::Running).await == 1
-    })
-    .await;
-    let id = stage.instances().await[0].id.clone();
+    let id = start_one(&stage).await;
     // The order waits for the worker.
     stage.demand(0);
-    eventually("it is ordered to stop", async || {
-        stage.seen(InstanceState::Draining).await == 1
-    })
-    .await;
+    until_seen(&stage, InstanceState::Draining, 1).await;
     let mut worker = Worker::attend(&stage, &id, WorkerState::Booting).await;
     assert!(worker.is_cordoned().await);
     worker.report(WorkerState::Cordoned).await;
-    eventually("it is stopped", async || {
-        stage.count(PowerState::Stopped).await == 1
-    })
-    .await;
+    until_listed(&stage, PowerState::Stopped, 1).await;
 }
 
 #[tokio::test]
 async fn a_silent_worker_is_stopped_and_replaced() {
     let stage = Stage::set(&["--silence-deadline", "600ms", "--max-workers", "2"]).await;
-    stage.demand(1);
-    eventually("one runs", async || {
-        stage.count(PowerState::Running).await == 1
-    })
-    .await;
-    let id = stage.instances().await[0].id.clone();
+    let id = start_one(&stage).await;
     let worker = Worker::attend(&stage, &id, WorkerState::Busy).await;
     eventually("it is given up", async || {
         stage
@@ -149,25 +115,14 @@ async fn an_instance_whose_worker_never_attends_is_stopped() {
 #[tokio::test]
 async fn a_worker_may_reconnect() {
     let stage = Stage::set(&["--silence-deadline", "10s"]).await;
-    stage.demand(1);
-    eventually("one runs", async || {
-        stage.count(PowerState::Running).await == 1
-    })
-    .await;
-    let id = stage.instances().await[0].id.clone();
+    let id = start_one(&stage).await;
     let worker = Worker::attend(&stage, &id, WorkerState::Busy).await;
-    eventually("it is busy", async || {
-        stage.seen(InstanceState::Busy).await == 1
-    })
-    .await;
+    until_seen(&stage, InstanceState::Busy, 1).await;
     drop(worker);
     for _ in 0..10 {
         assert_eq!(stage.seen(InstanceState::Busy).await, 1);
     }
     let worker = Worker::attend(&stage, &id, WorkerState::Idle).await;
-    eventually("it is idle", async || {
-        stage.seen(InstanceState::Idle).await == 1
-    })
-    .await;
+    until_seen(&stage, InstanceState::Idle, 1).await;
     drop(worker);
 }

@@ -11,6 +11,7 @@ use scaler::plan::{Plan, Stop, StopCause};
 use tokio::sync::{mpsc, watch};
 
 use crate::stage::{PATIENCE, Stage, eventually};
+use crate::wait::until_listed;
 use crate::worker::Worker;
 
 /// An executor in the stage's cloud, without a reconciler.
@@ -68,19 +69,13 @@ async fn an_instance_that_cannot_be_stopped_does_not_keep_the_others_up() {
     let stage = Stage::without_scaler(&[]).await;
     let ids = stage.prepare_stopped(2).await;
     stage.fleet().start(&ids).await.unwrap();
-    eventually("they run", async || {
-        stage.count(PowerState::Running).await == 2
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 2).await;
 
     let mut fixture = Fixture::new(&stage);
     let unstoppable = "not-an-instance";
     let all = [ids[0].as_str(), unstoppable, ids[1].as_str()];
     let totals = fixture.stop(&all).await;
-    eventually("those that can be are stopped", async || {
-        stage.count(PowerState::Stopped).await == 2
-    })
-    .await;
+    until_listed(&stage, PowerState::Stopped, 2).await;
     assert_eq!((totals.stopped, totals.silent_workers_stopped), (2, 2));
     // Stops are held back because of the third.
     assert!(fixture.executor.held().stop.is_some());
@@ -91,10 +86,7 @@ async fn spot_instances_are_terminated_and_others_stopped() {
     let stage = Stage::without_scaler(&[]).await;
     let ids = stage.prepare_stopped(2).await;
     stage.fleet().start(&ids).await.unwrap();
-    eventually("they run", async || {
-        stage.count(PowerState::Running).await == 2
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 2).await;
 
     let mut fixture = Fixture::new(&stage);
     let mut instances = stage.instances().await;
@@ -153,10 +145,7 @@ async fn an_orphan_of_an_earlier_scaler_is_stopped() {
         (totals.stopped, totals.silent_workers_stopped) == (1, 1)
     })
     .await;
-    eventually("it is stopped", async || {
-        stage.count(PowerState::Stopped).await == 1
-    })
-    .await;
+    until_listed(&stage, PowerState::Stopped, 1).await;
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use scaler::replay::Replay;
 use tonic::Streaming;
 
 use crate::stage::{PATIENCE, Stage, eventually};
+use crate::wait::until_seen;
 
 async fn watch(stage: &Stage, every: bool) -> Streaming<ScalerStatus> {
     stage.status().await;
@@ -38,29 +39,29 @@ async fn a_scale_out_is_explained_with_everything_it_was_made_from() {
     let stage = Stage::set(&["--policy", "step", "--max-workers", "2"]).await;
     let mut statuses = watch(&stage, false).await;
     stage.demand(7);
-    let told = loop {
+    let launching = loop {
         let status = next(&mut statuses).await;
         if status.plan.as_ref().unwrap().launch > 0 {
             break status;
         }
     };
     let reason = "7 requests unanswered, so 2 wanted, the maximum, 0 there: launch 2";
-    let plan = told.plan.as_ref().unwrap();
+    let plan = launching.plan.as_ref().unwrap();
     assert_eq!(
         (plan.policy.as_str(), plan.reason.as_str()),
         ("step", reason)
     );
-    let observation = told.observation.as_ref().unwrap();
+    let observation = launching.observation.as_ref().unwrap();
     let front = observation.front.unwrap();
     assert_eq!(front.unanswered, 7);
     assert!(front.at.is_some() && observation.described_at.is_some());
-    assert_eq!(told.estimates.unwrap().boot.unwrap().samples, 0);
-    assert_eq!(told.bounds.unwrap().max_workers, 2);
-    assert!(told.policy.as_ref().unwrap().price_per_hour > 0.0);
+    assert_eq!(launching.estimates.unwrap().boot.unwrap().samples, 0);
+    assert_eq!(launching.bounds.unwrap().max_workers, 2);
+    assert!(launching.policy.as_ref().unwrap().price_per_hour > 0.0);
 
     eventually("it is listed", async || {
         let listed = list(&stage, ListDecisionsRequest::default()).await;
-        listed.contains(&told)
+        listed.contains(&launching)
     })
     .await;
     let listed = list(&stage, ListDecisionsRequest::default()).await;
@@ -72,10 +73,10 @@ async fn a_scale_out_is_explained_with_everything_it_was_made_from() {
     assert_eq!(list(&stage, newest).await.len(), 1);
     let later = ListDecisionsRequest {
         limit: 0,
-        since: told.at,
+        since: launching.at,
     };
     let later = list(&stage, later).await;
-    assert!(later.iter().all(|it| it.sequence > told.sequence));
+    assert!(later.iter().all(|it| it.sequence > launching.sequence));
 }
 
 #[tokio::test]
@@ -83,10 +84,7 @@ async fn a_watcher_of_every_decision_misses_none_and_can_replay_them() {
     let stage = Stage::set(&["--max-workers", "3", "--idle-time", "100ms"]).await;
     stage.create_queue().await;
     stage.demand(1);
-    eventually("one runs", async || {
-        stage.seen(InstanceState::Booting).await == 1
-    })
-    .await;
+    until_seen(&stage, InstanceState::Booting, 1).await;
     // The recording begins in the middle.
     let mut statuses = watch(&stage, true).await;
     stage.demand(5);
@@ -155,10 +153,7 @@ async fn the_command_line_records_and_replays() {
 async fn the_command_line_prints_status_and_decisions() {
     let stage = Stage::set(&["--policy", "step"]).await;
     stage.demand(1);
-    eventually("one runs", async || {
-        stage.seen(InstanceState::Booting).await == 1
-    })
-    .await;
+    until_seen(&stage, InstanceState::Booting, 1).await;
     eventually("it is named", async || {
         let observation = stage.status().await.observation.unwrap();
         observation.instances.iter().all(|it| it.number.is_some())

@@ -8,6 +8,7 @@ use platform::fleet::PowerState;
 use proto::v1::InstanceState;
 
 use crate::stage::{Stage, eventually};
+use crate::wait::{until_listed, until_seen};
 use crate::worker::run_workers;
 
 async fn stage(ec2: Ec2Settings, arguments: &[&str]) -> Arc<Stage> {
@@ -15,13 +16,6 @@ async fn stage(ec2: Ec2Settings, arguments: &[&str]) -> Arc<Stage> {
     stage.create_queue().await;
     stage.start_scaler().await;
     Arc::new(stage)
-}
-
-async fn idle(stage: &Stage, count: usize) {
-    eventually("they are idle", async || {
-        stage.seen(InstanceState::Idle).await == count
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -33,7 +27,7 @@ async fn launches_that_ec2_does_not_list_yet_are_awaited_and_not_repeated() {
     let stage = stage(ec2, &["--max-workers", "5"]).await;
     let _workers = run_workers(&stage);
     stage.demand(3);
-    idle(&stage, 3).await;
+    until_seen(&stage, InstanceState::Idle, 3).await;
     eventually("they are named", async || {
         let instances = stage.instances().await;
         instances
@@ -64,7 +58,7 @@ async fn instances_beyond_the_first_subnets_capacity_are_launched_in_the_second(
     let stage = stage(ec2, &arguments).await;
     let _workers = run_workers(&stage);
     stage.demand(5);
-    idle(&stage, 5).await;
+    until_seen(&stage, InstanceState::Idle, 5).await;
     // The first takes two and the second three, with one call each.
     assert_eq!(stage.calls("RunInstances").await, 2);
     assert_eq!(stage.answers("RunInstances", 500).await, 0);
@@ -82,7 +76,7 @@ async fn a_failed_boot_is_counted_and_replaced() {
     let stage = stage(ec2, &arguments).await;
     let _workers = run_workers(&stage);
     stage.demand(4);
-    idle(&stage, 4).await;
+    until_seen(&stage, InstanceState::Idle, 4).await;
     let totals = stage.status().await.totals.unwrap();
     assert_eq!(
         (totals.silent_workers_stopped, totals.busy_workers_stopped),
@@ -101,11 +95,8 @@ async fn nothing_is_launched_in_place_of_pending_instances() {
     let stage = stage(ec2, &["--max-workers", "6"]).await;
     let _workers = run_workers(&stage);
     stage.demand(3);
-    eventually("they are pending", async || {
-        stage.count(PowerState::Pending).await == 3
-    })
-    .await;
-    idle(&stage, 3).await;
+    until_listed(&stage, PowerState::Pending, 3).await;
+    until_seen(&stage, InstanceState::Idle, 3).await;
     assert_eq!(stage.instances().await.len(), 3);
     assert_eq!(stage.calls("RunInstances").await, 1);
     assert_eq!(stage.status().await.totals.unwrap().launched, 3);
@@ -117,7 +108,7 @@ async fn spot_instances_are_terminated_when_demand_ends() {
     let stage = stage(Ec2Settings::default(), &arguments).await;
     let _workers = run_workers(&stage);
     stage.demand(2);
-    idle(&stage, 2).await;
+    until_seen(&stage, InstanceState::Idle, 2).await;
     assert!(stage.instances().await.iter().all(|it| it.spot));
     stage.demand(0);
     eventually("they are gone", async || stage.instances().await.is_empty()).await;

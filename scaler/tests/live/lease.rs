@@ -10,6 +10,7 @@ use scaler::lease::record::{Holder, Record};
 use tonic::transport::Channel;
 
 use crate::stage::{PATIENCE, Stage, eventually, status_of};
+use crate::wait::{start_one, until_listed, until_seen};
 use crate::worker::Worker;
 
 async fn reason(scaler: &Channel) -> String {
@@ -38,18 +39,12 @@ async fn stage_with_rival(lease_time: Duration) -> (Stage, Channel) {
 async fn a_standby_takes_over_when_the_leader_dies() {
     let (mut stage, rival) = stage_with_rival(Duration::from_secs(2)).await;
     stage.demand(2);
-    eventually("2 run", async || {
-        stage.count(PowerState::Running).await == 2
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 2).await;
     assert_eq!(stage.calls("RunInstances").await, 1);
     stage.kill_scaler();
     eventually("the second leads", async || leads(&rival).await).await;
     stage.demand(3);
-    eventually("3 run", async || {
-        stage.count(PowerState::Running).await == 3
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 3).await;
     assert_eq!(stage.instances().await.len(), 3);
 }
 
@@ -60,10 +55,7 @@ async fn a_standby_takes_over_at_once_when_the_leader_shuts_down() {
     stage.stop_scaler().await;
     eventually("the second leads", async || leads(&rival).await).await;
     stage.demand(1);
-    eventually("1 runs", async || {
-        stage.count(PowerState::Running).await == 1
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 1).await;
 }
 
 #[tokio::test]
@@ -73,10 +65,7 @@ async fn a_scaler_that_is_killed_and_started_again_leads_at_once() {
     stage.kill_scaler();
     stage.start_scaler().await;
     stage.demand(1);
-    eventually("1 runs", async || {
-        stage.count(PowerState::Running).await == 1
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 1).await;
 }
 
 #[tokio::test]
@@ -98,17 +87,9 @@ async fn a_standby_refuses_workers() {
 #[tokio::test]
 async fn a_leader_that_loses_the_lease_ends_the_streams_and_stands_by() {
     let stage = Stage::with_lease_time(Duration::from_secs(3)).await;
-    stage.demand(1);
-    eventually("one runs", async || {
-        stage.count(PowerState::Running).await == 1
-    })
-    .await;
-    let id = stage.instances().await[0].id.clone();
+    let id = start_one(&stage).await;
     let mut worker = Worker::attend(&stage, &id, WorkerState::Idle).await;
-    eventually("it is idle", async || {
-        stage.seen(InstanceState::Idle).await == 1
-    })
-    .await;
+    until_seen(&stage, InstanceState::Idle, 1).await;
     // An operator takes the lease away.
     let thief = Record {
         holder: Holder {
@@ -139,10 +120,7 @@ async fn a_leader_that_loses_the_lease_ends_the_streams_and_stands_by() {
     })
     .await;
     assert!(begun.elapsed() < PATIENCE && launched == 1);
-    eventually("it acts again", async || {
-        stage.count(PowerState::Running).await == 5
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 5).await;
 }
 
 #[tokio::test]
@@ -152,10 +130,7 @@ async fn a_scaler_without_lease_and_with_a_given_token_creates_no_bucket() {
     let token_file = format!("--fleet-token-file={}", token.path().display());
     let stage = Stage::set(&["--lease=off", &token_file]).await;
     stage.demand(1);
-    eventually("1 runs", async || {
-        stage.count(PowerState::Running).await == 1
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 1).await;
     assert_eq!(stage.calls("CreateBucket").await, 0);
 }
 

@@ -15,4 +15,5 @@ mod redis_server;
 mod scaling;
 mod shared_demand;
 mod stage;
+mod wait;
 mod worker;

@@ -9,6 +9,7 @@ use proto::v1::{InstanceState, WatchStatusRequest, WorkerState};
 use tokio::time::Instant;
 
 use crate::stage::{Stage, eventually};
+use crate::wait::{until_listed, until_seen};
 use crate::worker::{Worker, run_workers};
 
 #[tokio::test]
@@ -17,10 +18,7 @@ async fn from_zero_to_the_maximum_in_one_call_and_back_to_zero() {
     stage.create_queue().await;
     let _workers = run_workers(&stage);
     stage.demand(100);
-    eventually("5 workers are idle", async || {
-        stage.seen(InstanceState::Idle).await == 5
-    })
-    .await;
+    until_seen(&stage, InstanceState::Idle, 5).await;
     assert_eq!(stage.calls("RunInstances").await, 1);
     assert_eq!(stage.calls("StartInstances").await, 0);
     eventually("they are named", async || {
@@ -36,10 +34,7 @@ async fn from_zero_to_the_maximum_in_one_call_and_back_to_zero() {
 
     let ended = Instant::now();
     stage.demand(0);
-    eventually("all are stopped", async || {
-        stage.count(PowerState::Stopped).await == 5
-    })
-    .await;
+    until_listed(&stage, PowerState::Stopped, 5).await;
     // These workers confirm at once. A real worker takes up to a second to return from its receive call.
     let took = ended.elapsed();
     assert!(took < Duration::from_secs(2), "{took:?}");
@@ -52,10 +47,7 @@ async fn from_zero_to_the_maximum_in_one_call_and_back_to_zero() {
     assert!(totals.first_start_at.is_some());
 
     stage.demand(3);
-    eventually("3 run again", async || {
-        stage.count(PowerState::Running).await == 3
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 3).await;
     assert_eq!(
         (
             stage.calls("RunInstances").await,
@@ -70,10 +62,7 @@ async fn stopped_instances_start_first_and_the_rest_is_launched() {
     let mut stage = Stage::without_scaler(&["--max-workers", "6"]).await;
     let prepared = stage.prepare_stopped(2).await;
     stage.start_scaler().await;
-    eventually("it knows them", async || {
-        stage.seen(InstanceState::Stopped).await == 2
-    })
-    .await;
+    until_seen(&stage, InstanceState::Stopped, 2).await;
     let demanded = Instant::now();
     stage.demand(4);
     eventually("they are started", async || {
@@ -82,10 +71,7 @@ async fn stopped_instances_start_first_and_the_rest_is_launched() {
     .await;
     let took = demanded.elapsed();
     assert!(took < Duration::from_millis(250), "{took:?}");
-    eventually("4 run", async || {
-        stage.count(PowerState::Running).await == 4
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 4).await;
     let instances = stage.instances().await;
     assert!(
         prepared
@@ -106,10 +92,7 @@ async fn a_restarted_scaler_takes_over_the_fleet() {
     let mut stage = Stage::set(&[]).await;
     stage.create_queue().await;
     stage.demand(2);
-    eventually("2 run", async || {
-        stage.count(PowerState::Running).await == 2
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 2).await;
     let ids: Vec<_> = stage
         .instances()
         .await
@@ -143,10 +126,7 @@ async fn the_queue_replaces_a_lost_front() {
     for _ in 0..3 {
         queue.send("{}".to_owned()).await.unwrap();
     }
-    eventually("3 run", async || {
-        stage.count(PowerState::Running).await == 3
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 3).await;
     assert_eq!(stage.status().await.observation.unwrap().unanswered, None);
 }
 
@@ -185,15 +165,9 @@ async fn the_minimum_is_kept() {
     let stage = Arc::new(Stage::set(&["--min-workers", "2"]).await);
     stage.create_queue().await;
     let _workers = run_workers(&stage);
-    eventually("2 are idle", async || {
-        stage.seen(InstanceState::Idle).await == 2
-    })
-    .await;
+    until_seen(&stage, InstanceState::Idle, 2).await;
     stage.demand(4);
-    eventually("4 are idle", async || {
-        stage.seen(InstanceState::Idle).await == 4
-    })
-    .await;
+    until_seen(&stage, InstanceState::Idle, 4).await;
     stage.demand(0);
     eventually("2 are left", async || {
         stage.count(PowerState::Running).await == 2 && stage.count(PowerState::Stopped).await == 2

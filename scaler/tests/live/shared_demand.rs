@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::redis_server::RedisServer;
 use crate::stage::{Stage, eventually};
+use crate::wait::{until_listed, until_seen};
 use crate::worker::run_workers;
 
 /// A front that only publishes its demand.
@@ -70,26 +71,17 @@ async fn two_fronts_together_start_workers_and_all_stop_when_both_are_done() {
     let _workers = run_workers(&stage);
     eventually_unanswered(&stage, Some(0)).await;
     first.demand(2);
-    eventually("2 workers are idle", async || {
-        stage.seen(InstanceState::Idle).await == 2
-    })
-    .await;
+    until_seen(&stage, InstanceState::Idle, 2).await;
     assert_eq!(stage.calls("RunInstances").await, 1);
     second.demand(1);
-    eventually("3 workers are idle", async || {
-        stage.seen(InstanceState::Idle).await == 3
-    })
-    .await;
+    until_seen(&stage, InstanceState::Idle, 3).await;
     assert_eq!(unanswered(&stage).await, Some(3));
 
     first.demand(0);
     eventually_unanswered(&stage, Some(1)).await;
     let ended = Instant::now();
     second.demand(0);
-    eventually("all are stopped", async || {
-        stage.count(PowerState::Stopped).await == 3
-    })
-    .await;
+    until_listed(&stage, PowerState::Stopped, 3).await;
     let took = ended.elapsed();
     assert!(took < Duration::from_secs(2), "{took:?}");
     let totals = stage.status().await.totals.unwrap();
@@ -107,10 +99,7 @@ async fn a_first_request_leads_to_the_start_call_as_fast_as_over_grpc() {
     stage.prepare_stopped(4).await;
     stage.start_scaler().await;
     let front = Replica::start(&server);
-    eventually("it knows them", async || {
-        stage.seen(InstanceState::Stopped).await == 4
-    })
-    .await;
+    until_seen(&stage, InstanceState::Stopped, 4).await;
     eventually_unanswered(&stage, Some(0)).await;
     let demanded = Instant::now();
     front.demand(4);
@@ -130,10 +119,7 @@ async fn the_queue_replaces_a_lost_redis_until_it_is_back() {
     let stage = Stage::set(&["--demand", &server.url()]).await;
     let queue = stage.create_queue().await;
     front.demand(1);
-    eventually("1 runs", async || {
-        stage.count(PowerState::Running).await == 1
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 1).await;
     assert_eq!(unanswered(&stage).await, Some(1));
 
     server.kill();
@@ -141,18 +127,12 @@ async fn the_queue_replaces_a_lost_redis_until_it_is_back() {
     for _ in 0..3 {
         queue.send("{}".to_owned()).await.unwrap();
     }
-    eventually("3 run", async || {
-        stage.count(PowerState::Running).await == 3
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 3).await;
     assert_eq!(unanswered(&stage).await, None);
 
     front.demand(4);
     server.restart().await;
-    eventually("4 run", async || {
-        stage.count(PowerState::Running).await == 4
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 4).await;
     assert_eq!(unanswered(&stage).await, Some(4));
 }
 
@@ -162,10 +142,7 @@ async fn without_any_front_the_queue_decides() {
     let stage = Stage::set(&["--demand", &server.url()]).await;
     let queue = stage.create_queue().await;
     queue.send("{}".to_owned()).await.unwrap();
-    eventually("1 runs", async || {
-        stage.count(PowerState::Running).await == 1
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 1).await;
     assert_eq!(unanswered(&stage).await, None);
 }
 
