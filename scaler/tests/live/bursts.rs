@@ -217,7 +217,7 @@ fn percentile(durations: &mut [Duration], percent: usize) -> Duration {
 
 /// Like [`eventually`], but polls more often, for timed conditions.
 async fn promptly(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + crate::stage::PATIENCE;
+    let deadline = Instant::now() + crate::stage::TIMEOUT;
     while !condition().await {
         assert!(Instant::now() < deadline, "{what}");
         tokio::time::sleep(POLL).await;

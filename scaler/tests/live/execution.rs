@@ -10,7 +10,7 @@ use scaler::fleet::{FleetView, WorkerRegistry};
 use scaler::plan::{Plan, Stop, StopCause};
 use tokio::sync::{mpsc, watch};
 
-use crate::stage::{PATIENCE, Stage, eventually};
+use crate::stage::{Stage, TIMEOUT, eventually};
 use crate::wait::until_listed;
 use crate::worker::Worker;
 
@@ -53,7 +53,7 @@ impl Fixture {
         self.executor.execute(&plan, &mut self.view, now);
         let mut totals = Totals::default();
         for _ in ids {
-            let next = tokio::time::timeout(PATIENCE, self.outcomes.recv());
+            let next = tokio::time::timeout(TIMEOUT, self.outcomes.recv());
             let outcome = next.await.expect("an outcome comes").unwrap();
             let now = self.clock.now();
             for event in self.executor.finish(outcome, &mut self.view, now) {
@@ -154,7 +154,7 @@ async fn ec2_reports_the_age_of_starts_and_terminated_instances() {
     let ids = stage.prepare_stopped(2).await;
     for instance in stage.instances().await {
         let age = instance.age.expect("it was started");
-        assert!(age < PATIENCE * 2, "{age:?}");
+        assert!(age < TIMEOUT * 2, "{age:?}");
     }
     let unknown = "i-00000000000000000".to_owned();
     let all = [ids[0].clone(), unknown, ids[1].clone()];

@@ -9,7 +9,7 @@ use proto::v1::{InstanceState, WorkerReport, WorkerState};
 use scaler::lease::record::{Holder, Record};
 use tonic::transport::Channel;
 
-use crate::stage::{PATIENCE, Stage, eventually, status_of};
+use crate::stage::{Stage, TIMEOUT, eventually, status_of};
 use crate::wait::{start_one, until_listed, until_seen};
 use crate::worker::Worker;
 
@@ -119,7 +119,7 @@ async fn a_leader_that_loses_the_lease_ends_the_streams_and_stands_by() {
         leads(&stage.scaler).await
     })
     .await;
-    assert!(begun.elapsed() < PATIENCE && launched == 1);
+    assert!(begun.elapsed() < TIMEOUT && launched == 1);
     until_listed(&stage, PowerState::Running, 5).await;
 }
 

@@ -10,8 +10,6 @@ mod execution;
 mod explaining;
 mod faults;
 mod lease;
-#[path = "../../../platform/tests/support/redis_server.rs"]
-mod redis_server;
 mod scaling;
 mod shared_demand;
 mod stage;

@@ -7,11 +7,11 @@ use platform::demand::{Demand, Publisher};
 use platform::fleet::PowerState;
 use platform::shutdown::CancellationToken;
 use proto::v1::InstanceState;
+use testkit::RedisServer;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::redis_server::RedisServer;
 use crate::stage::{Stage, eventually};
 use crate::wait::{until_listed, until_seen};
 use crate::worker::run_workers;
