@@ -16,7 +16,9 @@ use platform::tls::PeerTlsArgs;
 use platform::token::{FLEET_TOKEN_VARIABLE, Token};
 
 pub use self::policy::PolicyArgs;
-pub(crate) use self::value::{dollars, duration, keep_idle, positive_duration, share, window};
+pub(crate) use self::value::{
+    dollars, duration, keep_idle, policy_kind, positive_duration, share, window,
+};
 use crate::access::TokenArgs;
 use crate::execute::{Places, RequestLimits, Settings};
 use crate::fleet_token::PLACEHOLDER;

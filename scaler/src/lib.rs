@@ -17,7 +17,7 @@ pub mod fleet_token;
 pub mod lease;
 pub mod metric;
 pub mod observe;
-pub mod plan;
+pub use scaler_plan as plan;
 pub mod reconcile;
 pub mod replay;
 pub mod run;
@@ -26,6 +26,9 @@ pub mod simulate;
 pub mod standby;
 pub mod tally;
 pub mod wire;
+
+#[cfg(test)]
+mod histories;
 
 pub use config::Config;
 pub use run::run;

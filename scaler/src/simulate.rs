@@ -23,9 +23,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use clap::ValueEnum;
 
-use crate::config::{positive_duration, share, window};
+use crate::config::{policy_kind, positive_duration, share, window};
 use crate::plan::{Bounds, Goal, Policy, PolicyKind, Window};
 use optimum::{Optimum, Task};
 use outcome::Outcome;
@@ -46,7 +45,7 @@ const DAY_WORKERS: u32 = 10_000;
 #[derive(Debug, Clone, clap::Args)]
 pub struct SimulateArgs {
     /// A policy; may be given several times, absent: all
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = policy_kind())]
     pub policy: Vec<PolicyKind>,
     /// step, ramp, diurnal, flash-crowd, on-off, heavy-tailed, or a file with one arrival a line, in seconds; may be
     /// given several times, absent: all that have names
@@ -161,7 +160,7 @@ impl SimulateArgs {
 
     fn compare(&self, trace: Trace) -> Comparison {
         let kinds = if self.policy.is_empty() {
-            PolicyKind::value_variants().to_vec()
+            PolicyKind::ALL.to_vec()
         } else {
             self.policy.clone()
         };

@@ -8,7 +8,7 @@ use proto::v1::ScalerStatus;
 
 use super::paint::Paint;
 use super::text;
-use crate::config::{dollars, duration, keep_idle, positive_duration};
+use crate::config::{dollars, duration, keep_idle, policy_kind, positive_duration};
 use crate::plan::{KeepIdle, Plan, Policy, PolicyKind};
 use crate::replay::{Replay, Replayed, Summary};
 
@@ -25,7 +25,7 @@ pub struct ReplayArgs {
 #[command(next_help_heading = "Policy, where not as recorded")]
 struct Overrides {
     /// The rule that turns demand into a number of workers
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = policy_kind())]
     policy: Option<PolicyKind>,
     /// Workers that are always kept
     #[arg(long, value_name = "COUNT")]

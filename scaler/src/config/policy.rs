@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::value::{dollars, duration, keep_idle, positive_duration, price, window};
+use super::value::{dollars, duration, keep_idle, policy_kind, positive_duration, price, window};
 use crate::plan::{Bounds, Goal, KeepIdle, Patience, Policy, PolicyKind, Prices, Window};
 
 /// How to decide.
@@ -8,7 +8,7 @@ use crate::plan::{Bounds, Goal, KeepIdle, Patience, Policy, PolicyKind, Prices, 
 #[command(next_help_heading = "Policy")]
 pub struct PolicyArgs {
     /// The rule that turns demand into a number of workers
-    #[arg(long, env = "MUSTER_POLICY", default_value = "latency")]
+    #[arg(long, env = "MUSTER_POLICY", default_value = "latency", value_parser = policy_kind())]
     pub policy: PolicyKind,
     /// Workers that are always kept
     #[arg(
@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn the_help_says_what_each_policy_does() {
         let help = Scaler::command().render_long_help().to_string();
-        for kind in <PolicyKind as clap::ValueEnum>::value_variants() {
+        for kind in PolicyKind::ALL {
             let line = format!("- {}:", kind.name());
             let found = help.lines().find_map(|it| it.trim().strip_prefix(&line));
             assert!(found.is_some_and(|about| about.len() > 10), "{line}");

@@ -2,7 +2,15 @@
 
 use std::time::Duration;
 
-use crate::plan::{KeepIdle, Window};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+
+use crate::plan::{KeepIdle, PolicyKind, Window};
+
+/// The name of a policy; `--help` lists them.
+pub(crate) fn policy_kind() -> impl TypedValueParser<Value = PolicyKind> {
+    let values = PolicyKind::ALL.map(|kind| PossibleValue::new(kind.name()).help(kind.about()));
+    PossibleValuesParser::new(values).try_map(|name| name.parse::<PolicyKind>())
+}
 
 /// A whole number and one of the units ms, s, m and h.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {

@@ -1,14 +1,11 @@
-//! When to ask EC2 and the queue: often while an answer is awaited, seldom while nothing is going on.
+//! When to poll EC2 and the queue next. How often is [`crate::plan::pace`].
 
 use std::time::Duration;
 
-use crate::plan::{Moment, Observation, State};
+use crate::plan::Moment;
+use crate::plan::pace::FAST;
+pub use crate::plan::pace::{count_interval, describe_interval};
 
-const FAST: Duration = Duration::from_millis(100);
-/// While nothing runs and nothing is wanted.
-const QUIET: Duration = Duration::from_secs(2);
-/// For how long after an event its effect is looked for at the fast pace.
-const FAST_FOR: Duration = Duration::from_secs(3);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 
 /// How often to ask one of the two.
@@ -67,54 +64,4 @@ impl Pace {
     pub fn failed(&mut self) {
         (self.under_way, self.failures) = (false, self.failures.saturating_add(1).min(16));
     }
-}
-
-/// How often to ask EC2, which answers `tick` in the ordinary.
-#[must_use]
-pub fn describe_interval(observation: &Observation, tick: Duration) -> Duration {
-    let recent = |since| observation.now.since(since) < FAST_FOR;
-    let in_transition = |state| matches!(state, State::Pending | State::Stopping);
-    if observation
-        .instances
-        .iter()
-        .any(|i| in_transition(i.state) && recent(i.since))
-    {
-        FAST.min(tick)
-    } else if is_quiet(observation) {
-        QUIET.max(tick)
-    } else {
-        tick
-    }
-}
-
-/// How often to ask the queue. Once front waits for nothing more, its answer is all that is missing.
-#[must_use]
-pub fn count_interval(observation: &Observation, tick: Duration) -> Duration {
-    let at_zero = observation
-        .front
-        .filter(|front| front.value.unanswered == 0);
-    let up = observation.instances.iter().any(|i| i.state.is_capacity());
-    let unconfirmed = at_zero.is_some_and(|front| {
-        !observation
-            .queue
-            .is_some_and(|queue| queue.value.messages() == 0 && queue.at >= front.at)
-    });
-    if up && unconfirmed {
-        FAST.min(tick)
-    } else if is_quiet(observation) {
-        QUIET.max(tick)
-    } else {
-        tick
-    }
-}
-
-fn is_quiet(observation: &Observation) -> bool {
-    let all_stopped = observation
-        .instances
-        .iter()
-        .all(|i| i.state == State::Stopped);
-    let nothing_wanted = observation
-        .front
-        .is_some_and(|front| front.value.unanswered == 0);
-    all_stopped && nothing_wanted && observation.launching == 0
 }

@@ -1,7 +1,5 @@
-use clap::ValueEnum;
-
 use super::*;
-use crate::plan::tests::simulated::{Cloud, Step};
+use crate::histories::simulated::{Cloud, Step};
 use crate::plan::{Bounds, Goal, PolicyKind, Prices, Window};
 use crate::wire::tests::decision;
 
@@ -132,7 +130,7 @@ fn recording_of_turns(kind: PolicyKind) -> Vec<String> {
 
 #[test]
 fn a_recording_of_a_scaler_that_stood_by_shows_no_difference_under_any_policy() {
-    for &kind in PolicyKind::value_variants() {
+    for kind in PolicyKind::ALL {
         let lines = recording_of_turns(kind);
         let (all, summary) = replay(&lines, |_| {});
         let different = all.iter().find(|it| it.differs());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
 use crate::plan::PolicyKind;
 use crate::simulate::outcome::Outcome;
@@ -22,7 +22,7 @@ fn assert_each_answered_once(outcome: &Outcome) {
 
 #[test]
 fn the_same_seed_gives_the_same_result() {
-    for policy in PolicyKind::value_variants() {
+    for policy in &PolicyKind::ALL {
         let settings = with_kind(&Settings::default(), *policy);
         let outcome = run("on-off", &settings);
         assert_eq!(outcome, run("on-off", &settings), "{policy:?}");
@@ -36,7 +36,7 @@ fn the_same_seed_gives_the_same_result() {
 
 #[test]
 fn all_policies_answer_everything_and_stay_below_the_maximum() {
-    for policy in PolicyKind::value_variants() {
+    for policy in &PolicyKind::ALL {
         let settings = with_kind(&Settings::default(), *policy);
         for name in ["step", "flash-crowd", "heavy-tailed"] {
             let outcome = run(name, &settings);
@@ -67,7 +67,7 @@ fn workers_that_die_and_boots_that_fail_lose_no_request() {
         stop: Duration::from_secs(3),
         ..Settings::default()
     };
-    for policy in PolicyKind::value_variants() {
+    for policy in &PolicyKind::ALL {
         for name in ["step", "on-off"] {
             let outcome = run(name, &with_kind(&settings, *policy));
             assert_each_answered_once(&outcome);
@@ -137,7 +137,7 @@ fn the_command_prints_a_table_and_writes_figures_and_charts() {
     assert!(printed.contains("latency is "), "{printed}");
     let figures: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
-    for policy in PolicyKind::value_variants() {
+    for policy in &PolicyKind::ALL {
         let figures = &figures["traces"]["step"][policy.name()];
         for name in [
             "p50_s",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::World;
-use crate::observe::pace::{count_interval, describe_interval};
+use crate::plan::pace::{count_interval, describe_interval};
 use crate::plan::{Billing, Counters, FrontDemand, Moment, Seen, plan};
 use crate::simulate::machine::{Machine, Phase};
 use crate::simulate::{Micros, micros};
