@@ -3,6 +3,7 @@
 mod control;
 mod paint;
 mod replay;
+mod simulate;
 mod table;
 mod text;
 
@@ -17,8 +18,8 @@ use proto::v1::{GetStatusRequest, ListDecisionsRequest, ScalerStatus, WatchStatu
 use tonic::transport::Channel;
 
 use crate::config::ServeArgs;
-use crate::simulate::SimulateArgs;
 use paint::Paint;
+use simulate::SimulateArgs;
 
 /// A thousand decisions about a large fleet exceed the 4 MiB that a client takes by default.
 const LARGEST_ANSWER: usize = 256 * 1024 * 1024;

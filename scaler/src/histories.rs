@@ -1,8 +1,13 @@
-//! Plans over random histories of a modelled cloud. What must never happen is checked at every step, in
-//! [`Cloud::step`]; here the histories are made, and their ends are checked.
+//! Plans over random histories of the simulated cloud, carried out by the real planner and the real roster.
+//!
+//! - `scaled_cloud`: one step of time, one plan; `link`: the workers' streams.
+//! - `invariants`: what is checked at every step. Here the histories are generated, and their ends are checked.
+//! - `published`: histories under the published policies.
 
+mod invariants;
+mod link;
 mod published;
-pub mod simulated;
+pub mod scaled_cloud;
 
 use std::time::Duration;
 
@@ -10,7 +15,7 @@ use proptest::prelude::*;
 
 use crate::plan::fixtures::Fleet;
 use crate::plan::{Bounds, Goal, Patience, Policy, PolicyKind, Prices};
-use simulated::{Cloud, STEP};
+use scaled_cloud::{STEP, ScaledCloud};
 
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -21,15 +26,15 @@ pub enum Event {
     LoseEc2(bool),
     HangWorker(usize),
     BreakStream(usize),
-    /// AWS says that it will take an instance away.
+    /// AWS announces that it will end an instance.
     Interrupt(usize),
-    /// No worker's report gets to the scaler any more, or all do again.
+    /// Cuts all workers off from the scaler, or reconnects them.
     CutOff(bool),
-    /// The queue's counters are zero for up to a minute, whatever it holds, or right again.
+    /// The queue's counters are zero for up to a minute, or right again.
     BlindCounters(bool),
-    /// What is being started never gets to run.
+    /// Pending instances never run.
     GetStuck,
-    /// What is launched is not listed any more, or everything is.
+    /// EC2's list lacks launched instances, or is complete again.
     LagLists(bool),
     RestartScaler,
 }
@@ -62,7 +67,7 @@ pub fn policy(
     let seconds = Duration::from_secs;
     Policy {
         kind,
-        // As the modelled workers are, so that hours of patience do not have to be modelled.
+        // As the simulated workers.
         goal: Goal {
             latency: seconds(2),
             service_time: Duration::from_millis(400),
@@ -78,7 +83,7 @@ pub fn policy(
             warm_pool,
             ..Bounds::default()
         },
-        // So that a worker that hangs is found out soon.
+        // So that a hung worker is detected soon.
         patience: Patience {
             boot_deadline: seconds(15),
             silence_deadline: seconds(5),
@@ -98,7 +103,7 @@ struct History {
     affordable: Option<u32>,
     min_workers: u32,
     more: u32,
-    /// What happens, and how many steps pass after it.
+    /// What happens, and how many steps follow.
     events: Vec<(Event, u32)>,
 }
 
@@ -116,8 +121,8 @@ prop_compose! {
     }
 }
 
-/// Lets it happen, and then expects demand to be met and the fleet to return to its minimum.
-fn live_through(kind: PolicyKind, history: &History) -> Result<(), TestCaseError> {
+/// Plays a history, and then expects demand to be met and the fleet to return to its minimum.
+fn play(kind: PolicyKind, history: &History) -> Result<(), TestCaseError> {
     let &History {
         minimum,
         warm_pool,
@@ -130,7 +135,7 @@ fn live_through(kind: PolicyKind, history: &History) -> Result<(), TestCaseError
     let price = policy.prices.per_hour;
     policy.bounds.budget_per_hour = affordable.map(|more| price * f64::from(min + more));
     let more = affordable.map_or(more, |affordable| affordable.min(more));
-    let mut cloud = Cloud::new(policy, history.seed);
+    let mut cloud = ScaledCloud::new(policy, history.seed);
     for (event, steps) in &history.events {
         happen(&mut cloud, event);
         for _ in 0..*steps {
@@ -141,17 +146,9 @@ fn live_through(kind: PolicyKind, history: &History) -> Result<(), TestCaseError
     while cloud.was_just_cut_off() {
         cloud.step();
     }
-    let settled = |cloud: &Cloud| {
-        cloud.unanswered == 0
-            && cloud.up() == min as usize
-            && !cloud.has_hung_worker()
-            && cloud
-                .machines
-                .iter()
-                .all(|machine| !machine.leaving && !machine.is_stuck)
-            && cloud.machines.len() >= (min + warm_pool.min(more)) as usize
-    };
-    // A hung worker takes the boot deadline to be found out, and its message as long again.
+    let least = (min + warm_pool.min(more)) as usize;
+    let settled = |cloud: &ScaledCloud| cloud.is_settled(min) && cloud.instances() >= least;
+    // Detecting a hung worker takes the boot deadline; its message takes as long again.
     let mut steps = 0;
     while !settled(&cloud) {
         cloud.step();
@@ -171,13 +168,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(1_000)))]
 
     #[test]
-    fn whatever_happens_latency_meets_demand_and_returns_to_the_minimum(history in history()) {
-        live_through(PolicyKind::Latency, &history)?;
+    fn latency_meets_demand_and_returns_to_the_minimum(history in history()) {
+        play(PolicyKind::Latency, &history)?;
     }
 
     #[test]
-    fn whatever_happens_step_meets_demand_and_returns_to_the_minimum(history in history()) {
-        live_through(PolicyKind::Step, &history)?;
+    fn step_meets_demand_and_returns_to_the_minimum(history in history()) {
+        play(PolicyKind::Step, &history)?;
     }
 }
 
@@ -191,54 +188,47 @@ proptest! {
         minimum in prop::sample::select(vec![0_u64, 4]),
         steps in prop::collection::vec(1_u64..80, 1..4),
     ) {
-        let mut cloud = Cloud::new(policy(kind, 0, 8, minimum, 0), seed);
+        let mut cloud = ScaledCloud::new(policy(kind, 0, 8, minimum, 0), seed);
+        let began = cloud.cloud.now();
         for requests in steps {
             let before = cloud.reversals;
             cloud.arrive(requests);
-            while cloud.unanswered > 0 || cloud.up() > 0 {
+            while cloud.cloud.unanswered() > 0 || cloud.cloud.up() > 0 {
                 cloud.step();
-                prop_assert!(cloud.now.elapsed().as_secs() < 4_000, "{cloud:?}");
+                prop_assert!(cloud.cloud.now().since(began).as_secs() < 4_000, "{cloud:?}");
             }
-            // From the way down before to the way up, and back down.
+            // From scale-in to scale-out, and back.
             prop_assert!(cloud.reversals - before <= 2, "{} reversals", cloud.reversals - before);
         }
     }
 }
 
-pub fn happen(cloud: &mut Cloud, event: &Event) {
+pub fn happen(cloud: &mut ScaledCloud, event: &Event) {
     match *event {
         Event::Arrive(requests) => cloud.arrive(requests),
         Event::Pause => {}
-        Event::LoseFront(lost) => cloud.front_is_lost = lost,
-        Event::LoseQueue(lost) => cloud.queue_is_lost = lost,
-        Event::LoseEc2(lost) => cloud.ec2_is_lost = lost,
+        Event::LoseFront(lost) => cloud.cloud.faults.front_is_lost = lost,
+        Event::LoseQueue(lost) => cloud.cloud.faults.queue_is_lost = lost,
+        Event::LoseEc2(lost) => cloud.cloud.faults.ec2_is_lost = lost,
         Event::HangWorker(pick) => {
-            let mut workers: Vec<_> = cloud
-                .machines
-                .iter_mut()
-                .filter_map(|it| it.worker.as_mut())
-                .collect();
+            let machines = cloud.cloud.machines();
+            let has_worker = |index: &usize| machines[*index].has_worker();
+            let workers: Vec<_> = (0..machines.len()).filter(has_worker).collect();
             if !workers.is_empty() {
-                let pick = pick % workers.len();
-                workers[pick].hung = true;
+                cloud.cloud.hang(workers[pick % workers.len()]);
             }
         }
-        Event::BreakStream(pick) => {
-            if !cloud.machines.is_empty() {
-                let pick = pick % cloud.machines.len();
-                cloud.machines[pick].break_stream();
-            }
-        }
+        Event::BreakStream(pick) => cloud.break_stream(pick),
         Event::Interrupt(pick) => {
-            if !cloud.machines.is_empty() {
-                let pick = pick % cloud.machines.len();
-                cloud.machines[pick].interrupt();
+            let machines = cloud.cloud.machines().len();
+            if machines > 0 {
+                cloud.cloud.interrupt(pick % machines);
             }
         }
         Event::CutOff(is_cut_off) => cloud.cut_off(is_cut_off),
         Event::BlindCounters(are_blind) => cloud.blind_counters(are_blind),
-        Event::GetStuck => cloud.get_stuck(),
-        Event::LagLists(lag) => cloud.list_lags = lag,
+        Event::GetStuck => cloud.cloud.get_stuck(),
+        Event::LagLists(lag) => cloud.cloud.faults.list_lags = lag,
         Event::RestartScaler => cloud.restart_scaler(),
     }
 }

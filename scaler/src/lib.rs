@@ -22,7 +22,7 @@ pub mod reconcile;
 pub mod replay;
 pub mod run;
 pub mod service;
-pub mod simulate;
+pub use scaler_simulate as simulate;
 pub mod standby;
 pub mod tally;
 pub mod wire;

@@ -23,8 +23,8 @@ pub struct Backoff {
 }
 
 /// The wait after the first failure. It doubles with each further one.
-const SHORTEST: Duration = Duration::from_millis(200);
-const LONGEST: Duration = Duration::from_secs(20);
+pub const SHORTEST: Duration = Duration::from_millis(200);
+pub const LONGEST: Duration = Duration::from_secs(20);
 
 impl TokenBucket {
     #[must_use]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::simulated::Cloud;
+use super::scaled_cloud::ScaledCloud;
 use super::{event, happen, policy};
 use crate::plan::PolicyKind;
 
@@ -25,19 +25,18 @@ fn least(kind: PolicyKind, min_workers: u32) -> u32 {
 }
 
 proptest! {
-    // Their windows are minutes long, and a case takes a second.
+    // Their windows are minutes long, so a case takes a second.
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.min(16)))]
 
-    /// [`Cloud::step`] checks at each step what must never happen.
     #[test]
-    fn whatever_happens_demand_is_met_under_the_published_policies(
+    fn the_published_policies_meet_demand_and_return_to_their_minimum(
         seed in any::<u64>(),
         kind in prop::sample::select(&PUBLISHED[..]),
         min in 0_u32..3,
         more in 1_u32..8,
         history in prop::collection::vec((event(), 1_u32..3_000), 1..20),
     ) {
-        let mut cloud = Cloud::new(policy(kind, min, more, 0, 0), seed);
+        let mut cloud = ScaledCloud::new(policy(kind, min, more, 0, 0), seed);
         for (event, steps) in history {
             happen(&mut cloud, &event);
             for _ in 0..steps {
@@ -45,20 +44,10 @@ proptest! {
             }
         }
         cloud.recover();
-        let least = least(kind, min) as usize;
-        let settled = |cloud: &Cloud| {
-            cloud.unanswered == 0
-                && cloud.up() == least
-                && !cloud.has_hung_worker()
-                && cloud
-                    .machines
-                    .iter()
-                    .all(|machine| !machine.leaving && !machine.is_stuck)
-        };
-        let began = cloud.now;
-        while !settled(&cloud) {
+        let began = cloud.cloud.now();
+        while !cloud.is_settled(least(kind, min)) {
             cloud.step();
-            prop_assert!(cloud.now.since(began) < Duration::from_secs(2_400), "{cloud:?}");
+            prop_assert!(cloud.cloud.now().since(began) < Duration::from_secs(2_400), "{cloud:?}");
         }
     }
 }
