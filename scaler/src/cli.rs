@@ -3,6 +3,7 @@
 mod control;
 mod paint;
 mod replay;
+mod simulate;
 mod table;
 mod text;
 
@@ -18,8 +19,8 @@ use proto::v1::{GetStatusRequest, ListDecisionsRequest, ScalerStatus, WatchStatu
 use tonic::transport::Channel;
 
 use crate::config::ServeArgs;
-use crate::simulate::SimulateArgs;
 use paint::Paint;
+use simulate::SimulateArgs;
 
 /// A thousand decisions about a large fleet exceed a client's default limit of 4 MiB.
 const LARGEST_REPLY: usize = 256 * 1024 * 1024;

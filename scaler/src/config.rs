@@ -18,7 +18,7 @@ use platform::token::Token;
 
 pub use self::launch::{LaunchArgs, MarketArg};
 pub use self::policy::{BoundFlags, PolicyArgs, PolicyFlags};
-pub(crate) use self::value::{positive_duration, share, window};
+pub(crate) use self::value::{policy_kind, positive_duration, share, window};
 use crate::execute::ExecutorConfig;
 use crate::lease::LeaseTimes;
 use crate::plan::Policy;

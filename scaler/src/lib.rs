@@ -27,12 +27,15 @@ pub mod execute;
 pub mod fleet;
 pub mod lease;
 mod metrics;
-pub mod plan;
+pub use scaler_plan as plan;
 pub mod replay;
 pub mod rpc;
 mod run;
-mod simulate;
+use scaler_simulate as simulate;
 mod wire;
+
+#[cfg(test)]
+mod histories;
 
 pub use config::Config;
 pub use run::run;

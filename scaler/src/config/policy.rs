@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 
-use super::value::{dollars, keep_idle, positive_duration, price, window};
+use super::value::{dollars, keep_idle, policy_kind, positive_duration, price, window};
 use crate::plan::{Goal, KeepIdle, Patience, Policy, PolicyKind, Prices, Window};
 
 /// The policy's flags that more than one command takes: the service, `replay` and, for the bounds, `bounds`. A flag that is
@@ -13,7 +13,7 @@ use crate::plan::{Goal, KeepIdle, Patience, Policy, PolicyKind, Prices, Window};
 #[derive(Debug, Clone, clap::Args)]
 pub struct PolicyFlags {
     /// Rule that turns demand into a number of workers
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = policy_kind())]
     pub policy: Option<PolicyKind>,
     #[command(flatten)]
     pub bounds: BoundFlags,

@@ -2,7 +2,15 @@
 
 use std::time::Duration;
 
-use crate::plan::{KeepIdle, Window};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+
+use crate::plan::{KeepIdle, PolicyKind, Window};
+
+/// Parses the name of a policy. `--help` lists the names.
+pub(crate) fn policy_kind() -> impl TypedValueParser<Value = PolicyKind> {
+    let values = PolicyKind::ALL.map(|kind| PossibleValue::new(kind.name()).help(kind.about()));
+    PossibleValuesParser::new(values).try_map(|name| name.parse::<PolicyKind>())
+}
 
 /// Parses a duration or `auto`.
 pub(crate) fn keep_idle(text: &str) -> Result<KeepIdle, String> {

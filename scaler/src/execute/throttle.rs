@@ -9,9 +9,9 @@
 mod tests;
 
 use std::str::FromStr;
-use std::time::Duration;
 
 use crate::plan::Moment;
+use crate::plan::throttle::TokenBucket;
 
 /// An action with limits of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,18 +55,8 @@ pub struct Throttle {
 
 #[derive(Debug, Clone)]
 struct Buckets {
-    requests: Bucket,
-    instances: Option<Bucket>,
-}
-
-/// A token bucket that refills steadily.
-#[derive(Debug, Clone)]
-struct Bucket {
-    most: f64,
-    per_second: f64,
-    tokens: f64,
-    /// When `tokens` was computed; `None` before the first use.
-    at: Option<Moment>,
+    requests: TokenBucket,
+    instances: Option<TokenBucket>,
 }
 
 /// Bucket size and refill per second, of requests and of instances.
@@ -91,8 +81,8 @@ impl Throttle {
             RequestLimits::Aws(factor) => PUBLISHED
                 .iter()
                 .map(|&(requests, instances)| Buckets {
-                    requests: Bucket::new(requests, factor),
-                    instances: instances.map(|instances| Bucket::new(instances, factor)),
+                    requests: bucket(requests, factor),
+                    instances: instances.map(|instances| bucket(instances, factor)),
                 })
                 .collect(),
         };
@@ -120,14 +110,14 @@ impl Throttle {
         let most = buckets
             .instances
             .as_ref()
-            .map_or(u32::MAX, Bucket::available);
+            .map_or(u32::MAX, TokenBucket::available);
         let taken = wanted.min(most);
         if taken == 0 || buckets.requests.available() == 0 {
             return 0;
         }
-        buckets.requests.tokens -= 1.0;
+        buckets.requests.spend(1);
         if let Some(instances) = &mut buckets.instances {
-            instances.tokens -= f64::from(taken);
+            instances.spend(taken);
         }
         taken
     }
@@ -138,7 +128,7 @@ impl Throttle {
         self.refill(now);
         let instances = self.buckets.get(action as usize);
         let instances = instances.and_then(|buckets| buckets.instances.as_ref());
-        let there = instances.map_or(u32::MAX, Bucket::available);
+        let there = instances.map_or(u32::MAX, TokenBucket::available);
         there >= wanted && self.take(action, wanted, now) == wanted
     }
 
@@ -155,7 +145,7 @@ impl Throttle {
     /// Takes the tokens of calls that were already made.
     pub fn spend(&mut self, action: Action, calls: u32) {
         if let Some(buckets) = self.buckets.get_mut(action as usize) {
-            buckets.requests.tokens -= f64::from(calls);
+            buckets.requests.spend(calls);
         }
     }
 
@@ -163,7 +153,7 @@ impl Throttle {
     pub fn throttled(&mut self, action: Action, now: Moment) {
         self.refill(now);
         if let Some(buckets) = self.buckets.get_mut(action as usize) {
-            buckets.requests.tokens = buckets.requests.tokens.min(0.0);
+            buckets.requests.drain();
         }
     }
 
@@ -171,43 +161,16 @@ impl Throttle {
     #[must_use]
     pub fn held_until(&self, action: Action) -> Option<Moment> {
         let buckets = self.buckets.get(action as usize)?;
-        let instances = buckets.instances.as_ref().and_then(Bucket::ready_at);
+        let instances = buckets.instances.as_ref().and_then(TokenBucket::ready_at);
         buckets.requests.ready_at().max(instances)
     }
 }
 
-impl Bucket {
-    fn new((size, refill): (f64, f64), factor: f64) -> Self {
-        // At least one token, or no call would ever be made.
-        let most = ((size - refill) * factor).max(1.0);
-        Self {
-            most,
-            per_second: refill * factor,
-            tokens: (most * FIRST_SHARE).max(1.0),
-            at: None,
-        }
-    }
-
-    fn refill(&mut self, now: Moment) {
-        let elapsed = now.since(self.at.unwrap_or(now)).as_secs_f64();
-        self.tokens = (self.tokens + elapsed * self.per_second).min(self.most);
-        self.at = Some(self.at.map_or(now, |at| at.max(now)));
-    }
-
-    fn available(&self) -> u32 {
-        // Saturates at 0: tokens may be negative.
-        self.tokens.floor() as u32
-    }
-
-    fn ready_at(&self) -> Option<Moment> {
-        let missing = 1.0 - self.tokens;
-        // A millisecond more, so that rounding does not leave the bucket short by a fraction of a token.
-        (missing > 0.0).then(|| {
-            let wait = Duration::from_secs_f64(missing / self.per_second);
-            let from = self.at.unwrap_or_default();
-            from.after(wait + Duration::from_millis(1))
-        })
-    }
+/// Returns a bucket that is smaller than EC2's by one second's refill.
+fn bucket((size, refill): (f64, f64), factor: f64) -> TokenBucket {
+    // At least one token, or no call would ever be made.
+    let most = ((size - refill) * factor).max(1.0);
+    TokenBucket::new(most, refill * factor, (most * FIRST_SHARE).max(1.0))
 }
 
 impl FromStr for RequestLimits {

@@ -129,11 +129,12 @@ impl Ledger {
             .sum();
         let paid: Vec<_> = starts()
             .filter(|start| start.ended_at.is_some() && start.is_paid_at(now, &self.prices))
-            .map(|start| start.at.after(self.prices.minimum))
+            .map(|start| self.prices.paid_until(start.at))
             .collect();
-        let seconds = (self.closed_seconds + open) as f64;
         Billing {
-            spent: seconds * self.prices.per_hour / 3_600.0,
+            spent: self
+                .prices
+                .dollars(Duration::from_secs(self.closed_seconds + open)),
             still_paid: u32::try_from(paid.len()).unwrap_or(u32::MAX),
             paid_off_at: paid.into_iter().min(),
         }
@@ -143,7 +144,7 @@ impl Ledger {
 impl Start {
     /// Whether the start is still paid for: it ran, and its billed minimum is not over.
     fn is_paid_at(&self, now: Moment, prices: &Prices) -> bool {
-        self.ran && now < self.at.after(prices.minimum)
+        self.ran && now < prices.paid_until(self.at)
     }
 
     /// Returns the seconds billed until `now`, without those before the ledger was opened.
@@ -151,7 +152,7 @@ impl Start {
         if !self.ran {
             return 0;
         }
-        let until = |moment: Moment| begun_seconds(moment.since(self.at).max(prices.minimum));
+        let until = |moment: Moment| begun_seconds(prices.billed(self.at, moment));
         let before = if self.at < opened_at {
             until(opened_at)
         } else {

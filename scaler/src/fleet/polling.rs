@@ -1,14 +1,10 @@
-//! How often to poll EC2 and the queue: often while a change is expected, seldom while nothing goes on.
+//! When to poll EC2 and the queue. How often is in [`crate::plan::pace`].
 
 use std::time::Duration;
 
-use crate::plan::{Moment, Observation, State};
+use crate::plan::Moment;
+use crate::plan::pace::FAST;
 
-const FAST: Duration = Duration::from_millis(100);
-/// While nothing runs and nothing is wanted.
-const QUIET: Duration = Duration::from_secs(2);
-/// How long the fast interval lasts after a change of state.
-const FAST_FOR: Duration = Duration::from_secs(3);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 
 /// Times the polls of one source, one in flight at a time, with exponential backoff after failures.
@@ -63,57 +59,11 @@ impl PollTimer {
     }
 }
 
-/// Returns how often to poll EC2; normally every `tick`.
-#[must_use]
-pub fn describe_interval(observation: &Observation, tick: Duration) -> Duration {
-    let changes = observation.instances.iter().any(|instance| {
-        matches!(instance.state, State::Pending | State::Stopping)
-            && observation.now.since(instance.since) < FAST_FOR
-    });
-    interval(changes, observation, tick)
-}
-
-/// Returns how often to poll the queue; normally every `tick`. Fast while front has no unanswered request, workers are
-/// up, and the queue has not confirmed that it is empty.
-#[must_use]
-pub fn count_interval(observation: &Observation, tick: Duration) -> Duration {
-    let at_zero = observation
-        .front
-        .filter(|front| front.value.unanswered == 0);
-    let up = observation.instances.iter().any(|i| i.state.is_capacity());
-    let unconfirmed = at_zero.is_some_and(|front| {
-        !observation
-            .queue
-            .is_some_and(|queue| queue.value.messages() == 0 && queue.at >= front.at)
-    });
-    interval(up && unconfirmed, observation, tick)
-}
-
-fn interval(expects_change: bool, observation: &Observation, tick: Duration) -> Duration {
-    if expects_change {
-        FAST.min(tick)
-    } else if is_quiet(observation) {
-        QUIET.max(tick)
-    } else {
-        tick
-    }
-}
-
-fn is_quiet(observation: &Observation) -> bool {
-    let all_stopped = observation
-        .instances
-        .iter()
-        .all(|i| i.state == State::Stopped);
-    let nothing_wanted = observation
-        .front
-        .is_some_and(|front| front.value.unanswered == 0);
-    all_stopped && nothing_wanted && observation.launching == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::plan::fixtures::Fleet;
+    use crate::plan::pace::{count_interval, describe_interval};
 
     #[test]
     fn ec2_and_the_queue_are_polled_seldom_while_nothing_goes_on() {

@@ -15,10 +15,11 @@ use crate::decision_log::stats::Stats;
 use crate::decision_log::{ActivePolicy, Decision, DecisionLog, Estimated, Totals, stand_by};
 use crate::execute::{Event, Executor, Outcome};
 use crate::fleet::ledger::Ledger;
-use crate::fleet::polling::{PollTimer, count_interval, describe_interval};
+use crate::fleet::polling::PollTimer;
 use crate::fleet::{FleetView, WorkerRegistry};
 use crate::lease::Leadership;
 use crate::metrics;
+use crate::plan::pace::{count_interval, describe_interval};
 use crate::plan::{
     Counters, FrontDemand, InstanceId, Memory, Moment, Observation, Plan, Seen, may_discard, plan,
 };

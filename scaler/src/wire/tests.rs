@@ -127,7 +127,7 @@ prop_compose! {
 
 prop_compose! {
     fn any_policy()(
-        kind in prop::sample::select(<PolicyKind as clap::ValueEnum>::value_variants().to_vec()),
+        kind in prop::sample::select(PolicyKind::ALL.to_vec()),
         (min_workers, max_workers, warm_pool) in any::<(u32, u32, u32)>(),
         budget_per_hour in maybe(any_dollars()),
         per_hour in any_dollars(),

@@ -94,7 +94,7 @@ fn bounds_that_contradict_each_other_are_refused() {
 #[test]
 fn the_help_says_what_each_policy_does() {
     let help = Scaler::command().render_long_help().to_string();
-    for kind in <PolicyKind as clap::ValueEnum>::value_variants() {
+    for kind in PolicyKind::ALL {
         let line = format!("- {}:", kind.name());
         let found = help.lines().find_map(|it| it.trim().strip_prefix(&line));
         assert!(found.is_some_and(|about| about.len() > 10), "{line}");
