@@ -1,4 +1,4 @@
-//! Makes recorded decisions again, and finds those that come out otherwise.
+//! Repeats recorded decisions, and finds those that differ.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::plan::{Memory, Moment, Plan, Policy, plan};
 use crate::standby::stand_by;
 use crate::wire::{self, Recorded, WireError};
 
-/// Takes recorded statuses one after the other, and plans anew what each was made from.
+/// Takes recorded statuses in order, and plans again from each observation.
 ///
-/// Each observation is the recorded one: what the cloud would have done after another decision is not known. So a
-/// replay under another policy shows what that would have decided each time, not where it would have led.
+/// Replay does not model the cloud's response. So under another policy it shows what that policy would have decided each time,
+/// not where its decisions would have led.
 #[derive(Debug, Default)]
 pub struct Replay {
     memory: Memory,
@@ -19,37 +19,36 @@ pub struct Replay {
     summary: Summary,
 }
 
-/// A decision that was made again.
+/// A repeated decision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Replayed {
     pub at: Moment,
     pub recorded: Plan,
     pub replayed: Plan,
-    /// Whether decisions before it are missing in the recording, and what was remembered then is not in it.
+    /// Whether decisions before it are missing in the recording, and with them the memory.
     pub after_a_gap: bool,
 }
 
-/// What a recording and its replay come to.
+/// Totals of a recording and its replay.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Summary {
     pub decisions: u64,
-    /// Those that came out otherwise.
+    /// How many of them differ.
     pub different: u64,
-    /// How often decisions are missing, and what was remembered then as well.
+    /// How often decisions are missing, and with them the memory.
     pub gaps: u64,
     /// Begin and end of the recording.
     pub period: Option<(Moment, Moment)>,
-    /// How long how many workers were wanted, in worker-seconds.
+    /// Wanted workers over time, in worker-seconds.
     pub recorded_seconds: f64,
     pub replayed_seconds: f64,
-    /// The most workers that were wanted at a time.
+    /// The most workers wanted at a time.
     pub recorded_most: u32,
     pub replayed_most: u32,
 }
 
 impl Replay {
-    /// Makes a recorded decision again; `adapt` may change the policy. Absent for a status from before the first
-    /// decision.
+    /// Repeats a recorded decision; `adapt` may change the policy. Absent for a status from before the first decision.
     ///
     /// # Errors
     /// When the status lacks what a plan is made from.
@@ -101,7 +100,7 @@ impl Replay {
 }
 
 impl Replayed {
-    /// Whether anything in the plan came out otherwise.
+    /// Whether the plans differ.
     #[must_use]
     pub fn differs(&self) -> bool {
         self.recorded != self.replayed

@@ -1,7 +1,7 @@
-//! Decisions as they go over the wire and into recordings, and back.
+//! Decisions as `muster.v1.ScalerStatus`, and back.
 //!
-//! What a plan is made from, and the plan itself, survive exactly, so that `scaler replay` can make it again. To keep it
-//! so, nothing here skips the rest of a structure with `..`: what is added to one has to be added here.
+//! `scaler watch --every --json` records these statuses from a running scaler, and `scaler replay` reads them. So a plan and
+//! what it was made from survive exactly. No structure is matched with `..` here: a new field has to be encoded.
 
 mod observation;
 mod plan;
@@ -24,32 +24,32 @@ const LAST_SECOND: u64 = 253_402_300_799;
 /// The longest `Duration` of protobuf: 10,000 years.
 const LONGEST_SECONDS: u64 = 315_576_000_000;
 
-/// A status that is not one of this scaler's.
+/// A status that no scaler of this version wrote.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
     #[error("{0} is missing")]
     Missing(&'static str),
     #[error("{what} cannot be {value}")]
     Invalid { what: &'static str, value: String },
-    #[error("what the scaler remembered cannot be read: {0}")]
+    #[error("the scaler's memory cannot be read: {0}")]
     Memory(#[from] serde_json::Error),
 }
 
-/// What a status says of a decision.
+/// The decision in a status.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recorded {
-    /// 0 when no decision was made yet.
+    /// 0 before the first decision.
     pub sequence: u64,
     pub policy: Policy,
     pub observation: Observation,
     pub plan: Plan,
-    /// What was remembered before the decision; absent when that is what the one before left.
+    /// The memory before the decision; absent when the decision before left it.
     pub memory: Option<Memory>,
-    /// Why no plan was made.
+    /// Why the scaler stands by; then there is no plan.
     pub standing_by: Option<String>,
 }
 
-/// A decision as a status; `with_memory` adds what was remembered before it.
+/// Encodes a decision; `with_memory` adds the memory before it.
 #[must_use]
 pub fn encode(decision: &Decision, with_memory: bool) -> v1::ScalerStatus {
     let policy = &decision.settings.policy;
@@ -78,10 +78,10 @@ pub fn encode(decision: &Decision, with_memory: bool) -> v1::ScalerStatus {
     }
 }
 
-/// What a plan was made from, and the plan.
+/// Decodes a plan and what it was made from.
 ///
 /// # Errors
-/// When the status is incomplete: other programs, or older scalers, may have written it.
+/// When the status is incomplete: another program or an older scaler may have written it.
 pub fn decode(status: &v1::ScalerStatus) -> Result<Recorded, WireError> {
     let now = moment(status.at, "at")?.ok_or(WireError::Missing("at"))?;
     let observed = part(status.observation.as_ref(), "observation")?;
@@ -143,7 +143,7 @@ fn part<'a, T>(part: Option<&'a T>, name: &'static str) -> Result<&'a T, WireErr
     part.ok_or(WireError::Missing(name))
 }
 
-/// To the nanosecond; moments past the year 9999 become its last second.
+/// Converts to the nanosecond. Times past the year 9999 become its last second.
 fn timestamp(moment: Moment) -> Timestamp {
     let elapsed = moment.elapsed();
     let seconds = elapsed.as_secs().min(LAST_SECOND);
@@ -153,6 +153,8 @@ fn timestamp(moment: Moment) -> Timestamp {
     }
 }
 
+/// Converts from a protobuf timestamp.
+///
 /// # Errors
 /// When it is before 1970.
 pub fn moment(
@@ -174,7 +176,7 @@ pub fn moment(
     Ok(Some(Moment::after_epoch(Duration::new(seconds, nanos))))
 }
 
-/// To the nanosecond; what is longer than 10,000 years becomes that.
+/// Converts to the nanosecond. Longer than 10,000 years becomes 10,000 years.
 fn duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration {
         seconds: duration.as_secs().min(LONGEST_SECONDS).cast_signed(),

@@ -85,9 +85,8 @@ impl ScaledCloud {
                 assert!(machine.is_stuck && machine.is_up(), "{stop:?} {machine:?}");
             }
             StopCause::Drained => {
-                assert!(is_running && machine.confirmed, "{stop:?} {machine:?}");
-                let is_parked = matches!(machine.phase, Phase::Loading | Phase::Idle);
-                assert!(is_parked, "{stop:?} {machine:?}");
+                let is_parked = machine.confirmed && machine.phase != Phase::Busy;
+                assert!(is_running && is_parked, "{stop:?} {machine:?}");
             }
             StopCause::Silent | StopCause::NeverAttended => {
                 assert!(is_running, "{stop:?} {machine:?}");

@@ -3,7 +3,7 @@ use crate::histories::scaled_cloud::{ScaledCloud, Step};
 use crate::plan::{Bounds, Goal, PolicyKind, Prices, Window};
 use crate::wire::tests::decision;
 
-/// A history of the simulated cloud as `scaler watch --every --json` would record it, from the decision `joined` on.
+/// A history of the simulated cloud as `scaler watch --every --json` records it, from the decision `joined` on.
 fn recording(kind: PolicyKind, joined: u64) -> Vec<String> {
     let policy = Policy {
         kind,
@@ -42,7 +42,7 @@ fn replay(lines: &[String], adapt: impl Fn(&mut Policy)) -> (Vec<Replayed>, Summ
 }
 
 #[test]
-fn a_recording_replayed_with_its_own_policy_shows_no_difference_wherever_it_begins() {
+fn a_replay_with_the_recorded_policy_shows_no_difference_from_any_beginning() {
     for kind in [PolicyKind::Step, PolicyKind::Latency] {
         for joined in [1, 150, 550, 1_000] {
             let (all, summary) = replay(&recording(kind, joined), |_| {});
@@ -60,7 +60,7 @@ fn a_recording_replayed_with_its_own_policy_shows_no_difference_wherever_it_begi
 }
 
 #[test]
-fn another_policy_shows_where_it_would_have_decided_otherwise() {
+fn another_policy_shows_where_it_would_have_decided_differently() {
     let lines = recording(PolicyKind::Step, 1);
     let (all, summary) = replay(&lines, |policy| policy.bounds.max_workers = 2);
     assert!(summary.different > 0 && summary.replayed_most == 2);
@@ -70,14 +70,14 @@ fn another_policy_shows_where_it_would_have_decided_otherwise() {
 }
 
 #[test]
-fn decisions_that_are_missing_are_said_to_be() {
+fn missing_decisions_are_counted_as_gaps() {
     let mut lines = recording(PolicyKind::Step, 1);
     lines.drain(50..60);
     assert_eq!(replay(&lines, |_| {}).1.gaps, 1);
 }
 
-/// A scaler that stands by at first, leads, stands by again and leads again, with everything set that can be.
-fn recording_of_turns(kind: PolicyKind) -> Vec<String> {
+/// A scaler that stands by, leads, stands by again and leads again, with every option set.
+fn recording_with_standby(kind: PolicyKind) -> Vec<String> {
     let seconds = Duration::from_secs;
     let policy = Policy {
         kind,
@@ -131,12 +131,12 @@ fn recording_of_turns(kind: PolicyKind) -> Vec<String> {
 #[test]
 fn a_recording_of_a_scaler_that_stood_by_shows_no_difference_under_any_policy() {
     for kind in PolicyKind::ALL {
-        let lines = recording_of_turns(kind);
+        let lines = recording_with_standby(kind);
         let (all, summary) = replay(&lines, |_| {});
         let different = all.iter().find(|it| it.differs());
         assert_eq!(different, None, "{kind:?}");
         assert_eq!((summary.decisions, summary.gaps), (1_500, 0), "{kind:?}");
-        // What the leader did is not known, so another policy says nothing of it either.
+        // The leader's decisions are unknown, so another policy changes nothing while the scaler stands by.
         let (all, _) = replay(&lines, |policy| policy.bounds.min_workers = 8);
         assert!(!all[0].differs() && all[30].differs(), "{kind:?}");
     }

@@ -3,7 +3,7 @@ use proto::v1;
 use super::{WireError, duration, time};
 use crate::plan::{Bounds, Goal, KeepIdle, Patience, Policy, PolicyKind, Prices, Window};
 
-/// Everything except the bounds and who has paused it, which have places of their own.
+/// Encodes everything except the bounds and `paused_by`, which are fields of the status.
 pub fn encode(policy: &Policy) -> v1::Policy {
     let Policy {
         kind,

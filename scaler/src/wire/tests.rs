@@ -10,7 +10,7 @@ use crate::plan::{
     KeepIdle, Patience, PolicyKind, Prices, Seen, State, Stop, StopCause, Window,
 };
 
-/// A decision as the loop would publish it.
+/// Returns a decision as the loop publishes it.
 pub fn decision(
     sequence: u64,
     policy: &Policy,
@@ -168,7 +168,7 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn what_a_plan_is_made_from_and_the_plan_survive_the_wire_and_json(
+    fn a_decision_survives_protobuf_and_json(
         sequence in 1..=u64::MAX,
         policy in any_policy(),
         observation in any_observation(),
@@ -230,14 +230,14 @@ fn an_incomplete_status_is_refused() {
 }
 
 #[test]
-fn what_does_not_fit_becomes_the_longest_that_does() {
+fn values_out_of_range_are_clamped() {
     let end = timestamp(Moment::after_epoch(Duration::MAX));
     assert_eq!(end.to_string(), "9999-12-31T23:59:59.999999999Z");
     assert!(Duration::try_from(duration(Duration::MAX)).is_ok());
 }
 
 #[test]
-fn what_never_attended_and_what_was_terminated_is_told() {
+fn totals_of_failed_boots_are_encoded() {
     let (policy, observation) = (Policy::default(), Observation::default());
     let mut decided = decision(
         1,
