@@ -1,17 +1,30 @@
 //! Repeats recorded decisions, and finds those that differ.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use anyhow::Context;
 use proto::v1::ScalerStatus;
+use serde::{Deserialize, Serialize};
 
-use crate::plan::{Memory, Moment, Plan, Policy, plan};
+use crate::board::Decision;
+use crate::plan::{Memory, Moment, Observation, Plan, Policy, plan};
 use crate::standby::stand_by;
-use crate::wire::{self, Recorded, WireError};
+
+/// What a replay needs of a decision: JSON in the field `memory` of the statuses that `scaler watch --every` receives.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Recording<'a> {
+    policy: Cow<'a, Policy>,
+    observation: Cow<'a, Observation>,
+    plan: Cow<'a, Plan>,
+    /// The memory before the decision; absent when the decision before left it.
+    memory: Option<Cow<'a, Memory>>,
+}
 
 /// Takes recorded statuses in order, and plans again from each observation.
 ///
-/// Replay does not model the cloud's response. So under another policy it shows what that policy would have decided each time,
-/// not where its decisions would have led.
+/// Replay does not model the cloud's response. So under another policy it shows what that policy would have decided each
+/// time, not where its decisions would have led.
 #[derive(Debug, Default)]
 pub struct Replay {
     memory: Memory,
@@ -47,27 +60,40 @@ pub struct Summary {
     pub replayed_most: u32,
 }
 
+impl<'a> Recording<'a> {
+    pub(crate) fn of(decision: &'a Decision, with_memory: bool) -> Self {
+        let memory = decision.before.as_deref().filter(|_| with_memory);
+        Self {
+            policy: Cow::Borrowed(&decision.settings.policy),
+            observation: Cow::Borrowed(&decision.observation),
+            plan: Cow::Borrowed(&decision.plan),
+            memory: memory.map(Cow::Borrowed),
+        }
+    }
+
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("its maps have text as keys")
+    }
+}
+
 impl Replay {
     /// Repeats a recorded decision; `adapt` may change the policy. Absent for a status from before the first decision.
     ///
     /// # Errors
-    /// When the status lacks what a plan is made from.
+    /// When the status holds no recording.
     pub fn next(
         &mut self,
         status: &ScalerStatus,
         adapt: impl FnOnce(&mut Policy),
-    ) -> Result<Option<Replayed>, WireError> {
+    ) -> anyhow::Result<Option<Replayed>> {
         if status.sequence == 0 {
             return Ok(None);
         }
-        let Recorded {
-            sequence,
-            mut policy,
-            observation,
-            plan: recorded,
-            memory,
-            standing_by,
-        } = wire::decode(status)?;
+        let recording: Recording<'_> = serde_json::from_str(&status.memory)
+            .context("it was not recorded by this version's `scaler watch --every --json`")?;
+        let (sequence, memory) = (status.sequence, recording.memory.map(Cow::into_owned));
+        let (observation, recorded) = (recording.observation, recording.plan.into_owned());
+        let mut policy = recording.policy.into_owned();
         adapt(&mut policy);
         let expected = self.before.map_or(1, |(before, _)| before + 1);
         let after_a_gap = memory.is_none() && sequence != expected;
@@ -76,8 +102,8 @@ impl Replay {
         }
         let now = observation.now;
         let before = std::mem::take(&mut self.memory);
-        let (replayed, memory) = match standing_by {
-            Some(why) => stand_by(&why, before),
+        let (replayed, memory) = match &status.standing_by {
+            Some(why) => stand_by(why, before),
             None => plan(&policy, &observation, before),
         };
         self.memory = memory;

@@ -67,7 +67,7 @@ impl Scaler for ScalerService {
     ) -> Result<Response<ScalerStatus>, Status> {
         self.operators.may_see(request.metadata())?;
         let latest = Arc::clone(&self.board.latest.borrow());
-        Ok(Response::new(wire::encode(&latest, false)))
+        Ok(Response::new(wire::encode(&latest)))
     }
 
     async fn watch_status(
@@ -91,7 +91,7 @@ impl Scaler for ScalerService {
         let limit = if limit == 0 { LISTED } else { limit };
         let recent = self.board.recent(limit as usize, since);
         Ok(Response::new(ListDecisionsResponse {
-            decisions: recent.iter().map(|it| wire::encode(it, false)).collect(),
+            decisions: recent.iter().map(|it| wire::encode(it)).collect(),
         }))
     }
 
@@ -204,7 +204,7 @@ impl ScalerService {
             change,
         )
         .await?;
-        Ok(Response::new(wire::encode(&decision, false)))
+        Ok(Response::new(wire::encode(&decision)))
     }
 }
 

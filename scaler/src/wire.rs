@@ -1,7 +1,6 @@
-//! Decisions as `muster.v1.ScalerStatus`, and back.
+//! Decisions as `muster.v1.ScalerStatus`.
 //!
-//! `scaler watch --every --json` records these statuses from a running scaler, and `scaler replay` reads them. So a plan and
-//! what it was made from survive exactly. No structure is matched with `..` here: a new field has to be encoded.
+//! No structure is matched with `..` here, so that a new field has to be encoded.
 
 mod observation;
 mod plan;
@@ -16,7 +15,8 @@ use proto::v1;
 
 use crate::board::Decision;
 use crate::execute::Totals;
-use crate::plan::{Memory, Moment, Observation, Plan, Policy, Smoothed};
+use crate::plan::{Moment, Smoothed};
+use crate::replay::Recording;
 use crate::tally::Tally;
 
 /// 9999-12-31T23:59:59Z, the last second that a `Timestamp` can hold.
@@ -24,34 +24,18 @@ const LAST_SECOND: u64 = 253_402_300_799;
 /// The longest `Duration` of protobuf: 10,000 years.
 const LONGEST_SECONDS: u64 = 315_576_000_000;
 
-/// A status that no scaler of this version wrote.
+/// A timestamp out of range.
 #[derive(Debug, thiserror::Error)]
-pub enum WireError {
-    #[error("{0} is missing")]
-    Missing(&'static str),
-    #[error("{what} cannot be {value}")]
-    Invalid { what: &'static str, value: String },
-    #[error("the scaler's memory cannot be read: {0}")]
-    Memory(#[from] serde_json::Error),
+#[error("{what} cannot be {seconds} s and {nanos} ns after 1970")]
+pub struct WireError {
+    what: &'static str,
+    seconds: i64,
+    nanos: i32,
 }
 
-/// The decision in a status.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Recorded {
-    /// 0 before the first decision.
-    pub sequence: u64,
-    pub policy: Policy,
-    pub observation: Observation,
-    pub plan: Plan,
-    /// The memory before the decision; absent when the decision before left it.
-    pub memory: Option<Memory>,
-    /// Why the scaler stands by; then there is no plan.
-    pub standing_by: Option<String>,
-}
-
-/// Encodes a decision; `with_memory` adds the memory before it.
+/// Encodes a decision.
 #[must_use]
-pub fn encode(decision: &Decision, with_memory: bool) -> v1::ScalerStatus {
+pub fn encode(decision: &Decision) -> v1::ScalerStatus {
     let policy = &decision.settings.policy;
     v1::ScalerStatus {
         at: Some(timestamp(decision.observation.now)),
@@ -69,39 +53,9 @@ pub fn encode(decision: &Decision, with_memory: bool) -> v1::ScalerStatus {
         paused_by: policy.paused_by.clone(),
         sequence: decision.sequence,
         tally: Some(tally(&decision.tally, decision.observation.billing.spent)),
-        memory: match &decision.before {
-            Some(memory) if with_memory => serde_json::to_string(memory.as_ref())
-                .expect("a memory has only numbers, and maps by text"),
-            _ => String::new(),
-        },
+        memory: String::new(),
         standing_by: decision.standing_by.clone(),
     }
-}
-
-/// Decodes a plan and what it was made from.
-///
-/// # Errors
-/// When the status is incomplete: another program or an older scaler may have written it.
-pub fn decode(status: &v1::ScalerStatus) -> Result<Recorded, WireError> {
-    let now = moment(status.at, "at")?.ok_or(WireError::Missing("at"))?;
-    let observed = part(status.observation.as_ref(), "observation")?;
-    let policy = policy::decode(
-        part(status.policy.as_ref(), "policy")?,
-        part(status.bounds.as_ref(), "bounds")?,
-        status.paused_by.clone(),
-    )?;
-    let memory = match status.memory.as_str() {
-        "" => None,
-        memory => Some(serde_json::from_str(memory)?),
-    };
-    Ok(Recorded {
-        sequence: status.sequence,
-        policy,
-        observation: observation::decode(observed, now)?,
-        plan: plan::decode(part(status.plan.as_ref(), "plan")?)?,
-        memory,
-        standing_by: status.standing_by.clone(),
-    })
 }
 
 fn estimate(smoothed: Smoothed) -> v1::Estimate {
@@ -139,10 +93,6 @@ fn tally(tally: &Tally, spent: f64) -> v1::Tally {
     }
 }
 
-fn part<'a, T>(part: Option<&'a T>, name: &'static str) -> Result<&'a T, WireError> {
-    part.ok_or(WireError::Missing(name))
-}
-
 /// Converts to the nanosecond. Times past the year 9999 become its last second.
 fn timestamp(moment: Moment) -> Timestamp {
     let elapsed = moment.elapsed();
@@ -153,10 +103,19 @@ fn timestamp(moment: Moment) -> Timestamp {
     }
 }
 
-/// Converts from a protobuf timestamp.
+/// Encodes a decision with what `scaler replay` needs to repeat it; `with_memory` includes the memory before it.
+#[must_use]
+pub fn record(decision: &Decision, with_memory: bool) -> v1::ScalerStatus {
+    v1::ScalerStatus {
+        memory: Recording::of(decision, with_memory).to_json(),
+        ..encode(decision)
+    }
+}
+
+/// Decodes a timestamp.
 ///
 /// # Errors
-/// When it is before 1970.
+/// When it is before 1970, or malformed.
 pub fn moment(
     timestamp: Option<Timestamp>,
     what: &'static str,
@@ -164,9 +123,10 @@ pub fn moment(
     let Some(Timestamp { seconds, nanos }) = timestamp else {
         return Ok(None);
     };
-    let invalid = || WireError::Invalid {
+    let invalid = || WireError {
         what,
-        value: format!("{seconds} s and {nanos} ns after 1970"),
+        seconds,
+        nanos,
     };
     let seconds = u64::try_from(seconds).map_err(|_| invalid())?;
     let nanos = u32::try_from(nanos).map_err(|_| invalid())?;
@@ -182,15 +142,4 @@ fn duration(duration: Duration) -> prost_types::Duration {
         seconds: duration.as_secs().min(LONGEST_SECONDS).cast_signed(),
         nanos: duration.subsec_nanos().cast_signed(),
     }
-}
-
-fn time(
-    duration: Option<prost_types::Duration>,
-    what: &'static str,
-) -> Result<Duration, WireError> {
-    let duration = duration.ok_or(WireError::Missing(what))?;
-    Duration::try_from(duration).map_err(|_| WireError::Invalid {
-        what,
-        value: duration.to_string(),
-    })
 }

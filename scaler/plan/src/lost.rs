@@ -27,8 +27,8 @@ pub(crate) struct Lost<'a> {
 }
 
 impl<'a> Lost<'a> {
-    /// Finds them. Silence counts only while the scaler was up to hear reports. By an old answer of EC2 no instance is given
-    /// up.
+    /// Finds them. Silence counts only while the scaler was up to hear reports. An old answer of EC2 is no ground to give up
+    /// an instance.
     pub fn find(patience: &Patience, observation: &'a Observation, memory: &Memory) -> Self {
         let mut lost = Self::default();
         let now = observation.now;

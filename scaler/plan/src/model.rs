@@ -16,7 +16,7 @@ pub struct Moment(Duration);
 pub struct InstanceId(Arc<str>);
 
 /// Everything that a plan is made from.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     pub now: Moment,
     /// Front's exact demand; absent when front is unreachable.
@@ -36,7 +36,7 @@ pub struct Observation {
 }
 
 /// What the instances cost.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Billing {
     /// Dollars for all instances so far, since the scaler started.
     pub spent: f64,
@@ -47,7 +47,7 @@ pub struct Billing {
 }
 
 /// Instances that stopped by themselves before their worker was ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedBoots {
     /// How many starts have failed in a row; instances that were started together count once.
     pub in_a_row: u32,
@@ -56,14 +56,14 @@ pub struct FailedBoots {
 }
 
 /// A value and when it was requested.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen<T> {
     pub value: T,
     pub at: Moment,
 }
 
 /// Front's counters.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrontDemand {
     /// Requests accepted and not yet answered.
     pub unanswered: u64,
@@ -74,7 +74,7 @@ pub struct FrontDemand {
 }
 
 /// The request queue's approximate counters.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     pub visible: u64,
     pub in_flight: u64,
@@ -82,7 +82,7 @@ pub struct Counters {
 }
 
 /// One worker instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
     pub id: InstanceId,
     /// The number in its name; absent until it is named.
@@ -103,7 +103,7 @@ pub struct Instance {
 }
 
 /// The state of an instance and its worker. See `muster.v1.InstanceState`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum State {
     /// In the warm pool: may be started.
     Stopped,
@@ -121,7 +121,7 @@ pub enum State {
 }
 
 /// Until when calls of each kind are held back, because EC2 refused the last one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     pub start: Option<Moment>,
     pub launch: Option<Moment>,

@@ -166,13 +166,13 @@ impl<'a> Moves<'a> {
 
     /// How many more instances may exist. Stopping ones can be started soon, so they count, unless they take too long.
     fn launch_room(&mut self) -> u32 {
-        let (now, patience) = (self.observation.now, self.policy.patience.stopping_patience);
+        let (now, timeout) = (self.observation.now, self.policy.patience.stopping_patience);
         let mut existing = self.observation.launching;
         for instance in &self.observation.instances {
             if self.lost.never_started(instance) {
                 continue;
             }
-            let startable_at = instance.since.after(patience);
+            let startable_at = instance.since.after(timeout);
             if instance.state != State::Stopping || now < startable_at {
                 existing = existing.saturating_add(1);
             }
@@ -302,8 +302,8 @@ impl<'a> Moves<'a> {
             .collect()
     }
 
-    /// How many more instances may run. An instance that the same plan stops makes room for its replacement, unless it stays
-    /// paid for and the budget is the limit.
+    /// How many more instances may run. An instance that the same plan stops makes room for its replacement, unless it
+    /// stays paid for and the budget is the limit.
     fn room(&self, stops: &[Stop]) -> u32 {
         let (now, prices) = (self.observation.now, &self.policy.prices);
         let limited = self.policy.bounds.budget_per_hour.is_some();

@@ -1,9 +1,11 @@
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{InstanceId, Moment, Observation};
 
 /// A decision that leaves its executor no choices.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     pub desired_workers: u32,
     /// Stopped instances to start, in one call.
@@ -26,7 +28,7 @@ pub struct Plan {
 }
 
 /// A number of workers that was considered and rejected.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alternative {
     pub workers: u32,
     /// Why it was rejected, as the end of a sentence that begins with the number.
@@ -34,13 +36,13 @@ pub struct Alternative {
 }
 
 /// An instance to stop.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
     pub id: InstanceId,
     pub cause: StopCause,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum StopCause {
     /// Its worker confirmed that it is idle and takes no more work.
     Drained,

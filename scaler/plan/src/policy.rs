@@ -1,9 +1,11 @@
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Moment;
 
 /// How to decide.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
     pub kind: PolicyKind,
     pub bounds: Bounds,
@@ -17,7 +19,7 @@ pub struct Policy {
 }
 
 /// The rule that turns demand into a number of workers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum PolicyKind {
     #[default]
     Latency,
@@ -30,7 +32,7 @@ pub enum PolicyKind {
 }
 
 /// How many workers there may be.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bounds {
     pub min_workers: u32,
     pub max_workers: u32,
@@ -45,7 +47,7 @@ pub struct Bounds {
 }
 
 /// The latency target, and what the policies assume until it is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Goal {
     /// From a request's acceptance to its reply.
     pub latency: Duration,
@@ -56,7 +58,7 @@ pub struct Goal {
 }
 
 /// What instances cost. EC2 bills by the second, and at least a minimum for each start.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Prices {
     /// Dollars for one instance and hour.
     pub per_hour: f64,
@@ -65,7 +67,7 @@ pub struct Prices {
 }
 
 /// A daily period with its own minimum, in UTC. One that ends before it begins spans midnight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// Since midnight.
     pub from: Duration,
@@ -75,7 +77,7 @@ pub struct Window {
 }
 
 /// How long to wait before an action that is costly when it comes too early.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Patience {
     /// How long an unneeded worker stays idle before it is cordoned.
     pub idle_time: Duration,
@@ -100,7 +102,7 @@ pub struct Patience {
 }
 
 /// The longest that an unneeded worker is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum KeepIdle {
     /// As long as the policy finds cheapest.
     #[default]

@@ -1,4 +1,4 @@
-//! Limits on the rate of calls, and the backoff after refused ones. Written by hand, because the crates for it read clocks.
+//! Rate limits of calls, and the backoff after failed ones. Written by hand, because the crates for it read clocks.
 
 use std::time::Duration;
 
@@ -80,7 +80,8 @@ impl Backoff {
         *self = Self::default();
     }
 
-    /// Takes in a failure. Waits at least `at_least`, times between a half and one: `jitter` is a random number from 0 to 1.
+    /// Takes in a failure. The wait, at least `at_least`, is multiplied by a half to one: `jitter` is a random number from 0
+    /// to 1.
     pub fn fail(&mut self, at_least: Duration, jitter: f64, now: Moment) {
         let wait = SHORTEST
             .saturating_mul(2_u32.saturating_pow(self.failures))

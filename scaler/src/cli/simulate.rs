@@ -34,8 +34,8 @@ pub struct SimulateArgs {
     #[arg(long, default_value_t = 15, value_name = "COUNT",
         value_parser = clap::value_parser!(u32).range(1..=500_000))]
     pub max_workers: u32,
-    /// Workers that are kept at times of the day under any policy: 08:00-18:00=5. Traces begin at 00:00. Default: 00:00-24:00=8
-    /// under the policy `schedule`, none under the others
+    /// Workers that are kept at times of the day under any policy: 08:00-18:00=5. Traces begin at 00:00. Default:
+    /// 00:00-24:00=8 under the policy `schedule`, none under the others
     #[arg(
         long,
         value_name = "WINDOWS",

@@ -31,8 +31,8 @@ pub struct ScaledCloud {
     pub(super) cut_off_since: Option<Moment>,
     /// The last period of that: from when until when.
     pub(super) last_cut_off: Option<(Moment, Moment)>,
-    /// Since when the queue's counters are zero in spite of messages. AWS only promises that they are right a minute after the
-    /// last change.
+    /// Since when the queue's counters are zero in spite of messages. AWS only promises that they are right a minute after
+    /// the last change.
     pub(super) blind_since: Option<Moment>,
     /// Since when the queue holds messages.
     pub(super) work_since: Option<Moment>,

@@ -1,6 +1,7 @@
 use super::*;
 use crate::histories::scaled_cloud::{ScaledCloud, Step};
 use crate::plan::{Bounds, Goal, PolicyKind, Prices, Window};
+use crate::wire;
 use crate::wire::tests::decision;
 
 /// A history of the simulated cloud as `scaler watch --every --json` records it, from the decision `joined` on.
@@ -25,7 +26,7 @@ fn recording(kind: PolicyKind, joined: u64) -> Vec<String> {
         } = cloud.step();
         if sequence >= joined {
             let decided = decision(sequence, &policy, &observation, &plan, &before);
-            let status = wire::encode(&decided, sequence == joined);
+            let status = wire::record(&decided, sequence == joined);
             lines.push(proto::encode(&status));
         }
     }
@@ -123,7 +124,7 @@ fn recording_with_standby(kind: PolicyKind) -> Vec<String> {
         };
         let mut decided = decision(sequence, &policy, &observation, &planned, &before);
         decided.standing_by = standing_by;
-        lines.push(proto::encode(&wire::encode(&decided, sequence == 1)));
+        lines.push(proto::encode(&wire::record(&decided, sequence == 1)));
     }
     lines
 }
@@ -139,5 +140,25 @@ fn a_recording_of_a_scaler_that_stood_by_shows_no_difference_under_any_policy() 
         // The leader's decisions are unknown, so another policy changes nothing while the scaler stands by.
         let (all, _) = replay(&lines, |policy| policy.bounds.min_workers = 8);
         assert!(!all[0].differs() && all[30].differs(), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_status_without_a_recording_is_refused() {
+    let (policy, plan) = (Policy::default(), Plan::default());
+    let decided = decision(
+        1,
+        &policy,
+        &Observation::default(),
+        &plan,
+        &Memory::default(),
+    );
+    let mut replay = Replay::default();
+    assert!(replay.next(&wire::record(&decided, true), |_| {}).is_ok());
+    for memory in ["", "{", "{}"] {
+        let mut status = wire::encode(&decided);
+        status.memory = memory.to_owned();
+        let error = replay.next(&status, |_| {}).unwrap_err().to_string();
+        assert!(error.contains("scaler watch --every --json"), "{error}");
     }
 }

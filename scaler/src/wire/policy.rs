@@ -1,7 +1,7 @@
 use proto::v1;
 
-use super::{WireError, duration, time};
-use crate::plan::{Bounds, Goal, KeepIdle, Patience, Policy, PolicyKind, Prices, Window};
+use super::duration;
+use crate::plan::{Bounds, Goal, KeepIdle, Patience, Policy, Prices, Window};
 
 /// Encodes everything except the bounds and `paused_by`, which are fields of the status.
 pub fn encode(policy: &Policy) -> v1::Policy {
@@ -32,44 +32,6 @@ pub fn encode(policy: &Policy) -> v1::Policy {
     }
 }
 
-pub fn decode(
-    policy: &v1::Policy,
-    bounds: &v1::Bounds,
-    paused_by: Option<String>,
-) -> Result<Policy, WireError> {
-    let kind = policy
-        .name
-        .parse::<PolicyKind>()
-        .map_err(|_| WireError::Invalid {
-            what: "the policy",
-            value: policy.name.clone(),
-        })?;
-    let patience = policy
-        .patience
-        .as_ref()
-        .ok_or(WireError::Missing("patience"))?;
-    Ok(Policy {
-        kind,
-        bounds: decode_bounds(bounds)?,
-        patience: decode_patience(patience)?,
-        goal: Goal {
-            latency: time(policy.latency_target, "latency_target")?,
-            service_time: time(policy.assumed_service_time, "assumed_service_time")?,
-            boot_time: time(policy.assumed_boot_time, "assumed_boot_time")?,
-        },
-        prices: Prices {
-            per_hour: policy.price_per_hour,
-            minimum: time(policy.billed_minimum, "billed_minimum")?,
-        },
-        schedule: policy
-            .schedule
-            .iter()
-            .map(decode_window)
-            .collect::<Result<_, _>>()?,
-        paused_by,
-    })
-}
-
 pub fn encode_bounds(bounds: &Bounds) -> v1::Bounds {
     let Bounds {
         min_workers,
@@ -87,17 +49,6 @@ pub fn encode_bounds(bounds: &Bounds) -> v1::Bounds {
         scale_out_cooldown: Some(duration(scale_out_cooldown)),
         scale_in_cooldown: Some(duration(scale_in_cooldown)),
     }
-}
-
-fn decode_bounds(bounds: &v1::Bounds) -> Result<Bounds, WireError> {
-    Ok(Bounds {
-        min_workers: bounds.min_workers,
-        max_workers: bounds.max_workers,
-        budget_per_hour: bounds.budget_per_hour,
-        warm_pool: bounds.warm_pool,
-        scale_out_cooldown: time(bounds.scale_out_cooldown, "scale_out_cooldown")?,
-        scale_in_cooldown: time(bounds.scale_in_cooldown, "scale_in_cooldown")?,
-    })
 }
 
 fn encode_patience(patience: &Patience) -> v1::Patience {
@@ -130,24 +81,6 @@ fn encode_patience(patience: &Patience) -> v1::Patience {
     }
 }
 
-fn decode_patience(patience: &v1::Patience) -> Result<Patience, WireError> {
-    Ok(Patience {
-        idle_time: time(patience.idle_time, "idle_time")?,
-        settle: time(patience.settle, "settle")?,
-        silence_deadline: time(patience.silence_deadline, "silence_deadline")?,
-        boot_deadline: time(patience.boot_deadline, "boot_deadline")?,
-        front_stale_after: time(patience.front_stale_after, "front_stale_after")?,
-        queue_stale_after: time(patience.queue_stale_after, "queue_stale_after")?,
-        fleet_stale_after: time(patience.fleet_stale_after, "fleet_stale_after")?,
-        stopping_patience: time(patience.stopping_patience, "stopping_patience")?,
-        leftover_patience: time(patience.leftover_patience, "leftover_patience")?,
-        keep_idle: match patience.keep_idle {
-            None => KeepIdle::Auto,
-            most => KeepIdle::AtMost(time(most, "keep_idle")?),
-        },
-    })
-}
-
 fn encode_window(window: &Window) -> v1::Window {
     let Window {
         from,
@@ -159,12 +92,4 @@ fn encode_window(window: &Window) -> v1::Window {
         to: Some(duration(to)),
         min_workers,
     }
-}
-
-fn decode_window(window: &v1::Window) -> Result<Window, WireError> {
-    Ok(Window {
-        from: time(window.from, "a window's begin")?,
-        to: time(window.to, "a window's end")?,
-        min_workers: window.min_workers,
-    })
 }

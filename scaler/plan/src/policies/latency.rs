@@ -1,8 +1,8 @@
 //! The default policy: as few workers as meet the latency target.
 //!
-//! It answers three questions, in this order. How many workers finish the waiting requests in time, including those that are
-//! booting ([`capacity`])? How many keep up with the arrivals ([`staffing`])? And how long are the others cheaper to keep
-//! than to start again ([`keep`])?
+//! It answers three questions, in this order. How many workers finish the waiting requests in time, including booting ones
+//! ([`capacity`])? How many keep up with the arrivals ([`staffing`])? How long are the others cheaper to keep than to start
+//! again ([`keep`])?
 
 mod capacity;
 pub mod keep;
@@ -149,8 +149,8 @@ impl Outlook {
         if let Some(workers) = self.capacity.fewest(work, in_time) {
             return workers.into();
         }
-        // Unless boots are quick, workers that start now are too late for the target. They can meet it from their boot on; by
-        // then more has arrived.
+        // Unless boots are quick, workers that start now are too late for the target. They can meet it from their boot
+        // on; by then more has arrived.
         let deadline = in_time.max(self.boot + in_time);
         let work = work + self.offered * (deadline - in_time);
         if let Some(workers) = self.capacity.fewest(work, deadline) {

@@ -187,7 +187,7 @@ fn refused_calls_are_held_back_and_the_scaler_wakes_for_them() {
     let later = Moment::after_epoch(fleet.observation.now.elapsed() * 2);
     fleet.observation.held.start = Some(later);
     let plan = fleet.plan();
-    // Held starts are not replaced by launches.
+    // No launch replaces a start that is held back.
     assert_eq!(
         (plan.start.len(), plan.launch, plan.wake_at),
         (0, 5, Some(later))

@@ -2,7 +2,7 @@
 
 use scaler_plan::{Instance, InstanceId, State};
 
-use super::{Cloud, Event, MACHINE_BITS, Machine, Phase, index_of, moment};
+use super::{Cloud, Event, MACHINE_BITS, Machine, Phase, index_of, timestamp};
 use crate::{Micros, micros};
 
 /// The shares of a boot after which EC2 has the instance running, and after which the worker reports and begins to load.
@@ -150,7 +150,7 @@ impl Cloud {
         self.disconnect(index);
         let now = self.now();
         let machine = &mut self.machines[index];
-        self.bill.stop(moment(machine.started_at), now);
+        self.bill.stop(timestamp(machine.started_at), now);
         machine.epoch += 1;
         machine.enter(phase, self.now);
         (machine.cordoned, machine.confirmed) = (false, false);

@@ -13,7 +13,7 @@ const BEGINNING: Duration = Duration::from_secs(20_000 * 24 * 60 * 60);
 /// The real loop plans at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-pub(crate) fn moment(at: Micros) -> Moment {
+pub(crate) fn timestamp(at: Micros) -> Moment {
     Moment::after_epoch(BEGINNING + Duration::from_micros(at))
 }
 
@@ -40,7 +40,7 @@ impl Cloud {
         let describe_latency = micros(self.scenario.describe_latency);
         if !self.faults.ec2_is_lost {
             self.described_at = self.now.checked_sub(describe_latency);
-            self.observation.described_at = self.described_at.map(moment);
+            self.observation.described_at = self.described_at.map(timestamp);
             if let Some(described_at) = self.described_at.filter(|_| !self.faults.list_lags) {
                 let unlisted = self.machines.iter_mut().filter(|it| !it.listed);
                 unlisted.for_each(|it| it.listed = it.created_at <= described_at);
@@ -60,7 +60,7 @@ impl Cloud {
                 true => Counters::default(),
                 false => *value,
             },
-            at: moment(asked_at),
+            at: timestamp(asked_at),
         });
     }
 
@@ -79,13 +79,13 @@ impl Cloud {
             }
             let power = machine.power(described_at);
             instance.state = machine.state(power);
-            instance.since = moment(machine.since);
+            instance.since = timestamp(machine.since);
             instance.heard = heard(machine, now);
-            instance.started_at = (machine.epoch > 0).then(|| moment(machine.started_at));
+            instance.started_at = (machine.epoch > 0).then(|| timestamp(machine.started_at));
             instance.running_since = machine
                 .running_at
                 .filter(|_| power == Power::Running)
-                .map(moment);
+                .map(timestamp);
             (instance.listed, instance.leaving) = (machine.listed, machine.leaving);
         }
         self.observation.now = now;
@@ -119,7 +119,7 @@ impl Cloud {
 /// A live worker reports all the time.
 fn heard(machine: &Machine, now: Moment) -> Option<Moment> {
     match machine.phase {
-        Phase::Dead => Some(moment(machine.since)),
+        Phase::Dead => Some(timestamp(machine.since)),
         _ if machine.has_worker() => Some(now),
         _ => None,
     }
