@@ -12,7 +12,7 @@ pub use roster::{Attending, Roster, SessionId};
 use tokio::sync::{Notify, watch};
 
 use crate::clock::Clock;
-use crate::plan::{InstanceId, Moment, StopCause};
+use crate::plan::{InstanceId, StopCause, Timestamp};
 
 /// The roster of all workers, shared by their sessions and the loop. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -83,7 +83,7 @@ impl Attendance {
 
     /// Notes that the instance is being stopped; `false` when a report since `planned_at` has made that wrong.
     #[must_use]
-    pub fn condemn(&self, id: &InstanceId, cause: StopCause, planned_at: Moment) -> bool {
+    pub fn condemn(&self, id: &InstanceId, cause: StopCause, planned_at: Timestamp) -> bool {
         self.lock()
             .condemn(id, cause, planned_at, self.shared.clock.now())
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{broadcast, watch};
 
 use crate::execute::Totals;
-use crate::plan::{Memory, Moment, Observation, Plan, Policy, Rate, Smoothed};
+use crate::plan::{Memory, Observation, Plan, Policy, Rate, Smoothed, Timestamp};
 use crate::tally::Tally;
 
 /// How many decisions that changed something are remembered.
@@ -109,7 +109,7 @@ impl Board {
 
     /// The newest decisions that changed something, at most `limit` and made later than `since`, oldest first.
     #[must_use]
-    pub fn recent(&self, limit: usize, since: Option<Moment>) -> Vec<Arc<Decision>> {
+    pub fn recent(&self, limit: usize, since: Option<Timestamp>) -> Vec<Arc<Decision>> {
         let recent = self.lock();
         let later = recent
             .decisions
@@ -174,7 +174,7 @@ mod tests {
         Decision {
             sequence,
             observation: Observation {
-                now: Moment::after_epoch(Duration::from_secs(sequence)),
+                now: Timestamp::after_epoch(Duration::from_secs(sequence)),
                 ..Observation::default()
             },
             plan: Plan {
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(sequences(2, None), [2_998, 3_000]);
         let all = sequences(usize::MAX, None);
         assert_eq!((all.len(), all[0]), (REMEMBERED, 1_002));
-        let since = Moment::after_epoch(Duration::from_secs(2_996));
+        let since = Timestamp::after_epoch(Duration::from_secs(2_996));
         assert_eq!(sequences(10, Some(since)), [2_998, 3_000]);
     }
 
@@ -210,7 +210,7 @@ mod tests {
             id: "i-1".into(),
             number: None,
             state: crate::plan::State::Busy,
-            since: Moment::default(),
+            since: Timestamp::default(),
             heard: None,
             started_at: None,
             running_since: None,

@@ -30,7 +30,7 @@ use crate::attend::Attendance;
 use crate::fleet_token::FleetToken;
 use crate::lease::Leadership;
 use crate::observe::World;
-use crate::plan::{Held, InstanceId, Moment, Plan};
+use crate::plan::{CallBackoff, InstanceId, Plan, Timestamp};
 
 /// How many calls that concern one instance each are made at a time.
 const CALLS_AT_ONCE: usize = 4;
@@ -58,7 +58,7 @@ pub struct Executor {
     start_size: StartSize,
     unsure_launches: Vec<UnsureLaunch>,
     /// Until when launches wait for news of such a one.
-    launch_waits_until: Option<Moment>,
+    launch_waits_until: Option<Timestamp>,
 }
 
 /// How to call EC2.
@@ -97,7 +97,7 @@ pub struct Totals {
     /// Instances that were terminated: spot instances, and those that failed to boot again and again.
     pub terminated: u64,
     /// When EC2 was first asked to start or launch an instance, and did.
-    pub first_start_at: Option<Moment>,
+    pub first_start_at: Option<Timestamp>,
 }
 
 impl Executor {
@@ -138,7 +138,7 @@ impl Executor {
     }
 
     /// Carries out a plan that was made at `now`; `world` reflects its effects at once.
-    pub fn execute(&mut self, plan: &Plan, world: &mut World, now: Moment) {
+    pub fn execute(&mut self, plan: &Plan, world: &mut World, now: Timestamp) {
         self.limits.refill(now);
         for id in &plan.cordon {
             self.attendance.cordon(id);
@@ -162,16 +162,16 @@ impl Executor {
 
     /// Terminates stopped instances whose boots have failed again and again. No plan asks for it, so it is for whoever calls
     /// to know that it is right now: see [`crate::plan::may_discard`].
-    pub fn discard(&mut self, world: &mut World, now: Moment) {
+    pub fn discard(&mut self, world: &mut World, now: Timestamp) {
         self.limits.refill(now);
         self.discard_instances(world, now);
     }
 
     /// Until when calls are held back.
     #[must_use]
-    pub fn held(&self) -> Held {
+    pub fn held(&self) -> CallBackoff {
         let held = |action| self.limits.held_until(action);
-        Held {
+        CallBackoff {
             start: self.start.until().max(held(Action::Start)),
             launch: self
                 .launch
@@ -215,7 +215,12 @@ impl Executor {
         self.calls.wait().await;
     }
 
-    fn rename_instances(&mut self, renames: &[(InstanceId, u32)], world: &mut World, now: Moment) {
+    fn rename_instances(
+        &mut self,
+        renames: &[(InstanceId, u32)],
+        world: &mut World,
+        now: Timestamp,
+    ) {
         let wanted = u32::try_from(renames.len()).unwrap_or(u32::MAX);
         // Each is a call of its own. The plan asks for the others again.
         let calls = self.limits.take_calls(Action::Rename, wanted, now);
@@ -258,7 +263,7 @@ impl Executor {
 
     fn spawn(
         &self,
-        asked_at: Moment,
+        asked_at: Timestamp,
         call: impl Future<Output = (Call, Option<FleetError>)> + Send + 'static,
     ) {
         let outcomes = self.outcomes.clone();

@@ -23,7 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::plan::Moment;
+use crate::plan::Timestamp;
 
 const KEY: &str = "lease.json";
 /// How long giving the lease up may take.
@@ -40,7 +40,7 @@ const DRIFT_PART: u32 = 20;
 pub enum Standing {
     Leads {
         /// Absent: for good, as there is no lease.
-        until: Option<Moment>,
+        until: Option<Timestamp>,
     },
     StandsBy {
         /// Present once S3 has answered: who leads, or why nobody is known to.
@@ -132,7 +132,7 @@ pub fn keep(
 impl Leadership {
     /// Why this scaler must not act now; absent when it leads.
     #[must_use]
-    pub fn standing_by(&self, now: Moment) -> Option<String> {
+    pub fn standing_by(&self, now: Timestamp) -> Option<String> {
         match &*self.standing.borrow() {
             Standing::Leads { until: None } => None,
             Standing::Leads { until: Some(until) } if now < *until => None,
@@ -298,7 +298,7 @@ impl Keeping {
         Written::Unsure
     }
 
-    fn failed(&mut self, what: &str, error: &str, now: Moment) {
+    fn failed(&mut self, what: &str, error: &str, now: Timestamp) {
         self.note(what, error);
         self.lease.not_read(now);
     }

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use crate::attend::{Attendance, Attending};
 use crate::plan::{
-    Counters, FrontDemand, Held, Instance, InstanceId, Moment, Observation, Seen, State,
+    CallBackoff, Counters, FrontDemand, Instance, InstanceId, Observation, Seen, State, Timestamp,
 };
 
 /// Joins all sources into one [`Observation`].
@@ -34,22 +34,22 @@ pub struct World {
     described: Vec<FleetInstance>,
     /// Where each of them is in `described`.
     places: HashMap<InstanceId, usize>,
-    described_at: Option<Moment>,
+    described_at: Option<Timestamp>,
     expectations: Expectations,
     /// When EC2 was last asked and listed an instance that nobody knew of.
-    pub newcomers_at: Option<Moment>,
+    pub newcomers_at: Option<Timestamp>,
     /// How many instances the launches under way have asked for.
     pub launching: u32,
     /// The state each instance was last seen in, and since when.
-    history: HashMap<InstanceId, (State, Moment)>,
-    running_since: HashMap<InstanceId, Moment>,
+    history: HashMap<InstanceId, (State, Timestamp)>,
+    running_since: HashMap<InstanceId, Timestamp>,
     /// When each instance was last started, by EC2's clock and by the scaler's.
-    started: HashMap<InstanceId, (SystemTime, Moment)>,
+    started: HashMap<InstanceId, (SystemTime, Timestamp)>,
     boots: Boots,
     ledger: Ledger,
     /// Stopped instances that EC2 does not start, for lack of capacity or for their own sake, and until when that is
     /// believed.
-    unstartable: HashMap<InstanceId, Moment>,
+    unstartable: HashMap<InstanceId, Timestamp>,
 }
 
 /// For how long stopped instances are left out after EC2 would not start them, so that others are started or launched.
@@ -85,7 +85,7 @@ impl World {
     }
 
     /// Takes EC2's answer to a question that was asked at `asked_at`.
-    pub fn described(&mut self, instances: Vec<FleetInstance>, asked_at: Moment) {
+    pub fn described(&mut self, instances: Vec<FleetInstance>, asked_at: Timestamp) {
         let instances: Vec<_> = instances.into_iter().filter(is_worker).collect();
         if instances.iter().any(|found| self.is_newcomer(found)) {
             self.newcomers_at = Some(asked_at);
@@ -124,7 +124,7 @@ impl World {
 
     /// Takes over when EC2 started the instances. The two clocks need not agree, so it is their age that counts, which is
     /// exact to a second and therefore taken once.
-    fn note_starts(&mut self, asked_at: Moment) {
+    fn note_starts(&mut self, asked_at: Timestamp) {
         for found in &self.described {
             let id = InstanceId::from(found.id.as_str());
             let (Some(launched_at), Some(age)) = (found.launched_at, found.age) else {
@@ -140,7 +140,7 @@ impl World {
 
     /// Instances that were launched a while ago and are not listed: EC2 is to be asked what became of them.
     #[must_use]
-    pub fn overdue(&self, now: Moment) -> Vec<InstanceId> {
+    pub fn overdue(&self, now: Timestamp) -> Vec<InstanceId> {
         self.expectations
             .overdue(|id| self.places.contains_key(id), now)
     }
@@ -157,7 +157,7 @@ impl World {
     }
 
     /// Everything that is known, as of `now`.
-    pub fn observe(&mut self, now: Moment, held: Held) -> Observation {
+    pub fn observe(&mut self, now: Timestamp, held: CallBackoff) -> Observation {
         let is_listed = |id: &InstanceId| self.places.contains_key(id);
         for id in self.expectations.expire(is_listed, now) {
             self.attendance.pardon(&id);
@@ -190,12 +190,12 @@ impl World {
             launching: self.launching,
             described_at: self.described_at,
             failed_boots: self.boots.failed(),
-            held,
+            call_backoff: held,
             billing,
         }
     }
 
-    fn instance(&self, found: &FleetInstance, now: Moment) -> Option<Instance> {
+    fn instance(&self, found: &FleetInstance, now: Timestamp) -> Option<Instance> {
         let id = InstanceId::from(found.id.as_str());
         let name = self.expectations.name(&id).unwrap_or(&found.name);
         let attending = self.attendance.get(&id);
@@ -232,7 +232,7 @@ impl World {
         })
     }
 
-    fn unlisted(&self, id: &InstanceId, now: Moment) -> Instance {
+    fn unlisted(&self, id: &InstanceId, now: Timestamp) -> Instance {
         let attending = self.attendance.get(id);
         let (state, reported) = pending(attending);
         Instance {
@@ -248,14 +248,14 @@ impl World {
         }
     }
 
-    fn since(&self, id: &InstanceId, state: State, now: Moment) -> Moment {
+    fn since(&self, id: &InstanceId, state: State, now: Timestamp) -> Timestamp {
         match self.history.get(id) {
             Some((before, since)) if *before == state => *since,
             _ => now,
         }
     }
 
-    fn note_boots(&mut self, instances: &[Instance], now: Moment) {
+    fn note_boots(&mut self, instances: &[Instance], now: Timestamp) {
         for instance in instances {
             match instance.state {
                 State::Idle | State::Busy => self.boots.ready(&instance.id, now),
@@ -290,7 +290,7 @@ impl World {
 
 /// The state of an instance that EC2 does not describe as running yet: its worker may know better, but EC2 would refuse
 /// to stop it.
-fn pending(attending: Option<Attending>) -> (State, Option<Moment>) {
+fn pending(attending: Option<Attending>) -> (State, Option<Timestamp>) {
     match attending.and_then(|attending| Some((attending.state?, attending.since))) {
         None => (State::Pending, None),
         Some((State::Cordoned, since)) => (State::Draining, Some(since)),
@@ -298,7 +298,7 @@ fn pending(attending: Option<Attending>) -> (State, Option<Moment>) {
     }
 }
 
-fn running(attending: Option<Attending>) -> (State, Option<Moment>) {
+fn running(attending: Option<Attending>) -> (State, Option<Timestamp>) {
     match attending.and_then(|attending| Some((attending.state?, attending.since))) {
         None => (State::Booting, None),
         Some((state, since)) => (state, Some(since)),

@@ -20,7 +20,8 @@ use crate::observe::World;
 use crate::observe::ledger::Ledger;
 use crate::observe::pace::{Pace, count_interval, describe_interval};
 use crate::plan::{
-    Counters, FrontDemand, InstanceId, Memory, Moment, Observation, Plan, Seen, may_discard, plan,
+    Counters, FrontDemand, InstanceId, Memory, Observation, Plan, Seen, Timestamp, may_discard,
+    plan,
 };
 use crate::standby::stand_by;
 use crate::tally::Tally;
@@ -56,8 +57,8 @@ pub struct Reconciler {
 
 /// What a question was answered with.
 enum Answer {
-    Fleet(Result<Description, FleetError>, Moment),
-    Queue(Result<(Queue, Counters), QueueError>, Moment),
+    Fleet(Result<Description, FleetError>, Timestamp),
+    Queue(Result<(Queue, Counters), QueueError>, Timestamp),
 }
 
 /// What EC2 says about the fleet.
@@ -79,7 +80,7 @@ struct Loop {
     /// Absent until the queue exists.
     queue: Option<Queue>,
     answers: mpsc::Sender<Answer>,
-    wake_at: Moment,
+    wake_at: Timestamp,
 }
 
 impl Reconciler {
@@ -98,7 +99,7 @@ impl Reconciler {
             count: Pace::every(self.tick),
             queue: None,
             answers,
-            wake_at: Moment::default(),
+            wake_at: Timestamp::default(),
             parts: self,
         };
         turning.run(answered, shutdown).await
@@ -171,7 +172,7 @@ impl Loop {
         self.publish(settings, observation, plan, before, Some(why));
     }
 
-    fn set_pace(&mut self, plan: &Plan, now: Moment) {
+    fn set_pace(&mut self, plan: &Plan, now: Timestamp) {
         // What was just ordered counts.
         let after = self.world.observe(now, self.parts.executor.held());
         self.describe

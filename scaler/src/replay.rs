@@ -8,7 +8,7 @@ use proto::v1::ScalerStatus;
 use serde::{Deserialize, Serialize};
 
 use crate::board::Decision;
-use crate::plan::{Memory, Moment, Observation, Plan, Policy, plan};
+use crate::plan::{Memory, Observation, Plan, Policy, Timestamp, plan};
 use crate::standby::stand_by;
 
 /// What a replay needs of a decision: JSON in the field `memory` of the statuses that `scaler watch --every` receives.
@@ -28,14 +28,14 @@ pub struct Recording<'a> {
 #[derive(Debug, Default)]
 pub struct Replay {
     memory: Memory,
-    before: Option<(u64, Moment)>,
+    before: Option<(u64, Timestamp)>,
     summary: Summary,
 }
 
 /// A repeated decision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Replayed {
-    pub at: Moment,
+    pub at: Timestamp,
     pub recorded: Plan,
     pub replayed: Plan,
     /// Whether decisions before it are missing in the recording, and with them the memory.
@@ -51,7 +51,7 @@ pub struct Summary {
     /// How often decisions are missing, and with them the memory.
     pub gaps: u64,
     /// Begin and end of the recording.
-    pub period: Option<(Moment, Moment)>,
+    pub period: Option<(Timestamp, Timestamp)>,
     /// Wanted workers over time, in worker-seconds.
     pub recorded_seconds: f64,
     pub replayed_seconds: f64,

@@ -10,16 +10,15 @@ pub mod tests;
 
 use std::time::Duration;
 
-use prost_types::Timestamp;
 use proto::v1;
 
 use crate::board::Decision;
 use crate::execute::Totals;
-use crate::plan::{Moment, Smoothed};
+use crate::plan::{Smoothed, Timestamp};
 use crate::replay::Recording;
 use crate::tally::Tally;
 
-/// 9999-12-31T23:59:59Z, the last second that a `Timestamp` can hold.
+/// 9999-12-31T23:59:59Z, the last second that a `prost_types::Timestamp` can hold.
 const LAST_SECOND: u64 = 253_402_300_799;
 /// The longest `Duration` of protobuf: 10,000 years.
 const LONGEST_SECONDS: u64 = 315_576_000_000;
@@ -94,10 +93,10 @@ fn tally(tally: &Tally, spent: f64) -> v1::Tally {
 }
 
 /// Converts to the nanosecond. Times past the year 9999 become its last second.
-fn timestamp(moment: Moment) -> Timestamp {
+fn timestamp(moment: Timestamp) -> prost_types::Timestamp {
     let elapsed = moment.elapsed();
     let seconds = elapsed.as_secs().min(LAST_SECOND);
-    Timestamp {
+    prost_types::Timestamp {
         seconds: seconds.cast_signed(),
         nanos: elapsed.subsec_nanos().cast_signed(),
     }
@@ -117,10 +116,10 @@ pub fn record(decision: &Decision, with_memory: bool) -> v1::ScalerStatus {
 /// # Errors
 /// When it is before 1970, or malformed.
 pub fn moment(
-    timestamp: Option<Timestamp>,
+    timestamp: Option<prost_types::Timestamp>,
     what: &'static str,
-) -> Result<Option<Moment>, WireError> {
-    let Some(Timestamp { seconds, nanos }) = timestamp else {
+) -> Result<Option<Timestamp>, WireError> {
+    let Some(prost_types::Timestamp { seconds, nanos }) = timestamp else {
         return Ok(None);
     };
     let invalid = || WireError {
@@ -133,7 +132,7 @@ pub fn moment(
     if nanos >= 1_000_000_000 {
         return Err(invalid());
     }
-    Ok(Some(Moment::after_epoch(Duration::new(seconds, nanos))))
+    Ok(Some(Timestamp::after_epoch(Duration::new(seconds, nanos))))
 }
 
 /// Converts to the nanosecond. Longer than 10,000 years becomes 10,000 years.

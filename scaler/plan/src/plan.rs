@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{InstanceId, Moment, Observation};
+use crate::{InstanceId, Observation, Timestamp};
 
 /// A decision that leaves its executor no choices.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub struct Plan {
     /// When the pending requests are expected to be answered.
     pub completes_in: Option<Duration>,
     /// When to plan again even if nothing happens.
-    pub wake_at: Option<Moment>,
+    pub wake_at: Option<Timestamp>,
 }
 
 /// A number of workers that was considered and rejected.

@@ -21,7 +21,7 @@ use std::time::Duration;
 use bill::Bill;
 pub use machine::{Machine, Phase, Power};
 use scaler_plan::throttle::{Backoff, TokenBucket};
-use scaler_plan::{Counters, InstanceId, Moment, Observation};
+use scaler_plan::{Counters, InstanceId, Observation, Timestamp};
 pub(crate) use view::{micros_at, timestamp};
 
 use crate::histogram::Histogram;
@@ -147,7 +147,7 @@ impl Cloud {
     }
 
     #[must_use]
-    pub fn now(&self) -> Moment {
+    pub fn now(&self) -> Timestamp {
         timestamp(self.now)
     }
 
@@ -283,13 +283,13 @@ impl Calls {
     }
 
     /// Until when the scaler holds calls back, in the simulation's resolution.
-    fn held_until(&self) -> Option<Moment> {
+    fn held_until(&self) -> Option<Timestamp> {
         let until = self.backoff.until()?;
         Some(timestamp(micros(until.since(timestamp(0)))))
     }
 
     /// Whether EC2 accepts a call. A refused one backs off.
-    fn accepts(&mut self, now: Moment, random: &mut Random) -> bool {
+    fn accepts(&mut self, now: Timestamp, random: &mut Random) -> bool {
         self.bucket.refill(now);
         let accepted = self.bucket.available() > 0;
         if accepted {

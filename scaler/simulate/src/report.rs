@@ -122,7 +122,7 @@ fn heading(compared: &Comparison) -> String {
         optimum.billed,
         optimum.most_workers
     );
-    let target = compared.scenario.policy.goal.latency.as_secs_f64();
+    let target = compared.scenario.policy.targets.latency.as_secs_f64();
     if optimum.latency > target {
         let _ = write!(
             text,

@@ -5,7 +5,7 @@ use proto::v1::worker_order::Order;
 use proto::v1::{Cordon, Uncordon, WorkerOrder, WorkerReport, WorkerState};
 use tokio::sync::watch;
 
-use crate::plan::{InstanceId, Moment, State, StopCause};
+use crate::plan::{InstanceId, State, StopCause, Timestamp};
 
 /// A worker that acknowledged its call back and still calls itself cordoned is called again after this time.
 const REPEAT_ORDER_AFTER: Duration = Duration::from_secs(1);
@@ -36,9 +36,9 @@ pub struct Attending {
     /// One of booting, idle, busy, draining, cordoned and stopping; absent when the worker never reported, but is
     /// wanted to work.
     pub state: Option<State>,
-    pub since: Moment,
+    pub since: Timestamp,
     /// When it last reported.
-    pub heard: Option<Moment>,
+    pub heard: Option<Timestamp>,
     /// Whether EC2 is going to end its instance, as it reported. It takes no work and cannot be called back.
     pub leaving: bool,
 }
@@ -52,11 +52,11 @@ struct Worker {
     session: Option<Session>,
     reported: Option<WorkerState>,
     completed: u64,
-    heard: Option<Moment>,
+    heard: Option<Timestamp>,
     /// Whether it reported to be busy since it was last ordered to stop.
     found_busy: bool,
     /// Since when it is in its present [`Worker::state`].
-    since: Moment,
+    since: Timestamp,
 }
 
 #[derive(Debug)]
@@ -65,7 +65,7 @@ struct Session {
     orders: watch::Sender<Option<WorkerOrder>>,
     /// Of the newest order on this stream.
     sequence: u64,
-    ordered_at: Moment,
+    ordered_at: Timestamp,
     acknowledged: u64,
 }
 
@@ -83,7 +83,7 @@ impl Roster {
         &mut self,
         id: &InstanceId,
         orders: watch::Sender<Option<WorkerOrder>>,
-        now: Moment,
+        now: Timestamp,
     ) -> Option<SessionId> {
         if !self.fleet.contains(id) {
             return None;
@@ -110,14 +110,19 @@ impl Roster {
     }
 
     /// The stream has ended. What is known of the worker stays: it may come back.
-    pub fn leave(&mut self, id: &SessionId, now: Moment) {
+    pub fn leave(&mut self, id: &SessionId, now: Timestamp) {
         if let Some(worker) = self.of_session(id) {
             worker.change(now, |worker| worker.session = None);
         }
     }
 
     /// Whether the report changed anything that matters; absent when the stream is not the worker's newest.
-    pub fn report(&mut self, id: &SessionId, report: &WorkerReport, now: Moment) -> Option<bool> {
+    pub fn report(
+        &mut self,
+        id: &SessionId,
+        report: &WorkerReport,
+        now: Timestamp,
+    ) -> Option<bool> {
         let worker = self.of_session(id)?;
         let before = (worker.state(), worker.since, worker.leaving);
         worker.change(now, |worker| worker.take(report, now));
@@ -142,7 +147,7 @@ impl Roster {
     }
 
     /// Stands until it is taken back, also for a worker that is yet to attend.
-    pub fn cordon(&mut self, id: &InstanceId, now: Moment) {
+    pub fn cordon(&mut self, id: &InstanceId, now: Timestamp) {
         let worker = self.worker(id, now);
         if worker.wanted == Wanted::Working {
             worker.change(now, |worker| worker.withdraw(now));
@@ -150,7 +155,7 @@ impl Roster {
     }
 
     /// Without effect on a worker that is leaving: it would not obey.
-    pub fn uncordon(&mut self, id: &InstanceId, now: Moment) {
+    pub fn uncordon(&mut self, id: &InstanceId, now: Timestamp) {
         let worker = self.worker(id, now);
         if worker.wanted == Wanted::Cordoned && !worker.leaving {
             worker.change(now, |worker| {
@@ -165,8 +170,8 @@ impl Roster {
         &mut self,
         id: &InstanceId,
         cause: StopCause,
-        planned_at: Moment,
-        now: Moment,
+        planned_at: Timestamp,
+        now: Timestamp,
     ) -> bool {
         let worker = self.worker(id, now);
         let is_right = match cause {
@@ -182,7 +187,7 @@ impl Roster {
         is_right
     }
 
-    pub fn pardon(&mut self, id: &InstanceId, now: Moment) {
+    pub fn pardon(&mut self, id: &InstanceId, now: Timestamp) {
         if let Some(worker) = self.workers.get_mut(id) {
             worker.change(now, |worker| match worker.wanted {
                 Wanted::Stopped(StopCause::Drained) => worker.wanted = Wanted::Cordoned,
@@ -203,7 +208,7 @@ impl Roster {
     }
 
     /// From now on these instances may attend and no others. Workers of others that are long gone are forgotten.
-    pub fn fleet_is(&mut self, fleet: HashSet<InstanceId>, now: Moment) {
+    pub fn fleet_is(&mut self, fleet: HashSet<InstanceId>, now: Timestamp) {
         self.fleet = fleet;
         self.workers.retain(|id, worker| {
             let last_seen = worker.heard.unwrap_or(worker.since);
@@ -217,7 +222,7 @@ impl Roster {
         self.busy_workers_stopped
     }
 
-    fn worker(&mut self, id: &InstanceId, now: Moment) -> &mut Worker {
+    fn worker(&mut self, id: &InstanceId, now: Timestamp) -> &mut Worker {
         self.workers.entry(id.clone()).or_insert_with(|| Worker {
             wanted: Wanted::Working,
             leaving: false,
@@ -258,7 +263,7 @@ impl Worker {
         self.reported == Some(WorkerState::Cordoned) && self.session.as_ref().is_some_and(answered)
     }
 
-    fn take(&mut self, report: &WorkerReport, now: Moment) {
+    fn take(&mut self, report: &WorkerReport, now: Timestamp) {
         let state = report.state();
         if report.completed != self.completed {
             // It was busy in between, even if no report said so.
@@ -296,12 +301,12 @@ impl Worker {
         }
     }
 
-    fn withdraw(&mut self, now: Moment) {
+    fn withdraw(&mut self, now: Timestamp) {
         self.wanted = Wanted::Cordoned;
         self.order(Order::Cordon(Cordon {}), now);
     }
 
-    fn order(&mut self, order: Order, now: Moment) {
+    fn order(&mut self, order: Order, now: Timestamp) {
         let Some(session) = &mut self.session else {
             return;
         };
@@ -314,7 +319,7 @@ impl Worker {
         session.orders.send_replace(Some(order));
     }
 
-    fn change(&mut self, now: Moment, change: impl FnOnce(&mut Self)) {
+    fn change(&mut self, now: Timestamp, change: impl FnOnce(&mut Self)) {
         let before = self.state();
         change(self);
         if self.state() != before {

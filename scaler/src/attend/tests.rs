@@ -5,7 +5,7 @@ use proto::v1::{Interruption, WorkerOrder, WorkerReport, WorkerState};
 use tokio::sync::watch;
 
 use super::{Roster, SessionId};
-use crate::plan::{InstanceId, Moment, State, StopCause};
+use crate::plan::{InstanceId, State, StopCause, Timestamp};
 
 /// A roster and one worker's stream, with a clock that the test moves.
 struct Stream {
@@ -15,7 +15,7 @@ struct Stream {
     orders: watch::Receiver<Option<WorkerOrder>>,
     /// What its reports tell of.
     interruption: Option<Interruption>,
-    now: Moment,
+    now: Timestamp,
 }
 
 impl Stream {
@@ -27,14 +27,14 @@ impl Stream {
         let (mut roster, id) = (Roster::default(), InstanceId::from("i-1"));
         let (sender, orders) = watch::channel(None);
         roster.admit([id.clone()]);
-        let session = roster.join(&id, sender, Moment::default()).unwrap();
+        let session = roster.join(&id, sender, Timestamp::default()).unwrap();
         let mut stream = Self {
             roster,
             id,
             session,
             orders,
             interruption,
-            now: Moment::default(),
+            now: Timestamp::default(),
         };
         stream.says(state, 0);
         stream
@@ -179,10 +179,10 @@ fn a_confirmation_counts_only_on_the_present_stream() {
 #[test]
 fn an_order_waits_for_a_worker_that_is_yet_to_attend() {
     let (mut roster, id) = (Roster::default(), InstanceId::from("i-1"));
-    roster.cordon(&id, Moment::default());
+    roster.cordon(&id, Timestamp::default());
     let (sender, orders) = watch::channel(None);
     roster.admit([id.clone()]);
-    let _session = roster.join(&id, sender, Moment::default()).unwrap();
+    let _session = roster.join(&id, sender, Timestamp::default()).unwrap();
     assert_eq!(orders.borrow().map(|order| order.sequence), Some(1));
 }
 

@@ -143,10 +143,10 @@ impl Overrides {
             bounds.budget_per_hour = self.budget;
         }
         set(&mut policy.prices.per_hour, &self.price_per_hour);
-        set(&mut policy.goal.latency, &self.latency_target);
-        set(&mut policy.patience.idle_time, &self.idle_time);
-        set(&mut policy.patience.settle, &self.settle);
-        set(&mut policy.patience.keep_idle, &self.keep_idle);
+        set(&mut policy.targets.latency, &self.latency_target);
+        set(&mut policy.timeouts.idle_time, &self.idle_time);
+        set(&mut policy.timeouts.settle, &self.settle);
+        set(&mut policy.timeouts.keep_idle, &self.keep_idle);
         if self.ignore_pauses {
             policy.paused_by = None;
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use crate::config::{policy_kind, positive_duration, share, window};
-use crate::plan::{Bounds, Goal, Policy, PolicyKind, Window};
+use crate::plan::{Bounds, Policy, PolicyKind, Targets, Window};
 use crate::simulate::report::{self, Report};
 use crate::simulate::{Comparison, DAY_WORKERS, NAMES, Scenario, Trace, chart, simulate};
 
@@ -133,7 +133,7 @@ impl SimulateArgs {
                 max_workers: self.max_workers,
                 ..Bounds::default()
             },
-            goal: Goal {
+            targets: Targets {
                 latency: self.latency_target,
                 service_time: Duration::from_secs_f64(defaults.service.0),
                 boot_time: Duration::from_secs_f64(defaults.boot.0),

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::value::{dollars, duration, keep_idle, policy_kind, positive_duration, price, window};
-use crate::plan::{Bounds, Goal, KeepIdle, Patience, Policy, PolicyKind, Prices, Window};
+use crate::plan::{Bounds, KeepIdle, Policy, PolicyKind, Prices, Targets, Timeouts, Window};
 
 /// How to decide.
 #[derive(Debug, Clone, clap::Args)]
@@ -189,15 +189,15 @@ impl PolicyArgs {
                 scale_out_cooldown: self.scale_out_cooldown,
                 scale_in_cooldown: self.scale_in_cooldown,
             },
-            patience: Patience {
+            timeouts: Timeouts {
                 idle_time: self.idle_time,
                 settle: self.settle,
                 keep_idle: self.keep_idle,
                 silence_deadline: self.silence_deadline,
                 boot_deadline: self.boot_deadline,
-                ..Patience::default()
+                ..Timeouts::default()
             },
-            goal: Goal {
+            targets: Targets {
                 latency: self.goal.latency_target,
                 service_time: self.goal.service_time,
                 boot_time: self.goal.boot_time,
@@ -268,12 +268,12 @@ mod tests {
         .unwrap();
         assert_eq!(policy.kind, PolicyKind::Kpa);
         assert_eq!(
-            policy.patience,
-            Patience {
+            policy.timeouts,
+            Timeouts {
                 idle_time: Duration::from_secs(6),
                 settle: Duration::from_secs(7),
                 keep_idle: KeepIdle::AtMost(Duration::from_secs(8)),
-                ..Patience::default()
+                ..Timeouts::default()
             }
         );
         assert_eq!(
@@ -288,8 +288,8 @@ mod tests {
             }
         );
         assert_eq!(
-            policy.goal,
-            Goal {
+            policy.targets,
+            Targets {
                 latency: Duration::from_secs(3),
                 service_time: Duration::from_millis(250),
                 boot_time: Duration::from_secs(30),

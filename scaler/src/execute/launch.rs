@@ -9,7 +9,7 @@ use super::limits::Action;
 use super::outcome::{Call, Launch};
 use super::places::Place;
 use crate::observe::World;
-use crate::plan::Moment;
+use crate::plan::Timestamp;
 
 /// How soon to look again whether a launch may be made that was put off.
 const UNSURE_POLL: Duration = Duration::from_millis(500);
@@ -24,8 +24,8 @@ pub(super) struct UnsureLaunch {
     pub place: Place,
     /// EC2 takes a launch with the token of an earlier one for the same launch.
     pub token: String,
-    pub ordered_at: Moment,
-    pub failed_at: Moment,
+    pub ordered_at: Timestamp,
+    pub failed_at: Timestamp,
 }
 
 /// The launch to make next.
@@ -40,7 +40,7 @@ pub(super) struct Next {
 
 impl Executor {
     /// Launches as many as may be launched now, all in one place. The plan asks for the others again.
-    pub(super) fn launch_instances(&mut self, wanted: u32, world: &mut World, now: Moment) {
+    pub(super) fn launch_instances(&mut self, wanted: u32, world: &mut World, now: Timestamp) {
         let next = self
             .user_data()
             .and_then(|user_data| Some((self.next_launch(wanted, world, now)?, user_data)));
@@ -85,7 +85,12 @@ impl Executor {
 
     /// While a launch may have happened without its instances being known, only that one is asked for again: then it does
     /// not happen twice, and nothing comes on top of it. Absent when the limits or a larger unsure launch forbid it.
-    pub(super) fn next_launch(&mut self, wanted: u32, world: &World, now: Moment) -> Option<Next> {
+    pub(super) fn next_launch(
+        &mut self,
+        wanted: u32,
+        world: &World,
+        now: Timestamp,
+    ) -> Option<Next> {
         self.unsure_launches
             .retain(|unsure| unsure.may_be_outstanding(world, now));
         if self.unsure_launches.is_empty() {
@@ -115,10 +120,10 @@ impl Executor {
     pub(super) fn finish_launch(
         &mut self,
         launch: &Launch,
-        asked_at: Moment,
+        asked_at: Timestamp,
         error: Option<&FleetError>,
         world: &mut World,
-        now: Moment,
+        now: Timestamp,
     ) {
         world.launching = world.launching.saturating_sub(launch.count);
         world.launched(&launch.launched, now);
@@ -157,9 +162,9 @@ impl Executor {
     fn note_unsure(
         &mut self,
         launch: &Launch,
-        asked_at: Moment,
+        asked_at: Timestamp,
         error: Option<&FleetError>,
-        now: Moment,
+        now: Timestamp,
     ) {
         let before = launch.repeats.as_ref();
         let unsure = match error {
@@ -181,7 +186,7 @@ impl Executor {
 impl UnsureLaunch {
     /// Whether its instances may exist and be unknown as yet. Later its token would only bring back instances that have
     /// come and gone.
-    fn may_be_outstanding(&self, world: &World, now: Moment) -> bool {
+    fn may_be_outstanding(&self, world: &World, now: Timestamp) -> bool {
         let was_seen = world
             .newcomers_at
             .is_some_and(|described_at| described_at >= self.ordered_at);

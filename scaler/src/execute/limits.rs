@@ -8,7 +8,7 @@
 
 use std::str::FromStr;
 
-use crate::plan::Moment;
+use crate::plan::Timestamp;
 use crate::plan::throttle::TokenBucket;
 
 /// An action with limits of its own.
@@ -75,7 +75,7 @@ impl Limits {
     }
 
     /// Lets the time since the last call count; to be called often from the start on.
-    pub fn refill(&mut self, now: Moment) {
+    pub fn refill(&mut self, now: Timestamp) {
         for buckets in &mut self.buckets {
             buckets.requests.refill(now);
             if let Some(instances) = &mut buckets.instances {
@@ -87,7 +87,7 @@ impl Limits {
     /// Takes what one call needs that concerns up to `wanted` instances; answers for how many it may be made, 0 when it
     /// may not.
     #[must_use]
-    pub fn take(&mut self, action: Action, wanted: u32, now: Moment) -> u32 {
+    pub fn take(&mut self, action: Action, wanted: u32, now: Timestamp) -> u32 {
         self.refill(now);
         let Some(buckets) = self.buckets.get_mut(action as usize) else {
             return wanted;
@@ -109,7 +109,7 @@ impl Limits {
 
     /// As [`Limits::take`], but only if the call may be made for all of them.
     #[must_use]
-    pub fn take_all(&mut self, action: Action, wanted: u32, now: Moment) -> bool {
+    pub fn take_all(&mut self, action: Action, wanted: u32, now: Timestamp) -> bool {
         self.refill(now);
         let instances = self.buckets.get(action as usize);
         let instances = instances.and_then(|buckets| buckets.instances.as_ref());
@@ -119,7 +119,7 @@ impl Limits {
 
     /// Takes as many calls as may be made now, up to `wanted`.
     #[must_use]
-    pub fn take_calls(&mut self, action: Action, wanted: u32, now: Moment) -> u32 {
+    pub fn take_calls(&mut self, action: Action, wanted: u32, now: Timestamp) -> u32 {
         let mut taken = 0;
         while taken < wanted && self.take(action, 1, now) == 1 {
             taken += 1;
@@ -135,7 +135,7 @@ impl Limits {
     }
 
     /// EC2 has throttled the action all the same: somebody else uses the account, or its limits are lower.
-    pub fn throttled(&mut self, action: Action, now: Moment) {
+    pub fn throttled(&mut self, action: Action, now: Timestamp) {
         self.refill(now);
         if let Some(buckets) = self.buckets.get_mut(action as usize) {
             buckets.requests.drain();
@@ -144,7 +144,7 @@ impl Limits {
 
     /// Until when the action is held back; absent when a call may be made.
     #[must_use]
-    pub fn held_until(&self, action: Action) -> Option<Moment> {
+    pub fn held_until(&self, action: Action) -> Option<Timestamp> {
         let buckets = self.buckets.get(action as usize)?;
         let instances = buckets.instances.as_ref().and_then(TokenBucket::ready_at);
         buckets.requests.ready_at().max(instances)
@@ -211,8 +211,8 @@ mod tests {
         }
     }
 
-    fn at(milliseconds: u64) -> Moment {
-        Moment::after_epoch(Duration::from_millis(1_000_000 + milliseconds))
+    fn at(milliseconds: u64) -> Timestamp {
+        Timestamp::after_epoch(Duration::from_millis(1_000_000 + milliseconds))
     }
 
     proptest! {

@@ -7,13 +7,13 @@ use super::stop::End;
 use super::{Executor, Totals};
 use crate::metric;
 use crate::observe::World;
-use crate::plan::{InstanceId, Moment, Stop, StopCause};
+use crate::plan::{InstanceId, Stop, StopCause, Timestamp};
 
 /// What became of a call to EC2.
 #[derive(Debug)]
 pub struct Outcome {
     pub(super) call: Call,
-    pub(super) asked_at: Moment,
+    pub(super) asked_at: Timestamp,
     pub(super) error: Option<FleetError>,
     /// Calls of the same action besides the one that was accounted for.
     pub(super) further_calls: u32,
@@ -46,7 +46,7 @@ pub(super) struct Launch {
 
 impl Executor {
     /// Takes note of what became of a call; `true` when EC2 should be asked at once how things stand.
-    pub fn finish(&mut self, outcome: Outcome, world: &mut World, now: Moment) -> bool {
+    pub fn finish(&mut self, outcome: Outcome, world: &mut World, now: Timestamp) -> bool {
         let Outcome {
             call,
             asked_at,
@@ -89,7 +89,7 @@ impl Executor {
         stops: &[Stop],
         error: Option<&FleetError>,
         world: &mut World,
-        now: Moment,
+        now: Timestamp,
     ) {
         self.stop.note(error, now);
         let ids: Vec<_> = stops.iter().map(|stop| stop.id.clone()).collect();
@@ -128,7 +128,7 @@ impl Executor {
         ids: &[InstanceId],
         error: Option<&FleetError>,
         world: &mut World,
-        now: Moment,
+        now: Timestamp,
     ) {
         self.discard.note(error, now);
         match error {
@@ -151,7 +151,7 @@ impl Executor {
         &mut self,
         total: &mut dyn FnMut(&mut Totals) -> &mut u64,
         count: usize,
-        asked_at: Moment,
+        asked_at: Timestamp,
     ) {
         *total(&mut self.totals) += count as u64;
         self.totals.first_start_at.get_or_insert(asked_at);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::plan::Moment;
+use crate::plan::Timestamp;
 
 /// An instance type in a subnet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Place {
 /// The combinations, and which of them lacked capacity lately.
 #[derive(Debug, Clone)]
 pub struct Places {
-    places: Vec<(Place, Option<Moment>)>,
+    places: Vec<(Place, Option<Timestamp>)>,
 }
 
 /// What EC2's refusal says about other combinations.
@@ -64,8 +64,8 @@ impl Places {
 
     /// The first that is not known to lack capacity, otherwise the one that is tried again next.
     #[must_use]
-    pub fn choose(&self, now: Moment) -> Place {
-        let lacking_until = |lacking: &Option<Moment>| lacking.filter(|until| now < *until);
+    pub fn choose(&self, now: Timestamp) -> Place {
+        let lacking_until = |lacking: &Option<Timestamp>| lacking.filter(|until| now < *until);
         let places = self.places.iter();
         let best = places.min_by_key(|(_, lacking)| lacking_until(lacking));
         best.expect("there is at least one place").0.clone()
@@ -73,15 +73,15 @@ impl Places {
 
     /// Whether there is one that is not known to lack capacity.
     #[must_use]
-    pub fn any_left(&self, now: Moment) -> bool {
-        let lacks = |until: Moment| now < until;
+    pub fn any_left(&self, now: Timestamp) -> bool {
+        let lacks = |until: Timestamp| now < until;
         self.places
             .iter()
             .any(|(_, lacking)| !lacking.is_some_and(lacks))
     }
 
     /// Takes note of EC2's refusal to launch at a place; `true` when it says that capacity is lacking there.
-    pub fn refused(&mut self, place: &Place, code: &str, now: Moment) -> bool {
+    pub fn refused(&mut self, place: &Place, code: &str, now: Timestamp) -> bool {
         let (scope, remembered) = match code {
             "InsufficientInstanceCapacity"
             | "InsufficientCapacity"
@@ -110,7 +110,7 @@ impl Places {
     }
 
     /// A launch there brought fewer instances than were asked for.
-    pub fn exhausted(&mut self, place: &Place, now: Moment) {
+    pub fn exhausted(&mut self, place: &Place, now: Timestamp) {
         self.refused(place, "InsufficientInstanceCapacity", now);
     }
 }
@@ -133,8 +133,8 @@ pub fn is_lack_of_capacity(code: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Moment {
-        Moment::after_epoch(Duration::from_secs(seconds))
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::after_epoch(Duration::from_secs(seconds))
     }
 
     fn texts(texts: &[&str]) -> Vec<String> {

@@ -5,7 +5,7 @@ use super::outcome::Call;
 use super::places::is_lack_of_capacity;
 use super::{Executor, texts};
 use crate::observe::World;
-use crate::plan::{InstanceId, Moment};
+use crate::plan::{InstanceId, Timestamp};
 
 /// How many instances to start in one call. EC2 starts all of them or none, and does not say which of them it refuses, so
 /// after a refusal half as many are asked for, down to one.
@@ -37,7 +37,12 @@ impl StartSize {
 
 impl Executor {
     /// Starts as many as may be started now. The plan asks for the others again.
-    pub(super) fn start_instances(&mut self, ids: &[InstanceId], world: &mut World, now: Moment) {
+    pub(super) fn start_instances(
+        &mut self,
+        ids: &[InstanceId],
+        world: &mut World,
+        now: Timestamp,
+    ) {
         let wanted = self
             .start_size
             .within(u32::try_from(ids.len()).unwrap_or(u32::MAX));
@@ -57,10 +62,10 @@ impl Executor {
     pub(super) fn finish_start(
         &mut self,
         ids: &[InstanceId],
-        asked_at: Moment,
+        asked_at: Timestamp,
         error: Option<&FleetError>,
         world: &mut World,
-        now: Moment,
+        now: Timestamp,
     ) {
         let Some(error) = error else {
             self.start.note(None, now);

@@ -6,7 +6,7 @@ use super::outcome::Call;
 use super::{Executor, Outcome, texts};
 use crate::metric;
 use crate::observe::World;
-use crate::plan::{InstanceId, Moment, Stop, StopCause};
+use crate::plan::{InstanceId, Stop, StopCause, Timestamp};
 
 /// How an instance is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(super) enum End {
 }
 
 impl Executor {
-    pub(super) fn stop_instances(&mut self, stops: &[Stop], world: &mut World, now: Moment) {
+    pub(super) fn stop_instances(&mut self, stops: &[Stop], world: &mut World, now: Timestamp) {
         let is_for_good = |stop: &&Stop| {
             let is_hopeless = stop.cause == StopCause::NeverAttended && world.fails_again(&stop.id);
             world.is_spot(&stop.id) || is_hopeless || stop.cause == StopCause::NeverStarted
@@ -29,7 +29,7 @@ impl Executor {
     }
 
     /// Ends as many as may be ended now. The plan asks for the others again.
-    fn end_instances(&mut self, end: End, stops: Vec<&Stop>, world: &mut World, now: Moment) {
+    fn end_instances(&mut self, end: End, stops: Vec<&Stop>, world: &mut World, now: Timestamp) {
         let wanted = u32::try_from(stops.len()).unwrap_or(u32::MAX);
         if wanted == 0 {
             return;
@@ -64,7 +64,7 @@ impl Executor {
         });
     }
 
-    pub(super) fn discard_instances(&mut self, world: &mut World, now: Moment) {
+    pub(super) fn discard_instances(&mut self, world: &mut World, now: Timestamp) {
         let ids = world.hopeless();
         let is_held = self.discard.until().is_some_and(|until| now < until);
         if ids.is_empty() || is_held {

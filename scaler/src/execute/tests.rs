@@ -65,7 +65,7 @@ impl Stage {
         stage
     }
 
-    fn describe(&mut self, ids: &[&str], asked_at: Moment) {
+    fn describe(&mut self, ids: &[&str], asked_at: Timestamp) {
         let running = ids.iter().zip(1..).map(|(&id, number)| FleetInstance {
             id: id.to_owned(),
             name: worker_instance(number),
@@ -96,8 +96,8 @@ impl Stage {
     }
 
     /// The stopped instances that a plan may choose from.
-    fn startable(&mut self, now: Moment) -> Vec<String> {
-        let observation = self.world.observe(now, Held::default());
+    fn startable(&mut self, now: Timestamp) -> Vec<String> {
+        let observation = self.world.observe(now, CallBackoff::default());
         let stopped = observation
             .instances
             .iter()
@@ -105,13 +105,13 @@ impl Stage {
         stopped.map(|instance| instance.id.to_string()).collect()
     }
 
-    fn state(&mut self, now: Moment) -> State {
+    fn state(&mut self, now: Timestamp) -> State {
         let observation = self.world.observe(now, self.executor.held());
         observation.instances[0].state
     }
 
     /// Orders the worker's instance to stop; the call hangs.
-    fn stop(&mut self, now: Moment) {
+    fn stop(&mut self, now: Timestamp) {
         let plan = Plan {
             stop: self.stops(),
             ..Plan::default()
@@ -126,7 +126,7 @@ impl Stage {
         }]
     }
 
-    fn finish(&mut self, call: Call, error: FleetError, asked_at: Moment, now: Moment) {
+    fn finish(&mut self, call: Call, error: FleetError, asked_at: Timestamp, now: Timestamp) {
         let outcome = Outcome {
             call,
             asked_at,
@@ -157,7 +157,7 @@ impl Stage {
     }
 
     /// A launch at the place of choice that EC2 refuses; answers the instance type.
-    fn launch_in_vain(&mut self, code: &str, now: Moment) -> String {
+    fn launch_in_vain(&mut self, code: &str, now: Timestamp) -> String {
         let next = self.next(1, now).expect("it may be launched");
         let instance_type = next.place.instance_type.clone();
         let launch = launch(next);
@@ -165,18 +165,18 @@ impl Stage {
         instance_type
     }
 
-    fn start_in_vain(&mut self, ids: &[&str], code: &str, now: Moment) {
+    fn start_in_vain(&mut self, ids: &[&str], code: &str, now: Timestamp) {
         let ids: Vec<_> = ids.iter().map(|&id| InstanceId::from(id)).collect();
         self.world.starting(&ids, now);
         self.finish(Call::Start(ids), refused_with(code), now, now);
     }
 
-    fn next(&mut self, wanted: u32, now: Moment) -> Option<Next> {
+    fn next(&mut self, wanted: u32, now: Timestamp) -> Option<Next> {
         self.executor.next_launch(wanted, &self.world, now)
     }
 
     /// The next launch's count and token; absent when there is to be none.
-    fn token(&mut self, wanted: u32, now: Moment) -> Option<(u32, String)> {
+    fn token(&mut self, wanted: u32, now: Timestamp) -> Option<(u32, String)> {
         self.next(wanted, now).map(|next| (next.count, next.token))
     }
 }
@@ -191,8 +191,8 @@ fn launch(next: Next) -> Launch {
     }
 }
 
-fn at(seconds: u64) -> Moment {
-    Moment::after_epoch(Duration::from_secs(seconds))
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::after_epoch(Duration::from_secs(seconds))
 }
 
 fn unavailable() -> FleetError {
@@ -419,7 +419,7 @@ async fn an_instance_that_ec2_does_not_know_yet_is_named_a_little_later() {
     };
     stage.executor.execute(&plan, &mut stage.world, at(1));
     let number = |stage: &mut Stage| {
-        let observation = stage.world.observe(at(2), Held::default());
+        let observation = stage.world.observe(at(2), CallBackoff::default());
         observation.instances[0].number
     };
     assert_eq!(number(&mut stage), Some(7));

@@ -13,7 +13,7 @@ use std::time::Duration;
 use platform::objects::Condition;
 
 use super::record::{Holder, Record};
-use crate::plan::Moment;
+use crate::plan::Timestamp;
 
 /// How many writes without an answer are remembered. What an older one has written counts from the last known write.
 const MOST_UNSURE: usize = 16;
@@ -27,34 +27,34 @@ pub struct Lease {
     slack: Duration,
     view: View,
     /// The newest writes whose success was not told, by their renewals: when they were sent.
-    unsure: Vec<(u64, Moment)>,
+    unsure: Vec<(u64, Timestamp)>,
     /// When to make the next call.
-    next_at: Moment,
+    next_at: Timestamp,
 }
 
 #[derive(Debug, Clone)]
 enum View {
     /// Never read, or what was known is outdated. `leads_since` still counts.
-    Unknown { leads_since: Option<Moment> },
+    Unknown { leads_since: Option<Timestamp> },
     /// Nobody holds it.
     Free { condition: Condition, renewals: u64 },
     Others {
         record: Record,
         etag: String,
         /// Since when the object is known to be the same.
-        same_since: Moment,
+        same_since: Timestamp,
     },
     Mine {
         etag: String,
         renewals: u64,
-        leads_since: Moment,
+        leads_since: Timestamp,
     },
 }
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    Wait(Moment),
+    Wait(Timestamp),
     Read,
     Write(Record, Condition),
 }
@@ -87,13 +87,13 @@ impl Lease {
             slack,
             view: View::Unknown { leads_since: None },
             unsure: Vec::new(),
-            next_at: Moment::default(),
+            next_at: Timestamp::default(),
         }
     }
 
     /// Until when this scaler leads; absent when it does not.
     #[must_use]
-    pub fn leads_until(&self) -> Option<Moment> {
+    pub fn leads_until(&self) -> Option<Timestamp> {
         let since = match &self.view {
             View::Mine { leads_since, .. } => Some(*leads_since),
             View::Unknown { leads_since } => *leads_since,
@@ -103,7 +103,7 @@ impl Lease {
     }
 
     #[must_use]
-    pub fn leads(&self, now: Moment) -> bool {
+    pub fn leads(&self, now: Timestamp) -> bool {
         self.leads_until().is_some_and(|until| now < until)
     }
 
@@ -119,7 +119,7 @@ impl Lease {
     /// What to do at `now`. Calls are made one after the other, and each is answered by [`Lease::read`],
     /// [`Lease::not_read`] or [`Lease::wrote`].
     #[must_use]
-    pub fn next(&self, now: Moment) -> Step {
+    pub fn next(&self, now: Timestamp) -> Step {
         if now < self.next_at {
             return Step::Wait(self.next_at);
         }
@@ -158,7 +158,7 @@ impl Lease {
     }
 
     /// A read has been answered at `now`.
-    pub fn read(&mut self, found: Found, now: Moment) {
+    pub fn read(&mut self, found: Found, now: Timestamp) {
         self.view = match found {
             Found::Nothing => View::Free {
                 condition: Condition::Absent,
@@ -200,12 +200,12 @@ impl Lease {
     }
 
     /// A read has failed.
-    pub fn not_read(&mut self, now: Moment) {
+    pub fn not_read(&mut self, now: Timestamp) {
         self.next_at = now.after(self.poll());
     }
 
     /// A write of `record`, sent at `sent_at`, has ended at `now`.
-    pub fn wrote(&mut self, record: &Record, written: Written, sent_at: Moment, now: Moment) {
+    pub fn wrote(&mut self, record: &Record, written: Written, sent_at: Timestamp, now: Timestamp) {
         match written {
             Written::Stored(etag) => {
                 self.unsure.clear();
@@ -269,7 +269,7 @@ impl Lease {
         self.me.place.is_some() && record.holder.place == self.me.place
     }
 
-    fn lapses_at(&self, record: &Record, same_since: Moment) -> Moment {
+    fn lapses_at(&self, record: &Record, same_since: Timestamp) -> Timestamp {
         same_since.after(record.lease_time().max(self.lease_time))
     }
 

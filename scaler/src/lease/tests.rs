@@ -8,7 +8,7 @@ use super::record::{Holder, Record};
 use super::state::{Found, Lease, Step, Written};
 use super::{LONGEST_CALL, LeaseTimes};
 use crate::clock::Clock;
-use crate::plan::Moment;
+use crate::plan::Timestamp;
 
 const LEASE_TIME: u64 = 3000;
 const PATIENCE: u64 = LEASE_TIME / 4;
@@ -54,8 +54,8 @@ impl Stage {
         }
     }
 
-    fn moment(&self) -> Moment {
-        Moment::after_epoch(Duration::from_millis(self.now))
+    fn moment(&self) -> Timestamp {
+        Timestamp::after_epoch(Duration::from_millis(self.now))
     }
 
     fn leaders(&self) -> Vec<usize> {
@@ -112,7 +112,7 @@ impl Stage {
         let (now, moment) = (self.now, self.moment());
         let scaler = &mut self.scalers[number];
         if let Some((call, step, sent)) = scaler.call.take() {
-            let sent_at = Moment::after_epoch(Duration::from_millis(sent));
+            let sent_at = Timestamp::after_epoch(Duration::from_millis(sent));
             let answered = scaler.answer.take_if(|(at, _)| *at <= now);
             let lease = &mut scaler.lease;
             match (step, answered) {
@@ -314,7 +314,7 @@ fn a_renewal_whose_answer_was_lost_counts_from_when_it_was_sent() {
 
 #[test]
 fn leadership_counts_from_the_sending_of_the_write() {
-    let at = |milliseconds| Moment::after_epoch(Duration::from_millis(milliseconds));
+    let at = |milliseconds| Timestamp::after_epoch(Duration::from_millis(milliseconds));
     let mut lease = scaler(0, None).lease;
     lease.read(Found::Nothing, at(10));
     let Step::Write(record, _) = lease.next(at(10)) else {

@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::metric;
-use crate::plan::{FailedBoots, InstanceId, Moment};
+use crate::plan::{FailedBoots, InstanceId, Timestamp};
 
 const SHORTEST_HOLD: Duration = Duration::from_secs(1);
 const LONGEST_HOLD: Duration = Duration::from_secs(60);
@@ -14,11 +14,11 @@ const LONGEST_HOLD: Duration = Duration::from_secs(60);
 pub struct Boots {
     under_way: HashMap<InstanceId, Boot>,
     failed: Option<FailedBoots>,
-    failed_at: Moment,
+    failed_at: Timestamp,
     /// How the instances have failed to boot in a row.
     failures: HashMap<InstanceId, Failures>,
     /// When a worker was last seen to be ready.
-    ready_at: Option<Moment>,
+    ready_at: Option<Timestamp>,
     /// Whether an instance that fails again and again is to be terminated.
     keeps_hopeless: bool,
 }
@@ -26,7 +26,7 @@ pub struct Boots {
 #[derive(Debug, Clone, Copy)]
 struct Boot {
     /// When it was ordered; absent for one that another scaler ordered.
-    ordered_at: Option<Moment>,
+    ordered_at: Option<Timestamp>,
     /// It is ordered to stop because its worker never came up, so when it stops it has failed.
     given_up: bool,
 }
@@ -34,14 +34,14 @@ struct Boot {
 #[derive(Debug, Clone, Copy)]
 struct Failures {
     count: u32,
-    first_at: Moment,
+    first_at: Timestamp,
 }
 
 /// After how many failed boots in a row an instance is terminated, so that it does not spoil the pool.
 const MOST_FAILURES: u32 = 3;
 
 impl Boots {
-    pub fn begin(&mut self, id: &InstanceId, now: Moment) {
+    pub fn begin(&mut self, id: &InstanceId, now: Timestamp) {
         let boot = Boot {
             ordered_at: Some(now),
             given_up: false,
@@ -66,7 +66,7 @@ impl Boots {
         boot.given_up = true;
     }
 
-    pub fn ready(&mut self, id: &InstanceId, now: Moment) {
+    pub fn ready(&mut self, id: &InstanceId, now: Timestamp) {
         self.failures.remove(id);
         if let Some(boot) = self.under_way.remove(id) {
             if let Some(ordered_at) = boot.ordered_at {
@@ -78,7 +78,7 @@ impl Boots {
     }
 
     /// The instance has stopped, or was stopped. Those that were started together count as one failure.
-    pub fn stopped(&mut self, id: &InstanceId, now: Moment) {
+    pub fn stopped(&mut self, id: &InstanceId, now: Timestamp) {
         let Some(boot) = self.under_way.remove(id) else {
             return;
         };
@@ -100,7 +100,7 @@ impl Boots {
     }
 
     /// Instances that are no longer there have stopped, too.
-    pub fn retain(&mut self, existing: &HashSet<&InstanceId>, now: Moment) {
+    pub fn retain(&mut self, existing: &HashSet<&InstanceId>, now: Timestamp) {
         let gone = self.under_way.keys().filter(|id| !existing.contains(id));
         for id in gone.cloned().collect::<Vec<_>>() {
             self.stopped(&id, now);
@@ -109,7 +109,7 @@ impl Boots {
     }
 
     /// Counts a boot of this instance that came to nothing.
-    fn count(&mut self, id: &InstanceId, now: Moment) {
+    fn count(&mut self, id: &InstanceId, now: Timestamp) {
         if !self.keeps_hopeless {
             let none = Failures {
                 count: 0,

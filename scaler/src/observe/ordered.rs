@@ -6,7 +6,7 @@ use platform::fleet::PowerState;
 use proto::names::worker_instance;
 
 use super::{LACK_REMEMBERED, World};
-use crate::plan::{InstanceId, Moment};
+use crate::plan::{InstanceId, Timestamp};
 
 impl World {
     /// Notes that these were terminated, and will not be listed any more.
@@ -17,7 +17,7 @@ impl World {
     }
 
     /// Notes that these are being ordered to start. What their workers said before they stopped is void.
-    pub fn starting(&mut self, ids: &[InstanceId], now: Moment) {
+    pub fn starting(&mut self, ids: &[InstanceId], now: Timestamp) {
         for id in ids {
             self.attendance.forget(id);
             self.running_since.remove(id);
@@ -26,7 +26,7 @@ impl World {
     }
 
     /// Notes that these were launched. Their workers may be there already: what they said counts.
-    pub fn launched(&mut self, ids: &[InstanceId], now: Moment) {
+    pub fn launched(&mut self, ids: &[InstanceId], now: Timestamp) {
         self.attendance.admit(ids);
         for id in ids {
             self.expectations.start(id, now);
@@ -43,7 +43,7 @@ impl World {
     }
 
     /// Notes that EC2 has no capacity for these. That concerns all stopped ones of the same type in the same zone.
-    pub fn cannot_start(&mut self, ids: &[InstanceId], now: Moment) {
+    pub fn cannot_start(&mut self, ids: &[InstanceId], now: Timestamp) {
         let refused = ids.iter().filter_map(|id| self.places.get(id));
         let kinds: HashSet<_> = refused
             .map(|place| &self.described[*place])
@@ -61,7 +61,7 @@ impl World {
     }
 
     /// Notes that EC2 refuses to start these for what is the matter with themselves.
-    pub fn cannot_start_itself(&mut self, ids: &[InstanceId], now: Moment) {
+    pub fn cannot_start_itself(&mut self, ids: &[InstanceId], now: Timestamp) {
         for id in ids {
             tracing::warn!(instance = %id, "it cannot be started, so it is left out for a while");
             let until = now.after(LACK_REMEMBERED);
@@ -81,7 +81,7 @@ impl World {
     }
 
     /// Notes that an instance was stopped because its worker never attended.
-    pub fn boot_failed(&mut self, id: &InstanceId, now: Moment) {
+    pub fn boot_failed(&mut self, id: &InstanceId, now: Timestamp) {
         self.boots.stopped(id, now);
     }
 
@@ -104,14 +104,14 @@ impl World {
     }
 
     /// Notes that these are being ordered to stop. They count as stopping for as long as the call takes.
-    pub fn stopping(&mut self, ids: &[InstanceId], now: Moment) {
+    pub fn stopping(&mut self, ids: &[InstanceId], now: Timestamp) {
         for id in ids {
             self.expectations.stop(id, now);
         }
     }
 
     /// Notes that a call to stop them has succeeded, or has ended without telling. EC2's answers from now on decide.
-    pub fn stop_called(&mut self, ids: &[InstanceId], now: Moment) {
+    pub fn stop_called(&mut self, ids: &[InstanceId], now: Timestamp) {
         for id in ids {
             self.expectations.stop_called(id, now);
         }
@@ -126,7 +126,7 @@ impl World {
     }
 
     /// Notes that an instance was given the name of `number`.
-    pub fn renamed(&mut self, id: &InstanceId, number: u32, now: Moment) {
+    pub fn renamed(&mut self, id: &InstanceId, number: u32, now: Timestamp) {
         self.expectations.rename(id, worker_instance(number), now);
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::plan::Moment;
+use crate::plan::Timestamp;
 use crate::plan::pace::FAST;
 pub use crate::plan::pace::{count_interval, describe_interval};
 
@@ -12,7 +12,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Pace {
     interval: Duration,
-    asked_at: Option<Moment>,
+    asked_at: Option<Timestamp>,
     under_way: bool,
     failures: u32,
 }
@@ -35,7 +35,7 @@ impl Pace {
 
     /// When to ask next; absent while a question is under way.
     #[must_use]
-    pub fn due_at(&self) -> Option<Moment> {
+    pub fn due_at(&self) -> Option<Timestamp> {
         if self.under_way {
             return None;
         }
@@ -53,7 +53,7 @@ impl Pace {
         })
     }
 
-    pub fn asked(&mut self, now: Moment) {
+    pub fn asked(&mut self, now: Timestamp) {
         (self.asked_at, self.under_way) = (Some(now), true);
     }
 

@@ -15,8 +15,8 @@ use crate::plan::fixtures::Fleet;
 
 const TICK: Duration = Duration::from_millis(500);
 
-fn at(milliseconds: u64) -> Moment {
-    Moment::after_epoch(Duration::from_millis(milliseconds))
+fn at(milliseconds: u64) -> Timestamp {
+    Timestamp::after_epoch(Duration::from_millis(milliseconds))
 }
 
 fn world() -> World {
@@ -36,8 +36,8 @@ fn found(id: &str, name: &str, state: PowerState) -> FleetInstance {
     }
 }
 
-fn states(world: &mut World, now: Moment) -> Vec<(Option<u32>, State)> {
-    let observation = world.observe(now, Held::default());
+fn states(world: &mut World, now: Timestamp) -> Vec<(Option<u32>, State)> {
+    let observation = world.observe(now, CallBackoff::default());
     observation
         .instances
         .iter()
@@ -81,7 +81,7 @@ fn a_launched_instance_counts_before_ec2_lists_it() {
     let mut world = world();
     world.starting(&["i-1".into()], at(0));
     world.described(vec![], at(100));
-    let observation = world.observe(at(100), Held::default());
+    let observation = world.observe(at(100), CallBackoff::default());
     assert_eq!(observation.count(State::Pending), 1);
     assert!(!observation.instances[0].listed);
     world.described(
@@ -136,7 +136,7 @@ fn when_an_instance_was_started_does_not_depend_on_ec2s_clock() {
         };
         let mut started_at = |age, now| {
             world.described(running(age), now);
-            world.observe(now, Held::default()).instances[0].started_at
+            world.observe(now, CallBackoff::default()).instances[0].started_at
         };
         let expected = Some(now.before(seconds(30)));
         assert_eq!(started_at(seconds(30), now), expected);
@@ -197,9 +197,11 @@ fn start_and_die(world: &mut World, ids: &[&str], from: u64) -> Option<FailedBoo
     };
     world.starting(&started, at(from));
     world.described(are(PowerState::Running), at(from + 100));
-    world.observe(at(from + 100), Held::default());
+    world.observe(at(from + 100), CallBackoff::default());
     world.described(are(PowerState::Stopped), at(from + 200));
-    world.observe(at(from + 200), Held::default()).failed_boots
+    world
+        .observe(at(from + 200), CallBackoff::default())
+        .failed_boots
 }
 
 #[test]
@@ -278,7 +280,7 @@ fn start_and_attend(world: &mut World, id: &str, from: u64) -> Session {
         ..WorkerReport::default()
     };
     assert!(session.report(&report));
-    world.observe(at(from + 100), Held::default());
+    world.observe(at(from + 100), CallBackoff::default());
     world.terminated(&[id.into()]);
     session
 }
@@ -329,16 +331,18 @@ fn starts_are_held_back_ever_longer_while_no_worker_ever_attends() {
     let give_up_both = |world: &mut World, from: u64| {
         world.starting(&ids, at(from));
         world.described(is(PowerState::Running), at(from + 100));
-        world.observe(at(from + 100), Held::default());
+        world.observe(at(from + 100), CallBackoff::default());
         for (id, later) in ids.iter().zip([0, 500]) {
             world.giving_up(id);
             world.stopping(from_ref(id), at(from + 200 + later));
-            world.observe(at(from + 200 + later), Held::default());
+            world.observe(at(from + 200 + later), CallBackoff::default());
             world.stop_called(from_ref(id), at(from + 300 + later));
             world.boot_failed(id, at(from + 300 + later));
         }
         world.described(is(PowerState::Stopped), at(from + 900));
-        let failed = world.observe(at(from + 900), Held::default()).failed_boots;
+        let failed = world
+            .observe(at(from + 900), CallBackoff::default())
+            .failed_boots;
         let failed = failed.expect("it is noticed");
         let hold = failed.held_until.since(at(from + 300)).as_secs();
         (failed.in_a_row, hold)
@@ -349,7 +353,9 @@ fn starts_are_held_back_ever_longer_while_no_worker_ever_attends() {
     assert_eq!(holds, [(1, 1), (2, 2), (3, 4), (4, 8)]);
     let _session = start_and_attend(&mut world, "i-3", 600_000);
     assert_eq!(
-        world.observe(at(601_000), Held::default()).failed_boots,
+        world
+            .observe(at(601_000), CallBackoff::default())
+            .failed_boots,
         None
     );
 }
@@ -363,10 +369,10 @@ fn an_instance_that_was_given_up_has_failed_once_it_is_seen_stopped() {
     world.described(is(PowerState::Running), at(100));
     world.giving_up(&id);
     world.stopping(from_ref(&id), at(200));
-    world.observe(at(200), Held::default());
+    world.observe(at(200), CallBackoff::default());
     world.stop_called(from_ref(&id), at(300));
     world.described(is(PowerState::Stopped), at(400));
-    let failed = world.observe(at(400), Held::default()).failed_boots;
+    let failed = world.observe(at(400), CallBackoff::default()).failed_boots;
     assert_eq!(failed.map(|failed| failed.in_a_row), Some(1));
 }
 
@@ -409,7 +415,7 @@ fn a_worker_that_is_ready_ends_the_holding_back_of_starts() {
     assert!(session.report(&report));
     let running = found("i-1", "app-tier-instance-1", PowerState::Running);
     world.described(vec![running], at(5_100));
-    let observation = world.observe(at(5_100), Held::default());
+    let observation = world.observe(at(5_100), CallBackoff::default());
     assert_eq!(observation.failed_boots, None);
 }
 
@@ -430,11 +436,11 @@ fn a_leaving_instance_is_told_apart_and_has_not_failed_to_boot() {
     };
     assert!(session.report(&report));
     world.described(is(PowerState::Running), at(100));
-    let observation = world.observe(at(100), Held::default());
+    let observation = world.observe(at(100), CallBackoff::default());
     assert!(observation.instances[0].leaving);
     assert_eq!(observation.count(State::Draining), 1);
     world.described(is(PowerState::Stopped), at(200));
-    let observation = world.observe(at(200), Held::default());
+    let observation = world.observe(at(200), CallBackoff::default());
     assert!(!observation.instances[0].leaving);
     assert_eq!(observation.failed_boots, None);
 }
@@ -449,7 +455,7 @@ fn an_instance_that_was_ordered_to_stop_while_booting_has_not_failed() {
     states(&mut world, at(200));
     world.stop_called(&[id], at(300));
     world.described(is(PowerState::Stopped), at(400));
-    let observation = world.observe(at(400), Held::default());
+    let observation = world.observe(at(400), CallBackoff::default());
     assert_eq!(observation.count(State::Stopped), 1);
     assert_eq!(observation.failed_boots, None);
 }

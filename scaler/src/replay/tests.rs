@@ -1,6 +1,6 @@
 use super::*;
 use crate::histories::scaled_cloud::{ScaledCloud, Step};
-use crate::plan::{Bounds, Goal, PolicyKind, Prices, Window};
+use crate::plan::{Bounds, PolicyKind, Prices, Targets, Window};
 use crate::wire;
 use crate::wire::tests::decision;
 
@@ -90,7 +90,7 @@ fn recording_with_standby(kind: PolicyKind) -> Vec<String> {
             scale_out_cooldown: seconds(3),
             scale_in_cooldown: seconds(5),
         },
-        goal: Goal {
+        targets: Targets {
             latency: seconds(4),
             service_time: Duration::from_millis(321),
             boot_time: seconds(7),

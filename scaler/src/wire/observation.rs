@@ -3,7 +3,8 @@ use proto::v1;
 
 use super::{duration, timestamp};
 use crate::plan::{
-    Billing, Counters, FailedBoots, FrontDemand, Held, Instance, Moment, Observation, Seen, State,
+    Billing, CallBackoff, Counters, FailedBoots, FrontDemand, Instance, Observation, Seen, State,
+    Timestamp,
 };
 
 pub fn encode(observation: &Observation) -> v1::Observation {
@@ -15,7 +16,7 @@ pub fn encode(observation: &Observation) -> v1::Observation {
         launching,
         described_at,
         failed_boots,
-        held,
+        call_backoff,
         billing,
     } = observation;
     v1::Observation {
@@ -35,12 +36,12 @@ pub fn encode(observation: &Observation) -> v1::Observation {
                 held_until: Some(timestamp(held_until)),
             }
         }),
-        held: Some(encode_held(*held)),
+        held: Some(encode_call_backoff(*call_backoff)),
         billing: Some(encode_billing(*billing)),
     }
 }
 
-fn demand(front: Seen<FrontDemand>, now: Moment) -> v1::FrontCounters {
+fn demand(front: Seen<FrontDemand>, now: Timestamp) -> v1::FrontCounters {
     let FrontDemand {
         unanswered,
         accepted_total,
@@ -55,7 +56,7 @@ fn demand(front: Seen<FrontDemand>, now: Moment) -> v1::FrontCounters {
     }
 }
 
-fn counters(queue: Seen<Counters>, now: Moment) -> v1::QueueCounters {
+fn counters(queue: Seen<Counters>, now: Timestamp) -> v1::QueueCounters {
     let Counters {
         visible,
         in_flight,
@@ -70,13 +71,13 @@ fn counters(queue: Seen<Counters>, now: Moment) -> v1::QueueCounters {
     }
 }
 
-fn encode_held(held: Held) -> v1::Held {
-    let Held {
+fn encode_call_backoff(call_backoff: CallBackoff) -> v1::Held {
+    let CallBackoff {
         start,
         launch,
         stop,
         rename,
-    } = held;
+    } = call_backoff;
     v1::Held {
         start: start.map(timestamp),
         launch: launch.map(timestamp),

@@ -1,24 +1,24 @@
 use proto::v1;
 
 use super::duration;
-use crate::plan::{Bounds, Goal, KeepIdle, Patience, Policy, Prices, Window};
+use crate::plan::{Bounds, KeepIdle, Policy, Prices, Targets, Timeouts, Window};
 
 /// Encodes everything except the bounds and `paused_by`, which are fields of the status.
 pub fn encode(policy: &Policy) -> v1::Policy {
     let Policy {
         kind,
         bounds: _,
-        patience,
-        goal,
+        timeouts,
+        targets,
         prices,
         schedule,
         paused_by: _,
     } = policy;
-    let Goal {
+    let Targets {
         latency,
         service_time,
         boot_time,
-    } = *goal;
+    } = *targets;
     let Prices { per_hour, minimum } = *prices;
     v1::Policy {
         name: kind.name().to_owned(),
@@ -27,7 +27,7 @@ pub fn encode(policy: &Policy) -> v1::Policy {
         assumed_boot_time: Some(duration(boot_time)),
         price_per_hour: per_hour,
         billed_minimum: Some(duration(minimum)),
-        patience: Some(encode_patience(patience)),
+        patience: Some(encode_timeouts(timeouts)),
         schedule: schedule.iter().map(encode_window).collect(),
     }
 }
@@ -51,8 +51,8 @@ pub fn encode_bounds(bounds: &Bounds) -> v1::Bounds {
     }
 }
 
-fn encode_patience(patience: &Patience) -> v1::Patience {
-    let Patience {
+fn encode_timeouts(timeouts: &Timeouts) -> v1::Patience {
+    let Timeouts {
         idle_time,
         settle,
         silence_deadline,
@@ -60,10 +60,10 @@ fn encode_patience(patience: &Patience) -> v1::Patience {
         front_stale_after,
         queue_stale_after,
         fleet_stale_after,
-        stopping_patience,
-        leftover_patience,
+        stopping_timeout,
+        leftover_timeout,
         keep_idle,
-    } = *patience;
+    } = *timeouts;
     v1::Patience {
         idle_time: Some(duration(idle_time)),
         settle: Some(duration(settle)),
@@ -72,8 +72,8 @@ fn encode_patience(patience: &Patience) -> v1::Patience {
         front_stale_after: Some(duration(front_stale_after)),
         queue_stale_after: Some(duration(queue_stale_after)),
         fleet_stale_after: Some(duration(fleet_stale_after)),
-        stopping_patience: Some(duration(stopping_patience)),
-        leftover_patience: Some(duration(leftover_patience)),
+        stopping_patience: Some(duration(stopping_timeout)),
+        leftover_patience: Some(duration(leftover_timeout)),
         keep_idle: match keep_idle {
             KeepIdle::Auto => None,
             KeepIdle::AtMost(most) => Some(duration(most)),

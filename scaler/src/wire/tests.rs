@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::board::{Board, Settings};
 use crate::plan::{
-    Alternative, Billing, Bounds, Counters, FailedBoots, FrontDemand, Goal, Held, Instance,
-    KeepIdle, Memory, Observation, Patience, Plan, Policy, PolicyKind, Prices, Seen, State, Stop,
-    StopCause, Window,
+    Alternative, Billing, Bounds, CallBackoff, Counters, FailedBoots, FrontDemand, Instance,
+    KeepIdle, Memory, Observation, Plan, Policy, PolicyKind, Prices, Seen, State, Stop, StopCause,
+    Targets, Timeouts, Window,
 };
 
 /// Returns a decision as the loop publishes it.
@@ -32,8 +32,8 @@ pub fn decision(
     }
 }
 
-fn at(seconds: u64) -> Moment {
-    Moment::after_epoch(Duration::from_secs(seconds))
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::after_epoch(Duration::from_secs(seconds))
 }
 
 /// Every field has a different value.
@@ -49,7 +49,7 @@ fn policy() -> Policy {
             scale_out_cooldown: s(4),
             scale_in_cooldown: s(5),
         },
-        patience: Patience {
+        timeouts: Timeouts {
             idle_time: s(6),
             settle: s(7),
             keep_idle: KeepIdle::AtMost(s(8)),
@@ -58,10 +58,10 @@ fn policy() -> Policy {
             front_stale_after: s(11),
             queue_stale_after: s(12),
             fleet_stale_after: s(13),
-            stopping_patience: s(14),
-            leftover_patience: s(15),
+            stopping_timeout: s(14),
+            leftover_timeout: s(15),
         },
-        goal: Goal {
+        targets: Targets {
             latency: s(16),
             service_time: Duration::from_millis(17),
             boot_time: s(18),
@@ -115,7 +115,7 @@ fn observation() -> Observation {
             in_a_row: 14,
             held_until: at(15),
         }),
-        held: Held {
+        call_backoff: CallBackoff {
             start: Some(at(16)),
             launch: Some(at(17)),
             stop: Some(at(18)),
@@ -239,7 +239,7 @@ fn every_state_and_cause_has_its_name() {
 
 #[test]
 fn values_out_of_range_are_clamped() {
-    let end = timestamp(Moment::after_epoch(Duration::MAX));
+    let end = timestamp(Timestamp::after_epoch(Duration::MAX));
     assert_eq!(end.to_string(), "9999-12-31T23:59:59.999999999Z");
     assert!(Duration::try_from(duration(Duration::MAX)).is_ok());
 }

@@ -78,7 +78,7 @@ pub(crate) fn target(
         now,
         outlook.boot,
         policy.prices.minimum.as_secs_f64(),
-        policy.patience.keep_idle,
+        policy.timeouts.keep_idle,
     );
     // Instances are kept, but none is started in order to be kept.
     let kept = needed.saturating_add(keeping.workers.into());
@@ -101,18 +101,18 @@ impl Outlook {
         estimates: &Estimates,
         requests: u64,
     ) -> Self {
-        let goal = &policy.goal;
-        let service = estimates.service_seconds(goal);
+        let targets = &policy.targets;
+        let service = estimates.service_seconds(targets);
         let boot = estimates
             .boot
-            .map_or(goal.boot_time.as_secs_f64(), |boot| boot.mean);
+            .map_or(targets.boot_time.as_secs_f64(), |boot| boot.mean);
         let rate = estimates.arrivals(observation.now);
         let expected = rate.per_second + rate.trend.max(0.0) * boot;
         Self {
             work: requests as f64 * service,
             service,
             boot,
-            target: goal.latency.as_secs_f64(),
+            target: targets.latency.as_secs_f64(),
             offered: if requests > 0 {
                 expected * service
             } else {

@@ -33,7 +33,7 @@ impl Cloud {
     pub fn start(&mut self, ids: &[InstanceId]) -> bool {
         let now = self.now();
         let accepted = self.start_calls.accepts(now, &mut self.cloud_random);
-        self.observation.held.start = self.start_calls.held_until();
+        self.observation.call_backoff.start = self.start_calls.held_until();
         if accepted {
             ids.iter().for_each(|id| self.begin(index_of(id)));
         } else {
@@ -46,7 +46,7 @@ impl Cloud {
     pub fn launch(&mut self, count: u32) -> bool {
         let now = self.now();
         let accepted = self.launch_calls.accepts(now, &mut self.cloud_random);
-        self.observation.held.launch = self.launch_calls.held_until();
+        self.observation.call_backoff.launch = self.launch_calls.held_until();
         if accepted {
             self.observation.launching += count;
             let taken_at = self.now + micros(self.scenario.launch);

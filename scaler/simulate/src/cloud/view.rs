@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use scaler_plan::pace::{count_interval, describe_interval};
-use scaler_plan::{Billing, Counters, FrontDemand, Moment, Observation, Seen, State};
+use scaler_plan::{Billing, Counters, FrontDemand, Observation, Seen, State, Timestamp};
 
 use super::{Cloud, Machine, Phase, Power};
 use crate::{Micros, micros};
@@ -13,13 +13,13 @@ const BEGINNING: Duration = Duration::from_secs(20_000 * 24 * 60 * 60);
 /// The real loop plans at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-pub(crate) fn timestamp(at: Micros) -> Moment {
-    Moment::after_epoch(BEGINNING + Duration::from_micros(at))
+pub(crate) fn timestamp(at: Micros) -> Timestamp {
+    Timestamp::after_epoch(BEGINNING + Duration::from_micros(at))
 }
 
 /// Returns the first microsecond that is not before `at`.
-pub(crate) fn micros_at(at: Moment) -> Micros {
-    let passed = at.since(Moment::after_epoch(BEGINNING));
+pub(crate) fn micros_at(at: Timestamp) -> Micros {
+    let passed = at.since(Timestamp::after_epoch(BEGINNING));
     micros(passed + Duration::from_nanos(999))
 }
 
@@ -117,7 +117,7 @@ impl Cloud {
 }
 
 /// A live worker reports all the time.
-fn heard(machine: &Machine, now: Moment) -> Option<Moment> {
+fn heard(machine: &Machine, now: Timestamp) -> Option<Timestamp> {
     match machine.phase {
         Phase::Dead => Some(timestamp(machine.since)),
         _ if machine.has_worker() => Some(now),
