@@ -5,13 +5,13 @@ use super::launch::Launch;
 use super::stop::{End, ids};
 use super::throttle::Action;
 use crate::fleet::FleetView;
-use crate::plan::{InstanceId, Moment, Stop, StopCause};
+use crate::plan::{InstanceId, Stop, StopCause, Timestamp};
 
 /// How a call to EC2 ended.
 #[derive(Debug)]
 pub struct Outcome {
     pub(super) call: Call,
-    pub(super) asked_at: Moment,
+    pub(super) asked_at: Timestamp,
     pub(super) error: Option<FleetError>,
     /// Calls of the same action besides the one that was taken from the throttle.
     pub(super) further_calls: u32,
@@ -24,25 +24,18 @@ pub struct Outcome {
 pub enum Event {
     Started {
         instances: u64,
-        ordered_at: Moment,
+        ordered_at: Timestamp,
     },
     Launched {
         instances: u64,
-        ordered_at: Moment,
+        ordered_at: Timestamp,
     },
     /// One instance was stopped, or terminated instead.
-    Stopped {
-        cause: StopCause,
-        terminated: bool,
-    },
+    Stopped { cause: StopCause, terminated: bool },
     /// Stopped instances that failed to boot too often were terminated.
-    Discarded {
-        instances: u64,
-    },
+    Discarded { instances: u64 },
     /// EC2 refused a call or did not answer it.
-    CallFailed {
-        call: &'static str,
-    },
+    CallFailed { call: &'static str },
 }
 
 /// A call to EC2, as far as its outcome needs it.
@@ -62,7 +55,7 @@ pub(super) enum Call {
 }
 
 impl Outcome {
-    pub(super) fn new(call: Call, asked_at: Moment, error: Option<FleetError>) -> Self {
+    pub(super) fn new(call: Call, asked_at: Timestamp, error: Option<FleetError>) -> Self {
         Self {
             call,
             asked_at,
@@ -82,7 +75,7 @@ impl Outcome {
 impl Executor {
     /// Records the outcome of a call in `view`, and returns what it has brought about.
     #[must_use]
-    pub fn finish(&mut self, outcome: Outcome, view: &mut FleetView, now: Moment) -> Vec<Event> {
+    pub fn finish(&mut self, outcome: Outcome, view: &mut FleetView, now: Timestamp) -> Vec<Event> {
         let Outcome {
             call,
             asked_at,
@@ -127,7 +120,7 @@ impl Executor {
         stops: &[Stop],
         error: Option<&FleetError>,
         view: &mut FleetView,
-        now: Moment,
+        now: Timestamp,
     ) -> Vec<Event> {
         self.stop.note(error, now);
         note_stop_called(&ids(stops), error, view, now);
@@ -157,7 +150,7 @@ impl Executor {
         ids: &[InstanceId],
         error: Option<&FleetError>,
         view: &mut FleetView,
-        now: Moment,
+        now: Timestamp,
     ) -> Vec<Event> {
         self.discard.note(error, now);
         note_stop_called(ids, error, view, now);
@@ -175,7 +168,7 @@ fn note_stop_called(
     ids: &[InstanceId],
     error: Option<&FleetError>,
     view: &mut FleetView,
-    now: Moment,
+    now: Timestamp,
 ) {
     match error {
         Some(error) if !error.may_have_happened() => view.not_stopping(ids),

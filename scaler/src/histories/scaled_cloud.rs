@@ -6,7 +6,9 @@ use proto::v1::worker_order::Order;
 
 use super::link::Link;
 use crate::fleet::worker_registry::Workers;
-use crate::plan::{InstanceId, Memory, Moment, Observation, Plan, Policy, State, StopCause, plan};
+use crate::plan::{
+    InstanceId, Memory, Observation, Plan, Policy, State, StopCause, Timestamp, plan,
+};
 use crate::simulate::{Cloud, Phase, Power, Scenario};
 
 pub const STEP: Duration = Duration::from_millis(20);
@@ -23,19 +25,19 @@ pub struct ScaledCloud {
     links: Vec<Link>,
     roster: Workers,
     memory: Memory,
-    polled_at: Moment,
+    polled_at: Timestamp,
     /// How often workers were cordoned after some were added, or added after some were cordoned.
     pub reversals: u32,
     last_added: Option<bool>,
     /// Since when no report reaches the scaler.
-    pub(super) cut_off_since: Option<Moment>,
+    pub(super) cut_off_since: Option<Timestamp>,
     /// The last period of that: from when until when.
-    pub(super) last_cut_off: Option<(Moment, Moment)>,
-    /// Since when the queue's counters are zero in spite of messages. AWS only promises that they are right a minute after the
-    /// last change.
-    pub(super) blind_since: Option<Moment>,
+    pub(super) last_cut_off: Option<(Timestamp, Timestamp)>,
+    /// Since when the queue's counters are zero in spite of messages. AWS only promises that they are right a minute after
+    /// the last change.
+    pub(super) blind_since: Option<Timestamp>,
     /// Since when the queue holds messages.
-    pub(super) work_since: Option<Moment>,
+    pub(super) work_since: Option<Timestamp>,
     random: u64,
 }
 
@@ -66,7 +68,7 @@ impl ScaledCloud {
             links: Vec::new(),
             roster: Workers::default(),
             memory: Memory::default(),
-            polled_at: Moment::default(),
+            polled_at: Timestamp::default(),
             reversals: 0,
             last_added: None,
             cut_off_since: None,
@@ -118,8 +120,8 @@ impl ScaledCloud {
 
     /// Whether the silence of workers that were cut off may still have effects.
     pub fn was_just_cut_off(&self) -> bool {
-        let silence = self.cloud.scenario.policy.patience.silence_deadline;
-        let is_recent = |(_, end): (Moment, Moment)| self.cloud.now().since(end) <= silence;
+        let silence = self.cloud.scenario.policy.timeouts.silence_deadline;
+        let is_recent = |(_, end): (Timestamp, Timestamp)| self.cloud.now().since(end) <= silence;
         self.last_cut_off.is_some_and(is_recent)
     }
 
@@ -146,7 +148,7 @@ impl ScaledCloud {
         let now = self.cloud.now();
         let has_work = self.cloud.messages() > 0;
         self.work_since = has_work.then(|| self.work_since.unwrap_or(now));
-        let is_blind = |since: &Moment| now.since(*since) < LONGEST_BLINDNESS;
+        let is_blind = |since: &Timestamp| now.since(*since) < LONGEST_BLINDNESS;
         self.blind_since = self.blind_since.filter(is_blind);
         self.cloud.faults.counters_are_blind = self.blind_since.is_some();
         for index in self.links.len()..self.cloud.machines().len() {
@@ -284,7 +286,7 @@ impl ScaledCloud {
     }
 
     /// A time between `least` and `most` milliseconds from now.
-    fn after(&mut self, least: u64, most: u64) -> Moment {
+    fn after(&mut self, least: u64, most: u64) -> Timestamp {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
