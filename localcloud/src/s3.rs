@@ -35,10 +35,10 @@ use tracing::warn;
 pub use context::PeerAddress;
 pub use target::Target;
 
+use crate::account::ACCOUNT_ID;
 use crate::clock::Clock;
 use crate::config::{Authentication, Credentials};
 use crate::sqs::Sqs;
-use crate::sqs::state::ACCOUNT_ID;
 use api::Api;
 use context::RequestContext;
 use failure::failure;

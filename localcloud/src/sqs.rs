@@ -26,9 +26,10 @@ pub use query::query_error;
 pub use state::SqsError;
 pub use store::{StoreError, SyncPolicy};
 
+use crate::account::ACCOUNT_ID;
 use crate::clock::Clock;
 use crate::faults::SqsFaults;
-use state::{ACCOUNT_ID, Change, Queues};
+use state::{Change, Queues};
 use store::Store;
 
 /// The SQS service of one account.

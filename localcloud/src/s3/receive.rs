@@ -12,7 +12,6 @@ use super::checksums::{Algorithm, Checksum, Digests};
 use super::failure::{bad_digest, failure, failure_with, internal};
 use super::staging::StagedFile;
 use super::store::Store;
-use crate::hex::hex;
 
 /// The largest upload or part.
 pub const MAX_UPLOAD_BYTES: u64 = 5 * 1024 * 1024 * 1024;
@@ -115,7 +114,7 @@ impl DeclaredBody {
         Ok(ReceivedBody {
             staged,
             size,
-            etag: hex(&md5),
+            etag: hex::encode(md5),
             checksum,
         })
     }

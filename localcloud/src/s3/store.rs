@@ -30,7 +30,6 @@ use tracing::warn;
 use super::failure::{failure, internal};
 use super::notifications::QueueNotification;
 use crate::clock::{Clock, Millis};
-use crate::hex::hex;
 
 pub use file::{TemporaryFile, footer};
 pub use object::{Description, Object, ObjectPart, Part, Upload};
@@ -244,7 +243,7 @@ impl Store {
     }
 
     fn object_file(&self, bucket: &str, key: &str) -> PathBuf {
-        let hash = hex(&Sha256::digest(key));
+        let hash = hex::encode(Sha256::digest(key));
         let mut path = self.bucket_folder(bucket);
         path.push("objects");
         path.push(&hash[..2]);

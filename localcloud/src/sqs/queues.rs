@@ -1,12 +1,12 @@
 //! Actions on queues.
 
-use super::state::ACCOUNT_ID;
 use super::wire::{
     AddPermission, Attributes, CreateQueue, Empty, GetQueueAttributes, GetQueueUrl,
     ListDeadLetterSourceQueues, ListQueues, QueueRequest, QueueUrl, QueueUrls, RemovePermission,
     SetQueueAttributes, SourceQueueUrls, TagQueue, Tags, UntagQueue,
 };
 use super::{Sqs, SqsError, queue_name, queue_url};
+use crate::account::ACCOUNT_ID;
 
 /// The attributes that a request can name. Those that a queue lacks are left out of the response.
 const KNOWN_ATTRIBUTES: [&str; 22] = [

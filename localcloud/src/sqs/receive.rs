@@ -10,11 +10,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::attributes::digest;
 use super::state::{
-    ACCOUNT_ID, Delivery, MAX_RECEIVE_WAIT_SECONDS, MAX_VISIBILITY_TIMEOUT_SECONDS,
-    MessageAttribute, Received,
+    Delivery, MAX_RECEIVE_WAIT_SECONDS, MAX_VISIBILITY_TIMEOUT_SECONDS, MessageAttribute, Received,
 };
 use super::wire::{Messages, ReceiveMessage, WireMessage};
 use super::{Shared, Sqs, SqsError, attributes, queue_name, seconds};
+use crate::account::ACCOUNT_ID;
 use crate::clock::Millis;
 
 /// A receive that may wait on a queue. When it ends, by a delivery, a timeout or a disconnect, it wakes the next one,

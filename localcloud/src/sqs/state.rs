@@ -30,12 +30,10 @@ pub use settings::{
     MAX_VISIBILITY_TIMEOUT_SECONDS, QueueSettings,
 };
 
+use crate::account::ACCOUNT_ID;
 use crate::clock::Millis;
 use crate::faults::SqsFaults;
 use checks::{check_queue_name, check_tags};
-
-/// The account number in every ARN and queue URL.
-pub const ACCOUNT_ID: &str = "000000000000";
 
 /// All queues, by name.
 #[derive(Debug, Default)]

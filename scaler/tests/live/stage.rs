@@ -71,11 +71,11 @@ impl Stage {
     }
 
     pub async fn without_scaler(arguments: &[&str]) -> Self {
-        Self::unkind(localcloud::Ec2Settings::default(), arguments).await
+        Self::unkind(localcloud::Ec2Faults::default(), arguments).await
     }
 
     /// As [`Stage::without_scaler`], in a cloud that is as unkind as told.
-    pub async fn unkind(ec2: localcloud::Ec2Settings, arguments: &[&str]) -> Self {
+    pub async fn unkind(ec2: localcloud::Ec2Faults, arguments: &[&str]) -> Self {
         let everything = CancellationToken::new();
         let processes = tempfile::tempdir().unwrap();
         let cloud = start_cloud(ec2, processes.path(), &everything).await;
@@ -355,7 +355,7 @@ async fn listen() -> (TcpListener, std::net::SocketAddr) {
 }
 
 async fn start_cloud(
-    ec2: localcloud::Ec2Settings,
+    ec2: localcloud::Ec2Faults,
     processes: &std::path::Path,
     shutdown: &CancellationToken,
 ) -> String {

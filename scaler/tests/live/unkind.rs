@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use localcloud::{Capacity, Ec2Settings};
+use localcloud::{Capacity, Ec2Faults};
 use platform::fleet::PowerState;
 use proto::v1::InstanceState;
 
 use crate::stage::{Stage, eventually};
 use crate::worker::staff;
 
-async fn stage(ec2: Ec2Settings, arguments: &[&str]) -> Arc<Stage> {
+async fn stage(ec2: Ec2Faults, arguments: &[&str]) -> Arc<Stage> {
     let mut stage = Stage::unkind(ec2, arguments).await;
     stage.create_queue().await;
     stage.start_scaler().await;
@@ -26,9 +26,9 @@ async fn idle(stage: &Stage, count: usize) {
 
 #[tokio::test]
 async fn launches_that_ec2_does_not_know_yet_are_awaited_named_and_not_made_twice() {
-    let ec2 = Ec2Settings {
+    let ec2 = Ec2Faults {
         describe_lag: Duration::from_secs(2),
-        ..Ec2Settings::default()
+        ..Ec2Faults::default()
     };
     let stage = stage(ec2, &["--max-workers", "5"]).await;
     let _workers = staff(&stage);
@@ -52,13 +52,13 @@ async fn launches_that_ec2_does_not_know_yet_are_awaited_named_and_not_made_twic
 
 #[tokio::test]
 async fn what_the_first_subnet_has_no_room_for_is_launched_in_the_second() {
-    let ec2 = Ec2Settings {
+    let ec2 = Ec2Faults {
         capacity: vec![Capacity {
             instance_type: None,
             subnet: Some("subnet-1".to_owned()),
             instances: 2,
         }],
-        ..Ec2Settings::default()
+        ..Ec2Faults::default()
     };
     let arguments = ["--max-workers=5", "--subnet-id=subnet-1,subnet-2"];
     let stage = stage(ec2, &arguments).await;
@@ -74,9 +74,9 @@ async fn what_the_first_subnet_has_no_room_for_is_launched_in_the_second() {
 
 #[tokio::test]
 async fn a_boot_that_fails_is_counted_and_made_good() {
-    let ec2 = Ec2Settings {
+    let ec2 = Ec2Faults {
         fail_boot_every: 3,
-        ..Ec2Settings::default()
+        ..Ec2Faults::default()
     };
     let arguments = ["--max-workers=4", "--boot-deadline=500ms"];
     let stage = stage(ec2, &arguments).await;
@@ -94,9 +94,9 @@ async fn a_boot_that_fails_is_counted_and_made_good() {
 
 #[tokio::test]
 async fn nothing_is_launched_for_what_pending_instances_will_do() {
-    let ec2 = Ec2Settings {
+    let ec2 = Ec2Faults {
         boot_delay: Duration::from_millis(500),
-        ..Ec2Settings::default()
+        ..Ec2Faults::default()
     };
     let stage = stage(ec2, &["--max-workers", "6"]).await;
     let _workers = staff(&stage);
@@ -114,7 +114,7 @@ async fn nothing_is_launched_for_what_pending_instances_will_do() {
 #[tokio::test]
 async fn spot_instances_are_terminated_when_demand_ends() {
     let arguments = ["--max-workers=2", "--market=spot", "--billing-minimum=0s"];
-    let stage = stage(Ec2Settings::default(), &arguments).await;
+    let stage = stage(Ec2Faults::default(), &arguments).await;
     let _workers = staff(&stage);
     stage.demand(2);
     idle(&stage, 2).await;

@@ -9,7 +9,6 @@ use s3s::{S3ErrorCode, S3Request, S3Result};
 
 use super::Api;
 use super::input::{check_acl, check_encryption, check_key, check_version, description};
-use crate::hex::hex;
 use crate::s3::checksums::{Algorithm, Checksum, Digests, set_checksum};
 use crate::s3::conditions::{ReadConditions, to_etag, to_timestamp};
 use crate::s3::failure::{failure_with, internal, invalid_argument, unsupported};
@@ -142,7 +141,7 @@ impl Api {
             Ok(ReceivedBody {
                 staged,
                 size,
-                etag: hex(&md5),
+                etag: hex::encode(md5),
                 checksum,
             })
         };

@@ -10,7 +10,6 @@ use s3s::dto::{ETag, ETagCondition};
 use super::listing::{ListQuery, list};
 use super::{BucketSettings, Description, Object, Store, Tags};
 use crate::clock::Clock;
-use crate::hex::hex;
 use crate::s3::conditions::check_write;
 use crate::s3::staging::StagedFile;
 
@@ -55,7 +54,7 @@ fn steps() -> impl Strategy<Value = Step> {
 
 fn etag(body: &[u8]) -> String {
     use md5::{Digest, Md5};
-    hex(&Md5::digest(body))
+    hex::encode(Md5::digest(body))
 }
 
 fn new_store(folder: &std::path::Path) -> Store {

@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
-use crate::hex::hex;
-
 /// A message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
@@ -41,7 +39,7 @@ impl Message {
         let body = body.into();
         Self {
             message_id: message_id.into(),
-            body_md5: hex(&Md5::digest(&body)),
+            body_md5: hex::encode(Md5::digest(&body)),
             body,
             attributes: BTreeMap::new(),
             trace_header: None,
@@ -93,5 +91,5 @@ pub fn attributes_md5_hex<'a>(
             }
         }
     }
-    hex(&hasher.finalize())
+    hex::encode(hasher.finalize())
 }

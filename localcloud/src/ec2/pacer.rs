@@ -1,18 +1,18 @@
-//! Spaces out the starts of processes: many that boot at once on few cores are all ready late, and none is ready early.
+//! Spaces out the starts of processes: on few cores, instances that boot at once are all ready late.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// Hands out turns, each at least an interval after the one before.
+/// Hands out turns at least an interval apart.
 #[derive(Debug)]
-pub struct Pace {
+pub struct Pacer {
     interval: Duration,
     next: Mutex<Instant>,
 }
 
-impl Pace {
+impl Pacer {
     pub fn new(interval: Duration) -> Self {
         Self {
             interval,
@@ -20,7 +20,7 @@ impl Pace {
         }
     }
 
-    /// Completes when the caller's turn has come. A turn is taken when this is first polled, and is not given back.
+    /// Completes when the caller's turn has come. The first poll takes the turn, and dropping the future keeps it taken.
     pub async fn turn(&self) {
         let turn = {
             let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
@@ -39,11 +39,11 @@ mod tests {
     #[tokio::test]
     async fn turns_are_an_interval_apart() {
         let interval = Duration::from_millis(10);
-        let pace = Pace::new(interval);
-        pace.turn().await;
+        let pacer = Pacer::new(interval);
+        pacer.turn().await;
         let first = Instant::now();
-        pace.turn().await;
-        pace.turn().await;
+        pacer.turn().await;
+        pacer.turn().await;
         assert!(first.elapsed() >= interval + interval / 2);
     }
 }

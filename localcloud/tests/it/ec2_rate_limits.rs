@@ -1,36 +1,33 @@
-//! EC2 with API rate limits, as the SDK meets them.
+//! API rate limits of EC2, with the SDK.
 
 use std::time::Duration;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::error::ProvideErrorMetadata;
-use localcloud::{Bucket, Config, Ec2Settings, Limits};
+use localcloud::{Ec2Faults, RateLimit, RateLimits};
 
-use crate::cloud::{Cloud, ec2_without_retries, get, image, status_and_code};
-use crate::ec2::{described, launched, run};
+use crate::cloud::{Cloud, ec2_without_retries, get, status_and_code};
+use crate::instances::{ABSENT, SLEEPER, described, launch, launched, run, start, tag};
 use crate::killed::start_with;
 
-const SLEEPER: &str = "exec sleep 1000";
-
-fn bucket(size: u32, refill_per_second: f64) -> Bucket {
-    Bucket {
+fn limit(size: u32, refill_per_second: f64) -> RateLimit {
+    RateLimit {
         size,
         refill_per_second,
     }
 }
 
-async fn cloud_limited_by(limits: Limits) -> Cloud {
-    Cloud::with(Config {
-        images: vec![image("ami-test", SLEEPER)],
-        faults: Ec2Settings {
-            limits,
-            ..Ec2Settings::default()
-        }
-        .into(),
-        ..Config::default()
-    })
-    .await
+async fn cloud_limited_by(limits: RateLimits) -> Cloud {
+    let faults = Ec2Faults {
+        limits,
+        ..Ec2Faults::default()
+    };
+    Cloud::with_ec2_faults(SLEEPER, faults).await
+}
+
+fn limit_exceeded() -> (u16, String) {
+    (503, "RequestLimitExceeded".to_owned())
 }
 
 async fn throttled_calls(endpoint: &str, action: &str) -> u64 {
@@ -44,45 +41,32 @@ async fn throttled_calls(endpoint: &str, action: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn calls_over_the_limit_are_refused_change_nothing_and_are_counted() {
-    let cloud = cloud_limited_by(Limits {
+async fn calls_above_the_limit_are_refused_and_counted_and_change_nothing() {
+    let cloud = cloud_limited_by(RateLimits {
         requests: [
-            ("StartInstances".to_owned(), bucket(2, 0.0)),
-            ("CreateTags".to_owned(), bucket(1, 0.0)),
+            ("StartInstances".to_owned(), limit(2, 0.0)),
+            ("CreateTags".to_owned(), limit(1, 0.0)),
         ]
         .into(),
-        ..Limits::default()
+        ..RateLimits::default()
     })
     .await;
     let ec2 = cloud.ec2_without_retries();
-    let id = launched(run(&ec2, 1)).await.remove(0);
+    let id = launch(&ec2).await;
     for _ in 0..2 {
-        ec2.start_instances()
-            .instance_ids(&id)
-            .send()
-            .await
-            .unwrap();
+        start(&ec2, &id).await.unwrap();
     }
     for _ in 0..3 {
-        let refused = ec2.start_instances().instance_ids(&id).send().await;
-        let refused = refused.unwrap_err();
-        assert_eq!(
-            refused.as_service_error().unwrap().message(),
-            Some("Request limit exceeded.")
-        );
-        assert_eq!(
-            status_and_code(refused),
-            (503, "RequestLimitExceeded".to_owned())
-        );
+        let refused = start(&ec2, &id).await.unwrap_err();
+        let message = refused.as_service_error().unwrap().message();
+        assert_eq!(message, Some("Request limit exceeded."));
+        assert_eq!(status_and_code(refused), limit_exceeded());
     }
     assert_eq!(throttled_calls(&cloud.endpoint, "StartInstances").await, 3);
 
-    let tag = |key: &str| {
-        let tag = aws_sdk_ec2::types::Tag::builder().key(key).value("x");
-        ec2.create_tags().resources(&id).tags(tag.build())
-    };
-    tag("first").send().await.unwrap();
-    tag("second").send().await.unwrap_err();
+    let create_tag = |key: &str| ec2.create_tags().resources(&id).tags(tag(key, "x"));
+    create_tag("first").send().await.unwrap();
+    create_tag("second").send().await.unwrap_err();
     let tags = described(&ec2, vec![]).await[0].tags().to_vec();
     assert_eq!(tags.len(), 1, "{tags:?}");
     assert_eq!(tags[0].key(), Some("first"));
@@ -91,22 +75,19 @@ async fn calls_over_the_limit_are_refused_change_nothing_and_are_counted() {
 
 #[tokio::test]
 async fn each_instance_of_a_call_takes_a_token_of_the_resource_bucket() {
-    let cloud = cloud_limited_by(Limits {
+    let cloud = cloud_limited_by(RateLimits {
         resources: [
-            ("RunInstances".to_owned(), bucket(3, 0.0)),
-            ("TerminateInstances".to_owned(), bucket(2, 0.0)),
+            ("RunInstances".to_owned(), limit(3, 0.0)),
+            ("TerminateInstances".to_owned(), limit(2, 0.0)),
         ]
         .into(),
-        ..Limits::default()
+        ..RateLimits::default()
     })
     .await;
     let ec2 = cloud.ec2_without_retries();
     let mut ids = launched(run(&ec2, 2)).await;
     let refused = run(&ec2, 2).send().await.unwrap_err();
-    assert_eq!(
-        status_and_code(refused),
-        (503, "RequestLimitExceeded".to_owned())
-    );
+    assert_eq!(status_and_code(refused), limit_exceeded());
     ids.extend(launched(run(&ec2, 1)).await);
     assert_eq!(described(&ec2, vec![]).await.len(), 3);
     let terminate = |ids: &[String]| {
@@ -120,10 +101,10 @@ async fn each_instance_of_a_call_takes_a_token_of_the_resource_bucket() {
 }
 
 #[tokio::test]
-async fn the_sdk_gets_through_a_bucket_that_refills() {
-    let cloud = cloud_limited_by(Limits {
-        requests: [("DescribeInstances".to_owned(), bucket(1, 5.0))].into(),
-        ..Limits::default()
+async fn the_sdk_retries_until_the_bucket_is_refilled() {
+    let cloud = cloud_limited_by(RateLimits {
+        requests: [("DescribeInstances".to_owned(), limit(1, 5.0))].into(),
+        ..RateLimits::default()
     })
     .await;
     let retries = RetryConfig::standard()
@@ -139,7 +120,7 @@ async fn the_sdk_gets_through_a_bucket_that_refills() {
 }
 
 #[tokio::test]
-async fn the_binary_keeps_awss_limits_when_asked_to_and_those_of_its_file() {
+async fn the_binary_applies_awss_limits_and_those_of_its_file() {
     let file = r#"
         [ec2.limits.requests]
         DescribeImages = { size = 3, refill_per_second = 0 }
@@ -162,14 +143,10 @@ async fn the_binary_keeps_awss_limits_when_asked_to_and_those_of_its_file() {
     assert_eq!(described_before_refusal, 3);
     assert_eq!(status_and_code(refused).1, "RequestLimitExceeded");
 
-    // However slow this machine is, so many at once come sooner than AWS's two a second.
-    let start = || async {
-        let unknown = ec2.start_instances().instance_ids("i-0123456789abcdef0");
-        status_and_code(unknown.send().await.unwrap_err()).1
-    };
+    // Also a slow machine makes these calls faster than AWS's two per second.
     let mut codes = Vec::new();
     for _ in 0..40 {
-        codes.push(start().await);
+        codes.push(status_and_code(start(&ec2, ABSENT).await.unwrap_err()).1);
     }
     assert!(
         codes[..5]

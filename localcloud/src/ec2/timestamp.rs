@@ -1,4 +1,4 @@
-//! Times as EC2 writes them.
+//! Timestamps as EC2 writes them.
 
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
@@ -11,12 +11,12 @@ const WITH_MILLIS: &[BorrowedFormatItem<'_>] =
 const WITH_SECONDS: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
 
-/// As the API has it.
+/// Formats a time as the API does.
 pub fn timestamp(at: Millis) -> String {
     format(at, WITH_MILLIS)
 }
 
-/// As the metadata service has it.
+/// Formats a time as the metadata service does.
 pub fn timestamp_in_seconds(at: Millis) -> String {
     format(at, WITH_SECONDS)
 }

@@ -1,4 +1,4 @@
-//! EC2 with little room, and instances that are paid for as spot.
+//! Capacity limits of EC2, and spot instances.
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
@@ -7,15 +7,14 @@ use aws_sdk_ec2::types::{
     InstanceMarketOptionsRequest, InstanceStateName, InstanceType, MarketType, SpotInstanceType,
     SpotMarketOptions,
 };
-use localcloud::{Capacity, Config, Ec2Settings};
+use localcloud::{Capacity, Ec2Faults};
 
-use crate::cloud::{Cloud, code, image, status_and_code};
-use crate::ec2::{described, filter, launched, run, running};
-use crate::processes::in_state;
+use crate::cloud::{Cloud, code, status_and_code};
+use crate::instances::{
+    SLEEPER, described, filter, in_state, launched, run, running, stop, terminate,
+};
 
-const SLEEPER: &str = "exec sleep 1000";
-
-async fn cloud_with_room(capacity: &[(Option<&str>, Option<&str>, usize)]) -> Cloud {
+async fn cloud_with_capacity(capacity: &[(Option<&str>, Option<&str>, usize)]) -> Cloud {
     let capacity = capacity.iter().map(|(instance_type, subnet, instances)| {
         let owned = |text: &Option<&str>| text.map(str::to_owned);
         Capacity {
@@ -24,16 +23,11 @@ async fn cloud_with_room(capacity: &[(Option<&str>, Option<&str>, usize)]) -> Cl
             instances: *instances,
         }
     });
-    Cloud::with(Config {
-        images: vec![image("ami-test", SLEEPER)],
-        faults: Ec2Settings {
-            capacity: capacity.collect(),
-            ..Ec2Settings::default()
-        }
-        .into(),
-        ..Config::default()
-    })
-    .await
+    let faults = Ec2Faults {
+        capacity: capacity.collect(),
+        ..Ec2Faults::default()
+    };
+    Cloud::with_ec2_faults(SLEEPER, faults).await
 }
 
 fn in_subnet(ec2: &Client, subnet: &str, count: i32) -> RunInstancesFluentBuilder {
@@ -45,8 +39,8 @@ fn no_capacity() -> (u16, String) {
 }
 
 #[tokio::test]
-async fn a_launch_gets_what_fits_into_its_subnet_and_nothing_if_that_is_too_little() {
-    let cloud = cloud_with_room(&[(None, Some("subnet-1"), 3)]).await;
+async fn a_launch_gets_the_capacity_of_its_subnet_or_fails_if_that_is_too_little() {
+    let cloud = cloud_with_capacity(&[(None, Some("subnet-1"), 3)]).await;
     let ec2 = cloud.ec2_without_retries();
     let refused = in_subnet(&ec2, "subnet-1", 4).send().await.unwrap_err();
     let message = format!("{refused:?}");
@@ -68,19 +62,15 @@ async fn a_launch_gets_what_fits_into_its_subnet_and_nothing_if_that_is_too_litt
     let there = described(&ec2, vec![filter("subnet-id", &["subnet-2"])]).await;
     assert_eq!(there.len(), 2);
 
-    // What is terminated makes room.
-    ec2.terminate_instances()
-        .instance_ids(&fitting[0])
-        .send()
-        .await
-        .unwrap();
+    // A terminated instance frees capacity.
+    terminate(&ec2, &fitting[0]).await.unwrap();
     assert_eq!(launched(in_subnet(&ec2, "subnet-1", 1)).await.len(), 1);
     cloud.stop().await;
 }
 
 #[tokio::test]
-async fn a_launch_has_to_fit_into_every_capacity_that_covers_it() {
-    let cloud = cloud_with_room(&[
+async fn a_launch_must_fit_into_every_capacity_that_covers_it() {
+    let cloud = cloud_with_capacity(&[
         (Some("c5.large"), None, 2),
         (Some("c5.large"), Some("subnet-1"), 1),
         (None, None, 4),
@@ -100,22 +90,20 @@ async fn a_launch_has_to_fit_into_every_capacity_that_covers_it() {
 }
 
 #[tokio::test]
-async fn a_start_gets_room_for_all_its_instances_or_starts_none() {
-    let cloud = cloud_with_room(&[(None, Some("subnet-1"), 2)]).await;
+async fn a_start_without_capacity_for_all_starts_none() {
+    let cloud = cloud_with_capacity(&[(None, Some("subnet-1"), 2)]).await;
     let ec2 = cloud.ec2_without_retries();
     let ids = launched(in_subnet(&ec2, "subnet-1", 2)).await;
     running(&ec2, 2).await;
-    let both = |ids: &[String]| Some(ids.to_vec());
-    ec2.stop_instances()
-        .set_instance_ids(both(&ids))
-        .send()
-        .await
-        .unwrap();
     for id in &ids {
+        stop(&ec2, id).await.unwrap();
         in_state(&ec2, id, InstanceStateName::Stopped).await;
     }
     launched(in_subnet(&ec2, "subnet-1", 1)).await;
-    let start = |ids: &[String]| ec2.start_instances().set_instance_ids(both(ids)).send();
+    let start = |ids: &[String]| {
+        let start = ec2.start_instances();
+        start.set_instance_ids(Some(ids.to_vec())).send()
+    };
     let refused = start(&ids).await.unwrap_err();
     assert_eq!(status_and_code(refused), no_capacity());
     let stopped = described(&ec2, vec![filter("instance-state-name", &["stopped"])]).await;
@@ -125,13 +113,13 @@ async fn a_start_gets_room_for_all_its_instances_or_starts_none() {
     assert_eq!(status_and_code(refused), no_capacity());
     start(&ids[..1])
         .await
-        .expect("one that runs already needs no room");
+        .expect("a running instance needs no capacity");
     cloud.stop().await;
 }
 
 #[tokio::test]
-async fn where_and_as_what_an_instance_was_launched_is_described() {
-    let cloud = cloud_with_room(&[]).await;
+async fn a_description_has_subnet_type_and_profile() {
+    let cloud = Cloud::with_image(SLEEPER).await;
     let ec2 = cloud.ec2();
     let profile = IamInstanceProfileSpecification::builder().name("workers");
     in_subnet(&ec2, "subnet-7", 1)
@@ -162,7 +150,7 @@ fn spot(options: Option<SpotMarketOptions>) -> InstanceMarketOptionsRequest {
 
 #[tokio::test]
 async fn a_one_time_spot_instance_can_be_terminated_but_not_stopped() {
-    let cloud = cloud_with_room(&[]).await;
+    let cloud = Cloud::with_image(SLEEPER).await;
     let ec2 = cloud.ec2();
     let spot_id = launched(run(&ec2, 1).instance_market_options(spot(None))).await;
     let on_demand = launched(run(&ec2, 1)).await;
@@ -177,22 +165,12 @@ async fn a_one_time_spot_instance_can_be_terminated_but_not_stopped() {
     assert!(found[0].spot_instance_request_id().is_some());
 
     let both = [spot_id.clone(), on_demand.clone()].concat();
-    let refused = ec2
-        .stop_instances()
-        .set_instance_ids(Some(both))
-        .send()
-        .await
-        .unwrap_err();
-    assert_eq!(
-        status_and_code(refused),
-        (400, "UnsupportedOperation".to_owned())
-    );
+    let stop_both = ec2.stop_instances().set_instance_ids(Some(both));
+    let refused = stop_both.send().await.unwrap_err();
+    let expected = (400, "UnsupportedOperation".to_owned());
+    assert_eq!(status_and_code(refused), expected);
     in_state(&ec2, &on_demand[0], InstanceStateName::Running).await;
-    ec2.terminate_instances()
-        .instance_ids(&spot_id[0])
-        .send()
-        .await
-        .unwrap();
+    terminate(&ec2, &spot_id[0]).await.unwrap();
     in_state(&ec2, &spot_id[0], InstanceStateName::Terminated).await;
     cloud.stop().await;
 }
@@ -207,8 +185,8 @@ async fn a_one_time_spot_instance_whose_process_ends_is_terminated() {
 }
 
 #[tokio::test]
-async fn a_persistent_spot_instance_stops_and_has_to_be_asked_for_properly() {
-    let cloud = cloud_with_room(&[]).await;
+async fn only_a_persistent_spot_instance_can_be_stopped() {
+    let cloud = Cloud::with_image(SLEEPER).await;
     let ec2 = cloud.ec2();
     let options = |kind: SpotInstanceType, interruption: Option<InstanceInterruptionBehavior>| {
         SpotMarketOptions::builder()
@@ -235,11 +213,7 @@ async fn a_persistent_spot_instance_stops_and_has_to_be_asked_for_properly() {
     );
     let id = launched(run(&ec2, 1).instance_market_options(spot(Some(persistent)))).await;
     running(&ec2, 1).await;
-    ec2.stop_instances()
-        .instance_ids(&id[0])
-        .send()
-        .await
-        .unwrap();
+    stop(&ec2, &id[0]).await.unwrap();
     in_state(&ec2, &id[0], InstanceStateName::Stopped).await;
     cloud.stop().await;
 }
