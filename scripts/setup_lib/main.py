@@ -11,7 +11,7 @@ import shutil
 import sys
 
 from . import cargo_tools, fidelity, fuzzing, libtorch, model, redis
-from .places import CACHE, LOCAL, MODELS, PHOTOS
+from .places import CACHE, LOCAL, MODELS, PHOTOS, WEIGHTS
 from .report import SetupError, fail, note
 
 
@@ -28,6 +28,8 @@ def main():
             return 0
         model.prepare()
         LOCAL.mkdir(exist_ok=True)
+        MODELS.mkdir(exist_ok=True)
+        replace_link("weights", WEIGHTS)
         replace_link("models", MODELS)
         replace_link("photos", PHOTOS)
         if needs_libtorch:

@@ -10,6 +10,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 LOCAL = REPOSITORY / ".local"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "muster"
 DOWNLOADS = CACHE / "downloads"
+WEIGHTS = CACHE / "weights"
 MODELS = CACHE / "models"
 PHOTOS = CACHE / "photos"
 LIBTORCH = CACHE / "libtorch-2.13.0"

@@ -86,7 +86,7 @@ fn the_native_engine_needs_nothing_else() {
 #[test]
 fn engines_are_compared_by_figures() {
     let folder = Folder::with_worker();
-    let photo = worker::vision::enrol::photos_below(&common::photos().join("val"))
+    let photo = worker::enrol::photos_below(&common::photos().join("val"))
         .expect("photos")
         .remove(0);
     let models = common::bundle();

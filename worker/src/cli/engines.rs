@@ -1,4 +1,4 @@
-//! `worker engines`: what this machine can run, and what each costs.
+//! `worker engines`: measures each engine and precision on this machine.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ pub fn run(args: &EnginesArgs) -> anyhow::Result<ExitCode> {
         Some(photo) => photo.clone(),
         None => sample_photo().with_context(|| {
             format!(
-                "there are no sample photos in {SAMPLE_PHOTOS}; give a photo, or run scripts/setup"
+                "there are no sample photos in {SAMPLE_PHOTOS}: name a photo, or run scripts/setup"
             )
         })?,
     };
@@ -93,7 +93,7 @@ fn measure(
         let reason = errors
             .lines()
             .find(told)
-            .unwrap_or("it failed without a word");
+            .unwrap_or("it failed without a message");
         anyhow::bail!("not here: {}", reason.trim_start_matches("worker: "));
     }
     let mut lines = BufReader::new(&*output.stdout).lines();
@@ -106,6 +106,6 @@ fn parse<T: DeserializeOwned>(line: Option<std::io::Result<String>>) -> anyhow::
 }
 
 fn sample_photo() -> Option<PathBuf> {
-    let photos = crate::vision::enrol::photos_below(Path::new(SAMPLE_PHOTOS)).ok()?;
+    let photos = crate::enrol::photos_below(Path::new(SAMPLE_PHOTOS)).ok()?;
     photos.into_iter().next()
 }

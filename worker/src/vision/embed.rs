@@ -7,7 +7,6 @@ use super::engine::{EmbeddingNetwork, Precision};
 
 pub mod architecture;
 pub mod bytes;
-pub mod calibrate;
 pub mod floats;
 mod pool;
 

@@ -6,15 +6,14 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use worker::vision::bundle::BUNDLE_FILE;
+use worker::enrol::enrol;
+use worker::model::bundle::BUNDLE_FILE;
 use worker::vision::engine::native::NativeEngine;
-use worker::vision::{
-    Engine, EngineOptions, Engines, Gallery, LoadError, Precision, Recogniser, enrol,
-};
+use worker::vision::{Engine, EngineOptions, Engines, Gallery, LoadError, Precision, Recognizer};
 
-const MEND: &str = "run scripts/setup";
+const MEND: &str = "run make setup";
 
-/// Folder of the model bundle that set-up made; `MUSTER_MODELS` overrides it.
+/// Folder of the model bundle that `make setup` made; `MUSTER_MODELS` overrides it.
 pub fn bundle() -> PathBuf {
     let bundle = folder("MUSTER_MODELS", "models/facenet128");
     assert!(
@@ -23,6 +22,13 @@ pub fn bundle() -> PathBuf {
         bundle.display()
     );
     bundle
+}
+
+/// Folder of the published weights that set-up fetched.
+pub fn weights() -> PathBuf {
+    let weights = folder("MUSTER_WEIGHTS", "weights");
+    assert!(weights.is_dir(), "no folder {}: {MEND}", weights.display());
+    weights
 }
 
 /// Folder of the sample photos, with `train` and `val` in it; `MUSTER_PHOTOS` overrides it.
@@ -51,7 +57,7 @@ pub fn load(
     bundle: &Path,
     gallery: Gallery,
     precision: Option<Precision>,
-) -> Result<Recogniser, LoadError> {
+) -> Result<Recognizer, LoadError> {
     load_into(&NativeEngine, bundle, gallery, precision)
 }
 
@@ -61,7 +67,7 @@ pub fn load_into(
     bundle: &Path,
     gallery: Gallery,
     precision: Option<Precision>,
-) -> Result<Recogniser, LoadError> {
+) -> Result<Recognizer, LoadError> {
     let engines = Engines {
         detector: &NativeEngine,
         embedder: engine,
@@ -70,37 +76,37 @@ pub fn load_into(
         precision,
         ..EngineOptions::default()
     };
-    Recogniser::load(bundle, gallery, engines, &options)
+    Recognizer::load(bundle, gallery, engines, &options)
 }
 
-/// A recogniser that knows nobody.
-pub fn recogniser() -> Recogniser {
+/// A recognizer that knows nobody.
+pub fn recognizer() -> Recognizer {
     load(&bundle(), Gallery::default(), None).expect("the bundle loads")
 }
 
-/// A recogniser that knows nobody, in the precision given.
-pub fn recogniser_in(precision: Precision) -> Recogniser {
+/// A recognizer that knows nobody, in the precision given.
+pub fn recognizer_in(precision: Precision) -> Recognizer {
     load(&bundle(), Gallery::default(), Some(precision))
         .expect("the bundle loads; `worker calibrate --for-other-machines` makes its int8 weights")
 }
 
-/// A recogniser that knows the people of the training photos, who are enrolled once.
-pub fn enrolled_recogniser() -> Recogniser {
-    enrolled_recogniser_in(recogniser().precision())
+/// A recognizer that knows the people of the training photos, who are enrolled once.
+pub fn enrolled_recognizer() -> Recognizer {
+    enrolled_recognizer_in(recognizer().precision())
 }
 
-/// As `enrolled_recogniser`, in the precision given.
-pub fn enrolled_recogniser_in(precision: Precision) -> Recogniser {
+/// As `enrolled_recognizer`, in the precision given.
+pub fn enrolled_recognizer_in(precision: Precision) -> Recognizer {
     static GALLERIES: [OnceLock<Gallery>; 2] = [const { OnceLock::new() }; 2];
-    let mut recogniser = recogniser_in(precision);
+    let mut recognizer = recognizer_in(precision);
     let gallery = GALLERIES[precision as usize].get_or_init(|| {
         let (gallery, skipped) =
-            enrol(&photos().join("train"), &recogniser).expect("the training photos enrol");
+            enrol(&photos().join("train"), &recognizer).expect("the training photos enrol");
         assert_eq!((gallery.len(), skipped.len()), (93, 0));
         gallery
     });
-    recogniser.set_gallery(gallery.clone());
-    recogniser
+    recognizer.set_gallery(gallery.clone());
+    recognizer
 }
 
 /// A copy of the bundle with another description; its weights are links.

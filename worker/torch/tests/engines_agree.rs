@@ -1,16 +1,14 @@
 //! The engines check each other: the same networks by libtorch and by Muster's own loops.
 
 use photo::{DecodeLimits, Photo, decode};
+use worker::enrol::{enrol, photos_below};
 use worker::vision::area::{PixelRect, Sampler};
 use worker::vision::crop::FaceCrop;
 use worker::vision::detect::networks::{OutputNet, RefineNet, Verdict};
 use worker::vision::detect::proposal::Proposal;
 use worker::vision::engine::DetectionNetworks;
 use worker::vision::engine::native::NativeEngine;
-use worker::vision::enrol::photos_below;
-use worker::vision::{
-    Bundle, Engine, EngineOptions, Engines, Gallery, Precision, Recogniser, enrol,
-};
+use worker::vision::{Bundle, Engine, EngineOptions, Engines, Gallery, Precision, Recognizer};
 use worker_torch::TorchEngine;
 
 #[path = "../../tests/common/mod.rs"]
@@ -55,14 +53,14 @@ fn embeddings_of_all_sample_photos_agree_in_bytes() {
 #[test]
 fn both_give_the_same_name_to_every_photo() {
     for precision in [Precision::Fp32, Precision::Int8] {
-        let named = both(precision).map(|mut recogniser| {
+        let named = both(precision).map(|mut recognizer| {
             let (gallery, _) =
-                enrol(&common::photos().join("train"), &recogniser).expect("the photos enrol");
-            recogniser.set_gallery(gallery);
+                enrol(&common::photos().join("train"), &recognizer).expect("the photos enrol");
+            recognizer.set_gallery(gallery);
             let photos = photos_in("val");
             let names = photos
                 .iter()
-                .map(|photo| recogniser.recognise(photo).expect("a face").name);
+                .map(|photo| recognizer.recognize(photo).expect("a face").name);
             names.collect::<Vec<String>>()
         });
         assert_eq!(named[0].len(), 25);
@@ -168,7 +166,7 @@ fn faces_found_by_libtorch_are_those_found_natively() {
             detector,
             embedder: &NativeEngine,
         };
-        Recogniser::load(
+        Recognizer::load(
             &common::bundle(),
             Gallery::default(),
             engines,
@@ -192,7 +190,7 @@ fn faces_found_by_libtorch_are_those_found_natively() {
 }
 
 /// Native, then libtorch.
-fn both(precision: Precision) -> [Recogniser; 2] {
+fn both(precision: Precision) -> [Recognizer; 2] {
     let engines: [&dyn Engine; 2] = [&NativeEngine, &TorchEngine];
     engines.map(|engine| {
         common::load_into(
@@ -223,10 +221,10 @@ fn options(precision: Option<Precision>) -> EngineOptions {
 }
 
 /// The main face of all sample photos.
-fn crops(recogniser: &Recogniser) -> Vec<FaceCrop> {
+fn crops(recognizer: &Recognizer) -> Vec<FaceCrop> {
     let photos = SPLITS.into_iter().flat_map(photos_in);
     let crops: Vec<FaceCrop> = photos
-        .map(|photo| recogniser.crop_photo(&photo).expect("a face"))
+        .map(|photo| recognizer.crop_photo(&photo).expect("a face"))
         .collect();
     assert_eq!(crops.len(), 118);
     crops
@@ -243,8 +241,8 @@ fn decoded(split: &str) -> Vec<Photo> {
     photos_in(split).into_iter().map(decode).collect()
 }
 
-fn embedding(recogniser: &Recogniser, crop: &FaceCrop) -> Vec<f32> {
-    recogniser
+fn embedding(recognizer: &Recognizer, crop: &FaceCrop) -> Vec<f32> {
+    recognizer
         .embed_crops(std::slice::from_ref(crop))
         .swap_remove(0)
 }

@@ -5,10 +5,12 @@ use std::process::{Command, Output};
 
 use tch::{CModule, Kind, Tensor};
 use tempfile::TempDir;
-use worker::vision::bundle::{Distance, Preprocessing};
-use worker::vision::convert::{BundleOptions, TorchscriptOptions, convert_torchscript};
-use worker::vision::enrol::photos_below;
-use worker::vision::{EngineName, Gallery, LoadError, Precision, Recogniser, enrol};
+use worker::enrol::{enrol, photos_below};
+use worker::model::bundle::{Distance, Preprocessing};
+use worker::model::convert::{
+    BundleOptions, DetectorSource, TorchscriptOptions, convert_torchscript,
+};
+use worker::vision::{EngineName, Gallery, LoadError, Precision, Recognizer};
 use worker_torch::TorchEngine;
 
 #[path = "../../tests/common/mod.rs"]
@@ -47,7 +49,8 @@ impl Place {
                 bundle: BundleOptions {
                     name: "averages".to_owned(),
                     threshold: 0.9,
-                    detector_from: common::bundle(),
+                    detector: DetectorSource::Bundle(common::bundle()),
+                    source: None,
                 },
                 input_size: SIDE,
                 embedding_size: EMBEDDING_SIZE,
@@ -74,7 +77,7 @@ impl Place {
         .expect("the bundle is written");
     }
 
-    fn load(&self) -> Result<Recogniser, LoadError> {
+    fn load(&self) -> Result<Recognizer, LoadError> {
         common::load_into(&TorchEngine, &self.path("bundle"), Gallery::default(), None)
     }
 
@@ -87,13 +90,13 @@ impl Place {
 fn a_traced_network_embeds_what_it_computes() {
     let place = Place::new();
     place.convert();
-    let recogniser = place.load().expect("it loads");
-    assert_eq!(recogniser.engine(), EngineName::Torch);
-    assert_eq!(recogniser.precision(), Precision::Fp32);
+    let recognizer = place.load().expect("it loads");
+    assert_eq!(recognizer.engine(), EngineName::Torch);
+    assert_eq!(recognizer.precision(), Precision::Fp32);
     let photo = sample_photo();
-    let crop = recogniser.crop_photo(&photo).expect("a face");
+    let crop = recognizer.crop_photo(&photo).expect("a face");
     assert_eq!(crop.size, SIDE);
-    let embedding = recogniser
+    let embedding = recognizer
         .embed_crops(std::slice::from_ref(&crop))
         .swap_remove(0);
     // Computed here anew: the mean of each block of pixels, normalized by channel, and all of them of length 1.
@@ -132,12 +135,12 @@ fn cosine_distances_are_half_the_square_of_euclidean_ones() {
     for distance in [Distance::Euclidean, Distance::Cosine] {
         place.options.distance = distance;
         place.convert();
-        let mut recogniser = place.load().expect("it loads");
-        let (gallery, _) = enrol(&common::photos().join("train"), &recogniser).expect("enrolled");
-        recogniser.set_gallery(gallery);
+        let mut recognizer = place.load().expect("it loads");
+        let (gallery, _) = enrol(&common::photos().join("train"), &recognizer).expect("enrolled");
+        recognizer.set_gallery(gallery);
         distances.push(
-            recogniser
-                .recognise(&sample_photo())
+            recognizer
+                .recognize(&sample_photo())
                 .expect("a face")
                 .distance,
         );

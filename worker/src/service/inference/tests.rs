@@ -10,17 +10,17 @@ fn shown(photo: &Bytes) -> Answer {
 
 fn inference(
     threads: usize,
-    recognise: impl Fn(&[Bytes]) -> Vec<Answer> + Send + Sync + 'static,
+    recognize: impl Fn(&[Bytes]) -> Vec<Answer> + Send + Sync + 'static,
 ) -> Arc<Inference> {
     let threads = NonZeroUsize::new(threads).unwrap();
-    Arc::new(Inference::over(threads, Duration::from_secs(60), recognise).unwrap())
+    Arc::new(Inference::over(threads, Duration::from_secs(60), recognize).unwrap())
 }
 
 /// Asks in a task of its own.
 fn ask(inference: &Arc<Inference>, photo: &'static str) -> tokio::task::JoinHandle<String> {
     let inference = Arc::clone(inference);
     tokio::spawn(async move {
-        let error = inference.recognise(Bytes::from_static(photo.as_bytes()));
+        let error = inference.recognize(Bytes::from_static(photo.as_bytes()));
         error.await.unwrap_err().to_string()
     })
 }
@@ -177,11 +177,11 @@ async fn a_photo_that_takes_for_ever_is_given_up_and_its_thread_is_not_waited_fo
     let limit = Duration::from_millis(1);
     let inference = Inference::over(NonZeroUsize::MIN, limit, hanging).unwrap();
     assert!(!inference.hangs());
-    let given_up = inference.recognise(Bytes::from("endless")).await;
+    let given_up = inference.recognize(Bytes::from("endless")).await;
     let error = given_up.unwrap_err();
     assert!(matches!(error, InferenceError::TooSlow(_)), "{error}");
     assert!(inference.hangs());
-    let behind = inference.recognise(Bytes::from("behind")).await;
+    let behind = inference.recognize(Bytes::from("behind")).await;
     assert!(matches!(behind, Err(InferenceError::ThreadsEnded)));
     let dropped = tokio::task::spawn_blocking(move || drop(inference));
     within_a_minute("the threads are left", dropped)

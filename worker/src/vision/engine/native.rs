@@ -1,4 +1,4 @@
-//! Muster's own loops, compiled for the instructions of common processors.
+//! The native engine: Muster's own loops, compiled for the instructions of common processors.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,16 +7,16 @@ use photo::Photo;
 use super::{
     Cut, DetectionNetworks, EmbeddingNetwork, Engine, EngineName, EngineOptions, Precision,
 };
-use crate::vision::bundle::{Bundle, LoadError, Network};
+use crate::model::bundle::{Bundle, LoadError, Network};
+use crate::model::weights::WeightsError;
 use crate::vision::detect::networks::{JudgeArena, OutputNet, RefineNet, Verdict};
 use crate::vision::detect::proposal::{Proposal, ProposalArena, ProposalNet};
 use crate::vision::embed::Input;
 use crate::vision::embed::bytes::{ByteArena, ByteNetwork};
 use crate::vision::embed::floats::{FloatArena, FloatNetwork};
 use crate::vision::native::convolve::Instructions;
-use crate::vision::weights::WeightsError;
 
-/// The engine that needs nothing else.
+/// The engine without libtorch.
 #[derive(Debug, Clone, Copy)]
 pub struct NativeEngine;
 
@@ -41,7 +41,7 @@ enum Embedder {
     Bytes(ByteNetwork, Arenas<ByteArena>),
 }
 
-/// Memory for activations: as many arenas as threads ever computed at once.
+/// Memory for activations, reused: one arena for each thread that computes at the same time.
 #[derive(Debug, Default)]
 struct Arenas<A>(Mutex<Vec<A>>);
 
@@ -71,13 +71,13 @@ impl Engine for NativeEngine {
     ) -> Result<Box<dyn EmbeddingNetwork>, LoadError> {
         if let Some(device) = options.device.as_ref().filter(|device| *device != "cpu") {
             return Err(LoadError::Engine(format!(
-                "the native engine computes on the processor only, not on {device}; --engine torch does"
+                "the native engine computes on the processor only, not on {device}: use --engine torch"
             )));
         }
         let description = &bundle.description;
         if description.network == Network::Torchscript {
             return Err(LoadError::Engine(format!(
-                "the model {} is a TorchScript file, which only --engine torch runs",
+                "the model {} is a TorchScript file: use --engine torch",
                 description.name
             )));
         }
@@ -109,10 +109,10 @@ impl Engine for NativeEngine {
 }
 
 impl NativeDetector {
+    /// Loads the detector's networks. They panic if the processor lacks the instructions.
+    ///
     /// # Errors
     /// When the weights cannot be used.
-    ///
-    /// Panics later if the processor lacks the instructions.
     pub fn load(bundle: &Bundle, instructions: Instructions) -> Result<Self, LoadError> {
         let description = &bundle.description;
         Ok(Self {
@@ -127,10 +127,10 @@ impl NativeDetector {
 }
 
 impl NativeEmbedder {
+    /// Loads the embedder. It panics if the processor lacks the instructions.
+    ///
     /// # Errors
     /// When the weights cannot be used.
-    ///
-    /// Panics later if the processor lacks the instructions.
     pub fn load(
         bundle: &Bundle,
         precision: Precision,

@@ -1,5 +1,4 @@
-//! The names of a gallery's rows in one piece of memory, because a million separate strings take long to make and are
-//! not shared between processes.
+//! The names of a gallery's rows in one piece of memory: a million separate strings take long to allocate.
 
 use std::fmt;
 

@@ -21,7 +21,7 @@ use serde_json::json;
 use worker::vision::embed::Input;
 use worker::vision::engine::native::NativeEngine;
 use worker::vision::{
-    Engine, EngineName, EngineOptions, Engines, Gallery, LoadError, Precision, Recogniser,
+    Engine, EngineName, EngineOptions, Engines, Gallery, LoadError, Precision, Recognizer,
 };
 use worker_torch::TorchEngine;
 
@@ -39,7 +39,7 @@ struct Subject {
     device: Option<String>,
     bundle: PathBuf,
     /// By precision; loaded when they are first asked for.
-    loaded: HashMap<Option<Precision>, Recogniser>,
+    loaded: HashMap<Option<Precision>, Recognizer>,
     photos: HashMap<PathBuf, Photo>,
     round: usize,
 }
@@ -79,12 +79,12 @@ impl Subject {
                 milliseconds(|| self.loaded[&None].detect(photo)).to_string()
             }
             "pipeline" => {
-                let recogniser = self.load(None)?;
+                let recognizer = self.load(None)?;
                 let mut outcome = Ok(());
                 let elapsed = milliseconds(|| {
                     outcome = std::fs::read(argument)
                         .map_err(anyhow::Error::from)
-                        .and_then(|photo| Ok(recogniser.recognise(&photo).map(drop)?));
+                        .and_then(|photo| Ok(recognizer.recognize(&photo).map(drop)?));
                 });
                 outcome.map(|()| elapsed.to_string())?
             }
@@ -123,7 +123,7 @@ impl Subject {
         Ok(milliseconds(|| embedder.network().forward(&inputs)) / count as f64)
     }
 
-    fn load(&mut self, precision: Option<Precision>) -> Result<&Recogniser, LoadError> {
+    fn load(&mut self, precision: Option<Precision>) -> Result<&Recognizer, LoadError> {
         if !self.loaded.contains_key(&precision) {
             let engine: &dyn Engine = match self.engine {
                 EngineName::Torch => &TorchEngine,
@@ -141,9 +141,9 @@ impl Subject {
                 None => vectors::clustered_gallery(PIPELINE_GALLERY),
                 Some(_) => Gallery::default(),
             };
-            let recogniser = Recogniser::load(&self.bundle, gallery, engines, &options)?;
-            recogniser.warm_up();
-            self.loaded.insert(precision, recogniser);
+            let recognizer = Recognizer::load(&self.bundle, gallery, engines, &options)?;
+            recognizer.warm_up();
+            self.loaded.insert(precision, recognizer);
         }
         Ok(&self.loaded[&precision])
     }

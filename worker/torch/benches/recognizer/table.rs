@@ -9,7 +9,7 @@ const CASES: [(&str, &str); 7] = [
     ("detect_64", "detect, 64 x 64"),
     ("detect_512", "detect, 512 x 512"),
     ("detect_1080", "detect, 1920 x 1080"),
-    ("pipeline_512", "recognise, 512 x 512"),
+    ("pipeline_512", "recognize, 512 x 512"),
 ];
 
 const SINGLE: [(&str, &str); 17] = [
