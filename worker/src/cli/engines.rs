@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::Context;
 use serde::de::DeserializeOwned;
 
-use super::ready::{Answered, Ready};
+use super::ready::{PhotoTimes, Ready};
 use crate::vision::{EngineName, Precision};
 
 #[derive(Debug, clap::Args)]
@@ -47,14 +47,14 @@ pub fn run(args: &EnginesArgs) -> anyhow::Result<ExitCode> {
             let measured = measure(args, &photo, engine, precision);
             let row = measured.map_or_else(
                 |error| format!("{error:#}"),
-                |(ready, answered)| {
+                |(ready, photos)| {
                     format!(
                         "{:<14}{:>10.1}{:>11.0}{:>13.0}{:>11.0}",
                         ready.runs_on,
-                        answered.steady_median_ms,
+                        photos.steady_median_ms,
                         ready.ready_ms,
                         ready.cpu_ms,
-                        answered.rss_mb
+                        photos.rss_mb
                     )
                 },
             );
@@ -74,7 +74,7 @@ fn measure(
     photo: &Path,
     engine: EngineName,
     precision: Precision,
-) -> anyhow::Result<(Ready, Answered)> {
+) -> anyhow::Result<(Ready, PhotoTimes)> {
     let mut command = Command::new(std::env::current_exe()?.with_file_name("worker"));
     command
         .args(["ready", "--engine", &engine.to_string()])
@@ -89,10 +89,10 @@ fn measure(
     let output = command.output()?;
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
-        let told = |line: &&str| line.starts_with("worker: ") || line.starts_with("error: ");
+        let is_message = |line: &&str| line.starts_with("worker: ") || line.starts_with("error: ");
         let reason = errors
             .lines()
-            .find(told)
+            .find(is_message)
             .unwrap_or("it failed without a message");
         anyhow::bail!("not here: {}", reason.trim_start_matches("worker: "));
     }

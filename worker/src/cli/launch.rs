@@ -109,8 +109,8 @@ mod tests {
         std::fs::write(&file, "2.13.0+cpu\n").expect("written");
         assert_eq!(fault(&listed), None);
         std::fs::write(&file, "2.12.1+cu130\n").expect("written");
-        let told = fault(&listed).expect("a fault");
-        assert!(told.contains("libtorch 2.13 is needed"), "{told}");
-        assert!(told.ends_with("says 2.12.1+cu130"), "{told}");
+        let text = fault(&listed).expect("a fault");
+        assert!(text.contains("libtorch 2.13 is needed"), "{text}");
+        assert!(text.ends_with("says 2.12.1+cu130"), "{text}");
     }
 }

@@ -44,7 +44,7 @@ pub struct Ready {
 
 /// The second line.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Answered {
+pub struct PhotoTimes {
     pub first_answer_ms: f64,
     pub steady_median_ms: f64,
     /// Memory at the end: resident, and with each shared page divided by the number of processes that share it.
@@ -70,7 +70,7 @@ pub fn run(args: &ReadyArgs, linked: LinkedEngines) -> anyhow::Result<ExitCode> 
         .map(|_| photo_ms(&recognizer, &photo))
         .collect::<anyhow::Result<Vec<f64>>>()?;
     steady.sort_by(f64::total_cmp);
-    print_line(&Answered {
+    print_line(&PhotoTimes {
         first_answer_ms,
         steady_median_ms: steady[STEADY_PHOTOS / 2],
         rss_mb: memory_mb("Rss:")?,

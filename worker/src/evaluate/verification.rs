@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_far_apart_are_told_apart_without_error() {
+    fn people_far_apart_are_verified_without_error() {
         let apart = faces(&[
             ("ann", "", 0.0),
             ("ann", "", 0.25),

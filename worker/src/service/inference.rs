@@ -49,8 +49,6 @@ pub enum InferenceError {
     ThreadsEnded,
 }
 
-type Answer = Result<Recognized, VisionError>;
-
 #[derive(Debug)]
 struct Job {
     photo: Bytes,
@@ -80,7 +78,7 @@ impl Inference {
     fn over(
         threads: NonZeroUsize,
         max_job_time: Duration,
-        recognize: impl Fn(&[Bytes]) -> Vec<Answer> + Send + Sync + 'static,
+        recognize: impl Fn(&[Bytes]) -> Vec<Result<Recognized, VisionError>> + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
         let threads = threads.get();
         let (jobs, queue) = mpsc::channel(threads * LARGEST_BATCH);
@@ -174,7 +172,10 @@ fn fair_share(waiting: usize, threads: usize) -> usize {
 }
 
 /// Runs a batch and sends the results. After a panic each photo is tried alone, so that only the faulty one fails.
-fn run_batch(mut batch: Vec<Job>, recognize: &impl Fn(&[Bytes]) -> Vec<Answer>) {
+fn run_batch(
+    mut batch: Vec<Job>,
+    recognize: &impl Fn(&[Bytes]) -> Vec<Result<Recognized, VisionError>>,
+) {
     // The task that waits for a result may have been dropped.
     batch.retain(|job| !job.reply.is_closed());
     let together = batch.len() as u32;

@@ -1,4 +1,4 @@
-//! Known faces, and the search for the nearest one.
+//! Known faces, and who of them a face is nearest to.
 
 pub mod codes;
 mod file;
@@ -12,7 +12,7 @@ use names::Names;
 use search::{Found, Rows, SearchPlan};
 use storage::Storage;
 
-/// Rows from which a gallery has codes. Fewer are searched in less time than a thread takes to wake up.
+/// Rows from which a gallery has codes; fewer are searched in less time than a thread takes to wake up.
 pub const CODED_ROWS: usize = 1024;
 
 /// Names and embeddings; several rows may carry the same name.
@@ -21,7 +21,7 @@ pub struct Gallery {
     names: Names,
     /// One row after the other, `dimension` numbers each.
     embeddings: Storage<f32>,
-    /// Of all rows if `has_codes`, else empty.
+    /// Those of all rows where `has_codes` says so, else empty.
     codes: Codes,
     dimension: usize,
 }
@@ -36,7 +36,7 @@ pub struct Nearest<'a> {
 }
 
 impl Gallery {
-    /// Returns an empty gallery, in which every face is unknown.
+    /// An empty gallery: everybody is unknown.
     pub fn new(dimension: usize) -> Self {
         Self {
             codes: Codes::new(dimension),
@@ -45,7 +45,7 @@ impl Gallery {
         }
     }
 
-    /// Adds a row. Panics if the embedding has another dimension than the gallery.
+    /// Panics if the embedding has another dimension than the gallery.
     pub fn push(&mut self, name: impl AsRef<str>, embedding: &[f32]) {
         assert_eq!(
             embedding.len(),
@@ -79,20 +79,20 @@ impl Gallery {
         self.dimension
     }
 
-    /// Returns name and embedding of each row.
+    /// Name and embedding of each row.
     pub fn rows(&self) -> impl Iterator<Item = (&str, &[f32])> {
         self.names.iter().zip(self.embeddings().iter())
     }
 
-    /// Returns the row with the smallest Euclidean distance in float32, the first of equals; `None` if the gallery is
-    /// empty. Several threads search a large gallery.
+    /// The row with the smallest Euclidean distance in float32, the first of equals; `None` if the gallery is empty.
+    /// Large galleries are searched by several threads.
     ///
     /// Panics if the embedding has another dimension than the gallery's rows.
     pub fn nearest(&self, embedding: &[f32]) -> Option<Nearest<'_>> {
         self.nearest_by(embedding, SearchPlan::for_codes(self.codes.bytes().len()))
     }
 
-    /// Returns the same as `nearest`, by another plan.
+    /// `nearest`, carried out as planned.
     pub fn nearest_by(&self, embedding: &[f32], plan: SearchPlan) -> Option<Nearest<'_>> {
         if self.is_empty() {
             return None;
@@ -123,7 +123,7 @@ impl Gallery {
     }
 }
 
-/// Compares rows, in memory or in a mapped file.
+/// Galleries are equal if their rows are, wherever they lie.
 impl PartialEq for Gallery {
     fn eq(&self, other: &Self) -> bool {
         self.dimension == other.dimension

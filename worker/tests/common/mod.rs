@@ -1,4 +1,4 @@
-//! What the vision tests share. (`mod.rs`, since cargo takes `tests/common.rs` for a test of its own.)
+//! Shared by the tests. (`mod.rs`, since cargo takes `tests/common.rs` for a test of its own.)
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::path::{Path, PathBuf};
@@ -11,14 +11,14 @@ use worker::model::bundle::BUNDLE_FILE;
 use worker::vision::engine::native::NativeEngine;
 use worker::vision::{Engine, EngineOptions, Engines, Gallery, LoadError, Precision, Recognizer};
 
-const MEND: &str = "run make setup";
+const REMEDY: &str = "run make setup";
 
 /// Folder of the model bundle that `make setup` made; `MUSTER_MODELS` overrides it.
 pub fn bundle() -> PathBuf {
     let bundle = folder("MUSTER_MODELS", "models/facenet128");
     assert!(
         bundle.join(BUNDLE_FILE).is_file(),
-        "no model bundle in {}: {MEND}",
+        "no model bundle in {}: {REMEDY}",
         bundle.display()
     );
     bundle
@@ -27,7 +27,11 @@ pub fn bundle() -> PathBuf {
 /// Folder of the published weights that set-up fetched.
 pub fn weights() -> PathBuf {
     let weights = folder("MUSTER_WEIGHTS", "weights");
-    assert!(weights.is_dir(), "no folder {}: {MEND}", weights.display());
+    assert!(
+        weights.is_dir(),
+        "no folder {}: {REMEDY}",
+        weights.display()
+    );
     weights
 }
 
@@ -36,7 +40,7 @@ pub fn photos() -> PathBuf {
     let photos = folder("MUSTER_PHOTOS", "photos");
     assert!(
         photos.join("train").is_dir(),
-        "no sample photos in {}: {MEND}",
+        "no sample photos in {}: {REMEDY}",
         photos.display()
     );
     photos
@@ -46,10 +50,10 @@ pub fn photos() -> PathBuf {
 pub fn read_photo(path: &str) -> Vec<u8> {
     let path = photos().join(path);
     std::fs::read(&path)
-        .unwrap_or_else(|error| panic!("cannot read {}: {error}; {MEND}", path.display()))
+        .unwrap_or_else(|error| panic!("cannot read {}: {error}; {REMEDY}", path.display()))
 }
 
-/// Both precisions: bytes are exact on every processor, only slower where plain Rust sums them.
+/// Both precisions. Sums of bytes are exact on every processor.
 pub const PRECISIONS: [Precision; 2] = [Precision::Fp32, Precision::Int8];
 
 /// Loads a bundle into the native engine.
@@ -79,23 +83,23 @@ pub fn load_into(
     Recognizer::load(bundle, gallery, engines, &options)
 }
 
-/// A recognizer that knows nobody.
+/// A recognizer with an empty gallery.
 pub fn recognizer() -> Recognizer {
     load(&bundle(), Gallery::default(), None).expect("the bundle loads")
 }
 
-/// A recognizer that knows nobody, in the precision given.
+/// A recognizer with an empty gallery, in this precision.
 pub fn recognizer_in(precision: Precision) -> Recognizer {
     load(&bundle(), Gallery::default(), Some(precision))
         .expect("the bundle loads; `worker calibrate --for-other-machines` makes its int8 weights")
 }
 
-/// A recognizer that knows the people of the training photos, who are enrolled once.
+/// A recognizer with the people of the training photos, who are enrolled once.
 pub fn enrolled_recognizer() -> Recognizer {
     enrolled_recognizer_in(recognizer().precision())
 }
 
-/// As `enrolled_recognizer`, in the precision given.
+/// As `enrolled_recognizer`, in this precision.
 pub fn enrolled_recognizer_in(precision: Precision) -> Recognizer {
     static GALLERIES: [OnceLock<Gallery>; 2] = [const { OnceLock::new() }; 2];
     let mut recognizer = recognizer_in(precision);

@@ -18,11 +18,11 @@ use crate::state_dict::StateDict;
 use crate::torch_save::{Saved, Storage, Tensor};
 
 /// A folder with another bundle, whose detector is copied, and room for files.
-pub struct Place {
+pub struct Workspace {
     folder: TempDir,
 }
 
-impl Place {
+impl Workspace {
     pub fn new() -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let other = folder.path().join("other");
@@ -79,7 +79,7 @@ impl Place {
     }
 }
 
-/// One number for each element of a layer, from a bundle's file.
+/// Returns a tensor's values from a bundle's file.
 fn tensor(file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Vec<f32> {
     let view = file.tensor(name).unwrap_or_else(|_| panic!("no {name}"));
     assert_eq!(view.shape(), shape, "{name}");
@@ -112,25 +112,25 @@ fn check_layer(
         assert!(near(found, expected), "{layer}.bias[{output}]");
     }
     let area = height * width;
-    for (place, &found) in found.iter().enumerate() {
-        let (input, tap) = (place / PANEL % inputs, place / PANEL / inputs % area);
-        let output = place / (PANEL * inputs * area) * PANEL + place % PANEL;
+    for (index, &found) in found.iter().enumerate() {
+        let (input, tap) = (index / PANEL % inputs, index / PANEL / inputs % area);
+        let output = index / (PANEL * inputs * area) * PANEL + index % PANEL;
         let expected = if output < outputs {
             f64::from(kernel[(output * inputs + input) * area + tap]) * factor_and_bias(output).0
         } else {
             0.0
         };
-        assert!(near(found, expected), "{layer}.weight at {place}");
+        assert!(near(found, expected), "{layer}.weight at {index}");
     }
 }
 
 #[test]
 fn a_published_state_dict_becomes_a_bundle() {
     let weights = StateDict::of(512);
-    let place = Place::new();
-    let embedder = place.embedder(&weights.separate().zip());
+    let workspace = Workspace::new();
+    let embedder = workspace.embedder(&weights.separate().zip());
 
-    let description = fs::read(place.out().join("bundle.json")).expect("it was written");
+    let description = fs::read(workspace.out().join("bundle.json")).expect("it was written");
     let description: Value = serde_json::from_slice(&description).expect("it is JSON");
     for (key, expected) in [
         ("format", json!(2)),
@@ -144,11 +144,11 @@ fn a_published_state_dict_becomes_a_bundle() {
     }
     for (key, content) in [("pnet", "p"), ("rnet", "r"), ("onet", "o")] {
         let name = description[key].as_str().expect("a file name");
-        let copied = fs::read(place.out().join(name)).expect("it was copied");
+        let copied = fs::read(workspace.out().join(name)).expect("it was copied");
         assert_eq!(copied, content.as_bytes());
     }
     assert_eq!(
-        fs::read_dir(place.out()).expect("a folder").count(),
+        fs::read_dir(workspace.out()).expect("a folder").count(),
         5,
         "nothing is left beside them"
     );
@@ -222,18 +222,18 @@ fn a_published_state_dict_becomes_a_bundle() {
     }
 
     // Without the classifier, in the older form, as views of shared storages: the same network.
-    assert!(place.embedder(&weights.shared().legacy()) == embedder);
+    assert!(workspace.embedder(&weights.shared().legacy()) == embedder);
 }
 
 #[test]
 fn any_embedding_size_and_precision_will_do() {
     let mut weights = StateDict::of(100);
-    let place = Place::new();
-    let embedder = place.embedder(&weights.shared().zip());
+    let workspace = Workspace::new();
+    let embedder = workspace.embedder(&weights.shared().zip());
     let file = SafeTensors::deserialize(&embedder).expect("a safetensors file");
     tensor(&file, "last_linear.weight", &[4, 1, 1, 1792, 32]);
     tensor(&file, "last_linear.bias", &[100]);
-    assert!(place.embedder(&weights.other_precisions().legacy()) == embedder);
+    assert!(workspace.embedder(&weights.other_precisions().legacy()) == embedder);
 
     // Files of torch before 0.4.1 do not count batches.
     weights
@@ -241,17 +241,17 @@ fn any_embedding_size_and_precision_will_do() {
         .retain(|(name, _)| !name.ends_with("num_batches_tracked"));
     let mut saved = weights.shared();
     saved.storages.truncate(2);
-    assert!(place.embedder(&saved.legacy()) == embedder);
+    assert!(workspace.embedder(&saved.legacy()) == embedder);
 }
 
 #[test]
 fn each_wrong_tensor_is_named() {
-    let place = Place::new();
+    let workspace = Workspace::new();
     let weights = StateDict::of(128);
     let refused = |change: &dyn Fn(&mut StateDict)| {
         let mut changed = weights.clone();
         change(&mut changed);
-        place.refused(&changed.shared())
+        workspace.refused(&changed.shared())
     };
     let kernel = "repeat_1.0.branch1.1.conv.weight";
     let of_tensor = |error: ContentError, expected: &str| match error {
@@ -309,9 +309,9 @@ fn each_wrong_tensor_is_named() {
 
 #[test]
 fn a_kernel_may_be_any_view_of_its_storage() {
-    let place = Place::new();
+    let workspace = Workspace::new();
     let mut weights = StateDict::of(128);
-    let expected = place.embedder(&weights.shared().zip());
+    let expected = workspace.embedder(&weights.shared().zip());
     // The same numbers stored transposed: a dense layer of [1792, 128] read as [128, 1792].
     let values = weights.values("last_linear.weight").to_vec();
     let mut saved = weights.shared();
@@ -328,22 +328,22 @@ fn a_kernel_may_be_any_view_of_its_storage() {
     };
     saved.storages.push(Storage::float(&transposed));
     saved.root = weights.shared().root;
-    assert!(place.embedder(&saved.zip()) == expected);
+    assert!(workspace.embedder(&saved.zip()) == expected);
 }
 
 #[test]
 fn without_a_detector_nothing_is_written() {
-    let place = Place::new();
-    fs::remove_file(place.folder.path().join("other/r.weights")).expect("it was there");
-    let error = place.convert(b"").expect_err("no detector");
+    let workspace = Workspace::new();
+    fs::remove_file(workspace.folder.path().join("other/r.weights")).expect("it was there");
+    let error = workspace.convert(b"").expect_err("no detector");
     assert!(matches!(error, ConvertError::Detector(_)), "{error}");
     assert!(error.to_string().contains("r.weights"), "{error}");
 }
 
 #[test]
 fn a_converted_bundle_embeds_as_many_numbers_as_its_weights_say() {
-    let place = Place::new();
-    let file = place.folder.path().join("weights.pt");
+    let workspace = Workspace::new();
+    let file = workspace.folder.path().join("weights.pt");
     fs::write(&file, StateDict::of(512).shared().zip()).expect("it can be written");
     let options = BundleOptions {
         name: "mine".to_owned(),
@@ -351,12 +351,12 @@ fn a_converted_bundle_embeds_as_many_numbers_as_its_weights_say() {
         detector: DetectorSource::Bundle(common::bundle()),
         source: None,
     };
-    convert_state_dict(&file, &place.out(), &options).expect("a state dict");
-    let recognizer = common::load(&place.out(), Gallery::default(), None).expect("it loads");
+    convert_state_dict(&file, &workspace.out(), &options).expect("a state dict");
+    let recognizer = common::load(&workspace.out(), Gallery::default(), None).expect("it loads");
     assert_eq!(recognizer.precision(), Precision::Fp32);
     let crop = FaceCrop {
         size: 160,
-        pixels: (0..160 * 160 * 3).map(|place| place as u8).collect(),
+        pixels: (0..160 * 160 * 3).map(|index| index as u8).collect(),
     };
     let embedding = recognizer.embed_crops(&[crop]).swap_remove(0);
     let norm: f32 = embedding.iter().map(|value| value * value).sum();

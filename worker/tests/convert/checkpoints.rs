@@ -1,17 +1,17 @@
-//! State dicts as training scripts leave them: in checkpoints, with prefixes, in half precision, in any protocol; and
-//! what is none.
+//! State dicts as training scripts leave them: in checkpoints, with prefixes, in half precision, in any protocol. And
+//! files without a state dict.
 
 use std::sync::LazyLock;
 
 use half::{bf16, f16};
 
-use crate::bundles::Place;
+use crate::bundles::Workspace;
 use crate::state_dict::StateDict;
 use crate::torch_save::{Object, Saved, Storage, Tensor, legacy_of, text, zip_of};
 
 /// The embedder's file that [`weights`] becomes, however wrapped.
 static EXPECTED: LazyLock<Vec<u8>> =
-    LazyLock::new(|| Place::new().embedder(&weights().shared().zip()));
+    LazyLock::new(|| Workspace::new().embedder(&weights().shared().zip()));
 const WRAPPERS: [&str; 4] = ["state_dict", "model_state_dict", "model", "net"];
 
 fn weights() -> StateDict {
@@ -20,7 +20,7 @@ fn weights() -> StateDict {
 
 #[track_caller]
 fn check(file: &[u8], what: &str) {
-    assert!(Place::new().embedder(file) == *EXPECTED, "{what}");
+    assert!(Workspace::new().embedder(file) == *EXPECTED, "{what}");
 }
 
 fn with_prefix(prefix: &str, saved: Saved) -> Saved {
@@ -138,7 +138,7 @@ fn names_may_begin_with_what_data_parallel_puts_there() {
         let both = under(key, with_prefix("module.", weights.shared()));
         check(&under("state_dict", both).legacy(), key);
     }
-    // The classifier stays behind under its longer name, too.
+    // The classifier is left out under its longer name, too.
     let published = with_prefix("module.", weights.separate());
     check(&published.zip(), "with a classifier");
 }
@@ -185,7 +185,7 @@ fn a_whole_module_says_to_save_its_state_dict() {
         b"\x93",
     ];
     let source = b"X\x05\x00\x00\x00class\x87Q";
-    let place = Place::new();
+    let workspace = Workspace::new();
     for pickle in [
         [b"\x80\x02", named.as_bytes(), attributes].concat(),
         [b"\x80\x04", stacked.concat().as_slice(), attributes].concat(),
@@ -207,7 +207,7 @@ fn a_whole_module_says_to_save_its_state_dict() {
     ] {
         for file in [zip_of(&pickle, []), legacy_of(&pickle)] {
             assert_eq!(
-                place.reason(&file),
+                workspace.reason(&file),
                 format!(
                     "it holds a whole {CLASS}, whose code is not run here, expected its tensors: \
                     torch.save(model.state_dict(), ...)"
@@ -222,15 +222,15 @@ fn a_torchscript_archive_says_what_it_is() {
     let pickle = b"\x80\x02c__torch__\nInceptionResnetV1\n)\x81.";
     let constants = ("constants.pkl".to_owned(), b"\x80\x02).".as_slice());
     assert_eq!(
-        Place::new().reason(&zip_of(pickle, [constants])),
+        Workspace::new().reason(&zip_of(pickle, [constants])),
         "it is a TorchScript archive, which holds code: convert it as --torchscript, or save its tensors, \
         torch.save(torch.jit.load(file).state_dict(), ...)"
     );
 }
 
 #[test]
-fn what_is_no_state_dict_says_what_it_is() {
-    let place = Place::new();
+fn a_file_without_a_state_dict_says_what_it_is() {
+    let workspace = Workspace::new();
     let tensor = || Object::Tensor(Tensor::of(0, 0, &[1]));
     let itself = Object::Made(b"}q\x00X\x03\x00\x00\x00neth\x00s");
     for (root, found) in [
@@ -280,7 +280,7 @@ fn what_is_no_state_dict_says_what_it_is() {
     ] {
         let storages = vec![Storage::float(&[1.0])];
         assert_eq!(
-            place.refused(&Saved { root, storages }).to_string(),
+            workspace.refused(&Saved { root, storages }).to_string(),
             format!(
                 "it holds {found}, expected a state dict, alone or under state_dict, model_state_dict, model or net: \
                 torch.save(model.state_dict(), ...)"
@@ -290,8 +290,8 @@ fn what_is_no_state_dict_says_what_it_is() {
 }
 
 #[test]
-fn what_a_state_dict_holds_too_much_or_twice_is_named() {
-    let place = Place::new();
+fn a_tensor_left_over_or_there_twice_is_named() {
+    let workspace = Workspace::new();
     let weights = weights();
     let refused = |name: &str, value: Object| {
         let mut saved = with_prefix("module.", weights.shared());
@@ -300,7 +300,7 @@ fn what_a_state_dict_holds_too_much_or_twice_is_named() {
         };
         entries.retain(|(other, _)| other != name);
         entries.push((name.to_owned(), value));
-        place.refused(&saved).to_string()
+        workspace.refused(&saved).to_string()
     };
     let tensor = Object::Tensor(Tensor::of(0, 0, &[1]));
     assert_eq!(

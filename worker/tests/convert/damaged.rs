@@ -1,4 +1,4 @@
-//! Files that are cut, damaged or made to harm.
+//! Files that are cut short, damaged or malicious.
 
 use std::io::Cursor;
 
@@ -20,7 +20,7 @@ fn content_error(file: &[u8]) -> ContentError {
     }
 }
 
-/// What a pickle without its frame is answered with, the same in both forms.
+/// Returns the error for a pickle without its frame, the same in both forms.
 #[track_caller]
 fn pickle_error(operations: &[u8]) -> PickleError {
     let pickle = [b"\x80\x02", operations, b"."].concat();
@@ -34,7 +34,7 @@ fn pickle_error(operations: &[u8]) -> PickleError {
 }
 
 #[test]
-fn other_files_are_told_apart() {
+fn other_kinds_of_files_are_named() {
     let mut other_zip = ZipWriter::new(Cursor::new(Vec::new()));
     other_zip
         .start_file("arr_0.npy", SimpleFileOptions::default())
@@ -129,7 +129,7 @@ fn huge_counts_cost_nothing() {
         assert_eq!(pickle_error(&operation), PickleError::Truncated);
     }
     assert_eq!(pickle_error(&[b'N'; 5_000_000]), PickleError::TooLong);
-    // A memo of 4 billion places.
+    // A memo of 4 billion entries.
     assert!(matches!(
         pickle_error(b"Nr\xff\xff\xff\xffj\xfe\xff\xff\xff"),
         PickleError::Damaged { .. }

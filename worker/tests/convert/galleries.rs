@@ -80,7 +80,7 @@ fn a_classroom_list_becomes_a_gallery() {
 }
 
 #[test]
-fn tensors_may_be_flat_learnt_shared_or_one() {
+fn tensors_may_be_flat_parameters_shared_or_one() {
     let people = ["Ada", "Grace", "Edsger"];
     let expected = gallery(&people);
     let shared = vec![Storage::float(&embeddings(3))];
@@ -114,7 +114,7 @@ fn tensors_may_be_flat_learnt_shared_or_one() {
 }
 
 #[test]
-fn what_half_precision_cost_is_made_good() {
+fn embeddings_in_half_precision_are_normalized() {
     let people = ["Ada", "Grace"];
     let rounded = embeddings(2);
     let rounded = rounded
@@ -132,7 +132,7 @@ fn what_half_precision_cost_is_made_good() {
 }
 
 #[test]
-fn a_list_that_is_no_gallery_says_why() {
+fn a_list_that_is_not_a_gallery_says_why() {
     let people = ["Ada", "Grace"];
     let mut unpaired = classroom(&people);
     unpaired.root = match unpaired.root {

@@ -17,11 +17,11 @@ pub struct Pickler<'a> {
     storages: &'a [Storage],
     protocol: u8,
     is_legacy: bool,
-    /// What is complete.
+    /// The complete frames.
     written: Vec<u8>,
-    /// What follows it; the current frame in protocols that have frames.
+    /// The current frame, or everything in protocols without frames.
     bytes: Vec<u8>,
-    /// Texts and names that come again are referred to.
+    /// Texts and names so far; later ones refer to them.
     memo: HashMap<String, u32>,
     memorized: u32,
 }

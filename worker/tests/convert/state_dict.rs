@@ -196,7 +196,7 @@ impl StateDict {
         &numbers[tensor.offset..][..tensor.shape.iter().product()]
     }
 
-    /// As it is: a small file.
+    /// Unchanged: a small file.
     pub fn shared(&self) -> Saved {
         let storages = vec![
             Storage::float(&self.numbers),
@@ -206,7 +206,7 @@ impl StateDict {
         self.saved(storages)
     }
 
-    /// In half precision but for the variances, which are in double precision.
+    /// In half precision, except the variances, which are in double precision.
     pub fn other_precisions(&self) -> Saved {
         let halves = self
             .numbers

@@ -8,7 +8,7 @@ use crate::pickler::{Pickler, pickle_of};
 
 /// The number 0x1950a86a20f9469cfc6c.
 const LEGACY_MAGIC: &[u8] = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19";
-/// The protocol that torch.save takes by itself.
+/// The default protocol of torch.save.
 const PROTOCOL: u8 = 2;
 
 /// A Python object.
@@ -24,7 +24,7 @@ pub enum Object {
     /// With `_metadata`, as `Module.state_dict` returns it.
     StateDict(Vec<(String, Object)>),
     Tensor(Tensor),
-    /// A `torch.nn.Parameter`, or another leaf that learns.
+    /// A `torch.nn.Parameter`, or another leaf with a gradient.
     Parameter(Tensor),
 }
 
@@ -77,7 +77,7 @@ impl Storage {
     }
 }
 
-/// What is given to `torch.save`.
+/// The argument of `torch.save`.
 #[derive(Debug, Clone)]
 pub struct Saved {
     pub root: Object,

@@ -1,4 +1,4 @@
-//! The compiled loops against plain sums, for all instructions that this processor has.
+//! The compiled loops against plain sums, for all instructions of this processor.
 
 use proptest::prelude::*;
 use worker::vision::native::convolve::{
@@ -6,7 +6,7 @@ use worker::vision::native::convolve::{
 };
 use worker::vision::panels::{PANEL, pack, panels};
 
-/// What outputs hold that no convolution writes.
+/// Marks outputs that no convolution writes.
 const UNTOUCHED: f32 = -7.0;
 
 /// A convolution over an input with a margin, into channels of an output with others around them.
@@ -61,7 +61,7 @@ impl Case {
         self.geometry.images * self.geometry.output.image
     }
 
-    /// Numbers from -128 to 127 that look like noise.
+    /// Pseudo-random numbers from -128 to 127.
     fn noise(&self, salt: u64, length: usize) -> impl Iterator<Item = i8> {
         let mut state = self.seed ^ salt.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         (0..length).map(move |_| {

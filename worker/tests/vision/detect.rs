@@ -1,4 +1,4 @@
-//! The detector: whatever the processor, whatever the photo's size, and from several threads.
+//! The detector with all instructions, on photos of different sizes, and from several threads.
 
 use photo::{DecodeLimits, Photo, decode};
 use worker::vision::detect::Detector;
@@ -104,8 +104,8 @@ fn threads_share_a_detector() {
     });
 }
 
-/// The search for large faces only takes them from the same levels, so that nothing but what small faces push aside can
-/// differ.
+/// The search for large faces takes them from the same levels. Results may differ only where small faces displace large
+/// ones.
 #[test]
 fn the_search_for_large_faces_finds_the_same_main_face() {
     let detector = detector();
@@ -120,7 +120,7 @@ fn the_search_for_large_faces_finds_the_same_main_face() {
     }
 }
 
-/// A photo of 6 megapixels is searched in a copy of half the width, so that a box is as exact as half its pixels allow.
+/// A photo of 6 megapixels is searched in a copy of half the width, which halves the resolution of boxes.
 #[test]
 fn a_photo_that_is_searched_in_a_smaller_copy_has_its_face_in_the_same_place() {
     let (reduced, whole) = (detector(), detector().with_max_searched_pixels(usize::MAX));
@@ -141,7 +141,7 @@ fn a_photo_that_is_searched_in_a_smaller_copy_has_its_face_in_the_same_place() {
 /// Largest distance between edges or landmarks, as a share of the face, between the search of a photo and of a copy.
 const REDUCED_SHARE: f32 = 0.06;
 
-/// The photo enlarged to the canvas' height, in grey.
+/// The photo enlarged to the canvas' height, in gray.
 fn on_canvas(photo: &Photo, width: u32, height: u32) -> Photo {
     let pixels = photo.pixels().to_vec();
     let photo = image::RgbImage::from_raw(photo.width() as u32, photo.height() as u32, pixels)
@@ -193,7 +193,7 @@ fn sample_photos() -> Vec<Photo> {
     photos.expect("photos").into_iter().map(decoded).collect()
 }
 
-/// Numbers from -1 to 1 that look random.
+/// Pseudo-random numbers from -1 to 1.
 fn noise(seed: usize) -> f32 {
     let mixed = (seed as u32).wrapping_mul(2_654_435_761).rotate_left(13);
     (mixed.wrapping_mul(2_246_822_519) >> 8) as f32 / (1 << 23) as f32 - 1.0

@@ -1,4 +1,4 @@
-//! `worker evaluate` on the sample photos, and on folders made for it.
+//! `worker evaluate` on the sample photos and on folders of its own.
 
 use std::path::Path;
 use std::process::{Command, Output};

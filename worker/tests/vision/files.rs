@@ -1,4 +1,4 @@
-//! Bundles and galleries that are missing, damaged or made for something else.
+//! Bundles and galleries that are missing, damaged or made for another model.
 
 use std::collections::HashMap;
 use std::path::Path;

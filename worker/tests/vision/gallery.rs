@@ -30,24 +30,24 @@ impl Numbers {
         vector.iter().map(|value| value * length / own).collect()
     }
 
-    /// A vector at about `distance` from `centre`.
-    fn near(&mut self, centre: &[f32], distance: f32) -> Vec<f32> {
-        let step = self.vector(centre.len(), distance);
-        centre.iter().zip(step).map(|(at, by)| at + by).collect()
+    /// A vector at about `distance` from `center`.
+    fn near(&mut self, center: &[f32], distance: f32) -> Vec<f32> {
+        let step = self.vector(center.len(), distance);
+        center.iter().zip(step).map(|(at, by)| at + by).collect()
     }
 }
 
-/// How the rows of a gallery lie.
+/// How the rows of a gallery are distributed.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Random,
     /// Of lengths from 0.001 to 1000.
     AllLengths,
-    /// Twenty rows around each centre, at this distance.
+    /// Twenty rows around each center, at this distance.
     Clustered(f32),
     /// All rows at this distance from one vector, down to the last bits of float32.
     Close(f32),
-    /// Every row often.
+    /// Each row many times.
     Duplicates,
     /// Zeros, one number other than zero, and numbers whose squares leave float32.
     Extreme,
@@ -67,7 +67,7 @@ fn kinds() -> impl Strategy<Value = Kind> {
 fn gallery(rows: usize, dimension: usize, kind: Kind, seed: u64) -> Gallery {
     let mut numbers = Numbers(seed);
     let mut gallery = Gallery::new(dimension);
-    let centres: Vec<_> = (0..rows.div_ceil(20))
+    let centers: Vec<_> = (0..rows.div_ceil(20))
         .map(|_| numbers.vector(dimension, 1.0))
         .collect();
     for row in 0..rows {
@@ -77,9 +77,9 @@ fn gallery(rows: usize, dimension: usize, kind: Kind, seed: u64) -> Gallery {
                 let length = 10f32.powf(3.0 * numbers.next());
                 numbers.vector(dimension, length)
             }
-            Kind::Clustered(distance) => numbers.near(&centres[row / 20], distance),
-            Kind::Close(distance) => numbers.near(&centres[0], distance),
-            Kind::Duplicates => centres[row % 7].clone(),
+            Kind::Clustered(distance) => numbers.near(&centers[row / 20], distance),
+            Kind::Close(distance) => numbers.near(&centers[0], distance),
+            Kind::Duplicates => centers[row % 7].clone(),
             Kind::Extreme => {
                 let mut embedding = vec![0.0; dimension];
                 embedding[row % dimension] =
@@ -92,7 +92,7 @@ fn gallery(rows: usize, dimension: usize, kind: Kind, seed: u64) -> Gallery {
     gallery
 }
 
-/// Queries on a row, near one, half-way between two, far from all, and such that cannot be coded.
+/// Queries on a row, near one, half-way between two, far from all, and queries that cannot be coded.
 fn queries(gallery: &Gallery, seed: u64) -> Vec<Vec<f32>> {
     let mut numbers = Numbers(seed);
     let rows: Vec<_> = gallery.rows().map(|(_, row)| row).collect();
@@ -187,7 +187,7 @@ impl File {
             .to_string()
     }
 
-    /// Rewrites the file with what `change` makes of its tensors; one that becomes `None` is left out.
+    /// Rewrites the file with each tensor changed by `change`, or left out if it returns `None`.
     fn change(&self, change: impl Fn(&str, &mut Vec<usize>, &mut Vec<u8>) -> Option<Dtype>) {
         let bytes = std::fs::read(self.path()).expect("a file");
         let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("a header");
@@ -272,7 +272,7 @@ fn distances_are_euclidean() {
 }
 
 #[test]
-fn a_first_row_that_is_not_a_number_is_the_answer_as_it_always_was() {
+fn a_first_row_that_is_not_a_number_is_returned() {
     let mut gallery = Gallery::new(4);
     gallery.push("nobody", &[f32::NAN; 4]);
     for _ in 0..CODED_ROWS {

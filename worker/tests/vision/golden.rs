@@ -28,11 +28,11 @@ struct GoldenPhoto {
     boxes: Vec<[f32; 4]>,
     probabilities: Vec<f32>,
     landmarks: Vec<[[f32; 2]; 5]>,
-    /// The reference's choice among the boxes, the largest.
+    /// The box that the reference chooses, the largest.
     selected: usize,
     crop_sha256: String,
     embedding_fixed: Vec<f32>,
-    embedding_standardised: Vec<f32>,
+    embedding_standardized: Vec<f32>,
 }
 
 impl GoldenPhoto {
@@ -130,9 +130,9 @@ fn cuts_out_the_same_pixels_as_the_reference() {
 }
 
 #[test]
-fn embeds_like_the_reference_with_standardised_pixels() {
+fn embeds_like_the_reference_with_standardized_pixels() {
     embeds_like_the_reference(&common::recognizer_in(Precision::Fp32), |golden| {
-        &golden.embedding_standardised
+        &golden.embedding_standardized
     });
 }
 

@@ -1,4 +1,4 @@
-//! The embedder by each kind of instructions that this processor has, and the environment variable that chooses.
+//! The embedder with all instructions of this processor, and the environment variable that chooses them.
 
 use std::process::Command;
 
@@ -48,7 +48,7 @@ fn every_kind_of_instructions_embeds_alike_in_int8() {
     }
 }
 
-/// The variable is read once by each process, so that other processes must try it.
+/// A process reads the variable once, so other processes must try it.
 #[test]
 fn the_variable_limits_what_is_chosen() {
     for instructions in Instructions::ALL {
@@ -68,7 +68,7 @@ fn the_variable_limits_what_is_chosen() {
     assert!(chosen_by("").contains(&format!("chosen: {best}.")));
 }
 
-/// Not a test of its own: what `the_variable_limits_what_is_chosen` starts with the variable set.
+/// Not a test of its own: `the_variable_limits_what_is_chosen` starts it with the variable set.
 #[test]
 #[ignore = "started by another test"]
 fn print_what_is_chosen() {

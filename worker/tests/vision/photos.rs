@@ -1,4 +1,4 @@
-//! Names for the sample photos, and galleries made of folders.
+//! Names for the sample photos, and galleries from folders.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -70,9 +70,9 @@ fn names_all_118_photos_by_the_others(precision: Precision) {
     assert_eq!((right.count(), photos.len()), (118, 118));
 }
 
-/// The threshold was chosen on these photos, so this guards it rather than proves it.
+/// The threshold was chosen on these photos, so this test guards it and does not prove it.
 #[test]
-fn the_threshold_tells_those_who_are_enrolled_from_strangers() {
+fn the_threshold_separates_enrolled_people_from_strangers() {
     let photos = embedded_photos(common::recognizer().precision());
     let threshold = common::recognizer().description().threshold;
     let is_near = |index: usize, rows: Gallery| {
@@ -112,7 +112,7 @@ fn a_face_beyond_the_threshold_is_unknown_and_keeps_its_nearest_name() {
 }
 
 #[test]
-fn somebody_who_is_not_enrolled_is_unknown() {
+fn a_person_who_is_not_enrolled_is_unknown() {
     let mut recognizer = common::enrolled_recognizer();
     let others = recognizer
         .gallery()
@@ -140,7 +140,7 @@ fn somebody_who_is_not_enrolled_is_unknown() {
 }
 
 #[test]
-fn everybody_is_unknown_to_an_empty_gallery() {
+fn every_face_is_unknown_to_an_empty_gallery() {
     let (_, path) = photos_in("val").swap_remove(0);
     let recognized = common::recognizer()
         .recognize(&std::fs::read(path).expect("readable"))
@@ -169,7 +169,7 @@ fn a_photo_without_a_face_is_an_error() {
     }
 }
 
-/// Photos larger than 4 megapixels are searched in a smaller copy; the face must be found where it is.
+/// Photos larger than 4 megapixels are searched in a smaller copy; the box is in the photo's own pixels.
 #[test]
 fn finds_the_face_of_a_photo_too_large_to_search() {
     let recognizer = common::recognizer();
@@ -201,7 +201,7 @@ fn finds_the_face_of_a_photo_too_large_to_search() {
 }
 
 #[test]
-fn enrolment_leaves_out_photos_without_a_face_and_says_so() {
+fn enrolment_leaves_out_photos_without_a_face_and_lists_them() {
     let folder = TempDir::new().expect("a temporary folder");
     let person = folder.path().join("somebody");
     std::fs::create_dir(&person).expect("a folder");
@@ -249,7 +249,7 @@ fn enrolment_fails_without_people() {
 }
 
 /// Name and embedding of all sample photos, computed once.
-/// Whose photo it is, and its embedding.
+/// Name and embedding of a photo.
 type EmbeddedPhoto = (String, Vec<f32>);
 
 fn embedded_photos(precision: Precision) -> &'static [EmbeddedPhoto] {

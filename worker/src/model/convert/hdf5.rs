@@ -66,7 +66,7 @@ pub fn datasets(bytes: &[u8]) -> Result<BTreeMap<String, Dataset<'_>>, Hdf5Error
         return Err(Hdf5Error::NotHdf5);
     }
     let mut file = File { bytes, steps: 0 };
-    if [8, 13, 14].map(|place| file.number::<1>(place)) != SUPERBLOCK.map(Ok) {
+    if [8, 13, 14].map(|offset| file.number::<1>(offset)) != SUPERBLOCK.map(Ok) {
         return Err(Hdf5Error::Unsupported("another superblock".to_owned()));
     }
     let mut found = BTreeMap::new();
@@ -99,10 +99,10 @@ impl<'a> File<'a> {
         rest.get(..length).ok_or(Hdf5Error::Damaged)
     }
 
-    /// An unsigned number of N bytes. Places beyond the file saturate and are refused where they are read.
-    fn number<const N: usize>(&self, place: usize) -> Result<usize, Hdf5Error> {
+    /// An unsigned number of N bytes. Offsets beyond the file saturate and are refused where they are read.
+    fn number<const N: usize>(&self, offset: usize) -> Result<usize, Hdf5Error> {
         let mut extended = [0; size_of::<u64>()];
-        extended[..N].copy_from_slice(self.slice(place, N)?);
+        extended[..N].copy_from_slice(self.slice(offset, N)?);
         Ok(usize::try_from(u64::from_le_bytes(extended)).unwrap_or(usize::MAX))
     }
 
@@ -127,18 +127,18 @@ impl<'a> File<'a> {
             self.number::<4>(header.saturating_add(8))?,
         )];
         let mut messages = HashMap::new();
-        while let Some((mut place, length)) = blocks.pop() {
-            let end = place.saturating_add(length);
-            while left > 0 && place.saturating_add(8) <= end {
+        while let Some((mut offset, length)) = blocks.pop() {
+            let end = offset.saturating_add(length);
+            while left > 0 && offset.saturating_add(8) <= end {
                 self.step()?;
-                let (kind, size) = (self.number::<2>(place)?, self.number::<2>(place + 2)?);
-                let body = place + 8;
+                let (kind, size) = (self.number::<2>(offset)?, self.number::<2>(offset + 2)?);
+                let body = offset + 8;
                 if kind == CONTINUATION {
                     blocks.push((self.number::<8>(body)?, self.number::<8>(body + 8)?));
                 } else {
                     messages.entry(kind).or_insert(body);
                 }
-                place = body + size;
+                offset = body + size;
                 left -= 1;
             }
         }
@@ -269,14 +269,14 @@ mod tests {
                 .iter()
                 .flat_map(|value| value.to_le_bytes())
                 .collect();
-            let place = [self.block(&[&content]), content.len() as u64];
+            let location = [self.block(&[&content]), content.len() as u64];
             let sizes = shape.iter().flat_map(|size| size.to_le_bytes());
             let space = [1, shape.len() as u8, 0, 0, 0, 0, 0, 0]
                 .into_iter()
                 .chain(sizes);
             let layout = [3, 1]
                 .into_iter()
-                .chain(place.into_iter().flat_map(u64::to_le_bytes));
+                .chain(location.into_iter().flat_map(u64::to_le_bytes));
             self.header(&[
                 (DATASPACE, space.collect()),
                 (DATATYPE, vec![0x11, 0, 0, 0, 4, 0, 0, 0]),
@@ -314,10 +314,10 @@ mod tests {
         for length in SIGNATURE.len()..file.len() {
             assert!(datasets(&file[..length]).is_err(), "cut at {length}");
         }
-        for place in 0..file.len() {
+        for offset in 0..file.len() {
             for byte in [0, 1, 0x7f, 0xff] {
                 let mut damaged = file.clone();
-                damaged[place] = byte;
+                damaged[offset] = byte;
                 let _ = datasets(&damaged);
             }
         }

@@ -77,7 +77,7 @@ impl Engine for NativeEngine {
         let description = &bundle.description;
         if description.network == Network::Torchscript {
             return Err(LoadError::Engine(format!(
-                "the model {} is a TorchScript file: use --engine torch",
+                "the model {} is a TorchScript file, which only --engine torch runs",
                 description.name
             )));
         }

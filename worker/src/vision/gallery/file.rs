@@ -21,9 +21,9 @@ const CODES: &str = "codes";
 const NAMES: &str = "names";
 
 impl Gallery {
-    /// Reads a file that `save` wrote, with or without `codes`. A large gallery stays in the mapped file, which processes
-    /// share; a small one is copied. Every number is checked, so the whole file is read once. A file in use may be
-    /// replaced, as `save` does, but not changed.
+    /// Reads a file that `save` wrote; one without `codes` will do. A large gallery stays in the mapped file, where all
+    /// processes share it, a small one is copied. Every number is checked, so a large file is read once. A file in use
+    /// may be replaced, as `save` does, but not changed.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
         let file = MappedFile::open(path).map_err(|source| LoadError::Read {
             path: path.to_owned(),
@@ -35,7 +35,7 @@ impl Gallery {
         })
     }
 
-    /// Writes a file beside the target and renames it, so that a reader never sees half a file.
+    /// Writes what `load` reads, beside the target first, so that a reader never sees half a file.
     pub fn save(&self, path: &Path) -> io::Result<()> {
         let bytes = bytemuck::cast_slice(&self.embeddings);
         let shape = vec![self.len(), self.dimension];
@@ -58,7 +58,7 @@ fn view(dtype: Dtype, shape: Vec<usize>, bytes: &[u8]) -> io::Result<TensorView<
     TensorView::new(dtype, shape, bytes).map_err(io::Error::other)
 }
 
-/// Returns the gallery, or why the file cannot be used.
+/// The gallery in the file, or why it cannot be used.
 fn read(file: &MappedFile) -> Result<Gallery, String> {
     let (header_bytes, metadata) = SafeTensors::read_metadata(file.bytes())
         .map_err(|error| format!("not a gallery file: {error}"))?;
@@ -104,7 +104,7 @@ fn read(file: &MappedFile) -> Result<Gallery, String> {
     .map_err(|fault| match fault {
         Fault::NotFinite => not_finite(),
         Fault::OtherCodes => format!(
-            "{CODES} is damaged: it does not belong to {EMBEDDINGS}; remove {CODES} from the file, or enrol again"
+            "{CODES} is damaged, expected the uint8 {shape:?} that belong to {EMBEDDINGS}; a file without {CODES} will do"
         ),
     })?;
     Ok(gallery)

@@ -1,4 +1,5 @@
-//! The names of a gallery's rows in one piece of memory: a million separate strings take long to allocate.
+//! The names of a gallery's rows in one piece of memory, because a million separate strings take long to make and are
+//! not shared between processes.
 
 use std::fmt;
 

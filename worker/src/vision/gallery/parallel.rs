@@ -4,10 +4,10 @@ use std::num::NonZero;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 
-/// Beyond this many threads, memory is the limit.
+/// More threads than this only wait for the same memory.
 const MAX_THREADS: usize = 8;
 
-/// Returns how many threads this process may use. The system call takes longer than a search, so it is made once.
+/// As many threads as this process may use at a time, asked once because the answer takes longer than a search.
 pub fn default_threads() -> usize {
     static THREADS: OnceLock<usize> = OnceLock::new();
     *THREADS.get_or_init(|| {
@@ -17,7 +17,7 @@ pub fn default_threads() -> usize {
     })
 }
 
-/// Runs `work` on the calling thread and on helpers, on fewer if the system has no more threads.
+/// Runs `work` on the calling thread and on helpers; fewer if the system gives no more threads.
 pub fn on_threads<R: Send>(threads: usize, work: impl Fn() -> R + Sync) -> Vec<R> {
     thread::scope(|scope| {
         let helpers: Vec<_> = (1..threads)
@@ -35,7 +35,7 @@ pub fn on_threads<R: Send>(threads: usize, work: impl Fn() -> R + Sync) -> Vec<R
     })
 }
 
-/// Hands out pieces of work to free threads.
+/// Hands out pieces of work to whichever thread is free.
 #[derive(Debug)]
 pub struct Pieces<I>(Mutex<I>);
 
@@ -50,7 +50,7 @@ impl<I: Iterator> Pieces<I> {
     }
 }
 
-/// Works on all pieces with the default number of threads. Each thread stops at its first error.
+/// Works on all pieces with the default number of threads; each thread stops at the first error it meets.
 pub fn for_each_piece<T, E: Send>(
     pieces: impl Iterator<Item = T> + Send,
     work: impl Fn(T) -> Result<(), E> + Sync,

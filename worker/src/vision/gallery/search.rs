@@ -1,5 +1,5 @@
-//! The search for the nearest row: over all rows, or over those that their codes do not rule out. Both return the same
-//! row and the same distance to the last bit.
+//! The nearest row: by looking at every row, or at those only that their codes do not rule out. Both give the same row
+//! and the same distance to the last bit.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -7,12 +7,12 @@ use super::codes::{CodedQuery, Codes};
 use super::parallel::{Pieces, default_threads, on_threads};
 use crate::vision::native::dot::{Instructions, LANES};
 
-/// Bytes of codes for which another thread pays: reading them takes several times as long as starting a thread.
+/// Codes that are worth a thread of their own: reading them takes several times as long as starting one.
 const BYTES_PER_THREAD: usize = 2 << 20;
 /// Blocks that a thread takes at a time, a few hundred kilobytes.
 const RUN: usize = 256;
 
-/// How a search runs. It changes the time, never the result.
+/// How a search is carried out. It changes the time, never the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SearchPlan {
     /// Threads that share the search, the calling one among them.
@@ -21,7 +21,7 @@ pub struct SearchPlan {
 }
 
 impl SearchPlan {
-    /// Returns the fastest plan for so many bytes of codes.
+    /// The fastest way through so many bytes of codes.
     pub fn for_codes(bytes: usize) -> Self {
         let worthwhile = bytes / BYTES_PER_THREAD;
         Self {
@@ -43,7 +43,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// Returns whether the other row is nearer. It is not if one of the distances is NaN.
+    /// Whether the other is the better answer; it is not if one of the distances is not a number.
     fn loses_to(&self, other: &Self) -> bool {
         other.squared < self.squared || (other.squared == self.squared && other.row < self.row)
     }
@@ -61,7 +61,7 @@ impl<'a> Rows<'a> {
         self.embeddings.chunks_exact(self.dimension.max(1))
     }
 
-    /// Returns the squared distance of a row; `None` if there is no such row.
+    /// The squared distance of a row; `None` if there is no such row.
     fn measure(self, row: usize, query: &[f32]) -> Option<Found> {
         let known = self.embeddings.get(row * self.dimension..)?;
         Some(Found {
@@ -70,7 +70,7 @@ impl<'a> Rows<'a> {
         })
     }
 
-    /// Searches all rows.
+    /// Looks at every row.
     pub fn nearest(self, query: &[f32]) -> Option<Found> {
         let all = self.iter().enumerate().map(|(row, known)| Found {
             row,
@@ -79,12 +79,12 @@ impl<'a> Rows<'a> {
         all.reduce(|best, next| if best.loses_to(&next) { next } else { best })
     }
 
-    /// Searches the rows that their `codes` do not rule out.
+    /// Looks at the rows that `codes`, which are the codes of these rows, do not rule out.
     pub fn nearest_by_codes(self, codes: &Codes, query: &[f32], plan: SearchPlan) -> Option<Found> {
         let Some(coded_query) = CodedQuery::new(query) else {
             return self.nearest(query);
         };
-        // As in the search over all rows, a first row whose distance is NaN is never replaced.
+        // A first row whose distance is not a number is never replaced, as in the search through all rows.
         let first = self.measure(0, query)?;
         let search = Search {
             rows: self,
@@ -108,19 +108,20 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// The state that the threads of one search share.
+/// What the threads of one search share.
 struct Search<'a> {
     rows: Rows<'a>,
     codes: &'a Codes,
     query: &'a [f32],
     coded_query: CodedQuery,
     instructions: Instructions,
-    /// The bits of the smallest squared distance so far. Non-negative floats are ordered like their bits.
+    /// The bits of the smallest squared distance that any thread has found. Numbers that are not negative have the
+    /// order of their bits.
     smallest: AtomicU32,
 }
 
 impl Search<'_> {
-    /// Replaces `best` by the nearest row of the run that starts at `first_row`, if that is nearer.
+    /// Replaces `best` by a nearer row of the run that starts at `first_row`.
     fn improve(&self, best: &mut Found, first_row: usize, run: &[u8]) {
         let mut smallest = self.smallest.load(Ordering::Relaxed);
         let mut reach = self.coded_query.reach(f32::from_bits(smallest));
@@ -131,7 +132,7 @@ impl Search<'_> {
             }
             for lane in (0..LANES).filter(|&lane| !beyond[lane]) {
                 let row = first_row + index * LANES + lane;
-                // Zeros fill up the last block behind the last row.
+                // Past the last row there are only the zeros that fill up the last block.
                 let Some(found) = self.rows.measure(row, self.query) else {
                     break;
                 };
@@ -150,7 +151,7 @@ impl Search<'_> {
     }
 }
 
-/// Returns the square of the Euclidean distance. The compiler turns the sixteen sums into vector instructions.
+/// The square of the Euclidean distance. Sixteen sums side by side, which the compiler turns into vector instructions.
 pub fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
     const LANES: usize = 16;
     let (a_blocks, a_rest) = a.as_chunks::<LANES>();

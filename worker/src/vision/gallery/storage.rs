@@ -1,4 +1,4 @@
-//! Numbers in memory or in a mapped file.
+//! Numbers that lie in memory of their own or in a mapped file.
 
 use std::ops::{Deref, Range};
 
@@ -14,7 +14,7 @@ pub enum Storage<T> {
 }
 
 impl<T: Pod> Storage<T> {
-    /// Returns the numbers in `range` of the file. They are copied only if they are not aligned there.
+    /// The numbers in `range` of the file, without a copy; with one if they are not aligned there.
     ///
     /// Panics if the range does not lie in the file or does not hold a whole number of `T`s.
     pub fn mapped(file: &MappedFile, range: Range<usize>) -> Self {
@@ -26,7 +26,7 @@ impl<T: Pod> Storage<T> {
         }
     }
 
-    /// Returns the numbers for writing. Mapped ones are copied first.
+    /// To write to; what is mapped is copied first.
     pub fn to_mut(&mut self) -> &mut Vec<T> {
         if let Self::Mapped(..) = self {
             *self = Self::Owned(self.to_vec());
