@@ -2,22 +2,17 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/redis_server.rs"]
-mod redis_server;
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use platform::demand::{Demand, Publisher, Reader, TIME_TO_LIVE};
 use platform::shutdown::CancellationToken;
-use redis_server::RedisServer;
+use testkit::{RedisServer, TIMEOUT};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One front.
 struct Replica {
@@ -78,7 +73,7 @@ impl Watched {
     /// Waits for what is told from now on, or was told last.
     async fn until(&mut self, what: &str, fits: impl Fn(Option<Demand>) -> bool) {
         let fitting = self.told.wait_for(|demand| fits(*demand));
-        let in_time = tokio::time::timeout(PATIENCE, fitting).await.is_ok();
+        let in_time = tokio::time::timeout(TIMEOUT, fitting).await.is_ok();
         assert!(in_time, "never: {what}; {:?}", self.history());
     }
 
@@ -123,7 +118,7 @@ async fn replicas_are_added_up_and_their_changes_are_seen_at_once() {
     let second = Replica::start(&server.url(), "test", demand(2, 7));
     watched.until_unanswered(2).await;
     assert_eq!(watched.newest(), Some(demand(2, 7)));
-    let mut fastest = PATIENCE;
+    let mut fastest = TIMEOUT;
     for change in 1..=10 {
         let changed = Instant::now();
         first.counts.send_replace(demand(change, change));
@@ -237,7 +232,7 @@ async fn a_redis_that_never_answers_holds_nobody_up() {
     let url = format!("redis://{}/0", silent.local_addr().unwrap());
     let replica = Replica::start(&url, "test", demand(1, 1));
     let watched = Watched::start(&url, "test");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while watched.history().is_empty() {
         assert!(Instant::now() < deadline, "the reader says nothing");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -254,7 +249,7 @@ async fn tls_with_a_server_that_has_none_fails_and_is_tried_again() {
     let server = RedisServer::start().await;
     let url = server.url().replace("redis://", "rediss://");
     let watched = Watched::start(&url, "test");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while watched.history().len() < 2 {
         assert!(Instant::now() < deadline, "it is not tried again");
         tokio::time::sleep(Duration::from_millis(10)).await;

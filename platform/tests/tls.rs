@@ -2,16 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/authority.rs"]
-mod authority;
-
 use std::path::{Path, PathBuf};
 
-use authority::{Authority, Issued};
 use platform::grpc::{self, Door};
 use platform::shutdown::CancellationToken;
 use platform::tls::{ClientCaArgs, PeerTlsArgs, Protocol, ServerTlsArgs};
-use tokio::net::TcpListener;
+use testkit::{Authority, Issued, listen};
 use tokio::sync::watch;
 use tokio_util::sync::DropGuard;
 use tonic_health::pb::HealthCheckRequest;
@@ -29,8 +25,8 @@ async fn serve(authority: &Authority, client_ca: Option<PathBuf>) -> (String, Dr
             .unwrap(),
         ..Door::open()
     };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://{}", listener.local_addr().unwrap());
+    let (listener, url) = listen().await;
+    let url = url.replace("http://", "https://");
     let shutdown = CancellationToken::new();
     let (_, ready) = watch::channel(true);
     tokio::spawn(grpc::serve(
@@ -54,7 +50,7 @@ async fn is_answered(url: &str, tls: &PeerTlsArgs) -> bool {
 
 #[tokio::test]
 async fn a_service_is_called_by_those_who_trust_its_authority() {
-    let (ours, other) = (Authority::new(), Authority::new());
+    let (ours, other) = (Authority::generate(), Authority::generate());
     let (url, _stop) = serve(&ours, None).await;
     assert!(is_answered(&url, &ours.trusting()).await);
     assert!(!is_answered(&url, &other.trusting()).await);
@@ -65,7 +61,11 @@ async fn a_service_is_called_by_those_who_trust_its_authority() {
 
 #[tokio::test]
 async fn mutual_tls_lets_in_those_alone_who_show_a_certificate_of_the_authority() {
-    let (ours, services, other) = (Authority::new(), Authority::new(), Authority::new());
+    let (ours, services, other) = (
+        Authority::generate(),
+        Authority::generate(),
+        Authority::generate(),
+    );
     let (url, _stop) = serve(&services, Some(ours.ca())).await;
     let showing = |of: &Authority| PeerTlsArgs {
         peer_ca: Some(services.ca()),
@@ -78,7 +78,7 @@ async fn mutual_tls_lets_in_those_alone_who_show_a_certificate_of_the_authority(
 
 #[test]
 fn files_that_do_not_do_are_named() {
-    let authority = Authority::new();
+    let authority = Authority::generate();
     let Issued { cert, key } = authority.issue("127.0.0.1");
     let acceptor = |cert: &Path, key: &Path| {
         let args = ServerTlsArgs {

@@ -3,11 +3,11 @@ use platform::access::{Keys, Role, called_with};
 use platform::token::Token;
 use proto::v1::demand_client::DemandClient;
 use proto::v1::{RecognizeRequest, WatchDemandRequest};
+use testkit::{Authority, LocalCloud, eventually};
 use tonic::Code;
 
-use crate::authority::Authority;
 use crate::photos::photo;
-use crate::stack::{Answer, Stack, bind, eventually};
+use crate::stack::{Answer, Stack};
 use crate::worker::Worker;
 
 /// Posts a photo with these headers.
@@ -113,9 +113,9 @@ async fn what_a_front_says_of_a_key_reaches_the_client() {
 
 #[tokio::test]
 async fn https_in_front_and_mutual_tls_behind() {
-    let (public, ours) = (Authority::new(), Authority::new());
-    let cloud = bind().await;
-    let mut stack = Stack::in_cloud(&cloud, |front, http| {
+    let (public, ours) = (Authority::generate(), Authority::generate());
+    let cloud = LocalCloud::start(localcloud::Config::default()).await;
+    let mut stack = Stack::in_cloud(&cloud.url, |front, http| {
         front.door.tls = ours.server();
         front.door.client_ca.tls_client_ca = Some(ours.ca());
         http.front = http.front.replace("http", "https");
@@ -123,7 +123,6 @@ async fn https_in_front_and_mutual_tls_behind() {
         http.tls = public.server();
     })
     .await;
-    stack.serve_cloud(cloud);
     stack.url = stack.url.replace("http", "https");
     let plain = stack.client.get(format!("{}/healthz", stack.url));
     assert!(plain.send().await.is_err(), "its authority is not trusted");
@@ -146,7 +145,7 @@ async fn https_in_front_and_mutual_tls_behind() {
 async fn a_service_without_keys_does_not_listen_to_other_machines() {
     let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
     let stop = tokio_util::sync::CancellationToken::new();
-    let refused = http::run(crate::stack::defaults(), listener, stop).await;
+    let refused = http::run(testkit::parse(&[]), listener, stop).await;
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("--api-keys FILE"), "{refused}");
 }

@@ -4,8 +4,9 @@ use proto::v1::FailureCode;
 use serde_json::json;
 
 use crate::photos::photo;
-use crate::stack::{Stack, eventually};
+use crate::stack::Stack;
 use crate::worker::{Behaviour, Worker, recognized};
+use testkit::eventually;
 
 const LATE_REPLIES: &str = "muster_front_late_replies_total";
 

@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
-#[path = "../../../platform/tests/support/authority.rs"]
-mod authority;
 mod bad_input;
 mod delivery;
 mod health;
@@ -12,8 +10,6 @@ mod names;
 mod overload;
 mod photos;
 mod protocol;
-#[path = "../../../platform/tests/support/redis_server.rs"]
-mod redis_server;
 mod several_fronts;
 mod stack;
 mod uploads;

@@ -4,16 +4,14 @@ use std::time::Duration;
 
 use gateway::front;
 use platform::demand::{Demand, DemandArgs, Reader};
+use testkit::{LocalCloud, RedisServer, TIMEOUT};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::photos::photo;
-use crate::redis_server::RedisServer;
-use crate::stack::{Stack, bind};
+use crate::stack::Stack;
 use crate::worker::{Behaviour, Worker, recognized};
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a scaler reads.
 struct Watched {
@@ -36,7 +34,7 @@ impl Watched {
 
     async fn until(&mut self, wanted: Option<Demand>) {
         let found = self.told.wait_for(|told| *told == wanted);
-        let in_time = tokio::time::timeout(PATIENCE, found).await.is_ok();
+        let in_time = tokio::time::timeout(TIMEOUT, found).await.is_ok();
         assert!(in_time, "{:?} instead of {wanted:?}", self.told.borrow());
     }
 }
@@ -58,14 +56,13 @@ fn demand(unanswered: u64, accepted_total: u64) -> Option<Demand> {
 #[tokio::test]
 async fn two_fronts_share_a_request_queue_and_their_demand_is_added_up() {
     let server = RedisServer::start().await;
-    let cloud = bind().await;
-    let first = Stack::in_cloud(&cloud, |front, _| keep_demand_in(&server, front)).await;
-    let second = Stack::in_cloud(&cloud, |front, _| {
+    let cloud = LocalCloud::start(localcloud::Config::default()).await;
+    let first = Stack::in_cloud(&cloud.url, |front, _| keep_demand_in(&server, front)).await;
+    let second = Stack::in_cloud(&cloud.url, |front, _| {
         keep_demand_in(&server, front);
         front.reply_queue = Some("test-second-resp-queue".to_owned());
     })
     .await;
-    first.serve_cloud(cloud);
     first.until_ready().await;
     second.until_ready().await;
     let mut watched = Watched::start(&server);
@@ -105,7 +102,7 @@ async fn a_front_that_shuts_down_takes_its_demand_along() {
     let took = stopped.elapsed();
     // By expiry alone it takes five.
     assert!(took < Duration::from_secs(3), "{took:?}");
-    let ended = tokio::time::timeout(PATIENCE, &mut stack.front_ended).await;
+    let ended = tokio::time::timeout(TIMEOUT, &mut stack.front_ended).await;
     ended.expect("front ends").unwrap().unwrap();
 }
 
@@ -138,10 +135,9 @@ async fn requests_do_not_notice_that_redis_is_away() {
 
 #[tokio::test]
 async fn a_job_that_kills_its_workers_is_answered_by_its_own_front() {
-    let cloud = bind().await;
-    let first = Stack::in_cloud(&cloud, |_, _| {}).await;
-    let second = Stack::in_cloud(&cloud, |_, _| {}).await;
-    first.serve_cloud(cloud);
+    let cloud = LocalCloud::start(localcloud::Config::default()).await;
+    let first = Stack::in_cloud(&cloud.url, |_, _| {}).await;
+    let second = Stack::in_cloud(&cloud.url, |_, _| {}).await;
     first.until_ready().await;
     second.until_ready().await;
     let worker = Worker::start(&first, |_| Behaviour::Fail).await;
@@ -156,10 +152,9 @@ async fn a_job_that_kills_its_workers_is_answered_by_its_own_front() {
 /// As in a rolling restart: a queue of both would give each the replies of the other.
 #[tokio::test]
 async fn fronts_that_overlap_take_no_replies_of_each_other() {
-    let cloud = bind().await;
-    let mut first = Stack::in_cloud(&cloud, |_, _| {}).await;
-    let second = Stack::in_cloud(&cloud, |_, _| {}).await;
-    second.serve_cloud(cloud);
+    let cloud = LocalCloud::start(localcloud::Config::default()).await;
+    let mut first = Stack::in_cloud(&cloud.url, |_, _| {}).await;
+    let second = Stack::in_cloud(&cloud.url, |_, _| {}).await;
     first.until_ready().await;
     second.until_ready().await;
     assert_eq!(second.reply_queues().await.len(), 2);
@@ -174,7 +169,7 @@ async fn fronts_that_overlap_take_no_replies_of_each_other() {
     }
     // A front that ends takes its queue along.
     first.stop_front.cancel();
-    let ended = tokio::time::timeout(PATIENCE, &mut first.front_ended).await;
+    let ended = tokio::time::timeout(TIMEOUT, &mut first.front_ended).await;
     ended.expect("front ends").unwrap().unwrap();
     assert_eq!(second.reply_queues().await.len(), 1);
     let answer = second.post("last.jpg", &photos[0]).await;
@@ -188,7 +183,7 @@ async fn a_reply_queue_that_an_operator_named_is_kept() {
     })
     .await;
     stack.stop_front.cancel();
-    let ended = tokio::time::timeout(PATIENCE, &mut stack.front_ended).await;
+    let ended = tokio::time::timeout(TIMEOUT, &mut stack.front_ended).await;
     ended.expect("front ends").unwrap().unwrap();
     assert_eq!(stack.reply_queues().await, ["test-resp-queue"]);
 }

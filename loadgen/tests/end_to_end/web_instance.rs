@@ -11,7 +11,8 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use platform::shutdown::CancellationToken;
+
+use testkit::LocalCloud;
 
 use crate::stack::{self, PREFIX, photos, programs, until};
 
@@ -25,21 +26,19 @@ struct WebInstance {
     script: Child,
     url: String,
     client: reqwest::Client,
-    cloud: CancellationToken,
+    _cloud: LocalCloud,
 }
 
 impl WebInstance {
     async fn start() -> Self {
-        let (cloud_listener, cloud_url) = stack::listen().await;
+        let (cloud_listener, cloud_url) = testkit::listen().await;
         let [http, front, scaler, front_admin, scaler_admin] = free_addresses();
-        let cloud = CancellationToken::new();
         let config = localcloud::Config {
             images: vec![stack::worker_image(&cloud_url, &format!("http://{scaler}"))],
             stop_grace: Duration::from_secs(5),
             ..localcloud::Config::default()
         };
-        let end = cloud.clone().cancelled_owned();
-        tokio::spawn(localcloud::run(config, cloud_listener, end));
+        let cloud = LocalCloud::serve(config, cloud_listener);
         let script = Command::new(script())
             .env("MUSTER_BIN", programs())
             .env("AWS_ENDPOINT_URL", &cloud_url)
@@ -63,8 +62,8 @@ impl WebInstance {
         let web = Self {
             script,
             url: format!("http://{http}"),
-            client: stack::reqwest_client(),
-            cloud,
+            client: testkit::http_client(),
+            _cloud: cloud,
         };
         until("a photo is recognized", async || {
             web.is_recognized("first.jpg").await
@@ -101,7 +100,6 @@ impl Drop for WebInstance {
         if self.script.try_wait().unwrap().is_none() {
             self.stop();
         }
-        self.cloud.cancel();
     }
 }
 

@@ -231,7 +231,7 @@ fn percentile(durations: &mut [Duration], percent: usize) -> Duration {
 
 /// As [`eventually`], asking more often, for what is timed.
 async fn promptly(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + crate::stage::PATIENCE;
+    let deadline = Instant::now() + crate::stage::TIMEOUT;
     while !condition().await {
         assert!(Instant::now() < deadline, "{what}");
         tokio::time::sleep(POLL).await;

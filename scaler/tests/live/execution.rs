@@ -7,7 +7,7 @@ use scaler::observe::World;
 use scaler::plan::{Plan, Stop, StopCause};
 use tokio::sync::{mpsc, watch};
 
-use crate::stage::{PATIENCE, Stage, eventually};
+use crate::stage::{Stage, TIMEOUT, eventually};
 use crate::worker::Worker;
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn one_instance_that_cannot_be_stopped_does_not_keep_the_others_up() {
     };
     executor.execute(&plan, &mut world, clock.now());
     for _ in all {
-        let next = tokio::time::timeout(PATIENCE, outcomes.recv());
+        let next = tokio::time::timeout(TIMEOUT, outcomes.recv());
         let outcome = next.await.expect("an outcome comes").unwrap();
         executor.finish(outcome, &mut world, clock.now());
     }
@@ -84,7 +84,7 @@ async fn spot_instances_are_terminated_and_others_stopped() {
     };
     executor.execute(&plan, &mut world, clock.now());
     for _ in &ids {
-        let next = tokio::time::timeout(PATIENCE, outcomes.recv());
+        let next = tokio::time::timeout(TIMEOUT, outcomes.recv());
         let outcome = next.await.expect("an outcome comes").unwrap();
         executor.finish(outcome, &mut world, clock.now());
     }
@@ -151,7 +151,7 @@ async fn ec2_tells_how_old_a_start_is_and_which_instances_were_terminated() {
     let ids = stage.prepare_stopped(2).await;
     for instance in stage.instances().await {
         let age = instance.age.expect("it was started");
-        assert!(age < PATIENCE * 2, "{age:?}");
+        assert!(age < TIMEOUT * 2, "{age:?}");
     }
     let unknown = "i-00000000000000000".to_owned();
     let all = [ids[0].clone(), unknown, ids[1].clone()];

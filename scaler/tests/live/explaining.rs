@@ -10,7 +10,7 @@ use scaler::cli::Cli;
 use scaler::replay::Replay;
 use tonic::Streaming;
 
-use crate::stage::{PATIENCE, Stage, eventually};
+use crate::stage::{Stage, TIMEOUT, eventually};
 
 async fn watch(stage: &Stage, every: bool) -> Streaming<ScalerStatus> {
     stage.status().await;
@@ -20,7 +20,7 @@ async fn watch(stage: &Stage, every: bool) -> Streaming<ScalerStatus> {
 }
 
 async fn next(statuses: &mut Streaming<ScalerStatus>) -> ScalerStatus {
-    let next = tokio::time::timeout(PATIENCE, statuses.message());
+    let next = tokio::time::timeout(TIMEOUT, statuses.message());
     next.await
         .expect("a status comes")
         .unwrap()

@@ -7,7 +7,7 @@ use proto::v1::{InstanceState, WorkerReport, WorkerState};
 use scaler::lease::record::{Holder, Record};
 use tonic::transport::Channel;
 
-use crate::stage::{PATIENCE, Stage, eventually, status_of};
+use crate::stage::{Stage, TIMEOUT, eventually, status_of};
 use crate::worker::Worker;
 
 async fn reason(scaler: &Channel) -> String {
@@ -136,7 +136,7 @@ async fn a_leader_that_loses_the_lease_lets_its_workers_go_and_does_nothing() {
         leads(&stage.scaler).await
     })
     .await;
-    assert!(begun.elapsed() < PATIENCE && launched == 1);
+    assert!(begun.elapsed() < TIMEOUT && launched == 1);
     eventually("it acts again", async || {
         stage.count(PowerState::Running).await == 5
     })

@@ -9,8 +9,6 @@ mod explaining;
 mod handshake;
 mod lease;
 mod orders;
-#[path = "../../../platform/tests/support/redis_server.rs"]
-mod redis_server;
 mod scaling;
 mod shared_demand;
 mod stage;

@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::redis_server::RedisServer;
 use crate::stage::{Stage, eventually};
 use crate::worker::staff;
+use testkit::RedisServer;
 
 /// A front that only publishes.
 struct Replica {

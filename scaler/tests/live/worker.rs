@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Streaming};
 
-use crate::stage::{PATIENCE, Stage, proven_by};
+use crate::stage::{Stage, TIMEOUT, proven_by};
 
 /// One worker's stream, which the test moves by hand.
 pub struct Worker {
@@ -41,7 +41,7 @@ impl Worker {
         // The stage's status call waits for a scaler that is starting.
         stage.status().await;
         let mut client = ScalerClient::new(stage.scaler.clone());
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
         loop {
             let (reports, outgoing) = mpsc::channel(16);
             reports.send(first.clone()).await.unwrap();
@@ -82,7 +82,7 @@ impl Worker {
 
     /// Waits for the next order; whether it is to cordon.
     pub async fn is_cordoned(&mut self) -> bool {
-        let next = tokio::time::timeout(crate::stage::PATIENCE, self.orders.message());
+        let next = tokio::time::timeout(crate::stage::TIMEOUT, self.orders.message());
         let order = next
             .await
             .expect("an order comes")
@@ -95,7 +95,7 @@ impl Worker {
     /// Waits for the scaler to end the stream.
     pub async fn is_left(&mut self) {
         let ended = async { while let Ok(Some(_)) = self.orders.message().await {} };
-        let ended = tokio::time::timeout(crate::stage::PATIENCE, ended).await;
+        let ended = tokio::time::timeout(crate::stage::TIMEOUT, ended).await;
         ended.expect("the stream ends");
     }
 
