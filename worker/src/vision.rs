@@ -4,7 +4,7 @@
 //! bytes ──decode──▶ Photo ──detect──▶ Face ──crop──▶ FaceCrop ──embed──▶ Embedding ──Gallery::nearest──▶ name
 //! ```
 
-pub mod area;
+mod arenas;
 pub mod bundle;
 pub mod convert;
 pub mod crop;
@@ -13,15 +13,12 @@ pub mod embed;
 pub mod engine;
 pub mod enrol;
 pub mod evaluate;
-mod fast;
 pub mod gallery;
 pub mod geometry;
-pub mod native;
-pub mod panels;
 pub mod recogniser;
 pub mod weights;
-pub mod winograd;
 
+pub use crate::kernels::{self as native, area, panels};
 pub use bundle::{Bundle, BundleDescription, LoadError};
 pub use engine::{Engine, EngineName, EngineOptions, Precision};
 pub use enrol::{EnrolError, enrol};
