@@ -16,13 +16,14 @@ pub mod gateway {
 
 #[path = "../../worker/src"]
 pub mod worker {
+    pub mod kernels;
     pub mod model;
     pub mod vision;
 }
 
 // Where the modules look for each other.
 use gateway::{byte_budget, drain, error};
-use worker::{model, vision};
+use worker::{kernels, model, vision};
 
 /// Converts a file of torch to a gallery and to an embedder, and a file of Keras to an embedder.
 pub fn convert_checkpoint(file: &[u8]) {

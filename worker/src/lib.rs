@@ -8,10 +8,12 @@
 //! | [`model`] | model bundles: reading them, converting published weights, calibrating for 8-bit integers |
 //! | [`enrol`] | a gallery from a folder of photos |
 //! | [`evaluate`] | how well a model tells people apart |
+//! | [`kernels`] | the native engine's hand-written loops |
 
 pub mod cli;
 pub mod enrol;
 pub mod evaluate;
+pub mod kernels;
 pub mod model;
 pub mod service;
 pub mod vision;

@@ -7,20 +7,17 @@
 //! [`recognizer`] is the whole way, and each step is a module. Decoding is the crate `photo`, which front uses too. The
 //! networks of `detect` and `embed` are run by an [`engine`].
 
-pub mod area;
+mod arenas;
 pub mod crop;
 pub mod detect;
 pub mod embed;
 pub mod engine;
-mod fast;
 pub mod gallery;
 pub mod geometry;
-pub mod native;
-pub mod panels;
 pub mod recognizer;
-pub mod winograd;
 
-// Until the loops have moved to `kernels`: their files and `worker-torch` look here.
+// For files of the branch `kernels` and for `worker-torch`, until both use the paths of their own.
+pub use crate::kernels::{self as native, area, panels};
 pub use crate::model::{bundle, weights};
 
 pub use crate::model::bundle::{Bundle, BundleDescription, LoadError};

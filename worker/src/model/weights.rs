@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use safetensors::{Dtype, SafeTensors};
 use thiserror::Error;
 
-use crate::vision::native::instructions::InstructionsError;
-use crate::vision::native::{Mapped, MappedFile, Plain};
+use crate::kernels::instructions::InstructionsError;
+use crate::kernels::{Mapped, MappedFile, Plain};
 
 /// Why a weight file cannot be used.
 #[derive(Debug, Error)]

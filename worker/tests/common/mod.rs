@@ -1,5 +1,5 @@
 //! Shared by the tests. (`mod.rs`, since cargo takes `tests/common.rs` for a test of its own.)
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test uses a part of it")]
 
 use std::path::Path;
 use std::sync::OnceLock;

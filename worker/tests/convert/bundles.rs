@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use worker::kernels::panels::PANEL;
 use worker::model::convert::{
     BundleOptions, ContentError, ConvertError, DetectorSource, TensorProblem, convert_state_dict,
 };
 use worker::vision::crop::FaceCrop;
-use worker::vision::panels::PANEL;
 use worker::vision::{Gallery, Precision};
 
 use crate::common;

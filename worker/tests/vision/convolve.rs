@@ -1,10 +1,10 @@
 //! The compiled loops against plain sums, for all instructions of this processor.
 
 use proptest::prelude::*;
-use worker::vision::native::convolve::{
+use worker::kernels::convolve::{
     ByteOutput, ByteTarget, FloatOutput, Geometry, Instructions, Strides, convolve, convolve_bytes,
 };
-use worker::vision::panels::{PANEL, pack, panels};
+use worker::kernels::panels::{PANEL, pack, panels};
 
 /// Marks outputs that no convolution writes.
 const UNTOUCHED: f32 = -7.0;

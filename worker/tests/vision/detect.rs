@@ -1,10 +1,10 @@
 //! The detector with all instructions, on photos of different sizes, and from several threads.
 
 use photo::{DecodeLimits, Photo, decode};
+use worker::kernels::Instructions;
+use worker::kernels::planes::{OutputGroup, PlaneConvolution, PlaneRows, plane_length};
 use worker::vision::detect::Detector;
 use worker::vision::engine::native::NativeDetector;
-use worker::vision::native::convolve::Instructions;
-use worker::vision::native::planes::{Part, PlaneConvolution, Rows, plane_length};
 use worker::vision::recognizer::main_face;
 use worker::vision::{Bundle, Face};
 
@@ -30,7 +30,7 @@ fn every_kind_of_instruction_finds_the_same_faces() {
 #[test]
 fn every_kind_of_instruction_convolves_planes() {
     for (planes, outputs) in [(10, 16), (16, 32), (3, 10)] {
-        let part = Part {
+        let part = OutputGroup {
             taps: (0..3 * planes)
                 .map(|tap| (tap % planes, tap / planes))
                 .collect(),
@@ -50,11 +50,11 @@ fn every_kind_of_instruction_convolves_planes() {
         for width in [1, 8, 17, 47, 48, 100] {
             let plane = plane_length(width + 2);
             let input: Vec<f32> = (0..6 * planes * plane).map(|at| noise(at + 9000)).collect();
-            let input_rows = Rows {
+            let input_rows = PlaneRows {
                 starts: std::array::from_fn(|row| row * planes * plane),
                 plane,
             };
-            let output_rows = Rows {
+            let output_rows = PlaneRows {
                 starts: std::array::from_fn(|row| row * outputs * plane),
                 plane,
             };

@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use tempfile::TempDir;
+use worker::kernels::Instructions;
 use worker::vision::Gallery;
 use worker::vision::gallery::CODED_ROWS;
 use worker::vision::gallery::search::{SearchPlan, squared_distance};
-use worker::vision::native::dot::Instructions;
 
 /// Reproducible numbers from -1 to 1.
 struct Numbers(u64);

@@ -3,10 +3,10 @@
 use std::process::Command;
 
 use photo::{DecodeLimits, decode};
+use worker::kernels::instructions::{Instructions, VARIABLE};
 use worker::vision::crop::{FaceCrop, crop_face};
 use worker::vision::embed::Embedder;
 use worker::vision::engine::native::NativeEmbedder;
-use worker::vision::native::instructions::{Instructions, VARIABLE};
 use worker::vision::{BoundingBox, Bundle, Gallery, LoadError, Precision, Recognizer};
 
 use crate::common;

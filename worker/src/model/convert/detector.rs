@@ -25,7 +25,7 @@ pub struct Detector {
     pub source: String,
 }
 
-/// A network of MTCNN and the dense layer behind its last map: name, height and width of the map.
+/// The networks of MTCNN. Of the dense layer behind the last map: name, and side of the map.
 const NETWORKS: [(&str, Option<(&str, usize)>); 3] = [
     ("pnet", None),
     ("rnet", Some(("dense4.weight", 3))),
@@ -92,28 +92,21 @@ fn tensors(
     let mut weights = StateDict::of(file)?;
     let mut tensors = Vec::new();
     for name in weights.names() {
-        let shape = weights.shape(name)?.to_vec();
-        let (shape, values) = match shape[..] {
-            [outputs, inputs, height, width] => (
-                vec![outputs, height, width, inputs],
-                weights.take_kernel(name, [outputs, inputs, height, width])?,
-            ),
-            [_, inputs] => {
-                let values = weights.take(name, &shape)?;
-                let side = dense
-                    .filter(|(layer, _)| *layer == name)
-                    .map(|(_, side)| side);
-                match side.filter(|side| inputs.is_multiple_of(side * side)) {
-                    Some(side) => (shape, rows_first(&values, inputs, side)),
-                    None => (shape, values),
-                }
+        let shape = weights.shape(name)?;
+        tensors.push(if let &[outputs, inputs, height, width] = shape {
+            let values = weights.take_kernel(name, [outputs, inputs, height, width])?;
+            NewTensor::floats(name, &[outputs, height, width, inputs], values)
+        } else {
+            let mut values = weights.take(name, shape)?;
+            if let (&[_, inputs], Some((layer, side))) = (shape, dense)
+                && layer == name
+                && inputs > 0
+                && inputs.is_multiple_of(side * side)
+            {
+                values = rows_first(&values, inputs, side);
             }
-            _ => {
-                let values = weights.take(name, &shape)?;
-                (shape, values)
-            }
-        };
-        tensors.push(NewTensor::floats(name, &shape, values));
+            NewTensor::floats(name, shape, values)
+        });
     }
     Ok(tensors)
 }

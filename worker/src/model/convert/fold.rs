@@ -4,7 +4,7 @@ use super::ContentError;
 use super::layers::{Fold, Layer, layers};
 use super::state_dict::problem;
 use super::torch_file::TensorProblem;
-use crate::vision::panels;
+use crate::kernels::panels;
 
 /// Of all batch norms of these networks.
 const BATCH_NORM_EPSILON: f64 = 0.001;

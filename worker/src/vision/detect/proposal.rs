@@ -1,26 +1,25 @@
-//! P-Net, which proposes windows: a fully convolutional network with a 12 pixel window, 2 pixels apart.
+//! P-Net, which proposes windows: a fully convolutional network with windows of 12 pixels, 2 apart.
 //!
-//! A level of the pyramid flows through all layers a few rows at a time, so that what lies between them stays in the
-//! processor's cache. Rings hold the last eight rows of each layer.
+//! A level of the pyramid flows through all layers a few rows at a time, so that activations stay in the processor's
+//! cache. Ring buffers hold the last eight rows of each layer.
 
 use photo::Photo;
 
 use super::layers::softmax_second;
-use crate::vision::area::{PixelRect, Sampler};
-use crate::vision::native::convolve::Instructions;
-use crate::vision::native::planes::{Part, PlaneConvolution, Rows, plane_length};
-use crate::vision::native::{Vectorised, run_vectorised};
+use crate::kernels::area::{AreaResizer, PixelRect};
+use crate::kernels::planes::{OutputGroup, PlaneConvolution, PlaneRows, plane_length};
+use crate::kernels::winograd::{INPUT_ROWS, OUTPUT_ROWS};
+use crate::kernels::{Float, Instructions, Kernel, run};
 use crate::vision::weights::{WeightFile, WeightsError};
-use crate::vision::winograd::{INPUT_ROWS, OUTPUT_ROWS};
 
-/// Rows of a ring: four that are computed and four that are still read.
+/// Rows of a ring buffer: four that are computed and four that are still read.
 const RING: usize = 8;
-/// Pixels lie in planes of even and of odd columns, as the pool takes one of each.
+/// Pixels lie in planes of even and of odd columns, since the pool takes one of each.
 const PIXEL_PLANES: usize = 6;
 const POOLED: usize = 10;
 const MIDDLE: usize = 16;
 const FEATURES: usize = 32;
-/// What the second and third convolution cut off the pooled map.
+/// Rows and columns that the second and third convolution take off the pooled map.
 const BORDER: usize = 4;
 
 /// The network.
@@ -40,7 +39,7 @@ struct Dense {
     bias: f32,
 }
 
-/// A window that P-Net takes for a face.
+/// A window that P-Net scores as a face.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Proposal {
     pub x: usize,
@@ -50,10 +49,10 @@ pub struct Proposal {
     pub regression: [f32; 4],
 }
 
-/// Memory for one level at a time.
+/// Activations of one level of the pyramid.
 #[derive(Debug, Default)]
 pub struct ProposalArena {
-    sampler: Sampler,
+    resizer: AreaResizer,
     pixels: Vec<f32>,
     unpooled: Vec<f32>,
     pooled: Vec<f32>,
@@ -65,26 +64,30 @@ pub struct ProposalArena {
 impl ProposalNet {
     pub fn load(file: &WeightFile) -> Result<Self, WeightsError> {
         // Output i of the even columns reads columns 2i to 2i + 2, of the odd ones 2i + 1 to 2i + 3.
-        let columns = |parity: usize| Part {
+        let columns = |parity: usize| OutputGroup {
             taps: (0..9)
                 .map(|tap| (tap % 3, tap / 3 + parity))
                 .map(|(channel, column)| (channel * 2 + column % 2, column / 2))
                 .collect(),
         };
-        let plain = |planes: usize| Part {
+        let plain = |planes: usize| OutputGroup {
             taps: (0..planes * 3)
                 .map(|tap| (tap % planes, tap / planes))
                 .collect(),
         };
-        let load = |number: usize, inputs: usize, planes: usize, parts: &[Part], outputs: usize| {
+        let load = |number: usize,
+                    inputs: usize,
+                    planes: usize,
+                    groups: &[OutputGroup],
+                    outputs: usize| {
             let weights = file.values(&format!("conv{number}.weight"), &[outputs, 3, 3, inputs])?;
             let bias = file.values(&format!("conv{number}.bias"), &[outputs])?;
             let slopes = file.values(&format!("prelu{number}.weight"), &[outputs])?;
             let row = 3 * inputs;
-            let kernel = |_part: usize, output: usize, tap: usize| {
+            let kernel = |_group: usize, output: usize, tap: usize| {
                 std::array::from_fn(|ky| weights[(output * 3 + ky) * row + tap])
             };
-            Ok::<_, WeightsError>(PlaneConvolution::new(planes, parts, kernel, bias, slopes))
+            Ok::<_, WeightsError>(PlaneConvolution::new(planes, groups, kernel, bias, slopes))
         };
         let dense = |name: &str, outputs: usize| {
             let weights = file.values(&format!("{name}.weight"), &[outputs, 1, 1, FEATURES])?;
@@ -111,8 +114,8 @@ impl ProposalNet {
         })
     }
 
-    /// The windows, row by row, of the photo resized to `width` x `height` whose probability is at least `threshold`.
-    /// A level has at least 12 x 12 pixels.
+    /// Returns the windows, row by row, of the photo resized to `width` x `height` (at least 12 x 12) whose probability
+    /// is at least `threshold`.
     pub fn propose(
         &self,
         instructions: Instructions,
@@ -123,7 +126,9 @@ impl ProposalNet {
     ) -> Vec<Proposal> {
         let plane = plane_length(width.div_ceil(2));
         arena.reserve(plane);
-        arena.sampler.aim(PixelRect::whole(photo), width, height);
+        arena
+            .resizer
+            .set_target(PixelRect::whole(photo), width, height);
         let mut level = Level {
             network: self,
             instructions,
@@ -166,7 +171,7 @@ impl ProposalArena {
     }
 }
 
-/// A level of the pyramid on its way through the network.
+/// A level of the pyramid in the network.
 struct Level<'a> {
     network: &'a ProposalNet,
     instructions: Instructions,
@@ -183,7 +188,7 @@ struct Level<'a> {
 }
 
 impl Level<'_> {
-    /// Height of the pooled map, whose last row may come from a single one.
+    /// Height of the pooled map, whose last row may be the maximum of a single row.
     fn pooled_height(&self) -> usize {
         (self.height - 2).div_ceil(2)
     }
@@ -192,24 +197,24 @@ impl Level<'_> {
         (self.width - 2).div_ceil(2)
     }
 
-    /// The six rows of a ring from `first` on; the last of `count` rows stands for those beyond it.
-    fn ring(&self, first: usize, count: usize, planes: usize) -> Rows<INPUT_ROWS> {
+    /// Returns the six rows of a ring from `first` on; the last of `count` rows repeats.
+    fn ring(&self, first: usize, count: usize, planes: usize) -> PlaneRows<INPUT_ROWS> {
         let start = |row: usize| (first + row).min(count - 1) % RING * planes * self.plane;
-        Rows {
+        PlaneRows {
             starts: std::array::from_fn(start),
             plane: self.plane,
         }
     }
 
-    /// Four rows of a buffer from `first` on.
-    fn four(&self, first: usize, planes: usize) -> Rows<OUTPUT_ROWS> {
-        Rows {
+    /// Returns four rows of a buffer from `first` on.
+    fn four(&self, first: usize, planes: usize) -> PlaneRows<OUTPUT_ROWS> {
+        PlaneRows {
             starts: std::array::from_fn(|row| (first + row) % RING * planes * self.plane),
             plane: self.plane,
         }
     }
 
-    /// Rows `y` to `y + 3` of the last convolution.
+    /// Computes rows `y` to `y + 3` of the last convolution.
     fn compute_features(&mut self, y: usize) {
         let count = self.pooled_height() - 2;
         while self.middle_rows < (y + INPUT_ROWS).min(count) {
@@ -246,7 +251,7 @@ impl Level<'_> {
         let first = 2 * self.pooled_rows;
         while self.pixel_rows < (first + INPUT_ROWS).min(self.height) {
             let row = &mut self.arena.pixels[self.pixel_rows % RING * PIXEL_PLANES * self.plane..];
-            (self.arena.sampler).split_row(self.photo, self.pixel_rows, row, self.plane);
+            (self.arena.resizer).split_row(self.photo, self.pixel_rows, row, self.plane);
             self.pixel_rows += 1;
         }
         let rows = self.ring(first, self.height, PIXEL_PLANES);
@@ -268,7 +273,7 @@ impl Level<'_> {
                 odd_columns: (self.width - 2) / 2,
                 out: &mut self.arena.pooled[target..][..length],
             };
-            run_vectorised(self.instructions, pool);
+            run(self.instructions, pool);
         }
         self.pooled_rows += 2;
     }
@@ -286,13 +291,13 @@ impl Level<'_> {
             logits: [no, yes],
             out: scores,
         };
-        run_vectorised(self.instructions, score);
-        // The score tells almost always, and is cheaper than a probability.
-        let sure = (threshold / (1.0 - threshold)).ln() - 0.01;
+        run(self.instructions, score);
+        // A score below this rules a window out, and is cheaper than a probability.
+        let min_score = (threshold / (1.0 - threshold)).ln() - 0.01;
         for (x, _) in scores[..width]
             .iter()
             .enumerate()
-            .filter(|(_, score)| **score >= sure)
+            .filter(|(_, score)| **score >= min_score)
         {
             let dense = |dense: &Dense| {
                 let channels = features.iter().skip(x).step_by(self.plane);
@@ -312,7 +317,7 @@ impl Level<'_> {
     }
 }
 
-/// Maxima over pairs of columns in each row, and over the rows.
+/// Takes maxima over pairs of columns in each row, and over the rows.
 struct Pool<'a, R> {
     /// A row's even columns, channel by channel, then its odd ones.
     rows: R,
@@ -321,10 +326,10 @@ struct Pool<'a, R> {
     out: &'a mut [f32],
 }
 
-impl<'a, R: Iterator<Item = &'a [f32]>> Vectorised for Pool<'a, R> {
+impl<'a, R: Iterator<Item = &'a [f32]>> Kernel for Pool<'a, R> {
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
-        // One instruction, unlike `f32::max`, which looks for what is no number.
+    fn run<F: Float>(self) {
+        // One instruction, unlike `f32::max`, which handles NaN.
         let larger = |a: f32, b: f32| if a > b { a } else { b };
         for (number, row) in self.rows.enumerate() {
             let (even, odd) = row.split_at(self.out.len());
@@ -351,17 +356,17 @@ impl<'a, R: Iterator<Item = &'a [f32]>> Vectorised for Pool<'a, R> {
     }
 }
 
-/// How much more a window looks like a face than not: the difference of the two logits.
+/// Computes each window's difference of the two logits.
 struct Score<'a> {
     features: &'a [f32],
     logits: [&'a Dense; 2],
     out: &'a mut [f32],
 }
 
-impl Vectorised for Score<'_> {
+impl Kernel for Score<'_> {
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
-        // Several vectors, so that a sum need not wait for the one before it. The last block overlaps.
+    fn run<F: Float>(self) {
+        // Several vectors, whose sums are independent. The last block overlaps.
         const BLOCK: usize = 32;
         let [no, yes] = self.logits;
         let plane = self.out.len();
@@ -372,7 +377,7 @@ impl Vectorised for Score<'_> {
                 let weight = yes - no;
                 let values = &self.features[channel * plane + start..][..BLOCK];
                 for (sum, value) in sums.iter_mut().zip(values) {
-                    *sum = if FUSED {
+                    *sum = if F::FUSED {
                         value.mul_add(weight, *sum)
                     } else {
                         value * weight + *sum

@@ -1,20 +1,19 @@
 //! The native engine: Muster's own loops, compiled for the instructions of common processors.
 
-use std::sync::{Mutex, PoisonError};
-
 use photo::Photo;
 
 use super::{
     Cut, DetectionNetworks, EmbeddingNetwork, Engine, EngineName, EngineOptions, Precision,
 };
+use crate::kernels::Instructions;
 use crate::model::bundle::{Bundle, LoadError, Network};
 use crate::model::weights::WeightsError;
+use crate::vision::arenas::Arenas;
 use crate::vision::detect::networks::{JudgeArena, OutputNet, RefineNet, Verdict};
 use crate::vision::detect::proposal::{Proposal, ProposalArena, ProposalNet};
 use crate::vision::embed::Input;
 use crate::vision::embed::bytes::{ByteArena, ByteNetwork};
 use crate::vision::embed::floats::{FloatArena, FloatNetwork};
-use crate::vision::native::convolve::Instructions;
 
 /// The engine without libtorch.
 #[derive(Debug, Clone, Copy)]
@@ -39,20 +38,6 @@ pub struct NativeEmbedder(Embedder);
 enum Embedder {
     Floats(FloatNetwork, Arenas<FloatArena>),
     Bytes(ByteNetwork, Arenas<ByteArena>),
-}
-
-/// Memory for activations, reused: one arena for each thread that computes at the same time.
-#[derive(Debug, Default)]
-struct Arenas<A>(Mutex<Vec<A>>);
-
-impl<A: Default> Arenas<A> {
-    fn lend<R>(&self, work: impl FnOnce(&mut A) -> R) -> R {
-        let free = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut arena = free().pop().unwrap_or_default();
-        let result = work(&mut arena);
-        free().push(arena);
-        result
-    }
 }
 
 impl Engine for NativeEngine {

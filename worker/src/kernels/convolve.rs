@@ -1,16 +1,16 @@
-//! Convolution as one loop over blocks of pixels and panels of output channels, for every kind of processor.
+//! Convolutions as matrix products (GEMM) of pixels' inputs with panels of weights, in float32 and in bytes.
 //!
-//! Activations are rows of pixels of channels, so the inputs under one kernel row lie together: a kernel row is one run
-//! of `width * channels` values, and a convolution sums `kernel rows` such runs for each output.
+//! Activations are rows of pixels of channels, so the inputs under one kernel row lie together. A row of the im2col
+//! matrix is `kernel rows` such runs of `kernel width * channels` values, read in place.
 
-#[cfg(target_arch = "x86_64")]
-use super::amx;
+use super::dispatch::{ByteDotKernel, Kernel, run, run_byte_dots};
+use super::gemm::epilogue::{ByteEpilogue, FloatEpilogue, RawByteTarget};
+use super::gemm::multiply;
 pub use super::instructions::Instructions;
-use super::sweep::{ByteFinish, FloatFinish, RawTarget, sweep};
-use super::vectors::{Floats, Portable, PortableBytes};
-use crate::vision::panels::{PANEL, panels};
+use super::panels::{PANEL, panels};
+use super::vectors::{ByteDots, Float};
 
-/// Distances between neighbouring images, rows and pixels in a buffer, in elements.
+/// Distances between neighboring images, rows and pixels in a buffer, in elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Strides {
     pub image: usize,
@@ -19,7 +19,7 @@ pub struct Strides {
 }
 
 impl Strides {
-    pub(super) fn offset(&self, image: usize, row: usize, pixel: usize) -> usize {
+    pub(crate) fn offset(&self, image: usize, row: usize, pixel: usize) -> usize {
         image * self.image + row * self.row + pixel * self.pixel
     }
 }
@@ -33,9 +33,9 @@ pub struct Geometry {
     /// Of the output.
     pub width: usize,
     pub outputs: usize,
-    /// From the inputs of one output to those of the next.
+    /// Between the inputs of neighboring outputs.
     pub input: Strides,
-    /// Distance between two kernel rows in the input.
+    /// Between two kernel rows in the input.
     pub kernel_row: usize,
     pub kernel_rows: usize,
     /// Inputs under one kernel row.
@@ -48,13 +48,13 @@ impl Geometry {
         self.images * self.height * self.width
     }
 
-    /// Weights of one output: whole groups in each kernel row.
+    /// Weights of one output channel: whole groups in each kernel row.
     pub(super) fn taps(&self, group: usize) -> usize {
         self.kernel_rows * self.padded_run(group)
     }
 
-    /// The distance between the inputs of one pixel and the next, if it is the same for all and each pixel's lie
-    /// together: then they are the rows of a matrix.
+    /// The row stride of the im2col matrix if the input buffer is that matrix already: each pixel's inputs lie
+    /// together, and neighbors are the same distance apart.
     pub(super) fn matrix_stride(&self) -> Option<usize> {
         let Strides { image, row, pixel } = self.input;
         let rows_follow = self.height == 1 || row == self.width * pixel;
@@ -62,12 +62,12 @@ impl Geometry {
         (self.kernel_rows == 1 && rows_follow && images_follow).then_some(pixel)
     }
 
-    /// Length of the run in weights: whole groups.
+    /// Weights of one kernel row and output channel.
     fn padded_run(&self, group: usize) -> usize {
         self.run.next_multiple_of(group)
     }
 
-    /// Elements of the input that are read, groups included.
+    /// Elements of the input from the first to the last that is read, whole groups included.
     fn input_length(&self, group: usize) -> usize {
         self.input
             .offset(self.images - 1, self.height - 1, self.width - 1)
@@ -138,9 +138,9 @@ pub enum ByteTarget<'a> {
     },
 }
 
-/// Convolves float32 by `weights` in panels, see [`crate::vision::panels`].
+/// Convolves float32 by `weights` in panels, see [`super::panels`].
 ///
-/// Panics if a slice is too short for the geometry, or the processor does not have the instructions.
+/// Panics if a slice is too short for the geometry, or if the processor lacks the instructions.
 pub fn convolve(
     instructions: Instructions,
     geometry: &Geometry,
@@ -148,40 +148,31 @@ pub fn convolve(
     weights: &[f32],
     output: &mut FloatOutput<'_>,
 ) {
-    instructions.check();
     geometry.check(1, input.len(), weights.len(), output.values.len());
     let channels = panels(geometry.outputs) * PANEL;
     assert!(
         output.bias.len() >= channels && output.slopes.len() >= channels,
         "padded to panels"
     );
-    let finish = FloatFinish {
+    let epilogue = FloatEpilogue {
         bias: output.bias.as_ptr(),
         slopes: output.slopes.as_ptr(),
         accumulate: output.accumulate,
         values: output.values.as_mut_ptr(),
     };
-    let (input, weights) = (input.as_ptr(), weights.as_ptr());
-    // SAFETY: the lengths and the processor were checked.
-    unsafe {
-        match instructions {
-            #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512 | Instructions::Avx512Vnni | Instructions::Amx => {
-                x86::floats_512(geometry, input, weights, &finish);
-            }
-            #[cfg(target_arch = "x86_64")]
-            Instructions::Avx2 | Instructions::AvxVnni => {
-                x86::floats_256(geometry, input, weights, &finish);
-            }
-            _ => sweep::<Floats<Portable, 2>, _>(geometry, input, weights, &finish),
-        }
-    }
+    let convolution = Convolution {
+        geometry,
+        input: input.as_ptr(),
+        weights: weights.as_ptr(),
+        epilogue: &epilogue,
+    };
+    run(instructions, convolution);
 }
 
 /// Convolves unsigned bytes by signed `weights` in panels of groups of four:
 /// [panel, kernel row, group of 4 inputs, 32 outputs, 4]. The sums are exact.
 ///
-/// Panics if a slice is too short for the geometry, or the processor does not have the instructions.
+/// Panics if a slice is too short for the geometry, or if the processor lacks the instructions.
 pub fn convolve_bytes(
     instructions: Instructions,
     geometry: &Geometry,
@@ -193,25 +184,24 @@ pub fn convolve_bytes(
         ByteTarget::Bytes(bytes) => bytes.len(),
         ByteTarget::Stream { values, bytes, .. } => values.len().min(bytes.len()),
     };
-    instructions.check();
     geometry.check(4, input.len(), weights.len(), length);
     let channels = panels(geometry.outputs) * PANEL;
     assert!(
         output.factors.len() >= channels && output.offsets.len() >= channels,
         "padded to panels"
     );
-    let finish = ByteFinish {
+    let epilogue = ByteEpilogue {
         factors: output.factors.as_ptr(),
         offsets: output.offsets.as_ptr(),
         target: match &mut output.target {
-            ByteTarget::Bytes(bytes) => RawTarget::Bytes(bytes.as_mut_ptr()),
+            ByteTarget::Bytes(bytes) => RawByteTarget::Bytes(bytes.as_mut_ptr()),
             ByteTarget::Stream {
                 values,
                 bytes,
                 scale,
                 accumulate,
                 relu,
-            } => RawTarget::Stream {
+            } => RawByteTarget::Stream {
                 values: values.as_mut_ptr(),
                 bytes: bytes.as_mut_ptr(),
                 scale: *scale,
@@ -220,72 +210,49 @@ pub fn convolve_bytes(
             },
         },
     };
-    let (input, weights) = (input.as_ptr(), weights.as_ptr());
-    // SAFETY: the lengths and the processor were checked.
-    unsafe {
-        match instructions {
-            // To gather inputs for one panel only costs more than the tiles gain.
-            #[cfg(target_arch = "x86_64")]
-            Instructions::Amx if geometry.outputs > PANEL || geometry.matrix_stride().is_some() => {
-                amx::sweep(geometry, input, weights, &finish);
-            }
-            #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512Vnni | Instructions::Amx => {
-                x86::bytes_512(geometry, input, weights, &finish)
-            }
-            #[cfg(target_arch = "x86_64")]
-            Instructions::AvxVnni => x86::bytes_256(geometry, input, weights, &finish),
-            _ => sweep::<PortableBytes, _>(geometry, input, weights, &finish),
-        }
+    let convolution = Convolution {
+        geometry,
+        input: input.as_ptr(),
+        weights: weights.as_ptr(),
+        epilogue: &epilogue,
+    };
+    // For one panel, gathering the inputs costs more than the tiles gain.
+    #[cfg(target_arch = "x86_64")]
+    if instructions == Instructions::Amx
+        && (geometry.outputs > PANEL || geometry.matrix_stride().is_some())
+    {
+        instructions.check();
+        // SAFETY: the lengths and the processor were checked.
+        unsafe { super::gemm::amx::multiply(geometry, input.as_ptr(), weights.as_ptr(), &epilogue) }
+        return;
+    }
+    run_byte_dots(instructions, convolution);
+}
+
+/// A convolution whose lengths were checked.
+struct Convolution<'a, Input, Weight, E> {
+    geometry: &'a Geometry,
+    input: *const Input,
+    weights: *const Weight,
+    epilogue: &'a E,
+}
+
+impl Kernel for Convolution<'_, f32, f32, FloatEpilogue> {
+    #[inline(always)]
+    fn run<F: Float>(self) {
+        // SAFETY: the lengths were checked, and the processor has the vectors.
+        unsafe { multiply::<F, _>(self.geometry, self.input, self.weights, self.epilogue) }
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::{__m256, __m512};
+impl ByteDotKernel for Convolution<'_, u8, i8, ByteEpilogue> {
+    type Output = ();
 
-    use super::super::sweep::{ByteFinish, FloatFinish, sweep};
-    use super::super::vectors::Floats;
-    use super::super::x86::{Vnni256, Vnni512};
-    use super::Geometry;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-    pub unsafe fn floats_512(
-        geometry: &Geometry,
-        input: *const f32,
-        weights: *const f32,
-        finish: &FloatFinish,
-    ) {
-        unsafe { sweep::<Floats<__m512, 12>, _>(geometry, input, weights, finish) }
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    pub unsafe fn floats_256(
-        geometry: &Geometry,
-        input: *const f32,
-        weights: *const f32,
-        finish: &FloatFinish,
-    ) {
-        unsafe { sweep::<Floats<__m256, 6>, _>(geometry, input, weights, finish) }
-    }
-
-    #[target_feature(enable = "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-    pub unsafe fn bytes_512(
-        geometry: &Geometry,
-        input: *const u8,
-        weights: *const i8,
-        finish: &ByteFinish,
-    ) {
-        unsafe { sweep::<Vnni512, _>(geometry, input, weights, finish) }
-    }
-
-    #[target_feature(enable = "avxvnni,avx2,fma")]
-    pub unsafe fn bytes_256(
-        geometry: &Geometry,
-        input: *const u8,
-        weights: *const i8,
-        finish: &ByteFinish,
-    ) {
-        unsafe { sweep::<Vnni256, _>(geometry, input, weights, finish) }
+    #[inline(always)]
+    fn run<B: ByteDots>(self) {
+        // SAFETY: as above.
+        unsafe {
+            multiply::<B::Convolution, _>(self.geometry, self.input, self.weights, self.epilogue)
+        }
     }
 }

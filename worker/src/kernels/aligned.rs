@@ -1,4 +1,4 @@
-//! Numbers in whole cache lines.
+//! Memory that begins at a cache line.
 
 use std::ops::{Deref, DerefMut};
 
@@ -8,8 +8,7 @@ const LINE: usize = 16;
 #[derive(Debug, Clone, Copy)]
 struct Line([f32; LINE]);
 
-/// Numbers of which the first begins a cache line, so that no vector of them straddles two: to load one that does takes
-/// twice as long.
+/// Numbers whose vectors do not straddle cache lines: such a load takes twice as long.
 #[derive(Debug, Clone)]
 pub struct Aligned {
     lines: Vec<Line>,
@@ -29,7 +28,7 @@ impl Deref for Aligned {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        // SAFETY: a line is 16 numbers and nothing else, and the lines hold at least `length`.
+        // SAFETY: a line is 16 numbers without padding, and the lines hold at least `length`.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.length) }
     }
 }

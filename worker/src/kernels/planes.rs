@@ -1,68 +1,69 @@
-//! 3x3 convolution of planes: one row of one channel lies together, so that the lanes of a vector are neighbouring pixels
-//! and none is idle however few the channels are.
+//! 3x3 convolutions of planes: one row of one channel lies together. The lanes of a vector are neighboring pixels, and
+//! none is idle however few the channels are.
 //!
-//! Four rows are computed at once from six by F(4, 3) along the columns (S. Winograd, "Arithmetic Complexity of
-//! Computations", 1980; A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2016), which takes half
-//! of the products.
+//! Four rows are computed at once from six by F(4, 3) along the columns, see [`super::winograd`].
 
 use std::mem::MaybeUninit;
 
-use super::convolve::Instructions;
-use super::vectors::{Float, Portable};
-use crate::vision::winograd::{INPUT_ROWS, OUTPUT_ROWS, kernel_products};
+use super::dispatch::{Kernel, run};
+use super::instructions::Instructions;
+use super::vectors::Float;
+use super::winograd::{
+    INPUT_ROWS, OUTPUT_ROWS, transform_inputs, transform_kernel, transform_products,
+};
 
-/// Planes are this much longer than they need be, after rounding up to whole vectors of this many.
+/// Lanes of the longest vector, to which planes are rounded up; and the padding after that.
 const MARGIN: usize = 16;
-/// Neighbouring vectors that are computed together.
+/// Neighboring vectors that are computed together.
 const MAX_VECTORS: usize = 3;
-/// Room for one block of a plane: its vectors, and one more for the kernel to reach into.
+/// Length of one block of a plane: its vectors, and one more that the kernel reaches into.
 const BLOCK: usize = (MAX_VECTORS + 1) * MARGIN;
 const MAX_PLANES: usize = 16;
 const MAX_GROUP: usize = 10;
 
-/// Distance between planes for `width` pixels: vectors may be written and read beyond them.
+/// Returns the distance between planes of `width` pixels, beyond which vectors may be read and written.
 pub fn plane_length(width: usize) -> usize {
     width.next_multiple_of(MARGIN) + MARGIN
 }
 
-/// Outputs that read the same inputs: where those lie, as plane and distance in pixels from the output.
+/// Outputs that read the same inputs, given as plane and distance in pixels from the output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct OutputGroup {
     pub taps: Vec<(usize, usize)>,
 }
 
-/// A convolution's parts, with as many outputs each, its bias, and the PReLU after it.
+/// A convolution with one or more groups of as many outputs, its bias, and the PReLU after it.
 #[derive(Debug)]
 pub struct PlaneConvolution {
     planes: usize,
-    /// Of each part.
+    /// Of each group.
     outputs: usize,
-    parts: Vec<PackedPart>,
+    groups: Vec<PackedGroup>,
     bias: Vec<f32>,
     slopes: Vec<f32>,
 }
 
 #[derive(Debug)]
-struct PackedPart {
-    /// Places in the transformed block.
+struct PackedGroup {
+    /// Offsets in the transformed block.
     taps: Vec<usize>,
     /// [transformed row, tap, output]
     weights: Vec<f32>,
 }
 
-/// Where the rows of a buffer lie, in elements, and how far apart a row's planes are.
+/// Offsets of a buffer's rows, and the distance between a row's planes, in elements.
 #[derive(Debug, Clone, Copy)]
-pub struct Rows<const COUNT: usize> {
+pub struct PlaneRows<const COUNT: usize> {
     pub starts: [usize; COUNT],
     pub plane: usize,
 }
 
 impl PlaneConvolution {
-    /// `kernel(part, output, tap)` is the kernel's column for one tap, `bias` and `slopes` hold one value for each output of
-    /// a part.
+    /// `kernel(group, output, tap)` returns the kernel's column for one tap. `bias` and `slopes` hold one value for each
+    /// output of a group.
     pub fn new(
         planes: usize,
-        parts: &[Part],
+        groups: &[OutputGroup],
         kernel: impl Fn(usize, usize, usize) -> [f32; 3],
         bias: Vec<f32>,
         slopes: Vec<f32>,
@@ -74,49 +75,49 @@ impl PlaneConvolution {
             outputs.is_multiple_of(8) || outputs.is_multiple_of(10),
             "the outputs are whole groups"
         );
-        let pack = |(index, part): (usize, &Part)| {
-            let place = |&(plane, shift): &(usize, usize)| {
+        let pack = |(index, group): (usize, &OutputGroup)| {
+            let offset = |&(plane, shift): &(usize, usize)| {
                 assert!(plane < planes && shift < 8, "the tap lies in the block");
                 plane * BLOCK + shift
             };
-            let mut weights = vec![0.0; INPUT_ROWS * part.taps.len() * outputs];
-            for tap in 0..part.taps.len() {
+            let mut weights = vec![0.0; INPUT_ROWS * group.taps.len() * outputs];
+            for tap in 0..group.taps.len() {
                 for output in 0..outputs {
-                    let products = kernel_products(kernel(index, output, tap));
+                    let products = transform_kernel(kernel(index, output, tap));
                     for (row, product) in products.into_iter().enumerate() {
-                        weights[(row * part.taps.len() + tap) * outputs + output] = product;
+                        weights[(row * group.taps.len() + tap) * outputs + output] = product;
                     }
                 }
             }
-            PackedPart {
-                taps: part.taps.iter().map(place).collect(),
+            PackedGroup {
+                taps: group.taps.iter().map(offset).collect(),
                 weights,
             }
         };
         Self {
             planes,
             outputs,
-            parts: parts.iter().enumerate().map(pack).collect(),
+            groups: groups.iter().enumerate().map(pack).collect(),
             bias,
             slopes,
         }
     }
 
-    /// Planes that `convolve` writes: all outputs of the first part, then those of the next.
+    /// Planes that `convolve` writes: all outputs of the first group, then those of the next.
     pub fn output_planes(&self) -> usize {
-        self.outputs * self.parts.len()
+        self.outputs * self.groups.len()
     }
 
-    /// Four rows of outputs, each `width` wide, from six rows of inputs. Beyond `width`, up to `plane_length`, the output
-    /// holds anything.
+    /// Computes four rows of outputs, each `width` wide, from six rows of inputs. From `width` up to `plane_length`,
+    /// the output is unspecified.
     ///
-    /// Panics if a buffer is too short for its rows.
+    /// Panics if a buffer is too short for its rows, or if the processor lacks the instructions.
     pub fn convolve(
         &self,
         instructions: Instructions,
         width: usize,
-        (input, input_rows): (&[f32], Rows<INPUT_ROWS>),
-        (output, output_rows): (&mut [f32], Rows<OUTPUT_ROWS>),
+        (input, input_rows): (&[f32], PlaneRows<INPUT_ROWS>),
+        (output, output_rows): (&mut [f32], PlaneRows<OUTPUT_ROWS>),
     ) {
         let fits = |start: usize, planes: usize, plane: usize, length: usize| {
             plane >= plane_length(width) && start + planes * plane <= length
@@ -139,7 +140,7 @@ impl PlaneConvolution {
             )),
             "the outputs lie in their buffer"
         );
-        let task = Task {
+        let convolution = RawConvolution {
             layer: self,
             width,
             input: input.as_ptr(),
@@ -147,55 +148,38 @@ impl PlaneConvolution {
             output: output.as_mut_ptr(),
             output_rows,
         };
-        instructions.check();
-        // SAFETY: rows and planes lie in their buffers, and the processor has the instructions.
+        run(instructions, convolution);
+    }
+}
+
+/// A convolution whose rows and planes were found to lie in their buffers.
+struct RawConvolution<'a> {
+    layer: &'a PlaneConvolution,
+    width: usize,
+    input: *const f32,
+    input_rows: PlaneRows<INPUT_ROWS>,
+    output: *mut f32,
+    output_rows: PlaneRows<OUTPUT_ROWS>,
+}
+
+impl Kernel for RawConvolution<'_> {
+    #[inline(always)]
+    fn run<F: Float>(self) {
+        // SAFETY: rows and planes lie in their buffers, and the processor has the vectors.
         unsafe {
-            match instructions {
-                #[cfg(target_arch = "x86_64")]
-                Instructions::Avx512 | Instructions::Avx512Vnni | Instructions::Amx => {
-                    x86::sweep_512(&task)
-                }
-                #[cfg(target_arch = "x86_64")]
-                Instructions::Avx2 | Instructions::AvxVnni => x86::sweep_256(&task),
-                Instructions::Portable => task.sweep::<Portable, 4, 5>(),
-                #[cfg(not(target_arch = "x86_64"))]
-                _ => unreachable!("only x86-64 processors have other instructions"),
+            match F::LANES {
+                16 => self.convolve::<F, 8, 10>(),
+                _ => self.convolve::<F, 4, 5>(),
             }
         }
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::{__m256, __m512};
-
-    use super::Task;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-    pub unsafe fn sweep_512(task: &Task<'_>) {
-        unsafe { task.sweep::<__m512, 8, 10>() }
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    pub unsafe fn sweep_256(task: &Task<'_>) {
-        unsafe { task.sweep::<__m256, 4, 5>() }
-    }
-}
-
-struct Task<'a> {
-    layer: &'a PlaneConvolution,
-    width: usize,
-    input: *const f32,
-    input_rows: Rows<INPUT_ROWS>,
-    output: *mut f32,
-    output_rows: Rows<OUTPUT_ROWS>,
-}
-
-/// Memory whose vectors do not straddle cache lines.
+/// Uninitialized memory whose vectors do not straddle cache lines.
 #[repr(align(64))]
-struct Lines<const LENGTH: usize>(MaybeUninit<[f32; LENGTH]>);
+struct AlignedScratch<const LENGTH: usize>(MaybeUninit<[f32; LENGTH]>);
 
-impl<const LENGTH: usize> Lines<LENGTH> {
+impl<const LENGTH: usize> AlignedScratch<LENGTH> {
     fn new() -> Self {
         Self(MaybeUninit::uninit())
     }
@@ -205,24 +189,12 @@ impl<const LENGTH: usize> Lines<LENGTH> {
     }
 }
 
-/// Repeats the body with the number a constant, so that sums stay in registers.
-macro_rules! each {
-    ($number:ident < $count:ident $body:block) => {
-        each!(@ $number $count $body 0 1 2 3 4 5 6 7 8 9)
-    };
-    (@ $number:ident $count:ident $body:block $($literal:literal)*) => {
-        $(if $literal < $count {
-            let $number: usize = $literal;
-            $body
-        })*
-    };
-}
-
-impl Task<'_> {
-    /// Blocks of three vectors by `NARROW` outputs, or of two by `WIDE`, whichever divides the outputs.
+impl RawConvolution<'_> {
+    /// Computes blocks of three vectors by `NARROW` outputs, or of two by `WIDE` if `NARROW` does not divide the
+    /// outputs.
     #[inline(always)]
-    unsafe fn sweep<F: Float, const NARROW: usize, const WIDE: usize>(&self) {
-        let mut transformed = Lines::<{ INPUT_ROWS * MAX_PLANES * BLOCK }>::new();
+    unsafe fn convolve<F: Float, const NARROW: usize, const WIDE: usize>(&self) {
+        let mut transformed = AlignedScratch::<{ INPUT_ROWS * MAX_PLANES * BLOCK }>::new();
         let is_narrow = self.layer.outputs.is_multiple_of(NARROW);
         let vectors = self.width.div_ceil(F::LANES);
         let mut vector = 0;
@@ -231,7 +203,7 @@ impl Task<'_> {
             let left = vectors - vector;
             unsafe {
                 vector += match (is_narrow, left) {
-                    // One vector alone has too few sums to keep the processor busy.
+                    // A single vector has too few independent sums: four are split as two and two.
                     (true, 3 | 5..) => self.block::<F, NARROW, 3>(x, &mut transformed),
                     (true, 2 | 4) => self.block::<F, NARROW, 2>(x, &mut transformed),
                     (true, _) => self.block::<F, NARROW, 1>(x, &mut transformed),
@@ -242,29 +214,29 @@ impl Task<'_> {
         }
     }
 
-    /// All outputs of `VECTORS` vectors of pixels from `x` on; returns `VECTORS`.
+    /// Computes all outputs of `VECTORS` vectors of pixels from `x` on. Returns `VECTORS`.
     #[inline(always)]
     unsafe fn block<F: Float, const GROUP: usize, const VECTORS: usize>(
         &self,
         x: usize,
-        transformed: &mut Lines<{ INPUT_ROWS * MAX_PLANES * BLOCK }>,
+        transformed: &mut AlignedScratch<{ INPUT_ROWS * MAX_PLANES * BLOCK }>,
     ) -> usize {
         let layer = self.layer;
         let transformed = transformed.start();
-        let mut products = Lines::<{ INPUT_ROWS * MAX_GROUP * MAX_VECTORS * 16 }>::new();
+        let mut products = AlignedScratch::<{ INPUT_ROWS * MAX_GROUP * MAX_VECTORS * 16 }>::new();
         let products = products.start();
         unsafe { self.transform::<F>(x, VECTORS + 1, transformed) };
-        for (number, part) in layer.parts.iter().enumerate() {
+        for (number, group) in layer.groups.iter().enumerate() {
             for first in (0..layer.outputs).step_by(GROUP) {
                 for row in 0..INPUT_ROWS {
                     unsafe {
                         let inputs = transformed.add(row * layer.planes * BLOCK);
-                        let weights = (part.weights.as_ptr())
-                            .add(row * part.taps.len() * layer.outputs + first);
+                        let weights = (group.weights.as_ptr())
+                            .add(row * group.taps.len() * layer.outputs + first);
                         let sums = products.add(row * GROUP * VECTORS * F::LANES);
                         multiply::<F, GROUP, VECTORS>(
                             inputs,
-                            &part.taps,
+                            &group.taps,
                             weights,
                             layer.outputs,
                             sums,
@@ -287,7 +259,7 @@ impl Task<'_> {
         VECTORS
     }
 
-    /// Six rows of inputs become six rows that products are taken of.
+    /// Transforms six rows of inputs.
     #[inline(always)]
     unsafe fn transform<F: Float>(&self, x: usize, vectors: usize, transformed: *mut f32) {
         for plane in 0..self.layer.planes {
@@ -298,23 +270,8 @@ impl Task<'_> {
                         .input_rows
                         .starts
                         .map(|start| F::load(self.input.add(start + offset)));
-                    let [a, b, c, d, e, f] = rows;
-                    let (four, minus_four) = (F::splat(4.0), F::splat(-4.0));
-                    let (minus_five, two) = (F::splat(-5.0), F::splat(2.0));
-                    let minus = F::splat(-1.0);
-                    let even = c.mul_add(minus_four, e);
-                    let odd = b.mul_add(minus_four, d);
-                    let even_2 = c.mul_add(minus, e);
-                    let odd_2 = b.mul_add(minus, d);
+                    let results = transform_inputs(rows);
                     let transformed = transformed.add(plane * BLOCK + vector * F::LANES);
-                    let results = [
-                        a.mul_add(four, c.mul_add(minus_five, e)),
-                        even.add(odd),
-                        odd.mul_add(minus, even),
-                        odd_2.mul_add(two, even_2),
-                        odd_2.mul_add(F::splat(-2.0), even_2),
-                        b.mul_add(four, d.mul_add(minus_five, f)),
-                    ];
                     for (row, result) in results.into_iter().enumerate() {
                         result.store(transformed.add(row * self.layer.planes * BLOCK), F::LANES);
                     }
@@ -323,23 +280,15 @@ impl Task<'_> {
         }
     }
 
-    /// Six rows of products become four rows of outputs.
+    /// Transforms six rows of products into four rows of outputs.
     #[inline(always)]
     unsafe fn finish<F: Float>(&self, sums: *const f32, row: usize, channel: usize, to: *mut f32) {
         unsafe {
             let bias = F::splat(*self.layer.bias.get_unchecked(channel));
             let slopes = F::splat(*self.layer.slopes.get_unchecked(channel));
             let sum = |index: usize| F::load(sums.add(index * row));
-            let minus = F::splat(-1.0);
-            let (b, c, d, e) = (sum(1), sum(2), sum(3), sum(4));
-            let (even, odd) = (b.add(c).add(bias), c.mul_add(minus, b).add(bias));
-            let (even_2, odd_2) = (d.add(e), e.mul_add(minus, d));
-            let results = [
-                sum(0).add(even).add(even_2),
-                odd_2.mul_add(F::splat(2.0), odd),
-                even_2.mul_add(F::splat(4.0), even),
-                odd_2.mul_add(F::splat(8.0), odd).add(sum(5)),
-            ];
+            let results =
+                transform_products(std::array::from_fn(sum), |value: F| Float::add(value, bias));
             let zero = F::late_zero();
             for (value, start) in results.into_iter().zip(self.output_rows.starts) {
                 let activated = value.min(zero).mul_add(slopes, value.max(zero));
@@ -349,7 +298,7 @@ impl Task<'_> {
     }
 }
 
-/// Sums over all taps for `GROUP` outputs and `VECTORS` vectors of pixels.
+/// The micro kernel: sums over all taps for `GROUP` outputs and `VECTORS` vectors of pixels.
 #[inline(always)]
 unsafe fn multiply<F: Float, const GROUP: usize, const VECTORS: usize>(
     inputs: *const f32,
@@ -364,14 +313,14 @@ unsafe fn multiply<F: Float, const GROUP: usize, const VECTORS: usize>(
             let inputs = inputs.add(tap);
             let values: [F; VECTORS] =
                 std::array::from_fn(|vector| F::load(inputs.add(vector * F::LANES)));
-            each!(output < GROUP {
+            unroll!(output < GROUP {
                 F::add_products(&mut sums[output], &values, weights.add(output));
             });
             weights = weights.add(outputs);
         }
     }
-    each!(output < GROUP {
-        each!(vector < VECTORS {
+    unroll!(output < GROUP {
+        unroll!(vector < VECTORS {
             let to = unsafe { results.add((output * VECTORS + vector) * F::LANES) };
             unsafe { sums[output][vector].store(to, F::LANES) };
         });

@@ -1,13 +1,23 @@
-//! Vectors of each kind of processor behind one interface, so that a loop is written once and compiled for each.
+//! Vectors of each instruction set behind one interface, so that a loop is written once and compiled for each.
 //!
 //! Every method must be inlined into a function that is compiled for the instructions it needs.
+
+#[cfg(target_arch = "x86_64")]
+pub mod x86;
+
+use super::code_dots::{self, CodeGroup, QueryGroup};
+use super::winograd::Number;
 
 /// A vector of float32.
 pub trait Float: Copy {
     const LANES: usize;
+    /// Whether `mul_add` is one instruction, which rounds once.
+    const FUSED: bool;
+    /// Pixels of a GEMM tile: their accumulators, two vectors each, fit into the registers.
+    const TILE_PIXELS: usize;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn splat(value: f32) -> Self;
-    /// Zeros that the compiler cannot keep in a register from before a loop, which would push a sum out to memory.
+    /// Zeros that are loaded here: hoisted out of a loop, they would take the register of an accumulator.
     #[inline(always)]
     unsafe fn late_zero() -> Self {
         static ZERO: f32 = 0.0;
@@ -17,7 +27,7 @@ pub trait Float: Copy {
     unsafe fn mul(self, other: Self) -> Self;
     /// `self * factor + addend`.
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
-    /// Adds the product of each value with the number at `factor` to its sum.
+    /// Adds `values[i] * factor` to each `sums[i]`.
     #[inline(always)]
     unsafe fn add_products<const COUNT: usize>(
         sums: &mut [Self; COUNT],
@@ -37,41 +47,44 @@ pub trait Float: Copy {
     unsafe fn store_bytes(self, to: *mut u8, count: usize);
 }
 
-/// How products are summed: of float32, or of unsigned with signed bytes in 32-bit integers.
+/// How a GEMM multiplies and accumulates: float32, or unsigned by signed bytes in 32-bit integers.
 pub trait Arithmetic {
     type Input;
     type Weight;
     type Vector: Copy;
     type Sum: Copy;
     type Float: Float;
-    /// Neighbouring inputs that one step takes together, with as many weights for each output channel.
+    /// Neighboring inputs that one step takes together, with as many weights for each output channel.
     const GROUP: usize;
-    /// Pixels whose sums, two vectors each, fit into the registers.
-    const PIXELS: usize;
+    /// Pixels of a tile: their accumulators, two vectors each, fit into the registers.
+    const TILE_PIXELS: usize;
     /// Groups whose weights, two vectors each, stay in the first-level cache.
-    const CHUNK: usize;
+    const K_BLOCK: usize;
     unsafe fn zero() -> Self::Sum;
-    /// The weights of as many output channels as there are lanes.
+    /// Loads the weights of as many output channels as there are lanes.
     unsafe fn weights(from: *const Self::Weight) -> Self::Vector;
-    /// A group of inputs, repeated in each lane.
+    /// Loads a group of inputs into every lane.
     unsafe fn inputs(from: *const Self::Input) -> Self::Vector;
     unsafe fn accumulate(sum: Self::Sum, inputs: Self::Vector, weights: Self::Vector) -> Self::Sum;
     unsafe fn to_float(sum: Self::Sum) -> Self::Float;
 }
 
-/// Sums of float32 products in vectors `F`, of `PIXELS` pixels at once.
-#[derive(Debug)]
-pub struct Floats<F, const PIXELS: usize>(std::marker::PhantomData<F>);
+/// The dot products of bytes of an instruction set.
+pub trait ByteDots {
+    type Convolution: Arithmetic<Input = u8, Weight = i8>;
+    /// See [`code_dots::dots`].
+    unsafe fn code_dots(codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; code_dots::LANES];
+}
 
-impl<F: Float, const PIXELS: usize> Arithmetic for Floats<F, PIXELS> {
+impl<F: Float> Arithmetic for F {
     type Input = f32;
     type Weight = f32;
     type Vector = F;
     type Sum = F;
     type Float = F;
     const GROUP: usize = 1;
-    const PIXELS: usize = PIXELS;
-    const CHUNK: usize = 288;
+    const TILE_PIXELS: usize = F::TILE_PIXELS;
+    const K_BLOCK: usize = 288;
 
     #[inline(always)]
     unsafe fn zero() -> F {
@@ -99,7 +112,22 @@ impl<F: Float, const PIXELS: usize> Arithmetic for Floats<F, PIXELS> {
     }
 }
 
-/// Eight lanes in plain Rust, for the compiler to make of them what the processor has.
+// Winograd's transforms of whole vectors. Vectors exist only inside kernels that `dispatch` runs.
+impl<F: Float> Number for F {
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        // SAFETY: the kernel that holds the vectors runs on a processor that has them.
+        unsafe { Float::add(self, other) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, factor: f32, addend: Self) -> Self {
+        // SAFETY: as above.
+        unsafe { Float::mul_add(self, F::splat(factor), addend) }
+    }
+}
+
+/// Eight lanes in plain Rust.
 #[derive(Debug, Clone, Copy)]
 pub struct Portable([f32; 8]);
 
@@ -114,6 +142,9 @@ impl Portable {
 
 impl Float for Portable {
     const LANES: usize = 8;
+    // A fused multiply-add is an instruction of every Arm processor; elsewhere it would be a call.
+    const FUSED: bool = cfg!(target_arch = "aarch64");
+    const TILE_PIXELS: usize = 2;
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
@@ -137,8 +168,7 @@ impl Float for Portable {
 
     #[inline(always)]
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
-        // Fused multiply-add is an instruction of every Arm processor; elsewhere it would be a call.
-        if cfg!(target_arch = "aarch64") {
+        if Self::FUSED {
             let fused = |lane: usize| self.0[lane].mul_add(factor.0[lane], addend.0[lane]);
             Self(std::array::from_fn(fused))
         } else {
@@ -163,13 +193,22 @@ impl Float for Portable {
 
     #[inline(always)]
     unsafe fn store_bytes(self, to: *mut u8, count: usize) {
-        // A float that is cast to a byte saturates.
+        // The cast saturates.
         let bytes = self.0.map(|value| value.round_ties_even() as u8);
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, count) };
     }
 }
 
-/// Sums of byte products in plain Rust.
+impl ByteDots for Portable {
+    type Convolution = PortableBytes;
+
+    #[inline(always)]
+    unsafe fn code_dots(codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; code_dots::LANES] {
+        code_dots::portable(codes, query)
+    }
+}
+
+/// Products of bytes in plain Rust.
 #[derive(Debug)]
 pub struct PortableBytes;
 
@@ -180,8 +219,8 @@ impl Arithmetic for PortableBytes {
     type Sum = [i32; 8];
     type Float = Portable;
     const GROUP: usize = 4;
-    const PIXELS: usize = 1;
-    const CHUNK: usize = usize::MAX;
+    const TILE_PIXELS: usize = 1;
+    const K_BLOCK: usize = usize::MAX;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Sum {

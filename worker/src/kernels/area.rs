@@ -1,24 +1,25 @@
-//! Resizing by area: every output value is the mean of the pixels that its cell touches, as in torch's
+//! Resizing by area: an output value is the mean of the pixels that its cell touches, as in torch's
 //! `interpolate(mode="area")` (`adaptive_avg_pool2d`), which facenet-pytorch's detector uses for all its inputs.
 
 use std::ops::Range;
 
 use photo::Photo;
 
-use super::native::instructions::Instructions;
-use super::native::{Vectorised, run_vectorised};
+use super::dispatch::{Kernel, run};
+use super::instructions::Instructions;
+use super::vectors::Float;
 
 const CHANNELS: usize = 3;
 
-/// A pixel's channels and one number more, so that it is a vector.
+/// A pixel's channels, padded to a vector.
 type Pixel<T> = [T; CHANNELS + 1];
 
 /// Rows of bytes whose sum fits into 16 bits.
 const MAX_SHORT_ROWS: usize = 256;
-/// Pairs of neighbouring pixels that are split together.
+/// Pairs of neighboring pixels that are split together.
 const PAIRS: usize = 8;
 
-/// A rectangle of whole pixels, from `left`, `top` up to but without `right`, `bottom`.
+/// A rectangle of whole pixels; `right` and `bottom` are exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PixelRect {
     pub left: usize,
@@ -28,7 +29,6 @@ pub struct PixelRect {
 }
 
 impl PixelRect {
-    /// All pixels of a photo.
     pub fn whole(photo: &Photo) -> Self {
         Self {
             left: 0,
@@ -39,30 +39,28 @@ impl PixelRect {
     }
 }
 
-/// How a part of the photo is resized: which columns each output averages.
-///
-/// An output value is (mean - 127.5) / 128, what the detector's networks read.
+/// Resizes parts of photos by area. An output value is (mean - 127.5) / 128, as the detector's networks read it.
 #[derive(Debug, Default)]
-pub struct Sampler {
+pub struct AreaResizer {
     rect: PixelRect,
     height: usize,
-    /// First column of each output and the one after its last.
+    /// First column of each output, and its end.
     columns: Vec<(u32, u32)>,
     /// One over 128 times the number of columns.
     weights: Vec<f32>,
     /// Sums of up to `MAX_SHORT_ROWS` rows.
     strip: Vec<u16>,
-    /// Sums of the rows of one output row, and a number more.
+    /// Sums of the rows of one output row, and padding.
     totals: Vec<u32>,
-    /// Of these, sums over all columns before each; the first is zero.
+    /// Prefix sums of the totals over the columns; the first is zero.
     sums: Vec<Pixel<u32>>,
-    /// One output row, and anything up to a whole number of blocks.
+    /// One output row, padded to whole blocks.
     pixels: Vec<Pixel<f32>>,
 }
 
-impl Sampler {
-    /// Resizes `rect` to `width` x `height` from now on.
-    pub fn aim(&mut self, rect: PixelRect, width: usize, height: usize) {
+impl AreaResizer {
+    /// Sets the part of the photo, and the size of the output for [`Self::split_row`].
+    pub fn set_target(&mut self, rect: PixelRect, width: usize, height: usize) {
         (self.rect, self.height) = (rect, height);
         self.columns.clear();
         self.weights.clear();
@@ -75,7 +73,7 @@ impl Sampler {
         self.pixels.resize(padded, Pixel::default());
     }
 
-    /// Writes `rect` as `width` x `height` pixels, in rows of red, green, blue.
+    /// Resizes `rect` to `width` x `height` pixels, in rows of red, green, blue.
     pub fn resize(
         &mut self,
         photo: &Photo,
@@ -83,7 +81,7 @@ impl Sampler {
         [width, height]: [usize; 2],
         out: &mut [f32],
     ) {
-        self.aim(rect, width, height);
+        self.set_target(rect, width, height);
         for (y, row) in out.chunks_exact_mut(width * CHANNELS).enumerate() {
             self.average(photo, y);
             let pixels = row.as_chunks_mut::<CHANNELS>().0;
@@ -93,8 +91,8 @@ impl Sampler {
         }
     }
 
-    /// One row as six planes, `plane` values apart: red of the even pixels, red of the odd ones, then green and blue.
-    /// Beyond the row, a plane holds anything.
+    /// Computes one output row as six planes, `plane` values apart: red of the even pixels, red of the odd ones, then
+    /// green and blue. Beyond the row, a plane's values are unspecified.
     pub fn split_row(&mut self, photo: &Photo, y: usize, out: &mut [f32], plane: usize) {
         self.average(photo, y);
         let split = Split {
@@ -102,15 +100,15 @@ impl Sampler {
             plane,
             out,
         };
-        run_vectorised(Instructions::best(), split);
+        run(Instructions::best(), split);
     }
 
-    /// Computes an output row.
+    /// Computes an output row into `pixels`.
     fn average(&mut self, photo: &Photo, y: usize) {
         let rect = self.rect;
         let (start, end) = cell(y, rect.bottom - rect.top, self.height);
         let stride = photo.width() * CHANNELS;
-        let rows = Rows {
+        let rows = SourceRows {
             bytes: &photo.pixels()[(rect.top + start) * stride + rect.left * CHANNELS..],
             stride,
             count: end - start,
@@ -118,33 +116,31 @@ impl Sampler {
         };
         let average = Average {
             rows,
-            sampler: self,
+            resizer: self,
         };
-        run_vectorised(Instructions::best(), average);
+        run(Instructions::best(), average);
     }
 }
 
-/// Averages an output row's cells. A cell's sum is the difference of two: over all columns up to its end, and over those
-/// before it.
+/// Averages an output row's cells. A cell's sum is the difference of two prefix sums.
 struct Average<'a> {
-    rows: Rows<'a>,
-    sampler: &'a mut Sampler,
+    rows: SourceRows<'a>,
+    resizer: &'a mut AreaResizer,
 }
 
-/// The rows of the photo that an output row averages over.
-struct Rows<'a> {
-    /// From the first row on.
+/// The photo's rows that an output row averages.
+struct SourceRows<'a> {
     bytes: &'a [u8],
     stride: usize,
     count: usize,
-    /// Bytes of a row that are read.
+    /// Of a row, in bytes.
     length: usize,
 }
 
-impl Vectorised for Average<'_> {
+impl Kernel for Average<'_> {
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
-        let Sampler {
+    fn run<F: Float>(self) {
+        let AreaResizer {
             columns,
             weights,
             strip,
@@ -152,7 +148,7 @@ impl Vectorised for Average<'_> {
             sums,
             pixels,
             ..
-        } = self.sampler;
+        } = self.resizer;
         let length = self.rows.length;
         strip.resize(length, 0);
         totals.clear();
@@ -184,8 +180,8 @@ impl Vectorised for Average<'_> {
     }
 }
 
-impl Rows<'_> {
-    /// Writes the sums over some of the rows.
+impl SourceRows<'_> {
+    /// Sums some of the rows.
     #[inline(always)]
     fn sum(&self, rows: Range<usize>, sums: &mut [u16]) {
         let first = rows.start;
@@ -201,16 +197,16 @@ impl Rows<'_> {
     }
 }
 
-/// Turns pixels into six planes.
+/// Splits pixels into six planes.
 struct Split<'a> {
     pixels: &'a [Pixel<f32>],
     out: &'a mut [f32],
     plane: usize,
 }
 
-impl Vectorised for Split<'_> {
+impl Kernel for Split<'_> {
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
+    fn run<F: Float>(self) {
         let blocks = self.pixels.as_chunks::<{ 2 * PAIRS }>().0;
         for (number, pixels) in blocks.iter().enumerate() {
             for plane in 0..2 * CHANNELS {
@@ -223,14 +219,14 @@ impl Vectorised for Split<'_> {
     }
 }
 
-/// A sum is less than 2^31, and signed numbers are the faster ones to convert.
+/// A sum is less than 2^31, and signed numbers convert faster.
 #[inline(always)]
 fn mean(sum: u32, weight: f32) -> f32 {
     sum as i32 as f32 * weight - 127.5 * 0.007_812_5
 }
 
-/// A copy of the photo with each side divided by `factor`, by the mean over `factor` x `factor` pixels; the pixels left
-/// over at the right and lower edge are dropped.
+/// Returns a copy of the photo with each side divided by `factor`: the means of `factor` x `factor` pixels. Left-over
+/// pixels at the right and lower edge are dropped.
 pub fn shrink(photo: &Photo, factor: usize) -> Photo {
     let (width, height) = (
         (photo.width() / factor).max(1),
@@ -264,7 +260,7 @@ pub fn shrink(photo: &Photo, factor: usize) -> Photo {
     Photo::new(width, height, pixels)
 }
 
-/// The pixels that output `index` of `outputs` averages over: from the first up to but without the second.
+/// Returns the first of the pixels that output `index` of `outputs` averages, and their end.
 fn cell(index: usize, inputs: usize, outputs: usize) -> (usize, usize) {
     (
         index * inputs / outputs,

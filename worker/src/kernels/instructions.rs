@@ -1,4 +1,4 @@
-//! Which of the processor's instructions the compiled loops use.
+//! The instruction sets that kernels are compiled for.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,13 +6,13 @@ use std::sync::OnceLock;
 
 use thiserror::Error;
 
-/// The environment variable that limits the instructions to fewer than the processor has.
+/// The environment variable that selects an instruction set.
 pub const VARIABLE: &str = "MUSTER_INSTRUCTIONS";
 
-/// Instructions to compute with, the slowest first.
+/// Instruction sets, the slowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Instructions {
-    /// Whatever the compiler makes of plain Rust.
+    /// Plain Rust.
     Portable,
     /// AVX2 with fused multiply-add; bytes in plain Rust.
     Avx2,
@@ -26,7 +26,7 @@ pub enum Instructions {
     Amx,
 }
 
-/// Why the instructions that were asked for cannot be used.
+/// Why a selected instruction set cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InstructionsError {
     #[error(
@@ -51,8 +51,11 @@ impl Instructions {
         Self::Amx,
     ];
 
-    /// What the whole process computes with: those that `MUSTER_INSTRUCTIONS` names, or the best that the processor
-    /// has. The variable is read once.
+    /// Returns the process's instructions: those that `MUSTER_INSTRUCTIONS` names, or the best that the processor has.
+    /// The variable is read once.
+    ///
+    /// # Errors
+    /// When the variable names no instruction set, or one that the processor lacks.
     pub fn chosen() -> Result<Self, InstructionsError> {
         static CHOSEN: OnceLock<Result<Instructions, InstructionsError>> = OnceLock::new();
         let read = || match std::env::var_os(VARIABLE) {
@@ -64,13 +67,12 @@ impl Instructions {
         CHOSEN.get_or_init(read).clone()
     }
 
-    /// As `chosen`, for code that has no error to return. Plain Rust stands for a choice that cannot be used, which loading
-    /// a model reports.
+    /// As [`Self::chosen`], but plain Rust in place of an error, which loading a model reports.
     pub fn best() -> Self {
         Self::chosen().unwrap_or(Self::Portable)
     }
 
-    /// All that this processor has, the best one last.
+    /// Returns all that this processor has, the best one last.
     pub fn available() -> &'static [Self] {
         static AVAILABLE: OnceLock<Vec<Instructions>> = OnceLock::new();
         AVAILABLE.get_or_init(|| {
@@ -80,7 +82,8 @@ impl Instructions {
         })
     }
 
-    /// An error if this processor does not have them.
+    /// # Errors
+    /// When this processor lacks the instructions.
     pub fn if_available(self) -> Result<Self, InstructionsError> {
         match Self::available().contains(&self) {
             true => Ok(self),
@@ -88,7 +91,7 @@ impl Instructions {
         }
     }
 
-    /// Whether bytes are several times as fast as float32.
+    /// Returns whether bytes are several times as fast as float32.
     pub fn has_fast_bytes(self) -> bool {
         matches!(self, Self::AvxVnni | Self::Avx512Vnni | Self::Amx)
     }
@@ -104,7 +107,7 @@ impl Instructions {
         }
     }
 
-    /// Panics if this processor does not have them.
+    /// Panics if this processor lacks the instructions.
     #[inline]
     pub(super) fn check(self) {
         static DETECTED: OnceLock<u32> = OnceLock::new();
@@ -128,7 +131,7 @@ impl Instructions {
             Self::AvxVnni => avx2 && is_x86_feature_detected!("avxvnni"),
             Self::Avx512 => avx512,
             Self::Avx512Vnni => vnni,
-            Self::Amx => vnni && super::amx::is_usable(),
+            Self::Amx => vnni && super::gemm::amx::is_usable(),
         }
     }
 
@@ -147,7 +150,7 @@ impl fmt::Display for Instructions {
 impl FromStr for Instructions {
     type Err = InstructionsError;
 
-    /// Knows the names of all instructions, whether the processor has them or not.
+    /// Parses the names of all instructions, also of those that the processor lacks.
     fn from_str(name: &str) -> Result<Self, InstructionsError> {
         let named = |instructions: &Self| instructions.name() == name;
         let found = Self::ALL.into_iter().find(named);
@@ -158,7 +161,7 @@ impl FromStr for Instructions {
 fn listed(instructions: &[Instructions]) -> String {
     instructions
         .iter()
-        .map(|it| it.name())
+        .map(|instructions| instructions.name())
         .collect::<Vec<_>>()
         .join(", ")
 }

@@ -1,26 +1,25 @@
-//! The order in which convolution kernels lie in weight files and are read by the compiled loops: panels of 32 output
-//! channels. For each input value a loop loads the weights of a whole panel as consecutive vectors, straight from the
-//! memory map, so that nothing is rearranged when a worker starts.
+//! The order of convolution kernels in weight files: panels of 32 output channels. For each input value a GEMM loads a
+//! panel's weights as consecutive vectors, straight from the memory map. Nothing is rearranged when a worker starts.
 
-use super::native::aligned::Aligned;
+use super::aligned::Aligned;
 
 /// Output channels in a panel.
 pub const PANEL: usize = 32;
 
-/// Panels that `outputs` channels fill; the last one may be padded.
+/// Returns the number of panels for `outputs` channels, the last of which may be padded.
 pub fn panels(outputs: usize) -> usize {
     outputs.div_ceil(PANEL)
 }
 
-/// Rearranges a kernel from [out, taps] (taps: height, width, input channel) to [panel, taps, 32]; the channels that
-/// fill up the last panel are zero.
+/// Rearranges a kernel from [out, taps] (taps: height, width, input channel) to [panel, taps, 32]. The padding of the
+/// last panel is zero.
 ///
 /// Panics if `weights` does not hold `outputs` rows.
 pub fn pack(weights: &[f32], outputs: usize) -> Vec<f32> {
     pack_aligned(weights, outputs).to_vec()
 }
 
-/// As `pack`, where the compiled loops read it fastest.
+/// As [`pack`], aligned to cache lines.
 pub fn pack_aligned(weights: &[f32], outputs: usize) -> Aligned {
     let taps = weights.len() / outputs;
     assert_eq!(
@@ -38,7 +37,7 @@ pub fn pack_aligned(weights: &[f32], outputs: usize) -> Aligned {
     packed
 }
 
-/// The kernel that was packed: [out, taps].
+/// Reverses [`pack`]: returns [out, taps].
 pub fn unpack(packed: &[f32], outputs: usize) -> Vec<f32> {
     let taps = packed.len() / (panels(outputs) * PANEL);
     let mut weights = Vec::with_capacity(outputs * taps);
@@ -62,8 +61,8 @@ mod tests {
         assert_eq!(packed.len(), 2 * taps * PANEL);
         for output in 0..outputs {
             for tap in 0..taps {
-                let place = (output / PANEL * taps + tap) * PANEL + output % PANEL;
-                assert_eq!(packed[place], weights[output * taps + tap]);
+                let index = (output / PANEL * taps + tap) * PANEL + output % PANEL;
+                assert_eq!(packed[index], weights[output * taps + tap]);
             }
         }
         assert!(

@@ -1,7 +1,9 @@
-//! Dot products of an int8 query with sixteen rows of 4-bit codes at once, in whole numbers and therefore the same on
-//! every processor.
+//! Dot products of an int8 query with sixteen rows of the gallery's 4-bit codes at once. They are whole numbers, and
+//! therefore the same on every processor.
 
-pub use super::instructions::Instructions;
+use super::dispatch::{ByteDotKernel, run_byte_dots};
+use super::instructions::Instructions;
+use super::vectors::ByteDots;
 
 /// Rows that lie side by side in a block of codes.
 pub const LANES: usize = 16;
@@ -14,32 +16,32 @@ pub type CodeGroup = [u8; 4 * LANES];
 /// The query's numbers for a `CodeGroup`: four for the low halves, four for the high halves.
 pub type QueryGroup = [[i8; 4]; 2];
 
-/// The dot product of each of the sixteen rows with the query. Codes are 0 to 15; sums stay below 2^31 for up to a
-/// million dimensions.
+/// Returns the dot product of each of the sixteen rows with the query. Codes are 0 to 15; sums stay below 2^31 for up
+/// to a million dimensions.
 ///
-/// Panics if the processor does not have the instructions.
+/// Panics if the processor lacks the instructions.
 pub fn dots(instructions: Instructions, codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; LANES] {
-    instructions.check();
-    match instructions {
-        Instructions::Portable => dots_portable(codes, query),
-        // SAFETY: the processor has the instructions.
-        #[cfg(target_arch = "x86_64")]
-        Instructions::Avx2 | Instructions::AvxVnni | Instructions::Avx512 => unsafe {
-            x86::dots_avx2(codes, query)
-        },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        Instructions::Avx512Vnni | Instructions::Amx => unsafe {
-            x86::dots_avx512_vnni(codes, query)
-        },
-        #[cfg(not(target_arch = "x86_64"))]
-        _ => unreachable!("only x86-64 processors have other instructions"),
+    run_byte_dots(instructions, CodeDots { codes, query })
+}
+
+struct CodeDots<'a> {
+    codes: &'a [CodeGroup],
+    query: &'a [QueryGroup],
+}
+
+impl ByteDotKernel for CodeDots<'_> {
+    type Output = [i32; LANES];
+
+    #[inline(always)]
+    fn run<B: ByteDots>(self) -> [i32; LANES] {
+        // SAFETY: the kernel runs on a processor with the instructions of `B`.
+        unsafe { B::code_dots(self.codes, self.query) }
     }
 }
 
-/// Two products, at most 2 * 15 * 127 together, are added in 16 bits: eight times before they could overflow. The query
-/// is written out for two rows, which compilers turn into vectors of eight.
-fn dots_portable(codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; LANES] {
+/// Adds two products, at most 2 * 15 * 127 together, in 16 bits: eight times before they could overflow. The query is
+/// repeated for two rows, so that the compiler makes vectors of eight.
+pub(super) fn portable(codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; LANES] {
     const GROUPS_IN_16_BITS: usize = 8;
     let mut sums = [0; LANES];
     for (codes, query) in codes
@@ -66,14 +68,15 @@ fn dots_portable(codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; LANES] {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
+pub(super) mod x86 {
     use std::arch::x86_64::*;
 
     use super::{CodeGroup, LANES, QueryGroup};
 
     /// One instruction multiplies and adds four dimensions of all sixteen rows.
+    #[inline]
     #[target_feature(enable = "avx512f,avx512vnni")]
-    pub fn dots_avx512_vnni(codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; LANES] {
+    pub fn avx512_vnni(codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; LANES] {
         let nibble = _mm512_set1_epi8(15);
         let (mut low_sums, mut high_sums) = (_mm512_setzero_si512(), _mm512_setzero_si512());
         for (group, [low, high]) in codes.iter().zip(query) {
@@ -97,9 +100,10 @@ mod x86 {
         sums
     }
 
-    /// Sums of two products, at most 2 * 15 * 127 each, are added in 16 bits: eight of them before they could overflow.
+    /// Adds sums of two products, at most 2 * 15 * 127 each, in 16 bits: eight of them before they could overflow.
+    #[inline]
     #[target_feature(enable = "avx2")]
-    pub fn dots_avx2(codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; LANES] {
+    pub fn avx2(codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; LANES] {
         const GROUPS_IN_16_BITS: usize = 4;
         let (nibble, ones) = (_mm256_set1_epi8(15), _mm256_set1_epi16(1));
         let mut sums = [_mm256_setzero_si256(); 2];

@@ -1,16 +1,21 @@
-//! 3x3 convolutions with half of the products.
+//! 3x3 convolutions with half of the products, by F(4, 3) over rows and GEMMs of 1x3 kernels.
 
-use super::native::aligned::Aligned;
-use super::native::convolve::{FloatOutput, Geometry, Instructions, Strides, convolve};
-use super::native::{Vectorised, run_vectorised};
+use std::marker::PhantomData;
+
+use super::aligned::Aligned;
+use super::blocks::{LANES, block, starts};
+use super::convolve::{FloatOutput, Geometry, Instructions, Strides, convolve};
+use super::dispatch::{Kernel, run};
 use super::panels::{PANEL, panels};
+use super::vectors::Float;
 use super::winograd::{
-    INPUT_ROWS, LANES, OUTPUT_ROWS, kernel_products, sums_of_products, transformed_inputs,
+    INPUT_ROWS, Number, OUTPUT_ROWS, transform_inputs, transform_kernel, transform_products,
 };
 
-/// A 3x3 convolution without padding, stride 1, that takes four rows of outputs from six products, see [`crate::vision::winograd`].
+/// A 3x3 convolution without padding, stride 1, that computes four rows of outputs from six of products, see
+/// [`super::winograd`].
 #[derive(Debug)]
-pub struct FastConvolution {
+pub struct WinogradConvolution {
     inputs: usize,
     outputs: usize,
     /// For each of the six rows of products, a kernel of 1 x 3.
@@ -19,15 +24,14 @@ pub struct FastConvolution {
     slopes: Vec<f32>,
 }
 
-/// What a [`FastConvolution`] computes in between.
+/// Transformed activations of a [`WinogradConvolution`]: [row of products, image and group of rows, width, channel].
 #[derive(Debug, Default)]
-pub struct Products {
-    /// [row of products, image and group of rows, width, channel]
+pub struct WinogradBuffers {
     inputs: Vec<f32>,
-    outputs: Vec<f32>,
+    products: Vec<f32>,
 }
 
-impl FastConvolution {
+impl WinogradConvolution {
     /// `weights` is [outputs, 3, 3, inputs]; `bias` and `slopes` (factors of negative results) are padded to whole
     /// panels.
     pub fn new(
@@ -44,7 +48,7 @@ impl FastConvolution {
             let start = output / PANEL * run * PANEL + output % PANEL;
             for (tap, ((&top, &middle), &bottom)) in top.iter().zip(middle).zip(bottom).enumerate()
             {
-                let products = kernel_products([top, middle, bottom]);
+                let products = transform_kernel([top, middle, bottom]);
                 for (packed, product) in packed.iter_mut().zip(products) {
                     packed[start + tap * PANEL] = product;
                 }
@@ -63,13 +67,13 @@ impl FastConvolution {
         self.outputs
     }
 
-    /// [images, height, width, inputs] to [images, height - 2, width - 2, outputs].
+    /// Convolves [images, height, width, inputs] to [images, height - 2, width - 2, outputs].
     pub fn forward(
         &self,
         instructions: Instructions,
         [images, height, width]: [usize; 3],
         input: &[f32],
-        products: &mut Products,
+        buffers: &mut WinogradBuffers,
         output: &mut [f32],
     ) {
         let shape = [images, height, width, self.inputs];
@@ -78,13 +82,13 @@ impl FastConvolution {
         let groups = images * height.div_ceil(OUTPUT_ROWS);
         let input_length = groups * input_row;
         let output_length = groups * width * self.outputs;
-        products.reserve(INPUT_ROWS * input_length, INPUT_ROWS * output_length);
-        let transform = Transform {
+        buffers.reserve(INPUT_ROWS * input_length, INPUT_ROWS * output_length);
+        let transform = InputTransform {
             input,
             shape,
-            out: &mut products.inputs[..INPUT_ROWS * input_length],
+            out: &mut buffers.inputs[..INPUT_ROWS * input_length],
         };
-        run_vectorised(instructions, transform);
+        run(instructions, transform);
         let geometry = Geometry {
             images: 1,
             height: groups,
@@ -97,24 +101,24 @@ impl FastConvolution {
             output: strides(width * self.outputs, self.outputs),
         };
         let channels = panels(self.outputs) * PANEL;
-        let (none, as_they_are) = (vec![0.0; channels], vec![1.0; channels]);
+        let (zeros, ones) = (vec![0.0; channels], vec![1.0; channels]);
         for (row, weights) in self.weights.iter().enumerate() {
             let target = &mut FloatOutput {
-                bias: &none,
-                slopes: &as_they_are,
+                bias: &zeros,
+                slopes: &ones,
                 accumulate: false,
-                values: &mut products.outputs[row * output_length..][..output_length],
+                values: &mut buffers.products[row * output_length..][..output_length],
             };
-            let inputs = &products.inputs[row * input_length..][..input_length];
+            let inputs = &buffers.inputs[row * input_length..][..input_length];
             convolve(instructions, &geometry, inputs, weights, target);
         }
-        let combine = Combine {
-            products: &products.outputs[..INPUT_ROWS * output_length],
+        let transform = OutputTransform {
+            products: &buffers.products[..INPUT_ROWS * output_length],
             layer: self,
             shape: [height, width],
             output,
         };
-        run_vectorised(instructions, combine);
+        run(instructions, transform);
     }
 }
 
@@ -126,9 +130,9 @@ fn strides(row: usize, pixel: usize) -> Strides {
     }
 }
 
-impl Products {
-    fn reserve(&mut self, inputs: usize, outputs: usize) {
-        for (memory, length) in [(&mut self.inputs, inputs), (&mut self.outputs, outputs)] {
+impl WinogradBuffers {
+    fn reserve(&mut self, inputs: usize, products: usize) {
+        for (memory, length) in [(&mut self.inputs, inputs), (&mut self.products, products)] {
             if memory.len() < length {
                 memory.resize(length, 0.0);
             }
@@ -136,17 +140,17 @@ impl Products {
     }
 }
 
-/// Six rows of each group become six that products are taken of.
-struct Transform<'a> {
+/// Transforms the six rows of each group.
+struct InputTransform<'a> {
     input: &'a [f32],
     /// [images, height, width, channels]
     shape: [usize; 4],
     out: &'a mut [f32],
 }
 
-impl Vectorised for Transform<'_> {
+impl Kernel for InputTransform<'_> {
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
+    fn run<F: Float>(self) {
         let [images, height, width, channels] = self.shape;
         let row_length = width * channels;
         let groups_per_image = (height - 2).div_ceil(OUTPUT_ROWS);
@@ -156,49 +160,73 @@ impl Vectorised for Transform<'_> {
                 group / groups_per_image,
                 group % groups_per_image * OUTPUT_ROWS,
             );
-            // Beyond the last row it stands for those that are missing, whose outputs nobody wants.
+            // The last row stands for missing ones, whose outputs are not used.
             let rows: [&[f32]; INPUT_ROWS] = std::array::from_fn(|row| {
                 let row = image * height + (first + row).min(height - 1);
                 &self.input[row * row_length..][..row_length]
             });
-            for place in blocks(row_length) {
-                let values = std::array::from_fn(|row| *block(rows[row], place));
-                let values = transformed_inputs::<FUSED>(values);
+            for start in starts(row_length) {
+                let values = std::array::from_fn(|row| *block(rows[row], start));
+                let values = each_lane::<F, _, _>(values, transform_inputs);
                 for (row, values) in values.iter().enumerate() {
-                    let start = row * stride + group * row_length + place;
-                    self.out[start..start + LANES].copy_from_slice(values);
+                    let to = row * stride + group * row_length + start;
+                    self.out[to..to + LANES].copy_from_slice(values);
                 }
             }
         }
     }
 }
 
-/// The first values of blocks that cover `length`, the last of which overlaps the one before it.
+/// Computes with each lane of some rows of values.
 #[inline(always)]
-pub fn blocks(length: usize) -> impl Iterator<Item = usize> {
-    (0..length)
-        .step_by(LANES)
-        .map(move |place| place.min(length - LANES))
+fn each_lane<F: Float, const FROM: usize, const TO: usize>(
+    rows: [[f32; LANES]; FROM],
+    compute: impl Fn([Scalar<F>; FROM]) -> [Scalar<F>; TO],
+) -> [[f32; LANES]; TO] {
+    let mut results = [[0.0; LANES]; TO];
+    for lane in 0..LANES {
+        let values = compute(std::array::from_fn(|row| {
+            Scalar(rows[row][lane], PhantomData)
+        }));
+        for row in 0..TO {
+            results[row][lane] = values[row].0;
+        }
+    }
+    results
 }
 
-/// The block of values at `place`.
-#[inline(always)]
-pub fn block(values: &[f32], place: usize) -> &[f32; LANES] {
-    values[place..].first_chunk().expect("a block lies inside")
+/// One lane of the vectors that the compiler makes, rounded as `F` rounds.
+#[derive(Clone, Copy)]
+struct Scalar<F>(f32, PhantomData<F>);
+
+impl<F: Float> Number for Scalar<F> {
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(self.0 + other.0, PhantomData)
+    }
+
+    #[inline(always)]
+    fn mul_add(self, factor: f32, addend: Self) -> Self {
+        let value = match F::FUSED {
+            true => self.0.mul_add(factor, addend.0),
+            false => self.0 * factor + addend.0,
+        };
+        Self(value, PhantomData)
+    }
 }
 
-/// Six rows of products become four rows of outputs.
-struct Combine<'a> {
+/// Transforms six rows of products into four rows of outputs, with bias and activation.
+struct OutputTransform<'a> {
     products: &'a [f32],
-    layer: &'a FastConvolution,
+    layer: &'a WinogradConvolution,
     /// [height, width]
     shape: [usize; 2],
     output: &'a mut [f32],
 }
 
-impl Vectorised for Combine<'_> {
+impl Kernel for OutputTransform<'_> {
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
+    fn run<F: Float>(self) {
         let [height, width] = self.shape;
         let channels = self.layer.outputs;
         let row_length = width * channels;
@@ -212,19 +240,21 @@ impl Vectorised for Combine<'_> {
                 let start = (image * groups + group) * row_length;
                 let count = rows.len() / row_length;
                 for x in 0..width {
-                    for channel in blocks(channels) {
-                        let place = x * channels + channel;
+                    for channel in starts(channels) {
+                        let value = x * channels + channel;
                         let products: [[f32; LANES]; INPUT_ROWS] = std::array::from_fn(|row| {
-                            *block(self.products, row * stride + start + place)
+                            *block(self.products, row * stride + start + value)
                         });
-                        let sums = sums_of_products::<FUSED>(products);
+                        let sums = each_lane::<F, _, _>(products, |products| {
+                            transform_products(products, |sum| sum)
+                        });
                         let (bias, slopes) = (block(bias, channel), block(slopes, channel));
                         for (row, sums) in sums.iter().enumerate().take(count) {
                             let activated: [f32; LANES] = std::array::from_fn(|lane| {
-                                let value = sums[lane] + bias[lane];
-                                value.max(0.0) + value.min(0.0) * slopes[lane]
+                                let sum = sums[lane] + bias[lane];
+                                sum.max(0.0) + sum.min(0.0) * slopes[lane]
                             });
-                            rows[row * row_length + place..][..LANES].copy_from_slice(&activated);
+                            rows[row * row_length + value..][..LANES].copy_from_slice(&activated);
                         }
                     }
                 }

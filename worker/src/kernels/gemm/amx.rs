@@ -3,30 +3,31 @@
 //! instruction.
 //!
 //! A block is 32 pixels by one panel of 32 output channels, in four tiles of sums. Rust has no stable intrinsics for
-//! tiles, hence the assembly; the state of the tiles never outlives one call of [`sweep`].
+//! tiles, hence the assembly. The tiles' state never outlives one call of [`multiply`].
 
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _MM_HINT_T1, _mm_prefetch, _mm512_loadu_si512};
 
-use super::convolve::Geometry;
-use super::sweep::{ByteFinish, Finish, Place};
-use super::x86::Vnni512;
-use crate::vision::panels::PANEL;
+use super::super::convolve::Geometry;
+use super::super::panels::PANEL;
+use super::super::vectors::x86::Vnni512;
+use super::epilogue::{ByteEpilogue, Epilogue};
+use super::pixels::PixelCursor;
 
-/// Bytes of a row of a tile: inputs that one step takes together.
-const CHUNK: usize = 64;
+/// Bytes of a tile's row: inputs that one step takes together.
+const ROW_BYTES: usize = 64;
 /// Rows of a tile.
 const ROWS: usize = 16;
 /// Pixels of a block: two tiles.
 const PIXELS: usize = 2 * ROWS;
 /// Inputs that lie together in the weights.
 const GROUP: usize = 4;
-/// Bytes of one panel's weights for one chunk.
-const PANEL_CHUNK: usize = CHUNK * PANEL;
-/// Rows of inputs that are gathered before they are used: what fits well into a core's second cache.
-const GATHERED: usize = 256 << 10;
+/// Bytes of one panel's weights for one step.
+const PANEL_STEP: usize = ROW_BYTES * PANEL;
+/// Bytes of the im2col matrix at a time, which fit into a core's second-level cache.
+const IM2COL_BYTES: usize = 256 << 10;
 
-/// Whether the processor has tiles of bytes and the system lets this process use them.
+/// Returns whether the processor has tiles of bytes and the system lets this process use them.
 pub fn is_usable() -> bool {
     const AMX_TILE: u32 = 1 << 24;
     const AMX_INT8: u32 = 1 << 25;
@@ -34,7 +35,7 @@ pub fn is_usable() -> bool {
     features & AMX_TILE != 0 && features & AMX_INT8 != 0 && is_permitted()
 }
 
-/// Linux wants to be asked, since the tiles enlarge what it saves of each thread.
+/// Asks Linux for permission, which it wants since tiles enlarge each thread's saved state.
 #[cfg(target_os = "linux")]
 fn is_permitted() -> bool {
     // From Linux's arch/x86/include/uapi/asm/prctl.h and asm/fpu/types.h.
@@ -77,7 +78,7 @@ impl TileConfig {
             row_bytes: [0; 16],
             rows: [0; 16],
         };
-        config.row_bytes[..8].fill(CHUNK as u16);
+        config.row_bytes[..8].fill(ROW_BYTES as u16);
         config.rows[..8].copy_from_slice(&[
             upper, upper, lower, lower, upper, lower, ROWS as u8, ROWS as u8,
         ]);
@@ -85,7 +86,7 @@ impl TileConfig {
     }
 }
 
-/// Pixels' inputs as rows of a matrix.
+/// The im2col matrix: one row of inputs for each pixel.
 #[derive(Clone, Copy)]
 struct Matrix {
     start: *const u8,
@@ -95,31 +96,31 @@ struct Matrix {
     rows: usize,
 }
 
-/// See [`super::convolve::convolve_bytes`].
+/// See [`super::super::convolve::convolve_bytes`].
 ///
 /// # Safety
 /// Tiles must be usable, and the geometry must have been checked against the lengths of what the pointers point to.
 #[target_feature(enable = "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-pub unsafe fn sweep(
+pub unsafe fn multiply(
     geometry: &Geometry,
     input: *const u8,
     weights: *const i8,
-    finish: &ByteFinish,
+    epilogue: &ByteEpilogue,
 ) {
     let pixels = geometry.pixels();
     let block = pixels.min(PIXELS);
     let config = TileConfig::new(block);
     // SAFETY: the config is one that LDTILECFG takes.
     unsafe { asm!("ldtilecfg [{config}]", config = in(reg) &raw const config, options(nostack)) };
-    let multiply = Multiply {
+    let product = Product {
         geometry,
         weights,
-        finish,
+        epilogue,
         block,
     };
     if let Some(stride) = geometry
         .matrix_stride()
-        .filter(|_| geometry.run.is_multiple_of(CHUNK))
+        .filter(|_| geometry.run.is_multiple_of(ROW_BYTES))
     {
         let matrix = Matrix {
             start: input,
@@ -127,10 +128,10 @@ pub unsafe fn sweep(
             rows: pixels,
         };
         // SAFETY: the pixels' inputs are such a matrix.
-        unsafe { multiply.run(matrix, 0, pixels) };
+        unsafe { product.run(matrix, 0, pixels) };
     } else {
-        let stride = geometry.taps(GROUP).next_multiple_of(CHUNK);
-        let at_once = (GATHERED / stride).next_multiple_of(PIXELS);
+        let stride = geometry.taps(GROUP).next_multiple_of(ROW_BYTES);
+        let at_once = (IM2COL_BYTES / stride).next_multiple_of(PIXELS);
         let mut rows = vec![0; at_once.min(pixels.next_multiple_of(PIXELS)) * stride];
         let matrix = Matrix {
             start: rows.as_ptr(),
@@ -141,8 +142,8 @@ pub unsafe fn sweep(
             let count = at_once.min(pixels - first);
             // SAFETY: the caller checked the geometry, and `rows` has room for as many pixels.
             unsafe {
-                gather(geometry, input, first, &mut rows[..count * stride], stride);
-                multiply.run(matrix, first, count);
+                im2col(geometry, input, first, &mut rows[..count * stride], stride);
+                product.run(matrix, first, count);
             }
         }
     }
@@ -150,10 +151,10 @@ pub unsafe fn sweep(
     unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
 
-/// Copies the inputs of the pixels from `first` on into rows of `stride` bytes, in the order of the weights. What fills
-/// up a row stays zero.
+/// Copies the inputs of the pixels from `first` on into rows of `stride` bytes, in the order of the weights. Padding
+/// stays zero.
 #[inline(always)]
-unsafe fn gather(
+unsafe fn im2col(
     geometry: &Geometry,
     input: *const u8,
     first: usize,
@@ -161,66 +162,66 @@ unsafe fn gather(
     stride: usize,
 ) {
     let padded = geometry.run.next_multiple_of(GROUP);
-    let mut place = Place::at(geometry, first);
+    let mut cursor = PixelCursor::new(geometry, first);
     for row in rows.chunks_exact_mut(stride) {
-        let mut from = unsafe { input.add(place.input(geometry)) };
+        let mut from = unsafe { input.add(cursor.input(geometry)) };
         for to in row.chunks_exact_mut(padded).take(geometry.kernel_rows) {
             unsafe {
                 std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), geometry.run);
             }
             from = from.wrapping_add(geometry.kernel_row);
         }
-        place.step(geometry);
+        cursor.step(geometry);
     }
 }
 
 /// The product of rows of inputs with panels of weights.
-struct Multiply<'a> {
+struct Product<'a> {
     geometry: &'a Geometry,
     weights: *const i8,
-    finish: &'a ByteFinish,
+    epilogue: &'a ByteEpilogue,
     /// Pixels that the tiles are set for.
     block: usize,
 }
 
-/// The weights of one panel: whole chunks where they lie, and a copy of what is left, filled up with zeros.
+/// The weights of one panel: whole steps where they lie, and a copy of the tail, padded with zeros.
 struct Panel {
-    chunks: *const i8,
-    count: usize,
-    rest: Option<Rest>,
+    weights: *const i8,
+    steps: usize,
+    tail: Option<Tail>,
 }
 
 #[repr(C, align(64))]
-struct Rest([i8; PANEL_CHUNK]);
+struct Tail([i8; PANEL_STEP]);
 
 #[repr(C, align(64))]
 struct Sums([i32; PIXELS * PANEL]);
 
-impl Multiply<'_> {
-    /// `count` pixels from `first` on, whose inputs are the matrix's first rows.
+impl Product<'_> {
+    /// Multiplies `count` pixels from `first` on, whose inputs are the matrix's first rows.
     #[inline(always)]
     unsafe fn run(&self, matrix: Matrix, first: usize, count: usize) {
         let taps = self.geometry.taps(GROUP);
         let mut sums = Sums([0; PIXELS * PANEL]);
         for (index, channel) in (0..self.geometry.outputs).step_by(PANEL).enumerate() {
-            let chunks = unsafe { self.weights.add(index * taps * PANEL) };
-            let left = taps % CHUNK;
-            let rest = (left > 0).then(|| {
-                let mut rest = Rest([0; PANEL_CHUNK]);
-                let from = chunks.wrapping_add((taps - left) * PANEL);
-                unsafe { std::ptr::copy_nonoverlapping(from, rest.0.as_mut_ptr(), left * PANEL) };
-                rest
+            let weights = unsafe { self.weights.add(index * taps * PANEL) };
+            let left = taps % ROW_BYTES;
+            let tail = (left > 0).then(|| {
+                let mut tail = Tail([0; PANEL_STEP]);
+                let from = weights.wrapping_add((taps - left) * PANEL);
+                unsafe { std::ptr::copy_nonoverlapping(from, tail.0.as_mut_ptr(), left * PANEL) };
+                tail
             });
             let panel = Panel {
-                chunks,
-                count: taps / CHUNK,
-                rest,
+                weights,
+                steps: taps / ROW_BYTES,
+                tail,
             };
             for pixel in (0..count).step_by(PIXELS) {
-                // A block that would reach beyond the matrix begins earlier, among pixels that are done.
+                // A block that would reach beyond the matrix starts earlier and repeats some pixels.
                 let start = pixel.min(matrix.rows - self.block);
                 let inputs = unsafe { matrix.start.add(start * matrix.stride) };
-                // The first block also fetches the weights that come next, which no cache may hold yet.
+                // The first block also prefetches the next panel, which may be in no cache yet.
                 unsafe {
                     block(
                         inputs,
@@ -247,32 +248,32 @@ impl Multiply<'_> {
         channel: usize,
     ) {
         let geometry = self.geometry;
-        let mut place = Place::at(geometry, first + rows.start);
+        let mut cursor = PixelCursor::new(geometry, first + rows.start);
         for row in rows {
             for half in [0, PANEL / 2] {
                 let channel = channel + half;
                 if channel < geometry.outputs {
                     let count = (PANEL / 2).min(geometry.outputs - channel);
-                    let output = place.output(geometry) + channel;
+                    let output = cursor.output(geometry) + channel;
                     unsafe {
                         let sum = _mm512_loadu_si512(sums.0[row * PANEL + half..].as_ptr().cast());
-                        Finish::<Vnni512>::store(self.finish, sum, channel, output, count);
+                        Epilogue::<Vnni512>::store(self.epilogue, sum, channel, output, count);
                     }
                 }
             }
-            place.step(geometry);
+            cursor.step(geometry);
         }
     }
 }
 
-/// Sums of one block: up to 32 rows of inputs times one panel.
+/// Computes the sums of one block: up to 32 rows of inputs times one panel.
 #[inline(always)]
 unsafe fn block(
     inputs: *const u8,
     stride: usize,
     panel: &Panel,
     pixels: usize,
-    fetches_ahead: bool,
+    prefetches: bool,
     sums: &mut Sums,
 ) {
     unsafe {
@@ -284,27 +285,21 @@ unsafe fn block(
             options(nostack, nomem)
         )
     };
-    let ahead = panel.chunks.wrapping_add(panel.count * PANEL_CHUNK);
-    for chunk in 0..panel.count {
+    let ahead = panel.weights.wrapping_add(panel.steps * PANEL_STEP);
+    for step in 0..panel.steps {
         unsafe {
-            if fetches_ahead {
-                for line in (0..PANEL_CHUNK).step_by(CHUNK) {
-                    _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(chunk * PANEL_CHUNK + line));
+            if prefetches {
+                for line in (0..PANEL_STEP).step_by(ROW_BYTES) {
+                    _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(step * PANEL_STEP + line));
                 }
             }
-            let weights = panel.chunks.add(chunk * PANEL_CHUNK);
-            accumulate(inputs.add(chunk * CHUNK), stride, weights, pixels);
+            let weights = panel.weights.add(step * PANEL_STEP);
+            accumulate(inputs.add(step * ROW_BYTES), stride, weights, pixels);
         }
     }
-    if let Some(rest) = &panel.rest {
-        unsafe {
-            accumulate(
-                inputs.add(panel.count * CHUNK),
-                stride,
-                rest.0.as_ptr(),
-                pixels,
-            )
-        };
+    if let Some(tail) = &panel.tail {
+        let inputs = inputs.wrapping_add(panel.steps * ROW_BYTES);
+        unsafe { accumulate(inputs, stride, tail.0.as_ptr(), pixels) };
     }
     // SAFETY: the sums have room for four whole tiles.
     unsafe {
@@ -320,7 +315,7 @@ unsafe fn block(
     }
 }
 
-/// Adds the products of one chunk.
+/// Adds the products of one step.
 #[inline(always)]
 unsafe fn accumulate(inputs: *const u8, stride: usize, weights: *const i8, pixels: usize) {
     unsafe {
