@@ -5,6 +5,7 @@
 //! | `run` | starts everything, and ends it in order |
 //! | `work` | the loop: receives messages, starts jobs, reports the worker's state |
 //! | `process` | one job: fetch, recognize, store, reply, delete |
+//! | `reply` | results and errors as messages |
 //! | `inference` | the OS threads that run the recognizer |
 //! | `lease` | keeps a message hidden while its job runs |
 //! | `store` | writes results to the object store |
@@ -20,6 +21,7 @@ mod metric;
 mod model;
 mod notices;
 mod process;
+mod reply;
 mod run;
 mod store;
 mod work;

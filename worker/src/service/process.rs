@@ -5,23 +5,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use photo::DecodeError;
 use platform::aws::Aws;
 use platform::objects::{ObjectError, Objects};
 use platform::queue::{Message, Queue, QueueError};
 use platform::shutdown::CancellationToken;
 use proto::v1::recognition_result::Outcome as Reply;
-use proto::v1::{
-    BoundingBox, Failure, FailureCode, Point, Recognition, RecognitionJob, RecognitionResult,
-    Timings,
-};
+use proto::v1::{FailureCode, RecognitionJob, RecognitionResult, Timings};
 use proto::{FileName, JobId};
 
 use super::inference::{Inference, InferenceError};
 use super::lease::Lease;
 use super::metric;
+use super::reply::{expired, failure, recognition, vision_failure};
 use super::store::{digest, store_result};
-use crate::vision::{Recognized, VisionError};
 
 /// Bound of the cache of reply queues. Each front has one.
 const MAX_REPLY_QUEUES: usize = 64;
@@ -285,56 +281,6 @@ impl Job {
 fn warn_on_error(action: &str, result: Result<(), QueueError>) {
     if let Err(error) = result {
         tracing::warn!(%error, action, "cannot settle a message");
-    }
-}
-
-fn vision_failure(error: &VisionError) -> Reply {
-    let code = match error {
-        VisionError::NoFace => FailureCode::NoFace,
-        VisionError::Decode(decode) => match decode {
-            DecodeError::NotAnImage | DecodeError::Unsupported { .. } => FailureCode::NotAnImage,
-            DecodeError::Damaged(_) | DecodeError::Truncated => FailureCode::DamagedImage,
-            DecodeError::TooManyPixels { .. } | DecodeError::TooSlow(_) => {
-                FailureCode::TooManyPixels
-            }
-        },
-    };
-    failure(code, &error.to_string())
-}
-
-fn expired() -> Reply {
-    failure(
-        FailureCode::DeadlineExceeded,
-        "no worker had the photo before the deadline",
-    )
-}
-
-fn failure(code: FailureCode, message: &str) -> Reply {
-    Reply::Failure(Failure {
-        code: code.into(),
-        message: message.to_owned(),
-    })
-}
-
-fn recognition(recognized: Recognized) -> Recognition {
-    let bounding_box = recognized.bounding_box;
-    Recognition {
-        name: recognized.name,
-        distance: recognized.distance,
-        confidence: recognized.face_probability,
-        r#box: Some(BoundingBox {
-            left: bounding_box.left,
-            top: bounding_box.top,
-            right: bounding_box.right,
-            bottom: bounding_box.bottom,
-        }),
-        landmarks: recognized
-            .landmarks
-            .iter()
-            .map(|p| Point { x: p.x, y: p.y })
-            .collect(),
-        model: recognized.model,
-        nearest_name: recognized.nearest_name.unwrap_or_default(),
     }
 }
 
