@@ -3,7 +3,7 @@
 # They reach the scripts by the environment, where make puts what is given on its command line.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test fuzz bench clean
+.PHONY: help setup demo up check test fuzz bench clean
 
 help: ## Show this list
 	@echo "Muster, elastic face recognition"
@@ -22,6 +22,9 @@ demo: ## Set up, build, recognise 100 photos on workers that come and go, and ju
 
 up: ## Set up, build and run the whole stack until Ctrl-C
 	@scripts/stack up
+
+check: ## Check format, lints and unit tests of the crates that you changed (since BASE=COMMIT, or the last one)
+	@scripts/check
 
 test: setup ## Set up, check formatting and lints, run all tests
 	cargo fmt --all --check

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use platform::access::Role;
 use platform::demand::Publisher;
 use platform::shutdown::bounded;
@@ -67,7 +68,18 @@ const CLOSING_DEADLINE: Duration = Duration::from_secs(3);
 /// When it must not listen there without keys, a file of its keys or certificates cannot be read, the admin address cannot
 /// be bound, or the listener fails. While AWS is not there front is not ready, and tries
 /// again.
-pub async fn run(
+#[inline(never)]
+pub fn run(
+    config: Config,
+    deployment: Deployment,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    // Compiled here once, and not in each binary and test: see "Builds" in docs/development.md.
+    Box::pin(serve(config, deployment, listener, shutdown))
+}
+
+async fn serve(
     config: Config,
     deployment: Deployment,
     listener: TcpListener,

@@ -10,6 +10,7 @@ use axum::http::header::ALLOW;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use futures::future::BoxFuture;
 use platform::access::{Access, AccessArgs, SECRET_HEADERS};
 use platform::admin::AdminArgs;
 use platform::http::{ConnectionLimits, serve};
@@ -106,7 +107,17 @@ struct Gateway {
 /// When it must not listen there without keys, a file of its keys or certificates cannot be read, the URL of front cannot be
 /// parsed, or an address cannot be bound. A front that cannot be reached is no error: the
 /// gateway is not ready, and answers 503.
-pub async fn run(
+#[inline(never)]
+pub fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    // Compiled here once, and not in each binary and test: see "Builds" in docs/development.md.
+    Box::pin(run_until(config, listener, shutdown))
+}
+
+async fn run_until(
     config: Config,
     listener: TcpListener,
     shutdown: CancellationToken,

@@ -4,6 +4,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::Credentials;
 use aws_smithy_http_client::{Builder, tls};
+use futures::future::BoxFuture;
 
 use crate::fleet::Fleet;
 use crate::objects::Objects;
@@ -56,7 +57,13 @@ impl Aws {
         Self::connect_with(args, Some(credentials)).await
     }
 
-    async fn connect_with(args: &AwsArgs, credentials: Option<Credentials>) -> Self {
+    #[inline(never)]
+    fn connect_with(args: &AwsArgs, credentials: Option<Credentials>) -> BoxFuture<'_, Self> {
+        // Compiled here once, and not in each caller: see "Builds" in docs/development.md.
+        Box::pin(Self::load(args, credentials))
+    }
+
+    async fn load(args: &AwsArgs, credentials: Option<Credentials>) -> Self {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http_client())
             .timeout_config(attempts_of(SLOW_ATTEMPT))

@@ -9,6 +9,7 @@ mod text;
 use std::error::Error;
 use std::io::{IsTerminal, Write};
 
+use futures::future::LocalBoxFuture;
 use platform::access::KeyArgs;
 use platform::telemetry::TelemetryArgs;
 use platform::tls::PeerTlsArgs;
@@ -118,7 +119,13 @@ impl Command {
     ///
     /// # Errors
     /// When the scaler cannot be reached or refuses, a recording cannot be read, or nobody reads the output.
-    pub async fn run(&self) -> anyhow::Result<()> {
+    #[inline(never)]
+    pub fn run(&self) -> LocalBoxFuture<'_, anyhow::Result<()>> {
+        // Compiled here once, and not in the binary again: see "Builds" in docs/development.md.
+        Box::pin(self.execute())
+    }
+
+    async fn execute(&self) -> anyhow::Result<()> {
         let stdout = std::io::stdout();
         let paint = Paint::for_terminal(stdout.is_terminal());
         let mut output = stdout.lock();

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use platform::aws::Aws;
 use platform::demand::Reader;
 use platform::shutdown::CancellationToken;
@@ -26,7 +27,18 @@ use crate::service::{MOST_REQUEST_BYTES, MOST_STREAMS, ScalerService};
 /// # Errors
 /// When it must not listen there without keys, a file of its keys or certificates cannot be read, the listener fails, or
 /// front's address is not a URL.
-pub async fn run(
+#[inline(never)]
+pub fn run(
+    config: Config,
+    aws: Aws,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    // Compiled here once, and not in each binary and test: see "Builds" in docs/development.md.
+    Box::pin(serve(config, aws, listener, shutdown))
+}
+
+async fn serve(
     config: Config,
     aws: Aws,
     listener: TcpListener,
