@@ -23,7 +23,7 @@ pub mod worker {
 
 // Where the modules look for each other.
 use gateway::{byte_budget, drain, error};
-use worker::{kernels, model, vision};
+pub use worker::{kernels, model, vision};
 
 /// Converts a file of torch to a gallery and to an embedder, and a file of Keras to an embedder.
 pub fn convert_checkpoint(file: &[u8]) {

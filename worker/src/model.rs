@@ -1,4 +1,4 @@
-//! Model bundles: a folder with the networks' weights and what they want, and the files that bundles are made of.
+//! Model bundles: reading them, making them from published weights, and calibrating them for 8-bit integers.
 
 pub mod bundle;
 pub mod calibrate;

@@ -35,7 +35,7 @@ pub struct ConvertArgs {
     /// Where the result is written: a folder for a bundle, a file for a gallery
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
-    /// Leave a bundle as it is that is there already and that this version reads
+    /// Convert nothing if the output is a bundle already that this version reads
     #[arg(long, conflicts_with = "gallery")]
     keep: bool,
     /// Name of the bundle, part of each result; absent: the name of the input file
@@ -54,10 +54,10 @@ pub struct ConvertArgs {
         value_name = "DISTANCE"
     )]
     threshold: f32,
-    /// Folder with pnet.pt, rnet.pt and onet.pt of facenet-pytorch, to make the face detector from; absent: --from's
+    /// Folder with facenet-pytorch's pnet.pt, rnet.pt and onet.pt, to make the face detector from; absent: see --from
     #[arg(long, conflicts_with_all = ["gallery", "from"], value_name = "DIR")]
     mtcnn: Option<PathBuf>,
-    /// Bundle whose face detector is copied
+    /// Bundle to copy the face detector from
     #[arg(
         long,
         conflicts_with = "gallery",
@@ -81,7 +81,7 @@ struct ScriptArgs {
     /// Numbers in an embedding
     #[arg(long, default_value_t = 512, value_name = "COUNT")]
     embedding_size: usize,
-    /// Number subtracted from each byte of red, green and blue before the network sees it; one number applies to all three
+    /// Numbers subtracted from the bytes of red, green and blue; one number applies to all three
     #[arg(
         long,
         default_value = "127.5",
@@ -89,7 +89,7 @@ struct ScriptArgs {
         value_name = "MEAN"
     )]
     mean: Vec<f32>,
-    /// Number that the difference is divided by; one number applies to all three
+    /// Numbers that the differences are divided by; one number applies to all three
     #[arg(
         long,
         default_value = "127.5",

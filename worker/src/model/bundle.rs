@@ -26,7 +26,7 @@ pub struct Bundle {
 /// `bundle.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BundleDescription {
-    /// Version of the format, [`FORMAT`]. Kernels lie in panels, see `panels`.
+    /// Version of the format, [`FORMAT`]. Kernels lie in panels, see [`crate::kernels::panels`].
     pub format: u32,
     /// Part of each result.
     pub name: String,

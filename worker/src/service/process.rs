@@ -84,7 +84,7 @@ struct Job {
 
 impl Processor {
     /// Runs a message's job, replies, and only then deletes the message.
-    pub async fn turn(&self, message: &Message) -> Outcome {
+    pub async fn process(&self, message: &Message) -> Outcome {
         let lease = Lease::hold(&self.requests, message, self.visibility_timeout);
         let outcome = match Job::parse(message) {
             Ok(job) => {

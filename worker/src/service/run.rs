@@ -28,8 +28,7 @@ use super::work::Worker;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArgs {
-    /// gRPC address of the scaler, or several with commas between, of which one leads; absent: the worker takes work until
-    /// it is stopped
+    /// Comma-separated gRPC addresses of the scalers, of which one leads; absent: the worker takes work until it is stopped
     #[arg(long, env = "MUSTER_SCALER", value_name = "URL", value_delimiter = ',')]
     pub scaler: Vec<String>,
     /// File with the token that the scaler asks workers of its fleet for; absent: the environment variable
@@ -58,7 +57,7 @@ pub struct ServeArgs {
         default_value = "60"
     )]
     pub max_job_time: Duration,
-    /// Longest time for jobs in flight to end at shutdown. The messages of those left return after their visibility timeout
+    /// Longest time for jobs in flight to end at shutdown. The messages of unfinished jobs return to the queue
     #[arg(
         long,
         env = "MUSTER_WORKER_DRAIN",

@@ -15,8 +15,8 @@ pub fn digest(photo: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Stores a result under the object key without its extension, and replaces a result of the same photo. If the key holds
-/// the result of another photo (`a.jpg` and `a.png`), a key derived from it and the digest is used.
+/// Stores a result under the object key without its extension, and replaces a result of the same photo. If another
+/// photo's result has that key (`a.jpg` and `a.png`), the digest is added to it.
 ///
 /// # Errors
 /// When the object store cannot be reached or refuses.

@@ -19,7 +19,7 @@ use super::process::{Outcome, Processor};
 /// scales in. An idle worker makes one call a second.
 const RECEIVE_WAIT: Duration = Duration::from_secs(1);
 
-/// Receives messages, runs each by [`Processor::turn`], several at once, and obeys the scaler and EC2's notices.
+/// Receives messages, runs each by [`Processor::process`], several at once, and obeys the scaler and EC2's notices.
 #[derive(Debug)]
 pub struct Worker {
     processor: Arc<Processor>,
@@ -155,7 +155,7 @@ impl Worker {
         let span = tracing::info_span!("job", request_id = tracing::field::Empty);
         let processing = async move {
             let started = Instant::now();
-            let outcome = processor.turn(&message).await;
+            let outcome = processor.process(&message).await;
             record(&outcome, started.elapsed(), message.receive_count);
             Event::Processed(outcome)
         };

@@ -104,7 +104,7 @@ fn fold(weights: &mut impl Source, layer: Layer) -> Result<FoldedLayer, ContentE
 }
 
 impl BatchNorm {
-    /// The same as a product and a sum.
+    /// Returns a factor for the kernel and a bias for each channel.
     fn factors_and_biases(&self) -> (Vec<f64>, Vec<f32>) {
         let factors: Vec<f64> = self
             .gamma

@@ -113,7 +113,7 @@ pub fn layers(embedding_size: usize) -> Vec<Layer> {
     layers
 }
 
-/// facenet-pytorch's `BasicConv2d`: a convolution without bias, then a batch norm. Names begin with one of the prefixes.
+/// Returns facenet-pytorch's `BasicConv2d`s, convolutions without bias before a batch norm, with prefixes for their names.
 fn basic([torch, keras]: [&str; 2], convolutions: &[Convolution]) -> Vec<Layer> {
     let layer = |&(name, in_keras, inputs, outputs, [height, width]): &Convolution| Layer {
         name: format!("{torch}{name}"),

@@ -52,7 +52,7 @@ pub enum Value<'a> {
     Text(&'a str),
     Tuple(usize),
     List(usize),
-    /// Keys and values take turns.
+    /// Keys and values, alternating.
     Dict(usize),
     Global(Global),
     Storage(usize),

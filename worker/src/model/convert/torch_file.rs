@@ -95,7 +95,7 @@ impl<'a> TorchFile<'a> {
         }
     }
 
-    /// `<folder>/data.pkl`, `<folder>/data/<key>` for each storage and, in newer files, `<folder>/byteorder`.
+    /// Reads `<folder>/data.pkl`, `<folder>/data/<key>` for each storage and, in newer files, `<folder>/byteorder`.
     fn parse_zip(bytes: &'a [u8]) -> Result<Self, TorchFileError> {
         let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(damaged_zip)?;
         let folder = archive
@@ -128,8 +128,8 @@ impl<'a> TorchFile<'a> {
         Self::checked(pickle, storages, bytes.len())
     }
 
-    /// Pickles of the protocol's version, the machine, the object and the storages' keys; then count and content of each
-    /// storage.
+    /// Reads pickles of the protocol's version, the machine, the object and the storages' keys, and then the count and
+    /// content of each storage.
     fn parse_legacy(bytes: &'a [u8]) -> Result<Self, TorchFileError> {
         let mut rest = bytes;
         let mut next = || -> Result<Pickle<'a>, PickleError> {
