@@ -8,6 +8,7 @@ use super::engine::{EmbeddingNetwork, Precision};
 pub mod architecture;
 pub mod bytes;
 pub mod calibrate;
+mod dense;
 pub mod floats;
 
 /// A unit vector; faces of one person lie close together by Euclidean distance.
