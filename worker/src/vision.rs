@@ -16,10 +16,6 @@ pub mod gallery;
 pub mod geometry;
 pub mod recognizer;
 
-// For files of the branch `kernels` and for `worker-torch`, until both use the paths of their own.
-pub use crate::kernels::{self as native, area, panels};
-pub use crate::model::{bundle, weights};
-
 pub use crate::model::bundle::{Bundle, BundleDescription, LoadError};
 pub use engine::{Engine, EngineName, EngineOptions, Precision};
 pub use gallery::Gallery;

@@ -161,10 +161,10 @@ pub fn convolve(
         values: output.values.as_mut_ptr(),
     };
     let convolution = Convolution {
-        geometry,
+        geometry: *geometry,
         input: input.as_ptr(),
         weights: weights.as_ptr(),
-        epilogue: &epilogue,
+        epilogue,
     };
     run(instructions, convolution);
 }
@@ -210,12 +210,6 @@ pub fn convolve_bytes(
             },
         },
     };
-    let convolution = Convolution {
-        geometry,
-        input: input.as_ptr(),
-        weights: weights.as_ptr(),
-        epilogue: &epilogue,
-    };
     // For one panel, gathering the inputs costs more than the tiles gain.
     #[cfg(target_arch = "x86_64")]
     if instructions == Instructions::Amx
@@ -226,33 +220,40 @@ pub fn convolve_bytes(
         unsafe { super::gemm::amx::multiply(geometry, input.as_ptr(), weights.as_ptr(), &epilogue) }
         return;
     }
+    let convolution = Convolution {
+        geometry: *geometry,
+        input: input.as_ptr(),
+        weights: weights.as_ptr(),
+        epilogue,
+    };
     run_byte_dots(instructions, convolution);
 }
 
-/// A convolution whose lengths were checked.
-struct Convolution<'a, Input, Weight, E> {
-    geometry: &'a Geometry,
+/// A convolution whose lengths were checked. Geometry and epilogue are values: behind references, the compiler would
+/// load them again after each store.
+struct Convolution<Input, Weight, E> {
+    geometry: Geometry,
     input: *const Input,
     weights: *const Weight,
-    epilogue: &'a E,
+    epilogue: E,
 }
 
-impl Kernel for Convolution<'_, f32, f32, FloatEpilogue> {
+impl Kernel for Convolution<f32, f32, FloatEpilogue> {
     #[inline(always)]
     fn run<F: Float>(self) {
         // SAFETY: the lengths were checked, and the processor has the vectors.
-        unsafe { multiply::<F, _>(self.geometry, self.input, self.weights, self.epilogue) }
+        unsafe { multiply::<F, _>(&self.geometry, self.input, self.weights, &self.epilogue) }
     }
 }
 
-impl ByteDotKernel for Convolution<'_, u8, i8, ByteEpilogue> {
+impl ByteDotKernel for Convolution<u8, i8, ByteEpilogue> {
     type Output = ();
 
     #[inline(always)]
     fn run<B: ByteDots>(self) {
         // SAFETY: as above.
         unsafe {
-            multiply::<B::Convolution, _>(self.geometry, self.input, self.weights, self.epilogue)
+            multiply::<B::Convolution, _>(&self.geometry, self.input, self.weights, &self.epilogue)
         }
     }
 }

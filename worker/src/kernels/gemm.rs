@@ -20,8 +20,8 @@ use super::vectors::{Arithmetic, Float};
 /// Tiles that share the prefetch of one K block at most.
 const MAX_PREFETCH_SHARES: usize = 8;
 
-/// Multiplies all pixels, in tiles of almost equal size, by one K block of a panel after the other. Partial sums wait in
-/// memory between the K blocks of a panel.
+/// Multiplies all pixels, in tiles of almost equal size, by one K block of a panel after the other. Partial sums wait
+/// in memory between the K blocks of a panel.
 ///
 /// # Safety
 /// The processor must have the vectors, and the geometry must have been checked against the buffers' lengths.

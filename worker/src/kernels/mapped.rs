@@ -1,4 +1,4 @@
-//! Weight files that are read where they lie.
+//! Files that are mapped into memory, and read without a copy.
 
 use std::fs::File;
 use std::io;

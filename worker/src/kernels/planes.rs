@@ -59,8 +59,8 @@ pub struct PlaneRows<const COUNT: usize> {
 }
 
 impl PlaneConvolution {
-    /// `kernel(group, output, tap)` returns the kernel's column for one tap. `bias` and `slopes` hold one value for each
-    /// output of a group.
+    /// `kernel(group, output, tap)` returns the kernel's column for one tap. `bias` and `slopes` hold one value for
+    /// each output of a group.
     pub fn new(
         planes: usize,
         groups: &[OutputGroup],

@@ -4,8 +4,8 @@
 
 use photo::Photo;
 
-use super::area::PixelRect;
 use super::geometry::BoundingBox;
+use crate::kernels::area::PixelRect;
 
 const CHANNELS: usize = 3;
 

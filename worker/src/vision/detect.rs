@@ -63,7 +63,7 @@ impl Detector {
         self.detect_in(photo, |photo, resizer| {
             let scales = pyramid(photo.width(), photo.height());
             let proposals = self.propose(photo, &scales);
-            self.judge(photo, resizer, proposals)
+            self.score_candidates(photo, resizer, proposals)
         })
     }
 
@@ -75,17 +75,18 @@ impl Detector {
                 .into_iter()
                 .partition(|scale| WINDOW / scale < width.min(height) as f64 * SMALL_FACE_SHARE);
             let large = self.propose(photo, &large_faces);
-            let faces = self.judge(photo, resizer, large.clone());
+            let faces = self.score_candidates(photo, resizer, large.clone());
             if !faces.is_empty() || small_faces.is_empty() {
                 return faces;
             }
             let mut proposals = self.propose(photo, &small_faces);
             proposals.extend(large);
-            self.judge(photo, resizer, proposals)
+            self.score_candidates(photo, resizer, proposals)
         })
     }
 
-    /// Runs the three networks once, on a gray photo and a few candidates, which loads all code and weights into memory.
+    /// Runs the three networks once, on a gray photo and a few candidates, which loads all code and weights into
+    /// memory.
     pub fn warm_up(&self) {
         const SIDE: usize = 256;
         let photo = Photo::new(SIDE, SIDE, vec![128; SIDE * SIDE * 3]);
@@ -95,7 +96,7 @@ impl Detector {
             let mut gray = |_: usize, crop: &mut [f32]| crop.fill(0.0);
             self.networks.refine(8, &mut gray);
             self.networks.output(2, &mut gray);
-            self.judge(photo, resizer, faces)
+            self.score_candidates(photo, resizer, faces)
         });
     }
 
@@ -135,7 +136,7 @@ impl Detector {
     }
 
     /// Runs R-Net, then O-Net.
-    fn judge(
+    fn score_candidates(
         &self,
         photo: &Photo,
         resizer: &mut AreaResizer,
@@ -234,11 +235,11 @@ fn enlarged(face: &Face, factor: f32) -> Face {
 }
 
 fn passing(candidates: Vec<Candidate>, verdicts: Vec<Verdict>, threshold: f32) -> Vec<Candidate> {
-    let judged = candidates
+    let scored = candidates
         .into_iter()
         .zip(verdicts)
         .filter(|(_, verdict)| verdict.probability > threshold);
-    judged
+    scored
         .map(|(candidate, verdict)| Candidate {
             score: verdict.probability,
             regression: verdict.regression,

@@ -1,12 +1,13 @@
 //! Face embeddings: Inception-ResNet v1 (Szegedy et al., "Inception-v4, Inception-ResNet and the Impact of
 //! Residual Connections on Learning", 2016) as trained for FaceNet by David Sandberg.
 
-use super::bundle::Preprocessing;
 use super::crop::FaceCrop;
 use super::engine::{EmbeddingNetwork, Precision};
+use crate::model::bundle::Preprocessing;
 
 pub mod architecture;
 pub mod bytes;
+mod dense;
 pub mod floats;
 
 /// A unit vector; faces of one person lie close together by Euclidean distance.

@@ -86,8 +86,8 @@ impl Gallery {
         self.names.iter().zip(self.embeddings().iter())
     }
 
-    /// Returns the row with the smallest Euclidean distance in float32, the first of equals, or `None` if the gallery is
-    /// empty. Several threads search a large gallery.
+    /// Returns the row with the smallest Euclidean distance in float32, the first of equals, or `None` if the gallery
+    /// is empty. Several threads search a large gallery.
     ///
     /// Panics if the embedding has another dimension than the gallery.
     pub fn nearest(&self, embedding: &[f32]) -> Option<Nearest<'_>> {

@@ -1,4 +1,4 @@
-//! The compiled loops against plain sums, for all instructions of this processor.
+//! Convolutions against plain sums, for all instructions that this processor has.
 
 use proptest::prelude::*;
 use worker::kernels::convolve::{
@@ -6,10 +6,10 @@ use worker::kernels::convolve::{
 };
 use worker::kernels::panels::{PANEL, pack, panels};
 
-/// Marks outputs that no convolution writes.
+/// The value of outputs before a convolution, and outside it.
 const UNTOUCHED: f32 = -7.0;
 
-/// A convolution over an input with a margin, into channels of an output with others around them.
+/// A convolution with a margin around its input, and other channels around its output.
 #[derive(Debug, Clone)]
 struct Case {
     geometry: Geometry,
@@ -20,7 +20,7 @@ impl Case {
     fn arbitrary() -> impl Strategy<Value = Self> {
         let image = (1..4usize, 1..10usize, 1..20usize);
         let kernel = (1..4usize, 1..4usize, 1..3usize);
-        // Whole chunks of 64 inputs, and other numbers.
+        // Whole steps of 64 inputs, and other numbers.
         let inputs = prop_oneof![1..20usize, Just(64), Just(96), Just(128)];
         let outputs = prop_oneof![1..20usize, Just(32), Just(48), Just(80), Just(96)];
         (image, kernel, inputs, outputs, any::<u64>()).prop_map(
@@ -61,7 +61,7 @@ impl Case {
         self.geometry.images * self.geometry.output.image
     }
 
-    /// Pseudo-random numbers from -128 to 127.
+    /// Returns reproducible noise from -128 to 127.
     fn noise(&self, salt: u64, length: usize) -> impl Iterator<Item = i8> {
         let mut state = self.seed ^ salt.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         (0..length).map(move |_| {
@@ -72,7 +72,7 @@ impl Case {
         })
     }
 
-    /// Places in input and output, and the channel, of every output.
+    /// Returns the offsets in input and output, and the channel, of every output.
     fn outputs(&self) -> impl Iterator<Item = (usize, usize, usize)> {
         let Geometry {
             images,
@@ -83,7 +83,7 @@ impl Case {
             output,
             ..
         } = self.geometry;
-        let place = move |strides: Strides, index: usize| {
+        let offset = move |strides: Strides, index: usize| {
             let (image, y, x) = (
                 index / (height * width),
                 index / width % height,
@@ -93,11 +93,15 @@ impl Case {
         };
         (0..images * height * width * outputs).map(move |index| {
             let (pixel, channel) = (index / outputs, index % outputs);
-            (place(input, pixel), place(output, pixel) + channel, channel)
+            (
+                offset(input, pixel),
+                offset(output, pixel) + channel,
+                channel,
+            )
         })
     }
 
-    /// The sum for the output whose inputs begin at `from`.
+    /// Returns the sum for the output whose inputs begin at `from`.
     fn sum(&self, input: &[f64], weights: &[f64], from: usize, channel: usize) -> f64 {
         let Geometry {
             kernel_rows,
@@ -168,7 +172,7 @@ proptest! {
             expected[to] = if relu { value.max(0.0) } else { value };
             expected_bytes[to] = (expected[to] * scale).round_ties_even() as u8;
         }
-        // The last group of a row of inputs may reach beyond it.
+        // The last group of a row may reach beyond its inputs.
         let input = [input, vec![255; 3]].concat();
         for &instructions in Instructions::available() {
             let (mut values, mut bytes) = (vec![UNTOUCHED; case.output_length()], vec![1; case.output_length()]);

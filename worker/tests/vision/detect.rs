@@ -1,4 +1,4 @@
-//! The detector with all instructions, on photos of different sizes, and from several threads.
+//! The detector: with all instructions, on photos of several sizes, and from several threads.
 
 use photo::{DecodeLimits, Photo, decode};
 use worker::kernels::Instructions;
@@ -11,7 +11,7 @@ use worker::vision::{Bundle, Face};
 use crate::common;
 
 #[test]
-fn every_kind_of_instruction_finds_the_same_faces() {
+fn all_instructions_find_the_same_faces() {
     let photos: Vec<Photo> = sample_photos().into_iter().step_by(4).collect();
     let expected: Vec<Vec<Face>> = photos.iter().map(|it| detector().detect(it)).collect();
     for &instructions in Instructions::available() {
@@ -28,9 +28,9 @@ fn every_kind_of_instruction_finds_the_same_faces() {
 }
 
 #[test]
-fn every_kind_of_instruction_convolves_planes() {
+fn all_instructions_convolve_planes() {
     for (planes, outputs) in [(10, 16), (16, 32), (3, 10)] {
-        let part = OutputGroup {
+        let group = OutputGroup {
             taps: (0..3 * planes)
                 .map(|tap| (tap % planes, tap / planes))
                 .collect(),
@@ -42,7 +42,7 @@ fn every_kind_of_instruction_convolves_planes() {
         let slopes: Vec<f32> = (0..outputs).map(|output| noise(output + 500)).collect();
         let layer = PlaneConvolution::new(
             planes,
-            std::slice::from_ref(&part),
+            std::slice::from_ref(&group),
             kernel,
             bias.clone(),
             slopes.clone(),
@@ -66,11 +66,11 @@ fn every_kind_of_instruction_convolves_planes() {
                     (&input, input_rows),
                     (&mut output, output_rows),
                 );
-                for place in 0..4 * outputs * width {
-                    let (row, rest) = (place / (outputs * width), place % (outputs * width));
+                for index in 0..4 * outputs * width {
+                    let (row, rest) = (index / (outputs * width), index % (outputs * width));
                     let (channel, x) = (rest / width, rest % width);
                     let mut sum = bias[channel];
-                    for (tap, (input_plane, shift)) in part.taps.iter().enumerate() {
+                    for (tap, (input_plane, shift)) in group.taps.iter().enumerate() {
                         for (ky, weight) in kernel(0, channel, tap).into_iter().enumerate() {
                             let start = ((row + ky) * planes + input_plane) * plane;
                             sum += weight * input[start + x + shift];
@@ -104,8 +104,7 @@ fn threads_share_a_detector() {
     });
 }
 
-/// The search for large faces takes them from the same levels. Results may differ only where small faces displace large
-/// ones.
+/// Both searches take large faces from the same levels; only suppression by small faces can differ.
 #[test]
 fn the_search_for_large_faces_finds_the_same_main_face() {
     let detector = detector();
@@ -120,9 +119,9 @@ fn the_search_for_large_faces_finds_the_same_main_face() {
     }
 }
 
-/// A photo of 6 megapixels is searched in a copy of half the width, which halves the resolution of boxes.
+/// A photo of 6 megapixels is searched in a copy of half its width, with boxes of half the precision.
 #[test]
-fn a_photo_that_is_searched_in_a_smaller_copy_has_its_face_in_the_same_place() {
+fn a_smaller_copy_has_its_face_in_the_same_place() {
     let (reduced, whole) = (detector(), detector().with_max_searched_pixels(usize::MAX));
     for photo in sample_photos().iter().step_by(4) {
         let canvas = on_canvas(photo, 3000, 2000);
@@ -138,10 +137,10 @@ fn a_photo_that_is_searched_in_a_smaller_copy_has_its_face_in_the_same_place() {
     }
 }
 
-/// Largest distance between edges or landmarks, as a share of the face, between the search of a photo and of a copy.
+/// Largest distance between edges or landmarks of a photo and its copy, as a share of the face.
 const REDUCED_SHARE: f32 = 0.06;
 
-/// The photo enlarged to the canvas' height, in gray.
+/// Fits the photo into a gray canvas.
 fn on_canvas(photo: &Photo, width: u32, height: u32) -> Photo {
     let pixels = photo.pixels().to_vec();
     let photo = image::RgbImage::from_raw(photo.width() as u32, photo.height() as u32, pixels)
@@ -161,7 +160,7 @@ fn on_canvas(photo: &Photo, width: u32, height: u32) -> Photo {
     Photo::new(width as usize, height as usize, canvas.into_raw())
 }
 
-/// The largest distance between edges or landmarks, in pixels.
+/// Returns the largest distance between edges or landmarks, in pixels.
 fn difference(a: &Face, b: &Face) -> f32 {
     let numbers = |face: &Face| {
         let it = face.bounding_box;
@@ -193,7 +192,7 @@ fn sample_photos() -> Vec<Photo> {
     photos.expect("photos").into_iter().map(decoded).collect()
 }
 
-/// Pseudo-random numbers from -1 to 1.
+/// Returns reproducible noise from -1 to 1.
 fn noise(seed: usize) -> f32 {
     let mixed = (seed as u32).wrapping_mul(2_654_435_761).rotate_left(13);
     (mixed.wrapping_mul(2_246_822_519) >> 8) as f32 / (1 << 23) as f32 - 1.0

@@ -1,4 +1,4 @@
-//! The gallery's search against a plain loop over all rows, and galleries in files.
+//! The gallery's search against a scan of all rows, and galleries in files.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -30,14 +30,14 @@ impl Numbers {
         vector.iter().map(|value| value * length / own).collect()
     }
 
-    /// A vector at about `distance` from `center`.
+    /// Returns a vector at about `distance` from `center`.
     fn near(&mut self, center: &[f32], distance: f32) -> Vec<f32> {
         let step = self.vector(center.len(), distance);
         center.iter().zip(step).map(|(at, by)| at + by).collect()
     }
 }
 
-/// How the rows of a gallery are distributed.
+/// The distribution of a gallery's rows.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Random,
@@ -45,11 +45,11 @@ enum Kind {
     AllLengths,
     /// Twenty rows around each center, at this distance.
     Clustered(f32),
-    /// All rows at this distance from one vector, down to the last bits of float32.
+    /// All rows at this distance from one vector, which may be a few bits of float32.
     Close(f32),
-    /// Each row many times.
+    /// Seven rows, repeated.
     Duplicates,
-    /// Zeros, one number other than zero, and numbers whose squares leave float32.
+    /// Zeros but for one number, whose square may leave float32.
     Extreme,
 }
 
@@ -92,7 +92,7 @@ fn gallery(rows: usize, dimension: usize, kind: Kind, seed: u64) -> Gallery {
     gallery
 }
 
-/// Queries on a row, near one, half-way between two, far from all, and queries that cannot be coded.
+/// Returns queries on a row, near one, half-way between two, far from all, and some that have no code.
 fn queries(gallery: &Gallery, seed: u64) -> Vec<Vec<f32>> {
     let mut numbers = Numbers(seed);
     let rows: Vec<_> = gallery.rows().map(|(_, row)| row).collect();
@@ -104,8 +104,8 @@ fn queries(gallery: &Gallery, seed: u64) -> Vec<Vec<f32>> {
         numbers.vector(dimension, 1.0),
         numbers.vector(dimension, 30.0),
     ];
-    for place in [0, rows.len() / 3, rows.len() - 1] {
-        let (row, next) = (rows[place], rows[(place + 1) % rows.len()]);
+    for index in [0, rows.len() / 3, rows.len() - 1] {
+        let (row, next) = (rows[index], rows[(index + 1) % rows.len()]);
         queries.push(row.to_vec());
         queries.push(numbers.near(row, 0.3));
         queries.push(numbers.near(row, 1e-6));
@@ -187,7 +187,7 @@ impl File {
             .to_string()
     }
 
-    /// Rewrites the file with each tensor changed by `change`, or left out if it returns `None`.
+    /// Rewrites the file after `change` of each tensor, without those that become `None`.
     fn change(&self, change: impl Fn(&str, &mut Vec<usize>, &mut Vec<u8>) -> Option<Dtype>) {
         let bytes = std::fs::read(self.path()).expect("a file");
         let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("a header");
@@ -272,11 +272,11 @@ fn distances_are_euclidean() {
 }
 
 #[test]
-fn a_first_row_that_is_not_a_number_is_returned() {
+fn a_first_row_of_nan_is_the_nearest() {
     let mut gallery = Gallery::new(4);
-    gallery.push("nobody", &[f32::NAN; 4]);
+    gallery.push("NaN", &[f32::NAN; 4]);
     for _ in 0..CODED_ROWS {
-        gallery.push("somebody", &[0.5; 4]);
+        gallery.push("finite", &[0.5; 4]);
     }
     let nearest = gallery.nearest(&[0.5; 4]).unwrap();
     assert_eq!(nearest.row, 0);
@@ -284,7 +284,7 @@ fn a_first_row_that_is_not_a_number_is_returned() {
 }
 
 #[test]
-fn a_large_gallery_comes_back_with_or_without_codes() {
+fn a_large_gallery_is_read_with_or_without_codes() {
     let gallery = gallery(CODED_ROWS + 5, 20, Kind::Random, 10);
     let file = File::of(&gallery);
     assert_eq!(file.load(), gallery);
@@ -304,10 +304,10 @@ fn a_large_gallery_comes_back_with_or_without_codes() {
 fn rows_can_be_added_to_a_gallery_from_a_file() {
     let mut loaded = File::of(&gallery(CODED_ROWS + 5, 20, Kind::Random, 11)).load();
     let (before, row) = (loaded.clone(), Numbers(12).vector(20, 1.0));
-    loaded.push("a newcomer", &row);
+    loaded.push("another", &row);
     assert_ne!(loaded, before);
     assert_eq!(before.len() + 1, loaded.len());
-    assert_eq!(loaded.nearest(&row).unwrap().name, "a newcomer");
+    assert_eq!(loaded.nearest(&row).unwrap().name, "another");
     assert_finds_what_brute_force_finds(&loaded, &queries(&loaded, 13));
 }
 
@@ -351,11 +351,11 @@ fn codes_that_could_hide_a_row_are_refused() {
     );
 
     // A scale, an error bound and a code.
-    for place in [3, 131, 200, 64 * 256 - 1] {
+    for byte in [3, 131, 200, 64 * 256 - 1] {
         let file = File::of(&gallery);
         file.change(|name, _, data| {
             if name == "codes" {
-                data[place] ^= 1;
+                data[byte] ^= 1;
             }
             same(name)
         });

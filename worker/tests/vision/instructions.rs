@@ -1,4 +1,4 @@
-//! The embedder with all instructions of this processor, and the environment variable that chooses them.
+//! The embedder with all instructions that this processor has, and the environment variable that selects them.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ use crate::common;
 const DISTANCE: f32 = 1e-4;
 
 #[test]
-fn every_kind_of_instructions_embeds_alike_in_float32() {
+fn all_instructions_embed_alike_in_float32() {
     let crops = crops();
     let crops: Vec<&FaceCrop> = crops.iter().collect();
     let expected = embedder(Precision::Fp32, Instructions::Portable).embed(&crops);
@@ -32,9 +32,9 @@ fn every_kind_of_instructions_embeds_alike_in_float32() {
     }
 }
 
-/// Sums of bytes are exact, but the average and the dense layer after them are float32.
+/// Sums of bytes are exact, but the average and the dense layer are float32.
 #[test]
-fn every_kind_of_instructions_embeds_alike_in_int8() {
+fn all_instructions_embed_alike_in_int8() {
     let crops = crops();
     let crops: Vec<&FaceCrop> = crops.iter().collect();
     let expected = embedder(Precision::Int8, Instructions::Portable).embed(&crops);
@@ -48,9 +48,9 @@ fn every_kind_of_instructions_embeds_alike_in_int8() {
     }
 }
 
-/// A process reads the variable once, so other processes must try it.
+/// A process reads the variable once, so each value needs a process.
 #[test]
-fn the_variable_limits_what_is_chosen() {
+fn the_variable_selects_the_instructions() {
     for instructions in Instructions::ALL {
         let output = chosen_by(instructions.name());
         match instructions.if_available() {
@@ -68,10 +68,10 @@ fn the_variable_limits_what_is_chosen() {
     assert!(chosen_by("").contains(&format!("chosen: {best}.")));
 }
 
-/// Not a test of its own: `the_variable_limits_what_is_chosen` starts it with the variable set.
+/// The child process of `the_variable_selects_the_instructions`.
 #[test]
-#[ignore = "started by another test"]
-fn print_what_is_chosen() {
+#[ignore = "another test runs it"]
+fn print_the_selected_instructions() {
     match load_by_choice() {
         Ok(_) => println!("chosen: {}.", Instructions::best()),
         Err(error) => println!("{error}"),
@@ -81,7 +81,7 @@ fn print_what_is_chosen() {
 fn chosen_by(name: &str) -> String {
     let output = Command::new(std::env::current_exe().expect("this program has a path"))
         .args([
-            "instructions::print_what_is_chosen",
+            "instructions::print_the_selected_instructions",
             "--exact",
             "--ignored",
             "--nocapture",
@@ -108,7 +108,7 @@ fn load_by_choice() -> Result<Recognizer, LoadError> {
     common::load(&common::bundle(), Gallery::default(), Some(Precision::Fp32))
 }
 
-/// The middles of two validation photos.
+/// Returns the middles of some validation photos.
 fn crops() -> Vec<FaceCrop> {
     let photos = worker::enrol::photos_below(&common::photos().join("val")).expect("photos");
     let middle = |path: &std::path::PathBuf| {

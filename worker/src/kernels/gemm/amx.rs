@@ -1,90 +1,22 @@
-//! Byte convolutions by AMX: tiles of 16 rows of 64 bytes, and an instruction that multiplies two of them ("Intel
-//! Architecture Instruction Set Extensions Programming Reference", chapter 3). It does eight times the work of a VNNI
-//! instruction.
-//!
-//! A block is 32 pixels by one panel of 32 output channels, in four tiles of sums. Rust has no stable intrinsics for
-//! tiles, hence the assembly. The tiles' state never outlives one call of [`multiply`].
+//! Byte convolutions by AMX: tiles of 16 rows of 64 bytes, and an instruction that multiplies two of them. It does eight
+//! times the work of a VNNI instruction. Blocks of pixels are gathered into an im2col matrix unless they lie as one.
 
-use std::arch::asm;
-use std::arch::x86_64::{__cpuid_count, _MM_HINT_T1, _mm_prefetch, _mm512_loadu_si512};
+mod tiles;
 
+use std::ops::Range;
+
+use std::arch::x86_64::_mm512_loadu_si512;
+
+pub use self::tiles::is_usable;
+use self::tiles::{GROUP, PANEL_STEP, PIXELS, Panel, ROW_BYTES, Sums, Tail, TileConfig, block};
 use super::super::convolve::Geometry;
 use super::super::panels::PANEL;
 use super::super::vectors::x86::Vnni512;
 use super::epilogue::{ByteEpilogue, Epilogue};
 use super::pixels::PixelCursor;
 
-/// Bytes of a tile's row: inputs that one step takes together.
-const ROW_BYTES: usize = 64;
-/// Rows of a tile.
-const ROWS: usize = 16;
-/// Pixels of a block: two tiles.
-const PIXELS: usize = 2 * ROWS;
-/// Inputs that lie together in the weights.
-const GROUP: usize = 4;
-/// Bytes of one panel's weights for one step.
-const PANEL_STEP: usize = ROW_BYTES * PANEL;
 /// Bytes of the im2col matrix at a time, which fit into a core's second-level cache.
 const IM2COL_BYTES: usize = 256 << 10;
-
-/// Returns whether the processor has tiles of bytes and the system lets this process use them.
-pub fn is_usable() -> bool {
-    const AMX_TILE: u32 = 1 << 24;
-    const AMX_INT8: u32 = 1 << 25;
-    let features = __cpuid_count(7, 0).edx;
-    features & AMX_TILE != 0 && features & AMX_INT8 != 0 && is_permitted()
-}
-
-/// Asks Linux for permission, which it wants since tiles enlarge each thread's saved state.
-#[cfg(target_os = "linux")]
-fn is_permitted() -> bool {
-    // From Linux's arch/x86/include/uapi/asm/prctl.h and asm/fpu/types.h.
-    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
-    const XFEATURE_XTILEDATA: libc::c_long = 18;
-    // SAFETY: the call takes two numbers and touches no memory of ours.
-    unsafe {
-        libc::syscall(
-            libc::SYS_arch_prctl,
-            ARCH_REQ_XCOMP_PERM,
-            XFEATURE_XTILEDATA,
-        ) == 0
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_permitted() -> bool {
-    false
-}
-
-/// The shapes of the eight tiles, as LDTILECFG reads them.
-#[repr(C, align(64))]
-struct TileConfig {
-    palette: u8,
-    start_row: u8,
-    reserved: [u8; 14],
-    row_bytes: [u16; 16],
-    rows: [u8; 16],
-}
-
-impl TileConfig {
-    /// Sums in tiles 0 to 3, inputs in 4 and 5, weights in 6 and 7.
-    fn new(pixels: usize) -> Self {
-        let upper = pixels.min(ROWS) as u8;
-        let lower = (pixels.saturating_sub(ROWS).max(1)) as u8;
-        let mut config = Self {
-            palette: 1,
-            start_row: 0,
-            reserved: [0; 14],
-            row_bytes: [0; 16],
-            rows: [0; 16],
-        };
-        config.row_bytes[..8].fill(ROW_BYTES as u16);
-        config.rows[..8].copy_from_slice(&[
-            upper, upper, lower, lower, upper, lower, ROWS as u8, ROWS as u8,
-        ]);
-        config
-    }
-}
 
 /// The im2col matrix: one row of inputs for each pixel.
 #[derive(Clone, Copy)]
@@ -109,9 +41,8 @@ pub unsafe fn multiply(
 ) {
     let pixels = geometry.pixels();
     let block = pixels.min(PIXELS);
-    let config = TileConfig::new(block);
-    // SAFETY: the config is one that LDTILECFG takes.
-    unsafe { asm!("ldtilecfg [{config}]", config = in(reg) &raw const config, options(nostack)) };
+    // SAFETY: tiles are usable.
+    unsafe { TileConfig::new(block).load() };
     let product = Product {
         geometry,
         weights,
@@ -148,7 +79,7 @@ pub unsafe fn multiply(
         }
     }
     // SAFETY: nothing reads the tiles any more.
-    unsafe { asm!("tilerelease", options(nostack, nomem)) };
+    unsafe { TileConfig::release() };
 }
 
 /// Copies the inputs of the pixels from `first` on into rows of `stride` bytes, in the order of the weights. Padding
@@ -166,9 +97,7 @@ unsafe fn im2col(
     for row in rows.chunks_exact_mut(stride) {
         let mut from = unsafe { input.add(cursor.input(geometry)) };
         for to in row.chunks_exact_mut(padded).take(geometry.kernel_rows) {
-            unsafe {
-                std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), geometry.run);
-            }
+            unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), geometry.run) };
             from = from.wrapping_add(geometry.kernel_row);
         }
         cursor.step(geometry);
@@ -183,19 +112,6 @@ struct Product<'a> {
     /// Pixels that the tiles are set for.
     block: usize,
 }
-
-/// The weights of one panel: whole steps where they lie, and a copy of the tail, padded with zeros.
-struct Panel {
-    weights: *const i8,
-    steps: usize,
-    tail: Option<Tail>,
-}
-
-#[repr(C, align(64))]
-struct Tail([i8; PANEL_STEP]);
-
-#[repr(C, align(64))]
-struct Sums([i32; PIXELS * PANEL]);
 
 impl Product<'_> {
     /// Multiplies `count` pixels from `first` on, whose inputs are the matrix's first rows.
@@ -222,31 +138,26 @@ impl Product<'_> {
                 let start = pixel.min(matrix.rows - self.block);
                 let inputs = unsafe { matrix.start.add(start * matrix.stride) };
                 // The first block also prefetches the next panel, which may be in no cache yet.
+                let prefetches = pixel == 0;
+                let end = count.min(pixel + PIXELS);
                 unsafe {
                     block(
                         inputs,
                         matrix.stride,
                         &panel,
                         self.block,
-                        pixel == 0,
+                        prefetches,
                         &mut sums,
-                    )
-                };
-                let end = count.min(pixel + PIXELS);
-                unsafe { self.store(&sums, first + start, pixel - start..end - start, channel) };
+                    );
+                    self.store(&sums, first + start, pixel - start..end - start, channel);
+                }
             }
         }
     }
 
     /// Turns the sums of the rows `rows`, whose first row is pixel `first`, into results.
     #[inline(always)]
-    unsafe fn store(
-        &self,
-        sums: &Sums,
-        first: usize,
-        rows: std::ops::Range<usize>,
-        channel: usize,
-    ) {
+    unsafe fn store(&self, sums: &Sums, first: usize, rows: Range<usize>, channel: usize) {
         let geometry = self.geometry;
         let mut cursor = PixelCursor::new(geometry, first + rows.start);
         for row in rows {
@@ -262,93 +173,6 @@ impl Product<'_> {
                 }
             }
             cursor.step(geometry);
-        }
-    }
-}
-
-/// Computes the sums of one block: up to 32 rows of inputs times one panel.
-#[inline(always)]
-unsafe fn block(
-    inputs: *const u8,
-    stride: usize,
-    panel: &Panel,
-    pixels: usize,
-    prefetches: bool,
-    sums: &mut Sums,
-) {
-    unsafe {
-        asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            options(nostack, nomem)
-        )
-    };
-    let ahead = panel.weights.wrapping_add(panel.steps * PANEL_STEP);
-    for step in 0..panel.steps {
-        unsafe {
-            if prefetches {
-                for line in (0..PANEL_STEP).step_by(ROW_BYTES) {
-                    _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(step * PANEL_STEP + line));
-                }
-            }
-            let weights = panel.weights.add(step * PANEL_STEP);
-            accumulate(inputs.add(step * ROW_BYTES), stride, weights, pixels);
-        }
-    }
-    if let Some(tail) = &panel.tail {
-        let inputs = inputs.wrapping_add(panel.steps * ROW_BYTES);
-        unsafe { accumulate(inputs, stride, tail.0.as_ptr(), pixels) };
-    }
-    // SAFETY: the sums have room for four whole tiles.
-    unsafe {
-        asm!(
-            "tilestored [{sums} + {stride} * 1], tmm0",
-            "tilestored [{sums} + {stride} * 1 + 64], tmm1",
-            "tilestored [{sums} + {stride} * 1 + 2048], tmm2",
-            "tilestored [{sums} + {stride} * 1 + 2112], tmm3",
-            sums = in(reg) sums.0.as_mut_ptr(),
-            stride = in(reg) PANEL * size_of::<i32>(),
-            options(nostack),
-        );
-    }
-}
-
-/// Adds the products of one step.
-#[inline(always)]
-unsafe fn accumulate(inputs: *const u8, stride: usize, weights: *const i8, pixels: usize) {
-    unsafe {
-        if pixels > ROWS {
-            asm!(
-                "tileloadd tmm4, [{upper} + {stride} * 1]",
-                "tileloadd tmm6, [{weights} + {row} * 1]",
-                "tdpbusd tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{weights} + {row} * 1 + 64]",
-                "tdpbusd tmm1, tmm4, tmm7",
-                "tileloadd tmm5, [{lower} + {stride} * 1]",
-                "tdpbusd tmm2, tmm5, tmm6",
-                "tdpbusd tmm3, tmm5, tmm7",
-                upper = in(reg) inputs,
-                lower = in(reg) inputs.add(ROWS * stride),
-                stride = in(reg) stride,
-                weights = in(reg) weights,
-                row = in(reg) PANEL * GROUP,
-                options(nostack, readonly),
-            );
-        } else {
-            asm!(
-                "tileloadd tmm4, [{inputs} + {stride} * 1]",
-                "tileloadd tmm6, [{weights} + {row} * 1]",
-                "tdpbusd tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{weights} + {row} * 1 + 64]",
-                "tdpbusd tmm1, tmm4, tmm7",
-                inputs = in(reg) inputs,
-                stride = in(reg) stride,
-                weights = in(reg) weights,
-                row = in(reg) PANEL * GROUP,
-                options(nostack, readonly),
-            );
         }
     }
 }

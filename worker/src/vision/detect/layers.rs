@@ -4,7 +4,7 @@ use crate::kernels::aligned::Aligned;
 use crate::kernels::convolve::{FloatOutput, Geometry, Instructions, Strides, convolve};
 use crate::kernels::panels::{PANEL, pack_aligned, panels};
 use crate::kernels::pool::{PoolGeometry, max_pool};
-use crate::vision::weights::{WeightFile, WeightsError};
+use crate::model::weights::{WeightFile, WeightsError};
 
 /// Feature maps of several images of one size: [image, height, width, channel]. Memory is kept when they shrink.
 #[derive(Debug, Default)]

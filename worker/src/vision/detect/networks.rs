@@ -1,10 +1,10 @@
-//! R-Net and O-Net, which score and refine candidates (K. Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded
-//! Convolutional Networks", 2016), with the weights of facenet-pytorch.
+//! R-Net and O-Net, which score and refine candidates (K. Zhang et al., "Joint Face Detection and Alignment Using
+//! Multitask Cascaded Convolutional Networks", 2016), with the weights of facenet-pytorch.
 
 use super::layers::{BiasPrelu, Convolution, Maps, softmax_second};
 use crate::kernels::Instructions;
 use crate::kernels::winograd_convolution::{WinogradBuffers, WinogradConvolution};
-use crate::vision::weights::{WeightFile, WeightsError};
+use crate::model::weights::{WeightFile, WeightsError};
 
 /// Scores proposals of 24 x 24 pixels.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub struct Verdict {
 
 /// Memory for a batch of candidates, and for the inputs of the dense layers, which take all candidates at once.
 #[derive(Debug, Default)]
-pub struct JudgeArena {
+pub struct CandidateArena {
     crops: Maps,
     here: Maps,
     there: Maps,
@@ -71,18 +71,18 @@ impl RefineNet {
     }
 
     /// Runs the network on `count` crops; `cut(index, crop)` writes one of them, 24 x 24 normalized pixels.
-    pub fn judge(
+    pub fn forward(
         &self,
         instructions: Instructions,
         count: usize,
         cut: impl FnMut(usize, &mut [f32]),
-        arena: &mut JudgeArena,
+        arena: &mut CandidateArena,
     ) -> Vec<Verdict> {
         if count == 0 {
             return Vec::new();
         }
         arena.gather([count, Self::BATCH, Self::INPUT], cut, |arena| {
-            let JudgeArena {
+            let CandidateArena {
                 crops,
                 here,
                 there,
@@ -124,18 +124,18 @@ impl OutputNet {
     }
 
     /// Runs the network on `count` crops; `cut(index, crop)` writes one of them, 48 x 48 normalized pixels.
-    pub fn judge(
+    pub fn forward(
         &self,
         instructions: Instructions,
         count: usize,
         cut: impl FnMut(usize, &mut [f32]),
-        arena: &mut JudgeArena,
+        arena: &mut CandidateArena,
     ) -> Vec<Verdict> {
         if count == 0 {
             return Vec::new();
         }
         arena.gather([count, Self::BATCH, Self::INPUT], cut, |arena| {
-            let JudgeArena {
+            let CandidateArena {
                 crops,
                 here,
                 there,
@@ -203,7 +203,7 @@ fn run_winograd(
     );
 }
 
-impl JudgeArena {
+impl CandidateArena {
     /// Convolves the crops batch by batch, from `crops` to `here`, and collects the results in `features`.
     fn gather(
         &mut self,

@@ -6,11 +6,11 @@ use std::ops::Range;
 
 use super::Input;
 use super::architecture::{Architecture, Buffer, Convolution, Step, pool_image};
-use super::floats::Dense;
+use super::dense::Dense;
 use crate::kernels::Mapped;
 use crate::kernels::convolve::{ByteOutput, ByteTarget, Instructions, convolve_bytes};
 use crate::kernels::panels::{PANEL, panels};
-use crate::vision::weights::{WeightFile, WeightsError};
+use crate::model::weights::{WeightFile, WeightsError};
 
 /// Inputs that one step of the kernels takes together.
 pub const GROUP: usize = 4;
@@ -109,8 +109,8 @@ impl ByteNetwork {
         )
     }
 
-    /// Runs the first convolution on the image's own bytes, whose normalization goes into factors and offsets. It has no
-    /// padding, so each output sums all its weights.
+    /// Runs the first convolution on the image's own bytes, whose normalization goes into factors and offsets. It has
+    /// no padding, so each output sums all its weights.
     fn first(&self, arena: &mut ByteArena, input: &Input<'_>) {
         let Step::Convolve(convolution) = &self.architecture.steps[0] else {
             unreachable!("the network begins with a convolution");

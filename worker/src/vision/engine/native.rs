@@ -9,7 +9,7 @@ use crate::kernels::Instructions;
 use crate::model::bundle::{Bundle, LoadError, Network};
 use crate::model::weights::WeightsError;
 use crate::vision::arenas::Arenas;
-use crate::vision::detect::networks::{JudgeArena, OutputNet, RefineNet, Verdict};
+use crate::vision::detect::networks::{CandidateArena, OutputNet, RefineNet, Verdict};
 use crate::vision::detect::proposal::{Proposal, ProposalArena, ProposalNet};
 use crate::vision::embed::Input;
 use crate::vision::embed::bytes::{ByteArena, ByteNetwork};
@@ -27,7 +27,7 @@ pub struct NativeDetector {
     refine: RefineNet,
     output: OutputNet,
     proposal_arenas: Arenas<ProposalArena>,
-    judge_arenas: Arenas<JudgeArena>,
+    candidate_arenas: Arenas<CandidateArena>,
 }
 
 /// Inception-ResNet v1 in either precision.
@@ -106,7 +106,7 @@ impl NativeDetector {
             refine: RefineNet::load(&bundle.weights(&description.rnet)?)?,
             output: OutputNet::load(&bundle.weights(&description.onet)?)?,
             proposal_arenas: Arenas::default(),
-            judge_arenas: Arenas::default(),
+            candidate_arenas: Arenas::default(),
         })
     }
 }
@@ -148,13 +148,13 @@ impl DetectionNetworks for NativeDetector {
     }
 
     fn refine(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict> {
-        self.judge_arenas
-            .lend(|arena| self.refine.judge(self.instructions, count, cut, arena))
+        self.candidate_arenas
+            .lend(|arena| self.refine.forward(self.instructions, count, cut, arena))
     }
 
     fn output(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict> {
-        self.judge_arenas
-            .lend(|arena| self.output.judge(self.instructions, count, cut, arena))
+        self.candidate_arenas
+            .lend(|arena| self.output.forward(self.instructions, count, cut, arena))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rows as 4-bit codes, an eighth of their size in float32. The codes rule out almost every row as the nearest, so that
-//! a search reads few rows. It takes 2.5 to 7 ms among a million rows, where a scan of all of them would take perhaps 25
-//! to 40 ms: this is what the about 950 lines of codes, kernels and tests are for.
+//! a search reads few rows. It takes 2.5 to 7 ms among a million rows, where a scan of all of them would take perhaps
+//! 25 to 40 ms: this is what the about 950 lines of codes, kernels and tests are for.
 //!
 //! A row x is coded as x' = h * (2u - 15) with a scale h of its own and codes u from 0 to 15, a query q as q' = t * k
 //! with k from -127 to 127. |x - x'| is stored with the codes, so the triangle inequality gives
@@ -9,8 +9,8 @@
 //! |x - q| >= |x' - q'| - |x - x'| - |q - q'|     and     |x' - q'|² = h²Σ(2u-15)² - 2ht Σ(2u-15)k + t²Σk²
 //! ```
 //!
-//! All sums on the right are whole numbers. The rest is rounded to the safe side, by margins that are wide compared with
-//! float32 errors: a row is ruled out only if its float32 distance is larger than that of another row.
+//! All sums on the right are whole numbers. The rest is rounded to the safe side, by margins that are wide compared
+//! with float32 errors: a row is ruled out only if its float32 distance is larger than that of another row.
 
 mod encode;
 

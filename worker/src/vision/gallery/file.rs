@@ -38,7 +38,8 @@ impl Gallery {
         })
     }
 
-    /// Writes a file for [`Self::load`]. It is written beside the target and renamed, so that no reader sees half a file.
+    /// Writes a file for [`Self::load`]. It is written beside the target and renamed, so that no reader sees half a
+    /// file.
     pub fn save(&self, path: &Path) -> io::Result<()> {
         let bytes = bytemuck::cast_slice(&self.embeddings);
         let shape = vec![self.len(), self.dimension];

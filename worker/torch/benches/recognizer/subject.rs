@@ -1,8 +1,8 @@
-//! One engine under the stopwatch: takes a command a line on standard input, answers each with a line.
+//! A process that measures one engine: reads a command a line on standard input, and replies with a line.
 //!
 //! ```text
-//! embed PRECISION N   ms an image for one pass of the embedder over N crops
-//! detect PATH         ms to find the faces of a photo that is decoded already
+//! embed PRECISION N   ms per crop for one pass of the embedder over N crops
+//! detect PATH         ms to find the faces of a decoded photo
 //! pipeline PATH       ms from the file to the nearest of a gallery of 93
 //! boxes PATH          the faces found, as JSON: [[left, top, right, bottom], ...]
 //! gallery N           median and 99th percentile of the ms of a search among N, or null
@@ -28,23 +28,23 @@ use worker_torch::TorchEngine;
 use crate::samples::milliseconds;
 use crate::{PIPELINE_GALLERY, galleries, vectors};
 
-/// Gallery searches that would take longer are left out.
+/// Gallery searches that would take longer are skipped.
 const LONGEST_SEARCH: Duration = Duration::from_secs(60);
 
-/// Crops of which each round embeds others.
+/// Crops that rounds take in turns.
 const CROPS: usize = 40;
 
 struct Subject {
     engine: EngineName,
     device: Option<String>,
     bundle: PathBuf,
-    /// By precision; loaded when they are first asked for.
+    /// By precision, loaded on first use.
     loaded: HashMap<Option<Precision>, Recognizer>,
     photos: HashMap<PathBuf, Photo>,
     round: usize,
 }
 
-/// Answers until standard input ends.
+/// Replies to commands until standard input ends.
 pub fn run(engine: EngineName, device: Option<String>, bundle: PathBuf) -> anyhow::Result<()> {
     let mut subject = Subject {
         engine,
@@ -57,13 +57,13 @@ pub fn run(engine: EngineName, device: Option<String>, bundle: PathBuf) -> anyho
     println!("ready");
     for line in std::io::stdin().lock().lines() {
         let line = line?;
-        println!("{}", subject.answer(&line)?);
+        println!("{}", subject.reply(&line)?);
     }
     Ok(())
 }
 
 impl Subject {
-    fn answer(&mut self, line: &str) -> anyhow::Result<String> {
+    fn reply(&mut self, line: &str) -> anyhow::Result<String> {
         let (command, argument) = line.split_once(' ').context("a command has an argument")?;
         Ok(match command {
             "embed" => {
@@ -103,7 +103,7 @@ impl Subject {
         })
     }
 
-    /// The network alone, since the embedder takes at most 8 crops together.
+    /// Returns the ms per crop for one pass of the network.
     fn embed(&mut self, precision: Precision, count: usize) -> anyhow::Result<f64> {
         self.round += 1;
         let round = self.round;
@@ -156,7 +156,7 @@ impl Subject {
     }
 }
 
-/// Bytes that look random; how long a network takes does not depend on them.
+/// Returns reproducible noise; a network's time does not depend on its input.
 fn noise(length: usize, seed: usize) -> Vec<u8> {
     let byte = |index: usize| {
         let mixed = ((index + seed * 7919) as u32)
