@@ -12,8 +12,10 @@ help: ## Show this list
 	@echo
 	@scripts/stack settings
 
-setup: ## Fetch and prepare the model, the sample photos, and what only the tests need
+setup: ## Fetch the weights, the sample photos and what only the tests need, and make the model
 	@scripts/setup
+	@cargo build --release --quiet --package worker
+	@scripts/model --engine native --for-other-machines
 
 demo: ## Set up, build, recognize 100 photos on workers that start and stop, and judge the run
 	@scripts/stack demo
@@ -30,7 +32,6 @@ test: setup ## Set up, check formatting and lints, run all tests
 	scripts/deny
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	cargo build --release --workspace --bins
-	target=$${CARGO_TARGET_DIR:-target}; $$target/release/worker calibrate --engine native --for-other-machines --photos .local/photos/train
 	# 50,000 random histories of the simulated cloud; another seed makes others.
 	PROPTEST_CASES=25000 PROPTEST_RNG_SEED=$${PROPTEST_RNG_SEED:-4} \
 		cargo test --release --quiet --package scaler --lib meets_demand_and_returns_to_the_minimum

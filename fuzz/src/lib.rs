@@ -16,20 +16,24 @@ pub mod gateway {
 
 #[path = "../../worker/src"]
 pub mod worker {
+    pub mod kernels;
+    pub mod model;
     pub mod vision;
 }
 
 // Where the modules look for each other.
 use gateway::{byte_budget, discard, error};
-use worker::vision;
+pub use worker::{kernels, model, vision};
 
-/// Reads a file as `torch.save` writes them, and converts what it holds to a gallery and to an embedder.
+/// Converts a file of torch to a gallery and to an embedder, and a file of Keras to an embedder.
 pub fn convert_checkpoint(file: &[u8]) {
-    use vision::convert::{fold, gallery_rows, torch_file::TorchFile};
+    use model::convert::{fold, gallery_rows};
+    use model::convert::{keras::KerasWeights, state_dict::StateDict, torch_file::TorchFile};
     if let Ok(file) = TorchFile::parse(file) {
         let _ = gallery_rows::gallery(&file);
-        let _ = fold::embedder(&file);
+        let _ = StateDict::of(&file).and_then(fold::embedder);
     }
+    let _ = KerasWeights::parse(file).and_then(fold::embedder);
 }
 
 /// Whether quick-xml reads a text to its end.

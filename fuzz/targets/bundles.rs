@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use muster_fuzz::worker::vision::bundle::BUNDLE_FILE;
-use muster_fuzz::worker::vision::weights::WeightFile;
+use muster_fuzz::worker::model::bundle::BUNDLE_FILE;
+use muster_fuzz::worker::model::weights::WeightFile;
 use muster_fuzz::worker::vision::{BundleDescription, Gallery};
 use tempfile::TempDir;
 

@@ -1,1 +1,1 @@
-"""What `make bench` compares with: facenet-pytorch on PyTorch, in a Python environment of its own."""
+"""The reference of `make bench`: facenet-pytorch on PyTorch, in a Python environment of its own."""

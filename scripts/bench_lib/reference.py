@@ -1,6 +1,6 @@
-"""The reference under the stopwatch: takes a command a line on stdin, answers each with a line.
+"""The reference under the stopwatch: reads a command a line on stdin and prints a line for each.
 
-usage: reference.py KERAS_FILE
+usage: reference.py EMBEDDER_SAFETENSORS
 
   embed N         ms for one pass of the embedder over N crops
   detect PATH     ms to find the faces of a photo that is decoded already
@@ -27,7 +27,7 @@ GEMM_SIDE = 1536
 
 
 class Reference:
-    def __init__(self, keras_file):
+    def __init__(self, weights):
         torch.set_num_threads(1)
         torch.set_num_interop_threads(1)
         torch.manual_seed(1)
@@ -35,7 +35,7 @@ class Reference:
         self.embedder = InceptionResnetV1(classify=False)
         self.embedder.last_linear = torch.nn.Linear(1792, EMBEDDING_SIZE, bias=False)
         self.embedder.last_bn = torch.nn.BatchNorm1d(EMBEDDING_SIZE, eps=0.001)
-        self.embedder.load_state_dict(load_state_dict(keras_file))
+        self.embedder.load_state_dict(load_state_dict(weights))
         self.embedder.eval()
         self.gallery = torch.nn.functional.normalize(torch.randn(GALLERY_ROWS, EMBEDDING_SIZE))
         self.matrix = torch.randn(GEMM_SIDE, GEMM_SIDE)
@@ -49,10 +49,10 @@ class Reference:
         return milliseconds(lambda: self.detector.detect(photo))
 
     def pipeline(self, path):
-        def recognise():
+        def recognize():
             face = self.detector(Image.open(path).convert("RGB"))
             return torch.cdist(self.embedder(face.unsqueeze(0)), self.gallery).argmin().item()
-        return milliseconds(recognise)
+        return milliseconds(recognize)
 
     def gemm(self):
         elapsed = milliseconds(lambda: torch.mm(self.matrix, self.matrix))
@@ -74,10 +74,10 @@ def milliseconds(work):
     return (time.perf_counter() - start) * 1000
 
 
-def main(keras_file):
+def main(weights):
     # facenet-pytorch 2.6.0 calls NumPy in ways that newer versions warn of.
     warnings.simplefilter("ignore")
-    reference = Reference(keras_file)
+    reference = Reference(weights)
     print("ready", flush=True)
     with torch.no_grad():
         for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""Packages of Debian, where set-up may install them."""
+"""Debian packages, which set-up installs if it runs as root."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ def can_install():
 
 
 def install(packages, before=()):
-    """Runs the commands `before`, then installs. Returns what was said, up to the first command that failed."""
+    """Runs the commands `before`, then installs. Returns the last command's output; stops at the first that fails."""
     commands = [*before, ["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", *packages]]
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
     for command in commands:

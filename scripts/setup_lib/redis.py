@@ -1,4 +1,4 @@
-"""The Redis server that the tests of platform, gateway and scaler start. Nothing else needs it."""
+"""The Redis server, which only the tests of platform, gateway and scaler start."""
 
 import os
 import shutil
@@ -10,13 +10,13 @@ PACKAGE = "redis-server"
 
 
 def prepare():
-    """Installs the server where that is possible. Without it set-up goes on, and those tests say what they need."""
+    """Installs the server if possible. Without it set-up continues, and those tests fail with a message."""
     if shutil.which(PACKAGE):
         return
     if not debian.can_install():
         note(f"{PACKAGE} was not found. Only the tests need it; install that package (Debian: apt-get install {PACKAGE}).")
         return
-    # The program is wanted, not a service that listens on this machine from now on.
+    # Only the program is needed: mask the service that the package would start.
     mask = [["systemctl", "mask", f"{PACKAGE}.service"]] if os.path.isdir("/run/systemd/system") else []
     with step(f"installing {PACKAGE}, which the tests need"):
         output = debian.install([PACKAGE], before=mask)

@@ -1,4 +1,4 @@
-"""What set-up says: one line for each long step, and on failure what is wrong and how to mend it."""
+"""Messages: a line for each long step, and on failure the cause and the remedy."""
 
 import sys
 import time
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class SetupError(Exception):
-    """A problem that the user can mend; the message says how."""
+    """A problem that the user can correct; the message says how."""
 
 
 @contextmanager

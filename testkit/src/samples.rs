@@ -1,4 +1,4 @@
-//! The model and the sample photos that `scripts/setup` puts into `.local`.
+//! The model, its published weights and the sample photos that `make setup` puts into `.local`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,6 +6,11 @@ use std::path::{Path, PathBuf};
 /// Folder of the model bundle; `MUSTER_MODELS` overrides it.
 pub fn models() -> PathBuf {
     folder("MUSTER_MODELS", "models/facenet128", "bundle.json")
+}
+
+/// Folder of the published weights that the model is made from; `MUSTER_WEIGHTS` overrides it.
+pub fn weights() -> PathBuf {
+    folder("MUSTER_WEIGHTS", "weights", "facenet_keras.h5")
 }
 
 /// Folder of the sample photos, `train/<person>/` and `val/<person>/`; `MUSTER_PHOTOS` overrides it.
@@ -42,7 +47,7 @@ fn folder(variable: &str, local: &str, content: &str) -> PathBuf {
         .map_or_else(|| workspace.join(".local").join(local), PathBuf::from);
     assert!(
         folder.join(content).exists(),
-        "{} has no {content}: run scripts/setup",
+        "{} has no {content}: run make setup",
         folder.display()
     );
     folder

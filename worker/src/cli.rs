@@ -9,8 +9,9 @@ use platform::aws::Aws;
 use platform::telemetry::{self, TelemetryArgs};
 use proto::FileName;
 
+use crate::enrol::enrol;
 use crate::service::{self, EngineArgs, LinkedEngines, ModelArgs, ServeArgs};
-use crate::vision::{EngineName, Gallery, Recognised, Recogniser, enrol};
+use crate::vision::{EngineName, Gallery, Recognized, Recognizer};
 
 mod calibrate;
 mod convert;
@@ -19,7 +20,7 @@ mod evaluate;
 mod launch;
 mod ready;
 
-/// Recognises faces: as a worker of the fleet, or offline.
+/// Recognizes faces: as a worker of the fleet, or offline.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -33,7 +34,7 @@ struct Cli {
 enum Command {
     /// Takes jobs from the request queue until it is stopped
     Serve(ServeArgs),
-    /// Names the face on each photo, one line a photo
+    /// Names the face on each photo, one photo a line
     Recognize {
         /// Photos to name
         #[arg(required = true, value_name = "PHOTO")]
@@ -41,11 +42,11 @@ enum Command {
         #[command(flatten)]
         model: ModelArgs,
     },
-    /// Makes a model's weights for 8-bit integers, which are several times as fast, from its own
+    /// Adds weights for 8-bit integers, which are several times as fast, to a model bundle
     Calibrate(calibrate::CalibrateArgs),
     /// Makes a gallery from photos
     Enrol {
-        /// Folder that holds one folder of photos for each person, named after the person
+        /// Folder with one folder of photos for each person, named after the person
         #[arg(long, value_name = "DIR")]
         photos: PathBuf,
         /// Where the gallery is written
@@ -71,14 +72,14 @@ enum Command {
     Engines(engines::EnginesArgs),
     /// Measures on photos of known people how well the model tells them apart
     Evaluate(evaluate::EvaluateArgs),
-    /// Measures how long the worker takes to be ready, to answer first and to answer next, and its memory
+    /// Measures the time until the worker is ready and for the first and later photos, and its memory
     Ready(ready::ReadyArgs),
-    /// Makes a model bundle or a gallery of files that PyTorch wrote
+    /// Makes a model bundle or a gallery from files of Keras or PyTorch
     Convert(convert::ConvertArgs),
 }
 
 impl Command {
-    /// The engine that the command wants to be run by.
+    /// Returns the engine that the command needs.
     fn engine(&self) -> EngineName {
         match self {
             Self::Serve(args) => args.model.engine.engine,
@@ -88,13 +89,13 @@ impl Command {
             Self::Evaluate(args) => args.model.engine.engine,
             Self::Ready(args) => args.model.engine.engine,
             Self::Convert(args) => args.engine(),
-            // It starts a program for each.
+            // It starts a process for each engine.
             Self::Engines(_) => EngineName::Native,
         }
     }
 }
 
-/// Runs the program. Where the command wants an engine that it is not linked to, another program takes its place.
+/// Runs the program. If it is not linked to the engine that the command needs, `worker-torch` replaces it.
 pub fn main(linked: LinkedEngines) -> ExitCode {
     let cli = Cli::parse();
     let run = || {
@@ -121,8 +122,8 @@ fn dispatch(command: Command, linked: LinkedEngines) -> anyhow::Result<ExitCode>
             models,
             engine,
         } => {
-            let recogniser = engine.load(linked, &models, Gallery::default())?;
-            enrol_photos(&photos, &gallery, &recogniser)
+            let recognizer = engine.load(linked, &models, Gallery::default())?;
+            enrol_photos(&photos, &gallery, &recognizer)
         }
         Command::Engines(args) => engines::run(&args),
         Command::Evaluate(args) => evaluate::run(&args, linked),
@@ -132,7 +133,7 @@ fn dispatch(command: Command, linked: LinkedEngines) -> anyhow::Result<ExitCode>
 }
 
 fn serve(args: ServeArgs, linked: LinkedEngines) -> anyhow::Result<ExitCode> {
-    // One thread moves the bytes; the inference threads do the work. Blocking ones load the model and look up host names.
+    // One thread does all I/O, and the inference threads the work. Blocking threads load the model and resolve names.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(4)
         .enable_all()
@@ -145,11 +146,11 @@ fn serve(args: ServeArgs, linked: LinkedEngines) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn recognize(recogniser: &Recogniser, photos: &[PathBuf]) -> anyhow::Result<ExitCode> {
+fn recognize(recognizer: &Recognizer, photos: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     for path in photos {
-        match recognize_file(recogniser, path) {
-            Ok(recognised) => println!("{}", line(path, &recognised)),
+        match recognize_file(recognizer, path) {
+            Ok(recognized) => println!("{}", line(path, &recognized)),
             Err(error) => {
                 eprintln!("{}: {error:#}", path.display());
                 code = ExitCode::FAILURE;
@@ -159,29 +160,29 @@ fn recognize(recogniser: &Recogniser, photos: &[PathBuf]) -> anyhow::Result<Exit
     Ok(code)
 }
 
-fn recognize_file(recogniser: &Recogniser, path: &Path) -> anyhow::Result<Recognised> {
+fn recognize_file(recognizer: &Recognizer, path: &Path) -> anyhow::Result<Recognized> {
     let photo = std::fs::read(path).context("cannot be read")?;
-    Ok(recogniser.recognise(&photo)?)
+    Ok(recognizer.recognize(&photo)?)
 }
 
-/// The answer as the service gives it, and what it rests on.
-fn line(path: &Path, recognised: &Recognised) -> String {
+/// Returns the result as the service replies it, then distance, probability and time.
+fn line(path: &Path, recognized: &Recognized) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stem =
         FileName::parse(&name).map_or_else(|_| name.to_string(), |name| name.stem().to_owned());
-    let timings = &recognised.timings;
+    let timings = &recognized.timings;
     let elapsed = timings.decode + timings.detect + timings.embed + timings.matching;
     format!(
         "{stem}:{}  distance {:.3}  face {:.3}  {:.0} ms",
-        recognised.name,
-        recognised.distance,
-        recognised.face_probability,
+        recognized.name,
+        recognized.distance,
+        recognized.face_probability,
         elapsed.as_secs_f64() * 1000.0
     )
 }
 
-fn enrol_photos(photos: &Path, file: &Path, recogniser: &Recogniser) -> anyhow::Result<ExitCode> {
-    let (gallery, skipped) = enrol(photos, recogniser)?;
+fn enrol_photos(photos: &Path, file: &Path, recognizer: &Recognizer) -> anyhow::Result<ExitCode> {
+    let (gallery, skipped) = enrol(photos, recognizer)?;
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }

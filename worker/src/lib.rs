@@ -1,5 +1,19 @@
-//! The worker: takes jobs from the request queue, recognises the face on each photo, and replies.
+//! The worker: takes jobs from the request queue, recognizes the face on each photo, and replies.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`cli`] | the command line: `worker serve`, `recognize`, `enrol`, `convert`, `calibrate`, ... |
+//! | [`service`] | a worker of the fleet: jobs, leases, replies, the scaler's orders, EC2's notices |
+//! | [`vision`] | one photo: decode, detect, crop, embed, search the gallery; the engines that run the networks |
+//! | [`model`] | model bundles: reading them, converting published weights, calibrating for 8-bit integers |
+//! | [`enrol`] | a gallery from a folder of photos |
+//! | [`evaluate`] | how well a model tells people apart |
+//! | [`kernels`] | the native engine's hand-written loops |
 
 pub mod cli;
+pub mod enrol;
+pub mod evaluate;
+pub mod kernels;
+pub mod model;
 pub mod service;
 pub mod vision;

@@ -1,11 +1,27 @@
-//! What turns the recogniser into a worker of the fleet.
+//! A worker of the fleet: takes messages from the request queue, runs their jobs, and obeys the scaler and EC2.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `run` | starts everything, and ends it in order |
+//! | `work` | the loop: receives messages, starts jobs, reports the worker's state |
+//! | `process` | one job: fetch, recognize, store, reply, delete |
+//! | `reply` | results and errors as messages |
+//! | `inference` | the OS threads that run the recognizer |
+//! | `lease` | keeps a message hidden while its job runs |
+//! | `store` | writes results to the object store |
+//! | `attend` | the stream to the scaler: status up, orders down |
+//! | `notices` | EC2's notices that the instance is about to end |
+//! | `model` | which model, gallery and engine, from the command line |
+//! | `metric` | the metrics |
 
 mod attend;
 mod inference;
 mod lease;
+mod metric;
 mod model;
 mod notices;
 mod process;
+mod reply;
 mod run;
 mod store;
 mod work;

@@ -1,30 +1,23 @@
-//! Face recognition in one process: decode, detect, cut out, embed, match. It knows nothing of queues or services.
+//! Face recognition in one process: decode, detect, crop, embed, match. It knows nothing of queues or services.
 //!
 //! ```text
 //! bytes ──decode──▶ Photo ──detect──▶ Face ──crop──▶ FaceCrop ──embed──▶ Embedding ──Gallery::nearest──▶ name
 //! ```
+//!
+//! [`recognizer`] is the whole way, and each step is a module. Decoding is the crate `photo`, which front uses too. The
+//! networks of `detect` and `embed` are run by an [`engine`].
 
-pub mod area;
-pub mod bundle;
-pub mod convert;
+mod arenas;
 pub mod crop;
 pub mod detect;
 pub mod embed;
 pub mod engine;
-pub mod enrol;
-pub mod evaluate;
-mod fast;
 pub mod gallery;
 pub mod geometry;
-pub mod native;
-pub mod panels;
-pub mod recogniser;
-pub mod weights;
-pub mod winograd;
+pub mod recognizer;
 
-pub use bundle::{Bundle, BundleDescription, LoadError};
+pub use crate::model::bundle::{Bundle, BundleDescription, LoadError};
 pub use engine::{Engine, EngineName, EngineOptions, Precision};
-pub use enrol::{EnrolError, enrol};
 pub use gallery::Gallery;
 pub use geometry::{BoundingBox, Face, Point};
-pub use recogniser::{Embedded, Engines, Recognised, Recogniser, Timings, UNKNOWN, VisionError};
+pub use recognizer::{Embedded, Engines, Recognized, Recognizer, Timings, UNKNOWN, VisionError};

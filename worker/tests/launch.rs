@@ -1,4 +1,4 @@
-//! `worker` hands over to `worker-torch` for the engine torch, and says what to do where that cannot be.
+//! `worker` is replaced by `worker-torch` for the engine torch, and says what to do if that is not possible.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 mod common;
 
-/// A folder with a copy of `worker`. A process that another test starts would inherit the copy while it is still open for
-/// writing, and Linux runs no file that anybody may write: one test at a time.
+/// A folder with a copy of `worker`. Tests take turns: a process that another test starts would inherit the copy while it
+/// is open for writing, and Linux runs no such file.
 struct Folder {
     folder: TempDir,
     _turn: MutexGuard<'static, ()>,
@@ -60,7 +60,7 @@ fn without_that_program_one_line_says_what_to_do() {
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(text.lines().count(), 1, "{text}");
-    assert!(text.contains("worker-torch is not there"), "{text}");
+    assert!(text.contains("worker-torch is missing"), "{text}");
     assert!(text.contains("--engine native"), "{text}");
 }
 
@@ -82,11 +82,11 @@ fn the_native_engine_needs_nothing_else() {
     assert!(!text.contains("worker-torch"), "{text}");
 }
 
-/// Each engine is measured in a process of its own; one that cannot run says why and stops no other.
+/// Each engine is measured in a process of its own. One that cannot run says why, and the others are measured.
 #[test]
 fn engines_are_compared_by_figures() {
     let folder = Folder::with_worker();
-    let photo = worker::vision::enrol::photos_below(&common::photos().join("val"))
+    let photo = worker::enrol::photos_below(&common::photos().join("val"))
         .expect("photos")
         .remove(0);
     let models = common::bundle();

@@ -1,5 +1,5 @@
-//! Checks that libtorch is there, compiles the calls of operators that its Rust binding does not name, and writes
-//! libtorch's folder into the programs, so that they start without LD_LIBRARY_PATH.
+//! Checks that libtorch is there, compiles src/operators.cc, and writes libtorch's folder into the programs, so that
+//! they start without LD_LIBRARY_PATH.
 
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,7 @@ fn main() {
     add_run_path(&libraries);
 }
 
-/// Where the program looks for libtorch when it starts, before the system's folders.
+/// Adds a folder that the program searches for libtorch before the system's folders.
 fn add_run_path(folder: &Path) {
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", folder.display());
 }

@@ -1,14 +1,16 @@
+//! `worker calibrate`
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::enrol::photos_below;
+use crate::model::bundle::Network;
+use crate::model::calibrate::calibrate;
 use crate::service::{EngineArgs, LinkedEngines};
-use crate::vision::bundle::Network;
-use crate::vision::embed::calibrate::calibrate;
 use crate::vision::engine::native::NativeEngine;
-use crate::vision::enrol::photos_below;
 use crate::vision::{Bundle, Engine, Gallery, Precision};
 
-/// Where the weights for 8-bit integers lie in a bundle. The number changes when they are made or laid out otherwise.
+/// File of the weights for 8-bit integers in a bundle. The number changes with their layout or calibration.
 const FILE: &str = "embedder.int8-1.safetensors";
 
 #[derive(Debug, clap::Args)]
@@ -21,13 +23,13 @@ pub struct CalibrateArgs {
         value_name = "DIR"
     )]
     models: PathBuf,
-    /// Photos with faces like those to come, 50 or more; folders are searched
+    /// Folder with 50 or more photos of faces like those to recognize; its folders are searched too
     #[arg(long, value_name = "DIR")]
     photos: PathBuf,
-    /// Calibrates anew what is calibrated already
+    /// Calibrate again if the bundle is calibrated already
     #[arg(long)]
     force: bool,
-    /// Writes the weights although this machine's processor gains nothing from them, for machines whose does
+    /// Write the weights even if this machine's processor gains nothing from them
     #[arg(long)]
     for_other_machines: bool,
     #[command(flatten)]
@@ -38,7 +40,7 @@ pub fn run(args: &CalibrateArgs, linked: LinkedEngines) -> anyhow::Result<ExitCo
     let bundle = Bundle::open(&args.models)?;
     anyhow::ensure!(
         bundle.description.network == Network::InceptionResnetV1,
-        "{} holds a TorchScript network, which computes as it was exported; only the built-in one is calibrated",
+        "{} has a TorchScript network, which runs as it was exported: only the built-in network can be calibrated",
         args.models.display()
     );
     let (name, file) = (PathBuf::from(FILE), args.models.join(FILE));
@@ -58,10 +60,10 @@ pub fn run(args: &CalibrateArgs, linked: LinkedEngines) -> anyhow::Result<ExitCo
         precision: Some(Precision::Fp32),
         ..args.engine.clone()
     };
-    let recogniser = engine.load(linked, &args.models, Gallery::default())?;
+    let recognizer = engine.load(linked, &args.models, Gallery::default())?;
     let mut crops = Vec::new();
     for path in photos_below(&args.photos)? {
-        match recogniser.crop_photo(&std::fs::read(&path)?) {
+        match recognizer.crop_photo(&std::fs::read(&path)?) {
             Ok(crop) => crops.push(crop),
             Err(error) => tracing::warn!(photo = %path.display(), %error, "photo left out"),
         }
@@ -71,7 +73,7 @@ pub fn run(args: &CalibrateArgs, linked: LinkedEngines) -> anyhow::Result<ExitCo
         "no face was found on any photo below {}",
         args.photos.display()
     );
-    calibrate(&bundle, recogniser.embedder(), &crops, &file)?;
+    calibrate(&bundle, recognizer.embedder(), &crops, &file)?;
     let mut description = bundle.description;
     description.embedder_int8 = Some(name);
     description.save(&args.models)?;

@@ -1,11 +1,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::service::{EngineArgs, LinkedEngines};
-use crate::vision::bundle::{BUNDLE_FILE, BundleDescription, Distance, Preprocessing};
-use crate::vision::convert::{
-    BundleOptions, TorchscriptOptions, convert_state_dict, convert_torchscript, read_gallery,
+use crate::model::bundle::{BUNDLE_FILE, BundleDescription, Distance, Preprocessing};
+use crate::model::convert::{
+    BundleOptions, DetectorSource, TorchscriptOptions, convert_keras, convert_state_dict,
+    convert_torchscript, read_gallery,
 };
+use crate::service::{EngineArgs, LinkedEngines};
 use crate::vision::{EngineName, Gallery};
 use anyhow::Context;
 use clap::{ArgGroup, Args};
@@ -14,28 +15,37 @@ use clap::{ArgGroup, Args};
 const THRESHOLD: &str = "1.1";
 
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("input").required(true).args(["state_dict", "torchscript", "gallery"])))]
+#[command(group(ArgGroup::new("input").required(true).args(["keras", "state_dict", "torchscript", "gallery"])))]
 pub struct ConvertArgs {
-    /// State dict of facenet-pytorch's InceptionResnetV1, as 20180402-114759-vggface2.pt or
-    /// 20180408-102900-casia-webface.pt, to make a model bundle of. A checkpoint may have it under `state_dict`,
+    /// Keras model file with an Inception-ResNet v1, such as facenet_keras.h5, to make a model bundle from
+    #[arg(long, value_name = "FILE")]
+    keras: Option<PathBuf>,
+    /// State dict of facenet-pytorch's InceptionResnetV1, such as 20180402-114759-vggface2.pt or
+    /// 20180408-102900-casia-webface.pt, to make a model bundle from. A checkpoint may have it under `state_dict`,
     /// `model_state_dict`, `model` or `net`, and names may begin with `module.`
     #[arg(long, value_name = "FILE")]
     state_dict: Option<PathBuf>,
-    /// TorchScript file of an embedder of any architecture, as torch.jit.save writes it, to make a model bundle of. It
-    /// takes [N, 3, side, side] and gives [N, embedding size]; only the engine torch runs it
+    /// TorchScript file of an embedder of any architecture, as torch.jit.save writes it, to make a model bundle from. It
+    /// takes [N, 3, side, side] and returns [N, embedding size]; only the engine torch runs it
     #[arg(long, value_name = "FILE")]
     torchscript: Option<PathBuf>,
-    /// File of torch.save([embeddings, names], ...), as data.pt, to make a gallery of
+    /// File of torch.save([embeddings, names], ...), such as data.pt, to make a gallery from
     #[arg(long, value_name = "FILE")]
     gallery: Option<PathBuf>,
     /// Where the result is written: a folder for a bundle, a file for a gallery
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
-    /// Name of the bundle, shown with each answer; absent: the state dict's file name
+    /// Convert nothing if the output is a bundle already that this version reads
+    #[arg(long, conflicts_with = "gallery")]
+    keep: bool,
+    /// Name of the bundle, part of each result; absent: the name of the input file
     #[arg(long, conflicts_with = "gallery")]
     name: Option<String>,
-    /// Distance beyond which a face is nobody's, 0 to 2. The default suits the 512-d VGGFace2 weights; `worker
-    /// evaluate` helps to calibrate it on photos of your own
+    /// Where the weights come from, for people; absent: the names of the input files
+    #[arg(long, conflicts_with = "gallery", value_name = "TEXT")]
+    source: Option<String>,
+    /// Distance beyond which a face is unknown, 0 to 2. The default suits the 512-d VGGFace2 weights; `worker evaluate`
+    /// helps to calibrate it on photos of your own
     #[arg(
         long,
         conflicts_with = "gallery",
@@ -44,7 +54,10 @@ pub struct ConvertArgs {
         value_name = "DISTANCE"
     )]
     threshold: f32,
-    /// Bundle whose face detector is copied
+    /// Folder with facenet-pytorch's pnet.pt, rnet.pt and onet.pt, to make the face detector from; absent: see --from
+    #[arg(long, conflicts_with_all = ["gallery", "from"], value_name = "DIR")]
+    mtcnn: Option<PathBuf>,
+    /// Bundle to copy the face detector from
     #[arg(
         long,
         conflicts_with = "gallery",
@@ -58,7 +71,7 @@ pub struct ConvertArgs {
     engine: EngineArgs,
 }
 
-/// What a TorchScript file does not say.
+/// The properties of a network that its TorchScript file does not state.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "With --torchscript")]
 struct ScriptArgs {
@@ -68,7 +81,7 @@ struct ScriptArgs {
     /// Numbers in an embedding
     #[arg(long, default_value_t = 512, value_name = "COUNT")]
     embedding_size: usize,
-    /// What is taken from each byte of red, green and blue before the network sees it; one number stands for all three
+    /// Numbers subtracted from the bytes of red, green and blue; one number applies to all three
     #[arg(
         long,
         default_value = "127.5",
@@ -76,7 +89,7 @@ struct ScriptArgs {
         value_name = "MEAN"
     )]
     mean: Vec<f32>,
-    /// What the result is divided by
+    /// Numbers that the differences are divided by; one number applies to all three
     #[arg(
         long,
         default_value = "127.5",
@@ -84,7 +97,7 @@ struct ScriptArgs {
         value_name = "DEVIATION"
     )]
     deviation: Vec<f32>,
-    /// How embeddings are compared, and thus what --threshold means
+    /// How embeddings are compared, in which --threshold is measured
     #[arg(long, value_enum, default_value_t, value_name = "DISTANCE")]
     distance: Distance,
     /// Pixels of the crop around the face's box, both sides together
@@ -93,7 +106,7 @@ struct ScriptArgs {
 }
 
 impl ConvertArgs {
-    /// What runs the new bundle once. A gallery is run by nothing.
+    /// The engine that runs the new bundle once to check it. A gallery needs none.
     pub fn engine(&self) -> EngineName {
         match self.gallery {
             Some(_) => EngineName::Native,
@@ -103,19 +116,21 @@ impl ConvertArgs {
 }
 
 pub fn run(args: ConvertArgs, linked: LinkedEngines) -> anyhow::Result<ExitCode> {
-    match (&args.state_dict, &args.torchscript, &args.gallery) {
-        (Some(file), ..) => {
-            let options = bundle_options(file, &args);
-            let bundle = convert_state_dict(file, &args.out, &options)?;
-            check(&bundle, &args, linked)?;
-        }
-        (_, Some(file), _) => {
-            let bundle = convert_torchscript(file, &args.out, &script_options(file, &args)?)?;
-            check(&bundle, &args, linked)?;
-        }
-        (.., Some(gallery)) => convert_to_gallery(gallery, &args.out)?,
-        (None, None, None) => unreachable!("clap requires one of them"),
+    if let Some(file) = &args.gallery {
+        convert_to_gallery(file, &args.out)?;
+        return Ok(ExitCode::SUCCESS);
     }
+    if args.keep && BundleDescription::load(&args.out).is_ok() {
+        println!("{}: there already", args.out.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let bundle = match (&args.keras, &args.state_dict, &args.torchscript) {
+        (Some(file), ..) => convert_keras(file, &args.out, &bundle_options(file, &args))?,
+        (_, Some(file), _) => convert_state_dict(file, &args.out, &bundle_options(file, &args))?,
+        (.., Some(file)) => convert_torchscript(file, &args.out, &script_options(file, &args)?)?,
+        (None, None, None) => unreachable!("clap requires an input"),
+    };
+    check(&bundle, &args, linked)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -127,7 +142,11 @@ fn bundle_options(file: &Path, args: &ConvertArgs) -> BundleOptions {
     BundleOptions {
         name: args.name.clone().unwrap_or_else(stem),
         threshold: args.threshold,
-        detector_from: args.from.clone(),
+        detector: match &args.mtcnn {
+            Some(folder) => DetectorSource::Mtcnn(folder.clone()),
+            None => DetectorSource::Bundle(args.from.clone()),
+        },
+        source: args.source.clone(),
     }
 }
 
@@ -151,18 +170,18 @@ fn script_options(file: &Path, args: &ConvertArgs) -> anyhow::Result<Torchscript
     })
 }
 
-/// Runs the new bundle once, and takes its description away if it cannot be used.
+/// Runs the new bundle once. Removes its description if it cannot be used.
 fn check(
     bundle: &BundleDescription,
     args: &ConvertArgs,
     linked: LinkedEngines,
 ) -> anyhow::Result<()> {
     let loaded = args.engine.load(linked, &args.out, Gallery::default());
-    let recogniser = loaded.inspect_err(|_| {
-        // The error that is told is why it cannot be used.
+    let recognizer = loaded.inspect_err(|_| {
+        // The first error is the one to report.
         let _ = std::fs::remove_file(args.out.join(BUNDLE_FILE));
     })?;
-    recogniser.warm_up();
+    recognizer.warm_up();
     println!(
         "{}: bundle {}, {}-d embeddings, threshold {}; galleries of other bundles do not fit it",
         args.out.display(),

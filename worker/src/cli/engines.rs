@@ -1,4 +1,4 @@
-//! `worker engines`: what this machine can run, and what each costs.
+//! `worker engines`: measures each engine and precision on this machine.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::Context;
 use serde::de::DeserializeOwned;
 
-use super::ready::{Answered, Ready};
+use super::ready::{PhotoTimes, Ready};
 use crate::vision::{EngineName, Precision};
 
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,7 @@ pub fn run(args: &EnginesArgs) -> anyhow::Result<ExitCode> {
         Some(photo) => photo.clone(),
         None => sample_photo().with_context(|| {
             format!(
-                "there are no sample photos in {SAMPLE_PHOTOS}; give a photo, or run scripts/setup"
+                "there are no sample photos in {SAMPLE_PHOTOS}: name a photo, or run scripts/setup"
             )
         })?,
     };
@@ -47,14 +47,14 @@ pub fn run(args: &EnginesArgs) -> anyhow::Result<ExitCode> {
             let measured = measure(args, &photo, engine, precision);
             let row = measured.map_or_else(
                 |error| format!("{error:#}"),
-                |(ready, answered)| {
+                |(ready, photos)| {
                     format!(
                         "{:<14}{:>10.1}{:>11.0}{:>13.0}{:>11.0}",
                         ready.runs_on,
-                        answered.steady_median_ms,
+                        photos.steady_median_ms,
                         ready.ready_ms,
                         ready.cpu_ms,
-                        answered.rss_mb
+                        photos.rss_mb
                     )
                 },
             );
@@ -74,7 +74,7 @@ fn measure(
     photo: &Path,
     engine: EngineName,
     precision: Precision,
-) -> anyhow::Result<(Ready, Answered)> {
+) -> anyhow::Result<(Ready, PhotoTimes)> {
     let mut command = Command::new(std::env::current_exe()?.with_file_name("worker"));
     command
         .args(["ready", "--engine", &engine.to_string()])
@@ -89,11 +89,11 @@ fn measure(
     let output = command.output()?;
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
-        let told = |line: &&str| line.starts_with("worker: ") || line.starts_with("error: ");
+        let is_message = |line: &&str| line.starts_with("worker: ") || line.starts_with("error: ");
         let reason = errors
             .lines()
-            .find(told)
-            .unwrap_or("it failed without a word");
+            .find(is_message)
+            .unwrap_or("it failed without a message");
         anyhow::bail!("not here: {}", reason.trim_start_matches("worker: "));
     }
     let mut lines = BufReader::new(&*output.stdout).lines();
@@ -106,6 +106,6 @@ fn parse<T: DeserializeOwned>(line: Option<std::io::Result<String>>) -> anyhow::
 }
 
 fn sample_photo() -> Option<PathBuf> {
-    let photos = crate::vision::enrol::photos_below(Path::new(SAMPLE_PHOTOS)).ok()?;
+    let photos = crate::enrol::photos_below(Path::new(SAMPLE_PHOTOS)).ok()?;
     photos.into_iter().next()
 }

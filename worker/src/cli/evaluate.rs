@@ -4,21 +4,21 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::enrol::Skipped;
+use crate::evaluate::{Evaluation, LabeledFolder, Verification, embed_folder, evaluate};
 use crate::service::{LinkedEngines, ModelArgs};
 use crate::vision::Gallery;
-use crate::vision::enrol::Skipped;
-use crate::vision::evaluate::{Evaluation, LabelledFolder, Verification, embed_folder, evaluate};
 use anyhow::Context;
 use serde::Serialize;
 
 #[derive(Debug, clap::Args)]
-// The gallery is made of the photos.
+// The photos are the gallery.
 #[command(mut_arg("gallery", |argument| argument.hide(true)))]
 pub struct EvaluateArgs {
-    /// Folder of photos, DIR/<name>/* or DIR/<split>/<name>/*; photos of the split `val` are looked up in `train`
+    /// Folder of photos, DIR/<name>/* or DIR/<split>/<name>/*; photos of the split `val` are searched for in `train`
     #[arg(long, value_name = "DIR")]
     photos: PathBuf,
-    /// Where the figures are written as JSON, beside the table on standard output
+    /// File for the figures as JSON, beside the table on standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     #[command(flatten)]
@@ -34,9 +34,9 @@ struct Report {
 }
 
 pub fn run(args: &EvaluateArgs, linked: LinkedEngines) -> anyhow::Result<ExitCode> {
-    let recogniser = args.model.load_with_gallery(linked, Gallery::default())?;
-    let description = recogniser.description();
-    let LabelledFolder { faces, skipped } = embed_folder(&args.photos, &recogniser)?;
+    let recognizer = args.model.load_with_gallery(linked, Gallery::default())?;
+    let description = recognizer.description();
+    let LabeledFolder { faces, skipped } = embed_folder(&args.photos, &recognizer)?;
     let report = Report {
         model: description.name.clone(),
         evaluation: evaluate(&faces, description.threshold),

@@ -1,5 +1,5 @@
-//! Handing over to the program that is linked to libtorch. `worker` is not, since a program that is pays for it at each
-//! start, whatever engine it then uses.
+//! Replaces `worker` by `worker-torch`, which is linked to libtorch. Linking `worker` itself would cost a quarter of a
+//! second and 60 MB at each start, whichever engine it runs.
 
 use std::env;
 use std::ffi::OsString;
@@ -12,24 +12,24 @@ use anyhow::Context;
 /// The program, in the same folder as this one. It takes the same arguments.
 const PROGRAM: &str = "worker-torch";
 
-/// The version of libtorch that its binding belongs to.
+/// The version of libtorch that the binding is made for.
 const LIBTORCH_VERSION: &str = "2.13";
 
-const MEND: &str =
+const REMEDY: &str =
     "run scripts/setup, or set LIBTORCH to the folder of your own libtorch, or use --engine native";
 
-/// Replaces this process by `worker-torch`, with the same arguments. Returns only if that failed, and why.
+/// Replaces this process by `worker-torch` with the same arguments. Returns only the error if that fails.
 pub fn become_torch() -> anyhow::Error {
     replace()
         .err()
-        .unwrap_or_else(|| unreachable!("a process that was replaced does not go on"))
+        .unwrap_or_else(|| unreachable!("a replaced process does not continue"))
 }
 
 fn replace() -> anyhow::Result<std::convert::Infallible> {
     let program = env::current_exe()?.with_file_name(PROGRAM);
     anyhow::ensure!(
         program.is_file(),
-        "{} is not there, and --engine torch needs it: build it with `cargo build --release -p {PROGRAM}`, or use \
+        "{} is missing, and --engine torch needs it: build it with `cargo build --release -p {PROGRAM}`, or use \
          --engine native",
         program.display()
     );
@@ -44,7 +44,7 @@ fn replace() -> anyhow::Result<std::convert::Infallible> {
     Err(error).with_context(|| format!("cannot run {}", program.display()))
 }
 
-/// Where libraries are looked for: first in the user's own libtorch.
+/// Returns the search path for libraries, with the user's own libtorch first.
 fn library_path() -> Option<OsString> {
     let own =
         PathBuf::from(env::var_os("LIBTORCH").filter(|folder| !folder.is_empty())?).join("lib");
@@ -52,8 +52,8 @@ fn library_path() -> Option<OsString> {
     env::join_paths([own].into_iter().chain(env::split_paths(&others))).ok()
 }
 
-/// Asks the dynamic linker, which would only name a file, whether it finds libtorch, and says what to do if not. Takes
-/// a few milliseconds, since the linker maps the libraries and does nothing else.
+/// Checks that the dynamic linker finds libtorch. Its own message would only name a file. The linker maps the libraries
+/// and does nothing else, which takes a few milliseconds.
 fn check_libtorch(program: &Path) -> anyhow::Result<()> {
     let mut command = Command::new(program);
     if let Some(path) = library_path() {
@@ -61,12 +61,12 @@ fn check_libtorch(program: &Path) -> anyhow::Result<()> {
     }
     let listed = command.env("LD_TRACE_LOADED_OBJECTS", "1").output()?;
     match fault(&String::from_utf8_lossy(&listed.stdout)) {
-        Some(fault) => anyhow::bail!("{fault}: {MEND}"),
+        Some(fault) => anyhow::bail!("{fault}: {REMEDY}"),
         None => Ok(()),
     }
 }
 
-/// What is wrong with the libraries that the linker lists, a line each: `name => path (address)` or `name => not found`.
+/// Returns the fault in the libraries that the linker lists, a line each: `name => path (address)` or `name => not found`.
 fn fault(libraries: &str) -> Option<String> {
     if let Some(missing) = libraries.lines().find(|line| line.contains("=> not found")) {
         let name = missing.split_whitespace().next().unwrap_or_default();
@@ -109,8 +109,8 @@ mod tests {
         std::fs::write(&file, "2.13.0+cpu\n").expect("written");
         assert_eq!(fault(&listed), None);
         std::fs::write(&file, "2.12.1+cu130\n").expect("written");
-        let told = fault(&listed).expect("a fault");
-        assert!(told.contains("libtorch 2.13 is needed"), "{told}");
-        assert!(told.ends_with("says 2.12.1+cu130"), "{told}");
+        let text = fault(&listed).expect("a fault");
+        assert!(text.contains("libtorch 2.13 is needed"), "{text}");
+        assert!(text.ends_with("says 2.12.1+cu130"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! `worker ready`: what a start costs, for `make bench`.
+//! `worker ready`: measures a start, for `make bench`.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -6,21 +6,21 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use crate::service::{LinkedEngines, ModelArgs};
-use crate::vision::{Gallery, Recogniser};
+use crate::vision::{Gallery, Recognizer};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-/// Answers after the first, of which the median counts.
-const STEADY_ANSWERS: usize = 10;
+/// Photos after the first, of whose times the median counts.
+const STEADY_PHOTOS: usize = 10;
 
 /// Ticks a second in /proc (`USER_HZ`), 100 on all common Linux machines.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 #[derive(Debug, clap::Args)]
 pub struct ReadyArgs {
-    /// Photo to recognise
+    /// Photo to recognize
     photo: PathBuf,
-    /// Stay until standard input ends, so that the memory of several workers at once can be looked at
+    /// Stay until standard input ends, to measure the memory of several workers at once
     #[arg(long)]
     hold: bool,
     /// Measure without a gallery
@@ -35,8 +35,8 @@ pub struct ReadyArgs {
 pub struct Ready {
     /// Instructions or device of the embedder.
     pub runs_on: String,
-    /// Since the process started, dynamic linking included; in steps of 10 ms, since the kernel tells no more exactly
-    /// when that was. Who starts the process can take the time of this line.
+    /// Since the process started, dynamic linking included, in the kernel's steps of 10 ms. The parent process can
+    /// measure more exactly by the time of this line.
     pub ready_ms: f64,
     /// Processor time so far.
     pub cpu_ms: f64,
@@ -44,35 +44,35 @@ pub struct Ready {
 
 /// The second line.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Answered {
+pub struct PhotoTimes {
     pub first_answer_ms: f64,
     pub steady_median_ms: f64,
-    /// Memory after all answers: resident, and with each shared page divided by the number of processes that share it.
+    /// Memory at the end: resident, and with each shared page divided by the number of processes that share it.
     pub rss_mb: f64,
     pub pss_mb: f64,
 }
 
 pub fn run(args: &ReadyArgs, linked: LinkedEngines) -> anyhow::Result<ExitCode> {
-    let recogniser = match args.without_gallery {
+    let recognizer = match args.without_gallery {
         true => args.model.load_with_gallery(linked, Gallery::default())?,
         false => args.model.load(linked)?,
     };
-    recogniser.warm_up();
+    recognizer.warm_up();
     print_line(&Ready {
-        runs_on: recogniser.runs_on(),
+        runs_on: recognizer.runs_on(),
         ready_ms: since_process_start_ms()?,
         cpu_ms: cpu_ms()?,
     })?;
     let photo = std::fs::read(&args.photo)
         .with_context(|| format!("cannot read {}", args.photo.display()))?;
-    let first_answer_ms = answer_ms(&recogniser, &photo)?;
-    let mut steady = (0..STEADY_ANSWERS)
-        .map(|_| answer_ms(&recogniser, &photo))
+    let first_answer_ms = photo_ms(&recognizer, &photo)?;
+    let mut steady = (0..STEADY_PHOTOS)
+        .map(|_| photo_ms(&recognizer, &photo))
         .collect::<anyhow::Result<Vec<f64>>>()?;
     steady.sort_by(f64::total_cmp);
-    print_line(&Answered {
+    print_line(&PhotoTimes {
         first_answer_ms,
-        steady_median_ms: steady[STEADY_ANSWERS / 2],
+        steady_median_ms: steady[STEADY_PHOTOS / 2],
         rss_mb: memory_mb("Rss:")?,
         pss_mb: memory_mb("Pss:")?,
     })?;
@@ -82,19 +82,19 @@ pub fn run(args: &ReadyArgs, linked: LinkedEngines) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Standard output passes a line on at its end, to a pipe too.
+/// Prints a line of JSON. Standard output is flushed at the end of a line, to a pipe too.
 fn print_line(line: &impl Serialize) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string(line)?);
     Ok(())
 }
 
-fn answer_ms(recogniser: &Recogniser, photo: &[u8]) -> anyhow::Result<f64> {
+fn photo_ms(recognizer: &Recognizer, photo: &[u8]) -> anyhow::Result<f64> {
     let start = Instant::now();
-    recogniser.recognise(photo)?;
+    recognizer.recognize(photo)?;
     Ok(start.elapsed().as_secs_f64() * 1000.0)
 }
 
-/// The clock of the process itself begins only in `main`, after the program was mapped and linked.
+/// Returns the time since the kernel started the process. A clock of its own would begin in `main`, after linking.
 fn since_process_start_ms() -> anyhow::Result<f64> {
     let uptime = std::fs::read_to_string("/proc/uptime")?;
     let stat = std::fs::read_to_string("/proc/self/stat")?;

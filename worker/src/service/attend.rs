@@ -1,3 +1,5 @@
+//! The worker's side of `Scaler/Attend`: its status goes up, orders come down.
+
 use std::time::{Duration, Instant};
 
 use platform::shutdown::CancellationToken;
@@ -12,35 +14,35 @@ use tonic::{Code, Request, Streaming};
 
 use super::notices::Notices;
 
-/// A worker that has nothing new to say still says so this often.
+/// Pause between two reports of an unchanged status.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
 
-/// The newest order of the scaler. A worker that was never ordered anything takes work.
+/// The newest order of the scaler. Without one a worker takes work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Order {
     pub cordoned: bool,
-    /// Counts within one stream; 0 when this stream has brought no order yet.
+    /// Counts within one stream; 0 before its first order.
     pub sequence: u64,
-    /// Which connection to the scaler brought it: sequence numbers of an earlier one mean nothing to a later one.
+    /// The stream that brought it. Sequence numbers of different streams are unrelated.
     pub stream: u64,
 }
 
-/// What the worker does; the attending task adds who it is.
+/// What the worker does. The attending task adds the instance id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
     pub state: WorkerState,
     pub completed: u64,
-    /// Why it takes no more work, whatever it is ordered.
+    /// EC2's notice, because of which it takes no more work.
     pub interruption: Option<Interruption>,
-    /// The newest order that was taken into account.
+    /// The newest order that this status takes into account.
     pub obeyed: Order,
 }
 
-/// The worker's side of `Scaler/Attend`: its status goes up, orders come down. EC2's notices come beside them.
+/// The channels to the tasks that talk to the scaler and ask for EC2's notices.
 #[derive(Debug)]
-pub struct Attendance {
+pub struct ScalerLink {
     pub status: watch::Sender<Status>,
     pub orders: watch::Receiver<Order>,
     pub notices: Notices,
@@ -48,15 +50,15 @@ pub struct Attendance {
 
 /// Whether the worker may take work.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Standing {
+pub struct Control {
     /// The scaler's newest order.
     pub order: Order,
-    /// EC2's notice, which no order overrules.
+    /// EC2's notice, which overrules every order.
     pub interruption: Option<Interruption>,
 }
 
-impl Attendance {
-    /// Of a worker that has no scaler: its status is seen by nobody and no order ever comes.
+impl ScalerLink {
+    /// For a worker without a scaler: no order ever comes.
     pub fn alone(notices: Notices) -> Self {
         Self {
             status: watch::Sender::new(Status::booting()),
@@ -65,15 +67,15 @@ impl Attendance {
         }
     }
 
-    /// Where the worker stands now; [`Attendance::changed`] waits for the next change of it.
-    pub fn standing(&mut self) -> Standing {
-        Standing {
+    /// Returns the newest order and notice; [`ScalerLink::changed`] waits for the next one.
+    pub fn control(&mut self) -> Control {
+        Control {
             order: *self.orders.borrow_and_update(),
             interruption: *self.notices.borrow_and_update(),
         }
     }
 
-    /// Waits for an order or a notice; for ever when neither can come any more.
+    /// Waits for an order or a notice. Never returns once neither can come any more.
     pub async fn changed(&mut self) {
         tokio::select! {
             Ok(()) = self.orders.changed() => {}
@@ -83,7 +85,7 @@ impl Attendance {
     }
 }
 
-impl Standing {
+impl Control {
     pub fn is_cordoned(&self) -> bool {
         self.order.cordoned || self.interruption.is_some()
     }
@@ -100,16 +102,17 @@ impl Status {
     }
 }
 
-/// Attends one of the `scalers` in the background until `shutdown`, in turns for as long as it takes: only one of them
-/// leads, and the others refuse, as the leader does until EC2 lists the instance. `token` is the fleet's. A worker works on
-/// without a scaler, but stays cordoned if it was.
+/// Attends one of the `scalers` in the background until `shutdown`, with the fleet's `token`.
+///
+/// Only one scaler leads. The others refuse, and so does the leader until EC2 lists the instance, so all are tried in
+/// turn. Without a scaler the worker keeps working, or stays cordoned if it was.
 pub fn attend(
     scalers: Vec<Channel>,
     instance_id: String,
     token: Option<Token>,
     notices: Notices,
     shutdown: CancellationToken,
-) -> Attendance {
+) -> ScalerLink {
     let (status, statuses) = watch::channel(Status::booting());
     let (order, orders) = watch::channel(Order::default());
     tokio::spawn(shutdown.run_until_cancelled_owned(async move {
@@ -125,43 +128,43 @@ pub fn attend(
                 (retry, refused_in_a_row) = (FIRST_RETRY, 0);
             }
             refused_in_a_row += 1;
-            // The next one is asked at once, but nobody is asked twice without a pause.
+            // The next scaler is tried at once. A pause follows when all have refused.
             if refused_in_a_row == scalers.len() {
                 tokio::time::sleep(retry).await;
                 (retry, refused_in_a_row) = ((retry * 2).min(LONGEST_RETRY), 0);
             }
         }
     }));
-    Attendance {
+    ScalerLink {
         status,
         orders,
         notices,
     }
 }
 
-/// Logs why the worker is not let in, once for each reason. Others than these come and go by themselves.
+/// Logs a missing or wrong token once. Other refusals are temporary.
 fn note_refusal(refusal: Option<tonic::Status>, before: Option<Code>) -> Option<Code> {
     let Some(refusal) = refusal else {
         return before;
     };
-    let is_news = before != Some(refusal.code());
+    let is_new = before != Some(refusal.code());
     match refusal.code() {
-        Code::Unauthenticated if is_news => {
+        Code::Unauthenticated if is_new => {
             tracing::warn!(
                 reason = refusal.message(),
-                "the scaler does not let this worker in: give it the fleet's token"
+                "the scaler refuses this worker: set MUSTER_FLEET_TOKEN to the fleet's token"
             );
         }
         Code::Unauthenticated => {}
         _ => {
-            tracing::debug!(error = %refusal, "the scaler cannot be attended");
+            tracing::debug!(error = %refusal, "cannot attend the scaler");
             return before;
         }
     }
     Some(refusal.code())
 }
 
-/// One stream, from its first report to its end. Returns how long it was open.
+/// Runs one stream from its first report to its end. Returns how long it was open.
 ///
 /// # Errors
 /// When it was refused.
@@ -190,12 +193,12 @@ async fn stream(
     let opened = Instant::now();
     let ended = exchange(orders.into_inner(), &reporter, statuses, order).await;
     if let Err(error) = ended {
-        tracing::debug!(%error, "the scaler cannot be attended any more");
+        tracing::debug!(%error, "the stream to the scaler broke");
     }
     Ok(opened.elapsed())
 }
 
-/// Sequence numbers count anew, while the order itself stands.
+/// Begins a new stream: sequence numbers restart, the order stays. Returns the stream's number.
 fn next_stream(order: &watch::Sender<Order>) -> u64 {
     order.send_modify(|order| {
         *order = Order {
@@ -207,7 +210,7 @@ fn next_stream(order: &watch::Sender<Order>) -> u64 {
     order.borrow().stream
 }
 
-/// Speaks for the worker on one stream.
+/// Sends the worker's reports on one stream.
 struct Reporter<'a> {
     instance_id: &'a str,
     stream: u64,
@@ -215,7 +218,7 @@ struct Reporter<'a> {
 }
 
 impl Reporter<'_> {
-    /// `false` when the stream has ended.
+    /// Returns `false` when the stream has ended.
     async fn report(&self, status: Status) -> bool {
         let obeys_this_stream = status.obeyed.stream == self.stream;
         let report = WorkerReport {
@@ -233,7 +236,7 @@ impl Reporter<'_> {
     }
 }
 
-/// Takes orders and reports each change of status, and the status as such now and then, until the stream ends.
+/// Receives orders and reports each change of status, at least every [`REPORT_INTERVAL`], until the stream ends.
 async fn exchange(
     mut orders: Streaming<WorkerOrder>,
     reporter: &Reporter<'_>,

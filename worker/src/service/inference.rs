@@ -1,3 +1,5 @@
+//! The OS threads that run the recognizer.
+
 use std::iter;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,18 +12,18 @@ use bytes::Bytes;
 use platform::shutdown::CancellationToken;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::vision::{Recognised, Recogniser, VisionError};
+use crate::vision::{Recognized, Recognizer, VisionError};
 
-/// Photos that a thread takes together at most: the embedder gains nothing from more.
+/// Most photos that a thread takes together: the embedder gains nothing from more.
 const LARGEST_BATCH: usize = 8;
-/// How long the threads may take to end.
+/// How long dropping [`Inference`] waits for the threads.
 const JOIN_DEADLINE: Duration = Duration::from_secs(5);
 
-/// One recogniser shared by a fixed number of OS threads: whatever the number of async tasks that ask, memory and
-/// threads stay the same. Dropping this ends and joins the threads, but for those that hang.
+/// One recognizer shared by a fixed number of OS threads, so that memory and threads do not grow with the number of
+/// callers. Dropping this ends and joins the threads, except those that hang.
 #[derive(Debug)]
 pub struct Inference {
-    /// Room for a full batch for each thread; who finds no room waits for it.
+    /// Holds a full batch for each thread. Callers wait for room.
     jobs: Option<mpsc::Sender<Job>>,
     threads: Vec<JoinHandle<()>>,
     /// Disconnected when all threads have ended.
@@ -36,53 +38,51 @@ pub enum InferenceError {
     /// The photo is at fault.
     #[error(transparent)]
     Vision(#[from] VisionError),
-    /// Recognising the photo panicked, which is our fault; the thread goes on with others.
-    #[error("recognising the photo failed")]
+    /// Recognizing the photo panicked. The thread goes on with other photos.
+    #[error("recognizing the photo failed")]
     Panicked,
-    /// No answer came in time. A thread cannot be stopped, so that the process must end.
-    #[error("recognising the photo took longer than {} s", .0.as_secs_f32())]
+    /// The photo took too long. A thread cannot be stopped, so the process must end.
+    #[error("recognizing the photo took longer than {} s", .0.as_secs_f32())]
     TooSlow(Duration),
     /// The threads were ended.
     #[error("the inference threads have ended")]
     ThreadsEnded,
 }
 
-type Answer = Result<Recognised, VisionError>;
-
 #[derive(Debug)]
 struct Job {
     photo: Bytes,
-    /// Told with how many jobs a thread takes this one.
+    /// Receives the size of the batch when a thread takes the job.
     taken: Option<oneshot::Sender<u32>>,
-    reply: oneshot::Sender<Result<Recognised, InferenceError>>,
+    reply: oneshot::Sender<Result<Recognized, InferenceError>>,
 }
 
 impl Inference {
-    /// Loads the recogniser by `load`, warms it up and starts the threads; returns when they are ready.
+    /// Loads the recognizer by `load`, warms it up and starts the threads; returns when they are ready.
     ///
     /// # Errors
     /// What `load` returns.
     pub async fn start(
         threads: NonZeroUsize,
         max_job_time: Duration,
-        load: impl FnOnce() -> anyhow::Result<Recogniser> + Send + 'static,
+        load: impl FnOnce() -> anyhow::Result<Recognizer> + Send + 'static,
     ) -> anyhow::Result<Self> {
-        let loading = tokio::task::spawn_blocking(move || load().inspect(Recogniser::warm_up));
-        let recogniser = loading.await??;
+        let loading = tokio::task::spawn_blocking(move || load().inspect(Recognizer::warm_up));
+        let recognizer = loading.await??;
         Self::over(threads, max_job_time, move |photos| {
-            recogniser.recognise_batch(photos)
+            recognizer.recognize_batch(photos)
         })
     }
 
-    /// `recognise` gives one answer for each photo, in order.
+    /// Starts threads that call `recognize`, which returns one result for each photo, in order.
     fn over(
         threads: NonZeroUsize,
         max_job_time: Duration,
-        recognise: impl Fn(&[Bytes]) -> Vec<Answer> + Send + Sync + 'static,
+        recognize: impl Fn(&[Bytes]) -> Vec<Result<Recognized, VisionError>> + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
         let threads = threads.get();
         let (jobs, queue) = mpsc::channel(threads * LARGEST_BATCH);
-        let shared = Arc::new((Mutex::new(queue), recognise));
+        let shared = Arc::new((Mutex::new(queue), recognize));
         let (living, alive) = sync_mpsc::channel::<()>();
         let mut inference = Self {
             jobs: Some(jobs),
@@ -97,9 +97,9 @@ impl Inference {
             let thread = std::thread::Builder::new()
                 .name(format!("inference-{number}"))
                 .spawn(move || {
-                    let (queue, recognise) = &*shared;
+                    let (queue, recognize) = &*shared;
                     while let Some(batch) = take(queue, threads) {
-                        answer(batch, recognise);
+                        run_batch(batch, recognize);
                     }
                     drop(living);
                 })?;
@@ -110,9 +110,9 @@ impl Inference {
 
     /// # Errors
     /// [`InferenceError::Vision`] when the photo is at fault.
-    pub async fn recognise(&self, photo: Bytes) -> Result<Recognised, InferenceError> {
+    pub async fn recognize(&self, photo: Bytes) -> Result<Recognized, InferenceError> {
         let jobs = self.jobs.as_ref().ok_or(InferenceError::ThreadsEnded)?;
-        let ((taken, is_taken), (reply, answer)) = (oneshot::channel(), oneshot::channel());
+        let ((taken, is_taken), (reply, result)) = (oneshot::channel(), oneshot::channel());
         let job = Job {
             photo,
             taken: Some(taken),
@@ -122,11 +122,11 @@ impl Inference {
             jobs.send(job).await.ok()?;
             is_taken.await.ok()
         };
-        // Nobody may come for a job that waits behind one that hangs. Another worker takes it.
+        // No thread may be free for a job behind one that hangs. Another worker takes it.
         let taken = self.hung.run_until_cancelled(taking).await.flatten();
         let together = taken.ok_or(InferenceError::ThreadsEnded)?;
-        match tokio::time::timeout(self.max_job_time * together, answer).await {
-            Ok(answer) => answer.map_err(|_| InferenceError::ThreadsEnded)?,
+        match tokio::time::timeout(self.max_job_time * together, result).await {
+            Ok(result) => result.map_err(|_| InferenceError::ThreadsEnded)?,
             Err(_) => {
                 self.hung.cancel();
                 Err(InferenceError::TooSlow(self.max_job_time))
@@ -134,7 +134,7 @@ impl Inference {
         }
     }
 
-    /// Whether a photo took too long, so that a thread may hang.
+    /// Whether a photo took too long: its thread may hang.
     pub fn hangs(&self) -> bool {
         self.hung.is_cancelled()
     }
@@ -156,8 +156,8 @@ impl Drop for Inference {
     }
 }
 
-/// Waits for a job and takes a fair share of those that wait behind it at that moment, never waiting for more; `None`
-/// when no more can come. One free thread waits in here, the others for the lock.
+/// Waits for a job and takes a fair share of those already queued behind it. Returns `None` when no more can come. One
+/// free thread waits here, the others for the lock.
 fn take(queue: &Mutex<mpsc::Receiver<Job>>, threads: usize) -> Option<Vec<Job>> {
     let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
     let first = queue.blocking_recv()?;
@@ -166,29 +166,32 @@ fn take(queue: &Mutex<mpsc::Receiver<Job>>, threads: usize) -> Option<Vec<Job>> 
     Some(iter::once(first).chain(waiting.take(share - 1)).collect())
 }
 
-/// How many of the `waiting` jobs a thread takes, so that the other threads get as many when they are free.
+/// Returns how many of the `waiting` jobs a thread takes, so that each other thread gets as many.
 fn fair_share(waiting: usize, threads: usize) -> usize {
     waiting.div_ceil(threads).min(LARGEST_BATCH)
 }
 
-/// A photo that makes `recognise` panic is tried once more alone, so that it costs no other its answer.
-fn answer(mut batch: Vec<Job>, recognise: &impl Fn(&[Bytes]) -> Vec<Answer>) {
-    // Nobody waits for a job whose task was dropped.
+/// Runs a batch and sends the results. After a panic each photo is tried alone, so that only the faulty one fails.
+fn run_batch(
+    mut batch: Vec<Job>,
+    recognize: &impl Fn(&[Bytes]) -> Vec<Result<Recognized, VisionError>>,
+) {
+    // The task that waits for a result may have been dropped.
     batch.retain(|job| !job.reply.is_closed());
     let together = batch.len() as u32;
     for taken in batch.iter_mut().filter_map(|job| job.taken.take()) {
         let _ = taken.send(together);
     }
     let photos: Vec<Bytes> = batch.iter().map(|job| job.photo.clone()).collect();
-    match catch_unwind(AssertUnwindSafe(|| recognise(&photos))) {
-        Ok(answers) => {
-            for (job, answer) in batch.into_iter().zip(answers) {
-                drop(job.reply.send(answer.map_err(InferenceError::from)));
+    match catch_unwind(AssertUnwindSafe(|| recognize(&photos))) {
+        Ok(results) => {
+            for (job, result) in batch.into_iter().zip(results) {
+                drop(job.reply.send(result.map_err(InferenceError::from)));
             }
         }
         Err(_) if batch.len() > 1 => {
             for job in batch {
-                answer(vec![job], recognise);
+                run_batch(vec![job], recognize);
             }
         }
         Err(_) => {

@@ -1,13 +1,15 @@
+//! Keeps a message hidden from other workers while its job runs.
+
 use std::time::Duration;
 
 use platform::queue::{Message, Queue};
 use tokio::task::JoinHandle;
 
-/// Below this there is no time to extend a visibility timeout.
+/// The shortest visibility timeout that leaves time to extend it.
 pub const SHORTEST: Duration = Duration::from_secs(3);
 
-/// Keeps a message hidden from other workers for as long as it is held: the visibility timeout is extended every third
-/// of its length. Dropping the lease ends that; the message then comes back by itself unless it was deleted.
+/// Extends a message's visibility timeout every third of its length. Once the lease is dropped, the message returns to
+/// the queue by itself unless it was deleted.
 #[derive(Debug)]
 pub struct Lease {
     extending: JoinHandle<()>,
@@ -24,7 +26,7 @@ impl Lease {
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                // A call that hangs is given up, so that the next tick tries again while there is still time.
+                // A call that hangs is given up while there is still time to try again.
                 let extension = queue.change_visibility(&receipt_handle, visibility_timeout);
                 match tokio::time::timeout(period, extension).await {
                     Ok(Ok(())) => {}

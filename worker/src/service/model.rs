@@ -1,12 +1,14 @@
+//! Which model, gallery and engine a command uses.
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use photo::DecodeLimits;
 
 use crate::vision::engine::native::NativeEngine;
-use crate::vision::{Engine, EngineName, EngineOptions, Engines, Gallery, Precision, Recogniser};
+use crate::vision::{Engine, EngineName, EngineOptions, Engines, Gallery, Precision, Recognizer};
 
-/// Which networks and which identities.
+/// The model bundle and the gallery.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
@@ -26,25 +28,24 @@ pub struct ModelArgs {
         value_name = "FILE"
     )]
     pub gallery: PathBuf,
-    /// Distance beyond which a face is nobody's, 0 to 2; absent: the bundle's own
+    /// Distance beyond which a face is unknown, 0 to 2; absent: the bundle's own
     #[arg(long, env = "MUSTER_THRESHOLD", value_name = "DISTANCE")]
     pub threshold: Option<f32>,
     #[command(flatten)]
     pub engine: EngineArgs,
 }
 
-/// What runs the networks.
+/// The engine that runs the networks.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Engine")]
 pub struct EngineArgs {
-    /// What runs the embedder; `worker engines` compares them
+    /// Engine of the embedder; `worker engines` compares them
     #[arg(long, env = "MUSTER_ENGINE", value_enum, default_value_t)]
     pub engine: EngineName,
-    /// What the embedder computes with; absent: the best that bundle, engine and processor have
+    /// Numbers that the embedder computes with; absent: the fastest that bundle, engine and processor have
     #[arg(long, env = "MUSTER_PRECISION", value_enum)]
     pub precision: Option<Precision>,
-    /// What runs the face detector's small networks, which the native engine computes several times as fast on a
-    /// processor
+    /// Engine of the face detector's small networks. On a processor the native engine is several times as fast
     #[arg(
         long,
         env = "MUSTER_DETECTOR",
@@ -74,25 +75,27 @@ impl LinkedEngines {
             EngineName::Native => Ok(&NativeEngine),
             EngineName::Torch => self
                 .torch
-                .context("this program is not linked to libtorch; --engine native needs none"),
+                .context("this program is not linked to libtorch: use --engine native"),
         }
     }
 }
 
 impl ModelArgs {
+    /// Loads the bundle and the gallery.
+    ///
     /// # Errors
     /// When the bundle or the gallery cannot be loaded, or do not belong together.
-    pub fn load(&self, linked: LinkedEngines) -> anyhow::Result<Recogniser> {
+    pub fn load(&self, linked: LinkedEngines) -> anyhow::Result<Recognizer> {
         let gallery = Gallery::load(&self.gallery).with_context(|| {
             format!(
-                "cannot load the gallery {}; `worker enrol` makes one",
+                "cannot load the gallery {}: make one with `worker enrol`",
                 self.gallery.display()
             )
         })?;
         self.load_with_gallery(linked, gallery)
     }
 
-    /// The same with a gallery from elsewhere.
+    /// Loads the bundle with this gallery.
     ///
     /// # Errors
     /// When the bundle cannot be loaded, or the gallery does not belong to it.
@@ -100,16 +103,18 @@ impl ModelArgs {
         &self,
         linked: LinkedEngines,
         gallery: Gallery,
-    ) -> anyhow::Result<Recogniser> {
-        let recogniser = self.engine.load(linked, &self.models, gallery)?;
+    ) -> anyhow::Result<Recognizer> {
+        let recognizer = self.engine.load(linked, &self.models, gallery)?;
         Ok(match self.threshold {
-            Some(threshold) => recogniser.with_threshold(threshold),
-            None => recogniser,
+            Some(threshold) => recognizer.with_threshold(threshold),
+            None => recognizer,
         })
     }
 }
 
 impl EngineArgs {
+    /// Loads a bundle with this gallery.
+    ///
     /// # Errors
     /// When the bundle cannot be loaded by the engine, or the gallery does not belong to it.
     pub fn load(
@@ -117,7 +122,7 @@ impl EngineArgs {
         linked: LinkedEngines,
         bundle: &Path,
         gallery: Gallery,
-    ) -> anyhow::Result<Recogniser> {
+    ) -> anyhow::Result<Recognizer> {
         anyhow::ensure!(
             self.detector == EngineName::Native || self.engine == EngineName::Torch,
             "--detector torch needs --engine torch"
@@ -130,8 +135,8 @@ impl EngineArgs {
             precision: self.precision,
             device: self.device.clone(),
         };
-        let recogniser = Recogniser::load(bundle, gallery, engines, &options)
+        let recognizer = Recognizer::load(bundle, gallery, engines, &options)
             .with_context(|| format!("cannot load the model bundle {}", bundle.display()))?;
-        Ok(recogniser.with_limits(self.limits))
+        Ok(recognizer.with_limits(self.limits))
     }
 }

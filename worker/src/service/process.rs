@@ -1,34 +1,32 @@
+//! One job: fetch the photo, recognize it, store the result, reply.
+
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use photo::DecodeError;
 use platform::aws::Aws;
 use platform::objects::{ObjectError, Objects};
 use platform::queue::{Message, Queue, QueueError};
 use platform::shutdown::CancellationToken;
 use proto::v1::recognition_result::Outcome as Reply;
-use proto::v1::{
-    BoundingBox, Failure, FailureCode, Point, Recognition, RecognitionJob, RecognitionResult,
-    Timings,
-};
+use proto::v1::{FailureCode, RecognitionJob, RecognitionResult, Timings};
 use proto::{FileName, JobId};
 
 use super::inference::{Inference, InferenceError};
 use super::lease::Lease;
+use super::metric;
+use super::reply::{expired, failure, recognition, vision_failure};
 use super::store::{digest, store_result};
-use crate::vision::{Recognised, VisionError};
 
-/// Each front has one reply queue; more names than this are made up.
-const MOST_REPLY_QUEUES: usize = 64;
+/// Bound of the cache of reply queues. Each front has one.
+const MAX_REPLY_QUEUES: usize = 64;
 
-/// How long a job is kept while the object store fails, longer than clients wait by default.
-const OUTAGE_PATIENCE: Duration = Duration::from_secs(150);
-const OUTAGE_PAUSE: Duration = Duration::from_secs(1);
-const STORE_RETRIES: &str = "muster_worker_store_retries_total";
+/// How long a job retries while the object store fails, longer than clients wait by default.
+const STORE_RETRY_TIME: Duration = Duration::from_secs(150);
+const STORE_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// What the turns work with.
+/// Runs jobs; the jobs in flight share it.
 #[derive(Debug)]
 pub struct Processor {
     pub aws: Aws,
@@ -38,32 +36,32 @@ pub struct Processor {
     pub inference: Inference,
     pub instance_id: String,
     pub visibility_timeout: Duration,
-    /// Nothing is waited for any more.
+    /// Retries end with it.
     pub shutdown: CancellationToken,
     /// Reply queues by name, opened at their first use.
     pub reply_queues: Mutex<HashMap<String, Queue>>,
 }
 
-/// What became of a message.
+/// How a message was settled.
 #[derive(Debug)]
 pub enum Outcome {
     /// A name was stored and replied.
-    Recognised,
-    /// The client gets an error; there is nothing to try again.
+    Recognized,
+    /// An error was replied. Another attempt would not help.
     Failed(FailureCode),
-    /// The message or its photo is at fault in a way that nobody can be told: it was given back at once, and ends in
-    /// the dead-letter queue when others fare no better.
+    /// The message cannot be replied to. It was given back at once, and ends in the dead-letter queue if other workers
+    /// reject it too.
     Rejected(anyhow::Error),
-    /// S3 or SQS failed: the message returns by its visibility timeout, when the trouble may be over.
+    /// S3 or SQS failed. The message returns after its visibility timeout.
     Abandoned(anyhow::Error),
 }
 
 impl Outcome {
-    /// As it is counted.
+    /// Returns the value of the metric's label `outcome`, whose spelling is part of the interface.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Recognised => "recognised",
+            Self::Recognized => "recognised",
             Self::Failed(_) => "failed",
             Self::Rejected(_) => "rejected",
             Self::Abandoned(_) => "abandoned",
@@ -71,28 +69,28 @@ impl Outcome {
     }
 }
 
-/// A job that passed the checks at the edge.
+/// A parsed job.
 #[derive(Debug)]
 struct Job {
     id: JobId,
     object_key: FileName,
     file_name: FileName,
     reply_queue: String,
-    /// When nobody waits for the result any more.
+    /// When the client stops waiting for the result.
     expires_at: Option<Instant>,
-    /// Empty: any photo will do.
+    /// Empty if the job does not name one.
     photo_sha256: String,
 }
 
 impl Processor {
-    /// One job's turn: fetch, recognise, store, reply, and only then delete the message.
-    pub async fn turn(&self, message: &Message) -> Outcome {
+    /// Runs a message's job, replies, and only then deletes the message.
+    pub async fn process(&self, message: &Message) -> Outcome {
         let lease = Lease::hold(&self.requests, message, self.visibility_timeout);
         let outcome = match Job::parse(message) {
             Ok(job) => {
                 let id = tracing::field::display(&job.id);
                 tracing::Span::current().record("request_id", id);
-                self.answer(&job).await.unwrap_or_else(|error| {
+                self.run(&job).await.unwrap_or_else(|error| {
                     if error.is::<InferenceError>() {
                         Outcome::Rejected(error)
                     } else {
@@ -104,8 +102,8 @@ impl Processor {
         };
         drop(lease);
         match &outcome {
-            // The answer is out: a message that stays comes back and is answered again, which front drops.
-            Outcome::Recognised | Outcome::Failed(_) => {
+            // The reply is sent. If the message stays, it is processed again, and front drops the second reply.
+            Outcome::Recognized | Outcome::Failed(_) => {
                 warn_on_error(
                     "delete",
                     self.requests.delete(&message.receipt_handle).await,
@@ -122,11 +120,11 @@ impl Processor {
         outcome
     }
 
-    async fn answer(&self, job: &Job) -> anyhow::Result<Outcome> {
+    async fn run(&self, job: &Job) -> anyhow::Result<Outcome> {
         let mut timings = Timings::default();
-        let reply = self.recognise(job, &mut timings).await?;
+        let reply = self.recognize(job, &mut timings).await?;
         let outcome = match &reply {
-            Reply::Recognition(_) => Outcome::Recognised,
+            Reply::Recognition(_) => Outcome::Recognized,
             Reply::Failure(failure) => Outcome::Failed(failure.code()),
         };
         let result = RecognitionResult {
@@ -137,26 +135,24 @@ impl Processor {
         };
         match self.reply(&job.reply_queue, proto::encode(&result)).await {
             Ok(()) => {}
-            // The front that asked took its queue with it. Others get their answers all the same.
+            // The queue ended with its front. Other fronts are not affected.
             Err(error @ QueueError::NotFound(_)) => {
                 self.known_queues().remove(&job.reply_queue);
-                tracing::warn!(%error, "nobody waits for the answer");
+                tracing::warn!(%error, "the front of this job is gone");
             }
             Err(error) => return Err(error).context("cannot reply"),
         }
         Ok(outcome)
     }
 
-    async fn recognise(&self, job: &Job, timings: &mut Timings) -> anyhow::Result<Reply> {
+    async fn recognize(&self, job: &Job, timings: &mut Timings) -> anyhow::Result<Reply> {
         if job.is_expired() {
             return Ok(expired());
         }
         let started = Instant::now();
         let key = job.object_key.as_str();
-        let fetched = self
-            .patiently(job.expires_at, || self.photos.get(key))
-            .await;
-        // The store may have failed for long.
+        let fetched = self.retry(job.expires_at, || self.photos.get(key)).await;
+        // Retries may have taken long.
         if job.is_expired() {
             return Ok(expired());
         }
@@ -178,40 +174,40 @@ impl Processor {
                 "another photo is stored in the place of this one",
             ));
         }
-        let recognised = match self.inference.recognise(photo).await {
-            Ok(recognised) => recognised,
+        let recognized = match self.inference.recognize(photo).await {
+            Ok(recognized) => recognized,
             Err(InferenceError::Vision(error)) => return Ok(vision_failure(&error)),
             Err(error @ (InferenceError::Panicked | InferenceError::TooSlow(_))) => {
                 return Ok(failure(FailureCode::Internal, &error.to_string()));
             }
             Err(error @ InferenceError::ThreadsEnded) => return Err(error.into()),
         };
-        timings.decode_ms = milliseconds(recognised.timings.decode);
-        timings.detect_ms = milliseconds(recognised.timings.detect);
-        timings.embed_ms = milliseconds(recognised.timings.embed);
-        timings.match_ms = milliseconds(recognised.timings.matching);
+        timings.decode_ms = milliseconds(recognized.timings.decode);
+        timings.detect_ms = milliseconds(recognized.timings.detect);
+        timings.embed_ms = milliseconds(recognized.timings.embed);
+        timings.match_ms = milliseconds(recognized.timings.matching);
         let started = Instant::now();
-        self.store(job, &sha256, &recognised.name).await?;
+        self.store(job, &sha256, &recognized.name).await?;
         timings.store_ms = milliseconds(started.elapsed());
-        Ok(Reply::Recognition(recognition(recognised)))
+        Ok(Reply::Recognition(recognition(recognized)))
     }
 
     async fn store(&self, job: &Job, sha256: &str, name: &str) -> anyhow::Result<()> {
         let result = format!("{}:{name}", job.file_name.stem());
         let store = || store_result(&self.results, &job.object_key, sha256, &result);
-        Ok(self.patiently(None, store).await?)
+        Ok(self.retry(None, store).await?)
     }
 
-    /// Tries again while the object store fails, for a while, not after `expires_at` and not beyond the shutdown. The job
-    /// stays ours meanwhile: a job that is given back uses up one of its few receives, and no other worker would fare
-    /// better.
-    async fn patiently<T, F: Future<Output = Result<T, ObjectError>>>(
+    /// Retries while the object store fails: for [`STORE_RETRY_TIME`], until `expires_at`, or until the shutdown. The
+    /// lease goes on meanwhile. Giving the message back would use up one of its few receives, and no other worker
+    /// reaches the store either.
+    async fn retry<T, F: Future<Output = Result<T, ObjectError>>>(
         &self,
         expires_at: Option<Instant>,
         mut attempt: impl FnMut() -> F,
     ) -> Result<T, ObjectError> {
-        let longest = Instant::now() + OUTAGE_PATIENCE;
-        let give_up_at = expires_at.map_or(longest, |expires_at| expires_at.min(longest));
+        let latest = Instant::now() + STORE_RETRY_TIME;
+        let give_up_at = expires_at.map_or(latest, |expires_at| expires_at.min(latest));
         loop {
             match attempt().await {
                 Err(error @ (ObjectError::Unavailable(_) | ObjectError::NoBucket)) => {
@@ -219,9 +215,9 @@ impl Processor {
                     if is_over {
                         return Err(error);
                     }
-                    metrics::counter!(STORE_RETRIES).increment(1);
-                    tracing::debug!(%error, "the object store fails; trying again");
-                    let pause = tokio::time::sleep(OUTAGE_PAUSE);
+                    metrics::counter!(metric::STORE_RETRIES).increment(1);
+                    tracing::debug!(%error, "the object store fails; retrying");
+                    let pause = tokio::time::sleep(STORE_RETRY_PAUSE);
                     self.shutdown.run_until_cancelled(pause).await;
                 }
                 settled => return settled,
@@ -229,7 +225,7 @@ impl Processor {
         }
     }
 
-    /// Turns that miss the same queue at once each open it, which does no harm.
+    /// Sends a reply. Jobs that miss the same queue at once each open it, which does no harm.
     async fn reply(&self, queue: &str, body: String) -> Result<(), QueueError> {
         let known = self.known_queues().get(queue).cloned();
         if let Some(queue) = known {
@@ -238,7 +234,7 @@ impl Processor {
         let opened = self.aws.queue(queue).await?;
         {
             let mut known = self.known_queues();
-            if known.len() >= MOST_REPLY_QUEUES {
+            if known.len() >= MAX_REPLY_QUEUES {
                 known.clear();
             }
             known.insert(queue.to_owned(), opened.clone());
@@ -260,8 +256,8 @@ impl Job {
             "" => object_key.clone(),
             name => name.parse().context("file_name")?,
         };
-        // No two machines' clocks are compared: how long the message waited is told by SQS. A message that was received
-        // before has waited longer than that, and its job may be done in vain.
+        // SQS says how long the message waited, so no two machines' clocks are compared. A message that was received
+        // before has waited longer than that.
         let time_to_live = Duration::from_millis(job.time_to_live_ms.into());
         let left = time_to_live.saturating_sub(message.waited);
         let expires_at = (!time_to_live.is_zero()).then(|| Instant::now() + left);
@@ -284,57 +280,7 @@ impl Job {
 
 fn warn_on_error(action: &str, result: Result<(), QueueError>) {
     if let Err(error) = result {
-        tracing::warn!(%error, action, "a message could not be settled");
-    }
-}
-
-fn vision_failure(error: &VisionError) -> Reply {
-    let code = match error {
-        VisionError::NoFace => FailureCode::NoFace,
-        VisionError::Decode(decode) => match decode {
-            DecodeError::NotAnImage | DecodeError::Unsupported { .. } => FailureCode::NotAnImage,
-            DecodeError::Damaged(_) | DecodeError::Truncated => FailureCode::DamagedImage,
-            DecodeError::TooManyPixels { .. } | DecodeError::TooSlow(_) => {
-                FailureCode::TooManyPixels
-            }
-        },
-    };
-    failure(code, &error.to_string())
-}
-
-fn expired() -> Reply {
-    failure(
-        FailureCode::DeadlineExceeded,
-        "no worker had the photo before the deadline",
-    )
-}
-
-fn failure(code: FailureCode, message: &str) -> Reply {
-    Reply::Failure(Failure {
-        code: code.into(),
-        message: message.to_owned(),
-    })
-}
-
-fn recognition(recognised: Recognised) -> Recognition {
-    let bounding_box = recognised.bounding_box;
-    Recognition {
-        name: recognised.name,
-        distance: recognised.distance,
-        confidence: recognised.face_probability,
-        r#box: Some(BoundingBox {
-            left: bounding_box.left,
-            top: bounding_box.top,
-            right: bounding_box.right,
-            bottom: bounding_box.bottom,
-        }),
-        landmarks: recognised
-            .landmarks
-            .iter()
-            .map(|p| Point { x: p.x, y: p.y })
-            .collect(),
-        model: recognised.model,
-        nearest_name: recognised.nearest_name.unwrap_or_default(),
+        tracing::warn!(%error, action, "cannot settle a message");
     }
 }
 

@@ -1,3 +1,5 @@
+//! `worker serve`: starts everything, and ends it in order.
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -15,9 +17,10 @@ use proto::Names;
 use proto::v1::WorkerState;
 use tokio::sync::watch;
 
-use super::attend::{Attendance, Status, attend};
+use super::attend::{ScalerLink, Status, attend};
 use super::inference::Inference;
 use super::lease;
+use super::metric;
 use super::model::{LinkedEngines, ModelArgs};
 use super::notices;
 use super::process::Processor;
@@ -25,28 +28,27 @@ use super::work::Worker;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArgs {
-    /// The scaler's gRPC address, or those of several, with commas between, of which one leads; absent: the worker takes
-    /// work until it is stopped
+    /// Comma-separated gRPC addresses of the scalers, of which one leads; absent: the worker takes work until it is stopped
     #[arg(long, env = "MUSTER_SCALER", value_name = "URL", value_delimiter = ',')]
     pub scaler: Vec<String>,
-    /// File with the token that the scaler lets workers of its fleet in by; absent: the environment variable
+    /// File with the token that the scaler asks workers of its fleet for; absent: the environment variable
     /// MUSTER_FLEET_TOKEN
     #[arg(long, env = "MUSTER_FLEET_TOKEN_FILE", value_name = "FILE")]
     pub fleet_token_file: Option<PathBuf>,
     #[command(flatten)]
     pub peer_tls: PeerTlsArgs,
-    /// This instance's id; absent: asked of the EC2 instance metadata service
+    /// This instance's id; absent: the EC2 instance metadata service's
     #[arg(long, env = "EC2_INSTANCE_ID", value_name = "ID")]
     pub instance_id: Option<String>,
-    /// OS threads that recognise photos; absent: one for each core
+    /// OS threads that recognize photos; absent: one for each core
     #[arg(long, env = "MUSTER_INFERENCE_THREADS", value_name = "COUNT")]
     pub inference_threads: Option<NonZeroUsize>,
-    /// Jobs that are in flight at most; absent: one for each inference thread. With more, fetching and storing overlap
-    /// with inference and threads take several photos together, but idle workers elsewhere go without these jobs
+    /// Most jobs in flight at once; absent: one for each inference thread. With more, fetching and storing overlap with
+    /// inference, and threads take several photos together, but other workers may be left idle
     #[arg(long, env = "MUSTER_JOBS", value_name = "COUNT")]
     pub jobs: Option<NonZeroUsize>,
-    /// How long recognising a photo may take once a thread has taken it. The job of one that takes longer is answered with
-    /// an error, and the worker ends, since the thread at work on it cannot be stopped
+    /// Longest time to recognize a photo. A job that takes longer is replied to with an error, and the worker ends, since
+    /// a thread cannot be stopped
     #[arg(
         long,
         env = "MUSTER_MAX_JOB_TIME",
@@ -55,7 +57,7 @@ pub struct ServeArgs {
         default_value = "60"
     )]
     pub max_job_time: Duration,
-    /// How long jobs in flight may take to end at shutdown. Those left come back by their visibility timeout
+    /// Longest time for jobs in flight to end at shutdown. The messages of unfinished jobs return to the queue
     #[arg(
         long,
         env = "MUSTER_WORKER_DRAIN",
@@ -82,7 +84,7 @@ impl ServeArgs {
     }
 }
 
-/// Works until `shutdown`, finishing the jobs at hand.
+/// Works until `shutdown`, then finishes the jobs in flight.
 ///
 /// # Errors
 /// When the model, the gallery or the fleet's token cannot be loaded, or an inference thread ends.
@@ -107,7 +109,8 @@ async fn serve(
     let (instance_id, metadata) = identify(&args).await?;
     let (ready, readiness) = watch::channel(false);
     args.admin.spawn(readiness, shutdown.clone()).await?;
-    // Until the very end, so that the scaler sees a job that goes on after the order to stop.
+    metric::describe();
+    // Until the very end, so that the scaler sees a job that runs on after the order to stop.
     let attending = CancellationToken::new();
     let _attending = attending.clone().drop_guard();
     let notices = match metadata {
@@ -119,16 +122,16 @@ async fn serve(
         .iter()
         .map(|url| platform::grpc::channel(url, &args.peer_tls));
     let scalers: Vec<_> = scalers.collect::<anyhow::Result<_>>()?;
-    let mut attendance = if scalers.is_empty() {
-        Attendance::alone(notices)
+    let mut link = if scalers.is_empty() {
+        ScalerLink::alone(notices)
     } else {
         let token = Token::read(args.fleet_token_file.as_deref(), FLEET_TOKEN_VARIABLE)?;
         attend(scalers, instance_id.clone(), token, notices, attending)
     };
     let threads = args.inference_threads();
-    let most_jobs = args.jobs.unwrap_or(threads).get();
+    let max_jobs = args.jobs.unwrap_or(threads).get();
     let booting = cordonable(
-        &mut attendance,
+        &mut link,
         boot(&args, linked, threads, aws, instance_id, shutdown.clone()),
     );
     let Some(processor) = shutdown.run_until_cancelled(booting).await.transpose()? else {
@@ -137,11 +140,11 @@ async fn serve(
     tracing::info!(
         ready_ms = started.elapsed().as_millis(),
         threads,
-        most_jobs,
+        max_jobs,
         "ready"
     );
     ready.send_replace(true);
-    let work = Worker::new(processor, attendance, most_jobs, shutdown.clone()).work();
+    let work = Worker::new(processor, link, max_jobs, shutdown.clone()).work();
     let worked = bounded("worker", &shutdown, args.drain_deadline, work).await;
     worked.unwrap_or(Ok(()))
 }
@@ -151,8 +154,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
-/// The instance's id, and the metadata service where it is to be asked for notices: where it told the id, or where its
-/// endpoint is given.
+/// Returns the instance's id and the metadata service to ask for notices: the one that gave the id, or the one whose
+/// endpoint is set.
 async fn identify(args: &ServeArgs) -> anyhow::Result<(String, Option<Metadata>)> {
     let MetadataArgs {
         metadata_endpoint,
@@ -162,17 +165,20 @@ async fn identify(args: &ServeArgs) -> anyhow::Result<(String, Option<Metadata>)
         Some(id) if *metadata_disabled || metadata_endpoint.is_none() => Ok((id.clone(), None)),
         Some(id) => Ok((id.clone(), Some(args.metadata.connect()?))),
         None if *metadata_disabled => {
-            anyhow::bail!("--instance-id is not given and the metadata service is disabled")
+            anyhow::bail!("the metadata service is disabled: set --instance-id")
         }
         None => {
             let metadata = args.metadata.connect()?;
             let id = metadata.instance_id().await;
-            Ok((id.context("--instance-id is not given")?, Some(metadata)))
+            Ok((
+                id.context("cannot ask for the instance id: set --instance-id")?,
+                Some(metadata),
+            ))
         }
     }
 }
 
-/// Loads the model while the queue is looked up.
+/// Loads the model and, meanwhile, opens the queue.
 async fn boot(
     args: &ServeArgs,
     linked: LinkedEngines,
@@ -183,15 +189,15 @@ async fn boot(
 ) -> anyhow::Result<Processor> {
     let model = args.model.clone();
     let inference = Inference::start(threads, args.max_job_time, move || {
-        let recogniser = model.load(linked)?;
+        let recognizer = model.load(linked)?;
         tracing::info!(
-            model = recogniser.description().name,
-            engine = %recogniser.engine(),
-            precision = %recogniser.precision(),
-            runs_on = recogniser.runs_on(),
+            model = recognizer.description().name,
+            engine = %recognizer.engine(),
+            precision = %recognizer.precision(),
+            runs_on = recognizer.runs_on(),
             "model loaded"
         );
-        Ok(recogniser)
+        Ok(recognizer)
     });
     let names = Names::new(&args.aws.prefix);
     let requests = async {
@@ -199,7 +205,7 @@ async fn boot(
         let visibility_timeout = queue.visibility_timeout().await?;
         anyhow::ensure!(
             visibility_timeout >= lease::SHORTEST,
-            "the request queue's visibility timeout is {visibility_timeout:?}; at least {:?} are needed",
+            "the request queue's visibility timeout is {visibility_timeout:?}: set it to {:?} or more",
             lease::SHORTEST
         );
         Ok((queue, visibility_timeout))
@@ -218,25 +224,25 @@ async fn boot(
     })
 }
 
-/// Runs `booting` to its end and meanwhile confirms each cordon, and each notice, at once: nothing was received yet.
-async fn cordonable<T>(attendance: &mut Attendance, booting: impl Future<Output = T>) -> T {
+/// Runs `booting` to its end. Meanwhile it confirms each cordon and notice at once, as no message was received yet.
+async fn cordonable<T>(link: &mut ScalerLink, booting: impl Future<Output = T>) -> T {
     tokio::pin!(booting);
     loop {
-        let standing = attendance.standing();
-        let state = if standing.is_cordoned() {
+        let control = link.control();
+        let state = if control.is_cordoned() {
             WorkerState::Cordoned
         } else {
             WorkerState::Booting
         };
-        attendance.status.send_replace(Status {
+        link.status.send_replace(Status {
             state,
             completed: 0,
-            interruption: standing.interruption,
-            obeyed: standing.order,
+            interruption: control.interruption,
+            obeyed: control.order,
         });
         tokio::select! {
             output = &mut booting => return output,
-            () = attendance.changed() => {}
+            () = link.changed() => {}
         }
     }
 }

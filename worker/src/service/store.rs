@@ -1,20 +1,22 @@
+//! Results in the object store.
+
 use bytes::Bytes;
 use platform::objects::{Metadata, ObjectError, Objects, Put};
 use proto::FileName;
 use sha2::{Digest, Sha256};
 
-/// Names, in a result's metadata, the photo that it was made from.
+/// Metadata key of a result: the digest of its photo.
 const PHOTO_SHA256: &str = "photo-sha256";
 
-/// As jobs and metadata name a photo: SHA-256 in lower case hexadecimal.
+/// Returns the SHA-256 of a photo in lower case hexadecimal, as jobs and metadata have it.
 #[must_use]
 pub fn digest(photo: &[u8]) -> String {
     let digest = Sha256::digest(photo);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Stores `<stem>:<name>` under the object key without its extension. A result of the same photo is replaced; a key
-/// that holds the result of another photo (`a.jpg` and `a.png`) is left alone and a key derived from it is used.
+/// Stores a result under the object key without its extension, and replaces a result of the same photo. If another
+/// photo's result has that key (`a.jpg` and `a.png`), the digest is added to it.
 ///
 /// # Errors
 /// When the object store cannot be reached or refuses.

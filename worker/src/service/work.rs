@@ -1,3 +1,5 @@
+//! The worker's loop.
+
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -8,48 +10,44 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 use tracing::Instrument;
 
-use super::attend::{Attendance, Standing, Status};
+use super::attend::{Control, ScalerLink, Status};
 use super::inference::InferenceError;
+use super::metric;
 use super::process::{Outcome, Processor};
 
-/// Jobs by outcome.
-const JOBS: &str = "muster_worker_jobs_total";
-/// From receiving a message to deleting it.
-const JOB_SECONDS: &str = "muster_worker_job_seconds";
-
-/// How long one receive call waits for a message. A cordoned worker may have to wait for its end, so this bounds how
-/// fast the fleet scales in; the price is one call a second for each idle worker.
+/// How long one receive call waits for a message. A cordoned worker waits for its end, so this bounds how fast the fleet
+/// scales in. An idle worker makes one call a second.
 const RECEIVE_WAIT: Duration = Duration::from_secs(1);
 
-/// Takes messages, several at once, has each processed by [`Processor::turn`], and obeys the scaler and EC2's notices.
+/// Receives messages, runs each by [`Processor::process`], several at once, and obeys the scaler and EC2's notices.
 #[derive(Debug)]
 pub struct Worker {
     processor: Arc<Processor>,
-    attendance: Attendance,
+    link: ScalerLink,
     shutdown: CancellationToken,
-    /// Jobs in flight at most.
-    most_jobs: usize,
-    /// The jobs in flight and, if `is_receiving`, the receive call. Each goes on to its end.
+    /// Most jobs in flight at once.
+    max_jobs: usize,
+    /// The jobs in flight and, if `is_receiving`, the receive call. Each runs to its end.
     activities: JoinSet<Event>,
     is_receiving: bool,
     completed: u64,
-    standing: Standing,
-    trouble: Trouble,
-    /// Why the process cannot go on.
+    control: Control,
+    outage: Outage,
+    /// Why the process must end.
     fatal: Option<anyhow::Error>,
 }
 
-/// An activity's end.
+/// The result of an activity.
 #[derive(Debug)]
 enum Event {
     Received(Result<Vec<Message>, QueueError>),
     Processed(Outcome),
 }
 
-/// Calls to S3 or SQS that failed. A worker that went on at once would use up the receive counts of good jobs.
+/// Failed calls to S3 or SQS. Without a pause the worker would use up the receive counts of good messages.
 #[derive(Debug, Default)]
-struct Trouble {
-    /// Failures in a row; those during a pause are of the trouble that the pause is for.
+struct Outage {
+    /// Failures in a row. Those during a pause do not count.
     failures: u32,
     pause_ends: Option<Instant>,
 }
@@ -57,61 +55,60 @@ struct Trouble {
 impl Worker {
     pub fn new(
         processor: Processor,
-        attendance: Attendance,
-        most_jobs: usize,
+        link: ScalerLink,
+        max_jobs: usize,
         shutdown: CancellationToken,
     ) -> Self {
         Self {
             processor: Arc::new(processor),
-            attendance,
+            link,
             shutdown,
-            most_jobs,
+            max_jobs,
             activities: JoinSet::new(),
             is_receiving: false,
             completed: 0,
-            standing: Standing::default(),
-            trouble: Trouble::default(),
+            control: Control::default(),
+            outage: Outage::default(),
             fatal: None,
         }
     }
 
-    /// Works until the shutdown, and then until every message that it received or is about to receive is answered.
+    /// Works until the shutdown, and then until every message that was received or is about to be received is settled.
     ///
     /// # Errors
     /// When an inference thread ended.
     pub async fn work(mut self) -> anyhow::Result<()> {
         loop {
-            self.standing = self.attendance.standing();
+            self.control = self.link.control();
             let is_ending = self.shutdown.is_cancelled() || self.fatal.is_some();
             if is_ending && self.activities.is_empty() {
                 break;
             }
-            if !is_ending && !self.standing.is_cordoned() && self.trouble.pause_ends.is_none() {
+            if !is_ending && !self.control.is_cordoned() && self.outage.pause_ends.is_none() {
                 self.receive();
             }
             self.report();
             tokio::select! {
-                Some(event) = self.activities.join_next() => self.take(event.context("a job's task ended")?),
-                () = self.attendance.changed() => {}
+                Some(event) = self.activities.join_next() => self.settle(event.context("a job's task ended")?),
+                () = self.link.changed() => {}
                 () = self.shutdown.cancelled(), if !is_ending => {}
-                () = end_of(self.trouble.pause_ends) => self.trouble.pause_ends = None,
+                () = end_of(self.outage.pause_ends) => self.outage.pause_ends = None,
             }
         }
         tracing::info!(completed = self.completed, "stopped");
         self.fatal.map_or(Ok(()), Err)
     }
 
-    /// Asks for as many messages as there is room for, unless a call is outstanding. It is always awaited to its end,
-    /// also when a cordon or the shutdown comes in between: messages that it was about to bring would be hidden from
-    /// the other workers.
+    /// Receives as many messages as there is room for, unless a call is outstanding. The call always runs to its end,
+    /// also after a cordon or the shutdown: messages that it was about to return would be hidden from other workers.
     fn receive(&mut self) {
-        let limit = room(self.most_jobs, self.jobs_in_flight());
+        let limit = room(self.max_jobs, self.jobs_in_flight());
         if self.is_receiving || limit == 0 {
             return;
         }
         self.is_receiving = true;
         let requests = self.processor.requests.clone();
-        // Leases are renewed by this, whatever the queue's own has become since.
+        // Leases extend by this, even if the queue's own timeout has changed since.
         let hidden_for = Some(self.processor.visibility_timeout);
         self.activities.spawn(async move {
             Event::Received(
@@ -122,10 +119,10 @@ impl Worker {
         });
     }
 
-    fn take(&mut self, event: Event) {
+    fn settle(&mut self, event: Event) {
         if self.processor.inference.hangs() && self.fatal.is_none() {
             self.fatal = Some(anyhow::anyhow!(
-                "a photo took longer than --max-job-time, and the thread at work on it cannot be stopped"
+                "a photo took longer than --max-job-time, and its thread cannot be stopped"
             ));
         }
         match event {
@@ -135,20 +132,20 @@ impl Worker {
                     Ok(messages) => messages.into_iter().for_each(|message| self.start(message)),
                     Err(error) => {
                         tracing::warn!(%error, "cannot receive");
-                        self.trouble.failed(Instant::now());
+                        self.outage.failed(Instant::now());
                     }
                 }
             }
-            Event::Processed(Outcome::Recognised | Outcome::Failed(_)) => {
+            Event::Processed(Outcome::Recognized | Outcome::Failed(_)) => {
                 self.completed += 1;
-                self.trouble.failures = 0;
+                self.outage.failures = 0;
             }
             Event::Processed(Outcome::Rejected(error)) => {
                 if error.is::<InferenceError>() {
                     self.fatal.get_or_insert(error);
                 }
             }
-            Event::Processed(Outcome::Abandoned(_)) => self.trouble.failed(Instant::now()),
+            Event::Processed(Outcome::Abandoned(_)) => self.outage.failed(Instant::now()),
         }
     }
 
@@ -158,8 +155,8 @@ impl Worker {
         let span = tracing::info_span!("job", request_id = tracing::field::Empty);
         let processing = async move {
             let started = Instant::now();
-            let outcome = processor.turn(&message).await;
-            note(&outcome, started.elapsed(), message.receive_count);
+            let outcome = processor.process(&message).await;
+            record(&outcome, started.elapsed(), message.receive_count);
             Event::Processed(outcome)
         };
         self.activities.spawn(processing.instrument(span));
@@ -170,20 +167,20 @@ impl Worker {
     }
 
     fn report(&self) {
-        self.attendance.status.send_replace(Status {
+        self.link.status.send_replace(Status {
             state: state(
-                self.standing.is_cordoned(),
+                self.control.is_cordoned(),
                 self.is_receiving,
                 self.jobs_in_flight(),
             ),
             completed: self.completed,
-            interruption: self.standing.interruption,
-            obeyed: self.standing.order,
+            interruption: self.control.interruption,
+            obeyed: self.control.order,
         });
     }
 }
 
-impl Trouble {
+impl Outage {
     fn failed(&mut self, now: Instant) {
         if self.pause_ends.is_none() {
             self.pause_ends = Some(now + Duration::from_secs(1 << self.failures.min(4)));
@@ -192,12 +189,12 @@ impl Trouble {
     }
 }
 
-/// How many messages to ask for: no more than can be started at once, as another worker may be idle.
-fn room(most_jobs: usize, in_flight: usize) -> usize {
-    most_jobs.saturating_sub(in_flight).min(BATCH_LIMIT)
+/// Returns how many messages to receive: no more than can be started at once, as another worker may be idle.
+fn room(max_jobs: usize, in_flight: usize) -> usize {
+    max_jobs.saturating_sub(in_flight).min(BATCH_LIMIT)
 }
 
-/// A cordon is confirmed only when nothing can make the worker busy any more.
+/// Returns the state to report. A cordon is confirmed only when nothing can make the worker busy any more.
 fn state(is_cordoned: bool, is_receiving: bool, jobs_in_flight: usize) -> WorkerState {
     match (jobs_in_flight, is_receiving) {
         (0, false) if is_cordoned => WorkerState::Cordoned,
@@ -213,23 +210,23 @@ async fn end_of(pause: Option<Instant>) {
     }
 }
 
-fn note(outcome: &Outcome, elapsed: Duration, receive_count: u32) {
-    metrics::histogram!(JOB_SECONDS).record(elapsed);
-    metrics::counter!(JOBS, "outcome" => outcome.label()).increment(1);
+fn record(outcome: &Outcome, elapsed: Duration, receive_count: u32) {
+    metrics::histogram!(metric::JOB_SECONDS).record(elapsed);
+    metrics::counter!(metric::JOBS, "outcome" => outcome.label()).increment(1);
     let elapsed_ms = elapsed.as_millis();
     match outcome {
-        Outcome::Recognised => tracing::debug!(elapsed_ms, receive_count, "recognised"),
+        Outcome::Recognized => tracing::debug!(elapsed_ms, receive_count, "recognized"),
         Outcome::Failed(code) => {
             let code = code.as_str_name();
-            tracing::info!(code, receive_count, "answered with an error");
+            tracing::info!(code, receive_count, "replied with an error");
         }
         Outcome::Rejected(error) => {
             let error = format!("{error:#}");
-            tracing::error!(error, receive_count, "refused a message");
+            tracing::error!(error, receive_count, "rejected a message");
         }
         Outcome::Abandoned(error) => {
             let error = format!("{error:#}");
-            tracing::error!(error, receive_count, "gave up a job for now");
+            tracing::error!(error, receive_count, "abandoned a job: its message returns");
         }
     }
 }
@@ -239,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_asks_for_no_more_than_it_can_start() {
+    fn a_worker_receives_no_more_than_it_can_start() {
         assert_eq!(room(1, 0), 1);
         assert_eq!(room(1, 1), 0);
         assert_eq!(room(4, 1), 3);
@@ -261,12 +258,12 @@ mod tests {
     #[test]
     fn pauses_grow_with_failures_in_a_row_and_jobs_that_fail_together_count_once() {
         let now = Instant::now();
-        let mut trouble = Trouble::default();
+        let mut outage = Outage::default();
         for expected in [1, 2, 4, 8, 16, 16] {
-            trouble.failed(now);
-            trouble.failed(now + Duration::from_millis(500));
+            outage.failed(now);
+            outage.failed(now + Duration::from_millis(500));
             let pause = Duration::from_secs(expected);
-            assert_eq!(trouble.pause_ends.take(), Some(now + pause));
+            assert_eq!(outage.pause_ends.take(), Some(now + pause));
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Cutting a face out of the photo, as facenet-pytorch's `extract_face` does with Pillow: the box truncated to whole
-//! pixels, then `resize((160, 160), BILINEAR)`, bit for bit. Other resamplers shift the embedding (plain bilinear by
-//! 0.01, bicubic by 0.06, area by 0.07), since the galleries and thresholds in use were made with this one.
+//! Crops a face from a photo, bit for bit as facenet-pytorch's `extract_face` does with Pillow: the box truncated to
+//! whole pixels, then `resize((160, 160), BILINEAR)`. Galleries and thresholds in use were made with it. Other resamplers
+//! shift the embedding: plain bilinear by 0.01, bicubic by 0.06, area by 0.07.
 
 use photo::Photo;
 
-use super::area::PixelRect;
 use super::geometry::BoundingBox;
+use crate::kernels::area::PixelRect;
 
 const CHANNELS: usize = 3;
 
@@ -19,7 +19,7 @@ pub struct FaceCrop {
     pub pixels: Vec<u8>,
 }
 
-/// Cuts the box out of the photo and resizes it to `size` x `size`. `margin` counts pixels of the result that surround
+/// Crops the box from the photo and resizes it to `size` x `size`. `margin` is the number of pixels in the result around
 /// the box, both sides together.
 pub fn crop_face(photo: &Photo, face: &BoundingBox, size: usize, margin: usize) -> FaceCrop {
     let rect = pixel_rect(photo, face, size, margin);
@@ -29,12 +29,12 @@ pub fn crop_face(photo: &Photo, face: &BoundingBox, size: usize, margin: usize) 
     }
 }
 
-/// The whole pixels that the crop covers; at least one even if the box lies outside the photo.
+/// Returns the whole pixels that the crop covers: at least one, even if the box lies outside the photo.
 pub fn pixel_rect(photo: &Photo, face: &BoundingBox, size: usize, margin: usize) -> PixelRect {
     let share = margin as f32 / (size - margin) as f32 / 2.0;
     let (margin_x, margin_y) = (face.width() * share, face.height() * share);
     let span = |start: f32, end: f32, limit: usize| {
-        // A float that is cast to an integer is truncated, and NaN becomes 0.
+        // The cast truncates, and NaN becomes 0.
         let start = (start.max(0.0) as usize).min(limit - 1);
         (start, (end.max(0.0) as usize).clamp(start + 1, limit))
     };
@@ -48,7 +48,7 @@ pub fn pixel_rect(photo: &Photo, face: &BoundingBox, size: usize, margin: usize)
     }
 }
 
-/// Pillow's antialiased bilinear filter: one axis after the other, each rounded to 8 bits.
+/// Resizes with Pillow's antialiased bilinear filter: one axis after the other, each rounded to 8 bits.
 pub fn resize_bilinear(
     photo: &Photo,
     rect: PixelRect,
@@ -68,8 +68,8 @@ pub fn resize_bilinear(
     }
 }
 
-/// The order of the axes, which shows in the last bit: found by trying sizes with Pillow 13.0. Earlier versions always
-/// begin with the rows, which moves an embedding by up to 0.01.
+/// Returns whether Pillow 13.0 begins with the columns, which shows in the last bit. The rule was found by trying sizes.
+/// Earlier versions always begin with the rows, which shifts an embedding by up to 0.01.
 fn vertical_first(
     (width, height): (usize, usize),
     (out_width, out_height): (usize, usize),
@@ -129,11 +129,11 @@ fn filter(inputs: usize, outputs: usize) -> Vec<Tap> {
     let reach = scale.max(1.0);
     (0..outputs)
         .map(|output| {
-            let centre = (output as f64 + 0.5) * scale;
-            let start = (centre - reach + 0.5).max(0.0) as usize;
-            let end = ((centre + reach + 0.5) as usize).min(inputs);
+            let center = (output as f64 + 0.5) * scale;
+            let start = (center - reach + 0.5).max(0.0) as usize;
+            let end = ((center + reach + 0.5) as usize).min(inputs);
             let triangle =
-                |input: usize| (1.0 - ((input as f64 - centre + 0.5) / reach).abs()).max(0.0);
+                |input: usize| (1.0 - ((input as f64 - center + 0.5) / reach).abs()).max(0.0);
             let raw: Vec<f64> = (start..end).map(triangle).collect();
             let total: f64 = raw.iter().sum();
             let fixed =

@@ -1,49 +1,46 @@
-//! Finding faces: MTCNN with the numbers of facenet-pytorch's `MTCNN(image_size=160, margin=0, min_face_size=20)`.
-
-use std::sync::{Mutex, PoisonError};
+//! Face detection: MTCNN with the constants of facenet-pytorch's `MTCNN(image_size=160, margin=0, min_face_size=20)`.
 
 use photo::Photo;
 
 use self::boxes::{Candidate, Overlap, covered_pixels, regress, square, suppress};
 use self::networks::{OutputNet, RefineNet, Verdict};
 use self::proposal::Proposal;
-use super::area::{PixelRect, Sampler, shrink};
+use super::arenas::Arenas;
 use super::engine::DetectionNetworks;
 use super::geometry::{BoundingBox, Face, Point};
+use crate::kernels::area::{AreaResizer, PixelRect, shrink};
 
 pub mod boxes;
 pub mod layers;
 pub mod networks;
-mod pool;
 pub mod proposal;
 
-/// The smallest face looked for, in pixels.
+/// The smallest face that is searched, in pixels.
 const MIN_FACE: f64 = 20.0;
-/// P-Net's window.
+/// Side of P-Net's window, in pixels.
 const WINDOW: f64 = 12.0;
-/// Each level of the pyramid is this much smaller than the one before.
+/// Scale between neighboring levels of the pyramid.
 const FACTOR: f64 = 0.709;
 const PROPOSAL_THRESHOLD: f32 = 0.6;
 const REFINE_THRESHOLD: f32 = 0.7;
 const OUTPUT_THRESHOLD: f32 = 0.7;
 
-/// A photo with more pixels is searched in a copy that has fewer, which bounds memory and time; the face is then cut out
-/// of the photo itself.
+/// A photo with more pixels is searched in a smaller copy, which bounds memory and time. The face is cut out of the
+/// photo itself.
 const MAX_SEARCHED_PIXELS: usize = 4_000_000;
 
-/// `detect_large` looks for faces smaller than this share of the photo's shorter side only if there is no larger one.
+/// `detect_large` searches faces smaller than this share of the photo's shorter side only if there is no larger one.
 const SMALL_FACE_SHARE: f64 = 1.0 / 20.0;
 
-/// R-Net and O-Net look at this many candidates at most, the best first; a photo made of noise proposes thousands.
+/// R-Net and O-Net run on so many candidates at most, the best ones; a photo of noise proposes thousands.
 const MAX_CANDIDATES: usize = 1000;
 
-/// The three networks. Threads may share it.
+/// Finds faces by the three networks. Threads may share it.
 #[derive(Debug)]
 pub struct Detector {
     networks: Box<dyn DetectionNetworks>,
     max_searched_pixels: usize,
-    /// As many as threads ever searched at once.
-    samplers: Mutex<Vec<Sampler>>,
+    resizers: Arenas<AreaResizer>,
 }
 
 impl Detector {
@@ -51,83 +48,78 @@ impl Detector {
         Self {
             networks,
             max_searched_pixels: MAX_SEARCHED_PIXELS,
-            samplers: Mutex::default(),
+            resizers: Arenas::default(),
         }
     }
 
-    /// Searches photos of up to so many pixels as they are, and larger ones in a copy that has fewer.
+    /// Searches photos of more pixels in a smaller copy.
     pub fn with_max_searched_pixels(mut self, pixels: usize) -> Self {
         self.max_searched_pixels = pixels;
         self
     }
 
-    /// All faces of at least 20 pixels, the largest box first, as the reference finds and orders them.
+    /// Returns all faces of at least 20 pixels, the largest box first, as the reference finds and orders them.
     pub fn detect(&self, photo: &Photo) -> Vec<Face> {
-        self.detect_in(photo, |photo, sampler| {
+        self.detect_in(photo, |photo, resizer| {
             let scales = pyramid(photo.width(), photo.height());
             let proposals = self.propose(photo, &scales);
-            self.judge(photo, sampler, proposals)
+            self.score_candidates(photo, resizer, proposals)
         })
     }
 
-    /// As `detect`, but small faces are left out if there is a larger one: all that the main face of a photo needs.
+    /// As [`Self::detect`], but leaves out small faces if there is a larger one: enough to find a photo's main face.
     pub fn detect_large(&self, photo: &Photo) -> Vec<Face> {
-        self.detect_in(photo, |photo, sampler| {
+        self.detect_in(photo, |photo, resizer| {
             let (width, height) = (photo.width(), photo.height());
             let (small_faces, large_faces): (Vec<f64>, Vec<f64>) = pyramid(width, height)
                 .into_iter()
                 .partition(|scale| WINDOW / scale < width.min(height) as f64 * SMALL_FACE_SHARE);
             let large = self.propose(photo, &large_faces);
-            let faces = self.judge(photo, sampler, large.clone());
+            let faces = self.score_candidates(photo, resizer, large.clone());
             if !faces.is_empty() || small_faces.is_empty() {
                 return faces;
             }
             let mut proposals = self.propose(photo, &small_faces);
             proposals.extend(large);
-            self.judge(photo, sampler, proposals)
+            self.score_candidates(photo, resizer, proposals)
         })
     }
 
-    /// Runs the three networks once, over an even photo and a few candidates: enough to have all code and weights in memory.
+    /// Runs the three networks once, on a gray photo and a few candidates, which loads all code and weights into
+    /// memory.
     pub fn warm_up(&self) {
         const SIDE: usize = 256;
         let photo = Photo::new(SIDE, SIDE, vec![128; SIDE * SIDE * 3]);
-        self.detect_in(&photo, |photo, sampler| {
+        self.detect_in(&photo, |photo, resizer| {
             let scales = pyramid(SIDE, SIDE);
             let faces = self.propose(photo, &scales);
-            let mut even = |_: usize, crop: &mut [f32]| crop.fill(0.0);
-            self.networks.refine(8, &mut even);
-            self.networks.output(2, &mut even);
-            self.judge(photo, sampler, faces)
+            let mut gray = |_: usize, crop: &mut [f32]| crop.fill(0.0);
+            self.networks.refine(8, &mut gray);
+            self.networks.output(2, &mut gray);
+            self.score_candidates(photo, resizer, faces)
         });
     }
 
     fn detect_in(
         &self,
         photo: &Photo,
-        search: impl FnOnce(&Photo, &mut Sampler) -> Vec<Face>,
+        search: impl FnOnce(&Photo, &mut AreaResizer) -> Vec<Face>,
     ) -> Vec<Face> {
         let pixels = photo.width() * photo.height();
         let factor = (pixels as f64 / self.max_searched_pixels as f64)
             .sqrt()
             .ceil() as usize;
-        let free = || self.samplers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut sampler = free().pop().unwrap_or_default();
-        let faces = match factor {
-            0 | 1 => search(photo, &mut sampler),
-            factor => search(&shrink(photo, factor), &mut sampler),
-        };
-        free().push(sampler);
-        match factor {
-            0 | 1 => faces,
-            factor => faces
-                .iter()
-                .map(|face| enlarged(face, factor as f32))
-                .collect(),
-        }
+        self.resizers.lend(|resizer| {
+            if factor <= 1 {
+                return search(photo, resizer);
+            }
+            let faces = search(&shrink(photo, factor), resizer);
+            let enlarge = |face| enlarged(face, factor as f32);
+            faces.iter().map(enlarge).collect()
+        })
     }
 
-    /// P-Net over the levels of the pyramid.
+    /// Runs P-Net on the levels of the pyramid.
     fn propose(&self, photo: &Photo, scales: &[f64]) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         for &scale in scales {
@@ -143,25 +135,30 @@ impl Detector {
         candidates
     }
 
-    /// R-Net, then O-Net.
-    fn judge(&self, photo: &Photo, sampler: &mut Sampler, proposals: Vec<Candidate>) -> Vec<Face> {
+    /// Runs R-Net, then O-Net.
+    fn score_candidates(
+        &self,
+        photo: &Photo,
+        resizer: &mut AreaResizer,
+        proposals: Vec<Candidate>,
+    ) -> Vec<Face> {
         let mut candidates = suppress(proposals, 0.7, Overlap::Union);
         candidates.truncate(MAX_CANDIDATES);
         let (candidates, rects) = squares(photo, candidates, false);
         let mut cut = |index: usize, crop: &mut [f32]| {
-            sampler.resize(photo, rects[index], [RefineNet::INPUT; 2], crop);
+            resizer.resize(photo, rects[index], [RefineNet::INPUT; 2], crop);
         };
         let verdicts = self.networks.refine(rects.len(), &mut cut);
         let candidates = passing(candidates, verdicts, REFINE_THRESHOLD);
         let candidates = suppress(candidates, 0.7, Overlap::Union);
         let (candidates, rects) = squares(photo, candidates, true);
         let mut cut = |index: usize, crop: &mut [f32]| {
-            sampler.resize(photo, rects[index], [OutputNet::INPUT; 2], crop);
+            resizer.resize(photo, rects[index], [OutputNet::INPUT; 2], crop);
         };
         let verdicts = self.networks.output(rects.len(), &mut cut);
         let mut candidates = passing(candidates, verdicts, OUTPUT_THRESHOLD);
         for candidate in &mut candidates {
-            candidate.landmarks = place_landmarks(candidate);
+            candidate.landmarks = landmarks_in_pixels(candidate);
             candidate.bounding_box = regress(&candidate.bounding_box, &candidate.regression, true);
         }
         let candidates = suppress(candidates, 0.7, Overlap::SmallerInclusive);
@@ -171,8 +168,8 @@ impl Detector {
     }
 }
 
-/// The scales at which a face of 20 pixels, and each larger by 1 / 0.709, fills P-Net's window; none if the photo is
-/// smaller than that.
+/// Returns the scales at which a face of 20 pixels, and each larger by 1 / 0.709, fills P-Net's window. There are none
+/// for a photo that is smaller.
 fn pyramid(width: usize, height: usize) -> Vec<f64> {
     let mut scale = WINDOW / MIN_FACE;
     let mut shorter_side = width.min(height) as f64 * scale;
@@ -185,10 +182,11 @@ fn pyramid(width: usize, height: usize) -> Vec<f64> {
     scales
 }
 
-/// P-Net's window in the photo's pixels.
+/// Returns P-Net's window in the photo's pixels.
 fn window(proposal: &Proposal, scale: f64) -> Candidate {
-    let edge =
-        |place: usize, offset: f64| ((place as f32 * 2.0 + offset as f32) / scale as f32).floor();
+    let edge = |position: usize, offset: f64| {
+        ((position as f32 * 2.0 + offset as f32) / scale as f32).floor()
+    };
     Candidate {
         bounding_box: BoundingBox {
             left: edge(proposal.x, 1.0),
@@ -202,8 +200,8 @@ fn window(proposal: &Proposal, scale: f64) -> Candidate {
     }
 }
 
-/// Moves the candidates by their regression and makes them squares; the pixels each covers. One that lies outside the
-/// photo is dropped.
+/// Moves the candidates by their regression and makes them squares. Returns them with the pixels that each covers, and
+/// drops those outside the photo.
 fn squares(
     photo: &Photo,
     candidates: Vec<Candidate>,
@@ -224,7 +222,7 @@ fn squares(
     moved.unzip()
 }
 
-/// A face of a copy that is `factor` times smaller.
+/// Scales a face from a copy that is `factor` times smaller.
 fn enlarged(face: &Face, factor: f32) -> Face {
     Face {
         bounding_box: face.bounding_box.scaled(factor),
@@ -237,11 +235,11 @@ fn enlarged(face: &Face, factor: f32) -> Face {
 }
 
 fn passing(candidates: Vec<Candidate>, verdicts: Vec<Verdict>, threshold: f32) -> Vec<Candidate> {
-    let judged = candidates
+    let scored = candidates
         .into_iter()
         .zip(verdicts)
         .filter(|(_, verdict)| verdict.probability > threshold);
-    judged
+    scored
         .map(|(candidate, verdict)| Candidate {
             score: verdict.probability,
             regression: verdict.regression,
@@ -251,13 +249,13 @@ fn passing(candidates: Vec<Candidate>, verdicts: Vec<Verdict>, threshold: f32) -
         .collect()
 }
 
-/// Landmarks from shares of the box O-Net looked at to pixels of the photo.
-fn place_landmarks(candidate: &Candidate) -> [f32; 10] {
-    let looked_at = &candidate.bounding_box;
-    let (width, height) = (looked_at.width() + 1.0, looked_at.height() + 1.0);
+/// Converts landmarks from shares of O-Net's box to pixels of the photo.
+fn landmarks_in_pixels(candidate: &Candidate) -> [f32; 10] {
+    let input_box = &candidate.bounding_box;
+    let (width, height) = (input_box.width() + 1.0, input_box.height() + 1.0);
     std::array::from_fn(|index| match candidate.landmarks[index] {
-        share if index < 5 => width * share + looked_at.left - 1.0,
-        share => height * share + looked_at.top - 1.0,
+        share if index < 5 => width * share + input_box.left - 1.0,
+        share => height * share + input_box.top - 1.0,
     })
 }
 

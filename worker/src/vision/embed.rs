@@ -1,23 +1,22 @@
-//! From a face to its embedding: Inception-ResNet v1 (Szegedy et al., "Inception-v4, Inception-ResNet and the Impact of
+//! Face embeddings: Inception-ResNet v1 (Szegedy et al., "Inception-v4, Inception-ResNet and the Impact of
 //! Residual Connections on Learning", 2016) as trained for FaceNet by David Sandberg.
 
-use super::bundle::Preprocessing;
 use super::crop::FaceCrop;
 use super::engine::{EmbeddingNetwork, Precision};
+use crate::model::bundle::Preprocessing;
 
 pub mod architecture;
 pub mod bytes;
-pub mod calibrate;
+mod dense;
 pub mod floats;
-mod pool;
 
 /// A unit vector; faces of one person lie close together by Euclidean distance.
 pub type Embedding = Vec<f32>;
 
-/// Crops that go through the network together at most: more would take memory and gain no time.
+/// Largest batch of crops. Larger ones take more memory and no less time.
 const MAX_BATCH: usize = 8;
 
-/// The network and what it wants its input to look like. Threads may share it.
+/// The network and its preprocessing. Threads may share it.
 #[derive(Debug)]
 pub struct Embedder {
     network: Box<dyn EmbeddingNetwork>,
@@ -25,8 +24,7 @@ pub struct Embedder {
     input_size: usize,
 }
 
-/// A square crop's bytes, in rows of red, green, blue, and how the network wants them: (byte - mean) / deviation, for
-/// each channel.
+/// A square crop's bytes, in rows of red, green, blue. The network reads (byte - mean) / deviation, for each channel.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
     pub pixels: &'a [u8],
@@ -61,7 +59,7 @@ impl Embedder {
         &*self.network
     }
 
-    /// One embedding for each crop.
+    /// Returns one embedding for each crop.
     ///
     /// Panics if a crop has another size than `input_size`, or if the engine fails.
     pub fn embed(&self, crops: &[&FaceCrop]) -> Vec<Embedding> {
@@ -77,7 +75,7 @@ impl Embedder {
             .collect()
     }
 
-    /// The crop as the network takes it.
+    /// Returns the network's input for a crop.
     ///
     /// Panics if it has another size than `input_size`.
     pub fn input<'a>(&self, crop: &'a FaceCrop) -> Input<'a> {
@@ -95,7 +93,7 @@ impl Embedder {
 }
 
 impl Input<'_> {
-    /// The normalized values, one image after the other.
+    /// Returns the normalized values, one image after the other.
     pub fn floats(inputs: &[Self]) -> Vec<f32> {
         let values = |input: &Self| {
             let table = |channel: usize| -> [f32; 256] {
@@ -114,7 +112,7 @@ impl Input<'_> {
     }
 }
 
-/// Mean and deviation by which a crop's bytes are normalized, for each channel.
+/// Returns the mean and deviation that a crop's bytes are normalized by, for each channel.
 fn statistics(pixels: &[u8], preprocessing: Preprocessing) -> ([f32; 3], [f32; 3]) {
     match preprocessing {
         Preprocessing::Fixed => ([127.5; 3], [128.0; 3]),
@@ -125,7 +123,7 @@ fn statistics(pixels: &[u8], preprocessing: Preprocessing) -> ([f32; 3], [f32; 3
             let squares: u64 = pixels.iter().map(|&value| u64::from(value).pow(2)).sum();
             let mean = sum as f64 / count;
             let deviation = (squares as f64 / count - mean * mean).max(0.0).sqrt();
-            // An even picture has no deviation to divide by.
+            // The lower bound avoids a division by zero, as in `tf.image.per_image_standardization`.
             let deviation = deviation.max(1.0 / count.sqrt());
             ([mean as f32; 3], [deviation as f32; 3])
         }

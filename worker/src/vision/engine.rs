@@ -1,19 +1,19 @@
-//! What runs the networks. Everything around them (decoding, the pyramid, suppression, cropping, matching) is the same
-//! for every engine.
+//! Engines, which run the networks. Everything around the networks (decoding, the pyramid, suppression, cropping,
+//! matching) is the same for every engine.
 
 use std::fmt::{self, Debug, Display};
 
 use clap::ValueEnum;
 use photo::Photo;
 
-use super::bundle::{Bundle, LoadError};
 use super::detect::networks::Verdict;
 use super::detect::proposal::Proposal;
 use super::embed::Input;
+use crate::model::bundle::{Bundle, LoadError};
 
 pub mod native;
 
-/// The engines that there are.
+/// The engines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum EngineName {
     /// libtorch, which also runs networks of other architectures (TorchScript) and on GPUs
@@ -32,10 +32,10 @@ pub enum Precision {
     Int8,
 }
 
-/// How an engine loads networks.
+/// Options for loading networks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EngineOptions {
-    /// Absent: the best that the bundle, the engine and the processor have.
+    /// Absent: the fastest that the bundle, the engine and the processor have.
     pub precision: Option<Precision>,
     /// `cpu`, `cuda` or `cuda:<number>`. Absent: CUDA where the engine and the machine have it.
     pub device: Option<String>,
@@ -45,17 +45,21 @@ pub struct EngineOptions {
 pub trait Engine: Debug + Send + Sync {
     fn name(&self) -> EngineName;
 
-    /// Whether the built-in embedder is faster in int8 than in fp32 on this machine.
+    /// Returns whether the built-in embedder is faster in int8 than in fp32 on this machine.
     fn gains_from_int8(&self) -> bool;
 
+    /// Loads the embedder.
+    ///
     /// # Errors
-    /// When the weights cannot be used, or the engine or the processor lacks what the options ask for.
+    /// When the weights cannot be used, or the engine or the processor lacks an option.
     fn load_embedder(
         &self,
         bundle: &Bundle,
         options: &EngineOptions,
     ) -> Result<Box<dyn EmbeddingNetwork>, LoadError>;
 
+    /// Loads the detector.
+    ///
     /// # Errors
     /// When the weights cannot be used.
     fn load_detector(
@@ -67,18 +71,17 @@ pub trait Engine: Debug + Send + Sync {
 
 /// The network that turns crops into embeddings. Threads may share it.
 ///
-/// Methods panic when the engine fails, for instance for lack of GPU memory: the process cannot go on then.
+/// Methods panic when the engine fails, for instance without enough GPU memory. The process must end then.
 pub trait EmbeddingNetwork: Debug + Send + Sync {
     fn precision(&self) -> Precision;
 
     /// The processor's instructions or the device that it computes with, for people.
     fn runs_on(&self) -> String;
 
-    /// One embedding after the other, not normalized.
+    /// Returns the embeddings one after the other, not normalized.
     fn forward(&self, inputs: &[Input<'_>]) -> Vec<f32>;
 
-    /// Runs the network once, so that the first photo does not pay for what is prepared on first use. Its inputs are
-    /// squares of `side` pixels.
+    /// Runs the network once on a square of `side` pixels, so that memory and kernels are ready before the first photo.
     fn warm_up(&self, side: usize) {
         self.forward(&[Input {
             pixels: &vec![128; side * side * 3],
@@ -87,8 +90,8 @@ pub trait EmbeddingNetwork: Debug + Send + Sync {
         }]);
     }
 
-    /// The largest value of each quantity between the layers, in the order of `Architecture::values`, which calibration
-    /// for int8 averages over photos; `None` if the network is not the built-in one in float32.
+    /// Returns the largest element of each value between the layers, in the order of `Architecture::values`, for the
+    /// calibration to int8. `None` if the network is not the built-in one in float32.
     fn largest_values(&self, input: &Input<'_>) -> Option<Vec<f32>>;
 }
 
@@ -96,14 +99,14 @@ pub trait EmbeddingNetwork: Debug + Send + Sync {
 ///
 /// Methods panic when the engine fails.
 pub trait DetectionNetworks: Debug + Send + Sync {
-    /// P-Net: the windows, row by row, of the photo resized to `[width, height]` (at least 12 x 12) whose probability is
-    /// at least `threshold`.
+    /// Runs P-Net on the photo resized to `[width, height]`, at least 12 x 12. Returns the windows, row by row, whose
+    /// probability is at least `threshold`.
     fn propose(&self, photo: &Photo, size: [usize; 2], threshold: f32) -> Vec<Proposal>;
 
-    /// R-Net on `count` candidates; `cut(index, crop)` writes one of them, 24 x 24 pixels of red, green, blue.
+    /// Runs R-Net on `count` candidates. `cut(index, crop)` writes one of them, 24 x 24 pixels of red, green, blue.
     fn refine(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict>;
 
-    /// O-Net on `count` candidates of 48 x 48 pixels.
+    /// Runs O-Net on `count` candidates of 48 x 48 pixels.
     fn output(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict>;
 }
 

@@ -1,4 +1,4 @@
-//! Known faces, and who of them a face is nearest to.
+//! Known faces, and the search for the one that a face is nearest to.
 
 pub mod codes;
 mod file;
@@ -8,20 +8,20 @@ pub mod search;
 mod storage;
 
 use codes::{Codes, MAX_DIMENSION};
-use names::Names;
-use search::{Found, Rows, SearchPlan};
+use names::NameList;
+use search::{Match, Rows, SearchPlan};
 use storage::Storage;
 
-/// Rows from which a gallery has codes; fewer are searched in less time than a thread takes to wake up.
+/// Rows from which a gallery has codes. Fewer are scanned in less time than a thread takes to wake up.
 pub const CODED_ROWS: usize = 1024;
 
 /// Names and embeddings; several rows may carry the same name.
 #[derive(Debug, Clone, Default)]
 pub struct Gallery {
-    names: Names,
-    /// One row after the other, `dimension` numbers each.
+    names: NameList,
+    /// [rows, dimension]
     embeddings: Storage<f32>,
-    /// Those of all rows where `has_codes` says so, else empty.
+    /// Empty unless [`has_codes`].
     codes: Codes,
     dimension: usize,
 }
@@ -36,7 +36,7 @@ pub struct Nearest<'a> {
 }
 
 impl Gallery {
-    /// An empty gallery: everybody is unknown.
+    /// Returns an empty gallery for embeddings of so many numbers.
     pub fn new(dimension: usize) -> Self {
         Self {
             codes: Codes::new(dimension),
@@ -45,6 +45,8 @@ impl Gallery {
         }
     }
 
+    /// Adds a row.
+    ///
     /// Panics if the embedding has another dimension than the gallery.
     pub fn push(&mut self, name: impl AsRef<str>, embedding: &[f32]) {
         assert_eq!(
@@ -79,20 +81,20 @@ impl Gallery {
         self.dimension
     }
 
-    /// Name and embedding of each row.
+    /// Returns the name and embedding of each row.
     pub fn rows(&self) -> impl Iterator<Item = (&str, &[f32])> {
         self.names.iter().zip(self.embeddings().iter())
     }
 
-    /// The row with the smallest Euclidean distance in float32, the first of equals; `None` if the gallery is empty.
-    /// Large galleries are searched by several threads.
+    /// Returns the row with the smallest Euclidean distance in float32, the first of equals, or `None` if the gallery
+    /// is empty. Several threads search a large gallery.
     ///
-    /// Panics if the embedding has another dimension than the gallery's rows.
+    /// Panics if the embedding has another dimension than the gallery.
     pub fn nearest(&self, embedding: &[f32]) -> Option<Nearest<'_>> {
         self.nearest_by(embedding, SearchPlan::for_codes(self.codes.bytes().len()))
     }
 
-    /// `nearest`, carried out as planned.
+    /// As [`Self::nearest`], with these threads and instructions.
     pub fn nearest_by(&self, embedding: &[f32], plan: SearchPlan) -> Option<Nearest<'_>> {
         if self.is_empty() {
             return None;
@@ -108,7 +110,7 @@ impl Gallery {
         } else {
             rows.nearest_by_codes(&self.codes, embedding, plan)
         };
-        found.map(|Found { row, squared }| Nearest {
+        found.map(|Match { row, squared }| Nearest {
             row,
             name: self.names.get(row),
             distance: squared.sqrt(),
@@ -123,7 +125,7 @@ impl Gallery {
     }
 }
 
-/// Galleries are equal if their rows are, wherever they lie.
+/// Galleries are equal if their rows are, in memory or in a file.
 impl PartialEq for Gallery {
     fn eq(&self, other: &Self) -> bool {
         self.dimension == other.dimension

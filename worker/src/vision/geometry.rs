@@ -24,7 +24,7 @@ impl BoundingBox {
         self.width() * self.height()
     }
 
-    /// The same rectangle in a photo `factor` times as large.
+    /// Returns the same rectangle in a photo `factor` times as large.
     pub fn scaled(&self, factor: f32) -> Self {
         Self {
             left: self.left * factor,
@@ -35,7 +35,7 @@ impl BoundingBox {
     }
 }
 
-/// A place in a photo.
+/// A position in a photo.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     pub x: f32,

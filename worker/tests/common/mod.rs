@@ -1,24 +1,23 @@
-//! What the vision tests share. (`mod.rs`, since cargo takes `tests/common.rs` for a test of its own.)
-#![allow(dead_code, reason = "each test file uses a part of it")]
+//! Shared by the tests. (`mod.rs`, since cargo takes `tests/common.rs` for a test of its own.)
+#![allow(dead_code, unused_imports, reason = "each test uses a part of it")]
 
 use std::path::Path;
 use std::sync::OnceLock;
 
 use serde_json::Value;
 use tempfile::TempDir;
-pub use testkit::samples::{models as bundle, photos};
-use worker::vision::bundle::BUNDLE_FILE;
+pub use testkit::samples::{models as bundle, photos, weights};
+use worker::enrol::enrol;
+use worker::model::bundle::BUNDLE_FILE;
 use worker::vision::engine::native::NativeEngine;
-use worker::vision::{
-    Engine, EngineOptions, Engines, Gallery, LoadError, Precision, Recogniser, enrol,
-};
+use worker::vision::{Engine, EngineOptions, Engines, Gallery, LoadError, Precision, Recognizer};
 
 /// The bytes of a sample photo, by its path from the photos' folder.
 pub fn read_photo(path: &str) -> Vec<u8> {
     std::fs::read(photos().join(path)).expect("a sample photo")
 }
 
-/// Both precisions: bytes are exact on every processor, only slower where plain Rust sums them.
+/// Both precisions. Sums of bytes are exact on every processor.
 pub const PRECISIONS: [Precision; 2] = [Precision::Fp32, Precision::Int8];
 
 /// Loads a bundle into the native engine.
@@ -26,7 +25,7 @@ pub fn load(
     bundle: &Path,
     gallery: Gallery,
     precision: Option<Precision>,
-) -> Result<Recogniser, LoadError> {
+) -> Result<Recognizer, LoadError> {
     load_into(&NativeEngine, bundle, gallery, precision)
 }
 
@@ -36,7 +35,7 @@ pub fn load_into(
     bundle: &Path,
     gallery: Gallery,
     precision: Option<Precision>,
-) -> Result<Recogniser, LoadError> {
+) -> Result<Recognizer, LoadError> {
     let engines = Engines {
         detector: &NativeEngine,
         embedder: engine,
@@ -45,37 +44,37 @@ pub fn load_into(
         precision,
         ..EngineOptions::default()
     };
-    Recogniser::load(bundle, gallery, engines, &options)
+    Recognizer::load(bundle, gallery, engines, &options)
 }
 
-/// A recogniser that knows nobody.
-pub fn recogniser() -> Recogniser {
+/// A recognizer with an empty gallery.
+pub fn recognizer() -> Recognizer {
     load(&bundle(), Gallery::default(), None).expect("the bundle loads")
 }
 
-/// A recogniser that knows nobody, in the precision given.
-pub fn recogniser_in(precision: Precision) -> Recogniser {
+/// A recognizer with an empty gallery, in this precision.
+pub fn recognizer_in(precision: Precision) -> Recognizer {
     load(&bundle(), Gallery::default(), Some(precision))
         .expect("the bundle loads; `worker calibrate --for-other-machines` makes its int8 weights")
 }
 
-/// A recogniser that knows the people of the training photos, who are enrolled once.
-pub fn enrolled_recogniser() -> Recogniser {
-    enrolled_recogniser_in(recogniser().precision())
+/// A recognizer with the people of the training photos, who are enrolled once.
+pub fn enrolled_recognizer() -> Recognizer {
+    enrolled_recognizer_in(recognizer().precision())
 }
 
-/// As `enrolled_recogniser`, in the precision given.
-pub fn enrolled_recogniser_in(precision: Precision) -> Recogniser {
+/// As `enrolled_recognizer`, in this precision.
+pub fn enrolled_recognizer_in(precision: Precision) -> Recognizer {
     static GALLERIES: [OnceLock<Gallery>; 2] = [const { OnceLock::new() }; 2];
-    let mut recogniser = recogniser_in(precision);
+    let mut recognizer = recognizer_in(precision);
     let gallery = GALLERIES[precision as usize].get_or_init(|| {
         let (gallery, skipped) =
-            enrol(&photos().join("train"), &recogniser).expect("the training photos enrol");
+            enrol(&photos().join("train"), &recognizer).expect("the training photos enrol");
         assert_eq!((gallery.len(), skipped.len()), (93, 0));
         gallery
     });
-    recogniser.set_gallery(gallery.clone());
-    recogniser
+    recognizer.set_gallery(gallery.clone());
+    recognizer
 }
 
 /// A copy of the bundle with another description; its weights are links.

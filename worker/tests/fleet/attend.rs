@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::support::{Bench, photo};
 
-/// Hands each worker's stream to the test, while it leads; refuses it otherwise.
+/// A scaler that hands each worker's stream to the test while it leads, and refuses it otherwise.
 #[derive(Debug)]
 struct TestScaler {
     streams: mpsc::Sender<Session>,
@@ -111,7 +111,7 @@ pub struct Control {
     leads: watch::Sender<bool>,
     /// Whether EC2 lists the worker's instance. It does at first.
     lists: watch::Sender<bool>,
-    /// How often the worker was refused because EC2 does not.
+    /// How often the worker was refused because EC2 does not list it.
     refused: watch::Receiver<u32>,
     _ready: watch::Sender<bool>,
 }
@@ -160,7 +160,7 @@ impl Session {
             .unwrap();
     }
 
-    /// Reads reports until one says `state` and takes order `sequence` into account; returns the states seen before.
+    /// Reads reports until one has `state` and takes order `sequence` into account. Returns the states before.
     pub async fn until(&mut self, state: WorkerState, sequence: u64) -> Vec<WorkerState> {
         let mut seen = Vec::new();
         let reading = async {
@@ -193,7 +193,7 @@ async fn a_cordoned_worker_takes_no_work_until_it_is_uncordoned() {
     session.order(1, Order::Cordon(Cordon {})).await;
     session.until(WorkerState::Cordoned, 1).await;
     bench.submit("waits.jpg", &photo("madonna")).await;
-    // A worker that did take work would say so before it repeats that it is cordoned.
+    // A worker that took work would report that before it reports again that it is cordoned.
     for _ in 0..2 {
         let seen = session.until(WorkerState::Cordoned, 1).await;
         assert_eq!(seen, []);
@@ -219,7 +219,7 @@ async fn a_worker_confirms_a_cordon_while_it_boots() {
     worker.stop().await;
 }
 
-/// The answer to a cordon during work is the work's end: busy, then cordoned, never cordoned in between.
+/// The reports are busy, then cordoned, never cordoned in between.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_worker_confirms_a_cordon_only_after_its_job() {
     let bench = Bench::start().await;
@@ -234,13 +234,13 @@ async fn a_busy_worker_confirms_a_cordon_only_after_its_job() {
     assert_eq!(
         bench.replies.counters().await.unwrap().visible,
         1,
-        "the job was answered before"
+        "the reply came before"
     );
     bench.drained().await;
     worker.stop().await;
 }
 
-/// Sequence numbers count within a stream: an old confirmation must not stand for a new scaler's order.
+/// Sequence numbers count within a stream: an old confirmation must not confirm a new scaler's order.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cordon_survives_a_scaler_that_restarts_but_its_sequence_number_does_not() {
     let bench = Bench::start().await;
@@ -258,14 +258,14 @@ async fn a_cordon_survives_a_scaler_that_restarts_but_its_sequence_number_does_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_attends_whichever_of_several_scalers_leads() {
+async fn a_worker_attends_the_scaler_that_leads() {
     let bench = Bench::start().await;
     let (mut first, mut second) = (scaler().await, scaler().await);
     first.leads.send_replace(false);
-    let nobody = "http://127.0.0.1:1";
+    let unreachable = "http://127.0.0.1:1";
     let worker = bench.worker(&[
         "--scaler",
-        &format!("{nobody},{},{}", first.url, second.url),
+        &format!("{unreachable},{},{}", first.url, second.url),
     ]);
     let mut session = second.sessions.recv().await.unwrap();
     session.until(WorkerState::Idle, 0).await;
@@ -282,9 +282,9 @@ async fn a_worker_attends_whichever_of_several_scalers_leads() {
     worker.stop().await;
 }
 
-/// A scaler learns of instances that others launched only when EC2 lists them.
+/// A scaler knows an instance that another one launched only when EC2 lists it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_shows_the_token_and_tries_again_until_its_instance_is_listed() {
+async fn a_worker_sends_the_token_and_retries_until_its_instance_is_listed() {
     let bench = Bench::start().await;
     let mut control = scaler().await;
     control.lists.send_replace(false);

@@ -38,7 +38,7 @@ async fn a_worker_has_as_many_jobs_in_flight_as_inference_threads() {
     worker.stop().await;
 }
 
-/// Idle workers elsewhere could start what a busy one would only keep.
+/// Other workers may be idle.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_with_one_thread_takes_one_job_at_a_time() {
     let (bench, ids) = two_slow_jobs().await;
@@ -50,7 +50,7 @@ async fn a_worker_with_one_thread_takes_one_job_at_a_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cordon_is_confirmed_only_after_all_jobs_in_flight_are_answered() {
+async fn a_cordon_is_confirmed_only_after_the_replies_of_all_jobs_in_flight() {
     let (bench, ids) = two_slow_jobs().await;
     let mut control = scaler().await;
     let worker = bench.worker(&[&TWO_THREADS[..], &["--scaler", &control.url]].concat());

@@ -1,4 +1,4 @@
-//! A real worker on a real queue: every way that a job can end.
+//! A worker on localcloud's queue: every way that a job can end.
 
 use std::time::{Duration, SystemTime};
 
@@ -42,7 +42,7 @@ async fn a_photo_is_named_stored_and_its_message_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_photos_get_a_reason_and_leave_no_result() {
+async fn bad_photos_are_replied_to_with_a_reason_and_leave_no_result() {
     let bench = Bench::start().await;
     let worker = bench.worker(&[]);
     let whole = photo("madonna");
@@ -78,16 +78,16 @@ async fn bad_photos_get_a_reason_and_leave_no_result() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_cannot_be_done_any_more_is_answered_with_the_reason() {
+async fn a_job_without_a_photo_or_after_its_deadline_is_replied_to_with_the_reason() {
     let bench = Bench::start().await;
     let worker = bench.worker(&[]);
-    bench.send(job("nobody-stored-me.jpg")).await;
+    bench.send(job("never-stored.jpg")).await;
     assert_eq!(failure(&bench.reply().await), FailureCode::ObjectMissing);
     bench.drained().await;
     worker.stop().await;
 }
 
-/// A worker whose clock was fast would refuse every job, were two machines' clocks compared.
+/// If two machines' clocks were compared, a worker with a fast clock would refuse every job.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_expires_by_its_time_in_the_queue_and_not_by_the_clock() {
     let bench = Bench::start().await;
@@ -119,7 +119,7 @@ async fn a_job_expires_by_its_time_in_the_queue_and_not_by_the_clock() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_expires_during_an_outage_of_the_store_is_answered() {
+async fn a_job_that_expires_during_an_outage_of_the_store_is_replied_to() {
     let bench = Bench::without_buckets().await;
     let worker = bench.worker(&[]);
     bench
@@ -135,7 +135,7 @@ async fn a_job_that_expires_during_an_outage_of_the_store_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_photo_that_takes_too_long_is_answered_and_ends_the_worker() {
+async fn a_photo_that_takes_too_long_is_replied_to_and_ends_the_worker() {
     let bench = Bench::start().await;
     let worker = bench.worker(&["--max-job-time", "0.001"]);
     bench.submit("slow.png", &slow_photo()).await;
@@ -147,19 +147,19 @@ async fn a_photo_that_takes_too_long_is_answered_and_ends_the_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_must_stop_leaves_the_jobs_that_take_longer_than_its_deadline() {
+async fn a_worker_that_stops_leaves_the_jobs_that_take_longer_than_its_deadline() {
     let bench = Bench::start().await;
     let worker = bench.worker(&["--drain-deadline", "0"]);
     bench.submit("slow.png", &slow_photo()).await;
     bench.in_flight(1).await;
     worker.stop().await;
-    // It comes back, and is done by the next one.
+    // The message returns, and the next worker takes it.
     let worker = bench.worker(&[]);
     assert_eq!(failure(&bench.reply().await), FailureCode::NoFace);
     worker.stop().await;
 }
 
-/// Front deletes a bad photo; somebody else may store another one under its key before the job of a second client is done.
+/// Front deletes a bad photo. Another client may store a photo under its key before a second job for it is done.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_photo_that_took_the_place_of_another_is_not_named() {
     let bench = Bench::start().await;
@@ -181,7 +181,7 @@ async fn a_photo_that_took_the_place_of_another_is_not_named() {
     worker.stop().await;
 }
 
-/// A front that ended took its reply queue with it: its jobs keep the worker from nothing.
+/// A front's reply queue ends with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_reply_queue_is_gone_is_done_and_deleted() {
     let bench = Bench::start().await;
@@ -193,7 +193,7 @@ async fn a_job_whose_reply_queue_is_gone_is_done_and_deleted() {
         .unwrap();
     bench
         .send(RecognitionJob {
-            reply_queue: "nobodys-queue".to_owned(),
+            reply_queue: "missing-queue".to_owned(),
             ..job("x.jpg")
         })
         .await;
@@ -204,7 +204,7 @@ async fn a_job_whose_reply_queue_is_gone_is_done_and_deleted() {
     worker.stop().await;
 }
 
-/// It is known to the worker, which sends to it without asking for it again.
+/// The worker has the queue's URL and sends without looking it up again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_reply_queue_was_deleted_meanwhile_is_done_and_deleted() {
     let bench = Bench::start().await;
@@ -241,7 +241,7 @@ async fn a_job_whose_reply_queue_was_deleted_meanwhile_is_done_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_is_no_job_ends_in_the_dead_letter_queue_after_five_receives() {
+async fn a_message_that_is_not_a_job_ends_in_the_dead_letter_queue_after_five_receives() {
     let bench = Bench::start().await;
     let worker = bench.worker(&[]);
     bench
@@ -259,7 +259,7 @@ async fn a_message_that_is_no_job_ends_in_the_dead_letter_queue_after_five_recei
     worker.stop().await;
 }
 
-/// Giving the job back would use up its five receives within a minute, and its client would get an error.
+/// Giving the message back would use up its five receives within a minute, and its client would get an error.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_the_store_delays_a_job_and_does_not_dead_letter_it() {
     // The first call installs the recorder.
@@ -267,7 +267,7 @@ async fn an_outage_of_the_store_delays_a_job_and_does_not_dead_letter_it() {
     let bench = Bench::without_results().await;
     let worker = bench.worker(&[]);
     let id = bench.submit("patient.jpg", &photo("madonna")).await;
-    until("the worker tries again", async || {
+    until("the worker retries", async || {
         platform::telemetry::render_metrics().contains("muster_worker_store_retries_total")
     })
     .await;
@@ -297,7 +297,7 @@ async fn results_of_other_photos_are_never_overwritten() {
     let derived = keys.iter().find(|key| key.starts_with("same~")).unwrap();
     assert_eq!(bench.result(derived).await, "same:elton_john");
 
-    // The same photo again replaces its own result: at-least-once delivery makes no copies.
+    // The same photo replaces its own result: at-least-once delivery makes no copies.
     bench.submit("same.jpg", &photo("madonna")).await;
     bench.reply().await;
     bench.submit("same.jpeg", &photo("elton_john")).await;
@@ -307,7 +307,7 @@ async fn results_of_other_photos_are_never_overwritten() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_asked_to_stop_finishes_the_job_at_hand() {
+async fn a_worker_asked_to_stop_finishes_the_job_in_flight() {
     let bench = Bench::start().await;
     let worker = bench.worker(&[]);
     bench.submit("last.jpg", &photo("madonna")).await;

@@ -1,4 +1,4 @@
-//! The worker as a member of the fleet: a real worker against localcloud.
+//! The worker as a member of the fleet, against localcloud.
 
 // A test that cannot go on has failed.
 #![allow(clippy::unwrap_used)]

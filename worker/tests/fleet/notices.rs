@@ -1,4 +1,4 @@
-//! What a worker does when EC2 is going to end its instance, with the test as metadata service and as scaler.
+//! Notices that EC2 is about to end the worker's instance, with the test as metadata service and as scaler.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -22,7 +22,7 @@ const TOKEN: &str = "a-session-token";
 const STOP_NOTICE: &str = r#"{"action": "stop", "time": "2030-09-18T08:22:00Z"}"#;
 const STOP_AT: i64 = 1_915_950_120;
 
-/// An instance metadata service of version 2, which answers from a table of paths.
+/// An instance metadata service of version 2 with a table of documents by path.
 #[derive(Debug, Clone, Default)]
 struct MetadataService {
     table: Arc<Mutex<Table>>,
@@ -30,8 +30,8 @@ struct MetadataService {
 
 #[derive(Debug, Default)]
 struct Table {
-    answers: HashMap<&'static str, String>,
-    /// How often each path was asked for.
+    documents: HashMap<&'static str, String>,
+    /// Requests by path.
     asked: HashMap<String, u32>,
 }
 
@@ -41,24 +41,24 @@ impl MetadataService {
         let service = Self::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(answer).with_state(service.clone());
+        let router = Router::new().fallback(serve).with_state(service.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         (service, url)
     }
 
-    fn says(&self, path: &'static str, answer: &str) {
-        self.table().answers.insert(path, answer.to_owned());
+    fn says(&self, path: &'static str, document: &str) {
+        self.table().documents.insert(path, document.to_owned());
     }
 
     fn withdraws(&self, path: &str) {
-        self.table().answers.remove(path);
+        self.table().documents.remove(path);
     }
 
-    /// Waits until the worker was told once more what is at `path`.
+    /// Waits until the worker has requested `path` once more.
     async fn asked_again(&self, path: &str) {
         let asked = || self.table().asked.get(path).copied();
         let before = asked();
-        until("the worker asks for notices", async || asked() > before).await;
+        until("the worker requests notices", async || asked() > before).await;
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -66,7 +66,7 @@ impl MetadataService {
     }
 }
 
-async fn answer(State(service): State<MetadataService>, request: Request) -> Response {
+async fn serve(State(service): State<MetadataService>, request: Request) -> Response {
     let (path, headers) = (request.uri().path(), request.headers());
     if request.method() == Method::PUT && path == "/latest/api/token" {
         let ttl = "x-aws-ec2-metadata-token-ttl-seconds";
@@ -85,7 +85,7 @@ async fn answer(State(service): State<MetadataService>, request: Request) -> Res
     }
     let mut table = service.table();
     *table.asked.entry(path.to_owned()).or_default() += 1;
-    let found = table.answers.get(path).cloned();
+    let found = table.documents.get(path).cloned();
     found.map_or_else(
         || StatusCode::NOT_FOUND.into_response(),
         IntoResponse::into_response,
@@ -111,7 +111,7 @@ async fn report(session: &mut Session, fits: impl Fn(&WorkerReport) -> bool) -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_busy_worker_that_ec2_is_going_to_stop_finishes_its_job_and_takes_no_other() {
+async fn a_busy_worker_that_ec2_is_about_to_stop_finishes_its_job_and_takes_no_other() {
     let bench = Bench::start().await;
     let (metadata, endpoint) = MetadataService::start().await;
     let mut control = scaler().await;
@@ -126,7 +126,7 @@ async fn a_busy_worker_that_ec2_is_going_to_stop_finishes_its_job_and_takes_no_o
     let worker = bench.worker(&arguments);
     let mut session = control.sessions.recv().await.unwrap();
     session.until(WorkerState::Idle, 0).await;
-    // So many that the notice comes while they are worked off.
+    // So many that the notice comes before they are done.
     const JOBS: u64 = 200;
     bench.submit("slow.png", &slow_photo()).await;
     for _ in 1..JOBS {
@@ -144,17 +144,17 @@ async fn a_busy_worker_that_ec2_is_going_to_stop_finishes_its_job_and_takes_no_o
     assert_eq!(drained.interruption, Some(notice));
     let counters = bench.requests.counters().await.unwrap();
     assert_eq!(counters.in_flight, 0);
-    let answered = bench.replies.counters().await.unwrap().visible;
+    let replied = bench.replies.counters().await.unwrap().visible;
     assert_eq!(
-        (answered, answered + counters.visible),
+        (replied, replied + counters.visible),
         (drained.completed, JOBS)
     );
     assert!(
         counters.visible > 0,
-        "nothing was left to take: {answered} jobs were done"
+        "all {replied} jobs were done before the notice"
     );
 
-    // It acknowledges a call back, and does not obey it.
+    // The worker acknowledges that the cordon is lifted, and does not obey.
     session.order(1, Order::Cordon(Cordon {})).await;
     session.until(WorkerState::Cordoned, 1).await;
     session.order(2, Order::Uncordon(Uncordon {})).await;
@@ -183,7 +183,7 @@ async fn a_worker_without_scaler_drains_before_a_scheduled_stop() {
         &stop_event(SystemTime::now() + Duration::from_secs(3600)),
     );
     let worker = bench.worker(&["--metadata-endpoint", &endpoint]);
-    // An hour ahead is no reason to stop working.
+    // An event in an hour does not stop the worker yet.
     bench.submit("before.jpg", &photo("madonna")).await;
     bench.reply().await;
 
@@ -191,7 +191,7 @@ async fn a_worker_without_scaler_drains_before_a_scheduled_stop() {
         SCHEDULED_EVENTS,
         &stop_event(SystemTime::now() + Duration::from_secs(60)),
     );
-    // By the second time, what it was told the first time was taken into account.
+    // By the second request, the worker has acted on the first.
     metadata.asked_again(SCHEDULED_EVENTS).await;
     metadata.asked_again(SCHEDULED_EVENTS).await;
     bench.submit("after.jpg", &photo("madonna")).await;
@@ -201,7 +201,7 @@ async fn a_worker_without_scaler_drains_before_a_scheduled_stop() {
     worker.stop().await;
 }
 
-/// Outside EC2 nothing answers, and a worker works.
+/// As outside EC2.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_without_metadata_service_works() {
     let bench = Bench::start().await;
@@ -214,7 +214,7 @@ async fn a_worker_without_metadata_service_works() {
     worker.stop().await;
 }
 
-/// EC2's list of one event, in its own way of writing times.
+/// EC2's list of one event, in its own time format.
 fn stop_event(at: SystemTime) -> String {
     let format = time::macros::format_description!(
         "[day padding:none] [month repr:short] [year] [hour]:[minute]:[second] GMT"

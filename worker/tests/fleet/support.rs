@@ -261,7 +261,7 @@ fn gallery() -> PathBuf {
     let folder = GALLERY.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("gallery.safetensors");
-        common::enrolled_recogniser().gallery().save(&file).unwrap();
+        common::enrolled_recognizer().gallery().save(&file).unwrap();
         folder
     });
     folder.path().join("gallery.safetensors")

@@ -2,17 +2,17 @@
 
 use photo::Photo;
 use tch::{Device, Kind, Tensor};
-use worker::vision::area::{PixelRect, Sampler};
-use worker::vision::bundle::{Bundle, LoadError};
+use worker::kernels::area::{AreaResizer, PixelRect};
+use worker::model::bundle::{Bundle, LoadError};
+use worker::model::weights::WeightFile;
 use worker::vision::detect::networks::{OutputNet, RefineNet, Verdict};
 use worker::vision::detect::proposal::Proposal;
 use worker::vision::engine::{Cut, DetectionNetworks};
-use worker::vision::weights::WeightFile;
 
 use crate::operators::Constant;
 use crate::{images, infer, values};
 
-/// Candidates that are judged together.
+/// Candidates in a batch.
 const BATCH: usize = 64;
 
 /// The networks' layers, named as in facenet-pytorch's `mtcnn.py`.
@@ -24,7 +24,7 @@ pub struct TorchDetector {
     device: Device,
 }
 
-/// A convolution or a dense layer, and the slopes of the PReLU that follows.
+/// A convolution or a dense layer, and the slopes of its PReLU.
 #[derive(Debug)]
 struct Layer {
     weights: Constant,
@@ -86,8 +86,8 @@ impl TorchDetector {
         })
     }
 
-    /// Cuts the candidates out and judges them, batch by batch.
-    fn judge(
+    /// Cuts the candidates out and runs a network on them, batch by batch.
+    fn forward(
         &self,
         count: usize,
         side: usize,
@@ -134,7 +134,8 @@ impl TorchDetector {
 impl DetectionNetworks for TorchDetector {
     fn propose(&self, photo: &Photo, [width, height]: [usize; 2], threshold: f32) -> Vec<Proposal> {
         let mut level = vec![0.0; width * height * 3];
-        Sampler::default().resize(photo, PixelRect::whole(photo), [width, height], &mut level);
+        let mut resizer = AreaResizer::default();
+        resizer.resize(photo, PixelRect::whole(photo), [width, height], &mut level);
         let [conv1, conv2, conv3, logits, regression] = &self.proposal;
         let (probabilities, regressions, columns) = infer(|| {
             let pixels = images(&level, [1, height, width, 3], self.device);
@@ -164,7 +165,7 @@ impl DetectionNetworks for TorchDetector {
 
     fn refine(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict> {
         let [conv1, conv2, conv3, dense, logits, regression] = &self.refine;
-        self.judge(count, RefineNet::INPUT, cut, |crops| {
+        self.forward(count, RefineNet::INPUT, cut, |crops| {
             let maps = max_pool(&conv1.convolve(crops), 3);
             let maps = conv3.convolve(&max_pool(&conv2.convolve(&maps), 3));
             let features = dense.multiply(&flat(&maps));
@@ -187,7 +188,7 @@ impl DetectionNetworks for TorchDetector {
             regression,
             landmarks,
         ] = &self.output;
-        self.judge(count, OutputNet::INPUT, cut, |crops| {
+        self.forward(count, OutputNet::INPUT, cut, |crops| {
             let maps = max_pool(&conv1.convolve(crops), 3);
             let maps = max_pool(&conv2.convolve(&maps), 3);
             let maps = conv4.convolve(&max_pool(&conv3.convolve(&maps), 2));
@@ -212,7 +213,7 @@ impl Layer {
         Self::with_weights(weights, file, name, activation, outputs, device)
     }
 
-    /// Reads `name.weight` [outputs, inputs] in the same way.
+    /// Reads `name.weight` [outputs, inputs], `name.bias` and `activation.weight`.
     fn dense(
         file: &WeightFile,
         name: &str,
@@ -263,12 +264,12 @@ impl Layer {
     }
 }
 
-/// Windows of `side` x `side`, 2 apart, which may hang over the right and lower edge.
+/// Pools windows of `side` x `side`, 2 apart, which may hang over the right and lower edge.
 fn max_pool(maps: &Tensor, side: i64) -> Tensor {
     maps.max_pool2d([side, side], [2, 2], [0, 0], [1, 1], true)
 }
 
-/// Each image's values in rows of pixels of channels, as the dense layers were trained on.
+/// Flattens each image to rows of pixels of channels, the order that the dense layers were trained on.
 fn flat(maps: &Tensor) -> Tensor {
     maps.permute([0, 2, 3, 1]).flatten(1, 3)
 }

@@ -1,9 +1,10 @@
-//! Where libtorch computes.
+//! The devices that libtorch computes on.
 
 use tch::{Cuda, Device};
 use worker::vision::LoadError;
 
-/// The device that `name` names: `cpu`, `cuda` or `cuda:<number>`; absent: the first CUDA device, or else the processor.
+/// Returns the device called `cpu`, `cuda` or `cuda:<number>`. Without a name it is the first CUDA device, or else the
+/// processor.
 ///
 /// # Errors
 /// When the name is none of these, or libtorch or the machine lacks the device.
@@ -38,7 +39,7 @@ pub fn choose(name: Option<&str>) -> Result<Device, LoadError> {
     Ok(Device::Cuda(number))
 }
 
-/// Whether oneDNN has instructions for 8-bit integers; without them it is slower than in float32.
+/// Returns whether the processor has instructions for 8-bit integers; without them oneDNN is slower than in float32.
 #[cfg(target_arch = "x86_64")]
 pub fn has_fast_bytes() -> bool {
     tch::utils::has_mkldnn()
@@ -51,7 +52,7 @@ pub fn has_fast_bytes() -> bool {
     false
 }
 
-/// For people.
+/// Describes the device in logs.
 pub fn describe(device: Device) -> String {
     match device {
         Device::Cuda(number) => format!("cuda:{number}"),

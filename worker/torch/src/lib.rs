@@ -1,7 +1,7 @@
-//! The engine torch: libtorch runs the embedder, and MTCNN's networks where that is asked for.
+//! The engine `torch`: libtorch runs the embedder, and MTCNN's networks if that is selected.
 //!
 //! This crate is the only one that links libtorch, which costs a process a quarter of a second and 100 MB at its start.
-//! `worker` hands over to the program of this crate only when it is to run this engine.
+//! `worker` replaces itself by this crate's program only to run this engine.
 
 mod detector;
 mod device;
@@ -10,7 +10,7 @@ mod resnet;
 mod script;
 
 use tch::{Device, Tensor};
-use worker::vision::bundle::{Bundle, Network};
+use worker::model::bundle::{Bundle, Network};
 use worker::vision::engine::{DetectionNetworks, EmbeddingNetwork};
 use worker::vision::{Engine, EngineName, EngineOptions, LoadError, Precision};
 
@@ -18,7 +18,7 @@ use self::detector::TorchDetector;
 use self::resnet::ResNetEmbedder;
 use self::script::ScriptEmbedder;
 
-/// libtorch allocates and frees memory thousands of times for a photo, C++ and Rust alike through this.
+/// libtorch allocates thousands of times for a photo; C++ and Rust both use this allocator.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -76,8 +76,8 @@ impl Engine for TorchEngine {
     }
 }
 
-/// Runs `work` without recording gradients, on this thread alone: inference threads are fixed, and more threads within
-/// one of them would fight with the others.
+/// Runs `work` without recording gradients, on this thread alone: the worker has a fixed number of inference threads,
+/// and more would compete with them.
 fn infer<R>(work: impl FnOnce() -> R) -> R {
     thread_local!(static ONE_THREAD: () = tch::set_num_threads(1));
     ONE_THREAD.with(|()| ());
@@ -85,8 +85,8 @@ fn infer<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Images as rows of pixels of channels, [N, height, width, channels], seen as libtorch wants them,
-/// [N, channels, height, width], and on the device.
+/// Makes a tensor [N, channels, height, width] on the device from images [N, height, width, channels], whose shape is
+/// given.
 fn images(values: &[f32], shape: [usize; 4], device: Device) -> Tensor {
     Tensor::from_slice(values)
         .reshape(shape.map(|size| size as i64))
@@ -94,7 +94,7 @@ fn images(values: &[f32], shape: [usize; 4], device: Device) -> Tensor {
         .to_device(device)
 }
 
-/// A tensor's values in row-major order.
+/// Returns a tensor's values in row-major order.
 fn values(tensor: &Tensor) -> Vec<f32> {
     let flat = tensor
         .to_device(Device::Cpu)

@@ -1,4 +1,4 @@
-//! `worker` with the engine torch: the same command line, linked to libtorch.
+//! `worker` linked to libtorch, with the same command line.
 
 use std::process::ExitCode;
 

@@ -1,8 +1,8 @@
-// Calls of libtorch's operators that are registered with its dispatcher but are no part of its C++ API or of the Rust
-// binding: convolutions by oneDNN over weights that lie in its own layout, in float32 and in 8-bit integers. PyTorch's own
-// compiler (torch/_inductor/mkldnn_lowerings.py) calls them the same way.
+// Operators that libtorch registers with its dispatcher, but offers neither in its C++ API nor in the Rust binding:
+// oneDNN's convolutions in float32 and in 8-bit integers, with weights in oneDNN's own layout. PyTorch's compiler
+// (torch/_inductor/mkldnn_lowerings.py) calls them the same way.
 //
-// Each function returns a new tensor, or null and the reason, which the caller frees.
+// Each function returns a new tensor, or null and an error that the caller frees.
 
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -56,12 +56,12 @@ extern "C" {
 
 void muster_free_error(char *error) { free(error); }
 
-// From here to the end, this thread's operators keep nothing for gradients, not even versions of tensors.
+// Until the guard is ended, this thread's operators keep nothing for gradients, not even versions of tensors.
 c10::InferenceMode *muster_begin_inference() { return new c10::InferenceMode(); }
 
 void muster_end_inference(c10::InferenceMode *mode) { delete mode; }
 
-// Float32 weights [out, in, height, width] in the layout that oneDNN wants for inputs of `shape`.
+// Rearranges float32 weights [out, in, height, width] into oneDNN's layout for inputs of `shape`.
 at::Tensor *muster_pack(const at::Tensor *weights, const int64_t *padding, const int64_t *stride, const int64_t *shape,
                         char **error) {
     return guarded(error, [&] {
@@ -72,7 +72,7 @@ at::Tensor *muster_pack(const at::Tensor *weights, const int64_t *padding, const
     });
 }
 
-// A float32 convolution, then a ReLU if it is wanted.
+// Convolves float32, then applies a ReLU if `relu`.
 at::Tensor *muster_convolve(const at::Tensor *input, const at::Tensor *weights, const at::Tensor *bias,
                             const int64_t *padding, const int64_t *stride, bool relu, char **error) {
     return guarded(error, [&] {
@@ -83,7 +83,7 @@ at::Tensor *muster_convolve(const at::Tensor *input, const at::Tensor *weights, 
     });
 }
 
-// The same, added to `sum` in place, before the ReLU.
+// As muster_convolve, but adds to `sum` in place before the ReLU.
 at::Tensor *muster_convolve_add(const at::Tensor *sum, const at::Tensor *input, const at::Tensor *weights,
                                 const at::Tensor *bias, const int64_t *padding, const int64_t *stride, bool relu,
                                 char **error) {
@@ -95,8 +95,8 @@ at::Tensor *muster_convolve_add(const at::Tensor *sum, const at::Tensor *input, 
     });
 }
 
-// Int8 weights [out, in, height, width], `scales` one for each output, in the layout that oneDNN wants for inputs of
-// `shape`, bytes with the step `input_scale`.
+// Rearranges int8 weights [out, in, height, width], with one of `scales` for each output, into oneDNN's layout for
+// inputs of `shape`: bytes in which 1 has the value `input_scale`.
 at::Tensor *muster_pack_bytes(const at::Tensor *weights, const at::Tensor *scales, double input_scale,
                               const int64_t *padding, const int64_t *stride, const int64_t *shape, char **error) {
     return guarded(error, [&] {
@@ -107,7 +107,8 @@ at::Tensor *muster_pack_bytes(const at::Tensor *weights, const at::Tensor *scale
     });
 }
 
-// A convolution of bytes, then a ReLU if it is wanted. Gives bytes with the step `output_scale`, or float32 if that is 0.
+// Convolves bytes, then applies a ReLU if `relu`. Returns bytes in which 1 has the value `output_scale`, or float32 if
+// that is 0.
 at::Tensor *muster_convolve_bytes(const at::Tensor *input, double input_scale, const at::Tensor *weights,
                                   const at::Tensor *scales, const at::Tensor *zeros, const at::Tensor *bias,
                                   const int64_t *padding, const int64_t *stride, double output_scale, bool relu,
@@ -122,7 +123,7 @@ at::Tensor *muster_convolve_bytes(const at::Tensor *input, double input_scale, c
     });
 }
 
-// The same, added to the float32 `sum` in place, before the ReLU.
+// As muster_convolve_bytes, but adds to the float32 `sum` in place before the ReLU.
 at::Tensor *muster_convolve_bytes_add(const at::Tensor *sum, const at::Tensor *input, double input_scale,
                                       const at::Tensor *weights, const at::Tensor *scales, const at::Tensor *zeros,
                                       const at::Tensor *bias, const int64_t *padding, const int64_t *stride, bool relu,

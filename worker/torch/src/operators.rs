@@ -1,17 +1,17 @@
-//! Calls of libtorch that its Rust binding does not offer, and tensors over mapped memory. All unsafe code of this crate
-//! is here.
+//! Operators of libtorch that its Rust binding lacks, and tensors over mapped memory. All unsafe code of this crate is
+//! here.
 #![allow(
     unsafe_code,
-    reason = "C++ is called, and tensors are made of memory that they do not own"
+    reason = "calling C++ and making tensors of memory that they do not own need it"
 )]
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ops::Deref;
 
 use tch::{Device, Kind, TchError, Tensor};
-use worker::vision::native::{Mapped, Plain};
+use worker::kernels::{Mapped, Plain};
 
-/// A tensor of libtorch (`at::Tensor`), as C++ gets and returns it.
+/// A pointer to an `at::Tensor`.
 type RawTensor = *mut c_void;
 type ConstTensor = *const c_void;
 type ErrorSlot = *mut *mut c_char;
@@ -84,14 +84,14 @@ unsafe extern "C" {
     ) -> RawTensor;
 }
 
-/// While it lives, operators on this thread keep nothing for gradients. That spares half of what libtorch itself does for
-/// an operator, which counts for small ones.
+/// A guard: while it lives, operators on this thread keep nothing for gradients. That halves libtorch's own overhead
+/// for an operator, which counts for small ones.
 #[derive(Debug)]
 pub struct InferenceMode(*mut c_void);
 
 impl InferenceMode {
     pub fn begin() -> Self {
-        // SAFETY: the guard is ended once, by `drop`, on this thread: the pointer keeps the type from being sent away.
+        // SAFETY: `drop` ends the guard once, on this thread: the pointer makes the type `!Send`.
         Self(unsafe { muster_begin_inference() })
     }
 }
@@ -103,12 +103,12 @@ impl Drop for InferenceMode {
     }
 }
 
-/// A tensor that is only read once it is made, so that threads may share it.
+/// A tensor that is only read, so that threads may share it.
 #[derive(Debug)]
 pub struct Constant(Tensor);
 
-// SAFETY: libtorch counts references atomically and allows reads at once; the tensor inside is only lent for reading, and
-// no operator of this crate writes to its inputs but to the sums of `convolve_add`, which are no constants.
+// SAFETY: libtorch counts references atomically and allows concurrent reads. The tensor is only lent for reading, and
+// the only inputs that operators of this crate write to are the sums of `convolve_add`, which are no constants.
 unsafe impl Sync for Constant {}
 
 impl From<Tensor> for Constant {
@@ -132,7 +132,7 @@ pub struct Window {
     pub stride: [i64; 2],
 }
 
-/// Int8 weights in oneDNN's layout, and what belongs to them.
+/// Int8 weights in oneDNN's layout, with scales and bias.
 #[derive(Debug)]
 pub struct PackedBytes {
     weights: Constant,
@@ -143,8 +143,8 @@ pub struct PackedBytes {
     input_scale: f64,
 }
 
-/// Lets `read` see mapped numbers as a tensor of this shape, without a copy. What `read` returns must not be a view of
-/// it; operators that rearrange weights return tensors of their own.
+/// Calls `read` with mapped numbers as a tensor of this shape, without a copy. Its result must not be a view of the
+/// tensor; operators that rearrange weights return new tensors.
 pub fn with_view<T: Plain + Element, R>(
     numbers: &Mapped<T>,
     shape: &[i64],
@@ -158,8 +158,7 @@ pub fn with_view<T: Plain + Element, R>(
     let strides: Vec<i64> = (0..shape.len())
         .map(|axis| shape[axis + 1..].iter().product())
         .collect();
-    // SAFETY: the map outlives the tensor, which ends with this function and is only lent to `read`; nothing writes to
-    // tensors of weights.
+    // SAFETY: the map outlives the tensor, which is only lent to `read`. Nothing writes to tensors of weights.
     let tensor = unsafe {
         Tensor::from_blob(
             numbers.as_ptr().cast(),
@@ -172,7 +171,7 @@ pub fn with_view<T: Plain + Element, R>(
     read(&tensor)
 }
 
-/// Mapped numbers as a tensor, without a copy: processes that map the same file share them.
+/// A tensor over mapped numbers. Processes that map the same file share its memory.
 #[derive(Debug)]
 pub struct MappedTensor {
     tensor: Constant,
@@ -182,7 +181,7 @@ pub struct MappedTensor {
 
 impl MappedTensor {
     pub fn new(numbers: Mapped<f32>, shape: &[i64]) -> Self {
-        // The map outlives the tensor: it is dropped after it, and `Deref` only lends it for reading.
+        // The map outlives the tensor: fields are dropped in order, and `Deref` only lends the tensor for reading.
         let tensor = with_view(&numbers, shape, Tensor::shallow_clone);
         Self {
             tensor: tensor.into(),
@@ -199,7 +198,7 @@ impl Deref for MappedTensor {
     }
 }
 
-/// Numbers that weight files hold.
+/// Types of numbers in weight files.
 pub trait Element {
     const KIND: Kind;
 }
@@ -212,14 +211,14 @@ impl Element for i8 {
     const KIND: Kind = Kind::Int8;
 }
 
-/// Float32 weights [out, in, height, width] in the layout that oneDNN wants for inputs of `shape`.
+/// Rearranges float32 weights [out, in, height, width] into oneDNN's layout for inputs of `shape`.
 pub fn pack(weights: &Tensor, window: Window, shape: [i64; 4]) -> Result<Tensor, TchError> {
     let (padding, stride) = (window.padding.as_ptr(), window.stride.as_ptr());
     // SAFETY: see `result`.
     result(|error| unsafe { muster_pack(raw(weights), padding, stride, shape.as_ptr(), error) })
 }
 
-/// A float32 convolution over packed weights, then a ReLU if it is wanted.
+/// Convolves float32 with packed weights, then applies a ReLU if `relu`.
 pub fn convolve(
     input: &Tensor,
     [weights, bias]: &[Constant; 2],
@@ -241,7 +240,7 @@ pub fn convolve(
     })
 }
 
-/// The same, added to `sum` in place, before the ReLU.
+/// As [`convolve`], but adds to `sum` in place before the ReLU.
 pub fn convolve_add(
     sum: &mut Tensor,
     input: &Tensor,
@@ -268,8 +267,8 @@ pub fn convolve_add(
 }
 
 impl PackedBytes {
-    /// `weights` is int8 [out, in, height, width]; a step of output channel i is worth `scales[i]`, one of the inputs
-    /// `input_scale`. The bias is in float32.
+    /// Packs int8 `weights` [out, in, height, width]. The value of 1 is `scales[i]` in output channel i, and
+    /// `input_scale` in the inputs. The bias is in float32.
     pub fn new(
         weights: &Tensor,
         scales: Tensor,
@@ -301,8 +300,8 @@ impl PackedBytes {
         })
     }
 
-    /// A convolution of bytes, then a ReLU if it is wanted. Gives bytes with the step `output_scale`, or float32 if that
-    /// is absent.
+    /// Convolves bytes, then applies a ReLU if `relu`. Returns bytes in which 1 has the value `output_scale`, or
+    /// float32 without it.
     pub fn convolve(
         &self,
         input: &Tensor,
@@ -329,7 +328,7 @@ impl PackedBytes {
         })
     }
 
-    /// The same, added to the float32 `sum` in place, before the ReLU.
+    /// As [`Self::convolve`], but adds to the float32 `sum` in place before the ReLU.
     pub fn convolve_add(
         &self,
         sum: &mut Tensor,
@@ -362,15 +361,15 @@ fn raw(tensor: &Tensor) -> ConstTensor {
     tensor.as_ptr().cast()
 }
 
-/// The tensor that `call` returns, or its error.
+/// Returns the tensor of `call`, or its error.
 ///
-/// Each call above is sound for the same reasons: tensors and arrays are borrowed and outlive it, arrays have the lengths
-/// that src/operators.cc reads (2 and 4), and what comes back is a new `at::Tensor`, as the binding makes them, or null.
+/// Each call above is sound for the same reasons: tensors and arrays are borrowed and outlive it, arrays have the
+/// lengths that src/operators.cc reads (2 and 4), and the result is a new `at::Tensor` or null.
 fn result(call: impl FnOnce(ErrorSlot) -> RawTensor) -> Result<Tensor, TchError> {
     let mut error = std::ptr::null_mut();
     let tensor = call(&mut error);
     if tensor.is_null() {
-        // SAFETY: without a tensor there is an error, a text that ends with zero and is ours to free.
+        // SAFETY: without a tensor there is an error, a C string that the caller frees.
         let message = unsafe {
             let message = CStr::from_ptr(error).to_string_lossy().into_owned();
             muster_free_error(error);
@@ -378,6 +377,6 @@ fn result(call: impl FnOnce(ErrorSlot) -> RawTensor) -> Result<Tensor, TchError>
         };
         return Err(TchError::Torch(message));
     }
-    // SAFETY: it was made by `new at::Tensor` and belongs to nobody else.
+    // SAFETY: it was made by `new at::Tensor`, and this is its only owner.
     Ok(unsafe { Tensor::from_ptr(tensor.cast()) })
 }

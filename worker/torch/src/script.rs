@@ -1,24 +1,24 @@
-//! Embedders of any architecture, as PyTorch exports them (TorchScript).
+//! Embedders of any architecture, exported from PyTorch as TorchScript.
 
 use std::path::Path;
 
 use tch::{CModule, Device, Kind, TchError, Tensor};
+use worker::model::bundle::{Bundle, LoadError};
 use worker::vision::Precision;
-use worker::vision::bundle::{Bundle, LoadError};
 use worker::vision::embed::Input;
 use worker::vision::engine::EmbeddingNetwork;
 
 use crate::{device, images, infer, values};
 
-/// A module that takes [N, 3, side, side] and gives [N, embedding size].
+/// A module from [N, 3, side, side] to [N, embedding size].
 #[derive(Debug)]
 pub struct ScriptEmbedder {
     module: CModule,
     input_size: usize,
-    /// Of the module's parameters.
+    /// Type of the module's parameters.
     kind: Kind,
     device: Device,
-    /// Images that it takes at once. On a processor more gain nothing, and a module that was traced may take one only.
+    /// Images at once. A batch gains nothing on a processor, and a traced module may take a single image only.
     batch: usize,
 }
 
@@ -26,7 +26,7 @@ impl ScriptEmbedder {
     /// Loads the module and runs it once.
     ///
     /// # Errors
-    /// When the file is no TorchScript, or takes or gives other shapes than the bundle says.
+    /// When the file is no TorchScript, or when its shapes differ from the bundle's.
     pub fn load(bundle: &Bundle, device: Device) -> Result<Self, LoadError> {
         let description = &bundle.description;
         let path = bundle.folder.join(&description.embedder);
@@ -83,7 +83,7 @@ impl ScriptEmbedder {
 
     fn run(&self, inputs: &[f32], count: usize) -> Result<Tensor, TchError> {
         let side = self.input_size;
-        // A module may ask for the order in which PyTorch keeps images by default.
+        // A module may require PyTorch's default memory order.
         let inputs = images(inputs, [count, side, side, 3], self.device)
             .to_kind(self.kind)
             .contiguous();
@@ -124,14 +124,14 @@ fn load_module(path: &Path, device: Device) -> Result<(CModule, Kind), TchError>
     Ok((module, kind))
 }
 
-/// The first line of libtorch's error, which a trace through C++ follows.
+/// Returns the line of libtorch's error that says what happened, without the C++ stack trace.
 pub fn summary(error: &TchError) -> String {
     let text = match error {
         TchError::Torch(text) => text.clone(),
         other => other.to_string(),
     };
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
-    // In the interpreter's errors the last line says what happened, after where.
+    // The interpreter's errors end with that line, after a traceback.
     let is_traceback = text.contains("Traceback of TorchScript");
     let line = if is_traceback {
         lines.next_back()

@@ -1,16 +1,14 @@
-//! The engines check each other: the same networks by libtorch and by Muster's own loops.
+//! The engines `torch` and `native` compute the same networks.
 
 use photo::{DecodeLimits, Photo, decode};
-use worker::vision::area::{PixelRect, Sampler};
+use worker::enrol::{enrol, photos_below};
+use worker::kernels::area::{AreaResizer, PixelRect};
 use worker::vision::crop::FaceCrop;
 use worker::vision::detect::networks::{OutputNet, RefineNet, Verdict};
 use worker::vision::detect::proposal::Proposal;
 use worker::vision::engine::DetectionNetworks;
 use worker::vision::engine::native::NativeEngine;
-use worker::vision::enrol::photos_below;
-use worker::vision::{
-    Bundle, Engine, EngineOptions, Engines, Gallery, Precision, Recogniser, enrol,
-};
+use worker::vision::{Bundle, Engine, EngineOptions, Engines, Gallery, Precision, Recognizer};
 use worker_torch::TorchEngine;
 
 #[path = "../../tests/common/mod.rs"]
@@ -19,10 +17,10 @@ mod common;
 const COSINE: f32 = 0.9999;
 const EMBEDDING_DISTANCE: f32 = 2e-3;
 const NETWORK_OUTPUT: f32 = 1e-4;
-/// Bytes are rounded at other places.
+/// The engines round to bytes at different points.
 const COSINE_OF_BYTES: f32 = 0.998;
 
-/// The sample photos' folders.
+/// Folders of the sample photos.
 const SPLITS: [&str; 2] = ["train", "val"];
 
 #[test]
@@ -53,16 +51,16 @@ fn embeddings_of_all_sample_photos_agree_in_bytes() {
 }
 
 #[test]
-fn both_give_the_same_name_to_every_photo() {
+fn both_engines_name_every_photo_alike() {
     for precision in [Precision::Fp32, Precision::Int8] {
-        let named = both(precision).map(|mut recogniser| {
+        let named = both(precision).map(|mut recognizer| {
             let (gallery, _) =
-                enrol(&common::photos().join("train"), &recogniser).expect("the photos enrol");
-            recogniser.set_gallery(gallery);
+                enrol(&common::photos().join("train"), &recognizer).expect("the photos enrol");
+            recognizer.set_gallery(gallery);
             let photos = photos_in("val");
             let names = photos
                 .iter()
-                .map(|photo| recogniser.recognise(photo).expect("a face").name);
+                .map(|photo| recognizer.recognize(photo).expect("a face").name);
             names.collect::<Vec<String>>()
         });
         assert_eq!(named[0].len(), 25);
@@ -70,9 +68,9 @@ fn both_give_the_same_name_to_every_photo() {
     }
 }
 
-/// More crops than are embedded together, and a last batch that is not full.
+/// More crops than a batch, and a last batch that is not full.
 #[test]
-fn a_batch_gives_the_same_embeddings_as_one_crop_after_the_other() {
+fn a_batch_has_the_embeddings_of_single_crops() {
     for precision in [Precision::Fp32, Precision::Int8] {
         let [_, torch] = both(precision);
         let crops: Vec<FaceCrop> = crops(&torch).into_iter().take(11).collect();
@@ -132,20 +130,20 @@ fn verdicts_on_every_candidate_agree() {
                 ..whole
             },
         ];
-        let judged = [&native, &torch].map(|networks| {
-            let mut sampler = Sampler::default();
+        let verdicts = [&native, &torch].map(|networks| {
+            let mut resizer = AreaResizer::default();
             let mut small = |index: usize, crop: &mut [f32]| {
-                sampler.resize(&photo, rects[index], [RefineNet::INPUT; 2], crop);
+                resizer.resize(&photo, rects[index], [RefineNet::INPUT; 2], crop);
             };
             let refined = networks.refine(rects.len(), &mut small);
-            let mut sampler = Sampler::default();
+            let mut resizer = AreaResizer::default();
             let mut large = |index: usize, crop: &mut [f32]| {
-                sampler.resize(&photo, rects[index], [OutputNet::INPUT; 2], crop);
+                resizer.resize(&photo, rects[index], [OutputNet::INPUT; 2], crop);
             };
             [refined, networks.output(rects.len(), &mut large)].concat()
         });
-        assert_eq!(judged[0].len(), 2 * rects.len());
-        for (a, b) in judged[0].iter().zip(&judged[1]) {
+        assert_eq!(verdicts[0].len(), 2 * rects.len());
+        for (a, b) in verdicts[0].iter().zip(&verdicts[1]) {
             let off = largest_difference(&numbers_of_verdict(a), &numbers_of_verdict(b));
             assert!(off <= NETWORK_OUTPUT, "{off}");
         }
@@ -153,7 +151,7 @@ fn verdicts_on_every_candidate_agree() {
 }
 
 #[test]
-fn no_candidates_are_judged_without_running_anything() {
+fn no_candidates_have_no_verdicts() {
     for networks in detectors() {
         let mut cut = |_: usize, _: &mut [f32]| panic!("there is nothing to cut");
         assert!(networks.refine(0, &mut cut).is_empty());
@@ -162,13 +160,13 @@ fn no_candidates_are_judged_without_running_anything() {
 }
 
 #[test]
-fn faces_found_by_libtorch_are_those_found_natively() {
+fn both_engines_find_the_same_faces() {
     let load = |detector: &dyn Engine| {
         let engines = Engines {
             detector,
             embedder: &NativeEngine,
         };
-        Recogniser::load(
+        Recognizer::load(
             &common::bundle(),
             Gallery::default(),
             engines,
@@ -191,8 +189,8 @@ fn faces_found_by_libtorch_are_those_found_natively() {
     }
 }
 
-/// Native, then libtorch.
-fn both(precision: Precision) -> [Recogniser; 2] {
+/// Returns the engines `native` and `torch`.
+fn both(precision: Precision) -> [Recognizer; 2] {
     let engines: [&dyn Engine; 2] = [&NativeEngine, &TorchEngine];
     engines.map(|engine| {
         common::load_into(
@@ -222,11 +220,11 @@ fn options(precision: Option<Precision>) -> EngineOptions {
     }
 }
 
-/// The main face of all sample photos.
-fn crops(recogniser: &Recogniser) -> Vec<FaceCrop> {
+/// Returns the main face of all sample photos.
+fn crops(recognizer: &Recognizer) -> Vec<FaceCrop> {
     let photos = SPLITS.into_iter().flat_map(photos_in);
     let crops: Vec<FaceCrop> = photos
-        .map(|photo| recogniser.crop_photo(&photo).expect("a face"))
+        .map(|photo| recognizer.crop_photo(&photo).expect("a face"))
         .collect();
     assert_eq!(crops.len(), 118);
     crops
@@ -243,8 +241,8 @@ fn decoded(split: &str) -> Vec<Photo> {
     photos_in(split).into_iter().map(decode).collect()
 }
 
-fn embedding(recogniser: &Recogniser, crop: &FaceCrop) -> Vec<f32> {
-    recogniser
+fn embedding(recognizer: &Recognizer, crop: &FaceCrop) -> Vec<f32> {
+    recognizer
         .embed_crops(std::slice::from_ref(crop))
         .swap_remove(0)
 }

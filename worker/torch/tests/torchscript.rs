@@ -1,14 +1,16 @@
-//! Networks that users bring, as TorchScript files: made here by tracing, as PyTorch does it.
+//! TorchScript networks of users, which these tests make by tracing.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use tch::{CModule, Kind, Tensor};
 use tempfile::TempDir;
-use worker::vision::bundle::{Distance, Preprocessing};
-use worker::vision::convert::{BundleOptions, TorchscriptOptions, convert_torchscript};
-use worker::vision::enrol::photos_below;
-use worker::vision::{EngineName, Gallery, LoadError, Precision, Recogniser, enrol};
+use worker::enrol::{enrol, photos_below};
+use worker::model::bundle::{Distance, Preprocessing};
+use worker::model::convert::{
+    BundleOptions, DetectorSource, TorchscriptOptions, convert_torchscript,
+};
+use worker::vision::{EngineName, Gallery, LoadError, Precision, Recognizer};
 use worker_torch::TorchEngine;
 
 #[path = "../../tests/common/mod.rs"]
@@ -17,7 +19,7 @@ mod common;
 const SIDE: usize = 48;
 const EMBEDDING_SIZE: usize = 192;
 
-/// Averages 6 x 6 pixels and takes what is left as the embedding: a network that tells colors apart, and poor at faces.
+/// Saves a network whose embedding is the means of 6 x 6 pixels.
 fn save_averaging_network(file: &Path) {
     let side = SIDE as i64;
     let example = Tensor::zeros([1, 3, side, side], (Kind::Float, tch::Device::Cpu));
@@ -32,12 +34,12 @@ fn save_averaging_network(file: &Path) {
         .expect("it is saved");
 }
 
-struct Place {
+struct Fixture {
     folder: TempDir,
     options: TorchscriptOptions,
 }
 
-impl Place {
+impl Fixture {
     fn new() -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         save_averaging_network(&folder.path().join("averages.pt"));
@@ -47,7 +49,8 @@ impl Place {
                 bundle: BundleOptions {
                     name: "averages".to_owned(),
                     threshold: 0.9,
-                    detector_from: common::bundle(),
+                    detector: DetectorSource::Bundle(common::bundle()),
+                    source: None,
                 },
                 input_size: SIDE,
                 embedding_size: EMBEDDING_SIZE,
@@ -74,7 +77,7 @@ impl Place {
         .expect("the bundle is written");
     }
 
-    fn load(&self) -> Result<Recogniser, LoadError> {
+    fn load(&self) -> Result<Recognizer, LoadError> {
         common::load_into(&TorchEngine, &self.path("bundle"), Gallery::default(), None)
     }
 
@@ -84,28 +87,28 @@ impl Place {
 }
 
 #[test]
-fn a_traced_network_embeds_what_it_computes() {
-    let place = Place::new();
-    place.convert();
-    let recogniser = place.load().expect("it loads");
-    assert_eq!(recogniser.engine(), EngineName::Torch);
-    assert_eq!(recogniser.precision(), Precision::Fp32);
+fn a_traced_network_embeds_faces() {
+    let fixture = Fixture::new();
+    fixture.convert();
+    let recognizer = fixture.load().expect("it loads");
+    assert_eq!(recognizer.engine(), EngineName::Torch);
+    assert_eq!(recognizer.precision(), Precision::Fp32);
     let photo = sample_photo();
-    let crop = recogniser.crop_photo(&photo).expect("a face");
+    let crop = recognizer.crop_photo(&photo).expect("a face");
     assert_eq!(crop.size, SIDE);
-    let embedding = recogniser
+    let embedding = recognizer
         .embed_crops(std::slice::from_ref(&crop))
         .swap_remove(0);
-    // Computed here anew: the mean of each block of pixels, normalized by channel, and all of them of length 1.
+    // The normalized mean of each block of pixels, and the whole scaled to length 1.
     let (mean, deviation) = ([127.5, 116.0, 104.0], [127.5, 128.0, 64.0]);
     let cells = SIDE / 6;
     let mut expected = Vec::new();
     for channel in 0..3 {
         for cell in 0..cells * cells {
             let (top, left) = (cell / cells * 6, cell % cells * 6);
-            let pixel = |place: usize| (top + place / 6) * SIDE + left + place % 6;
+            let pixel = |index: usize| (top + index / 6) * SIDE + left + index % 6;
             let sum: f32 = (0..36)
-                .map(|place| f32::from(crop.pixels[pixel(place) * 3 + channel]))
+                .map(|index| f32::from(crop.pixels[pixel(index) * 3 + channel]))
                 .sum();
             expected.push((sum / 36.0 - mean[channel]) / deviation[channel]);
         }
@@ -127,17 +130,17 @@ fn a_traced_network_embeds_what_it_computes() {
 
 #[test]
 fn cosine_distances_are_half_the_square_of_euclidean_ones() {
-    let mut place = Place::new();
+    let mut fixture = Fixture::new();
     let mut distances = Vec::new();
     for distance in [Distance::Euclidean, Distance::Cosine] {
-        place.options.distance = distance;
-        place.convert();
-        let mut recogniser = place.load().expect("it loads");
-        let (gallery, _) = enrol(&common::photos().join("train"), &recogniser).expect("enrolled");
-        recogniser.set_gallery(gallery);
+        fixture.options.distance = distance;
+        fixture.convert();
+        let mut recognizer = fixture.load().expect("it loads");
+        let (gallery, _) = enrol(&common::photos().join("train"), &recognizer).expect("enrolled");
+        recognizer.set_gallery(gallery);
         distances.push(
-            recogniser
-                .recognise(&sample_photo())
+            recognizer
+                .recognize(&sample_photo())
                 .expect("a face")
                 .distance,
         );
@@ -151,17 +154,17 @@ fn cosine_distances_are_half_the_square_of_euclidean_ones() {
 
 #[test]
 fn a_file_that_is_no_torchscript_is_refused() {
-    let place = Place::new();
+    let fixture = Fixture::new();
     std::fs::write(
-        place.path("averages.pt"),
+        fixture.path("averages.pt"),
         "PK\u{3}\u{4} is how an archive begins",
     )
     .expect("written");
-    place.convert();
-    let text = place.refusal();
+    fixture.convert();
+    let text = fixture.refusal();
     assert!(text.contains("not a TorchScript file"), "{text}");
-    std::fs::remove_file(place.path("bundle/embedder.pt")).expect("it was there");
-    let text = place.refusal();
+    std::fs::remove_file(fixture.path("bundle/embedder.pt")).expect("it was there");
+    let text = fixture.refusal();
     assert!(
         text.contains("cannot read") && text.contains("embedder.pt"),
         "{text}"
@@ -169,48 +172,48 @@ fn a_file_that_is_no_torchscript_is_refused() {
 }
 
 #[test]
-fn another_embedding_size_is_refused_with_the_one_expected() {
-    let mut place = Place::new();
-    place.options.embedding_size = 512;
-    place.convert();
-    let text = place.refusal();
+fn another_embedding_size_is_refused() {
+    let mut fixture = Fixture::new();
+    fixture.options.embedding_size = 512;
+    fixture.convert();
+    let text = fixture.refusal();
     assert!(text.contains("gives [1, 192], expected [1, 512]"), "{text}");
 }
 
 #[test]
-fn another_input_size_is_refused_with_the_one_expected() {
-    let mut place = Place::new();
-    place.options.input_size = 5;
-    // Smaller than bundles may say.
-    place.convert();
-    let text = place.refusal();
+fn another_input_size_is_refused() {
+    let mut fixture = Fixture::new();
+    fixture.options.input_size = 5;
+    // Bundles allow 8 to 1024.
+    fixture.convert();
+    let text = fixture.refusal();
     assert!(
         text.contains("input_size 5 is not between 8 and 1024"),
         "{text}"
     );
-    // A network that wants exactly 4,608 numbers.
+    // A network for exactly 768 numbers.
     let weights = Tensor::ones([3 * 16 * 16, 8], (Kind::Float, tch::Device::Cpu));
     let example = Tensor::zeros([1, 3, 16, 16], (Kind::Float, tch::Device::Cpu));
     let mut network = |inputs: &[Tensor]| vec![inputs[0].flatten(1, 3).matmul(&weights)];
     let module = CModule::create_by_tracing("Dense", "forward", &[example], &mut network);
     module
         .expect("traced")
-        .save(place.path("averages.pt"))
+        .save(fixture.path("averages.pt"))
         .expect("saved");
-    (place.options.input_size, place.options.embedding_size) = (20, 8);
-    place.convert();
-    let text = place.refusal();
+    (fixture.options.input_size, fixture.options.embedding_size) = (20, 8);
+    fixture.convert();
+    let text = fixture.refusal();
     assert!(text.contains("does not take [1, 3, 20, 20]"), "{text}");
-    place.options.input_size = 16;
-    place.convert();
-    place.load().expect("it loads");
+    fixture.options.input_size = 16;
+    fixture.convert();
+    fixture.load().expect("it loads");
 }
 
 #[test]
 fn int8_and_the_native_engine_are_refused() {
-    let place = Place::new();
-    place.convert();
-    let bundle = place.path("bundle");
+    let fixture = Fixture::new();
+    fixture.convert();
+    let bundle = fixture.path("bundle");
     let text = common::load(&bundle, Gallery::default(), None)
         .expect_err("native")
         .to_string();
@@ -228,11 +231,11 @@ fn int8_and_the_native_engine_are_refused() {
     );
 }
 
-/// Convert, enrol, recognize, evaluate and ready, as a user runs them; calibrate, which says that it cannot.
+/// Runs convert, enrol, recognize, evaluate and ready; calibrate is refused.
 #[test]
 fn every_command_runs_a_torchscript_bundle() {
-    let place = Place::new();
-    let (bundle, gallery) = (place.path("bundle"), place.path("gallery.safetensors"));
+    let fixture = Fixture::new();
+    let (bundle, gallery) = (fixture.path("bundle"), fixture.path("gallery.safetensors"));
     let (bundle, gallery) = (
         bundle.to_str().expect("text"),
         gallery.to_str().expect("text"),
@@ -243,7 +246,7 @@ fn every_command_runs_a_torchscript_bundle() {
     let photo = photo.to_str().expect("text");
     let train = common::photos().join("train");
     let train = train.to_str().expect("text");
-    let script = place.path("averages.pt");
+    let script = fixture.path("averages.pt");
     let script = script.to_str().expect("text");
     let detector = common::bundle();
     let from = detector.to_str().expect("text");
@@ -274,7 +277,7 @@ fn every_command_runs_a_torchscript_bundle() {
     assert!(!refused.status.success());
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(text.contains("gives [1, 192], expected [1, 512]"), "{text}");
-    assert!(!place.path("bundle/bundle.json").exists());
+    assert!(!fixture.path("bundle/bundle.json").exists());
     succeeded(&convert("192"));
     succeeded(&run(&[
         "enrol",

@@ -2,25 +2,25 @@ use std::sync::Barrier;
 
 use super::*;
 
-/// What the tests' photos show: each is answered with an error that carries its bytes.
-fn shown(photo: &Bytes) -> Answer {
+/// The result for a photo of the tests: an error with the photo's bytes.
+fn result(photo: &Bytes) -> Result<Recognized, VisionError> {
     let text = String::from_utf8_lossy(photo).into_owned();
     Err(photo::DecodeError::Unsupported(text).into())
 }
 
 fn inference(
     threads: usize,
-    recognise: impl Fn(&[Bytes]) -> Vec<Answer> + Send + Sync + 'static,
+    recognize: impl Fn(&[Bytes]) -> Vec<Result<Recognized, VisionError>> + Send + Sync + 'static,
 ) -> Arc<Inference> {
     let threads = NonZeroUsize::new(threads).unwrap();
-    Arc::new(Inference::over(threads, Duration::from_secs(60), recognise).unwrap())
+    Arc::new(Inference::over(threads, Duration::from_secs(60), recognize).unwrap())
 }
 
-/// Asks in a task of its own.
+/// Recognizes a photo in a task of its own. Returns the error.
 fn ask(inference: &Arc<Inference>, photo: &'static str) -> tokio::task::JoinHandle<String> {
     let inference = Arc::clone(inference);
     tokio::spawn(async move {
-        let error = inference.recognise(Bytes::from_static(photo.as_bytes()));
+        let error = inference.recognize(Bytes::from_static(photo.as_bytes()));
         error.await.unwrap_err().to_string()
     })
 }
@@ -57,18 +57,18 @@ fn waiting_jobs_are_shared_fairly() {
     }
 }
 
-/// Each of two photos is answered only while the other one is worked on too.
+/// Each of two photos is done only while the other one is worked on too.
 #[tokio::test]
 async fn a_burst_is_shared_over_the_threads() {
     let both = Barrier::new(2);
     let inference = inference(2, move |photos| {
         both.wait();
-        photos.iter().map(shown).collect()
+        photos.iter().map(result).collect()
     });
-    let answers = (ask(&inference, "first"), ask(&inference, "second"));
+    let results = (ask(&inference, "first"), ask(&inference, "second"));
     within_a_minute("both threads work", async {
-        assert!(answers.0.await.unwrap().contains("first"));
-        assert!(answers.1.await.unwrap().contains("second"));
+        assert!(results.0.await.unwrap().contains("first"));
+        assert!(results.1.await.unwrap().contains("second"));
     })
     .await;
 }
@@ -81,29 +81,27 @@ async fn a_lone_job_waits_for_no_other() {
         if photos[0] == "held" {
             held.lock().unwrap().recv().unwrap();
         }
-        photos.iter().map(shown).collect()
+        photos.iter().map(result).collect()
     });
     let first = ask(&inference, "held");
     let lone = ask(&inference, "lone");
-    within_a_minute("the lone job is answered", lone)
-        .await
-        .unwrap();
+    within_a_minute("the lone job is done", lone).await.unwrap();
     assert!(!first.is_finished());
     release.send(()).unwrap();
-    within_a_minute("the first job is answered", first)
+    within_a_minute("the first job is done", first)
         .await
         .unwrap();
 }
 
 #[tokio::test]
-async fn jobs_that_wait_for_a_thread_go_together_and_those_that_nobody_awaits_are_skipped() {
+async fn queued_jobs_run_together_and_those_without_a_waiting_task_are_skipped() {
     let (started, starts) = sync_mpsc::channel();
     let (release, held) = sync_mpsc::channel::<()>();
     let held = Mutex::new(held);
     let inference = inference(1, move |photos| {
         started.send(photos.to_vec()).unwrap();
         held.lock().unwrap().recv().unwrap();
-        photos.iter().map(shown).collect()
+        photos.iter().map(result).collect()
     });
     let first = ask(&inference, "a");
     within_a_minute("the first job is taken", async {
@@ -114,15 +112,15 @@ async fn jobs_that_wait_for_a_thread_go_together_and_those_that_nobody_awaits_ar
     .await;
     let second = ask(&inference, "b");
     within_a_minute("one waits", until_waiting(&inference, 1)).await;
-    let forsaken = ask(&inference, "nobody's");
+    let dropped_job = ask(&inference, "dropped");
     within_a_minute("two wait", until_waiting(&inference, 2)).await;
     let third = ask(&inference, "c");
     within_a_minute("three wait", until_waiting(&inference, 3)).await;
-    forsaken.abort();
-    assert!(forsaken.await.unwrap_err().is_cancelled());
+    dropped_job.abort();
+    assert!(dropped_job.await.unwrap_err().is_cancelled());
     release.send(()).unwrap();
     release.send(()).unwrap();
-    within_a_minute("all are answered", async {
+    within_a_minute("all are done", async {
         assert!(first.await.unwrap().contains('a'));
         assert!(second.await.unwrap().contains('b'));
         assert!(third.await.unwrap().contains('c'));
@@ -141,8 +139,8 @@ async fn a_panic_costs_one_photo_and_no_thread() {
         if photos[0] == "first" {
             held.lock().unwrap().recv().unwrap();
         }
-        assert!(!photos.contains(&Bytes::from("bad")), "as the test wants");
-        photos.iter().map(shown).collect()
+        assert!(!photos.contains(&Bytes::from("bad")), "this photo panics");
+        photos.iter().map(result).collect()
     });
     let first = ask(&inference, "first");
     within_a_minute("the first job is taken", async {
@@ -154,34 +152,34 @@ async fn a_panic_costs_one_photo_and_no_thread() {
     let (good, bad) = (ask(&inference, "good"), ask(&inference, "bad"));
     within_a_minute("two wait", until_waiting(&inference, 2)).await;
     release.send(()).unwrap();
-    within_a_minute("all are answered", async {
+    within_a_minute("all are done", async {
         assert!(first.await.unwrap().contains("first"));
         assert!(good.await.unwrap().contains("good"));
         assert_eq!(bad.await.unwrap(), InferenceError::Panicked.to_string());
     })
     .await;
     assert_eq!(starts.try_iter().collect::<Vec<_>>(), [2, 1, 1]);
-    let later = within_a_minute("an answer", ask(&inference, "later")).await;
+    let later = within_a_minute("a result", ask(&inference, "later")).await;
     assert!(later.unwrap().contains("later"), "the thread goes on");
 }
 
 #[tokio::test]
-async fn a_photo_that_takes_for_ever_is_given_up_and_its_thread_is_not_waited_for() {
+async fn a_photo_that_never_ends_is_given_up_and_its_thread_is_left() {
     let (release, held) = sync_mpsc::channel::<()>();
     let held = Mutex::new(held);
     let hanging = move |photos: &[Bytes]| {
         // Until the test ends.
         let _ = held.lock().unwrap().recv();
-        photos.iter().map(shown).collect()
+        photos.iter().map(result).collect()
     };
     let limit = Duration::from_millis(1);
     let inference = Inference::over(NonZeroUsize::MIN, limit, hanging).unwrap();
     assert!(!inference.hangs());
-    let given_up = inference.recognise(Bytes::from("endless")).await;
+    let given_up = inference.recognize(Bytes::from("endless")).await;
     let error = given_up.unwrap_err();
     assert!(matches!(error, InferenceError::TooSlow(_)), "{error}");
     assert!(inference.hangs());
-    let behind = inference.recognise(Bytes::from("behind")).await;
+    let behind = inference.recognize(Bytes::from("behind")).await;
     assert!(matches!(behind, Err(InferenceError::ThreadsEnded)));
     let dropped = tokio::task::spawn_blocking(move || drop(inference));
     within_a_minute("the threads are left", dropped)

@@ -1,9 +1,9 @@
 //! Arithmetic on candidate boxes, step for step that of facenet-pytorch's `utils/detect_face.py`, in f32.
 
-use crate::vision::area::PixelRect;
+use crate::kernels::area::PixelRect;
 use crate::vision::geometry::BoundingBox;
 
-/// A box on its way through the cascade.
+/// A box in the cascade.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
     pub bounding_box: BoundingBox,
@@ -12,20 +12,20 @@ pub struct Candidate {
     pub landmarks: [f32; 10],
 }
 
-/// How much two boxes have in common.
+/// How the overlap of two boxes is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overlap {
-    /// Intersection over union, of boxes whose right and lower edge are outside.
+    /// Intersection over union, with exclusive right and lower edges.
     Union,
-    /// Intersection over the smaller box, of boxes whose right and lower edge still belong to them.
+    /// Intersection over the smaller box, with inclusive right and lower edges.
     SmallerInclusive,
 }
 
-/// Non-maximum suppression compares each box with all that are kept. More boxes than these, of which the best count, come
-/// from photos made to keep a processor core busy: a crowd proposes some thousands.
-const MOST_COMPARED: usize = 10_000;
+/// Non-maximum suppression compares each box with all kept ones, so it takes the best boxes only. A crowd proposes some
+/// thousands; more come from photos that are made to overload the worker.
+const MAX_COMPARED: usize = 10_000;
 
-/// Non-maximum suppression: the best box first, each later one kept unless it overlaps a kept one by more than
+/// Non-maximum suppression: returns the best box first, and each later one that overlaps no kept one by more than
 /// `threshold`.
 pub fn suppress(
     mut candidates: Vec<Candidate>,
@@ -33,7 +33,7 @@ pub fn suppress(
     overlap: Overlap,
 ) -> Vec<Candidate> {
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
-    candidates.truncate(MOST_COMPARED);
+    candidates.truncate(MAX_COMPARED);
     let mut kept: Vec<Candidate> = Vec::new();
     for candidate in candidates {
         let covered = |better: &Candidate| {
@@ -62,7 +62,7 @@ fn shared(a: &BoundingBox, b: &BoundingBox, overlap: Overlap) -> f32 {
     }
 }
 
-/// Moves the edges by the network's regression. P-Net's counts box sizes as they are, the later networks' one more.
+/// Moves the edges by the network's regression. R-Net and O-Net count both ends of a side (`inclusive`).
 pub fn regress(bounding_box: &BoundingBox, regression: &[f32; 4], inclusive: bool) -> BoundingBox {
     let edge = if inclusive { 1.0 } else { 0.0 };
     let (width, height) = (bounding_box.width() + edge, bounding_box.height() + edge);
@@ -74,7 +74,7 @@ pub fn regress(bounding_box: &BoundingBox, regression: &[f32; 4], inclusive: boo
     }
 }
 
-/// The square with the same centre and the longer side.
+/// Returns the square with the same center and the longer side.
 pub fn square(bounding_box: &BoundingBox) -> BoundingBox {
     let (width, height) = (bounding_box.width(), bounding_box.height());
     let side = width.max(height);
@@ -88,8 +88,8 @@ pub fn square(bounding_box: &BoundingBox) -> BoundingBox {
     }
 }
 
-/// The pixels of the photo that a candidate covers; `None` if it lies outside. The reference counts from 1 and includes
-/// both ends, so a box from 5 to 9 covers the pixels 4 to 8.
+/// Returns the photo's pixels that a candidate covers, or `None` outside the photo. The reference counts from 1 and
+/// includes both ends: a box from 5 to 9 covers the pixels 4 to 8.
 pub fn covered_pixels(
     bounding_box: &BoundingBox,
     width: usize,
@@ -114,12 +114,12 @@ pub fn covered_pixels(
 mod tests {
     use super::*;
 
-    /// Apart from each other, the later the better: each would be compared with all before it.
+    /// No box overlaps another, and later ones are better: each would be compared with all before it.
     #[test]
-    fn of_a_mosaic_of_faces_only_the_best_are_compared() {
-        let boxes = 3 * MOST_COMPARED;
-        let candidate = |place: usize| {
-            let left = (20 * place) as f32;
+    fn only_the_best_boxes_are_compared() {
+        let boxes = 3 * MAX_COMPARED;
+        let candidate = |index: usize| {
+            let left = (20 * index) as f32;
             Candidate {
                 bounding_box: BoundingBox {
                     left,
@@ -127,14 +127,14 @@ mod tests {
                     right: left + 10.0,
                     bottom: 10.0,
                 },
-                score: place as f32 / boxes as f32,
+                score: index as f32 / boxes as f32,
                 regression: [0.0; 4],
                 landmarks: [0.0; 10],
             }
         };
         let kept = suppress((0..boxes).map(candidate).collect(), 0.5, Overlap::Union);
-        assert_eq!(kept.len(), MOST_COMPARED);
+        assert_eq!(kept.len(), MAX_COMPARED);
         assert_eq!(kept[0], candidate(boxes - 1));
-        assert_eq!(kept.last(), Some(&candidate(boxes - MOST_COMPARED)));
+        assert_eq!(kept.last(), Some(&candidate(boxes - MAX_COMPARED)));
     }
 }

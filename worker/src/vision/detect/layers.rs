@@ -1,11 +1,12 @@
-//! The few kinds of layer that R-Net and O-Net are made of. Values are rows of pixels of channels.
+//! The layers of R-Net and O-Net. Values are rows of pixels of channels.
 
-use crate::vision::native::aligned::Aligned;
-use crate::vision::native::convolve::{FloatOutput, Geometry, Instructions, Strides, convolve};
-use crate::vision::panels::{PANEL, pack_aligned, panels};
-use crate::vision::weights::{WeightFile, WeightsError};
+use crate::kernels::aligned::Aligned;
+use crate::kernels::convolve::{FloatOutput, Geometry, Instructions, Strides, convolve};
+use crate::kernels::panels::{PANEL, pack_aligned, panels};
+use crate::kernels::pool::{PoolGeometry, max_pool};
+use crate::model::weights::{WeightFile, WeightsError};
 
-/// Several images of one size, one after the other: [image, height, width, channel]. Memory is kept when they shrink.
+/// Feature maps of several images of one size: [image, height, width, channel]. Memory is kept when they shrink.
 #[derive(Debug, Default)]
 pub struct Maps {
     pub images: usize,
@@ -16,7 +17,7 @@ pub struct Maps {
 }
 
 impl Maps {
-    /// Gives the images another size; their values are anything then.
+    /// Changes the size; the values are unspecified then.
     pub fn resize(&mut self, [images, height, width, channels]: [usize; 4]) {
         (self.images, self.height, self.width, self.channels) = (images, height, width, channels);
         let length = self.values_per_image() * images;
@@ -37,16 +38,43 @@ impl Maps {
     pub fn values_per_image(&self) -> usize {
         self.height * self.width * self.channels
     }
+
+    /// Writes maxima of windows of `side` x `side`, 2 apart, which may hang over the right and lower edge (torch's
+    /// `ceil_mode`).
+    pub fn max_pool(&self, instructions: Instructions, side: usize, output: &mut Self) {
+        let outputs =
+            |size: usize| (size.saturating_sub(side).div_ceil(2) + 1).min(size.div_ceil(2));
+        let geometry = PoolGeometry {
+            side,
+            height: self.height,
+            width: self.width,
+            channels: self.channels,
+            output_height: outputs(self.height),
+            output_width: outputs(self.width),
+            output_pixel: self.channels,
+        };
+        let [height, width] = [geometry.output_height, geometry.output_width];
+        output.resize([self.images, height, width, self.channels]);
+        let length = output.values_per_image();
+        let maxima = output.values_mut().chunks_exact_mut(length);
+        for (image, maxima) in self
+            .values()
+            .chunks_exact(self.values_per_image())
+            .zip(maxima)
+        {
+            max_pool(instructions, geometry, image, maxima);
+        }
+    }
 }
 
-/// A layer's bias and PReLU, padded to whole panels; slopes of 1 where it has none.
+/// A layer's bias and PReLU, padded to whole panels. Slopes of 1 leave the sums as they are.
 #[derive(Debug)]
-pub struct Activation {
+pub struct BiasPrelu {
     pub bias: Vec<f32>,
     pub slopes: Vec<f32>,
 }
 
-impl Activation {
+impl BiasPrelu {
     /// Reads `name.bias` and `activation.weight`.
     pub fn load(
         file: &WeightFile,
@@ -63,14 +91,6 @@ impl Activation {
         slopes.resize(panels(outputs) * PANEL, 1.0);
         Ok(Self { bias, slopes })
     }
-
-    /// Leaves sums as they are.
-    pub fn none(outputs: usize) -> Self {
-        Self {
-            bias: vec![0.0; panels(outputs) * PANEL],
-            slopes: vec![1.0; panels(outputs) * PANEL],
-        }
-    }
 }
 
 /// A convolution without padding, stride 1.
@@ -80,7 +100,7 @@ pub struct Convolution {
     inputs: usize,
     outputs: usize,
     weights: Aligned,
-    activation: Activation,
+    activation: BiasPrelu,
 }
 
 impl Convolution {
@@ -97,11 +117,11 @@ impl Convolution {
             inputs,
             outputs,
             weights: pack_aligned(&weights, outputs),
-            activation: Activation::load(file, name, activation, outputs)?,
+            activation: BiasPrelu::load(file, name, activation, outputs)?,
         })
     }
 
-    /// A dense layer is a 1x1 convolution: `name.weight` is [outputs, inputs].
+    /// Reads a dense layer as a 1x1 convolution: `name.weight` is [outputs, inputs].
     pub fn load_dense(
         file: &WeightFile,
         name: &str,
@@ -114,11 +134,11 @@ impl Convolution {
             inputs,
             outputs,
             weights: pack_aligned(&weights, outputs),
-            activation: Activation::load(file, name, activation, outputs)?,
+            activation: BiasPrelu::load(file, name, activation, outputs)?,
         })
     }
 
-    /// [height, width, inputs] to [height - side + 1, width - side + 1, outputs].
+    /// Convolves [height, width, inputs] to [height - side + 1, width - side + 1, outputs].
     pub fn forward(&self, instructions: Instructions, input: &Maps, output: &mut Maps) {
         assert_eq!(
             input.channels, self.inputs,
@@ -153,8 +173,8 @@ impl Convolution {
     }
 }
 
-/// Distances in images without gaps.
-pub fn strides(height: usize, width: usize, channels: usize) -> Strides {
+/// Returns the strides of images without gaps.
+fn strides(height: usize, width: usize, channels: usize) -> Strides {
     Strides {
         image: height * width * channels,
         row: width * channels,
@@ -162,7 +182,7 @@ pub fn strides(height: usize, width: usize, channels: usize) -> Strides {
     }
 }
 
-/// The second of two classes' probability.
+/// Returns the probability of the second of two classes.
 pub fn softmax_second([first, second]: [f32; 2]) -> f32 {
     let largest = first.max(second);
     let (first, second) = ((first - largest).exp(), (second - largest).exp());

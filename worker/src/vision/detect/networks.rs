@@ -1,29 +1,28 @@
-//! R-Net and O-Net, which judge candidates (K. Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded
-//! Convolutional Networks", 2016), with the weights of facenet-pytorch.
+//! R-Net and O-Net, which score and refine candidates (K. Zhang et al., "Joint Face Detection and Alignment Using
+//! Multitask Cascaded Convolutional Networks", 2016), with the weights of facenet-pytorch.
 
-use super::layers::{Activation, Convolution, Maps, softmax_second};
-use super::pool::max_pool;
-use crate::vision::fast::{FastConvolution, Products};
-use crate::vision::native::convolve::Instructions;
-use crate::vision::weights::{WeightFile, WeightsError};
+use super::layers::{BiasPrelu, Convolution, Maps, softmax_second};
+use crate::kernels::Instructions;
+use crate::kernels::winograd_convolution::{WinogradBuffers, WinogradConvolution};
+use crate::model::weights::{WeightFile, WeightsError};
 
-/// Keeps or rejects a proposal: 24 x 24 pixels in.
+/// Scores proposals of 24 x 24 pixels.
 #[derive(Debug)]
 pub struct RefineNet {
     conv1: Convolution,
-    conv2: FastConvolution,
+    conv2: WinogradConvolution,
     conv3: Convolution,
     dense: Convolution,
     probability: Convolution,
     regression: Convolution,
 }
 
-/// The last word, with landmarks: 48 x 48 pixels in.
+/// Scores candidates of 48 x 48 pixels, and finds landmarks.
 #[derive(Debug)]
 pub struct OutputNet {
     conv1: Convolution,
-    conv2: FastConvolution,
-    conv3: FastConvolution,
+    conv2: WinogradConvolution,
+    conv3: WinogradConvolution,
     conv4: Convolution,
     dense: Convolution,
     probability: Convolution,
@@ -31,7 +30,7 @@ pub struct OutputNet {
     landmarks: Convolution,
 }
 
-/// R-Net's or O-Net's answer for one candidate.
+/// R-Net's or O-Net's output for one candidate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
     pub probability: f32,
@@ -41,13 +40,13 @@ pub struct Verdict {
     pub landmarks: [f32; 10],
 }
 
-/// Memory for a batch of candidates, and for what the last layers read of all.
+/// Memory for a batch of candidates, and for the inputs of the dense layers, which take all candidates at once.
 #[derive(Debug, Default)]
-pub struct JudgeArena {
+pub struct CandidateArena {
     crops: Maps,
     here: Maps,
     there: Maps,
-    products: Products,
+    buffers: WinogradBuffers,
     features: Maps,
     dense: Maps,
     logits: Maps,
@@ -57,13 +56,13 @@ pub struct JudgeArena {
 
 impl RefineNet {
     pub const INPUT: usize = 24;
-    /// Crops whose activations fit into the processor's cache.
+    /// Crops whose activations fit into the second-level cache.
     const BATCH: usize = 4;
 
     pub fn load(file: &WeightFile) -> Result<Self, WeightsError> {
         Ok(Self {
             conv1: Convolution::load(file, "conv1", Some("prelu1"), [3, 3, 28])?,
-            conv2: load_fast(file, "conv2", "prelu2", [28, 48])?,
+            conv2: load_winograd(file, "conv2", "prelu2", [28, 48])?,
             conv3: Convolution::load(file, "conv3", Some("prelu3"), [48, 2, 64])?,
             dense: Convolution::load_dense(file, "dense4", Some("prelu4"), [576, 128])?,
             probability: Convolution::load_dense(file, "dense5_1", None, [128, 2])?,
@@ -71,29 +70,29 @@ impl RefineNet {
         })
     }
 
-    /// Judges `count` crops; `cut(index, crop)` writes one of them, 24 x 24 normalised pixels.
-    pub fn judge(
+    /// Runs the network on `count` crops; `cut(index, crop)` writes one of them, 24 x 24 normalized pixels.
+    pub fn forward(
         &self,
         instructions: Instructions,
         count: usize,
         cut: impl FnMut(usize, &mut [f32]),
-        arena: &mut JudgeArena,
+        arena: &mut CandidateArena,
     ) -> Vec<Verdict> {
         if count == 0 {
             return Vec::new();
         }
         arena.gather([count, Self::BATCH, Self::INPUT], cut, |arena| {
-            let JudgeArena {
+            let CandidateArena {
                 crops,
                 here,
                 there,
-                products,
+                buffers,
                 ..
             } = arena;
             self.conv1.forward(instructions, crops, here);
-            max_pool(instructions, 3, here, there);
-            run_fast(&self.conv2, instructions, there, products, here);
-            max_pool(instructions, 3, here, there);
+            here.max_pool(instructions, 3, there);
+            run_winograd(&self.conv2, instructions, there, buffers, here);
+            here.max_pool(instructions, 3, there);
             self.conv3.forward(instructions, there, here);
         });
         self.dense
@@ -114,8 +113,8 @@ impl OutputNet {
     pub fn load(file: &WeightFile) -> Result<Self, WeightsError> {
         Ok(Self {
             conv1: Convolution::load(file, "conv1", Some("prelu1"), [3, 3, 32])?,
-            conv2: load_fast(file, "conv2", "prelu2", [32, 64])?,
-            conv3: load_fast(file, "conv3", "prelu3", [64, 64])?,
+            conv2: load_winograd(file, "conv2", "prelu2", [32, 64])?,
+            conv3: load_winograd(file, "conv3", "prelu3", [64, 64])?,
             conv4: Convolution::load(file, "conv4", Some("prelu4"), [64, 2, 128])?,
             dense: Convolution::load_dense(file, "dense5", Some("prelu5"), [1152, 256])?,
             probability: Convolution::load_dense(file, "dense6_1", None, [256, 2])?,
@@ -124,31 +123,31 @@ impl OutputNet {
         })
     }
 
-    /// Judges `count` crops; `cut(index, crop)` writes one of them, 48 x 48 normalised pixels.
-    pub fn judge(
+    /// Runs the network on `count` crops; `cut(index, crop)` writes one of them, 48 x 48 normalized pixels.
+    pub fn forward(
         &self,
         instructions: Instructions,
         count: usize,
         cut: impl FnMut(usize, &mut [f32]),
-        arena: &mut JudgeArena,
+        arena: &mut CandidateArena,
     ) -> Vec<Verdict> {
         if count == 0 {
             return Vec::new();
         }
         arena.gather([count, Self::BATCH, Self::INPUT], cut, |arena| {
-            let JudgeArena {
+            let CandidateArena {
                 crops,
                 here,
                 there,
-                products,
+                buffers,
                 ..
             } = arena;
             self.conv1.forward(instructions, crops, here);
-            max_pool(instructions, 3, here, there);
-            run_fast(&self.conv2, instructions, there, products, here);
-            max_pool(instructions, 3, here, there);
-            run_fast(&self.conv3, instructions, there, products, here);
-            max_pool(instructions, 2, here, there);
+            here.max_pool(instructions, 3, there);
+            run_winograd(&self.conv2, instructions, there, buffers, here);
+            here.max_pool(instructions, 3, there);
+            run_winograd(&self.conv3, instructions, there, buffers, here);
+            here.max_pool(instructions, 2, there);
             self.conv4.forward(instructions, there, here);
         });
         self.dense
@@ -164,16 +163,16 @@ impl OutputNet {
     }
 }
 
-/// As [`Convolution::load`] with a side of 3.
-fn load_fast(
+/// As [`Convolution::load`], with a side of 3.
+fn load_winograd(
     file: &WeightFile,
     name: &str,
     activation: &str,
     [inputs, outputs]: [usize; 2],
-) -> Result<FastConvolution, WeightsError> {
+) -> Result<WinogradConvolution, WeightsError> {
     let weights = file.values(&format!("{name}.weight"), &[outputs, 3, 3, inputs])?;
-    let Activation { bias, slopes } = Activation::load(file, name, Some(activation), outputs)?;
-    Ok(FastConvolution::new(
+    let BiasPrelu { bias, slopes } = BiasPrelu::load(file, name, Some(activation), outputs)?;
+    Ok(WinogradConvolution::new(
         &weights,
         [inputs, outputs],
         bias,
@@ -181,11 +180,11 @@ fn load_fast(
     ))
 }
 
-fn run_fast(
-    layer: &FastConvolution,
+fn run_winograd(
+    layer: &WinogradConvolution,
     instructions: Instructions,
     input: &Maps,
-    products: &mut Products,
+    buffers: &mut WinogradBuffers,
     output: &mut Maps,
 ) {
     let shape = [input.images, input.height, input.width];
@@ -199,14 +198,13 @@ fn run_fast(
         instructions,
         shape,
         input.values(),
-        products,
+        buffers,
         output.values_mut(),
     );
 }
 
-impl JudgeArena {
-    /// Convolves the crops batch by batch, from `crops` to `here`, and lines the results up in `features`, from which
-    /// the dense layers take all of them together.
+impl CandidateArena {
+    /// Convolves the crops batch by batch, from `crops` to `here`, and collects the results in `features`.
     fn gather(
         &mut self,
         [count, batch, side]: [usize; 3],

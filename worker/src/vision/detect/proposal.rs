@@ -1,26 +1,27 @@
-//! P-Net, which proposes windows: a fully convolutional network with a 12 pixel window, 2 pixels apart.
+//! P-Net, which proposes windows: a fully convolutional network with windows of 12 pixels, 2 apart.
 //!
-//! A level of the pyramid flows through all layers a few rows at a time, so that what lies between them stays in the
-//! processor's cache. Rings hold the last eight rows of each layer.
+//! A level of the pyramid flows through all layers a few rows at a time, so that activations stay in the processor's
+//! cache. Ring buffers hold the last eight rows of each layer.
+
+mod level;
 
 use photo::Photo;
 
-use super::layers::softmax_second;
-use crate::vision::area::{PixelRect, Sampler};
-use crate::vision::native::convolve::Instructions;
-use crate::vision::native::planes::{Part, PlaneConvolution, Rows, plane_length};
-use crate::vision::native::{Vectorised, run_vectorised};
-use crate::vision::weights::{WeightFile, WeightsError};
-use crate::vision::winograd::{INPUT_ROWS, OUTPUT_ROWS};
+use self::level::Level;
+use crate::kernels::Instructions;
+use crate::kernels::area::AreaResizer;
+use crate::kernels::planes::{OutputGroup, PlaneConvolution};
+use crate::kernels::winograd::OUTPUT_ROWS;
+use crate::model::weights::{WeightFile, WeightsError};
 
-/// Rows of a ring: four that are computed and four that are still read.
+/// Rows of a ring buffer: four that are computed and four that are still read.
 const RING: usize = 8;
-/// Pixels lie in planes of even and of odd columns, as the pool takes one of each.
+/// Pixels lie in planes of even and of odd columns, since the pool takes one of each.
 const PIXEL_PLANES: usize = 6;
 const POOLED: usize = 10;
 const MIDDLE: usize = 16;
 const FEATURES: usize = 32;
-/// What the second and third convolution cut off the pooled map.
+/// Rows and columns that the second and third convolution take off the pooled map.
 const BORDER: usize = 4;
 
 /// The network.
@@ -40,7 +41,7 @@ struct Dense {
     bias: f32,
 }
 
-/// A window that P-Net takes for a face.
+/// A window that P-Net scores as a face.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Proposal {
     pub x: usize,
@@ -50,10 +51,10 @@ pub struct Proposal {
     pub regression: [f32; 4],
 }
 
-/// Memory for one level at a time.
+/// Activations of one level of the pyramid.
 #[derive(Debug, Default)]
 pub struct ProposalArena {
-    sampler: Sampler,
+    resizer: AreaResizer,
     pixels: Vec<f32>,
     unpooled: Vec<f32>,
     pooled: Vec<f32>,
@@ -65,26 +66,30 @@ pub struct ProposalArena {
 impl ProposalNet {
     pub fn load(file: &WeightFile) -> Result<Self, WeightsError> {
         // Output i of the even columns reads columns 2i to 2i + 2, of the odd ones 2i + 1 to 2i + 3.
-        let columns = |parity: usize| Part {
+        let columns = |parity: usize| OutputGroup {
             taps: (0..9)
                 .map(|tap| (tap % 3, tap / 3 + parity))
                 .map(|(channel, column)| (channel * 2 + column % 2, column / 2))
                 .collect(),
         };
-        let plain = |planes: usize| Part {
+        let plain = |planes: usize| OutputGroup {
             taps: (0..planes * 3)
                 .map(|tap| (tap % planes, tap / planes))
                 .collect(),
         };
-        let load = |number: usize, inputs: usize, planes: usize, parts: &[Part], outputs: usize| {
+        let load = |number: usize,
+                    inputs: usize,
+                    planes: usize,
+                    groups: &[OutputGroup],
+                    outputs: usize| {
             let weights = file.values(&format!("conv{number}.weight"), &[outputs, 3, 3, inputs])?;
             let bias = file.values(&format!("conv{number}.bias"), &[outputs])?;
             let slopes = file.values(&format!("prelu{number}.weight"), &[outputs])?;
             let row = 3 * inputs;
-            let kernel = |_part: usize, output: usize, tap: usize| {
+            let kernel = |_group: usize, output: usize, tap: usize| {
                 std::array::from_fn(|ky| weights[(output * 3 + ky) * row + tap])
             };
-            Ok::<_, WeightsError>(PlaneConvolution::new(planes, parts, kernel, bias, slopes))
+            Ok::<_, WeightsError>(PlaneConvolution::new(planes, groups, kernel, bias, slopes))
         };
         let dense = |name: &str, outputs: usize| {
             let weights = file.values(&format!("{name}.weight"), &[outputs, 1, 1, FEATURES])?;
@@ -111,8 +116,8 @@ impl ProposalNet {
         })
     }
 
-    /// The windows, row by row, of the photo resized to `width` x `height` whose probability is at least `threshold`.
-    /// A level has at least 12 x 12 pixels.
+    /// Returns the windows, row by row, of the photo resized to `width` x `height` (at least 12 x 12) whose probability
+    /// is at least `threshold`.
     pub fn propose(
         &self,
         instructions: Instructions,
@@ -121,21 +126,7 @@ impl ProposalNet {
         threshold: f32,
         arena: &mut ProposalArena,
     ) -> Vec<Proposal> {
-        let plane = plane_length(width.div_ceil(2));
-        arena.reserve(plane);
-        arena.sampler.aim(PixelRect::whole(photo), width, height);
-        let mut level = Level {
-            network: self,
-            instructions,
-            photo,
-            width,
-            height,
-            plane,
-            arena,
-            pixel_rows: 0,
-            pooled_rows: 0,
-            middle_rows: 0,
-        };
+        let mut level = Level::new(self, instructions, photo, [width, height], arena);
         let rows = level.pooled_height() - BORDER;
         let mut proposals = Vec::new();
         for y in (0..rows).step_by(OUTPUT_ROWS) {
@@ -162,224 +153,6 @@ impl ProposalArena {
             if buffer.len() < planes * plane {
                 *buffer = vec![0.0; planes * plane];
             }
-        }
-    }
-}
-
-/// A level of the pyramid on its way through the network.
-struct Level<'a> {
-    network: &'a ProposalNet,
-    instructions: Instructions,
-    photo: &'a Photo,
-    width: usize,
-    height: usize,
-    /// Distance between planes in all buffers.
-    plane: usize,
-    arena: &'a mut ProposalArena,
-    /// Rows that are done.
-    pixel_rows: usize,
-    pooled_rows: usize,
-    middle_rows: usize,
-}
-
-impl Level<'_> {
-    /// Height of the pooled map, whose last row may come from a single one.
-    fn pooled_height(&self) -> usize {
-        (self.height - 2).div_ceil(2)
-    }
-
-    fn pooled_width(&self) -> usize {
-        (self.width - 2).div_ceil(2)
-    }
-
-    /// The six rows of a ring from `first` on; the last of `count` rows stands for those beyond it.
-    fn ring(&self, first: usize, count: usize, planes: usize) -> Rows<INPUT_ROWS> {
-        let start = |row: usize| (first + row).min(count - 1) % RING * planes * self.plane;
-        Rows {
-            starts: std::array::from_fn(start),
-            plane: self.plane,
-        }
-    }
-
-    /// Four rows of a buffer from `first` on.
-    fn four(&self, first: usize, planes: usize) -> Rows<OUTPUT_ROWS> {
-        Rows {
-            starts: std::array::from_fn(|row| (first + row) % RING * planes * self.plane),
-            plane: self.plane,
-        }
-    }
-
-    /// Rows `y` to `y + 3` of the last convolution.
-    fn compute_features(&mut self, y: usize) {
-        let count = self.pooled_height() - 2;
-        while self.middle_rows < (y + INPUT_ROWS).min(count) {
-            self.compute_middle();
-        }
-        let rows = self.ring(y, count, MIDDLE);
-        let targets = self.four(0, FEATURES);
-        self.network.conv3.convolve(
-            self.instructions,
-            self.pooled_width() - BORDER,
-            (&self.arena.middle, rows),
-            (&mut self.arena.features, targets),
-        );
-    }
-
-    fn compute_middle(&mut self) {
-        let first = self.middle_rows;
-        let count = self.pooled_height();
-        while self.pooled_rows < (first + INPUT_ROWS).min(count) {
-            self.compute_pooled();
-        }
-        let rows = self.ring(first, count, POOLED);
-        let targets = self.four(first, MIDDLE);
-        self.network.conv2.convolve(
-            self.instructions,
-            self.pooled_width() - 2,
-            (&self.arena.pooled, rows),
-            (&mut self.arena.middle, targets),
-        );
-        self.middle_rows += OUTPUT_ROWS;
-    }
-
-    fn compute_pooled(&mut self) {
-        let first = 2 * self.pooled_rows;
-        while self.pixel_rows < (first + INPUT_ROWS).min(self.height) {
-            let row = &mut self.arena.pixels[self.pixel_rows % RING * PIXEL_PLANES * self.plane..];
-            (self.arena.sampler).split_row(self.photo, self.pixel_rows, row, self.plane);
-            self.pixel_rows += 1;
-        }
-        let rows = self.ring(first, self.height, PIXEL_PLANES);
-        let targets = self.four(0, 2 * POOLED);
-        self.network.conv1.convolve(
-            self.instructions,
-            self.pooled_width(),
-            (&self.arena.pixels, rows),
-            (&mut self.arena.unpooled, targets),
-        );
-        let length = POOLED * self.plane;
-        for pair in 0..2 {
-            let rows = self.arena.unpooled.chunks_exact(2 * length).skip(2 * pair);
-            let target = (self.pooled_rows + pair) % RING * length;
-            let single_row = first + 2 * pair + 1 >= self.height - 2;
-            let pool = Pool {
-                rows: rows.take(if single_row { 1 } else { 2 }),
-                plane: self.plane,
-                odd_columns: (self.width - 2) / 2,
-                out: &mut self.arena.pooled[target..][..length],
-            };
-            run_vectorised(self.instructions, pool);
-        }
-        self.pooled_rows += 2;
-    }
-
-    /// Adds the faces of a row to `proposals`; `first` is the row that the features begin with.
-    fn collect(&mut self, row: usize, first: usize, threshold: f32, proposals: &mut Vec<Proposal>) {
-        let network = self.network;
-        let [no, yes] = &network.logits;
-        let length = FEATURES * self.plane;
-        let features = &self.arena.features[(row - first) * length..][..length];
-        let width = self.pooled_width() - BORDER;
-        let scores = &mut self.arena.scores[..self.plane];
-        let score = Score {
-            features,
-            logits: [no, yes],
-            out: scores,
-        };
-        run_vectorised(self.instructions, score);
-        // The score tells almost always, and is cheaper than a probability.
-        let sure = (threshold / (1.0 - threshold)).ln() - 0.01;
-        for (x, _) in scores[..width]
-            .iter()
-            .enumerate()
-            .filter(|(_, score)| **score >= sure)
-        {
-            let dense = |dense: &Dense| {
-                let channels = features.iter().skip(x).step_by(self.plane);
-                let products = dense.weights.iter().zip(channels).map(|(a, b)| a * b);
-                products.sum::<f32>() + dense.bias
-            };
-            let probability = softmax_second([dense(no), dense(yes)]);
-            if probability >= threshold {
-                proposals.push(Proposal {
-                    x,
-                    y: row,
-                    probability,
-                    regression: network.regression.each_ref().map(dense),
-                });
-            }
-        }
-    }
-}
-
-/// Maxima over pairs of columns in each row, and over the rows.
-struct Pool<'a, R> {
-    /// A row's even columns, channel by channel, then its odd ones.
-    rows: R,
-    plane: usize,
-    odd_columns: usize,
-    out: &'a mut [f32],
-}
-
-impl<'a, R: Iterator<Item = &'a [f32]>> Vectorised for Pool<'a, R> {
-    #[inline(always)]
-    fn run<const FUSED: bool>(self) {
-        // One instruction, unlike `f32::max`, which looks for what is no number.
-        let larger = |a: f32, b: f32| if a > b { a } else { b };
-        for (number, row) in self.rows.enumerate() {
-            let (even, odd) = row.split_at(self.out.len());
-            let planes = (self.out.chunks_exact_mut(self.plane)).zip(
-                even.chunks_exact(self.plane)
-                    .zip(odd.chunks_exact(self.plane)),
-            );
-            for (out, (even, odd)) in planes {
-                let (pairs, single) = out.split_at_mut(self.odd_columns);
-                let (even_of_pairs, even) = even.split_at(self.odd_columns);
-                for ((out, &even), &odd) in pairs.iter_mut().zip(even_of_pairs).zip(odd) {
-                    let above = if number == 0 { even } else { *out };
-                    *out = larger(larger(above, even), odd);
-                }
-                for (out, &even) in single.iter_mut().zip(even) {
-                    *out = if number == 0 {
-                        even
-                    } else {
-                        larger(*out, even)
-                    };
-                }
-            }
-        }
-    }
-}
-
-/// How much more a window looks like a face than not: the difference of the two logits.
-struct Score<'a> {
-    features: &'a [f32],
-    logits: [&'a Dense; 2],
-    out: &'a mut [f32],
-}
-
-impl Vectorised for Score<'_> {
-    #[inline(always)]
-    fn run<const FUSED: bool>(self) {
-        // Several vectors, so that a sum need not wait for the one before it. The last block overlaps.
-        const BLOCK: usize = 32;
-        let [no, yes] = self.logits;
-        let plane = self.out.len();
-        for start in (0..plane).step_by(BLOCK) {
-            let start = start.min(plane - BLOCK);
-            let mut sums = [yes.bias - no.bias; BLOCK];
-            for (channel, (yes, no)) in yes.weights.iter().zip(&no.weights).enumerate() {
-                let weight = yes - no;
-                let values = &self.features[channel * plane + start..][..BLOCK];
-                for (sum, value) in sums.iter_mut().zip(values) {
-                    *sum = if FUSED {
-                        value.mul_add(weight, *sum)
-                    } else {
-                        value * weight + *sum
-                    };
-                }
-            }
-            self.out[start..start + BLOCK].copy_from_slice(&sums);
         }
     }
 }

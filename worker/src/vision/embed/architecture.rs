@@ -1,23 +1,27 @@
-//! Inception-ResNet v1 as a list of steps over a few buffers, named as in facenet-pytorch's `inception_resnet_v1.py`.
-//! Batch norms and residual scales are folded into the weights (see scripts/convert_weights.py).
+//! Inception-ResNet v1 as a list of steps over a few buffers. Batch norms and residual scales are folded into the
+//! weights when a model is converted.
 
-use crate::vision::native::convolve::{Geometry, Strides};
+mod build;
 
-/// Channels after the last block: what the last, dense layer reads.
+use crate::kernels::Instructions;
+use crate::kernels::convolve::{Geometry, Strides};
+use crate::kernels::pool::{PoolGeometry, max_pool};
+
+/// Channels after the last block, which the dense layer reads.
 pub const FEATURES: usize = 1792;
 
-/// Of an input: the last map is a single pixel then.
+/// The smallest side of an input, whose last map is a single pixel.
 pub const SMALLEST_SIDE: usize = 75;
 
 /// The network for one size of input.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Architecture {
     pub buffers: Vec<Buffer>,
     pub steps: Vec<Step>,
-    /// How many quantities [`Place::value`] tells apart.
+    /// Number of tensors that [`TensorRef::value`] counts.
     pub values: usize,
-    /// Steps before this one run image by image, since their weights are small beside what they compute; the others
-    /// take a whole batch, since theirs are large.
+    /// Steps before this one run image by image, since their weights are small beside their activations. The others
+    /// run on a whole batch, since their weights are large.
     pub batched_from: usize,
 }
 
@@ -27,17 +31,17 @@ pub struct Buffer {
     pub height: usize,
     pub width: usize,
     pub channels: usize,
-    /// Rows above and below, columns left and right.
+    /// Rows above and below, and columns left and right.
     pub margin: [usize; 2],
     /// Whether it holds each image of a batch, or one at a time.
     pub batched: bool,
-    /// Whether blocks add to it, so that it is kept in float32 whatever the convolutions read.
+    /// Whether residual blocks add to it. It is float32 then, also in the int8 network.
     pub is_stream: bool,
 }
 
-/// A buffer, and which of the quantities that pass through it; each has a scale of its own as bytes.
+/// One of the tensors that pass through a buffer. Each has a scale of its own in int8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct TensorRef {
     pub buffer: usize,
     pub value: usize,
 }
@@ -47,8 +51,8 @@ pub enum Step {
     Convolve(Convolution),
     /// 3x3, stride 2.
     MaxPool {
-        input: Place,
-        output: Place,
+        input: TensorRef,
+        output: TensorRef,
         /// The first channel of the output that is written.
         channel: usize,
     },
@@ -57,14 +61,16 @@ pub enum Step {
 #[derive(Debug)]
 pub struct Convolution {
     pub name: String,
+    /// Among the convolutions.
+    pub index: usize,
     pub inputs: usize,
     pub outputs: usize,
     /// Height and width.
     pub kernel: [usize; 2],
     pub stride: usize,
     pub padding: [usize; 2],
-    pub input: Place,
-    pub output: Place,
+    pub input: TensorRef,
+    pub output: TensorRef,
     /// The first channel of the output that is written.
     pub channel: usize,
     /// Adds to what the output holds.
@@ -73,18 +79,14 @@ pub struct Convolution {
 }
 
 impl Step {
-    pub fn is_convolution(&self) -> bool {
-        matches!(self, Self::Convolve(_))
-    }
-
-    pub fn input(&self) -> Place {
+    pub fn input(&self) -> TensorRef {
         match self {
             Self::Convolve(convolution) => convolution.input,
             Self::MaxPool { input, .. } => *input,
         }
     }
 
-    pub fn output(&self) -> Place {
+    pub fn output(&self) -> TensorRef {
         match self {
             Self::Convolve(convolution) => convolution.output,
             Self::MaxPool { output, .. } => *output,
@@ -110,7 +112,7 @@ impl Buffer {
         }
     }
 
-    /// Elements before a batch's image `image`.
+    /// Offset of a batch's image `image`.
     pub fn start(&self, image: usize) -> usize {
         if self.batched {
             image * self.image()
@@ -119,14 +121,39 @@ impl Buffer {
         }
     }
 
-    /// Elements from the image's first to the pixel at `margin` from the top left corner of what is inside the margin.
+    /// Offset in an image of the pixel that is `margin` outside the top left corner of the content.
     fn inside(&self, margin: [usize; 2]) -> usize {
         (self.margin[0] - margin[0]) * self.row() + (self.margin[1] - margin[1]) * self.channels
     }
 }
 
+/// Writes 3x3 maxima of one image into the output's channels from `channel` on. Neither buffer has a margin.
+pub fn pool_image<T: Copy + Default + PartialOrd>(
+    instructions: Instructions,
+    [input, output]: [&Buffer; 2],
+    image: usize,
+    channel: usize,
+    values: &[T],
+    maxima: &mut [T],
+) {
+    let geometry = PoolGeometry {
+        side: 3,
+        height: input.height,
+        width: input.width,
+        channels: input.channels,
+        output_height: output.height,
+        output_width: output.width,
+        output_pixel: output.channels,
+    };
+    let (values, maxima) = (
+        &values[input.start(image)..],
+        &mut maxima[output.start(image) + channel..],
+    );
+    max_pool(instructions, geometry, values, maxima);
+}
+
 impl Convolution {
-    /// Whether it is a 3x3 convolution of all that is in its input, margin included, to all that is in its output.
+    /// Whether it is a 3x3 convolution of a whole input buffer, margin included, to a whole output buffer.
     pub fn is_plain(&self, buffers: &[Buffer]) -> bool {
         let (input, output) = (&buffers[self.input.buffer], &buffers[self.output.buffer]);
         self.kernel == [3, 3]
@@ -137,7 +164,7 @@ impl Convolution {
             && !self.accumulate
     }
 
-    /// How `images` images from `first` on are computed, and where in the buffers their inputs and outputs begin.
+    /// Returns the geometry for `images` images from `first` on, and the offsets of their first input and output.
     pub fn geometry(
         &self,
         buffers: &[Buffer],
@@ -165,85 +192,7 @@ impl Convolution {
 impl Architecture {
     /// For square inputs of `side` pixels, at least [`SMALLEST_SIDE`].
     pub fn new(side: usize) -> Self {
-        let mut build = Build::default();
-        let input = build.place(side, 3, [0, 0]);
-        let stem = build.stem(input);
-        let side = build.side(stem);
-
-        let inner = [
-            build.buffer(side, 32, [1, 1]),
-            build.buffer(side, 32, [1, 1]),
-        ];
-        let joined = build.buffer(side, 96, [0, 0]);
-        let mut stream = stem;
-        for index in 0..5 {
-            let name = |part: &str| format!("repeat_1.{index}.{part}");
-            let join = build.value(joined);
-            build
-                .convolve(name("branch0"), stream, join, [1, 1])
-                .outputs(32);
-            let reduced = build.value(inner[0]);
-            build.convolve(name("branch1.0"), stream, reduced, [1, 1]);
-            build
-                .convolve(name("branch1.1"), reduced, join, [3, 3])
-                .outputs(32)
-                .at(32);
-            let reduced = build.value(inner[0]);
-            let middle = build.value(inner[1]);
-            build.convolve(name("branch2.0"), stream, reduced, [1, 1]);
-            build.convolve(name("branch2.1"), reduced, middle, [3, 3]);
-            build
-                .convolve(name("branch2.2"), middle, join, [3, 3])
-                .outputs(32)
-                .at(64);
-            stream = build.add(name("conv2d"), join, stream);
-        }
-        build.network.batched_from = build.network.steps.len();
-
-        let next = build.stream(halved(side), 896);
-        let reduced = build.batched_place(side, 192, [1, 1]);
-        let middle = build.batched_place(side, 192, [0, 0]);
-        build
-            .convolve("mixed_6a.branch0", stream, next, [3, 3])
-            .halve()
-            .outputs(384);
-        build.convolve("mixed_6a.branch1.0", stream, reduced, [1, 1]);
-        build.convolve("mixed_6a.branch1.1", reduced, middle, [3, 3]);
-        build
-            .convolve("mixed_6a.branch1.2", middle, next, [3, 3])
-            .halve()
-            .outputs(256)
-            .at(384);
-        build.pool(stream, next, 640);
-        stream = next;
-        let side = halved(side);
-        for index in 0..10 {
-            stream = build.block(&format!("repeat_2.{index}"), stream, 128, 7, true);
-        }
-
-        let next = build.stream(halved(side), FEATURES);
-        for (branch, outputs, channel) in [("branch0", 384, 0), ("branch1", 256, 384)] {
-            let reduced = build.batched_place(side, 256, [0, 0]);
-            build.convolve(format!("mixed_7a.{branch}.0"), stream, reduced, [1, 1]);
-            let last = build.convolve(format!("mixed_7a.{branch}.1"), reduced, next, [3, 3]);
-            last.halve().outputs(outputs).at(channel);
-        }
-        let reduced = build.batched_place(side, 256, [1, 1]);
-        let middle = build.batched_place(side, 256, [0, 0]);
-        build.convolve("mixed_7a.branch2.0", stream, reduced, [1, 1]);
-        build.convolve("mixed_7a.branch2.1", reduced, middle, [3, 3]);
-        build
-            .convolve("mixed_7a.branch2.2", middle, next, [3, 3])
-            .halve()
-            .outputs(256)
-            .at(640);
-        build.pool(stream, next, 896);
-        stream = next;
-        for index in 0..5 {
-            stream = build.block(&format!("repeat_3.{index}"), stream, 192, 3, true);
-        }
-        build.block("block8", stream, 192, 3, false);
-        build.network
+        build::inception_resnet_v1(side)
     }
 
     pub fn convolutions(&self) -> impl Iterator<Item = &Convolution> {
@@ -253,222 +202,8 @@ impl Architecture {
         })
     }
 
-    /// The buffer that holds the last block's output, which is averaged over its pixels.
+    /// Returns the buffer of the last block's output, which is averaged over its pixels.
     pub fn features(&self) -> usize {
         self.steps.last().expect("there are steps").output().buffer
-    }
-}
-
-/// Side of a map after a 3x3 window, 2 apart, without padding.
-fn halved(side: usize) -> usize {
-    (side - 3) / 2 + 1
-}
-
-struct Build {
-    network: Architecture,
-}
-
-impl Default for Build {
-    fn default() -> Self {
-        Self {
-            network: Architecture {
-                buffers: Vec::new(),
-                steps: Vec::new(),
-                values: 0,
-                batched_from: 0,
-            },
-        }
-    }
-}
-
-impl Build {
-    fn stem(&mut self, input: Place) -> Place {
-        let mut side = halved(self.side(input));
-        let first = self.place(side, 32, [0, 0]);
-        self.convolve("conv2d_1a", input, first, [3, 3]).halve();
-        side -= 2;
-        let second = self.place(side, 32, [1, 1]);
-        self.convolve("conv2d_2a", first, second, [3, 3]).valid();
-        let third = self.place(side, 64, [0, 0]);
-        self.convolve("conv2d_2b", second, third, [3, 3]);
-        side = halved(side);
-        // A maximum of bytes has the scale of the bytes.
-        let pooled = Place {
-            buffer: self.buffer(side, 64, [0, 0]),
-            value: third.value,
-        };
-        self.pool(third, pooled, 0);
-        let fourth = self.place(side, 80, [0, 0]);
-        self.convolve("conv2d_3b", pooled, fourth, [1, 1]);
-        side -= 2;
-        let fifth = self.place(side, 192, [0, 0]);
-        self.convolve("conv2d_4a", fourth, fifth, [3, 3]).valid();
-        let stream = self.stream(halved(side), 256);
-        self.convolve("conv2d_4b", fifth, stream, [3, 3]).halve();
-        stream
-    }
-
-    /// A residual block of two branches, the second with two kernels of `length` along x and y.
-    fn block(
-        &mut self,
-        name: &str,
-        stream: Place,
-        channels: usize,
-        length: usize,
-        relu: bool,
-    ) -> Place {
-        let side = self.side(stream);
-        let along_x = self.batched_place(side, channels, [0, length / 2]);
-        let along_y = self.batched_place(side, channels, [length / 2, 0]);
-        let join = self.batched_place(side, 2 * channels, [0, 0]);
-        self.convolve(format!("{name}.branch0"), stream, join, [1, 1])
-            .outputs(channels);
-        self.convolve(format!("{name}.branch1.0"), stream, along_x, [1, 1]);
-        self.convolve(format!("{name}.branch1.1"), along_x, along_y, [1, length]);
-        self.convolve(format!("{name}.branch1.2"), along_y, join, [length, 1])
-            .outputs(channels)
-            .at(channels);
-        let sum = self.add(format!("{name}.conv2d"), join, stream);
-        if !relu {
-            self.last().relu = false;
-        }
-        sum
-    }
-
-    fn side(&self, place: Place) -> usize {
-        self.network.buffers[place.buffer].height
-    }
-
-    fn buffer(&mut self, side: usize, channels: usize, margin: [usize; 2]) -> usize {
-        self.find_or_add(
-            Buffer {
-                height: side,
-                width: side,
-                channels,
-                margin,
-                batched: false,
-                is_stream: false,
-            },
-            false,
-        )
-    }
-
-    fn find_or_add(&mut self, buffer: Buffer, shared: bool) -> usize {
-        let buffers = &mut self.network.buffers;
-        let same = buffers.iter().position(|other| shared && *other == buffer);
-        same.unwrap_or_else(|| {
-            buffers.push(buffer);
-            buffers.len() - 1
-        })
-    }
-
-    fn value(&mut self, buffer: usize) -> Place {
-        self.network.values += 1;
-        Place {
-            buffer,
-            value: self.network.values - 1,
-        }
-    }
-
-    /// A buffer that holds one image at a time.
-    fn place(&mut self, side: usize, channels: usize, margin: [usize; 2]) -> Place {
-        let buffer = self.buffer(side, channels, margin);
-        self.value(buffer)
-    }
-
-    /// A buffer that holds a batch; blocks of the same shape share it.
-    fn batched_place(&mut self, side: usize, channels: usize, margin: [usize; 2]) -> Place {
-        let buffer = Buffer {
-            height: side,
-            width: side,
-            channels,
-            margin,
-            batched: true,
-            is_stream: false,
-        };
-        let buffer = self.find_or_add(buffer, true);
-        self.value(buffer)
-    }
-
-    fn stream(&mut self, side: usize, channels: usize) -> Place {
-        let buffer = Buffer {
-            height: side,
-            width: side,
-            channels,
-            margin: [0, 0],
-            batched: true,
-            is_stream: true,
-        };
-        let buffer = self.find_or_add(buffer, false);
-        self.value(buffer)
-    }
-
-    fn convolve(
-        &mut self,
-        name: impl Into<String>,
-        input: Place,
-        output: Place,
-        kernel: [usize; 2],
-    ) -> &mut Convolution {
-        let channels = |place: Place| self.network.buffers[place.buffer].channels;
-        let convolution = Convolution {
-            name: name.into(),
-            inputs: channels(input),
-            outputs: channels(output),
-            kernel,
-            stride: 1,
-            padding: kernel.map(|length| length / 2),
-            input,
-            output,
-            channel: 0,
-            accumulate: false,
-            relu: true,
-        };
-        self.network.steps.push(Step::Convolve(convolution));
-        self.last()
-    }
-
-    fn last(&mut self) -> &mut Convolution {
-        match self.network.steps.last_mut() {
-            Some(Step::Convolve(convolution)) => convolution,
-            _ => unreachable!("a convolution was just added"),
-        }
-    }
-
-    /// Adds what a block's last convolution makes of `join` to the stream.
-    fn add(&mut self, name: String, join: Place, stream: Place) -> Place {
-        let sum = self.value(stream.buffer);
-        self.convolve(name, join, sum, [1, 1]).accumulate = true;
-        sum
-    }
-
-    fn pool(&mut self, input: Place, output: Place, channel: usize) {
-        self.network.steps.push(Step::MaxPool {
-            input,
-            output,
-            channel,
-        });
-    }
-}
-
-impl Convolution {
-    fn valid(&mut self) -> &mut Self {
-        self.padding = [0, 0];
-        self
-    }
-
-    fn halve(&mut self) -> &mut Self {
-        self.stride = 2;
-        self.valid()
-    }
-
-    fn outputs(&mut self, outputs: usize) -> &mut Self {
-        self.outputs = outputs;
-        self
-    }
-
-    fn at(&mut self, channel: usize) -> &mut Self {
-        self.channel = channel;
-        self
     }
 }

@@ -1,31 +1,32 @@
-//! The network in 8-bit integers: unsigned activations with a scale for each quantity, signed weights with a scale for
-//! each output channel, exact 32-bit sums. What blocks add to (the stream), the average and the dense layer stay in
+//! The network in 8-bit integers: unsigned activations with a scale for each tensor, signed weights with a scale for
+//! each output channel, exact 32-bit sums. The stream of the residual blocks, the average and the dense layer are in
 //! float32.
 
-use super::Input;
-use super::architecture::{Architecture, Buffer, Convolution, Step};
-use super::floats::Dense;
-use super::pool::max_pool;
-use crate::vision::native::Mapped;
-use crate::vision::native::convolve::{ByteOutput, ByteTarget, Instructions, convolve_bytes};
-use crate::vision::panels::{PANEL, panels};
-use crate::vision::weights::{WeightFile, WeightsError};
+use std::ops::Range;
 
-/// Inputs that one step of the compiled loops takes together.
+use super::Input;
+use super::architecture::{Architecture, Buffer, Convolution, Step, pool_image};
+use super::dense::Dense;
+use crate::kernels::Mapped;
+use crate::kernels::convolve::{ByteOutput, ByteTarget, Instructions, convolve_bytes};
+use crate::kernels::panels::{PANEL, panels};
+use crate::model::weights::{WeightFile, WeightsError};
+
+/// Inputs that one step of the kernels takes together.
 pub const GROUP: usize = 4;
 
-/// Name of the tensor of activation scales, one for each value of the architecture.
+/// Name of the tensor of activation scales, one for each [`super::architecture::TensorRef::value`].
 pub const SCALES: &str = "activation_scales";
 
-/// Weights that lie in the mapped file as the compiled loops read them.
+/// The network, whose weights the kernels read from the mapped file.
 #[derive(Debug)]
 pub struct ByteNetwork {
     architecture: Architecture,
     layers: Vec<Layer>,
     dense: Dense,
-    /// What 1 is in bytes, for each value of the architecture.
+    /// The byte that stands for 1, for each tensor.
     scales: Vec<f32>,
-    /// For each channel of the first convolution: the sum of its weights, as bytes.
+    /// Sums of the first convolution's weights, for each output channel.
     first_sums: Vec<f32>,
     instructions: Instructions,
 }
@@ -47,7 +48,10 @@ pub struct ByteArena {
 }
 
 impl ByteNetwork {
-    /// For square inputs of `side` pixels.
+    /// Loads the network for square inputs of `side` pixels.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape, or when the selected instructions cannot be used.
     pub fn load(
         file: &WeightFile,
         side: usize,
@@ -76,7 +80,7 @@ impl ByteNetwork {
         })
     }
 
-    /// Computes with other instructions than the process's.
+    /// Computes with other instructions than the process.
     pub fn with_instructions(self, instructions: Instructions) -> Self {
         Self {
             instructions,
@@ -84,7 +88,7 @@ impl ByteNetwork {
         }
     }
 
-    /// One embedding after the other, not normalised.
+    /// Returns one embedding after the other, not normalized.
     pub fn forward(&self, arena: &mut ByteArena, inputs: &[Input<'_>]) -> Vec<f32> {
         let buffers = &self.architecture.buffers;
         arena.make_room(buffers, inputs.len());
@@ -94,12 +98,8 @@ impl ByteNetwork {
             self.first(arena, input);
             self.run(1..batched_from, arena, image, 1);
         }
-        self.run(
-            batched_from..self.architecture.steps.len(),
-            arena,
-            0,
-            inputs.len(),
-        );
+        let steps = batched_from..self.architecture.steps.len();
+        self.run(steps, arena, 0, inputs.len());
         let features = self.architecture.features();
         self.dense.forward(
             &arena.streams[features],
@@ -109,14 +109,14 @@ impl ByteNetwork {
         )
     }
 
-    /// The first convolution reads the image's own bytes: what the network wants of them moves into its factors and
-    /// offsets. It has no padding, so each output sums all its weights.
+    /// Runs the first convolution on the image's own bytes, whose normalization goes into factors and offsets. It has
+    /// no padding, so each output sums all its weights.
     fn first(&self, arena: &mut ByteArena, input: &Input<'_>) {
         let Step::Convolve(convolution) = &self.architecture.steps[0] else {
             unreachable!("the network begins with a convolution");
         };
         let layer = &self.layers[0];
-        // Bundles have one mean and one deviation for all channels, unless the network is a TorchScript file.
+        // Channels differ in mean and deviation only for TorchScript networks.
         let ([mean, ..], [deviation, ..]) = (input.mean, input.deviation);
         let factors: Vec<f32> = layer
             .factors
@@ -144,17 +144,8 @@ impl ByteNetwork {
         arena.bytes[target] = bytes;
     }
 
-    fn run(
-        &self,
-        steps: std::ops::Range<usize>,
-        arena: &mut ByteArena,
-        first: usize,
-        images: usize,
-    ) {
+    fn run(&self, steps: Range<usize>, arena: &mut ByteArena, first: usize, images: usize) {
         let buffers = &self.architecture.buffers;
-        let before = &self.architecture.steps[..steps.start];
-        let mut layers =
-            self.layers[before.iter().filter(|step| step.is_convolution()).count()..].iter();
         for step in &self.architecture.steps[steps] {
             let output = step.output();
             let mut bytes = std::mem::take(&mut arena.bytes[output.buffer]);
@@ -163,7 +154,7 @@ impl ByteNetwork {
             match step {
                 Step::Convolve(convolution) => {
                     let (geometry, from, to) = convolution.geometry(buffers, first, images);
-                    let layer = layers.next().expect("one layer for each convolution");
+                    let layer = &self.layers[convolution.index];
                     let target = if buffers[output.buffer].is_stream {
                         ByteTarget::Stream {
                             values: &mut stream[to..],
@@ -193,7 +184,7 @@ impl ByteNetwork {
                     let shapes = [&buffers[input.buffer], &buffers[output.buffer]];
                     for image in first..first + images {
                         if shapes[1].is_stream {
-                            max_pool(
+                            pool_image(
                                 self.instructions,
                                 shapes,
                                 image,
@@ -201,9 +192,9 @@ impl ByteNetwork {
                                 &arena.streams[input.buffer],
                                 &mut stream,
                             );
-                            quantise(shapes, image, *channel, scale, &stream, &mut bytes);
+                            quantize(shapes, image, *channel, scale, &stream, &mut bytes);
                         } else {
-                            max_pool(
+                            pool_image(
                                 self.instructions,
                                 shapes,
                                 image,
@@ -221,8 +212,8 @@ impl ByteNetwork {
     }
 }
 
-/// The bytes of what a pool wrote into a stream.
-fn quantise(
+/// Rounds to bytes what a pool wrote into a stream.
+fn quantize(
     [input, output]: [&Buffer; 2],
     image: usize,
     channel: usize,
@@ -241,7 +232,7 @@ fn quantise(
 }
 
 impl Layer {
-    /// `input` and `output` are what one step of the bytes before and after is worth.
+    /// `input` and `output` are the values of one step of the bytes before and after.
     fn load(
         file: &WeightFile,
         convolution: &Convolution,
@@ -267,7 +258,7 @@ pub fn byte_shape(convolution: &Convolution) -> [usize; 5] {
     [panels(convolution.outputs), height, groups, PANEL, GROUP]
 }
 
-/// The sum of each channel's weights, of one panel.
+/// Returns the sums of each channel's weights in one panel.
 fn sums(weights: &[i8]) -> Vec<f32> {
     let mut sums = vec![0.0; PANEL];
     for group in weights.chunks_exact(PANEL * GROUP) {
@@ -282,7 +273,7 @@ impl ByteArena {
     fn make_room(&mut self, buffers: &[Buffer], images: usize) {
         if self.images < images {
             let length = |buffer: &Buffer| buffer.start(images).max(buffer.image());
-            // The last group of a row of three-channel pixels reaches beyond the image.
+            // The last group of a row of three-channel pixels may reach beyond the image.
             self.bytes = buffers
                 .iter()
                 .map(|buffer| vec![0; length(buffer) + GROUP])

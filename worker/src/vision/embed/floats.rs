@@ -1,14 +1,16 @@
 //! The network in float32.
 
-use super::architecture::{Architecture, Buffer, Convolution, FEATURES, SMALLEST_SIDE, Step};
-use super::pool::max_pool;
-use crate::vision::fast::{FastConvolution, Products};
-use crate::vision::native::Mapped;
-use crate::vision::native::convolve::{FloatOutput, Geometry, Instructions, Strides, convolve};
-use crate::vision::panels::{PANEL, panels, unpack};
-use crate::vision::weights::{WeightFile, WeightsError};
+use std::ops::Range;
 
-/// Weights that lie in the mapped file as the compiled loops read them.
+use super::architecture::{Architecture, Buffer, Convolution, SMALLEST_SIDE, Step, pool_image};
+use super::dense::Dense;
+use crate::kernels::Mapped;
+use crate::kernels::convolve::{FloatOutput, Instructions, convolve};
+use crate::kernels::panels::{PANEL, panels, unpack};
+use crate::kernels::winograd_convolution::{WinogradBuffers, WinogradConvolution};
+use crate::model::weights::{WeightFile, WeightsError};
+
+/// The network, whose weights the kernels read from the mapped file.
 #[derive(Debug)]
 pub struct FloatNetwork {
     architecture: Architecture,
@@ -24,23 +26,25 @@ enum Layer {
         bias: Vec<f32>,
         slopes: Vec<f32>,
     },
-    Fast(FastConvolution),
+    Winograd(WinogradConvolution),
 }
 
-/// Pixels of an output from which half of the products save more time than the other order of the weights and what
-/// comes in between cost.
-const FAST_FROM: usize = 250;
+/// Pixels of an output from which half of the products save more time than Winograd's transforms cost.
+const WINOGRAD_MIN_PIXELS: usize = 250;
 
 /// The activations of a batch.
 #[derive(Debug, Default)]
 pub struct FloatArena {
     buffers: Vec<Vec<f32>>,
     images: usize,
-    products: Products,
+    winograd: WinogradBuffers,
 }
 
 impl FloatNetwork {
-    /// For square inputs of `side` pixels.
+    /// Loads the network for square inputs of `side` pixels.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape, or when the selected instructions cannot be used.
     pub fn load(
         file: &WeightFile,
         side: usize,
@@ -59,7 +63,7 @@ impl FloatNetwork {
         })
     }
 
-    /// Computes with other instructions than the process's.
+    /// Computes with other instructions than the process.
     pub fn with_instructions(self, instructions: Instructions) -> Self {
         Self {
             instructions,
@@ -71,13 +75,13 @@ impl FloatNetwork {
         &self.architecture
     }
 
-    /// `inputs` holds one image after the other, rows of red, green, blue as the network wants them. Gives one embedding
-    /// after the other, not normalised.
+    /// Returns one embedding after the other, not normalized. `inputs` holds one normalized image after the other, in
+    /// rows of red, green, blue.
     pub fn forward(&self, arena: &mut FloatArena, inputs: &[f32]) -> Vec<f32> {
         self.observe(arena, inputs, |_, _| ())
     }
 
-    /// Like `forward`, and shows what each step wrote: the step's number, and its values, a run of channels at a time.
+    /// As [`Self::forward`]. Calls `see` with each convolution's step number and output, a pixel's channels at a time.
     pub fn observe(
         &self,
         arena: &mut FloatArena,
@@ -87,18 +91,17 @@ impl FloatNetwork {
         self.pass(&self.architecture, arena, inputs, see)
     }
 
-    /// Runs the network once, over the smallest image that it takes: all code and weights are in memory then, for a
-    /// fifth of the time that another image takes. The arena has memory for another image then.
+    /// Runs the network once on the smallest image, which loads all code and weights into memory in a fifth of the
+    /// usual time. Also gives the arena memory for an image of the usual size.
     pub fn warm_up(&self, arena: &mut FloatArena) {
         let architecture = Architecture::new(SMALLEST_SIDE);
         let image = vec![0.0; architecture.buffers[0].image()];
         self.pass(&architecture, &mut FloatArena::default(), &image, |_, _| ());
         arena.make_room(&self.architecture.buffers, 1);
-        // The system gives memory when it is first written.
+        // The system provides memory when it is first written.
         arena.buffers.iter_mut().for_each(|buffer| buffer.fill(0.0));
     }
 
-    /// Runs the network for the architecture's size of input.
     fn pass(
         &self,
         architecture: &Architecture,
@@ -129,30 +132,19 @@ impl FloatNetwork {
     fn run(
         &self,
         architecture: &Architecture,
-        steps: std::ops::Range<usize>,
+        steps: Range<usize>,
         arena: &mut FloatArena,
         [first, images]: [usize; 2],
         see: &mut impl FnMut(usize, &[f32]),
     ) {
         let buffers = &architecture.buffers;
-        let before = &architecture.steps[..steps.start];
-        let mut layers =
-            self.layers[before.iter().filter(|step| step.is_convolution()).count()..].iter();
         for index in steps {
             let step = &architecture.steps[index];
             let buffer = step.output().buffer;
             let mut output = std::mem::take(&mut arena.buffers[buffer]);
             match step {
                 Step::Convolve(convolution) => {
-                    let layer = layers.next().expect("one layer for each convolution");
-                    self.convolve(
-                        convolution,
-                        layer,
-                        buffers,
-                        arena,
-                        &mut output,
-                        [first, images],
-                    );
+                    self.convolve(convolution, buffers, arena, &mut output, [first, images]);
                     show(convolution, buffers, &output, [first, images], |values| {
                         see(index, values)
                     });
@@ -160,7 +152,7 @@ impl FloatNetwork {
                 Step::MaxPool { input, channel, .. } => {
                     let shapes = [&buffers[input.buffer], &buffers[buffer]];
                     for image in first..first + images {
-                        max_pool(
+                        pool_image(
                             self.instructions,
                             shapes,
                             image,
@@ -178,7 +170,6 @@ impl FloatNetwork {
     fn convolve(
         &self,
         convolution: &Convolution,
-        layer: &Layer,
         buffers: &[Buffer],
         arena: &mut FloatArena,
         output: &mut [f32],
@@ -187,7 +178,7 @@ impl FloatNetwork {
         let source = &buffers[convolution.input.buffer];
         let input = &arena.buffers[convolution.input.buffer];
         let (geometry, from, to) = convolution.geometry(buffers, first, images);
-        match layer {
+        match &self.layers[convolution.index] {
             Layer::Mapped {
                 weights,
                 bias,
@@ -207,18 +198,18 @@ impl FloatNetwork {
                     &mut target,
                 );
             }
-            Layer::Fast(layer) => {
+            Layer::Winograd(layer) => {
                 let [y, x] = source.margin;
                 let shape = [images, source.height + 2 * y, source.width + 2 * x];
                 let input = &input[from..from + images * source.image()];
                 let output = &mut output[to..to + images * geometry.output.image];
-                layer.forward(self.instructions, shape, input, &mut arena.products, output);
+                layer.forward(self.instructions, shape, input, &mut arena.winograd, output);
             }
         }
     }
 }
 
-/// Shows what a convolution wrote.
+/// Calls `see` with the output of a convolution, a pixel's channels at a time.
 fn show(
     convolution: &Convolution,
     buffers: &[Buffer],
@@ -230,8 +221,7 @@ fn show(
     for image in 0..images {
         for y in 0..geometry.height {
             for x in 0..geometry.width {
-                let place = geometry.output;
-                let start = to + image * place.image + y * place.row + x * place.pixel;
+                let start = to + geometry.output.offset(image, y, x);
                 see(&output[start..start + geometry.outputs]);
             }
         }
@@ -252,10 +242,10 @@ impl Layer {
         let slope = if convolution.relu { 0.0 } else { 1.0 };
         let slopes = vec![slope; panels(outputs) * PANEL];
         let output = &buffers[convolution.output.buffer];
-        if convolution.is_plain(buffers) && output.height * output.width >= FAST_FROM {
+        if convolution.is_plain(buffers) && output.height * output.width >= WINOGRAD_MIN_PIXELS {
             let weights = unpack(&weights, outputs);
             let channels = [convolution.inputs, outputs];
-            return Ok(Self::Fast(FastConvolution::new(
+            return Ok(Self::Winograd(WinogradConvolution::new(
                 &weights, channels, bias, slopes,
             )));
         }
@@ -279,79 +269,7 @@ impl FloatArena {
     }
 }
 
-/// Average over the pixels, then the dense layer: always in float32.
-#[derive(Debug)]
-pub struct Dense {
-    weights: Mapped<f32>,
-    bias: Vec<f32>,
-    slopes: Vec<f32>,
-    embedding_size: usize,
-}
-
-impl Dense {
-    pub fn load(file: &WeightFile, embedding_size: usize) -> Result<Self, WeightsError> {
-        let shape = [panels(embedding_size), 1, 1, FEATURES, PANEL];
-        Ok(Self {
-            weights: file.mapped("last_linear.weight", &shape)?,
-            bias: padded(file.values("last_linear.bias", &[embedding_size])?),
-            slopes: vec![1.0; panels(embedding_size) * PANEL],
-            embedding_size,
-        })
-    }
-
-    /// One embedding after the other, not normalised.
-    pub fn forward(
-        &self,
-        features: &[f32],
-        buffer: &Buffer,
-        images: usize,
-        instructions: Instructions,
-    ) -> Vec<f32> {
-        let pixels = (buffer.height * buffer.width) as f32;
-        let mut means = vec![0.0; images * FEATURES];
-        for (image, means) in features
-            .chunks_exact(buffer.image())
-            .zip(means.chunks_exact_mut(FEATURES))
-        {
-            for pixel in image.chunks_exact(FEATURES) {
-                for (mean, value) in means.iter_mut().zip(pixel) {
-                    *mean += value;
-                }
-            }
-            for mean in means {
-                *mean /= pixels;
-            }
-        }
-        let mut values = vec![0.0; images * self.embedding_size];
-        let row = |pixel| Strides {
-            image: 0,
-            row: 0,
-            pixel,
-        };
-        // A batch is a row of pixels to it.
-        let geometry = Geometry {
-            images: 1,
-            height: 1,
-            width: images,
-            outputs: self.embedding_size,
-            input: row(FEATURES),
-            kernel_row: 0,
-            kernel_rows: 1,
-            run: FEATURES,
-            output: row(self.embedding_size),
-        };
-        let mut output = FloatOutput {
-            bias: &self.bias,
-            slopes: &self.slopes,
-            accumulate: false,
-            values: &mut values,
-        };
-        convolve(instructions, &geometry, &means, &self.weights, &mut output);
-        values
-    }
-}
-
-/// One value for each output, and zeros up to whole panels.
+/// Pads a vector of one value for each output with zeros to whole panels.
 pub fn padded(mut values: Vec<f32>) -> Vec<f32> {
     values.resize(panels(values.len()) * PANEL, 0.0);
     values

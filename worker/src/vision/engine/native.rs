@@ -1,22 +1,21 @@
-//! Muster's own loops, compiled for the instructions of common processors.
-
-use std::sync::{Mutex, PoisonError};
+//! The native engine: Muster's own loops, compiled for the instructions of common processors.
 
 use photo::Photo;
 
 use super::{
     Cut, DetectionNetworks, EmbeddingNetwork, Engine, EngineName, EngineOptions, Precision,
 };
-use crate::vision::bundle::{Bundle, LoadError, Network};
-use crate::vision::detect::networks::{JudgeArena, OutputNet, RefineNet, Verdict};
+use crate::kernels::Instructions;
+use crate::model::bundle::{Bundle, LoadError, Network};
+use crate::model::weights::WeightsError;
+use crate::vision::arenas::Arenas;
+use crate::vision::detect::networks::{CandidateArena, OutputNet, RefineNet, Verdict};
 use crate::vision::detect::proposal::{Proposal, ProposalArena, ProposalNet};
 use crate::vision::embed::Input;
 use crate::vision::embed::bytes::{ByteArena, ByteNetwork};
 use crate::vision::embed::floats::{FloatArena, FloatNetwork};
-use crate::vision::native::convolve::Instructions;
-use crate::vision::weights::WeightsError;
 
-/// The engine that needs nothing else.
+/// The engine without libtorch.
 #[derive(Debug, Clone, Copy)]
 pub struct NativeEngine;
 
@@ -28,7 +27,7 @@ pub struct NativeDetector {
     refine: RefineNet,
     output: OutputNet,
     proposal_arenas: Arenas<ProposalArena>,
-    judge_arenas: Arenas<JudgeArena>,
+    candidate_arenas: Arenas<CandidateArena>,
 }
 
 /// Inception-ResNet v1 in either precision.
@@ -39,20 +38,6 @@ pub struct NativeEmbedder(Embedder);
 enum Embedder {
     Floats(FloatNetwork, Arenas<FloatArena>),
     Bytes(ByteNetwork, Arenas<ByteArena>),
-}
-
-/// Memory for activations: as many arenas as threads ever computed at once.
-#[derive(Debug, Default)]
-struct Arenas<A>(Mutex<Vec<A>>);
-
-impl<A: Default> Arenas<A> {
-    fn lend<R>(&self, work: impl FnOnce(&mut A) -> R) -> R {
-        let free = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut arena = free().pop().unwrap_or_default();
-        let result = work(&mut arena);
-        free().push(arena);
-        result
-    }
 }
 
 impl Engine for NativeEngine {
@@ -71,7 +56,7 @@ impl Engine for NativeEngine {
     ) -> Result<Box<dyn EmbeddingNetwork>, LoadError> {
         if let Some(device) = options.device.as_ref().filter(|device| *device != "cpu") {
             return Err(LoadError::Engine(format!(
-                "the native engine computes on the processor only, not on {device}; --engine torch does"
+                "the native engine computes on the processor only, not on {device}: use --engine torch"
             )));
         }
         let description = &bundle.description;
@@ -109,10 +94,10 @@ impl Engine for NativeEngine {
 }
 
 impl NativeDetector {
+    /// Loads the detector's networks. They panic if the processor lacks the instructions.
+    ///
     /// # Errors
     /// When the weights cannot be used.
-    ///
-    /// Panics later if the processor lacks the instructions.
     pub fn load(bundle: &Bundle, instructions: Instructions) -> Result<Self, LoadError> {
         let description = &bundle.description;
         Ok(Self {
@@ -121,16 +106,16 @@ impl NativeDetector {
             refine: RefineNet::load(&bundle.weights(&description.rnet)?)?,
             output: OutputNet::load(&bundle.weights(&description.onet)?)?,
             proposal_arenas: Arenas::default(),
-            judge_arenas: Arenas::default(),
+            candidate_arenas: Arenas::default(),
         })
     }
 }
 
 impl NativeEmbedder {
+    /// Loads the embedder. It panics if the processor lacks the instructions.
+    ///
     /// # Errors
     /// When the weights cannot be used.
-    ///
-    /// Panics later if the processor lacks the instructions.
     pub fn load(
         bundle: &Bundle,
         precision: Precision,
@@ -163,13 +148,13 @@ impl DetectionNetworks for NativeDetector {
     }
 
     fn refine(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict> {
-        self.judge_arenas
-            .lend(|arena| self.refine.judge(self.instructions, count, cut, arena))
+        self.candidate_arenas
+            .lend(|arena| self.refine.forward(self.instructions, count, cut, arena))
     }
 
     fn output(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict> {
-        self.judge_arenas
-            .lend(|arena| self.output.judge(self.instructions, count, cut, arena))
+        self.candidate_arenas
+            .lend(|arena| self.output.forward(self.instructions, count, cut, arena))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Galleries as safetensors files: `embeddings` [rows, dimension] in float32, `names` as JSON in the metadata and, for
-//! large galleries, `codes` [blocks, bytes] in uint8 for the search.
+//! Galleries as safetensors files: `embeddings` [rows, dimension] in float32, `names` as JSON in the metadata and, in
+//! large galleries, `codes` [blocks, bytes] in uint8.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,21 +9,24 @@ use std::path::Path;
 use safetensors::tensor::{Metadata, TensorInfo, TensorView};
 use safetensors::{Dtype, SafeTensors};
 
-use super::codes::{Codes, Fault};
-use super::names::Names;
+use super::codes::{Codes, CodesError};
+use super::names::NameList;
 use super::storage::Storage;
 use super::{Gallery, has_codes};
-use crate::vision::bundle::LoadError;
-use crate::vision::native::MappedFile;
+use crate::kernels::MappedFile;
+use crate::model::bundle::LoadError;
 
 const EMBEDDINGS: &str = "embeddings";
 const CODES: &str = "codes";
 const NAMES: &str = "names";
 
 impl Gallery {
-    /// Reads a file that `save` wrote; one without `codes` will do. A large gallery stays in the mapped file, where all
-    /// processes share it, a small one is copied. Every number is checked, so a large file is read once. A file in use
-    /// may be replaced, as `save` does, but not changed.
+    /// Reads a file that [`Self::save`] wrote, with or without `codes`. A large gallery stays in the mapped file, which
+    /// processes share; a small one is copied. The file may be replaced while it is in use, as `save` does, but not
+    /// changed.
+    ///
+    /// # Errors
+    /// When the file cannot be read, has other shapes, holds numbers that are not finite, or codes of other embeddings.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
         let file = MappedFile::open(path).map_err(|source| LoadError::Read {
             path: path.to_owned(),
@@ -35,7 +38,8 @@ impl Gallery {
         })
     }
 
-    /// Writes what `load` reads, beside the target first, so that a reader never sees half a file.
+    /// Writes a file for [`Self::load`]. It is written beside the target and renamed, so that no reader sees half a
+    /// file.
     pub fn save(&self, path: &Path) -> io::Result<()> {
         let bytes = bytemuck::cast_slice(&self.embeddings);
         let shape = vec![self.len(), self.dimension];
@@ -58,7 +62,7 @@ fn view(dtype: Dtype, shape: Vec<usize>, bytes: &[u8]) -> io::Result<TensorView<
     TensorView::new(dtype, shape, bytes).map_err(io::Error::other)
 }
 
-/// The gallery in the file, or why it cannot be used.
+/// Reads a gallery, or returns why the file cannot be used.
 fn read(file: &MappedFile) -> Result<Gallery, String> {
     let (header_bytes, metadata) = SafeTensors::read_metadata(file.bytes())
         .map_err(|error| format!("not a gallery file: {error}"))?;
@@ -101,16 +105,16 @@ fn read(file: &MappedFile) -> Result<Gallery, String> {
         }
         None => Codes::of(&gallery.embeddings, dimension),
     }
-    .map_err(|fault| match fault {
-        Fault::NotFinite => not_finite(),
-        Fault::OtherCodes => format!(
+    .map_err(|error| match error {
+        CodesError::NotFinite => not_finite(),
+        CodesError::OtherCodes => format!(
             "{CODES} is damaged, expected the uint8 {shape:?} that belong to {EMBEDDINGS}; a file without {CODES} will do"
         ),
     })?;
     Ok(gallery)
 }
 
-fn names(metadata: &Metadata) -> Result<Names, String> {
+fn names(metadata: &Metadata) -> Result<NameList, String> {
     let names = metadata
         .metadata()
         .as_ref()
@@ -119,7 +123,7 @@ fn names(metadata: &Metadata) -> Result<Names, String> {
     serde_json::from_str(names).map_err(|error| format!("{NAMES}: {error}"))
 }
 
-/// Where a tensor lies in the file.
+/// Returns the bytes of a tensor in the file.
 fn range(tensor: &TensorInfo, data_start: usize) -> Range<usize> {
     let (start, end) = tensor.data_offsets;
     data_start + start..data_start + end

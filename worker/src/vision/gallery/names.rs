@@ -1,5 +1,4 @@
-//! The names of a gallery's rows in one piece of memory, because a million separate strings take long to make and are
-//! not shared between processes.
+//! The names of a gallery's rows in one string: a million separate ones take long to allocate.
 
 use std::fmt;
 
@@ -7,13 +6,13 @@ use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Names {
+pub struct NameList {
     text: String,
-    /// Where each name ends in `text`.
+    /// The end of each name in `text`.
     ends: Vec<usize>,
 }
 
-impl Names {
+impl NameList {
     pub fn push(&mut self, name: &str) {
         self.text.push_str(name);
         self.ends.push(self.text.len());
@@ -34,13 +33,13 @@ impl Names {
     }
 }
 
-impl Serialize for Names {
+impl Serialize for NameList {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.iter())
     }
 }
 
-impl<'de> Deserialize<'de> for Names {
+impl<'de> Deserialize<'de> for NameList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_seq(ListVisitor)
     }
@@ -49,21 +48,21 @@ impl<'de> Deserialize<'de> for Names {
 struct ListVisitor;
 
 impl<'de> Visitor<'de> for ListVisitor {
-    type Value = Names;
+    type Value = NameList;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a list of names")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Names, A::Error> {
-        let mut names = Names::default();
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<NameList, A::Error> {
+        let mut names = NameList::default();
         while list.next_element_seed(NameSeed(&mut names))?.is_some() {}
         Ok(names)
     }
 }
 
-/// Appends one name to the others without a string of its own.
-struct NameSeed<'a>(&'a mut Names);
+/// Appends one name without allocating a string for it.
+struct NameSeed<'a>(&'a mut NameList);
 
 impl<'de> DeserializeSeed<'de> for NameSeed<'_> {
     type Value = ();

@@ -1,13 +1,14 @@
-//! Work that several threads share while the caller waits.
+//! Work that is shared by several threads.
 
 use std::num::NonZero;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 
-/// More threads than this only wait for the same memory.
+/// More threads would only wait for memory.
 const MAX_THREADS: usize = 8;
 
-/// As many threads as this process may use at a time, asked once because the answer takes longer than a search.
+/// Returns the number of threads that this process may use, up to a limit. The system is asked once, since the call
+/// takes longer than a search.
 pub fn default_threads() -> usize {
     static THREADS: OnceLock<usize> = OnceLock::new();
     *THREADS.get_or_init(|| {
@@ -17,7 +18,7 @@ pub fn default_threads() -> usize {
     })
 }
 
-/// Runs `work` on the calling thread and on helpers; fewer if the system gives no more threads.
+/// Runs `work` on the calling thread and on helpers, or on fewer if the system provides no more threads.
 pub fn on_threads<R: Send>(threads: usize, work: impl Fn() -> R + Sync) -> Vec<R> {
     thread::scope(|scope| {
         let helpers: Vec<_> = (1..threads)
@@ -35,30 +36,30 @@ pub fn on_threads<R: Send>(threads: usize, work: impl Fn() -> R + Sync) -> Vec<R
     })
 }
 
-/// Hands out pieces of work to whichever thread is free.
+/// Work items that threads take one after the other.
 #[derive(Debug)]
-pub struct Pieces<I>(Mutex<I>);
+pub struct WorkQueue<I>(Mutex<I>);
 
-impl<I: Iterator> Pieces<I> {
-    pub fn new(pieces: I) -> Self {
-        Self(Mutex::new(pieces))
+impl<I: Iterator> WorkQueue<I> {
+    pub fn new(items: I) -> Self {
+        Self(Mutex::new(items))
     }
 
     pub fn next(&self) -> Option<I::Item> {
-        let mut pieces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pieces.next()
+        let mut items = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        items.next()
     }
 }
 
-/// Works on all pieces with the default number of threads; each thread stops at the first error it meets.
-pub fn for_each_piece<T, E: Send>(
-    pieces: impl Iterator<Item = T> + Send,
+/// Runs `work` on all items with the default number of threads. Each thread stops at its first error.
+pub fn for_each_parallel<T, E: Send>(
+    items: impl Iterator<Item = T> + Send,
     work: impl Fn(T) -> Result<(), E> + Sync,
 ) -> Result<(), E> {
-    let pieces = Pieces::new(pieces);
+    let items = WorkQueue::new(items);
     on_threads(default_threads(), || {
-        while let Some(piece) = pieces.next() {
-            work(piece)?;
+        while let Some(item) = items.next() {
+            work(item)?;
         }
         Ok(())
     })

@@ -1,20 +1,20 @@
-//! Numbers that lie in memory of their own or in a mapped file.
+//! Numbers in memory or in a mapped file.
 
 use std::ops::{Deref, Range};
 
 use bytemuck::Pod;
 
-use crate::vision::native::MappedFile;
+use crate::kernels::MappedFile;
 
 #[derive(Debug, Clone)]
 pub enum Storage<T> {
     Owned(Vec<T>),
-    /// Bytes of the file, aligned for `T` and a multiple of its size. Only `Storage::mapped` makes it.
+    /// Bytes of the file, aligned for `T` and a multiple of its size, as [`Storage::mapped`] checks.
     Mapped(MappedFile, Range<usize>),
 }
 
 impl<T: Pod> Storage<T> {
-    /// The numbers in `range` of the file, without a copy; with one if they are not aligned there.
+    /// Takes the numbers in `range` of the file, without a copy if they are aligned there.
     ///
     /// Panics if the range does not lie in the file or does not hold a whole number of `T`s.
     pub fn mapped(file: &MappedFile, range: Range<usize>) -> Self {
@@ -26,7 +26,7 @@ impl<T: Pod> Storage<T> {
         }
     }
 
-    /// To write to; what is mapped is copied first.
+    /// Returns the numbers for writing; mapped ones are copied first.
     pub fn to_mut(&mut self) -> &mut Vec<T> {
         if let Self::Mapped(..) = self {
             *self = Self::Owned(self.to_vec());

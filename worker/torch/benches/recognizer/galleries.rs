@@ -1,4 +1,4 @@
-//! How long the search takes in large galleries.
+//! Times of searches in large galleries.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use crate::vectors::{clustered_gallery, queries};
 const QUERIES: usize = 300;
 const FIRST_QUERIES: usize = 5;
 
-/// Median and 99th percentile in ms of a search among `rows`; `None` if all queries would take longer than `limit`.
+/// Returns median and 99th percentile in ms of a search among `rows`, or `None` if all queries would take longer than
+/// `limit`.
 pub fn search(rows: usize, limit: Duration) -> Option<[f64; 2]> {
     let gallery = clustered_gallery(rows);
     let queries = queries(&gallery, QUERIES);

@@ -1,4 +1,4 @@
-//! On what and of what the measurements were taken.
+//! The machine and the commit that were measured.
 
 use std::process::Command;
 
@@ -36,17 +36,17 @@ pub fn describe() -> Map<String, Value> {
         ),
         (
             "commit".to_owned(),
-            json!(said_by("git", &["describe", "--always", "--dirty"])),
+            json!(output_of("git", &["describe", "--always", "--dirty"])),
         ),
         (
             "date".to_owned(),
-            json!(said_by("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"])),
+            json!(output_of("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"])),
         ),
     ])
 }
 
-/// `None` where there is no such program, or no repository.
-fn said_by(program: &str, arguments: &[&str]) -> Option<String> {
+/// Returns `None` if the program is missing or fails.
+fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())

@@ -1,19 +1,19 @@
-//! `make bench`: how fast the recognizer is with each engine and each set of instructions that this processor has, and
-//! how much faster than facenet-pytorch on PyTorch if that is set up.
+//! `make bench`: measures the recognizer with each engine and instruction set, and compares it with facenet-pytorch on
+//! PyTorch if that is set up.
 //!
-//! Times on a shared machine drift by half, so all are measured in turns, each in a process of its own, and the ratio of
-//! medians counts. A subject that is limited to fewer instructions than the processor has is compared with a PyTorch
-//! that is limited in the same way: the ratio is about what a processor with just these would show.
+//! Times on a shared machine drift by half. All subjects are therefore measured in turns, each in its own process, and
+//! the ratio of medians counts. A subject with fewer instructions than the processor has is compared with a PyTorch
+//! that is limited in the same way. The ratio is about that of a processor with just these instructions.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use clap::Parser;
 use serde_json::{Map, Value, json};
+use worker::kernels::Instructions;
 use worker::vision::EngineName;
-use worker::vision::native::convolve::Instructions;
 
-use crate::rounds::{ReferencePlace, SubjectName};
+use crate::rounds::{ReferenceSetup, SubjectName};
 
 mod galleries;
 mod machine;
@@ -26,16 +26,16 @@ mod subject;
 mod table;
 mod vectors;
 
-/// Rows of the gallery that the pipeline searches, as many as there are sample photos to enrol.
+/// Rows of the gallery that the pipeline searches: the number of sample photos in `train`.
 const PIPELINE_GALLERY: usize = 93;
 
 /// Measures the recognizer; run by `make bench`.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Times that each is measured
+    /// Rounds of measurements
     #[arg(long, default_value_t = 100)]
     rounds: usize,
-    /// Times that a worker is started
+    /// Starts of a worker
     #[arg(long, default_value_t = 12)]
     starts: usize,
     /// The program `worker`, with `worker-torch` beside it
@@ -47,16 +47,16 @@ struct Args {
     /// The Keras file with the reference's weights
     #[arg(long)]
     reference_weights: Option<PathBuf>,
-    /// Answer to commands instead, see subject.rs
+    /// Reply to commands on standard input instead, see subject.rs
     #[arg(long, value_enum, requires = "models")]
     subject: Option<EngineName>,
-    /// Where the subject's libtorch computes
+    /// Device of the subject's libtorch
     #[arg(long, default_value = "cpu")]
     device: String,
     /// The subject's bundle
     #[arg(long)]
     models: Option<PathBuf>,
-    /// Given by cargo
+    /// Set by cargo
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -90,17 +90,17 @@ fn main() -> anyhow::Result<()> {
             photo,
         )?);
     }
-    let place = args
+    let reference = args
         .reference_python
         .as_ref()
         .zip(args.reference_weights.as_ref());
-    let place = place.map(|(python, weights)| ReferencePlace {
+    let reference = reference.map(|(python, weights)| ReferenceSetup {
         python,
         weights,
         root: &root,
     });
     note(&format!("the recognizer, {} rounds", args.rounds));
-    let measured = rounds::measure(args.rounds, &names, &bundle, &photos, place.as_ref())?;
+    let measured = rounds::measure(args.rounds, &names, &bundle, &photos, reference.as_ref())?;
 
     let (mut torch, mut native) = (Value::Null, Map::new());
     for ((name, mut figures), starts) in names.iter().zip(measured).zip(starts) {
@@ -125,7 +125,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// libtorch, and the native engine with each set of instructions but plain Rust.
+/// Returns libtorch, and the native engine with each instruction set but plain Rust.
 fn subjects() -> Vec<SubjectName> {
     let torch = SubjectName {
         engine: EngineName::Torch,

@@ -1,4 +1,4 @@
-//! Photos of three sizes, made of the sample photos: each fitted into a grey canvas, the face as large as it gets.
+//! Photos of three sizes: sample photos fitted into a gray canvas.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use image::{Rgb, RgbImage};
 
 const QUALITY: u8 = 95;
 const PHOTOS_OF_A_SIZE: usize = 5;
-const GREY: Rgb<u8> = Rgb([110, 110, 110]);
+const GRAY: Rgb<u8> = Rgb([110, 110, 110]);
 
-/// Files of each size, all of the same sample photos.
+/// Files of each size, of the same sample photos.
 #[derive(Debug)]
 pub struct Photos {
     /// 64 x 64.
@@ -23,7 +23,8 @@ pub struct Photos {
     pub large: Vec<PathBuf>,
 }
 
-/// Takes the second photo of each person in `val`: of one of the first, neither side finds the face at 512 pixels.
+/// Takes the second photo of each person in `val`. In one of the first, subject and reference miss the face at 512
+/// pixels.
 pub fn prepare(samples: &Path, folder: &Path) -> anyhow::Result<Photos> {
     std::fs::create_dir_all(folder)?;
     let mut originals = Vec::new();
@@ -60,7 +61,7 @@ fn on_canvas(photo: &RgbImage, width: u32, height: u32) -> RgbImage {
     let side = |length: f64| (length * scale).round().max(1.0) as u32;
     let (fitted_width, fitted_height) = (side(from_width), side(from_height));
     let fitted = imageops::resize(photo, fitted_width, fitted_height, FilterType::Triangle);
-    let mut canvas = RgbImage::from_pixel(width, height, GREY);
+    let mut canvas = RgbImage::from_pixel(width, height, GRAY);
     let middle = |outer: u32, inner: u32| i64::from((outer - inner) / 2);
     imageops::overlay(
         &mut canvas,

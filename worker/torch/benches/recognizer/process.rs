@@ -1,12 +1,12 @@
-//! A process that measures itself when it is told to: commands on its standard input, an answer for each on its output.
-//! scripts/bench_lib/reference.py is one, and this program with `--subject` another.
+//! A child process that measures itself: it reads commands on standard input and replies to each on standard output.
+//! It is scripts/bench_lib/reference.py, or this program with `--subject`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, ensure};
 
-/// It ends when this is dropped, since its input does.
+/// The process ends when this is dropped and closes its input.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -15,7 +15,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Returns once the process says that it is ready.
+    /// Starts the process, and returns when it is ready.
     pub fn start(mut command: Command) -> anyhow::Result<Self> {
         let mut child = command
             .stdin(Stdio::piped())
@@ -29,12 +29,15 @@ impl Process {
             input,
             output: BufReader::new(output),
         };
-        let greeting = process.answer()?;
-        ensure!(greeting == "ready", "it says {greeting:?}");
+        let greeting = process.reply()?;
+        ensure!(
+            greeting == "ready",
+            "the process is not ready: {greeting:?}"
+        );
         Ok(process)
     }
 
-    /// Milliseconds, or for `gemm` billions of operations a second.
+    /// Returns milliseconds, or for `gemm` billions of operations a second.
     pub fn measure(&mut self, command: &str) -> anyhow::Result<f64> {
         Ok(self.ask(command)?.parse()?)
     }
@@ -42,13 +45,13 @@ impl Process {
     pub fn ask(&mut self, command: &str) -> anyhow::Result<String> {
         let input = self.input.as_mut().context("its input is open")?;
         writeln!(input, "{command}")?;
-        self.answer()
+        self.reply()
     }
 
-    fn answer(&mut self) -> anyhow::Result<String> {
+    fn reply(&mut self) -> anyhow::Result<String> {
         let mut line = String::new();
         let length = self.output.read_line(&mut line)?;
-        ensure!(length > 0, "a process ended; its error stands above");
+        ensure!(length > 0, "the process ended; see its error above");
         Ok(line.trim_end().to_owned())
     }
 }
@@ -56,7 +59,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         drop(self.input.take());
-        // Whatever it was doing, there is nobody left to tell.
+        // An error has no consequence here.
         let _ = self.child.wait();
     }
 }

@@ -1,11 +1,11 @@
-//! All subjects and references in turns, one thread each.
+//! Measures all subjects and references in turns, with one thread each.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Map, Value, json};
+use worker::kernels::Instructions;
 use worker::vision::EngineName;
-use worker::vision::native::convolve::Instructions;
 
 use crate::photos::Photos;
 use crate::process::Process;
@@ -13,17 +13,17 @@ use crate::samples::Samples;
 
 const WARM_UP_ROUNDS: usize = 2;
 
-/// What the embedder computes for one crop.
+/// Operations of the embedder for one crop.
 const EMBEDDER_GFLOP: f64 = 2.834;
 
-/// One row of the table: its name, what a subject is told in a round, and what the reference.
+/// One row of the table: its name, and the commands to subject and reference in a round.
 struct Case {
     title: &'static str,
     subject: fn(&Photos, usize) -> String,
     reference: fn(&Photos, usize) -> String,
 }
 
-/// The reference always embeds one crop at a time, as it does when it is used.
+/// The reference embeds one crop at a time, as its users do.
 const CASES: [Case; 7] = [
     Case {
         title: "embed_fp32_b1",
@@ -62,7 +62,7 @@ const CASES: [Case; 7] = [
     },
 ];
 
-/// An engine, with the instructions that it is limited to; `None`: all that the processor has.
+/// An engine, and the instructions that it is limited to; `None` is all that the processor has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SubjectName {
     pub engine: EngineName,
@@ -71,7 +71,7 @@ pub struct SubjectName {
 
 /// The Python with facenet-pytorch, its weights, and the repository.
 #[derive(Debug)]
-pub struct ReferencePlace<'a> {
+pub struct ReferenceSetup<'a> {
     pub python: &'a Path,
     pub weights: &'a Path,
     pub root: &'a Path,
@@ -80,34 +80,34 @@ pub struct ReferencePlace<'a> {
 struct Measured {
     name: SubjectName,
     process: Process,
-    /// Which of the references has the same instructions.
+    /// Index of the reference with the same instructions.
     reference: Option<usize>,
     samples: [Samples; CASES.len()],
 }
 
 struct Reference {
-    limits: Limits,
+    limits: IsaLimits,
     process: Process,
     samples: [Samples; CASES.len()],
     gemm: Samples,
 }
 
-/// Environment variables that limit PyTorch to what a smaller processor has: of its own code, of oneDNN and of MKL.
-type Limits = &'static [(&'static str, &'static str)];
+/// Environment variables that limit the instructions of PyTorch, oneDNN and MKL.
+type IsaLimits = &'static [(&'static str, &'static str)];
 
-/// For each subject the figures of all cases.
+/// Returns the figures of all cases for each subject.
 pub fn measure(
     rounds: usize,
     names: &[SubjectName],
     bundle: &Path,
     photos: &Photos,
-    reference: Option<&ReferencePlace<'_>>,
+    reference: Option<&ReferenceSetup<'_>>,
 ) -> anyhow::Result<Vec<Map<String, Value>>> {
     let mut references: Vec<Reference> = Vec::new();
     let mut subjects = Vec::new();
     for &name in names {
         let of_subject = match reference {
-            Some(place) => Some(reference_for(name, place, &mut references)?),
+            Some(setup) => Some(reference_for(name, setup, &mut references)?),
             None => None,
         };
         subjects.push(Measured {
@@ -143,15 +143,15 @@ pub fn measure(
             .map(|index| &mut references[index].process);
         figures.extend(compare_boxes(&mut subject.process, reference, photos)?);
         for rows in [200_000, 1_000_000] {
-            let answer: Value =
+            let reply: Value =
                 serde_json::from_str(&subject.process.ask(&format!("gallery {rows}"))?)?;
             let title = if rows == 200_000 {
                 "gallery_200k"
             } else {
                 "gallery_1m"
             };
-            figures.insert(format!("{title}_ms"), answer[0].clone());
-            figures.insert(format!("{title}_p99_ms"), answer[1].clone());
+            figures.insert(format!("{title}_ms"), reply[0].clone());
+            figures.insert(format!("{title}_p99_ms"), reply[1].clone());
         }
         Ok(figures)
     });
@@ -159,7 +159,7 @@ pub fn measure(
 }
 
 impl SubjectName {
-    /// Whether 8-bit integers are offered.
+    /// Whether the subject has 8-bit integers.
     fn has_int8(self) -> bool {
         match self.instructions {
             Some(instructions) => instructions.has_fast_bytes(),
@@ -167,7 +167,7 @@ impl SubjectName {
         }
     }
 
-    /// Runs `command` with these instructions at most.
+    /// Limits `command` to these instructions.
     pub fn limit(self, command: &mut Command) {
         if let Some(instructions) = self.instructions {
             command.env("MUSTER_INSTRUCTIONS", instructions.to_string());
@@ -180,7 +180,7 @@ impl Measured {
         !case.title.contains("int8") || self.name.has_int8()
     }
 
-    /// Medians and 10th percentiles in ms, and their ratios: how many times as fast the subject is.
+    /// Returns medians and 10th percentiles in ms, and the speedup over the reference.
     fn figures(&self, references: &[Reference]) -> Map<String, Value> {
         let reference = self.reference.map(|index| &references[index]);
         let mut found = Map::new();
@@ -203,7 +203,7 @@ impl Measured {
     }
 }
 
-/// This program as a subject.
+/// Returns the command that runs this program as a subject.
 fn subject_command(name: SubjectName, bundle: &Path) -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command
@@ -214,21 +214,21 @@ fn subject_command(name: SubjectName, bundle: &Path) -> anyhow::Result<Command> 
     Ok(command)
 }
 
-/// The index of the reference with the subject's instructions, which is started if it is the first of its kind.
+/// Returns the index of the reference with the subject's instructions, and starts it if there is none yet.
 fn reference_for(
     name: SubjectName,
-    place: &ReferencePlace<'_>,
+    setup: &ReferenceSetup<'_>,
     references: &mut Vec<Reference>,
 ) -> anyhow::Result<usize> {
     let limits = limits(name.instructions.unwrap_or(Instructions::best()));
     if let Some(index) = references.iter().position(|other| other.limits == limits) {
         return Ok(index);
     }
-    let mut command = Command::new(place.python);
+    let mut command = Command::new(setup.python);
     command
         .args(["-B", "-m", "bench_lib.reference"])
-        .arg(place.weights)
-        .current_dir(place.root.join("scripts"))
+        .arg(setup.weights)
+        .current_dir(setup.root.join("scripts"))
         .envs(limits.iter().copied());
     references.push(Reference {
         limits,
@@ -239,8 +239,8 @@ fn reference_for(
     Ok(references.len() - 1)
 }
 
-/// None for the best that the processor has.
-fn limits(instructions: Instructions) -> Limits {
+/// Returns no limits for the processor's best instructions.
+fn limits(instructions: Instructions) -> IsaLimits {
     match instructions {
         best if best == Instructions::best() => &[],
         Instructions::Portable | Instructions::Avx2 => &[
@@ -260,7 +260,8 @@ fn limits(instructions: Instructions) -> Limits {
     }
 }
 
-/// How many faces both find, and how far the nearest of the reference's is off from each of the subject's.
+/// Counts the faces that subject and reference find. Returns the largest distance from a subject's box to the nearest
+/// of the reference's.
 fn compare_boxes(
     subject: &mut Process,
     mut reference: Option<&mut Process>,
@@ -272,8 +273,8 @@ fn compare_boxes(
         .chain(&photos.large)
     {
         let boxes = |process: &mut Process| -> anyhow::Result<Vec<[f32; 4]>> {
-            let answer = process.ask(&format!("boxes {}", file.display()))?;
-            Ok(serde_json::from_str(&answer)?)
+            let reply = process.ask(&format!("boxes {}", file.display()))?;
+            Ok(serde_json::from_str(&reply)?)
         };
         let found = boxes(subject)?;
         ours += found.len();

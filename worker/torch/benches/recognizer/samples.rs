@@ -1,8 +1,8 @@
-//! Repeated measurements of one thing.
+//! Repeated measurements.
 
 use std::time::Instant;
 
-/// At least one measurement; all statistics take the nearest rank.
+/// Measurements, whose quantiles are of the nearest rank.
 #[derive(Debug, Default)]
 pub struct Samples(Vec<f64>);
 
@@ -11,7 +11,7 @@ impl Samples {
         self.quantile(0.5)
     }
 
-    /// NaN without any measurement.
+    /// Returns NaN without any measurement.
     pub fn quantile(&self, share: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
@@ -32,6 +32,7 @@ impl FromIterator<f64> for Samples {
     }
 }
 
+/// Returns the duration of `work`.
 pub fn milliseconds<T>(work: impl FnOnce() -> T) -> f64 {
     let start = Instant::now();
     std::hint::black_box(work());

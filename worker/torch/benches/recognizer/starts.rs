@@ -1,4 +1,4 @@
-//! Starts of the real worker: how long, how much processor time, how much memory, alone and fifteen at once.
+//! Starts of the worker: time, processor time and memory, alone and fifteen at once.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::samples::Samples;
 
 const AT_ONCE: usize = 15;
 
-/// The first start, which may read from the disk, does not count.
+/// Measures starts. The first one, which may read from the disk, does not count.
 pub fn measure(
     starts: usize,
     worker: &Path,
@@ -60,7 +60,7 @@ pub fn measure(
     ]))
 }
 
-/// Mean of all, taken while all of them have answered and none has gone.
+/// Returns the mean memory of workers that run at the same time and are ready.
 fn pss_of_many(worker: impl Fn() -> anyhow::Result<Starting>) -> anyhow::Result<f64> {
     let starting = (0..AT_ONCE)
         .map(|_| worker())
@@ -79,17 +79,17 @@ fn pss_of_many(worker: impl Fn() -> anyhow::Result<Starting>) -> anyhow::Result<
     Ok(pss / AT_ONCE as f64)
 }
 
-/// `worker ready --hold` before it has answered.
+/// `worker ready --hold` before its output.
 struct Starting {
     process: Child,
     output: BufReader<ChildStdout>,
     since: Instant,
 }
 
-/// It has answered, and stays until its input ends.
+/// A worker that is ready, and runs until its input ends.
 struct Ready {
     process: Child,
-    /// Its lines of JSON.
+    /// Its output, lines of JSON.
     figures: Map<String, Value>,
 }
 
@@ -121,7 +121,7 @@ impl Starting {
         })
     }
 
-    /// The time of the first line, from before the process was made, is more exact than what the worker knows of itself.
+    /// Waits for the output. The start is measured here, since it includes the creation of the process.
     fn ready(mut self) -> anyhow::Result<Ready> {
         let mut figures = self.line()?;
         let ready_ms = self.since.elapsed().as_secs_f64() * 1000.0;
@@ -136,7 +136,7 @@ impl Starting {
     fn line(&mut self) -> anyhow::Result<Map<String, Value>> {
         let mut line = String::new();
         self.output.read_line(&mut line)?;
-        serde_json::from_str(&line).context("the worker ended; its error stands above")
+        serde_json::from_str(&line).context("the worker ended; see its error above")
     }
 }
 

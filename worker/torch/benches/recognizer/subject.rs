@@ -1,8 +1,8 @@
-//! One engine under the stopwatch: takes a command a line on standard input, answers each with a line.
+//! A process that measures one engine: reads a command a line on standard input, and replies with a line.
 //!
 //! ```text
-//! embed PRECISION N   ms an image for one pass of the embedder over N crops
-//! detect PATH         ms to find the faces of a photo that is decoded already
+//! embed PRECISION N   ms per crop for one pass of the embedder over N crops
+//! detect PATH         ms to find the faces of a decoded photo
 //! pipeline PATH       ms from the file to the nearest of a gallery of 93
 //! boxes PATH          the faces found, as JSON: [[left, top, right, bottom], ...]
 //! gallery N           median and 99th percentile of the ms of a search among N, or null
@@ -21,30 +21,30 @@ use serde_json::json;
 use worker::vision::embed::Input;
 use worker::vision::engine::native::NativeEngine;
 use worker::vision::{
-    Engine, EngineName, EngineOptions, Engines, Gallery, LoadError, Precision, Recogniser,
+    Engine, EngineName, EngineOptions, Engines, Gallery, LoadError, Precision, Recognizer,
 };
 use worker_torch::TorchEngine;
 
 use crate::samples::milliseconds;
 use crate::{PIPELINE_GALLERY, galleries, vectors};
 
-/// Gallery searches that would take longer are left out.
+/// Gallery searches that would take longer are skipped.
 const LONGEST_SEARCH: Duration = Duration::from_secs(60);
 
-/// Crops of which each round embeds others.
+/// Crops that rounds take in turns.
 const CROPS: usize = 40;
 
 struct Subject {
     engine: EngineName,
     device: Option<String>,
     bundle: PathBuf,
-    /// By precision; loaded when they are first asked for.
-    loaded: HashMap<Option<Precision>, Recogniser>,
+    /// By precision, loaded on first use.
+    loaded: HashMap<Option<Precision>, Recognizer>,
     photos: HashMap<PathBuf, Photo>,
     round: usize,
 }
 
-/// Answers until standard input ends.
+/// Replies to commands until standard input ends.
 pub fn run(engine: EngineName, device: Option<String>, bundle: PathBuf) -> anyhow::Result<()> {
     let mut subject = Subject {
         engine,
@@ -57,13 +57,13 @@ pub fn run(engine: EngineName, device: Option<String>, bundle: PathBuf) -> anyho
     println!("ready");
     for line in std::io::stdin().lock().lines() {
         let line = line?;
-        println!("{}", subject.answer(&line)?);
+        println!("{}", subject.reply(&line)?);
     }
     Ok(())
 }
 
 impl Subject {
-    fn answer(&mut self, line: &str) -> anyhow::Result<String> {
+    fn reply(&mut self, line: &str) -> anyhow::Result<String> {
         let (command, argument) = line.split_once(' ').context("a command has an argument")?;
         Ok(match command {
             "embed" => {
@@ -79,12 +79,12 @@ impl Subject {
                 milliseconds(|| self.loaded[&None].detect(photo)).to_string()
             }
             "pipeline" => {
-                let recogniser = self.load(None)?;
+                let recognizer = self.load(None)?;
                 let mut outcome = Ok(());
                 let elapsed = milliseconds(|| {
                     outcome = std::fs::read(argument)
                         .map_err(anyhow::Error::from)
-                        .and_then(|photo| Ok(recogniser.recognise(&photo).map(drop)?));
+                        .and_then(|photo| Ok(recognizer.recognize(&photo).map(drop)?));
                 });
                 outcome.map(|()| elapsed.to_string())?
             }
@@ -103,7 +103,7 @@ impl Subject {
         })
     }
 
-    /// The network alone, since the embedder takes at most 8 crops together.
+    /// Returns the ms per crop for one pass of the network.
     fn embed(&mut self, precision: Precision, count: usize) -> anyhow::Result<f64> {
         self.round += 1;
         let round = self.round;
@@ -123,7 +123,7 @@ impl Subject {
         Ok(milliseconds(|| embedder.network().forward(&inputs)) / count as f64)
     }
 
-    fn load(&mut self, precision: Option<Precision>) -> Result<&Recogniser, LoadError> {
+    fn load(&mut self, precision: Option<Precision>) -> Result<&Recognizer, LoadError> {
         if !self.loaded.contains_key(&precision) {
             let engine: &dyn Engine = match self.engine {
                 EngineName::Torch => &TorchEngine,
@@ -141,9 +141,9 @@ impl Subject {
                 None => vectors::clustered_gallery(PIPELINE_GALLERY),
                 Some(_) => Gallery::default(),
             };
-            let recogniser = Recogniser::load(&self.bundle, gallery, engines, &options)?;
-            recogniser.warm_up();
-            self.loaded.insert(precision, recogniser);
+            let recognizer = Recognizer::load(&self.bundle, gallery, engines, &options)?;
+            recognizer.warm_up();
+            self.loaded.insert(precision, recognizer);
         }
         Ok(&self.loaded[&precision])
     }
@@ -156,7 +156,7 @@ impl Subject {
     }
 }
 
-/// Bytes that look random; how long a network takes does not depend on them.
+/// Returns reproducible noise; a network's time does not depend on its input.
 fn noise(length: usize, seed: usize) -> Vec<u8> {
     let byte = |index: usize| {
         let mixed = ((index + seed * 7919) as u32)

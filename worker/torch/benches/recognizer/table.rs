@@ -1,4 +1,4 @@
-//! The report for people.
+//! The table that is printed.
 
 use serde_json::{Map, Value};
 
@@ -9,7 +9,7 @@ const CASES: [(&str, &str); 7] = [
     ("detect_64", "detect, 64 x 64"),
     ("detect_512", "detect, 512 x 512"),
     ("detect_1080", "detect, 1920 x 1080"),
-    ("pipeline_512", "recognise, 512 x 512"),
+    ("pipeline_512", "recognize, 512 x 512"),
 ];
 
 const SINGLE: [(&str, &str); 17] = [
@@ -21,9 +21,9 @@ const SINGLE: [(&str, &str); 17] = [
     ("ready_ms", "start to ready, ms"),
     ("ready_p10_ms", "start to ready, p10, ms"),
     ("ready_cpu_ms", "start to ready, processor ms"),
-    ("first_answer_ms", "first answer, ms"),
-    ("steady_answer_ms", "answers after it, ms"),
-    ("first_answer_ratio", "first answer / those after"),
+    ("first_answer_ms", "first reply, ms"),
+    ("steady_answer_ms", "replies after it, ms"),
+    ("first_answer_ratio", "first reply / those after"),
     ("rss_mb", "resident memory, MB"),
     ("pss_mb_per_worker_at_15", "memory of one of 15, MB"),
     ("gallery_200k_ms", "nearest of 200,000, ms"),
@@ -32,7 +32,7 @@ const SINGLE: [(&str, &str); 17] = [
     ("gallery_1m_p99_ms", "99th percentile, ms"),
 ];
 
-/// One subject's figures.
+/// Prints one subject's figures.
 pub fn print(title: &str, report: &Map<String, Value>) {
     let number = |key: String| report.get(&key).and_then(Value::as_f64);
     let text = |key: String| number(key).map_or("-".to_owned(), |value| format!("{value:.2}"));

@@ -1,27 +1,27 @@
-//! Unit vectors that lie as faces do: in clusters, one for each person.
+//! Unit vectors in clusters, one for each person, as embeddings of faces.
 
 use worker::vision::Gallery;
 
 pub const DIMENSION: usize = 128;
 const PHOTOS_OF_A_PERSON: usize = 10;
-/// How far photos of one person scatter; two of them then lie 0.85 apart, strangers 1.41.
+/// Noise on photos of a person: two of them are 0.85 apart, and photos of two persons 1.41.
 const SCATTER: f32 = 0.75;
 
 pub fn clustered_gallery(rows: usize) -> Gallery {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut gallery = Gallery::new(DIMENSION);
-    let mut centre = random.unit_vector();
+    let mut center = random.unit_vector();
     for row in 0..rows {
         if row % PHOTOS_OF_A_PERSON == 0 {
-            centre = random.unit_vector();
+            center = random.unit_vector();
         }
         let name = format!("person-{}", row / PHOTOS_OF_A_PERSON);
-        gallery.push(name, &random.near(&centre));
+        gallery.push(name, &random.near(&center));
     }
     gallery
 }
 
-/// New photos of people in the gallery.
+/// Returns queries near rows of the gallery.
 pub fn queries(gallery: &Gallery, count: usize) -> Vec<Vec<f32>> {
     let mut random = Random(0x2545_f491_4f6c_dd1d);
     let step = (gallery.len() / count).max(1);
@@ -29,27 +29,27 @@ pub fn queries(gallery: &Gallery, count: usize) -> Vec<Vec<f32>> {
     rows.map(|(_, known)| random.near(known)).collect()
 }
 
-/// Marsaglia's xorshift: the same numbers in every run.
+/// Marsaglia's xorshift, with the same numbers in every run.
 struct Random(u64);
 
 impl Random {
-    fn near(&mut self, centre: &[f32]) -> Vec<f32> {
+    fn near(&mut self, center: &[f32]) -> Vec<f32> {
         let noise = self.unit_vector();
-        let moved = centre
+        let moved = center
             .iter()
             .zip(noise)
             .map(|(value, noise)| value + SCATTER * noise);
-        normalised(moved.collect())
+        normalized(moved.collect())
     }
 
     fn unit_vector(&mut self) -> Vec<f32> {
-        // The sum of three even numbers is near enough to a normal one that no direction is preferred.
-        let component = |random: &mut Self| (0..3).map(|_| random.even()).sum();
-        normalised((0..DIMENSION).map(|_| component(self)).collect())
+        // Sums of three uniform numbers are about normal, so that all directions are about equally likely.
+        let component = |random: &mut Self| (0..3).map(|_| random.uniform()).sum();
+        normalized((0..DIMENSION).map(|_| component(self)).collect())
     }
 
-    /// From -1 to 1.
-    fn even(&mut self) -> f32 {
+    /// Returns a number from -1 to 1.
+    fn uniform(&mut self) -> f32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -57,7 +57,7 @@ impl Random {
     }
 }
 
-fn normalised(mut vector: Vec<f32>) -> Vec<f32> {
+fn normalized(mut vector: Vec<f32>) -> Vec<f32> {
     let norm = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
     vector.iter_mut().for_each(|value| *value /= norm);
     vector

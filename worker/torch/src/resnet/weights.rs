@@ -1,16 +1,16 @@
-//! The network's weights, from the bundle's files to what computes with them.
+//! Loads the network's weights from the bundle into kernels.
 
 use tch::{Device, Kind, TchError, Tensor};
-use worker::vision::bundle::LoadError;
+use worker::kernels::panels::{PANEL, panels};
+use worker::model::bundle::LoadError;
+use worker::model::weights::WeightFile;
 use worker::vision::embed::architecture::{Buffer, Convolution, FEATURES};
 use worker::vision::embed::bytes::{GROUP, byte_shape};
-use worker::vision::panels::{PANEL, panels};
-use worker::vision::weights::WeightFile;
 
 use super::{Kernel, window};
 use crate::operators::{self, Constant, MappedTensor, PackedBytes, with_view};
 
-/// A copy of the float32 weights [out, in, height, width].
+/// Copies the float32 weights to [out, in, height, width].
 fn floats(file: &WeightFile, convolution: &Convolution) -> Result<Tensor, LoadError> {
     let [height, width] = convolution.kernel;
     let count = panels(convolution.outputs);
@@ -27,7 +27,7 @@ fn floats(file: &WeightFile, convolution: &Convolution) -> Result<Tensor, LoadEr
     }))
 }
 
-/// A copy of the int8 weights [out, in, height, width], and each output's scale and bias.
+/// Copies the int8 weights to [out, in, height, width]. Returns them with each output's scale and bias.
 fn bytes(file: &WeightFile, convolution: &Convolution) -> Result<[Tensor; 3], LoadError> {
     let (name, outputs) = (&convolution.name, convolution.outputs as i64);
     let shape = byte_shape(convolution);
@@ -75,7 +75,7 @@ pub fn packed_floats(
     ))
 }
 
-/// The 1x1 kernel that gives the outputs of all `convolutions`, one after the other. They differ only in their outputs.
+/// Returns the 1x1 kernel with the outputs of all `convolutions`, one after the other. They differ only in outputs.
 pub fn product(file: &WeightFile, convolutions: &[&Convolution]) -> Result<Kernel, LoadError> {
     let (mut weights, mut biases) = (Vec::new(), Vec::new());
     for convolution in convolutions {
@@ -114,15 +114,15 @@ pub fn plain_floats(
     ))
 }
 
-/// A convolution in float32 with the weights for int8.
+/// Returns a float32 kernel from the weights for int8.
 pub fn plain_bytes(file: &WeightFile, convolution: &Convolution) -> Result<Kernel, LoadError> {
     let [weights, scales, bias] = bytes(file, convolution)?;
     let weights = weights.to_kind(Kind::Float) * scales.view([-1, 1, 1, 1]);
     Ok(Kernel::Plain([weights, bias].map(Constant::from)))
 }
 
-/// The kernel that gives the outputs of all `convolutions`, one after the other, in steps worth what those of the first
-/// are worth: each output is scaled by its own step before it is rounded. They differ only in their outputs.
+/// Returns the int8 kernel with the outputs of all `convolutions`, one after the other. They differ only in outputs.
+/// The kernel has one output scale, the first convolution's, so the others' scales go into the weights.
 pub fn packed_bytes(
     file: &WeightFile,
     convolutions: &[&Convolution],
@@ -152,13 +152,13 @@ pub fn packed_bytes(
     Ok(Kernel::Bytes(packed.map_err(failed)?))
 }
 
-/// [1, channels, height, width] of what the convolution reads.
+/// Returns the shape [1, channels, height, width] of a convolution's input.
 fn input_shape(convolution: &Convolution, buffers: &[Buffer]) -> [i64; 4] {
     let buffer = &buffers[convolution.input.buffer];
     [1, buffer.channels, buffer.height, buffer.width].map(|size| size as i64)
 }
 
-/// Weights [embedding size, features] and bias.
+/// Returns the dense layer's weights [embedding size, features] and bias.
 pub fn dense(file: &WeightFile, embedding_size: usize) -> Result<[Tensor; 2], LoadError> {
     let count = panels(embedding_size);
     let shape = [count, 1, 1, FEATURES, PANEL];

@@ -1,10 +1,10 @@
-//! Float32 rows into 4-bit codes, the same bits on every processor: only single IEEE operations in a fixed order.
+//! Encodes float32 rows, to the same bits on every processor: single IEEE operations in a fixed order.
 
 use super::{Codes, HEADER, LENGTH_MARGIN, UNDERFLOW, is_codable, largest_magnitude, norm_of};
-use crate::vision::native::dot::{CodeGroup, GROUP, Instructions, LANES};
-use crate::vision::native::{Vectorised, run_vectorised};
+use crate::kernels::code_dots::{CodeGroup, GROUP, LANES};
+use crate::kernels::{Float, Instructions, Kernel, run};
 
-/// Codes rows into blocks of zeros.
+/// Encodes rows into blocks of zeros.
 pub fn encode(rows: &[f32], dimension: usize, blocks: &mut [u8]) {
     let [_, block_bytes] = Codes::shape(0, dimension);
     let rows = rows.chunks(LANES * dimension);
@@ -15,9 +15,9 @@ pub fn encode(rows: &[f32], dimension: usize, blocks: &mut [u8]) {
     }
 }
 
-/// Codes one row into its lane of a block.
+/// Encodes one row into its lane of a block.
 pub fn encode_row(row: &[f32], block: &mut [u8], lane: usize) {
-    run_vectorised(Instructions::best(), EncodeRow { row, block, lane });
+    run(Instructions::best(), EncodeRow { row, block, lane });
 }
 
 struct EncodeRow<'a> {
@@ -26,9 +26,9 @@ struct EncodeRow<'a> {
     lane: usize,
 }
 
-impl Vectorised for EncodeRow<'_> {
+impl Kernel for EncodeRow<'_> {
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
+    fn run<F: Float>(self) {
         let Self { row, block, lane } = self;
         let (header, codes) = block.split_at_mut(HEADER);
         let (codes, _) = codes.as_chunks_mut::<{ size_of::<CodeGroup>() }>();
@@ -42,7 +42,7 @@ impl Vectorised for EncodeRow<'_> {
             }
             let mut squares = sums.squares;
             if let (false, Some(codes)) = (rest.is_empty(), codes.last_mut()) {
-                // What fills up the group has an exact code; its square is not counted.
+                // The padding has an exact code, whose square is not counted.
                 let mut group = [scale; GROUP];
                 group[..rest.len()].copy_from_slice(rest);
                 sums.encode(&group, scale, &mut codes.as_chunks_mut().0[lane]);
@@ -68,7 +68,7 @@ impl Vectorised for EncodeRow<'_> {
     }
 }
 
-/// Sums over a row, eight side by side for the compiler to make vector instructions of.
+/// Sums over a row, eight of each for the compiler's vectors.
 #[derive(Default)]
 struct Sums {
     /// Of (x - x')².
@@ -78,27 +78,27 @@ struct Sums {
 }
 
 impl Sums {
-    /// Codes eight numbers of a row.
+    /// Encodes eight numbers of a row.
     #[inline(always)]
     fn encode(&mut self, values: &[f32; GROUP], scale: f32, bytes: &mut [u8; GROUP / 2]) {
         let per_step = 0.5 / scale;
         let mut codes = [0; GROUP];
-        for place in 0..GROUP {
-            // In a row of zeros this is not a number, which becomes code 0; its scale makes that zero again.
-            let step = values[place] * per_step + 7.5;
+        for index in 0..GROUP {
+            // NaN in a row of zeros, which becomes code 0. The scale decodes that to zero.
+            let step = values[index] * per_step + 7.5;
             let step = if step > 0.0 { step } else { 0.0 };
             let step = if step < 15.0 { step } else { 15.0 };
-            // Added to 2^23 a number is rounded, and a whole number is in its last bits. A cast would do the same, but
-            // its rules for what does not fit keep it from becoming vector instructions.
+            // Adding 2^23 rounds, and leaves the whole number in the last bits. The rules of a cast for numbers that do
+            // not fit would keep it from becoming vector instructions.
             let code = (step + (1 << 23) as f32).to_bits() & 15;
             let doubled = 2 * code.cast_signed() - 15;
-            let error = f64::from(values[place]) - f64::from(scale) * f64::from(doubled);
-            self.errors[place] += error * error;
-            self.squares[place] += doubled * doubled;
-            codes[place] = code as u8;
+            let error = f64::from(values[index]) - f64::from(scale) * f64::from(doubled);
+            self.errors[index] += error * error;
+            self.squares[index] += doubled * doubled;
+            codes[index] = code as u8;
         }
-        for place in 0..GROUP / 2 {
-            bytes[place] = codes[place] | codes[place + GROUP / 2] << 4;
+        for index in 0..GROUP / 2 {
+            bytes[index] = codes[index] | codes[index + GROUP / 2] << 4;
         }
     }
 }

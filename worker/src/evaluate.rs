@@ -1,0 +1,97 @@
+//! How well a model tells people apart, measured on photos whose names are known.
+
+use serde::Serialize;
+
+use self::naming::{leave_one_out, open_set, validation};
+use self::verification::verification;
+use crate::vision::embed::Embedding;
+
+pub mod folder;
+mod naming;
+mod verification;
+
+pub use self::folder::{LabeledFolder, embed_folder};
+pub use self::naming::{OpenSet, Share};
+pub use self::verification::{AcceptRate, Accuracy, ErrorRate, Verification};
+
+/// The split that makes the gallery, and the one that is searched for in it.
+const GALLERY_SPLIT: &str = "train";
+const QUERY_SPLIT: &str = "val";
+
+/// The embedding of a photo of a known person.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabeledFace {
+    pub name: String,
+    /// The folder above the person's, such as `train`; `None` if photos are not split.
+    pub split: Option<String>,
+    pub embedding: Embedding,
+}
+
+/// The result of [`evaluate`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Evaluation {
+    pub faces: usize,
+    pub people: usize,
+    /// Faces of `val` that are nearest to a face of their own person in `train`; `None` if a split is missing.
+    pub validation: Option<Share>,
+    /// Faces whose nearest of all others is of the same person.
+    pub leave_one_out: Share,
+    /// `None` unless there are both pairs of one person and pairs of two.
+    pub verification: Option<Verification>,
+    pub open_set: OpenSet,
+}
+
+/// Measures how well the embeddings tell people apart, by Euclidean distance. A distance equal to `threshold` is within
+/// it, as in recognition.
+pub fn evaluate(faces: &[LabeledFace], threshold: f32) -> Evaluation {
+    let mut names: Vec<&str> = faces.iter().map(|face| face.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    Evaluation {
+        faces: faces.len(),
+        people: names.len(),
+        validation: validation(faces),
+        leave_one_out: leave_one_out(faces),
+        verification: verification(faces),
+        open_set: open_set(faces, threshold),
+    }
+}
+
+fn distance(face: &LabeledFace, other: &LabeledFace) -> f32 {
+    let pairs = face.embedding.iter().zip(&other.embedding);
+    pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt()
+}
+
+#[cfg(test)]
+mod fixtures {
+    use super::LabeledFace;
+
+    /// Faces on a line: name, split and position.
+    pub fn faces(rows: &[(&str, &str, f32)]) -> Vec<LabeledFace> {
+        let face = |&(name, split, position): &(&str, &str, f32)| LabeledFace {
+            name: name.to_owned(),
+            split: (!split.is_empty()).then(|| split.to_owned()),
+            embedding: vec![position],
+        };
+        rows.iter().map(face).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixtures::faces;
+    use super::*;
+
+    #[test]
+    fn counts_faces_and_people_and_finds_nothing_in_nothing() {
+        let two = evaluate(
+            &faces(&[("ann", "", 0.0), ("bob", "", 1.0), ("ann", "", 0.1)]),
+            0.5,
+        );
+        assert_eq!((two.faces, two.people), (3, 2));
+        let none = evaluate(&[], 0.5);
+        assert_eq!((none.faces, none.people), (0, 0));
+        assert_eq!((none.validation, none.verification), (None, None));
+        assert_eq!(none.leave_one_out, Share { count: 0, of: 0 });
+    }
+}

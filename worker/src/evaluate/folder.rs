@@ -1,0 +1,77 @@
+//! Embeds a folder of photos of known people: `DIR/<name>/*`, or `DIR/<split>/<name>/*`.
+
+use std::path::{Path, PathBuf};
+
+use super::LabeledFace;
+use crate::enrol::{EnrolError, Skipped, entries};
+use crate::vision::recognizer::Recognizer;
+
+/// The faces of a folder, and the photos without a face or that cannot be decoded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabeledFolder {
+    pub faces: Vec<LabeledFace>,
+    pub skipped: Vec<Skipped>,
+}
+
+/// Embeds every photo. A folder with folders in it is a split, any other a person.
+///
+/// # Errors
+/// When a file cannot be read, or there are no folders.
+pub fn embed_folder(folder: &Path, recognizer: &Recognizer) -> Result<LabeledFolder, EnrolError> {
+    let mut found = LabeledFolder {
+        faces: Vec::new(),
+        skipped: Vec::new(),
+    };
+    let top = folders(folder)?;
+    if top.is_empty() {
+        return Err(EnrolError::NoPeople(folder.to_owned()));
+    }
+    for path in top {
+        let people = folders(&path)?;
+        if people.is_empty() {
+            embed_person(&path, None, recognizer, &mut found)?;
+        }
+        for person in people {
+            embed_person(&person, Some(last_part(&path)), recognizer, &mut found)?;
+        }
+    }
+    Ok(found)
+}
+
+fn embed_person(
+    person: &Path,
+    split: Option<String>,
+    recognizer: &Recognizer,
+    found: &mut LabeledFolder,
+) -> Result<(), EnrolError> {
+    for path in entries(person)?.into_iter().filter(|path| path.is_file()) {
+        let encoded = std::fs::read(&path).map_err(|source| EnrolError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        match recognizer.embed_photo(&encoded) {
+            Ok(embedded) => found.faces.push(LabeledFace {
+                name: last_part(person),
+                split: split.clone(),
+                embedding: embedded.embedding,
+            }),
+            Err(error) => found.skipped.push(Skipped {
+                path,
+                reason: error.to_string(),
+            }),
+        }
+    }
+    Ok(())
+}
+
+fn folders(folder: &Path) -> Result<Vec<PathBuf>, EnrolError> {
+    let mut folders = entries(folder)?;
+    folders.retain(|path| path.is_dir());
+    Ok(folders)
+}
+
+fn last_part(path: &Path) -> String {
+    path.file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}

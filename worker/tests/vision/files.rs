@@ -1,0 +1,216 @@
+//! Bundles and galleries that are missing, damaged or made for another model.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use tempfile::TempDir;
+use worker::vision::{EngineName, Gallery, LoadError, Precision};
+
+use crate::common;
+
+#[test]
+fn a_gallery_comes_back_as_it_was_saved() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = folder.path().join("gallery.safetensors");
+    let mut gallery = Gallery::new(3);
+    gallery.push("Zoë \"Z\" O'Neil", &[0.0, 0.6, 0.8]);
+    gallery.push("somebody", &[1.0, 0.0, 0.0]);
+    gallery.push("somebody", &[0.0, 1.0, 0.0]);
+    gallery.save(&path).expect("it can be written");
+    assert_eq!(Gallery::load(&path).expect("it can be read"), gallery);
+    assert_eq!(
+        std::fs::read_dir(folder.path()).expect("a folder").count(),
+        1,
+        "nothing is left beside it"
+    );
+}
+
+#[test]
+fn the_nearest_row_wins() {
+    let mut gallery = Gallery::new(20);
+    let axis =
+        |index: usize| -> Vec<f32> { (0..20).map(|other| f32::from(other == index)).collect() };
+    assert!(gallery.nearest(&axis(0)).is_none());
+    gallery.push("first", &axis(3));
+    gallery.push("second", &axis(18));
+    gallery.push("a double", &axis(18));
+    let nearest = gallery.nearest(&axis(18)).expect("three rows");
+    assert_eq!((nearest.name, nearest.distance), ("second", 0.0));
+    let nearest = gallery.nearest(&axis(7)).expect("three rows");
+    assert_eq!(nearest.name, "first");
+    assert!((nearest.distance - 2f32.sqrt()).abs() < 1e-6);
+}
+
+#[test]
+fn a_gallery_that_cannot_be_used_says_why() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = folder.path().join("gallery.safetensors");
+    assert!(matches!(Gallery::load(&path), Err(LoadError::Read { .. })));
+    let reason = |content: &[u8]| {
+        std::fs::write(&path, content).expect("it can be written");
+        Gallery::load(&path)
+            .expect_err("it cannot be used")
+            .to_string()
+    };
+    assert!(reason(b"hello").contains("not a gallery file"));
+    let one = [0u8; 8];
+    let not_finite = [f32::NAN.to_le_bytes(), 1f32.to_le_bytes()].concat();
+    for (tensor, shape, bytes, names, expected) in [
+        (
+            "weights",
+            vec![1, 2],
+            one.as_slice(),
+            Some("[\"a\"]"),
+            "no tensor embeddings",
+        ),
+        (
+            "embeddings",
+            vec![2],
+            &one,
+            Some("[\"a\"]"),
+            "expected [rows, dimension]",
+        ),
+        (
+            "embeddings",
+            vec![2, 1],
+            &one,
+            Some("[\"a\"]"),
+            "expected float32 with 1 rows",
+        ),
+        ("embeddings", vec![1, 2], &one, None, "no names"),
+        ("embeddings", vec![1, 2], &one, Some("{}"), "names: "),
+        (
+            "embeddings",
+            vec![1, 2],
+            &not_finite,
+            Some("[\"a\"]"),
+            "not finite",
+        ),
+    ] {
+        let view = TensorView::new(Dtype::F32, shape, bytes).expect("a tensor");
+        let metadata = names.map(|names| HashMap::from([("names".to_owned(), names.to_owned())]));
+        let file = safetensors::serialize([(tensor, view)], metadata).expect("a file");
+        assert!(
+            reason(&file).contains(expected),
+            "{} should tell {expected}",
+            reason(&file)
+        );
+    }
+}
+
+#[test]
+fn a_gallery_of_another_model_is_refused() {
+    let mut gallery = Gallery::new(512);
+    gallery.push("somebody", &[0.0; 512]);
+    let error = common::load(&common::bundle(), gallery, None).expect_err("128 is not 512");
+    assert!(
+        matches!(
+            error,
+            LoadError::GalleryMismatch {
+                gallery: 512,
+                expected: 128,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_missing_bundle_names_the_file() {
+    let error = common::load(Path::new("/nowhere"), Gallery::default(), None)
+        .expect_err("there is nothing");
+    assert_eq!(
+        error.to_string().split(": ").next(),
+        Some("cannot read /nowhere/bundle.json")
+    );
+}
+
+#[test]
+fn a_bundle_with_impossible_numbers_is_refused() {
+    for (field, value) in [
+        ("format", 1),
+        ("input_size", 10),
+        ("crop_margin", 160),
+        ("embedding_size", 0),
+        ("threshold", 0),
+    ] {
+        let bundle = common::bundle_with(|description| description[field] = value.into());
+        let error =
+            common::load(bundle.path(), Gallery::default(), None).expect_err("it cannot be used");
+        assert!(
+            matches!(error, LoadError::Invalid { .. }) && error.to_string().contains(field),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_tensor_of_another_shape_is_named_with_the_shape_expected() {
+    let bundle = common::bundle_with(|description| description["embedding_size"] = 512.into());
+    for precision in common::PRECISIONS {
+        let text = refusal(&bundle, precision);
+        let expected =
+            "last_linear.weight is F32 [4, 1, 1, 1792, 32], expected float32 [16, 1, 1, 1792, 32]";
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_missing_tensor_and_a_damaged_file_are_named() {
+    for (precision, field, missing) in [
+        (
+            Precision::Fp32,
+            "embedder",
+            "conv2d_1a.weight (expected float32 [1, 3, 3, 3, 32])",
+        ),
+        (
+            Precision::Int8,
+            "embedder_int8",
+            "activation_scales (expected float32 [104])",
+        ),
+    ] {
+        let bundle =
+            common::bundle_with(|description| description[field] = "onet.safetensors".into());
+        let text = refusal(&bundle, precision);
+        assert!(text.contains(&format!("has no tensor {missing}")), "{text}");
+        let bundle = common::bundle_with(|description| description[field] = "bundle.json".into());
+        let text = refusal(&bundle, precision);
+        assert!(
+            text.contains("bundle.json is not a safetensors file"),
+            "{text}"
+        );
+    }
+    let bundle = common::bundle_with(|description| description["rnet"] = "bundle.json".into());
+    let text = refusal(&bundle, Precision::Fp32);
+    assert!(
+        text.contains("bundle.json is not a safetensors file"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_bundle_that_is_not_calibrated_computes_in_floats_and_says_so_when_asked_for_bytes() {
+    let bundle = common::bundle_with(|description| {
+        description
+            .as_object_mut()
+            .expect("an object")
+            .remove("embedder_int8");
+    });
+    let recognizer = common::load(bundle.path(), Gallery::default(), None).expect("it loads");
+    assert_eq!(recognizer.engine(), EngineName::Native);
+    assert_eq!(recognizer.precision(), Precision::Fp32);
+    let text = refusal(&bundle, Precision::Int8);
+    assert!(
+        text.contains("facenet128 is not calibrated for int8; `worker calibrate`"),
+        "{text}"
+    );
+}
+
+fn refusal(bundle: &TempDir, precision: Precision) -> String {
+    common::load(bundle.path(), Gallery::default(), Some(precision))
+        .expect_err("it cannot be used")
+        .to_string()
+}
