@@ -3,7 +3,7 @@
 # They reach the scripts by the environment, where make puts what is given on its command line.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test fuzz bench clean
+.PHONY: help setup demo up check test fuzz bench clean
 
 help: ## Show this list
 	@echo "Muster, elastic face recognition"
@@ -15,11 +15,14 @@ help: ## Show this list
 setup: ## Fetch and prepare the model, the sample photos, and what only the tests need
 	@scripts/setup
 
-demo: ## Set up, build, recognise 100 photos on workers that come and go, and judge the run
+demo: ## Set up, build, recognize 100 photos on workers that start and stop, and judge the run
 	@scripts/stack demo
 
 up: ## Set up, build and run the whole stack until Ctrl-C
 	@scripts/stack up
+
+check: ## Check format, lints and unit tests of the crates that you changed (since BASE=COMMIT, or the last one)
+	@scripts/check
 
 test: setup ## Set up, check formatting and lints, run all tests
 	cargo fmt --all --check
@@ -28,18 +31,18 @@ test: setup ## Set up, check formatting and lints, run all tests
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	cargo build --release --workspace --bins
 	target=$${CARGO_TARGET_DIR:-target}; $$target/release/worker calibrate --engine native --for-other-machines --photos .local/photos/train
-	# 50,000 random histories of a modelled cloud; another seed makes others.
+	# 50,000 random histories of the simulated cloud; another seed makes others.
 	PROPTEST_CASES=25000 PROPTEST_RNG_SEED=$${PROPTEST_RNG_SEED:-4} \
-		cargo test --release --quiet --package scaler --lib histories::whatever
+		cargo test --release --quiet --package scaler --lib meets_demand_and_returns_to_the_minimum
 	cargo test --release --workspace
 	scripts/fidelity
 	ENGINE=native KEYS=1 TLS=1 scripts/stack check
 	ENGINE=torch scripts/stack check
 
-fuzz: ## Try what reads strangers' bytes with random ones, a minute each (SECONDS_EACH=60, TARGETS="photo s3")
+fuzz: ## Fuzz all parsers of foreign bytes, a minute each (SECONDS_EACH=60, TARGETS="photo s3")
 	@scripts/fuzz $(TARGETS)
 
-bench: setup ## Measure localcloud and the recogniser, simulate the scaler (BENCH_REFERENCE=1: see docs/development.md)
+bench: setup ## Measure localcloud and the recognizer, simulate the scaler (BENCH_REFERENCE=1: see docs/development.md)
 	@scripts/bench
 
 clean: ## Remove what was built and what demo and up wrote (not the cache of downloads)

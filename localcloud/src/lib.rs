@@ -46,6 +46,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -108,16 +109,16 @@ pub struct Listeners {
 ///
 /// # Errors
 /// As [`run_on`].
-pub async fn run(
+pub fn run(
     config: Config,
     listener: TcpListener,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), RunError> {
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> BoxFuture<'static, Result<(), RunError>> {
     let listeners = Listeners {
         all: listener,
         only: Vec::new(),
     };
-    run_on(config, listeners, shutdown).await
+    run_on(config, listeners, shutdown)
 }
 
 /// Serves until `shutdown` completes, then stops every instance and returns.
@@ -127,10 +128,28 @@ pub async fn run(
 ///
 /// # Errors
 /// When the configuration or the data folder cannot be used. Does not fail once it serves.
-pub async fn run_on(
+pub fn run_on(
     config: Config,
     listeners: Listeners,
-    shutdown: impl Future<Output = ()>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> BoxFuture<'static, Result<(), RunError>> {
+    boxed(config, listeners, Box::pin(shutdown))
+}
+
+/// Compiles the services here once, and not in each binary and test: see "Builds" in docs/development.md.
+#[inline(never)]
+fn boxed(
+    config: Config,
+    listeners: Listeners,
+    shutdown: BoxFuture<'static, ()>,
+) -> BoxFuture<'static, Result<(), RunError>> {
+    Box::pin(serve(config, listeners, shutdown))
+}
+
+async fn serve(
+    config: Config,
+    listeners: Listeners,
+    shutdown: BoxFuture<'static, ()>,
 ) -> Result<(), RunError> {
     config.check()?;
     let address = listeners.all.local_addr()?;

@@ -1,28 +1,29 @@
 use std::time::Duration;
 
 use crate::photos::photo;
-use crate::stack::{Answer, Stack, bind, defaults, deployment, eventually, http_client, url_of};
-use crate::worker::Worker;
+use crate::stack::{Answer, Stack, deployment};
+use crate::worker::{Worker, recognize};
 use gateway::{front, http};
+use testkit::{LocalCloud, eventually, http_client, listen, parse};
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
-async fn without_front_the_gateway_lives_and_is_not_ready() {
-    let closed = url_of(&bind().await);
-    let listener = bind().await;
-    let (url, stop) = (url_of(&listener), CancellationToken::new());
+async fn without_front_the_gateway_is_healthy_and_not_ready() {
+    let (_, closed) = listen().await;
+    let (listener, url) = listen().await;
+    let stop = CancellationToken::new();
     let config = http::Config {
         front: closed,
         front_wait: Duration::from_millis(1),
-        ..defaults()
+        ..parse(&[])
     };
     let gateway = tokio::spawn(http::run(config, listener, stop.clone()));
     let client = http_client();
     let status = async |path: &str| Answer::of(client.get(format!("{url}{path}"))).await.status;
     assert_eq!(status("/healthz").await, 200);
     assert_eq!(status("/readyz").await, 503);
-    // Metrics are for operators.
+    // Only the administration address serves metrics.
     assert_eq!(status("/metrics").await, 404);
     let part = reqwest::multipart::Part::bytes(photo(1)).file_name("a.jpg");
     let form = reqwest::multipart::Form::new().part("inputFile", part);
@@ -34,22 +35,19 @@ async fn without_front_the_gateway_lives_and_is_not_ready() {
 }
 
 #[tokio::test]
-async fn front_waits_for_a_cloud_that_comes_later() {
-    let cloud = bind().await;
-    let stack = Stack::in_cloud(&cloud, |_, _| {}).await;
+async fn front_waits_for_a_cloud_that_starts_later() {
+    let (cloud, cloud_url) = listen().await;
+    let stack = Stack::in_cloud(&cloud_url, |_, _| {}).await;
     eventually("front answers", || async {
         let answer = stack.post("a.jpg", &photo(1)).await;
         answer.status == 503 && answer.body.contains("starting")
     })
     .await;
     assert_eq!(stack.status_of("/readyz").await, 503);
-    stack.serve_cloud(cloud);
+    let _cloud = LocalCloud::serve(localcloud::Config::default(), cloud);
     stack.until_ready().await;
     let _worker = Worker::recognizing(&stack).await;
-    stack
-        .post("a.jpg", &photo(1))
-        .await
-        .assert_recognized("a:somebody");
+    recognize(&stack, "a.jpg", 1).await;
 }
 
 #[tokio::test]
@@ -63,13 +61,13 @@ async fn a_gateway_whose_front_is_gone_is_not_ready() {
     assert_eq!(stack.status_of("/healthz").await, 200);
 }
 
-/// A gateway in front of `front`, its address, and what ends it.
+/// Starts a gateway for `front`. Returns its URL and the token that stops it.
 async fn gateway(front: String) -> (String, CancellationToken) {
-    let listener = bind().await;
-    let (url, stop) = (url_of(&listener), CancellationToken::new());
+    let (listener, url) = listen().await;
+    let stop = CancellationToken::new();
     let config = http::Config {
         front,
-        ..defaults()
+        ..parse(&[])
     };
     tokio::spawn(http::run(config, listener, stop.clone()));
     (url, stop)
@@ -83,31 +81,30 @@ async fn post(url: String) -> Answer {
 
 #[tokio::test]
 async fn a_request_waits_for_a_front_that_restarts() {
-    let listener = bind().await;
-    let front_url = url_of(&listener);
+    let (listener, front_url) = listen().await;
     let address = listener.local_addr().unwrap();
     drop(listener);
     let (url, stop) = gateway(front_url).await;
     let _stop = stop.clone().drop_guard();
     let mut answer = tokio::spawn(post(url));
     let waits = tokio::time::timeout(Duration::from_millis(500), &mut answer).await;
-    assert!(waits.is_err(), "answered at once: {waits:?}");
+    assert!(waits.is_err(), "it did not wait: {waits:?}");
     let listener = platform::admin::bind(address).await.unwrap();
     let nowhere = deployment("http://127.0.0.1:1").await;
-    tokio::spawn(front::run(defaults(), nowhere, listener, stop.clone()));
+    tokio::spawn(front::run(parse(&[]), nowhere, listener, stop.clone()));
     let answer = answer.await.unwrap();
-    // Front's own answer: it has no cloud.
+    // Front's own error: it has no cloud.
     answer.assert_refused(503, "starting");
 }
 
 #[tokio::test]
-async fn a_request_in_flight_when_front_dies_is_told_so() {
-    let listener = bind().await;
-    let (url, stop) = gateway(url_of(&listener)).await;
+async fn a_request_in_flight_fails_when_front_dies() {
+    let (listener, front_url) = listen().await;
+    let (url, stop) = gateway(front_url).await;
     let _stop = stop.drop_guard();
     let dying = async {
         let (mut stream, _) = listener.accept().await.unwrap();
-        // More than a question for the health: the photo has come.
+        // More bytes than a health check: the photo arrived.
         let mut received = 0;
         while received < photo(1).len() {
             received += stream.read(&mut [0; 4096]).await.unwrap();

@@ -1,19 +1,16 @@
-//! The real gateway and front, on ephemeral ports, against a local cloud; workers are simulated, their queues are not.
+//! The gateway and front on ephemeral ports, with a local cloud. Only the workers are simulated.
 
 #![allow(clippy::unwrap_used)]
 
 mod access;
-#[path = "../../../platform/tests/support/authority.rs"]
-mod authority;
 mod bad_input;
 mod delivery;
 mod health;
 mod names;
 mod overload;
 mod photos;
+mod process;
 mod protocol;
-#[path = "../../../platform/tests/support/redis_server.rs"]
-mod redis_server;
 mod several_fronts;
 mod stack;
 mod uploads;

@@ -1,10 +1,7 @@
-use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use clap::{Args, Command, FromArgMatches};
 use gateway::front::Deployment;
 use gateway::{front, http};
-use platform::aws::{Aws, AwsArgs};
 use platform::objects::Objects;
 use platform::queue::Queue;
 use platform::tls::PeerTlsArgs;
@@ -12,12 +9,10 @@ use proto::Names;
 use proto::v1::demand_client::DemandClient;
 use proto::v1::recognizer_client::RecognizerClient;
 use proto::v1::{DemandUpdate, WatchDemandRequest};
-use tokio::net::TcpListener;
+use testkit::{LocalCloud, TIMEOUT, eventually, http_client, listen, parse};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A local cloud, front and gateway of one test; they end with it.
 pub struct Stack {
@@ -29,6 +24,7 @@ pub struct Stack {
     pub stop_front: CancellationToken,
     pub front_ended: JoinHandle<anyhow::Result<()>>,
     stop: CancellationToken,
+    cloud: Option<LocalCloud>,
 }
 
 impl Stack {
@@ -46,35 +42,37 @@ impl Stack {
         faults: localcloud::Faults,
         change: impl FnOnce(&mut front::Config, &mut http::Config),
     ) -> Self {
-        let cloud = bind().await;
-        let stack = Self::in_cloud(&cloud, change).await;
-        stack.serve_cloud_with(cloud, faults);
+        let (cloud, url) = listen().await;
+        let mut stack = Self::in_cloud(&url, change).await;
+        let config = localcloud::Config {
+            faults,
+            ..localcloud::Config::default()
+        };
+        stack.cloud = Some(LocalCloud::serve(config, cloud));
         stack.until_ready().await;
         stack
     }
 
-    /// Without its cloud, which listens but does not answer.
+    /// Front and gateway alone: the cloud at this URL is the test's.
     pub async fn in_cloud(
-        cloud: &TcpListener,
+        cloud_url: &str,
         change: impl FnOnce(&mut front::Config, &mut http::Config),
     ) -> Self {
-        let (mut front_config, mut http_config) = (defaults(), defaults());
-        let (front_listener, http_listener) = (bind().await, bind().await);
-        let front_url = url_of(&front_listener);
-        http_config = http::Config {
+        let (front_listener, front_url) = listen().await;
+        let (http_listener, url) = listen().await;
+        let mut http_config = http::Config {
             front: front_url.clone(),
-            ..http_config
+            ..parse(&[])
         };
-        front_config = front::Config {
+        let mut front_config = front::Config {
             drain_deadline: Duration::from_secs(5),
-            ..front_config
+            ..parse(&[])
         };
         change(&mut front_config, &mut http_config);
 
         let stop = CancellationToken::new();
         let stop_front = stop.child_token();
-        let url = url_of(&http_listener);
-        let deployment = deployment(&url_of(cloud)).await;
+        let deployment = deployment(cloud_url).await;
         let front_ended = tokio::spawn(front::run(
             front_config,
             deployment.clone(),
@@ -92,20 +90,8 @@ impl Stack {
             stop_front,
             front_ended,
             stop,
+            cloud: None,
         }
-    }
-
-    pub fn serve_cloud(&self, listener: TcpListener) {
-        self.serve_cloud_with(listener, localcloud::Faults::default());
-    }
-
-    fn serve_cloud_with(&self, listener: TcpListener, faults: localcloud::Faults) {
-        let stop = self.stop.clone().cancelled_owned();
-        let config = localcloud::Config {
-            faults,
-            ..localcloud::Config::default()
-        };
-        tokio::spawn(localcloud::run(config, listener, stop));
     }
 
     pub async fn until_ready(&self) {
@@ -182,7 +168,7 @@ impl Stack {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, search)
+        tokio::time::timeout(TIMEOUT, search)
             .await
             .expect("the demand becomes as expected")
     }
@@ -272,47 +258,9 @@ impl Answer {
     }
 }
 
-/// Polls until `condition` holds; fails the test if that takes too long.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
-    let begun = Instant::now();
-    while !condition().await {
-        assert!(begun.elapsed() < PATIENCE, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-pub async fn bind() -> TcpListener {
-    platform::admin::bind(([127, 0, 0, 1], 0).into())
-        .await
-        .unwrap()
-}
-
-pub fn url_of(listener: &TcpListener) -> String {
-    format!("http://{}", listener.local_addr().unwrap())
-}
-
-/// The configuration of a program started without arguments.
-pub fn defaults<C: Args + FromArgMatches>() -> C {
-    let matches = C::augment_args(Command::new("test")).get_matches_from(["test"]);
-    C::from_arg_matches(&matches).unwrap()
-}
-
 pub async fn deployment(endpoint_url: &str) -> Deployment {
-    let args = AwsArgs {
-        endpoint_url: Some(endpoint_url.to_owned()),
-        region: "us-east-1".to_owned(),
-        prefix: "test".to_owned(),
-    };
-    let names = Names::new(args.prefix.clone());
     Deployment {
-        aws: Aws::connect_as(&args, "test", "test").await,
-        names,
+        aws: testkit::aws(endpoint_url, "test").await,
+        names: Names::new("test"),
     }
-}
-
-/// Tests talk to this machine only, whatever proxy it is told to use.
-pub fn http_client() -> reqwest::Client {
-    // A client is not built without TLS, though no test uses it. A second installation fails, which is fine.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().build().unwrap()
 }

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use clap::Args;
 use gateway::front::Deployment;
 use gateway::{front, http};
-use platform::aws::{Aws, AwsArgs};
+use platform::aws::Aws;
 use platform::fleet::{Fleet, FleetInstance, PowerState};
 use platform::shutdown::CancellationToken;
 use platform::tls::PeerTlsArgs;
@@ -18,17 +17,16 @@ use proto::Names;
 use proto::names::WORKER_INSTANCE;
 use proto::v1::scaler_client::ScalerClient;
 use proto::v1::{GetStatusRequest, ScalerStatus};
-use tokio::net::TcpListener;
+pub use testkit::eventually as until;
+use testkit::{LocalCloud, http_client, listen, parse, samples};
 
 pub const PREFIX: &str = "e2e";
-/// Long enough for a loaded machine; no test takes that long unless it fails.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 pub struct Stack {
     pub aws: Aws,
     pub names: Names,
     url: String,
-    cloud_url: String,
+    cloud: LocalCloud,
     scaler_url: String,
     client: reqwest::Client,
     shutdown: CancellationToken,
@@ -60,17 +58,8 @@ impl Stack {
             stop_grace: Duration::from_secs(5),
             ..localcloud::Config::default()
         };
-        tokio::spawn(localcloud::run(
-            config,
-            cloud,
-            shutdown.clone().cancelled_owned(),
-        ));
-        let aws_args = AwsArgs {
-            endpoint_url: Some(cloud_url.clone()),
-            region: "us-east-1".to_owned(),
-            prefix: PREFIX.to_owned(),
-        };
-        let aws = Aws::connect_as(&aws_args, "test", "test").await;
+        let cloud = LocalCloud::serve(config, cloud);
+        let aws = cloud.aws(PREFIX).await;
         let names = Names::new(PREFIX);
 
         let deployment = Deployment {
@@ -110,9 +99,9 @@ impl Stack {
             aws,
             names,
             url,
-            cloud_url,
+            cloud,
             scaler_url,
-            client: reqwest_client(),
+            client: http_client(),
             shutdown,
         };
         until("the gateway is ready", async || {
@@ -168,7 +157,7 @@ impl Stack {
 
     /// Has EC2 announce that it is going to take a spot instance away.
     pub async fn interrupt(&self, instance_id: &str, notice: Duration) {
-        let url = format!("{}/_localcloud/ec2/interruptions", self.cloud_url);
+        let url = format!("{}/_localcloud/ec2/interruptions", self.cloud.url);
         let request = serde_json::json!({
             "instance_id": instance_id,
             "notice_ms": notice.as_millis() as u64,
@@ -253,29 +242,9 @@ pub fn process_of(instance_id: &str) -> Option<i32> {
         })
 }
 
-/// Polls a condition until it holds.
-pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let started = Instant::now();
-    while !holds().await {
-        assert!(
-            started.elapsed() < PATIENCE,
-            "{what}: not within {PATIENCE:?}"
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 /// `count` validation photos under distinct names, and who they show.
 pub fn photos(count: usize) -> (Vec<(String, Vec<u8>)>, Vec<String>) {
-    let mut labelled = Vec::new();
-    for person in entries(&sample_photos().join("val")) {
-        let name = person.file_name().unwrap().to_str().unwrap().to_owned();
-        labelled.extend(
-            entries(&person)
-                .into_iter()
-                .map(|photo| (name.clone(), photo)),
-        );
-    }
+    let labelled = samples::validation_photos();
     let chosen = labelled.iter().cycle().take(count).enumerate();
     chosen
         .map(|(index, (name, photo))| {
@@ -291,17 +260,8 @@ pub fn photos(count: usize) -> (Vec<(String, Vec<u8>)>, Vec<String>) {
         .unzip()
 }
 
-fn entries(folder: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    paths.sort();
-    paths
-}
-
 pub fn worker_image(cloud_url: &str, scaler_url: &str) -> localcloud::Image {
-    let (models, gallery) = (models(), gallery());
+    let (models, gallery) = (samples::models(), gallery());
     let settings = [
         ("AWS_ENDPOINT_URL", cloud_url),
         ("AWS_REGION", "us-east-1"),
@@ -351,11 +311,11 @@ fn gallery() -> PathBuf {
         let enrolled = Command::new(worker())
             .args(["enrol", "--engine", "native"])
             .arg("--photos")
-            .arg(sample_photos().join("train"))
+            .arg(samples::photos().join("train"))
             .arg("--gallery")
             .arg(folder.path().join("gallery.safetensors"))
             .arg("--models")
-            .arg(models())
+            .arg(samples::models())
             .output()
             .unwrap();
         assert!(
@@ -366,42 +326,4 @@ fn gallery() -> PathBuf {
         folder
     });
     folder.path().join("gallery.safetensors")
-}
-
-fn models() -> PathBuf {
-    fetched("MUSTER_MODELS", ".local/models/facenet128")
-}
-
-fn sample_photos() -> PathBuf {
-    fetched("MUSTER_PHOTOS", ".local/photos")
-}
-
-fn fetched(variable: &str, path: &str) -> PathBuf {
-    let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .join(path);
-    let path = std::env::var_os(variable).map_or(repository, PathBuf::from);
-    path.canonicalize()
-        .unwrap_or_else(|_| panic!("{} is missing: run scripts/setup", path.display()))
-}
-
-/// A service's configuration as its command line gives it.
-fn parse<C: Args>(arguments: &[&str]) -> C {
-    let command = C::augment_args(clap::Command::new("test"));
-    let matches = command
-        .try_get_matches_from(["test"].iter().chain(arguments))
-        .unwrap();
-    C::from_arg_matches(&matches).unwrap()
-}
-
-pub async fn listen() -> (TcpListener, String) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    (listener, url)
-}
-
-pub fn reqwest_client() -> reqwest::Client {
-    // reqwest wants to be told which cryptography it would use, even where it needs none. The second test finds it set.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    reqwest::Client::builder().no_proxy().build().unwrap()
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use futures::StreamExt;
-use platform::aws::{Aws, AwsArgs};
+use platform::aws::Aws;
 use platform::fleet::{Fleet, FleetInstance, LaunchSpec, PowerState};
 use platform::queue::{Queue, QueueAttributes};
 use platform::shutdown::CancellationToken;
@@ -17,16 +17,14 @@ use proto::v1::{DemandUpdate, GetStatusRequest, InstanceState, ScalerStatus, Wat
 use scaler::Config;
 use scaler::cli::Cli;
 use scaler::lease::LeaseTimes;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use testkit::{LocalCloud, http_client, listen};
+pub use testkit::{TIMEOUT, eventually};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{IntervalStream, TcpListenerStream, WatchStream};
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status};
-
-/// Long enough for a loaded machine; no test takes that long unless it fails.
-pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What runs on an instance.
 const RUN: &str = r#"cat "$EC2_USER_DATA_FILE" > "$PROCESSES/$EC2_INSTANCE_ID.user-data"; echo $$ > "$PROCESSES/$EC2_INSTANCE_ID"; exec sleep 600"#;
@@ -36,7 +34,7 @@ pub struct Stage {
     pub scaler: Channel,
     /// Where that is.
     pub url: String,
-    cloud: String,
+    cloud: LocalCloud,
     arguments: Vec<String>,
     /// Shorter than what the command line takes.
     lease_time: Option<Duration>,
@@ -78,25 +76,19 @@ impl Stage {
     pub async fn unkind(ec2: localcloud::Ec2Faults, arguments: &[&str]) -> Self {
         let everything = CancellationToken::new();
         let processes = tempfile::tempdir().unwrap();
-        let cloud = start_cloud(ec2, processes.path(), &everything).await;
+        let cloud = start_cloud(ec2, processes.path()).await;
         let (demand, demanded) = watch::channel(0);
         let front = everything.child_token();
         let front_url = start_front(demanded, &front).await;
-        let aws_args = AwsArgs {
-            endpoint_url: Some(cloud.clone()),
-            region: "us-east-1".to_owned(),
-            prefix: "muster".to_owned(),
-        };
-        let aws = Aws::connect_as(&aws_args, "test", "test").await;
-        let (listener, scaler_address) = listen().await;
+        let aws = cloud.aws("muster").await;
+        let (listener, url) = listen().await;
         let mut all = vec!["scaler".to_owned(), "--front".to_owned(), front_url];
-        all.extend(["--aws-endpoint-url".to_owned(), cloud.clone()]);
+        all.extend(["--aws-endpoint-url".to_owned(), cloud.url.clone()]);
         // The policy whose numbers are plain to see, unless a test names another one.
         if !arguments.contains(&"--policy") {
             all.extend(["--policy", "step"].map(str::to_owned));
         }
         all.extend(arguments.iter().map(|&argument| argument.to_owned()));
-        let url = format!("http://{scaler_address}");
         Self {
             aws,
             scaler: platform::grpc::channel(&url, &PeerTlsArgs::default()).unwrap(),
@@ -147,12 +139,11 @@ impl Stage {
 
     /// Another scaler in the same cloud, at an address of its own.
     pub async fn rival(&self) -> Rival {
-        let (listener, address) = listen().await;
+        let (listener, url) = listen().await;
         let config = self.config();
         let shutdown = self.everything.child_token();
         tokio::spawn(scaler::run(config, self.aws.clone(), listener, shutdown));
-        let scaler =
-            platform::grpc::channel(&format!("http://{address}"), &PeerTlsArgs::default()).unwrap();
+        let scaler = platform::grpc::channel(&url, &PeerTlsArgs::default()).unwrap();
         Rival { scaler }
     }
 
@@ -186,7 +177,7 @@ impl Stage {
     /// The fleet's token, once a scaler has made it.
     pub async fn fleet_token(&self) -> Token {
         let bucket = self.aws.objects("muster-scaler-bucket");
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
         loop {
             if let Ok(Some(object)) = bucket.get_tagged("fleet-token").await {
                 let text = String::from_utf8(object.body.to_vec()).unwrap();
@@ -293,14 +284,9 @@ impl Stage {
 
     /// What localcloud tells about the calls to it. Asking is no call.
     pub async fn metrics(&self) -> String {
-        let address = self.cloud.strip_prefix("http://").unwrap();
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let request =
-            format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.unwrap();
-        text
+        let url = format!("{}/metrics", self.cloud.url);
+        let response = http_client().get(url).send().await.unwrap();
+        response.text().await.unwrap()
     }
 }
 
@@ -320,7 +306,7 @@ pub struct Rival {
 /// What a scaler says, which may be starting yet.
 pub async fn status_of(scaler: &Channel) -> ScalerStatus {
     let mut client = ScalerClient::new(scaler.clone());
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
     loop {
         match client.get_status(GetStatusRequest {}).await {
             Ok(status) => return status.into_inner(),
@@ -336,30 +322,7 @@ impl Drop for Stage {
     }
 }
 
-/// Polls until `condition` holds.
-pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !condition().await {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "not within {PATIENCE:?}: {what}"
-        );
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-async fn listen() -> (TcpListener, std::net::SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
-}
-
-async fn start_cloud(
-    ec2: localcloud::Ec2Faults,
-    processes: &std::path::Path,
-    shutdown: &CancellationToken,
-) -> String {
-    let (listener, address) = listen().await;
+async fn start_cloud(ec2: localcloud::Ec2Faults, processes: &std::path::Path) -> LocalCloud {
     let image = localcloud::Image {
         id: "ami-muster-worker".to_owned(),
         name: None,
@@ -372,23 +335,17 @@ async fn start_cloud(
         faults: ec2.into(),
         ..localcloud::Config::default()
     };
-    let shutdown = shutdown.clone();
-    tokio::spawn(async move {
-        localcloud::run(config, listener, shutdown.cancelled_owned())
-            .await
-            .unwrap();
-    });
-    format!("http://{address}")
+    LocalCloud::start(config).await
 }
 
 async fn start_front(demand: watch::Receiver<u64>, shutdown: &CancellationToken) -> String {
-    let (listener, address) = listen().await;
+    let (listener, url) = listen().await;
     let service = DemandServer::new(Front { demand });
     let serving = Server::builder()
         .add_service(service)
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(serving));
-    format!("http://{address}")
+    url
 }
 
 #[tonic::async_trait]

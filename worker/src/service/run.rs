@@ -1,5 +1,6 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -85,7 +86,18 @@ impl ServeArgs {
 ///
 /// # Errors
 /// When the model, the gallery or the fleet's token cannot be loaded, or an inference thread ends.
-pub async fn run(
+#[inline(never)]
+pub fn run(
+    args: ServeArgs,
+    linked: LinkedEngines,
+    aws: Aws,
+    shutdown: CancellationToken,
+) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>> {
+    // Compiled here once, and not in each binary and test: see "Builds" in docs/development.md.
+    Box::pin(serve(args, linked, aws, shutdown))
+}
+
+async fn serve(
     args: ServeArgs,
     linked: LinkedEngines,
     aws: Aws,

@@ -1,46 +1,21 @@
 //! What the vision tests share. (`mod.rs`, since cargo takes `tests/common.rs` for a test of its own.)
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use serde_json::Value;
 use tempfile::TempDir;
+pub use testkit::samples::{models as bundle, photos};
 use worker::vision::bundle::BUNDLE_FILE;
 use worker::vision::engine::native::NativeEngine;
 use worker::vision::{
     Engine, EngineOptions, Engines, Gallery, LoadError, Precision, Recogniser, enrol,
 };
 
-const MEND: &str = "run scripts/setup";
-
-/// Folder of the model bundle that set-up made; `MUSTER_MODELS` overrides it.
-pub fn bundle() -> PathBuf {
-    let bundle = folder("MUSTER_MODELS", "models/facenet128");
-    assert!(
-        bundle.join(BUNDLE_FILE).is_file(),
-        "no model bundle in {}: {MEND}",
-        bundle.display()
-    );
-    bundle
-}
-
-/// Folder of the sample photos, with `train` and `val` in it; `MUSTER_PHOTOS` overrides it.
-pub fn photos() -> PathBuf {
-    let photos = folder("MUSTER_PHOTOS", "photos");
-    assert!(
-        photos.join("train").is_dir(),
-        "no sample photos in {}: {MEND}",
-        photos.display()
-    );
-    photos
-}
-
 /// The bytes of a sample photo, by its path from the photos' folder.
 pub fn read_photo(path: &str) -> Vec<u8> {
-    let path = photos().join(path);
-    std::fs::read(&path)
-        .unwrap_or_else(|error| panic!("cannot read {}: {error}; {MEND}", path.display()))
+    std::fs::read(photos().join(path)).expect("a sample photo")
 }
 
 /// Both precisions: bytes are exact on every processor, only slower where plain Rust sums them.
@@ -126,16 +101,4 @@ pub fn bundle_with(change: impl FnOnce(&mut Value)) -> TempDir {
     std::fs::write(copy.path().join(BUNDLE_FILE), description.to_string())
         .expect("it can be written");
     copy
-}
-
-fn folder(variable: &str, local: &str) -> PathBuf {
-    let from_environment = std::env::var_os(variable).map(PathBuf::from);
-    from_environment.unwrap_or_else(|| {
-        // The engines' crates lie at different depths.
-        let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
-        let root = folders.find(|folder| folder.join("Cargo.lock").is_file());
-        root.expect("the workspace has a lock file")
-            .join(".local")
-            .join(local)
-    })
 }

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use clap::Parser;
-use platform::aws::{Aws, AwsArgs};
+use platform::aws::Aws;
 use platform::objects::{Metadata, Objects};
 use platform::queue::{Queue, QueueAttributes, Redrive};
 use platform::shutdown::CancellationToken;
 use proto::v1::{RecognitionJob, RecognitionResult};
 use proto::{JobId, Names};
-use tokio::net::TcpListener;
+pub use testkit::eventually as until;
+use testkit::{LocalCloud, TIMEOUT};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use worker::service::{self, LinkedEngines, ServeArgs};
@@ -21,9 +22,7 @@ use worker::service::{self, LinkedEngines, ServeArgs};
 use crate::common;
 
 pub const PREFIX: &str = "test";
-const PATIENCE: Duration = Duration::from_secs(60);
 
-#[derive(Debug)]
 pub struct Bench {
     pub aws: Aws,
     pub photos: Objects,
@@ -31,8 +30,7 @@ pub struct Bench {
     pub requests: Queue,
     pub replies: Queue,
     pub dead_letters: Queue,
-    endpoint: String,
-    shutdown: CancellationToken,
+    cloud: LocalCloud,
 }
 
 #[derive(Debug)]
@@ -58,16 +56,8 @@ impl Bench {
 
     /// As [`Bench::start`], but the store has no buckets.
     pub async fn without_buckets() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let shutdown = CancellationToken::new();
-        let stop = shutdown.clone().cancelled_owned();
-        tokio::spawn(localcloud::run(
-            localcloud::Config::default(),
-            listener,
-            stop,
-        ));
-        let aws = Aws::connect_as(&aws_args(&endpoint), "test", "test").await;
+        let cloud = LocalCloud::start(localcloud::Config::default()).await;
+        let aws = cloud.aws(PREFIX).await;
         let names = Names::new(PREFIX);
         let photos = aws.objects(names.in_bucket());
         let results = aws.objects(names.out_bucket());
@@ -106,8 +96,7 @@ impl Bench {
             requests,
             replies,
             dead_letters,
-            endpoint,
-            shutdown,
+            cloud,
         }
     }
 
@@ -164,7 +153,7 @@ impl Bench {
             "--prefix",
             PREFIX,
             "--aws-endpoint-url",
-            &self.endpoint,
+            &self.cloud.url,
         ]
         .map(str::to_owned)
         .to_vec()
@@ -189,7 +178,7 @@ impl Bench {
     /// The next reply.
     pub async fn reply(&self) -> RecognitionResult {
         let started = Instant::now();
-        while started.elapsed() < PATIENCE {
+        while started.elapsed() < TIMEOUT {
             let received = self
                 .replies
                 .receive(1, Duration::from_secs(5))
@@ -200,7 +189,7 @@ impl Bench {
                 return proto::decode(&message.body).unwrap();
             }
         }
-        panic!("no reply came within {PATIENCE:?}");
+        panic!("no reply came within {TIMEOUT:?}");
     }
 
     /// Waits until this many jobs are in flight at once.
@@ -225,12 +214,6 @@ impl Bench {
     }
 }
 
-impl Drop for Bench {
-    fn drop(&mut self) {
-        self.shutdown.cancel();
-    }
-}
-
 impl RunningWorker {
     /// Asks the worker to end and waits for it.
     pub async fn stop(self) {
@@ -249,18 +232,6 @@ pub fn job(file_name: &str) -> RecognitionJob {
         deadline: Some((SystemTime::now() + Duration::from_secs(600)).into()),
         photo_sha256: String::new(),
         time_to_live_ms: 600_000,
-    }
-}
-
-/// Polls a condition until it holds.
-pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let started = Instant::now();
-    while !holds().await {
-        assert!(
-            started.elapsed() < PATIENCE,
-            "{what}: not within {PATIENCE:?}"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -294,12 +265,4 @@ fn gallery() -> PathBuf {
         folder
     });
     folder.path().join("gallery.safetensors")
-}
-
-fn aws_args(endpoint: &str) -> AwsArgs {
-    AwsArgs {
-        endpoint_url: Some(endpoint.to_owned()),
-        region: "us-east-1".to_owned(),
-        prefix: PREFIX.to_owned(),
-    }
 }

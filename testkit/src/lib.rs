@@ -1,0 +1,74 @@
+//! What the tests of several crates share. Everything panics on failure, as a test does.
+//!
+//! - [`LocalCloud`]: localcloud in the test's process.
+//! - [`RedisServer`]: a `redis-server` process.
+//! - [`Authority`]: a certificate authority.
+//! - [`samples`]: the model and the photos that set-up fetched.
+//! - [`eventually`], [`listen`], [`parse`], [`http_client`]: the rest.
+
+#![allow(
+    clippy::unwrap_used,
+    missing_debug_implementations,
+    reason = "a test panics on failure and prints no kit"
+)]
+
+mod authority;
+mod cloud;
+mod redis_server;
+pub mod samples;
+
+use std::time::{Duration, Instant};
+
+use clap::{Args, Command, FromArgMatches};
+use tokio::net::TcpListener;
+
+pub use authority::{Authority, Issued};
+pub use cloud::{LocalCloud, aws};
+pub use redis_server::RedisServer;
+
+/// How long a test waits for a condition. No test takes that long unless it fails.
+pub const TIMEOUT: Duration = Duration::from_secs(120);
+
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Polls until the condition holds; panics after [`TIMEOUT`].
+#[track_caller]
+pub fn eventually(
+    what: &str,
+    mut condition: impl AsyncFnMut() -> bool,
+) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let start = Instant::now();
+        while !condition().await {
+            assert!(
+                start.elapsed() < TIMEOUT,
+                "{caller}: not within {TIMEOUT:?}: {what}"
+            );
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    }
+}
+
+/// Listens on a free port of the loopback interface; returns the listener and its `http://` URL.
+pub async fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+/// Parses a service's configuration as its command line does.
+pub fn parse<C: Args + FromArgMatches>(arguments: &[&str]) -> C {
+    let command = C::augment_args(Command::new("test"));
+    let matches = command
+        .try_get_matches_from(["test"].iter().chain(arguments))
+        .unwrap();
+    C::from_arg_matches(&matches).unwrap()
+}
+
+/// A client that ignores the machine's proxy settings.
+pub fn http_client() -> reqwest::Client {
+    // reqwest needs a TLS provider even for plain HTTP. It may be installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
