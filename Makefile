@@ -31,9 +31,9 @@ test: setup ## Set up, check formatting and lints, run all tests
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	cargo build --release --workspace --bins
 	target=$${CARGO_TARGET_DIR:-target}; $$target/release/worker calibrate --engine native --for-other-machines --photos .local/photos/train
-	# 50,000 random histories of a modelled cloud; another seed makes others.
+	# 50,000 random histories of the simulated cloud; another seed makes others.
 	PROPTEST_CASES=25000 PROPTEST_RNG_SEED=$${PROPTEST_RNG_SEED:-4} \
-		cargo test --release --quiet --package scaler --lib histories::whatever
+		cargo test --release --quiet --package scaler --lib meets_demand_and_returns_to_the_minimum
 	cargo test --release --workspace
 	scripts/fidelity
 	ENGINE=native KEYS=1 TLS=1 scripts/stack check

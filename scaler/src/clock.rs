@@ -2,9 +2,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::plan::Moment;
+use crate::plan::Timestamp;
 
-/// Converts between the process's clock and the plan's [`Moment`]s. Copies agree with each other.
+/// Converts between the process's clock and the plan's [`Timestamp`]s. Copies agree with each other.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     origin: Instant,
@@ -17,18 +17,18 @@ impl Clock {
     pub fn start() -> Self {
         Self {
             origin: Instant::now(),
-            wall_origin: Moment::from(SystemTime::now()).elapsed(),
+            wall_origin: Timestamp::from(SystemTime::now()).elapsed(),
         }
     }
 
     #[must_use]
-    pub fn now(&self) -> Moment {
-        Moment::after_epoch(self.wall_origin + self.origin.elapsed())
+    pub fn now(&self) -> Timestamp {
+        Timestamp::after_epoch(self.wall_origin + self.origin.elapsed())
     }
 
     /// Returns the instant to sleep until for a task that wakes at `moment`.
     #[must_use]
-    pub fn instant(&self, moment: Moment) -> Instant {
+    pub fn instant(&self, moment: Timestamp) -> Instant {
         self.origin + moment.elapsed().saturating_sub(self.wall_origin)
     }
 }

@@ -10,7 +10,7 @@ use stats::Stats;
 use tokio::sync::{broadcast, watch};
 pub use totals::Totals;
 
-use crate::plan::{Memory, Moment, Observation, Plan, Policy, Rate, Smoothed};
+use crate::plan::{Memory, Timestamp, Observation, Plan, Policy, Rate, Smoothed};
 
 /// How many decisions that changed something are remembered.
 const REMEMBERED: usize = 1_000;
@@ -124,7 +124,7 @@ impl DecisionLog {
 
     /// Returns the newest decisions that changed something, at most `limit` and made later than `since`, oldest first.
     #[must_use]
-    pub fn recent(&self, limit: usize, since: Option<Moment>) -> Vec<Arc<Decision>> {
+    pub fn recent(&self, limit: usize, since: Option<Timestamp>) -> Vec<Arc<Decision>> {
         let recent = self.lock();
         let later = recent
             .decisions
@@ -187,7 +187,7 @@ mod tests {
         Decision {
             sequence,
             observation: Observation {
-                now: Moment::after_epoch(Duration::from_secs(sequence)),
+                now: Timestamp::after_epoch(Duration::from_secs(sequence)),
                 ..Observation::default()
             },
             plan: Plan {
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(sequences(2, None), [2_998, 3_000]);
         let all = sequences(usize::MAX, None);
         assert_eq!((all.len(), all[0]), (REMEMBERED, 1_002));
-        let since = Moment::after_epoch(Duration::from_secs(2_996));
+        let since = Timestamp::after_epoch(Duration::from_secs(2_996));
         assert_eq!(sequences(10, Some(since)), [2_998, 3_000]);
     }
 
@@ -223,7 +223,7 @@ mod tests {
             id: "i-1".into(),
             number: None,
             state: crate::plan::State::Busy,
-            since: Moment::default(),
+            since: Timestamp::default(),
             heard: None,
             started_at: None,
             running_since: None,

@@ -40,7 +40,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::fleet::{FleetToken, FleetView, WorkerRegistry};
 use crate::lease::Leadership;
-use crate::plan::{Held, InstanceId, Moment, Plan};
+use crate::plan::{CallBackoff, InstanceId, Timestamp, Plan};
 
 /// How many calls about one instance each are in flight at a time.
 const CONCURRENT_CALLS: usize = 4;
@@ -67,7 +67,7 @@ pub struct Executor {
     start_size: StartSize,
     unconfirmed_launches: Vec<UnconfirmedLaunch>,
     /// Until when launches wait for the fleet's token, or for an unconfirmed launch.
-    launch_waits_until: Option<Moment>,
+    launch_waits_until: Option<Timestamp>,
 }
 
 /// How to call EC2.
@@ -142,7 +142,7 @@ impl Executor {
     }
 
     /// Carries out a plan that was made at `now`. `view` shows its effects at once.
-    pub fn execute(&mut self, plan: &Plan, view: &mut FleetView, now: Moment) {
+    pub fn execute(&mut self, plan: &Plan, view: &mut FleetView, now: Timestamp) {
         self.throttle.refill(now);
         for id in &plan.cordon {
             self.registry.cordon(id);
@@ -166,16 +166,16 @@ impl Executor {
 
     /// Terminates stopped instances that failed to boot too often. No plan orders this: call it only when
     /// [`crate::plan::may_discard`] allows it.
-    pub fn discard(&mut self, view: &mut FleetView, now: Moment) {
+    pub fn discard(&mut self, view: &mut FleetView, now: Timestamp) {
         self.throttle.refill(now);
         self.discard_instances(view, now);
     }
 
     /// Returns until when calls of each kind are held back.
     #[must_use]
-    pub fn held(&self) -> Held {
+    pub fn held(&self) -> CallBackoff {
         let held = |action| self.throttle.held_until(action);
-        Held {
+        CallBackoff {
             start: self.start.until().max(held(Action::Start)),
             launch: self
                 .launch
@@ -201,7 +201,7 @@ impl Executor {
         &mut self,
         renames: &[(InstanceId, u32)],
         view: &mut FleetView,
-        now: Moment,
+        now: Timestamp,
     ) {
         let wanted = u32::try_from(renames.len()).unwrap_or(u32::MAX);
         // Each is a call of its own. The next plan asks for the rest again.
@@ -240,7 +240,7 @@ impl Executor {
 
     fn spawn(
         &self,
-        asked_at: Moment,
+        asked_at: Timestamp,
         call: impl Future<Output = (Call, Option<FleetError>)> + Send + 'static,
     ) {
         let outcomes = self.outcomes.clone();

@@ -1,4 +1,4 @@
-//! Plans over random histories of the simulated cloud, carried out by the real planner and the real roster.
+//! Plans over random histories of the simulated cloud, carried out by the real planner and the real workers.
 //!
 //! - `scaled_cloud`: one step of time, one plan; `link`: the workers' streams.
 //! - `invariants`: what is checked at every step. Here the histories are generated, and their ends are checked.
@@ -14,7 +14,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::plan::fixtures::Fleet;
-use crate::plan::{Bounds, Goal, Patience, Policy, PolicyKind, Prices};
+use crate::plan::{Bounds, Policy, PolicyKind, Prices, Targets, Timeouts};
 use scaled_cloud::{STEP, ScaledCloud};
 
 #[derive(Debug, Clone)]
@@ -68,7 +68,7 @@ pub fn policy(
     Policy {
         kind,
         // As the simulated workers.
-        goal: Goal {
+        targets: Targets {
             latency: seconds(2),
             service_time: Duration::from_millis(400),
             boot_time: seconds(2),
@@ -84,10 +84,10 @@ pub fn policy(
             ..Bounds::default()
         },
         // So that a hung worker is detected soon.
-        patience: Patience {
+        timeouts: Timeouts {
             boot_deadline: seconds(15),
             silence_deadline: seconds(5),
-            ..Patience::default()
+            ..Timeouts::default()
         },
         ..Fleet::none().policy
     }

@@ -26,7 +26,7 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::plan::Moment;
+use crate::plan::Timestamp;
 
 const KEY: &str = "lease.json";
 /// How long releasing the lease may take.
@@ -43,7 +43,7 @@ const DRIFT_PART: u32 = 20;
 enum Role {
     Leader {
         /// `None`: for good, because there is no lease.
-        until: Option<Moment>,
+        until: Option<Timestamp>,
     },
     Standby {
         /// Present once S3 has replied: which scaler leads, or why that is unknown.
@@ -136,7 +136,7 @@ pub fn compete(
 impl Leadership {
     /// Returns why this scaler must not act now; `None` when it leads.
     #[must_use]
-    pub fn standing_by(&self, now: Moment) -> Option<String> {
+    pub fn standing_by(&self, now: Timestamp) -> Option<String> {
         match &*self.role.borrow() {
             Role::Leader { until: None } => None,
             Role::Leader { until: Some(until) } if now < *until => None,

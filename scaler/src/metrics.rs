@@ -72,7 +72,7 @@ pub fn decided(decision: &Decision) {
         gauge!(WORKERS, "state" => state.label()).set(observation.count(state));
     }
     // As the plan sees it: stale demand does not count.
-    let stale_after = decision.active.policy.patience.front_stale_after;
+    let stale_after = decision.active.policy.timeouts.front_stale_after;
     let front = observation
         .front
         .filter(|front| observation.now.since(front.at) <= stale_after);
@@ -156,7 +156,7 @@ pub fn boot_time(duration: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Billing, FrontDemand, Memory, Moment, Observation, Plan, Policy, Seen};
+    use crate::plan::{Billing, FrontDemand, Memory, Timestamp, Observation, Plan, Policy, Seen};
     use crate::wire::tests::decision;
 
     #[test]
@@ -212,7 +212,7 @@ mod tests {
             assert!(text.lines().any(|it| it == line), "{line} in {text}");
         };
         has("muster_scaler_leads 1");
-        let at = Moment::after_epoch(Duration::from_secs(100));
+        let at = Timestamp::after_epoch(Duration::from_secs(100));
         let value = FrontDemand::default();
         it.observation.front = Some(Seen { value, at });
         it.observation.now = at.after(Duration::from_secs(3));

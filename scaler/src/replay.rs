@@ -1,74 +1,99 @@
-//! Makes recorded decisions again, and finds those that come out otherwise.
+//! Repeats recorded decisions, and finds those that differ.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use anyhow::Context;
 use proto::v1::ScalerStatus;
+use serde::{Deserialize, Serialize};
 
+use crate::decision_log::Decision;
+use crate::plan::{Memory, Observation, Plan, Policy, Timestamp, plan};
 use crate::decision_log::stand_by;
-use crate::plan::{Memory, Moment, Plan, Policy, plan};
-use crate::wire::{self, Recorded, WireError};
 
-/// Takes recorded statuses one after the other, and plans anew what each was made from.
+/// What a replay needs of a decision: JSON in the field `memory` of the statuses that `scaler watch --every` receives.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Recording<'a> {
+    policy: Cow<'a, Policy>,
+    observation: Cow<'a, Observation>,
+    plan: Cow<'a, Plan>,
+    /// The memory before the decision; absent when the decision before left it.
+    memory: Option<Cow<'a, Memory>>,
+}
+
+/// Takes recorded statuses in order, and plans again from each observation.
 ///
-/// Each observation is the recorded one: what the cloud would have done after another decision is not known. So a
-/// replay under another policy shows what that would have decided each time, not where it would have led.
+/// Replay does not model the cloud's response. So under another policy it shows what that policy would have decided each
+/// time, not where its decisions would have led.
 #[derive(Debug, Default)]
 pub struct Replay {
     memory: Memory,
-    before: Option<(u64, Moment)>,
+    before: Option<(u64, Timestamp)>,
     summary: Summary,
 }
 
-/// A decision that was made again.
+/// A repeated decision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Replayed {
-    pub at: Moment,
+    pub at: Timestamp,
     pub recorded: Plan,
     pub replayed: Plan,
-    /// Whether decisions before it are missing in the recording, and what was remembered then is not in it.
+    /// Whether decisions before it are missing in the recording, and with them the memory.
     pub after_a_gap: bool,
 }
 
-/// What a recording and its replay come to.
+/// Totals of a recording and its replay.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Summary {
     pub decisions: u64,
-    /// Those that came out otherwise.
+    /// How many of them differ.
     pub different: u64,
-    /// How often decisions are missing, and what was remembered then as well.
+    /// How often decisions are missing, and with them the memory.
     pub gaps: u64,
     /// Begin and end of the recording.
-    pub period: Option<(Moment, Moment)>,
-    /// How long how many workers were wanted, in worker-seconds.
+    pub period: Option<(Timestamp, Timestamp)>,
+    /// Wanted workers over time, in worker-seconds.
     pub recorded_seconds: f64,
     pub replayed_seconds: f64,
-    /// The most workers that were wanted at a time.
+    /// The most workers wanted at a time.
     pub recorded_most: u32,
     pub replayed_most: u32,
 }
 
+impl<'a> Recording<'a> {
+    pub(crate) fn of(decision: &'a Decision, with_memory: bool) -> Self {
+        let memory = decision.before.as_deref().filter(|_| with_memory);
+        Self {
+            policy: Cow::Borrowed(&decision.active.policy),
+            observation: Cow::Borrowed(&decision.observation),
+            plan: Cow::Borrowed(&decision.plan),
+            memory: memory.map(Cow::Borrowed),
+        }
+    }
+
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("its maps have text as keys")
+    }
+}
+
 impl Replay {
-    /// Makes a recorded decision again; `adapt` may change the policy. Absent for a status from before the first
-    /// decision.
+    /// Repeats a recorded decision; `adapt` may change the policy. Absent for a status from before the first decision.
     ///
     /// # Errors
-    /// When the status lacks what a plan is made from.
+    /// When the status holds no recording.
     pub fn next(
         &mut self,
         status: &ScalerStatus,
         adapt: impl FnOnce(&mut Policy),
-    ) -> Result<Option<Replayed>, WireError> {
+    ) -> anyhow::Result<Option<Replayed>> {
         if status.sequence == 0 {
             return Ok(None);
         }
-        let Recorded {
-            sequence,
-            mut policy,
-            observation,
-            plan: recorded,
-            memory,
-            standing_by,
-        } = wire::decode(status)?;
+        let recording: Recording<'_> = serde_json::from_str(&status.memory)
+            .context("it was not recorded by this version's `scaler watch --every --json`")?;
+        let (sequence, memory) = (status.sequence, recording.memory.map(Cow::into_owned));
+        let (observation, recorded) = (recording.observation, recording.plan.into_owned());
+        let mut policy = recording.policy.into_owned();
         adapt(&mut policy);
         let expected = self.before.map_or(1, |(before, _)| before + 1);
         let after_a_gap = memory.is_none() && sequence != expected;
@@ -77,8 +102,8 @@ impl Replay {
         }
         let now = observation.now;
         let before = std::mem::take(&mut self.memory);
-        let (replayed, memory) = match standing_by {
-            Some(why) => stand_by(&why, before),
+        let (replayed, memory) = match &status.standing_by {
+            Some(why) => stand_by(why, before),
             None => plan(&policy, &observation, before),
         };
         self.memory = memory;
@@ -101,7 +126,7 @@ impl Replay {
 }
 
 impl Replayed {
-    /// Whether anything in the plan came out otherwise.
+    /// Whether the plans differ.
     #[must_use]
     pub fn differs(&self) -> bool {
         self.recorded != self.replayed

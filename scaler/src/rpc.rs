@@ -73,7 +73,7 @@ impl Scaler for ScalerService {
     ) -> Result<Response<ScalerStatus>, Status> {
         self.operators.may_read(request.metadata())?;
         let latest = Arc::clone(&self.log.latest.borrow());
-        Ok(Response::new(wire::encode(&latest, false)))
+        Ok(Response::new(wire::encode(&latest)))
     }
 
     async fn watch_status(
@@ -97,7 +97,7 @@ impl Scaler for ScalerService {
         let limit = if limit == 0 { DEFAULT_LIMIT } else { limit };
         let recent = self.log.recent(limit as usize, since);
         Ok(Response::new(ListDecisionsResponse {
-            decisions: recent.iter().map(|it| wire::encode(it, false)).collect(),
+            decisions: recent.iter().map(|it| wire::encode(it)).collect(),
         }))
     }
 
@@ -202,7 +202,7 @@ impl ScalerService {
         }
         let decision =
             control::change(&self.active, &self.log, control::EFFECT_DEADLINE, change).await?;
-        Ok(Response::new(wire::encode(&decision, false)))
+        Ok(Response::new(wire::encode(&decision)))
     }
 }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{Counters, Memory, Moment, Observation, Patience};
+use crate::{Counters, Memory, Observation, Timeouts, Timestamp};
 
 /// How long the queue's counters may lag:
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html>.
@@ -25,7 +25,7 @@ pub(crate) enum Zero {
     /// It is empty, and demand has been zero for the settling time.
     Settled,
     /// It is empty, but the settling time ends only at this time.
-    SettlesAt(Moment),
+    SettlesAt(Timestamp),
     /// Its counters are older than the end of demand.
     Unconfirmed,
     /// Its counters are too old.
@@ -50,17 +50,17 @@ impl Zero {
 
 /// Assesses the demand by the counters of front and the queue.
 pub(crate) fn assess(
-    patience: &Patience,
+    timeouts: &Timeouts,
     observation: &Observation,
     memory: &mut Memory,
 ) -> Assessment {
     let now = observation.now;
     let front = observation
         .front
-        .filter(|seen| now.since(seen.at) <= patience.front_stale_after);
+        .filter(|seen| now.since(seen.at) <= timeouts.front_stale_after);
     let queue = observation
         .queue
-        .filter(|seen| now.since(seen.at) <= patience.queue_stale_after);
+        .filter(|seen| now.since(seen.at) <= timeouts.queue_stale_after);
     let Some(front) = front else {
         (memory.zero_since, memory.leftover_since) = (None, None);
         let Some(queue) = queue else {
@@ -77,7 +77,7 @@ pub(crate) fn assess(
         }
         let empty_since = *memory.empty_since.get_or_insert(queue.at);
         // That takes two answers this far apart, all empty: elapsed time alone says nothing about the queue.
-        let lasts = patience.idle_time.max(COUNTERS_LAG);
+        let lasts = timeouts.idle_time.max(COUNTERS_LAG);
         let empty_for_long = queue.at.since(empty_since) >= lasts;
         return Assessment::Estimated {
             messages: 0,
@@ -90,7 +90,7 @@ pub(crate) fn assess(
         memory.zero_since = None;
         // A restarted front has forgotten its requests, and one of several fronts may be cut off.
         return Assessment::Exact(match queue {
-            Some(queue) if is_neglected(patience, queue.value, unanswered, queue.at, memory) => {
+            Some(queue) if is_neglected(timeouts, queue.value, unanswered, queue.at, memory) => {
                 queue.value.messages()
             }
             _ => unanswered,
@@ -105,14 +105,14 @@ pub(crate) fn assess(
     }
     let messages = queue.value.messages();
     if messages > 0 {
-        let neglected = is_neglected(patience, queue.value, 0, queue.at, memory);
+        let neglected = is_neglected(timeouts, queue.value, 0, queue.at, memory);
         return Assessment::Zero(Zero::Leftover {
             messages,
             neglected,
         });
     }
     memory.leftover_since = None;
-    let settles_at = zero_since.after(patience.settle);
+    let settles_at = zero_since.after(timeouts.settle);
     Assessment::Zero(if now >= settles_at {
         Zero::Settled
     } else {
@@ -123,15 +123,15 @@ pub(crate) fn assess(
 /// Whether the queue has held more messages than front's demand for long. A restarted front has forgotten its clients, but
 /// their photos were accepted and have to be recognized. The counters lag, so this takes a while.
 fn is_neglected(
-    patience: &Patience,
+    timeouts: &Timeouts,
     counters: Counters,
     unanswered: u64,
-    at: Moment,
+    at: Timestamp,
     memory: &mut Memory,
 ) -> bool {
     if counters.visible <= unanswered {
         memory.leftover_since = None;
         return false;
     }
-    at.since(*memory.leftover_since.get_or_insert(at)) >= patience.leftover_patience
+    at.since(*memory.leftover_since.get_or_insert(at)) >= timeouts.leftover_timeout
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Goal, InstanceId, Moment, Observation, State};
+use crate::{InstanceId, Observation, State, Targets, Timestamp};
 
 /// The share of a new sample in a smoothed value, as for round-trip times in RFC 6298.
 const GAIN: f64 = 0.125;
@@ -43,24 +43,24 @@ pub struct Estimates {
     arrivals: Arrivals,
     work: Work,
     /// Started instances whose worker was not ready in the last observation.
-    booting: HashMap<InstanceId, Moment>,
+    booting: HashMap<InstanceId, Timestamp>,
     /// When the last observation was made.
-    noted_at: Option<Moment>,
+    noted_at: Option<Timestamp>,
 }
 
 /// The number of accepted requests over time, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Arrivals {
-    seen: VecDeque<(Moment, u64)>,
+    seen: VecDeque<(Timestamp, u64)>,
 }
 
 /// Worker time and replies since the last sample of the service time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Work {
-    since: Option<(Moment, u64)>,
-    last: Option<(Moment, f64)>,
+    since: Option<(Timestamp, u64)>,
+    last: Option<(Timestamp, f64)>,
     worker_seconds: f64,
 }
 
@@ -98,11 +98,16 @@ impl Smoothed {
 
 impl Estimates {
     /// Takes in an observation. Instances that started before `watching_since` do not count as boots.
-    pub(crate) fn note(&mut self, goal: &Goal, observation: &Observation, watching_since: Moment) {
+    pub(crate) fn note(
+        &mut self,
+        targets: &Targets,
+        observation: &Observation,
+        watching_since: Timestamp,
+    ) {
         self.service
-            .get_or_insert_with(|| Smoothed::assumed(goal.service_time));
+            .get_or_insert_with(|| Smoothed::assumed(targets.service_time));
         self.boot
-            .get_or_insert_with(|| Smoothed::assumed(goal.boot_time));
+            .get_or_insert_with(|| Smoothed::assumed(targets.boot_time));
         self.note_boots(observation, watching_since);
         if let Some(front) = observation.front {
             self.arrivals.note(front.at, front.value.accepted_total);
@@ -112,17 +117,17 @@ impl Estimates {
 
     /// Returns the rate of arrivals at `now`.
     #[must_use]
-    pub fn arrivals(&self, now: Moment) -> Rate {
+    pub fn arrivals(&self, now: Timestamp) -> Rate {
         self.arrivals.rate(now)
     }
 
     /// The measured service time, or the assumed one before the first plan, in seconds.
-    pub(crate) fn service_seconds(&self, goal: &Goal) -> f64 {
+    pub(crate) fn service_seconds(&self, targets: &Targets) -> f64 {
         self.service
-            .map_or(goal.service_time.as_secs_f64(), |service| service.mean)
+            .map_or(targets.service_time.as_secs_f64(), |service| service.mean)
     }
 
-    fn note_boots(&mut self, observation: &Observation, watching_since: Moment) {
+    fn note_boots(&mut self, observation: &Observation, watching_since: Timestamp) {
         let noted_at = self.noted_at.replace(observation.now);
         let mut followed = 0;
         for instance in &observation.instances {
@@ -202,7 +207,7 @@ impl Estimates {
 }
 
 impl Arrivals {
-    fn note(&mut self, at: Moment, total: u64) {
+    fn note(&mut self, at: Timestamp, total: u64) {
         if self.seen.back().is_some_and(|(_, last)| *last > total) {
             // A restarted front counts from zero.
             self.seen.clear();
@@ -222,7 +227,7 @@ impl Arrivals {
     }
 
     /// The total at a time, interpolated.
-    fn total_at(&self, moment: Moment) -> f64 {
+    fn total_at(&self, moment: Timestamp) -> f64 {
         let after = self.seen.partition_point(|(at, _)| *at <= moment);
         let Some(&(left_at, left)) = after.checked_sub(1).and_then(|index| self.seen.get(index))
         else {
@@ -235,7 +240,7 @@ impl Arrivals {
         left as f64 + share * (right - left) as f64
     }
 
-    fn rate(&self, now: Moment) -> Rate {
+    fn rate(&self, now: Timestamp) -> Rate {
         let (Some(&(first_at, first)), Some(&(_, last))) = (self.seen.front(), self.seen.back())
         else {
             return Rate::default();
@@ -279,7 +284,7 @@ impl Arrivals {
     }
 
     /// Requests a second in the two quarters of the window that are neither the busiest nor the calmest.
-    fn median_of_quarters(&self, now: Moment, window: Duration) -> f64 {
+    fn median_of_quarters(&self, now: Timestamp, window: Duration) -> f64 {
         let total = |quarters: u32| self.total_at(now.before(quarters * window / 4));
         let mut arrived = [3, 2, 1, 0].map(|quarter| total(quarter) - total(quarter + 1));
         arrived.sort_by(f64::total_cmp);

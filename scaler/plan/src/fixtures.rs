@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use crate::{
-    Bounds, Counters, FailedBoots, FrontDemand, Instance, InstanceId, Memory, Moment, Observation,
-    Plan, Policy, PolicyKind, Seen, State, plan,
+    Bounds, Counters, FailedBoots, FrontDemand, Instance, InstanceId, Memory, Observation, Plan,
+    Policy, PolicyKind, Seen, State, Timestamp, plan,
 };
 
 /// The fixtures' present: late enough that all timeouts can have passed before.
-pub const NOW: Moment = Moment::after_epoch(Duration::from_secs(1_000));
+pub const NOW: Timestamp = Timestamp::after_epoch(Duration::from_secs(1_000));
 
 /// A fleet, its demand, and the policy.
 #[derive(Debug, Clone)]
@@ -63,7 +63,7 @@ impl Fleet {
                 id: id(number),
                 number: u32::try_from(number).ok(),
                 state: State::Stopped,
-                since: Moment::default(),
+                since: Timestamp::default(),
                 heard: None,
                 started_at: None,
                 running_since: None,
@@ -226,8 +226,8 @@ pub fn ids(numbers: impl IntoIterator<Item = usize>) -> Vec<InstanceId> {
     numbers.into_iter().map(id).collect()
 }
 
-pub fn ago(milliseconds: u64) -> Moment {
-    Moment::after_epoch(NOW.elapsed() - Duration::from_millis(milliseconds))
+pub fn ago(milliseconds: u64) -> Timestamp {
+    Timestamp::after_epoch(NOW.elapsed() - Duration::from_millis(milliseconds))
 }
 
 fn id(number: usize) -> InstanceId {

@@ -1,9 +1,9 @@
 //! Decides which instances to start, launch, cordon, uncordon and stop.
 //!
-//! [`plan`] is a pure function from a [`Policy`], an [`Observation`] and its own [`Memory`] to a [`Plan`]. It reads no clock,
-//! does no I/O, and leaves its executor no choices.
+//! [`plan`] is a pure function from a [`Policy`], an [`Observation`] and its [`Memory`] to a [`Plan`]. It reads no clock, does
+//! no I/O, and leaves its executor no choices.
 //!
-//! - `model`: what is observed: instances, demand, the queue, billing; and [`Moment`].
+//! - `model`: what is observed: instances, demand, the queue, billing; and [`Timestamp`].
 //! - `policy`: what is configured: bounds, timeouts, targets, prices, the schedule.
 //! - `plan`: what is decided, with its reason and the rejected alternatives.
 //! - `planner`: the decision from beginning to end, and its memory.
@@ -36,9 +36,11 @@ pub mod throttle;
 
 pub use estimate::{Estimates, Rate, Smoothed};
 pub use model::{
-    Billing, Counters, FailedBoots, FrontDemand, Held, Instance, InstanceId, Moment, Observation,
-    Seen, State,
+    Billing, CallBackoff, Counters, FailedBoots, FrontDemand, Instance, InstanceId, Observation,
+    Seen, State, Timestamp,
 };
 pub use plan::{Alternative, Plan, Stop, StopCause};
 pub use planner::{Memory, may_discard, plan};
-pub use policy::{Bounds, Goal, KeepIdle, Limits, Patience, Policy, PolicyKind, Prices, Window};
+pub use policy::{
+    Bounds, KeepIdle, Policy, PolicyKind, Prices, Targets, Timeouts, Window, WorkerLimits,
+};

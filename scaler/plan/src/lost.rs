@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::{Instance, InstanceId, Memory, Moment, Observation, Patience, State, StopCause};
+use crate::{Instance, InstanceId, Memory, Observation, State, StopCause, Timeouts, Timestamp};
 
 /// After how many silence deadlines workers are stopped even if most are silent.
 const OF_MOST: u32 = 10;
@@ -23,23 +23,23 @@ pub(crate) struct Lost<'a> {
     /// Whether most workers that have reported are silent now.
     pub most_are_silent: bool,
     /// When more instances will be given up or stopped.
-    pub next_at: Option<Moment>,
+    pub next_at: Option<Timestamp>,
 }
 
 impl<'a> Lost<'a> {
-    /// Finds them. Silence counts only while the scaler was up to hear reports. By an old answer of EC2 no instance is given
-    /// up.
-    pub fn find(patience: &Patience, observation: &'a Observation, memory: &Memory) -> Self {
+    /// Finds them. Silence counts only while the scaler was up to hear reports. An old answer of EC2 is no ground to give up
+    /// an instance.
+    pub fn find(timeouts: &Timeouts, observation: &'a Observation, memory: &Memory) -> Self {
         let mut lost = Self::default();
         let now = observation.now;
         let attending = attending(observation, memory);
         // A common loss shows at different times, up to a report interval apart.
-        let is_quiet = |since: Moment| now > since.after(patience.silence_deadline / 2);
+        let is_quiet = |since: Timestamp| now > since.after(timeouts.silence_deadline / 2);
         let quiet = attending.iter().filter(|(_, since)| is_quiet(*since));
         lost.most_are_silent = quiet.count() * 2 > attending.len();
-        if observation.fleet_is_fresh(patience) {
-            lost.find_silent(patience, now, attending, memory);
-            lost.find_unheard(patience, observation, memory);
+        if observation.fleet_is_fresh(timeouts) {
+            lost.find_silent(timeouts, now, attending, memory);
+            lost.find_unheard(timeouts, observation, memory);
         }
         lost
     }
@@ -47,12 +47,12 @@ impl<'a> Lost<'a> {
     /// `attending` are all instances whose worker has reported, and since when the next report could have come.
     fn find_silent(
         &mut self,
-        patience: &Patience,
-        now: Moment,
-        attending: Vec<(&'a Instance, Moment)>,
+        timeouts: &Timeouts,
+        now: Timestamp,
+        attending: Vec<(&'a Instance, Timestamp)>,
         memory: &Memory,
     ) {
-        let deadline = patience.silence_deadline;
+        let deadline = timeouts.silence_deadline;
         let workers = attending.len();
         let mut silent = attending;
         silent.retain(|(_, since)| self.is_past(since.after(deadline), now));
@@ -83,7 +83,7 @@ impl<'a> Lost<'a> {
     }
 
     /// Instances whose worker never reported.
-    fn find_unheard(&mut self, patience: &Patience, observation: &'a Observation, memory: &Memory) {
+    fn find_unheard(&mut self, timeouts: &Timeouts, observation: &'a Observation, memory: &Memory) {
         let unheard = observation.instances.iter();
         for instance in unheard.filter(|it| it.heard.is_none()) {
             let (since, cause) = match (instance.state, instance.running_since) {
@@ -98,7 +98,7 @@ impl<'a> Lost<'a> {
             };
             let given_up_at = since
                 .max(memory.watching_since)
-                .after(patience.boot_deadline);
+                .after(timeouts.boot_deadline);
             if self.is_past(given_up_at, observation.now) {
                 self.give_up(instance);
                 self.stops.push((instance, cause));
@@ -112,7 +112,7 @@ impl<'a> Lost<'a> {
     }
 
     /// Whether a deadline has passed. If not, its end is a time to plan again.
-    fn is_past(&mut self, deadline: Moment, now: Moment) -> bool {
+    fn is_past(&mut self, deadline: Timestamp, now: Timestamp) -> bool {
         if now > deadline {
             return true;
         }
@@ -145,7 +145,7 @@ impl<'a> Lost<'a> {
 
 /// The instances whose worker has reported, and since when the next report could have come. EC2 can only stop an instance
 /// that it describes as running.
-fn attending<'a>(observation: &'a Observation, memory: &Memory) -> Vec<(&'a Instance, Moment)> {
+fn attending<'a>(observation: &'a Observation, memory: &Memory) -> Vec<(&'a Instance, Timestamp)> {
     let instances = observation.instances.iter();
     let up = instances.filter(|it| !matches!(it.state, State::Stopped | State::Stopping));
     let attending = up.filter_map(|it| {

@@ -4,11 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Patience;
+use crate::Timeouts;
 
 /// A point in time, counted from the Unix epoch. The scaler's clock makes it monotonic within a process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Moment(Duration);
+pub struct Timestamp(Duration);
 
 /// An EC2 instance id. Cloning is cheap.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,9 +16,9 @@ pub struct Moment(Duration);
 pub struct InstanceId(Arc<str>);
 
 /// Everything that a plan is made from.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
-    pub now: Moment,
+    pub now: Timestamp,
     /// Front's exact demand; absent when front is unreachable.
     pub front: Option<Seen<FrontDemand>>,
     /// The request queue's counters; absent when the queue was never reached, or does not exist yet.
@@ -28,42 +28,42 @@ pub struct Observation {
     /// How many instances the launches in progress have requested; their ids are not known yet.
     pub launching: u32,
     /// When the last answered DescribeInstances was sent; absent before the first answer.
-    pub described_at: Option<Moment>,
+    pub described_at: Option<Timestamp>,
     /// Present while the last starts failed.
     pub failed_boots: Option<FailedBoots>,
-    pub held: Held,
+    pub call_backoff: CallBackoff,
     pub billing: Billing,
 }
 
 /// What the instances cost.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Billing {
     /// Dollars for all instances so far, since the scaler started.
     pub spent: f64,
     /// How many instances are down and still paid for: EC2 bills a minimum for each start.
     pub still_paid: u32,
     /// When the minimum of the first of these ends.
-    pub paid_off_at: Option<Moment>,
+    pub paid_off_at: Option<Timestamp>,
 }
 
 /// Instances that stopped by themselves before their worker was ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedBoots {
     /// How many starts have failed in a row; instances that were started together count once.
     pub in_a_row: u32,
     /// Until when no other instance is started or launched.
-    pub held_until: Moment,
+    pub held_until: Timestamp,
 }
 
 /// A value and when it was requested.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen<T> {
     pub value: T,
-    pub at: Moment,
+    pub at: Timestamp,
 }
 
 /// Front's counters.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrontDemand {
     /// Requests accepted and not yet answered.
     pub unanswered: u64,
@@ -74,7 +74,7 @@ pub struct FrontDemand {
 }
 
 /// The request queue's approximate counters.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     pub visible: u64,
     pub in_flight: u64,
@@ -82,20 +82,20 @@ pub struct Counters {
 }
 
 /// One worker instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
     pub id: InstanceId,
     /// The number in its name; absent until it is named.
     pub number: Option<u32>,
     pub state: State,
     /// Since when it is in `state`. After each job the worker is idle anew.
-    pub since: Moment,
+    pub since: Timestamp,
     /// When its worker last reported; absent before the first report since the instance started.
-    pub heard: Option<Moment>,
+    pub heard: Option<Timestamp>,
     /// When it was last started or launched: since when it is paid for.
-    pub started_at: Option<Moment>,
+    pub started_at: Option<Timestamp>,
     /// Since when EC2 describes it as running.
-    pub running_since: Option<Moment>,
+    pub running_since: Option<Timestamp>,
     /// Whether EC2 has listed it: a launched instance may be missing for a while.
     pub listed: bool,
     /// Whether AWS is about to end it, as its worker reported.
@@ -103,7 +103,7 @@ pub struct Instance {
 }
 
 /// The state of an instance and its worker. See `muster.v1.InstanceState`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum State {
     /// In the warm pool: may be started.
     Stopped,
@@ -121,15 +121,15 @@ pub enum State {
 }
 
 /// Until when calls of each kind are held back, because EC2 refused the last one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Held {
-    pub start: Option<Moment>,
-    pub launch: Option<Moment>,
-    pub stop: Option<Moment>,
-    pub rename: Option<Moment>,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallBackoff {
+    pub start: Option<Timestamp>,
+    pub launch: Option<Timestamp>,
+    pub stop: Option<Timestamp>,
+    pub rename: Option<Timestamp>,
 }
 
-impl Moment {
+impl Timestamp {
     #[must_use]
     pub const fn after_epoch(elapsed: Duration) -> Self {
         Self(elapsed)
@@ -158,7 +158,7 @@ impl Moment {
     }
 }
 
-impl From<SystemTime> for Moment {
+impl From<SystemTime> for Timestamp {
     /// Times before 1970 become 1970.
     fn from(time: SystemTime) -> Self {
         Self(
@@ -263,9 +263,9 @@ impl Instance {
 impl Observation {
     /// Whether EC2's answer is recent enough to launch, cordon and stop workers by.
     #[must_use]
-    pub fn fleet_is_fresh(&self, patience: &Patience) -> bool {
+    pub fn fleet_is_fresh(&self, timeouts: &Timeouts) -> bool {
         self.described_at
-            .is_some_and(|at| self.now.since(at) <= patience.fleet_stale_after)
+            .is_some_and(|at| self.now.since(at) <= timeouts.fleet_stale_after)
     }
 
     /// How many instances are in `state`, including those of launches in progress.

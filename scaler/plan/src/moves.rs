@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use crate::lost::Lost;
 use crate::policies::{ScaleIn, Target};
 use crate::{
-    Instance, InstanceId, KeepIdle, Limits, Memory, Moment, Observation, Plan, Policy, State, Stop,
-    StopCause,
+    Instance, InstanceId, KeepIdle, Memory, Observation, Plan, Policy, State, Stop, StopCause,
+    Timestamp, WorkerLimits,
 };
 
 pub(crate) struct Moves<'a> {
     policy: &'a Policy,
-    limits: Limits,
+    limits: WorkerLimits,
     observation: &'a Observation,
     /// How many workers are wanted, within the limits.
     desired: u32,
@@ -20,13 +20,13 @@ pub(crate) struct Moves<'a> {
     lost: Lost<'a>,
     /// Whether EC2's answer is recent enough to cordon workers by.
     fleet_is_fresh: bool,
-    wake_at: Option<Moment>,
+    wake_at: Option<Timestamp>,
 }
 
 impl<'a> Moves<'a> {
     pub(crate) fn new(
         policy: &'a Policy,
-        limits: Limits,
+        limits: WorkerLimits,
         observation: &'a Observation,
         memory: &'a Memory,
         lost: Lost<'a>,
@@ -37,7 +37,7 @@ impl<'a> Moves<'a> {
             policy,
             limits,
             desired: limits.clamp(target.desired),
-            fleet_is_fresh: observation.fleet_is_fresh(&policy.patience),
+            fleet_is_fresh: observation.fleet_is_fresh(&policy.timeouts),
             observation,
             target,
             memory,
@@ -128,11 +128,14 @@ impl<'a> Moves<'a> {
             .take(wanted as usize)
             .collect();
         let from_pool = len(&stopped);
-        if self.may(self.observation.held.start) {
+        if self.may(self.observation.call_backoff.start) {
             plan.start = stopped.iter().map(|instance| instance.id.clone()).collect();
         }
         // A launch by an old description could exceed the maximum: others may have been launched since.
-        if self.fleet_is_fresh && wanted > from_pool && self.may(self.observation.held.launch) {
+        if self.fleet_is_fresh
+            && wanted > from_pool
+            && self.may(self.observation.call_backoff.launch)
+        {
             plan.launch = (wanted - from_pool).min(self.launch_room());
         }
     }
@@ -159,20 +162,20 @@ impl<'a> Moves<'a> {
         let wanted = needed.saturating_add(self.policy.bounds.warm_pool);
         let missing = wanted.min(self.limits.max_workers).saturating_sub(there);
         let missing = missing.min(self.room(&plan.stop));
-        if missing > 0 && self.may_add() && self.may(self.observation.held.launch) {
+        if missing > 0 && self.may_add() && self.may(self.observation.call_backoff.launch) {
             plan.launch = missing;
         }
     }
 
     /// How many more instances may exist. Stopping ones can be started soon, so they count, unless they take too long.
     fn launch_room(&mut self) -> u32 {
-        let (now, patience) = (self.observation.now, self.policy.patience.stopping_patience);
+        let (now, timeout) = (self.observation.now, self.policy.timeouts.stopping_timeout);
         let mut existing = self.observation.launching;
         for instance in &self.observation.instances {
             if self.lost.never_started(instance) {
                 continue;
             }
-            let startable_at = instance.since.after(patience);
+            let startable_at = instance.since.after(timeout);
             if instance.state != State::Stopping || now < startable_at {
                 existing = existing.saturating_add(1);
             }
@@ -217,8 +220,8 @@ impl<'a> Moves<'a> {
                 paid
             }
             ScaleIn::Idle => {
-                let patience = &self.policy.patience;
-                let idle_time = patience.keep_idle.bound(patience.idle_time);
+                let timeouts = &self.policy.timeouts;
+                let idle_time = timeouts.keep_idle.bound(timeouts.idle_time);
                 let mut idle: Vec<_> = self.in_state(State::Idle).collect();
                 idle.sort_by_key(|instance| instance.since);
                 let now = self.observation.now;
@@ -235,11 +238,11 @@ impl<'a> Moves<'a> {
     }
 
     /// When an idle worker may go under [`ScaleIn::Paid`].
-    fn goes_at(&self, instance: &Instance) -> Moment {
+    fn goes_at(&self, instance: &Instance) -> Timestamp {
         let paid_until = instance
             .started_at
             .map_or(instance.since, |at| self.policy.prices.paid_until(at));
-        match self.policy.patience.keep_idle {
+        match self.policy.timeouts.keep_idle {
             KeepIdle::Auto => paid_until,
             KeepIdle::AtMost(most) => paid_until.min(instance.since.after(most)),
         }
@@ -266,7 +269,7 @@ impl<'a> Moves<'a> {
         }
         let leaving = self.leaving().filter(|it| it.state == State::Cordoned);
         stops.extend(leaving.map(|instance| stop(instance, StopCause::Drained)));
-        if stops.is_empty() || self.may(self.observation.held.stop) {
+        if stops.is_empty() || self.may(self.observation.call_backoff.stop) {
             stops
         } else {
             Vec::new()
@@ -292,7 +295,7 @@ impl<'a> Moves<'a> {
                 unnamed.push(instance);
             }
         }
-        if unnamed.is_empty() || !self.may(self.observation.held.rename) {
+        if unnamed.is_empty() || !self.may(self.observation.call_backoff.rename) {
             return Vec::new();
         }
         let mut free = (1..).filter(|number| !taken.contains(number));
@@ -302,8 +305,8 @@ impl<'a> Moves<'a> {
             .collect()
     }
 
-    /// How many more instances may run. An instance that the same plan stops makes room for its replacement, unless it stays
-    /// paid for and the budget is the limit.
+    /// How many more instances may run. An instance that the same plan stops makes room for its replacement, unless it
+    /// stays paid for and the budget is the limit.
     fn room(&self, stops: &[Stop]) -> u32 {
         let (now, prices) = (self.observation.now, &self.policy.prices);
         let limited = self.policy.bounds.budget_per_hour.is_some();
@@ -331,7 +334,7 @@ impl<'a> Moves<'a> {
     }
 
     /// Whether a call may be made. If not, the scaler wakes when it may.
-    fn may(&mut self, held_until: Option<Moment>) -> bool {
+    fn may(&mut self, held_until: Option<Timestamp>) -> bool {
         match held_until {
             Some(at) if self.observation.now < at => {
                 self.wake(at);
@@ -341,7 +344,7 @@ impl<'a> Moves<'a> {
         }
     }
 
-    fn wake(&mut self, at: Moment) {
+    fn wake(&mut self, at: Timestamp) {
         self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
     }
 }

@@ -26,8 +26,8 @@ pub fn describe_interval(observation: &Observation, tick: Duration) -> Duration 
     }
 }
 
-/// Returns how often to poll the queue; `tick` is the normal interval. Once front has no unanswered requests, scale-in waits
-/// only for the queue's counters.
+/// Returns how often to poll the queue; `tick` is the normal interval. Once front has no unanswered requests, scale-in
+/// waits only for the queue's counters.
 #[must_use]
 pub fn count_interval(observation: &Observation, tick: Duration) -> Duration {
     let at_zero = observation.front.filter(|it| it.value.unanswered == 0);

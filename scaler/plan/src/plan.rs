@@ -1,9 +1,11 @@
 use std::time::Duration;
 
-use crate::{InstanceId, Moment, Observation};
+use serde::{Deserialize, Serialize};
+
+use crate::{InstanceId, Observation, Timestamp};
 
 /// A decision that leaves its executor no choices.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     pub desired_workers: u32,
     /// Stopped instances to start, in one call.
@@ -22,11 +24,11 @@ pub struct Plan {
     /// When the pending requests are expected to be answered.
     pub completes_in: Option<Duration>,
     /// When to plan again even if nothing happens.
-    pub wake_at: Option<Moment>,
+    pub wake_at: Option<Timestamp>,
 }
 
 /// A number of workers that was considered and rejected.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alternative {
     pub workers: u32,
     /// Why it was rejected, as the end of a sentence that begins with the number.
@@ -34,13 +36,13 @@ pub struct Alternative {
 }
 
 /// An instance to stop.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
     pub id: InstanceId,
     pub cause: StopCause,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum StopCause {
     /// Its worker confirmed that it is idle and takes no more work.
     Drained,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::lost::Lost;
 use crate::moves::Moves;
 use crate::policies::{self, PolicyState, SkiRental};
-use crate::{Estimates, Moment, Observation, Plan, Policy, StopCause, demand, reason};
+use crate::{Estimates, Observation, Plan, Policy, StopCause, Timestamp, demand, reason};
 
 /// The loop plans at least once a second. After a longer gap the scaler itself was held up, so that silence says nothing
 /// about the workers.
@@ -15,27 +15,27 @@ const LONGEST_GAP: Duration = Duration::from_secs(4);
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Memory {
-    pub(crate) planned_at: Option<Moment>,
+    pub(crate) planned_at: Option<Timestamp>,
     /// Since when the scaler has been planning without a gap.
-    pub(crate) watching_since: Moment,
+    pub(crate) watching_since: Timestamp,
     /// Since when front has reported no unanswered request.
-    pub(crate) zero_since: Option<Moment>,
+    pub(crate) zero_since: Option<Timestamp>,
     /// Since when the queue's counters have been empty while front was unreachable.
-    pub(crate) empty_since: Option<Moment>,
+    pub(crate) empty_since: Option<Timestamp>,
     /// Since when there have been messages that no client waits for.
-    pub(crate) leftover_since: Option<Moment>,
+    pub(crate) leftover_since: Option<Timestamp>,
     /// What was measured.
     pub estimates: Estimates,
     /// What the latency policy keeps beyond what is needed.
     pub(crate) keeping: SkiRental,
     /// When most workers were last silent.
-    pub(crate) most_silent_at: Option<Moment>,
+    pub(crate) most_silent_at: Option<Timestamp>,
     /// When workers were last stopped for their silence.
-    pub(crate) gave_up_at: Option<Moment>,
+    pub(crate) gave_up_at: Option<Timestamp>,
     /// When workers were last added.
-    pub(crate) added_at: Option<Moment>,
+    pub(crate) added_at: Option<Timestamp>,
     /// When workers were last cordoned.
-    pub(crate) withdrawn_at: Option<Moment>,
+    pub(crate) withdrawn_at: Option<Timestamp>,
     /// What the policy in use remembers.
     pub(crate) policy_state: PolicyState,
 }
@@ -46,12 +46,12 @@ pub struct Memory {
 #[must_use]
 pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (Plan, Memory) {
     memory.note_time(observation.now);
-    let assessment = demand::assess(&policy.patience, observation, &mut memory);
+    let assessment = demand::assess(&policy.timeouts, observation, &mut memory);
     let watching_since = memory.watching_since;
     memory
         .estimates
-        .note(&policy.goal, observation, watching_since);
-    let lost = Lost::find(&policy.patience, observation, &memory);
+        .note(&policy.targets, observation, watching_since);
+    let lost = Lost::find(&policy.timeouts, observation, &memory);
     if lost.most_are_silent {
         memory.most_silent_at = Some(observation.now);
     }
@@ -84,11 +84,11 @@ pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (
 /// looking at them. Not by an old description: another scaler may have started them since.
 #[must_use]
 pub fn may_discard(policy: &Policy, observation: &Observation) -> bool {
-    policy.paused_by.is_none() && observation.fleet_is_fresh(&policy.patience)
+    policy.paused_by.is_none() && observation.fleet_is_fresh(&policy.timeouts)
 }
 
 impl Memory {
-    fn note_time(&mut self, now: Moment) {
+    fn note_time(&mut self, now: Timestamp) {
         let unbroken = self
             .planned_at
             .is_some_and(|planned| now.since(planned) <= LONGEST_GAP);

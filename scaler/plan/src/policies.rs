@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use latency::keep::SkiRental;
 
 use crate::demand::{Assessment, Zero};
-use crate::{Alternative, Limits, Memory, Moment, Observation, Policy, PolicyKind, State};
+use crate::{Alternative, Memory, Observation, Policy, PolicyKind, State, Timestamp, WorkerLimits};
 
 /// How many workers a policy wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(crate) struct Target {
     /// `desired` without the workers that are only kept because they are up.
     pub needed: u64,
     pub scale_in: ScaleIn,
-    pub wake_at: Option<Moment>,
+    pub wake_at: Option<Timestamp>,
     pub rejected: Vec<Alternative>,
     pub completes_in: Option<Duration>,
 }
@@ -64,14 +64,14 @@ pub(crate) enum PolicyState {
 pub(crate) struct Situation<'a> {
     policy: &'a Policy,
     observation: &'a Observation,
-    now: Moment,
-    limits: Limits,
+    now: Timestamp,
+    limits: WorkerLimits,
     /// How long a worker is occupied by one request, in seconds.
     service: f64,
     /// Unanswered requests, including those in progress.
     demand: u64,
     scale_in: ScaleIn,
-    settles_at: Option<Moment>,
+    settles_at: Option<Timestamp>,
 }
 
 /// Returns what the configured policy wants.
@@ -190,7 +190,7 @@ impl<'a> Situation<'a> {
             observation,
             now: observation.now,
             limits: policy.limits(observation.now, observation.billing.still_paid),
-            service: memory.estimates.service_seconds(&policy.goal),
+            service: memory.estimates.service_seconds(&policy.targets),
             demand,
             scale_in,
             settles_at,
@@ -216,7 +216,7 @@ impl<'a> Situation<'a> {
     fn target(
         &self,
         desired: u64,
-        wake_at: Option<Moment>,
+        wake_at: Option<Timestamp>,
         rejected: Option<Alternative>,
     ) -> Target {
         Target {

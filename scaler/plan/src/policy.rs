@@ -1,14 +1,16 @@
 use std::time::Duration;
 
-use crate::Moment;
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
 
 /// How to decide.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
     pub kind: PolicyKind,
     pub bounds: Bounds,
-    pub patience: Patience,
-    pub goal: Goal,
+    pub timeouts: Timeouts,
+    pub targets: Targets,
     pub prices: Prices,
     /// The minimum by time of day; the highest of those that apply counts, also for other policies than `schedule`.
     pub schedule: Vec<Window>,
@@ -17,7 +19,7 @@ pub struct Policy {
 }
 
 /// The rule that turns demand into a number of workers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum PolicyKind {
     #[default]
     Latency,
@@ -30,7 +32,7 @@ pub enum PolicyKind {
 }
 
 /// How many workers there may be.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bounds {
     pub min_workers: u32,
     pub max_workers: u32,
@@ -45,8 +47,8 @@ pub struct Bounds {
 }
 
 /// The latency target, and what the policies assume until it is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Goal {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Targets {
     /// From a request's acceptance to its reply.
     pub latency: Duration,
     /// How long a worker is occupied by one request.
@@ -56,7 +58,7 @@ pub struct Goal {
 }
 
 /// What instances cost. EC2 bills by the second, and at least a minimum for each start.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Prices {
     /// Dollars for one instance and hour.
     pub per_hour: f64,
@@ -65,7 +67,7 @@ pub struct Prices {
 }
 
 /// A daily period with its own minimum, in UTC. One that ends before it begins spans midnight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// Since midnight.
     pub from: Duration,
@@ -75,8 +77,8 @@ pub struct Window {
 }
 
 /// How long to wait before an action that is costly when it comes too early.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeouts {
     /// How long an unneeded worker stays idle before it is cordoned.
     pub idle_time: Duration,
     /// How long demand stays at zero before all workers are cordoned.
@@ -94,13 +96,13 @@ pub struct Patience {
     /// The age from which EC2's answer is no ground to launch, cordon or stop.
     pub fleet_stale_after: Duration,
     /// How long stopping instances may take before others are launched in their place.
-    pub stopping_patience: Duration,
+    pub stopping_timeout: Duration,
     /// How long messages that no client waits for stay untaken before a worker is started for them.
-    pub leftover_patience: Duration,
+    pub leftover_timeout: Duration,
 }
 
 /// The longest that an unneeded worker is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum KeepIdle {
     /// As long as the policy finds cheapest.
     #[default]
@@ -126,7 +128,7 @@ impl Policy {
     /// Returns the least and the most workers at `now`: the configured bounds, the schedule's minimum, and what the budget
     /// allows besides `still_paid` instances that are down and still paid for.
     #[must_use]
-    pub fn limits(&self, now: Moment, still_paid: u32) -> Limits {
+    pub fn limits(&self, now: Timestamp, still_paid: u32) -> WorkerLimits {
         let affordable = self.bounds.budget_per_hour.map(|budget| {
             // Rounding must not cost an instance that the budget just pays for.
             let instances = (budget / self.prices.per_hour * (1.0 + 1e-9)).floor();
@@ -142,7 +144,7 @@ impl Policy {
             .map(|window| window.min_workers)
             .max();
         let min_workers = self.bounds.min_workers.max(scheduled.unwrap_or(0));
-        Limits {
+        WorkerLimits {
             min_workers: min_workers.min(max_workers),
             max_workers,
         }
@@ -150,7 +152,7 @@ impl Policy {
 
     /// Returns when the next window of the schedule begins or ends after `now`.
     #[must_use]
-    pub fn next_window_edge(&self, now: Moment) -> Option<Moment> {
+    pub fn next_window_edge(&self, now: Timestamp) -> Option<Timestamp> {
         let of_day = Duration::from_nanos((now.elapsed().as_nanos() % DAY.as_nanos()) as u64);
         let midnight = now.elapsed().saturating_sub(of_day);
         self.schedule
@@ -158,7 +160,7 @@ impl Policy {
             .flat_map(|window| [window.from, window.to])
             .map(|edge| {
                 let days = if edge > of_day { Duration::ZERO } else { DAY };
-                Moment::after_epoch(midnight + days + edge)
+                Timestamp::after_epoch(midnight + days + edge)
             })
             .min()
     }
@@ -166,12 +168,12 @@ impl Policy {
 
 /// How many workers there may be at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct WorkerLimits {
     pub min_workers: u32,
     pub max_workers: u32,
 }
 
-impl Limits {
+impl WorkerLimits {
     /// Returns the nearest number of workers within the limits.
     #[must_use]
     pub fn clamp(&self, workers: u64) -> u32 {
@@ -183,13 +185,13 @@ impl Limits {
 impl Prices {
     /// Returns what is billed by `until` for a start at `started_at`: the minimum is owed at once.
     #[must_use]
-    pub fn billed(&self, started_at: Moment, until: Moment) -> Duration {
+    pub fn billed(&self, started_at: Timestamp, until: Timestamp) -> Duration {
         until.since(started_at).max(self.minimum)
     }
 
     /// Returns when the minimum of a start at `started_at` is used up.
     #[must_use]
-    pub fn paid_until(&self, started_at: Moment) -> Moment {
+    pub fn paid_until(&self, started_at: Timestamp) -> Timestamp {
         started_at.after(self.minimum)
     }
 
@@ -202,7 +204,7 @@ impl Prices {
 
 impl Window {
     #[must_use]
-    pub fn contains(&self, now: Moment) -> bool {
+    pub fn contains(&self, now: Timestamp) -> bool {
         let seconds = now.elapsed().as_secs() % DAY.as_secs();
         let (from, to) = (self.from.as_secs(), self.to.as_secs());
         if from <= to {
@@ -285,7 +287,7 @@ impl Default for Bounds {
     }
 }
 
-impl Default for Goal {
+impl Default for Targets {
     fn default() -> Self {
         Self {
             latency: Duration::from_secs(2),
@@ -305,7 +307,7 @@ impl Default for Prices {
     }
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             idle_time: Duration::from_secs(2),
@@ -316,8 +318,8 @@ impl Default for Patience {
             front_stale_after: Duration::from_secs(3),
             queue_stale_after: Duration::from_secs(5),
             fleet_stale_after: Duration::from_secs(5),
-            stopping_patience: Duration::from_secs(10),
-            leftover_patience: Duration::from_secs(30),
+            stopping_timeout: Duration::from_secs(10),
+            leftover_timeout: Duration::from_secs(30),
         }
     }
 }

@@ -1,11 +1,11 @@
 use std::fmt::Write;
 
 use crate::demand::{Assessment, Zero};
-use crate::{Limits, Observation, Plan, StopCause};
+use crate::{Observation, Plan, StopCause, WorkerLimits};
 
 /// Returns the plan's sentence: the demand, what follows from it, and what is done.
 pub(crate) fn sentence(
-    limits: Limits,
+    limits: WorkerLimits,
     observation: &Observation,
     assessment: &Assessment,
     plan: &Plan,

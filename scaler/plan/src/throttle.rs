@@ -1,8 +1,8 @@
-//! Limits on the rate of calls, and the backoff after refused ones. Written by hand, because the crates for it read clocks.
+//! Rate limits of calls, and the backoff after failed ones. Written by hand, because the crates for it read clocks.
 
 use std::time::Duration;
 
-use crate::Moment;
+use crate::Timestamp;
 
 /// A bucket of tokens that refills steadily up to its capacity.
 #[derive(Debug, Clone)]
@@ -12,14 +12,14 @@ pub struct TokenBucket {
     /// Negative after calls that were made without a token.
     tokens: f64,
     /// When it was last refilled; absent before the first use.
-    refilled_at: Option<Moment>,
+    refilled_at: Option<Timestamp>,
 }
 
 /// Exponential backoff of one kind of call.
 #[derive(Debug, Clone, Default)]
 pub struct Backoff {
     failures: u32,
-    until: Option<Moment>,
+    until: Option<Timestamp>,
 }
 
 /// The wait after the first failure. It doubles with each further one.
@@ -38,7 +38,7 @@ impl TokenBucket {
     }
 
     /// Adds the tokens since the last refill. The first call adds none.
-    pub fn refill(&mut self, now: Moment) {
+    pub fn refill(&mut self, now: Timestamp) {
         let elapsed = now.since(self.refilled_at.unwrap_or(now)).as_secs_f64();
         self.tokens = (self.tokens + elapsed * self.per_second).min(self.capacity);
         self.refilled_at = self.refilled_at.max(Some(now));
@@ -63,7 +63,7 @@ impl TokenBucket {
 
     /// Returns when there will be a token; absent while there is one.
     #[must_use]
-    pub fn ready_at(&self) -> Option<Moment> {
+    pub fn ready_at(&self) -> Option<Timestamp> {
         let missing = 1.0 - self.tokens;
         (missing > 0.0).then(|| {
             let wait = Duration::from_secs_f64(missing / self.per_second);
@@ -80,8 +80,9 @@ impl Backoff {
         *self = Self::default();
     }
 
-    /// Takes in a failure. Waits at least `at_least`, times between a half and one: `jitter` is a random number from 0 to 1.
-    pub fn fail(&mut self, at_least: Duration, jitter: f64, now: Moment) {
+    /// Takes in a failure. The wait, at least `at_least`, is multiplied by a half to one: `jitter` is a random number from 0
+    /// to 1.
+    pub fn fail(&mut self, at_least: Duration, jitter: f64, now: Timestamp) {
         let wait = SHORTEST
             .saturating_mul(2_u32.saturating_pow(self.failures))
             .min(LONGEST)
@@ -92,7 +93,7 @@ impl Backoff {
 
     /// Returns until when calls are held back; absent after a success.
     #[must_use]
-    pub fn until(&self) -> Option<Moment> {
+    pub fn until(&self) -> Option<Timestamp> {
         self.until
     }
 }
@@ -101,8 +102,8 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    fn at(milliseconds: u64) -> Moment {
-        Moment::after_epoch(Duration::from_millis(milliseconds))
+    fn at(milliseconds: u64) -> Timestamp {
+        Timestamp::after_epoch(Duration::from_millis(milliseconds))
     }
 
     #[test]

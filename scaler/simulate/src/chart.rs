@@ -59,7 +59,7 @@ fn panel(svg: &mut String, compared: &Comparison, run: &Run) {
     let service = compared.scenario.service.0;
     let demand = |sample: &Sample| sample.arrivals * service;
     let scale = Scale::of(samples, demand);
-    let target = compared.scenario.policy.goal.latency.as_secs_f64();
+    let target = compared.scenario.policy.targets.latency.as_secs_f64();
     let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
     let _ = write!(
         svg,

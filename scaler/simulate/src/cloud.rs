@@ -21,8 +21,8 @@ use std::time::Duration;
 use bill::Bill;
 pub use machine::{Machine, Phase, Power};
 use scaler_plan::throttle::{Backoff, TokenBucket};
-use scaler_plan::{Counters, InstanceId, Moment, Observation};
-pub(crate) use view::{micros_at, moment};
+use scaler_plan::{Counters, InstanceId, Observation, Timestamp};
+pub(crate) use view::{micros_at, timestamp};
 
 use crate::histogram::Histogram;
 use crate::outcome::Outcome;
@@ -147,8 +147,8 @@ impl Cloud {
     }
 
     #[must_use]
-    pub fn now(&self) -> Moment {
-        moment(self.now)
+    pub fn now(&self) -> Timestamp {
+        timestamp(self.now)
     }
 
     /// All instances in the order of their creation, with those that are terminated.
@@ -269,7 +269,7 @@ impl Cloud {
     /// Returns what EC2 has billed so far.
     pub(crate) fn billed(&self) -> Micros {
         let up = self.machines.iter().filter(|machine| machine.is_up());
-        let started = up.map(|machine| moment(machine.started_at));
+        let started = up.map(|machine| timestamp(machine.started_at));
         self.bill.total(started, self.now())
     }
 }
@@ -283,13 +283,13 @@ impl Calls {
     }
 
     /// Until when the scaler holds calls back, in the simulation's resolution.
-    fn held_until(&self) -> Option<Moment> {
+    fn held_until(&self) -> Option<Timestamp> {
         let until = self.backoff.until()?;
-        Some(moment(micros(until.since(moment(0)))))
+        Some(timestamp(micros(until.since(timestamp(0)))))
     }
 
     /// Whether EC2 accepts a call. A refused one backs off.
-    fn accepts(&mut self, now: Moment, random: &mut Random) -> bool {
+    fn accepts(&mut self, now: Timestamp, random: &mut Random) -> bool {
         self.bucket.refill(now);
         let accepted = self.bucket.available() > 0;
         if accepted {

@@ -41,7 +41,7 @@ impl Comparison {
         let runs = kinds.iter().map(run).collect();
         let arrivals: Vec<_> = trace.arrivals(scenario.seed).collect();
         let task = Task {
-            latency: scenario.policy.goal.latency.as_secs_f64(),
+            latency: scenario.policy.targets.latency.as_secs_f64(),
             service: scenario.service.0,
             boot: scenario.boot.0,
             minimum: scenario.policy.prices.minimum.as_secs_f64(),

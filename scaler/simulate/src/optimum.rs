@@ -1,8 +1,8 @@
 //! The least that the same latency could cost if all arrivals were known in advance.
 //!
 //! Let A(t) be how many requests have arrived by t. To answer all within a target is to serve a number S(t) of them with
-//! A(t - target) <= S(t) <= A(t). The shortest path within these bounds, a taut string, has both the lowest peak rate and the
-//! least change of rate: Salehi, Zhang, Kurose, Towsley, "Supporting stored video: reducing rate
+//! A(t - target) <= S(t) <= A(t). The shortest path within these bounds, a taut string, has both the lowest peak rate and
+//! the least change of rate: Salehi, Zhang, Kurose, Towsley, "Supporting stored video: reducing rate
 //! variability and end-to-end resource requirements through optimal smoothing", 1998. Workers are whole, so the rate
 //! times the mean service time is rounded up. Each worker starts a boot time before it is needed, stays up where that is
 //! cheaper than a restart, and is billed with the minimum. Requests are treated as a flow with the mean service time, so no

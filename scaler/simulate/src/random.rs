@@ -1,5 +1,5 @@
-//! Seeded random numbers: the same seed gives the same numbers on every run. The transforms are written by hand, because the
-//! published figures depend on every bit of them, and releases of rand_distr may change bits.
+//! Seeded random numbers: the same seed gives the same numbers on every run. The distributions are written by hand, because
+//! the published figures depend on every bit of them, and those of rand_distr differ.
 
 use std::f64::consts::TAU;
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use scaler_plan::{Bounds, Goal, Policy, PolicyKind};
+use scaler_plan::{Bounds, Policy, PolicyKind, Targets};
 
 /// The most workers of the large day.
 pub const DAY_WORKERS: u32 = 10_000;
@@ -59,10 +59,10 @@ impl Scenario {
                 max_workers: DAY_WORKERS,
                 ..Bounds::default()
             },
-            goal: Goal {
+            targets: Targets {
                 latency: Duration::from_secs(20),
                 service_time: Duration::from_secs_f64(service),
-                ..Goal::default()
+                ..Targets::default()
             },
             ..Policy::default()
         };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use crate::config::{policy_kind, positive_duration, share, window};
-use crate::plan::{Bounds, Goal, Policy, PolicyKind, Window};
+use crate::plan::{Bounds, Policy, PolicyKind, Targets, Window};
 use crate::simulate::report::{self, Report};
 use crate::simulate::{Comparison, DAY_WORKERS, NAMES, Scenario, Trace, chart, simulate};
 
@@ -34,8 +34,8 @@ pub struct SimulateArgs {
     #[arg(long, default_value_t = 15, value_name = "COUNT",
         value_parser = clap::value_parser!(u32).range(1..=500_000))]
     pub max_workers: u32,
-    /// Workers that are kept at times of the day under any policy: 08:00-18:00=5. Traces begin at 00:00. Default: 00:00-24:00=8
-    /// under the policy `schedule`, none under the others
+    /// Workers that are kept at times of the day under any policy: 08:00-18:00=5. Traces begin at 00:00. Default:
+    /// 00:00-24:00=8 under the policy `schedule`, none under the others
     #[arg(
         long,
         value_name = "WINDOWS",
@@ -133,7 +133,7 @@ impl SimulateArgs {
                 max_workers: self.max_workers,
                 ..Bounds::default()
             },
-            goal: Goal {
+            targets: Targets {
                 latency: self.latency_target,
                 service_time: Duration::from_secs_f64(defaults.service.0),
                 boot_time: Duration::from_secs_f64(defaults.boot.0),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proto::v1::{InstanceState, Observation, ScalerStatus};
 
 use super::paint::Paint;
-use crate::plan::Moment;
+use crate::plan::Timestamp;
 
 const STATES: [InstanceState; 8] = [
     InstanceState::Pending,
@@ -89,7 +89,7 @@ pub fn time(at: &prost_types::Timestamp) -> String {
     format!("{whole}.{:03}Z", at.nanos / 1_000_000)
 }
 
-pub fn moment(at: Moment) -> String {
+pub fn moment(at: Timestamp) -> String {
     time(&(std::time::SystemTime::UNIX_EPOCH + at.elapsed()).into())
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 
 use super::value::{dollars, keep_idle, policy_kind, positive_duration, price, window};
-use crate::plan::{Goal, KeepIdle, Patience, Policy, PolicyKind, Prices, Window};
+use crate::plan::{Targets, KeepIdle, Timeouts, Policy, PolicyKind, Prices, Window};
 
 /// The policy's flags that more than one command takes: the service, `replay` and, for the bounds, `bounds`. A flag that is
 /// not given changes nothing.
@@ -166,10 +166,10 @@ impl PolicyFlags {
         );
         set(&mut bounds.scale_in_cooldown, self.bounds.scale_in_cooldown);
         set(&mut policy.prices.per_hour, self.price_per_hour);
-        set(&mut policy.goal.latency, self.latency_target);
-        set(&mut policy.patience.idle_time, self.idle_time);
-        set(&mut policy.patience.settle, self.settle);
-        set(&mut policy.patience.keep_idle, self.keep_idle);
+        set(&mut policy.targets.latency, self.latency_target);
+        set(&mut policy.timeouts.idle_time, self.idle_time);
+        set(&mut policy.timeouts.settle, self.settle);
+        set(&mut policy.timeouts.keep_idle, self.keep_idle);
     }
 }
 
@@ -225,15 +225,15 @@ impl PolicyArgs {
     pub(super) fn policy(&self, price_per_hour: Option<f64>) -> anyhow::Result<Policy> {
         let own = &self.own;
         let mut policy = Policy {
-            patience: Patience {
+            timeouts: Timeouts {
                 silence_deadline: own.silence_deadline,
                 boot_deadline: own.boot_deadline,
-                ..Patience::default()
+                ..Timeouts::default()
             },
-            goal: Goal {
+            targets: Targets {
                 service_time: own.service_time,
                 boot_time: own.boot_time,
-                ..Goal::default()
+                ..Targets::default()
             },
             prices: Prices {
                 minimum: own.billing_minimum,

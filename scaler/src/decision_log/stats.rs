@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::plan::{Moment, Observation, Plan};
+use crate::plan::{Timestamp, Observation, Plan};
 
 /// Counted from front's demand while the scaler watches it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -19,7 +19,7 @@ pub struct Stats {
 /// A period in which requests are unanswered all the time, and that lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Busy {
-    pub since: Moment,
+    pub since: Timestamp,
     /// How long it was expected to last from its start, by the first plan that predicted anything.
     pub predicted: Option<Duration>,
 }
@@ -76,7 +76,7 @@ mod tests {
     use crate::plan::{FrontDemand, Seen};
 
     fn observed(seconds: u64, unanswered: u64, answered_total: u64) -> Observation {
-        let now = Moment::after_epoch(Duration::from_secs(seconds));
+        let now = Timestamp::after_epoch(Duration::from_secs(seconds));
         let value = FrontDemand {
             unanswered,
             answered_total,

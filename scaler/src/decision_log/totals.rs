@@ -1,5 +1,5 @@
 use crate::execute::Event;
-use crate::plan::{Moment, StopCause};
+use crate::plan::{Timestamp, StopCause};
 
 /// What was done since the scaler started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Totals {
     /// Instances that were terminated: spot instances, and those that failed to boot too often.
     pub terminated: u64,
     /// When the first successful call to start or launch instances was sent.
-    pub first_start_at: Option<Moment>,
+    pub first_start_at: Option<Timestamp>,
 }
 
 impl Totals {

@@ -3,7 +3,7 @@ use std::time::Duration;
 use platform::fleet::FleetError;
 use uuid::Uuid;
 
-use crate::plan::{Moment, throttle};
+use crate::plan::{Timestamp, throttle};
 
 /// How long to wait after a refusal that time alone does not change, such as an unknown image.
 const PERMANENT: Duration = Duration::from_secs(10);
@@ -14,7 +14,7 @@ pub struct Backoff(throttle::Backoff);
 
 impl Backoff {
     /// Records how a call ended: a success resets the backoff.
-    pub fn note(&mut self, error: Option<&FleetError>, now: Moment) {
+    pub fn note(&mut self, error: Option<&FleetError>, now: Timestamp) {
         match error {
             None => self.0.succeed(),
             Some(error) if error.is_transient() => self.0.fail(Duration::ZERO, jitter(), now),
@@ -23,12 +23,12 @@ impl Backoff {
     }
 
     /// Holds calls back although the last one succeeded, or failed for a part of its instances.
-    pub fn hold(&mut self, now: Moment) {
+    pub fn hold(&mut self, now: Timestamp) {
         self.0.fail(Duration::ZERO, jitter(), now);
     }
 
     #[must_use]
-    pub fn until(&self) -> Option<Moment> {
+    pub fn until(&self) -> Option<Timestamp> {
         self.0.until()
     }
 }
@@ -52,7 +52,7 @@ mod tests {
     }
 
     fn wait(backoff: &mut Backoff, code: &str) -> Duration {
-        let now = Moment::after_epoch(Duration::from_secs(100));
+        let now = Timestamp::after_epoch(Duration::from_secs(100));
         backoff.note(Some(&refused(code)), now);
         backoff
             .until()
@@ -89,7 +89,7 @@ mod tests {
     fn a_success_ends_the_waiting() {
         let mut backoff = Backoff::default();
         wait(&mut backoff, "RequestLimitExceeded");
-        backoff.note(None, Moment::default());
+        backoff.note(None, Timestamp::default());
         assert_eq!(backoff.until(), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::plan::Moment;
+use crate::plan::Timestamp;
 
 /// An instance type in a subnet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct CapacityPool {
 #[derive(Debug, Clone)]
 pub struct CapacityPools {
     /// Each with the time until which it is believed to lack capacity.
-    pools: Vec<(CapacityPool, Option<Moment>)>,
+    pools: Vec<(CapacityPool, Option<Timestamp>)>,
 }
 
 /// Which other pools EC2's refusal concerns.
@@ -65,8 +65,8 @@ impl CapacityPools {
 
     /// Returns the first pool that is not known to lack capacity, otherwise the one that is tried again next.
     #[must_use]
-    pub fn choose(&self, now: Moment) -> CapacityPool {
-        let lacking_until = |lacking: &Option<Moment>| lacking.filter(|until| now < *until);
+    pub fn choose(&self, now: Timestamp) -> CapacityPool {
+        let lacking_until = |lacking: &Option<Timestamp>| lacking.filter(|until| now < *until);
         let best = self
             .pools
             .iter()
@@ -76,15 +76,15 @@ impl CapacityPools {
 
     /// Whether any pool is not known to lack capacity.
     #[must_use]
-    pub fn any_left(&self, now: Moment) -> bool {
-        let lacks = |until: Moment| now < until;
+    pub fn any_left(&self, now: Timestamp) -> bool {
+        let lacks = |until: Timestamp| now < until;
         self.pools
             .iter()
             .any(|(_, lacking)| !lacking.is_some_and(lacks))
     }
 
     /// Records EC2's refusal to launch in a pool. Returns whether the refusal means that the pool lacks capacity.
-    pub fn refused(&mut self, pool: &CapacityPool, code: &str, now: Moment) -> bool {
+    pub fn refused(&mut self, pool: &CapacityPool, code: &str, now: Timestamp) -> bool {
         let (scope, remembered) = match code {
             "InsufficientInstanceCapacity"
             | "InsufficientCapacity"
@@ -113,7 +113,7 @@ impl CapacityPools {
     }
 
     /// Records that a launch brought fewer instances than were asked for.
-    pub fn exhausted(&mut self, pool: &CapacityPool, now: Moment) {
+    pub fn exhausted(&mut self, pool: &CapacityPool, now: Timestamp) {
         self.refused(pool, "InsufficientInstanceCapacity", now);
     }
 }
@@ -136,8 +136,8 @@ pub fn is_lack_of_capacity(code: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Moment {
-        Moment::after_epoch(Duration::from_secs(seconds))
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::after_epoch(Duration::from_secs(seconds))
     }
 
     fn texts(texts: &[&str]) -> Vec<String> {

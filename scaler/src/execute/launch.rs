@@ -9,7 +9,7 @@ use super::capacity_pools::CapacityPool;
 use super::outcome::{Call, Event};
 use super::throttle::Action;
 use crate::fleet::FleetView;
-use crate::plan::{InstanceId, Moment};
+use crate::plan::{InstanceId, Timestamp};
 
 /// How soon to check again whether a launch that was put off may be made.
 const RETRY: Duration = Duration::from_millis(500);
@@ -24,8 +24,8 @@ pub(super) struct UnconfirmedLaunch {
     pub pool: CapacityPool,
     /// EC2's client token: a repeated launch with the token of an earlier one is that same launch.
     pub token: String,
-    pub ordered_at: Moment,
-    pub failed_at: Moment,
+    pub ordered_at: Timestamp,
+    pub failed_at: Timestamp,
 }
 
 /// A launch in one capacity pool.
@@ -40,7 +40,7 @@ pub(super) struct Launch {
 
 impl Executor {
     /// Launches as many as the throttle allows now, all in one capacity pool. The next plan asks for the rest again.
-    pub(super) fn launch_instances(&mut self, wanted: u32, view: &mut FleetView, now: Moment) {
+    pub(super) fn launch_instances(&mut self, wanted: u32, view: &mut FleetView, now: Timestamp) {
         let launch = self
             .user_data()
             .and_then(|user_data| Some((self.next_launch(wanted, view, now)?, user_data)));
@@ -81,7 +81,7 @@ impl Executor {
         &mut self,
         wanted: u32,
         view: &FleetView,
-        now: Moment,
+        now: Timestamp,
     ) -> Option<Launch> {
         self.unconfirmed_launches
             .retain(|launch| launch.may_be_outstanding(view, now));
@@ -113,10 +113,10 @@ impl Executor {
         &mut self,
         launch: &Launch,
         launched: &[InstanceId],
-        asked_at: Moment,
+        asked_at: Timestamp,
         error: Option<&FleetError>,
         view: &mut FleetView,
-        now: Moment,
+        now: Timestamp,
     ) -> Vec<Event> {
         view.launching = view.launching.saturating_sub(launch.count);
         view.launched(launched, now);
@@ -151,9 +151,9 @@ impl Executor {
     fn note_unconfirmed(
         &mut self,
         launch: &Launch,
-        asked_at: Moment,
+        asked_at: Timestamp,
         error: Option<&FleetError>,
-        now: Moment,
+        now: Timestamp,
     ) {
         let before = launch.repeats.as_ref();
         let unconfirmed = match error {
@@ -175,7 +175,7 @@ impl Executor {
 impl UnconfirmedLaunch {
     /// Whether its instances may exist and not be listed yet. Later its token would only return instances that have
     /// ended.
-    fn may_be_outstanding(&self, view: &FleetView, now: Moment) -> bool {
+    fn may_be_outstanding(&self, view: &FleetView, now: Timestamp) -> bool {
         let was_seen = view
             .newcomers_at
             .is_some_and(|described_at| described_at >= self.ordered_at);

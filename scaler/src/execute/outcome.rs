@@ -5,13 +5,13 @@ use super::launch::Launch;
 use super::stop::{End, ids};
 use super::throttle::Action;
 use crate::fleet::FleetView;
-use crate::plan::{InstanceId, Moment, Stop, StopCause};
+use crate::plan::{InstanceId, Timestamp, Stop, StopCause};
 
 /// How a call to EC2 ended.
 #[derive(Debug)]
 pub struct Outcome {
     pub(super) call: Call,
-    pub(super) asked_at: Moment,
+    pub(super) asked_at: Timestamp,
     pub(super) error: Option<FleetError>,
     /// Calls of the same action besides the one that was taken from the throttle.
     pub(super) further_calls: u32,
@@ -24,11 +24,11 @@ pub struct Outcome {
 pub enum Event {
     Started {
         instances: u64,
-        ordered_at: Moment,
+        ordered_at: Timestamp,
     },
     Launched {
         instances: u64,
-        ordered_at: Moment,
+        ordered_at: Timestamp,
     },
     /// One instance was stopped, or terminated instead.
     Stopped {
@@ -62,7 +62,7 @@ pub(super) enum Call {
 }
 
 impl Outcome {
-    pub(super) fn new(call: Call, asked_at: Moment, error: Option<FleetError>) -> Self {
+    pub(super) fn new(call: Call, asked_at: Timestamp, error: Option<FleetError>) -> Self {
         Self {
             call,
             asked_at,
@@ -82,7 +82,7 @@ impl Outcome {
 impl Executor {
     /// Records the outcome of a call in `view`, and returns what it has brought about.
     #[must_use]
-    pub fn finish(&mut self, outcome: Outcome, view: &mut FleetView, now: Moment) -> Vec<Event> {
+    pub fn finish(&mut self, outcome: Outcome, view: &mut FleetView, now: Timestamp) -> Vec<Event> {
         let Outcome {
             call,
             asked_at,
@@ -127,7 +127,7 @@ impl Executor {
         stops: &[Stop],
         error: Option<&FleetError>,
         view: &mut FleetView,
-        now: Moment,
+        now: Timestamp,
     ) -> Vec<Event> {
         self.stop.note(error, now);
         note_stop_called(&ids(stops), error, view, now);
@@ -157,7 +157,7 @@ impl Executor {
         ids: &[InstanceId],
         error: Option<&FleetError>,
         view: &mut FleetView,
-        now: Moment,
+        now: Timestamp,
     ) -> Vec<Event> {
         self.discard.note(error, now);
         note_stop_called(ids, error, view, now);
@@ -175,7 +175,7 @@ fn note_stop_called(
     ids: &[InstanceId],
     error: Option<&FleetError>,
     view: &mut FleetView,
-    now: Moment,
+    now: Timestamp,
 ) {
     match error {
         Some(error) if !error.may_have_happened() => view.not_stopping(ids),

@@ -5,7 +5,7 @@ use super::outcome::{Call, Event};
 use super::throttle::Action;
 use super::{Executor, texts};
 use crate::fleet::FleetView;
-use crate::plan::{InstanceId, Moment};
+use crate::plan::{InstanceId, Timestamp};
 
 /// How many instances to start in one call. EC2 starts all of them or none, and does not say which one it refuses. So
 /// each refusal halves the size of the next call, down to one.
@@ -42,7 +42,7 @@ impl Executor {
         &mut self,
         ids: &[InstanceId],
         view: &mut FleetView,
-        now: Moment,
+        now: Timestamp,
     ) {
         let wanted = self
             .start_size
@@ -63,10 +63,10 @@ impl Executor {
     pub(super) fn finish_start(
         &mut self,
         ids: &[InstanceId],
-        asked_at: Moment,
+        asked_at: Timestamp,
         error: Option<&FleetError>,
         view: &mut FleetView,
-        now: Moment,
+        now: Timestamp,
     ) -> Vec<Event> {
         let Some(error) = error else {
             self.start.note(None, now);

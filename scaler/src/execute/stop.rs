@@ -5,7 +5,7 @@ use super::permit::{self, ActingPermit};
 use super::throttle::Action;
 use super::{Executor, Outcome, texts};
 use crate::fleet::FleetView;
-use crate::plan::{InstanceId, Moment, Stop, StopCause};
+use crate::plan::{InstanceId, Timestamp, Stop, StopCause};
 
 /// How an instance is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(super) enum End {
 }
 
 impl Executor {
-    pub(super) fn stop_instances(&mut self, stops: &[Stop], view: &mut FleetView, now: Moment) {
+    pub(super) fn stop_instances(&mut self, stops: &[Stop], view: &mut FleetView, now: Timestamp) {
         let is_terminated = |stop: &&Stop| {
             let is_broken =
                 stop.cause == StopCause::NeverAttended && view.is_last_attempt(&stop.id);
@@ -29,7 +29,7 @@ impl Executor {
     }
 
     /// Ends as many as the throttle allows now. The next plan asks for the rest again.
-    fn end_instances(&mut self, end: End, stops: Vec<&Stop>, view: &mut FleetView, now: Moment) {
+    fn end_instances(&mut self, end: End, stops: Vec<&Stop>, view: &mut FleetView, now: Timestamp) {
         let wanted = u32::try_from(stops.len()).unwrap_or(u32::MAX);
         if wanted == 0 {
             return;
@@ -56,7 +56,7 @@ impl Executor {
         });
     }
 
-    pub(super) fn discard_instances(&mut self, view: &mut FleetView, now: Moment) {
+    pub(super) fn discard_instances(&mut self, view: &mut FleetView, now: Timestamp) {
         let ids = view.broken();
         let is_held = self.discard.until().is_some_and(|until| now < until);
         if ids.is_empty() || is_held {
@@ -101,7 +101,7 @@ pub(super) async fn end_with_splits(
     permit: &ActingPermit,
     end: End,
     stops: Vec<Stop>,
-    asked_at: Moment,
+    asked_at: Timestamp,
 ) -> Vec<Outcome> {
     let (mut done, mut waiting) = (Vec::new(), vec![stops]);
     let (mut calls, mut splits, mut throttled) = (0_u32, 0, false);

@@ -68,7 +68,7 @@ impl Fixture {
         fixture
     }
 
-    fn describe(&mut self, ids: &[&str], asked_at: Moment) {
+    fn describe(&mut self, ids: &[&str], asked_at: Timestamp) {
         self.describe_as(PowerState::Running, ids, asked_at);
     }
 
@@ -77,7 +77,7 @@ impl Fixture {
         self.describe_as(PowerState::Stopped, &["i-1", "i-2", "i-3", "i-4"], at(1));
     }
 
-    fn describe_as(&mut self, state: PowerState, ids: &[&str], asked_at: Moment) {
+    fn describe_as(&mut self, state: PowerState, ids: &[&str], asked_at: Timestamp) {
         let found = ids.iter().zip(1..).map(|(&id, number)| FleetInstance {
             id: id.to_owned(),
             name: worker_instance(number),
@@ -92,8 +92,8 @@ impl Fixture {
     }
 
     /// Returns the stopped instances that a plan may choose from.
-    fn startable(&mut self, now: Moment) -> Vec<String> {
-        let observation = self.view.observe(now, Held::default());
+    fn startable(&mut self, now: Timestamp) -> Vec<String> {
+        let observation = self.view.observe(now, CallBackoff::default());
         let stopped = observation
             .instances
             .iter()
@@ -101,13 +101,13 @@ impl Fixture {
         stopped.map(|instance| instance.id.to_string()).collect()
     }
 
-    fn state(&mut self, now: Moment) -> State {
+    fn state(&mut self, now: Timestamp) -> State {
         let observation = self.view.observe(now, self.executor.held());
         observation.instances[0].state
     }
 
     /// Orders the worker's instance to stop. The call hangs.
-    fn stop(&mut self, now: Moment) {
+    fn stop(&mut self, now: Timestamp) {
         let plan = Plan {
             stop: self.stops(),
             ..Plan::default()
@@ -122,7 +122,7 @@ impl Fixture {
         }]
     }
 
-    fn finish(&mut self, call: Call, error: FleetError, asked_at: Moment, now: Moment) {
+    fn finish(&mut self, call: Call, error: FleetError, asked_at: Timestamp, now: Timestamp) {
         let name = call.name();
         let outcome = Outcome::new(call, asked_at, Some(error));
         let events = self.executor.finish(outcome, &mut self.view, now);
@@ -149,7 +149,7 @@ impl Fixture {
     }
 
     /// Ends the next launch with a refusal, and returns its instance type.
-    fn refuse_launch(&mut self, code: &str, now: Moment) -> String {
+    fn refuse_launch(&mut self, code: &str, now: Timestamp) -> String {
         let next = self.next(1, now).expect("it may be launched");
         let instance_type = next.pool.instance_type.clone();
         let call = Call::Launch(next, Vec::new());
@@ -157,24 +157,24 @@ impl Fixture {
         instance_type
     }
 
-    fn refuse_start(&mut self, ids: &[&str], code: &str, now: Moment) {
+    fn refuse_start(&mut self, ids: &[&str], code: &str, now: Timestamp) {
         let ids: Vec<_> = ids.iter().map(|&id| InstanceId::from(id)).collect();
         self.view.starting(&ids, now);
         self.finish(Call::Start(ids), refused_with(code), now, now);
     }
 
-    fn next(&mut self, wanted: u32, now: Moment) -> Option<Launch> {
+    fn next(&mut self, wanted: u32, now: Timestamp) -> Option<Launch> {
         self.executor.next_launch(wanted, &self.view, now)
     }
 
     /// Returns the next launch's count and token; `None` when no launch may be made.
-    fn next_token(&mut self, wanted: u32, now: Moment) -> Option<(u32, String)> {
+    fn next_token(&mut self, wanted: u32, now: Timestamp) -> Option<(u32, String)> {
         self.next(wanted, now).map(|next| (next.count, next.token))
     }
 }
 
-fn at(seconds: u64) -> Moment {
-    Moment::after_epoch(Duration::from_secs(seconds))
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::after_epoch(Duration::from_secs(seconds))
 }
 
 fn unavailable() -> FleetError {

@@ -10,7 +10,7 @@ mod tests;
 
 use std::str::FromStr;
 
-use crate::plan::Moment;
+use crate::plan::Timestamp;
 use crate::plan::throttle::TokenBucket;
 
 /// An action with limits of its own.
@@ -90,7 +90,7 @@ impl Throttle {
     }
 
     /// Refills all buckets. Call it often from the start on.
-    pub fn refill(&mut self, now: Moment) {
+    pub fn refill(&mut self, now: Timestamp) {
         for buckets in &mut self.buckets {
             buckets.requests.refill(now);
             if let Some(instances) = &mut buckets.instances {
@@ -102,7 +102,7 @@ impl Throttle {
     /// Takes the tokens of one call that concerns up to `wanted` instances. Returns for how many it may be made; 0 when it
     /// may not be made.
     #[must_use]
-    pub fn take(&mut self, action: Action, wanted: u32, now: Moment) -> u32 {
+    pub fn take(&mut self, action: Action, wanted: u32, now: Timestamp) -> u32 {
         self.refill(now);
         let Some(buckets) = self.buckets.get_mut(action as usize) else {
             return wanted;
@@ -124,7 +124,7 @@ impl Throttle {
 
     /// Like [`take`](Self::take), but only if the call may be made for all of them.
     #[must_use]
-    pub fn take_all(&mut self, action: Action, wanted: u32, now: Moment) -> bool {
+    pub fn take_all(&mut self, action: Action, wanted: u32, now: Timestamp) -> bool {
         self.refill(now);
         let instances = self.buckets.get(action as usize);
         let instances = instances.and_then(|buckets| buckets.instances.as_ref());
@@ -134,7 +134,7 @@ impl Throttle {
 
     /// Takes the tokens of up to `wanted` calls about one instance each. Returns how many may be made.
     #[must_use]
-    pub fn take_calls(&mut self, action: Action, wanted: u32, now: Moment) -> u32 {
+    pub fn take_calls(&mut self, action: Action, wanted: u32, now: Timestamp) -> u32 {
         let mut taken = 0;
         while taken < wanted && self.take(action, 1, now) == 1 {
             taken += 1;
@@ -150,7 +150,7 @@ impl Throttle {
     }
 
     /// Empties the action's bucket after EC2 throttled it all the same: others use the account, or its limits are lower.
-    pub fn throttled(&mut self, action: Action, now: Moment) {
+    pub fn throttled(&mut self, action: Action, now: Timestamp) {
         self.refill(now);
         if let Some(buckets) = self.buckets.get_mut(action as usize) {
             buckets.requests.drain();
@@ -159,7 +159,7 @@ impl Throttle {
 
     /// Returns until when the action is held back; `None` when a call may be made.
     #[must_use]
-    pub fn held_until(&self, action: Action) -> Option<Moment> {
+    pub fn held_until(&self, action: Action) -> Option<Timestamp> {
         let buckets = self.buckets.get(action as usize)?;
         let instances = buckets.instances.as_ref().and_then(TokenBucket::ready_at);
         buckets.requests.ready_at().max(instances)

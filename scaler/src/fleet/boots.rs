@@ -1,7 +1,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::plan::{FailedBoots, InstanceId, Moment};
+use crate::plan::{FailedBoots, InstanceId, Timestamp};
 
 const SHORTEST_HOLD: Duration = Duration::from_secs(1);
 const LONGEST_HOLD: Duration = Duration::from_secs(60);
@@ -14,11 +14,11 @@ const MOST_FAILURES: u32 = 3;
 pub struct Boots {
     in_flight: HashMap<InstanceId, Boot>,
     failed: Option<FailedBoots>,
-    failed_at: Moment,
+    failed_at: Timestamp,
     /// Failed boots in a row, by instance.
     failures: HashMap<InstanceId, Failures>,
     /// When a worker was last ready.
-    ready_at: Option<Moment>,
+    ready_at: Option<Timestamp>,
     keeps_broken: bool,
     /// Successful boots that were not collected yet.
     durations: Vec<Duration>,
@@ -27,7 +27,7 @@ pub struct Boots {
 #[derive(Debug, Clone, Copy)]
 struct Boot {
     /// `None` for a start that an earlier scaler ordered.
-    ordered_at: Option<Moment>,
+    ordered_at: Option<Timestamp>,
     /// It is being stopped because its worker never attended, so it has failed when it stops.
     given_up: bool,
 }
@@ -35,11 +35,11 @@ struct Boot {
 #[derive(Debug, Clone, Copy)]
 struct Failures {
     count: u32,
-    first_at: Moment,
+    first_at: Timestamp,
 }
 
 impl Boots {
-    pub fn begin(&mut self, id: &InstanceId, now: Moment) {
+    pub fn begin(&mut self, id: &InstanceId, now: Timestamp) {
         let boot = Boot {
             ordered_at: Some(now),
             given_up: false,
@@ -64,7 +64,7 @@ impl Boots {
         boot.given_up = true;
     }
 
-    pub fn ready(&mut self, id: &InstanceId, now: Moment) {
+    pub fn ready(&mut self, id: &InstanceId, now: Timestamp) {
         self.failures.remove(id);
         if let Some(boot) = self.in_flight.remove(id) {
             let ordered_at = boot.ordered_at;
@@ -75,7 +75,7 @@ impl Boots {
     }
 
     /// Records that the instance has stopped. Instances that were started together count as one failure.
-    pub fn stopped(&mut self, id: &InstanceId, now: Moment) {
+    pub fn stopped(&mut self, id: &InstanceId, now: Timestamp) {
         let Some(boot) = self.in_flight.remove(id) else {
             return;
         };
@@ -97,7 +97,7 @@ impl Boots {
     }
 
     /// Records instances that no longer exist as stopped.
-    pub fn retain(&mut self, existing: &HashSet<&InstanceId>, now: Moment) {
+    pub fn retain(&mut self, existing: &HashSet<&InstanceId>, now: Timestamp) {
         let gone = self.in_flight.keys().filter(|id| !existing.contains(id));
         for id in gone.cloned().collect::<Vec<_>>() {
             self.stopped(&id, now);
@@ -105,7 +105,7 @@ impl Boots {
         self.failures.retain(|id, _| existing.contains(id));
     }
 
-    fn count(&mut self, id: &InstanceId, now: Moment) {
+    fn count(&mut self, id: &InstanceId, now: Timestamp) {
         if !self.keeps_broken {
             let none = Failures {
                 count: 0,

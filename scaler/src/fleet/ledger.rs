@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::plan::{Billing, Instance, InstanceId, Moment, Prices, State};
+use crate::plan::{Billing, Instance, InstanceId, Timestamp, Prices, State};
 
 /// Adds up what EC2 bills for the instances seen, since the scaler started.
 ///
@@ -18,7 +18,7 @@ use crate::plan::{Billing, Instance, InstanceId, Moment, Prices, State};
 pub struct Ledger {
     prices: Prices,
     /// When the scaler started. Costs before that do not count.
-    opened_at: Moment,
+    opened_at: Timestamp,
     /// The last start of each instance.
     last: HashMap<InstanceId, Start>,
     /// Earlier starts of the same instances whose billed minimum is not over.
@@ -29,22 +29,22 @@ pub struct Ledger {
 
 #[derive(Debug, Clone, Copy)]
 struct Start {
-    at: Moment,
+    at: Timestamp,
     /// `None` while the instance is up.
-    ended_at: Option<Moment>,
+    ended_at: Option<Timestamp>,
     /// Whether it got beyond [`State::Pending`].
     ran: bool,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self::open(Prices::default(), Moment::default())
+        Self::open(Prices::default(), Timestamp::default())
     }
 }
 
 impl Ledger {
     #[must_use]
-    pub fn open(prices: Prices, opened_at: Moment) -> Self {
+    pub fn open(prices: Prices, opened_at: Timestamp) -> Self {
         Self {
             prices,
             opened_at,
@@ -55,7 +55,7 @@ impl Ledger {
     }
 
     /// Records the states of all instances at `now`, and returns the costs until then.
-    pub fn note(&mut self, instances: &[Instance], now: Moment) -> Billing {
+    pub fn note(&mut self, instances: &[Instance], now: Timestamp) -> Billing {
         for instance in instances {
             self.note_instance(instance, now);
         }
@@ -69,7 +69,7 @@ impl Ledger {
         self.billing(now)
     }
 
-    fn note_instance(&mut self, instance: &Instance, now: Moment) {
+    fn note_instance(&mut self, instance: &Instance, now: Timestamp) {
         let up = !matches!(instance.state, State::Stopped | State::Stopping);
         let at = instance.started_at.unwrap_or(instance.since);
         let known = self.last.get(&instance.id);
@@ -106,7 +106,7 @@ impl Ledger {
     }
 
     /// Forgets starts whose costs are complete, so that the ledger does not grow.
-    fn close(&mut self, existing: &HashSet<&InstanceId>, now: Moment) {
+    fn close(&mut self, existing: &HashSet<&InstanceId>, now: Timestamp) {
         let mut seconds = 0;
         let (prices, opened_at) = (self.prices, self.opened_at);
         let mut close = |start: &Start| {
@@ -122,7 +122,7 @@ impl Ledger {
         self.closed_seconds += seconds;
     }
 
-    fn billing(&self, now: Moment) -> Billing {
+    fn billing(&self, now: Timestamp) -> Billing {
         let starts = || self.last.values().chain(&self.earlier);
         let open: u64 = starts()
             .map(|start| start.seconds(now, self.opened_at, &self.prices))
@@ -143,16 +143,16 @@ impl Ledger {
 
 impl Start {
     /// Whether the start is still paid for: it ran, and its billed minimum is not over.
-    fn is_paid_at(&self, now: Moment, prices: &Prices) -> bool {
+    fn is_paid_at(&self, now: Timestamp, prices: &Prices) -> bool {
         self.ran && now < prices.paid_until(self.at)
     }
 
     /// Returns the seconds billed until `now`, without those before the ledger was opened.
-    fn seconds(&self, now: Moment, opened_at: Moment, prices: &Prices) -> u64 {
+    fn seconds(&self, now: Timestamp, opened_at: Timestamp, prices: &Prices) -> u64 {
         if !self.ran {
             return 0;
         }
-        let until = |moment: Moment| begun_seconds(prices.billed(self.at, moment));
+        let until = |moment: Timestamp| begun_seconds(prices.billed(self.at, moment));
         let before = if self.at < opened_at {
             until(opened_at)
         } else {

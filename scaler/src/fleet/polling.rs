@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::plan::Moment;
+use crate::plan::Timestamp;
 use crate::plan::pace::FAST;
 
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
@@ -11,7 +11,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct PollTimer {
     interval: Duration,
-    asked_at: Option<Moment>,
+    asked_at: Option<Timestamp>,
     in_flight: bool,
     failures: u32,
 }
@@ -34,7 +34,7 @@ impl PollTimer {
 
     /// Returns when to poll next; `None` while a poll is in flight.
     #[must_use]
-    pub fn due_at(&self) -> Option<Moment> {
+    pub fn due_at(&self) -> Option<Timestamp> {
         if self.in_flight {
             return None;
         }
@@ -42,11 +42,11 @@ impl PollTimer {
             0 => Duration::ZERO,
             failures => (FAST * 2_u32.saturating_pow(failures)).min(LONGEST_BACKOFF),
         };
-        let next = |asked_at: Moment| asked_at.after(self.interval.max(backoff));
-        Some(self.asked_at.map_or_else(Moment::default, next))
+        let next = |asked_at: Timestamp| asked_at.after(self.interval.max(backoff));
+        Some(self.asked_at.map_or_else(Timestamp::default, next))
     }
 
-    pub fn asked(&mut self, now: Moment) {
+    pub fn asked(&mut self, now: Timestamp) {
         (self.asked_at, self.in_flight) = (Some(now), true);
     }
 

@@ -17,7 +17,7 @@ use super::boots::Boots;
 use super::ledger::Ledger;
 use super::worker_registry::{WorkerRegistry, WorkerStatus};
 use crate::plan::{
-    Counters, FrontDemand, Held, Instance, InstanceId, Moment, Observation, Seen, State,
+    Counters, FrontDemand, CallBackoff, Instance, InstanceId, Timestamp, Observation, Seen, State,
 };
 
 /// How long stopped instances are left out after EC2 refused to start them, so that others are started or launched.
@@ -32,21 +32,21 @@ pub struct FleetView {
     described: Vec<FleetInstance>,
     /// The position of each instance in `described`.
     index: HashMap<InstanceId, usize>,
-    described_at: Option<Moment>,
+    described_at: Option<Timestamp>,
     expectations: Expectations,
     /// When EC2 was last asked and listed an instance that was not known.
-    pub newcomers_at: Option<Moment>,
+    pub newcomers_at: Option<Timestamp>,
     /// How many instances the launches in flight have asked for.
     pub launching: u32,
     /// The state each instance was last seen in, and since when.
-    history: HashMap<InstanceId, (State, Moment)>,
-    running_since: HashMap<InstanceId, Moment>,
+    history: HashMap<InstanceId, (State, Timestamp)>,
+    running_since: HashMap<InstanceId, Timestamp>,
     /// When each instance was last started, by EC2's clock and by the scaler's.
-    started: HashMap<InstanceId, (SystemTime, Moment)>,
+    started: HashMap<InstanceId, (SystemTime, Timestamp)>,
     boots: Boots,
     ledger: Ledger,
     /// Stopped instances that EC2 refused to start, and until when that is believed.
-    unstartable: HashMap<InstanceId, Moment>,
+    unstartable: HashMap<InstanceId, Timestamp>,
 }
 
 impl FleetView {
@@ -77,7 +77,7 @@ impl FleetView {
     }
 
     /// Takes over EC2's reply to a DescribeInstances call that was sent at `asked_at`.
-    pub fn described(&mut self, instances: Vec<FleetInstance>, asked_at: Moment) {
+    pub fn described(&mut self, instances: Vec<FleetInstance>, asked_at: Timestamp) {
         let instances: Vec<_> = instances.into_iter().filter(is_worker).collect();
         if instances.iter().any(|found| self.is_newcomer(found)) {
             self.newcomers_at = Some(asked_at);
@@ -112,7 +112,7 @@ impl FleetView {
 
     /// Records when EC2 started the instances. The two clocks may disagree, so the age counts. EC2 gives it to the second,
     /// so it is taken once for each start.
-    fn note_starts(&mut self, asked_at: Moment) {
+    fn note_starts(&mut self, asked_at: Timestamp) {
         for found in &self.described {
             let id = InstanceId::from(found.id.as_str());
             let (Some(launched_at), Some(age)) = (found.launched_at, found.age) else {
@@ -128,7 +128,7 @@ impl FleetView {
 
     /// Returns launched instances that EC2 still does not list. Ask EC2 whether they were terminated.
     #[must_use]
-    pub fn overdue(&self, now: Moment) -> Vec<InstanceId> {
+    pub fn overdue(&self, now: Timestamp) -> Vec<InstanceId> {
         self.expectations
             .overdue(|id| self.index.contains_key(id), now)
     }
@@ -145,7 +145,7 @@ impl FleetView {
     }
 
     /// Returns everything that is known as of `now`. `held` goes into the observation unchanged.
-    pub fn observe(&mut self, now: Moment, held: Held) -> Observation {
+    pub fn observe(&mut self, now: Timestamp, held: CallBackoff) -> Observation {
         let is_listed = |id: &InstanceId| self.index.contains_key(id);
         for id in self.expectations.expire(is_listed, now) {
             self.registry.unmark_stopping(&id);
@@ -178,12 +178,12 @@ impl FleetView {
             launching: self.launching,
             described_at: self.described_at,
             failed_boots: self.boots.failed(),
-            held,
+            call_backoff: held,
             billing,
         }
     }
 
-    fn instance(&self, found: &FleetInstance, now: Moment) -> Option<Instance> {
+    fn instance(&self, found: &FleetInstance, now: Timestamp) -> Option<Instance> {
         let id = InstanceId::from(found.id.as_str());
         let name = self.expectations.name(&id).unwrap_or(&found.name);
         let worker = self.registry.get(&id);
@@ -223,7 +223,7 @@ impl FleetView {
         })
     }
 
-    fn unlisted(&self, id: &InstanceId, now: Moment) -> Instance {
+    fn unlisted(&self, id: &InstanceId, now: Timestamp) -> Instance {
         let worker = self.registry.get(id);
         let (state, reported) = pending(worker);
         Instance {
@@ -239,14 +239,14 @@ impl FleetView {
         }
     }
 
-    fn since(&self, id: &InstanceId, state: State, now: Moment) -> Moment {
+    fn since(&self, id: &InstanceId, state: State, now: Timestamp) -> Timestamp {
         match self.history.get(id) {
             Some((before, since)) if *before == state => *since,
             _ => now,
         }
     }
 
-    fn note_boots(&mut self, instances: &[Instance], now: Moment) {
+    fn note_boots(&mut self, instances: &[Instance], now: Timestamp) {
         for instance in instances {
             match instance.state {
                 State::Idle | State::Busy => self.boots.ready(&instance.id, now),
@@ -284,7 +284,7 @@ impl FleetView {
 
 /// The state of an instance that EC2 does not list as running yet. Its worker may report more, but EC2 would refuse to
 /// stop the instance.
-fn pending(worker: Option<WorkerStatus>) -> (State, Option<Moment>) {
+fn pending(worker: Option<WorkerStatus>) -> (State, Option<Timestamp>) {
     match worker.and_then(|worker| Some((worker.state?, worker.since))) {
         None => (State::Pending, None),
         Some((State::Cordoned, since)) => (State::Draining, Some(since)),
@@ -292,7 +292,7 @@ fn pending(worker: Option<WorkerStatus>) -> (State, Option<Moment>) {
     }
 }
 
-fn running(worker: Option<WorkerStatus>) -> (State, Option<Moment>) {
+fn running(worker: Option<WorkerStatus>) -> (State, Option<Timestamp>) {
     match worker.and_then(|worker| Some((worker.state?, worker.since))) {
         None => (State::Booting, None),
         Some((state, since)) => (state, Some(since)),

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 pub use workers::{SessionId, WorkerStatus, Workers};
 
 use crate::clock::Clock;
-use crate::plan::{InstanceId, Moment, StopCause};
+use crate::plan::{InstanceId, Timestamp, StopCause};
 
 /// All workers, shared by their sessions and the reconciler. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -83,7 +83,7 @@ impl WorkerRegistry {
     /// Marks the instance as stopping. Returns `false`, and marks nothing, when a report since `planned_at` made the
     /// stop wrong.
     #[must_use]
-    pub fn mark_stopping(&self, id: &InstanceId, cause: StopCause, planned_at: Moment) -> bool {
+    pub fn mark_stopping(&self, id: &InstanceId, cause: StopCause, planned_at: Timestamp) -> bool {
         let now = self.shared.clock.now();
         self.lock().mark_stopping(id, cause, planned_at, now)
     }

@@ -61,7 +61,7 @@ impl ScaledCloud {
         let withdrawn = plan.cordon.iter().filter(stays).count();
         // Messages from before the counters went blind are not forgotten while front is lost.
         let knew_of_work = self.blind_since.zip(self.work_since);
-        let stale_after = self.cloud.scenario.policy.patience.front_stale_after;
+        let stale_after = self.cloud.scenario.policy.timeouts.front_stale_after;
         let is_known = |seen: Seen<FrontDemand>| now.since(seen.at) <= stale_after;
         let reads_zero = |queue: Seen<Counters>| queue.value == Counters::default();
         if knew_of_work.is_some_and(|(blind, work)| work < blind)
@@ -85,16 +85,15 @@ impl ScaledCloud {
                 assert!(machine.is_stuck && machine.is_up(), "{stop:?} {machine:?}");
             }
             StopCause::Drained => {
-                assert!(is_running && machine.confirmed, "{stop:?} {machine:?}");
-                let is_parked = matches!(machine.phase, Phase::Loading | Phase::Idle);
-                assert!(is_parked, "{stop:?} {machine:?}");
+                let is_parked = machine.confirmed && machine.phase != Phase::Busy;
+                assert!(is_running && is_parked, "{stop:?} {machine:?}");
             }
             StopCause::Silent | StopCause::NeverAttended => {
                 assert!(is_running, "{stop:?} {machine:?}");
-                let patience = &self.cloud.scenario.policy.patience;
+                let timeouts = &self.cloud.scenario.policy.timeouts;
                 let deadline = match stop.cause {
-                    StopCause::Silent => patience.silence_deadline * 10,
-                    _ => patience.boot_deadline,
+                    StopCause::Silent => timeouts.silence_deadline * 10,
+                    _ => timeouts.boot_deadline,
                 };
                 let now = self.cloud.now();
                 // The last report may have been due when the cut began.

@@ -6,7 +6,7 @@ use proto::v1::{WorkerOrder, WorkerReport, WorkerState};
 use tokio::sync::watch;
 
 use crate::fleet::worker_registry::{SessionId, Workers};
-use crate::plan::{InstanceId, Moment};
+use crate::plan::{InstanceId, Timestamp};
 use crate::simulate::{Machine, Phase};
 
 pub const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ pub struct Link {
     pub id: InstanceId,
     stream: Option<Stream>,
     /// When an idle worker's receive call ends.
-    reads_at: Moment,
+    reads_at: Timestamp,
     /// How many jobs it had finished when it last read its orders.
     completed: u64,
 }
@@ -28,10 +28,10 @@ struct Stream {
     orders: watch::Receiver<Option<WorkerOrder>>,
     /// The last order that was obeyed.
     sequence: u64,
-    reported_at: Moment,
+    reported_at: Timestamp,
     reported: Option<WorkerReport>,
     /// Reports on their way, and when they arrive.
-    reports: VecDeque<(Moment, WorkerReport)>,
+    reports: VecDeque<(Timestamp, WorkerReport)>,
 }
 
 impl Link {
@@ -39,7 +39,7 @@ impl Link {
         Self {
             id,
             stream: None,
-            reads_at: Moment::default(),
+            reads_at: Timestamp::default(),
             completed: 0,
         }
     }
@@ -49,13 +49,13 @@ impl Link {
         self.stream = None;
     }
 
-    /// Opens a stream unless there is one. When the roster refuses it, the worker tries again at the next step.
-    pub fn connect(&mut self, roster: &mut Workers, now: Moment) {
+    /// Opens a stream unless there is one. When the workers refuses it, the worker tries again at the next step.
+    pub fn connect(&mut self, workers: &mut Workers, now: Timestamp) {
         if self.stream.is_some() {
             return;
         }
         let (sender, orders) = watch::channel(None);
-        let session = roster.join(&self.id, sender, now);
+        let session = workers.join(&self.id, sender, now);
         self.stream = session.map(|session| Stream {
             session,
             orders,
@@ -71,8 +71,8 @@ impl Link {
     pub fn read_order(
         &mut self,
         machine: &Machine,
-        now: Moment,
-        reads_again_at: Moment,
+        now: Timestamp,
+        reads_again_at: Timestamp,
     ) -> Option<Order> {
         let is_receiving = machine.phase == Phase::Idle && !machine.confirmed;
         let had_no_job = machine.completed == self.completed;
@@ -89,7 +89,7 @@ impl Link {
     }
 
     /// Sends a report when anything changed, or when the last one is a while ago.
-    pub fn report(&mut self, machine: &Machine, now: Moment, arrives: Moment) {
+    pub fn report(&mut self, machine: &Machine, now: Timestamp, arrives: Timestamp) {
         let Some(stream) = &mut self.stream else {
             return;
         };
@@ -117,13 +117,13 @@ impl Link {
         }
     }
 
-    /// Delivers the reports that arrive by `now`. The stream ends when the roster knows a newer one.
-    pub fn deliver(&mut self, roster: &mut Workers, now: Moment) {
+    /// Delivers the reports that arrive by `now`. The stream ends when the workers knows a newer one.
+    pub fn deliver(&mut self, workers: &mut Workers, now: Timestamp) {
         let Some(stream) = &mut self.stream else {
             return;
         };
         while let Some((_, report)) = stream.reports.pop_front_if(|(arrives, _)| *arrives <= now) {
-            if roster.report(&stream.session, &report, now).is_none() {
+            if workers.report(&stream.session, &report, now).is_none() {
                 self.stream = None;
                 return;
             }

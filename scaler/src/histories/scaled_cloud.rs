@@ -1,4 +1,4 @@
-//! The simulated cloud with the real planner and the real roster in front of it.
+//! The simulated cloud with the real planner and the real workers in front of it.
 
 use std::time::Duration;
 
@@ -6,7 +6,9 @@ use proto::v1::worker_order::Order;
 
 use super::link::Link;
 use crate::fleet::worker_registry::Workers;
-use crate::plan::{InstanceId, Memory, Moment, Observation, Plan, Policy, State, StopCause, plan};
+use crate::plan::{
+    InstanceId, Memory, Observation, Plan, Policy, State, StopCause, Timestamp, plan,
+};
 use crate::simulate::{Cloud, Phase, Power, Scenario};
 
 pub const STEP: Duration = Duration::from_millis(20);
@@ -21,21 +23,21 @@ pub struct ScaledCloud {
     pub cloud: Cloud,
     /// The workers' streams, in the order of the machines.
     links: Vec<Link>,
-    roster: Workers,
+    workers: Workers,
     memory: Memory,
-    polled_at: Moment,
+    polled_at: Timestamp,
     /// How often workers were cordoned after some were added, or added after some were cordoned.
     pub reversals: u32,
     last_added: Option<bool>,
     /// Since when no report reaches the scaler.
-    pub(super) cut_off_since: Option<Moment>,
+    pub(super) cut_off_since: Option<Timestamp>,
     /// The last period of that: from when until when.
-    pub(super) last_cut_off: Option<(Moment, Moment)>,
-    /// Since when the queue's counters are zero in spite of messages. AWS only promises that they are right a minute after the
-    /// last change.
-    pub(super) blind_since: Option<Moment>,
+    pub(super) last_cut_off: Option<(Timestamp, Timestamp)>,
+    /// Since when the queue's counters are zero in spite of messages. AWS only promises that they are right a minute after
+    /// the last change.
+    pub(super) blind_since: Option<Timestamp>,
     /// Since when the queue holds messages.
-    pub(super) work_since: Option<Moment>,
+    pub(super) work_since: Option<Timestamp>,
     random: u64,
 }
 
@@ -64,9 +66,9 @@ impl ScaledCloud {
         Self {
             cloud,
             links: Vec::new(),
-            roster: Workers::default(),
+            workers: Workers::default(),
             memory: Memory::default(),
-            polled_at: Moment::default(),
+            polled_at: Timestamp::default(),
             reversals: 0,
             last_added: None,
             cut_off_since: None,
@@ -111,15 +113,15 @@ impl ScaledCloud {
     }
 
     pub fn restart_scaler(&mut self) {
-        (self.roster, self.memory) = (Workers::default(), Memory::default());
+        (self.workers, self.memory) = (Workers::default(), Memory::default());
         self.cloud.forget_observations();
         self.links.iter_mut().for_each(Link::break_stream);
     }
 
     /// Whether the silence of workers that were cut off may still have effects.
     pub fn was_just_cut_off(&self) -> bool {
-        let silence = self.cloud.scenario.policy.patience.silence_deadline;
-        let is_recent = |(_, end): (Moment, Moment)| self.cloud.now().since(end) <= silence;
+        let silence = self.cloud.scenario.policy.timeouts.silence_deadline;
+        let is_recent = |(_, end): (Timestamp, Timestamp)| self.cloud.now().since(end) <= silence;
         self.last_cut_off.is_some_and(is_recent)
     }
 
@@ -146,12 +148,12 @@ impl ScaledCloud {
         let now = self.cloud.now();
         let has_work = self.cloud.messages() > 0;
         self.work_since = has_work.then(|| self.work_since.unwrap_or(now));
-        let is_blind = |since: &Moment| now.since(*since) < LONGEST_BLINDNESS;
+        let is_blind = |since: &Timestamp| now.since(*since) < LONGEST_BLINDNESS;
         self.blind_since = self.blind_since.filter(is_blind);
         self.cloud.faults.counters_are_blind = self.blind_since.is_some();
         for index in self.links.len()..self.cloud.machines().len() {
             let id = self.cloud.id(index).clone();
-            self.roster.admit([id.clone()]);
+            self.workers.admit([id.clone()]);
             self.links.push(Link::new(id));
         }
         (0..self.links.len()).for_each(|index| self.step_worker(index));
@@ -193,12 +195,12 @@ impl ScaledCloud {
                 link.break_stream();
             }
             if machine.phase == Phase::Stopped {
-                self.roster.forget(&link.id);
+                self.workers.forget(&link.id);
             }
             return;
         }
         if self.cut_off_since.is_none() {
-            link.connect(&mut self.roster, now);
+            link.connect(&mut self.workers, now);
         }
         if let Some(order) = link.read_order(machine, now, reads_again_at) {
             let is_cordon = matches!(order, Order::Cordon(_));
@@ -208,7 +210,7 @@ impl ScaledCloud {
         if self.cut_off_since.is_some() {
             link.break_stream();
         }
-        link.deliver(&mut self.roster, now);
+        link.deliver(&mut self.workers, now);
     }
 
     fn poll(&mut self) {
@@ -217,17 +219,17 @@ impl ScaledCloud {
         if !self.cloud.faults.ec2_is_lost {
             let all = self.links.iter().map(|it| &it.id);
             let fleet = all.filter(|id| self.cloud.machine(id).phase != Phase::Terminated);
-            self.roster
+            self.workers
                 .set_fleet(fleet.cloned().collect(), self.polled_at);
         }
     }
 
-    /// Returns what EC2 and the queue reported, with the workers as the roster knows them.
+    /// Returns what EC2 and the queue reported, with the workers as the workers knows them.
     fn observe(&mut self) -> Observation {
         let now = self.cloud.now();
         let mut observation = self.cloud.observe().clone();
         for (index, instance) in observation.instances.iter_mut().enumerate() {
-            let worker = self.roster.get(&instance.id);
+            let worker = self.workers.get(&instance.id);
             let known = worker.and_then(|it| Some((it.state?, it.since)));
             (instance.state, instance.since) = match self.cloud.power(index) {
                 Power::Stopped => (State::Stopped, instance.since),
@@ -258,19 +260,19 @@ impl ScaledCloud {
             self.reversals += u32::from(before.is_some_and(|added| added != plan.adds()));
         }
         for id in &plan.cordon {
-            self.roster.cordon(id, now);
+            self.workers.cordon(id, now);
         }
         for id in &plan.uncordon {
-            self.roster.uncordon(id, now);
+            self.workers.uncordon(id, now);
         }
         if !plan.start.is_empty() && self.cloud.start(&plan.start) {
-            plan.start.iter().for_each(|id| self.roster.forget(id));
+            plan.start.iter().for_each(|id| self.workers.forget(id));
         }
         if plan.launch > 0 {
             self.cloud.launch(plan.launch);
         }
         for stop in &plan.stop {
-            let is_right = self.roster.mark_stopping(&stop.id, stop.cause, now, now);
+            let is_right = self.workers.mark_stopping(&stop.id, stop.cause, now, now);
             assert!(is_right, "{stop:?}");
             if stop.cause == StopCause::NeverStarted {
                 self.cloud.terminate(&stop.id);
@@ -284,7 +286,7 @@ impl ScaledCloud {
     }
 
     /// A time between `least` and `most` milliseconds from now.
-    fn after(&mut self, least: u64, most: u64) -> Moment {
+    fn after(&mut self, least: u64, most: u64) -> Timestamp {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;

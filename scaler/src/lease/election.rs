@@ -8,7 +8,7 @@ use super::record::Record;
 use super::state::{self, ReadOutcome, Step, WriteOutcome};
 use super::{KEY, Role};
 use crate::clock::Clock;
-use crate::plan::Moment;
+use crate::plan::Timestamp;
 
 /// Competes for the lease: makes the calls of [`state::Lease`] and publishes the role.
 pub(super) struct LeaseLoop {
@@ -96,7 +96,7 @@ impl LeaseLoop {
         WriteOutcome::Unconfirmed
     }
 
-    fn failed(&mut self, what: &str, error: &str, now: Moment) {
+    fn failed(&mut self, what: &str, error: &str, now: Timestamp) {
         self.note(what, error);
         self.lease.not_read(now);
     }

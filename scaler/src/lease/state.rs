@@ -15,7 +15,7 @@ use std::time::Duration;
 use platform::objects::Condition;
 
 use super::record::{Holder, Record};
-use crate::plan::Moment;
+use crate::plan::Timestamp;
 
 /// How many unconfirmed writes are remembered. An older one counts from the last known write.
 const MOST_UNCONFIRMED: usize = 16;
@@ -29,34 +29,34 @@ pub struct Lease {
     slack: Duration,
     view: View,
     /// The newest unconfirmed writes: their renewals, and when they were sent.
-    unconfirmed: Vec<(u64, Moment)>,
+    unconfirmed: Vec<(u64, Timestamp)>,
     /// When to make the next call.
-    next_at: Moment,
+    next_at: Timestamp,
 }
 
 #[derive(Debug, Clone)]
 enum View {
     /// Never read, or outdated. `leads_since` still counts.
-    Unknown { leads_since: Option<Moment> },
+    Unknown { leads_since: Option<Timestamp> },
     /// No scaler holds it.
     Free { condition: Condition, renewals: u64 },
     Others {
         record: Record,
         etag: String,
         /// Since when the object is known to be the same.
-        same_since: Moment,
+        same_since: Timestamp,
     },
     Mine {
         etag: String,
         renewals: u64,
-        leads_since: Moment,
+        leads_since: Timestamp,
     },
 }
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    Wait(Moment),
+    Wait(Timestamp),
     Read,
     Write(Record, Condition),
 }
@@ -89,13 +89,13 @@ impl Lease {
             slack,
             view: View::Unknown { leads_since: None },
             unconfirmed: Vec::new(),
-            next_at: Moment::default(),
+            next_at: Timestamp::default(),
         }
     }
 
     /// Returns until when this scaler leads; `None` when it does not.
     #[must_use]
-    pub fn leads_until(&self) -> Option<Moment> {
+    pub fn leads_until(&self) -> Option<Timestamp> {
         let since = match &self.view {
             View::Mine { leads_since, .. } => Some(*leads_since),
             View::Unknown { leads_since } => *leads_since,
@@ -116,7 +116,7 @@ impl Lease {
     /// Returns what to do at `now`. Make one call at a time, and report its result by [`read`](Self::read),
     /// [`not_read`](Self::not_read) or [`wrote`](Self::wrote).
     #[must_use]
-    pub fn next(&self, now: Moment) -> Step {
+    pub fn next(&self, now: Timestamp) -> Step {
         if now < self.next_at {
             return Step::Wait(self.next_at);
         }
@@ -155,7 +155,7 @@ impl Lease {
     }
 
     /// Records a read whose reply came at `now`.
-    pub fn read(&mut self, found: ReadOutcome, now: Moment) {
+    pub fn read(&mut self, found: ReadOutcome, now: Timestamp) {
         self.view = match found {
             ReadOutcome::Nothing => View::Free {
                 condition: Condition::Absent,
@@ -197,12 +197,12 @@ impl Lease {
     }
 
     /// Records a read that failed.
-    pub fn not_read(&mut self, now: Moment) {
+    pub fn not_read(&mut self, now: Timestamp) {
         self.next_at = now.after(self.poll());
     }
 
     /// Records a write of `record` that was sent at `sent_at` and ended at `now`.
-    pub fn wrote(&mut self, record: &Record, written: WriteOutcome, sent_at: Moment, now: Moment) {
+    pub fn wrote(&mut self, record: &Record, written: WriteOutcome, sent_at: Timestamp, now: Timestamp) {
         match written {
             WriteOutcome::Stored(etag) => {
                 self.unconfirmed.clear();
@@ -265,7 +265,7 @@ impl Lease {
         self.me.socket.is_some() && record.holder.socket == self.me.socket
     }
 
-    fn lapses_at(&self, record: &Record, same_since: Moment) -> Moment {
+    fn lapses_at(&self, record: &Record, same_since: Timestamp) -> Timestamp {
         same_since.after(record.lease_time().max(self.lease_time))
     }
 

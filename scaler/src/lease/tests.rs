@@ -8,7 +8,7 @@ use super::record::{Holder, Record};
 use super::state::{Lease, ReadOutcome, Step, WriteOutcome};
 use super::{LONGEST_CALL, LeaseTimes};
 use crate::clock::Clock;
-use crate::plan::Moment;
+use crate::plan::Timestamp;
 
 const LEASE_TIME: u64 = 3000;
 const CALL_TIMEOUT: u64 = LEASE_TIME / 4;
@@ -54,8 +54,8 @@ impl Simulation {
         }
     }
 
-    fn moment(&self) -> Moment {
-        Moment::after_epoch(Duration::from_millis(self.now))
+    fn moment(&self) -> Timestamp {
+        Timestamp::after_epoch(Duration::from_millis(self.now))
     }
 
     fn leaders(&self) -> Vec<usize> {
@@ -115,7 +115,7 @@ impl Simulation {
         let (now, moment) = (self.now, self.moment());
         let scaler = &mut self.scalers[number];
         if let Some((call, step, sent)) = scaler.call.take() {
-            let sent_at = Moment::after_epoch(Duration::from_millis(sent));
+            let sent_at = Timestamp::after_epoch(Duration::from_millis(sent));
             let replied = scaler.reply.take_if(|(at, _)| *at <= now);
             let lease = &mut scaler.lease;
             match (step, replied) {
@@ -317,7 +317,7 @@ fn a_renewal_whose_reply_was_lost_counts_from_when_it_was_sent() {
 
 #[test]
 fn leadership_counts_from_the_sending_of_the_write() {
-    let at = |milliseconds| Moment::after_epoch(Duration::from_millis(milliseconds));
+    let at = |milliseconds| Timestamp::after_epoch(Duration::from_millis(milliseconds));
     let mut lease = scaler(0, None).lease;
     lease.read(ReadOutcome::Nothing, at(10));
     let Step::Write(record, _) = lease.next(at(10)) else {

@@ -1,9 +1,10 @@
 use super::*;
 use crate::histories::scaled_cloud::{ScaledCloud, Step};
-use crate::plan::{Bounds, Goal, PolicyKind, Prices, Window};
+use crate::plan::{Bounds, PolicyKind, Prices, Targets, Window};
+use crate::wire;
 use crate::wire::tests::decision;
 
-/// A history of the simulated cloud as `scaler watch --every --json` would record it, from the decision `joined` on.
+/// A history of the simulated cloud as `scaler watch --every --json` records it, from the decision `joined` on.
 fn recording(kind: PolicyKind, joined: u64) -> Vec<String> {
     let policy = Policy {
         kind,
@@ -25,7 +26,7 @@ fn recording(kind: PolicyKind, joined: u64) -> Vec<String> {
         } = cloud.step();
         if sequence >= joined {
             let decided = decision(sequence, &policy, &observation, &plan, &before);
-            let status = wire::encode(&decided, sequence == joined);
+            let status = wire::record(&decided, sequence == joined);
             lines.push(proto::encode(&status));
         }
     }
@@ -42,7 +43,7 @@ fn replay(lines: &[String], adapt: impl Fn(&mut Policy)) -> (Vec<Replayed>, Summ
 }
 
 #[test]
-fn a_recording_replayed_with_its_own_policy_shows_no_difference_wherever_it_begins() {
+fn a_replay_with_the_recorded_policy_shows_no_difference_from_any_beginning() {
     for kind in [PolicyKind::Step, PolicyKind::Latency] {
         for joined in [1, 150, 550, 1_000] {
             let (all, summary) = replay(&recording(kind, joined), |_| {});
@@ -60,7 +61,7 @@ fn a_recording_replayed_with_its_own_policy_shows_no_difference_wherever_it_begi
 }
 
 #[test]
-fn another_policy_shows_where_it_would_have_decided_otherwise() {
+fn another_policy_shows_where_it_would_have_decided_differently() {
     let lines = recording(PolicyKind::Step, 1);
     let (all, summary) = replay(&lines, |policy| policy.bounds.max_workers = 2);
     assert!(summary.different > 0 && summary.replayed_most == 2);
@@ -70,14 +71,14 @@ fn another_policy_shows_where_it_would_have_decided_otherwise() {
 }
 
 #[test]
-fn decisions_that_are_missing_are_said_to_be() {
+fn missing_decisions_are_counted_as_gaps() {
     let mut lines = recording(PolicyKind::Step, 1);
     lines.drain(50..60);
     assert_eq!(replay(&lines, |_| {}).1.gaps, 1);
 }
 
-/// A scaler that stands by at first, leads, stands by again and leads again, with everything set that can be.
-fn recording_of_turns(kind: PolicyKind) -> Vec<String> {
+/// A scaler that stands by, leads, stands by again and leads again, with every option set.
+fn recording_with_standby(kind: PolicyKind) -> Vec<String> {
     let seconds = Duration::from_secs;
     let policy = Policy {
         kind,
@@ -89,7 +90,7 @@ fn recording_of_turns(kind: PolicyKind) -> Vec<String> {
             scale_out_cooldown: seconds(3),
             scale_in_cooldown: seconds(5),
         },
-        goal: Goal {
+        targets: Targets {
             latency: seconds(4),
             service_time: Duration::from_millis(321),
             boot_time: seconds(7),
@@ -123,7 +124,7 @@ fn recording_of_turns(kind: PolicyKind) -> Vec<String> {
         };
         let mut decided = decision(sequence, &policy, &observation, &planned, &before);
         decided.standing_by = standing_by;
-        lines.push(proto::encode(&wire::encode(&decided, sequence == 1)));
+        lines.push(proto::encode(&wire::record(&decided, sequence == 1)));
     }
     lines
 }
@@ -131,13 +132,33 @@ fn recording_of_turns(kind: PolicyKind) -> Vec<String> {
 #[test]
 fn a_recording_of_a_scaler_that_stood_by_shows_no_difference_under_any_policy() {
     for kind in PolicyKind::ALL {
-        let lines = recording_of_turns(kind);
+        let lines = recording_with_standby(kind);
         let (all, summary) = replay(&lines, |_| {});
         let different = all.iter().find(|it| it.differs());
         assert_eq!(different, None, "{kind:?}");
         assert_eq!((summary.decisions, summary.gaps), (1_500, 0), "{kind:?}");
-        // What the leader did is not known, so another policy says nothing of it either.
+        // The leader's decisions are unknown, so another policy changes nothing while the scaler stands by.
         let (all, _) = replay(&lines, |policy| policy.bounds.min_workers = 8);
         assert!(!all[0].differs() && all[30].differs(), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_status_without_a_recording_is_refused() {
+    let (policy, plan) = (Policy::default(), Plan::default());
+    let decided = decision(
+        1,
+        &policy,
+        &Observation::default(),
+        &plan,
+        &Memory::default(),
+    );
+    let mut replay = Replay::default();
+    assert!(replay.next(&wire::record(&decided, true), |_| {}).is_ok());
+    for memory in ["", "{", "{}"] {
+        let mut status = wire::encode(&decided);
+        status.memory = memory.to_owned();
+        let error = replay.next(&status, |_| {}).unwrap_err().to_string();
+        assert!(error.contains("scaler watch --every --json"), "{error}");
     }
 }

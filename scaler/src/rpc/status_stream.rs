@@ -23,7 +23,10 @@ pub fn statuses(log: &DecisionLog, every: bool) -> impl Stream<Item = ScalerStat
     });
     futures::stream::once(async move { (latest, true) })
         .chain(following)
-        .map(move |(decision, after_a_gap)| wire::encode(&decision, every && after_a_gap))
+        .map(move |(decision, after_a_gap)| match every {
+            true => wire::record(&decision, after_a_gap),
+            false => wire::encode(&decision),
+        })
 }
 
 /// Returns decisions, and whether earlier ones were skipped: a watcher that is too slow misses some, and never blocks the
@@ -64,7 +67,7 @@ mod tests {
     /// Returns the sequence of each status that is ready, and whether it carries the memory.
     fn ready(statuses: &mut (impl Stream<Item = ScalerStatus> + Unpin)) -> Vec<(u64, bool)> {
         std::iter::from_fn(|| statuses.next().now_or_never().flatten())
-            .map(|it| (it.sequence, !it.memory.is_empty()))
+            .map(|it| (it.sequence, it.memory.contains(r#""memory":{"#)))
             .collect()
     }
 

@@ -21,7 +21,7 @@ use crate::lease::Leadership;
 use crate::metrics;
 use crate::plan::pace::{count_interval, describe_interval};
 use crate::plan::{
-    Counters, FrontDemand, InstanceId, Memory, Moment, Observation, Plan, Seen, may_discard, plan,
+    Counters, FrontDemand, InstanceId, Memory, Timestamp, Observation, Plan, Seen, may_discard, plan,
 };
 
 /// How long to gather further changes after the first one before a decision: requests that arrive together get their
@@ -54,8 +54,8 @@ pub struct Reconciler {
 
 /// The result of a poll, and when it was sent.
 enum Polled {
-    Fleet(Result<Description, FleetError>, Moment),
-    Queue(Result<(Queue, Counters), QueueError>, Moment),
+    Fleet(Result<Description, FleetError>, Timestamp),
+    Queue(Result<(Queue, Counters), QueueError>, Timestamp),
 }
 
 /// EC2's description of the fleet.
@@ -78,7 +78,7 @@ struct Loop {
     /// `None` until the queue exists.
     queue: Option<Queue>,
     polled: mpsc::Sender<Polled>,
-    wake_at: Moment,
+    wake_at: Timestamp,
 }
 
 impl Reconciler {
@@ -97,7 +97,7 @@ impl Reconciler {
             count: PollTimer::every(self.tick),
             queue: None,
             polled,
-            wake_at: Moment::default(),
+            wake_at: Timestamp::default(),
             parts: self,
         };
         reconciling.run(polls, shutdown).await
@@ -160,7 +160,7 @@ impl Loop {
         self.publish(active, observation, plan, before, standing_by);
     }
 
-    fn observe(&mut self, now: Moment) -> Observation {
+    fn observe(&mut self, now: Timestamp) -> Observation {
         let observation = self.view.observe(now, self.parts.executor.held());
         for duration in self.view.take_boot_times() {
             metrics::boot_time(duration);
@@ -168,7 +168,7 @@ impl Loop {
         observation
     }
 
-    fn schedule_next(&mut self, plan: &Plan, now: Moment) {
+    fn schedule_next(&mut self, plan: &Plan, now: Timestamp) {
         // Observed again, because what was just ordered counts.
         let after = self.observe(now);
         self.describe

@@ -1,10 +1,10 @@
 use proto::names::{WORKER_INSTANCE, worker_instance};
 use proto::v1;
 
-use super::{WireError, duration, moment, timestamp};
+use super::{duration, timestamp};
 use crate::plan::{
-    Billing, Counters, FailedBoots, FrontDemand, Held, Instance, InstanceId, Moment, Observation,
-    Seen, State,
+    Billing, CallBackoff, Counters, FailedBoots, FrontDemand, Instance, Observation, Seen, State,
+    Timestamp,
 };
 
 pub fn encode(observation: &Observation) -> v1::Observation {
@@ -16,7 +16,7 @@ pub fn encode(observation: &Observation) -> v1::Observation {
         launching,
         described_at,
         failed_boots,
-        held,
+        call_backoff,
         billing,
     } = observation;
     v1::Observation {
@@ -36,41 +36,12 @@ pub fn encode(observation: &Observation) -> v1::Observation {
                 held_until: Some(timestamp(held_until)),
             }
         }),
-        held: Some(encode_held(*held)),
+        held: Some(encode_call_backoff(*call_backoff)),
         billing: Some(encode_billing(*billing)),
     }
 }
 
-pub fn decode(observation: &v1::Observation, now: Moment) -> Result<Observation, WireError> {
-    let held = observation.held.unwrap_or_default();
-    let billing = observation.billing.unwrap_or_default();
-    let instances = observation.instances.iter().map(decode_instance);
-    Ok(Observation {
-        now,
-        front: observation.front.map(decode_demand).transpose()?,
-        queue: observation.queue.map(decode_counters).transpose()?,
-        instances: instances.collect::<Result<_, _>>()?,
-        launching: observation.launching,
-        described_at: moment(observation.described_at, "described_at")?,
-        failed_boots: observation
-            .failed_boots
-            .map(decode_failed_boots)
-            .transpose()?,
-        held: Held {
-            start: moment(held.start, "held.start")?,
-            launch: moment(held.launch, "held.launch")?,
-            stop: moment(held.stop, "held.stop")?,
-            rename: moment(held.rename, "held.rename")?,
-        },
-        billing: Billing {
-            spent: billing.spent,
-            still_paid: billing.still_paid,
-            paid_off_at: moment(billing.paid_off_at, "paid_off_at")?,
-        },
-    })
-}
-
-fn demand(front: Seen<FrontDemand>, now: Moment) -> v1::FrontCounters {
+fn demand(front: Seen<FrontDemand>, now: Timestamp) -> v1::FrontCounters {
     let FrontDemand {
         unanswered,
         accepted_total,
@@ -85,18 +56,7 @@ fn demand(front: Seen<FrontDemand>, now: Moment) -> v1::FrontCounters {
     }
 }
 
-fn decode_demand(front: v1::FrontCounters) -> Result<Seen<FrontDemand>, WireError> {
-    Ok(Seen {
-        value: FrontDemand {
-            unanswered: front.unanswered,
-            accepted_total: front.accepted_total,
-            answered_total: front.answered_total,
-        },
-        at: moment(front.at, "front.at")?.ok_or(WireError::Missing("front.at"))?,
-    })
-}
-
-fn counters(queue: Seen<Counters>, now: Moment) -> v1::QueueCounters {
+fn counters(queue: Seen<Counters>, now: Timestamp) -> v1::QueueCounters {
     let Counters {
         visible,
         in_flight,
@@ -111,24 +71,13 @@ fn counters(queue: Seen<Counters>, now: Moment) -> v1::QueueCounters {
     }
 }
 
-fn decode_counters(queue: v1::QueueCounters) -> Result<Seen<Counters>, WireError> {
-    Ok(Seen {
-        value: Counters {
-            visible: queue.visible,
-            in_flight: queue.in_flight,
-            delayed: queue.delayed,
-        },
-        at: moment(queue.at, "queue.at")?.ok_or(WireError::Missing("queue.at"))?,
-    })
-}
-
-fn encode_held(held: Held) -> v1::Held {
-    let Held {
+fn encode_call_backoff(call_backoff: CallBackoff) -> v1::Held {
+    let CallBackoff {
         start,
         launch,
         stop,
         rename,
-    } = held;
+    } = call_backoff;
     v1::Held {
         start: start.map(timestamp),
         launch: launch.map(timestamp),
@@ -148,14 +97,6 @@ fn encode_billing(billing: Billing) -> v1::Billing {
         still_paid,
         paid_off_at: paid_off_at.map(timestamp),
     }
-}
-
-fn decode_failed_boots(failed: v1::FailedBoots) -> Result<FailedBoots, WireError> {
-    let held_until = moment(failed.held_until, "failed_boots.held_until")?;
-    Ok(FailedBoots {
-        in_a_row: failed.in_a_row,
-        held_until: held_until.ok_or(WireError::Missing("failed_boots.held_until"))?,
-    })
 }
 
 fn instance(instance: &Instance) -> v1::Instance {
@@ -184,20 +125,6 @@ fn instance(instance: &Instance) -> v1::Instance {
     }
 }
 
-fn decode_instance(instance: &v1::Instance) -> Result<Instance, WireError> {
-    Ok(Instance {
-        id: InstanceId::from(instance.instance_id.as_str()),
-        number: instance.number,
-        state: decode_state(instance.state())?,
-        since: moment(instance.since, "since")?.ok_or(WireError::Missing("since"))?,
-        heard: moment(instance.heard, "heard")?,
-        started_at: moment(instance.started_at, "started_at")?,
-        running_since: moment(instance.running_since, "running_since")?,
-        listed: instance.listed,
-        leaving: instance.leaving,
-    })
-}
-
 fn encode_state(state: State) -> v1::InstanceState {
     match state {
         State::Stopped => v1::InstanceState::Stopped,
@@ -209,18 +136,4 @@ fn encode_state(state: State) -> v1::InstanceState {
         State::Cordoned => v1::InstanceState::Cordoned,
         State::Stopping => v1::InstanceState::Stopping,
     }
-}
-
-fn decode_state(state: v1::InstanceState) -> Result<State, WireError> {
-    Ok(match state {
-        v1::InstanceState::Stopped => State::Stopped,
-        v1::InstanceState::Pending => State::Pending,
-        v1::InstanceState::Booting => State::Booting,
-        v1::InstanceState::Idle => State::Idle,
-        v1::InstanceState::Busy => State::Busy,
-        v1::InstanceState::Draining => State::Draining,
-        v1::InstanceState::Cordoned => State::Cordoned,
-        v1::InstanceState::Stopping => State::Stopping,
-        v1::InstanceState::Unspecified => return Err(WireError::Missing("an instance's state")),
-    })
 }

@@ -1,7 +1,7 @@
 use proto::v1;
 
-use super::{WireError, duration, moment, time, timestamp};
-use crate::plan::{Alternative, InstanceId, Plan, PolicyKind, Stop, StopCause};
+use super::{duration, timestamp};
+use crate::plan::{Alternative, InstanceId, Plan, PolicyKind, StopCause};
 
 pub fn encode(plan: &Plan, kind: PolicyKind) -> v1::Plan {
     let Plan {
@@ -38,46 +38,6 @@ pub fn encode(plan: &Plan, kind: PolicyKind) -> v1::Plan {
     }
 }
 
-pub fn decode(plan: &v1::Plan) -> Result<Plan, WireError> {
-    let ids = |texts: &[String]| texts.iter().map(|id| id.as_str().into()).collect();
-    if plan.stop.len() != plan.stop_causes.len() {
-        return Err(WireError::Missing("a stop's cause"));
-    }
-    let stops = plan.stop.iter().zip(plan.stop_causes()).map(|(id, cause)| {
-        Ok(Stop {
-            id: id.as_str().into(),
-            cause: decode_cause(cause)?,
-        })
-    });
-    Ok(Plan {
-        desired_workers: plan.desired_workers,
-        start: ids(&plan.start),
-        launch: plan.launch,
-        cordon: ids(&plan.cordon),
-        uncordon: ids(&plan.uncordon),
-        stop: stops.collect::<Result<_, WireError>>()?,
-        rename: plan
-            .rename
-            .iter()
-            .map(|it| (it.instance_id.as_str().into(), it.number))
-            .collect(),
-        reason: plan.reason.clone(),
-        rejected: plan
-            .rejected
-            .iter()
-            .map(|it| Alternative {
-                workers: it.workers,
-                reason: it.reason.clone(),
-            })
-            .collect(),
-        completes_in: match plan.completes_in {
-            Some(_) => Some(time(plan.completes_in, "completes_in")?),
-            None => None,
-        },
-        wake_at: moment(plan.wake_at, "wake_at")?,
-    })
-}
-
 fn alternative(alternative: &Alternative) -> v1::Alternative {
     let Alternative { workers, reason } = alternative;
     v1::Alternative {
@@ -99,15 +59,5 @@ fn cause(cause: StopCause) -> v1::StopCause {
         StopCause::Silent => v1::StopCause::Silent,
         StopCause::NeverAttended => v1::StopCause::NeverAttended,
         StopCause::NeverStarted => v1::StopCause::NeverStarted,
-    }
-}
-
-fn decode_cause(cause: v1::StopCause) -> Result<StopCause, WireError> {
-    match cause {
-        v1::StopCause::Drained => Ok(StopCause::Drained),
-        v1::StopCause::Silent => Ok(StopCause::Silent),
-        v1::StopCause::NeverAttended => Ok(StopCause::NeverAttended),
-        v1::StopCause::NeverStarted => Ok(StopCause::NeverStarted),
-        v1::StopCause::Unspecified => Err(WireError::Missing("a stop's cause")),
     }
 }

@@ -1,16 +1,16 @@
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use proptest::prelude::*;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::decision_log::{ActivePolicy, DecisionLog};
 use crate::plan::{
-    Alternative, Billing, Bounds, Counters, FailedBoots, FrontDemand, Goal, Held, Instance,
-    KeepIdle, Patience, PolicyKind, Prices, Seen, State, Stop, StopCause, Window,
+    Alternative, Billing, Bounds, CallBackoff, Counters, FailedBoots, FrontDemand, Instance,
+    KeepIdle, Memory, Observation, Plan, Policy, PolicyKind, Prices, Seen, State, Stop, StopCause,
+    Targets, Timeouts, Window,
 };
 
-/// A decision as the loop would publish it.
+/// Returns a decision as the loop publishes it.
 pub fn decision(
     sequence: u64,
     policy: &Policy,
@@ -32,212 +32,220 @@ pub fn decision(
     }
 }
 
-fn any_moment() -> impl Strategy<Value = Moment> {
-    (0..=LAST_SECOND, 0_u32..1_000_000_000)
-        .prop_map(|(seconds, nanos)| Moment::after_epoch(Duration::new(seconds, nanos)))
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::after_epoch(Duration::from_secs(seconds))
 }
 
-fn any_duration() -> impl Strategy<Value = Duration> {
-    (0_u64..1_000_000_000, 0_u32..1_000_000_000)
-        .prop_map(|(seconds, nanos)| Duration::new(seconds, nanos))
-}
-
-fn maybe<T: std::fmt::Debug>(some: impl Strategy<Value = T>) -> impl Strategy<Value = Option<T>> {
-    prop::option::of(some)
-}
-
-fn any_dollars() -> impl Strategy<Value = f64> {
-    prop_oneof![0.0..1e6_f64, prop::num::f64::POSITIVE]
-}
-
-prop_compose! {
-    fn any_instance()(
-        id in "i-[0-9a-f]{1,17}",
-        number in maybe(any::<u32>()),
-        state in prop::sample::select(State::ALL.to_vec()),
-        since in any_moment(),
-        moments in prop::array::uniform3(maybe(any_moment())),
-        (listed, leaving) in any::<(bool, bool)>(),
-    ) -> Instance {
-        let [heard, started_at, running_since] = moments;
-        Instance { id: id.as_str().into(), number, state, since, heard, started_at, running_since, listed, leaving }
-    }
-}
-
-prop_compose! {
-    fn any_observation()(
-        now in any_moment(),
-        front in maybe((any::<[u64; 3]>(), any_moment())),
-        queue in maybe((any::<[u64; 3]>(), any_moment())),
-        instances in prop::collection::vec(any_instance(), 0..5),
-        launching in any::<u32>(),
-        described_at in maybe(any_moment()),
-        failed in maybe((any::<u32>(), any_moment())),
-        held in prop::array::uniform4(maybe(any_moment())),
-        (spent, still_paid, paid_off_at) in (any_dollars(), any::<u32>(), maybe(any_moment())),
-    ) -> Observation {
-        let [start, launch, stop, rename] = held;
-        Observation {
-            now,
-            front: front.map(|([unanswered, accepted_total, answered_total], at)| Seen {
-                value: FrontDemand { unanswered, accepted_total, answered_total },
-                at,
-            }),
-            queue: queue.map(|([visible, in_flight, delayed], at)| Seen {
-                value: Counters { visible, in_flight, delayed },
-                at,
-            }),
-            instances,
-            launching,
-            described_at,
-            failed_boots: failed.map(|(in_a_row, held_until)| FailedBoots { in_a_row, held_until }),
-            held: Held { start, launch, stop, rename },
-            billing: Billing { spent, still_paid, paid_off_at },
-        }
-    }
-}
-
-prop_compose! {
-    fn any_plan()(
-        (desired_workers, launch) in any::<(u32, u32)>(),
-        ids in prop::array::uniform4(prop::collection::vec("i-[0-9a-f]{1,17}", 0..3)),
-        cause in prop::sample::select(vec![StopCause::Drained, StopCause::Silent, StopCause::NeverAttended, StopCause::NeverStarted]),
-        number in any::<u32>(),
-        reason in "\\PC{0,40}",
-        rejected in prop::collection::vec((any::<u32>(), "\\PC{0,20}"), 0..3),
-        completes_in in maybe(any_duration()),
-        wake_at in maybe(any_moment()),
-    ) -> Plan {
-        let [start, cordon, uncordon, stop] = ids.map(|ids| ids.iter().map(|id| id.as_str().into()).collect::<Vec<crate::plan::InstanceId>>());
-        Plan {
-            desired_workers,
-            launch,
-            rename: start.iter().map(|id| (id.clone(), number)).collect(),
-            stop: stop.into_iter().map(|id| Stop { id, cause }).collect(),
-            start,
-            cordon,
-            uncordon,
-            reason,
-            rejected: rejected.into_iter().map(|(workers, reason)| Alternative { workers, reason }).collect(),
-            completes_in,
-            wake_at,
-        }
-    }
-}
-
-prop_compose! {
-    fn any_policy()(
-        kind in prop::sample::select(PolicyKind::ALL.to_vec()),
-        (min_workers, max_workers, warm_pool) in any::<(u32, u32, u32)>(),
-        budget_per_hour in maybe(any_dollars()),
-        per_hour in any_dollars(),
-        d in prop::collection::vec(any_duration(), 16),
-        keep_idle in maybe(any_duration()),
-        schedule in prop::collection::vec((any_duration(), any_duration(), any::<u32>()), 0..3),
-        paused_by in maybe("\\PC{1,20}"),
-    ) -> Policy {
-        Policy {
-            kind,
-            bounds: Bounds {
-                min_workers,
-                max_workers,
-                budget_per_hour,
-                warm_pool,
-                scale_out_cooldown: d[0],
-                scale_in_cooldown: d[1],
-            },
-            patience: Patience {
-                idle_time: d[2],
-                settle: d[3],
-                silence_deadline: d[4],
-                boot_deadline: d[5],
-                front_stale_after: d[6],
-                queue_stale_after: d[7],
-                fleet_stale_after: d[8],
-                stopping_patience: d[9],
-                leftover_patience: d[10],
-                keep_idle: keep_idle.map_or(KeepIdle::Auto, KeepIdle::AtMost),
-            },
-            goal: Goal { latency: d[11], service_time: d[12], boot_time: d[13] },
-            prices: Prices { per_hour, minimum: d[14] },
-            schedule: schedule.into_iter().map(|(from, to, min_workers)| Window { from, to, min_workers }).collect(),
-            paused_by,
-        }
-    }
-}
-
-proptest! {
-    #[test]
-    fn what_a_plan_is_made_from_and_the_plan_survive_the_wire_and_json(
-        sequence in 1..=u64::MAX,
-        policy in any_policy(),
-        observation in any_observation(),
-        plan in any_plan(),
-        standing_by in maybe("\\PC{0,20}"),
-    ) {
-        let mut decided = decision(sequence, &policy, &observation, &plan, &Memory::default());
-        decided.standing_by.clone_from(&standing_by);
-        for with_memory in [false, true] {
-            let status = encode(&decided, with_memory);
-            let read: v1::ScalerStatus = proto::decode(&proto::encode(&status)).unwrap();
-            prop_assert_eq!(&read, &status);
-            let expected = Recorded {
-                sequence,
-                policy: policy.clone(),
-                observation: observation.clone(),
-                plan: plan.clone(),
-                memory: with_memory.then(Memory::default),
-                standing_by: standing_by.clone(),
-            };
-            prop_assert_eq!(decode(&read).unwrap(), expected);
-        }
-    }
-}
-
-#[test]
-fn an_incomplete_status_is_refused() {
-    let whole = encode(
-        &decision(
-            1,
-            &Policy::default(),
-            &Observation::default(),
-            &Plan::default(),
-            &Memory::default(),
-        ),
-        false,
-    );
-    assert!(decode(&whole).is_ok());
-    let without: [fn(&mut v1::ScalerStatus); 7] = [
-        |status| status.at = None,
-        |status| status.observation = None,
-        |status| status.plan = None,
-        |status| status.bounds = None,
-        |status| status.policy = None,
-        |status| status.memory = "{".to_owned(),
-        |status| {
-            status.at = Some(Timestamp {
-                seconds: -1,
-                nanos: 0,
-            })
+/// Every field has a different value.
+fn policy() -> Policy {
+    let s = Duration::from_secs;
+    Policy {
+        kind: PolicyKind::Kpa,
+        bounds: Bounds {
+            min_workers: 1,
+            max_workers: 2,
+            budget_per_hour: Some(0.25),
+            warm_pool: 3,
+            scale_out_cooldown: s(4),
+            scale_in_cooldown: s(5),
         },
-    ];
-    let errors = without.map(|change| {
-        let mut status = whole.clone();
-        change(&mut status);
-        decode(&status).unwrap_err().to_string()
-    });
-    assert_eq!(BTreeSet::from(errors.clone()).len(), 7, "{errors:?}");
+        timeouts: Timeouts {
+            idle_time: s(6),
+            settle: s(7),
+            keep_idle: KeepIdle::AtMost(s(8)),
+            silence_deadline: s(9),
+            boot_deadline: s(10),
+            front_stale_after: s(11),
+            queue_stale_after: s(12),
+            fleet_stale_after: s(13),
+            stopping_timeout: s(14),
+            leftover_timeout: s(15),
+        },
+        targets: Targets {
+            latency: s(16),
+            service_time: Duration::from_millis(17),
+            boot_time: s(18),
+        },
+        prices: Prices {
+            per_hour: 0.5,
+            minimum: s(19),
+        },
+        schedule: vec![Window {
+            from: s(20),
+            to: s(21),
+            min_workers: 22,
+        }],
+        paused_by: Some("ops".to_owned()),
+    }
+}
+
+fn observation() -> Observation {
+    Observation {
+        now: at(100),
+        front: Some(Seen {
+            value: FrontDemand {
+                unanswered: 1,
+                accepted_total: 2,
+                answered_total: 3,
+            },
+            at: at(90),
+        }),
+        queue: Some(Seen {
+            value: Counters {
+                visible: 4,
+                in_flight: 5,
+                delayed: 6,
+            },
+            at: at(80),
+        }),
+        instances: vec![Instance {
+            id: "i-1".into(),
+            number: Some(7),
+            state: State::Busy,
+            since: at(8),
+            heard: Some(at(9)),
+            started_at: Some(at(10)),
+            running_since: Some(at(11)),
+            listed: true,
+            leaving: false,
+        }],
+        launching: 12,
+        described_at: Some(at(13)),
+        failed_boots: Some(FailedBoots {
+            in_a_row: 14,
+            held_until: at(15),
+        }),
+        call_backoff: CallBackoff {
+            start: Some(at(16)),
+            launch: Some(at(17)),
+            stop: Some(at(18)),
+            rename: Some(at(19)),
+        },
+        billing: Billing {
+            spent: 0.125,
+            still_paid: 20,
+            paid_off_at: Some(at(21)),
+        },
+    }
+}
+
+fn plan() -> Plan {
+    Plan {
+        desired_workers: 1,
+        start: vec!["i-2".into()],
+        launch: 3,
+        cordon: vec!["i-4".into()],
+        uncordon: vec!["i-5".into()],
+        stop: vec![Stop {
+            id: "i-6".into(),
+            cause: StopCause::Silent,
+        }],
+        rename: vec![("i-7".into(), 8)],
+        reason: "load".to_owned(),
+        rejected: vec![Alternative {
+            workers: 9,
+            reason: "slow".to_owned(),
+        }],
+        completes_in: Some(Duration::from_millis(10)),
+        wake_at: Some(at(11)),
+    }
+}
+
+fn as_json(decision: &Decision) -> Value {
+    serde_json::from_str(&proto::encode(&encode(decision))).unwrap()
 }
 
 #[test]
-fn what_does_not_fit_becomes_the_longest_that_does() {
-    let end = timestamp(Moment::after_epoch(Duration::MAX));
+fn every_field_of_a_decision_is_encoded() {
+    let decided = decision(5, &policy(), &observation(), &plan(), &Memory::default());
+    let status = as_json(&decided);
+    let time = |seconds| timestamp(at(seconds)).to_string();
+    assert_eq!(status["sequence"], "5");
+    assert_eq!(status["at"], time(100));
+    assert_eq!(status["pausedBy"], "ops");
+    assert_eq!(
+        status["bounds"],
+        json!({
+            "minWorkers": 1, "maxWorkers": 2, "budgetPerHour": 0.25, "warmPool": 3,
+            "scaleOutCooldown": "4s", "scaleInCooldown": "5s",
+        })
+    );
+    assert_eq!(
+        status["policy"],
+        json!({
+            "name": "kpa", "latencyTarget": "16s", "assumedServiceTime": "0.017s", "assumedBootTime": "18s",
+            "pricePerHour": 0.5, "billedMinimum": "19s",
+            "patience": {
+                "idleTime": "6s", "settle": "7s", "keepIdle": "8s", "silenceDeadline": "9s", "bootDeadline": "10s",
+                "frontStaleAfter": "11s", "queueStaleAfter": "12s", "fleetStaleAfter": "13s",
+                "stoppingPatience": "14s", "leftoverPatience": "15s",
+            },
+            "schedule": [{"from": "20s", "to": "21s", "minWorkers": 22}],
+        })
+    );
+    assert_eq!(
+        status["observation"],
+        json!({
+            "unanswered": "1",
+            "front": {"unanswered": "1", "acceptedTotal": "2", "answeredTotal": "3", "at": time(90), "age": "10s"},
+            "queue": {"visible": "4", "inFlight": "5", "delayed": "6", "at": time(80), "age": "20s"},
+            "instances": [{
+                "instanceId": "i-1", "name": proto::names::worker_instance(7), "state": "INSTANCE_STATE_BUSY",
+                "since": time(8), "number": 7, "heard": time(9), "startedAt": time(10), "runningSince": time(11),
+                "listed": true,
+            }],
+            "launching": 12, "describedAt": time(13), "failedBoots": {"inARow": 14, "heldUntil": time(15)},
+            "held": {"start": time(16), "launch": time(17), "stop": time(18), "rename": time(19)},
+            "billing": {"spent": 0.125, "stillPaid": 20, "paidOffAt": time(21)},
+        })
+    );
+    assert_eq!(
+        status["plan"],
+        json!({
+            "policy": "kpa", "desiredWorkers": 1, "start": ["i-2"], "launch": 3, "cordon": ["i-4"],
+            "uncordon": ["i-5"], "stop": ["i-6"], "stopCauses": ["STOP_CAUSE_SILENT"],
+            "rename": [{"instanceId": "i-7", "number": 8}], "reason": "load",
+            "rejected": [{"workers": 9, "reason": "slow"}], "completesIn": "0.010s", "wakeAt": time(11),
+        })
+    );
+}
+
+#[test]
+fn every_state_and_cause_has_its_name() {
+    let mut observation = observation();
+    observation.instances[0].leaving = true;
+    for state in State::ALL {
+        observation.instances[0].state = state;
+        let decided = decision(1, &policy(), &observation, &plan(), &Memory::default());
+        let instance = &as_json(&decided)["observation"]["instances"][0];
+        let name = format!("INSTANCE_STATE_{}", state.label().to_uppercase());
+        assert_eq!(
+            (&instance["state"], &instance["leaving"]),
+            (&json!(name), &json!(true))
+        );
+    }
+    for (cause, name) in [
+        (StopCause::Drained, "STOP_CAUSE_DRAINED"),
+        (StopCause::Silent, "STOP_CAUSE_SILENT"),
+        (StopCause::NeverAttended, "STOP_CAUSE_NEVER_ATTENDED"),
+        (StopCause::NeverStarted, "STOP_CAUSE_NEVER_STARTED"),
+    ] {
+        let mut plan = plan();
+        plan.stop[0].cause = cause;
+        let decided = decision(1, &policy(), &observation, &plan, &Memory::default());
+        assert_eq!(as_json(&decided)["plan"]["stopCauses"][0], name);
+    }
+}
+
+#[test]
+fn values_out_of_range_are_clamped() {
+    let end = timestamp(Timestamp::after_epoch(Duration::MAX));
     assert_eq!(end.to_string(), "9999-12-31T23:59:59.999999999Z");
     assert!(Duration::try_from(duration(Duration::MAX)).is_ok());
 }
 
 #[test]
-fn what_never_attended_and_what_was_terminated_is_told() {
+fn totals_of_failed_boots_are_encoded() {
     let (policy, observation) = (Policy::default(), Observation::default());
     let mut decided = decision(
         1,
@@ -248,6 +256,6 @@ fn what_never_attended_and_what_was_terminated_is_told() {
     );
     decided.totals.never_attended_stopped = 3;
     decided.totals.terminated = 4;
-    let told = encode(&decided, false).totals.unwrap();
+    let told = encode(&decided).totals.unwrap();
     assert_eq!((told.never_attended_stopped, told.terminated), (3, 4));
 }

@@ -105,7 +105,7 @@ async fn a_watcher_of_every_decision_misses_none_and_can_replay_them() {
     for line in &recording {
         let status: ScalerStatus = proto::decode(line).unwrap();
         assert!(last.is_none_or(|last: u64| last + 1 == status.sequence));
-        assert_eq!(last.is_none(), !status.memory.is_empty());
+        assert_eq!(last.is_none(), status.memory.contains(r#""memory":{"#));
         last = Some(status.sequence);
         let replayed = replay.next(&status, |_| {}).unwrap().unwrap();
         assert_eq!(replayed.recorded, replayed.replayed, "{line}");

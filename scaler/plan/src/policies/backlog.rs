@@ -24,7 +24,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Situation, Target, workers_for};
-use crate::{Moment, State as InstanceState};
+use crate::{State as InstanceState, Timestamp};
 
 /// How often CloudWatch has a datapoint.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ const _: () = assert!(WARM_UP.as_secs() <= PERIOD.as_secs() * DATAPOINTS_IN as u
 pub struct State {
     /// The group's desired capacity.
     pub desired: u64,
-    next_datapoint: Moment,
+    next_datapoint: Timestamp,
     /// Consecutive datapoints above the target.
     above: u32,
     /// How many workers the backlogs of consecutive low datapoints would take; the latest [`DATAPOINTS_IN`].
@@ -68,7 +68,7 @@ impl State {
     pub fn target(&mut self, situation: &Situation<'_>) -> Target {
         if situation.now >= self.next_datapoint {
             // A sound configuration has neither at zero; an infinite target would never scale.
-            let latency = situation.policy.goal.latency.as_secs_f64().max(0.001);
+            let latency = situation.policy.targets.latency.as_secs_f64().max(0.001);
             self.take_datapoint(situation, latency / situation.service.max(0.001));
         }
         let against = if self.needed > self.desired {

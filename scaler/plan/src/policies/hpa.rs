@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::trace::Trace;
 use super::{Situation, Target, workers_for};
-use crate::{Moment, State as InstanceState};
+use crate::{State as InstanceState, Timestamp};
 
 /// How often the metric is read (`--horizontal-pod-autoscaler-sync-period`).
 pub const SYNC_PERIOD: Duration = Duration::from_secs(15);
@@ -36,7 +36,7 @@ const MIN_WORKERS: u64 = 1;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
     pub replicas: Replicas,
-    next_sync: Moment,
+    next_sync: Timestamp,
     utilization: Trace,
 }
 
@@ -48,7 +48,7 @@ pub struct Replicas {
     /// The last recommendation, before the behavior limited it.
     pub recommended: u64,
     /// Oldest first.
-    recommendations: VecDeque<(Moment, u64)>,
+    recommendations: VecDeque<(Timestamp, u64)>,
 }
 
 impl State {
@@ -110,7 +110,7 @@ pub fn is_within_tolerance(ratio: f64) -> bool {
 
 impl Replicas {
     /// The first recommendation is the present number, so a restarted scaler stops no worker for a while.
-    pub fn start(current: u64, now: Moment) -> Self {
+    pub fn start(current: u64, now: Timestamp) -> Self {
         Self {
             current,
             recommended: current,
@@ -135,7 +135,7 @@ impl Replicas {
         self.current = situation.clamp(followed.max(MIN_WORKERS));
     }
 
-    pub fn target(&self, situation: &Situation<'_>, wake_at: Moment) -> Target {
+    pub fn target(&self, situation: &Situation<'_>, wake_at: Timestamp) -> Target {
         let against = if self.recommended > self.current {
             "would follow from the metric, but at most 4 or as many again are added in 15 s"
         } else {

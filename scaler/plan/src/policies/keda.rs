@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hpa::{Replicas, SYNC_PERIOD, is_within_tolerance};
 use super::{Situation, Target, workers_for};
-use crate::Moment;
+use crate::Timestamp;
 
 /// Messages for each worker (`queueLength`).
 const QUEUE_LENGTH: f64 = 5.0;
@@ -28,9 +28,9 @@ const COOLDOWN_PERIOD: Duration = Duration::from_secs(300);
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
     pub replicas: Replicas,
-    next_poll: Moment,
-    next_sync: Moment,
-    last_active: Moment,
+    next_poll: Timestamp,
+    next_sync: Timestamp,
+    last_active: Timestamp,
 }
 
 impl State {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::trace::Trace;
 use super::{Situation, Target, workers_for};
-use crate::Moment;
+use crate::Timestamp;
 
 /// The usual window of the average, and how long panic outlasts its cause (`stable-window`).
 const STABLE_WINDOW: Duration = Duration::from_secs(60);
@@ -38,11 +38,11 @@ const SCALE_TO_ZERO_GRACE_PERIOD: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
     pub desired: u64,
-    next_tick: Moment,
+    next_tick: Timestamp,
     concurrency: Trace,
     panic: Option<Panic>,
     /// Since when none would have been wanted but for the grace period.
-    zero_since: Option<Moment>,
+    zero_since: Option<Timestamp>,
     /// What the stable window alone wanted last.
     stable: u64,
 }
@@ -50,7 +50,7 @@ pub struct State {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Panic {
     /// When the burst was last detected.
-    seen_at: Moment,
+    seen_at: Timestamp,
     /// The most workers wanted in it.
     workers: u64,
 }
@@ -127,7 +127,7 @@ impl State {
     }
 
     /// The last worker stays for the grace period.
-    fn after_grace(&mut self, wanted: u64, now: Moment) -> u64 {
+    fn after_grace(&mut self, wanted: u64, now: Timestamp) -> u64 {
         if wanted > 0 || self.desired == 0 {
             self.zero_since = None;
             return wanted;

@@ -1,8 +1,8 @@
 //! The default policy: as few workers as meet the latency target.
 //!
-//! It answers three questions, in this order. How many workers finish the waiting requests in time, including those that are
-//! booting ([`capacity`])? How many keep up with the arrivals ([`staffing`])? And how long are the others cheaper to keep
-//! than to start again ([`keep`])?
+//! It answers three questions, in this order. How many workers finish the waiting requests in time, including booting ones
+//! ([`capacity`])? How many keep up with the arrivals ([`staffing`])? How long are the others cheaper to keep than to start
+//! again ([`keep`])?
 
 mod capacity;
 pub mod keep;
@@ -78,7 +78,7 @@ pub(crate) fn target(
         now,
         outlook.boot,
         policy.prices.minimum.as_secs_f64(),
-        policy.patience.keep_idle,
+        policy.timeouts.keep_idle,
     );
     // Instances are kept, but none is started in order to be kept.
     let kept = needed.saturating_add(keeping.workers.into());
@@ -101,18 +101,18 @@ impl Outlook {
         estimates: &Estimates,
         requests: u64,
     ) -> Self {
-        let goal = &policy.goal;
-        let service = estimates.service_seconds(goal);
+        let targets = &policy.targets;
+        let service = estimates.service_seconds(targets);
         let boot = estimates
             .boot
-            .map_or(goal.boot_time.as_secs_f64(), |boot| boot.mean);
+            .map_or(targets.boot_time.as_secs_f64(), |boot| boot.mean);
         let rate = estimates.arrivals(observation.now);
         let expected = rate.per_second + rate.trend.max(0.0) * boot;
         Self {
             work: requests as f64 * service,
             service,
             boot,
-            target: goal.latency.as_secs_f64(),
+            target: targets.latency.as_secs_f64(),
             offered: if requests > 0 {
                 expected * service
             } else {
@@ -149,8 +149,8 @@ impl Outlook {
         if let Some(workers) = self.capacity.fewest(work, in_time) {
             return workers.into();
         }
-        // Unless boots are quick, workers that start now are too late for the target. They can meet it from their boot on; by
-        // then more has arrived.
+        // Unless boots are quick, workers that start now are too late for the target. They can meet it from their boot
+        // on; by then more has arrived.
         let deadline = in_time.max(self.boot + in_time);
         let work = work + self.offered * (deadline - in_time);
         if let Some(workers) = self.capacity.fewest(work, deadline) {

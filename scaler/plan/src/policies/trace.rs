@@ -3,18 +3,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Moment;
+use crate::Timestamp;
 
 /// A quantity over time. It keeps its value from one sample to the next.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trace {
     /// Oldest first.
-    samples: VecDeque<(Moment, f64)>,
+    samples: VecDeque<(Timestamp, f64)>,
 }
 
 impl Trace {
     /// Takes a sample, and drops those that no average over `kept` needs any more.
-    pub fn note(&mut self, now: Moment, value: f64, kept: Duration) {
+    pub fn note(&mut self, now: Timestamp, value: f64, kept: Duration) {
         match self.samples.back_mut() {
             Some((at, last)) if *at >= now => *last = value,
             Some((_, last)) if *last == value => {}
@@ -26,10 +26,10 @@ impl Trace {
     }
 
     /// The average over the `window` before `now`, or over as much of it as was sampled; absent without samples.
-    pub fn average(&self, now: Moment, window: Duration) -> Option<f64> {
+    pub fn average(&self, now: Timestamp, window: Duration) -> Option<f64> {
         let &(first_at, _) = self.samples.front()?;
         let &(last_at, last) = self.samples.back()?;
-        let age = |at: Moment| now.since(at).min(window).as_secs_f64();
+        let age = |at: Timestamp| now.since(at).min(window).as_secs_f64();
         let whole = age(first_at);
         if whole <= 0.0 {
             return Some(last);

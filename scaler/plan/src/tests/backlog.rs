@@ -6,8 +6,8 @@ use crate::fixtures::NOW;
 
 /// AWS's example: 0.1 s for a message and 10 s of latency make 100 messages acceptable for each instance.
 fn with_an_acceptable_backlog_of_100(mut course: Course) -> Course {
-    course.fleet.policy.goal.latency = Duration::from_secs(10);
-    course.fleet.policy.goal.service_time = Duration::from_millis(100);
+    course.fleet.policy.targets.latency = Duration::from_secs(10);
+    course.fleet.policy.targets.service_time = Duration::from_millis(100);
     course
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::fixtures::{Fleet, NOW};
-use crate::{Counters, FrontDemand, Moment, Plan, PolicyKind, Seen, State, plan};
+use crate::{Counters, FrontDemand, Plan, PolicyKind, Seen, State, Timestamp, plan};
 
 /// Starts with stopped instances, and with no demand.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ impl Course {
         decided
     }
 
-    fn pass_time(&mut self, now: Moment) {
+    fn pass_time(&mut self, now: Timestamp) {
         let observation = &mut self.fleet.observation;
         (observation.now, observation.described_at) = (now, Some(now));
         for instance in &mut observation.instances {
@@ -126,7 +126,7 @@ impl Course {
         }
     }
 
-    fn demand(&mut self, now: Moment, unanswered: u64) {
+    fn demand(&mut self, now: Timestamp, unanswered: u64) {
         let observation = &mut self.fleet.observation;
         let mut served = 0;
         for instance in &mut observation.instances {
@@ -159,7 +159,7 @@ impl Course {
         });
     }
 
-    fn carry_out(&mut self, decided: &Plan, now: Moment) {
+    fn carry_out(&mut self, decided: &Plan, now: Timestamp) {
         assert_eq!(decided.launch, 0, "there are as many instances as allowed");
         for instance in &mut self.fleet.observation.instances {
             let id = &instance.id;

@@ -39,7 +39,7 @@ fn a_short_pause_is_not_the_end_of_demand() {
     assert!(!plan.changes_something());
     assert_eq!(
         plan.wake_at,
-        Some(ago(199).after(Fleet::none().policy.patience.settle))
+        Some(ago(199).after(Fleet::none().policy.timeouts.settle))
     );
 }
 
@@ -91,7 +91,7 @@ fn with_demand_a_worker_is_cordoned_only_after_its_idle_time() {
     assert_eq!(plan.cordon, ids([3, 4]));
     assert_eq!(
         plan.wake_at,
-        Some(ago(1_999).after(fleet.policy.patience.idle_time))
+        Some(ago(1_999).after(fleet.policy.timeouts.idle_time))
     );
     assert_eq!(fleet.with_backlog(6).plan().cordon, ids([3]));
 }
@@ -99,7 +99,7 @@ fn with_demand_a_worker_is_cordoned_only_after_its_idle_time() {
 #[test]
 fn with_demand_an_idle_worker_is_cordoned_at_once_where_none_may_be_kept() {
     let mut fleet = Fleet::of(2).busy().and(3).idle().for_ms(0);
-    fleet.policy.patience.keep_idle = KeepIdle::AtMost(Duration::ZERO);
+    fleet.policy.timeouts.keep_idle = KeepIdle::AtMost(Duration::ZERO);
     assert_eq!(fleet.clone().with_backlog(2).plan().cordon, ids([3, 4, 5]));
     assert_eq!(fleet.with_backlog(4).plan().cordon, ids([3]));
 }
@@ -119,7 +119,7 @@ fn latency_keeps_no_worker_where_none_may_be_kept_even_if_a_start_is_costly() {
     fleet = fleet.without_demand_for_ms(250);
     let cordoned = |keep_idle| {
         let mut fleet = fleet.clone();
-        fleet.policy.patience.keep_idle = keep_idle;
+        fleet.policy.timeouts.keep_idle = keep_idle;
         let plan = fleet.plan();
         (plan.cordon.len(), plan.wake_at)
     };
@@ -229,7 +229,7 @@ fn without_front_the_queue_must_have_been_empty_for_as_long_as_its_counters_may_
     assert!(!fleet.plan().changes_something());
     fleet.memory.empty_since = Some(ago(60_000));
     assert_eq!(fleet.plan().cordon, ids([1, 2, 3]));
-    fleet.policy.patience.idle_time = Duration::from_secs(90);
+    fleet.policy.timeouts.idle_time = Duration::from_secs(90);
     assert!(!fleet.plan().changes_something());
     fleet.memory.empty_since = Some(ago(90_000));
     assert_eq!(fleet.plan().cordon, ids([1, 2, 3]));
@@ -302,7 +302,7 @@ fn a_scaler_that_was_held_up_gives_the_workers_time_to_report() {
         };
         let plan = fleet.plan();
         assert_eq!(plan.stop, vec![]);
-        let deadline = fleet.policy.patience.silence_deadline;
+        let deadline = fleet.policy.timeouts.silence_deadline;
         assert!(plan.wake_at.is_some_and(|at| at > NOW.after(deadline)));
     }
 }
@@ -407,7 +407,7 @@ fn an_instance_that_ec2_does_not_bring_up_is_terminated_and_replaced_also_at_the
     assert!(plan.reason.contains("terminate 1"), "{}", plan.reason);
     // Where it cannot be terminated yet, its replacement is launched all the same.
     let mut held = fleet(120_001);
-    held.observation.held.stop = Some(NOW.after(Duration::from_secs(60)));
+    held.observation.call_backoff.stop = Some(NOW.after(Duration::from_secs(60)));
     let plan = held.plan();
     assert_eq!((plan.stop.len(), plan.launch), (0, 1));
     // An instance that EC2 does not list yet may be up.

@@ -1,5 +1,5 @@
 use crate::fixtures::{Fleet, ago, ids};
-use crate::{Moment, Observation, Policy};
+use crate::{Observation, Policy, Timestamp};
 
 #[test]
 fn a_hundred_requests_launch_the_maximum_from_nothing() {
@@ -85,7 +85,7 @@ fn stopping_instances_are_awaited_rather_than_replaced() {
     assert_eq!((plan.start.len(), plan.launch), (5, 0));
     assert_eq!(
         plan.wake_at,
-        Some(ago(9_000).after(fleet.policy.patience.stopping_patience))
+        Some(ago(9_000).after(fleet.policy.timeouts.stopping_timeout))
     );
 }
 
@@ -184,10 +184,10 @@ fn by_an_old_answer_of_ec2_instances_are_started_but_not_launched() {
 #[test]
 fn refused_calls_are_held_back_and_the_scaler_wakes_for_them() {
     let mut fleet = Fleet::of(4).with_backlog(9);
-    let later = Moment::after_epoch(fleet.observation.now.elapsed() * 2);
-    fleet.observation.held.start = Some(later);
+    let later = Timestamp::after_epoch(fleet.observation.now.elapsed() * 2);
+    fleet.observation.call_backoff.start = Some(later);
     let plan = fleet.plan();
-    // Held starts are not replaced by launches.
+    // No launch replaces a start that is held back.
     assert_eq!(
         (plan.start.len(), plan.launch, plan.wake_at),
         (0, 5, Some(later))

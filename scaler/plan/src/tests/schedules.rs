@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::course::Course;
 use crate::fixtures::NOW;
-use crate::{Moment, Policy, PolicyKind, Window};
+use crate::{Policy, PolicyKind, Timestamp, Window};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -62,12 +62,12 @@ fn the_scaler_wakes_when_a_window_begins_or_ends_under_every_policy() {
     let mut course = course();
     course.at(second_of(2), 0);
     let plan = course.plan_at(second_of(2) + 1, 0);
-    assert_eq!(plan.wake_at, Some(Moment::after_epoch(HOUR * 8)));
+    assert_eq!(plan.wake_at, Some(Timestamp::after_epoch(HOUR * 8)));
     course.fleet.policy.kind = PolicyKind::Step;
     let plan = course.plan_at(second_of(8), 0);
     assert_eq!(
         (plan.desired_workers, plan.wake_at),
-        (5, Some(Moment::after_epoch(HOUR * 18)))
+        (5, Some(Timestamp::after_epoch(HOUR * 18)))
     );
 }
 
@@ -77,7 +77,7 @@ fn the_next_edge_of_a_window_may_be_tomorrow() {
         schedule,
         ..Policy::default()
     };
-    let noon = Moment::after_epoch(HOUR * (24 * 20_000 + 12));
+    let noon = Timestamp::after_epoch(HOUR * (24 * 20_000 + 12));
     let rows = [
         (vec![], None),
         (vec![window(8, 12, 1)], Some(20)),

@@ -1,7 +1,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use scaler_plan::{Moment, Prices};
+use scaler_plan::{Prices, Timestamp};
 
 use crate::{Micros, micros};
 
@@ -11,7 +11,7 @@ pub struct Bill {
     prices: Prices,
     ended: Micros,
     /// When the minimums of stopped instances are used up.
-    paid_until: BinaryHeap<Reverse<Moment>>,
+    paid_until: BinaryHeap<Reverse<Timestamp>>,
 }
 
 impl Bill {
@@ -24,20 +24,20 @@ impl Bill {
     }
 
     /// Takes in that an instance that was started at `started_at` is stopped at `now`.
-    pub fn stop(&mut self, started_at: Moment, now: Moment) {
+    pub fn stop(&mut self, started_at: Timestamp, now: Timestamp) {
         self.ended += micros(self.prices.billed(started_at, now));
         self.paid_until
             .push(Reverse(self.prices.paid_until(started_at)));
     }
 
     /// Returns the billed instance time at `now`, given when the instances that are up were started.
-    pub fn total(&self, started: impl Iterator<Item = Moment>, now: Moment) -> Micros {
+    pub fn total(&self, started: impl Iterator<Item = Timestamp>, now: Timestamp) -> Micros {
         let running = started.map(|at| micros(self.prices.billed(at, now)));
         self.ended + running.sum::<Micros>()
     }
 
     /// Returns how many stopped instances are still paid for at `now`, and when the first of their minimums ends.
-    pub fn still_paid(&mut self, now: Moment) -> (u32, Option<Moment>) {
+    pub fn still_paid(&mut self, now: Timestamp) -> (u32, Option<Timestamp>) {
         while self.paid_until.peek().is_some_and(|next| next.0 <= now) {
             self.paid_until.pop();
         }
@@ -53,8 +53,8 @@ mod tests {
 
     use super::*;
 
-    fn at(seconds: u64) -> Moment {
-        Moment::after_epoch(Duration::from_secs(seconds))
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::after_epoch(Duration::from_secs(seconds))
     }
 
     #[test]

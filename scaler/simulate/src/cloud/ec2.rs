@@ -2,7 +2,7 @@
 
 use scaler_plan::{Instance, InstanceId, State};
 
-use super::{Cloud, Event, MACHINE_BITS, Machine, Phase, index_of, moment};
+use super::{Cloud, Event, MACHINE_BITS, Machine, Phase, index_of, timestamp};
 use crate::{Micros, micros};
 
 /// The shares of a boot after which EC2 has the instance running, and after which the worker reports and begins to load.
@@ -33,7 +33,7 @@ impl Cloud {
     pub fn start(&mut self, ids: &[InstanceId]) -> bool {
         let now = self.now();
         let accepted = self.start_calls.accepts(now, &mut self.cloud_random);
-        self.observation.held.start = self.start_calls.held_until();
+        self.observation.call_backoff.start = self.start_calls.held_until();
         if accepted {
             ids.iter().for_each(|id| self.begin(index_of(id)));
         } else {
@@ -46,7 +46,7 @@ impl Cloud {
     pub fn launch(&mut self, count: u32) -> bool {
         let now = self.now();
         let accepted = self.launch_calls.accepts(now, &mut self.cloud_random);
-        self.observation.held.launch = self.launch_calls.held_until();
+        self.observation.call_backoff.launch = self.launch_calls.held_until();
         if accepted {
             self.observation.launching += count;
             let taken_at = self.now + micros(self.scenario.launch);
@@ -150,7 +150,7 @@ impl Cloud {
         self.disconnect(index);
         let now = self.now();
         let machine = &mut self.machines[index];
-        self.bill.stop(moment(machine.started_at), now);
+        self.bill.stop(timestamp(machine.started_at), now);
         machine.epoch += 1;
         machine.enter(phase, self.now);
         (machine.cordoned, machine.confirmed) = (false, false);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use scaler_plan::pace::{count_interval, describe_interval};
-use scaler_plan::{Billing, Counters, FrontDemand, Moment, Observation, Seen, State};
+use scaler_plan::{Billing, Counters, FrontDemand, Observation, Seen, State, Timestamp};
 
 use super::{Cloud, Machine, Phase, Power};
 use crate::{Micros, micros};
@@ -13,13 +13,13 @@ const BEGINNING: Duration = Duration::from_secs(20_000 * 24 * 60 * 60);
 /// The real loop plans at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-pub(crate) fn moment(at: Micros) -> Moment {
-    Moment::after_epoch(BEGINNING + Duration::from_micros(at))
+pub(crate) fn timestamp(at: Micros) -> Timestamp {
+    Timestamp::after_epoch(BEGINNING + Duration::from_micros(at))
 }
 
 /// Returns the first microsecond that is not before `at`.
-pub(crate) fn micros_at(at: Moment) -> Micros {
-    let passed = at.since(Moment::after_epoch(BEGINNING));
+pub(crate) fn micros_at(at: Timestamp) -> Micros {
+    let passed = at.since(Timestamp::after_epoch(BEGINNING));
     micros(passed + Duration::from_nanos(999))
 }
 
@@ -40,7 +40,7 @@ impl Cloud {
         let describe_latency = micros(self.scenario.describe_latency);
         if !self.faults.ec2_is_lost {
             self.described_at = self.now.checked_sub(describe_latency);
-            self.observation.described_at = self.described_at.map(moment);
+            self.observation.described_at = self.described_at.map(timestamp);
             if let Some(described_at) = self.described_at.filter(|_| !self.faults.list_lags) {
                 let unlisted = self.machines.iter_mut().filter(|it| !it.listed);
                 unlisted.for_each(|it| it.listed = it.created_at <= described_at);
@@ -60,7 +60,7 @@ impl Cloud {
                 true => Counters::default(),
                 false => *value,
             },
-            at: moment(asked_at),
+            at: timestamp(asked_at),
         });
     }
 
@@ -79,13 +79,13 @@ impl Cloud {
             }
             let power = machine.power(described_at);
             instance.state = machine.state(power);
-            instance.since = moment(machine.since);
+            instance.since = timestamp(machine.since);
             instance.heard = heard(machine, now);
-            instance.started_at = (machine.epoch > 0).then(|| moment(machine.started_at));
+            instance.started_at = (machine.epoch > 0).then(|| timestamp(machine.started_at));
             instance.running_since = machine
                 .running_at
                 .filter(|_| power == Power::Running)
-                .map(moment);
+                .map(timestamp);
             (instance.listed, instance.leaving) = (machine.listed, machine.leaving);
         }
         self.observation.now = now;
@@ -117,9 +117,9 @@ impl Cloud {
 }
 
 /// A live worker reports all the time.
-fn heard(machine: &Machine, now: Moment) -> Option<Moment> {
+fn heard(machine: &Machine, now: Timestamp) -> Option<Timestamp> {
     match machine.phase {
-        Phase::Dead => Some(moment(machine.since)),
+        Phase::Dead => Some(timestamp(machine.since)),
         _ if machine.has_worker() => Some(now),
         _ => None,
     }

@@ -13,8 +13,8 @@ const LATEST: f64 = 100.0 * 86_400.0;
 const PERIOD: f64 = 60.0;
 
 impl Trace {
-    /// Reads one arrival a line, in seconds, in any order. The first arrival is the beginning. The first line may be a header;
-    /// further columns are ignored.
+    /// Reads one arrival a line, in seconds, in any order. The first arrival is the beginning. The first line may be a
+    /// header; further columns are ignored.
     ///
     /// # Errors
     /// When the file cannot be read, or a line is not a time; the message names the line.

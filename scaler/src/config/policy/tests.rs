@@ -29,12 +29,12 @@ fn every_flag_sets_its_part_of_the_policy() {
     .unwrap();
     assert_eq!(policy.kind, PolicyKind::Kpa);
     assert_eq!(
-        policy.patience,
-        Patience {
+        policy.timeouts,
+        Timeouts {
             idle_time: Duration::from_secs(6),
             settle: Duration::from_secs(7),
             keep_idle: KeepIdle::AtMost(Duration::from_secs(8)),
-            ..Patience::default()
+            ..Timeouts::default()
         }
     );
     assert_eq!(
@@ -49,8 +49,8 @@ fn every_flag_sets_its_part_of_the_policy() {
         }
     );
     assert_eq!(
-        policy.goal,
-        Goal {
+        policy.targets,
+        Targets {
             latency: Duration::from_secs(3),
             service_time: Duration::from_millis(250),
             boot_time: Duration::from_secs(30),

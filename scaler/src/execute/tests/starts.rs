@@ -65,7 +65,7 @@ async fn an_instance_that_ec2_does_not_know_yet_is_renamed_a_little_later() {
     };
     fixture.executor.execute(&plan, &mut fixture.view, at(1));
     let number = |fixture: &mut Fixture| {
-        let observation = fixture.view.observe(at(2), Held::default());
+        let observation = fixture.view.observe(at(2), CallBackoff::default());
         observation.instances[0].number
     };
     assert_eq!(number(&mut fixture), Some(7));

@@ -34,8 +34,8 @@ impl Ec2Bucket {
     }
 }
 
-fn at(milliseconds: u64) -> Moment {
-    Moment::after_epoch(Duration::from_millis(1_000_000 + milliseconds))
+fn at(milliseconds: u64) -> Timestamp {
+    Timestamp::after_epoch(Duration::from_millis(1_000_000 + milliseconds))
 }
 
 proptest! {

@@ -8,8 +8,8 @@ const PRICES: Prices = Prices {
     minimum: Duration::from_secs(60),
 };
 
-fn at(seconds: f64) -> Moment {
-    Moment::after_epoch(Duration::from_secs_f64(seconds))
+fn at(seconds: f64) -> Timestamp {
+    Timestamp::after_epoch(Duration::from_secs_f64(seconds))
 }
 
 fn instance(id: &str, state: State, started_at: f64) -> Instance {
@@ -17,7 +17,7 @@ fn instance(id: &str, state: State, started_at: f64) -> Instance {
         id: id.into(),
         number: None,
         state,
-        since: Moment::default(),
+        since: Timestamp::default(),
         heard: None,
         started_at: Some(at(started_at)),
         running_since: None,

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use platform::fleet::{FleetInstance, PowerState};
 
-use crate::plan::{InstanceId, Moment};
+use crate::plan::{InstanceId, Timestamp};
 
 /// How long EC2's list may lag behind an order about an instance that it lists.
 const LAG: Duration = Duration::from_secs(10);
@@ -13,8 +13,8 @@ const LAUNCH_LAG: Duration = Duration::from_secs(300);
 /// Orders to EC2 whose effect its list does not show yet.
 #[derive(Debug, Default)]
 pub struct Expectations {
-    power: HashMap<InstanceId, (Expected, Moment)>,
-    names: HashMap<InstanceId, (String, Moment)>,
+    power: HashMap<InstanceId, (Expected, Timestamp)>,
+    names: HashMap<InstanceId, (String, Timestamp)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,22 +27,22 @@ enum Expected {
 }
 
 impl Expectations {
-    pub fn start(&mut self, id: &InstanceId, now: Moment) {
+    pub fn start(&mut self, id: &InstanceId, now: Timestamp) {
         self.power.insert(id.clone(), (Expected::Start, now));
     }
 
     /// Expects a stop whose call is in flight. It stands until [`stop_called`](Self::stop_called) or
     /// [`withdraw_stop`](Self::withdraw_stop).
-    pub fn stop(&mut self, id: &InstanceId, now: Moment) {
+    pub fn stop(&mut self, id: &InstanceId, now: Timestamp) {
         self.power.insert(id.clone(), (Expected::Stopping, now));
     }
 
     /// The call to stop the instance has ended without a refusal.
-    pub fn stop_called(&mut self, id: &InstanceId, now: Moment) {
+    pub fn stop_called(&mut self, id: &InstanceId, now: Timestamp) {
         self.power.insert(id.clone(), (Expected::Stop, now));
     }
 
-    pub fn rename(&mut self, id: &InstanceId, name: String, now: Moment) {
+    pub fn rename(&mut self, id: &InstanceId, name: String, now: Timestamp) {
         self.names.insert(id.clone(), (name, now));
     }
 
@@ -73,7 +73,7 @@ impl Expectations {
     }
 
     /// Returns when the instance was ordered to start, unless EC2 already shows the start.
-    pub fn starting_since(&self, id: &InstanceId) -> Option<Moment> {
+    pub fn starting_since(&self, id: &InstanceId) -> Option<Timestamp> {
         let (expected, ordered_at) = self.power.get(id)?;
         (*expected == Expected::Start).then_some(*ordered_at)
     }
@@ -100,8 +100,8 @@ impl Expectations {
     pub fn compare<'a>(
         &mut self,
         found: impl Fn(&InstanceId) -> Option<&'a FleetInstance>,
-        asked_at: Moment,
-        heard: impl Fn(&InstanceId) -> Option<Moment>,
+        asked_at: Timestamp,
+        heard: impl Fn(&InstanceId) -> Option<Timestamp>,
     ) {
         self.power.retain(|id, (expected, ordered_at)| {
             if asked_at < *ordered_at {
@@ -124,7 +124,7 @@ impl Expectations {
     }
 
     /// Returns instances that were launched at least [`LAG`] ago and are not listed: their launch may have failed.
-    pub fn overdue(&self, is_listed: impl Fn(&InstanceId) -> bool, now: Moment) -> Vec<InstanceId> {
+    pub fn overdue(&self, is_listed: impl Fn(&InstanceId) -> bool, now: Timestamp) -> Vec<InstanceId> {
         let overdue = self.power.iter().filter(|(id, (expected, ordered_at))| {
             *expected == Expected::Start && now.since(*ordered_at) >= LAG && !is_listed(id)
         });
@@ -136,7 +136,7 @@ impl Expectations {
     pub fn expire(
         &mut self,
         is_listed: impl Fn(&InstanceId) -> bool,
-        now: Moment,
+        now: Timestamp,
     ) -> Vec<InstanceId> {
         self.names
             .retain(|_, (_, ordered_at)| now.since(*ordered_at) < LAG);

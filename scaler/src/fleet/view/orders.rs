@@ -6,7 +6,7 @@ use platform::fleet::PowerState;
 use proto::names::worker_instance;
 
 use super::{FleetView, UNSTARTABLE_REMEMBERED};
-use crate::plan::{InstanceId, Moment};
+use crate::plan::{InstanceId, Timestamp};
 
 impl FleetView {
     /// Records instances that were terminated and will not be listed again.
@@ -17,7 +17,7 @@ impl FleetView {
     }
 
     /// Records an order to start stopped instances. Their workers' earlier reports no longer count.
-    pub fn starting(&mut self, ids: &[InstanceId], now: Moment) {
+    pub fn starting(&mut self, ids: &[InstanceId], now: Timestamp) {
         for id in ids {
             self.registry.forget(id);
             self.running_since.remove(id);
@@ -26,7 +26,7 @@ impl FleetView {
     }
 
     /// Records launched instances. Reports of workers that attend already count.
-    pub fn launched(&mut self, ids: &[InstanceId], now: Moment) {
+    pub fn launched(&mut self, ids: &[InstanceId], now: Timestamp) {
         self.registry.admit(ids);
         for id in ids {
             self.expectations.start(id, now);
@@ -44,7 +44,7 @@ impl FleetView {
 
     /// Records that EC2 lacks capacity to start these. The same holds for all stopped instances of the same type in the
     /// same zone.
-    pub fn lacks_capacity(&mut self, ids: &[InstanceId], now: Moment) {
+    pub fn lacks_capacity(&mut self, ids: &[InstanceId], now: Timestamp) {
         let refused = ids.iter().filter_map(|id| self.index.get(id));
         let pools: HashSet<_> = refused
             .map(|position| &self.described[*position])
@@ -65,7 +65,7 @@ impl FleetView {
     }
 
     /// Records instances that EC2 refuses to start because of a fault of their own.
-    pub fn cannot_start(&mut self, ids: &[InstanceId], now: Moment) {
+    pub fn cannot_start(&mut self, ids: &[InstanceId], now: Timestamp) {
         for id in ids {
             tracing::warn!(instance = %id, "the instance cannot be started and is left out for a while");
             let until = now.after(UNSTARTABLE_REMEMBERED);
@@ -85,7 +85,7 @@ impl FleetView {
     }
 
     /// Records that an instance was stopped because its worker never attended.
-    pub fn boot_failed(&mut self, id: &InstanceId, now: Moment) {
+    pub fn boot_failed(&mut self, id: &InstanceId, now: Timestamp) {
         self.boots.stopped(id, now);
     }
 
@@ -103,14 +103,14 @@ impl FleetView {
     }
 
     /// Records an order to stop these. They count as stopping while the call is in flight.
-    pub fn stopping(&mut self, ids: &[InstanceId], now: Moment) {
+    pub fn stopping(&mut self, ids: &[InstanceId], now: Timestamp) {
         for id in ids {
             self.expectations.stop(id, now);
         }
     }
 
     /// Records that the call to stop them succeeded, or may have. EC2's replies from now on decide.
-    pub fn stop_called(&mut self, ids: &[InstanceId], now: Moment) {
+    pub fn stop_called(&mut self, ids: &[InstanceId], now: Timestamp) {
         for id in ids {
             self.expectations.stop_called(id, now);
         }
@@ -125,7 +125,7 @@ impl FleetView {
     }
 
     /// Records that an instance has the name with `number`.
-    pub fn renamed(&mut self, id: &InstanceId, number: u32, now: Moment) {
+    pub fn renamed(&mut self, id: &InstanceId, number: u32, now: Timestamp) {
         self.expectations.rename(id, worker_instance(number), now);
     }
 

@@ -9,8 +9,8 @@ use super::*;
 use crate::clock::Clock;
 use crate::fleet::worker_registry::WorkerSession;
 
-fn at(milliseconds: u64) -> Moment {
-    Moment::after_epoch(Duration::from_millis(milliseconds))
+fn at(milliseconds: u64) -> Timestamp {
+    Timestamp::after_epoch(Duration::from_millis(milliseconds))
 }
 
 fn view() -> FleetView {
@@ -34,8 +34,8 @@ fn found(id: &str, name: &str, state: PowerState) -> FleetInstance {
     }
 }
 
-fn states(view: &mut FleetView, now: Moment) -> Vec<(Option<u32>, State)> {
-    let observation = view.observe(now, Held::default());
+fn states(view: &mut FleetView, now: Timestamp) -> Vec<(Option<u32>, State)> {
+    let observation = view.observe(now, CallBackoff::default());
     observation
         .instances
         .iter()

@@ -7,7 +7,7 @@ use proto::v1::{Interruption, WorkerOrder, WorkerReport, WorkerState};
 use tokio::sync::watch;
 
 use super::{SessionId, Workers};
-use crate::plan::{InstanceId, Moment, State, StopCause};
+use crate::plan::{InstanceId, Timestamp, State, StopCause};
 
 const NOTICE: Option<Interruption> = Some(Interruption {
     action: 0,
@@ -22,7 +22,7 @@ struct Stream {
     orders: watch::Receiver<Option<WorkerOrder>>,
     /// Part of its next reports.
     interruption: Option<Interruption>,
-    now: Moment,
+    now: Timestamp,
 }
 
 impl Stream {
@@ -34,14 +34,14 @@ impl Stream {
         let (mut workers, id) = (Workers::default(), InstanceId::from("i-1"));
         let (sender, orders) = watch::channel(None);
         workers.admit([id.clone()]);
-        let session = workers.join(&id, sender, Moment::default()).unwrap();
+        let session = workers.join(&id, sender, Timestamp::default()).unwrap();
         let mut stream = Self {
             workers,
             id,
             session,
             orders,
             interruption,
-            now: Moment::default(),
+            now: Timestamp::default(),
         };
         stream.reports(state, 0);
         stream
@@ -187,10 +187,10 @@ fn a_confirmation_counts_only_on_the_newest_stream() {
 #[test]
 fn an_order_waits_for_a_worker_that_has_not_attended_yet() {
     let (mut workers, id) = (Workers::default(), InstanceId::from("i-1"));
-    workers.cordon(&id, Moment::default());
+    workers.cordon(&id, Timestamp::default());
     let (sender, orders) = watch::channel(None);
     workers.admit([id.clone()]);
-    let _session = workers.join(&id, sender, Moment::default()).unwrap();
+    let _session = workers.join(&id, sender, Timestamp::default()).unwrap();
     assert_eq!(orders.borrow().map(|order| order.sequence), Some(1));
 }
 

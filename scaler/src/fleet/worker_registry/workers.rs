@@ -7,7 +7,7 @@ use proto::v1::worker_order::Order;
 use proto::v1::{Cordon, Uncordon, WorkerOrder, WorkerReport, WorkerState};
 use tokio::sync::watch;
 
-use crate::plan::{InstanceId, Moment, State, StopCause};
+use crate::plan::{InstanceId, Timestamp, State, StopCause};
 
 /// A worker that acknowledged an uncordon order and still reports cordoned gets the order again after this time.
 const REPEAT_ORDER_AFTER: Duration = Duration::from_secs(1);
@@ -38,9 +38,9 @@ pub struct WorkerStatus {
     /// Booting, idle, busy, draining, cordoned or stopping; `None` when the worker never reported and no order to it
     /// stands.
     pub state: Option<State>,
-    pub since: Moment,
+    pub since: Timestamp,
     /// When it last reported.
-    pub heard: Option<Moment>,
+    pub heard: Option<Timestamp>,
     /// Whether its last report announced that EC2 will end its instance. It takes no work and cannot be uncordoned.
     pub leaving: bool,
 }
@@ -53,11 +53,11 @@ struct Worker {
     session: Option<Session>,
     reported: Option<WorkerState>,
     completed: u64,
-    heard: Option<Moment>,
+    heard: Option<Timestamp>,
     /// Whether it reported to be busy since it was last marked as stopping.
     found_busy: bool,
     /// Since when it is in its present [`Worker::state`].
-    since: Moment,
+    since: Timestamp,
 }
 
 #[derive(Debug)]
@@ -66,7 +66,7 @@ struct Session {
     orders: watch::Sender<Option<WorkerOrder>>,
     /// Of the newest order on this stream.
     sequence: u64,
-    ordered_at: Moment,
+    ordered_at: Timestamp,
     acknowledged: u64,
 }
 
@@ -84,7 +84,7 @@ impl Workers {
         &mut self,
         id: &InstanceId,
         orders: watch::Sender<Option<WorkerOrder>>,
-        now: Moment,
+        now: Timestamp,
     ) -> Option<SessionId> {
         if !self.fleet.contains(id) {
             return None;
@@ -110,14 +110,14 @@ impl Workers {
     }
 
     /// Ends a stream. What is known about the worker stays: it may come back.
-    pub fn leave(&mut self, id: &SessionId, now: Moment) {
+    pub fn leave(&mut self, id: &SessionId, now: Timestamp) {
         if let Some(worker) = self.of_session(id) {
             worker.change(now, |worker| worker.session = None);
         }
     }
 
     /// Records a report. Returns whether the worker's state changed; `None` when the stream is not the worker's newest.
-    pub fn report(&mut self, id: &SessionId, report: &WorkerReport, now: Moment) -> Option<bool> {
+    pub fn report(&mut self, id: &SessionId, report: &WorkerReport, now: Timestamp) -> Option<bool> {
         let worker = self.of_session(id)?;
         let before = (worker.state(), worker.since, worker.leaving);
         worker.change(now, |worker| worker.record(report, now));
@@ -143,7 +143,7 @@ impl Workers {
 
     /// Orders a worker to take no more work. The order stands until [`uncordon`](Self::uncordon), also for a worker that
     /// has not attended yet.
-    pub fn cordon(&mut self, id: &InstanceId, now: Moment) {
+    pub fn cordon(&mut self, id: &InstanceId, now: Timestamp) {
         let worker = self.worker(id, now);
         if worker.wanted == Wanted::Working {
             worker.change(now, |worker| worker.cordon(now));
@@ -151,7 +151,7 @@ impl Workers {
     }
 
     /// Orders a worker to take work again. Does nothing for a worker that is leaving: it would not obey.
-    pub fn uncordon(&mut self, id: &InstanceId, now: Moment) {
+    pub fn uncordon(&mut self, id: &InstanceId, now: Timestamp) {
         let worker = self.worker(id, now);
         if worker.wanted == Wanted::Cordoned && !worker.leaving {
             worker.change(now, |worker| {
@@ -166,8 +166,8 @@ impl Workers {
         &mut self,
         id: &InstanceId,
         cause: StopCause,
-        planned_at: Moment,
-        now: Moment,
+        planned_at: Timestamp,
+        now: Timestamp,
     ) -> bool {
         let worker = self.worker(id, now);
         let is_right = match cause {
@@ -184,7 +184,7 @@ impl Workers {
     }
 
     /// Reverts [`mark_stopping`](Self::mark_stopping).
-    pub fn unmark_stopping(&mut self, id: &InstanceId, now: Moment) {
+    pub fn unmark_stopping(&mut self, id: &InstanceId, now: Timestamp) {
         if let Some(worker) = self.workers.get_mut(id) {
             worker.change(now, |worker| match worker.wanted {
                 Wanted::Stopped(StopCause::Drained) => worker.wanted = Wanted::Cordoned,
@@ -205,7 +205,7 @@ impl Workers {
     }
 
     /// Admits these instances and no others. Forgets workers of other instances after a while.
-    pub fn set_fleet(&mut self, fleet: HashSet<InstanceId>, now: Moment) {
+    pub fn set_fleet(&mut self, fleet: HashSet<InstanceId>, now: Timestamp) {
         self.fleet = fleet;
         self.workers.retain(|id, worker| {
             let last_seen = worker.heard.unwrap_or(worker.since);
@@ -219,7 +219,7 @@ impl Workers {
         self.busy_workers_stopped
     }
 
-    fn worker(&mut self, id: &InstanceId, now: Moment) -> &mut Worker {
+    fn worker(&mut self, id: &InstanceId, now: Timestamp) -> &mut Worker {
         self.workers.entry(id.clone()).or_insert_with(|| Worker {
             wanted: Wanted::Working,
             leaving: false,
@@ -262,7 +262,7 @@ impl Worker {
             && self.session.as_ref().is_some_and(acknowledged)
     }
 
-    fn record(&mut self, report: &WorkerReport, now: Moment) {
+    fn record(&mut self, report: &WorkerReport, now: Timestamp) {
         let state = report.state();
         if report.completed != self.completed {
             // It was busy in between, even if no report said so.
@@ -300,12 +300,12 @@ impl Worker {
         }
     }
 
-    fn cordon(&mut self, now: Moment) {
+    fn cordon(&mut self, now: Timestamp) {
         self.wanted = Wanted::Cordoned;
         self.order(Order::Cordon(Cordon {}), now);
     }
 
-    fn order(&mut self, order: Order, now: Moment) {
+    fn order(&mut self, order: Order, now: Timestamp) {
         let Some(session) = &mut self.session else {
             return;
         };
@@ -318,7 +318,7 @@ impl Worker {
         session.orders.send_replace(Some(order));
     }
 
-    fn change(&mut self, now: Moment, change: impl FnOnce(&mut Self)) {
+    fn change(&mut self, now: Timestamp, change: impl FnOnce(&mut Self)) {
         let before = self.state();
         change(self);
         if self.state() != before {

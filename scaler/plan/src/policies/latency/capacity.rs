@@ -30,8 +30,8 @@ impl Capacity {
         f64::from(self.ready) * deadline + later.sum::<f64>()
     }
 
-    /// Returns the fewest of them that do `work` by `deadline`; `None` when all together do not. Booting workers count first:
-    /// only ready ones can be withdrawn.
+    /// Returns the fewest of them that do `work` by `deadline`; `None` when all together do not. Booting workers count
+    /// first: only ready ones can be withdrawn.
     #[must_use]
     pub fn fewest(&self, work: f64, deadline: f64) -> Option<u32> {
         let mut left = work;
@@ -48,8 +48,8 @@ impl Capacity {
         (of_ready <= f64::from(self.ready)).then(|| booting + of_ready as u32)
     }
 
-    /// Returns in how many seconds the first `workers` do `work`. Workers that do not exist yet are ready in `boot` seconds.
-    /// `None` without workers.
+    /// Returns in how many seconds the first `workers` do `work`. Workers that do not exist yet are ready in `boot`
+    /// seconds. `None` without workers.
     #[must_use]
     pub fn completion(&self, work: f64, workers: u32, boot: f64) -> Option<f64> {
         let mut rate = f64::from(self.ready.min(workers));

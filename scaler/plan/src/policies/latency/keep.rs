@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{KeepIdle, Moment};
+use crate::{KeepIdle, Timestamp};
 
 /// Gaps are counted in buckets of half an octave from this length on, in seconds.
 const SHORTEST_GAP: f64 = 0.05;
@@ -24,9 +24,9 @@ const LONGEST_KEEP: f64 = 2.0;
 pub struct SkiRental {
     needed: u32,
     /// Since when each level above `needed` has not been needed, the lowest level first.
-    dropped: VecDeque<Moment>,
+    dropped: VecDeque<Timestamp>,
     /// Since when each needed level has been needed, the lowest first.
-    raised: Vec<Moment>,
+    raised: Vec<Timestamp>,
     gaps: Gaps,
     /// The unused part of a start's billing minimum, in seconds, smoothed.
     waste: Option<f64>,
@@ -44,7 +44,7 @@ struct Gaps {
 pub struct Keeping {
     pub workers: u32,
     /// When one fewer is kept.
-    pub until: Option<Moment>,
+    pub until: Option<Timestamp>,
     /// What starting one again costs, in seconds of an instance's time.
     pub restart_cost: f64,
 }
@@ -55,8 +55,8 @@ impl SkiRental {
     pub fn note(
         &mut self,
         needed: u32,
-        since: Moment,
-        now: Moment,
+        since: Timestamp,
+        now: Timestamp,
         boot: f64,
         minimum: f64,
         keep_idle: KeepIdle,
@@ -146,8 +146,8 @@ impl Default for Gaps {
 mod tests {
     use super::*;
 
-    fn at(seconds: f64) -> Moment {
-        Moment::after_epoch(Duration::from_secs_f64(1_000.0 + seconds))
+    fn at(seconds: f64) -> Timestamp {
+        Timestamp::after_epoch(Duration::from_secs_f64(1_000.0 + seconds))
     }
 
     #[test]

@@ -15,16 +15,16 @@ fn start_and_die(view: &mut FleetView, ids: &[&str], from: u64) -> Option<Failed
     };
     view.starting(&started, at(from));
     view.described(are(PowerState::Running), at(from + 100));
-    view.observe(at(from + 100), Held::default());
+    view.observe(at(from + 100), CallBackoff::default());
     view.described(are(PowerState::Stopped), at(from + 200));
-    view.observe(at(from + 200), Held::default()).failed_boots
+    view.observe(at(from + 200), CallBackoff::default()).failed_boots
 }
 
 /// Launches an instance whose worker attends at once, and then terminates it.
 fn start_and_attend(view: &mut FleetView, id: &str, from: u64) -> WorkerSession {
     view.launched(&[id.into()], at(from));
     let session = attend(&view.registry, &id.into(), WorkerState::Idle);
-    view.observe(at(from + 100), Held::default());
+    view.observe(at(from + 100), CallBackoff::default());
     view.terminated(&[id.into()]);
     session
 }
@@ -59,16 +59,16 @@ fn starts_back_off_while_no_worker_ever_attends() {
     let give_up_both = |view: &mut FleetView, from: u64| {
         view.starting(&ids, at(from));
         view.described(is(PowerState::Running), at(from + 100));
-        view.observe(at(from + 100), Held::default());
+        view.observe(at(from + 100), CallBackoff::default());
         for (id, later) in ids.iter().zip([0, 500]) {
             view.giving_up(id);
             view.stopping(from_ref(id), at(from + 200 + later));
-            view.observe(at(from + 200 + later), Held::default());
+            view.observe(at(from + 200 + later), CallBackoff::default());
             view.stop_called(from_ref(id), at(from + 300 + later));
             view.boot_failed(id, at(from + 300 + later));
         }
         view.described(is(PowerState::Stopped), at(from + 900));
-        let failed = view.observe(at(from + 900), Held::default()).failed_boots;
+        let failed = view.observe(at(from + 900), CallBackoff::default()).failed_boots;
         let failed = failed.expect("it is noticed");
         let hold = failed.held_until.since(at(from + 300)).as_secs();
         (failed.in_a_row, hold)
@@ -79,7 +79,7 @@ fn starts_back_off_while_no_worker_ever_attends() {
     assert_eq!(holds, [(1, 1), (2, 2), (3, 4), (4, 8)]);
     let _session = start_and_attend(&mut view, "i-3", 600_000);
     assert_eq!(
-        view.observe(at(601_000), Held::default()).failed_boots,
+        view.observe(at(601_000), CallBackoff::default()).failed_boots,
         None
     );
 }
@@ -93,10 +93,10 @@ fn an_instance_that_was_given_up_has_failed_once_it_is_listed_as_stopped() {
     view.described(is(PowerState::Running), at(100));
     view.giving_up(&id);
     view.stopping(from_ref(&id), at(200));
-    view.observe(at(200), Held::default());
+    view.observe(at(200), CallBackoff::default());
     view.stop_called(from_ref(&id), at(300));
     view.described(is(PowerState::Stopped), at(400));
-    let failed = view.observe(at(400), Held::default()).failed_boots;
+    let failed = view.observe(at(400), CallBackoff::default()).failed_boots;
     assert_eq!(failed.map(|failed| failed.in_a_row), Some(1));
 }
 
@@ -110,7 +110,7 @@ fn a_ready_worker_ends_the_backoff_of_starts() {
     let _session = attend(&registry, &id, WorkerState::Idle);
     let running = found("i-1", "app-tier-instance-1", PowerState::Running);
     view.described(vec![running], at(5_100));
-    let observation = view.observe(at(5_100), Held::default());
+    let observation = view.observe(at(5_100), CallBackoff::default());
     assert_eq!(observation.failed_boots, None);
 }
 
@@ -124,7 +124,7 @@ fn an_instance_that_is_ordered_to_stop_while_booting_has_not_failed() {
     states(&mut view, at(200));
     view.stop_called(&[id], at(300));
     view.described(is(PowerState::Stopped), at(400));
-    let observation = view.observe(at(400), Held::default());
+    let observation = view.observe(at(400), CallBackoff::default());
     assert_eq!(observation.count(State::Stopped), 1);
     assert_eq!(observation.failed_boots, None);
 }

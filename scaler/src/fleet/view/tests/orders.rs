@@ -40,7 +40,7 @@ fn a_launched_instance_counts_before_ec2_lists_it() {
     let mut view = view();
     view.starting(&["i-1".into()], at(0));
     view.described(vec![], at(100));
-    let observation = view.observe(at(100), Held::default());
+    let observation = view.observe(at(100), CallBackoff::default());
     assert_eq!(observation.count(State::Pending), 1);
     assert!(!observation.instances[0].listed);
     view.described(
@@ -95,7 +95,7 @@ fn the_start_time_does_not_depend_on_ec2s_clock() {
         };
         let mut started_at = |age, now| {
             view.described(running(age), now);
-            view.observe(now, Held::default()).instances[0].started_at
+            view.observe(now, CallBackoff::default()).instances[0].started_at
         };
         let expected = Some(now.before(seconds(30)));
         assert_eq!(started_at(seconds(30), now), expected);

@@ -58,11 +58,11 @@ fn an_interrupted_instance_is_leaving_and_has_not_failed_to_boot() {
     };
     assert!(session.report(&report));
     view.described(is(PowerState::Running), at(100));
-    let observation = view.observe(at(100), Held::default());
+    let observation = view.observe(at(100), CallBackoff::default());
     assert!(observation.instances[0].leaving);
     assert_eq!(observation.count(State::Draining), 1);
     view.described(is(PowerState::Stopped), at(200));
-    let observation = view.observe(at(200), Held::default());
+    let observation = view.observe(at(200), CallBackoff::default());
     assert!(!observation.instances[0].leaving);
     assert_eq!(observation.failed_boots, None);
 }
