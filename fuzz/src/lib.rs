@@ -6,7 +6,7 @@ pub mod memory;
 #[path = "../../gateway/src"]
 pub mod gateway {
     pub mod byte_budget;
-    pub mod drain;
+    pub mod discard;
     pub mod error;
     pub mod http {
         pub mod disposition;
@@ -20,7 +20,7 @@ pub mod worker {
 }
 
 // Where the modules look for each other.
-use gateway::{byte_budget, drain, error};
+use gateway::{byte_budget, discard, error};
 use worker::vision;
 
 /// Reads a file as `torch.save` writes them, and converts what it holds to a gallery and to an embedder.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use localcloud::{Ec2Settings, Limits};
+use localcloud::{Ec2Faults, RateLimits};
 use platform::fleet::PowerState;
 use proto::v1::{InstanceState, WorkerState};
 use tokio::sync::watch;
@@ -36,7 +36,7 @@ struct Figures {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bursts_of_fifteen_take_one_start_call_each_and_are_never_throttled() {
-    let mut limits = Limits::aws();
+    let mut limits = RateLimits::aws();
     for bucket in limits.resources.values_mut() {
         bucket.size *= RAISED;
         bucket.refill_per_second *= f64::from(RAISED);
@@ -62,7 +62,7 @@ async fn bursts_of_fifteen_take_one_start_call_each_and_are_never_throttled() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_with_awss_default_limits_is_never_throttled() {
-    let stage = stage(Limits::aws(), 15, &["--policy", "step"]).await;
+    let stage = stage(RateLimits::aws(), 15, &["--policy", "step"]).await;
     let began = Instant::now();
     let mut figures = Figures::default();
     for burst in 1..=count(7) {
@@ -86,7 +86,7 @@ async fn the_first_request_starts_a_worker_at_once_under_the_default_policy() {
         "--ec2-request-limits=none",
         "--boot-time=50ms",
     ];
-    let stage = stage(Limits::default(), 1, &arguments).await;
+    let stage = stage(RateLimits::default(), 1, &arguments).await;
     let mut figures = Figures::default();
     for burst in 1..=50 {
         figures.note(burst, cycle(&stage, burst, 1, 1).await);
@@ -103,10 +103,10 @@ fn count(default: u32) -> u32 {
 }
 
 /// Starts a scaler and waits until it knows a pool of stopped instances.
-async fn stage(limits: Limits, pool: u32, arguments: &[&str]) -> Stage {
-    let ec2 = Ec2Settings {
+async fn stage(limits: RateLimits, pool: u32, arguments: &[&str]) -> Stage {
+    let ec2 = Ec2Faults {
         limits,
-        ..Ec2Settings::default()
+        ..Ec2Faults::default()
     };
     let maximum = pool.to_string();
     let mut all = vec!["--billing-minimum=0s", "--max-workers", &maximum];

@@ -165,9 +165,9 @@ async fn ec2_reports_the_age_of_starts_and_terminated_instances() {
 
 #[tokio::test]
 async fn an_instance_that_stays_pending_is_terminated_and_another_one_is_launched() {
-    let stuck = localcloud::Ec2Settings {
+    let stuck = localcloud::Ec2Faults {
         boot_delay: std::time::Duration::from_secs(3_600),
-        ..localcloud::Ec2Settings::default()
+        ..localcloud::Ec2Faults::default()
     };
     let arguments = ["--boot-deadline=300ms", "--max-workers=1"];
     let mut stage = Stage::unkind(stuck, &arguments).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use localcloud::{Capacity, Ec2Settings};
+use localcloud::{Capacity, Ec2Faults};
 use platform::fleet::PowerState;
 use proto::v1::InstanceState;
 
@@ -11,7 +11,7 @@ use crate::stage::{Stage, eventually};
 use crate::wait::{until_listed, until_seen};
 use crate::worker::run_workers;
 
-async fn stage(ec2: Ec2Settings, arguments: &[&str]) -> Arc<Stage> {
+async fn stage(ec2: Ec2Faults, arguments: &[&str]) -> Arc<Stage> {
     let mut stage = Stage::unkind(ec2, arguments).await;
     stage.create_queue().await;
     stage.start_scaler().await;
@@ -20,9 +20,9 @@ async fn stage(ec2: Ec2Settings, arguments: &[&str]) -> Arc<Stage> {
 
 #[tokio::test]
 async fn launches_that_ec2_does_not_list_yet_are_awaited_and_not_repeated() {
-    let ec2 = Ec2Settings {
+    let ec2 = Ec2Faults {
         describe_lag: Duration::from_secs(2),
-        ..Ec2Settings::default()
+        ..Ec2Faults::default()
     };
     let stage = stage(ec2, &["--max-workers", "5"]).await;
     let _workers = run_workers(&stage);
@@ -46,13 +46,13 @@ async fn launches_that_ec2_does_not_list_yet_are_awaited_and_not_repeated() {
 
 #[tokio::test]
 async fn instances_beyond_the_first_subnets_capacity_are_launched_in_the_second() {
-    let ec2 = Ec2Settings {
+    let ec2 = Ec2Faults {
         capacity: vec![Capacity {
             instance_type: None,
             subnet: Some("subnet-1".to_owned()),
             instances: 2,
         }],
-        ..Ec2Settings::default()
+        ..Ec2Faults::default()
     };
     let arguments = ["--max-workers=5", "--subnet-id=subnet-1,subnet-2"];
     let stage = stage(ec2, &arguments).await;
@@ -68,9 +68,9 @@ async fn instances_beyond_the_first_subnets_capacity_are_launched_in_the_second(
 
 #[tokio::test]
 async fn a_failed_boot_is_counted_and_replaced() {
-    let ec2 = Ec2Settings {
+    let ec2 = Ec2Faults {
         fail_boot_every: 3,
-        ..Ec2Settings::default()
+        ..Ec2Faults::default()
     };
     let arguments = ["--max-workers=4", "--boot-deadline=500ms"];
     let stage = stage(ec2, &arguments).await;
@@ -88,9 +88,9 @@ async fn a_failed_boot_is_counted_and_replaced() {
 
 #[tokio::test]
 async fn nothing_is_launched_in_place_of_pending_instances() {
-    let ec2 = Ec2Settings {
+    let ec2 = Ec2Faults {
         boot_delay: Duration::from_millis(500),
-        ..Ec2Settings::default()
+        ..Ec2Faults::default()
     };
     let stage = stage(ec2, &["--max-workers", "6"]).await;
     let _workers = run_workers(&stage);
@@ -105,7 +105,7 @@ async fn nothing_is_launched_in_place_of_pending_instances() {
 #[tokio::test]
 async fn spot_instances_are_terminated_when_demand_ends() {
     let arguments = ["--max-workers=2", "--market=spot", "--billing-minimum=0s"];
-    let stage = stage(Ec2Settings::default(), &arguments).await;
+    let stage = stage(Ec2Faults::default(), &arguments).await;
     let _workers = run_workers(&stage);
     stage.demand(2);
     until_seen(&stage, InstanceState::Idle, 2).await;
