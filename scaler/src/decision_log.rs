@@ -10,7 +10,7 @@ use stats::Stats;
 use tokio::sync::{broadcast, watch};
 pub use totals::Totals;
 
-use crate::plan::{Memory, Timestamp, Observation, Plan, Policy, Rate, Smoothed};
+use crate::plan::{Memory, Observation, Plan, Policy, Rate, Smoothed, Timestamp};
 
 /// How many decisions that changed something are remembered.
 const REMEMBERED: usize = 1_000;

@@ -40,7 +40,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::fleet::{FleetToken, FleetView, WorkerRegistry};
 use crate::lease::Leadership;
-use crate::plan::{CallBackoff, InstanceId, Timestamp, Plan};
+use crate::plan::{CallBackoff, InstanceId, Plan, Timestamp};
 
 /// How many calls about one instance each are in flight at a time.
 const CONCURRENT_CALLS: usize = 4;

@@ -156,7 +156,7 @@ pub fn boot_time(duration: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Billing, FrontDemand, Memory, Timestamp, Observation, Plan, Policy, Seen};
+    use crate::plan::{Billing, FrontDemand, Memory, Observation, Plan, Policy, Seen, Timestamp};
     use crate::wire::tests::decision;
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 
 use super::value::{dollars, keep_idle, policy_kind, positive_duration, price, window};
-use crate::plan::{Targets, KeepIdle, Timeouts, Policy, PolicyKind, Prices, Window};
+use crate::plan::{KeepIdle, Policy, PolicyKind, Prices, Targets, Timeouts, Window};
 
 /// The policy's flags that more than one command takes: the service, `replay` and, for the bounds, `bounds`. A flag that is
 /// not given changes nothing.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::plan::{Timestamp, Observation, Plan};
+use crate::plan::{Observation, Plan, Timestamp};
 
 /// Counted from front's demand while the scaler watches it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

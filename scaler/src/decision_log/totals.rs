@@ -1,5 +1,5 @@
 use crate::execute::Event;
-use crate::plan::{Timestamp, StopCause};
+use crate::plan::{StopCause, Timestamp};
 
 /// What was done since the scaler started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use super::launch::Launch;
 use super::stop::{End, ids};
 use super::throttle::Action;
 use crate::fleet::FleetView;
-use crate::plan::{InstanceId, Timestamp, Stop, StopCause};
+use crate::plan::{InstanceId, Stop, StopCause, Timestamp};
 
 /// How a call to EC2 ended.
 #[derive(Debug)]
@@ -31,18 +31,11 @@ pub enum Event {
         ordered_at: Timestamp,
     },
     /// One instance was stopped, or terminated instead.
-    Stopped {
-        cause: StopCause,
-        terminated: bool,
-    },
+    Stopped { cause: StopCause, terminated: bool },
     /// Stopped instances that failed to boot too often were terminated.
-    Discarded {
-        instances: u64,
-    },
+    Discarded { instances: u64 },
     /// EC2 refused a call or did not answer it.
-    CallFailed {
-        call: &'static str,
-    },
+    CallFailed { call: &'static str },
 }
 
 /// A call to EC2, as far as its outcome needs it.

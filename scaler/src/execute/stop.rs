@@ -5,7 +5,7 @@ use super::permit::{self, ActingPermit};
 use super::throttle::Action;
 use super::{Executor, Outcome, texts};
 use crate::fleet::FleetView;
-use crate::plan::{InstanceId, Timestamp, Stop, StopCause};
+use crate::plan::{InstanceId, Stop, StopCause, Timestamp};
 
 /// How an instance is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

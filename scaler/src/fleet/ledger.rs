@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::plan::{Billing, Instance, InstanceId, Timestamp, Prices, State};
+use crate::plan::{Billing, Instance, InstanceId, Prices, State, Timestamp};
 
 /// Adds up what EC2 bills for the instances seen, since the scaler started.
 ///

@@ -17,7 +17,7 @@ use super::boots::Boots;
 use super::ledger::Ledger;
 use super::worker_registry::{WorkerRegistry, WorkerStatus};
 use crate::plan::{
-    Counters, FrontDemand, CallBackoff, Instance, InstanceId, Timestamp, Observation, Seen, State,
+    CallBackoff, Counters, FrontDemand, Instance, InstanceId, Observation, Seen, State, Timestamp,
 };
 
 /// How long stopped instances are left out after EC2 refused to start them, so that others are started or launched.

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 pub use workers::{SessionId, WorkerStatus, Workers};
 
 use crate::clock::Clock;
-use crate::plan::{InstanceId, Timestamp, StopCause};
+use crate::plan::{InstanceId, StopCause, Timestamp};
 
 /// All workers, shared by their sessions and the reconciler. Cloning shares it.
 #[derive(Debug, Clone)]

@@ -202,7 +202,13 @@ impl Lease {
     }
 
     /// Records a write of `record` that was sent at `sent_at` and ended at `now`.
-    pub fn wrote(&mut self, record: &Record, written: WriteOutcome, sent_at: Timestamp, now: Timestamp) {
+    pub fn wrote(
+        &mut self,
+        record: &Record,
+        written: WriteOutcome,
+        sent_at: Timestamp,
+        now: Timestamp,
+    ) {
         match written {
             WriteOutcome::Stored(etag) => {
                 self.unconfirmed.clear();

@@ -21,7 +21,8 @@ use crate::lease::Leadership;
 use crate::metrics;
 use crate::plan::pace::{count_interval, describe_interval};
 use crate::plan::{
-    Counters, FrontDemand, InstanceId, Memory, Timestamp, Observation, Plan, Seen, may_discard, plan,
+    Counters, FrontDemand, InstanceId, Memory, Observation, Plan, Seen, Timestamp, may_discard,
+    plan,
 };
 
 /// How long to gather further changes after the first one before a decision: requests that arrive together get their

@@ -124,7 +124,11 @@ impl Expectations {
     }
 
     /// Returns instances that were launched at least [`LAG`] ago and are not listed: their launch may have failed.
-    pub fn overdue(&self, is_listed: impl Fn(&InstanceId) -> bool, now: Timestamp) -> Vec<InstanceId> {
+    pub fn overdue(
+        &self,
+        is_listed: impl Fn(&InstanceId) -> bool,
+        now: Timestamp,
+    ) -> Vec<InstanceId> {
         let overdue = self.power.iter().filter(|(id, (expected, ordered_at))| {
             *expected == Expected::Start && now.since(*ordered_at) >= LAG && !is_listed(id)
         });

@@ -7,7 +7,7 @@ use proto::v1::{Interruption, WorkerOrder, WorkerReport, WorkerState};
 use tokio::sync::watch;
 
 use super::{SessionId, Workers};
-use crate::plan::{InstanceId, Timestamp, State, StopCause};
+use crate::plan::{InstanceId, State, StopCause, Timestamp};
 
 const NOTICE: Option<Interruption> = Some(Interruption {
     action: 0,

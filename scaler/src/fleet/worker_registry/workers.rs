@@ -7,7 +7,7 @@ use proto::v1::worker_order::Order;
 use proto::v1::{Cordon, Uncordon, WorkerOrder, WorkerReport, WorkerState};
 use tokio::sync::watch;
 
-use crate::plan::{InstanceId, Timestamp, State, StopCause};
+use crate::plan::{InstanceId, State, StopCause, Timestamp};
 
 /// A worker that acknowledged an uncordon order and still reports cordoned gets the order again after this time.
 const REPEAT_ORDER_AFTER: Duration = Duration::from_secs(1);
@@ -117,7 +117,12 @@ impl Workers {
     }
 
     /// Records a report. Returns whether the worker's state changed; `None` when the stream is not the worker's newest.
-    pub fn report(&mut self, id: &SessionId, report: &WorkerReport, now: Timestamp) -> Option<bool> {
+    pub fn report(
+        &mut self,
+        id: &SessionId,
+        report: &WorkerReport,
+        now: Timestamp,
+    ) -> Option<bool> {
         let worker = self.of_session(id)?;
         let before = (worker.state(), worker.since, worker.leaving);
         worker.change(now, |worker| worker.record(report, now));

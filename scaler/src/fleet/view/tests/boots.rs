@@ -17,7 +17,8 @@ fn start_and_die(view: &mut FleetView, ids: &[&str], from: u64) -> Option<Failed
     view.described(are(PowerState::Running), at(from + 100));
     view.observe(at(from + 100), CallBackoff::default());
     view.described(are(PowerState::Stopped), at(from + 200));
-    view.observe(at(from + 200), CallBackoff::default()).failed_boots
+    view.observe(at(from + 200), CallBackoff::default())
+        .failed_boots
 }
 
 /// Launches an instance whose worker attends at once, and then terminates it.
@@ -68,7 +69,9 @@ fn starts_back_off_while_no_worker_ever_attends() {
             view.boot_failed(id, at(from + 300 + later));
         }
         view.described(is(PowerState::Stopped), at(from + 900));
-        let failed = view.observe(at(from + 900), CallBackoff::default()).failed_boots;
+        let failed = view
+            .observe(at(from + 900), CallBackoff::default())
+            .failed_boots;
         let failed = failed.expect("it is noticed");
         let hold = failed.held_until.since(at(from + 300)).as_secs();
         (failed.in_a_row, hold)
@@ -79,7 +82,8 @@ fn starts_back_off_while_no_worker_ever_attends() {
     assert_eq!(holds, [(1, 1), (2, 2), (3, 4), (4, 8)]);
     let _session = start_and_attend(&mut view, "i-3", 600_000);
     assert_eq!(
-        view.observe(at(601_000), CallBackoff::default()).failed_boots,
+        view.observe(at(601_000), CallBackoff::default())
+            .failed_boots,
         None
     );
 }
