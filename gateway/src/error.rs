@@ -168,8 +168,8 @@ impl From<RequestError> for Status {
 }
 
 impl From<Status> for RequestError {
-    /// Translates front's status for an HTTP client. A status without the trailer [`CODE_METADATA`] comes from front's key
-    /// checks or from the transport; the transport's texts are for operators and are not passed on.
+    /// Translates a status for an HTTP client. A status without the trailer [`CODE_METADATA`] comes from a check of the key or
+    /// from the transport. The transport's texts are for operators and are not passed on.
     fn from(status: Status) -> Self {
         let text = |name| status.metadata().get(name)?.to_str().ok();
         let retry_after = text(RETRY_AFTER_METADATA).and_then(|text| text.parse().ok());

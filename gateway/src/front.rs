@@ -1,7 +1,7 @@
 //! The gRPC service `front`: stores photos, enqueues jobs, waits for the replies, and returns them.
 //!
-//! A call passes [`admission`], is checked and registered by [`recognizer`], and runs as an [`accepted`] request:
-//! [`photo_store`], [`sender`], then [`registry`] until [`replies`], [`dead_letters`] or the deadline finish it.
+//! A call passes `admission`, is checked and registered by `recognizer`, and runs as an `accepted` request: `photo_store`
+//! and `sender`, then `registry` until `replies`, `dead_letters` or the deadline finish it.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

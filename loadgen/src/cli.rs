@@ -51,7 +51,7 @@ pub struct GradeArgs {
     /// Number of requests, each with its own file name
     #[arg(short, long, value_name = "N", default_value_t = 100)]
     pub requests: usize,
-    /// Folder of the photos, with a folder for each person: DIR/<name>/*
+    /// Folder of the photos, with a folder for each person: DIR/NAME/*
     #[arg(long, value_name = "DIR", default_value = ".local/photos/val")]
     pub photos: PathBuf,
     /// File for the report. The photos sent and their CSV file are written beside it

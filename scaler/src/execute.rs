@@ -173,7 +173,7 @@ impl Executor {
 
     /// Returns until when calls of each kind are held back.
     #[must_use]
-    pub fn held(&self) -> CallBackoff {
+    pub fn call_backoff(&self) -> CallBackoff {
         let held = |action| self.throttle.held_until(action);
         CallBackoff {
             start: self.start.until().max(held(Action::Start)),

@@ -77,17 +77,17 @@ fn totals(totals: Totals) -> v1::Totals {
     }
 }
 
-fn tally(tally: &Stats, spent: f64) -> v1::Tally {
+fn tally(stats: &Stats, spent: f64) -> v1::Tally {
     v1::Tally {
-        answered: tally.answered,
-        cost_per_thousand: tally.cost_per_thousand(spent),
-        busy_since: tally.busy.map(|busy| timestamp(busy.since)),
-        busy_predicted: tally.busy.and_then(|busy| busy.predicted).map(duration),
-        last_busy_predicted: tally
+        answered: stats.answered,
+        cost_per_thousand: stats.cost_per_thousand(spent),
+        busy_since: stats.busy.map(|busy| timestamp(busy.since)),
+        busy_predicted: stats.busy.and_then(|busy| busy.predicted).map(duration),
+        last_busy_predicted: stats
             .last_busy
             .and_then(|busy| busy.predicted)
             .map(duration),
-        last_busy_lasted: tally.last_busy.map(|busy| duration(busy.lasted)),
+        last_busy_lasted: stats.last_busy.map(|busy| duration(busy.lasted)),
     }
 }
 

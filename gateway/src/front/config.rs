@@ -70,7 +70,7 @@ pub struct Config {
     /// Longest time for requests in flight at shutdown
     #[arg(long, env = "MUSTER_FRONT_DRAIN", value_name = "DURATION", value_parser = duration::parse, default_value = "5s")]
     pub drain_deadline: Duration,
-    /// Reply queue of this front alone. Without it, front creates <prefix>-resp-queue-<random id>, and deletes it at
+    /// Reply queue of this front alone. Without it, front creates PREFIX-resp-queue-RANDOM, and deletes it at
     /// shutdown
     #[arg(long, env = "MUSTER_REPLY_QUEUE", value_name = "NAME", value_parser = queue_name)]
     pub reply_queue: Option<String>,

@@ -1,3 +1,5 @@
+//! The requests that wait for replies.
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,19 +21,10 @@ const TICK: Duration = Duration::from_millis(50);
 pub type Reply = Result<(Outcome, Timings), RequestError>;
 
 /// The pending requests of this process, and the demand that they make.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RequestRegistry {
     pending: Mutex<Pending<oneshot::Sender<Reply>>>,
     demand: watch::Sender<Demand>,
-}
-
-impl Default for RequestRegistry {
-    fn default() -> Self {
-        Self {
-            pending: Mutex::default(),
-            demand: watch::Sender::new(Demand::default()),
-        }
-    }
 }
 
 impl RequestRegistry {

@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use platform::access::{Denied, Role, called_with, presented_key};
+use platform::access::{Role, called_with, presented_key};
 use platform::token::Token;
 use proto::JobId;
 use proto::v1::{RecognizeRequest, RecognizeResponse};
@@ -12,7 +12,7 @@ use tonic::Status;
 use super::Gateway;
 use super::response::ResponseFormat;
 use super::upload::{self, Upload, UploadLimits};
-use crate::error::{ErrorCode, RequestError};
+use crate::error::RequestError;
 use crate::front::REQUEST_ID_METADATA;
 use crate::metric;
 
@@ -40,7 +40,7 @@ impl Gateway {
         if let Err(denied) = self.authenticator.check(request.headers(), Role::Recognize) {
             let (parts, body) = request.into_parts();
             upload::discard_unread(&parts.headers, body.into_data_stream()).await;
-            return Err(RequestError::from(denied).into());
+            return Err(Status::from(denied).into());
         }
         let key = presented_key(request.headers()).and_then(|key| Token::parse(key).ok());
         let limits = UploadLimits {
@@ -86,21 +86,6 @@ impl From<Status> for Failed {
         let job = id.and_then(|id| id.to_str().ok()?.parse().ok());
         let error = RequestError::from(status);
         Self { error, job }
-    }
-}
-
-impl From<Denied> for RequestError {
-    fn from(denied: Denied) -> Self {
-        let code = match denied {
-            Denied::NoKey | Denied::WrongKey => ErrorCode::NoKey,
-            Denied::WrongRole { .. } => ErrorCode::KeyLacksRole,
-            Denied::TooOften { .. } => ErrorCode::KeyUsedTooOften,
-        };
-        let mut error = Self::new(code, denied.to_string());
-        if let Denied::TooOften { retry_after, .. } = denied {
-            error.retry_after = Some(retry_after);
-        }
-        error
     }
 }
 

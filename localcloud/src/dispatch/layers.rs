@@ -59,7 +59,7 @@ fn verify(authentication: &Authentication, clock: Clock, call: &Call) -> Result<
         .map_err(|error| CommonError::of_auth(&error, protocol))
 }
 
-/// Delays calls, and replaces their replies, as the faults in force demand.
+/// Injects the faults in force: delays calls, and replaces their replies.
 pub fn inject_faults(
     faults: Arc<FaultInjection>,
 ) -> impl Layer<CallService, Service = CallService> {

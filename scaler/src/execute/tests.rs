@@ -102,7 +102,7 @@ impl Fixture {
     }
 
     fn state(&mut self, now: Timestamp) -> State {
-        let observation = self.view.observe(now, self.executor.held());
+        let observation = self.view.observe(now, self.executor.call_backoff());
         observation.instances[0].state
     }
 

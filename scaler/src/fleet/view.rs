@@ -144,8 +144,8 @@ impl FleetView {
         self.boots.take_durations()
     }
 
-    /// Returns everything that is known as of `now`. `held` goes into the observation unchanged.
-    pub fn observe(&mut self, now: Timestamp, held: CallBackoff) -> Observation {
+    /// Returns everything that is known as of `now`. `call_backoff` goes into the observation unchanged.
+    pub fn observe(&mut self, now: Timestamp, call_backoff: CallBackoff) -> Observation {
         let is_listed = |id: &InstanceId| self.index.contains_key(id);
         for id in self.expectations.expire(is_listed, now) {
             self.registry.unmark_stopping(&id);
@@ -178,7 +178,7 @@ impl FleetView {
             launching: self.launching,
             described_at: self.described_at,
             failed_boots: self.boots.failed(),
-            call_backoff: held,
+            call_backoff,
             billing,
         }
     }

@@ -49,8 +49,8 @@ impl Link {
         self.stream = None;
     }
 
-    /// Opens a stream unless there is one. When the workers refuses it, the worker tries again at the next step.
-    pub fn connect(&mut self, workers: &mut Workers, now: Timestamp) {
+    /// Opens a stream unless there is one. When the roster refuses it, the worker tries again at the next step.
+    pub fn connect(&mut self, roster: &mut Workers, now: Timestamp) {
         if self.stream.is_some() {
             return;
         }
@@ -117,8 +117,8 @@ impl Link {
         }
     }
 
-    /// Delivers the reports that arrive by `now`. The stream ends when the workers knows a newer one.
-    pub fn deliver(&mut self, workers: &mut Workers, now: Timestamp) {
+    /// Delivers the reports that arrive by `now`. The stream ends when the roster knows a newer one.
+    pub fn deliver(&mut self, roster: &mut Workers, now: Timestamp) {
         let Some(stream) = &mut self.stream else {
             return;
         };

@@ -162,7 +162,7 @@ impl Loop {
     }
 
     fn observe(&mut self, now: Timestamp) -> Observation {
-        let observation = self.view.observe(now, self.parts.executor.held());
+        let observation = self.view.observe(now, self.parts.executor.call_backoff());
         for duration in self.view.take_boot_times() {
             metrics::boot_time(duration);
         }

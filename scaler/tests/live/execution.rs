@@ -78,7 +78,7 @@ async fn an_instance_that_cannot_be_stopped_does_not_keep_the_others_up() {
     until_listed(&stage, PowerState::Stopped, 2).await;
     assert_eq!((totals.stopped, totals.silent_workers_stopped), (2, 2));
     // Stops are held back because of the third.
-    assert!(fixture.executor.held().stop.is_some());
+    assert!(fixture.executor.call_backoff().stop.is_some());
 }
 
 #[tokio::test]

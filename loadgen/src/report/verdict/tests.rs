@@ -107,72 +107,22 @@ fn a_good_run_passes_and_reports_each_number_with_its_limit() {
 /// Each change makes exactly one check fail, with and without time limits.
 #[test]
 fn faults_other_than_slowness_always_fail() {
-    let failures: [(Change, &str, &str); 12] = [
-        (
-            |case| case.summary.failed = 1,
-            "failed requests",
-            "1 of 100 (1 %), must be below 0.1 %",
-        ),
-        (
-            |case| (case.summary.correct, case.summary.wrong) = (98, 2),
-            "right names",
-            "98 of 100, must be all",
-        ),
-        (
-            |case| case.measured.duplicate_replies = Some(3),
-            "answered twice",
-            "3 duplicate replies, must be 0",
-        ),
-        (
-            |case| case.measured.busy_workers_stopped = Some(1),
-            "busy workers stopped",
-            "1 busy workers stopped, must be 0",
-        ),
-        (
-            |case| case.measured.busy_workers_stopped = None,
-            "busy workers stopped",
-            "busy workers stopped were not measured, must be 0",
-        ),
-        (
-            |case| case.measured.workers = workers(16, 1.0),
-            "workers at most",
-            "16, limit 15",
-        ),
-        (
-            |case| case.measured.scale_in_s = None,
-            "no worker running",
-            "workers still ran at the end, limit 2 s",
-        ),
-        (
-            |case| {
-                case.measured.workers = workers(9, 1.0);
-                case.measured.workers_ordered = Some(9);
-            },
-            "all workers running",
-            "9 of 15 ran and 9 were ordered, limit 5 s",
-        ),
-        (
-            |case| case.stored.photos = 101,
-            "photos stored",
-            "101 objects in the in-bucket, must be exactly 100",
-        ),
-        (
-            |case| case.stored.results = 99,
-            "results stored",
-            "99 objects in the out-bucket, must be exactly 100",
-        ),
-        (
-            |case| case.stored.messages = 1,
-            "queues at the end",
-            "1 messages left, must be 0",
-        ),
-        (
-            |case| case.summary.first_answer_s = None,
-            "first answer",
-            "nothing was answered, limit 5 s",
-        ),
+    #[rustfmt::skip]
+    let faults: [(Change, &str, &str); 12] = [
+        (|case| case.summary.failed = 1, "failed requests", "1 of 100 (1 %), must be below 0.1 %"),
+        (|case| (case.summary.correct, case.summary.wrong) = (98, 2), "right names", "98 of 100, must be all"),
+        (|case| case.measured.duplicate_replies = Some(3), "answered twice", "3 duplicate replies, must be 0"),
+        (|case| case.measured.busy_workers_stopped = Some(1), "busy workers stopped", "1 busy workers stopped, must be 0"),
+        (|case| case.measured.busy_workers_stopped = None, "busy workers stopped", "busy workers stopped were not measured, must be 0"),
+        (|case| case.measured.workers = workers(16, 1.0), "workers at most", "16, limit 15"),
+        (|case| case.measured.scale_in_s = None, "no worker running", "workers still ran at the end, limit 2 s"),
+        (|case| { case.measured.workers = workers(9, 1.0); case.measured.workers_ordered = Some(9); }, "all workers running", "9 of 15 ran and 9 were ordered, limit 5 s"),
+        (|case| case.stored.photos = 101, "photos stored", "101 objects in the in-bucket, must be exactly 100"),
+        (|case| case.stored.results = 99, "results stored", "99 objects in the out-bucket, must be exactly 100"),
+        (|case| case.stored.messages = 1, "queues at the end", "1 messages left, must be 0"),
+        (|case| case.summary.first_answer_s = None, "first answer", "nothing was answered, limit 5 s"),
     ];
-    for (change, name, text) in failures {
+    for (change, name, text) in faults {
         let mut case = Case::changed(change);
         assert_eq!(case.failures(), [(name, text.to_owned())]);
         case.criteria.ignore_time_limits = true;
@@ -182,34 +132,15 @@ fn faults_other_than_slowness_always_fail() {
 
 #[test]
 fn a_slow_machine_gets_the_excess_over_each_limit() {
-    let failures: [(Change, &str, &str); 5] = [
-        (
-            |case| case.summary.wall_s = 70.0,
-            "mean, wall / requests",
-            "0.70 s, limit 0.61 s: 0.09 s too slow",
-        ),
-        (
-            |case| case.summary.first_answer_s = Some(7.0),
-            "first answer",
-            "7.00 s, limit 5 s: 2.00 s too slow",
-        ),
-        (
-            |case| case.measured.workers = workers(15, 5.5),
-            "all workers running",
-            "15 of 15 after 5.50 s, limit 5 s: 0.50 s too slow",
-        ),
-        (
-            |case| case.measured.workers = workers(9, 1.0),
-            "all workers running",
-            "9 of 15 ran and 15 were ordered, limit 5 s",
-        ),
-        (
-            |case| case.measured.scale_in_s = Some(2.5),
-            "no worker running",
-            "2.50 s, limit 2 s: 0.50 s too slow",
-        ),
+    #[rustfmt::skip]
+    let faults: [(Change, &str, &str); 5] = [
+        (|case| case.summary.wall_s = 70.0, "mean, wall / requests", "0.70 s, limit 0.61 s: 0.09 s too slow"),
+        (|case| case.summary.first_answer_s = Some(7.0), "first answer", "7.00 s, limit 5 s: 2.00 s too slow"),
+        (|case| case.measured.workers = workers(15, 5.5), "all workers running", "15 of 15 after 5.50 s, limit 5 s: 0.50 s too slow"),
+        (|case| case.measured.workers = workers(9, 1.0), "all workers running", "9 of 15 ran and 15 were ordered, limit 5 s"),
+        (|case| case.measured.scale_in_s = Some(2.5), "no worker running", "2.50 s, limit 2 s: 0.50 s too slow"),
     ];
-    for (change, name, text) in failures {
+    for (change, name, text) in faults {
         let mut case = Case::changed(change);
         assert_eq!(case.failures(), [(name, text.to_owned())]);
         case.criteria.ignore_time_limits = true;

@@ -215,12 +215,7 @@ fn check_declared(
 fn etag_of_parts(parts: &[Arc<StoredPart>]) -> String {
     let mut md5 = Md5::new();
     for part in parts {
-        let digits = part.etag.as_bytes().chunks(2);
-        let bytes = digits.filter_map(|pair| {
-            let pair = std::str::from_utf8(pair).ok()?;
-            u8::from_str_radix(pair, 16).ok()
-        });
-        md5.update(bytes.collect::<Vec<u8>>());
+        md5.update(hex::decode(&part.etag).unwrap_or_default());
     }
     format!("{}-{}", hex::encode(md5.finalize()), parts.len())
 }

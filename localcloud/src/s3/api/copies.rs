@@ -141,7 +141,7 @@ impl Api {
             Ok(ReceivedBody {
                 staged,
                 size,
-                etag: hex::encode(&md5),
+                etag: hex::encode(md5),
                 checksum,
             })
         };

@@ -1,6 +1,7 @@
 //! Files to decode, and what the tests share.
 
 use std::io::Cursor;
+use std::time::Duration;
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use mozjpeg::ColorSpace;
@@ -70,37 +71,33 @@ pub fn position(bytes: &[u8], part: &[u8]) -> usize {
         .expect("it is there")
 }
 
-pub fn riff(body: &[u8]) -> Vec<u8> {
+/// Returns a WebP file.
+pub fn riff(parts: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+    let body = chunks(parts);
     let length = (body.len() + 4) as u32;
-    [b"RIFF".as_slice(), &length.to_le_bytes(), b"WEBP", body].concat()
+    [b"RIFF".as_slice(), &length.to_le_bytes(), b"WEBP", &body].concat()
 }
 
-pub fn chunk(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
-    let length = content.len() as u32;
-    let padding: &[u8] = if content.len() % 2 == 1 { &[0] } else { &[] };
-    [name.as_slice(), &length.to_le_bytes(), content, padding].concat()
+pub fn chunks(parts: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+    let mut chunks = Vec::new();
+    for (name, content) in parts {
+        chunks.extend_from_slice(name.as_slice());
+        chunks.extend_from_slice(&(content.len() as u32).to_le_bytes());
+        chunks.extend_from_slice(content);
+        chunks.resize(chunks.len().next_multiple_of(2), 0);
+    }
+    chunks
 }
 
 /// Returns the picture in a file that announces EXIF and XMP, with further chunks.
 pub fn webp(chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
     let still = lossless_webp();
-    let canvas = [
-        0b1100,
-        0,
-        0,
-        0,
-        WIDTH as u8 - 1,
-        0,
-        0,
-        HEIGHT as u8 - 1,
-        0,
-        0,
-    ];
-    let mut body = [chunk(b"VP8X", &canvas), still[12..].to_vec()].concat();
-    for (name, content) in chunks {
-        body.extend(chunk(name, content));
-    }
-    riff(&body)
+    let (right, bottom) = (WIDTH as u8 - 1, HEIGHT as u8 - 1);
+    let canvas = [0b1100, 0, 0, 0, right, 0, 0, bottom, 0, 0];
+    let (name, rest) = still[12..].split_first_chunk().expect("a name");
+    let (length, content) = rest.split_first_chunk().expect("a length");
+    let picture = (name, &content[..u32::from_le_bytes(*length) as usize]);
+    riff(&[&[(b"VP8X", &canvas[..]), picture], chunks].concat())
 }
 
 /// Returns a lossy picture's header before zeros.
@@ -116,13 +113,8 @@ pub fn png_chunk(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
     crc.update(name);
     crc.update(content);
     let length = content.len() as u32;
-    [
-        &length.to_be_bytes(),
-        name.as_slice(),
-        content,
-        &crc.sum().to_be_bytes(),
-    ]
-    .concat()
+    let (length, crc) = (length.to_be_bytes(), crc.sum().to_be_bytes());
+    [&length, name.as_slice(), content, &crc].concat()
 }
 
 /// Returns this process's peak memory in bytes.
@@ -145,29 +137,36 @@ pub fn tiff(orientation: u8) -> Vec<u8> {
 /// Inserts an EXIF segment after the start of the image.
 pub fn with_exif(file: &[u8], orientation: u8) -> Vec<u8> {
     let segment = [b"Exif\0\0".as_slice(), &tiff(orientation)].concat();
-    let length = (segment.len() + 2) as u16;
-    [
-        &file[..2],
-        &[0xFF, 0xE1],
-        &length.to_be_bytes(),
-        &segment,
-        &file[2..],
-    ]
-    .concat()
+    let length = (segment.len() as u16 + 2).to_be_bytes();
+    let (start, rest) = file.split_at(2);
+    [start, &[0xFF, 0xE1], &length, &segment, rest].concat()
 }
 
-pub fn assert_near(photo: &Photo, expected: &RgbImage, tolerance: u8) {
-    assert_eq!(
-        (photo.width(), photo.height()),
-        (WIDTH as usize, HEIGHT as usize)
-    );
-    let worst = photo
-        .pixels()
-        .iter()
-        .zip(expected.as_raw())
-        .map(|(a, b)| a.abs_diff(*b))
-        .max();
+pub fn max_pixels(max_pixels: u64) -> DecodeLimits {
+    DecodeLimits {
+        max_pixels,
+        ..DecodeLimits::default()
+    }
+}
+
+pub fn max_decode_time(max_decode_time: Duration) -> DecodeLimits {
+    DecodeLimits {
+        max_decode_time,
+        ..DecodeLimits::default()
+    }
+}
+
+/// Checks that a file decodes to about this picture.
+pub fn assert_near(file: &[u8], expected: &RgbImage, tolerance: u8) {
+    let photo = decoded(file);
+    assert_size(&photo, WIDTH as usize, HEIGHT as usize);
+    let pixels = photo.pixels().iter().zip(expected.as_raw());
+    let worst = pixels.map(|(a, b)| a.abs_diff(*b)).max();
     assert!(worst <= Some(tolerance), "off by {worst:?}");
+}
+
+pub fn assert_size(photo: &Photo, width: usize, height: usize) {
+    assert_eq!((photo.width(), photo.height()), (width, height));
 }
 
 /// Returns the picture as a baseline JPEG.

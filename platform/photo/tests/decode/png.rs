@@ -64,7 +64,7 @@ fn exif_orientation_is_applied() {
         )
         .expect("the picture encodes");
     let photo = decoded(&file.into_inner());
-    assert_eq!((photo.width(), photo.height()), (32, 48));
+    assert_size(&photo, 32, 48);
 }
 
 #[test]

@@ -7,7 +7,7 @@ fn exif_orientation_is_applied_with_and_without_the_prefix_of_jpeg() {
     for prefix in [b"".as_slice(), b"Exif\0\0"] {
         let exif = [prefix, &tiff(6)].concat();
         let photo = decoded(&webp(&[(b"EXIF", &exif)]));
-        assert_eq!((photo.width(), photo.height()), (32, 48));
+        assert_size(&photo, 32, 48);
     }
 }
 
@@ -19,35 +19,22 @@ fn announced_metadata_may_be_missing() {
 /// The two parts of the frame differ in size. An earlier decoder panicked.
 #[test]
 fn a_frame_with_transparency_of_another_size_is_damaged() {
-    let frame = [
-        vec![0; 16],
-        chunk(b"ALPH", &[0; 2]),
-        chunk(b"VP8 ", &vp8(16, 16)),
-    ]
-    .concat();
-    let canvas = [&[0x12], [0; 9].as_slice()].concat();
-    let body = [
-        chunk(b"VP8X", &canvas),
-        chunk(b"ANIM", &[0; 6]),
-        chunk(b"ANMF", &frame),
-    ]
-    .concat();
-    assert!(matches!(failure(&riff(&body)), DecodeError::Damaged(_)));
+    let parts = [(b"ALPH", [0; 2].as_slice()), (b"VP8 ", &vp8(16, 16))];
+    let frame = [vec![0; 16], chunks(&parts)].concat();
+    let file = animation([0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0], &frame);
+    assert!(matches!(failure(&file), DecodeError::Damaged(_)));
 }
 
 #[test]
 fn a_canvas_does_not_hide_a_larger_picture() {
-    let body = [
-        chunk(b"VP8X", &[0; 10]),
-        chunk(b"VP8 ", &vp8(12_000, 12_000)),
-    ]
-    .concat();
-    let told = DecodeError::TooManyPixels {
+    let picture = vp8(12_000, 12_000);
+    let file = riff(&[(b"VP8X", &[0; 10]), (b"VP8 ", &picture)]);
+    let too_many = DecodeError::TooManyPixels {
         width: 12_000,
         height: 12_000,
         limit: 40_000_000,
     };
-    assert_eq!(failure(&riff(&body)), told);
+    assert_eq!(failure(&file), too_many);
 }
 
 #[test]
@@ -55,17 +42,10 @@ fn the_first_picture_of_an_animation_is_placed_on_its_canvas() {
     let still = lossless_webp();
     let bitstream = &still[12..];
     // At (2, 4) of a canvas of 60 x 40.
-    let place = [[1, 0, 0, 2, 0, 0, 47, 0, 0, 31, 0, 0].as_slice(), &[0; 4]].concat();
-    let frame = [place.as_slice(), bitstream].concat();
-    let canvas = [2, 0, 0, 0, 59, 0, 0, 39, 0, 0];
-    let body = [
-        chunk(b"VP8X", &canvas),
-        chunk(b"ANIM", &[0; 6]),
-        chunk(b"ANMF", &frame),
-    ]
-    .concat();
-    let photo = decoded(&riff(&body));
-    assert_eq!((photo.width(), photo.height()), (60, 40));
+    let head = [1, 0, 0, 2, 0, 0, 47, 0, 0, 31, 0, 0, 0, 0, 0, 0];
+    let frame = [&head, bitstream].concat();
+    let photo = decoded(&animation([2, 0, 0, 0, 59, 0, 0, 39, 0, 0], &frame));
+    assert_size(&photo, 60, 40);
     let pixel = |x: usize, y: usize| &photo.pixels()[(y * 60 + x) * 3..][..3];
     assert_eq!(pixel(1, 4), [0; 3]);
     assert_eq!(pixel(2, 4), picture().get_pixel(0, 0).0);
@@ -77,14 +57,16 @@ fn the_first_picture_of_an_animation_is_placed_on_its_canvas() {
 #[test]
 fn a_bitstream_that_begins_as_a_file_is_damaged() {
     let whole = lossless_webp();
-    let alpha = [chunk(b"ALPH", &[0; 2]), chunk(b"VP8 ", &vp8(16, 16))].concat();
+    let alpha = chunks(&[(b"ALPH", &[0; 2]), (b"VP8 ", &vp8(16, 16))]);
     for content in [whole.as_slice(), &whole[12..], &alpha] {
         for name in [b"VP8 ", b"VP8L"] {
-            let file = riff(&chunk(name, content));
-            assert!(matches!(
-                inspect(&file, &DecodeLimits::default()),
-                Err(DecodeError::Damaged(_))
-            ));
+            let inspected = inspect(&riff(&[(name, content)]), &DecodeLimits::default());
+            assert!(matches!(inspected, Err(DecodeError::Damaged(_))));
         }
     }
+}
+
+/// Returns a file with one frame.
+fn animation(canvas: [u8; 10], frame: &[u8]) -> Vec<u8> {
+    riff(&[(b"VP8X", &canvas), (b"ANIM", &[0; 6]), (b"ANMF", frame)])
 }

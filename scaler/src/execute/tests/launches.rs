@@ -36,7 +36,7 @@ async fn a_launch_that_is_put_off_is_held_back() {
     };
     fixture.executor.execute(&plan, &mut fixture.view, at(5));
     assert_eq!(fixture.view.launching, 0);
-    assert!(fixture.executor.held().launch > Some(at(5)));
+    assert!(fixture.executor.call_backoff().launch > Some(at(5)));
 }
 
 #[tokio::test]

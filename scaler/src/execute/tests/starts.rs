@@ -9,7 +9,7 @@ async fn starts_without_capacity_become_smaller_and_then_leave_the_pool() {
     let lack = "InsufficientInstanceCapacity";
     for ids in [&["i-1", "i-2", "i-3", "i-4"][..], &["i-1", "i-2"]] {
         fixture.refuse_start(ids, lack, at(2));
-        assert_eq!(fixture.executor.held().start, None);
+        assert_eq!(fixture.executor.call_backoff().start, None);
         assert_eq!(fixture.startable(at(3)).len(), 4);
     }
     fixture.refuse_start(&["i-1"], lack, at(2));
@@ -52,7 +52,11 @@ async fn a_start_that_was_throttled_or_lost_leaves_its_instance_startable() {
 async fn throttled_calls_are_held_back() {
     let mut fixture = Fixture::new().await;
     fixture.refuse_start(&["i-1"], "RequestLimitExceeded", at(2));
-    let held = fixture.executor.held().start.expect("it is held back");
+    let held = fixture
+        .executor
+        .call_backoff()
+        .start
+        .expect("it is held back");
     assert!(held > at(2) && held < at(3), "{held:?}");
 }
 
@@ -80,6 +84,10 @@ async fn an_instance_that_ec2_does_not_know_yet_is_renamed_a_little_later() {
         at(2),
     );
     assert_eq!(number(&mut fixture), Some(1));
-    let held = fixture.executor.held().rename.expect("it waits a little");
+    let held = fixture
+        .executor
+        .call_backoff()
+        .rename
+        .expect("it waits a little");
     assert!(held.since(at(2)) <= Duration::from_millis(200), "{held:?}");
 }
