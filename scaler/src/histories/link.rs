@@ -55,7 +55,7 @@ impl Link {
             return;
         }
         let (sender, orders) = watch::channel(None);
-        let session = workers.join(&self.id, sender, now);
+        let session = roster.join(&self.id, sender, now);
         self.stream = session.map(|session| Stream {
             session,
             orders,
@@ -123,7 +123,7 @@ impl Link {
             return;
         };
         while let Some((_, report)) = stream.reports.pop_front_if(|(arrives, _)| *arrives <= now) {
-            if workers.report(&stream.session, &report, now).is_none() {
+            if roster.report(&stream.session, &report, now).is_none() {
                 self.stream = None;
                 return;
             }
