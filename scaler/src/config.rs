@@ -12,7 +12,7 @@ use platform::access::KeyArgs;
 use platform::admin::AdminArgs;
 use platform::aws::AwsArgs;
 use platform::demand::DemandArgs;
-use platform::grpc::DoorArgs;
+use platform::grpc::ServerArgs;
 use platform::tls::PeerTlsArgs;
 use platform::token::Token;
 
@@ -39,7 +39,7 @@ pub struct Config {
     pub executor: ExecutorConfig,
     /// `None`: this is the only scaler.
     pub lease: Option<LeaseConfig>,
-    pub door: DoorArgs,
+    pub server: ServerArgs,
     pub peer_tls: PeerTlsArgs,
     /// API key for front.
     pub key: Option<Token>,
@@ -85,7 +85,7 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]
-    pub door: DoorArgs,
+    pub server: ServerArgs,
     #[command(flatten)]
     pub peer_tls: PeerTlsArgs,
     #[command(flatten)]
@@ -156,7 +156,7 @@ impl ServeArgs {
             prefix: self.aws.prefix.clone(),
             executor: self.launch.executor(fleet_token.is_some())?,
             lease: self.lease.config()?,
-            door: self.door.clone(),
+            server: self.server.clone(),
             peer_tls: self.peer_tls.clone(),
             key: self.key.key()?,
             token: self.token.token()?,

@@ -1,6 +1,6 @@
 //! The decision log: where the reconciler publishes its decisions, for status, watchers and lists.
 
-pub mod stats;
+pub(crate) mod stats;
 mod totals;
 
 use std::collections::VecDeque;

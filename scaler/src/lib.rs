@@ -13,7 +13,7 @@
 //! | `metrics` | exports decisions and events as Prometheus metrics, all defined in one table |
 //! | [`rpc`] | serves `muster.v1.Scaler`: status, decisions, control, and the workers' streams |
 //! | `wire` | encodes decisions as protobuf, and decodes recordings |
-//! | [`mod@run`] | starts everything; `run/reconcile.rs` is the loop that observes, plans and executes |
+//! | `run` | starts everything; `run/reconcile.rs` is the loop that observes, plans and executes |
 //! | [`config`] | the flags and environment variables of the service |
 //! | [`cli`] | the commands that look at a scaler, control it, replay and simulate |
 //! | [`replay`], `simulate` | plan again from a recording; simulate all policies on traces |

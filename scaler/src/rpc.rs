@@ -258,7 +258,7 @@ fn not_of_the_fleet(id: &InstanceId) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use platform::access::{Access, called_with};
+    use platform::access::{Authenticator, called_with};
     use platform::token::Token;
     use tonic::Code;
 
@@ -275,7 +275,7 @@ mod tests {
         let service = ScalerService {
             active: watch::Sender::new(ActivePolicy::default()),
             operators: Operators {
-                access: Access::anybody(),
+                access: Authenticator::anybody(),
                 token: Some(Token::parse("secret").unwrap()),
             },
             fleet_token: FleetToken::given(Token::parse("fleet").unwrap()),

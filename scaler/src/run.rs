@@ -46,9 +46,9 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     // The service checks each call itself: workers carry the fleet's token in place of a key.
-    let door = config.door.open(address, |_| None)?;
+    let server = config.server.open(address, |_| None)?;
     let operators = Operators {
-        access: door.access.clone(),
+        access: server.access.clone(),
         token: config.token,
     };
     let clock = Clock::start();
@@ -135,7 +135,7 @@ async fn serve(
     };
     let serving = platform::grpc::serve(
         listener,
-        door,
+        server,
         readiness,
         shutdown.clone(),
         &[SERVICE_NAME],

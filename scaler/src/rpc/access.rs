@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use platform::access::{Access, Role};
+use platform::access::{Authenticator, Role};
 use platform::token::Token;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
@@ -32,7 +32,7 @@ impl TokenArgs {
 /// Checks whether a caller may read or change the scaler.
 #[derive(Debug)]
 pub struct Operators {
-    pub access: Access,
+    pub access: Authenticator,
     /// Permits everything, like a key with the role `operate`.
     pub token: Option<Token>,
 }
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn without_keys_and_token_changes_are_refused_and_the_message_says_how_to_permit_them() {
         let operators = Operators {
-            access: Access::anybody(),
+            access: Authenticator::anybody(),
             token: None,
         };
         for metadata in [MetadataMap::new(), by("")] {
@@ -109,7 +109,7 @@ mod tests {
         let shop = keys.add("shop", &[Role::Recognize], None).unwrap();
         keys.write(file.path()).unwrap();
         let operators = Operators {
-            access: Access::by_keys(file.path()).unwrap(),
+            access: Authenticator::by_keys(file.path()).unwrap(),
             token: Some(Token::parse("secret").unwrap()),
         };
         for (metadata, expected) in [

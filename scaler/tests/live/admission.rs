@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use platform::access::Access;
+use platform::access::Authenticator;
 use platform::fleet::Market;
 use platform::shutdown::CancellationToken;
 use platform::tls::PeerTlsArgs;
@@ -52,7 +52,7 @@ impl Service {
         let service = ScalerService {
             active: watch::Sender::new(ActivePolicy::default()),
             operators: Operators {
-                access: Access::anybody(),
+                access: Authenticator::anybody(),
                 token: None,
             },
             fleet_token: FleetToken::given(token()),
@@ -67,7 +67,7 @@ impl Service {
         let running = shutdown.clone().drop_guard();
         tokio::spawn(platform::grpc::serve(
             listener,
-            platform::grpc::Door::open(),
+            platform::grpc::ServerOptions::unrestricted(),
             readiness,
             shutdown,
             &[],

@@ -209,7 +209,7 @@ impl Workers {
         self.fleet.extend(ids);
     }
 
-    /// Admits these instances and no others. Forgets workers of other instances after [`GONE_REMEMBERED`].
+    /// Admits these instances and no others. Forgets workers of other instances after a while.
     pub fn set_fleet(&mut self, fleet: HashSet<InstanceId>, now: Timestamp) {
         self.fleet = fleet;
         self.workers.retain(|id, worker| {
