@@ -15,6 +15,8 @@ pub const REPORT_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Link {
     pub id: InstanceId,
+    /// When EC2 was first polled after the instance ran, as the scaler records it.
+    pub running_since: Option<Timestamp>,
     stream: Option<Stream>,
     /// When an idle worker's receive call ends.
     reads_at: Timestamp,
@@ -38,6 +40,7 @@ impl Link {
     pub fn new(id: InstanceId) -> Self {
         Self {
             id,
+            running_since: None,
             stream: None,
             reads_at: Timestamp::default(),
             completed: 0,

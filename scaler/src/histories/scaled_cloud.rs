@@ -115,7 +115,10 @@ impl ScaledCloud {
     pub fn restart_scaler(&mut self) {
         (self.roster, self.memory) = (Workers::default(), Memory::default());
         self.cloud.forget_observations();
-        self.links.iter_mut().for_each(Link::break_stream);
+        for link in &mut self.links {
+            link.break_stream();
+            link.running_since = None;
+        }
     }
 
     /// Whether the silence of workers that were cut off may still have effects.
@@ -194,6 +197,9 @@ impl ScaledCloud {
             if machine.phase != Phase::Dead {
                 link.break_stream();
             }
+            if !machine.is_up() {
+                link.running_since = None;
+            }
             if machine.phase == Phase::Stopped {
                 self.roster.forget(&link.id);
             }
@@ -217,6 +223,11 @@ impl ScaledCloud {
         self.polled_at = self.cloud.now();
         self.cloud.poll();
         if !self.cloud.faults.ec2_is_lost {
+            for (index, link) in self.links.iter_mut().enumerate() {
+                let is_running = self.cloud.power(index) == Power::Running;
+                let since = link.running_since.unwrap_or(self.polled_at);
+                link.running_since = is_running.then_some(since);
+            }
             let all = self.links.iter().map(|it| &it.id);
             let fleet = all.filter(|id| self.cloud.machine(id).phase != Phase::Terminated);
             self.roster
@@ -231,7 +242,10 @@ impl ScaledCloud {
         for (index, instance) in observation.instances.iter_mut().enumerate() {
             let worker = self.roster.get(&instance.id);
             let known = worker.and_then(|it| Some((it.state?, it.since)));
-            (instance.state, instance.since) = match self.cloud.power(index) {
+            let power = self.cloud.power(index);
+            let running_since = self.links[index].running_since;
+            instance.running_since = running_since.filter(|_| power == Power::Running);
+            (instance.state, instance.since) = match power {
                 Power::Stopped => (State::Stopped, instance.since),
                 Power::Stopping => (State::Stopping, instance.since),
                 Power::Pending => match known {
