@@ -107,7 +107,7 @@ pub enum KeepIdle {
     /// As long as the policy finds cheapest.
     #[default]
     Auto,
-    /// No longer than this, whatever a start costs.
+    /// No longer than this, at any cost of a start.
     AtMost(Duration),
 }
 

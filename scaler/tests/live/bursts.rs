@@ -111,7 +111,7 @@ async fn stage(limits: RateLimits, pool: u32, arguments: &[&str]) -> Stage {
     let maximum = pool.to_string();
     let mut all = vec!["--billing-minimum=0s", "--max-workers", &maximum];
     all.extend(arguments);
-    let mut stage = Stage::unkind(ec2, &all).await;
+    let mut stage = Stage::with_faults(ec2, &all).await;
     stage.create_queue().await;
     stage.prepare_stopped(pool).await;
     stage.start_scaler().await;

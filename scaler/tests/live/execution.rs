@@ -170,7 +170,7 @@ async fn an_instance_that_stays_pending_is_terminated_and_another_one_is_launche
         ..localcloud::Ec2Faults::default()
     };
     let arguments = ["--boot-deadline=300ms", "--max-workers=1"];
-    let mut stage = Stage::unkind(stuck, &arguments).await;
+    let mut stage = Stage::with_faults(stuck, &arguments).await;
     stage.start_scaler().await;
     stage.demand(1);
     eventually("it is replaced", async || {

@@ -12,7 +12,7 @@ use crate::wait::{until_listed, until_seen};
 use crate::worker::run_workers;
 
 async fn stage(ec2: Ec2Faults, arguments: &[&str]) -> Arc<Stage> {
-    let mut stage = Stage::unkind(ec2, arguments).await;
+    let mut stage = Stage::with_faults(ec2, arguments).await;
     stage.create_queue().await;
     stage.start_scaler().await;
     Arc::new(stage)

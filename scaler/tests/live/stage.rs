@@ -69,11 +69,11 @@ impl Stage {
     }
 
     pub async fn without_scaler(arguments: &[&str]) -> Self {
-        Self::unkind(localcloud::Ec2Faults::default(), arguments).await
+        Self::with_faults(localcloud::Ec2Faults::default(), arguments).await
     }
 
-    /// As [`Stage::without_scaler`], in a cloud that is as unkind as told.
-    pub async fn unkind(ec2: localcloud::Ec2Faults, arguments: &[&str]) -> Self {
+    /// As [`Stage::without_scaler`], in a cloud with these faults.
+    pub async fn with_faults(ec2: localcloud::Ec2Faults, arguments: &[&str]) -> Self {
         let everything = CancellationToken::new();
         let processes = tempfile::tempdir().unwrap();
         let cloud = start_cloud(ec2, processes.path()).await;
