@@ -12,7 +12,7 @@
 //! | [`decision_log`] | publishes decisions, with totals and statistics, for status, watchers and lists |
 //! | `metrics` | exports decisions and events as Prometheus metrics, all defined in one table |
 //! | [`rpc`] | serves `muster.v1.Scaler`: status, decisions, control, and the workers' streams |
-//! | `wire` | encodes decisions as protobuf, and decodes recordings |
+//! | `wire` | encodes decisions as protobuf |
 //! | `run` | starts everything; `run/reconcile.rs` is the loop that observes, plans and executes |
 //! | [`config`] | the flags and environment variables of the service |
 //! | [`cli`] | the commands that look at a scaler, control it, replay and simulate |
