@@ -17,7 +17,7 @@ setup: ## Fetch the weights, the sample photos and what only the tests need, and
 	@cargo build --release --quiet --package worker
 	@scripts/model --engine native --for-other-machines
 
-demo: ## Set up, build, recognise 100 photos on workers that come and go, and judge the run
+demo: ## Set up, build, recognize 100 photos on workers that start and stop, and judge the run
 	@scripts/stack demo
 
 up: ## Set up, build and run the whole stack until Ctrl-C
@@ -40,10 +40,10 @@ test: setup ## Set up, check formatting and lints, run all tests
 	ENGINE=native KEYS=1 TLS=1 scripts/stack check
 	ENGINE=torch scripts/stack check
 
-fuzz: ## Try what reads strangers' bytes with random ones, a minute each (SECONDS_EACH=60, TARGETS="photo s3")
+fuzz: ## Fuzz all parsers of foreign bytes, a minute each (SECONDS_EACH=60, TARGETS="photo s3")
 	@scripts/fuzz $(TARGETS)
 
-bench: setup ## Measure localcloud and the recogniser, simulate the scaler (BENCH_REFERENCE=1: see docs/development.md)
+bench: setup ## Measure localcloud and the recognizer, simulate the scaler (BENCH_REFERENCE=1: see docs/development.md)
 	@scripts/bench
 
 clean: ## Remove what was built and what demo and up wrote (not the cache of downloads)

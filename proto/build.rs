@@ -1,4 +1,4 @@
-//! Generates the contracts' code from the `.proto` files with protox, so that no system `protoc` is needed.
+//! Generates code from the `.proto` files with protox, which needs no installed `protoc`.
 
 use std::path::PathBuf;
 
@@ -24,6 +24,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut generator = prost_build::Config::new();
     generator.enable_type_names();
     generator.bytes([".muster.v1.RecognizeRequest.image"]);
+    for part_of_json_response in ["Recognition", "BoundingBox", "Point", "Timings"] {
+        let message = format!(".muster.v1.{part_of_json_response}");
+        generator.message_attribute(message, "#[derive(serde::Serialize)]");
+    }
     tonic_prost_build::configure().compile_fds_with_config(descriptors, generator)?;
     Ok(())
 }

@@ -17,15 +17,15 @@ absolute() {
     esac
 }
 
-# spawn COMMAND...: starts it in a process group of its own, whose number is then in $!. Ctrl-C reaches only this
-# script, which ends the groups in its own order.
+# spawn COMMAND...: starts it in a new process group, whose id is in $! afterwards. Ctrl-C reaches only this script, which
+# ends the groups in order.
 spawn() {
     set -m
     "$@" </dev/null &
     set +m
 }
 
-# step COMMAND...: runs it to its end. Unlike a command in the foreground it lets this script react to signals at once.
+# step COMMAND...: runs it to its end. Unlike a foreground command, it lets this script react to signals at once.
 step() {
     local status=0
     spawn "$@"
@@ -35,7 +35,7 @@ step() {
     return "$status"
 }
 
-# end GROUP SECONDS: asks the process group to end and waits; kills it when that takes too long.
+# end GROUP SECONDS: sends SIGTERM to the process group, and SIGKILL after this time.
 end() {
     local group=$1 tenths=$(($2 * 10))
     kill -TERM -- "-$group" 2>/dev/null || true
@@ -50,7 +50,7 @@ end() {
     wait "$group" 2>/dev/null || true
 }
 
-# However the script ends, nothing that it started stays.
+# Ends everything that the script started.
 cleanup() {
     local status=$?
     trap '' INT TERM HUP
@@ -69,8 +69,7 @@ check_time() {
     [[ "$2" =~ ^[0-9]+(ms|s|m|h)$ ]] || fail "$1=$2 is not a time such as 500ms or 2s"
 }
 
-# The ports, as set or by default. They lie below those that Linux gives to clients, any of which may be in use for a
-# moment (/proc/sys/net/ipv4/ip_local_port_range).
+# Sets the ports. The defaults are below the range that Linux gives to clients (/proc/sys/net/ipv4/ip_local_port_range).
 choose_ports() {
     http_port=8000 front_port=8051 scaler_port=8052 aws_port=4566 front_admin_port=8061 scaler_admin_port=8062
     gateway_admin_port=8063
@@ -84,7 +83,7 @@ choose_ports() {
     scaler_admin_port=${SCALER_ADMIN_PORT:-$scaler_admin_port} gateway_admin_port=${GATEWAY_ADMIN_PORT:-$gateway_admin_port}
 }
 
-# Seven ports in a row that nothing listens on. Others may do this at the same time, so they begin at random.
+# Finds seven free ports in a row, from a random one on, because other runs may search at the same time.
 free_ports() {
     local first port attempts=100
     while ((attempts-- > 0)); do
@@ -99,10 +98,10 @@ free_ports() {
     fail "no free ports were found from 10000 to 32400"
 }
 
-# is_taken PORT: whether something listens there.
+# is_taken PORT: succeeds if something listens there.
 is_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# Names the first port that is taken and the variable that chooses another one.
+# Fails with the first port that is taken and the variable that changes it.
 check_ports() {
     local variable port
     local -A seen=()
@@ -118,7 +117,7 @@ check_ports() {
     done
 }
 
-# The credentials of the local cloud: those that everybody knows only where nobody else can reach it.
+# Exports the local cloud's credentials: well-known ones on loopback only.
 choose_credentials() {
     local credentials=${CREDENTIALS:-}
     if [[ -z "$credentials" && "$host" == 127.0.0.1 ]]; then
@@ -147,7 +146,7 @@ toml() {
     printf '"%s"' "$text"
 }
 
-# What every instance is told: a variable of its environment a line, with the value as it stands. localcloud reads it.
+# Prints the user data of every instance: one environment variable a line, unquoted.
 shared_user_data() {
     cat <<LINES
 AWS_ENDPOINT_URL=$AWS_ENDPOINT_URL
@@ -158,8 +157,7 @@ MUSTER_PREFIX=$prefix
 LINES
 }
 
-# Makes what keeps strangers out: a key of the services and of whoever is at the terminal, an authority and a certificate of
-# it. They are new at each start.
+# Makes an API key, which services and user share, and a certificate authority with one certificate, new at each start.
 make_secrets() {
     rm -rf "$work/api-keys.toml" "$work/tls"
     if [[ "$keys" == 1 ]]; then
@@ -179,13 +177,13 @@ make_certificates() {
         openssl req "${new[@]}" -keyout key.pem -out request.pem -subj "/CN=Muster"
         openssl x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -out cert.pem \
             -extfile <(printf 'subjectAltName=%s' "$names")
-        # Nobody makes another one.
+        # The authority issues no other certificate.
         rm ca.key request.pem
     ) >"$work/openssl.log" 2>&1 || fail "the certificates could not be made; see $work/openssl.log"
     export MUSTER_PEER_CA=$work/tls/ca.pem MUSTER_PEER_CERT=$work/tls/cert.pem MUSTER_PEER_KEY=$work/tls/key.pem
 }
 
-# Fails where a secret of this run shows: in a log, in the report, or in the list of processes.
+# Fails if a secret of this run is in a log, the report or the process list.
 secrets_stay_secret() {
     local secrets=$work/secrets shown
     (umask 077 && {
@@ -194,7 +192,7 @@ secrets_stay_secret() {
         [[ "$keys" == 0 ]] || printf '%s\n' "$MUSTER_API_KEY"
         [[ "$tls" == 0 ]] || sed -n 2p "$work/tls/key.pem"
     } >"$secrets")
-    # User data is where the services have them from: what is not found there is not looked for rightly.
+    # The services have their secrets from user data. If they are not found there, the search is broken.
     [[ $(grep -ohFf "$secrets" "$data"/instances/*/user-data | sort -u | wc -l) -ge $((2 + keys)) ]] ||
         fail "the secrets of this run are not known"
     shown=$(grep -alFf "$secrets" "$data/localcloud.log" "$data"/instances/*/console.log "$work/report.json" \
@@ -205,13 +203,13 @@ secrets_stay_secret() {
     return 1
 }
 
-# How curl gets in.
+# Prints curl's options for TLS and the API key.
 curl_options() {
     [[ "$tls" == 0 ]] || printf ' --cacert %s' "$work/tls/ca.pem"
     [[ "$keys" == 0 ]] || printf ' -H "x-api-key: %s"' "$MUSTER_API_KEY"
 }
 
-# How `scaler status` and `loadgen` get in, as lines for a shell.
+# Prints shell lines with the settings that `scaler` and `loadgen` need.
 caller_settings() {
     printf '  export MUSTER_SCALER=%s\n' "$scaler_url"
     [[ "$keys" == 0 ]] || printf '  export MUSTER_API_KEY=%s\n' "$MUSTER_API_KEY"
@@ -219,7 +217,7 @@ caller_settings() {
         "$MUSTER_PEER_CA" "$MUSTER_PEER_CERT" "$MUSTER_PEER_KEY"
 }
 
-# What the services call each other with.
+# Prints the services' client certificate settings.
 peer_tls() {
     [[ "$tls" == 0 ]] || cat <<LINES
 MUSTER_PEER_CA=$MUSTER_PEER_CA
@@ -228,8 +226,8 @@ MUSTER_PEER_KEY=$MUSTER_PEER_KEY
 LINES
 }
 
-# What the services ask their callers for.
-door() {
+# Prints what the services ask of callers: keys and certificates.
+caller_checks() {
     if [[ "$keys" == 1 ]]; then
         printf 'MUSTER_API_KEYS=%s\nMUSTER_API_KEY=%s\n' "$work/api-keys.toml" "$MUSTER_API_KEY"
     else
@@ -242,7 +240,7 @@ MUSTER_TLS_CLIENT_CA=$work/tls/ca.pem
 LINES
 }
 
-# Front and workers refuse the same photos.
+# Prints the limits on photos, which front and workers share.
 photo_limits() {
     local name
     for name in MUSTER_MAX_PIXELS MUSTER_MAX_DECODE_TIME; do
@@ -250,7 +248,7 @@ photo_limits() {
     done
 }
 
-# Every instance stands for a machine of one core. The scaler puts the fleet's token where @MUSTER_FLEET_TOKEN@ is.
+# Prints a worker's user data. An instance stands for a machine of one core. The scaler replaces @MUSTER_FLEET_TOKEN@.
 worker_user_data() {
     shared_user_data
     cat <<LINES
@@ -267,7 +265,8 @@ LINES
     peer_tls
 }
 
-# The one front has the reply queue of the name that graders look for. Instances of the local cloud cost nothing, so none is kept for the rest of a paid minute, and boot in a moment.
+# Prints the web instance's user data. The reply queue has the name that graders expect. Local instances cost nothing, so
+# the billing minimum is zero.
 web_user_data() {
     shared_user_data
     cat <<LINES
@@ -292,11 +291,11 @@ MUSTER_BOOT_TIME=$boot_time
 LINES
     photo_limits
     peer_tls
-    door
+    caller_checks
 }
 
-# Two images and the instance that is booted at the start, which leaves its process id in a file. What runs is the images'
-# own: user data only sets the variables whose names begin so.
+# Prints localcloud's configuration: two images, and the web instance, which writes its process id to a file. User data may
+# set only variables with these prefixes.
 cloud_config() {
     local set_by_user_data='["AWS_", "MUSTER_"]'
     cat <<LINES
@@ -323,7 +322,7 @@ LINES
 start_cloud() {
     mkdir -p "$data"
     rm -f "$data/web-instance.pid"
-    # Both hold the credentials.
+    # Both contain credentials.
     (umask 077 && rm -f "$work/worker-user-data" "$work/localcloud.toml" &&
         worker_user_data >"$work/worker-user-data" && cloud_config >"$work/localcloud.toml")
     say "starting the local cloud, which boots the web instance"
@@ -333,7 +332,7 @@ start_cloud() {
     cloud=$!
 }
 
-# Until all three services are ready, for at most a minute, unless it is clear that they never will be.
+# Waits up to a minute until all three services are ready. Fails early if the cloud or the web instance has ended.
 wait_until_ready() {
     local deadline=$((SECONDS + 60)) port
     for port in "$front_admin_port" "$scaler_admin_port" "$gateway_admin_port"; do
@@ -349,13 +348,13 @@ wait_until_ready() {
     done
 }
 
-# Whether the process of the web instance is there.
+# Succeeds if the process of the web instance runs.
 web_instance_runs() {
     local process=
     read -r process 2>/dev/null <"$data/web-instance.pid" && kill -0 "$process" 2>/dev/null
 }
 
-# http_status PORT PATH: the status of a GET, or nothing.
+# http_status PORT PATH: prints the status of a GET, or nothing.
 http_status() {
     {
         exec 3<>"/dev/tcp/127.0.0.1/$1" || return 0
@@ -367,7 +366,7 @@ http_status() {
     } 2>/dev/null
 }
 
-# The ends of the logs that most likely say what went wrong.
+# Prints the ends of the logs that most likely name the cause.
 show_logs() {
     local web log worker=
     tail_of "$data/localcloud.log"

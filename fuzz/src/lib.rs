@@ -6,7 +6,7 @@ pub mod memory;
 #[path = "../../gateway/src"]
 pub mod gateway {
     pub mod byte_budget;
-    pub mod drain;
+    pub mod discard;
     pub mod error;
     pub mod http {
         pub mod disposition;
@@ -22,7 +22,7 @@ pub mod worker {
 }
 
 // Where the modules look for each other.
-use gateway::{byte_budget, drain, error};
+use gateway::{byte_budget, discard, error};
 pub use worker::{kernels, model, vision};
 
 /// Converts a file of torch to a gallery and to an embedder, and a file of Keras to an embedder.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use localcloud::fuzzing::{Clock, Ec2, Ec2Config, Params, Xml, read_user_data};
-use localcloud::{Ec2Settings, Image, Limits};
+use localcloud::{Ec2Faults, Image, RateLimits};
 use muster_fuzz::is_xml;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -63,10 +63,10 @@ fn open_account() -> Account {
         stop_grace: Duration::ZERO,
         max_instances: 20,
         start_interval: Duration::ZERO,
-        settings: Ec2Settings {
+        faults: Ec2Faults {
             fail_boot_every: 1,
-            limits: Limits::default(),
-            ..Ec2Settings::default()
+            limits: RateLimits::default(),
+            ..Ec2Faults::default()
         },
         seed: 0,
     };

@@ -1,17 +1,19 @@
+//! The memory for photos that a process holds at once.
+
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{ErrorCode, RequestError};
 
-/// A bound on the bytes of photos that a process holds at once.
+/// A limit on the bytes of photos that a process holds at once.
 #[derive(Debug, Clone)]
 pub struct ByteBudget {
     total: usize,
     bytes: Arc<Semaphore>,
 }
 
-/// Bytes taken from the budget; given back on drop.
+/// Bytes of the budget, which drop returns to it.
 #[derive(Debug)]
 pub struct ByteReservation {
     permit: OwnedSemaphorePermit,
@@ -26,6 +28,8 @@ impl ByteBudget {
         }
     }
 
+    /// Takes `bytes` at once.
+    ///
     /// # Errors
     /// [`ErrorCode::Overloaded`] when fewer than `bytes` are left.
     pub fn reserve(&self, bytes: usize) -> Result<ByteReservation, RequestError> {
@@ -36,11 +40,11 @@ impl ByteBudget {
             .map_err(|_| overloaded())
     }
 
-    /// Waits until `bytes` are left; whoever came first goes first.
+    /// Waits until `bytes` are left. Callers are served in the order of their calls.
     ///
     /// # Errors
-    /// [`ErrorCode::Overloaded`] when the whole budget is less.
-    pub async fn reserve_in_turn(&self, bytes: usize) -> Result<ByteReservation, RequestError> {
+    /// [`ErrorCode::Overloaded`] when the whole budget is smaller.
+    pub async fn wait_for(&self, bytes: usize) -> Result<ByteReservation, RequestError> {
         if bytes > self.total {
             return Err(overloaded());
         }
@@ -70,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_dropped_can_be_reserved_again() {
+    fn dropped_bytes_can_be_reserved_again() {
         let budget = ByteBudget::new(10);
         let mut first = budget.reserve(4).unwrap();
         first.add(budget.reserve(6).unwrap());

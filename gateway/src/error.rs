@@ -1,3 +1,5 @@
+//! Why a request fails, and how that appears in HTTP and gRPC.
+
 use std::error::Error;
 use std::time::Duration;
 
@@ -9,189 +11,77 @@ use tonic::{Code, Status};
 
 /// The trailer in which front names the [`ErrorCode`].
 pub const CODE_METADATA: &str = "muster-error-code";
-/// The trailer in which front says after how many seconds to try again; named as HTTP's header.
+/// The trailer with the number of seconds after which a retry makes sense. It has the name of HTTP's header.
 pub const RETRY_AFTER_METADATA: &str = "retry-after";
 
-/// Why a request was not answered with a name. See the crate's documentation for when each is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorCode {
-    BadRequest,
-    BadFileName,
-    NoKey,
-    KeyLacksRole,
-    KeyUsedTooOften,
-    NotFound,
-    MethodNotAllowed,
-    UploadTooSlow,
-    TooLarge,
-    TooManyPixels,
-    NotAnImage,
-    DamagedImage,
-    NoFace,
-    Overloaded,
-    Internal,
-    Unavailable,
-    PhotoVanished,
-    DeadlineExceeded,
+/// Defines [`ErrorCode`] and its table: variant, name, HTTP status, gRPC code, default `Retry-After` in seconds, cause.
+macro_rules! error_codes {
+    ($($code:ident $name:literal $http:literal $grpc:ident $retry_after:expr, $cause:literal;)*) => {
+        /// Why a request was not answered with a name.
+        ///
+        /// | code | HTTP status | gRPC code | cause |
+        /// |---|---|---|---|
+        $(#[doc = concat!("| `", $name, "` | ", $http, " | `", stringify!($grpc), "` | ", $cause, " |")])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum ErrorCode { $($code),* }
+
+        const TABLE: &[Row] = &[$(Row {
+            code: ErrorCode::$code,
+            name: $name,
+            http: $http,
+            grpc: Code::$grpc,
+            retry_after: $retry_after,
+        }),*];
+    };
 }
 
-/// A refusal or failure, with one line for the person who sent the photo.
+error_codes! {
+    BadRequest       "bad_request"        400 InvalidArgument   None,    "empty or damaged body, not multipart, no part `inputFile`, two of them, no file name, an empty file";
+    BadFileName      "bad_file_name"      400 InvalidArgument   None,    "path or control characters, quotes, colons, more than 255 bytes (or than the object store accepts), nothing before the extension";
+    NoKey            "no_key"             401 Unauthenticated   None,    "no API key, or an invalid one";
+    KeyLacksRole     "key_lacks_role"     403 PermissionDenied  None,    "the API key lacks the role `recognize`";
+    NotFound         "not_found"          404 NotFound          None,    "another path";
+    MethodNotAllowed "method_not_allowed" 405 Unimplemented     None,    "another method than POST";
+    UploadTooSlow    "upload_too_slow"    408 Aborted           None,    "the upload did not arrive in time";
+    TooLarge         "too_large"          413 InvalidArgument   None,    "more bytes than the limit (10 MiB)";
+    TooManyPixels    "too_many_pixels"    413 InvalidArgument   None,    "more pixels than the limit (40 megapixels)";
+    NotAnImage       "not_an_image"       415 InvalidArgument   None,    "not a JPEG, PNG or WebP image";
+    DamagedImage     "damaged_image"      422 InvalidArgument   None,    "an image that cannot be decoded";
+    NoFace           "no_face"            422 InvalidArgument   None,    "an image without a face";
+    KeyUsedTooOften  "key_used_too_often" 429 ResourceExhausted Some(1), "the API key's rate limit; with `Retry-After`";
+    Overloaded       "overloaded"         429 ResourceExhausted Some(2), "too many requests in flight, or too many bytes of photos; with `Retry-After`";
+    Internal         "internal"           500 Internal          None,    "a fault of the service, for example a job that failed five times";
+    Unavailable      "unavailable"        503 Unavailable       Some(5), "front, the object store or the queue cannot be reached; with `Retry-After`";
+    PhotoVanished    "photo_vanished"     503 Aborted           Some(1), "the stored photo was deleted before a worker fetched it; with `Retry-After`";
+    DeadlineExceeded "deadline_exceeded"  504 DeadlineExceeded  None,    "no worker answered in time; the result may still reach the out-bucket";
+}
+
+/// How an error code appears on the wire.
+#[derive(Debug)]
+struct Row {
+    code: ErrorCode,
+    name: &'static str,
+    http: u16,
+    grpc: Code,
+    retry_after: Option<u64>,
+}
+
+/// An error with a message of one line for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct RequestError {
     pub code: ErrorCode,
     pub message: String,
-    /// When it makes sense to try the same again.
+    /// Time after which a retry makes sense.
     pub retry_after: Option<Duration>,
 }
 
-/// How an error code appears on the wire.
-#[derive(Debug, Clone, Copy)]
-struct Row {
-    name: &'static str,
-    grpc: Code,
-    http: StatusCode,
-    retry_after: Option<Duration>,
-}
-
-const ALL: [ErrorCode; 18] = {
-    use ErrorCode::*;
-    [
-        BadRequest,
-        BadFileName,
-        NoKey,
-        KeyLacksRole,
-        KeyUsedTooOften,
-        NotFound,
-        MethodNotAllowed,
-        UploadTooSlow,
-        TooLarge,
-        TooManyPixels,
-        NotAnImage,
-        DamagedImage,
-        NoFace,
-        Overloaded,
-        Internal,
-        Unavailable,
-        PhotoVanished,
-        DeadlineExceeded,
-    ]
-};
-
 impl ErrorCode {
-    /// The one table from error to gRPC code to HTTP status.
-    fn row(self) -> Row {
-        use Code as Grpc;
-        use StatusCode as Http;
-        let (name, grpc, http, retry_after_seconds) = match self {
-            Self::BadRequest => (
-                "bad_request",
-                Grpc::InvalidArgument,
-                Http::BAD_REQUEST,
-                None,
-            ),
-            Self::BadFileName => (
-                "bad_file_name",
-                Grpc::InvalidArgument,
-                Http::BAD_REQUEST,
-                None,
-            ),
-            Self::NoKey => ("no_key", Grpc::Unauthenticated, Http::UNAUTHORIZED, None),
-            Self::KeyLacksRole => (
-                "key_lacks_role",
-                Grpc::PermissionDenied,
-                Http::FORBIDDEN,
-                None,
-            ),
-            Self::KeyUsedTooOften => (
-                "key_used_too_often",
-                Grpc::ResourceExhausted,
-                Http::TOO_MANY_REQUESTS,
-                Some(1),
-            ),
-            Self::NotFound => ("not_found", Grpc::NotFound, Http::NOT_FOUND, None),
-            Self::MethodNotAllowed => (
-                "method_not_allowed",
-                Grpc::Unimplemented,
-                Http::METHOD_NOT_ALLOWED,
-                None,
-            ),
-            Self::UploadTooSlow => (
-                "upload_too_slow",
-                Grpc::Aborted,
-                Http::REQUEST_TIMEOUT,
-                None,
-            ),
-            Self::TooLarge => (
-                "too_large",
-                Grpc::InvalidArgument,
-                Http::PAYLOAD_TOO_LARGE,
-                None,
-            ),
-            Self::TooManyPixels => (
-                "too_many_pixels",
-                Grpc::InvalidArgument,
-                Http::PAYLOAD_TOO_LARGE,
-                None,
-            ),
-            Self::NotAnImage => (
-                "not_an_image",
-                Grpc::InvalidArgument,
-                Http::UNSUPPORTED_MEDIA_TYPE,
-                None,
-            ),
-            Self::DamagedImage => (
-                "damaged_image",
-                Grpc::InvalidArgument,
-                Http::UNPROCESSABLE_ENTITY,
-                None,
-            ),
-            Self::NoFace => (
-                "no_face",
-                Grpc::InvalidArgument,
-                Http::UNPROCESSABLE_ENTITY,
-                None,
-            ),
-            Self::Overloaded => (
-                "overloaded",
-                Grpc::ResourceExhausted,
-                Http::TOO_MANY_REQUESTS,
-                Some(2),
-            ),
-            Self::Internal => (
-                "internal",
-                Grpc::Internal,
-                Http::INTERNAL_SERVER_ERROR,
-                None,
-            ),
-            Self::Unavailable => (
-                "unavailable",
-                Grpc::Unavailable,
-                Http::SERVICE_UNAVAILABLE,
-                Some(5),
-            ),
-            Self::PhotoVanished => (
-                "photo_vanished",
-                Grpc::Aborted,
-                Http::SERVICE_UNAVAILABLE,
-                Some(1),
-            ),
-            Self::DeadlineExceeded => (
-                "deadline_exceeded",
-                Grpc::DeadlineExceeded,
-                Http::GATEWAY_TIMEOUT,
-                None,
-            ),
-        };
-        Row {
-            name,
-            grpc,
-            http,
-            retry_after: retry_after_seconds.map(Duration::from_secs),
-        }
+    fn row(self) -> &'static Row {
+        &TABLE[self as usize]
     }
 
-    /// The code's name in JSON, in trailers and in metrics.
+    /// Returns the code's name in JSON, trailers and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.row().name
@@ -199,10 +89,10 @@ impl ErrorCode {
 
     #[must_use]
     pub fn http_status(self) -> StatusCode {
-        self.row().http
+        StatusCode::from_u16(self.row().http).expect("the table has valid statuses")
     }
 
-    /// Whether the photo itself is at fault, so that sending it again cannot help.
+    /// Whether the photo itself is bad, so that a retry cannot help.
     #[must_use]
     pub fn is_bad_photo(self) -> bool {
         matches!(
@@ -212,12 +102,12 @@ impl ErrorCode {
     }
 
     fn from_name(name: &str) -> Option<Self> {
-        ALL.into_iter().find(|code| code.name() == name)
+        TABLE.iter().find(|row| row.name == name).map(|it| it.code)
     }
 }
 
 impl RequestError {
-    /// The message is cut to one line: parts of it may come from another process.
+    /// Makes the message one line: parts of it may come from another process.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         let message: String = message.into();
         let message = message
@@ -227,13 +117,11 @@ impl RequestError {
         Self {
             code,
             message,
-            retry_after: code.row().retry_after,
+            retry_after: code.row().retry_after.map(Duration::from_secs),
         }
     }
-}
 
-impl RequestError {
-    /// [`retry_after`](Self::retry_after) as headers have it: in whole seconds, and never too early.
+    /// Returns [`retry_after`](Self::retry_after) in whole seconds, rounded up, as headers have it.
     #[must_use]
     pub fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_after
@@ -270,7 +158,7 @@ impl From<RequestError> for Status {
     fn from(error: RequestError) -> Self {
         let row = error.code.row();
         let mut metadata = MetadataMap::new();
-        let name = row.name.parse().expect("the names are lower case ASCII");
+        let name = row.name.parse().expect("the names are lower-case ASCII");
         metadata.insert(CODE_METADATA, name);
         if let Some(seconds) = error.retry_after_seconds() {
             metadata.insert(RETRY_AFTER_METADATA, seconds.into());
@@ -280,25 +168,26 @@ impl From<RequestError> for Status {
 }
 
 impl From<Status> for RequestError {
-    /// What front's status means to an HTTP client. Statuses without our trailer come from the transport; their texts
-    /// are for operators, not for clients.
+    /// Translates a status for an HTTP client. A status without the trailer [`CODE_METADATA`] comes from a check of the key or
+    /// from the transport. The transport's texts are for operators and are not passed on.
     fn from(status: Status) -> Self {
-        let named = status
-            .metadata()
-            .get(CODE_METADATA)
-            .and_then(|name| name.to_str().ok());
-        if let Some(code) = named.and_then(ErrorCode::from_name) {
-            return Self::new(code, status.message());
-        }
-        let denied = match status.code() {
+        let text = |name| status.metadata().get(name)?.to_str().ok();
+        let retry_after = text(RETRY_AFTER_METADATA).and_then(|text| text.parse().ok());
+        let retry_after = retry_after.map(Duration::from_secs);
+        let code = match status.code() {
             Code::Unauthenticated => Some(ErrorCode::NoKey),
             Code::PermissionDenied => Some(ErrorCode::KeyLacksRole),
+            Code::ResourceExhausted if retry_after.is_some() => Some(ErrorCode::KeyUsedTooOften),
             _ => None,
         };
-        if let Some(code) = denied {
-            return Self::new(code, status.message());
+        if let Some(code) = text(CODE_METADATA).and_then(ErrorCode::from_name).or(code) {
+            let error = Self::new(code, status.message());
+            return Self {
+                retry_after: retry_after.or(error.retry_after),
+                ..error
+            };
         }
-        tracing::warn!(code = ?status.code(), message = status.message(), "front could not be asked");
+        tracing::warn!(code = ?status.code(), message = status.message(), "the call to front failed");
         let (code, message) = match status.code() {
             Code::Unavailable => (ErrorCode::Unavailable, "the service cannot be reached"),
             Code::DeadlineExceeded | Code::Cancelled => {
@@ -306,7 +195,7 @@ impl From<Status> for RequestError {
             }
             Code::ResourceExhausted => (ErrorCode::Overloaded, "too many requests in flight"),
             Code::OutOfRange => (ErrorCode::TooLarge, "the photo is too large"),
-            // Only what the transport reports has a source: the connection ended before the answer came.
+            // Only a status of the transport has a source: the connection broke before the answer came.
             _ if status.source().is_some() => (
                 ErrorCode::Unavailable,
                 "the connection to the service broke before the answer came; send the photo again",
@@ -322,16 +211,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_survives_the_way_from_front_to_the_gateway() {
-        for code in ALL {
-            let error = RequestError::new(code, "reason");
+    fn every_code_survives_the_call_to_front() {
+        for (index, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.code as usize, index);
+            assert_eq!(row.code.http_status().as_u16(), row.http);
+            let mut error = RequestError::new(row.code, "reason");
+            assert_eq!(RequestError::from(Status::from(error.clone())), error);
+            error.retry_after = Some(Duration::from_secs(77));
             assert_eq!(RequestError::from(Status::from(error.clone())), error);
         }
     }
 
     #[test]
+    fn the_page_for_users_lists_every_code() {
+        let page = include_str!("../../docs/using.md");
+        for row in TABLE {
+            let listed = format!("| {} | `{}` |", row.http, row.name);
+            assert!(page.contains(&listed), "docs/using.md lacks {listed}");
+        }
+    }
+
+    #[test]
     fn retry_after_is_whole_seconds() {
-        let status = Status::from(RequestError::new(ErrorCode::Overloaded, "busy"));
+        let mut error = RequestError::new(ErrorCode::Overloaded, "busy");
+        error.retry_after = Some(Duration::from_millis(1_001));
+        let status = Status::from(error);
         assert_eq!(status.metadata().get(RETRY_AFTER_METADATA).unwrap(), "2");
     }
 

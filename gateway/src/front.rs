@@ -1,4 +1,7 @@
-//! The front service: stores photos, enqueues jobs, waits for replies and answers, over gRPC.
+//! The gRPC service `front`: stores photos, enqueues jobs, waits for the replies, and returns them.
+//!
+//! A call passes `admission`, is checked and registered by `recognizer`, and runs as an `accepted` request: `photo_store`
+//! and `sender`, then `registry` until `replies`, `dead_letters` or the deadline finish it.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -16,35 +19,35 @@ use tokio_util::task::TaskTracker;
 
 pub use backend::Deployment;
 pub use config::Config;
-pub use photos::SHA256_METADATA;
+pub use photo_store::SHA256_METADATA;
 pub use recognizer::REQUEST_ID_METADATA;
 
+use admission::AdmissionControl;
 use backend::Backend;
 use demand::DemandService;
-use gate::Gate;
-use photos::Photos;
+use photo_store::PhotoStore;
 use recognizer::RecognizerService;
+use registry::RequestRegistry;
 use replies::ReplyReceiver;
 use sender::BatchSender;
-use waiting::Waiting;
 
+mod accepted;
+mod admission;
 mod backend;
 mod config;
 mod dead_letters;
 mod demand;
-mod gate;
 mod grpc_timeout;
 mod inspect;
 pub mod pending;
-mod photos;
+mod photo_store;
 mod recognizer;
+mod registry;
 mod replies;
 mod reply_queue;
 mod sender;
-mod turn;
-mod waiting;
 
-/// What front's reflection lists.
+/// The services that reflection lists.
 const SERVICES: [&str; 2] = [recognizer_server::SERVICE_NAME, demand_server::SERVICE_NAME];
 
 fn role_for(service: &str) -> Option<Role> {
@@ -54,20 +57,19 @@ fn role_for(service: &str) -> Option<Role> {
     }
 }
 
-/// The overhead of a message over the photo in it.
-const MESSAGE_SLACK: usize = 64 * 1024;
-/// How long connections may take to close and replies to be deleted, after the requests in flight were waited for.
-/// Instances have ten seconds to end, of which the drain deadline takes five.
+/// Bytes of a message besides its photo.
+const MESSAGE_OVERHEAD: usize = 64 * 1024;
+/// Longest time to close connections and to delete replies after the drain. An instance has ten seconds to stop, of which
+/// the drain takes five.
 const CLOSING_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Serves `muster.v1.Recognizer` and `muster.v1.Demand` until `shutdown`, with health and reflection.
 ///
-/// At shutdown new requests are refused, those in flight are waited for, and the reply receivers stop last.
+/// At shutdown new requests are refused, requests in flight are awaited, and the reply receivers stop last.
 ///
 /// # Errors
-/// When it must not listen there without keys, a file of its keys or certificates cannot be read, the admin address cannot
-/// be bound, or the listener fails. While AWS is not there front is not ready, and tries
-/// again.
+/// When the address needs keys, a file of keys or certificates cannot be read, the admin address cannot be bound, or the
+/// listener fails. While AWS cannot be reached, front is not ready, and retries.
 #[inline(never)]
 pub fn run(
     config: Config,
@@ -86,7 +88,7 @@ async fn serve(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
-    let door = config.door.open(address, role_for)?;
+    let options = config.server.open(address, role_for)?;
     crate::metric::describe();
     let ready = watch::Sender::new(false);
     config
@@ -95,56 +97,56 @@ async fn serve(
         .await?;
     tracing::info!(%address, "front serves gRPC");
 
-    let waiting = Arc::new(Waiting::default());
+    let registry = Arc::new(RequestRegistry::default());
     let backend = Arc::new(OnceLock::new());
     let requests = TaskTracker::new();
     let background = TaskTracker::new();
     let stop = CancellationToken::new();
     let _stop_on_return = stop.clone().drop_guard();
-    background.spawn(waiting::expire_until(Arc::clone(&waiting), stop.clone()));
+    background.spawn(registry::expire_until(Arc::clone(&registry), stop.clone()));
     if let Some(redis) = &config.demand.demand {
         tracing::info!(%redis, "front keeps its demand in Redis");
         let publisher = Publisher::new(redis.clone(), deployment.names.prefix());
-        background.spawn(publisher.publish_until(waiting.counts(), stop.clone()));
+        background.spawn(publisher.publish_until(registry.demand(), stop.clone()));
     }
 
     let limits = config.limits();
     let recognizer = RecognizerService::new(
         limits,
-        Arc::clone(&waiting),
+        Arc::clone(&registry),
         Arc::clone(&backend),
         requests.clone(),
         shutdown.clone(),
     );
-    let demand = DemandService::new(Arc::clone(&waiting), stop.clone());
+    let demand = DemandService::new(registry.demand(), stop.clone());
     let server = platform::grpc::serve(
         listener,
-        door,
+        options,
         ready.subscribe(),
         stop.clone(),
         &SERVICES,
         |routes| {
-            let limit = limits.max_image_bytes + MESSAGE_SLACK;
+            let limit = limits.max_image_bytes + MESSAGE_OVERHEAD;
             let recognizer = RecognizerServer::new(recognizer).max_decoding_message_size(limit);
             let (calls, bytes) = (config.max_in_flight, config.max_buffered_bytes);
-            routes.add_service(Gate::new(recognizer, calls, bytes, limit));
+            routes.add_service(AdmissionControl::new(recognizer, calls, bytes, limit));
             routes.add_service(DemandServer::new(demand));
         },
     );
     let life = async {
-        let started = config.start(&deployment, &waiting, &background, &stop);
+        let started = config.start(&deployment, &registry, &background, &stop);
         if let Some(ready_backend) = shutdown.run_until_cancelled(started).await {
             backend.set(ready_backend).expect("it is set only here");
             ready.send_replace(true);
             shutdown.cancelled().await;
         }
         ready.send_replace(false);
-        drain(&waiting, &requests, config.drain_deadline).await;
+        drain(&registry, &requests, config.drain_deadline).await;
         stop.cancel();
     };
     let serving = async {
         let served = server.await;
-        // A listener that failed ends the whole service.
+        // If the listener failed, the whole service ends.
         shutdown.cancel();
         served
     };
@@ -159,11 +161,11 @@ async fn serve(
 }
 
 impl Config {
-    /// Ensures buckets and queues, and starts what works on the queues until `stop`.
+    /// Creates buckets and queues, and spawns the tasks that serve the queues until `stop`.
     async fn start(
         &self,
         deployment: &Deployment,
-        waiting: &Arc<Waiting>,
+        registry: &Arc<RequestRegistry>,
         background: &TaskTracker,
         stop: &CancellationToken,
     ) -> Backend {
@@ -173,38 +175,37 @@ impl Config {
             .ensure(&reply_queue, self.visibility_timeout)
             .await;
         if self.reply_queue.is_none() {
-            background.spawn(reply_queue::keep_until(
+            background.spawn(reply_queue::maintain_until(
                 deployment.clone(),
                 reply_queue.clone(),
                 stop.clone(),
             ));
         }
-        let receiver = ReplyReceiver::new(queues.replies, Arc::clone(waiting), background.clone());
+        let receiver = ReplyReceiver::new(queues.replies, Arc::clone(registry), background.clone());
         for _ in 0..self.reply_receivers.max(1) {
             background.spawn(receiver.clone().receive_until(stop.clone()));
         }
-        let letters = queues.dead_letters;
-        background.spawn(dead_letters::answer_until(
-            letters,
-            Arc::clone(waiting),
+        background.spawn(dead_letters::fail_until(
+            queues.dead_letters,
+            Arc::clone(registry),
             stop.clone(),
         ));
         Backend {
-            photos: Photos::new(deployment.aws.objects(deployment.names.in_bucket())),
+            photos: PhotoStore::new(deployment.aws.objects(deployment.names.in_bucket())),
             requests: BatchSender::new(queues.requests, self.max_in_flight.max(1)),
             reply_queue,
         }
     }
 }
 
-/// Waits until no request is in flight.
-async fn drain(waiting: &Waiting, requests: &TaskTracker, deadline: Duration) {
+/// Waits until no request is in flight, up to `deadline`.
+async fn drain(registry: &RequestRegistry, requests: &TaskTracker, deadline: Duration) {
     requests.close();
     if tokio::time::timeout(deadline, requests.wait())
         .await
         .is_err()
     {
-        let unanswered = waiting.counts().borrow().unanswered;
+        let unanswered = registry.demand().borrow().unanswered;
         tracing::warn!(
             unanswered,
             ?deadline,

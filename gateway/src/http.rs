@@ -1,4 +1,4 @@
-//! The HTTP gateway: takes photos as multipart uploads, asks front, and answers with a line of text or JSON.
+//! The HTTP gateway: receives photos as multipart uploads, calls front, and responds with a line of text or JSON.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -11,8 +11,9 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures::future::BoxFuture;
-use platform::access::{Access, AccessArgs, SECRET_HEADERS};
+use platform::access::{AccessArgs, Authenticator, SECRET_HEADERS};
 use platform::admin::AdminArgs;
+use platform::duration;
 use platform::http::{ConnectionLimits, serve};
 use platform::shutdown::bounded;
 use platform::tls::{ClientCaArgs, PeerTlsArgs, Protocol, ServerTlsArgs};
@@ -30,21 +31,21 @@ use tower_http::trace::TraceLayer;
 
 use crate::byte_budget::ByteBudget;
 use crate::error::{ErrorCode, RequestError};
-use answer::AnswerForm;
 use front_channel::FrontChannel;
+use response::ResponseFormat;
 
-mod answer;
 mod disposition;
 mod front_channel;
 mod front_health;
 mod recognize;
+mod response;
 mod upload;
 
-/// How the HTTP gateway runs.
+/// Settings of the HTTP gateway.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "HTTP gateway")]
 pub struct Config {
-    /// Where front serves gRPC
+    /// Address of front
     #[arg(
         long,
         env = "MUSTER_FRONT",
@@ -52,7 +53,7 @@ pub struct Config {
         default_value = "http://127.0.0.1:8051"
     )]
     pub front: String,
-    /// Bytes of one photo; front has a limit of its own
+    /// Largest photo, in bytes. Front has the same limit
     #[arg(
         long,
         env = "MUSTER_MAX_IMAGE_BYTES",
@@ -60,7 +61,7 @@ pub struct Config {
         default_value = "10485760"
     )]
     pub max_image_bytes: usize,
-    /// Bytes of photos held until they are sent on to front; more are refused with 429
+    /// Bytes of uploads in memory until they are sent to front. Further ones are refused with 429
     #[arg(
         long,
         env = "MUSTER_MAX_BUFFERED_BYTES",
@@ -68,17 +69,17 @@ pub struct Config {
         default_value = "268435456"
     )]
     pub max_buffered_bytes: usize,
-    /// How long an upload may take
-    #[arg(long, env = "MUSTER_UPLOAD_TIMEOUT", value_name = "SECONDS", value_parser = crate::seconds, default_value = "60")]
+    /// Longest time of an upload
+    #[arg(long, env = "MUSTER_UPLOAD_TIMEOUT", value_name = "DURATION", value_parser = duration::parse, default_value = "60s")]
     pub upload_timeout: Duration,
-    /// How long front may take to answer; a little more than its own deadline, so that its reason arrives
-    #[arg(long, env = "MUSTER_GATEWAY_DEADLINE", value_name = "SECONDS", value_parser = crate::seconds, default_value = "125")]
+    /// Longest time of a call to front. Give more than front's --deadline, so that front's error arrives
+    #[arg(long, env = "MUSTER_GATEWAY_DEADLINE", value_name = "DURATION", value_parser = duration::parse, default_value = "125s")]
     pub deadline: Duration,
-    /// How long a request waits for a front that cannot be connected to, for example while it restarts
-    #[arg(long, env = "MUSTER_FRONT_WAIT", value_name = "SECONDS", value_parser = crate::seconds, default_value = "5")]
+    /// Longest wait of a request while front cannot be connected to, for example during its restart
+    #[arg(long, env = "MUSTER_FRONT_WAIT", value_name = "DURATION", value_parser = duration::parse, default_value = "5s")]
     pub front_wait: Duration,
-    /// How long requests in flight may take to end at shutdown; longer than front's, so that its answers arrive
-    #[arg(long, env = "MUSTER_GATEWAY_DRAIN", value_name = "SECONDS", value_parser = crate::seconds, default_value = "7")]
+    /// Longest time for requests in flight at shutdown. Give more than front's, so that its results arrive
+    #[arg(long, env = "MUSTER_GATEWAY_DRAIN", value_name = "DURATION", value_parser = duration::parse, default_value = "7s")]
     pub drain_deadline: Duration,
     #[command(flatten)]
     pub connections: ConnectionLimits,
@@ -92,21 +93,20 @@ pub struct Config {
     pub admin: AdminArgs,
 }
 
-/// What all requests share.
+/// The state that all requests share.
 #[derive(Debug)]
 struct Gateway {
     config: Config,
-    access: Access,
+    authenticator: Authenticator,
     front: RecognizerClient<FrontChannel>,
     budget: ByteBudget,
 }
 
-/// Serves HTTP until `shutdown`, then waits for the requests in flight.
+/// Serves HTTP until `shutdown`. Then waits for the requests in flight.
 ///
 /// # Errors
-/// When it must not listen there without keys, a file of its keys or certificates cannot be read, the URL of front cannot be
-/// parsed, or an address cannot be bound. A front that cannot be reached is no error: the
-/// gateway is not ready, and answers 503.
+/// When the address needs keys, a file of keys or certificates cannot be read, the URL of front is malformed, or an address
+/// cannot be bound. While front cannot be reached, the gateway is not ready and responds with 503.
 #[inline(never)]
 pub fn run(
     config: Config,
@@ -123,7 +123,7 @@ async fn run_until(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
-    let access = config.access.open(address)?;
+    let authenticator = config.access.open(address)?;
     let tls = config
         .tls
         .acceptor(&ClientCaArgs::default(), Protocol::Http1)?;
@@ -139,10 +139,10 @@ async fn run_until(
     let _stop_on_return = stop.clone().drop_guard();
     tokio::spawn(front_health::watch(channel.clone(), ready, stop));
 
-    tracing::info!(%address, tls = tls.is_some(), keys = access.needs_key(), front = config.front, "gateway serves HTTP");
+    tracing::info!(%address, tls = tls.is_some(), keys = authenticator.needs_key(), front = config.front, "gateway serves HTTP");
     let (drain_deadline, connections) = (config.drain_deadline, config.connections.clone());
     let gateway = Gateway {
-        access,
+        authenticator,
         front: RecognizerClient::new(FrontChannel::new(channel, config.front_wait)),
         budget: ByteBudget::new(config.max_buffered_bytes),
         config,
@@ -155,7 +155,7 @@ async fn run_until(
 
 fn router(gateway: Gateway) -> Router {
     Router::new()
-        // The upload has limits of its own, which answer in our words.
+        // `upload` has its own limits, with its own messages.
         .route(
             "/",
             post(recognize::recognize).layer(DefaultBodyLimit::disable()),
@@ -167,7 +167,7 @@ fn router(gateway: Gateway) -> Router {
             ServiceBuilder::new()
                 .layer(SetSensitiveRequestHeadersLayer::new(SECRET_HEADERS))
                 .layer(TraceLayer::new_for_http().on_failure(()))
-                // Names are shorter than what gzip adds.
+                // A name is shorter than gzip's overhead.
                 .layer(CompressionLayer::new().compress_when(
                     DefaultPredicate::new().and(NotForContentType::const_new("text/plain")),
                 ))
@@ -178,17 +178,20 @@ fn router(gateway: Gateway) -> Router {
 /// The panic itself is logged by the panic hook.
 fn panicked(_payload: Box<dyn Any + Send>) -> Response {
     let error = RequestError::new(ErrorCode::Internal, "the request failed");
-    AnswerForm::Text.error(&error, Some(JobId::random()))
+    ResponseFormat::Text.error(&error, Some(JobId::random()))
 }
 
 async fn not_found(uri: Uri, headers: HeaderMap) -> Response {
-    let message = format!("there is nothing at {}", uri.path());
+    let message = format!(
+        "there is nothing at {}; send photos by POST to /",
+        uri.path()
+    );
     let error = RequestError::new(ErrorCode::NotFound, message);
-    AnswerForm::wanted_by(&headers).error(&error, None)
+    ResponseFormat::accepted_by(&headers).error(&error, None)
 }
 
 async fn method_not_allowed(headers: HeaderMap) -> Response {
-    let error = RequestError::new(ErrorCode::MethodNotAllowed, "photos are sent by POST to /");
-    let answer = AnswerForm::wanted_by(&headers).error(&error, None);
+    let error = RequestError::new(ErrorCode::MethodNotAllowed, "send photos by POST to /");
+    let answer = ResponseFormat::accepted_by(&headers).error(&error, None);
     ([(ALLOW, "POST")], answer).into_response()
 }

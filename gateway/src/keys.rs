@@ -9,7 +9,7 @@ use platform::access::{Key, Keys, Role};
 /// Makes, lists and removes API keys.
 #[derive(Debug, Clone, clap::Args)]
 pub struct KeysArgs {
-    /// API key file; services reload it within a second
+    /// API key file. Services reload it within a second
     #[arg(
         long,
         env = "MUSTER_API_KEYS",
@@ -24,7 +24,7 @@ pub struct KeysArgs {
 
 #[derive(Debug, Clone, clap::Subcommand)]
 enum Command {
-    /// Make a key and print it. It cannot be printed again: the file holds its digest only
+    /// Make a key and print it, this once: the file holds only its digest
     Add {
         /// Name of the key: lower-case letters, digits and hyphens
         name: String,
@@ -36,13 +36,13 @@ enum Command {
             default_value = "recognize"
         )]
         roles: Vec<Role>,
-        /// Calls a second that each service process accepts; absent: no limit
+        /// Calls a second that each service process accepts. Without it, there is no limit
         #[arg(long, value_name = "CALLS")]
         rate: Option<f64>,
     },
     /// List the keys: name, roles, rate, time of creation
     List,
-    /// Remove a key; services refuse it from then on
+    /// Remove a key. Services refuse it within a second
     Remove {
         /// Name of the key
         name: String,
@@ -50,15 +50,15 @@ enum Command {
 }
 
 impl KeysArgs {
-    /// Prints to `output`.
+    /// Runs the command, and prints to `output`.
     ///
     /// # Errors
-    /// When the file cannot be read or written, or the name does not do.
+    /// When the file cannot be read or written, or the name is invalid.
     pub fn run(&self, output: &mut impl Write) -> anyhow::Result<()> {
         let file = &self.api_keys;
         match &self.command {
             Command::Add { name, roles, rate } => {
-                // The first key makes the file.
+                // The first key creates the file.
                 let mut keys = if file.exists() {
                     Keys::read(file)?
                 } else {
@@ -76,7 +76,12 @@ impl KeysArgs {
             Command::Remove { name } => {
                 let mut keys = Keys::read(file)?;
                 let removed = keys.0.remove(name);
-                removed.with_context(|| format!("{} has no key {name}", file.display()))?;
+                removed.with_context(|| {
+                    format!(
+                        "{} has no key {name}; `gateway keys list` shows the names",
+                        file.display()
+                    )
+                })?;
                 keys.write(file)?;
             }
         }
@@ -130,7 +135,7 @@ mod tests {
         assert!(!listed.contains(shown.trim()));
         run(&["remove", "shop"]).unwrap();
         let again = run(&["remove", "shop"]).unwrap_err();
-        assert!(again.to_string().ends_with("has no key shop"), "{again}");
+        assert!(again.to_string().contains("has no key shop"), "{again}");
         assert_eq!(run(&["list"]).unwrap().lines().count(), 1);
     }
 }

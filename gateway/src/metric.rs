@@ -1,140 +1,52 @@
-//! All metrics of gateway and front: name, unit and meaning together.
+//! All metrics of gateway and front.
 
 use metrics::{Counter, Gauge, Histogram, Unit};
 
-/// A metric; labels are added where it is recorded.
+/// A metric. Labels are added where it is recorded.
 #[derive(Debug, Clone, Copy)]
-pub struct Metric {
-    pub name: &'static str,
-    unit: Unit,
-    meaning: &'static str,
+pub struct Metric(&'static str);
+
+/// Defines the metrics, and `describe` for all of them: kind, constant, name, unit, meaning.
+macro_rules! metrics {
+    ($($describe:ident $constant:ident $name:literal $unit:ident $meaning:literal;)*) => {
+        $(pub const $constant: Metric = Metric($name);)*
+
+        /// Registers units and meanings. Call it after `platform::telemetry::init`.
+        pub fn describe() {
+            $(metrics::$describe!($name, Unit::$unit, $meaning);)*
+        }
+    };
 }
 
-const fn metric(name: &'static str, unit: Unit, meaning: &'static str) -> Metric {
-    Metric {
-        name,
-        unit,
-        meaning,
-    }
-}
-
-pub const HTTP_REQUESTS: Metric = metric(
-    "muster_gateway_requests_total",
-    Unit::Count,
-    "Answers to POST /, by label outcome: ok or an error code",
-);
-pub const HTTP_SECONDS: Metric = metric(
-    "muster_gateway_request_seconds",
-    Unit::Seconds,
-    "Time from the head of a request to its answer, upload included",
-);
-pub const HTTP_IN_FLIGHT: Metric = metric(
-    "muster_gateway_in_flight",
-    Unit::Count,
-    "Requests being read or answered",
-);
-pub const HTTP_PHOTO_BYTES: Metric = metric(
-    "muster_gateway_photo_bytes_total",
-    Unit::Bytes,
-    "Bytes of photos received",
-);
-
-pub const FRONT_REQUESTS: Metric = metric(
-    "muster_front_requests_total",
-    Unit::Count,
-    "Recognize calls, by label outcome: ok or an error code",
-);
-pub const FRONT_SECONDS: Metric = metric(
-    "muster_front_recognize_seconds",
-    Unit::Seconds,
-    "Time from a Recognize call's acceptance to its answer",
-);
-pub const FRONT_IN_FLIGHT: Metric = metric(
-    "muster_front_in_flight",
-    Unit::Count,
-    "Requests accepted and not yet answered",
-);
-pub const FRONT_PHOTO_BYTES: Metric = metric(
-    "muster_front_photo_bytes_total",
-    Unit::Bytes,
-    "Bytes of photos accepted",
-);
-pub const LATE_REPLIES: Metric = metric(
-    "muster_front_late_replies_total",
-    Unit::Count,
-    "Replies dropped because nobody waits for them: late ones and duplicates",
-);
-pub const UNDECODABLE_REPLIES: Metric = metric(
-    "muster_front_undecodable_replies_total",
-    Unit::Count,
-    "Messages on the reply queue that are no replies; deleted",
-);
-pub const DEAD_LETTERS: Metric = metric(
-    "muster_front_dead_letters_total",
-    Unit::Count,
-    "Requests answered with an error because their job is in the dead-letter queue",
-);
-pub const PHOTOS_DELETED: Metric = metric(
-    "muster_front_photos_deleted_total",
-    Unit::Count,
-    "Photos deleted again because a worker found them to be bad input",
-);
-
-const COUNTERS: [Metric; 8] = [
-    HTTP_REQUESTS,
-    HTTP_PHOTO_BYTES,
-    FRONT_REQUESTS,
-    FRONT_PHOTO_BYTES,
-    LATE_REPLIES,
-    UNDECODABLE_REPLIES,
-    DEAD_LETTERS,
-    PHOTOS_DELETED,
-];
-const GAUGES: [Metric; 2] = [HTTP_IN_FLIGHT, FRONT_IN_FLIGHT];
-const HISTOGRAMS: [Metric; 2] = [HTTP_SECONDS, FRONT_SECONDS];
-
-/// Tells the recorder units and meanings. Call it after `platform::telemetry::init`.
-pub fn describe() {
-    for Metric {
-        name,
-        unit,
-        meaning,
-    } in COUNTERS
-    {
-        metrics::describe_counter!(name, unit, meaning);
-    }
-    for Metric {
-        name,
-        unit,
-        meaning,
-    } in GAUGES
-    {
-        metrics::describe_gauge!(name, unit, meaning);
-    }
-    for Metric {
-        name,
-        unit,
-        meaning,
-    } in HISTOGRAMS
-    {
-        metrics::describe_histogram!(name, unit, meaning);
-    }
+metrics! {
+    describe_counter   HTTP_REQUESTS       "muster_gateway_requests_total"          Count   "Responses to POST /, by label outcome: ok or an error code";
+    describe_histogram HTTP_SECONDS        "muster_gateway_request_seconds"         Seconds "Time from the head of a request to its response, upload included";
+    describe_gauge     HTTP_IN_FLIGHT      "muster_gateway_in_flight"               Count   "Requests being read or answered";
+    describe_counter   HTTP_PHOTO_BYTES    "muster_gateway_photo_bytes_total"       Bytes   "Bytes of photos received";
+    describe_counter   FRONT_REQUESTS      "muster_front_requests_total"            Count   "Recognize calls, by label outcome: ok or an error code";
+    describe_histogram FRONT_SECONDS       "muster_front_recognize_seconds"         Seconds "Time from a Recognize call's acceptance to its response";
+    describe_gauge     FRONT_IN_FLIGHT     "muster_front_in_flight"                 Count   "Requests accepted and not yet answered";
+    describe_counter   FRONT_PHOTO_BYTES   "muster_front_photo_bytes_total"         Bytes   "Bytes of photos accepted";
+    describe_counter   LATE_REPLIES        "muster_front_late_replies_total"        Count   "Replies dropped because no request waits for them: late ones and duplicates";
+    describe_counter   UNDECODABLE_REPLIES "muster_front_undecodable_replies_total" Count   "Undecodable messages on the reply queue; deleted";
+    describe_counter   DEAD_LETTERS        "muster_front_dead_letters_total"        Count   "Requests that failed because their job is in the dead-letter queue";
+    describe_counter   PHOTOS_DELETED      "muster_front_photos_deleted_total"      Count   "Photos deleted because a worker found them bad";
 }
 
 impl Metric {
     pub fn counter(self) -> Counter {
-        metrics::counter!(self.name)
+        metrics::counter!(self.0)
     }
 
     pub fn outcome(self, outcome: &'static str) -> Counter {
-        metrics::counter!(self.name, "outcome" => outcome)
+        metrics::counter!(self.0, "outcome" => outcome)
     }
 
     pub fn gauge(self) -> Gauge {
-        metrics::gauge!(self.name)
+        metrics::gauge!(self.0)
     }
 
     pub fn histogram(self) -> Histogram {
-        metrics::histogram!(self.name)
+        metrics::histogram!(self.0)
     }
 }

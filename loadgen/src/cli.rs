@@ -6,11 +6,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use platform::access::KeyArgs;
 use platform::aws::AwsArgs;
+use platform::duration::parse_positive;
 use platform::tls::PeerTlsArgs;
 
-use crate::report::verdict::Demands;
+use crate::report::verdict::PassCriteria;
 
-/// Sends photos to a face-recognition service and checks the names that come back
+/// Sends photos to a face-recognition service and checks the names in its responses
 #[derive(Debug, Parser)]
 #[command(name = "loadgen", version, max_term_width = 100)]
 pub struct Cli {
@@ -18,13 +19,13 @@ pub struct Cli {
     pub command: Command,
 }
 
-// One is made, when the program starts.
+// The program makes only one.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Send requests and compare the answers with a CSV file; exit status 0 only if all are right
+    /// Send requests and compare the responses with a CSV file. The exit status is 0 only if all are right
     Run(RunArgs),
-    /// Send requests, watch queues, buckets and workers meanwhile, and judge how the system behaved
+    /// Send requests, watch queues, buckets and workers, and grade the system
     Grade(GradeArgs),
 }
 
@@ -32,13 +33,13 @@ pub enum Command {
 pub struct RunArgs {
     #[command(flatten)]
     pub target: TargetArgs,
-    /// How many requests to send; photos are sent again when there are fewer
+    /// Number of requests. With fewer photos, they are sent repeatedly
     #[arg(short, long, aliases = ["num_request", "num-requests", "n", "requests"], value_name = "N")]
     pub num_request: usize,
-    /// Folder with the photos
+    /// Folder of the photos
     #[arg(long, alias = "image_folder", value_name = "DIR")]
     pub image_folder: PathBuf,
-    /// CSV file with the columns Image,Results that says who is on which photo
+    /// CSV file with the columns Image,Results: the name of the person on each photo
     #[arg(long, alias = "prediction_file", value_name = "CSV")]
     pub prediction_file: PathBuf,
 }
@@ -47,16 +48,16 @@ pub struct RunArgs {
 pub struct GradeArgs {
     #[command(flatten)]
     pub target: TargetArgs,
-    /// How many requests to send, each with a file name of its own
+    /// Number of requests, each with its own file name
     #[arg(short, long, value_name = "N", default_value_t = 100)]
     pub requests: usize,
-    /// Folder with one folder of photos for each person: DIR/<name>/*
+    /// Folder of the photos, with a folder for each person: DIR/NAME/*
     #[arg(long, value_name = "DIR", default_value = ".local/photos/val")]
     pub photos: PathBuf,
-    /// Where the report goes; the photos sent and their CSV file are put beside it
+    /// File for the report. The photos sent and their CSV file are written beside it
     #[arg(long, value_name = "FILE", default_value = "target/demo/report.json")]
     pub report: PathBuf,
-    /// The scaler's gRPC address
+    /// gRPC address of the scaler
     #[arg(
         long,
         env = "MUSTER_SCALER",
@@ -64,34 +65,34 @@ pub struct GradeArgs {
         default_value = "http://127.0.0.1:8052"
     )]
     pub scaler: String,
-    /// Front's metrics, for example http://127.0.0.1:8061/metrics; absent: duplicate replies are not measured
+    /// Front's metrics, for example http://127.0.0.1:8061/metrics. Without it, duplicate replies are not measured
     #[arg(long, env = "MUSTER_FRONT_METRICS", value_name = "URL")]
     pub front_metrics: Option<String>,
-    /// How long to wait until the service is ready
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    /// Longest wait for the service to be ready
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_positive)]
     pub ready_within: Duration,
-    /// How long to wait after the last answer until no worker runs
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    /// Longest wait after the last response until no worker runs
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_positive)]
     pub idle_within: Duration,
     #[command(flatten)]
-    pub demands: Demands,
+    pub criteria: PassCriteria,
     #[command(flatten)]
     pub aws: AwsArgs,
 }
 
-/// Where the requests go, and how.
+/// The service under test.
 #[derive(Debug, Clone, Args)]
 pub struct TargetArgs {
     /// Address of the service
     #[arg(long, alias = "server", value_name = "URL", default_value = "http://127.0.0.1:8000/", value_parser = url)]
     pub url: reqwest::Url,
-    /// How many requests are under way at once
+    /// Requests in flight at once
     #[arg(short, long, value_name = "C", default_value = "100", value_parser = at_least_one)]
     pub concurrency: usize,
-    /// How long to wait for an answer
-    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds)]
+    /// Longest wait for a response
+    #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = parse_positive)]
     pub timeout: Duration,
-    /// How often a request is sent again when its connection fails
+    /// Retries of a request whose connection fails
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub retries: u32,
     #[command(flatten)]
@@ -100,7 +101,7 @@ pub struct TargetArgs {
     pub tls: PeerTlsArgs,
 }
 
-/// Existing scripts give `host:port` as well.
+/// Parses a URL, or `host:port` as existing scripts have it.
 fn url(text: &str) -> Result<reqwest::Url, String> {
     let text = if text.contains("://") {
         text.to_owned()
@@ -116,16 +117,6 @@ fn url(text: &str) -> Result<reqwest::Url, String> {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text
-        .parse()
-        .ok()
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    seconds
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "give a number of seconds above 0".to_owned())
-}
-
 fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse()
         .ok()
@@ -139,13 +130,11 @@ mod tests {
 
     use super::*;
 
-    fn run(arguments: &[&str]) -> RunArgs {
-        match Cli::try_parse_from([&["loadgen", "run"], arguments].concat())
-            .unwrap()
-            .command
-        {
-            Command::Run(args) => args,
-            Command::Grade(_) => panic!("run was asked for"),
+    fn parse(arguments: &str) -> Result<RunArgs, clap::Error> {
+        let arguments = ["loadgen", "run"].into_iter().chain(arguments.split(' '));
+        match Cli::try_parse_from(arguments)?.command {
+            Command::Run(args) => Ok(args),
+            Command::Grade(_) => panic!("not the command run"),
         }
     }
 
@@ -155,37 +144,13 @@ mod tests {
     }
 
     #[test]
-    fn the_spellings_of_existing_scripts_are_accepted() {
-        let ours = [
-            "--url",
-            "http://h:8000/",
-            "--num-request",
-            "7",
-            "--image-folder",
-            "d",
-            "--prediction-file",
-            "c",
-        ];
-        let existing = [
-            "--num_request",
-            "7",
-            "--url",
-            "http://h:8000/",
-            "--image_folder",
-            "d",
-            "--prediction_file",
-            "c",
-        ];
-        let others = [
-            "--n",
-            "7",
-            "--server",
-            "h:8000",
-            "--image_folder=d",
-            "--prediction_file=c",
-        ];
-        for arguments in [&ours[..], &existing, &others] {
-            let args = run(arguments);
+    fn the_options_of_existing_scripts_are_accepted() {
+        for arguments in [
+            "--url http://h:8000/ --num-request 7 --image-folder d --prediction-file c",
+            "--num_request 7 --url http://h:8000/ --image_folder d --prediction_file c",
+            "--n 7 --server h:8000 --image_folder=d --prediction_file=c",
+        ] {
+            let args = parse(arguments).unwrap();
             assert_eq!(args.num_request, 7);
             assert_eq!(args.target.url.as_str(), "http://h:8000/");
             assert_eq!(args.image_folder, PathBuf::from("d"));
@@ -195,27 +160,16 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_make_no_sense_are_refused() {
+    fn invalid_values_are_refused() {
         for wrong in [
-            ["--concurrency", "0"],
-            ["--timeout", "-1"],
-            ["--timeout", "nan"],
-            ["--url", "ftp://h/"],
+            "--concurrency 0",
+            "--timeout -1",
+            "--timeout nan",
+            "--timeout 0",
+            "--url ftp://h/",
         ] {
-            let arguments = [
-                "loadgen",
-                "run",
-                "--n",
-                "1",
-                "--image-folder",
-                "d",
-                "--prediction-file",
-                "c",
-            ];
-            assert!(
-                Cli::try_parse_from([&arguments[..], &wrong].concat()).is_err(),
-                "{wrong:?}"
-            );
+            let arguments = format!("--n 1 --image-folder d --prediction-file c {wrong}");
+            assert!(parse(&arguments).is_err(), "{wrong}");
         }
     }
 }

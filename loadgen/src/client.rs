@@ -1,3 +1,5 @@
+//! The HTTP client.
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,13 +10,13 @@ use reqwest::multipart::{Form, Part};
 
 use crate::cli::TargetArgs;
 
-/// The part of the form that holds the photo.
+/// The form's part with the photo.
 const PART: &str = "inputFile";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much of an error's text is worth showing.
-const LONGEST_REASON: usize = 200;
+/// Characters of an error's text that are shown.
+const MAX_REASON: usize = 200;
 
-/// The service under test, as an HTTP client sees it.
+/// A client of the service under test.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -22,10 +24,10 @@ pub struct Client {
     key: Option<Token>,
 }
 
-/// Why a photo got no answer.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SendError {
-    /// The connection could not be made or broke; sending again may help.
+    /// The connection could not be made, or broke. A retry may help.
     #[error("{0}")]
     Connection(String),
     #[error("no answer in time")]
@@ -50,13 +52,13 @@ impl Client {
         &self.url
     }
 
-    /// Posts one photo and returns the text of the answer.
+    /// Posts one photo and returns the text of the response.
     ///
     /// # Errors
-    /// When there is no answer of status 200.
+    /// When there is no response with status 200.
     pub async fn send(&self, file_name: &str, image: Bytes) -> Result<String, SendError> {
         let part = Part::stream(image).file_name(file_name.to_owned());
-        // The name travels as it is, as browsers and curl send it.
+        // The name is not encoded, as browsers and curl send it.
         let form = Form::new().percent_encode_noop().part(PART, part);
         let mut request = self.http.post(self.url.clone()).multipart(form);
         if let Some(key) = &self.key {
@@ -74,8 +76,10 @@ impl Client {
         })
     }
 
+    /// Connects and disconnects.
+    ///
     /// # Errors
-    /// When nobody listens at the address.
+    /// When nothing listens at the address.
     pub async fn check_reachable(&self) -> anyhow::Result<()> {
         let host = self
             .url
@@ -98,7 +102,7 @@ impl Client {
     }
 }
 
-/// A client that needs no proxy for this machine itself. It trusts the authorities of this file, beside the machine's.
+/// Makes a client that uses no proxy for this machine. It trusts the authorities in the file and the machine's.
 ///
 /// # Errors
 /// When TLS certificates cannot be read.
@@ -107,7 +111,7 @@ pub fn http_client(
     timeout: Duration,
     authorities: Option<&Path>,
 ) -> anyhow::Result<reqwest::Client> {
-    // The first caller installs it; later ones find it there.
+    // Only the first call installs it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
@@ -140,7 +144,7 @@ fn first_line(text: &str) -> String {
         .find(|line| !line.trim().is_empty())
         .unwrap_or("(no text)")
         .trim();
-    line.chars().take(LONGEST_REASON).collect()
+    line.chars().take(MAX_REASON).collect()
 }
 
 #[cfg(test)]
@@ -151,6 +155,6 @@ mod tests {
     fn reasons_are_one_short_line() {
         assert_eq!(first_line("\n  not an image \nsecond"), "not an image");
         assert_eq!(first_line(""), "(no text)");
-        assert_eq!(first_line(&"é".repeat(500)).chars().count(), LONGEST_REASON);
+        assert_eq!(first_line(&"é".repeat(500)).chars().count(), MAX_REASON);
     }
 }

@@ -1,3 +1,5 @@
+//! Sends the requests of a schedule and judges their responses.
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,9 +10,9 @@ use tokio::time::Instant;
 use crate::client::{Client, SendError};
 use crate::report::{Outcome, Record};
 use crate::schedule::{Attempt, Schedule, Step};
-use crate::truth::{parse_answer, stem};
+use crate::truth::{parse_response, stem};
 
-/// One request to make: a photo, under a file name, and who is on it.
+/// One request: a photo, its file name, and the name of the person on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub file_name: String,
@@ -18,21 +20,20 @@ pub struct Request {
     pub name: String,
 }
 
-/// How the requests are sent.
+/// Sends requests in a closed loop.
 #[derive(Debug, Clone)]
 pub struct Driver {
     pub client: Client,
-    /// How many requests are under way at once, at least 1.
+    /// Requests in flight at once, at least 1.
     pub concurrency: usize,
-    /// How often a request is sent again when its connection fails.
+    /// Retries of a request whose connection fails.
     pub retries: u32,
-    /// Whether an answer must also name the photo that it is for. Existing clients compare the person's name only.
+    /// Whether a response must also have the photo's file name. Existing clients compare only the person's name.
     pub check_file: bool,
 }
 
 impl Driver {
-    /// Sends all requests in a closed loop and reports each to `on_end` as it ends. Records are in the order in which
-    /// the requests ended; their times count from `start`.
+    /// Sends all requests, and calls `on_end` as each ends. Returns the records in that order, with times since `start`.
     pub async fn run(
         &self,
         requests: &[Request],
@@ -41,23 +42,23 @@ impl Driver {
     ) -> Vec<Record> {
         let mut schedule = Schedule::new(requests.len(), self.concurrency, self.retries);
         let mut first_sent = vec![None; requests.len()];
-        let mut under_way = FuturesUnordered::new();
+        let mut in_flight = FuturesUnordered::new();
         let mut records = Vec::with_capacity(requests.len());
         loop {
             match schedule.next(start.elapsed()) {
                 Step::Finished => return records,
                 Step::Send(attempt) => {
                     first_sent[attempt.request].get_or_insert_with(|| start.elapsed());
-                    under_way.push(self.send(attempt, &requests[attempt.request]));
+                    in_flight.push(self.send(attempt, &requests[attempt.request]));
                 }
                 Step::Wait { until } => {
                     let ended = tokio::select! {
-                        Some(ended) = under_way.next() => ended,
+                        Some(ended) = in_flight.next() => ended,
                         () = until_then(start, until) => continue,
                     };
                     let (attempt, answer) = ended;
                     if matches!(answer, Err(SendError::Connection(_))) {
-                        if schedule.broken(attempt, start.elapsed()) {
+                        if schedule.failed(attempt, start.elapsed()) {
                             continue;
                         }
                     } else {
@@ -99,21 +100,21 @@ async fn until_then(start: Instant, until: Option<Duration>) {
     }
 }
 
-/// With `check_file`, a name that is right by chance, on the answer to another photo, is wrong.
+/// With `check_file`, a right name in the response to another photo is wrong.
 fn judge(request: &Request, answer: Result<String, SendError>, check_file: bool) -> Outcome {
     let text = match answer {
         Ok(text) => text,
         Err(error) => return Outcome::Failed(error.to_string()),
     };
-    let Some((answered_stem, name)) = parse_answer(&text) else {
+    let Some((answered_stem, name)) = parse_response(&text) else {
         return Outcome::Wrong(format!(
-            "the answer is not <file>:<name> but {:?}",
+            "the response is not <file>:<name> but {:?}",
             shortened(&text)
         ));
     };
     if check_file && answered_stem != stem(&request.file_name) {
         return Outcome::Wrong(format!(
-            "this is the answer for {:?}",
+            "the response is for {:?}",
             shortened(answered_stem)
         ));
     }
@@ -136,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_right_for_its_own_photo() {
+    fn a_response_is_right_for_its_own_photo() {
         let request = Request {
             file_name: "test_07.jpg".into(),
             image: Bytes::new(),
@@ -150,7 +151,7 @@ mod tests {
         );
         assert_eq!(
             judged("test_08:Ben"),
-            Outcome::Wrong("this is the answer for \"test_08\"".into())
+            Outcome::Wrong("the response is for \"test_08\"".into())
         );
         assert_eq!(
             judge(&request, Ok("test_08:Ben".to_owned()), false),
@@ -158,7 +159,7 @@ mod tests {
         );
         assert_eq!(
             judged("oops"),
-            Outcome::Wrong("the answer is not <file>:<name> but \"oops\"".into())
+            Outcome::Wrong("the response is not <file>:<name> but \"oops\"".into())
         );
     }
 }

@@ -1,4 +1,4 @@
-//! `loadgen grade`: sends requests to a whole system, watches its queues, buckets and workers meanwhile, and judges.
+//! `loadgen grade`: sends requests to a whole system, watches its queues, buckets and workers, and grades it.
 
 mod cloud;
 mod metrics;
@@ -19,7 +19,7 @@ use crate::cli::{GradeArgs, TargetArgs};
 use crate::client::http_client;
 use crate::drive::{Driver, Request};
 use crate::photos;
-use crate::report::grade::Measured;
+use crate::report::grade::Measurements;
 use crate::report::verdict::{self, Stored};
 use crate::report::{GradeReport, Record, Summary};
 use crate::run::driver;
@@ -28,25 +28,25 @@ use metrics::Metrics;
 use scaler::Scaler;
 use watch::Watch;
 
-/// How often a condition is looked at that should hold soon.
+/// Interval of the checks for a condition.
 const POLL: Duration = Duration::from_millis(100);
-/// How long counters may take to show that the queues are empty.
+/// Longest time until the counters show empty queues.
 const QUEUES_SETTLE: Duration = Duration::from_secs(5);
 
-/// True when the verdict is a pass. The report is written either way.
+/// Grades the system and writes the report. Returns true for a pass.
 ///
 /// # Errors
-/// When there is nothing to send, the service does not become ready, a part of it cannot be asked, or the report
+/// When there is nothing to send, the service does not become ready, a part of the system cannot be reached, or the report
 /// cannot be written.
 pub async fn grade(args: &GradeArgs) -> anyhow::Result<bool> {
     anyhow::ensure!(
         args.requests > 0,
-        "there is nothing to send; give --requests from 1 on"
+        "there is nothing to send; give --requests 1 or more"
     );
     let requests = prepare(args)?;
     let driver = driver(&args.target, true)?;
     wait_until_ready(&args.target, args.ready_within).await?;
-    let parts = Parts {
+    let system = System {
         cloud: Arc::new(Cloud::open(&args.aws).await?),
         scaler: Scaler::new(&args.scaler, &args.target)?,
         metrics: Metrics::new(
@@ -54,12 +54,12 @@ pub async fn grade(args: &GradeArgs) -> anyhow::Result<bool> {
             args.aws.endpoint_url.as_deref(),
         )?,
     };
-    let before = parts.cloud.contents().await?;
-    let objections = parts.cloud.objections().await?;
-    if !objections.is_empty() {
+    let before = system.cloud.contents().await?;
+    let unmet = system.cloud.unmet_preconditions().await?;
+    if !unmet.is_empty() {
         return finish(
             args,
-            &GradeReport::failed(&Summary::of(&[]), &Measured::default(), objections),
+            &GradeReport::failed(&Summary::of(&[]), &Measurements::default(), unmet),
         );
     }
     println!(
@@ -71,10 +71,10 @@ pub async fn grade(args: &GradeArgs) -> anyhow::Result<bool> {
     if before != Contents::default() {
         println!("note: queues and buckets are not empty at the start ({before})");
     }
-    let (records, measured) = parts.observe(args, &driver, &requests).await?;
+    let (records, measured) = system.observe(args, &driver, &requests).await?;
     let summary = Summary::of(&records);
     println!("\n{summary}");
-    let report = match parts.settled().await {
+    let report = match system.settled().await {
         Ok(after) => {
             let stored = Stored {
                 photos_before: before.photos,
@@ -83,7 +83,7 @@ pub async fn grade(args: &GradeArgs) -> anyhow::Result<bool> {
                 results: after.results,
                 messages: after.messages(),
             };
-            let checks = verdict::checks(&summary, &measured, &stored, &args.demands);
+            let checks = verdict::checks(&summary, &measured, &stored, &args.criteria);
             GradeReport::new(&summary, &measured, checks)
         }
         Err(error) => GradeReport::failed(&summary, &measured, vec![format!("{error:#}")]),
@@ -91,25 +91,25 @@ pub async fn grade(args: &GradeArgs) -> anyhow::Result<bool> {
     finish(args, &report)
 }
 
-/// What is asked beside the service itself.
+/// The parts of the system besides the service itself.
 #[derive(Debug)]
-struct Parts {
+struct System {
     cloud: Arc<Cloud>,
     scaler: Scaler,
     metrics: Metrics,
 }
 
-impl Parts {
-    /// Sends the requests and watches until no worker runs any more.
+impl System {
+    /// Sends the requests, and watches until no worker runs.
     async fn observe(
         &self,
         args: &GradeArgs,
         driver: &Driver,
         requests: &[Request],
-    ) -> anyhow::Result<(Vec<Record>, Measured)> {
+    ) -> anyhow::Result<(Vec<Record>, Measurements)> {
         let totals_before = self.scaler.totals().await?;
         let late_before = self.metrics.late_replies().await?;
-        // The grader's own calls are subtracted, so none may be under way when the calls are counted.
+        // The grader's own calls are subtracted, so that none may be in flight while calls are counted.
         let own_before = self.cloud.own_calls();
         let calls_before = self.metrics.aws_calls().await;
 
@@ -123,7 +123,7 @@ impl Parts {
         let idle_at = watch.wait_until_idle(args.idle_within).await;
         let workers = watch.stop().await;
 
-        let calls = since(calls_before, self.metrics.aws_calls().await);
+        let calls = increase(calls_before, self.metrics.aws_calls().await);
         let own_calls = self.cloud.own_calls() - own_before;
         let late = self.metrics.late_replies().await.ok().flatten();
         let totals = self.scaler.totals().await.ok();
@@ -132,13 +132,13 @@ impl Parts {
             .filter(|record| record.is_answered())
             .map(|record| record.ended_at);
         let last_answer = answers.max();
-        let measured = Measured {
-            duplicate_replies: since(late_before, late),
-            busy_workers_stopped: since(
+        let measured = Measurements {
+            duplicate_replies: increase(late_before, late),
+            busy_workers_stopped: increase(
                 Some(totals_before.busy_workers_stopped),
                 totals.as_ref().map(|totals| totals.busy_workers_stopped),
             ),
-            workers_ordered: since(
+            workers_ordered: increase(
                 Some(scaler::ordered(&totals_before)),
                 totals.as_ref().map(scaler::ordered),
             ),
@@ -152,7 +152,7 @@ impl Parts {
         Ok((records, measured))
     }
 
-    /// What the buckets and queues hold once the queues are empty, or have had the time to be.
+    /// Reads the contents of buckets and queues once the queues are empty, or after a limit.
     async fn settled(&self) -> anyhow::Result<Contents> {
         let deadline = Instant::now() + QUEUES_SETTLE;
         loop {
@@ -165,7 +165,7 @@ impl Parts {
     }
 }
 
-/// Puts the photos to send and their CSV file beside the report to come.
+/// Writes the photos to send and their CSV file beside the report.
 fn prepare(args: &GradeArgs) -> anyhow::Result<Vec<Request>> {
     let folder = args
         .report
@@ -174,7 +174,7 @@ fn prepare(args: &GradeArgs) -> anyhow::Result<Vec<Request>> {
         .unwrap_or(Path::new("."));
     let (copies, csv) = (folder.join("photos"), folder.join("truth.csv"));
     photos::prepare(&args.photos, &copies, &csv, args.requests)?;
-    // A report of an earlier run must not be taken for this one's.
+    // An earlier report must not look like this run's.
     if args.report.exists() {
         fs::remove_file(&args.report)
             .with_context(|| format!("cannot remove {}", args.report.display()))?;
@@ -213,8 +213,8 @@ fn finish(args: &GradeArgs, report: &GradeReport) -> anyhow::Result<bool> {
     Ok(report.reasons.is_empty())
 }
 
-/// How much a counter rose; unknown when it is unknown at one of the two times.
-fn since(before: Option<u64>, after: Option<u64>) -> Option<u64> {
+/// Returns the increase of a counter, if both values are known.
+fn increase(before: Option<u64>, after: Option<u64>) -> Option<u64> {
     after
         .zip(before)
         .map(|(after, before)| after.saturating_sub(before))

@@ -1,7 +1,16 @@
-//! Sends photos to a face-recognition service, checks the names that come back, and grades how the system behaved:
-//! `loadgen run` is the workload generator, `loadgen grade` what `make demo` does.
+//! The load generator: `loadgen run` sends photos and checks the names, `loadgen grade` (as in `make demo`) also watches
+//! and grades the system.
 //!
-//! [`schedule`], [`report`] and [`truth`] decide and compute on plain data; they read no clock and do no I/O.
+//! | module | what it does |
+//! |---|---|
+//! | [`cli`] | the command line |
+//! | [`run`], [`grade`] | the two commands |
+//! | [`photos`], [`truth`] | the photos to send, and the CSV file of the names on them |
+//! | [`drive`], [`client`], [`progress`] | sends the requests |
+//! | [`schedule`] | when each request is sent |
+//! | [`report`] | statistics, the checks of a pass, the report |
+//!
+//! [`schedule`], [`report`] and [`truth`] are pure: they read no clock and do no I/O.
 
 pub mod cli;
 pub mod client;
@@ -17,10 +26,10 @@ pub mod truth;
 use cli::{Cli, Command};
 use futures::future::BoxFuture;
 
-/// Runs one command; true when everything was as it should be.
+/// Runs one command. Returns true when all names are right, or the grade is a pass.
 ///
 /// # Errors
-/// When the command could not be carried out at all: one line that says why and what mends it.
+/// When the command cannot run. The error is one line with the cause and the remedy.
 #[inline(never)]
 pub fn execute(cli: Cli) -> BoxFuture<'static, anyhow::Result<bool>> {
     // Compiled here once, and not in each binary and test: see "Builds" in docs/development.md.

@@ -1,3 +1,5 @@
+//! The photos to send.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -5,29 +7,29 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 
 use crate::drive::Request;
-use crate::truth::{Truth, to_csv};
+use crate::truth::{GroundTruth, to_csv};
 
 const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 
-/// One request for each photo of a folder, in the order of their names, repeated until there are `count`.
+/// Makes `count` requests from the photos of a folder, in the order of their names, repeated as needed.
 ///
 /// # Errors
-/// When the folder holds no photo, the CSV file cannot be used, or it does not say who is on one of the photos.
+/// When the folder has no photo, or the CSV file cannot be used or lacks a name.
 pub fn requests(folder: &Path, csv: &Path, count: usize) -> anyhow::Result<Vec<Request>> {
     let truth = read_truth(csv)?;
     let files = photos_in(folder)?;
     if files.is_empty() {
         bail!(
-            "{} holds no photo (.jpg, .jpeg, .png, .webp); name another folder",
+            "{} has no photo (.jpg, .jpeg, .png, .webp); give another folder",
             folder.display()
         );
     }
     let mut requests = Vec::with_capacity(count);
     for file in files.iter().take(count) {
         let file_name = file_name(file)?;
-        let Some(name) = truth.name_on(&file_name) else {
+        let Some(name) = truth.name_for(&file_name) else {
             bail!(
-                "{} does not say who is on {file_name}; add a line for it",
+                "{} has no name for {file_name}; add a line for it",
                 csv.display()
             );
         };
@@ -48,14 +50,14 @@ pub fn requests(folder: &Path, csv: &Path, count: usize) -> anyhow::Result<Vec<R
     Ok(requests)
 }
 
-/// Copies the photos of `labelled/<name>/*` to `photos/test_00.jpg` and so on, repeated until there are `count`, and
-/// writes who is on them to `csv`. Copies that an earlier call left in `photos` are removed.
+/// Copies `count` photos of `labeled/<name>/*` to `photos/test_00.jpg` and so on, repeated as needed, and writes their names
+/// to `csv`. Copies of an earlier call are removed.
 ///
 /// # Errors
 /// When there is no photo, or a file cannot be read or written.
-pub fn prepare(labelled: &Path, photos: &Path, csv: &Path, count: usize) -> anyhow::Result<()> {
+pub fn prepare(labeled: &Path, photos: &Path, csv: &Path, count: usize) -> anyhow::Result<()> {
     let mut sources = Vec::new();
-    for folder in entries(labelled)?.into_iter().filter(|path| path.is_dir()) {
+    for folder in entries(labeled)?.into_iter().filter(|path| path.is_dir()) {
         let name = file_name(&folder)?;
         sources.extend(
             photos_in(&folder)?
@@ -65,13 +67,13 @@ pub fn prepare(labelled: &Path, photos: &Path, csv: &Path, count: usize) -> anyh
     }
     if sources.is_empty() {
         bail!(
-            "{} holds no photo in a folder with a person's name; run `make setup`, or give --photos",
-            labelled.display()
+            "{} has no photo in a folder of a person's name; run `make setup`, or give --photos",
+            labeled.display()
         );
     }
     fs::create_dir_all(photos).with_context(|| format!("cannot create {}", photos.display()))?;
-    for left in photos_in(photos)?.into_iter().filter(|path| is_copy(path)) {
-        fs::remove_file(&left).with_context(|| format!("cannot remove {}", left.display()))?;
+    for old in photos_in(photos)?.into_iter().filter(|path| is_copy(path)) {
+        fs::remove_file(&old).with_context(|| format!("cannot remove {}", old.display()))?;
     }
     let width = (count.saturating_sub(1)).to_string().len().max(2);
     let mut rows = Vec::with_capacity(count);
@@ -87,14 +89,14 @@ pub fn prepare(labelled: &Path, photos: &Path, csv: &Path, count: usize) -> anyh
     fs::write(csv, text).with_context(|| format!("cannot write {}", csv.display()))
 }
 
-fn read_truth(csv: &Path) -> anyhow::Result<Truth> {
+fn read_truth(csv: &Path) -> anyhow::Result<GroundTruth> {
     let text = fs::read_to_string(csv).with_context(|| {
         format!(
             "cannot read {}; give the CSV file with --prediction-file",
             csv.display()
         )
     })?;
-    Truth::parse(&text).with_context(|| format!("{} cannot be used", csv.display()))
+    GroundTruth::parse(&text).with_context(|| format!("{} cannot be used", csv.display()))
 }
 
 fn photos_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -136,7 +138,7 @@ fn is_copy(path: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn labelled(root: &Path) -> PathBuf {
+    fn labeled(root: &Path) -> PathBuf {
         let folder = root.join("val");
         for (name, file) in [
             ("ben", "a.jpg"),
@@ -154,9 +156,9 @@ mod tests {
     fn photos_repeat_under_distinct_names() {
         let root = tempfile::tempdir().unwrap();
         let (photos, csv) = (root.path().join("photos"), root.path().join("truth.csv"));
-        let labelled = labelled(root.path());
-        prepare(&labelled, &photos, &csv, 8).unwrap();
-        prepare(&labelled, &photos, &csv, 5).unwrap();
+        let labeled = labeled(root.path());
+        prepare(&labeled, &photos, &csv, 8).unwrap();
+        prepare(&labeled, &photos, &csv, 5).unwrap();
         let requests = requests(&photos, &csv, 5).unwrap();
         let sent: Vec<_> = requests
             .iter()
@@ -173,12 +175,12 @@ mod tests {
         assert_eq!(
             fs::read_dir(&photos).unwrap().count(),
             5,
-            "what the earlier call left is gone"
+            "copies of the earlier call are removed"
         );
     }
 
     #[test]
-    fn a_small_folder_is_sent_again() {
+    fn a_small_folder_is_sent_repeatedly() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("a.jpg"), "a").unwrap();
         fs::write(root.path().join("b.jpg"), "b").unwrap();
@@ -196,15 +198,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named_with_the_mend() {
+    fn errors_name_the_cause_and_the_remedy() {
         let root = tempfile::tempdir().unwrap();
         let csv = root.path().join("truth.csv");
         let message = |folder: &Path| format!("{:#}", requests(folder, &csv, 1).unwrap_err());
         assert!(message(root.path()).contains("give the CSV file with --prediction-file"));
         fs::write(&csv, "Image,Results\nb,ben\n").unwrap();
-        assert!(message(root.path()).contains("holds no photo"));
+        assert!(message(root.path()).contains("has no photo"));
         assert!(message(&root.path().join("nowhere")).contains("cannot read the folder"));
         fs::write(root.path().join("a.jpg"), "a").unwrap();
-        assert!(message(root.path()).contains("does not say who is on a.jpg; add a line for it"));
+        assert!(message(root.path()).contains("has no name for a.jpg; add a line for it"));
     }
 }

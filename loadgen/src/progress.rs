@@ -1,10 +1,12 @@
+//! Progress of a run on standard error.
+
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::report::Record;
 
-/// Shows how far a run is: a bar on a terminal, elsewhere a line for every tenth of the requests.
+/// Shows a bar on a terminal, elsewhere a line for every tenth of the requests.
 #[derive(Debug)]
 pub struct Progress {
     requests: usize,
@@ -18,7 +20,7 @@ impl Progress {
     pub fn new(requests: usize) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{bar:40} {pos}/{len}  {elapsed}  {msg}")
-                .expect("the template is a constant that indicatif understands");
+                .expect("the template is valid");
             ProgressBar::new(requests as u64).with_style(style)
         });
         Self {

@@ -1,4 +1,4 @@
-//! Statistics over what a run recorded. Times are durations since the run began.
+//! Statistics of a run. Times are durations since the run began.
 
 pub mod grade;
 pub mod timeline;
@@ -13,15 +13,15 @@ use serde::Serialize;
 pub use grade::GradeReport;
 pub use timeline::Timeline;
 
-/// How one request went.
+/// One request that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     pub file_name: String,
-    /// When it was sent for the first time.
+    /// Time of the first attempt.
     pub sent_at: Duration,
-    /// When it was answered or given up.
+    /// Time of the response or of the last failure.
     pub ended_at: Duration,
-    /// How often it was sent again because the connection failed.
+    /// Retries after failed connections.
     pub retries: u32,
     pub outcome: Outcome,
 }
@@ -29,35 +29,35 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     Correct,
-    /// Answered, but not with the right name. The text says what was expected and what came.
+    /// The response has another name. The text has the expected and the actual one.
     Wrong(String),
-    /// Not answered. The text is the reason, the same for requests that failed alike.
+    /// There was no response, for this reason. Equal reasons are counted together.
     Failed(String),
 }
 
-/// All that a run's records say.
+/// The statistics of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
     pub requests: usize,
-    /// Answered, rightly or not.
+    /// Answered, with a right or a wrong name.
     pub succeeded: usize,
     pub failed: usize,
     pub correct: usize,
     pub wrong: usize,
     pub retries: u32,
-    /// Of the answered requests, retries included; absent when none was answered.
+    /// Of the answered requests, retries included. `None` without any.
     pub latency_ms: Option<Latency>,
-    /// First request sent to first answer, in seconds.
+    /// From the first request to the first response, in seconds.
     pub first_answer_s: Option<f64>,
-    /// First request sent to last end, in seconds.
+    /// From the first request to the last end, in seconds.
     pub wall_s: f64,
-    /// How many failed for which reason.
+    /// Number of failures by reason.
     pub failures: BTreeMap<String, usize>,
-    /// The wrong answers, by file name.
+    /// The wrong names by file name.
     pub mistakes: BTreeMap<String, String>,
 }
 
-/// In milliseconds. Percentiles are exact: the smallest latency that at least so many of the requests did not exceed.
+/// Latencies in milliseconds. Percentiles are exact (nearest rank).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Latency {
     pub mean: f64,
@@ -119,7 +119,7 @@ impl Summary {
         }
     }
 
-    /// Whether every request was answered with the right name.
+    /// Whether every response has the right name.
     #[must_use]
     pub fn is_perfect(&self) -> bool {
         self.correct == self.requests && self.requests > 0
@@ -127,7 +127,7 @@ impl Summary {
 }
 
 impl Latency {
-    /// `None` of nothing.
+    /// Returns `None` without latencies.
     #[must_use]
     pub fn of(latencies: impl IntoIterator<Item = Duration>) -> Option<Self> {
         let mut sorted: Vec<Duration> = latencies.into_iter().collect();
@@ -207,7 +207,7 @@ impl fmt::Display for Summary {
     }
 }
 
-/// To a thousandth: what is below is noise.
+/// Rounds to a thousandth.
 fn rounded(number: f64) -> f64 {
     (number * 1e3).round() / 1e3
 }
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_counted_by_how_they_went() {
+    fn requests_are_counted_by_their_outcome() {
         let summary = Summary::of(&[
             record(10, 110, Outcome::Correct),
             record(11, 311, Outcome::Wrong("expected Ben, got Elton".into())),
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn statistics_read_well() {
+    fn statistics_are_printed() {
         let text = Summary::of(&[
             record(0, 100, Outcome::Correct),
             record(1, 301, Outcome::Wrong("expected Ben, got Elton".into())),
@@ -306,7 +306,7 @@ wall      0.40 s, that is 133 ms a request";
     }
 
     #[test]
-    fn nothing_sent_is_not_perfect() {
+    fn a_run_without_requests_is_not_perfect() {
         assert!(!Summary::of(&[]).is_perfect());
     }
 }

@@ -1,3 +1,5 @@
+//! `loadgen run`.
+
 use tokio::time::Instant;
 
 use crate::cli::{RunArgs, TargetArgs};
@@ -7,14 +9,14 @@ use crate::photos;
 use crate::progress::Progress;
 use crate::report::Summary;
 
-/// `loadgen run`: true when every request was answered with the right name.
+/// Sends the requests. Returns true when every response has the right name.
 ///
 /// # Errors
-/// When there is nothing to send, the truth is not known, or nobody listens at the address.
+/// When there is nothing to send, a name is not known, or nothing listens at the address.
 pub async fn run(args: &RunArgs) -> anyhow::Result<bool> {
     anyhow::ensure!(
         args.num_request > 0,
-        "there is nothing to send; give --num-request from 1 on"
+        "there is nothing to send; give --num-request 1 or more"
     );
     let requests = photos::requests(&args.image_folder, &args.prediction_file, args.num_request)?;
     let driver = driver(&args.target, false)?;
@@ -29,10 +31,10 @@ pub async fn run(args: &RunArgs) -> anyhow::Result<bool> {
     Ok(summary.is_perfect())
 }
 
-/// With `check_file` an answer must also name the photo that it is for.
+/// Makes the driver. With `check_file` a response must also have the photo's file name.
 ///
 /// # Errors
-/// When no HTTP client can be made.
+/// When the HTTP client cannot be made.
 pub fn driver(target: &TargetArgs, check_file: bool) -> anyhow::Result<Driver> {
     Ok(Driver {
         client: Client::new(target)?,

@@ -1,40 +1,41 @@
-//! What a closed loop of clients sends, and when: as many requests under way as there are clients, each client taking
-//! the next one as soon as its own is done. Times are durations since the run began.
+//! The schedule of a closed loop: each client sends its next request when its last one ends. Pure: times are durations
+//! since the run began.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+use platform::backoff::Backoff;
+
+const RECONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 
 /// The state of a closed loop.
 #[derive(Debug)]
 pub struct Schedule {
     requests: usize,
     clients: usize,
-    most_retries: u32,
+    max_retries: u32,
     next_request: usize,
     in_flight: usize,
-    /// Attempts to be made again, the earliest first. Their clients are not free in the meantime.
-    pauses: BinaryHeap<Reverse<(Duration, Attempt)>>,
+    /// Retries by the time when they are due. Their clients send nothing else meanwhile.
+    retries: BinaryHeap<Reverse<(Duration, Attempt)>>,
 }
 
-/// One sending of one request.
+/// One attempt at a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attempt {
-    /// Which request, from 0.
+    /// Index of the request.
     pub request: usize,
-    /// How often it was sent before.
+    /// Earlier attempts.
     pub retries: u32,
 }
 
-/// What to do next.
+/// The next thing to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Send it, and report back by [`Schedule::done`] or [`Schedule::broken`].
+    /// Send the request, then call [`Schedule::done`] or [`Schedule::failed`].
     Send(Attempt),
-    /// Wait until something that is under way ends, or until this time.
+    /// Wait until an attempt in flight ends, or until this time.
     Wait {
         until: Option<Duration>,
     },
@@ -43,30 +44,30 @@ pub enum Step {
 
 impl Schedule {
     /// # Panics
-    /// Without a single client nothing would ever be sent.
+    /// Without clients.
     #[must_use]
-    pub fn new(requests: usize, clients: usize, most_retries: u32) -> Self {
+    pub fn new(requests: usize, clients: usize, max_retries: u32) -> Self {
         assert!(clients > 0, "a closed loop needs a client");
         Self {
             requests,
             clients,
-            most_retries,
+            max_retries,
             next_request: 0,
             in_flight: 0,
-            pauses: BinaryHeap::new(),
+            retries: BinaryHeap::new(),
         }
     }
 
-    /// What to do at `now`. Every [`Step::Send`] is handed out once.
+    /// Returns the next step at `now`. Each [`Step::Send`] is returned once.
     pub fn next(&mut self, now: Duration) -> Step {
-        if let Some(Reverse((due, attempt))) = self.pauses.peek().copied()
+        if let Some(Reverse((due, attempt))) = self.retries.peek().copied()
             && due <= now
         {
-            self.pauses.pop();
+            self.retries.pop();
             self.in_flight += 1;
             return Step::Send(attempt);
         }
-        if self.next_request < self.requests && self.in_flight + self.pauses.len() < self.clients {
+        if self.next_request < self.requests && self.in_flight + self.retries.len() < self.clients {
             let attempt = Attempt {
                 request: self.next_request,
                 retries: 0,
@@ -75,7 +76,7 @@ impl Schedule {
             self.in_flight += 1;
             return Step::Send(attempt);
         }
-        let until = self.pauses.peek().map(|Reverse((due, _))| *due);
+        let until = self.retries.peek().map(|Reverse((due, _))| *due);
         if self.in_flight == 0 && until.is_none() {
             Step::Finished
         } else {
@@ -83,26 +84,23 @@ impl Schedule {
         }
     }
 
-    /// An attempt came to an end that is not tried again.
+    /// Records the end of an attempt that is not retried.
     pub fn done(&mut self) {
         self.in_flight -= 1;
     }
 
-    /// An attempt's connection failed: it is made again after a pause that doubles each time. False when it was the
-    /// last one allowed; the request is over then.
-    pub fn broken(&mut self, attempt: Attempt, now: Duration) -> bool {
+    /// Records that an attempt's connection failed, and schedules a retry. Returns `false` when no retry is left.
+    pub fn failed(&mut self, attempt: Attempt, now: Duration) -> bool {
         self.in_flight -= 1;
-        if attempt.retries >= self.most_retries {
+        if attempt.retries >= self.max_retries {
             return false;
         }
-        let pause = FIRST_PAUSE
-            .saturating_mul(2_u32.saturating_pow(attempt.retries))
-            .min(LONGEST_PAUSE);
-        let again = Attempt {
+        let pause = RECONNECT.pause_after(attempt.retries);
+        let retry = Attempt {
             retries: attempt.retries + 1,
             ..attempt
         };
-        self.pauses.push(Reverse((now + pause, again)));
+        self.retries.push(Reverse((now + pause, retry)));
         true
     }
 }
@@ -112,6 +110,7 @@ mod tests {
     use super::*;
 
     const START: Duration = Duration::ZERO;
+    const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
     fn first(request: usize) -> Step {
         Step::Send(Attempt {
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_takes_the_next_request_when_its_own_is_done() {
+    fn a_client_sends_its_next_request_when_its_last_one_ends() {
         let mut schedule = Schedule::new(3, 2, 0);
         assert_eq!(schedule.next(START), first(0));
         assert_eq!(schedule.next(START), first(1));
@@ -134,10 +133,10 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_pauses_takes_no_other_request() {
+    fn a_client_with_a_retry_sends_no_other_request() {
         let mut schedule = Schedule::new(2, 1, 5);
         assert_eq!(schedule.next(START), first(0));
-        assert!(schedule.broken(
+        assert!(schedule.failed(
             Attempt {
                 request: 0,
                 retries: 0
@@ -168,13 +167,13 @@ mod tests {
         let mut pauses = Vec::new();
         loop {
             let Step::Send(attempt) = schedule.next(now) else {
-                panic!("something is to be sent")
+                panic!("not a request")
             };
-            if !schedule.broken(attempt, now) {
+            if !schedule.failed(attempt, now) {
                 break;
             }
             let Step::Wait { until: Some(until) } = schedule.next(now) else {
-                panic!("a pause follows")
+                panic!("not a pause")
             };
             pauses.push((until - now).as_millis());
             now = until;
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_send_is_finished_at_once() {
+    fn without_requests_it_is_finished_at_once() {
         assert_eq!(Schedule::new(0, 5, 0).next(START), Step::Finished);
     }
 }

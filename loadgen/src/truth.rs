@@ -1,10 +1,10 @@
-//! The CSV file `Image,Results` that says who is on which photo.
+//! The CSV file `Image,Results` with the name of the person on each photo.
 
 use std::collections::HashMap;
 
-/// Who is on which photo.
+/// The name of the person on each photo.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Truth {
+pub struct GroundTruth {
     names: HashMap<String, String>,
 }
 
@@ -17,18 +17,18 @@ pub enum TruthError {
     MissingColumn { line: usize, column: &'static str },
     #[error("line {line} gives {image:?} another name than a line before it")]
     Contradiction { line: usize, image: String },
-    #[error("it names no photo")]
+    #[error("it has no line for a photo")]
     Empty,
 }
 
 const IMAGE: &str = "Image";
 const RESULTS: &str = "Results";
 
-impl Truth {
-    /// Reads the text of a CSV file. The columns may stand in any order and beside others; fields may be quoted.
+impl GroundTruth {
+    /// Parses a CSV file. The columns may be in any order and among others. Fields may be quoted.
     ///
     /// # Errors
-    /// When a column is missing, two lines contradict each other, or there is no line but the header.
+    /// When a column is missing, two lines contradict each other, or there is only the header.
     pub fn parse(csv: &str) -> Result<Self, TruthError> {
         let csv = csv.trim_start_matches('\u{feff}');
         let mut lines = (1..)
@@ -68,10 +68,10 @@ impl Truth {
         }
     }
 
-    /// Who is on the photo of this file name. The CSV may name it up to the first dot, as existing truth files do, in
-    /// full, or without its last extension.
+    /// Returns the name for a photo's file name. The CSV file may have the whole file name, the part before its last
+    /// extension, or the part before its first dot, as existing files do.
     #[must_use]
-    pub fn name_on(&self, file_name: &str) -> Option<&str> {
+    pub fn name_for(&self, file_name: &str) -> Option<&str> {
         let up_to_first_dot = file_name.split('.').next().unwrap_or_default();
         [file_name, stem(file_name), up_to_first_dot]
             .iter()
@@ -80,7 +80,7 @@ impl Truth {
     }
 }
 
-/// The text of a CSV file that [`Truth::parse`] reads.
+/// Writes a CSV file that [`GroundTruth::parse`] reads.
 #[must_use]
 pub fn to_csv<'a>(rows: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut csv = format!("{IMAGE},{RESULTS}\n");
@@ -90,15 +90,15 @@ pub fn to_csv<'a>(rows: impl IntoIterator<Item = (&'a str, &'a str)>) -> String 
     csv
 }
 
-/// What a service answers: the file's stem and the name, `<stem>:<name>`. As existing clients do, the name is what
-/// stands between the first and the second colon, without the white space around it. `None` without a colon.
+/// Splits a response `<stem>:<name>`. As in existing clients, the name ends at a second colon, and white space around it is
+/// ignored. Returns `None` without a colon.
 #[must_use]
-pub fn parse_answer(text: &str) -> Option<(&str, &str)> {
+pub fn parse_response(text: &str) -> Option<(&str, &str)> {
     let mut parts = text.split(':');
     Some((parts.next()?.trim(), parts.next()?.trim()))
 }
 
-/// A file name without its last extension.
+/// Returns a file name without its last extension.
 #[must_use]
 pub fn stem(file_name: &str) -> &str {
     file_name
@@ -114,15 +114,13 @@ fn quoted(field: &str) -> String {
     }
 }
 
-/// Splits a line at its commas, except within double quotes; two of them stand for one.
+/// Splits a line at its commas, except within double quotes. Two quotes stand for one.
 fn fields(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut in_quotes = false;
     let mut characters = line.trim().chars().peekable();
     while let Some(character) = characters.next() {
-        let field = fields
-            .last_mut()
-            .expect("it starts with one field and only grows");
+        let field = fields.last_mut().expect("there is always a field");
         match character {
             '"' if in_quotes && characters.peek() == Some(&'"') => {
                 characters.next();
@@ -143,45 +141,55 @@ mod tests {
     #[test]
     fn photos_are_found_by_stem_and_by_full_name() {
         let truth =
-            Truth::parse("Image,Results\ntest_00,Ben\ntest_01.jpg,Elton\na.b,Jerry\n").unwrap();
-        assert_eq!(truth.name_on("test_00.jpg"), Some("Ben"));
-        assert_eq!(truth.name_on("test_00.v2.jpg"), Some("Ben"));
-        assert_eq!(truth.name_on("test_01.jpg"), Some("Elton"));
-        assert_eq!(truth.name_on("a.b.jpg"), Some("Jerry"));
-        assert_eq!(truth.name_on("test_02.jpg"), None);
+            GroundTruth::parse("Image,Results\ntest_00,Ben\ntest_01.jpg,Elton\na.b,Jerry\n")
+                .unwrap();
+        assert_eq!(truth.name_for("test_00.jpg"), Some("Ben"));
+        assert_eq!(truth.name_for("test_00.v2.jpg"), Some("Ben"));
+        assert_eq!(truth.name_for("test_01.jpg"), Some("Elton"));
+        assert_eq!(truth.name_for("a.b.jpg"), Some("Jerry"));
+        assert_eq!(truth.name_for("test_02.jpg"), None);
     }
 
     #[test]
-    fn what_spreadsheets_write_is_read() {
-        let truth = Truth::parse(
+    fn files_of_spreadsheets_are_read() {
+        let truth = GroundTruth::parse(
             "\u{feff}id,results, IMAGE\r\n1,\"Downey, Robert\",x\r\n\r\n2,Ma\"\"ona,y\r\n",
         )
         .unwrap();
-        assert_eq!(truth.name_on("x.png"), Some("Downey, Robert"));
+        assert_eq!(truth.name_for("x.png"), Some("Downey, Robert"));
         assert_eq!(
-            Truth::parse("Image,Results\na,\"say \"\"hi\"\"\"")
+            GroundTruth::parse("Image,Results\na,\"say \"\"hi\"\"\"")
                 .unwrap()
-                .name_on("a"),
+                .name_for("a"),
             Some("say \"hi\"")
         );
     }
 
     #[test]
-    fn other_files_are_refused_with_the_reason() {
-        assert_eq!(Truth::parse("a,b\n"), Err(TruthError::Header("a,b".into())));
-        assert_eq!(Truth::parse(""), Err(TruthError::Header(String::new())));
-        assert_eq!(Truth::parse("Image,Results\n"), Err(TruthError::Empty));
+    fn other_files_are_refused() {
+        assert_eq!(
+            GroundTruth::parse("a,b\n"),
+            Err(TruthError::Header("a,b".into()))
+        );
+        assert_eq!(
+            GroundTruth::parse(""),
+            Err(TruthError::Header(String::new()))
+        );
+        assert_eq!(
+            GroundTruth::parse("Image,Results\n"),
+            Err(TruthError::Empty)
+        );
         let missing = TruthError::MissingColumn {
             line: 3,
             column: "Results",
         };
-        assert_eq!(Truth::parse("Image,Results\n\na\n"), Err(missing));
+        assert_eq!(GroundTruth::parse("Image,Results\n\na\n"), Err(missing));
         let contradiction = TruthError::Contradiction {
             line: 3,
             image: "a".into(),
         };
         assert_eq!(
-            Truth::parse("Image,Results\na,x\na,y\n"),
+            GroundTruth::parse("Image,Results\na,x\na,y\n"),
             Err(contradiction)
         );
     }
@@ -191,15 +199,18 @@ mod tests {
         let csv = to_csv([("test_00", "Ben"), ("test_01", "Downey, \"Robert\"")]);
         assert!(csv.starts_with("Image,Results\ntest_00,Ben\n"));
         assert_eq!(
-            Truth::parse(&csv).unwrap().name_on("test_01.jpg"),
+            GroundTruth::parse(&csv).unwrap().name_for("test_01.jpg"),
             Some("Downey, \"Robert\"")
         );
     }
 
     #[test]
-    fn answers_are_read_as_existing_clients_read_them() {
-        assert_eq!(parse_answer("test_00:Paul\n"), Some(("test_00", "Paul")));
-        assert_eq!(parse_answer("test_00: Paul :x"), Some(("test_00", "Paul")));
-        assert_eq!(parse_answer("internal error"), None);
+    fn responses_are_parsed_as_by_existing_clients() {
+        assert_eq!(parse_response("test_00:Paul\n"), Some(("test_00", "Paul")));
+        assert_eq!(
+            parse_response("test_00: Paul :x"),
+            Some(("test_00", "Paul"))
+        );
+        assert_eq!(parse_response("internal error"), None);
     }
 }

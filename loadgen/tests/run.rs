@@ -1,4 +1,4 @@
-//! The driver of `loadgen run` against a server that answers as it is told.
+//! `loadgen run` with a simulated service.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-/// What the server saw.
+/// Requests in flight at the server.
 #[derive(Debug, Clone, Default)]
-struct Seen {
+struct InFlight {
     now: Arc<AtomicUsize>,
     most: Arc<AtomicUsize>,
 }
 
-/// The photo's content tells the server how to behave.
-async fn answer(State(seen): State<Seen>, mut form: Multipart) -> (StatusCode, String) {
-    seen.most.fetch_max(
-        seen.now.fetch_add(1, Ordering::SeqCst) + 1,
+/// The photo's content determines the response.
+async fn respond(State(in_flight): State<InFlight>, mut form: Multipart) -> (StatusCode, String) {
+    in_flight.most.fetch_max(
+        in_flight.now.fetch_add(1, Ordering::SeqCst) + 1,
         Ordering::SeqCst,
     );
     let part = form.next_field().await.expect("a form").expect("a part");
@@ -44,21 +44,21 @@ async fn answer(State(seen): State<Seen>, mut form: Multipart) -> (StatusCode, S
         "gibberish" => (StatusCode::OK, "<html>".to_owned()),
         name => (StatusCode::OK, format!("{stem}:{name}\n")),
     };
-    // Gives the others time to arrive, so that the peak is seen.
+    // Lets the others arrive, so that the peak is reached.
     tokio::time::sleep(Duration::from_millis(20)).await;
-    seen.now.fetch_sub(1, Ordering::SeqCst);
+    in_flight.now.fetch_sub(1, Ordering::SeqCst);
     answer
 }
 
-async fn serve() -> (String, Seen) {
+async fn serve() -> (String, InFlight) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
-    let seen = Seen::default();
+    let in_flight = InFlight::default();
     let router = Router::new()
-        .route("/", post(answer))
-        .with_state(seen.clone());
+        .route("/", post(respond))
+        .with_state(in_flight.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (format!("http://{address}/"), seen)
+    (format!("http://{address}/"), in_flight)
 }
 
 fn driver(url: &str, concurrency: usize, retries: u32) -> Driver {
@@ -90,7 +90,7 @@ fn request(index: usize, content: &str) -> Request {
 
 #[tokio::test]
 async fn a_perfect_run_keeps_to_its_concurrency() {
-    let (url, seen) = serve().await;
+    let (url, in_flight) = serve().await;
     let requests: Vec<_> = (0..40).map(|index| request(index, "Ben")).collect();
     let mut ended = 0;
     let records = driver(&url, 8, 0)
@@ -99,11 +99,11 @@ async fn a_perfect_run_keeps_to_its_concurrency() {
     let summary = Summary::of(&records);
     assert!(summary.is_perfect(), "{summary}");
     assert_eq!((ended, summary.correct, summary.retries), (40, 40, 0));
-    assert_eq!(seen.most.load(Ordering::SeqCst), 8);
+    assert_eq!(in_flight.most.load(Ordering::SeqCst), 8);
 }
 
 #[tokio::test]
-async fn every_kind_of_answer_is_counted() {
+async fn every_kind_of_response_is_counted() {
     let (url, _) = serve().await;
     let contents = [
         "Ben",
@@ -138,15 +138,12 @@ async fn every_kind_of_answer_is_counted() {
         [("HTTP 503: not ready", 2), ("no answer in time", 1)]
     );
     assert_eq!(summary.mistakes["test_01 é.jpg"], "expected Ben, got Elton");
-    assert_eq!(
-        summary.retries, 0,
-        "only failed connections are tried again"
-    );
+    assert_eq!(summary.retries, 0, "only failed connections are retried");
     assert!(!summary.is_perfect());
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_tried_again_a_bounded_number_of_times() {
+async fn a_refused_connection_is_retried_a_limited_number_of_times() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}/", listener.local_addr().expect("it is bound"));
     drop(listener);
@@ -174,7 +171,7 @@ async fn a_refused_connection_is_tried_again_a_bounded_number_of_times() {
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_is_made_again() {
+async fn a_connection_that_breaks_is_retried() {
     let (url, _) = serve().await;
     let front = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let broken_url = format!("http://{}/", front.local_addr().expect("it is bound"));
@@ -182,7 +179,7 @@ async fn a_connection_that_breaks_is_made_again() {
         .trim_start_matches("http://")
         .trim_end_matches('/')
         .to_owned();
-    // The first connection is cut in the middle of the request; the second is passed on.
+    // The first connection is cut within the request, the second is forwarded.
     tokio::spawn(async move {
         let (mut first, _) = front.accept().await.expect("a connection");
         first
@@ -205,7 +202,7 @@ async fn a_connection_that_breaks_is_made_again() {
 }
 
 #[tokio::test]
-async fn the_command_reads_its_files_and_judges() {
+async fn the_command_reads_its_files_and_judges_the_names() {
     let (url, _) = serve().await;
     let folder = tempfile::tempdir().expect("a folder");
     let csv = folder.path().join("truth.csv");
@@ -218,7 +215,7 @@ async fn the_command_reads_its_files_and_judges() {
     assert!(run("a,Ben\nb.jpg,Elton\n").await.expect("it runs"));
     assert!(!run("a,Ben\nb,Ben\n").await.expect("it runs"));
     let error = run("a,Ben\n").await.unwrap_err().to_string();
-    assert!(error.contains("does not say who is on b.jpg"), "{error}");
+    assert!(error.contains("has no name for b.jpg"), "{error}");
 }
 
 async fn execute(url: &str, folder: &Path, csv: &Path) -> anyhow::Result<bool> {

@@ -1,81 +1,42 @@
-//! What is not AWS: the faults, looked at and changed while localcloud runs.
+//! The admin endpoint, which is not part of AWS's API.
 //!
-//! `GET /_localcloud/faults` answers the present faults as JSON, `PUT` replaces them (JSON, or TOML as in the file with
-//! `Content-Type: application/toml`) and `DELETE` takes them away. Whatever was drawn by chance begins anew with each
-//! change.
-//!
-//! `POST /_localcloud/ec2/interruptions` with `{"instance_id": "i-…", "action": "terminate", "notice_ms": 120000}` has
-//! EC2 take a spot instance back; action and notice may be left out.
+//! - `GET /_localcloud/faults` returns the faults in force as JSON. `PUT` replaces them with JSON, or with TOML if the
+//!   `Content-Type` is `application/toml`. `DELETE` removes them.
+//! - `POST /_localcloud/ec2/interruptions` with `{"instance_id": "i-…", "action": "terminate", "notice_ms": 120000}`
+//!   interrupts a spot instance. `action` and `notice_ms` are optional.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response, StatusCode, header};
 use s3s::Body;
+use serde::Serialize;
 
-use crate::clock::Millis;
-use crate::faults::{CallFaults, Faults, Limits, Service, Verdict};
-use crate::respond::respond;
-use crate::router::Router;
-
-/// The present faults, and those of calls at work.
-#[derive(Debug)]
-pub struct FaultBoard {
-    present: Mutex<Present>,
-    /// EC2's limits whatever the faults say; buckets of the faults stand in place of those for the same actions.
-    ec2_limits: Limits,
-}
+use crate::ec2::Ec2;
+use crate::fault_injection::FaultInjection;
+use crate::faults::Faults;
+use crate::response::response;
 
 #[derive(Debug)]
-struct Present {
-    faults: Faults,
-    calls: CallFaults,
+pub struct Admin {
+    faults: Arc<FaultInjection>,
+    ec2: Arc<Ec2>,
 }
 
-impl FaultBoard {
-    pub fn new(ec2_limits: Limits, now: Millis) -> Self {
-        Self {
-            present: Mutex::new(Present::new(Faults::default(), now)),
-            ec2_limits,
-        }
+impl Admin {
+    pub fn new(faults: Arc<FaultInjection>, ec2: Arc<Ec2>) -> Self {
+        Self { faults, ec2 }
     }
 
-    /// What happens to one call.
-    pub fn judge(&self, service: Service, action: &str, now: Millis) -> Verdict {
-        self.lock().calls.judge(service, action, now)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Present> {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Present {
-    fn new(faults: Faults, now: Millis) -> Self {
-        Self {
-            calls: CallFaults::new(&faults.call, faults.seed, now),
-            faults,
-        }
-    }
-}
-
-impl Router {
-    /// Answers a request to `/_localcloud/`.
-    pub(crate) fn administer(&self, request: &Parts, body: &Bytes) -> Response<Body> {
+    /// Handles a request to `/_localcloud/`.
+    pub fn handle(&self, request: &Parts, body: &[u8]) -> Response<Body> {
         match (&request.method, request.uri.path()) {
-            (&Method::GET, "/_localcloud/faults") => self.describe_faults(),
+            (&Method::GET, "/_localcloud/faults") => json(StatusCode::OK, &self.faults.get()),
             (&Method::PUT, "/_localcloud/faults") => match read_faults(request, body) {
-                Ok(faults) => {
-                    self.set_faults(faults);
-                    self.describe_faults()
-                }
+                Ok(faults) => self.set_faults(faults),
                 Err(reason) => refuse(StatusCode::BAD_REQUEST, &reason),
             },
-            (&Method::DELETE, "/_localcloud/faults") => {
-                self.set_faults(Faults::default());
-                self.describe_faults()
-            }
+            (&Method::DELETE, "/_localcloud/faults") => self.set_faults(Faults::default()),
             (&Method::POST, "/_localcloud/ec2/interruptions") => self.interrupt(body),
             (_, "/_localcloud/ec2/interruptions") => {
                 refuse(StatusCode::METHOD_NOT_ALLOWED, "use POST")
@@ -83,53 +44,37 @@ impl Router {
             (_, "/_localcloud/faults") => {
                 refuse(StatusCode::METHOD_NOT_ALLOWED, "use GET, PUT or DELETE")
             }
-            (_, path) => refuse(StatusCode::NOT_FOUND, &format!("nothing is at {path}")),
+            (_, path) => {
+                let reason = format!(
+                    "nothing is at {path}: use /_localcloud/faults or /_localcloud/ec2/interruptions"
+                );
+                refuse(StatusCode::NOT_FOUND, &reason)
+            }
         }
     }
 
-    fn describe_faults(&self) -> Response<Body> {
-        let json = serde_json::to_vec_pretty(&self.faults.lock().faults)
-            .expect("faults are plain values under plain names");
-        json_response(StatusCode::OK, json)
+    fn set_faults(&self, faults: Faults) -> Response<Body> {
+        self.faults.set(faults);
+        json(StatusCode::OK, &self.faults.get())
     }
 
-    /// Announces the interruption of a spot instance.
     fn interrupt(&self, body: &[u8]) -> Response<Body> {
         let request = match serde_json::from_slice(body) {
             Ok(request) => request,
             Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
         };
         match self.ec2.interrupt(&request) {
-            Ok(answer) => {
-                let json = serde_json::to_vec_pretty(&answer)
-                    .expect("an answer is plain values under plain names");
-                json_response(StatusCode::OK, json)
-            }
+            Ok(announced) => json(StatusCode::OK, &announced),
             Err(error) => refuse(error.status(), &format!("{}: {error}", error.code())),
         }
-    }
-
-    /// Makes the services as unkind as this from now on.
-    pub(crate) fn set_faults(&self, mut faults: Faults) {
-        let mut limits = self.faults.ec2_limits.clone();
-        limits.add(faults.ec2.limits);
-        faults.ec2.limits = limits;
-        // Held until all services know, so that two changes at once do not mix.
-        let mut present = self.faults.lock();
-        self.sqs.set_faults(faults.sqs, faults.seed);
-        self.ec2.set_faults(faults.ec2.clone(), faults.seed);
-        *present = Present::new(faults, self.clock.now());
     }
 }
 
 fn read_faults(request: &Parts, body: &[u8]) -> Result<Faults, String> {
-    let is_toml = request
-        .headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/toml"));
+    let content_type = request.headers.get(header::CONTENT_TYPE);
+    let is_toml = content_type.is_some_and(|it| it.as_bytes().starts_with(b"application/toml"));
     let faults: Faults = if is_toml {
-        let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
-        toml::from_str(text).map_err(|error| error.to_string())?
+        toml::from_slice(body).map_err(|error| error.to_string())?
     } else {
         serde_json::from_slice(body).map_err(|error| error.to_string())?
     };
@@ -138,11 +83,12 @@ fn read_faults(request: &Parts, body: &[u8]) -> Result<Faults, String> {
 }
 
 fn refuse(status: StatusCode, reason: &str) -> Response<Body> {
-    let json = serde_json::json!({ "error": reason });
-    json_response(status, json.to_string().into_bytes())
+    let error = serde_json::json!({ "error": reason });
+    response(status, "application/json", format!("{error}\n"))
 }
 
-fn json_response(status: StatusCode, mut json: Vec<u8>) -> Response<Body> {
+fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
+    let mut json = serde_json::to_vec_pretty(value).expect("plain values have plain names");
     json.push(b'\n');
-    respond(status, "application/json", Bytes::from(json))
+    response(status, "application/json", json)
 }

@@ -1,5 +1,6 @@
-//! Who may call: AWS Signature Version 4, verified for the services whose protocols are spoken here. S3's signatures
-//! are verified by the `s3s` crate.
+//! Verifies AWS Signature Version 4 for SQS and EC2; the `s3s` crate verifies S3's signatures.
+//!
+//! Written by hand: the `aws-sigv4` crate only signs.
 //!
 //! Source: "AWS Signature Version 4 for API requests",
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>.
@@ -17,13 +18,12 @@ use thiserror::Error;
 use time::{Duration, OffsetDateTime};
 
 use crate::config::{Authentication, Credentials};
-use crate::hex::hex;
 use canonical::canonical_request;
 use credential::Signature;
 
 pub use credential::signed_service;
 
-/// Why a request is not answered.
+/// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AuthError {
     #[error("Request is missing Authentication Token")]
@@ -44,14 +44,14 @@ pub enum AuthError {
     Expired,
 }
 
-/// A request may have been signed so long before or after the server's present.
-const MOST_SKEW: Duration = Duration::minutes(15);
+/// The most by which the clocks of client and server may differ.
+const MAX_SKEW: Duration = Duration::minutes(15);
 
 impl Authentication {
-    /// Verifies a request to `service` whose body was read.
+    /// Verifies a request to `service` with its whole body.
     ///
     /// # Errors
-    /// When it is not signed by the credentials that are asked for, or not at this time.
+    /// When it is not signed with the configured credentials, or its signature is not valid at `now`.
     pub fn verify(
         &self,
         request: &Parts,
@@ -75,14 +75,14 @@ impl Authentication {
                 "'Host' must be a 'SignedHeader' in the AWS Authorization.".to_owned(),
             ));
         }
-        let canonical = canonical_request(request, &signature, &hex(&Sha256::digest(body)))?;
+        let canonical = canonical_request(request, &signature, &hex::encode(Sha256::digest(body)))?;
         let text_to_sign = format!(
             "AWS4-HMAC-SHA256\n{}\n{}\n{}",
             signature.time_text,
             signature.scope(),
-            hex(&Sha256::digest(canonical))
+            hex::encode(Sha256::digest(canonical))
         );
-        let expected = hex(&hmac(
+        let expected = hex::encode(hmac(
             &signing_key(credentials, &signature),
             text_to_sign.as_bytes(),
         ));
@@ -98,8 +98,8 @@ impl Signature {
     fn check_time(&self, now: OffsetDateTime) -> Result<(), AuthError> {
         match self.expires {
             Some(lifetime) if now - self.time > lifetime => Err(AuthError::Expired),
-            Some(_) if self.time <= now + MOST_SKEW => Ok(()),
-            None if (self.time - now).abs() <= MOST_SKEW => Ok(()),
+            Some(_) if self.time <= now + MAX_SKEW => Ok(()),
+            None if (self.time - now).abs() <= MAX_SKEW => Ok(()),
             _ => Err(AuthError::Skewed(self.time_text.clone())),
         }
     }

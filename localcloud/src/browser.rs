@@ -1,6 +1,7 @@
-//! Requests that a page of another site makes a browser send. A browser runs on the machine of whoever reads the page, gets
-//! where that machine gets, and lets the page choose most of a request; the credentials may be known to everybody. No page
-//! has any business here, so such a request is answered by no service.
+//! Refuses requests that a web page of another site makes a browser send.
+//!
+//! The browser runs on the reader's machine and reaches what that machine reaches. The page chooses most of the request,
+//! and the default credentials are public.
 
 use std::net::IpAddr;
 
@@ -8,18 +9,17 @@ use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue};
 
 pub const REFUSAL: &str =
-    "localcloud does not answer pages of other sites, nor requests for other hosts\n";
+    "localcloud refuses requests of web pages from other sites, and requests for other hosts\n";
 
-/// Last labels of names that nobody can register, so that no site can have them mean this machine.
-const OWN_NAMES: [&str; 4] = ["localhost", "internal", "local", "test"];
+/// Top-level names that cannot be registered: no site can point them at this machine.
+const LOCAL_NAMES: [&str; 4] = ["localhost", "internal", "local", "test"];
 
-/// Whether a request was made by a page of another site, as far as its browser tells.
+/// Returns whether a page of another site made the request, as far as its browser tells.
 ///
-/// Browsers send `Origin` with what may change something, and `Sec-Fetch-Site` to hosts that they trust, such as this
-/// machine. A site that has its own name mean this machine ("DNS rebinding") is of the same origin, and is known by that
-/// name. That can be told apart only on the machine itself, `at_loopback`: elsewhere localcloud may have any name, and
-/// credentials that no page knows.
-pub fn is_of_another_site(headers: &HeaderMap, at_loopback: bool) -> bool {
+/// Browsers send `Origin` with requests that may change state, and `Sec-Fetch-Site` to hosts that they trust, such as this
+/// machine. A site that points its own name at this machine (DNS rebinding) has the same origin, and gives itself away by
+/// that name. This check applies `at_loopback` only: elsewhere localcloud may have any name, and has secret credentials.
+pub fn is_cross_site(headers: &HeaderMap, at_loopback: bool) -> bool {
     let host = headers.get(HOST).map(HeaderValue::as_bytes);
     let is_own = |origin: &HeaderValue| {
         let origin = origin.as_bytes();
@@ -30,11 +30,11 @@ pub fn is_of_another_site(headers: &HeaderMap, at_loopback: bool) -> bool {
     let is_same_site = |site: &HeaderValue| matches!(site.as_bytes(), b"same-origin" | b"none");
     !headers.get_all(ORIGIN).iter().all(is_own)
         || !headers.get_all("sec-fetch-site").iter().all(is_same_site)
-        || (at_loopback && !host.is_none_or(is_own_name))
+        || (at_loopback && !host.is_none_or(is_local_name))
 }
 
-/// An address, a name without dots, or one that no site can have.
-fn is_own_name(host: &[u8]) -> bool {
+/// Returns whether a host is an address, a name without dots, or a name that no site can have.
+fn is_local_name(host: &[u8]) -> bool {
     let Ok(host) = std::str::from_utf8(host) else {
         return false;
     };
@@ -48,7 +48,7 @@ fn is_own_name(host: &[u8]) -> bool {
     }
     let mut labels = name.trim_end_matches('.').rsplit('.');
     let last = labels.next().unwrap_or_default().to_ascii_lowercase();
-    labels.next().is_none() || OWN_NAMES.contains(&last.as_str())
+    labels.next().is_none() || LOCAL_NAMES.contains(&last.as_str())
 }
 
 #[cfg(test)]
@@ -62,7 +62,7 @@ mod tests {
             let name = HeaderName::from_static(name);
             (name, HeaderValue::from_static(value))
         });
-        is_of_another_site(&fields.collect(), at_loopback)
+        is_cross_site(&fields.collect(), at_loopback)
     }
 
     #[test]
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_and_its_own_pages_are_answered() {
+    fn programs_and_own_pages_are_allowed() {
         for host in [
             "127.0.0.1:4566",
             "[::1]:4566",
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_site_whose_name_means_this_machine_is_refused() {
+    fn a_public_name_for_this_machine_is_refused() {
         for host in [
             "evil.example:4566",
             "evil.example",

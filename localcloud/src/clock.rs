@@ -5,8 +5,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Milliseconds since the Unix epoch, the only notion of time in the `state` modules.
 pub type Millis = u64;
 
-/// A clock anchored to the wall clock once and then driven by the monotonic one,
-/// so that a clock correction neither hides messages nor redelivers them early.
+/// A clock that reads the wall clock once and then follows the monotonic one.
+///
+/// A correction of the wall clock neither hides messages nor redelivers them early.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     anchor: Instant,
@@ -14,7 +15,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Anchors a clock at the current wall-clock time.
+    /// Returns a clock that shows the wall-clock time of this call.
     pub fn start() -> Self {
         Self {
             anchor: Instant::now(),
@@ -24,12 +25,12 @@ impl Clock {
         }
     }
 
-    /// Now, in milliseconds since the Unix epoch.
+    /// Returns the current time in milliseconds since the Unix epoch.
     pub fn now(&self) -> Millis {
         (self.anchor_since_epoch + self.anchor.elapsed()).as_millis() as Millis
     }
 
-    /// The instant at which this clock will show `when`; the present one if that has passed.
+    /// Returns the instant at which this clock shows `when`, or the current one if that time has passed.
     pub fn instant_of(&self, when: Millis) -> Instant {
         Instant::now() + Duration::from_millis(when.saturating_sub(self.now()))
     }

@@ -1,4 +1,4 @@
-//! What a localcloud is started with.
+//! The configuration of localcloud.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -10,57 +10,58 @@ use std::time::Duration;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::faults::{Faults, FaultsError, Limits};
+use crate::account::DEFAULT_REGION;
+use crate::faults::{Faults, FaultsError, RateLimits};
 use crate::sqs::SyncPolicy;
+use crate::toml_file::{self, FileError};
 
-/// Everything that `run` needs besides a listener.
+/// The configuration that `run` needs besides a listener.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where buckets, queues, logs and user data are kept; a temporary folder, removed at the end, if none is given.
+    /// The folder of buckets, queues, logs and user data. `None` means a temporary folder, removed at the end.
     pub data: Option<PathBuf>,
-    /// When what SQS keeps in the data folder is forced to the disk.
+    /// When SQS forces its data to the disk.
     pub sync: SyncPolicy,
-    /// What requests must be signed with.
+    /// The credentials that requests must be signed with.
     pub authentication: Authentication,
-    /// The region in ARNs and availability zones. Requests for any region are answered.
+    /// The region in ARNs and availability zones. Requests may be signed for any region.
     pub region: String,
-    /// How long an instance's process has from SIGTERM to SIGKILL.
+    /// The time from SIGTERM to SIGKILL when an instance stops.
     pub stop_grace: Duration,
-    /// How many instances may run at once.
+    /// The most instances that run at once.
     pub max_instances: usize,
-    /// From the start of one instance's process to that of the next, at least; they are `pending` until then.
+    /// The least time between the starts of two instances' processes; an instance is `pending` until its own.
     pub start_interval: Duration,
-    /// EC2's limits whatever the faults say; the faults' buckets stand in place of those for the same actions.
-    pub ec2_limits: Limits,
-    /// How unkind the services are at first.
+    /// EC2's rate limits without any faults. A limit of the faults replaces that of the same action.
+    pub ec2_limits: RateLimits,
+    /// The faults at the start.
     pub faults: Faults,
-    /// What instances can be launched from.
+    /// The images that instances can be launched from.
     pub images: Vec<Image>,
-    /// Instances to launch at the start.
+    /// The instances to launch at the start.
     pub instances: Vec<BootInstance>,
 }
 
-/// Whose requests are answered.
+/// Which requests are accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Authentication {
-    /// Those signed with these credentials.
+    /// Requests signed with these credentials.
     Keys(Credentials),
-    /// All: neither the access key nor the signature is looked at, nor whether there is one.
+    /// All requests, with any signature or none.
     Any,
 }
 
-/// An access key and its secret, which is not shown.
+/// An access key and its secret, which `Debug` hides.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub access_key: String,
     pub secret_key: String,
 }
 
-/// A machine image: a command.
+/// A machine image, which is a command.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
-    /// What launches name.
     pub id: String,
     pub name: Option<String>,
     /// Program and arguments.
@@ -68,17 +69,16 @@ pub struct Image {
     /// Environment variables, added to those that localcloud was started with.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// What the names of those variables begin with that the user data of its instances may set, by lines `NAME=VALUE`. The
-    /// image's own `env` goes before.
+    /// Name prefixes of the variables that user data may set with lines `NAME=VALUE`. The image's `env` takes precedence.
     #[serde(default)]
     pub user_data_env: Vec<String>,
 }
 
-/// An instance to launch at the start.
+/// An instance that is launched at the start.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BootInstance {
-    /// The image's id.
+    /// The identifier of its image.
     pub image: String,
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
@@ -88,25 +88,19 @@ pub struct BootInstance {
 /// Why a configuration file cannot be used.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    #[error("cannot read {path}: {error}")]
-    Read {
-        path: PathBuf,
-        error: std::io::Error,
-    },
-    #[error("cannot read {path}: {error}")]
-    Parse {
-        path: PathBuf,
-        error: toml::de::Error,
-    },
-    #[error("image {0:?} has an empty command")]
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("image {0:?} has an empty command: name a program")]
     EmptyCommand(String),
     #[error("two images have the id {0:?}")]
     DuplicateImage(String),
-    #[error("an instance names the image {0:?}, which is not configured")]
+    #[error(
+        "an instance names the image {0:?}, which is not configured: add an [[image]] with that id"
+    )]
     UnknownImage(String),
     #[error(transparent)]
     Faults(#[from] FaultsError),
-    #[error("credentials are written ACCESS_KEY:SECRET_KEY")]
+    #[error("credentials have the form ACCESS_KEY:SECRET_KEY")]
     Credentials,
 }
 
@@ -125,11 +119,11 @@ impl Default for Config {
             data: None,
             sync: SyncPolicy::default(),
             authentication: Authentication::default(),
-            region: "us-east-1".to_owned(),
+            region: DEFAULT_REGION.to_owned(),
             stop_grace: Duration::from_secs(10),
             max_instances: 100,
             start_interval: Duration::ZERO,
-            ec2_limits: Limits::default(),
+            ec2_limits: RateLimits::default(),
             faults: Faults::default(),
             images: Vec::new(),
             instances: Vec::new(),
@@ -141,25 +135,18 @@ impl Config {
     /// Adds the images and instances of a TOML file.
     ///
     /// # Errors
-    /// When the file cannot be read, or what it says fails `check`.
+    /// When the file cannot be read, or the result fails `check`.
     pub fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read {
-            path: path.to_owned(),
-            error,
-        })?;
-        let file: File = toml::from_str(&text).map_err(|error| ConfigError::Parse {
-            path: path.to_owned(),
-            error,
-        })?;
+        let file: File = toml_file::read(path)?;
         self.images.extend(file.image);
         self.instances.extend(file.instance);
         self.check()
     }
 
-    /// Checks that every image can run, every instance has an image and the faults make sense.
+    /// Checks that every image has a command, every instance an image, and every fault valid values.
     ///
     /// # Errors
-    /// Names the first of them at fault.
+    /// Names the first invalid value.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.faults.check()?;
         let mut ids = HashSet::new();
@@ -198,7 +185,7 @@ impl Default for Credentials {
 }
 
 impl Credentials {
-    /// A pair that nobody can guess.
+    /// Returns credentials that cannot be guessed.
     #[must_use]
     pub fn random() -> Self {
         let [first, second, third] = [(); 3].map(|()| uuid::Uuid::new_v4().simple().to_string());
@@ -208,10 +195,11 @@ impl Credentials {
         }
     }
 
-    /// Those of a localcloud that listens at these addresses, if none are chosen: `test` and `test` where only this machine
-    /// can get, and otherwise such as nobody can guess, for whoever has them may run commands.
+    /// Returns the default credentials of a localcloud that listens at these addresses.
+    ///
+    /// They are `test` and `test` if only this machine can connect, else random: a caller with credentials can run commands.
     #[must_use]
-    pub fn usual(mut listening: impl Iterator<Item = SocketAddr>) -> Self {
+    pub fn default_for(mut listening: impl Iterator<Item = SocketAddr>) -> Self {
         if listening.all(|address| address.ip().is_loopback()) {
             Self::default()
         } else {
@@ -250,15 +238,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_that_everybody_knows_are_for_loopback_alone() {
-        let usual = |addresses: &[&str]| {
+    fn public_credentials_are_for_loopback_only() {
+        let default_for = |addresses: &[&str]| {
             let addresses = addresses.iter().map(|address| address.parse().unwrap());
-            Credentials::usual(addresses)
+            Credentials::default_for(addresses)
         };
         let known = Credentials::default();
-        assert_eq!(usual(&["127.0.0.1:4566", "[::1]:4567"]), known);
+        assert_eq!(default_for(&["127.0.0.1:4566", "[::1]:4567"]), known);
         for open in ["0.0.0.0:4566", "[::]:4566", "10.0.0.7:4566"] {
-            let (one, other) = (usual(&[open]), usual(&["127.0.0.1:1", open]));
+            let (one, other) = (default_for(&[open]), default_for(&["127.0.0.1:1", open]));
             assert!(one != known && other != known && one != other);
             assert!(one.secret_key.len() >= 40);
             assert!(!format!("{one:?}").contains(&one.secret_key));

@@ -1,27 +1,39 @@
-//! EC2: instances that are processes. The state decides, tasks carry out.
+//! EC2: instances that are processes. A pure state decides, and a task for each instance carries it out.
+//!
+//! | module | does |
+//! |---|---|
+//! | `params`, `identifier`, `error` | the query protocol: parameters of calls, identifiers and errors |
+//! | `launch`, `change`, `attributes`, `tagging`, `images` | calls that change something |
+//! | `describe`, `catalog`, `console` | calls that read |
+//! | `state` | the instances and their transitions; pure |
+//! | `command`, `supervise`, `process`, `watchdog`, `pacer`, `environment` | the task and the process group of an instance |
+//! | `metadata` | the instance metadata service |
+//! | `interrupt`, `fault_state`, `rate_limiter` | injected faults |
 
 mod attributes;
 mod catalog;
 mod change;
+mod command;
 mod console;
 mod describe;
 mod environment;
 mod error;
+mod fault_state;
 #[cfg(test)]
 mod fuzz;
+mod identifier;
 mod images;
 mod interrupt;
 mod launch;
-mod limits;
 mod metadata;
-mod pace;
+mod pacer;
 mod params;
 mod process;
-mod settings;
-pub mod state;
+mod rate_limiter;
+mod state;
 mod supervise;
 mod tagging;
-mod time;
+mod timestamp;
 mod watchdog;
 
 use std::collections::HashMap;
@@ -35,61 +47,36 @@ use tokio::sync::{Notify, watch};
 #[cfg(fuzzing)]
 pub use environment::read as read_user_data;
 pub use error::Ec2Error;
-pub use interrupt::USUAL_NOTICE;
-pub use limits::{RESOURCE_ACTIONS, UNFILTERED_ACTIONS};
 pub use params::Params;
 
 use crate::clock::{Clock, Millis};
 use crate::config::{BootInstance, Image};
-use crate::faults::Ec2Settings;
+use crate::ec2_actions;
+use crate::faults::Ec2Faults;
 use crate::xml::Xml;
-use change::give;
+use command::TaskCommand;
+use error::Ec2Result;
+use fault_state::FaultState;
 use images::Images;
-use pace::Pace;
-use settings::Unkindness;
-use state::{Instances, LaunchSpec, Place};
-use supervise::Order;
+use pacer::Pacer;
+use state::{Instances, LaunchSpec, Region};
 use watchdog::Watchdog;
-
-/// The actions of EC2 that this service knows.
-pub const ACTIONS: [&str; 20] = [
-    "CreateTags",
-    "DeleteTags",
-    "DeregisterImage",
-    "DescribeAvailabilityZones",
-    "DescribeImages",
-    "DescribeInstanceAttribute",
-    "DescribeInstanceStatus",
-    "DescribeInstanceTypes",
-    "DescribeInstances",
-    "DescribeRegions",
-    "DescribeTags",
-    "GetConsoleOutput",
-    "ModifyInstanceAttribute",
-    "ModifyInstanceMetadataOptions",
-    "RebootInstances",
-    "RegisterImage",
-    "RunInstances",
-    "StartInstances",
-    "StopInstances",
-    "TerminateInstances",
-];
 
 /// The EC2 service of one account.
 #[derive(Debug)]
 pub struct Ec2 {
     clock: Clock,
-    place: Place,
+    region: Region,
     instances_folder: PathBuf,
     stop_grace: Duration,
     max_instances: usize,
-    start_pace: Pace,
-    unkindness: Mutex<Unkindness>,
+    start_pacer: Pacer,
+    faults: Mutex<FaultState>,
     watchdog: Watchdog,
     shared: Mutex<Shared>,
-    /// Told whenever an instance's task has ended.
+    /// Notified when the task of an instance has ended.
     settled: Notify,
-    /// Whether the service is ending, which nobody waits longer for than for the processes.
+    /// Set during shutdown: injected stop delays are skipped.
     closing: watch::Sender<bool>,
 }
 
@@ -97,67 +84,65 @@ pub struct Ec2 {
 struct Shared {
     instances: Instances,
     images: Images,
-    /// How to reach the task of each instance that has one.
-    orders: HashMap<String, watch::Sender<Order>>,
-    /// How many instances have been launched or started.
+    /// The channel to the task of each instance that has one.
+    commands: HashMap<String, watch::Sender<TaskCommand>>,
+    /// The number of launches and starts.
     boots: u64,
-    /// Set at the end, when nothing may be started any more.
+    /// Set during shutdown: nothing may start.
     closing: bool,
 }
 
-/// What the service is made from.
+/// The configuration of the service.
 #[derive(Debug)]
 pub struct Ec2Config<'a> {
     pub region: &'a str,
     pub images: Vec<Image>,
-    /// Where each instance's log and user data lie.
+    /// The folder of the instances' logs and user data.
     pub instances_folder: &'a Path,
-    /// How long a process has from SIGTERM to SIGKILL.
+    /// The time from SIGTERM to SIGKILL.
     pub stop_grace: Duration,
     pub max_instances: usize,
-    /// From one process's start to the next one's, at least.
+    /// The least time between the starts of two processes.
     pub start_interval: Duration,
-    pub settings: Ec2Settings,
-    /// What chance begins from.
+    pub faults: Ec2Faults,
+    /// The seed of the faults.
     pub seed: u64,
 }
 
 impl Ec2 {
-    /// A service without instances.
+    /// Returns a service without instances.
     ///
     /// # Errors
     /// When the watchdog cannot be started.
     pub fn new(clock: Clock, config: Ec2Config<'_>) -> io::Result<Arc<Self>> {
-        let settings = config.settings;
+        let faults = config.faults;
         let now = clock.now();
-        let describe_lag = settings.describe_lag.as_millis() as Millis;
-        let place = Place::of_region(config.region);
-        let instances = Instances::new(settings.capacity.clone(), describe_lag);
+        let describe_lag = faults.describe_lag.as_millis() as Millis;
         Ok(Arc::new(Self {
             clock,
             instances_folder: config.instances_folder.to_owned(),
             stop_grace: config.stop_grace,
             max_instances: config.max_instances,
-            start_pace: Pace::new(config.start_interval),
-            unkindness: Mutex::new(Unkindness::new(settings, config.seed, now)),
+            start_pacer: Pacer::new(config.start_interval),
             watchdog: Watchdog::start()?,
             shared: Mutex::new(Shared {
-                instances: instances.in_place(place.clone()),
+                instances: Instances::new(faults.capacity.clone(), describe_lag),
                 images: Images::configured(config.images, now),
-                orders: HashMap::new(),
+                commands: HashMap::new(),
                 boots: 0,
                 closing: false,
             }),
-            place,
+            faults: Mutex::new(FaultState::new(faults, config.seed, now)),
+            region: Region::new(config.region),
             settled: Notify::new(),
             closing: watch::Sender::new(false),
         }))
     }
 
-    /// Answers one call of the query protocol with its XML document.
+    /// Carries out a call of the query protocol, and returns its XML document.
     ///
     /// # Errors
-    /// Whatever EC2 refuses; the caller puts it into the protocol's shape.
+    /// Those of EC2, which the caller puts into the protocol's shape.
     pub fn call(
         self: &Arc<Self>,
         action: &str,
@@ -165,33 +150,37 @@ impl Ec2 {
         request_id: &str,
     ) -> Result<String, Ec2Error> {
         self.admit(action, params)?;
-        if params.flag("DryRun") && ACTIONS.contains(&action) {
+        if params.flag("DryRun") && ec2_actions::ALL.contains(&action) {
             return Err(Ec2Error::DryRunOperation);
         }
+        Xml::response(action, request_id, |xml| {
+            self.carry_out(action, params, xml)
+        })
+    }
+
+    fn carry_out(self: &Arc<Self>, action: &str, params: &Params, xml: &mut Xml) -> Ec2Result {
         match action {
-            "DescribeInstances" => self.describe_instances(params, request_id),
-            "DescribeInstanceStatus" => self.describe_instance_status(params, request_id),
-            "DescribeTags" => self.describe_tags(params, request_id),
-            "DescribeImages" => self.describe_images(params, request_id),
-            "DescribeInstanceAttribute" => self.describe_instance_attribute(params, request_id),
-            "DescribeInstanceTypes" => self.describe_instance_types(params, request_id),
-            "DescribeAvailabilityZones" => self.describe_availability_zones(params, request_id),
-            "DescribeRegions" => self.describe_regions(params, request_id),
-            "GetConsoleOutput" => self.get_console_output(params, request_id),
-            "RegisterImage" => self.register_image(params, request_id),
-            "DeregisterImage" => self.deregister_image(params, request_id),
-            "ModifyInstanceAttribute" => self.modify_instance_attribute(params, request_id),
-            "ModifyInstanceMetadataOptions" => {
-                self.modify_instance_metadata_options(params, request_id)
-            }
-            "CreateTags" => self.create_tags(params, request_id),
-            "DeleteTags" => self.delete_tags(params, request_id),
-            "RunInstances" => self.run_instances(params, request_id),
-            "StartInstances" => self.change(action, params, request_id, |shared, ids| {
+            "DescribeInstances" => self.describe_instances(params, xml),
+            "DescribeInstanceStatus" => self.describe_instance_status(params, xml),
+            "DescribeTags" => self.describe_tags(params, xml),
+            "DescribeImages" => self.describe_images(params, xml),
+            "DescribeInstanceAttribute" => self.describe_instance_attribute(params, xml),
+            "DescribeInstanceTypes" => self.describe_instance_types(params, xml),
+            "DescribeAvailabilityZones" => self.describe_availability_zones(params, xml),
+            "DescribeRegions" => self.describe_regions(params, xml),
+            "GetConsoleOutput" => self.get_console_output(params, xml),
+            "RegisterImage" => self.register_image(params, xml),
+            "DeregisterImage" => self.deregister_image(params, xml),
+            "ModifyInstanceAttribute" => self.modify_instance_attribute(params, xml),
+            "ModifyInstanceMetadataOptions" => self.modify_instance_metadata_options(params, xml),
+            "CreateTags" => self.create_tags(params, xml),
+            "DeleteTags" => self.delete_tags(params, xml),
+            "RunInstances" => self.run_instances(params, xml),
+            "StartInstances" => self.change(params, xml, |shared, ids| {
                 shared.check_open()?;
                 shared.instances.start(ids, self.clock.now())
             }),
-            "StopInstances" => self.change(action, params, request_id, |shared, ids| {
+            "StopInstances" => self.change(params, xml, |shared, ids| {
                 if let Some(id) = ids.first().filter(|_| params.flag("Hibernate")) {
                     shared.instances.check_exist(ids, self.clock.now())?;
                     return Err(Ec2Error::NoHibernation(id.clone()));
@@ -199,19 +188,15 @@ impl Ec2 {
                 let force = params.flag("Force");
                 shared.instances.stop(ids, force, self.clock.now())
             }),
-            "TerminateInstances" => self.change(action, params, request_id, |shared, ids| {
+            "TerminateInstances" => self.change(params, xml, |shared, ids| {
                 shared.instances.terminate(ids, self.clock.now())
             }),
-            "RebootInstances" => {
-                let ids = params.required_instance_ids()?;
-                self.reboot(&ids)?;
-                Ok(done(action, request_id))
-            }
+            "RebootInstances" => self.reboot_instances(params, xml),
             other => Err(Ec2Error::InvalidAction(other.to_owned())),
         }
     }
 
-    /// Launches the instances of the configuration.
+    /// Launches the configured instances.
     ///
     /// # Errors
     /// As RunInstances.
@@ -229,19 +214,19 @@ impl Ec2 {
         Ok(())
     }
 
-    /// Ends every instance, each with its grace, and returns when all are gone. Nothing starts afterwards.
+    /// Stops every instance, each with its grace, and returns when all are gone. Nothing starts afterwards.
     pub async fn close(&self) {
         {
             let mut shared = self.lock();
             shared.closing = true;
             self.closing.send_replace(true);
-            for orders in shared.orders.values() {
-                give(orders, Order::End);
+            for commands in shared.commands.values() {
+                TaskCommand::Stop.send(commands);
             }
         }
         loop {
             let settled = self.settled.notified();
-            if self.lock().orders.is_empty() {
+            if self.lock().commands.is_empty() {
                 return;
             }
             settled.await;
@@ -249,21 +234,17 @@ impl Ec2 {
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
-        // A panic while the lock was held is a bug, yet instances must still be ended.
+        // A panic while the lock was held is a bug, but instances must still be stopped.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Shared {
-    fn check_open(&self) -> Result<(), Ec2Error> {
+    fn check_open(&self) -> Ec2Result {
         if self.closing {
             Err(Ec2Error::ShuttingDown)
         } else {
             Ok(())
         }
     }
-}
-
-fn done(action: &str, request_id: &str) -> String {
-    Xml::response(action, request_id, |xml| xml.text("return", true))
 }

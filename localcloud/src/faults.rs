@@ -1,91 +1,86 @@
-//! How unkind the services are: what AWS does to its callers on a bad day, by choice and by seed. Off by default.
+//! Fault injection: what AWS does to its callers on a bad day, by choice and by seed. The default has no faults.
 //!
-//! Whatever is left to chance is drawn from [`Dice`], so that the same seed and the same calls in the same order meet
-//! the same faults.
+//! Every random decision is drawn from [`Dice`]: the same seed and the same calls in the same order meet the same faults.
 
 mod calls;
 mod dice;
 mod ec2;
 mod latency;
+mod rate_limits;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use calls::{CallFault, CallFaults, Outcome, Service, Verdict, When};
-pub use dice::Dice;
-pub use ec2::{Bucket, Capacity, Ec2Settings, Limits, LimitsPreset};
-pub use latency::Latency;
+use crate::toml_file::{self, FileError};
 
-/// All faults, as a TOML file or the admin endpoint's JSON states them.
+pub use calls::{CallFault, CallFaults, FaultOutcome, InjectedFault, When};
+pub use dice::Dice;
+pub use ec2::{Capacity, DEFAULT_SPOT_NOTICE, Ec2Faults};
+pub use latency::Latency;
+pub use rate_limits::{RateLimits, RateLimitsPreset};
+
+/// All faults, as a TOML file or the JSON of the admin endpoint states them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {
-    /// What chance begins from.
+    /// The seed of all random decisions.
     pub seed: u64,
-    /// What may happen to any call. All that match a call apply, in this order.
+    /// Faults of any call. All that match a call apply, in this order.
     pub call: Vec<CallFault>,
     pub sqs: SqsFaults,
-    pub ec2: Ec2Settings,
+    pub ec2: Ec2Faults,
 }
 
-/// What SQS may do because it is a distributed system.
+/// The faults that SQS has because it is a distributed system.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SqsFaults {
-    /// The approximate counters say what was true so many milliseconds ago; at most a minute.
+    /// The age of the approximate counters in milliseconds, at most a minute.
     pub counter_lag_ms: u64,
-    /// Probability that a message stays available although it was handed out.
+    /// The probability that a received message stays available.
     pub duplicate: f64,
-    /// Probability that a deleted message comes back once, after its visibility timeout.
+    /// The probability that a deleted message comes back once, after its visibility timeout.
     pub deliver_after_delete: f64,
-    /// Probability that a short poll answers nothing although messages wait.
+    /// The probability that a short poll returns nothing although messages are available.
     pub empty_receive: f64,
 }
 
 /// Why faults cannot be used.
 #[derive(Debug, Error)]
 pub enum FaultsError {
-    #[error("cannot read {path}: {error}")]
-    Read {
-        path: PathBuf,
-        error: std::io::Error,
-    },
-    #[error("cannot read {path}: {error}")]
-    Parse {
-        path: PathBuf,
-        error: Box<toml::de::Error>,
-    },
-    #[error("{name} is a probability, from 0 to 1, and not {value}")]
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("{name} is {value}: a probability is from 0 to 1")]
     Probability { name: String, value: f64 },
-    #[error("sqs.counter_lag_ms is at most 60000, a minute, and not {0}")]
+    #[error("sqs.counter_lag_ms is {0}: at most 60000, a minute")]
     CounterLag(u64),
     #[error("{0}: latencies are from 0 to 600000 milliseconds, and their spread is not negative")]
     Latency(String),
-    #[error("ec2.{0} is at most 86400000, a day")]
+    #[error("ec2.{0} is too long: at most 86400000, a day")]
     Duration(&'static str),
-    #[error("{0} changes nothing: give it latency_ms, limit, error or reset")]
+    #[error("{0} changes nothing: set latency_ms, limit, error or reset")]
     NoEffect(String),
-    #[error("{0} is an HTTP status from 400 to 599")]
+    #[error("{0} must be an HTTP status from 400 to 599")]
     Status(String),
-    #[error("EC2 has no such limit, or localcloud no such action: {0:?}")]
+    #[error("{0:?} has no such limit, or localcloud has no such action")]
     LimitedAction(String),
     #[error(
-        "the bucket of {0:?} must hold at least 1 token and be refilled with 0 to 1e9 tokens a second"
+        "the limit of {0:?} must have a size of at least 1 token and a refill of 0 to 1e9 tokens per second"
     )]
-    Bucket(String),
-    #[error("two capacities cover the same instances, the second being {0}")]
+    RateLimit(String),
+    #[error("two capacities cover the same instances; the second is {0}")]
     DuplicateCapacity(String),
 }
 
-/// AWS says that the counters settle within a minute after senders stop.
-const MOST_COUNTER_LAG_MS: u64 = 60_000;
+/// AWS documents that the counters settle within a minute after senders stop.
+const MAX_COUNTER_LAG_MS: u64 = 60_000;
 
-impl From<Ec2Settings> for Faults {
-    fn from(ec2: Ec2Settings) -> Self {
+impl From<Ec2Faults> for Faults {
+    fn from(ec2: Ec2Faults) -> Self {
         Self {
             ec2,
             ..Self::default()
@@ -106,24 +101,17 @@ impl Faults {
     /// Reads and checks a TOML file.
     ///
     /// # Errors
-    /// When the file cannot be read, or what it says fails `check`.
+    /// When the file cannot be read, or its content fails `check`.
     pub fn read(path: &Path) -> Result<Self, FaultsError> {
-        let text = std::fs::read_to_string(path).map_err(|error| FaultsError::Read {
-            path: path.to_owned(),
-            error,
-        })?;
-        let faults: Self = toml::from_str(&text).map_err(|error| FaultsError::Parse {
-            path: path.to_owned(),
-            error: Box::new(error),
-        })?;
+        let faults: Self = toml_file::read(path)?;
         faults.check()?;
         Ok(faults)
     }
 
-    /// Checks that everything is in its bounds.
+    /// Checks that every value is within its bounds.
     ///
     /// # Errors
-    /// Names the first fault that is not.
+    /// Names the first value out of bounds.
     pub fn check(&self) -> Result<(), FaultsError> {
         for (index, fault) in self.call.iter().enumerate() {
             fault.check(index)?;
@@ -132,7 +120,7 @@ impl Faults {
         check_probability("sqs.duplicate", sqs.duplicate)?;
         check_probability("sqs.deliver_after_delete", sqs.deliver_after_delete)?;
         check_probability("sqs.empty_receive", sqs.empty_receive)?;
-        if sqs.counter_lag_ms > MOST_COUNTER_LAG_MS {
+        if sqs.counter_lag_ms > MAX_COUNTER_LAG_MS {
             return Err(FaultsError::CounterLag(sqs.counter_lag_ms));
         }
         self.ec2.check()

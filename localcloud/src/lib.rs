@@ -1,23 +1,43 @@
 //! S3, SQS and EC2 over the AWS wire protocols, on one local port. An EC2 instance is an OS process.
 //!
-//! The binary is a thin shell around [`run`], which tests embed with a listener on port 0.
+//! The binary is a thin shell around [`run`], which tests embed with a listener on port 0. A request passes these modules:
+//!
+//! | module | does |
+//! |---|---|
+//! | `server` | accepts connections, and refuses requests of foreign web pages (`browser`) |
+//! | `route` | finds the service and action of a request; pure |
+//! | `dispatch` | calls the service through layers that count (`metrics`), authenticate (`auth`) and inject faults (`fault_injection`) |
+//! | `s3` | S3 by the `s3s` crate, over a store of files; sends its events to `sqs` |
+//! | `sqs` | SQS in both protocols: a pure state behind a lock, and its store |
+//! | `ec2` | EC2's query protocol: a pure state behind a lock, and a task with a process for each instance |
+//! | `admin` | the endpoint that replaces the faults and interrupts spot instances |
+//!
+//! The rest serves these: `config` and `faults` are what a user sets, read by `toml_file`. Several services share `accept`,
+//! `account`, `clock`, `ec2_actions`, `protocol`, `token_bucket` and `wildcard`. `common_error`, `response` and `xml` write
+//! replies.
 
+mod accept;
+mod account;
 mod admin;
 mod auth;
 mod browser;
-mod calls;
 mod clock;
+mod common_error;
 mod config;
+mod dispatch;
 mod ec2;
+mod ec2_actions;
+mod fault_injection;
 mod faults;
-mod hex;
-mod refusal;
-mod respond;
-mod router;
+mod metrics;
+mod protocol;
+mod response;
+mod route;
 mod s3;
 mod server;
 mod sqs;
 mod token_bucket;
+mod toml_file;
 mod wildcard;
 mod xml;
 
@@ -32,15 +52,18 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tracing::info;
 
+pub use account::DEFAULT_REGION;
 pub use config::{Authentication, BootInstance, Config, ConfigError, Credentials, Image};
 pub use ec2::Ec2Error;
 pub use faults::{
-    Bucket, CallFault, Capacity, Ec2Settings, Faults, FaultsError, Latency, Limits, LimitsPreset,
-    Service, SqsFaults,
+    Capacity, Ec2Faults, Faults, FaultsError, RateLimits, RateLimitsPreset, SqsFaults,
 };
+pub use protocol::AwsService;
 pub use sqs::{StoreError, SyncPolicy};
+pub use token_bucket::RateLimit;
+pub use toml_file::FileError;
 
-/// What `fuzz/` tries of the parts that are private.
+/// The private parts that `fuzz/` tests.
 #[cfg(fuzzing)]
 pub mod fuzzing {
     pub use crate::auth::signed_service;
@@ -51,11 +74,10 @@ pub mod fuzzing {
     pub use crate::xml::Xml;
 }
 
-use admin::FaultBoard;
-use calls::Calls;
 use clock::Clock;
+use dispatch::{Dispatcher, Services};
 use ec2::{Ec2, Ec2Config};
-use router::Router;
+use fault_injection::FaultInjection;
 use s3::S3;
 use sqs::Sqs;
 
@@ -77,13 +99,13 @@ pub enum RunError {
 /// The sockets that localcloud serves on.
 #[derive(Debug)]
 pub struct Listeners {
-    /// All services.
+    /// Serves all services.
     pub all: TcpListener,
-    /// One service each, for clients that cannot be told apart by their requests.
-    pub only: Vec<(Service, TcpListener)>,
+    /// Serve one service each, for clients whose requests do not tell their service.
+    pub only: Vec<(AwsService, TcpListener)>,
 }
 
-/// As [`run_on`], with all services on one socket.
+/// Serves all services on one socket, as [`run_on`] does.
 ///
 /// # Errors
 /// As [`run_on`].
@@ -99,13 +121,13 @@ pub fn run(
     run_on(config, listeners, shutdown)
 }
 
-/// Serves until `shutdown` completes, then ends every instance and returns.
+/// Serves until `shutdown` completes, then stops every instance and returns.
 ///
-/// While the instances end, calls are still answered, so that they can finish what they do; only launches are refused.
-/// If the returned future is dropped instead, connections close and a watchdog kills the instances at once.
+/// While the instances stop, their calls are still served; only launches are refused. If the returned future is dropped
+/// instead, connections close and a watchdog kills the instances at once.
 ///
 /// # Errors
-/// When the configuration or the data folder cannot be used. Once it serves, it does not fail.
+/// When the configuration or the data folder cannot be used. Does not fail once it serves.
 pub fn run_on(
     config: Config,
     listeners: Listeners,
@@ -153,7 +175,7 @@ async fn serve(
             stop_grace: config.stop_grace,
             max_instances: config.max_instances,
             start_interval: config.start_interval,
-            settings: config.faults.ec2.clone(),
+            faults: config.faults.ec2.clone(),
             seed: config.faults.seed,
         },
     )?;
@@ -168,44 +190,51 @@ async fn serve(
         clock,
         Arc::clone(&sqs),
     )?;
-    let router = Arc::new(Router {
-        calls: Calls::default(),
+    let faults = Arc::new(FaultInjection::new(
         clock,
+        Arc::clone(&sqs),
+        Arc::clone(&ec2),
+        config.ec2_limits,
+        config.faults,
+    ));
+    let services = Services {
         s3,
-        authentication: config.authentication,
-        faults: FaultBoard::new(config.ec2_limits, clock.now()),
-        sqs,
+        sqs: Arc::clone(&sqs),
         ec2: Arc::clone(&ec2),
-    });
-    router.set_faults(config.faults);
+    };
+    let dispatcher = Dispatcher::new(services, config.authentication, faults, clock);
     info!(%address, data = %data.display(), "localcloud serves S3, SQS and EC2");
 
-    let mut serving = pin!(serve_all(listeners, Arc::clone(&router)));
+    let mut serving = pin!(serve_all(listeners, Arc::new(dispatcher)));
     let booted = ec2.boot_configured(&config.instances);
     if booted.is_ok() {
         tokio::select! {
             () = &mut serving => {}
-            () = shutdown => info!("shutting down: ending all instances"),
+            () = shutdown => info!("shutting down: stopping all instances"),
         }
     }
     tokio::select! {
         () = &mut serving => {}
-        () = ec2.close() => info!("all instances are gone"),
+        () = ec2.close() => info!("all instances are stopped"),
     }
-    // Connections may outlive this function by a moment, and the next localcloud wants the store at once.
-    router.sqs.close();
+    // Connections may briefly outlive this function, and the next localcloud needs the store at once.
+    sqs.close();
     Ok(booted?)
 }
 
-async fn serve_all(listeners: Listeners, router: Arc<Router>) {
+async fn serve_all(listeners: Listeners, dispatcher: Arc<Dispatcher>) {
     let mut serving = JoinSet::new();
     for (service, listener) in listeners.only {
-        serving.spawn(server::serve(listener, Arc::clone(&router), Some(service)));
+        serving.spawn(server::serve(
+            listener,
+            Arc::clone(&dispatcher),
+            Some(service),
+        ));
     }
-    server::serve(listeners.all, router, None).await;
+    server::serve(listeners.all, dispatcher, None).await;
 }
 
-/// Creates a folder and answers its absolute path: instances run elsewhere.
+/// Creates a folder and returns its absolute path: instances have other working directories.
 fn prepare(folder: &Path) -> Result<PathBuf, RunError> {
     let at_fault = |error| RunError::Data {
         path: folder.to_owned(),

@@ -1,17 +1,19 @@
-//! S3: the `s3s` protocol over a store of our own.
+//! S3: the `s3s` protocol over localcloud's own store.
 
-mod answer;
 mod api;
 mod aws_chunked;
-mod caller;
 mod checksums;
 mod conditions;
+mod context;
 mod encoding;
 mod events;
 mod failure;
 mod notifications;
 mod receive;
+mod response;
+mod staging;
 mod store;
+mod tags;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -30,31 +32,33 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3ErrorCode, S3Request, S3Response, S3Result};
 use tracing::warn;
 
-pub use caller::PeerAddress;
+pub use context::PeerAddress;
 pub use target::Target;
 
+use crate::account::ACCOUNT_ID;
 use crate::clock::Clock;
 use crate::config::{Authentication, Credentials};
 use crate::sqs::Sqs;
-use crate::sqs::state::ACCOUNT_ID;
 use api::Api;
-use caller::Caller;
+use context::RequestContext;
 use failure::failure;
 use store::Store;
+
+/// The canonical user who owns every bucket and object.
+const OWNER_ID: &str = "75aa57f09aa0c8caeab4f8c24e99d10f8e7faeebf76c078efc7c6caea54ba06a";
 
 /// The S3 service of one account.
 #[derive(Debug)]
 pub struct S3 {
     service: S3Service,
-    /// Whether signatures are looked at.
-    verifies: bool,
+    verifies_signatures: bool,
 }
 
 impl S3 {
-    /// A service over a folder of its own. Buckets may notify queues of `sqs`.
+    /// Opens the service in a folder. Buckets may notify queues of `sqs`.
     ///
     /// # Errors
-    /// When the folder cannot be used.
+    /// When the folder cannot be read or written.
     pub fn new(
         folder: &Path,
         authentication: &Authentication,
@@ -68,48 +72,50 @@ impl S3 {
             region: region.to_owned(),
         };
         let mut builder = S3ServiceBuilder::new(api.clone());
-        builder.set_route(BadRanges(S3ServiceBuilder::new(api).build()));
+        builder.set_route(IgnoredRanges(S3ServiceBuilder::new(api).build()));
         if let Authentication::Keys(credentials) = authentication {
-            builder.set_auth(OnlyKey(credentials.clone()));
-            builder.set_access(Owners);
+            builder.set_auth(SingleKey(credentials.clone()));
+            builder.set_access(SignedRequests);
         }
         Ok(Self {
             service: builder.build(),
-            verifies: matches!(authentication, Authentication::Keys(_)),
+            verifies_signatures: matches!(authentication, Authentication::Keys(_)),
         })
     }
 
-    /// Answers one request.
+    /// Handles one request.
     pub async fn call(&self, target: &Target, request: Request<impl Into<Body>>) -> Response<Body> {
-        let caller = Caller::of(request.uri(), request.headers(), request.extensions());
+        let context = RequestContext::of(request.uri(), request.headers(), request.extensions());
         let (mut parts, body) = request.into_parts();
         let mut body = body.into();
-        parts.extensions.insert(caller.clone());
-        let answered = if self.verifies {
-            parts.extensions.insert(Verified);
+        parts.extensions.insert(context.clone());
+        let checked = if self.verifies_signatures {
+            parts.extensions.insert(SignatureRequired);
             Ok(())
         } else {
             body = unsigned::strip(&mut parts, body);
             check_owners(&parts.headers)
         };
-        let response = match answered {
+        let response = match checked {
             Ok(()) => self.service.call(Request::from_parts(parts, body)).await,
-            Err(refused) => Ok(refused.to_http_response().unwrap_or_else(|_| broken())),
+            Err(error) => Ok(error
+                .to_http_response()
+                .unwrap_or_else(|_| internal_error())),
         };
         let response = response.unwrap_or_else(|error| {
             warn!(?error, action = target.action, "S3 request failed");
-            broken()
+            internal_error()
         });
-        answer::complete(response, target, &caller)
+        response::complete(response, target, &context)
     }
 }
 
-/// The one key that there is.
+/// Knows one access key.
 #[derive(Debug)]
-struct OnlyKey(Credentials);
+struct SingleKey(Credentials);
 
 #[async_trait::async_trait]
-impl S3Auth for OnlyKey {
+impl S3Auth for SingleKey {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
         if access_key == self.0.access_key {
             Ok(self.0.secret_key.as_str().into())
@@ -119,12 +125,12 @@ impl S3Auth for OnlyKey {
     }
 }
 
-/// Who may do what: whoever signs may do anything, as long as they know whom they talk to.
+/// Allows every signed request of the account that the client expects.
 #[derive(Debug)]
-struct Owners;
+struct SignedRequests;
 
 #[async_trait::async_trait]
-impl S3Access for Owners {
+impl S3Access for SignedRequests {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
         if context.credentials().is_none() {
             return Err(failure(S3ErrorCode::AccessDenied));
@@ -133,7 +139,7 @@ impl S3Access for Owners {
     }
 }
 
-/// A request may name the account that it expects its buckets to be of.
+/// Checks the account that a request expects to own its buckets.
 fn check_owners(headers: &HeaderMap) -> S3Result<()> {
     let names = [
         "x-amz-expected-bucket-owner",
@@ -146,12 +152,12 @@ fn check_owners(headers: &HeaderMap) -> S3Result<()> {
     }
 }
 
-/// S3 answers the whole object where a range makes no sense, or there are several; `s3s` would refuse. Its signature
-/// covers the header, which can be taken away only after that was verified.
-struct BadRanges(S3Service);
+/// Removes ranges that S3 ignores and `s3s` refuses: malformed ones and lists of several. The signature may cover the
+/// header, so a second service without authentication handles the request once its signature is verified.
+struct IgnoredRanges(S3Service);
 
 #[async_trait::async_trait]
-impl S3Route for BadRanges {
+impl S3Route for IgnoredRanges {
     fn is_match(
         &self,
         method: &Method,
@@ -162,16 +168,15 @@ impl S3Route for BadRanges {
         let Some(range) = headers.get(header::RANGE) else {
             return false;
         };
-        let understood = range
+        let is_supported = range
             .to_str()
             .is_ok_and(|range| Range::parse(range).is_ok());
-        !understood && (method == Method::GET || method == Method::HEAD)
+        !is_supported && (method == Method::GET || method == Method::HEAD)
     }
 
     async fn check_access(&self, request: &mut S3Request<Body>) -> S3Result<()> {
-        // Without authentication there are no credentials to be had.
-        let verifies = request.extensions.get::<Verified>().is_some();
-        match verifies && request.credentials.is_none() {
+        let must_be_signed = request.extensions.get::<SignatureRequired>().is_some();
+        match must_be_signed && request.credentials.is_none() {
             true => Err(failure(S3ErrorCode::AccessDenied)),
             false => check_owners(&request.headers),
         }
@@ -188,8 +193,8 @@ impl S3Route for BadRanges {
         if let Some(uri) = unsigned::without_signature(inner.uri()) {
             *inner.uri_mut() = uri;
         }
-        let answered = self.0.call(inner).await;
-        let (parts, body) = answered
+        let response = self.0.call(inner).await;
+        let (parts, body) = response
             .map_err(|error| s3s::S3Error::with_source(S3ErrorCode::InternalError, error.into()))?
             .into_parts();
         let mut response = S3Response::with_headers(body, parts.headers);
@@ -198,11 +203,11 @@ impl S3Route for BadRanges {
     }
 }
 
-/// Marks requests whose signature is verified.
+/// Marks the requests of a service that verifies signatures.
 #[derive(Debug, Clone, Copy)]
-struct Verified;
+struct SignatureRequired;
 
-fn broken() -> Response<Body> {
+fn internal_error() -> Response<Body> {
     let mut response = Response::new(Body::from(
         "<Error><Code>InternalError</Code></Error>".to_owned(),
     ));

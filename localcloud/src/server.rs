@@ -1,4 +1,4 @@
-//! Connections: accepted until the caller has had enough, and dropped with whatever they wait for.
+//! Serves HTTP connections.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -11,43 +11,35 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tracing::debug;
 
+use crate::accept::accept;
 use crate::browser;
-use crate::faults::Service;
-use crate::respond::plain;
-use crate::router::{ConnectionReset, Router};
+use crate::dispatch::{ConnectionReset, Dispatcher};
+use crate::protocol::AwsService;
+use crate::response::plain;
 use crate::s3::PeerAddress;
 
-/// How long a request's head may take, and a connection may idle before it: longer than the SDKs keep idle ones.
-const HEAD_TAKES_AT_MOST: Duration = Duration::from_secs(120);
-/// How long, and how many bytes, of a request that was answered early are read before its connection is closed.
-const LINGERS_FOR: Duration = Duration::from_secs(10);
-const LINGERS_FOR_BYTES: u64 = 256 * 1024 * 1024;
+/// Bounds the head of a request and the idle time before it. The SDKs close their idle connections sooner.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
+/// Bound the reading of a request that got an early reply, before its connection is closed.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_LINGER_BYTES: u64 = 256 * 1024 * 1024;
 
-/// Serves for ever: all services, or only one. Dropping the future closes every connection.
-pub async fn serve(listener: TcpListener, router: Arc<Router>, only: Option<Service>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(serve_connection(stream, Arc::clone(&router), only));
-                }
-                Err(error) => {
-                    // Most likely too many open files; some will be closed in a moment.
-                    warn!(%error, "connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            },
-            Some(_) = connections.join_next() => {}
-        }
-    }
+/// Serves all services, or `only` one, until the future is dropped, which closes every connection.
+pub async fn serve(listener: TcpListener, dispatcher: Arc<Dispatcher>, only: Option<AwsService>) {
+    accept(listener, |stream| {
+        serve_connection(stream, Arc::clone(&dispatcher), only)
+    })
+    .await;
 }
 
-async fn serve_connection(stream: TcpStream, router: Arc<Router>, only: Option<Service>) {
-    // Answers are small, and clients wait for them.
+async fn serve_connection(
+    stream: TcpStream,
+    dispatcher: Arc<Dispatcher>,
+    only: Option<AwsService>,
+) {
+    // Clients wait for replies, which are small.
     let _ = stream.set_nodelay(true);
     let peer = stream.peer_addr().ok();
     let at_loopback = stream.local_addr().is_ok_and(|it| it.ip().is_loopback());
@@ -55,18 +47,18 @@ async fn serve_connection(stream: TcpStream, router: Arc<Router>, only: Option<S
         if let Some(peer) = peer {
             request.extensions_mut().insert(PeerAddress(peer.ip()));
         }
-        let router = Arc::clone(&router);
+        let dispatcher = Arc::clone(&dispatcher);
         Box::pin(async move {
-            if browser::is_of_another_site(request.headers(), at_loopback) {
+            if browser::is_cross_site(request.headers(), at_loopback) {
                 return Ok(plain(StatusCode::FORBIDDEN, browser::REFUSAL));
             }
-            router.answer(request, only).await
+            dispatcher.handle(request, only).await
         })
     });
-    // hyper drops a request's future when its client hangs up: a long poll ends there.
+    // hyper drops a request's future when its client disconnects, which ends a long poll.
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TAKES_AT_MOST)
+        .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
     let ended = poll_fn(|context| connection.poll_without_shutdown(context)).await;
     let mut stream = connection.into_parts().io.into_inner();
@@ -81,14 +73,14 @@ async fn serve_connection(stream: TcpStream, router: Arc<Router>, only: Option<S
         Err(error) => debug!(%error, "connection ended"),
         Ok(()) => {
             let _ = stream.shutdown().await;
-            // Closed now, with a request half read, the connection would be reset, and its answer with it.
-            let _ = tokio::time::timeout(LINGERS_FOR, read_away(&mut stream)).await;
+            // Closing with an unread rest would reset the connection and lose the reply.
+            let _ = tokio::time::timeout(LINGER_TIMEOUT, drain(&mut stream)).await;
         }
     }
 }
 
-/// Reads what still comes, to its end or up to a bound.
-async fn read_away(stream: &mut TcpStream) {
+/// Reads and discards the rest of a request, up to a bound.
+async fn drain(stream: &mut TcpStream) {
     let mut rest = tokio::io::sink();
-    let _ = tokio::io::copy(&mut stream.take(LINGERS_FOR_BYTES), &mut rest).await;
+    let _ = tokio::io::copy(&mut stream.take(MAX_LINGER_BYTES), &mut rest).await;
 }

@@ -1,10 +1,11 @@
-//! SQS: the state behind a lock, and who waits for messages.
+//! SQS: the state behind a lock, and the receives that wait for messages.
 
+mod attributes;
 mod messages;
+mod move_tasks;
 mod query;
 mod queues;
 mod receive;
-mod redrive;
 pub mod state;
 mod store;
 mod wire;
@@ -25,9 +26,10 @@ pub use query::query_error;
 pub use state::SqsError;
 pub use store::{StoreError, SyncPolicy};
 
+use crate::account::ACCOUNT_ID;
 use crate::clock::Clock;
 use crate::faults::SqsFaults;
-use state::{ACCOUNT_ID, Change, Queues};
+use state::{Change, Queues};
 use store::Store;
 
 /// The SQS service of one account.
@@ -35,11 +37,11 @@ use store::Store;
 pub struct Sqs {
     clock: Clock,
     shared: Mutex<Shared>,
-    /// How many receives wait for a message.
+    /// The number of waiting receives.
     waiting: AtomicUsize,
 }
 
-/// The actions of SQS that this service knows, for metrics and for refusing others.
+/// The supported actions, for metrics.
 pub const ACTIONS: [&str; 23] = [
     "AddPermission",
     "CancelMessageMoveTask",
@@ -69,33 +71,55 @@ pub const ACTIONS: [&str; 23] = [
 #[derive(Debug)]
 struct Shared {
     queues: Queues,
-    /// For each queue that was ever waited on: whom to wake. A woken receiver looks at the queue again.
+    /// Wakes the waiting receives of a queue, which then check the queue again.
     waiters: HashMap<String, Arc<Notify>>,
     store: Storage,
 }
 
-/// Where the queues are kept.
+/// Where the queues are stored.
 #[derive(Debug)]
 enum Storage {
-    /// In memory only.
-    Nowhere,
-    Open(Store),
-    /// The store is closed or broken: nothing may be answered that it would have to keep.
+    Memory,
+    Disk(Store),
+    /// The store is closed or broken: calls fail.
     Closed,
 }
 
-/// The state, for one call. What the call changed is written when this is dropped, before anybody else gets the state.
+/// Locks the state for one call. Dropping it writes the call's changes before it unlocks.
 struct Locked<'a>(MutexGuard<'a, Shared>);
 
-type Answer = Result<Vec<u8>, SqsError>;
+/// The JSON of a response.
+type Response = Result<Vec<u8>, SqsError>;
 
 impl Sqs {
-    /// A service without queues.
+    /// Creates a service without queues, in memory.
     pub fn new(clock: Clock, region: &str) -> Self {
+        Self::with(clock, Queues::new(region), Storage::Memory)
+    }
+
+    /// Opens a service with the queues of the store in `folder`, which is created if it does not exist.
+    ///
+    /// # Errors
+    /// Those of `Store::open`.
+    pub fn open(
+        clock: Clock,
+        region: &str,
+        folder: &Path,
+        policy: SyncPolicy,
+    ) -> Result<Self, StoreError> {
+        let (store, snapshot) = Store::open(folder, policy)?;
+        let queues = Queues::restore(region, snapshot).map_err(|error| StoreError::Damaged {
+            folder: folder.to_owned(),
+            reason: error.to_string(),
+        })?;
+        Ok(Self::with(clock, queues, Storage::Disk(store)))
+    }
+
+    fn with(clock: Clock, queues: Queues, store: Storage) -> Self {
         let shared = Shared {
-            queues: Queues::new(region),
+            queues,
             waiters: HashMap::new(),
-            store: Storage::Nowhere,
+            store,
         };
         Self {
             clock,
@@ -104,40 +128,13 @@ impl Sqs {
         }
     }
 
-    /// A service with the queues of a store in `folder`, which is made if it is not there.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn open(
-        clock: Clock,
-        region: &str,
-        folder: &Path,
-        policy: SyncPolicy,
-    ) -> Result<Self, StoreError> {
-        let (store, saved) = Store::open(folder, policy)?;
-        let queues = Queues::restore(region, saved).map_err(|error| StoreError::Damaged {
-            folder: folder.to_owned(),
-            reason: error.to_string(),
-        })?;
-        let shared = Shared {
-            queues,
-            waiters: HashMap::new(),
-            store: Storage::Open(store),
-        };
-        Ok(Self {
-            clock,
-            shared: Mutex::new(shared),
-            waiting: AtomicUsize::new(0),
-        })
-    }
-
-    /// Replaces the faults; what was drawn by chance begins anew from `seed`.
+    /// Replaces the faults and restarts their random streams from `seed`.
     pub fn set_faults(&self, faults: SqsFaults, seed: u64) {
         let now = self.clock.now();
         self.lock().queues.set_faults(faults, seed, now);
     }
 
-    /// How many receives wait for a message, in the Prometheus text format.
+    /// Returns the metrics in the Prometheus text format.
     pub fn prometheus(&self) -> String {
         format!(
             "# HELP localcloud_sqs_waiting_receives Receives that wait for a message.\n\
@@ -147,70 +144,70 @@ impl Sqs {
         )
     }
 
-    /// Closes the store, so that another service may open it. Calls fail from now on; without a store, nothing happens.
+    /// Closes the store, so that another service can open it. Later calls fail. Without a store this does nothing.
     pub fn close(&self) {
         let mut locked = self.lock();
-        if matches!(locked.store, Storage::Open(_)) {
+        if matches!(locked.store, Storage::Disk(_)) {
             locked.store = Storage::Closed;
         }
     }
 
-    /// Answers one call of the JSON protocol. `base_url` is what queue URLs begin with.
+    /// Handles one call of the JSON protocol. Queue URLs begin with `base_url`.
     ///
     /// # Errors
-    /// Whatever SQS refuses; the caller puts it into the protocol's shape.
-    pub async fn call(self: &Arc<Self>, action: &str, body: &[u8], base_url: &str) -> Answer {
-        let answer = self.carry_out(action, body, base_url).await;
-        self.kept().await?;
-        answer
+    /// SQS's errors, which the caller writes in the protocol's form.
+    pub async fn call(self: &Arc<Self>, action: &str, body: &[u8], base_url: &str) -> Response {
+        let response = self.dispatch(action, body, base_url).await;
+        self.stored().await?;
+        response
     }
 
-    async fn carry_out(self: &Arc<Self>, action: &str, body: &[u8], base_url: &str) -> Answer {
+    async fn dispatch(self: &Arc<Self>, action: &str, body: &[u8], base_url: &str) -> Response {
         match action {
-            "SendMessage" => answer(&self.send_message(read(body)?)?),
-            "ReceiveMessage" => answer(&self.receive_message(read(body)?).await?),
-            "DeleteMessage" => answer(&self.delete_message(read(body)?)?),
-            "ChangeMessageVisibility" => answer(&self.change_message_visibility(read(body)?)?),
-            "SendMessageBatch" => answer(&self.send_message_batch(read(body)?)?),
-            "DeleteMessageBatch" => answer(&self.delete_message_batch(read(body)?)?),
+            "SendMessage" => encode(&self.send_message(decode(body)?)?),
+            "ReceiveMessage" => encode(&self.receive_message(decode(body)?).await?),
+            "DeleteMessage" => encode(&self.delete_message(decode(body)?)?),
+            "ChangeMessageVisibility" => encode(&self.change_message_visibility(decode(body)?)?),
+            "SendMessageBatch" => encode(&self.send_message_batch(decode(body)?)?),
+            "DeleteMessageBatch" => encode(&self.delete_message_batch(decode(body)?)?),
             "ChangeMessageVisibilityBatch" => {
-                answer(&self.change_message_visibility_batch(read(body)?)?)
+                encode(&self.change_message_visibility_batch(decode(body)?)?)
             }
-            "GetQueueAttributes" => answer(&self.get_queue_attributes(read(body)?)?),
-            "SetQueueAttributes" => answer(&self.set_queue_attributes(read(body)?)?),
-            "CreateQueue" => answer(&self.create_queue(read(body)?, base_url)?),
-            "DeleteQueue" => answer(&self.delete_queue(read(body)?)?),
-            "GetQueueUrl" => answer(&self.get_queue_url(read(body)?, base_url)?),
-            "ListQueues" => answer(&self.list_queues(read(body)?, base_url)?),
+            "GetQueueAttributes" => encode(&self.get_queue_attributes(decode(body)?)?),
+            "SetQueueAttributes" => encode(&self.set_queue_attributes(decode(body)?)?),
+            "CreateQueue" => encode(&self.create_queue(decode(body)?, base_url)?),
+            "DeleteQueue" => encode(&self.delete_queue(decode(body)?)?),
+            "GetQueueUrl" => encode(&self.get_queue_url(decode(body)?, base_url)?),
+            "ListQueues" => encode(&self.list_queues(decode(body)?, base_url)?),
             "ListDeadLetterSourceQueues" => {
-                answer(&self.list_dead_letter_source_queues(read(body)?, base_url)?)
+                encode(&self.list_dead_letter_source_queues(decode(body)?, base_url)?)
             }
-            "PurgeQueue" => answer(&self.purge_queue(read(body)?)?),
-            "TagQueue" => answer(&self.tag_queue(read(body)?)?),
-            "UntagQueue" => answer(&self.untag_queue(read(body)?)?),
-            "ListQueueTags" => answer(&self.list_queue_tags(read(body)?)?),
-            "AddPermission" => answer(&self.add_permission(read(body)?)?),
-            "RemovePermission" => answer(&self.remove_permission(read(body)?)?),
-            "StartMessageMoveTask" => answer(&self.start_message_move_task(read(body)?)?),
-            "CancelMessageMoveTask" => answer(&self.cancel_message_move_task(read(body)?)?),
-            "ListMessageMoveTasks" => answer(&self.list_message_move_tasks(read(body)?)?),
+            "PurgeQueue" => encode(&self.purge_queue(decode(body)?)?),
+            "TagQueue" => encode(&self.tag_queue(decode(body)?)?),
+            "UntagQueue" => encode(&self.untag_queue(decode(body)?)?),
+            "ListQueueTags" => encode(&self.list_queue_tags(decode(body)?)?),
+            "AddPermission" => encode(&self.add_permission(decode(body)?)?),
+            "RemovePermission" => encode(&self.remove_permission(decode(body)?)?),
+            "StartMessageMoveTask" => encode(&self.start_message_move_task(decode(body)?)?),
+            "CancelMessageMoveTask" => encode(&self.cancel_message_move_task(decode(body)?)?),
+            "ListMessageMoveTasks" => encode(&self.list_message_move_tasks(decode(body)?)?),
             other => Err(SqsError::InvalidAction(other.to_owned())),
         }
     }
 
     fn lock(&self) -> Locked<'_> {
-        // A panic while the lock was held is a bug, yet the other queues still deserve an answer.
+        // A panic under the lock is a bug; the service stays up.
         Locked(self.shared.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Completes when the changes of the calls so far are kept as the store's policy wants it.
+    /// Completes when all changes so far are stored as the store's policy demands.
     ///
     /// # Errors
-    /// `InternalFailure` when they are not.
-    async fn kept(&self) -> Result<(), SqsError> {
+    /// `InternalFailure` if they are not stored.
+    async fn stored(&self) -> Result<(), SqsError> {
         let synced = match &self.lock().store {
-            Storage::Nowhere => return Ok(()),
-            Storage::Open(store) => store.synced(),
+            Storage::Memory => return Ok(()),
+            Storage::Disk(store) => store.synced(),
             Storage::Closed => return Err(SqsError::InternalFailure),
         };
         match synced {
@@ -238,23 +235,21 @@ impl Drop for Locked<'_> {
     fn drop(&mut self) {
         let Shared { queues, store, .. } = &mut *self.0;
         let changes = queues.take_changes();
-        let Storage::Open(open) = store else { return };
-        let takes_long =
-            |change: &Change| matches!(change, Change::Purged { .. } | Change::QueueDeleted { .. });
-        let written = if changes.iter().any(takes_long) {
-            aside(|| open.write(&changes))
+        let Storage::Disk(open) = store else { return };
+        let written = if changes.iter().any(Change::is_bulk) {
+            run_blocking(|| open.write(&changes))
         } else {
             open.write(&changes)
         };
         if let Err(error) = written {
-            error!(%error, "the queues can no longer be kept, so all calls to SQS fail from now on");
+            error!(%error, "cannot store the queues: all calls to SQS fail from now on");
             *store = Storage::Closed;
         }
     }
 }
 
-/// Does what may take long without keeping this thread's other tasks from running, where there are other threads.
-fn aside<T>(work: impl FnOnce() -> T) -> T {
+/// Runs slow work, on a multi-threaded runtime without blocking this thread's other tasks.
+fn run_blocking<T>(work: impl FnOnce() -> T) -> T {
     let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
     match flavor {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
@@ -263,7 +258,7 @@ fn aside<T>(work: impl FnOnce() -> T) -> T {
 }
 
 impl Shared {
-    /// Wakes one receiver that waits on a queue, if any.
+    /// Wakes one waiting receive of a queue.
     fn wake_one(&self, queue: &str) {
         if let Some(waiters) = self.waiters.get(queue) {
             waiters.notify_one();
@@ -278,7 +273,7 @@ impl Shared {
     }
 }
 
-/// The name of the queue that a URL means. A bare name is a URL too: existing graders send one.
+/// Returns the name of the queue in a URL. A bare name is accepted, since some clients send one.
 fn queue_name(queue_url: &Option<String>) -> Result<&str, SqsError> {
     let url = queue_url
         .as_deref()
@@ -299,20 +294,22 @@ fn queue_url(base_url: &str, name: &str) -> String {
     format!("{base_url}/{ACCOUNT_ID}/{name}")
 }
 
-/// A number of seconds between 0 and `most`.
-fn seconds(parameter: &str, value: i64, most: u32) -> Result<u32, SqsError> {
-    u32::try_from(value).ok().filter(|seconds| *seconds <= most).ok_or_else(|| {
-        SqsError::InvalidParameterValue(format!(
-            "Value {value} for parameter {parameter} is invalid. Reason: Must be >= 0 and <= {most}, if provided."
-        ))
-    })
+/// Checks a number of seconds, from 0 to `max`.
+fn seconds(parameter: &str, value: i64, max: u32) -> Result<u32, SqsError> {
+    u32::try_from(value)
+        .ok()
+        .filter(|seconds| *seconds <= max)
+        .ok_or_else(|| {
+            let reason = format!("Must be >= 0 and <= {max}, if provided");
+            SqsError::invalid_value(parameter, value, &reason)
+        })
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, SqsError> {
+fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, SqsError> {
     let body = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body).map_err(|error| SqsError::SerializationError(error.to_string()))
 }
 
-fn answer<T: Serialize>(response: &T) -> Answer {
+fn encode<T: Serialize>(response: &T) -> Response {
     Ok(serde_json::to_vec(response).expect("every response has string keys and plain values"))
 }

@@ -1,13 +1,28 @@
-//! Token buckets, as AWS limits calls with.
+//! Token buckets, by which AWS limits the rate of calls.
+//!
+//! Written by hand: `governor` reads a clock of its own, and tests here pass the time.
+
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Millis;
-use crate::faults::Bucket;
 
-/// A bucket that is full at first and refilled continuously. In any span of time it gives out at most its size and
-/// what was refilled meanwhile.
+/// The size and the refill rate of a token bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// Tokens in the full bucket, at least 1.
+    pub size: u32,
+    /// Tokens added per second, continuously. May be a fraction, or 0 for no refill.
+    pub refill_per_second: f64,
+}
+
+/// A bucket that starts full. In any span of time it yields at most its size plus the refill of that span.
 #[derive(Debug, Clone)]
 pub struct TokenBucket {
-    /// In parts of a token, as is everything here: whole numbers add up exactly.
+    /// In millionths of a token, as all counts here: whole numbers add up exactly.
     size: u64,
     refill_per_milli: u64,
     content: u64,
@@ -16,12 +31,20 @@ pub struct TokenBucket {
 
 const PARTS_PER_TOKEN: u64 = 1_000_000;
 
+impl RateLimit {
+    /// Returns whether the bucket holds a token and its arithmetic cannot overflow.
+    pub fn is_valid(self) -> bool {
+        self.size > 0 && (0.0..=1e9).contains(&self.refill_per_second)
+    }
+}
+
 impl TokenBucket {
-    pub fn full(bucket: Bucket, now: Millis) -> Self {
-        let size = u64::from(bucket.size) * PARTS_PER_TOKEN;
-        // Rounded: a bucket that is refilled once in 1000 seconds still gets every token.
+    /// Returns a full bucket.
+    pub fn full(limit: RateLimit, now: Millis) -> Self {
+        let size = u64::from(limit.size) * PARTS_PER_TOKEN;
+        // Rounded: a bucket that gains one token in 1000 seconds still gets every token.
         let refill_per_milli =
-            (bucket.refill_per_second * PARTS_PER_TOKEN as f64 / 1000.0).round() as u64;
+            (limit.refill_per_second * PARTS_PER_TOKEN as f64 / 1000.0).round() as u64;
         Self {
             size,
             refill_per_milli,
@@ -30,7 +53,7 @@ impl TokenBucket {
         }
     }
 
-    /// Takes so many tokens, or none and answers false if there are fewer.
+    /// Takes `tokens`. Returns false and takes none if the bucket holds fewer.
     pub fn take(&mut self, tokens: u64, now: Millis) -> bool {
         let refill = now
             .saturating_sub(self.refilled)

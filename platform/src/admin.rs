@@ -1,3 +1,5 @@
+//! The administration address: health and metrics. Also binds listeners.
+
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -12,20 +14,20 @@ use tokio::sync::watch;
 use crate::shutdown::CancellationToken;
 use crate::telemetry;
 
-/// Whether a service can do its work at present. The sender side belongs to the service.
+/// Whether a service can do its work now. The service has the sender.
 pub type Readiness = watch::Receiver<bool>;
 
-/// Where a service tells its operators how it is.
+/// Settings of the administration address.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Health and metrics")]
 pub struct AdminArgs {
-    /// Address for /healthz, /readyz and /metrics; absent: not served
+    /// Address of /healthz, /readyz and /metrics. Without it they are not served
     #[arg(long, env = "MUSTER_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
 }
 
 impl AdminArgs {
-    /// Serves the [`router`], and metrics as Prometheus reads them, in the background where an address is given.
+    /// Serves the [`router`] and Prometheus metrics in the background, if an address is given.
     ///
     /// # Errors
     /// When the address cannot be bound.
@@ -45,16 +47,16 @@ impl AdminArgs {
     }
 }
 
-/// How long an address may be in use before a service gives up: the process before it may be about to end.
-const BIND_WITHIN: Duration = Duration::from_secs(5);
-const BIND_AGAIN: Duration = Duration::from_millis(100);
+/// How long an address may be in use before a service gives up. The process that uses it may be about to end.
+const BIND_DEADLINE: Duration = Duration::from_secs(5);
+const BIND_PAUSE: Duration = Duration::from_millis(100);
 
 /// Binds a listener. Waits a few seconds for an address that is in use.
 ///
 /// # Errors
-/// Names the address when it cannot be bound, as the operating system's error does not.
+/// When the address cannot be bound. The error names it, which the operating system's error does not.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    bind_within(address, BIND_WITHIN).await
+    bind_within(address, BIND_DEADLINE).await
 }
 
 async fn bind_within(address: SocketAddr, limit: Duration) -> anyhow::Result<TcpListener> {
@@ -66,18 +68,18 @@ async fn bind_within(address: SocketAddr, limit: Duration) -> anyhow::Result<Tcp
         };
         let is_in_use = error.kind() == ErrorKind::AddrInUse;
         if !is_in_use || Instant::now() >= give_up_at {
-            let mend = if is_in_use {
-                "; end what listens there, or choose another address"
+            let remedy = if is_in_use {
+                "; stop the process that uses it, or choose another address"
             } else {
                 ""
             };
-            return Err(error).with_context(|| format!("cannot listen on {address}{mend}"));
+            return Err(error).with_context(|| format!("cannot listen on {address}{remedy}"));
         }
-        tokio::time::sleep(BIND_AGAIN).await;
+        tokio::time::sleep(BIND_PAUSE).await;
     }
 }
 
-/// `/healthz` (the process lives) and `/readyz` (it can do its work).
+/// Routes `/healthz` (the process runs) and `/readyz` (it can do its work).
 pub fn router(ready: Readiness) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
@@ -103,17 +105,17 @@ async fn metrics() -> ([(header::HeaderName, &'static str); 1], String) {
 mod tests {
     use super::*;
 
-    async fn taken() -> (TcpListener, SocketAddr) {
+    async fn bound() -> (TcpListener, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         (listener, address)
     }
 
-    /// Two of a hundred starts of the stack failed since a port was in use for a moment.
+    /// Two of a hundred starts of the stack failed because a port was still in use.
     #[tokio::test]
     async fn an_address_that_is_freed_soon_is_waited_for() {
-        let (listener, address) = taken().await;
-        // The first attempt comes first.
+        let (listener, address) = bound().await;
+        // `join!` polls the first attempt before the port is freed.
         let free = async { drop(listener) };
         let (bound, ()) = futures::join!(bind(address), free);
         assert_eq!(bound.unwrap().local_addr().unwrap(), address);
@@ -121,17 +123,17 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_stays_in_use_is_named() {
-        let (_listener, address) = taken().await;
+        let (_listener, address) = bound().await;
         let refused = bind_within(address, Duration::ZERO).await.unwrap_err();
-        let expected = format!("cannot listen on {address}; end what listens there");
+        let expected = format!("cannot listen on {address}; stop the process that uses it");
         assert!(refused.to_string().starts_with(&expected), "{refused}");
     }
 
     #[tokio::test]
-    async fn an_address_that_is_not_of_this_machine_is_not_waited_for() {
+    async fn an_address_of_another_machine_fails_at_once() {
         let elsewhere = "192.0.2.1:80".parse().unwrap();
         let began = Instant::now();
         assert!(bind(elsewhere).await.is_err());
-        assert!(began.elapsed() < BIND_WITHIN);
+        assert!(began.elapsed() < BIND_DEADLINE);
     }
 }

@@ -1,3 +1,5 @@
+//! AWS clients, with timeouts for every call.
+
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
@@ -10,19 +12,19 @@ use crate::fleet::Fleet;
 use crate::objects::Objects;
 use crate::queue::{Queue, QueueAttributes, QueueError};
 
-/// The longest a long poll may wait, in seconds; SQS refuses more.
+/// The longest wait of a receive call. SQS refuses more.
 pub const LONGEST_POLL: Duration = Duration::from_secs(20);
 
-/// How long one attempt of a call with little to carry may take, beside the time that a receive waits.
+/// Timeout of one attempt of a call without a photo. A receive has its wait in addition.
 pub(crate) const ATTEMPT: Duration = Duration::from_secs(5);
-/// Photos may come and go slowly.
+/// Timeout of one attempt of a call that may carry a photo.
 const SLOW_ATTEMPT: Duration = Duration::from_secs(30);
 
-/// Where AWS is. Credentials come from the usual chain: environment, profile files, instance role.
+/// Settings of AWS. Credentials come from the SDK's default chain: environment, profile files, instance role.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "AWS")]
 pub struct AwsArgs {
-    /// Endpoint of all AWS services, for example the local cloud at http://127.0.0.1:4566; absent: AWS itself
+    /// Endpoint of all AWS services, for example the local cloud at http://127.0.0.1:4566. Without it, AWS itself
     #[arg(
         long = "aws-endpoint-url",
         env = "AWS_ENDPOINT_URL",
@@ -46,12 +48,12 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Reads credentials lazily: nothing is sent until the first call.
+    /// Makes the clients. Credentials are read at the first call.
     pub async fn connect(args: &AwsArgs) -> Self {
         Self::connect_with(args, None).await
     }
 
-    /// As [`Aws::connect`] with this access key instead of the usual chain, for tests against a local cloud.
+    /// Makes clients with this access key instead of the default chain, for tests against a local cloud.
     pub async fn connect_as(args: &AwsArgs, access_key: &str, secret_key: &str) -> Self {
         let credentials = Credentials::new(access_key, secret_key, None, None, "fixed");
         Self::connect_with(args, Some(credentials)).await
@@ -75,7 +77,7 @@ impl Aws {
             loader = loader.credentials_provider(credentials);
         }
         let config = loader.load().await;
-        // Bucket names as host names cannot be resolved on a local endpoint.
+        // A local endpoint has no host name for each bucket.
         let s3 = aws_sdk_s3::config::Builder::from(&config)
             .force_path_style(args.endpoint_url.is_some())
             .build();
@@ -94,24 +96,17 @@ impl Aws {
         Objects::new(self.s3.clone(), bucket.into())
     }
 
-    /// # Errors
-    /// When the queue does not exist or SQS cannot be reached.
+    /// Returns a queue by its name.
     pub async fn queue(&self, name: &str) -> Result<Queue, QueueError> {
         Queue::open(self.sqs.clone(), name).await
     }
 
-    /// The names of all queues whose names begin so.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
+    /// Lists the names of the queues that begin with `prefix`.
     pub async fn queue_names(&self, prefix: &str) -> Result<Vec<String>, QueueError> {
         Queue::list(&self.sqs, prefix).await
     }
 
-    /// The queue, created when it does not exist and given these attributes when it does.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
+    /// Creates the queue with these attributes, or sets them if the queue exists.
     pub async fn ensure_queue(
         &self,
         name: &str,
@@ -126,7 +121,7 @@ impl Aws {
     }
 }
 
-/// Timeouts of calls whose attempts take up to `attempt`. The SDK sets none but for connecting.
+/// Returns the timeouts of calls whose attempts take up to `attempt`. By default the SDK limits connecting only.
 pub(crate) fn attempts_of(attempt: Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(3))

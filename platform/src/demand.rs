@@ -1,17 +1,17 @@
-//! Demand that several fronts share by Redis: each keeps its own there, and the scaler adds them up without knowing who
-//! they are.
+//! Demand, and how several fronts share it through Redis: each writes its own, and the scaler sums them.
 //!
-//! A replica's demand is the string `<unanswered> <accepted_total> <answered_total>` under a key of its own, written
-//! anew at every change and each second. It expires after [`TIME_TO_LIVE`], so that a replica that died drops out. A
-//! sorted set lists the replicas, so that nobody has to search a keyspace that others may use too; its scores are the
-//! seconds since 1970 of their last write. Every write is announced on a channel, which wakes the scaler. All of this
-//! expires by itself once nobody writes any more.
+//! A replica's demand is the string `<unanswered> <accepted_total> <answered_total>` under a key of its own. It is written
+//! at every change and each second, and expires after [`TIME_TO_LIVE`], so that a dead replica drops out. A sorted set
+//! lists the replicas, so that the reader does not scan a keyspace with other keys; its scores are the Unix times of the
+//! last writes. Every write is published on a channel, which wakes the scaler. All of it expires after the last write.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use proto::v1::DemandUpdate;
 use redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
+use tokio::sync::watch;
 
 pub use publish::Publisher;
 pub use read::Reader;
@@ -25,11 +25,16 @@ mod sum;
 /// How long a replica counts after its last write.
 pub const TIME_TO_LIVE: Duration = Duration::from_secs(5);
 
-/// Where fronts and the scaler meet.
+/// Changes within this time are sent as one: the scaler is to order for a whole burst of requests, not for its first.
+const COALESCE: Duration = Duration::from_millis(10);
+/// Longest time between two updates.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Redis settings of front and scaler.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct DemandArgs {
-    /// Redis in which all fronts of a prefix keep their demand and where the scaler reads it, as redis://HOST:PORT/DB or
-    /// rediss:// for TLS; for front and scaler alike. Absent: the scaler watches its one front over gRPC
+    /// Redis for the demand of several fronts: redis://HOST:PORT/DB, or rediss:// for TLS. Give fronts and scaler the same.
+    /// Without it, the scaler watches one front over gRPC
     #[arg(
         long,
         env = "MUSTER_DEMAND",
@@ -39,7 +44,7 @@ pub struct DemandArgs {
     pub demand: Option<RedisUrl>,
 }
 
-/// Where Redis is. It is shown as `HOST:PORT/DB`, without user name and password.
+/// A Redis URL. Its `Display` is `HOST:PORT/DB`, without user name and password.
 #[derive(Debug, Clone)]
 pub struct RedisUrl(ConnectionInfo);
 
@@ -48,7 +53,7 @@ pub struct RedisUrl(ConnectionInfo);
 #[error("not a Redis URL such as redis://127.0.0.1:6379/0: {0}")]
 pub struct RedisUrlError(String);
 
-/// What is asked of one front, or of all together.
+/// The demand on one front, or on all fronts together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Demand {
     /// Requests accepted and not yet answered.
@@ -66,8 +71,8 @@ impl FromStr for RedisUrl {
         let info = text
             .into_connection_info()
             .map_err(|error| RedisUrlError(error.to_string()))?;
-        // Version 3, of Redis 6 and later, has announcements come over the connection that is read on: one cannot be
-        // lost without the other.
+        // With version 3 (Redis 6 and later) messages of a channel arrive on the connection that reads, so that neither
+        // can be lost without the other.
         let settings = info
             .redis_settings()
             .clone()
@@ -83,7 +88,7 @@ impl fmt::Display for RedisUrl {
 }
 
 impl fmt::Display for Demand {
-    /// As it lies in Redis.
+    /// Writes the form that Redis stores.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             unanswered,
@@ -97,7 +102,7 @@ impl fmt::Display for Demand {
 impl FromStr for Demand {
     type Err = std::num::ParseIntError;
 
-    /// Reads what [`Demand`]'s `Display` writes. What follows is ignored, so that a newer front is understood.
+    /// Reads what `Display` writes. Further fields are ignored, so that a newer front is understood.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut fields = text.split(' ');
         let mut next = || fields.next().unwrap_or_default().parse();
@@ -109,12 +114,36 @@ impl FromStr for Demand {
     }
 }
 
+impl From<Demand> for DemandUpdate {
+    fn from(demand: Demand) -> Self {
+        Self {
+            unanswered: demand.unanswered,
+            accepted_total: demand.accepted_total,
+            answered_total: demand.answered_total,
+        }
+    }
+}
+
+/// Returns when the next update is due: shortly after a change, or after a second without one.
+///
+/// # Errors
+/// When the demand cannot change anymore, since its sender is gone.
+pub async fn next_update(
+    demand: &mut watch::Receiver<Demand>,
+) -> Result<(), watch::error::RecvError> {
+    if let Ok(changed) = tokio::time::timeout(HEARTBEAT, demand.changed()).await {
+        changed?;
+        tokio::time::sleep(COALESCE).await;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn demand_survives_its_way_through_redis() {
+    fn demand_survives_a_round_trip_through_redis() {
         let demand = Demand {
             unanswered: 3,
             accepted_total: u64::MAX,

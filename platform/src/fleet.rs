@@ -1,3 +1,5 @@
+//! EC2 instances.
+
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_ec2::Client;
@@ -16,21 +18,21 @@ mod tests;
 
 use dates::Dates;
 
-/// How long one call to EC2 may take, its attempts taken together. Whoever calls may have to stop acting soon, when another
-/// process takes over, and a call that is under way goes on for so long.
+/// Longest time of one call to EC2, all attempts included. A caller that loses its lease cannot cancel a call under way.
 pub const LONGEST_CALL: Duration = Duration::from_secs(5);
-/// EC2's most. Without it all instances are put into one answer, which takes the longer the more there are.
+/// The most instances of one page. Without it EC2 returns all instances in one slow reply.
 const PAGE: i32 = 1000;
 
-/// EC2 instances, found by their tag `Name`.
+/// EC2 instances, found by their tag `Name`. Every call fails when EC2 cannot be reached or refuses. Calls that start, launch,
+/// stop or terminate are not retried.
 #[derive(Debug, Clone)]
 pub struct Fleet {
     client: Client,
-    /// Of what `client` is answered.
+    /// The dates of `client`'s replies.
     dates: Dates,
-    /// For calls that change what runs. Each attempt costs a token of EC2's small buckets; a lack of capacity, which EC2
-    /// answers with status 500, does not go away by asking again at once; and the refusal of a second attempt would hide
-    /// that the first, whose answer was lost, has taken effect.
+    /// For calls that start, launch, stop or terminate. A retry costs a token of EC2's small buckets. It does not help
+    /// against a lack of capacity, which EC2 reports with status 500. Its refusal would hide that the first attempt, whose
+    /// reply was lost, took effect.
     without_retries: Client,
 }
 
@@ -40,18 +42,18 @@ pub struct FleetInstance {
     /// The tag `Name`.
     pub name: String,
     pub state: PowerState,
-    /// When it was last started, by EC2's clock.
+    /// Time of the last start, by EC2's clock.
     pub launched_at: Option<SystemTime>,
-    /// How long before the answer that was, also by EC2's clock, to the second.
+    /// Time from `launched_at` to the reply, also by EC2's clock, to the second.
     pub age: Option<Duration>,
     pub instance_type: String,
-    /// Availability zone; empty when EC2 does not say.
+    /// Availability zone. Empty when EC2 names none.
     pub zone: String,
-    /// Whether it is a spot instance. Such a one cannot be stopped and started again, only terminated.
+    /// Whether it is a Spot instance, which can be terminated but not stopped.
     pub spot: bool,
 }
 
-/// EC2's instance states; terminated ones are never listed.
+/// EC2's instance states. Terminated instances are not listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PowerState {
     Pending,
@@ -61,7 +63,7 @@ pub enum PowerState {
     ShuttingDown,
 }
 
-/// What to launch.
+/// What an instance is launched from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LaunchSpec {
     pub image_id: String,
@@ -76,8 +78,7 @@ pub struct LaunchSpec {
     pub market: Market,
 }
 
-/// What an instance is told at its launch, as plain text; it is encoded on the way. It may hold secrets, so it is neither
-/// logged nor printed.
+/// An instance's user data as plain text, before encoding. It may hold secrets, which `Debug` hides.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct UserData(pub String);
 
@@ -86,7 +87,7 @@ pub struct UserData(pub String);
 pub enum Market {
     #[default]
     OnDemand,
-    /// At most at the on-demand price; EC2 may take the instance back, with a notice of two minutes.
+    /// At most at the on-demand price. EC2 may interrupt the instance with a notice of two minutes.
     Spot,
 }
 
@@ -117,11 +118,8 @@ impl Fleet {
         }
     }
 
-    /// All instances whose tag `Name` matches `pattern` (`*` and `?` are wildcards), terminated ones left out, by name.
-    /// Each page of the answer may take [`LONGEST_CALL`].
-    ///
-    /// # Errors
-    /// When EC2 cannot be reached or refuses.
+    /// Lists the instances whose tag `Name` matches `pattern` (`*` and `?` are wildcards), sorted by name, without
+    /// terminated ones. Each page of the reply may take [`LONGEST_CALL`].
     pub async fn find(&self, pattern: &str) -> Result<Vec<FleetInstance>, FleetError> {
         let states = ["pending", "running", "stopping", "stopped", "shutting-down"];
         let mut found = Vec::new();
@@ -152,12 +150,9 @@ impl Fleet {
         Ok(found)
     }
 
-    /// Those of these instances that were terminated, or are about to be. Others may exist or not be known to EC2 yet.
-    ///
-    /// # Errors
-    /// When EC2 cannot be reached or refuses.
+    /// Returns those of `ids` that are terminated or shutting down. The others exist, or EC2 does not list them yet.
     pub async fn terminated(&self, ids: &[String]) -> Result<Vec<String>, FleetError> {
-        // An id that EC2 does not know would make the parameter for ids fail.
+        // With the parameter for ids the call would fail for an unknown id.
         let filter = |name, values: &[String]| {
             let values = Some(values.to_vec());
             Filter::builder().name(name).set_values(values).build()
@@ -175,52 +170,26 @@ impl Fleet {
         Ok(instances.filter_map(|it| it.instance_id.clone()).collect())
     }
 
-    /// Starts stopped instances, all in one call.
-    ///
-    /// # Errors
-    /// When EC2 cannot be reached or refuses; when it refuses, none was started. It is asked once.
+    /// Starts stopped instances, all in one call. After a refusal none was started.
     pub async fn start(&self, ids: &[String]) -> Result<(), FleetError> {
-        let started = self
-            .without_retries
-            .start_instances()
-            .set_instance_ids(Some(ids.to_vec()))
-            .send()
-            .await;
-        started.map(|_| ()).map_err(|error| failure(&error))
+        let call = self.without_retries.start_instances();
+        done(call.set_instance_ids(Some(ids.to_vec())).send().await)
     }
 
     /// Stops running instances, all in one call.
-    ///
-    /// # Errors
-    /// When EC2 cannot be reached or refuses. It is asked once.
     pub async fn stop(&self, ids: &[String]) -> Result<(), FleetError> {
-        let stopped = self
-            .without_retries
-            .stop_instances()
-            .set_instance_ids(Some(ids.to_vec()))
-            .send()
-            .await;
-        stopped.map(|_| ()).map_err(|error| failure(&error))
+        let call = self.without_retries.stop_instances();
+        done(call.set_instance_ids(Some(ids.to_vec())).send().await)
     }
 
-    /// Terminates instances, all in one call. Their disks go with them.
-    ///
-    /// # Errors
-    /// When EC2 cannot be reached or refuses. It is asked once.
+    /// Terminates instances, all in one call. Their disks are deleted.
     pub async fn terminate(&self, ids: &[String]) -> Result<(), FleetError> {
-        let terminated = self
-            .without_retries
-            .terminate_instances()
-            .set_instance_ids(Some(ids.to_vec()))
-            .send()
-            .await;
-        terminated.map(|_| ()).map_err(|error| failure(&error))
+        let call = self.without_retries.terminate_instances();
+        done(call.set_instance_ids(Some(ids.to_vec())).send().await)
     }
 
     /// Launches up to `count` instances in one call, tagged `Name` = `name`, and returns their ids.
-    ///
-    /// # Errors
-    /// When EC2 cannot be reached or refuses, also when there is no capacity for a single one. It is asked once.
+    /// Fails when EC2 has no capacity for a single instance.
     pub async fn launch(
         &self,
         spec: &LaunchSpec,
@@ -263,23 +232,14 @@ impl Fleet {
     }
 
     /// Sets the tag `Name` of one instance.
-    ///
-    /// # Errors
-    /// When EC2 cannot be reached or refuses.
     pub async fn set_name(&self, id: &str, name: &str) -> Result<(), FleetError> {
-        let tagged = self
-            .client
-            .create_tags()
-            .resources(id)
-            .tags(tag("Name", name))
-            .send()
-            .await;
-        tagged.map(|_| ()).map_err(|error| failure(&error))
+        let call = self.client.create_tags().resources(id);
+        done(call.tags(tag("Name", name)).send().await)
     }
 }
 
 impl FleetError {
-    /// Whether the same call may succeed a little later.
+    /// Whether the same call may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -298,7 +258,7 @@ impl FleetError {
         }
     }
 
-    /// Whether the call may have taken effect, or may do so yet: EC2 did not answer, or only that something went wrong.
+    /// Whether the call may have taken effect or may still: EC2 did not reply, or replied with an internal error.
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
         match self {
@@ -310,7 +270,7 @@ impl FleetError {
         }
     }
 
-    /// Whether EC2 refused because of the number of calls.
+    /// Whether EC2 refused because there were too many calls.
     #[must_use]
     pub fn is_throttled(&self) -> bool {
         matches!(
@@ -325,7 +285,7 @@ impl FleetError {
         )
     }
 
-    /// The code that EC2 refused with.
+    /// Returns EC2's error code.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         match self {
@@ -344,7 +304,7 @@ fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-/// A one-time request: whoever launches instances decides whether those that EC2 takes back are to be replaced.
+/// A one-time request: the caller decides whether to replace an interrupted instance.
 fn market_options(market: Market) -> Option<InstanceMarketOptionsRequest> {
     (market == Market::Spot).then(|| {
         InstanceMarketOptionsRequest::builder()
@@ -359,7 +319,7 @@ fn market_options(market: Market) -> Option<InstanceMarketOptionsRequest> {
     })
 }
 
-/// `answered_at` is EC2's time.
+/// `answered_at` is the reply's time by EC2's clock.
 fn instance(
     described: &aws_sdk_ec2::types::Instance,
     answered_at: SystemTime,
@@ -416,6 +376,13 @@ fn tag(key: &str, value: &str) -> Tag {
 
 fn some_unless_empty(values: &[String]) -> Option<Vec<String>> {
     (!values.is_empty()).then(|| values.to_vec())
+}
+
+fn done<T, E>(result: Result<T, E>) -> Result<(), FleetError>
+where
+    E: std::error::Error + ProvideErrorMetadata,
+{
+    result.map(drop).map_err(|error| failure(&error))
 }
 
 fn failure<E>(error: &E) -> FleetError

@@ -1,13 +1,14 @@
+//! gRPC servers and channels, as every Muster service uses them.
+
 use std::any::Any;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tonic::Status;
 use tonic::service::RoutesBuilder;
-use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
 
 use tower::ServiceBuilder;
@@ -16,8 +17,9 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 use tower_http::trace::TraceLayer;
 use tower_http::validate_request::{ValidateRequest, ValidateRequestHeaderLayer};
 
-use crate::access::{Access, AccessArgs, Role, SECRET_HEADERS};
+use crate::access::{AccessArgs, Authenticator, Role, SECRET_HEADERS};
 use crate::admin::Readiness;
+use crate::connections::{Limits, Listener};
 use crate::shutdown::{CancellationToken, bounded};
 use crate::tls::{Acceptor, ClientCaArgs, PeerTlsArgs, Protocol, ServerTlsArgs};
 
@@ -25,29 +27,70 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
-/// Calls in progress on one connection. HTTP/2's usual 200 would make a client's other calls queue up in front of a
-/// service that refuses overload itself, and unnoticed by it.
+/// Calls in progress on one connection. With HTTP/2's usual 200, a client's further calls would queue up where the
+/// service, which refuses overload itself, cannot see them.
 const MAX_CONCURRENT_CALLS: u32 = 4096;
-/// Bytes of one call that may be on their way or unread.
+/// Bytes of one call that may be in transit or unread.
 const CALL_WINDOW: u32 = 64 * 1024;
-/// All calls of a connection together: whatever some leave unread while they wait for their turn, others can go on.
+/// Bytes of all calls of a connection: calls that wait unread must not block the others.
 const CONNECTION_WINDOW: u32 = MAX_CONCURRENT_CALLS * CALL_WINDOW;
-
 /// TLS handshakes at once.
 const MAX_HANDSHAKES: usize = 1024;
+/// As many as an HTTP server has by default.
+const MAX_CONNECTIONS: usize = 20_000;
 
-/// Access and TLS settings of a gRPC server.
+/// Access, TLS and connection settings of a gRPC server.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct DoorArgs {
+pub struct ServerArgs {
     #[command(flatten)]
     pub access: AccessArgs,
     #[command(flatten)]
     pub tls: ServerTlsArgs,
     #[command(flatten)]
     pub client_ca: ClientCaArgs,
+    #[command(flatten)]
+    pub connections: ConnectionArgs,
 }
 
-impl DoorArgs {
+/// Limits on the connections of a gRPC server.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Connections")]
+pub struct ConnectionArgs {
+    /// Open gRPC connections; further ones are closed at once
+    #[arg(
+        long,
+        env = "MUSTER_MAX_GRPC_CONNECTIONS",
+        value_name = "N",
+        default_value_t = MAX_CONNECTIONS
+    )]
+    pub max_grpc_connections: usize,
+    /// Open gRPC connections of one IPv4 address or IPv6 /64 network. Without it, one address may use all of them
+    #[arg(
+        long,
+        env = "MUSTER_MAX_GRPC_CONNECTIONS_PER_ADDRESS",
+        value_name = "N"
+    )]
+    pub max_grpc_connections_per_address: Option<usize>,
+}
+
+impl Default for ConnectionArgs {
+    fn default() -> Self {
+        Self {
+            max_grpc_connections: MAX_CONNECTIONS,
+            max_grpc_connections_per_address: None,
+        }
+    }
+}
+
+impl ConnectionArgs {
+    fn limits(&self) -> Limits {
+        let total = self.max_grpc_connections;
+        let per_address = self.max_grpc_connections_per_address.unwrap_or(total);
+        Limits { total, per_address }
+    }
+}
+
+impl ServerArgs {
     /// Reads keys and certificates for a server that listens at `address`.
     ///
     /// # Errors
@@ -56,42 +99,47 @@ impl DoorArgs {
         &self,
         address: SocketAddr,
         role_for: fn(service: &str) -> Option<Role>,
-    ) -> anyhow::Result<Door> {
-        Ok(Door {
+    ) -> anyhow::Result<ServerOptions> {
+        Ok(ServerOptions {
             access: self.access.open(address)?,
             role_for,
             tls: self.tls.acceptor(&self.client_ca, Protocol::Http2)?,
+            limits: self.connections.limits(),
         })
     }
 }
 
-/// The access checks and TLS of a gRPC server.
+/// Who may connect to a gRPC server, and how.
 #[derive(Debug, Clone)]
-pub struct Door {
-    pub access: Access,
-    /// The role that a service's methods need, by the service's full name; `None`: the service checks by itself.
+pub struct ServerOptions {
+    pub access: Authenticator,
+    /// Returns the role that a service's methods need, by the service's full name. `None`: the service checks by itself.
     pub role_for: fn(service: &str) -> Option<Role>,
     /// `None`: no TLS.
     pub tls: Option<Acceptor>,
+    pub limits: Limits,
 }
 
-/// Serves the gRPC services that `add` adds, with health and reflection beside them, until `shutdown`. Reflection, in
-/// both versions that tools speak, lists `services`: the full names of what `add` adds. Health is open to anybody.
+#[doc(hidden)]
+pub use {ServerArgs as DoorArgs, ServerOptions as Door};
+
+/// Serves the gRPC services that `add` adds, with health and reflection, until `shutdown`. Reflection, in the versions v1
+/// and v1alpha, lists `services`: the full names of what `add` adds. Health needs no key.
 ///
-/// Streams that do not end by themselves are cut off five seconds after `shutdown`.
+/// Streams that are still open five seconds after `shutdown` are cut off.
 ///
 /// # Errors
 /// When the listener fails.
 pub async fn serve(
     listener: TcpListener,
-    door: Door,
+    options: ServerOptions,
     ready: Readiness,
     shutdown: CancellationToken,
     services: &[&str],
     add: impl FnOnce(&mut RoutesBuilder),
 ) -> anyhow::Result<()> {
     let (health_reporter, health) = tonic_health::server::health_reporter();
-    // A new reporter says that all is well: whoever asks first must not hear that.
+    // A new reporter says SERVING until it is told otherwise.
     let is_ready = *ready.borrow();
     set_health(&health_reporter, is_ready).await;
     let mut routes = RoutesBuilder::default();
@@ -100,7 +148,7 @@ pub async fn serve(
     routes.add_service(reflection(services).build_v1alpha()?);
     add(&mut routes);
     let reporting = tokio::spawn(report_health(health_reporter, ready));
-    let tls = door.tls.clone();
+    let (tls, limits) = (options.tls.clone(), options.limits);
     let router = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
@@ -112,16 +160,19 @@ pub async fn serve(
                 .layer(SetSensitiveRequestHeadersLayer::new(SECRET_HEADERS))
                 .layer(TraceLayer::new_for_grpc().on_failure(()))
                 .layer(CatchPanicLayer::custom(panicked))
-                .layer(ValidateRequestHeaderLayer::custom(door)),
+                .layer(ValidateRequestHeaderLayer::custom(options)),
         )
         .add_routes(routes.routes());
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let ending = shutdown.clone().cancelled_owned();
+    let incoming = stream::unfold(Listener::new(listener, limits), async |listener| {
+        Some((listener.accept().await.0, listener))
+    });
     let server = async {
         let Some(tls) = tls else {
+            let incoming = incoming.map(Ok::<_, std::io::Error>);
             return router.serve_with_incoming_shutdown(incoming, ending).await;
         };
-        let handshakes = incoming.map(|stream| async { tls.accept(stream?).await });
+        let handshakes = incoming.map(|stream| tls.accept(stream));
         let incoming = handshakes.buffer_unordered(MAX_HANDSHAKES);
         router.serve_with_incoming_shutdown(incoming, ending).await
     };
@@ -131,19 +182,26 @@ pub async fn serve(
     Ok(())
 }
 
-impl Door {
-    /// No access checks, no TLS.
+impl ServerOptions {
+    /// Returns options without access checks and TLS, with the default limits.
     #[must_use]
-    pub fn open() -> Self {
+    pub fn unrestricted() -> Self {
         Self {
-            access: Access::anybody(),
+            access: Authenticator::anybody(),
             role_for: |_| None,
             tls: None,
+            limits: ConnectionArgs::default().limits(),
         }
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub fn open() -> Self {
+        Self::unrestricted()
     }
 }
 
-impl<B> ValidateRequest<B> for Door {
+impl<B> ValidateRequest<B> for ServerOptions {
     type ResponseBody = tonic::body::Body;
 
     fn validate(
@@ -177,7 +235,7 @@ fn reflection<'a>(services: &[&str]) -> tonic_reflection::server::Builder<'a> {
     builder
 }
 
-/// A channel to a Muster service that connects at the first call and reconnects by itself.
+/// Returns a channel to a Muster service that connects at the first call and reconnects by itself.
 ///
 /// # Errors
 /// When `url` is not a URL such as `http://127.0.0.1:8051`, or is an https one and `tls` lacks what that needs.
@@ -224,10 +282,15 @@ mod tests {
     use std::collections::BTreeSet;
 
     use tokio::sync::watch;
+    use tokio::task::JoinHandle;
+    use tokio_util::sync::DropGuard;
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::health_client::HealthClient;
 
     use super::*;
 
-    /// The services that reflection lists, asked in one version of its protocol.
+    /// Returns the services that one version of reflection lists.
     macro_rules! listed {
         ($version:ident, $url:expr) => {{
             use tonic_reflection::pb::$version::ServerReflectionRequest;
@@ -262,54 +325,75 @@ mod tests {
         }};
     }
 
-    #[tokio::test]
-    async fn a_service_that_is_not_ready_says_so_to_the_first_who_asks() {
-        use tonic_health::pb::health_client::HealthClient;
-        use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
+    /// Serves only health and reflection. The server ends with the guard.
+    async fn served(
+        options: ServerOptions,
+        ready: bool,
+        services: &'static [&'static str],
+    ) -> (String, DropGuard, JoinHandle<anyhow::Result<()>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let shutdown = CancellationToken::new();
+        let stop = shutdown.clone().drop_guard();
+        let serving = tokio::spawn(async move {
+            let (_ready, readiness) = watch::channel(ready);
+            serve(listener, options, readiness, shutdown, services, |_| {}).await
+        });
+        (url, stop, serving)
+    }
 
+    fn health(url: &str) -> HealthClient<Channel> {
+        HealthClient::new(channel(url, &PeerTlsArgs::default()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn the_first_health_check_of_a_service_that_is_not_ready_fails() {
         for _ in 0..20 {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let url = format!("http://{}", listener.local_addr().unwrap());
-            let (_ready, readiness) = watch::channel(false);
-            let shutdown = CancellationToken::new();
-            let stop = shutdown.clone().drop_guard();
-            let serving = tokio::spawn(serve(
-                listener,
-                Door::open(),
-                readiness,
-                shutdown,
-                &[],
-                |_| {},
-            ));
-            let mut health = HealthClient::new(channel(&url, &PeerTlsArgs::default()).unwrap());
-            let answer = health.check(HealthCheckRequest::default()).await.unwrap();
-            assert_eq!(answer.into_inner().status(), ServingStatus::NotServing);
+            let options = ServerOptions::unrestricted();
+            let (url, stop, serving) = served(options, false, &[]).await;
+            let answer = health(&url).check(HealthCheckRequest::default()).await;
+            let status = answer.unwrap().into_inner().status();
+            assert_eq!(status, ServingStatus::NotServing);
             drop(stop);
             serving.await.unwrap().unwrap();
         }
     }
 
     #[tokio::test]
-    async fn reflection_lists_what_is_served_in_both_of_its_versions() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let (_ready, readiness) = watch::channel(true);
-        let shutdown = CancellationToken::new();
-        let stop = shutdown.clone().drop_guard();
-        let services = &["muster.v1.Scaler"];
-        let serving = tokio::spawn(serve(
-            listener,
-            Door::open(),
-            readiness,
-            shutdown,
-            services,
-            |_| {},
-        ));
+    async fn both_versions_of_reflection_list_what_is_served() {
+        let options = ServerOptions::unrestricted();
+        let (url, stop, serving) = served(options, true, &["muster.v1.Scaler"]).await;
         let expected =
             BTreeSet::from(["grpc.health.v1.Health", "muster.v1.Scaler"].map(String::from));
         assert_eq!(listed!(v1, &url), expected);
         assert_eq!(listed!(v1alpha, &url), expected);
         drop(stop);
         serving.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn more_connections_than_the_limit_are_closed_at_once() {
+        let most = |total, per_address| ServerOptions {
+            limits: Limits { total, per_address },
+            ..ServerOptions::unrestricted()
+        };
+        for options in [most(1, 10), most(10, 1)] {
+            let (url, _stop, _serving) = served(options, true, &[]).await;
+            let check = async |client: &mut HealthClient<Channel>| {
+                client.check(HealthCheckRequest::default()).await.is_ok()
+            };
+            let mut first = health(&url);
+            assert!(check(&mut first).await);
+            assert!(!check(&mut health(&url)).await);
+            assert!(check(&mut first).await);
+            drop(first);
+            let freed = async {
+                while !check(&mut health(&url)).await {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            let freed = tokio::time::timeout(Duration::from_secs(60), freed).await;
+            freed.expect("a connection that ended makes room");
+        }
     }
 }

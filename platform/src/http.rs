@@ -1,8 +1,5 @@
-//! Serving HTTP to anybody: what axum's own server leaves out is how long a client may take and how many there may be.
+//! An HTTP/1.1 server with the limits on time and connections that axum's own server lacks.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -10,19 +7,19 @@ use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
+use crate::connections::{Limits, Listener};
+use crate::duration::parse_positive;
 use crate::shutdown::CancellationToken;
 use crate::tls::Acceptor;
 
-/// What connections may cost.
+/// Limits on the connections of an HTTP server.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Connections")]
 pub struct ConnectionLimits {
-    /// Connections at once; more are closed at once
+    /// Open connections; further ones are closed at once
     #[arg(
         long,
         env = "MUSTER_MAX_CONNECTIONS",
@@ -30,23 +27,30 @@ pub struct ConnectionLimits {
         default_value = "20000"
     )]
     pub max_connections: usize,
-    /// Connections of one address at once, or of one /64 network of IPv6; absent: as many as in all, as suits a load
-    /// balancer in front
+    /// Open connections of one IPv4 address or IPv6 /64 network. Without it, one address may use all of them, as behind a
+    /// load balancer
     #[arg(long, env = "MUSTER_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N")]
     pub max_connections_per_address: Option<usize>,
-    /// How long the head of a request may take, and how long a connection may wait for its next request
-    #[arg(long, env = "MUSTER_HEADER_TIMEOUT", value_name = "SECONDS", value_parser = seconds, default_value = "15")]
+    /// Longest time for the head of a request, and for a connection to wait for its next request
+    #[arg(long, env = "MUSTER_HEADER_TIMEOUT", value_name = "DURATION", value_parser = parse_positive, default_value = "15s")]
     pub header_timeout: Duration,
 }
 
-/// The read buffer of a connection, which bounds the head of a request.
-const READ_AHEAD: usize = 32 * 1024;
-/// A connection whose peer acknowledges nothing for this long is closed: a client that never reads would stay for ever.
-const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long accepting pauses when the process has no file descriptors left.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+impl ConnectionLimits {
+    fn limits(&self) -> Limits {
+        Limits {
+            total: self.max_connections,
+            per_address: self
+                .max_connections_per_address
+                .unwrap_or(self.max_connections),
+        }
+    }
+}
 
-/// Serves HTTP/1.1, over TLS where there is an acceptor, until `shutdown`, then waits for the requests in flight.
+/// The read buffer of a connection, which bounds the head of a request.
+const READ_BUFFER: usize = 32 * 1024;
+
+/// Serves HTTP/1.1, over TLS with an acceptor, until `shutdown`. Then waits for the requests in flight.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Acceptor>,
@@ -54,37 +58,19 @@ pub async fn serve(
     limits: &ConnectionLimits,
     shutdown: CancellationToken,
 ) {
-    allow_files(limits.max_connections);
-    let connections = Arc::new(Connections::new(limits));
+    let listener = Listener::new(listener, limits.limits());
     let mut builder = Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
-        .max_buf_size(READ_AHEAD);
+        .max_buf_size(READ_BUFFER);
     let graceful = GracefulShutdown::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.cancelled() => break,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_AGAIN).await;
-                continue;
-            }
-        };
-        let Some(admitted) = Connections::admit(&connections, peer.ip()) else {
-            tracing::debug!(%peer, "too many connections");
-            continue;
-        };
-        set_options(&stream);
+    while let Some((stream, peer)) = shutdown.run_until_cancelled(listener.accept()).await {
         let service = TowerToHyperService::new(routes.clone());
         let (builder, tls, watcher) = (builder.clone(), tls.clone(), graceful.watcher());
         tokio::spawn(async move {
             let served = async {
-                // Boxed, so that a connection without TLS has no room for it: idle ones are many.
+                // Boxed, so that an idle connection without TLS reserves no memory for TLS.
                 match tls {
                     None => Box::pin(serve_one(&builder, stream, service, watcher)).await?,
                     Some(tls) => {
@@ -97,7 +83,6 @@ pub async fn serve(
             if let Err(error) = served.await {
                 tracing::debug!(%peer, %error, "a connection failed");
             }
-            drop(admitted);
         });
     }
     drop(listener);
@@ -114,132 +99,19 @@ async fn serve_one(
     watcher.watch(connection).await
 }
 
-/// Each connection is an open file, of which Linux allows a process 1,024 until it asks for more.
-fn allow_files(connections: usize) {
-    const OTHERS: u64 = 256;
-    let wanted = connections as u64 + OTHERS;
-    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(allowed, most)| {
-        if allowed < wanted {
-            setrlimit(Resource::RLIMIT_NOFILE, wanted.min(most), most)?;
-        }
-        Ok(most)
-    });
-    match raised {
-        Ok(most) if most >= wanted => {}
-        Ok(most) => tracing::warn!(
-            connections,
-            open_files = most,
-            "the system allows this process fewer open files than connections"
-        ),
-        Err(error) => tracing::warn!(%error, "cannot ask for more open files"),
-    }
-}
-
-fn set_options(stream: &TcpStream) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection keeps Nagle's algorithm");
-    }
-    let milliseconds = UNREAD_TIMEOUT.as_millis() as u32;
-    if let Err(error) = setsockopt(stream, TcpUserTimeout, &milliseconds) {
-        tracing::debug!(%error, "a connection keeps no TCP user timeout");
-    }
-}
-
-/// How many there are, in all and by network.
-#[derive(Debug)]
-struct Connections {
-    most: usize,
-    most_of_one: usize,
-    open: Mutex<Open>,
-}
-
-#[derive(Debug, Default)]
-struct Open {
-    in_all: usize,
-    by_network: HashMap<IpAddr, usize>,
-}
-
-/// A connection that counts as long as this lives.
-#[derive(Debug)]
-struct Admitted {
-    connections: Arc<Connections>,
-    network: IpAddr,
-}
-
-impl Connections {
-    fn new(limits: &ConnectionLimits) -> Self {
-        Self {
-            most: limits.max_connections,
-            most_of_one: limits
-                .max_connections_per_address
-                .unwrap_or(limits.max_connections),
-            open: Mutex::default(),
-        }
-    }
-
-    fn admit(connections: &Arc<Self>, address: IpAddr) -> Option<Admitted> {
-        let network = network(address);
-        let mut open = connections
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let of_network = open.by_network.get(&network).copied().unwrap_or(0);
-        if open.in_all >= connections.most || of_network >= connections.most_of_one {
-            return None;
-        }
-        open.in_all += 1;
-        open.by_network.insert(network, of_network + 1);
-        Some(Admitted {
-            connections: Arc::clone(connections),
-            network,
-        })
-    }
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        let open = self.connections.open.lock();
-        let mut open = open.unwrap_or_else(PoisonError::into_inner);
-        open.in_all -= 1;
-        if let Some(count) = open.by_network.get_mut(&self.network) {
-            *count -= 1;
-            if *count == 0 {
-                open.by_network.remove(&self.network);
-            }
-        }
-    }
-}
-
-/// What one customer has: an IPv4 address, or a /64 network.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(
-            address.to_bits() & !u128::from(u64::MAX),
-        )),
-        address => address,
-    }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds")?;
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("more than 0 seconds, please".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
 
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     use super::*;
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n";
 
-    /// Where it serves; ends with the token.
+    /// Returns the server's address, and the token that stops it.
     async fn served(limits: ConnectionLimits) -> (std::net::SocketAddr, CancellationToken) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -258,7 +130,7 @@ mod tests {
         }
     }
 
-    /// What comes until the other side closes, within a minute.
+    /// Reads until the server closes the connection, for up to a minute.
     async fn read_to_end(mut stream: TcpStream) -> String {
         let mut answer = Vec::new();
         let reading = stream.read_to_end(&mut answer);
@@ -328,14 +200,5 @@ mod tests {
         stream.read_exact(&mut answer).await.unwrap();
         stop.cancel();
         assert!(read_to_end(stream).await.ends_with("hello"));
-    }
-
-    #[test]
-    fn a_network_of_ipv6_counts_as_one() {
-        let of = |text: &str| network(text.parse().unwrap());
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1:2:3"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
-        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
-        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
     }
 }

@@ -1,15 +1,27 @@
-//! What every Muster service stands on: telemetry, shutdown, health, AWS configuration, and thin concrete adapters
-//! over the AWS SDK. There is one code path for AWS and for the local cloud; the seam is the endpoint URL.
+//! The common base of all Muster services. AWS and the local cloud share one code path; only the endpoint URL differs.
+//!
+//! | modules | what they do |
+//! |---|---|
+//! | [`aws`], [`objects`], [`queue`], [`fleet`], [`metadata`] | adapters over the AWS SDK: S3, SQS, EC2, instance metadata |
+//! | [`grpc`], [`http`], [`connections`], [`tls`] | servers and channels, with their limits |
+//! | [`access`], [`token`], [`reload`] | API keys and tokens; files that are reloaded |
+//! | [`demand`] | demand, and its exchange through Redis |
+//! | [`telemetry`], [`admin`], [`shutdown`], [`process`] | logs, metrics, health, start and end of a process |
+//! | [`backoff`], [`duration`] | pauses between attempts; durations on the command line |
 
 pub mod access;
 pub mod admin;
 pub mod aws;
+pub mod backoff;
+pub mod connections;
 pub mod demand;
+pub mod duration;
 pub mod fleet;
 pub mod grpc;
 pub mod http;
 pub mod metadata;
 pub mod objects;
+pub mod process;
 pub mod queue;
 pub mod reload;
 pub mod shutdown;

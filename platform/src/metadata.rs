@@ -1,4 +1,4 @@
-//! The EC2 instance metadata service (IMDSv2): who this instance is, and whether EC2 is going to end it.
+//! The EC2 instance metadata service (IMDSv2): this instance's id, and notices of its interruption.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,22 +11,22 @@ use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
 const INSTANCE_ID: &str = "/latest/meta-data/instance-id";
-/// Two minutes before a Spot instance is stopped or terminated, and at once when it is hibernated; 404 before that. See
+/// Present from two minutes before a Spot instance is stopped or terminated, and when it is hibernated; 404 before. See
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>.
 const SPOT_INSTANCE_ACTION: &str = "/latest/meta-data/spot/instance-action";
-/// A list, days ahead. See
+/// A list of events, days ahead. See
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitoring-instances-status-check_sched.html>.
 const SCHEDULED_EVENTS: &str = "/latest/meta-data/events/maintenance/scheduled";
 
-/// A scheduled event is announced as an interruption so long before: longer than any job takes, and short enough that
-/// little work is lost where the event is moved or cancelled.
+/// A scheduled event is reported as an interruption this long before it: longer than any job takes, and short enough to
+/// lose little work if the event is moved or canceled.
 pub const SCHEDULED_EVENT_IS_NEAR: Duration = Duration::from_secs(5 * 60);
 
-/// Where the metadata service is. The names of the variables are those of the AWS SDKs.
+/// Settings of the metadata service. The variables have the AWS SDKs' names.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "EC2 instance metadata")]
 pub struct MetadataArgs {
-    /// Endpoint of the EC2 instance metadata service; absent: EC2's own
+    /// Endpoint of the EC2 instance metadata service. Without it, EC2's own
     #[arg(
         long,
         env = "AWS_EC2_METADATA_SERVICE_ENDPOINT",
@@ -34,7 +34,7 @@ pub struct MetadataArgs {
         value_parser = endpoint
     )]
     pub metadata_endpoint: Option<String>,
-    /// Never ask the EC2 instance metadata service
+    /// Do not use the EC2 instance metadata service
     #[arg(
         long,
         env = "AWS_EC2_METADATA_DISABLED",
@@ -51,14 +51,16 @@ pub struct Metadata {
 
 #[derive(Debug, thiserror::Error)]
 pub enum MetadataError {
-    /// This is no EC2 instance, or its metadata service does not answer.
-    #[error("the EC2 instance metadata service does not answer")]
+    /// This is not an EC2 instance, or its metadata service does not respond.
+    #[error("the EC2 instance metadata service does not respond")]
     Unreachable(#[source] Box<ImdsError>),
-    #[error("cannot make sense of {path}: {body:?}")]
+    #[error("{path} has an unknown form: {body:?}")]
     Unreadable { path: &'static str, body: String },
 }
 
 impl MetadataArgs {
+    /// Makes a client. Nothing is sent until its first call.
+    ///
     /// # Errors
     /// When the endpoint is not a URL.
     pub fn connect(&self) -> anyhow::Result<Metadata> {
@@ -74,20 +76,20 @@ impl MetadataArgs {
 }
 
 impl Metadata {
-    /// The id of the EC2 instance that this process runs on.
+    /// Reads the id of the EC2 instance that this process runs on.
     ///
     /// # Errors
-    /// When the metadata service does not answer.
+    /// When the metadata service does not respond.
     pub async fn instance_id(&self) -> Result<String, MetadataError> {
         let id = self.client.get(INSTANCE_ID).await;
         Ok(id.map_err(unreachable)?.into())
     }
 
-    /// EC2's notice that it is going to end this instance, if there is one: of a Spot interruption, else of the first
-    /// scheduled event that is not further from `now` than [`SCHEDULED_EVENT_IS_NEAR`].
+    /// Reads EC2's notice that it will interrupt this instance, if there is one: of a Spot interruption, else of the first
+    /// scheduled event within [`SCHEDULED_EVENT_IS_NEAR`] from `now`.
     ///
     /// # Errors
-    /// When the metadata service does not answer, or what it says cannot be understood.
+    /// When the metadata service does not respond, or its reply has an unknown form.
     pub async fn interruption(
         &self,
         now: SystemTime,
@@ -104,7 +106,7 @@ impl Metadata {
         next_event(&body, now).ok_or_else(|| unreadable(SCHEDULED_EVENTS, body))
     }
 
-    /// What is at `path`; absent when nothing is.
+    /// Reads `path`. Returns `None` for 404.
     async fn find(&self, path: &'static str) -> Result<Option<String>, MetadataError> {
         match self.client.get(path).await {
             Ok(found) => Ok(Some(found.into())),
@@ -123,7 +125,7 @@ fn endpoint(url: &str) -> Result<String, String> {
     }
 }
 
-/// As the AWS SDKs read it: whatever is not `true` is false.
+/// Reads the value as the AWS SDKs do: every text but `true` is false.
 fn is_true(value: &str) -> Result<bool, std::convert::Infallible> {
     Ok(value.eq_ignore_ascii_case("true"))
 }
@@ -136,7 +138,7 @@ fn unreadable(path: &'static str, body: String) -> MetadataError {
     MetadataError::Unreadable { path, body }
 }
 
-/// Absent when `body` is not what EC2 documents. An action that is not known is one nevertheless.
+/// Returns `None` when `body` does not have EC2's documented form. An unknown action counts as an interruption.
 fn spot_interruption(body: &str) -> Option<Interruption> {
     #[derive(Deserialize)]
     struct InstanceAction {
@@ -156,7 +158,7 @@ fn spot_interruption(body: &str) -> Option<Interruption> {
     Some(interruption(action, at))
 }
 
-/// The first event that ends the worker and is near; the outer option is absent when `body` is not what EC2 documents.
+/// Returns the first near event that ends the worker. The outer `None`: `body` does not have EC2's documented form.
 fn next_event(body: &str, now: SystemTime) -> Option<Option<Interruption>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]

@@ -1,3 +1,5 @@
+//! S3 buckets and their objects.
+
 use std::collections::HashMap;
 
 use aws_sdk_s3::Client;
@@ -8,7 +10,8 @@ use bytes::Bytes;
 
 use crate::aws::{ATTEMPT, attempts_of};
 
-/// One bucket.
+/// One bucket. Every call fails with [`ObjectError::NoBucket`] when it does not exist, and with [`ObjectError::Unavailable`]
+/// when the store cannot be reached or refuses.
 #[derive(Debug, Clone)]
 pub struct Objects {
     client: Client,
@@ -24,18 +27,18 @@ pub enum ObjectError {
     NotFound(String),
     #[error("the bucket does not exist")]
     NoBucket,
-    /// AWS takes 1,024 bytes, other implementations less.
-    #[error("the object store takes no key of {0} bytes")]
+    /// AWS accepts 1,024 bytes, other implementations fewer.
+    #[error("the object store accepts no key of {0} bytes")]
     KeyTooLong(usize),
     #[error("the object store failed: {0}")]
     Unavailable(String),
 }
 
-/// What became of a conditional put.
+/// The result of [`Objects::put_if_absent`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
     Stored,
-    /// An object of this key exists; nothing was changed.
+    /// An object with this key exists. Nothing was changed.
     Exists,
 }
 
@@ -46,20 +49,20 @@ pub struct Tagged {
     pub etag: String,
 }
 
-/// What an object has to be like for a conditional put.
+/// The condition of [`Objects::swap`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
     Absent,
-    /// It has this entity tag.
+    /// The object has this entity tag.
     Unchanged(String),
 }
 
-/// What became of a put under a [`Condition`].
+/// The result of [`Objects::swap`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Swap {
-    /// It is stored, and has this entity tag now.
+    /// The object is stored, with this entity tag.
     Stored(String),
-    /// The condition does not hold, or another put was under way; nothing was changed.
+    /// The condition does not hold, or another put was under way. Nothing was changed.
     Refused,
 }
 
@@ -73,21 +76,11 @@ impl Objects {
         &self.bucket
     }
 
-    /// Creates the bucket unless it exists and is ours.
-    ///
-    /// # Errors
-    /// When the store cannot be reached, or the bucket belongs to somebody else.
+    /// Creates the bucket, unless this account has it. Fails when another account owns it.
     pub async fn ensure(&self) -> Result<(), ObjectError> {
-        if self
-            .client
-            .head_bucket()
-            .bucket(&self.bucket)
-            .customize()
-            .config_override(brief())
-            .send()
-            .await
-            .is_ok()
-        {
+        let head = self.client.head_bucket().bucket(&self.bucket);
+        let found = head.customize().config_override(brief()).send().await;
+        if found.is_ok() {
             return Ok(());
         }
         let region = self.client.config().region().map(ToString::to_string);
@@ -110,35 +103,23 @@ impl Objects {
         }
     }
 
-    /// Stores the object only if the key is free, atomically.
-    ///
-    /// # Errors
-    /// When the store cannot be reached or refuses.
+    /// Stores the object atomically, unless the key exists.
     pub async fn put_if_absent(
         &self,
         key: &str,
         body: Bytes,
         metadata: Metadata,
     ) -> Result<Put, ObjectError> {
-        let put = self
-            .request(key, body, metadata)
-            .if_none_match("*")
-            .send()
-            .await;
-        match put {
+        let put = self.request(key, body, metadata).if_none_match("*");
+        match put.send().await {
             Ok(_) => Ok(Put::Stored),
-            // 409: another conditional put of this key is under way; it or a later one decides, so ask again.
-            Err(error) if error.code() == Some("ConditionalRequestConflict") => Ok(Put::Exists),
-            Err(error) if error.code() == Some("PreconditionFailed") => Ok(Put::Exists),
+            Err(error) if is_conflict(&error) => Ok(Put::Exists),
             Err(error) => Err(classify(key, &error)),
         }
     }
 
-    /// Stores the object only if the condition holds, atomically. It is asked once, as an earlier attempt would make the
-    /// condition of the next one fail; when this future is dropped or fails, the put may have happened or happen yet.
-    ///
-    /// # Errors
-    /// When the store cannot be reached or refuses.
+    /// Stores the object atomically, if the condition holds. There are no retries: a first attempt that succeeded would
+    /// make the second one fail. When the future fails or is dropped, the put may have happened or may still happen.
     pub async fn swap(
         &self,
         key: &str,
@@ -155,124 +136,77 @@ impl Objects {
             Ok(put) => match put.e_tag {
                 Some(etag) => Ok(Swap::Stored(etag)),
                 None => Err(ObjectError::Unavailable(
-                    "the put was answered without an entity tag".to_owned(),
+                    "the reply to a put has no entity tag".to_owned(),
                 )),
             },
-            // S3 answers NoSuchKey when an object that was to be unchanged is gone.
-            Err(error)
-                if matches!(
-                    error.code(),
-                    Some("ConditionalRequestConflict" | "PreconditionFailed" | "NoSuchKey")
-                ) =>
-            {
+            // S3 replies NoSuchKey when the object that was to be unchanged is gone.
+            Err(error) if is_conflict(&error) || error.code() == Some("NoSuchKey") => {
                 Ok(Swap::Refused)
             }
             Err(error) => Err(classify(key, &error)),
         }
     }
 
-    /// The object with its entity tag; `None` when the key is free.
-    ///
-    /// # Errors
-    /// When the store cannot be reached or refuses; [`ObjectError::NoBucket`] when there is no bucket.
+    /// Reads an object with its entity tag. Returns `None` when the key does not exist.
     pub async fn get_tagged(&self, key: &str) -> Result<Option<Tagged>, ObjectError> {
-        let got = self
-            .client
-            .get_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .send()
-            .await;
-        let got = match got.map_err(|error| classify(key, &error)) {
-            Ok(got) => got,
-            Err(ObjectError::NotFound(_)) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let etag = got.e_tag.unwrap_or_default();
-        match got.body.collect().await {
-            Ok(body) => Ok(Some(Tagged {
-                body: body.into_bytes(),
-                etag,
-            })),
-            Err(error) => Err(ObjectError::Unavailable(
-                DisplayErrorContext(&error).to_string(),
-            )),
+        match self.read(key).await {
+            Ok(tagged) => Ok(Some(tagged)),
+            Err(ObjectError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
-    /// Stores the object, replacing what was there.
+    /// Stores the object, and replaces an existing one.
+    pub async fn put(&self, key: &str, body: Bytes, metadata: Metadata) -> Result<(), ObjectError> {
+        let put = self.request(key, body, metadata).send().await;
+        put.map(drop).map_err(|error| classify(key, &error))
+    }
+
+    /// Reads an object.
     ///
     /// # Errors
-    /// When the store cannot be reached or refuses.
-    pub async fn put(&self, key: &str, body: Bytes, metadata: Metadata) -> Result<(), ObjectError> {
-        match self.request(key, body, metadata).send().await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(classify(key, &error)),
-        }
-    }
-
-    /// # Errors
-    /// [`ObjectError::NotFound`] when the key is free.
+    /// [`ObjectError::NotFound`] when the key does not exist.
     pub async fn get(&self, key: &str) -> Result<Bytes, ObjectError> {
-        let got = self
-            .client
-            .get_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .send()
-            .await;
-        let body = got.map_err(|error| classify(key, &error))?.body;
-        let collected = body.collect().await;
-        collected
-            .map(aws_sdk_s3::primitives::AggregatedBytes::into_bytes)
-            .map_err(|error| ObjectError::Unavailable(DisplayErrorContext(&error).to_string()))
+        Ok(self.read(key).await?.body)
     }
 
-    /// # Errors
-    /// [`ObjectError::NotFound`] when the key is free.
-    pub async fn metadata(&self, key: &str) -> Result<Metadata, ObjectError> {
-        let head = self
-            .client
-            .head_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .customize()
-            .config_override(brief())
+    async fn read(&self, key: &str) -> Result<Tagged, ObjectError> {
+        let request = self.client.get_object().bucket(&self.bucket).key(key);
+        let got = request
             .send()
-            .await;
+            .await
+            .map_err(|error| classify(key, &error))?;
+        let body = got.body.collect().await.map_err(|e| unavailable(&e))?;
+        Ok(Tagged {
+            body: body.into_bytes(),
+            etag: got.e_tag.unwrap_or_default(),
+        })
+    }
+
+    /// Reads an object's user metadata.
+    ///
+    /// # Errors
+    /// [`ObjectError::NotFound`] when the key does not exist.
+    pub async fn metadata(&self, key: &str) -> Result<Metadata, ObjectError> {
+        let head = self.client.head_object().bucket(&self.bucket).key(key);
+        let head = head.customize().config_override(brief()).send().await;
         let head = head.map_err(|error| classify(key, &error))?;
         Ok(head.metadata.unwrap_or_default())
     }
 
-    /// Deletes the object; a free key is no error.
-    ///
-    /// # Errors
-    /// When the store cannot be reached or refuses.
+    /// Deletes the object, if it exists.
     pub async fn delete(&self, key: &str) -> Result<(), ObjectError> {
-        let deleted = self
-            .client
-            .delete_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .customize()
-            .config_override(brief())
-            .send()
-            .await;
-        deleted.map(|_| ()).map_err(|error| unavailable(&error))
+        let delete = self.client.delete_object().bucket(&self.bucket).key(key);
+        let deleted = delete.customize().config_override(brief()).send().await;
+        deleted.map(drop).map_err(|error| unavailable(&error))
     }
 
-    /// How many objects the bucket holds; 0 when the bucket does not exist.
-    ///
-    /// # Errors
-    /// When the store cannot be reached or refuses.
+    /// Counts the objects. Returns 0 when the bucket does not exist.
     pub async fn count(&self) -> Result<u64, ObjectError> {
         Ok(self.keys().await?.len() as u64)
     }
 
-    /// All keys; none when the bucket does not exist.
-    ///
-    /// # Errors
-    /// When the store cannot be reached or refuses.
+    /// Lists all keys. Returns none when the bucket does not exist.
     pub async fn keys(&self) -> Result<Vec<String>, ObjectError> {
         let mut keys = Vec::new();
         let mut pages = self
@@ -306,16 +240,24 @@ impl Objects {
     }
 }
 
-/// For calls that carry neither a photo nor a list.
+/// Overrides the timeouts of calls that carry neither a photo nor a list.
 fn brief() -> aws_sdk_s3::config::Builder {
     aws_sdk_s3::config::Builder::new().timeout_config(attempts_of(ATTEMPT))
+}
+
+/// Whether a condition did not hold, or another conditional put of this key was under way.
+fn is_conflict(error: &impl ProvideErrorMetadata) -> bool {
+    matches!(
+        error.code(),
+        Some("ConditionalRequestConflict" | "PreconditionFailed")
+    )
 }
 
 fn classify<E, R>(key: &str, error: &SdkError<E, R>) -> ObjectError
 where
     SdkError<E, R>: ProvideErrorMetadata + std::error::Error,
 {
-    // A HEAD has no body, hence no code: the modelled error's name stands in for it.
+    // The reply to a HEAD has no body, hence no code. The modeled error's name stands in for it.
     match error.code() {
         Some("NoSuchKey" | "NotFound") => ObjectError::NotFound(key.to_owned()),
         Some("NoSuchBucket") => ObjectError::NoBucket,

@@ -1,3 +1,5 @@
+//! SQS queues.
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -11,10 +13,11 @@ use aws_sdk_sqs::types::{
 
 use crate::aws::{ATTEMPT, attempts_of};
 
-/// How many messages one batch call takes, and one receive gives; SQS refuses more.
+/// The most messages of one batch call or one receive. SQS refuses more.
 pub const BATCH_LIMIT: usize = 10;
 
-/// One SQS queue.
+/// One SQS queue. Every call fails with [`QueueError::NotFound`] after the queue was deleted, and with
+/// [`QueueError::Unavailable`] when SQS cannot be reached or refuses.
 #[derive(Debug, Clone)]
 pub struct Queue {
     client: Client,
@@ -22,16 +25,16 @@ pub struct Queue {
     name: String,
 }
 
-/// What a queue is created with.
+/// Attributes of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueAttributes {
     /// How long a received message stays hidden from other receivers.
     pub visibility_timeout: Duration,
-    /// The largest message, in bytes; absent: SQS's own limit.
+    /// The largest message, in bytes. `None`: SQS's own limit.
     pub maximum_message_size: Option<usize>,
-    /// How long a message that is not deleted is kept; absent: SQS's default, four days.
+    /// How long a message is kept that is not deleted. `None`: SQS's default, four days.
     pub retention: Option<Duration>,
-    /// After how many receives a message goes to which queue.
+    /// The dead-letter queue.
     pub redrive: Option<Redrive>,
 }
 
@@ -46,9 +49,9 @@ pub struct Redrive {
 pub struct Message {
     pub body: String,
     pub receipt_handle: String,
-    /// How often the message was received, this time included.
+    /// How often the message was received, including this time.
     pub receive_count: u32,
-    /// How long the message was in the queue when it was received for the first time, by SQS's own clock.
+    /// Time from the send to the first receive, by SQS's clock.
     pub waited: Duration,
 }
 
@@ -88,13 +91,13 @@ impl Queue {
         }
     }
 
-    /// The names of the queues that begin so.
+    /// Lists the names of the queues that begin with `prefix`.
     pub(crate) async fn list(client: &Client, prefix: &str) -> Result<Vec<String>, QueueError> {
         let mut names = Vec::new();
         let mut pages = client
             .list_queues()
             .queue_name_prefix(prefix)
-            // Without it SQS gives one page and no way to the next.
+            // Without it SQS returns one page and no token for the next.
             .max_results(1000)
             .into_paginator()
             .send();
@@ -149,20 +152,20 @@ impl Queue {
         failed(&self.name, error)
     }
 
-    /// # Errors
-    /// [`QueueError::NotFound`] when the queue was deleted, as of all calls here.
-    pub async fn send(&self, body: String) -> Result<(), QueueError> {
-        let sent = self
-            .client
-            .send_message()
-            .queue_url(&self.url)
-            .message_body(body)
-            .send()
-            .await;
-        sent.map(|_| ()).map_err(|error| self.failed(&error))
+    fn done<T, E>(&self, result: Result<T, E>) -> Result<(), QueueError>
+    where
+        E: std::error::Error + ProvideErrorMetadata,
+    {
+        result.map(drop).map_err(|error| self.failed(&error))
     }
 
-    /// Sends up to [`BATCH_LIMIT`] messages in one call; one result a message, in order.
+    /// Sends one message.
+    pub async fn send(&self, body: String) -> Result<(), QueueError> {
+        let call = self.client.send_message().queue_url(&self.url);
+        self.done(call.message_body(body).send().await)
+    }
+
+    /// Sends up to [`BATCH_LIMIT`] messages in one call. Returns one result for each message, in order.
     pub async fn send_batch(&self, bodies: Vec<String>) -> Vec<Result<(), QueueError>> {
         let count = bodies.len();
         let entries = bodies.into_iter().enumerate().map(|(index, body)| {
@@ -185,21 +188,14 @@ impl Queue {
         }
     }
 
-    /// Receives up to `limit` messages (at most [`BATCH_LIMIT`]), waiting up to `wait` (at most 20 s) for the first.
+    /// Receives up to `limit` messages (at most [`BATCH_LIMIT`]). Waits up to `wait` (at most 20 s) for the first.
     ///
-    /// Do not drop the future half way: messages that are on their way would stay hidden until their visibility
-    /// timeout.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
+    /// Do not drop the future: messages of a reply that is lost stay hidden until their visibility timeout.
     pub async fn receive(&self, limit: usize, wait: Duration) -> Result<Vec<Message>, QueueError> {
         self.receive_hiding(limit, wait, None).await
     }
 
-    /// As [`Queue::receive`], with a visibility timeout of its own for these messages.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
+    /// Receives as [`Queue::receive`] does, with a visibility timeout for these messages alone.
     pub async fn receive_hiding(
         &self,
         limit: usize,
@@ -231,23 +227,13 @@ impl Queue {
             .collect())
     }
 
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
+    /// Deletes a received message.
     pub async fn delete(&self, receipt_handle: &str) -> Result<(), QueueError> {
-        let deleted = self
-            .client
-            .delete_message()
-            .queue_url(&self.url)
-            .receipt_handle(receipt_handle)
-            .send()
-            .await;
-        deleted.map(|_| ()).map_err(|error| self.failed(&error))
+        let call = self.client.delete_message().queue_url(&self.url);
+        self.done(call.receipt_handle(receipt_handle).send().await)
     }
 
-    /// Deletes up to [`BATCH_LIMIT`] messages in one call.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached, or refuses one of them.
+    /// Deletes up to [`BATCH_LIMIT`] messages in one call. Fails when SQS refuses one of them.
     pub async fn delete_batch(&self, receipt_handles: Vec<String>) -> Result<(), QueueError> {
         let entries = receipt_handles
             .into_iter()
@@ -270,28 +256,19 @@ impl Queue {
         batch_results(0, &deleted.failed).into_iter().collect()
     }
 
-    /// Hides a received message for `timeout` from now; zero gives it back at once.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
+    /// Hides a received message for `timeout` from now. Zero returns it to the queue at once.
     pub async fn change_visibility(
         &self,
         receipt_handle: &str,
         timeout: Duration,
     ) -> Result<(), QueueError> {
-        let changed = self
-            .client
-            .change_message_visibility()
-            .queue_url(&self.url)
-            .receipt_handle(receipt_handle)
-            .visibility_timeout(whole_seconds(timeout))
-            .send()
-            .await;
-        changed.map(|_| ()).map_err(|error| self.failed(&error))
+        let call = self.client.change_message_visibility();
+        let call = call.queue_url(&self.url).receipt_handle(receipt_handle);
+        let timeout = whole_seconds(timeout);
+        self.done(call.visibility_timeout(timeout).send().await)
     }
 
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
+    /// Reads the approximate counters.
     pub async fn counters(&self) -> Result<Counters, QueueError> {
         use QueueAttributeName as Name;
         let (visible, in_flight, delayed) = (
@@ -315,39 +292,26 @@ impl Queue {
         })
     }
 
-    /// The queue's visibility timeout.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
+    /// Reads the queue's visibility timeout.
     pub async fn visibility_timeout(&self) -> Result<Duration, QueueError> {
         let seconds = self.number(QueueAttributeName::VisibilityTimeout).await?;
         Ok(Duration::from_secs(seconds))
     }
 
-    /// The largest message that the queue takes, in bytes.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
+    /// Reads the largest message size, in bytes.
     pub async fn maximum_message_size(&self) -> Result<usize, QueueError> {
         let bytes = self.number(QueueAttributeName::MaximumMessageSize).await?;
         Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
-    /// When the queue's attributes were last set, in seconds of SQS's own clock.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
+    /// Reads when the queue's attributes were last set, in seconds of SQS's clock.
     pub async fn last_modified(&self) -> Result<u64, QueueError> {
         self.number(QueueAttributeName::LastModifiedTimestamp).await
     }
 
-    /// Deletes the queue and what is in it.
-    ///
-    /// # Errors
-    /// When SQS cannot be reached or refuses.
+    /// Deletes the queue with its messages.
     pub async fn delete_queue(self) -> Result<(), QueueError> {
-        let deleted = self.client.delete_queue().queue_url(&self.url).send().await;
-        deleted.map(|_| ()).map_err(|error| self.failed(&error))
+        self.done(self.client.delete_queue().queue_url(&self.url).send().await)
     }
 
     async fn number(&self, name: QueueAttributeName) -> Result<u64, QueueError> {
@@ -421,7 +385,7 @@ fn message(received: aws_sdk_sqs::types::Message) -> Option<Message> {
     })
 }
 
-/// One result for each of `count` entries; entries that SQS reports as failed beyond that are appended.
+/// Returns one result for each of `count` entries, and appends further entries that SQS reports as failed.
 fn batch_results(
     count: usize,
     failed: &[aws_sdk_sqs::types::BatchResultErrorEntry],
@@ -459,7 +423,7 @@ fn failed<E>(queue: &str, error: &E) -> QueueError
 where
     E: std::error::Error + ProvideErrorMetadata,
 {
-    // The second is what SQS's query protocol calls it, which its answers still name.
+    // The second is the name of SQS's query protocol, which SQS still sends.
     match error.code() {
         Some("QueueDoesNotExist" | "AWS.SimpleQueueService.NonExistentQueue") => {
             QueueError::NotFound(queue.to_owned())

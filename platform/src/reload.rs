@@ -7,33 +7,33 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Files are checked for changes at most this often.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Shortest time between two checks for changes.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A value read from files; [`get`](Self::get) reads it again after one of them has changed.
 pub struct Reloading<T> {
     files: Vec<PathBuf>,
     read: Box<dyn Fn() -> anyhow::Result<T> + Send + Sync>,
-    look_again: Duration,
+    check_interval: Duration,
     state: Mutex<State<T>>,
 }
 
 struct State<T> {
     value: Arc<T>,
-    stamps: Vec<Option<Stamp>>,
-    looked_at: Instant,
+    versions: Vec<Option<FileVersion>>,
+    checked_at: Instant,
 }
 
 /// Identifies a version of a file, whether it was written in place or replaced by a rename.
 #[derive(PartialEq, Eq)]
-struct Stamp {
+struct FileVersion {
     inode: u64,
     bytes: u64,
     modified: (i64, i64),
 }
 
 impl<T> Reloading<T> {
-    /// Reads the value by `read`, which reads `files`.
+    /// Reads the value. `read` reads `files`.
     ///
     /// # Errors
     /// When `read` fails. A later failure is logged and the last value is kept.
@@ -42,16 +42,16 @@ impl<T> Reloading<T> {
         read: impl Fn() -> anyhow::Result<T> + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
         // Taken first, so that a change during the read is noticed.
-        let stamps = stamps(&files);
+        let versions = versions(&files);
         let state = State {
             value: Arc::new(read()?),
-            stamps,
-            looked_at: Instant::now(),
+            versions,
+            checked_at: Instant::now(),
         };
         Ok(Self {
             files,
             read: Box::new(read),
-            look_again: LOOK_AGAIN,
+            check_interval: CHECK_INTERVAL,
             state: Mutex::new(state),
         })
     }
@@ -59,17 +59,18 @@ impl<T> Reloading<T> {
     /// Checks the files at every `get`.
     #[cfg(test)]
     pub fn eager(mut self) -> Self {
-        self.look_again = Duration::ZERO;
+        self.check_interval = Duration::ZERO;
         self
     }
 
+    /// Returns the newest value, or the last one while the files cannot be read.
     pub fn get(&self) -> Arc<T> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.looked_at.elapsed() >= self.look_again {
-            state.looked_at = Instant::now();
-            let stamps = stamps(&self.files);
-            if stamps != state.stamps {
-                state.stamps = stamps;
+        if state.checked_at.elapsed() >= self.check_interval {
+            state.checked_at = Instant::now();
+            let versions = versions(&self.files);
+            if versions != state.versions {
+                state.versions = versions;
                 match (self.read)() {
                     Ok(value) => {
                         tracing::info!(files = ?self.files, "reloaded");
@@ -77,7 +78,7 @@ impl<T> Reloading<T> {
                     }
                     Err(error) => {
                         let error = format!("{error:#}");
-                        tracing::error!(files = ?self.files, error, "cannot be reloaded; the last version stays in use");
+                        tracing::error!(files = ?self.files, error, "cannot reload; the last version stays in use");
                     }
                 }
             }
@@ -92,15 +93,15 @@ impl<T> fmt::Debug for Reloading<T> {
     }
 }
 
-fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
-    let stamp = |metadata: Metadata| Stamp {
+fn versions(files: &[PathBuf]) -> Vec<Option<FileVersion>> {
+    let version = |metadata: Metadata| FileVersion {
         inode: metadata.ino(),
         bytes: metadata.len(),
         modified: (metadata.mtime(), metadata.mtime_nsec()),
     };
     files
         .iter()
-        .map(|file| std::fs::metadata(file).ok().map(stamp))
+        .map(|file| std::fs::metadata(file).ok().map(version))
         .collect()
 }
 
@@ -111,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_file_says_changes_with_it_and_stays_while_it_cannot_be_read() {
+    fn a_value_is_reloaded_and_kept_while_its_file_cannot_be_read() {
         let file = std::env::temp_dir().join(uuid::Uuid::new_v4().to_string());
         fs::write(&file, "1").unwrap();
         let path = file.clone();

@@ -1,10 +1,12 @@
+//! Orderly shutdown by signals, within deadlines.
+
 use std::future::Future;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 pub use tokio_util::sync::CancellationToken;
 
-/// A token that is cancelled by SIGTERM or SIGINT. A second signal ends the process at once.
+/// Returns a token that SIGTERM or SIGINT cancels. A second signal ends the process at once.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
@@ -30,8 +32,7 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
     Ok(shutdown)
 }
 
-/// Runs `service` to its end, but once `shutdown` is cancelled for no longer than `deadline`; says so when that was
-/// exceeded. Returns `None` in that case.
+/// Runs `service` to its end, or until `deadline` after `shutdown`. Then logs a warning and returns `None`.
 pub async fn bounded<T>(
     name: &str,
     shutdown: &CancellationToken,

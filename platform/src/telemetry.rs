@@ -1,14 +1,16 @@
+//! Logs and metrics.
+
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
-/// How a process logs.
+/// Settings of the log.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Logging")]
 pub struct TelemetryArgs {
-    /// What to log: a level, or directives such as `info,scaler=debug`
+    /// Log filter: a level, or directives such as `info,scaler=debug`
     #[arg(
         long,
         env = "MUSTER_LOG",
@@ -16,7 +18,7 @@ pub struct TelemetryArgs {
         value_name = "FILTER"
     )]
     pub log: String,
-    /// Form of the log lines
+    /// Format of the log lines
     #[arg(
         long,
         env = "MUSTER_LOG_FORMAT",
@@ -37,7 +39,7 @@ const SECONDS: [f64; 16] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
 ];
 
-/// Starts logging (to standard error) and metrics for this process; call it once, first thing.
+/// Starts logging (to standard error) and metrics, and disables core dumps. Every service calls it once, first.
 ///
 /// # Errors
 /// When the filter cannot be parsed.
@@ -52,16 +54,17 @@ pub fn init(args: &TelemetryArgs) -> anyhow::Result<()> {
         LogFormat::Json => subscriber.json().init(),
     }
     metrics_handle();
+    crate::process::disable_core_dumps();
     Ok(())
 }
 
-/// The process's metrics in Prometheus' text format.
+/// Returns the process's metrics in Prometheus' text format.
 #[must_use]
 pub fn render_metrics() -> String {
     metrics_handle().render()
 }
 
-/// Installs the recorder at the first call, so that tests which run several services in one process share it.
+/// Installs the recorder at the first call. Tests that run several services in one process share it.
 fn metrics_handle() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE.get_or_init(|| {
@@ -69,7 +72,7 @@ fn metrics_handle() -> &'static PrometheusHandle {
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
             .expect("the bucket list is not empty")
             .install_recorder()
-            .expect("nobody else installs a recorder");
+            .expect("no other recorder is installed");
         let kept = handle.clone();
         let upkeep = move || {
             loop {
@@ -85,5 +88,5 @@ fn metrics_handle() -> &'static PrometheusHandle {
     })
 }
 
-/// Samples of histograms are kept one by one until they are rendered or this comes; nobody may ever ask for them.
+/// A histogram keeps every sample until it is rendered or upkeep runs, and may never be rendered.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);

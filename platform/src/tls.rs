@@ -14,19 +14,20 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use crate::reload::Reloading;
 
-/// How long a handshake may take.
+/// Longest time of a handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The certificate of a server.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "TLS")]
 pub struct ServerTlsArgs {
-    /// Certificate chain (PEM) of this service; with it the service accepts TLS only. Reloaded when the file changes
+    /// Certificate chain (PEM) of this service. With it the service accepts TLS only. Reloaded when the file changes
     #[arg(
         long,
         env = "MUSTER_TLS_CERT",
@@ -44,7 +45,7 @@ pub struct ServerTlsArgs {
     pub tls_key: Option<PathBuf>,
 }
 
-/// Client certificates that a gRPC server asks for.
+/// Settings of client certificates that a gRPC server asks for.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "TLS")]
 pub struct ClientCaArgs {
@@ -95,10 +96,10 @@ pub enum Protocol {
 }
 
 impl ServerTlsArgs {
-    /// Returns `None` when no certificate is given.
+    /// Reads the files. Returns `None` without a certificate.
     ///
     /// # Errors
-    /// When a file cannot be read, or the key is not the certificate's.
+    /// When a file cannot be read, or key and certificate do not match.
     pub fn acceptor(
         &self,
         client_ca: &ClientCaArgs,
@@ -126,9 +127,14 @@ impl ServerTlsArgs {
 }
 
 impl Acceptor {
+    /// Performs the handshake.
+    ///
     /// # Errors
-    /// When the handshake fails or takes longer than 10 s.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<server::TlsStream<TcpStream>> {
+    /// When it fails or takes longer than 10 s.
+    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+    ) -> io::Result<server::TlsStream<S>> {
         tokio::time::timeout(HANDSHAKE_TIMEOUT, self.0.accept(stream)).await?
     }
 }
@@ -140,6 +146,8 @@ impl fmt::Debug for Acceptor {
 }
 
 impl PeerTlsArgs {
+    /// Reads the files.
+    ///
     /// # Errors
     /// When no authority is given, a file cannot be read, or key and certificate do not match.
     pub fn connector(&self) -> anyhow::Result<Connector> {
@@ -166,8 +174,10 @@ impl PeerTlsArgs {
 pub struct Connector(TlsConnector);
 
 impl Connector {
+    /// Connects and performs the handshake.
+    ///
     /// # Errors
-    /// When the host cannot be reached or its certificate is not valid for its name.
+    /// When the host cannot be reached, or its certificate is not valid for its name.
     pub async fn connect(&self, uri: &http::Uri) -> io::Result<client::TlsStream<TcpStream>> {
         let host = uri.host().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -238,9 +248,9 @@ fn certificates(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
 fn authorities(file: &Path) -> anyhow::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(file)? {
-        roots
-            .add(certificate)
-            .with_context(|| format!("{} holds what is not an authority", file.display()))?;
+        roots.add(certificate).with_context(|| {
+            format!("{} has a certificate that is no authority", file.display())
+        })?;
     }
     Ok(roots)
 }

@@ -1,4 +1,4 @@
-//! Secrets that callers prove themselves with: the metadata `authorization: Bearer TOKEN`.
+//! Secrets by which callers authenticate: the metadata `authorization: Bearer TOKEN`.
 
 use std::fmt;
 use std::path::Path;
@@ -8,38 +8,40 @@ use subtle::ConstantTimeEq;
 use tonic::Status;
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 
-/// The environment variable that holds the fleet's token where no file is given.
+/// The environment variable that holds the fleet's token if no file is given.
 pub const FLEET_TOKEN_VARIABLE: &str = "MUSTER_FLEET_TOKEN";
 
-/// A secret of visible ASCII characters. It is neither logged nor printed.
+/// A secret of visible ASCII characters. `Debug` hides it.
 #[derive(Clone)]
 pub struct Token(String);
 
 impl Token {
+    /// Parses a token. White space around it is ignored.
+    ///
     /// # Errors
-    /// When the text is empty or has other characters than visible ASCII ones; white space around it is ignored.
+    /// When the text is empty or has other characters than visible ASCII.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let text = text.trim();
         anyhow::ensure!(!text.is_empty(), "the token is empty");
         anyhow::ensure!(
             text.bytes().all(|byte| byte.is_ascii_graphic()),
-            "the token has characters that are not visible ASCII ones"
+            "the token has characters other than visible ASCII"
         );
         Ok(Self(text.to_owned()))
     }
 
-    /// 244 random bits.
+    /// Makes a token of 244 random bits.
     #[must_use]
     pub fn random() -> Self {
         let [first, second] = [(); 2].map(|()| uuid::Uuid::new_v4().simple());
         Self(format!("{first}{second}"))
     }
 
-    /// Reads the token from the file, or else from the environment variable. A token is no option of the command line:
-    /// other users of the machine could read it there.
+    /// Reads the token from the file, or else from the environment variable. There is no command-line option for a token,
+    /// since other users of the machine could read it.
     ///
     /// # Errors
-    /// When the file cannot be read, or its content or the variable's value is no token.
+    /// When the file cannot be read, or the file or the variable holds no token.
     pub fn read(file: Option<&Path>, variable: &str) -> anyhow::Result<Option<Self>> {
         if let Some(path) = file {
             let text = std::fs::read_to_string(path)
@@ -56,13 +58,13 @@ impl Token {
             .transpose()
     }
 
-    /// The text, for a place that keeps or hands on the secret.
+    /// Returns the secret text, to store it or to pass it on.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The value of the metadata `authorization`.
+    /// Returns the value of the metadata `authorization`.
     #[must_use]
     pub fn bearer(&self) -> MetadataValue<Ascii> {
         let mut value: MetadataValue<Ascii> = format!("Bearer {}", self.0)
@@ -72,10 +74,10 @@ impl Token {
         value
     }
 
-    /// Checks that a call carries this token. The comparison takes the same time wherever the two differ.
+    /// Checks that a call carries this token, in constant time.
     ///
     /// # Errors
-    /// UNAUTHENTICATED.
+    /// `UNAUTHENTICATED` when it does not.
     pub fn check(&self, metadata: &MetadataMap) -> Result<(), Status> {
         let authorization = metadata.get("authorization").map(MetadataValue::as_bytes);
         let Some((scheme, presented)) = authorization.and_then(|it| it.split_at_checked(7)) else {
@@ -114,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_token_itself_is_let_through() {
+    fn only_the_right_token_is_accepted() {
         for right in ["Bearer secret", "bearer secret"] {
             assert_eq!(check("secret", Some(right)), None, "{right}");
         }
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_visible_ascii_and_is_not_shown() {
+    fn a_token_is_visible_ascii_and_debug_hides_it() {
         for wrong in ["", " \n", "two words", "schlüssel", "a\u{7}"] {
             assert!(Token::parse(wrong).is_err(), "{wrong:?}");
         }

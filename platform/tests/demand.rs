@@ -1,4 +1,4 @@
-//! Publishers and a reader of demand, with a real Redis server between them.
+//! Publishers and a reader of demand, with a Redis server.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,33 +16,33 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// One front.
 struct Replica {
-    counts: watch::Sender<Demand>,
+    demand: watch::Sender<Demand>,
     publishing: JoinHandle<()>,
     stop: CancellationToken,
 }
 
-/// A scaler's view.
+/// The demand that a scaler reads.
 struct Watched {
-    told: watch::Receiver<Option<Demand>>,
-    /// All that was ever told.
+    newest: watch::Receiver<Option<Demand>>,
+    /// All readings.
     history: Arc<Mutex<Vec<Option<Demand>>>>,
     _reading: AbortOnDropHandle<()>,
 }
 
 impl Replica {
     fn start(url: &str, prefix: &str, demand: Demand) -> Self {
-        let (counts, published) = watch::channel(demand);
+        let (sender, published) = watch::channel(demand);
         let stop = CancellationToken::new();
         let publisher = Publisher::new(url.parse().unwrap(), prefix);
         let publishing = tokio::spawn(publisher.publish_until(published, stop.clone()));
         Self {
-            counts,
+            demand: sender,
             publishing,
             stop,
         }
     }
 
-    /// Without a word.
+    /// Ends without withdrawing.
     fn die(self) {
         self.publishing.abort();
     }
@@ -55,24 +55,24 @@ impl Replica {
 
 impl Watched {
     fn start(url: &str, prefix: &str) -> Self {
-        let (tell, told) = watch::channel(None);
+        let (sender, newest) = watch::channel(None);
         let history = Arc::new(Mutex::new(Vec::new()));
-        let noted = Arc::clone(&history);
+        let readings = Arc::clone(&history);
         let reader = Reader::new(url.parse().unwrap(), prefix);
         let reading = reader.follow(move |demand| {
-            noted.lock().unwrap().push(demand);
-            tell.send_replace(demand);
+            readings.lock().unwrap().push(demand);
+            sender.send_replace(demand);
         });
         Self {
-            told,
+            newest,
             history,
             _reading: AbortOnDropHandle::new(tokio::spawn(reading)),
         }
     }
 
-    /// Waits for what is told from now on, or was told last.
+    /// Waits until the newest reading fits.
     async fn until(&mut self, what: &str, fits: impl Fn(Option<Demand>) -> bool) {
-        let fitting = self.told.wait_for(|demand| fits(*demand));
+        let fitting = self.newest.wait_for(|demand| fits(*demand));
         let in_time = tokio::time::timeout(TIMEOUT, fitting).await.is_ok();
         assert!(in_time, "never: {what}; {:?}", self.history());
     }
@@ -87,7 +87,7 @@ impl Watched {
     }
 
     fn newest(&self) -> Option<Demand> {
-        *self.told.borrow()
+        *self.newest.borrow()
     }
 }
 
@@ -110,7 +110,7 @@ async fn keys(server: &RedisServer) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn replicas_are_added_up_and_their_changes_are_seen_at_once() {
+async fn demands_are_summed_and_changes_are_read_at_once() {
     let server = RedisServer::start().await;
     let mut watched = Watched::start(&server.url(), "test");
     let first = Replica::start(&server.url(), "test", demand(0, 0));
@@ -121,18 +121,18 @@ async fn replicas_are_added_up_and_their_changes_are_seen_at_once() {
     let mut fastest = TIMEOUT;
     for change in 1..=10 {
         let changed = Instant::now();
-        first.counts.send_replace(demand(change, change));
+        first.demand.send_replace(demand(change, change));
         watched.until_unanswered(2 + change).await;
         fastest = fastest.min(changed.elapsed());
     }
     assert_eq!(watched.newest(), Some(demand(12, 17)));
-    // By polling alone it takes 250 ms on average.
+    // Polling alone takes 250 ms on average.
     assert!(fastest < Duration::from_millis(60), "{fastest:?}");
     drop(second);
 }
 
 #[tokio::test]
-async fn deployments_with_different_prefixes_do_not_mix() {
+async fn deployments_with_different_prefixes_are_separate() {
     let server = RedisServer::start().await;
     let _ours = Replica::start(&server.url(), "ours", demand(1, 1));
     let _theirs = Replica::start(&server.url(), "theirs", demand(5, 5));
@@ -160,14 +160,14 @@ async fn a_replica_that_dies_drops_out_and_its_totals_stay() {
 }
 
 #[tokio::test]
-async fn a_replica_that_shuts_down_is_gone_at_once_and_nobody_is_not_zero() {
+async fn a_replica_withdraws_at_shutdown_and_no_replica_is_not_zero() {
     let server = RedisServer::start().await;
     let mut watched = Watched::start(&server.url(), "test");
     let replica = Replica::start(&server.url(), "test", demand(0, 9));
     watched.until_unanswered(0).await;
     let stopped = Instant::now();
     replica.shut_down().await;
-    watched.until("no front", |told| told.is_none()).await;
+    watched.until("no front", |demand| demand.is_none()).await;
     let took = stopped.elapsed();
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert_eq!(keys(&server).await, Vec::<String>::new());
@@ -181,31 +181,33 @@ async fn after_redis_was_killed_and_restarted_the_demand_is_exact_again() {
     let mut watched = Watched::start(&server.url(), "test");
     watched.until_unanswered(7).await;
     server.kill();
-    watched.until("Redis is lost", |told| told.is_none()).await;
-    first.counts.send_replace(demand(5, 12));
+    watched
+        .until("Redis is lost", |demand| demand.is_none())
+        .await;
+    first.demand.send_replace(demand(5, 12));
     server.restart().await;
     watched.until_unanswered(9).await;
     assert_eq!(watched.newest(), Some(demand(9, 32)));
-    // The replicas come back one after the other, but half of them was never taken for all.
-    let told = watched.history();
-    let lost = told.iter().position(|told| *told == Some(demand(7, 30)));
-    for known in told[lost.unwrap()..].iter().flatten() {
-        assert!([7, 9].contains(&known.unanswered), "{told:?}");
+    // The replicas return one after the other, but the demand of one alone is never reported.
+    let history = watched.history();
+    let lost = history.iter().position(|seen| *seen == Some(demand(7, 30)));
+    for known in history[lost.unwrap()..].iter().flatten() {
+        assert!([7, 9].contains(&known.unanswered), "{history:?}");
     }
-    let totals = told.iter().flatten().map(|it| it.accepted_total);
-    assert!(totals.is_sorted(), "{told:?}");
+    let totals = history.iter().flatten().map(|it| it.accepted_total);
+    assert!(totals.is_sorted(), "{history:?}");
     drop(second);
 }
 
 #[tokio::test]
-async fn a_demand_that_cannot_be_read_is_not_left_out() {
+async fn a_malformed_demand_is_not_left_out() {
     let server = RedisServer::start().await;
     let _sound = Replica::start(&server.url(), "test", demand(1, 1));
     let mut watched = Watched::start(&server.url(), "test");
     watched.until_unanswered(1).await;
     let client = redis::Client::open(server.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let break_it = redis::pipe()
+    let written = redis::pipe()
         .cmd("ZADD")
         .arg("muster:{test}:demand-replicas")
         .arg(4_000_000_000_u64)
@@ -215,26 +217,28 @@ async fn a_demand_that_cannot_be_read_is_not_left_out() {
         .arg("many")
         .exec_async(&mut connection)
         .await;
-    break_it.unwrap();
-    watched.until("it is noticed", |told| told.is_none()).await;
-    let mend = redis::cmd("DEL")
+    written.unwrap();
+    watched
+        .until("the demand is unknown", |demand| demand.is_none())
+        .await;
+    let deleted = redis::cmd("DEL")
         .arg("muster:{test}:demand:strange")
         .exec_async(&mut connection)
         .await;
-    mend.unwrap();
+    deleted.unwrap();
     watched.until_unanswered(1).await;
 }
 
 #[tokio::test]
-async fn a_redis_that_never_answers_holds_nobody_up() {
-    // Connections are accepted by the operating system, and that is all.
+async fn a_redis_that_never_replies_delays_no_shutdown() {
+    // The operating system accepts connections, and nothing replies.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("redis://{}/0", silent.local_addr().unwrap());
     let replica = Replica::start(&url, "test", demand(1, 1));
     let watched = Watched::start(&url, "test");
     let deadline = Instant::now() + TIMEOUT;
     while watched.history().is_empty() {
-        assert!(Instant::now() < deadline, "the reader says nothing");
+        assert!(Instant::now() < deadline, "the reader reports nothing");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(watched.newest(), None);
@@ -245,13 +249,13 @@ async fn a_redis_that_never_answers_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn tls_with_a_server_that_has_none_fails_and_is_tried_again() {
+async fn tls_with_a_server_without_tls_fails_and_is_retried() {
     let server = RedisServer::start().await;
     let url = server.url().replace("redis://", "rediss://");
     let watched = Watched::start(&url, "test");
     let deadline = Instant::now() + TIMEOUT;
     while watched.history().len() < 2 {
-        assert!(Instant::now() < deadline, "it is not tried again");
+        assert!(Instant::now() < deadline, "it is not retried");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(watched.newest(), None);

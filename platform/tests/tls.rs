@@ -1,10 +1,10 @@
-//! gRPC over TLS: who is let in.
+//! gRPC over TLS: which clients are accepted.
 
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 
-use platform::grpc::{self, Door};
+use platform::grpc::{self, ServerOptions};
 use platform::shutdown::CancellationToken;
 use platform::tls::{ClientCaArgs, PeerTlsArgs, Protocol, ServerTlsArgs};
 use testkit::{Authority, Issued, listen};
@@ -13,17 +13,17 @@ use tokio_util::sync::DropGuard;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-/// A gRPC service at 127.0.0.1 with a certificate for it.
+/// Starts a gRPC service at 127.0.0.1 with a certificate for it.
 async fn serve(authority: &Authority, client_ca: Option<PathBuf>) -> (String, DropGuard) {
     let client_ca = ClientCaArgs {
         tls_client_ca: client_ca,
     };
-    let door = Door {
+    let options = ServerOptions {
         tls: authority
             .server()
             .acceptor(&client_ca, Protocol::Http2)
             .unwrap(),
-        ..Door::open()
+        ..ServerOptions::unrestricted()
     };
     let (listener, url) = listen().await;
     let url = url.replace("http://", "https://");
@@ -31,7 +31,7 @@ async fn serve(authority: &Authority, client_ca: Option<PathBuf>) -> (String, Dr
     let (_, ready) = watch::channel(true);
     tokio::spawn(grpc::serve(
         listener,
-        door,
+        options,
         ready,
         shutdown.clone(),
         &[],
@@ -49,7 +49,7 @@ async fn is_answered(url: &str, tls: &PeerTlsArgs) -> bool {
 }
 
 #[tokio::test]
-async fn a_service_is_called_by_those_who_trust_its_authority() {
+async fn only_clients_that_trust_the_authority_connect() {
     let (ours, other) = (Authority::generate(), Authority::generate());
     let (url, _stop) = serve(&ours, None).await;
     assert!(is_answered(&url, &ours.trusting()).await);
@@ -60,24 +60,24 @@ async fn a_service_is_called_by_those_who_trust_its_authority() {
 }
 
 #[tokio::test]
-async fn mutual_tls_lets_in_those_alone_who_show_a_certificate_of_the_authority() {
+async fn mutual_tls_accepts_only_certificates_of_the_authority() {
     let (ours, services, other) = (
         Authority::generate(),
         Authority::generate(),
         Authority::generate(),
     );
     let (url, _stop) = serve(&services, Some(ours.ca())).await;
-    let showing = |of: &Authority| PeerTlsArgs {
+    let presenting = |of: &Authority| PeerTlsArgs {
         peer_ca: Some(services.ca()),
         ..of.client()
     };
-    assert!(is_answered(&url, &showing(&ours)).await);
-    assert!(!is_answered(&url, &showing(&other)).await);
+    assert!(is_answered(&url, &presenting(&ours)).await);
+    assert!(!is_answered(&url, &presenting(&other)).await);
     assert!(!is_answered(&url, &services.trusting()).await);
 }
 
 #[test]
-fn files_that_do_not_do_are_named() {
+fn errors_name_the_file() {
     let authority = Authority::generate();
     let Issued { cert, key } = authority.issue("127.0.0.1");
     let acceptor = |cert: &Path, key: &Path| {

@@ -1,12 +1,14 @@
+//! File names of photos.
+
 use std::fmt;
 use std::str::FromStr;
 
-/// The longest file name accepted, in bytes of UTF-8: what common file systems take, and short enough that a job with
-/// two such names fits into one message on the request queue.
+/// The longest file name, in bytes of UTF-8: the limit of common file systems. A job with two such names fits into a request
+/// message.
 pub const MAX_BYTES: usize = 255;
 
-/// A photo's file name as a client may send it: one path component that is safe as an object key and leaves the
-/// answer `<stem>:<name>` unambiguous. Once made it cannot be wrong.
+/// A valid file name of a photo: one path component that is safe as an object key, and unambiguous in the response
+/// `<stem>:<name>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileName(String);
 
@@ -26,6 +28,8 @@ pub enum FileNameError {
 }
 
 impl FileName {
+    /// Parses a file name.
+    ///
     /// # Errors
     /// When the name is empty, has more than [`MAX_BYTES`] bytes, contains a control character or one of
     /// `/ \ : "`, or has nothing before its last extension (as `.jpg` and `..`).
@@ -53,14 +57,14 @@ impl FileName {
         &self.0
     }
 
-    /// The name without its last extension: the key in the out-bucket and the first half of the answer.
+    /// Returns the name without its last extension: the key in the out-bucket, and the first part of the response.
     #[must_use]
     pub fn stem(&self) -> &str {
         split_extension(&self.0).0
     }
 
-    /// A distinct name for another image of this name: `photo.jpg` and tag `3fa9` give `photo~3fa9.jpg`. The stem, and an
-    /// extension that takes more than half the room, are shortened where the result would otherwise be too long.
+    /// Returns another name for another photo of this name: `photo.jpg` and the tag `3fa9` give `photo~3fa9.jpg`. If it is too
+    /// long, the stem is shortened, and an extension that takes more than half of the bytes.
     #[must_use]
     pub fn derived(&self, tag: &str) -> Self {
         let (stem, extension) = split_extension(&self.0);
@@ -86,14 +90,14 @@ impl FromStr for FileName {
     }
 }
 
-/// Control characters, and the marks that change how the text around them is shown (line and paragraph separators,
-/// bidirectional overrides, zero-width characters, the byte order mark).
+/// Whether a character is invisible: a control character, a line or paragraph separator, a bidirectional override, a
+/// zero-width character, or the byte order mark.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Splits before the last dot; the extension keeps its dot. A name without a dot has no extension.
+/// Splits a name before its last dot. Without a dot the extension is empty.
 fn split_extension(name: &str) -> (&str, &str) {
     name.rfind('.').map_or((name, ""), |dot| name.split_at(dot))
 }
@@ -174,7 +178,7 @@ mod tests {
         assert!(derived.as_str().ends_with("~0123456789abcdef.jpg"));
     }
 
-    /// Found by fuzzing: workers refused the job of such a photo.
+    /// Found by fuzzing: workers refused jobs with such a name.
     #[test]
     fn a_derived_name_shortens_an_extension_that_leaves_no_room() {
         let name = FileName::parse(&format!("photo.{}", "é".repeat(120))).unwrap();

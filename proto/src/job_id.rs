@@ -1,9 +1,11 @@
+//! Ids of jobs.
+
 use std::fmt;
 use std::str::FromStr;
 
 use uuid::Uuid;
 
-/// The id of one recognition, from the client's request to the reply: a random UUID.
+/// The id of a recognition, from the client's request to the reply: a random UUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(Uuid);
 
@@ -40,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_id_survives_its_text_form() {
+    fn a_job_id_survives_a_round_trip_through_text() {
         let id = JobId::random();
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(id.to_string().len(), 32);

@@ -1,4 +1,11 @@
-//! Muster's contracts: the gRPC services, the messages on the queues, and the names that all services agree on.
+//! Muster's contracts: gRPC services, queue messages, and names.
+//!
+//! | module | what it has |
+//! |---|---|
+//! | [`v1`] | the code generated from `muster/v1/*.proto` |
+//! | [`message`] | queue messages as JSON |
+//! | [`names`] | names of buckets, queues and instances |
+//! | [`file_name`], [`job_id`] | validated file names and job ids |
 
 pub mod file_name;
 pub mod job_id;

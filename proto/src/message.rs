@@ -1,3 +1,5 @@
+//! Queue messages, as canonical protobuf JSON.
+
 use std::sync::LazyLock;
 
 use prost::{Message, Name};
@@ -14,7 +16,7 @@ static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
 #[error("not a valid queue message: {0}")]
 pub struct MessageError(#[from] serde_json::Error);
 
-/// A message's canonical protobuf JSON (<https://protobuf.dev/programming-guides/json/>).
+/// Encodes a message as canonical JSON (<https://protobuf.dev/programming-guides/json/>).
 #[must_use]
 pub fn encode<M: Message + Name>(message: &M) -> String {
     let mut dynamic = DynamicMessage::new(descriptor::<M>());
@@ -24,8 +26,10 @@ pub fn encode<M: Message + Name>(message: &M) -> String {
     serde_json::to_string(&dynamic).expect("a generated message has only fields that JSON can hold")
 }
 
+/// Decodes a message. Unknown fields are ignored, so that a newer sender is understood.
+///
 /// # Errors
-/// When the text is not the JSON of an `M`. Unknown fields are ignored, so that a newer sender is understood.
+/// When the text is not the JSON of an `M`.
 pub fn decode<M: Message + Name + Default>(text: &str) -> Result<M, MessageError> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let options = prost_reflect::DeserializeOptions::new().deny_unknown_fields(false);
@@ -61,7 +65,7 @@ mod tests {
             job_id: JobId::random().to_string(),
             object_key: file_name.derived("0123456789abcdef").to_string(),
             file_name: file_name.to_string(),
-            // The longest name that SQS allows.
+            // SQS's limit.
             reply_queue: "q".repeat(80),
             deadline: Some(prost_types::Timestamp {
                 seconds: 1_800_000_000,
@@ -120,7 +124,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_accepted_file_name_fits_and_survives(name in "\\PC{1,300}") {
+        fn every_valid_file_name_fits_and_survives(name in "\\PC{1,300}") {
             if FileName::parse(&name).is_ok() {
                 let job = job(&name);
                 let text = encode(&job);

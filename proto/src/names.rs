@@ -1,6 +1,8 @@
+//! Names of buckets, queues and instances.
+
 use crate::JobId;
 
-/// The names of a deployment's buckets, queues and instances, made from its prefix.
+/// The names of a deployment's buckets and queues, by its prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
     prefix: String,
@@ -12,10 +14,10 @@ pub const WEB_INSTANCE: &str = "web-instance";
 pub const WORKER_INSTANCE: &str = "app-tier-instance";
 /// The largest message on the request queue, in bytes.
 pub const REQUEST_MAX_BYTES: usize = 1024;
-/// How often a request message is received before it goes to the dead-letter queue.
+/// Receives of a request message before it goes to the dead-letter queue.
 pub const MAX_RECEIVE_COUNT: u32 = 5;
 
-/// Hexadecimal digits: with them a name fits into SQS's 80 bytes wherever the prefix fits into a bucket's 63.
+/// Hexadecimal digits. A name fits into SQS's 80 bytes if a bucket's name with the same prefix fits into 63.
 const REPLY_QUEUE_DIGITS: usize = 12;
 
 impl Names {
@@ -46,20 +48,20 @@ impl Names {
         format!("{}-req-queue", self.prefix)
     }
 
-    /// What the names of reply queues begin with: each front has one of its own.
+    /// Returns the prefix of the names of reply queues. Each front has its own.
     #[must_use]
     pub fn reply_queue(&self) -> String {
         format!("{}-resp-queue", self.prefix)
     }
 
-    /// A name for the reply queue of one front, for as long as it runs.
+    /// Makes a name for the reply queue of one front.
     #[must_use]
     pub fn new_reply_queue(&self) -> String {
         let id = JobId::random().to_string();
         format!("{}-{}", self.reply_queue(), &id[..REPLY_QUEUE_DIGITS])
     }
 
-    /// Whether [`Names::new_reply_queue`] may have made this name. Operators name theirs otherwise.
+    /// Whether the name has the form of [`Names::new_reply_queue`], which operators do not use.
     #[must_use]
     pub fn is_new_reply_queue(&self, queue: &str) -> bool {
         let rest = queue.strip_prefix(&self.reply_queue());
@@ -69,14 +71,14 @@ impl Names {
         })
     }
 
-    /// Where request messages go that were received [`MAX_RECEIVE_COUNT`] times without being deleted.
+    /// Returns the name of the queue for request messages that were received [`MAX_RECEIVE_COUNT`] times.
     #[must_use]
     pub fn dead_letter_queue(&self) -> String {
         format!("{}-req-dead-letter-queue", self.prefix)
     }
 }
 
-/// The tag `Name` of the worker with number `number`.
+/// Returns the tag `Name` of a worker.
 #[must_use]
 pub fn worker_instance(number: u32) -> String {
     format!("{WORKER_INSTANCE}-{number}")
@@ -87,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_reply_queue_is_told_from_those_that_operators_name() {
+    fn a_new_reply_queue_differs_from_those_of_operators() {
         let names = Names::new("acme-faces");
         let made = names.new_reply_queue();
         assert!(made.starts_with("acme-faces-resp-queue-"), "{made}");

@@ -1,8 +1,9 @@
-//! The command line, and the commands besides the service itself.
+//! The command line, and the commands besides the service.
 
 mod control;
 mod paint;
 mod replay;
+mod simulate;
 mod table;
 mod text;
 
@@ -18,13 +19,13 @@ use proto::v1::{GetStatusRequest, ListDecisionsRequest, ScalerStatus, WatchStatu
 use tonic::transport::Channel;
 
 use crate::config::ServeArgs;
-use crate::simulate::SimulateArgs;
 use paint::Paint;
+use simulate::SimulateArgs;
 
-/// A thousand decisions about a large fleet exceed the 4 MiB that a client takes by default.
-const LARGEST_ANSWER: usize = 256 * 1024 * 1024;
+/// A thousand decisions about a large fleet exceed a client's default limit of 4 MiB.
+const LARGEST_REPLY: usize = 256 * 1024 * 1024;
 
-/// Moves the number of worker instances with demand, and says why.
+/// Moves the number of worker instances with demand, and explains each decision.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -38,28 +39,28 @@ pub struct Cli {
 
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Command {
-    /// Print what a running scaler knows and has decided
+    /// Print a running scaler's observation, decision and costs
     Status(StatusArgs),
-    /// Print its decisions as they are made
+    /// Print decisions as they are made
     Watch(WatchArgs),
     /// Print the last decisions that changed something
     Decisions(DecisionsArgs),
-    /// Change how many workers there may be, until the scaler is restarted or another one takes over
+    /// Change the bounds on workers, until the scaler restarts or another one takes over
     Bounds(control::BoundsArgs),
-    /// Have it do nothing, until it is resumed or restarted, or another one takes over
+    /// Pause scaling, until it is resumed, the scaler restarts, or another one takes over
     Pause(control::PauseArgs),
-    /// Have it go on after a pause
+    /// Resume scaling
     Resume(control::ResumeArgs),
-    /// Make the decisions of a recording again, and print those that come out otherwise
+    /// Plan again from a recording, and print decisions that differ
     Replay(replay::ReplayArgs),
-    /// Compare what the policies do with given arrivals, and what that costs
+    /// Simulate the policies on traces of arrivals, and compare latency and cost
     Simulate(SimulateArgs),
 }
 
 /// Where the scaler is.
 #[derive(Debug, Clone, clap::Args)]
-pub struct LookArgs {
-    /// Where the scaler serves gRPC
+pub struct ConnectArgs {
+    /// URL at which the scaler serves gRPC
     #[arg(
         long,
         env = "MUSTER_SCALER",
@@ -76,7 +77,7 @@ pub struct LookArgs {
 #[derive(Debug, Clone, clap::Args)]
 pub struct StatusArgs {
     #[command(flatten)]
-    look: LookArgs,
+    connect: ConnectArgs,
     /// Print a line of JSON (muster.v1.ScalerStatus)
     #[arg(long)]
     json: bool,
@@ -85,11 +86,11 @@ pub struct StatusArgs {
 #[derive(Debug, Clone, clap::Args)]
 pub struct WatchArgs {
     #[command(flatten)]
-    look: LookArgs,
-    /// Print each as a line of JSON (muster.v1.ScalerStatus)
+    connect: ConnectArgs,
+    /// Print each decision as a line of JSON (muster.v1.ScalerStatus)
     #[arg(long)]
     json: bool,
-    /// Also those that change nothing; with --json that is a recording for `scaler replay`
+    /// Print decisions that change nothing as well; with --json the output is a recording for `scaler replay`
     #[arg(long)]
     every: bool,
 }
@@ -97,8 +98,8 @@ pub struct WatchArgs {
 #[derive(Debug, Clone, clap::Args)]
 pub struct DecisionsArgs {
     #[command(flatten)]
-    look: LookArgs,
-    /// How many at most, the newest ones; the scaler remembers 1000, fewer of a large fleet
+    connect: ConnectArgs,
+    /// Number of the newest decisions to print; the scaler remembers 1000, fewer for a large fleet
     #[arg(
         long,
         default_value_t = 20,
@@ -106,10 +107,10 @@ pub struct DecisionsArgs {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     limit: u32,
-    /// Only those made later than this: 2026-01-31T12:00:00Z
+    /// Print only decisions made after this time: 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME")]
     since: Option<prost_types::Timestamp>,
-    /// Print each as a line of JSON (muster.v1.ScalerStatus)
+    /// Print each decision as a line of JSON (muster.v1.ScalerStatus)
     #[arg(long)]
     json: bool,
 }
@@ -118,7 +119,7 @@ impl Command {
     /// Prints to standard output.
     ///
     /// # Errors
-    /// When the scaler cannot be reached or refuses, a recording cannot be read, or nobody reads the output.
+    /// When the scaler cannot be reached or refuses, a recording cannot be read, or the output is closed.
     #[inline(never)]
     pub fn run(&self) -> LocalBoxFuture<'_, anyhow::Result<()>> {
         // Compiled here once, and not in the binary again: see "Builds" in docs/development.md.
@@ -131,13 +132,13 @@ impl Command {
         let mut output = stdout.lock();
         match self {
             Self::Status(args) => {
-                let answer = args
-                    .look
+                let reply = args
+                    .connect
                     .client()?
-                    .get_status(args.look.key.call(GetStatusRequest {})?)
+                    .get_status(args.connect.key.call(GetStatusRequest {})?)
                     .await;
-                let status = answer
-                    .map_err(|error| args.look.failure(&error))?
+                let status = reply
+                    .map_err(|error| args.connect.failure(&error))?
                     .into_inner();
                 if args.json {
                     writeln!(output, "{}", proto::encode(&status))?;
@@ -151,13 +152,13 @@ impl Command {
                     limit: args.limit,
                     since: args.since,
                 };
-                let answer = args
-                    .look
+                let reply = args
+                    .connect
                     .client()?
-                    .list_decisions(args.look.key.call(request)?)
+                    .list_decisions(args.connect.key.call(request)?)
                     .await;
-                let answer = answer.map_err(|error| args.look.failure(&error))?;
-                for status in answer.into_inner().decisions {
+                let reply = reply.map_err(|error| args.connect.failure(&error))?;
+                for status in reply.into_inner().decisions {
                     print(&mut output, &status, args.json, paint)?;
                 }
             }
@@ -174,27 +175,26 @@ impl Command {
 impl WatchArgs {
     async fn run(&self, output: &mut impl Write, paint: Paint) -> anyhow::Result<()> {
         let request = WatchStatusRequest { every: self.every };
-        let request = self.look.key.call(request)?;
-        let watched = self.look.client()?.watch_status(request).await;
+        let request = self.connect.key.call(request)?;
+        let watched = self.connect.client()?.watch_status(request).await;
         let mut statuses = watched
-            .map_err(|error| self.look.failure(&error))?
+            .map_err(|error| self.connect.failure(&error))?
             .into_inner();
         loop {
             let next = statuses.message().await;
-            let Some(status) = next.map_err(|error| self.look.failure(&error))? else {
+            let Some(status) = next.map_err(|error| self.connect.failure(&error))? else {
                 return Ok(());
             };
             print(output, &status, self.json, paint)?;
-            // The next one may be long in coming.
             output.flush()?;
         }
     }
 }
 
-impl LookArgs {
+impl ConnectArgs {
     fn client(&self) -> anyhow::Result<ScalerClient<Channel>> {
         let client = ScalerClient::new(platform::grpc::channel(&self.scaler, &self.tls)?);
-        Ok(client.max_decoding_message_size(LARGEST_ANSWER))
+        Ok(client.max_decoding_message_size(LARGEST_REPLY))
     }
 
     fn failure(&self, error: &tonic::Status) -> anyhow::Error {
@@ -207,12 +207,12 @@ impl LookArgs {
                 anyhow::anyhow!("the scaler at {scaler} refuses: {message}")
             }
             tonic::Code::Unimplemented => {
-                anyhow::anyhow!("the scaler at {scaler} is older than this program")
+                anyhow::anyhow!("the scaler at {scaler} is older than this program: update it")
             }
             _ => {
                 let cause = std::iter::successors(error.source(), |&error| error.source()).last();
                 let cause = cause.map_or_else(|| message.to_owned(), ToString::to_string);
-                anyhow::anyhow!("the scaler at {scaler} does not answer: {cause}")
+                anyhow::anyhow!("the scaler at {scaler} does not answer: {cause}; check --scaler")
             }
         }
     }

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use crate::plan::Moment;
 
-/// Turns the process's clocks into the plan's [`Moment`]s and back. Copies agree with each other.
+/// Converts between the process's clock and the plan's [`Moment`]s. Copies agree with each other.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     origin: Instant,
@@ -26,15 +26,9 @@ impl Clock {
         Moment::after_epoch(self.wall_origin + self.origin.elapsed())
     }
 
-    /// When to wake a task at `moment`.
+    /// Returns the instant to sleep until for a task that wakes at `moment`.
     #[must_use]
     pub fn instant(&self, moment: Moment) -> Instant {
         self.origin + moment.elapsed().saturating_sub(self.wall_origin)
-    }
-
-    /// The time of day at `moment`.
-    #[must_use]
-    pub fn time_of_day(&self, moment: Moment) -> SystemTime {
-        SystemTime::UNIX_EPOCH + moment.elapsed()
     }
 }

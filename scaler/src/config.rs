@@ -1,8 +1,10 @@
+//! The scaler's flags and environment variables.
+
+mod launch;
 mod policy;
 mod value;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,51 +12,49 @@ use platform::access::KeyArgs;
 use platform::admin::AdminArgs;
 use platform::aws::AwsArgs;
 use platform::demand::DemandArgs;
-use platform::fleet::{LaunchSpec, Market, UserData};
 use platform::grpc::DoorArgs;
 use platform::tls::PeerTlsArgs;
-use platform::token::{FLEET_TOKEN_VARIABLE, Token};
+use platform::token::Token;
 
-pub use self::policy::PolicyArgs;
-pub(crate) use self::value::{dollars, duration, keep_idle, positive_duration, share, window};
-use crate::access::TokenArgs;
-use crate::execute::{Places, RequestLimits, Settings};
-use crate::fleet_token::PLACEHOLDER;
+pub use self::launch::{LaunchArgs, MarketArg};
+pub use self::policy::{BoundFlags, PolicyArgs, PolicyFlags};
+pub(crate) use self::value::{policy_kind, positive_duration, share, window};
+use crate::execute::ExecutorConfig;
 use crate::lease::LeaseTimes;
 use crate::plan::Policy;
+use crate::rpc::TokenArgs;
 
-/// Everything that [`crate::run()`] needs besides its listener and the AWS clients.
+/// What [`crate::run()`] needs besides its listener and the AWS clients.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub policy: Policy,
-    /// How often EC2 and the queue are asked in the ordinary.
+    /// Normal polling interval of EC2 and the queue.
     pub tick: Duration,
-    /// URL of front, whose demand decides unless `demand` is given.
+    /// URL of front. Not used when `demand` names a Redis.
     pub front: String,
-    /// Redis in which any number of fronts keep their demand.
+    /// Redis in which any number of fronts publish their demand.
     pub demand: DemandArgs,
     /// Prefix of the names of buckets and queues.
     pub prefix: String,
-    /// What workers are launched from, and how EC2 is called.
-    pub calls: Settings,
-    /// Absent: this is the only scaler.
+    pub executor: ExecutorConfig,
+    /// `None`: this is the only scaler.
     pub lease: Option<LeaseConfig>,
     pub door: DoorArgs,
     pub peer_tls: PeerTlsArgs,
-    /// What front lets the scaler in by.
+    /// API key for front.
     pub key: Option<Token>,
-    /// Who carries it may change bounds, pause and resume; absent: nobody.
+    /// Permits its bearer to change bounds, pause and resume.
     pub token: Option<Token>,
-    /// What workers prove themselves with; absent: what the scaler's bucket holds.
+    /// `None`: the token is in the scaler's bucket.
     pub fleet_token: Option<Token>,
     pub admin: AdminArgs,
 }
 
-/// How scalers agree on which of them acts.
+/// How several scalers agree on one leader.
 #[derive(Debug, Clone)]
 pub struct LeaseConfig {
     pub times: LeaseTimes,
-    /// Where others reach this scaler; absent: at the address it listens on.
+    /// Address at which others reach this scaler. `None`: the address it listens on.
     pub advertised: Option<String>,
 }
 
@@ -69,7 +69,7 @@ pub struct ServeArgs {
         value_name = "ADDRESS"
     )]
     pub listen: SocketAddr,
-    /// Where front serves its demand; not used with --demand
+    /// URL at which front serves its demand; not used with --demand
     #[arg(
         long,
         env = "MUSTER_FRONT",
@@ -77,8 +77,8 @@ pub struct ServeArgs {
         value_name = "URL"
     )]
     pub front: String,
-    /// How often EC2 and the queue are asked; seldom while nothing runs, more often while instances stop or start
-    #[arg(long, default_value = "500ms", value_name = "DURATION", value_parser = duration)]
+    /// Normal polling interval of EC2 and the queue; longer while nothing runs, shorter while instances start or stop
+    #[arg(long, default_value = "500ms", value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub tick: Duration,
     #[command(flatten)]
     pub demand: DemandArgs,
@@ -102,95 +102,11 @@ pub struct ServeArgs {
     pub admin: AdminArgs,
 }
 
-/// What workers are launched from.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Worker instances")]
-pub struct LaunchArgs {
-    /// Machine image
-    #[arg(
-        long,
-        env = "MUSTER_WORKER_IMAGE",
-        default_value = "ami-muster-worker",
-        value_name = "ID"
-    )]
-    pub image_id: String,
-    /// EC2 instance type; several, best first: the next is launched where there is no capacity for those before it
-    #[arg(
-        long,
-        env = "MUSTER_WORKER_INSTANCE_TYPE",
-        default_value = "c7i.large",
-        value_delimiter = ',',
-        value_name = "TYPE"
-    )]
-    pub instance_type: Vec<String>,
-    /// Subnet; absent: the account's default; several, best first: all are tried before the next instance type
-    #[arg(
-        long,
-        env = "MUSTER_WORKER_SUBNET",
-        value_delimiter = ',',
-        value_name = "ID"
-    )]
-    pub subnet_id: Vec<String>,
-    /// How to buy instances; spot instances are terminated instead of stopped
-    #[arg(
-        long,
-        env = "MUSTER_WORKER_MARKET",
-        default_value = "on-demand",
-        value_name = "MARKET"
-    )]
-    pub market: MarketArg,
-    /// Tag of the instances besides Name; may be given several times
-    #[arg(
-        long = "tag",
-        env = "MUSTER_WORKER_TAGS",
-        value_delimiter = ',',
-        value_name = "KEY=VALUE",
-        value_parser = tag
-    )]
-    pub tags: Vec<(String, String)>,
-    /// Keep calls within AWS's published request limits: aws, none, or a factor of them
-    #[arg(
-        long,
-        env = "MUSTER_EC2_REQUEST_LIMITS",
-        default_value = "aws",
-        value_name = "LIMITS"
-    )]
-    pub ec2_request_limits: RequestLimits,
-    /// Security group; may be given several times
-    #[arg(
-        long,
-        env = "MUSTER_WORKER_SECURITY_GROUPS",
-        value_delimiter = ',',
-        value_name = "ID"
-    )]
-    pub security_group_id: Vec<String>,
-    /// Name of the IAM instance profile
-    #[arg(long, env = "MUSTER_WORKER_INSTANCE_PROFILE", value_name = "NAME")]
-    pub instance_profile: Option<String>,
-    /// Name of the SSH key pair
-    #[arg(long, env = "MUSTER_WORKER_KEY", value_name = "NAME")]
-    pub key_name: Option<String>,
-    /// File with the user data, in which @MUSTER_FLEET_TOKEN@ stands for the fleet's token; absent: the one line
-    /// MUSTER_FLEET_TOKEN=@MUSTER_FLEET_TOKEN@
-    #[arg(long, env = "MUSTER_WORKER_USER_DATA_FILE", value_name = "FILE")]
-    pub user_data_file: Option<PathBuf>,
-    /// File with the token that workers prove themselves with; absent: the environment variable MUSTER_FLEET_TOKEN, and
-    /// without that a token that the scaler makes once and keeps in its bucket
-    #[arg(long, env = "MUSTER_FLEET_TOKEN_FILE", value_name = "FILE")]
-    pub fleet_token_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum MarketArg {
-    OnDemand,
-    Spot,
-}
-
-/// How scalers agree on which of them acts.
+/// How several scalers agree on one leader.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Lease")]
 pub struct LeaseArgs {
-    /// Whether scalers of one prefix take turns by a lease in S3; off where there is only ever one
+    /// Whether scalers with the same prefix elect a leader by a lease in S3; off when there is only one scaler
     #[arg(
         long,
         env = "MUSTER_LEASE",
@@ -198,16 +114,16 @@ pub struct LeaseArgs {
         value_name = "ON|OFF"
     )]
     pub lease: LeaseSwitch,
-    /// How long a scaler that dies holds up the next one; 15s or more
+    /// How long the next scaler waits after a leader has died; 15s or more
     #[arg(
         long,
         env = "MUSTER_LEASE_TIME",
         default_value = "20s",
         value_name = "DURATION",
-        value_parser = duration
+        value_parser = humantime::parse_duration
     )]
     pub lease_time: Duration,
-    /// Where others reach this scaler, as the lease names it; absent: the address it listens on
+    /// Address at which others reach this scaler, as the lease names it; by default the address it listens on
     #[arg(long, env = "MUSTER_SCALER_ADVERTISED", value_name = "ADDRESS")]
     pub advertised: Option<String>,
 }
@@ -219,23 +135,26 @@ pub enum LeaseSwitch {
 }
 
 impl ServeArgs {
+    /// Returns the configuration.
+    ///
     /// # Errors
-    /// When the bounds contradict each other or the market, the lease time is too short, the user data or a token
-    /// cannot be read, or the workers would not learn the fleet's token.
+    /// When the bounds contradict each other or the market, the lease time is too short, the user data or a token cannot
+    /// be read, or the user data would not give the fleet's token to the workers.
     pub fn config(&self) -> anyhow::Result<Config> {
+        let policy = self.policy()?;
+        let warm_pool = policy.bounds.warm_pool;
         anyhow::ensure!(
-            self.policy.warm_pool == 0 || self.launch.market != MarketArg::Spot,
-            "--warm-pool {} does not go with --market spot: spot instances cannot be stopped and kept ready",
-            self.policy.warm_pool
+            warm_pool == 0 || self.launch.market != MarketArg::Spot,
+            "--warm-pool {warm_pool} does not go with --market spot: spot instances cannot be stopped and kept ready"
         );
         let fleet_token = self.launch.fleet_token()?;
         Ok(Config {
-            policy: self.policy()?,
+            policy,
             tick: self.tick,
             front: self.front.clone(),
             demand: self.demand.clone(),
             prefix: self.aws.prefix.clone(),
-            calls: self.launch.settings(fleet_token.is_some())?,
+            executor: self.launch.executor(fleet_token.is_some())?,
             lease: self.lease.config()?,
             door: self.door.clone(),
             peer_tls: self.peer_tls.clone(),
@@ -245,24 +164,21 @@ impl ServeArgs {
             admin: self.admin.clone(),
         })
     }
-}
 
-impl ServeArgs {
-    /// Which instance type a launch will bring is not known before, so all count at the price of the dearest.
+    /// The instance type of a launch is not known in advance, so all instances count at the highest price.
     fn policy(&self) -> anyhow::Result<Policy> {
-        let mut policy = self.policy.clone();
-        let prices = &policy.prices.by_type;
+        let prices = &self.policy.own.prices;
+        let mut highest = None;
         if !prices.is_empty() {
-            let mut dearest = 0.0_f64;
             for kind in &self.launch.instance_type {
                 let price = prices.iter().find(|(priced, _)| priced == kind);
-                let (_, price) =
-                    price.with_context(|| format!("--price says nothing of {kind}"))?;
-                dearest = dearest.max(*price);
+                let (_, price) = price.with_context(|| {
+                    format!("--price is missing for {kind}: add {kind}=DOLLARS")
+                })?;
+                highest = Some(price.max(highest.unwrap_or(0.0)));
             }
-            policy.prices.price_per_hour = dearest;
         }
-        policy.policy()
+        self.policy.policy(highest)
     }
 }
 
@@ -278,64 +194,12 @@ impl LeaseArgs {
     }
 }
 
-impl LaunchArgs {
-    fn fleet_token(&self) -> anyhow::Result<Option<Token>> {
-        Token::read(self.fleet_token_file.as_deref(), FLEET_TOKEN_VARIABLE)
-    }
-
-    /// A token that is given may be in the image; one that the scaler makes gets to the workers by the user data alone.
-    fn settings(&self, fleet_token_is_given: bool) -> anyhow::Result<Settings> {
-        let mut places = Places::combine(&self.instance_type, &self.subnet_id).into_iter();
-        let first = places.next().context("--instance-type is empty")?;
-        let user_data = match &self.user_data_file {
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read the user data in {}", path.display()))?;
-                anyhow::ensure!(
-                    fleet_token_is_given || text.contains(PLACEHOLDER),
-                    "the user data in {} does not tell the workers the fleet's token: add {FLEET_TOKEN_VARIABLE}={PLACEHOLDER}, or give the token by --fleet-token-file",
-                    path.display()
-                );
-                text
-            }
-            None => format!("{FLEET_TOKEN_VARIABLE}={PLACEHOLDER}\n"),
-        };
-        let launch = LaunchSpec {
-            image_id: self.image_id.clone(),
-            instance_type: first.instance_type,
-            subnet_id: first.subnet_id,
-            security_group_ids: self.security_group_id.clone(),
-            instance_profile: self.instance_profile.clone(),
-            key_name: self.key_name.clone(),
-            user_data: UserData(user_data),
-            tags: self.tags.clone(),
-            market: match self.market {
-                MarketArg::OnDemand => Market::OnDemand,
-                MarketArg::Spot => Market::Spot,
-            },
-        };
-        Ok(Settings {
-            launch,
-            fallbacks: places.collect(),
-            request_limits: self.ec2_request_limits,
-        })
-    }
-}
-
-/// `Name` is how instances are found, and AWS keeps what begins with `aws:` to itself.
-fn tag(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some(("Name", _)) => Err("the tag Name is the scaler's own".to_owned()),
-        Some((key, value)) if !key.is_empty() && !key.starts_with("aws:") => {
-            Ok((key.to_owned(), value.to_owned()))
-        }
-        _ => Err("expected KEY=VALUE".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use platform::fleet::Market;
+
     use super::*;
+    use crate::fleet::token::PLACEHOLDER;
 
     fn serve(arguments: &[&str]) -> anyhow::Result<Config> {
         let arguments = ["scaler"].iter().chain(arguments);
@@ -353,10 +217,10 @@ mod tests {
             "--tag=team=faces",
             "--tag=note=a=b",
         ];
-        let calls = serve(&arguments).unwrap().calls;
-        assert_eq!(calls.launch.instance_type, "c7i.large");
-        assert_eq!(calls.launch.subnet_id.as_deref(), Some("subnet-a"));
-        let fallbacks: Vec<_> = calls
+        let executor = serve(&arguments).unwrap().executor;
+        assert_eq!(executor.launch.instance_type, "c7i.large");
+        assert_eq!(executor.launch.subnet_id.as_deref(), Some("subnet-a"));
+        let fallbacks: Vec<_> = executor
             .fallbacks
             .iter()
             .map(|it| (it.instance_type.as_str(), it.subnet_id.as_deref()))
@@ -367,16 +231,16 @@ mod tests {
             ("m7i.large", Some("subnet-b")),
         ];
         assert_eq!(fallbacks, expected);
-        assert_eq!(calls.launch.market, Market::Spot);
+        assert_eq!(executor.launch.market, Market::Spot);
         let tags = [("team", "faces"), ("note", "a=b")];
         assert_eq!(
-            calls.launch.tags,
+            executor.launch.tags,
             tags.map(|(key, value)| (key.to_owned(), value.to_owned()))
         );
     }
 
     #[test]
-    fn user_data_that_does_not_tell_the_token_is_refused() {
+    fn user_data_without_the_token_is_refused() {
         let user_data = tempfile::NamedTempFile::new().unwrap();
         let token = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(user_data.path(), "MUSTER_PREFIX=faces\n").unwrap();
@@ -390,12 +254,12 @@ mod tests {
         assert!(!format!("{config:?}").contains("secret"));
         std::fs::write(user_data.path(), format!("A={PLACEHOLDER}\n")).unwrap();
         assert!(serve(&[&user_data_file]).is_ok());
-        let by_default = serve(&[]).unwrap().calls.launch.user_data;
+        let by_default = serve(&[]).unwrap().executor.launch.user_data;
         assert!(by_default.0.contains(PLACEHOLDER));
     }
 
     #[test]
-    fn a_fleet_of_several_types_counts_at_the_dearest_price() {
+    fn a_fleet_of_several_types_counts_at_the_highest_price() {
         let types = "--instance-type=c7i.large,m7i.large";
         let prices = "--price=c7i.large=0.09,m7i.large=0.1,c7i.xlarge=0.2";
         assert_eq!(serve(&[types, prices]).unwrap().policy.prices.per_hour, 0.1);
@@ -403,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_values_are_refused() {
         for wrong in [
             "--tag=Name=mine",
             "--tag=aws:x=y",
@@ -417,7 +281,7 @@ mod tests {
         assert!(serve(&["--lease=off"]).unwrap().lease.is_none());
     }
 
-    /// They would be launched and terminated for ever.
+    /// Spot instances would be launched and terminated forever.
     #[test]
     fn a_warm_pool_of_spot_instances_is_refused() {
         let refused = serve(&["--market=spot", "--warm-pool=2"]).unwrap_err();

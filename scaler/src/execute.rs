@@ -1,78 +1,87 @@
-//! Carries out a plan: orders to workers at once, calls to EC2 in the background.
+//! Carries out plans: orders to workers at once, calls to EC2 in the background.
+//!
+//! [`Executor::execute`] begins the calls. Their outcomes come back over a channel, and [`Executor::finish`] turns each
+//! into [`Event`]s for the decision log and the metrics.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `start`, `launch`, `stop` | one kind of call each |
+//! | `outcome` | what follows from the end of a call |
+//! | `throttle` | keeps EC2's request limits from this side |
+//! | `backoff` | waits after failures |
+//! | `capacity_pools` | chooses instance type and subnet by what EC2 refused lately |
+//! | `permit` | ends orders of several calls when the scaler no longer leads |
 
 mod backoff;
+mod capacity_pools;
 mod launch;
-mod license;
-mod limits;
 mod outcome;
-mod places;
+mod permit;
 mod start;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
 use backoff::Backoff;
+pub use capacity_pools::{CapacityPool, CapacityPools};
 use futures::StreamExt;
-use launch::UnsureLaunch;
-use license::License;
-pub use limits::RequestLimits;
-use limits::{Action, Limits};
+use launch::UnconfirmedLaunch;
 use outcome::Call;
-pub use outcome::Outcome;
-pub use places::{Place, Places};
+pub use outcome::{Event, Outcome};
+use permit::ActingPermit;
 use platform::fleet::{Fleet, FleetError, LaunchSpec};
 use proto::names::worker_instance;
 use start::StartSize;
+pub use throttle::RequestLimits;
+use throttle::{Action, Throttle};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use crate::attend::Attendance;
-use crate::fleet_token::FleetToken;
+use crate::fleet::{FleetToken, FleetView, WorkerRegistry};
 use crate::lease::Leadership;
-use crate::observe::World;
 use crate::plan::{Held, InstanceId, Moment, Plan};
 
-/// How many calls that concern one instance each are made at a time.
-const CALLS_AT_ONCE: usize = 4;
+/// How many calls about one instance each are in flight at a time.
+const CONCURRENT_CALLS: usize = 4;
 
 /// Carries out plans, and learns from EC2's refusals.
 #[derive(Debug)]
 pub struct Executor {
     fleet: Fleet,
     spec: LaunchSpec,
-    places: Places,
-    attendance: Attendance,
+    pools: CapacityPools,
+    registry: WorkerRegistry,
     outcomes: mpsc::Sender<Outcome>,
     calls: TaskTracker,
-    /// Absent: it always leads.
+    /// `None`: it always leads.
     leadership: Option<Leadership>,
-    /// Absent: the user data holds none.
+    /// `None`: the user data holds no token.
     fleet_token: Option<FleetToken>,
-    totals: Totals,
     start: Backoff,
     launch: Backoff,
     stop: Backoff,
     rename: Backoff,
     discard: Backoff,
-    limits: Limits,
+    throttle: Throttle,
     start_size: StartSize,
-    unsure_launches: Vec<UnsureLaunch>,
-    /// Until when launches wait for news of such a one.
+    unconfirmed_launches: Vec<UnconfirmedLaunch>,
+    /// Until when launches wait for the fleet's token, or for an unconfirmed launch.
     launch_waits_until: Option<Moment>,
 }
 
 /// How to call EC2.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    /// What to launch; type and subnet are the first place's.
+pub struct ExecutorConfig {
+    /// What to launch; instance type and subnet are the first capacity pool's.
     pub launch: LaunchSpec,
-    /// Where to launch if not there, in order of preference.
-    pub fallbacks: Vec<Place>,
+    /// The other capacity pools, in order of preference.
+    pub fallbacks: Vec<CapacityPool>,
     pub request_limits: RequestLimits,
 }
 
-impl From<LaunchSpec> for Settings {
-    /// Launches this and nothing else, within AWS's limits.
+impl From<LaunchSpec> for ExecutorConfig {
+    /// Launches only this, within AWS's limits.
     fn from(launch: LaunchSpec) -> Self {
         Self {
             launch,
@@ -82,95 +91,90 @@ impl From<LaunchSpec> for Settings {
     }
 }
 
-/// What happened since the scaler started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    pub started: u64,
-    pub launched: u64,
-    pub stopped: u64,
-    /// Workers that reported to be busy after they were ordered to stop as idle; see `muster.v1.Totals`.
-    pub busy_workers_stopped: u64,
-    /// Instances stopped because their worker fell silent or never attended; see `muster.v1.Totals`.
-    pub silent_workers_stopped: u64,
-    /// Those of them whose worker never attended.
-    pub never_attended_stopped: u64,
-    /// Instances that were terminated: spot instances, and those that failed to boot again and again.
-    pub terminated: u64,
-    /// When EC2 was first asked to start or launch an instance, and did.
-    pub first_start_at: Option<Moment>,
-}
-
 impl Executor {
-    /// `outcomes` receives what becomes of each call, for [`Executor::finish`].
+    /// Creates an executor. `outcomes` receives the outcome of each call, for [`Executor::finish`].
     #[must_use]
     pub fn new(
         fleet: Fleet,
-        settings: Settings,
-        attendance: Attendance,
+        config: ExecutorConfig,
+        registry: WorkerRegistry,
         outcomes: mpsc::Sender<Outcome>,
     ) -> Self {
-        let spec = settings.launch;
-        let mut places = vec![Place {
+        let spec = config.launch;
+        let mut pools = vec![CapacityPool {
             instance_type: spec.instance_type.clone(),
             subnet_id: spec.subnet_id.clone(),
         }];
-        places.extend(settings.fallbacks);
+        pools.extend(config.fallbacks);
         Self {
             fleet,
             spec,
-            places: Places::new(places),
-            attendance,
+            pools: CapacityPools::new(pools),
+            registry,
             outcomes,
             calls: TaskTracker::new(),
             leadership: None,
             fleet_token: None,
-            totals: Totals::default(),
             start: Backoff::default(),
             launch: Backoff::default(),
             stop: Backoff::default(),
             rename: Backoff::default(),
             discard: Backoff::default(),
-            limits: Limits::new(settings.request_limits),
+            throttle: Throttle::new(config.request_limits),
             start_size: StartSize::default(),
-            unsure_launches: Vec::new(),
+            unconfirmed_launches: Vec::new(),
             launch_waits_until: None,
         }
     }
 
-    /// Carries out a plan that was made at `now`; `world` reflects its effects at once.
-    pub fn execute(&mut self, plan: &Plan, world: &mut World, now: Moment) {
-        self.limits.refill(now);
+    /// Acts only while this scaler leads.
+    #[must_use]
+    pub fn with_leadership(mut self, leadership: Leadership) -> Self {
+        self.leadership = Some(leadership);
+        self
+    }
+
+    /// Puts the token into the user data of launched instances, and launches none until it is known.
+    #[must_use]
+    pub fn with_fleet_token(mut self, fleet_token: FleetToken) -> Self {
+        self.fleet_token = Some(fleet_token);
+        self
+    }
+
+    /// Carries out a plan that was made at `now`. `view` shows its effects at once.
+    pub fn execute(&mut self, plan: &Plan, view: &mut FleetView, now: Moment) {
+        self.throttle.refill(now);
         for id in &plan.cordon {
-            self.attendance.cordon(id);
+            self.registry.cordon(id);
         }
         for id in &plan.uncordon {
-            self.attendance.uncordon(id);
+            self.registry.uncordon(id);
         }
         if !plan.start.is_empty() {
-            self.start_instances(&plan.start, world, now);
+            self.start_instances(&plan.start, view, now);
         }
         if plan.launch > 0 {
-            self.launch_instances(plan.launch, world, now);
+            self.launch_instances(plan.launch, view, now);
         }
         if !plan.stop.is_empty() {
-            self.stop_instances(&plan.stop, world, now);
+            self.stop_instances(&plan.stop, view, now);
         }
         if !plan.rename.is_empty() {
-            self.rename_instances(&plan.rename, world, now);
+            self.rename_instances(&plan.rename, view, now);
         }
     }
 
-    /// Terminates stopped instances whose boots have failed again and again. No plan asks for it, so it is for whoever calls
-    /// to know that it is right now: see [`crate::plan::may_discard`].
-    pub fn discard(&mut self, world: &mut World, now: Moment) {
-        self.limits.refill(now);
-        self.discard_instances(world, now);
+    /// Terminates stopped instances that failed to boot too often. No plan orders this: call it only when
+    /// [`crate::plan::may_discard`] allows it.
+    pub fn discard(&mut self, view: &mut FleetView, now: Moment) {
+        self.throttle.refill(now);
+        self.discard_instances(view, now);
     }
 
-    /// Until when calls are held back.
+    /// Returns until when calls of each kind are held back.
     #[must_use]
     pub fn held(&self) -> Held {
-        let held = |action| self.limits.held_until(action);
+        let held = |action| self.throttle.held_until(action);
         Held {
             start: self.start.until().max(held(Action::Start)),
             launch: self
@@ -187,73 +191,51 @@ impl Executor {
         }
     }
 
-    #[must_use]
-    pub fn totals(&self) -> Totals {
-        Totals {
-            busy_workers_stopped: self.attendance.busy_workers_stopped(),
-            ..self.totals
-        }
-    }
-
-    /// Lets it act only while `leadership` is this scaler's.
-    #[must_use]
-    pub fn under(mut self, leadership: Leadership) -> Self {
-        self.leadership = Some(leadership);
-        self
-    }
-
-    /// Puts the token into the user data of the instances that it launches. Until the token is known it launches none.
-    #[must_use]
-    pub fn handing_out(mut self, fleet_token: FleetToken) -> Self {
-        self.fleet_token = Some(fleet_token);
-        self
-    }
-
-    /// Waits for the calls under way. Orders that take several calls are cut short.
+    /// Waits for the calls in flight. Orders that take several calls are cut short.
     pub async fn close(&self) {
         self.calls.close();
         self.calls.wait().await;
     }
 
-    fn rename_instances(&mut self, renames: &[(InstanceId, u32)], world: &mut World, now: Moment) {
+    fn rename_instances(
+        &mut self,
+        renames: &[(InstanceId, u32)],
+        view: &mut FleetView,
+        now: Moment,
+    ) {
         let wanted = u32::try_from(renames.len()).unwrap_or(u32::MAX);
-        // Each is a call of its own. The plan asks for the others again.
-        let calls = self.limits.take_calls(Action::Rename, wanted, now);
+        // Each is a call of its own. The next plan asks for the rest again.
+        let calls = self.throttle.take_calls(Action::Rename, wanted, now);
         let renames = &renames[..calls as usize];
         for (id, number) in renames {
-            world.renamed(id, *number, now);
+            view.renamed(id, *number, now);
         }
         let (fleet, outcomes, renames) =
             (self.fleet.clone(), self.outcomes.clone(), renames.to_vec());
-        let license = self.license();
+        let permit = self.permit();
         self.calls.spawn(async move {
             let calls = futures::stream::iter(renames).map(|(id, number)| {
-                let (fleet, license) = (&fleet, &license);
+                let (fleet, permit) = (&fleet, &permit);
                 async move {
-                    let error = if license.holds() {
+                    let error = if permit.is_valid() {
                         let name = worker_instance(number);
                         fleet.set_name(id.as_str(), &name).await.err()
                     } else {
-                        Some(license::expired())
+                        Some(permit::expired())
                     };
-                    Outcome {
-                        call: Call::Rename { id, number },
-                        asked_at: now,
-                        error,
-                        further_calls: 0,
-                    }
+                    Outcome::new(Call::Rename { id, number }, now, error)
                 }
             });
-            let mut done = calls.buffer_unordered(CALLS_AT_ONCE);
+            let mut done = calls.buffer_unordered(CONCURRENT_CALLS);
             while let Some(outcome) = done.next().await {
-                // Nobody listens any more when the scaler shuts down.
+                // The receiver is gone once the scaler shuts down.
                 drop(outcomes.send(outcome).await);
             }
         });
     }
 
-    fn license(&self) -> License {
-        License::new(self.leadership.clone(), self.calls.clone())
+    fn permit(&self) -> ActingPermit {
+        ActingPermit::new(self.leadership.clone(), self.calls.clone())
     }
 
     fn spawn(
@@ -264,17 +246,8 @@ impl Executor {
         let outcomes = self.outcomes.clone();
         self.calls.spawn(async move {
             let (call, error) = call.await;
-            // Nobody listens any more when the scaler shuts down.
-            drop(
-                outcomes
-                    .send(Outcome {
-                        call,
-                        asked_at,
-                        error,
-                        further_calls: 0,
-                    })
-                    .await,
-            );
+            // The receiver is gone once the scaler shuts down.
+            drop(outcomes.send(Outcome::new(call, asked_at, error)).await);
         });
     }
 }

@@ -1,23 +1,26 @@
-//! Which of several scalers acts. They agree by an object in S3, `lease.json` in `<prefix>-scaler-bucket`, which is
-//! only ever replaced by conditional writes; [`state`] is the protocol.
+//! Leader election: which of several scalers acts. They share an object in S3, `lease.json` in
+//! `<prefix>-scaler-bucket`, and replace it by conditional writes only. `lease/state.rs` is the protocol.
 //!
-//! While S3 cannot be reached, the leader leads on until its lease time is nearly over, and then stands by. A scaler that
-//! never reached S3 does nothing. A call to EC2 that is under way when a leader steps down is brought to its end, which
-//! takes [`LONGEST_CALL`] at most, and that is within [`LeaseTimes::slack`]; no other one follows.
+//! Written by hand because AWS has no lock service without a server of its own, and S3 alone needs no other dependency.
+//!
+//! While S3 is unreachable, the leader leads until its lease time is nearly over, and then stands by. A scaler that never
+//! reached S3 does nothing. A call to EC2 that is in flight when a leader steps down ends within [`LONGEST_CALL`], which
+//! is within [`LeaseTimes::slack`]. No other call follows it.
 
-mod place;
+mod election;
 pub mod record;
-pub mod state;
+mod socket;
+mod state;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
+use election::LeaseLoop;
 use platform::fleet::LONGEST_CALL;
-use platform::objects::{ObjectError, Objects, Swap};
+use platform::objects::Objects;
 use platform::shutdown::CancellationToken;
-use record::{Holder, Record};
-use state::{Found, Step, Written};
+use record::Holder;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
@@ -26,118 +29,119 @@ use crate::clock::Clock;
 use crate::plan::Moment;
 
 const KEY: &str = "lease.json";
-/// How long giving the lease up may take.
+/// How long releasing the lease may take.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(2);
-/// How long a worker that comes right after the start waits to learn whether this scaler leads.
-const FIRST_ANSWER_DEADLINE: Duration = Duration::from_secs(2);
-/// With a shorter one the leader would step down because of one slow call to S3.
+/// How long a request right after the start waits until it is known whether this scaler leads.
+const KNOWN_DEADLINE: Duration = Duration::from_secs(2);
+/// With a shorter lease time, one slow call to S3 would make the leader step down.
 const SHORTEST: Duration = LONGEST_CALL.saturating_mul(3);
-/// Which part of the lease time clocks may drift apart by.
+/// Clocks may drift apart by this part of the lease time.
 const DRIFT_PART: u32 = 20;
 
-/// Whether this scaler acts.
+/// Whether this scaler leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    Leads {
-        /// Absent: for good, as there is no lease.
+enum Role {
+    Leader {
+        /// `None`: for good, because there is no lease.
         until: Option<Moment>,
     },
-    StandsBy {
-        /// Present once S3 has answered: who leads, or why nobody is known to.
+    Standby {
+        /// Present once S3 has replied: which scaler leads, or why that is unknown.
         reason: Option<String>,
     },
 }
 
-/// Tells whether this scaler acts. Cloning is cheap.
+/// Tells whether this scaler leads. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Leadership {
     clock: Clock,
-    standing: watch::Receiver<Standing>,
+    role: watch::Receiver<Role>,
 }
 
-/// Keeps the lease in the background. Dropping it leaves the lease to lapse.
+/// Renews the lease in the background. After a drop the lease lapses.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct LeaseGuard {
     releasing: CancellationToken,
     task: Option<AbortOnDropHandle<()>>,
 }
 
-/// How long a scaler that dies holds up the next one, and how much earlier one that cannot renew its lease stops to act.
+/// The lease time, and how much earlier a leader that cannot renew its lease steps down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseTimes {
+    /// How long the next scaler waits after a leader has died.
     pub lease: Duration,
-    /// A call to EC2 that is under way when a leader steps down ends within it.
+    /// A call to EC2 that is in flight when a leader steps down ends within it.
     pub slack: Duration,
 }
 
 impl LeaseTimes {
-    /// With slack for the longest call to EC2, and for clocks that drift.
+    /// Returns the times for a lease, with slack for the longest call to EC2 and for the drift of clocks.
     ///
     /// # Errors
-    /// When the lease time is too short for that.
+    /// When the lease time is too short for the slack.
     pub fn of(lease: Duration) -> anyhow::Result<Self> {
         anyhow::ensure!(
             lease >= SHORTEST,
-            "--lease-time is below {SHORTEST:?}: a call to EC2 may take {LONGEST_CALL:?}, and has to end before another scaler leads"
+            "--lease-time is below {SHORTEST:?}: a call to EC2 may take {LONGEST_CALL:?} and has to end before another scaler leads; give a longer time"
         );
         let slack = LONGEST_CALL + lease / DRIFT_PART;
         Ok(Self { lease, slack })
     }
 }
 
-/// No lease: this scaler always acts.
+/// Returns the leadership of the only scaler: without a lease it always leads.
 #[must_use]
-pub fn off(clock: Clock) -> (Leadership, Keeper) {
-    let (_, standing) = watch::channel(Standing::Leads { until: None });
-    let keeper = Keeper {
+pub fn disabled(clock: Clock) -> (Leadership, LeaseGuard) {
+    let (_, role) = watch::channel(Role::Leader { until: None });
+    let guard = LeaseGuard {
         releasing: CancellationToken::new(),
         task: None,
     };
-    (Leadership { clock, standing }, keeper)
+    (Leadership { clock, role }, guard)
 }
 
-/// Takes part: leads when no other scaler does. `listener` is where this scaler serves gRPC, and `address` the name by
-/// which others get there.
+/// Competes for the lease in the background, and leads while it is held. `listener` is the address at which this scaler
+/// serves gRPC, and `address` the name that the lease gives to others.
 #[must_use]
-pub fn keep(
+pub fn compete(
     bucket: Objects,
     clock: Clock,
     times: LeaseTimes,
     address: String,
     listener: std::net::SocketAddr,
-) -> (Leadership, Keeper) {
+) -> (Leadership, LeaseGuard) {
     let me = Holder {
         id: Uuid::new_v4().to_string(),
         address,
-        place: place::of(listener),
+        socket: socket::identity(listener),
     };
-    let (told, standing) = watch::channel(Standing::StandsBy { reason: None });
+    let (published, role) = watch::channel(Role::Standby { reason: None });
     let releasing = CancellationToken::new();
-    let keeping = Keeping {
+    let competing = LeaseLoop {
         bucket,
         clock,
-        patience: times.lease / 4,
+        call_timeout: times.lease / 4,
         lease: state::Lease::new(me, times.lease, times.slack),
-        trouble: None,
-        told,
+        last_error: None,
+        role: published,
     };
-    let task = tokio::spawn(keeping.run(releasing.clone()));
-    let keeper = Keeper {
+    let task = tokio::spawn(competing.run(releasing.clone()));
+    let guard = LeaseGuard {
         releasing,
         task: Some(AbortOnDropHandle::new(task)),
     };
-    (Leadership { clock, standing }, keeper)
+    (Leadership { clock, role }, guard)
 }
 
 impl Leadership {
-    /// Why this scaler must not act now; absent when it leads.
+    /// Returns why this scaler must not act now; `None` when it leads.
     #[must_use]
     pub fn standing_by(&self, now: Moment) -> Option<String> {
-        match &*self.standing.borrow() {
-            Standing::Leads { until: None } => None,
-            Standing::Leads { until: Some(until) } if now < *until => None,
-            Standing::Leads { .. } => Some("the lease could not be renewed in time".to_owned()),
-            Standing::StandsBy { reason } => Some(
+        match &*self.role.borrow() {
+            Role::Leader { until: None } => None,
+            Role::Leader { until: Some(until) } if now < *until => None,
+            Role::Leader { .. } => Some("the lease could not be renewed in time".to_owned()),
+            Role::Standby { reason } => Some(
                 reason
                     .clone()
                     .unwrap_or_else(|| "the lease was not read yet".to_owned()),
@@ -145,43 +149,41 @@ impl Leadership {
         }
     }
 
-    /// Whether this scaler may act at this moment.
+    /// Whether this scaler may act now.
     #[must_use]
     pub fn leads(&self) -> bool {
         self.standing_by(self.clock.now()).is_none()
     }
 
-    /// That of a scaler which knows why it stands by.
+    /// Returns the leadership of a scaler that stands by for a known reason.
     #[cfg(test)]
-    pub(crate) fn standing_by_for(clock: Clock, reason: &str) -> Self {
+    pub(crate) fn standby(clock: Clock, reason: &str) -> Self {
         let reason = Some(reason.to_owned());
-        let (_, standing) = watch::channel(Standing::StandsBy { reason });
-        Self { clock, standing }
+        let (_, role) = watch::channel(Role::Standby { reason });
+        Self { clock, role }
     }
 
-    /// Waits for news, which may be none.
+    /// Waits for the next change of the role. Never returns when there is no lease.
     pub async fn changed(&mut self) {
-        if self.standing.changed().await.is_err() {
-            // There is no lease, or nobody keeps it any more.
+        if self.role.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Why this scaler must not act, once that is known; the wait for it is bounded.
-    pub async fn settled(mut self) -> Option<String> {
-        let is_known = |standing: &Standing| *standing != Standing::StandsBy { reason: None };
-        // Late or gone, the answer is what is known by then.
-        let waiting = tokio::time::timeout(FIRST_ANSWER_DEADLINE, self.standing.wait_for(is_known));
+    /// Like [`standing_by`](Self::standing_by), after a bounded wait until that is known.
+    pub async fn known(mut self) -> Option<String> {
+        let is_known = |role: &Role| *role != Role::Standby { reason: None };
+        let waiting = tokio::time::timeout(KNOWN_DEADLINE, self.role.wait_for(is_known));
         drop(waiting.await);
         self.standing_by(self.clock.now())
     }
 
-    /// Waits until this scaler does not lead.
+    /// Waits until this scaler no longer leads.
     pub async fn lost(mut self) {
         loop {
-            let until = match *self.standing.borrow_and_update() {
-                Standing::StandsBy { .. } => return,
-                Standing::Leads { until } => until,
+            let until = match *self.role.borrow_and_update() {
+                Role::Standby { .. } => return,
+                Role::Leader { until } => until,
             };
             let Some(until) = until else {
                 return self.changed().await;
@@ -190,14 +192,13 @@ impl Leadership {
                 return;
             }
             let lapses_at = self.clock.instant(until);
-            // Either way it is looked at anew.
             drop(tokio::time::timeout_at(lapses_at, self.changed()).await);
         }
     }
 }
 
-impl Keeper {
-    /// Gives the lease up, if it is held, so that the next scaler need not wait for it to lapse.
+impl LeaseGuard {
+    /// Releases the lease, if it is held, so that the next scaler need not wait for it to lapse.
     pub async fn release(mut self) {
         self.releasing.cancel();
         if let Some(task) = self.task.take()
@@ -205,139 +206,5 @@ impl Keeper {
         {
             tracing::warn!("the lease could not be released in time, so it has to lapse");
         }
-    }
-}
-
-struct Keeping {
-    bucket: Objects,
-    clock: Clock,
-    /// How long to wait for one answer.
-    patience: Duration,
-    lease: state::Lease,
-    /// Why the last call failed.
-    trouble: Option<String>,
-    told: watch::Sender<Standing>,
-}
-
-impl Keeping {
-    async fn run(mut self, releasing: CancellationToken) {
-        while !releasing.is_cancelled() {
-            let now = self.clock.now();
-            match self.lease.next(now) {
-                Step::Wait(until) => {
-                    let until = tokio::time::sleep_until(self.clock.instant(until));
-                    if releasing.run_until_cancelled(until).await.is_none() {
-                        break;
-                    }
-                }
-                Step::Read => self.read().await,
-                Step::Write(record, condition) => {
-                    let written = self.write(&record, &condition).await;
-                    self.lease.wrote(&record, written, now, self.clock.now());
-                }
-            }
-            self.tell();
-        }
-        if let Some((record, condition)) = self.lease.release() {
-            self.told.send_replace(Standing::StandsBy {
-                reason: Some("it is shutting down".to_owned()),
-            });
-            if self.write(&record, &condition).await == Written::Unsure {
-                tracing::warn!("the lease may not have been released; then it has to lapse");
-            }
-        }
-    }
-
-    async fn read(&mut self) {
-        let got = tokio::time::timeout(self.patience, self.find()).await;
-        let now = self.clock.now();
-        match got {
-            Ok(Ok(found)) => {
-                self.trouble = None;
-                self.lease.read(found, now);
-            }
-            Ok(Err(error)) => self.failed("read", &error.to_string(), now),
-            Err(_) => self.failed("read", "S3 does not answer", now),
-        }
-    }
-
-    async fn find(&self) -> Result<Found, ObjectError> {
-        match self.bucket.get_tagged(KEY).await {
-            Ok(None) => Ok(Found::Nothing),
-            Ok(Some(object)) => Ok(match Record::decode(&object.body) {
-                Ok(record) => Found::Record(record, object.etag),
-                Err(error) => {
-                    tracing::warn!(%error, key = KEY, "the lease is no lease, so it is replaced");
-                    Found::Unreadable(object.etag)
-                }
-            }),
-            Err(ObjectError::NoBucket) => {
-                self.bucket.ensure().await?;
-                Ok(Found::Nothing)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn write(
-        &mut self,
-        record: &Record,
-        condition: &platform::objects::Condition,
-    ) -> Written {
-        let put = self.bucket.swap(KEY, record.encode().into(), condition);
-        let trouble = match tokio::time::timeout(self.patience, put).await {
-            Ok(Ok(Swap::Stored(etag))) => {
-                self.trouble = None;
-                return Written::Stored(etag);
-            }
-            Ok(Ok(Swap::Refused)) => return Written::Refused,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "S3 does not answer".to_owned(),
-        };
-        self.note("written", &trouble);
-        Written::Unsure
-    }
-
-    fn failed(&mut self, what: &str, error: &str, now: Moment) {
-        self.note(what, error);
-        self.lease.not_read(now);
-    }
-
-    fn note(&mut self, what: &str, error: &str) {
-        let trouble = format!("the lease cannot be {what}: {error}");
-        if self.trouble.as_ref() != Some(&trouble) {
-            tracing::warn!(bucket = self.bucket.bucket(), "{trouble}");
-        }
-        self.trouble = Some(trouble);
-    }
-
-    fn tell(&self) {
-        let now = self.clock.now();
-        let standing = match (self.lease.leads_until(), self.lease.leader()) {
-            (Some(until), _) if now < until => Standing::Leads { until: Some(until) },
-            (_, Some(leader)) => Standing::StandsBy {
-                reason: Some(format!("{leader} leads")),
-            },
-            // Nothing was found wrong yet: the first calls are under way.
-            (..) => Standing::StandsBy {
-                reason: self.trouble.clone(),
-            },
-        };
-        let leads = |standing: &Standing| matches!(standing, Standing::Leads { .. });
-        self.told.send_if_modified(|told| {
-            if *told == standing {
-                return false;
-            }
-            match (leads(told), &standing) {
-                (false, Standing::Leads { .. }) => tracing::info!("leads"),
-                (true, Standing::StandsBy { reason }) => {
-                    tracing::warn!(reason, "stands by from now on");
-                }
-                (false, Standing::StandsBy { reason }) => tracing::info!(reason, "stands by"),
-                (true, Standing::Leads { .. }) => {}
-            }
-            *told = standing;
-            true
-        });
     }
 }

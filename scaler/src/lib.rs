@@ -1,31 +1,41 @@
-//! The scaler: moves the number of worker instances with demand, and says why.
+//! The scaler: moves the number of worker instances with demand, and explains each decision.
 //!
-//! [`plan`] decides and is pure. Around it, [`observe`] collects what a plan is made from, [`execute`] carries it out,
-//! [`attend`] talks to the workers, [`lease`] says which of several scalers acts, [`reconcile`] is the loop that joins
-//! them, and [`service`] answers over gRPC from the [`board`]. The
-//! scaler keeps nothing on disk: after a restart EC2, the queue and the workers tell it everything. What has to last, the
-//! lease and the [`fleet_token`], is in its bucket.
+//! It keeps nothing on disk. After a restart EC2, the queue and the workers tell it the present state. Only the lease and
+//! the fleet's token have to last: they are objects in its bucket.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`plan`] | decides: a pure function from an observation to a plan with its reason |
+//! | [`fleet`] | knows the fleet: EC2's list, workers' reports, demand and costs, joined into an observation |
+//! | [`execute`] | carries a plan out: orders to workers and calls to EC2, within EC2's request limits |
+//! | [`lease`] | elects one of several scalers by an object in S3; the others stand by |
+//! | [`decision_log`] | publishes decisions, with totals and statistics, for status, watchers and lists |
+//! | `metrics` | exports decisions and events as Prometheus metrics, all defined in one table |
+//! | [`rpc`] | serves `muster.v1.Scaler`: status, decisions, control, and the workers' streams |
+//! | `wire` | encodes decisions as protobuf, and decodes recordings |
+//! | [`mod@run`] | starts everything; `run/reconcile.rs` is the loop that observes, plans and executes |
+//! | [`config`] | the flags and environment variables of the service |
+//! | [`cli`] | the commands that look at a scaler, control it, replay and simulate |
+//! | [`replay`], `simulate` | plan again from a recording; simulate all policies on traces |
+//! | [`clock`] | the process's clock as the plan's timestamps |
 
-pub mod access;
-pub mod attend;
-pub mod board;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod decision_log;
 pub mod execute;
-pub mod fleet_token;
+pub mod fleet;
 pub mod lease;
-pub mod metric;
-pub mod observe;
-pub mod plan;
-pub mod reconcile;
+mod metrics;
+pub use scaler_plan as plan;
 pub mod replay;
-pub mod run;
-pub mod service;
-pub mod simulate;
-pub mod standby;
-pub mod tally;
-pub mod wire;
+pub mod rpc;
+mod run;
+use scaler_simulate as simulate;
+mod wire;
+
+#[cfg(test)]
+mod histories;
 
 pub use config::Config;
 pub use run::run;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use proto::v1::ScalerStatus;
 
+use crate::decision_log::stand_by;
 use crate::plan::{Memory, Moment, Plan, Policy, plan};
-use crate::standby::stand_by;
 use crate::wire::{self, Recorded, WireError};
 
 /// Takes recorded statuses one after the other, and plans anew what each was made from.

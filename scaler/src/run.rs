@@ -1,3 +1,7 @@
+//! Starts the scaler: the reconciler, the gRPC service and the lease.
+
+mod reconcile;
+
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -9,24 +13,20 @@ use proto::v1::scaler_server::{SERVICE_NAME, ScalerServer};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use crate::access::Operators;
-use crate::attend::Attendance;
-use crate::board::{Board, Settings};
+use self::reconcile::Reconciler;
 use crate::clock::Clock;
 use crate::config::{Config, LeaseConfig};
+use crate::decision_log::{ActivePolicy, DecisionLog};
 use crate::execute::Executor;
-use crate::fleet_token::FleetToken;
-use crate::lease;
-use crate::metric;
-use crate::observe::{front, shared};
-use crate::reconcile::Reconciler;
-use crate::service::{MOST_REQUEST_BYTES, MOST_STREAMS, ScalerService};
+use crate::fleet::{FleetToken, WorkerRegistry, demand};
+use crate::rpc::{MOST_REQUEST_BYTES, MOST_STREAMS, Operators, ScalerService};
+use crate::{lease, metrics};
 
-/// Scales, and serves `muster.v1.Scaler` on `listener`, until `shutdown`. The workers are left alone then.
+/// Scales, and serves `muster.v1.Scaler` on `listener`, until `shutdown`. Workers keep running after it.
 ///
 /// # Errors
-/// When it must not listen there without keys, a file of its keys or certificates cannot be read, the listener fails, or
-/// front's address is not a URL.
+/// When the address needs API keys and there are none, a file of keys or certificates cannot be read, the listener fails,
+/// or front's address is not a URL.
 #[inline(never)]
 pub fn run(
     config: Config,
@@ -45,21 +45,21 @@ async fn serve(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
-    // The service checks by itself: workers come with the fleet's token.
+    // The service checks each call itself: workers carry the fleet's token in place of a key.
     let door = config.door.open(address, |_| None)?;
     let operators = Operators {
         access: door.access.clone(),
         token: config.token,
     };
     let clock = Clock::start();
-    let attendance = Attendance::new(clock);
-    metric::describe();
-    let settings = Settings {
+    let registry = WorkerRegistry::new(clock);
+    metrics::describe();
+    let active = ActivePolicy {
         version: 0,
         policy: Arc::new(config.policy.clone()),
     };
-    let board = Board::new(settings.clone());
-    let settings = watch::Sender::new(settings);
+    let log = DecisionLog::new(active.clone());
+    let active = watch::Sender::new(active);
     let (ready, readiness) = watch::channel(false);
     config
         .admin
@@ -67,14 +67,14 @@ async fn serve(
         .await?;
     let demand = match &config.demand.demand {
         Some(redis) => {
-            tracing::info!(%redis, "the fronts' demand comes from Redis");
+            tracing::info!(%redis, "watching the fronts' demand in Redis");
             let reader = Reader::new(redis.clone(), &config.prefix);
-            shared::watch(reader, clock, shutdown.clone())
+            demand::watch_redis(reader, clock, shutdown.clone())
         }
         None => {
-            tracing::info!(front = config.front, "demand comes from one front");
+            tracing::info!(front = config.front, "watching one front's demand");
             let front = platform::grpc::channel(&config.front, &config.peer_tls)?;
-            front::watch(front, config.key, clock, shutdown.clone())
+            demand::watch_front(front, config.key, clock, shutdown.clone())
         }
     };
     let (outcome, outcomes) = mpsc::channel(256);
@@ -84,18 +84,18 @@ async fn serve(
         Some(token) => FleetToken::given(token),
         None => FleetToken::kept_in(bucket.clone(), shutdown.clone()),
     };
-    let (leadership, keeper) = match config.lease {
+    let (leadership, lease) = match config.lease {
         Some(LeaseConfig {
             times,
             ref advertised,
-        }) => lease::keep(
+        }) => lease::compete(
             bucket,
             clock,
             times,
             advertised.clone().unwrap_or_else(|| address.to_string()),
             address,
         ),
-        None => lease::off(clock),
+        None => lease::disabled(clock),
     };
     tracing::info!(
         %address,
@@ -104,32 +104,32 @@ async fn serve(
         max_workers = config.policy.bounds.max_workers,
         "scaling"
     );
-    let market = config.calls.launch.market;
+    let market = config.executor.launch.market;
     let reconciler = Reconciler {
         clock,
-        settings: settings.subscribe(),
+        active: active.subscribe(),
         tick: config.tick,
         request_queue: Names::new(&config.prefix).request_queue(),
         fleet: aws.fleet(),
-        attendance: attendance.clone(),
+        registry: registry.clone(),
         demand,
-        executor: Executor::new(aws.fleet(), config.calls, attendance.clone(), outcome)
-            .under(leadership.clone())
-            .handing_out(fleet_token.clone()),
+        executor: Executor::new(aws.fleet(), config.executor, registry.clone(), outcome)
+            .with_leadership(leadership.clone())
+            .with_fleet_token(fleet_token.clone()),
         outcomes,
-        board: board.clone(),
+        log: log.clone(),
         leadership: leadership.clone(),
         ready,
         aws,
     };
     let service = ScalerService {
-        settings,
+        active,
         operators,
         fleet_token,
         market,
-        attendance,
+        registry,
         streams: Arc::new(Semaphore::new(MOST_STREAMS)),
-        board,
+        log,
         leadership,
         shutdown: shutdown.clone(),
     };
@@ -146,19 +146,19 @@ async fn serve(
     );
     let reconciling = async {
         let has_ended = reconciler.run(shutdown.clone()).await;
-        hand_over(has_ended, keeper.release(), held_address).await;
+        hand_over(has_ended, lease.release(), held_address).await;
     };
     together(reconciling, serving, &shutdown).await
 }
 
-/// The same socket twice. The address is taken until both are closed.
+/// Returns the same socket twice. The address is in use until both are closed.
 fn share(listener: TcpListener) -> std::io::Result<(TcpListener, std::net::TcpListener)> {
     let held = listener.into_std()?;
     Ok((TcpListener::from_std(held.try_clone()?)?, held))
 }
 
 /// Lets the next scaler act. A scaler that listens at `address` takes the lease over at once, so the address is freed last.
-/// If calls to EC2 may be under way, the lease is left to lapse.
+/// While calls to EC2 may be in flight, the lease is not released: it lapses.
 async fn hand_over(
     has_ended: bool,
     release: impl Future<Output = ()>,
@@ -167,13 +167,12 @@ async fn hand_over(
     if has_ended {
         release.await;
     } else {
-        tracing::warn!("calls to EC2 are under way, so the lease is not released but has to lapse");
+        tracing::warn!("calls to EC2 are in flight, so the lease is not released and has to lapse");
     }
     drop(address);
 }
 
-/// Runs the loop and the service until both have ended. When one of them ends early, `shutdown` tells the other: it
-/// would only look alive.
+/// Runs the reconciler and the service until both have ended. When one of them ends early, `shutdown` ends the other.
 async fn together<T>(
     reconciling: impl Future<Output = ()>,
     serving: impl Future<Output = T>,
@@ -195,7 +194,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_address_is_taken_until_the_lease_is_released() {
+    async fn the_address_is_in_use_until_the_lease_is_released() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (serving, held) = share(listener).unwrap();
@@ -209,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_lease_is_not_released_while_calls_to_ec2_are_under_way() {
+    async fn the_lease_is_not_released_while_calls_to_ec2_are_in_flight() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (_serving, held) = share(listener).unwrap();
         let release = async { panic!("another scaler would lead at once") };
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_loop_does_not_outlive_a_service_that_ends_early() {
+    async fn the_reconciler_does_not_outlive_the_service() {
         let shutdown = CancellationToken::new();
         let failed: anyhow::Result<()> = Err(anyhow::anyhow!("the listener failed"));
         let served = together(shutdown.cancelled(), async { failed }, &shutdown).await;
@@ -225,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_service_does_not_outlive_a_loop_that_ends_early() {
+    async fn the_service_does_not_outlive_the_reconciler() {
         let shutdown = CancellationToken::new();
         together(async {}, shutdown.cancelled(), &shutdown).await;
         assert!(shutdown.is_cancelled());

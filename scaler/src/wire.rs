@@ -14,10 +14,9 @@ use std::time::Duration;
 use prost_types::Timestamp;
 use proto::v1;
 
-use crate::board::Decision;
-use crate::execute::Totals;
+use crate::decision_log::stats::Stats;
+use crate::decision_log::{Decision, Totals};
 use crate::plan::{Memory, Moment, Observation, Plan, Policy, Smoothed};
-use crate::tally::Tally;
 
 /// 9999-12-31T23:59:59Z, the last second that a `Timestamp` can hold.
 const LAST_SECOND: u64 = 253_402_300_799;
@@ -52,7 +51,7 @@ pub struct Recorded {
 /// A decision as a status; `with_memory` adds what was remembered before it.
 #[must_use]
 pub fn encode(decision: &Decision, with_memory: bool) -> v1::ScalerStatus {
-    let policy = &decision.settings.policy;
+    let policy = &decision.active.policy;
     v1::ScalerStatus {
         at: Some(timestamp(decision.observation.now)),
         observation: Some(observation::encode(&decision.observation)),
@@ -68,7 +67,7 @@ pub fn encode(decision: &Decision, with_memory: bool) -> v1::ScalerStatus {
         policy: Some(policy::encode(policy)),
         paused_by: policy.paused_by.clone(),
         sequence: decision.sequence,
-        tally: Some(tally(&decision.tally, decision.observation.billing.spent)),
+        tally: Some(tally(&decision.stats, decision.observation.billing.spent)),
         memory: match &decision.before {
             Some(memory) if with_memory => serde_json::to_string(memory.as_ref())
                 .expect("a memory has only numbers, and maps by text"),
@@ -125,7 +124,7 @@ fn totals(totals: Totals) -> v1::Totals {
     }
 }
 
-fn tally(tally: &Tally, spent: f64) -> v1::Tally {
+fn tally(tally: &Stats, spent: f64) -> v1::Tally {
     v1::Tally {
         answered: tally.answered,
         cost_per_thousand: tally.cost_per_thousand(spent),

@@ -1,4 +1,4 @@
-//! `front`: stores photos, enqueues jobs and answers with workers' results, over gRPC.
+//! `front`: stores photos, enqueues jobs and returns workers' results, over gRPC.
 
 use std::net::SocketAddr;
 
@@ -10,11 +10,11 @@ use platform::shutdown::on_signal;
 use platform::telemetry::{self, TelemetryArgs};
 use proto::Names;
 
-/// Serves recognition over gRPC: stores photos, enqueues jobs, and answers with the workers' results
+/// Serves recognition over gRPC: stores photos, enqueues jobs, and returns the workers' results
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
-    /// Address to serve gRPC on
+    /// Address on which gRPC is served
     #[arg(
         long,
         env = "MUSTER_FRONT_LISTEN",

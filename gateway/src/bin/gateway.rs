@@ -1,4 +1,4 @@
-//! `gateway`: takes photos over HTTP and answers with names.
+//! `gateway`: receives photos over HTTP and responds with names.
 
 use std::net::SocketAddr;
 
@@ -9,13 +9,13 @@ use platform::admin::bind;
 use platform::shutdown::on_signal;
 use platform::telemetry::{self, TelemetryArgs};
 
-/// Takes photos over HTTP, has front recognise them, and answers with names
+/// Receives photos over HTTP, calls front to recognize them, and responds with names
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Args {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Address to serve HTTP on
+    /// Address on which HTTP is served
     #[arg(
         long,
         env = "MUSTER_LISTEN",

@@ -3,32 +3,32 @@ use std::time::Duration;
 
 use anyhow::Context;
 use platform::aws::Aws;
+use platform::backoff::Backoff;
 use platform::queue::{Queue, QueueAttributes, Redrive};
 use proto::Names;
 use proto::names::{MAX_RECEIVE_COUNT, REQUEST_MAX_BYTES};
 
-use super::photos::Photos;
+use super::photo_store::PhotoStore;
 use super::reply_queue;
 use super::sender::BatchSender;
 
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Dead letters are looked at with a visibility timeout of their own; this one is for operators' tools.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+/// For operators' tools. Front receives dead letters with a shorter one.
 const DEAD_LETTER_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// One deployment: where AWS is, and what its buckets and queues are called.
+/// One deployment: its AWS clients, and the names of its buckets and queues.
 #[derive(Debug, Clone)]
 pub struct Deployment {
     pub aws: Aws,
     pub names: Names,
 }
 
-/// What requests need of AWS.
+/// The parts of AWS that requests use.
 #[derive(Debug, Clone)]
 pub struct Backend {
-    pub photos: Arc<Photos>,
+    pub photos: Arc<PhotoStore>,
     pub requests: BatchSender,
-    /// The name of the queue that replies go to.
+    /// The name of this front's reply queue.
     pub reply_queue: String,
 }
 
@@ -41,19 +41,18 @@ pub struct Queues {
 }
 
 impl Deployment {
-    /// Creates buckets and queues where they are missing, again and again until that succeeds.
+    /// Creates missing buckets and queues. Retries until it succeeds.
     pub async fn ensure(&self, reply_queue: &str, visibility_timeout: Duration) -> Queues {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = RETRY;
         loop {
             match self.try_ensure(reply_queue, visibility_timeout).await {
                 Ok(queues) => return queues,
                 Err(error) => {
-                    let error = format!("{error:#}");
+                    let (error, pause) = (format!("{error:#}"), backoff.next_pause());
                     tracing::warn!(error, ?pause, "buckets and queues are not ready");
+                    tokio::time::sleep(pause).await;
                 }
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -87,7 +86,7 @@ impl Deployment {
         Ok(name)
     }
 
-    /// Succeeds once the queue can be found, which workers have to do. SQS may need a second for that.
+    /// Succeeds once the queue can be found by its name, as workers find it. SQS may need a second for that.
     async fn ensure_reply_queue(&self, name: &str) -> anyhow::Result<Queue> {
         self.ensure_queue(name.to_owned(), reply_queue::ATTRIBUTES)
             .await?;

@@ -5,20 +5,21 @@ use clap::builder::{RangedU64ValueParser, TypedValueParser};
 use photo::DecodeLimits;
 use platform::admin::AdminArgs;
 use platform::demand::DemandArgs;
-use platform::grpc::DoorArgs;
+use platform::duration;
+use platform::grpc::ServerArgs;
 
-use super::recognizer::Limits;
+use super::recognizer::RequestLimits;
 
-/// At least 3, so that a worker has time to renew it; at most what SQS allows.
+/// From 3, so that a worker has time to renew it, to SQS's limit.
 const VISIBILITY_TIMEOUT_SECONDS: RangeInclusive<u64> = 3..=43_200;
-/// What SQS allows, and the largest request message has room for.
+/// SQS's limit. The largest request message has room for it.
 const QUEUE_NAME_MAX_BYTES: usize = 80;
 
-/// How front runs.
+/// Settings of front.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Front")]
 pub struct Config {
-    /// Recognize calls in flight; more are refused with RESOURCE_EXHAUSTED before their photo is read
+    /// Recognize calls in flight. Further ones are refused with RESOURCE_EXHAUSTED before their photo is read
     #[arg(
         long,
         env = "MUSTER_MAX_IN_FLIGHT",
@@ -26,8 +27,8 @@ pub struct Config {
         default_value = "1000"
     )]
     pub max_in_flight: usize,
-    /// Bytes of photos held until they are stored. A call that needs more waits for its turn before its photo is read;
-    /// one that waits longer than a minute is refused with RESOURCE_EXHAUSTED
+    /// Bytes of photos in memory until they are stored. A call beyond them waits before its photo is read, and is refused
+    /// with RESOURCE_EXHAUSTED after a minute
     #[arg(
         long,
         env = "MUSTER_MAX_BUFFERED_BYTES",
@@ -35,7 +36,7 @@ pub struct Config {
         default_value = "268435456"
     )]
     pub max_buffered_bytes: usize,
-    /// Bytes of one photo
+    /// Largest photo, in bytes
     #[arg(
         long,
         env = "MUSTER_MAX_IMAGE_BYTES",
@@ -45,11 +46,11 @@ pub struct Config {
     pub max_image_bytes: usize,
     #[command(flatten)]
     pub decode: DecodeLimits,
-    /// How long a request waits for a worker's answer
-    #[arg(long, env = "MUSTER_DEADLINE", value_name = "SECONDS", value_parser = crate::seconds, default_value = "120")]
+    /// Longest time of a request. Without a reply by then it fails with DEADLINE_EXCEEDED
+    #[arg(long, env = "MUSTER_DEADLINE", value_name = "DURATION", value_parser = duration::parse, default_value = "120s")]
     pub deadline: Duration,
-    /// Visibility timeout of the request queue, in whole seconds: how soon the job of a worker that died is taken up
-    /// again. Workers read it from the queue when they start
+    /// Visibility timeout of the request queue, in whole seconds: after this time another worker receives the job of a
+    /// worker that died. Workers read it from the queue when they start
     #[arg(
         long,
         env = "MUSTER_VISIBILITY_TIMEOUT",
@@ -58,7 +59,7 @@ pub struct Config {
         default_value = "10"
     )]
     pub visibility_timeout: Duration,
-    /// Receive calls under way on the reply queue at once
+    /// Concurrent receive calls on the reply queue
     #[arg(
         long,
         env = "MUSTER_REPLY_RECEIVERS",
@@ -66,24 +67,24 @@ pub struct Config {
         default_value = "2"
     )]
     pub reply_receivers: usize,
-    /// How long requests in flight may take to end at shutdown
-    #[arg(long, env = "MUSTER_FRONT_DRAIN", value_name = "SECONDS", value_parser = crate::seconds, default_value = "5")]
+    /// Longest time for requests in flight at shutdown
+    #[arg(long, env = "MUSTER_FRONT_DRAIN", value_name = "DURATION", value_parser = duration::parse, default_value = "5s")]
     pub drain_deadline: Duration,
-    /// Queue that this front's replies come to, and no other front's. Absent: <prefix>-resp-queue-<random id>, which the
-    /// front deletes when it ends
+    /// Reply queue of this front alone. Without it, front creates PREFIX-resp-queue-RANDOM, and deletes it at
+    /// shutdown
     #[arg(long, env = "MUSTER_REPLY_QUEUE", value_name = "NAME", value_parser = queue_name)]
     pub reply_queue: Option<String>,
     #[command(flatten)]
     pub demand: DemandArgs,
     #[command(flatten)]
-    pub door: DoorArgs,
+    pub server: ServerArgs,
     #[command(flatten)]
     pub admin: AdminArgs,
 }
 
 impl Config {
-    pub(super) fn limits(&self) -> Limits {
-        Limits {
+    pub(super) fn limits(&self) -> RequestLimits {
+        RequestLimits {
             max_image_bytes: self.max_image_bytes,
             decode: self.decode,
             deadline: self.deadline,
@@ -91,13 +92,13 @@ impl Config {
     }
 }
 
-/// Reads the name of an SQS queue. FIFO queues are none of ours.
+/// Parses the name of an SQS queue that is not FIFO.
 fn queue_name(text: &str) -> Result<String, &'static str> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if (1..=QUEUE_NAME_MAX_BYTES).contains(&text.len()) && text.bytes().all(is_allowed) {
         Ok(text.to_owned())
     } else {
-        Err("a queue's name has 1 to 80 letters, digits, hyphens and underscores")
+        Err("give 1 to 80 letters, digits, hyphens and underscores")
     }
 }
 
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_queue_has_a_name_that_sqs_takes() {
+    fn the_name_of_a_reply_queue_is_checked() {
         let of = |name: &str| parse(&["--reply-queue", name]).map(|config| config.reply_queue);
         let longest = "q".repeat(QUEUE_NAME_MAX_BYTES);
         assert_eq!(of(&longest).unwrap(), Some(longest.clone()));
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shutdown_takes_less_than_the_ten_seconds_that_an_instance_has() {
+    fn a_shutdown_takes_less_than_ten_seconds() {
         let front = parse(&[]).unwrap().drain_deadline;
         assert!(front + super::super::CLOSING_DEADLINE <= Duration::from_secs(9));
         let command = crate::http::Config::augment_args(Command::new("gateway"));

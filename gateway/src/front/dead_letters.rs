@@ -1,3 +1,5 @@
+//! Fails requests whose job is in the dead-letter queue.
+
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,43 +9,43 @@ use proto::names::MAX_RECEIVE_COUNT;
 use proto::v1::RecognitionJob;
 use tokio_util::sync::CancellationToken;
 
-use super::waiting::Waiting;
+use super::registry::RequestRegistry;
 use crate::error::{ErrorCode, RequestError};
 use crate::metric;
 
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Added to [`LOOK_EVERY`] by chance: fronts that looked in step would hide the letters from each other every time.
-const UP_TO_LATER: Duration = Duration::from_secs(1);
-/// A job gets here only after several visibility timeouts, so younger requests need no look.
-const YOUNGEST: Duration = Duration::from_secs(5);
-/// Shorter than [`LOOK_EVERY`], so that the next look sees the messages again and operators are hardly disturbed.
-const HIDE_FOR: Duration = Duration::from_secs(1);
-/// How many receives later in a look letters are hidden for as long again. A look at many letters takes longer, and must
-/// not meet its first ones again before its last ones.
-const LONGER_AFTER: u32 = 10;
+const SCAN_INTERVAL: Duration = Duration::from_secs(2);
+/// Random addition to [`SCAN_INTERVAL`]: fronts that scan in step would always hide the messages from each other.
+const MAX_JITTER: Duration = Duration::from_secs(1);
+/// A job gets here only after several visibility timeouts, so that no scan is needed for younger requests.
+const MIN_AGE: Duration = Duration::from_secs(5);
+/// Shorter than [`SCAN_INTERVAL`], so that the next scan receives the messages again, and operators' tools can, too.
+const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(1);
+/// The visibility timeout grows by its first value for each so many receives of a scan: a long scan must not receive its
+/// first messages again before its last ones.
+const RECEIVES_A_STEP: u32 = 10;
 
-/// Answers requests whose job ended in the dead-letter queue, until `stop`. The letters stay there for the operator.
-pub async fn answer_until(queue: Queue, waiting: Arc<Waiting>, stop: CancellationToken) {
-    while stop.run_until_cancelled(next_look()).await.is_some() {
-        if waiting.any_older_than(YOUNGEST) {
-            // Not given up half way: the next look would miss what this one hides.
-            look(&queue, &waiting, &stop).await;
+/// Fails requests whose job is in the dead-letter queue, until `stop`. The messages stay there for the operator.
+pub async fn fail_until(queue: Queue, registry: Arc<RequestRegistry>, stop: CancellationToken) {
+    while stop.run_until_cancelled(next_scan()).await.is_some() {
+        if registry.any_older_than(MIN_AGE) {
+            // Not cancelled: the next scan would miss the messages that this one hides.
+            scan(&queue, &registry, &stop).await;
         }
     }
 }
 
-async fn next_look() {
+async fn next_scan() {
     let chance = RandomState::new().hash_one(()) as f64 / u64::MAX as f64;
-    tokio::time::sleep(LOOK_EVERY + UP_TO_LATER.mul_f64(chance)).await;
+    tokio::time::sleep(SCAN_INTERVAL + MAX_JITTER.mul_f64(chance)).await;
 }
 
-/// Goes through all letters: the queue may hold many old ones besides the one looked for.
-async fn look(queue: &Queue, waiting: &Waiting, stop: &CancellationToken) {
+/// Receives all messages: the queue may hold many old ones.
+async fn scan(queue: &Queue, registry: &RequestRegistry, stop: &CancellationToken) {
     for receive in 0.. {
         if stop.is_cancelled() {
             return;
         }
-        let hide_for = HIDE_FOR * (1 + receive / LONGER_AFTER);
+        let hide_for = VISIBILITY_TIMEOUT * (1 + receive / RECEIVES_A_STEP);
         let letters = queue
             .receive_hiding(BATCH_LIMIT, Duration::ZERO, Some(hide_for))
             .await;
@@ -51,23 +53,23 @@ async fn look(queue: &Queue, waiting: &Waiting, stop: &CancellationToken) {
             Ok(letters) if letters.is_empty() => return,
             Ok(letters) => letters
                 .iter()
-                .for_each(|letter| answer(waiting, &letter.body)),
+                .for_each(|letter| fail(registry, &letter.body)),
             Err(error) => {
-                tracing::warn!(%error, "the dead-letter queue cannot be looked at");
+                tracing::warn!(%error, "the dead-letter queue cannot be read");
                 return;
             }
         }
     }
 }
 
-fn answer(waiting: &Waiting, body: &str) {
+fn fail(registry: &RequestRegistry, body: &str) {
     let job = proto::decode::<RecognitionJob>(body).ok();
     let Some(id) = job.and_then(|job| job.job_id.parse().ok()) else {
         return;
     };
     let message = format!("gave up after {MAX_RECEIVE_COUNT} attempts");
-    if waiting.answer(id, Err(RequestError::new(ErrorCode::Internal, message))) {
+    if registry.finish(id, Err(RequestError::new(ErrorCode::Internal, message))) {
         metric::DEAD_LETTERS.counter().increment(1);
-        tracing::error!(job_id = %id, "a job ended in the dead-letter queue");
+        tracing::error!(job_id = %id, "a job is in the dead-letter queue");
     }
 }

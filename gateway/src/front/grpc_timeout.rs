@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use tonic::metadata::MetadataMap;
 
-/// The client's `grpc-timeout`, as <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md> defines it: up to
-/// eight digits and a unit. `None` when there is none, or none that can be understood.
+/// Returns the client's `grpc-timeout`: up to eight digits and a unit, as
+/// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md> defines it. `None`: it is missing or malformed.
 #[must_use]
 pub fn of(metadata: &MetadataMap) -> Option<Duration> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
@@ -34,7 +34,7 @@ mod tests {
     }
 
     #[test]
-    fn units_are_understood() {
+    fn all_units_are_read() {
         assert_eq!(of_text("2H"), Some(Duration::from_secs(7200)));
         assert_eq!(of_text("90S"), Some(Duration::from_secs(90)));
         assert_eq!(

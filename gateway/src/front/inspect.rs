@@ -4,20 +4,22 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{ErrorCode, RequestError};
 
-/// A photo whose header was read. Its pixels are decoded by a worker only.
+/// A photo whose headers are valid. Only a worker decodes its pixels.
 #[derive(Debug, Clone)]
-pub struct Photo {
+pub struct InspectedPhoto {
     pub bytes: Bytes,
-    /// Lower case hexadecimal.
+    /// In lower-case hexadecimal.
     pub sha256: String,
 }
 
-impl Photo {
+impl InspectedPhoto {
+    /// Checks the headers and computes the digest.
+    ///
     /// # Errors
-    /// When a worker would refuse the photo by its header.
+    /// When a worker would refuse the photo by its headers.
     pub fn inspect(bytes: Bytes, limits: &DecodeLimits) -> Result<Self, RequestError> {
         photo::inspect(&bytes, limits).map_err(|error| refused(&error))?;
-        let sha256 = hexadecimal(&Sha256::digest(&bytes));
+        let sha256 = hex::encode(Sha256::digest(&bytes));
         Ok(Self { bytes, sha256 })
     }
 }
@@ -31,24 +33,15 @@ fn refused(error: &DecodeError) -> RequestError {
     RequestError::new(code, error.to_string())
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_digest_is_sha_256() {
-        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        assert_eq!(hexadecimal(&Sha256::digest(b"")), empty);
-    }
-
-    #[test]
-    fn other_files_are_no_images() {
+    fn other_files_are_not_images() {
         for file in [b"hello, this is text".as_slice(), b"GIF89a\x01\x00\x01\x00"] {
-            let refused = Photo::inspect(Bytes::copy_from_slice(file), &DecodeLimits::default());
+            let refused =
+                InspectedPhoto::inspect(Bytes::copy_from_slice(file), &DecodeLimits::default());
             assert_eq!(refused.unwrap_err().code, ErrorCode::NotAnImage);
         }
     }

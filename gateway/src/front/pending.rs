@@ -1,18 +1,19 @@
-//! Which requests await an answer, and which stored photos they share. Pure: the time is an argument, and what is to
-//! be done with a waiter is left to the caller.
+//! Pending requests, and the stored photos that they share. Pure: the time is an argument, and the caller notifies the
+//! waiters.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
+use platform::demand::Demand;
 use proto::JobId;
 
 pub use keys::{KeyReferences, Released};
 
 mod keys;
 
-/// The requests that await an answer, by job id. `W` is whatever delivers an answer.
+/// Pending requests by job id. `W`, the waiter, delivers an answer.
 ///
-/// Each waiter that was accepted comes out exactly once: from [`Pending::answer`] or from [`Pending::expire`].
+/// Every accepted waiter is returned exactly once: by [`Pending::finish`] or by [`Pending::expire`].
 #[derive(Debug)]
 pub struct Pending<W> {
     requests: HashMap<JobId, Request<W>>,
@@ -27,23 +28,6 @@ struct Request<W> {
     deadline: Instant,
 }
 
-/// The exact demand.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Requests accepted since the start.
-    pub accepted_total: u64,
-    /// Accepted and not yet answered.
-    pub unanswered: u64,
-}
-
-impl Counts {
-    /// Requests answered since the start, with a result or with an error.
-    #[must_use]
-    pub fn answered_total(self) -> u64 {
-        self.accepted_total - self.unanswered
-    }
-}
-
 impl<W> Default for Pending<W> {
     fn default() -> Self {
         Self {
@@ -55,8 +39,10 @@ impl<W> Default for Pending<W> {
 }
 
 impl<W> Pending<W> {
+    /// Adds a request.
+    ///
     /// # Errors
-    /// Gives the waiter back when a request of this id is pending already.
+    /// Returns the waiter when this id is pending already.
     pub fn accept(
         &mut self,
         id: JobId,
@@ -80,26 +66,26 @@ impl<W> Pending<W> {
         Ok(())
     }
 
-    /// Ends the wait for this job; `None` when nobody waits for it, or not any more.
-    pub fn answer(&mut self, id: JobId) -> Option<W> {
+    /// Removes a request. Returns `None` when it is not pending.
+    pub fn finish(&mut self, id: JobId) -> Option<W> {
         let request = self.requests.remove(&id)?;
         self.deadlines.remove(&(request.deadline, id));
         Some(request.waiter)
     }
 
-    /// Ends the wait for all requests whose deadline is `now` or earlier, earliest first.
+    /// Removes all requests whose deadline is `now` or earlier, earliest first.
     pub fn expire(&mut self, now: Instant) -> Vec<W> {
         let mut expired = Vec::new();
         while let Some(&(deadline, id)) = self.deadlines.first() {
             if deadline > now {
                 break;
             }
-            expired.extend(self.answer(id));
+            expired.extend(self.finish(id));
         }
         expired
     }
 
-    /// Whether a request accepted at `time` or earlier still waits.
+    /// Whether a request accepted at `time` or earlier is pending.
     #[must_use]
     pub fn any_accepted_by(&self, time: Instant) -> bool {
         self.requests
@@ -108,11 +94,12 @@ impl<W> Pending<W> {
     }
 
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn demand(&self) -> Demand {
         let unanswered = self.requests.len() as u64;
-        Counts {
-            accepted_total: self.accepted_total,
+        Demand {
             unanswered,
+            accepted_total: self.accepted_total,
+            answered_total: self.accepted_total - unanswered,
         }
     }
 }
@@ -130,27 +117,19 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_answered_once() {
+    fn a_request_is_finished_once() {
         let (mut pending, id, now) = (Pending::default(), JobId::random(), Instant::now());
         pending.accept(id, "client", now, now + seconds(9)).unwrap();
-        assert_eq!(
-            pending.counts(),
-            Counts {
-                accepted_total: 1,
-                unanswered: 1
-            }
-        );
-        assert_eq!(pending.answer(id), Some("client"));
-        assert_eq!(pending.answer(id), None, "a duplicate");
-        assert_eq!(pending.answer(JobId::random()), None, "never asked");
-        assert_eq!(
-            pending.counts(),
-            Counts {
-                accepted_total: 1,
-                unanswered: 0
-            }
-        );
-        assert_eq!(pending.counts().answered_total(), 1);
+        let demand = |unanswered| Demand {
+            unanswered,
+            accepted_total: 1,
+            answered_total: 1 - unanswered,
+        };
+        assert_eq!(pending.demand(), demand(1));
+        assert_eq!(pending.finish(id), Some("client"));
+        assert_eq!(pending.finish(id), None, "a duplicate");
+        assert_eq!(pending.finish(JobId::random()), None, "an unknown id");
+        assert_eq!(pending.demand(), demand(0));
     }
 
     #[test]
@@ -162,7 +141,7 @@ mod tests {
             Err("second")
         );
         assert!(pending.expire(now + seconds(2)).is_empty());
-        assert_eq!(pending.counts().accepted_total, 1);
+        assert_eq!(pending.demand().accepted_total, 1);
     }
 
     #[test]
@@ -175,60 +154,60 @@ mod tests {
         }
         assert!(pending.expire(now).is_empty());
         assert_eq!(pending.expire(now + seconds(3)), [1, 2, 3]);
-        assert_eq!(pending.counts().unanswered, 1);
+        assert_eq!(pending.demand().unanswered, 1);
     }
 
     #[test]
-    fn old_requests_are_noticed_until_they_are_answered() {
+    fn old_requests_are_found_until_they_are_finished() {
         let (mut pending, id, now) = (Pending::default(), JobId::random(), Instant::now());
         pending.accept(id, (), now, now + seconds(9)).unwrap();
         assert!(!pending.any_accepted_by(now - seconds(1)));
         assert!(pending.any_accepted_by(now));
-        pending.answer(id);
+        pending.finish(id);
         assert!(!pending.any_accepted_by(now));
     }
 
     #[derive(Debug, Clone)]
     enum Event {
-        Accept { slot: usize, patience: u64 },
-        Answer { slot: usize },
+        Accept { slot: usize, timeout: u64 },
+        Finish { slot: usize },
         Pass { seconds: u64 },
     }
 
     fn event() -> impl Strategy<Value = Event> {
         prop_oneof![
-            (0..6usize, 0..20u64).prop_map(|(slot, patience)| Event::Accept { slot, patience }),
-            (0..6usize).prop_map(|slot| Event::Answer { slot }),
+            (0..6usize, 0..20u64).prop_map(|(slot, timeout)| Event::Accept { slot, timeout }),
+            (0..6usize).prop_map(|slot| Event::Finish { slot }),
             (0..10u64).prop_map(|seconds| Event::Pass { seconds }),
         ]
     }
 
     proptest! {
         #[test]
-        fn every_accepted_waiter_comes_out_exactly_once(events in prop::collection::vec(event(), 1..80)) {
+        fn every_accepted_waiter_is_returned_exactly_once(events in prop::collection::vec(event(), 1..80)) {
             let ids: Vec<_> = (0..6).map(|_| JobId::random()).collect();
             let mut pending = Pending::default();
             let (mut now, mut accepted, mut out) = (Instant::now(), 0u64, Vec::new());
             for event in events {
                 match event {
-                    Event::Accept { slot, patience } => {
-                        let taken = pending.accept(ids[slot], accepted, now, now + seconds(patience));
+                    Event::Accept { slot, timeout } => {
+                        let taken = pending.accept(ids[slot], accepted, now, now + seconds(timeout));
                         accepted += u64::from(taken.is_ok());
                     }
-                    Event::Answer { slot } => out.extend(pending.answer(ids[slot])),
+                    Event::Finish { slot } => out.extend(pending.finish(ids[slot])),
                     Event::Pass { seconds: passed } => {
                         now += seconds(passed);
                         out.extend(pending.expire(now));
                     }
                 }
-                let counts = pending.counts();
-                prop_assert_eq!(counts.accepted_total, accepted);
-                prop_assert_eq!(counts.answered_total(), out.len() as u64);
+                let demand = pending.demand();
+                prop_assert_eq!(demand.accepted_total, accepted);
+                prop_assert_eq!(demand.answered_total, out.len() as u64);
             }
             out.extend(pending.expire(now + seconds(20)));
             out.sort_unstable();
             prop_assert_eq!(out, (0..accepted).collect::<Vec<_>>());
-            prop_assert_eq!(pending.counts().unanswered, 0);
+            prop_assert_eq!(pending.demand().unanswered, 0);
             prop_assert!(pending.deadlines.is_empty());
         }
     }

@@ -11,61 +11,64 @@ use tokio_util::task::TaskTracker;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
+use super::accepted::AcceptedRequest;
+use super::admission::AdmissionPermit;
 use super::backend::Backend;
-use super::gate::Admission;
 use super::grpc_timeout;
-use super::inspect::Photo;
-use super::turn::Turn;
-use super::waiting::Waiting;
+use super::inspect::InspectedPhoto;
+use super::registry::RequestRegistry;
 use crate::error::{ErrorCode, RequestError};
 use crate::metric;
 
-/// The trailer in which front names the job of a request that failed. Ids that clients send are ignored.
+/// The trailer with the job id of a failed request. Ids that clients send are ignored.
 pub const REQUEST_ID_METADATA: &str = "x-request-id";
 
-/// A little less than the client's own patience, so that our answer comes before its timer.
-const ANSWER_EARLIER: Duration = Duration::from_millis(100);
+/// Subtracted from the client's timeout, so that front's error arrives before it.
+const TIMEOUT_MARGIN: Duration = Duration::from_millis(100);
 
-/// What one front accepts.
+/// Limits on one request.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct RequestLimits {
     pub max_image_bytes: usize,
     pub decode: DecodeLimits,
     pub deadline: Duration,
 }
 
-/// The service `muster.v1.Recognizer`; it stands behind a [`Gate`](super::gate::Gate).
+/// The service `muster.v1.Recognizer`, behind an [`AdmissionControl`](super::admission::AdmissionControl).
 #[derive(Debug)]
 pub struct RecognizerService {
-    limits: Limits,
-    waiting: Arc<Waiting>,
+    limits: RequestLimits,
+    registry: Arc<RequestRegistry>,
     backend: Arc<OnceLock<Backend>>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
 
 impl RecognizerService {
-    /// Refuses with `UNAVAILABLE` until `backend` is set and from `shutdown` on. Accepted requests are tasks of
-    /// `tasks`: they go on when their client hangs up.
+    /// Calls are refused with `UNAVAILABLE` until `backend` is set, and after `shutdown`. Accepted requests run in `tasks`,
+    /// also after their client has disconnected.
     #[must_use]
     pub fn new(
-        limits: Limits,
-        waiting: Arc<Waiting>,
+        limits: RequestLimits,
+        registry: Arc<RequestRegistry>,
         backend: Arc<OnceLock<Backend>>,
         tasks: TaskTracker,
         shutdown: CancellationToken,
     ) -> Self {
         Self {
             limits,
-            waiting,
+            registry,
             backend,
             tasks,
             shutdown,
         }
     }
 
-    /// Everything that can refuse a request before anything of it is stored.
-    async fn accept(&self, request: Request<RecognizeRequest>) -> Result<Turn, RequestError> {
+    /// Checks a request and registers it. Nothing is stored before.
+    async fn accept(
+        &self,
+        request: Request<RecognizeRequest>,
+    ) -> Result<AcceptedRequest, RequestError> {
         let accepted_at = Instant::now();
         let backend = match self.backend.get() {
             Some(backend) if !self.shutdown.is_cancelled() => backend.clone(),
@@ -73,7 +76,7 @@ impl RecognizerService {
             None => return Err(unavailable("the service is starting")),
         };
         let (metadata, mut extensions, message) = request.into_parts();
-        let admission: Admission = extensions.remove().ok_or_else(|| {
+        let permit: AdmissionPermit = extensions.remove().ok_or_else(|| {
             RequestError::new(ErrorCode::Internal, "the request was not admitted")
         })?;
         let RecognizeRequest { file_name, image } = message;
@@ -84,18 +87,18 @@ impl RecognizerService {
             .counter()
             .increment(photo.bytes.len() as u64);
 
-        let deadline = admission.begun + self.patience(&metadata);
-        let (id, reply) = self.waiting.accept(accepted_at, deadline);
-        Ok(Turn {
+        let deadline = permit.begun + self.timeout(&metadata);
+        let (id, reply) = self.registry.accept(accepted_at, deadline);
+        Ok(AcceptedRequest {
             id,
             file_name,
             photo,
             accepted_at,
             deadline,
             reply,
-            waiting: Arc::clone(&self.waiting),
+            registry: Arc::clone(&self.registry),
             backend,
-            admission,
+            permit,
         })
     }
 
@@ -114,11 +117,10 @@ impl RecognizerService {
         Ok(())
     }
 
-    fn patience(&self, metadata: &MetadataMap) -> Duration {
-        let of_client = grpc_timeout::of(metadata).map(|t| t.saturating_sub(ANSWER_EARLIER));
-        of_client.map_or(self.limits.deadline, |patience| {
-            patience.min(self.limits.deadline)
-        })
+    fn timeout(&self, metadata: &MetadataMap) -> Duration {
+        let of_client = grpc_timeout::of(metadata).map(|t| t.saturating_sub(TIMEOUT_MARGIN));
+        let own = self.limits.deadline;
+        of_client.map_or(own, |timeout| timeout.min(own))
     }
 }
 
@@ -128,8 +130,8 @@ impl Recognizer for RecognizerService {
         &self,
         request: Request<RecognizeRequest>,
     ) -> Result<Response<RecognizeResponse>, Status> {
-        let turn = match self.accept(request).await {
-            Ok(turn) => turn,
+        let accepted = match self.accept(request).await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 metric::FRONT_REQUESTS
                     .outcome(error.code.name())
@@ -137,10 +139,10 @@ impl Recognizer for RecognizerService {
                 return Err(error.into());
             }
         };
-        let id = turn.id;
+        let id = accepted.id;
         let answer = self.tasks.spawn(async move {
-            let accepted_at = turn.accepted_at;
-            let answer = turn.run().await;
+            let accepted_at = accepted.accepted_at;
+            let answer = accepted.run().await;
             let outcome = answer
                 .as_ref()
                 .map_or_else(|error| error.code.name(), |_| "ok");
@@ -157,9 +159,10 @@ impl Recognizer for RecognizerService {
     }
 }
 
-/// Hashing and reading headers of ten megabytes takes tens of milliseconds: not on a thread that serves others.
-async fn inspect(image: Bytes, limits: DecodeLimits) -> Result<Photo, RequestError> {
-    let inspected = tokio::task::spawn_blocking(move || Photo::inspect(image, &limits)).await;
+/// Runs on a blocking thread, since ten megabytes take tens of milliseconds.
+async fn inspect(image: Bytes, limits: DecodeLimits) -> Result<InspectedPhoto, RequestError> {
+    let inspected =
+        tokio::task::spawn_blocking(move || InspectedPhoto::inspect(image, &limits)).await;
     inspected.unwrap_or_else(|error| {
         tracing::error!(%error, "reading a photo's header failed");
         Err(RequestError::new(

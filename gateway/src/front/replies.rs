@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use platform::aws::LONGEST_POLL;
+use platform::backoff::Backoff;
 use platform::queue::{BATCH_LIMIT, Message, Queue, QueueError};
 use proto::JobId;
 use proto::v1::RecognitionResult;
@@ -9,69 +10,65 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::waiting::{Waiting, reply_of};
+use super::registry::{RequestRegistry, reply_of};
 use crate::metric;
 
-/// Delete calls under way at once. Replies that come while none is free are not deleted, so that no client waits for a delete.
+/// Delete calls under way at once. Replies beyond them stay undeleted, so that no client waits for a delete.
 const DELETES: usize = 32;
 const DELETE_ATTEMPTS: u32 = 4;
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
-/// Receives replies, hands them to whoever waits, and deletes them.
+/// Receives replies, delivers them to the requests that wait, and deletes them.
 #[derive(Debug, Clone)]
 pub struct ReplyReceiver {
     queue: Queue,
-    waiting: Arc<Waiting>,
+    registry: Arc<RequestRegistry>,
     deletes: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
 impl ReplyReceiver {
-    /// Deletes run as tasks of `tasks`.
+    /// Deletes run in `tasks`.
     #[must_use]
-    pub fn new(queue: Queue, waiting: Arc<Waiting>, tasks: TaskTracker) -> Self {
+    pub fn new(queue: Queue, registry: Arc<RequestRegistry>, tasks: TaskTracker) -> Self {
         Self {
             queue,
-            waiting,
+            registry,
             deletes: Arc::new(Semaphore::new(DELETES)),
             tasks,
         }
     }
 
-    /// Long-polls until `stop`. Stop it only when nobody waits any more: a receive that is given up half way may hide
-    /// replies until their visibility timeout.
+    /// Long-polls until `stop`. Stop it only when no request waits: a receive that is dropped may hide replies until their
+    /// visibility timeout.
     pub async fn receive_until(self, stop: CancellationToken) {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = RETRY;
         loop {
             let received = self.queue.receive(BATCH_LIMIT, LONGEST_POLL);
             match stop.run_until_cancelled(received).await {
                 None => return,
                 Some(Ok(messages)) => {
-                    pause = FIRST_PAUSE;
-                    self.take_in(messages);
+                    backoff.reset();
+                    self.process(messages);
                 }
                 Some(Err(error)) => {
+                    let pause = backoff.next_pause();
                     tracing::warn!(%error, ?pause, "replies cannot be received");
-                    if stop
-                        .run_until_cancelled(tokio::time::sleep(pause))
-                        .await
-                        .is_none()
-                    {
+                    let paused = stop.run_until_cancelled(tokio::time::sleep(pause));
+                    if paused.await.is_none() {
                         return;
                     }
-                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
         }
     }
 
-    fn take_in(&self, messages: Vec<Message>) {
+    fn process(&self, messages: Vec<Message>) {
         if messages.is_empty() {
             return;
         }
         for message in &messages {
-            self.hand_over(&message.body);
+            self.deliver(&message.body);
         }
         let handles = messages
             .into_iter()
@@ -87,7 +84,7 @@ impl ReplyReceiver {
         });
     }
 
-    fn hand_over(&self, body: &str) {
+    fn deliver(&self, body: &str) {
         let decoded = proto::decode::<RecognitionResult>(body);
         let parsed = decoded
             .map_err(|error| error.to_string())
@@ -99,31 +96,27 @@ impl ReplyReceiver {
             });
         match parsed {
             Ok((id, instance, reply)) => {
-                if !self.waiting.answer(id, reply) {
+                if !self.registry.finish(id, reply) {
                     metric::LATE_REPLIES.counter().increment(1);
-                    tracing::info!(job_id = %id, instance, "dropped a reply that nobody waits for");
+                    tracing::info!(job_id = %id, instance, "dropped a late or duplicate reply");
                 }
             }
             Err(error) => {
                 metric::UNDECODABLE_REPLIES.counter().increment(1);
-                tracing::warn!(
-                    error,
-                    "dropped a message on the reply queue that is no reply"
-                );
+                tracing::warn!(error, "dropped an undecodable message on the reply queue");
             }
         }
     }
 }
 
-/// A reply that cannot be deleted comes again and is dropped then, so giving up is safe.
+/// Gives up after some attempts: a reply that is received again is dropped.
 async fn delete(queue: &Queue, handles: Vec<String>) {
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = RETRY;
     for attempt in 1..=DELETE_ATTEMPTS {
         match queue.delete_batch(handles.clone()).await {
             Ok(()) | Err(QueueError::NotFound(_)) => return,
             Err(error) => tracing::warn!(%error, attempt, "replies cannot be deleted"),
         }
-        tokio::time::sleep(pause).await;
-        pause *= 2;
+        tokio::time::sleep(backoff.next_pause()).await;
     }
 }

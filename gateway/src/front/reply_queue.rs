@@ -1,5 +1,5 @@
-//! The reply queue of one front: created when the front starts, deleted when it ends. No other front receives from it. The
-//! queues of fronts that died are deleted by the others.
+//! The reply queue of one front: created at its start, deleted at its end. No other front receives from it. Other fronts
+//! delete the queue of a front that died.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,17 +9,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::backend::Deployment;
 
-/// How often a front shows that it runs, by setting its queue's attributes, and looks at the queues of others.
+/// Interval at which a front sets its queue's attributes, to show that it runs, and checks the queues of others.
 const HEARTBEAT: Duration = Duration::from_secs(30);
-/// The front of a queue without heartbeats for so long is taken for dead. Longer than SQS needs to spread attributes (60 s)
-/// and than requests wait by default.
+/// A front counts as dead after this time without a heartbeat. Longer than SQS needs to propagate attributes (60 s), and
+/// than requests wait by default.
 const STALE_AFTER: Duration = Duration::from_secs(300);
-/// Until a reply is received again whose receive's answer was lost.
+/// A reply is received again after this time if the first receive was lost.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longer than any request waits.
 const RETENTION: Duration = Duration::from_secs(3600);
 
-/// What a reply queue is created with.
+/// The attributes of a reply queue.
 pub const ATTRIBUTES: QueueAttributes = QueueAttributes {
     visibility_timeout: VISIBILITY_TIMEOUT,
     maximum_message_size: None,
@@ -27,18 +27,18 @@ pub const ATTRIBUTES: QueueAttributes = QueueAttributes {
     redrive: None,
 };
 
-/// Keeps the front's queue and deletes those of dead fronts until `stop`, and then deletes its own. A queue that others
-/// took for a dead front's, because SQS could not be reached for long, is made anew.
-pub async fn keep_until(deployment: Deployment, own: String, stop: CancellationToken) {
-    let (mut others, mut count) = (Others::default(), 0);
+/// Maintains the front's queue and deletes those of dead fronts until `stop`. Then deletes its own. If others deleted it
+/// after a long outage of SQS, it is created again.
+pub async fn maintain_until(deployment: Deployment, own: String, stop: CancellationToken) {
+    let (mut others, mut count) = (OtherQueues::default(), 0);
     let mut ticks = tokio::time::interval(HEARTBEAT);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         count += 1;
-        let beaten = beat(&deployment, &own, count).await;
-        let swept = sweep(&deployment, &own, &mut others, Instant::now()).await;
-        if let Err(error) = beaten.and(swept) {
-            tracing::warn!(%error, "reply queues cannot be kept");
+        let sent = heartbeat(&deployment, &own, count).await;
+        let deleted = delete_stale(&deployment, &own, &mut others, Instant::now()).await;
+        if let Err(error) = sent.and(deleted) {
+            tracing::warn!(%error, "reply queues cannot be maintained");
         }
     }
     if let Err(error) = delete(&deployment, &own).await {
@@ -46,8 +46,8 @@ pub async fn keep_until(deployment: Deployment, own: String, stop: CancellationT
     }
 }
 
-/// Attributes that do not change may count as unmodified, so that they alternate.
-async fn beat(deployment: &Deployment, own: &str, count: u64) -> Result<(), QueueError> {
+/// The attributes alternate, since SQS may not count equal ones as a modification.
+async fn heartbeat(deployment: &Deployment, own: &str, count: u64) -> Result<(), QueueError> {
     let attributes = QueueAttributes {
         retention: Some(RETENTION + Duration::from_secs(count % 2)),
         ..ATTRIBUTES
@@ -56,10 +56,10 @@ async fn beat(deployment: &Deployment, own: &str, count: u64) -> Result<(), Queu
     ensured.map(|_| ())
 }
 
-async fn sweep(
+async fn delete_stale(
     deployment: &Deployment,
     own: &str,
-    others: &mut Others,
+    others: &mut OtherQueues,
     now: Instant,
 ) -> Result<(), QueueError> {
     let Deployment { aws, names } = deployment;
@@ -68,10 +68,10 @@ async fn sweep(
         if name == own || !names.is_new_reply_queue(&name) {
             continue;
         }
-        // Lists may name a queue that was just deleted.
-        let last_beat = async { aws.queue(&name).await?.last_modified().await };
-        match last_beat.await {
-            Ok(last_beat) => found.push((name, last_beat)),
+        // The list may still have a queue that was just deleted.
+        let last_heartbeat = async { aws.queue(&name).await?.last_modified().await };
+        match last_heartbeat.await {
+            Ok(last_heartbeat) => found.push((name, last_heartbeat)),
             Err(QueueError::NotFound(_)) => {}
             Err(error) => return Err(error),
         }
@@ -91,13 +91,13 @@ async fn delete(deployment: &Deployment, name: &str) -> Result<(), QueueError> {
     }
 }
 
-/// The queues of other fronts, by name: the last heartbeat, in SQS's time, and when it was first seen, in ours. The two are
-/// never compared.
+/// The queues of other fronts, by name: the last heartbeat, by SQS's clock, and when it was first seen, by this machine's.
+/// The two are never compared.
 #[derive(Debug, Default)]
-struct Others(HashMap<String, (u64, Instant)>);
+struct OtherQueues(HashMap<String, (u64, Instant)>);
 
-impl Others {
-    /// Takes in the queues that are there now with their last heartbeats. Returns those of dead fronts.
+impl OtherQueues {
+    /// Records the present queues and their last heartbeats. Returns those of dead fronts.
     fn stale(&mut self, found: Vec<(String, u64)>, now: Instant) -> Vec<String> {
         let before = std::mem::take(&mut self.0);
         let seen = found
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_queue_is_stale_when_its_heartbeat_stands_still_for_five_minutes() {
-        let (mut others, begun) = (Others::default(), Instant::now());
+        let (mut others, begun) = (OtherQueues::default(), Instant::now());
         let mut stale = |beats: &[(&str, u64)], after| {
             let found = beats.iter().map(|&(name, beat)| (name.to_owned(), beat));
             others.stale(found.collect(), begun + minutes(after))
@@ -136,10 +136,10 @@ mod tests {
         let none = Vec::<String>::new();
         assert_eq!(stale(&[("living", 100), ("dead", 7)], 0), none);
         assert_eq!(stale(&[("living", 101), ("dead", 7)], 4), none);
-        // A clock that was set back is a heartbeat, too.
+        // A time that goes backwards is a heartbeat, too.
         assert_eq!(stale(&[("living", 50), ("dead", 7)], 5), ["dead"]);
         assert_eq!(stale(&[("living", 50)], 9), none);
-        // One that comes back under its name is new.
+        // A queue that returns under its old name is new.
         assert_eq!(stale(&[("living", 51), ("dead", 7)], 10), none);
         assert_eq!(stale(&[("living", 52), ("dead", 7)], 15), ["dead"]);
     }
@@ -163,9 +163,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn calls_to_a_deleted_queue_say_so() {
+    async fn calls_to_a_deleted_queue_return_not_found() {
         let (deployment, _end) = cloud().await;
-        beat(&deployment, "gone", 1).await.unwrap();
+        heartbeat(&deployment, "gone", 1).await.unwrap();
         let queue = deployment.aws.queue("gone").await.unwrap();
         delete(&deployment, "gone").await.unwrap();
         let body = || "a reply".to_owned();
@@ -186,17 +186,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_queue_of_a_dead_front_is_deleted_and_no_other() {
+    async fn only_the_queue_of_a_dead_front_is_deleted() {
         let (deployment, _end) = cloud().await;
         let own = deployment.names.new_reply_queue();
         let dead = deployment.names.new_reply_queue();
         let queues = [&own, &dead, "test-resp-queue", "test-resp-queue-2"];
         for queue in queues {
-            beat(&deployment, queue, 1).await.unwrap();
+            heartbeat(&deployment, queue, 1).await.unwrap();
         }
-        let (mut others, now) = (Others::default(), Instant::now());
+        let (mut others, now) = (OtherQueues::default(), Instant::now());
         for (at, expected) in [(now, 4), (now + STALE_AFTER, 3)] {
-            sweep(&deployment, &own, &mut others, at).await.unwrap();
+            delete_stale(&deployment, &own, &mut others, at)
+                .await
+                .unwrap();
             let left = deployment.aws.queue_names("test-").await.unwrap();
             assert_eq!(left.len(), expected);
             assert_eq!(left.contains(&dead), expected == 4, "{left:?}");

@@ -1,31 +1,32 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use platform::backoff::Backoff;
 use platform::queue::{BATCH_LIMIT, Queue, QueueError};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::error::{ErrorCode, RequestError};
 
-/// Batch calls under way at once. While all are, messages gather and make fuller batches.
+/// Batch calls under way at once. Further messages wait and fill the next batches.
 const CALLS: usize = 8;
-/// How often a message is offered that SQS refuses while it takes others of the batch.
+/// Attempts at a message that SQS refuses while it accepts others of the batch.
 const ATTEMPTS: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(100);
+const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
 
-/// Sends messages in batches of whatever has gathered; nobody lingers for a batch to fill.
+/// Sends messages in batches of those that wait. A call never waits for its batch to fill.
 #[derive(Debug, Clone)]
 pub struct BatchSender {
-    outbox: mpsc::Sender<Letter>,
+    outbox: mpsc::Sender<Outgoing>,
 }
 
 #[derive(Debug)]
-struct Letter {
+struct Outgoing {
     body: String,
     sent: oneshot::Sender<Result<(), QueueError>>,
 }
 
 impl BatchSender {
-    /// The task behind it ends when the last clone is dropped.
+    /// Spawns a task that ends when the last clone is dropped.
     #[must_use]
     pub fn new(queue: Queue, capacity: usize) -> Self {
         let (outbox, inbox) = mpsc::channel(capacity);
@@ -36,10 +37,10 @@ impl BatchSender {
     /// Returns once SQS has the message.
     ///
     /// # Errors
-    /// [`ErrorCode::Unavailable`] when SQS cannot be reached or refuses; the message may have been sent all the same.
+    /// [`ErrorCode::Unavailable`] when SQS cannot be reached or refuses. The message may have been sent nevertheless.
     pub async fn send(&self, body: String) -> Result<(), RequestError> {
         let (sent, result) = oneshot::channel();
-        let outcome = match self.outbox.send(Letter { body, sent }).await {
+        let outcome = match self.outbox.send(Outgoing { body, sent }).await {
             Ok(()) => result.await,
             Err(_) => return Err(unavailable()),
         };
@@ -54,45 +55,49 @@ impl BatchSender {
     }
 }
 
-async fn send_all(queue: Queue, mut inbox: mpsc::Receiver<Letter>) {
+async fn send_all(queue: Queue, mut inbox: mpsc::Receiver<Outgoing>) {
     let calls = Arc::new(Semaphore::new(CALLS));
     loop {
         let permit = Arc::clone(&calls)
             .acquire_owned()
             .await
             .expect("the semaphore stays open");
-        let mut letters = Vec::with_capacity(BATCH_LIMIT);
-        if inbox.recv_many(&mut letters, BATCH_LIMIT).await == 0 {
+        let mut messages = Vec::with_capacity(BATCH_LIMIT);
+        if inbox.recv_many(&mut messages, BATCH_LIMIT).await == 0 {
             return;
         }
         let queue = queue.clone();
         tokio::spawn(async move {
-            send_batch(&queue, letters).await;
+            send_batch(&queue, messages).await;
             drop(permit);
         });
     }
 }
 
-async fn send_batch(queue: &Queue, mut letters: Vec<Letter>) {
+async fn send_batch(queue: &Queue, mut messages: Vec<Outgoing>) {
+    let mut backoff = RETRY;
     for attempt in 1..=ATTEMPTS {
-        let bodies = letters.iter().map(|letter| letter.body.clone()).collect();
+        let bodies = messages
+            .iter()
+            .map(|message| message.body.clone())
+            .collect();
         let results = queue.send_batch(bodies).await;
-        // A call that failed as a whole was already tried again by the SDK.
+        // The SDK has already retried a call that failed as a whole.
         let last = attempt == ATTEMPTS || results.iter().all(Result::is_err);
         let mut refused = Vec::new();
-        for (letter, result) in letters.into_iter().zip(results) {
+        for (message, result) in messages.into_iter().zip(results) {
             if result.is_err() && !last {
-                refused.push(letter);
+                refused.push(message);
             } else {
-                // The request may have reached its deadline meanwhile.
-                let _ = letter.sent.send(result);
+                // The request may have ended at its deadline.
+                let _ = message.sent.send(result);
             }
         }
         if refused.is_empty() {
             return;
         }
-        letters = refused;
-        tokio::time::sleep(PAUSE * attempt).await;
+        messages = refused;
+        tokio::time::sleep(backoff.next_pause()).await;
     }
 }
 

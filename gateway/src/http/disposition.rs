@@ -1,14 +1,16 @@
+//! `Content-Disposition` of a multipart part. Written by hand: multer does not read `filename*`.
+
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_DISPOSITION;
 use proto::FileName;
 
 use crate::error::{ErrorCode, RequestError};
 
-/// A part's `Content-Disposition`, in the spellings that clients use.
+/// A part's `Content-Disposition`, in the forms that clients write.
 ///
-/// Browsers, curl and urllib3 2 write names as the WHATWG's form encoding says: raw UTF-8 in quotes, and only the
-/// quote, carriage return and line feed percent-encoded. Older curls put a backslash before quotes and backslashes;
-/// older urllib3s write names that are not ASCII as `filename*=utf-8''…` (RFC 5987).
+/// Browsers, curl and urllib3 2 follow the WHATWG's form encoding: raw UTF-8 in quotes, with only quote, carriage return and
+/// line feed percent-encoded. Older versions of curl escape quotes and backslashes with a backslash. Older versions of
+/// urllib3 write names that are not ASCII as `filename*=utf-8''…` (RFC 5987).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disposition {
     parameters: Vec<(String, String)>,
@@ -28,22 +30,22 @@ impl Disposition {
         }
     }
 
-    /// The name of the form field.
+    /// Returns the name of the form field.
     pub fn field(&self) -> Option<&str> {
         self.parameter("name")
     }
 
-    /// `None` when the part has no file name at all.
+    /// Returns the file name, or `None` when the part has none.
     ///
     /// # Errors
-    /// [`ErrorCode::BadFileName`] when there is one that is not allowed or cannot be read.
+    /// [`ErrorCode::BadFileName`] when it is not allowed or cannot be decoded.
     pub fn file_name(&self) -> Option<Result<FileName, RequestError>> {
         let extended = self.parameter("filename*");
         let plain = self.parameter("filename");
         if extended.is_none() && plain.is_none() {
             return None;
         }
-        // A client that sends both means the plain one for those who cannot read the other (RFC 6266, 4.3).
+        // The plain name is the fallback for an extended one that cannot be decoded (RFC 6266, 4.3).
         let name = extended
             .and_then(decode_extended)
             .or_else(|| plain.filter(|_| self.is_utf8).map(decode_form));
@@ -63,7 +65,7 @@ impl Disposition {
     }
 }
 
-/// What follows the disposition type, as pairs of name and value.
+/// Returns the parameters as pairs of name and value.
 fn parameters(header: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut rest = header.split_once(';').map_or("", |(_, rest)| rest);
@@ -82,7 +84,7 @@ fn parameters(header: &str) -> Vec<(String, String)> {
     found
 }
 
-/// The quoted string that begins `text` without its opening quote, and what follows its closing quote.
+/// Splits `text` after a closing quote: returns the unescaped string before it, and the rest.
 fn unquote(text: &str) -> (String, &str) {
     let mut value = String::new();
     let mut characters = text.char_indices().peekable();
@@ -99,7 +101,7 @@ fn unquote(text: &str) -> (String, &str) {
     (value, "")
 }
 
-/// Undoes the WHATWG's form encoding; no other percent sign has a meaning.
+/// Decodes the WHATWG's form encoding. Other percent signs stay.
 fn decode_form(text: &str) -> String {
     let mut decoded = text.to_owned();
     for (encoded, character) in [
@@ -178,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_spellings_of_all_clients_are_read() {
+    fn the_forms_of_all_clients_are_read() {
         assert_eq!(accepted(r#"filename="test_00.jpg""#), "test_00.jpg");
         assert_eq!(accepted(r#"filename=test_00.jpg"#), "test_00.jpg");
         assert_eq!(accepted(r#"FileName = "a;b=c.jpg" ; x=y"#), "a;b=c.jpg");
@@ -193,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn encoded_quotes_and_line_breaks_are_what_they_mean() {
+    fn encoded_quotes_and_line_breaks_are_decoded_and_refused() {
         refused(r#"filename="a%0Ab.jpg""#);
         refused(r#"filename="a%0db.jpg""#);
         refused(r#"filename="a%22b.jpg""#);
@@ -205,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_cannot_be_read_are_refused() {
+    fn names_that_cannot_be_decoded_are_refused() {
         refused(r#"filename*=utf-16''a.jpg"#);
         refused(r#"filename*=utf-8''%FF.jpg"#);
         refused(r#"filename*=utf-8''%4"#);
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_name_stands_in_for_an_extended_one_that_cannot_be_read() {
+    fn a_plain_name_replaces_an_extended_one_that_cannot_be_decoded() {
         for extended in [
             "utf8''Zo%C3%AB.jpg",
             "windows-1252''Zo%EB.jpg",
@@ -239,12 +241,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_header_makes_it_panic(header in "form-data; [a-z\"\\\\*=;%' é]{0,60}") {
+        fn no_header_panics(header in "form-data; [a-z\"\\\\*=;%' é]{0,60}") {
             let _ = disposition(header.as_bytes()).file_name();
         }
 
         #[test]
-        fn a_name_encoded_as_browsers_do_comes_back(name in "[^\\p{C}/\\\\:\"%]{1,40}") {
+        fn a_name_as_browsers_encode_it_is_read_back(name in "[^\\p{C}/\\\\:\"%]{1,40}") {
             if FileName::parse(&name).is_ok() {
                 prop_assert_eq!(accepted(&format!("filename=\"{name}\"")), name);
             }

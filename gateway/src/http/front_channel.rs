@@ -1,3 +1,5 @@
+//! The channel to front, which waits while front restarts.
+
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -13,24 +15,24 @@ use tonic::transport::Channel;
 
 use crate::byte_budget::ByteReservation;
 
-/// How soon after a failed attempt the next connection to front is tried.
-const CONNECT_AGAIN: Duration = Duration::from_millis(100);
+/// Pause before the next attempt to connect.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A channel to front. While front cannot be connected to, for example because it restarts, requests wait.
+/// A channel to front. Requests wait while front cannot be connected to, for example during its restart.
 ///
-/// A request with an `Arc<ByteReservation>` among its extensions keeps that until its last byte was
-/// sent, and no longer: the answer may take minutes.
+/// An `Arc<ByteReservation>` among a request's extensions is released when the last byte is sent: the response may take
+/// minutes.
 #[derive(Debug, Clone)]
 pub struct FrontChannel {
     channel: Channel,
-    /// How long a request waits.
+    /// Longest wait of a request.
     wait: Duration,
 }
 
-/// A request's body until somebody reads it.
+/// A request's body until it is read.
 type Unread = Arc<Mutex<Option<axum::body::Body>>>;
 
-/// Bytes on their way, and what they count against.
+/// Bytes to send, with their reservation.
 struct Counted {
     bytes: Bytes,
     _reservation: Arc<ByteReservation>,
@@ -66,11 +68,11 @@ impl Service<Request<Body>> for FrontChannel {
                 poll_fn(|context| channel.poll_ready(context)).await?;
                 let request = Request::from_parts(head.clone(), readable(Arc::clone(&unread)));
                 let answered = channel.call(request).await;
-                // Front cannot have seen a request that nobody read.
+                // An unread request has not reached front, so that a retry is safe.
                 if answered.is_ok() || is_read(&unread) || Instant::now() >= give_up_at {
                     return answered;
                 }
-                tokio::time::sleep(CONNECT_AGAIN).await;
+                tokio::time::sleep(RECONNECT_PAUSE).await;
             }
         })
     }
@@ -82,7 +84,7 @@ fn is_read(body: &Unread) -> bool {
         .is_none()
 }
 
-/// The same bytes. The body is taken when the first of them is asked for, and stays where it is if none ever is.
+/// Returns a body that takes the bytes out of `body` when it is polled first.
 fn readable(body: Unread) -> Body {
     let take = async move {
         let taken = body.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -92,7 +94,8 @@ fn readable(body: Unread) -> Body {
     Body::new(axum::body::Body::from_stream(chunks))
 }
 
-/// The HTTP/2 connection takes a message as a whole and sends it bit by bit, so the body ends long before its bytes do.
+/// Attaches the reservation to each chunk. The HTTP/2 connection buffers a whole message, so that the body ends long before
+/// its last byte is sent.
 fn counted(body: Body, reservation: Arc<ByteReservation>) -> axum::body::Body {
     let chunks = axum::body::Body::new(body).into_data_stream();
     let chunks = chunks.map_ok(move |bytes| {

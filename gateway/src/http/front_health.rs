@@ -1,3 +1,5 @@
+//! Front's health, which decides whether the gateway is ready.
+
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -7,26 +9,28 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-const ASK_EVERY: Duration = Duration::from_millis(500);
-/// While front is not ready, so that a start is noticed soon.
-const ASK_AGAIN: Duration = Duration::from_millis(100);
-const PATIENCE: Duration = Duration::from_secs(1);
+const INTERVAL_WHEN_READY: Duration = Duration::from_millis(500);
+/// Short, so that a start is noticed soon.
+const INTERVAL_WHEN_NOT_READY: Duration = Duration::from_millis(100);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Keeps `ready` equal to what front reports of itself, until `stop`.
-///
-/// It asks again and again instead of watching: an open watch would hold up front's shutdown.
+/// Sets `ready` to front's health, until `stop`. It polls, since an open watch would delay front's shutdown.
 pub async fn watch(channel: Channel, ready: watch::Sender<bool>, stop: CancellationToken) {
     let mut client = HealthClient::new(channel);
     loop {
-        let serving = tokio::time::timeout(PATIENCE, is_serving(&mut client))
+        let serving = tokio::time::timeout(TIMEOUT, is_serving(&mut client))
             .await
             .unwrap_or(false);
         let changed = ready.send_if_modified(|ready| std::mem::replace(ready, serving) != serving);
         if changed {
             tracing::info!(serving, "front's health changed");
         }
-        let pause = tokio::time::sleep(if serving { ASK_EVERY } else { ASK_AGAIN });
-        if stop.run_until_cancelled(pause).await.is_none() {
+        let interval = match serving {
+            true => INTERVAL_WHEN_READY,
+            false => INTERVAL_WHEN_NOT_READY,
+        };
+        let pause = stop.run_until_cancelled(tokio::time::sleep(interval));
+        if pause.await.is_none() {
             return;
         }
     }

@@ -3,46 +3,46 @@ use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use platform::access::{Denied, Role, called_with, presented};
+use platform::access::{Role, called_with, presented_key};
 use platform::token::Token;
 use proto::JobId;
 use proto::v1::{RecognizeRequest, RecognizeResponse};
 use tonic::Status;
 
 use super::Gateway;
-use super::answer::AnswerForm;
+use super::response::ResponseFormat;
 use super::upload::{self, Upload, UploadLimits};
-use crate::error::{ErrorCode, RequestError};
+use crate::error::RequestError;
 use crate::front::REQUEST_ID_METADATA;
 use crate::metric;
 
-/// Answers `POST /`.
+/// Handles `POST /`.
 pub async fn recognize(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    let measured = Measured::begin();
-    let form = AnswerForm::wanted_by(request.headers());
-    let answer = gateway.ask(request).await;
-    match answer {
+    let timer = RequestTimer::start();
+    let format = ResponseFormat::accepted_by(request.headers());
+    match gateway.forward(request).await {
         Ok(response) => {
-            measured.end("ok");
-            form.recognized(response)
+            timer.stop("ok");
+            format.recognized(response)
         }
         Err(Failed { error, job }) => {
             let id = job.unwrap_or_else(JobId::random);
             tracing::info!(request_id = %id, code = error.code.name(), %error, "refused or failed");
-            measured.end(error.code.name());
-            form.error(&error, Some(id))
+            timer.stop(error.code.name());
+            format.error(&error, Some(id))
         }
     }
 }
 
 impl Gateway {
-    async fn ask(&self, request: Request) -> Result<RecognizeResponse, Failed> {
-        if let Err(denied) = self.access.check(request.headers(), Role::Recognize) {
+    /// Receives the upload and calls front with it.
+    async fn forward(&self, request: Request) -> Result<RecognizeResponse, Failed> {
+        if let Err(denied) = self.authenticator.check(request.headers(), Role::Recognize) {
             let (parts, body) = request.into_parts();
-            upload::drain_unread(&parts.headers, body.into_data_stream()).await;
-            return Err(RequestError::from(denied).into());
+            upload::discard_unread(&parts.headers, body.into_data_stream()).await;
+            return Err(Status::from(denied).into());
         }
-        let key = presented(request.headers()).and_then(|key| Token::parse(key).ok());
+        let key = presented_key(request.headers()).and_then(|key| Token::parse(key).ok());
         let limits = UploadLimits {
             max_image_bytes: self.config.max_image_bytes,
             timeout: self.config.upload_timeout,
@@ -56,7 +56,7 @@ impl Gateway {
             file_name,
             image: upload.image,
         };
-        // Front has its own opinion of it.
+        // Front checks the key again.
         let mut request = called_with(key.as_ref(), message);
         request.set_timeout(self.config.deadline);
         request
@@ -67,7 +67,7 @@ impl Gateway {
     }
 }
 
-/// Why there is no name, and the job it would have come from if front had made one.
+/// An error, with the job if front made one.
 #[derive(Debug)]
 struct Failed {
     error: RequestError,
@@ -89,44 +89,29 @@ impl From<Status> for Failed {
     }
 }
 
-impl From<Denied> for RequestError {
-    fn from(denied: Denied) -> Self {
-        let code = match denied {
-            Denied::NoKey | Denied::WrongKey => ErrorCode::NoKey,
-            Denied::WrongRole { .. } => ErrorCode::KeyLacksRole,
-            Denied::TooOften { .. } => ErrorCode::KeyUsedTooOften,
-        };
-        let mut error = Self::new(code, denied.to_string());
-        if let Denied::TooOften { retry_after, .. } = denied {
-            error.retry_after = Some(retry_after);
-        }
-        error
-    }
-}
-
-/// Counts a request as in flight for as long as it lives; also one whose client hangs up.
+/// Counts a request as in flight until it is dropped, also when the client disconnects.
 #[derive(Debug)]
-struct Measured {
-    begun: Instant,
+struct RequestTimer {
+    started: Instant,
 }
 
-impl Measured {
-    fn begin() -> Self {
+impl RequestTimer {
+    fn start() -> Self {
         metric::HTTP_IN_FLIGHT.gauge().increment(1.0);
         Self {
-            begun: Instant::now(),
+            started: Instant::now(),
         }
     }
 
-    fn end(self, outcome: &'static str) {
+    fn stop(self, outcome: &'static str) {
         metric::HTTP_REQUESTS.outcome(outcome).increment(1);
         metric::HTTP_SECONDS
             .histogram()
-            .record(self.begun.elapsed());
+            .record(self.started.elapsed());
     }
 }
 
-impl Drop for Measured {
+impl Drop for RequestTimer {
     fn drop(&mut self) {
         metric::HTTP_IN_FLIGHT.gauge().decrement(1.0);
     }

@@ -1,3 +1,5 @@
+//! Reads the photo of a multipart upload, within limits.
+
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
@@ -12,23 +14,23 @@ use proto::FileName;
 
 use super::disposition::Disposition;
 use crate::byte_budget::{ByteBudget, ByteReservation};
-use crate::drain::drain;
+use crate::discard::discard;
 use crate::error::{ErrorCode, RequestError};
 
 /// The form field that holds the photo.
 const FIELD: &str = "inputFile";
-/// Bytes of a request besides the photo: headers of parts, and other fields, which are ignored.
+/// Bytes of a request besides the photo: headers of parts, and ignored fields.
 const OTHER_BYTES: usize = 256 * 1024;
-/// Parts of a request, and bytes of the headers of one: each costs far more than its bytes.
-const MOST_PARTS: usize = 100;
-const MOST_HEADER_BYTES: usize = 8 * 1024;
+/// Limits on what costs the parser far more than its bytes.
+const MAX_PARTS: usize = 100;
+const MAX_HEADER_BYTES: usize = 8 * 1024;
 
-/// A photo as it was uploaded.
+/// An uploaded photo.
 #[derive(Debug)]
 pub struct Upload {
     pub file_name: FileName,
     pub image: Bytes,
-    /// The request's bytes count against the budget for as long as this lives.
+    /// Counts the request's bytes against the budget.
     pub reservation: ByteReservation,
 }
 
@@ -39,11 +41,10 @@ pub struct UploadLimits {
 }
 
 impl Upload {
-    /// Reads the request's one photo. Never holds more than the limit of it.
+    /// Reads the request's one photo. Never holds more than the limit.
     ///
     /// # Errors
-    /// Whatever is wrong with the upload. The rest of it was read as far as is reasonable, so that the client gets to
-    /// read why.
+    /// When the upload is malformed, too large or too slow. The rest of it was [discarded](discard), within limits.
     pub async fn receive(
         request: Request,
         limits: UploadLimits,
@@ -52,7 +53,7 @@ impl Upload {
         let (mut parts, body) = request.into_parts();
         let mut body = body.into_data_stream();
         if let Err(error) = check_head(&mut parts.headers, limits.max_image_bytes) {
-            drain_unread(&parts.headers, body).await;
+            discard_unread(&parts.headers, body).await;
             return Err(error);
         }
         let whole = read_whole(&mut body, limits.max_image_bytes, budget);
@@ -66,7 +67,7 @@ impl Upload {
                 })
             }
             Ok(Err(error)) => {
-                drain(body).await;
+                discard(body).await;
                 Err(error)
             }
             Err(_) => Err(RequestError::new(
@@ -77,26 +78,26 @@ impl Upload {
     }
 }
 
-/// Reads the body of a request that was refused by its headers, within bounds, so that the client gets to read why.
-pub async fn drain_unread(headers: &HeaderMap, body: BodyDataStream) {
-    // A client that waits for "100 Continue" has sent nothing yet, and will not.
+/// Discards the body of a request that was refused by its headers.
+pub async fn discard_unread(headers: &HeaderMap, body: BodyDataStream) {
+    // A client that waits for "100 Continue" will send nothing.
     if !headers.contains_key(EXPECT) {
-        drain(body).await;
+        discard(body).await;
     }
 }
 
-/// What is wrong with an upload before any of its body is read.
+/// Checks the headers.
 fn check_head(headers: &mut HeaderMap, max_image_bytes: usize) -> Result<(), RequestError> {
     if content_length(headers).is_some_and(|length| length > max_image_bytes + OTHER_BYTES) {
         return Err(too_large(max_image_bytes));
     }
-    tidy_content_type(headers)
+    normalize_content_type(headers)
 }
 
-/// Reads the body to its end, counted against the budget from its first byte on.
+/// Reads the body to its end, and counts it against the budget from its first byte.
 ///
-/// The parser gets it in one piece: it searches all that it holds again whenever more comes, so that a client that sends
-/// its headers byte by byte would keep a processor core busy.
+/// The parser gets it in one piece. It searches its whole buffer again for each piece, so that a client that sends byte by
+/// byte would keep a core busy.
 async fn read_whole(
     body: &mut BodyDataStream,
     max_image_bytes: usize,
@@ -124,13 +125,13 @@ async fn parse(
     let multipart = Multipart::from_request(request, &()).await;
     let mut multipart = multipart.map_err(|_| not_multipart())?;
     let mut upload = None;
-    for _ in 0..=MOST_PARTS {
+    for _ in 0..=MAX_PARTS {
         let field = multipart.next_field().await;
         let Some(field) = field.map_err(|error| damaged(&error))? else {
             return upload.ok_or_else(|| bad_request("the request has no part inputFile"));
         };
-        if header_bytes(field.headers()) > MOST_HEADER_BYTES {
-            let message = format!("a part has headers of more than {MOST_HEADER_BYTES} bytes");
+        if header_bytes(field.headers()) > MAX_HEADER_BYTES {
+            let message = format!("a part has headers of more than {MAX_HEADER_BYTES} bytes");
             return Err(bad_request(&message));
         }
         let disposition = Disposition::of_part(field.headers());
@@ -145,7 +146,7 @@ async fn parse(
             file_name.ok_or_else(|| bad_request("the part inputFile has no file name"))??;
         upload = Some((file_name, read_image(field, max_image_bytes).await?));
     }
-    let message = format!("the request has more than {MOST_PARTS} parts");
+    let message = format!("the request has more than {MAX_PARTS} parts");
     Err(bad_request(&message))
 }
 
@@ -167,15 +168,15 @@ fn header_bytes(headers: &HeaderMap) -> usize {
     lengths.sum()
 }
 
-/// Takes out the white space around semicolons that RFC 9110 (5.6.6) allows and the parser does not.
+/// Removes white space around semicolons, which RFC 9110 (5.6.6) allows and the parser refuses.
 ///
 /// # Errors
 /// When it is not multipart/form-data with a boundary.
-fn tidy_content_type(headers: &mut HeaderMap) -> Result<(), RequestError> {
+fn normalize_content_type(headers: &mut HeaderMap) -> Result<(), RequestError> {
     let given = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
-    // No boundary has a semicolon in it (RFC 2046, 5.1.1).
+    // A boundary has no semicolon (RFC 2046, 5.1.1).
     let parts: Vec<&str> = given
         .unwrap_or_default()
         .split(';')
@@ -193,8 +194,8 @@ fn tidy_content_type(headers: &mut HeaderMap) -> Result<(), RequestError> {
             "the Content-Type multipart/form-data names no boundary",
         ));
     }
-    let tidy = HeaderValue::from_str(&parts.join("; ")).map_err(|_| not_multipart())?;
-    headers.insert(CONTENT_TYPE, tidy);
+    let normalized = HeaderValue::from_str(&parts.join("; ")).map_err(|_| not_multipart())?;
+    headers.insert(CONTENT_TYPE, normalized);
     Ok(())
 }
 
@@ -228,10 +229,10 @@ fn bad_request(message: &str) -> RequestError {
 mod tests {
     use super::*;
 
-    fn tidied(content_type: &'static str) -> Result<HeaderMap, String> {
+    fn normalized(content_type: &'static str) -> Result<HeaderMap, String> {
         let value = HeaderValue::from_static(content_type);
         let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, value)]);
-        tidy_content_type(&mut headers).map_err(|error| error.message)?;
+        normalize_content_type(&mut headers).map_err(|error| error.message)?;
         Ok(headers)
     }
 
@@ -248,13 +249,13 @@ mod tests {
         format!("Content-Disposition: form-data; name=inputFile; filename=\"{file_name}\"")
     }
 
-    /// Receives `body` in pieces that come one by one.
+    /// Receives `body` in pieces.
     async fn received(body: String, piece: usize) -> Result<Upload, String> {
         let body = Bytes::from(body);
         let pieces = (0..body.len()).step_by(piece);
         let pieces = pieces.map(move |at| body.slice(at..body.len().min(at + piece)));
         let pieces = futures::stream::iter(pieces).then(|piece| async {
-            // What the parser got so far is all that there is at this moment.
+            // The reader sees each piece alone.
             tokio::task::yield_now().await;
             Ok::<_, std::convert::Infallible>(piece)
         });
@@ -271,11 +272,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_upload_that_comes_byte_by_byte_is_parsed_once() {
+    async fn an_upload_in_single_bytes_is_parsed_once() {
         let photo = "x".repeat(1 << 20);
         let upload = received(body(&[(&photo_part("a.jpg"), &photo)]), 1).await;
         assert_eq!(upload.unwrap().image, photo);
-        // Neither boundary nor end of the headers ever come: 5 * 10^11 bytes, were they searched at each piece.
+        // Without a boundary or an end of the headers. Searching at each piece would read 5 * 10^11 bytes.
         for head in ["", "--frontier\r\nX: "] {
             let endless = head.to_owned() + &photo;
             let refused = received(endless, 1).await.unwrap_err();
@@ -285,7 +286,7 @@ mod tests {
 
     #[tokio::test]
     async fn more_parts_than_a_hundred_are_refused() {
-        let mut parts = vec![("X: y", ""); MOST_PARTS];
+        let mut parts = vec![("X: y", ""); MAX_PARTS];
         let photo = photo_part("a.jpg");
         parts.push((&photo, "photo"));
         let refused = received(body(&parts), 1 << 20).await.unwrap_err();
@@ -307,7 +308,7 @@ mod tests {
 
     #[test]
     fn white_space_around_semicolons_is_allowed() {
-        for (given, tidy) in [
+        for (given, expected) in [
             (
                 "multipart/form-data; boundary=frontier ; charset=utf-8",
                 "multipart/form-data; boundary=frontier; charset=utf-8",
@@ -321,7 +322,7 @@ mod tests {
                 "Multipart/Form-Data; boundary=\"a b\"",
             ),
         ] {
-            assert_eq!(tidied(given).unwrap()[CONTENT_TYPE], tidy);
+            assert_eq!(normalized(given).unwrap()[CONTENT_TYPE], expected);
         }
     }
 
@@ -333,12 +334,12 @@ mod tests {
             "multipart/form-data; boundary=",
         ] {
             assert!(
-                tidied(given).unwrap_err().contains("names no boundary"),
+                normalized(given).unwrap_err().contains("names no boundary"),
                 "{given}"
             );
         }
         assert!(
-            tidied("application/json")
+            normalized("application/json")
                 .unwrap_err()
                 .contains("not multipart/form-data")
         );

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::photos::photo;
 use crate::stack::Stack;
-use crate::worker::{Behaviour, Worker, recognized};
+use crate::worker::{Behavior, Worker, recognize, recognized};
 use testkit::eventually;
 
 const LATE_REPLIES: &str = "muster_front_late_replies_total";
@@ -14,10 +14,10 @@ const LATE_REPLIES: &str = "muster_front_late_replies_total";
 async fn a_hundred_concurrent_requests_are_answered_once_each() {
     let stack = Stack::start().await;
     let late = stack.metric(LATE_REPLIES).await;
-    // Every job is answered twice, as at-least-once delivery may do.
+    // Each job gets two replies, as at-least-once delivery allows.
     let worker = Worker::start(&stack, |job| {
         let answer = recognized(job, &format!("owner of {}", job.object_key));
-        Behaviour::Send(vec![answer.clone(), answer])
+        Behavior::Send(vec![answer.clone(), answer])
     })
     .await;
     let uploads = (0..100u8).map(|number| {
@@ -52,7 +52,7 @@ async fn a_hundred_concurrent_requests_are_answered_once_each() {
 }
 
 #[tokio::test]
-async fn a_request_whose_deadline_passes_is_told_so_and_its_late_reply_is_dropped() {
+async fn a_request_fails_at_its_deadline_and_its_late_reply_is_dropped() {
     let stack = Stack::configured(|front, _| front.deadline = Duration::from_millis(400)).await;
     let answer = stack.post("a.jpg", &photo(1)).await;
     answer.assert_refused(504, "no worker answered in time");
@@ -70,12 +70,12 @@ async fn a_request_whose_deadline_passes_is_told_so_and_its_late_reply_is_droppe
 }
 
 #[tokio::test]
-async fn replies_that_cannot_be_read_are_dropped() {
+async fn undecodable_replies_are_dropped() {
     let stack = Stack::start().await;
     let before = stack.metric("muster_front_undecodable_replies_total").await;
     let _worker = Worker::start(&stack, |job| {
         let unknown = proto::v1::RecognitionJob {
-            job_id: "nobody".to_owned(),
+            job_id: "unknown".to_owned(),
             ..job.clone()
         };
         let bodies = [
@@ -84,23 +84,20 @@ async fn replies_that_cannot_be_read_are_dropped() {
             recognized(&unknown, "x"),
             recognized(job, "somebody"),
         ];
-        Behaviour::Send(bodies.to_vec())
+        Behavior::Send(bodies.to_vec())
     })
     .await;
-    stack
-        .post("a.jpg", &photo(1))
-        .await
-        .assert_recognized("a:somebody");
+    recognize(&stack, "a.jpg", 1).await;
     stack.assert_left_behind(&["a.jpg"]).await;
     assert!(stack.metric("muster_front_undecodable_replies_total").await >= before + 3.0);
 }
 
 #[tokio::test]
-async fn a_job_that_kills_its_workers_is_answered_from_the_dead_letter_queue() {
+async fn a_job_that_kills_its_workers_fails_from_the_dead_letter_queue() {
     let stack = Stack::start().await;
     let worker = Worker::start(&stack, |job| match job.object_key.as_str() {
-        "poison.jpg" => Behaviour::Fail,
-        _ => Behaviour::Send(vec![recognized(job, "somebody")]),
+        "poison.jpg" => Behavior::Fail,
+        _ => Behavior::Send(vec![recognized(job, "somebody")]),
     })
     .await;
     let poison = photo(1);
@@ -125,7 +122,7 @@ async fn a_job_that_kills_its_workers_is_answered_from_the_dead_letter_queue() {
     );
 }
 
-/// Letters stay for the operator, who may have hundreds of them.
+/// Dead letters stay for the operator, and there may be hundreds.
 #[tokio::test]
 async fn a_dead_letter_behind_hundreds_of_others_is_found() {
     let stack = Stack::start().await;
@@ -136,13 +133,13 @@ async fn a_dead_letter_behind_hundreds_of_others_is_found() {
         let sent = letters.send_batch(old).await;
         assert!(sent.iter().all(Result::is_ok));
     }
-    let _worker = Worker::start(&stack, |_| Behaviour::Fail).await;
+    let _worker = Worker::start(&stack, |_| Behavior::Fail).await;
     let answer = stack.post("poison.jpg", &photo(1)).await;
     answer.assert_refused(500, "gave up after 5 attempts");
 }
 
 #[tokio::test]
-async fn deletes_that_hang_keep_no_reply_from_its_client() {
+async fn deletes_that_hang_delay_no_reply() {
     let faults = fault(json!({"action": "DeleteMessageBatch", "latency_ms": 600_000}));
     let stack = Stack::with_faults(faults, |_, _| {}).await;
     let _worker = Worker::recognizing(&stack).await;
@@ -152,16 +149,16 @@ async fn deletes_that_hang_keep_no_reply_from_its_client() {
     }
 }
 
-/// The SDK tries again, and finds the key taken by itself.
+/// The SDK retries, and finds the key that its first attempt stored.
 #[tokio::test]
-async fn a_bad_photo_is_deleted_although_the_answer_to_its_put_was_lost() {
+async fn a_bad_photo_is_deleted_although_the_reply_to_its_put_was_lost() {
     let lost = json!({"action": "PutObject", "probability": 0.4, "when": "after", "reset": true});
     let stack = Stack::with_faults(fault(lost), |_, _| {}).await;
     let _worker = Worker::failing(&stack, FailureCode::NoFace, "no face found").await;
     let mut refused = Vec::new();
     for number in 0..12 {
         let name = format!("{number}.jpg");
-        // 503 when all answers were lost: what became of the photo is not known.
+        // 503 when all replies were lost: whether the photo is stored is unknown.
         if stack.post(&name, &photo(number)).await.status == 422 {
             refused.push(name);
         }
@@ -171,19 +168,19 @@ async fn a_bad_photo_is_deleted_although_the_answer_to_its_put_was_lost() {
     assert!(refused.iter().all(|name| !left.contains(name)), "{left:?}");
 }
 
-/// One fault of calls.
+/// One injected fault of calls.
 fn fault(call: serde_json::Value) -> localcloud::Faults {
     serde_json::from_value(json!({ "call": [call] })).unwrap()
 }
 
 #[tokio::test]
-async fn a_job_goes_on_when_its_client_hangs_up() {
+async fn a_job_continues_when_its_client_disconnects() {
     let stack = Stack::start().await;
     {
         let content = photo(1);
         let upload = stack.post("a.jpg", &content);
         tokio::select! {
-            _ = upload => panic!("nobody answers"),
+            _ = upload => panic!("no worker runs"),
             _ = stack.until_demand(|demand| demand.unanswered == 1) => {}
         }
     }
@@ -204,10 +201,8 @@ async fn shutdown_waits_for_requests_in_flight() {
         let meanwhile = async {
             stack.until_demand(|demand| demand.unanswered == 1).await;
             stack.stop_front.cancel();
-            stack
-                .post("b.jpg", &second)
-                .await
-                .assert_refused(503, "shutting down");
+            let answer = stack.post("b.jpg", &second).await;
+            answer.assert_refused(503, "shutting down");
             worker = Some(Worker::recognizing(&stack).await);
         };
         let (answer, ()) = tokio::join!(stack.post("a.jpg", &first), meanwhile);
@@ -219,7 +214,7 @@ async fn shutdown_waits_for_requests_in_flight() {
 }
 
 #[tokio::test]
-async fn shutdown_ends_although_a_request_is_never_answered() {
+async fn shutdown_ends_with_a_request_in_flight() {
     let mut stack =
         Stack::configured(|front, _| front.drain_deadline = Duration::from_millis(100)).await;
     let mut recognizer = stack.recognizer();

@@ -2,14 +2,14 @@ use std::time::Duration;
 
 use crate::photos::photo;
 use crate::stack::{Answer, Stack, deployment};
-use crate::worker::Worker;
+use crate::worker::{Worker, recognize};
 use gateway::{front, http};
 use testkit::{LocalCloud, eventually, http_client, listen, parse};
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
-async fn without_front_the_gateway_lives_and_is_not_ready() {
+async fn without_front_the_gateway_is_healthy_and_not_ready() {
     let (_, closed) = listen().await;
     let (listener, url) = listen().await;
     let stop = CancellationToken::new();
@@ -23,7 +23,7 @@ async fn without_front_the_gateway_lives_and_is_not_ready() {
     let status = async |path: &str| Answer::of(client.get(format!("{url}{path}"))).await.status;
     assert_eq!(status("/healthz").await, 200);
     assert_eq!(status("/readyz").await, 503);
-    // Metrics are for operators.
+    // Only the administration address serves metrics.
     assert_eq!(status("/metrics").await, 404);
     let part = reqwest::multipart::Part::bytes(photo(1)).file_name("a.jpg");
     let form = reqwest::multipart::Form::new().part("inputFile", part);
@@ -35,7 +35,7 @@ async fn without_front_the_gateway_lives_and_is_not_ready() {
 }
 
 #[tokio::test]
-async fn front_waits_for_a_cloud_that_comes_later() {
+async fn front_waits_for_a_cloud_that_starts_later() {
     let (cloud, cloud_url) = listen().await;
     let stack = Stack::in_cloud(&cloud_url, |_, _| {}).await;
     eventually("front answers", || async {
@@ -47,10 +47,7 @@ async fn front_waits_for_a_cloud_that_comes_later() {
     let _cloud = LocalCloud::serve(localcloud::Config::default(), cloud);
     stack.until_ready().await;
     let _worker = Worker::recognizing(&stack).await;
-    stack
-        .post("a.jpg", &photo(1))
-        .await
-        .assert_recognized("a:somebody");
+    recognize(&stack, "a.jpg", 1).await;
 }
 
 #[tokio::test]
@@ -64,7 +61,7 @@ async fn a_gateway_whose_front_is_gone_is_not_ready() {
     assert_eq!(stack.status_of("/healthz").await, 200);
 }
 
-/// A gateway in front of `front`, its address, and what ends it.
+/// Starts a gateway for `front`. Returns its URL and the token that stops it.
 async fn gateway(front: String) -> (String, CancellationToken) {
     let (listener, url) = listen().await;
     let stop = CancellationToken::new();
@@ -91,23 +88,23 @@ async fn a_request_waits_for_a_front_that_restarts() {
     let _stop = stop.clone().drop_guard();
     let mut answer = tokio::spawn(post(url));
     let waits = tokio::time::timeout(Duration::from_millis(500), &mut answer).await;
-    assert!(waits.is_err(), "answered at once: {waits:?}");
+    assert!(waits.is_err(), "it did not wait: {waits:?}");
     let listener = platform::admin::bind(address).await.unwrap();
     let nowhere = deployment("http://127.0.0.1:1").await;
     tokio::spawn(front::run(parse(&[]), nowhere, listener, stop.clone()));
     let answer = answer.await.unwrap();
-    // Front's own answer: it has no cloud.
+    // Front's own error: it has no cloud.
     answer.assert_refused(503, "starting");
 }
 
 #[tokio::test]
-async fn a_request_in_flight_when_front_dies_is_told_so() {
+async fn a_request_in_flight_fails_when_front_dies() {
     let (listener, front_url) = listen().await;
     let (url, stop) = gateway(front_url).await;
     let _stop = stop.drop_guard();
     let dying = async {
         let (mut stream, _) = listener.accept().await.unwrap();
-        // More than a question for the health: the photo has come.
+        // More bytes than a health check: the photo arrived.
         let mut received = 0;
         while received < photo(1).len() {
             received += stream.read(&mut [0; 4096]).await.unwrap();

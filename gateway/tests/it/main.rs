@@ -1,4 +1,4 @@
-//! The real gateway and front, on ephemeral ports, against a local cloud; workers are simulated, their queues are not.
+//! The gateway and front on ephemeral ports, with a local cloud. Only the workers are simulated.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,6 +9,7 @@ mod health;
 mod names;
 mod overload;
 mod photos;
+mod process;
 mod protocol;
 mod several_fronts;
 mod stack;

@@ -1,6 +1,6 @@
 use crate::photos::{CONTENT_TYPE, Part, multipart, photo};
 use crate::stack::{Answer, Stack};
-use crate::worker::Worker;
+use crate::worker::{Worker, recognize};
 
 async fn post_named(stack: &Stack, name_on_the_wire: &str) -> Answer {
     let content = photo(1);
@@ -13,28 +13,20 @@ async fn post_named(stack: &Stack, name_on_the_wire: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn names_with_paths_line_breaks_or_too_many_letters_are_refused() {
+async fn names_with_paths_line_breaks_or_too_many_bytes_are_refused() {
     let stack = Stack::start().await;
-    post_named(&stack, "../../etc/passwd.jpg")
-        .await
-        .assert_refused(400, "'/'");
-    post_named(&stack, "..\\x.jpg")
-        .await
-        .assert_refused(400, "'\\\\'");
-    post_named(&stack, "a%0Ab.jpg")
-        .await
-        .assert_refused(400, "control character");
-    post_named(&stack, "a%0D%0AX-Evil: 1.jpg")
-        .await
-        .assert_refused(400, "control character");
-    post_named(&stack, "a\nb.jpg").await.assert_refused(400, "");
-    post_named(&stack, "a%22b.jpg")
-        .await
-        .assert_refused(400, "'\"'");
-    post_named(&stack, "").await.assert_refused(400, "empty");
-    post_named(&stack, ".jpg")
-        .await
-        .assert_refused(400, "nothing before its extension");
+    for (name, reason) in [
+        ("../../etc/passwd.jpg", "'/'"),
+        ("..\\x.jpg", "'\\\\'"),
+        ("a%0Ab.jpg", "control character"),
+        ("a%0D%0AX-Evil: 1.jpg", "control character"),
+        ("a\nb.jpg", ""),
+        ("a%22b.jpg", "'\"'"),
+        ("", "empty"),
+        (".jpg", "nothing before its extension"),
+    ] {
+        post_named(&stack, name).await.assert_refused(400, reason);
+    }
     let long = format!("{}.jpg", "x".repeat(1000));
     post_named(&stack, &long)
         .await
@@ -82,14 +74,11 @@ async fn names_with_any_letters_are_accepted() {
 }
 
 #[tokio::test]
-async fn another_photo_of_the_same_name_gets_a_key_of_its_own() {
+async fn another_photo_of_the_same_name_gets_its_own_key() {
     let stack = Stack::start().await;
     let _worker = Worker::recognizing(&stack).await;
     for seed in [1, 2, 1, 2, 1] {
-        stack
-            .post("a.jpg", &photo(seed))
-            .await
-            .assert_recognized("a:somebody");
+        recognize(&stack, "a.jpg", seed).await;
     }
     let mut keys = stack.photos().await;
     keys.sort_unstable();
@@ -104,7 +93,7 @@ async fn another_photo_of_the_same_name_gets_a_key_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_photo_that_somebody_else_stored_is_not_overwritten() {
+async fn an_existing_object_is_not_overwritten() {
     let stack = Stack::start().await;
     let _worker = Worker::recognizing(&stack).await;
     let other = bytes::Bytes::from_static(b"not ours");
@@ -113,10 +102,7 @@ async fn a_photo_that_somebody_else_stored_is_not_overwritten() {
         .put("a.jpg", other.clone(), Default::default())
         .await
         .unwrap();
-    stack
-        .post("a.jpg", &photo(1))
-        .await
-        .assert_recognized("a:somebody");
+    recognize(&stack, "a.jpg", 1).await;
     assert_eq!(stack.in_bucket().get("a.jpg").await.unwrap(), other);
     assert_eq!(stack.photos().await.len(), 2);
 }

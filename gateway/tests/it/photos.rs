@@ -2,7 +2,7 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageFormat, RgbImage};
 
-/// A JPEG that differs from those of other seeds.
+/// Returns a JPEG that depends on the seed.
 pub fn photo(seed: u8) -> Vec<u8> {
     let mut pixels = RgbImage::new(32, 24);
     for (x, y, pixel) in pixels.enumerate_pixels_mut() {
@@ -16,13 +16,13 @@ pub fn photo(seed: u8) -> Vec<u8> {
     bytes
 }
 
-/// All that front looks at is there, and some of the pixels are not.
+/// Returns a JPEG that front accepts, without some of its picture data.
 pub fn truncated_photo() -> Vec<u8> {
     let whole = photo(1);
     [&whole[..whole.len() - 40], &[0xFF, 0xD9]].concat()
 }
 
-/// A PNG of a few hundred bytes whose header promises 65,500 x 65,500 pixels.
+/// Returns a PNG of a few hundred bytes whose header announces 65,500 x 65,500 pixels.
 pub fn decompression_bomb() -> Vec<u8> {
     let mut header = b"IHDR".to_vec();
     header.extend_from_slice(&65_500u32.to_be_bytes());
@@ -38,7 +38,7 @@ pub fn decompression_bomb() -> Vec<u8> {
     bytes
 }
 
-/// One part of a multipart body, its file name written as it is.
+/// One part of a multipart body, with its file name unescaped.
 pub struct Part<'a> {
     pub field: &'a str,
     pub file_name: Option<&'a str>,
@@ -64,7 +64,7 @@ pub fn multipart(parts: &[Part<'_>]) -> Vec<u8> {
     body
 }
 
-/// The checksum of PNG's chunks, bit by bit.
+/// Computes the checksum of PNG's chunks bit by bit.
 fn crc32(bytes: &[u8]) -> u32 {
     let mut remainder = u32::MAX;
     for byte in bytes {

@@ -6,7 +6,7 @@ use tonic::Code;
 
 use crate::photos::photo;
 use crate::stack::{Answer, Stack};
-use crate::worker::{Behaviour, Worker, failed, recognized};
+use crate::worker::{Behavior, Worker, failed, recognized};
 
 async fn post_for_json(stack: &Stack, photo: Vec<u8>) -> (Answer, Value) {
     let part = reqwest::multipart::Part::bytes(photo).file_name("a.b.jpg");
@@ -24,7 +24,7 @@ async fn post_for_json(stack: &Stack, photo: Vec<u8>) -> (Answer, Value) {
 }
 
 #[tokio::test]
-async fn json_has_all_that_is_known() {
+async fn json_has_every_field() {
     let stack = Stack::start().await;
     let _worker = Worker::recognizing(&stack).await;
     let (answer, json) = post_for_json(&stack, photo(1)).await;
@@ -42,7 +42,7 @@ async fn json_has_all_that_is_known() {
 }
 
 #[tokio::test]
-async fn errors_are_json_for_those_who_accept_it() {
+async fn errors_are_json_if_the_client_accepts_it() {
     let stack = Stack::start().await;
     let (answer, json) = post_for_json(&stack, b"text".to_vec()).await;
     assert_eq!(answer.status, 415);
@@ -52,16 +52,19 @@ async fn errors_are_json_for_those_who_accept_it() {
 }
 
 #[tokio::test]
-async fn other_paths_and_methods_are_told_so() {
+async fn other_paths_and_methods_are_refused() {
     let stack = Stack::start().await;
     let elsewhere = Answer::of(stack.client.post(format!("{}/upload", stack.url))).await;
     assert_eq!(
         (elsewhere.status, elsewhere.body.as_str()),
-        (404, "there is nothing at /upload\n")
+        (
+            404,
+            "there is nothing at /upload; send photos by POST to /\n"
+        )
     );
     let get = Answer::of(stack.client.get(&stack.url)).await;
     assert_eq!((get.status, get.header("allow")), (405, "POST"));
-    assert_eq!(get.body, "photos are sent by POST to /\n");
+    assert_eq!(get.body, "send photos by POST to /\n");
 }
 
 #[tokio::test]
@@ -87,7 +90,7 @@ async fn grpc_clients_get_the_code_of_the_failure() {
 }
 
 #[tokio::test]
-async fn a_grpc_client_that_is_in_a_hurry_is_answered_in_time() {
+async fn a_grpc_client_with_a_short_timeout_is_answered_in_time() {
     let stack = Stack::start().await;
     let message = RecognizeRequest {
         file_name: "a.jpg".to_owned(),
@@ -120,11 +123,11 @@ async fn a_late_reply_does_not_answer_a_retry_with_the_same_request_id() {
             .insert("x-request-id", id.parse().unwrap());
         request
     };
-    let mut hurried = request("a.jpg", 1);
-    hurried
+    let mut short = request("a.jpg", 1);
+    short
         .metadata_mut()
         .insert("grpc-timeout", "600m".parse().unwrap());
-    let status = stack.recognizer().recognize(hurried).await.unwrap_err();
+    let status = stack.recognizer().recognize(short).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded);
 
     let mut recognizer = stack.recognizer();
@@ -133,7 +136,7 @@ async fn a_late_reply_does_not_answer_a_retry_with_the_same_request_id() {
     stack.until_demand(|demand| demand.unanswered == 1).await;
     let _worker = Worker::start(&stack, |job| {
         let name = format!("owner of {}", job.object_key);
-        Behaviour::Send(vec![recognized(job, &name)])
+        Behavior::Send(vec![recognized(job, &name)])
     })
     .await;
     let answer = retry.await.unwrap().unwrap().into_inner();
@@ -142,13 +145,13 @@ async fn a_late_reply_does_not_answer_a_retry_with_the_same_request_id() {
 }
 
 #[tokio::test]
-async fn the_request_id_of_an_answer_is_the_id_of_its_job() {
+async fn the_request_id_of_a_response_is_the_id_of_its_job() {
     let stack = Stack::start().await;
     let jobs = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&jobs);
     let _worker = Worker::start(&stack, move |job| {
         seen.lock().unwrap().push(job.job_id.clone());
-        Behaviour::Send(vec![match job.object_key.as_str() {
+        Behavior::Send(vec![match job.object_key.as_str() {
             "a.jpg" => recognized(job, "somebody"),
             _ => failed(job, FailureCode::NoFace, "no face found"),
         }])
@@ -169,20 +172,16 @@ async fn the_largest_photo_is_accepted() {
     let mut largest = photo(1);
     // Decoders ignore what follows the end of the image.
     largest.resize(10 * 1024 * 1024, 0);
-    stack
-        .post("a.jpg", &largest)
-        .await
-        .assert_recognized("a:somebody");
+    let answer = stack.post("a.jpg", &largest).await;
+    answer.assert_recognized("a:somebody");
     largest.push(0);
-    stack
-        .post("b.jpg", &largest)
-        .await
-        .assert_refused(413, "larger than 10485760 bytes");
+    let answer = stack.post("b.jpg", &largest).await;
+    answer.assert_refused(413, "larger than 10485760 bytes");
     stack.assert_left_behind(&["a.jpg"]).await;
 }
 
 #[tokio::test]
-async fn json_is_compressed_for_those_who_take_it_and_text_is_not() {
+async fn json_is_compressed_and_text_is_not() {
     let stack = Stack::start().await;
     let _worker = Worker::recognizing(&stack).await;
     for (accept, encoding) in [("application/json", Some("gzip")), ("text/plain", None)] {

@@ -1,4 +1,4 @@
-//! Fronts that share a deployment and keep their demand in Redis.
+//! Several fronts that share a deployment, with their demand in Redis.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::photos::photo;
 use crate::stack::Stack;
-use crate::worker::{Behaviour, Worker, recognized};
+use crate::worker::{Behavior, Worker, recognized};
 
-/// What a scaler reads.
+/// The demand that a scaler reads.
 struct Watched {
     told: watch::Receiver<Option<Demand>>,
     _reading: AbortOnDropHandle<()>,
@@ -54,7 +54,7 @@ fn demand(unanswered: u64, accepted_total: u64) -> Option<Demand> {
 }
 
 #[tokio::test]
-async fn two_fronts_share_a_request_queue_and_their_demand_is_added_up() {
+async fn two_fronts_share_a_request_queue_and_their_demand_is_summed() {
     let server = RedisServer::start().await;
     let cloud = LocalCloud::start(localcloud::Config::default()).await;
     let first = Stack::in_cloud(&cloud.url, |front, _| keep_demand_in(&server, front)).await;
@@ -70,9 +70,9 @@ async fn two_fronts_share_a_request_queue_and_their_demand_is_added_up() {
     let (one, two) = (photo(1), photo(2));
     let meanwhile = async {
         watched.until(demand(2, 2)).await;
-        // It answers with the name of the queue that it answers to.
+        // The name in the result is that of the reply queue.
         let worker = Worker::start(&first, |job| {
-            Behaviour::Send(vec![recognized(job, &job.reply_queue)])
+            Behavior::Send(vec![recognized(job, &job.reply_queue)])
         });
         let worker = worker.await;
         watched.until(demand(0, 2)).await;
@@ -91,7 +91,7 @@ async fn two_fronts_share_a_request_queue_and_their_demand_is_added_up() {
 }
 
 #[tokio::test]
-async fn a_front_that_shuts_down_takes_its_demand_along() {
+async fn a_front_withdraws_its_demand_at_shutdown() {
     let server = RedisServer::start().await;
     let mut stack = Stack::configured(|front, _| keep_demand_in(&server, front)).await;
     let mut watched = Watched::start(&server);
@@ -100,58 +100,52 @@ async fn a_front_that_shuts_down_takes_its_demand_along() {
     stack.stop_front.cancel();
     watched.until(None).await;
     let took = stopped.elapsed();
-    // By expiry alone it takes five.
+    // Expiry alone takes five seconds.
     assert!(took < Duration::from_secs(3), "{took:?}");
     let ended = tokio::time::timeout(TIMEOUT, &mut stack.front_ended).await;
     ended.expect("front ends").unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn requests_do_not_notice_that_redis_is_away() {
+async fn an_outage_of_redis_does_not_affect_requests() {
     let mut server = RedisServer::start().await;
     let stack = Stack::configured(|front, _| keep_demand_in(&server, front)).await;
     let _worker = Worker::recognizing(&stack).await;
     let mut watched = Watched::start(&server);
     let (one, two, three) = (photo(1), photo(2), photo(3));
-    stack
-        .post("a.jpg", &one)
-        .await
-        .assert_recognized("a:somebody");
+    let answer = stack.post("a.jpg", &one).await;
+    answer.assert_recognized("a:somebody");
     watched.until(demand(0, 1)).await;
 
     server.kill();
     watched.until(None).await;
-    stack
-        .post("b.jpg", &two)
-        .await
-        .assert_recognized("b:somebody");
-    stack
-        .post("c.jpg", &three)
-        .await
-        .assert_recognized("c:somebody");
+    let answer = stack.post("b.jpg", &two).await;
+    answer.assert_recognized("b:somebody");
+    let answer = stack.post("c.jpg", &three).await;
+    answer.assert_recognized("c:somebody");
     server.restart().await;
     watched.until(demand(0, 3)).await;
 }
 
 #[tokio::test]
-async fn a_job_that_kills_its_workers_is_answered_by_its_own_front() {
+async fn a_job_that_kills_its_workers_fails_at_its_own_front() {
     let cloud = LocalCloud::start(localcloud::Config::default()).await;
     let first = Stack::in_cloud(&cloud.url, |_, _| {}).await;
     let second = Stack::in_cloud(&cloud.url, |_, _| {}).await;
     first.until_ready().await;
     second.until_ready().await;
-    let worker = Worker::start(&first, |_| Behaviour::Fail).await;
+    let worker = Worker::start(&first, |_| Behavior::Fail).await;
     let (one, two) = (photo(1), photo(2));
-    // Each front's looks at the dead letters hide them from the other for a second.
+    // Each front's scans hide the dead letters from the other one for a second.
     let (of_first, of_second) = tokio::join!(first.post("a.jpg", &one), second.post("b.jpg", &two));
     of_first.assert_refused(500, "gave up after 5 attempts");
     of_second.assert_refused(500, "gave up after 5 attempts");
     assert_eq!(worker.jobs(), 10);
 }
 
-/// As in a rolling restart: a queue of both would give each the replies of the other.
+/// As in a rolling restart. With a shared queue each would receive the other's replies.
 #[tokio::test]
-async fn fronts_that_overlap_take_no_replies_of_each_other() {
+async fn fronts_receive_only_their_own_replies() {
     let cloud = LocalCloud::start(localcloud::Config::default()).await;
     let mut first = Stack::in_cloud(&cloud.url, |_, _| {}).await;
     let second = Stack::in_cloud(&cloud.url, |_, _| {}).await;
@@ -167,7 +161,7 @@ async fn fronts_that_overlap_take_no_replies_of_each_other() {
     for (number, answer) in futures::future::join_all(posts).await.iter().enumerate() {
         answer.assert_recognized(&format!("{number}:somebody"));
     }
-    // A front that ends takes its queue along.
+    // A front deletes its queue at shutdown.
     first.stop_front.cancel();
     let ended = tokio::time::timeout(TIMEOUT, &mut first.front_ended).await;
     ended.expect("front ends").unwrap().unwrap();
@@ -177,7 +171,7 @@ async fn fronts_that_overlap_take_no_replies_of_each_other() {
 }
 
 #[tokio::test]
-async fn a_reply_queue_that_an_operator_named_is_kept() {
+async fn a_reply_queue_named_by_the_operator_is_kept() {
     let mut stack = Stack::configured(|front, _| {
         front.reply_queue = Some("test-resp-queue".to_owned());
     })

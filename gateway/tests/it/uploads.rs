@@ -7,7 +7,7 @@ use crate::stack::Stack;
 const HEAD: &str =
     "--frontier\r\nContent-Disposition: form-data; name=\"inputFile\"; filename=\"a.jpg\"\r\n\r\n";
 
-/// A client that sends everything before it reads anything, as Python's does.
+/// Sends everything before reading, as Python's client does.
 async fn send_then_read(stack: &Stack, pieces: impl Iterator<Item = Vec<u8>>) -> String {
     let address = stack.url.strip_prefix("http://").unwrap();
     let mut connection = TcpStream::connect(address).await.unwrap();
@@ -31,12 +31,10 @@ async fn send_then_read(stack: &Stack, pieces: impl Iterator<Item = Vec<u8>>) ->
 }
 
 #[tokio::test]
-async fn an_upload_of_twenty_megabytes_gets_its_answer() {
+async fn an_upload_of_twenty_megabytes_gets_its_response() {
     let stack = Stack::start().await;
-    stack
-        .post("a.jpg", &vec![0; 20_000_000])
-        .await
-        .assert_refused(413, "larger than 10485760 bytes");
+    let answer = stack.post("a.jpg", &vec![0; 20_000_000]).await;
+    answer.assert_refused(413, "larger than 10485760 bytes");
 
     let megabyte = vec![7; 1_000_000];
     let length = 20 * megabyte.len() + HEAD.len();
@@ -69,7 +67,7 @@ async fn an_upload_of_unknown_length_is_bounded_while_it_streams() {
 }
 
 #[tokio::test]
-async fn a_client_that_asks_first_need_not_send_too_much() {
+async fn a_client_that_waits_for_100_continue_is_refused_early() {
     let stack = Stack::start().await;
     let head = format!(
         "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: 20000000\r\nExpect: 100-continue\r\n\r\n"
@@ -79,7 +77,7 @@ async fn a_client_that_asks_first_need_not_send_too_much() {
 }
 
 #[tokio::test]
-async fn an_upload_that_stalls_is_given_up() {
+async fn an_upload_that_stalls_times_out() {
     let stack =
         Stack::configured(|_, http| http.upload_timeout = std::time::Duration::from_millis(200))
             .await;

@@ -8,17 +8,18 @@ use proto::v1::recognition_result::Outcome;
 use proto::v1::{Failure, FailureCode, Recognition, RecognitionJob, RecognitionResult, Timings};
 use tokio::task::JoinHandle;
 
+use crate::photos::photo;
 use crate::stack::Stack;
 
-/// What a simulated worker does with a job.
-pub enum Behaviour {
+/// How a simulated worker treats a job.
+pub enum Behavior {
     /// Sends these messages to the reply queue and deletes the job.
     Send(Vec<String>),
-    /// Leaves the job to the next receive, as a worker does that dies of it.
+    /// Returns the job to the queue, as a worker does that dies of it.
     Fail,
 }
 
-/// A worker that knows everybody, or nobody; ends with its test.
+/// A simulated worker. It ends with its test.
 pub struct Worker {
     task: JoinHandle<()>,
     jobs: Arc<AtomicUsize>,
@@ -27,7 +28,7 @@ pub struct Worker {
 impl Worker {
     pub async fn start(
         stack: &Stack,
-        behave: impl Fn(&RecognitionJob) -> Behaviour + Send + Sync + 'static,
+        behave: impl Fn(&RecognitionJob) -> Behavior + Send + Sync + 'static,
     ) -> Self {
         let names = &stack.deployment.names;
         let requests = stack.queue(names.request_queue()).await;
@@ -45,22 +46,22 @@ impl Worker {
         Self { task, jobs }
     }
 
-    /// Knows every face by the name "somebody".
+    /// Recognizes every face as "somebody".
     pub async fn recognizing(stack: &Stack) -> Self {
         Self::start(stack, |job| {
-            Behaviour::Send(vec![recognized(job, "somebody")])
+            Behavior::Send(vec![recognized(job, "somebody")])
         })
         .await
     }
 
     pub async fn failing(stack: &Stack, code: FailureCode, message: &'static str) -> Self {
         Self::start(stack, move |job| {
-            Behaviour::Send(vec![failed(job, code, message)])
+            Behavior::Send(vec![failed(job, code, message)])
         })
         .await
     }
 
-    /// Jobs received, with repetitions.
+    /// Counts the jobs received, repetitions included.
     pub fn jobs(&self) -> usize {
         self.jobs.load(Ordering::Relaxed)
     }
@@ -76,20 +77,20 @@ async fn take(
     requests: &Queue,
     aws: &Aws,
     message: Message,
-    behave: &impl Fn(&RecognitionJob) -> Behaviour,
+    behave: &impl Fn(&RecognitionJob) -> Behavior,
 ) {
     assert!(message.body.len() <= 1024, "{}", message.body);
     let job: RecognitionJob = proto::decode(&message.body).unwrap();
     assert!(job.deadline.is_some());
     match behave(&job) {
-        Behaviour::Send(bodies) => {
+        Behavior::Send(bodies) => {
             let replies = aws.queue(&job.reply_queue).await.unwrap();
             for body in bodies {
                 replies.send(body).await.unwrap();
             }
             requests.delete(&message.receipt_handle).await.unwrap();
         }
-        Behaviour::Fail => {
+        Behavior::Fail => {
             let at_once = Duration::ZERO;
             requests
                 .change_visibility(&message.receipt_handle, at_once)
@@ -97,6 +98,13 @@ async fn take(
                 .unwrap();
         }
     }
+}
+
+/// Posts a photo, which a [recognizing](Worker::recognizing) worker recognizes.
+pub async fn recognize(stack: &Stack, file_name: &str, seed: u8) {
+    let stem = file_name.trim_end_matches(".jpg");
+    let answer = stack.post(file_name, &photo(seed)).await;
+    answer.assert_recognized(&format!("{stem}:somebody"));
 }
 
 pub fn recognized(job: &RecognitionJob, name: &str) -> String {

@@ -1,3 +1,5 @@
+//! The system's queues, buckets and instances.
+
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,29 +11,29 @@ use platform::queue::{Counters, Queue, QueueError};
 use proto::Names;
 use proto::names::{REQUEST_MAX_BYTES, WEB_INSTANCE, WORKER_INSTANCE};
 
-/// How many keys one page of a bucket's list holds.
+/// Keys in one page of a bucket's list.
 const KEYS_A_PAGE: u64 = 1000;
 
-/// The system's queues, buckets and instances, as any AWS client sees them. It counts the calls that it makes.
+/// A client of the system's queues, buckets and instances, which counts its own calls.
 #[derive(Debug)]
 pub struct Cloud {
     fleet: Fleet,
     request_queue: Queue,
-    /// Each front has one.
+    /// One for each front.
     reply_queues: Vec<Queue>,
     in_bucket: Objects,
     out_bucket: Objects,
     own_calls: AtomicU64,
 }
 
-/// What the queues and buckets hold.
+/// Numbers of messages and objects.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Contents {
     /// Messages waiting in the request queue.
     pub requests: u64,
     /// Messages waiting in the reply queues.
     pub replies: u64,
-    /// Messages of all that were received and not yet deleted.
+    /// Messages of all queues that were received and not yet deleted.
     pub in_flight: u64,
     /// Objects in the in-bucket.
     pub photos: u64,
@@ -39,33 +41,39 @@ pub struct Contents {
     pub results: u64,
 }
 
-/// How many workers there are.
+/// Numbers of workers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Workers {
     pub running: usize,
-    /// Ordered to start and not yet running.
+    /// Started and not yet running.
     pub pending: usize,
 }
 
 impl Cloud {
+    /// Finds the queues and buckets.
+    ///
     /// # Errors
     /// When AWS cannot be reached or a queue does not exist.
     pub async fn open(args: &AwsArgs) -> anyhow::Result<Self> {
         let aws = Aws::connect(args).await;
         let names = Names::new(&args.prefix);
-        let mend = |error: QueueError| {
+        let with_hint = |error: QueueError| {
             anyhow::anyhow!(
                 "{error}; is --prefix {} right, and --aws-endpoint-url?",
                 args.prefix
             )
         };
         let mut reply_queues = Vec::new();
-        for name in aws.queue_names(&names.reply_queue()).await.map_err(mend)? {
-            reply_queues.push(aws.queue(&name).await.map_err(mend)?);
+        for name in aws
+            .queue_names(&names.reply_queue())
+            .await
+            .map_err(with_hint)?
+        {
+            reply_queues.push(aws.queue(&name).await.map_err(with_hint)?);
         }
         Ok(Self {
             fleet: aws.fleet(),
-            request_queue: aws.queue(&names.request_queue()).await.map_err(mend)?,
+            request_queue: aws.queue(&names.request_queue()).await.map_err(with_hint)?,
             reply_queues,
             in_bucket: aws.objects(names.in_bucket()),
             out_bucket: aws.objects(names.out_bucket()),
@@ -73,11 +81,13 @@ impl Cloud {
         })
     }
 
-    /// How many calls were made since it was opened; exact while none is under way.
+    /// Returns the number of own calls since `open`. It is exact while none is in flight.
     pub fn own_calls(&self) -> u64 {
         self.own_calls.load(Ordering::Relaxed)
     }
 
+    /// Counts messages and objects.
+    ///
     /// # Errors
     /// When AWS cannot be reached or refuses.
     pub async fn contents(&self) -> anyhow::Result<Contents> {
@@ -103,6 +113,8 @@ impl Cloud {
         })
     }
 
+    /// Counts the workers.
+    ///
     /// # Errors
     /// When EC2 cannot be reached or refuses.
     pub async fn workers(&self) -> anyhow::Result<Workers> {
@@ -114,26 +126,26 @@ impl Cloud {
         })
     }
 
-    /// What keeps the system from being graded: it must be idle, with one web instance and the request queue as agreed.
+    /// Checks what grading needs: an idle system, one web instance, and the agreed message size. Returns what is not so.
     ///
     /// # Errors
     /// When AWS cannot be reached or refuses.
-    pub async fn objections(&self) -> anyhow::Result<Vec<String>> {
-        let mut objections = Vec::new();
+    pub async fn unmet_preconditions(&self) -> anyhow::Result<Vec<String>> {
+        let mut unmet = Vec::new();
         let web = self.find(&format!("{WEB_INSTANCE}*")).await?;
         let web = web
             .iter()
             .filter(|state| **state == PowerState::Running)
             .count();
         if web != 1 {
-            objections.push(format!(
-                "{web} instances named {WEB_INSTANCE} run at the start, not 1"
+            unmet.push(format!(
+                "{web} instances named {WEB_INSTANCE} run at the start, not 1; start the system by `make up`"
             ));
         }
         let Workers { running, pending } = self.workers().await?;
         if running + pending > 0 {
-            objections.push(format!(
-                "{} workers run at the start, not 0; try again in a moment",
+            unmet.push(format!(
+                "{} workers run at the start, not 0; wait until they have stopped",
                 running + pending
             ));
         }
@@ -144,11 +156,11 @@ impl Cloud {
             .context("cannot read the request queue")?;
         self.count(1);
         if largest != REQUEST_MAX_BYTES {
-            objections.push(format!(
-                "the request queue takes messages of {largest} bytes, not {REQUEST_MAX_BYTES}"
+            unmet.push(format!(
+                "the request queue accepts messages of {largest} bytes, not {REQUEST_MAX_BYTES}; start front, which sets it"
             ));
         }
-        Ok(objections)
+        Ok(unmet)
     }
 
     async fn find(&self, pattern: &str) -> anyhow::Result<Vec<PowerState>> {
@@ -176,7 +188,7 @@ impl Cloud {
 }
 
 impl Contents {
-    /// All messages, waiting or in flight.
+    /// Returns the number of messages, waiting or in flight.
     pub fn messages(&self) -> u64 {
         self.requests + self.replies + self.in_flight
     }

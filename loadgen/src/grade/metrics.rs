@@ -1,10 +1,12 @@
+//! Prometheus metrics of front and of the local cloud.
+
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 
 use crate::client::http_client;
 
-/// Counters that services publish in Prometheus' text format.
+/// The services' counters.
 #[derive(Debug)]
 pub struct Metrics {
     front: Option<Page>,
@@ -17,7 +19,7 @@ struct Page {
     url: reqwest::Url,
 }
 
-/// Replies for requests that were answered already or that nobody waits for any more.
+/// Replies for requests that have ended.
 const LATE_REPLIES: [&str; 2] = [
     "muster_front_late_replies_total",
     "muster_front_duplicate_replies_total",
@@ -25,7 +27,7 @@ const LATE_REPLIES: [&str; 2] = [
 const AWS_CALLS: &str = "localcloud_calls_total";
 
 impl Metrics {
-    /// `front` is the address of front's metrics, `endpoint` that of AWS.
+    /// `front` is the URL of front's metrics, `endpoint` that of AWS.
     ///
     /// # Errors
     /// When one of them is not a URL.
@@ -38,7 +40,7 @@ impl Metrics {
         })
     }
 
-    /// `None` when no address was given.
+    /// Reads the number of late and duplicate replies. Returns `None` without a URL.
     ///
     /// # Errors
     /// When front's metrics cannot be read.
@@ -52,7 +54,7 @@ impl Metrics {
                 "front's metrics cannot be read at {url}; give their address with --front-metrics"
             )
         })?;
-        // A counter appears with its first increment.
+        // A counter is missing until its first increment.
         Ok(Some(
             LATE_REPLIES
                 .iter()
@@ -61,7 +63,7 @@ impl Metrics {
         ))
     }
 
-    /// All AWS calls so far, as the local cloud counts them; `None` where another cloud is used.
+    /// Reads the local cloud's count of AWS calls. Returns `None` with another cloud.
     pub async fn aws_calls(&self) -> Option<u64> {
         sum(&self.local_cloud.as_ref()?.read().await.ok()?, AWS_CALLS)
     }
@@ -87,7 +89,7 @@ impl Page {
     }
 }
 
-/// The sum of all samples of a counter, whatever their labels; `None` without any.
+/// Sums the samples of a counter with any labels. Returns `None` without samples.
 fn sum(page: &str, name: &str) -> Option<u64> {
     let samples = page.lines().filter_map(|line| {
         let rest = line.strip_prefix(name)?;

@@ -1,3 +1,5 @@
+//! The scaler's own counters.
+
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -12,7 +14,7 @@ use crate::cli::TargetArgs;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The scaler's account of what it did.
+/// A client of the scaler.
 #[derive(Debug)]
 pub struct Scaler {
     client: ScalerClient<Channel>,
@@ -22,19 +24,21 @@ pub struct Scaler {
 
 impl Scaler {
     /// # Errors
-    /// When `url` is not a URL, or what `caller` calls with cannot be read.
-    pub fn new(url: &str, caller: &TargetArgs) -> anyhow::Result<Self> {
-        let channel = platform::grpc::channel(url, &caller.tls)
+    /// When `url` is not a URL, or the key or certificates of `target` cannot be read.
+    pub fn new(url: &str, target: &TargetArgs) -> anyhow::Result<Self> {
+        let channel = platform::grpc::channel(url, &target.tls)
             .with_context(|| format!("--scaler {url:?} cannot be called"))?;
         Ok(Self {
             client: ScalerClient::new(channel),
             url: url.to_owned(),
-            key: caller.key.key()?,
+            key: target.key.key()?,
         })
     }
 
+    /// Reads the totals.
+    ///
     /// # Errors
-    /// When the scaler does not answer.
+    /// When the scaler does not respond.
     pub async fn totals(&self) -> anyhow::Result<Totals> {
         let mut client = self.client.clone();
         let request = called_with(self.key.as_ref(), GetStatusRequest {});
@@ -46,18 +50,22 @@ impl Scaler {
                     Code::Unauthenticated | Code::PermissionDenied
                 ) =>
             {
-                bail!("the scaler at {} refuses: {}", self.url, refused.message())
+                bail!(
+                    "the scaler at {} refuses the call: {}",
+                    self.url,
+                    refused.message()
+                )
             }
             Ok(Ok(status)) => Ok(status.into_inner().totals.unwrap_or_default()),
             _ => bail!(
-                "the scaler does not answer at {}; give its address with --scaler",
+                "the scaler does not respond at {}; give its address with --scaler",
                 self.url
             ),
         }
     }
 }
 
-/// Workers that were ordered to start, from the pool or newly launched.
+/// Returns the number of workers started from the pool or launched.
 pub fn ordered(totals: &Totals) -> u64 {
     totals.started + totals.launched
 }

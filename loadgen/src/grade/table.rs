@@ -1,18 +1,20 @@
+//! The table that `loadgen grade` prints.
+
 use std::fmt;
 use std::time::Duration;
 
 use super::cloud::Contents;
 
-/// The first line of the table; the columns are those of existing graders, with the time and the answers.
+/// The table's head. The columns are those of existing graders, with the time and the responses.
 pub const HEADER: &str = "time s   requests    replies    workers     photos    results   answered\n\
      \u{20}          queued     queued    running  in-bucket out-bucket           ";
 
-/// One line of the table.
+/// One row.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
     /// Since the first request.
     pub time: Duration,
-    /// Absent: they could not be read this time.
+    /// `None`: they could not be read.
     pub contents: Option<Contents>,
     pub workers_running: usize,
     pub answered: u64,
@@ -43,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_stand_under_their_header() {
+    fn rows_are_aligned_with_the_head() {
         let contents = Contents {
             requests: 85,
             replies: 2,

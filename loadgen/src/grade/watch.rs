@@ -1,3 +1,5 @@
+//! Samples the workers and prints the table while requests are sent.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,12 +13,12 @@ use super::cloud::{Cloud, Workers};
 use super::table::{HEADER, Row};
 use crate::report::Timeline;
 
-/// How often the workers are counted.
+/// Interval of the counts of the workers.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(150);
-/// How often a row is printed.
+/// Interval of the rows.
 const ROW_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Counts the workers all the time and prints the table meanwhile.
+/// Tasks that count the workers and print the table.
 #[derive(Debug)]
 pub struct Watch {
     start: Instant,
@@ -26,11 +28,11 @@ pub struct Watch {
     printing: JoinHandle<()>,
 }
 
-/// The newest count of the workers.
+/// A count of the workers.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sample {
-    /// When the count was asked for, since the start.
-    asked_at: Duration,
+    /// Time of the call, since the start.
+    called_at: Duration,
     workers: Workers,
 }
 
@@ -55,17 +57,17 @@ impl Watch {
         }
     }
 
-    /// When it was first seen from now on that no worker runs or is about to; `None` when that was not seen in time.
+    /// Waits until no worker runs or starts. Returns the time of that count, or `None` after `limit`.
     pub async fn wait_until_idle(&self, limit: Duration) -> Option<Duration> {
         let from = self.start.elapsed();
         let mut samples = self.samples.clone();
         let is_idle =
-            |sample: &Sample| sample.asked_at >= from && sample.workers == Workers::default();
+            |sample: &Sample| sample.called_at >= from && sample.workers == Workers::default();
         let idle = timeout(limit, samples.wait_for(is_idle)).await;
-        idle.ok()?.ok().map(|sample| sample.asked_at)
+        idle.ok()?.ok().map(|sample| sample.called_at)
     }
 
-    /// Ends both, with a last row. No call is under way afterwards.
+    /// Stops both tasks after a last row. No call is in flight afterwards.
     pub async fn stop(self) -> Timeline {
         self.stop.cancel();
         let (timeline, printed) = tokio::join!(self.sampling, self.printing);
@@ -84,17 +86,17 @@ async fn sample(
     let mut ticks = interval(SAMPLE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        let asked_at = start.elapsed();
-        // A count that fails is missing from the timeline; the next one follows soon.
+        let called_at = start.elapsed();
+        // A count that fails is left out of the timeline.
         if let Ok(workers) = cloud.workers().await {
-            timeline.record(asked_at, workers.running);
-            publish.send_replace(Sample { asked_at, workers });
+            timeline.record(called_at, workers.running);
+            publish.send_replace(Sample { called_at, workers });
         }
     }
     timeline
 }
 
-/// What a row is made from.
+/// The sources of the rows.
 #[derive(Debug)]
 struct Table {
     cloud: Arc<Cloud>,
@@ -116,7 +118,7 @@ impl Table {
 
     async fn print_row(&self) {
         let time = self.start.elapsed();
-        // Before the buckets are counted, so that no answer stands in a row without its result.
+        // Read before the buckets are counted, so that a row has at least as many results as responses.
         let answered = self.answered.load(Ordering::Relaxed);
         let contents = self.cloud.contents().await.ok();
         let workers_running = self.samples.borrow().workers.running;

@@ -1,3 +1,5 @@
+//! The report of `loadgen grade`.
+
 use std::fmt;
 
 use serde::Serialize;
@@ -6,44 +8,44 @@ use super::timeline::{Point, Timeline};
 use super::verdict::Check;
 use super::{Latency, Summary, rounded};
 
-/// What `loadgen grade` writes as JSON. Absent numbers (`null`) could not be measured.
+/// The JSON report. A `null` stands for what could not be measured.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GradeReport {
     pub requests: usize,
-    /// Answered, rightly or not.
+    /// Answered, with a right or a wrong name.
     pub succeeded: usize,
     pub failed: usize,
     pub correct: usize,
     pub wrong: usize,
-    /// Replies that came to front for a request already answered.
+    /// Replies that front received for requests already answered.
     pub duplicate_replies: Option<u64>,
     pub latency_ms: Option<Latency>,
-    /// First request sent to first answer.
+    /// From the first request to the first response.
     pub cold_first_answer_s: Option<f64>,
     pub scale_out_s: ScaleOut,
     /// The most workers that ran at once.
     pub workers_max: usize,
-    /// Last answer to no worker running.
+    /// From the last response to no worker running.
     pub scale_in_s: Option<f64>,
     pub busy_workers_stopped: Option<u64>,
-    /// Calls of the whole system, without the grader's own, from the first request to no worker running.
+    /// Calls of the system, without the grader's own, from the first request to no worker running.
     pub aws_calls_per_recognition: Option<f64>,
-    /// First request sent to last answer.
+    /// From the first request to the last response.
     pub wall_s: f64,
     pub workers: Vec<Point>,
-    /// What a pass demands, each with its number and limit; empty when nothing was sent.
+    /// The criteria of a pass with their measurements. Empty when nothing was sent.
     pub checks: Vec<Check>,
     pub verdict: Verdict,
-    /// Why the verdict is a fail.
+    /// Reasons for a fail.
     pub reasons: Vec<String>,
 }
 
-/// From the first request sent.
+/// Times since the first request.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct ScaleOut {
-    /// To the first worker running.
+    /// Of the first worker running.
     pub first_worker: Option<f64>,
-    /// To the most workers running.
+    /// Of the most workers running.
     pub max_workers: Option<f64>,
 }
 
@@ -54,12 +56,12 @@ pub enum Verdict {
     Fail,
 }
 
-/// What was measured beside the requests themselves.
+/// Measurements besides the requests themselves.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Measured {
+pub struct Measurements {
     pub duplicate_replies: Option<u64>,
     pub busy_workers_stopped: Option<u64>,
-    /// Workers that the scaler ordered to start or launched.
+    /// Workers that the scaler started or launched.
     pub workers_ordered: Option<u64>,
     pub scale_in_s: Option<f64>,
     /// All calls of the system, without the grader's own.
@@ -68,9 +70,9 @@ pub struct Measured {
 }
 
 impl GradeReport {
-    /// The verdict is by `checks`.
+    /// Makes a report with the verdict of `checks`.
     #[must_use]
-    pub fn new(summary: &Summary, measured: &Measured, checks: Vec<Check>) -> Self {
+    pub fn new(summary: &Summary, measured: &Measurements, checks: Vec<Check>) -> Self {
         let failing = checks.iter().filter(|check| check.fails());
         let reasons = failing.map(|check| format!("{}: {}", check.name, check.text));
         let reasons = reasons.collect();
@@ -80,9 +82,9 @@ impl GradeReport {
         }
     }
 
-    /// `reasons` are those against a pass; without any it is one.
+    /// Makes a report without checks. It is a pass without `reasons`.
     #[must_use]
-    pub fn failed(summary: &Summary, measured: &Measured, reasons: Vec<String>) -> Self {
+    pub fn failed(summary: &Summary, measured: &Measurements, reasons: Vec<String>) -> Self {
         let workers_max = measured.workers.most();
         let reached = |count: usize| {
             (count > 0)
@@ -123,7 +125,7 @@ impl GradeReport {
     }
 }
 
-/// The statistics of `loadgen grade`, beside those of the requests. The last line is the verdict's.
+/// The statistics besides those of the requests. The last line is the verdict.
 impl fmt::Display for GradeReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(first_answer) = self.cold_first_answer_s {
@@ -184,13 +186,13 @@ mod tests {
     use super::super::{Outcome, Record};
     use super::*;
 
-    fn measured() -> Measured {
+    fn measured() -> Measurements {
         let mut workers = Timeline::default();
         workers.record(Duration::ZERO, 0);
         workers.record(Duration::from_millis(400), 2);
         workers.record(Duration::from_millis(700), 3);
         workers.record(Duration::from_millis(2500), 0);
-        Measured {
+        Measurements {
             duplicate_replies: Some(0),
             busy_workers_stopped: Some(0),
             workers_ordered: Some(3),
@@ -225,7 +227,7 @@ mod tests {
                 {"t_s": 2.5, "running": 0},
             ],
             "checks": [{"name": "first answer", "measured": 1.5, "limit": 5.0, "unit": "s", "holds": true, "counts": true,
-                "text": "1.50 s, at most 5 s demanded"}],
+                "text": "1.50 s, limit 5 s"}],
             "verdict": "pass", "reasons": [],
         });
         assert_eq!(serde_json::to_value(&report).unwrap(), expected);
@@ -239,36 +241,39 @@ mod tests {
             unit: "s",
             holds,
             counts: true,
-            text: "1.50 s, at most 5 s demanded".to_owned(),
+            text: "1.50 s, limit 5 s".to_owned(),
         }
     }
 
     #[test]
-    fn the_last_line_is_the_verdict_and_the_checks_come_before_it() {
+    fn the_checks_are_followed_by_the_verdict() {
         let report = |checks| GradeReport::new(&summary(), &measured(), checks).to_string();
         let pass = report(vec![first_answer(true)]);
         let lines: Vec<_> = pass.lines().rev().take(2).collect();
         let expected = [
             "verdict: PASS (2/2 right)",
-            "ok    first answer           1.50 s, at most 5 s demanded",
+            "ok    first answer           1.50 s, limit 5 s",
         ];
         assert_eq!(lines, expected);
-        let told = Check {
+        let warning = Check {
             counts: false,
             ..first_answer(false)
         };
-        assert!(report(vec![told]).ends_with("verdict: PASS (2/2 right)"));
+        assert!(report(vec![warning]).ends_with("verdict: PASS (2/2 right)"));
         let fail = report(vec![first_answer(false)]);
         assert_eq!(
             fail.lines().last(),
-            Some("verdict: FAIL: first answer: 1.50 s, at most 5 s demanded")
+            Some("verdict: FAIL: first answer: 1.50 s, limit 5 s")
         );
     }
 
     #[test]
-    fn a_run_that_never_began_is_reported_with_nulls() {
-        let report =
-            GradeReport::failed(&Summary::of(&[]), &Measured::default(), vec!["no".into()]);
+    fn a_run_without_requests_is_reported_with_nulls() {
+        let report = GradeReport::failed(
+            &Summary::of(&[]),
+            &Measurements::default(),
+            vec!["no".into()],
+        );
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["latency_ms"], serde_json::Value::Null);
         assert_eq!(json["scale_out_s"]["first_worker"], serde_json::Value::Null);

@@ -1,16 +1,18 @@
+//! Numbers of running workers over time.
+
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::seconds;
 
-/// How many workers ran when, as samples saw it. Times are durations since the first request was sent.
+/// Changes of the number of running workers. Times are durations since the first request.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Timeline {
     points: Vec<Point>,
 }
 
-/// From this time on so many workers ran.
+/// The number of running workers from this time on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Point {
     pub t_s: f64,
@@ -18,7 +20,7 @@ pub struct Point {
 }
 
 impl Timeline {
-    /// Adds a sample; only changes are kept.
+    /// Adds a sample. Only changes are kept.
     pub fn record(&mut self, now: Duration, running: usize) {
         if self
             .points
@@ -37,7 +39,7 @@ impl Timeline {
         &self.points
     }
 
-    /// The most workers that ran at once.
+    /// Returns the most workers that ran at once.
     #[must_use]
     pub fn most(&self) -> usize {
         self.points
@@ -47,7 +49,7 @@ impl Timeline {
             .unwrap_or(0)
     }
 
-    /// When `count` workers ran for the first time, in seconds.
+    /// Returns when `count` workers ran for the first time, in seconds.
     #[must_use]
     pub fn reached_s(&self, count: usize) -> Option<f64> {
         self.points

@@ -1,18 +1,18 @@
-//! What a run has to hold to pass, check by check.
+//! The criteria of a pass.
 
 use std::fmt;
 
 use serde::Serialize;
 
 use super::Summary;
-use super::grade::Measured;
+use super::grade::Measurements;
 use super::rounded;
 
-/// What a pass demands.
+/// Limits of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, clap::Args)]
-#[command(next_help_heading = "What a pass demands")]
-pub struct Demands {
-    /// Workers at the peak; the requests are the limit where they are fewer
+#[command(next_help_heading = "Criteria of a pass")]
+pub struct PassCriteria {
+    /// Workers at the peak. With fewer requests, their number counts
     #[arg(
         long,
         env = "MUSTER_MAX_WORKERS",
@@ -20,31 +20,31 @@ pub struct Demands {
         default_value_t = 15
     )]
     pub max_workers: usize,
-    /// Longest time from the first request to the last answer, divided by the number of requests. With fewer than ten
-    /// requests it is told, not judged: then it says how long the first answer took, which has a limit of its own
+    /// Longest time from the first request to the last response, divided by the number of requests. With fewer than ten
+    /// requests a longer one is only a warning: it depends on the first response, which has its own limit
     #[arg(long, value_name = "SECONDS", default_value_t = 0.61)]
     pub max_mean: f64,
-    /// Longest time from the first request to the first answer
+    /// Longest time from the first request to the first response
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     pub max_first_answer: f64,
     /// Longest time from the first request to the most workers running
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     pub max_scale_out: f64,
-    /// Longest time from the last answer to no worker running
+    /// Longest time from the last response to no worker running
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
     pub max_scale_in: f64,
-    /// The share of failed requests, in percent, that is too much
+    /// Percentage of failed requests that is too high
     #[arg(long, value_name = "PERCENT", default_value_t = 0.1)]
     pub max_failed: f64,
-    /// Tell the times that exceed their limits, but pass all the same
+    /// Only warn of times beyond their limits
     #[arg(long)]
     pub ignore_time_limits: bool,
 }
 
-/// From how many requests on the first answer's limit fits into that of all of them.
-const MEAN_NEEDS: usize = 10;
+/// With fewer requests the limit on the mean could be lower than that on the first response.
+const MIN_REQUESTS_FOR_MEAN: usize = 10;
 
-/// What the buckets and queues held at the end, and the buckets at the start.
+/// Contents of the buckets at the start, and of buckets and queues at the end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stored {
     pub photos_before: u64,
@@ -54,52 +54,52 @@ pub struct Stored {
     pub messages: u64,
 }
 
-/// One thing that a pass demands, and what was measured.
+/// One criterion with its measurement.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Check {
     pub name: &'static str,
-    /// Absent when it could not be measured.
+    /// `None` when it could not be measured.
     pub measured: Option<f64>,
     pub limit: f64,
     pub unit: &'static str,
     pub holds: bool,
-    /// Whether it counts: a fault that does not is told, and is no reason against a pass.
+    /// Whether it counts. Otherwise a violation is only a warning.
     pub counts: bool,
-    /// One line: what was measured, what is demanded, and what the fault is if there is one.
+    /// The measurement, the limit, and the violation if there is one, in one line.
     pub text: String,
 }
 
 impl Check {
-    /// Whether it speaks against a pass.
+    /// Whether it prevents a pass.
     #[must_use]
     pub fn fails(&self) -> bool {
         self.counts && !self.holds
     }
 }
 
-/// `ok` or what it comes to, then the name and the text.
+/// `ok`, `FAIL` or `warn`, then the name and the text.
 impl fmt::Display for Check {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mark = match (self.holds, self.counts) {
             (true, _) => "ok",
             (false, true) => "FAIL",
-            (false, false) => "told",
+            (false, false) => "warn",
         };
         write!(formatter, "{mark:4}  {:22} {}", self.name, self.text)
     }
 }
 
-/// Everything that a pass demands, in the order in which it is told. A pass is when none [fails](Check::fails).
+/// Checks all criteria, in the order of the report. The run passes if none [fails](Check::fails).
 #[must_use]
 pub fn checks(
     summary: &Summary,
-    measured: &Measured,
+    measured: &Measurements,
     stored: &Stored,
-    demands: &Demands,
+    criteria: &PassCriteria,
 ) -> Vec<Check> {
-    let mut checks = vec![failed(summary, demands), names(summary)];
-    checks.extend(times(summary, measured, demands));
-    checks.push(workers_at_most(measured, demands));
+    let mut checks = vec![failed(summary, criteria), names(summary)];
+    checks.extend(times(summary, measured, criteria));
+    checks.push(workers_at_most(measured, criteria));
     checks.push(none(
         "answered twice",
         "duplicate replies",
@@ -133,13 +133,13 @@ pub fn checks(
     checks
 }
 
-fn failed(summary: &Summary, demands: &Demands) -> Check {
+fn failed(summary: &Summary, criteria: &PassCriteria) -> Check {
     let (failed, sent) = (summary.failed, summary.requests);
     let percent = rounded(failed as f64 * 100.0 / sent.max(1) as f64);
-    let limit = demands.max_failed;
+    let limit = criteria.max_failed;
     let text = match sent {
         0 => "nothing was sent".to_owned(),
-        _ => format!("{failed} of {sent} ({percent} %), less than {limit} % demanded"),
+        _ => format!("{failed} of {sent} ({percent} %), must be below {limit} %"),
     };
     Check {
         name: "failed requests",
@@ -157,7 +157,7 @@ fn names(summary: &Summary) -> Check {
     let percent = rounded(right as f64 * 100.0 / answered.max(1) as f64);
     let text = match answered {
         0 => "nothing was answered".to_owned(),
-        _ => format!("{right} of {answered}, all demanded"),
+        _ => format!("{right} of {answered}, must be all"),
     };
     Check {
         name: "right names",
@@ -170,15 +170,15 @@ fn names(summary: &Summary) -> Check {
     }
 }
 
-/// The limits on times. A machine that is too slow for one learns by how much.
-fn times(summary: &Summary, measured: &Measured, demands: &Demands) -> Vec<Check> {
+/// Checks the times. The text has the excess over a limit.
+fn times(summary: &Summary, measured: &Measurements, criteria: &PassCriteria) -> Vec<Check> {
     let time = |name, seconds: Option<f64>, limit: f64, missing: &str| {
         let holds = seconds.is_some_and(|seconds| seconds <= limit);
         let text = match seconds {
-            None => format!("{missing}, at most {limit} s demanded"),
-            Some(seconds) if holds => format!("{seconds:.2} s, at most {limit} s demanded"),
+            None => format!("{missing}, limit {limit} s"),
+            Some(seconds) if holds => format!("{seconds:.2} s, limit {limit} s"),
             Some(seconds) => format!(
-                "{seconds:.2} s, at most {limit} s demanded: {:.2} s too slow",
+                "{seconds:.2} s, limit {limit} s: {:.2} s too slow",
                 seconds - limit
             ),
         };
@@ -188,8 +188,8 @@ fn times(summary: &Summary, measured: &Measured, demands: &Demands) -> Vec<Check
             limit,
             unit: "s",
             holds,
-            // What never came about is no matter of speed.
-            counts: seconds.is_none() || !demands.ignore_time_limits,
+            // An event that never happened is not a question of speed.
+            counts: seconds.is_none() || !criteria.ignore_time_limits,
             text,
         }
     };
@@ -198,23 +198,23 @@ fn times(summary: &Summary, measured: &Measured, demands: &Demands) -> Vec<Check
     let mut mean = time(
         "mean, wall / requests",
         answered.then_some(mean),
-        demands.max_mean,
+        criteria.max_mean,
         "nothing was answered",
     );
-    mean.counts &= summary.requests >= MEAN_NEEDS || !answered;
+    mean.counts &= summary.requests >= MIN_REQUESTS_FOR_MEAN || !answered;
     let first_answer = time(
         "first answer",
         summary.first_answer_s,
-        demands.max_first_answer,
+        criteria.max_first_answer,
         "nothing was answered",
     );
     let scale_in = time(
         "no worker running",
         measured.scale_in_s,
-        demands.max_scale_in,
+        criteria.max_scale_in,
         "workers still ran at the end",
     );
-    let wanted = demands.max_workers.min(summary.requests);
+    let wanted = criteria.max_workers.min(summary.requests);
     let (most, ordered) = (
         measured.workers.most(),
         measured.workers_ordered.unwrap_or(0),
@@ -223,20 +223,20 @@ fn times(summary: &Summary, measured: &Measured, demands: &Demands) -> Vec<Check
     let mut scale_out = time(
         "all workers running",
         reached.flatten(),
-        demands.max_scale_out,
+        criteria.max_scale_out,
         &format!("{most} of {wanted} ran and {ordered} were ordered"),
     );
     if most >= wanted {
         scale_out.text = format!("{wanted} of {wanted} after {}", scale_out.text);
     } else if ordered >= wanted as u64 {
-        // The scaler did its part; the work was done before the last of them ran.
-        scale_out.counts = !demands.ignore_time_limits;
+        // The scaler ordered enough, and the work ended before the last worker ran.
+        scale_out.counts = !criteria.ignore_time_limits;
     }
     vec![mean, first_answer, scale_out, scale_in]
 }
 
-fn workers_at_most(measured: &Measured, demands: &Demands) -> Check {
-    let (most, limit) = (measured.workers.most(), demands.max_workers);
+fn workers_at_most(measured: &Measurements, criteria: &PassCriteria) -> Check {
+    let (most, limit) = (measured.workers.most(), criteria.max_workers);
     Check {
         name: "workers at most",
         measured: Some(most as f64),
@@ -244,15 +244,15 @@ fn workers_at_most(measured: &Measured, demands: &Demands) -> Check {
         unit: "",
         holds: most <= limit,
         counts: true,
-        text: format!("{most}, at most {limit} demanded"),
+        text: format!("{most}, limit {limit}"),
     }
 }
 
-/// Something of which there may be none.
+/// Checks that a number is 0.
 fn none(name: &'static str, what: &str, measured: Option<u64>, may_be_unknown: bool) -> Check {
     let text = match measured {
-        Some(count) => format!("{count} {what}, none demanded"),
-        None => format!("{what} were not measured, none demanded"),
+        Some(count) => format!("{count} {what}, must be 0"),
+        None => format!("{what} were not measured, must be 0"),
     };
     Check {
         name,
@@ -265,7 +265,7 @@ fn none(name: &'static str, what: &str, measured: Option<u64>, may_be_unknown: b
     }
 }
 
-/// `counts` are those before and after. A bucket that was not empty may have held the same photos before.
+/// Checks the numbers of objects before and after. A bucket that was not empty may have had the same photos.
 fn objects(name: &'static str, bucket: &str, counts: (u64, u64), summary: &Summary) -> Check {
     let (before, after) = counts;
     let expected = summary.requests as u64;
@@ -281,7 +281,7 @@ fn objects(name: &'static str, bucket: &str, counts: (u64, u64), summary: &Summa
         unit: "",
         holds,
         counts: true,
-        text: format!("{after} objects in the {bucket}, {exactness} {expected} demanded"),
+        text: format!("{after} objects in the {bucket}, must be {exactness} {expected}"),
     }
 }
 

@@ -1,7 +1,5 @@
-//! The main job with every real part in its place. Needs the `worker` program (`make test` builds it) and what
-//! `make setup` fetches.
+//! The whole system on a local cloud. Needs the program `worker` (`make test` builds it) and the files of `make setup`.
 
-// A test that cannot go on has failed.
 #![allow(clippy::unwrap_used)]
 
 mod stack;
@@ -14,7 +12,7 @@ use platform::fleet::PowerState;
 use stack::{Stack, photos, process_of, until};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_burst_is_answered_rightly_and_the_fleet_goes_from_zero_to_n_and_back() {
+async fn a_burst_is_answered_and_the_fleet_scales_from_zero_and_back() {
     let stack = Stack::start(3).await;
     assert_eq!(stack.workers().await, []);
     let (burst, people) = photos(25);
@@ -57,7 +55,7 @@ async fn a_burst_is_answered_rightly_and_the_fleet_goes_from_zero_to_n_and_back(
     assert_eq!(result, format!("test_07:{}", people[7]).as_bytes());
     until("no message is left", async || stack.messages().await == 0).await;
 
-    // The second burst is served by the pool of stopped instances.
+    // Stopped instances serve the second burst.
     let again: Vec<_> = burst[..6]
         .iter()
         .map(|(name, photo)| (format!("again_{name}"), photo.clone()))
@@ -71,19 +69,19 @@ async fn a_burst_is_answered_rightly_and_the_fleet_goes_from_zero_to_n_and_back(
     let totals = stack.scaler_status().await.totals.unwrap();
     assert_eq!(
         totals.launched, 3,
-        "nothing new is launched while stopped instances are there"
+        "nothing is launched while there are stopped instances"
     );
     assert!(totals.started >= 1);
     assert_eq!(totals.busy_workers_stopped, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_killed_in_the_middle_loses_nothing() {
+async fn a_killed_worker_loses_no_request() {
     let stack = Stack::start(2).await;
     let (burst, people) = photos(30);
     let killing = async {
         let mut victim = None;
-        until("a worker is at work and the queue still full", async || {
+        until("a worker is busy and the queue is full", async || {
             let in_flight = stack.messages().await > 10;
             let running = stack.workers().await;
             victim = running.iter().find_map(|worker| process_of(&worker.id));
@@ -129,9 +127,9 @@ async fn a_worker_killed_in_the_middle_loses_nothing() {
     );
 }
 
-/// The worker reads the notice of its interruption in the instance metadata service, and is replaced in time.
+/// The worker reads the notice of its interruption from the instance metadata service.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spot_worker_that_is_to_be_interrupted_is_replaced_before_it_is() {
+async fn a_spot_worker_is_replaced_before_its_interruption() {
     let stack = Stack::start_with(&["--max-workers=2", "--min-workers=1", "--market=spot"]).await;
     let ready = |status: &proto::v1::ScalerStatus| {
         let instances = status.observation.as_ref().map(|it| it.instances.clone());
@@ -160,8 +158,8 @@ async fn a_spot_worker_that_is_to_be_interrupted_is_replaced_before_it_is() {
         let expected = format!("{stem}:{person}");
         assert_eq!((answer.status, answer.text.trim()), (200, &*expected));
     }
-    // Long before EC2 would have: there is nothing more to do for it.
-    until("the announced worker is gone", async || {
+    // The scaler stops it long before EC2 would.
+    until("the worker with the notice is gone", async || {
         let workers = stack.workers().await;
         !workers
             .iter()
@@ -181,7 +179,7 @@ async fn bad_photos_get_a_reason_and_leave_nothing_behind() {
     let cases: [(&str, &[u8], u16); 5] = [
         ("truncated.jpg", &whole[..whole.len() / 2], 422),
         ("sky.png", sky, 422),
-        ("text.jpg", b"hello, this is no photo", 415),
+        ("text.jpg", b"hello, this is a text", 415),
         ("empty.jpg", b"", 400),
         ("../evil.jpg", whole, 400),
     ];
@@ -199,7 +197,7 @@ async fn bad_photos_get_a_reason_and_leave_nothing_behind() {
         let keys = stack.aws.objects(bucket).keys().await.unwrap();
         assert_eq!(keys, Vec::<String>::new());
     }
-    // The worker that met them all is none the worse for it.
+    // The same worker still works.
     let answer = stack.post("Zoë Müller.jpg", whole).await;
     assert_eq!(
         (answer.status, answer.text.trim()),

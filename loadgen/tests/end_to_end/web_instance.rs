@@ -1,4 +1,4 @@
-//! `scripts/web-instance`, which keeps front, scaler and gateway running. Needs their programs (`make test` builds them).
+//! `scripts/web-instance`, which restarts front, scaler and gateway. Needs their programs (`make test` builds them).
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -16,12 +16,12 @@ use testkit::LocalCloud;
 
 use crate::stack::{self, PREFIX, photos, programs, until};
 
-/// A service that was killed has to run again after this time.
+/// Longest time until a killed service runs again.
 const RESTART: Duration = Duration::from_secs(2);
-/// And photos have to be answered again after this one.
+/// Longest time until photos are recognized again.
 const RECOVERY: Duration = Duration::from_secs(15);
 
-/// The script with the real services, in a local cloud with one worker.
+/// The script with its services, on a local cloud with one worker.
 struct WebInstance {
     script: Child,
     url: String,
@@ -82,12 +82,12 @@ impl WebInstance {
         answer.is_ok_and(|answer| is_right(&answer, file_name, &people[0]))
     }
 
-    /// The process ids of the services by name.
+    /// Returns the process ids of the services by name.
     fn services(&self) -> BTreeMap<String, i32> {
         services_of(self.script.id())
     }
 
-    /// Asks it to end.
+    /// Sends SIGTERM and waits.
     fn stop(&mut self) -> ExitStatus {
         let script = Pid::from_raw(self.script.id().try_into().unwrap());
         kill(script, Signal::SIGTERM).unwrap();
@@ -104,7 +104,7 @@ impl Drop for WebInstance {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_is_killed_is_back_at_once_and_the_others_run_on() {
+async fn a_killed_service_is_restarted_and_the_others_keep_running() {
     let mut web = WebInstance::start().await;
     for victim in ["front", "scaler", "gateway"] {
         let before = web.services();
@@ -136,7 +136,7 @@ async fn a_service_that_is_killed_is_back_at_once_and_the_others_run_on() {
         answers.extend(others);
         assert!(restarted_after < RESTART, "{victim}: {restarted_after:?}");
 
-        // Whoever waits for an answer gets it, or the reason why there is none.
+        // Every request in flight gets a result or an error.
         for (name, person, answer) in answers {
             match answer {
                 Ok(answer) if answer.status == 503 && victim == "front" => {
@@ -160,7 +160,7 @@ async fn a_service_that_is_killed_is_back_at_once_and_the_others_run_on() {
 }
 
 #[tokio::test]
-async fn a_service_that_cannot_run_ends_the_web_instance_with_one_line() {
+async fn a_service_that_cannot_run_ends_the_web_instance() {
     let folder = tempfile::tempdir().unwrap();
     let program = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -172,7 +172,7 @@ async fn a_service_that_cannot_run_ends_the_web_instance_with_one_line() {
     program("gateway", "exec sleep 1000");
     let mut script = Command::new(script());
     script.env("MUSTER_BIN", folder.path());
-    // Its output ends when no service has it open any more.
+    // The output ends when every service has ended.
     let running = tokio::task::spawn_blocking(move || script.output().unwrap());
     let output = tokio::time::timeout(Duration::from_secs(60), running).await;
     let output = output.expect("it ends").unwrap();
@@ -192,13 +192,13 @@ fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/web-instance")
 }
 
-/// Addresses on this machine that nothing listened at a moment ago.
+/// Returns addresses of this machine that are not in use.
 fn free_addresses<const COUNT: usize>() -> [String; COUNT] {
     let listeners = [(); COUNT].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().to_string())
 }
 
-/// The children of a process that run one of the services, by its name.
+/// Returns the process ids of a process's children that are services, by name.
 fn services_of(parent: u32) -> BTreeMap<String, i32> {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     let children = processes.filter_map(|entry| {

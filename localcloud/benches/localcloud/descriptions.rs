@@ -1,20 +1,20 @@
-//! How long it takes to describe 1,000 instances.
+//! The time to describe 1,000 instances.
 
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use crate::rates::median;
+use crate::rates::{median, rounded};
 use crate::servers::Server;
 
-/// No instance gets a process: what is measured is the description.
+/// No instance gets a process, which would disturb the measurement.
 pub const FAULTS: &str = "[ec2]\nfail_boot_every = 1\n";
 
 const INSTANCES: usize = 1000;
 const CALLS: usize = 60;
 
-/// Milliseconds for one DescribeInstances of all instances with the SDK, which parses the answer, and the bytes of it.
+/// Measures one DescribeInstances of all instances in milliseconds. The SDK parses the reply.
 pub async fn measure(server: &Server) -> anyhow::Result<Map<String, Value>> {
     let ec2 = server.ec2();
     let count = INSTANCES as i32;
@@ -37,7 +37,6 @@ pub async fn measure(server: &Server) -> anyhow::Result<Map<String, Value>> {
         ensure!(instances == INSTANCES, "{instances} instances described");
     }
     let fastest = times.iter().copied().reduce(f64::min).context("no calls")?;
-    let rounded = |millis: f64| json!((millis * 10.0).round() / 10.0);
     Ok(Map::from_iter([
         ("describe_1000_ms".to_owned(), rounded(median(times))),
         ("describe_1000_fastest_ms".to_owned(), rounded(fastest)),

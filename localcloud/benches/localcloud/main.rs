@@ -1,8 +1,7 @@
-//! `make bench`: how fast localcloud is through the AWS SDK over loopback, and how fast a Python emulator is in the same
-//! run.
+//! `make bench`: measures localcloud with the AWS SDK over loopback, and a Python emulator in the same run.
 //!
-//! Client and server share the machine, as they do where localcloud is used. Rates on a shared machine drift, so each is
-//! measured in turns and the median counts.
+//! Client and server share the machine, as they do in use. Rates on a shared machine drift, so the servers take turns, and
+//! the median counts.
 
 mod descriptions;
 mod memory;
@@ -16,34 +15,34 @@ use anyhow::Context;
 use clap::Parser;
 use serde_json::{Map, Value, json};
 
-use rates::median;
+use rates::{median, rounded};
 use servers::Server;
 
 /// Measures localcloud; run by `make bench`.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Times that each rate is measured; the median is reported
+    /// Measurements of each rate, whose median is reported
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Seconds that one measurement of a rate takes
+    /// Seconds of one measurement
     #[arg(long, default_value_t = 4)]
     seconds: u64,
-    /// Clients at once
+    /// Concurrent clients
     #[arg(long, default_value_t = 16)]
     clients: usize,
-    /// Messages through one queue, before and after which the memory is looked at
+    /// Messages through one queue for the measurement of memory
     #[arg(long, default_value_t = 1_000_000)]
     messages: usize,
-    /// The program `moto_server`; absent: nothing to compare with
+    /// The program `moto_server`, to compare with
     #[arg(long, value_name = "PROGRAM")]
     moto_server: Option<PathBuf>,
-    /// Given by cargo
+    /// Set by cargo
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// The figures that the project asks for: name, bound, and whether more is better.
-const ASKED_FOR: [(&str, f64, bool); 3] = [
+/// The targets of the project: name, bound, and whether more is better.
+const TARGETS: [(&str, f64, bool); 3] = [
     ("sqs_cycles_per_s", 3000.0, true),
     ("s3_put_get_per_s", 2000.0, true),
     ("describe_1000_ms", 20.0, false),
@@ -88,7 +87,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All rates, in turns.
+/// Measures all rates, with the servers in turns.
 async fn measure_rates(args: &Args, report: &mut Map<String, Value>) -> anyhow::Result<()> {
     let cloud = Server::localcloud("", false)?;
     let cloud_with_data = Server::localcloud("", true)?;
@@ -122,7 +121,7 @@ async fn measure_rates(args: &Args, report: &mut Map<String, Value>) -> anyhow::
     }
     let medians = rates
         .into_iter()
-        .map(|(name, values)| (name.to_owned(), json!(rounded(median(values)))));
+        .map(|(name, values)| (name.to_owned(), rounded(median(values))));
     report.extend(medians);
     Ok(())
 }
@@ -134,16 +133,11 @@ fn add(rates: &mut Vec<(&'static str, Vec<f64>)>, name: &'static str, value: f64
     }
 }
 
-/// To one decimal.
-fn rounded(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
-}
-
 fn print(report: &Map<String, Value>) {
     println!();
     for (name, value) in report {
-        let asked = ASKED_FOR.iter().find(|(asked, ..)| asked == name);
-        let verdict = match (asked, value.as_f64()) {
+        let target = TARGETS.iter().find(|(target, ..)| target == name);
+        let verdict = match (target, value.as_f64()) {
             (Some((_, bound, more)), Some(value)) => {
                 let reached = if *more {
                     value >= *bound
@@ -152,7 +146,7 @@ fn print(report: &Map<String, Value>) {
                 };
                 let sign = if *more { "at least" } else { "at most" };
                 let verdict = if reached { "reached" } else { "NOT reached" };
-                format!("   (asked: {sign} {bound}, {verdict})")
+                format!("   (target: {sign} {bound}, {verdict})")
             }
             _ => String::new(),
         };

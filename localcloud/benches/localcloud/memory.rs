@@ -1,19 +1,19 @@
-//! What the server's memory is when many messages have gone through a queue.
+//! The server's memory after many messages went through a queue.
 
 use std::time::Instant;
 
 use anyhow::Context;
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, SendMessageBatchRequestEntry};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 
+use crate::rates::rounded;
 use crate::servers::Server;
 
 const BATCH: usize = 10;
 const BODY_BYTES: usize = 300;
 
-/// Sends, receives and deletes so many messages in batches of 10, and answers the resident memory after a tenth of them
-/// and after all.
+/// Sends, receives and deletes messages in batches of 10. Measures the resident memory after a tenth of them and after all.
 pub async fn measure(
     server: &Server,
     messages: usize,
@@ -34,7 +34,6 @@ pub async fn measure(
     } else {
         ""
     };
-    let rounded = |value: f64| json!((value * 10.0).round() / 10.0);
     let size = if messages == 1_000_000 {
         "1m".to_owned()
     } else {
@@ -87,7 +86,7 @@ async fn put_batch_through(sqs: &aws_sdk_sqs::Client, url: &str) -> anyhow::Resu
         .send()
         .await?;
     let mut taken = 0;
-    // Every client takes as many as it sent, whoever sent them.
+    // Every client receives as many messages as it sent, also those of other clients.
     while taken < BATCH {
         let most = (BATCH - taken) as i32;
         let received = sqs

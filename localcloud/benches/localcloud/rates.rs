@@ -1,9 +1,10 @@
-//! How many turns a second a number of clients make together.
+//! The rates that concurrent clients reach together.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use aws_sdk_s3::primitives::ByteStream;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::servers::Server;
@@ -11,7 +12,7 @@ use crate::servers::Server;
 const BODY_BYTES: usize = 300;
 const OBJECT_BYTES: usize = 2048;
 
-/// Cycles of one send, one receive and one delete a second, each call one message.
+/// Measures cycles per second. A cycle sends, receives and deletes one message.
 pub async fn sqs_cycles(
     server: &Server,
     clients: usize,
@@ -39,7 +40,7 @@ pub async fn sqs_cycles(
     .await
 }
 
-/// Pairs of one put of a new object of 2 KB and one get of it a second.
+/// Measures pairs per second. A pair puts and gets a new object of 2 KB.
 pub async fn s3_pairs(
     server: &Server,
     clients: usize,
@@ -63,7 +64,7 @@ pub async fn s3_pairs(
     .await
 }
 
-/// Every turn gets a name of its own.
+/// Measures turns per second. Every turn gets a name of its own.
 async fn rate<F>(
     clients: usize,
     duration: Duration,
@@ -92,8 +93,13 @@ where
     Ok(f64::from(turns) / started.elapsed().as_secs_f64())
 }
 
-/// The value in the middle; 0 of none.
+/// Returns the median, or 0 of no values.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// Returns a figure for the report, with one decimal.
+pub fn rounded(value: f64) -> Value {
+    json!((value * 10.0).round() / 10.0)
 }

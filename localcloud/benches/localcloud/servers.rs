@@ -1,4 +1,4 @@
-//! The servers that are measured, each a process of its own on a free port, ended when dropped.
+//! The servers to measure. Each is a process on a free port that ends when it is dropped.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -23,7 +23,7 @@ pub struct Server {
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
 impl Server {
-    /// localcloud with a file of faults, which may be empty, and with a data folder or without.
+    /// Starts localcloud with a file of faults, which may be empty, with or without a data folder.
     pub fn localcloud(faults: &str, with_data: bool) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let faults_file = folder.path().join("faults.toml");
@@ -51,7 +51,7 @@ impl Server {
                 Some(rest.split(' ').next().unwrap_or_default().to_owned())
             })
             .context("localcloud ended before it served")?;
-        // Somebody has to read on, or the process would hang when the pipe is full.
+        // The process would block if the pipe were full.
         std::thread::spawn(move || lines.for_each(drop));
         Ok(Self {
             process,
@@ -61,9 +61,9 @@ impl Server {
         })
     }
 
-    /// moto's server.
+    /// Starts moto's server.
     pub async fn moto(program: &Path) -> anyhow::Result<Self> {
-        // Given back at once: moto cannot be told to choose, or to say, its port.
+        // Released at once: moto can neither choose a free port nor print it.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let process = Command::new(program)
             .args(["--host", "127.0.0.1", "--port", &port.to_string()])
@@ -105,12 +105,12 @@ impl Server {
         aws_sdk_ec2::Client::new(&self.sdk())
     }
 
-    /// Whether it has a data folder.
+    /// Returns whether the server has a data folder.
     pub fn keeps_data(&self) -> bool {
         self.keeps_data
     }
 
-    /// Resident memory in MiB.
+    /// Returns the resident memory in MiB.
     pub fn resident_mb(&self) -> anyhow::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let kilobytes: f64 = status
@@ -118,7 +118,7 @@ impl Server {
             .find_map(|line| line.strip_prefix("VmRSS:"))
             .and_then(|rest| rest.split_whitespace().next())
             .and_then(|number| number.parse().ok())
-            .context("the kernel does not say VmRSS")?;
+            .context("/proc has no VmRSS")?;
         Ok(kilobytes / 1024.0)
     }
 
@@ -141,7 +141,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Asked, not killed: localcloud tidies up its temporary folder.
+        // SIGTERM, so that localcloud removes its temporary folder.
         let _ = Command::new("kill")
             .arg(self.process.id().to_string())
             .status();

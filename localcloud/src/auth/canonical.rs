@@ -1,4 +1,4 @@
-//! The canonical form of a request, which is what is signed.
+//! The canonical form of a request, which the signature covers.
 
 use std::fmt::Write;
 
@@ -7,15 +7,18 @@ use http::request::Parts;
 use super::AuthError;
 use super::credential::Signature;
 
-/// Method, path, query, signed headers and the body's hash, each in its one form.
+/// Returns method, path, query, signed headers and the body's hash in canonical form.
+///
+/// # Errors
+/// `Mismatch` if a signed header is missing.
 pub(super) fn canonical_request(
     request: &Parts,
     signature: &Signature,
     body_hash: &str,
 ) -> Result<String, AuthError> {
     let mut text = format!("{}\n", request.method);
-    // All services but S3 encode the path once more, as it came.
-    encode(request.uri.path(), true, &mut text);
+    // All services but S3 encode the path a second time.
+    encode(request.uri.path().as_bytes(), true, &mut text);
     text.push('\n');
     text.push_str(&canonical_query(request.uri.query().unwrap_or_default()));
     text.push('\n');
@@ -40,7 +43,7 @@ pub(super) fn canonical_request(
     Ok(text)
 }
 
-/// The parameters in order, each encoded in one way, without the signature itself.
+/// Returns the sorted parameters in canonical encoding, without the signature itself.
 fn canonical_query(query: &str) -> String {
     let mut pairs: Vec<(String, String)> = query
         .split('&')
@@ -59,7 +62,7 @@ fn canonical_query(query: &str) -> String {
     pairs.join("&")
 }
 
-/// Decodes a text and encodes it again in the canonical way; clients differ in what they leave as it is.
+/// Decodes a text and encodes it again: clients differ in which characters they encode.
 fn recoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -75,15 +78,11 @@ fn recoded(text: &str) -> String {
         }
     }
     let mut encoded = String::with_capacity(text.len());
-    encode_bytes(&bytes, false, &mut encoded);
+    encode(&bytes, false, &mut encoded);
     encoded
 }
 
-fn encode(text: &str, is_path: bool, to: &mut String) {
-    encode_bytes(text.as_bytes(), is_path, to);
-}
-
-fn encode_bytes(bytes: &[u8], is_path: bool, to: &mut String) {
+fn encode(bytes: &[u8], is_path: bool, to: &mut String) {
     for byte in bytes {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
@@ -97,7 +96,7 @@ fn encode_bytes(bytes: &[u8], is_path: bool, to: &mut String) {
     }
 }
 
-/// A header's value without spaces around it, and with one space for each run of them.
+/// Returns a header's value with each run of spaces as one, and none around it.
 fn trimmed(value: &str) -> String {
     value.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }

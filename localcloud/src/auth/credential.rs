@@ -1,4 +1,4 @@
-//! What a request says of its signature, in the `Authorization` header or, for a presigned URL, in its query.
+//! Reads the signature of a request from the `Authorization` header, or from the query of a presigned URL.
 
 use http::request::Parts;
 use http::{Request, header};
@@ -7,11 +7,11 @@ use time::{Duration, OffsetDateTime, PrimitiveDateTime};
 
 use super::AuthError;
 
-/// A signature and what it claims to cover.
+/// A signature and its scope.
 #[derive(Debug)]
 pub(super) struct Signature {
     pub access_key: String,
-    /// As in the scope: `20261125`.
+    /// As in the scope, such as `20261125`.
     pub date: String,
     pub region: String,
     pub service: String,
@@ -19,18 +19,18 @@ pub(super) struct Signature {
     /// Lower-case hexadecimal.
     pub signature: String,
     pub time: OffsetDateTime,
-    /// As it was sent: `20261125T023000Z`.
+    /// As it was sent, such as `20261125T023000Z`.
     pub time_text: String,
-    /// How long a presigned URL is good for.
+    /// The lifetime of a presigned URL.
     pub expires: Option<Duration>,
 }
 
-/// A week, the longest life of a presigned URL.
-const MOST_EXPIRES_SECONDS: u32 = 604_800;
+/// A week, the longest lifetime of a presigned URL.
+const MAX_EXPIRES_SECONDS: u32 = 604_800;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 impl Signature {
-    /// Reads a request's signature; none if it has none.
+    /// Reads a request's signature, if it has one.
     pub(super) fn of(request: &Parts) -> Result<Option<Self>, AuthError> {
         if let Some(authorization) = request.headers.get(header::AUTHORIZATION) {
             let authorization = authorization
@@ -90,9 +90,9 @@ impl Signature {
             Ok(seconds) => seconds
                 .parse()
                 .ok()
-                .filter(|seconds| (1..=MOST_EXPIRES_SECONDS).contains(seconds))
+                .filter(|seconds| (1..=MAX_EXPIRES_SECONDS).contains(seconds))
                 .ok_or_else(|| incomplete("X-Amz-Expires must be from 1 to 604800."))?,
-            // A query request of the older kind: good as long as a header would be.
+            // An older kind of query request has the lifetime of a signed header.
             Err(_) => 900,
         };
         Self::read(
@@ -142,7 +142,7 @@ impl Signature {
         })
     }
 
-    /// The credential without its key.
+    /// Returns the credential without its key.
     pub(super) fn scope(&self) -> String {
         let Self {
             date,
@@ -154,11 +154,11 @@ impl Signature {
     }
 }
 
-/// The service that a request is signed for, whether or not the signature is right.
+/// Returns the service that a request is signed for, without verifying the signature.
 pub fn signed_service<B>(request: &Request<B>) -> Option<String> {
     if let Some(authorization) = request.headers().get(header::AUTHORIZATION) {
         let authorization = authorization.to_str().ok()?;
-        // The older signature, without a scope, is S3's.
+        // Only S3 has the older signature, which has no scope.
         let scope = authorization
             .split_once("Credential=")
             .map(|(_, rest)| rest.split(',').next().unwrap_or_default());

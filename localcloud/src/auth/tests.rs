@@ -7,7 +7,7 @@ use super::*;
 
 const NOW: OffsetDateTime = datetime!(2015-08-30 12:36:00 UTC);
 
-/// The example of AWS's documentation, whose signature is published there.
+/// The example of AWS's documentation, which publishes its signature.
 fn example(signature: &str) -> http::request::Builder {
     Request::get("/?Action=ListUsers&Version=2010-05-08")
         .header(
@@ -54,7 +54,7 @@ fn the_documented_example_is_accepted() {
 }
 
 #[test]
-fn whatever_was_changed_after_signing_is_noticed() {
+fn a_change_after_signing_is_refused() {
     let mismatch = Err(AuthError::Mismatch);
     assert_eq!(verify(&aws(), example(SIGNATURE), b"x", NOW), mismatch);
     let other_path = example(SIGNATURE).uri("/x?Action=ListUsers&Version=2010-05-08");
@@ -75,13 +75,13 @@ fn whatever_was_changed_after_signing_is_noticed() {
 }
 
 #[test]
-fn parameters_may_come_in_any_order_and_encoding() {
+fn parameters_may_have_any_order_and_encoding() {
     let request = example(SIGNATURE).uri("/?Version=2010%2d05-08&Action=List%55sers");
     assert_eq!(verify(&aws(), request, b"", NOW), Ok(()));
 }
 
 #[test]
-fn requests_have_a_key_and_a_time() {
+fn an_unknown_key_and_a_skewed_clock_are_refused() {
     let other_key = keys("AKIDOTHER", "secret");
     assert_eq!(
         verify(&other_key, example(SIGNATURE), b"", NOW),
@@ -122,7 +122,7 @@ fn incomplete_signatures_are_refused_with_a_reason() {
 }
 
 #[test]
-fn a_presigned_request_is_good_until_it_expires() {
+fn a_presigned_request_is_valid_until_it_expires() {
     let signed = |expires: &str| {
         let unsigned = format!(
             "Action=DescribeInstances&X-Amz-Algorithm=AWS4-HMAC-SHA256\
@@ -131,11 +131,11 @@ fn a_presigned_request_is_good_until_it_expires() {
         );
         let canonical = format!(
             "GET\n/\n{unsigned}\nhost:localhost\n\nhost\n{}",
-            hex(&Sha256::digest(b""))
+            hex::encode(Sha256::digest(b""))
         );
         let text = format!(
             "AWS4-HMAC-SHA256\n20150830T123600Z\n20150830/us-east-1/iam/aws4_request\n{}",
-            hex(&Sha256::digest(canonical))
+            hex::encode(Sha256::digest(canonical))
         );
         let key = ["20150830", "us-east-1", "iam", "aws4_request"]
             .into_iter()
@@ -143,7 +143,7 @@ fn a_presigned_request_is_good_until_it_expires() {
                 b"AWS4wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_vec(),
                 |key, part| hmac(&key, part.as_bytes()).to_vec(),
             );
-        let signature = hex(&hmac(&key, text.as_bytes()));
+        let signature = hex::encode(hmac(&key, text.as_bytes()));
         Request::get(format!("/?{unsigned}&X-Amz-Signature={signature}"))
             .header("Host", "localhost")
     };
@@ -181,7 +181,7 @@ fn a_signature_is_for_one_service_and_one_host() {
 }
 
 #[test]
-fn a_date_at_the_end_of_time_is_only_a_date() {
+fn the_last_date_of_the_calendar_is_refused_without_overflow() {
     let request = Request::get(
         "/?X-Amz-Signature=aa&X-Amz-SignedHeaders=host&X-Amz-Date=99991231T235959Z&X-Amz-Expires=604800\
          &X-Amz-Credential=AKIDEXAMPLE/99991231/us-east-1/iam/aws4_request",

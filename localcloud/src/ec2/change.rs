@@ -1,86 +1,61 @@
-//! Calls that change the states of instances: decided by the state, carried out by the instances' tasks.
+//! Calls that change the states of instances. The state decides, and the instances' tasks carry it out.
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
+use super::command::TaskCommand;
+use super::describe::instance::state;
+use super::error::Ec2Result;
 use super::params::Params;
 use super::state::{Effect, Instance, StateChange};
-use super::supervise::Order;
-use super::{Ec2, Ec2Error, Shared};
+use super::{Ec2, Shared};
 use crate::xml::Xml;
 
 impl Ec2 {
-    /// Decides and gives the orders under one lock, so that no order comes before its instance has a task.
+    /// Decides and sends the commands under one lock: no command comes before its instance has a task.
     pub(super) fn change(
         self: &Arc<Self>,
-        action: &str,
         params: &Params,
-        request_id: &str,
-        decide: impl FnOnce(&mut Shared, &[String]) -> Result<Vec<(StateChange, Effect)>, Ec2Error>,
-    ) -> Result<String, Ec2Error> {
+        xml: &mut Xml,
+        decide: impl FnOnce(&mut Shared, &[String]) -> Ec2Result<Vec<(StateChange, Effect)>>,
+    ) -> Ec2Result {
         let ids = params.required_instance_ids()?;
         let mut shared = self.lock();
         let changes = decide(&mut shared, &ids)?;
         for (change, effect) in &changes {
-            match effect {
-                Effect::Nothing => {}
-                Effect::Boot(boot) => self.boot(&mut shared, &change.instance_id, *boot),
-                Effect::End { at_once } => {
-                    if let Some(orders) = shared.orders.get(&change.instance_id) {
-                        give(
-                            orders,
-                            if *at_once {
-                                Order::EndAtOnce
-                            } else {
-                                Order::End
-                            },
-                        );
-                    }
+            let command = match effect {
+                Effect::Nothing => continue,
+                Effect::Boot(boot) => {
+                    self.boot(&mut shared, &change.instance_id, *boot);
+                    continue;
                 }
+                Effect::Stop { force: false } => TaskCommand::Stop,
+                Effect::Stop { force: true } => TaskCommand::Kill,
+            };
+            if let Some(commands) = shared.commands.get(&change.instance_id) {
+                command.send(commands);
             }
         }
         drop(shared);
-        Ok(Xml::response(action, request_id, |xml| {
-            xml.list("instancesSet", &changes, |xml, (change, _)| {
-                xml.text("instanceId", &change.instance_id);
-                for (name, state) in [
-                    ("currentState", change.current),
-                    ("previousState", change.previous),
-                ] {
-                    xml.element(name, |xml| {
-                        xml.text("code", state.code());
-                        xml.text("name", state.name());
-                    });
-                }
-            });
-        }))
-    }
-
-    pub(super) fn reboot(&self, ids: &[String]) -> Result<(), Ec2Error> {
-        let shared = self.lock();
-        shared.instances.check_exist(ids, self.clock.now())?;
-        for id in ids {
-            shared
-                .instances
-                .get(id)
-                .map(Instance::check_reboot)
-                .transpose()?;
-        }
-        for orders in ids.iter().filter_map(|id| shared.orders.get(id)) {
-            give(orders, Order::Reboot);
-        }
+        xml.list("instancesSet", &changes, |xml, (change, _)| {
+            xml.text("instanceId", &change.instance_id);
+            xml.element("currentState", |xml| state(xml, change.current));
+            xml.element("previousState", |xml| state(xml, change.previous));
+        });
         Ok(())
     }
-}
 
-/// Gives an order, unless a more urgent one stands.
-pub(super) fn give(orders: &watch::Sender<Order>, order: Order) {
-    orders.send_if_modified(|standing| {
-        let more_urgent = order > *standing;
-        if more_urgent {
-            *standing = order;
+    pub(super) fn reboot_instances(&self, params: &Params, xml: &mut Xml) -> Ec2Result {
+        let ids = params.required_instance_ids()?;
+        let shared = self.lock();
+        shared.instances.check_exist(&ids, self.clock.now())?;
+        for id in &ids {
+            let instance = shared.instances.get(id);
+            instance.map(Instance::check_reboot).transpose()?;
         }
-        more_urgent
-    });
+        for commands in ids.iter().filter_map(|id| shared.commands.get(id)) {
+            TaskCommand::Reboot.send(commands);
+        }
+        xml.text("return", true);
+        Ok(())
+    }
 }

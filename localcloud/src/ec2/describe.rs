@@ -6,41 +6,38 @@ mod page;
 mod status;
 mod tags;
 
+use super::Ec2;
+use super::error::Ec2Result;
 use super::params::Params;
-use super::state::{INSTANCE_FILTERS, Instance, check_filters};
-use super::{Ec2, Ec2Error};
+use super::state::{INSTANCE_FILTERS, Instance};
 use crate::xml::Xml;
 use instance::reservation;
-use page::USUAL_SIZES;
+use page::PAGE_SIZES;
 pub(super) use page::{PageRequest, token};
 
 impl Ec2 {
-    pub(super) fn describe_instances(
-        &self,
-        params: &Params,
-        request_id: &str,
-    ) -> Result<String, Ec2Error> {
+    pub(super) fn describe_instances(&self, params: &Params, xml: &mut Xml) -> Ec2Result {
         let ids = params.instance_ids()?;
-        let filters = params.filters()?;
-        check_filters(&filters, INSTANCE_FILTERS)?;
+        let filters = params.filters(INSTANCE_FILTERS)?;
         let (start_at, page_size) =
-            PageRequest::read_numbered(params, USUAL_SIZES, !ids.is_empty())?;
+            PageRequest::read_numbered(params, PAGE_SIZES, !ids.is_empty())?;
         let mut shared = self.lock();
-        let page =
-            shared
-                .instances
-                .describe(&ids, &filters, start_at, page_size, self.clock.now())?;
-        Ok(Xml::response("DescribeInstances", request_id, |xml| {
-            let same =
-                |one: &&Instance, other: &&Instance| one.reservation_id == other.reservation_id;
-            xml.list(
-                "reservationSet",
-                page.instances.chunk_by(same),
-                |xml, instances| {
-                    reservation(xml, instances, &self.place);
-                },
-            );
-            xml.optional("nextToken", page.next.map(token));
-        }))
+        let now = self.clock.now();
+        let selected = |instance: &Instance| {
+            filters
+                .iter()
+                .all(|filter| filter.matches_instance(instance, &self.region))
+        };
+        let page = shared
+            .instances
+            .select(&ids, selected, start_at, page_size, now)?;
+        let same_launch =
+            |one: &&Instance, other: &&Instance| one.reservation_id == other.reservation_id;
+        let reservations = page.instances.chunk_by(same_launch);
+        xml.list("reservationSet", reservations, |xml, instances| {
+            reservation(xml, instances, &self.region);
+        });
+        xml.optional("nextToken", page.next.map(token));
+        Ok(())
     }
 }

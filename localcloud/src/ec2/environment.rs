@@ -1,12 +1,12 @@
-//! User data that sets variables of an instance's environment. It is data: nothing in it is run, expanded or included.
+//! User data that sets environment variables of an instance. Nothing in it is run, expanded or included.
 //!
-//! A line is `NAME=VALUE`, with the value as it stands. One pair of quotation marks around the whole value is taken off, and
-//! means nothing else. Empty lines and those that begin with `#` are skipped.
+//! A line is `NAME=VALUE` with a literal value. One pair of quotation marks around the whole value is removed. Empty lines
+//! and lines that begin with `#` are skipped.
 
 use std::collections::BTreeMap;
 
-/// The variables, and the numbers of the lines that set none: they are no assignments, or not to a variable that the image
-/// lets user data set.
+/// Returns the variables, and the numbers of the lines that set none: they are no assignments, or the variable's name has
+/// none of the prefixes.
 pub fn read(user_data: &[u8], prefixes: &[String]) -> (BTreeMap<String, String>, Vec<usize>) {
     let (mut variables, mut refused) = (BTreeMap::new(), Vec::new());
     for (line, number) in user_data.split(|byte| *byte == b'\n').zip(1..) {
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn user_data_is_read_as_assignments_and_as_nothing_else() {
+    fn user_data_is_read_as_assignments_with_literal_values() {
         let text = "# a comment\n\nMUSTER_A=1\r\nMUSTER_B='it's $HOME; $(touch /tmp/x) `id`'\nAWS_C=\"a=b\"\nMUSTER_D=\n\
             MUSTER_E='\nMUSTER_A=2";
         let (variables, refused) = read(text.as_bytes(), &prefixes());
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_assignment_to_a_variable_of_the_image_is_refused() {
+    fn a_line_that_assigns_no_allowed_variable_is_refused() {
         let lines: [&[u8]; 10] = [
             b"touch /tmp/x",
             b"export MUSTER_A=1",

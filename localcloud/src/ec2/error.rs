@@ -1,9 +1,12 @@
-//! Everything that EC2 refuses, with the codes that clients branch on.
+//! The errors of EC2, with the codes that clients branch on.
 
 use http::StatusCode;
 use thiserror::Error;
 
-/// An EC2 error. The message is what a client sees.
+/// The result of a part of a call.
+pub type Ec2Result<T = ()> = Result<T, Ec2Error>;
+
+/// An EC2 error. Clients see the message.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Ec2Error {
     #[error("The instance ID{} '{}' do{} not exist", plural(.0), .0.join(", "), if .0.len() == 1 { "es" } else { "" })]
@@ -24,7 +27,7 @@ pub enum Ec2Error {
     },
     #[error("The instance '{0}' is not enabled for hibernation.")]
     NoHibernation(String),
-    #[error("The instance '{id}' cannot be interrupted so: {why}.")]
+    #[error("The instance '{id}' cannot be interrupted with this action: {why}.")]
     NotInterruptible { id: String, why: String },
     #[error("Invalid id: \"{0}\" (expecting \"ami-...\")")]
     ImageMalformed(String),
@@ -66,7 +69,9 @@ pub enum Ec2Error {
     IdempotentParameterMismatch,
     #[error("The maximum number of tags is 50")]
     TagLimitExceeded,
-    #[error("You have requested more instances ({0}) than localcloud runs at once ({1}).")]
+    #[error(
+        "You have requested more instances ({0}) than localcloud runs at once ({1}). Raise --max-instances."
+    )]
     InstanceLimitExceeded(usize, usize),
     #[error(
         "We currently do not have sufficient {instance_type} capacity in the Availability Zone you requested ({zone}). Our system will be working on provisioning additional capacity."
@@ -86,12 +91,17 @@ pub enum Ec2Error {
     DryRunOperation,
     #[error("The action {0} is not valid for this web service.")]
     InvalidAction(String),
-    #[error("localcloud is shutting down and starts nothing any more.")]
+    #[error("localcloud is shutting down and starts no instances.")]
     ShuttingDown,
 }
 
 impl Ec2Error {
-    /// EC2's code.
+    /// Returns the error of a parameter with an invalid value.
+    pub fn invalid(value: &str, name: &str) -> Self {
+        Self::InvalidParameterValue(format!("Value ({value}) for parameter {name} is invalid."))
+    }
+
+    /// Returns EC2's code.
     pub fn code(&self) -> &'static str {
         match self {
             Self::InstanceNotFound(_) => "InvalidInstanceID.NotFound",
@@ -131,7 +141,7 @@ impl Ec2Error {
         }
     }
 
-    /// The HTTP status that EC2 gives such an error.
+    /// Returns the HTTP status that EC2 gives the error.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::UnauthorizedOperation => StatusCode::FORBIDDEN,

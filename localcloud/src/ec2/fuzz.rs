@@ -1,4 +1,4 @@
-//! Calls that nobody would make: whatever comes, the answer is a document and nothing panics.
+//! Random forms: the reply to every form is a document, and nothing panics.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,62 +9,22 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::*;
-use crate::faults::Limits;
+use crate::faults::RateLimits;
 
 const ID: &str = "i-0123456789abcdef0";
 
-/// Parameters of all actions, some of them under names that only look like it.
-const NAMES: &[&str] = &[
-    "Attribute",
-    "ClientToken",
-    "DisableApiStop.Value",
-    "DisableApiTermination",
-    "DryRun",
-    "Filter.1.Name",
-    "Filter.1.Value.1",
-    "Filter.1.Value.2",
-    "Filter.2.Name",
-    "Filter.2.Value.1",
-    "Filter..Name",
-    "Force",
-    "HttpPutResponseHopLimit",
-    "HttpTokens",
-    "ImageId",
-    "ImageId.1",
-    "ImageLocation",
-    "IncludeAllInstances",
-    "InstanceId",
-    "InstanceId.0",
-    "InstanceId.1",
-    "InstanceId.2",
-    "InstanceId.999999999999999999999999",
-    "InstanceInitiatedShutdownBehavior",
-    "InstanceMarketOptions.MarketType",
-    "InstanceMarketOptions.SpotOptions.SpotInstanceType",
-    "InstanceType",
-    "InstanceType.1",
-    "InstanceType.Value",
-    "MaxCount",
-    "MaxResults",
-    "MetadataOptions.InstanceMetadataTags",
-    "MinCount",
-    "Name",
-    "NextToken",
-    "Owner.1",
-    "Placement.AvailabilityZone",
-    "RegionName.1",
-    "ResourceId.1",
-    "SecurityGroupId.1",
-    "Tag.1.Key",
-    "Tag.1.Value",
-    "TagSpecification.1.ResourceType",
-    "TagSpecification.1.Tag.1.Key",
-    "UserData",
-    "UserData.Value",
-    "Value",
-    "ZoneId.1",
-    "ZoneName.1",
-];
+/// Parameters of all actions, and some malformed names.
+const NAMES: &str = "\
+    Attribute ClientToken DisableApiStop.Value DisableApiTermination DryRun Filter.1.Name \
+    Filter.1.Value.1 Filter.1.Value.2 Filter.2.Name Filter.2.Value.1 Filter..Name Force \
+    HttpPutResponseHopLimit HttpTokens ImageId ImageId.1 ImageLocation IncludeAllInstances \
+    InstanceId InstanceId.0 InstanceId.1 InstanceId.2 InstanceId.999999999999999999999999 \
+    InstanceInitiatedShutdownBehavior InstanceMarketOptions.MarketType \
+    InstanceMarketOptions.SpotOptions.SpotInstanceType InstanceType InstanceType.1 \
+    InstanceType.Value MaxCount MaxResults MetadataOptions.InstanceMetadataTags MinCount Name \
+    NextToken Owner.1 Placement.AvailabilityZone RegionName.1 ResourceId.1 SecurityGroupId.1 \
+    Tag.1.Key Tag.1.Value TagSpecification.1.ResourceType TagSpecification.1.Tag.1.Key UserData \
+    UserData.Value Value ZoneId.1 ZoneName.1";
 const VALUES: &[&str] = &[
     "",
     "0",
@@ -122,11 +82,11 @@ fn value() -> impl Strategy<Value = String> {
 
 fn form() -> impl Strategy<Value = Vec<u8>> {
     let name = prop_oneof![
-        8 => select(NAMES).prop_map(str::to_owned),
+        8 => select(NAMES.split(' ').collect::<Vec<_>>()).prop_map(str::to_owned),
         1 => any::<String>(),
     ];
     let action = prop_oneof![
-        12 => select(ACTIONS.as_slice()).prop_map(str::to_owned),
+        12 => select(ec2_actions::ALL.as_slice()).prop_map(str::to_owned),
         1 => any::<String>(),
     ];
     let parameters = proptest::collection::vec((name, value()), 0..10);
@@ -138,7 +98,7 @@ fn form() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// The form with some of its bytes changed, taken out or doubled.
+/// A form with some of its bytes changed, removed or inserted.
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
     let mutation = (any::<Index>(), any::<u8>(), 0..3u8);
     let mutations = proptest::collection::vec(mutation, 0..6);
@@ -153,6 +113,15 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
         }
         form
     })
+}
+
+fn faults(limits: RateLimits) -> Ec2Faults {
+    Ec2Faults {
+        // No instance gets a process, which these tests do not need.
+        fail_boot_every: 1,
+        limits,
+        ..Ec2Faults::default()
+    }
 }
 
 fn cloud(folder: &std::path::Path) -> Arc<Ec2> {
@@ -171,20 +140,15 @@ fn cloud(folder: &std::path::Path) -> Arc<Ec2> {
             stop_grace: Duration::ZERO,
             max_instances: 20,
             start_interval: Duration::ZERO,
-            settings: Ec2Settings {
-                // No instance gets a process: what is tried here is what comes before.
-                fail_boot_every: 1,
-                limits: Limits::aws(),
-                ..Ec2Settings::default()
-            },
+            faults: faults(RateLimits::aws()),
             seed: 0,
         },
     )
     .unwrap()
 }
 
-/// The answer of a request, as the router has it.
-fn answer(ec2: &Arc<Ec2>, form: &[u8]) -> String {
+/// Returns the reply to a form, as the dispatcher does.
+fn reply(ec2: &Arc<Ec2>, form: &[u8]) -> String {
     let result = Params::parse(form).and_then(|params| {
         let action = params.owned("Action").unwrap_or_default();
         ec2.call(&action, &params, "request")
@@ -192,7 +156,7 @@ fn answer(ec2: &Arc<Ec2>, form: &[u8]) -> String {
     result.unwrap_or_else(|error| Xml::error(error.code(), &error.to_string(), "request"))
 }
 
-/// Whether a text is one element with elements and texts in it, all closed, and nothing that XML has no place for.
+/// Returns whether a text is one element with elements and text in it, all closed, with only characters of XML.
 fn is_document(text: &str) -> bool {
     let Some(mut rest) = text.strip_prefix("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n") else {
         return false;
@@ -226,7 +190,7 @@ fn is_document(text: &str) -> bool {
 }
 
 #[test]
-fn the_checker_of_documents_knows_what_is_none() {
+fn the_document_checker_rejects_malformed_documents() {
     let head = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
     for (text, expected) in [
         ("<a><b>x</b></a>", true),
@@ -242,7 +206,7 @@ fn the_checker_of_documents_knows_what_is_none() {
 }
 
 #[test]
-fn any_form_gets_an_answer() {
+fn any_form_gets_a_reply() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -265,34 +229,29 @@ fn any_form_gets_an_answer() {
     let successes = std::cell::Cell::new(0);
     runner
         .run(&forms, |form| {
-            // AWS's limits refuse most of so many calls; that is tried as well, now and then.
+            // AWS's limits refuse most of so many calls, so they apply to some only.
             let limits = match form.len() % 8 {
-                0 => Some(Limits::aws()),
-                1 => Some(Limits::default()),
+                0 => Some(RateLimits::aws()),
+                1 => Some(RateLimits::default()),
                 _ => None,
             };
             if let Some(limits) = limits {
-                let settings = Ec2Settings {
-                    fail_boot_every: 1,
-                    limits,
-                    ..Ec2Settings::default()
-                };
-                ec2.set_faults(settings, 0);
+                ec2.set_faults(faults(limits), 0);
             }
-            let text = answer(&ec2, &form);
+            let text = reply(&ec2, &form);
             prop_assert!(is_document(&text), "{}", text);
             successes.set(successes.get() + usize::from(!text.contains("<Errors>")));
             Ok(())
         })
         .unwrap();
     assert!(successes.get() > 100, "{successes:?} calls succeeded");
-    // It still works.
-    let launched = answer(
+    // The service still works.
+    let terminated = reply(
         &ec2,
         b"Action=TerminateInstances&InstanceId.1=i-0123456789abcdef0",
     );
     assert!(
-        launched.contains("InvalidInstanceID.NotFound"),
-        "{launched}"
+        terminated.contains("InvalidInstanceID.NotFound"),
+        "{terminated}"
     );
 }

@@ -1,16 +1,16 @@
-//! Images, and the calls that register and deregister them.
+//! Images: RegisterImage and DeregisterImage.
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
-use super::launch::identifier;
+use super::identifier::identifier;
 use super::params::Params;
-use super::state::{MOST_TAGS, Tags};
-use super::{Ec2, Ec2Error};
+use super::state::{Tags, check_tag_count};
+use super::{Ec2, Ec2Error, Ec2Result};
+use crate::account::ACCOUNT_ID;
 use crate::clock::Millis;
 use crate::config::Image;
-use crate::sqs::state::ACCOUNT_ID;
 use crate::xml::Xml;
 
 /// The images of one account, in the order of their registration.
@@ -21,7 +21,7 @@ pub struct Images {
     next_sequence: u64,
 }
 
-/// An image and what is known of it.
+/// An image and its description.
 #[derive(Debug, Clone)]
 pub struct ImageRecord {
     pub image: Image,
@@ -30,11 +30,11 @@ pub struct ImageRecord {
     pub description: Option<String>,
     pub tags: Tags,
     pub created: Millis,
-    /// Instances of an image that was deregistered can still be started.
+    /// A deregistered image stays: its instances can still be started.
     pub registered: bool,
 }
 
-/// What ImageLocation says: a program and its arguments, alone or with environment variables.
+/// The JSON in ImageLocation: a command, alone or with environment variables.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Manifest {
@@ -51,7 +51,7 @@ struct FullManifest {
 }
 
 impl Images {
-    /// With the images of the configuration.
+    /// Returns the images of the configuration.
     pub fn configured(images: Vec<Image>, now: Millis) -> Self {
         let mut all = Self::default();
         for image in images {
@@ -78,16 +78,16 @@ impl Images {
         self.next_sequence += 1;
     }
 
-    /// One image, deregistered or not.
+    /// Returns an image, deregistered or not.
     pub fn get(&self, id: &str) -> Option<&ImageRecord> {
         self.by_sequence.get(self.sequence_of.get(id)?)
     }
 
-    /// One image that is registered.
+    /// Returns an image that is registered.
     ///
     /// # Errors
     /// `InvalidAMIID.Malformed`, `InvalidAMIID.NotFound`, `InvalidAMIID.Unavailable` after it was deregistered.
-    pub fn registered(&self, id: &str) -> Result<&ImageRecord, Ec2Error> {
+    pub fn registered(&self, id: &str) -> Ec2Result<&ImageRecord> {
         match self.get(id) {
             Some(record) if record.registered => Ok(record),
             Some(_) => Err(Ec2Error::ImageUnavailable(id.to_owned())),
@@ -96,55 +96,33 @@ impl Images {
         }
     }
 
-    /// All images that are registered.
-    pub fn listed(&self) -> impl Iterator<Item = &ImageRecord> {
+    /// Returns all images that are registered.
+    pub fn all_registered(&self) -> impl Iterator<Item = &ImageRecord> {
         self.by_sequence.values().filter(|record| record.registered)
     }
 
-    fn registered_mut(&mut self, id: &str) -> Result<&mut ImageRecord, Ec2Error> {
+    /// As `registered`, to change the image.
+    ///
+    /// # Errors
+    /// As `registered`.
+    pub fn registered_mut(&mut self, id: &str) -> Ec2Result<&mut ImageRecord> {
         let sequence = self.registered(id)?.sequence;
         self.by_sequence
             .get_mut(&sequence)
             .ok_or_else(|| Ec2Error::ImageNotFound(id.to_owned()))
     }
-
-    /// Checks that an image can take these tags as well.
-    ///
-    /// # Errors
-    /// As `registered`; `TagLimitExceeded`.
-    pub fn check_tags(&self, id: &str, tags: &Tags) -> Result<(), Ec2Error> {
-        let present = &self.registered(id)?.tags;
-        let added = tags.keys().filter(|key| !present.contains_key(*key));
-        if present.len() + added.count() > MOST_TAGS {
-            return Err(Ec2Error::TagLimitExceeded);
-        }
-        Ok(())
-    }
-
-    /// The tags of a registered image.
-    ///
-    /// # Errors
-    /// As `registered`.
-    pub fn tags_mut(&mut self, id: &str) -> Result<&mut Tags, Ec2Error> {
-        Ok(&mut self.registered_mut(id)?.tags)
-    }
 }
 
 impl ImageRecord {
-    /// The image's name, which is its identifier if it was given none.
+    /// Returns the image's name. The default is its identifier.
     pub fn name(&self) -> &str {
         self.image.name.as_deref().unwrap_or(&self.image.id)
     }
 }
 
 impl Ec2 {
-    /// RegisterImage. What an image consists of is said by ImageLocation, where AWS has the manifest of an image in
-    /// S3: here it is the manifest itself, as JSON.
-    pub(super) fn register_image(
-        &self,
-        params: &Params,
-        request_id: &str,
-    ) -> Result<String, Ec2Error> {
+    /// ImageLocation is the manifest itself, as JSON. In AWS it is the location of a manifest in S3.
+    pub(super) fn register_image(&self, params: &Params, xml: &mut Xml) -> Ec2Result {
         let name = params.required("Name")?.to_owned();
         if !is_image_name(&name) {
             return Err(Ec2Error::ImageNameMalformed);
@@ -152,11 +130,12 @@ impl Ec2 {
         let location = params.required("ImageLocation")?;
         let (command, env) = read_manifest(location)?;
         let tags = params.tag_specification("image")?;
-        if tags.len() > MOST_TAGS {
-            return Err(Ec2Error::TagLimitExceeded);
-        }
+        check_tag_count(&Tags::new(), &tags)?;
         let mut shared = self.lock();
-        let taken = shared.images.listed().find(|record| record.name() == name);
+        let taken = shared
+            .images
+            .all_registered()
+            .find(|record| record.name() == name);
         if let Some(taken) = taken {
             let id = taken.image.id.clone();
             return Err(Ec2Error::ImageNameTaken { name, id });
@@ -177,22 +156,18 @@ impl Ec2 {
             created: self.clock.now(),
             registered: true,
         });
-        Ok(Xml::response("RegisterImage", request_id, |xml| {
-            xml.text("imageId", id);
-        }))
+        xml.text("imageId", id);
+        Ok(())
     }
 
-    pub(super) fn deregister_image(
-        &self,
-        params: &Params,
-        request_id: &str,
-    ) -> Result<String, Ec2Error> {
+    pub(super) fn deregister_image(&self, params: &Params, xml: &mut Xml) -> Ec2Result {
         let id = params.required("ImageId")?;
         let mut shared = self.lock();
         let record = shared.images.registered_mut(id)?;
         record.registered = false;
         record.tags.clear();
-        Ok(super::done("DeregisterImage", request_id))
+        xml.text("return", true);
+        Ok(())
     }
 }
 
@@ -203,17 +178,17 @@ fn is_image_name(name: &str) -> bool {
             .all(|letter| letter.is_ascii_alphanumeric() || "()[] ./-'@_".contains(letter))
 }
 
-fn read_manifest(location: &str) -> Result<(Vec<String>, BTreeMap<String, String>), Ec2Error> {
+fn read_manifest(location: &str) -> Ec2Result<(Vec<String>, BTreeMap<String, String>)> {
     let (command, env) = match serde_json::from_str(location) {
         Ok(Manifest::Command(command)) => (command, BTreeMap::new()),
         Ok(Manifest::Full(manifest)) => (manifest.command, manifest.env),
         Err(_) => (Vec::new(), BTreeMap::new()),
     };
-    let holds_zero = |text: &String| text.contains('\0');
-    let unusable = command.iter().any(holds_zero)
-        || env.iter().any(|(name, value)| {
-            name.is_empty() || name.contains(['=', '\0']) || holds_zero(value)
-        });
+    let has_nul = |text: &String| text.contains('\0');
+    let unusable = command.iter().any(has_nul)
+        || env
+            .iter()
+            .any(|(name, value)| name.is_empty() || name.contains(['=', '\0']) || has_nul(value));
     if command.is_empty() || unusable {
         return Err(Ec2Error::InvalidManifest(
             r#"localcloud reads ImageLocation as JSON: ["PROGRAM", "ARGUMENT"] or {"command": ["PROGRAM"], "env": {"NAME": "VALUE"}}"#

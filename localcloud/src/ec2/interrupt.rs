@@ -1,4 +1,4 @@
-//! Spot interruptions: asked for by a test, or by chance.
+//! Spot interruptions, on request or at random.
 
 #[cfg(test)]
 mod tests;
@@ -9,67 +9,60 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
+use super::command::TaskCommand;
+use super::error::Ec2Result;
 use super::state::{Effect, Interruption, InterruptionAction};
-use super::supervise::Order;
-use super::time::timestamp_in_seconds;
-use super::{Ec2, Ec2Error, change};
+use super::timestamp::timestamp_in_seconds;
+use super::{Ec2, Ec2Error};
+use crate::faults::DEFAULT_SPOT_NOTICE;
 
-/// How long before an interruption AWS announces it.
-pub const USUAL_NOTICE: Duration = Duration::from_secs(120);
-
-/// An interruption to announce, as the admin endpoint has it.
+/// An interruption to announce, as the admin endpoint receives it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InterruptionRequest {
     pub instance_id: String,
-    /// What the instance was launched with, if none is given.
+    /// The default is the behavior that the instance was launched with.
     #[serde(default)]
     pub action: Option<InterruptionAction>,
-    /// From the notice to the interruption.
-    #[serde(default = "usual_notice_ms")]
+    /// The time from the notice to the interruption.
+    #[serde(default = "default_notice_ms")]
     pub notice_ms: u64,
 }
 
 /// An interruption that was announced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InterruptionAnswer {
+pub struct AnnouncedInterruption {
     pub instance_id: String,
     pub action: InterruptionAction,
-    /// When it is carried out, as the instance is told.
+    /// The time of the interruption, as in the notice.
     pub time: String,
 }
 
-/// A notice of more than a day is a mistake.
-const LONGEST_NOTICE_MS: u64 = 24 * 60 * 60 * 1000;
+const MAX_NOTICE_MS: u64 = 24 * 60 * 60 * 1000;
 
-fn usual_notice_ms() -> u64 {
-    USUAL_NOTICE.as_millis() as u64
+fn default_notice_ms() -> u64 {
+    DEFAULT_SPOT_NOTICE.as_millis() as u64
 }
 
 impl Ec2 {
-    /// Announces that EC2 takes a spot instance back, and does so when the notice is over, unless it has ended before.
+    /// Announces the interruption of a spot instance, and carries it out after the notice if the instance still runs.
     ///
     /// # Errors
-    /// `InvalidInstanceID.NotFound`; `UnsupportedOperation` unless it is a spot instance that can be interrupted so;
-    /// `IncorrectInstanceState` unless it is pending or running; `InvalidParameterValue` for a notice of more than a
-    /// day.
+    /// `InvalidInstanceID.NotFound`; `UnsupportedOperation` for an instance that cannot be interrupted with this action;
+    /// `IncorrectInstanceState` unless it is pending or running; `InvalidParameterValue` for a notice of over a day.
     pub fn interrupt(
         self: &Arc<Self>,
         request: &InterruptionRequest,
-    ) -> Result<InterruptionAnswer, Ec2Error> {
-        if request.notice_ms > LONGEST_NOTICE_MS {
+    ) -> Ec2Result<AnnouncedInterruption> {
+        if request.notice_ms > MAX_NOTICE_MS {
             return Err(Ec2Error::InvalidParameterValue(format!(
-                "notice_ms is at most {LONGEST_NOTICE_MS}, a day"
+                "notice_ms is at most {MAX_NOTICE_MS}, a day"
             )));
         }
         let id = &request.instance_id;
         let noticed = self.clock.now();
         let mut shared = self.lock();
-        let instance = shared
-            .instances
-            .get_mut(id)
-            .filter(|instance| instance.is_known(noticed))
-            .ok_or_else(|| Ec2Error::InstanceNotFound(vec![id.clone()]))?;
+        let instance = shared.instances.visible_mut(id, noticed)?;
         let interruption = Interruption {
             action: request.action.unwrap_or(instance.spec.interruption),
             noticed,
@@ -78,48 +71,50 @@ impl Ec2 {
         instance.announce_interruption(interruption)?;
         let boot = instance.boot;
         drop(shared);
+        let action = interruption.action;
         info!(
             instance = id,
-            action = interruption.action.name(),
+            action = action.name(),
             notice_ms = request.notice_ms,
             "spot interruption announced"
         );
         let when = self.clock.instant_of(interruption.at);
         let ec2 = Arc::downgrade(self);
-        let id = id.clone();
+        let instance_id = id.clone();
         tokio::spawn(async move {
             tokio::time::sleep_until(when.into()).await;
-            // The clock counts whole milliseconds, and may show the one before.
+            // The clock counts whole milliseconds, and may still show the previous one.
             while let Some(ec2) = ec2.upgrade() {
                 if ec2.clock.now() >= interruption.at {
-                    return ec2.carry_out(&id, boot);
+                    return ec2.carry_out_interruption(&instance_id, boot);
                 }
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         });
-        Ok(InterruptionAnswer {
-            instance_id: request.instance_id.clone(),
-            action: interruption.action,
+        Ok(AnnouncedInterruption {
+            instance_id: id.clone(),
+            action,
             time: timestamp_in_seconds(interruption.at),
         })
     }
 
-    fn carry_out(&self, instance_id: &str, boot: u64) {
+    fn carry_out_interruption(&self, instance_id: &str, boot: u64) {
         let mut shared = self.lock();
         let now = self.clock.now();
         let Some(instance) = shared.instances.get_mut(instance_id) else {
             return;
         };
-        let interrupted = instance.interrupt(boot, now) != Effect::Nothing;
-        if let Some(orders) = shared.orders.get(instance_id).filter(|_| interrupted) {
+        let is_interrupted = instance.interrupt(boot, now) != Effect::Nothing;
+        if let Some(commands) = shared.commands.get(instance_id).filter(|_| is_interrupted) {
             info!(instance = instance_id, "spot instance interrupted");
-            change::give(orders, Order::End);
+            TaskCommand::Stop.send(commands);
         }
     }
 }
 
-/// Lets chance decide whether a spot instance that is being started will be interrupted, and waits for it.
-pub async fn interrupt_by_chance(
+/// Waits for the first of two durations, then announces an interruption with the second as its notice, if the boot still
+/// runs.
+pub async fn interrupt_later(
     ec2: Weak<Ec2>,
     instance_id: String,
     boot: u64,
@@ -127,13 +122,13 @@ pub async fn interrupt_by_chance(
 ) {
     tokio::time::sleep(after).await;
     let Some(ec2) = ec2.upgrade() else { return };
-    let is_same_run = ec2
+    let still_runs = ec2
         .lock()
         .instances
         .get(&instance_id)
-        .is_some_and(|instance| instance.boot == boot && instance.takes_room());
-    if is_same_run {
-        // Whatever refuses it now, such as an end in between, has made it pointless.
+        .is_some_and(|instance| instance.boot == boot && instance.uses_capacity());
+    if still_runs {
+        // An error means that the instance has been stopped since.
         let _ = ec2.interrupt(&InterruptionRequest {
             instance_id,
             action: None,

@@ -1,5 +1,5 @@
-//! The instance metadata service: each instance has an endpoint of its own, on a port of this machine that its
-//! environment names, because processes on one machine cannot all have 169.254.169.254.
+//! The instance metadata service. Each instance has a port of its own, named in its environment: the processes of one
+//! machine cannot all have 169.254.169.254.
 
 mod session;
 mod tree;
@@ -21,18 +21,20 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
-use tracing::{debug, warn};
+use tokio::task::AbortHandle;
+use tracing::debug;
 
-use super::{Ec2, Ec2Error};
+use super::Ec2;
+use crate::accept::accept;
 use crate::browser;
-use crate::ec2::state::{Instance, Tags};
+use crate::clock::Millis;
+use crate::ec2::state::Instance;
 use session::Sessions;
 
 const TOKEN: &str = "x-aws-ec2-metadata-token";
 const TOKEN_TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
-/// A connection that sends no whole request head for so long is closed.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Bounds the head of a request and the idle time before it.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The endpoint of one instance. Dropping it closes the port and every connection.
 #[derive(Debug)]
@@ -42,7 +44,7 @@ pub struct MetadataEndpoint {
 }
 
 impl MetadataEndpoint {
-    /// Opens a port and answers there for the instance.
+    /// Opens a port and serves the instance's metadata on it.
     ///
     /// # Errors
     /// When no port can be opened.
@@ -54,11 +56,14 @@ impl MetadataEndpoint {
             instance_id: instance_id.to_owned(),
             sessions: Mutex::default(),
         });
-        let serving = tokio::spawn(serve(listener, service)).abort_handle();
+        let serving = accept(listener, move |stream| {
+            serve_connection(stream, Arc::clone(&service))
+        });
+        let serving = tokio::spawn(serving).abort_handle();
         Ok(Self { url, serving })
     }
 
-    /// What the SDKs are to be told in `AWS_EC2_METADATA_SERVICE_ENDPOINT`. They append absolute paths to it.
+    /// Returns the value of `AWS_EC2_METADATA_SERVICE_ENDPOINT`, to which SDKs append absolute paths.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -70,23 +75,6 @@ impl Drop for MetadataEndpoint {
     }
 }
 
-/// Checks that tags can be shown by the metadata service, which has their keys as parts of paths.
-///
-/// # Errors
-/// `InvalidParameterValue`.
-pub fn check_tag_keys(tags: &Tags) -> Result<(), Ec2Error> {
-    let is_fit = |key: &&String| {
-        let letters = |letter: char| letter.is_ascii_alphanumeric() || "-_+=,.@:".contains(letter);
-        key.chars().all(letters) && !matches!(key.as_str(), "." | ".." | "_index")
-    };
-    match tags.keys().find(|key| !is_fit(key)) {
-        None => Ok(()),
-        Some(unfit) => Err(Ec2Error::InvalidParameterValue(format!(
-            "'{unfit}' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\-_+=,.@:]{{1,255}}), and must not be a reserved name ('.', '..', '_index')"
-        ))),
-    }
-}
-
 struct MetadataService {
     ec2: Arc<Ec2>,
     instance_id: String,
@@ -94,19 +82,19 @@ struct MetadataService {
 }
 
 impl MetadataService {
-    fn answer(&self, request: &Parts) -> Response<Full<Bytes>> {
-        if browser::is_of_another_site(&request.headers, true) {
-            return page(StatusCode::FORBIDDEN);
+    fn handle(&self, request: &Parts) -> Response<Full<Bytes>> {
+        if browser::is_cross_site(&request.headers, true) {
+            return error_page(StatusCode::FORBIDDEN);
         }
         let now = self.ec2.clock.now();
         let shared = self.ec2.lock();
-        // The endpoint is closed a moment after its instance is gone.
+        // The endpoint closes briefly after its instance is gone.
         let Some(instance) = shared.instances.get(&self.instance_id) else {
-            return page(StatusCode::NOT_FOUND);
+            return error_page(StatusCode::NOT_FOUND);
         };
         let options = &instance.spec.metadata;
         if !options.endpoint_enabled {
-            return page(StatusCode::FORBIDDEN);
+            return error_page(StatusCode::FORBIDDEN);
         }
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         match request.method {
@@ -123,25 +111,25 @@ impl MetadataService {
                 if may_read {
                     self.read(instance, request.uri.path())
                 } else {
-                    page(StatusCode::UNAUTHORIZED)
+                    error_page(StatusCode::UNAUTHORIZED)
                 }
             }
-            _ => page(StatusCode::METHOD_NOT_ALLOWED),
+            _ => error_page(StatusCode::METHOD_NOT_ALLOWED),
         }
     }
 
     fn read(&self, instance: &Instance, path: &str) -> Response<Full<Bytes>> {
-        match tree::find(instance, &self.ec2.place, path) {
+        match tree::find(instance, &self.ec2.region, path) {
             Some(found) => respond(StatusCode::OK, found.content_type, found.body),
-            None => page(StatusCode::NOT_FOUND),
+            None => error_page(StatusCode::NOT_FOUND),
         }
     }
 }
 
-fn new_session(sessions: &mut Sessions, request: &Parts, now: u64) -> Response<Full<Bytes>> {
-    // Whoever asks through a proxy may not be of this instance.
+fn new_session(sessions: &mut Sessions, request: &Parts, now: Millis) -> Response<Full<Bytes>> {
+    // A proxy may forward the request of another machine.
     if request.headers.contains_key("x-forwarded-for") {
-        return page(StatusCode::FORBIDDEN);
+        return error_page(StatusCode::FORBIDDEN);
     }
     let seconds = request
         .headers
@@ -151,7 +139,7 @@ fn new_session(sessions: &mut Sessions, request: &Parts, now: u64) -> Response<F
     let Some((token, seconds)) =
         seconds.and_then(|seconds| Some((sessions.open(seconds, now)?, seconds)))
     else {
-        return page(StatusCode::BAD_REQUEST);
+        return error_page(StatusCode::BAD_REQUEST);
     };
     let mut response = respond(StatusCode::OK, "text/plain", token.into_bytes());
     response
@@ -160,8 +148,8 @@ fn new_session(sessions: &mut Sessions, request: &Parts, now: u64) -> Response<F
     response
 }
 
-/// What the service says of an error: a page for people.
-fn page(status: StatusCode) -> Response<Full<Bytes>> {
+/// Returns the page of an error.
+fn error_page(status: StatusCode) -> Response<Full<Bytes>> {
     let title = format!(
         "{} - {}",
         status.as_u16(),
@@ -187,35 +175,16 @@ fn respond(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Res
     response
 }
 
-async fn serve(listener: TcpListener, service: Arc<MetadataService>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(serve_connection(stream, Arc::clone(&service)));
-                }
-                Err(error) => {
-                    // Most likely too many open files; some will be closed in a moment.
-                    warn!(%error, "connection to the metadata service could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            },
-            Some(_) = connections.join_next() => {}
-        }
-    }
-}
-
 async fn serve_connection(stream: TcpStream, service: Arc<MetadataService>) {
     let _ = stream.set_nodelay(true);
-    let answer = service_fn(move |request: Request<Incoming>| {
+    let handler = service_fn(move |request: Request<Incoming>| {
         let service = Arc::clone(&service);
-        async move { Ok::<_, Infallible>(service.answer(&request.into_parts().0)) }
+        async move { Ok::<_, Infallible>(service.handle(&request.into_parts().0)) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .serve_connection(TokioIo::new(stream), answer)
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), handler)
         .await;
     if let Err(error) = served {
         debug!(%error, "connection to the metadata service ended");

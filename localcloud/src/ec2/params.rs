@@ -1,10 +1,10 @@
-//! The parameters of a call in EC2's query protocol: a flat form in which lists and structures are spelled as
-//! `Filter.1.Value.2`.
+//! The parameters of EC2's query protocol: a flat form that spells lists and structures as `Filter.1.Value.2`.
 
 use std::collections::{HashMap, HashSet};
 
-use super::Ec2Error;
-use super::state::{Filter, Tags};
+use super::identifier::is_instance_id;
+use super::state::{Filter, TagToDelete, Tags, check_filters};
+use super::{Ec2Error, Ec2Result};
 
 /// A call's parameters.
 #[derive(Debug)]
@@ -12,9 +12,9 @@ pub struct Params {
     values: HashMap<String, String>,
 }
 
-/// Among how many values AWS lets all filters of a call choose.
-const MOST_FILTER_VALUES: usize = 200;
-/// What a launch may put tags on besides instances; none of them exists here.
+/// The most values of all filters of a call.
+const MAX_FILTER_VALUES: usize = 200;
+/// The resources that a launch can tag. Only instances exist here.
 const TAGGABLE: [&str; 5] = [
     "instance",
     "volume",
@@ -28,14 +28,14 @@ impl Params {
     ///
     /// # Errors
     /// `InvalidParameterValue` when it is not a form.
-    pub fn parse(body: &[u8]) -> Result<Self, Ec2Error> {
+    pub fn parse(body: &[u8]) -> Ec2Result<Self> {
         let values = serde_urlencoded::from_bytes(body).map_err(|error| {
             Ec2Error::InvalidParameterValue(format!("The request is not a form: {error}"))
         })?;
         Ok(Self { values })
     }
 
-    /// A parameter, if given and not empty.
+    /// Returns a parameter that is present and not empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.values
             .get(name)
@@ -43,52 +43,40 @@ impl Params {
             .filter(|value| !value.is_empty())
     }
 
-    /// A parameter as an owned text.
+    /// As `get`, owned.
     pub fn owned(&self, name: &str) -> Option<String> {
         self.get(name).map(str::to_owned)
     }
 
-    /// A parameter that the call cannot do without.
+    /// As `get`, for a parameter that the call requires.
     ///
     /// # Errors
     /// `MissingParameter`.
-    pub fn required(&self, name: &str) -> Result<&str, Ec2Error> {
+    pub fn required(&self, name: &str) -> Ec2Result<&str> {
         self.get(name)
             .ok_or_else(|| Ec2Error::MissingParameter(name.to_owned()))
     }
 
-    /// A whole number, if given.
+    /// Returns a whole number, if present.
     ///
     /// # Errors
-    /// `InvalidParameterValue` when it is not one.
-    pub fn number(&self, name: &str) -> Result<Option<usize>, Ec2Error> {
+    /// `InvalidParameterValue`.
+    pub fn number(&self, name: &str) -> Ec2Result<Option<usize>> {
         self.get(name)
-            .map(|value| {
-                value.parse().map_err(|_| {
-                    Ec2Error::InvalidParameterValue(format!(
-                        "Value ({value}) for parameter {name} is invalid."
-                    ))
-                })
-            })
+            .map(|value| value.parse().map_err(|_| Ec2Error::invalid(value, name)))
             .transpose()
     }
 
-    /// A flag, if given.
+    /// Returns a flag that must be valid, or false if it is absent.
     ///
     /// # Errors
-    /// `InvalidParameterValue` when it is neither true nor false.
-    pub fn boolean(&self, name: &str) -> Result<Option<bool>, Ec2Error> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(value) if value.eq_ignore_ascii_case("true") => Ok(Some(true)),
-            Some(value) if value.eq_ignore_ascii_case("false") => Ok(Some(false)),
-            Some(value) => Err(Ec2Error::InvalidParameterValue(format!(
-                "Invalid value '{value}' for {name}. Expected: true or false"
-            ))),
-        }
+    /// `InvalidParameterValue`.
+    pub fn boolean(&self, name: &str) -> Ec2Result<bool> {
+        self.get(name)
+            .map_or(Ok(false), |value| parse_flag(name, value))
     }
 
-    /// Whether a parameter, or any part of a structure of that name, is given.
+    /// Returns whether a parameter, or any part of a structure with that name, is present.
     pub fn has(&self, name: &str) -> bool {
         let is_part = |key: &String| {
             key.strip_prefix(name)
@@ -97,24 +85,24 @@ impl Params {
         self.values.keys().any(is_part)
     }
 
-    /// A flag; one that is not given is false.
+    /// Returns whether a flag is true. An absent or invalid one is not.
     pub fn flag(&self, name: &str) -> bool {
         self.get(name)
             .is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
-    /// The list `NAME.1`, `NAME.2`, … up to the first number that is missing.
+    /// Returns the list `NAME.1`, `NAME.2`, … up to the first missing number.
     pub fn list(&self, name: &str) -> Vec<String> {
         (1..)
             .map_while(|index| self.values.get(&format!("{name}.{index}")).cloned())
             .collect()
     }
 
-    /// The filters of a Describe call.
+    /// Returns the filters of a call that has the filters `known`.
     ///
     /// # Errors
-    /// `InvalidParameterValue` for a filter without values.
-    pub fn filters(&self) -> Result<Vec<Filter>, Ec2Error> {
+    /// `InvalidParameterValue` for an unknown filter, and one without values; `FilterLimitExceeded`.
+    pub fn filters(&self, known: &str) -> Ec2Result<Vec<Filter>> {
         let mut filters = Vec::new();
         let mut values_in_all = 0;
         for index in 1.. {
@@ -130,14 +118,18 @@ impl Params {
             values_in_all += values.len();
             filters.push(Filter::new(name, &values));
         }
-        if values_in_all > MOST_FILTER_VALUES {
-            return Err(Ec2Error::FilterLimitExceeded(MOST_FILTER_VALUES));
+        if values_in_all > MAX_FILTER_VALUES {
+            return Err(Ec2Error::FilterLimitExceeded(MAX_FILTER_VALUES));
         }
+        check_filters(&filters, known)?;
         Ok(filters)
     }
 
-    /// The tags `PREFIX.1.Key`, `PREFIX.1.Value`, …; a value that is not given is `None`.
-    pub fn tags(&self, prefix: &str) -> Result<Vec<(String, Option<String>)>, Ec2Error> {
+    /// Returns the tags `PREFIX.1.Key`, `PREFIX.1.Value`, …; an absent value is `None`.
+    ///
+    /// # Errors
+    /// `InvalidParameterValue`.
+    pub fn tags(&self, prefix: &str) -> Ec2Result<Vec<TagToDelete>> {
         let mut tags = Vec::new();
         for index in 1.. {
             let Some(key) = self.values.get(&format!("{prefix}.{index}.Key")) else {
@@ -150,12 +142,11 @@ impl Params {
         Ok(tags)
     }
 
-    /// The tags that a call puts on a new resource of one kind. Tags for the other kinds that come with a launch are
-    /// checked, and there are none to put them on.
+    /// Returns the tags of a new resource of one kind. Tags for other kinds, which a launch may have, are only checked.
     ///
     /// # Errors
-    /// `InvalidParameterValue` for a resource that takes no tags, for no tags and for a key given twice.
-    pub fn tag_specification(&self, kind: &str) -> Result<Tags, Ec2Error> {
+    /// `InvalidParameterValue` for a kind that cannot be tagged, for no tags and for a repeated key.
+    pub fn tag_specification(&self, kind: &str) -> Ec2Result<Tags> {
         let mut found = Tags::new();
         for index in 1.. {
             let prefix = format!("TagSpecification.{index}");
@@ -195,11 +186,11 @@ impl Params {
         Ok(found)
     }
 
-    /// The instance identifiers of a call, each once and checked for their form.
+    /// Returns the instance identifiers of a call, each once.
     ///
     /// # Errors
     /// `InvalidInstanceID.Malformed`.
-    pub fn instance_ids(&self) -> Result<Vec<String>, Ec2Error> {
+    pub fn instance_ids(&self) -> Ec2Result<Vec<String>> {
         let mut seen = HashSet::new();
         let mut ids = self.list("InstanceId");
         ids.retain(|id| seen.insert(id.clone()));
@@ -209,11 +200,11 @@ impl Params {
         }
     }
 
-    /// The one instance that a call is about, checked for its form.
+    /// Returns the instance identifier of a call for one instance.
     ///
     /// # Errors
     /// `MissingParameter`, `InvalidInstanceID.Malformed`.
-    pub fn instance_id(&self) -> Result<&str, Ec2Error> {
+    pub fn instance_id(&self) -> Ec2Result<&str> {
         let id = self.required("InstanceId")?;
         if is_instance_id(id) {
             Ok(id)
@@ -222,11 +213,11 @@ impl Params {
         }
     }
 
-    /// As `instance_ids`, for calls that need at least one.
+    /// As `instance_ids`, for a call that requires at least one.
     ///
     /// # Errors
     /// `MissingParameter`, `InvalidInstanceID.Malformed`.
-    pub fn required_instance_ids(&self) -> Result<Vec<String>, Ec2Error> {
+    pub fn required_instance_ids(&self) -> Ec2Result<Vec<String>> {
         let ids = self.instance_ids()?;
         if ids.is_empty() {
             Err(Ec2Error::MissingParameter("InstanceId".to_owned()))
@@ -236,17 +227,19 @@ impl Params {
     }
 }
 
-/// Whether a text has the form of an instance identifier: `i-` and 8 or 17 hexadecimal digits.
-pub fn is_instance_id(text: &str) -> bool {
-    text.strip_prefix("i-").is_some_and(|digits| {
-        matches!(digits.len(), 8 | 17)
-            && digits
-                .bytes()
-                .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+/// Parses a flag.
+///
+/// # Errors
+/// `InvalidParameterValue`.
+pub fn parse_flag(name: &str, value: &str) -> Ec2Result<bool> {
+    value.to_ascii_lowercase().parse().map_err(|_| {
+        Ec2Error::InvalidParameterValue(format!(
+            "Invalid value '{value}' for {name}. Expected: true or false"
+        ))
     })
 }
 
-fn check_tag(key: &str, value: &str) -> Result<(), Ec2Error> {
+fn check_tag(key: &str, value: &str) -> Ec2Result {
     let invalid = |reason: &str| Ec2Error::InvalidParameterValue(reason.to_owned());
     if key.is_empty() || key.chars().count() > 127 {
         return Err(invalid("Tag keys must have 1 to 127 characters"));

@@ -1,4 +1,4 @@
-//! The operating system's side of an instance: a process group, from its start to the end of its last member.
+//! The process group of an instance, from its start to the end of its last process.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -16,39 +16,38 @@ use tokio::time::{Instant, sleep};
 
 use super::watchdog::Watchdog;
 
-/// What to run.
+/// The command of an instance.
 #[derive(Debug, Clone)]
 pub struct ProcessSpec {
     /// Program and arguments; not empty.
     pub command: Vec<String>,
-    /// Added to what localcloud inherited.
+    /// Added to the environment of localcloud.
     pub env: BTreeMap<String, String>,
-    /// Where standard output and standard error are appended.
+    /// Standard output and standard error are appended to this file.
     pub console_log: PathBuf,
 }
 
-/// A process group led by the image's command.
+/// A process group whose leader is the image's command.
 #[derive(Debug)]
 pub struct ProcessGroup {
     leader: Child,
     group: Pid,
 }
 
-/// Holds the command back until localcloud has put its group on the watchdog's list; should localcloud end before
-/// that, the gate reads the end of its input and nothing runs.
+/// Delays the command until its group is on the watchdog's list. If localcloud ends before, the gate reads the end of its
+/// input, and the command never runs.
 const GATE: &str = r#"read -r _ && exec "$@" </dev/null"#;
-/// How often a group is looked at whose leader has ended before its other members.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How long the kernel gets to carry out SIGKILL, before the group counts as gone whatever is left of it (zombies that
-/// nobody reaps, or a process that hangs in the kernel).
-const KILL_TAKES_AT_MOST: Duration = Duration::from_secs(2);
+/// The interval for polling a group whose leader ended before its other processes.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// The time after SIGKILL when a group counts as gone. Zombies that are not reaped, or a process that hangs in the kernel,
+/// may remain.
+const KILL_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl ProcessGroup {
     /// Starts the command in a process group of its own.
     ///
     /// # Errors
-    /// When the process, its log or the watchdog fails. A command that does not exist is no error here: the process
-    /// ends with exit code 127.
+    /// When the process, its log or the watchdog fails. A command that does not exist ends with exit code 127 instead.
     pub async fn start(spec: &ProcessSpec, watchdog: &Watchdog) -> io::Result<Self> {
         let log = OpenOptions::new()
             .create(true)
@@ -77,7 +76,7 @@ impl ProcessGroup {
         Ok(process)
     }
 
-    /// The number of the group, which is its leader's process id.
+    /// Returns the number of the group, which is its leader's process id.
     pub fn id(&self) -> Pid {
         self.group
     }
@@ -87,8 +86,7 @@ impl ProcessGroup {
         self.leader.wait().await
     }
 
-    /// Ends the whole group: SIGTERM first, SIGKILL when `grace` has passed or `hurry` completes. Returns when nothing
-    /// of the group is left.
+    /// Ends the whole group: SIGTERM first, and SIGKILL after `grace` or when `hurry` completes. Returns when it is gone.
     pub async fn end(&mut self, grace: Duration, hurry: impl Future<Output = ()>) {
         if !grace.is_zero() {
             self.signal(Signal::SIGTERM);
@@ -101,26 +99,26 @@ impl ProcessGroup {
                 return;
             }
         }
-        let deadline = Instant::now() + KILL_TAKES_AT_MOST;
+        let deadline = Instant::now() + KILL_TIMEOUT;
         self.signal(Signal::SIGKILL);
         let _ = tokio::time::timeout_at(deadline, self.gone()).await;
     }
 
     async fn gone(&mut self) {
-        // Waiting fails only for a child that was waited for already.
+        // Fails only for a child that was waited for already.
         let _ = self.leader.wait().await;
         while has_living_members(self.group) {
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
     fn signal(&self, signal: Signal) {
-        // A group that is gone already needs no signal.
+        // Fails only for a group that is gone.
         let _ = killpg(self.group, signal);
     }
 }
 
-/// Says how a process ended.
+/// Describes how a process ended.
 pub fn describe_exit(status: io::Result<ExitStatus>) -> String {
     match status {
         Ok(status) => match (status.code(), status.signal()) {
@@ -135,8 +133,9 @@ pub fn describe_exit(status: io::Result<ExitStatus>) -> String {
     }
 }
 
-/// Whether any process of the group is alive. Zombies do not count: in a container whose first process reaps nobody
-/// they would stay for ever.
+/// Returns whether any process of the group is alive.
+///
+/// Zombies do not count: in a container whose first process reaps none, they stay forever.
 fn has_living_members(group: Pid) -> bool {
     if killpg(group, None).is_err() {
         return false;
@@ -145,7 +144,7 @@ fn has_living_members(group: Pid) -> bool {
         Ok(processes) => processes
             .flatten()
             .any(|process| is_living_member(&process.path(), group)),
-        // No such file system: the kernel's word has to do.
+        // Without /proc, zombies count as well.
         Err(_) => true,
     }
 }
@@ -154,7 +153,7 @@ fn is_living_member(process: &Path, group: Pid) -> bool {
     let Ok(stat) = std::fs::read_to_string(process.join("stat")) else {
         return false;
     };
-    // The command's name, in brackets, may hold anything; state, parent and group follow the last bracket.
+    // The command's name, in parentheses, may contain any character. State, parent and group follow the last parenthesis.
     let Some((_, after_name)) = stat.rsplit_once(')') else {
         return false;
     };

@@ -1,13 +1,14 @@
-//! The instances of one account: pure state, no clock, no processes. Calls answer which processes to start and end.
+//! The instances of one account. Pure: no clock, no processes. Calls return which processes to start and stop.
 
 mod capacity;
 mod filter;
 mod instance;
+mod instance_filters;
 mod interruption;
 #[cfg(test)]
 mod model;
 mod process_events;
-mod properties;
+mod region;
 mod select;
 mod spec;
 mod tagging;
@@ -18,46 +19,48 @@ use std::collections::{BTreeMap, HashMap};
 
 pub use filter::{Filter, check_filters};
 pub use instance::{Effect, Instance, InstanceState, Interruption, StateChange};
-pub use properties::{INSTANCE_FILTERS, Place, STATUS_FILTERS};
+pub use instance_filters::{INSTANCE_FILTERS, STATUS_FILTERS};
+pub use region::Region;
 pub use spec::{InterruptionAction, LaunchSpec, Market, MetadataOptions, Tags};
+pub use tagging::{TagToDelete, check_tag_count, check_tag_keys, delete_tags, set_tags};
 
 use super::Ec2Error;
+use super::error::Ec2Result;
 use crate::clock::Millis;
 use crate::faults::Capacity;
 
-/// More tags than this AWS does not put on a resource.
-pub const MOST_TAGS: usize = 50;
+/// The most tags of a resource.
+pub const MAX_TAGS: usize = 50;
 
 /// All instances, in the order of their launch.
 #[derive(Debug, Default)]
 pub struct Instances {
     by_sequence: BTreeMap<u64, Instance>,
     sequence_of: HashMap<String, u64>,
-    /// Launches by client token, so that a repeated request launches nothing twice.
+    /// Launches by client token: a repeated request launches nothing.
     launches: HashMap<String, Launch>,
     next_sequence: u64,
-    /// Where there is room for instances; everywhere, if this is empty.
+    /// Limits on the number of instances.
     capacity: Vec<Capacity>,
-    /// For how long after its launch an instance is unknown.
+    /// The time after its launch in which an instance is unknown.
     describe_lag: Millis,
-    place: Place,
-    /// When it is worth the time to look for what can be forgotten.
-    forget_next: Millis,
+    next_cleanup: Millis,
 }
 
-/// How often what nobody can see any more is removed.
-const FORGET_EVERY: Millis = 60_000;
+const CLEANUP_INTERVAL: Millis = 60_000;
+/// AWS remembers a client token for at least a day after the instances are gone.
+const TOKEN_KEPT_FOR: Millis = 48 * 60 * 60 * 1000;
 
 /// A launch to carry out.
 #[derive(Debug, Clone)]
-pub struct LaunchOrder {
+pub struct LaunchRequest {
     pub spec: LaunchSpec,
     pub reservation_id: String,
-    /// Empty if the client gave none.
+    /// Empty if the call has none.
     pub client_token: String,
-    /// How many instances the client asked for at most; a repeated request must ask for as many.
+    /// The maximum count of the call, which a repeated request must have as well.
     pub requested: usize,
-    /// One identifier for each instance to launch; drawn by the caller.
+    /// The identifiers of the instances to launch, drawn by the caller.
     pub instance_ids: Vec<String>,
 }
 
@@ -70,7 +73,7 @@ struct Launch {
 }
 
 impl Instances {
-    /// No instances, with room for some and a lag before calls know a new one.
+    /// Returns no instances.
     pub fn new(capacity: Vec<Capacity>, describe_lag: Millis) -> Self {
         Self {
             capacity,
@@ -79,51 +82,46 @@ impl Instances {
         }
     }
 
-    /// The same in a region, which filters for zones and names need to know.
-    #[must_use]
-    pub fn in_place(self, place: Place) -> Self {
-        Self { place, ..self }
-    }
-
-    /// From now on there is room for others, and new instances become known after another time.
+    /// Replaces capacity and lag. Instances that were launched before keep their lag.
     pub fn set_faults(&mut self, capacity: Vec<Capacity>, describe_lag: Millis) {
         self.capacity = capacity;
         self.describe_lag = describe_lag;
     }
 
-    /// Launches instances, all `pending`, and answers their identifiers and whether they are new: a repeated request
-    /// with the same client token answers the instances that it launched before. How many there is room for is the
-    /// caller's business.
+    /// Launches instances, all `pending`. Returns their identifiers, and whether they are new.
+    ///
+    /// A repeated request with the same client token returns the instances that it launched before. The caller checks the
+    /// capacity.
     ///
     /// # Errors
     /// `IdempotentParameterMismatch` when the token was used for another request, `TagLimitExceeded`.
     pub fn launch(
         &mut self,
-        order: LaunchOrder,
+        request: LaunchRequest,
         now: Millis,
-    ) -> Result<(Vec<String>, bool), Ec2Error> {
-        self.forget(now);
-        if let Some(launch) = self.launches.get(&order.client_token) {
-            if launch.spec != order.spec || launch.requested != order.requested {
+    ) -> Ec2Result<(Vec<String>, bool)> {
+        self.remove_expired(now);
+        if let Some(launch) = self.launches.get(&request.client_token) {
+            if launch.spec != request.spec || launch.requested != request.requested {
                 return Err(Ec2Error::IdempotentParameterMismatch);
             }
             return Ok((launch.instance_ids.clone(), false));
         }
-        if order.spec.tags.len() > MOST_TAGS {
+        if request.spec.tags.len() > MAX_TAGS {
             return Err(Ec2Error::TagLimitExceeded);
         }
-        for (launch_index, instance_id) in order.instance_ids.iter().enumerate() {
+        for (launch_index, instance_id) in request.instance_ids.iter().enumerate() {
             let instance = Instance {
                 instance_id: instance_id.clone(),
-                reservation_id: order.reservation_id.clone(),
+                reservation_id: request.reservation_id.clone(),
                 launch_index,
                 sequence: self.next_sequence,
-                client_token: order.client_token.clone(),
-                tags: order.spec.tags.clone(),
-                spec: order.spec.clone(),
+                client_token: request.client_token.clone(),
+                tags: request.spec.tags.clone(),
+                spec: request.spec.clone(),
                 state: InstanceState::Pending,
                 launched: now,
-                known_from: now + self.describe_lag,
+                visible_from: now + self.describe_lag,
                 state_reason: None,
                 state_transition: None,
                 running_since: None,
@@ -135,35 +133,31 @@ impl Instances {
             self.by_sequence.insert(self.next_sequence, instance);
             self.next_sequence += 1;
         }
-        if !order.client_token.is_empty() {
+        if !request.client_token.is_empty() {
             let launch = Launch {
-                spec: order.spec,
-                requested: order.requested,
-                instance_ids: order.instance_ids.clone(),
+                spec: request.spec,
+                requested: request.requested,
+                instance_ids: request.instance_ids.clone(),
                 at: now,
             };
-            self.launches.insert(order.client_token, launch);
+            self.launches.insert(request.client_token, launch);
         }
-        Ok((order.instance_ids, true))
+        Ok((request.instance_ids, true))
     }
 
-    /// Whether a launch with this client token is remembered.
+    /// Returns whether a launch with this client token is remembered.
     pub fn has_launched(&self, client_token: &str) -> bool {
         self.launches.contains_key(client_token)
     }
 
-    /// Starts stopped instances: all or, if one may not be started or there is no room for all, none.
+    /// Starts stopped instances: all, or none if one cannot be started or the capacity is too small for all.
     ///
     /// # Errors
     /// `InvalidInstanceID.NotFound`, `IncorrectInstanceState`, `InsufficientInstanceCapacity`.
-    pub fn start(
-        &mut self,
-        ids: &[String],
-        now: Millis,
-    ) -> Result<Vec<(StateChange, Effect)>, Ec2Error> {
+    pub fn start(&mut self, ids: &[String], now: Millis) -> Ec2Result<Vec<(StateChange, Effect)>> {
         self.check_exist(ids, now)?;
         self.check_each(ids, Instance::check_start)?;
-        self.check_room_to_start(ids)?;
+        self.check_capacity_to_start(ids)?;
         self.change(ids, now, |_| Ok(()), |instance| instance.start(now))
     }
 
@@ -176,7 +170,7 @@ impl Instances {
         ids: &[String],
         force: bool,
         now: Millis,
-    ) -> Result<Vec<(StateChange, Effect)>, Ec2Error> {
+    ) -> Ec2Result<Vec<(StateChange, Effect)>> {
         self.change(ids, now, Instance::check_stop, |instance| {
             instance.stop(force, now)
         })
@@ -190,31 +184,51 @@ impl Instances {
         &mut self,
         ids: &[String],
         now: Millis,
-    ) -> Result<Vec<(StateChange, Effect)>, Ec2Error> {
+    ) -> Ec2Result<Vec<(StateChange, Effect)>> {
         self.change(ids, now, Instance::check_terminate, |instance| {
             instance.terminate(now)
         })
     }
 
-    /// One instance.
+    /// Returns an instance, visible or not.
     pub fn get(&self, id: &str) -> Option<&Instance> {
         self.by_sequence.get(self.sequence_of.get(id)?)
     }
 
-    /// One instance, to tell it news of its process.
+    /// As `get`, to change the instance.
     pub fn get_mut(&mut self, id: &str) -> Option<&mut Instance> {
         self.by_sequence.get_mut(self.sequence_of.get(id)?)
     }
 
-    /// All instances that are known at `now`, in the order of their launch.
-    pub fn known(&self, now: Millis) -> impl Iterator<Item = &Instance> {
-        self.by_sequence
-            .values()
-            .filter(move |instance| instance.is_known(now))
+    /// Returns an instance that is visible at `now`.
+    ///
+    /// # Errors
+    /// `InvalidInstanceID.NotFound`.
+    pub fn visible(&self, id: &str, now: Millis) -> Ec2Result<&Instance> {
+        self.get(id)
+            .filter(|instance| instance.is_visible(now))
+            .ok_or_else(|| Ec2Error::InstanceNotFound(vec![id.to_owned()]))
     }
 
-    /// How many instances have, or are about to have, a process.
-    pub fn live_count(&self) -> usize {
+    /// As `visible`, to change the instance.
+    ///
+    /// # Errors
+    /// As `visible`.
+    pub fn visible_mut(&mut self, id: &str, now: Millis) -> Ec2Result<&mut Instance> {
+        self.get_mut(id)
+            .filter(|instance| instance.is_visible(now))
+            .ok_or_else(|| Ec2Error::InstanceNotFound(vec![id.to_owned()]))
+    }
+
+    /// Returns all instances that are visible at `now`, in the order of their launch.
+    pub fn all_visible(&self, now: Millis) -> impl Iterator<Item = &Instance> {
+        self.by_sequence
+            .values()
+            .filter(move |instance| instance.is_visible(now))
+    }
+
+    /// Returns how many instances have, or are about to have, a process.
+    pub fn active_count(&self) -> usize {
         let has_process = |instance: &&Instance| {
             !matches!(
                 instance.state,
@@ -224,14 +238,14 @@ impl Instances {
         self.by_sequence.values().filter(has_process).count()
     }
 
-    /// Checks that every identifier is known at `now`.
+    /// Checks that every instance is visible at `now`.
     ///
     /// # Errors
     /// `InvalidInstanceID.NotFound`.
-    pub fn check_exist(&self, ids: &[String], now: Millis) -> Result<(), Ec2Error> {
+    pub fn check_exist(&self, ids: &[String], now: Millis) -> Ec2Result {
         let missing: Vec<String> = ids
             .iter()
-            .filter(|id| !self.get(id).is_some_and(|instance| instance.is_known(now)))
+            .filter(|id| self.visible(id, now).is_err())
             .cloned()
             .collect();
         if missing.is_empty() {
@@ -241,11 +255,7 @@ impl Instances {
         }
     }
 
-    fn check_each(
-        &self,
-        ids: &[String],
-        check: impl Fn(&Instance) -> Result<(), Ec2Error>,
-    ) -> Result<(), Ec2Error> {
+    fn check_each(&self, ids: &[String], check: impl Fn(&Instance) -> Ec2Result) -> Ec2Result {
         ids.iter().filter_map(|id| self.get(id)).try_for_each(check)
     }
 
@@ -253,10 +263,10 @@ impl Instances {
         &mut self,
         ids: &[String],
         now: Millis,
-        check: impl Fn(&Instance) -> Result<(), Ec2Error>,
-        carry_out: impl Fn(&mut Instance) -> Effect,
-    ) -> Result<Vec<(StateChange, Effect)>, Ec2Error> {
-        self.forget(now);
+        check: impl Fn(&Instance) -> Ec2Result,
+        apply: impl Fn(&mut Instance) -> Effect,
+    ) -> Ec2Result<Vec<(StateChange, Effect)>> {
+        self.remove_expired(now);
         self.check_exist(ids, now)?;
         self.check_each(ids, check)?;
         let mut changes = Vec::with_capacity(ids.len());
@@ -265,7 +275,7 @@ impl Instances {
                 continue;
             };
             let previous = instance.state;
-            let effect = carry_out(instance);
+            let effect = apply(instance);
             changes.push((
                 StateChange {
                     instance_id: id.clone(),
@@ -278,25 +288,24 @@ impl Instances {
         Ok(changes)
     }
 
-    /// Whoever is to be forgotten is unknown already: this only frees the memory.
-    fn forget(&mut self, now: Millis) {
-        if now < self.forget_next {
+    /// Frees the memory of expired instances, which are invisible already.
+    fn remove_expired(&mut self, now: Millis) {
+        if now < self.next_cleanup {
             return;
         }
-        self.forget_next = now + FORGET_EVERY;
-        let forgotten: Vec<u64> = self
+        self.next_cleanup = now + CLEANUP_INTERVAL;
+        let expired: Vec<u64> = self
             .by_sequence
             .iter()
-            .filter(|(_, instance)| instance.is_forgotten(now))
+            .filter(|(_, instance)| instance.has_expired(now))
             .map(|(at, _)| *at)
             .collect();
-        for sequence in forgotten {
+        for sequence in expired {
             if let Some(instance) = self.by_sequence.remove(&sequence) {
                 self.sequence_of.remove(&instance.instance_id);
             }
         }
-        // AWS remembers a token for at least a day after the instances are gone.
         self.launches
-            .retain(|_, launch| launch.at + 48 * 60 * 60 * 1000 > now);
+            .retain(|_, launch| launch.at + TOKEN_KEPT_FOR > now);
     }
 }

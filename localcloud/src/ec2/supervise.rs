@@ -1,171 +1,110 @@
-//! One task for each instance that runs: it starts the process, ends it when asked, and tells the state what happened.
+//! One task for each instance that runs: it starts and stops the process, and reports to the state.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::fs::OpenOptions;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::interrupt::interrupt_by_chance;
+use super::command::TaskCommand;
+use super::interrupt::interrupt_later;
 use super::metadata::MetadataEndpoint;
 use super::process::{ProcessGroup, ProcessSpec, describe_exit};
 use super::state::Instance;
 use super::{Ec2, Shared, environment};
 
-/// What an instance's task has been asked to do. Later orders are more urgent, and a less urgent one changes nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Order {
-    Run,
-    Reboot,
-    End,
-    EndAtOnce,
-}
-
-/// What chance has in store for one boot.
-#[derive(Debug, Clone, Copy)]
-struct BootChance {
-    /// Before the process has its turn.
-    boot_time: Duration,
-    /// Of the spread of stops, from 0 to 1.
+/// One boot of an instance.
+#[derive(Debug)]
+struct Boot {
+    instance_id: String,
+    number: u64,
+    /// The time before the process may start.
+    delay: Duration,
+    /// The part of the spread of stop delays that this boot's end takes, from 0 to 1.
     stop_share: f64,
     /// Whether the process never starts.
     fails: bool,
 }
 
 impl Ec2 {
-    /// Starts the task for this boot of an instance. The caller has put the instance into `pending` under the lock
-    /// that it still holds.
-    pub(super) fn boot(self: &Arc<Self>, shared: &mut Shared, instance_id: &str, boot: u64) {
-        let (orders, received) = watch::channel(Order::Run);
-        shared.orders.insert(instance_id.to_owned(), orders);
-        // Counted and drawn under the lock, so that what a boot meets depends on the order of the calls alone.
+    /// Starts the task of a boot. The caller has made the instance `pending` under the lock that it still holds.
+    pub(super) fn boot(self: &Arc<Self>, shared: &mut Shared, instance_id: &str, number: u64) {
+        let (sender, commands) = watch::channel(TaskCommand::Run);
+        shared.commands.insert(instance_id.to_owned(), sender);
+        // Counted and drawn under the lock: the faults of a boot depend on the order of the calls alone.
         shared.boots += 1;
         let every = self.fail_boot_every();
-        let fails = every != 0 && shared.boots.is_multiple_of(every);
-        let fate = shared.instances.get(instance_id);
-        if let Some(fate) = fate.and_then(|instance| self.spot_fate(instance)) {
-            tokio::spawn(interrupt_by_chance(
-                Arc::downgrade(self),
-                instance_id.to_owned(),
-                boot,
-                fate,
-            ));
+        let instance = shared.instances.get(instance_id);
+        if let Some(timing) = instance.and_then(|instance| self.draw_interruption(instance)) {
+            let ec2 = Arc::downgrade(self);
+            tokio::spawn(interrupt_later(ec2, instance_id.to_owned(), number, timing));
         }
-        let chance = BootChance {
-            boot_time: self.boot_time(),
-            stop_share: self.stop_share(),
-            fails,
+        let boot = Boot {
+            instance_id: instance_id.to_owned(),
+            number,
+            delay: self.draw_boot_delay(),
+            stop_share: self.draw_stop_share(),
+            fails: every != 0 && shared.boots.is_multiple_of(every),
         };
-        tokio::spawn(Arc::clone(self).supervise(instance_id.to_owned(), boot, chance, received));
+        tokio::spawn(Arc::clone(self).supervise(boot, commands));
     }
 
-    async fn supervise(
-        self: Arc<Self>,
-        instance_id: String,
-        boot: u64,
-        chance: BootChance,
-        mut orders: watch::Receiver<Order>,
-    ) {
-        if booted(chance.boot_time, &mut orders).await {
-            if chance.fails {
-                self.run_without_process(&instance_id, boot, &mut orders)
-                    .await;
-            } else {
-                self.run(&instance_id, boot, &mut orders).await;
-            }
-        }
-        self.stay_ending(&instance_id, chance.stop_share).await;
-        let mut shared = self.lock();
-        if let Some(instance) = shared.instances.get_mut(&instance_id) {
-            instance.process_gone(boot);
+    async fn supervise(self: Arc<Self>, boot: Boot, mut commands: watch::Receiver<TaskCommand>) {
+        let is_booted = boot.delay.is_zero()
+            || tokio::select! {
+                () = sleep(boot.delay) => true,
+                () = TaskCommand::Stop.received(&mut commands) => false,
+            };
+        if is_booted && boot.fails {
             info!(
-                instance = instance_id,
-                state = instance.state.name(),
-                "instance settled"
+                instance = boot.instance_id,
+                "instance runs without a process: injected boot failure"
             );
+            self.report(&boot, |instance| {
+                instance.process_started(boot.number, self.clock.now());
+            });
+            TaskCommand::Stop.received(&mut commands).await;
+        } else if is_booted {
+            self.run(&boot, &mut commands).await;
         }
-        shared.orders.remove(&instance_id);
+        self.delay_stop(&boot).await;
+        let mut shared = self.lock();
+        if let Some(instance) = shared.instances.get_mut(&boot.instance_id) {
+            instance.process_gone(boot.number);
+            let state = instance.state.name();
+            info!(instance = boot.instance_id, state, "instance settled");
+        }
+        shared.commands.remove(&boot.instance_id);
         drop(shared);
         self.settled.notify_waiters();
     }
 
-    /// Opens the metadata service of an instance and runs its process until it has ended for good.
-    async fn run(
-        self: &Arc<Self>,
-        instance_id: &str,
-        boot: u64,
-        orders: &mut watch::Receiver<Order>,
-    ) {
-        let metadata = match MetadataEndpoint::open(self, instance_id).await {
+    /// Opens the metadata service of an instance and runs its process, again after each reboot.
+    async fn run(self: &Arc<Self>, boot: &Boot, commands: &mut watch::Receiver<TaskCommand>) {
+        let metadata = match MetadataEndpoint::open(self, &boot.instance_id).await {
             Ok(metadata) => metadata,
-            Err(error) => return self.boot_failed(instance_id, boot, &error),
+            Err(error) => return self.report_boot_failure(boot, &error),
         };
-        while self
-            .run_once(instance_id, boot, metadata.url(), orders)
-            .await
-        {
-            // Only a reboot comes here. One that was overtaken by an end is seen at once in the next turn.
-        }
+        // A stop that overtakes a reboot takes effect at once in the next iteration.
+        while self.run_once(boot, metadata.url(), commands).await {}
     }
 
-    fn boot_failed(&self, instance_id: &str, boot: u64, error: &std::io::Error) {
-        warn!(instance = instance_id, %error, "instance could not be started");
-        let now = self.clock.now();
-        if let Some(instance) = self.lock().instances.get_mut(instance_id) {
-            instance.boot_failed(boot, &error.to_string(), now);
-        }
-    }
-
-    /// Lets the time pass that a machine takes to end when its processes are gone.
-    async fn stay_ending(&self, instance_id: &str, stop_share: f64) {
-        let is_ending = self
-            .lock()
-            .instances
-            .get(instance_id)
-            .is_some_and(Instance::is_ending);
-        let stop_time = self.stop_time(stop_share);
-        if !is_ending || stop_time.is_zero() {
-            return;
-        }
-        let mut closing = self.closing.subscribe();
-        tokio::select! {
-            () = sleep(stop_time) => {}
-            _ = closing.wait_for(|closing| *closing) => {}
-        }
-    }
-
-    /// An instance whose operating system runs, and what it was launched for does not.
-    async fn run_without_process(
-        &self,
-        instance_id: &str,
-        boot: u64,
-        orders: &mut watch::Receiver<Order>,
-    ) {
-        info!(
-            instance = instance_id,
-            "instance runs without a process, as every so many-th is configured to"
-        );
-        if let Some(instance) = self.lock().instances.get_mut(instance_id) {
-            instance.process_started(boot, self.clock.now());
-        }
-        at_least(orders, Order::End).await;
-    }
-
-    /// Runs the instance's process to its end; whether to run it again.
+    /// Runs the process of an instance until it ends. Returns whether to run it again.
     async fn run_once(
         &self,
-        instance_id: &str,
-        boot: u64,
+        boot: &Boot,
         metadata_url: &str,
-        orders: &mut watch::Receiver<Order>,
+        commands: &mut watch::Receiver<TaskCommand>,
     ) -> bool {
-        // An instance that is stopped before its turn has come never runs.
+        let instance_id = &boot.instance_id;
         tokio::select! {
-            () = self.start_pace.turn() => {}
-            () = at_least(orders, Order::End) => return false,
+            () = self.start_pacer.turn() => {}
+            () = TaskCommand::Stop.received(commands) => return false,
         }
         let started = match self.process_spec(instance_id, metadata_url).await {
             Ok(spec) => ProcessGroup::start(&spec, &self.watchdog)
@@ -176,44 +115,45 @@ impl Ec2 {
         let (mut process, console_log) = match started {
             Ok(started) => started,
             Err(error) => {
-                self.boot_failed(instance_id, boot, &error);
+                self.report_boot_failure(boot, &error);
                 return false;
             }
         };
         let group = process.id();
         let log = console_log.display();
         info!(instance = instance_id, process = group.as_raw(), %log, "instance started");
-        if let Some(instance) = self.lock().instances.get_mut(instance_id) {
-            instance.process_started(boot, self.clock.now());
-        }
+        self.report(boot, |instance| {
+            instance.process_started(boot.number, self.clock.now());
+        });
 
-        let ended_by_itself = tokio::select! {
+        let exit = tokio::select! {
             status = process.leader_ended() => Some(describe_exit(status)),
-            () = at_least(orders, Order::Reboot) => None,
+            () = TaskCommand::Reboot.received(commands) => None,
         };
-        let order = *orders.borrow();
-        if let Some(how) = &ended_by_itself {
-            info!(instance = instance_id, %log, "instance's process ended by itself: {how}");
-            let now = self.clock.now();
-            if let Some(instance) = self.lock().instances.get_mut(instance_id) {
-                instance.process_ended(boot, how, now);
-            }
+        let command = *commands.borrow();
+        if let Some(exit) = &exit {
+            info!(instance = instance_id, %log, exit, "instance's process ended by itself");
+            self.report(boot, |instance| {
+                instance.process_ended(boot.number, exit, self.clock.now());
+            });
         }
-        // A machine that shut itself down takes along whatever it had started.
-        let grace = if ended_by_itself.is_some() || order == Order::EndAtOnce {
+        // A machine that shuts itself down ends all of its processes.
+        let grace = if exit.is_some() || command == TaskCommand::Kill {
             Duration::ZERO
         } else {
             self.stop_grace
         };
-        process.end(grace, at_least(orders, Order::EndAtOnce)).await;
+        process
+            .end(grace, TaskCommand::Kill.received(commands))
+            .await;
         self.watchdog.remove(group);
 
-        let reboot = ended_by_itself.is_none() && *orders.borrow() == Order::Reboot;
-        if reboot && let Some(orders) = self.lock().orders.get(instance_id) {
-            orders.send_if_modified(|order| {
-                let rebooted = *order == Order::Reboot;
+        let reboot = exit.is_none() && *commands.borrow() == TaskCommand::Reboot;
+        if reboot && let Some(commands) = self.lock().commands.get(instance_id) {
+            commands.send_if_modified(|command| {
+                let rebooted = *command == TaskCommand::Reboot;
                 if rebooted {
-                    *order = Order::Run;
+                    *command = TaskCommand::Run;
                 }
                 rebooted
             });
@@ -221,17 +161,44 @@ impl Ec2 {
         reboot
     }
 
-    async fn process_spec(
-        &self,
-        instance_id: &str,
-        metadata_url: &str,
-    ) -> std::io::Result<ProcessSpec> {
+    /// Waits for the injected delay of a stop whose processes have ended.
+    async fn delay_stop(&self, boot: &Boot) {
+        let is_stopping = self
+            .lock()
+            .instances
+            .get(&boot.instance_id)
+            .is_some_and(Instance::is_stopping);
+        let delay = self.stop_delay(boot.stop_share);
+        if !is_stopping || delay.is_zero() {
+            return;
+        }
+        let mut closing = self.closing.subscribe();
+        tokio::select! {
+            () = sleep(delay) => {}
+            _ = closing.wait_for(|closing| *closing) => {}
+        }
+    }
+
+    fn report_boot_failure(&self, boot: &Boot, error: &io::Error) {
+        warn!(instance = boot.instance_id, %error, "cannot start the instance");
+        self.report(boot, |instance| {
+            instance.boot_failed(boot.number, &error.to_string(), self.clock.now());
+        });
+    }
+
+    fn report(&self, boot: &Boot, report: impl FnOnce(&mut Instance)) {
+        if let Some(instance) = self.lock().instances.get_mut(&boot.instance_id) {
+            report(instance);
+        }
+    }
+
+    async fn process_spec(&self, instance_id: &str, metadata_url: &str) -> io::Result<ProcessSpec> {
         let (image, user_data) = {
             let shared = self.lock();
             let instance = shared.instances.get(instance_id);
-            let instance = instance.ok_or(std::io::ErrorKind::NotFound)?;
+            let instance = instance.ok_or(io::ErrorKind::NotFound)?;
             let image = shared.images.get(&instance.spec.image_id);
-            let image = image.ok_or(std::io::ErrorKind::NotFound)?;
+            let image = image.ok_or(io::ErrorKind::NotFound)?;
             (image.image.clone(), instance.spec.user_data.clone())
         };
         let folder = self.folder_of(instance_id);
@@ -243,28 +210,25 @@ impl Ec2 {
         if !image.user_data_env.is_empty() {
             let (variables, refused) = environment::read(&user_data, &image.user_data_env);
             for line in refused {
-                note(
-                    &console_log,
-                    &format!(
-                        "line {line} of the user data sets no variable that the image lets it set"
-                    ),
-                )
-                .await?;
+                let text = format!(
+                    "line {line} of the user data sets no variable that the image lets it set"
+                );
+                log_to_console(&console_log, &text).await?;
             }
             for (name, value) in variables {
                 env.entry(name).or_insert(value);
             }
         }
-        env.insert("EC2_INSTANCE_ID".to_owned(), instance_id.to_owned());
-        env.insert(
-            "EC2_USER_DATA_FILE".to_owned(),
-            user_data_file.to_string_lossy().into_owned(),
-        );
-        // Whoever started localcloud may have told its own clients that there is no metadata service. Here is one.
-        env.insert("AWS_EC2_METADATA_DISABLED".to_owned(), "false".to_owned());
-        env.insert(
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT".to_owned(),
-            metadata_url.to_owned(),
+        let user_data_file = user_data_file.to_string_lossy().into_owned();
+        env.extend(
+            [
+                ("EC2_INSTANCE_ID", instance_id.to_owned()),
+                ("EC2_USER_DATA_FILE", user_data_file),
+                // The environment of localcloud may disable the metadata service for its own clients.
+                ("AWS_EC2_METADATA_DISABLED", "false".to_owned()),
+                ("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata_url.to_owned()),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
         );
         Ok(ProcessSpec {
             command: image.command,
@@ -279,34 +243,17 @@ impl Ec2 {
 }
 
 /// Writes a file that only this user can read.
-async fn write_secret(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let mut options = tokio::fs::OpenOptions::new();
+async fn write_secret(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     options.open(path).await?.write_all(content).await
 }
 
-/// Says something where the instance's processes print.
-async fn note(console_log: &Path, text: &str) -> std::io::Result<()> {
-    let mut options = tokio::fs::OpenOptions::new();
+/// Appends a line to the log that the instance's processes write to.
+async fn log_to_console(console_log: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
     let mut log = options.create(true).append(true).open(console_log).await?;
     log.write_all(format!("localcloud: {text}\n").as_bytes())
         .await?;
     log.flush().await
-}
-
-/// Lets the time pass that a machine takes to boot; false if the instance has to end before that.
-async fn booted(boot_time: Duration, orders: &mut watch::Receiver<Order>) -> bool {
-    if boot_time.is_zero() {
-        return true;
-    }
-    tokio::select! {
-        () = sleep(boot_time) => true,
-        () = at_least(orders, Order::End) => false,
-    }
-}
-
-/// Completes when an order at least this urgent has been given.
-async fn at_least(orders: &mut watch::Receiver<Order>, urgency: Order) {
-    // The sender lives until the task removes it itself.
-    let _ = orders.wait_for(|order| *order >= urgency).await;
 }

@@ -1,19 +1,13 @@
 //! CreateTags and DeleteTags, on instances and images.
 
-use super::params::{Params, is_instance_id};
-use super::state::Tags;
-use super::{Ec2, Ec2Error, done};
+use super::identifier::is_instance_id;
+use super::params::Params;
+use super::state::{Tags, check_tag_count, delete_tags, set_tags};
+use super::{Ec2, Ec2Error, Ec2Result};
 use crate::xml::Xml;
 
-/// A tag to delete: its key and, if it is to be deleted only with that, its value.
-type TagToDelete = (String, Option<String>);
-
 impl Ec2 {
-    pub(super) fn create_tags(
-        &self,
-        params: &Params,
-        request_id: &str,
-    ) -> Result<String, Ec2Error> {
+    pub(super) fn create_tags(&self, params: &Params, xml: &mut Xml) -> Ec2Result {
         let (instances, images) = resources(params)?;
         let tags: Tags = params
             .tags("Tag")?
@@ -25,54 +19,36 @@ impl Ec2 {
         }
         let mut shared = self.lock();
         for image in &images {
-            shared.images.check_tags(image, &tags)?;
+            check_tag_count(&shared.images.registered(image)?.tags, &tags)?;
         }
-        shared
-            .instances
-            .create_tags(&instances, &tags, self.clock.now())?;
+        let now = self.clock.now();
+        shared.instances.create_tags(&instances, &tags, now)?;
         for image in &images {
-            let added = tags.iter().map(|(key, value)| (key.clone(), value.clone()));
-            shared.images.tags_mut(image)?.extend(added);
+            set_tags(&mut shared.images.registered_mut(image)?.tags, &tags);
         }
-        Ok(done("CreateTags", request_id))
+        xml.text("return", true);
+        Ok(())
     }
 
-    pub(super) fn delete_tags(
-        &self,
-        params: &Params,
-        request_id: &str,
-    ) -> Result<String, Ec2Error> {
+    pub(super) fn delete_tags(&self, params: &Params, xml: &mut Xml) -> Ec2Result {
         let (instances, images) = resources(params)?;
-        let tags: Vec<TagToDelete> = params.tags("Tag")?;
+        let tags = params.tags("Tag")?;
         let mut shared = self.lock();
         for image in &images {
             shared.images.registered(image)?;
         }
-        shared
-            .instances
-            .delete_tags(&instances, &tags, self.clock.now())?;
+        let now = self.clock.now();
+        shared.instances.delete_tags(&instances, &tags, now)?;
         for image in &images {
-            shared
-                .images
-                .tags_mut(image)?
-                .retain(|key, value| !is_deleted(&tags, key, value));
+            delete_tags(&mut shared.images.registered_mut(image)?.tags, &tags);
         }
-        Ok(Xml::response("DeleteTags", request_id, |xml| {
-            xml.text("return", true);
-        }))
+        xml.text("return", true);
+        Ok(())
     }
 }
 
-/// Whether a tag is among those to delete. None named means all.
-pub(super) fn is_deleted(tags: &[TagToDelete], key: &str, value: &str) -> bool {
-    let named = |(tag, wanted): &TagToDelete| {
-        tag == key && wanted.as_ref().is_none_or(|wanted| wanted == value)
-    };
-    tags.is_empty() || tags.iter().any(named)
-}
-
-/// The instances and the images that a call names.
-fn resources(params: &Params) -> Result<(Vec<String>, Vec<String>), Ec2Error> {
+/// Returns the instances and the images that a call names.
+fn resources(params: &Params) -> Ec2Result<(Vec<String>, Vec<String>)> {
     let ids = params.list("ResourceId");
     if ids.is_empty() {
         return Err(Ec2Error::MissingParameter("ResourceId".to_owned()));

@@ -1,9 +1,10 @@
-//! What ends the instances when localcloud itself is killed.
+//! Kills the instances when localcloud itself is killed.
 //!
-//! The kernel's parent-death signal reaches only the direct child, exists only on Linux and needs unsafe code. Here one
-//! small shell, in a process group of its own, reads the instances' process groups from a pipe whose other end only
-//! localcloud holds. However localcloud ends, the pipe closes, and the shell kills every group on its list. An instance
-//! waits behind a gate until its group is on the list, so there is no moment in which one could be missed.
+//! A shell in a process group of its own reads the instances' process groups from a pipe that only localcloud writes to.
+//! When localcloud ends, the pipe closes, and the shell kills every group on its list. An instance waits behind a gate until
+//! its group is on the list, so none is missed.
+//!
+//! The kernel's parent-death signal would reach only the direct child, exists only on Linux and needs unsafe code.
 
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -57,17 +58,17 @@ impl Watchdog {
         })
     }
 
-    /// Puts a process group on the list.
+    /// Adds a process group to the list.
     ///
     /// # Errors
-    /// When the shell is gone; the group must not be let run then.
+    /// When the shell is gone. The group must not run then.
     pub fn add(&self, group: Pid) -> io::Result<()> {
         self.write(format!("+ {group}\n"))
     }
 
-    /// Takes a process group off the list, when nothing of it is left: its number may be given to others.
+    /// Removes a process group without processes from the list: the system may reuse its number.
     pub fn remove(&self, group: Pid) {
-        // Without the shell there is no list to take it off.
+        // Without the shell there is no list.
         let _ = self.write(format!("- {group}\n"));
     }
 
@@ -80,7 +81,7 @@ impl Watchdog {
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        // Closing the list makes the shell do its work and end.
+        // Closing the pipe makes the shell kill the groups and end.
         drop(
             self.list
                 .lock()

@@ -1,67 +1,60 @@
-//! What may happen to any call: it takes long, is refused, or its connection is reset.
+//! Faults of any call: latency, errors and connection resets.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bucket, Dice, FaultsError, Latency, check_probability};
+use super::{Dice, FaultsError, Latency, check_probability};
 use crate::clock::Millis;
-use crate::token_bucket::TokenBucket;
+use crate::protocol::AwsService;
+use crate::token_bucket::{RateLimit, TokenBucket};
 use crate::wildcard::Pattern;
 
-/// A service as the faults name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Service {
-    S3,
-    Sqs,
-    Ec2,
-}
-
-/// One rule. It applies to the calls that it matches, to each with its probability, and does all that it names.
+/// One rule. It applies to each call that it matches with its probability, and has all the effects that it names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallFault {
-    /// Whose calls; of all services, if absent.
+    /// The service; any if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<Service>,
-    /// Which action, with `*` and `?`; all, if absent.
+    pub service: Option<AwsService>,
+    /// The action, with `*` and `?`; any if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
-    /// How likely a matching call is to meet the rule.
+    /// The probability that the rule applies to a matching call.
     #[serde(default = "certain")]
     pub probability: f64,
-    /// What is added to the time that the call takes.
+    /// The time before anything else happens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<Latency>,
-    /// A token bucket: only calls beyond it get the error, by default the service's own for throttling, or the reset.
+    /// A token bucket. Only calls that exceed it get the error or reset; the default error is the service's own for
+    /// throttling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<Bucket>,
-    /// What the call is answered with.
+    pub limit: Option<RateLimit>,
+    /// The error that replaces the reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<CallError>,
-    /// The connection is reset instead of an answer.
+    /// Whether the connection is reset instead of a reply.
     #[serde(default)]
     pub reset: bool,
-    /// Whether error and reset come before the call is carried out or after it, when only its answer is lost.
+    /// Whether error and reset come before the call has its effect, or after it, when only the reply is lost.
     #[serde(default)]
     pub when: When,
 }
 
-/// An error to answer with.
+/// An error that replaces a reply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallError {
     /// As AWS spells it, such as `InternalError`.
     pub code: String,
-    /// HTTP status; by default AWS's for the code where that is known, else 400.
+    /// The HTTP status. The default is AWS's for a known code, else 400.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
-/// When a fault strikes.
+/// When a fault replaces the reply.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum When {
@@ -70,18 +63,18 @@ pub enum When {
     After,
 }
 
-/// What happens to one call.
+/// The fault that one call meets.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Verdict {
-    /// How long it waits before anything else.
+pub struct InjectedFault {
+    /// The time that the call waits first.
     pub latency: Duration,
-    /// What it meets instead of its own answer, and when.
-    pub outcome: Option<(When, Outcome)>,
+    /// What replaces the reply, and when.
+    pub outcome: Option<(When, FaultOutcome)>,
 }
 
-/// What a call is answered instead.
+/// What replaces a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum FaultOutcome {
     Error {
         code: String,
         status: u16,
@@ -90,7 +83,7 @@ pub enum Outcome {
     Reset,
 }
 
-/// The rules with the state of their dice and buckets.
+/// The rules with the states of their dice and buckets.
 #[derive(Debug)]
 pub struct CallFaults {
     rules: Vec<Rule>,
@@ -104,7 +97,7 @@ struct Rule {
 }
 
 impl CallFaults {
-    /// Rules at their beginning: dice unrolled, buckets full.
+    /// Returns the rules with full buckets and dice that were not rolled yet.
     pub fn new(faults: &[CallFault], seed: u64, now: Millis) -> Self {
         let rules = faults.iter().enumerate().map(|(index, fault)| Rule {
             dice: Dice::new(seed, &format!("call.{index}")),
@@ -116,48 +109,48 @@ impl CallFaults {
         }
     }
 
-    /// Judges one call. Latencies add up; of several outcomes the first rule's counts.
-    pub fn judge(&mut self, service: Service, action: &str, now: Millis) -> Verdict {
-        let mut verdict = Verdict::default();
+    /// Draws the fault of one call. Latencies add up; of several outcomes the first rule's counts.
+    pub fn draw(&mut self, service: AwsService, action: &str, now: Millis) -> InjectedFault {
+        let mut fault = InjectedFault::default();
         for rule in &mut self.rules {
             if !rule.fault.matches(service, action) || !rule.dice.roll(rule.fault.probability) {
                 continue;
             }
             if let Some(latency) = rule.fault.latency_ms {
-                verdict.latency += latency.draw(&mut rule.dice);
+                fault.latency += latency.draw(&mut rule.dice);
             }
-            let strikes = match &mut rule.bucket {
+            let applies = match &mut rule.bucket {
                 Some(bucket) => !bucket.take(1, now),
                 None => rule.fault.error.is_some() || rule.fault.reset,
             };
-            let outcome = strikes.then(|| match rule.fault.reset {
-                true => Outcome::Reset,
+            let outcome = applies.then(|| match rule.fault.reset {
+                true => FaultOutcome::Reset,
                 false => rule.fault.outcome(service),
             });
-            if verdict.outcome.is_none() {
-                verdict.outcome = outcome.map(|outcome| (rule.fault.when, outcome));
+            if fault.outcome.is_none() {
+                fault.outcome = outcome.map(|outcome| (rule.fault.when, outcome));
             }
         }
-        verdict
+        fault
     }
 }
 
 impl CallFault {
-    fn matches(&self, service: Service, action: &str) -> bool {
+    fn matches(&self, service: AwsService, action: &str) -> bool {
         self.service.is_none_or(|wanted| wanted == service)
             && self
                 .action
                 .as_ref()
-                .is_none_or(|pattern| Pattern::of(pattern).matches(action))
+                .is_none_or(|pattern| Pattern::new(pattern).matches(action))
     }
 
-    fn outcome(&self, service: Service) -> Outcome {
+    fn outcome(&self, service: AwsService) -> FaultOutcome {
         let (code, status) = match &self.error {
             Some(error) => (error.code.as_str(), error.status),
             None => (throttling_code(service), None),
         };
         let message = self.error.as_ref().and_then(|error| error.message.clone());
-        Outcome::Error {
+        FaultOutcome::Error {
             code: code.to_owned(),
             status: status.unwrap_or_else(|| status_of(code)),
             message: message.unwrap_or_else(|| message_of(code).to_owned()),
@@ -170,17 +163,17 @@ impl CallFault {
         if let Some(latency) = self.latency_ms {
             latency.check(&name(".latency_ms"))?;
         }
-        if let Some(limit) = self.limit {
-            limit.check(name(".limit"))?;
+        if self.limit.is_some_and(|limit| !limit.is_valid()) {
+            return Err(FaultsError::RateLimit(name(".limit")));
         }
         if let Some(status) = self.error.as_ref().and_then(|error| error.status)
             && !(400..=599).contains(&status)
         {
             return Err(FaultsError::Status(name(".error.status")));
         }
-        let does_something =
+        let has_effect =
             self.latency_ms.is_some() || self.limit.is_some() || self.error.is_some() || self.reset;
-        if does_something {
+        if has_effect {
             Ok(())
         } else {
             Err(FaultsError::NoEffect(name("")))
@@ -192,16 +185,16 @@ fn certain() -> f64 {
     1.0
 }
 
-/// What a service calls too many calls.
-fn throttling_code(service: Service) -> &'static str {
+/// Returns the service's code for throttling.
+fn throttling_code(service: AwsService) -> &'static str {
     match service {
-        Service::S3 => "SlowDown",
-        Service::Sqs => "RequestThrottled",
-        Service::Ec2 => "RequestLimitExceeded",
+        AwsService::S3 => "SlowDown",
+        AwsService::Sqs => "RequestThrottled",
+        AwsService::Ec2 => "RequestLimitExceeded",
     }
 }
 
-/// The statuses that AWS's lists of common errors give these codes.
+/// Returns the status of a code in AWS's lists of common errors.
 fn status_of(code: &str) -> u16 {
     match code {
         "InternalError" | "InternalFailure" | "InsufficientInstanceCapacity" => 500,
@@ -220,6 +213,6 @@ fn message_of(code: &str) -> &'static str {
         "RequestThrottled" => "Rate exceeded",
         "ServiceUnavailable" | "Unavailable" => "Service is unable to handle request.",
         "SlowDown" => "Please reduce your request rate.",
-        _ => "This error was asked for in localcloud's faults.",
+        _ => "This error is injected by localcloud's faults.",
     }
 }

@@ -1,11 +1,12 @@
-//! Chance that can be repeated.
+//! Random decisions that a seed repeats.
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use rand_distr::Distribution;
 
-/// A stream of random decisions. The same seed and name give the same stream, and streams of different names have
-/// nothing to do with each other: one fault's draws do not move another's.
+/// A stream of random decisions. The same seed and name give the same stream.
+///
+/// Streams of different names are independent: the draws of one fault do not move another's.
 #[derive(Debug, Clone)]
 pub struct Dice {
     generator: Xoshiro256PlusPlus,
@@ -13,7 +14,7 @@ pub struct Dice {
 
 impl Dice {
     pub fn new(seed: u64, name: &str) -> Self {
-        // FNV-1a: the standard library's hashes may differ from one release to the next.
+        // FNV-1a: the standard library's hashes may differ between releases.
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
@@ -22,13 +23,13 @@ impl Dice {
         }
     }
 
-    /// Whether something happens that happens with this probability, from 0 to 1. Always takes one draw, so that a
-    /// changed probability leaves the later draws as they are.
+    /// Returns true with a probability from 0 to 1. Takes one draw in any case: a changed probability leaves later draws
+    /// as they are.
     pub fn roll(&mut self, probability: f64) -> bool {
         self.generator.random::<f64>() < probability
     }
 
-    /// A draw from a distribution.
+    /// Draws from a distribution.
     pub fn draw(&mut self, distribution: impl Distribution<f64>) -> f64 {
         distribution.sample(&mut self.generator)
     }

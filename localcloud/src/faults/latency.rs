@@ -1,4 +1,4 @@
-//! How long a call takes longer than it would.
+//! Distributions of the latency that a fault adds.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Dice, FaultsError};
 
-/// A distribution of latencies in milliseconds. What is drawn below 0 counts as 0, above 10 minutes as 10 minutes.
+/// A distribution of latencies in milliseconds. Draws are clamped to 0 and 10 minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Latency {
@@ -15,7 +15,7 @@ pub enum Latency {
     Distribution(LatencyDistribution),
 }
 
-/// Latencies that differ from call to call.
+/// A latency that differs from call to call.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum LatencyDistribution {
@@ -25,8 +25,7 @@ pub enum LatencyDistribution {
         mean: f64,
         deviation: f64,
     },
-    /// The shape that measured latencies usually have: half are above the median, and e^sigma is the factor of one
-    /// standard deviation.
+    /// The usual shape of measured latencies. e^sigma is the factor of one standard deviation.
     LogNormal {
         median: f64,
         sigma: f64,
@@ -36,13 +35,12 @@ pub enum LatencyDistribution {
     },
 }
 
-const MOST_MS: f64 = 600_000.0;
+const MAX_MS: f64 = 600_000.0;
 
 impl Latency {
-    /// Draws one.
+    /// Draws a latency.
     pub fn draw(self, dice: &mut Dice) -> Duration {
         use LatencyDistribution as D;
-        // The parameters were checked; a distribution that refuses them nevertheless adds nothing.
         let drawn = match self {
             Self::Constant(millis) => Some(millis),
             Self::Distribution(D::Uniform(from, to)) => Uniform::new_inclusive(from, to)
@@ -60,17 +58,17 @@ impl Latency {
                 .ok()
                 .map(|distribution| dice.draw(distribution)),
         };
-        Duration::from_secs_f64(drawn.unwrap_or_default().clamp(0.0, MOST_MS) / 1000.0)
+        Duration::from_secs_f64(drawn.unwrap_or_default().clamp(0.0, MAX_MS) / 1000.0)
     }
 
-    /// Checks the parameters.
+    /// Checks the parameters. `name` is that of the latency in the error.
     ///
     /// # Errors
-    /// When a latency is out of bounds; `name` tells which.
+    /// When a parameter is out of bounds.
     pub(super) fn check(self, name: &str) -> Result<(), FaultsError> {
         use LatencyDistribution as D;
-        let within = |millis: f64| (0.0..=MOST_MS).contains(&millis);
-        let fine = match self {
+        let within = |millis: f64| (0.0..=MAX_MS).contains(&millis);
+        let is_valid = match self {
             Self::Constant(millis) => within(millis),
             Self::Distribution(D::Uniform(from, to)) => within(from) && within(to) && from <= to,
             Self::Distribution(D::Normal { mean, deviation }) => within(mean) && within(deviation),
@@ -79,7 +77,7 @@ impl Latency {
             }
             Self::Distribution(D::Exponential { mean }) => within(mean) && mean > 0.0,
         };
-        if fine {
+        if is_valid {
             Ok(())
         } else {
             Err(FaultsError::Latency(name.to_owned()))

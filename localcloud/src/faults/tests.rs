@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::Millis;
+use crate::protocol::AwsService;
 
 const NOW: Millis = 1_800_000_000_000;
 
@@ -13,15 +14,15 @@ fn rules(text: &str) -> Vec<CallFault> {
     faults.call
 }
 
-fn verdicts(rules: &[CallFault], seed: u64) -> Vec<Verdict> {
+fn draws(rules: &[CallFault], seed: u64) -> Vec<InjectedFault> {
     let mut faults = CallFaults::new(rules, seed, NOW);
     (0..200)
-        .map(|_| faults.judge(Service::Sqs, "SendMessage", NOW))
+        .map(|_| faults.draw(AwsService::Sqs, "SendMessage", NOW))
         .collect()
 }
 
 #[test]
-fn the_same_seed_gives_the_same_faults_and_another_seed_others() {
+fn the_seed_decides_the_faults() {
     let rules = rules(
         r#"
         [[call]]
@@ -34,9 +35,9 @@ fn the_same_seed_gives_the_same_faults_and_another_seed_others() {
         error = { code = "InternalError" }
         "#,
     );
-    let faults = verdicts(&rules, 7);
-    assert_eq!(faults, verdicts(&rules, 7));
-    assert_ne!(faults, verdicts(&rules, 8));
+    let faults = draws(&rules, 7);
+    assert_eq!(faults, draws(&rules, 7));
+    assert_ne!(faults, draws(&rules, 8));
     let slow = faults.iter().filter(|one| !one.latency.is_zero()).count();
     let failed = faults.iter().filter(|one| one.outcome.is_some()).count();
     assert!((30..90).contains(&slow), "{slow} of 200 at 0.3");
@@ -44,15 +45,15 @@ fn the_same_seed_gives_the_same_faults_and_another_seed_others() {
 }
 
 #[test]
-fn one_rules_draws_do_not_move_anothers() {
+fn the_draws_of_one_rule_do_not_move_those_of_another() {
     let with = |first_probability: &str| {
         let rules = rules(&format!(
             "[[call]]\nprobability = {first_probability}\nlatency_ms = {{ uniform = [0, 9] }}\n\
              [[call]]\nprobability = 0.5\nreset = true"
         ));
-        verdicts(&rules, 1)
+        draws(&rules, 1)
             .into_iter()
-            .map(|verdict| verdict.outcome)
+            .map(|fault| fault.outcome)
             .collect::<Vec<_>>()
     };
     assert_eq!(with("0"), with("1"));
@@ -78,34 +79,34 @@ fn rules_match_by_service_and_action_and_add_up() {
         "#,
     );
     let mut faults = CallFaults::new(&rules, 0, NOW);
-    let verdict = faults.judge(Service::Sqs, "SendMessage", NOW);
-    assert_eq!(verdict.latency, Duration::from_millis(12));
-    let error = Outcome::Error {
+    let fault = faults.draw(AwsService::Sqs, "SendMessage", NOW);
+    assert_eq!(fault.latency, Duration::from_millis(12));
+    let error = FaultOutcome::Error {
         code: "AccessDenied".to_owned(),
         status: 403,
         message: "no".to_owned(),
     };
-    assert_eq!(verdict.outcome, Some((When::After, error)));
-    let verdict = faults.judge(Service::S3, "GetObject", NOW);
-    assert_eq!(verdict.latency, Duration::from_millis(7));
-    assert_eq!(verdict.outcome, Some((When::Before, Outcome::Reset)));
+    assert_eq!(fault.outcome, Some((When::After, error)));
+    let fault = faults.draw(AwsService::S3, "GetObject", NOW);
+    assert_eq!(fault.latency, Duration::from_millis(7));
+    assert_eq!(fault.outcome, Some((When::Before, FaultOutcome::Reset)));
 }
 
 #[test]
-fn a_limit_throttles_in_the_words_of_the_service() {
+fn a_limit_throttles_with_the_code_of_the_service() {
     let rules = rules("[[call]]\nlimit = { size = 2, refill_per_second = 1 }");
     for (service, code, status) in [
-        (Service::Ec2, "RequestLimitExceeded", 503),
-        (Service::Sqs, "RequestThrottled", 400),
-        (Service::S3, "SlowDown", 503),
+        (AwsService::Ec2, "RequestLimitExceeded", 503),
+        (AwsService::Sqs, "RequestThrottled", 400),
+        (AwsService::S3, "SlowDown", 503),
     ] {
         let mut faults = CallFaults::new(&rules, 0, NOW);
-        let mut outcome = |now| faults.judge(service, "X", now).outcome;
+        let mut outcome = |now| faults.draw(service, "X", now).outcome;
         assert_eq!((outcome(NOW), outcome(NOW)), (None, None));
         match outcome(NOW) {
             Some((
                 When::Before,
-                Outcome::Error {
+                FaultOutcome::Error {
                     code: c, status: s, ..
                 },
             )) => {
@@ -118,7 +119,7 @@ fn a_limit_throttles_in_the_words_of_the_service() {
 }
 
 #[test]
-fn latencies_keep_to_their_distribution() {
+fn latencies_follow_their_distribution() {
     let mut dice = Dice::new(3, "latency");
     for (text, mean_ms, tolerance) in [
         ("20", 20.0, 0.0),
@@ -136,7 +137,7 @@ fn latencies_keep_to_their_distribution() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_by_name() {
+fn a_value_out_of_bounds_is_refused_by_name() {
     for (text, complaint) in [
         (
             "[[call]]\nreset = true\nprobability = 1.5",
@@ -171,7 +172,7 @@ fn what_cannot_be_is_refused_by_name() {
 }
 
 #[test]
-fn faults_survive_being_written_as_json_and_read_again() {
+fn faults_round_trip_through_json() {
     let faults: Faults = toml::from_str(
         r#"
         seed = 5
@@ -199,10 +200,10 @@ fn faults_survive_being_written_as_json_and_read_again() {
 }
 
 #[test]
-fn a_reset_with_a_limit_strikes_only_beyond_it() {
+fn a_reset_with_a_limit_applies_only_above_it() {
     let rules = rules("[[call]]\nreset = true\nlimit = { size = 1, refill_per_second = 0 }");
     let mut faults = CallFaults::new(&rules, 0, NOW);
-    let mut outcome = || faults.judge(Service::Sqs, "X", NOW).outcome;
+    let mut outcome = || faults.draw(AwsService::Sqs, "X", NOW).outcome;
     assert_eq!(outcome(), None);
-    assert_eq!(outcome(), Some((When::Before, Outcome::Reset)));
+    assert_eq!(outcome(), Some((When::Before, FaultOutcome::Reset)));
 }

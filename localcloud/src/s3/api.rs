@@ -1,28 +1,35 @@
-//! S3's operations over the store, behind the protocol of `s3s`.
+//! S3's operations over the store.
 
-mod answers;
+mod acl;
 mod buckets;
+mod completion;
 mod copies;
+mod input;
 mod lists;
+mod notifications;
 mod objects;
+mod paging;
 mod parts;
-mod reading;
+mod reads;
 mod tags;
 mod uploads;
 
 use std::sync::Arc;
 
-use http::Extensions;
+use http::{Extensions, StatusCode};
 use s3s::dto::*;
 use s3s::{S3, S3ErrorCode, S3Request, S3Response, S3Result};
 
-use super::caller::Caller;
-use super::failure::{custom, failure, invalid_argument, unsupported};
-use super::store::Store;
+use super::OWNER_ID;
+use super::context::RequestContext;
+use super::events::Event;
+use super::failure::{custom, failure, internal, unsupported};
+use super::receive::ReceivedBody;
+use super::staging::StagedFile;
+use super::store::{Description, Object as StoredObject, Store, Tags, TemporaryFile};
 use crate::sqs::Sqs;
-
-/// The canonical user who owns every bucket and object.
-pub const OWNER_ID: &str = "75aa57f09aa0c8caeab4f8c24e99d10f8e7faeebf76c078efc7c6caea54ba06a";
+use acl::owner_grants;
+use input::acl_not_supported;
 
 /// S3's operations.
 #[derive(Debug, Clone)]
@@ -32,14 +39,28 @@ pub struct Api {
     pub(super) region: String,
 }
 
-/// Answers an operation by the method that does it, or with S3's answer for what no bucket here can have.
+/// Implements each operation by a method. The operations after `@absent` concern features that no bucket here can
+/// have: they check that the bucket exists and return what S3 returns for a bucket without the feature.
 macro_rules! operations {
-    ($($name:ident($input:ty) -> $output:ty = $method:ident;)*) => {
+    (
+        $($name:ident($input:ty) -> $output:ty = $method:ident;)*
+        @absent
+        $($absent:ident($absent_input:ty) -> $absent_output:ty = $result:expr;)*
+    ) => {
         #[async_trait::async_trait]
         impl S3 for Api {
             $(
                 async fn $name(&self, request: S3Request<$input>) -> S3Result<S3Response<$output>> {
                     self.$method(request).await.map(S3Response::new)
+                }
+            )*
+            $(
+                async fn $absent(
+                    &self,
+                    request: S3Request<$absent_input>,
+                ) -> S3Result<S3Response<$absent_output>> {
+                    self.check_bucket(&request.input.bucket)?;
+                    $result.map(S3Response::new)
                 }
             )*
         }
@@ -79,33 +100,104 @@ operations! {
     get_bucket_tagging(GetBucketTaggingInput) -> GetBucketTaggingOutput = do_get_bucket_tags;
     put_bucket_tagging(PutBucketTaggingInput) -> PutBucketTaggingOutput = do_put_bucket_tags;
     delete_bucket_tagging(DeleteBucketTaggingInput) -> DeleteBucketTaggingOutput = do_delete_bucket_tags;
-    get_bucket_versioning(GetBucketVersioningInput) -> GetBucketVersioningOutput = do_get_versioning;
-    put_bucket_versioning(PutBucketVersioningInput) -> PutBucketVersioningOutput = do_put_versioning;
-    get_bucket_acl(GetBucketAclInput) -> GetBucketAclOutput = do_get_bucket_acl;
     get_object_acl(GetObjectAclInput) -> GetObjectAclOutput = do_get_object_acl;
-    put_bucket_acl(PutBucketAclInput) -> PutBucketAclOutput = do_put_bucket_acl;
     put_object_acl(PutObjectAclInput) -> PutObjectAclOutput = do_put_object_acl;
-    get_bucket_policy(GetBucketPolicyInput) -> GetBucketPolicyOutput = do_get_policy;
-    get_bucket_cors(GetBucketCorsInput) -> GetBucketCorsOutput = do_get_cors;
-    get_bucket_website(GetBucketWebsiteInput) -> GetBucketWebsiteOutput = do_get_website;
-    get_bucket_lifecycle_configuration(GetBucketLifecycleConfigurationInput)
-        -> GetBucketLifecycleConfigurationOutput = do_get_lifecycle;
-    get_bucket_encryption(GetBucketEncryptionInput) -> GetBucketEncryptionOutput = do_get_encryption;
-    get_bucket_replication(GetBucketReplicationInput) -> GetBucketReplicationOutput = do_get_replication;
-    get_bucket_logging(GetBucketLoggingInput) -> GetBucketLoggingOutput = do_get_logging;
-    get_bucket_request_payment(GetBucketRequestPaymentInput)
-        -> GetBucketRequestPaymentOutput = do_get_request_payment;
+    @absent
+    get_bucket_versioning(GetBucketVersioningInput) -> GetBucketVersioningOutput = Ok(Default::default());
+    put_bucket_versioning(PutBucketVersioningInput) -> PutBucketVersioningOutput = Err(unsupported("versioning"));
+    get_bucket_acl(GetBucketAclInput) -> GetBucketAclOutput
+        = Ok(GetBucketAclOutput { grants: Some(owner_grants()), owner: Some(owner()) });
+    put_bucket_acl(PutBucketAclInput) -> PutBucketAclOutput = Err(acl_not_supported());
+    get_bucket_policy(GetBucketPolicyInput) -> GetBucketPolicyOutput = Err(failure(S3ErrorCode::NoSuchBucketPolicy));
+    get_bucket_cors(GetBucketCorsInput) -> GetBucketCorsOutput = Err(failure(S3ErrorCode::NoSuchCORSConfiguration));
+    get_bucket_website(GetBucketWebsiteInput) -> GetBucketWebsiteOutput
+        = Err(failure(S3ErrorCode::NoSuchWebsiteConfiguration));
+    get_bucket_lifecycle_configuration(GetBucketLifecycleConfigurationInput) -> GetBucketLifecycleConfigurationOutput
+        = Err(failure(S3ErrorCode::NoSuchLifecycleConfiguration));
+    get_bucket_encryption(GetBucketEncryptionInput) -> GetBucketEncryptionOutput = Err(custom(
+        StatusCode::NOT_FOUND,
+        "ServerSideEncryptionConfigurationNotFoundError",
+        "The server side encryption configuration was not found",
+    ));
+    get_bucket_replication(GetBucketReplicationInput) -> GetBucketReplicationOutput
+        = Err(failure(S3ErrorCode::ReplicationConfigurationNotFoundError));
+    get_bucket_logging(GetBucketLoggingInput) -> GetBucketLoggingOutput = Ok(Default::default());
+    get_bucket_request_payment(GetBucketRequestPaymentInput) -> GetBucketRequestPaymentOutput
+        = Ok(GetBucketRequestPaymentOutput { payer: Some(Payer::from_static(Payer::BUCKET_OWNER)) });
     get_bucket_accelerate_configuration(GetBucketAccelerateConfigurationInput)
-        -> GetBucketAccelerateConfigurationOutput = do_get_accelerate;
-    get_public_access_block(GetPublicAccessBlockInput) -> GetPublicAccessBlockOutput = do_get_access_block;
-    get_bucket_ownership_controls(GetBucketOwnershipControlsInput)
-        -> GetBucketOwnershipControlsOutput = do_get_ownership;
-    get_object_lock_configuration(GetObjectLockConfigurationInput)
-        -> GetObjectLockConfigurationOutput = do_get_object_lock;
+        -> GetBucketAccelerateConfigurationOutput = Ok(Default::default());
+    get_public_access_block(GetPublicAccessBlockInput) -> GetPublicAccessBlockOutput = Err(custom(
+        StatusCode::NOT_FOUND,
+        "NoSuchPublicAccessBlockConfiguration",
+        "The public access block configuration was not found",
+    ));
+    get_bucket_ownership_controls(GetBucketOwnershipControlsInput) -> GetBucketOwnershipControlsOutput
+        = Ok(GetBucketOwnershipControlsOutput {
+            ownership_controls: Some(OwnershipControls {
+                rules: vec![OwnershipControlsRule {
+                    object_ownership: ObjectOwnership::from_static(ObjectOwnership::BUCKET_OWNER_ENFORCED),
+                }],
+            }),
+        });
+    get_object_lock_configuration(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput = Err(custom(
+        StatusCode::NOT_FOUND,
+        "ObjectLockConfigurationNotFoundError",
+        "Object Lock configuration does not exist for this bucket",
+    ));
 }
 
-/// Who calls; the service has noted it.
-fn caller(extensions: &Extensions) -> Caller {
+impl Api {
+    fn check_bucket(&self, bucket: &str) -> S3Result<()> {
+        self.store.with_bucket(bucket, |_| Ok(()))
+    }
+
+    /// Creates a new object of a body that has arrived.
+    fn new_object(
+        &self,
+        key: &str,
+        body: &ReceivedBody,
+        description: Description,
+        tags: Tags,
+    ) -> StoredObject {
+        StoredObject {
+            key: key.to_owned(),
+            number: self.store.number(),
+            size: body.size,
+            etag: body.etag.clone(),
+            modified: self.store.now(),
+            description,
+            tags,
+            checksum: body.checksum.clone(),
+            parts: Vec::new(),
+        }
+    }
+
+    /// Completes an object's file, stores it by `put`, which returns the event's sequencer, and notifies the bucket's
+    /// queues.
+    async fn store_object(
+        &self,
+        bucket: &str,
+        object: &StoredObject,
+        staged: StagedFile,
+        event: &'static str,
+        extensions: &Extensions,
+        put: impl FnOnce(TemporaryFile) -> S3Result<u64>,
+    ) -> S3Result<()> {
+        let file = staged.seal(&self.store, object).map_err(internal)?;
+        let event = Event {
+            name: event,
+            bucket,
+            key: &object.key,
+            object: Some(object),
+            sequencer: put(file)?,
+        };
+        self.notify(&event, extensions).await;
+        Ok(())
+    }
+}
+
+/// Returns the context that the service adds to every request.
+fn context(extensions: &Extensions) -> RequestContext {
     extensions.get().cloned().unwrap_or_default()
 }
 
@@ -116,38 +208,9 @@ fn owner() -> Owner {
     }
 }
 
-/// A bucket that never was versioned has only `null` versions.
-fn check_version(version_id: Option<&str>) -> S3Result<()> {
-    match version_id {
-        None | Some("null") => Ok(()),
-        Some(_) => Err(invalid_argument("Invalid version id specified")),
-    }
-}
-
-/// What an access control list may say where, as is the rule, the bucket's owner owns all.
-fn check_acl(acl: Option<&str>, grants: bool) -> S3Result<()> {
-    let harmless = ["private", "bucket-owner-full-control", "bucket-owner-read"];
-    if grants || acl.is_some_and(|acl| !harmless.contains(&acl)) {
-        return Err(no_acl());
-    }
-    Ok(())
-}
-
-fn no_acl() -> s3s::S3Error {
-    custom(
-        http::StatusCode::BAD_REQUEST,
-        "AccessControlListNotSupported",
-        "The bucket does not allow ACLs",
-    )
-}
-
-fn check_encryption(customer_key: bool, server_side: Option<&str>) -> S3Result<()> {
-    if customer_key {
-        return Err(unsupported("encryption with the customer's keys"));
-    }
-    match server_side {
-        None | Some("AES256") => Ok(()),
-        Some("aws:kms" | "aws:kms:dsse") => Err(unsupported("encryption with keys of KMS")),
-        Some(_) => Err(failure(S3ErrorCode::InvalidEncryptionAlgorithmError)),
+fn initiator() -> Initiator {
+    Initiator {
+        display_name: None,
+        id: Some(OWNER_ID.to_owned()),
     }
 }

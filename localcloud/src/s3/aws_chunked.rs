@@ -1,8 +1,8 @@
-//! The `aws-chunked` content encoding, decoded without its signatures: for when nobody's signature is looked at.
+//! Decodes the `aws-chunked` content encoding without verifying its signatures.
 //!
-//! Source: "Signature calculations for the authorization header: transferring payload in multiple chunks", whose
-//! chunks are `SIZE-IN-HEX[;chunk-signature=...]`, a line end, the bytes and a line end; trailing headers may follow
-//! the empty chunk.
+//! Source: "Signature calculations for the authorization header: transferring payload in multiple chunks". A chunk is
+//! `SIZE-IN-HEX[;chunk-signature=...]`, a line end, the bytes and a line end. Trailing headers may follow the empty
+//! chunk.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,11 +15,11 @@ use s3s::stream::{ByteStream, RemainingLength};
 use s3s::{Body, StdError};
 use thiserror::Error;
 
-/// The headers after a body, once the body has been read.
+/// The trailing headers, complete once the body is read.
 #[derive(Debug, Clone, Default)]
 pub struct DecodedTrailers(Arc<Mutex<HeaderMap>>);
 
-/// A body that is being decoded.
+/// A stream of the decoded bytes.
 #[derive(Debug)]
 pub struct Decoder {
     body: Body,
@@ -40,14 +40,14 @@ enum State {
 
 #[derive(Debug, Error)]
 enum ChunkError {
-    #[error("a chunk is not well-formed")]
+    #[error("malformed chunk")]
     Malformed,
     #[error("the body ended within a chunk")]
     Incomplete,
 }
 
-/// Far more than the signature of a chunk or a checksum need.
-const MOST_LINE_BYTES: usize = 16 * 1024;
+/// Ample for the signature of a chunk and for a checksum.
+const MAX_LINE_BYTES: usize = 16 * 1024;
 
 impl DecodedTrailers {
     pub fn take(&self) -> HeaderMap {
@@ -69,7 +69,7 @@ impl DecodedTrailers {
 }
 
 impl Decoder {
-    /// Decodes a body that holds `length` bytes.
+    /// Decodes a body of `length` bytes.
     pub fn new(body: Body, length: usize) -> (Self, DecodedTrailers) {
         let trailers = DecodedTrailers::default();
         let decoder = Self {
@@ -82,7 +82,7 @@ impl Decoder {
         (decoder, trailers)
     }
 
-    /// The next bytes from what has arrived; `None` if more must arrive first.
+    /// Returns the next bytes; `None` if more must arrive first.
     fn decode(&mut self) -> Result<Option<Bytes>, ChunkError> {
         loop {
             match self.state {
@@ -138,7 +138,7 @@ impl Decoder {
                 self.buffer.advance(2);
                 Ok(Some(line))
             }
-            None if self.buffer.len() > MOST_LINE_BYTES => Err(ChunkError::Malformed),
+            None if self.buffer.len() > MAX_LINE_BYTES => Err(ChunkError::Malformed),
             None => Ok(None),
         }
     }
@@ -158,7 +158,7 @@ impl Stream for Decoder {
             match ready!(Pin::new(&mut self.body).poll_next(context)) {
                 Some(Ok(bytes)) => self.buffer.extend_from_slice(&bytes),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                // Some clients leave the last line end out.
+                // Some clients omit the last line end.
                 None if self.state == State::Trailers && self.remaining == 0 => {
                     self.state = State::Done;
                 }

@@ -1,139 +1,14 @@
-//! The checksums that S3 verifies, computes and keeps.
+//! The checksums that S3 verifies, computes and stores.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use md5::{Digest, Md5};
+use s3s::checksum::ChecksumHasher;
 use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Sha1, Sha256};
+use s3s::dto::{ChecksumAlgorithm, ChecksumType};
 use serde::{Deserialize, Serialize};
 
-/// An algorithm of S3.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Algorithm {
-    Crc32,
-    Crc32c,
-    Crc64nvme,
-    Sha1,
-    Sha256,
-}
-
-/// The checksum of an object or of a part.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Checksum {
-    pub algorithm: Algorithm,
-    /// In base64; a composite one ends with a dash and the number of parts.
-    pub value: String,
-    /// Of the parts' checksums rather than of the bytes.
-    pub composite: bool,
-}
-
-impl Algorithm {
-    pub const ALL: [Self; 5] = [
-        Self::Crc32,
-        Self::Crc32c,
-        Self::Crc64nvme,
-        Self::Sha1,
-        Self::Sha256,
-    ];
-
-    /// As S3 names it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Crc32 => "CRC32",
-            Self::Crc32c => "CRC32C",
-            Self::Crc64nvme => "CRC64NVME",
-            Self::Sha1 => "SHA1",
-            Self::Sha256 => "SHA256",
-        }
-    }
-
-    /// The header or trailer that carries its checksum.
-    pub fn header(self) -> &'static str {
-        match self {
-            Self::Crc32 => "x-amz-checksum-crc32",
-            Self::Crc32c => "x-amz-checksum-crc32c",
-            Self::Crc64nvme => "x-amz-checksum-crc64nvme",
-            Self::Sha1 => "x-amz-checksum-sha1",
-            Self::Sha256 => "x-amz-checksum-sha256",
-        }
-    }
-
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
-    }
-
-    /// Whether a base64 text can be a checksum of this algorithm.
-    pub fn can_be(self, value: &str) -> bool {
-        let length = match self {
-            Self::Crc32 | Self::Crc32c => 4,
-            Self::Crc64nvme => 8,
-            Self::Sha1 => 20,
-            Self::Sha256 => 32,
-        };
-        STANDARD.decode(value).is_ok_and(|raw| raw.len() == length)
-    }
-
-    pub fn hasher(self) -> Hasher {
-        match self {
-            Self::Crc32 => Hasher::Crc32(Crc32::new()),
-            Self::Crc32c => Hasher::Crc32c(Crc32c::new()),
-            Self::Crc64nvme => Hasher::Crc64nvme(Crc64Nvme::new()),
-            Self::Sha1 => Hasher::Sha1(Sha1::new()),
-            Self::Sha256 => Hasher::Sha256(Sha256::new()),
-        }
-    }
-
-    /// The checksum of the parts' checksums, which are in base64.
-    pub fn composite<'a>(self, parts: impl Iterator<Item = &'a str>) -> Checksum {
-        let mut hasher = self.hasher();
-        let mut count = 0;
-        for part in parts {
-            hasher.update(&STANDARD.decode(part).unwrap_or_default());
-            count += 1;
-        }
-        Checksum {
-            algorithm: self,
-            value: format!("{}-{count}", hasher.finish()),
-            composite: true,
-        }
-    }
-}
-
-/// A checksum that is being computed.
-#[allow(missing_debug_implementations)]
-pub enum Hasher {
-    Crc32(Crc32),
-    Crc32c(Crc32c),
-    Crc64nvme(Crc64Nvme),
-    Sha1(Sha1),
-    Sha256(Sha256),
-}
-
-impl Hasher {
-    pub fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Crc32(hasher) => hasher.update(bytes),
-            Self::Crc32c(hasher) => hasher.update(bytes),
-            Self::Crc64nvme(hasher) => hasher.update(bytes),
-            Self::Sha1(hasher) => hasher.update(bytes),
-            Self::Sha256(hasher) => hasher.update(bytes),
-        }
-    }
-
-    /// In base64.
-    pub fn finish(self) -> String {
-        match self {
-            Self::Crc32(hasher) => STANDARD.encode(hasher.finalize()),
-            Self::Crc32c(hasher) => STANDARD.encode(hasher.finalize()),
-            Self::Crc64nvme(hasher) => STANDARD.encode(hasher.finalize()),
-            Self::Sha1(hasher) => STANDARD.encode(hasher.finalize()),
-            Self::Sha256(hasher) => STANDARD.encode(hasher.finalize()),
-        }
-    }
-}
-
-/// The checksums that the client sent along, from the five fields of an input.
+/// Takes the checksums out of the five checksum fields of a request.
 macro_rules! declared_checksums {
     ($input:expr) => {{
         use crate::s3::checksums::Algorithm;
@@ -150,8 +25,8 @@ macro_rules! declared_checksums {
     }};
 }
 
-/// Fills the one of an output's five fields that a checksum belongs into.
-macro_rules! show_checksum {
+/// Sets that of a response's five checksum fields which belongs to a checksum's algorithm.
+macro_rules! set_checksum {
     ($output:expr, $checksum:expr) => {
         if let Some(checksum) = $checksum {
             let checksum: &crate::s3::checksums::Checksum = checksum;
@@ -168,15 +43,170 @@ macro_rules! show_checksum {
     };
 }
 
-pub(super) use {declared_checksums, show_checksum};
+pub(super) use {declared_checksums, set_checksum};
 
-impl Checksum {
-    /// S3's word for what it was computed of.
-    pub fn type_name(&self) -> &'static str {
-        if self.composite {
-            "COMPOSITE"
-        } else {
-            "FULL_OBJECT"
+/// A checksum algorithm of S3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Algorithm {
+    Crc32,
+    Crc32c,
+    Crc64nvme,
+    Sha1,
+    Sha256,
+}
+
+/// The checksum of an object or of a part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checksum {
+    pub algorithm: Algorithm,
+    /// Base64; a composite checksum ends with a dash and the number of parts.
+    pub value: String,
+    /// Computed from the parts' checksums rather than from the bytes.
+    pub composite: bool,
+}
+
+/// A checksum that is being computed.
+#[allow(missing_debug_implementations)]
+pub struct Hasher {
+    algorithm: Algorithm,
+    hasher: ChecksumHasher,
+}
+
+/// The MD5 and, if wanted, the checksum of bytes, computed in one pass.
+#[allow(missing_debug_implementations)]
+pub struct Digests {
+    md5: Md5,
+    checksum: Option<Hasher>,
+}
+
+impl Algorithm {
+    pub const ALL: [Self; 5] = [
+        Self::Crc32,
+        Self::Crc32c,
+        Self::Crc64nvme,
+        Self::Sha1,
+        Self::Sha256,
+    ];
+
+    /// S3's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Crc32 => "CRC32",
+            Self::Crc32c => "CRC32C",
+            Self::Crc64nvme => "CRC64NVME",
+            Self::Sha1 => "SHA1",
+            Self::Sha256 => "SHA256",
         }
     }
+
+    /// Returns the header or trailer that carries its checksum.
+    pub fn header(self) -> String {
+        format!("x-amz-checksum-{}", self.name().to_ascii_lowercase())
+    }
+
+    /// Returns the algorithm that a request names; `None` for an unknown name.
+    pub fn of(name: &ChecksumAlgorithm) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name.as_str()))
+    }
+
+    pub fn to_dto(self) -> ChecksumAlgorithm {
+        ChecksumAlgorithm::from_static(self.name())
+    }
+
+    /// Whether a base64 text decodes to as many bytes as the algorithm produces.
+    pub fn accepts(self, value: &str) -> bool {
+        let length = match self {
+            Self::Crc32 | Self::Crc32c => 4,
+            Self::Crc64nvme => 8,
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+        };
+        STANDARD.decode(value).is_ok_and(|raw| raw.len() == length)
+    }
+
+    pub fn hasher(self) -> Hasher {
+        let mut hasher = ChecksumHasher::default();
+        match self {
+            Self::Crc32 => hasher.crc32 = Some(Crc32::new()),
+            Self::Crc32c => hasher.crc32c = Some(Crc32c::new()),
+            Self::Crc64nvme => hasher.crc64nvme = Some(Crc64Nvme::new()),
+            Self::Sha1 => hasher.sha1 = Some(Sha1::new()),
+            Self::Sha256 => hasher.sha256 = Some(Sha256::new()),
+        }
+        Hasher {
+            algorithm: self,
+            hasher,
+        }
+    }
+
+    /// Returns the checksum of the parts' checksums, which are in base64.
+    pub fn composite<'a>(self, parts: impl Iterator<Item = &'a str>) -> Checksum {
+        let mut hasher = self.hasher();
+        let mut count = 0;
+        for part in parts {
+            hasher.update(&STANDARD.decode(part).unwrap_or_default());
+            count += 1;
+        }
+        Checksum {
+            algorithm: self,
+            value: format!("{}-{count}", hasher.finish().value),
+            composite: true,
+        }
+    }
+}
+
+impl Hasher {
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+    }
+
+    pub fn finish(self) -> Checksum {
+        let mut digest = self.hasher.finalize();
+        let (_, value) = declared_checksums!(digest).remove(0);
+        Checksum {
+            algorithm: self.algorithm,
+            value,
+            composite: false,
+        }
+    }
+}
+
+impl Digests {
+    pub fn new(algorithm: Option<Algorithm>) -> Self {
+        Self {
+            md5: Md5::new(),
+            checksum: algorithm.map(Algorithm::hasher),
+        }
+    }
+
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.md5.update(bytes);
+        if let Some(hasher) = &mut self.checksum {
+            hasher.update(bytes);
+        }
+    }
+
+    /// Returns the 16 bytes of the MD5, and the checksum.
+    pub fn finish(self) -> (Vec<u8>, Option<Checksum>) {
+        (
+            self.md5.finalize().to_vec(),
+            self.checksum.map(Hasher::finish),
+        )
+    }
+}
+
+impl Checksum {
+    pub fn type_dto(&self) -> ChecksumType {
+        checksum_type(self.composite)
+    }
+}
+
+pub fn checksum_type(composite: bool) -> ChecksumType {
+    ChecksumType::from_static(match composite {
+        true => ChecksumType::COMPOSITE,
+        false => ChecksumType::FULL_OBJECT,
+    })
 }

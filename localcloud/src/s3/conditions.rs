@@ -1,4 +1,4 @@
-//! The conditions of requests. Pure.
+//! Conditional requests. Pure.
 
 use http::{HeaderMap, HeaderValue, header};
 use s3s::dto::{ETag, ETagCondition, Timestamp};
@@ -9,7 +9,7 @@ use super::failure::{failure, unsupported};
 use super::store::Object;
 use crate::clock::Millis;
 
-/// What a reader asks of the object.
+/// The conditions of a read or of a copy's source.
 #[derive(Debug, Default)]
 pub struct ReadConditions {
     pub if_match: Option<ETagCondition>,
@@ -19,31 +19,33 @@ pub struct ReadConditions {
 }
 
 impl ReadConditions {
+    /// Checks the conditions of a read.
+    ///
     /// # Errors
-    /// `PreconditionFailed`, and `NotModified` where the reader has the object already.
+    /// `PreconditionFailed`, and `NotModified` if the client has the object already.
     pub fn check(&self, object: &Object) -> S3Result<()> {
-        if self.unwanted(object) {
+        if self.mismatches(object) {
             return Err(failure(S3ErrorCode::PreconditionFailed));
         }
-        if self.known(object) {
+        if self.is_unmodified(object) {
             return Err(not_modified(object));
         }
         Ok(())
     }
 
-    /// As `check` for the source of a copy, which is never just not modified.
+    /// Checks the conditions of a copy's source.
     ///
     /// # Errors
-    /// `PreconditionFailed`.
+    /// `PreconditionFailed`, also where a read returns `NotModified`.
     pub fn check_source(&self, object: &Object) -> S3Result<()> {
-        if self.unwanted(object) || self.known(object) {
+        if self.mismatches(object) || self.is_unmodified(object) {
             return Err(failure(S3ErrorCode::PreconditionFailed));
         }
         Ok(())
     }
 
-    /// A condition on the entity tag makes S3 ignore the one on the time.
-    fn unwanted(&self, object: &Object) -> bool {
+    /// Whether the condition on the entity tag fails, or, without one, that on the time.
+    fn mismatches(&self, object: &Object) -> bool {
         match (&self.if_match, &self.if_unmodified_since) {
             (Some(condition), _) => !meets(condition, object),
             (None, Some(time)) => seconds(object.modified) > unix_seconds(time),
@@ -51,7 +53,7 @@ impl ReadConditions {
         }
     }
 
-    fn known(&self, object: &Object) -> bool {
+    fn is_unmodified(&self, object: &Object) -> bool {
         match (&self.if_none_match, &self.if_modified_since) {
             (Some(condition), _) => meets(condition, object),
             (None, Some(time)) => seconds(object.modified) <= unix_seconds(time),
@@ -60,11 +62,11 @@ impl ReadConditions {
     }
 }
 
-/// Whether an object may be written over what is there.
+/// Checks the conditions of a write, given the object that it overwrites.
 ///
 /// # Errors
-/// `PreconditionFailed`, `NoSuchKey` where an entity tag was asked for and nothing is there, `NotImplemented` for
-/// conditions that S3 does not know for writing.
+/// `PreconditionFailed`; `NoSuchKey` for `If-Match` without an object; `NotImplemented` for conditions that S3 does not
+/// support for writes.
 pub fn check_write(
     if_match: Option<&ETagCondition>,
     if_none_match: Option<&ETagCondition>,
@@ -87,21 +89,40 @@ pub fn check_write(
     }
 }
 
-/// The time that S3 shows: whole seconds.
-pub fn shown_time(millis: Millis) -> Timestamp {
+/// Checks the size and the modification time that a delete expects of the object.
+///
+/// # Errors
+/// `PreconditionFailed`.
+pub fn check_version_of(
+    present: Option<&Object>,
+    size: Option<i64>,
+    time: Option<&Timestamp>,
+) -> S3Result<()> {
+    let Some(object) = present else {
+        return Ok(());
+    };
+    let same_size = size.is_none_or(|size| size == object.size as i64);
+    let same_time = time.is_none_or(|time| unix_seconds(time) == seconds(object.modified));
+    match same_size && same_time {
+        true => Ok(()),
+        false => Err(failure(S3ErrorCode::PreconditionFailed)),
+    }
+}
+
+/// Returns the time in whole seconds, as S3 sends it.
+pub fn to_timestamp(millis: Millis) -> Timestamp {
     let time = i64::try_from(millis / 1000)
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
     Timestamp::from(time.unwrap_or(OffsetDateTime::UNIX_EPOCH))
 }
 
-/// Seconds since the Unix epoch.
+/// Returns the seconds since the Unix epoch.
 pub fn unix_seconds(time: &Timestamp) -> i64 {
     OffsetDateTime::from(time.clone()).unix_timestamp()
 }
 
-/// The entity tag as S3 sends it.
-pub fn shown_etag(object: &Object) -> ETag {
+pub fn to_etag(object: &Object) -> ETag {
     ETag::Strong(object.etag.clone())
 }
 
@@ -122,8 +143,9 @@ fn not_modified(object: &Object) -> S3Error {
         headers.insert(header::ETAG, etag);
     }
     let mut text = Vec::new();
-    let shown = shown_time(object.modified).format(s3s::dto::TimestampFormat::HttpDate, &mut text);
-    if let (Ok(()), Ok(value)) = (shown, HeaderValue::from_bytes(&text)) {
+    let formatted =
+        to_timestamp(object.modified).format(s3s::dto::TimestampFormat::HttpDate, &mut text);
+    if let (Ok(()), Ok(value)) = (formatted, HeaderValue::from_bytes(&text)) {
         headers.insert(header::LAST_MODIFIED, value);
     }
     let mut error = failure(S3ErrorCode::NotModified);

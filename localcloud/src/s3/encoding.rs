@@ -1,8 +1,8 @@
-//! How S3 writes keys where they must be plain ASCII, and reads the tags in a header. Pure.
+//! The URL encoding of keys in lists and events. Pure.
 
 use std::fmt::Write;
 
-/// Percent-encoding as in forms, but for slashes: a space is a plus sign.
+/// Encodes a text as forms do, except that slashes stay.
 pub fn url_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -1,83 +1,42 @@
-//! The messages about what happens in a bucket, in version 2.1 of S3's format.
+//! The messages of event notifications, in version 2.1 of S3's format. Pure.
 
-use s3s::{S3Error, S3Result};
 use serde_json::json;
 use time::OffsetDateTime;
 use time::macros::format_description;
-use tracing::warn;
 
-use super::api::Api;
-use super::caller::Caller;
+use super::OWNER_ID;
+use super::context::RequestContext;
 use super::encoding::url_encode;
-use super::failure::invalid_argument;
-use super::notifications::QueueNotification;
 use super::store::Object;
 use crate::clock::Millis;
 
-/// Something that happened to an object.
+/// A change of an object.
 #[derive(Debug)]
 pub struct Event<'a> {
     /// Without `s3:`.
     pub name: &'static str,
     pub bucket: &'a str,
     pub key: &'a str,
-    /// What was created.
+    /// The object, if it was created.
     pub object: Option<&'a Object>,
-    /// Events of one key are ordered by it.
+    /// Orders the events of a key.
     pub sequencer: u64,
 }
 
-impl Api {
-    /// Sends an event to the queues that are to hear of it. A queue that is gone hears nothing.
-    pub(super) async fn announce(&self, event: &Event<'_>, caller: &Caller) {
-        let listeners: Vec<QueueNotification> = self
-            .store
-            .with_bucket(event.bucket, |bucket| {
-                let all = bucket.settings.notifications.iter();
-                Ok(all
-                    .filter(|listener| listener.hears_of(event.name, event.key))
-                    .cloned()
-                    .collect())
-            })
-            .unwrap_or_default();
-        for listener in listeners {
-            let body = self.message(event, &listener.id, caller);
-            if let Err(error) = self.sqs.deliver_event(&listener.queue_arn, body).await {
-                warn!(%error, queue = listener.queue_arn, "an event was lost");
-            }
-        }
-    }
-
-    /// Sends the message by which S3 tries a new configuration out.
-    ///
-    /// # Errors
-    /// `InvalidArgument` when there is no such queue.
-    pub(super) async fn announce_test(
+impl Event<'_> {
+    /// Returns the message for the queue of a notification configuration.
+    pub fn message(
         &self,
-        bucket: &str,
-        queue_arn: &str,
-        caller: &Caller,
-    ) -> S3Result<()> {
-        let body = json!({
-            "Service": "Amazon S3",
-            "Event": "s3:TestEvent",
-            "Time": iso_time(self.store.now()),
-            "Bucket": bucket,
-            "RequestId": caller.request_id,
-            "HostId": caller.host_id,
-        });
-        self.sqs
-            .deliver_event(queue_arn, body.to_string())
-            .await
-            .map_err(|_| no_destination())
-    }
-
-    fn message(&self, event: &Event<'_>, configuration_id: &str, caller: &Caller) -> String {
+        configuration_id: &str,
+        region: &str,
+        context: &RequestContext,
+        now: Millis,
+    ) -> String {
         let mut object = json!({
-            "key": url_encode(event.key),
-            "sequencer": format!("{:018X}", event.sequencer),
+            "key": url_encode(self.key),
+            "sequencer": format!("{:018X}", self.sequencer),
         });
-        if let Some(created) = event.object {
+        if let Some(created) = self.object {
             object["size"] = created.size.into();
             object["eTag"] = created.etag.as_str().into();
         }
@@ -85,22 +44,22 @@ impl Api {
             "Records": [{
                 "eventVersion": "2.1",
                 "eventSource": "aws:s3",
-                "awsRegion": self.region,
-                "eventTime": iso_time(self.store.now()),
-                "eventName": event.name,
-                "userIdentity": { "principalId": format!("AWS:{}", caller.access_key) },
-                "requestParameters": { "sourceIPAddress": caller.address },
+                "awsRegion": region,
+                "eventTime": iso_time(now),
+                "eventName": self.name,
+                "userIdentity": { "principalId": format!("AWS:{}", context.access_key) },
+                "requestParameters": { "sourceIPAddress": context.address },
                 "responseElements": {
-                    "x-amz-request-id": caller.request_id,
-                    "x-amz-id-2": caller.host_id,
+                    "x-amz-request-id": context.request_id,
+                    "x-amz-id-2": context.host_id,
                 },
                 "s3": {
                     "s3SchemaVersion": "1.0",
                     "configurationId": configuration_id,
                     "bucket": {
-                        "name": event.bucket,
-                        "ownerIdentity": { "principalId": super::api::OWNER_ID },
-                        "arn": format!("arn:aws:s3:::{}", event.bucket),
+                        "name": self.bucket,
+                        "ownerIdentity": { "principalId": OWNER_ID },
+                        "arn": format!("arn:aws:s3:::{}", self.bucket),
                     },
                     "object": object,
                 },
@@ -110,9 +69,17 @@ impl Api {
     }
 }
 
-/// A queue that a configuration names and that is not there.
-pub fn no_destination() -> S3Error {
-    invalid_argument("Unable to validate the following destination configurations")
+/// Returns the message with which S3 tests a new configuration.
+pub fn test_message(bucket: &str, context: &RequestContext, now: Millis) -> String {
+    json!({
+        "Service": "Amazon S3",
+        "Event": "s3:TestEvent",
+        "Time": iso_time(now),
+        "Bucket": bucket,
+        "RequestId": context.request_id,
+        "HostId": context.host_id,
+    })
+    .to_string()
 }
 
 fn iso_time(millis: Millis) -> String {

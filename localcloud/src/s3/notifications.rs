@@ -1,4 +1,4 @@
-//! Which queues hear of what happens in a bucket. Pure.
+//! The notification configurations of buckets. Pure.
 
 use std::collections::HashSet;
 
@@ -12,12 +12,12 @@ use uuid::Uuid;
 
 use super::failure::{failure, invalid_argument, unsupported};
 
-/// A queue and the events that are sent to it.
+/// A queue, and which events it receives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueNotification {
     pub id: String,
     pub queue_arn: String,
-    /// As configured, with `s3:` and perhaps a `*` at the end.
+    /// With `s3:`; a `*` at the end is a wildcard.
     pub events: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
@@ -25,7 +25,7 @@ pub struct QueueNotification {
     pub suffix: Option<String>,
 }
 
-/// The events that S3 has; localcloud sends those of creation, removal and tagging.
+/// S3's events. localcloud sends those of creation, removal and tagging.
 const EVENTS: [&str; 27] = [
     "s3:IntelligentTiering",
     "s3:LifecycleExpiration:*",
@@ -55,19 +55,18 @@ const EVENTS: [&str; 27] = [
     "s3:Replication:OperationNotTracked",
     "s3:Replication:OperationReplicatedAfterThreshold",
 ];
-const MOST_NOTIFICATIONS: usize = 100;
+const MAX_NOTIFICATIONS: usize = 100;
 
 impl QueueNotification {
-    /// Whether an event about a key (`ObjectCreated:Put`, without `s3:`) is sent to this queue.
-    pub fn hears_of(&self, event: &str, key: &str) -> bool {
+    /// Whether the queue receives an event (`ObjectCreated:Put`, without `s3:`) about a key.
+    pub fn selects(&self, event: &str, key: &str) -> bool {
         let event = format!("s3:{event}");
         self.events.iter().any(|pattern| covers(pattern, &event))
             && key.starts_with(self.prefix.as_deref().unwrap_or_default())
             && key.ends_with(self.suffix.as_deref().unwrap_or_default())
     }
 
-    /// As S3 shows it.
-    pub fn shown(self) -> QueueConfiguration {
+    pub fn into_dto(self) -> QueueConfiguration {
         let rule = |name: &'static str, value: Option<String>| {
             Some(FilterRule {
                 name: Some(FilterRuleName::from(name.to_owned())),
@@ -90,7 +89,7 @@ impl QueueNotification {
         }
     }
 
-    fn read(configuration: QueueConfiguration) -> S3Result<Self> {
+    fn parse(configuration: QueueConfiguration) -> S3Result<Self> {
         let events: Vec<String> = configuration.events.into_iter().map(String::from).collect();
         if events.is_empty() {
             return Err(failure(S3ErrorCode::MalformedXML));
@@ -116,7 +115,7 @@ impl QueueNotification {
             .unwrap_or_default();
         for rule in rules {
             let name = rule.name.map(|name| name.as_str().to_ascii_lowercase());
-            let (place, complaint) = match name.as_deref() {
+            let (field, duplicate) = match name.as_deref() {
                 Some("prefix") => (
                     &mut notification.prefix,
                     "Cannot specify more than one prefix rule in a filter.",
@@ -131,8 +130,8 @@ impl QueueNotification {
                     ));
                 }
             };
-            if place.is_some() {
-                return Err(invalid_argument(complaint));
+            if field.is_some() {
+                return Err(invalid_argument(duplicate));
             }
             let value = rule.value.unwrap_or_default();
             if value.len() > 1024 {
@@ -140,61 +139,57 @@ impl QueueNotification {
                     "Size of filter rule value cannot exceed 1024 bytes in UTF-8 representation",
                 ));
             }
-            *place = Some(value);
+            *field = Some(value);
         }
         Ok(notification)
     }
 
     fn overlaps(&self, other: &Self) -> bool {
-        let prefixes = [&self.prefix, &other.prefix].map(|text| text.as_deref().unwrap_or(""));
-        let suffixes = [&self.suffix, &other.suffix].map(|text| text.as_deref().unwrap_or(""));
+        let [prefix, suffix, other_prefix, other_suffix] =
+            [&self.prefix, &self.suffix, &other.prefix, &other.suffix]
+                .map(|text| text.as_deref().unwrap_or_default());
         let events = self.events.iter().any(|event| {
             other
                 .events
                 .iter()
                 .any(|their| covers(event, their) || covers(their, event))
         });
-        let begins = |one: &str, another: &str| one.starts_with(another);
-        let ends = |one: &str, another: &str| one.ends_with(another);
         events
-            && (begins(prefixes[0], prefixes[1]) || begins(prefixes[1], prefixes[0]))
-            && (ends(suffixes[0], suffixes[1]) || ends(suffixes[1], suffixes[0]))
+            && (prefix.starts_with(other_prefix) || other_prefix.starts_with(prefix))
+            && (suffix.ends_with(other_suffix) || other_suffix.ends_with(suffix))
     }
 }
 
-/// Reads and checks a configuration, all but whether its queues exist.
+/// Parses and checks a configuration. Whether its queues exist is left to the caller.
 ///
 /// # Errors
-/// `NotImplemented` for other targets than queues, `InvalidArgument` and `MalformedXML` as S3 has them.
-pub fn read(configuration: NotificationConfiguration) -> S3Result<Vec<QueueNotification>> {
-    if configuration
-        .topic_configurations
-        .is_some_and(|list| !list.is_empty())
-    {
-        return Err(unsupported(
-            "notifications of SNS topics, only of SQS queues",
-        ));
-    }
-    if configuration
+/// `NotImplemented` for targets other than queues; `InvalidArgument` and `MalformedXML` as S3 has them.
+pub fn parse(configuration: NotificationConfiguration) -> S3Result<Vec<QueueNotification>> {
+    let topics = configuration.topic_configurations.unwrap_or_default();
+    let functions = configuration
         .lambda_function_configurations
-        .is_some_and(|list| !list.is_empty())
-    {
-        return Err(unsupported(
-            "notifications of Lambda functions, only of SQS queues",
-        ));
-    }
-    if configuration.event_bridge_configuration.is_some() {
-        return Err(unsupported(
-            "notifications of EventBridge, only of SQS queues",
-        ));
+        .unwrap_or_default();
+    for (configured, target) in [
+        (!topics.is_empty(), "SNS topics"),
+        (!functions.is_empty(), "Lambda functions"),
+        (
+            configuration.event_bridge_configuration.is_some(),
+            "EventBridge",
+        ),
+    ] {
+        if configured {
+            return Err(unsupported(&format!(
+                "notifications to {target}; use an SQS queue"
+            )));
+        }
     }
     let notifications: Vec<_> = configuration
         .queue_configurations
         .unwrap_or_default()
         .into_iter()
-        .map(QueueNotification::read)
+        .map(QueueNotification::parse)
         .collect::<S3Result<_>>()?;
-    if notifications.len() > MOST_NOTIFICATIONS {
+    if notifications.len() > MAX_NOTIFICATIONS {
         return Err(invalid_argument("Too many notification configurations"));
     }
     let mut ids = HashSet::new();

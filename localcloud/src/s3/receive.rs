@@ -1,63 +1,49 @@
-//! The bytes of an upload: verified while they arrive, and never all in memory when they are many.
-
-use crate::hex::hex;
-use std::io;
+//! The bodies of uploads, verified while they arrive.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt;
 use http::{Extensions, HeaderMap};
-use md5::{Digest, Md5};
 use s3s::dto::StreamingBlob;
 use s3s::{S3Error, S3ErrorCode, S3Result, StdError, TrailingHeaders};
-use serde::Serialize;
 
 use super::aws_chunked::DecodedTrailers;
-use super::checksums::{Algorithm, Checksum};
-use super::failure::{failure, failure_with, internal};
-use super::store::{Store, Temporary, footer};
+use super::checksums::{Algorithm, Checksum, Digests};
+use super::failure::{bad_digest, failure, failure_with, internal};
+use super::staging::StagedFile;
+use super::store::Store;
 
-/// Files up to this size are written at once: it takes less than a change of threads. Larger ones are written by
-/// other threads, in pieces of this size.
-pub const WRITTEN_AT_ONCE_BYTES: usize = 256 * 1024;
-/// What one upload may hold.
-pub const MOST_UPLOAD_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+/// The largest upload or part.
+pub const MAX_UPLOAD_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 
-/// What the client says of its bytes.
+/// What the client declares about a body.
 #[derive(Debug, Default)]
-pub struct Declared {
+pub struct DeclaredBody {
     pub content_length: Option<i64>,
-    /// In base64.
+    /// Base64.
     pub content_md5: Option<String>,
     pub checksums: Vec<(Algorithm, String)>,
-    /// The checksum that is to come after the bytes.
+    /// The checksum that follows the bytes.
     pub trailer: Option<Algorithm>,
-    /// What to compute if nothing is declared.
-    pub otherwise: Option<Algorithm>,
+    /// The checksum to compute if none is declared.
+    pub default_algorithm: Option<Algorithm>,
 }
 
-/// Bytes that have arrived and are what the client says.
+/// A body that has arrived and matches its declaration.
 #[derive(Debug)]
-pub struct Received {
-    pub pending: Pending,
+pub struct ReceivedBody {
+    pub staged: StagedFile,
     pub size: u64,
-    /// The MD5 in hexadecimal, which is the entity tag.
+    /// The hexadecimal MD5.
     pub etag: String,
     pub checksum: Option<Checksum>,
 }
 
-/// A file that is being written.
-#[derive(Debug, Default)]
-pub struct Pending {
-    buffer: Vec<u8>,
-    file: Option<Temporary>,
-}
-
-impl Declared {
-    /// The trailing checksum that the headers announce.
+impl DeclaredBody {
+    /// Returns the trailing checksum that the headers announce.
     ///
     /// # Errors
-    /// `InvalidRequest` for a trailer that S3 does not know.
+    /// `InvalidRequest` for a trailer that S3 does not support.
     pub fn announced_trailer(headers: &HeaderMap) -> S3Result<Option<Algorithm>> {
         let Some(names) = headers.get("x-amz-trailer") else {
             return Ok(None);
@@ -66,53 +52,48 @@ impl Declared {
         let announced = Algorithm::ALL
             .into_iter()
             .find(|algorithm| algorithm.header().eq_ignore_ascii_case(names));
-        match announced {
-            Some(algorithm) => Ok(Some(algorithm)),
-            None => Err(failure_with(
+        announced.map(Some).ok_or_else(|| {
+            failure_with(
                 S3ErrorCode::InvalidRequest,
                 "The value specified in the x-amz-trailer header is not supported",
-            )),
-        }
+            )
+        })
     }
 
     /// Reads the bytes and verifies them.
     ///
     /// # Errors
-    /// Where they are not what was declared, or do not all arrive.
+    /// When the bytes differ from the declaration or do not all arrive.
     pub async fn receive(
         mut self,
         store: &Store,
         body: Option<StreamingBlob>,
         trailers: Option<Trailers>,
-    ) -> S3Result<Received> {
+    ) -> S3Result<ReceivedBody> {
+        let too_large = || failure(S3ErrorCode::EntityTooLarge);
         if self
             .content_length
-            .is_some_and(|length| length as u64 > MOST_UPLOAD_BYTES)
+            .is_some_and(|length| length as u64 > MAX_UPLOAD_BYTES)
         {
-            return Err(failure(S3ErrorCode::EntityTooLarge));
+            return Err(too_large());
         }
         let expected_md5 = self.expected_md5()?;
-        let algorithm = self.algorithm()?;
-        let mut hasher = algorithm.map(Algorithm::hasher);
-        let mut md5 = Md5::new();
-        let mut pending = Pending::default();
+        let mut digests = Digests::new(self.algorithm()?);
+        let mut staged = StagedFile::default();
         let mut size = 0;
         if let Some(mut body) = body {
             while let Some(bytes) = body.next().await {
                 let bytes = bytes.map_err(broken_upload)?;
                 size += bytes.len() as u64;
-                if size > MOST_UPLOAD_BYTES {
-                    return Err(failure(S3ErrorCode::EntityTooLarge));
+                if size > MAX_UPLOAD_BYTES {
+                    return Err(too_large());
                 }
-                md5.update(&bytes);
-                if let Some(hasher) = &mut hasher {
-                    hasher.update(&bytes);
-                }
-                pending.push(store, &bytes).await?;
+                digests.update(&bytes);
+                staged.push(store, &bytes).await.map_err(internal)?;
             }
         }
         if let Some(trailer) = self.trailer {
-            let value = trailers.and_then(|trailers| trailers.take(trailer.header()));
+            let value = trailers.and_then(|trailers| trailers.take(&trailer.header()));
             let value = value.ok_or_else(|| {
                 failure_with(
                     S3ErrorCode::Custom("MalformedTrailerError".into()),
@@ -121,30 +102,19 @@ impl Declared {
             })?;
             self.checksums.push((trailer, value));
         }
-        let md5 = md5.finalize();
-        if expected_md5.is_some_and(|expected| expected != md5[..]) {
+        let (md5, checksum) = digests.finish();
+        if expected_md5.is_some_and(|expected| expected != md5) {
             return Err(failure(S3ErrorCode::BadDigest));
         }
-        let checksum = algorithm.zip(hasher).map(|(algorithm, hasher)| Checksum {
-            algorithm,
-            value: hasher.finish(),
-            composite: false,
-        });
         if let (Some((_, declared)), Some(checksum)) = (self.checksums.first(), &checksum)
             && *declared != checksum.value
         {
-            return Err(failure_with(
-                S3ErrorCode::BadDigest,
-                format!(
-                    "The {} you specified did not match the calculated checksum.",
-                    checksum.algorithm.name()
-                ),
-            ));
+            return Err(bad_digest(checksum.algorithm));
         }
-        Ok(Received {
-            pending,
+        Ok(ReceivedBody {
+            staged,
             size,
-            etag: hex(&md5),
+            etag: hex::encode(md5),
             checksum,
         })
     }
@@ -170,95 +140,18 @@ impl Declared {
             ));
         }
         if let Some((algorithm, value)) = self.checksums.first()
-            && !algorithm.can_be(value)
+            && !algorithm.accepts(value)
         {
             return Err(failure_with(
                 S3ErrorCode::InvalidRequest,
                 format!("Value for {} header is invalid.", algorithm.header()),
             ));
         }
-        Ok(first.or(self.otherwise))
+        Ok(first.or(self.default_algorithm))
     }
 }
 
-impl Pending {
-    /// Adds bytes to the end.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub async fn push(&mut self, store: &Store, bytes: &[u8]) -> S3Result<()> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() > WRITTEN_AT_ONCE_BYTES {
-            self.flush_elsewhere(store).await.map_err(internal)?;
-        }
-        Ok(())
-    }
-
-    /// Adds bytes to the end, on a thread that may wait.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn push_here(&mut self, store: &Store, bytes: &[u8]) -> io::Result<()> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() > WRITTEN_AT_ONCE_BYTES {
-            self.flush_here(store)?;
-        }
-        Ok(())
-    }
-
-    /// Writes the rest and the metadata behind it.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn seal_here(mut self, store: &Store, metadata: &impl Serialize) -> io::Result<Temporary> {
-        self.buffer.extend_from_slice(&footer(metadata)?);
-        self.flush_here(store)?;
-        self.file
-            .ok_or_else(|| io::Error::other("nothing was written"))
-    }
-
-    fn flush_here(&mut self, store: &Store) -> io::Result<()> {
-        let mut file = match self.file.take() {
-            Some(file) => file,
-            None => store.temporary()?,
-        };
-        file.write(&self.buffer)?;
-        self.buffer.clear();
-        self.file = Some(file);
-        Ok(())
-    }
-
-    async fn flush_elsewhere(&mut self, store: &Store) -> io::Result<()> {
-        let mut file = match self.file.take() {
-            Some(file) => file,
-            None => store.temporary()?,
-        };
-        let buffer = std::mem::take(&mut self.buffer);
-        let (file, mut buffer) = on_other_thread(move || {
-            file.write(&buffer)?;
-            Ok((file, buffer))
-        })
-        .await?;
-        buffer.clear();
-        self.buffer = buffer;
-        self.file = Some(file);
-        Ok(())
-    }
-}
-
-/// Runs what may wait for the disk.
-///
-/// # Errors
-/// Those of `work`.
-pub async fn on_other_thread<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)?
-}
-
-/// Where the headers after a body are found.
+/// The headers that follow a body.
 #[derive(Debug)]
 pub enum Trailers {
     Verified(TrailingHeaders),
@@ -266,7 +159,7 @@ pub enum Trailers {
 }
 
 impl Trailers {
-    /// The trailers of a request: `s3s` decoded the body, or we did.
+    /// Returns the trailers of a request whose body `s3s` or `aws_chunked` decodes.
     pub fn of(verified: Option<TrailingHeaders>, extensions: &mut Extensions) -> Option<Self> {
         let decoded = || extensions.remove().map(Self::Decoded);
         verified.map(Self::Verified).or_else(decoded)
@@ -281,7 +174,7 @@ impl Trailers {
     }
 }
 
-/// Why a body ended before its end. The errors of `s3s` tell it only by their texts.
+/// Translates the error of a body that ended early. `s3s` tells its causes apart only by their texts.
 fn broken_upload(error: StdError) -> S3Error {
     let reason = error.to_string();
     if reason.contains("Sha256Mismatch") {
@@ -292,7 +185,7 @@ fn broken_upload(error: StdError) -> S3Error {
     } else if reason.contains("SignatureMismatch") {
         failure(S3ErrorCode::SignatureDoesNotMatch)
     } else {
-        tracing::debug!(%error, "an upload broke off");
+        tracing::debug!(%error, "an upload ended early");
         failure(S3ErrorCode::IncompleteBody)
     }
 }

@@ -1,9 +1,11 @@
-//! Where buckets and objects are: one file an object, and an ordered index of them in memory that is made anew from
-//! the files at the start.
+//! Buckets and objects on disk: one file per object, and an ordered index in memory that is rebuilt at the start.
 //!
-//! A bucket is a folder `buckets/NAME` with its settings in `bucket.json`, its objects in `objects/HH/HASH` (the
-//! SHA-256 of the key, so that any key has a file name, under the hash's first two letters) and its unfinished
-//! uploads in `uploads/ID`. New files begin in `temporary`, which is emptied at the start.
+//! | path below the folder | content |
+//! |---|---|
+//! | `buckets/NAME/bucket.json` | the bucket's settings |
+//! | `buckets/NAME/objects/HH/HASH` | an object; `HASH` is the SHA-256 of its key, `HH` its first two digits |
+//! | `buckets/NAME/uploads/ID` | an unfinished multipart upload |
+//! | `temporary` | files that are being written, removed at the start |
 
 mod file;
 pub mod listing;
@@ -28,13 +30,15 @@ use tracing::warn;
 use super::failure::{failure, internal};
 use super::notifications::QueueNotification;
 use crate::clock::{Clock, Millis};
-use crate::hex::hex;
 
-pub use file::{Temporary, footer};
+pub use file::{TemporaryFile, footer};
 pub use object::{Description, Object, ObjectPart, Part, Upload};
 
-/// Names and values.
+/// Tag keys and values.
 pub type Tags = BTreeMap<String, String>;
+
+/// The key and the identifier of an upload.
+type UploadName = (String, String);
 
 /// All buckets.
 #[derive(Debug)]
@@ -45,9 +49,9 @@ pub struct Store {
     next_number: AtomicU64,
 }
 
-/// What is known about a bucket.
+/// A bucket's settings, as `bucket.json` has them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct BucketSettings {
     pub created: Millis,
     pub region: String,
     #[serde(default)]
@@ -56,67 +60,66 @@ pub struct Settings {
     pub notifications: Vec<QueueNotification>,
 }
 
-/// A bucket and what is in it.
+/// A bucket in memory.
 #[derive(Debug)]
 pub struct Bucket {
-    pub settings: Settings,
+    pub settings: BucketSettings,
     pub objects: BTreeMap<String, Arc<Object>>,
-    /// By key and upload identifier.
-    pub uploads: BTreeMap<(String, String), UploadInParts>,
+    pub uploads: BTreeMap<UploadName, UploadState>,
 }
 
-/// An upload and the parts that have arrived.
+/// A multipart upload and the parts that have arrived.
 #[derive(Debug, Clone)]
-pub struct UploadInParts {
+pub struct UploadState {
     pub upload: Arc<Upload>,
     pub parts: BTreeMap<u16, Arc<Part>>,
 }
 
 impl Store {
-    /// The time, in milliseconds since the Unix epoch.
+    /// Returns the time, in milliseconds since the Unix epoch.
     pub fn now(&self) -> Millis {
         self.clock.now()
     }
 
-    /// Numbers that grow, also over restarts.
+    /// Returns a greater number than all before, also across restarts.
     pub fn number(&self) -> u64 {
         self.next_number.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A new file, not in its place yet.
-    pub fn temporary(&self) -> io::Result<Temporary> {
+    /// Creates a file in `temporary`.
+    pub fn temporary(&self) -> io::Result<TemporaryFile> {
         let name = format!("{:016x}", self.number());
-        Temporary::create(self.folder.join("temporary").join(name))
+        TemporaryFile::create(self.folder.join("temporary").join(name))
     }
 
-    /// Looks at a bucket, or changes it in memory.
+    /// Calls `use_bucket` with a bucket while the store is locked.
     ///
     /// # Errors
-    /// `NoSuchBucket`, and what `look` refuses.
+    /// `NoSuchBucket`, and those of `use_bucket`.
     pub fn with_bucket<R>(
         &self,
         name: &str,
-        look: impl FnOnce(&mut Bucket) -> S3Result<R>,
+        use_bucket: impl FnOnce(&mut Bucket) -> S3Result<R>,
     ) -> S3Result<R> {
         match self.lock().get_mut(name) {
-            Some(bucket) => look(bucket),
+            Some(bucket) => use_bucket(bucket),
             None => Err(failure(S3ErrorCode::NoSuchBucket)),
         }
     }
 
-    /// Names and settings of all buckets.
-    pub fn buckets(&self) -> Vec<(String, Settings)> {
+    /// Returns the names and settings of all buckets.
+    pub fn buckets(&self) -> Vec<(String, BucketSettings)> {
         self.lock()
             .iter()
             .map(|(name, bucket)| (name.clone(), bucket.settings.clone()))
             .collect()
     }
 
-    /// Creates a bucket, unless there is one of that name.
+    /// Creates a bucket.
     ///
     /// # Errors
-    /// `BucketAlreadyOwnedByYou`.
-    pub fn create_bucket(&self, name: &str, settings: Settings) -> S3Result<()> {
+    /// `BucketAlreadyOwnedByYou` if the bucket exists.
+    pub fn create_bucket(&self, name: &str, settings: BucketSettings) -> S3Result<()> {
         let mut buckets = self.lock();
         if buckets.contains_key(name) {
             return Err(failure(S3ErrorCode::BucketAlreadyOwnedByYou));
@@ -132,7 +135,7 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes an empty bucket, with its unfinished uploads.
+    /// Deletes an empty bucket and its unfinished uploads.
     ///
     /// # Errors
     /// `NoSuchBucket`, `BucketNotEmpty`.
@@ -150,11 +153,15 @@ impl Store {
         Ok(())
     }
 
-    /// Changes what is known about a bucket.
+    /// Changes the settings of a bucket.
     ///
     /// # Errors
     /// `NoSuchBucket`.
-    pub fn change_settings(&self, name: &str, change: impl FnOnce(&mut Settings)) -> S3Result<()> {
+    pub fn change_settings(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut BucketSettings),
+    ) -> S3Result<()> {
         self.with_bucket(name, |bucket| {
             let mut settings = bucket.settings.clone();
             change(&mut settings);
@@ -164,7 +171,7 @@ impl Store {
         })
     }
 
-    /// What is known about an object.
+    /// Returns an object's metadata.
     ///
     /// # Errors
     /// `NoSuchBucket`, `NoSuchKey`.
@@ -172,65 +179,62 @@ impl Store {
         self.with_bucket(bucket, |bucket| find(bucket, key))
     }
 
-    /// An object and the file that begins with its body. Whoever has it can read it to its end, whatever becomes of
-    /// the object.
+    /// Returns an object and its open file, which begins with the body. The file stays readable after the object is
+    /// overwritten or deleted.
     ///
     /// # Errors
     /// `NoSuchBucket`, `NoSuchKey`.
     pub fn open(&self, bucket: &str, key: &str) -> S3Result<(Arc<Object>, File)> {
-        let place = self.object_file(bucket, key);
+        let path = self.object_file(bucket, key);
         self.with_bucket(bucket, |bucket| {
             let object = find(bucket, key)?;
-            Ok((object, File::open(place).map_err(internal)?))
+            Ok((object, File::open(path).map_err(internal)?))
         })
     }
 
-    /// Puts an object into its place if `check` agrees to what is there now. Answers a number that grows from one
-    /// change of the store to the next.
+    /// Stores an object if `check` accepts the one that it overwrites. Returns a number that grows with every change of
+    /// the store.
     ///
     /// # Errors
-    /// `NoSuchBucket`, and what `check` refuses.
+    /// `NoSuchBucket`, and those of `check`.
     pub fn put(
         &self,
         bucket: &str,
         object: Object,
-        file: Temporary,
+        file: TemporaryFile,
         check: impl FnOnce(Option<&Object>) -> S3Result<()>,
     ) -> S3Result<u64> {
-        let place = self.object_file(bucket, &object.key);
+        let path = self.object_file(bucket, &object.key);
         self.with_bucket(bucket, |bucket| {
-            check(bucket.objects.get(&object.key).map(Arc::as_ref))?;
-            file.move_to(&place).map_err(internal)?;
-            bucket.objects.insert(object.key.clone(), Arc::new(object));
+            bucket.put(object, file, &path, check)?;
             Ok(self.number())
         })
     }
 
-    /// Deletes an object if `check` agrees to what is there now; answers it, and a number as `put` does.
+    /// Deletes an object if `check` accepts it. Returns a number as `put` does, or `None` without an object.
     ///
     /// # Errors
-    /// `NoSuchBucket`, and what `check` refuses.
+    /// `NoSuchBucket`, and those of `check`.
     pub fn delete(
         &self,
         bucket: &str,
         key: &str,
         check: impl FnOnce(Option<&Object>) -> S3Result<()>,
-    ) -> S3Result<Option<(Arc<Object>, u64)>> {
-        let place = self.object_file(bucket, key);
+    ) -> S3Result<Option<u64>> {
+        let path = self.object_file(bucket, key);
         self.with_bucket(bucket, |bucket| {
-            let present = bucket.objects.get(key).map(Arc::clone);
-            check(present.as_deref())?;
-            let Some(object) = present else {
+            check(bucket.objects.get(key).map(Arc::as_ref))?;
+            if !bucket.objects.contains_key(key) {
                 return Ok(None);
-            };
-            fs::remove_file(place).map_err(internal)?;
+            }
+            fs::remove_file(path).map_err(internal)?;
             bucket.objects.remove(key);
-            Ok(Some((object, self.number())))
+            Ok(Some(self.number()))
         })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Bucket>> {
-        // A panic while the lock was held is a bug, yet the other buckets still deserve an answer.
+        // A panic under the lock is a bug; the service stays up.
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -239,7 +243,7 @@ impl Store {
     }
 
     fn object_file(&self, bucket: &str, key: &str) -> PathBuf {
-        let hash = hex(&Sha256::digest(key));
+        let hash = hex::encode(Sha256::digest(key));
         let mut path = self.bucket_folder(bucket);
         path.push("objects");
         path.push(&hash[..2]);
@@ -247,23 +251,42 @@ impl Store {
         path
     }
 
-    fn write_settings(&self, bucket: &str, settings: &Settings) -> io::Result<()> {
-        let mut file = self.temporary()?;
-        file.write(&serde_json::to_vec(settings)?)?;
-        file.move_to(&self.bucket_folder(bucket).join("bucket.json"))
+    fn write_settings(&self, bucket: &str, settings: &BucketSettings) -> io::Result<()> {
+        self.write_json(&self.bucket_folder(bucket).join("bucket.json"), settings)
     }
 
-    /// Removes a folder: whole for whoever is killed in the middle of it.
+    fn write_json(&self, path: &Path, value: &impl Serialize) -> io::Result<()> {
+        let mut file = self.temporary()?;
+        file.write(&serde_json::to_vec(value)?)?;
+        file.move_to(path)
+    }
+
+    /// Removes a folder in one step: renames it into `temporary`, then deletes it.
     fn discard_folder(&self, folder: &Path) -> io::Result<()> {
         let discarded = self
             .folder
             .join("temporary")
             .join(format!("{:016x}", self.number()));
         fs::rename(folder, &discarded)?;
-        // From now on it is nobody's, and gone at the next start at the latest.
+        // What a failure leaves behind is deleted at the next start.
         if let Err(error) = fs::remove_dir_all(&discarded) {
-            warn!(%error, folder = %discarded.display(), "a folder that is no longer used stays");
+            warn!(%error, folder = %discarded.display(), "could not delete an unused folder");
         }
+        Ok(())
+    }
+}
+
+impl Bucket {
+    fn put(
+        &mut self,
+        object: Object,
+        file: TemporaryFile,
+        path: &Path,
+        check: impl FnOnce(Option<&Object>) -> S3Result<()>,
+    ) -> S3Result<()> {
+        check(self.objects.get(&object.key).map(Arc::as_ref))?;
+        file.move_to(path).map_err(internal)?;
+        self.objects.insert(object.key.clone(), Arc::new(object));
         Ok(())
     }
 }

@@ -1,11 +1,11 @@
-//! What a request to S3 is about, read from its method, path and query.
+//! The bucket, key and action of a request, read from its method, path and query.
 
 use http::{Method, Request};
 
 /// Bucket, key and action of a request in path style.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// Empty for a request to the service itself.
+    /// Empty for a request to the service.
     pub bucket: String,
     /// Empty for a request to a bucket.
     pub key: String,
@@ -14,7 +14,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Reads a request's target; `None` if its path is not valid percent-encoded UTF-8.
+    /// Reads a request; `None` if its path is not percent-encoded UTF-8.
     pub fn of<B>(request: &Request<B>) -> Option<Self> {
         let path = percent_decode(request.uri().path().trim_start_matches('/'))?;
         let (bucket, key) = path.split_once('/').unwrap_or((&path, ""));
@@ -43,7 +43,7 @@ impl Target {
 
 fn action(method: &Method, bucket: bool, key: bool, query: &[&str], copies: bool) -> &'static str {
     let has = |name: &str| query.contains(&name);
-    // A sub-resource that is not listed here is told apart by s3s; it only lacks a name in the metrics.
+    // The action only names the request in metrics and faults; s3s routes it.
     let sub_resource = query.iter().any(|name| SUB_RESOURCES.contains(name));
     match (method.as_str(), bucket, key) {
         ("GET", false, _) => "ListBuckets",

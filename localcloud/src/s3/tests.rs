@@ -1,4 +1,4 @@
-//! The service with whatever may come over the wire: it answers, and refuses in S3's shape.
+//! Random requests to the service: each gets a response, and each error has S3's form.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::Authentication;
 use crate::sqs::Sqs;
 
-struct Sent {
+struct Reply {
     status: u16,
     body: Vec<u8>,
 }
@@ -23,14 +23,14 @@ fn service(folder: &std::path::Path) -> S3 {
     S3::new(folder, &Authentication::Any, "us-east-1", clock, sqs).unwrap()
 }
 
-/// Sends a request; `None` if HTTP itself has no such request, or the router would refuse it.
+/// Sends a request; `None` if it is not valid HTTP or the router refuses it.
 async fn send(
     s3: &S3,
     method: Method,
     uri: &str,
     headers: &[(String, String)],
     body: &[u8],
-) -> Option<Sent> {
+) -> Option<Reply> {
     let mut request = Request::builder().method(method).uri(uri);
     for (name, value) in headers {
         request = request.header(name, value);
@@ -40,7 +40,7 @@ async fn send(
     let response = s3.call(&target, request).await;
     let status = response.status().as_u16();
     let body = response.into_body().collect().await;
-    Some(Sent {
+    Some(Reply {
         status,
         body: body
             .map(|body| body.to_bytes().to_vec())
@@ -70,41 +70,20 @@ fn paths() -> impl Strategy<Value = String> {
     ]
 }
 
+/// One of the words of a text.
+fn one_of(words: &str) -> impl Strategy<Value = String> + use<> {
+    let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+    proptest::sample::select(words)
+}
+
 fn queries() -> impl Strategy<Value = String> {
     let name = prop_oneof![
-        proptest::sample::select(vec![
-            "uploads",
-            "uploadId",
-            "partNumber",
-            "list-type",
-            "delimiter",
-            "prefix",
-            "max-keys",
-            "tagging",
-            "acl",
-            "delete",
-            "notification",
-            "versioning",
-            "versionId",
-            "attributes",
-            "location",
-            "continuation-token",
-            "encoding-type",
-            "policy",
-            "cors",
-            "lifecycle",
-            "versions",
-            "torrent",
-            "restore",
-            "select",
-            "website",
-            "logging",
-            "x-id",
-            "X-Amz-Signature",
-            "X-Amz-Credential",
-            "response-expires",
-        ])
-        .prop_map(str::to_owned),
+        one_of(
+            "uploads uploadId partNumber list-type delimiter prefix max-keys tagging acl delete notification \
+             versioning versionId attributes location continuation-token encoding-type policy cors lifecycle \
+             versions torrent restore select website logging x-id X-Amz-Signature X-Amz-Credential \
+             response-expires",
+        ),
         "[a-zA-Z%&=-]{0,6}",
     ];
     let value = prop_oneof![Just(String::new()), Just("=1".to_owned()), "=[ -~]{0,8}"];
@@ -118,33 +97,13 @@ fn queries() -> impl Strategy<Value = String> {
 }
 
 fn headers() -> impl Strategy<Value = Vec<(String, String)>> {
-    let name = proptest::sample::select(vec![
-        "range",
-        "if-match",
-        "if-none-match",
-        "if-modified-since",
-        "content-md5",
-        "content-type",
-        "content-length",
-        "x-amz-copy-source",
-        "x-amz-copy-source-range",
-        "x-amz-tagging",
-        "x-amz-checksum-crc32",
-        "x-amz-sdk-checksum-algorithm",
-        "x-amz-trailer",
-        "x-amz-content-sha256",
-        "x-amz-decoded-content-length",
-        "x-amz-metadata-directive",
-        "x-amz-storage-class",
-        "x-amz-meta-a",
-        "x-amz-acl",
-        "x-amz-object-attributes",
-        "x-amz-expected-bucket-owner",
-        "authorization",
-        "expires",
-        "host",
-    ])
-    .prop_map(str::to_owned);
+    let name = one_of(
+        "range if-match if-none-match if-modified-since content-md5 content-type content-length \
+         x-amz-copy-source x-amz-copy-source-range x-amz-tagging x-amz-checksum-crc32 x-amz-sdk-checksum-algorithm \
+         x-amz-trailer x-amz-content-sha256 x-amz-decoded-content-length x-amz-metadata-directive \
+         x-amz-storage-class x-amz-meta-a x-amz-acl x-amz-object-attributes x-amz-expected-bucket-owner \
+         authorization expires host",
+    );
     let value = prop_oneof![
         "[ -~]{0,10}",
         proptest::sample::select(vec![
@@ -188,7 +147,7 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
     ]);
     prop_oneof![
         2 => xml.clone().prop_map(|text| text.as_bytes().to_vec()),
-        // Cut off somewhere.
+        // Truncated documents.
         1 => (xml, 0..200usize).prop_map(|(text, end)| text.as_bytes()[..end.min(text.len())].to_vec()),
         1 => proptest::collection::vec(any::<u8>(), 0..40),
     ]
@@ -198,7 +157,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn whatever_comes_is_answered(
+    fn random_requests_get_s3_responses(
         requests in proptest::collection::vec((methods(), paths(), queries(), headers(), bodies()), 1..4),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -209,12 +168,12 @@ proptest! {
             send(&s3, Method::PUT, "/bucket/key", &[], b"body").await.unwrap();
             for (method, path, query, headers, body) in requests {
                 let uri = format!("{path}?{query}");
-                let Some(sent) = send(&s3, method.clone(), &uri, &headers, &body).await else {
+                let Some(reply) = send(&s3, method.clone(), &uri, &headers, &body).await else {
                     continue;
                 };
-                assert!(sent.status < 500 || sent.status == 501, "{method} {uri}: {}", sent.status);
-                if sent.status >= 400 {
-                    let text = String::from_utf8_lossy(&sent.body);
+                assert!(reply.status < 500 || reply.status == 501, "{method} {uri}: {}", reply.status);
+                if reply.status >= 400 {
+                    let text = String::from_utf8_lossy(&reply.body);
                     assert!(text.contains("<Code>") && text.contains("<RequestId>"), "{uri}: {text}");
                 }
             }
@@ -222,7 +181,7 @@ proptest! {
     }
 
     #[test]
-    fn a_target_is_read_or_refused(method in methods(), path in "/[ -~]{0,30}", query in "[ -~]{0,20}") {
+    fn a_target_is_parsed_or_refused(method in methods(), path in "/[ -~]{0,30}", query in "[ -~]{0,20}") {
         let request = Request::builder().method(method).uri(format!("{path}?{query}")).body(());
         if let Some(target) = request.ok().as_ref().and_then(Target::of) {
             prop_assert!(!target.bucket.contains('/'));

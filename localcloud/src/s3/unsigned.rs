@@ -1,4 +1,4 @@
-//! Requests whose signatures nobody looks at: what a signature adds to a request is taken out of it.
+//! Removes signatures from requests, for a service that does not verify them.
 
 use http::request::Parts;
 use http::{HeaderValue, Uri, header};
@@ -6,7 +6,7 @@ use s3s::Body;
 
 use super::aws_chunked::Decoder;
 
-/// The parameters of presigned URLs, of both versions of signatures.
+/// The query parameters of presigned URLs, with signatures of version 2 and 4.
 const SIGNATURE_PARAMETERS: [&str; 10] = [
     "X-Amz-Algorithm",
     "X-Amz-Credential",
@@ -20,7 +20,7 @@ const SIGNATURE_PARAMETERS: [&str; 10] = [
     "Expires",
 ];
 
-/// Takes the signature out of a request, and decodes a body whose pieces are signed.
+/// Removes the signature of a request, and decodes a body of signed chunks.
 pub fn strip(parts: &mut Parts, body: Body) -> Body {
     parts.headers.remove(header::AUTHORIZATION);
     if let Some(uri) = without_signature(&parts.uri) {
@@ -42,7 +42,7 @@ pub fn strip(parts: &mut Parts, body: Body) -> Body {
     Body::from(stream)
 }
 
-/// A URI without the parameters of a presigned one.
+/// Returns the URI without the parameters of a presigned URL; `None` without a query.
 pub fn without_signature(uri: &Uri) -> Option<Uri> {
     let query = uri.query()?;
     let kept: Vec<_> = query

@@ -1,49 +1,49 @@
-//! Sending, deleting and changing the visibility of messages, one by one and in batches.
+//! Sending, deleting and changing the visibility of messages, singly and in batches.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 
+use super::attributes::{digest, parse_attributes};
 use super::state::{
     AttributeValue, MAX_DELAY_SECONDS, MAX_MESSAGE_SIZE_BYTES, MAX_VISIBILITY_TIMEOUT_SECONDS,
-    MessageAttribute, NewMessage, QueueSettings, attributes_md5_hex,
+    Message, is_name,
 };
 use super::wire::{
-    AttributeOnWire, Batch, BatchAnswer, ChangeMessageVisibility, ChangeVisibilityEntry,
-    DeleteEntry, DeleteMessage, DoneEntry, Empty, FailedEntry, MessageContent, SendEntry,
-    SendMessage, Sent, SentEntry,
+    Batch, BatchEntry, BatchResponse, ChangeVisibilityInput, DeleteInput, Empty, FailedEntry,
+    MessageInput, ResultEntry, SendResult, SendResultEntry, Single,
 };
 use super::{Shared, Sqs, SqsError, queue_name, seconds};
 use crate::clock::Millis;
 
-const MOST_BATCH_ENTRIES: usize = 10;
-const MOST_MESSAGE_ATTRIBUTES: usize = 10;
+const MAX_BATCH_ENTRIES: usize = 10;
+const MAX_MESSAGE_ATTRIBUTES: usize = 10;
 
-/// A message that may be stored, and what its sender is told then.
+/// A valid message, and the response to its sender.
 struct Outgoing {
-    message: NewMessage,
+    message: Message,
     delay_seconds: Option<u32>,
-    sent: Sent,
+    result: SendResult,
 }
 
 impl Sqs {
-    pub(super) fn send_message(&self, request: SendMessage) -> Result<Sent, SqsError> {
+    pub(super) fn send_message(
+        &self,
+        request: Single<MessageInput>,
+    ) -> Result<SendResult, SqsError> {
         let name = queue_name(&request.queue_url)?;
-        let outgoing = Outgoing::parse(request.content)?;
-        let sent = send(&mut self.lock(), name, outgoing, self.clock.now())?;
-        Ok(sent)
+        let outgoing = Outgoing::parse(request.input)?;
+        send(&mut self.lock(), name, outgoing, self.clock.now())
     }
 
-    /// Sends a message on behalf of another service to the queue of an ARN.
+    /// Sends a message of another service to the queue of an ARN.
     ///
     /// # Errors
-    /// As `SendMessage`; `QueueDoesNotExist` also where the ARN is of another region or account.
+    /// Those of `SendMessage`; `QueueDoesNotExist` also for an ARN of another region or account.
     pub async fn deliver_event(&self, queue_arn: &str, body: String) -> Result<(), SqsError> {
-        let content = MessageContent {
+        let content = MessageInput {
             message_body: Some(body),
-            ..MessageContent::default()
+            ..MessageInput::default()
         };
         let outgoing = Outgoing::parse(content)?;
         {
@@ -51,59 +51,43 @@ impl Sqs {
             let name = shared.queues.name_of_arn(queue_arn)?;
             send(&mut shared, &name, outgoing, self.clock.now())?;
         }
-        self.kept().await
+        self.stored().await
     }
 
-    /// Whether there is a queue of this ARN.
+    /// Whether an ARN is that of a queue.
     pub fn has_queue(&self, queue_arn: &str) -> bool {
         self.lock().queues.name_of_arn(queue_arn).is_ok()
     }
 
-    pub(super) fn delete_message(&self, request: DeleteMessage) -> Result<Empty, SqsError> {
+    pub(super) fn delete_message(&self, request: Single<DeleteInput>) -> Result<Empty, SqsError> {
         let name = queue_name(&request.queue_url)?;
-        let handle = request
-            .receipt_handle
-            .ok_or(SqsError::MissingParameter("ReceiptHandle"))?;
-        self.lock()
-            .queues
-            .queue(name)?
-            .delete(&handle, self.clock.now())?;
+        delete(&mut self.lock(), name, request.input, self.clock.now())?;
         Ok(Empty {})
     }
 
     pub(super) fn change_message_visibility(
         &self,
-        request: ChangeMessageVisibility,
+        request: Single<ChangeVisibilityInput>,
     ) -> Result<Empty, SqsError> {
         let name = queue_name(&request.queue_url)?;
-        change_visibility(
-            &mut self.lock(),
-            name,
-            request.receipt_handle,
-            request.visibility_timeout,
-            self.clock.now(),
-        )?;
+        change_visibility(&mut self.lock(), name, request.input, self.clock.now())?;
         Ok(Empty {})
     }
 
     pub(super) fn send_message_batch(
         &self,
-        request: Batch<SendEntry>,
-    ) -> Result<BatchAnswer<SentEntry>, SqsError> {
+        request: Batch<MessageInput>,
+    ) -> Result<BatchResponse<SendResultEntry>, SqsError> {
         let name = queue_name(&request.queue_url)?;
-        check_entries(
-            "SendMessageBatchRequestEntry",
-            request.entries.iter().map(|entry| &entry.id),
-        )?;
-        let entries: Vec<_> = request
-            .entries
-            .into_iter()
-            .map(|entry| (entry.id, Outgoing::parse(entry.content)))
+        check_entries("SendMessageBatchRequestEntry", &request.entries)?;
+        let entries = request.entries.into_iter();
+        let entries: Vec<_> = entries
+            .map(|entry| (entry.id, Outgoing::parse(entry.input)))
             .collect();
         let sent_bytes = entries
             .iter()
             .filter_map(|(_, outgoing)| outgoing.as_ref().ok())
-            .map(Outgoing::size_bytes)
+            .map(|outgoing| outgoing.message.size_bytes())
             .sum();
         let limit_bytes = MAX_MESSAGE_SIZE_BYTES as usize;
         if sent_bytes > limit_bytes {
@@ -115,64 +99,52 @@ impl Sqs {
         let now = self.clock.now();
         let mut shared = self.lock();
         shared.queues.queue(name)?;
-        Ok(answer_each(entries, |id, outgoing| {
-            Ok(SentEntry {
+        Ok(for_each_entry(entries, |id, outgoing| {
+            Ok(SendResultEntry {
                 id: id.to_owned(),
-                sent: send(&mut shared, name, outgoing?, now)?,
+                result: send(&mut shared, name, outgoing?, now)?,
             })
         }))
     }
 
     pub(super) fn delete_message_batch(
         &self,
-        request: Batch<DeleteEntry>,
-    ) -> Result<BatchAnswer<DoneEntry>, SqsError> {
-        let name = queue_name(&request.queue_url)?;
-        check_entries(
-            "DeleteMessageBatchRequestEntry",
-            request.entries.iter().map(|entry| &entry.id),
-        )?;
-        let now = self.clock.now();
-        let mut shared = self.lock();
-        let queue = shared.queues.queue(name)?;
-        let entries = request
-            .entries
-            .into_iter()
-            .map(|entry| (entry.id, entry.receipt_handle));
-        Ok(answer_each(entries, |id, handle| {
-            queue.delete(
-                &handle.ok_or(SqsError::MissingParameter("ReceiptHandle"))?,
-                now,
-            )?;
-            Ok(DoneEntry { id: id.to_owned() })
-        }))
+        request: Batch<DeleteInput>,
+    ) -> Result<BatchResponse<ResultEntry>, SqsError> {
+        self.change_each("DeleteMessageBatchRequestEntry", request, delete)
     }
 
     pub(super) fn change_message_visibility_batch(
         &self,
-        request: Batch<ChangeVisibilityEntry>,
-    ) -> Result<BatchAnswer<DoneEntry>, SqsError> {
+        request: Batch<ChangeVisibilityInput>,
+    ) -> Result<BatchResponse<ResultEntry>, SqsError> {
+        let kind = "ChangeMessageVisibilityBatchRequestEntry";
+        self.change_each(kind, request, change_visibility)
+    }
+
+    /// Applies `change` to each message of a batch.
+    fn change_each<T>(
+        &self,
+        kind: &'static str,
+        request: Batch<T>,
+        change: impl Fn(&mut Shared, &str, T, Millis) -> Result<(), SqsError>,
+    ) -> Result<BatchResponse<ResultEntry>, SqsError> {
         let name = queue_name(&request.queue_url)?;
-        check_entries(
-            "ChangeMessageVisibilityBatchRequestEntry",
-            request.entries.iter().map(|entry| &entry.id),
-        )?;
+        check_entries(kind, &request.entries)?;
         let now = self.clock.now();
         let mut shared = self.lock();
         shared.queues.queue(name)?;
-        let entries = request
-            .entries
-            .into_iter()
-            .map(|entry| (entry.id, (entry.receipt_handle, entry.visibility_timeout)));
-        Ok(answer_each(entries, |id, (handle, timeout)| {
-            change_visibility(&mut shared, name, handle, timeout, now)?;
-            Ok(DoneEntry { id: id.to_owned() })
+        let entries = request.entries.into_iter();
+        let entries = entries.map(|entry| (entry.id, entry.input));
+        Ok(for_each_entry(entries, |id, input| {
+            change(&mut shared, name, input, now)?;
+            Ok(ResultEntry { id: id.to_owned() })
         }))
     }
 }
 
 impl Outgoing {
-    fn parse(content: MessageContent) -> Result<Self, SqsError> {
+    fn parse(content: MessageInput) -> Result<Self, SqsError> {
         let body = content.message_body.filter(|body| !body.is_empty());
         let body = body.ok_or(SqsError::MissingParameter("MessageBody"))?;
         if !body.chars().all(is_allowed_in_body) {
@@ -188,20 +160,20 @@ impl Outgoing {
             .delay_seconds
             .map(|delay| seconds("DelaySeconds", delay, MAX_DELAY_SECONDS))
             .transpose()?;
-        if content.message_attributes.len() > MOST_MESSAGE_ATTRIBUTES {
+        if content.message_attributes.len() > MAX_MESSAGE_ATTRIBUTES {
             return Err(SqsError::InvalidParameterValue(format!(
-                "Number of message attributes [{}] exceeds the allowed maximum [{MOST_MESSAGE_ATTRIBUTES}].",
+                "Number of message attributes [{}] exceeds the allowed maximum [{MAX_MESSAGE_ATTRIBUTES}].",
                 content.message_attributes.len()
             )));
         }
-        let mut message = NewMessage::new(Uuid::new_v4().to_string(), body);
+        let mut message = Message::new(Uuid::new_v4().to_string(), body);
         message.attributes = parse_attributes(content.message_attributes)?;
         let system = parse_attributes(content.message_system_attributes)?;
-        let sent = Sent {
+        let result = SendResult {
             message_id: message.message_id.clone(),
             md5_of_message_body: message.body_md5.clone(),
-            md5_of_message_attributes: digest_unless_empty(&message.attributes),
-            md5_of_message_system_attributes: digest_unless_empty(&system),
+            md5_of_message_attributes: digest(&message.attributes),
+            md5_of_message_system_attributes: digest(&system),
         };
         for (name, attribute) in system {
             match (name.as_str(), attribute.value) {
@@ -218,12 +190,8 @@ impl Outgoing {
         Ok(Self {
             message,
             delay_seconds,
-            sent,
+            result,
         })
-    }
-
-    fn size_bytes(&self) -> usize {
-        self.message.size_bytes()
     }
 }
 
@@ -232,57 +200,62 @@ fn send(
     name: &str,
     outgoing: Outgoing,
     now: Millis,
-) -> Result<Sent, SqsError> {
+) -> Result<SendResult, SqsError> {
     let queue = shared.queues.queue(name)?;
-    check_size(queue.settings(), outgoing.size_bytes())?;
-    queue.send(outgoing.message, outgoing.delay_seconds, now);
-    shared.wake_one(name);
-    Ok(outgoing.sent)
-}
-
-fn check_size(settings: &QueueSettings, size_bytes: usize) -> Result<(), SqsError> {
-    let most = settings.maximum_message_size_bytes;
-    if size_bytes > most as usize {
+    let limit = queue.settings().maximum_message_size_bytes;
+    if outgoing.message.size_bytes() > limit as usize {
         return Err(SqsError::InvalidParameterValue(format!(
-            "One or more parameters are invalid. Reason: Message must be shorter than {most} bytes."
+            "One or more parameters are invalid. Reason: Message must be shorter than {limit} bytes."
         )));
     }
-    Ok(())
+    queue.send(outgoing.message, outgoing.delay_seconds, now);
+    shared.wake_one(name);
+    Ok(outgoing.result)
+}
+
+fn delete(
+    shared: &mut Shared,
+    name: &str,
+    input: DeleteInput,
+    now: Millis,
+) -> Result<(), SqsError> {
+    let handle = input
+        .receipt_handle
+        .ok_or(SqsError::MissingParameter("ReceiptHandle"))?;
+    shared.queues.queue(name)?.delete(&handle, now)
 }
 
 fn change_visibility(
     shared: &mut Shared,
     name: &str,
-    receipt_handle: Option<String>,
-    visibility_timeout: Option<i64>,
+    input: ChangeVisibilityInput,
     now: Millis,
 ) -> Result<(), SqsError> {
-    let handle = receipt_handle.ok_or(SqsError::MissingParameter("ReceiptHandle"))?;
-    let timeout = visibility_timeout.ok_or(SqsError::MissingParameter("VisibilityTimeout"))?;
+    let handle = input
+        .receipt_handle
+        .ok_or(SqsError::MissingParameter("ReceiptHandle"))?;
+    let timeout = input
+        .visibility_timeout
+        .ok_or(SqsError::MissingParameter("VisibilityTimeout"))?;
     let timeout = seconds("VisibilityTimeout", timeout, MAX_VISIBILITY_TIMEOUT_SECONDS)?;
     shared
         .queues
         .queue(name)?
         .change_visibility(&handle, timeout, now)?;
-    // The message may be due earlier than whoever waits believes.
+    // The message may become available earlier than the waiting receives expect.
     shared.wake_one(name);
     Ok(())
 }
 
-fn check_entries<'a>(
-    kind: &'static str,
-    ids: impl ExactSizeIterator<Item = &'a String>,
-) -> Result<(), SqsError> {
-    match ids.len() {
+fn check_entries<T>(kind: &'static str, entries: &[BatchEntry<T>]) -> Result<(), SqsError> {
+    match entries.len() {
         0 => return Err(SqsError::EmptyBatchRequest(kind)),
-        1..=MOST_BATCH_ENTRIES => {}
+        1..=MAX_BATCH_ENTRIES => {}
         many => return Err(SqsError::TooManyEntriesInBatchRequest(many)),
     }
     let mut seen = HashSet::new();
-    for id in ids {
-        let allowed =
-            |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
-        if id.is_empty() || id.len() > 80 || !id.chars().all(allowed) {
+    for BatchEntry { id, .. } in entries {
+        if !is_name(id) {
             return Err(SqsError::InvalidBatchEntryId);
         }
         if !seen.insert(id) {
@@ -292,19 +265,19 @@ fn check_entries<'a>(
     Ok(())
 }
 
-/// Carries out each entry; one that fails does not keep the others from succeeding.
-fn answer_each<E, S>(
+/// Handles each entry of a batch. A failed entry does not affect the others.
+fn for_each_entry<E, S>(
     entries: impl IntoIterator<Item = (String, E)>,
-    mut carry_out: impl FnMut(&str, E) -> Result<S, SqsError>,
-) -> BatchAnswer<S> {
-    let mut answer = BatchAnswer {
+    mut handle: impl FnMut(&str, E) -> Result<S, SqsError>,
+) -> BatchResponse<S> {
+    let mut response = BatchResponse {
         successful: Vec::new(),
         failed: Vec::new(),
     };
     for (id, entry) in entries {
-        match carry_out(&id, entry) {
-            Ok(success) => answer.successful.push(success),
-            Err(error) => answer.failed.push(FailedEntry {
+        match handle(&id, entry) {
+            Ok(success) => response.successful.push(success),
+            Err(error) => response.failed.push(FailedEntry {
                 id,
                 sender_fault: true,
                 code: error.query_code(),
@@ -312,100 +285,7 @@ fn answer_each<E, S>(
             }),
         }
     }
-    answer
-}
-
-fn parse_attributes(
-    attributes: BTreeMap<String, AttributeOnWire>,
-) -> Result<BTreeMap<String, MessageAttribute>, SqsError> {
-    attributes
-        .into_iter()
-        .map(|(name, attribute)| {
-            let parsed = parse_attribute(&name, attribute)?;
-            Ok((name, parsed))
-        })
-        .collect()
-}
-
-fn parse_attribute(name: &str, attribute: AttributeOnWire) -> Result<MessageAttribute, SqsError> {
-    let invalid = |reason: &str| {
-        SqsError::InvalidParameterValue(format!(
-            "The message attribute '{name}' is invalid. Reason: {reason}"
-        ))
-    };
-    check_attribute_name(name).map_err(invalid)?;
-    if !attribute.string_list_values.is_empty() || !attribute.binary_list_values.is_empty() {
-        return Err(SqsError::UnsupportedOperation(
-            "Message attribute list values in SendMessage operation are not supported.".to_owned(),
-        ));
-    }
-    let data_type = attribute
-        .data_type
-        .filter(|data_type| !data_type.is_empty());
-    let data_type =
-        data_type.ok_or_else(|| invalid("it must contain a non-empty message attribute type."))?;
-    let value = match (
-        data_type.split('.').next(),
-        attribute.string_value,
-        attribute.binary_value,
-    ) {
-        (Some("String" | "Number"), Some(text), None) if !text.is_empty() => {
-            AttributeValue::Text(text)
-        }
-        (Some("Binary"), None, Some(encoded)) => AttributeValue::Binary(
-            STANDARD
-                .decode(encoded)
-                .map_err(|_| invalid("the value is not base64."))?,
-        ),
-        (Some("String" | "Number" | "Binary"), _, _) => {
-            return Err(invalid(
-                "it must contain a non-empty value of its type, and no other.",
-            ));
-        }
-        _ => {
-            return Err(invalid(
-                "the type prefix must be 'Binary', 'Number', or 'String'.",
-            ));
-        }
-    };
-    if let (true, AttributeValue::Text(text)) = (data_type.starts_with("Number"), &value)
-        && !is_number(text)
-    {
-        return Err(invalid("the value is not a number of at most 38 digits."));
-    }
-    Ok(MessageAttribute { data_type, value })
-}
-
-fn check_attribute_name(name: &str) -> Result<(), &'static str> {
-    let letters = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
-    if name.is_empty() || name.len() > 256 || !name.chars().all(letters) {
-        return Err("a name has 1 to 256 letters, digits, underscores, hyphens and dots.");
-    }
-    if name.starts_with('.') || name.ends_with('.') || name.contains("..") {
-        return Err("a name has dots neither at its ends nor beside each other.");
-    }
-    let lower = name.to_ascii_lowercase();
-    if lower.starts_with("aws.") || lower.starts_with("amazon.") {
-        return Err("names that begin with AWS. or Amazon. are reserved.");
-    }
-    Ok(())
-}
-
-/// A decimal number as SQS takes it: at most 38 digits, from 1e-128 to 1e126 in size.
-fn is_number(text: &str) -> bool {
-    let text = text.trim();
-    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
-    let digits = mantissa.trim_start_matches(['+', '-']).replace('.', "");
-    let significant = digits.trim_start_matches('0').len();
-    let only_digits = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
-    let size = text.parse::<f64>().map(f64::abs);
-    only_digits
-        && significant <= 38
-        && size.is_ok_and(|size| size == 0.0 || (1e-128..=1e126).contains(&size))
-}
-
-fn digest_unless_empty(attributes: &BTreeMap<String, MessageAttribute>) -> Option<String> {
-    (!attributes.is_empty()).then(|| attributes_md5_hex(attributes))
+    response
 }
 
 fn is_allowed_in_body(letter: char) -> bool {

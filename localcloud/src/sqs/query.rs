@@ -1,8 +1,8 @@
-//! The query protocol that older clients speak (version 2012-11-05): a flat form in, XML out. Between the two a call is
-//! the same JSON as in the newer protocol, so that both share the typed requests, the typed answers and the rules.
+//! The query protocol of older clients (version 2012-11-05): a form in, XML out. A call is translated to the JSON protocol
+//! and its response back, so both protocols share the types and the rules.
 
-mod answer;
 mod form;
+mod response;
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use form::Form;
 const NAMESPACE: &str = "http://queue.amazonaws.com/doc/2012-11-05/";
 
 impl Sqs {
-    /// Answers one call of the query protocol with an XML document. A form that names no queue means that of the path,
-    /// `/ACCOUNT/NAME`, if there is one.
+    /// Handles one call of the query protocol and returns an XML document. A form without a queue means the queue of the
+    /// path, `/ACCOUNT/NAME`.
     ///
     /// # Errors
-    /// Whatever SQS refuses; `query_error` writes it.
+    /// SQS's errors, which `query_error` writes as XML.
     pub async fn call_query(
         self: &Arc<Self>,
         form: &[u8],
@@ -25,17 +25,17 @@ impl Sqs {
         base_url: &str,
         request_id: &str,
     ) -> Result<String, SqsError> {
-        let form = Form::read(form)?;
+        let form = Form::parse(form)?;
         let action = form
             .text("Action")
             .ok_or(SqsError::MissingParameter("Action"))?;
         let body = form.request(action, path)?;
-        let answer = self.call(action, &body, base_url).await?;
-        Ok(answer::document(action, &answer, request_id))
+        let response = self.call(action, &body, base_url).await?;
+        Ok(response::document(action, &response, request_id))
     }
 }
 
-/// The error document of the query protocol. `fault` is `Sender` or `Receiver`.
+/// Returns the error document of the query protocol. `fault` is `Sender` or `Receiver`.
 pub fn query_error(fault: &str, code: &str, message: &str, request_id: &str) -> String {
     let mut xml = Xml::document();
     xml.element_in(NAMESPACE, "ErrorResponse", |xml| {

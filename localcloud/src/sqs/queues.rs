@@ -1,14 +1,14 @@
-//! The actions on queues themselves.
+//! Actions on queues.
 
-use super::state::ACCOUNT_ID;
 use super::wire::{
     AddPermission, Attributes, CreateQueue, Empty, GetQueueAttributes, GetQueueUrl,
-    ListDeadLetterSourceQueues, ListQueues, OfQueue, QueueUrl, QueueUrls, RemovePermission,
+    ListDeadLetterSourceQueues, ListQueues, QueueRequest, QueueUrl, QueueUrls, RemovePermission,
     SetQueueAttributes, SourceQueueUrls, TagQueue, Tags, UntagQueue,
 };
 use super::{Sqs, SqsError, queue_name, queue_url};
+use crate::account::ACCOUNT_ID;
 
-/// What `GetQueueAttributes` may be asked for; others are an error, those that the queue lacks are left out.
+/// The attributes that a request can name. Those that a queue lacks are left out of the response.
 const KNOWN_ATTRIBUTES: [&str; 22] = [
     "All",
     "Policy",
@@ -33,7 +33,7 @@ const KNOWN_ATTRIBUTES: [&str; 22] = [
     "RedriveAllowPolicy",
     "SqsManagedSseEnabled",
 ];
-const MOST_QUEUES_PER_PAGE: usize = 1000;
+const MAX_QUEUES_PER_PAGE: usize = 1000;
 
 impl Sqs {
     pub(super) fn create_queue(
@@ -55,11 +55,11 @@ impl Sqs {
         })
     }
 
-    pub(super) fn delete_queue(&self, request: OfQueue) -> Result<Empty, SqsError> {
+    pub(super) fn delete_queue(&self, request: QueueRequest) -> Result<Empty, SqsError> {
         let name = queue_name(&request.queue_url)?;
         let mut shared = self.lock();
         shared.queues.delete_queue(name)?;
-        // Whoever waits there learns at once that the queue is gone, or waits on with others if it is made again.
+        // The waiting receives then fail, since the queue is gone.
         if let Some(waiters) = shared.waiters.get(name) {
             waiters.notify_waiters();
         }
@@ -74,7 +74,6 @@ impl Sqs {
         let name = request
             .queue_name
             .ok_or(SqsError::MissingParameter("QueueName"))?;
-        // There is only one account.
         if request
             .queue_owner_aws_account_id
             .is_some_and(|owner| owner != ACCOUNT_ID)
@@ -179,12 +178,9 @@ impl Sqs {
         Ok(Empty {})
     }
 
-    pub(super) fn purge_queue(&self, request: OfQueue) -> Result<Empty, SqsError> {
+    pub(super) fn purge_queue(&self, request: QueueRequest) -> Result<Empty, SqsError> {
         let name = queue_name(&request.queue_url)?;
-        self.lock()
-            .queues
-            .queue(name)?
-            .purge(name, self.clock.now())?;
+        self.lock().queues.queue(name)?.purge(self.clock.now())?;
         Ok(Empty {})
     }
 
@@ -200,7 +196,7 @@ impl Sqs {
         Ok(Empty {})
     }
 
-    pub(super) fn list_queue_tags(&self, request: OfQueue) -> Result<Tags, SqsError> {
+    pub(super) fn list_queue_tags(&self, request: QueueRequest) -> Result<Tags, SqsError> {
         let name = queue_name(&request.queue_url)?;
         Ok(Tags {
             tags: self.lock().queues.queue(name)?.tags().clone(),
@@ -208,25 +204,25 @@ impl Sqs {
     }
 }
 
-/// The names after the token, at most as many as asked for, and the token of the next page. AWS hands out a token only to
-/// those who asked for pages.
+/// Returns a page of names and the token of the next page. As AWS does, it returns a token only if the request sets
+/// `MaxResults`.
 fn page<'a>(
     names: impl Iterator<Item = &'a str>,
     max_results: Option<i64>,
     next_token: Option<String>,
 ) -> Result<(Vec<&'a str>, Option<String>), SqsError> {
-    let most = match max_results {
-        None => MOST_QUEUES_PER_PAGE,
-        Some(most) => usize::try_from(most)
+    let size = match max_results {
+        None => MAX_QUEUES_PER_PAGE,
+        Some(size) => usize::try_from(size)
             .ok()
-            .filter(|most| (1..=MOST_QUEUES_PER_PAGE).contains(most))
+            .filter(|size| (1..=MAX_QUEUES_PER_PAGE).contains(size))
             .ok_or_else(|| {
                 SqsError::InvalidParameterValue("MaxResults must be between 1 and 1000.".to_owned())
             })?,
     };
     let after = next_token.unwrap_or_default();
     let mut names = names.filter(|name| *name > after.as_str()).peekable();
-    let page: Vec<&str> = names.by_ref().take(most).collect();
+    let page: Vec<&str> = names.by_ref().take(size).collect();
     let more = max_results.is_some() && names.peek().is_some();
     let next_token = page.last().filter(|_| more).map(|last| (*last).to_owned());
     Ok((page, next_token))

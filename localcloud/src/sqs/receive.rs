@@ -1,66 +1,67 @@
-//! Receiving, with long polls that end as soon as there is something to hand out.
+//! Receiving messages. A long poll ends as soon as it can deliver one.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use super::attributes::digest;
 use super::state::{
-    ACCOUNT_ID, AttributeValue, Delivery, MAX_RECEIVE_WAIT_SECONDS, MAX_VISIBILITY_TIMEOUT_SECONDS,
-    MessageAttribute, Received, attributes_md5_hex,
+    Delivery, MAX_RECEIVE_WAIT_SECONDS, MAX_VISIBILITY_TIMEOUT_SECONDS, MessageAttribute, Received,
 };
-use super::wire::{AttributeOnWire, MessageOnWire, Messages, ReceiveMessage};
-use super::{Shared, Sqs, SqsError, queue_name, seconds};
+use super::wire::{Messages, ReceiveMessage, WireMessage};
+use super::{Shared, Sqs, SqsError, attributes, queue_name, seconds};
+use crate::account::ACCOUNT_ID;
 use crate::clock::Millis;
 
-/// One receiver's place among those who wait on a queue. Leaving it, by a message, by time or because the client went
-/// away, wakes the next in line: that one may have to take a message, or learn when the next message is due.
-struct Place {
+/// A receive that may wait on a queue. When it ends, by a delivery, a timeout or a disconnect, it wakes the next one,
+/// which may have to take a message or to learn when the next message is due.
+struct WaitGuard {
     waiters: Arc<Notify>,
 }
 
-impl Drop for Place {
+impl Drop for WaitGuard {
     fn drop(&mut self) {
         self.waiters.notify_one();
     }
 }
 
-/// Counts a receive as waiting for as long as it is there.
-struct Waiting<'a>(&'a AtomicUsize);
+/// Counts a waiting receive until it is dropped.
+struct WaitingCount<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitingCount<'a> {
     fn begin(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingCount<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Sqs {
-    /// Nothing is taken from the queue before there is something to answer, and nothing is awaited after that, so a
-    /// client that hangs up while it waits takes no message with it.
+    /// Takes messages and returns them without awaiting in between, so a client that disconnects while it waits takes no
+    /// message.
     pub(super) async fn receive_message(
         &self,
         request: ReceiveMessage,
     ) -> Result<Messages, SqsError> {
         let name = queue_name(&request.queue_url)?;
         let max_messages = match request.max_number_of_messages.unwrap_or(1) {
-            most @ 1..=10 => most as usize,
+            count @ 1..=10 => count as usize,
             other => {
-                return Err(SqsError::InvalidParameterValue(format!(
-                    "Value {other} for parameter MaxNumberOfMessages is invalid. Reason: Must be between 1 and 10, if \
-                     provided."
-                )));
+                let reason = "Must be between 1 and 10, if provided";
+                return Err(SqsError::invalid_value(
+                    "MaxNumberOfMessages",
+                    other,
+                    reason,
+                ));
             }
         };
         let visibility = request
@@ -73,40 +74,35 @@ impl Sqs {
             .transpose()?;
 
         let now = self.clock.now();
-        let (received, wait_seconds, place) = {
+        let (received, wait_seconds, guard) = {
             let mut shared = self.lock();
             let queue = shared.queues.queue(name)?;
             let wait_seconds = wait.unwrap_or(queue.settings().receive_wait_seconds);
             if wait_seconds == 0 && queue.short_poll_misses() {
-                return Ok(on_wire(Received::default(), &request));
+                return Ok(to_wire(Received::default(), &request));
             }
             let received = shared.take(name, max_messages, visibility, now)?;
-            (
-                received,
-                wait_seconds,
-                Place {
-                    waiters: shared.waiters_of(name),
-                },
-            )
+            let waiters = shared.waiters_of(name);
+            (received, wait_seconds, WaitGuard { waiters })
         };
         if !received.deliveries.is_empty() || wait_seconds == 0 {
-            return Ok(on_wire(received, &request));
+            return Ok(to_wire(received, &request));
         }
         let deadline = now + u64::from(wait_seconds) * 1000;
         let mut waiting = None;
         loop {
-            // Enrolled before looking, so that no send can slip in between.
-            let mut notified = pin!(place.waiters.notified());
+            // Registers before it checks the queue, so that no send goes unnoticed in between.
+            let mut notified = pin!(guard.waiters.notified());
             notified.as_mut().enable();
             let now = self.clock.now();
             let received = self.lock().take(name, max_messages, visibility, now)?;
             if !received.deliveries.is_empty() || deadline <= now {
-                return Ok(on_wire(received, &request));
+                return Ok(to_wire(received, &request));
             }
             let until = received.next_due.map_or(deadline, |due| due.min(deadline));
-            // Counted from when a send would wake it.
-            waiting.get_or_insert_with(|| Waiting::begin(&self.waiting));
-            // Woken or not, the queue is looked at again.
+            // Counts the receive once a send would wake it.
+            waiting.get_or_insert_with(|| WaitingCount::begin(&self.waiting));
+            // After a timeout the queue is checked again, too.
             let _ = timeout_at(Instant::from_std(self.clock.instant_of(until)), notified).await;
         }
     }
@@ -130,17 +126,17 @@ impl Shared {
     }
 }
 
-fn on_wire(received: Received, request: &ReceiveMessage) -> Messages {
+fn to_wire(received: Received, request: &ReceiveMessage) -> Messages {
     Messages {
         messages: received
             .deliveries
             .into_iter()
-            .map(|delivery| message_on_wire(delivery, request))
+            .map(|delivery| message_to_wire(delivery, request))
             .collect(),
     }
 }
 
-fn message_on_wire(delivery: Delivery, request: &ReceiveMessage) -> MessageOnWire {
+fn message_to_wire(delivery: Delivery, request: &ReceiveMessage) -> WireMessage {
     let message = delivery.message;
     let wanted = |name: &str| {
         let names = request
@@ -185,39 +181,24 @@ fn message_on_wire(delivery: Delivery, request: &ReceiveMessage) -> MessageOnWir
                 .any(|pattern| selects(pattern, name))
         })
         .collect();
-    MessageOnWire {
+    WireMessage {
         message_id: message.message_id.clone(),
         receipt_handle: delivery.receipt_handle,
         md5_of_body: message.body_md5.clone(),
         body: message.body.clone(),
         attributes,
-        md5_of_message_attributes: (!selected.is_empty())
-            .then(|| attributes_md5_hex(selected.iter().copied())),
+        md5_of_message_attributes: digest(selected.iter().copied()),
         message_attributes: selected
             .into_iter()
-            .map(|(name, attribute)| (name.clone(), attribute_on_wire(attribute)))
+            .map(|(name, attribute)| (name.clone(), attributes::to_wire(attribute)))
             .collect(),
     }
 }
 
-/// `All` or `.*` select every attribute, `prefix.*` those that begin with the prefix, a name itself.
+/// Whether a pattern selects an attribute: `All`, `.*`, `prefix.*` or the name.
 fn selects(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix(".*") {
         Some(prefix) => name.starts_with(prefix),
         None => pattern == "All" || pattern == name,
-    }
-}
-
-fn attribute_on_wire(attribute: &MessageAttribute) -> AttributeOnWire {
-    let (string_value, binary_value) = match &attribute.value {
-        AttributeValue::Text(text) => (Some(text.clone()), None),
-        AttributeValue::Binary(bytes) => (None, Some(STANDARD.encode(bytes))),
-    };
-    AttributeOnWire {
-        data_type: Some(attribute.data_type.clone()),
-        string_value,
-        binary_value,
-        string_list_values: Vec::new(),
-        binary_list_values: Vec::new(),
     }
 }

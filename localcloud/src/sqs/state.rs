@@ -1,9 +1,12 @@
-//! The queues of one account: pure state, no clock, no runtime. Every operation takes `now`.
+//! The queues of one account: pure state without a clock or a runtime. Every operation takes `now`.
 
-pub mod change;
+pub mod change_log;
+mod checks;
+mod delivery;
 mod error;
+mod fault_state;
 mod message;
-mod moves;
+mod move_tasks;
 mod policy;
 mod queue;
 mod receipt;
@@ -11,27 +14,26 @@ mod redrive;
 mod settings;
 #[cfg(test)]
 mod tests;
-mod unkind;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use change::{Change, Journal, MessageContent, Place, Saved, SavedQueue};
+pub use change_log::{Change, ChangeLog, MessageContent, MessageKey, QueueSnapshot, Snapshot};
+pub use checks::{NAME_RULE, is_name};
+pub use delivery::Delivery;
 pub use error::SqsError;
-pub use message::{AttributeValue, MessageAttribute, NewMessage, attributes_md5_hex};
-pub use moves::{MoveStatus, MoveTask};
-pub use queue::{Delivery, Queue};
+pub use message::{AttributeValue, Message, MessageAttribute, attributes_md5_hex};
+pub use move_tasks::{MoveStatus, MoveTask};
+pub use queue::Queue;
 pub use settings::{
     AttributeMap, MAX_DELAY_SECONDS, MAX_MESSAGE_SIZE_BYTES, MAX_RECEIVE_WAIT_SECONDS,
     MAX_VISIBILITY_TIMEOUT_SECONDS, QueueSettings,
 };
 
+use crate::account::ACCOUNT_ID;
 use crate::clock::Millis;
 use crate::faults::SqsFaults;
-
-/// The account number in every ARN and queue URL.
-pub const ACCOUNT_ID: &str = "000000000000";
-const MOST_TAGS: usize = 50;
+use checks::{check_queue_name, check_tags};
 
 /// All queues, by name.
 #[derive(Debug, Default)]
@@ -39,72 +41,64 @@ pub struct Queues {
     queues: BTreeMap<String, Queue>,
     region: String,
     next_incarnation: u64,
-    journal: Journal,
+    changes: ChangeLog,
     faults: SqsFaults,
     seed: u64,
-    /// Tasks that move messages, the oldest first. They end with the process.
+    /// The oldest first. They are not stored.
     moves: Vec<MoveTask>,
 }
 
-/// What a receive found.
+/// The result of a receive.
 #[derive(Debug, Default)]
 pub struct Received {
     pub deliveries: Vec<Delivery>,
-    /// The dead-letter queue that got messages by this receive; whoever waits there should look.
+    /// The dead-letter queue that received messages; its waiting receives must check it again.
     pub woken_dead_letter_queue: Option<String>,
     /// When the next hidden message becomes available.
     pub next_due: Option<Millis>,
 }
 
 impl Queues {
-    /// No queues yet, in `region`.
+    /// Creates the state of an account without queues. Changes are not logged.
     pub fn new(region: impl Into<String>) -> Self {
         Self {
-            queues: BTreeMap::new(),
             region: region.into(),
             next_incarnation: 1,
-            journal: Journal::default(),
-            faults: SqsFaults::default(),
-            seed: 0,
-            moves: Vec::new(),
+            ..Self::default()
         }
     }
 
-    /// The queues as they were saved, whose changes from now on can be taken.
+    /// Restores the queues of a snapshot. The changes are logged.
     ///
     /// # Errors
-    /// When the attributes of a saved queue are none.
-    pub fn restore(region: impl Into<String>, saved: Saved) -> Result<Self, SqsError> {
-        let journal = Journal::on();
+    /// When the attributes of a queue are invalid.
+    pub fn restore(region: impl Into<String>, snapshot: Snapshot) -> Result<Self, SqsError> {
+        let changes = ChangeLog::on();
         let mut queues = BTreeMap::new();
-        for saved in saved.queues {
-            let name = saved.record.name.clone();
-            queues.insert(name, Queue::restore(saved, journal.clone())?);
+        for queue in snapshot.queues {
+            let name = queue.record.name.clone();
+            queues.insert(name, Queue::restore(queue, changes.clone())?);
         }
         Ok(Self {
             queues,
-            region: region.into(),
-            next_incarnation: saved.next_incarnation.max(1),
-            journal,
-            faults: SqsFaults::default(),
-            seed: 0,
-            moves: Vec::new(),
+            next_incarnation: snapshot.next_incarnation.max(1),
+            changes,
+            ..Self::new(region)
         })
     }
 
-    /// All that `restore` needs.
     #[cfg(test)]
-    pub fn saved(&self) -> Saved {
-        let mut queues: Vec<SavedQueue> = self.queues.values().map(Queue::saved).collect();
+    pub fn snapshot(&self) -> Snapshot {
+        let mut queues: Vec<QueueSnapshot> = self.queues.values().map(Queue::snapshot).collect();
         queues.sort_by_key(|queue| queue.record.incarnation);
-        Saved {
+        Snapshot {
             next_incarnation: self.next_incarnation,
             queues,
         }
     }
 
-    /// Replaces the faults of all queues; what was drawn by chance begins anew from `seed`. The same seed and the same
-    /// calls to a queue in the same order meet the same faults.
+    /// Replaces the faults of all queues and restarts their random streams. The same seed and the same calls to a queue
+    /// give the same faults.
     pub fn set_faults(&mut self, faults: SqsFaults, seed: u64, now: Millis) {
         (self.faults, self.seed) = (faults, seed);
         for queue in self.queues.values_mut() {
@@ -112,16 +106,16 @@ impl Queues {
         }
     }
 
-    /// Takes the changes since the last time. None are kept by queues that were made by `new`.
+    /// Takes the logged changes.
     pub fn take_changes(&self) -> Vec<Change> {
-        self.journal.take()
+        self.changes.take()
     }
 
-    /// Creates a queue, or finds the one of that name if all given attributes are its own.
+    /// Creates a queue, unless it exists with the same attributes.
     ///
     /// # Errors
-    /// `InvalidParameterValue` for a bad name or a FIFO queue, `QueueNameExists` when an attribute differs, and
-    /// whatever the attributes deserve.
+    /// `InvalidParameterValue` for an invalid name or a FIFO queue; `QueueNameExists` if an attribute differs; those of
+    /// `QueueSettings::with`.
     pub fn create_queue(
         &mut self,
         name: &str,
@@ -153,7 +147,7 @@ impl Queues {
             settings,
             tags,
             now,
-            self.journal.clone(),
+            self.changes.clone(),
         );
         queue.set_faults(self.faults, self.seed, now);
         self.queues.insert(name.to_owned(), queue);
@@ -161,7 +155,7 @@ impl Queues {
         Ok(())
     }
 
-    /// Deletes a queue with its messages.
+    /// Deletes a queue and its messages.
     ///
     /// # Errors
     /// `QueueDoesNotExist`.
@@ -170,13 +164,13 @@ impl Queues {
             .queues
             .remove(name)
             .ok_or(SqsError::QueueDoesNotExist)?;
-        self.journal.record(|| Change::QueueDeleted {
+        self.changes.record(|| Change::QueueDeleted {
             incarnation: queue.incarnation(),
         });
         Ok(())
     }
 
-    /// The names of the queues that begin with `prefix`, in order.
+    /// Returns the names that begin with `prefix`, in order.
     pub fn queue_names<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
         self.queues
             .range(prefix.to_owned()..)
@@ -184,7 +178,7 @@ impl Queues {
             .take_while(move |name| name.starts_with(prefix))
     }
 
-    /// The names of the queues whose dead-letter queue is `name`.
+    /// Returns the names of the queues whose dead-letter queue is `name`.
     pub fn dead_letter_sources<'a>(
         &'a self,
         name: &str,
@@ -196,7 +190,7 @@ impl Queues {
         })
     }
 
-    /// One queue, to look at or to work on.
+    /// Returns a queue.
     ///
     /// # Errors
     /// `QueueDoesNotExist`.
@@ -204,7 +198,7 @@ impl Queues {
         self.queues.get_mut(name).ok_or(SqsError::QueueDoesNotExist)
     }
 
-    /// The name of the queue that has this ARN.
+    /// Returns the name of the queue with an ARN.
     ///
     /// # Errors
     /// `QueueDoesNotExist`.
@@ -217,7 +211,7 @@ impl Queues {
         }
     }
 
-    /// Every attribute of a queue.
+    /// Returns all attributes of a queue.
     ///
     /// # Errors
     /// `QueueDoesNotExist`.
@@ -245,7 +239,7 @@ impl Queues {
         Ok(attributes)
     }
 
-    /// Changes attributes of a queue, all or none.
+    /// Changes attributes of a queue, all or none of them.
     ///
     /// # Errors
     /// As `create_queue`.
@@ -261,23 +255,23 @@ impl Queues {
         Ok(())
     }
 
-    /// Sets tags of a queue, all or none.
+    /// Sets tags of a queue, all or none of them.
     ///
     /// # Errors
-    /// `QueueDoesNotExist`, and `InvalidParameterValue` for tags beyond AWS's limits.
+    /// `QueueDoesNotExist`; `InvalidParameterValue` for tags beyond AWS's limits.
     pub fn tag_queue(&mut self, name: &str, tags: AttributeMap) -> Result<(), SqsError> {
         let queue = self.queue(name)?;
-        let mut together = queue.tags().clone();
-        together.extend(tags.clone());
-        check_tags(&together)?;
+        let mut all = queue.tags().clone();
+        all.extend(tags.clone());
+        check_tags(&all)?;
         queue.tag(tags);
         Ok(())
     }
 
-    /// Changes the policy of a queue by `change`, which is given the queue's ARN.
+    /// Applies `change` to a queue's settings, given the queue's ARN.
     ///
     /// # Errors
-    /// `QueueDoesNotExist`, and what `change` refuses.
+    /// `QueueDoesNotExist`, and those of `change`.
     pub fn change_policy(
         &mut self,
         name: &str,
@@ -292,7 +286,7 @@ impl Queues {
         Ok(())
     }
 
-    /// Receives from a queue; messages received too often go to its dead-letter queue.
+    /// Receives messages. Those beyond the receive limit move to the dead-letter queue.
     ///
     /// # Errors
     /// `QueueDoesNotExist`, `OverLimit`.
@@ -304,28 +298,29 @@ impl Queues {
         now: Millis,
     ) -> Result<Received, SqsError> {
         let policy = self.queue(name)?.settings().redrive_policy.clone();
-        // While its dead-letter queue is gone, a queue keeps what it has.
+        // Without its dead-letter queue, a queue keeps its messages.
         let target = policy.and_then(|policy| {
             let target = self.name_of_arn(&policy.dead_letter_target_arn).ok()?;
             Some((target, policy.max_receive_count))
         });
         let receive_limit = target.as_ref().map(|(_, limit)| *limit);
         let queue = self.queue(name)?;
-        let taken = queue.receive(max_messages, visibility_timeout_seconds, receive_limit, now)?;
+        let outcome =
+            queue.receive(max_messages, visibility_timeout_seconds, receive_limit, now)?;
         let next_due = queue.next_due();
         let target = target
-            .filter(|_| !taken.dead.is_empty())
+            .filter(|_| !outcome.dead.is_empty())
             .map(|(target, _)| target);
         if let Some(target) = &target {
             let source_arn: Arc<str> = self.arn(name).into();
             if let Some(dead_letter_queue) = self.queues.get_mut(target) {
-                for dead in taken.dead {
+                for dead in outcome.dead {
                     dead_letter_queue.accept_dead(dead, Arc::clone(&source_arn), now);
                 }
             }
         }
         Ok(Received {
-            deliveries: taken.deliveries,
+            deliveries: outcome.deliveries,
             woken_dead_letter_queue: target,
             next_due,
         })
@@ -343,12 +338,8 @@ impl Queues {
         let Some(policy) = &settings.redrive_policy else {
             return Ok(());
         };
-        let invalid = |reason: &str| {
-            SqsError::InvalidParameterValue(format!(
-                "Value {} for parameter RedrivePolicy is invalid. Reason: {reason}.",
-                policy.to_json()
-            ))
-        };
+        let invalid =
+            |reason: &str| SqsError::invalid_value("RedrivePolicy", policy.to_json(), reason);
         let target = self
             .name_of_arn(&policy.dead_letter_target_arn)
             .map_err(|_| invalid("Dead letter target does not exist"))?;
@@ -367,43 +358,4 @@ impl Queues {
 
 fn queue_of_arn(arn: &str) -> &str {
     arn.rsplit(':').next().unwrap_or_default()
-}
-
-/// AWS's limits of the tags of a queue.
-fn check_tags(tags: &AttributeMap) -> Result<(), SqsError> {
-    let invalid = |reason: &str| Err(SqsError::InvalidParameterValue(reason.to_owned()));
-    if tags.len() > MOST_TAGS {
-        return invalid("Too many tags added for queue. A queue has at most 50.");
-    }
-    for (key, value) in tags {
-        if key.is_empty() || key.chars().count() > 128 {
-            return invalid("Tag keys must be between 1 and 128 characters in length.");
-        }
-        if key.to_ascii_lowercase().starts_with("aws:") {
-            return invalid("Tag keys starting with 'aws:' are reserved for internal use.");
-        }
-        if value.chars().count() > 256 {
-            return invalid("Tag values must be between 0 and 256 characters in length.");
-        }
-    }
-    Ok(())
-}
-
-fn check_queue_name(name: &str, attributes: &AttributeMap) -> Result<(), SqsError> {
-    let wants_fifo = attributes
-        .get("FifoQueue")
-        .is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    if name.ends_with(".fifo") || wants_fifo {
-        return Err(SqsError::InvalidParameterValue(
-            "FIFO queues are not supported by localcloud.".to_owned(),
-        ));
-    }
-    let allowed = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
-    if name.is_empty() || name.len() > 80 || !name.chars().all(allowed) {
-        return Err(SqsError::InvalidParameterValue(
-            "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length"
-                .to_owned(),
-        ));
-    }
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Requests and responses of the SQS actions as typed values, named as on the wire.
+//! The requests and responses of the actions, with the names of the wire.
 
 use std::collections::BTreeMap;
 
@@ -6,371 +6,272 @@ use serde::{Deserialize, Serialize};
 
 use super::state::AttributeMap;
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct CreateQueue {
-    pub queue_name: Option<String>,
-    #[serde(default)]
-    pub attributes: AttributeMap,
-    /// The one member of the protocol that is not in Pascal case.
-    #[serde(default, rename = "tags")]
-    pub tags: AttributeMap,
+/// Declares requests. Their members are in Pascal case on the wire, and may be missing.
+macro_rules! requests {
+    ($($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* })*) => {
+        $(
+            $(#[$meta])*
+            #[derive(Debug, Default, Deserialize)]
+            #[serde(rename_all = "PascalCase", default)]
+            pub struct $name {
+                $($(#[$field_meta])* pub $field: $type,)*
+            }
+        )*
+    };
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct GetQueueUrl {
-    pub queue_name: Option<String>,
-    #[serde(rename = "QueueOwnerAWSAccountId")]
-    pub queue_owner_aws_account_id: Option<String>,
+/// Declares responses. Their members are in Pascal case on the wire.
+macro_rules! responses {
+    ($($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* })*) => {
+        $(
+            $(#[$meta])*
+            #[derive(Debug, Serialize)]
+            #[serde(rename_all = "PascalCase")]
+            pub struct $name {
+                $($(#[$field_meta])* pub $field: $type,)*
+            }
+        )*
+    };
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ListQueues {
-    pub queue_name_prefix: Option<String>,
-    pub max_results: Option<i64>,
-    pub next_token: Option<String>,
+requests! {
+    CreateQueue {
+        queue_name: Option<String>,
+        attributes: AttributeMap,
+        /// The protocol's only member that is not in Pascal case.
+        #[serde(rename = "tags")]
+        tags: AttributeMap,
+    }
+    GetQueueUrl {
+        queue_name: Option<String>,
+        #[serde(rename = "QueueOwnerAWSAccountId")]
+        queue_owner_aws_account_id: Option<String>,
+    }
+    ListQueues {
+        queue_name_prefix: Option<String>,
+        max_results: Option<i64>,
+        next_token: Option<String>,
+    }
+    ListDeadLetterSourceQueues {
+        queue_url: Option<String>,
+        max_results: Option<i64>,
+        next_token: Option<String>,
+    }
+    AddPermission {
+        queue_url: Option<String>,
+        label: Option<String>,
+        #[serde(rename = "AWSAccountIds")]
+        aws_account_ids: Vec<String>,
+        actions: Vec<String>,
+    }
+    RemovePermission {
+        queue_url: Option<String>,
+        label: Option<String>,
+    }
+    StartMessageMoveTask {
+        source_arn: Option<String>,
+        destination_arn: Option<String>,
+        max_number_of_messages_per_second: Option<i64>,
+    }
+    CancelMessageMoveTask {
+        task_handle: Option<String>,
+    }
+    ListMessageMoveTasks {
+        source_arn: Option<String>,
+        max_results: Option<i64>,
+    }
+    /// A request that only names a queue.
+    QueueRequest {
+        queue_url: Option<String>,
+    }
+    GetQueueAttributes {
+        queue_url: Option<String>,
+        attribute_names: Vec<String>,
+    }
+    SetQueueAttributes {
+        queue_url: Option<String>,
+        attributes: AttributeMap,
+    }
+    TagQueue {
+        queue_url: Option<String>,
+        tags: AttributeMap,
+    }
+    UntagQueue {
+        queue_url: Option<String>,
+        tag_keys: Vec<String>,
+    }
+    /// A message of `SendMessage` or `SendMessageBatch`.
+    MessageInput {
+        message_body: Option<String>,
+        delay_seconds: Option<i64>,
+        message_attributes: BTreeMap<String, WireAttribute>,
+        message_system_attributes: BTreeMap<String, WireAttribute>,
+        message_deduplication_id: Option<String>,
+    }
+    /// A message of `DeleteMessage` or `DeleteMessageBatch`.
+    DeleteInput {
+        receipt_handle: Option<String>,
+    }
+    /// A message of `ChangeMessageVisibility` or `ChangeMessageVisibilityBatch`.
+    ChangeVisibilityInput {
+        receipt_handle: Option<String>,
+        visibility_timeout: Option<i64>,
+    }
+    ReceiveMessage {
+        queue_url: Option<String>,
+        attribute_names: Vec<String>,
+        message_system_attribute_names: Vec<String>,
+        message_attribute_names: Vec<String>,
+        max_number_of_messages: Option<i64>,
+        visibility_timeout: Option<i64>,
+        wait_time_seconds: Option<i64>,
+    }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ListDeadLetterSourceQueues {
-    pub queue_url: Option<String>,
-    pub max_results: Option<i64>,
-    pub next_token: Option<String>,
+responses! {
+    /// A response without members.
+    Empty {}
+    QueueUrl {
+        queue_url: String,
+    }
+    QueueUrls {
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        queue_urls: Vec<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next_token: Option<String>,
+    }
+    /// The response of `ListDeadLetterSourceQueues`, which spells its member differently.
+    SourceQueueUrls {
+        #[serde(rename = "queueUrls")]
+        queue_urls: Vec<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next_token: Option<String>,
+    }
+    MoveTaskStarted {
+        task_handle: String,
+    }
+    MoveTaskCancelled {
+        approximate_number_of_messages_moved: u64,
+    }
+    MoveTasks {
+        results: Vec<WireMoveTask>,
+    }
+    WireMoveTask {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        task_handle: Option<String>,
+        status: &'static str,
+        source_arn: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        destination_arn: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        max_number_of_messages_per_second: Option<u32>,
+        approximate_number_of_messages_moved: u64,
+        approximate_number_of_messages_to_move: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        failure_reason: Option<&'static str>,
+        /// Milliseconds since the Unix epoch.
+        started_timestamp: u64,
+    }
+    Attributes {
+        #[serde(skip_serializing_if = "AttributeMap::is_empty")]
+        attributes: AttributeMap,
+    }
+    Tags {
+        #[serde(skip_serializing_if = "AttributeMap::is_empty")]
+        tags: AttributeMap,
+    }
+    SendResult {
+        message_id: String,
+        #[serde(rename = "MD5OfMessageBody")]
+        md5_of_message_body: String,
+        #[serde(rename = "MD5OfMessageAttributes", skip_serializing_if = "Option::is_none")]
+        md5_of_message_attributes: Option<String>,
+        #[serde(rename = "MD5OfMessageSystemAttributes", skip_serializing_if = "Option::is_none")]
+        md5_of_message_system_attributes: Option<String>,
+    }
+    SendResultEntry {
+        id: String,
+        #[serde(flatten)]
+        result: SendResult,
+    }
+    ResultEntry {
+        id: String,
+    }
+    FailedEntry {
+        id: String,
+        sender_fault: bool,
+        code: &'static str,
+        message: String,
+    }
+    Messages {
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        messages: Vec<WireMessage>,
+    }
+    WireMessage {
+        message_id: String,
+        receipt_handle: String,
+        #[serde(rename = "MD5OfBody")]
+        md5_of_body: String,
+        body: String,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        attributes: BTreeMap<&'static str, String>,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        message_attributes: BTreeMap<String, WireAttribute>,
+        #[serde(rename = "MD5OfMessageAttributes", skip_serializing_if = "Option::is_none")]
+        md5_of_message_attributes: Option<String>,
+    }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct AddPermission {
-    pub queue_url: Option<String>,
-    pub label: Option<String>,
-    #[serde(default, rename = "AWSAccountIds")]
-    pub aws_account_ids: Vec<String>,
-    #[serde(default)]
-    pub actions: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct RemovePermission {
-    pub queue_url: Option<String>,
-    pub label: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct StartMessageMoveTask {
-    pub source_arn: Option<String>,
-    pub destination_arn: Option<String>,
-    pub max_number_of_messages_per_second: Option<i64>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct CancelMessageMoveTask {
-    pub task_handle: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ListMessageMoveTasks {
-    pub source_arn: Option<String>,
-    pub max_results: Option<i64>,
-}
-
-/// A request that names a queue and nothing else.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct OfQueue {
-    pub queue_url: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct GetQueueAttributes {
-    pub queue_url: Option<String>,
-    #[serde(default)]
-    pub attribute_names: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct SetQueueAttributes {
-    pub queue_url: Option<String>,
-    #[serde(default)]
-    pub attributes: AttributeMap,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct TagQueue {
-    pub queue_url: Option<String>,
-    #[serde(default)]
-    pub tags: AttributeMap,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct UntagQueue {
-    pub queue_url: Option<String>,
-    #[serde(default)]
-    pub tag_keys: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct SendMessage {
-    pub queue_url: Option<String>,
-    #[serde(flatten)]
-    pub content: MessageContent,
-}
-
-/// What `SendMessage` and an entry of `SendMessageBatch` share.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct MessageContent {
-    pub message_body: Option<String>,
-    pub delay_seconds: Option<i64>,
-    #[serde(default)]
-    pub message_attributes: BTreeMap<String, AttributeOnWire>,
-    #[serde(default)]
-    pub message_system_attributes: BTreeMap<String, AttributeOnWire>,
-    pub message_deduplication_id: Option<String>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct AttributeOnWire {
+/// A message attribute, in requests and in responses.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct WireAttribute {
     pub data_type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub string_value: Option<String>,
     /// Base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub binary_value: Option<String>,
-    /// Lists are in the model, and no service takes them.
-    #[serde(default, skip_serializing)]
+    /// The model has lists; SQS rejects them.
+    #[serde(skip_serializing)]
     pub string_list_values: Vec<String>,
-    #[serde(default, skip_serializing)]
+    #[serde(skip_serializing)]
     pub binary_list_values: Vec<String>,
 }
 
+/// A request for one message.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Batch<E> {
+pub struct Single<T> {
     pub queue_url: Option<String>,
-    #[serde(default = "Vec::new")]
-    pub entries: Vec<E>,
+    #[serde(flatten)]
+    pub input: T,
 }
 
+/// A request for several messages.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct SendEntry {
+pub struct Batch<T> {
+    pub queue_url: Option<String>,
+    #[serde(default = "Vec::new")]
+    pub entries: Vec<BatchEntry<T>>,
+}
+
+/// An entry of a batch.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct BatchEntry<T> {
     #[serde(default)]
     pub id: String,
     #[serde(flatten)]
-    pub content: MessageContent,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct DeleteEntry {
-    #[serde(default)]
-    pub id: String,
-    pub receipt_handle: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ChangeVisibilityEntry {
-    #[serde(default)]
-    pub id: String,
-    pub receipt_handle: Option<String>,
-    pub visibility_timeout: Option<i64>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ReceiveMessage {
-    pub queue_url: Option<String>,
-    #[serde(default)]
-    pub attribute_names: Vec<String>,
-    #[serde(default)]
-    pub message_system_attribute_names: Vec<String>,
-    #[serde(default)]
-    pub message_attribute_names: Vec<String>,
-    pub max_number_of_messages: Option<i64>,
-    pub visibility_timeout: Option<i64>,
-    pub wait_time_seconds: Option<i64>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct DeleteMessage {
-    pub queue_url: Option<String>,
-    pub receipt_handle: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ChangeMessageVisibility {
-    pub queue_url: Option<String>,
-    pub receipt_handle: Option<String>,
-    pub visibility_timeout: Option<i64>,
-}
-
-/// An answer without members.
-#[derive(Debug, Serialize)]
-pub struct Empty {}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct QueueUrl {
-    pub queue_url: String,
+    pub input: T,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct QueueUrls {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub queue_urls: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_token: Option<String>,
-}
-
-/// `ListDeadLetterSourceQueues` spells its member differently.
-#[derive(Debug, Serialize)]
-pub struct SourceQueueUrls {
-    #[serde(rename = "queueUrls")]
-    pub queue_urls: Vec<String>,
-    #[serde(rename = "NextToken", skip_serializing_if = "Option::is_none")]
-    pub next_token: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Started {
-    pub task_handle: String,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Cancelled {
-    pub approximate_number_of_messages_moved: u64,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct MoveTasks {
-    pub results: Vec<MoveTaskOnWire>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct MoveTaskOnWire {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub task_handle: Option<String>,
-    pub status: &'static str,
-    pub source_arn: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub destination_arn: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_number_of_messages_per_second: Option<u32>,
-    pub approximate_number_of_messages_moved: u64,
-    pub approximate_number_of_messages_to_move: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub failure_reason: Option<&'static str>,
-    /// Milliseconds since the Unix epoch.
-    pub started_timestamp: u64,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Attributes {
-    #[serde(skip_serializing_if = "AttributeMap::is_empty")]
-    pub attributes: AttributeMap,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Tags {
-    #[serde(skip_serializing_if = "AttributeMap::is_empty")]
-    pub tags: AttributeMap,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Sent {
-    pub message_id: String,
-    #[serde(rename = "MD5OfMessageBody")]
-    pub md5_of_message_body: String,
-    #[serde(
-        rename = "MD5OfMessageAttributes",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub md5_of_message_attributes: Option<String>,
-    #[serde(
-        rename = "MD5OfMessageSystemAttributes",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub md5_of_message_system_attributes: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct BatchAnswer<S> {
-    /// AWS answers an empty list rather than none.
+pub struct BatchResponse<S> {
+    /// AWS sends an empty list rather than none.
     pub successful: Vec<S>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedEntry>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct SentEntry {
-    pub id: String,
-    #[serde(flatten)]
-    pub sent: Sent,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct DoneEntry {
-    pub id: String,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct FailedEntry {
-    pub id: String,
-    pub sender_fault: bool,
-    pub code: &'static str,
-    pub message: String,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Messages {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub messages: Vec<MessageOnWire>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct MessageOnWire {
-    pub message_id: String,
-    pub receipt_handle: String,
-    #[serde(rename = "MD5OfBody")]
-    pub md5_of_body: String,
-    pub body: String,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub attributes: BTreeMap<&'static str, String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub message_attributes: BTreeMap<String, AttributeOnWire>,
-    #[serde(
-        rename = "MD5OfMessageAttributes",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub md5_of_message_attributes: Option<String>,
 }

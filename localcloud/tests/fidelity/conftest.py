@@ -1,7 +1,7 @@
-"""The same tests against localcloud and against moto's server.
+"""Runs the same tests against localcloud and moto's server. Started by scripts/fidelity.
 
-Every assertion states what AWS does. Where a target is known to do otherwise, differences.py says so, and the test
-must fail there: a difference that is no more fails the run, too. Started by scripts/fidelity.
+Every assertion states what AWS does. A test that differences.py lists for a target must fail there: a difference that no
+longer occurs fails the run as well.
 """
 
 import contextlib
@@ -24,10 +24,10 @@ from differences import DIFFERENCES
 
 ENVIRONMENT = Path(sys.prefix)
 REGION = "us-east-1"
-# moto knows this image, and localcloud's configuration gives one of its own the same identifier.
+# moto has this image, and localcloud's configuration defines one with the same identifier.
 IMAGE = "ami-12c6146b"
-# How a test ends when the target answers, and otherwise than AWS: a server that is not there is no known difference.
-ANSWERED_OTHERWISE = (AssertionError, KeyError, ClientError, ResponseParserError, pytest.fail.Exception)
+# The exceptions of a test whose target replies differently from AWS. A missing server is no known difference.
+REPLY_DIFFERS = (AssertionError, KeyError, ClientError, ResponseParserError, pytest.fail.Exception)
 CLOUD = f"""
 [[image]]
 id = "{IMAGE}"
@@ -42,7 +42,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    # Nothing of the user's own account may leak in.
+    # The user's own account must not leak in.
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull,
@@ -51,14 +51,14 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(config, items):
     target = config.getoption("--target")
-    listed = {test: says for test, says in DIFFERENCES[target].items()}
+    listed = dict(DIFFERENCES[target])
     for item in items:
         name = f"{item.path.name}::{item.name}"
         # A test that runs in several protocols is listed once for all of them.
-        says = listed.pop(name, None) or DIFFERENCES[target].get(name.partition("[")[0])
+        reason = listed.pop(name, None) or DIFFERENCES[target].get(name.partition("[")[0])
         listed.pop(name.partition("[")[0], None)
-        if says:
-            item.add_marker(pytest.mark.xfail(reason=says, strict=True, raises=ANSWERED_OTHERWISE))
+        if reason:
+            item.add_marker(pytest.mark.xfail(reason=reason, strict=True, raises=REPLY_DIFFERS))
     chose = config.getoption("keyword") or any("::" in argument or argument.endswith(".py") for argument in config.args)
     if listed and not chose:
         raise pytest.UsageError(f"differences.py lists tests that do not exist: {sorted(listed)}")
@@ -76,7 +76,7 @@ class Target:
             aws_secret_access_key=secret, config=Config(retries={"max_attempts": 0}, **config))
 
     def query_client(self):
-        """An SQS client of the query protocol, as clients before 2023 are."""
+        """Returns an SQS client of the query protocol, as clients before 2023 are."""
         session = boto3.session.Session()
         session._loader.search_paths.insert(0, str(ENVIRONMENT / "query-models"))
         client = session.client(
@@ -86,7 +86,7 @@ class Target:
         return client
 
     def cli(self, *arguments, check=True):
-        """The AWS CLI: its exit status, and what it printed."""
+        """Runs the AWS CLI. Returns its exit status and output."""
         environment = dict(os.environ, AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test",
                            AWS_DEFAULT_REGION=REGION, AWS_PAGER="")
         # Version 1 of the CLI does not take SQS's endpoint from AWS_ENDPOINT_URL.
@@ -164,7 +164,7 @@ def name():
 
 @pytest.fixture
 def queue(sqs, name):
-    """Makes a queue and answers its URL."""
+    """Creates a queue and returns its URL."""
     return queue_maker(sqs, name)
 
 
@@ -195,8 +195,8 @@ def launch(ec2):
     launched = []
 
     def run(count=1, wait=True, **arguments):
-        answer = ec2.run_instances(ImageId=IMAGE, MinCount=count, MaxCount=count, **arguments)
-        ids = [instance["InstanceId"] for instance in answer["Instances"]]
+        launch = ec2.run_instances(ImageId=IMAGE, MinCount=count, MaxCount=count, **arguments)
+        ids = [instance["InstanceId"] for instance in launch["Instances"]]
         launched.extend(ids)
         if wait:
             in_state(ec2, ids, "running")
@@ -208,8 +208,8 @@ def launch(ec2):
             ec2.terminate_instances(InstanceIds=launched)
 
 
-def instances_of(answer):
-    return [instance for reservation in answer["Reservations"] for instance in reservation["Instances"]]
+def instances_of(description):
+    return [instance for reservation in description["Reservations"] for instance in reservation["Instances"]]
 
 
 def in_state(ec2, ids, state):
@@ -219,19 +219,19 @@ def in_state(ec2, ids, state):
 
 
 def eventually(condition, seconds=30):
-    """Asks until the answer is true, and answers it."""
+    """Polls until the condition is true, and returns its value."""
     deadline = time.monotonic() + seconds
     while True:
-        answer = condition()
-        if answer:
-            return answer
-        assert time.monotonic() < deadline, "waited in vain"
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.05)
 
 
 @contextlib.contextmanager
 def refused(code, status=None):
-    """What is inside is refused with AWS's code, or one of several, and, if given, HTTP status."""
+    """Expects a call to fail with AWS's code, or one of several, and HTTP status."""
     with pytest.raises(ClientError) as caught:
         yield caught
     response = caught.value.response

@@ -1,42 +1,42 @@
-"""What each target is known to do otherwise than AWS, by test. docs/localcloud.md shows it as a table.
+"""The known differences of each target from AWS, by test. README.md shows them as a table.
 
-A test without [parameters] stands for all of its parametrisations.
+A test without [parameters] stands for all of its parametrizations.
 """
 
 
-def because(says, file, *tests):
+def because(reason, file, *tests):
     """The entries of tests of one file that have one reason."""
-    return {f"{file}.py::{test}": says for test in tests}
+    return {f"{file}.py::{test}": reason for test in tests}
 
 
 LOCALCLOUD = {
-    **because("has no FIFO queues and says so", "test_sqs_queues", "test_fifo_queues_can_be_created"),
+    **because("has no FIFO queues", "test_sqs_queues", "test_fifo_queues_can_be_created"),
     **because("does not put the file's name for ${filename} in a form's key",
               "test_s3_objects", "test_a_presigned_form_may_leave_the_name_to_the_file"),
 }
 
-STATES = "starts and stops instances whatever state they are in, stopping and terminated ones too"
+STATES = "starts and stops instances in any state, also stopping and terminated ones"
 
 EC2 = {
-    **because("knows no malformed identifiers of instances: it answers InvalidInstanceID.NotFound",
-              "test_ec2_errors", "test_what_is_no_instance_id"),
+    **because("returns InvalidInstanceID.NotFound for malformed identifiers",
+              "test_ec2_errors", "test_a_malformed_instance_id"),
     **because("launches images that do not exist", "test_ec2_errors", "test_an_absent_image"),
-    **because("does not check MinCount and MaxCount", "test_ec2_errors", "test_counts_that_make_no_sense"),
-    **because("takes user data of more than 16 KiB", "test_ec2_errors", "test_user_data_has_at_most_16_kib"),
+    **because("does not check MinCount and MaxCount", "test_ec2_errors", "test_invalid_counts"),
+    **because("accepts user data of more than 16 KiB", "test_ec2_errors", "test_user_data_has_at_most_16_kib"),
     **because("does not check the bounds of MaxResults",
               "test_ec2_errors", "test_pages_have_at_least_5_results_and_no_ids"),
-    **because("answers status 500 to filters that it does not know, and does not know some of AWS's",
+    **because("returns status 500 to filters that it does not know, and does not know some of AWS's",
               "test_ec2_filters_tags", "test_filters_select_by_properties", "test_an_unknown_filter_is_refused"),
-    **because("takes tag keys of more than 128 characters, and keys that begin with aws:",
+    **because("accepts tag keys of more than 128 characters, and keys that begin with aws:",
               "test_ec2_filters_tags", "test_tags_have_limits"),
     **because("registers several images with one name", "test_ec2_images", "test_two_images_cannot_have_one_name"),
-    **because(STATES, "test_ec2_instances", "test_an_instance_stops_starts_and_ends",
-              "test_a_terminated_instance_does_nothing_more"),
+    **because(STATES, "test_ec2_instances", "test_an_instance_stops_starts_and_terminates",
+              "test_a_terminated_instance_stays_terminated"),
     **because(STATES, "test_ec2_images", "test_a_stopping_instance_cannot_be_started"),
     **because("ignores ClientToken, so that a request sent twice launches twice",
               "test_ec2_instances", "test_a_client_token_launches_once"),
-    **because("runs nothing, and answers the same console output always",
-              "test_ec2_instances", "test_the_console_shows_what_the_machine_printed"),
+    **because("runs nothing, and always returns the same console output",
+              "test_ec2_instances", "test_the_console_shows_the_output_of_the_machine"),
     **because("does not change InstanceInitiatedShutdownBehavior",
               "test_ec2_instances", "test_attributes_are_described_and_changed"),
     **because("ends instances that are protected by DisableApiTermination",
@@ -50,29 +50,29 @@ S3 = {
         f"test_bucket_names_are_limited[{bad}]" for bad in ("Upper", "under_score", "192.168.1.1"))),
     **because("does not count common prefixes towards MaxKeys of ListObjects",
               "test_s3_buckets", "test_the_older_listing_has_markers"),
-    **because("answers 404 when a key with a line break is put",
+    **because("returns 404 when a key with a line break is put",
               "test_s3_buckets", "test_odd_keys_are_listed_as_they_are"),
-    **because("does not answer PartsCount when a part is read",
+    **because("does not return PartsCount when a part is read",
               "test_s3_multipart", "test_a_part_is_read_by_its_number"),
     **because("completes uploads whose parts are not in order",
               "test_s3_multipart", "test_parts_have_to_be_there_and_in_order"),
-    **because("answers status 500 to a part of an aborted upload",
+    **because("returns status 500 to a part of an aborted upload",
               "test_s3_multipart", "test_an_upload_is_listed_and_aborted"),
     **because("leaves the sequencer out of events",
               "test_s3_notifications", "test_what_matches_is_told_in_the_event_format"),
     **because("does not check that a notification's queue exists",
               "test_s3_notifications", "test_a_queue_that_is_not_there_is_refused"),
-    **because("takes keys of more than 1024 bytes", "test_s3_objects", "test_a_key_has_at_most_1024_bytes"),
+    **because("accepts keys of more than 1024 bytes", "test_s3_objects", "test_a_key_has_at_most_1024_bytes"),
     **because("ignores Quiet of DeleteObjects", "test_s3_objects", "test_many_objects_are_deleted_at_once"),
     **because("does not verify checksums", "test_s3_objects", "test_a_wrong_checksum_is_refused"),
     **because("does not check a form's policy", "test_s3_objects", "test_a_presigned_form_limits_the_size"),
 }
 
 SIGNATURES = {
-    **because("does not check signatures, keys and the time that they are good for, unless it is told to",
-              "test_signatures", "test_a_wrong_secret_is_noticed", "test_an_unknown_key_is_noticed",
+    **because("does not check signatures, keys and lifetimes by default",
+              "test_signatures", "test_a_wrong_secret_is_refused", "test_an_unknown_key_is_refused",
               "test_a_presigned_url_expires", "test_a_presigned_url_cannot_be_changed"),
-    **because("refuses strangers, but without the error's XML", "test_signatures", "test_strangers_read_nothing"),
+    **because("refuses unsigned requests without the error's XML", "test_signatures", "test_an_unsigned_request_is_refused"),
 }
 
 SQS = {
@@ -80,24 +80,24 @@ SQS = {
               *(f"test_message_attributes_have_types[attribute{number}]" for number in (1, 2)),
               *(f"test_message_attributes_have_names[{bad}]" for bad in ("AWS.x", "a..b", ".a")),
               "test_a_message_has_at_most_ten_attributes"),
-    **because("takes a MessageDeduplicationId for a standard queue",
+    **because("accepts a MessageDeduplicationId for a standard queue",
               "test_sqs_errors", "test_deduplication_is_for_fifo_queues"),
-    **because("does not answer MD5OfMessageSystemAttributes",
+    **because("does not return MD5OfMessageSystemAttributes",
               "test_sqs_messages", "test_the_trace_header_is_a_system_attribute"),
     **because("changes the visibility of messages that are not in flight",
               "test_sqs_messages", "test_visibility_of_a_message_not_in_flight_cannot_be_changed"),
     **because("does not count attributes towards MaximumMessageSize",
               "test_sqs_messages", "test_messages_are_limited_in_size_attributes_included"),
-    **because("takes characters that XML cannot have", "test_sqs_messages", "test_characters_outside_xml_are_refused"),
-    **because("answers timestamps of queues with fractions of seconds",
+    **because("accepts characters that XML cannot have", "test_sqs_messages", "test_characters_outside_xml_are_refused"),
+    **because("returns timestamps of queues with fractions of seconds",
               "test_sqs_queues", "test_a_new_queue_has_the_standard_attributes"),
     **because("does not check the names and bounds of queues' attributes",
               "test_sqs_queues", "test_attributes_have_bounds", "test_an_unknown_attribute_is_refused"),
-    **because("does not answer DeadLetterQueueSourceArn",
+    **because("does not return DeadLetterQueueSourceArn",
               "test_sqs_redrive", "test_a_message_received_too_often_is_in_the_dead_letter_queue"),
-    **because("answers NonExistentQueue if the dead-letter queue does not exist; AWS: InvalidParameterValue",
+    **because("returns NonExistentQueue if the dead-letter queue does not exist; AWS: InvalidParameterValue",
               "test_sqs_redrive", "test_a_redrive_policy_names_a_queue_that_exists"),
-    **because("answers all of a dead-letter queue's sources at once, without pages",
+    **because("returns all of a dead-letter queue's sources at once, without pages",
               "test_sqs_redrive", "test_the_sources_of_a_dead_letter_queue_come_in_pages"),
     **because("has no RedriveAllowPolicy", "test_sqs_redrive", "test_a_dead_letter_queue_may_choose_its_sources",
               "test_a_redrive_allow_policy_is_checked"),

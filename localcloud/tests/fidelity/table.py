@@ -11,7 +11,7 @@ END = "<!-- end of differences -->\n"
 
 
 def in_words(tests):
-    """What the tests state, each once, by the service: `EC2: an absent image`."""
+    """Returns what the tests state, each once, by the service: `EC2: an absent image`."""
     found = {}
     for test in tests:
         file, name = test.split("::")
@@ -25,14 +25,14 @@ def in_words(tests):
 def table():
     reasons = {}
     for target, differences in DIFFERENCES.items():
-        for test, says in differences.items():
-            reasons.setdefault((target, says), []).append(test)
+        for test, reason in differences.items():
+            reasons.setdefault((target, reason), []).append(test)
     rows = {}
-    for (target, says), tests in reasons.items():
-        rows.setdefault(in_words(tests), {})[target] = says
+    for (target, reason), tests in reasons.items():
+        rows.setdefault(in_words(tests), {})[target] = reason
     lines = ["| What AWS does (the tests' names) | localcloud | moto |", "|---|---|---|"]
-    for words, says in rows.items():
-        cells = [words, *(says.get(target, "as AWS") for target in ("localcloud", "moto"))]
+    for words, cells_by_target in rows.items():
+        cells = [words, *(cells_by_target.get(target, "as AWS") for target in ("localcloud", "moto"))]
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -54,7 +54,7 @@ def main():
     if arguments.write and wanted != text:
         path.write_text(wanted)
     elif arguments.check and wanted != text:
-        sys.exit(f"{path}: the table of differences is not that of differences.py; run scripts/fidelity table")
+        sys.exit(f"{path}: the table differs from differences.py: run scripts/fidelity table")
 
 
 if __name__ == "__main__":

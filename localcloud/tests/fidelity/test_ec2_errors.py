@@ -1,4 +1,4 @@
-"""What EC2 refuses."""
+"""Errors of EC2."""
 
 import pytest
 from conftest import IMAGE, refused
@@ -15,7 +15,7 @@ def test_an_absent_instance(ec2):
         ec2.get_console_output(InstanceId=ABSENT)
 
 
-def test_what_is_no_instance_id(ec2):
+def test_a_malformed_instance_id(ec2):
     with refused("InvalidInstanceID.Malformed", 400):
         ec2.describe_instances(InstanceIds=["web-1"])
     with refused("InvalidInstanceID.Malformed", 400):
@@ -30,12 +30,12 @@ def test_an_absent_image(ec2):
 
 
 @pytest.mark.parametrize("least, most", [(0, 1), (2, 1)])
-def test_counts_that_make_no_sense(ec2, least, most):
+def test_invalid_counts(ec2, least, most):
     with refused(["InvalidParameterValue", "InvalidParameterCombination"], 400):
         ec2.run_instances(ImageId=IMAGE, MinCount=least, MaxCount=most)
 
 
-def test_a_dry_run_says_that_it_would_have_worked(ec2):
+def test_a_dry_run(ec2):
     with refused("DryRunOperation", 412):
         ec2.run_instances(ImageId=IMAGE, MinCount=1, MaxCount=1, DryRun=True)
     with refused("DryRunOperation", 412):

@@ -31,7 +31,7 @@ def test_filters_take_wildcards_and_several_values(ec2, three, name):
     assert found(ec2, name, ("tag-key", ["own*"])) == set(three.values())
 
 
-def test_a_backslash_takes_a_wildcard_literally(ec2, launch, name):
+def test_a_backslash_makes_a_wildcard_literal(ec2, launch, name):
     starred, = launch(TagSpecifications=tags(Name="a*b", owner=name))
     launch(TagSpecifications=tags(Name="axb", owner=name))
     assert found(ec2, name, ("tag:Name", [r"a\*b"])) == {starred}
@@ -49,7 +49,7 @@ def test_filters_select_by_properties(ec2, three, name):
 
 def test_an_unknown_filter_is_refused(ec2):
     with refused("InvalidParameterValue", 400):
-        ec2.describe_instances(Filters=[{"Name": "colour", "Values": ["red"]}])
+        ec2.describe_instances(Filters=[{"Name": "color", "Values": ["red"]}])
 
 
 def test_a_launch_takes_several_tag_specifications(ec2, launch):
@@ -59,7 +59,7 @@ def test_a_launch_takes_several_tag_specifications(ec2, launch):
     assert {tag["Key"]: tag["Value"] for tag in found["Tags"]} == {"a": "1", "b": "2"}
 
 
-def test_tags_are_made_described_and_deleted(ec2, launch):
+def test_tags_are_created_described_and_deleted(ec2, launch):
     instance, = launch()
     ec2.create_tags(Resources=[instance], Tags=[{"Key": "a", "Value": "1"}, {"Key": "b", "Value": ""}])
     ec2.create_tags(Resources=[instance], Tags=[{"Key": "a", "Value": "2"}])

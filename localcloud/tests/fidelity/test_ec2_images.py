@@ -6,7 +6,7 @@ from conftest import IMAGE, eventually, in_state, refused
 
 @pytest.fixture
 def registered(ec2, target, name):
-    # localcloud takes the image's command from here; AWS a disk's snapshot or manifest.
+    # localcloud reads the image's command here; AWS the location of a manifest.
     location = '["sh", "-c", "exec sleep 1000"]' if target.name == "localcloud" else "bucket/image.manifest.xml"
     image = ec2.register_image(Name=name, Description="sleeps", ImageLocation=location, Architecture="x86_64")
     return image["ImageId"]
@@ -25,14 +25,14 @@ def test_an_image_is_registered_described_and_deregistered(ec2, registered, name
 
 
 def test_instances_are_launched_from_it(ec2, registered):
-    answer = ec2.run_instances(ImageId=registered, MinCount=1, MaxCount=1)
-    instance = answer["Instances"][0]["InstanceId"]
+    launched = ec2.run_instances(ImageId=registered, MinCount=1, MaxCount=1)
+    instance = launched["Instances"][0]["InstanceId"]
     ec2.get_waiter("instance_running").wait(InstanceIds=[instance], WaiterConfig={"Delay": 1})
     ec2.terminate_instances(InstanceIds=[instance])
 
 
 def test_a_stopping_instance_cannot_be_started(ec2, target, name):
-    # In localcloud it takes its time to stop, as a machine does, because it does not heed the signal.
+    # In localcloud it ignores the signal, so it stops as slowly as a machine.
     location = """["sh", "-c", "trap '' TERM; echo deaf; exec sleep 1000"]"""
     location = location if target.name == "localcloud" else "bucket/image.manifest.xml"
     image = ec2.register_image(Name=name, ImageLocation=location, Architecture="x86_64")["ImageId"]

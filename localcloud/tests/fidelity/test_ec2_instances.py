@@ -9,7 +9,7 @@ def states(answer, key):
     return [(change["PreviousState"]["Name"], change["CurrentState"]["Name"]) for change in answer[key]]
 
 
-def test_a_launch_is_described_as_it_was_asked_for(ec2, launch, name):
+def test_a_description_has_the_parameters_of_the_launch(ec2, launch, name):
     answer = ec2.run_instances(
         ImageId=IMAGE, MinCount=2, MaxCount=2, InstanceType="t3.micro", UserData="A=1",
         TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": name}]}])
@@ -28,7 +28,7 @@ def test_a_launch_is_described_as_it_was_asked_for(ec2, launch, name):
     ec2.terminate_instances(InstanceIds=ids)
 
 
-def test_an_instance_stops_starts_and_ends(ec2, launch):
+def test_an_instance_stops_starts_and_terminates(ec2, launch):
     ids = launch()
     assert states(ec2.stop_instances(InstanceIds=ids), "StoppingInstances") == [("running", "stopping")]
     in_state(ec2, ids, "stopped")
@@ -46,7 +46,7 @@ def test_an_instance_stops_starts_and_ends(ec2, launch):
     assert instance["StateReason"]["Code"] == "Client.UserInitiatedShutdown"
 
 
-def test_a_terminated_instance_does_nothing_more(ec2, launch):
+def test_a_terminated_instance_stays_terminated(ec2, launch):
     ids = launch()
     ec2.terminate_instances(InstanceIds=ids)
     in_state(ec2, ids, "terminated")
@@ -57,7 +57,7 @@ def test_a_terminated_instance_does_nothing_more(ec2, launch):
     ec2.reboot_instances(InstanceIds=ids)
 
 
-def test_waiters_see_instances_stop_and_end(ec2, launch):
+def test_waiters_see_instances_stop_and_terminate(ec2, launch):
     ids = launch()
     ec2.stop_instances(InstanceIds=ids)
     ec2.get_waiter("instance_stopped").wait(InstanceIds=ids, WaiterConfig={"Delay": 1})
@@ -110,7 +110,7 @@ def test_the_status_of_running_instances_is_listed(ec2, launch):
         running: "running", stopped: "stopped"}
 
 
-def test_the_console_shows_what_the_machine_printed(ec2, launch):
+def test_the_console_shows_the_output_of_the_machine(ec2, launch):
     instance, = launch()
     output = eventually(lambda: ec2.get_console_output(InstanceId=instance).get("Output"))
     # boto3 decodes it.
@@ -121,11 +121,11 @@ def test_attributes_are_described_and_changed(ec2, launch):
     instance, = launch(UserData="A=1")
     described = ec2.describe_instance_attribute(InstanceId=instance, Attribute="userData")
     assert base64.b64decode(described["UserData"]["Value"]) == b"A=1"
-    behaviour = "instanceInitiatedShutdownBehavior"
-    described = ec2.describe_instance_attribute(InstanceId=instance, Attribute=behaviour)
+    behavior = "instanceInitiatedShutdownBehavior"
+    described = ec2.describe_instance_attribute(InstanceId=instance, Attribute=behavior)
     assert described["InstanceInitiatedShutdownBehavior"]["Value"] == "stop"
     ec2.modify_instance_attribute(InstanceId=instance, InstanceInitiatedShutdownBehavior={"Value": "terminate"})
-    described = ec2.describe_instance_attribute(InstanceId=instance, Attribute=behaviour)
+    described = ec2.describe_instance_attribute(InstanceId=instance, Attribute=behavior)
     assert described["InstanceInitiatedShutdownBehavior"]["Value"] == "terminate"
 
 

@@ -1,38 +1,37 @@
-//! What a web page gets from localcloud by the browser of whoever reads it: nothing. The requests are those of a real HTTP
-//! client, and what a page would sign is signed by the real SDK with the credentials that everybody knows.
+//! Requests that a web page of another site makes a browser send are refused. A real HTTP client sends them; the SDK signs
+//! those of services with the public default credentials.
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use localcloud::Config;
 
-use crate::cloud::{Cloud, image};
-use crate::ec2::{launched, run};
-use crate::metadata::{TELLS, endpoint_of};
+use crate::cloud::Cloud;
+use crate::instances::launch;
+use crate::metadata::{LOGS_ENDPOINT, endpoint_of};
 
 const PAGE: (&str, &str) = ("origin", "http://evil.example");
 
-/// A request with further headers: its status and body.
-async fn ask(method: Method, url: &str, headers: &[(&str, &str)]) -> (StatusCode, String) {
+/// Sends a request with headers. Returns status and body.
+async fn send(method: Method, url: &str, headers: &[(&str, &str)]) -> (StatusCode, String) {
     let mut request = Request::builder().method(method).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     let request = request.body(Full::<Bytes>::default()).unwrap();
     let client = Client::builder(TokioExecutor::new()).build_http();
-    let answer = client.request(request).await.unwrap();
-    let status = answer.status();
-    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let response = client.request(request).await.unwrap();
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
 #[tokio::test]
-async fn no_service_answers_a_page_of_another_site_however_well_it_signs() {
+async fn services_refuse_signed_requests_of_other_sites() {
     let cloud = Cloud::start().await;
     let ec2 = cloud.ec2();
-    let called = |call: Result<(), String>| assert_eq!(call, Err("refused".to_owned()));
+    let assert_refused = |call: Result<(), String>| assert_eq!(call, Err("refused".to_owned()));
     macro_rules! call {
         ($call:expr, $header:expr) => {{
             let (name, value) = $header;
@@ -50,11 +49,11 @@ async fn no_service_answers_a_page_of_another_site_however_well_it_signs() {
         }};
     }
     for page in [PAGE, ("sec-fetch-site", "cross-site")] {
-        called(call!(ec2.describe_instances(), page));
-        called(call!(cloud.sqs().create_queue().queue_name("theirs"), page));
-        called(call!(cloud.s3().create_bucket().bucket("theirs"), page));
+        assert_refused(call!(ec2.describe_instances(), page));
+        assert_refused(call!(cloud.sqs().create_queue().queue_name("theirs"), page));
+        assert_refused(call!(cloud.s3().create_bucket().bucket("theirs"), page));
     }
-    // The same without a page.
+    // A request without a page is accepted.
     let none = ("sec-fetch-site", "none");
     assert_eq!(call!(ec2.describe_instances(), none), Ok(()));
     let queues = cloud.sqs().list_queues().send().await.unwrap();
@@ -64,7 +63,7 @@ async fn no_service_answers_a_page_of_another_site_however_well_it_signs() {
 }
 
 #[tokio::test]
-async fn what_needs_no_signature_does_not_answer_a_page_of_another_site() {
+async fn unsigned_requests_of_other_sites_are_refused() {
     let cloud = Cloud::for_everybody().await;
     let own = cloud.endpoint.as_str();
     let form = "/?Action=DescribeInstances&Version=2016-11-15";
@@ -76,38 +75,34 @@ async fn what_needs_no_signature_does_not_answer_a_page_of_another_site() {
         form,
     ] {
         let url = format!("{}{path}", cloud.endpoint);
-        // An image on the page, say, has no origin.
+        // A request for an image has no origin.
         for header in [PAGE, ("sec-fetch-site", "cross-site")] {
-            let refused = ask(Method::GET, &url, &[header]).await;
+            let refused = send(Method::GET, &url, &[header]).await;
             assert_eq!(refused.0, StatusCode::FORBIDDEN, "{path}: {}", refused.1);
         }
-        // Its own page is none of another site.
-        let answered = ask(Method::GET, &url, &[("origin", own)]).await;
-        assert_ne!(answered.0, StatusCode::FORBIDDEN, "{path}: {}", answered.1);
+        // A page of its own is accepted.
+        let accepted = send(Method::GET, &url, &[("origin", own)]).await;
+        assert_ne!(accepted.0, StatusCode::FORBIDDEN, "{path}: {}", accepted.1);
     }
     let faults = format!("{}/_localcloud/faults", cloud.endpoint);
-    let refused = ask(Method::DELETE, &faults, &[PAGE]).await;
+    let refused = send(Method::DELETE, &faults, &[PAGE]).await;
     assert_eq!(refused.0, StatusCode::FORBIDDEN);
-    // A site whose name means this machine sends no header that gives it away.
+    // A public name for this machine gives itself away only as the host.
     let health = format!("{}/healthz", cloud.endpoint);
-    let refused = ask(Method::GET, &health, &[("host", "evil.example")]).await;
+    let refused = send(Method::GET, &health, &[("host", "evil.example")]).await;
     assert_eq!(refused.0, StatusCode::FORBIDDEN);
-    let answered = ask(Method::GET, &health, &[("host", "localhost")]).await;
-    assert_eq!(answered, (StatusCode::OK, "ok\n".to_owned()));
+    let accepted = send(Method::GET, &health, &[("host", "localhost")]).await;
+    assert_eq!(accepted, (StatusCode::OK, "ok\n".to_owned()));
 }
 
 #[tokio::test]
-async fn the_metadata_service_does_not_answer_a_page_of_another_site() {
-    let cloud = Cloud::with(Config {
-        images: vec![image("ami-test", TELLS)],
-        ..Config::default()
-    })
-    .await;
-    let id = launched(run(&cloud.ec2(), 1)).await.remove(0);
+async fn the_metadata_service_refuses_requests_of_other_sites() {
+    let cloud = Cloud::with_image(LOGS_ENDPOINT).await;
+    let id = launch(&cloud.ec2()).await;
     let url = format!("{}/latest/api/token", endpoint_of(&cloud, &id).await);
     let lifetime = ("x-aws-ec2-metadata-token-ttl-seconds", "60");
-    let refused = ask(Method::PUT, &url, &[lifetime, PAGE]).await;
+    let refused = send(Method::PUT, &url, &[lifetime, PAGE]).await;
     assert_eq!(refused.0, StatusCode::FORBIDDEN);
-    let answered = ask(Method::PUT, &url, &[lifetime]).await;
-    assert_eq!(answered.0, StatusCode::OK);
+    let accepted = send(Method::PUT, &url, &[lifetime]).await;
+    assert_eq!(accepted.0, StatusCode::OK);
 }

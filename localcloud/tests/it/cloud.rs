@@ -1,4 +1,4 @@
-//! A localcloud of one's own for each test, and clients for it.
+//! A localcloud for each test, and clients for it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,14 +8,14 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use aws_smithy_http_client::{Builder, tls};
-use localcloud::{Authentication, Config, Image, RunError};
+use localcloud::{Authentication, Config, Ec2Faults, Image, RunError};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// How long a condition may take to come true. Far more than it should, for machines that are busy.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// The deadline of every wait. Far more than it should take, for busy machines.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A running localcloud.
 pub struct Cloud {
@@ -26,21 +26,27 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// With nothing in it.
+    /// Starts an empty localcloud.
     pub async fn start() -> Self {
         Self::with(Config::default()).await
     }
 
-    /// With one image, `ami-test`, that runs a shell script.
+    /// Starts a localcloud with an image `ami-test` that runs a shell script.
     pub async fn with_image(script: &str) -> Self {
+        Self::with_ec2_faults(script, Ec2Faults::default()).await
+    }
+
+    /// As `with_image`, with faults of EC2.
+    pub async fn with_ec2_faults(script: &str, faults: Ec2Faults) -> Self {
         Self::with(Config {
             images: vec![image("ami-test", script)],
+            faults: faults.into(),
             ..Config::default()
         })
         .await
     }
 
-    /// Which answers everybody, signed or not: for requests that tests write by hand.
+    /// Starts a localcloud that accepts unsigned requests, for requests that tests write by hand.
     pub async fn for_everybody() -> Self {
         Self::with(Config {
             authentication: Authentication::Any,
@@ -49,12 +55,12 @@ impl Cloud {
         .await
     }
 
-    /// With a configuration, over a data folder of its own.
+    /// Starts a localcloud over a new data folder.
     pub async fn with(config: Config) -> Self {
         Self::over(tempfile::tempdir().unwrap(), config).await
     }
 
-    /// With a configuration, over the data folder of an earlier one.
+    /// Starts a localcloud over the data folder of an earlier one.
     pub async fn over(data: TempDir, mut config: Config) -> Self {
         config.data = Some(data.path().to_owned());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -71,10 +77,10 @@ impl Cloud {
         }
     }
 
-    /// Shuts down in order, waits for the end and answers the data folder.
+    /// Shuts down, waits for the end and returns the data folder.
     pub async fn stop(self) -> TempDir {
         self.shutdown.send(()).unwrap();
-        tokio::time::timeout(PATIENCE, self.running)
+        tokio::time::timeout(TIMEOUT, self.running)
             .await
             .expect("ends in time")
             .unwrap()
@@ -98,18 +104,40 @@ impl Cloud {
         aws_sdk_ec2::Client::new(&self.sdk())
     }
 
-    /// A client that takes the first answer: the SDK repeats what was throttled or had no room.
+    /// Returns a client that does not retry throttled calls and missing capacity.
     pub fn ec2_without_retries(&self) -> aws_sdk_ec2::Client {
         ec2_without_retries(&self.endpoint)
     }
 
-    /// The folder of an instance's log and user data.
+    /// Returns the folder of an instance's log and user data.
     pub fn folder_of(&self, instance_id: &str) -> PathBuf {
         self.data.path().join("instances").join(instance_id)
     }
+
+    pub fn console_log(&self, instance_id: &str) -> PathBuf {
+        self.folder_of(instance_id).join("console.log")
+    }
+
+    /// Waits until the log of an instance contains a text, and returns the log.
+    pub async fn logged(&self, instance_id: &str, text: &str) -> String {
+        let log = self.console_log(instance_id);
+        eventually(&format!("{instance_id} logs {text:?}"), || async {
+            let log = std::fs::read_to_string(&log).ok()?;
+            log.contains(text).then_some(log)
+        })
+        .await
+    }
+
+    /// Replaces the faults with others, as TOML.
+    pub async fn set_faults(&self, toml: &str) {
+        let headers = "Content-Type: application/toml\r\n";
+        let put = request("PUT", "/_localcloud/faults", headers, toml);
+        let (status, body) = raw(&self.endpoint, &put).await;
+        assert_eq!(status, 200, "{body}");
+    }
 }
 
-/// Clients for an endpoint, with a secret for the key `test`.
+/// Returns the configuration of clients with a secret for the key `test`.
 pub fn sdk(endpoint: &str, secret_key: &str) -> SdkConfig {
     sdk_signed_by(endpoint, "test", secret_key)
 }
@@ -157,22 +185,22 @@ pub fn image(id: &str, script: &str) -> Image {
     }
 }
 
-/// Asks until the answer is there; fails when patience ends.
+/// Polls until `ask` returns something. Fails at the deadline.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
     mut ask: impl FnMut() -> F,
 ) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
-        if let Some(answer) = ask().await {
-            return answer;
+        if let Some(found) = ask().await {
+            return found;
         }
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        assert!(Instant::now() < deadline, "timed out: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// The code of a service's error, as the SDK reads it.
+/// Returns the code of a service's error, as the SDK reads it.
 pub fn code<E, R>(error: aws_sdk_s3::error::SdkError<E, R>) -> String
 where
     E: aws_sdk_s3::error::ProvideErrorMetadata + std::fmt::Debug,
@@ -185,7 +213,7 @@ where
         .map_or(text, str::to_owned)
 }
 
-/// As `code`, after the HTTP status.
+/// As `code`, with the HTTP status.
 pub fn status_and_code<E>(
     error: aws_sdk_ec2::error::SdkError<E, aws_sdk_ec2::config::http::HttpResponse>,
 ) -> (u16, String)
@@ -198,7 +226,7 @@ where
     (status, code(error))
 }
 
-/// A GET without signature: status and body.
+/// Sends an unsigned GET. Returns status and body.
 pub async fn get(endpoint: &str, path: &str) -> (u16, String) {
     raw(
         endpoint,
@@ -207,25 +235,25 @@ pub async fn get(endpoint: &str, path: &str) -> (u16, String) {
     .await
 }
 
-/// An HTTP request as text, and its answer's status and body.
+/// Sends an HTTP request as text. Returns status and body.
 pub async fn raw(endpoint: &str, request: &str) -> (u16, String) {
-    let answer = raw_text(endpoint, request).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let reply = raw_text(endpoint, request).await.unwrap();
+    let (head, body) = reply.split_once("\r\n\r\n").expect("a head and a body");
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, body.to_owned())
 }
 
-/// An HTTP request as text, and everything that comes back until the connection ends.
+/// Sends an HTTP request as text. Returns everything that arrives until the connection ends.
 pub async fn raw_text(endpoint: &str, request: &str) -> std::io::Result<String> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(endpoint.trim_start_matches("http://")).await?;
     stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer)
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await?;
+    Ok(reply)
 }
 
-/// An HTTP request with a body, as text.
+/// Returns an HTTP request with a body, as text.
 pub fn request(method: &str, path: &str, headers: &str, body: &str) -> String {
     let length = body.len();
     format!(

@@ -1,17 +1,17 @@
-//! Attributes of instances, protection, and the calls that instances are in the wrong state for.
+//! Attributes of instances, protection, and calls for instances in the wrong state.
 
 use aws_sdk_ec2::Client;
+use aws_sdk_ec2::operation::describe_instance_attribute::DescribeInstanceAttributeOutput;
 use aws_sdk_ec2::types::{
     AttributeBooleanValue, AttributeValue, InstanceAttributeName, InstanceStateName,
     SecureBlobAttributeValue, ShutdownBehavior,
 };
 use aws_sdk_s3::primitives::Blob;
 
-use crate::cloud::{Cloud, code, eventually};
-use crate::ec2::{launched, run, running};
-use crate::processes::{describe, in_state};
+use crate::cloud::{Cloud, code};
+use crate::instances::{ABSENT, describe, in_state, launch, launched, run, running, start, stop};
 
-const SLEEPER: &str = "cat \"$EC2_USER_DATA_FILE\"; exec sleep 1000";
+const READER: &str = "cat \"$EC2_USER_DATA_FILE\"; exec sleep 1000";
 
 fn flag(value: bool) -> AttributeBooleanValue {
     AttributeBooleanValue::builder().value(value).build()
@@ -21,54 +21,52 @@ fn text(value: &str) -> AttributeValue {
     AttributeValue::builder().value(value).build()
 }
 
+async fn attribute(
+    ec2: &Client,
+    id: &str,
+    name: InstanceAttributeName,
+) -> DescribeInstanceAttributeOutput {
+    let described = ec2.describe_instance_attribute().instance_id(id);
+    described.attribute(name).send().await.unwrap()
+}
+
 async fn cloud_and_instance() -> (Cloud, Client, String) {
-    let cloud = Cloud::with_image(SLEEPER).await;
+    let cloud = Cloud::with_image(READER).await;
     let ec2 = cloud.ec2();
-    let id = launched(run(&ec2, 1)).await.remove(0);
+    let id = launch(&ec2).await;
     running(&ec2, 1).await;
     (cloud, ec2, id)
 }
 
 #[tokio::test]
 async fn a_protected_instance_is_neither_terminated_nor_stopped() {
-    let cloud = Cloud::with_image(SLEEPER).await;
-    let ec2 = cloud.ec2();
-    let launch = run(&ec2, 1)
+    let (cloud, ec2, other) = cloud_and_instance().await;
+    let protected = run(&ec2, 1)
         .disable_api_termination(true)
         .disable_api_stop(true);
-    let id = launched(launch).await.remove(0);
-    let other = launched(run(&ec2, 1)).await.remove(0);
+    let id = launched(protected).await.remove(0);
     running(&ec2, 2).await;
-    let terminate = || {
+    let terminate_both = || {
         let ids = ec2.terminate_instances().instance_ids(&id);
         ids.instance_ids(&other).send()
     };
-    assert_eq!(
-        code(terminate().await.unwrap_err()),
-        "OperationNotPermitted"
-    );
-    let stop = || ec2.stop_instances().instance_ids(&id).send();
-    assert_eq!(code(stop().await.unwrap_err()), "OperationNotPermitted");
+    let refused = terminate_both().await.unwrap_err();
+    assert_eq!(code(refused), "OperationNotPermitted");
+    let refused = stop(&ec2, &id).await.unwrap_err();
+    assert_eq!(code(refused), "OperationNotPermitted");
     running(&ec2, 2).await;
-    let asked = ec2
-        .describe_instance_attribute()
-        .instance_id(&id)
-        .attribute(InstanceAttributeName::DisableApiTermination);
-    let asked = asked.send().await.unwrap();
-    assert_eq!(asked.disable_api_termination().unwrap().value(), Some(true));
+    let found = attribute(&ec2, &id, InstanceAttributeName::DisableApiTermination).await;
+    assert_eq!(found.disable_api_termination().unwrap().value(), Some(true));
     let modify = || ec2.modify_instance_attribute().instance_id(&id);
     modify().disable_api_stop(flag(false)).send().await.unwrap();
-    stop().await.unwrap();
+    stop(&ec2, &id).await.unwrap();
     let unprotect = modify().disable_api_termination(flag(false));
     unprotect.send().await.unwrap();
-    terminate().await.unwrap();
+    terminate_both().await.unwrap();
     in_state(&ec2, &id, InstanceStateName::Terminated).await;
-    // A second time changes nothing, and the identifiers may come twice.
-    let again = ec2
-        .terminate_instances()
-        .instance_ids(&id)
-        .instance_ids(&id);
-    let again = again.send().await.unwrap();
+    // A second call changes nothing, and its identifiers may repeat.
+    let again = ec2.terminate_instances().instance_ids(&id);
+    let again = again.instance_ids(&id).send().await.unwrap();
     assert_eq!(again.terminating_instances().len(), 1);
     cloud.stop().await;
 }
@@ -77,105 +75,68 @@ async fn a_protected_instance_is_neither_terminated_nor_stopped() {
 async fn type_and_user_data_change_while_the_instance_is_stopped() {
     let (cloud, ec2, id) = cloud_and_instance().await;
     let modify = || ec2.modify_instance_attribute().instance_id(&id);
-    let data = |text: &str| {
-        SecureBlobAttributeValue::builder()
-            .value(Blob::new(text))
-            .build()
-    };
+    let data = SecureBlobAttributeValue::builder()
+        .value(Blob::new("B=2"))
+        .build();
     for refused in [
         modify().instance_type(text("t3.large")).send().await,
-        modify().user_data(data("B=2")).send().await,
+        modify().user_data(data.clone()).send().await,
     ] {
         assert_eq!(code(refused.unwrap_err()), "IncorrectInstanceState");
     }
-    let stop = ec2.stop_instances().instance_ids(&id);
-    stop.send().await.unwrap();
+    stop(&ec2, &id).await.unwrap();
     in_state(&ec2, &id, InstanceStateName::Stopped).await;
     let larger = modify().instance_type(text("t3.large"));
     larger.send().await.unwrap();
-    modify().user_data(data("B=2")).send().await.unwrap();
-    let asked = ec2
-        .describe_instance_attribute()
-        .instance_id(&id)
-        .attribute(InstanceAttributeName::UserData);
-    let asked = asked.send().await.unwrap();
+    modify().user_data(data).send().await.unwrap();
+    let found = attribute(&ec2, &id, InstanceAttributeName::UserData).await;
     // Base64 of "B=2".
-    assert_eq!(asked.user_data().unwrap().value(), Some("Qj0y"));
-    let start = ec2.start_instances().instance_ids(&id);
-    start.send().await.unwrap();
+    assert_eq!(found.user_data().unwrap().value(), Some("Qj0y"));
+    start(&ec2, &id).await.unwrap();
     let instance = in_state(&ec2, &id, InstanceStateName::Running).await;
     assert_eq!(instance.instance_type().unwrap().as_str(), "t3.large");
-    let log = cloud.folder_of(&id).join("console.log");
-    crate::cloud::eventually("it has read its new user data", || async {
-        let log = std::fs::read_to_string(&log).ok()?;
-        log.contains("B=2").then_some(())
-    })
-    .await;
+    cloud.logged(&id, "B=2").await;
     cloud.stop().await;
 }
 
 #[tokio::test]
-async fn an_instance_that_is_to_be_terminated_on_shutdown_is() {
-    let cloud =
-        Cloud::with_image("while [ ! -e \"$EC2_USER_DATA_FILE.end\" ]; do sleep 0.05; done").await;
+async fn the_shutdown_behavior_terminates_an_instance_whose_process_ends() {
+    let waits = "while [ ! -e \"$EC2_USER_DATA_FILE.end\" ]; do sleep 0.05; done";
+    let cloud = Cloud::with_image(waits).await;
     let ec2 = cloud.ec2();
-    let id = launched(run(&ec2, 1)).await.remove(0);
+    let id = launch(&ec2).await;
     running(&ec2, 1).await;
-    let modify = || ec2.modify_instance_attribute().instance_id(&id);
-    let terminate = modify().instance_initiated_shutdown_behavior(text("terminate"));
+    let modify = ec2.modify_instance_attribute().instance_id(&id);
+    let terminate = modify.instance_initiated_shutdown_behavior(text("terminate"));
     terminate.send().await.unwrap();
-    let asked = ec2
-        .describe_instance_attribute()
-        .instance_id(&id)
-        .attribute(InstanceAttributeName::InstanceInitiatedShutdownBehavior);
-    let asked = asked.send().await.unwrap();
-    assert_eq!(
-        asked
-            .instance_initiated_shutdown_behavior()
-            .unwrap()
-            .value(),
-        Some(ShutdownBehavior::Terminate.as_str())
-    );
+    let name = InstanceAttributeName::InstanceInitiatedShutdownBehavior;
+    let found = attribute(&ec2, &id, name).await;
+    let behavior = found.instance_initiated_shutdown_behavior().unwrap();
+    let expected = ShutdownBehavior::Terminate.as_str();
+    assert_eq!(behavior.value(), Some(expected));
     std::fs::write(cloud.folder_of(&id).join("user-data.end"), "").unwrap();
     in_state(&ec2, &id, InstanceStateName::Terminated).await;
     cloud.stop().await;
 }
 
 #[tokio::test]
-async fn changes_that_make_no_sense_are_refused() {
+async fn invalid_modifications_are_refused() {
     let (cloud, ec2, id) = cloud_and_instance().await;
     let modify = || ec2.modify_instance_attribute().instance_id(&id);
-    for (refused, expected) in [
-        (modify().send().await, "InvalidParameterCombination"),
-        (
-            modify()
-                .disable_api_stop(flag(true))
-                .disable_api_termination(flag(true))
-                .send()
-                .await,
-            "InvalidParameterCombination",
-        ),
-        (
-            modify()
-                .instance_initiated_shutdown_behavior(text("explode"))
-                .send()
-                .await,
-            "InvalidParameterValue",
-        ),
-        (
-            modify().source_dest_check(flag(false)).send().await,
-            "UnsupportedOperation",
-        ),
-        (
-            ec2.modify_instance_attribute()
-                .instance_id("i-0123456789abcdef0")
-                .disable_api_stop(flag(true))
-                .send()
-                .await,
-            "InvalidInstanceID.NotFound",
-        ),
+    let two = modify()
+        .disable_api_stop(flag(true))
+        .disable_api_termination(flag(true));
+    let explode = modify().instance_initiated_shutdown_behavior(text("explode"));
+    let fixed = modify().source_dest_check(flag(false));
+    let absent = modify().instance_id(ABSENT).disable_api_stop(flag(true));
+    for (call, expected) in [
+        (modify(), "InvalidParameterCombination"),
+        (two, "InvalidParameterCombination"),
+        (explode, "InvalidParameterValue"),
+        (fixed, "UnsupportedOperation"),
+        (absent, "InvalidInstanceID.NotFound"),
     ] {
-        assert_eq!(code(refused.unwrap_err()), expected);
+        assert_eq!(code(call.send().await.unwrap_err()), expected);
     }
     cloud.stop().await;
 }
@@ -184,52 +145,34 @@ async fn changes_that_make_no_sense_are_refused() {
 async fn instances_in_the_wrong_state_stay_as_they_are() {
     let cloud = Cloud::with_image("trap '' TERM; echo trapped; while :; do sleep 1000; done").await;
     let ec2 = cloud.ec2();
-    let id = launched(run(&ec2, 1)).await.remove(0);
+    let id = launch(&ec2).await;
     running(&ec2, 1).await;
-    let log = cloud.folder_of(&id).join("console.log");
-    eventually("it does not mind SIGTERM", || async {
-        let log = std::fs::read_to_string(&log).ok()?;
-        log.contains("trapped").then_some(())
-    })
-    .await;
-    let hibernate = ec2.stop_instances().instance_ids(&id).hibernate(true);
-    assert_eq!(
-        code(hibernate.send().await.unwrap_err()),
-        "UnsupportedHibernationConfiguration"
-    );
-    let stop = || ec2.stop_instances().instance_ids(&id);
-    stop().send().await.unwrap();
-    let start = || ec2.start_instances().instance_ids(&id).send();
-    let reboot = || ec2.reboot_instances().instance_ids(&id).send();
-    assert_eq!(
-        code(start().await.unwrap_err()),
-        "IncorrectInstanceState",
-        "it is stopping"
-    );
-    assert_eq!(code(reboot().await.unwrap_err()), "IncorrectInstanceState");
-    let again = stop().send().await.unwrap();
-    let again = again.stopping_instances()[0].previous_state();
-    assert_eq!(
-        again.unwrap().name(),
-        Some(&InstanceStateName::Stopping),
-        "stopping it again is no error"
-    );
-    stop().force(true).send().await.unwrap();
+    cloud.logged(&id, "trapped").await;
+    let stop_with = || ec2.stop_instances().instance_ids(&id);
+    let hibernate = stop_with().hibernate(true).send().await.unwrap_err();
+    assert_eq!(code(hibernate), "UnsupportedHibernationConfiguration");
+    stop(&ec2, &id).await.unwrap();
+    let refused = start(&ec2, &id).await.unwrap_err();
+    assert_eq!(code(refused), "IncorrectInstanceState", "it is stopping");
+    let reboot = ec2.reboot_instances().instance_ids(&id).send().await;
+    assert_eq!(code(reboot.unwrap_err()), "IncorrectInstanceState");
+    let again = stop(&ec2, &id).await.expect("a second stop is no error");
+    let previous = again.stopping_instances()[0].previous_state().unwrap();
+    assert_eq!(previous.name(), Some(&InstanceStateName::Stopping));
+    stop_with().force(true).send().await.unwrap();
     in_state(&ec2, &id, InstanceStateName::Stopped).await;
-    let malformed = ec2.start_instances().instance_ids("i-0123456789abcdef0");
+    let malformed = ec2.start_instances().instance_ids(ABSENT);
     let malformed = malformed.instance_ids("i-XYZ").send().await;
     assert_eq!(
         code(malformed.unwrap_err()),
         "InvalidInstanceID.Malformed",
-        "form comes before existence"
+        "the form is checked before the existence"
     );
     let mixed = ec2.start_instances().instance_ids(&id);
-    let mixed = mixed.instance_ids("i-0123456789abcdef0").send().await;
+    let mixed = mixed.instance_ids(ABSENT).send().await;
     assert_eq!(code(mixed.unwrap_err()), "InvalidInstanceID.NotFound");
     let stopped = describe(&ec2, &id).await;
-    assert_eq!(
-        stopped.state().unwrap().name(),
-        Some(&InstanceStateName::Stopped)
-    );
+    let state = stopped.state().unwrap().name();
+    assert_eq!(state, Some(&InstanceStateName::Stopped));
     cloud.stop().await;
 }

@@ -1,12 +1,13 @@
-//! What may be asked for: regions, zones, types, statuses, and the filters of descriptions.
+//! Regions, zones, types, statuses, and the filters of descriptions.
 
-use aws_sdk_ec2::types::{InstanceType, ResourceType, SummaryStatus, Tag, TagSpecification};
+use aws_sdk_ec2::types::{
+    InstanceStateName, InstanceType, ResourceType, SummaryStatus, TagSpecification,
+};
 
 use crate::cloud::{Cloud, code};
-use crate::ec2::{described, filter, launched, run, running};
-use crate::processes::describe;
-
-const SLEEPER: &str = "exec sleep 1000";
+use crate::instances::{
+    SLEEPER, describe, described, filter, in_state, instance_tag, launched, run, running, stop, tag,
+};
 
 #[tokio::test]
 async fn regions_zones_and_types_are_listed() {
@@ -55,14 +56,12 @@ async fn regions_zones_and_types_are_listed() {
 async fn every_property_of_an_instance_filters_it() {
     let cloud = Cloud::with_image(SLEEPER).await;
     let ec2 = cloud.ec2();
-    let tag = Tag::builder().key("Name").value("a*b").build();
-    let tags = TagSpecification::builder().resource_type(ResourceType::Instance);
     let launch = run(&ec2, 1)
         .instance_type("t3.micro".into())
         .key_name("key")
         .subnet_id("subnet-1")
         .client_token("token")
-        .tag_specifications(tags.tags(tag).build());
+        .tag_specifications(instance_tag("Name", "a*b"));
     let id = launched(launch).await.remove(0);
     launched(run(&ec2, 1).instance_type("c5.large".into())).await;
     running(&ec2, 2).await;
@@ -108,7 +107,7 @@ async fn every_property_of_an_instance_filters_it() {
         let found = described(&ec2, vec![filter(name, &[value])]).await;
         assert_eq!(found.len(), count, "{name} {value}");
     }
-    // Unknown, although no instance has to be looked at to know.
+    // An unknown filter is refused also if another filter matches nothing.
     let nothing = ec2.describe_instances();
     let nothing = nothing.filters(filter("instance-id", &["i-0"]));
     let unknown = nothing.filters(filter("tag:", &["x"])).send().await;
@@ -117,14 +116,13 @@ async fn every_property_of_an_instance_filters_it() {
 }
 
 #[tokio::test]
-async fn statuses_come_with_filters_of_their_own() {
+async fn statuses_have_filters_of_their_own() {
     let cloud = Cloud::with_image(SLEEPER).await;
     let ec2 = cloud.ec2();
     let ids = launched(run(&ec2, 2)).await;
     running(&ec2, 2).await;
-    let stop = ec2.stop_instances().instance_ids(&ids[0]);
-    stop.send().await.unwrap();
-    crate::processes::in_state(&ec2, &ids[0], "stopped".into()).await;
+    stop(&ec2, &ids[0]).await.unwrap();
+    in_state(&ec2, &ids[0], InstanceStateName::Stopped).await;
     let ask = || ec2.describe_instance_status();
     let running = ask().send().await.unwrap();
     assert_eq!(running.instance_statuses().len(), 1);
@@ -155,7 +153,7 @@ async fn tags_come_in_pages() {
     let cloud = Cloud::with_image(SLEEPER).await;
     let ec2 = cloud.ec2();
     let ids = launched(run(&ec2, 3)).await;
-    let tags = (0..4).map(|number| Tag::builder().key(format!("k {number}")).value("v").build());
+    let tags = (0..4).map(|number| tag(&format!("k {number}"), "v"));
     let tagging = ec2.create_tags().set_resources(Some(ids.clone()));
     tagging.set_tags(Some(tags.collect())).send().await.unwrap();
     let mut pages = ec2.describe_tags().max_results(5).into_paginator().send();
@@ -176,13 +174,11 @@ async fn tags_come_in_pages() {
 }
 
 #[tokio::test]
-async fn launches_that_make_no_sense_are_refused() {
+async fn invalid_launches_are_refused() {
     let cloud = Cloud::with_image(SLEEPER).await;
     let ec2 = cloud.ec2();
     let specification = |kind: ResourceType, tags: &[&str]| {
-        let tags = tags
-            .iter()
-            .map(|key| Tag::builder().key(*key).value("").build());
+        let tags = tags.iter().map(|key| tag(key, ""));
         TagSpecification::builder()
             .resource_type(kind)
             .set_tags(Some(tags.collect()))
@@ -195,8 +191,8 @@ async fn launches_that_make_no_sense_are_refused() {
         specification(ResourceType::Instance, &["aws:a"]),
     ] {
         let launch = run(&ec2, 1).tag_specifications(refused.clone());
-        let answer = launch.send().await.unwrap_err();
-        assert_eq!(code(answer), "InvalidParameterValue", "{refused:?}");
+        let error = launch.send().await.unwrap_err();
+        assert_eq!(code(error), "InvalidParameterValue", "{refused:?}");
     }
     let volumes = run(&ec2, 1).tag_specifications(specification(ResourceType::Volume, &["a"]));
     let ids = launched(volumes).await;

@@ -1,36 +1,32 @@
-//! Images that are registered while localcloud runs, their tags, and what their instances write.
+//! Registered images, their tags, and the console output of their instances.
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::{Image, ResourceType, Tag, TagSpecification};
+use aws_sdk_ec2::types::{Image, InstanceStateName, ResourceType, TagSpecification};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::cloud::{Cloud, code, eventually};
-use crate::ec2::filter;
-
-fn tag(key: &str, value: &str) -> Tag {
-    Tag::builder().key(key).value(value).build()
-}
+use crate::instances::{
+    ABSENT, SLEEPER, filter, in_state, launched, run, running, start, stop, tag,
+};
 
 async fn register(ec2: &Client, name: &str, location: &str) -> String {
     let registering = ec2.register_image().name(name).image_location(location);
-    let answer = registering.send().await.unwrap();
-    answer.image_id().unwrap().to_owned()
+    let registered = registering.send().await.unwrap();
+    registered.image_id().unwrap().to_owned()
 }
 
 async fn launch(ec2: &Client, image: &str) -> String {
-    let launching = ec2.run_instances().image_id(image);
-    let answer = launching.min_count(1).max_count(1).send().await.unwrap();
-    answer.instances()[0].instance_id().unwrap().to_owned()
+    launched(run(ec2, 1).image_id(image)).await.remove(0)
 }
 
 async fn console_output(ec2: &Client, id: &str) -> Vec<u8> {
-    let answer = ec2.get_console_output().instance_id(id).send().await;
-    let answer = answer.unwrap();
-    assert_eq!(answer.instance_id(), Some(id));
-    assert!(answer.timestamp().is_some());
+    let console = ec2.get_console_output().instance_id(id).send().await;
+    let console = console.unwrap();
+    assert_eq!(console.instance_id(), Some(id));
+    assert!(console.timestamp().is_some());
     STANDARD
-        .decode(answer.output().unwrap_or_default())
+        .decode(console.output().unwrap_or_default())
         .unwrap()
 }
 
@@ -47,7 +43,7 @@ async fn a_registered_image_runs_its_command_with_its_environment() {
     let image = register(&ec2, "greeter", manifest).await;
     assert!(image.starts_with("ami-"), "{image}");
     let id = launch(&ec2, &image).await;
-    eventually("the instance has written", || async {
+    eventually("the instance logs", || async {
         (console_output(&ec2, &id).await == b"greeting=a b\n").then_some(())
     })
     .await;
@@ -62,13 +58,13 @@ async fn the_console_shows_the_last_64_kib() {
     let manifest = serde_json::json!(["sh", "-c", script]).to_string();
     let image = register(&ec2, "writer", &manifest).await;
     let id = launch(&ec2, &image).await;
-    let output = eventually("all is written", || async {
+    let output = eventually("everything is logged", || async {
         let output = console_output(&ec2, &id).await;
         output.ends_with(b"\nthe end\n").then_some(output)
     })
     .await;
     assert_eq!(output.len(), 64 * 1024);
-    let unknown = ec2.get_console_output().instance_id("i-0123456789abcdef0");
+    let unknown = ec2.get_console_output().instance_id(ABSENT);
     assert_eq!(
         code(unknown.send().await.unwrap_err()),
         "InvalidInstanceID.NotFound"
@@ -78,7 +74,7 @@ async fn the_console_shows_the_last_64_kib() {
 
 #[tokio::test]
 async fn images_are_found_by_name_owner_and_tags() {
-    let cloud = Cloud::with_image("exec sleep 1000").await;
+    let cloud = Cloud::with_image(SLEEPER).await;
     let ec2 = cloud.ec2();
     let sleeper = r#"["sleep", "1000"]"#;
     let first = register(&ec2, "pool/a-1", sleeper).await;
@@ -124,7 +120,7 @@ async fn images_are_found_by_name_owner_and_tags() {
     let untagging = ec2.delete_tags().resources(&first).send();
     untagging.await.unwrap();
     assert_eq!(images(&ec2, "tag-key", "Pool").await.len(), 1);
-    let unknown = ec2.describe_images().filters(filter("colour", &["red"]));
+    let unknown = ec2.describe_images().filters(filter("color", &["red"]));
     assert_eq!(
         code(unknown.send().await.unwrap_err()),
         "InvalidParameterValue"
@@ -138,31 +134,28 @@ async fn a_deregistered_image_launches_nothing_and_its_instances_still_start() {
     let ec2 = cloud.ec2();
     let image = register(&ec2, "sleeper", r#"["sleep", "1000"]"#).await;
     let id = launch(&ec2, &image).await;
-    crate::ec2::running(&ec2, 1).await;
+    running(&ec2, 1).await;
     let deregister = || ec2.deregister_image().image_id(&image).send();
     deregister().await.unwrap();
     assert_eq!(
         code(deregister().await.unwrap_err()),
         "InvalidAMIID.Unavailable"
     );
-    let launching = ec2.run_instances().image_id(&image).min_count(1);
-    let refused = launching.max_count(1).send().await.unwrap_err();
-    assert_eq!(code(refused), "InvalidAMIID.Unavailable");
+    let refused = run(&ec2, 1).image_id(&image).send().await;
+    assert_eq!(code(refused.unwrap_err()), "InvalidAMIID.Unavailable");
     assert_eq!(images(&ec2, "name", "*").await.len(), 0);
-    let stopping = ec2.stop_instances().instance_ids(&id).send();
-    stopping.await.unwrap();
-    crate::processes::in_state(&ec2, &id, "stopped".into()).await;
-    let starting = ec2.start_instances().instance_ids(&id).send();
-    starting.await.unwrap();
-    crate::ec2::running(&ec2, 1).await;
+    stop(&ec2, &id).await.unwrap();
+    in_state(&ec2, &id, InstanceStateName::Stopped).await;
+    start(&ec2, &id).await.unwrap();
+    running(&ec2, 1).await;
     // The name is free again.
     register(&ec2, "sleeper", r#"["sleep", "1000"]"#).await;
     cloud.stop().await;
 }
 
 #[tokio::test]
-async fn what_is_no_image_is_refused() {
-    let cloud = Cloud::with_image("exec sleep 1000").await;
+async fn invalid_images_are_refused() {
+    let cloud = Cloud::with_image(SLEEPER).await;
     let ec2 = cloud.ec2();
     let refused = |name: &str, location: &str| {
         let registering = ec2.register_image().name(name).image_location(location);

@@ -1,8 +1,8 @@
-//! The file of faults: what it may say, and how it says what it may not.
+//! The file of faults: what it can contain, and errors for the rest.
 
 use std::time::Duration;
 
-use localcloud::{Bucket, Capacity, Ec2Settings, Faults, Limits};
+use localcloud::{Capacity, Ec2Faults, Faults, RateLimit, RateLimits};
 
 fn read(text: &str) -> Result<Faults, String> {
     let folder = tempfile::tempdir().unwrap();
@@ -12,7 +12,7 @@ fn read(text: &str) -> Result<Faults, String> {
 }
 
 #[test]
-fn a_faults_file_can_make_ec2_unkind() {
+fn a_file_of_faults_is_read_and_checked() {
     let ec2 = read(
         r#"
         seed = 7
@@ -39,17 +39,17 @@ fn a_faults_file_can_make_ec2_unkind() {
     assert_eq!(ec2.describe_lag, Duration::from_millis(1500));
     assert_eq!(ec2.boot_delay, Duration::from_millis(250));
     assert_eq!(ec2.fail_boot_every, 5);
-    let bucket = |size, refill_per_second| Bucket {
+    let limit = |size, refill_per_second| RateLimit {
         size,
         refill_per_second,
     };
-    let mut limits = Limits::aws();
+    let mut limits = RateLimits::aws();
     limits
         .requests
-        .insert("StartInstances".to_owned(), bucket(3, 0.5));
+        .insert("StartInstances".to_owned(), limit(3, 0.5));
     limits
         .resources
-        .insert("RunInstances".to_owned(), bucket(10, 1.0));
+        .insert("RunInstances".to_owned(), limit(10, 1.0));
     assert_eq!(ec2.limits, limits);
     let narrow = Capacity {
         instance_type: Some("c5.large".to_owned()),
@@ -64,8 +64,8 @@ fn a_faults_file_can_make_ec2_unkind() {
     assert_eq!(ec2.capacity, [narrow, wide]);
     assert_eq!(
         read("").unwrap().ec2,
-        Ec2Settings::default(),
-        "EC2 is kind unless asked not to be"
+        Ec2Faults::default(),
+        "the default has no faults"
     );
 
     let start = "[ec2.limits.requests]\nStartInstances";

@@ -1,7 +1,7 @@
-//! Whatever comes in at the port gets an answer in the protocol that it was asked in.
+//! Every request gets a reply in its own protocol.
 //!
-//! Valid requests of all protocols are mutated at random and sent over sockets. A panic would close the connection
-//! without an answer, and an answer that is no JSON or XML would not be read. More cases: `PROPTEST_CASES=100000`.
+//! Valid requests of all protocols are mutated at random and sent over sockets. A panic would close the connection without
+//! a reply. The replies must be JSON or XML. `PROPTEST_CASES=100000` tries more.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 
 use crate::cloud::Cloud;
 
-/// A request that some service understands.
+/// A valid request.
 #[derive(Debug, Clone)]
 struct Template {
     method: &'static str,
@@ -240,7 +240,7 @@ const TEMPLATES: [Template; 47] = [
     ),
 ];
 
-/// One change to a text of bytes; positions are taken modulo its length.
+/// A change of some bytes; positions are taken modulo the length.
 #[derive(Debug, Clone)]
 enum Mutation {
     Delete {
@@ -259,7 +259,7 @@ enum Mutation {
         at: usize,
         with: usize,
     },
-    /// Something that has broken many a parser.
+    /// Inserts text that has broken parsers.
     InsertNasty {
         at: usize,
         which: usize,
@@ -301,25 +301,25 @@ fn mutated(text: &str, mutations: &[Mutation]) -> Vec<u8> {
     let mut bytes = text.as_bytes().to_vec();
     for mutation in mutations {
         let end = bytes.len();
-        let place = |at: usize| at % (end + 1);
+        let position = |at: usize| at % (end + 1);
         match mutation {
             Mutation::Delete { at, length } => {
-                let at = place(*at);
+                let at = position(*at);
                 bytes.drain(at..(at + length).min(end));
             }
             Mutation::Insert { at, bytes: added } => {
-                let at = place(*at);
+                let at = position(*at);
                 bytes.splice(at..at, added.iter().copied());
             }
             Mutation::Duplicate { at, length } => {
-                let at = place(*at);
+                let at = position(*at);
                 let piece = bytes[at..(at + length).min(end)].to_vec();
                 bytes.splice(at..at, piece);
             }
             Mutation::Swap { at, with } if end > 0 => bytes.swap(at % end, with % end),
             Mutation::Swap { .. } => {}
             Mutation::InsertNasty { at, which } => {
-                let at = place(*at);
+                let at = position(*at);
                 bytes.splice(at..at, NASTY[*which].bytes());
             }
         }
@@ -327,7 +327,7 @@ fn mutated(text: &str, mutations: &[Mutation]) -> Vec<u8> {
     bytes
 }
 
-/// The request, if it is one that HTTP can carry at all.
+/// Returns a mutated request, if HTTP can carry it.
 fn request(
     endpoint: &str,
     template: &Template,
@@ -335,7 +335,7 @@ fn request(
     path: &[Mutation],
     header: Option<(usize, Mutation)>,
 ) -> Option<Request<Full<Bytes>>> {
-    // The first letter stays: without it, there would be another server.
+    // Without the first slash the request would go to another server.
     let path = String::from_utf8(mutated(&template.path[1..], path)).ok()?;
     let uri: Uri = format!("{endpoint}/{path}").parse().ok()?;
     let mut request = Request::new(Full::new(Bytes::from(mutated(template.body, body))));
@@ -356,7 +356,7 @@ fn request(
     Some(request)
 }
 
-/// A server, and a client that keeps its connections.
+/// A server, and a client that reuses its connections.
 struct Served {
     runtime: Runtime,
     cloud: Cloud,
@@ -374,22 +374,22 @@ impl Served {
         }
     }
 
-    /// Sends many random cases, which `send` makes into requests, and stops the server.
-    fn meet<S: Strategy>(
+    /// Sends many random requests and stops the server.
+    fn send_all<S: Strategy>(
         self,
         cases: &S,
         request: impl Fn(&str, S::Value) -> Option<Request<Full<Bytes>>>,
     ) {
         let mut runner = TestRunner::new(ProptestConfig {
             failure_persistence: None,
-            cases: cases_asked_for(),
+            cases: case_count(),
             ..ProptestConfig::default()
         });
-        let met = runner.run(cases, |case| match request(&self.cloud.endpoint, case) {
+        let result = runner.run(cases, |case| match request(&self.cloud.endpoint, case) {
             Some(request) => self.check(request),
             None => Ok(()),
         });
-        if let Err(failure) = met {
+        if let Err(failure) = result {
             panic!("{failure}");
         }
         self.runtime.block_on(self.cloud.stop());
@@ -399,17 +399,17 @@ impl Served {
         let is_object =
             request.method() == Method::GET && !request.uri().path().ends_with("bucket");
         let text = format!("{request:?}");
-        let answered = self.runtime.block_on(async {
-            let answer = self.client.request(request).await;
-            let (parts, body) = answer.map_err(|error| format!("{error:?}"))?.into_parts();
+        let reply = self.runtime.block_on(async {
+            let response = self.client.request(request).await;
+            let (parts, body) = response.map_err(|error| format!("{error:?}"))?.into_parts();
             let body = body.collect().await.map_err(|error| error.to_string())?;
             Ok::<_, String>((parts, body.to_bytes()))
         });
-        let (parts, body) = answered
-            .map_err(|error| TestCaseError::fail(format!("no answer to {text}: {error}")))?;
+        let (parts, body) =
+            reply.map_err(|error| TestCaseError::fail(format!("no reply to {text}: {error}")))?;
         let body_text = String::from_utf8_lossy(&body);
         let status = parts.status.as_u16();
-        // S3 has calls that localcloud does not implement, and says so with 501.
+        // 501 is the status of S3's calls that localcloud does not implement.
         prop_assert!(
             status < 500 || status == 501,
             "{text}\n{status} {body_text}"
@@ -439,13 +439,13 @@ fn is_well_formed(xml: &str) -> bool {
     }
 }
 
-fn cases_asked_for() -> u32 {
-    let asked = std::env::var("PROPTEST_CASES").ok();
-    asked.and_then(|cases| cases.parse().ok()).unwrap_or(10_000)
+fn case_count() -> u32 {
+    let count = std::env::var("PROPTEST_CASES").ok();
+    count.and_then(|cases| cases.parse().ok()).unwrap_or(10_000)
 }
 
 #[test]
-fn the_templates_are_answered_as_they_are() {
+fn valid_requests_get_replies() {
     let served = Served::start();
     for template in &TEMPLATES {
         let request = request(&served.cloud.endpoint, template, &[], &[], None);
@@ -455,25 +455,25 @@ fn the_templates_are_answered_as_they_are() {
 }
 
 #[test]
-fn mutated_requests_are_answered() {
+fn mutated_requests_get_replies() {
     let cases = (
         0..TEMPLATES.len(),
         prop::collection::vec(mutation(), 0..4),
         prop::collection::vec(mutation(), 0..3),
         prop::option::of((any::<usize>(), mutation())),
     );
-    Served::start().meet(&cases, |endpoint, (template, body, path, header)| {
+    Served::start().send_all(&cases, |endpoint, (template, body, path, header)| {
         request(endpoint, &TEMPLATES[template], &body, &path, header)
     });
 }
 
 #[test]
-fn bytes_without_sense_are_answered() {
+fn random_bodies_get_replies() {
     let cases = (
         0..TEMPLATES.len(),
         prop::collection::vec(any::<u8>(), 0..300),
     );
-    Served::start().meet(&cases, |endpoint, (template, body)| {
+    Served::start().send_all(&cases, |endpoint, (template, body)| {
         let mut request = request(endpoint, &TEMPLATES[template], &[], &[], None)?;
         *request.body_mut() = Full::new(Bytes::from(body));
         Some(request)

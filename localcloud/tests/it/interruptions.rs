@@ -1,4 +1,4 @@
-//! Spot interruptions: what the instance learns of them, and what becomes of it.
+//! Spot interruptions: their notice and their effect.
 
 use std::time::Duration;
 
@@ -7,17 +7,16 @@ use aws_sdk_ec2::types::{
     InstanceInterruptionBehavior, InstanceMarketOptionsRequest, InstanceStateName, MarketType,
     SpotInstanceType, SpotMarketOptions,
 };
-use localcloud::{Config, Ec2Settings};
+use localcloud::Ec2Faults;
 use serde_json::{Value, json};
 
-use crate::cloud::{Cloud, eventually, image, raw};
-use crate::ec2::{launched, run};
-use crate::metadata::{TELLS, endpoint_of, imds, read};
-use crate::processes::in_state;
+use crate::cloud::{Cloud, eventually, raw, request};
+use crate::instances::{ABSENT, in_state, launch, launched, run, start};
+use crate::metadata::{LOGS_ENDPOINT, endpoint_of, imds, read};
 
-fn spot(stays: bool) -> InstanceMarketOptionsRequest {
+fn spot(persistent: bool) -> InstanceMarketOptionsRequest {
     let options = SpotMarketOptions::builder();
-    let options = if stays {
+    let options = if persistent {
         options
             .spot_instance_type(SpotInstanceType::Persistent)
             .instance_interruption_behavior(InstanceInterruptionBehavior::Stop)
@@ -30,25 +29,21 @@ fn spot(stays: bool) -> InstanceMarketOptionsRequest {
         .build()
 }
 
-async fn launch_spot(ec2: &Client, stays: bool) -> String {
-    let launch = run(ec2, 1).instance_market_options(spot(stays));
+async fn launch_spot(ec2: &Client, persistent: bool) -> String {
+    let launch = run(ec2, 1).instance_market_options(spot(persistent));
     launched(launch).await.remove(0)
 }
 
-async fn interrupt(cloud: &Cloud, request: Value) -> (u16, Value) {
-    let body = request.to_string();
-    let request = format!(
-        "POST /_localcloud/ec2/interruptions HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n{body}",
-        body.len()
-    );
-    let (status, answer) = raw(&cloud.endpoint, &request).await;
-    (status, serde_json::from_str(&answer).unwrap())
+async fn interrupt(cloud: &Cloud, interruption: Value) -> (u16, Value) {
+    let path = "/_localcloud/ec2/interruptions";
+    let post = request("POST", path, "", &interruption.to_string());
+    let (status, body) = raw(&cloud.endpoint, &post).await;
+    (status, serde_json::from_str(&body).unwrap())
 }
 
 #[tokio::test]
-async fn a_spot_instance_is_told_before_it_is_terminated() {
-    let cloud = Cloud::with_image(TELLS).await;
+async fn a_spot_instance_gets_a_notice_before_it_is_terminated() {
+    let cloud = Cloud::with_image(LOGS_ENDPOINT).await;
     let ec2 = cloud.ec2();
     let id = launch_spot(&ec2, false).await;
     let imds = imds(&endpoint_of(&cloud, &id).await);
@@ -71,7 +66,7 @@ async fn a_spot_instance_is_told_before_it_is_terminated() {
     );
     let rebalance = read(&imds, "/latest/meta-data/events/recommendations/rebalance").await;
     assert!(rebalance.unwrap().contains("noticeTime"));
-    // Two minutes are not waited for: a later notice takes the place of the first.
+    // A later notice replaces the first, which would take two minutes.
     let soon = json!({ "instance_id": id, "action": "terminate", "notice_ms": 50 });
     assert_eq!(interrupt(&cloud, soon).await.0, 200);
     let gone = in_state(&ec2, &id, InstanceStateName::Terminated).await;
@@ -84,10 +79,12 @@ async fn a_spot_instance_is_told_before_it_is_terminated() {
 
 #[tokio::test]
 async fn a_persistent_spot_instance_is_stopped_and_can_be_started_again() {
-    let cloud = Cloud::with_image(TELLS).await;
+    let cloud = Cloud::with_image(LOGS_ENDPOINT).await;
     let ec2 = cloud.ec2();
     let id = launch_spot(&ec2, true).await;
     in_state(&ec2, &id, InstanceStateName::Running).await;
+    // The first run must log before it is stopped.
+    endpoint_of(&cloud, &id).await;
     let (status, announced) = interrupt(&cloud, json!({ "instance_id": id, "notice_ms": 0 })).await;
     assert_eq!((status, &announced["action"]), (200, &json!("stop")));
     let stopped = in_state(&ec2, &id, InstanceStateName::Stopped).await;
@@ -95,28 +92,27 @@ async fn a_persistent_spot_instance_is_stopped_and_can_be_started_again() {
         stopped.state_reason().unwrap().code(),
         Some("Server.SpotInstanceShutdown")
     );
-    let start = ec2.start_instances().instance_ids(&id);
-    start.send().await.unwrap();
+    start(&ec2, &id).await.unwrap();
     in_state(&ec2, &id, InstanceStateName::Running).await;
-    let told = || async {
-        let log = std::fs::read_to_string(cloud.folder_of(&id).join("console.log")).unwrap();
+    eventually("it runs again", || async {
+        let log = std::fs::read_to_string(cloud.console_log(&id)).unwrap();
         (log.matches("metadata http").count() == 2).then_some(())
-    };
-    eventually("it runs again", told).await;
+    })
+    .await;
     let imds = imds(&endpoint_of(&cloud, &id).await);
     assert_eq!(
         read(&imds, "/latest/meta-data/spot/instance-action").await,
         None,
-        "the notice was for the run before"
+        "the notice was for the previous run"
     );
     cloud.stop().await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_interrupted_is_refused() {
-    let cloud = Cloud::with_image(TELLS).await;
+async fn an_impossible_interruption_is_refused() {
+    let cloud = Cloud::with_image(LOGS_ENDPOINT).await;
     let ec2 = cloud.ec2();
-    let on_demand = launched(run(&ec2, 1)).await.remove(0);
+    let on_demand = launch(&ec2).await;
     let one_time = launch_spot(&ec2, false).await;
     for (request, expected) in [
         (json!({ "instance_id": on_demand }), "UnsupportedOperation"),
@@ -125,13 +121,13 @@ async fn what_cannot_be_interrupted_is_refused() {
             "UnsupportedOperation",
         ),
         (
-            json!({ "instance_id": "i-0123456789abcdef0" }),
+            json!({ "instance_id": ABSENT }),
             "InvalidInstanceID.NotFound",
         ),
         (json!({ "instance_id": one_time, "action": "sell" }), "sell"),
     ] {
-        let (status, answer) = interrupt(&cloud, request.clone()).await;
-        let reason = answer["error"].as_str().unwrap();
+        let (status, reply) = interrupt(&cloud, request.clone()).await;
+        let reason = reply["error"].as_str().unwrap();
         assert_eq!(status, 400, "{request}");
         assert!(reason.contains(expected), "{request}: {reason}");
     }
@@ -139,21 +135,16 @@ async fn what_cannot_be_interrupted_is_refused() {
 }
 
 #[tokio::test]
-async fn chance_interrupts_spot_instances_and_no_others() {
-    let cloud = Cloud::with(Config {
-        images: vec![image("ami-test", TELLS)],
-        faults: Ec2Settings {
-            spot_interruption: 1.0,
-            spot_interruption_after: Duration::from_millis(100),
-            spot_notice: Duration::from_millis(100),
-            ..Ec2Settings::default()
-        }
-        .into(),
-        ..Config::default()
-    })
-    .await;
+async fn injected_interruptions_affect_only_spot_instances() {
+    let faults = Ec2Faults {
+        spot_interruption: 1.0,
+        spot_interruption_after: Duration::from_millis(100),
+        spot_notice: Duration::from_millis(100),
+        ..Ec2Faults::default()
+    };
+    let cloud = Cloud::with_ec2_faults(LOGS_ENDPOINT, faults).await;
     let ec2 = cloud.ec2();
-    let on_demand = launched(run(&ec2, 1)).await.remove(0);
+    let on_demand = launch(&ec2).await;
     let spot = launch_spot(&ec2, false).await;
     let gone = in_state(&ec2, &spot, InstanceStateName::Terminated).await;
     assert_eq!(

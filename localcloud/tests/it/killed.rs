@@ -1,4 +1,4 @@
-//! The binary itself: however it ends, nothing is left.
+//! The binary: however it ends, no process remains.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 use crate::cloud::{code, eventually, sdk, sdk_signed_by};
-use crate::processes::{is_alive, process_ids};
+use crate::instances::{any_alive, is_alive, process_ids};
 
 const CONFIG: &str = r#"
     [[image]]
@@ -19,7 +19,7 @@ const CONFIG: &str = r#"
     image = "ami-test"
 "#;
 
-/// A localcloud process; `start` gives it two booted instances that ignore SIGTERM, each with a child.
+/// A localcloud process, killed when dropped. `start` gives it two instances that ignore SIGTERM, each with a child.
 pub struct Started {
     process: Child,
     pub endpoint: String,
@@ -28,18 +28,16 @@ pub struct Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
-        // Does nothing to a process that has been waited for.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
 impl Started {
-    /// Kills the process with SIGKILL, waits for its end and answers the data folder.
+    /// Kills the process with SIGKILL, waits for its end and returns the data folder.
     pub fn kill(mut self) -> TempDir {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        // What is dropped instead is an empty folder.
         std::mem::replace(&mut self.data, tempfile::tempdir().unwrap())
     }
 }
@@ -48,21 +46,28 @@ fn start() -> Started {
     start_with(CONFIG, &[])
 }
 
-/// The binary with a configuration file and further arguments; it is killed when dropped.
+/// Starts the binary with a configuration file and more arguments.
 pub fn start_with(config_text: &str, arguments: &[&str]) -> Started {
     start_over(tempfile::tempdir().unwrap(), config_text, arguments)
 }
 
-/// As `start_with`, over the data folder of an earlier one.
+/// As `start_with`, over the data folder of an earlier localcloud.
 pub fn start_over(data: TempDir, config_text: &str, arguments: &[&str]) -> Started {
     let config = data.path().join("cloud.toml");
     std::fs::write(&config, config_text).unwrap();
-    let mut process = Command::new(env!("CARGO_BIN_EXE_localcloud"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_localcloud"));
+    command
         .args(["--listen", "127.0.0.1:0", "--stop-grace", "0.3", "--config"])
         .arg(&config)
+        .args(arguments);
+    spawn(command, data)
+}
+
+/// Starts localcloud over a data folder, and waits for its address.
+fn spawn(mut command: Command, data: TempDir) -> Started {
+    let mut process = command
         .arg("--data")
         .arg(data.path())
-        .args(arguments)
         .env_remove("RUST_LOG")
         .stderr(Stdio::piped())
         .spawn()
@@ -72,20 +77,14 @@ pub fn start_over(data: TempDir, config_text: &str, arguments: &[&str]) -> Start
         .by_ref()
         .map(Result::unwrap)
         .find(|line| line.contains("address="))
-        .expect("it says its address");
-    let address = line
-        .split("address=")
-        .nth(1)
-        .unwrap()
-        .split(' ')
-        .next()
-        .unwrap();
-    let endpoint = format!("http://{address}");
-    // Somebody has to read on, or the process would hang when the pipe is full.
+        .expect("it logs its address");
+    let (_, address) = line.split_once("address=").unwrap();
+    let (_, port) = address.split(' ').next().unwrap().rsplit_once(':').unwrap();
+    // The process would block if the pipe were full.
     std::thread::spawn(move || log.for_each(drop));
     Started {
+        endpoint: format!("http://127.0.0.1:{port}"),
         process,
-        endpoint,
         data,
     }
 }
@@ -115,7 +114,7 @@ fn signal(process: &Child, name: &str) {
 }
 
 #[tokio::test]
-async fn sigkill_leaves_nothing() {
+async fn sigkill_leaves_no_process() {
     let mut started = start();
     let processes = processes_of(started.data.path()).await;
     assert_eq!(processes.len(), 4);
@@ -123,13 +122,13 @@ async fn sigkill_leaves_nothing() {
     started.process.kill().unwrap();
     started.process.wait().unwrap();
     eventually("everything is gone", || async {
-        (!processes.iter().copied().any(is_alive)).then_some(())
+        (!any_alive(&processes)).then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn sigkill_in_the_middle_of_launches_leaves_nothing() {
+async fn sigkill_during_launches_leaves_no_process() {
     let mut started = start();
     processes_of(started.data.path()).await;
     let ec2 = aws_sdk_ec2::Client::new(&sdk(&started.endpoint, "test"));
@@ -152,7 +151,7 @@ async fn sigkill_in_the_middle_of_launches_leaves_nothing() {
     started.process.kill().unwrap();
     started.process.wait().unwrap();
     launches.abort();
-    // Every process of an instance has the path of its folder in its environment.
+    // The environment of every process of an instance has the path of its folder.
     let marker = instances.canonicalize().unwrap().display().to_string();
     eventually("everything is gone", || async {
         (count_with_environment(&marker) == 0).then_some(())
@@ -161,7 +160,7 @@ async fn sigkill_in_the_middle_of_launches_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn sigterm_and_sigint_end_everything_and_succeed() {
+async fn sigterm_and_sigint_stop_everything_and_succeed() {
     for name in ["TERM", "INT"] {
         let mut started = start();
         let processes = processes_of(started.data.path()).await;
@@ -172,7 +171,7 @@ async fn sigterm_and_sigint_end_everything_and_succeed() {
         })
         .await;
         assert!(status.success(), "{name}: {status}");
-        assert!(!processes.into_iter().any(is_alive), "{name}");
+        assert!(!any_alive(&processes), "{name}");
     }
 }
 
@@ -185,40 +184,18 @@ fn count_with_environment(marker: &str) -> usize {
         .count()
 }
 
-/// Listens at all addresses; answers what it prints as well.
+/// Starts localcloud on all addresses. Returns the lines that it prints as well.
 fn open_to_the_network(arguments: &[&str]) -> (Started, impl Iterator<Item = String>) {
-    let data = tempfile::tempdir().unwrap();
-    let mut process = Command::new(env!("CARGO_BIN_EXE_localcloud"))
-        .args(["--listen", "0.0.0.0:0", "--data"])
-        .arg(data.path())
-        .args(arguments)
-        .env_remove("RUST_LOG")
-        .stderr(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
-    let line = log
-        .by_ref()
-        .map(Result::unwrap)
-        .find(|line| line.contains("address="))
-        .expect("it says its address");
-    // The rest is read so that it can go on writing.
-    std::thread::spawn(move || log.count());
-    let address = line.split("address=").nth(1).unwrap();
-    let (_, port) = address.split(' ').next().unwrap().rsplit_once(':').unwrap();
-    let endpoint = format!("http://127.0.0.1:{port}");
-    let printed = BufReader::new(process.stdout.take().unwrap()).lines();
-    let started = Started {
-        process,
-        endpoint,
-        data,
-    };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_localcloud"));
+    command.args(["--listen", "0.0.0.0:0"]).args(arguments);
+    command.stdout(Stdio::piped());
+    let mut started = spawn(command, tempfile::tempdir().unwrap());
+    let printed = BufReader::new(started.process.stdout.take().unwrap()).lines();
     (started, printed.map(Result::unwrap))
 }
 
 #[tokio::test]
-async fn credentials_are_made_and_printed_where_others_can_reach_it() {
+async fn random_credentials_are_printed_if_other_machines_can_connect() {
     let mut made = Vec::new();
     for _ in 0..2 {
         let (cloud, mut printed) = open_to_the_network(&[]);
@@ -228,13 +205,13 @@ async fn credentials_are_made_and_printed_where_others_can_reach_it() {
         };
         let access_key = value_of("AWS_ACCESS_KEY_ID=");
         let secret_key = value_of("AWS_SECRET_ACCESS_KEY=");
-        let answer = async |access_key: &str, secret_key: &str| {
+        let list = async |access_key: &str, secret_key: &str| {
             let sdk = sdk_signed_by(&cloud.endpoint, access_key, secret_key);
             let s3 = crate::cloud::s3(&sdk);
             s3.list_buckets().send().await.map(|_| ()).map_err(code)
         };
-        assert_eq!(answer(&access_key, &secret_key).await, Ok(()));
-        let refused = answer("test", "test").await.unwrap_err();
+        assert_eq!(list(&access_key, &secret_key).await, Ok(()));
+        let refused = list("test", "test").await.unwrap_err();
         assert_eq!(refused, "InvalidAccessKeyId");
         made.push((access_key, secret_key));
     }
@@ -242,7 +219,7 @@ async fn credentials_are_made_and_printed_where_others_can_reach_it() {
 }
 
 #[test]
-fn credentials_that_are_chosen_are_not_printed() {
+fn configured_credentials_are_not_printed() {
     let (cloud, printed) = open_to_the_network(&["--credentials", "key:secret"]);
     drop(cloud.kill());
     assert_eq!(printed.count(), 0);

@@ -1,26 +1,23 @@
-//! The instance metadata service, as the real client of AWS's SDK and plain HTTP see it.
+//! The instance metadata service, with the client of AWS's SDK and with plain HTTP.
 
 use aws_config::imds::client::error::ImdsError;
 use aws_config::provider_config::ProviderConfig;
-use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
     HttpTokensState, InstanceMetadataOptionsRequest, InstanceMetadataTagsState, InstanceStateName,
-    ResourceType, Tag, TagSpecification,
 };
 
 use crate::cloud::{Cloud, code, eventually, http_client, raw};
-use crate::ec2::{launched, run};
-use crate::processes::{describe, in_state};
+use crate::instances::{describe, in_state, instance_tag, launch, launched, run, stop, tag};
 
-/// Tells where its metadata service is, and whether the SDKs may ask it.
-pub const TELLS: &str =
+/// A script that logs the endpoint of its metadata service, and whether SDKs may use it.
+pub const LOGS_ENDPOINT: &str =
     "echo metadata $AWS_EC2_METADATA_SERVICE_ENDPOINT $AWS_EC2_METADATA_DISABLED; exec sleep 1000";
 const TOKEN_PATH: &str = "/latest/api/token";
 
-/// The endpoint that an instance was given.
+/// Waits for the endpoint that a script like `LOGS_ENDPOINT` logs.
 pub async fn endpoint_of(cloud: &Cloud, id: &str) -> String {
-    let log = cloud.folder_of(id).join("console.log");
-    eventually("the instance has told its endpoint", || async {
+    let log = cloud.console_log(id);
+    eventually("the instance logs its endpoint", || async {
         let text = std::fs::read_to_string(&log).ok()?;
         let line = text
             .lines()
@@ -41,7 +38,7 @@ pub fn imds(endpoint: &str) -> aws_config::imds::Client {
         .build()
 }
 
-/// What is at a path; `None` for 404.
+/// Reads a path; `None` for 404.
 pub async fn read(imds: &aws_config::imds::Client, path: &str) -> Option<String> {
     match imds.get(path).await {
         Ok(found) => Some(found.into()),
@@ -53,11 +50,7 @@ pub async fn read(imds: &aws_config::imds::Client, path: &str) -> Option<String>
     }
 }
 
-async fn launch_one(ec2: &Client) -> String {
-    launched(run(ec2, 1)).await.remove(0)
-}
-
-/// A request with headers of one's own: status and body.
+/// Sends a request with headers. Returns status and body.
 async fn ask(endpoint: &str, method: &str, path: &str, headers: &[&str]) -> (u16, String) {
     let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
     let request =
@@ -71,11 +64,9 @@ async fn token(endpoint: &str, seconds: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn an_instance_reads_what_it_is() {
-    let cloud = Cloud::with_image(TELLS).await;
+async fn an_instance_reads_its_metadata() {
+    let cloud = Cloud::with_image(LOGS_ENDPOINT).await;
     let ec2 = cloud.ec2();
-    let name = Tag::builder().key("Name").value("worker-1").build();
-    let tags = TagSpecification::builder().resource_type(ResourceType::Instance);
     let options = InstanceMetadataOptionsRequest::builder()
         .instance_metadata_tags(InstanceMetadataTagsState::Enabled)
         .build();
@@ -83,7 +74,7 @@ async fn an_instance_reads_what_it_is() {
         .instance_type("t3.micro".into())
         // Base64 of "A=1".
         .user_data("QT0x")
-        .tag_specifications(tags.tags(name).build())
+        .tag_specifications(instance_tag("Name", "worker-1"))
         .metadata_options(options);
     let id = launched(launch).await.remove(0);
     let instance = in_state(&ec2, &id, InstanceStateName::Running).await;
@@ -120,24 +111,23 @@ async fn an_instance_reads_what_it_is() {
     let document: serde_json::Value = serde_json::from_str(&document.unwrap()).unwrap();
     assert_eq!(document["instanceId"], id.as_str());
     assert_eq!(document["region"], "us-east-1");
-    // What is changed shows at once.
-    let added = Tag::builder().key("Pool").value("b").build();
-    let tagging = ec2.create_tags().resources(&id).tags(added);
+    // A change shows at once.
+    let tagging = ec2.create_tags().resources(&id).tags(tag("Pool", "b"));
     tagging.send().await.unwrap();
     assert_eq!(
         read(&imds, &meta("tags/instance/Pool")).await.as_deref(),
         Some("b")
     );
-    let unfit = Tag::builder().key("a/b").value("").build();
-    let tagging = ec2.create_tags().resources(&id).tags(unfit).send().await;
-    assert_eq!(code(tagging.unwrap_err()), "InvalidParameterValue");
+    let tagging = ec2.create_tags().resources(&id).tags(tag("a/b", ""));
+    let refused = tagging.send().await.unwrap_err();
+    assert_eq!(code(refused), "InvalidParameterValue");
     cloud.stop().await;
 }
 
 #[tokio::test]
-async fn tokens_are_asked_for_with_a_lifetime_and_without_a_proxy() {
-    let cloud = Cloud::with_image(TELLS).await;
-    let id = launch_one(&cloud.ec2()).await;
+async fn a_token_needs_a_lifetime_and_no_proxy() {
+    let cloud = Cloud::with_image(LOGS_ENDPOINT).await;
+    let id = launch(&cloud.ec2()).await;
     let endpoint = endpoint_of(&cloud, &id).await;
     let path = "/latest/meta-data/instance-id";
     assert_eq!(ask(&endpoint, "GET", path, &[]).await.0, 401);
@@ -178,8 +168,8 @@ async fn tokens_are_asked_for_with_a_lifetime_and_without_a_proxy() {
 }
 
 #[tokio::test]
-async fn the_options_say_whether_tokens_are_needed_and_whether_there_is_an_endpoint() {
-    let cloud = Cloud::with_image(TELLS).await;
+async fn options_make_tokens_optional_and_close_the_endpoint() {
+    let cloud = Cloud::with_image(LOGS_ENDPOINT).await;
     let ec2 = cloud.ec2();
     let optional = InstanceMetadataOptionsRequest::builder()
         .http_tokens(HttpTokensState::Optional)
@@ -202,8 +192,8 @@ async fn the_options_say_whether_tokens_are_needed_and_whether_there_is_an_endpo
 }
 
 #[tokio::test]
-async fn each_instance_has_an_endpoint_as_long_as_it_runs() {
-    let cloud = Cloud::with_image(TELLS).await;
+async fn an_instance_has_an_endpoint_of_its_own_while_it_runs() {
+    let cloud = Cloud::with_image(LOGS_ENDPOINT).await;
     let ec2 = cloud.ec2();
     let ids = launched(run(&ec2, 2)).await;
     let first = endpoint_of(&cloud, &ids[0]).await;
@@ -212,8 +202,7 @@ async fn each_instance_has_an_endpoint_as_long_as_it_runs() {
         let found = read(&imds(endpoint), "/latest/meta-data/instance-id").await;
         assert_eq!(found.as_ref(), Some(id));
     }
-    let stop = ec2.stop_instances().instance_ids(&ids[0]);
-    stop.send().await.unwrap();
+    stop(&ec2, &ids[0]).await.unwrap();
     in_state(&ec2, &ids[0], InstanceStateName::Stopped).await;
     let address = first.trim_start_matches("http://");
     eventually("the port is closed", || async {

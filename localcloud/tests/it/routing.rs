@@ -1,4 +1,4 @@
-//! One port for everything.
+//! Requests to the one port of all services.
 
 use std::path::Path;
 
@@ -108,9 +108,9 @@ async fn requests_are_routed_by_scope_header_and_form() {
         ),
         (post(&signed("dynamodb"), "{}"), 400, "no service"),
     ] {
-        let (answered, body) = raw(&cloud.endpoint, &request_text).await;
+        let (found, body) = raw(&cloud.endpoint, &request_text).await;
         assert_eq!(
-            (answered, body.contains(text)),
+            (found, body.contains(text)),
             (status, true),
             "{request_text}\n{body}"
         );

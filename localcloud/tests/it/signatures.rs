@@ -1,4 +1,4 @@
-//! Whose requests are answered.
+//! Requests that are accepted by their signature, and others.
 
 use aws_sdk_ec2::config::retry::RetryConfig;
 
@@ -7,7 +7,7 @@ use crate::cloud::{
 };
 
 #[tokio::test]
-async fn sqs_answers_only_those_who_sign_with_its_credentials() {
+async fn sqs_accepts_only_its_credentials() {
     let cloud = Cloud::start().await;
     let list = |config| async move {
         let client = aws_sdk_sqs::Client::new(&config);
@@ -30,15 +30,15 @@ async fn sqs_answers_only_those_who_sign_with_its_credentials() {
 }
 
 #[tokio::test]
-async fn ec2_answers_only_those_who_sign_with_its_credentials() {
+async fn ec2_accepts_only_its_credentials() {
     let cloud = Cloud::start().await;
     let describe = |config| async move {
         let config = aws_sdk_ec2::config::Builder::from(&config)
             .retry_config(RetryConfig::disabled())
             .build();
         let client = aws_sdk_ec2::Client::from_conf(config);
-        let answer = client.describe_instances().send().await;
-        answer.map(drop).map_err(status_and_code)
+        let described = client.describe_instances().send().await;
+        described.map(drop).map_err(status_and_code)
     };
     assert_eq!(describe(cloud.sdk()).await, Ok(()));
     let refused = Err((401, "AuthFailure".to_owned()));
@@ -54,9 +54,9 @@ async fn ec2_answers_only_those_who_sign_with_its_credentials() {
 }
 
 #[tokio::test]
-async fn a_cloud_for_everybody_looks_at_no_signature() {
+async fn a_cloud_without_authentication_ignores_signatures() {
     let cloud = Cloud::for_everybody().await;
-    let stranger = sdk_signed_by(&cloud.endpoint, "whoever", "whatever");
+    let stranger = sdk_signed_by(&cloud.endpoint, "other", "secret");
     let sqs = aws_sdk_sqs::Client::new(&stranger);
     sqs.create_queue().queue_name("q").send().await.unwrap();
     sqs.send_message()

@@ -1,7 +1,7 @@
-//! JPEG, decoded by libjpeg-turbo's arithmetic (the `mozjpeg` crate builds it from source).
+//! JPEG, decoded with libjpeg-turbo's arithmetic (the `mozjpeg` crate builds it from source).
 //!
-//! The pixels must be those that Pillow gives, bit for bit: a decoder that rounds chroma otherwise moves the detector's
-//! boxes by up to 3 pixels and an embedding by 0.1, and galleries in use were made with Pillow.
+//! The pixels must equal Pillow's bit for bit, since existing galleries were made with Pillow. A decoder that rounds chroma
+//! differently moves the detector's boxes by up to 3 pixels and an embedding by 0.1.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -9,12 +9,12 @@ use std::time::Instant;
 use image::metadata::Orientation;
 use mozjpeg::{ColorSpace, Decompress};
 
-use super::clock::Clocked;
+use super::deadline_reader::DeadlineReader;
 use super::{DecodeError, DecodeLimits, Photo};
 
 mod errors;
 
-/// A progressive photo has about ten scans. Each costs a pass over the whole picture, so thousands are an attack.
+/// A progressive photo has about ten scans. Each takes a pass over the whole picture, so that thousands are an attack.
 const MAX_SCANS: usize = 100;
 
 const START_OF_SCAN: u8 = 0xDA;
@@ -22,35 +22,35 @@ const END_OF_IMAGE: u8 = 0xD9;
 const EXIF_SEGMENT: u8 = 0xE1;
 const EXIF_SIGNATURE: &[u8] = b"Exif\0\0";
 
-/// Frames that are decoded: baseline, extended and progressive, with Huffman codes. Arithmetic codes, which libjpeg could
-/// read, are so rare that they would only be one more way in; and it cannot tell when they end too early.
+/// The supported frames: baseline, extended and progressive, with Huffman codes. Arithmetic codes are rare, and libjpeg does
+/// not notice when they end early.
 const FRAMES: [u8; 3] = [0xC0, 0xC1, 0xC2];
 
-/// The picture as it is stored, and how it is to be turned.
+/// Returns the picture as it is stored, and its orientation.
 pub fn decode(encoded: &[u8], limits: &DecodeLimits) -> Result<(Photo, Orientation), DecodeError> {
     let header = header(encoded, limits)?;
-    let pixels = by_libjpeg(limits, |deadline| pixels(encoded, &header, deadline))?;
+    let pixels = with_libjpeg(limits, |deadline| pixels(encoded, &header, deadline))?;
     Ok((
         Photo::new(header.width, header.height, pixels),
         header.orientation,
     ))
 }
 
-/// Reads all that comes before the picture data, as [`decode`] does.
+/// Reads everything before the picture data, as [`decode`] does.
 pub fn inspect(encoded: &[u8], limits: &DecodeLimits) -> Result<(), DecodeError> {
     header(encoded, limits)?;
-    by_libjpeg(limits, |deadline| open(encoded, deadline).map(drop))
+    with_libjpeg(limits, |deadline| open(encoded, deadline).map(drop))
 }
 
-/// Runs what calls libjpeg, which reports errors by unwinding out of the C code, without calling the panic hook.
-fn by_libjpeg<T>(
+/// Runs calls to libjpeg, which reports errors by unwinding out of C code, without the panic hook.
+fn with_libjpeg<T>(
     limits: &DecodeLimits,
     work: impl FnOnce(Instant) -> std::io::Result<T>,
 ) -> Result<T, DecodeError> {
     let deadline = limits.deadline();
     let done = catch_unwind(AssertUnwindSafe(|| work(deadline)));
     let failed = !matches!(done, Ok(Ok(_))) || errors::data_ended_early();
-    // A read that fails in the middle of the file ends as any of libjpeg's errors and warnings.
+    // A failed read can appear as any of libjpeg's errors and warnings.
     if failed && Instant::now() > deadline {
         return Err(DecodeError::TooSlow(limits.max_decode_time));
     }
@@ -65,7 +65,7 @@ fn by_libjpeg<T>(
     Ok(done)
 }
 
-/// What the markers say.
+/// The content of the markers.
 pub struct Header {
     width: usize,
     height: usize,
@@ -73,8 +73,8 @@ pub struct Header {
     orientation: Orientation,
 }
 
-/// Walks over the markers (ITU-T T.81, annex B) up to the end of the image. libjpeg fills what is missing with grey and
-/// reports success, but a grey picture must not get a name.
+/// Reads the markers (ITU-T T.81, annex B) up to the end of the image. libjpeg would fill missing data with gray and report
+/// success.
 pub fn header(encoded: &[u8], limits: &DecodeLimits) -> Result<Header, DecodeError> {
     let mut rest = encoded.get(2..).ok_or(DecodeError::Truncated)?;
     let (mut scans, mut frame, mut exif) = (0, None, None);
@@ -114,7 +114,7 @@ pub fn header(encoded: &[u8], limits: &DecodeLimits) -> Result<Header, DecodeErr
                 }
                 frame = Some(start_of_frame(segment, limits)?);
             }
-            // Of several the first counts: programs that edit photos put theirs before those of the camera.
+            // Of several the first counts: programs insert theirs before the camera's.
             EXIF_SEGMENT if exif.is_none() && segment.starts_with(EXIF_SIGNATURE) => {
                 exif = Some(super::orientation(segment));
             }
@@ -134,7 +134,7 @@ pub fn header(encoded: &[u8], limits: &DecodeLimits) -> Result<Header, DecodeErr
     })
 }
 
-/// Width, height, number of components.
+/// Returns width, height, and number of components.
 fn start_of_frame(
     segment: &[u8],
     limits: &DecodeLimits,
@@ -159,8 +159,8 @@ fn start_of_frame(
     Ok((usize::from(width), usize::from(height), components))
 }
 
-/// Each channel has an id, its samples across and down in a nibble each, and a quantization table. libjpeg enlarges channels
-/// by whole factors alone.
+/// Each channel has an id, two nibbles with its samples across and down, and a quantization table. libjpeg scales channels
+/// by whole factors only.
 fn check_sampling(channels: &[[u8; 3]]) -> Result<(), DecodeError> {
     let factors = channels
         .iter()
@@ -184,7 +184,7 @@ fn check_sampling(channels: &[[u8; 3]]) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// The next marker's code and what follows it. In picture data an FF byte is followed by 00; before a marker it may be
+/// Returns the next marker's code and the bytes after it. In picture data 00 follows an FF byte. Before a marker FF may be
 /// repeated.
 fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let mut position = 0;
@@ -201,8 +201,8 @@ fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
     }
 }
 
-fn open(encoded: &[u8], deadline: Instant) -> std::io::Result<Decompress<Clocked<'_>>> {
-    Decompress::with_err(errors::manager()).from_reader(Clocked::new(encoded, deadline))
+fn open(encoded: &[u8], deadline: Instant) -> std::io::Result<Decompress<DeadlineReader<'_>>> {
+    Decompress::with_err(errors::manager()).from_reader(DeadlineReader::new(encoded, deadline))
 }
 
 fn pixels(encoded: &[u8], header: &Header, deadline: Instant) -> std::io::Result<Vec<u8>> {
@@ -222,7 +222,7 @@ fn pixels(encoded: &[u8], header: &Header, deadline: Instant) -> std::io::Result
     })
 }
 
-/// Adobe stores ink inverted (0 is full), and like Pillow this takes every CMYK file for Adobe's.
+/// Converts as Pillow does, with inverted inks (0 is full) as Adobe stores them.
 fn cmyk_to_rgb(values: &[u8]) -> Vec<u8> {
     let mix = |ink: u8, black: u8| ((u32::from(ink) * u32::from(black) + 127) / 255) as u8;
     values

@@ -1,11 +1,14 @@
-//! What a photo is: JPEG, PNG and WebP files, from their bytes to upright RGB pixels.
+//! Decodes JPEG, PNG and WebP files to upright RGB pixels.
 //!
-//! Front and workers both ask here, so that they agree: what [`inspect`] refuses, [`decode`] refuses for the same reason,
-//! and what `inspect` accepts can only fail by what its picture data, and the tables that it is read by, hold.
+//! Front and workers use this crate, so that they agree on what a photo is. What [`inspect`] refuses, [`decode`] refuses for
+//! the same reason. What `inspect` accepts can only fail because of its picture data and their tables.
 //!
-//! Whatever the bytes are, a photo costs a bounded amount of memory, at most [`BYTES_A_PIXEL`] for each pixel that
-//! [`DecodeLimits`] allow and [`BYTES_A_FILE`] more, and a bounded time. A lossless WebP may need [`LOSSLESS_WEBP_BYTES`]
-//! besides; a process decodes one of them at a time. Metadata is skipped, never inflated.
+//! A file of any content takes bounded memory and time: at most [`BYTES_A_PIXEL`] for each pixel that [`DecodeLimits`] allow,
+//! and [`BYTES_A_FILE`]. A lossless WebP may need [`LOSSLESS_WEBP_BYTES`] more, and a process decodes one of them at a time.
+//! Metadata is skipped, not inflated.
+//!
+//! The private modules `jpeg`, `png` and `webp` have a header reader and a decoder each; `deadline_reader` stops decoders in
+//! time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -14,19 +17,19 @@ use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
 use thiserror::Error;
 
-mod clock;
+mod deadline_reader;
 mod jpeg;
 mod png;
 mod webp;
 
-/// The most memory that decoding takes for each pixel: a progressive JPEG in CMYK, with its coefficients.
+/// The most memory for each pixel: a progressive JPEG in CMYK with its coefficients.
 pub const BYTES_A_PIXEL: u64 = 16;
-/// The most memory that decoding takes beside the pixels.
+/// The most memory besides the pixels.
 pub const BYTES_A_FILE: u64 = 16 << 20;
 
-/// The most memory that the prefix codes of a lossless WebP take beside its pixels, 1.35 GB: libwebp makes tables of up to
-/// 5,003 entries of 4 bytes, and 600 bytes around them, for each group of codes. A picture may have 65,536 groups, one for
-/// 4 x 4 pixels; encoders make at most some thousands. How many there are is known only after decoding most of the file.
+/// The most memory for the prefix codes of a lossless WebP, 1.35 GB. For each group of codes libwebp makes tables of up to
+/// 5,003 entries of 4 bytes, with 600 bytes of overhead. A picture may have 65,536 groups, one for 4 x 4 pixels. Encoders make
+/// at most some thousands. The number is known only after most of the file is decoded.
 pub const LOSSLESS_WEBP_BYTES: u64 = 65_536 * (5_003 * 4 + 600);
 
 /// An upright photo, 8 bits a channel.
@@ -37,10 +40,10 @@ pub struct Photo {
     pixels: Vec<u8>,
 }
 
-/// What a photo may cost before it is refused.
+/// Limits beyond which a photo is refused.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct DecodeLimits {
-    /// Pixels of one photo, read from the file's header before anything is decoded. The same for front and workers
+    /// Largest photo, in pixels, checked before decoding. Front and workers need the same value
     #[arg(
         long,
         env = "MUSTER_MAX_PIXELS",
@@ -48,18 +51,18 @@ pub struct DecodeLimits {
         default_value_t = Self::default().max_pixels
     )]
     pub max_pixels: u64,
-    /// How long decoding one JPEG or PNG may take. WebP is bounded by its pixels alone, since libwebp cannot be stopped
+    /// Longest time to decode a JPEG or PNG. A WebP is limited by its pixels only, since libwebp cannot be stopped
     #[arg(
         long,
         env = "MUSTER_MAX_DECODE_TIME",
-        value_name = "SECONDS",
-        value_parser = seconds,
-        default_value = "10"
+        value_name = "DURATION",
+        value_parser = positive_duration,
+        default_value = "10s"
     )]
     pub max_decode_time: Duration,
 }
 
-/// Why a file gives no photo.
+/// Why a file cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DecodeError {
     #[error("the file is not a JPEG, PNG or WebP image")]
@@ -83,40 +86,42 @@ enum Format {
     WebP,
 }
 
-/// Reads a file without decoding its picture data.
+/// Checks a file without decoding its picture data.
 ///
 /// # Errors
-/// When [`decode`] would fail for what is around the picture data: the format, the size, a file that was cut.
+/// When [`decode`] would fail because of the format, the size, the headers, or a truncated file.
 pub fn inspect(encoded: &[u8], limits: &DecodeLimits) -> Result<(), DecodeError> {
-    guarded(|| match Format::of(encoded)? {
+    catch_panics(|| match Format::of(encoded)? {
         Format::Jpeg => jpeg::inspect(encoded, limits),
         Format::Png => png::header(encoded, limits).map(|_| ()),
         Format::WebP => webp::header(encoded, limits).map(|_| ()),
     })
 }
 
-/// Decodes a file, turns it upright by its EXIF orientation and makes it RGB: grey is repeated, CMYK converted, 16 bits
-/// rounded to 8. Transparency is dropped, not blended, as Pillow's `convert("RGB")` does. Of an animation the first
-/// picture counts.
+/// Decodes a file, applies its EXIF orientation and converts it to RGB. 16 bits are rounded to 8. Transparency is dropped, not
+/// blended, as by Pillow's `convert("RGB")`. Of an animation the first picture is decoded.
 pub fn decode(encoded: &[u8], limits: &DecodeLimits) -> Result<Photo, DecodeError> {
-    guarded(|| {
+    catch_panics(|| {
         let (photo, orientation) = match Format::of(encoded)? {
             Format::Jpeg => jpeg::decode(encoded, limits)?,
             Format::Png => png::decode(encoded, limits)?,
             Format::WebP => webp::decode(encoded, limits)?,
         };
-        Ok(photo.turned(orientation))
+        Ok(photo.oriented(orientation))
     })
 }
 
-/// A decoder that panics costs the photo, not the thread.
-fn guarded<T>(work: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
+/// Turns a decoder's panic into an error.
+fn catch_panics<T>(work: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(DecodeError::Damaged("its decoder failed".to_owned())))
 }
 
 impl Photo {
-    /// `pixels` are rows of red, green, blue: `width * height * 3` bytes.
+    /// `pixels` are rows of red, green and blue: `width * height * 3` bytes.
+    ///
+    /// # Panics
+    /// With another number of bytes.
     pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Self {
         assert_eq!(pixels.len(), width * height * 3, "three bytes a pixel");
         Self {
@@ -134,12 +139,12 @@ impl Photo {
         self.height
     }
 
-    /// Rows of red, green, blue.
+    /// Returns rows of red, green and blue.
     pub fn pixels(&self) -> &[u8] {
         &self.pixels
     }
 
-    fn turned(self, orientation: Orientation) -> Self {
+    fn oriented(self, orientation: Orientation) -> Self {
         if orientation == Orientation::NoTransforms {
             return self;
         }
@@ -183,7 +188,7 @@ impl Default for DecodeLimits {
 }
 
 impl Format {
-    /// By the file's first bytes, whatever its name is.
+    /// Returns the format by the file's first bytes.
     fn of(encoded: &[u8]) -> Result<Self, DecodeError> {
         let other = match encoded {
             [0xFF, 0xD8, 0xFF, ..] => return Ok(Self::Jpeg),
@@ -221,17 +226,19 @@ impl Format {
     }
 }
 
-/// Orientation by an EXIF block, with or without the prefix that JPEG asks for. A damaged one says nothing about the
-/// pixels.
+/// Reads the orientation of an EXIF block, with or without JPEG's prefix. Ignores a damaged block.
 fn orientation(exif: &[u8]) -> Orientation {
     let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
     Orientation::from_exif_chunk(tiff).unwrap_or(Orientation::NoTransforms)
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds")?;
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("more than 0 seconds, please".to_owned()),
-    }
+/// As `platform::duration::parse_positive`. This crate does not depend on platform, and thus not on the AWS SDK.
+fn positive_duration(text: &str) -> Result<Duration, &'static str> {
+    let duration = match text.parse() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Err(_) => humantime::parse_duration(text).ok(),
+    };
+    duration
+        .filter(|duration| !duration.is_zero())
+        .ok_or("give more than 0 seconds, such as 2.5 or 500ms")
 }

@@ -1,25 +1,25 @@
-//! PNG, decoded by the `png` crate: Rust without unsafe code, fuzzed by its makers.
+//! PNG, decoded by the `png` crate: Rust without unsafe code, fuzzed by its authors.
 
 use std::borrow::Cow;
 
 use image::metadata::Orientation;
 use png::{BitDepth, ColorType, Decoder, DecodingError, Info, Limits, Reader, Transformations};
 
-use super::clock::Clocked;
+use super::deadline_reader::DeadlineReader;
 use super::{BYTES_A_FILE, DecodeError, DecodeLimits, Photo, orientation};
 
 const SIGNATURE: usize = 8;
 /// A chunk's length, name and checksum.
 const CHUNK_FRAME: usize = 12;
-/// The last chunk of each file.
+/// The last chunk of a file.
 const END: &[u8] = b"\0\0\0\0IEND\xAE\x42\x60\x82";
 
-/// Reads all that comes before the picture data.
+/// Reads everything before the picture data.
 pub fn header<'a>(
     encoded: &'a [u8],
     limits: &DecodeLimits,
-) -> Result<Reader<Clocked<'a>>, DecodeError> {
-    let file = Clocked::new(with_end(encoded)?, limits.deadline());
+) -> Result<Reader<DeadlineReader<'a>>, DecodeError> {
+    let file = DeadlineReader::new(with_end(encoded)?, limits.deadline());
     let mut decoder = Decoder::new_with_limits(
         file,
         Limits {
@@ -40,7 +40,7 @@ pub fn header<'a>(
     Ok(reader)
 }
 
-/// The decoder relies on a palette of whole colors.
+/// The decoder panics if the palette has an incomplete color.
 fn check_palette(info: &Info<'_>) -> Result<(), DecodeError> {
     match &info.palette {
         None if info.color_type == ColorType::Indexed => {
@@ -93,18 +93,18 @@ fn to_rgb(values: Vec<u8>, color: ColorType, depth: BitDepth) -> Result<Vec<u8>,
             .iter()
             .flat_map(|&[red, green, blue, _]| [red, green, blue])
             .collect(),
-        ColorType::Grayscale => values.iter().flat_map(|&grey| [grey; 3]).collect(),
+        ColorType::Grayscale => values.iter().flat_map(|&gray| [gray; 3]).collect(),
         ColorType::GrayscaleAlpha => values
             .as_chunks::<2>()
             .0
             .iter()
-            .flat_map(|&[grey, _]| [grey; 3])
+            .flat_map(|&[gray, _]| [gray; 3])
             .collect(),
         ColorType::Indexed => unreachable!("palettes are expanded"),
     })
 }
 
-/// The file with an end marker: one that ends after its picture data is whole enough.
+/// Returns the file with an end marker: a file may end after its picture data.
 fn with_end(encoded: &[u8]) -> Result<Cow<'_, [u8]>, DecodeError> {
     let mut position = SIGNATURE;
     let mut has_data = false;
@@ -141,12 +141,12 @@ fn from_png(error: DecodingError, limits: &DecodeLimits) -> DecodeError {
             DecodeError::Truncated
         }
         DecodingError::LimitsExceeded => {
-            DecodeError::Unsupported("one that needs far more memory than its pixels do".to_owned())
+            DecodeError::Unsupported("a PNG that needs far more memory than its pixels".to_owned())
         }
         error => {
             let text = error.to_string();
             let message = text.lines().next().unwrap_or("unreadable");
-            // The picture data ends too early.
+            // The picture data ended early.
             if message.to_lowercase().contains("unexpected end")
                 || message.contains("no more image data")
             {

@@ -1,7 +1,7 @@
-//! WebP, decoded by libwebp (the `webp` crate builds it from source), which browsers expose to the whole internet.
+//! WebP, decoded by libwebp (the `webp` crate builds it from source), which is fuzzed for the browsers that use it.
 //!
-//! The container (RIFF) is read here, and libwebp gets the bitstream alone: neither transparency, metadata nor the other
-//! pictures of an animation are decoded.
+//! This module reads the container (RIFF), and libwebp only gets the bitstream. Transparency, metadata and further pictures of
+//! an animation are not decoded.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,27 +10,27 @@ use webp::{BitstreamFeatures, Decoder, PixelLayout};
 
 use super::{DecodeError, DecodeLimits, Photo, orientation};
 
-/// RIFF, the number of bytes that follow, WEBP.
+/// RIFF, the number of following bytes, WEBP.
 const FILE_HEADER: usize = 12;
-/// A frame's place and size, duration and flags.
+/// A frame's position, size, duration and flags.
 const FRAME_HEADER: usize = 16;
 
 /// The first byte of a lossless picture: WebP Lossless Bitstream Specification, 3.
 const LOSSLESS_SIGNATURE: [u8; 1] = [0x2F];
-/// What follows the three bytes of a key frame's tag: RFC 6386, 9.1.
+/// The bytes after the three bytes of a key frame's tag: RFC 6386, 9.1.
 const LOSSY_START_CODE: [u8; 3] = [0x9D, 0x01, 0x2A];
 
 /// Held while a lossless picture is decoded: see [`super::LOSSLESS_WEBP_BYTES`].
 static LOSSLESS: Mutex<()> = Mutex::new(());
 
-/// The first picture of a file, and where it lies on the canvas.
+/// The first picture of a file, and its position on the canvas.
 #[derive(Debug)]
 pub struct Header<'a> {
     bitstream: &'a [u8],
     is_lossless: bool,
     canvas: [u32; 2],
     picture: [u32; 2],
-    /// Of the picture's upper left corner.
+    /// Position of the picture's upper left corner.
     offset: [u32; 2],
     orientation: Orientation,
 }
@@ -61,22 +61,23 @@ pub fn header<'a>(encoded: &'a [u8], limits: &DecodeLimits) -> Result<Header<'a>
     }
     let mut offset = [0, 0];
     if let (None, Some(frame)) = (bitstream, frame) {
-        let place = frame.get(..FRAME_HEADER).ok_or_else(too_short)?;
+        let position = frame.get(..FRAME_HEADER).ok_or_else(too_short)?;
         // In units of two pixels.
-        offset = [number(&place[..3]), number(&place[3..6])].map(|half| 2 * half.unwrap_or(0));
+        offset =
+            [number(&position[..3]), number(&position[3..6])].map(|half| 2 * half.unwrap_or(0));
         bitstream =
             chunks(&frame[FRAME_HEADER..]).find(|(name, _)| matches!(*name, b"VP8 " | b"VP8L"));
     }
     let (name, bitstream) =
         bitstream.ok_or_else(|| DecodeError::Damaged("it has no picture".to_owned()))?;
     let is_lossless = name == b"VP8L";
-    // libwebp takes a bitstream that begins otherwise for a file or for a part of one.
-    let begins_rightly = if is_lossless {
+    // libwebp would read a bitstream without its signature as a file or a part of one.
+    let has_signature = if is_lossless {
         bitstream.starts_with(&LOSSLESS_SIGNATURE)
     } else {
         bitstream.get(3..6) == Some(&LOSSY_START_CODE)
     };
-    if !begins_rightly {
+    if !has_signature {
         return Err(unreadable());
     }
     let features = BitstreamFeatures::new(bitstream).ok_or_else(unreadable)?;
@@ -134,20 +135,20 @@ pub fn decode(encoded: &[u8], limits: &DecodeLimits) -> Result<(Photo, Orientati
     Ok((Photo::new(width, height, pixels), header.orientation))
 }
 
-/// Names and contents, up to the first that is cut.
+/// Returns names and contents of the chunks, up to the first incomplete one.
 fn chunks(mut rest: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
     std::iter::from_fn(move || {
         let (name, after) = rest.split_first_chunk::<4>()?;
         let (length, after) = after.split_first_chunk::<4>()?;
         let length = u32::from_le_bytes(*length) as usize;
         let content = after.get(..length)?;
-        // Chunks begin at even places.
+        // Chunks begin at even offsets.
         rest = after.get(length + length % 2..).unwrap_or_default();
         Some((name, content))
     })
 }
 
-/// Up to four bytes, the lowest first.
+/// Reads up to four bytes, little-endian.
 fn number(bytes: &[u8]) -> Option<u32> {
     let mut four = [0; 4];
     four.get_mut(..bytes.len())?.copy_from_slice(bytes);

@@ -1,27 +1,26 @@
-//! The peak of memory is the process's, so that this test is alone in it.
+//! Peak memory is that of the process, so that this file has only one test.
 
 use photo::{BYTES_A_FILE, BYTES_A_PIXEL, DecodeLimits, LOSSLESS_WEBP_BYTES, decode};
 
 const SIDE: u64 = 1_024;
-/// Pixels of the side of a block, the smallest that the format has.
+/// Side of a block in pixels, the smallest of the format.
 const BLOCK: u64 = 4;
 const GROUPS: u64 = (SIDE / BLOCK) * (SIDE / BLOCK);
 
-/// libwebp makes tables for each group of prefix codes, and a file of 200 KB has as many groups as a group's number can
-/// tell apart.
+/// libwebp makes tables for each group of prefix codes. This file of 200 KB has the most groups that the format allows.
 #[test]
-fn a_lossless_webp_with_codes_for_each_block_takes_no_more_than_promised() {
+fn a_lossless_webp_with_codes_for_each_block_stays_within_its_limit() {
     let file = codes_for_each_block();
     let before = peak_memory();
     let photo = decode(&file, &DecodeLimits::default()).expect("it is valid");
     let taken = peak_memory() - before;
     assert_eq!((photo.width(), photo.height()), (1_024, 1_024));
     let ordinary = SIDE * SIDE * BYTES_A_PIXEL + BYTES_A_FILE;
-    assert!(taken > 10 * ordinary, "the attack does not work: {taken}");
+    assert!(taken > 10 * ordinary, "the file has no effect: {taken}");
     assert!(taken < ordinary + LOSSLESS_WEBP_BYTES, "{taken}");
 }
 
-/// WebP Lossless Bitstream Specification, 3 to 6.
+/// Writes a file by the WebP Lossless Bitstream Specification, 3 to 6.
 fn codes_for_each_block() -> Vec<u8> {
     let mut bits = Bits::default();
     bits.put(0x2F, 8);
@@ -33,7 +32,7 @@ fn codes_for_each_block() -> Vec<u8> {
     bits.put(11, 4);
     bits.put(1, 1);
     bits.put(u64::from(BLOCK.trailing_zeros()) - 2, 3);
-    // A block's group is in its red and green bytes. That picture has no color cache.
+    // The red and green bytes of a block have its group. That picture has no color cache.
     bits.put(0, 1);
     bits.flat_code(24);
     bits.flat_code(0);
@@ -43,7 +42,7 @@ fn codes_for_each_block() -> Vec<u8> {
         bits.put_code(group >> 8);
     }
     (0..GROUPS * 5).for_each(|_| bits.code_of_zero());
-    // Codes of one symbol take no bits, so that the pixels take none.
+    // Codes of one symbol take no bits, so that there are no pixel data.
     let bitstream = bits.into_bytes();
     let length = bitstream.len() as u32;
     let chunk = [b"VP8L".as_slice(), &length.to_le_bytes(), &bitstream].concat();
@@ -51,7 +50,7 @@ fn codes_for_each_block() -> Vec<u8> {
     [b"RIFF".as_slice(), &length.to_le_bytes(), b"WEBP", &chunk].concat()
 }
 
-/// Bits, the lowest of each byte first.
+/// A bit writer, lowest bit first.
 #[derive(Default)]
 struct Bits {
     bytes: Vec<u8>,
@@ -70,32 +69,32 @@ impl Bits {
         }
     }
 
-    /// A prefix code whose only symbol is 0.
+    /// Writes a prefix code whose only symbol is 0.
     fn code_of_zero(&mut self) {
         self.put(0b0001, 4);
     }
 
-    /// A prefix code with 8 bits for each of 256 symbols and no others, of which there are `unused`.
+    /// Writes a prefix code with 8 bits for each of 256 symbols, and none for the other `unused` symbols.
     fn flat_code(&mut self, unused: usize) {
         self.put(0, 1);
-        // The lengths' own code: lengths 0 and 8 take a bit each. Lengths come in a fixed order, which has 0 as the third
-        // and 8 as the twelfth.
+        // The lengths' own code: lengths 0 and 8 take a bit each. In the fixed order of lengths, 0 is the third and 8 the
+        // twelfth.
         self.put(12 - 4, 4);
         for place in 0..12 {
             self.put(u64::from(place == 2 || place == 11), 3);
         }
-        // All lengths are written.
+        // Lengths for all symbols follow.
         self.put(0, 1);
         (0..256).for_each(|_| self.put(1, 1));
         self.put(0, unused);
     }
 
-    /// A symbol of the flat code. Codes come with their highest bit first.
+    /// Writes a symbol of the flat code, highest bit first.
     fn put_code(&mut self, symbol: u64) {
         self.put(symbol.reverse_bits() >> 56, 8);
     }
 
-    /// An even number of bytes.
+    /// Pads to an even number of bytes.
     fn into_bytes(mut self) -> Vec<u8> {
         let odd = self.bytes.len() % 2;
         self.bytes.resize(self.bytes.len() + odd, 0);
@@ -103,7 +102,7 @@ impl Bits {
     }
 }
 
-/// The most memory that this process ever had, in bytes.
+/// Returns this process's peak memory in bytes.
 fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Every key begins with this, so that secret scanners find a leaked one.
+/// The prefix of every key, by which secret scanners find a leaked one.
 const PREFIX: &str = "muster_";
-const LONGEST_NAME: usize = 40;
+const MAX_NAME_BYTES: usize = 40;
 
 /// A permission of a key.
 #[derive(
@@ -20,7 +20,7 @@ const LONGEST_NAME: usize = 40;
 pub enum Role {
     /// Recognize photos
     Recognize,
-    /// Change the gallery (no service offers this over the network yet)
+    /// Change the gallery. No service needs it yet
     Enrol,
     /// Read and change the scaler, read front's demand, use gRPC reflection
     Operate,
@@ -45,19 +45,21 @@ pub struct Key {
     /// Calls a second; absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
-    /// By RFC 3339.
+    /// Time of creation, in RFC 3339.
     pub created: String,
     salt: String,
-    /// Of the salt and the key, in hexadecimal.
+    /// SHA-256 of the salt and the key, in hexadecimal.
     sha256: String,
 }
 
-/// All keys by name. The file is TOML, with a table for each key.
+/// All keys by name. The key file is TOML, with a table for each key.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Keys(pub BTreeMap<String, Key>);
 
 impl Keys {
+    /// Reads a key file.
+    ///
     /// # Errors
     /// When the file cannot be read or parsed.
     pub fn read(file: &Path) -> anyhow::Result<Self> {
@@ -96,14 +98,17 @@ impl Keys {
         write().with_context(|| format!("cannot write {}", file.display()))
     }
 
-    /// Adds a key and returns its text, which is not kept.
+    /// Adds a key and returns its text. Only its digest is kept.
     ///
     /// # Errors
-    /// When the name is taken, or the name or the rate is not valid.
+    /// When the name exists, or the name or the rate is invalid.
     pub fn add(&mut self, name: &str, roles: &[Role], rate: Option<f64>) -> anyhow::Result<Token> {
         check_name(name)?;
         check_rate(rate)?;
-        anyhow::ensure!(!self.0.contains_key(name), "there is a key {name} already");
+        anyhow::ensure!(
+            !self.0.contains_key(name),
+            "a key {name} exists already; choose another name, or remove that key"
+        );
         let text = format!("{PREFIX}{name}_{}", Token::random().expose());
         let salt = uuid::Uuid::new_v4().simple().to_string();
         let mut roles = roles.to_vec();
@@ -136,8 +141,8 @@ impl Keys {
 fn check_name(name: &str) -> anyhow::Result<()> {
     let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     anyhow::ensure!(
-        (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_allowed),
-        "{name:?} is not the name of a key: 1 to {LONGEST_NAME} small letters, digits and hyphens"
+        (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(is_allowed),
+        "{name:?} is no key name; give 1 to {MAX_NAME_BYTES} lower-case letters, digits and hyphens"
     );
     Ok(())
 }
@@ -147,15 +152,12 @@ fn check_rate(rate: Option<f64>) -> anyhow::Result<()> {
     let is_sound = |rate: f64| (1e-5..=1e6).contains(&rate);
     anyhow::ensure!(
         rate.is_none_or(is_sound),
-        "a rate is 0.00001 to 1000000 calls a second"
+        "give a rate of 0.00001 to 1000000 calls a second"
     );
     Ok(())
 }
 
 fn digest(salt: &str, text: &str) -> String {
-    let digest = Sha256::new()
-        .chain_update(salt)
-        .chain_update(text)
-        .finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digest = Sha256::new().chain_update(salt).chain_update(text);
+    hex::encode(digest.finalize())
 }

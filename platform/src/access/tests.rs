@@ -2,33 +2,33 @@ use http::HeaderValue;
 
 use super::*;
 
-/// A file of keys that is deleted in the end, and what is let in by it.
-struct Door {
-    file: PathBuf,
-    gatekeeper: Gatekeeper,
+/// A temporary key file, and the checks by it.
+struct KeyFile {
+    path: PathBuf,
+    checks: KeyChecks,
 }
 
-impl Door {
+impl KeyFile {
     fn new(keys: &Keys) -> Self {
-        let file = std::env::temp_dir().join(uuid::Uuid::new_v4().to_string());
-        keys.write(&file).unwrap();
-        let path = file.clone();
-        let keys = Reloading::open(vec![file.clone()], move || Keys::read(&path)).unwrap();
-        let gatekeeper = Gatekeeper {
+        let path = std::env::temp_dir().join(uuid::Uuid::new_v4().to_string());
+        keys.write(&path).unwrap();
+        let file = path.clone();
+        let keys = Reloading::open(vec![path.clone()], move || Keys::read(&file)).unwrap();
+        let checks = KeyChecks {
             keys: keys.eager(),
-            used: Mutex::default(),
+            arrivals: Mutex::default(),
         };
-        Self { file, gatekeeper }
+        Self { path, checks }
     }
 
     fn check(&self, key: &str, role: Role) -> Result<(), Denied> {
-        self.gatekeeper.check(&by_key(key), role, Instant::now())
+        self.checks.check(&by_key(key), role, Instant::now())
     }
 }
 
-impl Drop for Door {
+impl Drop for KeyFile {
     fn drop(&mut self) {
-        std::fs::remove_file(&self.file).unwrap();
+        std::fs::remove_file(&self.path).unwrap();
     }
 }
 
@@ -42,15 +42,15 @@ fn bearer(value: &'static str) -> HeaderMap {
 }
 
 #[test]
-fn a_key_opens_what_its_roles_allow() {
+fn a_key_allows_what_its_roles_allow() {
     let mut keys = Keys::default();
     let shop = keys.add("shop", &[Role::Recognize], None).unwrap();
     let admin = keys
         .add("admin", &[Role::Operate, Role::Recognize], None)
         .unwrap();
-    let door = Door::new(&keys);
-    assert_eq!(door.check(shop.expose(), Role::Recognize), Ok(()));
-    let refused = door.check(shop.expose(), Role::Operate).unwrap_err();
+    let file = KeyFile::new(&keys);
+    assert_eq!(file.check(shop.expose(), Role::Recognize), Ok(()));
+    let refused = file.check(shop.expose(), Role::Operate).unwrap_err();
     assert_eq!(
         Status::from(refused.clone()).code(),
         tonic::Code::PermissionDenied
@@ -60,16 +60,16 @@ fn a_key_opens_what_its_roles_allow() {
         "{refused}"
     );
     for role in [Role::Recognize, Role::Operate] {
-        assert_eq!(door.check(admin.expose(), role), Ok(()));
+        assert_eq!(file.check(admin.expose(), role), Ok(()));
     }
 }
 
 #[test]
-fn what_is_not_exactly_a_key_opens_nothing() {
+fn a_wrong_key_is_refused() {
     let mut keys = Keys::default();
     let key = keys.add("shop", &[Role::Recognize], None).unwrap();
     let other = keys.add("other", &[Role::Recognize], None).unwrap();
-    let door = Door::new(&keys);
+    let file = KeyFile::new(&keys);
     let right = key.expose();
     let of_other = right.replace("_shop_", "_other_");
     for wrong in [
@@ -83,55 +83,55 @@ fn what_is_not_exactly_a_key_opens_nothing() {
         "",
     ] {
         assert_eq!(
-            door.check(wrong, Role::Recognize),
+            file.check(wrong, Role::Recognize),
             Err(Denied::WrongKey),
             "{wrong}"
         );
     }
-    let none = door
-        .gatekeeper
+    let none = file
+        .checks
         .check(&HeaderMap::new(), Role::Recognize, Instant::now());
     assert_eq!(none, Err(Denied::NoKey));
 }
 
 #[test]
-fn a_key_is_presented_in_either_header() {
-    assert_eq!(presented(&by_key("k")), Some("k"));
-    assert_eq!(presented(&bearer("Bearer k")), Some("k"));
-    assert_eq!(presented(&bearer("bearer k")), Some("k"));
-    assert_eq!(presented(&bearer("Basic k")), None);
-    assert_eq!(presented(&bearer("k")), None);
-    assert_eq!(presented(&HeaderMap::new()), None);
+fn a_key_is_read_from_either_header() {
+    assert_eq!(presented_key(&by_key("k")), Some("k"));
+    assert_eq!(presented_key(&bearer("Bearer k")), Some("k"));
+    assert_eq!(presented_key(&bearer("bearer k")), Some("k"));
+    assert_eq!(presented_key(&bearer("Basic k")), None);
+    assert_eq!(presented_key(&bearer("k")), None);
+    assert_eq!(presented_key(&HeaderMap::new()), None);
 }
 
 #[test]
-fn keys_that_are_added_and_removed_count_at_once_and_the_file_holds_no_secret() {
+fn added_and_removed_keys_take_effect_at_once_and_the_file_holds_no_secret() {
     let mut keys = Keys::default();
     let first = keys.add("first", &[Role::Recognize], None).unwrap();
-    let door = Door::new(&keys);
+    let file = KeyFile::new(&keys);
     let second = keys.add("second", &[Role::Recognize], Some(5.0)).unwrap();
     assert!(keys.add("second", &[Role::Recognize], None).is_err());
     assert_eq!(
-        door.check(second.expose(), Role::Recognize),
+        file.check(second.expose(), Role::Recognize),
         Err(Denied::WrongKey)
     );
-    keys.write(&door.file).unwrap();
-    assert_eq!(door.check(second.expose(), Role::Recognize), Ok(()));
+    keys.write(&file.path).unwrap();
+    assert_eq!(file.check(second.expose(), Role::Recognize), Ok(()));
     keys.0.remove("first");
-    keys.write(&door.file).unwrap();
+    keys.write(&file.path).unwrap();
     assert_eq!(
-        door.check(first.expose(), Role::Recognize),
+        file.check(first.expose(), Role::Recognize),
         Err(Denied::WrongKey)
     );
-    let text = std::fs::read_to_string(&door.file).unwrap();
+    let text = std::fs::read_to_string(&file.path).unwrap();
     let secret = second.expose().rsplit('_').next().unwrap();
     assert!(!text.contains(secret), "{text}");
     use std::os::unix::fs::PermissionsExt;
-    let mode = std::fs::metadata(&door.file).unwrap().permissions().mode();
+    let mode = std::fs::metadata(&file.path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    // A file that cannot be read locks nobody out.
-    std::fs::write(&door.file, "[second\n").unwrap();
-    assert_eq!(door.check(second.expose(), Role::Recognize), Ok(()));
+    // While the file cannot be read, the last keys stay valid.
+    std::fs::write(&file.path, "[second\n").unwrap();
+    assert_eq!(file.check(second.expose(), Role::Recognize), Ok(()));
 }
 
 #[test]
@@ -139,11 +139,11 @@ fn a_key_is_used_no_more_often_than_its_rate() {
     let mut keys = Keys::default();
     let limited = keys.add("limited", &[Role::Recognize], Some(4.0)).unwrap();
     let rare = keys.add("rare", &[Role::Recognize], Some(0.1)).unwrap();
-    let door = Door::new(&keys);
+    let file = KeyFile::new(&keys);
     let start = Instant::now();
     let check = |key: &Token, milliseconds| {
         let now = start + Duration::from_millis(milliseconds);
-        door.gatekeeper
+        file.checks
             .check(&by_key(key.expose()), Role::Recognize, now)
     };
     for _ in 0..4 {
@@ -156,7 +156,7 @@ fn a_key_is_used_no_more_often_than_its_rate() {
     let status = Status::from(refused);
     assert_eq!(status.code(), tonic::Code::ResourceExhausted);
     assert_eq!(status.metadata().get("retry-after").unwrap(), "1");
-    // Another key is not concerned.
+    // Another key has a limit of its own.
     assert_eq!(check(&rare, 0), Ok(()));
     assert!(check(&rare, 9_000).is_err());
     assert_eq!(check(&rare, 10_000), Ok(()));
@@ -169,7 +169,7 @@ fn a_key_is_used_no_more_often_than_its_rate() {
 }
 
 #[test]
-fn names_and_rates_that_make_no_sense_are_refused() {
+fn invalid_names_and_rates_are_refused() {
     let mut keys = Keys::default();
     for name in ["", "a_b", "A", "ü", "a b", &"a".repeat(41)] {
         assert!(
@@ -186,10 +186,10 @@ fn names_and_rates_that_make_no_sense_are_refused() {
 }
 
 #[test]
-fn without_keys_a_service_listens_to_its_own_machine_alone() {
-    let nobody_else = AccessArgs::default();
+fn without_keys_a_service_listens_on_loopback_only() {
+    let no_keys = AccessArgs::default();
     for own in ["127.0.0.1:0", "[::1]:0", "127.1.2.3:80"] {
-        assert!(nobody_else.open(own.parse().unwrap()).is_ok(), "{own}");
+        assert!(no_keys.open(own.parse().unwrap()).is_ok(), "{own}");
     }
     for open in [
         "0.0.0.0:80",
@@ -197,7 +197,7 @@ fn without_keys_a_service_listens_to_its_own_machine_alone() {
         "192.0.2.1:80",
         "[::ffff:192.0.2.1]:80",
     ] {
-        let refused = nobody_else.open(open.parse().unwrap()).unwrap_err();
+        let refused = no_keys.open(open.parse().unwrap()).unwrap_err();
         assert!(refused.to_string().contains("--api-keys"), "{refused}");
     }
     let anybody = AccessArgs {
@@ -212,9 +212,9 @@ fn without_keys_a_service_listens_to_its_own_machine_alone() {
     );
     let mut keys = Keys::default();
     keys.add("shop", &[Role::Recognize], None).unwrap();
-    let door = Door::new(&keys);
+    let file = KeyFile::new(&keys);
     let by_keys = AccessArgs {
-        api_keys: Some(door.file.clone()),
+        api_keys: Some(file.path.clone()),
         ..AccessArgs::default()
     };
     assert!(

@@ -1,12 +1,10 @@
-/// What a deployment's demand is called in Redis. This is the only place that knows the names.
-///
-/// The prefix stands in braces, so that a cluster keeps all keys of a deployment on one of its nodes.
+/// The Redis keys of a deployment's demand. The prefix is in braces, so that a cluster keeps them all on one node.
 #[derive(Debug, Clone)]
-pub struct Keys {
+pub struct RedisKeys {
     base: String,
 }
 
-impl Keys {
+impl RedisKeys {
     #[must_use]
     pub fn new(prefix: &str) -> Self {
         Self {
@@ -14,19 +12,19 @@ impl Keys {
         }
     }
 
-    /// The demand of one replica.
+    /// Holds the demand of one replica.
     #[must_use]
     pub fn replica(&self, id: &str) -> String {
         format!("{}:{id}", self.base)
     }
 
-    /// The sorted set of the replicas' ids.
+    /// Holds the sorted set of the replicas' ids.
     #[must_use]
     pub fn replicas(&self) -> String {
         format!("{}-replicas", self.base)
     }
 
-    /// The channel on which every write is announced.
+    /// The channel on which every write is published.
     #[must_use]
     pub fn channel(&self) -> String {
         format!("{}-written", self.base)
@@ -39,10 +37,10 @@ mod tests {
 
     #[test]
     fn deployments_do_not_share_names() {
-        let keys = Keys::new("acme");
+        let keys = RedisKeys::new("acme");
         assert_eq!(keys.replica("7f"), "muster:{acme}:demand:7f");
         assert_eq!(keys.replicas(), "muster:{acme}:demand-replicas");
         assert_eq!(keys.channel(), "muster:{acme}:demand-written");
-        assert_ne!(keys.channel(), Keys::new("acme2").channel());
+        assert_ne!(keys.channel(), RedisKeys::new("acme2").channel());
     }
 }

@@ -6,75 +6,64 @@ use redis::aio::MultiplexedConnection;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
-use super::connection::{Pause, connect, within};
-use super::keys::Keys;
-use super::{Demand, RedisUrl, TIME_TO_LIVE};
+use super::connection::{RECONNECT, connect, within};
+use super::keys::RedisKeys;
+use super::{Demand, RedisUrl, TIME_TO_LIVE, next_update};
 use crate::shutdown::CancellationToken;
 
-/// Changes within this time are written as one, as over gRPC: the scaler is to order for all requests of a burst at
-/// once, not for the first alone.
-const COALESCE: Duration = Duration::from_millis(10);
-const HEARTBEAT: Duration = Duration::from_secs(1);
-/// How long saying goodbye may take at shutdown; without it the replica expires.
-const FAREWELL_DEADLINE: Duration = Duration::from_millis(500);
-/// When a replica that died is struck off the list, by the clocks of the others. AWS tolerates clocks that are 15
-/// minutes wrong at most, so that a live one is never struck off.
+/// Longest time to withdraw the demand at shutdown. Otherwise it expires.
+const WITHDRAW_DEADLINE: Duration = Duration::from_millis(500);
+/// Replicas remove a dead one from the list after this time, by their own clocks. AWS accepts clocks that are off by 15
+/// minutes at most, so that a live one is never removed.
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
 
-/// Keeps the demand of one replica in Redis, under a random id.
+/// Writes the demand of one replica to Redis, under a random id.
 #[derive(Debug)]
 pub struct Publisher {
     url: RedisUrl,
-    keys: Keys,
+    keys: RedisKeys,
     replica: String,
 }
 
 impl Publisher {
-    /// `prefix` is that of the deployment's buckets and queues.
+    /// `prefix` is the deployment's, as in the names of its buckets and queues.
     #[must_use]
     pub fn new(url: RedisUrl, prefix: &str) -> Self {
         Self {
             url,
-            keys: Keys::new(prefix),
+            keys: RedisKeys::new(prefix),
             replica: Uuid::new_v4().simple().to_string(),
         }
     }
 
-    /// Writes `counts` at every change and each second until `stop` or until they cannot change any more, then takes the
-    /// replica off. While Redis is away it tries again, at least each second; nobody has to wait for that.
-    pub async fn publish_until<T>(self, mut counts: watch::Receiver<T>, stop: CancellationToken)
-    where
-        T: Copy + Send + Sync,
-        Demand: From<T>,
-    {
+    /// Writes `demand` at every change and each second, until `stop` or until its sender is gone. Then removes the
+    /// replica. While Redis cannot be reached, it retries at least each second.
+    pub async fn publish_until(self, mut demand: watch::Receiver<Demand>, stop: CancellationToken) {
         let mut connection = None;
-        stop.run_until_cancelled(self.publish(&mut counts, &mut connection))
+        stop.run_until_cancelled(self.publish(&mut demand, &mut connection))
             .await;
-        // On the connection of the last write, so that this cannot overtake it.
+        // On the connection of the last write, which this must not overtake.
         if let Some(connection) = connection {
-            let farewell = within(FAREWELL_DEADLINE, self.withdraw(connection)).await;
-            if let Err(error) = farewell {
+            let withdrawn = within(WITHDRAW_DEADLINE, self.withdraw(connection)).await;
+            if let Err(error) = withdrawn {
                 tracing::warn!(%error, "demand stays in Redis until it expires");
             }
         }
     }
 
-    /// Returns when `counts` cannot change any more.
-    async fn publish<T>(
+    /// Returns when the sender of `demand` is gone.
+    async fn publish(
         &self,
-        counts: &mut watch::Receiver<T>,
+        demand: &mut watch::Receiver<Demand>,
         connection: &mut Option<MultiplexedConnection>,
-    ) where
-        T: Copy,
-        Demand: From<T>,
-    {
-        let mut pause = Pause::default();
+    ) {
+        let mut backoff = RECONNECT;
         let mut is_away = false;
         loop {
             let written = match connection {
                 Some(connection) => {
-                    let demand = Demand::from(*counts.borrow_and_update());
-                    self.write(connection, demand).await
+                    let newest = *demand.borrow_and_update();
+                    self.write(connection, newest).await
                 }
                 None => match connect(&self.url, Arc::new(Notify::new())).await {
                     Ok(connected) => {
@@ -89,8 +78,8 @@ impl Publisher {
                     if std::mem::take(&mut is_away) {
                         tracing::info!(redis = %self.url, "demand is in Redis again");
                     }
-                    pause.succeeded();
-                    if next_moment(counts).await.is_err() {
+                    backoff.reset();
+                    if next_update(demand).await.is_err() {
                         return;
                     }
                 }
@@ -99,7 +88,7 @@ impl Publisher {
                     if !std::mem::replace(&mut is_away, true) {
                         tracing::warn!(%error, redis = %self.url, "demand cannot be kept in Redis");
                     }
-                    pause.wait().await;
+                    tokio::time::sleep(backoff.next_pause()).await;
                 }
             }
         }
@@ -110,7 +99,7 @@ impl Publisher {
         connection: &mut MultiplexedConnection,
         demand: Demand,
     ) -> RedisResult<()> {
-        let now = seconds_since_1970();
+        let now = unix_time();
         redis::pipe()
             .atomic()
             .set_options(
@@ -142,16 +131,7 @@ impl Publisher {
     }
 }
 
-/// Returns when the next write is due.
-async fn next_moment<T>(counts: &mut watch::Receiver<T>) -> Result<(), watch::error::RecvError> {
-    if let Ok(changed) = tokio::time::timeout(HEARTBEAT, counts.changed()).await {
-        changed?;
-        tokio::time::sleep(COALESCE).await;
-    }
-    Ok(())
-}
-
-fn seconds_since_1970() -> u64 {
+fn unix_time() -> u64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
     elapsed.unwrap_or_default().as_secs()
 }

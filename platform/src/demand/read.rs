@@ -5,56 +5,56 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, RedisResult};
 use tokio::sync::Notify;
 
-use super::connection::{Pause, connect};
-use super::keys::Keys;
-use super::sum::Sum;
+use super::connection::{RECONNECT, connect};
+use super::keys::RedisKeys;
+use super::sum::DemandSum;
 use super::{Demand, RedisUrl};
 
-/// How often the demand is read although nothing was announced.
+/// Longest time between two readings, without any message on the channel.
 const READ_EVERY: Duration = Duration::from_millis(500);
-/// Between two readings, however many fronts announce changes.
+/// Shortest time between two readings.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Reads the demand of all replicas together.
+/// Reads the demand of all replicas and sums it.
 #[derive(Debug)]
 pub struct Reader {
     url: RedisUrl,
-    keys: Keys,
+    keys: RedisKeys,
 }
 
-/// Why demand that lies in Redis is not known.
+/// Why the demand could not be read.
 #[derive(Debug, thiserror::Error)]
 enum ReadError {
     #[error(transparent)]
     Redis(#[from] redis::RedisError),
-    #[error("a front's demand is no demand: {0:?}")]
+    #[error("a front wrote a malformed demand: {0:?}")]
     Malformed(String),
 }
 
 impl Reader {
-    /// `prefix` is that of the deployment's buckets and queues.
+    /// `prefix` is the deployment's, as in the names of its buckets and queues.
     #[must_use]
     pub fn new(url: RedisUrl, prefix: &str) -> Self {
         Self {
             url,
-            keys: Keys::new(prefix),
+            keys: RedisKeys::new(prefix),
         }
     }
 
-    /// Calls `tell` with the demand of all replicas together when one has announced a change, and at least twice a
-    /// second; with `None` when it is not known: Redis cannot be reached, no replica is there, or those that were there
-    /// before Redis was lost are not back yet. Totals never go backwards. Ends only by being dropped.
+    /// Calls `tell` with the sum of all replicas' demand after every change, and at least twice a second. `None` stands for
+    /// an unknown demand: Redis cannot be reached, there is no replica, or replicas that were there before Redis was lost
+    /// are not back yet. Totals never go backwards. Runs until it is dropped.
     pub async fn follow(self, mut tell: impl FnMut(Option<Demand>)) {
-        let mut sum = Sum::default();
-        let mut pause = Pause::default();
+        let mut sum = DemandSum::default();
+        let mut backoff = RECONNECT;
         let mut was_known = None;
         let mut tell = |demand: Result<Demand, String>| {
-            let is_news = was_known.replace(demand.is_ok()) != Some(demand.is_ok());
+            let is_change = was_known.replace(demand.is_ok()) != Some(demand.is_ok());
             match &demand {
-                Ok(demand) if is_news => {
+                Ok(demand) if is_change => {
                     tracing::info!(unanswered = demand.unanswered, redis = %self.url, "the fronts' demand is known");
                 }
-                Err(reason) if is_news => {
+                Err(reason) if is_change => {
                     tracing::warn!(reason, redis = %self.url, "the fronts' demand is not known");
                 }
                 _ => {}
@@ -63,14 +63,14 @@ impl Reader {
         };
         loop {
             let readings = |reading: &[(String, Demand)]| {
-                pause.succeeded();
+                backoff.reset();
                 let demand = sum.take(reading, Instant::now());
                 tell(demand.map_err(|unknown| unknown.to_string()));
             };
             let Err(error) = self.read_until_lost(readings).await;
             sum.lost();
             tell(Err(error.to_string()));
-            pause.wait().await;
+            tokio::time::sleep(backoff.next_pause()).await;
         }
     }
 
@@ -99,9 +99,9 @@ impl Reader {
         }
         let keys: Vec<_> = ids.iter().map(|id| self.keys.replica(id)).collect();
         let values: RedisResult<Vec<Option<String>>> = connection.mget(keys).await;
-        // Without a value: a replica that died, and is still listed.
-        let there = ids.into_iter().zip(values?);
-        there
+        // A dead replica that is still listed has no value.
+        let listed = ids.into_iter().zip(values?);
+        listed
             .filter_map(|(id, value)| value.map(|value| (id, value)))
             .map(|(id, value)| match value.parse() {
                 Ok(demand) => Ok((id, demand)),

@@ -1,22 +1,22 @@
-//! Adds the replicas' demands up. Pure: the time is an argument.
+//! Sums the replicas' demands. Pure: the time is an argument.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::{Demand, TIME_TO_LIVE};
 
-/// How long the totals of a replica that is gone are kept apart, in case that it comes back.
+/// How long the totals of a replica that is gone are kept apart, in case it comes back.
 const REMEMBER_FOR: Duration = Duration::from_secs(3600);
 
-/// What is known of the replicas. Totals never go backwards: those of a replica that is gone go on to count.
+/// The sum of the replicas' demands. Totals never go backwards: those of a replica that is gone still count.
 #[derive(Debug, Default)]
-pub struct Sum {
+pub struct DemandSum {
     replicas: HashMap<String, Replica>,
-    /// Of replicas that are not remembered one by one any more.
+    /// Totals of replicas that are no longer remembered one by one.
     forgotten: Totals,
-    /// Who was there at the last reading.
+    /// Replicas in the last reading.
     present: HashSet<String>,
-    /// Who was there before Redis was lost, and is not back.
+    /// Replicas that were present before Redis was lost and are not back.
     awaited: HashSet<String>,
     resumed_at: Option<Instant>,
 }
@@ -36,24 +36,24 @@ struct Replica {
 /// Why the demand is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unknown {
-    #[error("no front has its demand there")]
+    #[error("no front has written its demand")]
     NoFront,
-    #[error("{0} of the fronts that were there are not back yet")]
+    #[error("{0} of the earlier fronts are not back yet")]
     Awaited(usize),
 }
 
-impl Sum {
-    /// Notes that Redis was lost. It may have forgotten the replicas, and they come back one by one: until all are
-    /// there, or had the time to be, their sum would be too low.
+impl DemandSum {
+    /// Records that Redis was lost. It may have lost the replicas, which come back one by one: until all have, or have had
+    /// the time to, their sum would be too low.
     pub fn lost(&mut self) {
         self.awaited.extend(self.present.drain());
         self.resumed_at = None;
     }
 
-    /// Takes in a reading: every replica that is there, with its demand.
+    /// Adds a reading of every present replica's demand, and returns the sum.
     ///
     /// # Errors
-    /// When these are not all that matter.
+    /// When there is no replica, or some are still missing.
     pub fn take(&mut self, reading: &[(String, Demand)], now: Instant) -> Result<Demand, Unknown> {
         for (id, demand) in reading {
             self.note(id, *demand, now);
@@ -136,23 +136,23 @@ mod tests {
     }
 
     #[test]
-    fn replicas_are_added_up() {
-        let mut sum = Sum::default();
+    fn demands_are_summed() {
+        let mut sum = DemandSum::default();
         let both = reading([("a", of(1, 10)), ("b", of(2, 5))]);
         assert_eq!(sum.take(&both, Instant::now()), Ok(of(3, 15)));
     }
 
     #[test]
-    fn nobody_is_not_zero() {
-        let mut sum = Sum::default();
+    fn no_front_is_not_a_demand_of_zero() {
+        let mut sum = DemandSum::default();
         assert_eq!(sum.take(&[], Instant::now()), Err(Unknown::NoFront));
     }
 
     #[test]
     fn totals_stay_when_a_replica_goes_and_do_not_double_when_it_returns() {
-        let (mut sum, now) = (Sum::default(), Instant::now());
+        let (mut sum, now) = (DemandSum::default(), Instant::now());
         let both = reading([("a", of(1, 10)), ("b", of(2, 5))]);
-        let total = |sum: &mut Sum, reading: &[_], now| sum.take(reading, now).unwrap();
+        let total = |sum: &mut DemandSum, reading: &[_], now| sum.take(reading, now).unwrap();
         total(&mut sum, &both, now);
         let one = reading([("b", of(0, 5))]);
         let without = total(&mut sum, &one, now);
@@ -166,8 +166,8 @@ mod tests {
     }
 
     #[test]
-    fn a_total_that_goes_backwards_is_not_believed() {
-        let (mut sum, now) = (Sum::default(), Instant::now());
+    fn a_total_that_goes_backwards_is_ignored() {
+        let (mut sum, now) = (DemandSum::default(), Instant::now());
         sum.take(&reading([("a", of(0, 10))]), now).unwrap();
         let demand = sum.take(&reading([("a", of(1, 7))]), now).unwrap();
         assert_eq!(
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn after_redis_was_lost_all_replicas_are_awaited() {
-        let (mut sum, now) = (Sum::default(), Instant::now());
+        let (mut sum, now) = (DemandSum::default(), Instant::now());
         let both = reading([("a", of(1, 10)), ("b", of(2, 5))]);
         let one = reading([("b", of(2, 5))]);
         sum.take(&both, now).unwrap();
@@ -196,8 +196,8 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_that_died_with_redis_is_not_awaited_for_ever() {
-        let (mut sum, now) = (Sum::default(), Instant::now());
+    fn a_replica_that_died_with_redis_is_not_awaited_forever() {
+        let (mut sum, now) = (DemandSum::default(), Instant::now());
         let one = reading([("b", of(2, 5))]);
         sum.take(&reading([("a", of(1, 10)), ("b", of(2, 5))]), now)
             .unwrap();

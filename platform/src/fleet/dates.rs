@@ -1,4 +1,4 @@
-//! EC2's clock, as its answers tell it. This machine's may be wrong by any time.
+//! EC2's clock, by the dates of its replies. This machine's clock may be wrong.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -9,14 +9,14 @@ use aws_sdk_ec2::error::BoxError;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 
-/// Reads the header `Date` of each answer.
+/// Reads the header `Date` of each reply.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Dates {
     newest: Arc<Mutex<Option<DateTime>>>,
 }
 
 impl Dates {
-    /// That of the newest answer; without one, the time of this machine.
+    /// Returns the date of the newest reply, or this machine's time before the first.
     pub fn newest(&self) -> SystemTime {
         let newest = *self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         newest

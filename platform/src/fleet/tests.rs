@@ -4,7 +4,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::aws::{Aws, AwsArgs};
 
-/// Stands for EC2: refuses every request with status 503 and this code, and counts them.
+/// A simulated EC2 that refuses every request with status 503 and this code, and counts them.
 async fn refusing_ec2(code: &'static str) -> (Fleet, tokio::task::JoinHandle<()>, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let args = AwsArgs {
@@ -37,7 +37,7 @@ async fn refusing_ec2(code: &'static str) -> (Fleet, tokio::task::JoinHandle<()>
 type Requests = std::sync::Arc<std::sync::atomic::AtomicUsize>;
 
 #[tokio::test]
-async fn stopping_and_terminating_is_asked_once_so_that_no_second_answer_hides_the_first() {
+async fn stop_and_terminate_are_not_retried() {
     let (fleet, serving, requests) = refusing_ec2("RequestLimitExceeded").await;
     let ids = ["i-1".to_owned()];
     for result in [fleet.stop(&ids).await, fleet.terminate(&ids).await] {
@@ -49,7 +49,7 @@ async fn stopping_and_terminating_is_asked_once_so_that_no_second_answer_hides_t
 }
 
 #[test]
-fn an_answer_that_only_says_that_something_went_wrong_leaves_open_what_happened() {
+fn after_an_internal_error_a_call_may_have_happened() {
     let refused = |code: &str| FleetError::Refused {
         code: code.to_owned(),
         message: String::new(),
@@ -69,9 +69,9 @@ fn an_answer_that_only_says_that_something_went_wrong_leaves_open_what_happened(
     }
 }
 
-/// A leader steps down a few seconds before another one may lead.
+/// A leader stops acting a few seconds before another one may lead.
 #[tokio::test]
-async fn no_call_to_ec2_takes_much_longer_than_a_leader_has_to_spare() {
+async fn no_call_to_ec2_outlasts_the_margin_of_a_lease() {
     let (fleet, serving, _) = refusing_ec2("").await;
     serving.abort();
     for client in [&fleet.client, &fleet.without_retries] {

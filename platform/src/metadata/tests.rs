@@ -31,7 +31,7 @@ fn event(code: &str, state: &str) -> String {
 }
 
 #[test]
-fn a_spot_notice_says_what_happens_and_when() {
+fn a_spot_notice_has_an_action_and_a_time() {
     let cases = [
         ("stop", InterruptionAction::Stop),
         ("terminate", InterruptionAction::Terminate),
@@ -66,7 +66,7 @@ fn a_scheduled_event_counts_from_five_minutes_before_it_until_it_is_over() {
 }
 
 #[test]
-fn only_events_that_end_the_worker_count() {
+fn events_that_leave_the_worker_running_are_ignored() {
     let cases = [
         ("instance-stop", Some(InterruptionAction::Stop)),
         ("instance-retirement", Some(InterruptionAction::Retire)),
@@ -84,7 +84,7 @@ fn only_events_that_end_the_worker_count() {
 }
 
 #[test]
-fn the_first_of_several_events_counts() {
+fn the_earliest_of_several_events_is_returned() {
     let body = r#"[
         {"Code": "instance-stop", "NotBefore": "21 Jan 2019 09:00:43 GMT"},
         {"Code": "system-reboot", "NotBefore": "1 Jan 2019 09:00:43 GMT"}

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use anyhow::Context;
 use platform::access::{KEY_VARIABLE, called_with};
 use proto::v1::scaler_client::ScalerClient;
@@ -8,59 +6,38 @@ use proto::v1::{PauseRequest, ResumeRequest, ScalerStatus, SetBoundsRequest};
 use tonic::Request;
 use tonic::transport::Channel;
 
-use super::LookArgs;
-use crate::access::{TOKEN_VARIABLE, TokenArgs};
-use crate::config::{dollars, duration};
+use super::ConnectArgs;
+use crate::config::BoundFlags;
+use crate::rpc::{TOKEN_VARIABLE, TokenArgs};
 
-/// Where the scaler is, and what lets one change it.
+/// Where the scaler is, and what permits to change it.
 #[derive(Debug, Clone, clap::Args)]
-pub struct OrderArgs {
+pub struct OperatorArgs {
     #[command(flatten)]
-    look: LookArgs,
+    connect: ConnectArgs,
     #[command(flatten)]
     token: TokenArgs,
 }
 
 #[derive(Debug, Clone, clap::Args)]
+#[command(group = clap::ArgGroup::new("given").required(true).multiple(true).args([
+    "min_workers", "max_workers", "budget", "no_budget", "warm_pool", "scale_out_cooldown", "scale_in_cooldown",
+]))]
 pub struct BoundsArgs {
     #[command(flatten)]
-    order: OrderArgs,
+    operator: OperatorArgs,
     #[command(flatten)]
-    bounds: Given,
-}
-
-/// Only what is given changes.
-#[derive(Debug, Clone, clap::Args)]
-#[group(required = true, multiple = true)]
-struct Given {
-    /// Workers that are always kept
-    #[arg(long, value_name = "COUNT")]
-    min_workers: Option<u32>,
-    /// The most workers there may be
-    #[arg(long, value_name = "COUNT")]
-    max_workers: Option<u32>,
-    /// What the workers may cost, in dollars an hour
-    #[arg(long, value_name = "DOLLARS", value_parser = dollars, conflicts_with = "no_budget")]
-    budget: Option<f64>,
-    /// The workers may cost what they cost
-    #[arg(long)]
+    bounds: BoundFlags,
+    /// Remove the hourly budget
+    #[arg(long, conflicts_with = "budget")]
     no_budget: bool,
-    /// How many stopped instances are kept ready
-    #[arg(long, value_name = "COUNT")]
-    warm_pool: Option<u32>,
-    /// How long after workers were added others may be added
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    scale_out_cooldown: Option<Duration>,
-    /// How long after workers were added or withdrawn others may be withdrawn
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    scale_in_cooldown: Option<Duration>,
 }
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct PauseArgs {
     #[command(flatten)]
-    order: OrderArgs,
-    /// Who pauses, for those who wonder
+    operator: OperatorArgs,
+    /// Name recorded as having paused scaling
     #[arg(long, env = "USER", default_value = "somebody", value_name = "NAME")]
     by: String,
 }
@@ -68,56 +45,51 @@ pub struct PauseArgs {
 #[derive(Debug, Clone, clap::Args)]
 pub struct ResumeArgs {
     #[command(flatten)]
-    order: OrderArgs,
+    operator: OperatorArgs,
 }
 
 impl BoundsArgs {
     pub async fn run(&self) -> anyhow::Result<ScalerStatus> {
-        let Given {
-            min_workers,
-            max_workers,
-            budget,
-            no_budget,
-            warm_pool,
-            scale_out_cooldown,
-            scale_in_cooldown,
-        } = self.bounds;
+        let given = &self.bounds;
         let request = SetBoundsRequest {
-            min_workers,
-            max_workers,
-            budget: if no_budget {
+            min_workers: given.min_workers,
+            max_workers: given.max_workers,
+            budget: if self.no_budget {
                 Some(Budget::NoBudget(true))
             } else {
-                budget.map(Budget::BudgetPerHour)
+                given.budget.map(Budget::BudgetPerHour)
             },
-            warm_pool,
-            scale_out_cooldown: scale_out_cooldown.map(TryInto::try_into).transpose()?,
-            scale_in_cooldown: scale_in_cooldown.map(TryInto::try_into).transpose()?,
+            warm_pool: given.warm_pool,
+            scale_out_cooldown: given
+                .scale_out_cooldown
+                .map(TryInto::try_into)
+                .transpose()?,
+            scale_in_cooldown: given.scale_in_cooldown.map(TryInto::try_into).transpose()?,
         };
-        let (mut client, request) = self.order.prepare(request)?;
-        self.order.answer(client.set_bounds(request).await)
+        let (mut client, request) = self.operator.prepare(request)?;
+        self.operator.status(client.set_bounds(request).await)
     }
 }
 
 impl PauseArgs {
     pub async fn run(&self) -> anyhow::Result<ScalerStatus> {
         let by = self.by.clone();
-        let (mut client, request) = self.order.prepare(PauseRequest { by })?;
-        self.order.answer(client.pause(request).await)
+        let (mut client, request) = self.operator.prepare(PauseRequest { by })?;
+        self.operator.status(client.pause(request).await)
     }
 }
 
 impl ResumeArgs {
     pub async fn run(&self) -> anyhow::Result<ScalerStatus> {
-        let (mut client, request) = self.order.prepare(ResumeRequest {})?;
-        self.order.answer(client.resume(request).await)
+        let (mut client, request) = self.operator.prepare(ResumeRequest {})?;
+        self.operator.status(client.resume(request).await)
     }
 }
 
-impl OrderArgs {
+impl OperatorArgs {
     fn prepare<T>(&self, request: T) -> anyhow::Result<(ScalerClient<Channel>, Request<T>)> {
         let token = match self.token.token()? {
-            None => self.look.key.key()?,
+            None => self.connect.key.key()?,
             token => token,
         };
         let token = token.with_context(|| {
@@ -125,14 +97,14 @@ impl OrderArgs {
                 "an API key or the scaler's token is needed: give --api-key-file FILE or --token-file FILE, or set {KEY_VARIABLE} or {TOKEN_VARIABLE}"
             )
         })?;
-        Ok((self.look.client()?, called_with(Some(&token), request)))
+        Ok((self.connect.client()?, called_with(Some(&token), request)))
     }
 
-    fn answer(
+    fn status(
         &self,
-        answer: Result<tonic::Response<ScalerStatus>, tonic::Status>,
+        reply: Result<tonic::Response<ScalerStatus>, tonic::Status>,
     ) -> anyhow::Result<ScalerStatus> {
-        let answer = answer.map_err(|error| self.look.failure(&error))?;
-        Ok(answer.into_inner())
+        let reply = reply.map_err(|error| self.connect.failure(&error))?;
+        Ok(reply.into_inner())
     }
 }

@@ -1,28 +1,28 @@
 use proto::v1::InstanceState;
 
-/// Colours text, or leaves it as it is.
+/// Colors text, or leaves it plain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paint {
-    coloured: bool,
+    colored: bool,
 }
 
 impl Paint {
-    /// Colours only what people see at once, unless they ask not to: <https://no-color.org/>.
+    /// Colors output to a terminal, unless NO_COLOR is set: <https://no-color.org/>.
     pub fn for_terminal(is_terminal: bool) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
-            coloured: is_terminal && !refused,
+            colored: is_terminal && !refused,
         }
     }
 
     #[cfg(test)]
     pub fn plain() -> Self {
-        Self { coloured: false }
+        Self { colored: false }
     }
 
     #[cfg(test)]
-    pub fn coloured() -> Self {
-        Self { coloured: true }
+    pub fn colored() -> Self {
+        Self { colored: true }
     }
 
     pub fn bold(self, text: &str) -> String {
@@ -48,9 +48,9 @@ impl Paint {
         }
     }
 
-    /// By an SGR parameter of ECMA-48.
+    /// Applies an SGR parameter of ECMA-48.
     fn with(self, parameter: &str, text: &str) -> String {
-        if self.coloured && !text.is_empty() {
+        if self.colored && !text.is_empty() {
             format!("\u{1b}[{parameter}m{text}\u{1b}[0m")
         } else {
             text.to_owned()

@@ -1,75 +1,40 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context;
 use proto::v1::ScalerStatus;
 
 use super::paint::Paint;
 use super::text;
-use crate::config::{dollars, duration, keep_idle, positive_duration};
-use crate::plan::{KeepIdle, Plan, Policy, PolicyKind};
+use crate::config::PolicyFlags;
+use crate::plan::{Plan, Policy};
 use crate::replay::{Replay, Replayed, Summary};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct ReplayArgs {
-    /// What `scaler watch --every --json` printed; `-` for standard input
+    /// Output of `scaler watch --every --json`; `-` for standard input
     file: PathBuf,
     #[command(flatten)]
-    policy: Overrides,
+    overrides: Overrides,
 }
 
-/// What is not given stays as recorded.
-#[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Policy, where not as recorded")]
+/// Flags that are not given keep the recorded policy.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Policy, where it differs from the recorded one")]
 struct Overrides {
-    /// The rule that turns demand into a number of workers
-    #[arg(long, value_name = "NAME")]
-    policy: Option<PolicyKind>,
-    /// Workers that are always kept
-    #[arg(long, value_name = "COUNT")]
-    min_workers: Option<u32>,
-    /// The most workers there may be
-    #[arg(long, value_name = "COUNT")]
-    max_workers: Option<u32>,
-    /// What the workers may cost, in dollars an hour
-    #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
-    budget: Option<f64>,
-    /// Dollars for one instance and hour
-    #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
-    price_per_hour: Option<f64>,
-    /// How long a request may take from its acceptance to its answer
-    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
-    latency_target: Option<Duration>,
-    /// How many stopped instances are kept ready
-    #[arg(long, value_name = "COUNT")]
-    warm_pool: Option<u32>,
-    /// How long after workers were added others may be added
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    scale_out_cooldown: Option<Duration>,
-    /// How long after workers were added or withdrawn others may be withdrawn
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    scale_in_cooldown: Option<Duration>,
-    /// How long a worker that is not needed stays idle before it goes, where the policy counts that: see `scaler --help`
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    idle_time: Option<Duration>,
-    /// How long demand has to stay at zero to be believed
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    settle: Option<Duration>,
-    /// The longest that a worker is kept that is not needed
-    #[arg(long, value_name = "auto|DURATION", value_parser = keep_idle)]
-    keep_idle: Option<KeepIdle>,
+    #[command(flatten)]
+    policy: PolicyFlags,
     /// Plan also where the recorded scaler was paused
     #[arg(long)]
     ignore_pauses: bool,
 }
 
 impl ReplayArgs {
-    /// Prints where the replay begins to differ, and a summary.
+    /// Prints where the replay differs, and a summary. A differing plan is not an error.
     ///
     /// # Errors
-    /// When the file cannot be read or is no recording. A difference is none.
+    /// When the file cannot be read or is not a recording.
     pub fn run(&self, output: &mut impl Write, paint: Paint) -> anyhow::Result<()> {
         let name = self.file.display();
         if self.file.as_os_str() == "-" {
@@ -87,9 +52,9 @@ impl ReplayArgs {
         output: &mut impl Write,
         paint: Paint,
     ) -> anyhow::Result<()> {
-        self.policy.check()?;
+        self.overrides.policy.bounds.check()?;
         let mut replay = Replay::default();
-        // A difference often lasts; it is printed once.
+        // A difference often lasts. It is printed once.
         let mut printed = None;
         for (line, number) in recording.lines().zip(1..) {
             let line = line?;
@@ -99,7 +64,7 @@ impl ReplayArgs {
             let status: ScalerStatus = proto::decode(&line)
                 .with_context(|| format!("line {number} is not a ScalerStatus"))?;
             let replayed = replay
-                .next(&status, |policy| self.policy.apply(policy))
+                .next(&status, |policy| self.overrides.apply(policy))
                 .with_context(|| format!("line {number}"))?;
             let Some(replayed) = replayed else { continue };
             let actions = replayed
@@ -116,44 +81,15 @@ impl ReplayArgs {
 }
 
 impl Overrides {
-    fn check(&self) -> anyhow::Result<()> {
-        if let (Some(min), Some(max)) = (self.min_workers, self.max_workers) {
-            anyhow::ensure!(
-                min <= max,
-                "--min-workers {min} exceeds --max-workers {max}"
-            );
-        }
-        Ok(())
-    }
-
     fn apply(&self, policy: &mut Policy) {
-        fn set<T: Clone>(place: &mut T, given: &Option<T>) {
-            if let Some(given) = given {
-                place.clone_from(given);
-            }
-        }
-        set(&mut policy.kind, &self.policy);
-        let bounds = &mut policy.bounds;
-        set(&mut bounds.min_workers, &self.min_workers);
-        set(&mut bounds.max_workers, &self.max_workers);
-        set(&mut bounds.warm_pool, &self.warm_pool);
-        set(&mut bounds.scale_out_cooldown, &self.scale_out_cooldown);
-        set(&mut bounds.scale_in_cooldown, &self.scale_in_cooldown);
-        if self.budget.is_some() {
-            bounds.budget_per_hour = self.budget;
-        }
-        set(&mut policy.prices.per_hour, &self.price_per_hour);
-        set(&mut policy.goal.latency, &self.latency_target);
-        set(&mut policy.patience.idle_time, &self.idle_time);
-        set(&mut policy.patience.settle, &self.settle);
-        set(&mut policy.patience.keep_idle, &self.keep_idle);
+        self.policy.apply(policy);
         if self.ignore_pauses {
             policy.paused_by = None;
         }
     }
 }
 
-/// The plan without its words.
+/// Returns the plan without its explanations.
 fn actions(plan: &Plan) -> Plan {
     Plan {
         reason: String::new(),
@@ -186,7 +122,7 @@ fn summary(summary: &Summary) -> String {
     let gaps = match summary.gaps {
         0 => String::new(),
         gaps => format!(
-            "{gaps} gaps in the recording: what the scaler remembered then is not known, and may explain differences\n"
+            "{gaps} gaps in the recording: the scaler's memory is missing there, which may explain differences\n"
         ),
     };
     format!(
@@ -224,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_takes_the_words_of_serve_and_refuses_what_serve_refuses() {
+    fn a_replay_takes_the_flags_of_the_service_and_refuses_the_same_values() {
         let taken = [
             "--budget=0.5",
             "--price-per-hour=0.1",
@@ -247,9 +183,9 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_changed_by_the_words_of_serve() {
-        let parsed = |word: &str| {
-            let words = ["scaler", "bounds", word];
+    fn bounds_are_changed_by_the_flags_of_the_service() {
+        let parsed = |flag: &str| {
+            let words = ["scaler", "bounds", flag];
             Cli::try_parse_from(words).map(drop)
         };
         for word in ["--min-workers=1", "--max-workers=4", "--budget=0.5"] {

@@ -9,7 +9,7 @@ use proto::v1::{
 use super::paint::Paint;
 use super::text::{counts, dollars, label, seconds};
 
-/// The status as a small table: what is known, what was decided and why, what it costs, and the instances.
+/// Formats the status as a table: demand, measurements, decision with its reason, cost, and the instances.
 pub fn table(status: &ScalerStatus, paint: Paint) -> String {
     let observation = status.observation.clone().unwrap_or_default();
     let plan = status.plan.clone().unwrap_or_default();
@@ -177,7 +177,7 @@ fn totals(totals: &Totals) -> String {
         totals.started,
         totals.launched,
         totals.stopped,
-        // Those that never attended are among them.
+        // These include the ones that never attended.
         totals
             .silent_workers_stopped
             .saturating_sub(totals.never_attended_stopped),

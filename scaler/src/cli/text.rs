@@ -1,4 +1,4 @@
-//! Decisions in words.
+//! Formats decisions, times and amounts.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const STATES: [InstanceState; 8] = [
     InstanceState::Stopped,
 ];
 
-/// A line that says what was decided and why, and one for each alternative that was rejected.
+/// Returns a line with the decision and its reason, and one for each rejected alternative.
 pub fn decision(status: &ScalerStatus, paint: Paint) -> String {
     let nothing = Observation::default();
     let observation = status.observation.as_ref().unwrap_or(&nothing);
@@ -54,7 +54,7 @@ pub fn decision(status: &ScalerStatus, paint: Paint) -> String {
     text
 }
 
-/// How many instances there are of each state.
+/// Returns the number of instances in each state.
 pub fn counts(observation: &Observation) -> String {
     let count = |state| {
         let instances = observation.instances.iter();
@@ -82,7 +82,7 @@ pub fn label(state: InstanceState) -> String {
         .to_lowercase()
 }
 
-/// To the millisecond: `2026-11-25T00:30:12.345Z`.
+/// Formats to the millisecond: `2026-11-25T00:30:12.345Z`.
 pub fn time(at: &prost_types::Timestamp) -> String {
     let whole = prost_types::Timestamp { nanos: 0, ..*at }.to_string();
     let whole = whole.trim_end_matches('Z');
@@ -93,7 +93,7 @@ pub fn moment(at: Moment) -> String {
     time(&(std::time::SystemTime::UNIX_EPOCH + at.elapsed()).into())
 }
 
-/// With as many digits as say something.
+/// Formats with as many digits as matter.
 pub fn seconds(seconds: f64) -> String {
     match seconds {
         0.0..0.9995 => format!("{:.0} ms", seconds * 1_000.0),
@@ -103,7 +103,7 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// Four significant digits for small amounts.
+/// Formats with four decimals below $100.
 pub fn dollars(dollars: f64) -> String {
     if dollars == 0.0 || dollars >= 100.0 {
         format!("${dollars:.2}")
@@ -151,13 +151,13 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_is_a_line_with_its_reason_and_a_line_for_each_alternative() {
+    fn a_decision_is_a_line_with_its_reason_and_a_line_per_alternative() {
         assert_eq!(
             decision(&status(), Paint::plain()),
             "2027-01-15T08:00:00.007Z  7 requests unanswered, so 3 wanted: launch 2; done in 2.5 s  \
              [1 busy, 2 being launched]\n    not 2: would take 4.1 s\n"
         );
-        assert!(decision(&status(), Paint::coloured()).contains("\u{1b}[1m7 requests"));
+        assert!(decision(&status(), Paint::colored()).contains("\u{1b}[1m7 requests"));
         assert_eq!(
             decision(&ScalerStatus::default(), Paint::plain()),
             "  no decision yet\n"
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_have_the_digits_that_say_something() {
+    fn amounts_have_as_many_digits_as_matter() {
         let texts = [0.0, 0.0421, 1.0, 59.94, 119.96, 7_200.0].map(seconds);
         assert_eq!(
             texts,

@@ -1,32 +1,97 @@
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
-use super::value::{dollars, duration, keep_idle, positive_duration, price, window};
-use crate::plan::{Bounds, Goal, KeepIdle, Patience, Policy, PolicyKind, Prices, Window};
+use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 
-/// How to decide.
+use super::value::{dollars, keep_idle, policy_kind, positive_duration, price, window};
+use crate::plan::{Goal, KeepIdle, Patience, Policy, PolicyKind, Prices, Window};
+
+/// The policy's flags that more than one command takes: the service, `replay` and, for the bounds, `bounds`. A flag that is
+/// not given changes nothing.
 #[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Policy")]
+pub struct PolicyFlags {
+    /// Rule that turns demand into a number of workers
+    #[arg(long, value_name = "NAME", value_parser = policy_kind())]
+    pub policy: Option<PolicyKind>,
+    #[command(flatten)]
+    pub bounds: BoundFlags,
+    /// How long an idle worker that is not needed is kept, under the policy `step`, and under the published policies while
+    /// the queue is unreachable or holds messages without a client; `latency` ignores it. While front is unreachable, the
+    /// queue has to be empty for this long before demand counts as zero, under every policy
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub idle_time: Option<Duration>,
+    /// How long demand has to stay at zero before it counts as zero. Then all workers stop, except under `latency`, which
+    /// keeps a worker for about as long as a new start would cost
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub settle: Option<Duration>,
+    /// The longest time that `latency` and `step` keep a worker that is not needed; `0s` stops it at once, `auto` applies
+    /// each policy's own rule
+    #[arg(long, value_name = "auto|DURATION", value_parser = keep_idle)]
+    pub keep_idle: Option<KeepIdle>,
+    /// Target for the time from a request's acceptance to its reply
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration, help_heading = "Targets")]
+    pub latency_target: Option<Duration>,
+    /// Dollars per instance-hour, when --price is not given
+    #[arg(long, value_name = "DOLLARS", value_parser = dollars, help_heading = "Cost")]
+    pub price_per_hour: Option<f64>,
+}
+
+/// How many workers there may be.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct BoundFlags {
+    /// Minimum number of workers
+    #[arg(long, value_name = "COUNT")]
+    pub min_workers: Option<u32>,
+    /// Maximum number of workers
+    #[arg(long, value_name = "COUNT")]
+    pub max_workers: Option<u32>,
+    /// Most dollars per hour for all workers together, at any time
+    #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
+    pub budget: Option<f64>,
+    /// Stopped instances to keep ready besides those that are up
+    #[arg(long, value_name = "COUNT")]
+    pub warm_pool: Option<u32>,
+    /// How long after an increase of workers no other increase follows
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub scale_out_cooldown: Option<Duration>,
+    /// How long after a change of the number of workers no decrease follows
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub scale_in_cooldown: Option<Duration>,
+}
+
+/// The policy of the service: the shared flags with environment variables and defaults, and the flags of its own.
+#[derive(Debug, Clone)]
 pub struct PolicyArgs {
-    /// The rule that turns demand into a number of workers
-    #[arg(long, env = "MUSTER_POLICY", default_value = "latency")]
-    pub policy: PolicyKind,
-    /// Workers that are always kept
-    #[arg(
-        long,
-        env = "MUSTER_MIN_WORKERS",
-        default_value_t = 0,
-        value_name = "COUNT"
-    )]
-    pub min_workers: u32,
-    /// The most workers there may be
-    #[arg(
-        long,
-        env = "MUSTER_MAX_WORKERS",
-        default_value_t = 15,
-        value_name = "COUNT"
-    )]
-    pub max_workers: u32,
-    /// Workers that are kept at times of the day, in UTC, under any policy: 08:00-18:00=5,22:00-02:00=1
+    pub flags: PolicyFlags,
+    pub own: OwnPolicyArgs,
+}
+
+/// Environment variable and default of each shared flag, for the service.
+const SERVED: [(&str, &str, Option<&str>); 12] = [
+    ("policy", "MUSTER_POLICY", Some("latency")),
+    ("min_workers", "MUSTER_MIN_WORKERS", Some("0")),
+    ("max_workers", "MUSTER_MAX_WORKERS", Some("15")),
+    ("budget", "MUSTER_BUDGET", None),
+    ("warm_pool", "MUSTER_WARM_POOL", Some("0")),
+    (
+        "scale_out_cooldown",
+        "MUSTER_SCALE_OUT_COOLDOWN",
+        Some("0s"),
+    ),
+    ("scale_in_cooldown", "MUSTER_SCALE_IN_COOLDOWN", Some("0s")),
+    ("idle_time", "MUSTER_IDLE_TIME", Some("2s")),
+    ("settle", "MUSTER_SETTLE", Some("200ms")),
+    ("keep_idle", "MUSTER_KEEP_IDLE", Some("auto")),
+    ("latency_target", "MUSTER_LATENCY_TARGET", Some("2s")),
+    ("price_per_hour", "MUSTER_PRICE_PER_HOUR", Some("0.08925")),
+];
+
+/// The policy's flags that only the service takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct OwnPolicyArgs {
+    /// Minimum numbers of workers by time of day, in UTC, under every policy: 08:00-18:00=5,22:00-02:00=1
     #[arg(
         long,
         env = "MUSTER_SCHEDULE",
@@ -35,308 +100,173 @@ pub struct PolicyArgs {
         value_delimiter = ','
     )]
     pub schedule: Vec<Window>,
-    /// Stopped instances that are kept ready besides those that are up
-    #[arg(
-        long,
-        env = "MUSTER_WARM_POOL",
-        default_value_t = 0,
-        value_name = "COUNT"
-    )]
-    pub warm_pool: u32,
-    /// After workers were added, how long until others may be
-    #[arg(
-        long,
-        env = "MUSTER_SCALE_OUT_COOLDOWN",
-        default_value = "0s",
-        value_name = "DURATION",
-        value_parser = duration
-    )]
-    pub scale_out_cooldown: Duration,
-    /// After workers were added or withdrawn, how long until others may be withdrawn
-    #[arg(
-        long,
-        env = "MUSTER_SCALE_IN_COOLDOWN",
-        default_value = "0s",
-        value_name = "DURATION",
-        value_parser = duration
-    )]
-    pub scale_in_cooldown: Duration,
-    /// How long a worker that is not needed stays idle before it goes, under the policy `step`, and under the published
-    /// ones while the queue is unreachable or holds messages without a client. `latency` ignores it: it keeps a worker
-    /// for about as long as starting it again would cost. While front is unreachable, the queue has to be empty for this
-    /// long before demand counts as zero, under any policy
-    #[arg(
-        long,
-        env = "MUSTER_IDLE_TIME",
-        default_value = "2s",
-        value_name = "DURATION",
-        value_parser = duration
-    )]
-    pub idle_time: Duration,
-    /// How long demand has to stay at zero to be believed. Then all workers go, but under `latency`, which keeps a worker
-    /// for about as long as starting it again would cost
-    #[arg(
-        long,
-        env = "MUSTER_SETTLE",
-        default_value = "200ms",
-        value_name = "DURATION",
-        value_parser = duration
-    )]
-    pub settle: Duration,
-    /// The longest that `latency` and `step` keep a worker that is not needed; `0s` stops it at once, whatever a start
-    /// costs and is billed for. `auto`: each policy's own rule
-    #[arg(
-        long,
-        env = "MUSTER_KEEP_IDLE",
-        default_value = "auto",
-        value_name = "auto|DURATION",
-        value_parser = keep_idle
-    )]
-    pub keep_idle: KeepIdle,
-    /// After how long without a report a worker is given up and its instance stopped
-    #[arg(long, default_value = "15s", value_name = "DURATION", value_parser = duration)]
+    /// How long a worker may be silent before its instance is stopped
+    #[arg(long, default_value = "15s", value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub silence_deadline: Duration,
-    /// After how long of running without a worker an instance is stopped
-    #[arg(long, default_value = "2m", value_name = "DURATION", value_parser = duration)]
+    /// How long an instance may run without a worker before it is stopped
+    #[arg(long, default_value = "2m", value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub boot_deadline: Duration,
-    #[command(flatten)]
-    pub goal: GoalArgs,
-    #[command(flatten)]
-    pub prices: PriceArgs,
-}
-
-/// What the policies aim at, and assume.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Goal")]
-pub struct GoalArgs {
-    /// From a request's acceptance to its answer, at most
-    #[arg(
-        long,
-        env = "MUSTER_LATENCY_TARGET",
-        default_value = "2s",
-        value_name = "DURATION",
-        value_parser = positive_duration
-    )]
-    pub latency_target: Duration,
-    /// How long a worker is taken up by one request; assumed until it is measured
+    /// Assumed time that one request occupies a worker, until it is measured
     #[arg(
         long,
         env = "MUSTER_SERVICE_TIME",
         default_value = "500ms",
         value_name = "DURATION",
-        value_parser = positive_duration
+        value_parser = positive_duration,
+        help_heading = "Targets"
     )]
     pub service_time: Duration,
-    /// From the order to start an instance until its worker is ready; assumed until it is measured
+    /// Assumed time from the order to start an instance until its worker is ready, until it is measured
     #[arg(
         long,
         env = "MUSTER_BOOT_TIME",
         default_value = "20s",
         value_name = "DURATION",
-        value_parser = duration
+        value_parser = humantime::parse_duration,
+        help_heading = "Targets"
     )]
     pub boot_time: Duration,
-}
-
-/// What instances cost, and may cost.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Cost")]
-pub struct PriceArgs {
-    /// What an instance of a type costs for an hour, as c7i.large=0.08925; may be given several times
+    /// Dollars per instance-hour of an instance type: c7i.large=0.08925; may be given several times
     #[arg(
         long = "price",
         env = "MUSTER_PRICES",
         value_delimiter = ',',
         value_name = "TYPE=DOLLARS",
-        value_parser = price
+        value_parser = price,
+        help_heading = "Cost"
     )]
-    pub by_type: Vec<(String, f64)>,
-    /// What an instance costs for an hour, unless --price says it
-    #[arg(
-        long,
-        env = "MUSTER_PRICE_PER_HOUR",
-        default_value = "0.08925",
-        value_name = "DOLLARS",
-        value_parser = dollars
-    )]
-    pub price_per_hour: f64,
-    /// The shortest time that a start of an instance is billed for
+    pub prices: Vec<(String, f64)>,
+    /// Shortest time that a start of an instance is billed for
     #[arg(
         long,
         env = "MUSTER_BILLING_MINIMUM",
         default_value = "1m",
         value_name = "DURATION",
-        value_parser = duration
+        value_parser = humantime::parse_duration,
+        help_heading = "Cost"
     )]
     pub billing_minimum: Duration,
-    /// What all workers may cost an hour, at any time; absent: whatever --max-workers cost
-    #[arg(long, env = "MUSTER_BUDGET", value_name = "DOLLARS", value_parser = dollars)]
-    pub budget: Option<f64>,
 }
 
-impl PolicyArgs {
-    /// # Errors
-    /// When the bounds contradict each other.
-    pub(super) fn policy(&self) -> anyhow::Result<Policy> {
-        self.check()?;
-        Ok(Policy {
-            kind: self.policy,
-            bounds: Bounds {
-                min_workers: self.min_workers,
-                max_workers: self.max_workers,
-                budget_per_hour: self.prices.budget,
-                warm_pool: self.warm_pool,
-                scale_out_cooldown: self.scale_out_cooldown,
-                scale_in_cooldown: self.scale_in_cooldown,
-            },
-            patience: Patience {
-                idle_time: self.idle_time,
-                settle: self.settle,
-                keep_idle: self.keep_idle,
-                silence_deadline: self.silence_deadline,
-                boot_deadline: self.boot_deadline,
-                ..Patience::default()
-            },
-            goal: Goal {
-                latency: self.goal.latency_target,
-                service_time: self.goal.service_time,
-                boot_time: self.goal.boot_time,
-            },
-            prices: Prices {
-                per_hour: self.prices.price_per_hour,
-                minimum: self.prices.billing_minimum,
-            },
-            schedule: self.schedule.clone(),
-            paused_by: None,
-        })
+impl PolicyFlags {
+    /// Replaces the parts of `policy` that are given.
+    pub fn apply(&self, policy: &mut Policy) {
+        fn set<T: Copy>(part: &mut T, given: Option<T>) {
+            *part = given.unwrap_or(*part);
+        }
+        set(&mut policy.kind, self.policy);
+        let bounds = &mut policy.bounds;
+        set(&mut bounds.min_workers, self.bounds.min_workers);
+        set(&mut bounds.max_workers, self.bounds.max_workers);
+        set(&mut bounds.warm_pool, self.bounds.warm_pool);
+        bounds.budget_per_hour = self.bounds.budget.or(bounds.budget_per_hour);
+        set(
+            &mut bounds.scale_out_cooldown,
+            self.bounds.scale_out_cooldown,
+        );
+        set(&mut bounds.scale_in_cooldown, self.bounds.scale_in_cooldown);
+        set(&mut policy.prices.per_hour, self.price_per_hour);
+        set(&mut policy.goal.latency, self.latency_target);
+        set(&mut policy.patience.idle_time, self.idle_time);
+        set(&mut policy.patience.settle, self.settle);
+        set(&mut policy.patience.keep_idle, self.keep_idle);
     }
+}
 
-    fn check(&self) -> anyhow::Result<()> {
-        let (min_workers, max_workers) = (self.min_workers, self.max_workers);
-        anyhow::ensure!(
-            min_workers <= max_workers,
-            "--min-workers {min_workers} exceeds --max-workers {max_workers}"
-        );
-        let scheduled = self.schedule.iter().map(|window| window.min_workers).max();
-        let scheduled = scheduled.unwrap_or(0);
-        anyhow::ensure!(
-            scheduled <= max_workers,
-            "--schedule asks for {scheduled} workers, which exceeds --max-workers {max_workers}"
-        );
-        let least = min_workers.max(scheduled);
-        let cost = f64::from(least) * self.prices.price_per_hour;
-        if let Some(budget) = self.prices.budget {
+impl BoundFlags {
+    /// # Errors
+    /// When the minimum exceeds the maximum.
+    pub fn check(&self) -> anyhow::Result<()> {
+        if let (Some(min), Some(max)) = (self.min_workers, self.max_workers) {
             anyhow::ensure!(
-                // Rounding must not refuse a budget that just pays for them.
-                cost <= budget * (1.0 + 1e-9),
-                "{least} workers are to be kept, which cost {cost:.4} dollars an hour and exceed --budget {budget}"
+                min <= max,
+                "--min-workers {min} exceeds --max-workers {max}"
             );
         }
         Ok(())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use clap::{CommandFactory, Parser};
-
-    use super::*;
-
-    #[derive(Debug, Parser)]
-    struct Scaler {
-        #[command(flatten)]
-        policy: PolicyArgs,
+impl Args for PolicyArgs {
+    fn augment_args(command: Command) -> Command {
+        let command = PolicyFlags::augment_args(command.next_help_heading("Policy"));
+        let command = SERVED
+            .into_iter()
+            .fold(command, |command, (id, variable, default)| {
+                command.mut_arg(id, |arg| arg.env(variable).default_value(default))
+            });
+        OwnPolicyArgs::augment_args(command)
     }
 
-    fn policy(line: &str) -> anyhow::Result<Policy> {
-        let words = std::iter::once("scaler").chain(line.split_whitespace());
-        Scaler::try_parse_from(words)?.policy.policy()
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for PolicyArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        Ok(Self {
+            flags: PolicyFlags::from_arg_matches(matches)?,
+            own: OwnPolicyArgs::from_arg_matches(matches)?,
+        })
     }
 
-    #[test]
-    fn the_defaults_of_the_command_line_are_those_of_the_policy() {
-        assert_eq!(policy("").unwrap(), Policy::default());
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        self.flags.update_from_arg_matches(matches)?;
+        self.own.update_from_arg_matches(matches)
     }
+}
 
-    #[test]
-    fn every_word_arrives() {
-        let policy = policy(
-            "--policy kpa --min-workers 1 --max-workers 9 --schedule 08:00-18:00=5,22:00-02:00=2 --warm-pool 3 \
-             --scale-out-cooldown 4s --scale-in-cooldown 5s --latency-target 3s --service-time 250ms --boot-time 30s \
-             --price-per-hour 0.1 --billing-minimum 2m --budget 0.9 --idle-time 6s --settle 7s --keep-idle 8s",
-        )
-        .unwrap();
-        assert_eq!(policy.kind, PolicyKind::Kpa);
-        assert_eq!(
-            policy.patience,
-            Patience {
-                idle_time: Duration::from_secs(6),
-                settle: Duration::from_secs(7),
-                keep_idle: KeepIdle::AtMost(Duration::from_secs(8)),
+impl PolicyArgs {
+    /// Returns the policy. `price_per_hour` replaces the flag of that name.
+    ///
+    /// # Errors
+    /// When the bounds contradict each other.
+    pub(super) fn policy(&self, price_per_hour: Option<f64>) -> anyhow::Result<Policy> {
+        let own = &self.own;
+        let mut policy = Policy {
+            patience: Patience {
+                silence_deadline: own.silence_deadline,
+                boot_deadline: own.boot_deadline,
                 ..Patience::default()
-            }
-        );
-        assert_eq!(
-            policy.bounds,
-            Bounds {
-                min_workers: 1,
-                max_workers: 9,
-                budget_per_hour: Some(0.9),
-                warm_pool: 3,
-                scale_out_cooldown: Duration::from_secs(4),
-                scale_in_cooldown: Duration::from_secs(5),
-            }
-        );
-        assert_eq!(
-            policy.goal,
-            Goal {
-                latency: Duration::from_secs(3),
-                service_time: Duration::from_millis(250),
-                boot_time: Duration::from_secs(30),
-            }
-        );
-        assert_eq!(
-            policy.prices,
-            Prices {
-                per_hour: 0.1,
-                minimum: Duration::from_secs(120),
-            }
-        );
-        let scheduled: Vec<_> = policy.schedule.iter().map(|it| it.min_workers).collect();
-        assert_eq!(scheduled, [5, 2]);
+            },
+            goal: Goal {
+                service_time: own.service_time,
+                boot_time: own.boot_time,
+                ..Goal::default()
+            },
+            prices: Prices {
+                minimum: own.billing_minimum,
+                ..Prices::default()
+            },
+            schedule: own.schedule.clone(),
+            ..Policy::default()
+        };
+        self.flags.apply(&mut policy);
+        policy.prices.per_hour = price_per_hour.unwrap_or(policy.prices.per_hour);
+        self.flags.bounds.check()?;
+        check(&policy)?;
+        Ok(policy)
     }
+}
 
-    #[test]
-    fn bounds_that_contradict_each_other_are_refused() {
-        for (line, complaint) in [
-            (
-                "--min-workers 3 --max-workers 2",
-                "--min-workers 3 exceeds --max-workers 2",
-            ),
-            (
-                "--schedule 08:00-18:00=20",
-                "--schedule asks for 20 workers",
-            ),
-            (
-                "--min-workers 3 --price-per-hour 0.1 --budget 0.25",
-                "3 workers are to be kept, which cost 0.3000 dollars",
-            ),
-            ("--schedule 08:00=5", "not a period"),
-            ("--latency-target 0s", "must be longer than zero"),
-            ("--keep-idle never", "200ms, 2s, 5m, 1h, or auto"),
-        ] {
-            let error = policy(line).unwrap_err().to_string();
-            assert!(error.contains(complaint), "{line}: {error}");
-        }
+/// Checks the schedule and the budget against the bounds.
+fn check(policy: &Policy) -> anyhow::Result<()> {
+    let max_workers = policy.bounds.max_workers;
+    let scheduled = policy.schedule.iter().map(|window| window.min_workers);
+    let scheduled = scheduled.max().unwrap_or(0);
+    anyhow::ensure!(
+        scheduled <= max_workers,
+        "--schedule asks for {scheduled} workers, which exceeds --max-workers {max_workers}"
+    );
+    let least = policy.bounds.min_workers.max(scheduled);
+    let cost = f64::from(least) * policy.prices.per_hour;
+    if let Some(budget) = policy.bounds.budget_per_hour {
+        anyhow::ensure!(
+            // Tolerates rounding: a budget that just pays for them is accepted.
+            cost <= budget * (1.0 + 1e-9),
+            "a minimum of {least} workers costs {cost:.4} dollars an hour, which exceeds --budget {budget}"
+        );
     }
-
-    #[test]
-    fn the_help_says_what_each_policy_does() {
-        let help = Scaler::command().render_long_help().to_string();
-        for kind in <PolicyKind as clap::ValueEnum>::value_variants() {
-            let line = format!("- {}:", kind.name());
-            let found = help.lines().find_map(|it| it.trim().strip_prefix(&line));
-            assert!(found.is_some_and(|about| about.len() > 10), "{line}");
-        }
-    }
+    Ok(())
 }

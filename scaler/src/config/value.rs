@@ -1,51 +1,39 @@
-//! What values on the command line look like.
+//! Parsers for values on the command line. Durations have the syntax of `humantime`: 200ms, 2s, 5m, 1h.
 
 use std::time::Duration;
 
-use crate::plan::{KeepIdle, Window};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
-/// A whole number and one of the units ms, s, m and h.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let unit_at = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let milliseconds = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err("expected a number with a unit: 200ms, 2s, 5m, 1h".to_owned()),
-    };
-    let number: u64 = number
-        .parse()
-        .map_err(|_| "expected a number before the unit".to_owned())?;
-    number
-        .checked_mul(milliseconds)
-        .map(Duration::from_millis)
-        .ok_or_else(|| "too long".to_owned())
+use crate::plan::{KeepIdle, PolicyKind, Window};
+
+/// Parses the name of a policy. `--help` lists the names.
+pub(crate) fn policy_kind() -> impl TypedValueParser<Value = PolicyKind> {
+    let values = PolicyKind::ALL.map(|kind| PossibleValue::new(kind.name()).help(kind.about()));
+    PossibleValuesParser::new(values).try_map(|name| name.parse::<PolicyKind>())
 }
 
-/// A duration that bounds, or `auto`.
+/// Parses a duration or `auto`.
 pub(crate) fn keep_idle(text: &str) -> Result<KeepIdle, String> {
     match text {
         "auto" => Ok(KeepIdle::Auto),
-        _ => duration(text)
+        _ => humantime::parse_duration(text)
             .map(KeepIdle::AtMost)
-            .map_err(|error| format!("{error}, or auto")),
+            .map_err(|error| {
+                format!("{error}; expected a duration such as 200ms, 2s, 5m or 1h, or auto")
+            }),
     }
 }
 
-/// A [`duration`] that is not zero.
+/// Parses a duration above zero.
 pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
-    let duration = duration(text)?;
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if duration.is_zero() {
         return Err("must be longer than zero".to_owned());
     }
     Ok(duration)
 }
 
-/// Dollars: more than none, and finite.
+/// Parses a finite number of dollars above zero.
 pub(crate) fn dollars(text: &str) -> Result<f64, String> {
     let dollars: f64 = text
         .parse()
@@ -56,7 +44,7 @@ pub(crate) fn dollars(text: &str) -> Result<f64, String> {
     Ok(dollars)
 }
 
-/// An instance type and its price.
+/// Parses an instance type and its price.
 pub(crate) fn price(text: &str) -> Result<(String, f64), String> {
     match text.split_once('=') {
         Some((kind, price)) if !kind.is_empty() => Ok((kind.to_owned(), dollars(price)?)),
@@ -64,7 +52,7 @@ pub(crate) fn price(text: &str) -> Result<(String, f64), String> {
     }
 }
 
-/// A part of the whole, up to nine tenths: of what comes to nothing something has to be left.
+/// Parses a share from 0 to 0.9. A larger share of failures would leave too few successes.
 pub(crate) fn share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok();
     share
@@ -72,7 +60,7 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected a share between 0 and 0.9".to_owned())
 }
 
-/// A daily period and its number of workers: `08:00-18:00=5`, in UTC.
+/// Parses a daily period in UTC and its minimum number of workers: `08:00-18:00=5`.
 pub(crate) fn window(text: &str) -> Result<Window, String> {
     let (period, workers) = text
         .trim()
@@ -96,7 +84,7 @@ pub(crate) fn window(text: &str) -> Result<Window, String> {
     })
 }
 
-/// Since midnight. The day ends at 24:00.
+/// Parses a time of day, as the time since midnight. The day ends at 24:00.
 fn time_of_day(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a time of day: expected 00:00 to 24:00");
     let (hours, minutes) = text.trim().split_once(':').ok_or_else(wrong)?;
@@ -117,28 +105,33 @@ fn time_of_day(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
 
+    /// Older syntax stays valid, except for milliseconds beyond 584 years.
     #[test]
     fn durations_have_a_unit() {
+        let duration = humantime::parse_duration;
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
         assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
-        assert_eq!(duration("2s"), Ok(Duration::from_secs(2)));
+        assert_eq!(duration("007s"), Ok(Duration::from_secs(7)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("36h"), Ok(Duration::from_secs(36 * 3_600)));
+        let centuries = Duration::from_millis(10_000_000_000_000);
+        assert_eq!(duration("10000000000000ms"), Ok(centuries));
         for wrong in [
             "",
             "2",
             "s",
             "-2s",
-            "2 s",
-            "2d",
             "99999999999999999999s",
             "9999999999999999h",
         ] {
             assert!(duration(wrong).is_err(), "{wrong:?}");
         }
         assert!(positive_duration("0s").is_err());
+        assert_eq!(positive_duration("2s"), Ok(Duration::from_secs(2)));
     }
 
     #[test]
-    fn dollars_are_more_than_none() {
+    fn dollars_are_above_zero() {
         assert_eq!(dollars("1.5"), Ok(1.5));
         for wrong in ["", "0", "-1", "NaN", "inf", "$1"] {
             assert!(dollars(wrong).is_err(), "{wrong:?}");
@@ -146,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_leave_something() {
+    fn a_share_is_at_most_nine_tenths() {
         assert_eq!(share("0.25"), Ok(0.25));
         for wrong in ["", "-0.1", "0.91", "NaN", "10%"] {
             assert!(share(wrong).is_err(), "{wrong:?}");
@@ -171,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_said_what_is_wrong_with_a_window() {
+    fn the_error_names_the_fault_of_a_window() {
         for (text, complaint) in [
             ("", "expected a period and a number of workers"),
             ("08:00-18:00", "expected a period and a number of workers"),

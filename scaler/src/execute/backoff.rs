@@ -3,66 +3,46 @@ use std::time::Duration;
 use platform::fleet::FleetError;
 use uuid::Uuid;
 
-use crate::plan::Moment;
+use crate::plan::{Moment, throttle};
 
-const SHORTEST: Duration = Duration::from_millis(200);
-const LONGEST: Duration = Duration::from_secs(20);
-/// A refusal that time alone does not mend, such as an unknown image, is tried again this often.
-const WITHOUT_HOPE: Duration = Duration::from_secs(10);
+/// How long to wait after a refusal that time alone does not change, such as an unknown image.
+const PERMANENT: Duration = Duration::from_secs(10);
 
-/// For how long calls of one kind are held back after failures.
+/// Exponential backoff with jitter for calls of one kind.
 #[derive(Debug, Default)]
-pub struct Backoff {
-    failures: u32,
-    until: Option<Moment>,
-}
+pub struct Backoff(throttle::Backoff);
 
 impl Backoff {
-    /// Takes note of what became of a call.
+    /// Records how a call ended: a success resets the backoff.
     pub fn note(&mut self, error: Option<&FleetError>, now: Moment) {
-        let Some(error) = error else {
-            *self = Self::default();
-            return;
-        };
-        self.wait(
-            if error.is_transient() {
-                Duration::ZERO
-            } else {
-                WITHOUT_HOPE
-            },
-            now,
-        );
+        match error {
+            None => self.0.succeed(),
+            Some(error) if error.is_transient() => self.0.fail(Duration::ZERO, jitter(), now),
+            Some(_) => self.0.fail(PERMANENT, jitter(), now),
+        }
     }
 
-    /// The call has succeeded, but another one would not as yet.
+    /// Holds calls back although the last one succeeded, or failed for a part of its instances.
     pub fn hold(&mut self, now: Moment) {
-        self.wait(Duration::ZERO, now);
-    }
-
-    fn wait(&mut self, at_least: Duration, now: Moment) {
-        let wait = SHORTEST
-            .saturating_mul(2_u32.saturating_pow(self.failures))
-            .min(LONGEST)
-            .max(at_least);
-        self.failures = self.failures.saturating_add(1);
-        self.until = Some(now.after(wait.mul_f64(jitter())));
+        self.0.fail(Duration::ZERO, jitter(), now);
     }
 
     #[must_use]
     pub fn until(&self) -> Option<Moment> {
-        self.until
+        self.0.until()
     }
 }
 
-/// Between a half and one, so that scalers which failed together do not try again together.
+/// A random number from 0 to 1, so that scalers that failed together do not retry together.
 fn jitter() -> f64 {
     let (random, _) = Uuid::new_v4().as_u64_pair();
-    0.5 + f64::from((random >> 40) as u32) / f64::from(1_u32 << 25)
+    f64::from((random >> 40) as u32) / f64::from(1_u32 << 24)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::throttle::{LONGEST, SHORTEST};
 
     fn refused(code: &str) -> FleetError {
         FleetError::Refused {
@@ -81,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn throttled_calls_wait_longer_each_time_and_not_all_alike() {
+    fn throttled_calls_wait_longer_each_time_with_jitter() {
         let mut backoff = Backoff::default();
         let waits: Vec<_> = (0..12)
             .map(|_| wait(&mut backoff, "RequestLimitExceeded"))
@@ -101,8 +81,8 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_image_is_not_asked_for_again_soon() {
-        assert!(wait(&mut Backoff::default(), "InvalidAMIID.NotFound") >= WITHOUT_HOPE / 2);
+    fn a_permanent_refusal_waits_long() {
+        assert!(wait(&mut Backoff::default(), "InvalidAMIID.NotFound") >= PERMANENT / 2);
     }
 
     #[test]

@@ -5,76 +5,68 @@ use proto::names::WORKER_INSTANCE;
 use uuid::Uuid;
 
 use super::Executor;
-use super::limits::Action;
-use super::outcome::{Call, Launch};
-use super::places::Place;
-use crate::observe::World;
-use crate::plan::Moment;
+use super::capacity_pools::CapacityPool;
+use super::outcome::{Call, Event};
+use super::throttle::Action;
+use crate::fleet::FleetView;
+use crate::plan::{InstanceId, Moment};
 
-/// How soon to look again whether a launch may be made that was put off.
-const UNSURE_POLL: Duration = Duration::from_millis(500);
+/// How soon to check again whether a launch that was put off may be made.
+const RETRY: Duration = Duration::from_millis(500);
 
-/// How long the instances of a launch whose answer was lost may be unlisted. Until then nothing less is launched.
-const UNSURE_LAG: Duration = Duration::from_secs(75);
+/// How long EC2 may not list the instances of an unconfirmed launch. Until then no smaller launch is made.
+const UNCONFIRMED_LAG: Duration = Duration::from_secs(75);
 
 /// A launch that may or may not have reached EC2.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct UnsureLaunch {
+pub(super) struct UnconfirmedLaunch {
     pub count: u32,
-    pub place: Place,
-    /// EC2 takes a launch with the token of an earlier one for the same launch.
+    pub pool: CapacityPool,
+    /// EC2's client token: a repeated launch with the token of an earlier one is that same launch.
     pub token: String,
     pub ordered_at: Moment,
     pub failed_at: Moment,
 }
 
-/// The launch to make next.
+/// A launch in one capacity pool.
 #[derive(Debug)]
-pub(super) struct Next {
+pub(super) struct Launch {
     pub count: u32,
-    pub place: Place,
+    pub pool: CapacityPool,
     pub token: String,
-    /// The launch that it repeats.
-    pub repeats: Option<UnsureLaunch>,
+    /// The unconfirmed launch that this one repeats.
+    pub repeats: Option<UnconfirmedLaunch>,
 }
 
 impl Executor {
-    /// Launches as many as may be launched now, all in one place. The plan asks for the others again.
-    pub(super) fn launch_instances(&mut self, wanted: u32, world: &mut World, now: Moment) {
-        let next = self
+    /// Launches as many as the throttle allows now, all in one capacity pool. The next plan asks for the rest again.
+    pub(super) fn launch_instances(&mut self, wanted: u32, view: &mut FleetView, now: Moment) {
+        let launch = self
             .user_data()
-            .and_then(|user_data| Some((self.next_launch(wanted, world, now)?, user_data)));
-        let Some((next, user_data)) = next else {
-            // Looked at again soon, but not at once.
-            self.launch_waits_until = Some(now.after(UNSURE_POLL));
+            .and_then(|user_data| Some((self.next_launch(wanted, view, now)?, user_data)));
+        let Some((launch, user_data)) = launch else {
+            self.launch_waits_until = Some(now.after(RETRY));
             return;
         };
-        world.launching += next.count;
+        view.launching += launch.count;
         let mut spec = self.spec.clone();
-        spec.instance_type.clone_from(&next.place.instance_type);
-        spec.subnet_id.clone_from(&next.place.subnet_id);
+        spec.instance_type.clone_from(&launch.pool.instance_type);
+        spec.subnet_id.clone_from(&launch.pool.subnet_id);
         spec.user_data = user_data;
         let fleet = self.fleet.clone();
         self.spawn(now, async move {
             let launched = fleet
-                .launch(&spec, next.count, WORKER_INSTANCE, &next.token)
+                .launch(&spec, launch.count, WORKER_INSTANCE, &launch.token)
                 .await;
             let (launched, error) = match launched {
                 Ok(ids) => (ids.iter().map(|id| id.as_str().into()).collect(), None),
                 Err(error) => (Vec::new(), Some(error)),
             };
-            let launch = Launch {
-                count: next.count,
-                place: next.place,
-                token: next.token,
-                repeats: next.repeats,
-                launched,
-            };
-            (Call::Launch(launch), error)
+            (Call::Launch(launch, launched), error)
         });
     }
 
-    /// Absent while the token that belongs into it is not known.
+    /// Returns the user data for a launch; `None` while it needs the fleet's token and that is not known.
     fn user_data(&self) -> Option<UserData> {
         let template = &self.spec.user_data;
         match &self.fleet_token {
@@ -83,78 +75,80 @@ impl Executor {
         }
     }
 
-    /// While a launch may have happened without its instances being known, only that one is asked for again: then it does
-    /// not happen twice, and nothing comes on top of it. Absent when the limits or a larger unsure launch forbid it.
-    pub(super) fn next_launch(&mut self, wanted: u32, world: &World, now: Moment) -> Option<Next> {
-        self.unsure_launches
-            .retain(|unsure| unsure.may_be_outstanding(world, now));
-        if self.unsure_launches.is_empty() {
-            let count = self.limits.take(Action::Launch, wanted, now);
-            return (count > 0).then(|| Next {
+    /// Chooses the next launch; `None` when the throttle or a larger unconfirmed launch forbids it. While a launch is
+    /// unconfirmed only that one is repeated. So it does not happen twice, and no other launch comes on top of it.
+    pub(super) fn next_launch(
+        &mut self,
+        wanted: u32,
+        view: &FleetView,
+        now: Moment,
+    ) -> Option<Launch> {
+        self.unconfirmed_launches
+            .retain(|launch| launch.may_be_outstanding(view, now));
+        if self.unconfirmed_launches.is_empty() {
+            let count = self.throttle.take(Action::Launch, wanted, now);
+            return (count > 0).then(|| Launch {
                 count,
-                place: self.places.choose(now),
+                pool: self.pools.choose(now),
                 token: Uuid::new_v4().to_string(),
                 repeats: None,
             });
         }
-        let fits = |unsure: &UnsureLaunch| unsure.count <= wanted;
-        let fitting = self.unsure_launches.iter().position(fits)?;
-        let count = self.unsure_launches[fitting].count;
-        if !self.limits.take_all(Action::Launch, count, now) {
+        let fits = |launch: &UnconfirmedLaunch| launch.count <= wanted;
+        let fitting = self.unconfirmed_launches.iter().position(fits)?;
+        let count = self.unconfirmed_launches[fitting].count;
+        if !self.throttle.take_all(Action::Launch, count, now) {
             return None;
         }
-        let unsure = self.unsure_launches.remove(fitting);
-        Some(Next {
+        let repeated = self.unconfirmed_launches.remove(fitting);
+        Some(Launch {
             count,
-            place: unsure.place.clone(),
-            token: unsure.token.clone(),
-            repeats: Some(unsure),
+            pool: repeated.pool.clone(),
+            token: repeated.token.clone(),
+            repeats: Some(repeated),
         })
     }
 
     pub(super) fn finish_launch(
         &mut self,
         launch: &Launch,
+        launched: &[InstanceId],
         asked_at: Moment,
         error: Option<&FleetError>,
-        world: &mut World,
+        view: &mut FleetView,
         now: Moment,
-    ) {
-        world.launching = world.launching.saturating_sub(launch.count);
-        world.launched(&launch.launched, now);
-        self.note_unsure(launch, asked_at, error, now);
+    ) -> Vec<Event> {
+        view.launching = view.launching.saturating_sub(launch.count);
+        view.launched(launched, now);
+        self.note_unconfirmed(launch, asked_at, error, now);
         let Some(error) = error else {
             self.launch.note(None, now);
-            self.count_start(
-                &mut |totals| &mut totals.launched,
-                launch.launched.len(),
-                asked_at,
-            );
-            if launch.launched.len() < launch.count as usize {
-                self.places.exhausted(&launch.place, now);
+            if launched.len() < launch.count as usize {
+                self.pools.exhausted(&launch.pool, now);
                 tracing::warn!(
-                    place = ?launch.place,
+                    pool = ?launch.pool,
                     asked = launch.count,
-                    launched = launch.launched.len(),
-                    "there was capacity for a part of a launch only"
+                    launched = launched.len(),
+                    "EC2 had capacity for a part of a launch only"
                 );
-                if !self.places.any_left(now) {
+                if !self.pools.any_left(now) {
                     self.launch.hold(now);
                 }
             }
-            return;
+            return vec![Event::Launched {
+                instances: launched.len() as u64,
+                ordered_at: asked_at,
+            }];
         };
         let code = error.code().unwrap_or_default();
-        if self.places.refused(&launch.place, code, now) && self.places.any_left(now) {
-            // The next place is tried as soon as the limits allow.
-            self.launch.note(None, now);
-        } else {
-            self.launch.note(Some(error), now);
-        }
+        let tries_elsewhere =
+            self.pools.refused(&launch.pool, code, now) && self.pools.any_left(now);
+        self.launch.note((!tries_elsewhere).then_some(error), now);
+        Vec::new()
     }
 
     /// Remembers a launch that may have happened.
-    fn note_unsure(
+    fn note_unconfirmed(
         &mut self,
         launch: &Launch,
         asked_at: Moment,
@@ -162,10 +156,10 @@ impl Executor {
         now: Moment,
     ) {
         let before = launch.repeats.as_ref();
-        let unsure = match error {
-            Some(error) if error.may_have_happened() => Some(UnsureLaunch {
+        let unconfirmed = match error {
+            Some(error) if error.may_have_happened() => Some(UnconfirmedLaunch {
                 count: launch.count,
-                place: launch.place.clone(),
+                pool: launch.pool.clone(),
                 token: launch.token.clone(),
                 ordered_at: before.map_or(asked_at, |before| before.ordered_at),
                 failed_at: now,
@@ -174,17 +168,17 @@ impl Executor {
             Some(error) if error.is_throttled() => before.cloned(),
             _ => None,
         };
-        self.unsure_launches.extend(unsure);
+        self.unconfirmed_launches.extend(unconfirmed);
     }
 }
 
-impl UnsureLaunch {
-    /// Whether its instances may exist and be unknown as yet. Later its token would only bring back instances that have
-    /// come and gone.
-    fn may_be_outstanding(&self, world: &World, now: Moment) -> bool {
-        let was_seen = world
+impl UnconfirmedLaunch {
+    /// Whether its instances may exist and not be listed yet. Later its token would only return instances that have
+    /// ended.
+    fn may_be_outstanding(&self, view: &FleetView, now: Moment) -> bool {
+        let was_seen = view
             .newcomers_at
             .is_some_and(|described_at| described_at >= self.ordered_at);
-        !was_seen && now.since(self.failed_at) < UNSURE_LAG
+        !was_seen && now.since(self.failed_at) < UNCONFIRMED_LAG
     }
 }

@@ -1,29 +1,56 @@
 use platform::fleet::FleetError;
 
-use super::launch::UnsureLaunch;
-use super::limits::Action;
-use super::places::Place;
-use super::stop::End;
-use super::{Executor, Totals};
-use crate::metric;
-use crate::observe::World;
+use super::Executor;
+use super::launch::Launch;
+use super::stop::{End, ids};
+use super::throttle::Action;
+use crate::fleet::FleetView;
 use crate::plan::{InstanceId, Moment, Stop, StopCause};
 
-/// What became of a call to EC2.
+/// How a call to EC2 ended.
 #[derive(Debug)]
 pub struct Outcome {
     pub(super) call: Call,
     pub(super) asked_at: Moment,
     pub(super) error: Option<FleetError>,
-    /// Calls of the same action besides the one that was accounted for.
+    /// Calls of the same action besides the one that was taken from the throttle.
     pub(super) further_calls: u32,
+    /// Calls of the same action that EC2 refused for several instances, and that were repeated for each half of them.
+    pub(super) split_calls: u32,
+}
+
+/// What a call to EC2 has brought about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    Started {
+        instances: u64,
+        ordered_at: Moment,
+    },
+    Launched {
+        instances: u64,
+        ordered_at: Moment,
+    },
+    /// One instance was stopped, or terminated instead.
+    Stopped {
+        cause: StopCause,
+        terminated: bool,
+    },
+    /// Stopped instances that failed to boot too often were terminated.
+    Discarded {
+        instances: u64,
+    },
+    /// EC2 refused a call or did not answer it.
+    CallFailed {
+        call: &'static str,
+    },
 }
 
 /// A call to EC2, as far as its outcome needs it.
 #[derive(Debug)]
 pub(super) enum Call {
     Start(Vec<InstanceId>),
-    Launch(Launch),
+    /// With the instances that it brought.
+    Launch(Launch, Vec<InstanceId>),
     Stop(Vec<Stop>),
     Terminate(Vec<Stop>),
     /// Terminates instances that are stopped already.
@@ -34,53 +61,64 @@ pub(super) enum Call {
     },
 }
 
-#[derive(Debug)]
-pub(super) struct Launch {
-    pub count: u32,
-    pub place: Place,
-    pub token: String,
-    /// The launch without an answer that this one repeats.
-    pub repeats: Option<UnsureLaunch>,
-    pub launched: Vec<InstanceId>,
+impl Outcome {
+    pub(super) fn new(call: Call, asked_at: Moment, error: Option<FleetError>) -> Self {
+        Self {
+            call,
+            asked_at,
+            error,
+            further_calls: 0,
+            split_calls: 0,
+        }
+    }
+
+    /// Whether the call failed. Then EC2 should be polled at once.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.error.is_some()
+    }
 }
 
 impl Executor {
-    /// Takes note of what became of a call; `true` when EC2 should be asked at once how things stand.
-    pub fn finish(&mut self, outcome: Outcome, world: &mut World, now: Moment) -> bool {
+    /// Records the outcome of a call in `view`, and returns what it has brought about.
+    #[must_use]
+    pub fn finish(&mut self, outcome: Outcome, view: &mut FleetView, now: Moment) -> Vec<Event> {
         let Outcome {
             call,
             asked_at,
             error,
             further_calls,
+            split_calls,
         } = outcome;
-        self.limits.spend(call.action(), further_calls);
-        if error.as_ref().is_some_and(FleetError::is_throttled) {
-            self.limits.throttled(call.action(), now);
+        let error = error.as_ref();
+        self.throttle.spend(call.action(), further_calls);
+        if error.is_some_and(FleetError::is_throttled) {
+            self.throttle.throttled(call.action(), now);
         }
-        match &call {
-            Call::Start(ids) => self.finish_start(ids, asked_at, error.as_ref(), world, now),
-            Call::Launch(launch) => {
-                self.finish_launch(launch, asked_at, error.as_ref(), world, now);
+        let mut events = match &call {
+            Call::Start(ids) => self.finish_start(ids, asked_at, error, view, now),
+            Call::Launch(launch, launched) => {
+                self.finish_launch(launch, launched, asked_at, error, view, now)
             }
-            Call::Stop(stops) => self.finish_stop(End::Stop, stops, error.as_ref(), world, now),
-            Call::Terminate(stops) => {
-                self.finish_stop(End::Terminate, stops, error.as_ref(), world, now);
-            }
-            Call::Discard(ids) => self.finish_discard(ids, error.as_ref(), world, now),
+            Call::Stop(stops) => self.finish_stop(End::Stop, stops, error, view, now),
+            Call::Terminate(stops) => self.finish_stop(End::Terminate, stops, error, view, now),
+            Call::Discard(ids) => self.finish_discard(ids, error, view, now),
             Call::Rename { id, number } => {
-                self.rename.note(error.as_ref(), now);
-                match &error {
-                    Some(_) => world.not_renamed(id),
-                    None => world.renamed(id, *number, now),
+                self.rename.note(error, now);
+                match error {
+                    Some(_) => view.not_renamed(id),
+                    None => view.renamed(id, *number, now),
                 }
+                Vec::new()
             }
-        }
-        if let Some(error) = &error {
-            metric::refused(call.name());
+        };
+        if let Some(error) = error {
             let transient = error.is_transient();
             tracing::warn!(call = call.name(), %error, transient, "a call to EC2 failed");
         }
-        error.is_some()
+        let failed = split_calls as usize + usize::from(error.is_some());
+        events.extend(vec![Event::CallFailed { call: call.name() }; failed]);
+        events
     }
 
     fn finish_stop(
@@ -88,100 +126,82 @@ impl Executor {
         end: End,
         stops: &[Stop],
         error: Option<&FleetError>,
-        world: &mut World,
+        view: &mut FleetView,
         now: Moment,
-    ) {
+    ) -> Vec<Event> {
         self.stop.note(error, now);
-        let ids: Vec<_> = stops.iter().map(|stop| stop.id.clone()).collect();
-        match error {
-            Some(error) if !error.may_have_happened() => world.not_stopping(&ids),
-            // A worker that were called back now could be stopped at work.
-            _ => world.stop_called(&ids, now),
-        }
+        note_stop_called(&ids(stops), error, view, now);
         if let Some(error) = error {
             if end == End::Terminate {
-                note_whether_permitted(error, world);
+                note_permission(error, view);
             }
-            return;
+            return Vec::new();
         }
         for stop in stops {
-            self.totals.stopped += 1;
-            if end == End::Terminate {
-                self.totals.terminated += 1;
-            }
-            if stop.cause == StopCause::NeverAttended {
-                self.totals.never_attended_stopped += 1;
-            }
             if stop.cause.is_failed_boot() {
-                world.boot_failed(&stop.id, now);
+                view.boot_failed(&stop.id, now);
             }
             if stop.cause != StopCause::Drained {
-                self.totals.silent_workers_stopped += 1;
                 tracing::warn!(instance = %stop.id, cause = ?stop.cause, "gave a worker up");
             }
-            metric::stopped(stop.cause);
         }
+        let stopped = stops.iter().map(|stop| Event::Stopped {
+            cause: stop.cause,
+            terminated: end == End::Terminate,
+        });
+        stopped.collect()
     }
 
     fn finish_discard(
         &mut self,
         ids: &[InstanceId],
         error: Option<&FleetError>,
-        world: &mut World,
+        view: &mut FleetView,
         now: Moment,
-    ) {
+    ) -> Vec<Event> {
         self.discard.note(error, now);
-        match error {
-            Some(error) => {
-                if error.may_have_happened() {
-                    world.stop_called(ids, now);
-                } else {
-                    world.not_stopping(ids);
-                }
-                note_whether_permitted(error, world);
-            }
-            None => {
-                world.stop_called(ids, now);
-                self.totals.terminated += ids.len() as u64;
-            }
+        note_stop_called(ids, error, view, now);
+        if let Some(error) = error {
+            note_permission(error, view);
+            return Vec::new();
         }
-    }
-
-    pub(super) fn count_start(
-        &mut self,
-        total: &mut dyn FnMut(&mut Totals) -> &mut u64,
-        count: usize,
-        asked_at: Moment,
-    ) {
-        *total(&mut self.totals) += count as u64;
-        self.totals.first_start_at.get_or_insert(asked_at);
-        metric::started(count);
+        let instances = ids.len() as u64;
+        vec![Event::Discarded { instances }]
     }
 }
 
-/// A scaler that may not terminate instances stops those whose boots fail, as it does with all others.
-fn note_whether_permitted(error: &FleetError, world: &mut World) {
+/// A stop that may have happened counts as one: a worker that is uncordoned now could be stopped at work.
+fn note_stop_called(
+    ids: &[InstanceId],
+    error: Option<&FleetError>,
+    view: &mut FleetView,
+    now: Moment,
+) {
+    match error {
+        Some(error) if !error.may_have_happened() => view.not_stopping(ids),
+        _ => view.stop_called(ids, now),
+    }
+}
+
+/// A scaler that may not terminate instances stops those whose boots fail.
+fn note_permission(error: &FleetError, view: &mut FleetView) {
     if error.code() == Some("UnauthorizedOperation") {
-        tracing::warn!("instances cannot be terminated, so those that never boot stay in the pool");
-        world.keep_hopeless();
+        tracing::warn!(
+            "EC2 does not permit to terminate instances, so those that never boot stay in the pool: allow ec2:TerminateInstances"
+        );
+        view.keep_broken();
     }
 }
 
 impl Call {
     pub(super) fn name(&self) -> &'static str {
-        match self {
-            Self::Start(_) => "StartInstances",
-            Self::Launch(_) => "RunInstances",
-            Self::Stop(_) => "StopInstances",
-            Self::Terminate(_) | Self::Discard(_) => "TerminateInstances",
-            Self::Rename { .. } => "CreateTags",
-        }
+        self.action().call_name()
     }
 
     fn action(&self) -> Action {
         match self {
             Self::Start(_) => Action::Start,
-            Self::Launch(_) => Action::Launch,
+            Self::Launch(..) => Action::Launch,
             Self::Stop(_) => Action::Stop,
             Self::Terminate(_) | Self::Discard(_) => Action::Terminate,
             Self::Rename { .. } => Action::Rename,

@@ -1,14 +1,14 @@
 use platform::fleet::FleetError;
 
-use super::limits::Action;
-use super::outcome::Call;
-use super::places::is_lack_of_capacity;
+use super::capacity_pools::is_lack_of_capacity;
+use super::outcome::{Call, Event};
+use super::throttle::Action;
 use super::{Executor, texts};
-use crate::observe::World;
+use crate::fleet::FleetView;
 use crate::plan::{InstanceId, Moment};
 
-/// How many instances to start in one call. EC2 starts all of them or none, and does not say which of them it refuses, so
-/// after a refusal half as many are asked for, down to one.
+/// How many instances to start in one call. EC2 starts all of them or none, and does not say which one it refuses. So
+/// each refusal halves the size of the next call, down to one.
 #[derive(Debug, Default)]
 pub(super) struct StartSize {
     most: Option<u32>,
@@ -23,7 +23,8 @@ impl StartSize {
         self.most = None;
     }
 
-    /// A call for this many was refused; `true` when it was for a single one, which therefore is the one that fails.
+    /// Halves the size after EC2 refused a call for `count` instances. Returns whether the call was for a single
+    /// instance, which therefore is the one that fails.
     fn refused(&mut self, count: usize) -> bool {
         if count <= 1 {
             self.most = None;
@@ -36,17 +37,22 @@ impl StartSize {
 }
 
 impl Executor {
-    /// Starts as many as may be started now. The plan asks for the others again.
-    pub(super) fn start_instances(&mut self, ids: &[InstanceId], world: &mut World, now: Moment) {
+    /// Starts as many as the throttle allows now. The next plan asks for the rest again.
+    pub(super) fn start_instances(
+        &mut self,
+        ids: &[InstanceId],
+        view: &mut FleetView,
+        now: Moment,
+    ) {
         let wanted = self
             .start_size
             .within(u32::try_from(ids.len()).unwrap_or(u32::MAX));
-        let count = self.limits.take(Action::Start, wanted, now);
+        let count = self.throttle.take(Action::Start, wanted, now);
         let ids = ids[..count as usize].to_vec();
         if ids.is_empty() {
             return;
         }
-        world.starting(&ids, now);
+        view.starting(&ids, now);
         let fleet = self.fleet.clone();
         self.spawn(now, async move {
             let error = fleet.start(&texts(&ids)).await.err();
@@ -59,34 +65,36 @@ impl Executor {
         ids: &[InstanceId],
         asked_at: Moment,
         error: Option<&FleetError>,
-        world: &mut World,
+        view: &mut FleetView,
         now: Moment,
-    ) {
+    ) -> Vec<Event> {
         let Some(error) = error else {
             self.start.note(None, now);
             self.start_size.succeeded();
-            self.count_start(&mut |totals| &mut totals.started, ids.len(), asked_at);
-            return;
+            return vec![Event::Started {
+                instances: ids.len() as u64,
+                ordered_at: asked_at,
+            }];
         };
-        world.not_starting(ids);
+        view.not_starting(ids);
         // Neither says anything about the instances.
         if error.is_throttled() || error.may_have_happened() {
-            return self.start.note(Some(error), now);
+            self.start.note(Some(error), now);
+            return Vec::new();
         }
         let lacks_capacity = error.code().is_some_and(is_lack_of_capacity);
         if !lacks_capacity {
-            // However lasting the refusal is, it need not hold for a smaller call.
+            // Even a permanent refusal need not hold for a smaller call.
             self.start.hold(now);
         }
-        // Smaller calls follow, and launches once it is known what cannot be started.
-        if !self.start_size.refused(ids.len()) {
-            return;
+        if self.start_size.refused(ids.len()) {
+            if lacks_capacity {
+                view.lacks_capacity(ids, now);
+            } else {
+                view.cannot_start(ids, now);
+            }
         }
-        if lacks_capacity {
-            world.cannot_start(ids, now);
-        } else {
-            world.cannot_start_itself(ids, now);
-        }
+        Vec::new()
     }
 }
 
@@ -94,7 +102,7 @@ impl Executor {
 mod tests {
     use super::*;
 
-    /// How many calls it takes to find out what can be started, given which of the pool's instances EC2 refuses.
+    /// Counts the calls until all startable instances are started. `false` stands for an instance that EC2 refuses.
     fn calls(mut pool: Vec<bool>) -> usize {
         let (mut size, mut calls) = (StartSize::default(), 0);
         while !pool.is_empty() {
@@ -111,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_cannot_be_started_does_not_keep_the_others_down() {
+    fn an_instance_that_cannot_be_started_does_not_block_the_others() {
         assert_eq!(calls(vec![true; 8]), 1);
         let first = [&[false][..], &[true; 7]].concat();
         assert_eq!(calls(first), 5);

@@ -1,11 +1,10 @@
 use platform::fleet::{Fleet, FleetError};
 
-use super::license::{self, License};
-use super::limits::Action;
 use super::outcome::Call;
+use super::permit::{self, ActingPermit};
+use super::throttle::Action;
 use super::{Executor, Outcome, texts};
-use crate::metric;
-use crate::observe::World;
+use crate::fleet::FleetView;
 use crate::plan::{InstanceId, Moment, Stop, StopCause};
 
 /// How an instance is ended.
@@ -13,71 +12,64 @@ use crate::plan::{InstanceId, Moment, Stop, StopCause};
 pub(super) enum End {
     /// It goes back to the pool.
     Stop,
-    /// It cannot be started again, or should not.
+    /// It cannot be started again, or should not be.
     Terminate,
 }
 
 impl Executor {
-    pub(super) fn stop_instances(&mut self, stops: &[Stop], world: &mut World, now: Moment) {
-        let is_for_good = |stop: &&Stop| {
-            let is_hopeless = stop.cause == StopCause::NeverAttended && world.fails_again(&stop.id);
-            world.is_spot(&stop.id) || is_hopeless || stop.cause == StopCause::NeverStarted
+    pub(super) fn stop_instances(&mut self, stops: &[Stop], view: &mut FleetView, now: Moment) {
+        let is_terminated = |stop: &&Stop| {
+            let is_broken =
+                stop.cause == StopCause::NeverAttended && view.is_last_attempt(&stop.id);
+            view.is_spot(&stop.id) || is_broken || stop.cause == StopCause::NeverStarted
         };
-        let (terminate, stop): (Vec<_>, Vec<_>) = stops.iter().partition(is_for_good);
-        self.end_instances(End::Stop, stop, world, now);
-        self.end_instances(End::Terminate, terminate, world, now);
+        let (terminate, stop): (Vec<_>, Vec<_>) = stops.iter().partition(is_terminated);
+        self.end_instances(End::Stop, stop, view, now);
+        self.end_instances(End::Terminate, terminate, view, now);
     }
 
-    /// Ends as many as may be ended now. The plan asks for the others again.
-    fn end_instances(&mut self, end: End, stops: Vec<&Stop>, world: &mut World, now: Moment) {
+    /// Ends as many as the throttle allows now. The next plan asks for the rest again.
+    fn end_instances(&mut self, end: End, stops: Vec<&Stop>, view: &mut FleetView, now: Moment) {
         let wanted = u32::try_from(stops.len()).unwrap_or(u32::MAX);
         if wanted == 0 {
             return;
         }
-        let count = self.limits.take(end.action(), wanted, now) as usize;
+        let count = self.throttle.take(end.action(), wanted, now) as usize;
         let mut stops: Vec<_> = stops.into_iter().take(count).cloned().collect();
-        stops.retain(|stop| self.attendance.condemn(&stop.id, stop.cause, now));
+        stops.retain(|stop| self.registry.mark_stopping(&stop.id, stop.cause, now));
         if stops.is_empty() {
             return;
         }
         for stop in &stops {
             if stop.cause.is_failed_boot() {
-                world.giving_up(&stop.id);
+                view.giving_up(&stop.id);
             }
         }
-        let ids: Vec<_> = stops.iter().map(|stop| stop.id.clone()).collect();
-        world.stopping(&ids, now);
+        view.stopping(&ids(&stops), now);
         let (fleet, outcomes) = (self.fleet.clone(), self.outcomes.clone());
-        let license = self.license();
+        let permit = self.permit();
         self.calls.spawn(async move {
-            let ended = end_what_can_be(&fleet, &license, end, stops).await;
-            for (stops, error, further_calls) in ended {
-                let outcome = Outcome {
-                    call: end.call(stops),
-                    asked_at: now,
-                    error,
-                    further_calls,
-                };
-                // Nobody listens any more when the scaler shuts down.
+            for outcome in end_with_splits(&fleet, &permit, end, stops, now).await {
+                // The receiver is gone once the scaler shuts down.
                 drop(outcomes.send(outcome).await);
             }
         });
     }
 
-    pub(super) fn discard_instances(&mut self, world: &mut World, now: Moment) {
-        let ids = world.hopeless();
+    pub(super) fn discard_instances(&mut self, view: &mut FleetView, now: Moment) {
+        let ids = view.broken();
         let is_held = self.discard.until().is_some_and(|until| now < until);
         if ids.is_empty() || is_held {
             return;
         }
         let wanted = u32::try_from(ids.len()).unwrap_or(u32::MAX);
-        let count = self.limits.take(Action::Terminate, wanted, now) as usize;
+        let count = self.throttle.take(Action::Terminate, wanted, now) as usize;
         let ids: Vec<InstanceId> = ids.into_iter().take(count).collect();
         if ids.is_empty() {
             return;
         }
-        tracing::warn!(instances = ?texts(&ids), "instances that failed to boot again and again are terminated, besides what was planned");
-        world.stopping(&ids, now);
+        tracing::warn!(instances = ?texts(&ids), "terminating instances that failed to boot too often");
+        view.stopping(&ids, now);
         let fleet = self.fleet.clone();
         self.spawn(now, async move {
             let error = fleet.terminate(&texts(&ids)).await.err();
@@ -102,69 +94,72 @@ impl End {
     }
 }
 
-/// Some instances, what came of the call that ended them, and how many calls besides the first it took to know.
-pub(super) type Ended = (Vec<Stop>, Option<FleetError>, u32);
-
-/// EC2 ends all or none. When it refuses several for what may be the matter with one of them, it is asked for each half of
-/// them, for as long as this scaler may act. Failures come last, so that it is they which hold further calls back.
-pub(super) async fn end_what_can_be(
+/// Ends instances. EC2 ends all or none: when it refuses several because of a fault that one of them may have, each half
+/// is tried, while the permit is valid. Returns successes first, so that failures hold further calls back.
+pub(super) async fn end_with_splits(
     fleet: &Fleet,
-    license: &License,
+    permit: &ActingPermit,
     end: End,
     stops: Vec<Stop>,
-) -> Vec<Ended> {
+    asked_at: Moment,
+) -> Vec<Outcome> {
     let (mut done, mut waiting) = (Vec::new(), vec![stops]);
-    let (mut calls, mut throttled) = (0_u32, false);
+    let (mut calls, mut splits, mut throttled) = (0_u32, 0, false);
     while let Some(mut stops) = waiting.pop() {
-        if throttled {
-            let code = "RequestLimitExceeded".to_owned();
-            let message = "others of the same order were throttled".to_owned();
-            done.push((stops, Some(FleetError::Refused { code, message }), 0));
-            continue;
-        }
-        if !license.holds() {
-            done.push((stops, Some(license::expired()), 0));
-            continue;
-        }
-        calls += 1;
-        match call(fleet, end, &stops).await {
-            Some(error) if stops.len() > 1 && may_concern_one(&error) => {
-                metric::refused(end.call(Vec::new()).name());
-                tracing::warn!(%error, instances = stops.len(), "instances cannot be ended together, so half of them are");
+        let error = if throttled {
+            Some(FleetError::Refused {
+                code: "RequestLimitExceeded".to_owned(),
+                message: "other calls of the same order were throttled".to_owned(),
+            })
+        } else if !permit.is_valid() {
+            Some(permit::expired())
+        } else {
+            calls += 1;
+            let error = call(fleet, end, &stops).await;
+            if let Some(error) = &error
+                && stops.len() > 1
+                && may_concern_one(error)
+            {
+                tracing::warn!(%error, instances = stops.len(), "instances cannot be ended together; trying each half");
+                splits += 1;
                 waiting.push(stops.split_off(stops.len() / 2));
                 waiting.push(stops);
+                continue;
             }
-            error => {
-                throttled = error.as_ref().is_some_and(FleetError::is_throttled);
-                done.push((stops, error, 0));
-            }
-        }
+            throttled = error.as_ref().is_some_and(FleetError::is_throttled);
+            error
+        };
+        done.push(Outcome::new(end.call(stops), asked_at, error));
     }
-    done.sort_by_key(|(_, error, _)| error.is_some());
-    if let Some((_, _, further_calls)) = done.first_mut() {
-        *further_calls = calls.saturating_sub(1);
+    done.sort_by_key(Outcome::has_failed);
+    if let Some(first) = done.first_mut() {
+        first.further_calls = calls.saturating_sub(1);
+        first.split_calls = splits;
     }
     done
 }
 
 async fn call(fleet: &Fleet, end: End, stops: &[Stop]) -> Option<FleetError> {
-    let ids: Vec<_> = stops.iter().map(|stop| stop.id.clone()).collect();
+    let ids = texts(&ids(stops));
     match end {
-        End::Stop => fleet.stop(&texts(&ids)).await.err(),
-        End::Terminate => fleet.terminate(&texts(&ids)).await.err(),
+        End::Stop => fleet.stop(&ids).await.err(),
+        End::Terminate => fleet.terminate(&ids).await.err(),
     }
+}
+
+pub(super) fn ids(stops: &[Stop]) -> Vec<InstanceId> {
+    stops.iter().map(|stop| stop.id.clone()).collect()
 }
 
 /// Whether EC2 refused for a reason that need not hold for each of several instances.
 fn may_concern_one(error: &FleetError) -> bool {
-    let of_an_instance = |code: &str| {
-        matches!(
-            code,
-            "InvalidInstanceID.NotFound" | "IncorrectInstanceState"
-        )
-    };
     match error {
-        FleetError::Refused { code, .. } => of_an_instance(code) || !error.is_transient(),
+        FleetError::Refused { code, .. } => {
+            matches!(
+                code.as_str(),
+                "InvalidInstanceID.NotFound" | "IncorrectInstanceState"
+            ) || !error.is_transient()
+        }
         FleetError::Unavailable(_) => false,
     }
 }

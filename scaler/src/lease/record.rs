@@ -1,30 +1,31 @@
-//! What the lease's object says.
+//! The content of the lease's object.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A scaler that holds the lease, or wants it.
+/// A scaler that holds the lease or competes for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
-    /// Of this run of the scaler.
+    /// Identifies one run of a scaler.
     pub id: String,
-    /// Where it serves gRPC.
+    /// The address at which it serves gRPC.
     pub address: String,
-    /// What only one process can have at a time, and loses when it ends: its listening socket, named so that no other
-    /// machine's is named alike. Whoever finds its own place in the lease knows that the holder has ended.
-    pub place: Option<String>,
+    /// Identifies its listening socket among those of all machines. Only one process at a time can have the socket. So a
+    /// scaler that finds its own socket in the lease knows that the holder has ended.
+    #[serde(rename = "place")]
+    pub socket: Option<String>,
 }
 
 /// The content of `lease.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     pub holder: Holder,
-    /// Counts up, so that no two records are alike.
+    /// Counts up, so that no two records are equal.
     pub renewals: u64,
     /// How long it holds after it was written, in milliseconds.
     pub lease_time_ms: u64,
-    /// Whether the holder has given it up.
+    /// Whether the holder has released it.
     pub released: bool,
 }
 
@@ -34,14 +35,16 @@ impl Record {
         Duration::from_millis(self.lease_time_ms)
     }
 
-    /// The object's bytes.
+    /// Returns the object's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("strings and numbers have a JSON form")
     }
 
+    /// Reads the object's bytes.
+    ///
     /// # Errors
-    /// When the bytes are no record.
+    /// When the bytes are not a record.
     pub fn decode(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
     }

@@ -1,12 +1,14 @@
-//! The lease's protocol, without clock or I/O: what to ask of the store, and what follows from its answers.
+//! The lease's protocol, without clock or I/O: which call to the store to make, and what follows from its reply.
 //!
-//! One object holds a [`Record`], and it is only ever replaced under the condition that it is still the one that was read.
-//! The leader replaces it every third of the lease time. Its leadership counts from the moment when it *sent* the write
-//! that succeeded. A standby takes over when the object has stayed the same for the lease time, counted from the moment
-//! when it *received* the answer that first showed it. The write was sent before it could be seen, so the leader's time is
-//! up first, however long calls take and whether or not their answers arrive. The leader steps down earlier, by a slack in
-//! which the calls to EC2 that are under way end. What this rests on: all processes' clocks run at the same rate, within the
-//! rest of the slack, and do not stand still, as that of a suspended machine does.
+//! One object holds a [`Record`]. Every write has the condition that the object is still the one that was read. The leader
+//! renews it every third of the lease time. Its leadership counts from when it *sent* the write that succeeded. A standby
+//! takes over when the object has stayed the same for the lease time, counted from when it *received* the reply that first
+//! showed it. The write was sent before any read could show it. So the leader's time ends first, no matter how long calls
+//! take and whether their replies arrive. The leader steps down earlier by a slack, in which the calls to EC2 that are in
+//! flight end.
+//!
+//! The protocol assumes that all clocks run at the same rate, within the rest of the slack, and do not stop, as the clock
+//! of a suspended machine does.
 
 use std::time::Duration;
 
@@ -15,8 +17,8 @@ use platform::objects::Condition;
 use super::record::{Holder, Record};
 use crate::plan::Moment;
 
-/// How many writes without an answer are remembered. What an older one has written counts from the last known write.
-const MOST_UNSURE: usize = 16;
+/// How many unconfirmed writes are remembered. An older one counts from the last known write.
+const MOST_UNCONFIRMED: usize = 16;
 
 /// One scaler's view of the lease.
 #[derive(Debug, Clone)]
@@ -26,17 +28,17 @@ pub struct Lease {
     /// How much earlier the leader steps down.
     slack: Duration,
     view: View,
-    /// The newest writes whose success was not told, by their renewals: when they were sent.
-    unsure: Vec<(u64, Moment)>,
+    /// The newest unconfirmed writes: their renewals, and when they were sent.
+    unconfirmed: Vec<(u64, Moment)>,
     /// When to make the next call.
     next_at: Moment,
 }
 
 #[derive(Debug, Clone)]
 enum View {
-    /// Never read, or what was known is outdated. `leads_since` still counts.
+    /// Never read, or outdated. `leads_since` still counts.
     Unknown { leads_since: Option<Moment> },
-    /// Nobody holds it.
+    /// No scaler holds it.
     Free { condition: Condition, renewals: u64 },
     Others {
         record: Record,
@@ -59,23 +61,23 @@ pub enum Step {
     Write(Record, Condition),
 }
 
-/// What a read has found.
+/// The result of a read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+pub enum ReadOutcome {
     Nothing,
     Record(Record, String),
-    /// An object that is no record, with its entity tag. It is replaced.
+    /// An object that is not a record, with its entity tag. It is replaced.
     Unreadable(String),
 }
 
-/// What became of a write.
+/// The result of a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Written {
+pub enum WriteOutcome {
     /// With this entity tag.
     Stored(String),
     Refused,
-    /// It may have happened, or happen yet.
-    Unsure,
+    /// It may have happened, or may still happen.
+    Unconfirmed,
 }
 
 impl Lease {
@@ -86,12 +88,12 @@ impl Lease {
             lease_time,
             slack,
             view: View::Unknown { leads_since: None },
-            unsure: Vec::new(),
+            unconfirmed: Vec::new(),
             next_at: Moment::default(),
         }
     }
 
-    /// Until when this scaler leads; absent when it does not.
+    /// Returns until when this scaler leads; `None` when it does not.
     #[must_use]
     pub fn leads_until(&self) -> Option<Moment> {
         let since = match &self.view {
@@ -102,12 +104,7 @@ impl Lease {
         since.map(|since| since.after(self.lease_time.saturating_sub(self.slack)))
     }
 
-    #[must_use]
-    pub fn leads(&self, now: Moment) -> bool {
-        self.leads_until().is_some_and(|until| now < until)
-    }
-
-    /// Who holds it, if that is another scaler.
+    /// Returns the holder, if that is another scaler.
     #[must_use]
     pub fn leader(&self) -> Option<&Holder> {
         match &self.view {
@@ -116,8 +113,8 @@ impl Lease {
         }
     }
 
-    /// What to do at `now`. Calls are made one after the other, and each is answered by [`Lease::read`],
-    /// [`Lease::not_read`] or [`Lease::wrote`].
+    /// Returns what to do at `now`. Make one call at a time, and report its result by [`read`](Self::read),
+    /// [`not_read`](Self::not_read) or [`wrote`](Self::wrote).
     #[must_use]
     pub fn next(&self, now: Moment) -> Step {
         if now < self.next_at {
@@ -146,7 +143,7 @@ impl Lease {
         }
     }
 
-    /// What to write to give the lease up; absent when it is not held.
+    /// Returns what to write to release the lease; `None` when it is not held.
     #[must_use]
     pub fn release(&self) -> Option<(Record, Condition)> {
         let View::Mine { etag, renewals, .. } = &self.view else {
@@ -157,27 +154,27 @@ impl Lease {
         Some((record, Condition::Unchanged(etag.clone())))
     }
 
-    /// A read has been answered at `now`.
-    pub fn read(&mut self, found: Found, now: Moment) {
+    /// Records a read whose reply came at `now`.
+    pub fn read(&mut self, found: ReadOutcome, now: Moment) {
         self.view = match found {
-            Found::Nothing => View::Free {
+            ReadOutcome::Nothing => View::Free {
                 condition: Condition::Absent,
                 renewals: 0,
             },
-            Found::Unreadable(etag) => View::Free {
+            ReadOutcome::Unreadable(etag) => View::Free {
                 condition: Condition::Unchanged(etag),
                 renewals: 0,
             },
-            Found::Record(record, etag) if record.holder.id == self.me.id => {
+            ReadOutcome::Record(record, etag) if record.holder.id == self.me.id => {
                 self.found_mine(&record, etag)
             }
-            Found::Record(record, etag) if record.released || self.replaces(&record) => {
+            ReadOutcome::Record(record, etag) if record.released || self.replaces(&record) => {
                 View::Free {
                     condition: Condition::Unchanged(etag),
                     renewals: record.renewals,
                 }
             }
-            Found::Record(record, etag) => {
+            ReadOutcome::Record(record, etag) => {
                 let same_since = match &self.view {
                     View::Others {
                         etag: before,
@@ -199,16 +196,16 @@ impl Lease {
         self.next_at = now;
     }
 
-    /// A read has failed.
+    /// Records a read that failed.
     pub fn not_read(&mut self, now: Moment) {
         self.next_at = now.after(self.poll());
     }
 
-    /// A write of `record`, sent at `sent_at`, has ended at `now`.
-    pub fn wrote(&mut self, record: &Record, written: Written, sent_at: Moment, now: Moment) {
+    /// Records a write of `record` that was sent at `sent_at` and ended at `now`.
+    pub fn wrote(&mut self, record: &Record, written: WriteOutcome, sent_at: Moment, now: Moment) {
         match written {
-            Written::Stored(etag) => {
-                self.unsure.clear();
+            WriteOutcome::Stored(etag) => {
+                self.unconfirmed.clear();
                 self.view = View::Mine {
                     etag,
                     renewals: record.renewals,
@@ -216,26 +213,25 @@ impl Lease {
                 };
                 self.next_at = sent_at.after(self.lease_time / 3).max(now);
             }
-            Written::Refused => {
+            WriteOutcome::Refused => {
                 self.doubt();
                 self.next_at = now;
             }
-            Written::Unsure => {
-                self.unsure.push((record.renewals, sent_at));
-                // Written again under the same condition, it is refused if the first has happened. After two in a row
-                // there may be more to it.
-                if self.unsure.len() >= 2 {
+            WriteOutcome::Unconfirmed => {
+                self.unconfirmed.push((record.renewals, sent_at));
+                // The same write again is refused if the first one happened. After two in a row, read again.
+                if self.unconfirmed.len() >= 2 {
                     self.doubt();
                 }
-                if self.unsure.len() > MOST_UNSURE {
-                    self.unsure.remove(0);
+                if self.unconfirmed.len() > MOST_UNCONFIRMED {
+                    self.unconfirmed.remove(0);
                 }
                 self.next_at = now.after(self.poll());
             }
         }
     }
 
-    /// What is known must be read anew. As long as it led, it leads on: others wait for longer.
+    /// Reads again next. A leader keeps leading until its time ends: others wait for longer.
     fn doubt(&mut self) {
         let leads_since = match &self.view {
             View::Mine { leads_since, .. } => Some(*leads_since),
@@ -245,10 +241,10 @@ impl Lease {
         self.view = View::Unknown { leads_since };
     }
 
-    /// A write whose success was not told has happened, or has not.
+    /// The object is this scaler's: an unconfirmed write may have happened.
     fn found_mine(&mut self, record: &Record, etag: String) -> View {
         let of_this_write = self
-            .unsure
+            .unconfirmed
             .iter()
             .find(|(renewals, _)| *renewals == record.renewals);
         let before = match &self.view {
@@ -260,13 +256,13 @@ impl Lease {
         View::Mine {
             etag,
             renewals: record.renewals,
-            // Renewed next; until then it does not count.
+            // Without a known write it does not lead until the next renewal.
             leads_since: leads_since.unwrap_or_default(),
         }
     }
 
     fn replaces(&self, record: &Record) -> bool {
-        self.me.place.is_some() && record.holder.place == self.me.place
+        self.me.socket.is_some() && record.holder.socket == self.me.socket
     }
 
     fn lapses_at(&self, record: &Record, same_since: Moment) -> Moment {
@@ -281,12 +277,12 @@ impl Lease {
         Step::Write(self.record(renewals), condition)
     }
 
-    /// The record after one with this number. Writes that may yet happen have other numbers.
+    /// Returns the record after one with this number. Unconfirmed writes have other numbers.
     fn record(&self, renewals: u64) -> Record {
-        let unsure = self.unsure.iter().map(|(renewals, _)| *renewals).max();
+        let unconfirmed = self.unconfirmed.iter().map(|(renewals, _)| *renewals).max();
         Record {
             holder: self.me.clone(),
-            renewals: renewals.max(unsure.unwrap_or(0)) + 1,
+            renewals: renewals.max(unconfirmed.unwrap_or(0)) + 1,
             lease_time_ms: u64::try_from(self.lease_time.as_millis()).unwrap_or(u64::MAX),
             released: false,
         }

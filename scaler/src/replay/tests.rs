@@ -1,23 +1,21 @@
-use clap::ValueEnum;
-
 use super::*;
-use crate::plan::tests::simulated::{Cloud, Step};
+use crate::histories::scaled_cloud::{ScaledCloud, Step};
 use crate::plan::{Bounds, Goal, PolicyKind, Prices, Window};
 use crate::wire::tests::decision;
 
-/// A history of the modelled cloud as `scaler watch --every --json` would record it, from the decision `joined` on.
+/// A history of the simulated cloud as `scaler watch --every --json` would record it, from the decision `joined` on.
 fn recording(kind: PolicyKind, joined: u64) -> Vec<String> {
     let policy = Policy {
         kind,
         ..Policy::default()
     };
-    let mut cloud = Cloud::new(policy.clone(), 7);
+    let mut cloud = ScaledCloud::new(policy.clone(), 7);
     let mut lines = Vec::new();
     for sequence in 1..=2_000 {
         match sequence {
             100 | 900 => cloud.arrive(30),
-            500 => cloud.front_is_lost = true,
-            600 => cloud.front_is_lost = false,
+            500 => cloud.cloud.faults.front_is_lost = true,
+            600 => cloud.cloud.faults.front_is_lost = false,
             _ => {}
         }
         let Step {
@@ -107,7 +105,7 @@ fn recording_of_turns(kind: PolicyKind) -> Vec<String> {
         }],
         ..Policy::default()
     };
-    let mut cloud = Cloud::new(policy.clone(), 11);
+    let mut cloud = ScaledCloud::new(policy.clone(), 11);
     let mut memory = Memory::default();
     let mut lines = Vec::new();
     for sequence in 1..=1_500 {
@@ -132,7 +130,7 @@ fn recording_of_turns(kind: PolicyKind) -> Vec<String> {
 
 #[test]
 fn a_recording_of_a_scaler_that_stood_by_shows_no_difference_under_any_policy() {
-    for &kind in PolicyKind::value_variants() {
+    for kind in PolicyKind::ALL {
         let lines = recording_of_turns(kind);
         let (all, summary) = replay(&lines, |_| {});
         let different = all.iter().find(|it| it.differs());

@@ -1,4 +1,3 @@
-use clap::ValueEnum;
 use proto::v1;
 
 use super::{WireError, duration, time};
@@ -38,10 +37,13 @@ pub fn decode(
     bounds: &v1::Bounds,
     paused_by: Option<String>,
 ) -> Result<Policy, WireError> {
-    let kind = PolicyKind::from_str(&policy.name, false).map_err(|_| WireError::Invalid {
-        what: "the policy",
-        value: policy.name.clone(),
-    })?;
+    let kind = policy
+        .name
+        .parse::<PolicyKind>()
+        .map_err(|_| WireError::Invalid {
+            what: "the policy",
+            value: policy.name.clone(),
+        })?;
     let patience = policy
         .patience
         .as_ref()

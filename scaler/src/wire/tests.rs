@@ -4,7 +4,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::board::{Board, Settings};
+use crate::decision_log::{ActivePolicy, DecisionLog};
 use crate::plan::{
     Alternative, Billing, Bounds, Counters, FailedBoots, FrontDemand, Goal, Held, Instance,
     KeepIdle, Patience, PolicyKind, Prices, Seen, State, Stop, StopCause, Window,
@@ -18,11 +18,11 @@ pub fn decision(
     plan: &Plan,
     before: &Memory,
 ) -> Decision {
-    let settings = Settings {
+    let active = ActivePolicy {
         version: 0,
         policy: Arc::new(policy.clone()),
     };
-    let none = Arc::clone(&Board::new(settings).latest.borrow());
+    let none = Arc::clone(&DecisionLog::new(active).latest.borrow());
     Decision {
         sequence,
         observation: observation.clone(),
@@ -127,7 +127,7 @@ prop_compose! {
 
 prop_compose! {
     fn any_policy()(
-        kind in prop::sample::select(<PolicyKind as clap::ValueEnum>::value_variants().to_vec()),
+        kind in prop::sample::select(PolicyKind::ALL.to_vec()),
         (min_workers, max_workers, warm_pool) in any::<(u32, u32, u32)>(),
         budget_per_hour in maybe(any_dollars()),
         per_hour in any_dollars(),

@@ -1,10 +1,10 @@
 //! Bursts of demand in a cloud that throttles calls as AWS does.
 //!
-//! `MUSTER_BURSTS` sets how many there are; docs/development.md has the commands.
+//! `MUSTER_BURSTS` sets their number; docs/development.md has the commands.
 
 use std::time::Duration;
 
-use localcloud::{Ec2Settings, Limits};
+use localcloud::{Ec2Faults, RateLimits};
 use platform::fleet::PowerState;
 use proto::v1::{InstanceState, WorkerState};
 use tokio::sync::watch;
@@ -12,20 +12,21 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::stage::{Stage, eventually};
+use crate::wait::{until_listed, until_seen};
 use crate::worker::Worker;
 
-/// How often the cloud is asked, by a question that is no call, whether the scaler has made its call.
+/// How often localcloud's metrics are read. That is not a call to EC2.
 const POLL: Duration = Duration::from_millis(2);
-/// By how much AWS has raised the account's limits on instances: its default of 2 started instances a second does not
-/// carry 15 of them every second.
+/// Factor by which AWS has raised the account's limits on instances: the default of 2 started instances per second does
+/// not permit 15 every second.
 const RAISED: u32 = 20;
-/// From burst to burst, at least: AWS's default of 2 start calls a second, which is not raised here, carries no more.
+/// Shortest time between bursts: AWS's default of 2 start calls per second, not raised here, permits no more.
 const BURST_INTERVAL: Duration = Duration::from_millis(600);
-/// How many instances a scaler that has just started takes AWS's default to let it start; see `scaler::execute`.
+/// How many instances a new scaler assumes that AWS's default permits; see `scaler/src/execute/throttle.rs`.
 const FIRST_INSTANCES: f64 = 99.0;
 const INSTANCES_PER_SECOND: f64 = 2.0;
 
-/// What was measured.
+/// Measured times.
 #[derive(Default)]
 struct Figures {
     starts: Vec<Duration>,
@@ -35,7 +36,7 @@ struct Figures {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bursts_of_fifteen_take_one_start_call_each_and_are_never_throttled() {
-    let mut limits = Limits::aws();
+    let mut limits = RateLimits::aws();
     for bucket in limits.resources.values_mut() {
         bucket.size *= RAISED;
         bucket.refill_per_second *= f64::from(RAISED);
@@ -56,12 +57,12 @@ async fn bursts_of_fifteen_take_one_start_call_each_and_are_never_throttled() {
         figures.note(burst, cycle(&stage, burst, 100, 15).await);
     }
     figures.print("15 workers, limits on instances raised");
-    calls_were_few(&stage, count(12), 15).await;
+    assert_few_calls(&stage, count(12), 15).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_with_awss_default_limits_is_never_throttled() {
-    let stage = stage(Limits::aws(), 15, &["--policy", "step"]).await;
+    let stage = stage(RateLimits::aws(), 15, &["--policy", "step"]).await;
     let began = Instant::now();
     let mut figures = Figures::default();
     for burst in 1..=count(7) {
@@ -73,39 +74,39 @@ async fn an_account_with_awss_default_limits_is_never_throttled() {
         figures.note(burst, cycle(&stage, burst, 100, 15).await);
     }
     figures.print("15 workers, AWS's default limits");
-    calls_were_few(&stage, count(7), 15).await;
+    assert_few_calls(&stage, count(7), 15).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_request_starts_a_worker_at_once_under_the_default_policy() {
-    // It keeps a worker for as long as another boot would take, which here is no time.
+    // The policy keeps a worker for as long as another boot would take, which is next to nothing here.
     let arguments = [
         "--policy",
         "latency",
         "--ec2-request-limits=none",
         "--boot-time=50ms",
     ];
-    let stage = stage(Limits::default(), 1, &arguments).await;
+    let stage = stage(RateLimits::default(), 1, &arguments).await;
     let mut figures = Figures::default();
     for burst in 1..=50 {
         figures.note(burst, cycle(&stage, burst, 1, 1).await);
     }
     figures.print("first_request_to_start_call: 1 worker, default policy, no limits");
-    calls_were_few(&stage, 50, 1).await;
+    assert_few_calls(&stage, 50, 1).await;
     let median = percentile(&mut figures.starts, 50);
     assert!(median < Duration::from_millis(250), "{median:?}");
 }
 
-/// How many bursts to make: `otherwise` in an ordinary test run.
-fn count(otherwise: u32) -> u32 {
-    std::env::var("MUSTER_BURSTS").map_or(otherwise, |count| count.parse().unwrap())
+/// Returns the number of bursts: MUSTER_BURSTS, or `default`.
+fn count(default: u32) -> u32 {
+    std::env::var("MUSTER_BURSTS").map_or(default, |count| count.parse().unwrap())
 }
 
-/// A scaler that knows a pool of stopped instances.
-async fn stage(limits: Limits, pool: u32, arguments: &[&str]) -> Stage {
-    let ec2 = Ec2Settings {
+/// Starts a scaler and waits until it knows a pool of stopped instances.
+async fn stage(limits: RateLimits, pool: u32, arguments: &[&str]) -> Stage {
+    let ec2 = Ec2Faults {
         limits,
-        ..Ec2Settings::default()
+        ..Ec2Faults::default()
     };
     let maximum = pool.to_string();
     let mut all = vec!["--billing-minimum=0s", "--max-workers", &maximum];
@@ -114,15 +115,12 @@ async fn stage(limits: Limits, pool: u32, arguments: &[&str]) -> Stage {
     stage.create_queue().await;
     stage.prepare_stopped(pool).await;
     stage.start_scaler().await;
-    eventually("it knows the pool", async || {
-        stage.seen(InstanceState::Stopped).await == pool as usize
-    })
-    .await;
+    until_seen(&stage, InstanceState::Stopped, pool as usize).await;
     stage
 }
 
-/// From demand to all workers busy, and from no demand to none running: how long it took until the call to start them,
-/// until the last was stopped, and altogether.
+/// Raises demand until all workers are busy, and ends it until none runs. Returns the times until the start call, from the
+/// end of demand until the last instance is stopped, and of the whole cycle.
 async fn cycle(stage: &Stage, burst: u32, demand: u64, workers: u32) -> [Duration; 3] {
     let (began, all) = (Instant::now(), workers as usize);
     let (earlier_starts, earlier_stops) = (
@@ -141,45 +139,33 @@ async fn cycle(stage: &Stage, burst: u32, demand: u64, workers: u32) -> [Duratio
     let mut crew = JoinSet::new();
     for instance in stage.instances().await {
         let worker = Worker::attend(stage, &instance.id, WorkerState::Busy).await;
-        crew.spawn(worker.work_along(working.clone()));
+        crew.spawn(worker.run_busy(working.clone()));
     }
-    eventually("all are busy", async || {
-        stage.seen(InstanceState::Busy).await == all
-    })
-    .await;
-    eventually("all run", async || {
-        stage.count(PowerState::Running).await == all
-    })
-    .await;
+    until_seen(stage, InstanceState::Busy, all).await;
+    until_listed(stage, PowerState::Running, all).await;
     assert_eq!(stage.calls("StopInstances").await, earlier_stops);
 
     let ended = Instant::now();
     stage.demand(0);
-    // Their answers are out; what is left to do takes them until now.
+    // The replies are sent before the workers finish their last work.
     work.send_replace(false);
     let stopped = u64::from(burst) * u64::from(workers);
     promptly("they are ordered to stop", async || {
         stage.status().await.totals.unwrap().stopped == stopped
     })
     .await;
-    eventually("none runs", async || {
-        stage.count(PowerState::Stopped).await == all
-    })
-    .await;
+    until_listed(stage, PowerState::Stopped, all).await;
     let end = ended.elapsed();
     crew.abort_all();
     while let Some(left) = crew.join_next().await {
         assert!(!left.unwrap_or(false), "a busy worker was left");
     }
-    eventually("the scaler knows", async || {
-        stage.seen(InstanceState::Stopped).await == all
-    })
-    .await;
+    until_seen(stage, InstanceState::Stopped, all).await;
     [start, end, began.elapsed()]
 }
 
-/// Nothing was throttled or refused, each burst took one call to start its workers, and no busy worker was stopped.
-async fn calls_were_few(stage: &Stage, bursts: u32, workers: u32) {
+/// Asserts that nothing was throttled or refused, each burst took one start call, and no busy worker was stopped.
+async fn assert_few_calls(stage: &Stage, bursts: u32, workers: u32) {
     let metrics = stage.metrics().await;
     for line in metrics
         .lines()
@@ -229,7 +215,7 @@ fn percentile(durations: &mut [Duration], percent: usize) -> Duration {
     durations[(durations.len() * percent).div_ceil(100).max(1) - 1]
 }
 
-/// As [`eventually`], asking more often, for what is timed.
+/// Like [`eventually`], but polls more often, for timed conditions.
 async fn promptly(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + crate::stage::TIMEOUT;
     while !condition().await {

@@ -1,56 +1,84 @@
+//! Calls to EC2.
+
 use platform::fleet::{FleetInstance, LaunchSpec, PowerState};
 use proto::v1::WorkerState;
-use scaler::attend::Attendance;
 use scaler::clock::Clock;
-use scaler::execute::{Executor, Settings};
-use scaler::observe::World;
+use scaler::decision_log::Totals;
+use scaler::execute::{Executor, ExecutorConfig, Outcome};
+use scaler::fleet::ledger::Ledger;
+use scaler::fleet::{FleetView, WorkerRegistry};
 use scaler::plan::{Plan, Stop, StopCause};
 use tokio::sync::{mpsc, watch};
 
 use crate::stage::{Stage, TIMEOUT, eventually};
+use crate::wait::until_listed;
 use crate::worker::Worker;
 
+/// An executor in the stage's cloud, without a reconciler.
+struct Fixture {
+    clock: Clock,
+    view: FleetView,
+    executor: Executor,
+    outcomes: mpsc::Receiver<Outcome>,
+}
+
+impl Fixture {
+    fn new(stage: &Stage) -> Self {
+        let clock = Clock::start();
+        let registry = WorkerRegistry::new(clock);
+        let demand = watch::channel(None).1;
+        let view = FleetView::new(demand, registry.clone(), Ledger::default());
+        let (outcome, outcomes) = mpsc::channel(16);
+        let config = ExecutorConfig::from(LaunchSpec::default());
+        let executor = Executor::new(stage.fleet(), config, registry, outcome);
+        Self {
+            clock,
+            view,
+            executor,
+            outcomes,
+        }
+    }
+
+    /// Stops instances whose worker never attended, and waits for one outcome for each.
+    async fn stop(&mut self, ids: &[&str]) -> Totals {
+        let stop = |id: &&str| Stop {
+            id: (*id).into(),
+            cause: StopCause::NeverAttended,
+        };
+        let plan = Plan {
+            stop: ids.iter().map(stop).collect(),
+            ..Plan::default()
+        };
+        let now = self.clock.now();
+        self.executor.execute(&plan, &mut self.view, now);
+        let mut totals = Totals::default();
+        for _ in ids {
+            let next = tokio::time::timeout(TIMEOUT, self.outcomes.recv());
+            let outcome = next.await.expect("an outcome comes").unwrap();
+            let now = self.clock.now();
+            for event in self.executor.finish(outcome, &mut self.view, now) {
+                totals.record(&event);
+            }
+        }
+        totals
+    }
+}
+
 #[tokio::test]
-async fn one_instance_that_cannot_be_stopped_does_not_keep_the_others_up() {
+async fn an_instance_that_cannot_be_stopped_does_not_keep_the_others_up() {
     let stage = Stage::without_scaler(&[]).await;
     let ids = stage.prepare_stopped(2).await;
     stage.fleet().start(&ids).await.unwrap();
-    eventually("they run", async || {
-        stage.count(PowerState::Running).await == 2
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 2).await;
 
-    let clock = Clock::start();
-    let attendance = Attendance::new(clock);
-    let mut world = World::new(watch::channel(None).1, attendance.clone());
-    let (outcome, mut outcomes) = mpsc::channel(16);
-    let settings = Settings::from(LaunchSpec::default());
-    let mut executor = Executor::new(stage.fleet(), settings, attendance, outcome);
+    let mut fixture = Fixture::new(&stage);
     let unstoppable = "not-an-instance";
     let all = [ids[0].as_str(), unstoppable, ids[1].as_str()];
-    let plan = Plan {
-        stop: all
-            .map(|id| Stop {
-                id: id.into(),
-                cause: StopCause::NeverAttended,
-            })
-            .to_vec(),
-        ..Plan::default()
-    };
-    executor.execute(&plan, &mut world, clock.now());
-    for _ in all {
-        let next = tokio::time::timeout(TIMEOUT, outcomes.recv());
-        let outcome = next.await.expect("an outcome comes").unwrap();
-        executor.finish(outcome, &mut world, clock.now());
-    }
-    eventually("those that can be are stopped", async || {
-        stage.count(PowerState::Stopped).await == 2
-    })
-    .await;
-    let totals = executor.totals();
+    let totals = fixture.stop(&all).await;
+    until_listed(&stage, PowerState::Stopped, 2).await;
     assert_eq!((totals.stopped, totals.silent_workers_stopped), (2, 2));
-    // Stopping the third is not tried again at once.
-    assert!(executor.held().stop.is_some());
+    // Stops are held back because of the third.
+    assert!(fixture.executor.held().stop.is_some());
 }
 
 #[tokio::test]
@@ -58,54 +86,32 @@ async fn spot_instances_are_terminated_and_others_stopped() {
     let stage = Stage::without_scaler(&[]).await;
     let ids = stage.prepare_stopped(2).await;
     stage.fleet().start(&ids).await.unwrap();
-    eventually("they run", async || {
-        stage.count(PowerState::Running).await == 2
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 2).await;
 
-    let clock = Clock::start();
-    let attendance = Attendance::new(clock);
-    let mut world = World::new(watch::channel(None).1, attendance.clone());
+    let mut fixture = Fixture::new(&stage);
     let mut instances = stage.instances().await;
-    // The local cloud sells none.
+    // localcloud sells no spot instances to this test.
     instances[0].spot = true;
     let spot = instances[0].id.clone();
-    world.described(instances, clock.now());
-    let (outcome, mut outcomes) = mpsc::channel(16);
-    let settings = Settings::from(LaunchSpec::default());
-    let mut executor = Executor::new(stage.fleet(), settings, attendance, outcome);
-    let stop = |id: &String| Stop {
-        id: id.as_str().into(),
-        cause: StopCause::NeverAttended,
-    };
-    let plan = Plan {
-        stop: ids.iter().map(stop).collect(),
-        ..Plan::default()
-    };
-    executor.execute(&plan, &mut world, clock.now());
-    for _ in &ids {
-        let next = tokio::time::timeout(TIMEOUT, outcomes.recv());
-        let outcome = next.await.expect("an outcome comes").unwrap();
-        executor.finish(outcome, &mut world, clock.now());
-    }
+    fixture.view.described(instances, fixture.clock.now());
+    let totals = fixture.stop(&[&ids[0], &ids[1]]).await;
     eventually("one is gone and one is stopped", async || {
         let left = stage.instances().await;
         left.len() == 1 && left[0].id != spot && left[0].state == PowerState::Stopped
     })
     .await;
-    let totals = executor.totals();
     assert_eq!((totals.stopped, totals.terminated), (2, 1));
 }
 
 #[tokio::test]
-async fn an_instance_that_never_boots_is_terminated_in_the_end() {
+async fn an_instance_that_never_boots_is_terminated() {
     let stage = Stage::set(&["--boot-deadline", "1s", "--max-workers", "2"]).await;
     stage.demand(1);
     eventually("it is given up", async || {
         stage.calls("StopInstances").await == 1
     })
     .await;
-    // Another one comes up, so the fault is its own.
+    // Another instance boots, so the fault is the first one's own.
     let broken = stage.instances().await[0].id.clone();
     stage.demand(2);
     let sound = async || {
@@ -116,7 +122,7 @@ async fn an_instance_that_never_boots_is_terminated_in_the_end() {
     eventually("another one runs", async || sound().await.is_some()).await;
     let sound = sound().await.expect("it was just there").id;
     let worker = Worker::attend(&stage, &sound, WorkerState::Idle).await;
-    tokio::spawn(worker.idle_along());
+    tokio::spawn(worker.run_idle());
     eventually("it is terminated", async || {
         stage.calls("TerminateInstances").await >= 1
     })
@@ -139,14 +145,11 @@ async fn an_orphan_of_an_earlier_scaler_is_stopped() {
         (totals.stopped, totals.silent_workers_stopped) == (1, 1)
     })
     .await;
-    eventually("it is stopped", async || {
-        stage.count(PowerState::Stopped).await == 1
-    })
-    .await;
+    until_listed(&stage, PowerState::Stopped, 1).await;
 }
 
 #[tokio::test]
-async fn ec2_tells_how_old_a_start_is_and_which_instances_were_terminated() {
+async fn ec2_reports_the_age_of_starts_and_terminated_instances() {
     let stage = Stage::without_scaler(&[]).await;
     let ids = stage.prepare_stopped(2).await;
     for instance in stage.instances().await {
@@ -162,9 +165,9 @@ async fn ec2_tells_how_old_a_start_is_and_which_instances_were_terminated() {
 
 #[tokio::test]
 async fn an_instance_that_stays_pending_is_terminated_and_another_one_is_launched() {
-    let stuck = localcloud::Ec2Settings {
+    let stuck = localcloud::Ec2Faults {
         boot_delay: std::time::Duration::from_secs(3_600),
-        ..localcloud::Ec2Settings::default()
+        ..localcloud::Ec2Faults::default()
     };
     let arguments = ["--boot-deadline=300ms", "--max-workers=1"];
     let mut stage = Stage::unkind(stuck, &arguments).await;

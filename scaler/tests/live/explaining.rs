@@ -1,4 +1,4 @@
-//! The scaler explains what it does.
+//! Status, watchers, lists of decisions, and replays.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -11,6 +11,7 @@ use scaler::replay::Replay;
 use tonic::Streaming;
 
 use crate::stage::{Stage, TIMEOUT, eventually};
+use crate::wait::until_seen;
 
 async fn watch(stage: &Stage, every: bool) -> Streaming<ScalerStatus> {
     stage.status().await;
@@ -34,33 +35,33 @@ async fn list(stage: &Stage, request: ListDecisionsRequest) -> Vec<ScalerStatus>
 }
 
 #[tokio::test]
-async fn a_scale_out_is_explained_with_all_it_was_decided_from() {
+async fn a_scale_out_is_explained_with_everything_it_was_made_from() {
     let stage = Stage::set(&["--policy", "step", "--max-workers", "2"]).await;
     let mut statuses = watch(&stage, false).await;
     stage.demand(7);
-    let told = loop {
+    let launching = loop {
         let status = next(&mut statuses).await;
         if status.plan.as_ref().unwrap().launch > 0 {
             break status;
         }
     };
     let reason = "7 requests unanswered, so 2 wanted, the maximum, 0 there: launch 2";
-    let plan = told.plan.as_ref().unwrap();
+    let plan = launching.plan.as_ref().unwrap();
     assert_eq!(
         (plan.policy.as_str(), plan.reason.as_str()),
         ("step", reason)
     );
-    let observation = told.observation.as_ref().unwrap();
+    let observation = launching.observation.as_ref().unwrap();
     let front = observation.front.unwrap();
     assert_eq!(front.unanswered, 7);
     assert!(front.at.is_some() && observation.described_at.is_some());
-    assert_eq!(told.estimates.unwrap().boot.unwrap().samples, 0);
-    assert_eq!(told.bounds.unwrap().max_workers, 2);
-    assert!(told.policy.as_ref().unwrap().price_per_hour > 0.0);
+    assert_eq!(launching.estimates.unwrap().boot.unwrap().samples, 0);
+    assert_eq!(launching.bounds.unwrap().max_workers, 2);
+    assert!(launching.policy.as_ref().unwrap().price_per_hour > 0.0);
 
     eventually("it is listed", async || {
         let listed = list(&stage, ListDecisionsRequest::default()).await;
-        listed.contains(&told)
+        listed.contains(&launching)
     })
     .await;
     let listed = list(&stage, ListDecisionsRequest::default()).await;
@@ -72,21 +73,18 @@ async fn a_scale_out_is_explained_with_all_it_was_decided_from() {
     assert_eq!(list(&stage, newest).await.len(), 1);
     let later = ListDecisionsRequest {
         limit: 0,
-        since: told.at,
+        since: launching.at,
     };
     let later = list(&stage, later).await;
-    assert!(later.iter().all(|it| it.sequence > told.sequence));
+    assert!(later.iter().all(|it| it.sequence > launching.sequence));
 }
 
 #[tokio::test]
-async fn a_watcher_of_every_decision_misses_none_and_can_make_them_again() {
+async fn a_watcher_of_every_decision_misses_none_and_can_replay_them() {
     let stage = Stage::set(&["--max-workers", "3", "--idle-time", "100ms"]).await;
     stage.create_queue().await;
     stage.demand(1);
-    eventually("one runs", async || {
-        stage.seen(InstanceState::Booting).await == 1
-    })
-    .await;
+    until_seen(&stage, InstanceState::Booting, 1).await;
     // The recording begins in the middle.
     let mut statuses = watch(&stage, true).await;
     stage.demand(5);
@@ -137,7 +135,7 @@ async fn the_command_line_records_and_replays() {
     })
     .await;
     watching.kill().await.unwrap();
-    // The last line may have been cut off.
+    // The last line may be cut off.
     let whole = read(&file);
     let whole = whole.rsplit_once('\n').unwrap().0;
     std::fs::write(&file, whole).unwrap();
@@ -152,13 +150,10 @@ async fn the_command_line_records_and_replays() {
 }
 
 #[tokio::test]
-async fn people_can_read_the_status_and_the_decisions() {
+async fn the_command_line_prints_status_and_decisions() {
     let stage = Stage::set(&["--policy", "step"]).await;
     stage.demand(1);
-    eventually("one runs", async || {
-        stage.seen(InstanceState::Booting).await == 1
-    })
-    .await;
+    until_seen(&stage, InstanceState::Booting, 1).await;
     eventually("it is named", async || {
         let observation = stage.status().await.observation.unwrap();
         observation.instances.iter().all(|it| it.number.is_some())
@@ -174,13 +169,13 @@ async fn people_can_read_the_status_and_the_decisions() {
         assert!(status.contains(part), "{part} in {status}");
     }
     assert!(!status.contains("$0.00 since"), "{status}");
-    assert!(!status.contains('\u{1b}'), "no terminal, no colours");
+    assert!(!status.contains('\u{1b}'), "colors without a terminal");
     let decisions = printed(&["decisions", "--scaler", &stage.url]).await;
     assert!(decisions.contains("0 there: launch 1"));
     let json = printed(&["status", "--json", "--scaler", &stage.url]).await;
     let read: ScalerStatus = proto::decode(json.trim()).unwrap();
     assert!(read.sequence > 0);
-    // What asks for nothing is a slip of the pen.
+    // Commands without effect are refused.
     assert!(Cli::try_parse_from(["scaler", "decisions", "--limit", "0"]).is_err());
     assert!(Cli::try_parse_from(["scaler", "bounds"]).is_err());
 }
@@ -195,7 +190,7 @@ async fn replayed(file: &Path, arguments: &[&str]) -> String {
     printed(&all).await
 }
 
-/// What the program prints.
+/// Runs the program, and returns its output.
 pub async fn printed(arguments: &[&str]) -> String {
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_scaler"))
         .args(arguments)

@@ -1,3 +1,5 @@
+//! Leader election among several scalers.
+
 use std::time::Duration;
 
 use platform::fleet::PowerState;
@@ -8,6 +10,7 @@ use scaler::lease::record::{Holder, Record};
 use tonic::transport::Channel;
 
 use crate::stage::{Stage, TIMEOUT, eventually, status_of};
+use crate::wait::{start_one, until_listed, until_seen};
 use crate::worker::Worker;
 
 async fn reason(scaler: &Channel) -> String {
@@ -33,35 +36,26 @@ async fn stage_with_rival(lease_time: Duration) -> (Stage, Channel) {
 }
 
 #[tokio::test]
-async fn one_leads_and_the_other_takes_over_when_it_dies() {
+async fn a_standby_takes_over_when_the_leader_dies() {
     let (mut stage, rival) = stage_with_rival(Duration::from_secs(2)).await;
     stage.demand(2);
-    eventually("2 run", async || {
-        stage.count(PowerState::Running).await == 2
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 2).await;
     assert_eq!(stage.calls("RunInstances").await, 1);
     stage.kill_scaler();
     eventually("the second leads", async || leads(&rival).await).await;
     stage.demand(3);
-    eventually("3 run", async || {
-        stage.count(PowerState::Running).await == 3
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 3).await;
     assert_eq!(stage.instances().await.len(), 3);
 }
 
 #[tokio::test]
-async fn the_other_takes_over_at_once_when_the_leader_ends_in_order() {
-    // Far longer than the test waits.
+async fn a_standby_takes_over_at_once_when_the_leader_shuts_down() {
+    // Longer than the test waits.
     let (mut stage, rival) = stage_with_rival(Duration::from_secs(600)).await;
     stage.stop_scaler().await;
     eventually("the second leads", async || leads(&rival).await).await;
     stage.demand(1);
-    eventually("1 runs", async || {
-        stage.count(PowerState::Running).await == 1
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 1).await;
 }
 
 #[tokio::test]
@@ -71,14 +65,11 @@ async fn a_scaler_that_is_killed_and_started_again_leads_at_once() {
     stage.kill_scaler();
     stage.start_scaler().await;
     stage.demand(1);
-    eventually("1 runs", async || {
-        stage.count(PowerState::Running).await == 1
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 1).await;
 }
 
 #[tokio::test]
-async fn a_standby_turns_workers_away() {
+async fn a_standby_refuses_workers() {
     let (stage, rival) = stage_with_rival(Duration::from_secs(600)).await;
     let report = WorkerReport {
         instance_id: "i-1".to_owned(),
@@ -87,32 +78,24 @@ async fn a_standby_turns_workers_away() {
     };
     let stream = stage.proven(tokio_stream::iter([report])).await;
     let attending = ScalerClient::new(rival).attend(stream).await;
-    let refusal = attending.expect_err("it is turned away");
+    let refusal = attending.expect_err("it is refused");
     assert_eq!(refusal.code(), tonic::Code::Unavailable);
     let expected = format!("standing by: {} leads", stage.address());
     assert_eq!(refusal.message(), expected);
 }
 
 #[tokio::test]
-async fn a_leader_that_loses_the_lease_lets_its_workers_go_and_does_nothing() {
+async fn a_leader_that_loses_the_lease_ends_the_streams_and_stands_by() {
     let stage = Stage::with_lease_time(Duration::from_secs(3)).await;
-    stage.demand(1);
-    eventually("one runs", async || {
-        stage.count(PowerState::Running).await == 1
-    })
-    .await;
-    let id = stage.instances().await[0].id.clone();
+    let id = start_one(&stage).await;
     let mut worker = Worker::attend(&stage, &id, WorkerState::Idle).await;
-    eventually("it is idle", async || {
-        stage.seen(InstanceState::Idle).await == 1
-    })
-    .await;
+    until_seen(&stage, InstanceState::Idle, 1).await;
     // An operator takes the lease away.
     let thief = Record {
         holder: Holder {
             id: "thief".to_owned(),
             address: "10.0.0.9:50052".to_owned(),
-            place: None,
+            socket: None,
         },
         renewals: 1,
         lease_time_ms: 5000,
@@ -128,7 +111,7 @@ async fn a_leader_that_loses_the_lease_lets_its_workers_go_and_does_nothing() {
         reason(&stage.scaler).await == "standing by: 10.0.0.9:50052 leads"
     })
     .await;
-    worker.is_left().await;
+    worker.wait_for_end().await;
     let launched = stage.calls("RunInstances").await;
     stage.demand(5);
     let begun = tokio::time::Instant::now();
@@ -137,42 +120,36 @@ async fn a_leader_that_loses_the_lease_lets_its_workers_go_and_does_nothing() {
     })
     .await;
     assert!(begun.elapsed() < TIMEOUT && launched == 1);
-    eventually("it acts again", async || {
-        stage.count(PowerState::Running).await == 5
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 5).await;
 }
 
 #[tokio::test]
-async fn with_neither_lease_nor_token_to_keep_a_scaler_acts_and_leaves_no_bucket() {
+async fn a_scaler_without_lease_and_with_a_given_token_creates_no_bucket() {
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), "given").unwrap();
     let token_file = format!("--fleet-token-file={}", token.path().display());
     let stage = Stage::set(&["--lease=off", &token_file]).await;
     stage.demand(1);
-    eventually("1 runs", async || {
-        stage.count(PowerState::Running).await == 1
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 1).await;
     assert_eq!(stage.calls("CreateBucket").await, 0);
 }
 
 #[tokio::test]
-async fn of_many_swaps_of_one_version_exactly_one_succeeds() {
+async fn exactly_one_of_many_concurrent_swaps_succeeds() {
     let stage = Stage::without_scaler(&[]).await;
     let bucket = stage.aws.objects("muster-scaler-bucket");
-    let missing = bucket.get_tagged("turns").await;
+    let missing = bucket.get_tagged("rounds").await;
     assert!(matches!(missing, Err(ObjectError::NoBucket)), "{missing:?}");
     bucket.ensure().await.unwrap();
-    assert_eq!(bucket.get_tagged("turns").await.unwrap(), None);
+    assert_eq!(bucket.get_tagged("rounds").await.unwrap(), None);
     let gone = Condition::Unchanged("\"none\"".to_owned());
-    let refused = bucket.swap("turns", "x".into(), &gone).await.unwrap();
+    let refused = bucket.swap("rounds", "x".into(), &gone).await.unwrap();
     assert_eq!(refused, Swap::Refused);
     let mut condition = Condition::Absent;
-    for turn in 0..5 {
+    for round in 0..5 {
         let swaps = (0..10).map(|rival| {
-            let body = format!("{turn} {rival}").into_bytes().into();
-            bucket.swap("turns", body, &condition)
+            let body = format!("{round} {rival}").into_bytes().into();
+            bucket.swap("rounds", body, &condition)
         });
         let done = futures::future::try_join_all(swaps).await.unwrap();
         let stored: Vec<_> = done
@@ -185,9 +162,9 @@ async fn of_many_swaps_of_one_version_exactly_one_succeeds() {
         let [etag] = &stored[..] else {
             panic!("{stored:?}")
         };
-        let found = bucket.get_tagged("turns").await.unwrap().unwrap();
+        let found = bucket.get_tagged("rounds").await.unwrap().unwrap();
         assert_eq!(found.etag, *etag);
-        assert!(found.body.starts_with(turn.to_string().as_bytes()));
+        assert!(found.body.starts_with(round.to_string().as_bytes()));
         condition = Condition::Unchanged(etag.clone());
     }
 }

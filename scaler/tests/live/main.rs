@@ -1,16 +1,17 @@
-//! The real scaler, over real sockets, in a local cloud whose instances run `sleep`. The workers only attend.
+//! The real scaler, over real sockets, in a local cloud whose instances run `sleep`. The workers only attend and report.
 
 #![allow(clippy::unwrap_used)]
 
 mod admission;
 mod bursts;
+mod control;
+mod cordoning;
 mod execution;
 mod explaining;
-mod handshake;
+mod faults;
 mod lease;
-mod orders;
 mod scaling;
 mod shared_demand;
 mod stage;
-mod unkind;
+mod wait;
 mod worker;

@@ -1,3 +1,5 @@
+//! Scaling out and in, and takeover by a restarted scaler.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,18 +9,16 @@ use proto::v1::{InstanceState, WatchStatusRequest, WorkerState};
 use tokio::time::Instant;
 
 use crate::stage::{Stage, eventually};
-use crate::worker::{Worker, staff};
+use crate::wait::{until_listed, until_seen};
+use crate::worker::{Worker, run_workers};
 
 #[tokio::test]
 async fn from_zero_to_the_maximum_in_one_call_and_back_to_zero() {
     let stage = Arc::new(Stage::set(&["--max-workers", "5"]).await);
     stage.create_queue().await;
-    let _workers = staff(&stage);
+    let _workers = run_workers(&stage);
     stage.demand(100);
-    eventually("5 workers are idle", async || {
-        stage.seen(InstanceState::Idle).await == 5
-    })
-    .await;
+    until_seen(&stage, InstanceState::Idle, 5).await;
     assert_eq!(stage.calls("RunInstances").await, 1);
     assert_eq!(stage.calls("StartInstances").await, 0);
     eventually("they are named", async || {
@@ -34,11 +34,8 @@ async fn from_zero_to_the_maximum_in_one_call_and_back_to_zero() {
 
     let ended = Instant::now();
     stage.demand(0);
-    eventually("all are stopped", async || {
-        stage.count(PowerState::Stopped).await == 5
-    })
-    .await;
-    // These workers confirm at once; a real one takes up to a second to come back from its receive call.
+    until_listed(&stage, PowerState::Stopped, 5).await;
+    // These workers confirm at once. A real worker takes up to a second to return from its receive call.
     let took = ended.elapsed();
     assert!(took < Duration::from_secs(2), "{took:?}");
     let totals = stage.status().await.totals.unwrap();
@@ -50,10 +47,7 @@ async fn from_zero_to_the_maximum_in_one_call_and_back_to_zero() {
     assert!(totals.first_start_at.is_some());
 
     stage.demand(3);
-    eventually("3 run again", async || {
-        stage.count(PowerState::Running).await == 3
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 3).await;
     assert_eq!(
         (
             stage.calls("RunInstances").await,
@@ -68,10 +62,7 @@ async fn stopped_instances_start_first_and_the_rest_is_launched() {
     let mut stage = Stage::without_scaler(&["--max-workers", "6"]).await;
     let prepared = stage.prepare_stopped(2).await;
     stage.start_scaler().await;
-    eventually("it knows them", async || {
-        stage.seen(InstanceState::Stopped).await == 2
-    })
-    .await;
+    until_seen(&stage, InstanceState::Stopped, 2).await;
     let demanded = Instant::now();
     stage.demand(4);
     eventually("they are started", async || {
@@ -80,10 +71,7 @@ async fn stopped_instances_start_first_and_the_rest_is_launched() {
     .await;
     let took = demanded.elapsed();
     assert!(took < Duration::from_millis(250), "{took:?}");
-    eventually("4 run", async || {
-        stage.count(PowerState::Running).await == 4
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 4).await;
     let instances = stage.instances().await;
     assert!(
         prepared
@@ -100,14 +88,11 @@ async fn stopped_instances_start_first_and_the_rest_is_launched() {
 }
 
 #[tokio::test]
-async fn a_restarted_scaler_takes_over_what_is_there() {
+async fn a_restarted_scaler_takes_over_the_fleet() {
     let mut stage = Stage::set(&[]).await;
     stage.create_queue().await;
     stage.demand(2);
-    eventually("2 run", async || {
-        stage.count(PowerState::Running).await == 2
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 2).await;
     let ids: Vec<_> = stage
         .instances()
         .await
@@ -118,7 +103,7 @@ async fn a_restarted_scaler_takes_over_what_is_there() {
     assert_eq!(stage.count(PowerState::Running).await, 2);
     stage.start_scaler().await;
     let busy = Worker::attend(&stage, &ids[0], WorkerState::Busy).await;
-    // The earlier scaler had cordoned this one.
+    // The earlier scaler cordoned this worker.
     let mut cordoned = Worker::attend(&stage, &ids[1], WorkerState::Cordoned).await;
     assert!(cordoned.is_cordoned().await);
     cordoned.report(WorkerState::Cordoned).await;
@@ -134,22 +119,19 @@ async fn a_restarted_scaler_takes_over_what_is_there() {
 }
 
 #[tokio::test]
-async fn the_queue_stands_in_for_a_lost_front() {
+async fn the_queue_replaces_a_lost_front() {
     let stage = Stage::set(&[]).await;
     stage.lose_front();
     let queue = stage.create_queue().await;
     for _ in 0..3 {
         queue.send("{}".to_owned()).await.unwrap();
     }
-    eventually("3 run", async || {
-        stage.count(PowerState::Running).await == 3
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 3).await;
     assert_eq!(stage.status().await.observation.unwrap().unanswered, None);
 }
 
 #[tokio::test]
-async fn watchers_see_the_state_at_once_and_then_the_decisions() {
+async fn watchers_receive_the_state_at_once_and_then_the_decisions() {
     let stage = Stage::set(&["--policy", "step", "--max-workers", "2"]).await;
     stage.status().await;
     let mut client = ScalerClient::new(stage.scaler.clone());
@@ -182,16 +164,10 @@ async fn watchers_see_the_state_at_once_and_then_the_decisions() {
 async fn the_minimum_is_kept() {
     let stage = Arc::new(Stage::set(&["--min-workers", "2"]).await);
     stage.create_queue().await;
-    let _workers = staff(&stage);
-    eventually("2 are idle", async || {
-        stage.seen(InstanceState::Idle).await == 2
-    })
-    .await;
+    let _workers = run_workers(&stage);
+    until_seen(&stage, InstanceState::Idle, 2).await;
     stage.demand(4);
-    eventually("4 are idle", async || {
-        stage.seen(InstanceState::Idle).await == 4
-    })
-    .await;
+    until_seen(&stage, InstanceState::Idle, 4).await;
     stage.demand(0);
     eventually("2 are left", async || {
         stage.count(PowerState::Running).await == 2 && stage.count(PowerState::Stopped).await == 2
@@ -203,7 +179,7 @@ async fn the_minimum_is_kept() {
 async fn an_unnamed_instance_gets_a_name() {
     let mut stage = Stage::without_scaler(&[]).await;
     let ids = stage.prepare_stopped(3).await;
-    // An earlier scaler ended between launching these and naming them.
+    // An earlier scaler died between launching these and naming them.
     for id in &ids[1..] {
         stage
             .fleet()

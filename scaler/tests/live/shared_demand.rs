@@ -1,4 +1,4 @@
-//! Demand that several fronts keep in Redis. The stage's own front has none and is not asked.
+//! Demand that several fronts publish in Redis. The stage's own front is not used.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,15 +7,16 @@ use platform::demand::{Demand, Publisher};
 use platform::fleet::PowerState;
 use platform::shutdown::CancellationToken;
 use proto::v1::InstanceState;
+use testkit::RedisServer;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::stage::{Stage, eventually};
-use crate::worker::staff;
-use testkit::RedisServer;
+use crate::wait::{until_listed, until_seen};
+use crate::worker::run_workers;
 
-/// A front that only publishes.
+/// A front that only publishes its demand.
 struct Replica {
     counts: watch::Sender<Demand>,
     publishing: JoinHandle<()>,
@@ -48,7 +49,7 @@ impl Drop for Replica {
     }
 }
 
-/// What the scaler believes.
+/// Returns the demand that the scaler sees.
 async fn unanswered(stage: &Stage) -> Option<u64> {
     stage.status().await.observation.unwrap().unanswered
 }
@@ -61,35 +62,26 @@ async fn eventually_unanswered(stage: &Stage, wanted: Option<u64>) {
 }
 
 #[tokio::test]
-async fn two_fronts_together_start_workers_and_none_is_left_when_both_are_done() {
+async fn two_fronts_together_start_workers_and_all_stop_when_both_are_done() {
     let server = RedisServer::start().await;
     let (first, second) = (Replica::start(&server), Replica::start(&server));
     let arguments = ["--max-workers", "5", "--demand", &server.url()];
     let stage = Arc::new(Stage::set(&arguments).await);
     stage.create_queue().await;
-    let _workers = staff(&stage);
+    let _workers = run_workers(&stage);
     eventually_unanswered(&stage, Some(0)).await;
     first.demand(2);
-    eventually("2 workers are idle", async || {
-        stage.seen(InstanceState::Idle).await == 2
-    })
-    .await;
+    until_seen(&stage, InstanceState::Idle, 2).await;
     assert_eq!(stage.calls("RunInstances").await, 1);
     second.demand(1);
-    eventually("3 workers are idle", async || {
-        stage.seen(InstanceState::Idle).await == 3
-    })
-    .await;
+    until_seen(&stage, InstanceState::Idle, 3).await;
     assert_eq!(unanswered(&stage).await, Some(3));
 
     first.demand(0);
     eventually_unanswered(&stage, Some(1)).await;
     let ended = Instant::now();
     second.demand(0);
-    eventually("all are stopped", async || {
-        stage.count(PowerState::Stopped).await == 3
-    })
-    .await;
+    until_listed(&stage, PowerState::Stopped, 3).await;
     let took = ended.elapsed();
     assert!(took < Duration::from_secs(2), "{took:?}");
     let totals = stage.status().await.totals.unwrap();
@@ -101,16 +93,13 @@ async fn two_fronts_together_start_workers_and_none_is_left_when_both_are_done()
 }
 
 #[tokio::test]
-async fn a_first_request_gets_to_the_start_call_as_fast_as_over_grpc() {
+async fn a_first_request_leads_to_the_start_call_as_fast_as_over_grpc() {
     let server = RedisServer::start().await;
     let mut stage = Stage::without_scaler(&["--demand", &server.url()]).await;
     stage.prepare_stopped(4).await;
     stage.start_scaler().await;
     let front = Replica::start(&server);
-    eventually("it knows them", async || {
-        stage.seen(InstanceState::Stopped).await == 4
-    })
-    .await;
+    until_seen(&stage, InstanceState::Stopped, 4).await;
     eventually_unanswered(&stage, Some(0)).await;
     let demanded = Instant::now();
     front.demand(4);
@@ -118,22 +107,19 @@ async fn a_first_request_gets_to_the_start_call_as_fast_as_over_grpc() {
         stage.calls("StartInstances").await == 1
     })
     .await;
-    // The same bound as over gRPC. By polling alone it would be exceeded in one of two runs.
+    // The same bound as over gRPC. Polling would exceed it in one of two runs.
     let took = demanded.elapsed();
     assert!(took < Duration::from_millis(250), "{took:?}");
 }
 
 #[tokio::test]
-async fn the_queue_stands_in_for_a_lost_redis_until_it_is_back() {
+async fn the_queue_replaces_a_lost_redis_until_it_is_back() {
     let mut server = RedisServer::start().await;
     let front = Replica::start(&server);
     let stage = Stage::set(&["--demand", &server.url()]).await;
     let queue = stage.create_queue().await;
     front.demand(1);
-    eventually("1 runs", async || {
-        stage.count(PowerState::Running).await == 1
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 1).await;
     assert_eq!(unanswered(&stage).await, Some(1));
 
     server.kill();
@@ -141,18 +127,12 @@ async fn the_queue_stands_in_for_a_lost_redis_until_it_is_back() {
     for _ in 0..3 {
         queue.send("{}".to_owned()).await.unwrap();
     }
-    eventually("3 run", async || {
-        stage.count(PowerState::Running).await == 3
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 3).await;
     assert_eq!(unanswered(&stage).await, None);
 
     front.demand(4);
     server.restart().await;
-    eventually("4 run", async || {
-        stage.count(PowerState::Running).await == 4
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 4).await;
     assert_eq!(unanswered(&stage).await, Some(4));
 }
 
@@ -162,15 +142,12 @@ async fn without_any_front_the_queue_decides() {
     let stage = Stage::set(&["--demand", &server.url()]).await;
     let queue = stage.create_queue().await;
     queue.send("{}".to_owned()).await.unwrap();
-    eventually("1 runs", async || {
-        stage.count(PowerState::Running).await == 1
-    })
-    .await;
+    until_listed(&stage, PowerState::Running, 1).await;
     assert_eq!(unanswered(&stage).await, None);
 }
 
 #[tokio::test]
-async fn a_front_that_dies_takes_its_demand_along() {
+async fn the_demand_of_a_dead_front_no_longer_counts() {
     let server = RedisServer::start().await;
     let (dying, living) = (Replica::start(&server), Replica::start(&server));
     let stage = Stage::set(&["--demand", &server.url()]).await;

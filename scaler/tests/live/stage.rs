@@ -69,11 +69,11 @@ impl Stage {
     }
 
     pub async fn without_scaler(arguments: &[&str]) -> Self {
-        Self::unkind(localcloud::Ec2Settings::default(), arguments).await
+        Self::unkind(localcloud::Ec2Faults::default(), arguments).await
     }
 
     /// As [`Stage::without_scaler`], in a cloud that is as unkind as told.
-    pub async fn unkind(ec2: localcloud::Ec2Settings, arguments: &[&str]) -> Self {
+    pub async fn unkind(ec2: localcloud::Ec2Faults, arguments: &[&str]) -> Self {
         let everything = CancellationToken::new();
         let processes = tempfile::tempdir().unwrap();
         let cloud = start_cloud(ec2, processes.path()).await;
@@ -322,7 +322,7 @@ impl Drop for Stage {
     }
 }
 
-async fn start_cloud(ec2: localcloud::Ec2Settings, processes: &std::path::Path) -> LocalCloud {
+async fn start_cloud(ec2: localcloud::Ec2Faults, processes: &std::path::Path) -> LocalCloud {
     let image = localcloud::Image {
         id: "ami-muster-worker".to_owned(),
         name: None,

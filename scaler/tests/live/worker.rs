@@ -1,4 +1,4 @@
-//! Workers that only attend.
+//! Workers that only attend and report.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,30 +15,30 @@ use tonic::{Code, Streaming};
 
 use crate::stage::{Stage, TIMEOUT, proven_by};
 
-/// One worker's stream, which the test moves by hand.
+/// One worker's stream. The test sends its reports.
 pub struct Worker {
     id: String,
     reports: mpsc::Sender<WorkerReport>,
     orders: Streaming<WorkerOrder>,
-    /// Of the newest order that was taken.
+    /// Of the newest order that was received.
     pub sequence: u64,
 }
 
 impl Worker {
-    /// Attends, with a first report.
+    /// Attends with a first report and the fleet's token.
     pub async fn attend(stage: &Stage, id: &str, state: WorkerState) -> Self {
         let token = stage.fleet_token().await;
         Self::attend_by(&token, stage, id, state).await
     }
 
-    /// Attends with a token of its own. As long as EC2 has not told the scaler of the instance, it tries again.
+    /// Attends with the given token. Retries while the scaler does not know the instance.
     pub async fn attend_by(token: &Token, stage: &Stage, id: &str, state: WorkerState) -> Self {
         let first = WorkerReport {
             instance_id: id.to_owned(),
             state: state.into(),
             ..Default::default()
         };
-        // The stage's status call waits for a scaler that is starting.
+        // Waits for a scaler that is starting.
         stage.status().await;
         let mut client = ScalerClient::new(stage.scaler.clone());
         let deadline = tokio::time::Instant::now() + TIMEOUT;
@@ -65,11 +65,11 @@ impl Worker {
     }
 
     pub async fn report(&self, state: WorkerState) {
-        assert!(self.tries_to_report(state).await, "the stream lives");
+        assert!(self.try_report(state).await, "the stream lives");
     }
 
-    /// Whether the stream lives.
-    async fn tries_to_report(&self, state: WorkerState) -> bool {
+    /// Reports, and returns whether the stream is open.
+    async fn try_report(&self, state: WorkerState) -> bool {
         let report = WorkerReport {
             instance_id: self.id.clone(),
             state: state.into(),
@@ -80,7 +80,7 @@ impl Worker {
         self.reports.send(report).await.is_ok()
     }
 
-    /// Waits for the next order; whether it is to cordon.
+    /// Waits for the next order, and returns whether it is a cordon order.
     pub async fn is_cordoned(&mut self) -> bool {
         let next = tokio::time::timeout(crate::stage::TIMEOUT, self.orders.message());
         let order = next
@@ -93,14 +93,14 @@ impl Worker {
     }
 
     /// Waits for the scaler to end the stream.
-    pub async fn is_left(&mut self) {
+    pub async fn wait_for_end(&mut self) {
         let ended = async { while let Ok(Some(_)) = self.orders.message().await {} };
         let ended = tokio::time::timeout(crate::stage::TIMEOUT, ended).await;
         ended.expect("the stream ends");
     }
 
-    /// Is busy until `work` is done, then obeys orders. Ends when the scaler ends the stream; whether it was busy then.
-    pub async fn work_along(mut self, mut work: watch::Receiver<bool>) -> bool {
+    /// Is busy until `work` is done, then obeys orders, until the scaler ends the stream. Returns whether it was busy then.
+    pub async fn run_busy(mut self, mut work: watch::Receiver<bool>) -> bool {
         let (mut is_cordoned, mut is_busy) = (false, true);
         let mut beat = tokio::time::interval(Duration::from_millis(500));
         loop {
@@ -118,14 +118,14 @@ impl Worker {
                 (false, true) => WorkerState::Cordoned,
                 (false, false) => WorkerState::Idle,
             };
-            if !self.tries_to_report(state).await {
+            if !self.try_report(state).await {
                 return is_busy;
             }
         }
     }
 
-    /// From now on reports at every order and every 200 ms, as an idle worker does, until the scaler ends the stream.
-    pub async fn idle_along(mut self) {
+    /// Reports idle at every order and every 200 ms, and obeys orders, until the scaler ends the stream.
+    pub async fn run_idle(mut self) {
         let mut state = WorkerState::Idle;
         let mut beat = tokio::time::interval(Duration::from_millis(200));
         loop {
@@ -138,15 +138,15 @@ impl Worker {
                 }
                 _ = beat.tick() => {}
             }
-            if !self.tries_to_report(state).await {
+            if !self.try_report(state).await {
                 return;
             }
         }
     }
 }
 
-/// Gives every instance that runs an idle worker, until the returned guard is dropped.
-pub fn staff(stage: &std::sync::Arc<Stage>) -> tokio_util::sync::DropGuard {
+/// Runs an idle worker on every running instance, until the returned guard is dropped.
+pub fn run_workers(stage: &std::sync::Arc<Stage>) -> tokio_util::sync::DropGuard {
     let ended = CancellationToken::new();
     let guard = ended.clone().drop_guard();
     let stage = std::sync::Arc::clone(stage);
@@ -171,7 +171,7 @@ pub fn staff(stage: &std::sync::Arc<Stage>) -> tokio_util::sync::DropGuard {
             {
                 if !workers.contains_key(&instance.id) {
                     let worker = Worker::attend(&stage, &instance.id, WorkerState::Idle).await;
-                    workers.insert(instance.id.clone(), tokio::spawn(worker.idle_along()));
+                    workers.insert(instance.id.clone(), tokio::spawn(worker.run_idle()));
                 }
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
-/// How many requests use each stored photo, so that a photo found to be bad is deleted only when it was stored for
-/// these requests and the last of them is done.
+/// Counts the requests that use each stored photo. A bad photo is deleted only if it was stored for these requests, when
+/// the last of them ends.
 #[derive(Debug, Default)]
 pub struct KeyReferences {
     keys: HashMap<String, Use>,
@@ -10,20 +10,20 @@ pub struct KeyReferences {
 #[derive(Debug, Default)]
 struct Use {
     references: usize,
-    /// Stored for one of these requests, and none of them wants it kept.
+    /// Stored for one of these requests, and none of them needs it.
     disposable: bool,
 }
 
-/// What remains to be done with a photo after a request let go of it.
+/// What to do with a photo after a request has released it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Released {
-    /// It stays: it is in use, was there before, or is wanted.
+    /// It is in use, existed before, or is needed.
     Keep,
     Delete,
 }
 
 impl KeyReferences {
-    /// Notes that one more request uses this key.
+    /// Counts a further request that uses this key.
     pub fn take(&mut self, key: &str) {
         match self.keys.get_mut(key) {
             Some(used) => used.references += 1,
@@ -37,20 +37,20 @@ impl KeyReferences {
         }
     }
 
-    /// Notes that the photo of this key was stored for a request that uses it now.
+    /// Records that the photo of this key was stored for a request that uses it now.
     pub fn stored(&mut self, key: &str) {
         if let Some(used) = self.keys.get_mut(key) {
             used.disposable = true;
         }
     }
 
-    /// One request lets go of the key. Once one of them `wanted` the photo, it stays.
-    pub fn release(&mut self, key: &str, wanted: bool) -> Released {
+    /// Releases the key for one request. The photo stays if one of them `needs` it.
+    pub fn release(&mut self, key: &str, needs: bool) -> Released {
         let Some(used) = self.keys.get_mut(key) else {
             return Released::Keep;
         };
         used.references -= 1;
-        used.disposable &= !wanted;
+        used.disposable &= !needs;
         if used.references > 0 {
             return Released::Keep;
         }
@@ -85,14 +85,14 @@ mod tests {
     }
 
     #[test]
-    fn a_photo_that_was_there_before_stays() {
+    fn a_photo_that_existed_before_stays() {
         let mut keys = KeyReferences::default();
         keys.take(KEY);
         assert_eq!(keys.release(KEY, false), Released::Keep);
     }
 
     #[test]
-    fn the_last_user_deletes() {
+    fn the_last_request_deletes() {
         let mut keys = KeyReferences::default();
         keys.take(KEY);
         keys.stored(KEY);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_photo_that_anybody_wants_stays() {
+    fn a_photo_that_one_request_needs_stays() {
         let mut keys = KeyReferences::default();
         keys.take(KEY);
         keys.stored(KEY);

@@ -1,12 +1,12 @@
-//! DescribeInstanceTypes, for the types that are asked for most.
+//! DescribeInstanceTypes, for the most common types.
 
 use crate::ec2::describe::{PageRequest, token};
 use crate::ec2::params::Params;
-use crate::ec2::state::{Filter, check_filters};
-use crate::ec2::{Ec2, Ec2Error};
+use crate::ec2::state::Filter;
+use crate::ec2::{Ec2, Ec2Error, Ec2Result};
 use crate::xml::Xml;
 
-/// Virtual CPUs by size, for families that have all of these sizes.
+/// Virtual CPUs by size, for families with all of these sizes.
 const SIZES: [(&str, u32); 8] = [
     ("large", 2),
     ("xlarge", 4),
@@ -17,7 +17,7 @@ const SIZES: [(&str, u32); 8] = [
     ("16xlarge", 64),
     ("24xlarge", 96),
 ];
-/// Families of those sizes: GiB of memory for each virtual CPU.
+/// The families with those sizes, and their GiB of memory for each virtual CPU.
 const FAMILIES: [(&str, u32); 8] = [
     ("c6i", 2),
     ("c7i", 2),
@@ -28,7 +28,7 @@ const FAMILIES: [(&str, u32); 8] = [
     ("r6i", 8),
     ("r7i", 8),
 ];
-/// Type, virtual CPUs, MiB of memory.
+/// Other types: name, virtual CPUs, MiB of memory.
 const OTHERS: [(&str, u32, u32); 19] = [
     ("c5.large", 2, 4096),
     ("c5.xlarge", 4, 8192),
@@ -50,33 +50,14 @@ const OTHERS: [(&str, u32, u32); 19] = [
     ("t3.xlarge", 4, 16_384),
     ("t3.2xlarge", 8, 32_768),
 ];
-/// Those that tell nothing of the types here are known and let nothing pass.
-const FILTERS: &[&str] = &[
-    "auto-recovery-supported",
-    "bare-metal",
-    "burstable-performance-supported",
-    "current-generation",
-    "dedicated-hosts-supported",
-    "ebs-info.*",
-    "free-tier-eligible",
-    "hibernation-supported",
-    "hypervisor",
-    "instance-storage-info.*",
-    "instance-storage-supported",
-    "instance-type",
-    "memory-info.size-in-mib",
-    "network-info.*",
-    "nitro-enclaves-support",
-    "nitro-tpm-info.*",
-    "nitro-tpm-support",
-    "processor-info.*",
-    "reboot-migration-support",
-    "supported-boot-mode",
-    "supported-root-device-type",
-    "supported-usage-class",
-    "supported-virtualization-type",
-    "vcpu-info.*",
-];
+/// Those for properties that the types do not have here match no type.
+const FILTERS: &str = "\
+    auto-recovery-supported bare-metal burstable-performance-supported current-generation \
+    dedicated-hosts-supported ebs-info.* free-tier-eligible hibernation-supported hypervisor \
+    instance-storage-info.* instance-storage-supported instance-type memory-info.size-in-mib \
+    network-info.* nitro-enclaves-support nitro-tpm-info.* nitro-tpm-support processor-info.* \
+    reboot-migration-support supported-boot-mode supported-root-device-type \
+    supported-usage-class supported-virtualization-type vcpu-info.*";
 
 struct InstanceType {
     name: String,
@@ -88,11 +69,10 @@ impl Ec2 {
     pub(in crate::ec2) fn describe_instance_types(
         &self,
         params: &Params,
-        request_id: &str,
-    ) -> Result<String, Ec2Error> {
+        xml: &mut Xml,
+    ) -> Ec2Result {
         let names = params.list("InstanceType");
-        let filters = params.filters()?;
-        check_filters(&filters, FILTERS)?;
+        let filters = params.filters(FILTERS)?;
         let (start_at, page_size) = PageRequest::read_numbered(params, 5..=100, !names.is_empty())?;
         let all = all();
         let unknown: Vec<&str> = names
@@ -107,17 +87,16 @@ impl Ec2 {
         let mut found: Vec<&InstanceType> = all
             .iter()
             .filter(|one| names.is_empty() || names.contains(&one.name))
-            .filter(|one| filters.iter().all(|filter| one.passes(filter)))
+            .filter(|one| filters.iter().all(|filter| one.matches(filter)))
             .skip(start_at)
             .take(page_size.saturating_add(1))
             .collect();
         let more = found.len() > page_size;
         found.truncate(page_size);
-        Ok(Xml::response("DescribeInstanceTypes", request_id, |xml| {
-            xml.list("instanceTypeSet", &found, |xml, one| one.describe(xml));
-            let next = start_at.saturating_add(page_size);
-            xml.optional("nextToken", more.then(|| token(next)));
-        }))
+        xml.list("instanceTypeSet", &found, |xml, one| one.describe(xml));
+        let next = start_at.saturating_add(page_size);
+        xml.optional("nextToken", more.then(|| token(next)));
+        Ok(())
     }
 }
 
@@ -161,7 +140,7 @@ impl InstanceType {
         xml.text("burstablePerformanceSupported", self.is_burstable());
     }
 
-    fn passes(&self, filter: &Filter) -> bool {
+    fn matches(&self, filter: &Filter) -> bool {
         let flag = |value: bool| filter.matches(if value { "true" } else { "false" });
         match filter.name.as_str() {
             "instance-type" => filter.matches(&self.name),

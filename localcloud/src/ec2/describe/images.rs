@@ -2,66 +2,31 @@
 
 use super::instance::tags;
 use super::page::{PageRequest, token};
+use crate::account::ACCOUNT_ID;
+use crate::ec2::error::Ec2Result;
 use crate::ec2::images::ImageRecord;
-use crate::ec2::state::{Filter, check_filters};
-use crate::ec2::time::timestamp;
-use crate::ec2::{Ec2, Ec2Error, Params};
-use crate::sqs::state::ACCOUNT_ID;
+use crate::ec2::state::Filter;
+use crate::ec2::timestamp::timestamp;
+use crate::ec2::{Ec2, Params};
 use crate::xml::Xml;
 
-/// Those for what images do not have here are known and let nothing pass.
-const FILTERS: &[&str] = &[
-    "architecture",
-    "block-device-mapping.*",
-    "boot-mode",
-    "creation-date",
-    "description",
-    "ena-support",
-    "free-tier-eligible",
-    "hypervisor",
-    "image-allowed",
-    "image-id",
-    "image-type",
-    "image-watermark.*",
-    "instance-type-specification.*",
-    "is-public",
-    "kernel-id",
-    "manifest-location",
-    "name",
-    "owner-alias",
-    "owner-id",
-    "platform",
-    "product-code",
-    "product-code.type",
-    "public-ssm-parameter-name",
-    "ramdisk-id",
-    "root-device-name",
-    "root-device-type",
-    "scan-result.*",
-    "source-image-id",
-    "source-image-region",
-    "source-instance-id",
-    "sriov-net-support",
-    "state",
-    "state-reason-code",
-    "state-reason-message",
-    "tag-key",
-    "tag:*",
-    "virtualization-type",
-];
+/// Those for properties that images do not have here match no image.
+const FILTERS: &str = "\
+    architecture block-device-mapping.* boot-mode creation-date description ena-support \
+    free-tier-eligible hypervisor image-allowed image-id image-type image-watermark.* \
+    instance-type-specification.* is-public kernel-id manifest-location name owner-alias owner-id \
+    platform product-code product-code.type public-ssm-parameter-name ramdisk-id \
+    root-device-name root-device-type scan-result.* source-image-id source-image-region \
+    source-instance-id sriov-net-support state state-reason-code state-reason-message tag-key \
+    tag:* virtualization-type";
 
 impl Ec2 {
-    pub(in crate::ec2) fn describe_images(
-        &self,
-        params: &Params,
-        request_id: &str,
-    ) -> Result<String, Ec2Error> {
+    pub(in crate::ec2) fn describe_images(&self, params: &Params, xml: &mut Xml) -> Ec2Result {
         let ids = params.list("ImageId");
-        let filters = params.filters()?;
-        check_filters(&filters, FILTERS)?;
+        let filters = params.filters(FILTERS)?;
         let (start_at, page_size) = PageRequest::read_numbered(params, 1..=1000, !ids.is_empty())?;
         let owners = params.list("Owner");
-        // Nobody else's images exist here, and none is shared with anybody.
+        // There are no images of other accounts, and none is shared.
         let owned = owners.is_empty()
             || owners
                 .iter()
@@ -73,17 +38,16 @@ impl Ec2 {
         }
         let mut found: Vec<&ImageRecord> = shared
             .images
-            .listed()
+            .all_registered()
             .filter(|record| visible && record.sequence >= start_at)
             .filter(|record| ids.is_empty() || ids.contains(&record.image.id))
-            .filter(|record| filters.iter().all(|filter| accepts(filter, record)))
+            .filter(|record| filters.iter().all(|filter| matches(filter, record)))
             .take(page_size.saturating_add(1))
             .collect();
         let next = (found.len() > page_size).then(|| found.pop()).flatten();
-        Ok(Xml::response("DescribeImages", request_id, |xml| {
-            xml.list("imagesSet", &found, |xml, record| describe(xml, record));
-            xml.optional("nextToken", next.map(|record| token(record.sequence)));
-        }))
+        xml.list("imagesSet", &found, |xml, record| describe(xml, record));
+        xml.optional("nextToken", next.map(|record| token(record.sequence)));
+        Ok(())
     }
 }
 
@@ -107,9 +71,9 @@ fn describe(xml: &mut Xml, record: &ImageRecord) {
     tags(xml, &record.tags);
 }
 
-fn accepts(filter: &Filter, record: &ImageRecord) -> bool {
-    if let Some(accepted) = filter.accepts_tags(&record.tags) {
-        return accepted;
+fn matches(filter: &Filter, record: &ImageRecord) -> bool {
+    if let Some(matched) = filter.matches_tags(&record.tags) {
+        return matched;
     }
     match filter.name.as_str() {
         "architecture" => filter.matches("x86_64"),

@@ -1,12 +1,12 @@
 //! Instances as XML.
 
-use crate::ec2::state::{Instance, InstanceState, MetadataOptions, Place, Tags};
-use crate::ec2::time::timestamp;
-use crate::sqs::state::ACCOUNT_ID;
+use crate::account::ACCOUNT_ID;
+use crate::ec2::state::{Instance, InstanceState, MetadataOptions, Region, Tags};
+use crate::ec2::timestamp::timestamp;
 use crate::xml::Xml;
 
-/// The content of a reservation: the instances of one launch, or those of them that were asked for.
-pub(in crate::ec2) fn reservation(xml: &mut Xml, instances: &[&Instance], place: &Place) {
+/// Writes a reservation: the instances of one launch, or the selected ones of them.
+pub(in crate::ec2) fn reservation(xml: &mut Xml, instances: &[&Instance], region: &Region) {
     xml.optional(
         "reservationId",
         instances.first().map(|first| &first.reservation_id),
@@ -14,19 +14,19 @@ pub(in crate::ec2) fn reservation(xml: &mut Xml, instances: &[&Instance], place:
     xml.text("ownerId", ACCOUNT_ID);
     xml.element("groupSet", |_| {});
     xml.list("instancesSet", instances, |xml, instance| {
-        describe(xml, instance, place)
+        describe(xml, instance, region)
     });
 }
 
-fn describe(xml: &mut Xml, instance: &Instance, place: &Place) {
+fn describe(xml: &mut Xml, instance: &Instance, region: &Region) {
     let spec = &instance.spec;
-    let has_public_address = instance.takes_room();
+    let has_public_address = instance.uses_capacity();
     xml.text("instanceId", &instance.instance_id);
     xml.text("imageId", &spec.image_id);
     xml.element("instanceState", |xml| state(xml, instance.state));
     let private_name = instance
         .has_private_address()
-        .then(|| place.private_dns_name(instance));
+        .then(|| region.private_dns_name(instance));
     xml.text("privateDnsName", private_name.unwrap_or_default());
     xml.text("dnsName", if has_public_address { "localhost" } else { "" });
     xml.text("reason", instance.reason());
@@ -35,7 +35,7 @@ fn describe(xml: &mut Xml, instance: &Instance, place: &Place) {
     xml.text("instanceType", &spec.instance_type);
     xml.text("launchTime", timestamp(instance.launched));
     xml.element("placement", |xml| {
-        xml.text("availabilityZone", place.zone_of(spec));
+        xml.text("availabilityZone", region.zone_of(spec));
         xml.text("tenancy", "default");
     });
     if spec.monitoring {
@@ -69,7 +69,7 @@ fn describe(xml: &mut Xml, instance: &Instance, place: &Place) {
     if let Some(arn) = spec.instance_profile_arn() {
         xml.element("iamInstanceProfile", |xml| xml.text("arn", arn));
     }
-    // Whoever set them reads them. Seven more elements for every instance would cost a client a fifth of its time.
+    // Only for clients that set them: seven more elements would cost every client a fifth of its time.
     if spec.metadata.were_set {
         xml.element("metadataOptions", |xml| {
             metadata_options(xml, &spec.metadata);
@@ -77,7 +77,7 @@ fn describe(xml: &mut Xml, instance: &Instance, place: &Place) {
     }
 }
 
-/// The options of the metadata service, which are always in effect at once.
+/// Writes the options of the metadata service, which take effect at once.
 pub(in crate::ec2) fn metadata_options(xml: &mut Xml, options: &MetadataOptions) {
     xml.text("state", "applied");
     xml.text("httpTokens", options.tokens_name());

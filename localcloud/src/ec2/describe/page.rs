@@ -1,4 +1,4 @@
-//! Pages of listings.
+//! Pages of descriptions.
 
 use std::ops::RangeInclusive;
 
@@ -6,17 +6,18 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::ec2::Ec2Error;
+use crate::ec2::error::Ec2Result;
 use crate::ec2::params::Params;
 
-/// The sizes of page that most calls take.
-pub const USUAL_SIZES: RangeInclusive<usize> = 5..=1000;
+/// The page sizes that most calls allow.
+pub const PAGE_SIZES: RangeInclusive<usize> = 5..=1000;
 
-/// What a client asks for of a listing.
+/// The page that a call asks for.
 #[derive(Debug)]
 pub struct PageRequest {
-    /// Where the page begins: what the token of the page before says.
+    /// The start of the page, from the token of the previous one.
     pub start: Option<String>,
-    /// Without a page size AWS answers everything.
+    /// Unbounded if the call has no page size.
     pub size: usize,
 }
 
@@ -24,12 +25,8 @@ impl PageRequest {
     /// Reads MaxResults and NextToken.
     ///
     /// # Errors
-    /// `InvalidParameterValue` when they make no sense, `InvalidParameterCombination` for a page of named resources.
-    pub fn read(
-        params: &Params,
-        sizes: RangeInclusive<usize>,
-        named: bool,
-    ) -> Result<Self, Ec2Error> {
+    /// `InvalidParameterValue`; `InvalidParameterCombination` for a page of named resources.
+    pub fn read(params: &Params, sizes: RangeInclusive<usize>, named: bool) -> Ec2Result<Self> {
         let size = params.number("MaxResults")?;
         if size.is_some() && named {
             return Err(Ec2Error::InvalidParameterCombination(
@@ -58,7 +55,7 @@ impl PageRequest {
         })
     }
 
-    /// As `read`, for listings whose pages begin at a number.
+    /// As `read`, for descriptions whose pages start at a number.
     ///
     /// # Errors
     /// As `read`.
@@ -66,7 +63,7 @@ impl PageRequest {
         params: &Params,
         sizes: RangeInclusive<usize>,
         named: bool,
-    ) -> Result<(u64, usize), Ec2Error> {
+    ) -> Ec2Result<(u64, usize)> {
         let page = Self::read(params, sizes, named)?;
         let start = match page.start {
             None => 0,
@@ -76,7 +73,7 @@ impl PageRequest {
     }
 }
 
-/// The token of a page that begins so.
+/// Returns the token of a page with this start.
 pub fn token(start: impl ToString) -> String {
     URL_SAFE_NO_PAD.encode(start.to_string())
 }

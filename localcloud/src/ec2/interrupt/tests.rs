@@ -8,18 +8,18 @@ use crate::clock::Clock;
 use crate::config::Image;
 use crate::ec2::state::InstanceState;
 use crate::ec2::{Ec2Config, Params};
-use crate::faults::{Dice, Ec2Settings};
+use crate::faults::{Dice, Ec2Faults};
 
 const SEED: u64 = 7;
 
 fn cloud(folder: &std::path::Path) -> Arc<Ec2> {
-    let settings = Ec2Settings {
-        // No instance gets a process: what matters here is who is struck.
+    let faults = Ec2Faults {
+        // No instance gets a process, which this test does not need.
         fail_boot_every: 1,
         spot_interruption: 0.5,
         spot_interruption_after: Duration::ZERO,
         spot_notice: Duration::ZERO,
-        ..Ec2Settings::default()
+        ..Ec2Faults::default()
     };
     let image = Image {
         id: "ami-test".to_owned(),
@@ -35,14 +35,14 @@ fn cloud(folder: &std::path::Path) -> Arc<Ec2> {
         stop_grace: Duration::ZERO,
         max_instances: 100,
         start_interval: Duration::ZERO,
-        settings,
+        faults,
         seed: SEED,
     };
     Ec2::new(Clock::start(), config).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_seed_decides_whom_chance_interrupts_and_not_the_scheduler() {
+async fn the_seed_decides_which_instances_are_interrupted() {
     let mut dice = Dice::new(SEED, "ec2.spot_interruption");
     let expected: Vec<bool> = (0..60).map(|_| dice.roll(0.5)).collect();
     let folder = tempfile::tempdir().unwrap();
@@ -52,16 +52,16 @@ async fn the_seed_decides_whom_chance_interrupts_and_not_the_scheduler() {
     ec2.call("RunInstances", &params, "request").unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        let struck: Vec<bool> = ec2
+        let interrupted: Vec<bool> = ec2
             .lock()
             .instances
-            .known(ec2.clock.now())
+            .all_visible(ec2.clock.now())
             .map(|instance| instance.state == InstanceState::Terminated)
             .collect();
-        if struck == expected {
+        if interrupted == expected {
             break;
         }
-        assert!(Instant::now() < deadline, "{struck:?}\n{expected:?}");
+        assert!(Instant::now() < deadline, "{interrupted:?}\n{expected:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     ec2.close().await;

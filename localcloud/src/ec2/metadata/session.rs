@@ -9,28 +9,28 @@ use uuid::Uuid;
 
 use crate::clock::Millis;
 
-/// How long a session may last, in seconds: 6 hours at most.
-const SECONDS: RangeInclusive<u64> = 1..=21_600;
-/// A client that opens more sessions than this loses those that would have ended first.
-const MOST_SESSIONS: usize = 4096;
+/// The lifetime of a session in seconds, at most 6 hours.
+const LIFETIME: RangeInclusive<u64> = 1..=21_600;
+/// A client with more sessions than this loses those that end first.
+const MAX_SESSIONS: usize = 4096;
 
 /// The sessions of one instance.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    /// When the session of each token ends.
+    /// The end of each token's session.
     ends: HashMap<String, Millis>,
 }
 
 impl Sessions {
-    /// Opens a session and answers its token; `None` if it may not last so long.
+    /// Opens a session and returns its token; `None` if the lifetime is invalid.
     pub fn open(&mut self, seconds: u64, now: Millis) -> Option<String> {
-        if !SECONDS.contains(&seconds) {
+        if !LIFETIME.contains(&seconds) {
             return None;
         }
-        if self.ends.len() >= MOST_SESSIONS {
-            self.make_room(now);
+        if self.ends.len() >= MAX_SESSIONS {
+            self.drop_first_half(now);
         }
-        // As long as AWS's tokens are: 40 bytes, 56 letters.
+        // The length of AWS's tokens: 40 bytes, 56 characters.
         let mut bytes = [Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4()]
             .map(Uuid::into_bytes)
             .concat();
@@ -40,12 +40,12 @@ impl Sessions {
         Some(token)
     }
 
-    /// Whether a token is that of a session that has not ended.
+    /// Returns whether a token's session has not ended.
     pub fn is_valid(&self, token: &str, now: Millis) -> bool {
         self.ends.get(token).is_some_and(|end| now < *end)
     }
 
-    fn make_room(&mut self, now: Millis) {
+    fn drop_first_half(&mut self, now: Millis) {
         let mut ends: Vec<Millis> = self.ends.values().copied().collect();
         ends.sort_unstable();
         let median = ends.get(ends.len() / 2).copied().unwrap_or(now);

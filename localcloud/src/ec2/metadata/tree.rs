@@ -1,14 +1,14 @@
-//! What the metadata service says: leaves by path, and listings of the folders between.
+//! The content of the metadata service: values by path, and listings of the folders between.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use crate::ec2::state::{Instance, InterruptionAction, Place};
-use crate::ec2::time::timestamp_in_seconds;
-use crate::sqs::state::ACCOUNT_ID;
+use crate::account::ACCOUNT_ID;
+use crate::ec2::state::{Instance, InterruptionAction, Region};
+use crate::ec2::timestamp::timestamp_in_seconds;
 
-/// The oldest and the newest version of the service that have names here; all say the same.
+/// Some versions of the service, which all have the same content.
 const VERSIONS: [&str; 6] = [
     "1.0",
     "2014-11-05",
@@ -18,15 +18,15 @@ const VERSIONS: [&str; 6] = [
     "latest",
 ];
 
-/// Something that was asked for.
+/// A value or a listing.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct Document {
     pub content_type: &'static str,
     pub body: Vec<u8>,
 }
 
-/// What is at a path, if there is something.
-pub fn find(instance: &Instance, place: &Place, path: &str) -> Option<Found> {
+/// Returns the document at a path.
+pub fn find(instance: &Instance, region: &Region, path: &str) -> Option<Document> {
     let path = path.trim_matches('/');
     if path.is_empty() {
         return Some(text(VERSIONS.join("\n")));
@@ -37,19 +37,19 @@ pub fn find(instance: &Instance, place: &Place, path: &str) -> Option<Found> {
     }
     if path == "user-data" {
         let user_data = &instance.spec.user_data;
-        return (!user_data.is_empty()).then(|| Found {
+        return (!user_data.is_empty()).then(|| Document {
             content_type: "application/octet-stream",
             body: user_data.clone(),
         });
     }
-    let leaves = leaves(instance, place);
+    let leaves = leaves(instance, region);
     match leaves.get(path) {
         Some(value) => Some(text(value.clone())),
         None => listing(&leaves, path, instance).map(text),
     }
 }
 
-/// The names below a folder, those of folders with a slash behind them.
+/// Returns the names in a folder. Those of folders end in a slash.
 fn listing(leaves: &BTreeMap<String, String>, folder: &str, instance: &Instance) -> Option<String> {
     let prefix = match folder {
         "" => String::new(),
@@ -64,7 +64,7 @@ fn listing(leaves: &BTreeMap<String, String>, folder: &str, instance: &Instance)
         })
         .collect();
     if folder.is_empty() {
-        // The topmost folders are listed without slashes.
+        // The service lists the top folders without slashes.
         names = names
             .iter()
             .map(|name| name.trim_end_matches('/'))
@@ -76,10 +76,10 @@ fn listing(leaves: &BTreeMap<String, String>, folder: &str, instance: &Instance)
     (!names.is_empty()).then(|| names.into_iter().collect::<Vec<_>>().join("\n"))
 }
 
-fn leaves(instance: &Instance, place: &Place) -> BTreeMap<String, String> {
+fn leaves(instance: &Instance, region: &Region) -> BTreeMap<String, String> {
     let spec = &instance.spec;
-    let zone = place.zone_of(spec);
-    let private_name = place.private_dns_name(instance);
+    let zone = region.zone_of(spec);
+    let private_name = region.private_dns_name(instance);
     let address = instance.private_address().to_string();
     let mut leaves = BTreeMap::new();
     let mut leaf = |path: &str, value: &str| {
@@ -102,8 +102,8 @@ fn leaves(instance: &Instance, place: &Place) -> BTreeMap<String, String> {
     meta("local-hostname", &private_name);
     meta("local-ipv4", &address);
     meta("placement/availability-zone", zone);
-    meta("placement/availability-zone-id", &place.zone_id(zone));
-    meta("placement/region", &place.region);
+    meta("placement/availability-zone-id", &region.zone_id(zone));
+    meta("placement/region", &region.name);
     meta("profile", "default-hvm");
     meta("public-hostname", "localhost");
     meta("public-ipv4", "127.0.0.1");
@@ -145,7 +145,7 @@ fn leaves(instance: &Instance, place: &Place) -> BTreeMap<String, String> {
         "pendingTime": timestamp_in_seconds(instance.launched),
         "privateIp": address,
         "ramdiskId": null,
-        "region": place.region,
+        "region": region.name,
         "version": "2017-09-30",
     });
     leaf(
@@ -155,8 +155,8 @@ fn leaves(instance: &Instance, place: &Place) -> BTreeMap<String, String> {
     leaves
 }
 
-fn text(body: String) -> Found {
-    Found {
+fn text(body: String) -> Document {
+    Document {
         content_type: "text/plain",
         body: body.into_bytes(),
     }

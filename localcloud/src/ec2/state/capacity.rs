@@ -1,4 +1,4 @@
-//! Room for instances: a launch gets what there is, a start everything or nothing.
+//! Capacity for instances. A launch gets the rest of it; a start gets all that it needs, or fails.
 
 #[cfg(test)]
 mod tests;
@@ -7,25 +7,26 @@ use std::collections::BTreeSet;
 
 use super::{Instance, InstanceState, Instances, LaunchSpec};
 use crate::ec2::Ec2Error;
+use crate::ec2::error::Ec2Result;
 use crate::faults::Capacity;
 
 impl Instances {
-    /// How many more instances of this kind may be launched; `usize::MAX` if no capacity covers them.
-    pub fn room_for(&self, spec: &LaunchSpec) -> usize {
+    /// Returns how many more instances like this can be launched; `usize::MAX` if no capacity covers them.
+    pub fn capacity_for(&self, spec: &LaunchSpec) -> usize {
         self.capacity
             .iter()
             .filter(|capacity| covers(capacity, spec))
-            .map(|capacity| capacity.instances.saturating_sub(self.taken(capacity)))
+            .map(|capacity| capacity.instances.saturating_sub(self.used(capacity)))
             .min()
             .unwrap_or(usize::MAX)
     }
 
-    /// Checks that the stopped ones among these instances fit in, all of them.
+    /// Checks that there is capacity for all stopped instances among these.
     ///
     /// # Errors
     /// `InsufficientInstanceCapacity`.
-    pub(super) fn check_room_to_start(&self, ids: &[String]) -> Result<(), Ec2Error> {
-        // A call may name an instance twice.
+    pub(super) fn check_capacity_to_start(&self, ids: &[String]) -> Ec2Result {
+        // The identifiers may repeat.
         let ids: BTreeSet<&String> = ids.iter().collect();
         let to_start: Vec<&Instance> = ids
             .into_iter()
@@ -37,7 +38,7 @@ impl Instances {
                 .iter()
                 .filter(|instance| covers(capacity, &instance.spec))
                 .count();
-            added == 0 || self.taken(capacity) + added <= capacity.instances
+            added == 0 || self.used(capacity) + added <= capacity.instances
         };
         if self.capacity.iter().all(fits) {
             Ok(())
@@ -46,10 +47,10 @@ impl Instances {
         }
     }
 
-    fn taken(&self, capacity: &Capacity) -> usize {
+    fn used(&self, capacity: &Capacity) -> usize {
         self.by_sequence
             .values()
-            .filter(|instance| instance.takes_room() && covers(capacity, &instance.spec))
+            .filter(|instance| instance.uses_capacity() && covers(capacity, &instance.spec))
             .count()
     }
 }

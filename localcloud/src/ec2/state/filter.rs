@@ -1,24 +1,25 @@
-//! Filters of the Describe calls: each names a property and the values it may have.
+//! Filters of the Describe calls. Each names a property and its accepted values.
 
 use crate::ec2::Ec2Error;
+use crate::ec2::error::Ec2Result;
 use crate::wildcard::Pattern;
 
-/// One filter; a resource passes if any value matches. `*` stands for any text and `?` for any one letter.
+/// One filter. A resource matches if any value does; `*` matches any text and `?` any one character.
 #[derive(Debug, Clone)]
 pub struct Filter {
     pub name: String,
     values: Vec<Pattern>,
 }
 
-/// Checks that a call knows all these filters. `known` may hold names and, ending in `*`, the beginnings of names.
+/// Checks that a call has all these filters. `known` lists names; one that ends in `*` is a prefix of names.
 ///
 /// # Errors
-/// `InvalidParameterValue` for one that it does not know.
-pub fn check_filters(filters: &[Filter], known: &[&str]) -> Result<(), Ec2Error> {
+/// `InvalidParameterValue` for an unknown filter.
+pub fn check_filters(filters: &[Filter], known: &str) -> Ec2Result {
     let is_known = |name: &str| {
-        known.iter().any(|known| match known.strip_suffix('*') {
-            Some(beginning) => name.len() > beginning.len() && name.starts_with(beginning),
-            None => name == *known,
+        known.split(' ').any(|known| match known.strip_suffix('*') {
+            Some(prefix) => name.len() > prefix.len() && name.starts_with(prefix),
+            None => name == known,
         })
     };
     match filters.iter().find(|filter| !is_known(&filter.name)) {
@@ -31,17 +32,17 @@ impl Filter {
     pub fn new(name: &str, values: &[String]) -> Self {
         Self {
             name: name.to_owned(),
-            values: values.iter().map(|value| Pattern::of(value)).collect(),
+            values: values.iter().map(|value| Pattern::new(value)).collect(),
         }
     }
 
-    /// Whether any of the filter's values matches a text.
+    /// Returns whether any of the filter's values matches a text.
     pub fn matches(&self, text: &str) -> bool {
         self.values.iter().any(|pattern| pattern.matches(text))
     }
 
-    /// Whether the filter is `tag:KEY`, `tag-key` or `tag-value`, and these tags pass; `None` if it is another filter.
-    pub fn accepts_tags<'a>(
+    /// Returns whether the tags match a filter `tag:KEY`, `tag-key` or `tag-value`; `None` for any other filter.
+    pub fn matches_tags<'a>(
         &self,
         tags: impl IntoIterator<Item = (&'a String, &'a String)>,
     ) -> Option<bool> {

@@ -1,13 +1,14 @@
-//! One instance and the transitions it may make.
+//! One instance and its state transitions.
 
 use std::net::Ipv4Addr;
 
 use super::spec::{InterruptionAction, LaunchSpec, Market, Tags};
 use crate::clock::Millis;
 use crate::ec2::Ec2Error;
+use crate::ec2::error::Ec2Result;
 
-/// How long a terminated instance stays in the lists.
-pub const TERMINATED_STAYS_LISTED: Millis = 60 * 60 * 1000;
+/// The time for which descriptions show a terminated instance.
+pub const TERMINATED_VISIBLE_FOR: Millis = 60 * 60 * 1000;
 
 /// EC2's instance states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,47 +26,47 @@ pub enum InstanceState {
 pub struct Instance {
     pub instance_id: String,
     pub reservation_id: String,
-    /// Position within the launch.
+    /// The position within the launch.
     pub launch_index: usize,
-    /// Position among all instances of this localcloud.
+    /// The position among all launches of this localcloud.
     pub sequence: u64,
     pub client_token: String,
     pub spec: LaunchSpec,
     pub tags: Tags,
     pub state: InstanceState,
-    /// The last start, as in AWS.
+    /// The time of the last start, as in AWS.
     pub launched: Millis,
-    /// Before this, no call but its launch knows the instance.
-    pub known_from: Millis,
-    /// Why the instance is in a state that it was not asked to be in for ever: code and sentence.
+    /// Before this, the instance is unknown to every call but its launch.
+    pub visible_from: Millis,
+    /// Why the instance is stopped or terminated, or about to be.
     pub state_reason: Option<StateReason>,
-    /// The old single-text form of the reason, with its time.
+    /// An older form of the reason, with its time.
     pub state_transition: Option<(String, Millis)>,
-    /// Since when the present process runs.
+    /// When the current process started.
     pub running_since: Option<Millis>,
-    /// Announced, and not yet carried out.
+    /// An interruption that was announced.
     pub interruption: Option<Interruption>,
-    /// Which start of the instance is the present one, so that news about an earlier process changes nothing.
+    /// The number of the current start. A late event of an earlier process is ignored.
     pub boot: u64,
 }
 
-/// A reason in the form that DescribeInstances answers.
+/// A reason as DescribeInstances returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateReason {
     pub code: &'static str,
     pub message: String,
 }
 
-/// EC2's decision to take a spot instance away.
+/// EC2's decision to interrupt a spot instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interruption {
     pub action: InterruptionAction,
     pub noticed: Millis,
-    /// When it is carried out.
+    /// The time of the interruption.
     pub at: Millis,
 }
 
-/// What a call did to an instance: its state before and now.
+/// The states of an instance before and after a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateChange {
     pub instance_id: String,
@@ -73,20 +74,20 @@ pub struct StateChange {
     pub current: InstanceState,
 }
 
-/// What the processes have to do because of a call.
+/// What the task of an instance must do after a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     Nothing,
     /// Start a process for this boot of the instance.
     Boot(u64),
-    /// End the process; the state follows when it is gone.
-    End {
-        at_once: bool,
+    /// Stop the process. The state follows when it is gone.
+    Stop {
+        force: bool,
     },
 }
 
 impl InstanceState {
-    /// EC2's numeric code.
+    /// Returns EC2's numeric code.
     pub fn code(self) -> u16 {
         match self {
             Self::Pending => 0,
@@ -98,7 +99,7 @@ impl InstanceState {
         }
     }
 
-    /// EC2's name.
+    /// Returns EC2's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -112,8 +113,8 @@ impl InstanceState {
 }
 
 impl Instance {
-    /// The instance's address in its network. All of 127.0.0.0/8 is this machine, so that a process can bind to its
-    /// own address and others can reach it there.
+    /// Returns the instance's address in its network. All of 127.0.0.0/8 is this machine: a process can bind to its own
+    /// address, and others can connect to it.
     pub fn private_address(&self) -> Ipv4Addr {
         let part = |divisor: u64, values: u64| (self.sequence / divisor % values) as u8;
         Ipv4Addr::new(
@@ -124,22 +125,22 @@ impl Instance {
         )
     }
 
-    /// Checks that `start` would be legal.
+    /// Checks that the instance can be started.
     ///
     /// # Errors
     /// `IncorrectInstanceState`.
-    pub fn check_start(&self) -> Result<(), Ec2Error> {
+    pub fn check_start(&self) -> Ec2Result {
         match self.state {
             InstanceState::Stopped | InstanceState::Running | InstanceState::Pending => Ok(()),
             _ => Err(self.incorrect_state("started")),
         }
     }
 
-    /// Checks that `stop` would be legal.
+    /// Checks that the instance can be stopped.
     ///
     /// # Errors
     /// `IncorrectInstanceState`; `UnsupportedOperation` for a one-time spot instance; `OperationNotPermitted`.
-    pub fn check_stop(&self) -> Result<(), Ec2Error> {
+    pub fn check_stop(&self) -> Ec2Result {
         match self.state {
             InstanceState::Running if self.spec.disable_api_stop => Err(Ec2Error::Protected {
                 id: self.instance_id.clone(),
@@ -156,11 +157,11 @@ impl Instance {
         }
     }
 
-    /// Checks that a termination would be permitted.
+    /// Checks that the instance is not protected from termination.
     ///
     /// # Errors
     /// `OperationNotPermitted`.
-    pub fn check_terminate(&self) -> Result<(), Ec2Error> {
+    pub fn check_terminate(&self) -> Ec2Result {
         let over = matches!(
             self.state,
             InstanceState::ShuttingDown | InstanceState::Terminated
@@ -175,18 +176,18 @@ impl Instance {
         Ok(())
     }
 
-    /// Checks that a reboot would be legal. The state does not change by it, and a terminated instance ignores it.
+    /// Checks that the instance can be rebooted. A reboot keeps the state, and a terminated instance ignores it.
     ///
     /// # Errors
     /// `IncorrectInstanceState`.
-    pub fn check_reboot(&self) -> Result<(), Ec2Error> {
+    pub fn check_reboot(&self) -> Ec2Result {
         match self.state {
             InstanceState::Running | InstanceState::Pending | InstanceState::Terminated => Ok(()),
             _ => Err(self.incorrect_state("rebooted")),
         }
     }
 
-    /// Starts a stopped instance; one that runs already stays as it is.
+    /// Starts a stopped instance. Does nothing to one that runs.
     pub fn start(&mut self, now: Millis) -> Effect {
         if self.state != InstanceState::Stopped {
             return Effect::Nothing;
@@ -201,7 +202,7 @@ impl Instance {
         Effect::Boot(self.boot)
     }
 
-    /// Asks a running instance to stop. With `force` its process gets no time to end, also if it is stopping already.
+    /// Stops a running instance. With `force` its process gets no grace, also if the instance is stopping already.
     pub fn stop(&mut self, force: bool, now: Millis) -> Effect {
         match self.state {
             InstanceState::Running => {
@@ -212,19 +213,19 @@ impl Instance {
                     "User initiated",
                     now,
                 );
-                Effect::End { at_once: force }
+                Effect::Stop { force }
             }
-            InstanceState::Stopping if force => Effect::End { at_once: true },
+            InstanceState::Stopping if force => Effect::Stop { force: true },
             _ => Effect::Nothing,
         }
     }
 
-    /// Terminates the instance, whatever it is doing.
+    /// Terminates the instance in any state.
     pub fn terminate(&mut self, now: Millis) -> Effect {
         let effect = match self.state {
             InstanceState::Pending | InstanceState::Running | InstanceState::Stopping => {
                 self.state = InstanceState::ShuttingDown;
-                Effect::End { at_once: false }
+                Effect::Stop { force: false }
             }
             InstanceState::Stopped => {
                 self.state = InstanceState::Terminated;
@@ -241,31 +242,31 @@ impl Instance {
         effect
     }
 
-    /// Whether calls know of the instance at `now`.
-    pub fn is_known(&self, now: Millis) -> bool {
-        self.known_from <= now && !self.is_forgotten(now)
+    /// Returns whether the instance exists for calls at `now`.
+    pub fn is_visible(&self, now: Millis) -> bool {
+        self.visible_from <= now && !self.has_expired(now)
     }
 
-    /// Whether the instance takes room that others could have.
-    pub fn takes_room(&self) -> bool {
+    /// Returns whether the instance uses capacity.
+    pub fn uses_capacity(&self) -> bool {
         matches!(self.state, InstanceState::Pending | InstanceState::Running)
     }
 
-    /// Whether the instance has been told to end and has not.
-    pub fn is_ending(&self) -> bool {
+    /// Returns whether the instance is stopping or shutting down.
+    pub fn is_stopping(&self) -> bool {
         matches!(
             self.state,
             InstanceState::Stopping | InstanceState::ShuttingDown
         )
     }
 
-    /// Whether the instance has left the lists at `now`.
-    pub fn is_forgotten(&self, now: Millis) -> bool {
+    /// Returns whether descriptions no longer show the terminated instance at `now`.
+    pub fn has_expired(&self, now: Millis) -> bool {
         self.state == InstanceState::Terminated
             && self
                 .state_transition
                 .as_ref()
-                .is_some_and(|(_, since)| since + TERMINATED_STAYS_LISTED <= now)
+                .is_some_and(|(_, since)| since + TERMINATED_VISIBLE_FOR <= now)
     }
 
     pub(super) fn set_reason(

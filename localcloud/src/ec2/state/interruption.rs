@@ -1,17 +1,18 @@
-//! Spot instances that EC2 takes back.
+//! Interruptions of spot instances.
 
 use super::instance::{Effect, Instance, InstanceState, Interruption};
 use super::spec::{InterruptionAction, Market};
 use crate::clock::Millis;
 use crate::ec2::Ec2Error;
+use crate::ec2::error::Ec2Result;
 
 impl Instance {
-    /// Announces an interruption. A later announcement takes the place of an earlier one.
+    /// Announces an interruption. A later announcement replaces an earlier one.
     ///
     /// # Errors
-    /// `UnsupportedOperation` unless the instance is a spot instance that can be interrupted so,
+    /// `UnsupportedOperation` unless it is a spot instance that can be interrupted with this action;
     /// `IncorrectInstanceState` unless it is pending or running.
-    pub fn announce_interruption(&mut self, interruption: Interruption) -> Result<(), Ec2Error> {
+    pub fn announce_interruption(&mut self, interruption: Interruption) -> Ec2Result {
         let unsupported = |why: &str| {
             Err(Ec2Error::NotInterruptible {
                 id: self.instance_id.clone(),
@@ -22,24 +23,24 @@ impl Instance {
             (Market::OnDemand, _) => return unsupported("it is not a Spot Instance"),
             (Market::OneTimeSpot, InterruptionAction::Stop | InterruptionAction::Hibernate) => {
                 return unsupported(
-                    "its Spot Instance request is a one-time request, so that it can only be terminated",
+                    "its Spot Instance request is a one-time request, so it can only be terminated",
                 );
             }
             _ => {}
         }
-        if !self.takes_room() {
+        if !self.uses_capacity() {
             return Err(self.incorrect_state("interrupted"));
         }
         self.interruption = Some(interruption);
         Ok(())
     }
 
-    /// Carries out the interruption that was announced, if its time has come.
+    /// Carries out the announced interruption of a boot if it is due.
     pub fn interrupt(&mut self, boot: u64, now: Millis) -> Effect {
         let due = self
             .interruption
             .filter(|interruption| interruption.at <= now);
-        let Some(interruption) = due.filter(|_| self.boot == boot && self.takes_room()) else {
+        let Some(interruption) = due.filter(|_| self.boot == boot && self.uses_capacity()) else {
             return Effect::Nothing;
         };
         let (state, code, message) = match interruption.action {
@@ -56,6 +57,6 @@ impl Instance {
         };
         self.state = state;
         self.set_reason(code, message, code, now);
-        Effect::End { at_once: false }
+        Effect::Stop { force: false }
     }
 }

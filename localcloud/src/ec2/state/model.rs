@@ -1,4 +1,4 @@
-//! Random calls and process events, against a model that knows nothing but a table of transitions.
+//! Random calls and process events, compared with a model that is a table of transitions.
 
 #![allow(clippy::unwrap_used)]
 
@@ -44,14 +44,14 @@ enum Event {
     Interrupted,
 }
 
-/// Whose process an event is about.
+/// The boot that an event belongs to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum BootOf {
-    Now,
-    Before,
+    Current,
+    Earlier,
 }
 
-/// What the model knows of an instance.
+/// The model of an instance.
 #[derive(Debug, Clone)]
 struct Modelled {
     state: InstanceState,
@@ -71,12 +71,12 @@ struct Model {
 use InstanceState::{Pending, Running, ShuttingDown, Stopped, Stopping, Terminated};
 
 impl Modelled {
-    fn lives(&self) -> bool {
+    fn uses_capacity(&self) -> bool {
         matches!(self.state, Pending | Running)
     }
 
-    /// The error of a call that does not suit the instance.
-    fn refuses(&self, call: Call) -> Option<&'static str> {
+    /// Returns the error of a call that the instance's state refuses.
+    fn refusal(&self, call: Call) -> Option<&'static str> {
         match (call, self.state) {
             (Call::Start, Stopping | ShuttingDown | Terminated) => Some("IncorrectInstanceState"),
             (Call::Stop | Call::ForceStop, Running) if self.no_stop => {
@@ -123,7 +123,7 @@ impl Modelled {
             (Event::Gone, Stopping) => Stopped,
             (Event::BootFailed, _) => Terminated,
             (Event::Announced, state) => {
-                self.announced |= self.lives() && self.market != Market::OnDemand;
+                self.announced |= self.uses_capacity() && self.market != Market::OnDemand;
                 state
             }
             (Event::Interrupted, Pending | Running) if self.announced => match self.market {
@@ -136,15 +136,18 @@ impl Modelled {
 }
 
 impl Model {
-    fn taken(&self) -> usize {
-        self.instances.values().filter(|one| one.lives()).count()
+    fn used(&self) -> usize {
+        self.instances
+            .values()
+            .filter(|one| one.uses_capacity())
+            .count()
     }
 
-    /// What a call answers that suits each of its instances: the code of its error, if there is no room.
+    /// Applies a call that no instance refuses. Returns the code of its error if the capacity is exceeded.
     fn call(&mut self, call: Call, ids: &BTreeSet<String>) -> Option<&'static str> {
         let of = |id: &String| &self.instances[id];
         let started = ids.iter().filter(|id| of(id).state == Stopped).count();
-        if call == Call::Start && started > 0 && self.taken() + started > CAPACITY {
+        if call == Call::Start && started > 0 && self.used() + started > CAPACITY {
             return Some("InsufficientInstanceCapacity");
         }
         for id in ids {
@@ -177,7 +180,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Event::Announced),
         2 => Just(Event::Interrupted)
     ];
-    let boot = prop_oneof![4 => Just(BootOf::Now), 1 => Just(BootOf::Before)];
+    let boot = prop_oneof![4 => Just(BootOf::Current), 1 => Just(BootOf::Earlier)];
     prop_oneof![
         2 => (1..3usize, proptest::option::of(0..3u8), market(), any::<bool>()).prop_map(
             |(count, token, market, terminate_on_shutdown)| Step::Launch {
@@ -194,7 +197,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The changes that AWS documents for an instance's life, and what a failed boot adds.
+/// Returns whether a transition is one that AWS documents, or that of a failed boot.
 fn is_legal(before: InstanceState, after: InstanceState) -> bool {
     before == after
         || matches!(
@@ -243,27 +246,27 @@ fn launch(
         terminate_on_shutdown,
         ..LaunchSpec::default()
     };
-    let room = instances.room_for(&spec);
-    prop_assert_eq!(room, CAPACITY - model.taken());
-    let ids: Vec<String> = (0..count.min(room))
+    let capacity = instances.capacity_for(&spec);
+    prop_assert_eq!(capacity, CAPACITY - model.used());
+    let ids: Vec<String> = (0..count.min(capacity))
         .map(|one| format!("i-{number}-{one}"))
         .collect();
-    let order = LaunchOrder {
+    let request = LaunchRequest {
         spec,
         reservation_id: format!("r-{number}"),
         client_token: token.map(|token| token.to_string()).unwrap_or_default(),
         requested: count,
         instance_ids: ids.clone(),
     };
-    let answer = instances.launch(order, now);
+    let launched = instances.launch(request, now);
     let asked = (count, market, terminate_on_shutdown);
     match token.and_then(|token| model.tokens.get(&token)) {
         Some((count, market, terminate, first)) if (*count, *market, *terminate) == asked => {
-            prop_assert_eq!(answer, Ok((first.clone(), false)));
+            prop_assert_eq!(launched, Ok((first.clone(), false)));
         }
-        Some(_) => prop_assert_eq!(answer, Err(Ec2Error::IdempotentParameterMismatch)),
+        Some(_) => prop_assert_eq!(launched, Err(Ec2Error::IdempotentParameterMismatch)),
         None => {
-            prop_assert_eq!(answer, Ok((ids.clone(), true)));
+            prop_assert_eq!(launched, Ok((ids.clone(), true)));
             for id in &ids {
                 let modelled = Modelled {
                     state: Pending,
@@ -285,7 +288,7 @@ fn launch(
     Ok(())
 }
 
-fn happen(instance: &mut Instance, event: Event, boot: u64, now: Millis) {
+fn apply(instance: &mut Instance, event: Event, boot: u64, now: Millis) {
     match event {
         Event::Started => instance.process_started(boot, now),
         Event::EndedByItself => instance.process_ended(boot, "exit code 1", now),
@@ -293,7 +296,7 @@ fn happen(instance: &mut Instance, event: Event, boot: u64, now: Millis) {
         Event::BootFailed => instance.boot_failed(boot, "no such file", now),
         Event::Announced => {
             let action = instance.spec.interruption;
-            // What it refuses the model expects to change nothing.
+            // The model expects a refused announcement to change nothing.
             let _ = instance.announce_interruption(Interruption {
                 action,
                 noticed: now,
@@ -310,7 +313,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 512, ..ProptestConfig::default() })]
 
     #[test]
-    fn instances_live_as_the_model_says(steps in proptest::collection::vec(step(), 1..60)) {
+    fn instances_behave_like_the_model(steps in proptest::collection::vec(step(), 1..60)) {
         let capacity = Capacity { instance_type: None, subnet: None, instances: CAPACITY };
         let mut instances = Instances::new(vec![capacity], 0);
         let mut model = Model::default();
@@ -324,25 +327,25 @@ proptest! {
                 _ if names.is_empty() => {}
                 Step::Call(call, ids) => {
                     let ids: Vec<String> = ids.iter().map(|id| id.get(&names).clone()).collect();
-                    let answer = match call {
+                    let result = match call {
                         Call::Start => instances.start(&ids, now),
                         Call::Stop => instances.stop(&ids, false, now),
                         Call::ForceStop => instances.stop(&ids, true, now),
                         Call::Terminate => instances.terminate(&ids, now),
                     };
-                    // Which of several errors comes first is decided by the order of the call.
-                    let refused = ids.iter().find_map(|id| model.instances[id].refuses(*call));
+                    // The first instance with an error decides which one the call returns.
+                    let refused = ids.iter().find_map(|id| model.instances[id].refusal(*call));
                     let unique: BTreeSet<String> = ids.into_iter().collect();
                     let expected = refused.or_else(|| model.call(*call, &unique));
-                    prop_assert_eq!(answer.err().map(|error| error.code()), expected);
+                    prop_assert_eq!(result.err().map(|error| error.code()), expected);
                 }
                 Step::Event(event, id, whose) => {
                     let id = id.get(&names);
                     let instance = instances.get_mut(id).unwrap();
-                    let boot = instance.boot - u64::from(*whose == BootOf::Before);
-                    happen(instance, *event, boot, now);
-                    // News of a process that was before this one change nothing; an announcement is of no process.
-                    if *whose == BootOf::Now || *event == Event::Announced {
+                    let boot = instance.boot - u64::from(*whose == BootOf::Earlier);
+                    apply(instance, *event, boot, now);
+                    // Events of an earlier process change nothing; an announcement belongs to no process.
+                    if *whose == BootOf::Current || *event == Event::Announced {
                         model.instances.get_mut(id).unwrap().event(*event);
                     }
                 }
@@ -364,8 +367,8 @@ proptest! {
                 prop_assert!(is_legal(*state, after[id]), "{} from {:?} to {:?}", id, state, after[id]);
                 prop_assert!(*state != Terminated || after[id] == Terminated);
             }
-            let taken = after.values().filter(|state| matches!(state, Pending | Running)).count();
-            prop_assert!(taken <= CAPACITY, "{} of {} taken", taken, CAPACITY);
+            let used = after.values().filter(|state| matches!(state, Pending | Running)).count();
+            prop_assert!(used <= CAPACITY, "{} of {} used", used, CAPACITY);
         }
     }
 }

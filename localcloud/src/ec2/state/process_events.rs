@@ -1,11 +1,11 @@
-//! What an instance becomes by what its process does.
+//! State transitions caused by an instance's process. Events of an earlier boot are ignored.
 
 use super::instance::{Instance, InstanceState};
 use super::spec::Market;
 use crate::clock::Millis;
 
 impl Instance {
-    /// The process of `boot` runs.
+    /// Records that the process of `boot` runs.
     pub fn process_started(&mut self, boot: u64, now: Millis) {
         if self.boot == boot && self.state == InstanceState::Pending {
             self.state = InstanceState::Running;
@@ -13,7 +13,7 @@ impl Instance {
         }
     }
 
-    /// The main process of `boot` ended by itself, and what it left behind is being ended.
+    /// Records that the main process of `boot` ended by itself, while the rest of its group is being stopped.
     pub fn process_ended(&mut self, boot: u64, how: &str, now: Millis) {
         if self.boot != boot
             || !matches!(self.state, InstanceState::Pending | InstanceState::Running)
@@ -30,7 +30,7 @@ impl Instance {
         self.set_reason("Client.InstanceInitiatedShutdown", &message, &message, now);
     }
 
-    /// The process of `boot` could not be started.
+    /// Records that the process of `boot` could not be started.
     pub fn boot_failed(&mut self, boot: u64, why: &str, now: Millis) {
         if self.boot != boot || self.state == InstanceState::Terminated {
             return;
@@ -44,7 +44,7 @@ impl Instance {
         );
     }
 
-    /// Nothing of `boot` runs any more.
+    /// Records that no process of `boot` runs any more.
     pub fn process_gone(&mut self, boot: u64) {
         if self.boot != boot {
             return;

@@ -1,55 +1,33 @@
-//! Which instances a Describe call is about.
+//! Selects the instances of a Describe call.
 
 use std::collections::BTreeSet;
 
-use super::{Filter, Instance, Instances};
+use super::{Instance, Instances};
 use crate::clock::Millis;
-use crate::ec2::Ec2Error;
+use crate::ec2::error::Ec2Result;
 
 /// One page of a listing.
 #[derive(Debug)]
 pub struct Page<'a> {
     pub instances: Vec<&'a Instance>,
-    /// Where the next page begins, if there is one.
+    /// The start of the next page, if there is one.
     pub next: Option<u64>,
 }
 
 impl Instances {
-    /// The instances with these identifiers (all, if none are given) that pass all filters, from `start_at` on and at
-    /// most `page_size`. An unknown filter lets nothing pass; `check_filters` finds it.
-    ///
-    /// # Errors
-    /// `InvalidInstanceID.NotFound`.
-    pub fn describe(
-        &mut self,
-        ids: &[String],
-        filters: &[Filter],
-        start_at: u64,
-        page_size: usize,
-        now: Millis,
-    ) -> Result<Page<'_>, Ec2Error> {
-        let place = self.place.clone();
-        let accepts = |instance: &Instance| {
-            filters
-                .iter()
-                .all(|filter| filter.accepts(instance, &place))
-        };
-        self.select(ids, accepts, start_at, page_size, now)
-    }
-
-    /// As `describe`, with any condition.
+    /// Returns a page of the instances with these identifiers, or of all if there are none, that match.
     ///
     /// # Errors
     /// `InvalidInstanceID.NotFound`.
     pub fn select(
         &mut self,
         ids: &[String],
-        accepts: impl Fn(&Instance) -> bool,
+        matches: impl Fn(&Instance) -> bool,
         start_at: u64,
         page_size: usize,
         now: Millis,
-    ) -> Result<Page<'_>, Ec2Error> {
-        self.forget(now);
+    ) -> Ec2Result<Page<'_>> {
+        self.remove_expired(now);
         self.check_exist(ids, now)?;
         let mut page = Page {
             instances: Vec::new(),
@@ -66,7 +44,7 @@ impl Instances {
             Box::new(named.filter_map(|sequence| self.by_sequence.get(sequence)))
         };
         for instance in candidates {
-            if !instance.is_known(now) || !accepts(instance) {
+            if !instance.is_visible(now) || !matches(instance) {
                 continue;
             }
             if page.instances.len() == page_size {

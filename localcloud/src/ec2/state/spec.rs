@@ -1,4 +1,4 @@
-//! What an instance is launched as.
+//! The properties that a launch gives an instance.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Tags of a resource.
 pub type Tags = BTreeMap<String, String>;
 
-/// What launching fixes for good.
+/// The properties of a launch, some of which can be modified later.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LaunchSpec {
     pub image_id: String,
@@ -21,32 +21,32 @@ pub struct LaunchSpec {
     pub availability_zone: Option<String>,
     pub market: Market,
     pub tags: Tags,
-    /// What becomes of a spot instance that EC2 takes back.
+    /// What an interruption does to a spot instance.
     pub interruption: InterruptionAction,
-    /// Whether an instance whose process ends by itself is terminated rather than stopped.
+    /// Whether an instance whose process ends by itself is terminated instead of stopped.
     pub terminate_on_shutdown: bool,
     /// Whether TerminateInstances is refused.
     pub disable_api_termination: bool,
     /// Whether StopInstances is refused.
     pub disable_api_stop: bool,
-    /// Whether detailed monitoring was asked for. There is none; it is echoed.
+    /// Whether detailed monitoring was requested. It is only echoed.
     pub monitoring: bool,
     pub metadata: MetadataOptions,
 }
 
-/// How an instance is paid for, which decides what may be done with it.
+/// How an instance is paid for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Market {
     #[default]
     OnDemand,
-    /// Can only be terminated: there is no request any more that could start it again.
+    /// Can be terminated, not stopped: no request could start it again.
     OneTimeSpot,
-    /// Stops and starts as one on demand.
+    /// Can be stopped and started like an instance on demand.
     PersistentSpot,
 }
 
 impl Market {
-    /// EC2's name for what is not on demand.
+    /// Returns EC2's name for what is not on demand.
     pub fn lifecycle(self) -> Option<&'static str> {
         match self {
             Self::OnDemand => None,
@@ -55,23 +55,23 @@ impl Market {
     }
 }
 
-/// How the metadata service of an instance may be used.
+/// The options of an instance's metadata service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetadataOptions {
-    /// Whether a session token is required (IMDSv2), as new accounts have it.
+    /// Whether a session token is required (IMDSv2), the default of new accounts.
     pub tokens_required: bool,
     pub endpoint_enabled: bool,
     pub tags_enabled: bool,
-    /// Echoed: there are no hops to count here.
+    /// Only echoed: there are no hops to count.
     pub hop_limit: u8,
-    /// Echoed: the endpoint is an IPv4 one.
+    /// Only echoed: the endpoint has an IPv4 address.
     pub ipv6_enabled: bool,
-    /// Whether anybody chose any of these, so that descriptions have them.
+    /// Whether a call set any of these; only then do descriptions include them.
     pub were_set: bool,
 }
 
 impl MetadataOptions {
-    /// EC2's name for whether tokens are required.
+    /// Returns EC2's name for whether tokens are required.
     pub fn tokens_name(&self) -> &'static str {
         if self.tokens_required {
             "required"
@@ -94,19 +94,19 @@ impl Default for MetadataOptions {
     }
 }
 
-/// What becomes of a spot instance that is interrupted.
+/// What an interruption does to a spot instance.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InterruptionAction {
     #[default]
     Terminate,
     Stop,
-    /// As a stop: the memory of a process is not kept.
+    /// Same as a stop: the memory of a process is not kept.
     Hibernate,
 }
 
 impl InterruptionAction {
-    /// EC2's name.
+    /// Returns EC2's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Terminate => "terminate",

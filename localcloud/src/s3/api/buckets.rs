@@ -1,20 +1,18 @@
-//! Buckets themselves, and whom they notify.
+//! Operations on buckets.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE;
 use s3s::dto::*;
 use s3s::{S3ErrorCode, S3Request, S3Result};
 
-use super::{Api, caller, check_acl, owner};
-use crate::s3::conditions::shown_time;
-use crate::s3::events::no_destination;
+use super::input::check_acl;
+use super::paging::{decode_token, encode_token, truncate};
+use super::{Api, context, owner};
+use crate::s3::conditions::to_timestamp;
 use crate::s3::failure::{failure, failure_with, invalid_argument, unsupported};
-use crate::s3::notifications;
-use crate::s3::store::{Settings, Tags};
+use crate::s3::store::{BucketSettings, Tags};
 
-/// The region whose buckets have no location, and where a bucket may be created twice.
+/// The region whose buckets have no location constraint. Creating a bucket there is idempotent.
 const US_EAST_1: &str = "us-east-1";
-const MOST_BUCKETS_PER_PAGE: i32 = 10_000;
+const MAX_BUCKETS_PER_PAGE: i32 = 10_000;
 
 impl Api {
     pub(super) async fn do_create_bucket(
@@ -35,8 +33,8 @@ impl Api {
             .create_bucket_configuration
             .and_then(|configuration| configuration.location_constraint)
             .map(|constraint| constraint.as_str().to_owned());
-        // As with AWS, whose endpoint in a region creates buckets there alone, while us-east-1's creates them anywhere.
-        let endpoint = caller(&request.extensions)
+        // AWS's endpoint of a region creates buckets in that region only, the one of us-east-1 anywhere.
+        let endpoint = context(&request.extensions)
             .region
             .unwrap_or_else(|| self.region.clone());
         let region = match wanted.as_deref().filter(|wanted| !wanted.is_empty()) {
@@ -53,7 +51,7 @@ impl Api {
                 ));
             }
         };
-        let settings = Settings {
+        let settings = BucketSettings {
             created: self.store.now(),
             region,
             tags: Tags::new(),
@@ -97,19 +95,15 @@ impl Api {
         request: S3Request<ListBucketsInput>,
     ) -> S3Result<ListBucketsOutput> {
         let input = request.input;
-        let most = input.max_buckets.unwrap_or(MOST_BUCKETS_PER_PAGE);
-        if !(1..=MOST_BUCKETS_PER_PAGE).contains(&most) {
+        let size = input.max_buckets.unwrap_or(MAX_BUCKETS_PER_PAGE);
+        if !(1..=MAX_BUCKETS_PER_PAGE).contains(&size) {
             return Err(invalid_argument(
                 "Argument max-buckets must be an integer between 1 and 10000",
             ));
         }
-        let after = match &input.continuation_token {
-            Some(token) => URL_SAFE
-                .decode(token)
-                .ok()
-                .and_then(|name| String::from_utf8(name).ok())
-                .ok_or_else(|| invalid_argument("The continuation token provided is incorrect"))?,
-            None => String::new(),
+        let after = match input.continuation_token.as_deref() {
+            None | Some("") => String::new(),
+            Some(token) => decode_token(token)?,
         };
         let prefix = input.prefix.clone().unwrap_or_default();
         let mut buckets: Vec<_> = self
@@ -123,21 +117,20 @@ impl Api {
                     && region.is_none_or(|region| region == settings.region)
             })
             .collect();
-        let truncated = buckets.len() > most as usize;
-        buckets.truncate(most as usize);
+        let truncated = truncate(&mut buckets, size);
         let token = buckets
             .last()
             .filter(|_| truncated)
-            .map(|(name, _)| URL_SAFE.encode(name));
-        // Only a client that asks for pages is told the regions.
+            .map(|(name, _)| encode_token(name));
+        // S3 sends the regions only to clients that ask for pages.
         let paged = input.max_buckets.is_some() || input.prefix.is_some();
-        let shown = buckets.into_iter().map(|(name, settings)| Bucket {
+        let listed = buckets.into_iter().map(|(name, settings)| Bucket {
             bucket_region: paged.then_some(settings.region),
-            creation_date: Some(shown_time(settings.created)),
+            creation_date: Some(to_timestamp(settings.created)),
             name: Some(name),
         });
         Ok(ListBucketsOutput {
-            buckets: Some(shown.collect()),
+            buckets: Some(listed.collect()),
             continuation_token: token,
             owner: Some(owner()),
             prefix: input.prefix,
@@ -154,45 +147,5 @@ impl Api {
                 location_constraint: (region != US_EAST_1).then(|| region.into()),
             })
         })
-    }
-
-    pub(super) async fn do_get_notifications(
-        &self,
-        request: S3Request<GetBucketNotificationConfigurationInput>,
-    ) -> S3Result<GetBucketNotificationConfigurationOutput> {
-        self.store.with_bucket(&request.input.bucket, |bucket| {
-            let notifications = bucket.settings.notifications.iter().cloned();
-            let shown: Vec<_> = notifications
-                .map(notifications::QueueNotification::shown)
-                .collect();
-            Ok(GetBucketNotificationConfigurationOutput {
-                queue_configurations: (!shown.is_empty()).then_some(shown),
-                ..Default::default()
-            })
-        })
-    }
-
-    pub(super) async fn do_put_notifications(
-        &self,
-        request: S3Request<PutBucketNotificationConfigurationInput>,
-    ) -> S3Result<PutBucketNotificationConfigurationOutput> {
-        let input = request.input;
-        let caller = caller(&request.extensions);
-        self.store.with_bucket(&input.bucket, |_| Ok(()))?;
-        let notifications = notifications::read(input.notification_configuration)?;
-        if input.skip_destination_validation != Some(true) {
-            let mut queues = notifications.iter().map(|one| one.queue_arn.as_str());
-            if queues.any(|queue| !self.sqs.has_queue(queue)) {
-                return Err(no_destination());
-            }
-            for notification in &notifications {
-                self.announce_test(&input.bucket, &notification.queue_arn, &caller)
-                    .await?;
-            }
-        }
-        self.store.change_settings(&input.bucket, |settings| {
-            settings.notifications = notifications;
-        })?;
-        Ok(PutBucketNotificationConfigurationOutput::default())
     }
 }

@@ -1,13 +1,15 @@
-//! The parts of uploads.
+//! The parts of multipart uploads.
 
 use s3s::dto::*;
 use s3s::{S3ErrorCode, S3Request, S3Result};
 
-use super::{Api, check_encryption, owner};
-use crate::s3::checksums::{declared_checksums, show_checksum};
-use crate::s3::conditions::{ReadConditions, shown_time};
-use crate::s3::failure::{failure, failure_with, internal, invalid_argument};
-use crate::s3::receive::{Declared, MOST_UPLOAD_BYTES, Received, Trailers};
+use super::input::check_encryption;
+use super::paging::{page_size, truncate};
+use super::{Api, initiator, owner};
+use crate::s3::checksums::{Algorithm, checksum_type, declared_checksums, set_checksum};
+use crate::s3::conditions::{ReadConditions, to_timestamp};
+use crate::s3::failure::{failure_with, internal, invalid_argument};
+use crate::s3::receive::{DeclaredBody, ReceivedBody, Trailers};
 use crate::s3::store::{Part as StoredPart, Upload};
 
 impl Api {
@@ -22,23 +24,23 @@ impl Api {
             .store
             .upload(&input.bucket, &input.key, &input.upload_id)?
             .upload;
-        let declared = Declared {
+        let declared = DeclaredBody {
             content_length: input.content_length,
             content_md5: input.content_md5.take(),
             checksums: declared_checksums!(input),
-            trailer: Declared::announced_trailer(&request.headers)?,
-            otherwise: upload.algorithm,
+            trailer: DeclaredBody::announced_trailer(&request.headers)?,
+            default_algorithm: upload.algorithm,
         };
         let trailers = Trailers::of(request.trailing_headers.take(), &mut request.extensions);
         let received = declared
             .receive(&self.store, input.body.take(), trailers)
             .await?;
-        let part = self.keep_part(&input.bucket, &upload, number, received)?;
+        let part = self.store_part(&input.bucket, &upload, number, received)?;
         let mut output = UploadPartOutput {
             e_tag: Some(ETag::Strong(part.etag)),
             ..Default::default()
         };
-        show_checksum!(output, part.checksum.as_ref());
+        set_checksum!(output, part.checksum.as_ref());
         Ok(output)
     }
 
@@ -83,20 +85,14 @@ impl Api {
                 }
             },
         };
-        if bytes.end - bytes.start > MOST_UPLOAD_BYTES {
-            return Err(failure_with(
-                S3ErrorCode::InvalidRequest,
-                "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120",
-            ));
-        }
         let copied = self.copy_bytes(file, bytes, upload.algorithm).await?;
-        let part = self.keep_part(&input.bucket, &upload, number, copied)?;
+        let part = self.store_part(&input.bucket, &upload, number, copied)?;
         let mut result = CopyPartResult {
             e_tag: Some(ETag::Strong(part.etag)),
-            last_modified: Some(shown_time(part.modified)),
+            last_modified: Some(to_timestamp(part.modified)),
             ..Default::default()
         };
-        show_checksum!(result, part.checksum.as_ref());
+        set_checksum!(result, part.checksum.as_ref());
         Ok(UploadPartCopyOutput {
             copy_part_result: Some(result),
             ..Default::default()
@@ -111,64 +107,53 @@ impl Api {
         let found = self
             .store
             .upload(&input.bucket, &input.key, &input.upload_id)?;
-        let most = super::lists::page_size(input.max_parts)?;
+        let size = page_size(input.max_parts)?;
         let marker = input.part_number_marker.unwrap_or(0);
-        let mut parts: Vec<_> = found
+        let after_marker = found
             .parts
             .values()
-            .filter(|part| i32::from(part.number) > marker)
+            .filter(|part| i32::from(part.number) > marker);
+        let mut parts: Vec<_> = after_marker
             .map(|part| {
-                let mut shown = Part {
+                let mut listed = Part {
                     e_tag: Some(ETag::Strong(part.etag.clone())),
-                    last_modified: Some(shown_time(part.modified)),
+                    last_modified: Some(to_timestamp(part.modified)),
                     part_number: Some(part.number.into()),
                     size: Some(part.size as i64),
                     ..Default::default()
                 };
-                show_checksum!(shown, part.checksum.as_ref());
-                shown
+                set_checksum!(listed, part.checksum.as_ref());
+                listed
             })
             .collect();
-        let truncated = parts.len() > most as usize;
-        parts.truncate(most as usize);
-        let algorithm = found.upload.algorithm;
+        let truncated = truncate(&mut parts, size);
+        let upload = found.upload;
         Ok(ListPartsOutput {
             bucket: Some(input.bucket),
-            checksum_algorithm: algorithm.map(|one| ChecksumAlgorithm::from_static(one.name())),
-            checksum_type: algorithm.map(|_| super::uploads::shown_type(found.upload.composite)),
-            initiator: Some(super::uploads::initiator()),
+            checksum_algorithm: upload.algorithm.map(Algorithm::to_dto),
+            checksum_type: upload.algorithm.map(|_| checksum_type(upload.composite)),
+            initiator: Some(initiator()),
             is_truncated: Some(truncated),
             key: Some(input.key),
-            max_parts: Some(most),
+            max_parts: Some(size),
             next_part_number_marker: parts.last().and_then(|part| part.part_number),
             owner: Some(owner()),
             part_number_marker: Some(marker),
             parts: Some(parts),
-            storage_class: Some(
-                found
-                    .upload
-                    .description
-                    .storage_class
-                    .clone()
-                    .unwrap_or_else(|| "STANDARD".to_owned())
-                    .into(),
-            ),
+            storage_class: Some(upload.description.storage_class().to_owned().into()),
             upload_id: Some(input.upload_id),
             ..Default::default()
         })
     }
 
-    fn keep_part(
+    fn store_part(
         &self,
         bucket: &str,
         upload: &Upload,
         number: u16,
-        received: Received,
+        received: ReceivedBody,
     ) -> S3Result<StoredPart> {
-        let sent = received
-            .checksum
-            .as_ref()
-            .map(|checksum| checksum.algorithm);
+        let sent = received.checksum.as_ref().map(|sent| sent.algorithm);
         if let (Some(expected), Some(sent)) = (upload.algorithm, sent)
             && expected != sent
         {
@@ -188,17 +173,14 @@ impl Api {
             modified: self.store.now(),
             checksum: received.checksum,
         };
-        let file = received
-            .pending
-            .seal_here(&self.store, &part)
-            .map_err(internal)?;
+        let file = received.staged.seal(&self.store, &part).map_err(internal)?;
         self.store
             .put_part(bucket, &upload.key, &upload.id, part.clone(), file)?;
         Ok(part)
     }
 }
 
-/// Parts are numbered from 1 to 10000.
+/// Parts have numbers from 1 to 10000.
 fn part_number(number: i32) -> S3Result<u16> {
     u16::try_from(number)
         .ok()
@@ -206,8 +188,4 @@ fn part_number(number: i32) -> S3Result<u16> {
         .ok_or_else(|| {
             invalid_argument("Part number must be an integer between 1 and 10000, inclusive")
         })
-}
-
-pub(super) fn invalid_part() -> s3s::S3Error {
-    failure(S3ErrorCode::InvalidPart)
 }

@@ -1,8 +1,8 @@
-//! How an object lies on the disk: the body, then its metadata as JSON, the JSON's length (four bytes, little-endian)
-//! and eight bytes that say what this is. The metadata comes last since it holds the body's digests.
+//! The file format of objects and parts: the body, its metadata as JSON, the JSON's length (four bytes, little-endian)
+//! and eight magic bytes. The metadata follows the body because it holds the body's digests.
 //!
-//! A file is written under a temporary name and renamed when it is whole, so that a process may be killed at any
-//! moment. It is not forced to the disk: what a power failure leaves is up to the file system.
+//! A complete file is renamed into place, so it survives a kill of the process at any time. It is not synced: what
+//! survives a power failure is up to the file system.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -15,15 +15,15 @@ use serde::de::DeserializeOwned;
 const MAGIC: &[u8; 8] = b"lcs3obj1";
 const TAIL_BYTES: u64 = MAGIC.len() as u64 + 4;
 
-/// A file that vanishes unless it is moved to its place.
+/// A file that is deleted when dropped, unless it was moved into place.
 #[derive(Debug)]
-pub struct Temporary {
+pub struct TemporaryFile {
     path: PathBuf,
     file: File,
     moved: bool,
 }
 
-impl Temporary {
+impl TemporaryFile {
     pub fn create(path: PathBuf) -> io::Result<Self> {
         let file = File::create_new(&path)?;
         Ok(Self {
@@ -37,14 +37,14 @@ impl Temporary {
         self.file.write_all(bytes)
     }
 
-    /// Moves the file to its place, over what was there. Its folder is made if need be.
-    pub fn move_to(mut self, place: &Path) -> io::Result<()> {
-        let moved = match fs::rename(&self.path, place) {
+    /// Moves the file into place, over an existing one. Creates the parent folder.
+    pub fn move_to(mut self, path: &Path) -> io::Result<()> {
+        let moved = match fs::rename(&self.path, path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if let Some(folder) = place.parent() {
+                if let Some(folder) = path.parent() {
                     fs::create_dir_all(folder)?;
                 }
-                fs::rename(&self.path, place)
+                fs::rename(&self.path, path)
             }
             result => result,
         };
@@ -53,7 +53,7 @@ impl Temporary {
     }
 }
 
-impl Drop for Temporary {
+impl Drop for TemporaryFile {
     fn drop(&mut self) {
         if !self.moved {
             let _ = fs::remove_file(&self.path);
@@ -61,7 +61,7 @@ impl Drop for Temporary {
     }
 }
 
-/// What follows the body.
+/// Returns the bytes that follow the body.
 pub fn footer(metadata: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut footer = serde_json::to_vec(metadata)?;
     let length = u32::try_from(footer.len()).map_err(io::Error::other)?;
@@ -70,7 +70,7 @@ pub fn footer(metadata: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(footer)
 }
 
-/// The metadata of a file and the length of the body before it; `None` if it is no whole file of ours.
+/// Reads the metadata of a file and the length of its body; `None` if the file is incomplete or foreign.
 pub fn read_footer<T: DeserializeOwned>(path: &Path) -> io::Result<Option<(T, u64)>> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();

@@ -1,36 +1,36 @@
-//! A page of an ordered collection, with keys rolled up at a delimiter. Pure.
+//! Pages of an ordered collection, with keys rolled up at a delimiter. Pure.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-/// What to list.
+/// What a page holds.
 #[derive(Debug, Clone, Default)]
-pub struct Query<'a> {
+pub struct ListQuery<'a> {
     pub prefix: &'a str,
-    /// None and the empty one are the same.
+    /// An empty delimiter is none.
     pub delimiter: Option<&'a str>,
-    /// All that is listed comes after this.
+    /// The page begins after this name.
     pub after: &'a str,
-    pub most: usize,
+    pub size: usize,
 }
 
-/// One line of a list.
+/// An entry of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry<T> {
     Object(String, T),
     CommonPrefix(String),
 }
 
-/// A page of a list.
+/// A page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
     pub entries: Vec<Entry<T>>,
-    /// Whether there is more after the last entry.
+    /// Whether more entries follow.
     pub truncated: bool,
 }
 
 impl<T> Entry<T> {
-    /// The key or the common prefix, by which entries are ordered.
+    /// Returns the key or the common prefix; entries are ordered by it.
     pub fn name(&self) -> &str {
         match self {
             Self::Object(key, _) => key,
@@ -39,13 +39,13 @@ impl<T> Entry<T> {
     }
 }
 
-/// Lists by the order of the keys' bytes. A common prefix costs as much as a key, however many keys it stands for.
-pub fn list<T: Clone>(objects: &BTreeMap<String, T>, query: &Query<'_>) -> Page<T> {
+/// Lists objects in the byte order of their keys. A common prefix costs one lookup, however many keys have it.
+pub fn list<T: Clone>(objects: &BTreeMap<String, T>, query: &ListQuery<'_>) -> Page<T> {
     let mut page = Page {
         entries: Vec::new(),
         truncated: false,
     };
-    if query.most == 0 {
+    if query.size == 0 {
         return page;
     }
     let mut from = if query.after < query.prefix {
@@ -54,38 +54,28 @@ pub fn list<T: Clone>(objects: &BTreeMap<String, T>, query: &Query<'_>) -> Page<
         Bound::Excluded(query.after.to_owned())
     };
     while let Some((key, value)) = objects.range((from, Bound::Unbounded)).next() {
-        let Some(rest) = key.strip_prefix(query.prefix) else {
+        if !key.starts_with(query.prefix) {
             break;
-        };
-        let delimiter = query.delimiter.filter(|delimiter| !delimiter.is_empty());
-        let rolled_up = delimiter.and_then(|delimiter| {
-            let end = query.prefix.len() + rest.find(delimiter)? + delimiter.len();
-            Some(&key[..end])
-        });
-        let entry = match rolled_up {
+        }
+        let entry = match common_prefix(key, query.prefix, query.delimiter) {
             Some(prefix) => {
-                let next = after_all_with(prefix);
-                // A page that ended with this prefix, or within it, has listed it.
+                from = match after_all_with(prefix) {
+                    Some(next) => Bound::Included(next),
+                    // Greater than every key, which has at most 1024 bytes.
+                    None => Bound::Excluded(char::MAX.to_string().repeat(300)),
+                };
+                // An earlier page has listed this prefix.
                 if prefix <= query.after {
-                    match next {
-                        Some(next) => from = Bound::Included(next),
-                        None => break,
-                    }
                     continue;
                 }
-                let entry = Entry::CommonPrefix(prefix.to_owned());
-                match next {
-                    Some(next) => from = Bound::Included(next),
-                    None => from = Bound::Excluded(char::MAX.to_string().repeat(300)),
-                }
-                entry
+                Entry::CommonPrefix(prefix.to_owned())
             }
             None => {
                 from = Bound::Excluded(key.clone());
                 Entry::Object(key.clone(), value.clone())
             }
         };
-        if page.entries.len() == query.most {
+        if page.entries.len() == query.size {
             page.truncated = true;
             break;
         }
@@ -94,12 +84,20 @@ pub fn list<T: Clone>(objects: &BTreeMap<String, T>, query: &Query<'_>) -> Page<
     page
 }
 
-/// The least text that is greater than all that begin with `prefix`.
+/// Returns the part of a key up to the first delimiter after `prefix`, with which the key begins; `None` without a
+/// delimiter.
+pub fn common_prefix<'a>(key: &'a str, prefix: &str, delimiter: Option<&str>) -> Option<&'a str> {
+    let delimiter = delimiter.filter(|delimiter| !delimiter.is_empty())?;
+    let end = prefix.len() + key[prefix.len()..].find(delimiter)? + delimiter.len();
+    Some(&key[..end])
+}
+
+/// Returns the least text greater than all that begin with `prefix`; `None` if there is none.
 fn after_all_with(prefix: &str) -> Option<String> {
     let mut letters: Vec<char> = prefix.chars().collect();
     while let Some(last) = letters.pop() {
         let mut next = u32::from(last) + 1;
-        // The code points of surrogates are no letters.
+        // Surrogates are not characters.
         if (0xD800..0xE000).contains(&next) {
             next = 0xE000;
         }

@@ -1,4 +1,4 @@
-//! What is known about objects, uploads and their parts.
+//! The metadata of objects, uploads and parts, as their files have it.
 
 use std::collections::BTreeMap;
 
@@ -8,25 +8,25 @@ use super::Tags;
 use crate::clock::Millis;
 use crate::s3::checksums::{Algorithm, Checksum};
 
-/// An object but for its bytes.
+/// An object's metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Object {
     pub key: String,
-    /// Of this very version of it, and growing from one to the next.
+    /// Grows from one version of the object to the next.
     pub number: u64,
     pub size: u64,
-    /// Without its quotes.
+    /// The entity tag without quotes.
     pub etag: String,
     pub modified: Millis,
     pub description: Description,
     pub tags: Tags,
     pub checksum: Option<Checksum>,
-    /// Of an object that was uploaded in parts.
+    /// Empty unless the object is a multipart upload.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<ObjectPart>,
 }
 
-/// What the uploader says about an object.
+/// The headers and user metadata that the uploader sets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Description {
@@ -45,14 +45,14 @@ pub struct Description {
     pub expires: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub website_redirect_location: Option<String>,
-    /// None is STANDARD.
+    /// `None` is `STANDARD`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
 }
 
-/// A part of a finished object.
+/// A part of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectPart {
     pub number: u16,
@@ -60,7 +60,7 @@ pub struct ObjectPart {
     pub checksum: Option<Checksum>,
 }
 
-/// An upload in parts that is under way.
+/// An unfinished multipart upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upload {
     pub id: String,
@@ -69,11 +69,11 @@ pub struct Upload {
     pub description: Description,
     pub tags: Tags,
     pub algorithm: Option<Algorithm>,
-    /// Whether the object's checksum is to be one of its parts' checksums.
+    /// Whether the object's checksum is computed from the parts' checksums.
     pub composite: bool,
 }
 
-/// A part that waits for the others.
+/// A part of an unfinished upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     pub number: u16,
@@ -83,11 +83,8 @@ pub struct Part {
     pub checksum: Option<Checksum>,
 }
 
-impl Object {
+impl Description {
     pub fn storage_class(&self) -> &str {
-        self.description
-            .storage_class
-            .as_deref()
-            .unwrap_or("STANDARD")
+        self.storage_class.as_deref().unwrap_or("STANDARD")
     }
 }

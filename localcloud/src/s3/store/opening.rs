@@ -1,4 +1,4 @@
-//! Opening a store: what the files say becomes the index.
+//! Opening a store: builds the index from the files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,11 +11,11 @@ use serde::de::DeserializeOwned;
 use tracing::warn;
 
 use super::file::read_footer;
-use super::{Bucket, Object, Part, Store, Upload, UploadInParts};
+use super::{Bucket, Object, Part, Store, Upload, UploadName, UploadState};
 use crate::clock::Clock;
 
 impl Store {
-    /// Opens the store in a folder, which may be empty.
+    /// Opens the store in a folder, which may be empty or missing.
     ///
     /// # Errors
     /// When the folder cannot be read or written.
@@ -40,8 +40,10 @@ impl Store {
                     };
                     buckets.insert(name.to_owned(), bucket);
                 }
-                // Killed between making the folder and writing into it.
-                None => warn!(folder = %bucket_folder.display(), "is no bucket"),
+                // The process was killed between creating the folder and writing its settings.
+                None => {
+                    warn!(folder = %bucket_folder.display(), "skipped a folder that is not a bucket")
+                }
             }
         }
         Ok(Self {
@@ -61,18 +63,18 @@ fn objects_in(folder: &Path) -> io::Result<BTreeMap<String, Arc<Object>>> {
                 Some((object, length)) if object.size == length => {
                     objects.insert(object.key.clone(), Arc::new(object));
                 }
-                _ => warn!(file = %path.display(), "is no object"),
+                _ => warn!(file = %path.display(), "skipped a file that is not an object"),
             }
         }
     }
     Ok(objects)
 }
 
-fn uploads_in(folder: &Path) -> io::Result<BTreeMap<(String, String), UploadInParts>> {
+fn uploads_in(folder: &Path) -> io::Result<BTreeMap<UploadName, UploadState>> {
     let mut uploads = BTreeMap::new();
     for upload_folder in entries(folder)? {
         let Some(upload) = read_json::<Upload>(&upload_folder.join("upload.json"))? else {
-            warn!(folder = %upload_folder.display(), "is no upload");
+            warn!(folder = %upload_folder.display(), "skipped a folder that is not an upload");
             continue;
         };
         let mut parts = BTreeMap::new();
@@ -84,17 +86,17 @@ fn uploads_in(folder: &Path) -> io::Result<BTreeMap<(String, String), UploadInPa
                 Some((part, length)) if part.size == length => {
                     parts.insert(part.number, Arc::new(part));
                 }
-                _ => warn!(file = %path.display(), "is no part"),
+                _ => warn!(file = %path.display(), "skipped a file that is not a part"),
             }
         }
         let name = (upload.key.clone(), upload.id.clone());
         let upload = Arc::new(upload);
-        uploads.insert(name, UploadInParts { upload, parts });
+        uploads.insert(name, UploadState { upload, parts });
     }
     Ok(uploads)
 }
 
-/// What is in a folder; nothing if there is none.
+/// Returns the paths in a folder; none if it does not exist.
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),

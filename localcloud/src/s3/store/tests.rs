@@ -1,4 +1,4 @@
-//! The store against a plain map, over restarts and with several writers.
+//! The store beside a plain map, across restarts and with concurrent writers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Barrier};
@@ -7,16 +7,15 @@ use proptest::prelude::*;
 use s3s::S3Result;
 use s3s::dto::{ETag, ETagCondition};
 
-use super::listing::{Query, list};
-use super::{Description, Object, Settings, Store, Tags};
+use super::listing::{ListQuery, list};
+use super::{BucketSettings, Description, Object, Store, Tags};
 use crate::clock::Clock;
-use crate::hex::hex;
 use crate::s3::conditions::check_write;
-use crate::s3::receive::Pending;
+use crate::s3::staging::StagedFile;
 
 const BUCKET: &str = "bucket";
 
-/// One thing that is done to the store.
+/// One operation on the store.
 #[derive(Debug, Clone)]
 enum Step {
     Put(String, Vec<u8>),
@@ -55,12 +54,12 @@ fn steps() -> impl Strategy<Value = Step> {
 
 fn etag(body: &[u8]) -> String {
     use md5::{Digest, Md5};
-    hex(&Md5::digest(body))
+    hex::encode(Md5::digest(body))
 }
 
 fn new_store(folder: &std::path::Path) -> Store {
     let store = Store::open_folder(folder, Clock::start()).unwrap();
-    let settings = Settings {
+    let settings = BucketSettings {
         created: 0,
         region: "us-east-1".to_owned(),
         tags: Tags::new(),
@@ -87,9 +86,9 @@ fn put(
         checksum: None,
         parts: Vec::new(),
     };
-    let mut pending = Pending::default();
-    pending.push_here(store, body).unwrap();
-    let file = pending.seal_here(store, &object).unwrap();
+    let mut staged = StagedFile::default();
+    staged.push_blocking(store, body).unwrap();
+    let file = staged.seal(store, &object).unwrap();
     store.put(BUCKET, object, file, check)
 }
 
@@ -102,7 +101,7 @@ fn body_of(store: &Store, key: &str) -> Option<Vec<u8>> {
     Some(body)
 }
 
-/// What a list is to hold: written without the trick of skipping ahead.
+/// The names that a list holds, found without skipping ahead.
 fn listed_plainly(keys: &BTreeSet<String>, prefix: &str, delimiter: Option<&str>) -> Vec<String> {
     let delimiter = delimiter.filter(|delimiter| !delimiter.is_empty());
     let mut names: Vec<String> = keys
@@ -120,7 +119,7 @@ fn listed_plainly(keys: &BTreeSet<String>, prefix: &str, delimiter: Option<&str>
     names
 }
 
-fn take(
+fn apply(
     store: &mut Store,
     model: &mut BTreeMap<String, Vec<u8>>,
     folder: &std::path::Path,
@@ -170,11 +169,11 @@ fn take(
             let mut names = Vec::new();
             let mut after = String::new();
             loop {
-                let query = Query {
+                let query = ListQuery {
                     prefix: &prefix,
                     delimiter: delimiter.as_deref(),
                     after: &after,
-                    most: page,
+                    size: page,
                 };
                 let listed = store
                     .with_bucket(BUCKET, |bucket| Ok(list(&bucket.objects, &query)))
@@ -196,12 +195,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn the_store_is_a_map(steps in proptest::collection::vec(steps(), 1..60)) {
+    fn the_store_behaves_like_a_map(steps in proptest::collection::vec(steps(), 1..60)) {
         let folder = tempfile::tempdir().unwrap();
         let mut store = new_store(folder.path());
         let mut model = BTreeMap::new();
         for step in steps {
-            take(&mut store, &mut model, folder.path(), step);
+            apply(&mut store, &mut model, folder.path(), step);
         }
         for (key, body) in &model {
             prop_assert_eq!(body_of(&store, key), Some(body.clone()));
@@ -210,7 +209,7 @@ proptest! {
 }
 
 #[test]
-fn of_contending_writers_one_wins() {
+fn one_of_several_conditional_writers_wins() {
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(new_store(folder.path()));
     put(&store, "lease", b"0", |_| Ok(())).unwrap();
@@ -237,7 +236,7 @@ fn of_contending_writers_one_wins() {
 }
 
 #[test]
-fn what_is_cut_off_is_no_object() {
+fn a_truncated_file_is_not_an_object() {
     let folder = tempfile::tempdir().unwrap();
     let store = new_store(folder.path());
     put(&store, "whole", b"body", |_| Ok(())).unwrap();

@@ -1,35 +1,28 @@
-//! Uploads in parts, until they become objects.
+//! Unfinished multipart uploads.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use s3s::{S3Error, S3ErrorCode, S3Result};
+use s3s::{S3ErrorCode, S3Result};
 use tracing::warn;
 
-use super::file::Temporary;
-use super::{Object, Part, Store, Upload, UploadInParts};
+use super::file::TemporaryFile;
+use super::{Bucket, Object, Part, Store, Upload, UploadState};
 use crate::s3::failure::{failure, internal};
 
 impl Store {
-    /// Begins an upload.
+    /// Creates an upload.
     ///
     /// # Errors
     /// `NoSuchBucket`.
     pub fn begin_upload(&self, bucket: &str, upload: Upload) -> S3Result<()> {
         let folder = self.upload_folder(bucket, &upload.id);
         self.with_bucket(bucket, |bucket| {
-            let text = serde_json::to_vec(&upload).map_err(|error| internal(error.into()))?;
-            let write = || -> io::Result<()> {
-                let mut file = self.temporary()?;
-                file.write(&text)?;
-                fs::create_dir_all(&folder)?;
-                file.move_to(&folder.join("upload.json"))
-            };
-            write().map_err(internal)?;
+            self.write_json(&folder.join("upload.json"), &upload)
+                .map_err(internal)?;
             let name = (upload.key.clone(), upload.id.clone());
-            let upload = UploadInParts {
+            let upload = UploadState {
                 upload: Arc::new(upload),
                 parts: Default::default(),
             };
@@ -38,18 +31,15 @@ impl Store {
         })
     }
 
-    /// An upload and its parts.
+    /// Returns an upload and its parts.
     ///
     /// # Errors
     /// `NoSuchBucket`, `NoSuchUpload`.
-    pub fn upload(&self, bucket: &str, key: &str, id: &str) -> S3Result<UploadInParts> {
-        self.with_bucket(bucket, |bucket| {
-            let name = (key.to_owned(), id.to_owned());
-            bucket.uploads.get(&name).cloned().ok_or_else(no_upload)
-        })
+    pub fn upload(&self, bucket: &str, key: &str, id: &str) -> S3Result<UploadState> {
+        self.with_bucket(bucket, |bucket| bucket.upload(key, id).cloned())
     }
 
-    /// Puts a part into its place, over an older one of its number.
+    /// Stores a part, over an older one of the same number.
     ///
     /// # Errors
     /// As `upload`.
@@ -59,35 +49,33 @@ impl Store {
         key: &str,
         id: &str,
         part: Part,
-        file: Temporary,
+        file: TemporaryFile,
     ) -> S3Result<()> {
-        let place = self.part_file(bucket, id, part.number);
+        let path = self.part_file(bucket, id, part.number);
         self.with_bucket(bucket, |bucket| {
-            let name = (key.to_owned(), id.to_owned());
-            let upload = bucket.uploads.get_mut(&name).ok_or_else(no_upload)?;
-            file.move_to(&place).map_err(internal)?;
+            let upload = bucket.upload(key, id)?;
+            file.move_to(&path).map_err(internal)?;
             upload.parts.insert(part.number, Arc::new(part));
             Ok(())
         })
     }
 
-    /// The file that begins with a part's bytes, if the part is still this one.
+    /// Opens the file of a part, which begins with its bytes.
     ///
     /// # Errors
-    /// As `upload`, and `InvalidPart` when it was replaced.
+    /// As `upload`, and `InvalidPart` if the part was replaced.
     pub fn open_part(&self, bucket: &str, upload: &Upload, part: &Part) -> S3Result<File> {
-        let place = self.part_file(bucket, &upload.id, part.number);
+        let path = self.part_file(bucket, &upload.id, part.number);
         self.with_bucket(bucket, |bucket| {
-            let name = (upload.key.clone(), upload.id.clone());
-            let present = bucket.uploads.get(&name).ok_or_else(no_upload)?;
+            let present = bucket.upload(&upload.key, &upload.id)?;
             match present.parts.get(&part.number) {
-                Some(present) if present.as_ref() == part => File::open(place).map_err(internal),
+                Some(present) if present.as_ref() == part => File::open(path).map_err(internal),
                 _ => Err(failure(S3ErrorCode::InvalidPart)),
             }
         })
     }
 
-    /// Puts the object that an upload became into its place, as `put` does, and ends the upload.
+    /// Stores the object of a completed upload, as `put` does, and removes the upload.
     ///
     /// # Errors
     /// As `upload` and `put`.
@@ -96,37 +84,32 @@ impl Store {
         bucket_name: &str,
         id: &str,
         object: Object,
-        file: Temporary,
+        file: TemporaryFile,
         check: impl FnOnce(Option<&Object>) -> S3Result<()>,
     ) -> S3Result<u64> {
-        let place = self.object_file(bucket_name, &object.key);
+        let path = self.object_file(bucket_name, &object.key);
         let folder = self.upload_folder(bucket_name, id);
         self.with_bucket(bucket_name, |bucket| {
             let name = (object.key.clone(), id.to_owned());
-            if !bucket.uploads.contains_key(&name) {
-                return Err(no_upload());
-            }
-            check(bucket.objects.get(&object.key).map(Arc::as_ref))?;
-            file.move_to(&place).map_err(internal)?;
-            bucket.objects.insert(object.key.clone(), Arc::new(object));
+            bucket.upload(&name.0, id)?;
+            bucket.put(object, file, &path, check)?;
             bucket.uploads.remove(&name);
-            // The object is there, whatever becomes of the parts.
             if let Err(error) = self.discard_folder(&folder) {
-                warn!(%error, "the parts of an upload stay");
+                warn!(%error, "could not delete the parts of a completed upload");
             }
             Ok(self.number())
         })
     }
 
-    /// Ends an upload and forgets its parts.
+    /// Removes an upload and its parts.
     ///
     /// # Errors
     /// As `upload`.
     pub fn abort_upload(&self, bucket: &str, key: &str, id: &str) -> S3Result<()> {
         let folder = self.upload_folder(bucket, id);
         self.with_bucket(bucket, |bucket| {
-            let name = (key.to_owned(), id.to_owned());
-            bucket.uploads.remove(&name).ok_or_else(no_upload)?;
+            bucket.upload(key, id)?;
+            bucket.uploads.remove(&(key.to_owned(), id.to_owned()));
             self.discard_folder(&folder).map_err(internal)
         })
     }
@@ -140,6 +123,10 @@ impl Store {
     }
 }
 
-fn no_upload() -> S3Error {
-    failure(S3ErrorCode::NoSuchUpload)
+impl Bucket {
+    fn upload(&mut self, key: &str, id: &str) -> S3Result<&mut UploadState> {
+        let name = (key.to_owned(), id.to_owned());
+        let upload = self.uploads.get_mut(&name);
+        upload.ok_or_else(|| failure(S3ErrorCode::NoSuchUpload))
+    }
 }

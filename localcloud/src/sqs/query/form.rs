@@ -1,4 +1,4 @@
-//! From the flat form to the JSON of a request. Lists and maps are spelled as `Tag.1.Key`, one parameter a leaf.
+//! Translates a form to the JSON of a request. Lists and maps are written as `Tag.1.Key`, one parameter per leaf.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::sqs::SqsError;
 
-/// A form as the tree that the dots in its names describe.
+/// A form as the tree that the dots in its names form.
 #[derive(Debug, Default)]
 pub struct Form {
     root: Branch,
@@ -21,17 +21,17 @@ enum Node {
     Branch(Branch),
 }
 
-/// What the parameters of one name make.
+/// The JSON that the parameters of one name form.
 #[derive(Debug, Clone, Copy)]
 enum Shape {
     Texts,
     Structures,
-    /// From a text to a text or a structure; says what the key is called.
+    /// A map from texts to texts or structures, with the name of the key.
     Map(&'static str),
 }
 
-/// The names of lists and maps in the form, the members that they are in JSON, and their shapes, after the model of
-/// botocore 1.29. Its `TagQueue` says `Tags` where the documentation says `Tag`.
+/// The names of lists and maps in forms, their names in JSON and their shapes. Source: the model of botocore 1.29, whose
+/// `TagQueue` has `Tags` where the documentation has `Tag`.
 const MEMBERS: [(&str, &str, Shape); 16] = [
     ("Attribute", "Attributes", Shape::Map("Name")),
     ("MessageAttribute", "MessageAttributes", Shape::Map("Name")),
@@ -80,15 +80,15 @@ const NUMBERS: [&str; 6] = [
     "WaitTimeSeconds",
 ];
 
-/// No parameter has more parts than `SendMessageBatchRequestEntry.1.MessageAttribute.1.Value.StringListValue.1`.
-const MOST_PARTS: usize = 7;
+/// The parts of `SendMessageBatchRequestEntry.1.MessageAttribute.1.Value.StringListValue.1`, the deepest name.
+const MAX_PARTS: usize = 7;
 
 impl Form {
-    /// Reads a form; of a parameter that is given twice the first holds.
+    /// Parses a form. The first of several parameters with one name counts.
     ///
     /// # Errors
-    /// `MalformedInput` when it is not a form, or when its names contradict each other.
-    pub fn read(form: &[u8]) -> Result<Self, SqsError> {
+    /// `MalformedInput` for malformed forms and contradictory names.
+    pub fn parse(form: &[u8]) -> Result<Self, SqsError> {
         let pairs: Vec<(String, String)> =
             serde_urlencoded::from_bytes(form).map_err(|error| malformed(&error.to_string()))?;
         let mut root = Branch::new();
@@ -98,7 +98,7 @@ impl Form {
         Ok(Self { root })
     }
 
-    /// A parameter that is not empty.
+    /// Returns a parameter; `None` if it is missing or empty.
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.root.get(name) {
             Some(Node::Text(text)) if !text.is_empty() => Some(text),
@@ -106,10 +106,10 @@ impl Form {
         }
     }
 
-    /// The request's body as it is in the JSON protocol.
+    /// Returns the request's body in the JSON protocol.
     ///
     /// # Errors
-    /// `MalformedInput` when a list or a map is none.
+    /// `MalformedInput` for malformed lists and maps.
     pub fn request(&self, action: &str, path: &str) -> Result<Vec<u8>, SqsError> {
         let mut request = structure(&self.root)?;
         if action == "CreateQueue"
@@ -127,7 +127,7 @@ impl Form {
 fn insert(root: &mut Branch, name: &str, value: String) -> Result<(), SqsError> {
     let contradiction = || malformed(&format!("{name} contradicts another parameter"));
     let mut parts: Vec<&str> = name.split('.').collect();
-    if parts.len() > MOST_PARTS {
+    if parts.len() > MAX_PARTS {
         return Err(malformed("a parameter's name has too many parts"));
     }
     let leaf = parts.pop().unwrap_or_default();
@@ -142,8 +142,8 @@ fn insert(root: &mut Branch, name: &str, value: String) -> Result<(), SqsError> 
         }
     }
     match branch.entry(leaf.to_owned()) {
-        Entry::Vacant(place) => {
-            place.insert(Node::Text(value));
+        Entry::Vacant(entry) => {
+            entry.insert(Node::Text(value));
         }
         Entry::Occupied(present) if matches!(present.get(), Node::Branch(_)) => {
             return Err(contradiction());
@@ -153,7 +153,7 @@ fn insert(root: &mut Branch, name: &str, value: String) -> Result<(), SqsError> 
     Ok(())
 }
 
-/// A structure's members. Names that the protocol does not know are passed over, as AWS does.
+/// Translates a structure. Unknown names are ignored, as in AWS.
 fn structure(branch: &Branch) -> Result<Map<String, Value>, SqsError> {
     let mut members = Map::new();
     for (name, node) in branch {
@@ -184,7 +184,7 @@ fn structure(branch: &Branch) -> Result<Map<String, Value>, SqsError> {
 
 fn texts(name: &str, node: &Node) -> Result<Value, SqsError> {
     match node {
-        // An empty list is spelled as an empty parameter.
+        // An empty parameter is an empty list.
         Node::Text(text) if text.is_empty() => Ok(Value::Array(Vec::new())),
         Node::Text(text) => Ok(Value::Array(vec![text.as_str().into()])),
         Node::Branch(branch) => numbered(name, branch)?
@@ -208,7 +208,7 @@ fn structures(name: &str, node: &Node) -> Result<Value, SqsError> {
 
 fn map(name: &str, key_name: &str, node: &Node) -> Result<Value, SqsError> {
     let entries = match node {
-        // A map of one may come without a number.
+        // A map with one entry may have no number.
         Node::Branch(branch) if branch.contains_key(key_name) => vec![branch],
         node => items(name, node)?,
     };
@@ -243,7 +243,7 @@ fn items<'a>(name: &str, node: &'a Node) -> Result<Vec<&'a Branch>, SqsError> {
     }
 }
 
-/// The items of a list in the order of their numbers, which may have gaps.
+/// Returns the items of a list, in the order of their numbers, which may have gaps.
 fn numbered<'a>(name: &str, branch: &'a Branch) -> Result<Vec<&'a Node>, SqsError> {
     let mut items = branch
         .iter()

@@ -1,9 +1,11 @@
-//! Everything that SQS refuses, with the codes that clients branch on.
+//! SQS's errors, with the codes that clients branch on.
+
+use std::fmt::Display;
 
 use http::StatusCode;
 use thiserror::Error;
 
-/// An SQS error. The message is what a client sees.
+/// An SQS error. Clients see its message.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SqsError {
     #[error("The specified queue does not exist.")]
@@ -61,18 +63,41 @@ pub enum SqsError {
     SerializationError(String),
 }
 
+/// The codes of an error whose name is the same in both protocols.
+macro_rules! same {
+    ($name:literal) => {
+        (concat!("com.amazonaws.sqs#", $name), $name)
+    };
+}
+
+/// The codes of an error whose name has a prefix in the query protocol.
+macro_rules! prefixed {
+    ($name:literal) => {
+        (
+            concat!("com.amazonaws.sqs#", $name),
+            concat!("AWS.SimpleQueueService.", $name),
+        )
+    };
+}
+
 impl SqsError {
-    /// The name of the error's shape in the JSON protocol, with its namespace.
+    /// Returns `InvalidParameterValue`, in the words of AWS.
+    pub fn invalid_value(parameter: &str, value: impl Display, reason: &str) -> Self {
+        Self::InvalidParameterValue(format!(
+            "Value {value} for parameter {parameter} is invalid. Reason: {reason}."
+        ))
+    }
+
+    /// Returns the code in the JSON protocol: the error's shape and its namespace.
     pub fn shape(&self) -> &'static str {
         self.codes().0
     }
 
-    /// The code in the older query protocol, which clients of the JSON protocol are told in a header.
+    /// Returns the code in the query protocol. Responses of the JSON protocol carry it in a header.
     pub fn query_code(&self) -> &'static str {
         self.codes().1
     }
 
-    /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::OverLimit(_) | Self::TooManyPermissions(_) | Self::PurgeQueueInProgress(_) => {
@@ -84,7 +109,7 @@ impl SqsError {
         }
     }
 
-    /// Who is at fault: `Sender` or `Receiver`.
+    /// Returns the party at fault: `Sender` or `Receiver`.
     pub fn fault(&self) -> &'static str {
         if self.status().is_server_error() {
             "Receiver"
@@ -93,86 +118,45 @@ impl SqsError {
         }
     }
 
+    /// Returns the codes of the JSON protocol and of the query protocol.
     fn codes(&self) -> (&'static str, &'static str) {
-        use SqsError as E;
         match self {
-            E::QueueDoesNotExist => (
+            Self::QueueDoesNotExist => (
                 "com.amazonaws.sqs#QueueDoesNotExist",
                 "AWS.SimpleQueueService.NonExistentQueue",
             ),
-            E::QueueNameExists(_) => ("com.amazonaws.sqs#QueueNameExists", "QueueAlreadyExists"),
-            E::InvalidAttributeName(_) => (
-                "com.amazonaws.sqs#InvalidAttributeName",
-                "InvalidAttributeName",
-            ),
-            E::InvalidAttributeValue(_) => (
-                "com.amazonaws.sqs#InvalidAttributeValue",
-                "InvalidAttributeValue",
-            ),
-            E::InvalidParameterValue(_) => (
+            Self::QueueNameExists(_) => ("com.amazonaws.sqs#QueueNameExists", "QueueAlreadyExists"),
+            Self::InvalidAttributeName(_) => same!("InvalidAttributeName"),
+            Self::InvalidAttributeValue(_) => same!("InvalidAttributeValue"),
+            Self::InvalidParameterValue(_) => (
                 "com.amazon.coral.service#InvalidParameterValueException",
                 "InvalidParameterValue",
             ),
-            E::MissingParameter(_) => (
+            Self::MissingParameter(_) => (
                 "com.amazon.coral.service#MissingRequiredParameterException",
                 "MissingParameter",
             ),
-            E::InvalidMessageContents => (
-                "com.amazonaws.sqs#InvalidMessageContents",
-                "InvalidMessageContents",
-            ),
-            E::ReceiptHandleIsInvalid => (
-                "com.amazonaws.sqs#ReceiptHandleIsInvalid",
-                "ReceiptHandleIsInvalid",
-            ),
-            E::MessageNotInflight => (
-                "com.amazonaws.sqs#MessageNotInflight",
-                "AWS.SimpleQueueService.MessageNotInflight",
-            ),
-            E::OverLimit(_) | E::TooManyPermissions(_) => {
-                ("com.amazonaws.sqs#OverLimit", "OverLimit")
-            }
-            E::ResourceNotFound(_) => (
-                "com.amazonaws.sqs#ResourceNotFoundException",
-                "ResourceNotFoundException",
-            ),
-            E::PurgeQueueInProgress(_) => (
-                "com.amazonaws.sqs#PurgeQueueInProgress",
-                "AWS.SimpleQueueService.PurgeQueueInProgress",
-            ),
-            E::EmptyBatchRequest(_) => (
-                "com.amazonaws.sqs#EmptyBatchRequest",
-                "AWS.SimpleQueueService.EmptyBatchRequest",
-            ),
-            E::TooManyEntriesInBatchRequest(_) => (
-                "com.amazonaws.sqs#TooManyEntriesInBatchRequest",
-                "AWS.SimpleQueueService.TooManyEntriesInBatchRequest",
-            ),
-            E::BatchEntryIdsNotDistinct(_) => (
-                "com.amazonaws.sqs#BatchEntryIdsNotDistinct",
-                "AWS.SimpleQueueService.BatchEntryIdsNotDistinct",
-            ),
-            E::InvalidBatchEntryId => (
-                "com.amazonaws.sqs#InvalidBatchEntryId",
-                "AWS.SimpleQueueService.InvalidBatchEntryId",
-            ),
-            E::BatchRequestTooLong { .. } => (
-                "com.amazonaws.sqs#BatchRequestTooLong",
-                "AWS.SimpleQueueService.BatchRequestTooLong",
-            ),
-            E::InternalFailure => (
+            Self::InvalidMessageContents => same!("InvalidMessageContents"),
+            Self::ReceiptHandleIsInvalid => same!("ReceiptHandleIsInvalid"),
+            Self::MessageNotInflight => prefixed!("MessageNotInflight"),
+            Self::OverLimit(_) | Self::TooManyPermissions(_) => same!("OverLimit"),
+            Self::ResourceNotFound(_) => same!("ResourceNotFoundException"),
+            Self::PurgeQueueInProgress(_) => prefixed!("PurgeQueueInProgress"),
+            Self::EmptyBatchRequest(_) => prefixed!("EmptyBatchRequest"),
+            Self::TooManyEntriesInBatchRequest(_) => prefixed!("TooManyEntriesInBatchRequest"),
+            Self::BatchEntryIdsNotDistinct(_) => prefixed!("BatchEntryIdsNotDistinct"),
+            Self::InvalidBatchEntryId => prefixed!("InvalidBatchEntryId"),
+            Self::BatchRequestTooLong { .. } => prefixed!("BatchRequestTooLong"),
+            Self::InternalFailure => (
                 "com.amazon.coral.service#InternalFailure",
                 "InternalFailure",
             ),
-            E::UnsupportedOperation(_) => (
-                "com.amazonaws.sqs#UnsupportedOperation",
-                "AWS.SimpleQueueService.UnsupportedOperation",
-            ),
-            E::InvalidAction(_) => (
+            Self::UnsupportedOperation(_) => prefixed!("UnsupportedOperation"),
+            Self::InvalidAction(_) => (
                 "com.amazon.coral.service#UnknownOperationException",
                 "InvalidAction",
             ),
-            E::SerializationError(_) => (
+            Self::SerializationError(_) => (
                 "com.amazon.coral.service#SerializationException",
                 "MalformedInput",
             ),

@@ -1,16 +1,14 @@
-//! A message as its sender made it, and the digests that SQS answers with. The types are stored as they are: see `change`.
+//! Messages as their senders make them, and SQS's digests. The types are stored as they are: see `change_log`.
 
 use std::collections::BTreeMap;
 
 use md5::{Digest, Md5};
-
-use crate::hex::hex;
 use serde::{Deserialize, Serialize};
 
-/// A message before it enters a queue.
+/// A message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NewMessage {
-    /// The identifier that SQS gives the message; made by the caller, since the state draws no random numbers.
+pub struct Message {
+    /// The identifier that SQS gives the message. The caller draws it, since the state is deterministic.
     pub message_id: String,
     pub body: String,
     /// Lower-case hexadecimal MD5 of the body.
@@ -28,27 +26,27 @@ pub struct MessageAttribute {
     pub value: AttributeValue,
 }
 
-/// The value of a message attribute as it travels.
+/// The value of a message attribute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AttributeValue {
     Text(String),
     Binary(Vec<u8>),
 }
 
-impl NewMessage {
-    /// A message with a body and nothing else.
+impl Message {
+    /// Creates a message without attributes.
     pub fn new(message_id: impl Into<String>, body: impl Into<String>) -> Self {
         let body = body.into();
         Self {
             message_id: message_id.into(),
-            body_md5: md5_hex(body.as_bytes()),
+            body_md5: hex::encode(Md5::digest(&body)),
             body,
             attributes: BTreeMap::new(),
             trace_header: None,
         }
     }
 
-    /// The size in bytes that counts against `MaximumMessageSize`: the body and the attributes' names, types and values.
+    /// Returns the size that `MaximumMessageSize` limits: the body and the attributes' names, types and values.
     pub fn size_bytes(&self) -> usize {
         let attributes: usize = self
             .attributes
@@ -69,13 +67,8 @@ impl MessageAttribute {
     }
 }
 
-/// Lower-case hexadecimal MD5.
-pub fn md5_hex(bytes: &[u8]) -> String {
-    hex(&Md5::digest(bytes))
-}
-
-/// MD5 of message attributes as the SQS developer guide defines it: for each name in order, the length-prefixed
-/// name and type, one byte for the transport type (1 text, 2 binary) and the length-prefixed value.
+/// Returns the MD5 of message attributes that the SQS developer guide defines. For each name in order it covers the
+/// length-prefixed name and type, one byte for the transport type (1 text, 2 binary) and the length-prefixed value.
 pub fn attributes_md5_hex<'a>(
     attributes: impl IntoIterator<Item = (&'a String, &'a MessageAttribute)>,
 ) -> String {
@@ -98,5 +91,5 @@ pub fn attributes_md5_hex<'a>(
             }
         }
     }
-    hex(&hasher.finalize())
+    hex::encode(hasher.finalize())
 }

@@ -1,12 +1,12 @@
-//! The queue policy, as far as permissions are added to it and removed. Nothing enforces it.
+//! Permissions, which are statements of the queue policy. localcloud does not enforce them.
 
 use serde_json::{Map, Value, json};
 
-use super::{QueueSettings, SqsError};
+use super::{NAME_RULE, QueueSettings, SqsError, is_name};
 
 const ATTRIBUTE: &str = "Policy";
-const MOST_STATEMENTS: usize = 20;
-/// What a permission may be for; `*` is all of them.
+const MAX_STATEMENTS: usize = 20;
+/// The actions that a permission can name; `*` is all of them.
 const ACTIONS: [&str; 9] = [
     "*",
     "ChangeMessageVisibility",
@@ -20,10 +20,10 @@ const ACTIONS: [&str; 9] = [
 ];
 
 impl QueueSettings {
-    /// Adds a statement to the policy of the queue with this ARN.
+    /// Adds a statement to the policy.
     ///
     /// # Errors
-    /// `InvalidParameterValue` for a label that is taken, an account or an action that is none; `OverLimit` beyond 20
+    /// `InvalidParameterValue` for a label that is taken and for an invalid account or action; `OverLimit` beyond 20
     /// statements.
     pub fn add_permission(
         &mut self,
@@ -32,23 +32,21 @@ impl QueueSettings {
         accounts: &[String],
         actions: &[String],
     ) -> Result<(), SqsError> {
-        let allowed =
-            |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
-        if label.is_empty() || label.len() > 80 || !label.chars().all(allowed) {
-            return Err(invalid(
-                "Label",
-                label,
-                "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length",
-            ));
+        if !is_name(label) {
+            return Err(SqsError::invalid_value("Label", label, NAME_RULE));
         }
         let is_account = |account: &str| {
             account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit())
         };
         if let Some(other) = accounts.iter().find(|account| !is_account(account)) {
-            return Err(invalid("PrincipalId", other, "Unable to verify"));
+            return Err(SqsError::invalid_value(
+                "PrincipalId",
+                other,
+                "Unable to verify",
+            ));
         }
         if let Some(other) = actions.iter().find(|one| !ACTIONS.contains(&one.as_str())) {
-            return Err(invalid(
+            return Err(SqsError::invalid_value(
                 "ActionName",
                 other,
                 &format!(
@@ -60,9 +58,9 @@ impl QueueSettings {
         let mut policy = self.policy(queue_arn);
         let statements = statements(&mut policy);
         if statements.iter().any(|one| one["Sid"] == label) {
-            return Err(invalid("Label", label, "Already exists"));
+            return Err(SqsError::invalid_value("Label", label, "Already exists"));
         }
-        if statements.len() >= MOST_STATEMENTS {
+        if statements.len() >= MAX_STATEMENTS {
             return Err(SqsError::TooManyPermissions(statements.len() + 1));
         }
         let principals = accounts
@@ -83,21 +81,17 @@ impl QueueSettings {
     /// Removes a statement from the policy.
     ///
     /// # Errors
-    /// `InvalidParameterValue` when the policy has no statement with this label.
+    /// `InvalidParameterValue` if no statement has this label.
     pub fn remove_permission(&mut self, queue_arn: &str, label: &str) -> Result<(), SqsError> {
         let mut policy = self.policy(queue_arn);
         let statements = statements(&mut policy);
         let before = statements.len();
         statements.retain(|one| one["Sid"] != label);
         if statements.len() == before {
-            return Err(invalid(
-                "Label",
-                label,
-                "can't find label on existing policy",
-            ));
+            let reason = "can't find label on existing policy";
+            return Err(SqsError::invalid_value("Label", label, reason));
         }
-        let is_empty = statements.is_empty();
-        if is_empty {
+        if statements.is_empty() {
             self.inert.remove(ATTRIBUTE);
         } else {
             self.set_policy(policy);
@@ -125,7 +119,7 @@ impl QueueSettings {
     }
 }
 
-/// The policy's statements, of which a single one may stand without a list.
+/// Returns the policy's statements. A policy may have a single statement without a list.
 fn statements(policy: &mut Map<String, Value>) -> &mut Vec<Value> {
     let statements = policy.entry("Statement").or_insert_with(|| json!([]));
     if !statements.is_array() {
@@ -137,18 +131,9 @@ fn statements(policy: &mut Map<String, Value>) -> &mut Vec<Value> {
 }
 
 fn one_or_many(texts: impl Iterator<Item = String>) -> Value {
-    let mut texts: Vec<String> = texts.collect();
-    match (texts.len(), texts.pop()) {
-        (1, Some(only)) => only.into(),
-        (_, last) => {
-            texts.extend(last);
-            texts.into()
-        }
+    let texts: Vec<String> = texts.collect();
+    match texts.as_slice() {
+        [only] => only.as_str().into(),
+        _ => texts.into(),
     }
-}
-
-fn invalid(parameter: &str, value: &str, reason: &str) -> SqsError {
-    SqsError::InvalidParameterValue(format!(
-        "Value {value} for parameter {parameter} is invalid. Reason: {reason}."
-    ))
 }

@@ -1,33 +1,31 @@
-//! One queue: which messages are available, delayed or in flight at a given time.
+//! One queue: the messages that are available, delayed or in flight at a given time.
 
-mod delivery;
-mod shelf;
+mod message_index;
+mod received;
+mod records;
 
 use std::sync::Arc;
 
-use super::change::{
-    Change, Journal, MessageContent, MessageState, Phase, QueueRecord, SavedQueue,
-};
+use super::change_log::{ChangeLog, MessageContent, MessageState, Phase};
+use super::delivery::{Counts, DeadMessage, ReceiveOutcome};
 use super::error::SqsError;
-use super::message::NewMessage;
-use super::receipt::ReceiptHandle;
+use super::fault_state::FaultState;
+use super::message::Message;
 use super::settings::{AttributeMap, QueueSettings};
-use super::unkind::Unkindness;
 use crate::clock::Millis;
 use crate::faults::SqsFaults;
-pub use delivery::{Counts, DeadMessage, Delivery, Taken};
-use shelf::{Shelf, StoredMessage};
+use message_index::{MessageIndex, StoredMessage};
 
-/// AWS refuses receives beyond this many messages in flight.
+/// AWS's limit of messages in flight.
 pub const IN_FLIGHT_LIMIT: usize = 120_000;
 
-/// So many sequence numbers are set aside at once, so that a store need not be told of each.
-const SEQUENCES_SET_ASIDE: u64 = 1 << 16;
+/// Sequence numbers are reserved in blocks of this size, so that the store need not record each.
+const SEQUENCE_BLOCK: u64 = 1 << 16;
 
-/// A queue and its messages. All times are milliseconds since the Unix epoch and come from the caller.
+/// A queue and its messages. Times are milliseconds since the Unix epoch and come from the caller.
 #[derive(Debug)]
 pub struct Queue {
-    /// Tells this queue from an earlier one of the same name, so that an old receipt handle does not fit.
+    /// Unique among all queues ever, so receipt handles of a deleted queue are invalid in a new one of the same name.
     incarnation: u64,
     name: String,
     settings: QueueSettings,
@@ -36,22 +34,22 @@ pub struct Queue {
     modified: Millis,
     purged: Option<Millis>,
     next_sequence: u64,
-    /// The first sequence number that was not set aside.
+    /// The first sequence number that is not reserved.
     sequence_limit: u64,
-    shelf: Shelf,
-    journal: Journal,
-    unkindness: Option<Box<Unkindness>>,
+    messages: MessageIndex,
+    changes: ChangeLog,
+    faults: Option<Box<FaultState>>,
 }
 
 impl Queue {
-    /// An empty queue, which writes its changes to `journal`.
+    /// Creates an empty queue, which logs its changes to `changes`.
     pub fn new(
         incarnation: u64,
         name: &str,
         settings: QueueSettings,
         tags: AttributeMap,
         now: Millis,
-        journal: Journal,
+        changes: ChangeLog,
     ) -> Self {
         let queue = Self {
             incarnation,
@@ -62,52 +60,13 @@ impl Queue {
             modified: now,
             purged: None,
             next_sequence: 0,
-            sequence_limit: SEQUENCES_SET_ASIDE,
-            shelf: Shelf::new(incarnation, journal.clone()),
-            journal,
-            unkindness: None,
+            sequence_limit: SEQUENCE_BLOCK,
+            messages: MessageIndex::new(incarnation, changes.clone()),
+            changes,
+            faults: None,
         };
         queue.record();
         queue
-    }
-
-    /// A queue as it was saved. Its receipt handles are still good.
-    ///
-    /// # Errors
-    /// As `QueueSettings::with`, when the saved attributes are none.
-    pub fn restore(saved: SavedQueue, journal: Journal) -> Result<Self, SqsError> {
-        let record = saved.record;
-        let mut shelf = Shelf::new(record.incarnation, journal.clone());
-        for (sequence, content, state) in saved.messages {
-            shelf.put_back(sequence, content, state);
-        }
-        Ok(Self {
-            incarnation: record.incarnation,
-            name: record.name,
-            settings: QueueSettings::from_attributes(record.attributes)?,
-            tags: record.tags,
-            created: record.created,
-            modified: record.modified,
-            purged: record.purged,
-            next_sequence: record.sequence_limit,
-            sequence_limit: record.sequence_limit,
-            shelf,
-            journal,
-            unkindness: None,
-        })
-    }
-
-    /// All that `restore` needs.
-    #[cfg(test)]
-    pub fn saved(&self) -> SavedQueue {
-        SavedQueue {
-            record: self.as_record(),
-            messages: self
-                .shelf
-                .iter()
-                .map(|(sequence, stored)| (sequence, stored.content.clone(), stored.state))
-                .collect(),
-        }
     }
 
     pub fn incarnation(&self) -> u64 {
@@ -122,13 +81,11 @@ impl Queue {
         &self.tags
     }
 
-    /// Adds tags, and changes those that are there.
     pub fn tag(&mut self, tags: AttributeMap) {
         self.tags.extend(tags);
         self.record();
     }
 
-    /// Takes tags away.
     pub fn untag(&mut self, keys: &[String]) {
         self.tags.retain(|key, _| !keys.contains(key));
         self.record();
@@ -142,31 +99,30 @@ impl Queue {
         self.modified
     }
 
-    /// Replaces the settings; messages already delayed or in flight keep their times, as in AWS.
+    /// Replaces the settings. Messages that are delayed or in flight keep their times, as in AWS.
     pub fn set_settings(&mut self, settings: QueueSettings, now: Millis) {
         self.advance(now);
-        self.note(now);
+        self.record_counts(now);
         self.settings = settings;
         self.modified = now;
         self.record();
     }
 
-    /// Replaces the faults; what was drawn by chance begins anew. Nothing that happened is undone.
+    /// Replaces the faults and restarts their random streams. Earlier faults stay in effect.
     pub fn set_faults(&mut self, faults: SqsFaults, seed: u64, now: Millis) {
         self.advance(now);
-        self.unkindness = Unkindness::new(faults, seed, &self.name, self.shelf.counts());
+        self.faults = FaultState::new(faults, seed, &self.name, self.messages.counts());
     }
 
-    /// Whether a short poll that comes now answers nothing, whatever there is. A short poll asks some of the servers
-    /// that hold a queue, a long poll asks them all.
+    /// Whether this short poll returns no messages: AWS's short polls ask only some of a queue's servers.
     pub fn short_poll_misses(&mut self) -> bool {
-        self.unkindness
+        self.faults
             .as_mut()
-            .is_some_and(|unkindness| unkindness.empties_receive())
+            .is_some_and(|faults| faults.empties_receive())
     }
 
-    /// Stores a message that becomes available after `delay_seconds`, or the queue's own delay.
-    pub fn send(&mut self, message: NewMessage, delay_seconds: Option<u32>, now: Millis) {
+    /// Adds a message that becomes available after `delay_seconds`, by default the queue's delay.
+    pub fn send(&mut self, message: Message, delay_seconds: Option<u32>, now: Millis) {
         self.advance(now);
         let delay = u64::from(delay_seconds.unwrap_or(self.settings.delay_seconds)) * 1000;
         let phase = if delay == 0 {
@@ -180,10 +136,10 @@ impl Queue {
             dead_letter_source_arn: None,
         };
         self.store(content, phase);
-        self.note(now);
+        self.record_counts(now);
     }
 
-    /// Takes in a message that another queue gave up.
+    /// Adds a message that moves here from the queue of `source_arn`.
     pub fn accept_dead(&mut self, dead: DeadMessage, source_arn: Arc<str>, now: Millis) {
         self.advance(now);
         let content = MessageContent {
@@ -192,247 +148,147 @@ impl Queue {
             dead_letter_source_arn: Some(source_arn),
         };
         self.store(content, Phase::Available);
-        self.note(now);
+        self.record_counts(now);
     }
 
-    /// Hands out up to `max_messages` available messages and hides them for `visibility_timeout_seconds`
-    /// (the queue's own timeout if none is given). A message received `receive_limit` times already leaves the queue
-    /// instead.
+    /// Delivers up to `max_messages` available messages and hides them for `visibility_timeout_seconds`, by default the
+    /// queue's timeout. A message that was received `receive_limit` times leaves the queue instead.
     ///
     /// # Errors
-    /// `OverLimit` when too many messages are in flight.
+    /// `OverLimit` if too many messages are in flight.
     pub fn receive(
         &mut self,
         max_messages: usize,
         visibility_timeout_seconds: Option<u32>,
         receive_limit: Option<u32>,
         now: Millis,
-    ) -> Result<Taken, SqsError> {
+    ) -> Result<ReceiveOutcome, SqsError> {
         self.advance(now);
-        let in_flight = self.shelf.counts().in_flight;
+        let in_flight = self.messages.counts().in_flight;
         if in_flight >= IN_FLIGHT_LIMIT {
             return Err(SqsError::OverLimit(in_flight));
         }
         let visibility =
             visibility_timeout_seconds.unwrap_or(self.settings.visibility_timeout_seconds);
         let until = now + u64::from(visibility) * 1000;
-        let mut taken = Taken::default();
-        // One receive looks at each message once, even if that stays available.
+        let mut outcome = ReceiveOutcome::default();
+        // A duplicate stays available; `from` keeps one receive from delivering it twice.
         let mut from = 0;
-        while taken.deliveries.len() < max_messages
-            && let Some(sequence) = self.shelf.next_available(from)
+        while outcome.deliveries.len() < max_messages
+            && let Some(sequence) = self.messages.next_available(from)
         {
             from = sequence + 1;
             if receive_limit.is_some_and(|limit| self.stored(sequence).state.receive_count >= limit)
             {
                 let stored = self
-                    .shelf
+                    .messages
                     .remove(sequence)
-                    .expect("the message was there just now");
-                taken.dead.push(DeadMessage {
+                    .expect("an available message exists");
+                outcome.dead.push(DeadMessage {
                     message: stored.content.message,
                     sent: stored.content.sent,
                 });
                 continue;
             }
             let duplicate = self
-                .unkindness
+                .faults
                 .as_mut()
-                .is_some_and(|unkindness| unkindness.duplicates());
-            self.shelf.update(sequence, |state| {
+                .is_some_and(|faults| faults.duplicates());
+            self.messages.update(sequence, |state| {
                 state.receive_count += 1;
                 if state.receive_count == 1 {
                     state.first_received = now;
                 }
                 state.phase = Phase::InFlight { until, duplicate };
             });
-            taken.deliveries.push(self.delivery(sequence));
+            outcome.deliveries.push(self.delivery(sequence));
         }
-        self.note(now);
-        Ok(taken)
+        self.record_counts(now);
+        Ok(outcome)
     }
 
-    /// How many messages can be received at `now`.
+    /// Returns how many messages can be received at `now`.
     pub fn available_at(&mut self, now: Millis) -> usize {
         self.advance(now);
-        self.shelf.counts().available
+        self.messages.counts().available
     }
 
-    /// The first message that can be received at `now`.
+    /// Returns the first message that can be received at `now`.
     pub fn first_available(&mut self, now: Millis) -> Option<&MessageContent> {
         self.advance(now);
-        let sequence = self.shelf.next_available(0)?;
-        self.shelf.get(sequence).map(|stored| &stored.content)
+        let sequence = self.messages.next_available(0)?;
+        self.messages.get(sequence).map(|stored| &stored.content)
     }
 
-    /// Takes the first message that can be received at `now` out of the queue.
+    /// Removes the first message that can be received at `now`.
     pub fn take_first_available(&mut self, now: Millis) -> Option<MessageContent> {
         self.advance(now);
-        let sequence = self.shelf.next_available(0)?;
-        let taken = self.shelf.remove(sequence).map(|stored| stored.content);
-        self.note(now);
+        let sequence = self.messages.next_available(0)?;
+        let taken = self.messages.remove(sequence).map(|stored| stored.content);
+        self.record_counts(now);
         taken
     }
 
-    /// Deletes a message by the handle of its latest receive. Deleting twice, or with the handle of an earlier
-    /// receive, succeeds and does nothing, as AWS documents.
-    ///
-    /// # Errors
-    /// `ReceiptHandleIsInvalid` for a handle that this queue never gave out.
-    pub fn delete(&mut self, receipt_handle: &str, now: Millis) -> Result<(), SqsError> {
-        self.advance(now);
-        let handle = self.own_handle(receipt_handle)?;
-        let sequence = handle.sequence;
-        let Some(state) = self.shelf.get(sequence).map(|stored| stored.state) else {
-            return Ok(());
-        };
-        if state.receive_count != handle.receive_count
-            || matches!(state.phase, Phase::Deleted { .. })
-        {
-            return Ok(());
-        }
-        let comes_back = !state.returned
-            && self
-                .unkindness
-                .as_mut()
-                .is_some_and(|unkindness| unkindness.delivers_after_delete());
-        if comes_back {
-            self.shelf.update(sequence, |state| {
-                state.returned = true;
-                // One whose time in flight is over is available already.
-                if let Phase::InFlight { until, .. } = state.phase {
-                    state.phase = Phase::Deleted { until };
-                }
-            });
-        } else {
-            self.shelf.remove(sequence);
-        }
-        self.note(now);
-        Ok(())
-    }
-
-    /// Hides a message in flight until `visibility_timeout_seconds` from now; 0 makes it available at once.
-    ///
-    /// # Errors
-    /// `ReceiptHandleIsInvalid`, `MessageNotInflight` when the message is available again or was received by another
-    /// since, and `InvalidParameterValue` when it is gone.
-    pub fn change_visibility(
-        &mut self,
-        receipt_handle: &str,
-        visibility_timeout_seconds: u32,
-        now: Millis,
-    ) -> Result<(), SqsError> {
-        self.advance(now);
-        let handle = self.own_handle(receipt_handle)?;
-        let state = self
-            .shelf
-            .get(handle.sequence)
-            .map(|stored| stored.state)
-            .filter(|state| !matches!(state.phase, Phase::Deleted { .. }))
-            .ok_or_else(|| {
-                SqsError::InvalidParameterValue(format!(
-                    "Value {receipt_handle} for parameter ReceiptHandle is invalid. Reason: Message does not exist or \
-                     is not available for visibility timeout change."
-                ))
-            })?;
-        let Phase::InFlight { duplicate, .. } = state.phase else {
-            return Err(SqsError::MessageNotInflight);
-        };
-        if state.receive_count != handle.receive_count {
-            return Err(SqsError::MessageNotInflight);
-        }
-        let phase = if visibility_timeout_seconds == 0 {
-            Phase::Available
-        } else {
-            Phase::InFlight {
-                until: now + u64::from(visibility_timeout_seconds) * 1000,
-                duplicate,
-            }
-        };
-        self.shelf
-            .update(handle.sequence, |state| state.phase = phase);
-        self.note(now);
-        Ok(())
-    }
-
-    /// Removes every message.
+    /// Removes all messages.
     ///
     /// # Errors
     /// `PurgeQueueInProgress` within 60 seconds of the last purge.
-    pub fn purge(&mut self, name: &str, now: Millis) -> Result<(), SqsError> {
+    pub fn purge(&mut self, now: Millis) -> Result<(), SqsError> {
         if self.purged.is_some_and(|purged| now < purged + 60_000) {
-            return Err(SqsError::PurgeQueueInProgress(name.to_owned()));
+            return Err(SqsError::PurgeQueueInProgress(self.name.clone()));
         }
         self.purged = Some(now);
-        self.shelf.clear();
+        self.messages.clear();
         self.record();
-        self.note(now);
+        self.record_counts(now);
         Ok(())
     }
 
-    /// The counters as they are answered at `now`.
+    /// Returns the counters at `now`, which fault injection may make lag.
     pub fn counts_at(&mut self, now: Millis) -> Counts {
         self.advance(now);
-        self.unkindness
+        self.faults
             .as_ref()
-            .and_then(|unkindness| unkindness.counts_at(now))
-            .unwrap_or_else(|| self.shelf.counts())
+            .and_then(|faults| faults.counts_at(now))
+            .unwrap_or_else(|| self.messages.counts())
     }
 
-    /// How many counters are remembered.
     #[cfg(test)]
-    pub fn remembered(&self) -> usize {
-        self.unkindness
+    pub fn counter_history_length(&self) -> usize {
+        self.faults
             .as_ref()
-            .map_or(0, |unkindness| unkindness.remembered())
+            .map_or(0, |faults| faults.history_length())
     }
 
-    /// When the next hidden message becomes available, if any is hidden.
+    /// When the next hidden message becomes available.
     pub fn next_due(&self) -> Option<Millis> {
-        self.shelf.next_due()
+        self.messages.next_due()
     }
 
     fn stored(&self, sequence: u64) -> &StoredMessage {
-        self.shelf
+        self.messages
             .get(sequence)
-            .expect("every available sequence has a message")
-    }
-
-    fn delivery(&self, sequence: u64) -> Delivery {
-        let StoredMessage { content, state } = self.stored(sequence);
-        let handle = ReceiptHandle {
-            incarnation: self.incarnation,
-            sequence,
-            receive_count: state.receive_count,
-        };
-        Delivery {
-            message: Arc::clone(&content.message),
-            receipt_handle: handle.encode(),
-            sent: content.sent,
-            first_received: state.first_received,
-            receive_count: state.receive_count,
-            dead_letter_source_arn: content.dead_letter_source_arn.clone(),
-        }
+            .expect("an indexed message exists")
     }
 
     fn store(&mut self, content: MessageContent, phase: Phase) {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         if sequence >= self.sequence_limit {
-            self.sequence_limit = sequence + SEQUENCES_SET_ASIDE;
+            self.sequence_limit = sequence + SEQUENCE_BLOCK;
             self.record();
         }
-        self.shelf
+        self.messages
             .insert(sequence, content, MessageState::new(phase));
     }
 
-    /// Brings the queue to `now`: hidden messages whose time has come are available, those past retention are gone.
+    /// Advances the queue to `now`: reveals hidden messages that are due and removes those past retention.
     fn advance(&mut self, now: Millis) {
         let retention = u64::from(self.settings.message_retention_seconds) * 1000;
         loop {
-            let due = self.shelf.next_due().unwrap_or(Millis::MAX);
+            let due = self.messages.next_due().unwrap_or(Millis::MAX);
             let expiry = self
-                .shelf
+                .messages
                 .oldest()
                 .map_or(Millis::MAX, |sent| sent + retention);
             let next = due.min(expiry);
@@ -440,43 +296,18 @@ impl Queue {
                 return;
             }
             if expiry <= due {
-                self.shelf.expire_oldest();
+                self.messages.expire_oldest();
             } else {
-                self.shelf.reveal_next();
+                self.messages.reveal_next();
             }
-            self.note(next);
+            self.record_counts(next);
         }
     }
 
-    /// Notes for the counters what is true from `at` on.
-    fn note(&mut self, at: Millis) {
-        if let Some(unkindness) = &mut self.unkindness {
-            unkindness.note(at, self.shelf.counts());
+    /// Records the counters for fault injection.
+    fn record_counts(&mut self, at: Millis) {
+        if let Some(faults) = &mut self.faults {
+            faults.record_counts(at, self.messages.counts());
         }
-    }
-
-    fn record(&self) {
-        self.journal.record(|| Change::Queue(self.as_record()));
-    }
-
-    fn as_record(&self) -> QueueRecord {
-        QueueRecord {
-            incarnation: self.incarnation,
-            name: self.name.clone(),
-            attributes: self.settings.attributes(),
-            tags: self.tags.clone(),
-            created: self.created,
-            modified: self.modified,
-            purged: self.purged,
-            sequence_limit: self.sequence_limit,
-        }
-    }
-
-    fn own_handle(&self, receipt_handle: &str) -> Result<ReceiptHandle, SqsError> {
-        ReceiptHandle::decode(receipt_handle)
-            .filter(|handle| {
-                handle.incarnation == self.incarnation && handle.sequence < self.next_sequence
-            })
-            .ok_or(SqsError::ReceiptHandleIsInvalid)
     }
 }

@@ -1,4 +1,4 @@
-//! Receipt handles: opaque to clients, and all that is needed to find one receive of one message.
+//! Receipt handles, which identify one receive of one message.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,20 +6,20 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 /// One receive of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceiptHandle {
-    /// Which queue gave it out.
+    /// The incarnation of the queue.
     pub incarnation: u64,
-    /// Which message of the queue.
+    /// The number of the message in the queue.
     pub sequence: u64,
-    /// Which receive of the message.
+    /// The number of the receive of the message.
     pub receive_count: u32,
 }
 
-/// The first bytes of every handle, so that a text of the right length is not taken for one.
+/// The first bytes of every handle, which tell it from other texts of the same length.
 const MARK: &[u8; 4] = b"rcpt";
 const ENCODED_BYTES: usize = 24;
 
 impl ReceiptHandle {
-    /// The text that clients hold.
+    /// Returns the text that clients get.
     pub fn encode(self) -> String {
         let mut bytes = [0; ENCODED_BYTES];
         bytes[..4].copy_from_slice(MARK);
@@ -29,7 +29,7 @@ impl ReceiptHandle {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Reads a handle back; `None` for any other text.
+    /// Parses a handle; `None` for any other text.
     pub fn decode(text: &str) -> Option<Self> {
         let bytes: [u8; ENCODED_BYTES] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
         let (mark, rest) = bytes.split_first_chunk::<4>()?;

@@ -1,35 +1,35 @@
-//! What dead-letter queues and their sources say about each other.
+//! The redrive policies of sources and of dead-letter queues.
 
 use serde_json::{Value, json};
 
 use super::error::SqsError;
 
-/// Where messages go that were received too often.
+/// The dead-letter queue of a source, and when messages go there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedrivePolicy {
     pub dead_letter_target_arn: String,
-    /// A message received this often goes to the dead-letter queue instead of being delivered once more; 1 to 1000.
+    /// After so many receives (1 to 1000) a message goes to the dead-letter queue.
     pub max_receive_count: u32,
 }
 
-/// Whose dead-letter queue a queue may be.
+/// The sources that may use a queue as their dead-letter queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RedriveAllowPolicy {
     AllowAll,
     DenyAll,
-    /// Of these sources, by ARN.
+    /// The sources' ARNs.
     ByQueue(Vec<String>),
 }
 
-const MOST_SOURCES: usize = 10;
+const MAX_SOURCES: usize = 10;
 
 impl RedrivePolicy {
-    /// Reads the attribute's JSON.
+    /// Parses the attribute's JSON.
     ///
     /// # Errors
     /// `InvalidParameterValue`.
     pub fn parse(text: &str) -> Result<Self, SqsError> {
-        let invalid = |reason: &str| invalid("RedrivePolicy", text, reason);
+        let invalid = |reason: &str| SqsError::invalid_value("RedrivePolicy", text, reason);
         let policy: Value = serde_json::from_str(text)
             .map_err(|_| invalid("Redrive policy is not a valid JSON map"))?;
         let dead_letter_target_arn = policy["deadLetterTargetArn"]
@@ -52,7 +52,7 @@ impl RedrivePolicy {
         })
     }
 
-    /// As `parse` reads it.
+    /// Returns the JSON that `parse` reads.
     pub fn to_json(&self) -> String {
         json!({
             "deadLetterTargetArn": self.dead_letter_target_arn,
@@ -63,12 +63,12 @@ impl RedrivePolicy {
 }
 
 impl RedriveAllowPolicy {
-    /// Reads the attribute's JSON.
+    /// Parses the attribute's JSON.
     ///
     /// # Errors
     /// `InvalidParameterValue`.
     pub fn parse(text: &str) -> Result<Self, SqsError> {
-        let invalid = |reason: &str| invalid("RedriveAllowPolicy", text, reason);
+        let invalid = |reason: &str| SqsError::invalid_value("RedriveAllowPolicy", text, reason);
         let policy: Value = serde_json::from_str(text)
             .map_err(|_| invalid("Redrive allow policy is not a valid JSON map"))?;
         let sources = &policy["sourceQueueArns"];
@@ -94,14 +94,14 @@ impl RedriveAllowPolicy {
             .flatten()
             .filter_map(|arn| arn.as_str().map(str::to_owned))
             .collect();
-        if (1..=MOST_SOURCES).contains(&sources.len()) {
+        if (1..=MAX_SOURCES).contains(&sources.len()) {
             Ok(Self::ByQueue(sources))
         } else {
             Err(invalid("sourceQueueArns must hold 1 to 10 ARNs"))
         }
     }
 
-    /// As `parse` reads it.
+    /// Returns the JSON that `parse` reads.
     pub fn to_json(&self) -> String {
         match self {
             Self::AllowAll => json!({ "redrivePermission": "allowAll" }),
@@ -114,7 +114,7 @@ impl RedriveAllowPolicy {
         .to_string()
     }
 
-    /// Whether a queue with this ARN may give its dead messages here.
+    /// Whether a source may use the queue as its dead-letter queue.
     pub fn allows(&self, source_arn: &str) -> bool {
         match self {
             Self::AllowAll => true,
@@ -122,10 +122,4 @@ impl RedriveAllowPolicy {
             Self::ByQueue(sources) => sources.iter().any(|allowed| allowed == source_arn),
         }
     }
-}
-
-fn invalid(parameter: &str, text: &str, reason: &str) -> SqsError {
-    SqsError::InvalidParameterValue(format!(
-        "Value {text} for parameter {parameter} is invalid. Reason: {reason}."
-    ))
 }

@@ -1,4 +1,4 @@
-//! The attributes of a queue that its owner sets.
+//! The settable attributes of a queue.
 
 use std::collections::BTreeMap;
 
@@ -18,17 +18,14 @@ pub struct QueueSettings {
     pub visibility_timeout_seconds: u32,
     pub redrive_policy: Option<RedrivePolicy>,
     pub redrive_allow_policy: Option<RedriveAllowPolicy>,
-    /// Attributes that are stored and answered, but change nothing here (`Policy`, encryption).
+    /// Attributes without effect in localcloud, such as `Policy` and encryption.
     pub inert: AttributeMap,
 }
 
-/// The longest visibility timeout: 12 hours.
 pub const MAX_VISIBILITY_TIMEOUT_SECONDS: u32 = 43_200;
-/// The longest delay of a message.
 pub const MAX_DELAY_SECONDS: u32 = 900;
-/// The longest wait of a long poll.
 pub const MAX_RECEIVE_WAIT_SECONDS: u32 = 20;
-/// The largest message, and the largest sum of a batch.
+/// The limit of a message, and of all messages of a batch together.
 pub const MAX_MESSAGE_SIZE_BYTES: u32 = 1_048_576;
 
 const INERT: [&str; 4] = [
@@ -54,11 +51,11 @@ impl Default for QueueSettings {
 }
 
 impl QueueSettings {
-    /// These settings with `attributes` applied over them.
+    /// Returns these settings with `attributes` changed.
     ///
     /// # Errors
-    /// `InvalidAttributeName` for a name that cannot be set, `InvalidAttributeValue` for a value out of range and
-    /// `InvalidParameterValue` for a malformed redrive or redrive allow policy. Nothing is applied then.
+    /// `InvalidAttributeName` for an unknown name, `InvalidAttributeValue` for a value out of range and
+    /// `InvalidParameterValue` for a malformed redrive or redrive allow policy.
     pub fn with(&self, attributes: &AttributeMap) -> Result<Self, SqsError> {
         let mut settings = self.clone();
         for (name, value) in attributes {
@@ -81,7 +78,7 @@ impl QueueSettings {
                     settings.visibility_timeout_seconds =
                         within(name, value, 0, MAX_VISIBILITY_TIMEOUT_SECONDS)?
                 }
-                // An empty policy takes the old one away, as in AWS.
+                // An empty value removes the policy, as in AWS.
                 "RedrivePolicy" if value.is_empty() => settings.redrive_policy = None,
                 "RedrivePolicy" => settings.redrive_policy = Some(RedrivePolicy::parse(value)?),
                 "RedriveAllowPolicy" if value.is_empty() => settings.redrive_allow_policy = None,
@@ -103,20 +100,20 @@ impl QueueSettings {
         Ok(settings)
     }
 
-    /// The settings whose `attributes` these are.
+    /// Parses what `attributes` returns.
     ///
     /// # Errors
     /// As `with`.
     pub fn from_attributes(mut attributes: AttributeMap) -> Result<Self, SqsError> {
         let defaults = Self::default();
-        // What is not there was taken away, which an empty value says.
+        // An attribute that is missing was removed; an empty value removes the default.
         for name in defaults.attributes().into_keys() {
             attributes.entry(name).or_default();
         }
         defaults.with(&attributes)
     }
 
-    /// The attributes as clients read them.
+    /// Returns the attributes as clients read them.
     pub fn attributes(&self) -> AttributeMap {
         let mut attributes = self.inert.clone();
         let mut insert = |name: &str, value: String| attributes.insert(name.to_owned(), value);
@@ -151,11 +148,11 @@ fn is_json_map(text: &str) -> bool {
     serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).is_ok()
 }
 
-fn within(name: &str, value: &str, least: u32, most: u32) -> Result<u32, SqsError> {
+fn within(name: &str, value: &str, min: u32, max: u32) -> Result<u32, SqsError> {
     value
         .trim()
         .parse()
         .ok()
-        .filter(|number| (least..=most).contains(number))
+        .filter(|number| (min..=max).contains(number))
         .ok_or_else(|| SqsError::InvalidAttributeValue(name.to_owned()))
 }

@@ -1,10 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod disk;
+mod faults;
 mod histories;
 mod model;
-mod moves;
-mod unkind;
+mod move_tasks;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ use super::*;
 
 const SECOND: Millis = 1000;
 const START: Millis = 1_800_000_000_000;
+const DEAD_ARN: &str = "arn:aws:sqs:us-east-1:000000000000:dead";
 
 fn attributes<const N: usize>(pairs: [(&str, &str); N]) -> AttributeMap {
     pairs
@@ -32,7 +33,7 @@ fn send(queues: &mut Queues, queue: &str, body: &str, now: Millis) {
     queues
         .queue(queue)
         .unwrap()
-        .send(NewMessage::new(body, body), None, now);
+        .send(Message::new(body, body), None, now);
 }
 
 fn receive_bodies(queues: &mut Queues, queue: &str, now: Millis) -> Vec<String> {
@@ -44,8 +45,28 @@ fn receive_bodies(queues: &mut Queues, queue: &str, now: Millis) -> Vec<String> 
         .collect()
 }
 
+fn receive_handle(queues: &mut Queues, visibility_seconds: Option<u32>, now: Millis) -> String {
+    let received = queues.receive("q", 1, visibility_seconds, now).unwrap();
+    received.deliveries[0].receipt_handle.clone()
+}
+
+/// A queue `q` whose dead-letter queue is `dead`.
+fn queues_with_dead_letters(receive_limit: u32, visibility_timeout: &str) -> Queues {
+    let mut queues = queues_with("dead", []);
+    let policy =
+        format!(r#"{{"deadLetterTargetArn":"{DEAD_ARN}","maxReceiveCount":"{receive_limit}"}}"#);
+    let settings = attributes([
+        ("RedrivePolicy", &*policy),
+        ("VisibilityTimeout", visibility_timeout),
+    ]);
+    queues
+        .create_queue("q", &settings, AttributeMap::new(), START)
+        .unwrap();
+    queues
+}
+
 #[test]
-fn a_received_message_is_hidden_for_its_visibility_timeout_and_then_comes_back() {
+fn a_received_message_is_hidden_for_its_visibility_timeout() {
     let mut queues = queues_with("q", [("VisibilityTimeout", "30")]);
     send(&mut queues, "q", "a", START);
     assert_eq!(receive_bodies(&mut queues, "q", START), ["a"]);
@@ -60,7 +81,7 @@ fn a_received_message_is_hidden_for_its_visibility_timeout_and_then_comes_back()
 }
 
 #[test]
-fn messages_come_in_order_of_arrival_and_at_most_as_many_as_asked_for() {
+fn messages_come_in_order_of_arrival_up_to_the_requested_number() {
     let mut queues = queues_with("q", []);
     for body in ["a", "b", "c"] {
         send(&mut queues, "q", body, START);
@@ -75,7 +96,7 @@ fn messages_come_in_order_of_arrival_and_at_most_as_many_as_asked_for() {
 }
 
 #[test]
-fn a_delayed_message_waits_and_is_counted_as_delayed() {
+fn a_delayed_message_is_hidden_and_counted_as_delayed() {
     let mut queues = queues_with("q", [("DelaySeconds", "5")]);
     send(&mut queues, "q", "a", START);
     let counted = queues.attributes("q", START).unwrap();
@@ -96,23 +117,14 @@ fn a_delayed_message_waits_and_is_counted_as_delayed() {
 }
 
 #[test]
-fn a_message_received_five_times_goes_to_the_dead_letter_queue_instead_of_a_sixth_receiver() {
-    let mut queues = queues_with("dead", []);
-    let policy = r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:dead","maxReceiveCount":"5"}"#;
-    queues
-        .create_queue(
-            "q",
-            &attributes([("RedrivePolicy", policy)]),
-            AttributeMap::new(),
-            START,
-        )
-        .unwrap();
+fn the_receive_after_the_limit_moves_a_message_to_the_dead_letter_queue() {
+    let mut queues = queues_with_dead_letters(5, "30");
     send(&mut queues, "q", "poison", START);
-    for turn in 0..5 {
+    for round in 0..5 {
         assert_eq!(
-            receive_bodies(&mut queues, "q", START + turn * 30 * SECOND),
+            receive_bodies(&mut queues, "q", START + round * 30 * SECOND),
             ["poison"],
-            "turn {turn}"
+            "round {round}"
         );
     }
     let sixth = queues.receive("q", 1, None, START + 150 * SECOND).unwrap();
@@ -137,18 +149,8 @@ fn a_message_received_five_times_goes_to_the_dead_letter_queue_instead_of_a_sixt
 fn the_handle_of_an_earlier_receive_deletes_nothing() {
     let mut queues = queues_with("q", []);
     send(&mut queues, "q", "a", START);
-    let first = queues
-        .receive("q", 1, Some(1), START)
-        .unwrap()
-        .deliveries
-        .remove(0)
-        .receipt_handle;
-    let second = queues
-        .receive("q", 1, None, START + SECOND)
-        .unwrap()
-        .deliveries
-        .remove(0)
-        .receipt_handle;
+    let first = receive_handle(&mut queues, Some(1), START);
+    let second = receive_handle(&mut queues, None, START + SECOND);
     let queue = queues.queue("q").unwrap();
     queue.delete(&first, START + SECOND).unwrap();
     assert_eq!(queue.counts_at(START + SECOND).in_flight, 1);
@@ -158,15 +160,10 @@ fn the_handle_of_an_earlier_receive_deletes_nothing() {
 }
 
 #[test]
-fn handles_that_the_queue_never_gave_out_are_invalid() {
+fn receipt_handles_that_the_queue_never_issued_are_invalid() {
     let mut queues = queues_with("q", []);
     send(&mut queues, "q", "a", START);
-    let handle = queues
-        .receive("q", 1, None, START)
-        .unwrap()
-        .deliveries
-        .remove(0)
-        .receipt_handle;
+    let handle = receive_handle(&mut queues, None, START);
     queues.delete_queue("q").unwrap();
     queues
         .create_queue("q", &AttributeMap::new(), AttributeMap::new(), START)
@@ -183,12 +180,7 @@ fn handles_that_the_queue_never_gave_out_are_invalid() {
 fn visibility_can_be_changed_only_while_in_flight() {
     let mut queues = queues_with("q", []);
     send(&mut queues, "q", "a", START);
-    let handle = queues
-        .receive("q", 1, Some(10), START)
-        .unwrap()
-        .deliveries
-        .remove(0)
-        .receipt_handle;
+    let handle = receive_handle(&mut queues, Some(10), START);
     let queue = queues.queue("q").unwrap();
     queue
         .change_visibility(&handle, 60, START + 9 * SECOND)
@@ -210,7 +202,7 @@ fn visibility_can_be_changed_only_while_in_flight() {
 }
 
 #[test]
-fn messages_past_retention_are_gone_whatever_their_phase() {
+fn messages_past_retention_are_gone_in_every_phase() {
     let mut queues = queues_with("q", [("MessageRetentionPeriod", "60")]);
     for body in ["available", "in flight"] {
         send(&mut queues, "q", body, START);
@@ -224,21 +216,21 @@ fn messages_past_retention_are_gone_whatever_their_phase() {
 }
 
 #[test]
-fn purging_empties_the_queue_once_a_minute() {
+fn a_queue_can_be_purged_once_a_minute() {
     let mut queues = queues_with("q", []);
     send(&mut queues, "q", "a", START);
     let queue = queues.queue("q").unwrap();
-    queue.purge("q", START).unwrap();
+    queue.purge(START).unwrap();
     assert_eq!(queue.counts_at(START).available, 0);
     assert!(matches!(
-        queue.purge("q", START + 59 * SECOND),
+        queue.purge(START + 59 * SECOND),
         Err(SqsError::PurgeQueueInProgress(_))
     ));
-    queue.purge("q", START + 60 * SECOND).unwrap();
+    queue.purge(START + 60 * SECOND).unwrap();
 }
 
 #[test]
-fn creating_a_queue_again_is_fine_only_with_the_same_attributes() {
+fn creating_a_queue_again_needs_the_same_attributes() {
     let mut queues = queues_with("q", [("VisibilityTimeout", "40")]);
     for same in [
         attributes([]),
@@ -260,11 +252,18 @@ fn creating_a_queue_again_is_fine_only_with_the_same_attributes() {
 #[test]
 fn names_and_attributes_out_of_bounds_are_refused() {
     let mut queues = Queues::new("us-east-1");
-    let long_name = "x".repeat(81);
-    for name in ["", "a.b", "a b", "orders.fifo", long_name.as_str()] {
-        let refused = queues.create_queue(name, &AttributeMap::new(), AttributeMap::new(), START);
+    let mut refusal = |name: &str, pairs: &[(&str, &str)]| {
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        queues
+            .create_queue(name, &pairs.collect(), AttributeMap::new(), START)
+            .unwrap_err()
+    };
+    for name in ["", "a.b", "a b", "orders.fifo", &"x".repeat(81)] {
+        let refused = refusal(name, &[]);
         assert!(
-            matches!(refused, Err(SqsError::InvalidParameterValue(_))),
+            matches!(refused, SqsError::InvalidParameterValue(_)),
             "{name:?}: {refused:?}"
         );
     }
@@ -277,27 +276,12 @@ fn names_and_attributes_out_of_bounds_are_refused() {
         ("MessageRetentionPeriod", "59"),
         ("ReceiveMessageWaitTimeSeconds", "21"),
     ] {
-        let refused = queues.create_queue(
-            "q",
-            &attributes([(name, value)]),
-            AttributeMap::new(),
-            START,
-        );
-        assert_eq!(
-            refused,
-            Err(SqsError::InvalidAttributeValue(name.to_owned())),
-            "{value}"
-        );
+        let expected = SqsError::InvalidAttributeValue(name.to_owned());
+        assert_eq!(refusal("q", &[(name, value)]), expected, "{value}");
     }
-    let unknown = queues.create_queue(
-        "q",
-        &attributes([("Colour", "red")]),
-        AttributeMap::new(),
-        START,
-    );
     assert_eq!(
-        unknown,
-        Err(SqsError::InvalidAttributeName("Colour".to_owned()))
+        refusal("q", &[("Color", "red")]),
+        SqsError::InvalidAttributeName("Color".to_owned())
     );
     for policy in [
         "no json",
@@ -305,45 +289,26 @@ fn names_and_attributes_out_of_bounds_are_refused() {
         r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:absent","maxReceiveCount":5}"#,
         r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:absent","maxReceiveCount":0}"#,
     ] {
-        let refused = queues.create_queue(
-            "q",
-            &attributes([("RedrivePolicy", policy)]),
-            AttributeMap::new(),
-            START,
-        );
+        let refused = refusal("q", &[("RedrivePolicy", policy)]);
         assert!(
-            matches!(refused, Err(SqsError::InvalidParameterValue(_))),
+            matches!(refused, SqsError::InvalidParameterValue(_)),
             "{policy}: {refused:?}"
         );
     }
 }
 
-/// The example of the AWS documentation's algorithm, computed with an independent implementation.
+/// The expected digest comes from an independent implementation.
 #[test]
 fn attribute_digests_follow_the_developer_guide() {
     let text = |value: &str| AttributeValue::Text(value.to_owned());
+    let attribute = |name: &str, data_type: &str, value| {
+        let data_type = data_type.to_owned();
+        (name.to_owned(), MessageAttribute { data_type, value })
+    };
     let attributes = BTreeMap::from([
-        (
-            "count".to_owned(),
-            MessageAttribute {
-                data_type: "Number".to_owned(),
-                value: text("42"),
-            },
-        ),
-        (
-            "kind".to_owned(),
-            MessageAttribute {
-                data_type: "String".to_owned(),
-                value: text("photo"),
-            },
-        ),
-        (
-            "raw".to_owned(),
-            MessageAttribute {
-                data_type: "Binary".to_owned(),
-                value: AttributeValue::Binary(vec![0, 1, 2]),
-            },
-        ),
+        attribute("count", "Number", text("42")),
+        attribute("kind", "String", text("photo")),
+        attribute("raw", "Binary", AttributeValue::Binary(vec![0, 1, 2])),
     ]);
     assert_eq!(
         attributes_md5_hex(&attributes),

@@ -1,5 +1,5 @@
-//! Keeping the store small. Messages come and go in order, so the library's own compaction finds no overlap to merge and
-//! carries the marks of removed messages along for ever; a compaction of everything drops them.
+//! Keeps the store small. Messages come and go in order, so fjall's own compaction finds no overlap to merge and keeps the
+//! tombstones of removed messages forever. A full compaction drops them.
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -9,9 +9,9 @@ use std::time::Duration;
 use fjall::Keyspace;
 use tracing::{debug, warn};
 
-/// How often the size is looked at.
+/// How often the size is checked.
 const PERIOD: Duration = Duration::from_secs(1);
-/// A store smaller than this is left alone.
+/// Smaller stores are not compacted.
 const SMALL_BYTES: u64 = 16 << 20;
 
 /// The thread that compacts.
@@ -31,11 +31,11 @@ impl Compactor {
         })
     }
 
-    /// Ends the thread, after a compaction that is under way.
+    /// Stops the thread after a running compaction.
     pub fn stop(&mut self) {
         if let Some((stop, thread)) = self.thread.take() {
             drop(stop);
-            // What a panic there leaves undone is only a smaller store.
+            // A panic there only leaves the store larger.
             let _ = thread.join();
         }
     }
@@ -49,7 +49,7 @@ fn run(records: &Keyspace, stopped: &Receiver<()>) {
             continue;
         }
         if let Err(error) = records.major_compact() {
-            warn!(%error, "the SQS store could not be compacted");
+            warn!(%error, "could not compact the SQS store");
             return;
         }
         after_last = records.disk_space();
@@ -57,8 +57,7 @@ fn run(records: &Keyspace, stopped: &Receiver<()>) {
     }
 }
 
-/// A store that doubled is compacted, so that all compactions together write at most about as much again as was
-/// written.
+/// Whether the store has doubled. All compactions together thus write about as much as the calls do.
 fn is_worthwhile(bytes: u64, after_last: u64) -> bool {
     bytes > 2 * after_last + SMALL_BYTES
 }

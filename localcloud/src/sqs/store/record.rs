@@ -1,5 +1,5 @@
-//! The keys and values of the store. A change here, or of the state's types that are written as they are, is a new
-//! format: the test of the bytes says so.
+//! The keys and values of the store. Changing them, or the stored types of `state`, changes the format; the test
+//! `the_bytes_of_format_1_stay_the_same` fails then.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -7,38 +7,38 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Place;
+use super::MessageKey;
 use crate::clock::Millis;
-use crate::sqs::state::{MessageContent, NewMessage};
+use crate::sqs::state::{Message, MessageContent};
 
-/// What a record is about. Numbers are big-endian in keys, so that records are in the order of their numbers.
+/// The key of a record. Its numbers are big-endian, so records sort by them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Key {
     Format,
     NextIncarnation,
     Queue(u64),
-    Content(Place),
-    State(Place),
+    Content(MessageKey),
+    State(MessageKey),
 }
 
-/// A message's content with its shared parts taken apart.
+/// The stored form of `MessageContent`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct StoredContent<'a> {
-    message: Cow<'a, NewMessage>,
+    message: Cow<'a, Message>,
     sent: Millis,
     dead_letter_source_arn: Option<Cow<'a, str>>,
 }
 
 impl Key {
-    /// What the keys of all queues begin with.
+    /// The prefix of the keys of queues.
     pub const QUEUES: &'static [u8] = b"q";
 
-    /// What the keys of the states of a queue's messages begin with.
+    /// Returns the prefix of the keys of a queue's message states.
     pub fn states_of(incarnation: u64) -> Vec<u8> {
         key(b's', &[incarnation])
     }
 
-    /// What the keys of the contents of a queue's messages begin with.
+    /// Returns the prefix of the keys of a queue's message contents.
     pub fn contents_of(incarnation: u64) -> Vec<u8> {
         key(b'm', &[incarnation])
     }
@@ -48,22 +48,22 @@ impl Key {
             Self::Format => b"format".to_vec(),
             Self::NextIncarnation => b"next incarnation".to_vec(),
             Self::Queue(incarnation) => key(b'q', &[incarnation]),
-            Self::Content(place) => key(b'm', &[place.incarnation, place.sequence]),
-            Self::State(place) => key(b's', &[place.incarnation, place.sequence]),
+            Self::Content(of) => key(b'm', &[of.incarnation, of.sequence]),
+            Self::State(of) => key(b's', &[of.incarnation, of.sequence]),
         }
     }
 
-    /// Reads a message's key back.
+    /// Parses the key of a message's content or state.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (kind, numbers) = bytes.split_first()?;
         let (incarnation, sequence) = numbers.split_first_chunk::<8>()?;
-        let place = Place {
+        let key = MessageKey {
             incarnation: u64::from_be_bytes(*incarnation),
             sequence: u64::from_be_bytes(sequence.try_into().ok()?),
         };
         match kind {
-            b'm' => Some(Self::Content(place)),
-            b's' => Some(Self::State(place)),
+            b'm' => Some(Self::Content(key)),
+            b's' => Some(Self::State(key)),
             _ => None,
         }
     }
@@ -91,7 +91,7 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_stdvec(value).expect("plain values of known length are written to memory")
 }
 
-/// Reads a value that fills the bytes; `None` if they are something else.
+/// Decodes a value that fills the bytes; `None` for other bytes.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Some(value),

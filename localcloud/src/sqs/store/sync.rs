@@ -1,4 +1,4 @@
-//! When what was written is forced to the disk itself.
+//! Forces writes to the disk.
 
 use std::io;
 use std::str::FromStr;
@@ -14,15 +14,15 @@ use tracing::error;
 
 use crate::sqs::SqsError;
 
-/// What outlives a failure of the machine. The end of the process alone loses nothing, whatever the policy.
+/// What survives a failure of the machine. The end of the process alone loses nothing under any policy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SyncPolicy {
-    /// Whatever the operating system has written by then.
+    /// What the operating system has written.
     Never,
-    /// All but the last second or so.
+    /// All but about the last second.
     #[default]
     EverySecond,
-    /// Everything that was answered: calls wait for the disk, several of them for one sync.
+    /// All acknowledged changes: calls wait for the disk, several of them for one sync.
     Always,
 }
 
@@ -42,16 +42,16 @@ impl FromStr for SyncPolicy {
 /// The thread that syncs.
 #[derive(Debug)]
 pub struct Syncer {
-    /// How many batches were written.
+    /// The number of batches written.
     written: Arc<AtomicU64>,
     thread: Option<(SyncSender<()>, JoinHandle<()>)>,
-    /// How many batches are on the disk, when somebody wants to know.
+    /// The number of batches on the disk, under the policy `Always`.
     synced: Option<watch::Receiver<u64>>,
 }
 
-/// A wait for the disk.
+/// Waits for the disk.
 #[derive(Debug)]
-pub struct Synced {
+pub struct SyncWait {
     wanted: u64,
     synced: watch::Receiver<u64>,
 }
@@ -62,14 +62,14 @@ impl Syncer {
     pub fn start(policy: SyncPolicy, database: Database) -> io::Result<Self> {
         let written = Arc::new(AtomicU64::new(0));
         let (sender, synced) = watch::channel(0);
-        // Room for one: whoever comes while a sync is asked for is served by it.
+        // Room for one: a pending wake-up serves all calls that follow it.
         let (wake, woken) = sync_channel(1);
-        let work = Work {
+        let thread_state = SyncThread {
             database,
             written: Arc::clone(&written),
             synced: sender,
         };
-        let run: Option<fn(Work, Receiver<()>)> = match policy {
+        let run: Option<fn(SyncThread, Receiver<()>)> = match policy {
             SyncPolicy::Never => None,
             SyncPolicy::EverySecond => Some(every_second),
             SyncPolicy::Always => Some(when_woken),
@@ -79,7 +79,7 @@ impl Syncer {
                 wake,
                 std::thread::Builder::new()
                     .name("sqs-sync".to_owned())
-                    .spawn(move || run(work, woken))?,
+                    .spawn(move || run(thread_state, woken))?,
             )),
             None => None,
         };
@@ -90,37 +90,37 @@ impl Syncer {
         })
     }
 
-    /// Tells that a batch was written.
+    /// Counts a written batch.
     pub fn written(&self) {
         self.written.fetch_add(1, Ordering::Release);
         if let (Some((wake, _)), Some(_)) = (&self.thread, &self.synced) {
-            // A full channel wakes the thread as well.
+            // A full channel has already woken the thread.
             let _ = wake.try_send(());
         }
     }
 
-    pub fn synced(&self) -> Option<Synced> {
-        self.synced.as_ref().map(|synced| Synced {
+    pub fn synced(&self) -> Option<SyncWait> {
+        self.synced.as_ref().map(|synced| SyncWait {
             wanted: self.written.load(Ordering::Acquire),
             synced: synced.clone(),
         })
     }
 
-    /// Ends the thread.
+    /// Stops the thread.
     pub fn stop(&mut self) {
         if let Some((wake, thread)) = self.thread.take() {
             drop(wake);
-            // A panic there was a failed sync at worst, and the store is synced once more when it closes.
+            // The store syncs once more when it closes.
             let _ = thread.join();
         }
     }
 }
 
-impl Synced {
+impl SyncWait {
     /// Completes when everything is on the disk.
     ///
     /// # Errors
-    /// `InternalFailure` when it will never be.
+    /// `InternalFailure` if a sync failed.
     pub async fn wait(mut self) -> Result<(), SqsError> {
         self.synced
             .wait_for(|synced| *synced >= self.wanted)
@@ -130,21 +130,21 @@ impl Synced {
     }
 }
 
-struct Work {
+struct SyncThread {
     database: Database,
     written: Arc<AtomicU64>,
     synced: watch::Sender<u64>,
 }
 
-impl Work {
-    /// Syncs if there is anything to sync; `false` if that failed.
+impl SyncThread {
+    /// Syncs unless nothing was written; returns false if that failed.
     fn sync(&self) -> bool {
         let written = self.written.load(Ordering::Acquire);
         if *self.synced.borrow() == written {
             return true;
         }
         if let Err(error) = self.database.persist(PersistMode::SyncData) {
-            error!(%error, "the SQS store could not be synced");
+            error!(%error, "could not sync the SQS store");
             return false;
         }
         self.synced.send_replace(written);
@@ -152,13 +152,13 @@ impl Work {
     }
 }
 
-fn every_second(work: Work, stop: Receiver<()>) {
+fn every_second(sync: SyncThread, stop: Receiver<()>) {
     while stop.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
-        // One that failed was said so, and the next second has another.
-        work.sync();
+        // A failed sync is logged and repeated after the next second.
+        sync.sync();
     }
 }
 
-fn when_woken(work: Work, woken: Receiver<()>) {
-    while woken.recv().is_ok() && work.sync() {}
+fn when_woken(sync: SyncThread, woken: Receiver<()>) {
+    while woken.recv().is_ok() && sync.sync() {}
 }

@@ -4,23 +4,23 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::*;
-use crate::sqs::state::change::{MessageState, Phase};
+use crate::sqs::state::change_log::{MessageState, Phase};
 use crate::sqs::state::{
-    AttributeMap, AttributeValue, MessageAttribute, MessageContent, NewMessage, Queues,
+    AttributeMap, AttributeValue, Message, MessageAttribute, MessageContent, Queues,
 };
 
 const START: u64 = 1_700_000_000_000;
 
-/// Queues over a store, as the service has them.
-struct Kept {
+/// Queues and their store.
+struct StoredQueues {
     queues: Queues,
     store: Store,
 }
 
-impl Kept {
+impl StoredQueues {
     fn open(folder: &Path) -> Self {
-        let (store, saved) = Store::open(folder, SyncPolicy::Never).unwrap();
-        let queues = Queues::restore("us-east-1", saved).unwrap();
+        let (store, snapshot) = Store::open(folder, SyncPolicy::Never).unwrap();
+        let queues = Queues::restore("us-east-1", snapshot).unwrap();
         Self { queues, store }
     }
 
@@ -35,7 +35,7 @@ impl Kept {
     }
 
     fn send(&mut self, name: &str, body: &str) {
-        let message = NewMessage::new(body, body);
+        let message = Message::new(body, body);
         self.queues.queue(name).unwrap().send(message, None, START);
     }
 }
@@ -47,54 +47,50 @@ fn folder() -> (TempDir, PathBuf) {
 }
 
 #[test]
-fn several_changes_of_a_message_in_one_call_leave_the_last() {
+fn the_last_of_several_changes_of_a_message_is_stored() {
     let (_data, folder) = folder();
-    let mut kept = Kept::open(&folder);
-    kept.create_queue("q");
-    for body in ["kept", "removed"] {
-        kept.send("q", body);
+    let mut stored = StoredQueues::open(&folder);
+    stored.create_queue("q");
+    for body in ["stored", "removed"] {
+        stored.send("q", body);
     }
-    let received = kept.queues.receive("q", 2, Some(60), START).unwrap();
+    let received = stored.queues.receive("q", 2, Some(60), START).unwrap();
     let handles: Vec<String> = received
         .deliveries
         .into_iter()
         .map(|delivery| delivery.receipt_handle)
         .collect();
-    let queue = kept.queues.queue("q").unwrap();
+    let queue = stored.queues.queue("q").unwrap();
     queue.change_visibility(&handles[0], 20, START).unwrap();
     queue.change_visibility(&handles[0], 40, START).unwrap();
     queue.delete(&handles[1], START).unwrap();
-    kept.write();
-    let before = kept.queues.saved();
+    stored.write();
+    let before = stored.queues.snapshot();
     assert_eq!(before.queues[0].messages.len(), 1);
-    drop(kept);
-    assert_eq!(Kept::open(&folder).queues.saved(), before);
+    drop(stored);
+    assert_eq!(StoredQueues::open(&folder).queues.snapshot(), before);
 }
 
 #[test]
-fn purged_and_deleted_queues_take_their_messages_and_no_others() {
+fn purges_and_deletes_leave_other_queues() {
     let (_data, folder) = folder();
-    let mut kept = Kept::open(&folder);
-    for name in ["kept", "purged", "deleted"] {
-        kept.create_queue(name);
+    let mut stored = StoredQueues::open(&folder);
+    for name in ["stored", "purged", "deleted"] {
+        stored.create_queue(name);
         for number in 0..25_000 {
-            kept.send(name, &number.to_string());
+            stored.send(name, &number.to_string());
         }
-        kept.write();
+        stored.write();
     }
-    kept.queues
-        .queue("purged")
-        .unwrap()
-        .purge("purged", START)
-        .unwrap();
-    kept.send("purged", "after the purge");
-    kept.queues.delete_queue("deleted").unwrap();
-    kept.create_queue("deleted");
-    kept.write();
-    let before = kept.queues.saved();
-    drop(kept);
-    let kept = Kept::open(&folder);
-    let after = kept.queues.saved();
+    stored.queues.queue("purged").unwrap().purge(START).unwrap();
+    stored.send("purged", "after the purge");
+    stored.queues.delete_queue("deleted").unwrap();
+    stored.create_queue("deleted");
+    stored.write();
+    let before = stored.queues.snapshot();
+    drop(stored);
+    let stored = StoredQueues::open(&folder);
+    let after = stored.queues.snapshot();
     assert_eq!(after, before);
     let sizes: BTreeMap<&str, usize> = after
         .queues
@@ -103,24 +99,24 @@ fn purged_and_deleted_queues_take_their_messages_and_no_others() {
         .collect();
     assert_eq!(
         sizes,
-        BTreeMap::from([("deleted", 0), ("kept", 25_000), ("purged", 1)])
+        BTreeMap::from([("deleted", 0), ("stored", 25_000), ("purged", 1)])
     );
 }
 
 #[test]
-fn a_handle_of_a_deleted_queue_does_not_fit_after_a_restart() {
+fn a_receipt_handle_of_a_deleted_queue_is_invalid_after_a_restart() {
     let (_data, folder) = folder();
-    let mut kept = Kept::open(&folder);
-    kept.create_queue("q");
-    kept.send("q", "a");
-    let received = kept.queues.receive("q", 1, None, START).unwrap();
-    kept.queues.delete_queue("q").unwrap();
-    kept.write();
-    drop(kept);
-    let mut kept = Kept::open(&folder);
-    kept.create_queue("q");
-    kept.send("q", "b");
-    let refused = kept
+    let mut stored = StoredQueues::open(&folder);
+    stored.create_queue("q");
+    stored.send("q", "a");
+    let received = stored.queues.receive("q", 1, None, START).unwrap();
+    stored.queues.delete_queue("q").unwrap();
+    stored.write();
+    drop(stored);
+    let mut stored = StoredQueues::open(&folder);
+    stored.create_queue("q");
+    stored.send("q", "b");
+    let refused = stored
         .queues
         .queue("q")
         .unwrap()
@@ -129,19 +125,19 @@ fn a_handle_of_a_deleted_queue_does_not_fit_after_a_restart() {
 }
 
 #[test]
-fn a_store_is_opened_once_at_a_time() {
+fn an_open_store_cannot_be_opened_again() {
     let (_data, folder) = folder();
-    let kept = Kept::open(&folder);
+    let stored = StoredQueues::open(&folder);
     let second = Store::open(&folder, SyncPolicy::Never);
     assert!(matches!(second, Err(StoreError::InUse(_))), "{second:?}");
-    drop(kept);
-    Kept::open(&folder);
+    drop(stored);
+    StoredQueues::open(&folder);
 }
 
 #[test]
 fn a_store_of_another_format_is_refused() {
     let (_data, folder) = folder();
-    drop(Kept::open(&folder));
+    drop(StoredQueues::open(&folder));
     let (database, records) = open(&folder).unwrap();
     records
         .insert(Key::Format.bytes(), record::encode(&(FORMAT + 1)))
@@ -152,54 +148,54 @@ fn a_store_of_another_format_is_refused() {
 }
 
 #[test]
-fn a_store_whose_making_was_cut_short_is_made_anew() {
+fn an_incomplete_store_is_created_again() {
     let (data, folder) = folder();
     std::fs::create_dir(data.path().join("sqs.new")).unwrap();
     std::fs::write(data.path().join("sqs.new/lock"), "").unwrap();
-    Kept::open(&folder);
+    StoredQueues::open(&folder);
     assert!(!data.path().join("sqs.new").exists());
 }
 
-/// Whatever byte of whatever file is damaged: the store says so, or nothing of it is missing or changed.
+/// After damage to any byte of a table, opening the store fails or returns all messages unchanged.
 #[test]
-fn damage_never_goes_unnoticed_among_what_was_flushed() {
+fn damage_to_flushed_tables_is_detected() {
     let (_data, folder) = folder();
-    let mut kept = Kept::open(&folder);
-    kept.create_queue("q");
+    let mut stored = StoredQueues::open(&folder);
+    stored.create_queue("q");
     for number in 0..200 {
-        kept.send("q", &format!("message {number}"));
+        stored.send("q", &format!("message {number}"));
     }
-    kept.write();
-    kept.store.records.rotate_memtable_and_wait().unwrap();
-    let before = kept.queues.saved();
-    drop(kept);
+    stored.write();
+    stored.store.records.rotate_memtable_and_wait().unwrap();
+    let before = stored.queues.snapshot();
+    drop(stored);
     let tables: Vec<PathBuf> = files_in(&folder)
         .into_iter()
         .filter(|path| path.to_string_lossy().contains("/tables/"))
         .collect();
     assert!(!tables.is_empty(), "{:?}", files_in(&folder));
-    let mut noticed = 0;
+    let mut detected = 0;
     for table in &tables {
-        let sound = std::fs::read(table).unwrap();
-        for place in (0..sound.len()).step_by(sound.len() / 20 + 1) {
-            let mut damaged = sound.clone();
-            damaged[place] ^= 0x55;
+        let intact = std::fs::read(table).unwrap();
+        for offset in (0..intact.len()).step_by(intact.len() / 20 + 1) {
+            let mut damaged = intact.clone();
+            damaged[offset] ^= 0x55;
             std::fs::write(table, damaged).unwrap();
             match Store::open(&folder, SyncPolicy::Never) {
-                Ok((_, saved)) => assert_eq!(saved, before, "byte {place} of {table:?}"),
-                Err(StoreError::Damaged { .. } | StoreError::Io { .. }) => noticed += 1,
+                Ok((_, snapshot)) => assert_eq!(snapshot, before, "byte {offset} of {table:?}"),
+                Err(StoreError::Damaged { .. } | StoreError::Io { .. }) => detected += 1,
                 Err(error) => panic!("{error}"),
             }
-            std::fs::write(table, &sound).unwrap();
+            std::fs::write(table, &intact).unwrap();
         }
     }
-    assert!(noticed > 10, "{noticed}");
+    assert!(detected > 10, "{detected}");
 }
 
-/// A store written by an earlier localcloud must be read by a later one, or have another `FORMAT`.
+/// A later localcloud reads the stores of an earlier one, unless `FORMAT` changes.
 #[test]
-fn the_bytes_of_format_1_stay_as_they_are() {
-    let mut message = NewMessage::new("id", "body");
+fn the_bytes_of_format_1_stay_the_same() {
+    let mut message = Message::new("id", "body");
     message.body_md5 = "md5".to_owned();
     message.trace_header = Some("trace".to_owned());
     message.attributes.insert(
@@ -238,12 +234,12 @@ fn the_bytes_of_format_1_stay_as_they_are() {
     ] {
         assert_eq!(record::encode(&state(phase)), bytes);
     }
-    let place = Place {
+    let key = MessageKey {
         incarnation: 1,
         sequence: 258,
     };
     assert_eq!(
-        Key::Content(place).bytes(),
+        Key::Content(key).bytes(),
         b"m\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\x01\x02"
     );
 }
@@ -264,27 +260,28 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
 /// `cargo test --release -p localcloud --lib -- --ignored --nocapture millions`
 #[test]
 #[ignore = "a measurement"]
-fn millions_of_messages_leave_the_store_flat() {
+fn the_store_stays_small_after_millions_of_messages() {
     use std::os::unix::fs::MetadataExt;
     let (_data, folder) = folder();
-    let mut kept = Kept::open(&folder);
-    kept.create_queue("q");
+    let mut stored = StoredQueues::open(&folder);
+    stored.create_queue("q");
     let body = "x".repeat(300);
     let mut most_disk = 0;
     let started = std::time::Instant::now();
-    for turn in 1..=3_000_000_u64 {
-        kept.send("q", &body);
-        kept.write();
-        let received = kept.queues.receive("q", 1, None, START).unwrap();
-        kept.write();
+    for round in 1..=3_000_000_u64 {
+        stored.send("q", &body);
+        stored.write();
+        let received = stored.queues.receive("q", 1, None, START).unwrap();
+        stored.write();
         let handle = &received.deliveries[0].receipt_handle;
-        kept.queues
+        stored
+            .queues
             .queue("q")
             .unwrap()
             .delete(handle, START)
             .unwrap();
-        kept.write();
-        if turn.is_multiple_of(50_000) {
+        stored.write();
+        if round.is_multiple_of(50_000) {
             let blocks: u64 = files_in(&folder)
                 .iter()
                 .filter_map(|path| path.metadata().ok())
@@ -296,18 +293,18 @@ fn millions_of_messages_leave_the_store_flat() {
                 .lines()
                 .find(|line| line.starts_with("VmRSS"))
                 .unwrap();
-            println!("turn={turn} disk_mib={} {resident}", (blocks * 512) >> 20);
+            println!("round={round} disk_mib={} {resident}", (blocks * 512) >> 20);
         }
     }
     println!(
-        "us_per_turn={:.1} most_disk_mib={}",
+        "us_per_round={:.1} most_disk_mib={}",
         started.elapsed().as_micros() as f64 / 3e6,
         most_disk >> 20
     );
-    drop(kept);
+    drop(stored);
     let opening = std::time::Instant::now();
-    let kept = Kept::open(&folder);
+    let stored = StoredQueues::open(&folder);
     println!("opened_in_ms={}", opening.elapsed().as_millis());
-    assert!(kept.queues.saved().queues[0].messages.is_empty());
+    assert!(stored.queues.snapshot().queues[0].messages.is_empty());
     assert!(most_disk < 128 << 20);
 }

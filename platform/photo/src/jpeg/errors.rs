@@ -12,15 +12,15 @@ use std::panic::resume_unwind;
 use mozjpeg_sys::{JWRN_HIT_MARKER, jpeg_common_struct, jpeg_error_mgr, jpeg_std_error};
 
 thread_local! {
-    /// Whether this thread's decoder ran out of data before a marker.
+    /// Whether a marker came before the end of the data, in this thread's decoder.
     static DATA_ENDED_EARLY: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Fatal errors unwind with their text, a `String`. Warnings are kept for [`data_ended_early`], from here on.
+/// Returns a manager whose fatal errors unwind with their text, a `String`. Resets [`data_ended_early`].
 pub fn manager() -> jpeg_error_mgr {
     DATA_ENDED_EARLY.set(false);
-    // SAFETY: zero is a value of each field: numbers, and pointers and functions that may be absent. `jpeg_std_error`
-    // fills in what libjpeg needs and keeps no pointer to the structure.
+    // SAFETY: zero is valid for each field: numbers, and pointers and functions that may be null. `jpeg_std_error` fills
+    // the structure and keeps no pointer to it.
     let mut manager: jpeg_error_mgr = unsafe { mem::zeroed() };
     unsafe { jpeg_std_error(&mut manager) };
     manager.error_exit = Some(fail);
@@ -28,14 +28,14 @@ pub fn manager() -> jpeg_error_mgr {
     manager
 }
 
-/// Whether picture data ended before the picture did. libjpeg fills the rest with grey and only warns.
+/// Whether the picture data ended early. libjpeg then fills the rest with gray and only warns.
 pub fn data_ended_early() -> bool {
     DATA_ENDED_EARLY.get()
 }
 
 extern "C-unwind" fn fail(decoder: &mut jpeg_common_struct) {
     let text = manager_of(decoder).map_or_else(String::new, text);
-    // Without the panic hook: a damaged file is nothing for the log.
+    // Without the panic hook, so that a damaged file is not logged as a panic.
     resume_unwind(Box::new(text));
 }
 
@@ -53,13 +53,13 @@ fn manager_of(decoder: &jpeg_common_struct) -> Option<&jpeg_error_mgr> {
     unsafe { decoder.err.as_ref() }
 }
 
-/// The message of libjpeg's table, up to the first number, which is not filled in.
+/// Returns the message of libjpeg's table up to its first placeholder.
 fn text(manager: &jpeg_error_mgr) -> String {
     let within = 0..=manager.last_jpeg_message;
     if manager.jpeg_message_table.is_null() || !within.contains(&manager.msg_code) {
         return format!("error {}", manager.msg_code);
     }
-    // SAFETY: the table has a text for each code up to the last, which ends with zero and lives as long as the program.
+    // SAFETY: the table is static, and has a text with a terminating zero for each code up to the last.
     let text =
         unsafe { CStr::from_ptr(*manager.jpeg_message_table.add(manager.msg_code as usize)) };
     let text = text.to_string_lossy();

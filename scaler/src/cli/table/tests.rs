@@ -105,7 +105,7 @@ fn status() -> ScalerStatus {
 }
 
 #[test]
-fn the_table_says_what_is_known_and_why() {
+fn the_table_shows_what_is_known_and_the_reason() {
     let expected = "\
 policy    latency, 0 to 15 workers, at most $0.5000 an hour, answers within 2.0 s
 paused    by ops
@@ -127,7 +127,7 @@ app-tier-instance-2      i-2                  stopped     10.0 s        -       
 }
 
 #[test]
-fn an_instance_that_aws_takes_away_is_marked() {
+fn an_interrupted_instance_is_marked() {
     let mut status = status();
     let observation = status.observation.as_mut().unwrap();
     observation.instances[0].leaving = true;
@@ -141,11 +141,11 @@ fn an_instance_that_aws_takes_away_is_marked() {
 }
 
 #[test]
-fn colours_change_nothing_but_colours() {
-    let coloured = table(&status(), Paint::coloured());
-    assert!(coloured.contains('\u{1b}'));
+fn colors_leave_the_text_unchanged() {
+    let colored = table(&status(), Paint::colored());
+    assert!(colored.contains('\u{1b}'));
     let mut plain = String::new();
-    let mut rest = coloured.as_str();
+    let mut rest = colored.as_str();
     while let Some((before, after)) = rest.split_once('\u{1b}') {
         plain += before;
         rest = after.split_once('m').unwrap().1;

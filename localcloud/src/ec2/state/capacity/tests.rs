@@ -4,11 +4,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Millis;
-use crate::ec2::state::{LaunchOrder, Market};
+use crate::ec2::state::{LaunchRequest, Market};
 
 const NOW: Millis = 1_800_000_000_000;
 
-fn room(instance_type: Option<&str>, subnet: Option<&str>, instances: usize) -> Capacity {
+fn capacity(instance_type: Option<&str>, subnet: Option<&str>, instances: usize) -> Capacity {
     Capacity {
         instance_type: instance_type.map(str::to_owned),
         subnet: subnet.map(str::to_owned),
@@ -25,34 +25,34 @@ fn spec(instance_type: &str, subnet: &str) -> LaunchSpec {
 }
 
 fn launch(instances: &mut Instances, spec: LaunchSpec, ids: &[String]) {
-    let order = LaunchOrder {
+    let request = LaunchRequest {
         spec,
         reservation_id: "r-1".to_owned(),
         client_token: String::new(),
         requested: ids.len(),
         instance_ids: ids.to_vec(),
     };
-    instances.launch(order, NOW).unwrap();
+    instances.launch(request, NOW).unwrap();
 }
 
 #[test]
-fn an_instance_that_stops_makes_room_for_another() {
-    let mut instances = Instances::new(vec![room(None, Some("subnet-1"), 1)], 0);
+fn a_stopping_instance_frees_capacity() {
+    let mut instances = Instances::new(vec![capacity(None, Some("subnet-1"), 1)], 0);
     let ids = ["i-a".to_owned()];
     launch(&mut instances, spec("c5.large", "subnet-1"), &ids);
-    assert_eq!(instances.room_for(&spec("c5.large", "subnet-1")), 0);
+    assert_eq!(instances.capacity_for(&spec("c5.large", "subnet-1")), 0);
     assert_eq!(
-        instances.room_for(&spec("c5.large", "subnet-2")),
+        instances.capacity_for(&spec("c5.large", "subnet-2")),
         usize::MAX
     );
     instances.get_mut("i-a").unwrap().process_started(1, NOW);
     instances.stop(&ids, false, NOW).unwrap();
-    assert_eq!(instances.room_for(&spec("c5.large", "subnet-1")), 1);
+    assert_eq!(instances.capacity_for(&spec("c5.large", "subnet-1")), 1);
 }
 
 #[test]
-fn an_instance_that_is_named_twice_needs_room_once() {
-    let mut instances = Instances::new(vec![room(None, None, 1)], 0);
+fn a_repeated_identifier_needs_capacity_once() {
+    let mut instances = Instances::new(vec![capacity(None, None, 1)], 0);
     let ids = ["i-a".to_owned()];
     launch(&mut instances, spec("c5.large", "subnet-1"), &ids);
     let instance = instances.get_mut("i-a").unwrap();
@@ -64,16 +64,16 @@ fn an_instance_that_is_named_twice_needs_room_once() {
 }
 
 #[test]
-fn an_instance_is_unknown_until_its_lag_is_over_but_takes_its_room() {
-    let mut instances = Instances::new(vec![room(None, None, 1)], 500);
+fn an_invisible_instance_uses_capacity() {
+    let mut instances = Instances::new(vec![capacity(None, None, 1)], 500);
     let ids = ["i-a".to_owned()];
     launch(&mut instances, spec("c5.large", "subnet-1"), &ids);
-    assert_eq!(instances.room_for(&spec("c5.large", "subnet-1")), 0);
+    assert_eq!(instances.capacity_for(&spec("c5.large", "subnet-1")), 0);
     let unknown = Err(Ec2Error::InstanceNotFound(ids.to_vec()));
     assert_eq!(instances.check_exist(&ids, NOW + 499), unknown);
-    assert_eq!(instances.known(NOW + 499).count(), 0);
+    assert_eq!(instances.all_visible(NOW + 499).count(), 0);
     assert_eq!(instances.check_exist(&ids, NOW + 500), Ok(()));
-    assert_eq!(instances.known(NOW + 500).count(), 1);
+    assert_eq!(instances.all_visible(NOW + 500).count(), 1);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_one_time_spot_instance_is_not_stopped_with_others() {
     assert_eq!(instances.get("i-a").unwrap().state, InstanceState::Running);
 }
 
-/// One of what callers do, on kinds and instances by number.
+/// A call, with kinds and instances by number.
 #[derive(Debug, Clone)]
 enum Step {
     Launch { kind: usize, wanted: usize },
@@ -116,12 +116,12 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_capacity_is_ever_exceeded(steps in proptest::collection::vec(step(), 1..60)) {
+    fn no_capacity_is_exceeded(steps in proptest::collection::vec(step(), 1..60)) {
         let capacities = vec![
-            room(Some("c5.large"), None, 3),
-            room(None, Some("subnet-1"), 4),
-            room(Some("c5.xlarge"), Some("subnet-2"), 1),
-            room(None, None, 6),
+            capacity(Some("c5.large"), None, 3),
+            capacity(None, Some("subnet-1"), 4),
+            capacity(Some("c5.xlarge"), Some("subnet-2"), 1),
+            capacity(None, None, 6),
         ];
         let mut instances = Instances::new(capacities.clone(), 0);
         let mut ids: Vec<String> = Vec::new();
@@ -132,7 +132,7 @@ proptest! {
             match step {
                 Step::Launch { kind, wanted } => {
                     let kind = spec(["c5.large", "c5.xlarge"][kind / 2], ["subnet-1", "subnet-2"][kind % 2]);
-                    let fitting = wanted.min(instances.room_for(&kind));
+                    let fitting = wanted.min(instances.capacity_for(&kind));
                     let new: Vec<String> = (0..fitting).map(|number| format!("i-{}", ids.len() + number)).collect();
                     launch(&mut instances, kind, &new);
                     for id in &new {
@@ -141,9 +141,9 @@ proptest! {
                     ids.extend(new);
                 }
                 Step::Start(numbers) => {
-                    let before = instances.known(NOW).filter(|instance| instance.takes_room()).count();
+                    let before = instances.all_visible(NOW).filter(|instance| instance.uses_capacity()).count();
                     if instances.start(&named(&numbers), NOW).is_err() {
-                        let after = instances.known(NOW).filter(|instance| instance.takes_room()).count();
+                        let after = instances.all_visible(NOW).filter(|instance| instance.uses_capacity()).count();
                         prop_assert_eq!(before, after);
                     }
                 }
@@ -162,7 +162,7 @@ proptest! {
                 }
             }
             for capacity in &capacities {
-                prop_assert!(instances.taken(capacity) <= capacity.instances, "{:?}", capacity);
+                prop_assert!(instances.used(capacity) <= capacity.instances, "{:?}", capacity);
             }
         }
     }

@@ -1,17 +1,17 @@
-//! Where the changes of a history go, to come back after a restart.
+//! Stores the changes of a history and restores them after a restart.
 
 use std::collections::BTreeMap;
 
 use tempfile::TempDir;
 
-use crate::sqs::state::change::{MessageState, QueueRecord};
-use crate::sqs::state::{Change, MessageContent, Saved, SavedQueue};
+use crate::sqs::state::change_log::{MessageState, QueueRecord};
+use crate::sqs::state::{Change, MessageContent, QueueSnapshot, Snapshot};
 use crate::sqs::store::{Store, SyncPolicy};
 
-/// Where the changes go.
+/// A store of changes.
 #[derive(Debug)]
 pub enum Disk {
-    /// As `Change` says, and nothing else.
+    /// The plain meaning of `Change`.
     Memory(Memory),
     Store {
         folder: TempDir,
@@ -45,18 +45,18 @@ impl Disk {
         }
     }
 
-    /// Ends and begins again, with what was kept.
-    pub fn reopen(self) -> (Self, Saved) {
+    /// Closes the store and opens it again.
+    pub fn reopen(self) -> (Self, Snapshot) {
         match self {
             Self::Memory(memory) => {
-                let saved = memory.saved();
-                (Self::Memory(memory), saved)
+                let snapshot = memory.snapshot();
+                (Self::Memory(memory), snapshot)
             }
             Self::Store { folder, store } => {
                 drop(store);
-                let (store, saved) =
+                let (store, snapshot) =
                     Store::open(&folder.path().join("sqs"), SyncPolicy::Never).unwrap();
-                (Self::Store { folder, store }, saved)
+                (Self::Store { folder, store }, snapshot)
             }
         }
     }
@@ -80,24 +80,24 @@ impl Memory {
             }
             Change::Purged { incarnation } => self.messages(incarnation).clear(),
             Change::Message {
-                place,
+                key,
                 content,
                 state,
             } => {
                 let twice = self
-                    .messages(place.incarnation)
-                    .insert(place.sequence, (content, state));
+                    .messages(key.incarnation)
+                    .insert(key.sequence, (content, state));
                 assert_eq!(twice, None);
             }
-            Change::State { place, state } => {
-                self.messages(place.incarnation)
-                    .get_mut(&place.sequence)
+            Change::State { key, state } => {
+                self.messages(key.incarnation)
+                    .get_mut(&key.sequence)
                     .unwrap()
                     .1 = state;
             }
-            Change::MessageRemoved { place } => {
-                self.messages(place.incarnation)
-                    .remove(&place.sequence)
+            Change::MessageRemoved { key } => {
+                self.messages(key.incarnation)
+                    .remove(&key.sequence)
                     .unwrap();
             }
         }
@@ -107,15 +107,18 @@ impl Memory {
         &mut self.queues.get_mut(&incarnation).unwrap().1
     }
 
-    fn saved(&self) -> Saved {
-        let queues = self.queues.values().map(|(record, messages)| SavedQueue {
-            record: record.clone(),
-            messages: messages
-                .iter()
-                .map(|(sequence, (content, state))| (*sequence, content.clone(), *state))
-                .collect(),
-        });
-        Saved {
+    fn snapshot(&self) -> Snapshot {
+        let queues = self
+            .queues
+            .values()
+            .map(|(record, messages)| QueueSnapshot {
+                record: record.clone(),
+                messages: messages
+                    .iter()
+                    .map(|(sequence, (content, state))| (*sequence, content.clone(), *state))
+                    .collect(),
+            });
+        Snapshot {
             next_incarnation: self.next_incarnation,
             queues: queues.collect(),
         }

@@ -1,5 +1,7 @@
-//! Random histories of two queues, one the dead-letter queue of the other, beside the model of `model`: whatever
-//! happens, both do the same, also after restarts and with faults.
+//! Random histories of two queues, one the dead-letter queue of the other. The queues and the model of `model` must do
+//! the same, also after restarts and with faults.
+
+mod steps;
 
 use std::collections::BTreeSet;
 
@@ -9,97 +11,12 @@ use super::disk::Disk;
 use super::model::{ModelMessage, ModelQueue, Refusal};
 use super::*;
 use crate::faults::SqsFaults;
-use crate::sqs::state::queue::Counts;
+use crate::sqs::state::delivery::Counts;
+use steps::{Setting, Step, faults, history};
 
 const NAMES: [&str; 2] = ["q", "dead"];
 
-#[derive(Debug, Clone)]
-enum Step {
-    Send {
-        queue: usize,
-        delay_seconds: Option<u32>,
-    },
-    Receive {
-        queue: usize,
-        most: usize,
-        visibility_seconds: Option<u32>,
-    },
-    /// Deletes by one of the handles given out so far.
-    Delete {
-        which: usize,
-    },
-    ChangeVisibility {
-        which: usize,
-        visibility_seconds: u32,
-    },
-    Purge {
-        queue: usize,
-    },
-    Configure {
-        queue: usize,
-        setting: Setting,
-    },
-    Wait {
-        seconds: u64,
-    },
-    Restart,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Setting {
-    Visibility(u32),
-    Delay(u32),
-    Retention(u32),
-    /// Of the first queue, whichever queue was meant.
-    ReceiveLimit(Option<u32>),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let queue = || prop_oneof![4 => Just(0_usize), 1 => Just(1)];
-    let setting = prop_oneof![
-        (0..5u32).prop_map(Setting::Visibility),
-        (0..3u32).prop_map(Setting::Delay),
-        (60..70u32).prop_map(Setting::Retention),
-        prop::option::of(1..4u32).prop_map(Setting::ReceiveLimit),
-    ];
-    prop_oneof![
-        6 => (queue(), prop::option::of(0..3u32)).prop_map(|(queue, delay_seconds)| Step::Send {
-            queue,
-            delay_seconds
-        }),
-        6 => (queue(), 1..=10usize, prop::option::of(0..5u32)).prop_map(
-            |(queue, most, visibility_seconds)| Step::Receive { queue, most, visibility_seconds }
-        ),
-        4 => any::<usize>().prop_map(|which| Step::Delete { which }),
-        4 => (any::<usize>(), 0..5u32).prop_map(|(which, visibility_seconds)| {
-            Step::ChangeVisibility { which, visibility_seconds }
-        }),
-        1 => queue().prop_map(|queue| Step::Purge { queue }),
-        1 => (queue(), setting).prop_map(|(queue, setting)| Step::Configure { queue, setting }),
-        5 => prop_oneof![9 => 0..4u64, 1 => 20..70u64].prop_map(|seconds| Step::Wait { seconds }),
-        1 => Just(Step::Restart),
-    ]
-}
-
-/// Steps, each with whether it ends a call: the changes of a call are kept together.
-fn history() -> impl Strategy<Value = Vec<(Step, bool)>> {
-    prop::collection::vec((step(), any::<bool>()), 1..120)
-}
-
-fn faults() -> impl Strategy<Value = SqsFaults> {
-    let probability = || prop_oneof![Just(0.0), Just(0.3), Just(1.0)];
-    let lag = prop_oneof![Just(0), Just(1000), Just(7000), Just(60_000)];
-    (lag, probability(), probability()).prop_map(
-        |(counter_lag_ms, duplicate, deliver_after_delete)| SqsFaults {
-            counter_lag_ms,
-            duplicate,
-            deliver_after_delete,
-            empty_receive: 0.0,
-        },
-    )
-}
-
-/// A handle that was given out.
+/// A receipt handle.
 #[derive(Debug, Clone)]
 struct Handle {
     queue: usize,
@@ -125,7 +42,7 @@ const SEED: u64 = 7;
 
 impl Pair {
     fn new(disk: Disk, faults: SqsFaults) -> Self {
-        let queues = Queues::restore("us-east-1", Saved::default()).unwrap();
+        let queues = Queues::restore("us-east-1", Snapshot::default()).unwrap();
         let mut pair = Self {
             queues,
             model: NAMES.map(ModelQueue::new),
@@ -157,23 +74,23 @@ impl Pair {
         self.past = vec![(self.now, self.model.clone())];
     }
 
-    fn take(&mut self, step: &Step) -> Result<(), TestCaseError> {
+    fn apply(&mut self, step: &Step) -> Result<(), TestCaseError> {
         let now = self.now;
         match *step {
             Step::Send {
                 queue,
                 delay_seconds,
             } => {
-                let message = NewMessage::new(self.sent.to_string(), "body");
+                let message = Message::new(self.sent.to_string(), "body");
                 self.real(queue).send(message, delay_seconds, now);
                 self.model[queue].send(self.sent, delay_seconds, now);
                 self.sent += 1;
             }
             Step::Receive {
                 queue,
-                most,
+                max_messages,
                 visibility_seconds,
-            } => self.receive(queue, most, visibility_seconds)?,
+            } => self.receive(queue, max_messages, visibility_seconds)?,
             Step::Delete { which } => {
                 if let Some(handle) = self.handle(which) {
                     let deleted = self.real(handle.queue).delete(&handle.text, now);
@@ -206,7 +123,7 @@ impl Pair {
                 }
             }
             Step::Purge { queue } => {
-                let purged = self.real(queue).purge(NAMES[queue], now).is_ok();
+                let purged = self.real(queue).purge(now).is_ok();
                 prop_assert_eq!(purged, self.model[queue].purge(now));
             }
             Step::Configure { queue, setting } => self.configure(queue, setting),
@@ -219,14 +136,15 @@ impl Pair {
     fn receive(
         &mut self,
         queue: usize,
-        most: usize,
+        max_messages: usize,
         visibility_seconds: Option<u32>,
     ) -> Result<(), TestCaseError> {
         let received = self
             .queues
-            .receive(NAMES[queue], most, visibility_seconds, self.now)
+            .receive(NAMES[queue], max_messages, visibility_seconds, self.now)
             .unwrap();
-        let (delivered, dead) = self.model[queue].receive(most, visibility_seconds, self.now);
+        let (delivered, dead) =
+            self.model[queue].receive(max_messages, visibility_seconds, self.now);
         for message in &dead {
             self.model[1].accept_dead(message);
         }
@@ -279,9 +197,7 @@ impl Pair {
             Setting::ReceiveLimit(limit) => {
                 self.model[0].receive_limit = limit;
                 let policy = limit.map(|limit| {
-                    format!(
-                        r#"{{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:dead","maxReceiveCount":{limit}}}"#
-                    )
+                    format!(r#"{{"deadLetterTargetArn":"{DEAD_ARN}","maxReceiveCount":{limit}}}"#)
                 });
                 (0, "RedrivePolicy", policy.unwrap_or_default())
             }
@@ -297,23 +213,23 @@ impl Pair {
             self.queues.queue(name).unwrap().counts_at(self.now);
         }
         self.end_call();
-        let before = self.queues.saved();
-        let nowhere = Disk::memory();
-        let (disk, saved) = std::mem::replace(&mut self.disk, nowhere).reopen();
+        let before = self.queues.snapshot();
+        let placeholder = Disk::memory();
+        let (disk, snapshot) = std::mem::replace(&mut self.disk, placeholder).reopen();
         self.disk = disk;
-        self.queues = Queues::restore("us-east-1", saved).unwrap();
+        self.queues = Queues::restore("us-east-1", snapshot).unwrap();
         self.set_faults(self.faults);
-        prop_assert_eq!(self.queues.saved(), before);
+        prop_assert_eq!(self.queues.snapshot(), before);
         Ok(())
     }
 
-    /// Writes what changed since the last call.
+    /// Writes the changes of a call.
     fn end_call(&mut self) {
         let changes = self.queues.take_changes();
         self.disk.write(changes);
     }
 
-    /// The counters of both queues say what is true, or was as long ago as they lag.
+    /// Compares the counters of both queues with the model's, as of the time by which they lag.
     fn compare(&mut self) -> Result<(), TestCaseError> {
         for queue in &mut self.model {
             queue.expire(self.now);
@@ -332,7 +248,7 @@ impl Pair {
         Ok(())
     }
 
-    /// Long after, and without faults, everything that the model still has can be received.
+    /// Long afterwards and without faults, checks that all messages of the model can be received.
     fn finish(mut self) -> Result<(), TestCaseError> {
         self.set_faults(SqsFaults::default());
         self.configure(0, Setting::ReceiveLimit(None));
@@ -376,7 +292,7 @@ impl Pair {
 fn check(history: &[(Step, bool)], faults: SqsFaults, disk: Disk) -> Result<(), TestCaseError> {
     let mut pair = Pair::new(disk, faults);
     for (step, ends_call) in history {
-        pair.take(step)?;
+        pair.apply(step)?;
         if *ends_call {
             pair.end_call();
         }
@@ -384,7 +300,7 @@ fn check(history: &[(Step, bool)], faults: SqsFaults, disk: Disk) -> Result<(), 
     pair.finish()
 }
 
-/// Four times `PROPTEST_CASES`, which is 256 by default, as these are quick, divided by `share`.
+/// Four times `PROPTEST_CASES` (256 by default), divided by `share`.
 fn cases(share: u32) -> ProptestConfig {
     let config = ProptestConfig::default();
     ProptestConfig {
@@ -397,15 +313,15 @@ fn cases(share: u32) -> ProptestConfig {
 proptest! {
     #![proptest_config(cases(1))]
 
-    /// No message is lost, delivered before its time or received too often, the counters add up, and what is kept is
-    /// what there is.
+    /// No message is lost, delivered early or received too often; the counters are right; the store has the present
+    /// state.
     #[test]
-    fn every_history_goes_as_the_model_says(history in history()) {
+    fn histories_match_the_model(history in history()) {
         check(&history, SqsFaults::default(), Disk::memory())?;
     }
 
     #[test]
-    fn every_history_with_faults_goes_as_the_model_says(history in history(), faults in faults()) {
+    fn histories_with_faults_match_the_model(history in history(), faults in faults()) {
         check(&history, faults, Disk::memory())?;
     }
 }
@@ -414,7 +330,7 @@ proptest! {
     #![proptest_config(cases(40))]
 
     #[test]
-    fn every_history_goes_as_the_model_says_over_a_real_store(history in history(), faults in faults()) {
+    fn histories_over_a_real_store_match_the_model(history in history(), faults in faults()) {
         check(&history, faults, Disk::store())?;
     }
 }

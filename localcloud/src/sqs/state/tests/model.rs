@@ -1,20 +1,20 @@
-//! What a queue is, said as plainly as can be: a list of messages, each with the time until which it is hidden.
+//! A naive queue: a list of messages, each with the time until which it is hidden.
 
 use crate::clock::Millis;
 use crate::faults::{Dice, SqsFaults};
-use crate::sqs::state::queue::Counts;
-use crate::sqs::state::unkind::dice_name;
+use crate::sqs::state::delivery::Counts;
+use crate::sqs::state::fault_state::dice_name;
 
 const SECOND: Millis = 1000;
 
-/// A queue that keeps its messages in order of arrival and looks at each of them every time.
+/// A queue that keeps its messages in order of arrival and checks all of them in every operation.
 #[derive(Debug, Clone)]
 pub struct ModelQueue {
     name: &'static str,
     pub visibility_seconds: u32,
     pub delay_seconds: u32,
     pub retention_seconds: u32,
-    /// How often a message is received before it is dead.
+    /// The receives after which a message moves to the dead-letter queue.
     pub receive_limit: Option<u32>,
     pub messages: Vec<ModelMessage>,
     purged: Option<Millis>,
@@ -29,16 +29,16 @@ pub struct ModelMessage {
     pub sent: Millis,
     pub receives: u32,
     pub first_received: Millis,
-    /// Whether it came from the other queue.
+    /// Whether the message comes from the other queue.
     pub dead: bool,
     hidden: Hidden,
     hidden_until: Millis,
-    /// Others may have it although it is in flight.
+    /// Whether the message is available although it is in flight.
     duplicate: bool,
     returned: bool,
 }
 
-/// Why a message is hidden, for as long as it is.
+/// Why a message is hidden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hidden {
     Delayed,
@@ -46,7 +46,7 @@ enum Hidden {
     Deleted,
 }
 
-/// Why visibility was not changed.
+/// Why a change of visibility fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     Gone,
@@ -54,7 +54,7 @@ pub enum Refusal {
 }
 
 impl ModelQueue {
-    /// With the settings that queues begin with.
+    /// A queue with default settings.
     pub fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -102,19 +102,19 @@ impl ModelQueue {
         });
     }
 
-    /// What is delivered, and what is dead.
+    /// Returns the delivered and the dead messages.
     pub fn receive(
         &mut self,
-        most: usize,
+        max_messages: usize,
         visibility_seconds: Option<u32>,
         now: Millis,
     ) -> (Vec<ModelMessage>, Vec<ModelMessage>) {
         let visibility = visibility_seconds.unwrap_or(self.visibility_seconds);
         let (mut delivered, mut dead, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         for mut message in self.messages.drain(..) {
-            let can_be_had = message.hidden_until <= now
+            let is_available = message.hidden_until <= now
                 || (message.hidden == Hidden::InFlight && message.duplicate);
-            if delivered.len() == most || !can_be_had {
+            if delivered.len() == max_messages || !is_available {
                 rest.push(message);
             } else if self
                 .receive_limit
@@ -138,15 +138,15 @@ impl ModelQueue {
         (delivered, dead)
     }
 
-    /// Deletes a message by its handle of that receive.
+    /// Deletes a message by the handle of a receive.
     pub fn delete(&mut self, number: u32, receive: u32, now: Millis) {
-        let Some(place) = self.messages.iter().position(|message| {
+        let Some(index) = self.messages.iter().position(|message| {
             let is_deleted = message.hidden == Hidden::Deleted && message.hidden_until > now;
             message.number == number && message.receives == receive && !is_deleted
         }) else {
             return;
         };
-        let message = &mut self.messages[place];
+        let message = &mut self.messages[index];
         let comes_back = self.faults != SqsFaults::default()
             && !message.returned
             && self
@@ -156,7 +156,7 @@ impl ModelQueue {
             message.returned = true;
             message.hidden = Hidden::Deleted;
         } else {
-            self.messages.remove(place);
+            self.messages.remove(index);
         }
     }
 
@@ -180,7 +180,7 @@ impl ModelQueue {
         Ok(())
     }
 
-    /// Whether that is allowed now.
+    /// Purges the queue if that is allowed now.
     pub fn purge(&mut self, now: Millis) -> bool {
         let allowed = self.purged.is_none_or(|purged| now >= purged + 60 * SECOND);
         if allowed {
@@ -190,7 +190,7 @@ impl ModelQueue {
         allowed
     }
 
-    /// Forgets the messages that are too old.
+    /// Removes the messages past retention.
     pub fn expire(&mut self, now: Millis) {
         let retention = u64::from(self.retention_seconds) * SECOND;
         self.messages

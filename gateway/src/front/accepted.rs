@@ -1,0 +1,123 @@
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use proto::v1::recognition_result::Outcome;
+use proto::v1::{RecognitionJob, RecognizeResponse, Timings};
+use proto::{FileName, JobId};
+use tokio::sync::oneshot;
+
+use super::admission::AdmissionPermit;
+use super::backend::Backend;
+use super::inspect::InspectedPhoto;
+use super::photo_store::StoredPhoto;
+use super::registry::{Reply, RequestRegistry, deadline_exceeded};
+use crate::error::{ErrorCode, RequestError};
+
+/// An accepted request: its photo is stored and enqueued, its reply awaited, and a bad photo deleted.
+#[derive(Debug)]
+pub struct AcceptedRequest {
+    pub id: JobId,
+    pub file_name: FileName,
+    pub photo: InspectedPhoto,
+    pub accepted_at: Instant,
+    pub deadline: Instant,
+    pub reply: oneshot::Receiver<Reply>,
+    pub registry: Arc<RequestRegistry>,
+    pub backend: Backend,
+    pub permit: AdmissionPermit,
+}
+
+impl AcceptedRequest {
+    /// Runs the request to its end.
+    ///
+    /// # Errors
+    /// The error for the client.
+    pub async fn run(self) -> Result<RecognizeResponse, RequestError> {
+        let Self {
+            id,
+            file_name,
+            photo,
+            accepted_at,
+            deadline,
+            reply,
+            registry,
+            backend,
+            permit,
+        } = self;
+        let AdmissionPermit {
+            in_flight: _in_flight,
+            memory,
+            ..
+        } = permit;
+        let submitted = submit(id, &file_name, &photo, deadline, &backend);
+        let stored = match tokio::time::timeout_at(deadline.into(), submitted).await {
+            Ok(Ok(stored)) => Some(stored),
+            Ok(Err(error)) => {
+                registry.finish(id, Err(error));
+                None
+            }
+            Err(_) => {
+                registry.finish(id, Err(deadline_exceeded()));
+                None
+            }
+        };
+        // From here on only the worker needs the photo.
+        drop((photo, memory));
+
+        let reply = reply.await.unwrap_or_else(|_| {
+            Err(RequestError::new(
+                ErrorCode::Internal,
+                "the request was lost",
+            ))
+        });
+        match reply? {
+            (Outcome::Recognition(recognition), timings) => {
+                let total_ms = accepted_at.elapsed().as_secs_f32() * 1e3;
+                Ok(RecognizeResponse {
+                    request_id: id.to_string(),
+                    stem: file_name.stem().to_owned(),
+                    recognition: Some(recognition),
+                    timings: Some(Timings {
+                        total_ms,
+                        ..timings
+                    }),
+                })
+            }
+            (Outcome::Failure(failure), _) => {
+                let error = RequestError::from(failure);
+                if let Some(stored) = stored.filter(|_| error.code.is_bad_photo()) {
+                    stored.discard().await;
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+async fn submit(
+    id: JobId,
+    file_name: &FileName,
+    photo: &InspectedPhoto,
+    deadline: Instant,
+    backend: &Backend,
+) -> Result<StoredPhoto, RequestError> {
+    let stored = backend.photos.store(file_name, photo).await?;
+    let renamed = stored.key() != file_name.as_str();
+    let left = deadline.saturating_duration_since(Instant::now());
+    let job = RecognitionJob {
+        job_id: id.to_string(),
+        object_key: stored.key().to_owned(),
+        file_name: if renamed {
+            file_name.to_string()
+        } else {
+            String::new()
+        },
+        reply_queue: backend.reply_queue.clone(),
+        deadline: Some((SystemTime::now() + left).into()),
+        photo_sha256: photo.sha256.clone(),
+        // 0 would mean forever.
+        time_to_live_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1),
+    };
+    backend.requests.send(proto::encode(&job)).await?;
+    Ok(stored)
+}

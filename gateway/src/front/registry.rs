@@ -1,0 +1,111 @@
+//! The requests that wait for replies.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use platform::demand::Demand;
+use proto::JobId;
+use proto::v1::recognition_result::Outcome;
+use proto::v1::{RecognitionResult, Timings};
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::pending::Pending;
+use crate::error::{ErrorCode, RequestError};
+use crate::metric;
+
+/// Interval of the checks for deadlines.
+const TICK: Duration = Duration::from_millis(50);
+
+/// The result of a job.
+pub type Reply = Result<(Outcome, Timings), RequestError>;
+
+/// The pending requests of this process, and the demand that they make.
+#[derive(Debug, Default)]
+pub struct RequestRegistry {
+    pending: Mutex<Pending<oneshot::Sender<Reply>>>,
+    demand: watch::Sender<Demand>,
+}
+
+impl RequestRegistry {
+    /// Registers a request under a new job id. Clients cannot choose it: a reply to an earlier job must not match.
+    pub fn accept(&self, now: Instant, deadline: Instant) -> (JobId, oneshot::Receiver<Reply>) {
+        let (mut waiter, reply) = oneshot::channel();
+        let mut id = JobId::random();
+        self.change(|pending| {
+            while let Err(refused) = pending.accept(id, waiter, now, deadline) {
+                (waiter, id) = (refused, JobId::random());
+            }
+        });
+        (id, reply)
+    }
+
+    /// Ends the wait for this job. Returns `false` when no request waits for it.
+    pub fn finish(&self, id: JobId, reply: Reply) -> bool {
+        let waiter = self.change(|pending| pending.finish(id));
+        waiter.is_some_and(|waiter| waiter.send(reply).is_ok())
+    }
+
+    /// Returns the demand and its changes.
+    #[must_use]
+    pub fn demand(&self) -> watch::Receiver<Demand> {
+        self.demand.subscribe()
+    }
+
+    /// Whether a request has waited for at least `age`.
+    #[must_use]
+    pub fn any_older_than(&self, age: Duration) -> bool {
+        let time = Instant::now().checked_sub(age);
+        time.is_some_and(|time| self.lock().any_accepted_by(time))
+    }
+
+    /// Changes the pending requests, and publishes the demand if it changed.
+    fn change<T>(&self, change: impl FnOnce(&mut Pending<oneshot::Sender<Reply>>) -> T) -> T {
+        let mut pending = self.lock();
+        let output = change(&mut pending);
+        let demand = pending.demand();
+        // Under the lock, so that demands are published in the order of the changes.
+        self.demand.send_if_modified(|published| {
+            let modified = *published != demand;
+            *published = demand;
+            modified
+        });
+        drop(pending);
+        metric::FRONT_IN_FLIGHT
+            .gauge()
+            .set(demand.unanswered as f64);
+        output
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pending<oneshot::Sender<Reply>>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Fails requests at their deadlines, until `stop`.
+pub async fn expire_until(registry: Arc<RequestRegistry>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        if registry.demand.borrow().unanswered == 0 {
+            continue;
+        }
+        for waiter in registry.change(|pending| pending.expire(Instant::now())) {
+            // The receiver is gone if the request failed meanwhile.
+            let _ = waiter.send(Err(deadline_exceeded()));
+        }
+    }
+}
+
+/// Returns the outcome and timings of a worker's reply, or `None` without an outcome.
+#[must_use]
+pub fn reply_of(result: RecognitionResult) -> Option<Reply> {
+    let timings = result.timings.unwrap_or_default();
+    result.outcome.map(|outcome| Ok((outcome, timings)))
+}
+
+#[must_use]
+pub fn deadline_exceeded() -> RequestError {
+    let message = "no worker answered in time; the result may still reach the out-bucket";
+    RequestError::new(ErrorCode::DeadlineExceeded, message)
+}

@@ -1,0 +1,116 @@
+//! Errors that every action of a service can return: the caller is not authenticated, or a fault is injected.
+
+use http::{HeaderValue, Response, StatusCode};
+use s3s::Body;
+
+use crate::auth::AuthError;
+use crate::protocol::Protocol;
+use crate::response::{request_id, response, xml};
+use crate::sqs::query_error;
+use crate::xml::Xml;
+
+/// An error in AWS's terms, not yet in the shape of a protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommonError {
+    /// As AWS spells it.
+    pub code: String,
+    pub status: StatusCode,
+    pub message: String,
+}
+
+impl CommonError {
+    pub fn new(code: &str, status: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            code: code.to_owned(),
+            status,
+            message: message.into(),
+        }
+    }
+
+    /// Returns the error of a service whose caller failed to authenticate.
+    pub fn of_auth(error: &AuthError, protocol: Protocol) -> Self {
+        let (code, status) = match (protocol, error) {
+            (Protocol::Ec2, AuthError::Missing) => {
+                return Self::new(
+                    "MissingParameter",
+                    StatusCode::BAD_REQUEST,
+                    "The request must contain the parameter AWSAccessKeyId",
+                );
+            }
+            (Protocol::Ec2, AuthError::UnknownKey | AuthError::Mismatch | AuthError::Scope(_)) => {
+                return Self::new(
+                    "AuthFailure",
+                    StatusCode::UNAUTHORIZED,
+                    "AWS was not able to validate the provided access credentials",
+                );
+            }
+            (Protocol::Ec2, AuthError::Skewed(_) | AuthError::Expired) => {
+                let message = AuthError::Expired.to_string();
+                return Self::new("RequestExpired", StatusCode::BAD_REQUEST, message);
+            }
+            (_, AuthError::Missing) => ("MissingAuthenticationToken", StatusCode::FORBIDDEN),
+            (_, AuthError::Incomplete(_)) => ("IncompleteSignature", StatusCode::BAD_REQUEST),
+            (_, AuthError::UnknownKey) => ("InvalidClientTokenId", StatusCode::FORBIDDEN),
+            (_, AuthError::Mismatch | AuthError::Scope(_) | AuthError::Skewed(_)) => {
+                ("SignatureDoesNotMatch", StatusCode::FORBIDDEN)
+            }
+            (_, AuthError::Expired) => ("RequestExpired", StatusCode::BAD_REQUEST),
+        };
+        Self::new(code, status, error.to_string())
+    }
+
+    /// Returns the error as a response in a protocol.
+    pub fn response(&self, protocol: Protocol) -> Response<Body> {
+        let Self {
+            code,
+            status,
+            message,
+        } = self;
+        let fault = if status.is_server_error() {
+            "Receiver"
+        } else {
+            "Sender"
+        };
+        match protocol {
+            Protocol::S3 => {
+                let mut document = Xml::document();
+                document.element("Error", |xml| {
+                    xml.text("Code", code);
+                    xml.text("Message", message);
+                });
+                xml(*status, document.into_text())
+            }
+            Protocol::Ec2 => xml(*status, Xml::error(code, message, &request_id())),
+            Protocol::SqsQuery => {
+                let document = query_error(fault, code, message, &request_id());
+                xml(*status, document)
+            }
+            Protocol::SqsJson => sqs_json_error(
+                *status,
+                &format!("com.amazonaws.sqs#{code}"),
+                &format!("{code};{fault}"),
+                message,
+            ),
+        }
+    }
+}
+
+/// Returns an error of SQS's JSON protocol.
+///
+/// Clients written for the query protocol read the code from `query_error`, which is `CODE;Sender` or `CODE;Receiver`.
+pub fn sqs_json_error(
+    status: StatusCode,
+    shape: &str,
+    query_error: &str,
+    message: &str,
+) -> Response<Body> {
+    let body = serde_json::json!({ "__type": shape, "message": message }).to_string();
+    let mut response = response(status, "application/x-amz-json-1.0", body);
+    // The code of an injected fault may be any text, also one that no header can carry.
+    if let Ok(query_error) = HeaderValue::from_str(query_error) {
+        response
+            .headers_mut()
+            .insert("x-amzn-query-error", query_error);
+    }
+    response
+}

@@ -1,0 +1,233 @@
+//! Carries requests from the port to the services, through the layers that every call passes.
+
+mod layers;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use s3s::Body;
+use thiserror::Error;
+use tower::util::BoxCloneSyncService;
+use tower::{ServiceBuilder, ServiceExt, service_fn};
+
+use crate::admin::Admin;
+use crate::clock::Clock;
+use crate::common_error::{CommonError, sqs_json_error};
+use crate::config::Authentication;
+use crate::ec2::{Ec2, Params};
+use crate::fault_injection::FaultInjection;
+use crate::metrics::CallMetrics;
+use crate::protocol::{AwsService, Protocol};
+use crate::response::{plain, request_id, response, set_request_id, xml};
+use crate::route::{Operation, Route, base_url, form, route, sqs_action};
+use crate::s3::{S3, Target};
+use crate::sqs::{self, Sqs};
+use crate::xml::Xml;
+
+/// The services behind all ports.
+#[derive(Debug)]
+pub struct Services {
+    pub s3: S3,
+    pub sqs: Arc<Sqs>,
+    pub ec2: Arc<Ec2>,
+}
+
+/// Dispatches requests to their services.
+#[derive(Debug)]
+pub struct Dispatcher {
+    services: Arc<Services>,
+    metrics: Arc<CallMetrics>,
+    admin: Admin,
+    calls: CallService,
+}
+
+/// An injected fault: the client gets no reply, and its connection is reset.
+#[derive(Debug, Error)]
+#[error("a fault resets the connection")]
+pub struct ConnectionReset;
+
+/// A reply, or the reset of the connection. All other errors are replies.
+type Reply = Result<Response<Body>, ConnectionReset>;
+
+/// A service of calls, with the layers around it.
+type CallService = BoxCloneSyncService<Call, Response<Body>, ConnectionReset>;
+
+/// One call of an action.
+struct Call {
+    operation: Operation,
+    input: Input,
+}
+
+enum Input {
+    /// S3 reads the body itself.
+    Streamed(Target, Request<Body>),
+    Read(Parts, Bytes),
+}
+
+/// Room for a batch of the largest messages with the escapes of JSON.
+const MAX_REQUEST_BYTES: usize = 8 * 1024 * 1024;
+
+impl Dispatcher {
+    pub fn new(
+        services: Services,
+        authentication: Authentication,
+        faults: Arc<FaultInjection>,
+        clock: Clock,
+    ) -> Self {
+        let services = Arc::new(services);
+        let metrics = Arc::new(CallMetrics::default());
+        let target = Arc::clone(&services);
+        let calls = ServiceBuilder::new()
+            .layer(layers::count(Arc::clone(&metrics)))
+            .layer(layers::authenticate(authentication, clock))
+            .layer(layers::inject_faults(Arc::clone(&faults)))
+            .service(BoxCloneSyncService::new(service_fn(move |call: Call| {
+                let services = Arc::clone(&target);
+                async move { Ok(services.call(call).await) }
+            })));
+        Self {
+            admin: Admin::new(faults, Arc::clone(&services.ec2)),
+            services,
+            metrics,
+            calls,
+        }
+    }
+
+    /// Handles one request of a port that serves all services, or `only` one.
+    ///
+    /// # Errors
+    /// When an injected fault resets the connection.
+    pub async fn handle(&self, request: Request<Incoming>, only: Option<AwsService>) -> Reply {
+        let call = match route(&request, only) {
+            Route::Health => return Ok(plain(StatusCode::OK, "ok\n")),
+            Route::Metrics => {
+                let metrics = self.metrics.prometheus() + &self.services.sqs.prometheus();
+                return Ok(plain(StatusCode::OK, metrics));
+            }
+            Route::Admin => {
+                return Ok(match read_body(request).await {
+                    Ok((parts, body)) => self.admin.handle(&parts, &body),
+                    Err(reason) => plain(StatusCode::BAD_REQUEST, format!("{reason}\n")),
+                });
+            }
+            Route::UnknownService(name) => return Ok(unknown_service(&name)),
+            Route::S3(None) => {
+                let operation = Operation {
+                    protocol: Protocol::S3,
+                    action: "Other",
+                };
+                let message = "Couldn't parse the specified URI.";
+                return Ok(self.refuse(operation, "InvalidURI", message.to_owned()));
+            }
+            Route::S3(Some(target)) => Call {
+                operation: Operation {
+                    protocol: Protocol::S3,
+                    action: target.action,
+                },
+                input: Input::Streamed(target, request.map(Into::into)),
+            },
+            Route::SqsJson(operation) => match read_body(request).await {
+                Ok((parts, body)) => Call {
+                    operation,
+                    input: Input::Read(parts, body),
+                },
+                Err(reason) => {
+                    return Ok(self.refuse(operation, "SerializationException", reason));
+                }
+            },
+            Route::Query(service) => match read_body(request).await {
+                Ok((parts, body)) => Call {
+                    operation: Operation::of_form(form(&parts, &body), parts.uri.path(), service),
+                    input: Input::Read(parts, body),
+                },
+                Err(reason) => {
+                    let operation = Operation::named(Protocol::Ec2, "");
+                    return Ok(self.refuse(operation, "InvalidRequest", reason));
+                }
+            },
+        };
+        self.calls.clone().oneshot(call).await
+    }
+
+    /// Counts and returns the error of a request that cannot be read.
+    fn refuse(&self, operation: Operation, code: &str, message: String) -> Response<Body> {
+        let error = CommonError::new(code, StatusCode::BAD_REQUEST, message);
+        self.metrics.count(operation, Some(error.status));
+        error.response(operation.protocol)
+    }
+}
+
+impl Services {
+    async fn call(&self, call: Call) -> Response<Body> {
+        match (call.operation.protocol, call.input) {
+            (_, Input::Streamed(target, request)) => self.s3.call(&target, request).await,
+            (Protocol::SqsJson, Input::Read(parts, body)) => self.sqs_json(&parts, &body).await,
+            (Protocol::SqsQuery, Input::Read(parts, body)) => self.sqs_query(&parts, &body).await,
+            (_, Input::Read(parts, body)) => self.ec2(form(&parts, &body)),
+        }
+    }
+
+    async fn sqs_json(&self, parts: &Parts, body: &[u8]) -> Response<Body> {
+        let action = sqs_action(&parts.headers).unwrap_or_default();
+        match self.sqs.call(action, body, &base_url(&parts.headers)).await {
+            Ok(body) => response(StatusCode::OK, "application/x-amz-json-1.0", body),
+            Err(error) => sqs_json_error(
+                error.status(),
+                error.shape(),
+                &format!("{};{}", error.query_code(), error.fault()),
+                &error.to_string(),
+            ),
+        }
+    }
+
+    async fn sqs_query(&self, parts: &Parts, body: &[u8]) -> Response<Body> {
+        let request_id = request_id();
+        let (form, base_url) = (form(parts, body), base_url(&parts.headers));
+        let call = self
+            .sqs
+            .call_query(form, parts.uri.path(), &base_url, &request_id);
+        let mut response = match call.await {
+            Ok(document) => xml(StatusCode::OK, document),
+            Err(error) => {
+                let (fault, code) = (error.fault(), error.query_code());
+                let document = sqs::query_error(fault, code, &error.to_string(), &request_id);
+                xml(error.status(), document)
+            }
+        };
+        set_request_id(&mut response, &request_id);
+        response
+    }
+
+    fn ec2(&self, form: &[u8]) -> Response<Body> {
+        let request_id = request_id();
+        let result = Params::parse(form).and_then(|params| {
+            let action = params.owned("Action").unwrap_or_default();
+            self.ec2.call(&action, &params, &request_id)
+        });
+        match result {
+            Ok(document) => xml(StatusCode::OK, document),
+            Err(error) => {
+                let document = Xml::error(error.code(), &error.to_string(), &request_id);
+                xml(error.status(), document)
+            }
+        }
+    }
+}
+
+fn unknown_service(name: &str) -> Response<Body> {
+    let message = format!("localcloud has no service {name:?}, only s3, sqs and ec2.");
+    let document = Xml::error("InvalidAction", &message, &request_id());
+    xml(StatusCode::BAD_REQUEST, document)
+}
+
+async fn read_body(request: Request<Incoming>) -> Result<(Parts, Bytes), String> {
+    let (parts, body) = request.into_parts();
+    match Limited::new(body, MAX_REQUEST_BYTES).collect().await {
+        Ok(body) => Ok((parts, body.to_bytes())),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,29 @@
+//! Timestamps as EC2 writes them.
+
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+use crate::clock::Millis;
+
+const WITH_MILLIS: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+const WITH_SECONDS: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+
+/// Formats a time as the API does.
+pub fn timestamp(at: Millis) -> String {
+    format(at, WITH_MILLIS)
+}
+
+/// Formats a time as the metadata service does.
+pub fn timestamp_in_seconds(at: Millis) -> String {
+    format(at, WITH_SECONDS)
+}
+
+fn format(at: Millis, form: &[BorrowedFormatItem<'_>]) -> String {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at) * 1_000_000)
+        .ok()
+        .and_then(|time| time.format(form).ok())
+        .unwrap_or_default()
+}

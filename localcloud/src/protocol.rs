@@ -1,0 +1,43 @@
+//! The services, and the protocols that their clients speak.
+
+use serde::{Deserialize, Serialize};
+
+/// An AWS service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AwsService {
+    S3,
+    Sqs,
+    Ec2,
+}
+
+/// How a request is written, and its reply must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    S3,
+    SqsJson,
+    SqsQuery,
+    Ec2,
+}
+
+impl AwsService {
+    /// Returns the service's name in signatures and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Sqs => "sqs",
+            Self::Ec2 => "ec2",
+        }
+    }
+}
+
+impl Protocol {
+    /// Returns the service that the protocol belongs to.
+    pub fn service(self) -> AwsService {
+        match self {
+            Self::S3 => AwsService::S3,
+            Self::SqsJson | Self::SqsQuery => AwsService::Sqs,
+            Self::Ec2 => AwsService::Ec2,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Which service and action a request is for. Pure: it reads the request's head, and the form of a query protocol.
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, header};
+
+use crate::account::ACCOUNT_ID;
+use crate::auth::signed_service;
+use crate::ec2_actions;
+use crate::protocol::{AwsService, Protocol};
+use crate::s3::Target;
+use crate::sqs;
+
+/// What a request is for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Route {
+    Health,
+    Metrics,
+    Admin,
+    /// A call of S3; `None` if its path is not valid percent-encoded UTF-8.
+    S3(Option<Target>),
+    SqsJson(Operation),
+    /// A call of a query protocol. Its form names the action, and the service if it is `None` here.
+    Query(Option<AwsService>),
+    /// A request signed for a service that localcloud does not have.
+    UnknownService(String),
+}
+
+/// A protocol and the action that a request calls in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Operation {
+    pub protocol: Protocol,
+    /// The name in the service's own list, or `Unknown`.
+    pub action: &'static str,
+}
+
+const SQS_TARGET: &str = "AmazonSQS.";
+const SQS_VERSION: &str = "2012-11-05";
+
+impl Operation {
+    /// Returns the operation of an action that may be unknown.
+    pub fn named(protocol: Protocol, action: &str) -> Self {
+        let known: &[&str] = match protocol.service() {
+            AwsService::S3 => &[],
+            AwsService::Sqs => &sqs::ACTIONS,
+            AwsService::Ec2 => &ec2_actions::ALL,
+        };
+        let action = known.iter().copied().find(|name| *name == action);
+        Self {
+            protocol,
+            action: action.unwrap_or("Unknown"),
+        }
+    }
+
+    /// Returns the operation that a form asks for. `service` is that of the route.
+    pub fn of_form(form: &[u8], path: &str, service: Option<AwsService>) -> Self {
+        let pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> =
+            serde_urlencoded::from_bytes(form).unwrap_or_default();
+        let parameter = |wanted: &str| {
+            let pair = pairs.iter().find(|(name, _)| name == wanted);
+            pair.map_or("", |(_, value)| value)
+        };
+        let is_sqs = match service {
+            Some(service) => service == AwsService::Sqs,
+            None => is_queue_path(path) || parameter("Version") == SQS_VERSION,
+        };
+        let protocol = if is_sqs {
+            Protocol::SqsQuery
+        } else {
+            Protocol::Ec2
+        };
+        Self::named(protocol, parameter("Action"))
+    }
+}
+
+/// Routes a request of a port that serves all services, or `only` one.
+pub fn route<B>(request: &Request<B>, only: Option<AwsService>) -> Route {
+    let signed_for = signed_service(request);
+    if signed_for.is_none() {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET, "/healthz") => return Route::Health,
+            (&Method::GET, "/metrics") => return Route::Metrics,
+            (_, path) if path.starts_with("/_localcloud/") => return Route::Admin,
+            _ => {}
+        }
+    }
+    let service = match (only, signed_for.as_deref()) {
+        (Some(only), _) => Some(only),
+        (None, Some("s3")) => Some(AwsService::S3),
+        (None, Some("sqs")) => Some(AwsService::Sqs),
+        (None, Some("ec2")) => Some(AwsService::Ec2),
+        (None, Some(other)) => return Route::UnknownService(other.to_owned()),
+        (None, None) => service_of_unsigned(request),
+    };
+    match (service, sqs_action(request.headers())) {
+        (Some(AwsService::S3), _) => Route::S3(Target::of(request)),
+        (Some(AwsService::Sqs), Some(action)) => {
+            Route::SqsJson(Operation::named(Protocol::SqsJson, action))
+        }
+        _ => Route::Query(service),
+    }
+}
+
+/// Returns the action in the target header of SQS's JSON protocol.
+pub fn sqs_action(headers: &HeaderMap) -> Option<&str> {
+    let target = headers.get("x-amz-target")?.to_str().ok()?;
+    target.strip_prefix(SQS_TARGET)
+}
+
+/// Returns the parameters of a query protocol. A short call may be a GET with its parameters in the URL.
+pub fn form<'a>(parts: &'a Parts, body: &'a [u8]) -> &'a [u8] {
+    match parts.uri.query() {
+        Some(query) if parts.method == Method::GET => query.as_bytes(),
+        _ => body,
+    }
+}
+
+/// Returns what queue URLs begin with: the address by which the client reached localcloud.
+pub fn base_url(headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST);
+    let host = host.and_then(|host| host.to_str().ok());
+    format!("http://{}", host.unwrap_or("localhost"))
+}
+
+/// Returns the service of an unsigned request; `None` for a query protocol, whose form names it.
+fn service_of_unsigned<B>(request: &Request<B>) -> Option<AwsService> {
+    if sqs_action(request.headers()).is_some() {
+        return Some(AwsService::Sqs);
+    }
+    let path = request.uri().path();
+    if path != "/" && !is_queue_path(path) {
+        return Some(AwsService::S3);
+    }
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let is_form = content_type.is_some_and(|content_type| {
+        content_type
+            .as_bytes()
+            .starts_with(b"application/x-www-form-urlencoded")
+    });
+    let has_action = || {
+        let query = request.uri().query().unwrap_or_default();
+        query.split('&').any(|pair| pair.starts_with("Action="))
+    };
+    match *request.method() {
+        Method::POST if is_form => None,
+        Method::GET if has_action() => None,
+        _ => Some(AwsService::S3),
+    }
+}
+
+fn is_queue_path(path: &str) -> bool {
+    path.strip_prefix('/')
+        .and_then(|path| path.strip_prefix(ACCOUNT_ID))
+        .is_some_and(|rest| rest.starts_with('/'))
+}

@@ -1,0 +1,55 @@
+//! What responses and events say about a request.
+
+use std::net::IpAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{Extensions, HeaderMap, Uri, header};
+use uuid::Uuid;
+
+/// One request to S3.
+#[derive(Debug, Clone, Default)]
+pub struct RequestContext {
+    pub request_id: String,
+    /// `x-amz-id-2`.
+    pub host_id: String,
+    /// The key that signs the request; empty without a signature.
+    pub access_key: String,
+    /// The region that the request is signed for.
+    pub region: Option<String>,
+    /// The client's IP address; empty if unknown.
+    pub address: String,
+}
+
+/// The address of the connection's peer, a request extension that the server sets.
+#[derive(Debug, Clone, Copy)]
+pub struct PeerAddress(pub IpAddr);
+
+impl RequestContext {
+    /// Reads a request without verifying its signature.
+    pub fn of(uri: &Uri, headers: &HeaderMap, extensions: &Extensions) -> Self {
+        let [low, high] = [Uuid::new_v4(), Uuid::new_v4()].map(Uuid::into_bytes);
+        let scope = credential_scope(uri, headers).unwrap_or_default();
+        let mut scope = scope.split('/');
+        let peer = extensions.get::<PeerAddress>();
+        Self {
+            request_id: low[..8].iter().map(|byte| format!("{byte:02X}")).collect(),
+            host_id: STANDARD.encode([low, high].concat()),
+            access_key: scope.next().unwrap_or_default().to_owned(),
+            region: scope.nth(1).map(str::to_owned),
+            address: peer.map_or_else(String::new, |peer| peer.0.to_string()),
+        }
+    }
+}
+
+/// Returns `KEY/DATE/REGION/SERVICE/aws4_request`.
+fn credential_scope(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    if let Some(authorization) = headers.get(header::AUTHORIZATION) {
+        let text = authorization.to_str().ok()?;
+        let (_, scope) = text.split_once("Credential=")?;
+        return scope.split(',').next().map(str::to_owned);
+    }
+    let mut pairs = uri.query()?.split('&');
+    let credential = pairs.find_map(|pair| pair.strip_prefix("X-Amz-Credential="))?;
+    Some(credential.replace("%2F", "/"))
+}

@@ -1,0 +1,44 @@
+//! Decides which instances to start, launch, cordon, uncordon and stop.
+//!
+//! [`plan`] is a pure function from a [`Policy`], an [`Observation`] and its own [`Memory`] to a [`Plan`]. It reads no clock,
+//! does no I/O, and leaves its executor no choices.
+//!
+//! - `model`: what is observed: instances, demand, the queue, billing; and [`Moment`].
+//! - `policy`: what is configured: bounds, timeouts, targets, prices, the schedule.
+//! - `plan`: what is decided, with its reason and the rejected alternatives.
+//! - `planner`: the decision from beginning to end, and its memory.
+//! - `demand`: how much work there is, by what front and the queue report.
+//! - `estimate`: measured service times, boot times and arrival rates.
+//! - `policies`: from demand to a number of workers, by seven policies.
+//! - `lost`: instances that are given up because their worker is silent.
+//! - `moves`: from a number of workers to the calls that lead there.
+//! - `reason`: the plan's sentence.
+//! - [`pace`]: how often to poll EC2 and the queue.
+//! - [`throttle`]: token buckets and exponential backoff.
+//! - `fixtures`: observations for tests (feature `fixtures`).
+
+mod demand;
+mod estimate;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixtures;
+mod lost;
+mod model;
+mod moves;
+pub mod pace;
+mod plan;
+mod planner;
+mod policies;
+mod policy;
+mod reason;
+#[cfg(test)]
+mod tests;
+pub mod throttle;
+
+pub use estimate::{Estimates, Rate, Smoothed};
+pub use model::{
+    Billing, Counters, FailedBoots, FrontDemand, Held, Instance, InstanceId, Moment, Observation,
+    Seen, State,
+};
+pub use plan::{Alternative, Plan, Stop, StopCause};
+pub use planner::{Memory, may_discard, plan};
+pub use policy::{Bounds, Goal, KeepIdle, Limits, Patience, Policy, PolicyKind, Prices, Window};

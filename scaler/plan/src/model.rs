@@ -1,0 +1,296 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Patience;
+
+/// A point in time, counted from the Unix epoch. The scaler's clock makes it monotonic within a process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Moment(Duration);
+
+/// An EC2 instance id. Cloning is cheap.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct InstanceId(Arc<str>);
+
+/// Everything that a plan is made from.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observation {
+    pub now: Moment,
+    /// Front's exact demand; absent when front is unreachable.
+    pub front: Option<Seen<FrontDemand>>,
+    /// The request queue's counters; absent when the queue was never reached, or does not exist yet.
+    pub queue: Option<Seen<Counters>>,
+    /// All worker instances that are not terminated, in the order of their numbers.
+    pub instances: Vec<Instance>,
+    /// How many instances the launches in progress have requested; their ids are not known yet.
+    pub launching: u32,
+    /// When the last answered DescribeInstances was sent; absent before the first answer.
+    pub described_at: Option<Moment>,
+    /// Present while the last starts failed.
+    pub failed_boots: Option<FailedBoots>,
+    pub held: Held,
+    pub billing: Billing,
+}
+
+/// What the instances cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Billing {
+    /// Dollars for all instances so far, since the scaler started.
+    pub spent: f64,
+    /// How many instances are down and still paid for: EC2 bills a minimum for each start.
+    pub still_paid: u32,
+    /// When the minimum of the first of these ends.
+    pub paid_off_at: Option<Moment>,
+}
+
+/// Instances that stopped by themselves before their worker was ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailedBoots {
+    /// How many starts have failed in a row; instances that were started together count once.
+    pub in_a_row: u32,
+    /// Until when no other instance is started or launched.
+    pub held_until: Moment,
+}
+
+/// A value and when it was requested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen<T> {
+    pub value: T,
+    pub at: Moment,
+}
+
+/// Front's counters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FrontDemand {
+    /// Requests accepted and not yet answered.
+    pub unanswered: u64,
+    /// Requests accepted since front started.
+    pub accepted_total: u64,
+    /// Requests answered since front started.
+    pub answered_total: u64,
+}
+
+/// The request queue's approximate counters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub visible: u64,
+    pub in_flight: u64,
+    pub delayed: u64,
+}
+
+/// One worker instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    pub id: InstanceId,
+    /// The number in its name; absent until it is named.
+    pub number: Option<u32>,
+    pub state: State,
+    /// Since when it is in `state`. After each job the worker is idle anew.
+    pub since: Moment,
+    /// When its worker last reported; absent before the first report since the instance started.
+    pub heard: Option<Moment>,
+    /// When it was last started or launched: since when it is paid for.
+    pub started_at: Option<Moment>,
+    /// Since when EC2 describes it as running.
+    pub running_since: Option<Moment>,
+    /// Whether EC2 has listed it: a launched instance may be missing for a while.
+    pub listed: bool,
+    /// Whether AWS is about to end it, as its worker reported.
+    pub leaving: bool,
+}
+
+/// The state of an instance and its worker. See `muster.v1.InstanceState`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// In the warm pool: may be started.
+    Stopped,
+    /// Started, not yet running.
+    Pending,
+    /// Running, worker not yet ready.
+    Booting,
+    Idle,
+    Busy,
+    /// Ordered to take no more work; not yet confirmed.
+    Draining,
+    /// Confirmed: idle, and no receive call outstanding.
+    Cordoned,
+    Stopping,
+}
+
+/// Until when calls of each kind are held back, because EC2 refused the last one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    pub start: Option<Moment>,
+    pub launch: Option<Moment>,
+    pub stop: Option<Moment>,
+    pub rename: Option<Moment>,
+}
+
+impl Moment {
+    #[must_use]
+    pub const fn after_epoch(elapsed: Duration) -> Self {
+        Self(elapsed)
+    }
+
+    /// Time since the Unix epoch.
+    #[must_use]
+    pub const fn elapsed(self) -> Duration {
+        self.0
+    }
+
+    /// Zero when `earlier` is not earlier.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(duration))
+    }
+
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration))
+    }
+}
+
+impl From<SystemTime> for Moment {
+    /// Times before 1970 become 1970.
+    fn from(time: SystemTime) -> Self {
+        Self(
+            time.duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default(),
+        )
+    }
+}
+
+impl InstanceId {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for InstanceId {
+    fn from(id: &str) -> Self {
+        Self(id.into())
+    }
+}
+
+impl From<String> for InstanceId {
+    fn from(id: String) -> Self {
+        Self(id.into())
+    }
+}
+
+impl From<InstanceId> for String {
+    fn from(id: InstanceId) -> Self {
+        id.0.as_ref().to_owned()
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Counters {
+    /// All messages that are not deleted.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.visible
+            .saturating_add(self.in_flight)
+            .saturating_add(self.delayed)
+    }
+}
+
+impl State {
+    pub const ALL: [Self; 8] = [
+        Self::Stopped,
+        Self::Pending,
+        Self::Booting,
+        Self::Idle,
+        Self::Busy,
+        Self::Draining,
+        Self::Cordoned,
+        Self::Stopping,
+    ];
+
+    /// Whether the instance serves requests or is going to.
+    #[must_use]
+    pub fn is_capacity(self) -> bool {
+        matches!(
+            self,
+            Self::Pending | Self::Booting | Self::Idle | Self::Busy
+        )
+    }
+
+    /// Whether the instance was told to take no more work and may still be uncordoned.
+    #[must_use]
+    pub fn is_withdrawn(self) -> bool {
+        matches!(self, Self::Draining | Self::Cordoned)
+    }
+
+    /// Lower-case, as in metrics and tables.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Pending => "pending",
+            Self::Booting => "booting",
+            Self::Idle => "idle",
+            Self::Busy => "busy",
+            Self::Draining => "draining",
+            Self::Cordoned => "cordoned",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+impl Instance {
+    /// Whether it serves requests or is going to, and is not about to end.
+    #[must_use]
+    pub fn is_capacity(&self) -> bool {
+        self.state.is_capacity() && !self.leaving
+    }
+}
+
+impl Observation {
+    /// Whether EC2's answer is recent enough to launch, cordon and stop workers by.
+    #[must_use]
+    pub fn fleet_is_fresh(&self, patience: &Patience) -> bool {
+        self.described_at
+            .is_some_and(|at| self.now.since(at) <= patience.fleet_stale_after)
+    }
+
+    /// How many instances are in `state`, including those of launches in progress.
+    #[must_use]
+    pub fn count(&self, state: State) -> u32 {
+        let listed = self
+            .instances
+            .iter()
+            .filter(|instance| instance.state == state)
+            .count();
+        let launching = if state == State::Pending {
+            self.launching
+        } else {
+            0
+        };
+        u32::try_from(listed)
+            .unwrap_or(u32::MAX)
+            .saturating_add(launching)
+    }
+
+    /// How many instances serve requests or are going to.
+    pub(crate) fn working(&self) -> u32 {
+        let working = self.instances.iter().filter(|it| it.is_capacity()).count();
+        u32::try_from(working)
+            .unwrap_or(u32::MAX)
+            .saturating_add(self.launching)
+    }
+}

@@ -1,0 +1,367 @@
+//! From a desired number of workers to the calls that lead there, for all policies.
+
+use std::collections::HashSet;
+
+use crate::lost::Lost;
+use crate::policies::{ScaleIn, Target};
+use crate::{
+    Instance, InstanceId, KeepIdle, Limits, Memory, Moment, Observation, Plan, Policy, State, Stop,
+    StopCause,
+};
+
+pub(crate) struct Moves<'a> {
+    policy: &'a Policy,
+    limits: Limits,
+    observation: &'a Observation,
+    /// How many workers are wanted, within the limits.
+    desired: u32,
+    target: Target,
+    memory: &'a Memory,
+    lost: Lost<'a>,
+    /// Whether EC2's answer is recent enough to cordon workers by.
+    fleet_is_fresh: bool,
+    wake_at: Option<Moment>,
+}
+
+impl<'a> Moves<'a> {
+    pub(crate) fn new(
+        policy: &'a Policy,
+        limits: Limits,
+        observation: &'a Observation,
+        memory: &'a Memory,
+        lost: Lost<'a>,
+        target: Target,
+    ) -> Self {
+        let wake_at = [target.wake_at, lost.next_at].into_iter().flatten().min();
+        Self {
+            policy,
+            limits,
+            desired: limits.clamp(target.desired),
+            fleet_is_fresh: observation.fleet_is_fresh(&policy.patience),
+            observation,
+            target,
+            memory,
+            lost,
+            wake_at,
+        }
+    }
+
+    pub(crate) fn plan(mut self) -> Plan {
+        let mut plan = Plan {
+            desired_workers: self.desired,
+            rejected: std::mem::take(&mut self.target.rejected),
+            completes_in: self.target.completes_in,
+            ..Plan::default()
+        };
+        let working = self.working();
+        let missing = self.desired.saturating_sub(working);
+        let surplus = working.saturating_sub(self.desired);
+        plan.uncordon = self.call_back(missing);
+        if self.fleet_is_fresh {
+            plan.stop = self.stops(&plan.uncordon);
+        }
+        let missing = missing - len(&plan.uncordon);
+        if missing > 0 {
+            self.add_capacity(missing, &mut plan);
+        } else if surplus > 0 && self.fleet_is_fresh {
+            plan.cordon = self.withdraw(surplus);
+        }
+        if self.fleet_is_fresh {
+            let will_boot = plan.launch > 0 || !plan.start.is_empty();
+            if self.target.scale_in != ScaleIn::Hold && !will_boot && !self.is_booting() {
+                self.fill_the_warm_pool(&mut plan);
+            }
+            let at_work = self
+                .leaving()
+                .filter(|instance| instance.state.is_capacity());
+            plan.cordon
+                .extend(at_work.map(|instance| instance.id.clone()));
+        }
+        if self.limits.max_workers < self.policy.bounds.max_workers
+            && let Some(paid_off_at) = self.observation.billing.paid_off_at
+        {
+            self.wake(paid_off_at);
+        }
+        plan.rename = self.renames();
+        plan.wake_at = self.wake_at;
+        plan
+    }
+
+    fn working(&self) -> u32 {
+        let lost = self.lost.instances.iter();
+        let lost = lost.filter(|instance| instance.is_capacity()).count();
+        self.observation.working() - len_of(lost)
+    }
+
+    fn in_state(&self, state: State) -> impl Iterator<Item = &'a Instance> {
+        self.observation.instances.iter().filter(move |instance| {
+            instance.state == state && !instance.leaving && !self.lost.contains(instance)
+        })
+    }
+
+    /// Instances that AWS is about to end.
+    fn leaving(&self) -> impl Iterator<Item = &'a Instance> {
+        self.observation
+            .instances
+            .iter()
+            .filter(|instance| instance.leaving && !self.lost.contains(instance))
+    }
+
+    /// Cordoned workers are the fastest capacity, draining ones the second fastest.
+    fn call_back(&self, missing: u32) -> Vec<InstanceId> {
+        let withdrawn = self
+            .in_state(State::Cordoned)
+            .chain(self.in_state(State::Draining));
+        withdrawn
+            .take(missing as usize)
+            .map(|instance| instance.id.clone())
+            .collect()
+    }
+
+    fn add_capacity(&mut self, missing: u32, plan: &mut Plan) {
+        let wanted = missing.min(self.room(&plan.stop));
+        if wanted == 0 || !self.may_add() {
+            return;
+        }
+        let stopped: Vec<_> = self
+            .in_state(State::Stopped)
+            .take(wanted as usize)
+            .collect();
+        let from_pool = len(&stopped);
+        if self.may(self.observation.held.start) {
+            plan.start = stopped.iter().map(|instance| instance.id.clone()).collect();
+        }
+        // A launch by an old description could exceed the maximum: others may have been launched since.
+        if self.fleet_is_fresh && wanted > from_pool && self.may(self.observation.held.launch) {
+            plan.launch = (wanted - from_pool).min(self.launch_room());
+        }
+    }
+
+    /// Whether instances may be started or launched at all.
+    fn may_add(&mut self) -> bool {
+        let failed_boots = self.observation.failed_boots;
+        let cooldown = self.policy.bounds.scale_out_cooldown;
+        let cooled = self.memory.added_at.map(|at| at.after(cooldown));
+        self.may(failed_boots.map(|failed| failed.held_until)) && self.may(cooled)
+    }
+
+    /// Whether any instance is on its way up. Until it is ready, the policy's need is not final.
+    fn is_booting(&self) -> bool {
+        let booting = [State::Pending, State::Booting];
+        self.observation.launching > 0 || !self.in_states(&booting).is_empty()
+    }
+
+    /// Launches the instances that the warm pool lacks. They boot once and stop as any unneeded worker.
+    fn fill_the_warm_pool(&mut self, plan: &mut Plan) {
+        let instances = self.observation.instances.iter();
+        let there = len_of(instances.filter(|it| !self.lost.never_started(it)).count());
+        let needed = self.limits.clamp(self.target.needed);
+        let wanted = needed.saturating_add(self.policy.bounds.warm_pool);
+        let missing = wanted.min(self.limits.max_workers).saturating_sub(there);
+        let missing = missing.min(self.room(&plan.stop));
+        if missing > 0 && self.may_add() && self.may(self.observation.held.launch) {
+            plan.launch = missing;
+        }
+    }
+
+    /// How many more instances may exist. Stopping ones can be started soon, so they count, unless they take too long.
+    fn launch_room(&mut self) -> u32 {
+        let (now, patience) = (self.observation.now, self.policy.patience.stopping_patience);
+        let mut existing = self.observation.launching;
+        for instance in &self.observation.instances {
+            if self.lost.never_started(instance) {
+                continue;
+            }
+            let startable_at = instance.since.after(patience);
+            if instance.state != State::Stopping || now < startable_at {
+                existing = existing.saturating_add(1);
+            }
+            if instance.state == State::Stopping && now < startable_at {
+                self.wake(startable_at);
+            }
+        }
+        self.limits.max_workers.saturating_sub(existing)
+    }
+
+    fn withdraw(&mut self, surplus: u32) -> Vec<InstanceId> {
+        let excess = self.working().saturating_sub(self.limits.max_workers);
+        if excess > 0 {
+            // Lowered limits hold under every policy.
+            let all = [State::Pending, State::Booting, State::Idle, State::Busy];
+            return ids(self.in_states(&all), excess);
+        }
+        let bounds = &self.policy.bounds;
+        let changed_at = self.memory.added_at.max(self.memory.withdrawn_at);
+        if !self.may(changed_at.map(|at| at.after(bounds.scale_in_cooldown))) {
+            return Vec::new();
+        }
+        // Where only ready workers are withdrawn, a booting one does not replace them yet.
+        let up = len(&self.in_states(&[State::Idle, State::Busy]));
+        let replaced = surplus.min(up.saturating_sub(self.desired));
+        let chosen: Vec<&Instance> = match self.target.scale_in {
+            ScaleIn::Hold => Vec::new(),
+            // An instance for the warm pool has to boot before it can stop.
+            ScaleIn::AtOnce if bounds.warm_pool > 0 => self.in_states(&[State::Idle, State::Busy]),
+            ScaleIn::AtOnce => {
+                let all = [State::Pending, State::Booting, State::Idle, State::Busy];
+                return ids(self.in_states(&all), surplus);
+            }
+            ScaleIn::Paid => {
+                let now = self.observation.now;
+                let waiting: Vec<_> = self.in_state(State::Idle).collect();
+                let (paid, unpaid): (Vec<_>, Vec<_>) =
+                    waiting.into_iter().partition(|it| now >= self.goes_at(it));
+                if let Some(next) = unpaid.iter().map(|it| self.goes_at(it)).min() {
+                    self.wake(next);
+                }
+                paid
+            }
+            ScaleIn::Idle => {
+                let patience = &self.policy.patience;
+                let idle_time = patience.keep_idle.bound(patience.idle_time);
+                let mut idle: Vec<_> = self.in_state(State::Idle).collect();
+                idle.sort_by_key(|instance| instance.since);
+                let now = self.observation.now;
+                let (rested, resting): (Vec<_>, Vec<_>) = idle
+                    .into_iter()
+                    .partition(|instance| now.since(instance.since) >= idle_time);
+                if let Some(next) = resting.first() {
+                    self.wake(next.since.after(idle_time));
+                }
+                rested
+            }
+        };
+        ids(chosen, replaced)
+    }
+
+    /// When an idle worker may go under [`ScaleIn::Paid`].
+    fn goes_at(&self, instance: &Instance) -> Moment {
+        let paid_until = instance
+            .started_at
+            .map_or(instance.since, |at| self.policy.prices.paid_until(at));
+        match self.policy.patience.keep_idle {
+            KeepIdle::Auto => paid_until,
+            KeepIdle::AtMost(most) => paid_until.min(instance.since.after(most)),
+        }
+    }
+
+    fn in_states(&self, states: &[State]) -> Vec<&'a Instance> {
+        let states = states.iter();
+        states.flat_map(|state| self.in_state(*state)).collect()
+    }
+
+    fn stops(&mut self, called_back: &[InstanceId]) -> Vec<Stop> {
+        let called_back: HashSet<_> = called_back.iter().collect();
+        let mut stops: Vec<_> = self
+            .lost
+            .stops
+            .iter()
+            .map(|(instance, cause)| stop(instance, *cause))
+            .collect();
+        if self.target.scale_in != ScaleIn::Hold {
+            let drained = self
+                .in_state(State::Cordoned)
+                .filter(|i| !called_back.contains(&i.id));
+            stops.extend(drained.map(|instance| stop(instance, StopCause::Drained)));
+        }
+        let leaving = self.leaving().filter(|it| it.state == State::Cordoned);
+        stops.extend(leaving.map(|instance| stop(instance, StopCause::Drained)));
+        if stops.is_empty() || self.may(self.observation.held.stop) {
+            stops
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// The lowest free numbers, for instances without a number and for duplicates.
+    fn renames(&mut self) -> Vec<(InstanceId, u32)> {
+        // Instances come in the order of their numbers, so most plans need one pass.
+        let numbered =
+            |pair: &[Instance]| pair[0].number.is_some() && pair[0].number < pair[1].number;
+        let instances = &self.observation.instances;
+        if instances.first().is_none_or(|it| it.number.is_some())
+            && instances.windows(2).all(numbered)
+        {
+            return Vec::new();
+        }
+        let mut taken = HashSet::new();
+        let mut unnamed = Vec::new();
+        for instance in &self.observation.instances {
+            let stays = instance.listed && !self.lost.never_started(instance);
+            if !instance.number.is_some_and(|number| taken.insert(number)) && stays {
+                unnamed.push(instance);
+            }
+        }
+        if unnamed.is_empty() || !self.may(self.observation.held.rename) {
+            return Vec::new();
+        }
+        let mut free = (1..).filter(|number| !taken.contains(number));
+        unnamed
+            .into_iter()
+            .filter_map(|instance| Some((instance.id.clone(), free.next()?)))
+            .collect()
+    }
+
+    /// How many more instances may run. An instance that the same plan stops makes room for its replacement, unless it stays
+    /// paid for and the budget is the limit.
+    fn room(&self, stops: &[Stop]) -> u32 {
+        let (now, prices) = (self.observation.now, &self.policy.prices);
+        let limited = self.policy.bounds.budget_per_hour.is_some();
+        let paid = |it: &Instance| it.started_at.is_some_and(|at| now < prices.paid_until(at));
+        let gone: HashSet<_> = stops.iter().map(|stop| &stop.id).collect();
+        let gone = self.observation.instances.iter().filter(|it| {
+            gone.contains(&it.id) && !(limited && paid(it)) && !self.lost.never_started(it)
+        });
+        let up = self.active().saturating_sub(len_of(gone.count()));
+        self.limits.max_workers.saturating_sub(up)
+    }
+
+    /// How many instances run or are about to, including those that are given up but not stopped yet.
+    fn active(&self) -> u32 {
+        let withdrawn = self
+            .observation
+            .instances
+            .iter()
+            .filter(|i| i.state.is_withdrawn() || (i.leaving && i.state.is_capacity()))
+            .count();
+        let lost = self.lost.instances.iter();
+        let never_started = lost.filter(|it| self.lost.never_started(it)).count();
+        let active = self.observation.working().saturating_add(len_of(withdrawn));
+        active.saturating_sub(len_of(never_started))
+    }
+
+    /// Whether a call may be made. If not, the scaler wakes when it may.
+    fn may(&mut self, held_until: Option<Moment>) -> bool {
+        match held_until {
+            Some(at) if self.observation.now < at => {
+                self.wake(at);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    fn wake(&mut self, at: Moment) {
+        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+fn ids(instances: Vec<&Instance>, count: u32) -> Vec<InstanceId> {
+    let instances = instances.into_iter().take(count as usize);
+    instances.map(|instance| instance.id.clone()).collect()
+}
+
+fn stop(instance: &Instance, cause: StopCause) -> Stop {
+    Stop {
+        id: instance.id.clone(),
+        cause,
+    }
+}
+
+fn len<T>(items: &[T]) -> u32 {
+    len_of(items.len())
+}
+
+fn len_of(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,104 @@
+use std::fmt::Write;
+
+use crate::demand::{Assessment, Zero};
+use crate::{Limits, Observation, Plan, StopCause};
+
+/// Returns the plan's sentence: the demand, what follows from it, and what is done.
+pub(crate) fn sentence(
+    limits: Limits,
+    observation: &Observation,
+    assessment: &Assessment,
+    plan: &Plan,
+) -> String {
+    let mut sentence = cause(assessment);
+    let desired = plan.desired_workers;
+    let bound = if desired == limits.max_workers {
+        ", the maximum"
+    } else if desired == limits.min_workers && desired > 0 {
+        ", the minimum"
+    } else {
+        ""
+    };
+    let _ = write!(
+        sentence,
+        ", so {desired} wanted{bound}, {} there: ",
+        observation.working()
+    );
+    let actions = actions(plan);
+    sentence += if actions.is_empty() {
+        "nothing to do"
+    } else {
+        &actions
+    };
+    let failed_boots = observation.failed_boots;
+    if let Some(failed) = failed_boots.filter(|failed| observation.now < failed.held_until) {
+        let times = counted(failed.in_a_row.into(), "time");
+        let _ = write!(
+            sentence,
+            "; starts pause for a while: workers failed to boot {times} in a row"
+        );
+    }
+    sentence
+}
+
+fn cause(assessment: &Assessment) -> String {
+    match *assessment {
+        Assessment::Exact(unanswered) => format!("{} unanswered", counted(unanswered, "request")),
+        Assessment::Zero(Zero::Settled) => "no requests pending and the queue is empty".to_owned(),
+        Assessment::Zero(Zero::SettlesAt(_) | Zero::Unconfirmed) => {
+            "no requests pending; waiting in case load returns".to_owned()
+        }
+        Assessment::Zero(Zero::QueueUnreachable) => {
+            "no requests pending, but the queue cannot be reached".to_owned()
+        }
+        Assessment::Zero(Zero::Leftover { messages, .. }) => {
+            format!(
+                "no requests pending, but the queue holds {}",
+                counted(messages, "message")
+            )
+        }
+        Assessment::Estimated { messages, .. } => {
+            format!(
+                "front is unreachable and the queue holds {}",
+                counted(messages, "message")
+            )
+        }
+        Assessment::Unknown => "neither front nor the queue can be reached".to_owned(),
+    }
+}
+
+fn actions(plan: &Plan) -> String {
+    let stops = |cause| plan.stop.iter().filter(|stop| stop.cause == cause).count();
+    let parts = [
+        ("uncordon", plan.uncordon.len(), ""),
+        ("start", plan.start.len(), ""),
+        ("launch", plan.launch as usize, ""),
+        ("cordon", plan.cordon.len(), ""),
+        (
+            "stop",
+            stops(StopCause::Drained),
+            " that confirmed to be idle",
+        ),
+        ("stop", stops(StopCause::Silent), " that fell silent"),
+        (
+            "stop",
+            stops(StopCause::NeverAttended),
+            " whose worker never came up",
+        ),
+        (
+            "terminate",
+            stops(StopCause::NeverStarted),
+            " that EC2 does not bring up",
+        ),
+        ("name", plan.rename.len(), ""),
+    ];
+    let parts = parts.into_iter().filter(|(_, count, _)| *count > 0);
+    parts
+        .map(|(verb, count, which)| format!("{verb} {count}{which}"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}

@@ -1,0 +1,212 @@
+//! `scaler simulate`: compares latency and cost of the policies on recorded and made-up arrivals.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use crate::config::{policy_kind, positive_duration, share, window};
+use crate::plan::{Bounds, Goal, Policy, PolicyKind, Window};
+use crate::simulate::report::{self, Report};
+use crate::simulate::{Comparison, DAY_WORKERS, NAMES, Scenario, Trace, chart, simulate};
+
+/// What the policy `schedule` keeps all day by default.
+const ALL_DAY_WORKERS: u32 = 8;
+
+/// What to simulate.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SimulateArgs {
+    /// A policy; may be given several times, absent: all
+    #[arg(long, value_name = "NAME", value_parser = policy_kind())]
+    pub policy: Vec<PolicyKind>,
+    /// step, ramp, diurnal, flash-crowd, on-off, heavy-tailed, or a file with one arrival a line, in seconds; may be
+    /// given several times, absent: all that have names
+    #[arg(long, value_name = "NAME|FILE")]
+    pub trace: Vec<String>,
+    /// The same seed gives the same result
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub seed: u64,
+    /// The longest time from a request's acceptance to its reply
+    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = positive_duration)]
+    pub latency_target: Duration,
+    /// The most workers there may be
+    #[arg(long, default_value_t = 15, value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..=500_000))]
+    pub max_workers: u32,
+    /// Workers that are kept at times of the day under any policy: 08:00-18:00=5. Traces begin at 00:00. Default: 00:00-24:00=8
+    /// under the policy `schedule`, none under the others
+    #[arg(
+        long,
+        value_name = "WINDOWS",
+        value_parser = window,
+        value_delimiter = ','
+    )]
+    pub schedule: Vec<Window>,
+    /// The share of boots that never lead to a ready worker, up to 0.9
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
+    pub failing_boots: f64,
+    /// The share of jobs that kill their worker, up to 0.9; another worker repeats them
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
+    pub deadly_jobs: f64,
+    /// Write the figures to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Draw demand, machines and latency: into one file, or one for each trace in a folder
+    #[arg(long, value_name = "FILE|DIR")]
+    pub svg: Option<PathBuf>,
+    /// Simulate a day of 10,000 instances and 100 million requests, instead of the named traces unless --trace is given too
+    #[arg(long)]
+    pub day: bool,
+}
+
+impl SimulateArgs {
+    /// Simulates, and prints to `output`.
+    ///
+    /// # Errors
+    /// When a trace is unknown or cannot be read, or a file or `output` cannot be written.
+    pub fn run(&self, output: &mut impl Write) -> anyhow::Result<()> {
+        let scheduled = self.schedule.iter().map(|window| window.min_workers).max();
+        let (scheduled, most) = (scheduled.unwrap_or(0), self.most_workers());
+        anyhow::ensure!(
+            scheduled <= most,
+            "--schedule asks for {scheduled} workers, which exceeds the maximum of {most}"
+        );
+        let mut report = Report::default();
+        for name in self.trace_names() {
+            let compared = self.compare(self.load(&name)?);
+            output.write_all(report::table(&compared).as_bytes())?;
+            output.flush()?;
+            report.comparisons.push(compared);
+        }
+        if self.day {
+            report.day_seconds = Some(self.simulate_day(output)?);
+        }
+        if let Some(path) = &self.json {
+            let json = serde_json::to_string_pretty(&report.json())?;
+            write(path, &(json + "\n"))?;
+        }
+        if let Some(path) = &self.svg {
+            draw(path, &report)?;
+        }
+        Ok(())
+    }
+
+    fn trace_names(&self) -> Vec<String> {
+        if self.trace.is_empty() && !self.day {
+            NAMES.map(str::to_owned).to_vec()
+        } else {
+            self.trace.clone()
+        }
+    }
+
+    fn load(&self, name: &str) -> anyhow::Result<Trace> {
+        if let Some(trace) = Trace::named(name, self.seed) {
+            return Ok(trace);
+        }
+        let path = Path::new(name);
+        anyhow::ensure!(
+            path.exists(),
+            "there is no trace {name}: neither a file nor one of {}",
+            NAMES.join(", ")
+        );
+        Trace::read(path)
+    }
+
+    fn compare(&self, trace: Trace) -> Comparison {
+        let kinds = match &self.policy[..] {
+            [] => &PolicyKind::ALL[..],
+            kinds => kinds,
+        };
+        Comparison::new(
+            trace,
+            self.scenario(),
+            kinds,
+            self.windows(PolicyKind::Schedule),
+        )
+    }
+
+    fn scenario(&self) -> Scenario {
+        let defaults = Scenario::default();
+        let policy = Policy {
+            bounds: Bounds {
+                max_workers: self.max_workers,
+                ..Bounds::default()
+            },
+            goal: Goal {
+                latency: self.latency_target,
+                service_time: Duration::from_secs_f64(defaults.service.0),
+                boot_time: Duration::from_secs_f64(defaults.boot.0),
+            },
+            schedule: self.schedule.clone(),
+            ..Policy::default()
+        };
+        Scenario {
+            seed: self.seed,
+            policy,
+            failing_boots: self.failing_boots,
+            deadly_jobs: self.deadly_jobs,
+            ..defaults
+        }
+    }
+
+    /// Returns the schedule under a policy.
+    fn windows(&self, kind: PolicyKind) -> Vec<Window> {
+        if kind != PolicyKind::Schedule || !self.schedule.is_empty() {
+            return self.schedule.clone();
+        }
+        vec![Window {
+            from: Duration::ZERO,
+            to: Duration::from_secs(24 * 60 * 60),
+            min_workers: ALL_DAY_WORKERS.min(self.most_workers()),
+        }]
+    }
+
+    fn most_workers(&self) -> u32 {
+        if self.day && self.trace.is_empty() {
+            DAY_WORKERS
+        } else {
+            self.max_workers
+        }
+    }
+
+    /// Returns how many seconds it took.
+    fn simulate_day(&self, output: &mut impl Write) -> anyhow::Result<f64> {
+        let kind = self.policy.first().copied().unwrap_or_default();
+        let mut scenario = Scenario {
+            failing_boots: self.failing_boots,
+            deadly_jobs: self.deadly_jobs,
+            ..Scenario::large_fleet(self.seed).with_kind(kind)
+        };
+        scenario.policy.schedule = self.windows(kind);
+        let begin = Instant::now();
+        let outcome = simulate(&scenario, &Trace::large_day());
+        let seconds = begin.elapsed().as_secs_f64();
+        output.write_all(report::day(kind, &outcome, seconds).as_bytes())?;
+        Ok(seconds)
+    }
+}
+
+fn draw(path: &Path, report: &Report) -> anyhow::Result<()> {
+    if path.extension().is_some_and(|extension| extension == "svg") {
+        return write(path, &chart::svg(&report.comparisons));
+    }
+    for compared in &report.comparisons {
+        let file = path.join(format!("{}.svg", compared.trace.name));
+        write(&file, &chart::svg(std::slice::from_ref(compared)))?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    folder
+        .map_or(Ok(()), std::fs::create_dir_all)
+        .and_then(|()| std::fs::write(path, text))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+use clap::Parser;
+
+use super::SimulateArgs;
+use crate::plan::PolicyKind;
+
+#[derive(clap::Parser)]
+struct CommandLine {
+    #[command(flatten)]
+    simulate: SimulateArgs,
+}
+
+fn command(arguments: &[&str]) -> anyhow::Result<String> {
+    let arguments = ["simulate"].iter().chain(arguments);
+    let mut output = Vec::new();
+    CommandLine::try_parse_from(arguments)?
+        .simulate
+        .run(&mut output)?;
+    Ok(String::from_utf8(output)?)
+}
+
+#[test]
+fn the_command_prints_a_table_and_writes_figures_and_charts() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (json, trace) = (at("out/figures.json"), at("mine.csv"));
+    std::fs::write(&trace, "seconds\n0\n0.5\n30\n").unwrap();
+    let printed = command(&[
+        "--trace",
+        "step",
+        "--trace",
+        &trace,
+        "--json",
+        &json,
+        "--svg",
+        &at("charts"),
+    ])
+    .unwrap();
+    assert!(printed.contains("step: 100 requests"), "{printed}");
+    assert!(printed.contains("mine: 3 requests"), "{printed}");
+    assert!(printed.contains("latency is "), "{printed}");
+    let figures: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    for policy in PolicyKind::ALL {
+        let figures = &figures["traces"]["step"][policy.name()];
+        for name in [
+            "p50_s",
+            "p95_s",
+            "p99_s",
+            "cost",
+            "starts",
+            "reversals_per_step",
+            "over_use",
+        ] {
+            assert!(figures[name].is_number(), "{name}: {figures}");
+        }
+    }
+    let chart = std::fs::read_to_string(at("charts/mine.svg")).unwrap();
+    assert!(chart.starts_with("<svg") && chart.ends_with("</svg>\n"));
+    assert!(!chart.contains("NaN") && !chart.contains("inf"), "{chart}");
+}
+
+#[test]
+fn an_impossible_simulation_is_refused() {
+    let error = |arguments: &[&str]| command(arguments).unwrap_err().to_string();
+    assert!(error(&["--trace", "nowhere"]).contains("there is no trace nowhere"));
+    assert!(error(&["--latency-target", "0s"]).contains("--latency-target"));
+    assert!(error(&["--max-workers", "0"]).contains("--max-workers"));
+    assert!(error(&["--failing-boots", "1"]).contains("--failing-boots"));
+    assert!(error(&["--deadly-jobs=-1"]).contains("--deadly-jobs"));
+    let too_many = error(&["--max-workers", "4", "--schedule", "00:00-24:00=5"]);
+    assert!(too_many.contains("asks for 5 workers"), "{too_many}");
+}
+
+#[test]
+fn the_policy_schedule_has_a_default_schedule_which_the_table_names() {
+    let step = ["--trace", "step", "--policy", "schedule"];
+    let printed = command(&step).unwrap();
+    let told = "schedule follows 00:00-24:00=8";
+    assert!(printed.contains(told), "{printed}");
+    let most_up = |printed: &str| {
+        let row = printed.lines().find(|it| it.starts_with("  schedule  "));
+        row.unwrap().split_whitespace().nth(6).unwrap().to_owned()
+    };
+    assert_eq!(most_up(&printed), "8", "{printed}");
+    let other = [&step[..], &["--schedule", "00:00-00:30=3,22:00-02:00=2"]].concat();
+    let printed = command(&other).unwrap();
+    let told = "schedule follows 00:00-00:30=3,22:00-02:00=2";
+    assert!(printed.contains(told), "{printed}");
+    assert_eq!(most_up(&printed), "3", "{printed}");
+}
+
+#[test]
+fn failures_can_be_injected() {
+    let arguments = ["--trace", "step", "--policy", "latency"];
+    let plain = command(&arguments).unwrap();
+    assert!(!plain.contains("failing boots"), "{plain}");
+    let failing = [
+        &arguments[..],
+        &["--failing-boots=0.2", "--deadly-jobs=0.05"],
+    ]
+    .concat();
+    let failing = command(&failing).unwrap();
+    let told = "share of failing boots 0.2, share of jobs that kill their worker 0.05";
+    assert!(failing.contains(told), "{failing}");
+    let row = |printed: &str| {
+        let row = printed.lines().find(|it| it.starts_with("  latency  "));
+        row.unwrap().to_owned()
+    };
+    assert_ne!(row(&plain), row(&failing));
+}

@@ -1,0 +1,262 @@
+//! The decision log: where the reconciler publishes its decisions, for status, watchers and lists.
+
+pub mod stats;
+mod totals;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use stats::Stats;
+use tokio::sync::{broadcast, watch};
+pub use totals::Totals;
+
+use crate::plan::{Memory, Moment, Observation, Plan, Policy, Rate, Smoothed};
+
+/// How many decisions that changed something are remembered.
+const REMEMBERED: usize = 1_000;
+/// How many instances these may list together, about 60 MB. A thousand decisions about 10,000 instances take 1 GB.
+const REMEMBERED_INSTANCES: usize = 500_000;
+
+/// A plan, what it was made from, and what was done so far.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// Counts up from 1; 0 before the first decision.
+    pub sequence: u64,
+    pub active: ActivePolicy,
+    pub observation: Observation,
+    pub plan: Plan,
+    pub estimates: Estimated,
+    pub totals: Totals,
+    pub stats: Stats,
+    /// What was remembered before; `None` in decisions that are only listed.
+    pub before: Option<Arc<Memory>>,
+    /// Why no plan was made: another scaler leads, or may.
+    pub standing_by: Option<String>,
+}
+
+/// The policy in force, which may be changed while the scaler runs.
+#[derive(Debug, Clone, Default)]
+pub struct ActivePolicy {
+    /// Counts the changes.
+    pub version: u64,
+    pub policy: Arc<Policy>,
+}
+
+/// The estimates as of a decision; see [`crate::plan::Estimates`].
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Estimated {
+    /// Seconds.
+    pub service: Option<Smoothed>,
+    /// Seconds.
+    pub boot: Option<Smoothed>,
+    pub arrivals: Rate,
+}
+
+/// Publishes decisions, and remembers those that changed something. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct DecisionLog {
+    /// The newest decision.
+    pub latest: watch::Sender<Arc<Decision>>,
+    /// Decisions that changed something, or show a change of the fleet.
+    pub changes: broadcast::Sender<Arc<Decision>>,
+    pub every: broadcast::Sender<Arc<Decision>>,
+    recent: Arc<Mutex<Recent>>,
+}
+
+/// The last decisions that changed something, oldest first.
+#[derive(Debug, Default)]
+struct Recent {
+    decisions: VecDeque<Arc<Decision>>,
+    /// How many instances they list together.
+    instances: usize,
+}
+
+/// Returns the empty plan of a scaler that stands by because of `why`, and what it remembers. Measurements stay valid.
+/// The rest of the memory does not: another scaler has acted meanwhile.
+#[must_use]
+pub fn stand_by(why: &str, before: Memory) -> (Plan, Memory) {
+    let plan = Plan {
+        reason: format!("standing by: {why}"),
+        ..Plan::default()
+    };
+    let mut memory = Memory::default();
+    memory.estimates = before.estimates;
+    (plan, memory)
+}
+
+impl DecisionLog {
+    #[must_use]
+    pub fn new(active: ActivePolicy) -> Self {
+        let none = Decision {
+            sequence: 0,
+            active,
+            observation: Observation::default(),
+            plan: Plan::default(),
+            estimates: Estimated::default(),
+            totals: Totals::default(),
+            stats: Stats::default(),
+            before: None,
+            standing_by: None,
+        };
+        Self {
+            latest: watch::Sender::new(Arc::new(none)),
+            changes: broadcast::Sender::new(256),
+            every: broadcast::Sender::new(1_024),
+            recent: Arc::default(),
+        }
+    }
+
+    pub fn publish(&self, decision: Decision) {
+        let decision = Arc::new(decision);
+        let before = self.latest.send_replace(Arc::clone(&decision));
+        if decision.changes_something_after(&before) {
+            self.lock().push(Decision {
+                before: None,
+                ..(*decision).clone()
+            });
+        }
+        // Sending fails when nothing is subscribed.
+        if decision.is_worth_watching_after(&before) {
+            drop(self.changes.send(Arc::clone(&decision)));
+        }
+        drop(self.every.send(decision));
+    }
+
+    /// Returns the newest decisions that changed something, at most `limit` and made later than `since`, oldest first.
+    #[must_use]
+    pub fn recent(&self, limit: usize, since: Option<Moment>) -> Vec<Arc<Decision>> {
+        let recent = self.lock();
+        let later = recent
+            .decisions
+            .iter()
+            .rev()
+            .take_while(|it| since.is_none_or(|since| it.observation.now > since));
+        let mut found: Vec<_> = later.take(limit).cloned().collect();
+        found.reverse();
+        found
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recent {
+    /// Adds a decision, and forgets the oldest ones beyond the limits. The newest one always stays.
+    fn push(&mut self, decision: Decision) {
+        self.instances += decision.observation.instances.len();
+        self.decisions.push_back(Arc::new(decision));
+        while self.decisions.len() > REMEMBERED
+            || (self.instances > REMEMBERED_INSTANCES && self.decisions.len() > 1)
+        {
+            let Some(oldest) = self.decisions.pop_front() else {
+                return;
+            };
+            self.instances -= oldest.observation.instances.len();
+        }
+    }
+}
+
+impl Decision {
+    fn changes_something_after(&self, before: &Self) -> bool {
+        self.plan.changes_something()
+            || self.plan.desired_workers != before.plan.desired_workers
+            || self.active.version != before.active.version
+            || self.standing_by.is_some() != before.standing_by.is_some()
+    }
+
+    fn is_worth_watching_after(&self, before: &Self) -> bool {
+        let up = |decision: &Self| {
+            let states = decision.observation.instances.iter().map(|i| i.state);
+            states
+                .filter(|state| state.is_capacity() || state.is_withdrawn())
+                .count()
+        };
+        self.changes_something_after(before) || up(self) != up(before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn decision(log: &DecisionLog, sequence: u64, desired_workers: u32) -> Decision {
+        let before = Arc::clone(&log.latest.borrow());
+        Decision {
+            sequence,
+            observation: Observation {
+                now: Moment::after_epoch(Duration::from_secs(sequence)),
+                ..Observation::default()
+            },
+            plan: Plan {
+                desired_workers,
+                ..Plan::default()
+            },
+            ..(*before).clone()
+        }
+    }
+
+    #[test]
+    fn the_newest_decisions_that_changed_something_are_remembered() {
+        let log = DecisionLog::new(ActivePolicy::default());
+        for sequence in 1..=3_000 {
+            // Every other decision repeats the one before.
+            log.publish(decision(&log, sequence, (sequence / 2) as u32));
+        }
+        let sequences = |limit, since| -> Vec<_> {
+            let recent = log.recent(limit, since);
+            recent.iter().map(|it| it.sequence).collect()
+        };
+        assert_eq!(sequences(2, None), [2_998, 3_000]);
+        let all = sequences(usize::MAX, None);
+        assert_eq!((all.len(), all[0]), (REMEMBERED, 1_002));
+        let since = Moment::after_epoch(Duration::from_secs(2_996));
+        assert_eq!(sequences(10, Some(since)), [2_998, 3_000]);
+    }
+
+    #[test]
+    fn decisions_about_a_large_fleet_do_not_fill_the_memory() {
+        let log = DecisionLog::new(ActivePolicy::default());
+        let instance = crate::plan::Instance {
+            id: "i-1".into(),
+            number: None,
+            state: crate::plan::State::Busy,
+            since: Moment::default(),
+            heard: None,
+            started_at: None,
+            running_since: None,
+            listed: true,
+            leaving: false,
+        };
+        let publish = |sequence, instances| {
+            let mut decided = decision(&log, sequence, sequence as u32);
+            decided.observation.instances = vec![instance.clone(); instances];
+            log.publish(decided);
+        };
+        let sequences = || -> Vec<_> {
+            let recent = log.recent(usize::MAX, None);
+            recent.iter().map(|it| it.sequence).collect()
+        };
+        for sequence in 1..=20 {
+            publish(sequence, 100_000);
+        }
+        assert_eq!(sequences(), [16, 17, 18, 19, 20]);
+        publish(21, REMEMBERED_INSTANCES + 1);
+        assert_eq!(sequences(), [21]);
+        publish(22, 1);
+        publish(23, 0);
+        assert_eq!(sequences(), [22, 23]);
+    }
+
+    #[tokio::test]
+    async fn watchers_receive_a_change_of_the_policy() {
+        let log = DecisionLog::new(ActivePolicy::default());
+        let mut changes = log.changes.subscribe();
+        let mut paused = decision(&log, 1, 0);
+        paused.active.version = 1;
+        log.publish(paused);
+        assert_eq!(changes.recv().await.map(|it| it.sequence), Ok(1));
+    }
+}

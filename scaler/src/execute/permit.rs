@@ -1,0 +1,33 @@
+use platform::fleet::FleetError;
+use tokio_util::task::TaskTracker;
+
+use crate::lease::Leadership;
+
+/// Whether an order that takes several calls to EC2 may make its next call. Each call is short, but all of them together
+/// could outlast the lease, and another scaler would lead meanwhile.
+#[derive(Debug, Clone)]
+pub(super) struct ActingPermit {
+    /// `None`: it always leads.
+    leadership: Option<Leadership>,
+    /// Closed once the scaler shuts down.
+    calls: TaskTracker,
+}
+
+impl ActingPermit {
+    pub fn new(leadership: Option<Leadership>, calls: TaskTracker) -> Self {
+        Self { leadership, calls }
+    }
+
+    pub fn is_valid(&self) -> bool {
+        let leads = self.leadership.as_ref().is_none_or(Leadership::leads);
+        leads && !self.calls.is_closed()
+    }
+}
+
+/// The result of a call that is no longer made.
+pub(super) fn expired() -> FleetError {
+    FleetError::Refused {
+        code: "NotAsked".to_owned(),
+        message: "this scaler no longer leads".to_owned(),
+    }
+}

@@ -1,0 +1,92 @@
+//! When to poll EC2 and the queue. How often is in [`crate::plan::pace`].
+
+use std::time::Duration;
+
+use crate::plan::Moment;
+use crate::plan::pace::FAST;
+
+const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+
+/// Times the polls of one source, one in flight at a time, with exponential backoff after failures.
+#[derive(Debug)]
+pub struct PollTimer {
+    interval: Duration,
+    asked_at: Option<Moment>,
+    in_flight: bool,
+    failures: u32,
+}
+
+impl PollTimer {
+    #[must_use]
+    pub fn every(interval: Duration) -> Self {
+        Self {
+            interval,
+            asked_at: None,
+            in_flight: false,
+            failures: 0,
+        }
+    }
+
+    /// Sets the interval between polls.
+    pub fn set(&mut self, interval: Duration) {
+        self.interval = interval;
+    }
+
+    /// Returns when to poll next; `None` while a poll is in flight.
+    #[must_use]
+    pub fn due_at(&self) -> Option<Moment> {
+        if self.in_flight {
+            return None;
+        }
+        let backoff = match self.failures {
+            0 => Duration::ZERO,
+            failures => (FAST * 2_u32.saturating_pow(failures)).min(LONGEST_BACKOFF),
+        };
+        let next = |asked_at: Moment| asked_at.after(self.interval.max(backoff));
+        Some(self.asked_at.map_or_else(Moment::default, next))
+    }
+
+    pub fn asked(&mut self, now: Moment) {
+        (self.asked_at, self.in_flight) = (Some(now), true);
+    }
+
+    pub fn answered(&mut self) {
+        (self.in_flight, self.failures) = (false, 0);
+    }
+
+    pub fn failed(&mut self) {
+        (self.in_flight, self.failures) = (false, self.failures.saturating_add(1).min(16));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::fixtures::Fleet;
+    use crate::plan::pace::{count_interval, describe_interval};
+
+    #[test]
+    fn ec2_and_the_queue_are_polled_seldom_while_nothing_goes_on() {
+        let tick = Duration::from_millis(500);
+        let intervals = |fleet: &Fleet| {
+            let observation = &fleet.observation;
+            (
+                describe_interval(observation, tick).as_millis(),
+                count_interval(observation, tick).as_millis(),
+            )
+        };
+        let quiet = Fleet::of(3);
+        assert_eq!(intervals(&quiet), (2_000, 2_000));
+        let unreachable = quiet.clone().with_front_unreachable();
+        assert_eq!(intervals(&unreachable), (500, 500));
+        assert_eq!(intervals(&quiet.with_backlog(1)), (500, 500));
+        let stopping = Fleet::of(1).stopping();
+        assert_eq!(intervals(&stopping.clone().for_ms(0)), (100, 500));
+        assert_eq!(intervals(&stopping.for_ms(4_000)), (500, 500));
+        let ended = Fleet::of(1).idle();
+        assert_eq!(intervals(&ended), (500, 500));
+        assert_eq!(intervals(&ended.clone().with_messages(1)), (500, 100));
+        let unconfirmed = ended.with_queue_last_asked_ms_ago(1);
+        assert_eq!(intervals(&unconfirmed), (500, 100));
+    }
+}

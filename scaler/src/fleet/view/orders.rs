@@ -1,0 +1,136 @@
+//! Orders to EC2 and how their calls ended. They count until EC2's own list shows them.
+
+use std::collections::HashSet;
+
+use platform::fleet::PowerState;
+use proto::names::worker_instance;
+
+use super::{FleetView, UNSTARTABLE_REMEMBERED};
+use crate::plan::{InstanceId, Moment};
+
+impl FleetView {
+    /// Records instances that were terminated and will not be listed again.
+    pub fn terminated(&mut self, ids: &[InstanceId]) {
+        for id in ids {
+            self.expectations.withdraw_start(id);
+        }
+    }
+
+    /// Records an order to start stopped instances. Their workers' earlier reports no longer count.
+    pub fn starting(&mut self, ids: &[InstanceId], now: Moment) {
+        for id in ids {
+            self.registry.forget(id);
+            self.running_since.remove(id);
+        }
+        self.launched(ids, now);
+    }
+
+    /// Records launched instances. Reports of workers that attend already count.
+    pub fn launched(&mut self, ids: &[InstanceId], now: Moment) {
+        self.registry.admit(ids);
+        for id in ids {
+            self.expectations.start(id, now);
+            self.boots.begin(id, now);
+        }
+    }
+
+    /// Records that the call to start them failed.
+    pub fn not_starting(&mut self, ids: &[InstanceId]) {
+        for id in ids {
+            self.expectations.withdraw_start(id);
+            self.boots.forget(id);
+        }
+    }
+
+    /// Records that EC2 lacks capacity to start these. The same holds for all stopped instances of the same type in the
+    /// same zone.
+    pub fn lacks_capacity(&mut self, ids: &[InstanceId], now: Moment) {
+        let refused = ids.iter().filter_map(|id| self.index.get(id));
+        let pools: HashSet<_> = refused
+            .map(|position| &self.described[*position])
+            .map(|found| (&found.instance_type, &found.zone))
+            .collect();
+        let alike = self.described.iter().filter(|found| {
+            found.state == PowerState::Stopped
+                && pools.contains(&(&found.instance_type, &found.zone))
+        });
+        for found in alike {
+            tracing::warn!(
+                instance = found.id,
+                "EC2 lacks capacity to start the instance"
+            );
+            let until = now.after(UNSTARTABLE_REMEMBERED);
+            self.unstartable.insert(found.id.as_str().into(), until);
+        }
+    }
+
+    /// Records instances that EC2 refuses to start because of a fault of their own.
+    pub fn cannot_start(&mut self, ids: &[InstanceId], now: Moment) {
+        for id in ids {
+            tracing::warn!(instance = %id, "the instance cannot be started and is left out for a while");
+            let until = now.after(UNSTARTABLE_REMEMBERED);
+            self.unstartable.insert(id.clone(), until);
+        }
+    }
+
+    /// Whether one more failed boot would make the instance count as broken.
+    #[must_use]
+    pub fn is_last_attempt(&self, id: &InstanceId) -> bool {
+        self.boots.is_last_attempt(id)
+    }
+
+    /// Records an order to stop an instance because its worker never attended.
+    pub fn giving_up(&mut self, id: &InstanceId) {
+        self.boots.give_up(id);
+    }
+
+    /// Records that an instance was stopped because its worker never attended.
+    pub fn boot_failed(&mut self, id: &InstanceId, now: Moment) {
+        self.boots.stopped(id, now);
+    }
+
+    /// Stops counting instances as broken: they cannot be terminated.
+    pub fn keep_broken(&mut self) {
+        self.boots.keep_broken();
+    }
+
+    /// Returns stopped instances that failed to boot too often. Observations leave them out.
+    #[must_use]
+    pub fn broken(&self) -> Vec<InstanceId> {
+        self.stopped()
+            .filter(|id| self.boots.is_broken(id) && self.expectations.is_settled(id))
+            .collect()
+    }
+
+    /// Records an order to stop these. They count as stopping while the call is in flight.
+    pub fn stopping(&mut self, ids: &[InstanceId], now: Moment) {
+        for id in ids {
+            self.expectations.stop(id, now);
+        }
+    }
+
+    /// Records that the call to stop them succeeded, or may have. EC2's replies from now on decide.
+    pub fn stop_called(&mut self, ids: &[InstanceId], now: Moment) {
+        for id in ids {
+            self.expectations.stop_called(id, now);
+        }
+    }
+
+    /// Records that EC2 refused to stop them.
+    pub fn not_stopping(&mut self, ids: &[InstanceId]) {
+        for id in ids {
+            self.expectations.withdraw_stop(id);
+            self.registry.unmark_stopping(id);
+        }
+    }
+
+    /// Records that an instance has the name with `number`.
+    pub fn renamed(&mut self, id: &InstanceId, number: u32, now: Moment) {
+        self.expectations.rename(id, worker_instance(number), now);
+    }
+
+    /// Records that the call to rename it failed.
+    pub fn not_renamed(&mut self, id: &InstanceId) {
+        self.expectations.withdraw_name(id);
+    }
+}

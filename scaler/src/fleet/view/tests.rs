@@ -1,0 +1,59 @@
+mod boots;
+mod orders;
+mod workers;
+
+use proto::names::worker_instance;
+use proto::v1::{WorkerReport, WorkerState};
+
+use super::*;
+use crate::clock::Clock;
+use crate::fleet::worker_registry::WorkerSession;
+
+fn at(milliseconds: u64) -> Moment {
+    Moment::after_epoch(Duration::from_millis(milliseconds))
+}
+
+fn view() -> FleetView {
+    view_of(&WorkerRegistry::new(Clock::start()))
+}
+
+fn view_of(registry: &WorkerRegistry) -> FleetView {
+    FleetView::new(watch::channel(None).1, registry.clone(), Ledger::default())
+}
+
+fn found(id: &str, name: &str, state: PowerState) -> FleetInstance {
+    FleetInstance {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        state,
+        launched_at: None,
+        age: None,
+        instance_type: "c7i.large".to_owned(),
+        zone: "us-east-1a".to_owned(),
+        spot: false,
+    }
+}
+
+fn states(view: &mut FleetView, now: Moment) -> Vec<(Option<u32>, State)> {
+    let observation = view.observe(now, Held::default());
+    observation
+        .instances
+        .iter()
+        .map(|it| (it.number, it.state))
+        .collect()
+}
+
+fn report(id: &InstanceId, state: WorkerState) -> WorkerReport {
+    WorkerReport {
+        instance_id: id.to_string(),
+        state: state.into(),
+        ..WorkerReport::default()
+    }
+}
+
+/// Opens a worker's stream with a first report.
+fn attend(registry: &WorkerRegistry, id: &InstanceId, state: WorkerState) -> WorkerSession {
+    let session = registry.join(id, watch::channel(None).0).unwrap();
+    assert!(session.report(&report(id, state)));
+    session
+}
