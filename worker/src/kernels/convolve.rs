@@ -19,6 +19,15 @@ pub struct Strides {
 }
 
 impl Strides {
+    /// Of images without gaps.
+    fn contiguous(height: usize, width: usize, channels: usize) -> Self {
+        Self {
+            image: height * width * channels,
+            row: width * channels,
+            pixel: channels,
+        }
+    }
+
     pub(crate) fn offset(&self, image: usize, row: usize, pixel: usize) -> usize {
         image * self.image + row * self.row + pixel * self.pixel
     }
@@ -44,6 +53,28 @@ pub struct Geometry {
 }
 
 impl Geometry {
+    /// A convolution without padding, stride 1, of images [height, width, inputs] without gaps.
+    pub fn contiguous(
+        images: usize,
+        [height, width, inputs]: [usize; 3],
+        [kernel_height, kernel_width]: [usize; 2],
+        outputs: usize,
+    ) -> Self {
+        let output_height = height - kernel_height + 1;
+        let output_width = width - kernel_width + 1;
+        Self {
+            images,
+            height: output_height,
+            width: output_width,
+            outputs,
+            input: Strides::contiguous(height, width, inputs),
+            kernel_row: width * inputs,
+            kernel_rows: kernel_height,
+            run: kernel_width * inputs,
+            output: Strides::contiguous(output_height, output_width, outputs),
+        }
+    }
+
     pub(super) fn pixels(&self) -> usize {
         self.images * self.height * self.width
     }

@@ -140,6 +140,9 @@ impl PlaneConvolution {
             )),
             "the outputs lie in their buffer"
         );
+        if width == 0 {
+            return;
+        }
         let convolution = RawConvolution {
             layer: self,
             width,
@@ -198,7 +201,9 @@ impl RawConvolution<'_> {
         let is_narrow = self.layer.outputs.is_multiple_of(NARROW);
         let vectors = self.width.div_ceil(F::LANES);
         let mut vector = 0;
-        while vector < vectors {
+        // The first pass is unconditional. Before a loop that may not run at all, LLVM 22.1 keeps `vectors` in a register
+        // that the probing of this large stack frame overwrites: stores went beyond the output at opt-level 1.
+        loop {
             let x = vector * F::LANES;
             let left = vectors - vector;
             unsafe {
@@ -210,6 +215,9 @@ impl RawConvolution<'_> {
                     (false, 2..) => self.block::<F, WIDE, 2>(x, &mut transformed),
                     (false, _) => self.block::<F, WIDE, 1>(x, &mut transformed),
                 }
+            }
+            if vector >= vectors {
+                break;
             }
         }
     }

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use super::aligned::Aligned;
 use super::blocks::{LANES, block, starts};
-use super::convolve::{FloatOutput, Geometry, Instructions, Strides, convolve};
+use super::convolve::{FloatOutput, Geometry, Instructions, convolve};
 use super::dispatch::{Kernel, run};
 use super::panels::{PANEL, panels};
 use super::vectors::Float;
@@ -77,10 +77,10 @@ impl WinogradConvolution {
         output: &mut [f32],
     ) {
         let shape = [images, height, width, self.inputs];
-        let input_row = width * self.inputs;
+        let input_width = width;
         let (height, width) = (height - 2, width - 2);
         let groups = images * height.div_ceil(OUTPUT_ROWS);
-        let input_length = groups * input_row;
+        let input_length = groups * input_width * self.inputs;
         let output_length = groups * width * self.outputs;
         buffers.reserve(INPUT_ROWS * input_length, INPUT_ROWS * output_length);
         let transform = InputTransform {
@@ -89,17 +89,8 @@ impl WinogradConvolution {
             out: &mut buffers.inputs[..INPUT_ROWS * input_length],
         };
         run(instructions, transform);
-        let geometry = Geometry {
-            images: 1,
-            height: groups,
-            width,
-            outputs: self.outputs,
-            input: strides(input_row, self.inputs),
-            kernel_row: 0,
-            kernel_rows: 1,
-            run: 3 * self.inputs,
-            output: strides(width * self.outputs, self.outputs),
-        };
+        let geometry =
+            Geometry::contiguous(1, [groups, input_width, self.inputs], [1, 3], self.outputs);
         let channels = panels(self.outputs) * PANEL;
         let (zeros, ones) = (vec![0.0; channels], vec![1.0; channels]);
         for (row, weights) in self.weights.iter().enumerate() {
@@ -119,14 +110,6 @@ impl WinogradConvolution {
             output,
         };
         run(instructions, transform);
-    }
-}
-
-fn strides(row: usize, pixel: usize) -> Strides {
-    Strides {
-        image: 0,
-        row,
-        pixel,
     }
 }
 

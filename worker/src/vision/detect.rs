@@ -3,7 +3,7 @@
 use photo::Photo;
 
 use self::boxes::{Candidate, Overlap, covered_pixels, regress, square, suppress};
-use self::networks::{OutputNet, RefineNet, Verdict};
+use self::networks::{OUTPUT_INPUT, REFINE_INPUT, Verdict};
 use self::proposal::Proposal;
 use super::arenas::Arenas;
 use super::engine::DetectionNetworks;
@@ -146,14 +146,14 @@ impl Detector {
         candidates.truncate(MAX_CANDIDATES);
         let (candidates, rects) = squares(photo, candidates, false);
         let mut cut = |index: usize, crop: &mut [f32]| {
-            resizer.resize(photo, rects[index], [RefineNet::INPUT; 2], crop);
+            resizer.resize(photo, rects[index], [REFINE_INPUT; 2], crop);
         };
         let verdicts = self.networks.refine(rects.len(), &mut cut);
         let candidates = passing(candidates, verdicts, REFINE_THRESHOLD);
         let candidates = suppress(candidates, 0.7, Overlap::Union);
         let (candidates, rects) = squares(photo, candidates, true);
         let mut cut = |index: usize, crop: &mut [f32]| {
-            resizer.resize(photo, rects[index], [OutputNet::INPUT; 2], crop);
+            resizer.resize(photo, rects[index], [OUTPUT_INPUT; 2], crop);
         };
         let verdicts = self.networks.output(rects.len(), &mut cut);
         let mut candidates = passing(candidates, verdicts, OUTPUT_THRESHOLD);

@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 use worker::kernels::area::{AreaResizer, PixelRect};
 use worker::model::bundle::{Bundle, LoadError};
 use worker::model::weights::WeightFile;
-use worker::vision::detect::networks::{OutputNet, RefineNet, Verdict};
+use worker::vision::detect::networks::{OUTPUT_INPUT, REFINE_INPUT, Verdict};
 use worker::vision::detect::proposal::Proposal;
 use worker::vision::engine::{Cut, DetectionNetworks};
 
@@ -15,13 +15,26 @@ use crate::{images, infer, values};
 /// Candidates in a batch.
 const BATCH: usize = 64;
 
-/// The networks' layers, named as in facenet-pytorch's `mtcnn.py`.
+/// The networks, with layers named as in facenet-pytorch's `mtcnn.py`.
 #[derive(Debug)]
 pub struct TorchDetector {
     proposal: [Layer; 5],
-    refine: [Layer; 6],
-    output: [Layer; 8],
+    refine: CandidateNet,
+    output: CandidateNet,
     device: Device,
+}
+
+/// R-Net or O-Net.
+#[derive(Debug)]
+struct CandidateNet {
+    /// Side of the input, in pixels.
+    side: usize,
+    /// Convolutions, and the side of the maximum pool after each.
+    stages: Vec<(Layer, Option<i64>)>,
+    dense: Layer,
+    logits: Layer,
+    regression: Layer,
+    landmarks: Option<Layer>,
 }
 
 /// A convolution or a dense layer, and the slopes of its PReLU.
@@ -64,68 +77,78 @@ impl TorchDetector {
                 map(&pnet, "conv4_1", 2)?,
                 map(&pnet, "conv4_2", 4)?,
             ],
-            refine: [
-                convolution(&rnet, 1, [3, 3, 28])?,
-                convolution(&rnet, 2, [28, 3, 48])?,
-                convolution(&rnet, 3, [48, 2, 64])?,
-                dense(&rnet, "dense4", Some("prelu4"), [576, 128])?,
-                dense(&rnet, "dense5_1", None, [128, 2])?,
-                dense(&rnet, "dense5_2", None, [128, 4])?,
-            ],
-            output: [
-                convolution(&onet, 1, [3, 3, 32])?,
-                convolution(&onet, 2, [32, 3, 64])?,
-                convolution(&onet, 3, [64, 3, 64])?,
-                convolution(&onet, 4, [64, 2, 128])?,
-                dense(&onet, "dense5", Some("prelu5"), [1152, 256])?,
-                dense(&onet, "dense6_1", None, [256, 2])?,
-                dense(&onet, "dense6_2", None, [256, 4])?,
-                dense(&onet, "dense6_3", None, [256, 10])?,
-            ],
+            refine: CandidateNet {
+                side: REFINE_INPUT,
+                stages: vec![
+                    (convolution(&rnet, 1, [3, 3, 28])?, Some(3)),
+                    (convolution(&rnet, 2, [28, 3, 48])?, Some(3)),
+                    (convolution(&rnet, 3, [48, 2, 64])?, None),
+                ],
+                dense: dense(&rnet, "dense4", Some("prelu4"), [576, 128])?,
+                logits: dense(&rnet, "dense5_1", None, [128, 2])?,
+                regression: dense(&rnet, "dense5_2", None, [128, 4])?,
+                landmarks: None,
+            },
+            output: CandidateNet {
+                side: OUTPUT_INPUT,
+                stages: vec![
+                    (convolution(&onet, 1, [3, 3, 32])?, Some(3)),
+                    (convolution(&onet, 2, [32, 3, 64])?, Some(3)),
+                    (convolution(&onet, 3, [64, 3, 64])?, Some(2)),
+                    (convolution(&onet, 4, [64, 2, 128])?, None),
+                ],
+                dense: dense(&onet, "dense5", Some("prelu5"), [1152, 256])?,
+                logits: dense(&onet, "dense6_1", None, [256, 2])?,
+                regression: dense(&onet, "dense6_2", None, [256, 4])?,
+                landmarks: Some(dense(&onet, "dense6_3", None, [256, 10])?),
+            },
             device,
         })
     }
+}
 
-    /// Cuts the candidates out and runs a network on them, batch by batch.
-    fn forward(
-        &self,
-        count: usize,
-        side: usize,
-        cut: Cut<'_>,
-        run: impl Fn(&Tensor) -> [Option<Tensor>; 3],
-    ) -> Vec<Verdict> {
+impl CandidateNet {
+    /// Cuts the candidates out and runs the network on them, batch by batch.
+    fn forward(&self, device: Device, count: usize, cut: Cut<'_>) -> Vec<Verdict> {
+        let side = self.side;
         let length = side * side * 3;
         let mut verdicts = Vec::with_capacity(count);
         let mut crops = vec![0.0; BATCH.min(count) * length];
         for first in (0..count).step_by(BATCH) {
-            let images_here = BATCH.min(count - first);
-            let crops = &mut crops[..images_here * length];
+            let batch = BATCH.min(count - first);
+            let crops = &mut crops[..batch * length];
             for (index, crop) in crops.chunks_exact_mut(length).enumerate() {
                 cut(first + index, crop);
             }
-            let [logits, regressions, landmarks] =
-                infer(|| run(&images(crops, [images_here, side, side, 3], self.device)));
-            let probabilities = logits.map(|logits| values(&logits.softmax(1, Kind::Float)));
-            let regressions = regressions
-                .map(|tensor| values(&tensor))
-                .unwrap_or_default();
-            let landmarks = landmarks.map(|tensor| values(&tensor));
+            let (probabilities, regressions, landmarks) = infer(|| {
+                let mut maps = images(crops, [batch, side, side, 3], device);
+                for (layer, pool) in &self.stages {
+                    maps = layer.convolve(&maps);
+                    if let Some(side) = pool {
+                        maps = max_pool(&maps, *side);
+                    }
+                }
+                let features = self.dense.multiply(&flat(&maps));
+                let output = |layer: &Layer| layer.multiply(&features);
+                (
+                    values(&output(&self.logits).softmax(1, Kind::Float)),
+                    values(&output(&self.regression)),
+                    self.landmarks.as_ref().map(|layer| values(&output(layer))),
+                )
+            });
             let landmarks = landmarks
                 .as_deref()
                 .map(|values| values.as_chunks::<10>().0);
-            let pairs = probabilities
-                .as_deref()
-                .unwrap_or_default()
-                .as_chunks::<2>()
-                .0;
-            let regressions = regressions.as_chunks::<4>().0;
-            verdicts.extend(pairs.iter().zip(regressions).enumerate().map(
-                |(index, (&[_, probability], &regression))| Verdict {
+            let outputs = (probabilities.as_chunks::<2>().0.iter())
+                .zip(regressions.as_chunks::<4>().0)
+                .enumerate();
+            verdicts.extend(
+                outputs.map(|(index, (&[_, probability], &regression))| Verdict {
                     probability,
                     regression,
                     landmarks: landmarks.map_or([0.0; 10], |landmarks| landmarks[index]),
-                },
-            ));
+                }),
+            );
         }
         verdicts
     }
@@ -164,37 +187,11 @@ impl DetectionNetworks for TorchDetector {
     }
 
     fn refine(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict> {
-        let [conv1, conv2, conv3, dense, logits, regression] = &self.refine;
-        self.forward(count, RefineNet::INPUT, cut, |crops| {
-            let maps = max_pool(&conv1.convolve(crops), 3);
-            let maps = conv3.convolve(&max_pool(&conv2.convolve(&maps), 3));
-            let features = dense.multiply(&flat(&maps));
-            [
-                Some(logits.multiply(&features)),
-                Some(regression.multiply(&features)),
-                None,
-            ]
-        })
+        self.refine.forward(self.device, count, cut)
     }
 
     fn output(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict> {
-        let [
-            conv1,
-            conv2,
-            conv3,
-            conv4,
-            dense,
-            logits,
-            regression,
-            landmarks,
-        ] = &self.output;
-        self.forward(count, OutputNet::INPUT, cut, |crops| {
-            let maps = max_pool(&conv1.convolve(crops), 3);
-            let maps = max_pool(&conv2.convolve(&maps), 3);
-            let maps = conv4.convolve(&max_pool(&conv3.convolve(&maps), 2));
-            let features = dense.multiply(&flat(&maps));
-            [logits, regression, landmarks].map(|layer| Some(layer.multiply(&features)))
-        })
+        self.output.forward(self.device, count, cut)
     }
 }
 

@@ -15,11 +15,16 @@
 #include <string>
 #include <vector>
 
+// Padding and stride of a convolution, height and width.
+struct Window {
+    int64_t padding[2];
+    int64_t stride[2];
+};
+
 namespace {
 
 using c10::IValue;
 
-// Height and width.
 std::vector<int64_t> pair(const int64_t *values) { return {values[0], values[1]}; }
 
 const std::vector<int64_t> kOne = {1, 1};
@@ -62,78 +67,67 @@ c10::InferenceMode *muster_begin_inference() { return new c10::InferenceMode(); 
 void muster_end_inference(c10::InferenceMode *mode) { delete mode; }
 
 // Rearranges float32 weights [out, in, height, width] into oneDNN's layout for inputs of `shape`.
-at::Tensor *muster_pack(const at::Tensor *weights, const int64_t *padding, const int64_t *stride, const int64_t *shape,
-                        char **error) {
+at::Tensor *muster_pack(const at::Tensor *weights, const Window *window, const int64_t *shape, char **error) {
     return guarded(error, [&] {
         static const Operation operation = find("mkldnn::_reorder_convolution_weight", "");
         return call(operation,
-                    {*weights, pair(padding), pair(stride), kOne, int64_t(1),
+                    {*weights, pair(window->padding), pair(window->stride), kOne, int64_t(1),
                      std::vector<int64_t>(shape, shape + 4)});
     });
 }
 
-// Convolves float32, then applies a ReLU if `relu`.
-at::Tensor *muster_convolve(const at::Tensor *input, const at::Tensor *weights, const at::Tensor *bias,
-                            const int64_t *padding, const int64_t *stride, bool relu, char **error) {
+// Convolves float32, adds `sum` in place unless it is null, then applies a ReLU if `relu`.
+at::Tensor *muster_convolve(const at::Tensor *sum, const at::Tensor *input, const at::Tensor *weights,
+                            const at::Tensor *bias, const Window *window, bool relu, char **error) {
     return guarded(error, [&] {
-        static const Operation operation = find("mkldnn::_convolution_pointwise", "");
-        return call(operation,
-                    {*input, *weights, *bias, pair(padding), pair(stride), kOne, int64_t(1),
-                     relu ? "relu" : "none", no_scalars(), IValue()});
-    });
-}
-
-// As muster_convolve, but adds to `sum` in place before the ReLU.
-at::Tensor *muster_convolve_add(const at::Tensor *sum, const at::Tensor *input, const at::Tensor *weights,
-                                const at::Tensor *bias, const int64_t *padding, const int64_t *stride, bool relu,
-                                char **error) {
-    return guarded(error, [&] {
+        auto padding = pair(window->padding), stride = pair(window->stride);
+        if (sum == nullptr) {
+            static const Operation operation = find("mkldnn::_convolution_pointwise", "");
+            return call(operation,
+                        {*input, *weights, *bias, padding, stride, kOne, int64_t(1), relu ? "relu" : "none",
+                         no_scalars(), IValue()});
+        }
         static const Operation operation = find("mkldnn::_convolution_pointwise_", "binary");
         return call(operation,
-                    {*sum, *input, *weights, *bias, pair(padding), pair(stride), kOne, int64_t(1), "add",
-                     at::Scalar(1.0), relu ? IValue("relu") : IValue(), no_scalars(), IValue()});
+                    {*sum, *input, *weights, *bias, padding, stride, kOne, int64_t(1), "add", at::Scalar(1.0),
+                     relu ? IValue("relu") : IValue(), no_scalars(), IValue()});
     });
 }
 
 // Rearranges int8 weights [out, in, height, width], with one of `scales` for each output, into oneDNN's layout for
 // inputs of `shape`: bytes in which 1 has the value `input_scale`.
 at::Tensor *muster_pack_bytes(const at::Tensor *weights, const at::Tensor *scales, double input_scale,
-                              const int64_t *padding, const int64_t *stride, const int64_t *shape, char **error) {
+                              const Window *window, const int64_t *shape, char **error) {
     return guarded(error, [&] {
         static const Operation operation = find("onednn::qconv_prepack", "");
         return call(operation,
-                    {*weights, *scales, input_scale, int64_t(0), pair(stride), pair(padding), kOne, int64_t(1),
-                     std::vector<int64_t>(shape, shape + 4)});
+                    {*weights, *scales, input_scale, int64_t(0), pair(window->stride), pair(window->padding), kOne,
+                     int64_t(1), std::vector<int64_t>(shape, shape + 4)});
     });
 }
 
-// Convolves bytes, then applies a ReLU if `relu`. Returns bytes in which 1 has the value `output_scale`, or float32 if
-// that is 0.
-at::Tensor *muster_convolve_bytes(const at::Tensor *input, double input_scale, const at::Tensor *weights,
-                                  const at::Tensor *scales, const at::Tensor *zeros, const at::Tensor *bias,
-                                  const int64_t *padding, const int64_t *stride, double output_scale, bool relu,
+// Convolves bytes, adds the float32 `sum` in place unless it is null, then applies a ReLU if `relu`. Returns bytes in
+// which 1 has the value `output_scale`, or float32 if that is 0, as it is with a sum.
+at::Tensor *muster_convolve_bytes(const at::Tensor *sum, const at::Tensor *input, double input_scale,
+                                  const at::Tensor *weights, const at::Tensor *scales, const at::Tensor *zeros,
+                                  const at::Tensor *bias, const Window *window, double output_scale, bool relu,
                                   char **error) {
     return guarded(error, [&] {
-        auto kind = output_scale == 0.0 ? at::kFloat : at::kByte;
-        static const Operation operation = find("onednn::qconv2d_pointwise", "");
-        return call(operation,
-                    {*input, input_scale, int64_t(0), *weights, *scales, *zeros, *bias, pair(stride), pair(padding),
-                     kOne, int64_t(1), output_scale == 0.0 ? 1.0 : output_scale, int64_t(0), kind,
-                     relu ? "relu" : "none", no_scalars(), IValue("")});
-    });
-}
-
-// As muster_convolve_bytes, but adds to the float32 `sum` in place before the ReLU.
-at::Tensor *muster_convolve_bytes_add(const at::Tensor *sum, const at::Tensor *input, double input_scale,
-                                      const at::Tensor *weights, const at::Tensor *scales, const at::Tensor *zeros,
-                                      const at::Tensor *bias, const int64_t *padding, const int64_t *stride, bool relu,
-                                      char **error) {
-    return guarded(error, [&] {
+        auto padding = pair(window->padding), stride = pair(window->stride);
+        const char *activation = relu ? "relu" : "none";
+        if (sum == nullptr) {
+            auto kind = output_scale == 0.0 ? at::kFloat : at::kByte;
+            static const Operation operation = find("onednn::qconv2d_pointwise", "");
+            return call(operation,
+                        {*input, input_scale, int64_t(0), *weights, *scales, *zeros, *bias, stride, padding, kOne,
+                         int64_t(1), output_scale == 0.0 ? 1.0 : output_scale, int64_t(0), kind, activation,
+                         no_scalars(), IValue("")});
+        }
         static const Operation operation = find("onednn::qconv2d_pointwise", "binary");
         return call(operation,
-                    {*input, input_scale, int64_t(0), *weights, *scales, *zeros, *sum, *bias, pair(stride),
-                     pair(padding), kOne, int64_t(1), 1.0, int64_t(0), at::kFloat, 1.0, int64_t(0), "sum",
-                     at::Scalar(1.0), relu ? "relu" : "none", no_scalars(), IValue("")});
+                    {*input, input_scale, int64_t(0), *weights, *scales, *zeros, *sum, *bias, stride, padding, kOne,
+                     int64_t(1), 1.0, int64_t(0), at::kFloat, 1.0, int64_t(0), "sum", at::Scalar(1.0), activation,
+                     no_scalars(), IValue("")});
     });
 }
 }

@@ -23,27 +23,16 @@ unsafe extern "C" {
     fn muster_end_inference(mode: *mut c_void);
     fn muster_pack(
         weights: ConstTensor,
-        padding: *const i64,
-        stride: *const i64,
+        window: *const Window,
         shape: *const i64,
         error: ErrorSlot,
     ) -> RawTensor;
     fn muster_convolve(
-        input: ConstTensor,
-        weights: ConstTensor,
-        bias: ConstTensor,
-        padding: *const i64,
-        stride: *const i64,
-        relu: bool,
-        error: ErrorSlot,
-    ) -> RawTensor;
-    fn muster_convolve_add(
         sum: ConstTensor,
         input: ConstTensor,
         weights: ConstTensor,
         bias: ConstTensor,
-        padding: *const i64,
-        stride: *const i64,
+        window: *const Window,
         relu: bool,
         error: ErrorSlot,
     ) -> RawTensor;
@@ -51,25 +40,11 @@ unsafe extern "C" {
         weights: ConstTensor,
         scales: ConstTensor,
         input_scale: f64,
-        padding: *const i64,
-        stride: *const i64,
+        window: *const Window,
         shape: *const i64,
         error: ErrorSlot,
     ) -> RawTensor;
     fn muster_convolve_bytes(
-        input: ConstTensor,
-        input_scale: f64,
-        weights: ConstTensor,
-        scales: ConstTensor,
-        zeros: ConstTensor,
-        bias: ConstTensor,
-        padding: *const i64,
-        stride: *const i64,
-        output_scale: f64,
-        relu: bool,
-        error: ErrorSlot,
-    ) -> RawTensor;
-    fn muster_convolve_bytes_add(
         sum: ConstTensor,
         input: ConstTensor,
         input_scale: f64,
@@ -77,8 +52,8 @@ unsafe extern "C" {
         scales: ConstTensor,
         zeros: ConstTensor,
         bias: ConstTensor,
-        padding: *const i64,
-        stride: *const i64,
+        window: *const Window,
+        output_scale: f64,
         relu: bool,
         error: ErrorSlot,
     ) -> RawTensor;
@@ -108,7 +83,7 @@ impl Drop for InferenceMode {
 pub struct Constant(Tensor);
 
 // SAFETY: libtorch counts references atomically and allows concurrent reads. The tensor is only lent for reading, and
-// the only inputs that operators of this crate write to are the sums of `convolve_add`, which are no constants.
+// the only inputs that operators of this crate write to are the sums of `convolve`, which are no constants.
 unsafe impl Sync for Constant {}
 
 impl From<Tensor> for Constant {
@@ -126,6 +101,7 @@ impl Deref for Constant {
 }
 
 /// Padding and stride of a convolution, height and width.
+#[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
     pub padding: [i64; 2],
@@ -213,57 +189,32 @@ impl Element for i8 {
 
 /// Rearranges float32 weights [out, in, height, width] into oneDNN's layout for inputs of `shape`.
 pub fn pack(weights: &Tensor, window: Window, shape: [i64; 4]) -> Result<Tensor, TchError> {
-    let (padding, stride) = (window.padding.as_ptr(), window.stride.as_ptr());
     // SAFETY: see `result`.
-    result(|error| unsafe { muster_pack(raw(weights), padding, stride, shape.as_ptr(), error) })
+    result(|error| unsafe { muster_pack(raw(weights), &raw const window, shape.as_ptr(), error) })
 }
 
-/// Convolves float32 with packed weights, then applies a ReLU if `relu`.
+/// Convolves float32 with packed weights, adds `sum` in place if there is one, then applies a ReLU if `relu`.
 pub fn convolve(
+    sum: Option<&mut Tensor>,
     input: &Tensor,
     [weights, bias]: &[Constant; 2],
     window: Window,
     relu: bool,
 ) -> Result<Tensor, TchError> {
-    let (padding, stride) = (window.padding.as_ptr(), window.stride.as_ptr());
-    // SAFETY: see `result`.
-    result(|error| unsafe {
-        muster_convolve(
-            raw(input),
-            raw(weights),
-            raw(bias),
-            padding,
-            stride,
-            relu,
-            error,
-        )
-    })
-}
-
-/// As [`convolve`], but adds to `sum` in place before the ReLU.
-pub fn convolve_add(
-    sum: &mut Tensor,
-    input: &Tensor,
-    [weights, bias]: &[Constant; 2],
-    window: Window,
-    relu: bool,
-) -> Result<(), TchError> {
-    let (padding, stride) = (window.padding.as_ptr(), window.stride.as_ptr());
     // SAFETY: see `result`.
     result(|error| unsafe {
         let (weights, bias) = (raw(weights), raw(bias));
-        muster_convolve_add(
-            raw(sum),
+        let window = &raw const window;
+        muster_convolve(
+            optional(sum),
             raw(input),
             weights,
             bias,
-            padding,
-            stride,
+            window,
             relu,
             error,
         )
     })
-    .map(drop)
 }
 
 impl PackedBytes {
@@ -277,19 +228,11 @@ impl PackedBytes {
         window: Window,
         shape: [i64; 4],
     ) -> Result<Self, TchError> {
-        let (padding, stride) = (window.padding.as_ptr(), window.stride.as_ptr());
         // SAFETY: see `result`.
         let packed = result(|error| unsafe {
             let (weights, scales) = (raw(weights), raw(&scales));
-            muster_pack_bytes(
-                weights,
-                scales,
-                input_scale,
-                padding,
-                stride,
-                shape.as_ptr(),
-                error,
-            )
+            let (window, shape) = (&raw const window, shape.as_ptr());
+            muster_pack_bytes(weights, scales, input_scale, window, shape, error)
         })?;
         Ok(Self {
             weights: packed.into(),
@@ -300,65 +243,44 @@ impl PackedBytes {
         })
     }
 
-    /// Convolves bytes, then applies a ReLU if `relu`. Returns bytes in which 1 has the value `output_scale`, or
-    /// float32 without it.
+    /// Convolves bytes, adds the float32 `sum` in place if there is one, then applies a ReLU if `relu`. Returns bytes in
+    /// which 1 has the value `output_scale`, or float32 without it.
+    ///
+    /// Panics with both a `sum` and an `output_scale`.
     pub fn convolve(
         &self,
+        sum: Option<&mut Tensor>,
         input: &Tensor,
         window: Window,
         output_scale: Option<f64>,
         relu: bool,
     ) -> Result<Tensor, TchError> {
-        let (padding, stride) = (window.padding.as_ptr(), window.stride.as_ptr());
+        assert!(sum.is_none() || output_scale.is_none(), "sums are float32");
         // SAFETY: see `result`.
         result(|error| unsafe {
             muster_convolve_bytes(
+                optional(sum),
                 raw(input),
                 self.input_scale,
                 raw(&self.weights),
                 raw(&self.scales),
                 raw(&self.zeros),
                 raw(&self.bias),
-                padding,
-                stride,
+                &raw const window,
                 output_scale.unwrap_or(0.0),
                 relu,
                 error,
             )
         })
     }
-
-    /// As [`Self::convolve`], but adds to the float32 `sum` in place before the ReLU.
-    pub fn convolve_add(
-        &self,
-        sum: &mut Tensor,
-        input: &Tensor,
-        window: Window,
-        relu: bool,
-    ) -> Result<(), TchError> {
-        let (padding, stride) = (window.padding.as_ptr(), window.stride.as_ptr());
-        // SAFETY: see `result`.
-        result(|error| unsafe {
-            muster_convolve_bytes_add(
-                raw(sum),
-                raw(input),
-                self.input_scale,
-                raw(&self.weights),
-                raw(&self.scales),
-                raw(&self.zeros),
-                raw(&self.bias),
-                padding,
-                stride,
-                relu,
-                error,
-            )
-        })
-        .map(drop)
-    }
 }
 
 fn raw(tensor: &Tensor) -> ConstTensor {
     tensor.as_ptr().cast()
+}
+
+fn optional(tensor: Option<&mut Tensor>) -> ConstTensor {
+    tensor.map_or(std::ptr::null(), |tensor| raw(tensor))
 }
 
 /// Returns the tensor of `call`, or its error.

@@ -4,7 +4,7 @@ use photo::{DecodeLimits, Photo, decode};
 use worker::enrol::{enrol, photos_below};
 use worker::kernels::area::{AreaResizer, PixelRect};
 use worker::vision::crop::FaceCrop;
-use worker::vision::detect::networks::{OutputNet, RefineNet, Verdict};
+use worker::vision::detect::networks::{OUTPUT_INPUT, REFINE_INPUT, Verdict};
 use worker::vision::detect::proposal::Proposal;
 use worker::vision::engine::DetectionNetworks;
 use worker::vision::engine::native::NativeEngine;
@@ -133,12 +133,12 @@ fn verdicts_on_every_candidate_agree() {
         let verdicts = [&native, &torch].map(|networks| {
             let mut resizer = AreaResizer::default();
             let mut small = |index: usize, crop: &mut [f32]| {
-                resizer.resize(&photo, rects[index], [RefineNet::INPUT; 2], crop);
+                resizer.resize(&photo, rects[index], [REFINE_INPUT; 2], crop);
             };
             let refined = networks.refine(rects.len(), &mut small);
             let mut resizer = AreaResizer::default();
             let mut large = |index: usize, crop: &mut [f32]| {
-                resizer.resize(&photo, rects[index], [OutputNet::INPUT; 2], crop);
+                resizer.resize(&photo, rects[index], [OUTPUT_INPUT; 2], crop);
             };
             [refined, networks.output(rects.len(), &mut large)].concat()
         });

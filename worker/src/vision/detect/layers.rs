@@ -1,7 +1,7 @@
 //! The layers of R-Net and O-Net. Values are rows of pixels of channels.
 
 use crate::kernels::aligned::Aligned;
-use crate::kernels::convolve::{FloatOutput, Geometry, Instructions, Strides, convolve};
+use crate::kernels::convolve::{FloatOutput, Geometry, Instructions, convolve};
 use crate::kernels::panels::{PANEL, pack_aligned, panels};
 use crate::kernels::pool::{PoolGeometry, max_pool};
 use crate::model::weights::{WeightFile, WeightsError};
@@ -111,14 +111,8 @@ impl Convolution {
         activation: Option<&str>,
         [inputs, side, outputs]: [usize; 3],
     ) -> Result<Self, WeightsError> {
-        let weights = file.values(&format!("{name}.weight"), &[outputs, side, side, inputs])?;
-        Ok(Self {
-            side,
-            inputs,
-            outputs,
-            weights: pack_aligned(&weights, outputs),
-            activation: BiasPrelu::load(file, name, activation, outputs)?,
-        })
+        let shape = [outputs, side, side, inputs];
+        Self::load_shape(file, name, activation, [inputs, side, outputs], &shape)
     }
 
     /// Reads a dense layer as a 1x1 convolution: `name.weight` is [outputs, inputs].
@@ -128,9 +122,20 @@ impl Convolution {
         activation: Option<&str>,
         [inputs, outputs]: [usize; 2],
     ) -> Result<Self, WeightsError> {
-        let weights = file.values(&format!("{name}.weight"), &[outputs, inputs])?;
+        let shape = [outputs, inputs];
+        Self::load_shape(file, name, activation, [inputs, 1, outputs], &shape)
+    }
+
+    fn load_shape(
+        file: &WeightFile,
+        name: &str,
+        activation: Option<&str>,
+        [inputs, side, outputs]: [usize; 3],
+        shape: &[usize],
+    ) -> Result<Self, WeightsError> {
+        let weights = file.values(&format!("{name}.weight"), shape)?;
         Ok(Self {
-            side: 1,
+            side,
             inputs,
             outputs,
             weights: pack_aligned(&weights, outputs),
@@ -144,19 +149,9 @@ impl Convolution {
             input.channels, self.inputs,
             "the layer before has as many channels"
         );
-        let (height, width) = (input.height - self.side + 1, input.width - self.side + 1);
-        output.resize([input.images, height, width, self.outputs]);
-        let geometry = Geometry {
-            images: input.images,
-            height,
-            width,
-            outputs: self.outputs,
-            input: strides(input.height, input.width, self.inputs),
-            kernel_row: input.width * self.inputs,
-            kernel_rows: self.side,
-            run: self.side * self.inputs,
-            output: strides(height, width, self.outputs),
-        };
+        let shape = [input.height, input.width, self.inputs];
+        let geometry = Geometry::contiguous(input.images, shape, [self.side; 2], self.outputs);
+        output.resize([input.images, geometry.height, geometry.width, self.outputs]);
         let target = &mut FloatOutput {
             bias: &self.activation.bias,
             slopes: &self.activation.slopes,
@@ -170,15 +165,6 @@ impl Convolution {
             &self.weights,
             target,
         );
-    }
-}
-
-/// Returns the strides of images without gaps.
-fn strides(height: usize, width: usize, channels: usize) -> Strides {
-    Strides {
-        image: height * width * channels,
-        row: width * channels,
-        pixel: channels,
     }
 }
 

@@ -6,28 +6,30 @@ use crate::kernels::Instructions;
 use crate::kernels::winograd_convolution::{WinogradBuffers, WinogradConvolution};
 use crate::model::weights::{WeightFile, WeightsError};
 
-/// Scores proposals of 24 x 24 pixels.
+/// Side of R-Net's input, in pixels.
+pub const REFINE_INPUT: usize = 24;
+/// Side of O-Net's input, in pixels.
+pub const OUTPUT_INPUT: usize = 48;
+
+/// R-Net or O-Net.
 #[derive(Debug)]
-pub struct RefineNet {
-    conv1: Convolution,
-    conv2: WinogradConvolution,
-    conv3: Convolution,
+pub struct CandidateNet {
+    /// Side of the input, in pixels.
+    input: usize,
+    /// Crops whose activations fit into the second-level cache.
+    batch: usize,
+    /// Convolutions, and the side of the maximum pool after each.
+    stages: Vec<(Layer, Option<usize>)>,
     dense: Convolution,
     probability: Convolution,
     regression: Convolution,
+    landmarks: Option<Convolution>,
 }
 
-/// Scores candidates of 48 x 48 pixels, and finds landmarks.
 #[derive(Debug)]
-pub struct OutputNet {
-    conv1: Convolution,
-    conv2: WinogradConvolution,
-    conv3: WinogradConvolution,
-    conv4: Convolution,
-    dense: Convolution,
-    probability: Convolution,
-    regression: Convolution,
-    landmarks: Convolution,
+enum Layer {
+    Direct(Convolution),
+    Winograd(WinogradConvolution),
 }
 
 /// R-Net's or O-Net's output for one candidate.
@@ -44,9 +46,9 @@ pub struct Verdict {
 #[derive(Debug, Default)]
 pub struct CandidateArena {
     crops: Maps,
-    here: Maps,
-    there: Maps,
-    buffers: WinogradBuffers,
+    convolved: Maps,
+    pooled: Maps,
+    winograd: WinogradBuffers,
     features: Maps,
     dense: Maps,
     logits: Maps,
@@ -54,76 +56,53 @@ pub struct CandidateArena {
     landmarks: Maps,
 }
 
-impl RefineNet {
-    pub const INPUT: usize = 24;
-    /// Crops whose activations fit into the second-level cache.
-    const BATCH: usize = 4;
-
-    pub fn load(file: &WeightFile) -> Result<Self, WeightsError> {
+impl CandidateNet {
+    /// Loads R-Net, whose input has [`REFINE_INPUT`] pixels a side.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape.
+    pub fn refine(file: &WeightFile) -> Result<Self, WeightsError> {
+        let layer = |number, shape| Layer::load(file, number, shape);
+        let dense = |name, shape| Convolution::load_dense(file, name, None, shape);
         Ok(Self {
-            conv1: Convolution::load(file, "conv1", Some("prelu1"), [3, 3, 28])?,
-            conv2: load_winograd(file, "conv2", "prelu2", [28, 48])?,
-            conv3: Convolution::load(file, "conv3", Some("prelu3"), [48, 2, 64])?,
+            input: REFINE_INPUT,
+            batch: 4,
+            stages: vec![
+                (layer(1, [3, 3, 28])?, Some(3)),
+                (layer(2, [28, 3, 48])?, Some(3)),
+                (layer(3, [48, 2, 64])?, None),
+            ],
             dense: Convolution::load_dense(file, "dense4", Some("prelu4"), [576, 128])?,
-            probability: Convolution::load_dense(file, "dense5_1", None, [128, 2])?,
-            regression: Convolution::load_dense(file, "dense5_2", None, [128, 4])?,
+            probability: dense("dense5_1", [128, 2])?,
+            regression: dense("dense5_2", [128, 4])?,
+            landmarks: None,
         })
     }
 
-    /// Runs the network on `count` crops; `cut(index, crop)` writes one of them, 24 x 24 normalized pixels.
-    pub fn forward(
-        &self,
-        instructions: Instructions,
-        count: usize,
-        cut: impl FnMut(usize, &mut [f32]),
-        arena: &mut CandidateArena,
-    ) -> Vec<Verdict> {
-        if count == 0 {
-            return Vec::new();
-        }
-        arena.gather([count, Self::BATCH, Self::INPUT], cut, |arena| {
-            let CandidateArena {
-                crops,
-                here,
-                there,
-                buffers,
-                ..
-            } = arena;
-            self.conv1.forward(instructions, crops, here);
-            here.max_pool(instructions, 3, there);
-            run_winograd(&self.conv2, instructions, there, buffers, here);
-            here.max_pool(instructions, 3, there);
-            self.conv3.forward(instructions, there, here);
-        });
-        self.dense
-            .forward(instructions, &arena.features, &mut arena.dense);
-        let dense = &arena.dense;
-        self.probability
-            .forward(instructions, dense, &mut arena.logits);
-        self.regression
-            .forward(instructions, dense, &mut arena.regressions);
-        arena.verdicts(None)
-    }
-}
-
-impl OutputNet {
-    pub const INPUT: usize = 48;
-    const BATCH: usize = 1;
-
-    pub fn load(file: &WeightFile) -> Result<Self, WeightsError> {
+    /// Loads O-Net, whose input has [`OUTPUT_INPUT`] pixels a side.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape.
+    pub fn output(file: &WeightFile) -> Result<Self, WeightsError> {
+        let layer = |number, shape| Layer::load(file, number, shape);
+        let dense = |name, shape| Convolution::load_dense(file, name, None, shape);
         Ok(Self {
-            conv1: Convolution::load(file, "conv1", Some("prelu1"), [3, 3, 32])?,
-            conv2: load_winograd(file, "conv2", "prelu2", [32, 64])?,
-            conv3: load_winograd(file, "conv3", "prelu3", [64, 64])?,
-            conv4: Convolution::load(file, "conv4", Some("prelu4"), [64, 2, 128])?,
+            input: OUTPUT_INPUT,
+            batch: 1,
+            stages: vec![
+                (layer(1, [3, 3, 32])?, Some(3)),
+                (layer(2, [32, 3, 64])?, Some(3)),
+                (layer(3, [64, 3, 64])?, Some(2)),
+                (layer(4, [64, 2, 128])?, None),
+            ],
             dense: Convolution::load_dense(file, "dense5", Some("prelu5"), [1152, 256])?,
-            probability: Convolution::load_dense(file, "dense6_1", None, [256, 2])?,
-            regression: Convolution::load_dense(file, "dense6_2", None, [256, 4])?,
-            landmarks: Convolution::load_dense(file, "dense6_3", None, [256, 10])?,
+            probability: dense("dense6_1", [256, 2])?,
+            regression: dense("dense6_2", [256, 4])?,
+            landmarks: Some(dense("dense6_3", [256, 10])?),
         })
     }
 
-    /// Runs the network on `count` crops; `cut(index, crop)` writes one of them, 48 x 48 normalized pixels.
+    /// Runs the network on `count` crops; `cut(index, crop)` writes the normalized pixels of one of them.
     pub fn forward(
         &self,
         instructions: Instructions,
@@ -134,102 +113,98 @@ impl OutputNet {
         if count == 0 {
             return Vec::new();
         }
-        arena.gather([count, Self::BATCH, Self::INPUT], cut, |arena| {
-            let CandidateArena {
-                crops,
-                here,
-                there,
-                buffers,
-                ..
-            } = arena;
-            self.conv1.forward(instructions, crops, here);
-            here.max_pool(instructions, 3, there);
-            run_winograd(&self.conv2, instructions, there, buffers, here);
-            here.max_pool(instructions, 3, there);
-            run_winograd(&self.conv3, instructions, there, buffers, here);
-            here.max_pool(instructions, 2, there);
-            self.conv4.forward(instructions, there, here);
-        });
-        self.dense
-            .forward(instructions, &arena.features, &mut arena.dense);
+        self.convolve(instructions, count, cut, arena);
+        (self.dense).forward(instructions, &arena.features, &mut arena.dense);
         let dense = &arena.dense;
-        self.probability
-            .forward(instructions, dense, &mut arena.logits);
-        self.regression
-            .forward(instructions, dense, &mut arena.regressions);
-        self.landmarks
-            .forward(instructions, dense, &mut arena.landmarks);
-        arena.verdicts(Some(&arena.landmarks))
+        (self.probability).forward(instructions, dense, &mut arena.logits);
+        (self.regression).forward(instructions, dense, &mut arena.regressions);
+        if let Some(landmarks) = &self.landmarks {
+            landmarks.forward(instructions, dense, &mut arena.landmarks);
+        }
+        arena.verdicts(self.landmarks.is_some())
+    }
+
+    /// Convolves the crops batch by batch, and collects the results in `features`.
+    fn convolve(
+        &self,
+        instructions: Instructions,
+        count: usize,
+        mut cut: impl FnMut(usize, &mut [f32]),
+        arena: &mut CandidateArena,
+    ) {
+        let CandidateArena {
+            crops,
+            convolved,
+            pooled,
+            winograd,
+            features,
+            ..
+        } = arena;
+        let side = self.input;
+        for first in (0..count).step_by(self.batch) {
+            let images = self.batch.min(count - first);
+            crops.resize([images, side, side, 3]);
+            let values = crops.values_mut().chunks_exact_mut(side * side * 3);
+            values
+                .enumerate()
+                .for_each(|(index, crop)| cut(first + index, crop));
+            for (index, (layer, pool)) in self.stages.iter().enumerate() {
+                let input = if index == 0 { &*crops } else { &*pooled };
+                layer.forward(instructions, input, winograd, convolved);
+                if let Some(side) = pool {
+                    convolved.max_pool(instructions, *side, pooled);
+                }
+            }
+            let length = convolved.values_per_image();
+            features.resize([count, 1, 1, length]);
+            features.values_mut()[first * length..][..images * length]
+                .copy_from_slice(convolved.values());
+        }
     }
 }
 
-/// As [`Convolution::load`], with a side of 3.
-fn load_winograd(
-    file: &WeightFile,
-    name: &str,
-    activation: &str,
-    [inputs, outputs]: [usize; 2],
-) -> Result<WinogradConvolution, WeightsError> {
-    let weights = file.values(&format!("{name}.weight"), &[outputs, 3, 3, inputs])?;
-    let BiasPrelu { bias, slopes } = BiasPrelu::load(file, name, Some(activation), outputs)?;
-    Ok(WinogradConvolution::new(
-        &weights,
-        [inputs, outputs],
-        bias,
-        slopes,
-    ))
-}
+impl Layer {
+    /// Reads convolution `number` and its PReLU. Winograd's F(4, 3) pays for 3x3 kernels of many channels.
+    fn load(
+        file: &WeightFile,
+        number: usize,
+        [inputs, side, outputs]: [usize; 3],
+    ) -> Result<Self, WeightsError> {
+        let (name, prelu) = (format!("conv{number}"), format!("prelu{number}"));
+        if side != 3 || inputs == 3 {
+            let shape = [inputs, side, outputs];
+            return Convolution::load(file, &name, Some(&prelu), shape).map(Self::Direct);
+        }
+        let weights = file.values(&format!("{name}.weight"), &[outputs, 3, 3, inputs])?;
+        let BiasPrelu { bias, slopes } = BiasPrelu::load(file, &name, Some(&prelu), outputs)?;
+        let layer = WinogradConvolution::new(&weights, [inputs, outputs], bias, slopes);
+        Ok(Self::Winograd(layer))
+    }
 
-fn run_winograd(
-    layer: &WinogradConvolution,
-    instructions: Instructions,
-    input: &Maps,
-    buffers: &mut WinogradBuffers,
-    output: &mut Maps,
-) {
-    let shape = [input.images, input.height, input.width];
-    output.resize([
-        input.images,
-        input.height - 2,
-        input.width - 2,
-        layer.outputs(),
-    ]);
-    layer.forward(
-        instructions,
-        shape,
-        input.values(),
-        buffers,
-        output.values_mut(),
-    );
+    fn forward(
+        &self,
+        instructions: Instructions,
+        input: &Maps,
+        buffers: &mut WinogradBuffers,
+        output: &mut Maps,
+    ) {
+        match self {
+            Self::Direct(layer) => layer.forward(instructions, input, output),
+            Self::Winograd(layer) => {
+                let [images, height, width] = [input.images, input.height, input.width];
+                output.resize([images, height - 2, width - 2, layer.outputs()]);
+                let (shape, values) = ([images, height, width], input.values());
+                layer.forward(instructions, shape, values, buffers, output.values_mut());
+            }
+        }
+    }
 }
 
 impl CandidateArena {
-    /// Convolves the crops batch by batch, from `crops` to `here`, and collects the results in `features`.
-    fn gather(
-        &mut self,
-        [count, batch, side]: [usize; 3],
-        mut cut: impl FnMut(usize, &mut [f32]),
-        convolve: impl Fn(&mut Self),
-    ) {
-        for first in (0..count).step_by(batch) {
-            let images = batch.min(count - first);
-            self.crops.resize([images, side, side, 3]);
-            let crops = self.crops.values_mut().chunks_exact_mut(side * side * 3);
-            crops
-                .enumerate()
-                .for_each(|(index, crop)| cut(first + index, crop));
-            convolve(self);
-            let length = self.here.values_per_image();
-            self.features.resize([count, 1, 1, length]);
-            self.features.values_mut()[first * length..][..images * length]
-                .copy_from_slice(self.here.values());
-        }
-    }
-
-    fn verdicts(&self, landmarks: Option<&Maps>) -> Vec<Verdict> {
+    fn verdicts(&self, has_landmarks: bool) -> Vec<Verdict> {
         let logits = self.logits.values().as_chunks::<2>().0;
         let regressions = self.regressions.values().as_chunks::<4>().0;
-        let landmarks = landmarks.map(|maps| maps.values().as_chunks::<10>().0);
+        let landmarks = has_landmarks.then(|| self.landmarks.values().as_chunks::<10>().0);
         let verdict = |index: usize| Verdict {
             probability: softmax_second(logits[index]),
             regression: regressions[index],

@@ -3,7 +3,7 @@
 use super::architecture::{Buffer, FEATURES};
 use super::floats::padded;
 use crate::kernels::Mapped;
-use crate::kernels::convolve::{FloatOutput, Geometry, Instructions, Strides, convolve};
+use crate::kernels::convolve::{FloatOutput, Geometry, Instructions, convolve};
 use crate::kernels::panels::{PANEL, panels};
 use crate::model::weights::{WeightFile, WeightsError};
 
@@ -51,23 +51,8 @@ impl Dense {
             }
         }
         let mut values = vec![0.0; images * self.embedding_size];
-        let row = |pixel| Strides {
-            image: 0,
-            row: 0,
-            pixel,
-        };
         // A batch is a row of pixels.
-        let geometry = Geometry {
-            images: 1,
-            height: 1,
-            width: images,
-            outputs: self.embedding_size,
-            input: row(FEATURES),
-            kernel_row: 0,
-            kernel_rows: 1,
-            run: FEATURES,
-            output: row(self.embedding_size),
-        };
+        let geometry = Geometry::contiguous(1, [1, images, FEATURES], [1, 1], self.embedding_size);
         let mut output = FloatOutput {
             bias: &self.bias,
             slopes: &self.slopes,

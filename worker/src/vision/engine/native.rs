@@ -9,7 +9,7 @@ use crate::kernels::Instructions;
 use crate::model::bundle::{Bundle, LoadError, Network};
 use crate::model::weights::WeightsError;
 use crate::vision::arenas::Arenas;
-use crate::vision::detect::networks::{CandidateArena, OutputNet, RefineNet, Verdict};
+use crate::vision::detect::networks::{CandidateArena, CandidateNet, Verdict};
 use crate::vision::detect::proposal::{Proposal, ProposalArena, ProposalNet};
 use crate::vision::embed::Input;
 use crate::vision::embed::bytes::{ByteArena, ByteNetwork};
@@ -24,8 +24,8 @@ pub struct NativeEngine;
 pub struct NativeDetector {
     instructions: Instructions,
     proposal: ProposalNet,
-    refine: RefineNet,
-    output: OutputNet,
+    refine: CandidateNet,
+    output: CandidateNet,
     proposal_arenas: Arenas<ProposalArena>,
     candidate_arenas: Arenas<CandidateArena>,
 }
@@ -103,8 +103,8 @@ impl NativeDetector {
         Ok(Self {
             instructions,
             proposal: ProposalNet::load(&bundle.weights(&description.pnet)?)?,
-            refine: RefineNet::load(&bundle.weights(&description.rnet)?)?,
-            output: OutputNet::load(&bundle.weights(&description.onet)?)?,
+            refine: CandidateNet::refine(&bundle.weights(&description.rnet)?)?,
+            output: CandidateNet::output(&bundle.weights(&description.onet)?)?,
             proposal_arenas: Arenas::default(),
             candidate_arenas: Arenas::default(),
         })

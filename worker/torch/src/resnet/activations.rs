@@ -69,9 +69,17 @@ impl<'a> Activations<'a> {
                     sum = activate(sum.f_add_(&product)?, relu)?;
                 }
                 Kernel::Floats(kernel) => {
-                    operators::convolve_add(&mut sum, &input, kernel, *window, relu)?;
+                    drop(operators::convolve(
+                        Some(&mut sum),
+                        &input,
+                        kernel,
+                        *window,
+                        relu,
+                    )?);
                 }
-                Kernel::Bytes(kernel) => kernel.convolve_add(&mut sum, &input, *window, relu)?,
+                Kernel::Bytes(kernel) => {
+                    drop(kernel.convolve(Some(&mut sum), &input, *window, None, relu)?);
+                }
                 Kernel::Product([weights, bias]) => {
                     let sums = pixels(&sum)?
                         .f_addmm_(&pixels(&input)?, weights)?
@@ -97,7 +105,7 @@ impl<'a> Activations<'a> {
                     None => output,
                 }
             }
-            Kernel::Floats(kernel) => operators::convolve(&input, kernel, *window, relu)?,
+            Kernel::Floats(kernel) => operators::convolve(None, &input, kernel, *window, relu)?,
             Kernel::Product([weights, bias]) => {
                 let products = bias.f_addmm(&pixels(&input)?, weights)?;
                 image(&activate(products, relu)?, &input)?
@@ -106,7 +114,8 @@ impl<'a> Activations<'a> {
                 activate(multiply(&input, weights, bias, convolution.outputs)?, relu)?
             }
             Kernel::Bytes(kernel) => {
-                kernel.convolve(&input, *window, step.filter(|_| !is_stream), relu)?
+                let step = step.filter(|_| !is_stream);
+                kernel.convolve(None, &input, *window, step, relu)?
             }
             Kernel::Sibling => unreachable!("an earlier layer wrote the output"),
         };
