@@ -4,7 +4,6 @@
 //! matrix is `kernel rows` such runs of `kernel width * channels` values, read in place.
 
 use super::dispatch::{ByteDotKernel, Kernel, run, run_byte_dots};
-use super::gemm::epilogue::{ByteEpilogue, FloatEpilogue, RawByteTarget};
 use super::gemm::multiply;
 pub use super::instructions::Instructions;
 use super::panels::{PANEL, panels};
@@ -177,7 +176,7 @@ pub fn convolve(
     geometry: &Geometry,
     input: &[f32],
     weights: &[f32],
-    output: &mut FloatOutput<'_>,
+    output: FloatOutput<'_>,
 ) {
     geometry.check(1, input.len(), weights.len(), output.values.len());
     let channels = panels(geometry.outputs) * PANEL;
@@ -185,17 +184,11 @@ pub fn convolve(
         output.bias.len() >= channels && output.slopes.len() >= channels,
         "padded to panels"
     );
-    let epilogue = FloatEpilogue {
-        bias: output.bias.as_ptr(),
-        slopes: output.slopes.as_ptr(),
-        accumulate: output.accumulate,
-        values: output.values.as_mut_ptr(),
-    };
     let convolution = Convolution {
         geometry: *geometry,
         input: input.as_ptr(),
         weights: weights.as_ptr(),
-        epilogue,
+        output,
     };
     run(instructions, convolution);
 }
@@ -209,7 +202,7 @@ pub fn convolve_bytes(
     geometry: &Geometry,
     input: &[u8],
     weights: &[i8],
-    output: &mut ByteOutput<'_>,
+    mut output: ByteOutput<'_>,
 ) {
     let length = match &output.target {
         ByteTarget::Bytes(bytes) => bytes.len(),
@@ -221,26 +214,6 @@ pub fn convolve_bytes(
         output.factors.len() >= channels && output.offsets.len() >= channels,
         "padded to panels"
     );
-    let epilogue = ByteEpilogue {
-        factors: output.factors.as_ptr(),
-        offsets: output.offsets.as_ptr(),
-        target: match &mut output.target {
-            ByteTarget::Bytes(bytes) => RawByteTarget::Bytes(bytes.as_mut_ptr()),
-            ByteTarget::Stream {
-                values,
-                bytes,
-                scale,
-                accumulate,
-                relu,
-            } => RawByteTarget::Stream {
-                values: values.as_mut_ptr(),
-                bytes: bytes.as_mut_ptr(),
-                scale: *scale,
-                accumulate: *accumulate,
-                floor: if *relu { 0.0 } else { f32::NEG_INFINITY },
-            },
-        },
-    };
     // For one panel, gathering the inputs costs more than the tiles gain.
     #[cfg(target_arch = "x86_64")]
     if instructions == Instructions::Amx
@@ -248,43 +221,50 @@ pub fn convolve_bytes(
     {
         instructions.check();
         // SAFETY: the lengths and the processor were checked.
-        unsafe { super::gemm::amx::multiply(geometry, input.as_ptr(), weights.as_ptr(), &epilogue) }
+        unsafe {
+            super::gemm::amx::multiply(geometry, input.as_ptr(), weights.as_ptr(), &mut output)
+        }
         return;
     }
     let convolution = Convolution {
         geometry: *geometry,
         input: input.as_ptr(),
         weights: weights.as_ptr(),
-        epilogue,
+        output,
     };
     run_byte_dots(instructions, convolution);
 }
 
-/// A convolution whose lengths were checked. Geometry and epilogue are values: behind references, the compiler would
+/// A convolution whose lengths were checked. Geometry and output are values: behind references, the compiler would
 /// load them again after each store.
-struct Convolution<Input, Weight, E> {
+struct Convolution<Input, Weight, O> {
     geometry: Geometry,
     input: *const Input,
     weights: *const Weight,
-    epilogue: E,
+    output: O,
 }
 
-impl Kernel for Convolution<f32, f32, FloatEpilogue> {
+impl Kernel for Convolution<f32, f32, FloatOutput<'_>> {
     #[inline(always)]
-    fn run<F: Float>(self) {
+    fn run<F: Float>(mut self) {
         // SAFETY: the lengths were checked, and the processor has the vectors.
-        unsafe { multiply::<F, _>(&self.geometry, self.input, self.weights, &self.epilogue) }
+        unsafe { multiply::<F, _>(&self.geometry, self.input, self.weights, &mut self.output) }
     }
 }
 
-impl ByteDotKernel for Convolution<u8, i8, ByteEpilogue> {
+impl ByteDotKernel for Convolution<u8, i8, ByteOutput<'_>> {
     type Output = ();
 
     #[inline(always)]
-    fn run<B: ByteDots>(self) {
+    fn run<B: ByteDots>(mut self) {
         // SAFETY: as above.
         unsafe {
-            multiply::<B::Convolution, _>(&self.geometry, self.input, self.weights, &self.epilogue)
+            multiply::<B::Convolution, _>(
+                &self.geometry,
+                self.input,
+                self.weights,
+                &mut self.output,
+            )
         }
     }
 }

@@ -2,7 +2,7 @@
 
 #[cfg(target_arch = "x86_64")]
 pub mod amx;
-pub mod epilogue;
+mod epilogue;
 mod k_blocks;
 mod pixels;
 mod tile;
@@ -30,7 +30,7 @@ pub unsafe fn multiply<A: Arithmetic, E: Epilogue<A>>(
     geometry: &Geometry,
     input: *const A::Input,
     weights: *const A::Weight,
-    epilogue: &E,
+    epilogue: &mut E,
 ) {
     let lanes = A::Float::LANES;
     let pixels = geometry.pixels();

@@ -94,7 +94,7 @@ impl WinogradConvolution {
         let channels = panels(self.outputs) * PANEL;
         let (zeros, ones) = (vec![0.0; channels], vec![1.0; channels]);
         for (row, weights) in self.weights.iter().enumerate() {
-            let target = &mut FloatOutput {
+            let target = FloatOutput {
                 bias: &zeros,
                 slopes: &ones,
                 accumulate: false,

@@ -145,8 +145,8 @@ proptest! {
         }
         for &instructions in Instructions::available() {
             let mut values = vec![UNTOUCHED; case.output_length()];
-            let mut output = FloatOutput { bias: &bias, slopes: &slopes, accumulate, values: &mut values };
-            convolve(instructions, &case.geometry, &input, &pack(&weights, case.geometry.outputs), &mut output);
+            let output = FloatOutput { bias: &bias, slopes: &slopes, accumulate, values: &mut values };
+            convolve(instructions, &case.geometry, &input, &pack(&weights, case.geometry.outputs), output);
             for (value, expected) in values.iter().zip(&expected) {
                 prop_assert!((value - expected).abs() <= 1e-2, "{instructions:?}: {value}, expected {expected}");
             }
@@ -178,15 +178,15 @@ proptest! {
             let (mut values, mut bytes) = (vec![UNTOUCHED; case.output_length()], vec![1; case.output_length()]);
             let factors = vec![1.0; offsets.len()];
             let target = ByteTarget::Stream { values: &mut values, bytes: &mut bytes, scale, accumulate, relu };
-            let mut output = ByteOutput { factors: &factors, offsets: &offsets, target };
-            convolve_bytes(instructions, &case.geometry, &input, &packed, &mut output);
+            let output = ByteOutput { factors: &factors, offsets: &offsets, target };
+            convolve_bytes(instructions, &case.geometry, &input, &packed, output);
             prop_assert_eq!(&values, &expected, "{:?}", instructions);
             prop_assert_eq!(&bytes, &expected_bytes, "{:?}", instructions);
 
             let (factors, offsets) = (vec![scale; offsets.len()], offsets.iter().map(|offset| offset * scale).collect::<Vec<_>>());
             let mut bytes = vec![1; case.output_length()];
-            let mut output = ByteOutput { factors: &factors, offsets: &offsets, target: ByteTarget::Bytes(&mut bytes) };
-            convolve_bytes(instructions, &case.geometry, &input, &packed, &mut output);
+            let output = ByteOutput { factors: &factors, offsets: &offsets, target: ByteTarget::Bytes(&mut bytes) };
+            convolve_bytes(instructions, &case.geometry, &input, &packed, output);
             if !accumulate {
                 prop_assert_eq!(&bytes, &expected_bytes, "{:?}", instructions);
             }
@@ -226,7 +226,7 @@ fn inputs_that_are_too_short_are_refused() {
         output: strides(32),
     };
     let (bias, mut values) = ([0.0; 32], [0.0; 64]);
-    let mut output = FloatOutput {
+    let output = FloatOutput {
         bias: &bias,
         slopes: &bias,
         accumulate: false,
@@ -237,6 +237,6 @@ fn inputs_that_are_too_short_are_refused() {
         &geometry,
         &[0.0; 15],
         &[0.0; 8 * 32],
-        &mut output,
+        output,
     );
 }

@@ -9,10 +9,10 @@ use std::arch::x86_64::_mm512_loadu_si512;
 
 pub use self::tiles::is_usable;
 use self::tiles::{GROUP, PANEL_STEP, PIXELS, Panel, ROW_BYTES, Sums, Tail, TileConfig, block};
-use super::super::convolve::Geometry;
+use super::super::convolve::{ByteOutput, Geometry};
 use super::super::panels::PANEL;
 use super::super::vectors::x86::Vnni512;
-use super::epilogue::{ByteEpilogue, Epilogue};
+use super::epilogue::Epilogue;
 use super::pixels::PixelCursor;
 
 /// Bytes of the im2col matrix at a time, which fit into a core's second-level cache.
@@ -37,13 +37,13 @@ pub unsafe fn multiply(
     geometry: &Geometry,
     input: *const u8,
     weights: *const i8,
-    epilogue: &ByteEpilogue,
+    epilogue: &mut ByteOutput<'_>,
 ) {
     let pixels = geometry.pixels();
     let block = pixels.min(PIXELS);
     // SAFETY: tiles are usable.
     unsafe { TileConfig::new(block).load() };
-    let product = Product {
+    let mut product = Product {
         geometry,
         weights,
         epilogue,
@@ -105,18 +105,18 @@ unsafe fn im2col(
 }
 
 /// The product of rows of inputs with panels of weights.
-struct Product<'a> {
+struct Product<'a, 'b> {
     geometry: &'a Geometry,
     weights: *const i8,
-    epilogue: &'a ByteEpilogue,
+    epilogue: &'a mut ByteOutput<'b>,
     /// Pixels that the tiles are set for.
     block: usize,
 }
 
-impl Product<'_> {
+impl Product<'_, '_> {
     /// Multiplies `count` pixels from `first` on, whose inputs are the matrix's first rows.
     #[inline(always)]
-    unsafe fn run(&self, matrix: Matrix, first: usize, count: usize) {
+    unsafe fn run(&mut self, matrix: Matrix, first: usize, count: usize) {
         let taps = self.geometry.taps(GROUP);
         let mut sums = Sums([0; PIXELS * PANEL]);
         for (index, channel) in (0..self.geometry.outputs).step_by(PANEL).enumerate() {
@@ -157,7 +157,7 @@ impl Product<'_> {
 
     /// Turns the sums of the rows `rows`, whose first row is pixel `first`, into results.
     #[inline(always)]
-    unsafe fn store(&self, sums: &Sums, first: usize, rows: Range<usize>, channel: usize) {
+    unsafe fn store(&mut self, sums: &Sums, first: usize, rows: Range<usize>, channel: usize) {
         let geometry = self.geometry;
         let mut cursor = PixelCursor::new(geometry, first + rows.start);
         for row in rows {

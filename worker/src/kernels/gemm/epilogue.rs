@@ -1,81 +1,62 @@
 //! What follows a matrix product: bias or scale, sum with the output, activation, rounding.
 
+use super::super::convolve::{ByteOutput, ByteTarget, FloatOutput};
 use super::super::panels::PANEL;
 use super::super::vectors::{Arithmetic, Float};
 
 /// Turns the sums of one pixel, from output channel `channel` on, into `count` results at `output`.
 pub trait Epilogue<A: Arithmetic> {
-    unsafe fn store(&self, sum: A::Sum, channel: usize, output: usize, count: usize);
+    unsafe fn store(&mut self, sum: A::Sum, channel: usize, output: usize, count: usize);
 }
 
-pub struct FloatEpilogue {
-    pub bias: *const f32,
-    pub slopes: *const f32,
-    pub accumulate: bool,
-    pub values: *mut f32,
-}
-
-impl<A: Arithmetic> Epilogue<A> for FloatEpilogue {
+impl<A: Arithmetic> Epilogue<A> for FloatOutput<'_> {
     #[inline(always)]
-    unsafe fn store(&self, sum: A::Sum, channel: usize, output: usize, count: usize) {
+    unsafe fn store(&mut self, sum: A::Sum, channel: usize, output: usize, count: usize) {
         unsafe {
-            let mut value = A::to_float(sum).add(A::Float::load(self.bias.add(channel)));
-            let to = self.values.add(output);
+            let bias = A::Float::load(self.bias.as_ptr().add(channel));
+            let mut value = A::to_float(sum).add(bias);
+            let to = self.values.as_mut_ptr().add(output);
             if self.accumulate {
                 value = value.add(load_part::<A::Float>(to, count));
             }
             let zero = A::Float::late_zero();
-            let slopes = A::Float::load(self.slopes.add(channel));
+            let slopes = A::Float::load(self.slopes.as_ptr().add(channel));
             let activated = value.min(zero).mul_add(slopes, value.max(zero));
             activated.store(to, count);
         }
     }
 }
 
-pub struct ByteEpilogue {
-    pub factors: *const f32,
-    pub offsets: *const f32,
-    pub target: RawByteTarget,
-}
-
-#[derive(Clone, Copy)]
-pub enum RawByteTarget {
-    Bytes(*mut u8),
-    Stream {
-        values: *mut f32,
-        bytes: *mut u8,
-        scale: f32,
-        accumulate: bool,
-        floor: f32,
-    },
-}
-
-impl<A: Arithmetic> Epilogue<A> for ByteEpilogue {
+impl<A: Arithmetic> Epilogue<A> for ByteOutput<'_> {
     #[inline(always)]
-    unsafe fn store(&self, sum: A::Sum, channel: usize, output: usize, count: usize) {
+    unsafe fn store(&mut self, sum: A::Sum, channel: usize, output: usize, count: usize) {
         unsafe {
-            let factors = A::Float::load(self.factors.add(channel));
-            let offsets = A::Float::load(self.offsets.add(channel));
+            let factors = A::Float::load(self.factors.as_ptr().add(channel));
+            let offsets = A::Float::load(self.offsets.as_ptr().add(channel));
             let mut value = A::to_float(sum).mul_add(factors, offsets);
-            match self.target {
+            match &mut self.target {
                 // Rounding to unsigned bytes clamps at 0, as a ReLU.
-                RawByteTarget::Bytes(bytes) => value.store_bytes(bytes.add(output), count),
-                RawByteTarget::Stream {
+                ByteTarget::Bytes(bytes) => {
+                    value.store_bytes(bytes.as_mut_ptr().add(output), count);
+                }
+                ByteTarget::Stream {
                     values,
                     bytes,
                     scale,
                     accumulate,
-                    floor,
+                    relu,
                 } => {
-                    let to = values.add(output);
-                    if accumulate {
+                    let to = values.as_mut_ptr().add(output);
+                    if *accumulate {
                         value = value.add(load_part::<A::Float>(to, count));
                     }
-                    let value = value.max(A::Float::splat(floor));
+                    if *relu {
+                        value = value.max(A::Float::splat(0.0));
+                    }
                     value.store(to, count);
                     value
-                        .mul(A::Float::splat(scale))
-                        .store_bytes(bytes.add(output), count);
+                        .mul(A::Float::splat(*scale))
+                        .store_bytes(bytes.as_mut_ptr().add(output), count);
                 }
             }
         }

@@ -32,7 +32,7 @@ impl<Input, Weight, Sum> Tile<'_, Input, Weight, Sum> {
     pub unsafe fn run<A, E, const PIXELS: usize, const VECTORS: usize>(
         &self,
         cursor: &mut PixelCursor,
-        epilogue: &E,
+        epilogue: &mut E,
     ) where
         A: Arithmetic<Input = Input, Weight = Weight, Sum = Sum>,
         E: Epilogue<A>,

@@ -152,7 +152,7 @@ impl Convolution {
         let shape = [input.height, input.width, self.inputs];
         let geometry = Geometry::contiguous(input.images, shape, [self.side; 2], self.outputs);
         output.resize([input.images, geometry.height, geometry.width, self.outputs]);
-        let target = &mut FloatOutput {
+        let target = FloatOutput {
             bias: &self.activation.bias,
             slopes: &self.activation.slopes,
             accumulate: false,

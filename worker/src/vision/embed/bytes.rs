@@ -129,7 +129,7 @@ impl ByteNetwork {
         let (geometry, from, to) = convolution.geometry(&self.architecture.buffers, 0, 1);
         let [source, target] = [convolution.input.buffer, convolution.output.buffer];
         let mut bytes = std::mem::take(&mut arena.bytes[target]);
-        let mut output = ByteOutput {
+        let output = ByteOutput {
             factors: &factors,
             offsets: &offsets,
             target: ByteTarget::Bytes(&mut bytes[to..]),
@@ -139,7 +139,7 @@ impl ByteNetwork {
             &geometry,
             &arena.bytes[source][from..],
             &layer.weights,
-            &mut output,
+            output,
         );
         arena.bytes[target] = bytes;
     }
@@ -166,19 +166,13 @@ impl ByteNetwork {
                     } else {
                         ByteTarget::Bytes(&mut bytes[to..])
                     };
-                    let mut output = ByteOutput {
+                    let output = ByteOutput {
                         factors: &layer.factors,
                         offsets: &layer.offsets,
                         target,
                     };
                     let input = &arena.bytes[convolution.input.buffer][from..];
-                    convolve_bytes(
-                        self.instructions,
-                        &geometry,
-                        input,
-                        &layer.weights,
-                        &mut output,
-                    );
+                    convolve_bytes(self.instructions, &geometry, input, &layer.weights, output);
                 }
                 Step::MaxPool { input, channel, .. } => {
                     let shapes = [&buffers[input.buffer], &buffers[output.buffer]];

@@ -53,13 +53,13 @@ impl Dense {
         let mut values = vec![0.0; images * self.embedding_size];
         // A batch is a row of pixels.
         let geometry = Geometry::contiguous(1, [1, images, FEATURES], [1, 1], self.embedding_size);
-        let mut output = FloatOutput {
+        let output = FloatOutput {
             bias: &self.bias,
             slopes: &self.slopes,
             accumulate: false,
             values: &mut values,
         };
-        convolve(instructions, &geometry, &means, &self.weights, &mut output);
+        convolve(instructions, &geometry, &means, &self.weights, output);
         values
     }
 }

@@ -184,7 +184,7 @@ impl FloatNetwork {
                 bias,
                 slopes,
             } => {
-                let mut target = FloatOutput {
+                let target = FloatOutput {
                     bias,
                     slopes,
                     accumulate: convolution.accumulate,
@@ -195,7 +195,7 @@ impl FloatNetwork {
                     &geometry,
                     &input[from..],
                     weights,
-                    &mut target,
+                    target,
                 );
             }
             Layer::Winograd(layer) => {

@@ -16,47 +16,57 @@ const WARM_UP_ROUNDS: usize = 2;
 /// Operations of the embedder for one crop.
 const EMBEDDER_GFLOP: f64 = 2.834;
 
-/// One row of the table: its name, and the commands to subject and reference in a round.
-struct Case {
-    title: &'static str,
+/// One row of the table, and the commands to subject and reference in a round.
+#[derive(Debug)]
+pub struct Case {
+    /// Of the figures in the report.
+    pub key: &'static str,
+    pub title: &'static str,
     subject: fn(&Photos, usize) -> String,
     reference: fn(&Photos, usize) -> String,
 }
 
 /// The reference embeds one crop at a time, as its users do.
-const CASES: [Case; 7] = [
+pub const CASES: [Case; 7] = [
     Case {
-        title: "embed_fp32_b1",
+        key: "embed_fp32_b1",
+        title: "embed, float32",
         subject: |_, _| "embed fp32 1".to_owned(),
         reference: |_, _| "embed 1".to_owned(),
     },
     Case {
-        title: "embed_int8_b1",
+        key: "embed_int8_b1",
+        title: "embed, int8",
         subject: |_, _| "embed int8 1".to_owned(),
         reference: |_, _| "embed 1".to_owned(),
     },
     Case {
-        title: "embed_int8_b8",
+        key: "embed_int8_b8",
+        title: "embed, int8, of 8",
         subject: |_, _| "embed int8 8".to_owned(),
         reference: |_, _| "embed 1".to_owned(),
     },
     Case {
-        title: "detect_64",
+        key: "detect_64",
+        title: "detect, 64 x 64",
         subject: |photos, round| on("detect", &photos.small, round),
         reference: |photos, round| on("detect", &photos.small, round),
     },
     Case {
-        title: "detect_512",
+        key: "detect_512",
+        title: "detect, 512 x 512",
         subject: |photos, round| on("detect", &photos.medium, round),
         reference: |photos, round| on("detect", &photos.medium, round),
     },
     Case {
-        title: "detect_1080",
+        key: "detect_1080",
+        title: "detect, 1920 x 1080",
         subject: |photos, round| on("detect", &photos.large, round),
         reference: |photos, round| on("detect", &photos.large, round),
     },
     Case {
-        title: "pipeline_512",
+        key: "pipeline_512",
+        title: "recognize, 512 x 512",
         subject: |photos, round| on("pipeline", &photos.medium, round),
         reference: |photos, round| on("pipeline", &photos.medium, round),
     },
@@ -142,16 +152,11 @@ pub fn measure(
             .reference
             .map(|index| &mut references[index].process);
         figures.extend(compare_boxes(&mut subject.process, reference, photos)?);
-        for rows in [200_000, 1_000_000] {
-            let reply: Value =
-                serde_json::from_str(&subject.process.ask(&format!("gallery {rows}"))?)?;
-            let title = if rows == 200_000 {
-                "gallery_200k"
-            } else {
-                "gallery_1m"
-            };
-            figures.insert(format!("{title}_ms"), reply[0].clone());
-            figures.insert(format!("{title}_p99_ms"), reply[1].clone());
+        for (rows, key) in [(200_000, "gallery_200k"), (1_000_000, "gallery_1m")] {
+            let reply = subject.process.ask(&format!("gallery {rows}"))?;
+            let reply: Value = serde_json::from_str(&reply)?;
+            figures.insert(format!("{key}_ms"), reply[0].clone());
+            figures.insert(format!("{key}_p99_ms"), reply[1].clone());
         }
         Ok(figures)
     });
@@ -177,7 +182,7 @@ impl SubjectName {
 
 impl Measured {
     fn has(&self, case: &Case) -> bool {
-        !case.title.contains("int8") || self.name.has_int8()
+        !case.key.contains("int8") || self.name.has_int8()
     }
 
     /// Returns medians and 10th percentiles in ms, and the speedup over the reference.
@@ -185,14 +190,14 @@ impl Measured {
         let reference = self.reference.map(|index| &references[index]);
         let mut found = Map::new();
         for (number, case) in CASES.iter().enumerate() {
-            let title = case.title;
+            let key = case.key;
             for (suffix, share) in [("", 0.5), ("p10_", 0.1)] {
                 let ours = self.has(case).then(|| self.samples[number].quantile(share));
                 let theirs = reference.map(|reference| reference.samples[number].quantile(share));
                 let ratio = theirs.zip(ours).map(|(theirs, ours)| theirs / ours);
-                found.insert(format!("{title}_{suffix}ratio"), json!(ratio));
-                found.insert(format!("{title}_{suffix}ms"), json!(ours));
-                found.insert(format!("reference_{title}_{suffix}ms"), json!(theirs));
+                found.insert(format!("{key}_{suffix}ratio"), json!(ratio));
+                found.insert(format!("{key}_{suffix}ms"), json!(ours));
+                found.insert(format!("reference_{key}_{suffix}ms"), json!(theirs));
             }
         }
         let gflops = reference.map(|reference| reference.gemm.median());

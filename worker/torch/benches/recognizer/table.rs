@@ -2,15 +2,7 @@
 
 use serde_json::{Map, Value};
 
-const CASES: [(&str, &str); 7] = [
-    ("embed_fp32_b1", "embed, float32"),
-    ("embed_int8_b1", "embed, int8"),
-    ("embed_int8_b8", "embed, int8, of 8"),
-    ("detect_64", "detect, 64 x 64"),
-    ("detect_512", "detect, 512 x 512"),
-    ("detect_1080", "detect, 1920 x 1080"),
-    ("pipeline_512", "recognize, 512 x 512"),
-];
+use crate::rounds::CASES;
 
 const SINGLE: [(&str, &str); 17] = [
     ("gemm_gflops", "matrix product, GFLOP/s"),
@@ -41,7 +33,8 @@ pub fn print(title: &str, report: &Map<String, Value>) {
         "{:<30}{:>17}{:>17}{:>15}",
         "milliseconds, median / p10", "ours", "reference", "times as fast"
     );
-    for (key, title) in CASES {
+    for case in CASES {
+        let (key, title) = (case.key, case.title);
         let pair = |start: &str, end: &str| {
             let median = text(format!("{start}{key}_{end}"));
             format!("{median} / {}", text(format!("{start}{key}_p10_{end}")))
