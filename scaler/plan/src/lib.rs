@@ -1,7 +1,7 @@
 //! Decides which instances to start, launch, cordon, uncordon and stop.
 //!
-//! [`plan()`] is a pure function from a [`Policy`], an [`Observation`] and its [`Memory`] to a [`Plan`]. It reads no clock, does
-//! no I/O, and leaves its executor no choices.
+//! [`plan()`] is a pure function from a [`Policy`], an [`Observation`] and its [`Memory`] to a [`Plan`]. It reads no clock,
+//! does no I/O, and leaves its executor no choices.
 //!
 //! - `model`: what is observed: instances, demand, the queue, billing; and [`Timestamp`].
 //! - `policy`: what is configured: bounds, timeouts, targets, prices, the schedule.

@@ -1,7 +1,7 @@
 //! A simulated cloud for the scaler's decisions: deterministic, in simulated time.
 //!
-//! [`simulate`] drives the real [`scaler_plan::plan()`] through a [`Trace`] of arrivals. The same seed gives the same result,
-//! bit for bit. The scaler's property tests drive the same [`Cloud`] through random faults.
+//! [`simulate`] drives the real [`scaler_plan::plan()`] through a [`Trace`] of arrivals. The same seed gives the same
+//! result, bit for bit. The scaler's property tests drive the same [`Cloud`] through random faults.
 //!
 //! - [`Cloud`]: the queue, EC2's instances with their workers, what is billed, and what the scaler observes of them.
 //! - [`Scenario`]: the policy, and what is assumed of EC2, the queue and the workers.
