@@ -63,9 +63,6 @@ impl AccessArgs {
 #[derive(Debug, Clone)]
 pub struct Authenticator(Option<Arc<KeyChecks>>);
 
-#[doc(hidden)]
-pub use Authenticator as Access;
-
 #[derive(Debug)]
 struct KeyChecks {
     keys: Reloading<Keys>,

@@ -120,9 +120,6 @@ pub struct ServerOptions {
     pub limits: Limits,
 }
 
-#[doc(hidden)]
-pub use {ServerArgs as DoorArgs, ServerOptions as Door};
-
 /// Serves the gRPC services that `add` adds, with health and reflection, until `shutdown`. Reflection, in the versions v1
 /// and v1alpha, lists `services`: the full names of what `add` adds. Health needs no key.
 ///
@@ -192,12 +189,6 @@ impl ServerOptions {
             tls: None,
             limits: ConnectionArgs::default().limits(),
         }
-    }
-
-    #[doc(hidden)]
-    #[must_use]
-    pub fn open() -> Self {
-        Self::unrestricted()
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use platform::fleet::PowerState;
-use stack::{Stack, photos, process_of, until};
+use stack::{Stack, eventually, photos, process_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_is_answered_and_the_fleet_scales_from_zero_and_back() {
@@ -53,7 +53,7 @@ async fn a_burst_is_answered_and_the_fleet_scales_from_zero_and_back() {
     assert_eq!(results.keys().await.unwrap().len(), 25);
     let result = results.get("test_07").await.unwrap();
     assert_eq!(result, format!("test_07:{}", people[7]).as_bytes());
-    until("no message is left", async || stack.messages().await == 0).await;
+    eventually("no message is left", async || stack.messages().await == 0).await;
 
     // Stopped instances serve the second burst.
     let again: Vec<_> = burst[..6]
@@ -81,7 +81,7 @@ async fn a_killed_worker_loses_no_request() {
     let (burst, people) = photos(30);
     let killing = async {
         let mut victim = None;
-        until("a worker is busy and the queue is full", async || {
+        eventually("a worker is busy and the queue is full", async || {
             let in_flight = stack.messages().await > 10;
             let running = stack.workers().await;
             victim = running.iter().find_map(|worker| process_of(&worker.id));
@@ -115,7 +115,7 @@ async fn a_killed_worker_loses_no_request() {
             .len(),
         30
     );
-    until("no message is left", async || stack.messages().await == 0).await;
+    eventually("no message is left", async || stack.messages().await == 0).await;
     assert_eq!(
         stack
             .scaler_status()
@@ -138,7 +138,7 @@ async fn a_spot_worker_is_replaced_before_its_interruption() {
         })
     };
     let mut first = None;
-    until("a worker is ready", async || {
+    eventually("a worker is ready", async || {
         first = ready(&stack.scaler_status().await);
         first.is_some()
     })
@@ -146,7 +146,7 @@ async fn a_spot_worker_is_replaced_before_its_interruption() {
     let first = first.unwrap().instance_id;
     stack.interrupt(&first, Duration::from_secs(600)).await;
     let mut second = None;
-    until("another worker is ready", async || {
+    eventually("another worker is ready", async || {
         second = ready(&stack.scaler_status().await);
         second.as_ref().is_some_and(|it| it.instance_id != first)
     })
@@ -159,7 +159,7 @@ async fn a_spot_worker_is_replaced_before_its_interruption() {
         assert_eq!((answer.status, answer.text.trim()), (200, &*expected));
     }
     // The scaler stops it long before EC2 would.
-    until("the worker with the notice is gone", async || {
+    eventually("the worker with the notice is gone", async || {
         let workers = stack.workers().await;
         !workers
             .iter()
@@ -192,7 +192,7 @@ async fn bad_photos_get_a_reason_and_leave_nothing_behind() {
             "{file_name}: {answer:?}"
         );
     }
-    until("no message is left", async || stack.messages().await == 0).await;
+    eventually("no message is left", async || stack.messages().await == 0).await;
     for bucket in [stack.names.in_bucket(), stack.names.out_bucket()] {
         let keys = stack.aws.objects(bucket).keys().await.unwrap();
         assert_eq!(keys, Vec::<String>::new());

@@ -17,7 +17,7 @@ use proto::Names;
 use proto::names::WORKER_INSTANCE;
 use proto::v1::scaler_client::ScalerClient;
 use proto::v1::{GetStatusRequest, ScalerStatus};
-pub use testkit::eventually as until;
+pub use testkit::eventually;
 use testkit::{LocalCloud, http_client, listen, parse, samples};
 
 pub const PREFIX: &str = "e2e";
@@ -104,7 +104,7 @@ impl Stack {
             client: http_client(),
             shutdown,
         };
-        until("the gateway is ready", async || {
+        eventually("the gateway is ready", async || {
             let ready = stack
                 .client
                 .get(format!("{}/readyz", stack.url))
@@ -146,7 +146,7 @@ impl Stack {
     }
 
     pub async fn until_no_worker_runs(&self) {
-        until("no worker runs", async || {
+        eventually("no worker runs", async || {
             self.workers()
                 .await
                 .iter()

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use testkit::LocalCloud;
 
-use crate::stack::{self, PREFIX, photos, programs, until};
+use crate::stack::{self, PREFIX, eventually, photos, programs};
 
 /// Longest time until a killed service runs again.
 const RESTART: Duration = Duration::from_secs(2);
@@ -65,7 +65,7 @@ impl WebInstance {
             client: testkit::http_client(),
             _cloud: cloud,
         };
-        until("a photo is recognized", async || {
+        eventually("a photo is recognized", async || {
             web.is_recognized("first.jpg").await
         })
         .await;
@@ -124,7 +124,7 @@ async fn a_killed_service_is_restarted_and_the_others_keep_running() {
         kill(Pid::from_raw(before[victim]), Signal::SIGKILL).unwrap();
         let killed_at = Instant::now();
         let restarted = async {
-            until("it runs again", async || {
+            eventually("it runs again", async || {
                 let now = web.services();
                 now.get(victim).is_some_and(|id| *id != before[victim])
             })
@@ -146,7 +146,7 @@ async fn a_killed_service_is_restarted_and_the_others_keep_running() {
                 Err(error) => assert_eq!(victim, "gateway", "{name}: {error}"),
             }
         }
-        until("photos are recognized again", async || {
+        eventually("photos are recognized again", async || {
             web.is_recognized(&format!("after_{victim}.jpg")).await
         })
         .await;

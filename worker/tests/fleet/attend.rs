@@ -126,7 +126,7 @@ pub async fn scaler() -> Control {
     let (refusing, refused) = watch::channel(0);
     tokio::spawn(platform::grpc::serve(
         listener,
-        platform::grpc::Door::open(),
+        platform::grpc::ServerOptions::unrestricted(),
         readiness,
         CancellationToken::new(),
         &[],

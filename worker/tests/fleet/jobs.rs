@@ -7,7 +7,7 @@ use platform::objects::Metadata;
 use proto::v1::recognition_result::Outcome;
 use proto::v1::{FailureCode, RecognitionJob, RecognitionResult};
 
-use crate::support::{Bench, job, photo, slow_photo, until};
+use crate::support::{Bench, eventually, job, photo, slow_photo};
 
 fn name(result: &RecognitionResult) -> &str {
     match &result.outcome {
@@ -230,7 +230,7 @@ async fn a_job_whose_reply_queue_was_deleted_meanwhile_is_done_and_deleted() {
             replies.clone().delete_queue().await.unwrap();
         }
         bench.send(of_passing_front(&file_name)).await;
-        until("the job is done", async || {
+        eventually("the job is done", async || {
             bench.results.metadata(key).await.is_ok()
         })
         .await;
@@ -249,7 +249,7 @@ async fn a_message_that_is_not_a_job_ends_in_the_dead_letter_queue_after_five_re
         .send("this is no job".to_owned())
         .await
         .unwrap();
-    until("the message is in the dead-letter queue", async || {
+    eventually("the message is in the dead-letter queue", async || {
         bench.dead_letters.counters().await.unwrap().visible == 1
     })
     .await;
@@ -267,7 +267,7 @@ async fn an_outage_of_the_store_delays_a_job_and_does_not_dead_letter_it() {
     let bench = Bench::without_results().await;
     let worker = bench.worker(&[]);
     let id = bench.submit("patient.jpg", &photo("madonna")).await;
-    until("the worker retries", async || {
+    eventually("the worker retries", async || {
         platform::telemetry::render_metrics().contains("muster_worker_store_retries_total")
     })
     .await;
@@ -311,7 +311,7 @@ async fn a_worker_asked_to_stop_finishes_the_job_in_flight() {
     let bench = Bench::start().await;
     let worker = bench.worker(&[]);
     bench.submit("last.jpg", &photo("madonna")).await;
-    until("the job is in flight", async || {
+    eventually("the job is in flight", async || {
         bench.requests.counters().await.unwrap().visible == 0
     })
     .await;

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio_stream::StreamExt;
 
 use crate::attend::{Session, scaler};
-use crate::support::{Bench, job, photo, slow_photo, until};
+use crate::support::{Bench, eventually, job, photo, slow_photo};
 
 const SPOT_INSTANCE_ACTION: &str = "/latest/meta-data/spot/instance-action";
 const SCHEDULED_EVENTS: &str = "/latest/meta-data/events/maintenance/scheduled";
@@ -58,7 +58,7 @@ impl MetadataService {
     async fn asked_again(&self, path: &str) {
         let asked = || self.table().asked.get(path).copied();
         let before = asked();
-        until("the worker requests notices", async || asked() > before).await;
+        eventually("the worker requests notices", async || asked() > before).await;
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

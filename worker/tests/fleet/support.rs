@@ -13,7 +13,7 @@ use platform::queue::{Queue, QueueAttributes, Redrive};
 use platform::shutdown::CancellationToken;
 use proto::v1::{RecognitionJob, RecognitionResult};
 use proto::{JobId, Names};
-pub use testkit::eventually as until;
+pub use testkit::eventually;
 use testkit::{LocalCloud, TIMEOUT};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
@@ -194,7 +194,7 @@ impl Bench {
 
     /// Waits until this many jobs are in flight at once.
     pub async fn in_flight(&self, jobs: u64) {
-        until("the jobs are in flight", async || {
+        eventually("the jobs are in flight", async || {
             self.requests.counters().await.unwrap().in_flight == jobs
         })
         .await;
@@ -202,7 +202,7 @@ impl Bench {
 
     /// Waits until the request queue holds nothing, neither visible nor in flight.
     pub async fn drained(&self) {
-        until("the request queue is empty", async || {
+        eventually("the request queue is empty", async || {
             let counters = self.requests.counters().await.unwrap();
             counters.visible + counters.in_flight == 0
         })
