@@ -204,7 +204,7 @@ fn a_bundle_that_is_not_calibrated_computes_in_floats_and_says_so_when_asked_for
     assert_eq!(recognizer.precision(), Precision::Fp32);
     let text = refusal(&bundle, Precision::Int8);
     assert!(
-        text.contains("facenet128 is not calibrated for int8; `worker calibrate`"),
+        text.contains("facenet128 is not calibrated for int8: run `worker calibrate`"),
         "{text}"
     );
 }
