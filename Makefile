@@ -31,11 +31,11 @@ test: setup ## Set up, check formatting and lints, run all tests
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	scripts/deny
 	cargo clippy --release --workspace --all-targets -- -D warnings
-	cargo build --release --workspace --bins
+	# Builds the programs, too.
+	cargo test --release --workspace
 	# 50,000 random histories of the simulated cloud; another seed makes others.
 	PROPTEST_CASES=25000 PROPTEST_RNG_SEED=$${PROPTEST_RNG_SEED:-4} \
 		cargo test --release --quiet --package scaler --lib meets_demand_and_returns_to_the_minimum
-	cargo test --release --workspace
 	scripts/fidelity
 	ENGINE=native KEYS=1 TLS=1 scripts/stack check
 	ENGINE=torch scripts/stack check

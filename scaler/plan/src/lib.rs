@@ -15,11 +15,12 @@
 //! - `reason`: the plan's sentence.
 //! - [`pace`]: how often to poll EC2 and the queue.
 //! - [`throttle`]: token buckets and exponential backoff.
-//! - `fixtures`: observations for tests (feature `fixtures`).
+//! - `fixtures`: observations for the tests of this crate and of `scaler`. They are no feature, which would build all that
+//!   depends on this crate once more for tests.
 
 mod demand;
 mod estimate;
-#[cfg(any(test, feature = "fixtures"))]
+#[doc(hidden)]
 pub mod fixtures;
 mod lost;
 mod model;
