@@ -311,7 +311,7 @@ fn every_command_runs_a_torchscript_bundle() {
     let calibrated = run(&["calibrate", "--models", bundle, "--photos", train]);
     let text = String::from_utf8_lossy(&calibrated.stderr).into_owned();
     assert!(
-        !calibrated.status.success() && text.contains("holds a TorchScript network"),
+        !calibrated.status.success() && text.contains("has a TorchScript network"),
         "{text}"
     );
 }
