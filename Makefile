@@ -26,12 +26,15 @@ up: ## Set up, build and run the whole stack until Ctrl-C
 check: ## Check format, lints and unit tests of the crates that you changed (since BASE=COMMIT, or the last one)
 	@scripts/check
 
-test: setup ## Set up, check formatting and lints, run all tests
+test: ## Set up, check formatting and lints, run all tests
+	@scripts/setup
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	scripts/deny
 	cargo clippy --release --workspace --all-targets -- -D warnings
-	# Builds the programs, too.
+	# Builds the programs, too. `worker` makes the model that the tests read.
+	cargo test --release --workspace --no-run
+	@scripts/model --engine native --for-other-machines
 	cargo test --release --workspace
 	# 50,000 random histories of the simulated cloud; another seed makes others.
 	PROPTEST_CASES=25000 PROPTEST_RNG_SEED=$${PROPTEST_RNG_SEED:-4} \
