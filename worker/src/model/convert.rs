@@ -188,7 +188,7 @@ pub fn convert_torchscript(
     bundle_files::write_torchscript(folder, &origin, &script, &detector, options)
 }
 
-/// Reads a `[embeddings, names]` list: as embeddings a list of tensors [1, D] or [D], or one tensor [N, D].
+/// Reads a `[embeddings, names]` list: as embeddings a list of tensors `[1, D]` or `[D]`, or one tensor `[N, D]`.
 ///
 /// # Errors
 /// When the file cannot be read, is not such a list, or has an embedding whose length is not 1.
