@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use platform::demand::{Demand, Publisher, Reader, TIME_TO_LIVE};
 use platform::shutdown::CancellationToken;
-use testkit::{RedisServer, TIMEOUT};
+use testkit::{RedisServer, TIMEOUT, eventually};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -236,11 +236,7 @@ async fn a_redis_that_never_replies_delays_no_shutdown() {
     let url = format!("redis://{}/0", silent.local_addr().unwrap());
     let replica = Replica::start(&url, "test", demand(1, 1));
     let watched = Watched::start(&url, "test");
-    let deadline = Instant::now() + TIMEOUT;
-    while watched.history().is_empty() {
-        assert!(Instant::now() < deadline, "the reader reports nothing");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    eventually("the reader reports", async || !watched.history().is_empty()).await;
     assert_eq!(watched.newest(), None);
     let stopped = Instant::now();
     replica.shut_down().await;
@@ -253,10 +249,6 @@ async fn tls_with_a_server_without_tls_fails_and_is_retried() {
     let server = RedisServer::start().await;
     let url = server.url().replace("redis://", "rediss://");
     let watched = Watched::start(&url, "test");
-    let deadline = Instant::now() + TIMEOUT;
-    while watched.history().len() < 2 {
-        assert!(Instant::now() < deadline, "it is not retried");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    eventually("the reader retries", async || watched.history().len() >= 2).await;
     assert_eq!(watched.newest(), None);
 }
