@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::imds::region::ImdsRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::Credentials;
@@ -20,7 +24,8 @@ pub(crate) const ATTEMPT: Duration = Duration::from_secs(5);
 /// Timeout of one attempt of a call that may carry a photo.
 const SLOW_ATTEMPT: Duration = Duration::from_secs(30);
 
-/// Settings of AWS. Credentials come from the SDK's default chain: environment, profile files, instance role.
+/// Settings of AWS. Credentials come from the SDK's default chain: environment, profile files (keys, roles, SSO, a program),
+/// web identity, instance role.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "AWS")]
 pub struct AwsArgs {
@@ -31,10 +36,10 @@ pub struct AwsArgs {
         value_name = "URL"
     )]
     pub endpoint_url: Option<String>,
-    /// AWS region
-    #[arg(long = "aws-region", env = "AWS_REGION", default_value = "us-east-1")]
-    pub region: String,
-    /// Prefix of the names of buckets and queues
+    /// AWS region. Without it, that of the profile or the instance, or us-east-1
+    #[arg(long = "aws-region", env = "AWS_REGION", value_name = "REGION")]
+    pub region: Option<String>,
+    /// Prefix of the names of buckets and queues. Bucket names are unique on all of AWS: choose a prefix of your own
     #[arg(long, env = "MUSTER_PREFIX", default_value = "muster")]
     pub prefix: String,
 }
@@ -69,7 +74,7 @@ impl Aws {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http_client())
             .timeout_config(attempts_of(SLOW_ATTEMPT))
-            .region(Region::new(args.region.clone()));
+            .region(region(args));
         if let Some(url) = &args.endpoint_url {
             loader = loader.endpoint_url(url);
         }
@@ -119,6 +124,19 @@ impl Aws {
     pub fn fleet(&self) -> Fleet {
         Fleet::new(&aws_sdk_ec2::Client::new(&self.config))
     }
+}
+
+/// Returns where the region comes from.
+fn region(args: &AwsArgs) -> RegionProviderChain {
+    let chain = RegionProviderChain::first_try(args.region.clone().map(Region::new))
+        .or_else(EnvironmentVariableRegionProvider::new())
+        .or_else(ProfileFileRegionProvider::new());
+    // Beside a local cloud the metadata service would be waited for in vain.
+    let chain = match args.endpoint_url {
+        Some(_) => chain,
+        None => chain.or_else(ImdsRegionProvider::builder().build()),
+    };
+    chain.or_else(Region::from_static("us-east-1"))
 }
 
 /// Returns the timeouts of calls whose attempts take up to `attempt`. By default the SDK limits connecting only.

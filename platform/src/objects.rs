@@ -27,6 +27,11 @@ pub enum ObjectError {
     NotFound(String),
     #[error("the bucket does not exist")]
     NoBucket,
+    #[error(
+        "the bucket {0} belongs to another AWS account; bucket names are unique on all of AWS, so choose another \
+         MUSTER_PREFIX (--prefix)"
+    )]
+    Taken(String),
     /// AWS accepts 1,024 bytes, other implementations fewer.
     #[error("the object store accepts no key of {0} bytes")]
     KeyTooLong(usize),
@@ -99,6 +104,9 @@ impl Objects {
         match created {
             Ok(_) => Ok(()),
             Err(error) if error.code() == Some("BucketAlreadyOwnedByYou") => Ok(()),
+            Err(error) if error.code() == Some("BucketAlreadyExists") => {
+                Err(ObjectError::Taken(self.bucket.clone()))
+            }
             Err(error) => Err(unavailable(&error)),
         }
     }

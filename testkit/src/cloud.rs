@@ -44,7 +44,7 @@ impl Drop for LocalCloud {
 pub async fn aws(endpoint_url: &str, prefix: &str) -> Aws {
     let args = AwsArgs {
         endpoint_url: Some(endpoint_url.to_owned()),
-        region: "us-east-1".to_owned(),
+        region: Some("us-east-1".to_owned()),
         prefix: prefix.to_owned(),
     };
     Aws::connect_as(&args, "test", "test").await

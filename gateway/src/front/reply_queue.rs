@@ -150,7 +150,7 @@ mod tests {
         let end = stop.clone().drop_guard();
         let args = AwsArgs {
             endpoint_url: Some(format!("http://{}", listener.local_addr().unwrap())),
-            region: "us-east-1".to_owned(),
+            region: Some("us-east-1".to_owned()),
             prefix: "test".to_owned(),
         };
         let config = localcloud::Config::default();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod account;
 mod bad_input;
 mod delivery;
 mod health;

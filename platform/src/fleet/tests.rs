@@ -9,7 +9,7 @@ async fn refusing_ec2(code: &'static str) -> (Fleet, tokio::task::JoinHandle<()>
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let args = AwsArgs {
         endpoint_url: Some(format!("http://{}", listener.local_addr().unwrap())),
-        region: "us-east-1".to_owned(),
+        region: Some("us-east-1".to_owned()),
         prefix: "muster".to_owned(),
     };
     let requests = Requests::default();

@@ -32,7 +32,7 @@ impl Fixture {
         let silent_ec2 = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let args = AwsArgs {
             endpoint_url: Some(format!("http://{}", silent_ec2.local_addr().unwrap())),
-            region: "us-east-1".to_owned(),
+            region: Some("us-east-1".to_owned()),
             prefix: "muster".to_owned(),
         };
         let fleet = Aws::connect_as(&args, "test", "test").await.fleet();

@@ -355,7 +355,7 @@ async fn a_scaler_that_never_reached_the_store_stands_by() {
     let address = silent.local_addr().unwrap();
     let args = AwsArgs {
         endpoint_url: Some(format!("http://{address}")),
-        region: "us-east-1".to_owned(),
+        region: Some("us-east-1".to_owned()),
         prefix: "muster".to_owned(),
     };
     let aws = Aws::connect_as(&args, "test", "test").await;
