@@ -17,13 +17,16 @@ use platform::access::KeyArgs;
 use platform::tls::PeerTlsArgs;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
+use tokio::sync::Barrier;
 use tokio::time::Instant;
 
 /// Requests in flight at the server.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct InFlight {
     now: Arc<AtomicUsize>,
     most: Arc<AtomicUsize>,
+    /// A response leaves when so many requests are there.
+    together: Arc<Barrier>,
 }
 
 /// The photo's content determines the response.
@@ -44,16 +47,19 @@ async fn respond(State(in_flight): State<InFlight>, mut form: Multipart) -> (Sta
         "gibberish" => (StatusCode::OK, "<html>".to_owned()),
         name => (StatusCode::OK, format!("{stem}:{name}\n")),
     };
-    // Lets the others arrive, so that the peak is reached.
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    in_flight.together.wait().await;
     in_flight.now.fetch_sub(1, Ordering::SeqCst);
     answer
 }
 
-async fn serve() -> (String, InFlight) {
+async fn serve(together: usize) -> (String, InFlight) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
-    let in_flight = InFlight::default();
+    let in_flight = InFlight {
+        now: Arc::default(),
+        most: Arc::default(),
+        together: Arc::new(Barrier::new(together)),
+    };
     let router = Router::new()
         .route("/", post(respond))
         .with_state(in_flight.clone());
@@ -90,7 +96,7 @@ fn request(index: usize, content: &str) -> Request {
 
 #[tokio::test]
 async fn a_perfect_run_keeps_to_its_concurrency() {
-    let (url, in_flight) = serve().await;
+    let (url, in_flight) = serve(8).await;
     let requests: Vec<_> = (0..40).map(|index| request(index, "Ben")).collect();
     let mut ended = 0;
     let records = driver(&url, 8, 0)
@@ -104,7 +110,7 @@ async fn a_perfect_run_keeps_to_its_concurrency() {
 
 #[tokio::test]
 async fn every_kind_of_response_is_counted() {
-    let (url, _) = serve().await;
+    let (url, _) = serve(1).await;
     let contents = [
         "Ben",
         "Elton",
@@ -172,7 +178,7 @@ async fn a_refused_connection_is_retried_a_limited_number_of_times() {
 
 #[tokio::test]
 async fn a_connection_that_breaks_is_retried() {
-    let (url, _) = serve().await;
+    let (url, _) = serve(1).await;
     let front = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let broken_url = format!("http://{}/", front.local_addr().expect("it is bound"));
     let behind = url
@@ -203,7 +209,7 @@ async fn a_connection_that_breaks_is_retried() {
 
 #[tokio::test]
 async fn the_command_reads_its_files_and_judges_the_names() {
-    let (url, _) = serve().await;
+    let (url, _) = serve(1).await;
     let folder = tempfile::tempdir().expect("a folder");
     let csv = folder.path().join("truth.csv");
     let run = async |names: &str| {
