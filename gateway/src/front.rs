@@ -95,6 +95,7 @@ async fn serve(
         .admin
         .spawn(ready.subscribe(), shutdown.clone())
         .await?;
+    platform::service_manager::report(ready.subscribe(), shutdown.clone(), || true);
     tracing::info!(%address, "front serves gRPC");
 
     let registry = Arc::new(RequestRegistry::default());

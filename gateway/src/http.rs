@@ -135,6 +135,7 @@ async fn run_until(
         .admin
         .spawn(readiness.clone(), shutdown.clone())
         .await?;
+    platform::service_manager::report(readiness.clone(), shutdown.clone(), || true);
     let stop = CancellationToken::new();
     let _stop_on_return = stop.clone().drop_guard();
     tokio::spawn(front_health::watch(channel.clone(), ready, stop));

@@ -7,6 +7,7 @@
 //! | [`access`], [`token`], [`reload`] | API keys and tokens; files that are reloaded |
 //! | [`demand`] | demand, and its exchange through Redis |
 //! | [`telemetry`], [`admin`], [`shutdown`], [`process`] | logs, metrics, health, start and end of a process |
+//! | [`service_manager`] | readiness and life, as systemd asks for them |
 //! | [`backoff`], [`duration`] | pauses between attempts; durations on the command line |
 
 pub mod access;
@@ -24,6 +25,7 @@ pub mod objects;
 pub mod process;
 pub mod queue;
 pub mod reload;
+pub mod service_manager;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tls;

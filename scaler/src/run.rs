@@ -65,6 +65,13 @@ async fn serve(
         .admin
         .spawn(readiness.clone(), shutdown.clone())
         .await?;
+    let mut decisions = log.latest.subscribe();
+    let is_deciding = move || {
+        let has_decided = decisions.has_changed().unwrap_or(false);
+        decisions.mark_unchanged();
+        has_decided
+    };
+    platform::service_manager::report(readiness.clone(), shutdown.clone(), is_deciding);
     let demand = match &config.demand.demand {
         Some(redis) => {
             tracing::info!(%redis, "watching the fronts' demand in Redis");

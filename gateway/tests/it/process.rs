@@ -1,6 +1,8 @@
 use std::process::Command;
 
-use testkit::eventually;
+use testkit::{LocalCloud, TIMEOUT, eventually};
+use tokio::net::UnixDatagram;
+use tokio::time::timeout;
 
 /// A core dump would hold photos and keys.
 #[tokio::test]
@@ -24,4 +26,38 @@ async fn a_started_gateway_writes_no_core_dumps() {
     .await;
     gateway.kill().unwrap();
     gateway.wait().unwrap();
+}
+
+/// As under systemd, with a watchdog interval of 200 ms.
+#[tokio::test]
+async fn front_tells_systemd_that_it_is_ready_alive_and_stopping() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("notify");
+    let messages = UnixDatagram::bind(&socket).unwrap();
+    let received = async |wanted: &str| {
+        let mut buffer = [0; 256];
+        loop {
+            let length = timeout(TIMEOUT, messages.recv(&mut buffer)).await;
+            let text = str::from_utf8(&buffer[..length.unwrap().unwrap()]).unwrap();
+            if text.lines().any(|line| line == wanted) {
+                return;
+            }
+        }
+    };
+    let cloud = LocalCloud::start(localcloud::Config::default()).await;
+    let mut front = Command::new(env!("CARGO_BIN_EXE_front"))
+        .args(["--listen", "127.0.0.1:0", "--aws-endpoint-url", &cloud.url])
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .env("NOTIFY_SOCKET", &socket)
+        .env("WATCHDOG_USEC", "200000")
+        .env_remove("WATCHDOG_PID")
+        .spawn()
+        .unwrap();
+    received("READY=1").await;
+    received("WATCHDOG=1").await;
+    let terminated = Command::new("kill").arg(front.id().to_string()).status();
+    assert!(terminated.unwrap().success());
+    received("STOPPING=1").await;
+    assert!(front.wait().unwrap().success());
 }

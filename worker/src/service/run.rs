@@ -108,6 +108,8 @@ async fn serve(
     let started = Instant::now();
     let (instance_id, metadata) = identify(&args).await?;
     let (ready, readiness) = watch::channel(false);
+    // The loop runs on the thread that reports its life.
+    platform::service_manager::report(readiness.clone(), shutdown.clone(), || true);
     args.admin.spawn(readiness, shutdown.clone()).await?;
     metric::describe();
     // Until the very end, so that the scaler sees a job that runs on after the order to stop.
