@@ -16,6 +16,7 @@ mod ec2_stop_faults;
 mod faults;
 mod faults_file;
 mod fuzz;
+mod iam;
 mod instances;
 mod interruptions;
 mod killed;
