@@ -103,17 +103,16 @@ impl Services {
             ("MUSTER_WORKER_PUBLIC_IP", "true"),
             ("MUSTER_WORKER_DISK_GB", "8"),
         ];
-        let with = |more: [(&'static str, &str); 3]| [&scaler_settings[..], &more].concat();
-        let of_scaler = with([
-            ("MUSTER_SCALER_LISTEN", &scaler),
+        let of_scaler = [
+            ("MUSTER_SCALER_LISTEN", &*scaler),
             ("MUSTER_MAX_WORKERS", "1"),
             ("MUSTER_WORKER_MARKET", "on-demand"),
-        ]);
-        let of_other_scaler = with([
-            ("MUSTER_SCALER_LISTEN", &other_scaler),
+        ];
+        let of_other_scaler = [
+            ("MUSTER_SCALER_LISTEN", &*other_scaler),
             ("MUSTER_MAX_WORKERS", "2"),
             ("MUSTER_WORKER_MARKET", "spot"),
-        ]);
+        ];
         let of_front = |listen| {
             [
                 ("MUSTER_FRONT_LISTEN", listen),
@@ -124,8 +123,16 @@ impl Services {
             worker,
             image("front", "front", &of_front(&front)),
             image("other-front", "front", &of_front(&other_front)),
-            image("scaler", "scaler", &of_scaler),
-            image("other-scaler", "scaler", &of_other_scaler),
+            image(
+                "scaler",
+                "scaler",
+                &[&scaler_settings[..], &of_scaler].concat(),
+            ),
+            image(
+                "other-scaler",
+                "scaler",
+                &[&scaler_settings[..], &of_other_scaler].concat(),
+            ),
             image(
                 "gateway",
                 "gateway",
@@ -273,7 +280,9 @@ async fn each_statement_of_the_policies_is_needed_and_no_call_is_denied() {
     services.recognize(&photos[..1], &people[..1]).await;
     let sky = services.post("sky.png", include_bytes!("sky.png")).await;
     assert_eq!(sky.status, 422, "{sky:?}");
-    services.until_recorded("CheckBuckets", "s3:ListBucket").await;
+    services
+        .until_recorded("CheckBuckets", "s3:ListBucket")
+        .await;
     services.until_no_worker_runs().await;
 
     // Without a scaler, a request waits so long that front looks for it among the dead letters. Then another scaler takes

@@ -63,7 +63,8 @@ struct DocumentText {
     version: String,
     #[serde(rename = "Id")]
     _id: Option<String>,
-    statement: OneOrMany<StatementText>,
+    /// A `StatementText` or a list of them. An error in one then names its part.
+    statement: serde_json::Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -108,14 +109,19 @@ impl Policy {
                 document.version
             )));
         }
+        let statements = match document.statement {
+            serde_json::Value::Array(statements) => statements,
+            one => vec![one],
+        };
         let mut sids = HashSet::new();
-        let statements = document.statement.into_vec().into_iter();
-        let statements = statements.enumerate().map(|(index, statement)| {
-            let label = match &statement.sid {
+        let statements = statements.into_iter().enumerate().map(|(index, text)| {
+            let label = match text["Sid"].as_str() {
                 Some(sid) => format!("statement {sid:?}"),
                 None => format!("statement {}", index + 1),
             };
             let at_fault = |error: PolicyError| PolicyError(format!("{label}: {error}"));
+            let statement: StatementText = serde_json::from_value(text)
+                .map_err(|error| at_fault(PolicyError(error.to_string())))?;
             if let Some(sid) = &statement.sid {
                 let is_valid = sid.chars().all(|letter| letter.is_ascii_alphanumeric());
                 if !is_valid || !sids.insert(sid.clone()) {
