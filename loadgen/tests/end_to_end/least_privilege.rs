@@ -47,7 +47,6 @@ struct Line {
 
 #[derive(Debug, Deserialize)]
 struct By {
-    policy: String,
     sid: String,
     action: String,
     resource: String,
@@ -322,9 +321,10 @@ async fn each_statement_of_the_policies_is_needed_and_no_call_is_denied() {
         .await;
 
     let lines = services.lines();
-    let denied: Vec<_> = lines
+    let denied: BTreeSet<_> = lines
         .iter()
         .filter(|line| line.decision != "allowed")
+        .map(|line| format!("{}: {} on {}", line.role, line.action, line.resource))
         .collect();
     assert!(denied.is_empty(), "{denied:#?}");
     for name in ["front", "scaler", "worker"] {
