@@ -146,13 +146,11 @@ toml() {
     printf '"%s"' "$text"
 }
 
-# Prints the user data of every instance: one environment variable a line, unquoted.
+# Prints the user data of every instance: one environment variable a line, unquoted. Its role gives it AWS's credentials.
 shared_user_data() {
     cat <<LINES
 AWS_ENDPOINT_URL=$AWS_ENDPOINT_URL
 AWS_REGION=$AWS_REGION
-AWS_ACCESS_KEY_ID=$AWS_ACCESS_KEY_ID
-AWS_SECRET_ACCESS_KEY=$AWS_SECRET_ACCESS_KEY
 MUSTER_PREFIX=$prefix
 LINES
 }
@@ -183,7 +181,7 @@ make_certificates() {
     export MUSTER_PEER_CA=$work/tls/ca.pem MUSTER_PEER_CERT=$work/tls/cert.pem MUSTER_PEER_KEY=$work/tls/key.pem
 }
 
-# Fails if a secret of this run is in a log, the report or the process list.
+# Fails if a secret of this run is in a log, the report or the process list, or AWS's in what instances have.
 secrets_stay_secret() {
     local secrets=$work/secrets shown
     (umask 077 && {
@@ -193,13 +191,27 @@ secrets_stay_secret() {
         [[ "$tls" == 0 ]] || sed -n 2p "$work/tls/key.pem"
     } >"$secrets")
     # The services have their secrets from user data. If they are not found there, the search is broken.
-    [[ $(grep -ohFf "$secrets" "$data"/instances/*/user-data | sort -u | wc -l) -ge $((2 + keys)) ]] ||
+    [[ $(grep -ohFf "$secrets" "$data"/instances/*/user-data | sort -u | wc -l) -ge $((1 + keys)) ]] ||
         fail "the secrets of this run are not known"
     shown=$(grep -alFf "$secrets" "$data/localcloud.log" "$data"/instances/*/console.log "$work/report.json" \
         /proc/[0-9]*/cmdline 2>/dev/null) || true
+    printf '%s\n' "$AWS_SECRET_ACCESS_KEY" >"$secrets"
+    local environments
+    mapfile -t environments < <(grep -alF EC2_INSTANCE_ID= /proc/[0-9]*/environ 2>/dev/null)
+    shown+=$(grep -alFf "$secrets" "$data"/instances/*/user-data "${environments[@]}" 2>/dev/null) || true
     rm "$secrets"
     [[ -z "$shown" ]] && return
     printf 'muster: a secret shows in %s\n' "$shown" >&2
+    return 1
+}
+
+# Fails if the policies of an instance's role did not allow one of its calls.
+calls_were_allowed() {
+    local calls=$data/calls.jsonl
+    [[ -s "$calls" ]] || fail "no call was recorded in $calls"
+    ! grep -F '"decision":"denied"' "$calls" >"$work/denied" && return
+    printf 'muster: %s calls were denied, for example\n' "$(wc -l <"$work/denied")" >&2
+    head -n 3 "$work/denied" >&2
     return 1
 }
 
@@ -279,6 +291,7 @@ MUSTER_GATEWAY_ADMIN_LISTEN=$host:$gateway_admin_port
 MUSTER_FRONT=$front_url
 MUSTER_REPLY_QUEUE=$prefix-resp-queue
 MUSTER_WORKER_IMAGE=ami-muster-worker
+MUSTER_WORKER_INSTANCE_PROFILE=$prefix-worker
 MUSTER_WORKER_USER_DATA_FILE=$work/worker-user-data
 MUSTER_MAX_WORKERS=$max_workers
 MUSTER_POLICY=$policy
@@ -294,10 +307,10 @@ LINES
     caller_checks
 }
 
-# Prints localcloud's configuration: two images, and the web instance, which writes its process id to a file. User data may
+# Prints localcloud's configuration: two images, their roles with the policies for AWS, and the web instance, which writes its process id to a file. User data may
 # set only variables with these prefixes.
 cloud_config() {
-    local set_by_user_data='["AWS_", "MUSTER_"]'
+    local set_by_user_data='["AWS_", "MUSTER_"]' policies=$root/deploy/aws/iam
     cat <<LINES
 [[image]]
 id = "ami-muster-web"
@@ -312,9 +325,20 @@ name = "muster-worker"
 command = [$(toml "$bin/worker"), "serve"]
 user_data_env = $set_by_user_data
 
+[[role]]
+name = "$prefix-web"
+policies = [$(toml "$policies/front.json"), $(toml "$policies/scaler.json")]
+tags = { muster-prefix = "$prefix" }
+
+[[role]]
+name = "$prefix-worker"
+policies = [$(toml "$policies/worker.json")]
+tags = { muster-prefix = "$prefix" }
+
 [[instance]]
 image = "ami-muster-web"
-tags = { Name = "web-instance" }
+instance_profile = "$prefix-web"
+tags = { Name = "web-instance", muster-prefix = "$prefix" }
 user_data = $(toml "$(web_user_data)"$'\n')
 LINES
 }
@@ -322,13 +346,17 @@ LINES
 start_cloud() {
     mkdir -p "$data"
     rm -f "$data/web-instance.pid"
-    # Both contain credentials.
+    # Both contain secrets.
     (umask 077 && rm -f "$work/worker-user-data" "$work/localcloud.toml" &&
         worker_user_data >"$work/worker-user-data" && cloud_config >"$work/localcloud.toml")
     say "starting the local cloud, which boots the web instance"
-    NO_COLOR=1 LOCALCLOUD_CREDENTIALS=$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY spawn "$bin/localcloud" --listen "$host:$aws_port" --data "$data" --config "$work/localcloud.toml" \
-        --max-instances "$((max_workers + 10))" --start-interval "$start_interval" \
-        --ec2-limits "${EC2_LIMITS:-aws}" >"$data/localcloud.log" 2>&1
+    local record=()
+    [[ "$command" != check ]] || record=(--record-calls "$data/calls.jsonl")
+    # Instances inherit the environment. Their credentials are those of their roles.
+    NO_COLOR=1 LOCALCLOUD_CREDENTIALS=$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY \
+        spawn env -u AWS_ACCESS_KEY_ID -u AWS_SECRET_ACCESS_KEY "$bin/localcloud" --listen "$host:$aws_port" \
+        --data "$data" --config "$work/localcloud.toml" --max-instances "$((max_workers + 10))" \
+        --start-interval "$start_interval" --ec2-limits "${EC2_LIMITS:-aws}" "${record[@]}" >"$data/localcloud.log" 2>&1
     cloud=$!
 }
 

@@ -193,7 +193,7 @@ fn script() -> PathBuf {
 }
 
 /// Returns addresses of this machine that are not in use.
-fn free_addresses<const COUNT: usize>() -> [String; COUNT] {
+pub fn free_addresses<const COUNT: usize>() -> [String; COUNT] {
     let listeners = [(); COUNT].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().to_string())
 }

@@ -56,6 +56,8 @@ impl ProcessGroup {
         let mut leader = Command::new("sh")
             .args(["-c", GATE, "sh"])
             .args(&spec.command)
+            // The account's key may do everything.
+            .env_remove("LOCALCLOUD_CREDENTIALS")
             .envs(&spec.env)
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
