@@ -1,30 +1,38 @@
 //! EC2 instances.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::config::timeout::TimeoutConfig;
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata};
-use aws_sdk_ec2::types::{
-    Filter, InstanceInterruptionBehavior, InstanceLifecycleType, InstanceMarketOptionsRequest,
-    InstanceStateName, MarketType, ResourceType, SpotInstanceType, SpotMarketOptions, Tag,
-    TagSpecification,
-};
+use aws_sdk_ec2::types::{Filter, InstanceLifecycleType, InstanceStateName, Tag};
+use futures::future::BoxFuture;
 
 mod dates;
+mod launch;
 #[cfg(test)]
 mod tests;
 
 use dates::Dates;
+pub use launch::{Disk, HopLimit, LaunchSpec, Market, UserData};
 
 /// Longest time of one call to EC2, all attempts included. A caller that loses its lease cannot cancel a call under way.
 pub const LONGEST_CALL: Duration = Duration::from_secs(5);
 /// The most instances of one page. Without it EC2 returns all instances in one slow reply.
 const PAGE: i32 = 1000;
 
+/// The tag with the prefix that an instance belongs to, on all that Muster makes.
+pub const PREFIX_TAG: &str = "muster-prefix";
+/// The tag with the [fingerprint](LaunchSpec::fingerprint) of an instance's launch.
+pub const LAUNCH_TAG: &str = "muster-launch";
+
 /// EC2 instances, found by their tag `Name`. Every call fails when EC2 cannot be reached or refuses. Calls that start, launch,
 /// stop or terminate are not retried.
+///
+/// The methods return boxed futures: see "Builds" in docs/development.md.
 #[derive(Debug, Clone)]
 pub struct Fleet {
     client: Client,
@@ -34,6 +42,10 @@ pub struct Fleet {
     /// against a lack of capacity, which EC2 reports with status 500. Its refusal would hide that the first attempt, whose
     /// reply was lost, took effect.
     without_retries: Client,
+    /// `None`: instances of any prefix.
+    prefix: Option<String>,
+    /// The names of root devices, by image.
+    root_devices: Arc<Mutex<HashMap<String, String>>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +63,8 @@ pub struct FleetInstance {
     pub zone: String,
     /// Whether it is a Spot instance, which can be terminated but not stopped.
     pub spot: bool,
+    /// The [fingerprint](LaunchSpec::fingerprint) of its launch. Absent when something else launched it.
+    pub launch: Option<String>,
 }
 
 /// EC2's instance states. Terminated instances are not listed.
@@ -61,40 +75,6 @@ pub enum PowerState {
     Stopping,
     Stopped,
     ShuttingDown,
-}
-
-/// What an instance is launched from.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct LaunchSpec {
-    pub image_id: String,
-    pub instance_type: String,
-    pub subnet_id: Option<String>,
-    pub security_group_ids: Vec<String>,
-    pub instance_profile: Option<String>,
-    pub key_name: Option<String>,
-    pub user_data: UserData,
-    /// Tags besides `Name`.
-    pub tags: Vec<(String, String)>,
-    pub market: Market,
-}
-
-/// An instance's user data as plain text, before encoding. It may hold secrets, which `Debug` hides.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct UserData(pub String);
-
-/// How instances are bought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Market {
-    #[default]
-    OnDemand,
-    /// At most at the on-demand price. EC2 may interrupt the instance with a notice of two minutes.
-    Spot,
-}
-
-impl std::fmt::Debug for UserData {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "UserData({} bytes)", self.0.len())
-    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -115,27 +95,45 @@ impl Fleet {
             client: Client::from_conf(config.interceptor(dates.clone()).build()),
             dates,
             without_retries: Client::from_conf(without_retries.build()),
+            prefix: None,
+            root_devices: Arc::default(),
+        }
+    }
+
+    /// Limits the fleet to the instances of a prefix: no others are found, and launched ones get its tag.
+    #[must_use]
+    pub fn of_prefix(self, prefix: &str) -> Self {
+        Self {
+            prefix: Some(prefix.to_owned()),
+            ..self
         }
     }
 
     /// Lists the instances whose tag `Name` matches `pattern` (`*` and `?` are wildcards), sorted by name, without
     /// terminated ones. Each page of the reply may take [`LONGEST_CALL`].
-    pub async fn find(&self, pattern: &str) -> Result<Vec<FleetInstance>, FleetError> {
+    #[inline(never)]
+    pub fn find<'a>(
+        &'a self,
+        pattern: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<FleetInstance>, FleetError>> {
+        Box::pin(self.list(pattern))
+    }
+
+    async fn list(&self, pattern: &str) -> Result<Vec<FleetInstance>, FleetError> {
         let states = ["pending", "running", "stopping", "stopped", "shutting-down"];
+        let owner = self.prefix.as_ref();
+        let owner = owner.map(|prefix| filter(&format!("tag:{PREFIX_TAG}"), &[prefix.clone()]));
         let mut found = Vec::new();
         let mut pages = self
             .client
             .describe_instances()
             .max_results(PAGE)
-            .filters(Filter::builder().name("tag:Name").values(pattern).build())
-            .filters(
-                Filter::builder()
-                    .name("instance-state-name")
-                    .set_values(Some(states.map(str::to_owned).to_vec()))
-                    .build(),
-            )
-            .into_paginator()
-            .send();
+            .filters(filter("tag:Name", &[pattern.to_owned()]))
+            .filters(filter("instance-state-name", &states.map(str::to_owned)));
+        if let Some(owner) = owner {
+            pages = pages.filters(owner);
+        }
+        let mut pages = pages.into_paginator().send();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| failure(&error))?;
             let instances = page.reservations().iter().flat_map(|r| r.instances());
@@ -151,90 +149,102 @@ impl Fleet {
     }
 
     /// Returns those of `ids` that are terminated or shutting down. The others exist, or EC2 does not list them yet.
-    pub async fn terminated(&self, ids: &[String]) -> Result<Vec<String>, FleetError> {
+    #[inline(never)]
+    pub fn terminated<'a>(
+        &'a self,
+        ids: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<String>, FleetError>> {
         // With the parameter for ids the call would fail for an unknown id.
-        let filter = |name, values: &[String]| {
-            let values = Some(values.to_vec());
-            Filter::builder().name(name).set_values(values).build()
-        };
         let states = ["shutting-down", "terminated"].map(str::to_owned);
-        let answer = self
-            .client
-            .describe_instances()
-            .filters(filter("instance-id", ids))
-            .filters(filter("instance-state-name", &states))
-            .send()
-            .await
-            .map_err(|error| failure(&error))?;
-        let instances = answer.reservations().iter().flat_map(|it| it.instances());
-        Ok(instances.filter_map(|it| it.instance_id.clone()).collect())
+        let call = self.client.describe_instances();
+        let call = call.filters(filter("instance-id", ids));
+        let call = call.filters(filter("instance-state-name", &states));
+        Box::pin(async move {
+            let answer = call.send().await.map_err(|error| failure(&error))?;
+            let instances = answer.reservations().iter().flat_map(|it| it.instances());
+            Ok(instances.filter_map(|it| it.instance_id.clone()).collect())
+        })
     }
 
     /// Starts stopped instances, all in one call. After a refusal none was started.
-    pub async fn start(&self, ids: &[String]) -> Result<(), FleetError> {
+    #[inline(never)]
+    pub fn start(&self, ids: &[String]) -> BoxFuture<'static, Result<(), FleetError>> {
         let call = self.without_retries.start_instances();
-        done(call.set_instance_ids(Some(ids.to_vec())).send().await)
+        let call = call.set_instance_ids(Some(ids.to_vec()));
+        Box::pin(async move { done(call.send().await) })
     }
 
     /// Stops running instances, all in one call.
-    pub async fn stop(&self, ids: &[String]) -> Result<(), FleetError> {
+    #[inline(never)]
+    pub fn stop(&self, ids: &[String]) -> BoxFuture<'static, Result<(), FleetError>> {
         let call = self.without_retries.stop_instances();
-        done(call.set_instance_ids(Some(ids.to_vec())).send().await)
+        let call = call.set_instance_ids(Some(ids.to_vec()));
+        Box::pin(async move { done(call.send().await) })
     }
 
     /// Terminates instances, all in one call. Their disks are deleted.
-    pub async fn terminate(&self, ids: &[String]) -> Result<(), FleetError> {
+    #[inline(never)]
+    pub fn terminate(&self, ids: &[String]) -> BoxFuture<'static, Result<(), FleetError>> {
         let call = self.without_retries.terminate_instances();
-        done(call.set_instance_ids(Some(ids.to_vec())).send().await)
+        let call = call.set_instance_ids(Some(ids.to_vec()));
+        Box::pin(async move { done(call.send().await) })
     }
 
     /// Launches up to `count` instances in one call, tagged `Name` = `name`, and returns their ids.
     /// Fails when EC2 has no capacity for a single instance.
-    pub async fn launch(
-        &self,
-        spec: &LaunchSpec,
+    ///
+    /// With a disk, it asks for [the root device](Self::root_device) first, unless that is known.
+    #[inline(never)]
+    pub fn launch<'a>(
+        &'a self,
+        spec: &'a LaunchSpec,
         count: u32,
-        name: &str,
-        client_token: &str,
-    ) -> Result<Vec<String>, FleetError> {
-        let tags = spec.tags.iter().map(|(key, value)| tag(key, value));
-        let specification = TagSpecification::builder()
-            .resource_type(ResourceType::Instance)
-            .set_tags(Some(tags.chain([tag("Name", name)]).collect()))
-            .build();
-        let launched = self
-            .without_retries
-            .run_instances()
-            .image_id(&spec.image_id)
-            .instance_type(spec.instance_type.as_str().into())
-            .min_count(1)
-            .max_count(i32::try_from(count).unwrap_or(i32::MAX))
-            .client_token(client_token)
-            .user_data(aws_smithy_types::base64::encode(&spec.user_data.0))
-            .tag_specifications(specification)
-            .set_subnet_id(spec.subnet_id.clone())
-            .set_key_name(spec.key_name.clone())
-            .set_security_group_ids(some_unless_empty(&spec.security_group_ids))
-            .set_instance_market_options(market_options(spec.market))
-            .set_iam_instance_profile(spec.instance_profile.as_ref().map(|name| {
-                aws_sdk_ec2::types::IamInstanceProfileSpecification::builder()
-                    .name(name)
-                    .build()
-            }))
-            .send()
-            .await
-            .map_err(|error| failure(&error))?;
-        Ok(launched
-            .instances()
-            .iter()
-            .filter_map(|i| i.instance_id.clone())
-            .collect())
+        name: &'a str,
+        client_token: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<String>, FleetError>> {
+        Box::pin(async move {
+            let call = self.run_instances(spec, name).await?;
+            let call = call
+                .max_count(i32::try_from(count).unwrap_or(i32::MAX))
+                .client_token(client_token);
+            let launched = call.send().await.map_err(|error| failure(&error))?;
+            let instances = launched.instances().iter();
+            Ok(instances.filter_map(|it| it.instance_id.clone()).collect())
+        })
+    }
+
+    /// Returns the name of an image's root device. EC2 is asked once.
+    #[inline(never)]
+    pub fn root_device<'a>(
+        &'a self,
+        image_id: &'a str,
+    ) -> BoxFuture<'a, Result<String, FleetError>> {
+        let known = self.root_devices.lock();
+        let known = known.unwrap_or_else(PoisonError::into_inner);
+        if let Some(device) = known.get(image_id).cloned() {
+            return Box::pin(std::future::ready(Ok(device)));
+        }
+        Box::pin(async move {
+            let call = self.client.describe_images().image_ids(image_id);
+            let answer = call.send().await.map_err(|error| failure(&error))?;
+            let device = answer.images().first().and_then(|it| it.root_device_name());
+            let device = device.ok_or_else(|| FleetError::Refused {
+                code: "InvalidAMIID.NotFound".to_owned(),
+                message: format!("the image {image_id} has no root device"),
+            })?;
+            let mut known = self.root_devices.lock();
+            let known = known.as_mut().unwrap_or_else(PoisonError::get_mut);
+            known.insert(image_id.to_owned(), device.to_owned());
+            Ok(device.to_owned())
+        })
     }
 
     /// Sets the tag `Name` of one instance.
-    pub async fn set_name(&self, id: &str, name: &str) -> Result<(), FleetError> {
+    #[inline(never)]
+    pub fn set_name(&self, id: &str, name: &str) -> BoxFuture<'static, Result<(), FleetError>> {
         let call = self.client.create_tags().resources(id);
-        done(call.tags(tag("Name", name)).send().await)
+        let call = call.tags(tag("Name", name));
+        Box::pin(async move { done(call.send().await) })
     }
 }
 
@@ -304,21 +314,6 @@ fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-/// A one-time request: the caller decides whether to replace an interrupted instance.
-fn market_options(market: Market) -> Option<InstanceMarketOptionsRequest> {
-    (market == Market::Spot).then(|| {
-        InstanceMarketOptionsRequest::builder()
-            .market_type(MarketType::Spot)
-            .spot_options(
-                SpotMarketOptions::builder()
-                    .spot_instance_type(SpotInstanceType::OneTime)
-                    .instance_interruption_behavior(InstanceInterruptionBehavior::Terminate)
-                    .build(),
-            )
-            .build()
-    })
-}
-
 /// `answered_at` is the reply's time by EC2's clock.
 fn instance(
     described: &aws_sdk_ec2::types::Instance,
@@ -333,16 +328,13 @@ fn instance(
         InstanceStateName::ShuttingDown => PowerState::ShuttingDown,
         _ => return None,
     };
-    let name = described
-        .tags()
-        .iter()
-        .find(|tag| tag.key() == Some("Name"));
+    let tag = |key: &str| {
+        let tag = described.tags().iter().find(|tag| tag.key() == Some(key))?;
+        tag.value().map(str::to_owned)
+    };
     Some(FleetInstance {
         id: described.instance_id()?.to_owned(),
-        name: name
-            .and_then(|tag| tag.value())
-            .unwrap_or_default()
-            .to_owned(),
+        name: tag("Name").unwrap_or_default(),
         state,
         launched_at,
         age: launched_at.map(|at| answered_at.duration_since(at).unwrap_or_default()),
@@ -356,6 +348,7 @@ fn instance(
             .unwrap_or_default()
             .to_owned(),
         spot: described.instance_lifecycle() == Some(&InstanceLifecycleType::Spot),
+        launch: tag(LAUNCH_TAG),
     })
 }
 
@@ -374,8 +367,9 @@ fn tag(key: &str, value: &str) -> Tag {
     Tag::builder().key(key).value(value).build()
 }
 
-fn some_unless_empty(values: &[String]) -> Option<Vec<String>> {
-    (!values.is_empty()).then(|| values.to_vec())
+fn filter(name: &str, values: &[String]) -> Filter {
+    let values = Some(values.to_vec());
+    Filter::builder().name(name).set_values(values).build()
 }
 
 fn done<T, E>(result: Result<T, E>) -> Result<(), FleetError>

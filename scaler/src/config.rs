@@ -12,11 +12,12 @@ use platform::access::KeyArgs;
 use platform::admin::AdminArgs;
 use platform::aws::AwsArgs;
 use platform::demand::DemandArgs;
+use platform::fleet::Market;
 use platform::grpc::ServerArgs;
 use platform::tls::PeerTlsArgs;
 use platform::token::Token;
 
-pub use self::launch::{LaunchArgs, MarketArg};
+pub use self::launch::LaunchArgs;
 pub use self::policy::{BoundFlags, PolicyArgs, PolicyFlags};
 pub(crate) use self::value::{policy_kind, positive_duration, share, window};
 use crate::execute::ExecutorConfig;
@@ -144,7 +145,7 @@ impl ServeArgs {
         let policy = self.policy()?;
         let warm_pool = policy.bounds.warm_pool;
         anyhow::ensure!(
-            warm_pool == 0 || self.launch.market != MarketArg::Spot,
+            warm_pool == 0 || self.launch.market != Market::Spot,
             "--warm-pool {warm_pool} does not go with --market spot: spot instances cannot be stopped and kept ready"
         );
         let fleet_token = self.launch.fleet_token()?;
@@ -196,7 +197,7 @@ impl LeaseArgs {
 
 #[cfg(test)]
 mod tests {
-    use platform::fleet::Market;
+    use platform::fleet::{Disk, HopLimit};
 
     use super::*;
     use crate::fleet::token::PLACEHOLDER;
@@ -240,6 +241,30 @@ mod tests {
     }
 
     #[test]
+    fn disk_and_address_are_the_images_and_the_subnets_unless_they_are_set() {
+        let by_default = serve(&[]).unwrap().executor.launch;
+        assert_eq!((by_default.disk, by_default.public_ip), (None, None));
+        assert_eq!(by_default.hop_limit, HopLimit(1));
+        assert!(!by_default.detailed_monitoring);
+        let set = serve(&[
+            "--disk-gb=20",
+            "--disk-type=gp3",
+            "--public-ip=false",
+            "--metadata-hop-limit=2",
+            "--detailed-monitoring=true",
+        ]);
+        let set = set.unwrap().executor.launch;
+        let disk = Disk {
+            size: Some(20),
+            kind: Some("gp3".to_owned()),
+            encrypted: None,
+        };
+        assert_eq!((set.disk, set.public_ip), (Some(disk), Some(false)));
+        assert_eq!(set.hop_limit, HopLimit(2));
+        assert!(set.detailed_monitoring);
+    }
+
+    #[test]
     fn user_data_without_the_token_is_refused() {
         let user_data = tempfile::NamedTempFile::new().unwrap();
         let token = tempfile::NamedTempFile::new().unwrap();
@@ -270,11 +295,17 @@ mod tests {
     fn invalid_values_are_refused() {
         for wrong in [
             "--tag=Name=mine",
+            "--tag=muster-prefix=other",
+            "--tag=muster-launch=0",
             "--tag=aws:x=y",
             "--tag=x",
             "--market=bazaar",
             "--ec2-request-limits=few",
             "--lease-time=14s",
+            "--public-ip=maybe",
+            "--disk-gb=0",
+            "--metadata-hop-limit=0",
+            "--detailed-monitoring=maybe",
         ] {
             assert!(serve(&[wrong]).is_err(), "{wrong}");
         }

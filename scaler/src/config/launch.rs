@@ -1,80 +1,65 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use platform::fleet::{LaunchSpec, Market, UserData};
+use platform::fleet::{Disk, HopLimit, LAUNCH_TAG, LaunchSpec, Market, PREFIX_TAG, UserData};
 use platform::token::{FLEET_TOKEN_VARIABLE, Token};
 
 use crate::execute::{CapacityPools, ExecutorConfig, RequestLimits};
 use crate::fleet::token::PLACEHOLDER;
 
-/// How worker instances are launched.
+/// How worker instances are launched. When a setting of those that an instance keeps changes, its instances are replaced.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Worker instances")]
 pub struct LaunchArgs {
     /// Machine image
-    #[arg(
-        long,
-        env = "MUSTER_WORKER_IMAGE",
-        default_value = "ami-muster-worker",
-        value_name = "ID"
-    )]
+    #[arg(long, env = "MUSTER_WORKER_IMAGE", default_value = "ami-muster-worker")]
     pub image_id: String,
     /// EC2 instance types, best first: the next one is launched when EC2 lacks capacity for those before it
     #[arg(
         long,
         env = "MUSTER_WORKER_INSTANCE_TYPE",
         default_value = "c7i.large",
-        value_delimiter = ',',
-        value_name = "TYPE"
+        value_delimiter = ','
     )]
     pub instance_type: Vec<String>,
     /// Subnets, best first: all are tried before the next instance type; by default the account's default subnet
-    #[arg(
-        long,
-        env = "MUSTER_WORKER_SUBNET",
-        value_delimiter = ',',
-        value_name = "ID"
-    )]
+    #[arg(long, env = "MUSTER_WORKER_SUBNET", value_delimiter = ',')]
     pub subnet_id: Vec<String>,
-    /// How to buy instances; spot instances are terminated instead of stopped
-    #[arg(
-        long,
-        env = "MUSTER_WORKER_MARKET",
-        default_value = "on-demand",
-        value_name = "MARKET"
-    )]
-    pub market: MarketArg,
-    /// Tag for the instances besides Name; may be given several times
-    #[arg(
-        long = "tag",
-        env = "MUSTER_WORKER_TAGS",
-        value_delimiter = ',',
-        value_name = "KEY=VALUE",
-        value_parser = tag
-    )]
-    pub tags: Vec<(String, String)>,
-    /// Request limits for calls to EC2: aws (the published ones), none, or a factor of the published ones
-    #[arg(
-        long,
-        env = "MUSTER_EC2_REQUEST_LIMITS",
-        default_value = "aws",
-        value_name = "LIMITS"
-    )]
-    pub ec2_request_limits: RequestLimits,
     /// Security group; may be given several times
-    #[arg(
-        long,
-        env = "MUSTER_WORKER_SECURITY_GROUPS",
-        value_delimiter = ',',
-        value_name = "ID"
-    )]
+    #[arg(long, env = "MUSTER_WORKER_SECURITY_GROUPS", value_delimiter = ',')]
     pub security_group_id: Vec<String>,
+    /// Whether instances get a public address: true or false; by default as the subnet says
+    #[arg(long, env = "MUSTER_WORKER_PUBLIC_IP")]
+    pub public_ip: Option<bool>,
     /// Name of the IAM instance profile
-    #[arg(long, env = "MUSTER_WORKER_INSTANCE_PROFILE", value_name = "NAME")]
+    #[arg(long, env = "MUSTER_WORKER_INSTANCE_PROFILE")]
     pub instance_profile: Option<String>,
     /// Name of the SSH key pair
-    #[arg(long, env = "MUSTER_WORKER_KEY", value_name = "NAME")]
+    #[arg(long, env = "MUSTER_WORKER_KEY")]
     pub key_name: Option<String>,
+    /// Size of the disk in GiB, at least the image's; by default the image's
+    #[arg(long, env = "MUSTER_WORKER_DISK_GB", value_parser = clap::value_parser!(i32).range(1..=65_536))]
+    pub disk_gb: Option<i32>,
+    /// EBS volume type of the disk, such as gp3; by default the image's
+    #[arg(long, env = "MUSTER_WORKER_DISK_TYPE")]
+    pub disk_type: Option<String>,
+    /// Whether the disk is encrypted with the account's default key: true or false; by default as the image
+    #[arg(long, env = "MUSTER_WORKER_DISK_ENCRYPTED")]
+    pub disk_encrypted: Option<bool>,
+    /// Network hops that replies of the metadata service travel, 1 to 64; a worker in a container needs 2. Session tokens
+    /// (IMDSv2) are always required
+    #[arg(long, env = "MUSTER_WORKER_METADATA_HOP_LIMIT", default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub metadata_hop_limit: u8,
+    /// Whether CloudWatch gets metrics of the instances every minute instead of every five, which AWS bills: true or false
+    #[arg(long, env = "MUSTER_WORKER_DETAILED_MONITORING", default_value = "false", action = clap::ArgAction::Set)]
+    pub detailed_monitoring: bool,
+    /// How to buy instances; spot instances are terminated instead of stopped
+    #[arg(long, env = "MUSTER_WORKER_MARKET", default_value = "on-demand")]
+    pub market: Market,
+    /// Tag for instances and disks; may be given several times
+    #[arg(long = "tag", env = "MUSTER_WORKER_TAGS", value_delimiter = ',', value_name = "KEY=VALUE", value_parser = tag)]
+    pub tags: Vec<(String, String)>,
     /// File with the user data, in which @MUSTER_FLEET_TOKEN@ stands for the fleet's token; by default the one line
     /// MUSTER_FLEET_TOKEN=@MUSTER_FLEET_TOKEN@
     #[arg(long, env = "MUSTER_WORKER_USER_DATA_FILE", value_name = "FILE")]
@@ -83,12 +68,9 @@ pub struct LaunchArgs {
     /// MUSTER_FLEET_TOKEN, and without it a token that the scaler makes once and keeps in its bucket
     #[arg(long, env = "MUSTER_FLEET_TOKEN_FILE", value_name = "FILE")]
     pub fleet_token_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum MarketArg {
-    OnDemand,
-    Spot,
+    /// Request limits for calls to EC2: aws (the published ones), none, or a factor of the published ones
+    #[arg(long, env = "MUSTER_EC2_REQUEST_LIMITS", default_value = "aws")]
+    pub ec2_request_limits: RequestLimits,
 }
 
 impl LaunchArgs {
@@ -113,6 +95,11 @@ impl LaunchArgs {
             }
             None => format!("{FLEET_TOKEN_VARIABLE}={PLACEHOLDER}\n"),
         };
+        let disk = Disk {
+            size: self.disk_gb,
+            kind: self.disk_type.clone(),
+            encrypted: self.disk_encrypted,
+        };
         let launch = LaunchSpec {
             image_id: self.image_id.clone(),
             instance_type: first.instance_type,
@@ -122,10 +109,11 @@ impl LaunchArgs {
             key_name: self.key_name.clone(),
             user_data: UserData(user_data),
             tags: self.tags.clone(),
-            market: match self.market {
-                MarketArg::OnDemand => Market::OnDemand,
-                MarketArg::Spot => Market::Spot,
-            },
+            market: self.market,
+            public_ip: self.public_ip,
+            disk: (disk != Disk::default()).then_some(disk),
+            hop_limit: HopLimit(self.metadata_hop_limit),
+            detailed_monitoring: self.detailed_monitoring,
         };
         Ok(ExecutorConfig {
             launch,
@@ -135,10 +123,12 @@ impl LaunchArgs {
     }
 }
 
-/// Parses a tag. `Name` is how the scaler finds its instances, and AWS reserves the prefix `aws:`.
+/// Parses a tag. AWS reserves the prefix `aws:`.
 fn tag(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some(("Name", _)) => Err("the scaler sets the tag Name itself".to_owned()),
+        Some((key @ ("Name" | PREFIX_TAG | LAUNCH_TAG), _)) => {
+            Err(format!("the scaler sets the tag {key} itself"))
+        }
         Some((key, value)) if !key.is_empty() && !key.starts_with("aws:") => {
             Ok((key.to_owned(), value.to_owned()))
         }
