@@ -115,6 +115,13 @@ impl Aws {
         Queue::ensure(self.sqs.clone(), name, attributes).await
     }
 
+    /// Returns the client of Service Quotas; `None` at a local endpoint, which has none.
+    #[must_use]
+    pub fn quotas(&self) -> Option<aws_sdk_servicequotas::Client> {
+        let is_aws = self.config.endpoint_url().is_none();
+        is_aws.then(|| aws_sdk_servicequotas::Client::new(&self.config))
+    }
+
     #[must_use]
     pub fn fleet(&self) -> Fleet {
         Fleet::new(&aws_sdk_ec2::Client::new(&self.config))

@@ -35,7 +35,7 @@ pub const LAUNCH_TAG: &str = "muster-launch";
 /// The methods return boxed futures: see "Builds" in docs/development.md.
 #[derive(Debug, Clone)]
 pub struct Fleet {
-    client: Client,
+    pub(crate) client: Client,
     /// The dates of `client`'s replies.
     dates: Dates,
     /// For calls that start, launch, stop or terminate. A retry costs a token of EC2's small buckets. It does not help
@@ -363,23 +363,23 @@ fn natural(name: &str) -> (&str, u64) {
     (&name[..digits], name[digits..].parse().unwrap_or(0))
 }
 
-fn tag(key: &str, value: &str) -> Tag {
+pub(crate) fn tag(key: &str, value: &str) -> Tag {
     Tag::builder().key(key).value(value).build()
 }
 
-fn filter(name: &str, values: &[String]) -> Filter {
+pub(crate) fn filter(name: &str, values: &[String]) -> Filter {
     let values = Some(values.to_vec());
     Filter::builder().name(name).set_values(values).build()
 }
 
-fn done<T, E>(result: Result<T, E>) -> Result<(), FleetError>
+pub(crate) fn done<T, E>(result: Result<T, E>) -> Result<(), FleetError>
 where
     E: std::error::Error + ProvideErrorMetadata,
 {
     result.map(drop).map_err(|error| failure(&error))
 }
 
-fn failure<E>(error: &E) -> FleetError
+pub(crate) fn failure<E>(error: &E) -> FleetError
 where
     E: std::error::Error + ProvideErrorMetadata,
 {

@@ -3,6 +3,7 @@
 //! | modules | what they do |
 //! |---|---|
 //! | [`aws`], [`objects`], [`queue`], [`fleet`], [`metadata`] | adapters over the AWS SDK: S3, SQS, EC2, instance metadata |
+//! | [`preflight`] | checks of an account before it is needed |
 //! | [`grpc`], [`http`], [`connections`], [`tls`] | servers and channels, with their limits |
 //! | [`access`], [`token`], [`reload`] | API keys and tokens; files that are reloaded |
 //! | [`demand`] | demand, and its exchange through Redis |
@@ -21,6 +22,7 @@ pub mod grpc;
 pub mod http;
 pub mod metadata;
 pub mod objects;
+pub mod preflight;
 pub mod process;
 pub mod queue;
 pub mod reload;

@@ -7,6 +7,7 @@ use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 
 use crate::aws::{ATTEMPT, attempts_of};
 
@@ -101,6 +102,21 @@ impl Objects {
             Err(error) if error.code() == Some("BucketAlreadyOwnedByYou") => Ok(()),
             Err(error) => Err(unavailable(&error)),
         }
+    }
+
+    /// Returns the HTTP status of a HEAD of the bucket: 404 when it does not exist, 403 when another account owns it or
+    /// access is denied, 301 when it is in another region.
+    #[inline(never)]
+    pub fn head(&self) -> BoxFuture<'_, Result<u16, ObjectError>> {
+        let head = self.client.head_bucket().bucket(&self.bucket);
+        let head = head.customize().config_override(brief()).send();
+        Box::pin(async move {
+            let Err(error) = head.await else {
+                return Ok(200);
+            };
+            let status = error.raw_response().map(|it| it.status().as_u16());
+            status.ok_or_else(|| unavailable(&error))
+        })
     }
 
     /// Stores the object atomically, unless the key exists.

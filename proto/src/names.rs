@@ -43,6 +43,12 @@ impl Names {
         format!("{}-out-bucket", self.prefix)
     }
 
+    /// Returns the name of the bucket with the scalers' lease and the fleet's token.
+    #[must_use]
+    pub fn scaler_bucket(&self) -> String {
+        format!("{}-scaler-bucket", self.prefix)
+    }
+
     #[must_use]
     pub fn request_queue(&self) -> String {
         format!("{}-req-queue", self.prefix)

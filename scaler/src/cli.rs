@@ -19,6 +19,7 @@ use proto::v1::{GetStatusRequest, ListDecisionsRequest, ScalerStatus, WatchStatu
 use tonic::transport::Channel;
 
 use crate::config::ServeArgs;
+use crate::preflight;
 use paint::Paint;
 use simulate::SimulateArgs;
 
@@ -51,6 +52,8 @@ pub enum Command {
     Pause(control::PauseArgs),
     /// Resume scaling
     Resume(control::ResumeArgs),
+    /// Check that the account has what these settings need: one line a check, and exit status 1 if one fails
+    Preflight(Box<ServeArgs>),
     /// Plan again from a recording, and print decisions that differ
     Replay(replay::ReplayArgs),
     /// Simulate the policies on traces of arrivals, and compare latency and cost
@@ -165,6 +168,7 @@ impl Command {
             Self::Bounds(args) => print(&mut output, &args.run().await?, false, paint)?,
             Self::Pause(args) => print(&mut output, &args.run().await?, false, paint)?,
             Self::Resume(args) => print(&mut output, &args.run().await?, false, paint)?,
+            Self::Preflight(args) => preflight::report(args, &mut output).await?,
             Self::Replay(args) => args.run(&mut output, paint)?,
             Self::Simulate(args) => args.run(&mut output)?,
         }

@@ -38,6 +38,8 @@ pub struct Config {
     /// Prefix of the names of buckets and queues.
     pub prefix: String,
     pub executor: ExecutorConfig,
+    /// Whether to check the account after the start.
+    pub preflight: bool,
     /// `None`: this is the only scaler.
     pub lease: Option<LeaseConfig>,
     pub server: ServerArgs,
@@ -99,6 +101,14 @@ pub struct ServeArgs {
     pub lease: LeaseArgs,
     #[command(flatten)]
     pub aws: AwsArgs,
+    /// Whether to check the account as `scaler preflight` does, in the background after the start
+    #[arg(
+        long,
+        env = "MUSTER_PREFLIGHT",
+        default_value = "on",
+        value_name = "ON|OFF"
+    )]
+    pub preflight: Switch,
     #[command(flatten)]
     pub admin: AdminArgs,
 }
@@ -114,7 +124,7 @@ pub struct LeaseArgs {
         default_value = "on",
         value_name = "ON|OFF"
     )]
-    pub lease: LeaseSwitch,
+    pub lease: Switch,
     /// How long the next scaler waits after a leader has died; 15s or more
     #[arg(
         long,
@@ -130,7 +140,7 @@ pub struct LeaseArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum LeaseSwitch {
+pub enum Switch {
     On,
     Off,
 }
@@ -156,6 +166,7 @@ impl ServeArgs {
             demand: self.demand.clone(),
             prefix: self.aws.prefix.clone(),
             executor: self.launch.executor(fleet_token.is_some())?,
+            preflight: self.preflight == Switch::On,
             lease: self.lease.config()?,
             server: self.server.clone(),
             peer_tls: self.peer_tls.clone(),
@@ -185,7 +196,7 @@ impl ServeArgs {
 
 impl LeaseArgs {
     fn config(&self) -> anyhow::Result<Option<LeaseConfig>> {
-        if self.lease == LeaseSwitch::Off {
+        if self.lease == Switch::Off {
             return Ok(None);
         }
         Ok(Some(LeaseConfig {

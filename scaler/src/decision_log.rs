@@ -229,6 +229,7 @@ mod tests {
             running_since: None,
             listed: true,
             leaving: false,
+            outdated: false,
         };
         let publish = |sequence, instances| {
             let mut decided = decision(&log, sequence, sequence as u32);

@@ -58,6 +58,8 @@ pub struct Executor {
     leadership: Option<Leadership>,
     /// `None`: the user data holds no token.
     fleet_token: Option<FleetToken>,
+    /// That of `spec` with the token, once it is known.
+    fingerprint: Option<String>,
     start: Backoff,
     launch: Backoff,
     stop: Backoff,
@@ -115,6 +117,7 @@ impl Executor {
             calls: TaskTracker::new(),
             leadership: None,
             fleet_token: None,
+            fingerprint: None,
             start: Backoff::default(),
             launch: Backoff::default(),
             stop: Backoff::default(),
@@ -189,6 +192,19 @@ impl Executor {
                 .max(held(Action::Terminate)),
             rename: self.rename.until().max(held(Action::Rename)),
         }
+    }
+
+    /// Returns the fingerprint of a launch today; `None` until the fleet's token is known.
+    pub fn launch_fingerprint(&mut self) -> Option<&str> {
+        if self.fingerprint.is_none() {
+            let user_data = self.user_data()?;
+            let spec = LaunchSpec {
+                user_data,
+                ..self.spec.clone()
+            };
+            self.fingerprint = Some(spec.fingerprint());
+        }
+        self.fingerprint.as_deref()
     }
 
     /// Waits for the calls in flight. Orders that take several calls are cut short.

@@ -28,6 +28,8 @@ pub enum Event {
     BreakStream(usize),
     /// AWS announces that it will end an instance.
     Interrupt(usize),
+    /// The operator chooses another image.
+    ChangeImage,
     /// Cuts all workers off from the scaler, or reconnects them.
     CutOff(bool),
     /// The queue's counters are zero for up to a minute, or right again.
@@ -49,6 +51,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         1 => any::<usize>().prop_map(Event::HangWorker),
         1 => any::<usize>().prop_map(Event::BreakStream),
         1 => any::<usize>().prop_map(Event::Interrupt),
+        1 => Just(Event::ChangeImage),
         1 => any::<bool>().prop_map(Event::CutOff),
         1 => any::<bool>().prop_map(Event::BlindCounters),
         1 => Just(Event::GetStuck),
@@ -225,6 +228,7 @@ pub fn happen(cloud: &mut ScaledCloud, event: &Event) {
                 cloud.cloud.interrupt(pick % machines);
             }
         }
+        Event::ChangeImage => cloud.cloud.change_image(),
         Event::CutOff(is_cut_off) => cloud.cut_off(is_cut_off),
         Event::BlindCounters(are_blind) => cloud.blind_counters(are_blind),
         Event::GetStuck => cloud.cloud.get_stuck(),

@@ -15,6 +15,7 @@
 //! | `wire` | encodes decisions as protobuf |
 //! | `run` | starts everything; `run/reconcile.rs` is the loop that observes, plans and executes |
 //! | [`config`] | the flags and environment variables of the service |
+//! | [`preflight`] | checks that the account has what the settings need |
 //! | [`cli`] | the commands that look at a scaler, control it, replay and simulate |
 //! | [`replay`], `simulate` | plan again from a recording; simulate all policies on traces |
 //! | [`clock`] | the process's clock as the plan's timestamps |
@@ -27,6 +28,7 @@ pub mod execute;
 pub mod fleet;
 pub mod lease;
 mod metrics;
+pub mod preflight;
 pub use scaler_plan as plan;
 pub mod replay;
 pub mod rpc;

@@ -141,6 +141,9 @@ pub fn executed(event: &Event) {
                 StopCause::Silent => "silent",
                 StopCause::NeverAttended => "never_attended",
                 StopCause::NeverStarted => "never_started",
+                StopCause::Outdated => "outdated",
+                // It was counted when it stopped.
+                StopCause::OutdatedStopped => return,
             };
             counter!(STOPS, "cause" => cause).increment(1);
         }

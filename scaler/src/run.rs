@@ -20,7 +20,7 @@ use crate::decision_log::{ActivePolicy, DecisionLog};
 use crate::execute::Executor;
 use crate::fleet::{FleetToken, WorkerRegistry, demand};
 use crate::rpc::{MOST_REQUEST_BYTES, MOST_STREAMS, Operators, ScalerService};
-use crate::{lease, metrics};
+use crate::{lease, metrics, preflight};
 
 /// Scales, and serves `muster.v1.Scaler` on `listener`, until `shutdown`. Workers keep running after it.
 ///
@@ -45,6 +45,9 @@ async fn serve(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
+    if config.preflight {
+        preflight::spawn(preflight::checks(&config, &aws), shutdown.clone());
+    }
     // The service checks each call itself: workers carry the fleet's token in place of a key.
     let server = config.server.open(address, |_| None)?;
     let operators = Operators {
@@ -79,7 +82,7 @@ async fn serve(
     };
     let (outcome, outcomes) = mpsc::channel(256);
     let (listener, held_address) = share(listener)?;
-    let bucket = aws.objects(format!("{}-scaler-bucket", config.prefix));
+    let bucket = aws.objects(Names::new(&config.prefix).scaler_bucket());
     let fleet_token = match config.fleet_token {
         Some(token) => FleetToken::given(token),
         None => FleetToken::kept_in(bucket.clone(), shutdown.clone()),
@@ -105,15 +108,17 @@ async fn serve(
         "scaling"
     );
     let market = config.executor.launch.market;
+    let fleet = aws.fleet().of_prefix(&config.prefix);
     let reconciler = Reconciler {
         clock,
         active: active.subscribe(),
         tick: config.tick,
         request_queue: Names::new(&config.prefix).request_queue(),
-        fleet: aws.fleet(),
+        fleet: fleet.clone(),
+        fleet_token: fleet_token.clone(),
         registry: registry.clone(),
         demand,
-        executor: Executor::new(aws.fleet(), config.executor, registry.clone(), outcome)
+        executor: Executor::new(fleet, config.executor, registry.clone(), outcome)
             .with_leadership(leadership.clone())
             .with_fleet_token(fleet_token.clone()),
         outcomes,

@@ -69,6 +69,7 @@ impl Fleet {
                 running_since: None,
                 listed: true,
                 leaving: false,
+                outdated: false,
             }));
         self.newest = count;
         self
@@ -122,6 +123,10 @@ impl Fleet {
 
     pub fn unlisted(self) -> Self {
         self.each(|it| it.listed = false)
+    }
+
+    pub fn outdated(self) -> Self {
+        self.each(|it| it.outdated = true)
     }
 
     pub fn launching(mut self, count: u32) -> Self {

@@ -100,6 +100,9 @@ pub struct Instance {
     pub listed: bool,
     /// Whether AWS is about to end it, as its worker reported.
     pub leaving: bool,
+    /// Whether it was launched from another image or with other settings than those of today. It works on until it is idle,
+    /// and is not started again.
+    pub outdated: bool,
 }
 
 /// The state of an instance and its worker. See `muster.v1.InstanceState`.
@@ -253,6 +256,11 @@ impl State {
 }
 
 impl Instance {
+    /// Whether it is down for good: it will not be started again.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.outdated && matches!(self.state, State::Stopped | State::Stopping)
+    }
+
     /// Whether it serves requests or is going to, and is not about to end.
     #[must_use]
     pub fn is_capacity(&self) -> bool {

@@ -109,10 +109,11 @@ impl<'a> Moves<'a> {
 
     /// Cordoned workers are the fastest capacity, draining ones the second fastest.
     fn call_back(&self, missing: u32) -> Vec<InstanceId> {
-        let withdrawn = self
-            .in_state(State::Cordoned)
-            .chain(self.in_state(State::Draining));
-        withdrawn
+        let mut cordoned: Vec<_> = self.in_state(State::Cordoned).collect();
+        cordoned.sort_by_key(|instance| instance.outdated);
+        cordoned
+            .into_iter()
+            .chain(self.in_state(State::Draining))
             .take(missing as usize)
             .map(|instance| instance.id.clone())
             .collect()
@@ -125,6 +126,7 @@ impl<'a> Moves<'a> {
         }
         let stopped: Vec<_> = self
             .in_state(State::Stopped)
+            .filter(|instance| !instance.outdated)
             .take(wanted as usize)
             .collect();
         let from_pool = len(&stopped);
@@ -136,7 +138,7 @@ impl<'a> Moves<'a> {
             && wanted > from_pool
             && self.may(self.observation.call_backoff.launch)
         {
-            plan.launch = (wanted - from_pool).min(self.launch_room());
+            plan.launch = (wanted - from_pool).min(self.launch_room(&plan.stop));
         }
     }
 
@@ -156,8 +158,7 @@ impl<'a> Moves<'a> {
 
     /// Launches the instances that the warm pool lacks. They boot once and stop as any unneeded worker.
     fn fill_the_warm_pool(&mut self, plan: &mut Plan) {
-        let instances = self.observation.instances.iter();
-        let there = len_of(instances.filter(|it| !self.lost.never_started(it)).count());
+        let there = len_of(self.lasting(&plan.stop).count());
         let needed = self.limits.clamp(self.target.needed);
         let wanted = needed.saturating_add(self.policy.bounds.warm_pool);
         let missing = wanted.min(self.limits.max_workers).saturating_sub(there);
@@ -168,13 +169,10 @@ impl<'a> Moves<'a> {
     }
 
     /// How many more instances may exist. Stopping ones can be started soon, so they count, unless they take too long.
-    fn launch_room(&mut self) -> u32 {
+    fn launch_room(&mut self, stops: &[Stop]) -> u32 {
         let (now, timeout) = (self.observation.now, self.policy.timeouts.stopping_timeout);
         let mut existing = self.observation.launching;
-        for instance in &self.observation.instances {
-            if self.lost.never_started(instance) {
-                continue;
-            }
+        for instance in self.lasting(stops).collect::<Vec<_>>() {
             let startable_at = instance.since.after(timeout);
             if instance.state != State::Stopping || now < startable_at {
                 existing = existing.saturating_add(1);
@@ -184,6 +182,15 @@ impl<'a> Moves<'a> {
             }
         }
         self.limits.max_workers.saturating_sub(existing)
+    }
+
+    /// The instances that run or may be started again, after these stops.
+    fn lasting(&self, stops: &[Stop]) -> impl Iterator<Item = &'a Instance> {
+        let gone: HashSet<_> = stops.iter().map(|stop| stop.id.clone()).collect();
+        self.observation.instances.iter().filter(move |it| {
+            let is_spent = it.is_spent() || (it.outdated && gone.contains(&it.id));
+            !is_spent && !self.lost.never_started(it)
+        })
     }
 
     fn withdraw(&mut self, surplus: u32) -> Vec<InstanceId> {
@@ -211,7 +218,7 @@ impl<'a> Moves<'a> {
             }
             ScaleIn::Paid => {
                 let now = self.observation.now;
-                let waiting: Vec<_> = self.in_state(State::Idle).collect();
+                let waiting = self.in_states(&[State::Idle]);
                 let (paid, unpaid): (Vec<_>, Vec<_>) =
                     waiting.into_iter().partition(|it| now >= self.goes_at(it));
                 if let Some(next) = unpaid.iter().map(|it| self.goes_at(it)).min() {
@@ -223,13 +230,13 @@ impl<'a> Moves<'a> {
                 let timeouts = &self.policy.timeouts;
                 let idle_time = timeouts.keep_idle.bound(timeouts.idle_time);
                 let mut idle: Vec<_> = self.in_state(State::Idle).collect();
-                idle.sort_by_key(|instance| instance.since);
+                idle.sort_by_key(|instance| (!instance.outdated, instance.since));
                 let now = self.observation.now;
                 let (rested, resting): (Vec<_>, Vec<_>) = idle
                     .into_iter()
                     .partition(|instance| now.since(instance.since) >= idle_time);
-                if let Some(next) = resting.first() {
-                    self.wake(next.since.after(idle_time));
+                if let Some(since) = resting.iter().map(|it| it.since).min() {
+                    self.wake(since.after(idle_time));
                 }
                 rested
             }
@@ -248,9 +255,14 @@ impl<'a> Moves<'a> {
         }
     }
 
+    /// The instances in these states, in this order. In each, outdated ones come first: those are to go.
     fn in_states(&self, states: &[State]) -> Vec<&'a Instance> {
-        let states = states.iter();
-        states.flat_map(|state| self.in_state(*state)).collect()
+        let in_state = |state: &State| {
+            let mut found: Vec<_> = self.in_state(*state).collect();
+            found.sort_by_key(|instance| !instance.outdated);
+            found
+        };
+        states.iter().flat_map(in_state).collect()
     }
 
     fn stops(&mut self, called_back: &[InstanceId]) -> Vec<Stop> {
@@ -265,10 +277,12 @@ impl<'a> Moves<'a> {
             let drained = self
                 .in_state(State::Cordoned)
                 .filter(|i| !called_back.contains(&i.id));
-            stops.extend(drained.map(|instance| stop(instance, StopCause::Drained)));
+            stops.extend(drained.map(drained_stop));
         }
         let leaving = self.leaving().filter(|it| it.state == State::Cordoned);
-        stops.extend(leaving.map(|instance| stop(instance, StopCause::Drained)));
+        stops.extend(leaving.map(drained_stop));
+        let spent = self.in_state(State::Stopped).filter(|it| it.outdated);
+        stops.extend(spent.map(drained_stop));
         if stops.is_empty() || self.may(self.observation.call_backoff.stop) {
             stops
         } else {
@@ -290,6 +304,9 @@ impl<'a> Moves<'a> {
         let mut taken = HashSet::new();
         let mut unnamed = Vec::new();
         for instance in &self.observation.instances {
+            if instance.is_spent() {
+                continue;
+            }
             let stays = instance.listed && !self.lost.never_started(instance);
             if !instance.number.is_some_and(|number| taken.insert(number)) && stays {
                 unnamed.push(instance);
@@ -313,7 +330,8 @@ impl<'a> Moves<'a> {
         let paid = |it: &Instance| it.started_at.is_some_and(|at| now < prices.paid_until(at));
         let gone: HashSet<_> = stops.iter().map(|stop| &stop.id).collect();
         let gone = self.observation.instances.iter().filter(|it| {
-            gone.contains(&it.id) && !(limited && paid(it)) && !self.lost.never_started(it)
+            let was_up = it.state != State::Stopped && !self.lost.never_started(it);
+            gone.contains(&it.id) && was_up && !(limited && paid(it))
         });
         let up = self.active().saturating_sub(len_of(gone.count()));
         self.limits.max_workers.saturating_sub(up)
@@ -359,6 +377,16 @@ fn stop(instance: &Instance, cause: StopCause) -> Stop {
         id: instance.id.clone(),
         cause,
     }
+}
+
+/// The stop of an instance that nothing needs.
+fn drained_stop(instance: &Instance) -> Stop {
+    let cause = match (instance.outdated, instance.state) {
+        (false, _) => StopCause::Drained,
+        (true, State::Stopped) => StopCause::OutdatedStopped,
+        (true, _) => StopCause::Outdated,
+    };
+    stop(instance, cause)
 }
 
 fn len<T>(items: &[T]) -> u32 {

@@ -52,9 +52,19 @@ pub enum StopCause {
     NeverAttended,
     /// EC2 has not brought it up within the boot deadline. It can only be terminated.
     NeverStarted,
+    /// It is [`Drained`](Self::Drained), and its image or settings are old. It is terminated.
+    Outdated,
+    /// It is stopped already, and its image or settings are old. It is terminated.
+    OutdatedStopped,
 }
 
 impl StopCause {
+    /// Whether the instance is given up: nothing confirms that it is idle.
+    #[must_use]
+    pub fn is_failure(self) -> bool {
+        !matches!(self, Self::Drained | Self::Outdated | Self::OutdatedStopped)
+    }
+
     /// Whether the instance failed to boot.
     #[must_use]
     pub fn is_failed_boot(self) -> bool {

@@ -90,6 +90,11 @@ fn actions(plan: &Plan) -> String {
             stops(StopCause::NeverStarted),
             " that EC2 does not bring up",
         ),
+        (
+            "terminate",
+            stops(StopCause::Outdated) + stops(StopCause::OutdatedStopped),
+            " whose image or settings are old",
+        ),
         ("name", plan.rename.len(), ""),
     ];
     let parts = parts.into_iter().filter(|(_, count, _)| *count > 0);

@@ -3,6 +3,7 @@ mod course;
 mod hpa;
 mod keda;
 mod kpa;
+mod outdated;
 mod published;
 mod scale_in;
 mod scale_out;

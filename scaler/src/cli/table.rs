@@ -195,13 +195,13 @@ fn row(instance: &Instance, status: &ScalerStatus, paint: Paint) -> String {
     let state = instance.state();
     let up = !matches!(state, InstanceState::Stopped | InstanceState::Stopping);
     let started_at = instance.started_at.filter(|_| up);
-    let leaving = if instance.leaving {
-        paint.warn("  AWS takes it away")
-    } else {
-        String::new()
+    let mark = match (instance.leaving, instance.outdated) {
+        (true, _) => paint.warn("  AWS takes it away"),
+        (false, true) => paint.warn("  outdated"),
+        (false, false) => String::new(),
     };
     format!(
-        "{:<24} {:<20} {} {:>8} {:>8} {:>8}{leaving}\n",
+        "{:<24} {:<20} {} {:>8} {:>8} {:>8}{mark}\n",
         instance.name,
         instance.instance_id,
         paint.state(state, &format!("{:<9}", label(state))),

@@ -13,7 +13,7 @@ pub struct Totals {
     pub silent_workers_stopped: u64,
     /// Those of them whose worker never attended.
     pub never_attended_stopped: u64,
-    /// Instances that were terminated: spot instances, and those that failed to boot too often.
+    /// Instances that were terminated: spot instances, outdated ones, and those that failed to boot too often.
     pub terminated: u64,
     /// When the first successful call to start or launch instances was sent.
     pub first_start_at: Option<Timestamp>,
@@ -38,9 +38,9 @@ impl Totals {
                 self.first_start_at.get_or_insert(ordered_at);
             }
             Event::Stopped { cause, terminated } => {
-                self.stopped += 1;
+                self.stopped += u64::from(cause != StopCause::OutdatedStopped);
                 self.terminated += u64::from(terminated);
-                self.silent_workers_stopped += u64::from(cause != StopCause::Drained);
+                self.silent_workers_stopped += u64::from(cause.is_failure());
                 self.never_attended_stopped += u64::from(cause == StopCause::NeverAttended);
             }
             Event::Discarded { instances } => self.terminated += instances,

@@ -1,12 +1,13 @@
 use std::time::Duration;
 
-use platform::fleet::{FleetError, UserData};
+use platform::fleet::{Fleet, FleetError, LaunchSpec, UserData};
 use proto::names::WORKER_INSTANCE;
 use uuid::Uuid;
 
 use super::Executor;
 use super::capacity_pools::CapacityPool;
 use super::outcome::{Call, Event};
+use super::permit::{self, ActingPermit};
 use super::throttle::Action;
 use crate::fleet::FleetView;
 use crate::plan::{InstanceId, Timestamp};
@@ -53,11 +54,9 @@ impl Executor {
         spec.instance_type.clone_from(&launch.pool.instance_type);
         spec.subnet_id.clone_from(&launch.pool.subnet_id);
         spec.user_data = user_data;
-        let fleet = self.fleet.clone();
+        let (fleet, permit) = (self.fleet.clone(), self.permit());
         self.spawn(now, async move {
-            let launched = fleet
-                .launch(&spec, launch.count, WORKER_INSTANCE, &launch.token)
-                .await;
+            let launched = launch_while(&permit, &fleet, &spec, &launch).await;
             let (launched, error) = match launched {
                 Ok(ids) => (ids.iter().map(|id| id.as_str().into()).collect(), None),
                 Err(error) => (Vec::new(), Some(error)),
@@ -67,7 +66,7 @@ impl Executor {
     }
 
     /// Returns the user data for a launch; `None` while it needs the fleet's token and that is not known.
-    fn user_data(&self) -> Option<UserData> {
+    pub(super) fn user_data(&self) -> Option<UserData> {
         let template = &self.spec.user_data;
         match &self.fleet_token {
             Some(fleet_token) => fleet_token.fill_in(template),
@@ -170,6 +169,23 @@ impl Executor {
         };
         self.unconfirmed_launches.extend(unconfirmed);
     }
+}
+
+/// Launches. With a disk, the first launch takes two calls.
+async fn launch_while(
+    permit: &ActingPermit,
+    fleet: &Fleet,
+    spec: &LaunchSpec,
+    launch: &Launch,
+) -> Result<Vec<String>, FleetError> {
+    if spec.disk.is_some() {
+        fleet.root_device(&spec.image_id).await?;
+    }
+    if !permit.is_valid() {
+        return Err(permit::expired());
+    }
+    let (count, token) = (launch.count, &launch.token);
+    fleet.launch(spec, count, WORKER_INSTANCE, token).await
 }
 
 impl UnconfirmedLaunch {

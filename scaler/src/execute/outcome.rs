@@ -134,7 +134,7 @@ impl Executor {
             if stop.cause.is_failed_boot() {
                 view.boot_failed(&stop.id, now);
             }
-            if stop.cause != StopCause::Drained {
+            if stop.cause.is_failure() {
                 tracing::warn!(instance = %stop.id, cause = ?stop.cause, "gave a worker up");
             }
         }
@@ -176,13 +176,14 @@ fn note_stop_called(
     }
 }
 
-/// A scaler that may not terminate instances stops those whose boots fail.
+/// A scaler that may not terminate instances stops those whose boots fail, and starts outdated ones again.
 fn note_permission(error: &FleetError, view: &mut FleetView) {
     if error.code() == Some("UnauthorizedOperation") {
         tracing::warn!(
-            "EC2 does not permit to terminate instances, so those that never boot stay in the pool: allow ec2:TerminateInstances"
+            "EC2 does not permit to terminate instances, so outdated ones and those that never boot stay in the pool: allow ec2:TerminateInstances"
         );
         view.keep_broken();
+        view.keep_outdated();
     }
 }
 

@@ -18,10 +18,10 @@ pub(super) enum End {
 
 impl Executor {
     pub(super) fn stop_instances(&mut self, stops: &[Stop], view: &mut FleetView, now: Timestamp) {
-        let is_terminated = |stop: &&Stop| {
-            let is_broken =
-                stop.cause == StopCause::NeverAttended && view.is_last_attempt(&stop.id);
-            view.is_spot(&stop.id) || is_broken || stop.cause == StopCause::NeverStarted
+        let is_terminated = |stop: &&Stop| match stop.cause {
+            StopCause::NeverStarted | StopCause::Outdated | StopCause::OutdatedStopped => true,
+            StopCause::NeverAttended if view.is_last_attempt(&stop.id) => true,
+            _ => view.is_spot(&stop.id),
         };
         let (terminate, stop): (Vec<_>, Vec<_>) = stops.iter().partition(is_terminated);
         self.end_instances(End::Stop, stop, view, now);

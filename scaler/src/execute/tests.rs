@@ -87,6 +87,7 @@ impl Fixture {
             instance_type: "c7i.large".to_owned(),
             zone: "us-east-1a".to_owned(),
             spot: false,
+            launch: None,
         });
         self.view.described(found.collect(), asked_at);
     }

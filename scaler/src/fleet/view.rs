@@ -29,6 +29,10 @@ pub struct FleetView {
     demand: watch::Receiver<Option<Seen<FrontDemand>>>,
     registry: WorkerRegistry,
     pub queue: Option<Seen<Counters>>,
+    /// The fingerprint of a launch today. While it is `None`, no instance counts as outdated.
+    pub launch: Option<String>,
+    /// Whether outdated instances are treated as all others: they cannot be terminated.
+    keeps_outdated: bool,
     described: Vec<FleetInstance>,
     /// The position of each instance in `described`.
     index: HashMap<InstanceId, usize>,
@@ -61,6 +65,8 @@ impl FleetView {
             demand,
             registry,
             queue: None,
+            launch: None,
+            keeps_outdated: false,
             described: Vec::new(),
             index: HashMap::new(),
             described_at: None,
@@ -137,6 +143,16 @@ impl FleetView {
     pub fn is_spot(&self, id: &InstanceId) -> bool {
         let position = self.index.get(id);
         position.is_some_and(|position| self.described[*position].spot)
+    }
+
+    /// Whether EC2 has not listed the instances yet.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.described_at.is_none()
+    }
+
+    fn is_outdated(&self, found: &FleetInstance) -> bool {
+        !self.keeps_outdated && self.launch.is_some() && found.launch != self.launch
     }
 
     /// Returns how long boots took whose worker became ready since the last call.
@@ -219,6 +235,7 @@ impl FleetView {
             running_since: self.running_since.get(&id).copied(),
             listed: true,
             leaving: worker.is_some_and(|worker| worker.leaving),
+            outdated: self.is_outdated(found),
             id,
         })
     }
@@ -236,6 +253,7 @@ impl FleetView {
             running_since: None,
             listed: false,
             leaving: worker.is_some_and(|worker| worker.leaving),
+            outdated: false,
         }
     }
 

@@ -24,6 +24,7 @@ impl ScaledCloud {
         for id in &plan.start {
             let phase = self.cloud.machine(id).phase;
             assert_eq!(phase, Phase::Stopped, "{plan:?}");
+            assert!(!self.cloud.machine(id).outdated, "{plan:?}");
         }
     }
 
@@ -34,7 +35,9 @@ impl ScaledCloud {
         let limits = policy.limits(now, still_paid);
         assert!((limits.min_workers..=limits.max_workers).contains(&plan.desired_workers));
         let up = self.cloud.up() + observation.launching;
-        let after = up as usize + plan.start.len() + plan.launch as usize - plan.stop.len();
+        let was_up = |stop: &&Stop| stop.cause != StopCause::OutdatedStopped;
+        let stops = plan.stop.iter().filter(was_up).count();
+        let after = up as usize + plan.start.len() + plan.launch as usize - stops;
         assert!(
             after <= bounds.max_workers as usize,
             "above the maximum: {observation:?} {plan:?}"
@@ -48,8 +51,8 @@ impl ScaledCloud {
                 let started_at = instance.and_then(|it| it.started_at);
                 started_at.is_some_and(|at| prices.paid_until(at) <= now)
             };
-            let gone = plan.stop.iter().filter(is_paid_off).count();
-            let paid = after + plan.stop.len() - gone + still_paid as usize;
+            let gone = plan.stop.iter().filter(was_up).filter(is_paid_off);
+            let paid = after + stops - gone.count() + still_paid as usize;
             let spent = paid as f64 * prices.per_hour;
             assert!(spent <= budget * 1.000_001, "{spent} an hour: {plan:?}");
         }
@@ -84,9 +87,15 @@ impl ScaledCloud {
             StopCause::NeverStarted => {
                 assert!(machine.is_stuck && machine.is_up(), "{stop:?} {machine:?}");
             }
-            StopCause::Drained => {
+            StopCause::Drained | StopCause::Outdated => {
                 let is_parked = machine.confirmed && machine.phase != Phase::Busy;
                 assert!(is_running && is_parked, "{stop:?} {machine:?}");
+                let is_outdated = stop.cause == StopCause::Outdated;
+                assert_eq!(machine.outdated, is_outdated, "{stop:?} {machine:?}");
+            }
+            StopCause::OutdatedStopped => {
+                let is_spent = machine.outdated && machine.phase == Phase::Stopped;
+                assert!(is_spent, "{stop:?} {machine:?}");
             }
             StopCause::Silent | StopCause::NeverAttended => {
                 assert!(is_running, "{stop:?} {machine:?}");

@@ -132,11 +132,10 @@ impl ScaledCloud {
     pub fn is_settled(&self, workers: u32) -> bool {
         self.cloud.unanswered() == 0
             && self.cloud.up() == workers
-            && !self
-                .cloud
-                .machines()
-                .iter()
-                .any(|it| it.phase == Phase::Dead || it.leaving || it.is_stuck)
+            && !self.cloud.machines().iter().any(|it| {
+                let is_spent = it.outdated && matches!(it.phase, Phase::Stopping | Phase::Stopped);
+                it.phase == Phase::Dead || it.leaving || it.is_stuck || is_spent
+            })
     }
 
     /// How many instances exist.
@@ -288,10 +287,11 @@ impl ScaledCloud {
         for stop in &plan.stop {
             let is_right = self.roster.mark_stopping(&stop.id, stop.cause, now, now);
             assert!(is_right, "{stop:?}");
-            if stop.cause == StopCause::NeverStarted {
-                self.cloud.terminate(&stop.id);
-            } else {
-                self.cloud.stop(&stop.id);
+            match stop.cause {
+                StopCause::NeverStarted | StopCause::Outdated | StopCause::OutdatedStopped => {
+                    self.cloud.terminate(&stop.id);
+                }
+                _ => self.cloud.stop(&stop.id),
             }
         }
         for (id, number) in &plan.rename {

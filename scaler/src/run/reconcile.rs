@@ -16,7 +16,7 @@ use crate::decision_log::{ActivePolicy, Decision, DecisionLog, Estimated, Totals
 use crate::execute::{Event, Executor, Outcome};
 use crate::fleet::ledger::Ledger;
 use crate::fleet::polling::PollTimer;
-use crate::fleet::{FleetView, WorkerRegistry};
+use crate::fleet::{FleetToken, FleetView, WorkerRegistry};
 use crate::lease::Leadership;
 use crate::metrics;
 use crate::plan::pace::{count_interval, describe_interval};
@@ -43,6 +43,7 @@ pub struct Reconciler {
     pub aws: Aws,
     pub request_queue: String,
     pub fleet: Fleet,
+    pub fleet_token: FleetToken,
     pub registry: WorkerRegistry,
     pub demand: watch::Receiver<Option<Seen<FrontDemand>>>,
     pub executor: Executor,
@@ -162,6 +163,10 @@ impl Loop {
     }
 
     fn observe(&mut self, now: Timestamp) -> Observation {
+        if self.view.launch.is_none() {
+            let launch = self.parts.executor.launch_fingerprint();
+            self.view.launch = launch.map(str::to_owned);
+        }
         let observation = self.view.observe(now, self.parts.executor.call_backoff());
         for duration in self.view.take_boot_times() {
             metrics::boot_time(duration);
@@ -287,8 +292,14 @@ impl Loop {
             self.describe.asked(now);
             let (fleet, polled) = (self.parts.fleet.clone(), self.polled.clone());
             let overdue = self.view.overdue(now);
+            // Without the token, outdated instances are not recognized, and would be started.
+            let token = self.view.launch.is_none() && self.view.is_new();
+            let token = token.then(|| self.parts.fleet_token.clone());
             tokio::spawn(async move {
                 let described = describe(&fleet, &overdue).await;
+                if let Some(token) = token {
+                    token.known().await;
+                }
                 drop(polled.send(Polled::Fleet(described, now)).await);
             });
         }

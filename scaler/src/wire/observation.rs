@@ -110,6 +110,7 @@ fn instance(instance: &Instance) -> v1::Instance {
         running_since,
         listed,
         leaving,
+        outdated,
     } = instance;
     v1::Instance {
         instance_id: id.to_string(),
@@ -122,6 +123,7 @@ fn instance(instance: &Instance) -> v1::Instance {
         running_since: running_since.map(timestamp),
         listed: *listed,
         leaving: *leaving,
+        outdated: *outdated,
     }
 }
 

@@ -59,5 +59,7 @@ fn cause(cause: StopCause) -> v1::StopCause {
         StopCause::Silent => v1::StopCause::Silent,
         StopCause::NeverAttended => v1::StopCause::NeverAttended,
         StopCause::NeverStarted => v1::StopCause::NeverStarted,
+        StopCause::Outdated => v1::StopCause::Outdated,
+        StopCause::OutdatedStopped => v1::StopCause::OutdatedStopped,
     }
 }

@@ -108,6 +108,7 @@ fn observation() -> Observation {
             running_since: Some(at(11)),
             listed: true,
             leaving: false,
+            outdated: false,
         }],
         launching: 12,
         described_at: Some(at(13)),
@@ -229,6 +230,8 @@ fn every_state_and_cause_has_its_name() {
         (StopCause::Silent, "STOP_CAUSE_SILENT"),
         (StopCause::NeverAttended, "STOP_CAUSE_NEVER_ATTENDED"),
         (StopCause::NeverStarted, "STOP_CAUSE_NEVER_STARTED"),
+        (StopCause::Outdated, "STOP_CAUSE_OUTDATED"),
+        (StopCause::OutdatedStopped, "STOP_CAUSE_OUTDATED_STOPPED"),
     ] {
         let mut plan = plan();
         plan.stop[0].cause = cause;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Parser;
 use futures::StreamExt;
 use platform::aws::Aws;
-use platform::fleet::{Fleet, FleetInstance, LaunchSpec, PowerState};
+use platform::fleet::{Fleet, FleetInstance, PowerState};
 use platform::queue::{Queue, QueueAttributes};
 use platform::shutdown::CancellationToken;
 use platform::tls::PeerTlsArgs;
@@ -16,6 +16,7 @@ use proto::v1::scaler_client::ScalerClient;
 use proto::v1::{DemandUpdate, GetStatusRequest, InstanceState, ScalerStatus, WatchDemandRequest};
 use scaler::Config;
 use scaler::cli::Cli;
+use scaler::fleet::FleetToken;
 use scaler::lease::LeaseTimes;
 use testkit::{LocalCloud, http_client, listen};
 pub use testkit::{TIMEOUT, eventually};
@@ -27,14 +28,17 @@ use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status};
 
 /// What runs on an instance.
-const RUN: &str = r#"cat "$EC2_USER_DATA_FILE" > "$PROCESSES/$EC2_INSTANCE_ID.user-data"; echo $$ > "$PROCESSES/$EC2_INSTANCE_ID"; exec sleep 600"#;
+const RUN: &str = r#"cat "$EC2_USER_DATA_FILE" > "$PROCESSES/$EC2_INSTANCE_ID.user-data"; echo "$IMAGE" > "$PROCESSES/$EC2_INSTANCE_ID.image"; echo $$ > "$PROCESSES/$EC2_INSTANCE_ID"; exec sleep 600"#;
+
+/// A second image, which runs the same.
+pub const NEW_IMAGE: &str = "ami-new";
 
 pub struct Stage {
     pub aws: Aws,
     pub scaler: Channel,
     /// Where that is.
     pub url: String,
-    cloud: LocalCloud,
+    pub cloud: LocalCloud,
     arguments: Vec<String>,
     /// Shorter than what the command line takes.
     lease_time: Option<Duration>,
@@ -84,6 +88,10 @@ impl Stage {
         let (listener, url) = listen().await;
         let mut all = vec!["scaler".to_owned(), "--front".to_owned(), front_url];
         all.extend(["--aws-endpoint-url".to_owned(), cloud.url.clone()]);
+        // Its calls count towards the limits of EC2.
+        if !arguments.iter().any(|it| it.starts_with("--preflight")) {
+            all.push("--preflight=off".to_owned());
+        }
         // The policy whose numbers are plain to see, unless a test names another one.
         if !arguments.contains(&"--policy") {
             all.extend(["--policy", "step"].map(str::to_owned));
@@ -113,8 +121,19 @@ impl Stage {
         self.running = Some((tokio::spawn(running), shutdown));
     }
 
-    fn config(&self) -> Config {
-        let cli = Cli::try_parse_from(&self.arguments).unwrap();
+    /// Adds arguments for the scalers that are started from now on.
+    pub fn configure(&mut self, arguments: &[&str]) {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned());
+        self.arguments.extend(arguments);
+    }
+
+    pub fn config(&self) -> Config {
+        self.config_with(&[])
+    }
+
+    fn config_with(&self, more: &[&str]) -> Config {
+        let arguments = self.arguments.iter().map(String::as_str);
+        let cli = Cli::try_parse_from(arguments.chain(more.iter().copied())).unwrap();
         let mut config = cli.serve.config().unwrap();
         if let (Some(lease), Some(lease_time)) = (&mut config.lease, self.lease_time) {
             lease.times = LeaseTimes {
@@ -139,8 +158,12 @@ impl Stage {
 
     /// Another scaler in the same cloud, at an address of its own.
     pub async fn rival(&self) -> Rival {
+        self.rival_with(&[]).await
+    }
+
+    pub async fn rival_with(&self, arguments: &[&str]) -> Rival {
         let (listener, url) = listen().await;
-        let config = self.config();
+        let config = self.config_with(arguments);
         let shutdown = self.everything.child_token();
         tokio::spawn(scaler::run(config, self.aws.clone(), listener, shutdown));
         let scaler = platform::grpc::channel(&url, &PeerTlsArgs::default()).unwrap();
@@ -199,8 +222,24 @@ impl Stage {
         std::fs::read_to_string(file).unwrap_or_default()
     }
 
+    /// The image that an instance was launched from; empty when it never ran.
+    pub fn image(&self, id: &str) -> String {
+        let file = self.processes.path().join(format!("{id}.image"));
+        let image = std::fs::read_to_string(file).unwrap_or_default();
+        image.trim().to_owned()
+    }
+
+    /// Injects faults, as JSON, in place of those before.
+    pub async fn inject(&self, faults: &str) {
+        let url = format!("{}/_localcloud/faults", self.cloud.url);
+        let put = http_client().put(url).body(faults.to_owned());
+        let put = put.header("content-type", "application/json");
+        let answer = put.send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+    }
+
     pub fn fleet(&self) -> Fleet {
-        self.aws.fleet()
+        self.aws.fleet().of_prefix("muster")
     }
 
     pub async fn instances(&self) -> Vec<FleetInstance> {
@@ -224,13 +263,13 @@ impl Stage {
         process.is_ok_and(|process| std::fs::exists(format!("/proc/{}", process.trim())).unwrap())
     }
 
-    /// Puts stopped instances into the pool; answers their ids.
+    /// Puts stopped instances into the pool, as a scaler launches them; answers their ids.
     pub async fn prepare_stopped(&self, count: u32) -> Vec<String> {
-        let spec = LaunchSpec {
-            image_id: "ami-muster-worker".to_owned(),
-            instance_type: "c7i.large".to_owned(),
-            ..LaunchSpec::default()
-        };
+        let mut spec = self.config().executor.launch;
+        let bucket = self.aws.objects("muster-scaler-bucket");
+        let token = FleetToken::kept_in(bucket, self.everything.child_token());
+        token.known().await.unwrap();
+        spec.user_data = token.fill_in(&spec.user_data).unwrap();
         let fleet = self.fleet();
         let ids = fleet
             .launch(&spec, count, WORKER_INSTANCE, "prepared")
@@ -323,15 +362,19 @@ impl Drop for Stage {
 }
 
 async fn start_cloud(ec2: localcloud::Ec2Faults, processes: &std::path::Path) -> LocalCloud {
-    let image = localcloud::Image {
-        id: "ami-muster-worker".to_owned(),
+    let image = |id: &str| localcloud::Image {
+        id: id.to_owned(),
         name: None,
         command: ["sh", "-c", RUN].map(str::to_owned).to_vec(),
-        env: [("PROCESSES".to_owned(), processes.display().to_string())].into(),
+        env: [
+            ("PROCESSES".to_owned(), processes.display().to_string()),
+            ("IMAGE".to_owned(), id.to_owned()),
+        ]
+        .into(),
         user_data_env: Vec::new(),
     };
     let config = localcloud::Config {
-        images: vec![image],
+        images: ["ami-muster-worker", NEW_IMAGE].map(image).to_vec(),
         faults: ec2.into(),
         ..localcloud::Config::default()
     };

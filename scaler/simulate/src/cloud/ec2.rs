@@ -26,6 +26,7 @@ impl Cloud {
             running_since: None,
             listed,
             leaving: false,
+            outdated: false,
         });
     }
 
@@ -87,6 +88,7 @@ impl Cloud {
             epoch: machine.epoch + 1,
             started_at: self.now,
             boot: (!fails).then_some(boot),
+            outdated: machine.outdated,
             ..Machine::stopped(machine.created_at, machine.listed)
         };
         self.up += 1;
@@ -140,9 +142,19 @@ impl Cloud {
         self.schedule(stopped_at, Event::Turn { machine, epoch });
     }
 
-    /// TerminateInstances for one machine that is up.
+    /// TerminateInstances for one machine that is up or stopped.
     pub fn terminate(&mut self, id: &InstanceId) {
-        self.end(index_of(id), Phase::Terminated);
+        let index = index_of(id);
+        if self.machines[index].phase == Phase::Stopped {
+            self.machines[index].enter(Phase::Terminated, self.now);
+        } else {
+            self.end(index, Phase::Terminated);
+        }
+    }
+
+    /// All instances that exist are outdated: the operator has chosen another image.
+    pub fn change_image(&mut self) {
+        self.machines.iter_mut().for_each(|it| it.outdated = true);
     }
 
     fn end(&mut self, index: usize, phase: Phase) {
@@ -154,6 +166,7 @@ impl Cloud {
         machine.epoch += 1;
         machine.enter(phase, self.now);
         (machine.cordoned, machine.confirmed) = (false, false);
+        machine.leaving &= phase != Phase::Terminated;
         (machine.running_at, machine.boot, machine.is_stuck) = (None, None, false);
         self.up -= 1;
     }

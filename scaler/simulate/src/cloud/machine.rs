@@ -50,6 +50,8 @@ pub struct Machine {
     pub is_stuck: bool,
     /// Whether AWS is about to end it.
     pub leaving: bool,
+    /// Whether it was launched from an image that is old now.
+    pub outdated: bool,
     /// The index in the list of workers that wait for work.
     pub(super) waits_at: usize,
     /// When the request in progress was accepted.
@@ -75,6 +77,7 @@ impl Machine {
             listed,
             is_stuck: false,
             leaving: false,
+            outdated: false,
             waits_at: 0,
             request: 0,
             dies: false,

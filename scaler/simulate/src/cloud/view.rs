@@ -74,6 +74,7 @@ impl Cloud {
     pub fn observe(&mut self) -> &Observation {
         let (now, described_at) = (self.now(), self.described_at);
         for (machine, instance) in self.machines.iter().zip(&mut self.observation.instances) {
+            instance.outdated = machine.outdated;
             if machine.phase == Phase::Stopped && instance.state == State::Stopped {
                 continue;
             }

@@ -141,6 +141,17 @@ fn an_interrupted_instance_is_marked() {
 }
 
 #[test]
+fn an_outdated_instance_is_marked() {
+    let mut status = status();
+    let observation = status.observation.as_mut().unwrap();
+    observation.instances[1].outdated = true;
+    let text = table(&status, Paint::plain());
+    let mut marked = text.lines().filter(|line| line.ends_with("  outdated"));
+    assert!(marked.next().unwrap().contains("app-tier-instance-2"));
+    assert_eq!(marked.next(), None, "{text}");
+}
+
+#[test]
 fn colors_leave_the_text_unchanged() {
     let colored = table(&status(), Paint::colored());
     assert!(colored.contains('\u{1b}'));

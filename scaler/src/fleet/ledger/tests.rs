@@ -23,6 +23,7 @@ fn instance(id: &str, state: State, started_at: f64) -> Instance {
         running_since: None,
         listed: true,
         leaving: false,
+        outdated: false,
     }
 }
 

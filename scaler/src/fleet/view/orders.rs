@@ -94,6 +94,11 @@ impl FleetView {
         self.boots.keep_broken();
     }
 
+    /// Treats outdated instances as all others: they cannot be terminated.
+    pub fn keep_outdated(&mut self) {
+        self.keeps_outdated = true;
+    }
+
     /// Returns stopped instances that failed to boot too often. Observations leave them out.
     #[must_use]
     pub fn broken(&self) -> Vec<InstanceId> {

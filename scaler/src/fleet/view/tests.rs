@@ -31,6 +31,7 @@ fn found(id: &str, name: &str, state: PowerState) -> FleetInstance {
         instance_type: "c7i.large".to_owned(),
         zone: "us-east-1a".to_owned(),
         spot: false,
+        launch: None,
     }
 }
 

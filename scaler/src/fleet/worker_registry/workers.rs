@@ -128,7 +128,8 @@ impl Workers {
         worker.change(now, |worker| worker.record(report, now));
         let changed = (worker.state(), worker.since, worker.leaving) != before;
         let is_busy = worker.reported == Some(WorkerState::Busy);
-        let is_stopped_as_idle = worker.wanted == Wanted::Stopped(StopCause::Drained);
+        let is_stopped_as_idle =
+            matches!(worker.wanted, Wanted::Stopped(cause) if !cause.is_failure());
         if is_busy && is_stopped_as_idle && !std::mem::replace(&mut worker.found_busy, true) {
             self.busy_workers_stopped += 1;
             tracing::error!(instance = %id.instance, "a worker took work after it confirmed to be cordoned");
@@ -174,9 +175,15 @@ impl Workers {
         planned_at: Timestamp,
         now: Timestamp,
     ) -> bool {
+        if cause == StopCause::OutdatedStopped {
+            // No worker runs there.
+            return true;
+        }
         let worker = self.worker(id, now);
         let is_right = match cause {
-            StopCause::Drained => worker.state() == Some(State::Cordoned),
+            StopCause::Drained | StopCause::Outdated | StopCause::OutdatedStopped => {
+                worker.state() == Some(State::Cordoned)
+            }
             StopCause::NeverAttended | StopCause::NeverStarted => worker.heard.is_none(),
             StopCause::Silent => worker.heard.is_some_and(|heard| heard < planned_at),
         };
@@ -192,7 +199,7 @@ impl Workers {
     pub fn unmark_stopping(&mut self, id: &InstanceId, now: Timestamp) {
         if let Some(worker) = self.workers.get_mut(id) {
             worker.change(now, |worker| match worker.wanted {
-                Wanted::Stopped(StopCause::Drained) => worker.wanted = Wanted::Cordoned,
+                Wanted::Stopped(cause) if !cause.is_failure() => worker.wanted = Wanted::Cordoned,
                 Wanted::Stopped(_) if worker.leaving => worker.cordon(now),
                 Wanted::Stopped(_) => worker.wanted = Wanted::Working,
                 Wanted::Working | Wanted::Cordoned => {}
