@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use localcloud::fuzzing::{Clock, Ec2, Ec2Config, Params, Xml, read_user_data};
-use localcloud::{Ec2Faults, Image, RateLimits};
+use localcloud::fuzzing::{Clock, Ec2, Ec2Config, Iam, Params, Xml, read_user_data};
+use localcloud::{Authentication, Ec2Faults, Image, RateLimits};
 use muster_fuzz::is_xml;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -70,9 +70,10 @@ fn open_account() -> Account {
         },
         seed: 0,
     };
+    let iam = Iam::without_roles(Clock::start(), Authentication::Any);
     Account {
         inputs: 0,
-        ec2: Ec2::new(Clock::start(), config).expect("sh can be started"),
+        ec2: Ec2::new(Clock::start(), iam, config).expect("sh can be started"),
         _folder: folder,
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use libfuzzer_sys::fuzz_target;
-use localcloud::fuzzing::{Clock, S3, Sqs, Target, signed_service};
+use localcloud::fuzzing::{Clock, Iam, S3, Sqs, Target, signed_service};
 use localcloud::{Authentication, Credentials};
 use muster_fuzz::is_xml;
 use time::OffsetDateTime;
@@ -25,27 +25,29 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
         .build()
         .expect("a runtime")
 });
-static KEYS: LazyLock<Authentication> = LazyLock::new(|| {
-    Authentication::Keys(Credentials {
+static KEYS: LazyLock<Arc<Iam>> = LazyLock::new(|| {
+    let keys = Authentication::Keys(Credentials {
         access_key: "test".to_owned(),
         secret_key: "test".to_owned(),
-    })
+    });
+    Iam::without_roles(Clock::start(), keys)
 });
 
 fuzz_target!(|input: &[u8]| {
     let folder = tempfile::tempdir().expect("a folder for temporary files");
-    let open = |authentication| {
+    let open = |iam| {
         let sqs = Arc::new(Sqs::new(Clock::start(), "us-east-1"));
         S3::new(
             folder.path(),
-            authentication,
+            iam,
             "us-east-1",
             Clock::start(),
             sqs,
         )
         .expect("the folder is there")
     };
-    let (open_to_all, signed_only) = (open(&Authentication::Any), open(&KEYS));
+    let any = Iam::without_roles(Clock::start(), Authentication::Any);
+    let (open_to_all, signed_only) = (open(any), open(Arc::clone(&KEYS)));
     call(&open_to_all, request(b"PUT /b").expect("it is a request"));
     for bytes in input.split(|&byte| byte == 0).take(MOST_REQUESTS) {
         let Some(request) = request(bytes) else {

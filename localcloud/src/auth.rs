@@ -17,11 +17,11 @@ use subtle::ConstantTimeEq;
 use thiserror::Error;
 use time::{Duration, OffsetDateTime};
 
-use crate::config::{Authentication, Credentials};
+use crate::iam::{Caller, Iam};
 use canonical::canonical_request;
 use credential::Signature;
 
-pub use credential::signed_service;
+pub use credential::{session_token, signed_service};
 
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -42,30 +42,35 @@ pub enum AuthError {
     Skewed(String),
     #[error("Request has expired.")]
     Expired,
+    /// The session token is missing, or another one.
+    #[error("The security token included in the request is invalid.")]
+    WrongToken,
+    #[error("The security token included in the request is expired")]
+    ExpiredToken,
 }
 
 /// The most by which the clocks of client and server may differ.
 const MAX_SKEW: Duration = Duration::minutes(15);
 
-impl Authentication {
-    /// Verifies a request to `service` with its whole body.
+impl Iam {
+    /// Verifies a request to `service` with its whole body, and returns its caller. Without authentication, every caller is
+    /// the account.
     ///
     /// # Errors
-    /// When it is not signed with the configured credentials, or its signature is not valid at `now`.
+    /// When it is not signed with known credentials, or its signature is not valid at `now`.
     pub fn verify(
         &self,
         request: &Parts,
         body: &[u8],
         service: &'static str,
         now: OffsetDateTime,
-    ) -> Result<(), AuthError> {
-        let Self::Keys(credentials) = self else {
-            return Ok(());
-        };
-        let signature = Signature::of(request)?.ok_or(AuthError::Missing)?;
-        if signature.access_key != credentials.access_key {
-            return Err(AuthError::UnknownKey);
+    ) -> Result<Caller, AuthError> {
+        if !self.authenticates() {
+            return Ok(Caller::Account);
         }
+        let signature = Signature::of(request)?.ok_or(AuthError::Missing)?;
+        let token = session_token(&request.headers, &request.uri);
+        let identity = self.identify(&signature.access_key, token.as_deref())?;
         signature.check_time(now)?;
         if signature.service != service {
             return Err(AuthError::Scope(service));
@@ -83,11 +88,11 @@ impl Authentication {
             hex::encode(Sha256::digest(canonical))
         );
         let expected = hex::encode(hmac(
-            &signing_key(credentials, &signature),
+            &signing_key(&identity.secret_key, &signature),
             text_to_sign.as_bytes(),
         ));
         if bool::from(expected.as_bytes().ct_eq(signature.signature.as_bytes())) {
-            Ok(())
+            Ok(identity.caller)
         } else {
             Err(AuthError::Mismatch)
         }
@@ -105,8 +110,8 @@ impl Signature {
     }
 }
 
-fn signing_key(credentials: &Credentials, signature: &Signature) -> [u8; 32] {
-    let secret = format!("AWS4{}", credentials.secret_key);
+fn signing_key(secret_key: &str, signature: &Signature) -> [u8; 32] {
+    let secret = format!("AWS4{secret_key}");
     [
         signature.date.as_str(),
         &signature.region,

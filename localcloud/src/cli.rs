@@ -64,10 +64,25 @@ pub struct Arguments {
     )]
     sync: SyncPolicy,
 
-    /// TOML file with tables [[image]] (id, name, command = [...], env = {...}, user_data_env = [...]) and [[instance]]
-    /// (image, tags = {...}, user_data). The instances are launched at the start
+    /// TOML file with tables [[image]] (id, name, command = [...], env = {...}, user_data_env = [...]), [[instance]]
+    /// (image, tags = {...}, user_data, instance_profile) and [[role]] (name, policies = [FILE...], tags = {...}). The
+    /// instances are launched at the start. A role has an instance profile of its name, and its policies are enforced
     #[arg(long, env = "LOCALCLOUD_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+
+    /// Appends each access of a role to this file, as a line of JSON: principal, action, resource, and the statement that
+    /// allows or denies it
+    #[arg(long, env = "LOCALCLOUD_RECORD_CALLS", value_name = "FILE")]
+    record_calls: Option<PathBuf>,
+
+    /// Seconds for which the credentials of a role are valid. Instances get new ones after half of the time
+    #[arg(
+        long,
+        env = "LOCALCLOUD_ROLE_SESSION",
+        default_value_t = 21_600.0,
+        value_name = "SECONDS"
+    )]
+    role_session: f64,
 
     /// TOML file with the faults to inject: seed, [[call]] (service, action, probability, latency_ms, limit, error, reset,
     /// when), [sqs] (counter_lag_ms, duplicate, deliver_after_delete, empty_receive) and [ec2] (describe_lag_ms,
@@ -165,6 +180,9 @@ impl Arguments {
             region: self.region,
             stop_grace: Duration::try_from_secs_f64(self.stop_grace).context("--stop-grace")?,
             max_instances: self.max_instances,
+            record_calls: self.record_calls,
+            role_session: Duration::try_from_secs_f64(self.role_session)
+                .context("--role-session")?,
             start_interval: Duration::try_from_secs_f64(self.start_interval)
                 .context("--start-interval")?,
             ec2_limits: RateLimits::from(self.ec2_limits),

@@ -4,6 +4,7 @@ use http::{HeaderValue, Response, StatusCode};
 use s3s::Body;
 
 use crate::auth::AuthError;
+use crate::iam::Denied;
 use crate::protocol::Protocol;
 use crate::response::{request_id, response, xml};
 use crate::sqs::query_error;
@@ -37,26 +38,56 @@ impl CommonError {
                     "The request must contain the parameter AWSAccessKeyId",
                 );
             }
-            (Protocol::Ec2, AuthError::UnknownKey | AuthError::Mismatch | AuthError::Scope(_)) => {
+            (
+                Protocol::Ec2,
+                AuthError::UnknownKey
+                | AuthError::WrongToken
+                | AuthError::Mismatch
+                | AuthError::Scope(_),
+            ) => {
                 return Self::new(
                     "AuthFailure",
                     StatusCode::UNAUTHORIZED,
                     "AWS was not able to validate the provided access credentials",
                 );
             }
-            (Protocol::Ec2, AuthError::Skewed(_) | AuthError::Expired) => {
+            (
+                Protocol::Ec2,
+                AuthError::Skewed(_) | AuthError::Expired | AuthError::ExpiredToken,
+            ) => {
                 let message = AuthError::Expired.to_string();
                 return Self::new("RequestExpired", StatusCode::BAD_REQUEST, message);
             }
             (_, AuthError::Missing) => ("MissingAuthenticationToken", StatusCode::FORBIDDEN),
             (_, AuthError::Incomplete(_)) => ("IncompleteSignature", StatusCode::BAD_REQUEST),
-            (_, AuthError::UnknownKey) => ("InvalidClientTokenId", StatusCode::FORBIDDEN),
+            (_, AuthError::UnknownKey | AuthError::WrongToken) => {
+                ("InvalidClientTokenId", StatusCode::FORBIDDEN)
+            }
+            (_, AuthError::ExpiredToken) => ("ExpiredToken", StatusCode::FORBIDDEN),
             (_, AuthError::Mismatch | AuthError::Scope(_) | AuthError::Skewed(_)) => {
                 ("SignatureDoesNotMatch", StatusCode::FORBIDDEN)
             }
             (_, AuthError::Expired) => ("RequestExpired", StatusCode::BAD_REQUEST),
         };
         Self::new(code, status, error.to_string())
+    }
+
+    /// Returns the error of a call that the caller's policies do not allow.
+    pub fn of_denied(denied: &Denied, protocol: Protocol) -> Self {
+        let (code, message) = match protocol {
+            Protocol::Ec2 => (
+                "UnauthorizedOperation",
+                format!("You are not authorized to perform this operation. {denied}"),
+            ),
+            // SQS writes actions in lower case.
+            Protocol::SqsJson | Protocol::SqsQuery => {
+                let action = denied.action.to_ascii_lowercase();
+                let text = denied.to_string().replace(&denied.action, &action);
+                ("AccessDenied", text)
+            }
+            Protocol::S3 => ("AccessDenied", denied.to_string()),
+        };
+        Self::new(code, StatusCode::FORBIDDEN, message)
     }
 
     /// Returns the error as a response in a protocol.
@@ -85,6 +116,12 @@ impl CommonError {
                 let document = query_error(fault, code, message, &request_id());
                 xml(*status, document)
             }
+            Protocol::SqsJson if code == "AccessDenied" => sqs_json_error(
+                *status,
+                "com.amazon.coral.service#AccessDeniedException",
+                "AccessDenied;Sender",
+                message,
+            ),
             Protocol::SqsJson => sqs_json_error(
                 *status,
                 &format!("com.amazonaws.sqs#{code}"),

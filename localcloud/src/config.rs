@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -12,6 +13,7 @@ use thiserror::Error;
 
 use crate::account::DEFAULT_REGION;
 use crate::faults::{Faults, FaultsError, RateLimits};
+use crate::iam::RoleError;
 use crate::sqs::SyncPolicy;
 use crate::toml_file::{self, FileError};
 
@@ -40,6 +42,12 @@ pub struct Config {
     pub images: Vec<Image>,
     /// The instances to launch at the start.
     pub instances: Vec<BootInstance>,
+    /// The roles that instances can have. Without any, instance profiles are only echoed.
+    pub roles: Vec<Role>,
+    /// How long the credentials of a role are valid. Instances get new ones after half of it.
+    pub role_session: Duration,
+    /// The file to which each access of a role is appended as a line of JSON.
+    pub record_calls: Option<PathBuf>,
 }
 
 /// Which requests are accepted.
@@ -83,6 +91,19 @@ pub struct BootInstance {
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
     pub user_data: Option<String>,
+    /// The role that it has.
+    pub instance_profile: Option<String>,
+}
+
+/// A role with an instance profile of the same name.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Role {
+    pub name: String,
+    /// The files of its policies.
+    pub policies: Vec<PathBuf>,
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
 }
 
 /// Why a configuration file cannot be used.
@@ -98,6 +119,16 @@ pub enum ConfigError {
         "an instance names the image {0:?}, which is not configured: add an [[image]] with that id"
     )]
     UnknownImage(String),
+    #[error("two roles have the name {0:?}")]
+    DuplicateRole(String),
+    #[error(
+        "an instance has the instance profile {0:?}, which is not configured: add a [[role]] with that name"
+    )]
+    UnknownProfile(String),
+    #[error(transparent)]
+    Role(#[from] RoleError),
+    #[error("cannot record calls in {file}: {error}")]
+    Record { file: PathBuf, error: io::Error },
     #[error(transparent)]
     Faults(#[from] FaultsError),
     #[error("credentials have the form ACCESS_KEY:SECRET_KEY")]
@@ -111,6 +142,8 @@ struct File {
     image: Vec<Image>,
     #[serde(default)]
     instance: Vec<BootInstance>,
+    #[serde(default)]
+    role: Vec<Role>,
 }
 
 impl Default for Config {
@@ -127,12 +160,15 @@ impl Default for Config {
             faults: Faults::default(),
             images: Vec::new(),
             instances: Vec::new(),
+            roles: Vec::new(),
+            role_session: Duration::from_secs(6 * 60 * 60),
+            record_calls: None,
         }
     }
 }
 
 impl Config {
-    /// Adds the images and instances of a TOML file.
+    /// Adds the images, instances and roles of a TOML file.
     ///
     /// # Errors
     /// When the file cannot be read, or the result fails `check`.
@@ -140,10 +176,12 @@ impl Config {
         let file: File = toml_file::read(path)?;
         self.images.extend(file.image);
         self.instances.extend(file.instance);
+        self.roles.extend(file.role);
         self.check()
     }
 
-    /// Checks that every image has a command, every instance an image, and every fault valid values.
+    /// Checks that every image has a command, every instance an image and a known profile, and every fault valid values.
+    /// Policies are read later.
     ///
     /// # Errors
     /// Names the first invalid value.
@@ -158,14 +196,21 @@ impl Config {
                 return Err(ConfigError::DuplicateImage(image.id.clone()));
             }
         }
-        match self
-            .instances
-            .iter()
-            .find(|instance| !ids.contains(&instance.image))
-        {
-            Some(instance) => Err(ConfigError::UnknownImage(instance.image.clone())),
-            None => Ok(()),
+        let mut roles = HashSet::new();
+        if let Some(twice) = self.roles.iter().find(|role| !roles.insert(&role.name)) {
+            return Err(ConfigError::DuplicateRole(twice.name.clone()));
         }
+        for instance in &self.instances {
+            if !ids.contains(&instance.image) {
+                return Err(ConfigError::UnknownImage(instance.image.clone()));
+            }
+            if let Some(profile) = &instance.instance_profile
+                && !roles.contains(profile)
+            {
+                return Err(ConfigError::UnknownProfile(profile.clone()));
+            }
+        }
+        Ok(())
     }
 }
 

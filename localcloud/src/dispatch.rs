@@ -17,9 +17,9 @@ use tower::{ServiceBuilder, ServiceExt, service_fn};
 use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::common_error::{CommonError, sqs_json_error};
-use crate::config::Authentication;
 use crate::ec2::{Ec2, Params};
 use crate::fault_injection::FaultInjection;
+use crate::iam::{Caller, Iam};
 use crate::metrics::CallMetrics;
 use crate::protocol::{AwsService, Protocol};
 use crate::response::{plain, request_id, response, set_request_id, xml};
@@ -60,6 +60,8 @@ type CallService = BoxCloneSyncService<Call, Response<Body>, ConnectionReset>;
 struct Call {
     operation: Operation,
     input: Input,
+    /// Of a call to S3, which authenticates by itself, the account.
+    caller: Caller,
 }
 
 enum Input {
@@ -74,7 +76,7 @@ const MAX_REQUEST_BYTES: usize = 8 * 1024 * 1024;
 impl Dispatcher {
     pub fn new(
         services: Services,
-        authentication: Authentication,
+        iam: Arc<Iam>,
         faults: Arc<FaultInjection>,
         clock: Clock,
     ) -> Self {
@@ -83,7 +85,8 @@ impl Dispatcher {
         let target = Arc::clone(&services);
         let calls = ServiceBuilder::new()
             .layer(layers::count(Arc::clone(&metrics)))
-            .layer(layers::authenticate(authentication, clock))
+            .layer(layers::authenticate(Arc::clone(&iam), clock))
+            .layer(layers::authorize(iam, Arc::clone(&services.ec2)))
             .layer(layers::inject_faults(Arc::clone(&faults)))
             .service(BoxCloneSyncService::new(service_fn(move |call: Call| {
                 let services = Arc::clone(&target);
@@ -129,11 +132,13 @@ impl Dispatcher {
                     action: target.action,
                 },
                 input: Input::Streamed(target, request.map(Into::into)),
+                caller: Caller::Account,
             },
             Route::SqsJson(operation) => match read_body(request).await {
                 Ok((parts, body)) => Call {
                     operation,
                     input: Input::Read(parts, body),
+                    caller: Caller::Account,
                 },
                 Err(reason) => {
                     return Ok(self.refuse(operation, "SerializationException", reason));
@@ -143,6 +148,7 @@ impl Dispatcher {
                 Ok((parts, body)) => Call {
                     operation: Operation::of_form(form(&parts, &body), parts.uri.path(), service),
                     input: Input::Read(parts, body),
+                    caller: Caller::Account,
                 },
                 Err(reason) => {
                     let operation = Operation::named(Protocol::Ec2, "");

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `params`, `identifier`, `error` | the query protocol: parameters of calls, identifiers and errors |
 //! | `launch`, `change`, `attributes`, `tagging`, `images` | calls that change something |
-//! | `describe`, `catalog`, `console` | calls that read |
+//! | `describe`, `catalog`, `networks`, `console` | calls that read |
 //! | `state` | the instances and their transitions; pure |
 //! | `command`, `supervise`, `process`, `watchdog`, `pacer`, `environment` | the task and the process group of an instance |
 //! | `metadata` | the instance metadata service |
@@ -26,6 +26,7 @@ mod images;
 mod interrupt;
 mod launch;
 mod metadata;
+mod networks;
 mod pacer;
 mod params;
 mod process;
@@ -47,12 +48,15 @@ use tokio::sync::{Notify, watch};
 #[cfg(fuzzing)]
 pub use environment::read as read_user_data;
 pub use error::Ec2Error;
+pub use networks::{DEFAULT_GROUP, DEFAULT_SUBNET};
 pub use params::Params;
+pub use state::Tags;
 
 use crate::clock::{Clock, Millis};
 use crate::config::{BootInstance, Image};
 use crate::ec2_actions;
 use crate::faults::Ec2Faults;
+use crate::iam::Iam;
 use crate::xml::Xml;
 use command::TaskCommand;
 use error::Ec2Result;
@@ -66,6 +70,7 @@ use watchdog::Watchdog;
 #[derive(Debug)]
 pub struct Ec2 {
     clock: Clock,
+    iam: Arc<Iam>,
     region: Region,
     instances_folder: PathBuf,
     stop_grace: Duration,
@@ -114,12 +119,13 @@ impl Ec2 {
     ///
     /// # Errors
     /// When the watchdog cannot be started.
-    pub fn new(clock: Clock, config: Ec2Config<'_>) -> io::Result<Arc<Self>> {
+    pub fn new(clock: Clock, iam: Arc<Iam>, config: Ec2Config<'_>) -> io::Result<Arc<Self>> {
         let faults = config.faults;
         let now = clock.now();
         let describe_lag = faults.describe_lag.as_millis() as Millis;
         Ok(Arc::new(Self {
             clock,
+            iam,
             instances_folder: config.instances_folder.to_owned(),
             stop_grace: config.stop_grace,
             max_instances: config.max_instances,
@@ -165,9 +171,12 @@ impl Ec2 {
             "DescribeTags" => self.describe_tags(params, xml),
             "DescribeImages" => self.describe_images(params, xml),
             "DescribeInstanceAttribute" => self.describe_instance_attribute(params, xml),
+            "DescribeInstanceTypeOfferings" => self.describe_instance_type_offerings(params, xml),
             "DescribeInstanceTypes" => self.describe_instance_types(params, xml),
             "DescribeAvailabilityZones" => self.describe_availability_zones(params, xml),
             "DescribeRegions" => self.describe_regions(params, xml),
+            "DescribeSubnets" => self.describe_subnets(params, xml),
+            "DescribeSecurityGroups" => self.describe_security_groups(params, xml),
             "GetConsoleOutput" => self.get_console_output(params, xml),
             "RegisterImage" => self.register_image(params, xml),
             "DeregisterImage" => self.deregister_image(params, xml),
@@ -207,11 +216,21 @@ impl Ec2 {
                 instance_type: "t2.micro".to_owned(),
                 user_data: instance.user_data.clone().unwrap_or_default().into_bytes(),
                 tags: instance.tags.clone(),
+                instance_profile: instance.instance_profile.clone(),
                 ..LaunchSpec::default()
             };
+            self.check_profile(&spec)?;
             self.launch(spec, String::new(), 1, 1)?;
         }
         Ok(())
+    }
+
+    /// Returns the tags of an instance or an image.
+    pub fn tags_of(&self, id: &str) -> Option<Tags> {
+        let shared = self.lock();
+        let instance = shared.instances.get(id).map(|it| &it.tags);
+        let tags = instance.or_else(|| shared.images.get(id).map(|it| &it.tags));
+        tags.cloned()
     }
 
     /// Stops every instance, each with its grace, and returns when all are gone. Nothing starts afterwards.

@@ -1,7 +1,7 @@
 //! The actions of EC2 that localcloud has. Both the service and the faults, which limit their rates, refer to them.
 
 /// Every action.
-pub const ALL: [&str; 20] = [
+pub const ALL: [&str; 23] = [
     "CreateTags",
     "DeleteTags",
     "DeregisterImage",
@@ -9,9 +9,12 @@ pub const ALL: [&str; 20] = [
     "DescribeImages",
     "DescribeInstanceAttribute",
     "DescribeInstanceStatus",
+    "DescribeInstanceTypeOfferings",
     "DescribeInstanceTypes",
     "DescribeInstances",
     "DescribeRegions",
+    "DescribeSecurityGroups",
+    "DescribeSubnets",
     "DescribeTags",
     "GetConsoleOutput",
     "ModifyInstanceAttribute",

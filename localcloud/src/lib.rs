@@ -6,7 +6,8 @@
 //! |---|---|
 //! | `server` | accepts connections, and refuses requests of foreign web pages (`browser`) |
 //! | `route` | finds the service and action of a request; pure |
-//! | `dispatch` | calls the service through layers that count (`metrics`), authenticate (`auth`) and inject faults (`fault_injection`) |
+//! | `dispatch` | calls the service through layers that count (`metrics`), authenticate (`auth`), authorize (`iam`) and inject faults (`fault_injection`) |
+//! | `iam` | the roles of instances: their credentials, and whether their policies allow a call |
 //! | `s3` | S3 by the `s3s` crate, over a store of files; sends its events to `sqs` |
 //! | `sqs` | SQS in both protocols: a pure state behind a lock, and its store |
 //! | `ec2` | EC2's query protocol: a pure state behind a lock, and a task with a process for each instance |
@@ -29,6 +30,7 @@ mod ec2;
 mod ec2_actions;
 mod fault_injection;
 mod faults;
+mod iam;
 mod metrics;
 mod protocol;
 mod response;
@@ -53,7 +55,7 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 pub use account::DEFAULT_REGION;
-pub use config::{Authentication, BootInstance, Config, ConfigError, Credentials, Image};
+pub use config::{Authentication, BootInstance, Config, ConfigError, Credentials, Image, Role};
 pub use ec2::Ec2Error;
 pub use faults::{
     Capacity, Ec2Faults, Faults, FaultsError, RateLimits, RateLimitsPreset, SqsFaults,
@@ -69,6 +71,7 @@ pub mod fuzzing {
     pub use crate::auth::signed_service;
     pub use crate::clock::Clock;
     pub use crate::ec2::{Ec2, Ec2Config, Params, read_user_data};
+    pub use crate::iam::Iam;
     pub use crate::s3::{S3, Target};
     pub use crate::sqs::{Sqs, query_error};
     pub use crate::xml::Xml;
@@ -78,6 +81,7 @@ use clock::Clock;
 use dispatch::{Dispatcher, Services};
 use ec2::{Ec2, Ec2Config};
 use fault_injection::FaultInjection;
+use iam::Iam;
 use s3::S3;
 use sqs::Sqs;
 
@@ -166,8 +170,10 @@ async fn serve(
     let instances_folder = prepare(&data.join("instances"))?;
 
     let clock = Clock::start();
+    let iam = Arc::new(iam(clock, &config)?);
     let ec2 = Ec2::new(
         clock,
+        Arc::clone(&iam),
         Ec2Config {
             region: &config.region,
             images: config.images,
@@ -185,7 +191,7 @@ async fn serve(
     });
     let s3 = S3::new(
         &buckets,
-        &config.authentication,
+        Arc::clone(&iam),
         &config.region,
         clock,
         Arc::clone(&sqs),
@@ -202,7 +208,7 @@ async fn serve(
         sqs: Arc::clone(&sqs),
         ec2: Arc::clone(&ec2),
     };
-    let dispatcher = Dispatcher::new(services, config.authentication, faults, clock);
+    let dispatcher = Dispatcher::new(services, Arc::clone(&iam), faults, clock);
     info!(%address, data = %data.display(), "localcloud serves S3, SQS and EC2");
 
     let mut serving = pin!(serve_all(listeners, Arc::new(dispatcher)));
@@ -219,7 +225,25 @@ async fn serve(
     }
     // Connections may briefly outlive this function, and the next localcloud needs the store at once.
     sqs.close();
+    iam.close();
     Ok(booted?)
+}
+
+fn iam(clock: Clock, config: &Config) -> Result<Iam, ConfigError> {
+    let mut iam = Iam::new(
+        clock,
+        &config.region,
+        config.authentication.clone(),
+        &config.roles,
+        config.role_session,
+    )?;
+    if let Some(file) = &config.record_calls {
+        iam.record_to(file).map_err(|error| ConfigError::Record {
+            file: file.clone(),
+            error,
+        })?;
+    }
+    Ok(iam)
 }
 
 async fn serve_all(listeners: Listeners, dispatcher: Arc<Dispatcher>) {

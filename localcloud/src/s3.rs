@@ -25,23 +25,25 @@ use std::sync::Arc;
 
 use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use s3s::access::{S3Access, S3AccessContext};
-use s3s::auth::{S3Auth, SecretKey};
+use s3s::auth::{Credentials, S3Auth, SecretKey};
 use s3s::dto::Range;
 use s3s::route::S3Route;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{Body, S3ErrorCode, S3Request, S3Response, S3Result};
+use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 use tracing::warn;
 
 pub use context::PeerAddress;
-pub use target::Target;
+pub use target::{Target, percent_decode};
 
 use crate::account::ACCOUNT_ID;
+use crate::auth::{AuthError, session_token};
 use crate::clock::Clock;
-use crate::config::{Authentication, Credentials};
+use crate::iam::s3::S3Call;
+use crate::iam::{self, Caller, Denied, Iam};
 use crate::sqs::Sqs;
 use api::Api;
 use context::RequestContext;
-use failure::failure;
+use failure::{failure, failure_with};
 use store::Store;
 
 /// The canonical user who owns every bucket and object.
@@ -51,7 +53,7 @@ const OWNER_ID: &str = "75aa57f09aa0c8caeab4f8c24e99d10f8e7faeebf76c078efc7c6cae
 #[derive(Debug)]
 pub struct S3 {
     service: S3Service,
-    verifies_signatures: bool,
+    iam: Arc<Iam>,
 }
 
 impl S3 {
@@ -61,7 +63,7 @@ impl S3 {
     /// When the folder cannot be read or written.
     pub fn new(
         folder: &Path,
-        authentication: &Authentication,
+        iam: Arc<Iam>,
         region: &str,
         clock: Clock,
         sqs: Arc<Sqs>,
@@ -70,16 +72,21 @@ impl S3 {
             store: Arc::new(Store::open_folder(folder, clock)?),
             sqs,
             region: region.to_owned(),
+            iam: Arc::clone(&iam),
         };
         let mut builder = S3ServiceBuilder::new(api.clone());
-        builder.set_route(IgnoredRanges(S3ServiceBuilder::new(api).build()));
-        if let Authentication::Keys(credentials) = authentication {
-            builder.set_auth(SingleKey(credentials.clone()));
-            builder.set_access(SignedRequests);
+        let permissions = Permissions(Arc::clone(&iam));
+        builder.set_route(IgnoredRanges {
+            inner: S3ServiceBuilder::new(api).build(),
+            permissions: permissions.clone(),
+        });
+        if iam.authenticates() {
+            builder.set_auth(permissions.clone());
+            builder.set_access(permissions);
         }
         Ok(Self {
             service: builder.build(),
-            verifies_signatures: matches!(authentication, Authentication::Keys(_)),
+            iam,
         })
     }
 
@@ -89,8 +96,8 @@ impl S3 {
         let (mut parts, body) = request.into_parts();
         let mut body = body.into();
         parts.extensions.insert(context.clone());
-        let checked = if self.verifies_signatures {
-            parts.extensions.insert(SignatureRequired);
+        let checked = if self.iam.authenticates() {
+            parts.extensions.insert(SignedTarget(target.clone()));
             Ok(())
         } else {
             body = unsigned::strip(&mut parts, body);
@@ -110,33 +117,68 @@ impl S3 {
     }
 }
 
-/// Knows one access key.
-#[derive(Debug)]
-struct SingleKey(Credentials);
+/// Knows the access keys, and allows what their owners may do, in the account that the client expects.
+#[derive(Debug, Clone)]
+struct Permissions(Arc<Iam>);
+
+impl Permissions {
+    /// Returns the caller of a request whose signature is verified.
+    fn check(
+        &self,
+        call: &S3Call<'_>,
+        credentials: Option<&Credentials>,
+        uri: &Uri,
+    ) -> S3Result<Caller> {
+        let credentials = credentials.ok_or_else(|| failure(S3ErrorCode::AccessDenied))?;
+        let token = session_token(call.headers, uri);
+        let identity = self.0.identify(&credentials.access_key, token.as_deref());
+        let caller = identity.map_err(|error| unidentified(&error))?.caller;
+        check_owners(call.headers)?;
+        if matches!(caller, Caller::Role(_)) {
+            let allowed = self.0.authorize(&caller, &iam::s3::accesses(call));
+            allowed.map_err(|denied| access_denied(&denied))?;
+        }
+        Ok(caller)
+    }
+}
 
 #[async_trait::async_trait]
-impl S3Auth for SingleKey {
+impl S3Auth for Permissions {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
-        if access_key == self.0.access_key {
-            Ok(self.0.secret_key.as_str().into())
-        } else {
-            Err(failure(S3ErrorCode::InvalidAccessKeyId))
+        match self.0.secret_of(access_key) {
+            Some(secret_key) => Ok(secret_key.into()),
+            None => Err(failure(S3ErrorCode::InvalidAccessKeyId)),
         }
     }
 }
 
-/// Allows every signed request of the account that the client expects.
-#[derive(Debug)]
-struct SignedRequests;
-
 #[async_trait::async_trait]
-impl S3Access for SignedRequests {
+impl S3Access for Permissions {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
-        if context.credentials().is_none() {
-            return Err(failure(S3ErrorCode::AccessDenied));
-        }
-        check_owners(context.headers())
+        let path = context.s3_path();
+        let call = S3Call {
+            operation: context.s3_op().name(),
+            bucket: path.get_bucket_name().unwrap_or_default(),
+            key: path.get_object_key().unwrap_or_default(),
+            query: context.uri().query().unwrap_or_default(),
+            headers: context.headers(),
+        };
+        let caller = Self::check(self, &call, context.credentials(), context.uri())?;
+        context.extensions_mut().insert(caller);
+        Ok(())
     }
+}
+
+fn unidentified(error: &AuthError) -> S3Error {
+    failure(match error {
+        AuthError::WrongToken => S3ErrorCode::InvalidToken,
+        AuthError::ExpiredToken => S3ErrorCode::ExpiredToken,
+        _ => S3ErrorCode::InvalidAccessKeyId,
+    })
+}
+
+fn access_denied(denied: &Denied) -> S3Error {
+    failure_with(S3ErrorCode::AccessDenied, denied.to_string())
 }
 
 /// Checks the account that a request expects to own its buckets.
@@ -154,7 +196,10 @@ fn check_owners(headers: &HeaderMap) -> S3Result<()> {
 
 /// Removes ranges that S3 ignores and `s3s` refuses: malformed ones and lists of several. The signature may cover the
 /// header, so a second service without authentication handles the request once its signature is verified.
-struct IgnoredRanges(S3Service);
+struct IgnoredRanges {
+    inner: S3Service,
+    permissions: Permissions,
+}
 
 #[async_trait::async_trait]
 impl S3Route for IgnoredRanges {
@@ -175,11 +220,20 @@ impl S3Route for IgnoredRanges {
     }
 
     async fn check_access(&self, request: &mut S3Request<Body>) -> S3Result<()> {
-        let must_be_signed = request.extensions.get::<SignatureRequired>().is_some();
-        match must_be_signed && request.credentials.is_none() {
-            true => Err(failure(S3ErrorCode::AccessDenied)),
-            false => check_owners(&request.headers),
-        }
+        let Some(target) = request.extensions.get::<SignedTarget>().cloned() else {
+            return check_owners(&request.headers);
+        };
+        let call = S3Call {
+            operation: target.0.action,
+            bucket: &target.0.bucket,
+            key: &target.0.key,
+            query: request.uri.query().unwrap_or_default(),
+            headers: &request.headers,
+        };
+        let credentials = request.credentials.as_ref();
+        let caller = self.permissions.check(&call, credentials, &request.uri)?;
+        request.extensions.insert(caller);
+        Ok(())
     }
 
     async fn call(&self, request: S3Request<Body>) -> S3Result<S3Response<Body>> {
@@ -193,7 +247,7 @@ impl S3Route for IgnoredRanges {
         if let Some(uri) = unsigned::without_signature(inner.uri()) {
             *inner.uri_mut() = uri;
         }
-        let response = self.0.call(inner).await;
+        let response = self.inner.call(inner).await;
         let (parts, body) = response
             .map_err(|error| s3s::S3Error::with_source(S3ErrorCode::InternalError, error.into()))?
             .into_parts();
@@ -204,8 +258,8 @@ impl S3Route for IgnoredRanges {
 }
 
 /// Marks the requests of a service that verifies signatures.
-#[derive(Debug, Clone, Copy)]
-struct SignatureRequired;
+#[derive(Debug, Clone)]
+struct SignedTarget(Target);
 
 fn internal_error() -> Response<Body> {
     let mut response = Response::new(Body::from(

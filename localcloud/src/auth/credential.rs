@@ -1,7 +1,7 @@
 //! Reads the signature of a request from the `Authorization` header, or from the query of a presigned URL.
 
 use http::request::Parts;
-use http::{Request, header};
+use http::{HeaderMap, Request, Uri, header};
 use time::macros::format_description;
 use time::{Duration, OffsetDateTime, PrimitiveDateTime};
 
@@ -152,6 +152,20 @@ impl Signature {
         } = self;
         format!("{date}/{region}/{service}/aws4_request")
     }
+}
+
+/// Returns the session token of a request, from its header or its query.
+pub fn session_token(headers: &HeaderMap, uri: &Uri) -> Option<String> {
+    if let Some(token) = headers.get("x-amz-security-token") {
+        return token.to_str().ok().map(str::to_owned);
+    }
+    let query = uri
+        .query()
+        .filter(|it| it.contains("X-Amz-Security-Token="))?;
+    let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).ok()?;
+    let mut pairs = pairs.into_iter();
+    let token = pairs.find(|(name, _)| name == "X-Amz-Security-Token");
+    token.map(|(_, token)| token)
 }
 
 /// Returns the service that a request is signed for, without verifying the signature.

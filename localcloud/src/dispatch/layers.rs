@@ -1,4 +1,5 @@
-//! What happens to every call around its service: it is counted, authenticated and may meet an injected fault.
+//! What happens to every call around its service: it is counted, authenticated and authorized, and may meet an
+//! injected fault.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +13,14 @@ use tower::{Layer, ServiceExt, service_fn};
 use super::{Call, CallService, Input, Reply};
 use crate::clock::Clock;
 use crate::common_error::CommonError;
-use crate::config::Authentication;
+use crate::ec2::{Ec2, Params};
 use crate::fault_injection::FaultInjection;
 use crate::faults::{FaultOutcome, When};
+use crate::iam::sqs::SqsCall;
+use crate::iam::{Caller, Denied, Iam};
 use crate::metrics::CallMetrics;
+use crate::protocol::Protocol;
+use crate::route::form;
 
 /// Counts every call with the status of its reply.
 pub fn count(metrics: Arc<CallMetrics>) -> impl Layer<CallService, Service = CallService> {
@@ -31,32 +36,65 @@ pub fn count(metrics: Arc<CallMetrics>) -> impl Layer<CallService, Service = Cal
 }
 
 /// Refuses calls without a valid signature.
-pub fn authenticate(
-    authentication: Authentication,
-    clock: Clock,
-) -> impl Layer<CallService, Service = CallService> {
-    let authentication = Arc::new(authentication);
-    layer(move |call, inner| {
-        let refused = verify(&authentication, clock, &call).err();
+pub fn authenticate(iam: Arc<Iam>, clock: Clock) -> impl Layer<CallService, Service = CallService> {
+    layer(move |mut call, inner| {
+        let caller = verify(&iam, clock, &call);
         async move {
-            match refused {
-                Some(error) => Ok(error.response(call.operation.protocol)),
+            match caller {
+                Err(error) => Ok(error.response(call.operation.protocol)),
+                Ok(caller) => {
+                    call.caller = caller;
+                    inner.oneshot(call).await
+                }
+            }
+        }
+    })
+}
+
+fn verify(iam: &Iam, clock: Clock, call: &Call) -> Result<Caller, CommonError> {
+    let Input::Read(parts, body) = &call.input else {
+        // The s3s crate verifies S3's signatures, which may cover each chunk of a body.
+        return Ok(Caller::Account);
+    };
+    let now = OffsetDateTime::UNIX_EPOCH + Duration::from_millis(clock.now());
+    let protocol = call.operation.protocol;
+    iam.verify(parts, body, protocol.service().name(), now)
+        .map_err(|error| CommonError::of_auth(&error, protocol))
+}
+
+/// Refuses calls of roles that their policies do not allow.
+pub fn authorize(iam: Arc<Iam>, ec2: Arc<Ec2>) -> impl Layer<CallService, Service = CallService> {
+    layer(move |call, inner| {
+        let denied = check(&iam, &ec2, &call).err();
+        async move {
+            let protocol = call.operation.protocol;
+            match denied {
+                Some(denied) => Ok(CommonError::of_denied(&denied, protocol).response(protocol)),
                 None => inner.oneshot(call).await,
             }
         }
     })
 }
 
-fn verify(authentication: &Authentication, clock: Clock, call: &Call) -> Result<(), CommonError> {
-    let Input::Read(parts, body) = &call.input else {
-        // The s3s crate verifies S3's signatures, which may cover each chunk of a body.
+fn check(iam: &Iam, ec2: &Ec2, call: &Call) -> Result<(), Denied> {
+    let (Caller::Role(_), Input::Read(parts, body)) = (&call.caller, &call.input) else {
         return Ok(());
     };
-    let now = OffsetDateTime::UNIX_EPOCH + Duration::from_millis(clock.now());
-    let protocol = call.operation.protocol;
-    authentication
-        .verify(parts, body, protocol.service().name(), now)
-        .map_err(|error| CommonError::of_auth(&error, protocol))
+    let action = call.operation.action;
+    let accesses = match call.operation.protocol {
+        Protocol::S3 => return Ok(()),
+        Protocol::SqsJson => iam.sqs_accesses(action, &SqsCall::of_json(body)),
+        Protocol::SqsQuery => {
+            let call = SqsCall::of_form(form(parts, body), parts.uri.path());
+            iam.sqs_accesses(action, &call)
+        }
+        Protocol::Ec2 => match Params::parse(form(parts, body)) {
+            Ok(params) => iam.ec2_accesses(ec2, action, &params),
+            // The call itself is refused.
+            Err(_) => return Ok(()),
+        },
+    };
+    iam.authorize(&call.caller, &accesses)
 }
 
 /// Injects the faults in force: delays calls, and replaces their replies.

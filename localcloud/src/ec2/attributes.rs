@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::describe::instance::metadata_options;
+use super::describe::instance::{ROOT_DEVICE, metadata_options};
 use super::launch::{read_metadata_options, read_user_data, shutdown_behavior};
 use super::params::{Params, parse_flag};
 use super::state::{InstanceState, check_tag_keys};
@@ -53,7 +53,7 @@ impl Ec2 {
             }
             "ebsOptimized" => value(xml, &false),
             "enaSupport" | "sourceDestCheck" => value(xml, &true),
-            "rootDeviceName" => value(xml, &"/dev/sda1"),
+            "rootDeviceName" => value(xml, &ROOT_DEVICE),
             "groupSet" => xml.list("groupSet", &spec.security_groups, |xml, group| {
                 xml.text("groupId", group);
             }),

@@ -51,15 +51,7 @@ impl Ec2 {
     pub(super) fn describe_availability_zones(&self, params: &Params, xml: &mut Xml) -> Ec2Result {
         let filters = params.filters(ZONE_FILTERS)?;
         let region = &self.region.name;
-        let letters = if region == "us-east-1" {
-            'a'..='f'
-        } else {
-            'a'..='c'
-        };
-        let zones: Vec<(String, String)> = letters
-            .map(|letter| format!("{region}{letter}"))
-            .map(|zone| (self.region.zone_id(&zone), zone))
-            .collect();
+        let zones = self.region.zones();
         let (names, ids) = (params.list("ZoneName"), params.list("ZoneId"));
         let unknown_name = names
             .iter()

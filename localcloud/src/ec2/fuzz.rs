@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::*;
+use crate::config::Authentication;
 use crate::faults::RateLimits;
 
 const ID: &str = "i-0123456789abcdef0";
@@ -127,6 +128,7 @@ fn faults(limits: RateLimits) -> Ec2Faults {
 fn cloud(folder: &std::path::Path) -> Arc<Ec2> {
     Ec2::new(
         Clock::start(),
+        Iam::without_roles(Clock::start(), Authentication::Any),
         Ec2Config {
             region: "us-east-1",
             images: vec![Image {

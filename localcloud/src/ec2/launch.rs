@@ -9,13 +9,14 @@ use super::describe::instance::reservation;
 use super::identifier::identifier;
 use super::params::Params;
 use super::state::{
-    InterruptionAction, LaunchRequest, LaunchSpec, Market, MetadataOptions, check_tag_keys,
+    Disk, InterruptionAction, LaunchRequest, LaunchSpec, Market, MetadataOptions, check_tag_keys,
 };
 use super::{Ec2, Ec2Error, Ec2Result};
 use crate::xml::Xml;
 
 const MAX_USER_DATA_BYTES: usize = 16_384;
 const MAX_TOKEN_LENGTH: usize = 64;
+const VOLUME_TYPES: [&str; 7] = ["gp2", "gp3", "io1", "io2", "sc1", "st1", "standard"];
 
 impl Ec2 {
     pub(super) fn run_instances(self: &Arc<Self>, params: &Params, xml: &mut Xml) -> Ec2Result {
@@ -27,6 +28,7 @@ impl Ec2 {
             )));
         }
         let spec = launch_spec(params)?;
+        self.check_profile(&spec)?;
         let ids = self.launch(spec, client_token, min, max)?;
         let shared = self.lock();
         let instances: Vec<_> = ids
@@ -35,6 +37,26 @@ impl Ec2 {
             .collect();
         reservation(xml, &instances, &self.region);
         Ok(())
+    }
+
+    /// Checks that the instance profile exists. Without roles, every name is accepted.
+    ///
+    /// # Errors
+    /// `InvalidParameterValue`.
+    pub(super) fn check_profile(&self, spec: &LaunchSpec) -> Ec2Result {
+        let Some(profile) = &spec.instance_profile else {
+            return Ok(());
+        };
+        if !self.iam.has_roles() || self.iam.role_of_profile(profile).is_some() {
+            return Ok(());
+        }
+        let (parameter, what) = match profile.starts_with("arn:") {
+            true => ("iamInstanceProfile.arn", "ARN"),
+            false => ("iamInstanceProfile.name", "name"),
+        };
+        Err(Ec2Error::InvalidParameterValue(format!(
+            "Value ({profile}) for parameter {parameter} is invalid. Invalid IAM Instance Profile {what}"
+        )))
     }
 
     /// Launches `min` to `max` instances, as many as the capacity allows, and returns their identifiers.
@@ -101,9 +123,8 @@ fn counts(params: &Params) -> Ec2Result<(usize, usize)> {
 
 fn launch_spec(params: &Params) -> Ec2Result<LaunchSpec> {
     let user_data = params.get("UserData").map(read_user_data).transpose()?;
-    let mut security_groups = params.list("SecurityGroupId");
-    security_groups.extend(params.list("SecurityGroup"));
-    let tags = params.tag_specification("instance")?;
+    let network = network(params)?;
+    let tags = params.launch_tags()?.remove("instance").unwrap_or_default();
     let metadata = read_metadata_options(params, "MetadataOptions.", MetadataOptions::default())?;
     if metadata.tags_enabled {
         check_tag_keys(&tags)?;
@@ -113,8 +134,9 @@ fn launch_spec(params: &Params) -> Ec2Result<LaunchSpec> {
         instance_type: params.get("InstanceType").unwrap_or("m1.small").to_owned(),
         user_data: user_data.unwrap_or_default(),
         key_name: params.owned("KeyName"),
-        subnet_id: params.owned("SubnetId"),
-        security_groups,
+        subnet_id: params.owned(&format!("{network}SubnetId")),
+        security_groups: security_groups(params, network),
+        disks: disks(params)?,
         instance_profile: params
             .owned("IamInstanceProfile.Arn")
             .or_else(|| params.owned("IamInstanceProfile.Name")),
@@ -128,6 +150,74 @@ fn launch_spec(params: &Params) -> Ec2Result<LaunchSpec> {
         monitoring: params.boolean("Monitoring.Enabled")?,
         metadata,
     })
+}
+
+/// Returns where a launch names its subnet and security groups: at the first network interface, or by itself.
+///
+/// # Errors
+/// `InvalidParameterCombination` when it does both; `InvalidParameterValue`.
+fn network(params: &Params) -> Ec2Result<&'static str> {
+    let interface = "NetworkInterface.1.";
+    if !params.has("NetworkInterface") {
+        return Ok("");
+    }
+    let device = params.number("NetworkInterface.1.DeviceIndex")?;
+    if device != Some(0) || params.has("NetworkInterface.2") {
+        return Err(Ec2Error::InvalidParameterValue(
+            "localcloud gives an instance one network interface, with DeviceIndex 0".to_owned(),
+        ));
+    }
+    let at_instance = [
+        ("SubnetId", "subnet ID"),
+        ("SecurityGroupId", "security groups"),
+        ("SecurityGroup", "security groups"),
+    ];
+    if let Some((_, what)) = at_instance.iter().find(|(name, _)| params.has(name)) {
+        return Err(Ec2Error::InvalidParameterCombination(format!(
+            "Network interfaces and an instance-level {what} may not be specified on the same request"
+        )));
+    }
+    // Every instance has the address 127.0.0.1.
+    params.boolean("NetworkInterface.1.AssociatePublicIpAddress")?;
+    params.boolean("NetworkInterface.1.DeleteOnTermination")?;
+    Ok(interface)
+}
+
+pub(super) fn security_groups(params: &Params, network: &str) -> Vec<String> {
+    let mut groups = params.list(&format!("{network}SecurityGroupId"));
+    groups.extend(params.list(&format!("{network}SecurityGroup")));
+    groups
+}
+
+/// Reads the disks that a launch sets. They are only described.
+///
+/// # Errors
+/// `MissingParameter`, `InvalidParameterValue`.
+fn disks(params: &Params) -> Ec2Result<Vec<Disk>> {
+    let mut disks = Vec::new();
+    for index in 1.. {
+        let prefix = format!("BlockDeviceMapping.{index}");
+        if !params.has(&prefix) {
+            break;
+        }
+        let ebs = format!("{prefix}.Ebs");
+        if params.number(&format!("{ebs}.VolumeSize"))? == Some(0) {
+            return Err(Ec2Error::invalid("0", "volumeSize"));
+        }
+        match params.get(&format!("{ebs}.VolumeType")) {
+            Some(other) if !VOLUME_TYPES.contains(&other) => {
+                return Err(Ec2Error::invalid(other, "VolumeType"));
+            }
+            _ => {}
+        }
+        params.boolean(&format!("{ebs}.Encrypted"))?;
+        let keep = format!("{ebs}.DeleteOnTermination");
+        disks.push(Disk {
+            device: params.required(&format!("{prefix}.DeviceName"))?.to_owned(),
+            delete_on_termination: !params.has(&keep) || params.boolean(&keep)?,
+        });
+    }
+    Ok(disks)
 }
 
 /// Decodes user data.

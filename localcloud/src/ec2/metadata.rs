@@ -30,6 +30,7 @@ use crate::browser;
 use crate::clock::Millis;
 use crate::ec2::state::Instance;
 use session::Sessions;
+use tree::InstanceRole;
 
 const TOKEN: &str = "x-aws-ec2-metadata-token";
 const TOKEN_TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
@@ -119,7 +120,14 @@ impl MetadataService {
     }
 
     fn read(&self, instance: &Instance, path: &str) -> Response<Full<Bytes>> {
-        match tree::find(instance, &self.ec2.region, path) {
+        let iam = &self.ec2.iam;
+        let profile = instance.spec.instance_profile.as_deref();
+        let role = profile.and_then(|profile| iam.role_of_profile(profile));
+        let role = role.map(|role| InstanceRole {
+            name: &role.name,
+            credentials: iam.credentials(role, &instance.instance_id),
+        });
+        match tree::find(instance, &self.ec2.region, role.as_ref(), path) {
             Some(found) => respond(StatusCode::OK, found.content_type, found.body),
             None => error_page(StatusCode::NOT_FOUND),
         }

@@ -1,6 +1,6 @@
 //! The parameters of EC2's query protocol: a flat form that spells lists and structures as `Filter.1.Value.2`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::identifier::is_instance_id;
 use super::state::{Filter, TagToDelete, Tags, check_filters};
@@ -142,12 +142,29 @@ impl Params {
         Ok(tags)
     }
 
-    /// Returns the tags of a new resource of one kind. Tags for other kinds, which a launch may have, are only checked.
+    /// Returns the tags of a new resource of one kind.
+    ///
+    /// # Errors
+    /// As `tag_specifications`.
+    pub fn tag_specification(&self, kind: &str) -> Ec2Result<Tags> {
+        let mut tags = self.tag_specifications(&[kind])?;
+        Ok(tags.remove(kind).unwrap_or_default())
+    }
+
+    /// Returns the tags of what a launch creates, by the kind of resource.
+    ///
+    /// # Errors
+    /// As `tag_specifications`.
+    pub fn launch_tags(&self) -> Ec2Result<BTreeMap<String, Tags>> {
+        self.tag_specifications(&TAGGABLE)
+    }
+
+    /// Returns the tags of new resources of some kinds.
     ///
     /// # Errors
     /// `InvalidParameterValue` for a kind that cannot be tagged, for no tags and for a repeated key.
-    pub fn tag_specification(&self, kind: &str) -> Ec2Result<Tags> {
-        let mut found = Tags::new();
+    fn tag_specifications(&self, kinds: &[&str]) -> Ec2Result<BTreeMap<String, Tags>> {
+        let mut found: BTreeMap<String, Tags> = BTreeMap::new();
         for index in 1.. {
             let prefix = format!("TagSpecification.{index}");
             let Some(resource) = self.get(&format!("{prefix}.ResourceType")) else {
@@ -158,7 +175,7 @@ impl Params {
                 }
                 break;
             };
-            if resource != kind && !(kind == "instance" && TAGGABLE.contains(&resource)) {
+            if !kinds.contains(&resource) {
                 return Err(Ec2Error::InvalidParameterValue(format!(
                     "'{resource}' is not a valid taggable resource type for this operation."
                 )));
@@ -169,11 +186,9 @@ impl Params {
                     "Tag specification must have at least one tag".to_owned(),
                 ));
             }
-            if resource != kind {
-                continue;
-            }
+            let tags = found.entry(resource.to_owned()).or_default();
             for (key, value) in specified {
-                if found
+                if tags
                     .insert(key.clone(), value.unwrap_or_default())
                     .is_some()
                 {

@@ -21,7 +21,7 @@ pub use filter::{Filter, check_filters};
 pub use instance::{Effect, Instance, InstanceState, Interruption, StateChange};
 pub use instance_filters::{INSTANCE_FILTERS, STATUS_FILTERS};
 pub use region::Region;
-pub use spec::{InterruptionAction, LaunchSpec, Market, MetadataOptions, Tags};
+pub use spec::{Disk, InterruptionAction, LaunchSpec, Market, MetadataOptions, Tags};
 pub use tagging::{TagToDelete, check_tag_count, check_tag_keys, delete_tags, set_tags};
 
 use super::Ec2Error;
@@ -225,6 +225,14 @@ impl Instances {
         self.by_sequence
             .values()
             .filter(move |instance| instance.is_visible(now))
+    }
+
+    /// Returns the number of instances with an address in a subnet.
+    pub fn in_subnet(&self, subnet: &str) -> usize {
+        let is_there = |instance: &&Instance| {
+            instance.has_private_address() && instance.spec.subnet_id.as_deref() == Some(subnet)
+        };
+        self.by_sequence.values().filter(is_there).count()
     }
 
     /// Returns how many instances have, or are about to have, a process.

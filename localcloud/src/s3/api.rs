@@ -18,15 +18,16 @@ use std::sync::Arc;
 
 use http::{Extensions, StatusCode};
 use s3s::dto::*;
-use s3s::{S3, S3ErrorCode, S3Request, S3Response, S3Result};
+use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 
-use super::OWNER_ID;
 use super::context::RequestContext;
 use super::events::Event;
 use super::failure::{custom, failure, internal, unsupported};
 use super::receive::ReceivedBody;
 use super::staging::StagedFile;
 use super::store::{Description, Object as StoredObject, Store, Tags, TemporaryFile};
+use super::{OWNER_ID, SignedTarget, access_denied};
+use crate::iam::{self, Caller, Iam};
 use crate::sqs::Sqs;
 use acl::owner_grants;
 use input::acl_not_supported;
@@ -37,6 +38,7 @@ pub struct Api {
     pub(super) store: Arc<Store>,
     pub(super) sqs: Arc<Sqs>,
     pub(super) region: String,
+    pub(super) iam: Arc<Iam>,
 }
 
 /// Implements each operation by a method. The operations after `@absent` concern features that no bucket here can
@@ -51,7 +53,10 @@ macro_rules! operations {
         impl S3 for Api {
             $(
                 async fn $name(&self, request: S3Request<$input>) -> S3Result<S3Response<$output>> {
-                    self.$method(request).await.map(S3Response::new)
+                    let caller = role(&request);
+                    let result = self.$method(request).await;
+                    let result = result.map_err(|error| self.hide_missing_key(error, caller));
+                    result.map(S3Response::new)
                 }
             )*
             $(
@@ -151,6 +156,20 @@ impl Api {
         self.store.with_bucket(bucket, |_| Ok(()))
     }
 
+    /// Returns AccessDenied instead of NoSuchKey to a role that may not list the bucket.
+    fn hide_missing_key(&self, error: S3Error, caller: Option<(Caller, String)>) -> S3Error {
+        let (Some((caller, bucket)), S3ErrorCode::NoSuchKey) = (caller, error.code()) else {
+            return error;
+        };
+        match self
+            .iam
+            .authorize(&caller, &[iam::s3::list_bucket(&bucket)])
+        {
+            Ok(()) => error,
+            Err(denied) => access_denied(&denied),
+        }
+    }
+
     /// Creates a new object of a body that has arrived.
     fn new_object(
         &self,
@@ -194,6 +213,14 @@ impl Api {
         self.notify(&event, extensions).await;
         Ok(())
     }
+}
+
+/// Returns the caller of a request and its bucket, if a role makes it.
+fn role<T>(request: &S3Request<T>) -> Option<(Caller, String)> {
+    let caller = request.extensions.get::<Caller>();
+    let caller = caller.filter(|caller| matches!(caller, Caller::Role(_)))?;
+    let target = request.extensions.get::<SignedTarget>()?;
+    Some((caller.clone(), target.0.bucket.clone()))
 }
 
 /// Returns the context that the service adds to every request.

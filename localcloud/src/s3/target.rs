@@ -96,7 +96,8 @@ const SUB_RESOURCES: [&str; 21] = [
     "website",
 ];
 
-fn percent_decode(text: &str) -> Option<String> {
+/// Decodes a percent-encoded text; `None` if it is malformed.
+pub fn percent_decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

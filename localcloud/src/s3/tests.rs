@@ -10,6 +10,7 @@ use s3s::Body;
 use super::{S3, Target};
 use crate::clock::Clock;
 use crate::config::Authentication;
+use crate::iam::Iam;
 use crate::sqs::Sqs;
 
 struct Reply {
@@ -20,7 +21,8 @@ struct Reply {
 fn service(folder: &std::path::Path) -> S3 {
     let clock = Clock::start();
     let sqs = Arc::new(Sqs::new(clock, "us-east-1"));
-    S3::new(folder, &Authentication::Any, "us-east-1", clock, sqs).unwrap()
+    let iam = Iam::without_roles(clock, Authentication::Any);
+    S3::new(folder, iam, "us-east-1", clock, sqs).unwrap()
 }
 
 /// Sends a request; `None` if it is not valid HTTP or the router refuses it.

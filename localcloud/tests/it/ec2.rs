@@ -183,6 +183,7 @@ async fn configured_instances_are_booted_and_images_described() {
         image: "ami-test".to_owned(),
         tags: [("Name".to_owned(), "web-instance".to_owned())].into(),
         user_data: Some("A=1".to_owned()),
+        instance_profile: None,
     };
     let cloud = Cloud::with(Config {
         images: vec![image("ami-test", SLEEPER), image("ami-other", SLEEPER)],

@@ -40,8 +40,12 @@ pub fn tag(key: &str, value: &str) -> Tag {
 
 /// Returns tags for the instances of a launch.
 pub fn instance_tag(key: &str, value: &str) -> TagSpecification {
+    tag_specification(ResourceType::Instance, key, value)
+}
+
+pub fn tag_specification(kind: ResourceType, key: &str, value: &str) -> TagSpecification {
     TagSpecification::builder()
-        .resource_type(ResourceType::Instance)
+        .resource_type(kind)
         .tags(tag(key, value))
         .build()
 }

@@ -10,6 +10,7 @@ mod ec2_boot_faults;
 mod ec2_capacity_and_spot;
 mod ec2_catalog;
 mod ec2_images;
+mod ec2_launch_settings;
 mod ec2_rate_limits;
 mod ec2_stop_faults;
 mod faults;

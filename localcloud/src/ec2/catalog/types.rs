@@ -1,4 +1,4 @@
-//! DescribeInstanceTypes, for the most common types.
+//! DescribeInstanceTypes and DescribeInstanceTypeOfferings, for the most common types.
 
 use crate::ec2::describe::{PageRequest, token};
 use crate::ec2::params::Params;
@@ -94,6 +94,51 @@ impl Ec2 {
         let more = found.len() > page_size;
         found.truncate(page_size);
         xml.list("instanceTypeSet", &found, |xml, one| one.describe(xml));
+        let next = start_at.saturating_add(page_size);
+        xml.optional("nextToken", more.then(|| token(next)));
+        Ok(())
+    }
+}
+
+impl Ec2 {
+    /// Every type is offered in every zone.
+    pub(in crate::ec2) fn describe_instance_type_offerings(
+        &self,
+        params: &Params,
+        xml: &mut Xml,
+    ) -> Ec2Result {
+        let filters = params.filters("instance-type location")?;
+        let (start_at, page_size) = PageRequest::read_numbered(params, 5..=1000, false)?;
+        let kind = params.get("LocationType").unwrap_or("region");
+        let zones = self.region.zones();
+        let locations = match kind {
+            "region" => vec![self.region.name.clone()],
+            "availability-zone" => zones.into_iter().map(|(_, zone)| zone).collect(),
+            "availability-zone-id" => zones.into_iter().map(|(id, _)| id).collect(),
+            other => return Err(Ec2Error::invalid(other, "LocationType")),
+        };
+        let all = all();
+        let offered = all
+            .iter()
+            .flat_map(|one| locations.iter().map(move |location| (&one.name, location)));
+        let offered = offered.filter(|(name, location)| {
+            filters.iter().all(|filter| match filter.name.as_str() {
+                "location" => filter.matches(location),
+                _ => filter.matches(name),
+            })
+        });
+        let start_at = usize::try_from(start_at).unwrap_or(usize::MAX);
+        let mut found: Vec<_> = offered
+            .skip(start_at)
+            .take(page_size.saturating_add(1))
+            .collect();
+        let more = found.len() > page_size;
+        found.truncate(page_size);
+        xml.list("instanceTypeOfferingSet", found, |xml, (name, location)| {
+            xml.text("instanceType", name);
+            xml.text("locationType", kind);
+            xml.text("location", location);
+        });
         let next = start_at.saturating_add(page_size);
         xml.optional("nextToken", more.then(|| token(next)));
         Ok(())

@@ -1,6 +1,6 @@
 //! DescribeImages.
 
-use super::instance::tags;
+use super::instance::{ROOT_DEVICE, tags};
 use super::page::{PageRequest, token};
 use crate::account::ACCOUNT_ID;
 use crate::ec2::error::Ec2Result;
@@ -63,6 +63,7 @@ fn describe(xml: &mut Xml, record: &ImageRecord) {
     xml.text("name", record.name());
     xml.optional("description", record.description.as_ref());
     xml.text("rootDeviceType", "ebs");
+    xml.text("rootDeviceName", ROOT_DEVICE);
     xml.text("virtualizationType", "hvm");
     xml.text("hypervisor", "xen");
     xml.text("enaSupport", true);

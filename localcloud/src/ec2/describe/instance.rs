@@ -5,6 +5,9 @@ use crate::ec2::state::{Instance, InstanceState, MetadataOptions, Region, Tags};
 use crate::ec2::timestamp::timestamp;
 use crate::xml::Xml;
 
+/// The root device of every image.
+pub(in crate::ec2) const ROOT_DEVICE: &str = "/dev/sda1";
+
 /// Writes a reservation: the instances of one launch, or the selected ones of them.
 pub(in crate::ec2) fn reservation(xml: &mut Xml, instances: &[&Instance], region: &Region) {
     xml.optional(
@@ -60,6 +63,21 @@ fn describe(xml: &mut Xml, instance: &Instance, region: &Region) {
     }
     xml.text("architecture", "x86_64");
     xml.text("rootDeviceType", "ebs");
+    if !spec.disks.is_empty() {
+        xml.text("rootDeviceName", ROOT_DEVICE);
+        xml.list(
+            "blockDeviceMapping",
+            spec.disks.iter().enumerate(),
+            |xml, (index, disk)| {
+                xml.text("deviceName", &disk.device);
+                xml.element("ebs", |xml| {
+                    xml.text("volumeId", volume_id(instance, index));
+                    xml.text("status", "attached");
+                    xml.text("deleteOnTermination", disk.delete_on_termination);
+                });
+            },
+        );
+    }
     xml.text("virtualizationType", "hvm");
     xml.text("hypervisor", "xen");
     xml.optional("instanceLifecycle", spec.market.lifecycle());
@@ -75,6 +93,13 @@ fn describe(xml: &mut Xml, instance: &Instance, region: &Region) {
             metadata_options(xml, &spec.metadata);
         });
     }
+}
+
+/// Returns the identifier of a disk. Volumes are no resources here: it derives from the instance's.
+fn volume_id(instance: &Instance, index: usize) -> String {
+    let digits = instance.instance_id.trim_start_matches("i-");
+    let keep = digits.len().saturating_sub(2);
+    format!("vol-{}{:02x}", &digits[..keep], index % 256)
 }
 
 /// Writes the options of the metadata service, which take effect at once.

@@ -5,10 +5,12 @@ use std::time::Instant;
 
 use super::*;
 use crate::clock::Clock;
+use crate::config::Authentication;
 use crate::config::Image;
 use crate::ec2::state::InstanceState;
 use crate::ec2::{Ec2Config, Params};
 use crate::faults::{Dice, Ec2Faults};
+use crate::iam::Iam;
 
 const SEED: u64 = 7;
 
@@ -38,7 +40,8 @@ fn cloud(folder: &std::path::Path) -> Arc<Ec2> {
         faults,
         seed: SEED,
     };
-    Ec2::new(Clock::start(), config).unwrap()
+    let iam = Iam::without_roles(Clock::start(), Authentication::Any);
+    Ec2::new(Clock::start(), iam, config).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

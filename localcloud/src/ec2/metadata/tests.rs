@@ -31,7 +31,7 @@ fn instance(change: impl FnOnce(&mut Instance)) -> Instance {
 }
 
 fn read(instance: &Instance, path: &str) -> Option<String> {
-    let document = find(instance, &Region::new("eu-west-1"), path)?;
+    let document = find(instance, &Region::new("eu-west-1"), None, path)?;
     Some(String::from_utf8(document.body).unwrap())
 }
 

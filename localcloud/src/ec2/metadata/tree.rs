@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::account::ACCOUNT_ID;
 use crate::ec2::state::{Instance, InterruptionAction, Region};
 use crate::ec2::timestamp::timestamp_in_seconds;
+use crate::iam::{SessionCredentials, iam_arn};
 
 /// Some versions of the service, which all have the same content.
 const VERSIONS: [&str; 6] = [
@@ -25,8 +26,20 @@ pub struct Document {
     pub body: Vec<u8>,
 }
 
+/// The role of an instance, with its present credentials.
+#[derive(Debug)]
+pub struct InstanceRole<'a> {
+    pub name: &'a str,
+    pub credentials: SessionCredentials,
+}
+
 /// Returns the document at a path.
-pub fn find(instance: &Instance, region: &Region, path: &str) -> Option<Document> {
+pub fn find(
+    instance: &Instance,
+    region: &Region,
+    role: Option<&InstanceRole<'_>>,
+    path: &str,
+) -> Option<Document> {
     let path = path.trim_matches('/');
     if path.is_empty() {
         return Some(text(VERSIONS.join("\n")));
@@ -42,7 +55,10 @@ pub fn find(instance: &Instance, region: &Region, path: &str) -> Option<Document
             body: user_data.clone(),
         });
     }
-    let leaves = leaves(instance, region);
+    let mut leaves = leaves(instance, region);
+    if let Some(role) = role {
+        leaves.extend(role.leaves());
+    }
     match leaves.get(path) {
         Some(value) => Some(text(value.clone())),
         None => listing(&leaves, path, instance).map(text),
@@ -74,6 +90,33 @@ fn listing(leaves: &BTreeMap<String, String>, folder: &str, instance: &Instance)
         }
     }
     (!names.is_empty()).then(|| names.into_iter().collect::<Vec<_>>().join("\n"))
+}
+
+impl InstanceRole<'_> {
+    fn leaves(&self) -> [(String, String); 2] {
+        let credentials = &self.credentials;
+        let issued = timestamp_in_seconds(credentials.issued);
+        let info = json!({
+            "Code": "Success",
+            "LastUpdated": issued,
+            "InstanceProfileArn": iam_arn("instance-profile", self.name),
+            "InstanceProfileId": "AIPA00000000000000000",
+        });
+        let keys = json!({
+            "Code": "Success",
+            "LastUpdated": issued,
+            "Type": "AWS-HMAC",
+            "AccessKeyId": credentials.access_key,
+            "SecretAccessKey": credentials.secret_key,
+            "Token": credentials.token,
+            "Expiration": timestamp_in_seconds(credentials.expires),
+        });
+        let path = format!("meta-data/iam/security-credentials/{}", self.name);
+        [
+            ("meta-data/iam/info".to_owned(), format!("{info:#}")),
+            (path, format!("{keys:#}")),
+        ]
+    }
 }
 
 fn leaves(instance: &Instance, region: &Region) -> BTreeMap<String, String> {

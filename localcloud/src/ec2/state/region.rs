@@ -18,6 +18,21 @@ impl Region {
         }
     }
 
+    /// Returns the identifiers and names of the zones.
+    pub fn zones(&self) -> Vec<(String, String)> {
+        let letters = if self.name == "us-east-1" {
+            'a'..='f'
+        } else {
+            'a'..='c'
+        };
+        let zones = letters.map(|letter| format!("{}{letter}", self.name));
+        zones.map(|zone| (self.zone_id(&zone), zone)).collect()
+    }
+
+    pub fn default_zone(&self) -> &str {
+        &self.default_zone
+    }
+
     /// Returns the zone of an instance.
     pub fn zone_of<'a>(&'a self, spec: &'a LaunchSpec) -> &'a str {
         let zone = spec.availability_zone.as_deref();

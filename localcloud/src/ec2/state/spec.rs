@@ -17,6 +17,8 @@ pub struct LaunchSpec {
     pub key_name: Option<String>,
     pub subnet_id: Option<String>,
     pub security_groups: Vec<String>,
+    /// The disks that the launch set; the image's own are not described.
+    pub disks: Vec<Disk>,
     pub instance_profile: Option<String>,
     pub availability_zone: Option<String>,
     pub market: Market,
@@ -32,6 +34,14 @@ pub struct LaunchSpec {
     /// Whether detailed monitoring was requested. It is only echoed.
     pub monitoring: bool,
     pub metadata: MetadataOptions,
+}
+
+/// A disk of an instance. It is only described.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// Such as `/dev/sda1`.
+    pub device: String,
+    pub delete_on_termination: bool,
 }
 
 /// How an instance is paid for.

@@ -4,8 +4,9 @@ use http::{Extensions, Method};
 use s3s::dto::*;
 use s3s::{S3ErrorCode, S3Request, S3Result};
 
-use super::Api;
 use super::input::{check_acl, check_encryption, check_key, check_version, description};
+use super::{Api, access_denied};
+use crate::iam::{self, Caller};
 use crate::s3::checksums::{Algorithm, Checksum, declared_checksums, set_checksum};
 use crate::s3::conditions::{check_version_of, check_write, to_etag};
 use crate::s3::events::Event;
@@ -112,10 +113,14 @@ impl Api {
                 check_write(condition.as_ref(), None, present)?;
                 check_version_of(present, wanted.size, wanted.last_modified_time.as_ref())
             };
-            match self
-                .delete(&input.bucket, &wanted.key, &request.extensions, check)
-                .await
-            {
+            let result = match self.may_delete(&input.bucket, &wanted.key, &request.extensions) {
+                Err(denied) => Err(denied),
+                Ok(()) => {
+                    self.delete(&input.bucket, &wanted.key, &request.extensions, check)
+                        .await
+                }
+            };
+            match result {
                 Ok(()) if quiet => {}
                 Ok(()) => deleted.push(DeletedObject {
                     key: Some(wanted.key),
@@ -135,6 +140,16 @@ impl Api {
             errors: (!errors.is_empty()).then_some(errors),
             ..Default::default()
         })
+    }
+
+    /// Checks a key of DeleteObjects, which needs no permission of its own.
+    fn may_delete(&self, bucket: &str, key: &str, extensions: &Extensions) -> S3Result<()> {
+        let Some(caller) = extensions.get::<Caller>() else {
+            return Ok(());
+        };
+        let access = [iam::s3::delete_object(bucket, key)];
+        let allowed = self.iam.authorize(caller, &access);
+        allowed.map_err(|denied| access_denied(&denied))
     }
 
     async fn delete(

@@ -1,0 +1,241 @@
+//! IAM: roles, the credentials of instances that have one, and whether a role's policies allow a call.
+//!
+//! | module | does |
+//! |---|---|
+//! | `policy`, `variables`, `condition` | parse policy documents; pure |
+//! | `evaluate` | decides whether policies allow an access; pure |
+//! | `access` | one action on one resource, and its condition keys |
+//! | `s3`, `sqs`, `ec2` | the accesses that a call needs, by AWS's Service Authorization Reference |
+//! | `role`, `session` | roles, and their credentials |
+//! | `record` | a file with one line for each access of a role |
+
+mod access;
+mod arn;
+mod condition;
+pub mod ec2;
+mod evaluate;
+mod policy;
+mod record;
+mod role;
+pub mod s3;
+mod session;
+pub mod sqs;
+#[cfg(test)]
+mod tests;
+mod variables;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use subtle::ConstantTimeEq;
+use thiserror::Error;
+
+use crate::auth::AuthError;
+use crate::clock::Clock;
+use crate::config::{Authentication, Role as RoleConfig};
+pub use access::Access;
+pub use arn::iam_arn;
+use evaluate::{Decision, decide};
+use record::{Record, Recorder};
+use role::Role;
+use session::{Session, Sessions};
+
+pub use role::RoleError;
+pub use session::SessionCredentials;
+
+/// The roles of the account, and the keys that its callers sign with.
+#[derive(Debug)]
+pub struct Iam {
+    clock: Clock,
+    authentication: Authentication,
+    region: String,
+    roles: BTreeMap<String, Arc<Role>>,
+    sessions: Mutex<Sessions>,
+    recorder: Option<Recorder>,
+}
+
+/// Who makes a call.
+#[derive(Debug, Clone)]
+pub enum Caller {
+    /// The account itself, which may do everything.
+    Account,
+    /// An instance with a role.
+    Role(Arc<Session>),
+}
+
+/// The owner of an access key, and the key's secret.
+#[derive(Debug)]
+pub struct Identity {
+    pub caller: Caller,
+    pub secret_key: String,
+}
+
+/// A call that a role's policies do not allow. Displays as the end of AWS's messages.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "User: {principal} is not authorized to perform: {action} on resource: {resource} {}",
+    because(.explicitly, .action)
+)]
+pub struct Denied {
+    principal: String,
+    /// As the service spells it in messages.
+    pub action: String,
+    resource: String,
+    explicitly: bool,
+}
+
+impl Iam {
+    /// Reads the roles' policies and opens the record.
+    ///
+    /// # Errors
+    /// When a policy or the record's file cannot be used.
+    pub fn new(
+        clock: Clock,
+        region: &str,
+        authentication: Authentication,
+        roles: &[RoleConfig],
+        session_time: Duration,
+    ) -> Result<Self, RoleError> {
+        let roles = roles.iter().map(|role| {
+            let role = Role::read(role)?;
+            Ok((role.name.clone(), Arc::new(role)))
+        });
+        Ok(Self {
+            clock,
+            authentication,
+            region: region.to_owned(),
+            roles: roles.collect::<Result<_, RoleError>>()?,
+            sessions: Mutex::new(Sessions::new(session_time)),
+            recorder: None,
+        })
+    }
+
+    /// Returns an account without roles.
+    #[cfg(any(test, fuzzing))]
+    pub fn without_roles(clock: Clock, authentication: Authentication) -> Arc<Self> {
+        let iam = Self::new(clock, "us-east-1", authentication, &[], Duration::ZERO);
+        Arc::new(iam.expect("there is no policy to read"))
+    }
+
+    /// Appends each access of a role to a file from now on.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn record_to(&mut self, file: &Path) -> io::Result<()> {
+        self.recorder = Some(Recorder::open(file)?);
+        Ok(())
+    }
+
+    /// Writes what is not written yet. Later accesses are not recorded.
+    pub fn close(&self) {
+        if let Some(recorder) = &self.recorder {
+            recorder.close();
+        }
+    }
+
+    /// Returns whether calls are authenticated.
+    pub fn authenticates(&self) -> bool {
+        matches!(self.authentication, Authentication::Keys(_))
+    }
+
+    /// Returns whether the account has roles. Without any, every name of an instance profile is accepted.
+    pub fn has_roles(&self) -> bool {
+        !self.roles.is_empty()
+    }
+
+    /// Returns the role of an instance profile, by its name or ARN. Each role has a profile of its name.
+    pub fn role_of_profile(&self, profile: &str) -> Option<&Arc<Role>> {
+        let arn = iam_arn("instance-profile", "");
+        self.roles
+            .get(profile.strip_prefix(&arn).unwrap_or(profile))
+    }
+
+    /// Returns the secret of an access key. The session token is checked by `identify`.
+    pub fn secret_of(&self, access_key: &str) -> Option<String> {
+        if let Authentication::Keys(account) = &self.authentication
+            && access_key == account.access_key
+        {
+            return Some(account.secret_key.clone());
+        }
+        let session = self.sessions().find(access_key)?;
+        Some(session.credentials.secret_key.clone())
+    }
+
+    /// Returns the owner of an access key.
+    ///
+    /// # Errors
+    /// `UnknownKey`; `WrongToken` and `ExpiredToken` for a key of a role.
+    pub fn identify(&self, access_key: &str, token: Option<&str>) -> Result<Identity, AuthError> {
+        if let Authentication::Keys(account) = &self.authentication
+            && access_key == account.access_key
+        {
+            return Ok(Identity {
+                caller: Caller::Account,
+                secret_key: account.secret_key.clone(),
+            });
+        }
+        let session = self.sessions().find(access_key);
+        let session = session.ok_or(AuthError::UnknownKey)?;
+        let (known, given) = (&session.credentials, token.unwrap_or_default());
+        if !bool::from(known.token.as_bytes().ct_eq(given.as_bytes())) {
+            return Err(AuthError::WrongToken);
+        }
+        if known.expires <= self.clock.now() {
+            return Err(AuthError::ExpiredToken);
+        }
+        let secret_key = known.secret_key.clone();
+        Ok(Identity {
+            caller: Caller::Role(session),
+            secret_key,
+        })
+    }
+
+    /// Returns the present credentials of an instance with a role.
+    pub fn credentials(&self, role: &Arc<Role>, instance_id: &str) -> SessionCredentials {
+        let session = self.sessions().of(role, instance_id, self.clock.now());
+        session.credentials.clone()
+    }
+
+    /// Checks that the caller may make every access of a call, and records the decisions.
+    ///
+    /// # Errors
+    /// The first denied access.
+    pub fn authorize(&self, caller: &Caller, accesses: &[Access]) -> Result<(), Denied> {
+        let Caller::Role(session) = caller else {
+            return Ok(());
+        };
+        accesses
+            .iter()
+            .try_for_each(|access| self.check(session, access))
+    }
+
+    fn check(&self, session: &Session, access: &Access) -> Result<(), Denied> {
+        let decision = decide(&session.role, access);
+        if let Some(recorder) = &self.recorder {
+            recorder.add(&Record::of(session, access, &decision));
+        }
+        match decision {
+            Decision::Allowed(_) => Ok(()),
+            refused => Err(Denied {
+                principal: session.arn(),
+                action: access.action.clone(),
+                resource: access.resource.clone(),
+                explicitly: matches!(refused, Decision::Denied(_)),
+            }),
+        }
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn because(explicitly: &bool, action: &str) -> String {
+    match explicitly {
+        true => "with an explicit deny in an identity-based policy".to_owned(),
+        false => format!("because no identity-based policy allows the {action} action"),
+    }
+}

@@ -1,0 +1,111 @@
+//! The credentials of instances with a role: an access key, its secret and a session token, which expire.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use uuid::Uuid;
+
+use super::role::Role;
+use crate::account::ACCOUNT_ID;
+use crate::clock::Millis;
+
+/// The time for which expired credentials are known, so that their use is refused as expired.
+const KEPT_FOR: Millis = 24 * 60 * 60 * 1000;
+
+/// An instance that acts by its role.
+#[derive(Debug)]
+pub struct Session {
+    pub role: Arc<Role>,
+    pub instance_id: String,
+    pub credentials: SessionCredentials,
+}
+
+/// What the metadata service gives an instance. `Debug` hides the secrets.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionCredentials {
+    pub access_key: String,
+    pub secret_key: String,
+    pub token: String,
+    pub issued: Millis,
+    pub expires: Millis,
+}
+
+/// The sessions of all instances.
+#[derive(Debug)]
+pub struct Sessions {
+    lifetime: Millis,
+    by_access_key: HashMap<String, Arc<Session>>,
+    /// The access key of the present session, by role and instance.
+    present: HashMap<(String, String), String>,
+}
+
+impl Sessions {
+    pub fn new(lifetime: Duration) -> Self {
+        Self {
+            lifetime: lifetime.as_millis() as Millis,
+            by_access_key: HashMap::new(),
+            present: HashMap::new(),
+        }
+    }
+
+    /// Returns the session of an access key, expired or not.
+    pub fn find(&self, access_key: &str) -> Option<Arc<Session>> {
+        self.by_access_key.get(access_key).cloned()
+    }
+
+    /// Returns the present session of an instance. A new one begins when half of the lifetime is over.
+    pub fn of(&mut self, role: &Arc<Role>, instance_id: &str, now: Millis) -> Arc<Session> {
+        let owner = (role.name.clone(), instance_id.to_owned());
+        let present = self.present.get(&owner).and_then(|key| self.find(key));
+        if let Some(session) = present
+            && now < session.credentials.issued + self.lifetime / 2
+        {
+            return session;
+        }
+        self.by_access_key
+            .retain(|_, session| now < session.credentials.expires + KEPT_FOR);
+        let session = Arc::new(Session {
+            role: Arc::clone(role),
+            instance_id: instance_id.to_owned(),
+            credentials: SessionCredentials::issue(now, now + self.lifetime),
+        });
+        let access_key = session.credentials.access_key.clone();
+        self.present.insert(owner, access_key.clone());
+        self.by_access_key.insert(access_key, Arc::clone(&session));
+        session
+    }
+}
+
+impl Session {
+    /// Returns the ARN that messages name.
+    pub fn arn(&self) -> String {
+        let (role, instance) = (&self.role.name, &self.instance_id);
+        format!("arn:aws:sts::{ACCOUNT_ID}:assumed-role/{role}/{instance}")
+    }
+}
+
+impl SessionCredentials {
+    fn issue(issued: Millis, expires: Millis) -> Self {
+        let random = || Uuid::new_v4().into_bytes();
+        let key = Uuid::new_v4().simple().to_string().to_uppercase();
+        Self {
+            // The forms of AWS: 20 letters, 40 letters, and many.
+            access_key: format!("ASIA{}", &key[..16]),
+            secret_key: STANDARD.encode([random(), random()].concat())[..40].to_owned(),
+            token: STANDARD.encode([(); 9].map(|()| random()).concat()),
+            issued,
+            expires,
+        }
+    }
+}
+
+impl std::fmt::Debug for SessionCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionCredentials")
+            .field("access_key", &self.access_key)
+            .finish_non_exhaustive()
+    }
+}

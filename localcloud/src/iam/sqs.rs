@@ -1,0 +1,85 @@
+//! The accesses of SQS's calls.
+//!
+//! Source: "Actions, resources, and condition keys for Amazon SQS",
+//! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsqs.html>.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::{Access, Iam};
+use crate::account::ACCOUNT_ID;
+
+/// The parameters of any call that name queues.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct SqsCall {
+    pub queue_url: Option<String>,
+    pub queue_name: Option<String>,
+    pub source_arn: Option<String>,
+    pub destination_arn: Option<String>,
+    #[serde(rename = "tags")]
+    pub tags: Option<BTreeMap<String, String>>,
+}
+
+impl SqsCall {
+    /// Reads the body of the JSON protocol. SQS itself refuses a malformed one.
+    pub fn of_json(body: &[u8]) -> Self {
+        serde_json::from_slice(body).unwrap_or_default()
+    }
+
+    /// Reads a form of the query protocol. A form without a queue means the queue of the path.
+    pub fn of_form(form: &[u8], path: &str) -> Self {
+        let pairs: BTreeMap<String, String> =
+            serde_urlencoded::from_bytes(form).unwrap_or_default();
+        let text = |name: &str| pairs.get(name).filter(|it| !it.is_empty()).cloned();
+        let has_tags = pairs.keys().any(|name| name.starts_with("Tag"));
+        Self {
+            queue_url: text("QueueUrl").or_else(|| (path.len() > 1).then(|| path.to_owned())),
+            queue_name: text("QueueName"),
+            source_arn: text("SourceArn"),
+            destination_arn: text("DestinationArn"),
+            tags: has_tags.then(BTreeMap::new),
+        }
+    }
+}
+
+impl Iam {
+    /// Returns the accesses that a call needs.
+    pub fn sqs_accesses(&self, action: &str, call: &SqsCall) -> Vec<Access> {
+        let named = |name: &str| format!("arn:aws:sqs:{}:{ACCOUNT_ID}:{name}", self.region);
+        // SQS takes the name from the end of the URL, too.
+        let of_url = |url: &String| {
+            let name = url.trim_end_matches('/').rsplit('/').next();
+            named(name.unwrap_or_default())
+        };
+        let queue = match action {
+            "ListQueues" => return vec![Access::new("sqs:ListQueues", "*")],
+            "CreateQueue" | "GetQueueUrl" => call.queue_name.as_deref().map(named),
+            "StartMessageMoveTask" | "ListMessageMoveTasks" => call.source_arn.clone(),
+            // Its handle names the queue in a form of its own.
+            "CancelMessageMoveTask" => None,
+            _ => call.queue_url.as_ref().map(of_url),
+        };
+        let queue = queue.unwrap_or_else(|| named("*"));
+        let of_queue = |action: &str| Access::new(format!("sqs:{action}"), &queue);
+        match action {
+            "CreateQueue" if call.tags.is_some() => {
+                vec![of_queue(action), of_queue("TagQueue")]
+            }
+            "StartMessageMoveTask" => {
+                let on_source = [
+                    "StartMessageMoveTask",
+                    "ReceiveMessage",
+                    "DeleteMessage",
+                    "GetQueueAttributes",
+                ];
+                let destination = call.destination_arn.iter();
+                let sends = destination.map(|arn| Access::new("sqs:SendMessage", arn));
+                on_source.map(of_queue).into_iter().chain(sends).collect()
+            }
+            // A batch needs the action of its entries.
+            action => vec![of_queue(action.trim_end_matches("Batch"))],
+        }
+    }
+}
