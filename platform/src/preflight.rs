@@ -1,18 +1,21 @@
 //! Checks of an account, before workers are needed: each is one call or a few, and none changes anything.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use aws_sdk_ec2::types::{ArchitectureType, InstanceTypeInfo, LocationType, Subnet};
 use futures::future::BoxFuture;
 
-use self::Verdict::{Fail, Fine, Warn};
 use crate::fleet::{Fleet, FleetError, FleetInstance, LaunchSpec, Market};
 use crate::fleet::{done, failure, filter, tag};
 use crate::objects::Objects;
 
 #[cfg(test)]
 mod tests;
+mod verdict;
+
+use verdict::Verdict::{Fail, Fine, Warn};
+pub use verdict::{Finding, Verdict};
+use verdict::{brief, refused};
 
 /// What EC2 accepts, before encoding.
 const MOST_USER_DATA: usize = 16 * 1024;
@@ -28,26 +31,10 @@ pub struct Preflight {
     pub instance_types: Vec<String>,
     /// Empty: the account's default ones.
     pub subnet_ids: Vec<String>,
-    /// The tag `Name` of launched instances.
-    pub name: String,
+    /// The pattern of the instances' tag `Name`.
+    pub names: String,
     pub max_workers: u32,
     pub buckets: Vec<Objects>,
-}
-
-/// The result of one check, with what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    Fine(String),
-    /// It works with a limit, or cannot be checked.
-    Warn(String),
-    Fail(String),
-}
-
-/// A check's name and verdict. Displays as a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    pub check: &'static str,
-    pub verdict: Verdict,
 }
 
 type Check = for<'a> fn(&'a Preflight) -> BoxFuture<'a, Result<Verdict, FleetError>>;
@@ -89,7 +76,7 @@ impl Preflight {
     async fn credentials(&self) -> Result<Verdict, FleetError> {
         let region = self.fleet.client.config().region();
         let region = region.map(ToString::to_string).unwrap_or_default();
-        let Err(error) = self.find().await else {
+        let Err(error) = self.fleet.find(&self.names).await else {
             return Ok(Fine(format!("EC2 answers in {region}")));
         };
         let mend = match error.code() {
@@ -98,14 +85,7 @@ impl Preflight {
             Some(_) => "check AWS_PROFILE or the keys, and that the account has this region",
             None => "check AWS_PROFILE and its profile, AWS_REGION, and the network",
         };
-        Ok(Fail(format!(
-            "no answer in {region}: {}: {mend}",
-            brief(&error)
-        )))
-    }
-
-    fn find(&self) -> BoxFuture<'_, Result<Vec<FleetInstance>, FleetError>> {
-        Box::pin(async move { self.fleet.find(&format!("{}*", self.name)).await })
+        Ok(Fail(format!("{}: {mend}", brief(&error))))
     }
 
     async fn image(&self) -> Result<Verdict, FleetError> {
@@ -142,10 +122,7 @@ impl Preflight {
             .iter()
             .filter_map(Subnet::available_ip_address_count);
         let (free, workers) = (free.map(i64::from).sum::<i64>(), self.max_workers);
-        let text = format!(
-            "{} with {free} free addresses for {workers} workers",
-            subnets.len()
-        );
+        let text = format!("{free} free addresses for {workers} workers");
         let mend = "set MUSTER_WORKER_SUBNET to others, or to more";
         Ok(match free {
             0 => Fail(format!("{text}: {mend}")),
@@ -218,7 +195,7 @@ impl Preflight {
     }
 
     async fn launch(&self) -> Result<Verdict, FleetError> {
-        let call = self.fleet.run_instances(&self.spec, &self.name).await?;
+        let call = self.fleet.run_instances(&self.spec, &self.names).await?;
         let answer = call.dry_run(true).send().await;
         let error = answer.err().map(|error| failure(&error));
         let error = error.ok_or_else(|| FleetError::Unavailable("no dry run".to_owned()))?;
@@ -233,7 +210,7 @@ impl Preflight {
     }
 
     async fn permissions(&self) -> Result<Verdict, FleetError> {
-        let found = self.find().await?;
+        let found = self.fleet.find(&self.names).await?;
         let Some(FleetInstance { id, name, .. }) = found.first() else {
             let text =
                 "to start, stop, terminate and name: not checked, as there is no instance yet";
@@ -250,11 +227,16 @@ impl Preflight {
             ("TerminateInstances", done(terminate.send().await)),
             ("CreateTags", done(tags.dry_run(true).send().await)),
         ];
-        let is_denied = |error: &FleetError| error.code() == Some("UnauthorizedOperation");
-        let denied = answers
-            .iter()
-            .filter(|(_, it)| it.as_ref().is_err_and(is_denied));
-        let denied: Vec<_> = denied.map(|(call, _)| format!("ec2:{call}")).collect();
+        let mut denied = Vec::new();
+        for (call, answer) in answers {
+            match answer {
+                Err(error) if error.code() == Some("UnauthorizedOperation") => {
+                    denied.push(format!("ec2:{call}"));
+                }
+                Err(error) if error.code().is_none() || error.is_throttled() => return Err(error),
+                _ => {}
+            }
+        }
         Ok(match &denied[..] {
             [] => Fine("to start, stop, terminate and name instances".to_owned()),
             denied => Fail(format!("{} denied on {id}: {ROLE}", denied.join(", "))),
@@ -329,50 +311,4 @@ fn is_standard(instance_type: &str) -> bool {
         .collect();
     letters.starts_with(['a', 'c', 'd', 'h', 'i', 'm', 'r', 't', 'z'])
         && !["dl", "hpc", "inf", "mac", "trn"].contains(&letters.as_str())
-}
-
-/// The verdict when EC2 refuses a call.
-fn refused(error: &FleetError) -> Verdict {
-    let (code, fault) = (error.code().unwrap_or_default(), brief(error));
-    let settings = [
-        ("InvalidAMIID", "MUSTER_WORKER_IMAGE"),
-        ("InvalidSubnet", "MUSTER_WORKER_SUBNET"),
-        ("MissingInput", "MUSTER_WORKER_SUBNET"),
-        ("InvalidGroup", "MUSTER_WORKER_SECURITY_GROUPS"),
-        ("InvalidKeyPair", "MUSTER_WORKER_KEY"),
-        ("InvalidInstanceType", "MUSTER_WORKER_INSTANCE_TYPE"),
-        ("Unsupported", "MUSTER_WORKER_INSTANCE_TYPE"),
-        ("InvalidBlockDeviceMapping", "MUSTER_WORKER_DISK_GB"),
-        ("InvalidParameter", "MUSTER_WORKER_INSTANCE_PROFILE"),
-    ];
-    match settings.iter().find(|(begin, _)| code.starts_with(begin)) {
-        Some((_, setting)) => Fail(format!("{fault}: check {setting}")),
-        None if code.ends_with("LimitExceeded") || code.starts_with("MaxSpot") => Fail(format!(
-            "{fault}: request a higher quota in the Service Quotas console"
-        )),
-        None if code.starts_with("AuthFailure.ServiceLinkedRole") => Fail(format!(
-            "{fault}: run `aws iam create-service-linked-role --aws-service-name spot.amazonaws.com`"
-        )),
-        None => Warn(format!("not checked: {fault}")),
-    }
-}
-
-/// Returns the error without the encoded part, which only `aws sts decode-authorization-message` reads.
-fn brief(error: &FleetError) -> String {
-    let text = error.to_string();
-    let end = text
-        .find(" Encoded authorization failure")
-        .unwrap_or(text.len());
-    text[..end].trim_end_matches(['.', ' ']).to_owned()
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (word, text) = match &self.verdict {
-            Fine(text) => ("ok", text),
-            Warn(text) => ("warn", text),
-            Fail(text) => ("FAIL", text),
-        };
-        write!(f, "{word:<5} {}: {text}", self.check)
-    }
 }

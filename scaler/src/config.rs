@@ -19,7 +19,7 @@ use platform::token::Token;
 
 pub use self::launch::LaunchArgs;
 pub use self::policy::{BoundFlags, PolicyArgs, PolicyFlags};
-pub(crate) use self::value::{policy_kind, positive_duration, share, window};
+pub(crate) use self::value::{keep_idle, policy_kind, positive_duration, share, window};
 use crate::execute::ExecutorConfig;
 use crate::lease::LeaseTimes;
 use crate::plan::Policy;

@@ -65,7 +65,7 @@ pub fn checks(config: &Config, aws: &Aws) -> Preflight {
         spec: first.clone(),
         instance_types,
         subnet_ids,
-        name: WORKER_INSTANCE.to_owned(),
+        names: format!("{WORKER_INSTANCE}*"),
         max_workers: config.policy.bounds.max_workers,
         buckets: [names.in_bucket(), names.out_bucket(), names.scaler_bucket()]
             .map(|bucket| aws.objects(bucket))

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use crate::config::{policy_kind, positive_duration, share, window};
-use crate::plan::{Bounds, Policy, PolicyKind, Targets, Window};
+use crate::config::{keep_idle, policy_kind, positive_duration, share, window};
+use crate::plan::{Bounds, KeepIdle, Policy, PolicyKind, Targets, Timeouts, Window};
 use crate::simulate::report::{self, Report};
 use crate::simulate::{Comparison, DAY_WORKERS, NAMES, Scenario, Trace, chart, simulate};
 
@@ -34,6 +34,9 @@ pub struct SimulateArgs {
     #[arg(long, default_value_t = 15, value_name = "COUNT",
         value_parser = clap::value_parser!(u32).range(1..=500_000))]
     pub max_workers: u32,
+    /// The longest time that `latency` and `step` keep a worker that is not needed; `auto` applies each policy's own rule
+    #[arg(long, default_value = "auto", value_name = "auto|DURATION", value_parser = keep_idle)]
+    pub keep_idle: KeepIdle,
     /// Workers that are kept at times of the day under any policy: 08:00-18:00=5. Traces begin at 00:00. Default:
     /// 00:00-24:00=8 under the policy `schedule`, none under the others
     #[arg(
@@ -138,6 +141,10 @@ impl SimulateArgs {
                 service_time: Duration::from_secs_f64(defaults.service.0),
                 boot_time: Duration::from_secs_f64(defaults.boot.0),
             },
+            timeouts: Timeouts {
+                keep_idle: self.keep_idle,
+                ..Timeouts::default()
+            },
             schedule: self.schedule.clone(),
             ..Policy::default()
         };
@@ -179,6 +186,7 @@ impl SimulateArgs {
             ..Scenario::large_fleet(self.seed).with_kind(kind)
         };
         scenario.policy.schedule = self.windows(kind);
+        scenario.policy.timeouts.keep_idle = self.keep_idle;
         let begin = Instant::now();
         let outcome = simulate(&scenario, &Trace::large_day());
         let seconds = begin.elapsed().as_secs_f64();

@@ -108,3 +108,26 @@ fn failures_can_be_injected() {
     };
     assert_ne!(row(&plain), row(&failing));
 }
+
+/// The policy `latency` keeps workers between the bursts of `on-off`, unless it may not.
+#[test]
+fn keeping_no_idle_worker_costs_starts() {
+    let starts = |keep_idle: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let json = folder.path().join("figures.json");
+        let arguments = [
+            "--policy=latency",
+            "--trace=on-off",
+            "--keep-idle",
+            keep_idle,
+        ];
+        let arguments = [&arguments[..], &["--json", json.to_str().unwrap()]].concat();
+        command(&arguments).unwrap();
+        let figures: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+        figures["traces"]["on-off"]["latency"]["starts"]
+            .as_f64()
+            .unwrap()
+    };
+    assert!(starts("0s") > starts("auto"));
+}
