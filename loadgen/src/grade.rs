@@ -55,7 +55,10 @@ pub async fn grade(args: &GradeArgs) -> anyhow::Result<bool> {
         )?,
     };
     let before = system.cloud.contents().await?;
-    let unmet = system.cloud.unmet_preconditions().await?;
+    let unmet = system
+        .cloud
+        .unmet_preconditions(args.criteria.web_instances)
+        .await?;
     if !unmet.is_empty() {
         return finish(
             args,

@@ -126,20 +126,20 @@ impl Cloud {
         })
     }
 
-    /// Checks what grading needs: an idle system, one web instance, and the agreed message size. Returns what is not so.
+    /// Checks what grading needs: an idle system, `web_instances`, and the agreed message size. Returns what is not so.
     ///
     /// # Errors
     /// When AWS cannot be reached or refuses.
-    pub async fn unmet_preconditions(&self) -> anyhow::Result<Vec<String>> {
+    pub async fn unmet_preconditions(&self, web_instances: usize) -> anyhow::Result<Vec<String>> {
         let mut unmet = Vec::new();
         let web = self.find(&format!("{WEB_INSTANCE}*")).await?;
         let web = web
             .iter()
             .filter(|state| **state == PowerState::Running)
             .count();
-        if web != 1 {
+        if web != web_instances {
             unmet.push(format!(
-                "{web} instances named {WEB_INSTANCE} run at the start, not 1; start the system by `make up`"
+                "{web} instances named {WEB_INSTANCE} run at the start, not {web_instances}; start the system by `make up`, or give --web-instances"
             ));
         }
         let Workers { running, pending } = self.workers().await?;

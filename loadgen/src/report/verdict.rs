@@ -20,6 +20,9 @@ pub struct PassCriteria {
         default_value_t = 15
     )]
     pub max_workers: usize,
+    /// EC2 instances named web-instance at the start; 0 when gateway, front and scaler run elsewhere, as in containers
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub web_instances: usize,
     /// Longest time from the first request to the last response, divided by the number of requests. With fewer than ten
     /// requests a longer one is only a warning: it depends on the first response, which has its own limit
     #[arg(long, value_name = "SECONDS", default_value_t = 0.61)]

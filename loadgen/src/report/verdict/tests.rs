@@ -5,6 +5,7 @@ use super::*;
 
 const CRITERIA: PassCriteria = PassCriteria {
     max_workers: 15,
+    web_instances: 1,
     max_mean: 0.61,
     max_first_answer: 5.0,
     max_scale_out: 5.0,
