@@ -60,7 +60,7 @@ connect() {
     for tool in aws curl openssl awk; do
         command -v "$tool" >/dev/null || fail "the program $tool is missing: install it (AWS's own: https://aws.amazon.com/cli/)"
     done
-    version=$(aws --version 2>&1)
+    version=$(aws --version 2>&1) || true
     [[ "$version" =~ aws-cli/([0-9]+)\.([0-9]+) ]] || fail "aws --version printed: $version. Install the AWS CLI, version 2"
     major=${BASH_REMATCH[1]} minor=${BASH_REMATCH[2]}
     ((major > 2 || (major == 2 && minor >= 4) || (major == 1 && minor >= 22))) ||
@@ -139,7 +139,11 @@ read_stack() {
 
 # output NAME: prints an output of the stack.
 output() {
-    call cloudformation describe-stacks --stack-name "$prefix" --query "Stacks[0].Outputs[?OutputKey=='$1'].OutputValue"
+    local text
+    text=$(call cloudformation describe-stacks --stack-name "$prefix" \
+        --query "Stacks[0].Outputs[?OutputKey=='$1'].OutputValue|[0]") || return
+    [[ "$text" != None ]] || fail "the stack $prefix has no output $1: it is not one of deploy/aws/up, or half made; see deploy/aws/status"
+    printf '%s\n' "$text"
 }
 
 # instances [FILTER]...: prints id, state, type, Name, image and launch time of the prefix's instances, but of those that are gone.
