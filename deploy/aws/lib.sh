@@ -1,0 +1,232 @@
+# Functions of up, down, status and image. Sourced, not run.
+# shellcheck shell=bash
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+repository=${here%/deploy/aws}
+# Seconds between two looks at AWS, and how long a web instance and an image may take.
+poll_seconds=${MUSTER_POLL_SECONDS:-5} ready_seconds=${MUSTER_READY_SECONDS:-600} bake_seconds=${MUSTER_BAKE_SECONDS:-1500}
+export AWS_PAGER='' AWS_DEFAULT_OUTPUT=text
+
+say() { printf '%s\n' "$*" >&2; }
+
+fail() {
+    printf 'muster: %s\n' "$*" >&2
+    exit 1
+}
+
+usage() {
+    sed -n '2,/^set /s/^# \?//p' "$0" >&2
+    exit 2
+}
+
+# value OPTION [VALUE]: fails unless the option has a value.
+value() { (($# > 1)) || fail "$1 needs a value"; }
+
+# call ARGUMENTS...: runs the AWS CLI. When it fails, says why and what to do, and fails.
+call() {
+    local errors status=0
+    { errors=$(aws "$@" 2>&1 >&3 3>&-); } 3>&1 || status=$?
+    ((status != 0)) || return 0
+    explain "$errors" "aws $1 $2"
+    return "$status"
+}
+
+# explain ERRORS COMMAND: prints an error of the AWS CLI, and what to do.
+explain() {
+    local advice
+    case "$1" in
+        *"Unable to locate credentials"* | *InvalidClientTokenId* | *"could not be found"*rofile*)
+            advice="There are no valid credentials: run 'aws configure' or 'aws sso login', or set AWS_PROFILE." ;;
+        *ExpiredToken* | *"has expired"*) advice="The credentials have expired: run 'aws sso login', or fetch new ones." ;;
+        *AccessDenied* | *UnauthorizedOperation* | *"not authorized"*)
+            advice="This user or role may not do that: use one with more permissions; docs/aws.md lists them." ;;
+        *VcpuLimitExceeded* | *MaxSpotInstanceCountExceeded*)
+            advice="The account's quota of vCPUs is used up: $(quota_page)" ;;
+        *InsufficientInstanceCapacity*) advice="EC2 has no such instances there now: choose another type or subnet, or try later." ;;
+        *BucketAlreadyExists*) advice="Another account has a bucket of this name: choose another one by --prefix." ;;
+        *"Could not connect"* | *EndpointConnection*) advice="AWS was not reached: check the network, and the region $region." ;;
+        *) advice="See 'aws help', or deploy/aws/status." ;;
+    esac
+    printf 'muster: %s failed: %s\n        %s\n' "$2" "$(tail -n 1 <<<"$1")" "$advice" >&2
+}
+
+quota_page() {
+    printf 'raise it at https://%s.console.aws.amazon.com/servicequotas/home/services/ec2/quotas, or stop instances.' "$region"
+}
+
+# Checks tools, credentials and region. Sets region, account and prefix.
+connect() {
+    local version major minor tool
+    for tool in aws curl openssl awk; do
+        command -v "$tool" >/dev/null || fail "the program $tool is missing: install it (AWS's own: https://aws.amazon.com/cli/)"
+    done
+    version=$(aws --version 2>&1) || true
+    [[ "$version" =~ aws-cli/([0-9]+)\.([0-9]+) ]] || fail "aws --version printed: $version. Install the AWS CLI, version 2"
+    major=${BASH_REMATCH[1]} minor=${BASH_REMATCH[2]}
+    ((major > 2 || (major == 2 && minor >= 4) || (major == 1 && minor >= 22))) ||
+        fail "this is version $major.$minor of the AWS CLI, and 2.4 (or 1.22) is the oldest that works: https://aws.amazon.com/cli/"
+    region=${AWS_REGION:-${AWS_DEFAULT_REGION:-$(aws configure get region || true)}}
+    [[ -n "$region" ]] || fail "no region is chosen: set AWS_REGION, for example AWS_REGION=us-east-1, or run 'aws configure'"
+    export AWS_REGION=$region AWS_DEFAULT_REGION=$region
+    account=$(call sts get-caller-identity --query Account) || exit
+    prefix=${prefix:-${MUSTER_PREFIX:-muster-$account}}
+    [[ "$prefix" =~ ^[a-z0-9][a-z0-9-]{1,46}$ ]] ||
+        fail "the prefix $prefix is not made of 2 to 47 lower-case letters, digits and hyphens, as names of buckets are"
+    tags=Key=muster-prefix,Value=$prefix
+    keys=${XDG_CONFIG_HOME:-$HOME/.config}/muster
+}
+
+# Asks before money is spent or something is removed, unless --yes is given.
+confirm() {
+    local reply
+    [[ -z "$yes" ]] || return 0
+    [[ -t 0 ]] || fail "nothing was done: say --yes, or run this in a terminal and answer"
+    read -r -p "$1 [y/N] " reply
+    [[ "$reply" == [yY]* ]] || fail "nothing was done"
+}
+
+# until_deadline SECONDS COMMAND...: repeats the command until it succeeds. Fails after this time.
+until_deadline() {
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        ((SECONDS < deadline)) || return 1
+        sleep "$poll_seconds"
+    done
+}
+
+# Prints the template with the policies in it: JSON is YAML.
+template() {
+    awk -v folder="$here/" '
+        match($0, /PolicyDocument: iam\/.*\.json$/) {
+            match($0, /^ */)
+            indent = substr($0, 1, RLENGTH) "  "
+            file = folder $2
+            print substr($0, 1, index($0, ":"))
+            while ((status = (getline line < file)) > 0) print indent line
+            if (status < 0) exit 1
+            close(file)
+            next
+        }
+        { print }' "$here/template.yaml" || fail "a policy of $here/iam is missing: check out the repository anew"
+}
+
+# Prints NAME=DEFAULT for each parameter of the template.
+defaults() {
+    awk '
+        /^Parameters:/ { on = 1; next }
+        /^[A-Z]/ { on = 0 }
+        on && /^  [A-Z][A-Za-z]*:/ { name = $1; sub(":", "", name); names[++count] = name }
+        on && /^    Default:/ { sub(/^    Default: /, ""); gsub("\047", ""); values[name] = $0 }
+        END { for (i = 1; i <= count; i++) print names[i] "=" values[names[i]] }' "$here/template.yaml"
+}
+
+# Sets state, the state of the stack or "none", and parameters, those of the stack or else the defaults.
+declare -gA parameters=()
+read_stack() {
+    local name text
+    while IFS='=' read -r name text; do parameters[$name]=$text; done < <(defaults)
+    if ! text=$(aws cloudformation describe-stacks --stack-name "$prefix" --query 'Stacks[0].StackStatus' 2>&1); then
+        [[ "$text" == *"does not exist"* ]] || { explain "$text" "aws cloudformation describe-stacks"; exit 1; }
+        state=none
+        return
+    fi
+    state=$text
+    text=$(call cloudformation describe-stacks --stack-name "$prefix" \
+        --query 'Stacks[0].Parameters[].[ParameterKey,ParameterValue]') || exit
+    while IFS=$'\t' read -r name text; do [[ -z "$name" ]] || parameters[$name]=$text; done <<<"$text"
+}
+
+# output NAME: prints an output of the stack.
+output() {
+    local text
+    text=$(call cloudformation describe-stacks --stack-name "$prefix" \
+        --query "Stacks[0].Outputs[?OutputKey=='$1'].OutputValue|[0]") || return
+    [[ "$text" != None ]] || fail "the stack $prefix has no output $1: it is not one of deploy/aws/up, or half made; see deploy/aws/status"
+    printf '%s\n' "$text"
+}
+
+# instances [FILTER]...: prints id, state, type, Name, image and launch time of the prefix's instances, but of those that are gone.
+instances() {
+    call ec2 describe-instances --filters "Name=tag:muster-prefix,Values=$prefix" \
+        "${@:-Name=instance-state-name,Values=pending,running,stopping,stopped}" --query \
+        "Reservations[].Instances[].[InstanceId,State.Name,InstanceType,Tags[?Key=='Name']|[0].Value,ImageId,LaunchTime]"
+}
+
+# images: prints id, state, version, engine, digest, root device and snapshot of the prefix's images, oldest first.
+images() {
+    call ec2 describe-images --owners self --filters "Name=tag:muster-prefix,Values=$prefix" --query \
+        "sort_by(Images,&CreationDate)[].[ImageId,State,Tags[?Key=='muster-version']|[0].Value,Tags[?Key=='muster-engine']|[0].Value,
+        Tags[?Key=='muster-archive']|[0].Value,RootDeviceName,BlockDeviceMappings[0].Ebs.SnapshotId]"
+}
+
+# price NAME: prints dollars an hour of an instance type, or of address, endpoint, disk (a GiB) and snapshot (a GiB); nothing if
+# it is not known.
+price() {
+    [[ "$region" == us-east-1 ]] || return 0
+    awk -F '\t' -v name="$1" '$1 == name { print $2 }' "$here/prices.tsv"
+}
+
+# calculate EXPRESSION: prints dollars. A price that is not known makes the sum unknown.
+calculate() {
+    [[ "$1" == *'?'* ]] && echo "not known" || awk "BEGIN { printf \"\$%.4f\n\", $1 }"
+}
+
+# cost TEXT EXPRESSION: prints a line of a bill.
+cost() { printf '  %-58s %s\n' "$1" "$(calculate "$2")"; }
+
+# Prints what prices are, and where the others are.
+about_prices() {
+    local date
+    date=$(sed -n 's/^# Dated //p' "$here/prices.tsv")
+    if [[ "$region" != us-east-1 ]]; then
+        echo "  The prices of $region are not known here; see https://aws.amazon.com/ec2/pricing/on-demand/"
+    else
+        echo "  List prices of us-east-1, dated $date, without taxes. Requests, traffic, logs and stored photos are not in it."
+    fi
+}
+
+# archive_of: prints the path of the release archive: the one that is given, or else the one that scripts/package makes.
+archive_of() {
+    local file=$archive
+    if [[ -z "$file" ]]; then
+        [[ -x "$repository/scripts/package" ]] || fail "scripts/package is missing: give a release by --archive FILE"
+        say "building the release archive: scripts/package --engine $1"
+        file=$("$repository/scripts/package" --engine "$1" | tail -n 1) ||
+            fail "scripts/package failed: its messages, above, say why. A finished release is taken by --archive FILE"
+    fi
+    [[ -r "$file" ]] || fail "the release archive $file cannot be read"
+    [[ "${file##*/}" =~ ^muster-(.+)-x86_64-(native|torch)\.tar\.zst$ ]] ||
+        fail "$file is not named muster-VERSION-x86_64-ENGINE.tar.zst, as scripts/package names it"
+    printf '%s\n' "$file"
+}
+
+# public_address: prints the address from which this machine reaches the internet.
+public_address() {
+    local address
+    address=$(curl -fsS --max-time 10 "${MUSTER_ADDRESS_SERVICE:-https://checkip.amazonaws.com}" 2>/dev/null) || return 1
+    [[ "$address" =~ ^[0-9]+(\.[0-9]+){3}$ ]] && printf '%s\n' "$address"
+}
+
+# find_network TYPE: sets the parameters VpcId and SubnetIds, where they are empty, to the default VPC and those of its subnets
+# where EC2 offers instances of the type.
+find_network() {
+    local zones
+    if [[ -z "${parameters[SubnetIds]}" ]]; then
+        if [[ -z "${parameters[VpcId]}" ]]; then
+            parameters[VpcId]=$(call ec2 describe-vpcs --filters Name=is-default,Values=true --query 'Vpcs[0].VpcId') || exit
+            [[ "${parameters[VpcId]}" == vpc-* ]] || fail "$region has no default VPC: run 'aws ec2 create-default-vpc'," \
+                "or name subnets: deploy/aws/up SubnetIds=subnet-..."
+        fi
+        zones=$(call ec2 describe-instance-type-offerings --location-type availability-zone \
+            --filters "Name=instance-type,Values=$1" --query "join(',', InstanceTypeOfferings[].Location)") || exit
+        [[ -n "$zones" ]] || fail "$region has no instances of the type $1: choose another one, such as t3.small"
+        parameters[SubnetIds]=$(call ec2 describe-subnets --filters "Name=vpc-id,Values=${parameters[VpcId]}" \
+            "Name=availability-zone,Values=$zones" --query "join(',', sort_by(Subnets,&AvailabilityZone)[].SubnetId)") || exit
+        [[ -n "${parameters[SubnetIds]}" ]] ||
+            fail "${parameters[VpcId]} has no subnet where EC2 offers $1: name subnets by SubnetIds=subnet-..."
+    elif [[ -z "${parameters[VpcId]}" ]]; then
+        parameters[VpcId]=$(call ec2 describe-subnets --subnet-ids "${parameters[SubnetIds]%%,*}" \
+            --query 'Subnets[0].VpcId') || exit
+    fi
+}

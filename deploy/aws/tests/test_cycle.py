@@ -1,0 +1,280 @@
+"""From nothing to a photo that is answered, and back to nothing."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import boto3
+import pytest
+import requests
+from conftest import ACCOUNT, DEPLOY, REPOSITORY, meanwhile, until
+
+PREFIX = f"muster-{ACCOUNT}"
+MODELS = REPOSITORY / ".local" / "models" / "facenet128"
+PHOTOS = REPOSITORY / ".local" / "photos"
+
+
+def check_user_data(text, folder):
+    if not shutil.which("cloud-init"):
+        print("CLOUD-INIT IS MISSING (Debian: apt-get install cloud-init): user data was not checked by its schema")
+        return
+    (folder / "user-data").write_text(text)
+    done = subprocess.run(["cloud-init", "schema", "--config-file", folder / "user-data"], text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def bake(cloud, archive):
+    """The instance that bakes: fetches the release and switches itself off."""
+    instance = until(lambda: cloud.instances(states=["running"], Name="muster-image"), what="the instance that bakes")[0]
+    script = cloud.user_data(instance["InstanceId"])
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    address = re.search(r"-o archive.tar.zst '(.*)'", script)[1]
+    fetched = requests.get(address, timeout=10)
+    assert fetched.content == archive.read_bytes()
+    assert f"echo '{hashlib.sha256(fetched.content).hexdigest()}  archive.tar.zst' | sha256sum --check" in script
+    assert "./install --role both --log-files" in script and "systemctl poweroff" in script
+    assert "IamInstanceProfile" not in instance and instance["ImageId"] == "ami-00000000000000002"
+    cloud.client("ec2").stop_instances(InstanceIds=[instance["InstanceId"]])
+
+
+def boot_web(cloud, machines, programs, folder):
+    """The web instance: runs the services with the settings of its user data."""
+    instance = until(lambda: cloud.instances(states=["running"], Name="web-instance", muster_prefix=PREFIX), what="the web instance")[0]
+    user_data = cloud.user_data(instance["InstanceId"])
+    assert "muster_user" not in user_data, "the API key itself is in the user data"
+    check_user_data(user_data, folder)
+    web = machines("web")
+    console = web.boot(user_data)
+    assert web.boot(user_data) == console, "a second boot makes other certificates"
+    assert web.started.read_text().splitlines()[0] == "start --no-block muster-web.target"
+    assert f"logs /muster/{PREFIX}/web" in web.started.read_text()
+    for name, mode in (("settings", 0o600), ("api-keys.toml", 0o640), ("worker-user-data", 0o640)):
+        assert web.file(name).stat().st_mode & 0o777 == mode
+    aws = {"AWS_ENDPOINT_URL": cloud.endpoint, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    web.start("front", programs / "front", MUSTER_FRONT_LISTEN=f"127.0.0.1:{machines.ports[8051]}", **aws)
+    web.start("scaler", programs / "scaler", MUSTER_BOOT_TIME="1s", **aws)
+    web.start("gateway", programs / "gateway", "--listen", web.settings()["MUSTER_HTTP_LISTEN"], **aws)
+    cloud.gateway.write_text(str(machines.ports[8000]))
+    cloud.console.write_text(f"[    3.2] cloud-init[612]: {console}\n")
+    return web
+
+
+def boot_worker(cloud, machines, programs, folder, image):
+    """A worker that the scaler launches: attends it with the fleet's token of its own user data."""
+    instance = until(lambda: cloud.instances(states=["running"], Name="app-tier-instance-1", image_id=image), what="a launch")[0]
+    user_data = cloud.user_data(instance["InstanceId"])
+    check_user_data(user_data, folder)
+    worker = machines("worker")
+    worker.boot(user_data)
+    assert worker.started.read_text().splitlines() == ["start --no-block muster-worker.service", f"logs /muster/{PREFIX}/worker"]
+    assert "@MUSTER_FLEET_TOKEN@" not in worker.file("settings").read_text()
+    worker.start("worker", programs / "worker", "serve", AWS_ENDPOINT_URL=cloud.endpoint, AWS_ACCESS_KEY_ID="test",
+                 AWS_SECRET_ACCESS_KEY="test", EC2_INSTANCE_ID=instance["InstanceId"], MUSTER_MODELS=str(MODELS),
+                 MUSTER_GALLERY=str(folder / "gallery.safetensors"), AWS_EC2_METADATA_DISABLED="true")
+    return worker, instance
+
+
+def attributes(cloud):
+    sqs = cloud.client("sqs")
+    found = {}
+    for name in ("req-queue", "req-dead-letter-queue"):
+        url = sqs.get_queue_url(QueueName=f"{PREFIX}-{name}")["QueueUrl"]
+        all_of = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        found[name] = {key: all_of.get(key) for key in ("VisibilityTimeout", "MaximumMessageSize", "MessageRetentionPeriod",
+                                                        "DelaySeconds", "ReceiveMessageWaitTimeSeconds")}
+        policy = all_of.get("RedrivePolicy")
+        found[name]["RedrivePolicy"] = policy and {key: str(value) for key, value in json.loads(policy).items()}
+    return found
+
+
+def check_resources(cloud):
+    ec2, iam, s3 = cloud.client("ec2"), cloud.client("iam"), cloud.client("s3")
+    tag = {"Key": "muster-prefix", "Value": PREFIX}
+    for role, names in (("web", ["front", "scaler"]), ("worker", ["worker"])):
+        found = iam.get_role(RoleName=f"{PREFIX}-{role}")["Role"]
+        assert tag in found["Tags"]
+        for name in names:
+            document = iam.get_role_policy(RoleName=found["RoleName"], PolicyName=name)["PolicyDocument"]
+            assert document == json.loads((DEPLOY / "iam" / f"{name}.json").read_text())
+        profile = iam.get_instance_profile(InstanceProfileName=f"{PREFIX}-{role}")["InstanceProfile"]
+        assert [role["RoleName"] for role in profile["Roles"]] == [found["RoleName"]]
+    groups = ec2.describe_security_groups(Filters=[{"Name": "tag:muster-prefix", "Values": [PREFIX]}])["SecurityGroups"]
+    rules = {(rule["FromPort"], *(entry["CidrIp"] for entry in rule["IpRanges"]), *(pair["GroupId"] for pair in rule["UserIdGroupPairs"]))
+             for group in groups for rule in group["IpPermissions"]}
+    worker = next(group["GroupId"] for group in groups if group["Description"].startswith("Workers"))
+    assert len(groups) == 2 and rules == {(8000, "203.0.113.7/32"), (8052, worker)}
+    for bucket in ("in", "out", "scaler"):
+        assert tag in s3.get_bucket_tagging(Bucket=f"{PREFIX}-{bucket}-bucket")["TagSet"]
+    block = s3.get_public_access_block(Bucket=f"{PREFIX}-release-bucket")["PublicAccessBlockConfiguration"]
+    assert set(block.values()) == {True} and "Contents" not in s3.list_objects_v2(Bucket=f"{PREFIX}-release-bucket")
+    logs = cloud.client("logs").describe_log_groups(logGroupNamePrefix="/muster/")["logGroups"]
+    assert {(group["logGroupName"], group["retentionInDays"]) for group in logs} == \
+        {(f"/muster/{PREFIX}/{name}", 14) for name in ("web", "worker")}
+    alarms = {alarm["AlarmName"]: alarm["Threshold"] for alarm in cloud.client("cloudwatch").describe_alarms()["MetricAlarms"]}
+    assert alarms == {f"{PREFIX}-bill": 20, f"{PREFIX}-dead-letters": 0, f"{PREFIX}-waiting": 180, f"{PREFIX}-web": 0}
+
+
+def others(cloud):
+    """What is not of this prefix, and has to stay."""
+    ec2, s3 = cloud.client("ec2"), cloud.client("s3")
+    launched = ec2.run_instances(ImageId="ami-00000000000000001", MinCount=2, MaxCount=2)["Instances"]
+    first, second = [instance["InstanceId"] for instance in launched]
+    ec2.create_tags(Resources=[first], Tags=[{"Key": "Name", "Value": "app-tier-instance-1"}])
+    ec2.create_tags(Resources=[second], Tags=[{"Key": "Name", "Value": "web-instance"}, {"Key": "muster-prefix", "Value": PREFIX + "-b"}])
+    image = ec2.create_image(InstanceId=second, Name="other", TagSpecifications=[
+        {"ResourceType": "image", "Tags": [{"Key": "muster-prefix", "Value": PREFIX + "-b"}]}])["ImageId"]
+    for bucket in (f"{PREFIX}-b-in-bucket", "foreign"):
+        s3.create_bucket(Bucket=bucket)
+        s3.put_object(Bucket=bucket, Key="photo.jpg", Body=b"1")
+    queue = cloud.client("sqs").create_queue(QueueName=f"{PREFIX}-b-resp-queue-0123456789ab")["QueueUrl"]
+
+    def are_there():
+        running = {instance["InstanceId"] for instance in cloud.instances(states=["running"])}
+        assert {first, second} <= running
+        assert ec2.describe_images(ImageIds=[image])["Images"]
+        assert queue in cloud.client("sqs").list_queues()["QueueUrls"]
+        for bucket in (f"{PREFIX}-b-in-bucket", "foreign"):
+            assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 1
+    return are_there
+
+
+def test_cycle(cloud, machines, programs, archive, tmp_path):
+    ec2 = cloud.client("ec2")
+    others_are_there = others(cloud)
+    before = inventory(cloud)
+    web = None
+
+    # A dry run makes nothing, and neither does a run without a terminal.
+    said = cloud.run("up", "--dry-run", "--archive", str(archive), "AllowedCidr=203.0.113.7/32")
+    assert "MaxWorkers=15" in said and "1 EC2::Instance" in said and "always (web instance t3.small" in said
+    assert "without taxes" in said and "not known" not in said.replace("The quota of vCPUs is not known", "")
+    assert "say --yes" in cloud.run("up", "--archive", str(archive), "AllowedCidr=203.0.113.7/32", status=1)
+    assert inventory(cloud) == before
+
+    def play():
+        nonlocal web
+        bake(cloud, archive)
+        web = boot_web(cloud, machines, programs, tmp_path)
+
+    arguments = ("--yes", "AllowedCidr=203.0.113.7/32", "AlarmEmail=me@example.com", "AlarmDollars=20", "MaxWorkers=3",
+                 "Settings=MUSTER_LOG=info MUSTER_POLICY=step", "WorkerSettings=MUSTER_JOBS=1")
+    queues = {}
+    try:
+        with meanwhile(play):
+            said = cloud.run("up", "--archive", str(archive), *arguments)
+    except AssertionError:
+        print(web.log() if web else "")
+        raise
+    key = tmp_path / "home" / ".config" / "muster" / f"{PREFIX}.key"
+    assert str(key) in said and key.stat().st_mode & 0o777 == 0o600 and key.read_text().strip() not in said
+    assert not cloud.instances(Name="muster-image"), "the instance that baked runs on"
+    images = ec2.describe_images(Owners=["self"], Filters=[{"Name": "tag:muster-prefix", "Values": [PREFIX]}])["Images"]
+    assert len(images) == 1
+    tags = {tag["Key"]: tag["Value"] for tag in images[0]["Tags"]}
+    assert tags["muster-version"] == "1.2.3" and tags["muster-archive"] == hashlib.sha256(archive.read_bytes()).hexdigest()
+    check_resources(cloud)
+    settings = web.settings()
+    assert settings["MUSTER_WORKER_IMAGE"] == images[0]["ImageId"] and settings["MUSTER_MAX_WORKERS"] == "3"
+    assert settings["MUSTER_PRICES"] == "c7i.large=0.08925,m7i.large=0.1008,c6i.large=0.085" and settings["MUSTER_POLICY"] == "step"
+
+    # Front found the queues as it would have made them.
+    until(lambda: "buckets and queues are ready" in web.log(), what="front")
+    queues = attributes(cloud)
+    assert queues["req-queue"]["RedrivePolicy"]["maxReceiveCount"] == "5"
+    assert queues == template_attributes(queues)
+
+    # A photo is answered by a worker that the scaler launches.
+    if not (MODELS / "bundle.json").exists():
+        pytest.fail("the model is missing: scripts/setup && scripts/model --engine native --for-other-machines")
+    subprocess.run([programs / "worker", "enrol", "--engine", "native", "--photos", PHOTOS / "train", "--models", MODELS,
+                    "--gallery", tmp_path / "gallery.safetensors"], check=True, capture_output=True)
+    photo = sorted((PHOTOS / "val").rglob("*.jpg"))[0]
+    line = re.search(r"^  (curl .*)$", said, re.MULTILINE)[1].replace("PHOTO.jpg", str(photo))
+    worker = None
+
+    def answer():
+        nonlocal worker
+        worker, instance = boot_worker(cloud, machines, programs, tmp_path, images[0]["ImageId"])
+        assert instance["InstanceType"] == "c7i.large"
+
+    try:
+        with meanwhile(answer):
+            answered = subprocess.run(["bash", "-c", line], env=cloud.environment, text=True, capture_output=True, timeout=100)
+            assert f"{photo.stem}:{photo.parent.name}" in answered.stdout, answered.stdout + answered.stderr
+    except AssertionError:
+        print(web.log(), worker.log() if worker else "")
+        raise
+    assert worker.settings()["MUSTER_JOBS"] == "1"
+
+    # Nothing changes when it runs again, and no image is baked.
+    stack = cloud.client("cloudformation")
+    made = stack.describe_stacks(StackName=PREFIX)["Stacks"][0]
+    first = inventory(cloud)
+    key_before = key.read_text()
+    cloud.run("up", "--yes", "--archive", str(archive))
+    assert inventory(cloud) == first and key.read_text() == key_before
+    assert stack.describe_stacks(StackName=PREFIX)["Stacks"][0].get("LastUpdatedTime") == made.get("LastUpdatedTime")
+
+    said = cloud.run("status")
+    assert "is ready" in said and "CREATE_COMPLETE" in said and images[0]["ImageId"] in said and f"{PREFIX}-bill" in said
+    assert re.search(r"what runs now.*\$0\.\d+", said)
+
+    # A worker as the scaler launches it.
+    ec2.run_instances(ImageId=images[0]["ImageId"], MinCount=1, MaxCount=1, TagSpecifications=[{"ResourceType": "instance", "Tags": [
+        {"Key": "muster-prefix", "Value": PREFIX}, {"Key": "Name", "Value": "app-tier-instance-9"}]}])
+    assert "would be removed" in cloud.run("down", "--dry-run")
+    assert "say --yes" in cloud.run("down", status=1)
+    web.stop()
+    cloud.run("down", "--yes")
+    check_gone(cloud, images[0])
+    others_are_there()
+    cloud.run("down", "--yes")
+    assert "there is no stack" in cloud.run("status", status=1)
+
+
+def template_attributes(now):
+    """The attributes that the template sets, which have to be those that front has set by now."""
+    arn = f"arn:aws:sqs:us-east-1:{ACCOUNT}:{PREFIX}-req-dead-letter-queue"
+    rest = {"MessageRetentionPeriod": "345600", "DelaySeconds": "0", "ReceiveMessageWaitTimeSeconds": "0"}
+    return {
+        "req-queue": {"VisibilityTimeout": "10", "MaximumMessageSize": "1024",
+                      "RedrivePolicy": {"deadLetterTargetArn": arn, "maxReceiveCount": "5"}, **rest},
+        "req-dead-letter-queue": {"VisibilityTimeout": "30",
+                                  "MaximumMessageSize": now["req-dead-letter-queue"]["MaximumMessageSize"], "RedrivePolicy": None, **rest},
+    }
+
+
+def inventory(cloud):
+    """Names all that exists, of this prefix or not."""
+    ec2 = cloud.client("ec2")
+    return {
+        "instances": sorted(instance["InstanceId"] for instance in cloud.instances()),
+        "images": sorted(image["ImageId"] for image in ec2.describe_images()["Images"]),
+        "groups": sorted(group["GroupId"] for group in ec2.describe_security_groups()["SecurityGroups"]),
+        "addresses": len(ec2.describe_addresses()["Addresses"]),
+        "snapshots": sorted(item["SnapshotId"] for item in ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]),
+        "buckets": sorted(bucket["Name"] for bucket in cloud.client("s3").list_buckets()["Buckets"]),
+        "queues": sorted(cloud.client("sqs").list_queues().get("QueueUrls", [])),
+        "roles": sorted(role["RoleName"] for role in cloud.client("iam").list_roles()["Roles"]),
+        "profiles": sorted(item["InstanceProfileName"] for item in cloud.client("iam").list_instance_profiles()["InstanceProfiles"]),
+        "logs": sorted(group["logGroupName"] for group in cloud.client("logs").describe_log_groups()["logGroups"]),
+        "alarms": sorted(alarm["AlarmName"] for alarm in cloud.client("cloudwatch").describe_alarms()["MetricAlarms"]),
+        "topics": sorted(topic["TopicArn"] for topic in cloud.client("sns").list_topics()["Topics"]),
+        "stacks": sorted(item["StackName"] for item in cloud.client("cloudformation").describe_stacks()["Stacks"]),
+    }
+
+
+def check_gone(cloud, image):
+    assert cloud.instances(muster_prefix=PREFIX) == []
+    for kind, names in inventory(cloud).items():
+        if isinstance(names, list):
+            ours = [name for name in names if PREFIX in name and PREFIX + "-b" not in name]
+            # An instance of a test, and the image of another prefix, have no name of ours.
+            assert ours == [], kind
+    left = inventory(cloud)
+    assert image["ImageId"] not in left["images"]
+    assert image["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"] not in left["snapshots"]
+    assert left["addresses"] == 0

@@ -1,0 +1,122 @@
+"""The template, the scripts and the user data by themselves."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+from conftest import DEPLOY, ENVIRONMENT
+
+BUCKETS = ("InBucket", "OutBucket", "ScalerBucket")
+
+
+class Loader(yaml.SafeLoader):
+    """Reads !Ref, !Sub and so on as {tag: value}."""
+
+
+def tagged(loader, suffix, node):
+    construct = {yaml.ScalarNode: loader.construct_scalar, yaml.SequenceNode: loader.construct_sequence,
+                 yaml.MappingNode: loader.construct_mapping}[type(node)]
+    return {suffix: construct(node) if isinstance(node, yaml.ScalarNode) else construct(node, deep=True)}
+
+
+Loader.add_multi_constructor("!", tagged)
+
+
+@pytest.fixture(scope="module")
+def text():
+    return subprocess.run([DEPLOY / "up", "--template"], text=True, capture_output=True, check=True).stdout
+
+
+@pytest.fixture(scope="module")
+def resources(text):
+    return yaml.load(text, Loader)["Resources"]
+
+
+def test_lint(text, tmp_path):
+    (tmp_path / "template.yaml").write_text(text)
+    done = subprocess.run([ENVIRONMENT / "bin" / "cfn-lint", tmp_path / "template.yaml"], text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(text.encode()) < 51200, "larger templates need a bucket"
+
+
+def test_policies_are_the_files(resources):
+    for role, names in (("WebRole", {"front", "scaler"}), ("WorkerRole", {"worker"})):
+        policies = {policy["PolicyName"]: policy["PolicyDocument"] for policy in resources[role]["Properties"]["Policies"]}
+        assert set(policies) == names | {"logs"}
+        for name in names:
+            assert policies[name] == json.loads((DEPLOY / "iam" / f"{name}.json").read_text())
+        assert policies["logs"]["Statement"][0]["Resource"] == {"GetAtt": role.replace("Role", "Log") + ".Arn"}
+
+
+def test_everything_that_can_have_tags_has_the_prefix(resources):
+    without = {"AWS::IAM::InstanceProfile", "AWS::EC2::SecurityGroupIngress", "AWS::EC2::EIPAssociation"}
+    for name, resource in resources.items():
+        if resource["Type"] not in without:
+            assert {"Key": "muster-prefix", "Value": {"Ref": "Prefix"}} in resource["Properties"]["Tags"], name
+
+
+def test_buckets_are_private(resources):
+    buckets = [name for name, resource in resources.items() if resource["Type"] == "AWS::S3::Bucket"]
+    assert sorted(buckets) == sorted(BUCKETS)
+    for name in buckets:
+        block = resources[name]["Properties"]["PublicAccessBlockConfiguration"]
+        assert block == dict.fromkeys(("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"), True)
+        assert "SSEAlgorithm" in str(resources[name]["Properties"]["BucketEncryption"])
+
+
+def test_the_web_instance_is_hardened(resources):
+    web = resources["Web"]["Properties"]
+    assert web["MetadataOptions"] == {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}
+    disk = web["BlockDeviceMappings"][0]["Ebs"]
+    assert disk["Encrypted"] and disk["VolumeType"] == "gp3" and disk["DeleteOnTermination"]
+    assert web["SecurityGroupIds"] == [{"GetAtt": "WebGroup.GroupId"}]
+    assert web["PropagateTagsToVolumeOnCreation"]
+
+
+def test_ingress(resources):
+    found = {}
+    for name, resource in resources.items():
+        if resource["Type"] == "AWS::EC2::SecurityGroup":
+            found[name] = [(rule["FromPort"], rule["ToPort"], str(rule.get("CidrIp") or rule["SourceSecurityGroupId"]))
+                           for rule in resource["Properties"].get("SecurityGroupIngress", [])]
+        elif resource["Type"] == "AWS::EC2::SecurityGroupIngress":
+            rule = resource["Properties"]
+            assert (name, resource["Condition"], rule["FromPort"], rule["ToPort"], rule["CidrIp"]) == \
+                ("WebSsh", "HasKey", 22, 22, {"Ref": "AllowedCidr"})
+    allowed, workers, web = "{'Ref': 'AllowedCidr'}", "{'GetAtt': 'WorkerGroup.GroupId'}", "{'GetAtt': 'WebGroup.GroupId'}"
+    assert found == {"WebGroup": [(8000, 8000, allowed), (8052, 8052, workers)], "WorkerGroup": [],
+                     "EndpointGroup": [(443, 443, workers), (443, 443, web)]}
+
+
+def test_scripts():
+    scripts = [DEPLOY / name for name in ("up", "down", "status", "image")]
+    for script in [*scripts, DEPLOY / "lib.sh"]:
+        subprocess.run(["bash", "-n", script], check=True)
+    if not shutil.which("shellcheck"):
+        pytest.skip("SHELLCHECK IS MISSING (Debian: apt-get install shellcheck): the scripts were only parsed")
+    # Empty assignments, and single quotes around JMESPath, are meant.
+    done = subprocess.run(["shellcheck", "--external-sources", "--severity=warning", "--exclude=SC1007", *scripts],
+                          text=True, capture_output=True, cwd=DEPLOY)
+    assert done.returncode == 0, done.stdout
+
+
+def test_prices_are_numbers():
+    lines = [line for line in (DEPLOY / "prices.tsv").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[a-z0-9.-]+\t0?\.?[0-9.]+", line) for line in lines)
+    names = [line.split("\t")[0] for line in lines]
+    assert len(names) == len(set(names)) and {"address", "endpoint", "disk", "snapshot"} <= set(names)
+
+
+def test_settings_exist(programs, resources):
+    """Each setting of the user data is one that a program knows."""
+    names = {name for part in resources["Web"]["Properties"]["UserData"]["Fn::Base64"]["Sub"][:1]
+             for name in re.findall(r"^ *(MUSTER_[A-Z_]+)=", part, re.MULTILINE)}
+    assert len(names) > 25
+    known = {"MUSTER_HTTP_LISTEN"}
+    for program, *arguments in (["front"], ["gateway"], ["scaler"], ["scaler", "status"], ["worker", "serve"]):
+        known |= set(re.findall(r"MUSTER_[A-Z_]+", subprocess.run(
+            [programs / program, *arguments, "--help"], text=True, capture_output=True, check=True).stdout))
+    assert names - known == set()
