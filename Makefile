@@ -3,12 +3,12 @@
 # They reach the scripts by the environment, where make puts what is given on its command line.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up check test fuzz bench clean
+.PHONY: help setup demo up package check test docker-test fuzz bench clean
 
 help: ## Show this list
 	@echo "Muster, elastic face recognition"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 	@echo
 	@scripts/stack settings
 
@@ -22,6 +22,9 @@ demo: ## Set up, build, recognize 100 photos on workers that start and stop, and
 
 up: ## Set up, build and run the whole stack until Ctrl-C
 	@scripts/stack up
+
+package: ## Make the release archive: programs, model, systemd units, install (ENGINE=torch, GALLERY=people.safetensors)
+	@scripts/package --engine $${ENGINE:-native}
 
 check: ## Check format, lints and unit tests of the crates that you changed (since BASE=COMMIT, or the last one)
 	@scripts/check
@@ -40,8 +43,15 @@ test: ## Set up, check formatting and lints, run all tests
 	PROPTEST_CASES=25000 PROPTEST_RNG_SEED=$${PROPTEST_RNG_SEED:-4} \
 		cargo test --release --quiet --package scaler --lib meets_demand_and_returns_to_the_minimum
 	scripts/fidelity
+	scripts/package-test
+	scripts/deploy-test
 	ENGINE=native KEYS=1 TLS=1 scripts/stack check
 	ENGINE=torch scripts/stack check
+
+docker-test: setup ## Build the containers' images, and try them with 100 photos and a killed worker (ENGINE=torch)
+	@cargo build --release
+	@[ "$(ENGINE)" != torch ] || cargo build --release --package worker-torch
+	@scripts/docker-test
 
 fuzz: ## Fuzz all parsers of foreign bytes, a minute each (SECONDS_EACH=60, TARGETS="photo s3")
 	@scripts/fuzz $(TARGETS)
