@@ -9,7 +9,7 @@ use proto::v1::{InstanceState, WatchStatusRequest, WorkerState};
 use tokio::time::Instant;
 
 use crate::stage::{Stage, eventually};
-use crate::wait::{until_listed, until_seen};
+use crate::wait::{start_one, until_listed, until_seen};
 use crate::worker::{Worker, run_workers};
 
 #[tokio::test]
@@ -198,4 +198,28 @@ async fn an_unnamed_instance_gets_a_name() {
         names == [1, 2, 3].map(proto::names::worker_instance)
     })
     .await;
+}
+
+#[tokio::test]
+async fn instances_are_launched_with_all_settings_and_the_image_is_described_once() {
+    let arguments = [
+        "--public-ip=false",
+        "--disk-gb=20",
+        "--disk-type=gp3",
+        "--metadata-hop-limit=2",
+        "--detailed-monitoring=true",
+        "--subnet-id=subnet-1",
+        "--security-group-id=sg-1",
+        "--instance-profile=workers",
+    ];
+    let stage = Stage::set(&arguments).await;
+    let first = start_one(&stage).await;
+    stage.demand(2);
+    until_listed(&stage, PowerState::Running, 2).await;
+    assert_eq!(stage.calls("RunInstances").await, 2);
+    assert_eq!(stage.calls("DescribeImages").await, 1);
+    let all = stage.instances().await;
+    let launch = |id: &str| all.iter().find(|it| it.id == id).unwrap().launch.clone();
+    assert!(launch(&first).is_some());
+    assert!(all.iter().all(|it| it.launch == launch(&first)), "{all:?}");
 }

@@ -230,3 +230,26 @@ fn a_large_fleet_takes_time_linear_in_its_size() {
     assert_eq!(states(&mut view, at(600)), []);
     assert!(begun.elapsed() < Duration::from_secs(20));
 }
+
+#[test]
+fn instances_of_another_launch_are_outdated_once_that_of_today_is_known() {
+    let mut view = view();
+    let mut instances = vec![
+        found("i-1", "app-tier-instance-1", PowerState::Stopped),
+        found("i-2", "app-tier-instance-2", PowerState::Running),
+        found("i-3", "app-tier-instance-3", PowerState::Running),
+    ];
+    instances[1].launch = Some("today".to_owned());
+    instances[2].launch = Some("before".to_owned());
+    view.described(instances, at(0));
+    let outdated = |view: &mut FleetView| {
+        let observation = view.observe(at(0), CallBackoff::default());
+        let outdated = observation.instances.iter().filter(|it| it.outdated);
+        outdated.filter_map(|it| it.number).collect::<Vec<_>>()
+    };
+    assert_eq!(outdated(&mut view), [0; 0]);
+    view.launch = Some("today".to_owned());
+    assert_eq!(outdated(&mut view), [1, 3]);
+    view.keep_outdated();
+    assert_eq!(outdated(&mut view), [0; 0]);
+}
