@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -16,7 +16,10 @@ use super::session::Session;
 
 /// Appends lines from a thread of its own.
 #[derive(Debug)]
-pub struct Recorder(Mutex<Option<(Sender<Vec<u8>>, JoinHandle<()>)>>);
+pub struct Recorder(Mutex<Option<Writer>>);
+
+/// Where lines go, and the thread that writes them.
+type Writer = (Sender<Vec<u8>>, JoinHandle<()>);
 
 /// One access and its decision.
 #[derive(Debug, Serialize)]
@@ -82,11 +85,8 @@ fn write(file: File, lines: &Receiver<Vec<u8>>) -> io::Result<()> {
     let mut file = BufWriter::new(file);
     while let Ok(line) = lines.recv() {
         file.write_all(&line)?;
-        loop {
-            match lines.try_recv() {
-                Ok(line) => file.write_all(&line)?,
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-            }
+        while let Ok(line) = lines.try_recv() {
+            file.write_all(&line)?;
         }
         file.flush()?;
     }

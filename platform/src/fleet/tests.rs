@@ -85,7 +85,7 @@ async fn no_call_to_ec2_outlasts_the_margin_of_a_lease() {
 async fn unreachable_fleet() -> Fleet {
     let args = AwsArgs {
         endpoint_url: Some("http://127.0.0.1:9".to_owned()),
-        region: "us-east-1".to_owned(),
+        region: Some("us-east-1".to_owned()),
         prefix: "muster".to_owned(),
     };
     let fleet = Aws::connect_as(&args, "test", "test").await.fleet();
