@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import DEPLOY, ENVIRONMENT
+from conftest import DEPLOY, ENVIRONMENT, REPOSITORY
 
 BUCKETS = ("InBucket", "OutBucket", "ScalerBucket")
 
@@ -89,6 +89,16 @@ def test_ingress(resources):
     allowed, workers, web = "{'Ref': 'AllowedCidr'}", "{'GetAtt': 'WorkerGroup.GroupId'}", "{'GetAtt': 'WebGroup.GroupId'}"
     assert found == {"WebGroup": [(8000, 8000, allowed), (8052, 8052, workers)], "WorkerGroup": [],
                      "EndpointGroup": [(443, 443, workers), (443, 443, web)]}
+
+
+def test_alarms(resources):
+    found = {resource["Properties"]["AlarmName"]["Sub"]: (resource["Condition"], resource["Properties"]["Threshold"])
+             for resource in resources.values() if resource["Type"] == "AWS::CloudWatch::Alarm"}
+    assert found == {"${Prefix}-bill": ("HasBilling", {"Ref": "AlarmDollars"}), "${Prefix}-dead-letters": ("HasEmail", 0),
+                     "${Prefix}-waiting": ("HasEmail", 180), "${Prefix}-web": ("HasEmail", 0)}
+    operations = (REPOSITORY / "docs" / "operations.md").read_text()
+    for name in found:
+        assert f"| `{name.replace('${Prefix}', 'PREFIX')}` |" in operations, "what it means"
 
 
 def test_scripts():
