@@ -122,7 +122,8 @@ impl Fleet {
     async fn list(&self, pattern: &str) -> Result<Vec<FleetInstance>, FleetError> {
         let states = ["pending", "running", "stopping", "stopped", "shutting-down"];
         let owner = self.prefix.as_ref();
-        let owner = owner.map(|prefix| filter(&format!("tag:{PREFIX_TAG}"), &[prefix.clone()]));
+        let owner =
+            owner.map(|prefix| filter(&format!("tag:{PREFIX_TAG}"), std::slice::from_ref(prefix)));
         let mut found = Vec::new();
         let mut pages = self
             .client
