@@ -25,6 +25,8 @@ pub struct Record<'a> {
     role: &'a str,
     action: &'a str,
     resource: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
     /// `allowed` or `denied`.
     decision: &'static str,
     /// The statement that decided; absent when none allows the access.
@@ -105,6 +107,7 @@ impl<'a> Record<'a> {
             role: &session.role.name,
             action: &access.action,
             resource: &access.resource,
+            dry_run: access.dry_run,
             decision: word,
             by: by.map(|by| By {
                 policy: &by.policy.name,
