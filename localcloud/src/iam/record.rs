@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -16,7 +16,13 @@ use super::session::Session;
 
 /// Appends lines from a thread of its own.
 #[derive(Debug)]
-pub struct Recorder(Mutex<Option<(Sender<Vec<u8>>, JoinHandle<()>)>>);
+pub struct Recorder(Mutex<Option<Writer>>);
+
+#[derive(Debug)]
+struct Writer {
+    lines: Sender<Vec<u8>>,
+    thread: JoinHandle<()>,
+}
 
 /// One access and its decision.
 #[derive(Debug, Serialize)]
@@ -48,33 +54,33 @@ impl Recorder {
     /// When the file cannot be opened.
     pub fn open(file: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(file)?;
-        let (sender, receiver) = channel();
-        let writer = std::thread::Builder::new()
+        let (lines, receiver) = channel();
+        let thread = std::thread::Builder::new()
             .name("record".to_owned())
             .spawn(move || {
                 if let Err(error) = write(file, &receiver) {
                     error!(%error, "calls are no longer recorded");
                 }
             })?;
-        Ok(Self(Mutex::new(Some((sender, writer)))))
+        Ok(Self(Mutex::new(Some(Writer { lines, thread }))))
     }
 
     pub fn add(&self, record: &Record<'_>) {
         let mut line = serde_json::to_vec(record).unwrap_or_default();
         line.push(b'\n');
         let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((sender, _)) = &*open {
+        if let Some(writer) = &*open {
             // It fails only after an error of the file, which is logged.
-            let _ = sender.send(line);
+            let _ = writer.lines.send(line);
         }
     }
 
     /// Returns when everything is written.
     pub fn close(&self) {
         let open = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((sender, writer)) = open {
-            drop(sender);
-            let _ = writer.join();
+        if let Some(Writer { lines, thread }) = open {
+            drop(lines);
+            let _ = thread.join();
         }
     }
 }
@@ -84,11 +90,8 @@ fn write(file: File, lines: &Receiver<Vec<u8>>) -> io::Result<()> {
     let mut file = BufWriter::new(file);
     while let Ok(line) = lines.recv() {
         file.write_all(&line)?;
-        loop {
-            match lines.try_recv() {
-                Ok(line) => file.write_all(&line)?,
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-            }
+        while let Ok(line) = lines.try_recv() {
+            file.write_all(&line)?;
         }
         file.flush()?;
     }
