@@ -11,6 +11,8 @@ pub struct Access {
     pub action: String,
     /// An ARN, or `*` for an action without resources.
     pub resource: String,
+    /// Whether the call only asks if it would be allowed.
+    pub dry_run: bool,
     /// Condition keys in lower case.
     context: BTreeMap<String, Vec<String>>,
 }
@@ -20,6 +22,7 @@ impl Access {
         Self {
             action: action.into(),
             resource: resource.into(),
+            dry_run: false,
             context: BTreeMap::from([("aws:resourceaccount".to_owned(), vec![ACCOUNT_ID.into()])]),
         }
     }

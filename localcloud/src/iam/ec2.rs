@@ -10,6 +10,14 @@ use crate::ec2::{DEFAULT_GROUP, DEFAULT_SUBNET, Ec2, Params, Tags};
 impl Iam {
     /// Returns the accesses that a call needs. Leaves out resources that do not exist, for which the call itself is refused.
     pub fn ec2_accesses(&self, ec2: &Ec2, action: &str, params: &Params) -> Vec<Access> {
+        let mut accesses = self.accesses_of(ec2, action, params);
+        for access in &mut accesses {
+            access.dry_run = params.flag("DryRun");
+        }
+        accesses
+    }
+
+    fn accesses_of(&self, ec2: &Ec2, action: &str, params: &Params) -> Vec<Access> {
         let account = EC2Names {
             region: &self.region,
         };

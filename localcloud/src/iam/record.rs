@@ -18,8 +18,11 @@ use super::session::Session;
 #[derive(Debug)]
 pub struct Recorder(Mutex<Option<Writer>>);
 
-/// Where lines go, and the thread that writes them.
-type Writer = (Sender<Vec<u8>>, JoinHandle<()>);
+#[derive(Debug)]
+struct Writer {
+    lines: Sender<Vec<u8>>,
+    thread: JoinHandle<()>,
+}
 
 /// One access and its decision.
 #[derive(Debug, Serialize)]
@@ -28,6 +31,8 @@ pub struct Record<'a> {
     role: &'a str,
     action: &'a str,
     resource: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
     /// `allowed` or `denied`.
     decision: &'static str,
     /// The statement that decided; absent when none allows the access.
@@ -49,33 +54,33 @@ impl Recorder {
     /// When the file cannot be opened.
     pub fn open(file: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(file)?;
-        let (sender, receiver) = channel();
-        let writer = std::thread::Builder::new()
+        let (lines, receiver) = channel();
+        let thread = std::thread::Builder::new()
             .name("record".to_owned())
             .spawn(move || {
                 if let Err(error) = write(file, &receiver) {
                     error!(%error, "calls are no longer recorded");
                 }
             })?;
-        Ok(Self(Mutex::new(Some((sender, writer)))))
+        Ok(Self(Mutex::new(Some(Writer { lines, thread }))))
     }
 
     pub fn add(&self, record: &Record<'_>) {
         let mut line = serde_json::to_vec(record).unwrap_or_default();
         line.push(b'\n');
         let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((sender, _)) = &*open {
+        if let Some(writer) = &*open {
             // It fails only after an error of the file, which is logged.
-            let _ = sender.send(line);
+            let _ = writer.lines.send(line);
         }
     }
 
     /// Returns when everything is written.
     pub fn close(&self) {
         let open = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((sender, writer)) = open {
-            drop(sender);
-            let _ = writer.join();
+        if let Some(Writer { lines, thread }) = open {
+            drop(lines);
+            let _ = thread.join();
         }
     }
 }
@@ -105,6 +110,7 @@ impl<'a> Record<'a> {
             role: &session.role.name,
             action: &access.action,
             resource: &access.resource,
+            dry_run: access.dry_run,
             decision: word,
             by: by.map(|by| By {
                 policy: &by.policy.name,
