@@ -207,3 +207,26 @@ fn the_encoded_part_of_a_refusal_is_left_out() {
     let brief = brief(&error);
     assert!(brief.ends_with("ec2:RunInstances"), "{brief}");
 }
+
+#[tokio::test]
+async fn an_unreachable_endpoint_is_named_in_one_short_line() {
+    let mut aws = aws(&[]).await;
+    let args = AwsArgs {
+        endpoint_url: Some("http://127.0.0.1:9".to_owned()),
+        region: "eu-central-1".to_owned(),
+        prefix: "muster".to_owned(),
+    };
+    aws.fleet = Aws::connect_as(&args, "test", "test").await.fleet();
+    let findings = aws.run().await;
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    let line = findings[0].to_string();
+    assert!(
+        line.starts_with("FAIL  credentials: EC2 could not be reached: "),
+        "{line}"
+    );
+    assert!(line.ends_with("AWS_REGION, and the network"), "{line}");
+    assert!(
+        !line.contains('\n') && !line.contains("DispatchFailure"),
+        "{line}"
+    );
+}

@@ -60,13 +60,20 @@ pub(super) fn refused(error: &FleetError) -> Verdict {
     Fail(format!("{fault}: {mend}"))
 }
 
-/// Returns the error without the encoded part, which only `aws sts decode-authorization-message` reads.
+/// Returns the error in one line, without the parts that only programs read: an encoded message, which
+/// `aws sts decode-authorization-message` decodes, and the SDK's structures.
 pub(super) fn brief(error: &FleetError) -> String {
     let text = error.to_string();
-    let end = text
-        .find(" Encoded authorization failure")
-        .unwrap_or(text.len());
-    text[..end].trim_end_matches(['.', ' ']).to_owned()
+    let begins = [
+        " Encoded authorization failure",
+        " (DispatchFailure(",
+        " (ResponseError(",
+        " (TimeoutError(",
+    ];
+    let end = begins.iter().filter_map(|begin| text.find(begin)).min();
+    let words = text[..end.unwrap_or(text.len())].split_whitespace();
+    let line = words.collect::<Vec<_>>().join(" ");
+    line.trim_end_matches('.').to_owned()
 }
 
 impl fmt::Display for Finding {
