@@ -121,8 +121,8 @@ defaults() {
         END { for (i = 1; i <= count; i++) print names[i] "=" values[names[i]] }' "$here/template.yaml"
 }
 
-# Sets state, the state of the stack or "none", and parameters, those of the stack or else the defaults.
-declare -gA parameters=()
+# Sets state, the state of the stack or "none"; parameters, those of the stack or else the defaults; and stored, those of the stack.
+declare -gA parameters=() stored=()
 read_stack() {
     local name text
     while IFS='=' read -r name text; do parameters[$name]=$text; done < <(defaults)
@@ -134,7 +134,9 @@ read_stack() {
     state=$text
     text=$(call cloudformation describe-stacks --stack-name "$prefix" \
         --query 'Stacks[0].Parameters[].[ParameterKey,ParameterValue]') || exit
-    while IFS=$'\t' read -r name text; do [[ -z "$name" ]] || parameters[$name]=$text; done <<<"$text"
+    while IFS=$'\t' read -r name text; do
+        [[ -z "$name" ]] || parameters[$name]=$text stored[$name]=$text
+    done <<<"$text"
 }
 
 # output NAME: prints an output of the stack.

@@ -141,9 +141,9 @@ def is_open(port):
 class Machine:
     """An instance whose files lie in a folder, and whose services listen at free ports of this machine."""
 
-    # Shared by all machines: each port of a service has one here.
     def __init__(self, folder, ports):
         self.folder, self.ports = folder, ports
+        self.paths = {"/run/muster": f"{folder}/run", "/etc/muster": f"{folder}/etc/muster", "/usr/local/sbin": f"{folder}/shims"}
         self.processes = {}
         self.started = folder / "started"
         shims = folder / "shims"
@@ -166,13 +166,19 @@ class Machine:
         import yaml
         commands = yaml.safe_load(user_data)["bootcmd"]
         script = "#!/bin/sh\n" + "\n".join(commands)
-        for path, to in (("/run/muster", "run"), ("/etc/muster", "etc/muster"), ("/usr/local/sbin", "shims")):
-            script = script.replace(path, f"{self.folder}/{to}")
+        for path, to in self.paths.items():
+            script = script.replace(path, to)
         (self.folder / "boot").write_text(script)
         done = subprocess.run(["sh", self.folder / "boot"], text=True, capture_output=True,
                               env={"PATH": f"{self.folder}/shims:{os.environ['PATH']}"})
         assert done.returncode == 0, done.stderr + script
         return done.stdout
+
+    def written(self, user_data):
+        """Returns user data that this machine wrote, with the paths as they are on an instance."""
+        for path, here in self.paths.items():
+            user_data = user_data.replace(here, path)
+        return user_data
 
     def file(self, name):
         return self.folder / "run" / name

