@@ -24,11 +24,10 @@ value() { (($# > 1)) || fail "$1 needs a value"; }
 
 # call ARGUMENTS...: runs the AWS CLI. When it fails, says why and what to do, and fails.
 call() {
-    local errors status=0
-    { errors=$(aws "$@" 2>&1 >&3 3>&-); } 3>&1 || status=$?
-    ((status != 0)) || return 0
+    local errors
+    ! { errors=$(aws "$@" 2>&1 >&3 3>&-); } 3>&1 || return 0
     explain "$errors" "aws $1 $2"
-    return "$status"
+    return 1
 }
 
 # explain ERRORS COMMAND: prints an error of the AWS CLI, and what to do.

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import boto3
 import pytest
+import requests
+import yaml
 from botocore.config import Config
 
 from aws_server import CLIENT
@@ -57,10 +59,10 @@ class Cloud:
 
     def __init__(self, folder):
         self.folder = folder
+        self.home = folder / "home"
         self.endpoint = f"http://127.0.0.1:{free_port()}"
         self.gateway = folder / "gateway-port"
         self.console = folder / "console"
-        self.console.write_text("")
         amis = [{"ami_id": image, "name": name, "owner_id": owner, "architecture": "x86_64", "state": "available", "public": True,
                  "creation_date": f"2025-0{number}-01T00:00:00.000Z", "root_device_name": "/dev/xvda", "root_device_type": "ebs",
                  "virtualization_type": "hvm", "hypervisor": "xen", "image_type": "machine", "image_location": "debian",
@@ -71,6 +73,17 @@ class Cloud:
         self.shims.mkdir()
         (folder / "aws.py").write_text(CLIENT.format(path=str(folder / "aws")))
         self.cli = f"{sys.executable} -SIE {folder / 'aws.py'}"
+        self.reset()
+        self.environment = {
+            "PATH": f"{self.shims}:{os.environ['PATH']}", "HOME": str(self.home), "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": REGION, "AWS_EC2_METADATA_DISABLED": "true", "LC_ALL": "C",
+            "MUSTER_POLL_SECONDS": "0.1", "MUSTER_READY_SECONDS": "120", "MUSTER_BAKE_SECONDS": "120"}
+
+    def reset(self):
+        """Removes what a test has left outside of moto."""
+        self.console.write_text("")
+        self.gateway.unlink(missing_ok=True)
+        shutil.rmtree(self.home, ignore_errors=True)
         # Version 1 of the CLI does not take SQS's endpoint from AWS_ENDPOINT_URL.
         self.shim("aws", f"""
             case "$*" in
@@ -80,10 +93,6 @@ class Cloud:
             exec {self.cli} --endpoint-url {self.endpoint} "$@" """)
         # The gateway listens at a free port of this machine.
         self.shim("curl", f'exec {shutil.which("curl")} --connect-to ":8000:127.0.0.1:$(cat {self.gateway} 2>/dev/null || echo 1)" "$@"')
-        self.environment = {
-            "PATH": f"{self.shims}:{os.environ['PATH']}", "HOME": str(folder / "home"), "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": REGION, "AWS_EC2_METADATA_DISABLED": "true", "LC_ALL": "C",
-            "MUSTER_POLL_SECONDS": "0.1", "MUSTER_READY_SECONDS": "120", "MUSTER_BAKE_SECONDS": "120"}
 
     def shim(self, name, text):
         path = self.shims / name
@@ -163,7 +172,6 @@ class Machine:
 
     def boot(self, user_data):
         """Runs the boot commands as cloud-init does. Returns what they printed."""
-        import yaml
         commands = yaml.safe_load(user_data)["bootcmd"]
         script = "#!/bin/sh\n" + "\n".join(commands)
         for path, to in self.paths.items():
@@ -230,10 +238,18 @@ def meanwhile(play):
     assert not thread.is_alive()
 
 
-@pytest.fixture
-def cloud(tmp_path):
-    with Cloud(tmp_path).served() as cloud:
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    with Cloud(tmp_path_factory.mktemp("cloud")).served() as cloud:
         yield cloud
+
+
+@pytest.fixture
+def cloud(server):
+    """An empty account."""
+    server.reset()
+    requests.post(f"{server.endpoint}/moto-api/reset", timeout=30).raise_for_status()
+    return server
 
 
 @pytest.fixture

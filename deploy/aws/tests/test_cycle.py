@@ -170,7 +170,7 @@ def test_cycle(cloud, machines, programs, archive, tmp_path):
     except AssertionError:
         print(web.log() if web else "")
         raise
-    key = tmp_path / "home" / ".config" / "muster" / f"{PREFIX}.key"
+    key = cloud.home / ".config" / "muster" / f"{PREFIX}.key"
     assert str(key) in said and key.stat().st_mode & 0o777 == 0o600 and key.read_text().strip() not in said
     assert not cloud.instances(Name="muster-image"), "the instance that baked runs on"
     images = ec2.describe_images(Owners=["self"], Filters=[{"Name": "tag:muster-prefix", "Values": [PREFIX]}])["Images"]

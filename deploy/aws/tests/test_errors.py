@@ -1,10 +1,9 @@
 """Errors name the cause and what to do next."""
 
-import os
 import subprocess
 
 import pytest
-from conftest import ACCOUNT, meanwhile, until
+from conftest import ACCOUNT, free_port, is_open, until
 
 HERE = "AllowedCidr=203.0.113.7/32"
 PREFIX = f"muster-{ACCOUNT}"
@@ -34,7 +33,7 @@ def test_region(cloud):
 ])
 def test_first_call(cloud, text, message):
     answer(cloud, "*get-caller-identity*", text, 255)
-    said = cloud.run("status", status=255)
+    said = cloud.run("status", status=1)
     assert message in said and text in said
 
 
@@ -112,7 +111,6 @@ def test_wrong_certificate(cloud, archive, tmp_path):
     folder.mkdir()
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=x",
                     "-keyout", folder / "key.pem", "-out", folder / "cert.pem"], check=True, capture_output=True)
-    from conftest import free_port, is_open
     port = free_port()
     server = subprocess.Popen(["openssl", "s_server", "-quiet", "-www", "-accept", str(port), "-cert", folder / "cert.pem", "-key",
                                folder / "key.pem"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -124,7 +122,7 @@ def test_wrong_certificate(cloud, archive, tmp_path):
         server.terminate()
         server.wait()
     assert "something else answers there" in said
-    assert not (tmp_path / "home/.config/muster" / f"{PREFIX}.pem").exists()
+    assert not (cloud.home / ".config" / "muster" / f"{PREFIX}.pem").exists()
 
 
 def test_nothing_answers(cloud):
