@@ -322,19 +322,21 @@ impl<'a> Moves<'a> {
             .collect()
     }
 
-    /// How many more instances may run. An instance that the same plan stops makes room for its replacement, unless it
-    /// stays paid for and the budget is the limit.
+    /// How many more instances may run. An instance that the same plan stops makes room for its replacement. While it stays
+    /// paid for, it counts towards the budget.
     fn room(&self, stops: &[Stop]) -> u32 {
         let (now, prices) = (self.observation.now, &self.policy.prices);
-        let limited = self.policy.bounds.budget_per_hour.is_some();
-        let paid = |it: &Instance| it.started_at.is_some_and(|at| now < prices.paid_until(at));
+        let paid = |it: &&Instance| it.started_at.is_some_and(|at| now < prices.paid_until(at));
         let gone: HashSet<_> = stops.iter().map(|stop| &stop.id).collect();
         let gone = self.observation.instances.iter().filter(|it| {
             let was_up = it.state != State::Stopped && !self.lost.never_started(it);
-            gone.contains(&it.id) && was_up && !(limited && paid(it))
+            gone.contains(&it.id) && was_up
         });
+        let still_paid = len_of(gone.clone().filter(paid).count());
+        let still_paid = still_paid.saturating_add(self.observation.billing.still_paid);
+        let limits = self.policy.limits(now, still_paid);
         let up = self.active().saturating_sub(len_of(gone.count()));
-        self.limits.max_workers.saturating_sub(up)
+        limits.max_workers.saturating_sub(up)
     }
 
     /// How many instances run or are about to, including those that are given up but not stopped yet.

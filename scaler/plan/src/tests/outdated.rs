@@ -1,6 +1,6 @@
 //! Instances whose image or settings are old.
 
-use crate::fixtures::{Fleet, ids};
+use crate::fixtures::{Fleet, ago, ids};
 use crate::{Plan, StopCause};
 
 fn stopped(plan: &Plan) -> Vec<(StopCause, &str)> {
@@ -46,6 +46,20 @@ fn an_outdated_worker_that_stops_is_replaced_in_the_same_plan() {
     let plan = fleet.with_backlog(1).plan();
     assert_eq!(stopped(&plan), [(StopCause::Outdated, "i-0001")]);
     assert_eq!(plan.launch, 1);
+}
+
+/// Its minute is paid for either way, so it is replaced only where the budget pays for both.
+#[test]
+fn an_outdated_worker_that_stops_within_its_paid_minute_counts_towards_the_budget() {
+    let mut fleet = Fleet::of(1).cordoned().outdated().bounded(0, 1);
+    let instance = &mut fleet.observation.instances[0];
+    (instance.leaving, instance.started_at) = (true, Some(ago(1_000)));
+    let mut fleet = fleet.with_backlog(1);
+    let price = fleet.policy.prices.per_hour;
+    for (budget, launch) in [(1.0, 0), (2.0, 1)] {
+        fleet.policy.bounds.budget_per_hour = Some(budget * price);
+        assert_eq!(fleet.plan().launch, launch, "{budget}");
+    }
 }
 
 /// Their termination frees no room for others, as they did not run.
