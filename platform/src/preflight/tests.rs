@@ -213,7 +213,7 @@ async fn an_unreachable_endpoint_is_named_in_one_short_line() {
     let mut aws = aws(&[]).await;
     let args = AwsArgs {
         endpoint_url: Some("http://127.0.0.1:9".to_owned()),
-        region: "eu-central-1".to_owned(),
+        region: Some("eu-central-1".to_owned()),
         prefix: "muster".to_owned(),
     };
     aws.fleet = Aws::connect_as(&args, "test", "test").await.fleet();
