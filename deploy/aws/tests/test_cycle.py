@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import warnings
 
 import pytest
 import requests
@@ -18,7 +19,7 @@ PHOTOS = REPOSITORY / ".local" / "photos"
 
 def check_user_data(text, folder):
     if not shutil.which("cloud-init"):
-        print("CLOUD-INIT IS MISSING (Debian: apt-get install cloud-init): user data was not checked by its schema")
+        warnings.warn("CLOUD-INIT IS MISSING (Debian: apt-get install cloud-init): user data was not checked by its schema", stacklevel=2)
         return
     (folder / "user-data").write_text(text)
     done = subprocess.run(["cloud-init", "schema", "--config-file", folder / "user-data"], text=True, capture_output=True)
@@ -227,6 +228,8 @@ def test_cycle(cloud, machines, programs, archive, tmp_path):
     # A worker as the scaler launches it.
     ec2.run_instances(ImageId=images[0]["ImageId"], MinCount=1, MaxCount=1, TagSpecifications=[{"ResourceType": "instance", "Tags": [
         {"Key": "muster-prefix", "Value": PREFIX}, {"Key": "Name", "Value": "app-tier-instance-9"}]}])
+    # And the reply queue of a front that was killed.
+    cloud.client("sqs").create_queue(QueueName=f"{PREFIX}-resp-queue-0123456789ab")
     assert "would be removed" in cloud.run("down", "--dry-run")
     assert "say --yes" in cloud.run("down", status=1)
     web.stop()
