@@ -1,6 +1,7 @@
-"""The Python environment of localcloud's fidelity suite: boto3, the AWS CLI, pytest and moto's server, each pinned.
+"""The Python environment of localcloud's fidelity suite and of the tests of deploy/aws: boto3, the AWS CLI, pytest, cfn-lint and
+moto's server, each pinned.
 
-Run as a module it makes the environment if need be and prints its path, for scripts/fidelity and scripts/bench.
+Run as a module it makes the environment if need be and prints its path, for scripts/fidelity, scripts/deploy-test and scripts/bench.
 """
 
 import shutil
@@ -36,10 +37,10 @@ def prepare():
     if sys.version_info < (3, 10):
         raise SetupError("the tests of localcloud need Python 3.10 or later, for boto3; "
                          f"this is {sys.version.split()[0]}. Without them: scripts/setup --without-tests.")
-    require_space(600)
+    require_space(800)
     if FOLDER.exists():
         shutil.rmtree(FOLDER)
-    with step("installing boto3, the AWS CLI and moto for the tests of localcloud (50 MB to download)"):
+    with step("installing boto3, the AWS CLI and moto for the tests of localcloud (70 MB to download)"):
         # A virtual environment cannot be moved, so it is made in place, and the stamp says that it is complete.
         venv.create(FOLDER, with_pip=True)
         pip = [FOLDER / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-cache-dir",

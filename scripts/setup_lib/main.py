@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 
-from . import cargo_tools, cloud_init, fidelity, fuzzing, libtorch, model, redis
+from . import cargo_tools, deploy, fidelity, fuzzing, libtorch, model, redis
 from .places import CACHE, LOCAL, MODELS, PHOTOS, WEIGHTS
 from .report import SetupError, fail, note
 
@@ -37,7 +37,7 @@ def main():
         if not arguments.without_tests:
             redis.prepare()
             fidelity.prepare()
-            cloud_init.prepare()
+            deploy.prepare()
             cargo_tools.prepare(cargo_tools.DENY)
     note(f"ready (cache: {CACHE})")
     return 0

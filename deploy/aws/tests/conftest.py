@@ -119,7 +119,8 @@ class Cloud:
     def client(self, service):
         return boto3.session.Session().client(
             service, region_name=REGION, endpoint_url=self.endpoint, aws_access_key_id="test", aws_secret_access_key="test",
-            config=Config(retries={"max_attempts": 0}, s3={"addressing_style": "path"}))
+            # moto's threads disturb each other at times.
+            config=Config(retries={"mode": "standard", "max_attempts": 4}, s3={"addressing_style": "path"}))
 
     def run(self, command, *arguments, status=0, **environment):
         """Runs one of the scripts without a terminal. Returns what it printed."""

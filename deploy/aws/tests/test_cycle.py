@@ -3,9 +3,11 @@
 import ast
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -18,10 +20,10 @@ PHOTOS = REPOSITORY / ".local" / "photos"
 
 
 def check_user_data(text, folder):
-    # Unpacked beside this Python by scripts/setup_lib/cloud_init.py.
+    # Unpacked beside this Python by scripts/setup_lib/deploy.py.
     modules = Path(sys.prefix).parent / "cloud-init" / "usr" / "lib" / "python3" / "dist-packages"
     if not modules.exists():
-        print("CLOUD-INIT IS MISSING: user data was not checked by its schema. On Debian scripts/setup fetches it")
+        warnings.warn("CLOUD-INIT IS MISSING: user data was not checked by its schema. On Debian scripts/setup fetches it", stacklevel=2)
         return
     (folder / "user-data").write_text(text)
     check = [sys.executable, "-m", "cloudinit.cmd.main", "schema", "--config-file", folder / "user-data"]
@@ -231,6 +233,8 @@ def test_cycle(cloud, machines, programs, archive, tmp_path):
     # A worker as the scaler launches it.
     ec2.run_instances(ImageId=images[0]["ImageId"], MinCount=1, MaxCount=1, TagSpecifications=[{"ResourceType": "instance", "Tags": [
         {"Key": "muster-prefix", "Value": PREFIX}, {"Key": "Name", "Value": "app-tier-instance-9"}]}])
+    # And the reply queue of a front that was killed.
+    cloud.client("sqs").create_queue(QueueName=f"{PREFIX}-resp-queue-0123456789ab")
     assert "would be removed" in cloud.run("down", "--dry-run")
     assert "say --yes" in cloud.run("down", status=1)
     web.stop()
