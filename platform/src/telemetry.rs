@@ -48,6 +48,8 @@ pub fn init(args: &TelemetryArgs) -> anyhow::Result<()> {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would report them on standard error, too, and panic when that is closed: a service then could not shut down.
+        .log_internal_errors(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     match args.log_format {
         LogFormat::Text => subscriber.init(),

@@ -1,6 +1,7 @@
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use testkit::{LocalCloud, TIMEOUT, eventually};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::UnixDatagram;
 use tokio::time::timeout;
 
@@ -64,4 +65,29 @@ async fn front_tells_systemd_that_it_is_ready_alive_and_stopping() {
     // Nothing reads the socket any longer, which must not keep front from ending.
     let ended = timeout(TIMEOUT, front.wait()).await.unwrap();
     assert!(ended.unwrap().success());
+}
+
+/// Whoever read its log has gone, as in `gateway 2>&1 | head -1`.
+#[tokio::test]
+async fn a_gateway_whose_log_cannot_be_written_still_ends() {
+    let mut gateway = tokio::process::Command::new(env!("CARGO_BIN_EXE_gateway"))
+        .args(["--listen", "127.0.0.1:0"])
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(gateway.stderr.take().unwrap()).lines();
+    while !log
+        .next_line()
+        .await
+        .unwrap()
+        .unwrap()
+        .contains("serves HTTP")
+    {}
+    drop(log);
+    let process = gateway.id().unwrap().to_string();
+    let terminated = Command::new("kill").arg(process).status();
+    assert!(terminated.unwrap().success());
+    let ended = timeout(TIMEOUT, gateway.wait()).await;
+    assert!(ended.expect("it ends").unwrap().success());
 }

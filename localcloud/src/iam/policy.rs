@@ -161,6 +161,12 @@ impl Statement {
             }
         }
         let resources = Element::of("Resource", text.resource, text.not_resource, |text| {
+            let before_variable = text.split_once("${").map(|(before, _)| before);
+            if before_variable.is_some_and(|before| before.matches(':').count() < 5) {
+                return Err(PolicyError(format!(
+                    "{text:?} has a variable before the fifth colon, where IAM allows none"
+                )));
+            }
             let Some(resolved) = resolve(text, principal)? else {
                 return Ok(Matcher::Nothing);
             };

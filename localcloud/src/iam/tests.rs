@@ -338,6 +338,10 @@ fn what_is_not_supported_is_an_error() {
             "is no ARN",
         ),
         (
+            allow(r#""Action": "*", "Resource": "arn:aws:sqs:*:${aws:PrincipalAccount}:q""#),
+            "before the fifth colon",
+        ),
+        (
             allow(r#""Action": "*", "Resource": "arn:aws:s3:::${aws:username}""#),
             "no variable",
         ),
