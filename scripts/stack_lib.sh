@@ -307,8 +307,8 @@ LINES
     caller_checks
 }
 
-# Prints localcloud's configuration: two images, their roles with the policies for AWS, and the web instance, which writes its process id to a file. User data may
-# set only variables with these prefixes.
+# Prints localcloud's configuration: two images, their roles with the policies for AWS, and the web instance, which writes its
+# process id to a file. User data may set only variables with these prefixes.
 cloud_config() {
     local set_by_user_data='["AWS_", "MUSTER_"]' policies=$root/deploy/aws/iam
     cat <<LINES

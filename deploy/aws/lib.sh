@@ -43,7 +43,7 @@ explain() {
             advice="The account's quota of vCPUs is used up: $(quota_page)" ;;
         *InsufficientInstanceCapacity*) advice="EC2 has no such instances there now: choose another type or subnet, or try later." ;;
         *BucketAlreadyExists*) advice="Another account has a bucket of this name: choose another one by --prefix." ;;
-        *"Could not connect"* | *EndpointConnection*) advice="AWS was not reached: check the network, and the region $region." ;;
+        *"Could not connect"* | *EndpointConnection*) advice="AWS cannot be reached: check the network, and the region $region." ;;
         *) advice="See 'aws help', or deploy/aws/status." ;;
     esac
     printf 'muster: %s failed: %s\n        %s\n' "$2" "$(tail -n 1 <<<"$1")" "$advice" >&2

@@ -67,7 +67,7 @@ async fn front_tells_systemd_that_it_is_ready_alive_and_stopping() {
     assert!(ended.unwrap().success());
 }
 
-/// Whoever read its log has gone, as in `gateway 2>&1 | head -1`.
+/// The reader of its log has gone, as in `gateway 2>&1 | head -1`.
 #[tokio::test]
 async fn a_gateway_whose_log_cannot_be_written_still_ends() {
     let mut gateway = tokio::process::Command::new(env!("CARGO_BIN_EXE_gateway"))
