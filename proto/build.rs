@@ -24,7 +24,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut generator = prost_build::Config::new();
     generator.enable_type_names();
     generator.bytes([".muster.v1.RecognizeRequest.image"]);
-    for part_of_json_response in ["Recognition", "BoundingBox", "Point", "Timings"] {
+    for part_of_json_response in [
+        "Recognition",
+        "Candidate",
+        "BoundingBox",
+        "Point",
+        "Timings",
+    ] {
         let message = format!(".muster.v1.{part_of_json_response}");
         generator.message_attribute(message, "#[derive(serde::Serialize)]");
     }

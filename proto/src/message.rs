@@ -73,6 +73,11 @@ mod tests {
             }),
             photo_sha256: "0123456789abcdef".repeat(4),
             time_to_live_ms: u32::MAX,
+            traceparent: format!(
+                "00-{}-{}-01",
+                "0af7651916cd43dd".repeat(2),
+                "b7ad6b7169203331"
+            ),
         }
     }
 
@@ -81,6 +86,7 @@ mod tests {
         let text = encode(&RecognitionJob {
             job_id: "j".into(),
             time_to_live_ms: 120_000,
+            traceparent: String::new(),
             ..job("a.jpg")
         });
         assert_eq!(

@@ -178,7 +178,10 @@ impl Command {
 
 impl WatchArgs {
     async fn run(&self, output: &mut impl Write, paint: Paint) -> anyhow::Result<()> {
-        let request = WatchStatusRequest { every: self.every };
+        let request = WatchStatusRequest {
+            every: self.every,
+            interval: None,
+        };
         let request = self.connect.key.call(request)?;
         let watched = self.connect.client()?.watch_status(request).await;
         let mut statuses = watched

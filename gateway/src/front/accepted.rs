@@ -117,6 +117,7 @@ async fn submit(
         photo_sha256: photo.sha256.clone(),
         // 0 would mean forever.
         time_to_live_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1),
+        traceparent: String::new(),
     };
     backend.requests.send(proto::encode(&job)).await?;
     Ok(stored)

@@ -123,6 +123,11 @@ pub fn recognized(job: &RecognitionJob, name: &str) -> String {
             landmarks: vec![proto::v1::Point { x: 1.5, y: 2.5 }; 5],
             model: "simulated".to_owned(),
             nearest_name: name.to_owned(),
+            threshold: 1.0,
+            candidates: vec![proto::v1::Candidate {
+                name: name.to_owned(),
+                distance: 0.5,
+            }],
         }),
     )
 }

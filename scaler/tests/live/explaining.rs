@@ -16,7 +16,12 @@ use crate::wait::until_seen;
 async fn watch(stage: &Stage, every: bool) -> Streaming<ScalerStatus> {
     stage.status().await;
     let mut client = ScalerClient::new(stage.scaler.clone());
-    let watched = client.watch_status(WatchStatusRequest { every }).await;
+    let watched = client
+        .watch_status(WatchStatusRequest {
+            every,
+            interval: None,
+        })
+        .await;
     watched.unwrap().into_inner()
 }
 

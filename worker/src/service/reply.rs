@@ -56,5 +56,7 @@ pub fn recognition(recognized: Recognized) -> Recognition {
             .collect(),
         model: recognized.model,
         nearest_name: recognized.nearest_name.unwrap_or_default(),
+        threshold: 0.0,
+        candidates: Vec::new(),
     }
 }

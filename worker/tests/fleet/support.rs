@@ -232,6 +232,7 @@ pub fn job(file_name: &str) -> RecognitionJob {
         deadline: Some((SystemTime::now() + Duration::from_secs(600)).into()),
         photo_sha256: String::new(),
         time_to_live_ms: 600_000,
+        traceparent: String::new(),
     }
 }
 
