@@ -108,6 +108,11 @@ pub enum LoadError {
     Weights(#[from] WeightsError),
     #[error("the model {model} is not calibrated for int8: run `worker calibrate`")]
     NotCalibrated { model: String },
+    #[error(
+        "{file} is missing: the model {model} is here with weights for 8-bit integers alone, which this processor or \
+         --precision rules out; get its fp32 weights, too (containers: build with WEIGHTS=all)"
+    )]
+    OnlyInt8 { model: String, file: PathBuf },
     /// What the engine cannot do, and what to do instead.
     #[error("{0}")]
     Engine(String),
@@ -147,7 +152,14 @@ impl Bundle {
     /// When they cannot be read, or the bundle was not calibrated for int8.
     pub fn embedder_weights(&self, precision: Precision) -> Result<WeightFile, LoadError> {
         let description = &self.description;
+        let exists = |file: &PathBuf| self.folder.join(file).exists();
         let file = match (precision, &description.embedder_int8) {
+            (Precision::Fp32, Some(int8)) if exists(int8) && !exists(&description.embedder) => {
+                return Err(LoadError::OnlyInt8 {
+                    model: description.name.clone(),
+                    file: self.folder.join(&description.embedder),
+                });
+            }
             (Precision::Fp32, _) => &description.embedder,
             (Precision::Int8, Some(file)) => file,
             (Precision::Int8, None) => {
