@@ -9,7 +9,7 @@ pub(super) const LINE: f64 = 16.0;
 pub(super) const SIZE: f64 = 12.0;
 pub(super) const TITLE_LINE: f64 = 20.0;
 const TITLE_SIZE: f64 = 15.0;
-const UNITS: [&str; 8] = ["s", "ms", "min", "h", "kB", "MB", "GB", "times"];
+const UNITS: [&str; 7] = ["s", "ms", "min", "h", "kB", "MB", "GB"];
 
 /// Returns the width of text in letters of this size, as in DejaVu Sans, which is wider than most.
 pub(super) fn width(text: &str, size: f64) -> f64 {
