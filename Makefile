@@ -3,7 +3,7 @@
 # They reach the scripts by the environment, where make puts what is given on its command line.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up package check test docker-test fuzz bench clean
+.PHONY: help setup demo up doctor package check test docker-test fuzz bench clean
 
 help: ## Show this list
 	@echo "Muster, elastic face recognition"
@@ -22,6 +22,9 @@ demo: ## Set up, build, recognize 100 photos on workers that start and stop, and
 
 up: ## Set up, build and run the whole stack until Ctrl-C
 	@scripts/stack up
+
+doctor: ## Look at the stack of make up, and say what is wrong and what to do
+	@scripts/stack doctor
 
 package: ## Make the release archive: programs, model, systemd units, install (ENGINE=torch, GALLERY=people.safetensors)
 	@scripts/package --engine $${ENGINE:-native}

@@ -343,12 +343,27 @@ user_data = $(toml "$(web_user_data)"$'\n')
 LINES
 }
 
+# Prints shell lines with what `doctor` has to know of this stack.
+doctor_settings() {
+    printf 'export %s=%q\n' MUSTER_URL "$http_url" MUSTER_FRONT "$front_url" MUSTER_SCALER "$scaler_url" \
+        MUSTER_MODELS "$models" MUSTER_GALLERY "$gallery" MUSTER_ENGINE "$engine" MUSTER_PREFIX "$prefix" \
+        AWS_ENDPOINT_URL "$AWS_ENDPOINT_URL" AWS_ACCESS_KEY_ID "$AWS_ACCESS_KEY_ID" \
+        AWS_SECRET_ACCESS_KEY "$AWS_SECRET_ACCESS_KEY"
+    [[ -z "${MUSTER_API_KEY:-}" ]] ||
+        printf 'export %s=%q\n' MUSTER_API_KEY "$MUSTER_API_KEY" MUSTER_API_KEYS "$work/api-keys.toml"
+    [[ -z "${MUSTER_PEER_CA:-}" ]] ||
+        printf 'export %s=%q\n' MUSTER_TLS_CERT "$work/tls/cert.pem" MUSTER_PEER_CA "$MUSTER_PEER_CA" \
+            MUSTER_PEER_CERT "$MUSTER_PEER_CERT" MUSTER_PEER_KEY "$MUSTER_PEER_KEY"
+    printf '%s=%q\n' bin "$bin" data "$data"
+}
+
 start_cloud() {
     mkdir -p "$data"
     rm -f "$data/web-instance.pid"
-    # Both contain secrets.
-    (umask 077 && rm -f "$work/worker-user-data" "$work/localcloud.toml" &&
-        worker_user_data >"$work/worker-user-data" && cloud_config >"$work/localcloud.toml")
+    # They contain secrets.
+    (umask 077 && rm -f "$work/worker-user-data" "$work/localcloud.toml" "$work/doctor.env" &&
+        worker_user_data >"$work/worker-user-data" && cloud_config >"$work/localcloud.toml" &&
+        doctor_settings >"$work/doctor.env")
     say "starting the local cloud, which boots the web instance"
     local record=()
     [[ "$command" != check ]] || record=(--record-calls "$data/calls.jsonl")

@@ -304,6 +304,23 @@ impl Queue {
         Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
+    /// Reads the name of the dead-letter queue, and after how many receives a message goes there; absent without one.
+    pub async fn redrive_policy(&self) -> Result<Option<(String, u32)>, QueueError> {
+        let name = QueueAttributeName::RedrivePolicy;
+        let attributes = self.attributes([name.clone()]).await?;
+        let Some(policy) = attributes.get(&name) else {
+            return Ok(None);
+        };
+        let policy: serde_json::Value = serde_json::from_str(policy).unwrap_or_default();
+        let target = policy["deadLetterTargetArn"].as_str().unwrap_or_default();
+        let queue = target.rsplit(':').next().unwrap_or_default().to_owned();
+        // SQS returns it as a number or as text, as it was set.
+        let count = &policy["maxReceiveCount"];
+        let text = count.as_str().and_then(|text| text.parse().ok());
+        let count = count.as_u64().or(text).unwrap_or_default();
+        Ok(Some((queue, u32::try_from(count).unwrap_or(u32::MAX))))
+    }
+
     /// Reads when the queue's attributes were last set, in seconds of SQS's clock.
     pub async fn last_modified(&self) -> Result<u64, QueueError> {
         self.number(QueueAttributeName::LastModifiedTimestamp).await

@@ -1,181 +1,152 @@
-//! Demand, machines and latency over time, as SVG: a row for each trace, a panel for each policy.
+//! Demand, workers and latency over time: a chart for each policy on a trace, as SVG and as an HTML page.
 
-use std::fmt::Write;
+use report::chart::{Axis, Chart, Color, Reference, Scale, Series, Shape, Side, columns};
+use report::html::Page;
 
+use crate::report::{COLUMNS, row};
+use crate::words;
 use crate::{Comparison, Run, Sample};
 
-const WIDTH: f64 = 420.0;
-const HEIGHT: f64 = 250.0;
-/// Around what is drawn in a panel.
-const LEFT: f64 = 44.0;
-const RIGHT: f64 = 44.0;
-const TOP: f64 = 28.0;
-const BOTTOM: f64 = 28.0;
+/// Into how many parts of the time demand and latency are merged: a chart in two columns is 300 pixels wide.
+const PARTS: usize = 120;
+/// How much is shown after the end of a trace at most: as long as `keda` keeps its last workers, and a little more.
+const AFTERWARDS: f64 = 330.0;
 
-const STYLE: &str = "text{font:11px sans-serif;fill:#333}.title{font-weight:bold}.right{text-anchor:end}\
-.frame{fill:none;stroke:#bbb}.demand{fill:#dbe7f5;stroke:none}.busy{fill:none;stroke:#8fb3de}\
-.up{fill:none;stroke:#1f4e8c;stroke-width:1.5}.latency{fill:none;stroke:#c8501e}.target{stroke:#c8501e;stroke-dasharray:3 3}";
-
-/// Returns an SVG document.
+/// Returns an SVG document with a chart for each policy, in two columns.
 #[must_use]
 pub fn svg(comparisons: &[Comparison]) -> String {
-    let columns = comparisons
+    if let [compared] = comparisons {
+        let title = format!("Trace {}", compared.trace.name);
+        let text = format!("{} {}", words::trace(compared), words::HOW_TO_READ);
+        return columns(&title, &text, &charts(compared), 2);
+    }
+    let mut all = Vec::new();
+    for compared in comparisons {
+        all.extend(charts(compared).into_iter().map(|chart| Chart {
+            title: format!("{}: {}", compared.trace.name, chart.title),
+            ..chart
+        }));
+    }
+    columns("Policies compared", words::HOW_TO_READ, &all, 2)
+}
+
+/// Returns an HTML page with the charts and the figures of each trace.
+#[must_use]
+pub fn page(comparisons: &[Comparison]) -> String {
+    let mut page = Page::new("Scaling policies compared");
+    page.paragraph(words::HOW_TO_READ);
+    for compared in comparisons {
+        let rows: Vec<_> = compared.runs.iter().map(|run| row(compared, run)).collect();
+        page.heading(&format!("Trace {}", compared.trace.name))
+            .paragraph(&words::trace(compared))
+            .charts(&charts(compared))
+            .table(&words::figures(compared), &COLUMNS, &rows);
+    }
+    page.finish()
+}
+
+/// Returns a chart for each policy, all with the same axes.
+fn charts(compared: &Comparison) -> Vec<Chart> {
+    let samples = || compared.runs.iter().flat_map(|run| &run.outcome.samples);
+    let end = samples().map(|it| it.at).fold(1.0, f64::max);
+    let end = end.min(compared.trace.length + AFTERWARDS);
+    let runs = compared.runs.iter();
+    let all: Vec<_> = runs.map(|run| series(compared, run, end)).collect();
+    let on_the_left = all.iter().flatten().filter(|it| it.side == Side::Left);
+    let workers = on_the_left.flat_map(|it| it.points.iter().map(|point| point.1));
+    let workers = workers.fold(1.0, f64::max);
+    let slowest = samples().filter_map(|it| it.latency).fold(1.0, f64::max);
+    let axis = |name: &str, unit, limits| Axis {
+        name: name.to_owned(),
+        unit,
+        limits: Some(limits),
+        ..Axis::default()
+    };
+    let x = axis("Time", "s", (0.0, end));
+    let left = axis("Workers", "", (0.0, (workers / 5.0).ceil() * 5.0));
+    let right = Axis {
+        scale: Scale::Logarithmic,
+        ..axis(
+            "Latency",
+            "s",
+            (0.1, 10_f64.powf(slowest.log10().ceil().max(1.0))),
+        )
+    };
+    let chart = |(run, series): (&Run, Vec<Series>)| Chart {
+        title: run.policy.name().to_owned(),
+        caption: words::run(compared, run),
+        x: x.clone(),
+        left: left.clone(),
+        right: Some(right.clone()),
+        series,
+        lines: vec![target(compared)],
+    };
+    compared.runs.iter().zip(all).map(chart).collect()
+}
+
+fn series(compared: &Comparison, run: &Run, end: f64) -> Vec<Series> {
+    let samples: Vec<_> = run
+        .outcome
+        .samples
         .iter()
-        .map(|compared| compared.runs.len())
-        .max()
-        .unwrap_or(0);
-    let (width, height) = (
-        WIDTH * columns as f64,
-        HEIGHT * comparisons.len() as f64 + 24.0,
-    );
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\">\
-         <style>{STYLE}</style><rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"{LEFT}\" y=\"16\">left: arrivals in workers (area), instances up (dark) and busy (light); \
-         right, logarithmic: 95th percentile of latency, and its target (dashed)</text>\n"
-    );
-    for (row, compared) in comparisons.iter().enumerate() {
-        for (column, run) in compared.runs.iter().enumerate() {
-            let (x, y) = (WIDTH * column as f64, HEIGHT * row as f64 + 24.0);
-            let _ = write!(svg, "<g transform=\"translate({x} {y})\">");
-            panel(&mut svg, compared, run);
-            svg += "</g>\n";
-        }
-    }
-    svg += "</svg>\n";
-    svg
-}
-
-/// From values to coordinates within a panel.
-struct Scale {
-    seconds: f64,
-    workers: f64,
-    /// Least and most, in seconds.
-    latency: (f64, f64),
-}
-
-fn panel(svg: &mut String, compared: &Comparison, run: &Run) {
-    let samples = &run.outcome.samples;
-    let service = compared.scenario.service.0;
-    let demand = |sample: &Sample| sample.arrivals * service;
-    let scale = Scale::of(samples, demand);
-    let target = compared.scenario.policy.targets.latency.as_secs_f64();
-    let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
-    let _ = write!(
-        svg,
-        "<text class=\"title\" x=\"{LEFT}\" y=\"20\">{}: {}</text>",
-        escaped(&compared.trace.name),
-        run.policy.name()
-    );
-    let area = line(
-        samples
-            .iter()
-            .map(|it| (scale.x(it.at), scale.y(demand(it)))),
-    );
-    let _ = write!(
-        svg,
-        "<path class=\"demand\" d=\"M{LEFT} {bottom}L{area}L{} {bottom}Z\"/>",
-        scale.x(scale.seconds)
-    );
-    for (class, count) in [
-        ("busy", (|it| it.busy) as fn(&Sample) -> u32),
-        ("up", |it| it.up),
-    ] {
-        let points = samples
-            .iter()
-            .map(|it| (scale.x(it.at), scale.y(f64::from(count(it)))));
-        let _ = write!(svg, "<path class=\"{class}\" d=\"M{}\"/>", line(points));
-    }
-    let answered = samples.iter().filter_map(|it| Some((it.at, it.latency?)));
-    let points: Vec<_> = answered
-        .map(|(at, latency)| (scale.x(at), scale.latency(latency)))
+        .filter(|it| it.at <= end)
         .collect();
-    if !points.is_empty() {
-        let _ = write!(
-            svg,
-            "<path class=\"latency\" d=\"M{}\"/>",
-            line(points.into_iter())
-        );
+    // Parts begin at the same times under every policy.
+    let part_of = |it: &&Sample| (it.at / end * PARTS as f64) as usize;
+    let (mut demanded, mut latencies) = (Vec::new(), Vec::new());
+    for part in samples.chunk_by(|before, after| part_of(before) == part_of(after)) {
+        let at = part.iter().map(|it| it.at).sum::<f64>() / part.len() as f64;
+        let sum: f64 = part.iter().map(|it| demand(compared, it)).sum();
+        demanded.push((at, sum / part.len() as f64));
+        let replies = part.iter().filter_map(|it| it.latency);
+        latencies.push((at, replies.fold(f64::NAN, f64::max)));
     }
-    let y = scale.latency(target);
-    let _ = write!(
-        svg,
-        "<line class=\"target\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>"
-    );
-    axes(svg, &scale, right, bottom);
+    let up = samples.iter().map(|it| (it.at, f64::from(it.up)));
+    let mut up: Vec<_> = up.collect();
+    if let Some(gone) = words::gone_at(run).filter(|at| *at < end) {
+        up.extend([(gone, 0.0), (end, 0.0)]);
+    }
+    let of = |name: &str, points, shape, color, side| Series {
+        name: name.to_owned(),
+        points,
+        shape,
+        color,
+        side,
+    };
+    vec![
+        of(
+            "demand: workers that it keeps busy",
+            demanded,
+            Shape::Area,
+            Color::Gray,
+            Side::Left,
+        ),
+        of(
+            "workers that are up",
+            up,
+            Shape::Steps,
+            Color::Blue,
+            Side::Left,
+        ),
+        of(
+            "95th percentile of latency",
+            latencies,
+            Shape::Line,
+            Color::Red,
+            Side::Right,
+        ),
+    ]
 }
 
-fn axes(svg: &mut String, scale: &Scale, right: f64, bottom: f64) {
-    let (width, height) = (right - LEFT, bottom - TOP);
-    let _ = write!(
-        svg,
-        "<rect class=\"frame\" x=\"{LEFT}\" y=\"{TOP}\" width=\"{width}\" height=\"{height}\"/>"
-    );
-    for part in 0..=2 {
-        let workers = scale.workers * f64::from(part) / 2.0;
-        let y = scale.y(workers) + 4.0;
-        let _ = write!(
-            svg,
-            "<text class=\"right\" x=\"{}\" y=\"{y:.1}\">{workers:.0}</text>",
-            LEFT - 5.0
-        );
-        let seconds = scale.seconds * f64::from(part) / 2.0;
-        let anchor = ["start", "middle", "end"][part as usize];
-        let _ = write!(
-            svg,
-            "<text x=\"{:.1}\" y=\"{}\" style=\"text-anchor:{anchor}\">{seconds:.0} s</text>",
-            scale.x(seconds),
-            bottom + 16.0
-        );
-    }
-    let mut latency = scale.latency.0;
-    while latency <= scale.latency.1 * 1.001 {
-        let y = scale.latency(latency) + 4.0;
-        let _ = write!(
-            svg,
-            "<text x=\"{}\" y=\"{y:.1}\">{latency} s</text>",
-            right + 5.0
-        );
-        latency *= 10.0;
-    }
+fn demand(compared: &Comparison, sample: &Sample) -> f64 {
+    sample.arrivals * compared.scenario.service.0
 }
 
-impl Scale {
-    fn of(samples: &[Sample], demand: impl Fn(&Sample) -> f64) -> Self {
-        let workers = samples
-            .iter()
-            .map(|it| f64::from(it.up).max(demand(it)))
-            .fold(1.0, f64::max);
-        let latencies = samples.iter().filter_map(|it| it.latency);
-        let most = latencies.fold(1.0, f64::max);
-        Self {
-            seconds: samples.last().map_or(1.0, |last| last.at.max(1.0)),
-            workers: (workers / 2.0).ceil() * 2.0,
-            latency: (0.1, 10_f64.powf(most.log10().ceil())),
-        }
+fn target(compared: &Comparison) -> Reference {
+    let value = compared.scenario.policy.targets.latency.as_secs_f64();
+    Reference {
+        name: format!("target {value} s"),
+        value,
+        side: Side::Right,
     }
-
-    fn x(&self, seconds: f64) -> f64 {
-        LEFT + (WIDTH - LEFT - RIGHT) * seconds / self.seconds
-    }
-
-    fn y(&self, workers: f64) -> f64 {
-        HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * workers / self.workers
-    }
-
-    fn latency(&self, seconds: f64) -> f64 {
-        let (least, most) = self.latency;
-        let share = (seconds / least).ln() / (most / least).ln();
-        HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share.clamp(0.0, 1.0)
-    }
-}
-
-/// Returns points as the rest of a path that begins with a move or a line.
-fn line(points: impl Iterator<Item = (f64, f64)>) -> String {
-    let points: Vec<_> = points.map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
-    points.join("L")
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
 }

@@ -10,7 +10,7 @@
 //! - `random`: seeded random numbers and distributions.
 //! - [`Outcome`]: latencies, cost and starts of one policy on one trace; `histogram` counts the latencies.
 //! - `optimum`: the least that the same latency could cost with all arrivals known in advance.
-//! - [`Comparison`]: all policies on one trace; [`report`] and [`chart`] print it.
+//! - [`Comparison`]: all policies on one trace; [`report`] and [`chart`] print it, `words` explains it.
 
 pub mod chart;
 mod cloud;
@@ -25,6 +25,7 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 mod traces;
+mod words;
 
 use std::time::Duration;
 

@@ -20,6 +20,8 @@ pub struct Outcome {
     pub plans: u64,
     pub most_up: u32,
     pub ended_at: Micros,
+    /// Workers that are still up then.
+    pub stay_up: u32,
     pub samples: Vec<Sample>,
 }
 

@@ -22,15 +22,15 @@ pub struct Report {
 
 /// The figures of one policy on one trace.
 #[derive(Debug, Clone, Copy)]
-struct Figures {
+pub(crate) struct Figures {
     p50: f64,
-    p95: f64,
+    pub p95: f64,
     p99: f64,
     /// Dollars.
     cost: f64,
     starts: u64,
     reversals_per_step: f64,
-    over_use: f64,
+    pub over_use: f64,
 }
 
 impl Report {
@@ -70,7 +70,7 @@ impl Figures {
     }
 }
 
-fn figures(compared: &Comparison, run: &Run) -> Figures {
+pub(crate) fn figures(compared: &Comparison, run: &Run) -> Figures {
     let outcome = &run.outcome;
     Figures {
         p50: outcome.latency(0.5),
@@ -83,27 +83,44 @@ fn figures(compared: &Comparison, run: &Run) -> Figures {
     }
 }
 
+/// The heads of the columns of [`row`].
+pub(crate) const COLUMNS: [&str; 10] = [
+    "policy",
+    "p50 s",
+    "p95 s",
+    "p99 s",
+    "cost $",
+    "starts",
+    "most up",
+    "reversals/step",
+    "over-use",
+    "unanswered",
+];
+
+/// Returns the figures of a policy for a table.
+pub(crate) fn row(compared: &Comparison, run: &Run) -> Vec<String> {
+    let row = figures(compared, run);
+    let unanswered = run.outcome.accepted - run.outcome.answered;
+    vec![
+        run.policy.name().to_owned(),
+        format!("{:.2}", row.p50),
+        format!("{:.2}", row.p95),
+        format!("{:.2}", row.p99),
+        format!("{:.4}", row.cost),
+        row.starts.to_string(),
+        run.outcome.most_up.to_string(),
+        format!("{:.2}", row.reversals_per_step),
+        format!("{:.2}", row.over_use),
+        unanswered.to_string(),
+    ]
+}
+
 /// Returns a line for each policy, and how `latency` compares.
 #[must_use]
 pub fn table(compared: &Comparison) -> String {
     let mut text = heading(compared);
     for run in &compared.runs {
-        let row = figures(compared, run);
-        let unanswered = run.outcome.accepted - run.outcome.answered;
-        let _ = writeln!(
-            text,
-            "  {:<22}{:>10.2}{:>10.2}{:>10.2}{:>10.4}{:>8}{:>9}{:>15.2}{:>10.2}{:>12}",
-            run.policy.name(),
-            row.p50,
-            row.p95,
-            row.p99,
-            row.cost,
-            row.starts,
-            run.outcome.most_up,
-            row.reversals_per_step,
-            row.over_use,
-            unanswered,
-        );
+        text += &line(&row(compared, run));
     }
     text += &assumptions(compared);
     text += &verdict(compared);
@@ -130,21 +147,23 @@ fn heading(compared: &Comparison) -> String {
             optimum.latency
         );
     }
-    let _ = writeln!(
-        text,
-        "\n  {:<22}{:>10}{:>10}{:>10}{:>10}{:>8}{:>9}{:>15}{:>10}{:>12}",
-        "policy",
-        "p50 s",
-        "p95 s",
-        "p99 s",
-        "cost $",
-        "starts",
-        "most up",
-        "reversals/step",
-        "over-use",
-        "unanswered"
-    );
+    text.push('\n');
+    text += &line(&COLUMNS);
     text
+}
+
+/// Sets the cells of a row in columns.
+fn line(cells: &[impl AsRef<str>]) -> String {
+    const WIDTHS: [usize; 10] = [22, 10, 10, 10, 10, 8, 9, 15, 10, 12];
+    let mut line = String::from("  ");
+    for (column, (cell, width)) in cells.iter().zip(WIDTHS).enumerate() {
+        let cell = cell.as_ref();
+        let _ = match column {
+            0 => write!(line, "{cell:<width$}"),
+            _ => write!(line, "{cell:>width$}"),
+        };
+    }
+    line + "\n"
 }
 
 /// The assumptions that differ from the defaults.

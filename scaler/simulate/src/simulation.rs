@@ -65,6 +65,7 @@ pub(crate) fn run(
     let mut cloud = simulation.cloud;
     cloud.outcome.billed = cloud.billed();
     cloud.outcome.ended_at = cloud.now;
+    cloud.outcome.stay_up = cloud.up();
     cloud.outcome
 }
 

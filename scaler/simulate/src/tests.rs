@@ -1,2 +1,3 @@
+mod charts;
 mod queue;
 mod whole;

@@ -55,9 +55,12 @@ pub struct SimulateArgs {
     /// Write the figures to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Draw demand, machines and latency: into one file, or one for each trace in a folder
+    /// Draw demand, workers and latency: into one file, or one for each trace in a folder
     #[arg(long, value_name = "FILE|DIR")]
     pub svg: Option<PathBuf>,
+    /// Write a page with the charts and the figures, for a browser
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Simulate a day of 10,000 instances and 100 million requests, instead of the named traces unless --trace is given too
     #[arg(long)]
     pub day: bool,
@@ -91,6 +94,9 @@ impl SimulateArgs {
         }
         if let Some(path) = &self.svg {
             draw(path, &report)?;
+        }
+        if let Some(path) = &self.html {
+            write(path, &chart::page(&report.comparisons))?;
         }
         Ok(())
     }

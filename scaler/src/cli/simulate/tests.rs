@@ -33,6 +33,8 @@ fn the_command_prints_a_table_and_writes_figures_and_charts() {
         &json,
         "--svg",
         &at("charts"),
+        "--html",
+        &at("out/page.html"),
     ])
     .unwrap();
     assert!(printed.contains("step: 100 requests"), "{printed}");
@@ -57,6 +59,10 @@ fn the_command_prints_a_table_and_writes_figures_and_charts() {
     let chart = std::fs::read_to_string(at("charts/mine.svg")).unwrap();
     assert!(chart.starts_with("<svg") && chart.ends_with("</svg>\n"));
     assert!(!chart.contains("NaN") && !chart.contains("inf"), "{chart}");
+    let page = std::fs::read_to_string(at("out/page.html")).unwrap();
+    for words in ["Trace step", "Trace mine", "3 requests in", "over-use"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
 }
 
 #[test]
