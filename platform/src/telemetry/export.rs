@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{Context, Key};
-use opentelemetry_otlp::{RetryPolicy, WithTonicConfig};
+use opentelemetry_otlp::WithTonicConfig;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{
@@ -74,7 +74,6 @@ impl Exporting {
         let sender = opentelemetry_otlp::SpanExporter::builder()
             .with_tonic()
             .with_channel(channel)
-            .with_retry_policy(RetryPolicy::disabled())
             .build()?;
         let queued = Arc::new(AtomicUsize::new(0));
         let exporter = Exporter {
@@ -236,5 +235,14 @@ impl SpanExporter for Exporter {
         if let Some(sender) = Arc::get_mut(&mut self.sender) {
             sender.set_resource(resource);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_page_lists_every_metric() {
+        let rows = crate::metric::markdown(super::TABLE);
+        testkit::assert_generated("docs/watching.md", "traces", &rows);
     }
 }

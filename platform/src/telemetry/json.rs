@@ -32,7 +32,7 @@ where
         if let Some(span) = spans.find(|span| has_ids(span.metadata())) {
             let extensions = span.extensions();
             let fields = extensions.get::<FormattedFields<JsonFields>>();
-            let ids = fields.map(|fields| fields.fields.trim_matches(['{', '}']));
+            let ids = fields.and_then(|it| it.fields.strip_prefix('{')?.strip_suffix('}'));
             if let (Some(ids), Some(rest)) =
                 (ids.filter(|it| !it.is_empty()), line.strip_prefix('{'))
             {

@@ -98,3 +98,20 @@ fn version(version: Version) -> &'static str {
         _ => "1.1",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_a_single_traceparent_counts() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(sent_traceparent(&headers), None);
+        headers.append(TRACEPARENT, HeaderValue::from_static("00-1-2-01"));
+        assert_eq!(sent_traceparent(&headers), Some("00-1-2-01"));
+        headers.append(TRACEPARENT, HeaderValue::from_static("00-3-4-01"));
+        assert_eq!(sent_traceparent(&headers), None);
+    }
+}

@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
-use opentelemetry::trace::{Span as _, SpanKind, TraceContextExt, TraceId, Tracer};
+pub use opentelemetry::trace::SpanKind as Kind;
+use opentelemetry::trace::{Span as _, SpanBuilder, TraceContextExt, TraceId, Tracer};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracer;
@@ -49,10 +50,14 @@ pub fn continue_trace(span: &Span, traceparent: Option<&str>) {
     if span.is_disabled() {
         return;
     }
-    let carrier = Carrier(traceparent);
-    let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier);
     // It fails only for a span that was entered.
-    let _ = span.set_parent(parent);
+    let _ = span.set_parent(remote(traceparent));
+}
+
+/// Returns a context whose span is the caller's, or one without a span.
+fn remote(traceparent: Option<&str>) -> Context {
+    let carrier = Carrier(traceparent);
+    TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier)
 }
 
 /// Returns the `traceparent` for what is called from here, or `None` outside of traces.
@@ -74,40 +79,50 @@ pub fn trace_id() -> Option<TraceId> {
     (id != TraceId::INVALID).then_some(id)
 }
 
-/// Adds a finished span to the current one that lasted until now.
-pub fn ended_now(name: &'static str, kind: SpanKind, lasted: Duration, attributes: Vec<KeyValue>) {
-    let now = SystemTime::now();
-    add(name, kind, now - lasted, now, attributes);
+/// Adds a span that has lasted until now to the trace of a `traceparent`. Without a valid one it adds nothing.
+pub fn ended_now(
+    name: &'static str,
+    kind: Kind,
+    traceparent: &str,
+    lasted: Duration,
+    attributes: &[(&'static str, &str)],
+) {
+    let parent = remote(Some(traceparent));
+    let Some(tracer) = TRACER.get().filter(|_| parent.has_active_span()) else {
+        return;
+    };
+    let attributes = attributes
+        .iter()
+        .map(|(name, value)| KeyValue::new(*name, (*value).to_owned()));
+    let builder = tracer
+        .span_builder(name)
+        .with_kind(kind)
+        .with_attributes(attributes);
+    add(tracer, builder, &parent, lasted, SystemTime::now());
 }
 
 /// Adds finished spans to the current one: stages that followed each other and of which the last has just ended.
 pub fn stages(stages: &[(&'static str, Duration)]) {
+    let Some((tracer, parent)) = TRACER.get().zip(current()) else {
+        return;
+    };
     let mut end = SystemTime::now();
     for (name, lasted) in stages.iter().rev() {
-        let start = end - *lasted;
-        add(name, SpanKind::Internal, start, end, Vec::new());
-        end = start;
+        add(tracer, tracer.span_builder(*name), &parent, *lasted, end);
+        end -= *lasted;
     }
 }
 
 fn add(
-    name: &'static str,
-    kind: SpanKind,
-    start: SystemTime,
+    tracer: &SdkTracer,
+    builder: SpanBuilder,
+    parent: &Context,
+    lasted: Duration,
     end: SystemTime,
-    attributes: Vec<KeyValue>,
 ) {
-    let Some((tracer, parent)) = TRACER.get().zip(current()) else {
-        return;
-    };
-    let builder = tracer
-        .span_builder(name)
-        .with_kind(kind)
-        .with_start_time(start)
-        .with_attributes(attributes);
-    builder
-        .start_with_context(tracer, &parent)
-        .end_with_timestamp(end);
+    let builder = builder.with_start_time(end - lasted);
+    let mut span = builder.start_with_context(tracer, parent);
+    span.end_with_timestamp(end);
 }
 
 /// Returns the context of the innermost span that is entered, or `None` while there are no traces.
