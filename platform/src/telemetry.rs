@@ -81,6 +81,9 @@ pub fn init(service: &str, args: &TelemetryArgs) -> anyhow::Result<Telemetry> {
         }
     }
     metrics_handle();
+    if exporting.is_some() {
+        export::describe();
+    }
     crate::process::disable_core_dumps();
     Ok(Telemetry {
         _exporting: exporting,

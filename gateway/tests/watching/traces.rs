@@ -90,6 +90,7 @@ async fn one_photo_is_one_trace_in_all_services() {
     let _worker = stack.worker("i-0001").await;
     let answer = stack.post(&format!("{PERSON}.jpg"), photo(), None).await;
     assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.text.starts_with(&format!("{PERSON}:")), "{answer:?}");
     let trace = trace_of(&collector, &answer.request_id).await;
     assert_eq!(tree(&trace), TREE);
     let traces: BTreeSet<_> = collector.spans().into_iter().map(|it| it.trace).collect();

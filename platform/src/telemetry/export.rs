@@ -99,7 +99,6 @@ impl Exporting {
             .with_span_processor(processor)
             .build();
         trace::turn_on(provider.tracer("muster"));
-        describe();
         Ok(Self {
             provider,
             runtime: Some(runtime),
