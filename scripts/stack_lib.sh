@@ -153,6 +153,12 @@ AWS_ENDPOINT_URL=$AWS_ENDPOINT_URL
 AWS_REGION=$AWS_REGION
 MUSTER_PREFIX=$prefix
 LINES
+    trace_settings
+}
+
+# Prints OpenTelemetry's settings, which all services share.
+trace_settings() {
+    env | grep -E '^OTEL_[A-Z_]+=.' || true
 }
 
 # Makes an API key, which services and user share, and a certificate authority with one certificate, new at each start.
@@ -311,7 +317,7 @@ LINES
 # Prints localcloud's configuration: two images, their roles with the policies for AWS, and the web instance, which writes its
 # process id to a file. User data may set only variables with these prefixes.
 cloud_config() {
-    local set_by_user_data='["AWS_", "MUSTER_"]' policies=$root/deploy/aws/iam
+    local set_by_user_data='["AWS_", "MUSTER_", "OTEL_"]' policies=$root/deploy/aws/iam
     cat <<LINES
 [[image]]
 id = "ami-muster-web"

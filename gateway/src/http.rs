@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, Method, Request, Uri};
 use axum::response::Response;
 use axum::routing::{get, post};
 use futures::future::BoxFuture;
@@ -16,6 +16,7 @@ use platform::admin::AdminArgs;
 use platform::duration;
 use platform::http::{ConnectionLimits, serve};
 use platform::shutdown::bounded;
+use platform::telemetry::server::{http_span, note_http_status};
 use platform::tls::{ClientCaArgs, PeerTlsArgs, Protocol, ServerTlsArgs};
 use proto::JobId;
 use proto::v1::recognizer_client::RecognizerClient;
@@ -27,7 +28,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
-use tower_http::trace::TraceLayer;
+use tower_http::trace::{DefaultMakeSpan, MakeSpan, TraceLayer};
+use tracing::Span;
 
 use crate::byte_budget::ByteBudget;
 use crate::error::{ErrorCode, RequestError};
@@ -174,13 +176,23 @@ async fn run_until(
         viewers: Viewers::new(config.max_viewers, scalers, shutdown.clone()),
         config,
     };
-    let routes = router(gateway).merge(platform::admin::router(readiness));
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let routes = router(gateway, scheme).merge(platform::admin::router(readiness));
     let serving = serve(listener, tls, routes, &connections, shutdown.clone());
     bounded("http", &shutdown, drain_deadline, serving).await;
     Ok(())
 }
 
-fn router(gateway: Gateway) -> Router {
+/// Only the requests that the gateway forwards are part of traces.
+fn span_of<B>(request: &Request<B>, scheme: &'static str) -> Span {
+    if request.method() == Method::POST && request.uri().path() == "/" {
+        http_span(request, "/", scheme)
+    } else {
+        DefaultMakeSpan::new().make_span(request)
+    }
+}
+
+fn router(gateway: Gateway, scheme: &'static str) -> Router {
     Router::new()
         // `upload` has its own limits, with its own messages.
         .route(
@@ -197,7 +209,12 @@ fn router(gateway: Gateway) -> Router {
         .layer(
             ServiceBuilder::new()
                 .layer(SetSensitiveRequestHeadersLayer::new(SECRET_HEADERS))
-                .layer(TraceLayer::new_for_http().on_failure(()))
+                .layer(
+                    TraceLayer::new_for_http()
+                        .make_span_with(move |request: &Request<_>| span_of(request, scheme))
+                        .on_response(note_http_status)
+                        .on_failure(()),
+                )
                 // A name is shorter than gzip's overhead.
                 .layer(CompressionLayer::new().compress_when(
                     DefaultPredicate::new().and(NotForContentType::const_new("text/plain")),

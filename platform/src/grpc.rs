@@ -21,6 +21,7 @@ use crate::access::{AccessArgs, Authenticator, Role, SECRET_HEADERS};
 use crate::admin::Readiness;
 use crate::connections::{Limits, Listener};
 use crate::shutdown::{CancellationToken, bounded};
+use crate::telemetry::server::{note_rpc_status, rpc_span};
 use crate::tls::{Acceptor, ClientCaArgs, PeerTlsArgs, Protocol, ServerTlsArgs};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -34,6 +35,8 @@ const MAX_CONCURRENT_CALLS: u32 = 4096;
 const CALL_WINDOW: u32 = 64 * 1024;
 /// Bytes of all calls of a connection: calls that wait unread must not block the others.
 const CONNECTION_WINDOW: u32 = MAX_CONCURRENT_CALLS * CALL_WINDOW;
+/// The service whose calls are part of traces.
+const TRACED: &str = proto::v1::recognizer_server::SERVICE_NAME;
 /// TLS handshakes at once.
 const MAX_HANDSHAKES: usize = 1024;
 /// As many as an HTTP server has by default.
@@ -155,7 +158,12 @@ pub async fn serve(
         .layer(
             ServiceBuilder::new()
                 .layer(SetSensitiveRequestHeadersLayer::new(SECRET_HEADERS))
-                .layer(TraceLayer::new_for_grpc().on_failure(()))
+                .layer(
+                    TraceLayer::new_for_grpc()
+                        .make_span_with(|call: &http::Request<_>| rpc_span(call, TRACED))
+                        .on_response(note_rpc_status)
+                        .on_failure(()),
+                )
                 .layer(CatchPanicLayer::custom(panicked))
                 .layer(ValidateRequestHeaderLayer::custom(options)),
         )

@@ -7,7 +7,7 @@
 //! | [`grpc`], [`http`], [`connections`], [`tls`] | servers and channels, with their limits |
 //! | [`access`], [`token`], [`reload`] | API keys and tokens; files that are reloaded |
 //! | [`demand`] | demand, and its exchange through Redis |
-//! | [`telemetry`], [`admin`], [`shutdown`], [`process`] | logs, metrics, health, start and end of a process |
+//! | [`telemetry`], [`metric`], [`admin`], [`shutdown`], [`process`] | logs, traces, metrics, health, start and end of a process |
 //! | [`service_manager`] | readiness and life, as systemd asks for them |
 //! | [`backoff`], [`duration`] | pauses between attempts; durations on the command line |
 
@@ -22,6 +22,7 @@ pub mod fleet;
 pub mod grpc;
 pub mod http;
 pub mod metadata;
+pub mod metric;
 pub mod objects;
 pub mod preflight;
 pub mod process;

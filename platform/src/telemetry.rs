@@ -1,14 +1,26 @@
-//! Logs and metrics.
+//! Logs, metrics and traces.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use tracing::Subscriber;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt, registry};
 
-/// Settings of the log.
+use self::export::Exporting;
+use self::json::WithIds;
+
+mod export;
+mod json;
+pub mod server;
+pub mod trace;
+
+/// Settings of logs and traces.
 #[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Logging")]
+#[command(next_help_heading = "Logs and traces")]
 pub struct TelemetryArgs {
     /// Log filter: a level, or directives such as `info,scaler=debug`
     #[arg(
@@ -26,6 +38,10 @@ pub struct TelemetryArgs {
         value_name = "FORMAT"
     )]
     pub log_format: LogFormat,
+    /// OpenTelemetry collector to which traces are sent by OTLP/gRPC, such as http://127.0.0.1:4317. Without it there are
+    /// no traces
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    pub trace_endpoint: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -34,30 +50,60 @@ pub enum LogFormat {
     Json,
 }
 
+/// Running telemetry. Keep it until the process ends: drop sends the last spans, for at most a second.
+#[derive(Debug)]
+#[must_use = "dropping it ends the traces"]
+pub struct Telemetry {
+    _exporting: Option<Exporting>,
+}
+
 /// Buckets of all histograms named `*_seconds`.
 const SECONDS: [f64; 16] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
 ];
 
-/// Starts logging (to standard error) and metrics, and disables core dumps. Every service calls it once, first.
+/// Starts logs (to standard error), metrics and, where asked for, traces of `service`, and disables core dumps. Every
+/// service calls it once, first.
 ///
 /// # Errors
-/// When the filter cannot be parsed.
-pub fn init(args: &TelemetryArgs) -> anyhow::Result<()> {
+/// When the filter or the collector's URL cannot be parsed, or a certificate for the collector cannot be read.
+pub fn init(service: &str, args: &TelemetryArgs) -> anyhow::Result<Telemetry> {
     let filter = EnvFilter::try_new(&args.log)?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let exporting = export::endpoint(args.trace_endpoint.as_deref())
+        .map(|endpoint| Exporting::start(service, &endpoint))
+        .transpose()?;
+    match &exporting {
+        // A filter of the whole subscriber is cheaper than one of a layer.
+        None => registry().with(filter).with(lines(args.log_format)).init(),
+        Some(exporting) => {
+            let lines = lines(args.log_format).with_filter(filter);
+            registry().with(lines).with(exporting.layer()).init();
+        }
+    }
+    metrics_handle();
+    if exporting.is_some() {
+        export::describe();
+    }
+    crate::process::disable_core_dumps();
+    Ok(Telemetry {
+        _exporting: exporting,
+    })
+}
+
+/// Returns the layer that writes log lines.
+fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let layer = fmt::layer()
         .with_writer(std::io::stderr)
         // It would report them on standard error, too, and panic when that is closed: a service then could not shut down.
         .log_internal_errors(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
-    match args.log_format {
-        LogFormat::Text => subscriber.init(),
-        LogFormat::Json => subscriber.json().init(),
+    match format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().map_event_format(WithIds).boxed(),
     }
-    metrics_handle();
-    crate::process::disable_core_dumps();
-    Ok(())
 }
 
 /// Returns the process's metrics in Prometheus' text format.

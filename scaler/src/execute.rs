@@ -37,6 +37,7 @@ pub use throttle::RequestLimits;
 use throttle::{Action, Throttle};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::fleet::{FleetToken, FleetView, WorkerRegistry};
 use crate::lease::Leadership;
@@ -229,7 +230,7 @@ impl Executor {
         let (fleet, outcomes, renames) =
             (self.fleet.clone(), self.outcomes.clone(), renames.to_vec());
         let permit = self.permit();
-        self.calls.spawn(async move {
+        self.track(async move {
             let calls = futures::stream::iter(renames).map(|(id, number)| {
                 let (fleet, permit) = (&fleet, &permit);
                 async move {
@@ -250,6 +251,11 @@ impl Executor {
         });
     }
 
+    /// Runs calls in the background. Their log lines have the number of the decision, as those of their outcomes.
+    fn track(&self, calls: impl Future<Output = ()> + Send + 'static) {
+        self.calls.spawn(calls.in_current_span());
+    }
+
     fn permit(&self) -> ActingPermit {
         ActingPermit::new(self.leadership.clone(), self.calls.clone())
     }
@@ -260,7 +266,7 @@ impl Executor {
         call: impl Future<Output = (Call, Option<FleetError>)> + Send + 'static,
     ) {
         let outcomes = self.outcomes.clone();
-        self.calls.spawn(async move {
+        self.track(async move {
             let (call, error) = call.await;
             // The receiver is gone once the scaler shuts down.
             drop(outcomes.send(Outcome::new(call, asked_at, error)).await);

@@ -8,7 +8,7 @@ async fn main() -> anyhow::Result<()> {
     if let Some(command) = cli.command {
         return command.run().await;
     }
-    platform::telemetry::init(&cli.telemetry)?;
+    let _telemetry = platform::telemetry::init("scaler", &cli.telemetry)?;
     let config = cli.serve.config()?;
     let shutdown = platform::shutdown::on_signal()?;
     let listener = platform::admin::bind(cli.serve.listen).await?;

@@ -2,130 +2,132 @@
 
 use std::time::Duration;
 
-use metrics::{Unit, counter, gauge, histogram};
-use metrics::{describe_counter, describe_gauge, describe_histogram};
+use platform::metric::{Gauge, Metric};
 
 use crate::decision_log::Decision;
 use crate::decision_log::stats::Finished;
 use crate::execute::Event;
 use crate::plan::{Smoothed, State, StopCause};
 
-/// Declares a constant for each metric's name, and `describe`, which registers the units and meanings.
-macro_rules! table {
-    ($($constant:ident = $describe:ident($name:literal, $unit:ident, $meaning:literal);)*) => {
-        $(#[doc = $meaning] const $constant: &str = $name;)*
-
-        /// Registers the units and meanings with the recorder.
-        pub fn describe() {
-            $($describe!($name, Unit::$unit, $meaning);)*
-        }
-    };
-}
-
-table! {
-    DESIRED = describe_gauge("muster_scaler_desired_workers", Count, "Workers that the policy wants.");
-    WORKERS = describe_gauge("muster_scaler_workers", Count, "Worker instances by state.");
-    UNANSWERED = describe_gauge("muster_scaler_unanswered_requests", Count,
-        "Requests that front has accepted and not replied to, while front is reachable.");
-    FRONT_REACHABLE = describe_gauge("muster_scaler_front_reachable", Count,
-        "1 while front's demand is known and recent, 0 while the queue stands in for it.");
-    MESSAGES = describe_gauge("muster_scaler_queue_messages", Count, "Messages in the request queue, by kind.");
-    ARRIVAL_RATE = describe_gauge("muster_scaler_arrival_rate", CountPerSecond, "Requests accepted per second.");
-    ARRIVAL_TREND = describe_gauge("muster_scaler_arrival_trend", Count,
-        "Growth of the arrival rate, in requests per second per second.");
-    SERVICE_TIME = describe_gauge("muster_scaler_service_time", Seconds,
-        "How long one request occupies a worker, in seconds; by statistic: mean, or spread (mean deviation).");
-    BOOT_ESTIMATE = describe_gauge("muster_scaler_boot_estimate", Seconds,
-        "Expected time from the order to start an instance to its worker's readiness, in seconds; by statistic.");
-    COMPLETES_IN = describe_gauge("muster_scaler_predicted_completion", Seconds,
-        "When all requests that wait now are expected to have replies, in seconds from now; NaN: not predicted.");
-    BUSY = describe_histogram("muster_scaler_busy_period_seconds", Seconds,
-        "How long each period with unanswered requests lasted.");
-    BUSY_PREDICTED = describe_histogram("muster_scaler_busy_period_predicted_seconds", Seconds,
-        "How long each busy period was predicted to last at its start; without those that had no prediction.");
-    SPENT = describe_gauge("muster_scaler_spent_dollars", Count,
-        "Dollars for all worker instances since the scaler started; 0 while it stands by.");
-    COST_PER_THOUSAND = describe_gauge("muster_scaler_cost_per_thousand_dollars", Count,
-        "Dollars for 1,000 replies since the scaler started; absent before the first reply, NaN while it stands by.");
-    PRICE = describe_gauge("muster_scaler_price_per_hour_dollars", Count,
-        "Dollars per instance-hour, as configured.");
-    STILL_PAID = describe_gauge("muster_scaler_still_paid_instances", Count,
-        "Instances that are no longer up and whose billed minimum lasts; 0 while the scaler stands by.");
-    LEADS = describe_gauge("muster_scaler_leads", Count,
-        "1 while this scaler leads, 0 while it stands by.");
-    PAUSED = describe_gauge("muster_scaler_paused", Count, "1 while the scaler is paused.");
-    MIN_WORKERS = describe_gauge("muster_scaler_min_workers", Count, "Minimum number of workers, as set.");
-    MAX_WORKERS = describe_gauge("muster_scaler_max_workers", Count, "Maximum number of workers, as set.");
-    DECISIONS = describe_counter("muster_scaler_decisions_total", Count, "Decisions that changed something.");
-    STARTS = describe_counter("muster_scaler_starts_total", Count, "Instances started or launched.");
-    STOPS = describe_counter("muster_scaler_stops_total", Count, "Instances stopped, by cause.");
-    FAILED_CALLS = describe_counter("muster_scaler_failed_calls_total", Count, "Calls to EC2 that failed, by call.");
-    BOOT_TIME = describe_histogram("muster_scaler_boot_seconds", Seconds,
-        "From the order to start an instance to its worker's readiness.");
+platform::metric_table! {
+    DESIRED: Gauge "muster_scaler_desired_workers" Count,
+        "Workers that the policy wants.";
+    WORKERS: Gauge "muster_scaler_workers" [state] Count,
+        "Worker instances by state.";
+    UNANSWERED: Gauge "muster_scaler_unanswered_requests" Count,
+        "Requests that front has accepted and not replied to, while front is reachable.";
+    FRONT_REACHABLE: Gauge "muster_scaler_front_reachable" Count,
+        "1 while front's demand is known and recent, 0 while the queue stands in for it.";
+    MESSAGES: Gauge "muster_scaler_queue_messages" [kind] Count,
+        "Messages in the request queue, by kind.";
+    ARRIVAL_RATE: Gauge "muster_scaler_arrival_rate" CountPerSecond,
+        "Requests accepted per second.";
+    ARRIVAL_TREND: Gauge "muster_scaler_arrival_trend" Count,
+        "Growth of the arrival rate, in requests per second per second.";
+    SERVICE_TIME: Gauge "muster_scaler_service_time" [statistic] Seconds,
+        "How long one request occupies a worker, in seconds; by statistic: mean, or spread (mean deviation).";
+    BOOT_ESTIMATE: Gauge "muster_scaler_boot_estimate" [statistic] Seconds,
+        "Expected time from the order to start an instance to its worker's readiness, in seconds; by statistic.";
+    COMPLETES_IN: Gauge "muster_scaler_predicted_completion" Seconds,
+        "When all requests that wait now are expected to have replies, in seconds from now; NaN: not predicted.";
+    BUSY: Histogram "muster_scaler_busy_period_seconds" Seconds,
+        "How long each period with unanswered requests lasted.";
+    BUSY_PREDICTED: Histogram "muster_scaler_busy_period_predicted_seconds" Seconds,
+        "How long each busy period was predicted to last at its start; without those that had no prediction.";
+    SPENT: Gauge "muster_scaler_spent_dollars" Count,
+        "Dollars for all worker instances since the scaler started; 0 while it stands by.";
+    COST_PER_THOUSAND: Gauge "muster_scaler_cost_per_thousand_dollars" Count,
+        "Dollars for 1,000 replies since the scaler started; absent before the first reply, NaN while it stands by.";
+    PRICE: Gauge "muster_scaler_price_per_hour_dollars" Count,
+        "Dollars per instance-hour, as configured.";
+    STILL_PAID: Gauge "muster_scaler_still_paid_instances" Count,
+        "Instances that are no longer up and whose billed minimum lasts; 0 while the scaler stands by.";
+    LEADS: Gauge "muster_scaler_leads" Count,
+        "1 while this scaler leads, 0 while it stands by.";
+    PAUSED: Gauge "muster_scaler_paused" Count,
+        "1 while the scaler is paused.";
+    MIN_WORKERS: Gauge "muster_scaler_min_workers" Count,
+        "Minimum number of workers, as set.";
+    MAX_WORKERS: Gauge "muster_scaler_max_workers" Count,
+        "Maximum number of workers, as set.";
+    DECISIONS: Counter "muster_scaler_decisions_total" Count,
+        "Decisions that changed something.";
+    STARTS: Counter "muster_scaler_starts_total" Count,
+        "Instances started or launched.";
+    STOPS: Counter "muster_scaler_stops_total" [cause] Count,
+        "Instances stopped, by cause.";
+    FAILED_CALLS: Counter "muster_scaler_failed_calls_total" [call] Count,
+        "Calls to EC2 that failed, by call.";
+    BOOT_TIME: Histogram "muster_scaler_boot_seconds" Seconds,
+        "From the order to start an instance to its worker's readiness.";
 }
 
 /// Sets the gauges by a decision.
 pub fn decided(decision: &Decision) {
     let (observation, plan) = (&decision.observation, &decision.plan);
-    gauge!(DESIRED).set(plan.desired_workers);
+    DESIRED.get().set(plan.desired_workers);
     for state in State::ALL {
-        gauge!(WORKERS, "state" => state.label()).set(observation.count(state));
+        WORKERS.of(state.label()).set(observation.count(state));
     }
     // As the plan sees it: stale demand does not count.
     let stale_after = decision.active.policy.timeouts.front_stale_after;
     let front = observation
         .front
         .filter(|front| observation.now.since(front.at) <= stale_after);
-    gauge!(FRONT_REACHABLE).set(f64::from(front.is_some()));
+    FRONT_REACHABLE.get().set(f64::from(front.is_some()));
     if let Some(front) = front {
-        gauge!(UNANSWERED).set(front.value.unanswered as f64);
+        UNANSWERED.get().set(front.value.unanswered as f64);
     }
     if let Some(queue) = observation.queue {
-        gauge!(MESSAGES, "kind" => "visible").set(queue.value.visible as f64);
-        gauge!(MESSAGES, "kind" => "in_flight").set(queue.value.in_flight as f64);
-        gauge!(MESSAGES, "kind" => "delayed").set(queue.value.delayed as f64);
+        MESSAGES.of("visible").set(queue.value.visible as f64);
+        MESSAGES.of("in_flight").set(queue.value.in_flight as f64);
+        MESSAGES.of("delayed").set(queue.value.delayed as f64);
     }
     let completes_in = plan.completes_in.map_or(f64::NAN, |it| it.as_secs_f64());
-    gauge!(COMPLETES_IN).set(completes_in);
+    COMPLETES_IN.get().set(completes_in);
     if plan.changes_something() {
-        counter!(DECISIONS).increment(1);
+        DECISIONS.get().increment(1);
     }
     let estimates = &decision.estimates;
-    gauge!(ARRIVAL_RATE).set(estimates.arrivals.per_second);
-    gauge!(ARRIVAL_TREND).set(estimates.arrivals.trend);
-    estimated(SERVICE_TIME, estimates.service);
-    estimated(BOOT_ESTIMATE, estimates.boot);
+    ARRIVAL_RATE.get().set(estimates.arrivals.per_second);
+    ARRIVAL_TREND.get().set(estimates.arrivals.trend);
+    estimated(&SERVICE_TIME, estimates.service);
+    estimated(&BOOT_ESTIMATE, estimates.boot);
     settings_and_cost(decision);
 }
 
 fn settings_and_cost(decision: &Decision) {
     let (policy, billing) = (&decision.active.policy, &decision.observation.billing);
     let leads = decision.standing_by.is_none();
-    gauge!(LEADS).set(f64::from(leads));
-    gauge!(PAUSED).set(f64::from(policy.paused_by.is_some()));
-    gauge!(MIN_WORKERS).set(policy.bounds.min_workers);
-    gauge!(MAX_WORKERS).set(policy.bounds.max_workers);
-    gauge!(PRICE).set(policy.prices.per_hour);
+    LEADS.get().set(f64::from(leads));
+    PAUSED.get().set(f64::from(policy.paused_by.is_some()));
+    MIN_WORKERS.get().set(policy.bounds.min_workers);
+    MAX_WORKERS.get().set(policy.bounds.max_workers);
+    PRICE.get().set(policy.prices.per_hour);
     // Only the leader accounts for the instances, so that a sum over all scalers counts none twice.
-    gauge!(SPENT).set(if leads { billing.spent } else { 0.0 });
-    gauge!(STILL_PAID).set(if leads { billing.still_paid } else { 0 });
+    SPENT.get().set(if leads { billing.spent } else { 0.0 });
+    STILL_PAID
+        .get()
+        .set(if leads { billing.still_paid } else { 0 });
     if let Some(dollars) = decision.stats.cost_per_thousand(billing.spent) {
-        gauge!(COST_PER_THOUSAND).set(if leads { dollars } else { f64::NAN });
+        COST_PER_THOUSAND
+            .get()
+            .set(if leads { dollars } else { f64::NAN });
     }
 }
 
-fn estimated(name: &'static str, estimate: Option<Smoothed>) {
+fn estimated(metric: &Metric<Gauge>, estimate: Option<Smoothed>) {
     if let Some(Smoothed { mean, spread, .. }) = estimate {
-        gauge!(name, "statistic" => "mean").set(mean);
-        gauge!(name, "statistic" => "spread").set(spread);
+        metric.of("mean").set(mean);
+        metric.of("spread").set(spread);
     }
 }
 
 /// Records a busy period that has ended.
 pub fn busy_period(finished: &Finished) {
-    histogram!(BUSY).record(finished.lasted);
+    BUSY.get().record(finished.lasted);
     if let Some(predicted) = finished.predicted {
-        histogram!(BUSY_PREDICTED).record(predicted);
+        BUSY_PREDICTED.get().record(predicted);
     }
 }
 
@@ -133,7 +135,7 @@ pub fn busy_period(finished: &Finished) {
 pub fn executed(event: &Event) {
     match *event {
         Event::Started { instances, .. } | Event::Launched { instances, .. } => {
-            counter!(STARTS).increment(instances);
+            STARTS.get().increment(instances);
         }
         Event::Stopped { cause, .. } => {
             let cause = match cause {
@@ -145,15 +147,15 @@ pub fn executed(event: &Event) {
                 // It was counted when it stopped.
                 StopCause::OutdatedStopped => return,
             };
-            counter!(STOPS, "cause" => cause).increment(1);
+            STOPS.of(cause).increment(1);
         }
         Event::Discarded { .. } => {}
-        Event::CallFailed { call } => counter!(FAILED_CALLS, "call" => call).increment(1),
+        Event::CallFailed { call } => FAILED_CALLS.of(call).increment(1),
     }
 }
 
 pub fn boot_time(duration: Duration) {
-    histogram!(BOOT_TIME).record(duration);
+    BOOT_TIME.get().record(duration);
 }
 
 #[cfg(test)]
@@ -161,6 +163,12 @@ mod tests {
     use super::*;
     use crate::plan::{Billing, FrontDemand, Memory, Observation, Plan, Policy, Seen, Timestamp};
     use crate::wire::tests::decision;
+
+    #[test]
+    fn the_page_lists_every_metric() {
+        let rows = platform::metric::markdown(TABLE);
+        testkit::assert_generated("docs/watching.md", "scaler", &rows);
+    }
 
     #[test]
     fn a_decision_is_exported_with_meanings() {

@@ -4,6 +4,7 @@
 //! - [`RedisServer`]: a `redis-server` process.
 //! - [`Authority`]: a certificate authority.
 //! - [`samples`]: the model and the photos that set-up fetched.
+//! - [`assert_generated`]: parts of docs that are made from definitions in the code.
 //! - [`eventually`], [`listen`], [`parse`], [`http_client`]: the rest.
 
 #![allow(
@@ -14,6 +15,7 @@
 
 mod authority;
 mod cloud;
+mod docs;
 mod redis_server;
 pub mod samples;
 
@@ -24,6 +26,7 @@ use tokio::net::TcpListener;
 
 pub use authority::{Authority, Issued};
 pub use cloud::{LocalCloud, aws};
+pub use docs::assert_generated;
 pub use redis_server::RedisServer;
 
 /// How long a test waits for a condition. No test takes that long unless it fails.

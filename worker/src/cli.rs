@@ -102,7 +102,7 @@ pub fn main(linked: LinkedEngines) -> ExitCode {
         if cli.command.engine() == EngineName::Torch && linked.torch.is_none() {
             return Err(launch::become_torch());
         }
-        telemetry::init(&cli.telemetry)?;
+        let _telemetry = telemetry::init("worker", &cli.telemetry)?;
         dispatch(cli.command, linked)
     };
     run().unwrap_or_else(|error| {

@@ -13,6 +13,7 @@
 //! | `notices` | EC2's notices that the instance is about to end |
 //! | `model` | which model, gallery and engine, from the command line |
 //! | `metric` | the metrics |
+//! | `trace` | a job's spans in the trace of its request |
 
 mod attend;
 mod inference;
@@ -24,6 +25,7 @@ mod process;
 mod reply;
 mod run;
 mod store;
+mod trace;
 mod work;
 
 pub use inference::{Inference, InferenceError};

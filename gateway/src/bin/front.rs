@@ -33,7 +33,7 @@ struct Args {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    telemetry::init(&args.telemetry)?;
+    let _telemetry = telemetry::init("front", &args.telemetry)?;
     let shutdown = on_signal()?;
     let listener = bind(args.listen).await?;
     let deployment = Deployment {

@@ -41,7 +41,7 @@ async fn main() -> anyhow::Result<()> {
     if let Some(Command::Keys(args)) = args.command {
         return args.run(&mut std::io::stdout());
     }
-    telemetry::init(&args.telemetry)?;
+    let _telemetry = telemetry::init("gateway", &args.telemetry)?;
     let shutdown = on_signal()?;
     run(args.config, bind(args.listen).await?, shutdown).await
 }

@@ -1,10 +1,13 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use platform::telemetry::trace;
+use platform::trace_span;
 use proto::v1::recognition_result::Outcome;
 use proto::v1::{RecognitionJob, RecognizeResponse, Timings};
 use proto::{FileName, JobId};
 use tokio::sync::oneshot;
+use tracing::Instrument;
 
 use super::admission::AdmissionPermit;
 use super::backend::Backend;
@@ -64,7 +67,8 @@ impl AcceptedRequest {
         // From here on only the worker needs the photo.
         drop((photo, memory));
 
-        let reply = reply.await.unwrap_or_else(|_| {
+        let reply = reply.instrument(trace_span!("wait for reply")).await;
+        let reply = reply.unwrap_or_else(|_| {
             Err(RequestError::new(
                 ErrorCode::Internal,
                 "the request was lost",
@@ -101,10 +105,11 @@ async fn submit(
     deadline: Instant,
     backend: &Backend,
 ) -> Result<StoredPhoto, RequestError> {
-    let stored = backend.photos.store(file_name, photo).await?;
+    let storing = backend.photos.store(file_name, photo);
+    let stored = storing.instrument(trace_span!("store photo")).await?;
     let renamed = stored.key() != file_name.as_str();
     let left = deadline.saturating_duration_since(Instant::now());
-    let job = RecognitionJob {
+    let mut job = RecognitionJob {
         job_id: id.to_string(),
         object_key: stored.key().to_owned(),
         file_name: if renamed {
@@ -119,6 +124,18 @@ async fn submit(
         time_to_live_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1),
         traceparent: String::new(),
     };
-    backend.requests.send(proto::encode(&job)).await?;
+    let span = trace_span!(
+        "send job",
+        otel.kind = "producer",
+        messaging.system = "aws_sqs",
+        messaging.destination.name = backend.requests.queue(),
+        messaging.operation.name = "send",
+        messaging.operation.type = "send",
+    );
+    let sending = async {
+        job.traceparent = trace::traceparent().unwrap_or_default();
+        backend.requests.send(proto::encode(&job)).await
+    };
+    sending.instrument(span).await?;
     Ok(stored)
 }

@@ -111,9 +111,7 @@ where
                     service.call(request).await
                 }
                 Err(error) => {
-                    metric::FRONT_REQUESTS
-                        .outcome(error.code.name())
-                        .increment(1);
+                    metric::FRONT_REQUESTS.of(error.code.name()).increment(1);
                     Ok(Status::from(error).into_http())
                 }
             }

@@ -69,7 +69,8 @@ fn fail(registry: &RequestRegistry, body: &str) {
     };
     let message = format!("gave up after {MAX_RECEIVE_COUNT} attempts");
     if registry.finish(id, Err(RequestError::new(ErrorCode::Internal, message))) {
-        metric::DEAD_LETTERS.counter().increment(1);
-        tracing::error!(job_id = %id, "a job is in the dead-letter queue");
+        metric::DEAD_LETTERS.get().increment(1);
+        tracing::error_span!("request", request_id = %id)
+            .in_scope(|| tracing::error!("a job is in the dead-letter queue"));
     }
 }

@@ -158,7 +158,7 @@ impl StoredPhoto {
             return;
         }
         match self.store.objects.delete(&self.key).await {
-            Ok(()) => metric::PHOTOS_DELETED.counter().increment(1),
+            Ok(()) => metric::PHOTOS_DELETED.get().increment(1),
             Err(error) => {
                 tracing::warn!(key = self.key, %error, "a bad photo stays in the in-bucket")
             }

@@ -3,6 +3,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use photo::DecodeLimits;
+use platform::telemetry::trace;
+use platform::trace_span;
 use proto::v1::recognizer_server::Recognizer;
 use proto::v1::{RecognizeRequest, RecognizeResponse};
 use proto::{FileName, JobId};
@@ -10,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
+use tracing::field::display;
+use tracing::{Instrument, Span};
 
 use super::accepted::AcceptedRequest;
 use super::admission::AdmissionPermit;
@@ -82,9 +86,11 @@ impl RecognizerService {
         let RecognizeRequest { file_name, image } = message;
         let file_name = FileName::parse(&file_name)?;
         self.check_size(&image)?;
-        let photo = inspect(image, self.limits.decode).await?;
+        let photo = inspect(image, self.limits.decode)
+            .instrument(trace_span!("inspect photo"))
+            .await?;
         metric::FRONT_PHOTO_BYTES
-            .counter()
+            .get()
             .increment(photo.bytes.len() as u64);
 
         let deadline = permit.begun + self.timeout(&metadata);
@@ -133,25 +139,29 @@ impl Recognizer for RecognizerService {
         let accepted = match self.accept(request).await {
             Ok(accepted) => accepted,
             Err(error) => {
-                metric::FRONT_REQUESTS
-                    .outcome(error.code.name())
-                    .increment(1);
+                metric::FRONT_REQUESTS.of(error.code.name()).increment(1);
                 return Err(error.into());
             }
         };
         let id = accepted.id;
-        let answer = self.tasks.spawn(async move {
+        let traced = Span::current();
+        traced.record("muster.request_id", display(id));
+        let trace_id = trace::trace_id().map(display);
+        let span = tracing::error_span!("request", request_id = %id, trace_id);
+        let answering = async move {
             let accepted_at = accepted.accepted_at;
             let answer = accepted.run().await;
             let outcome = answer
                 .as_ref()
                 .map_or_else(|error| error.code.name(), |_| "ok");
-            metric::FRONT_REQUESTS.outcome(outcome).increment(1);
-            metric::FRONT_SECONDS
-                .histogram()
-                .record(accepted_at.elapsed());
+            metric::FRONT_REQUESTS.of(outcome).increment(1);
+            metric::FRONT_SECONDS.get().record(accepted_at.elapsed());
+            tracing::debug!(outcome, "answered");
             answer
-        });
+        };
+        let answer = self
+            .tasks
+            .spawn(answering.instrument(span).instrument(traced));
         let answer = answer
             .await
             .unwrap_or_else(|_| Err(RequestError::new(ErrorCode::Internal, "the request failed")));

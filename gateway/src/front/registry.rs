@@ -71,9 +71,7 @@ impl RequestRegistry {
             modified
         });
         drop(pending);
-        metric::FRONT_IN_FLIGHT
-            .gauge()
-            .set(demand.unanswered as f64);
+        metric::FRONT_IN_FLIGHT.get().set(demand.unanswered as f64);
         output
     }
 

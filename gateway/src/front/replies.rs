@@ -97,12 +97,14 @@ impl ReplyReceiver {
         match parsed {
             Ok((id, instance, reply)) => {
                 if !self.registry.finish(id, reply) {
-                    metric::LATE_REPLIES.counter().increment(1);
-                    tracing::info!(job_id = %id, instance, "dropped a late or duplicate reply");
+                    metric::LATE_REPLIES.get().increment(1);
+                    tracing::error_span!("request", request_id = %id).in_scope(|| {
+                        tracing::info!(instance, "dropped a late or duplicate reply");
+                    });
                 }
             }
             Err(error) => {
-                metric::UNDECODABLE_REPLIES.counter().increment(1);
+                metric::UNDECODABLE_REPLIES.get().increment(1);
                 tracing::warn!(error, "dropped an undecodable message on the reply queue");
             }
         }

@@ -16,6 +16,7 @@ const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_s
 /// Sends messages in batches of those that wait. A call never waits for its batch to fill.
 #[derive(Debug, Clone)]
 pub struct BatchSender {
+    queue: Arc<str>,
     outbox: mpsc::Sender<Outgoing>,
 }
 
@@ -30,8 +31,18 @@ impl BatchSender {
     #[must_use]
     pub fn new(queue: Queue, capacity: usize) -> Self {
         let (outbox, inbox) = mpsc::channel(capacity);
+        let name = queue.name().into();
         tokio::spawn(send_all(queue, inbox));
-        Self { outbox }
+        Self {
+            queue: name,
+            outbox,
+        }
+    }
+
+    /// The queue's name.
+    #[must_use]
+    pub fn queue(&self) -> &str {
+        &self.queue
     }
 
     /// Returns once SQS has the message.

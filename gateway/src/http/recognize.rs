@@ -5,10 +5,14 @@ use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use platform::access::{Role, called_with, presented_key};
+use platform::telemetry::trace;
 use platform::token::Token;
+use platform::trace_span;
 use proto::JobId;
 use proto::v1::{RecognizeRequest, RecognizeResponse};
-use tonic::Status;
+use tonic::{Code, Response as Answer, Status};
+use tracing::field::{Empty, display};
+use tracing::{Instrument, Span};
 
 use super::Gateway;
 use super::cross_site::refuse_cross_site;
@@ -21,16 +25,27 @@ use crate::metric;
 
 /// Handles `POST /`.
 pub async fn recognize(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let trace_id = trace::trace_id().map(display);
+    let span = tracing::error_span!("request", request_id = Empty, trace_id);
+    let traced = Span::current();
+    respond(gateway, request, traced).instrument(span).await
+}
+
+/// Runs in the span of the request's log lines; `traced` is its span in the trace.
+async fn respond(gateway: Arc<Gateway>, request: Request, traced: Span) -> Response {
     let timer = RequestTimer::start(&gateway.traffic);
     let format = ResponseFormat::accepted_by(request.headers());
     match gateway.forward(request).await {
         Ok(response) => {
+            note_id(&response.request_id);
+            traced.record("muster.request_id", &response.request_id);
+            tracing::debug!("answered");
             timer.stop(Ok(()));
             format.recognized(response)
         }
-        Err(Failed { error, job }) => {
-            let id = job.unwrap_or_else(JobId::random);
-            tracing::info!(request_id = %id, code = error.code.name(), %error, "refused or failed");
+        Err(Failed { error, id }) => {
+            traced.record("muster.request_id", display(id));
+            tracing::info!(code = error.code.name(), %error, "refused or failed");
             timer.stop(Err(error.code));
             format.error(&error, Some(id))
         }
@@ -50,9 +65,11 @@ impl Gateway {
             max_image_bytes: self.config.max_image_bytes,
             timeout: self.config.upload_timeout,
         };
-        let upload = Upload::receive(request, limits, &self.budget).await?;
+        let upload = Upload::receive(request, limits, &self.budget)
+            .instrument(trace_span!("receive upload"))
+            .await?;
         metric::HTTP_PHOTO_BYTES
-            .counter()
+            .get()
             .increment(upload.image.len() as u64);
         let file_name = upload.file_name.to_string();
         let message = RecognizeRequest {
@@ -65,8 +82,36 @@ impl Gateway {
         request
             .extensions_mut()
             .insert(Arc::new(upload.reservation));
-        let answered = self.front.clone().recognize(request).await?;
-        Ok(answered.into_inner())
+        Ok(self.call_front(request).await?.into_inner())
+    }
+
+    async fn call_front(
+        &self,
+        mut request: tonic::Request<RecognizeRequest>,
+    ) -> Result<Answer<RecognizeResponse>, Status> {
+        let span = trace_span!(
+            "muster.v1.Recognizer/Recognize",
+            otel.kind = "client",
+            otel.status_code = Empty,
+            rpc.system = "grpc",
+            rpc.service = "muster.v1.Recognizer",
+            rpc.method = "Recognize",
+            rpc.grpc.status_code = Empty,
+        );
+        let calling = async {
+            if let Some(parent) = trace::traceparent() {
+                let parent = parent.parse().expect("it is hexadecimal");
+                request.metadata_mut().insert(trace::TRACEPARENT, parent);
+            }
+            self.front.clone().recognize(request).await
+        };
+        let answered = calling.instrument(span.clone()).await;
+        let code = answered.as_ref().err().map_or(Code::Ok, Status::code);
+        span.record("rpc.grpc.status_code", i32::from(code));
+        if code != Code::Ok {
+            span.record("otel.status_code", "error");
+        }
+        answered
     }
 
     fn admit(&self, headers: &HeaderMap) -> Result<(), RequestError> {
@@ -76,25 +121,35 @@ impl Gateway {
     }
 }
 
-/// An error, with the job if front made one.
+/// Names the request in its further log lines.
+fn note_id(id: &str) {
+    Span::current().record("request_id", id);
+}
+
+/// An error, with the id of the job, or with a new one if there is no job.
 #[derive(Debug)]
 struct Failed {
     error: RequestError,
-    job: Option<JobId>,
+    id: JobId,
 }
 
 impl From<RequestError> for Failed {
     fn from(error: RequestError) -> Self {
-        Self { error, job: None }
+        let id = JobId::random();
+        note_id(&id.to_string());
+        Self { error, id }
     }
 }
 
 impl From<Status> for Failed {
     fn from(status: Status) -> Self {
         let id = status.metadata().get(REQUEST_ID_METADATA);
-        let job = id.and_then(|id| id.to_str().ok()?.parse().ok());
+        let id = id.and_then(|id| id.to_str().ok()?.parse().ok());
+        let id = id.unwrap_or_else(JobId::random);
+        // Before the conversion, which logs some errors.
+        note_id(&id.to_string());
         let error = RequestError::from(status);
-        Self { error, job }
+        Self { error, id }
     }
 }
 
@@ -107,7 +162,7 @@ struct RequestTimer<'a> {
 
 impl<'a> RequestTimer<'a> {
     fn start(traffic: &'a Traffic) -> Self {
-        metric::HTTP_IN_FLIGHT.gauge().increment(1.0);
+        metric::HTTP_IN_FLIGHT.get().increment(1.0);
         traffic.begin();
         Self {
             started: Instant::now(),
@@ -122,14 +177,14 @@ impl<'a> RequestTimer<'a> {
             Err(_) => self.traffic.failed(),
         }
         let label = outcome.map_or_else(ErrorCode::name, |()| "ok");
-        metric::HTTP_REQUESTS.outcome(label).increment(1);
-        metric::HTTP_SECONDS.histogram().record(elapsed);
+        metric::HTTP_REQUESTS.of(label).increment(1);
+        metric::HTTP_SECONDS.get().record(elapsed);
     }
 }
 
 impl Drop for RequestTimer<'_> {
     fn drop(&mut self) {
-        metric::HTTP_IN_FLIGHT.gauge().decrement(1.0);
+        metric::HTTP_IN_FLIGHT.get().decrement(1.0);
         self.traffic.end();
     }
 }

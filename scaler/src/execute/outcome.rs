@@ -1,4 +1,5 @@
 use platform::fleet::FleetError;
+use tracing::Span;
 
 use super::Executor;
 use super::launch::Launch;
@@ -17,6 +18,8 @@ pub struct Outcome {
     pub(super) further_calls: u32,
     /// Calls of the same action that EC2 refused for several instances, and that were repeated for each half of them.
     pub(super) split_calls: u32,
+    /// That of the decision, for log lines.
+    span: Span,
 }
 
 /// What a call to EC2 has brought about.
@@ -62,6 +65,7 @@ impl Outcome {
             error,
             further_calls: 0,
             split_calls: 0,
+            span: Span::current(),
         }
     }
 
@@ -82,7 +86,9 @@ impl Executor {
             error,
             further_calls,
             split_calls,
+            span,
         } = outcome;
+        let _deciding = span.enter();
         let error = error.as_ref();
         self.throttle.spend(call.action(), further_calls);
         if error.is_some_and(FleetError::is_throttled) {

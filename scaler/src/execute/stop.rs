@@ -48,7 +48,7 @@ impl Executor {
         view.stopping(&ids(&stops), now);
         let (fleet, outcomes) = (self.fleet.clone(), self.outcomes.clone());
         let permit = self.permit();
-        self.calls.spawn(async move {
+        self.track(async move {
             for outcome in end_with_splits(&fleet, &permit, end, stops, now).await {
                 // The receiver is gone once the scaler shuts down.
                 drop(outcomes.send(outcome).await);

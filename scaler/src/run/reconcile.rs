@@ -142,6 +142,9 @@ impl Loop {
     }
 
     fn decide(&mut self) {
+        // Its lines, and those of the calls that it leads to, have the number of the decision.
+        let deciding = tracing::error_span!("decision", sequence = self.decisions + 1);
+        let _deciding = deciding.enter();
         let now = self.parts.clock.now();
         let observation = self.observe(now);
         let active = self.parts.active.borrow_and_update().clone();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use platform::queue::{Message, Queue};
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 /// The shortest visibility timeout that leaves time to extend it.
 pub const SHORTEST: Duration = Duration::from_secs(3);
@@ -20,7 +21,7 @@ impl Lease {
     pub fn hold(queue: &Queue, message: &Message, visibility_timeout: Duration) -> Self {
         let queue = queue.clone();
         let receipt_handle = message.receipt_handle.clone();
-        let extending = tokio::spawn(async move {
+        let extending = async move {
             let period = visibility_timeout / 3;
             let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -36,8 +37,10 @@ impl Lease {
                     Err(_) => tracing::warn!("extending the visibility timeout takes too long"),
                 }
             }
-        });
-        Self { extending }
+        };
+        Self {
+            extending: tokio::spawn(extending.in_current_span()),
+        }
     }
 }
 

@@ -9,15 +9,19 @@ use platform::aws::Aws;
 use platform::objects::{ObjectError, Objects};
 use platform::queue::{Message, Queue, QueueError};
 use platform::shutdown::CancellationToken;
+use platform::trace_span;
 use proto::v1::recognition_result::Outcome as Reply;
 use proto::v1::{FailureCode, RecognitionJob, RecognitionResult, Timings};
 use proto::{FileName, JobId};
+use tracing::field::display;
+use tracing::{Instrument, Span};
 
 use super::inference::{Inference, InferenceError};
 use super::lease::Lease;
 use super::metric;
 use super::reply::{encode, expired, failure, recognition, vision_failure};
 use super::store::{digest, store_result};
+use super::trace;
 
 /// Bound of the cache of reply queues. Each front has one.
 const MAX_REPLY_QUEUES: usize = 64;
@@ -80,34 +84,56 @@ struct Job {
     expires_at: Option<Instant>,
     /// Empty if the job does not name one.
     photo_sha256: String,
+    /// Empty outside of traces.
+    traceparent: String,
 }
 
 impl Processor {
     /// Runs a message's job, replies, and only then deletes the message.
     pub async fn process(&self, message: &Message) -> Outcome {
         let lease = Lease::hold(&self.requests, message, self.visibility_timeout);
-        let outcome = match Job::parse(message) {
-            Ok(job) => {
-                let id = tracing::field::display(&job.id);
-                tracing::Span::current().record("request_id", id);
-                self.run(&job).await.unwrap_or_else(|error| {
-                    if error.is::<InferenceError>() {
-                        Outcome::Rejected(error)
-                    } else {
-                        Outcome::Abandoned(error)
-                    }
-                })
-            }
+        let job = Job::parse(message);
+        let span = job
+            .as_ref()
+            .map_or_else(|_| Span::none(), |job| self.span_of(job, message));
+        self.settle(job, message, lease).instrument(span).await
+    }
+
+    /// Names the job in its log lines, and returns its span in the trace of its request.
+    fn span_of(&self, job: &Job, message: &Message) -> Span {
+        let lines = Span::current();
+        lines.record("request_id", display(job.id));
+        let of_trace = trace::of_job(trace::Received {
+            traceparent: &job.traceparent,
+            request_id: job.id,
+            queue: self.requests.name(),
+            instance_id: &self.instance_id,
+            message,
+        });
+        if let Some(id) = of_trace.in_scope(platform::telemetry::trace::trace_id) {
+            lines.record("trace_id", display(id));
+        }
+        of_trace
+    }
+
+    async fn settle(&self, job: anyhow::Result<Job>, message: &Message, lease: Lease) -> Outcome {
+        let outcome = match job {
+            Ok(job) => self.run(&job).await.unwrap_or_else(|error| {
+                if error.is::<InferenceError>() {
+                    Outcome::Rejected(error)
+                } else {
+                    Outcome::Abandoned(error)
+                }
+            }),
             Err(error) => Outcome::Rejected(error),
         };
         drop(lease);
         match &outcome {
             // The reply is sent. If the message stays, it is processed again, and front drops the second reply.
             Outcome::Recognized | Outcome::Failed(_) => {
-                warn_on_error(
-                    "delete",
-                    self.requests.delete(&message.receipt_handle).await,
-                );
+                let delete = self.requests.delete(&message.receipt_handle);
+                let deleted = delete.instrument(trace_span!("delete message")).await;
+                warn_on_error("delete", deleted);
             }
             Outcome::Rejected(_) => {
                 let back = self
@@ -117,6 +143,7 @@ impl Processor {
             }
             Outcome::Abandoned(_) => {}
         }
+        trace::note_outcome(&outcome);
         outcome
     }
 
@@ -133,7 +160,9 @@ impl Processor {
             timings: Some(timings),
             instance_id: self.instance_id.clone(),
         };
-        match self.reply(&job.reply_queue, encode(result)).await {
+        let replying = self.reply(&job.reply_queue, encode(result));
+        let span = trace::of_reply(&job.reply_queue);
+        match replying.instrument(span).await {
             Ok(()) => {}
             // The queue ended with its front. Other fronts are not affected.
             Err(error @ QueueError::NotFound(_)) => {
@@ -151,7 +180,8 @@ impl Processor {
         }
         let started = Instant::now();
         let key = job.object_key.as_str();
-        let fetched = self.retry(job.expires_at, || self.photos.get(key)).await;
+        let fetching = self.retry(job.expires_at, || self.photos.get(key));
+        let fetched = fetching.instrument(trace_span!("fetch photo")).await;
         // Retries may have taken long.
         if job.is_expired() {
             return Ok(expired());
@@ -174,7 +204,12 @@ impl Processor {
                 "another photo is stored in the place of this one",
             ));
         }
-        let recognized = match self.inference.recognize(photo).await {
+        let recognizing = async {
+            let recognized = self.inference.recognize(photo).await;
+            trace::note_stages(&recognized);
+            recognized
+        };
+        let recognized = match recognizing.instrument(trace_span!("recognize")).await {
             Ok(recognized) => recognized,
             Err(InferenceError::Vision(error)) => return Ok(vision_failure(&error)),
             Err(error @ (InferenceError::Panicked | InferenceError::TooSlow(_))) => {
@@ -187,7 +222,8 @@ impl Processor {
         timings.embed_ms = milliseconds(recognized.timings.embed);
         timings.match_ms = milliseconds(recognized.timings.matching);
         let started = Instant::now();
-        self.store(job, &sha256, &recognized.name).await?;
+        let storing = self.store(job, &sha256, &recognized.name);
+        storing.instrument(trace_span!("store result")).await?;
         timings.store_ms = milliseconds(started.elapsed());
         Ok(Reply::Recognition(recognition(recognized)))
     }
@@ -215,7 +251,7 @@ impl Processor {
                     if is_over {
                         return Err(error);
                     }
-                    metrics::counter!(metric::STORE_RETRIES).increment(1);
+                    metric::STORE_RETRIES.get().increment(1);
                     tracing::debug!(%error, "the object store fails; retrying");
                     let pause = tokio::time::sleep(STORE_RETRY_PAUSE);
                     self.shutdown.run_until_cancelled(pause).await;
@@ -270,6 +306,7 @@ impl Job {
             reply_queue: job.reply_queue,
             expires_at,
             photo_sha256: job.photo_sha256,
+            traceparent: job.traceparent,
         })
     }
 

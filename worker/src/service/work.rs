@@ -9,6 +9,7 @@ use proto::v1::WorkerState;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::attend::{Control, ScalerLink, Status};
 use super::inference::InferenceError;
@@ -151,8 +152,8 @@ impl Worker {
 
     fn start(&mut self, message: Message) {
         let processor = Arc::clone(&self.processor);
-        // The processor records the id once it has parsed the message.
-        let span = tracing::info_span!("job", request_id = tracing::field::Empty);
+        // The span of the job's log lines. The processor records the ids once it has parsed the message.
+        let span = tracing::error_span!("job", request_id = Empty, trace_id = Empty);
         let processing = async move {
             let started = Instant::now();
             let outcome = processor.process(&message).await;
@@ -211,8 +212,8 @@ async fn end_of(pause: Option<Instant>) {
 }
 
 fn record(outcome: &Outcome, elapsed: Duration, receive_count: u32) {
-    metrics::histogram!(metric::JOB_SECONDS).record(elapsed);
-    metrics::counter!(metric::JOBS, "outcome" => outcome.label()).increment(1);
+    metric::JOB_SECONDS.get().record(elapsed);
+    metric::JOBS.of(outcome.label()).increment(1);
     let elapsed_ms = elapsed.as_millis();
     match outcome {
         Outcome::Recognized => tracing::debug!(elapsed_ms, receive_count, "recognized"),
