@@ -106,7 +106,11 @@ fn url(text: &str) -> Result<reqwest::Url, String> {
         format!("http://{text}")
     };
     match reqwest::Url::parse(&text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https" | "grpc" | "grpcs") && url.has_host() => Ok(url),
+        Ok(url)
+            if matches!(url.scheme(), "http" | "https" | "grpc" | "grpcs") && url.has_host() =>
+        {
+            Ok(url)
+        }
         Ok(_) => Err("give an address such as http://127.0.0.1:8000/".to_owned()),
         Err(error) => Err(format!(
             "{error}; give an address such as http://127.0.0.1:8000/"

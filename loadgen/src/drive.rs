@@ -161,7 +161,14 @@ pub fn judge(
         request.name,
         shortened(name)
     ));
-    (outcome, if name == UNKNOWN { Class::Unknown } else { class })
+    (
+        outcome,
+        if name == UNKNOWN {
+            Class::Unknown
+        } else {
+            class
+        },
+    )
 }
 
 fn shortened(text: &str) -> String {

@@ -240,7 +240,10 @@ mod tests {
         let csv = to_csv_with_variants([["a", "Ben", "size, 64"], ["b", "Elton", ""]]);
         let truth = GroundTruth::parse(&csv).unwrap();
         let variant = |name: &str| truth.labels_for(name).unwrap().variant.clone();
-        assert_eq!((variant("a.jpg"), variant("b")), ("size, 64".into(), String::new()));
+        assert_eq!(
+            (variant("a.jpg"), variant("b")),
+            ("size, 64".into(), String::new())
+        );
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub struct OutputArgs {
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
     /// gRPC address of the scaler: the report shows workers beside demand, and what they cost
-    #[arg(long, env = "MUSTER_SCALER", value_name = "URL")]
+    #[arg(long, value_name = "URL")]
     pub scaler: Option<String>,
     /// With --scaler, the longest wait after the last response until no worker runs
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse)]

@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
+use hdrhistogram::{Counter, Histogram};
 
 use crate::drive::{Class, Request};
 use crate::report::Outcome;
 
 /// Distinct reasons of failures, and mistakes, that are kept with their text.
 const MAX_TEXTS: usize = 50;
+/// A day, in microseconds.
+const LONGEST: u64 = 86_400_000_000;
 const OTHER: &str = "other reasons";
 
 /// A request that has ended.
@@ -83,7 +85,7 @@ pub struct Interval {
 /// All of a run.
 #[derive(Debug)]
 pub struct Recorder {
-    warm_up: Duration,
+    pub warm_up: Duration,
     /// The length of an [`Interval`].
     pub interval: Duration,
     pub intervals: Vec<Interval>,
@@ -152,9 +154,7 @@ impl Recorder {
         let is_measured = ended.due >= self.warm_up;
         let latency = microseconds(ended.ended.saturating_sub(ended.due));
         if is_answered {
-            self.interval_at(ended.due)
-                .latency
-                .saturating_record(latency);
+            record(&mut self.interval_at(ended.due).latency, latency);
         }
         let interval = self.interval_at(ended.ended);
         interval.answered += u64::from(is_answered);
@@ -167,10 +167,10 @@ impl Recorder {
             return;
         }
         if is_answered {
-            self.latency.saturating_record(latency);
+            record(&mut self.latency, latency);
         }
         let lag = microseconds(ended.sent.saturating_sub(ended.due));
-        self.lag.saturating_record(lag);
+        record(&mut self.lag, lag);
         if !ended.request.kind.is_empty() {
             self.kind(&ended.request.kind).count(ended.class);
         }
@@ -223,8 +223,15 @@ fn bounded<'a>(
     texts.entry(if is_new { OTHER } else { text }.to_owned())
 }
 
-fn histogram<T: hdrhistogram::Counter>(digits: u8) -> Histogram<T> {
+fn histogram<T: Counter>(digits: u8) -> Histogram<T> {
     Histogram::new(digits).expect("up to 5 digits are possible")
+}
+
+/// Grows the histogram as needed. Its own `saturating_record` never does.
+fn record<T: Counter>(histogram: &mut Histogram<T>, microseconds: u64) {
+    histogram
+        .record(microseconds.min(LONGEST))
+        .expect("the longest latency fits");
 }
 
 fn microseconds(duration: Duration) -> u64 {

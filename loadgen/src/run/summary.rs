@@ -417,9 +417,9 @@ pub fn accuracy_table(variants: &[Variant]) -> String {
         "variant", "sent", "right", "wrong", "unknown", "refused", "failed", "accuracy"
     );
     for row in variants {
-        let accuracy = row.accuracy.map_or("-".to_owned(), |share| {
-            format!("{:.1} %", share * 100.0)
-        });
+        let accuracy = row
+            .accuracy
+            .map_or("-".to_owned(), |share| format!("{:.1} %", share * 100.0));
         table += &format!(
             "{:<16} {:>6} {:>6} {:>6} {:>8} {:>8} {:>7} {:>9}\n",
             row.variant,
@@ -504,6 +504,9 @@ mod tests {
         assert!(text.contains("not claimed: p99 (needs 1000 answers), p99.9"));
         assert!(text.contains("dark                200    200      0        0"));
         assert!(text.contains("100.0 %"), "{text}");
-        assert!(text.ends_with("so the load was less than ordered"), "{text}");
+        assert!(
+            text.ends_with("so the load was less than ordered"),
+            "{text}"
+        );
     }
 }

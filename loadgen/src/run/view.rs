@@ -112,9 +112,7 @@ impl Meter {
             );
         }
         if !recorder.latency.is_empty() {
-            let of = |quantile| {
-                milliseconds(recorder.latency.value_at_quantile(quantile))
-            };
+            let of = |quantile| milliseconds(recorder.latency.value_at_quantile(quantile));
             let _ = write!(line, "  p50 {}  p99 {}", of(0.5), of(0.99));
         }
         line

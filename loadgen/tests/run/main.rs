@@ -1,5 +1,7 @@
 //! `loadgen run` with a simulated service.
 
+mod open;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -91,6 +93,7 @@ fn request(index: usize, content: &str) -> Request {
         file_name: format!("test_{index:02} é.jpg"),
         image,
         name: "Ben".to_owned(),
+        ..Request::default()
     }
 }
 
