@@ -37,7 +37,7 @@ struct Cli {
     /// Threads of each side: the cores of the machine that is wanted
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    #[arg(long, default_value = "target/bench/load.json")]
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench/load/overhead.json"))]
     json: PathBuf,
     /// Be the server
     #[arg(long, hide = true)]

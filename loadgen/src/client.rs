@@ -27,7 +27,7 @@ pub struct Client {
 
 #[derive(Debug, Clone)]
 enum Transport {
-    Http(http::Http),
+    Http(Box<http::Http>),
     Grpc(grpc::Grpc),
 }
 
@@ -75,7 +75,7 @@ impl Client {
         let transport = if target.is_grpc() {
             Transport::Grpc(grpc::Grpc::new(target)?)
         } else {
-            Transport::Http(http::Http::new(target)?)
+            Transport::Http(Box::new(http::Http::new(target)?))
         };
         Ok(Self {
             transport,

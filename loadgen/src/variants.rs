@@ -7,8 +7,8 @@ use std::{fmt, fs};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use image::RgbImage;
 use image::imageops::{self, FilterType};
+use image::{DynamicImage, RgbImage};
 use photo::DecodeLimits;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
@@ -137,7 +137,8 @@ pub fn make(args: &PhotosArgs) -> anyhow::Result<bool> {
         let seed = args.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(number);
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
         let jpeg = distinct(variant, &decoded[source], &mut random, &mut seen)?;
-        let stem = format!("{variant}_{number:04}");
+        // The number first, so that any part of the folder has all variants.
+        let stem = format!("{number:04}_{variant}");
         let file = args.out.join(format!("{stem}.jpg"));
         fs::write(&file, &jpeg).with_context(|| format!("cannot write {}", file.display()))?;
         bytes += jpeg.len();
@@ -233,12 +234,11 @@ fn resized(source: &RgbImage, longer: u32, random: &mut Xoshiro256PlusPlus) -> R
     let longer = f64::from(longer) * random.random_range(0.95..=1.0);
     let factor = longer / f64::from(source.width().max(source.height()));
     let side = |pixels: u32| (f64::from(pixels) * factor).round().max(1.0) as u32;
-    imageops::resize(
-        source,
-        side(source.width()),
-        side(source.height()),
-        FilterType::CatmullRom,
-    )
+    let (width, height) = (side(source.width()), side(source.height()));
+    // Compiled with the crate image, which is optimized more than this one.
+    DynamicImage::ImageRgb8(source.clone())
+        .resize_exact(width, height, FilterType::CatmullRom)
+        .into_rgb8()
 }
 
 fn jpeg(image: &RgbImage, quality: f32) -> std::io::Result<Vec<u8>> {

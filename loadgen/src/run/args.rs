@@ -11,8 +11,6 @@ use crate::cli::{TargetArgs, at_least_one};
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    #[command(flatten)]
-    pub target: TargetArgs,
     /// Number of requests. With fewer photos, they are sent repeatedly
     #[arg(
         short,
@@ -29,6 +27,8 @@ pub struct RunArgs {
     /// each kind of photo is printed
     #[arg(long, alias = "prediction_file", value_name = "CSV")]
     pub prediction_file: PathBuf,
+    #[command(flatten)]
+    pub target: TargetArgs,
     #[command(flatten)]
     pub open: OpenArgs,
     #[command(flatten)]

@@ -1,5 +1,7 @@
 //! `loadgen run` with a simulated service.
 
+#![allow(clippy::unwrap_used)]
+
 mod open;
 
 use std::path::Path;
