@@ -59,7 +59,7 @@ docker-test: setup ## Build the containers' images, and try them with 100 photos
 fuzz: ## Fuzz all parsers of foreign bytes, a minute each (SECONDS_EACH=60, TARGETS="photo s3")
 	@scripts/fuzz $(TARGETS)
 
-bench: setup ## Measure localcloud and the recognizer, simulate the scaler (BENCH_REFERENCE=1: see docs/development.md)
+bench: setup ## Measure localcloud, the stack under load and the recognizer, simulate the scaler (BENCH_REFERENCE=1: see docs/development.md)
 	@scripts/bench
 
 clean: ## Remove what was built and what demo and up wrote (not the cache of downloads)

@@ -10,6 +10,8 @@ use platform::duration::parse_positive;
 use platform::tls::PeerTlsArgs;
 
 use crate::report::verdict::PassCriteria;
+use crate::run::RunArgs;
+use crate::variants::PhotosArgs;
 
 /// Sends photos to a face-recognition service and checks the names in its responses
 #[derive(Debug, Parser)]
@@ -24,24 +26,11 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Send requests and compare the responses with a CSV file. The exit status is 0 only if all are right
-    Run(RunArgs),
+    Run(Box<RunArgs>),
+    /// Make a large labeled set of photos from a small one: cropped, darker, noisier, smaller, larger
+    Photos(PhotosArgs),
     /// Send requests, watch queues, buckets and workers, and grade the system
     Grade(GradeArgs),
-}
-
-#[derive(Debug, Args)]
-pub struct RunArgs {
-    #[command(flatten)]
-    pub target: TargetArgs,
-    /// Number of requests. With fewer photos, they are sent repeatedly
-    #[arg(short, long, aliases = ["num_request", "num-requests", "n", "requests"], value_name = "N")]
-    pub num_request: usize,
-    /// Folder of the photos
-    #[arg(long, alias = "image_folder", value_name = "DIR")]
-    pub image_folder: PathBuf,
-    /// CSV file with the columns Image,Results: the name of the person on each photo
-    #[arg(long, alias = "prediction_file", value_name = "CSV")]
-    pub prediction_file: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -83,22 +72,30 @@ pub struct GradeArgs {
 /// The service under test.
 #[derive(Debug, Clone, Args)]
 pub struct TargetArgs {
-    /// Address of the service
+    /// Address of the service: http://, https://, or front's gRPC as grpc://HOST:PORT or grpcs://HOST:PORT
     #[arg(long, alias = "server", value_name = "URL", default_value = "http://127.0.0.1:8000/", value_parser = url)]
     pub url: reqwest::Url,
-    /// Requests in flight at once
+    /// Requests in flight at once, in a closed loop
     #[arg(short, long, value_name = "C", default_value = "100", value_parser = at_least_one)]
     pub concurrency: usize,
     /// Longest wait for a response
     #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = parse_positive)]
     pub timeout: Duration,
-    /// Retries of a request whose connection fails
+    /// Retries of a request whose connection fails, in a closed loop
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub retries: u32,
     #[command(flatten)]
     pub key: KeyArgs,
     #[command(flatten)]
     pub tls: PeerTlsArgs,
+}
+
+impl TargetArgs {
+    /// Whether the address is that of front's gRPC.
+    #[must_use]
+    pub fn is_grpc(&self) -> bool {
+        self.url.scheme().starts_with("grpc")
+    }
 }
 
 /// Parses a URL, or `host:port` as existing scripts have it.
@@ -109,7 +106,11 @@ fn url(text: &str) -> Result<reqwest::Url, String> {
         format!("http://{text}")
     };
     match reqwest::Url::parse(&text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
+        Ok(url)
+            if matches!(url.scheme(), "http" | "https" | "grpc" | "grpcs") && url.has_host() =>
+        {
+            Ok(url)
+        }
         Ok(_) => Err("give an address such as http://127.0.0.1:8000/".to_owned()),
         Err(error) => Err(format!(
             "{error}; give an address such as http://127.0.0.1:8000/"
@@ -117,7 +118,11 @@ fn url(text: &str) -> Result<reqwest::Url, String> {
     }
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+/// Parses a number from 1 on.
+///
+/// # Errors
+/// When it is none.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse()
         .ok()
         .filter(|number| *number > 0)
@@ -133,8 +138,8 @@ mod tests {
     fn parse(arguments: &str) -> Result<RunArgs, clap::Error> {
         let arguments = ["loadgen", "run"].into_iter().chain(arguments.split(' '));
         match Cli::try_parse_from(arguments)?.command {
-            Command::Run(args) => Ok(args),
-            Command::Grade(_) => panic!("not the command run"),
+            Command::Run(args) => Ok(*args),
+            _ => panic!("not the command run"),
         }
     }
 
@@ -151,7 +156,7 @@ mod tests {
             "--n 7 --server h:8000 --image_folder=d --prediction_file=c",
         ] {
             let args = parse(arguments).unwrap();
-            assert_eq!(args.num_request, 7);
+            assert_eq!(args.num_request, Some(7));
             assert_eq!(args.target.url.as_str(), "http://h:8000/");
             assert_eq!(args.image_folder, PathBuf::from("d"));
             assert_eq!(args.prediction_file, PathBuf::from("c"));

@@ -1,27 +1,45 @@
-//! The HTTP client.
+//! The client of the service under test, by HTTP or gRPC. It connects directly, never through a proxy.
+
+mod grpc;
+mod http;
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use platform::token::Token;
-use reqwest::multipart::{Form, Part};
+use tonic::Code;
 
 use crate::cli::TargetArgs;
 
-/// The form's part with the photo.
-const PART: &str = "inputFile";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Idle connections are closed after this time, before most servers do.
+const MAX_IDLE: Duration = Duration::from_secs(10);
 /// Characters of an error's text that are shown.
 const MAX_REASON: usize = 200;
 
-/// A client of the service under test.
+/// A client of the service under test. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    transport: Transport,
     url: reqwest::Url,
-    key: Option<Token>,
+}
+
+#[derive(Debug, Clone)]
+enum Transport {
+    Http(Box<http::Http>),
+    Grpc(grpc::Grpc),
+}
+
+/// A photo, encoded for the wire. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Message(Encoded);
+
+#[derive(Debug, Clone)]
+enum Encoded {
+    /// A multipart body.
+    Http(Bytes),
+    Grpc(proto::v1::RecognizeRequest),
 }
 
 /// Why a request failed.
@@ -34,16 +52,34 @@ pub enum SendError {
     Timeout,
     #[error("HTTP {status}: {message}")]
     Status { status: u16, message: String },
+    #[error("gRPC {code:?}: {message}")]
+    Grpc { code: Code, message: String },
+}
+
+impl SendError {
+    /// Whether the service looked at the photo and cannot name anybody on it, for instance because it has no face.
+    #[must_use]
+    pub fn is_refused_photo(&self) -> bool {
+        match self {
+            Self::Connection(_) | Self::Timeout => false,
+            Self::Status { status, .. } => matches!(status, 413 | 415 | 422),
+            Self::Grpc { code, .. } => *code == Code::InvalidArgument,
+        }
+    }
 }
 
 impl Client {
     /// # Errors
     /// When TLS certificates or the API key cannot be read.
     pub fn new(target: &TargetArgs) -> anyhow::Result<Self> {
+        let transport = if target.is_grpc() {
+            Transport::Grpc(grpc::Grpc::new(target)?)
+        } else {
+            Transport::Http(Box::new(http::Http::new(target)?))
+        };
         Ok(Self {
-            http: http_client(&target.url, target.timeout, target.tls.peer_ca.as_deref())?,
+            transport,
             url: target.url.clone(),
-            key: target.key.key()?,
         })
     }
 
@@ -52,28 +88,28 @@ impl Client {
         &self.url
     }
 
-    /// Posts one photo and returns the text of the response.
+    /// Encodes one photo.
+    #[must_use]
+    pub fn encode(&self, file_name: &str, image: &Bytes) -> Message {
+        Message(match &self.transport {
+            Transport::Http(http) => Encoded::Http(http.form(file_name, image)),
+            Transport::Grpc(_) => Encoded::Grpc(proto::v1::RecognizeRequest {
+                file_name: file_name.to_owned(),
+                image: image.clone(),
+            }),
+        })
+    }
+
+    /// Sends one photo and returns `<stem>:<name>`, as the response to HTTP has it.
     ///
     /// # Errors
-    /// When there is no response with status 200.
-    pub async fn send(&self, file_name: &str, image: Bytes) -> Result<String, SendError> {
-        let part = Part::stream(image).file_name(file_name.to_owned());
-        // The name is not encoded, as browsers and curl send it.
-        let form = Form::new().percent_encode_noop().part(PART, part);
-        let mut request = self.http.post(self.url.clone()).multipart(form);
-        if let Some(key) = &self.key {
-            request = request.bearer_auth(key.expose());
+    /// When there is no response with a name.
+    pub async fn send(&self, message: Message) -> Result<String, SendError> {
+        match (&self.transport, message.0) {
+            (Transport::Http(http), Encoded::Http(form)) => http.post(form).await,
+            (Transport::Grpc(grpc), Encoded::Grpc(request)) => grpc.call(request).await,
+            _ => unreachable!("a client sends what it encoded"),
         }
-        let response = request.send().await.map_err(classify)?;
-        let status = response.status();
-        let text = response.text().await.map_err(classify)?;
-        if status.as_u16() == 200 {
-            return Ok(text);
-        }
-        Err(SendError::Status {
-            status: status.as_u16(),
-            message: first_line(&text),
-        })
     }
 
     /// Connects and disconnects.
@@ -102,7 +138,8 @@ impl Client {
     }
 }
 
-/// Makes a client that uses no proxy for this machine. It trusts the authorities in the file and the machine's.
+/// Makes a client for health and metrics that uses no proxy for this machine. It trusts the authorities in the file and the
+/// machine's.
 ///
 /// # Errors
 /// When TLS certificates cannot be read.
@@ -117,7 +154,7 @@ pub fn http_client(
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(timeout)
         .tcp_nodelay(true)
-        .pool_idle_timeout(Duration::from_secs(10));
+        .pool_idle_timeout(MAX_IDLE);
     if let Some(file) = authorities {
         let pem = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         builder = builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(&pem)?);
@@ -128,14 +165,12 @@ pub fn http_client(
     builder.build().context("cannot make an HTTP client")
 }
 
-fn classify(error: reqwest::Error) -> SendError {
-    if error.is_connect() {
-        return SendError::Connection("no connection".to_owned());
-    }
-    if error.is_timeout() {
-        return SendError::Timeout;
-    }
+fn broken() -> SendError {
     SendError::Connection("the connection broke".to_owned())
+}
+
+fn not_connected() -> SendError {
+    SendError::Connection("no connection".to_owned())
 }
 
 fn first_line(text: &str) -> String {

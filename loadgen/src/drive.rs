@@ -13,12 +13,32 @@ use crate::schedule::{Attempt, Schedule, Step};
 use crate::truth::{parse_response, stem};
 
 /// One request: a photo, its file name, and the name of the person on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Request {
     pub file_name: String,
     pub image: Bytes,
     pub name: String,
+    /// The kind of photo, for the accuracy by kind. Empty: none.
+    pub kind: String,
 }
+
+/// What a response is worth, in more detail than an [`Outcome`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The right name.
+    Right,
+    /// Another name.
+    Wrong,
+    /// The service answers that it does not know the face.
+    Unknown,
+    /// The service answers that it cannot use the photo, for instance because it finds no face.
+    Refused,
+    /// No answer about the photo.
+    Failed,
+}
+
+/// The name of a face that is not in the gallery.
+const UNKNOWN: &str = "Unknown";
 
 /// Sends requests in a closed loop.
 #[derive(Debug, Clone)]
@@ -39,6 +59,17 @@ impl Driver {
         requests: &[Request],
         start: Instant,
         mut on_end: impl FnMut(&Record),
+    ) -> Vec<Record> {
+        let on_end = |record: &Record, _: &Request, _: Class| on_end(record);
+        self.run_classified(requests, start, on_end).await
+    }
+
+    /// As [`run`](Self::run), and also tells each record's request and class.
+    pub async fn run_classified(
+        &self,
+        requests: &[Request],
+        start: Instant,
+        mut on_end: impl FnMut(&Record, &Request, Class),
     ) -> Vec<Record> {
         let mut schedule = Schedule::new(requests.len(), self.concurrency, self.retries);
         let mut first_sent = vec![None; requests.len()];
@@ -65,14 +96,15 @@ impl Driver {
                         schedule.done();
                     }
                     let request = &requests[attempt.request];
+                    let (outcome, class) = judge(request, answer, self.check_file);
                     let record = Record {
                         file_name: request.file_name.clone(),
                         sent_at: first_sent[attempt.request].unwrap_or_default(),
                         ended_at: start.elapsed(),
                         retries: attempt.retries,
-                        outcome: judge(request, answer, self.check_file),
+                        outcome,
                     };
-                    on_end(&record);
+                    on_end(&record, request, class);
                     records.push(record);
                 }
             }
@@ -84,12 +116,8 @@ impl Driver {
         attempt: Attempt,
         request: &Request,
     ) -> (Attempt, Result<String, SendError>) {
-        (
-            attempt,
-            self.client
-                .send(&request.file_name, request.image.clone())
-                .await,
-        )
+        let message = self.client.encode(&request.file_name, &request.image);
+        (attempt, self.client.send(message).await)
     }
 }
 
@@ -101,31 +129,46 @@ async fn until_then(start: Instant, until: Option<Duration>) {
 }
 
 /// With `check_file`, a right name in the response to another photo is wrong.
-fn judge(request: &Request, answer: Result<String, SendError>, check_file: bool) -> Outcome {
+pub fn judge(
+    request: &Request,
+    answer: Result<String, SendError>,
+    check_file: bool,
+) -> (Outcome, Class) {
+    let wrong = |why: String| (Outcome::Wrong(why), Class::Wrong);
     let text = match answer {
         Ok(text) => text,
-        Err(error) => return Outcome::Failed(error.to_string()),
+        Err(error) => {
+            let class = match error.is_refused_photo() {
+                true => Class::Refused,
+                false => Class::Failed,
+            };
+            return (Outcome::Failed(error.to_string()), class);
+        }
     };
     let Some((answered_stem, name)) = parse_response(&text) else {
-        return Outcome::Wrong(format!(
-            "the response is not <file>:<name> but {:?}",
-            shortened(&text)
-        ));
+        let shown = shortened(&text);
+        return wrong(format!("the response is not <file>:<name> but {shown:?}"));
     };
     if check_file && answered_stem != stem(&request.file_name) {
-        return Outcome::Wrong(format!(
-            "the response is for {:?}",
-            shortened(answered_stem)
-        ));
+        let shown = shortened(answered_stem);
+        return wrong(format!("the response is for {shown:?}"));
     }
-    if name != request.name {
-        return Outcome::Wrong(format!(
-            "expected {}, got {}",
-            request.name,
-            shortened(name)
-        ));
+    if name == request.name {
+        return (Outcome::Correct, Class::Right);
     }
-    Outcome::Correct
+    let (outcome, class) = wrong(format!(
+        "expected {}, got {}",
+        request.name,
+        shortened(name)
+    ));
+    (
+        outcome,
+        if name == UNKNOWN {
+            Class::Unknown
+        } else {
+            class
+        },
+    )
 }
 
 fn shortened(text: &str) -> String {
@@ -142,8 +185,9 @@ mod tests {
             file_name: "test_07.jpg".into(),
             image: Bytes::new(),
             name: "Ben".into(),
+            ..Request::default()
         };
-        let judged = |text: &str| judge(&request, Ok(text.to_owned()), true);
+        let judged = |text: &str| judge(&request, Ok(text.to_owned()), true).0;
         assert_eq!(judged("test_07:Ben\n"), Outcome::Correct);
         assert_eq!(
             judged("test_07:Elton"),
@@ -155,11 +199,32 @@ mod tests {
         );
         assert_eq!(
             judge(&request, Ok("test_08:Ben".to_owned()), false),
-            Outcome::Correct
+            (Outcome::Correct, Class::Right)
         );
         assert_eq!(
             judged("oops"),
             Outcome::Wrong("the response is not <file>:<name> but \"oops\"".into())
         );
+    }
+
+    #[test]
+    fn a_refused_photo_and_an_unknown_face_are_not_failures_of_the_service() {
+        let request = Request {
+            name: "Ben".into(),
+            ..Request::default()
+        };
+        let class = |answer| judge(&request, answer, false).1;
+        let status = |status| {
+            class(Err(SendError::Status {
+                status,
+                message: String::new(),
+            }))
+        };
+        assert_eq!(class(Ok("a:Unknown".into())), Class::Unknown);
+        assert_eq!(class(Ok("a:Elton".into())), Class::Wrong);
+        assert_eq!(status(422), Class::Refused);
+        assert_eq!(status(429), Class::Failed);
+        assert_eq!(status(503), Class::Failed);
+        assert_eq!(class(Err(SendError::Timeout)), Class::Failed);
     }
 }

@@ -43,6 +43,10 @@ pub async fn grade(args: &GradeArgs) -> anyhow::Result<bool> {
         args.requests > 0,
         "there is nothing to send; give --requests 1 or more"
     );
+    anyhow::ensure!(
+        !args.target.is_grpc(),
+        "the grade is that of the HTTP service; give its address with --url http://HOST:PORT/"
+    );
     let requests = prepare(args)?;
     let driver = driver(&args.target, true)?;
     wait_until_ready(&args.target, args.ready_within).await?;

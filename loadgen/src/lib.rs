@@ -1,17 +1,18 @@
-//! The load generator: `loadgen run` sends photos and checks the names, `loadgen grade` (as in `make demo`) also watches
-//! and grades the system.
+//! The load generator: `loadgen run` sends photos and checks the names, `loadgen photos` makes a large labeled set of photos,
+//! `loadgen grade` (as in `make demo`) also watches and grades the system.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | [`cli`] | the command line |
-//! | [`run`], [`grade`] | the two commands |
+//! | [`run`], [`variants`], [`grade`] | the commands |
 //! | [`photos`], [`truth`] | the photos to send, and the CSV file of the names on them |
 //! | [`drive`], [`client`], [`progress`] | sends the requests |
-//! | [`schedule`] | when each request is sent |
+//! | [`schedule`], [`arrivals`] | when each request is sent, in a closed and an open loop |
 //! | [`report`] | statistics, the checks of a pass, the report |
 //!
-//! [`schedule`], [`report`] and [`truth`] are pure: they read no clock and do no I/O.
+//! [`schedule`], [`arrivals`], [`report`] and [`truth`] are pure: they read no clock and do no I/O.
 
+pub mod arrivals;
 pub mod cli;
 pub mod client;
 pub mod drive;
@@ -22,6 +23,7 @@ pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod truth;
+pub mod variants;
 
 use cli::{Cli, Command};
 use futures::future::BoxFuture;
@@ -36,6 +38,7 @@ pub fn execute(cli: Cli) -> BoxFuture<'static, anyhow::Result<bool>> {
     Box::pin(async move {
         match cli.command {
             Command::Run(args) => run::run(&args).await,
+            Command::Photos(args) => variants::make(&args),
             Command::Grade(args) => grade::grade(&args).await,
         }
     })

@@ -14,32 +14,9 @@ const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 /// Makes `count` requests from the photos of a folder, in the order of their names, repeated as needed.
 ///
 /// # Errors
-/// When the folder has no photo, or the CSV file cannot be used or lacks a name.
+/// As [`distinct`].
 pub fn requests(folder: &Path, csv: &Path, count: usize) -> anyhow::Result<Vec<Request>> {
-    let truth = read_truth(csv)?;
-    let files = photos_in(folder)?;
-    if files.is_empty() {
-        bail!(
-            "{} has no photo (.jpg, .jpeg, .png, .webp); give another folder",
-            folder.display()
-        );
-    }
-    let mut requests = Vec::with_capacity(count);
-    for file in files.iter().take(count) {
-        let file_name = file_name(file)?;
-        let Some(name) = truth.name_for(&file_name) else {
-            bail!(
-                "{} has no name for {file_name}; add a line for it",
-                csv.display()
-            );
-        };
-        let image = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        requests.push(Request {
-            name: name.to_owned(),
-            file_name,
-            image: Bytes::from(image),
-        });
-    }
+    let mut requests = distinct(folder, csv, count)?;
     let distinct = requests.len();
     requests.extend(
         (distinct..count)
@@ -50,27 +27,46 @@ pub fn requests(folder: &Path, csv: &Path, count: usize) -> anyhow::Result<Vec<R
     Ok(requests)
 }
 
+/// Makes a request from each of the first `most` photos of a folder, in the order of their names.
+///
+/// # Errors
+/// When the folder has no photo, or the CSV file cannot be used or lacks a name.
+pub fn distinct(folder: &Path, csv: &Path, most: usize) -> anyhow::Result<Vec<Request>> {
+    let truth = read_truth(csv)?;
+    let files = photos_in(folder)?;
+    if files.is_empty() {
+        bail!(
+            "{} has no photo (.jpg, .jpeg, .png, .webp); give another folder",
+            folder.display()
+        );
+    }
+    let mut requests = Vec::new();
+    for file in files.iter().take(most) {
+        let file_name = file_name(file)?;
+        let Some(labels) = truth.labels_for(&file_name) else {
+            bail!(
+                "{} has no name for {file_name}; add a line for it",
+                csv.display()
+            );
+        };
+        let image = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        requests.push(Request {
+            name: labels.name.clone(),
+            kind: labels.variant.clone(),
+            file_name,
+            image: Bytes::from(image),
+        });
+    }
+    Ok(requests)
+}
+
 /// Copies `count` photos of `labeled/<name>/*` to `photos/test_00.jpg` and so on, repeated as needed, and writes their names
 /// to `csv`. Copies of an earlier call are removed.
 ///
 /// # Errors
 /// When there is no photo, or a file cannot be read or written.
 pub fn prepare(labeled: &Path, photos: &Path, csv: &Path, count: usize) -> anyhow::Result<()> {
-    let mut sources = Vec::new();
-    for folder in entries(labeled)?.into_iter().filter(|path| path.is_dir()) {
-        let name = file_name(&folder)?;
-        sources.extend(
-            photos_in(&folder)?
-                .into_iter()
-                .map(|photo| (photo, name.clone())),
-        );
-    }
-    if sources.is_empty() {
-        bail!(
-            "{} has no photo in a folder of a person's name; run `make setup`, or give --photos",
-            labeled.display()
-        );
-    }
+    let sources = labeled_photos(labeled)?;
     fs::create_dir_all(photos).with_context(|| format!("cannot create {}", photos.display()))?;
     for old in photos_in(photos)?.into_iter().filter(|path| is_copy(path)) {
         fs::remove_file(&old).with_context(|| format!("cannot remove {}", old.display()))?;
@@ -87,6 +83,29 @@ pub fn prepare(labeled: &Path, photos: &Path, csv: &Path, count: usize) -> anyho
     }
     let text = to_csv(rows.iter().map(|(stem, name)| (stem.as_str(), *name)));
     fs::write(csv, text).with_context(|| format!("cannot write {}", csv.display()))
+}
+
+/// Returns the photos of `labeled/<name>/*` with their names.
+///
+/// # Errors
+/// When there is none, or a folder cannot be read.
+pub fn labeled_photos(labeled: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
+    let mut sources = Vec::new();
+    for folder in entries(labeled)?.into_iter().filter(|path| path.is_dir()) {
+        let name = file_name(&folder)?;
+        sources.extend(
+            photos_in(&folder)?
+                .into_iter()
+                .map(|photo| (photo, name.clone())),
+        );
+    }
+    if sources.is_empty() {
+        bail!(
+            "{} has no photo in a folder of a person's name; run `make setup`, or give --photos",
+            labeled.display()
+        );
+    }
+    Ok(sources)
 }
 
 fn read_truth(csv: &Path) -> anyhow::Result<GroundTruth> {

@@ -1,11 +1,19 @@
-//! The CSV file `Image,Results` with the name of the person on each photo.
+//! The CSV file `Image,Results` with the name of the person on each photo. A further column `Variant` has the kind of photo.
 
 use std::collections::HashMap;
 
 /// The name of the person on each photo.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GroundTruth {
-    names: HashMap<String, String>,
+    photos: HashMap<String, Labels>,
+}
+
+/// What the CSV file says of a photo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labels {
+    pub name: String,
+    /// The optional column `Variant`. Empty: none.
+    pub variant: String,
 }
 
 /// Why a CSV file cannot be used. Lines count from 1.
@@ -23,6 +31,7 @@ pub enum TruthError {
 
 const IMAGE: &str = "Image";
 const RESULTS: &str = "Results";
+const VARIANT: &str = "Variant";
 
 impl GroundTruth {
     /// Parses a CSV file. The columns may be in any order and among others. Fields may be quoted.
@@ -44,7 +53,8 @@ impl GroundTruth {
         let (Some(image_column), Some(name_column)) = (position(IMAGE), position(RESULTS)) else {
             return Err(TruthError::Header(header.trim().to_owned()));
         };
-        let mut names = HashMap::new();
+        let variant_column = position(VARIANT);
+        let mut photos: HashMap<String, Labels> = HashMap::new();
         for (line, text) in lines {
             let mut row = fields(text);
             let mut take = |index: usize, column| {
@@ -56,36 +66,55 @@ impl GroundTruth {
                 }
             };
             let (image, name) = (take(image_column, IMAGE)?, take(name_column, RESULTS)?);
-            if names.get(&image).is_some_and(|before| *before != name) {
+            let variant = variant_column
+                .and_then(|column| row.get_mut(column))
+                .map(std::mem::take)
+                .unwrap_or_default();
+            if photos.get(&image).is_some_and(|it| it.name != name) {
                 return Err(TruthError::Contradiction { line, image });
             }
-            names.insert(image, name);
+            photos.insert(image, Labels { name, variant });
         }
-        if names.is_empty() {
+        if photos.is_empty() {
             Err(TruthError::Empty)
         } else {
-            Ok(Self { names })
+            Ok(Self { photos })
         }
     }
 
-    /// Returns the name for a photo's file name. The CSV file may have the whole file name, the part before its last
+    /// Returns the labels for a photo's file name. The CSV file may have the whole file name, the part before its last
     /// extension, or the part before its first dot, as existing files do.
     #[must_use]
-    pub fn name_for(&self, file_name: &str) -> Option<&str> {
+    pub fn labels_for(&self, file_name: &str) -> Option<&Labels> {
         let up_to_first_dot = file_name.split('.').next().unwrap_or_default();
         [file_name, stem(file_name), up_to_first_dot]
             .iter()
-            .find_map(|key| self.names.get(*key))
-            .map(String::as_str)
+            .find_map(|key| self.photos.get(*key))
     }
 }
 
 /// Writes a CSV file that [`GroundTruth::parse`] reads.
 #[must_use]
 pub fn to_csv<'a>(rows: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let mut csv = format!("{IMAGE},{RESULTS}\n");
-    for (image, name) in rows {
-        csv.push_str(&format!("{},{}\n", quoted(image), quoted(name)));
+    csv(
+        &[IMAGE, RESULTS],
+        rows.into_iter().map(|(image, name)| [image, name]),
+    )
+}
+
+/// As [`to_csv`], with the kind of each photo.
+#[must_use]
+pub fn to_csv_with_variants<'a>(rows: impl IntoIterator<Item = [&'a str; 3]>) -> String {
+    csv(&[IMAGE, RESULTS, VARIANT], rows)
+}
+
+fn csv<'a, const COLUMNS: usize>(
+    head: &[&str; COLUMNS],
+    rows: impl IntoIterator<Item = [&'a str; COLUMNS]>,
+) -> String {
+    let mut csv = head.join(",") + "\n";
+    for row in rows {
+        csv += &(row.map(quoted).join(",") + "\n");
     }
     csv
 }
@@ -138,16 +167,20 @@ fn fields(line: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
+    fn name_for(truth: &GroundTruth, file_name: &str) -> Option<String> {
+        truth.labels_for(file_name).map(|it| it.name.clone())
+    }
+
     #[test]
     fn photos_are_found_by_stem_and_by_full_name() {
         let truth =
             GroundTruth::parse("Image,Results\ntest_00,Ben\ntest_01.jpg,Elton\na.b,Jerry\n")
                 .unwrap();
-        assert_eq!(truth.name_for("test_00.jpg"), Some("Ben"));
-        assert_eq!(truth.name_for("test_00.v2.jpg"), Some("Ben"));
-        assert_eq!(truth.name_for("test_01.jpg"), Some("Elton"));
-        assert_eq!(truth.name_for("a.b.jpg"), Some("Jerry"));
-        assert_eq!(truth.name_for("test_02.jpg"), None);
+        assert_eq!(name_for(&truth, "test_00.jpg").as_deref(), Some("Ben"));
+        assert_eq!(name_for(&truth, "test_00.v2.jpg").as_deref(), Some("Ben"));
+        assert_eq!(name_for(&truth, "test_01.jpg").as_deref(), Some("Elton"));
+        assert_eq!(name_for(&truth, "a.b.jpg").as_deref(), Some("Jerry"));
+        assert_eq!(name_for(&truth, "test_02.jpg"), None);
     }
 
     #[test]
@@ -156,11 +189,13 @@ mod tests {
             "\u{feff}id,results, IMAGE\r\n1,\"Downey, Robert\",x\r\n\r\n2,Ma\"\"ona,y\r\n",
         )
         .unwrap();
-        assert_eq!(truth.name_for("x.png"), Some("Downey, Robert"));
+        assert_eq!(name_for(&truth, "x.png").as_deref(), Some("Downey, Robert"));
         assert_eq!(
-            GroundTruth::parse("Image,Results\na,\"say \"\"hi\"\"\"")
-                .unwrap()
-                .name_for("a"),
+            name_for(
+                &GroundTruth::parse("Image,Results\na,\"say \"\"hi\"\"\"").unwrap(),
+                "a"
+            )
+            .as_deref(),
             Some("say \"hi\"")
         );
     }
@@ -199,8 +234,15 @@ mod tests {
         let csv = to_csv([("test_00", "Ben"), ("test_01", "Downey, \"Robert\"")]);
         assert!(csv.starts_with("Image,Results\ntest_00,Ben\n"));
         assert_eq!(
-            GroundTruth::parse(&csv).unwrap().name_for("test_01.jpg"),
+            name_for(&GroundTruth::parse(&csv).unwrap(), "test_01.jpg").as_deref(),
             Some("Downey, \"Robert\"")
+        );
+        let csv = to_csv_with_variants([["a", "Ben", "size, 64"], ["b", "Elton", ""]]);
+        let truth = GroundTruth::parse(&csv).unwrap();
+        let variant = |name: &str| truth.labels_for(name).unwrap().variant.clone();
+        assert_eq!(
+            (variant("a.jpg"), variant("b")),
+            ("size, 64".into(), String::new())
         );
     }
 

@@ -1,5 +1,9 @@
 //! `loadgen run` with a simulated service.
 
+#![allow(clippy::unwrap_used)]
+
+mod open;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -91,6 +95,7 @@ fn request(index: usize, content: &str) -> Request {
         file_name: format!("test_{index:02} é.jpg"),
         image,
         name: "Ben".to_owned(),
+        ..Request::default()
     }
 }
 
