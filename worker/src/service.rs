@@ -22,6 +22,7 @@ mod model;
 mod notices;
 mod process;
 mod reply;
+mod reply_size;
 mod run;
 mod store;
 mod work;
