@@ -17,7 +17,7 @@ pub fn page(rubric: &Rubric, graded: &Graded) -> String {
         number(points.of)
     ));
     let name = format!("{} {}", graded.first_name, graded.last_name);
-    page.paragraph(format!("{} {}", name.trim(), graded.id).trim());
+    page.paragraph(format!("{} (prefix {})", name.trim(), graded.id).trim());
     page.paragraph(&rubric.title);
     let rows: Vec<Vec<String>> = points
         .deductions
@@ -74,10 +74,12 @@ fn cells(sample: &Sample) -> Vec<String> {
         .collect()
 }
 
-fn time() -> Axis {
+/// The axis of all charts, so that they can be compared.
+fn time(graded: &Graded) -> Axis {
     Axis {
         name: "time".to_owned(),
         unit: "s",
+        limits: graded.dense.last().map(|sample| (0.0, sample.t_s)),
         ..Axis::default()
     }
 }
@@ -108,7 +110,7 @@ fn workers(rubric: &Rubric, graded: &Graded) -> Chart {
     Chart {
         title: "Workers and demand".to_owned(),
         caption: "Requests wait for an answer until workers have started. Then all workers run, and stop when no request is left.".to_owned(),
-        x: time(),
+        x: time(graded),
         left: axis("workers"),
         right: Some(axis("requests")),
         series: vec![
@@ -163,7 +165,7 @@ fn queues(graded: &Graded) -> Chart {
     Chart {
         title: "Messages that wait".to_owned(),
         caption: "Messages that a worker has received do not wait, so the request queue shows the requests that no worker has taken yet.".to_owned(),
-        x: time(),
+        x: time(graded),
         left: axis("messages"),
         right: None,
         series: vec![
@@ -196,8 +198,8 @@ fn latency(graded: &Graded) -> Chart {
     points.sort_by(|one, other| one.0.total_cmp(&other.0));
     Chart {
         title: "Latency of each request".to_owned(),
-        caption: "One dot for each answer, at the time when it came. All requests were sent at once, so the last ones waited longest.".to_owned(),
-        x: time(),
+        caption: "One dot for each answer, at the time when it came. Requests that are sent together wait for each other, so later answers took longer.".to_owned(),
+        x: time(graded),
         left: Axis { name: "latency".to_owned(), unit: "s", ..Axis::default() },
         right: None,
         series: vec![Series {

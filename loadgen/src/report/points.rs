@@ -154,10 +154,10 @@ impl Points {
 fn deduct(deduction: &Deduction, start: &Start) -> Line {
     let (holds, comment) = match deduction.check {
         Precondition::WebInstance => judge(&start.instances, |(web, _)| {
-            (*web == 1, format!("{web} web instances run, must be 1"))
+            (*web == 1, format!("{web} running, must be 1"))
         }),
         Precondition::NoWorker => judge(&start.instances, |(_, workers)| {
-            (*workers == 0, format!("{workers} workers run, must be 0"))
+            (*workers == 0, format!("{workers} running, must be 0"))
         }),
         Precondition::EmptyBuckets => judge(&start.buckets, |(photos, results)| {
             let text = format!("{photos} photos and {results} results are stored, must be none");
