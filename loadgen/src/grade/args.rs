@@ -12,8 +12,6 @@ use crate::report::verdict::PassCriteria;
 
 #[derive(Debug, Args)]
 pub struct GradeArgs {
-    #[command(flatten)]
-    pub target: TargetArgs,
     /// Number of requests, each with its own file name
     #[arg(short, long, aliases = ["num_requests", "num-requests"], value_name = "N", default_value_t = 100)]
     pub requests: usize,
@@ -40,6 +38,8 @@ pub struct GradeArgs {
     /// Longest wait after the last response until no worker runs
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_positive)]
     pub idle_within: Duration,
+    #[command(flatten)]
+    pub target: TargetArgs,
     #[command(flatten)]
     pub criteria: PassCriteria,
     #[command(flatten)]

@@ -72,9 +72,14 @@ impl fmt::Display for Graded {
         let Points {
             total,
             of,
+            not_graded,
             deductions,
             cases,
         } = &self.points;
+        if let Some(why) = not_graded {
+            writeln!(formatter, "not graded: {why}")?;
+            return write!(formatter, "total 0 of {}", number(*of));
+        }
         for line in deductions.iter().chain(cases) {
             let Line { check, comment, .. } = line;
             writeln!(

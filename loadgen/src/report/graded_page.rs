@@ -19,6 +19,10 @@ pub fn page(rubric: &Rubric, graded: &Graded) -> String {
     let name = format!("{} {}", graded.first_name, graded.last_name);
     page.paragraph(format!("{} (prefix {})", name.trim(), graded.id).trim());
     page.paragraph(&rubric.title);
+    if let Some(why) = &points.not_graded {
+        page.paragraph(&format!("Not graded: {why}"));
+        return page.finish();
+    }
     let rows: Vec<Vec<String>> = points
         .deductions
         .iter()
@@ -34,9 +38,6 @@ pub fn page(rubric: &Rubric, graded: &Graded) -> String {
         &["check", "points", "", "what was seen"],
         &rows,
     );
-    if graded.records.is_empty() {
-        return page.finish();
-    }
     page.heading("The run");
     page.preformatted(&graded.summary.to_string());
     page.chart(&workers(rubric, graded));
@@ -234,7 +235,9 @@ mod tests {
         };
         let student = ("17".to_owned(), "<b>".to_owned(), "Doe".to_owned());
         let mut graded = Graded::without_run(student, Points::none(&rubric, "<i>why</i>"));
-        assert!(!page(&rubric, &graded).contains("<svg"));
+        let without_run = page(&rubric, &graded);
+        assert!(without_run.contains("Not graded: &lt;i&gt;why") && !without_run.contains("<svg"));
+        graded.points.not_graded = None;
         graded.records = vec![record(100, 900), record(200, 400)];
         graded.summary = Summary::of(&graded.records);
         let sample = |t_s, running| Sample {

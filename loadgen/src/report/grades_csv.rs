@@ -63,8 +63,8 @@ mod tests {
         let csv = grades_csv(&rubric, &all);
         let expected = "\
 ASUID,First Name,Last Name,deductions,scale-in,in-bucket,out-bucket,names,latency,scale-out,back-to-zero,request-queue,reply-queue,total,of,comments
-17,'=1+1,\"Doe, \"\"Dr.\"\"\",0,0,0,0,0,0,0,0,0,0,0,100,\"scale-in: no zip, no points\"
-18,'=1+1,Roe,0,0,0,0,0,0,0,0,0,0,0,100,scale-in: late
+17,'=1+1,\"Doe, \"\"Dr.\"\"\",0,0,0,0,0,0,0,0,0,0,0,100,\"not graded: no zip, no points\"
+18,'=1+1,Roe,0,0,0,0,0,0,0,0,0,0,0,100,not graded: late
 ";
         assert_eq!(csv, expected);
     }

@@ -57,8 +57,9 @@ pub struct Run {
     pub wall: Duration,
     /// Whether the requests ended before the workload's limit.
     pub in_time: bool,
-    /// Workers that still ran when scale-in was checked for the last time, and the time since the first check.
-    pub scale_in: (usize, Duration),
+    /// Workers that still ran when scale-in was checked for the last time (`None`: EC2 did not answer), and the time since
+    /// the first check.
+    pub scale_in: (Option<usize>, Duration),
     /// In the rhythm of the rubric, in their order.
     pub samples: Vec<Sample>,
     /// Objects that the run added to the in-bucket and to the out-bucket; `None`: they could not be counted.
@@ -84,6 +85,8 @@ pub struct Line {
 pub struct Points {
     pub total: f64,
     pub of: f64,
+    /// Why the system could not be graded.
+    pub not_graded: Option<String>,
     pub deductions: Vec<Line>,
     pub cases: Vec<Line>,
 }
@@ -110,6 +113,7 @@ impl Points {
         Self {
             total: hundredths(sum).max(0.0),
             of: rubric.full_marks(),
+            not_graded: None,
             deductions,
             cases,
         }
@@ -123,11 +127,12 @@ impl Points {
             points: 0.0,
             of: case.most(),
             met: false,
-            comment: why.to_owned(),
+            comment: "not graded".to_owned(),
         };
         Self {
             total: 0.0,
             of: rubric.full_marks(),
+            not_graded: Some(why.to_owned()),
             deductions: Vec::new(),
             cases: rubric.cases.iter().map(lost).collect(),
         }
@@ -136,18 +141,15 @@ impl Points {
     /// Returns the comments of what is wrong, in one text.
     #[must_use]
     pub fn comments(&self) -> String {
-        let lines = self.deductions.iter().chain(&self.cases);
-        let mut lost: Vec<String> = Vec::new();
-        for line in lines.filter(|line| !line.met) {
-            // All cases of a submission that could not be graded have one reason.
-            if lost
-                .last()
-                .is_none_or(|last| !last.ends_with(&line.comment))
-            {
-                lost.push(format!("{}: {}", line.check, line.comment));
-            }
+        if let Some(why) = &self.not_graded {
+            return format!("not graded: {why}");
         }
-        lost.join("; ")
+        let lines = self.deductions.iter().chain(&self.cases);
+        let wrong = lines.filter(|line| !line.met);
+        let wrong: Vec<_> = wrong
+            .map(|line| format!("{}: {}", line.check, line.comment))
+            .collect();
+        wrong.join("; ")
     }
 }
 
@@ -234,6 +236,9 @@ fn score(case: &Case, rubric: &Rubric, run: &Run) -> Line {
 fn scale_in(tiers: &[Tier], run: &Run) -> (f64, String) {
     let (remaining, time) = run.scale_in;
     let time = seconds(time);
+    let Some(remaining) = remaining else {
+        return (0.0, "the instances could not be listed".to_owned());
+    };
     if remaining > 0 {
         return (
             0.0,

@@ -137,16 +137,15 @@ pub async fn observe(
 }
 
 /// Returns how many workers run when none does, or when the time is over, and the time since the first check.
-async fn scale_in(cloud: &CourseCloud, longest: Duration) -> (usize, Duration) {
+async fn scale_in(cloud: &CourseCloud, longest: Duration) -> (Option<usize>, Duration) {
     let began = Instant::now();
     loop {
         let running = cloud.running_workers().await;
         let elapsed = began.elapsed();
         match running {
-            Ok(0) => return (0, elapsed),
-            Ok(running) if elapsed >= longest => return (running, elapsed),
-            // Without an answer of EC2 there is no scale-in.
-            Err(_) if elapsed >= longest => return (usize::MAX, elapsed),
+            Ok(0) => return (Some(0), elapsed),
+            Ok(running) if elapsed >= longest => return (Some(running), elapsed),
+            Err(_) if elapsed >= longest => return (None, elapsed),
             _ => sleep(POLL).await,
         }
     }

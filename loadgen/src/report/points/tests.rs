@@ -40,7 +40,7 @@ fn perfect() -> Run {
         right: 100,
         wall: Duration::from_secs(30),
         in_time: true,
-        scale_in: (0, Duration::from_millis(10)),
+        scale_in: (Some(0), Duration::from_millis(10)),
         samples: samples(&[(0, 0, 0), (100, 0, 0), (85, 0, 15), (0, 3, 15), (0, 0, 0)]),
         stored: Some((100, 100)),
     }
@@ -107,20 +107,25 @@ fn queues(start: &mut Start) -> &mut Queues {
 #[test]
 fn each_case_loses_its_own_points() {
     type Change = fn(&mut Run);
-    let cases: [(&str, Change, f64); 19] = [
+    let cases: [(&str, Change, f64); 20] = [
         (
             "scale-in",
-            |run| run.scale_in = (0, Duration::from_millis(2_000)),
-            5.0,
-        ),
-        (
-            "scale-in",
-            |run| run.scale_in = (0, Duration::from_millis(5_000)),
+            |run| run.scale_in = (None, Duration::from_secs(5)),
             0.0,
         ),
         (
             "scale-in",
-            |run| run.scale_in = (2, Duration::from_millis(5_010)),
+            |run| run.scale_in = (Some(0), Duration::from_millis(2_000)),
+            5.0,
+        ),
+        (
+            "scale-in",
+            |run| run.scale_in = (Some(0), Duration::from_millis(5_000)),
+            0.0,
+        ),
+        (
+            "scale-in",
+            |run| run.scale_in = (Some(2), Duration::from_millis(5_010)),
             0.0,
         ),
         ("in-bucket", |run| run.stored = Some((99, 100)), 4.95),
@@ -248,5 +253,5 @@ fn the_total_is_not_negative_and_thirds_add_up() {
 fn a_submission_that_cannot_be_graded_has_one_comment() {
     let points = Points::none(&rubric(), "no zip");
     assert_eq!((points.total, points.of), (0.0, 100.0));
-    assert_eq!(points.comments(), "scale-in: no zip");
+    assert_eq!(points.comments(), "not graded: no zip");
 }
