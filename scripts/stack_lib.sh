@@ -305,6 +305,7 @@ MUSTER_POLICY=$policy
 MUSTER_LATENCY_TARGET=$latency_target
 MUSTER_KEEP_IDLE=$keep_idle
 MUSTER_SETTLE=$settle
+MUSTER_WARM_POOL=$warm_pool
 MUSTER_IDLE_TIME=$idle_time
 MUSTER_BILLING_MINIMUM=0s
 MUSTER_BOOT_TIME=$boot_time
@@ -347,6 +348,27 @@ image = "ami-muster-web"
 instance_profile = "$prefix-web"
 tags = { Name = "web-instance", muster-prefix = "$prefix" }
 user_data = $(toml "$(web_user_data)"$'\n')
+LINES
+    [[ "$classroom" == 0 ]] || account_of_a_student
+}
+
+# Prints the user and the alarm that the course's grader looks for in a student's account.
+account_of_a_student() {
+    cat <<LINES
+
+[[user]]
+name = "cse546-AutoGrader"
+policies = ["AmazonEC2ReadOnlyAccess", "AmazonS3FullAccess", "AmazonSQSFullAccess", "IAMReadOnlyAccess"]
+
+[[alarm]]
+AlarmName = "billing"
+Namespace = "AWS/Billing"
+MetricName = "EstimatedCharges"
+Statistic = "Maximum"
+Period = 21600
+EvaluationPeriods = 1
+Threshold = 5.0
+ComparisonOperator = "GreaterThanThreshold"
 LINES
 }
 
@@ -396,6 +418,39 @@ wait_until_ready() {
             sleep 0.1
         done
     done
+}
+
+# Waits up to a minute until the pool of stopped instances is there. Later boots take BOOT_DELAY; these do not, so that the
+# stack is ready soon.
+fill_pool() {
+    local deadline=$((SECONDS + 60)) stopped=0
+    [[ "$warm_pool" == 0 ]] || say "filling the pool with $warm_pool stopped instances"
+    while ((stopped < warm_pool)); do
+        ((SECONDS < deadline)) || fail "only $stopped of WARM_POOL=$warm_pool instances are stopped; the logs are under $data"
+        sleep 0.2
+        stopped=$("$bin/scaler" status --scaler "$scaler_url" --json 2>/dev/null | grep -o '"INSTANCE_STATE_STOPPED"' | wc -l) ||
+            stopped=0
+    done
+    local delay=${boot_delay%%[a-z]*}
+    case "$boot_delay" in
+        *ms) ;;
+        *s) delay=$((delay * 1000)) ;;
+        *m) delay=$((delay * 60000)) ;;
+        *h) delay=$((delay * 3600000)) ;;
+    esac
+    ((delay == 0)) || set_faults "{\"ec2\":{\"boot_delay_ms\":$delay,\"boot_delay_spread_ms\":$((delay / 10))}}"
+}
+
+# set_faults JSON: replaces the local cloud's faults.
+set_faults() {
+    local version status=
+    {
+        exec 3<>"/dev/tcp/127.0.0.1/$aws_port" &&
+            printf 'PUT /_localcloud/faults HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: %s\r\n\r\n%s' \
+                "${#1}" "$1" >&3 && read -r -t 5 version status _ <&3
+        exec 3>&-
+    } 2>/dev/null || true
+    [[ "$status" == 200 ]] || fail "the local cloud does not take its faults (status $status); its log is $data/localcloud.log"
 }
 
 # Succeeds if the process of the web instance runs.

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use platform::access::KeyArgs;
-use platform::aws::AwsArgs;
 use platform::duration::parse_positive;
 use platform::tls::PeerTlsArgs;
 
-use crate::report::verdict::PassCriteria;
+use crate::grade::GradeArgs;
 use crate::run::RunArgs;
 use crate::variants::PhotosArgs;
 
@@ -29,44 +28,9 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Make a large labeled set of photos from a small one: cropped, darker, noisier, smaller, larger
     Photos(PhotosArgs),
-    /// Send requests, watch queues, buckets and workers, and grade the system
-    Grade(GradeArgs),
+    /// Send requests, watch queues, buckets and workers, and grade the system: a verdict, or points by a rubric
+    Grade(Box<GradeArgs>),
 }
-
-#[derive(Debug, Args)]
-pub struct GradeArgs {
-    #[command(flatten)]
-    pub target: TargetArgs,
-    /// Number of requests, each with its own file name
-    #[arg(short, long, value_name = "N", default_value_t = 100)]
-    pub requests: usize,
-    /// Folder of the photos, with a folder for each person: DIR/NAME/*
-    #[arg(long, value_name = "DIR", default_value = ".local/photos/val")]
-    pub photos: PathBuf,
-    /// File for the report. The photos sent and their CSV file are written beside it
-    #[arg(long, value_name = "FILE", default_value = "target/demo/report.json")]
-    pub report: PathBuf,
-    /// gRPC address of the scaler
-    #[arg(
-        long,
-        env = "MUSTER_SCALER",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:8052"
-    )]
-    pub scaler: String,
-    /// Front's metrics, for example http://127.0.0.1:8061/metrics. Without it, duplicate replies are not measured
-    #[arg(long, env = "MUSTER_FRONT_METRICS", value_name = "URL")]
-    pub front_metrics: Option<String>,
-    /// Longest wait for the service to be ready
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_positive)]
-    pub ready_within: Duration,
-    /// Longest wait after the last response until no worker runs
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_positive)]
-    pub idle_within: Duration,
-    #[command(flatten)]
-    pub criteria: PassCriteria,
-    #[command(flatten)]
-    pub aws: AwsArgs,
 }
 
 /// The service under test.
@@ -99,7 +63,7 @@ impl TargetArgs {
 }
 
 /// Parses a URL, or `host:port` as existing scripts have it.
-fn url(text: &str) -> Result<reqwest::Url, String> {
+pub fn url(text: &str) -> Result<reqwest::Url, String> {
     let text = if text.contains("://") {
         text.to_owned()
     } else {

@@ -1,7 +1,10 @@
-//! `loadgen grade`: sends requests to a whole system, watches its queues, buckets and workers, and grades it.
+//! `loadgen grade`: sends requests to a whole system, watches its queues, buckets and workers, and grades it: by a verdict
+//! on Muster (here), or by points for any system ([`points`]).
 
+pub mod args;
 mod cloud;
 mod metrics;
+mod points;
 mod scaler;
 mod table;
 mod watch;
@@ -15,7 +18,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::time::{Instant, sleep};
 
-use crate::cli::{GradeArgs, TargetArgs};
+use crate::cli::TargetArgs;
 use crate::client::http_client;
 use crate::drive::{Driver, Request};
 use crate::photos;
@@ -23,6 +26,7 @@ use crate::report::grade::Measurements;
 use crate::report::verdict::{self, Stored};
 use crate::report::{GradeReport, Record, Summary};
 use crate::run::driver;
+pub use args::GradeArgs;
 use cloud::{Cloud, Contents};
 use metrics::Metrics;
 use scaler::Scaler;
@@ -33,12 +37,15 @@ const POLL: Duration = Duration::from_millis(100);
 /// Longest time until the counters show empty queues.
 const QUEUES_SETTLE: Duration = Duration::from_secs(5);
 
-/// Grades the system and writes the report. Returns true for a pass.
+/// Grades the system and writes the report. Returns true for a pass, or for enough points.
 ///
 /// # Errors
 /// When there is nothing to send, the service does not become ready, a part of the system cannot be reached, or the report
 /// cannot be written.
 pub async fn grade(args: &GradeArgs) -> anyhow::Result<bool> {
+    if args.points.are_wanted() {
+        return points::points(args).await;
+    }
     anyhow::ensure!(
         args.requests > 0,
         "there is nothing to send; give --requests 1 or more"

@@ -1,6 +1,11 @@
 //! Statistics of a run. Times are durations since the run began.
 
 pub mod grade;
+pub mod graded;
+pub mod graded_page;
+pub mod grades_csv;
+pub mod points;
+pub mod rubric;
 pub mod timeline;
 pub mod verdict;
 

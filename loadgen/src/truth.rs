@@ -135,8 +135,8 @@ pub fn stem(file_name: &str) -> &str {
         .map_or(file_name, |(stem, _)| stem)
 }
 
-fn quoted(field: &str) -> String {
-    if field.contains([',', '"']) {
+pub(crate) fn quoted(field: &str) -> String {
+    if field.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\""))
     } else {
         field.to_owned()
@@ -144,7 +144,7 @@ fn quoted(field: &str) -> String {
 }
 
 /// Splits a line at its commas, except within double quotes. Two quotes stand for one.
-fn fields(line: &str) -> Vec<String> {
+pub(crate) fn fields(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut in_quotes = false;
     let mut characters = line.trim().chars().peekable();

@@ -65,8 +65,9 @@ pub struct Arguments {
     sync: SyncPolicy,
 
     /// TOML file with tables [[image]] (id, name, command = [...], env = {...}, user_data_env = [...]), [[instance]]
-    /// (image, tags = {...}, user_data, instance_profile) and [[role]] (name, policies = [FILE...], tags = {...}). The
-    /// instances are launched at the start. A role has an instance profile of its name, and its policies are enforced
+    /// (image, tags = {...}, user_data, instance_profile), [[role]] (name, policies = [FILE...], tags = {...}), [[user]]
+    /// (name, policies = [NAME...]) and [[alarm]] (the parameters of PutMetricAlarm). The instances are launched at the
+    /// start. A role has an instance profile of its name, and its policies are enforced; those of users are only listed
     #[arg(long, env = "LOCALCLOUD_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 

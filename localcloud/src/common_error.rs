@@ -3,10 +3,11 @@
 use http::{HeaderValue, Response, StatusCode};
 use s3s::Body;
 
+use crate::account_calls::error_document;
 use crate::auth::AuthError;
 use crate::iam::Denied;
 use crate::protocol::Protocol;
-use crate::response::{request_id, response, xml};
+use crate::response::{request_id, response, set_request_id, xml};
 use crate::sqs::query_error;
 use crate::xml::Xml;
 
@@ -85,7 +86,11 @@ impl CommonError {
                 let text = denied.to_string().replace(&denied.action, &action);
                 ("AccessDenied", text)
             }
-            Protocol::S3 => ("AccessDenied", denied.to_string()),
+            Protocol::S3
+            | Protocol::Iam
+            | Protocol::Sts
+            | Protocol::CloudWatchJson
+            | Protocol::CloudWatchQuery => ("AccessDenied", denied.to_string()),
         };
         Self::new(code, StatusCode::FORBIDDEN, message)
     }
@@ -116,26 +121,39 @@ impl CommonError {
                 let document = query_error(fault, code, message, &request_id());
                 xml(*status, document)
             }
-            Protocol::SqsJson if code == "AccessDenied" => sqs_json_error(
+            Protocol::SqsJson if code == "AccessDenied" => json_error(
                 *status,
                 "com.amazon.coral.service#AccessDeniedException",
                 "AccessDenied;Sender",
                 message,
             ),
-            Protocol::SqsJson => sqs_json_error(
+            Protocol::SqsJson => json_error(
                 *status,
                 &format!("com.amazonaws.sqs#{code}"),
                 &format!("{code};{fault}"),
                 message,
             ),
+            Protocol::CloudWatchJson => json_error(
+                *status,
+                &format!("com.amazonaws.cloudwatch#{code}"),
+                &format!("{code};{fault}"),
+                message,
+            ),
+            Protocol::Iam | Protocol::Sts | Protocol::CloudWatchQuery => {
+                let request_id = request_id();
+                let document = error_document(protocol, fault, code, message, &request_id);
+                let mut response = xml(*status, document);
+                set_request_id(&mut response, &request_id);
+                response
+            }
         }
     }
 }
 
-/// Returns an error of SQS's JSON protocol.
+/// Returns an error of a JSON protocol.
 ///
 /// Clients written for the query protocol read the code from `query_error`, which is `CODE;Sender` or `CODE;Receiver`.
-pub fn sqs_json_error(
+pub fn json_error(
     status: StatusCode,
     shape: &str,
     query_error: &str,

@@ -44,6 +44,10 @@ pub struct Config {
     pub instances: Vec<BootInstance>,
     /// The roles that instances can have. Without any, instance profiles are only echoed.
     pub roles: Vec<Role>,
+    /// The users that IAM's calls know at the start.
+    pub users: Vec<User>,
+    /// The alarms that CloudWatch has at the start, each as the parameters of PutMetricAlarm.
+    pub alarms: Vec<serde_json::Value>,
     /// How long the credentials of a role are valid. Instances get new ones after half of it.
     pub role_session: Duration,
     /// The file to which each access of a role is appended as a line of JSON.
@@ -106,6 +110,16 @@ pub struct Role {
     pub tags: BTreeMap<String, String>,
 }
 
+/// A user of IAM. Nothing signs as it, and its policies are only listed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    pub name: String,
+    /// The names of AWS's managed policies that are attached to it.
+    #[serde(default)]
+    pub policies: Vec<String>,
+}
+
 /// Why a configuration file cannot be used.
 #[derive(Debug, Error)]
 pub enum ConfigError {
@@ -127,6 +141,8 @@ pub enum ConfigError {
     UnknownProfile(String),
     #[error(transparent)]
     Role(#[from] RoleError),
+    #[error("a [[user]] or an [[alarm]] cannot be used: {0}")]
+    Account(String),
     #[error("cannot record calls in {file}: {error}")]
     Record { file: PathBuf, error: io::Error },
     #[error(transparent)]
@@ -144,6 +160,10 @@ struct File {
     instance: Vec<BootInstance>,
     #[serde(default)]
     role: Vec<Role>,
+    #[serde(default)]
+    user: Vec<User>,
+    #[serde(default)]
+    alarm: Vec<serde_json::Value>,
 }
 
 impl Default for Config {
@@ -161,6 +181,8 @@ impl Default for Config {
             images: Vec::new(),
             instances: Vec::new(),
             roles: Vec::new(),
+            users: Vec::new(),
+            alarms: Vec::new(),
             role_session: Duration::from_secs(6 * 60 * 60),
             record_calls: None,
         }
@@ -168,7 +190,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Adds the images, instances and roles of a TOML file.
+    /// Adds the images, instances, roles, users and alarms of a TOML file.
     ///
     /// # Errors
     /// When the file cannot be read, or the result fails `check`.
@@ -177,6 +199,8 @@ impl Config {
         self.images.extend(file.image);
         self.instances.extend(file.instance);
         self.roles.extend(file.role);
+        self.users.extend(file.user);
+        self.alarms.extend(file.alarm);
         self.check()
     }
 

@@ -10,20 +10,22 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use s3s::Body;
+use serde_json::Value;
 use thiserror::Error;
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
+use crate::account_calls::{self, AccountCalls};
 use crate::admin::Admin;
 use crate::clock::Clock;
-use crate::common_error::{CommonError, sqs_json_error};
+use crate::common_error::{CommonError, json_error};
 use crate::ec2::{Ec2, Params};
 use crate::fault_injection::FaultInjection;
 use crate::iam::{Caller, Iam};
 use crate::metrics::CallMetrics;
 use crate::protocol::{AwsService, Protocol};
 use crate::response::{plain, request_id, response, set_request_id, xml};
-use crate::route::{Operation, Route, base_url, form, route, sqs_action};
+use crate::route::{Operation, Route, base_url, cloudwatch_action, form, route, sqs_action};
 use crate::s3::{S3, Target};
 use crate::sqs::{self, Sqs};
 use crate::xml::Xml;
@@ -34,6 +36,7 @@ pub struct Services {
     pub s3: S3,
     pub sqs: Arc<Sqs>,
     pub ec2: Arc<Ec2>,
+    pub account: Arc<AccountCalls>,
 }
 
 /// Dispatches requests to their services.
@@ -86,7 +89,7 @@ impl Dispatcher {
         let calls = ServiceBuilder::new()
             .layer(layers::count(Arc::clone(&metrics)))
             .layer(layers::authenticate(Arc::clone(&iam), clock))
-            .layer(layers::authorize(iam, Arc::clone(&services.ec2)))
+            .layer(layers::authorize(iam, Arc::clone(&services)))
             .layer(layers::inject_faults(Arc::clone(&faults)))
             .service(BoxCloneSyncService::new(service_fn(move |call: Call| {
                 let services = Arc::clone(&target);
@@ -134,7 +137,7 @@ impl Dispatcher {
                 input: Input::Streamed(target, request.map(Into::into)),
                 caller: Caller::Account,
             },
-            Route::SqsJson(operation) => match read_body(request).await {
+            Route::Json(operation) => match read_body(request).await {
                 Ok((parts, body)) => Call {
                     operation,
                     input: Input::Read(parts, body),
@@ -173,7 +176,12 @@ impl Services {
             (_, Input::Streamed(target, request)) => self.s3.call(&target, request).await,
             (Protocol::SqsJson, Input::Read(parts, body)) => self.sqs_json(&parts, &body).await,
             (Protocol::SqsQuery, Input::Read(parts, body)) => self.sqs_query(&parts, &body).await,
-            (_, Input::Read(parts, body)) => self.ec2(form(&parts, &body)),
+            (Protocol::S3 | Protocol::Ec2, Input::Read(parts, body)) => {
+                self.ec2(form(&parts, &body))
+            }
+            (protocol, Input::Read(parts, body)) => {
+                self.account(protocol, &parts, &body, &call.caller)
+            }
         }
     }
 
@@ -181,7 +189,7 @@ impl Services {
         let action = sqs_action(&parts.headers).unwrap_or_default();
         match self.sqs.call(action, body, &base_url(&parts.headers)).await {
             Ok(body) => response(StatusCode::OK, "application/x-amz-json-1.0", body),
-            Err(error) => sqs_json_error(
+            Err(error) => json_error(
                 error.status(),
                 error.shape(),
                 &format!("{};{}", error.query_code(), error.fault()),
@@ -208,6 +216,35 @@ impl Services {
         response
     }
 
+    fn account(
+        &self,
+        protocol: Protocol,
+        parts: &Parts,
+        body: &[u8],
+        caller: &Caller,
+    ) -> Response<Body> {
+        let (action, request) = account_request(protocol, parts, body);
+        let service = protocol.service();
+        match self.account.call(service, &action, &request, caller) {
+            Err(error) => error.response(protocol),
+            Ok(reply) if protocol == Protocol::CloudWatchJson => {
+                let body = if reply.is_null() {
+                    "{}".to_owned()
+                } else {
+                    reply.to_string()
+                };
+                response(StatusCode::OK, "application/x-amz-json-1.0", body)
+            }
+            Ok(reply) => {
+                let request_id = request_id();
+                let document = account_calls::document(protocol, &action, &reply, &request_id);
+                let mut response = xml(StatusCode::OK, document);
+                set_request_id(&mut response, &request_id);
+                response
+            }
+        }
+    }
+
     fn ec2(&self, form: &[u8]) -> Response<Body> {
         let request_id = request_id();
         let result = Params::parse(form).and_then(|params| {
@@ -224,8 +261,23 @@ impl Services {
     }
 }
 
+/// Returns the action and the parameters of a call about the account. What is not JSON is a call without parameters.
+fn account_request(protocol: Protocol, parts: &Parts, body: &[u8]) -> (String, Value) {
+    if protocol == Protocol::CloudWatchJson {
+        let action = cloudwatch_action(&parts.headers).unwrap_or_default();
+        return (
+            action.to_owned(),
+            serde_json::from_slice(body).unwrap_or_default(),
+        );
+    }
+    let request = account_calls::request_of_form(form(parts, body));
+    let action = request["Action"].as_str().unwrap_or_default().to_owned();
+    (action, request)
+}
+
 fn unknown_service(name: &str) -> Response<Body> {
-    let message = format!("localcloud has no service {name:?}, only s3, sqs and ec2.");
+    let message =
+        format!("localcloud has no service {name:?}, only s3, sqs, ec2, iam, sts and cloudwatch.");
     let document = Xml::error("InvalidAction", &message, &request_id());
     xml(StatusCode::BAD_REQUEST, document)
 }

@@ -51,6 +51,7 @@ pub use error::Ec2Error;
 pub use networks::{DEFAULT_GROUP, DEFAULT_SUBNET};
 pub use params::Params;
 pub use state::Tags;
+pub use timestamp::timestamp;
 
 use crate::clock::{Clock, Millis};
 use crate::config::{BootInstance, Image};

@@ -10,6 +10,7 @@
 //! | `iam` | the roles of instances: their credentials, and whether their policies allow a call |
 //! | `s3` | S3 by the `s3s` crate, over a store of files; sends its events to `sqs` |
 //! | `sqs` | SQS in both protocols: a pure state behind a lock, and its store |
+//! | `account_calls` | IAM's users, STS's caller identity and CloudWatch's alarms |
 //! | `ec2` | EC2's query protocol: a pure state behind a lock, and a task with a process for each instance |
 //! | `admin` | the endpoint that replaces the faults and interrupts spot instances |
 //!
@@ -19,6 +20,7 @@
 
 mod accept;
 mod account;
+mod account_calls;
 mod admin;
 mod auth;
 mod browser;
@@ -55,7 +57,9 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 pub use account::DEFAULT_REGION;
-pub use config::{Authentication, BootInstance, Config, ConfigError, Credentials, Image, Role};
+pub use config::{
+    Authentication, BootInstance, Config, ConfigError, Credentials, Image, Role, User,
+};
 pub use ec2::Ec2Error;
 pub use faults::{
     Capacity, Ec2Faults, Faults, FaultsError, RateLimits, RateLimitsPreset, SqsFaults,
@@ -77,6 +81,7 @@ pub mod fuzzing {
     pub use crate::xml::Xml;
 }
 
+use account_calls::AccountCalls;
 use clock::Clock;
 use dispatch::{Dispatcher, Services};
 use ec2::{Ec2, Ec2Config};
@@ -203,8 +208,11 @@ async fn serve(
         config.ec2_limits,
         config.faults,
     ));
+    let account = AccountCalls::new(clock, &config.region, &config.users, &config.alarms)
+        .map_err(|error| ConfigError::Account(error.message))?;
     let services = Services {
         s3,
+        account: Arc::new(account),
         sqs: Arc::clone(&sqs),
         ec2: Arc::clone(&ec2),
     };

@@ -9,6 +9,9 @@ pub enum AwsService {
     S3,
     Sqs,
     Ec2,
+    Iam,
+    Sts,
+    CloudWatch,
 }
 
 /// How a request is written, and its reply must be.
@@ -18,6 +21,10 @@ pub enum Protocol {
     SqsJson,
     SqsQuery,
     Ec2,
+    Iam,
+    Sts,
+    CloudWatchJson,
+    CloudWatchQuery,
 }
 
 impl AwsService {
@@ -27,6 +34,9 @@ impl AwsService {
             Self::S3 => "s3",
             Self::Sqs => "sqs",
             Self::Ec2 => "ec2",
+            Self::Iam => "iam",
+            Self::Sts => "sts",
+            Self::CloudWatch => "monitoring",
         }
     }
 }
@@ -38,6 +48,9 @@ impl Protocol {
             Self::S3 => AwsService::S3,
             Self::SqsJson | Self::SqsQuery => AwsService::Sqs,
             Self::Ec2 => AwsService::Ec2,
+            Self::Iam => AwsService::Iam,
+            Self::Sts => AwsService::Sts,
+            Self::CloudWatchJson | Self::CloudWatchQuery => AwsService::CloudWatch,
         }
     }
 }

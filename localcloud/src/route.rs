@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, header};
 
 use crate::account::ACCOUNT_ID;
+use crate::account_calls::{CLOUDWATCH_ACTIONS, IAM_ACTIONS, STS_ACTIONS};
 use crate::auth::signed_service;
 use crate::ec2_actions;
 use crate::protocol::{AwsService, Protocol};
@@ -23,7 +24,8 @@ pub enum Route {
     Admin,
     /// A call of S3; `None` if its path is not valid percent-encoded UTF-8.
     S3(Option<Target>),
-    SqsJson(Operation),
+    /// A call of a JSON protocol, whose header names the action.
+    Json(Operation),
     /// A call of a query protocol. Its form names the action, and the service if it is `None` here.
     Query(Option<AwsService>),
     /// A request signed for a service that localcloud does not have.
@@ -40,6 +42,14 @@ pub struct Operation {
 
 const SQS_TARGET: &str = "AmazonSQS.";
 const SQS_VERSION: &str = "2012-11-05";
+const CLOUDWATCH_TARGET: &str = "GraniteServiceVersion20100801.";
+/// The versions that forms name, by protocol.
+const VERSIONS: [(&str, Protocol); 4] = [
+    (SQS_VERSION, Protocol::SqsQuery),
+    ("2010-05-08", Protocol::Iam),
+    ("2011-06-15", Protocol::Sts),
+    ("2010-08-01", Protocol::CloudWatchQuery),
+];
 
 impl Operation {
     /// Returns the operation of an action that may be unknown.
@@ -48,6 +58,9 @@ impl Operation {
             AwsService::S3 => &[],
             AwsService::Sqs => &sqs::ACTIONS,
             AwsService::Ec2 => &ec2_actions::ALL,
+            AwsService::Iam => &IAM_ACTIONS,
+            AwsService::Sts => &STS_ACTIONS,
+            AwsService::CloudWatch => &CLOUDWATCH_ACTIONS,
         };
         let action = known.iter().copied().find(|name| *name == action);
         Self {
@@ -64,14 +77,18 @@ impl Operation {
             let pair = pairs.iter().find(|(name, _)| name == wanted);
             pair.map_or("", |(_, value)| value)
         };
-        let is_sqs = match service {
-            Some(service) => service == AwsService::Sqs,
-            None => is_queue_path(path) || parameter("Version") == SQS_VERSION,
-        };
-        let protocol = if is_sqs {
-            Protocol::SqsQuery
-        } else {
-            Protocol::Ec2
+        let protocol = match service {
+            Some(AwsService::Sqs) => Protocol::SqsQuery,
+            Some(AwsService::Iam) => Protocol::Iam,
+            Some(AwsService::Sts) => Protocol::Sts,
+            Some(AwsService::CloudWatch) => Protocol::CloudWatchQuery,
+            Some(AwsService::S3 | AwsService::Ec2) => Protocol::Ec2,
+            None if is_queue_path(path) => Protocol::SqsQuery,
+            None => {
+                let version = parameter("Version");
+                let known = VERSIONS.iter().find(|(known, _)| *known == version);
+                known.map_or(Protocol::Ec2, |(_, protocol)| *protocol)
+            }
         };
         Self::named(protocol, parameter("Action"))
     }
@@ -93,13 +110,20 @@ pub fn route<B>(request: &Request<B>, only: Option<AwsService>) -> Route {
         (None, Some("s3")) => Some(AwsService::S3),
         (None, Some("sqs")) => Some(AwsService::Sqs),
         (None, Some("ec2")) => Some(AwsService::Ec2),
+        (None, Some("iam")) => Some(AwsService::Iam),
+        (None, Some("sts")) => Some(AwsService::Sts),
+        (None, Some("monitoring")) => Some(AwsService::CloudWatch),
         (None, Some(other)) => return Route::UnknownService(other.to_owned()),
         (None, None) => service_of_unsigned(request),
     };
-    match (service, sqs_action(request.headers())) {
-        (Some(AwsService::S3), _) => Route::S3(Target::of(request)),
-        (Some(AwsService::Sqs), Some(action)) => {
-            Route::SqsJson(Operation::named(Protocol::SqsJson, action))
+    let headers = request.headers();
+    match service {
+        Some(AwsService::S3) => Route::S3(Target::of(request)),
+        Some(AwsService::Sqs) if let Some(action) = sqs_action(headers) => {
+            Route::Json(Operation::named(Protocol::SqsJson, action))
+        }
+        Some(AwsService::CloudWatch) if let Some(action) = cloudwatch_action(headers) => {
+            Route::Json(Operation::named(Protocol::CloudWatchJson, action))
         }
         _ => Route::Query(service),
     }
@@ -107,8 +131,16 @@ pub fn route<B>(request: &Request<B>, only: Option<AwsService>) -> Route {
 
 /// Returns the action in the target header of SQS's JSON protocol.
 pub fn sqs_action(headers: &HeaderMap) -> Option<&str> {
-    let target = headers.get("x-amz-target")?.to_str().ok()?;
-    target.strip_prefix(SQS_TARGET)
+    target(headers)?.strip_prefix(SQS_TARGET)
+}
+
+/// Returns the action in the target header of CloudWatch's JSON protocol.
+pub fn cloudwatch_action(headers: &HeaderMap) -> Option<&str> {
+    target(headers)?.strip_prefix(CLOUDWATCH_TARGET)
+}
+
+fn target(headers: &HeaderMap) -> Option<&str> {
+    headers.get("x-amz-target")?.to_str().ok()
 }
 
 /// Returns the parameters of a query protocol. A short call may be a GET with its parameters in the URL.
@@ -130,6 +162,9 @@ pub fn base_url(headers: &HeaderMap) -> String {
 fn service_of_unsigned<B>(request: &Request<B>) -> Option<AwsService> {
     if sqs_action(request.headers()).is_some() {
         return Some(AwsService::Sqs);
+    }
+    if cloudwatch_action(request.headers()).is_some() {
+        return Some(AwsService::CloudWatch);
     }
     let path = request.uri().path();
     if path != "/" && !is_queue_path(path) {

@@ -23,6 +23,7 @@ mod model;
 mod notices;
 mod process;
 mod reply;
+mod reply_size;
 mod run;
 mod store;
 mod trace;

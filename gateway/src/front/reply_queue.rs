@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use platform::queue::{QueueAttributes, QueueError};
+use proto::names::REQUEST_MAX_BYTES;
 use tokio_util::sync::CancellationToken;
 
 use super::backend::Deployment;
@@ -19,10 +20,11 @@ const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longer than any request waits.
 const RETENTION: Duration = Duration::from_secs(3600);
 
-/// The attributes of a reply queue.
+/// The attributes of a reply queue. Courses want the same message size on both queues, and every reply fits: workers leave out
+/// what clients need least.
 pub const ATTRIBUTES: QueueAttributes = QueueAttributes {
     visibility_timeout: VISIBILITY_TIMEOUT,
-    maximum_message_size: None,
+    maximum_message_size: Some(REQUEST_MAX_BYTES),
     retention: Some(RETENTION),
     redrive: None,
 };

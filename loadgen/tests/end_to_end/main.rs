@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod grading;
 mod least_privilege;
 mod stack;
 mod web_instance;

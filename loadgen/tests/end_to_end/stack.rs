@@ -67,7 +67,14 @@ impl Stack {
             names: names.clone(),
         };
         // Short, so that the job of a killed worker soon comes back.
-        let front_config: front::Config = parse(&["--visibility-timeout", "3"]);
+        let reply_queue = names.reply_queue();
+        let front_config: front::Config = parse(&[
+            "--visibility-timeout",
+            "3",
+            // The name that graders expect.
+            "--reply-queue",
+            &reply_queue,
+        ]);
         tokio::spawn(front::run(
             front_config,
             deployment,
@@ -114,6 +121,14 @@ impl Stack {
         })
         .await;
         stack
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn cloud_url(&self) -> &str {
+        &self.cloud.url
     }
 
     /// Posts one photo as any HTTP client does.

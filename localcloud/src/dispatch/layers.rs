@@ -10,10 +10,10 @@ use tower::layer::layer_fn;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
 
-use super::{Call, CallService, Input, Reply};
+use super::{Call, CallService, Input, Reply, Services, account_request};
 use crate::clock::Clock;
 use crate::common_error::CommonError;
-use crate::ec2::{Ec2, Params};
+use crate::ec2::Params;
 use crate::fault_injection::FaultInjection;
 use crate::faults::{FaultOutcome, When};
 use crate::iam::sqs::SqsCall;
@@ -63,9 +63,12 @@ fn verify(iam: &Iam, clock: Clock, call: &Call) -> Result<Caller, CommonError> {
 }
 
 /// Refuses calls of roles that their policies do not allow.
-pub fn authorize(iam: Arc<Iam>, ec2: Arc<Ec2>) -> impl Layer<CallService, Service = CallService> {
+pub fn authorize(
+    iam: Arc<Iam>,
+    services: Arc<Services>,
+) -> impl Layer<CallService, Service = CallService> {
     layer(move |call, inner| {
-        let denied = check(&iam, &ec2, &call).err();
+        let denied = check(&iam, &services, &call).err();
         async move {
             let protocol = call.operation.protocol;
             match denied {
@@ -76,7 +79,7 @@ pub fn authorize(iam: Arc<Iam>, ec2: Arc<Ec2>) -> impl Layer<CallService, Servic
     })
 }
 
-fn check(iam: &Iam, ec2: &Ec2, call: &Call) -> Result<(), Denied> {
+fn check(iam: &Iam, services: &Services, call: &Call) -> Result<(), Denied> {
     let (Caller::Role(_), Input::Read(parts, body)) = (&call.caller, &call.input) else {
         return Ok(());
     };
@@ -89,10 +92,16 @@ fn check(iam: &Iam, ec2: &Ec2, call: &Call) -> Result<(), Denied> {
             iam.sqs_accesses(action, &call)
         }
         Protocol::Ec2 => match Params::parse(form(parts, body)) {
-            Ok(params) => iam.ec2_accesses(ec2, action, &params),
+            Ok(params) => iam.ec2_accesses(&services.ec2, action, &params),
             // The call itself is refused.
             Err(_) => return Ok(()),
         },
+        protocol => {
+            let (action, request) = account_request(protocol, parts, body);
+            let account = &services.account;
+            let access = account.access(protocol.service(), &action, &request);
+            access.into_iter().collect()
+        }
     };
     iam.authorize(&call.caller, &accesses)
 }

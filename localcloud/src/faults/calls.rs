@@ -191,6 +191,7 @@ fn throttling_code(service: AwsService) -> &'static str {
         AwsService::S3 => "SlowDown",
         AwsService::Sqs => "RequestThrottled",
         AwsService::Ec2 => "RequestLimitExceeded",
+        AwsService::Iam | AwsService::Sts | AwsService::CloudWatch => "Throttling",
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::arn::iam_arn;
@@ -71,6 +72,12 @@ impl Role {
                 .map(|(key, value)| (key, vec![value]))
                 .collect(),
         }
+    }
+
+    /// Returns the identifier that AWS would draw at random. It is the same after a restart.
+    pub fn id(&self) -> String {
+        let digest = hex::encode_upper(Sha256::digest(&self.name));
+        format!("AROA{}", &digest[..17])
     }
 
     /// Returns the values of a condition key of the principal.

@@ -28,7 +28,7 @@ fn operation(protocol: Protocol, action: &'static str) -> Operation {
 
 #[test]
 fn unsigned_requests_are_routed_by_path_header_and_form() {
-    let send = Route::SqsJson(operation(Protocol::SqsJson, "SendMessage"));
+    let send = Route::Json(operation(Protocol::SqsJson, "SendMessage"));
     for (method, uri, headers, expected) in [
         ("GET", "/healthz", &[][..], Route::Health),
         ("GET", "/metrics", &[], Route::Metrics),

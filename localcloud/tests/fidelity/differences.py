@@ -45,6 +45,13 @@ EC2 = {
               "test_ec2_instances", "test_the_type_of_a_stopped_instance_may_be_changed"),
 }
 
+ACCOUNT = {
+    **because("gives users identifiers that do not begin with AIDA", "test_account", "test_a_user_is_created_once"),
+    **because("does not know AWS's managed policies by default", "test_account", "test_policies_are_attached_to_users"),
+    **because("ignores MaxRecords of DescribeAlarms", "test_account", "test_alarms_come_in_pages"),
+    **because("accepts any ComparisonOperator of an alarm", "test_account", "test_an_operator_of_an_alarm_is_checked"),
+}
+
 S3 = {
     **because("checks only the length of buckets' names", "test_s3_buckets", *(
         f"test_bucket_names_are_limited[{bad}]" for bad in ("Upper", "under_score", "192.168.1.1"))),
@@ -105,4 +112,4 @@ SQS = {
               "test_a_move_task_is_cancelled_while_it_runs", "test_only_a_dead_letter_queue_has_move_tasks"),
 }
 
-DIFFERENCES = {"localcloud": LOCALCLOUD, "moto": {**EC2, **S3, **SIGNATURES, **SQS}}
+DIFFERENCES = {"localcloud": LOCALCLOUD, "moto": {**EC2, **ACCOUNT, **S3, **SIGNATURES, **SQS}}

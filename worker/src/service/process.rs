@@ -19,7 +19,8 @@ use tracing::{Instrument, Span};
 use super::inference::{Inference, InferenceError};
 use super::lease::Lease;
 use super::metric;
-use super::reply::{encode, expired, failure, recognition, vision_failure};
+use super::reply::{expired, failure, recognition, vision_failure};
+use super::reply_size;
 use super::store::{digest, store_result};
 use super::trace;
 
@@ -160,7 +161,7 @@ impl Processor {
             timings: Some(timings),
             instance_id: self.instance_id.clone(),
         };
-        let replying = self.reply(&job.reply_queue, encode(result));
+        let replying = self.reply(&job.reply_queue, reply_size::encode(result));
         let span = trace::of_reply(&job.reply_queue);
         match replying.instrument(span).await {
             Ok(()) => {}

@@ -10,6 +10,7 @@ use anyhow::Context;
 use platform::admin::AdminArgs;
 use platform::aws::{Aws, AwsArgs};
 use platform::metadata::{Metadata, MetadataArgs};
+use platform::queue::{Queue, QueueError};
 use platform::shutdown::{CancellationToken, bounded};
 use platform::tls::PeerTlsArgs;
 use platform::token::{FLEET_TOKEN_VARIABLE, Token};
@@ -25,6 +26,11 @@ use super::model::{LinkedEngines, ModelArgs};
 use super::notices;
 use super::process::Processor;
 use super::work::Worker;
+
+/// How long the queue may be out of reach at the start. With many boots at once, a metadata service may need longer for the
+/// credentials than the second that the SDK waits.
+const OPEN_RETRY_TIME: Duration = Duration::from_secs(30);
+const OPEN_RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArgs {
@@ -203,8 +209,7 @@ async fn boot(
     });
     let names = Names::new(&args.aws.prefix);
     let requests = async {
-        let queue = aws.queue(&names.request_queue()).await?;
-        let visibility_timeout = queue.visibility_timeout().await?;
+        let (queue, visibility_timeout) = open(&aws, &names.request_queue()).await?;
         anyhow::ensure!(
             visibility_timeout >= lease::SHORTEST,
             "the request queue's visibility timeout is {visibility_timeout:?}: set it to {:?} or more",
@@ -224,6 +229,26 @@ async fn boot(
         shutdown,
         reply_queues: Mutex::default(),
     })
+}
+
+/// Opens a queue and reads its visibility timeout. Retries for [`OPEN_RETRY_TIME`] while SQS or the credentials are out of
+/// reach: the end of this process would cost a boot.
+async fn open(aws: &Aws, name: &str) -> Result<(Queue, Duration), QueueError> {
+    let give_up_at = Instant::now() + OPEN_RETRY_TIME;
+    loop {
+        let opened = async {
+            let queue = aws.queue(name).await?;
+            let visibility_timeout = queue.visibility_timeout().await?;
+            Ok((queue, visibility_timeout))
+        };
+        match opened.await {
+            Err(QueueError::Unavailable(why)) if Instant::now() < give_up_at => {
+                tracing::warn!(queue = name, why, "the queue cannot be opened; retrying");
+                tokio::time::sleep(OPEN_RETRY_PAUSE).await;
+            }
+            settled => return settled,
+        }
+    }
 }
 
 /// Runs `booting` to its end. Meanwhile it confirms each cordon and notice at once, as no message was received yet.

@@ -41,6 +41,24 @@ async fn a_photo_is_named_stored_and_its_message_deleted() {
     worker.stop().await;
 }
 
+/// A worker ended when its first call failed, for instance because the credentials took longer than a second on a busy
+/// machine, and the scaler paid for another boot.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_first_calls_fail_tries_again() {
+    let bench = Bench::start().await;
+    bench.hide_queues().await;
+    let worker = bench.worker(&[]);
+    // The SDK itself makes three attempts.
+    eventually("the worker has tried again", async || {
+        bench.refused().await > 3
+    })
+    .await;
+    bench.show_queues().await;
+    bench.submit("test_00.jpg", &photo("madonna")).await;
+    assert_eq!(name(&bench.reply().await), "madonna");
+    worker.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_photos_are_replied_to_with_a_reason_and_leave_no_result() {
     let bench = Bench::start().await;

@@ -159,6 +159,32 @@ impl Bench {
         .to_vec()
     }
 
+    /// Has SQS refuse every call that finds a queue, from now on.
+    pub async fn hide_queues(&self) {
+        let fault = serde_json::json!({
+            "call": [{ "service": "sqs", "action": "GetQueueUrl", "error": { "code": "ServiceUnavailable", "status": 503 } }],
+        });
+        let url = format!("{}/_localcloud/faults", self.cloud.url);
+        let put = testkit::http_client().put(url).json(&fault).send().await;
+        assert!(put.unwrap().status().is_success());
+    }
+
+    /// Returns how many such calls were refused.
+    pub async fn refused(&self) -> u64 {
+        let url = format!("{}/metrics", self.cloud.url);
+        let metrics = testkit::http_client().get(url).send().await.unwrap();
+        let metrics = metrics.text().await.unwrap();
+        let name = r#"localcloud_calls_total{service="sqs",action="GetQueueUrl",status="503"} "#;
+        let count = metrics.lines().find_map(|line| line.strip_prefix(name));
+        count.map_or(0, |count| count.parse().unwrap())
+    }
+
+    pub async fn show_queues(&self) {
+        let url = format!("{}/_localcloud/faults", self.cloud.url);
+        let deleted = testkit::http_client().delete(url).send().await;
+        assert!(deleted.unwrap().status().is_success());
+    }
+
     /// Stores the photo and sends a job for it, as front does.
     pub async fn submit(&self, file_name: &str, photo: &[u8]) -> String {
         let body = Bytes::copy_from_slice(photo);

@@ -1,0 +1,209 @@
+//! The calls about the account itself: IAM's users, STS's caller identity and CloudWatch's alarms. Nothing here is enforced,
+//! and no alarm is ever evaluated: the state is what clients and the configuration put there, in memory.
+//!
+//! | module | does |
+//! |---|---|
+//! | `users`, `alarms` | the state and its actions; requests and replies are JSON values; pure |
+//! | `query` | translates forms to requests, and replies to XML |
+
+mod alarms;
+mod query;
+#[cfg(test)]
+mod tests;
+mod users;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::account::ACCOUNT_ID;
+use crate::clock::{Clock, Millis};
+use crate::common_error::CommonError;
+use crate::config::User;
+use crate::iam::{Access, Caller, iam_arn};
+use crate::protocol::{AwsService, Protocol};
+use alarms::Alarms;
+use users::Users;
+
+pub use query::{document, error_document, request_of_form};
+
+/// The actions of the three services.
+pub const IAM_ACTIONS: [&str; 6] = [
+    "AttachUserPolicy",
+    "CreateUser",
+    "DeleteUser",
+    "DetachUserPolicy",
+    "GetUser",
+    "ListAttachedUserPolicies",
+];
+pub const STS_ACTIONS: [&str; 1] = ["GetCallerIdentity"];
+pub const CLOUDWATCH_ACTIONS: [&str; 3] = ["DeleteAlarms", "DescribeAlarms", "PutMetricAlarm"];
+
+/// The users and the alarms of the account.
+#[derive(Debug)]
+pub struct AccountCalls {
+    clock: Clock,
+    region: String,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    users: Users,
+    alarms: Alarms,
+}
+
+/// The reply to a call, or an error in AWS's terms.
+type Reply = Result<Value, CommonError>;
+
+impl AccountCalls {
+    /// Returns an account with these users, and with alarms that are given as the parameters of PutMetricAlarm.
+    ///
+    /// # Errors
+    /// When a user or an alarm would be refused by its call.
+    pub fn new(
+        clock: Clock,
+        region: &str,
+        users: &[User],
+        alarms: &[Value],
+    ) -> Result<Self, CommonError> {
+        let mut state = State::default();
+        let now = clock.now();
+        for user in users {
+            state.users.add(user, now)?;
+        }
+        for alarm in alarms {
+            state.alarms.put(alarm, region, now)?;
+        }
+        Ok(Self {
+            clock,
+            region: region.to_owned(),
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Handles one call. The reply is the result as JSON.
+    ///
+    /// # Errors
+    /// The service's error; `InvalidAction` for an action that it does not have here.
+    pub fn call(
+        &self,
+        service: AwsService,
+        action: &str,
+        request: &Value,
+        caller: &Caller,
+    ) -> Reply {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let State { users, alarms } = &mut *state;
+        match (service, action) {
+            (AwsService::Sts, "GetCallerIdentity") => Ok(identity(caller)),
+            (AwsService::Iam, "GetUser") if request["UserName"].is_null() => {
+                Ok(json!({ "User": own_user(caller) }))
+            }
+            (AwsService::Iam, "GetUser") => users.get(request),
+            (AwsService::Iam, "CreateUser") => users.create(request, now),
+            (AwsService::Iam, "DeleteUser") => users.delete(request),
+            (AwsService::Iam, "AttachUserPolicy") => users.attach(request),
+            (AwsService::Iam, "DetachUserPolicy") => users.detach(request),
+            (AwsService::Iam, "ListAttachedUserPolicies") => users.list_attached(request),
+            (AwsService::CloudWatch, "PutMetricAlarm") => alarms.put(request, &self.region, now),
+            (AwsService::CloudWatch, "DescribeAlarms") => alarms.describe(request),
+            (AwsService::CloudWatch, "DeleteAlarms") => alarms.delete(request),
+            _ => Err(unknown(service, action)),
+        }
+    }
+
+    /// Returns the access that a call needs; `None` for a call that every caller may make.
+    pub fn access(&self, service: AwsService, action: &str, request: &Value) -> Option<Access> {
+        match service {
+            AwsService::Iam => {
+                let user = request["UserName"].as_str().unwrap_or("*");
+                Some(Access::new(format!("iam:{action}"), iam_arn("user", user)))
+            }
+            AwsService::CloudWatch => {
+                let alarm = match action {
+                    "PutMetricAlarm" => request["AlarmName"].as_str(),
+                    "DeleteAlarms" => request["AlarmNames"][0].as_str(),
+                    _ => None,
+                };
+                let resource = alarms::arn(&self.region, alarm.unwrap_or("*"));
+                Some(Access::new(format!("cloudwatch:{action}"), resource))
+            }
+            _ => None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns the XML namespace of a service's query protocol.
+pub fn namespace(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Iam => "https://iam.amazonaws.com/doc/2010-05-08/",
+        Protocol::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
+        _ => "http://monitoring.amazonaws.com/doc/2010-08-01/",
+    }
+}
+
+fn identity(caller: &Caller) -> Value {
+    let (user_id, arn) = match caller {
+        Caller::Account => (ACCOUNT_ID.to_owned(), root_arn()),
+        Caller::Role(session) => {
+            let user_id = format!("{}:{}", session.role.id(), session.instance_id);
+            (user_id, session.arn())
+        }
+    };
+    json!({ "UserId": user_id, "Account": ACCOUNT_ID, "Arn": arn })
+}
+
+/// Returns the user whose key signed the call: the account's own key is the root user's.
+fn own_user(caller: &Caller) -> Value {
+    let identity = identity(caller);
+    json!({ "UserId": identity["UserId"], "Arn": identity["Arn"], "Path": "/", "CreateDate": 0 })
+}
+
+fn root_arn() -> String {
+    format!("arn:aws:iam::{ACCOUNT_ID}:root")
+}
+
+fn unknown(service: AwsService, action: &str) -> CommonError {
+    let message = format!("localcloud has no action {action:?} of {}.", service.name());
+    CommonError::new("InvalidAction", StatusCode::BAD_REQUEST, message)
+}
+
+fn invalid(message: impl Into<String>) -> CommonError {
+    CommonError::new("ValidationError", StatusCode::BAD_REQUEST, message)
+}
+
+/// Returns a text of a request.
+///
+/// # Errors
+/// `ValidationError` when it is missing or empty.
+fn required<'a>(request: &'a Value, name: &str) -> Result<&'a str, CommonError> {
+    let text = request[name].as_str().filter(|text| !text.is_empty());
+    text.ok_or_else(|| invalid(format!("The parameter {name} is required.")))
+}
+
+/// Returns a whole number of a request, which a form writes as a text.
+///
+/// # Errors
+/// `ValidationError` when it is neither.
+fn whole_number(request: &Value, name: &str) -> Result<Option<usize>, CommonError> {
+    let value = &request[name];
+    let number = match value {
+        Value::Null => return Ok(None),
+        Value::String(text) => text.parse().ok(),
+        other => other.as_u64().and_then(|number| number.try_into().ok()),
+    };
+    let refused = || invalid(format!("The parameter {name} is not a whole number."));
+    number.map(Some).ok_or_else(refused)
+}
+
+/// Returns a time as JSON has it: seconds since the Unix epoch.
+fn epoch_seconds(at: Millis) -> f64 {
+    at as f64 / 1e3
+}
