@@ -91,7 +91,8 @@ function isStale() {
 function showConnection() {
   const scalerLost = connection === "live" && scaler?.connected === false;
   byId("connection").dataset.state = scalerLost ? "stale" : connection;
-  setText(byId("connection-text"), scalerLost ? "Stale, scaler away" : CONNECTION[connection]);
+  const lost = heardScaler ? "Stale, scaler away" : "No scaler";
+  setText(byId("connection-text"), scalerLost ? lost : CONNECTION[connection]);
   byId("fleet").classList.toggle("stale", heardScaler > 0 && isStale());
 }
 
@@ -127,6 +128,8 @@ function showNotices() {
 
 let sending = null;
 let lastPhoto = null;
+/** Whether the last photo was refused for want of a valid key. */
+let lacksKey = false;
 
 async function onPhoto(file) {
   sending?.abort();
@@ -142,8 +145,9 @@ async function onPhoto(file) {
     const result = await recognize(file, currentKey(), attempt.signal);
     if (sending !== attempt) return;
     clearInterval(clockwork);
+    lacksKey = result.error?.code === "no_key";
     if (result.error) {
-      if (result.error.code === "no_key") askForKey(result.error.message);
+      if (lacksKey) askForKey(result.error.message);
       showError(result.error);
     } else {
       await showRecognition(result.recognition, file.name, result.seconds);
@@ -158,7 +162,10 @@ async function onPhoto(file) {
 // All together
 
 const watch = new Watch({ key: currentKey, onEvent, onState });
-prepareKeyForm(() => watch.restart());
+prepareKeyForm(() => {
+  watch.restart();
+  if (lacksKey && currentKey()) onPhoto(lastPhoto);
+});
 preparePhotoInputs(onPhoto);
 byId("again").addEventListener("click", () => lastPhoto && onPhoto(lastPhoto));
 watch.start();

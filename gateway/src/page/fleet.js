@@ -6,6 +6,8 @@ import { stateOf } from "./history.js";
 
 /** Above this many workers, tiles shrink and come in groups. */
 const MOST_FULL_TILES = 60;
+/** Milliseconds between two drawings of the groups. */
+const GROUPS_EVERY = 400;
 const UP = ["PENDING", "BOOTING", "IDLE", "BUSY", "DRAINING", "CORDONED"];
 
 /** By state: its word, its shape, and what it means. In the order of a worker's life. */
@@ -28,6 +30,7 @@ const icon = (state) => svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true"
 export class Fleet {
   #tiles = new Map();
   #status = null;
+  #grouped = -Infinity;
 
   get status() {
     return this.#status;
@@ -163,6 +166,8 @@ export class Fleet {
 
   /** Many workers: a heading with the count of each state, and one small mark for each worker. */
   #groups(container, instances, launching) {
+    if (performance.now() - this.#grouped < GROUPS_EVERY) return;
+    this.#grouped = performance.now();
     const groups = Object.keys(STATES).map((state) => [state, instances.filter((it) => known(it) === state)]);
     container.replaceChildren(...groups.filter(([, members]) => members.length > 0).map(([state, members]) =>
       element("section", { className: "group", "data-state": STATES[state][0] },

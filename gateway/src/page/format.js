@@ -9,7 +9,7 @@ export function time(text) {
 /** 64-bit integers are strings in protobuf's JSON, and zero is left out. */
 export const integer = (value) => Number(value ?? 0);
 
-export const clock = (at) => new Date(at).toLocaleTimeString([], { hour12: false });
+export const clock = (at) => new Date(at).toLocaleTimeString([], { hourCycle: "h23" });
 
 /** A length such as "0.4 s", "12 s", "3 min", "2 h". */
 export function length(seconds) {

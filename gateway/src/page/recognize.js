@@ -4,7 +4,7 @@
 const ADVICE = {
   bad_request: ["The upload was not understood", "Choose the photo again."],
   bad_file_name: ["The file name cannot be used", "Rename the file: no path, colon or quote, at most 255 bytes."],
-  no_key: ["An API key is needed", "Give the key above, then send the photo again."],
+  no_key: ["An API key is needed", "Give the key above; the photo is then sent again."],
   key_lacks_role: ["This key may not recognize photos", "Ask the operator for a key with the role recognize."],
   upload_too_slow: ["The upload took too long", "Try a smaller photo or a faster network."],
   too_large: ["The file is too large", "Save the photo smaller or with stronger compression, then send it again."],

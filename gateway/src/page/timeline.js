@@ -68,8 +68,9 @@ export class Timeline {
       this.#moment = null;
     } else {
       if (this.#moment === null) this.#end = this.now();
-      this.#moment = Math.min(moment, this.#end);
+      this.#moment = Math.min(moment, this.now());
       const margin = this.#range * 100;
+      if (this.#moment > this.#end) this.#end = Math.min(this.now(), this.#moment + margin);
       if (this.#moment < this.#from) this.#end = Math.min(this.now(), this.#moment + this.#range * 1000 - margin);
     }
     this.draw();
@@ -144,7 +145,7 @@ export class Timeline {
       area("running", points, (it) => it.running, () => 0, x, workersAt, end),
       area("booting", points, (it) => it.running + it.booting, (it) => it.running, x, workersAt, end),
       svg("path", { class: "k-wanted", d: steps(points, (it) => it.wanted, x, workersAt, end) }),
-      ...this.#decisions(points, from, x),
+      this.#decisions(points, from, x),
       ...this.#cursor(x));
     this.#controls(from, to);
   }
@@ -181,8 +182,8 @@ export class Timeline {
 
   #decisions(points, from, x) {
     const { workers } = layout(this.#width);
-    return points.filter((point) => point.changed && point.at >= from)
-      .map((point) => svg("path", { class: "decided", d: `M${x(point.at)} ${workers.bottom + 1}v5` }));
+    const marks = points.filter((point) => point.changed && point.at >= from);
+    return svg("path", { class: "decided", d: marks.map((point) => `M${x(point.at).toFixed(1)} ${workers.bottom + 1}v5`).join("") });
   }
 
   #cursor(x) {
