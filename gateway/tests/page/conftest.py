@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from stack import TRAINING, Stack, enrol, photos
+from stack import TRAINING, Stack, enrol, photos, wait_for
 
 # Runs in each page before its own scripts: keeps violations of the content security policy, and the extremes of what the
 # page showed, since some last only for a moment.
@@ -114,3 +114,8 @@ def recognize(page, path, name=None):
 
 def is_live(page):
     page.wait_for_selector('#connection[data-state="live"]')
+
+
+def until(page, script, argument=None, seconds=20):
+    """Waits until a script returns something true. Playwright's `wait_for_function` needs `eval`, which the policy forbids."""
+    return wait_for(script, lambda: page.evaluate(script, argument), seconds)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from conftest import is_live, recognize, sample
+from conftest import is_live, recognize, sample, until
 from stack import ROOT, Stack
 
 FOLDER = ROOT / "docs" / "img"
@@ -64,7 +64,7 @@ def take(browser, stack, name, scheme, width):
     recognize(page, sample("elton_john"), "elton.jpg")
     page.evaluate(MOSAIC)
     answers = stack.send(150)
-    page.wait_for_function("document.querySelectorAll('.tile[data-state=\"busy\"]').length >= 8")
+    until(page, "document.querySelectorAll('.tile[data-state=\"busy\"]').length >= 8")
     page.wait_for_timeout(600)
     file = FOLDER / f"{name}.png"
     page.screenshot(path=file, full_page=True)

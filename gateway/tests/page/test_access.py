@@ -3,7 +3,7 @@
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from conftest import HOSTILE_NAME, LONG_NAME, is_live, recognize, sample
+from conftest import HOSTILE_NAME, is_live, LONG_NAME, recognize, sample, until
 
 REFUSED = ["status of 401", "status of 403"]
 
@@ -18,7 +18,7 @@ def test_asks_for_a_key(visit, keyed_stack):
     page.wait_for_selector("#key-input:focus")
     assert page.inner_text("#connection-text") == "Key needed"
     give_key(page, "wrong")
-    page.wait_for_function("document.getElementById('key-error').textContent.includes('the API key is not valid')")
+    until(page, "document.getElementById('key-error').textContent.includes('the API key is not valid')")
     give_key(page, keyed_stack.key)
     is_live(page)
     assert page.is_hidden("#key")

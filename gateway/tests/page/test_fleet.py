@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from conftest import is_live, recognize, sample
+from conftest import is_live, recognize, sample, until
 from stack import wait_for
 
 NONE_UP = """() => document.querySelectorAll(
@@ -24,11 +24,11 @@ def test_sees_fifteen_workers_come_and_go(visit, stack):
     page = visit(stack.url)
     is_live(page)
     answers = stack.send(100)
-    page.wait_for_function("Number(document.getElementById('n-unanswered').textContent) > 0")
-    page.wait_for_function("window.seen.running === 15")
+    until(page, "Number(document.getElementById('n-unanswered').textContent) > 0")
+    until(page, "window.seen.running === 15")
     assert {status for status, _ in answers()} == {200}
-    page.wait_for_function(NONE_UP)
-    page.wait_for_function("document.getElementById('headline').textContent.startsWith('No worker runs')")
+    until(page, NONE_UP)
+    until(page, "document.getElementById('headline').textContent.startsWith('No worker runs')")
     assert "15 stopped" in page.inner_text("#counts")
     assert re.search(r"\d.* · .*\d", page.inner_text("#n-latency"))
     assert float(page.inner_text("#n-cost").removeprefix("$")) > 0
@@ -64,6 +64,7 @@ def test_the_timeline_is_scrubbed_by_mouse_and_touch(visit, stack):
     assert 200 < int(page.input_value("#scrub")) < 400
     page.click("#live")
     assert page.locator("#chart .cursor").count() == 0
+    box = chart.bounding_box()
     page.touchscreen.tap(box["x"] + box["width"] * 0.3, box["y"] + 60)
     assert 100 < int(page.input_value("#scrub")) < 300
 
@@ -72,8 +73,8 @@ def test_survives_a_kill_of_the_gateway(visit, stack):
     page = visit(stack.url, allowed=LOST)
     is_live(page)
     stack.kill("gateway")
-    page.wait_for_function("window.seen.connection.some((it) => it.startsWith('Stale'))")
-    page.wait_for_function("window.seen.notices.some((it) => it.startsWith('Stale: the gateway cannot be reached'))")
+    until(page, "window.seen.connection.some((it) => it.startsWith('Stale'))")
+    until(page, "window.seen.notices.some((it) => it.startsWith('Stale: the gateway cannot be reached'))")
     is_live(page)
     assert recognize(page, sample("madonna")) == "madonna"
 
@@ -82,11 +83,11 @@ def test_survives_a_kill_of_the_scaler(visit, stack):
     page = visit(stack.url, allowed=LOST)
     is_live(page)
     stack.kill("scaler")
-    page.wait_for_function("window.seen.connection.includes('Stale, scaler away')")
-    page.wait_for_function("window.seen.notices.some((it) => it.includes('no connection to the scaler'))")
+    until(page, "window.seen.connection.includes('Stale, scaler away')")
+    until(page, "window.seen.notices.some((it) => it.includes('no connection to the scaler'))")
     is_live(page)
     assert recognize(page, sample("madonna")) == "madonna"
-    page.wait_for_function("document.querySelectorAll('.tile').length > 0")
+    until(page, "document.querySelectorAll('.tile').length > 0")
 
 
 def test_survives_a_kill_of_front(visit, stack):
@@ -94,9 +95,9 @@ def test_survives_a_kill_of_front(visit, stack):
     is_live(page)
     # A stopped process cannot start again at once, so that the page has the time to tell.
     os.kill(stack.service("front"), signal.SIGSTOP)
-    page.wait_for_function("window.seen.notices.some((it) => it.startsWith('Front cannot be reached'))")
+    until(page, "window.seen.notices.some((it) => it.startsWith('Front cannot be reached'))")
     stack.kill("front")
-    page.wait_for_function("![...document.querySelectorAll('#notices p')].some((it) => it.textContent.startsWith('Front cannot'))")
+    until(page, "![...document.querySelectorAll('#notices p')].some((it) => it.textContent.startsWith('Front cannot'))")
     assert wait_until_named(page) == "madonna"
 
 
@@ -145,7 +146,7 @@ def fleet_of(status, *instances):
 
 def test_says_what_to_do_when_no_worker_exists(visit, stack, status):
     page = shown(visit, stack, fleet_of(dict(status, observation=dict(status["observation"], unanswered="0"))))
-    page.wait_for_function("document.getElementById('headline').textContent.includes('Drop a photo: the first one starts in about')")
+    until(page, "document.getElementById('headline').textContent.includes('Drop a photo: the first one starts in about')")
     assert "No worker exists yet" in page.inner_text("#no-workers")
 
 
@@ -154,7 +155,7 @@ def test_five_hundred_workers_are_grouped(visit, stack, status):
     instances = [{"instanceId": f"i-{number:04}", "name": f"app-tier-instance-{number}", "number": number,
                   "state": f"INSTANCE_STATE_{state}", "since": status["at"]} for number, state in enumerate(states, 1)]
     page = shown(visit, stack, fleet_of(status, *instances))
-    page.wait_for_function("document.querySelectorAll('.marks i').length === 500")
+    until(page, "document.querySelectorAll('.marks i').length === 500")
     assert page.locator(".group h4").all_inner_texts() == ["300 busy", "50 idle", "50 booting", "100 stopped"]
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
@@ -165,13 +166,13 @@ def test_five_hundred_workers_are_grouped(visit, stack, status):
 ])
 def test_says_when_scaling_is_paused_or_on_standby(visit, stack, status, change, notice):
     page = shown(visit, stack, ("status", {**status, **change}))
-    page.wait_for_function("(notice) => window.seen.notices.some((it) => it.startsWith(notice))", arg=notice)
+    until(page, "(notice) => window.seen.notices.some((it) => it.startsWith(notice))", notice)
 
 
 def test_an_outdated_worker_says_so(visit, stack, status):
     old = {"instanceId": "i-1", "number": 1, "state": "INSTANCE_STATE_BUSY", "since": status["at"], "outdated": True}
     page = shown(visit, stack, fleet_of(status, old))
-    page.wait_for_function("document.querySelector('.tile .flag')?.textContent === 'older version'")
+    until(page, "document.querySelector('.tile .flag')?.textContent === 'older version'")
 
 
 def test_history_is_bounded(visit, stack):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from conftest import is_live, recognize, sample
+from conftest import is_live, recognize, sample, until
 from stack import photos
 
 # A JPEG's segment APP1 with the EXIF orientation 6.
@@ -117,7 +117,7 @@ def test_a_photo_can_be_taken_by_the_camera(visit, stack):
     page.evaluate("async (bytes) => { window.face = await createImageBitmap(new Blob([new Uint8Array(bytes)])); }",
                   list(sample("elton_john").read_bytes()))
     page.click("#camera")
-    page.wait_for_function("document.getElementById('video').videoWidth > 0")
+    until(page, "document.getElementById('video').videoWidth > 0")
     page.click("#shoot")
     page.wait_for_selector('#answer[data-state="name"]')
     assert page.inner_text("#result-name") == "elton_john"
