@@ -289,6 +289,7 @@ MUSTER_FRONT_ADMIN_LISTEN=$host:$front_admin_port
 MUSTER_SCALER_ADMIN_LISTEN=$host:$scaler_admin_port
 MUSTER_GATEWAY_ADMIN_LISTEN=$host:$gateway_admin_port
 MUSTER_FRONT=$front_url
+MUSTER_SCALER=$scaler_url
 MUSTER_REPLY_QUEUE=$prefix-resp-queue
 MUSTER_WORKER_IMAGE=ami-muster-worker
 MUSTER_WORKER_INSTANCE_PROFILE=$prefix-worker

@@ -39,9 +39,10 @@ error_codes! {
     BadRequest       "bad_request"        400 InvalidArgument   None,    "empty or damaged body, not multipart, no part `inputFile`, two of them, no file name, an empty file";
     BadFileName      "bad_file_name"      400 InvalidArgument   None,    "path or control characters, quotes, colons, more than 255 bytes (or than the object store accepts), nothing before the extension";
     NoKey            "no_key"             401 Unauthenticated   None,    "no API key, or an invalid one";
-    KeyLacksRole     "key_lacks_role"     403 PermissionDenied  None,    "the API key lacks the role `recognize`";
+    KeyLacksRole     "key_lacks_role"     403 PermissionDenied  None,    "the API key lacks the role";
+    CrossSite        "cross_site"         403 PermissionDenied  None,    "a call by a web page of another site";
     NotFound         "not_found"          404 NotFound          None,    "another path";
-    MethodNotAllowed "method_not_allowed" 405 Unimplemented     None,    "another method than POST";
+    MethodNotAllowed "method_not_allowed" 405 Unimplemented     None,    "another method than the path has";
     UploadTooSlow    "upload_too_slow"    408 Aborted           None,    "the upload did not arrive in time";
     TooLarge         "too_large"          413 InvalidArgument   None,    "more bytes than the limit (10 MiB)";
     TooManyPixels    "too_many_pixels"    413 InvalidArgument   None,    "more pixels than the limit (40 megapixels)";

@@ -1,4 +1,5 @@
-//! The HTTP gateway: receives photos as multipart uploads, calls front, and responds with a line of text or JSON.
+//! The HTTP gateway: receives photos as multipart uploads, calls front, and responds with a line of text or JSON. It also
+//! serves a page that shows this and the fleet.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -6,10 +7,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::header::ALLOW;
 use axum::http::{HeaderMap, Uri};
-use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::response::Response;
+use axum::routing::{get, post};
 use futures::future::BoxFuture;
 use platform::access::{AccessArgs, Authenticator, SECRET_HEADERS};
 use platform::admin::AdminArgs;
@@ -33,13 +33,19 @@ use crate::byte_budget::ByteBudget;
 use crate::error::{ErrorCode, RequestError};
 use front_channel::FrontChannel;
 use response::ResponseFormat;
+use traffic::Traffic;
+use viewers::Viewers;
 
+mod cross_site;
 mod disposition;
 mod front_channel;
 mod front_health;
+mod page;
 mod recognize;
 mod response;
+mod traffic;
 mod upload;
+mod viewers;
 
 /// Settings of the HTTP gateway.
 #[derive(Debug, Clone, clap::Args)]
@@ -81,6 +87,17 @@ pub struct Config {
     /// Longest time for requests in flight at shutdown. Give more than front's, so that its results arrive
     #[arg(long, env = "MUSTER_GATEWAY_DRAIN", value_name = "DURATION", value_parser = duration::parse, default_value = "7s")]
     pub drain_deadline: Duration,
+    /// Comma-separated gRPC addresses of the scalers, of which one leads. Without one the page does not show the fleet
+    #[arg(long, env = "MUSTER_SCALER", value_name = "URL", value_delimiter = ',')]
+    pub scaler: Vec<String>,
+    /// Open pages that show the fleet at once. Further ones are refused with 429
+    #[arg(
+        long,
+        env = "MUSTER_MAX_VIEWERS",
+        value_name = "N",
+        default_value = "64"
+    )]
+    pub max_viewers: usize,
     #[command(flatten)]
     pub connections: ConnectionLimits,
     #[command(flatten)]
@@ -100,13 +117,15 @@ struct Gateway {
     authenticator: Authenticator,
     front: RecognizerClient<FrontChannel>,
     budget: ByteBudget,
+    traffic: Traffic,
+    viewers: Viewers,
 }
 
 /// Serves HTTP until `shutdown`. Then waits for the requests in flight.
 ///
 /// # Errors
-/// When the address needs keys, a file of keys or certificates cannot be read, the URL of front is malformed, or an address
-/// cannot be bound. While front cannot be reached, the gateway is not ready and responds with 503.
+/// When the address needs keys, a file of keys or certificates cannot be read, a URL is malformed, or an address cannot
+/// be bound. While front cannot be reached, the gateway is not ready and responds with 503.
 #[inline(never)]
 pub fn run(
     config: Config,
@@ -129,6 +148,11 @@ async fn run_until(
         .acceptor(&ClientCaArgs::default(), Protocol::Http1)?;
     crate::metric::describe();
     let channel = platform::grpc::channel(&config.front, &config.peer_tls)?;
+    let scalers = config
+        .scaler
+        .iter()
+        .map(|url| platform::grpc::channel(url, &config.peer_tls));
+    let scalers = scalers.collect::<anyhow::Result<_>>()?;
     let ready = watch::Sender::new(false);
     let readiness = ready.subscribe();
     config
@@ -146,6 +170,8 @@ async fn run_until(
         authenticator,
         front: RecognizerClient::new(FrontChannel::new(channel, config.front_wait)),
         budget: ByteBudget::new(config.max_buffered_bytes),
+        traffic: Traffic::new(),
+        viewers: Viewers::new(config.max_viewers, scalers, shutdown.clone()),
         config,
     };
     let routes = router(gateway).merge(platform::admin::router(readiness));
@@ -159,8 +185,12 @@ fn router(gateway: Gateway) -> Router {
         // `upload` has its own limits, with its own messages.
         .route(
             "/",
-            post(recognize::recognize).layer(DefaultBodyLimit::disable()),
+            post(recognize::recognize)
+                .layer(DefaultBodyLimit::disable())
+                .get(page::index),
         )
+        .route("/page/{name}", get(page::file))
+        .route("/v1/watch", get(viewers::watch))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .with_state(Arc::new(gateway))
@@ -191,8 +221,12 @@ async fn not_found(uri: Uri, headers: HeaderMap) -> Response {
     ResponseFormat::accepted_by(&headers).error(&error, None)
 }
 
-async fn method_not_allowed(headers: HeaderMap) -> Response {
-    let error = RequestError::new(ErrorCode::MethodNotAllowed, "send photos by POST to /");
-    let answer = ResponseFormat::accepted_by(&headers).error(&error, None);
-    ([(ALLOW, "POST")], answer).into_response()
+/// The router adds the header `Allow`.
+async fn method_not_allowed(uri: Uri, headers: HeaderMap) -> Response {
+    let message = match uri.path() {
+        "/" => "send photos by POST to /".to_owned(),
+        path => format!("read {path} by GET"),
+    };
+    let error = RequestError::new(ErrorCode::MethodNotAllowed, message);
+    ResponseFormat::accepted_by(&headers).error(&error, None)
 }

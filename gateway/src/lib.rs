@@ -20,6 +20,9 @@
 //! Every response to `POST /` has an `x-request-id`: the id of the job, or a new id if there is no job. Ids that a client
 //! sends are ignored: a reply to an earlier job with that id would answer the wrong request.
 //!
+//! `GET /` is a page for people, with files below `/page/`. `GET /v1/watch` has what it shows, as server-sent events, and needs a
+//! key with the role `operate` if there is a key file.
+//!
 //! `GET /healthz` and `/readyz` (ready while front is) need no key. With an API key file, `POST /` needs a key with the role
 //! `recognize`.
 

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use platform::access::{Role, called_with, presented_key};
 use platform::token::Token;
@@ -10,25 +11,27 @@ use proto::v1::{RecognizeRequest, RecognizeResponse};
 use tonic::Status;
 
 use super::Gateway;
+use super::cross_site::refuse_cross_site;
 use super::response::ResponseFormat;
+use super::traffic::Traffic;
 use super::upload::{self, Upload, UploadLimits};
-use crate::error::RequestError;
+use crate::error::{ErrorCode, RequestError};
 use crate::front::REQUEST_ID_METADATA;
 use crate::metric;
 
 /// Handles `POST /`.
 pub async fn recognize(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    let timer = RequestTimer::start();
+    let timer = RequestTimer::start(&gateway.traffic);
     let format = ResponseFormat::accepted_by(request.headers());
     match gateway.forward(request).await {
         Ok(response) => {
-            timer.stop("ok");
+            timer.stop(Ok(()));
             format.recognized(response)
         }
         Err(Failed { error, job }) => {
             let id = job.unwrap_or_else(JobId::random);
             tracing::info!(request_id = %id, code = error.code.name(), %error, "refused or failed");
-            timer.stop(error.code.name());
+            timer.stop(Err(error.code));
             format.error(&error, Some(id))
         }
     }
@@ -37,10 +40,10 @@ pub async fn recognize(State(gateway): State<Arc<Gateway>>, request: Request) ->
 impl Gateway {
     /// Receives the upload and calls front with it.
     async fn forward(&self, request: Request) -> Result<RecognizeResponse, Failed> {
-        if let Err(denied) = self.authenticator.check(request.headers(), Role::Recognize) {
+        if let Err(error) = self.admit(request.headers()) {
             let (parts, body) = request.into_parts();
             upload::discard_unread(&parts.headers, body.into_data_stream()).await;
-            return Err(Status::from(denied).into());
+            return Err(error.into());
         }
         let key = presented_key(request.headers()).and_then(|key| Token::parse(key).ok());
         let limits = UploadLimits {
@@ -64,6 +67,12 @@ impl Gateway {
             .insert(Arc::new(upload.reservation));
         let answered = self.front.clone().recognize(request).await?;
         Ok(answered.into_inner())
+    }
+
+    fn admit(&self, headers: &HeaderMap) -> Result<(), RequestError> {
+        refuse_cross_site(headers)?;
+        let allowed = self.authenticator.check(headers, Role::Recognize);
+        Ok(allowed.map_err(Status::from)?)
     }
 }
 
@@ -91,28 +100,36 @@ impl From<Status> for Failed {
 
 /// Counts a request as in flight until it is dropped, also when the client disconnects.
 #[derive(Debug)]
-struct RequestTimer {
+struct RequestTimer<'a> {
     started: Instant,
+    traffic: &'a Traffic,
 }
 
-impl RequestTimer {
-    fn start() -> Self {
+impl<'a> RequestTimer<'a> {
+    fn start(traffic: &'a Traffic) -> Self {
         metric::HTTP_IN_FLIGHT.gauge().increment(1.0);
+        traffic.begin();
         Self {
             started: Instant::now(),
+            traffic,
         }
     }
 
-    fn stop(self, outcome: &'static str) {
-        metric::HTTP_REQUESTS.outcome(outcome).increment(1);
-        metric::HTTP_SECONDS
-            .histogram()
-            .record(self.started.elapsed());
+    fn stop(self, outcome: Result<(), ErrorCode>) {
+        let elapsed = self.started.elapsed();
+        match outcome {
+            Ok(()) => self.traffic.answered(elapsed),
+            Err(_) => self.traffic.failed(),
+        }
+        let label = outcome.map_or_else(ErrorCode::name, |()| "ok");
+        metric::HTTP_REQUESTS.outcome(label).increment(1);
+        metric::HTTP_SECONDS.histogram().record(elapsed);
     }
 }
 
-impl Drop for RequestTimer {
+impl Drop for RequestTimer<'_> {
     fn drop(&mut self) {
         metric::HTTP_IN_FLIGHT.gauge().decrement(1.0);
+        self.traffic.end();
     }
 }

@@ -62,9 +62,14 @@ async fn other_paths_and_methods_are_refused() {
             "there is nothing at /upload; send photos by POST to /\n"
         )
     );
-    let get = Answer::of(stack.client.get(&stack.url)).await;
-    assert_eq!((get.status, get.header("allow")), (405, "POST"));
-    assert_eq!(get.body, "send photos by POST to /\n");
+    let put = Answer::of(stack.client.put(&stack.url)).await;
+    assert_eq!((put.status, put.header("allow")), (405, "POST,GET,HEAD"));
+    assert_eq!(put.body, "send photos by POST to /\n");
+    for path in ["/v1/watch", "/page/index.html"] {
+        let post = Answer::of(stack.client.post(format!("{}{path}", stack.url))).await;
+        assert_eq!((post.status, post.header("allow")), (405, "GET,HEAD"));
+        assert_eq!(post.body, format!("read {path} by GET\n"));
+    }
 }
 
 #[tokio::test]

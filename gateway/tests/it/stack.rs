@@ -230,6 +230,11 @@ impl Answer {
         }
     }
 
+    /// The status alone, for an answer that does not end.
+    pub async fn status_of(request: reqwest::RequestBuilder) -> u16 {
+        request.send().await.unwrap().status().as_u16()
+    }
+
     pub fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)

@@ -1,0 +1,108 @@
+//! What a viewer is to be sent next. Only the newest values are kept, so that a viewer that does not read costs little.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use axum::response::sse::Event;
+use proto::v1::ScalerStatus;
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use super::event;
+use super::history::History;
+
+/// Events about the scaler for one viewer.
+#[derive(Debug, Default)]
+pub struct Feed {
+    pending: Mutex<Pending>,
+    news: Notify,
+}
+
+/// The events in the order in which they are sent.
+#[derive(Debug, Default)]
+struct Pending {
+    /// The last event `scaler`, and whether it was sent.
+    scaler: Option<(Connection, bool)>,
+    history: Option<History>,
+    status: Option<ScalerStatus>,
+}
+
+/// The event `scaler`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Connection {
+    connected: bool,
+    /// Why it is not connected.
+    message: Option<String>,
+}
+
+impl Feed {
+    /// The scaler is connected.
+    pub fn connected(&self, history: History, status: ScalerStatus) {
+        self.change(|pending| {
+            pending.connection(Connection {
+                connected: true,
+                message: None,
+            });
+            pending.history = Some(history);
+            pending.status = Some(status);
+        });
+    }
+
+    pub fn status(&self, status: ScalerStatus) {
+        self.change(|pending| pending.status = Some(status));
+    }
+
+    /// The scaler is not connected. What was not sent yet is dropped: the next connection brings all of it again.
+    pub fn disconnected(&self, message: &str) {
+        self.change(|pending| {
+            pending.connection(Connection {
+                connected: false,
+                message: Some(message.to_owned()),
+            });
+            (pending.history, pending.status) = (None, None);
+        });
+    }
+
+    /// Waits for the next event. Only one task may wait.
+    pub async fn next(&self) -> Event {
+        loop {
+            if let Some(event) = self.take() {
+                return event;
+            }
+            self.news.notified().await;
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Pending)) {
+        change(&mut self.pending());
+        self.news.notify_one();
+    }
+
+    fn take(&self) -> Option<Event> {
+        let mut pending = self.pending();
+        if let Some((connection, is_sent @ false)) = &mut pending.scaler {
+            *is_sent = true;
+            return Some(event("scaler", connection));
+        }
+        if let Some(history) = pending.history.take() {
+            return Some(event("history", &history));
+        }
+        let status = pending.status.take()?;
+        drop(pending);
+        let json = proto::encode(&status);
+        Some(Event::default().event("status").data(json))
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pending {
+    /// Sets the event `scaler`, unless the last one was the same.
+    fn connection(&mut self, connection: Connection) {
+        let last = self.scaler.as_ref();
+        if last.is_none_or(|(last, _)| *last != connection) {
+            self.scaler = Some((connection, false));
+        }
+    }
+}
