@@ -99,7 +99,7 @@ function drawScale(recognition) {
       element("span", { className: "who", textContent: candidate.name, title: candidate.name }),
       element("span", { className: "track", "aria-hidden": "true" }, element("i")),
       element("span", { className: "number", textContent: candidate.distance.toFixed(2) }),
-      element("span", { className: "hidden", textContent: within ? ", within the threshold" : ", beyond the threshold" }));
+      element("span", { className: "hidden", textContent: !threshold ? "" : within ? ", within the threshold" : ", beyond the threshold" }));
     row.style.setProperty("--at", percent(candidate.distance));
     return row;
   }));

@@ -10,7 +10,7 @@ const WORDS = [
   [/\bcordon \d/, "Cordon: let a worker take no more photos, so that it can be stopped."],
   [/\buncordon \d/, "Uncordon: let it take photos again."],
 ];
-const MOST_EARLIER = 12;
+const MOST_EARLIER = 40;
 let shownEarlier = "";
 
 /** Shows the decision of a point. `live` says that it is the newest one. */

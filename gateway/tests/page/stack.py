@@ -54,8 +54,10 @@ class Stack:
             if "Ctrl-C ends it" in line:
                 break
         timer.cancel()
-        address = re.search(r"^  HTTP +(\S+)", self.output, re.MULTILINE)
-        assert address, f"scripts/stack up failed:\n{self.output}"
+        address = re.search(r"^  page, HTTP +(\S+)", self.output, re.MULTILINE)
+        if not address:
+            self.stop()
+            raise AssertionError(f"scripts/stack up failed:\n{self.output}")
         self.url = address[1]
         key = re.search(r"MUSTER_API_KEY=(\S+)", self.output)
         self.key = key[1] if key else ""

@@ -29,7 +29,7 @@ def test_sees_fifteen_workers_come_and_go(visit, stack):
     assert {status for status, _ in answers()} == {200}
     until(page, NONE_UP)
     until(page, "document.getElementById('headline').textContent.startsWith('No worker runs')")
-    assert "15 stopped" in page.inner_text("#counts")
+    until(page, "document.getElementById('counts').textContent.includes('15 stopped')")
     assert re.search(r"\d.* · .*\d", page.inner_text("#n-latency"))
     assert float(page.inner_text("#n-cost").removeprefix("$")) > 0
     assert page.inner_text("#n-hour") == "$0.0000"

@@ -126,6 +126,8 @@ def test_a_photo_can_be_taken_by_the_camera(visit, stack):
 
 def test_the_keyboard_is_enough(visit, stack):
     page = visit(stack.url)
+    # Playwright does not wait until the browser knows that it listens, so it begins early.
+    page.on("filechooser", lambda chooser: None)
     is_live(page)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
