@@ -58,9 +58,9 @@ def take(browser, stack, name, scheme, width):
     # A small burst, a large one, and one that is under way when the picture is taken.
     for count, seconds in [(20, 4), (100, 8)]:
         answers = stack.send(count)
-        until = time.monotonic() + seconds
+        end = time.monotonic() + seconds
         answers()
-        page.wait_for_timeout(max(0.0, 1000 * (until - time.monotonic())))
+        page.wait_for_timeout(max(0.0, 1000 * (end - time.monotonic())))
     recognize(page, sample("elton_john"), "elton.jpg")
     page.evaluate(MOSAIC)
     answers = stack.send(150)
