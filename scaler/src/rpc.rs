@@ -81,9 +81,13 @@ impl Scaler for ScalerService {
         request: Request<WatchStatusRequest>,
     ) -> Result<Response<Self::WatchStatusStream>, Status> {
         self.operators.may_read(request.metadata())?;
-        let statuses = status_stream::statuses(&self.log, request.get_ref().every).map(Ok);
+        let WatchStatusRequest { every, interval } = request.into_inner();
+        let statuses = match status_stream::display_interval(every, interval)? {
+            Some(interval) => status_stream::newest(&self.log, interval).boxed(),
+            None => status_stream::statuses(&self.log, every).boxed(),
+        };
         let until = self.shutdown.clone().cancelled_owned();
-        Ok(Response::new(Box::pin(statuses.take_until(until))))
+        Ok(Response::new(Box::pin(statuses.map(Ok).take_until(until))))
     }
 
     async fn list_decisions(

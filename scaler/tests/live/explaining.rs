@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use proto::v1::scaler_client::ScalerClient;
@@ -14,15 +15,32 @@ use crate::stage::{Stage, TIMEOUT, eventually};
 use crate::wait::until_seen;
 
 async fn watch(stage: &Stage, every: bool) -> Streaming<ScalerStatus> {
+    let request = WatchStatusRequest {
+        every,
+        interval: None,
+    };
+    try_watch(stage, request).await.unwrap()
+}
+
+async fn try_watch(
+    stage: &Stage,
+    request: WatchStatusRequest,
+) -> Result<Streaming<ScalerStatus>, tonic::Status> {
     stage.status().await;
     let mut client = ScalerClient::new(stage.scaler.clone());
-    let watched = client
-        .watch_status(WatchStatusRequest {
-            every,
-            interval: None,
-        })
-        .await;
-    watched.unwrap().into_inner()
+    let watched = client.watch_status(request).await?;
+    Ok(watched.into_inner())
+}
+
+/// A request as displays make it.
+fn display(milliseconds: i32) -> WatchStatusRequest {
+    WatchStatusRequest {
+        every: false,
+        interval: Some(prost_types::Duration {
+            seconds: 0,
+            nanos: milliseconds * 1_000_000,
+        }),
+    }
 }
 
 async fn next(statuses: &mut Streaming<ScalerStatus>) -> ScalerStatus {
@@ -82,6 +100,44 @@ async fn a_scale_out_is_explained_with_everything_it_was_made_from() {
     };
     let later = list(&stage, later).await;
     assert!(later.iter().all(|it| it.sequence > launching.sequence));
+}
+
+#[tokio::test]
+async fn a_display_receives_decisions_that_change_nothing_at_its_interval() {
+    let stage = Stage::set(&["--max-workers", "1"]).await;
+    stage.create_queue().await;
+    stage.demand(1);
+    until_seen(&stage, InstanceState::Booting, 1).await;
+    let mut statuses = try_watch(&stage, display(300)).await.unwrap();
+    let began = Instant::now();
+    let (mut last, mut received) = (next(&mut statuses).await, 1);
+    let mut unchanged = 0;
+    while unchanged < 3 {
+        // Each change of the demand brings a decision, and none changes the plan.
+        stage.demand(2 + received % 2);
+        let status = next(&mut statuses).await;
+        assert!(status.sequence > last.sequence);
+        assert_eq!(status.memory, "");
+        let (before, after) = (last.plan.unwrap(), status.plan.clone().unwrap());
+        let same = before.desired_workers == after.desired_workers;
+        unchanged += usize::from(same && after.launch == 0 && after.start.is_empty());
+        (last, received) = (status, received + 1);
+    }
+    // The network may delay one status and not the next one.
+    let least = Duration::from_millis(300) * (received as u32 - 2);
+    assert!(began.elapsed() >= least, "{received} statuses");
+    assert_eq!(last.observation.unwrap().instances.len(), 1);
+
+    for request in [
+        display(49),
+        WatchStatusRequest {
+            every: true,
+            ..display(100)
+        },
+    ] {
+        let refused = try_watch(&stage, request).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused}");
+    }
 }
 
 #[tokio::test]
