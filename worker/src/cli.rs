@@ -165,19 +165,25 @@ fn recognize_file(recognizer: &Recognizer, path: &Path) -> anyhow::Result<Recogn
     Ok(recognizer.recognize(&photo)?)
 }
 
-/// Returns the result as the service replies it, then distance, probability and time.
+/// Returns the result as the service replies it, then distance, probability, time and the nearest identities.
 fn line(path: &Path, recognized: &Recognized) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stem =
         FileName::parse(&name).map_or_else(|_| name.to_string(), |name| name.stem().to_owned());
     let timings = &recognized.timings;
     let elapsed = timings.decode + timings.detect + timings.embed + timings.matching;
+    let nearest = recognized.candidates.iter();
+    let nearest: Vec<_> = nearest
+        .map(|candidate| format!("{} {:.3}", candidate.name, candidate.distance))
+        .collect();
     format!(
-        "{stem}:{}  distance {:.3}  face {:.3}  {:.0} ms",
+        "{stem}:{}  distance {:.3}  face {:.3}  {:.0} ms  nearest {}  threshold {:.3}",
         recognized.name,
         recognized.distance,
         recognized.face_probability,
-        elapsed.as_secs_f64() * 1000.0
+        elapsed.as_secs_f64() * 1000.0,
+        nearest.join(", "),
+        recognized.threshold,
     )
 }
 

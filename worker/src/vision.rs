@@ -20,4 +20,6 @@ pub use crate::model::bundle::{Bundle, BundleDescription, LoadError};
 pub use engine::{Engine, EngineName, EngineOptions, Precision};
 pub use gallery::Gallery;
 pub use geometry::{BoundingBox, Face, Point};
-pub use recognizer::{Embedded, Engines, Recognized, Recognizer, Timings, UNKNOWN, VisionError};
+pub use recognizer::{
+    Candidate, Embedded, Engines, Recognized, Recognizer, Timings, UNKNOWN, VisionError,
+};

@@ -16,7 +16,7 @@ use proto::{FileName, JobId};
 use super::inference::{Inference, InferenceError};
 use super::lease::Lease;
 use super::metric;
-use super::reply::{expired, failure, recognition, vision_failure};
+use super::reply::{encode, expired, failure, recognition, vision_failure};
 use super::store::{digest, store_result};
 
 /// Bound of the cache of reply queues. Each front has one.
@@ -133,7 +133,7 @@ impl Processor {
             timings: Some(timings),
             instance_id: self.instance_id.clone(),
         };
-        match self.reply(&job.reply_queue, proto::encode(&result)).await {
+        match self.reply(&job.reply_queue, encode(result)).await {
             Ok(()) => {}
             // The queue ended with its front. Other fronts are not affected.
             Err(error @ QueueError::NotFound(_)) => {

@@ -3,17 +3,21 @@
 pub mod codes;
 mod file;
 mod names;
+mod nearest;
 mod parallel;
 pub mod search;
 mod storage;
 
 use codes::{Codes, MAX_DIMENSION};
 use names::NameList;
+use nearest::NearestList;
 use search::{Match, Rows, SearchPlan};
 use storage::Storage;
 
 /// Rows from which a gallery has codes. Fewer are scanned in less time than a thread takes to wake up.
 pub const CODED_ROWS: usize = 1024;
+/// The most identities that a search returns.
+pub const MAX_CANDIDATES: usize = 3;
 
 /// Names and embeddings; several rows may carry the same name.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +27,8 @@ pub struct Gallery {
     embeddings: Storage<f32>,
     /// Empty unless [`has_codes`].
     codes: Codes,
+    /// A row of each of the first [`MAX_CANDIDATES`] identities, with which a search begins.
+    first_identities: Vec<usize>,
     dimension: usize,
 }
 
@@ -55,6 +61,7 @@ impl Gallery {
             "embeddings of one gallery have one dimension"
         );
         self.names.push(name.as_ref());
+        self.note_identity(self.len() - 1);
         self.embeddings.to_mut().extend_from_slice(embedding);
         if has_codes(self.len(), self.dimension) {
             let uncoded = if self.codes.bytes().is_empty() {
@@ -91,13 +98,28 @@ impl Gallery {
     ///
     /// Panics if the embedding has another dimension than the gallery.
     pub fn nearest(&self, embedding: &[f32]) -> Option<Nearest<'_>> {
-        self.nearest_by(embedding, SearchPlan::for_codes(self.codes.bytes().len()))
+        self.nearest_identities(embedding, 1).into_iter().next()
     }
 
-    /// As [`Self::nearest`], with these threads and instructions.
-    pub fn nearest_by(&self, embedding: &[f32], plan: SearchPlan) -> Option<Nearest<'_>> {
-        if self.is_empty() {
-            return None;
+    /// Returns the identities with the smallest distances, nearest first, each by its nearest row: `count` of them, fewer
+    /// if the gallery has fewer, and at most [`MAX_CANDIDATES`]. The first one is that of [`Self::nearest`].
+    ///
+    /// Panics if the embedding has another dimension than the gallery.
+    pub fn nearest_identities(&self, embedding: &[f32], count: usize) -> Vec<Nearest<'_>> {
+        let plan = SearchPlan::for_codes(self.codes.bytes().len());
+        self.nearest_identities_by(embedding, count, plan)
+    }
+
+    /// As [`Self::nearest_identities`], with these threads and instructions.
+    pub fn nearest_identities_by(
+        &self,
+        embedding: &[f32],
+        count: usize,
+        plan: SearchPlan,
+    ) -> Vec<Nearest<'_>> {
+        let count = count.min(self.first_identities.len());
+        if count == 0 {
+            return Vec::new();
         }
         assert_eq!(
             embedding.len(),
@@ -105,16 +127,33 @@ impl Gallery {
             "a query has the dimension of the gallery"
         );
         let rows = self.embeddings();
+        let mut found = NearestList::new(count, &self.names);
+        // The list is full from the beginning, so that it bounds what is worth a look also where further identities come late.
+        for &row in &self.first_identities {
+            found.offer(rows.measure(row, embedding));
+        }
         let found = if self.codes.bytes().is_empty() {
-            rows.nearest(embedding)
+            rows.nearest(found, embedding)
         } else {
-            rows.nearest_by_codes(&self.codes, embedding, plan)
+            rows.nearest_by_codes(found, &self.codes, embedding, plan)
         };
-        found.map(|Match { row, squared }| Nearest {
+        let nearest = |&Match { row, squared }: &Match| Nearest {
             row,
             name: self.names.get(row),
             distance: squared.sqrt(),
-        })
+        };
+        found.matches().iter().map(nearest).collect()
+    }
+
+    /// Adds a row to the first identities if there are too few and it is none of theirs.
+    fn note_identity(&mut self, row: usize) {
+        let name = self.names.get(row);
+        let is_known = |&known: &usize| self.names.get(known) == name;
+        if self.first_identities.len() < MAX_CANDIDATES
+            && !self.first_identities.iter().any(is_known)
+        {
+            self.first_identities.push(row);
+        }
     }
 
     fn embeddings(&self) -> Rows<'_> {

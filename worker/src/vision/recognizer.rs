@@ -10,7 +10,7 @@ use super::crop::{FaceCrop, crop_face};
 use super::detect::Detector;
 use super::embed::{Embedder, Embedding};
 use super::engine::{Engine, EngineName, EngineOptions, Precision};
-use super::gallery::Gallery;
+use super::gallery::{Gallery, MAX_CANDIDATES};
 use super::geometry::{BoundingBox, Face, Point};
 use crate::model::bundle::{Bundle, BundleDescription, LoadError};
 
@@ -48,6 +48,10 @@ pub struct Recognized {
     pub nearest_name: Option<String>,
     /// Distance to the nearest embedding as the bundle measures it, 0 to 2; 2 if the gallery is empty.
     pub distance: f32,
+    /// The distance beyond which the name is [`UNKNOWN`].
+    pub threshold: f32,
+    /// The nearest identities, each once, nearest first.
+    pub candidates: Vec<Candidate>,
     pub bounding_box: BoundingBox,
     /// The detector's probability that this is a face.
     pub face_probability: f32,
@@ -56,6 +60,14 @@ pub struct Recognized {
     pub timings: Timings,
     /// Name of the model bundle.
     pub model: String,
+}
+
+/// An identity of the gallery that a face may have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    pub name: String,
+    /// As [`Recognized::distance`].
+    pub distance: f32,
 }
 
 /// A photo's face and its embedding, for enrolment and evaluation.
@@ -257,11 +269,19 @@ impl Recognizer {
             mut timings,
         } = embedded;
         let start = Instant::now();
-        let nearest = self.gallery.nearest(&embedding);
+        let nearest = self.gallery.nearest_identities(&embedding, MAX_CANDIDATES);
         timings.matching = start.elapsed();
-        let euclidean = nearest.map_or(2.0, |nearest| nearest.distance);
-        let distance = self.bundle.description.distance.of_euclidean(euclidean);
-        let nearest_name = nearest.map(|nearest| nearest.name.to_owned());
+        let measure = self.bundle.description.distance;
+        let candidates: Vec<_> = nearest
+            .iter()
+            .map(|nearest| Candidate {
+                name: nearest.name.to_owned(),
+                distance: measure.of_euclidean(nearest.distance),
+            })
+            .collect();
+        let nearest = candidates.first();
+        let distance = nearest.map_or(measure.of_euclidean(2.0), |nearest| nearest.distance);
+        let nearest_name = nearest.map(|nearest| nearest.name.clone());
         let threshold = self.bundle.description.threshold;
         Recognized {
             name: nearest_name
@@ -270,6 +290,8 @@ impl Recognizer {
                 .unwrap_or_else(|| UNKNOWN.to_owned()),
             nearest_name,
             distance,
+            threshold,
+            candidates,
             bounding_box: face.bounding_box,
             face_probability: face.probability,
             landmarks: face.landmarks,

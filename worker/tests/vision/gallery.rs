@@ -1,6 +1,7 @@
 //! The gallery's search against a scan of all rows, and galleries in files.
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::path::PathBuf;
 
 use proptest::prelude::*;
@@ -9,8 +10,8 @@ use safetensors::{Dtype, SafeTensors};
 use tempfile::TempDir;
 use worker::kernels::Instructions;
 use worker::vision::Gallery;
-use worker::vision::gallery::CODED_ROWS;
 use worker::vision::gallery::search::{SearchPlan, squared_distance};
+use worker::vision::gallery::{CODED_ROWS, Nearest};
 
 /// Reproducible numbers from -1 to 1.
 struct Numbers(u64);
@@ -64,7 +65,40 @@ fn kinds() -> impl Strategy<Value = Kind> {
     ]
 }
 
+/// Who the rows belong to.
+#[derive(Debug, Clone, Copy)]
+enum People {
+    /// Three rows in a row each.
+    Threes,
+    /// This many, in turns.
+    Few(usize),
+    /// One, but for the last rows.
+    LateOnes,
+}
+
+impl People {
+    fn name(self, row: usize) -> String {
+        match self {
+            Self::Threes => format!("person {}", row / 3),
+            Self::Few(count) => format!("person {}", row % count),
+            Self::LateOnes => format!("person {}", row.saturating_sub(CODED_ROWS - 5)),
+        }
+    }
+}
+
+fn people() -> impl Strategy<Value = People> {
+    prop_oneof![
+        Just(People::Threes),
+        (1usize..5).prop_map(People::Few),
+        Just(People::LateOnes),
+    ]
+}
+
 fn gallery(rows: usize, dimension: usize, kind: Kind, seed: u64) -> Gallery {
+    gallery_of(People::Threes, rows, dimension, kind, seed)
+}
+
+fn gallery_of(people: People, rows: usize, dimension: usize, kind: Kind, seed: u64) -> Gallery {
     let mut numbers = Numbers(seed);
     let mut gallery = Gallery::new(dimension);
     let centers: Vec<_> = (0..rows.div_ceil(20))
@@ -87,7 +121,7 @@ fn gallery(rows: usize, dimension: usize, kind: Kind, seed: u64) -> Gallery {
                 embedding
             }
         };
-        gallery.push(format!("person {}", row / 3), &embedding);
+        gallery.push(people.name(row), &embedding);
     }
     gallery
 }
@@ -119,15 +153,23 @@ fn queries(gallery: &Gallery, seed: u64) -> Vec<Vec<f32>> {
     queries
 }
 
-fn brute_force(gallery: &Gallery, query: &[f32]) -> (usize, f32) {
-    let mut best = (0, f32::INFINITY);
-    for (row, (_, known)) in gallery.rows().enumerate() {
+/// Returns row and distance of the nearest row of each of the three nearest identities.
+fn brute_force(gallery: &Gallery, query: &[f32]) -> Vec<(usize, f32)> {
+    let mut identities: HashMap<&str, (usize, f32)> = HashMap::new();
+    for (row, (name, known)) in gallery.rows().enumerate() {
         let squared = squared_distance(known, query);
-        if squared < best.1 {
-            best = (row, squared);
+        let nearest = identities.entry(name).or_insert((row, squared));
+        if squared < nearest.1 {
+            *nearest = (row, squared);
         }
     }
-    (best.0, best.1.sqrt())
+    let mut nearest: Vec<_> = identities.into_values().collect();
+    nearest.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+    nearest.truncate(3);
+    nearest
+        .into_iter()
+        .map(|(row, squared)| (row, squared.sqrt()))
+        .collect()
 }
 
 fn plans() -> Vec<SearchPlan> {
@@ -143,19 +185,26 @@ fn plans() -> Vec<SearchPlan> {
 }
 
 fn assert_finds_what_brute_force_finds(gallery: &Gallery, queries: &[Vec<f32>]) {
+    let names: Vec<&str> = gallery.rows().map(|(name, _)| name).collect();
+    let assert_equal = |found: &[Nearest<'_>], expected: &[(usize, f32)], how: &dyn Debug| {
+        let rows: Vec<_> = found.iter().map(|it| (it.row, it.distance)).collect();
+        assert_eq!(rows, expected, "{how:?}");
+        assert!(found.iter().all(|it| it.name == names[it.row]), "{how:?}");
+    };
     for query in queries {
         let expected = brute_force(gallery, query);
-        let name = gallery
-            .rows()
-            .nth(expected.0)
-            .expect("a row of the gallery")
-            .0;
         let nearest = gallery.nearest(query).expect("rows");
-        assert_eq!((nearest.row, nearest.distance), expected);
-        assert_eq!(nearest.name, name);
+        assert_equal(&[nearest], &expected[..1], &"nearest");
+        for count in [0, 1, 2, 3, 9] {
+            let found = gallery.nearest_identities(query, count);
+            let first = &expected[..count.min(expected.len())];
+            assert_equal(&found, first, &count);
+        }
         for plan in plans() {
-            let nearest = gallery.nearest_by(query, plan).expect("rows");
-            assert_eq!((nearest.row, nearest.distance), expected, "{plan:?}");
+            let nearest = gallery.nearest_identities_by(query, 1, plan);
+            assert_equal(&nearest, &expected[..1], &plan);
+            let found = gallery.nearest_identities_by(query, 3, plan);
+            assert_equal(&found, &expected, &plan);
         }
     }
 }
@@ -223,9 +272,10 @@ proptest! {
         extra in 0usize..200,
         dimension in prop_oneof![Just(1), Just(3), Just(20), Just(100), Just(128), Just(131)],
         kind in kinds(),
+        people in people(),
         seed in any::<u64>(),
     ) {
-        let gallery = gallery(CODED_ROWS + extra, dimension, kind, seed);
+        let gallery = gallery_of(people, CODED_ROWS + extra, dimension, kind, seed);
         let queries = queries(&gallery, !seed);
         assert_finds_what_brute_force_finds(&gallery, &queries);
         let file = File::of(&gallery);
@@ -236,7 +286,13 @@ proptest! {
 
 #[test]
 fn small_galleries_and_512_dimensions_work_too() {
-    for (rows, dimension) in [(1, 128), (93, 128), (CODED_ROWS - 1, 7), (2000, 512)] {
+    for (rows, dimension) in [
+        (1, 128),
+        (5, 128),
+        (93, 128),
+        (CODED_ROWS - 1, 7),
+        (2000, 512),
+    ] {
         let gallery = gallery(rows, dimension, Kind::Random, 5);
         assert_finds_what_brute_force_finds(&gallery, &queries(&gallery, 6));
     }
@@ -281,6 +337,8 @@ fn a_first_row_of_nan_is_the_nearest() {
     let nearest = gallery.nearest(&[0.5; 4]).unwrap();
     assert_eq!(nearest.row, 0);
     assert!(nearest.distance.is_nan());
+    let found = gallery.nearest_identities(&[0.5; 4], 3);
+    assert_eq!((found.len(), found[0].row, found[1].row), (2, 0, 1));
 }
 
 #[test]

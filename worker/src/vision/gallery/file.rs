@@ -12,7 +12,7 @@ use safetensors::{Dtype, SafeTensors};
 use super::codes::{Codes, CodesError};
 use super::names::NameList;
 use super::storage::Storage;
-use super::{Gallery, has_codes};
+use super::{Gallery, MAX_CANDIDATES, has_codes};
 use crate::kernels::MappedFile;
 use crate::model::bundle::LoadError;
 
@@ -88,6 +88,12 @@ fn read(file: &MappedFile) -> Result<Gallery, String> {
         embeddings: Storage::mapped(file, range(tensor, data_start)),
         ..Gallery::new(dimension)
     };
+    for row in 0..rows {
+        gallery.note_identity(row);
+        if gallery.first_identities.len() == MAX_CANDIDATES {
+            break;
+        }
+    }
     if !has_codes(rows, dimension) {
         gallery.embeddings.to_mut();
         let finite = gallery.embeddings.iter().all(|value| value.is_finite());

@@ -1,9 +1,10 @@
-//! The search for the nearest row: a scan of all rows, or of those that their codes do not rule out. Both return the
-//! same row and the same distance to the last bit.
+//! The search for the nearest rows of different identities: a scan of all rows, or of those that their codes do not rule
+//! out. Both return the same rows and the same distances to the last bit.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::codes::{CodedQuery, Codes};
+use super::nearest::NearestList;
 use super::parallel::{WorkQueue, default_threads, on_threads};
 use crate::kernels::Instructions;
 use crate::kernels::code_dots::LANES;
@@ -45,7 +46,7 @@ pub struct Match {
 
 impl Match {
     /// Whether the other match is better. It is not if one of the distances is NaN.
-    fn loses_to(&self, other: &Self) -> bool {
+    pub fn loses_to(&self, other: &Self) -> bool {
         other.squared < self.squared || (other.squared == self.squared && other.row < self.row)
     }
 }
@@ -62,69 +63,78 @@ impl<'a> Rows<'a> {
         self.embeddings.chunks_exact(self.dimension.max(1))
     }
 
-    /// Returns the squared distance of a row, or `None` if there is no such row.
-    fn measure(self, row: usize, query: &[f32]) -> Option<Match> {
-        let known = self.embeddings.get(row * self.dimension..)?;
-        Some(Match {
+    /// Returns the squared distance of a row.
+    ///
+    /// Panics if there is no such row.
+    pub fn measure(self, row: usize, query: &[f32]) -> Match {
+        let known = &self.embeddings[row * self.dimension..][..self.dimension];
+        Match {
             row,
-            squared: squared_distance(known.get(..self.dimension)?, query),
-        })
+            squared: squared_distance(known, query),
+        }
     }
 
     /// Scans all rows.
-    pub fn nearest(self, query: &[f32]) -> Option<Match> {
-        let all = self.iter().enumerate().map(|(row, known)| Match {
-            row,
-            squared: squared_distance(known, query),
-        });
-        all.reduce(|best, next| if best.loses_to(&next) { next } else { best })
+    pub fn nearest<'n>(self, mut nearest: NearestList<'n>, query: &[f32]) -> NearestList<'n> {
+        for (row, known) in self.iter().enumerate() {
+            nearest.offer(Match {
+                row,
+                squared: squared_distance(known, query),
+            });
+        }
+        nearest
     }
 
     /// Scans the rows that their `codes` do not rule out.
-    pub fn nearest_by_codes(self, codes: &Codes, query: &[f32], plan: SearchPlan) -> Option<Match> {
+    pub fn nearest_by_codes<'n>(
+        self,
+        nearest: NearestList<'n>,
+        codes: &Codes,
+        query: &[f32],
+        plan: SearchPlan,
+    ) -> NearestList<'n> {
         let Some(coded_query) = CodedQuery::new(query) else {
-            return self.nearest(query);
+            return self.nearest(nearest, query);
         };
-        // A first row whose distance is NaN is never replaced, as in the scan of all rows.
-        let first = self.measure(0, query)?;
         let search = Search {
             rows: self,
+            count: self.iter().len(),
             codes,
             query,
             coded_query,
             instructions: plan.instructions,
-            smallest: AtomicU32::new(first.squared.to_bits()),
+            limit: AtomicU32::new(nearest.limit().to_bits()),
         };
         let runs = WorkQueue::new(codes.runs(RUN).enumerate());
         let results = on_threads(plan.threads, || {
-            let mut best = first;
+            let mut nearest = nearest.clone();
             while let Some((index, run)) = runs.next() {
-                search.improve(&mut best, index * RUN * LANES, run);
+                search.improve(&mut nearest, index * RUN * LANES, run);
             }
-            best
+            nearest
         });
-        results
-            .into_iter()
-            .reduce(|best, next| if best.loses_to(&next) { next } else { best })
+        results.into_iter().fold(nearest, NearestList::merge)
     }
 }
 
 /// What the threads of one search share.
 struct Search<'a> {
     rows: Rows<'a>,
+    count: usize,
     codes: &'a Codes,
     query: &'a [f32],
     coded_query: CodedQuery,
     instructions: Instructions,
-    /// The bits of the smallest squared distance so far. Bits of non-negative numbers have the order of the numbers.
-    smallest: AtomicU32,
+    /// The bits of the smallest limit of all threads' lists: each list has as many identities within its limit as are
+    /// wanted, so that no farther row is one of them. Bits of non-negative numbers have the order of the numbers.
+    limit: AtomicU32,
 }
 
 impl Search<'_> {
-    /// Replaces `best` by a nearer row of the run that starts at `first_row`.
-    fn improve(&self, best: &mut Match, first_row: usize, run: &[u8]) {
-        let mut smallest = self.smallest.load(Ordering::Relaxed);
-        let mut radius = self.coded_query.radius(f32::from_bits(smallest));
+    /// Takes the nearest rows of the run that starts at `first_row` into the list.
+    fn improve(&self, nearest: &mut NearestList<'_>, first_row: usize, run: &[u8]) {
+        let mut limit = self.limit.load(Ordering::Relaxed);
+        let mut radius = self.coded_query.radius(f32::from_bits(limit));
         for (index, block) in self.codes.blocks(run).enumerate() {
             let beyond = block.beyond(&self.coded_query, radius, self.instructions);
             if beyond == [true; LANES] {
@@ -133,19 +143,18 @@ impl Search<'_> {
             for lane in (0..LANES).filter(|&lane| !beyond[lane]) {
                 let row = first_row + index * LANES + lane;
                 // The last block is padded with zeros.
-                let Some(found) = self.rows.measure(row, self.query) else {
+                if row >= self.count {
                     break;
-                };
-                if best.loses_to(&found) {
-                    *best = found;
-                    self.smallest
-                        .fetch_min(found.squared.to_bits(), Ordering::Relaxed);
+                }
+                if nearest.offer(self.rows.measure(row, self.query)) {
+                    let limit = nearest.limit().to_bits();
+                    self.limit.fetch_min(limit, Ordering::Relaxed);
                 }
             }
-            let now = self.smallest.load(Ordering::Relaxed);
-            if now != smallest {
-                smallest = now;
-                radius = self.coded_query.radius(f32::from_bits(smallest));
+            let now = self.limit.load(Ordering::Relaxed);
+            if now != limit {
+                limit = now;
+                radius = self.coded_query.radius(f32::from_bits(limit));
             }
         }
     }
