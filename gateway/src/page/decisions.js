@@ -7,6 +7,7 @@ import { clock, counted, length, sentence } from "./format.js";
 const WORDS = [
   [/\bstart \d/, "Start: switch on a stopped worker."],
   [/\blaunch \d/, "Launch: make a new worker."],
+  [/\bname \d/, "Name: give a new worker its number."],
   [/\bcordon \d/, "Cordon: let a worker take no more photos, so that it can be stopped."],
   [/\buncordon \d/, "Uncordon: let it take photos again."],
 ];
