@@ -20,7 +20,7 @@ MOSAIC = """async () => {
   const photo = document.getElementById("photo");
   const [width, height] = [photo.naturalWidth, photo.naturalHeight];
   const few = document.createElement("canvas");
-  [few.width, few.height] = [18, Math.round(18 * height / width)];
+  [few.width, few.height] = [14, Math.round(14 * height / width)];
   few.getContext("2d").drawImage(photo, 0, 0, few.width, few.height);
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [width, height];
