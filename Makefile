@@ -3,7 +3,7 @@
 # They reach the scripts by the environment, where make puts what is given on its command line.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up doctor package check test docker-test fuzz bench clean
+.PHONY: help setup demo up doctor package check test screenshots docker-test fuzz bench clean
 
 help: ## Show this list
 	@echo "Muster, elastic face recognition"
@@ -48,8 +48,13 @@ test: ## Set up, check formatting and lints, run all tests
 	scripts/fidelity
 	scripts/package-test
 	scripts/deploy-test
+	scripts/page-test
 	ENGINE=native KEYS=1 TLS=1 scripts/stack check
 	ENGINE=torch scripts/stack check
+
+screenshots: setup ## Take the pictures of the page in docs/img, with Chromium on a stack under load
+	@cargo build --release
+	@scripts/page-test screenshots
 
 docker-test: setup ## Build the containers' images, and try them with 100 photos and a killed worker (ENGINE=torch)
 	@cargo build --release

@@ -53,11 +53,12 @@ end() {
 # Ends everything that the script started.
 cleanup() {
     local status=$?
-    trap '' INT TERM HUP
+    # Who reads the output may be gone.
+    trap '' INT TERM HUP PIPE
     [[ -z "$running" ]] || end "$running" 5
     # Instances have 10 seconds from SIGTERM to SIGKILL.
     if [[ -n "$cloud" ]]; then
-        say "stopping"
+        say "stopping" 2>/dev/null || true
         end "$cloud" 15
     fi
     [[ -z "$temporary" ]] || rm -rf "$temporary"

@@ -31,7 +31,6 @@ pub enum Command {
     /// Send requests, watch queues, buckets and workers, and grade the system: a verdict, or points by a rubric
     Grade(Box<GradeArgs>),
 }
-}
 
 /// The service under test.
 #[derive(Debug, Clone, Args)]

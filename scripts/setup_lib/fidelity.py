@@ -1,7 +1,8 @@
-"""The Python environment of localcloud's fidelity suite and of the tests of deploy/aws: boto3, the AWS CLI, pytest, cfn-lint and
-moto's server, each pinned.
+"""The Python environment of localcloud's fidelity suite and of the tests of deploy/aws and the page: boto3, the AWS CLI, pytest,
+cfn-lint, moto's server and Playwright, each pinned.
 
-Run as a module it makes the environment if need be and prints its path, for scripts/fidelity, scripts/deploy-test and scripts/bench.
+Run as a module it makes the environment if need be and prints its path, for scripts/fidelity, scripts/deploy-test, scripts/page-test and
+scripts/bench.
 """
 
 import shutil

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 
-from . import cargo_tools, deploy, fidelity, fuzzing, libtorch, model, redis
+from . import cargo_tools, chromium, deploy, fidelity, fuzzing, libtorch, model, redis
 from .places import CACHE, LOCAL, MODELS, PHOTOS, WEIGHTS
 from .report import SetupError, fail, note
 
@@ -36,6 +36,7 @@ def main():
             link_libtorch(libtorch.prepare())
         if not arguments.without_tests:
             redis.prepare()
+            chromium.prepare()
             fidelity.prepare()
             deploy.prepare()
             cargo_tools.prepare(cargo_tools.DENY)

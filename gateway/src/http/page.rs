@@ -21,7 +21,24 @@ macro_rules! embedded {
 }
 
 /// All files of the page. The first one is served at `/`, the others below `/page/`.
-const FILES: &[(&str, &[u8])] = embedded!["index.html"];
+const FILES: &[(&str, &[u8])] = embedded![
+    "index.html",
+    "answer.js",
+    "app.js",
+    "decisions.js",
+    "dom.js",
+    "fleet.css",
+    "fleet.js",
+    "format.js",
+    "history.js",
+    "icon.svg",
+    "key.js",
+    "photo.js",
+    "recognize.js",
+    "style.css",
+    "timeline.js",
+    "watch.js",
+];
 
 /// Only the page's own files and service, and the photos that its reader chooses.
 const SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \

@@ -156,11 +156,21 @@ impl Scaler for Decisions {
         self.check(&request)?;
         let request = request.into_inner();
         assert!(!request.every);
-        assert_eq!(request.interval.unwrap().nanos, 100_000_000);
+        // One stream for the display, and one for all decisions that change something.
+        let is_display = request.interval.is_some();
+        assert!(
+            request
+                .interval
+                .is_none_or(|interval| interval.nanos == 100_000_000)
+        );
         let following = self.following.subscribe();
         let last = self.made.lock().unwrap().last().cloned();
         let following = futures::stream::unfold(following, async |mut following| {
             Some((following.recv().await.ok()?, following))
+        });
+        let following = following.filter(move |status: &ScalerStatus| {
+            let changes = status.plan.as_ref().is_some_and(|plan| plan.launch > 0);
+            std::future::ready(is_display || changes)
         });
         let statuses = futures::stream::iter(last).chain(following).map(Ok);
         let until = self.shutdown.clone().cancelled_owned();

@@ -51,6 +51,16 @@ impl Feed {
         self.change(|pending| pending.status = Some(status));
     }
 
+    /// A decision that changes something, which is added to the history.
+    pub fn decision(&self, decision: ScalerStatus) {
+        self.change(|pending| {
+            pending
+                .history
+                .get_or_insert_with(History::default)
+                .add(decision);
+        });
+    }
+
     /// The scaler is not connected. What was not sent yet is dropped: the next connection brings all of it again.
     pub fn disconnected(&self, message: &str) {
         self.change(|pending| {

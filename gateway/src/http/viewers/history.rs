@@ -3,10 +3,28 @@
 use proto::v1::{Alternative, InstanceState, Plan, QueueCounters, ScalerStatus};
 use serde::Serialize;
 
+/// The most decisions that wait for a viewer who does not read.
+const MOST_POINTS: usize = 1_000;
+
 /// Decisions, oldest first.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct History {
     points: Vec<Point>,
+}
+
+impl History {
+    /// Adds a decision, and drops the oldest one of too many.
+    pub fn add(&mut self, decision: ScalerStatus) {
+        if self.points.len() >= MOST_POINTS {
+            self.points.remove(0);
+        }
+        self.points.push(decision.into());
+    }
+}
+
+/// Whether a decision belongs into a history.
+pub fn belongs(decision: &ScalerStatus) -> bool {
+    decision.plan.as_ref().is_some_and(changes_something)
 }
 
 #[derive(Debug, PartialEq, Serialize)]

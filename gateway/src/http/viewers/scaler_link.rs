@@ -11,7 +11,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use super::feed::Feed;
-use super::history::History;
+use super::history::{self, History};
 
 /// The shortest time between two statuses.
 const STATUS_INTERVAL: prost_types::Duration = prost_types::Duration {
@@ -76,22 +76,35 @@ async fn follow_one(scaler: &Channel, has_others: bool, key: Option<&Token>, fee
         if let Some(why) = stands_by(&status) {
             return Err(Lost::standing_by(&why));
         }
-        let history = history(&mut client, key).await?;
-        Ok((statuses, status, history))
+        // Before the history, so that no decision is missed in between.
+        let changes = WatchStatusRequest::default();
+        let changes = client.watch_status(called_with(key, changes));
+        let changes = in_time(CALL_DEADLINE, changes).await?.into_inner();
+        let history = past(&mut client, key).await?;
+        Ok((statuses, status, changes, history))
     };
-    let (mut statuses, status, history) = match connecting.await {
+    let (mut statuses, status, mut changes, history) = match connecting.await {
         Ok(connected) => connected,
         Err(lost) => return lost,
     };
     let since = Instant::now();
     feed.connected(history, status);
     let lost = loop {
-        match next(&mut statuses).await {
-            Ok(status) => match stands_by(&status) {
-                Some(why) => break Lost::standing_by(&why),
-                None => feed.status(status),
+        tokio::select! {
+            status = next(&mut statuses) => match status {
+                Ok(status) => match stands_by(&status) {
+                    Some(why) => break Lost::standing_by(&why),
+                    None => feed.status(status),
+                },
+                Err(lost) => break lost,
             },
-            Err(lost) => break lost,
+            // The statuses leave out decisions that follow each other closely.
+            decision = next(&mut changes) => match decision {
+                // The first one is the newest, whether or not it changes something.
+                Ok(decision) if history::belongs(&decision) => feed.decision(decision),
+                Ok(_) => {}
+                Err(lost) => break lost,
+            },
         }
     };
     Lost {
@@ -100,7 +113,7 @@ async fn follow_one(scaler: &Channel, has_others: bool, key: Option<&Token>, fee
     }
 }
 
-/// Waits for the next decision.
+/// Waits for the next decision. Dropping the future loses none.
 async fn next(statuses: &mut Streaming<ScalerStatus>) -> Result<ScalerStatus, Lost> {
     loop {
         let status = in_time(SILENCE_DEADLINE, statuses.message()).await?;
@@ -112,7 +125,7 @@ async fn next(statuses: &mut Streaming<ScalerStatus>) -> Result<ScalerStatus, Lo
     }
 }
 
-async fn history(client: &mut ScalerClient<Channel>, key: Option<&Token>) -> Result<History, Lost> {
+async fn past(client: &mut ScalerClient<Channel>, key: Option<&Token>) -> Result<History, Lost> {
     for limit in DECISIONS {
         let request = ListDecisionsRequest { limit, since: None };
         let listed = client.list_decisions(called_with(key, request));
