@@ -29,14 +29,14 @@ use tokio::sync::watch;
 use tonic::{Response, Status};
 
 /// A service that answers each photo with its content as the name, while its gate is open.
-struct Service {
-    url: String,
+pub struct Service {
+    pub url: String,
     gate: watch::Sender<bool>,
     /// Requests that have arrived.
     arrived: watch::Receiver<usize>,
 }
 
-async fn service(is_open: bool) -> Service {
+pub async fn service(is_open: bool) -> Service {
     let (listener, url) = listen().await;
     let (gate, gated) = watch::channel(is_open);
     let (count, arrived) = watch::channel(0);
@@ -149,7 +149,7 @@ async fn what_exceeds_the_bound_is_shed_counted_and_fails_the_run() {
 }
 
 /// Photos with a name and a variant each.
-fn photos(folder: &Path, photos: &[(&str, &str, &str)]) {
+pub fn photos(folder: &Path, photos: &[(&str, &str, &str)]) {
     let mut csv = "Image,Results,Variant\n".to_owned();
     for (file, content, variant) in photos {
         std::fs::write(folder.join(format!("{file}.jpg")), content).unwrap();
@@ -159,7 +159,7 @@ fn photos(folder: &Path, photos: &[(&str, &str, &str)]) {
 }
 
 /// Runs the command and returns whether all was right, and the figures.
-async fn run(folder: &Path, url: &str, arguments: &str) -> (bool, Value) {
+pub async fn run(folder: &Path, url: &str, arguments: &str) -> (bool, Value) {
     let (json, html) = (folder.join("out.json"), folder.join("out.html"));
     let files = [
         ("--image-folder", folder),
