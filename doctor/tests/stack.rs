@@ -1,5 +1,7 @@
 //! The program `doctor`, on a stack in which one thing after the other is broken.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 use std::process::Output;
 

@@ -74,13 +74,11 @@ macro_rules! recorded {
     ($($kind:ty, $record:ident;)*) => {
         $(impl Metric<$kind> {
             /// Returns what records values.
-            #[must_use]
             pub fn get(&self) -> $kind {
                 metrics::$record!(self.definition.name)
             }
 
             /// Returns what records values with this value of the label.
-            #[must_use]
             pub fn of(&self, label: &'static str) -> $kind {
                 let name = self.definition.label.expect("the table names the label");
                 metrics::$record!(self.definition.name, name => label)
