@@ -124,15 +124,11 @@ impl Stack {
         command
             .args(more)
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap());
-        command
+            .env("PATH", std::env::var_os("PATH").unwrap())
             .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("MUSTER_API_KEY", TOKEN);
-        command
-            .envs([
-                ("AWS_ACCESS_KEY_ID", "test"),
-                ("AWS_SECRET_ACCESS_KEY", "test"),
-            ])
+            .env("MUSTER_API_KEY", TOKEN)
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
             .kill_on_drop(true);
         command
     }
