@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::Duration;
 
 use gateway::front::{self, Deployment};
 use gateway::http;
@@ -14,7 +15,6 @@ use platform::tls::PeerTlsArgs;
 use proto::Names;
 use proto::v1::PauseRequest;
 use proto::v1::scaler_client::ScalerClient;
-use std::time::Duration;
 use testkit::{LocalCloud, eventually, listen, parse, samples};
 use tokio::process::Command;
 
@@ -336,7 +336,7 @@ async fn credentials_endpoint_and_prefix_that_are_wrong_are_named() {
 }
 
 #[tokio::test]
-async fn a_paused_scaler_and_a_refused_key_are_named() {
+async fn a_paused_scaler_is_named() {
     let stack = Stack::start().await;
     let channel = platform::grpc::channel(&stack.urls[2], &PeerTlsArgs::default()).unwrap();
     let mut pause = tonic::Request::new(PauseRequest {
