@@ -33,7 +33,7 @@ pub(crate) async fn examine(args: &DoctorArgs) -> Vec<Finding> {
     let request = request.unwrap_or_else(|_| tonic::Request::new(GetStatusRequest {}));
     let mut client = ScalerClient::new(channel).max_decoding_message_size(usize::MAX);
     let reply = tokio::time::timeout(PATIENCE, client.get_status(request)).await;
-    match reply.unwrap_or_else(|_| Err(Status::deadline_exceeded("no reply"))) {
+    match reply.unwrap_or_else(|_| Err(Status::deadline_exceeded(services::NO_REPLY))) {
         Ok(status) => judge(url, &status.into_inner()),
         Err(error) => vec![finding(
             "scaler",

@@ -14,6 +14,8 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::{DoctorArgs, PATIENCE, finding, port};
 
+pub(crate) const NO_REPLY: &str = "no reply within 5 s";
+
 /// Returns an HTTP client that trusts the services' authority, and ignores proxies for addresses of this machine.
 pub(crate) fn client(args: &DoctorArgs) -> anyhow::Result<reqwest::Client> {
     // It may be installed already.
@@ -70,7 +72,7 @@ pub(crate) async fn front(args: &DoctorArgs) -> Finding {
     let mut health = HealthClient::new(channel);
     let call = health.check(HealthCheckRequest::default());
     let reply = tokio::time::timeout(PATIENCE, call).await;
-    let reply = reply.unwrap_or_else(|_| Err(Status::deadline_exceeded("no reply")));
+    let reply = reply.unwrap_or_else(|_| Err(Status::deadline_exceeded(NO_REPLY)));
     finding(
         check,
         match reply.map(|reply| reply.into_inner().status()) {
@@ -94,6 +96,7 @@ pub(crate) fn unreachable(service: &str, url: &str, error: &Status, args: &Docto
             "{url} is not {service} of Muster: {}",
             taken(service, url, args)
         ),
+        _ if error.source().is_none() => silent(service, url, error.message(), args),
         _ => silent(service, url, &cause(error), args),
     }
 }
@@ -103,7 +106,7 @@ fn silent(service: &str, url: &str, cause: &str, args: &DoctorArgs) -> String {
     match port_here(url).map(port::listener) {
         Some(None) => format!("nothing listens at {url}: {}", args.start(service)),
         Some(Some(program)) if program.starts_with(service) => format!(
-            "{url} is {program}, but does not answer: {cause}; check TLS (https://, MUSTER_PEER_CA), and its log"
+            "{url} is {program}, but does not answer: {cause}: restart it, or check TLS (https://, MUSTER_PEER_CA); its log may say why"
         ),
         Some(Some(_)) => format!(
             "{url} is not {service} of Muster: {}",

@@ -1,7 +1,10 @@
 //! The program `doctor`, on a stack in which one thing after the other is broken.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::Duration;
 
 use gateway::front::{self, Deployment};
 use gateway::http;
@@ -12,7 +15,6 @@ use platform::tls::PeerTlsArgs;
 use proto::Names;
 use proto::v1::PauseRequest;
 use proto::v1::scaler_client::ScalerClient;
-use std::time::Duration;
 use testkit::{LocalCloud, eventually, listen, parse, samples};
 use tokio::process::Command;
 
@@ -122,15 +124,11 @@ impl Stack {
         command
             .args(more)
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap());
-        command
+            .env("PATH", std::env::var_os("PATH").unwrap())
             .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("MUSTER_API_KEY", TOKEN);
-        command
-            .envs([
-                ("AWS_ACCESS_KEY_ID", "test"),
-                ("AWS_SECRET_ACCESS_KEY", "test"),
-            ])
+            .env("MUSTER_API_KEY", TOKEN)
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
             .kill_on_drop(true);
         command
     }
@@ -338,7 +336,7 @@ async fn credentials_endpoint_and_prefix_that_are_wrong_are_named() {
 }
 
 #[tokio::test]
-async fn a_paused_scaler_and_a_refused_key_are_named() {
+async fn a_paused_scaler_is_named() {
     let stack = Stack::start().await;
     let channel = platform::grpc::channel(&stack.urls[2], &PeerTlsArgs::default()).unwrap();
     let mut pause = tonic::Request::new(PauseRequest {

@@ -1,6 +1,6 @@
 //! `GET /v1/watch`: what pages show live, as server-sent events.
 //!
-//! Each viewer has its own stream from the scaler, by its own key; the gateway keeps nothing. A viewer that reads slowly misses
+//! Each viewer has its own stream from the scaler, by its own key; the gateway stores nothing. A viewer that reads slowly misses
 //! statuses, and delays nobody.
 
 use std::convert::Infallible;
@@ -26,8 +26,10 @@ use super::Gateway;
 use super::cross_site::refuse_cross_site;
 use super::response::ResponseFormat;
 use crate::error::{ErrorCode, RequestError};
+use encoding::StatusEncoder;
 use feed::Feed;
 
+mod encoding;
 mod feed;
 mod history;
 mod scaler_link;
@@ -41,6 +43,7 @@ pub struct Viewers {
     permits: Arc<Semaphore>,
     /// One of them leads.
     scalers: Arc<[Channel]>,
+    encoder: StatusEncoder,
     /// Ends all viewers' streams, which would not end by themselves.
     shutdown: CancellationToken,
 }
@@ -50,6 +53,7 @@ impl Viewers {
         Self {
             permits: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
             scalers: scalers.into(),
+            encoder: StatusEncoder::default(),
             shutdown,
         }
     }
@@ -96,8 +100,11 @@ fn events(
     let scalers = Arc::clone(&gateway.viewers.scalers);
     let following = scaler_link::follow(scalers, key, Arc::clone(&feed));
     let following = AbortOnDropHandle::new(tokio::spawn(following));
-    let news = stream::unfold(feed, async |feed| Some((feed.next().await, feed)));
     let shutdown = gateway.viewers.shutdown.clone().cancelled_owned();
+    let news = stream::unfold((feed, Arc::clone(&gateway)), async |(feed, gateway)| {
+        let event = feed.next(&gateway.viewers.encoder).await;
+        Some((event, (feed, gateway)))
+    });
     let events = stream::select(news, traffic(gateway)).take_until(shutdown);
     events.map(move |event| {
         // They end with the stream.

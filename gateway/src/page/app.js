@@ -40,7 +40,6 @@ function onEvent(name, data) {
     fleet.showTraffic(data);
   } else if (name === "scaler") {
     scaler = data;
-    if (!data.connected) history.openGap(heardScaler || now());
     showNotices();
   }
 }
@@ -49,7 +48,6 @@ function onStatus(status) {
   const point = pointOf(status);
   if (!heardScaler) skew = Math.max(skew, point.at - Date.now());
   heardScaler = Math.max(point.at, now());
-  history.closeGap(heardScaler);
   if (status.standingBy === undefined && point.at > 0) history.add(point);
   fleet.show(status, point);
   showMoment();
@@ -78,7 +76,6 @@ function onState(state, message) {
   refusal = message;
   if (state === "live") hideKeyForm();
   if (state === "key") askForKey(message);
-  if (state !== "live" && before === "live") history.openGap(now());
   if (before !== state && before !== "connecting") announce(state === "live" ? "Live again." : CONNECTION[state]);
   showConnection();
   showNotices();

@@ -4,7 +4,6 @@ import { integer, time } from "./format.js";
 
 const MOST_POINTS = 4000;
 const LONGEST = 45 * 60 * 1000;
-const MOST_GAPS = 50;
 /** Older points that changed nothing are kept this far apart. */
 const COARSE = 1000;
 const FINE_FOR = 2 * 60 * 1000;
@@ -38,8 +37,6 @@ export function pointOf(status) {
 
 export class History {
   points = [];
-  /** Times without news, as {from, to}; `to` is null while it lasts. */
-  gaps = [];
 
   get last() {
     return this.points.at(-1) ?? null;
@@ -63,18 +60,6 @@ export class History {
     }
     this.points = [...known.values()].sort((a, b) => a.at - b.at);
     this.#bound();
-  }
-
-  /** Marks that nothing is known from now on, until `closeGap`. */
-  openGap(at) {
-    if (this.gaps.at(-1)?.to === null) return;
-    this.gaps.push({ from: at, to: null });
-    if (this.gaps.length > MOST_GAPS) this.gaps.shift();
-  }
-
-  closeGap(at) {
-    const gap = this.gaps.at(-1);
-    if (gap?.to === null) gap.to = at;
   }
 
   /** The index of the newest point that is not later than `at`, or -1. */

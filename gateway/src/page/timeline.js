@@ -6,6 +6,10 @@ import { clock, counted, length } from "./format.js";
 const LEFT = 36;
 const RIGHT = 10;
 const STEPS = 600;
+/** Points farther apart than this, in milliseconds, tell nothing of the time between them. */
+const FARTHEST = 3000;
+/** How long a decision is drawn then. */
+const HOLD = 500;
 /** Distances of the marks of time, in seconds. */
 const TICKS = [10, 15, 30, 60, 120, 300, 600, 1200];
 
@@ -132,6 +136,8 @@ export class Timeline {
     const { demand, workers, height } = layout(this.#width);
     const demandAt = (value) => demand.bottom - ((demand.bottom - demand.top) * value) / mostDemand;
     const workersAt = (value) => workers.bottom - ((workers.bottom - workers.top) * value) / mostWorkers;
+    const gaps = this.#gaps(points, to, x);
+    byId("legend-gap").hidden = gaps.getAttribute("d") === "";
     this.picture.setAttribute("width", this.#width * this.#unit);
     this.picture.setAttribute("height", height * this.#unit);
     this.picture.setAttribute("viewBox", `0 0 ${this.#width} ${height}`);
@@ -139,8 +145,8 @@ export class Timeline {
     this.picture.replaceChildren(
       hatch(),
       ...this.#grid(from, to, x),
+      gaps,
       ...axis("requests", mostDemand, demandAt, this.#width), ...axis("workers", mostWorkers, workersAt, this.#width),
-      ...this.#gapsIn(from, to, x),
       area("demand", points, (it) => it.unanswered, () => 0, x, demandAt, end),
       area("running", points, (it) => it.running, () => 0, x, workersAt, end),
       area("booting", points, (it) => it.running + it.booting, (it) => it.running, x, workersAt, end),
@@ -173,11 +179,14 @@ export class Timeline {
     return marks;
   }
 
-  #gapsIn(from, to, x) {
+  /** Times of which only decisions are known. */
+  #gaps(points, end, x) {
     const { demand, workers } = layout(this.#width);
-    return this.history.gaps.filter((gap) => (gap.to ?? to) > from && gap.from < to).map((gap) => svg("rect", {
-      class: "gap", x: x(gap.from), y: demand.top, width: Math.max(1, x(gap.to ?? to) - x(gap.from)), height: workers.bottom - demand.top,
-    }, svg("title", {}, "nothing is known of this time")));
+    const path = points.map((point, index) => {
+      const [from, to] = [knownUntil(points, index, end), points[index + 1]?.at ?? end];
+      return to > from ? `M${x(from).toFixed(1)} ${demand.top}H${x(to).toFixed(1)}V${workers.bottom}H${x(from).toFixed(1)}z` : "";
+    });
+    return svg("path", { class: "gap", d: path.join("") });
   }
 
   #decisions(points, from, x) {
@@ -203,7 +212,8 @@ export class Timeline {
     const point = this.point;
     for (const name of ["unanswered", "wanted", "running", "booting"]) setText(byId(`l-${name}`), String(point?.[name] ?? "–"));
     const ago = length((this.now() - (this.#moment ?? 0)) / 1000);
-    setText(byId("moment"), live ? "Live. Drag over the chart to look back." : `${clock(this.#moment)}, ${ago} ago.`);
+    const old = point && this.#moment - point.at > FARTHEST ? ` Known then: the decision of ${clock(point.at)}.` : "";
+    setText(byId("moment"), live ? "Live. Drag over the chart to look back." : `${clock(this.#moment)}, ${ago} ago.${old}`);
     const spoken = live ? "Live" : point
       ? `${clock(this.#moment)}: ${counted(point.unanswered ?? 0, "request")} unanswered, ${point.wanted} workers wanted, ${point.running} running, ${point.booting} booting`
       : `${clock(this.#moment)}: nothing known`;
@@ -226,22 +236,27 @@ function axis(name, most, y, width) {
   ];
 }
 
-/** A line that keeps each value until the next point. Unknown values interrupt it. */
+/**
+ * Until when the value of a point is known: until the next point, if that is near. While the page watches, points are at most
+ * a second apart; of the time before and of interruptions only decisions are known.
+ */
+function knownUntil(points, index, end) {
+  const [{ at }, next] = [points[index], points[index + 1]];
+  if (!next) return Math.max(at, Math.min(end, at + FARTHEST));
+  return next.at - at > FARTHEST ? at + HOLD : next.at;
+}
+
+/** A line that keeps each value as long as it is known. */
 function steps(points, value, x, y, end) {
   let path = "";
-  let open = false;
-  for (const point of points) {
-    const current = value(point);
-    if (current === null) {
-      if (open) path += `H${x(point.at).toFixed(1)}`;
-      open = false;
-      continue;
-    }
-    const [left, height] = [x(point.at).toFixed(1), y(current).toFixed(1)];
-    path += open ? `H${left}V${height}` : `M${left} ${height}`;
-    open = true;
-  }
-  return open ? `${path}H${Math.max(x(end), x(points.at(-1).at)).toFixed(1)}` : path;
+  let reached = null;
+  points.forEach((point, index) => {
+    const [left, height] = [x(point.at).toFixed(1), y(value(point)).toFixed(1)];
+    path += reached === point.at ? `V${height}` : `M${left} ${height}`;
+    reached = knownUntil(points, index, end);
+    path += `H${x(reached).toFixed(1)}`;
+  });
+  return path;
 }
 
 /** The area between two step lines. */
@@ -250,7 +265,7 @@ function area(name, points, upper, lower, x, y, end) {
   points.forEach((point, index) => {
     const [top, bottom] = [upper(point), lower(point)];
     if (top === null || top === bottom) return;
-    const [left, right] = [x(point.at), x(points[index + 1]?.at ?? Math.max(end, point.at))];
+    const [left, right] = [x(point.at), x(knownUntil(points, index, end))];
     path += `M${left.toFixed(1)} ${y(bottom).toFixed(1)}V${y(top).toFixed(1)}H${right.toFixed(1)}V${y(bottom).toFixed(1)}z`;
   });
   return svg("path", { class: `k-${name}`, d: path });

@@ -64,8 +64,7 @@ def take(browser, stack, name, scheme, width):
     recognize(page, sample("elton_john"), "elton.jpg")
     page.evaluate(MOSAIC)
     answers = stack.send(150)
-    until(page, "document.querySelectorAll('.tile[data-state=\"busy\"]').length >= 8")
-    page.wait_for_timeout(600)
+    until(page, "document.querySelectorAll('.tile[data-state=\"busy\"]').length >= 10")
     file = FOLDER / f"{name}.png"
     page.screenshot(path=file, full_page=True)
     answers()

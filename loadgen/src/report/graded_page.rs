@@ -251,7 +251,7 @@ mod tests {
         graded.samples = vec![sample(0.0, 0), sample(2.0, 15)];
         graded.dense = graded.samples.clone();
         let html = page(&rubric, &graded);
-        assert_eq!(html.matches("<svg").count(), 3);
+        assert_eq!(html.matches("<figure>").count(), 3);
         assert!(html.contains("0 of 100 points") && html.contains("17"));
         for markup in ["<script", "<b>", "<i>"] {
             assert!(!html.contains(markup), "{markup}");

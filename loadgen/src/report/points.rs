@@ -62,7 +62,8 @@ pub struct Run {
     pub scale_in: (Option<usize>, Duration),
     /// In the rhythm of the rubric, in their order.
     pub samples: Vec<Sample>,
-    /// Objects that the run added to the in-bucket and to the out-bucket; `None`: they could not be counted.
+    /// Objects in the in-bucket and in the out-bucket at the end, also those from before, which cost a deduction. `None`: they
+    /// could not be counted.
     pub stored: Option<(u64, u64)>,
 }
 

@@ -60,7 +60,11 @@ async fn show(recorder: Arc<Mutex<Recorder>>, start: Instant, stop: Cancellation
         let recorder = locked(&recorder);
         let line = meter.line(&recorder, now);
         match &panel {
-            Some(panel) => panel.set_message(line + "\n" + &bars(&recorder.latency)),
+            // Two lines, each narrower than a usual terminal.
+            Some(panel) => {
+                let lines = line.replacen("  all ", "\n          all ", 1);
+                panel.set_message(lines + "\n" + &bars(&recorder.latency));
+            }
             None => eprintln!("{line}"),
         }
     }

@@ -179,7 +179,7 @@ async fn a_roster_is_graded_by_a_rubric() {
     );
     assert!(report["samples"].as_array().unwrap().len() > 3);
     let page = classroom.text(&format!("out/report-{PREFIX}.html"));
-    assert!(page.contains("95 of 95 points") && page.matches("<svg").count() == 3);
+    assert!(page.contains("95 of 95 points") && page.matches("<figure>").count() == 3);
 
     // What is left from the run costs points, and is deleted on demand.
     let system = [

@@ -8,6 +8,8 @@ use axum::Router;
 use axum::extract::Multipart;
 use axum::routing::post;
 use clap::Parser;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use loadgen::arrivals::{Load, Process};
 use loadgen::cli::{Cli, TargetArgs};
 use loadgen::client::Client;
@@ -16,22 +18,25 @@ use loadgen::run::open::OpenLoop;
 use loadgen::run::recorder::Recorder;
 use loadgen::run::summary::{LoadReport, LoopKind};
 use platform::access::presented_key;
+use platform::grpc::ServerOptions;
+use platform::shutdown::CancellationToken;
+use platform::tls::{ClientCaArgs, Protocol};
 use proto::v1::recognizer_server::{Recognizer, RecognizerServer};
 use proto::v1::{Recognition, RecognizeRequest, RecognizeResponse};
 use serde_json::Value;
-use testkit::{eventually, listen, parse};
+use testkit::{Authority, eventually, listen, parse};
 use tokio::sync::watch;
 use tonic::{Response, Status};
 
 /// A service that answers each photo with its content as the name, while its gate is open.
-struct Service {
-    url: String,
+pub struct Service {
+    pub url: String,
     gate: watch::Sender<bool>,
     /// Requests that have arrived.
     arrived: watch::Receiver<usize>,
 }
 
-async fn service(is_open: bool) -> Service {
+pub async fn service(is_open: bool) -> Service {
     let (listener, url) = listen().await;
     let (gate, gated) = watch::channel(is_open);
     let (count, arrived) = watch::channel(0);
@@ -144,7 +149,7 @@ async fn what_exceeds_the_bound_is_shed_counted_and_fails_the_run() {
 }
 
 /// Photos with a name and a variant each.
-fn photos(folder: &Path, photos: &[(&str, &str, &str)]) {
+pub fn photos(folder: &Path, photos: &[(&str, &str, &str)]) {
     let mut csv = "Image,Results,Variant\n".to_owned();
     for (file, content, variant) in photos {
         std::fs::write(folder.join(format!("{file}.jpg")), content).unwrap();
@@ -154,7 +159,7 @@ fn photos(folder: &Path, photos: &[(&str, &str, &str)]) {
 }
 
 /// Runs the command and returns whether all was right, and the figures.
-async fn run(folder: &Path, url: &str, arguments: &str) -> (bool, Value) {
+pub async fn run(folder: &Path, url: &str, arguments: &str) -> (bool, Value) {
     let (json, html) = (folder.join("out.json"), folder.join("out.html"));
     let files = [
         ("--image-folder", folder),
@@ -271,6 +276,65 @@ impl Recognizer for Front {
             _ => Err(Status::unauthenticated("no key")),
         }
     }
+}
+
+#[tokio::test]
+async fn https_and_grpcs_are_spoken_with_an_authority_of_ones_own() {
+    let authority = Authority::generate();
+    let acceptor = |protocol| {
+        let server = authority.server();
+        server.acceptor(&ClientCaArgs::default(), protocol).unwrap()
+    };
+    let (listener, https) = listen().await;
+    let accepting = acceptor(Protocol::Http1).unwrap();
+    let router = Router::new().route("/", post(async |_: axum::body::Bytes| "a:Ben\n"));
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(stream) = accepting.accept(stream).await else {
+                continue;
+            };
+            let service = TowerToHyperService::new(router.clone());
+            let connection = hyper::server::conn::http1::Builder::new();
+            tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    let (listener, grpcs) = listen().await;
+    let options = ServerOptions {
+        tls: acceptor(Protocol::Http2),
+        ..ServerOptions::unrestricted()
+    };
+    let (_ready, readiness) = watch::channel(true);
+    tokio::spawn(platform::grpc::serve(
+        listener,
+        options,
+        readiness,
+        CancellationToken::new(),
+        &[],
+        |routes| {
+            routes.add_service(RecognizerServer::new(Front));
+        },
+    ));
+    let folder = tempfile::tempdir().unwrap();
+    photos(folder.path(), &[("a", "Ben", "")]);
+    let key = folder.path().join("key");
+    std::fs::write(&key, "0123456789abcdef\n").unwrap();
+    let load = format!(
+        "--rate 100 --num-request 5 --api-key-file {}",
+        key.display()
+    );
+    let trusting = format!("{load} --peer-ca {}", authority.ca().display());
+    let https = https.replace("http", "https");
+    let (is_right, figures) = run(folder.path(), &https, &trusting).await;
+    assert!(is_right, "{figures:#}");
+    let grpcs = grpcs.replace("http", "grpcs");
+    let (is_right, figures) = run(folder.path(), &grpcs, &trusting).await;
+    assert!(is_right, "{figures:#}");
+    let other = Authority::generate();
+    let distrusting = format!("{load} --peer-ca {}", other.ca().display());
+    let (is_right, figures) = run(folder.path(), &https, &distrusting).await;
+    assert!(!is_right);
+    assert_eq!(figures["failures"]["no connection"], 5, "{figures:#}");
 }
 
 #[tokio::test]

@@ -21,7 +21,8 @@ const LEAST_FIRST: [fn(&mut RecognitionResult); 5] = [
         }
         // Only a name of hundreds of letters does not fit now.
         outcome => {
-            let why = "the name in the gallery is too long for a reply; the result is in the out-bucket";
+            let why =
+                "the name in the gallery is too long for a reply; the result is in the out-bucket";
             tracing::warn!(request_id = result.job_id, "{why}");
             *outcome = Some(failure(FailureCode::Internal, why));
         }
@@ -54,7 +55,7 @@ mod tests {
 
     /// A reply whose numbers have as many digits as can be.
     fn result(name: &str) -> RecognitionResult {
-        let number = 1234.567_9;
+        let number = 1_234.567_9;
         let candidate = Candidate {
             name: name.to_owned(),
             distance: number,

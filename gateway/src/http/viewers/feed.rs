@@ -7,6 +7,7 @@ use proto::v1::ScalerStatus;
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use super::encoding::StatusEncoder;
 use super::event;
 use super::history::History;
 
@@ -73,9 +74,9 @@ impl Feed {
     }
 
     /// Waits for the next event. Only one task may wait.
-    pub async fn next(&self) -> Event {
+    pub async fn next(&self, encoder: &StatusEncoder) -> Event {
         loop {
-            if let Some(event) = self.take() {
+            if let Some(event) = self.take(encoder) {
                 return event;
             }
             self.news.notified().await;
@@ -87,18 +88,20 @@ impl Feed {
         self.news.notify_one();
     }
 
-    fn take(&self) -> Option<Event> {
+    fn take(&self, encoder: &StatusEncoder) -> Option<Event> {
         let mut pending = self.pending();
         if let Some((connection, is_sent @ false)) = &mut pending.scaler {
             *is_sent = true;
             return Some(event("scaler", connection));
         }
+        // Encoding takes longer than the lock may be held.
         if let Some(history) = pending.history.take() {
+            drop(pending);
             return Some(event("history", &history));
         }
         let status = pending.status.take()?;
         drop(pending);
-        let json = proto::encode(&status);
+        let json = encoder.encode(status);
         Some(Event::default().event("status").data(json))
     }
 

@@ -111,7 +111,6 @@ pub async fn observe(
     drained(&cloud, Duration::from_secs_f64(workload.drain)).await;
     let (samples, dense) = (sampler.stop().await, dense.stop().await);
 
-    let before = start.buckets.clone().unwrap_or_default();
     let stored = cloud.stored().await.ok();
     let summary = Summary::of(&records);
     Ok(Observed {
@@ -124,12 +123,7 @@ pub async fn observe(
             in_time,
             scale_in,
             samples,
-            stored: stored.map(|(photos, results)| {
-                (
-                    photos.saturating_sub(before.0),
-                    results.saturating_sub(before.1),
-                )
-            }),
+            stored,
         },
         records,
         dense,
