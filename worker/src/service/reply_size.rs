@@ -53,7 +53,7 @@ mod tests {
 
     /// A reply whose numbers have as many digits as can be.
     fn result(name: &str) -> RecognitionResult {
-        let number = 1234.567_9;
+        let number = 123.456_79;
         let candidate = Candidate {
             name: name.to_owned(),
             distance: number,
