@@ -55,7 +55,7 @@ mod tests {
 
     /// A reply whose numbers have as many digits as can be.
     fn result(name: &str) -> RecognitionResult {
-        let number = 1_234.567_9;
+        let number = 123.456_79;
         let candidate = Candidate {
             name: name.to_owned(),
             distance: number,
