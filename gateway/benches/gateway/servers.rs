@@ -20,7 +20,11 @@ use tonic::{Request, Response, Status};
 use scaler::{SetScaler, decision};
 
 #[path = "../../tests/it/scaler.rs"]
-#[allow(dead_code, reason = "the tests use all of it")]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "the tests use all of it, and panic on failure"
+)]
 mod scaler;
 
 /// Between two decisions: pages ask for a status at most every 100 ms.
