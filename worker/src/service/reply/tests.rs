@@ -6,7 +6,7 @@ use crate::vision::{BoundingBox, Candidate, Point, UNKNOWN};
 
 /// A result whose numbers have all digits that a float can have.
 fn result(name: &str, candidates: [&str; 3]) -> RecognitionResult {
-    let digits = |index: usize| 1234.567_8 + index as f32 * 97.531;
+    let digits = |index: usize| 1_234.567_8 + index as f32 * 97.531;
     let point = |index: usize| Point {
         x: digits(index),
         y: digits(index + 7),
