@@ -23,7 +23,7 @@ use scaler::{SetScaler, decision};
 #[allow(
     dead_code,
     clippy::unwrap_used,
-    reason = "it belongs to the tests, which use all of it"
+    reason = "the tests use all of it, and panic on failure"
 )]
 mod scaler;
 
