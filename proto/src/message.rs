@@ -19,11 +19,14 @@ pub struct MessageError(#[from] serde_json::Error);
 /// Encodes a message as canonical JSON (<https://protobuf.dev/programming-guides/json/>).
 #[must_use]
 pub fn encode<M: Message + Name>(message: &M) -> String {
-    let mut dynamic = DynamicMessage::new(descriptor::<M>());
-    dynamic
-        .transcode_from(message)
-        .expect("the descriptor is the message's own");
-    serde_json::to_string(&dynamic).expect("a generated message has only fields that JSON can hold")
+    json(descriptor(&M::full_name()), &message.encode_to_vec())
+}
+
+/// Not generic, so that it is compiled once, as optimized as this crate.
+fn json(descriptor: MessageDescriptor, bytes: &[u8]) -> String {
+    let message =
+        DynamicMessage::decode(descriptor, bytes).expect("the descriptor is the message's own");
+    serde_json::to_string(&message).expect("a generated message has only fields that JSON can hold")
 }
 
 /// Decodes a message. Unknown fields are ignored, so that a newer sender is understood.
@@ -31,19 +34,24 @@ pub fn encode<M: Message + Name>(message: &M) -> String {
 /// # Errors
 /// When the text is not the JSON of an `M`.
 pub fn decode<M: Message + Name + Default>(text: &str) -> Result<M, MessageError> {
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let options = prost_reflect::DeserializeOptions::new().deny_unknown_fields(false);
-    let dynamic =
-        DynamicMessage::deserialize_with_options(descriptor::<M>(), &mut deserializer, &options)?;
-    deserializer.end()?;
-    Ok(dynamic
+    let message = from_json(descriptor(&M::full_name()), text)?;
+    Ok(message
         .transcode_to()
         .expect("the descriptor is the message's own"))
 }
 
-fn descriptor<M: Name>() -> MessageDescriptor {
+fn from_json(descriptor: MessageDescriptor, text: &str) -> Result<DynamicMessage, MessageError> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let options = prost_reflect::DeserializeOptions::new().deny_unknown_fields(false);
+    let message =
+        DynamicMessage::deserialize_with_options(descriptor, &mut deserializer, &options)?;
+    deserializer.end()?;
+    Ok(message)
+}
+
+fn descriptor(full_name: &str) -> MessageDescriptor {
     DESCRIPTORS
-        .get_message_by_name(&M::full_name())
+        .get_message_by_name(full_name)
         .expect("every generated message is in the descriptor set")
 }
 
