@@ -11,7 +11,7 @@ use proto::names::{MAX_RECEIVE_COUNT, REQUEST_MAX_BYTES};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-use crate::{DoctorArgs, PATIENCE, brief, finding, services};
+use crate::{DoctorArgs, REPLY_TIMEOUT, brief, finding, services};
 
 /// AWS refuses signatures that are 5 minutes old.
 const MOST_SKEW: u64 = 240;
@@ -155,10 +155,10 @@ async fn open(aws: &Aws, name: &str) -> Result<Queue, QueueError> {
     let late = || {
         QueueError::Unavailable(format!(
             "SQS does not answer within {} s",
-            PATIENCE.as_secs()
+            REPLY_TIMEOUT.as_secs()
         ))
     };
-    tokio::time::timeout(2 * PATIENCE, aws.queue(name))
+    tokio::time::timeout(2 * REPLY_TIMEOUT, aws.queue(name))
         .await
         .unwrap_or_else(|_| Err(late()))
 }

@@ -27,7 +27,7 @@ use platform::preflight::{Finding, Verdict};
 use platform::tls::PeerTlsArgs;
 
 /// The longest time that one service may take for a reply.
-const PATIENCE: Duration = Duration::from_secs(5);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where the parts of the stack are.
 #[derive(Debug, Clone, clap::Args)]

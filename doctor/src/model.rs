@@ -8,7 +8,7 @@ use tokio::process::Command;
 use crate::{DoctorArgs, finding};
 
 /// How long a worker may take to load on a slow machine.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+const REPLY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
 pub(crate) async fn examine(args: &DoctorArgs) -> Vec<Finding> {
     vec![finding("model", load(args).await)]
@@ -41,7 +41,7 @@ async fn load(args: &DoctorArgs) -> Verdict {
         .arg("--gallery")
         .arg(gallery);
     command.arg("/dev/null").kill_on_drop(true);
-    let output = match tokio::time::timeout(PATIENCE, command.output()).await {
+    let output = match tokio::time::timeout(REPLY_TIMEOUT, command.output()).await {
         Ok(Ok(output)) => output,
         Ok(Err(error)) => {
             return Warn(format!(
@@ -52,7 +52,7 @@ async fn load(args: &DoctorArgs) -> Verdict {
         Err(_) => {
             return Fail(format!(
                 "a worker does not load within {} s: is the machine overloaded?",
-                PATIENCE.as_secs()
+                REPLY_TIMEOUT.as_secs()
             ));
         }
     };

@@ -10,7 +10,7 @@ use proto::v1::scaler_client::ScalerClient;
 use proto::v1::{GetStatusRequest, Instance, InstanceState, Observation, ScalerStatus};
 use tonic::Status;
 
-use crate::{DoctorArgs, PATIENCE, finding, services};
+use crate::{DoctorArgs, REPLY_TIMEOUT, finding, services};
 
 /// EC2 is asked at least this often, with some patience.
 const DESCRIBED_WITHIN: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ pub(crate) async fn examine(args: &DoctorArgs) -> Vec<Finding> {
     let request = args.key.call(GetStatusRequest {});
     let request = request.unwrap_or_else(|_| tonic::Request::new(GetStatusRequest {}));
     let mut client = ScalerClient::new(channel).max_decoding_message_size(usize::MAX);
-    let reply = tokio::time::timeout(PATIENCE, client.get_status(request)).await;
+    let reply = tokio::time::timeout(REPLY_TIMEOUT, client.get_status(request)).await;
     match reply.unwrap_or_else(|_| Err(Status::deadline_exceeded(services::NO_REPLY))) {
         Ok(status) => judge(url, &status.into_inner()),
         Err(error) => vec![finding(

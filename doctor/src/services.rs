@@ -12,7 +12,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::{DoctorArgs, PATIENCE, finding, port};
+use crate::{DoctorArgs, REPLY_TIMEOUT, finding, port};
 
 pub(crate) const NO_REPLY: &str = "no reply within 5 s";
 
@@ -20,7 +20,7 @@ pub(crate) const NO_REPLY: &str = "no reply within 5 s";
 pub(crate) fn client(args: &DoctorArgs) -> anyhow::Result<reqwest::Client> {
     // It may be installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder().timeout(PATIENCE);
+    let mut builder = reqwest::Client::builder().timeout(REPLY_TIMEOUT);
     if args.is_local() {
         builder = builder.no_proxy();
     }
@@ -71,7 +71,7 @@ pub(crate) async fn front(args: &DoctorArgs) -> Finding {
     };
     let mut health = HealthClient::new(channel);
     let call = health.check(HealthCheckRequest::default());
-    let reply = tokio::time::timeout(PATIENCE, call).await;
+    let reply = tokio::time::timeout(REPLY_TIMEOUT, call).await;
     let reply = reply.unwrap_or_else(|_| Err(Status::deadline_exceeded(NO_REPLY)));
     finding(
         check,
