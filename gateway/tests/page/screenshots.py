@@ -41,8 +41,8 @@ def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=arguments.browser, args=["--no-sandbox"])
-        # `latency` changes the number of workers with demand, so that the timeline has something to tell.
-        stack = Stack(arguments.programs, work, POLICY="latency", LATENCY_TARGET="2s", KEEP_IDLE="2s")
+        # All workers start for each burst, on any machine, and the timeline shows them come and go.
+        stack = Stack(arguments.programs, work, POLICY="step", SETTLE="1s")
         try:
             for name, scheme, width in PICTURES:
                 take(browser, stack, name, scheme, width)
@@ -63,7 +63,7 @@ def take(browser, stack, name, scheme, width):
         page.wait_for_timeout(max(0.0, 1000 * (end - time.monotonic())))
     recognize(page, sample("elton_john"), "elton.jpg")
     page.evaluate(MOSAIC)
-    answers = stack.send(150)
+    answers = stack.send(400)
     until(page, "document.querySelectorAll('.tile[data-state=\"busy\"]').length >= 10")
     file = FOLDER / f"{name}.png"
     page.screenshot(path=file, full_page=True)
