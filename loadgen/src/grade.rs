@@ -1,5 +1,5 @@
 //! `loadgen grade`: sends requests to a whole system, watches its queues, buckets and workers, and grades it: by a verdict
-//! on Muster (here), or by points for any system ([`points`]).
+//! on Muster (here), or by points for any system (module `points`).
 
 pub mod args;
 mod cloud;
