@@ -72,7 +72,7 @@ fn url(args: &DoctorArgs) -> String {
     }
 }
 
-/// Returns the `Date` of a reply, whatever its status.
+/// Returns the `Date` of a reply of any status.
 async fn endpoint(args: &DoctorArgs) -> Result<Option<String>, String> {
     let url = url(args);
     let mend = match args.is_local() {

@@ -131,7 +131,7 @@ fn measure(cli: &Cli, runtime: &tokio::runtime::Runtime, rate: f64) -> anyhow::R
     drop(server.stdin.take());
     server.wait()?;
     let server = cpu(UsageWho::RUSAGE_CHILDREN)? - server_before;
-    let recorder = recorder.lock().expect("nobody panicked");
+    let recorder = recorder.lock().expect("no holder panicked");
     let all = recorder.counts.sent() + recorder.warm_up_counts.sent();
     let each = |time: Duration| time.as_secs_f64() * 1e6 / all.max(1) as f64;
     let report = LoadReport::new(url, LoopKind::Open, format!("{rate} a second"), &recorder);

@@ -1,7 +1,7 @@
 //! `GET /v1/watch`: what pages show live, as server-sent events.
 //!
 //! Each viewer has its own stream from the scaler, by its own key; the gateway stores nothing. A viewer that reads slowly misses
-//! statuses, and delays nobody.
+//! statuses, and delays no other viewer.
 
 use std::convert::Infallible;
 use std::sync::Arc;
