@@ -19,8 +19,6 @@ pub struct Cli {
     pub command: Command,
 }
 
-// The program makes only one.
-#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Send requests and compare the responses with a CSV file. The exit status is 0 only if all are right

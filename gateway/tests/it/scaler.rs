@@ -86,7 +86,7 @@ impl SetScaler {
     pub fn decide(&self, decision: ScalerStatus) {
         let mut made = self.decisions.made.lock().unwrap();
         made.push(decision.clone());
-        // Sending fails when nobody watches.
+        // Sending fails without a watcher.
         let _ = self.decisions.following.send(decision);
     }
 
