@@ -14,9 +14,8 @@ const UNITS_PER_SECOND: f64 = 10_000.0;
 const LONGEST: u64 = 3_000_000;
 const DIGITS: u8 = 2;
 
-/// Counts requests. Recording one takes about 0.05 µs: an uncontended lock and two increments. Once a second, the request
-/// that begins a new second also takes the oldest one out of the sum, which takes a few microseconds. Percentiles are computed
-/// from the sum when they are asked for.
+/// Counts requests. Recording one is a lock, which is held briefly, and a few increments. Once a second, the request that begins
+/// a new second also takes the oldest one out of the sum. Percentiles are computed from the sum when they are asked for.
 #[derive(Debug)]
 pub struct Traffic {
     started: Instant,
