@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "muster/v1/recognition.proto",
     "muster/v1/recognizer.proto",
     "muster/v1/job.proto",
     "muster/v1/scaler.proto",
+    "muster/v1/video.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -23,7 +24,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     )?;
     let mut generator = prost_build::Config::new();
     generator.enable_type_names();
-    generator.bytes([".muster.v1.RecognizeRequest.image"]);
+    generator.bytes([
+        ".muster.v1.RecognizeRequest.image",
+        ".muster.v1.SubmitVideoRequest.part.chunk",
+    ]);
     for part_of_json_response in [
         "Recognition",
         "Candidate",

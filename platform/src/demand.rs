@@ -120,6 +120,7 @@ impl From<Demand> for DemandUpdate {
             unanswered: demand.unanswered,
             accepted_total: demand.accepted_total,
             answered_total: demand.answered_total,
+            waiting_frames: 0,
         }
     }
 }

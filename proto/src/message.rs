@@ -86,6 +86,7 @@ mod tests {
                 "0af7651916cd43dd".repeat(2),
                 "b7ad6b7169203331"
             ),
+            frame: None,
         }
     }
 

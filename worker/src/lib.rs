@@ -6,6 +6,7 @@
 //! | [`service`] | a worker of the fleet: jobs, leases, replies, the scaler's orders, EC2's notices |
 //! | [`vision`] | one photo: decode, detect, crop, embed, search the gallery; the engines that run the networks |
 //! | [`model`] | model bundles: reading them, converting published weights, calibrating for 8-bit integers |
+//! | [`frames`] | all faces of a clip's frame |
 //! | [`enrol`] | a gallery from a folder of photos |
 //! | [`evaluate`] | how well a model tells people apart |
 //! | [`kernels`] | the native engine's hand-written loops |
@@ -13,6 +14,7 @@
 pub mod cli;
 pub mod enrol;
 pub mod evaluate;
+pub mod frames;
 pub mod kernels;
 pub mod model;
 pub mod service;

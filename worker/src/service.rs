@@ -31,4 +31,5 @@ mod work;
 
 pub use inference::{Inference, InferenceError};
 pub use model::{EngineArgs, LinkedEngines, ModelArgs};
+pub use reply::recognition;
 pub use run::{ServeArgs, run};

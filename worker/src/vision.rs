@@ -21,5 +21,5 @@ pub use engine::{Engine, EngineName, EngineOptions, Precision};
 pub use gallery::Gallery;
 pub use geometry::{BoundingBox, Face, Point};
 pub use recognizer::{
-    Candidate, Embedded, Engines, Recognized, Recognizer, Timings, UNKNOWN, VisionError,
+    Candidate, Embedded, Engines, NamedFace, Recognized, Recognizer, Timings, UNKNOWN, VisionError,
 };

@@ -94,6 +94,10 @@ impl AcceptedRequest {
                 }
                 Err(error)
             }
+            (Outcome::Frame(_), _) => Err(RequestError::new(
+                ErrorCode::Internal,
+                "the reply is for a frame of a clip",
+            )),
         }
     }
 }
@@ -123,6 +127,7 @@ async fn submit(
         // 0 would mean forever.
         time_to_live_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1),
         traceparent: String::new(),
+        frame: None,
     };
     let span = trace_span!(
         "send job",

@@ -78,6 +78,14 @@ pub struct Embedded {
     pub timings: Timings,
 }
 
+/// One of the faces of a photo or of a clip's frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedFace {
+    pub recognized: Recognized,
+    /// By which the face is followed through a clip.
+    pub embedding: Embedding,
+}
+
 /// A photo's face before it is embedded.
 struct Found {
     crop: FaceCrop,
@@ -207,6 +215,31 @@ impl Recognizer {
             .into_iter()
             .map(|embedded| embedded.map(named))
             .collect()
+    }
+
+    /// Names all faces of a photo, the largest first. The times are shares of the photo's.
+    pub fn recognize_all(&self, photo: &Photo) -> Vec<NamedFace> {
+        let start = Instant::now();
+        let faces = self.detector.detect(photo);
+        let count = faces.len().max(1) as u32;
+        let detect = start.elapsed() / count;
+        let start = Instant::now();
+        let crops: Vec<_> = faces.iter().map(|face| self.crop(photo, face)).collect();
+        let embeddings = self.embed_crops(&crops);
+        let timings = Timings {
+            detect,
+            embed: start.elapsed() / count,
+            ..Timings::default()
+        };
+        let named = |(face, embedding): (Face, Embedding)| NamedFace {
+            recognized: self.name(Embedded {
+                embedding: embedding.clone(),
+                face,
+                timings,
+            }),
+            embedding,
+        };
+        faces.into_iter().zip(embeddings).map(named).collect()
     }
 
     /// Finds and embeds the face in a JPEG, PNG or WebP file.

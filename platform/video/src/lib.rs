@@ -1,0 +1,1 @@
+//! Takes frames from clips with FFmpeg, and follows faces through them.
