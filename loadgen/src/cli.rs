@@ -7,6 +7,7 @@ use platform::access::KeyArgs;
 use platform::duration::parse_positive;
 use platform::tls::PeerTlsArgs;
 
+use crate::clips::ClipsArgs;
 use crate::grade::GradeArgs;
 use crate::run::RunArgs;
 use crate::variants::PhotosArgs;
@@ -25,6 +26,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Make a large labeled set of photos from a small one: cropped, darker, noisier, smaller, larger
     Photos(PhotosArgs),
+    /// Make clips of known people at known times, with FFmpeg
+    Clips(ClipsArgs),
     /// Send requests, watch queues, buckets and workers, and grade the system: a verdict, or points by a rubric
     Grade(Box<GradeArgs>),
 }

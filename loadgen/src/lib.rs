@@ -1,10 +1,10 @@
-//! The load generator: `loadgen run` sends photos and checks the names, `loadgen photos` makes a large labeled set of photos,
-//! `loadgen grade` (as in `make demo`) also watches and grades the system.
+//! The load generator: `loadgen run` sends photos and checks the names, `loadgen photos` and `loadgen clips` make large labeled
+//! sets of photos and clips, `loadgen grade` (as in `make demo`) also watches and grades the system.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | [`cli`] | the command line |
-//! | [`run`], [`variants`], [`grade`] | the commands |
+//! | [`run`], [`variants`], [`clips`], [`grade`] | the commands |
 //! | [`photos`], [`truth`] | the photos to send, and the CSV file of the names on them |
 //! | [`drive`], [`client`], [`progress`] | sends the requests |
 //! | [`schedule`], [`arrivals`] | when each request is sent, in a closed and an open loop |
@@ -15,6 +15,7 @@
 pub mod arrivals;
 pub mod cli;
 pub mod client;
+pub mod clips;
 pub mod drive;
 pub mod grade;
 pub mod photos;
@@ -39,6 +40,7 @@ pub fn execute(cli: Cli) -> BoxFuture<'static, anyhow::Result<bool>> {
         match cli.command {
             Command::Run(args) => run::run(&args).await,
             Command::Photos(args) => variants::make(&args),
+            Command::Clips(args) => clips::make(&args),
             Command::Grade(args) => grade::grade(&args).await,
         }
     })

@@ -188,7 +188,8 @@ fn decode(path: &Path) -> anyhow::Result<RgbImage> {
         .expect("a photo has three bytes a pixel"))
 }
 
-fn create_empty(folder: &Path) -> anyhow::Result<()> {
+/// Creates a folder, which may exist if it is empty.
+pub(crate) fn create_empty(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let mut entries =
         fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 
-from . import cargo_tools, chromium, deploy, fidelity, fuzzing, libtorch, model, redis
+from . import cargo_tools, chromium, deploy, ffmpeg, fidelity, fuzzing, libtorch, model, redis
 from .places import CACHE, LOCAL, MODELS, PHOTOS, WEIGHTS
 from .report import SetupError, fail, note
 
@@ -37,6 +37,7 @@ def main():
         if not arguments.without_tests:
             redis.prepare()
             chromium.prepare()
+            ffmpeg.prepare()
             fidelity.prepare()
             deploy.prepare()
             cargo_tools.prepare(cargo_tools.DENY)

@@ -152,7 +152,7 @@ impl Processor {
         let mut timings = Timings::default();
         let reply = self.recognize(job, &mut timings).await?;
         let outcome = match &reply {
-            Reply::Recognition(_) => Outcome::Recognized,
+            Reply::Recognition(_) | Reply::Frame(_) => Outcome::Recognized,
             Reply::Failure(failure) => Outcome::Failed(failure.code()),
         };
         let result = RecognitionResult {
