@@ -84,7 +84,7 @@ pub mod fuzzing {
     pub use crate::xml::Xml;
 }
 
-use account_calls::{AccountCalls, Watch};
+use account_calls::{AccountCalls, Shared};
 use clock::Clock;
 use cloudwatch::Metrics;
 use dispatch::{Dispatcher, Services};
@@ -213,11 +213,12 @@ async fn serve(
         config.ec2_limits,
         config.faults,
     ));
-    let watch = Watch {
+    let shared = Shared {
+        iam: Arc::clone(&iam),
         metrics: Arc::new(Metrics::new(clock)),
         logs: Arc::new(Logs::new(clock, &config.region)),
     };
-    let account = AccountCalls::new(clock, &config.region, watch, &config.users, &config.alarms)
+    let account = AccountCalls::new(clock, &config.region, shared, &config.users, &config.alarms)
         .map_err(|error| ConfigError::Account(error.message))?;
     let services = Services {
         s3,
