@@ -180,6 +180,9 @@ fn service_of_unsigned<B>(request: &Request<B>) -> Option<AwsService> {
     if cloudwatch_action(request.headers()).is_some() {
         return Some(AwsService::CloudWatch);
     }
+    if logs_action(request.headers()).is_some() {
+        return Some(AwsService::Logs);
+    }
     let path = request.uri().path();
     if path != "/" && !is_queue_path(path) {
         return Some(AwsService::S3);

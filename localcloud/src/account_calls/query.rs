@@ -10,7 +10,7 @@ use crate::protocol::Protocol;
 use crate::xml::Xml;
 
 /// The most levels of a parameter's name; more are ignored.
-const MAX_LEVELS: usize = 8;
+const MAX_LEVELS: usize = 9;
 
 /// Returns the parameters of a form as the JSON of a request. All values are texts.
 pub fn request_of_form(form: &[u8]) -> Value {
@@ -102,6 +102,15 @@ fn is_time(name: &str) -> bool {
 
 fn content(xml: &mut Xml, name: &str, value: &Value) {
     match value {
+        // A map, of which CloudWatch's replies have this one.
+        Value::Object(entries) if name == "ExtendedStatistics" => {
+            for (name, value) in entries {
+                xml.element("entry", |xml| {
+                    xml.text("key", name);
+                    xml.text("value", value);
+                });
+            }
+        }
         Value::Object(members) => {
             for (name, value) in members {
                 xml.element(name, |xml| content(xml, name, value));

@@ -120,10 +120,26 @@ fn forms_are_read_and_replies_are_written_as_the_query_protocol_has_them() {
         request["Dimensions"],
         json!([{ "Name": "Currency", "Value": "USD" }])
     );
+    let deep = b"MetricDataQueries.member.1.MetricStat.Metric.Dimensions.member.1.Name=a";
+    let query = &request_of_form(deep)["MetricDataQueries"][0];
+    assert_eq!(query["MetricStat"]["Metric"]["Dimensions"][0]["Name"], "a");
     // Names that contradict each other, and deep ones, do no harm.
     request_of_form(b"a=1&a.b=2&c.d.e.f.g.h.i.j.k.l=3&member.1=4&.=5&..=6");
 
     let reply = json!({ "User": { "UserName": "a&b", "CreateDate": 1.5 }, "Names": ["x", "y"] });
+    let percentiles = json!({ "ExtendedStatistics": { "p50": 1.5 }, "Timestamps": [1.0] });
+    let statistics = document(
+        Protocol::CloudWatchQuery,
+        "GetMetricStatistics",
+        &percentiles,
+        "id",
+    );
+    for part in [
+        "<ExtendedStatistics><entry><key>p50</key><value>1.5</value></entry></ExtendedStatistics>",
+        "<Timestamps><member>1970-01-01T00:00:01.000Z</member></Timestamps>",
+    ] {
+        assert!(statistics.contains(part), "{part} in {statistics}");
+    }
     let document = document(Protocol::Iam, "GetUser", &reply, "id");
     for part in [
         "<GetUserResponse xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><GetUserResult>",
@@ -160,4 +176,125 @@ fn the_access_of_a_call_names_its_user_or_alarm() {
         access(AwsService::Sts, "GetCallerIdentity", Value::Null),
         None
     );
+}
+
+fn iam_call(account: &AccountCalls, action: &str, request: Value) -> Reply {
+    account.call(AwsService::Iam, action, &request, &Caller::Account)
+}
+
+const TRUST: &str = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
+    "Principal": {"Service": "lambda.amazonaws.com"}}]}"#;
+
+#[test]
+fn the_policies_of_a_created_role_are_in_force_at_once() {
+    let account = account(&[], &[]);
+    let iam = Arc::clone(&account.shared.iam);
+    let role =
+        json!({ "RoleName": "f", "Path": "/service-role/", "AssumeRolePolicyDocument": TRUST });
+    let created = iam_call(&account, "CreateRole", role.clone()).unwrap();
+    assert_eq!(
+        created["Role"]["Arn"],
+        "arn:aws:iam::000000000000:role/service-role/f"
+    );
+    let again = iam_call(&account, "CreateRole", role).unwrap_err();
+    assert_eq!(again.code, "EntityAlreadyExists");
+
+    let of_arn = iam
+        .role_named("arn:aws:iam::000000000000:role/service-role/f")
+        .unwrap();
+    let key = iam.credentials(&of_arn, "function").access_key;
+    let token = iam.credentials(&of_arn, "function").token;
+    let caller = iam.identify(&key, Some(&token)).unwrap_err();
+    // Sessions of tests expire at once; the caller is made from what is known of the key.
+    assert_eq!(caller, crate::auth::AuthError::ExpiredToken);
+    let allowed = |action: &str, resource: &str| {
+        let role = iam.role_named("f").map(|role| {
+            let policies = &role.policies;
+            policies.iter().any(|policy| {
+                let mut statements = policy.statements.iter();
+                statements.any(|it| {
+                    it.applies(&action.to_ascii_lowercase(), resource, |_| None)
+                        .is_some()
+                })
+            })
+        });
+        role.unwrap_or(false)
+    };
+    let object = "arn:aws:s3:::b/k";
+    assert!(!allowed("s3:GetObject", object));
+    let policy = |document: Value| json!({ "RoleName": "f", "PolicyName": "p", "PolicyDocument": document.to_string() });
+    let statement =
+        json!({ "Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*" });
+    let good = policy(json!({ "Version": "2012-10-17", "Statement": [statement] }));
+    iam_call(&account, "PutRolePolicy", good.clone()).unwrap();
+    assert!(allowed("s3:GetObject", object));
+    let bad = policy(json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Perhaps" }] }));
+    let error = iam_call(&account, "PutRolePolicy", bad).unwrap_err();
+    assert_eq!(error.code, "MalformedPolicyDocument");
+    assert!(allowed("s3:GetObject", object));
+
+    let basic = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole";
+    let attach = json!({ "RoleName": "f", "PolicyArn": basic });
+    iam_call(&account, "AttachRolePolicy", attach.clone()).unwrap();
+    let group = "arn:aws:logs:us-east-1:000000000000:log-group:/aws/lambda/f:log-stream:s";
+    assert!(allowed("logs:PutLogEvents", group));
+    let described = iam_call(&account, "GetPolicy", json!({ "PolicyArn": basic })).unwrap();
+    assert_eq!(described["Policy"]["AttachmentCount"], 1);
+    let name = json!({ "RoleName": "f" });
+    assert_eq!(
+        iam_call(&account, "DeleteRole", name.clone())
+            .unwrap_err()
+            .code,
+        "DeleteConflict"
+    );
+    iam_call(&account, "DetachRolePolicy", attach).unwrap();
+    assert!(!allowed("logs:PutLogEvents", group));
+    assert_eq!(
+        iam_call(&account, "DeleteRole", name.clone())
+            .unwrap_err()
+            .code,
+        "DeleteConflict"
+    );
+    iam_call(&account, "DeleteRolePolicy", good).unwrap();
+    iam_call(&account, "DeleteRole", name).unwrap();
+    assert!(iam.role_named("f").is_none());
+}
+
+#[test]
+fn an_alarm_follows_its_metric() {
+    let account = account(&[], &[]);
+    let call = |action: &str, request: Value| {
+        account.call(AwsService::CloudWatch, action, &request, &Caller::Account)
+    };
+    let state =
+        || call("DescribeAlarms", json!({})).unwrap()["MetricAlarms"][0]["StateValue"].clone();
+    let put = |value: f64| {
+        let at = account.clock.now() / 1000 - 120;
+        let datum = json!({ "MetricName": "m", "Value": value, "Timestamp": at });
+        call(
+            "PutMetricData",
+            json!({ "Namespace": "n", "MetricData": [datum] }),
+        )
+        .unwrap();
+    };
+    let mut alarm = billing_alarm("a");
+    for (field, value) in [
+        ("Namespace", json!("n")),
+        ("MetricName", json!("m")),
+        ("Period", json!(300)),
+    ] {
+        alarm[field] = value;
+    }
+    call("PutMetricAlarm", alarm).unwrap();
+    assert_eq!(state(), "INSUFFICIENT_DATA");
+    put(5.0);
+    assert_eq!(state(), "OK");
+    put(5.5);
+    assert_eq!(state(), "ALARM");
+    let set = json!({ "AlarmName": "a", "StateValue": "OK", "StateReason": "a test" });
+    call("SetAlarmState", set).unwrap();
+    assert_eq!(state(), "OK");
+    let of_metric = json!({ "Namespace": "n", "MetricName": "m" });
+    let found = call("DescribeAlarmsForMetric", of_metric).unwrap();
+    assert_eq!(found["MetricAlarms"][0]["AlarmName"], "a");
 }

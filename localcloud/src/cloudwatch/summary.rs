@@ -1,9 +1,10 @@
-//! Statistics of values. Percentiles come from a histogram of bounded size, within 1 % of the exact value.
+//! Statistics of values. Percentiles come from a histogram of bounded size: of up to 128 different values they are within 1 %
+//! of the exact value.
 
 /// Neighboring classes of the histogram differ by this factor.
 const RATIO: f64 = 1.02;
-/// The most classes; a value beyond them counts in the nearest class.
-const MAX_CLASSES: usize = 64;
+/// The most classes; beyond, each two neighbors become one.
+const MAX_CLASSES: usize = 128;
 /// The class of zero, which has no logarithm.
 const ZERO: i32 = i32::MIN;
 
@@ -16,6 +17,8 @@ pub struct Summary {
     pub maximum: f64,
     /// Counts by class, in order. Empty if a value is negative or only statistics are known: there are no percentiles then.
     classes: Vec<(i32, f32)>,
+    /// How often two classes became one.
+    scale: u32,
 }
 
 /// A statistic that calls can ask for.
@@ -40,6 +43,7 @@ impl Summary {
             minimum: value,
             maximum: value,
             classes: class.into_iter().collect(),
+            scale: 0,
         }
     }
 
@@ -55,6 +59,7 @@ impl Summary {
             count,
             minimum,
             maximum,
+            scale: 0,
         }
     }
 
@@ -67,24 +72,36 @@ impl Summary {
             self.classes = Vec::new();
             return;
         }
-        for (class, count) in &other.classes {
-            self.count_in_class(*class, *count);
+        let mut coarser = None;
+        while self.scale < other.scale {
+            self.coarsen();
+        }
+        if other.scale < self.scale {
+            let coarser = coarser.insert(other.clone());
+            while coarser.scale < self.scale {
+                coarser.coarsen();
+            }
+        }
+        for (class, count) in &coarser.as_ref().unwrap_or(other).classes {
+            count_in(&mut self.classes, *class, *count);
+        }
+        while self.classes.len() > MAX_CLASSES {
+            self.coarsen();
         }
     }
 
-    fn count_in_class(&mut self, class: i32, count: f32) {
-        let at = match self
-            .classes
-            .binary_search_by_key(&class, |(class, _)| *class)
-        {
-            Ok(at) => at,
-            Err(at) if self.classes.len() < MAX_CLASSES => {
-                self.classes.insert(at, (class, 0.0));
-                at
-            }
-            Err(at) => at.min(MAX_CLASSES - 1),
-        };
-        self.classes[at].1 += count;
+    /// Makes one class of each two neighbors.
+    fn coarsen(&mut self) {
+        self.scale += 1;
+        let classes = std::mem::take(&mut self.classes);
+        for (class, count) in classes {
+            let class = if class == ZERO {
+                ZERO
+            } else {
+                class.div_euclid(2)
+            };
+            count_in(&mut self.classes, class, count);
+        }
     }
 
     /// Returns a statistic, or `None` for a percentile that is not known.
@@ -112,7 +129,7 @@ impl Summary {
         if percent >= 100.0 {
             return Some(self.maximum);
         }
-        Some(value_of(*class).clamp(self.minimum, self.maximum))
+        Some(value_of(*class, self.scale).clamp(self.minimum, self.maximum))
     }
 }
 
@@ -136,17 +153,26 @@ impl Statistic {
     }
 }
 
+fn count_in(classes: &mut Vec<(i32, f32)>, class: i32, count: f32) {
+    match classes.binary_search_by_key(&class, |(class, _)| *class) {
+        Ok(at) => classes[at].1 += count,
+        Err(at) => classes.insert(at, (class, count)),
+    }
+}
+
+/// Returns the class of a value: from `RATIO.powi(class)` to that of the next class.
 fn class_of(value: f64) -> Option<i32> {
     match value {
         0.0 => Some(ZERO),
-        value if value > 0.0 => Some((value.ln() / RATIO.ln()).round() as i32),
+        value if value > 0.0 => Some((value.ln() / RATIO.ln()).floor() as i32),
         _ => None,
     }
 }
 
-fn value_of(class: i32) -> f64 {
+/// Returns the middle of a class.
+fn value_of(class: i32, scale: u32) -> f64 {
     match class {
         ZERO => 0.0,
-        class => RATIO.powi(class),
+        class => RATIO.powf((f64::from(class) + 0.5) * 2f64.powi(scale as i32)),
     }
 }

@@ -70,6 +70,11 @@ fn a_signature_names_the_service() {
         Route::Query(Some(AwsService::Sqs))
     );
     assert!(matches!(routed("s3", "/metrics", None), Route::S3(Some(_))));
+    let (name, value) = signed("logs");
+    let target = ("x-amz-target", "Logs_20140328.GetLogEvents");
+    let logs = request("POST", "/", &[(name, &value), target]);
+    let expected = Route::Json(operation(Protocol::LogsJson, "GetLogEvents"));
+    assert_eq!(route(&logs, None), expected);
     let unknown = Route::UnknownService("dynamodb".to_owned());
     assert_eq!(routed("dynamodb", "/", None), unknown);
     let only = Some(AwsService::Ec2);

@@ -1,4 +1,6 @@
-"""IAM's users, STS's caller identity and CloudWatch's alarms: what graders ask about an account."""
+"""IAM's users, roles and policies, STS's caller identity and CloudWatch's alarms: what graders ask about an account."""
+
+import json
 
 import boto3
 import pytest
@@ -95,6 +97,86 @@ def test_alarms_come_in_pages(cloudwatch, name):
 def test_an_operator_of_an_alarm_is_checked(cloudwatch, name):
     with refused(["ValidationError", "ValidationException"], 400):
         cloudwatch.put_metric_alarm(AlarmName=name, **dict(ALARM, ComparisonOperator="Above"))
+
+
+TRUST = json.dumps({"Version": "2012-10-17", "Statement": [
+    {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]})
+BASIC = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+DOCUMENT = {"Version": "2012-10-17", "Statement": [
+    {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": "arn:aws:s3:::b/*"}]}
+
+
+@pytest.fixture
+def role(iam, name):
+    return iam.create_role(RoleName=name, AssumeRolePolicyDocument=TRUST, Description="a role")["Role"]
+
+
+def test_a_role_is_created_once(iam, role, name):
+    assert role["Arn"].endswith(f":role/{name}") and role["RoleId"].startswith("AROA")
+    described = iam.get_role(RoleName=name)["Role"]
+    assert described["AssumeRolePolicyDocument"] == json.loads(TRUST)
+    assert (described["Path"], described["Description"], described["MaxSessionDuration"]) == ("/", "a role", 3600)
+    assert name in [role["RoleName"] for page in iam.get_paginator("list_roles").paginate() for role in page["Roles"]]
+    with pytest.raises(iam.exceptions.EntityAlreadyExistsException):
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=TRUST)
+    iam.delete_role(RoleName=name)
+    with pytest.raises(iam.exceptions.NoSuchEntityException):
+        iam.get_role(RoleName=name)
+
+
+def test_the_policies_of_a_role_are_listed(iam, role, name):
+    iam.put_role_policy(RoleName=name, PolicyName="inline", PolicyDocument=json.dumps(DOCUMENT))
+    assert iam.get_role_policy(RoleName=name, PolicyName="inline")["PolicyDocument"] == DOCUMENT
+    assert iam.list_role_policies(RoleName=name)["PolicyNames"] == ["inline"]
+    with refused("DeleteConflict", 409):
+        iam.delete_role(RoleName=name)
+    iam.delete_role_policy(RoleName=name, PolicyName="inline")
+    assert iam.list_role_policies(RoleName=name)["PolicyNames"] == []
+    with refused("NoSuchEntity", 404):
+        iam.get_role_policy(RoleName=name, PolicyName="inline")
+
+
+def test_a_managed_policy_of_aws_is_attached_to_a_role(iam, role, name):
+    iam.attach_role_policy(RoleName=name, PolicyArn=BASIC)
+    attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
+    assert attached == [{"PolicyName": "AWSLambdaBasicExecutionRole", "PolicyArn": BASIC}]
+    with refused("DeleteConflict", 409):
+        iam.delete_role(RoleName=name)
+    iam.detach_role_policy(RoleName=name, PolicyArn=BASIC)
+    assert iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"] == []
+    with refused("NoSuchEntity", 404):
+        iam.detach_role_policy(RoleName=name, PolicyArn=BASIC)
+
+
+def test_a_policy_of_the_account_is_attached_to_a_role(iam, role, name):
+    policy = iam.create_policy(PolicyName=name, PolicyDocument=json.dumps(DOCUMENT))["Policy"]
+    assert policy["Arn"].endswith(f":policy/{name}") and policy["DefaultVersionId"] == "v1"
+    iam.attach_role_policy(RoleName=name, PolicyArn=policy["Arn"])
+    assert iam.get_policy(PolicyArn=policy["Arn"])["Policy"]["AttachmentCount"] == 1
+    assert policy["Arn"] in [listed["Arn"] for listed in iam.list_policies(Scope="Local")["Policies"]]
+    with refused("DeleteConflict", 409):
+        iam.delete_policy(PolicyArn=policy["Arn"])
+    with refused("EntityAlreadyExists", 409):
+        iam.create_policy(PolicyName=name, PolicyDocument=json.dumps(DOCUMENT))
+    iam.detach_role_policy(RoleName=name, PolicyArn=policy["Arn"])
+    iam.delete_policy(PolicyArn=policy["Arn"])
+    with refused("NoSuchEntity", 404):
+        iam.get_policy(PolicyArn=policy["Arn"])
+
+
+def test_a_policy_has_to_be_json(iam, role, name):
+    with refused("MalformedPolicyDocument", 400):
+        iam.put_role_policy(RoleName=name, PolicyName="inline", PolicyDocument="{")
+    with refused("MalformedPolicyDocument", 400):
+        iam.create_policy(PolicyName=name, PolicyDocument="[]")
+
+
+def test_an_absent_role_is_no_such_entity(iam, name):
+    for call in (iam.list_attached_role_policies, iam.list_role_policies, iam.delete_role):
+        with refused("NoSuchEntity", 404):
+            call(RoleName=name)
+    with refused("NoSuchEntity", 404):
+        iam.attach_role_policy(RoleName=name, PolicyArn=BASIC)
 
 
 def test_services_refuse_actions_that_they_do_not_have(target, only_localcloud):

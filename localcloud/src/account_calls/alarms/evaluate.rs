@@ -124,3 +124,67 @@ fn comparison(operator: &str) -> &'static str {
         _ => "less than",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tables of the source: `X` breaches, `0` does not, `-` is missing; newest last.
+    #[test]
+    fn missing_datapoints_are_treated_as_documented() {
+        let kept = "OK";
+        for (values, to_alarm, missing, ignore, breaching, not_breaching) in [
+            ("0-X-X", 3, "OK", "OK", "OK", "OK"),
+            ("-----", 3, "INSUFFICIENT_DATA", kept, "ALARM", "OK"),
+            ("----0", 3, "OK", kept, "OK", "OK"),
+            ("----X", 3, "ALARM", kept, "ALARM", "OK"),
+            ("0XX-X", 3, "ALARM", "ALARM", "ALARM", "ALARM"),
+            ("---XX", 2, "ALARM", "ALARM", "ALARM", "ALARM"),
+            ("00X-X", 2, "ALARM", "ALARM", "ALARM", "ALARM"),
+        ] {
+            for (treatment, expected) in [
+                ("missing", missing),
+                ("ignore", ignore),
+                ("breaching", breaching),
+                ("notBreaching", not_breaching),
+            ] {
+                let rule = Rule {
+                    operator: "GreaterThanThreshold",
+                    threshold: 0.5,
+                    periods: 3,
+                    to_alarm,
+                    missing: treatment,
+                };
+                let read: Vec<Option<f64>> = values
+                    .chars()
+                    .map(|it| (it != '-').then(|| f64::from(u8::from(it == 'X'))))
+                    .collect();
+                let (state, _) = decide(&rule, &read, kept);
+                assert_eq!(state, expected, "{values} {to_alarm} {treatment}");
+            }
+        }
+    }
+
+    #[test]
+    fn operators_compare_with_the_threshold() {
+        for (operator, expected) in [
+            ("GreaterThanOrEqualToThreshold", [false, true, true]),
+            ("GreaterThanThreshold", [false, false, true]),
+            ("LessThanOrEqualToThreshold", [true, true, false]),
+            ("LessThanThreshold", [true, false, false]),
+        ] {
+            let rule = Rule {
+                operator,
+                threshold: 1.0,
+                periods: 1,
+                to_alarm: 1,
+                missing: "missing",
+            };
+            assert_eq!(
+                [0.0, 1.0, 2.0].map(|value| rule.breaches(value)),
+                expected,
+                "{operator}"
+            );
+        }
+    }
+}
