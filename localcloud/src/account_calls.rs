@@ -1,56 +1,82 @@
-//! The calls about the account itself: IAM's users, STS's caller identity and CloudWatch's alarms. Nothing here is enforced,
-//! and no alarm is ever evaluated: the state is what clients and the configuration put there, in memory.
+//! The calls about the account itself: IAM's users and roles, STS's caller identity, CloudWatch's metrics and alarms. Nothing here
+//! is enforced, and no alarm is ever evaluated: the state is what clients and the configuration put there, in memory.
 //!
 //! | module | does |
 //! |---|---|
-//! | `users`, `alarms` | the state and its actions; requests and replies are JSON values; pure |
+//! | `users`, `roles`, `alarms`, `metrics` | the state and its actions; requests and replies are JSON values; pure |
 //! | `query` | translates forms to requests, and replies to XML |
 
 mod alarms;
+mod metrics;
 mod query;
+mod roles;
 #[cfg(test)]
 mod tests;
 mod users;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::account::ACCOUNT_ID;
 use crate::clock::{Clock, Millis};
+use crate::cloudwatch::Metrics;
 use crate::common_error::CommonError;
 use crate::config::User;
 use crate::iam::{Access, Caller, iam_arn};
 use crate::protocol::{AwsService, Protocol};
 use alarms::Alarms;
+use roles::Roles;
 use users::Users;
 
 pub use query::{document, error_document, request_of_form};
 
 /// The actions of the three services.
-pub const IAM_ACTIONS: [&str; 6] = [
+pub const IAM_ACTIONS: [&str; 18] = [
+    "AttachRolePolicy",
     "AttachUserPolicy",
+    "CreateRole",
     "CreateUser",
+    "DeleteRole",
+    "DeleteRolePolicy",
     "DeleteUser",
+    "DetachRolePolicy",
     "DetachUserPolicy",
+    "GetPolicy",
+    "GetRole",
+    "GetRolePolicy",
     "GetUser",
+    "ListAttachedRolePolicies",
     "ListAttachedUserPolicies",
+    "ListRolePolicies",
+    "ListRoles",
+    "PutRolePolicy",
 ];
 pub const STS_ACTIONS: [&str; 1] = ["GetCallerIdentity"];
-pub const CLOUDWATCH_ACTIONS: [&str; 3] = ["DeleteAlarms", "DescribeAlarms", "PutMetricAlarm"];
+pub const CLOUDWATCH_ACTIONS: [&str; 7] = [
+    "DeleteAlarms",
+    "DescribeAlarms",
+    "GetMetricData",
+    "GetMetricStatistics",
+    "ListMetrics",
+    "PutMetricAlarm",
+    "PutMetricData",
+];
 
 /// The users and the alarms of the account.
 #[derive(Debug)]
 pub struct AccountCalls {
     clock: Clock,
     region: String,
+    metrics: Arc<Metrics>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     users: Users,
+    roles: Roles,
     alarms: Alarms,
 }
 
@@ -67,6 +93,7 @@ impl AccountCalls {
         region: &str,
         users: &[User],
         alarms: &[Value],
+        metrics: Arc<Metrics>,
     ) -> Result<Self, CommonError> {
         let mut state = State::default();
         let now = clock.now();
@@ -79,6 +106,7 @@ impl AccountCalls {
         Ok(Self {
             clock,
             region: region.to_owned(),
+            metrics,
             state: Mutex::new(state),
         })
     }
@@ -96,7 +124,12 @@ impl AccountCalls {
     ) -> Reply {
         let now = self.clock.now();
         let mut state = self.lock();
-        let State { users, alarms } = &mut *state;
+        let State {
+            users,
+            roles,
+            alarms,
+        } = &mut *state;
+        let metrics = &*self.metrics;
         match (service, action) {
             (AwsService::Sts, "GetCallerIdentity") => Ok(identity(caller)),
             (AwsService::Iam, "GetUser") if request["UserName"].is_null() => {
@@ -108,6 +141,24 @@ impl AccountCalls {
             (AwsService::Iam, "AttachUserPolicy") => users.attach(request),
             (AwsService::Iam, "DetachUserPolicy") => users.detach(request),
             (AwsService::Iam, "ListAttachedUserPolicies") => users.list_attached(request),
+            (AwsService::Iam, "CreateRole") => roles.create(request, now),
+            (AwsService::Iam, "GetRole") => roles.get(request),
+            (AwsService::Iam, "ListRoles") => roles.list(),
+            (AwsService::Iam, "DeleteRole") => roles.delete(request),
+            (AwsService::Iam, "PutRolePolicy") => roles.put_policy(request),
+            (AwsService::Iam, "GetRolePolicy") => roles.get_policy(request),
+            (AwsService::Iam, "DeleteRolePolicy") => roles.delete_policy(request),
+            (AwsService::Iam, "ListRolePolicies") => roles.list_policies(request),
+            (AwsService::Iam, "AttachRolePolicy") => roles.attach(request),
+            (AwsService::Iam, "DetachRolePolicy") => roles.detach(request),
+            (AwsService::Iam, "ListAttachedRolePolicies") => roles.list_attached(request),
+            (AwsService::Iam, "GetPolicy") => roles::get_managed_policy(request),
+            (AwsService::CloudWatch, "GetMetricStatistics") => {
+                metrics::statistics(metrics, request)
+            }
+            (AwsService::CloudWatch, "GetMetricData") => metrics::data(metrics, request),
+            (AwsService::CloudWatch, "ListMetrics") => metrics::list_metrics(metrics, request),
+            (AwsService::CloudWatch, "PutMetricData") => metrics::put_data(metrics, request, now),
             (AwsService::CloudWatch, "PutMetricAlarm") => alarms.put(request, &self.region, now),
             (AwsService::CloudWatch, "DescribeAlarms") => alarms.describe(request),
             (AwsService::CloudWatch, "DeleteAlarms") => alarms.delete(request),
@@ -119,10 +170,19 @@ impl AccountCalls {
     pub fn access(&self, service: AwsService, action: &str, request: &Value) -> Option<Access> {
         match service {
             AwsService::Iam => {
-                let user = request["UserName"].as_str().unwrap_or("*");
-                Some(Access::new(format!("iam:{action}"), iam_arn("user", user)))
+                let resource = match (&request["RoleName"], &request["PolicyArn"]) {
+                    (Value::String(role), _) => iam_arn("role", role),
+                    (_, Value::String(policy)) if action == "GetPolicy" => policy.clone(),
+                    _ if action == "ListRoles" => iam_arn("role", ""),
+                    _ => iam_arn("user", request["UserName"].as_str().unwrap_or("*")),
+                };
+                Some(Access::new(format!("iam:{action}"), resource))
             }
             AwsService::CloudWatch => {
+                // Metrics have no resources of their own.
+                if !action.contains("Alarm") {
+                    return Some(Access::new(format!("cloudwatch:{action}"), "*".to_owned()));
+                }
                 let alarm = match action {
                     "PutMetricAlarm" => request["AlarmName"].as_str(),
                     "DeleteAlarms" => request["AlarmNames"][0].as_str(),

@@ -91,6 +91,7 @@ impl CommonError {
             | Protocol::Sts
             | Protocol::CloudWatchJson
             | Protocol::CloudWatchQuery => ("AccessDenied", denied.to_string()),
+            Protocol::LogsJson | Protocol::Lambda => ("AccessDeniedException", denied.to_string()),
         };
         Self::new(code, StatusCode::FORBIDDEN, message)
     }
@@ -139,6 +140,22 @@ impl CommonError {
                 &format!("{code};{fault}"),
                 message,
             ),
+            Protocol::LogsJson => json_error(*status, code, &format!("{code};{fault}"), message),
+            Protocol::Lambda => {
+                let kind = if status.is_server_error() {
+                    "Service"
+                } else {
+                    "User"
+                };
+                let body =
+                    serde_json::json!({ "Type": kind, "Message": message, "message": message });
+                let mut response = response(*status, "application/json", body.to_string());
+                // The code of an injected fault may be any text, also one that no header can carry.
+                if let Ok(code) = HeaderValue::from_str(code) {
+                    response.headers_mut().insert("x-amzn-errortype", code);
+                }
+                response
+            }
             Protocol::Iam | Protocol::Sts | Protocol::CloudWatchQuery => {
                 let request_id = request_id();
                 let document = error_document(protocol, fault, code, message, &request_id);

@@ -12,6 +12,8 @@ pub enum AwsService {
     Iam,
     Sts,
     CloudWatch,
+    Logs,
+    Lambda,
 }
 
 /// How a request is written, and its reply must be.
@@ -25,6 +27,8 @@ pub enum Protocol {
     Sts,
     CloudWatchJson,
     CloudWatchQuery,
+    LogsJson,
+    Lambda,
 }
 
 impl AwsService {
@@ -37,6 +41,8 @@ impl AwsService {
             Self::Iam => "iam",
             Self::Sts => "sts",
             Self::CloudWatch => "monitoring",
+            Self::Logs => "logs",
+            Self::Lambda => "lambda",
         }
     }
 }
@@ -51,6 +57,8 @@ impl Protocol {
             Self::Iam => AwsService::Iam,
             Self::Sts => AwsService::Sts,
             Self::CloudWatchJson | Self::CloudWatchQuery => AwsService::CloudWatch,
+            Self::LogsJson => AwsService::Logs,
+            Self::Lambda => AwsService::Lambda,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::protocol::Protocol;
 use crate::xml::Xml;
 
 /// The most levels of a parameter's name; more are ignored.
-const MAX_LEVELS: usize = 8;
+const MAX_LEVELS: usize = 12;
 
 /// Returns the parameters of a form as the JSON of a request. All values are texts.
 pub fn request_of_form(form: &[u8]) -> Value {
@@ -105,10 +105,16 @@ fn content(xml: &mut Xml, name: &str, value: &Value) {
         }
         Value::Array(items) => {
             for item in items {
-                xml.element("member", |xml| content(xml, "", item));
+                // Only times are written otherwise than they are.
+                let name = if name == "Timestamps" {
+                    "Timestamp"
+                } else {
+                    ""
+                };
+                xml.element("member", |xml| content(xml, name, item));
             }
         }
-        Value::Number(seconds) if name.ends_with("Timestamp") || name == "CreateDate" => {
+        Value::Number(seconds) if name.ends_with("Timestamp") || name.ends_with("Date") => {
             let millis = seconds.as_f64().unwrap_or_default() * 1e3;
             xml.escaped(&timestamp(millis as u64));
         }

@@ -2,8 +2,12 @@
 
 use super::*;
 
+fn metrics() -> Arc<Metrics> {
+    Arc::new(Metrics::new(Clock::start()))
+}
+
 fn account(users: &[User], alarms: &[Value]) -> AccountCalls {
-    AccountCalls::new(Clock::start(), "us-east-1", users, alarms).unwrap()
+    AccountCalls::new(Clock::start(), "us-east-1", users, alarms, metrics()).unwrap()
 }
 
 fn billing_alarm(name: &str) -> Value {
@@ -95,7 +99,8 @@ fn a_configured_alarm_is_checked_as_a_call_is() {
 
     let mut wrong = billing_alarm("d");
     wrong["ComparisonOperator"] = json!("Above");
-    let refused = AccountCalls::new(Clock::start(), "us-east-1", &[], &[wrong]).unwrap_err();
+    let refused =
+        AccountCalls::new(Clock::start(), "us-east-1", &[], &[wrong], metrics()).unwrap_err();
     assert_eq!(refused.code, "ValidationError");
 }
 

@@ -16,7 +16,7 @@ use crate::iam::iam_arn;
 const MAX_POLICIES: usize = 10;
 const MAX_NAME_LENGTH: usize = 64;
 /// What the ARNs of AWS's own policies begin with.
-const AWS_POLICY: &str = "arn:aws:iam::aws:policy/";
+pub const AWS_POLICY: &str = "arn:aws:iam::aws:policy/";
 
 /// The users by name.
 #[derive(Debug, Default)]
@@ -164,6 +164,6 @@ fn no_such_user(name: &str) -> CommonError {
     no_such_entity(format!("The user with name {name} cannot be found."))
 }
 
-fn no_such_entity(message: String) -> CommonError {
+pub fn no_such_entity(message: String) -> CommonError {
     CommonError::new("NoSuchEntity", StatusCode::NOT_FOUND, message)
 }
