@@ -1,13 +1,13 @@
-//! The calls about the account itself: IAM's users and roles, STS's caller identity, CloudWatch's metrics and alarms. Nothing here
-//! is enforced, and no alarm is ever evaluated: the state is what clients and the configuration put there, in memory.
+//! The calls about the account itself: IAM's users, roles and policies, STS's caller identity and CloudWatch's alarms, in
+//! memory. The policies of roles are enforced by `iam`, those of users are only listed.
 //!
 //! | module | does |
 //! |---|---|
-//! | `users`, `roles`, `alarms`, `metrics` | the state and its actions; requests and replies are JSON values; pure |
+//! | `users`, `roles`, `policies`, `alarms` | the state and its actions; requests and replies are JSON values; pure |
 //! | `query` | translates forms to requests, and replies to XML |
 
 mod alarms;
-mod metrics;
+mod policies;
 mod query;
 mod roles;
 #[cfg(test)]
@@ -24,20 +24,24 @@ use crate::clock::{Clock, Millis};
 use crate::cloudwatch::Metrics;
 use crate::common_error::CommonError;
 use crate::config::User;
-use crate::iam::{Access, Caller, iam_arn};
+use crate::iam::{Access, Caller, Iam, iam_arn};
+use crate::logs::{self, Logs};
 use crate::protocol::{AwsService, Protocol};
 use alarms::Alarms;
-use roles::Roles;
+use policies::Policies;
+use roles::{Context, Roles};
 use users::Users;
 
 pub use query::{document, error_document, request_of_form};
 
 /// The actions of the three services.
-pub const IAM_ACTIONS: [&str; 18] = [
+pub const IAM_ACTIONS: [&str; 22] = [
     "AttachRolePolicy",
     "AttachUserPolicy",
+    "CreatePolicy",
     "CreateRole",
     "CreateUser",
+    "DeletePolicy",
     "DeleteRole",
     "DeleteRolePolicy",
     "DeleteUser",
@@ -49,19 +53,23 @@ pub const IAM_ACTIONS: [&str; 18] = [
     "GetUser",
     "ListAttachedRolePolicies",
     "ListAttachedUserPolicies",
+    "ListPolicies",
     "ListRolePolicies",
     "ListRoles",
     "PutRolePolicy",
+    "UpdateAssumeRolePolicy",
 ];
 pub const STS_ACTIONS: [&str; 1] = ["GetCallerIdentity"];
-pub const CLOUDWATCH_ACTIONS: [&str; 7] = [
+pub const CLOUDWATCH_ACTIONS: [&str; 9] = [
     "DeleteAlarms",
     "DescribeAlarms",
+    "DescribeAlarmsForMetric",
     "GetMetricData",
     "GetMetricStatistics",
     "ListMetrics",
     "PutMetricAlarm",
     "PutMetricData",
+    "SetAlarmState",
 ];
 
 /// The users and the alarms of the account.
@@ -69,7 +77,7 @@ pub const CLOUDWATCH_ACTIONS: [&str; 7] = [
 pub struct AccountCalls {
     clock: Clock,
     region: String,
-    metrics: Arc<Metrics>,
+    shared: Shared,
     state: Mutex<State>,
 }
 
@@ -77,7 +85,16 @@ pub struct AccountCalls {
 struct State {
     users: Users,
     roles: Roles,
+    policies: Policies,
     alarms: Alarms,
+}
+
+/// What the calls share with other services.
+#[derive(Debug)]
+pub struct Shared {
+    pub iam: Arc<Iam>,
+    pub metrics: Arc<Metrics>,
+    pub logs: Arc<Logs>,
 }
 
 /// The reply to a call, or an error in AWS's terms.
@@ -91,14 +108,14 @@ impl AccountCalls {
     pub fn new(
         clock: Clock,
         region: &str,
+        shared: Shared,
         users: &[User],
         alarms: &[Value],
-        metrics: Arc<Metrics>,
     ) -> Result<Self, CommonError> {
         let mut state = State::default();
         let now = clock.now();
         for user in users {
-            state.users.add(user, now)?;
+            state.users.add(user, &state.policies, now)?;
         }
         for alarm in alarms {
             state.alarms.put(alarm, region, now)?;
@@ -106,7 +123,7 @@ impl AccountCalls {
         Ok(Self {
             clock,
             region: region.to_owned(),
-            metrics,
+            shared,
             state: Mutex::new(state),
         })
     }
@@ -122,14 +139,31 @@ impl AccountCalls {
         request: &Value,
         caller: &Caller,
     ) -> Reply {
+        match service {
+            AwsService::Logs => return self.shared.logs.call(action, request),
+            AwsService::CloudWatch => {
+                if let Some(reply) = self.shared.metrics.call(action, request) {
+                    return reply;
+                }
+            }
+            _ => {}
+        }
         let now = self.clock.now();
         let mut state = self.lock();
         let State {
             users,
             roles,
+            policies,
             alarms,
         } = &mut *state;
-        let metrics = &*self.metrics;
+        if service == AwsService::Iam {
+            let iam = &self.shared.iam;
+            let context = Context { iam, policies, now };
+            if let Some(reply) = roles.call(action, request, &context) {
+                return reply;
+            }
+        }
+        let attachments = |arn: &str| users.attachments(arn) + roles.attachments(arn);
         match (service, action) {
             (AwsService::Sts, "GetCallerIdentity") => Ok(identity(caller)),
             (AwsService::Iam, "GetUser") if request["UserName"].is_null() => {
@@ -138,29 +172,23 @@ impl AccountCalls {
             (AwsService::Iam, "GetUser") => users.get(request),
             (AwsService::Iam, "CreateUser") => users.create(request, now),
             (AwsService::Iam, "DeleteUser") => users.delete(request),
-            (AwsService::Iam, "AttachUserPolicy") => users.attach(request),
+            (AwsService::Iam, "AttachUserPolicy") => users.attach(request, policies),
             (AwsService::Iam, "DetachUserPolicy") => users.detach(request),
             (AwsService::Iam, "ListAttachedUserPolicies") => users.list_attached(request),
-            (AwsService::Iam, "CreateRole") => roles.create(request, now),
-            (AwsService::Iam, "GetRole") => roles.get(request),
-            (AwsService::Iam, "ListRoles") => roles.list(),
-            (AwsService::Iam, "DeleteRole") => roles.delete(request),
-            (AwsService::Iam, "PutRolePolicy") => roles.put_policy(request),
-            (AwsService::Iam, "GetRolePolicy") => roles.get_policy(request),
-            (AwsService::Iam, "DeleteRolePolicy") => roles.delete_policy(request),
-            (AwsService::Iam, "ListRolePolicies") => roles.list_policies(request),
-            (AwsService::Iam, "AttachRolePolicy") => roles.attach(request),
-            (AwsService::Iam, "DetachRolePolicy") => roles.detach(request),
-            (AwsService::Iam, "ListAttachedRolePolicies") => roles.list_attached(request),
-            (AwsService::Iam, "GetPolicy") => roles::get_managed_policy(request),
-            (AwsService::CloudWatch, "GetMetricStatistics") => {
-                metrics::statistics(metrics, request)
-            }
-            (AwsService::CloudWatch, "GetMetricData") => metrics::data(metrics, request),
-            (AwsService::CloudWatch, "ListMetrics") => metrics::list_metrics(metrics, request),
-            (AwsService::CloudWatch, "PutMetricData") => metrics::put_data(metrics, request, now),
+            (AwsService::Iam, "CreatePolicy") => policies.create(request, now),
+            (AwsService::Iam, "DeletePolicy") => policies.delete(request, attachments),
+            (AwsService::Iam, "GetPolicy") => policies.get(request, attachments),
+            (AwsService::Iam, "ListPolicies") => policies.list(request, attachments),
             (AwsService::CloudWatch, "PutMetricAlarm") => alarms.put(request, &self.region, now),
-            (AwsService::CloudWatch, "DescribeAlarms") => alarms.describe(request),
+            (AwsService::CloudWatch, "DescribeAlarms") => {
+                alarms.evaluate(&self.shared.metrics, now);
+                alarms.describe(request)
+            }
+            (AwsService::CloudWatch, "DescribeAlarmsForMetric") => {
+                alarms.evaluate(&self.shared.metrics, now);
+                alarms.describe_for_metric(request)
+            }
+            (AwsService::CloudWatch, "SetAlarmState") => alarms.set_state(request, now),
             (AwsService::CloudWatch, "DeleteAlarms") => alarms.delete(request),
             _ => Err(unknown(service, action)),
         }
@@ -170,21 +198,27 @@ impl AccountCalls {
     pub fn access(&self, service: AwsService, action: &str, request: &Value) -> Option<Access> {
         match service {
             AwsService::Iam => {
-                let resource = match (&request["RoleName"], &request["PolicyArn"]) {
-                    (Value::String(role), _) => iam_arn("role", role),
-                    (_, Value::String(policy)) if action == "GetPolicy" => policy.clone(),
-                    _ if action == "ListRoles" => iam_arn("role", ""),
-                    _ => iam_arn("user", request["UserName"].as_str().unwrap_or("*")),
+                let text = |name: &str| request[name].as_str();
+                let resource = if action.contains("Role") {
+                    iam_arn("role", text("RoleName").unwrap_or("*"))
+                } else if action.contains("User") {
+                    iam_arn("user", text("UserName").unwrap_or("*"))
+                } else {
+                    let named = || iam_arn("policy", text("PolicyName").unwrap_or("*"));
+                    text("PolicyArn").map_or_else(named, str::to_owned)
                 };
                 Some(Access::new(format!("iam:{action}"), resource))
             }
+            AwsService::Logs => {
+                let resource = logs::access_arn(&self.region, request);
+                Some(Access::new(format!("logs:{action}"), resource))
+            }
             AwsService::CloudWatch => {
-                // Metrics have no resources of their own.
-                if !action.contains("Alarm") {
-                    return Some(Access::new(format!("cloudwatch:{action}"), "*".to_owned()));
-                }
                 let alarm = match action {
-                    "PutMetricAlarm" => request["AlarmName"].as_str(),
+                    "GetMetricData" | "GetMetricStatistics" | "ListMetrics" | "PutMetricData" => {
+                        return Some(Access::new(format!("cloudwatch:{action}"), "*"));
+                    }
+                    "PutMetricAlarm" | "SetAlarmState" => request["AlarmName"].as_str(),
                     "DeleteAlarms" => request["AlarmNames"][0].as_str(),
                     _ => None,
                 };

@@ -86,12 +86,12 @@ impl CommonError {
                 let text = denied.to_string().replace(&denied.action, &action);
                 ("AccessDenied", text)
             }
+            Protocol::LogsJson | Protocol::Lambda => ("AccessDeniedException", denied.to_string()),
             Protocol::S3
             | Protocol::Iam
             | Protocol::Sts
             | Protocol::CloudWatchJson
             | Protocol::CloudWatchQuery => ("AccessDenied", denied.to_string()),
-            Protocol::LogsJson | Protocol::Lambda => ("AccessDeniedException", denied.to_string()),
         };
         Self::new(code, StatusCode::FORBIDDEN, message)
     }
@@ -140,7 +140,6 @@ impl CommonError {
                 &format!("{code};{fault}"),
                 message,
             ),
-            Protocol::LogsJson => json_error(*status, code, &format!("{code};{fault}"), message),
             Protocol::Lambda => {
                 let kind = if status.is_server_error() {
                     "Service"
@@ -155,6 +154,10 @@ impl CommonError {
                     response.headers_mut().insert("x-amzn-errortype", code);
                 }
                 response
+            }
+            Protocol::LogsJson => {
+                let body = serde_json::json!({ "__type": code, "message": message }).to_string();
+                response(*status, protocol.json_type(), body)
             }
             Protocol::Iam | Protocol::Sts | Protocol::CloudWatchQuery => {
                 let request_id = request_id();

@@ -23,7 +23,6 @@ use crate::ec2::{Ec2, Params};
 use crate::fault_injection::FaultInjection;
 use crate::iam::{Caller, Iam};
 use crate::lambda::Lambda;
-use crate::logs::Logs;
 use crate::metrics::CallMetrics;
 use crate::protocol::{AwsService, Protocol};
 use crate::response::{plain, request_id, response, set_request_id, xml};
@@ -41,7 +40,6 @@ pub struct Services {
     pub sqs: Arc<Sqs>,
     pub ec2: Arc<Ec2>,
     pub account: Arc<AccountCalls>,
-    pub logs: Arc<Logs>,
     pub lambda: Arc<Lambda>,
 }
 
@@ -203,7 +201,6 @@ impl Services {
             (Protocol::S3 | Protocol::Ec2, Input::Read(parts, body)) => {
                 self.ec2(form(&parts, &body))
             }
-            (Protocol::LogsJson, Input::Read(parts, body)) => self.logs(&parts, &body),
             (Protocol::Lambda, Input::Read(parts, body)) => self.lambda(&parts, body).await,
             (protocol, Input::Read(parts, body)) => {
                 self.account(protocol, &parts, &body, &call.caller)
@@ -242,19 +239,6 @@ impl Services {
         response
     }
 
-    fn logs(&self, parts: &Parts, body: &[u8]) -> Response<Body> {
-        let action = logs_action(&parts.headers).unwrap_or_default();
-        let request = serde_json::from_slice(body).unwrap_or_default();
-        match self.logs.call(action, &request) {
-            Ok(reply) => response(
-                StatusCode::OK,
-                "application/x-amz-json-1.1",
-                reply.to_string(),
-            ),
-            Err(error) => error.response(Protocol::LogsJson),
-        }
-    }
-
     async fn lambda(&self, parts: &Parts, body: Bytes) -> Response<Body> {
         let reply = match self.lambda.call(parts, body).await {
             Ok(reply) => reply,
@@ -280,13 +264,13 @@ impl Services {
         let service = protocol.service();
         match self.account.call(service, &action, &request, caller) {
             Err(error) => error.response(protocol),
-            Ok(reply) if protocol == Protocol::CloudWatchJson => {
+            Ok(reply) if is_json(protocol) => {
                 let body = if reply.is_null() {
                     "{}".to_owned()
                 } else {
                     reply.to_string()
                 };
-                response(StatusCode::OK, "application/x-amz-json-1.0", body)
+                response(StatusCode::OK, protocol.json_type(), body)
             }
             Ok(reply) => {
                 let request_id = request_id();
@@ -316,8 +300,10 @@ impl Services {
 
 /// Returns the action and the parameters of a call about the account. What is not JSON is a call without parameters.
 fn account_request(protocol: Protocol, parts: &Parts, body: &[u8]) -> (String, Value) {
-    if protocol == Protocol::CloudWatchJson {
-        let action = cloudwatch_action(&parts.headers).unwrap_or_default();
+    if is_json(protocol) {
+        let headers = &parts.headers;
+        let action = cloudwatch_action(headers).or_else(|| logs_action(headers));
+        let action = action.unwrap_or_default();
         return (
             action.to_owned(),
             serde_json::from_slice(body).unwrap_or_default(),
@@ -326,6 +312,10 @@ fn account_request(protocol: Protocol, parts: &Parts, body: &[u8]) -> (String, V
     let request = account_calls::request_of_form(form(parts, body));
     let action = request["Action"].as_str().unwrap_or_default().to_owned();
     (action, request)
+}
+
+fn is_json(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::CloudWatchJson | Protocol::LogsJson)
 }
 
 fn unknown_service(name: &str) -> Response<Body> {

@@ -12,8 +12,8 @@
 //! | `s3` | S3 by the `s3s` crate, over a store of files; sends its events to `sqs` |
 //! | `sqs` | SQS in both protocols: a pure state behind a lock, and its store |
 //! | `lambda` | Lambda: functions are processes behind the Runtime API |
-//! | `logs`, `cloudwatch` | CloudWatch Logs; the values of CloudWatch's metrics |
-//! | `account_calls` | IAM's users and roles, STS's caller identity, CloudWatch's metrics and alarms |
+//! | `account_calls` | IAM's users, roles and policies, STS's caller identity and CloudWatch's alarms |
+//! | `cloudwatch`, `logs` | CloudWatch's metrics, and CloudWatch Logs, in bounded memory |
 //! | `ec2` | EC2's query protocol: a pure state behind a lock, and a task with a process for each instance |
 //! | `admin` | the endpoint that replaces the faults and interrupts spot instances |
 //!
@@ -89,7 +89,7 @@ pub mod fuzzing {
     pub use crate::xml::Xml;
 }
 
-use account_calls::AccountCalls;
+use account_calls::{AccountCalls, Shared};
 use clock::Clock;
 use cloudwatch::Metrics;
 use dispatch::{Dispatcher, Services};
@@ -236,20 +236,18 @@ async fn serve(
         config.ec2_limits,
         config.faults,
     ));
-    let account = AccountCalls::new(
-        clock,
-        &config.region,
-        &config.users,
-        &config.alarms,
+    let shared = Shared {
+        iam: Arc::clone(&iam),
         metrics,
-    )
-    .map_err(|error| ConfigError::Account(error.message))?;
+        logs,
+    };
+    let account = AccountCalls::new(clock, &config.region, shared, &config.users, &config.alarms)
+        .map_err(|error| ConfigError::Account(error.message))?;
     let services = Services {
         s3,
         account: Arc::new(account),
         sqs: Arc::clone(&sqs),
         ec2: Arc::clone(&ec2),
-        logs,
         lambda: Arc::clone(&lambda),
     };
     let dispatcher = Dispatcher::new(services, Arc::clone(&iam), faults, clock);

@@ -1,61 +1,54 @@
-//! CloudWatch Logs: groups, streams and their events, in bounded memory.
+//! CloudWatch Logs: groups and streams of events in bounded memory, and the calls that write and read them.
 //!
 //! | module | does |
 //! |---|---|
-//! | `calls` | the calls: JSON in and out |
-//! | `filter` | the patterns of FilterLogEvents |
+//! | `store`, `stream` | groups, streams and their events within bounds; pure |
+//! | `pattern` | filter patterns; pure |
+//! | `input` | reads the parameters of calls |
+//! | `groups`, `streams`, `put`, `read` | the calls |
 
-mod calls;
-mod filter;
+mod groups;
+mod input;
+mod pattern;
+mod put;
+mod read;
+mod store;
+mod stream;
+mod streams;
+#[cfg(test)]
+mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-pub use calls::ACTIONS;
+use http::StatusCode;
+use serde_json::Value;
 
-use crate::clock::{Clock, Millis};
+use crate::account::ACCOUNT_ID;
+use crate::clock::Clock;
+use crate::common_error::CommonError;
+use store::Store;
 
-/// The most text of a stream and of all streams that is kept, in bytes.
-const MAX_STREAM_BYTES: usize = 4 << 20;
-const MAX_BYTES: usize = 64 << 20;
+/// The actions of the service.
+pub const ACTIONS: [&str; 11] = [
+    "CreateLogGroup",
+    "CreateLogStream",
+    "DeleteLogGroup",
+    "DeleteLogStream",
+    "DeleteRetentionPolicy",
+    "DescribeLogGroups",
+    "DescribeLogStreams",
+    "FilterLogEvents",
+    "GetLogEvents",
+    "PutLogEvents",
+    "PutRetentionPolicy",
+];
 
-/// The log groups of the account.
+/// The logs of the account.
 #[derive(Debug)]
 pub struct Logs {
     clock: Clock,
     region: String,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    groups: BTreeMap<String, Group>,
-    /// Of all messages.
-    bytes: usize,
-    /// Numbers the events.
-    next: u64,
-}
-
-#[derive(Debug)]
-struct Group {
-    created: Millis,
-    retention_days: Option<u64>,
-    streams: BTreeMap<String, Stream>,
-}
-
-#[derive(Debug)]
-struct Stream {
-    created: Millis,
-    bytes: usize,
-    events: VecDeque<Event>,
-}
-
-#[derive(Debug)]
-struct Event {
-    number: u64,
-    timestamp: Millis,
-    ingested: Millis,
-    message: String,
+    store: Mutex<Store>,
 }
 
 impl Logs {
@@ -63,92 +56,57 @@ impl Logs {
         Self {
             clock,
             region: region.to_owned(),
-            state: Mutex::default(),
+            store: Mutex::default(),
         }
     }
 
-    /// Appends a line. Makes the group and the stream if need be.
+    /// Adds one event now. Makes the group and the stream if they are missing; a message is cut at 256 KiB.
     pub fn append(&self, group: &str, stream: &str, message: &str) {
         let now = self.clock.now();
-        let mut state = self.lock();
-        let groups = &mut state.groups;
-        let new = || Group::new(now);
-        let group_entry = groups.entry(group.to_owned()).or_insert_with(new);
-        let new = || Stream::new(now);
-        group_entry
-            .streams
-            .entry(stream.to_owned())
-            .or_insert_with(new);
-        state.add(group, stream, now, now, message.to_owned());
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        store.append(group, stream, message, now);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Group {
-    fn new(created: Millis) -> Self {
-        Self {
-            created,
-            retention_days: None,
-            streams: BTreeMap::new(),
-        }
-    }
-}
-
-impl Stream {
-    fn new(created: Millis) -> Self {
-        Self {
-            created,
-            bytes: 0,
-            events: VecDeque::new(),
-        }
-    }
-
-    /// Returns the bytes that the oldest event had.
-    fn drop_oldest(&mut self) -> usize {
-        let bytes = self
-            .events
-            .pop_front()
-            .map_or(0, |event| event.message.len());
-        self.bytes -= bytes;
-        bytes
-    }
-}
-
-impl State {
-    /// Adds an event to a stream that exists, and drops the oldest ones beyond the limits.
-    fn add(&mut self, group: &str, stream: &str, timestamp: Millis, now: Millis, message: String) {
-        let number = self.next;
-        self.next += 1;
-        let bytes = message.len();
-        if let Some(stream) = self
-            .groups
-            .get_mut(group)
-            .and_then(|it| it.streams.get_mut(stream))
-        {
-            stream.events.push_back(Event {
-                number,
-                timestamp,
-                ingested: now,
-                message,
-            });
-            stream.bytes += bytes;
-            self.bytes += bytes;
-            while stream.bytes > MAX_STREAM_BYTES {
-                self.bytes -= stream.drop_oldest();
+    /// Handles one call.
+    ///
+    /// # Errors
+    /// The service's error; `UnknownOperationException` for an action that it does not have here.
+    pub fn call(&self, action: &str, request: &Value) -> Result<Value, CommonError> {
+        let now = self.clock.now();
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = &mut *store;
+        store.expire(now);
+        match action {
+            "CreateLogGroup" => groups::create(store, request, now),
+            "DeleteLogGroup" => groups::delete(store, request),
+            "DescribeLogGroups" => groups::describe(store, request, &self.region),
+            "PutRetentionPolicy" => groups::put_retention(store, request),
+            "DeleteRetentionPolicy" => groups::delete_retention(store, request),
+            "CreateLogStream" => streams::create(store, request, now),
+            "DeleteLogStream" => streams::delete(store, request),
+            "DescribeLogStreams" => streams::describe(store, request, &self.region),
+            "PutLogEvents" => put::put(store, request, now),
+            "GetLogEvents" => read::get(store, request),
+            "FilterLogEvents" => read::filter(store, request),
+            _ => {
+                let message = format!("localcloud has no action {action:?} of logs.");
+                Err(CommonError::new(
+                    "UnknownOperationException",
+                    StatusCode::BAD_REQUEST,
+                    message,
+                ))
             }
         }
-        while self.bytes > MAX_BYTES {
-            let streams = self
-                .groups
-                .values_mut()
-                .flat_map(|group| group.streams.values_mut());
-            let oldest = streams
-                .min_by_key(|stream| stream.events.front().map_or(u64::MAX, |event| event.number));
-            let Some(oldest) = oldest else { return };
-            self.bytes -= oldest.drop_oldest();
-        }
     }
+}
+
+/// Returns the ARN that IAM compares: that of a group has an empty stream.
+pub fn access_arn(region: &str, request: &Value) -> String {
+    let group = input::group_name(request).unwrap_or_default();
+    let stream = request["logStreamName"].as_str().unwrap_or_default();
+    format!("{}:log-stream:{stream}", group_arn(region, group))
+}
+
+fn group_arn(region: &str, group: &str) -> String {
+    format!("arn:aws:logs:{region}:{ACCOUNT_ID}:log-group:{group}")
 }

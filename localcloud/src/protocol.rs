@@ -48,6 +48,14 @@ impl AwsService {
 }
 
 impl Protocol {
+    /// Returns the content type of a reply in a JSON protocol.
+    pub fn json_type(self) -> &'static str {
+        match self {
+            Self::LogsJson => "application/x-amz-json-1.1",
+            _ => "application/x-amz-json-1.0",
+        }
+    }
+
     /// Returns the service that the protocol belongs to.
     pub fn service(self) -> AwsService {
         match self {

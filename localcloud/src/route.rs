@@ -48,8 +48,8 @@ pub struct Operation {
 
 const SQS_TARGET: &str = "AmazonSQS.";
 const SQS_VERSION: &str = "2012-11-05";
-const LOGS_TARGET: &str = "Logs_20140328.";
 const CLOUDWATCH_TARGET: &str = "GraniteServiceVersion20100801.";
+const LOGS_TARGET: &str = "Logs_20140328.";
 /// The versions that forms name, by protocol.
 const VERSIONS: [(&str, Protocol); 4] = [
     (SQS_VERSION, Protocol::SqsQuery),

@@ -10,7 +10,7 @@ use crate::protocol::Protocol;
 use crate::xml::Xml;
 
 /// The most levels of a parameter's name; more are ignored.
-const MAX_LEVELS: usize = 12;
+const MAX_LEVELS: usize = 8;
 
 /// Returns the parameters of a form as the JSON of a request. All values are texts.
 pub fn request_of_form(form: &[u8]) -> Value {
@@ -96,6 +96,10 @@ pub fn error_document(
     xml.into_text()
 }
 
+fn is_time(name: &str) -> bool {
+    name.ends_with("Timestamp") || matches!(name, "CreateDate" | "Timestamps" | "UpdateDate")
+}
+
 fn content(xml: &mut Xml, name: &str, value: &Value) {
     match value {
         Value::Object(members) => {
@@ -105,16 +109,10 @@ fn content(xml: &mut Xml, name: &str, value: &Value) {
         }
         Value::Array(items) => {
             for item in items {
-                // Only times are written otherwise than they are.
-                let name = if name == "Timestamps" {
-                    "Timestamp"
-                } else {
-                    ""
-                };
                 xml.element("member", |xml| content(xml, name, item));
             }
         }
-        Value::Number(seconds) if name.ends_with("Timestamp") || name.ends_with("Date") => {
+        Value::Number(seconds) if is_time(name) => {
             let millis = seconds.as_f64().unwrap_or_default() * 1e3;
             xml.escaped(&timestamp(millis as u64));
         }

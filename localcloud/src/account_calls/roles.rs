@@ -1,226 +1,310 @@
-//! IAM's roles that callers make, and their policies. They are kept and described; what a configured role may do is enforced
-//! by `iam`.
+//! IAM's roles: those of the configuration, which calls cannot change, and those that calls create.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use http::StatusCode;
-use serde_json::{Value, json};
-use uuid::Uuid;
+use serde_json::{Map, Value, json};
 
-use super::users::{AWS_POLICY, no_such_entity};
-use super::{Reply, invalid, required};
+use super::policies::{
+    Attached, Policies, already_exists, check_name, delete_conflict, document, limit_exceeded,
+    malformed, no_such_entity, page, path,
+};
+use super::{Reply, invalid, required, whole_number};
 use crate::clock::Millis;
 use crate::common_error::CommonError;
-use crate::iam::iam_arn;
+use crate::iam::{CreatedRole, Iam, iam_arn};
 
-const MAX_NAME_LENGTH: usize = 64;
-const MAX_ROLES: usize = 1_000;
+const MAX_ROLES: usize = 1000;
+const MAX_NAME: usize = 64;
+const MAX_TRUST: usize = 2048;
+/// The most characters of all inline policies of a role, without white space.
+const MAX_INLINE: usize = 10_240;
 
-/// The roles by name.
+/// The roles that calls created, by name.
 #[derive(Debug, Default)]
 pub struct Roles(BTreeMap<String, Role>);
 
 #[derive(Debug)]
 struct Role {
     id: String,
+    path: String,
     created: Millis,
-    description: String,
     trust: String,
-    /// The documents of the inline policies, by name.
+    description: Option<String>,
+    session_seconds: usize,
+    attached: Attached,
     inline: BTreeMap<String, String>,
-    /// The ARNs of the attached policies.
-    attached: BTreeSet<String>,
+}
+
+/// What the calls of roles need beside the roles.
+pub struct Context<'a> {
+    pub iam: &'a Iam,
+    pub policies: &'a Policies,
+    pub now: Millis,
 }
 
 impl Roles {
-    pub fn create(&mut self, request: &Value, now: Millis) -> Reply {
+    /// Handles a call; `None` for an action that is not of roles.
+    pub fn call(&mut self, action: &str, request: &Value, context: &Context<'_>) -> Option<Reply> {
+        Some(match action {
+            "CreateRole" => self.create(request, context),
+            "ListRoles" => self.list(request, context),
+            "GetRole" => self.get(request, context),
+            "DeleteRole" => self.delete(request, context),
+            "AttachRolePolicy" => self.change(request, context, |role| {
+                let arn = required(request, "PolicyArn")?;
+                role.attached.attach(context.policies, arn, "PoliciesPerRole")
+            }),
+            "DetachRolePolicy" => self.change(request, context, |role| {
+                role.attached.detach(required(request, "PolicyArn")?)
+            }),
+            "PutRolePolicy" => {
+                self.change(request, context, |role| put_inline(role, request))
+            }
+            "DeleteRolePolicy" => self.change(request, context, |role| {
+                let name = required(request, "PolicyName")?;
+                let removed = role.inline.remove(name);
+                removed.map(|_| Value::Null).ok_or_else(|| no_inline(name))
+            }),
+            "UpdateAssumeRolePolicy" => self.change(request, context, |role| {
+                role.trust = document(request, "PolicyDocument", MAX_TRUST)?.to_owned();
+                Ok(Value::Null)
+            }),
+            "ListAttachedRolePolicies" => self.read(request, context, |role| {
+                role.map_or_else(|| Attached::default().list(request), |role| role.attached.list(request))
+            }),
+            "GetRolePolicy" => self.read(request, context, |role| {
+                let name = required(request, "PolicyName")?;
+                let document = role.and_then(|role| role.inline.get(name));
+                let document = document.ok_or_else(|| no_inline(name))?;
+                Ok(json!({
+                    "RoleName": request["RoleName"], "PolicyName": name, "PolicyDocument": percent_encoded(document),
+                }))
+            }),
+            "ListRolePolicies" => self.read(request, context, |role| {
+                let names = role.into_iter().flat_map(|role| role.inline.keys());
+                let names: Vec<Value> = names.map(|name| json!(name)).collect();
+                page(request, "PolicyNames", &names)
+            }),
+            _ => return None,
+        })
+    }
+
+    /// Returns the number of roles that a policy is attached to.
+    pub fn attachments(&self, arn: &str) -> usize {
+        let roles = self.0.values();
+        roles.filter(|role| role.attached.contains(arn)).count()
+    }
+
+    fn create(&mut self, request: &Value, context: &Context<'_>) -> Reply {
         let name = required(request, "RoleName")?;
-        let is_allowed =
-            |letter: char| letter.is_ascii_alphanumeric() || "+=,.@_-".contains(letter);
-        if name.len() > MAX_NAME_LENGTH || !name.chars().all(is_allowed) {
-            return Err(invalid(
-                "The specified value for roleName is invalid. It must contain only alphanumeric characters and/or the following: +=,.@_-",
-            ));
-        }
-        let trust = document(request, "AssumeRolePolicyDocument")?;
-        if self.0.contains_key(name) {
+        check_name(name, "roleName", MAX_NAME)?;
+        if context.iam.role_named(name).is_some() {
             let message = format!("Role with name {name} already exists.");
-            return Err(CommonError::new(
-                "EntityAlreadyExists",
-                StatusCode::CONFLICT,
-                message,
-            ));
+            return Err(already_exists(message));
         }
         if self.0.len() >= MAX_ROLES {
-            let message = format!("Cannot exceed quota for RolesPerAccount: {MAX_ROLES}");
-            return Err(CommonError::new(
-                "LimitExceeded",
-                StatusCode::CONFLICT,
-                message,
+            return Err(limit_exceeded("RolesPerAccount", MAX_ROLES));
+        }
+        let session_seconds = whole_number(request, "MaxSessionDuration")?.unwrap_or(3600);
+        if !(3600..=43_200).contains(&session_seconds) {
+            return Err(invalid(
+                "The parameter MaxSessionDuration is not from 3600 to 43200.",
             ));
         }
-        let id = Uuid::new_v4().simple().to_string().to_uppercase();
         let role = Role {
-            id: format!("AROA{}", &id[..17]),
-            created: now,
-            description: request["Description"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
-            trust,
+            id: crate::iam::role_id(name),
+            path: path(request)?.to_owned(),
+            created: context.now,
+            trust: document(request, "AssumeRolePolicyDocument", MAX_TRUST)?.to_owned(),
+            description: request["Description"].as_str().map(str::to_owned),
+            session_seconds,
+            attached: Attached::default(),
             inline: BTreeMap::new(),
-            attached: BTreeSet::new(),
         };
         let described = role.described(name);
+        role.publish(name, context)?;
         self.0.insert(name.to_owned(), role);
         Ok(json!({ "Role": described }))
     }
 
-    pub fn get(&mut self, request: &Value) -> Reply {
+    fn get(&self, request: &Value, context: &Context<'_>) -> Reply {
         let name = required(request, "RoleName")?;
-        Ok(json!({ "Role": self.role(request)?.described(name) }))
+        self.read(request, context, |role| {
+            let mut role = role.map_or_else(|| configured(name), |role| role.described(name));
+            role["RoleLastUsed"] = Value::Object(Map::new());
+            Ok(json!({ "Role": role }))
+        })
     }
 
-    pub fn list(&self) -> Reply {
-        let roles: Vec<_> = self
+    fn list(&self, request: &Value, context: &Context<'_>) -> Reply {
+        let prefix = request["PathPrefix"].as_str().unwrap_or("/");
+        let created = self
             .0
             .iter()
-            .map(|(name, role)| role.described(name))
-            .collect();
-        Ok(json!({ "Roles": roles, "IsTruncated": false }))
+            .map(|(name, role)| (name.as_str(), role.described(name)));
+        let configured = context
+            .iam
+            .configured_roles()
+            .map(|name| (name, configured(name)));
+        let roles: BTreeMap<&str, Value> = created.chain(configured).collect();
+        let in_path = |role: &Value| {
+            role["Path"]
+                .as_str()
+                .is_some_and(|path| path.starts_with(prefix))
+        };
+        let roles: Vec<Value> = roles.into_values().filter(in_path).collect();
+        page(request, "Roles", &roles)
     }
 
-    pub fn delete(&mut self, request: &Value) -> Reply {
+    fn delete(&mut self, request: &Value, context: &Context<'_>) -> Reply {
         let name = required(request, "RoleName")?;
-        let role = self.role(request)?;
-        let rest = [
-            ("delete policies", role.inline.is_empty()),
-            ("detach all policies", role.attached.is_empty()),
-        ];
-        if let Some((what, _)) = rest.iter().find(|(_, is_done)| !is_done) {
-            let message = format!("Cannot delete entity, must {what} first.");
-            return Err(CommonError::new(
-                "DeleteConflict",
-                StatusCode::CONFLICT,
-                message,
+        let role = self.created(name, context)?;
+        if !role.attached.is_empty() {
+            return Err(delete_conflict(
+                "Cannot delete entity, must detach all policies first.",
+            ));
+        }
+        if !role.inline.is_empty() {
+            return Err(delete_conflict(
+                "Cannot delete entity, must delete policies first.",
             ));
         }
         self.0.remove(name);
+        context.iam.remove_role(name);
         Ok(Value::Null)
     }
 
-    pub fn put_policy(&mut self, request: &Value) -> Reply {
-        let name = required(request, "PolicyName")?.to_owned();
-        let policy = document(request, "PolicyDocument")?;
-        self.role(request)?.inline.insert(name, policy);
-        Ok(Value::Null)
-    }
-
-    pub fn get_policy(&mut self, request: &Value) -> Reply {
-        let (name, role) = (
-            required(request, "PolicyName")?,
-            required(request, "RoleName")?,
-        );
-        let policy = self.role(request)?.inline.get(name);
-        let policy = policy.ok_or_else(|| no_inline_policy(name))?;
-        Ok(json!({ "RoleName": role, "PolicyName": name, "PolicyDocument": encoded(policy) }))
-    }
-
-    pub fn delete_policy(&mut self, request: &Value) -> Reply {
-        let name = required(request, "PolicyName")?;
-        let policy = self.role(request)?.inline.remove(name);
-        policy
-            .map(|_| Value::Null)
-            .ok_or_else(|| no_inline_policy(name))
-    }
-
-    pub fn list_policies(&mut self, request: &Value) -> Reply {
-        let names: Vec<_> = self.role(request)?.inline.keys().cloned().collect();
-        Ok(json!({ "PolicyNames": names, "IsTruncated": false }))
-    }
-
-    pub fn attach(&mut self, request: &Value) -> Reply {
-        let policy = required(request, "PolicyArn")?;
-        let role = self.role(request)?;
-        described_policy(policy)?;
-        role.attached.insert(policy.to_owned());
-        Ok(Value::Null)
-    }
-
-    pub fn detach(&mut self, request: &Value) -> Reply {
-        let policy = required(request, "PolicyArn")?;
-        if self.role(request)?.attached.remove(policy) {
-            Ok(Value::Null)
-        } else {
-            Err(no_such_entity(format!("Policy {policy} was not found.")))
+    /// Reads a role; `None` stands for one of the configuration.
+    fn read(
+        &self,
+        request: &Value,
+        context: &Context<'_>,
+        read: impl FnOnce(Option<&Role>) -> Reply,
+    ) -> Reply {
+        let name = required(request, "RoleName")?;
+        match self.0.get(name) {
+            None if context.iam.role_named(name).is_none() => Err(no_such_role(name)),
+            role => read(role),
         }
     }
 
-    pub fn list_attached(&mut self, request: &Value) -> Reply {
-        let attached = self.role(request)?.attached.iter();
-        let attached: Vec<_> = attached
-            .map(|arn| json!({ "PolicyName": name_of(arn), "PolicyArn": arn }))
-            .collect();
-        Ok(json!({ "AttachedPolicies": attached, "IsTruncated": false }))
-    }
-
-    fn role(&mut self, request: &Value) -> Result<&mut Role, CommonError> {
+    /// Changes a role, if its policies can be used afterwards.
+    fn change(
+        &mut self,
+        request: &Value,
+        context: &Context<'_>,
+        change: impl FnOnce(&mut Role) -> Reply,
+    ) -> Reply {
         let name = required(request, "RoleName")?;
-        let missing = || no_such_entity(format!("The role with name {name} cannot be found."));
-        self.0.get_mut(name).ok_or_else(missing)
+        let role = self.created(name, context)?;
+        let before = (role.attached.clone(), role.inline.clone());
+        let reply = change(role)?;
+        if let Err(error) = role.publish(name, context) {
+            (role.attached, role.inline) = before;
+            return Err(error);
+        }
+        Ok(reply)
     }
-}
 
-impl Role {
-    fn described(&self, name: &str) -> Value {
-        json!({
-            "Path": "/", "RoleName": name, "RoleId": self.id, "Arn": iam_arn("role", name),
-            "CreateDate": self.created / 1000, "AssumeRolePolicyDocument": encoded(&self.trust),
-            "Description": self.description, "MaxSessionDuration": 3600,
+    fn created(&mut self, name: &str, context: &Context<'_>) -> Result<&mut Role, CommonError> {
+        let is_configured = context.iam.role_named(name).is_some();
+        self.0.get_mut(name).ok_or_else(|| match is_configured {
+            true => {
+                let message =
+                    format!("The role {name} is of localcloud's configuration: change it there.");
+                CommonError::new("UnmodifiableEntity", StatusCode::BAD_REQUEST, message)
+            }
+            false => no_such_role(name),
         })
     }
 }
 
-/// Describes one of AWS's own policies, which are known by their names alone.
-pub fn get_managed_policy(request: &Value) -> Reply {
-    described_policy(required(request, "PolicyArn")?)
-}
-
-fn described_policy(arn: &str) -> Reply {
-    if arn.strip_prefix(AWS_POLICY).is_none_or(str::is_empty) {
-        return Err(no_such_entity(format!(
-            "Policy {arn} does not exist or is not attachable."
-        )));
+impl Role {
+    /// Puts its policies into force.
+    fn publish(&self, name: &str, context: &Context<'_>) -> Result<(), CommonError> {
+        let mut role = CreatedRole::new(name);
+        for (policy, document) in &self.inline {
+            role.policy(policy, document)?;
+        }
+        for arn in self.attached.arns() {
+            // What AWS's other policies allow is not known here: they allow nothing.
+            if let Some(document) = context.policies.document(arn) {
+                role.policy(arn, &document)?;
+            }
+        }
+        context.iam.put_role(role);
+        Ok(())
     }
-    Ok(json!({ "Policy": {
-        "PolicyName": name_of(arn), "Arn": arn, "Path": "/", "DefaultVersionId": "v1",
-        "AttachmentCount": 0, "IsAttachable": true, "CreateDate": 0, "UpdateDate": 0,
-    } }))
-}
 
-fn name_of(arn: &str) -> &str {
-    arn.rsplit('/').next().unwrap_or_default()
-}
-
-/// Returns a policy document of a request, which has to be JSON.
-fn document(request: &Value, name: &str) -> Result<String, CommonError> {
-    let text = required(request, name)?;
-    match serde_json::from_str::<Value>(text) {
-        Ok(Value::Object(_)) => Ok(text.to_owned()),
-        _ => Err(CommonError::new(
-            "MalformedPolicyDocument",
-            StatusCode::BAD_REQUEST,
-            "Syntax errors in policy.",
-        )),
+    fn described(&self, name: &str) -> Value {
+        let mut described = json!({
+            "Path": self.path, "RoleName": name, "RoleId": self.id,
+            "Arn": iam_arn("role", &format!("{}{name}", &self.path[1..])), "CreateDate": self.created / 1000,
+            "AssumeRolePolicyDocument": percent_encoded(&self.trust), "MaxSessionDuration": self.session_seconds,
+        });
+        if let Some(description) = &self.description {
+            described["Description"] = json!(description);
+        }
+        described
     }
 }
 
-/// Returns a document percent-encoded, as IAM returns it.
-fn encoded(document: &str) -> String {
-    let pair = serde_urlencoded::to_string([("", document)]).unwrap_or_default();
-    pair.trim_start_matches('=').replace('+', "%20")
+fn put_inline(role: &mut Role, request: &Value) -> Reply {
+    let name = required(request, "PolicyName")?;
+    check_name(name, "policyName", 128)?;
+    let text = document(request, "PolicyDocument", MAX_INLINE)?;
+    let other = role
+        .inline
+        .iter()
+        .filter(|(it, _)| *it != name)
+        .map(|(_, text)| text.as_str());
+    let characters = other.chain([text]).flat_map(str::chars);
+    if characters.filter(|letter| !letter.is_whitespace()).count() > MAX_INLINE {
+        return Err(limit_exceeded("RolePolicySize", MAX_INLINE));
+    }
+    role.inline.insert(name.to_owned(), text.to_owned());
+    Ok(Value::Null)
 }
 
-fn no_inline_policy(name: &str) -> CommonError {
+/// Describes a role of the configuration, which instances have.
+fn configured(name: &str) -> Value {
+    let trust = json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow", "Principal": { "Service": ["ec2.amazonaws.com", "lambda.amazonaws.com"] }, "Action": "sts:AssumeRole",
+        }],
+    });
+    json!({
+        "Path": "/", "RoleName": name, "RoleId": crate::iam::role_id(name), "Arn": iam_arn("role", name),
+        "CreateDate": 0, "AssumeRolePolicyDocument": percent_encoded(&trust.to_string()), "MaxSessionDuration": 3600,
+    })
+}
+
+fn no_such_role(name: &str) -> CommonError {
+    no_such_entity(format!("The role with name {name} cannot be found."))
+}
+
+fn no_inline(name: &str) -> CommonError {
     no_such_entity(format!("The role policy with name {name} cannot be found."))
+}
+
+/// Returns a document as IAM writes it: by RFC 3986.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(byte.into())
+            }
+            byte => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+impl From<crate::iam::PolicyError> for CommonError {
+    fn from(error: crate::iam::PolicyError) -> Self {
+        malformed(error.0)
+    }
 }

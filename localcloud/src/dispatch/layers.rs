@@ -96,10 +96,6 @@ fn check(iam: &Iam, services: &Services, call: &Call) -> Result<(), Denied> {
             // The call itself is refused.
             Err(_) => return Ok(()),
         },
-        Protocol::LogsJson => {
-            let request = serde_json::from_slice(body).unwrap_or_default();
-            vec![services.logs.access(action, &request)]
-        }
         Protocol::Lambda => vec![services.lambda.access(parts, body)],
         protocol => {
             let (action, request) = account_request(protocol, parts, body);
