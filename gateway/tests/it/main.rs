@@ -17,4 +17,5 @@ mod scaler;
 mod several_fronts;
 mod stack;
 mod uploads;
+mod videos;
 mod worker;

@@ -1,0 +1,442 @@
+//! Clips: posted over HTTP, split by FFmpeg, recognized by simulated workers after the photos.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use platform::objects::{Metadata, Objects};
+use proto::v1::recognition_result::Outcome;
+use proto::v1::{
+    BoundingBox, FrameDone, FrameFace, FrameFaces, Recognition, RecognitionJob, RecognitionResult,
+    VideoClaim,
+};
+use proto::{JobId, VideoKeys};
+use serde_json::Value;
+use testkit::{LocalCloud, eventually};
+use tokio::task::JoinHandle;
+
+use crate::photos::photo;
+use crate::stack::{Answer, Stack};
+use crate::worker::recognized;
+
+/// A clip of so many seconds, ten frames each.
+pub fn clip(seconds: u32) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("clip.mp4");
+    let source = format!("testsrc=duration={seconds}:size=160x120:rate=10");
+    run_ffmpeg(&["-f", "lavfi", "-i", &source], &file);
+    std::fs::read(file).unwrap()
+}
+
+/// A clip without pictures.
+fn sound() -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sound.mp4");
+    run_ffmpeg(&["-f", "lavfi", "-i", "sine=duration=1"], &file);
+    std::fs::read(file).unwrap()
+}
+
+fn run_ffmpeg(arguments: &[&str], file: &std::path::Path) {
+    let made = std::process::Command::new("ffmpeg")
+        .args(["-v", "error", "-nostdin"])
+        .args(arguments)
+        .arg(file)
+        .status();
+    let made = made.expect("FFmpeg is installed: scripts/setup does it");
+    assert!(made.success());
+}
+
+impl Stack {
+    /// Posts a clip with these query parameters.
+    pub async fn post_clip(&self, query: &str, file_name: &str, clip: Vec<u8>) -> Answer {
+        self.post_clip_with(query, file_name, clip, &[]).await
+    }
+
+    pub async fn post_clip_with(
+        &self,
+        query: &str,
+        file_name: &str,
+        clip: Vec<u8>,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let part = reqwest::multipart::Part::bytes(clip).file_name(file_name.to_owned());
+        let form = reqwest::multipart::Form::new().part("inputFile", part);
+        let url = format!("{}/v1/videos{query}", self.url);
+        let mut request = self.client.post(url).multipart(form);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Answer::of(request).await
+    }
+
+    pub async fn video(&self, id: &str) -> Value {
+        let url = format!("{}/v1/videos/{id}", self.url);
+        let answer = Answer::of(self.client.get(url)).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        serde_json::from_str(&answer.body).unwrap()
+    }
+
+    /// Waits until the clip has this state, and returns it.
+    async fn until_video(&self, id: &str, state: &str) -> Value {
+        eventually(&format!("the clip is {state}"), || async {
+            let found = self.video(id).await;
+            let now = found["state"].as_str().unwrap().to_owned();
+            assert!(now != "failed" || state == now, "{found}");
+            now == state
+        })
+        .await;
+        self.video(id).await
+    }
+
+    fn out_bucket(&self) -> Objects {
+        let names = &self.deployment.names;
+        self.deployment.aws.objects(names.out_bucket())
+    }
+
+    /// The keys of a clip's objects in the in-bucket, without its folder.
+    async fn files_of(&self, id: &str) -> Vec<String> {
+        let keys = self.photos().await;
+        let folder = format!("videos/{id}/");
+        let files = keys.iter().filter_map(|key| key.strip_prefix(&folder));
+        files.map(str::to_owned).collect()
+    }
+}
+
+/// The id of an accepted clip.
+#[track_caller]
+fn accepted(answer: &Answer) -> String {
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    let body: Value = serde_json::from_str(&answer.body).unwrap();
+    let id = body["id"].as_str().unwrap().to_owned();
+    assert_eq!(answer.header("location"), format!("/v1/videos/{id}"));
+    assert_eq!(body["state"], "splitting");
+    id
+}
+
+/// A worker that does one job at a time. Ada is on the frames of the first two and a half seconds, then Ben.
+struct OneAtATime {
+    /// In order: the frame's number, or nothing for a photo.
+    jobs: Arc<Mutex<Vec<Option<u32>>>>,
+    task: JoinHandle<()>,
+}
+
+impl OneAtATime {
+    /// Ends after `most` jobs.
+    async fn start(stack: &Stack, most: usize) -> Self {
+        let requests = stack.queue(stack.deployment.names.request_queue()).await;
+        let (aws, results) = (stack.deployment.aws.clone(), stack.out_bucket());
+        let jobs = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&jobs);
+        let task = tokio::spawn(async move {
+            let mut done = 0;
+            while done < most {
+                let wait = Duration::from_secs(1);
+                let Some(message) = requests.receive(1, wait).await.unwrap().pop() else {
+                    continue;
+                };
+                done += 1;
+                let job: RecognitionJob = proto::decode(&message.body).unwrap();
+                assert!(message.body.len() <= 1024, "{}", message.body);
+                let frame = job.frame.as_ref().map(|frame| frame.frame);
+                log.lock().unwrap().push(frame);
+                let reply = match &job.frame {
+                    None => recognized(&job, "somebody"),
+                    Some(_) => see(&job, &results).await,
+                };
+                let replies = aws.queue(&job.reply_queue).await.unwrap();
+                replies.send(reply).await.unwrap();
+                requests.delete(&message.receipt_handle).await.unwrap();
+            }
+        });
+        Self { jobs, task }
+    }
+
+    fn jobs(&self) -> Vec<Option<u32>> {
+        self.jobs.lock().unwrap().clone()
+    }
+
+    /// How many frames were done.
+    fn frames(&self) -> usize {
+        self.jobs().iter().flatten().count()
+    }
+}
+
+impl Drop for OneAtATime {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Stores the faces of a frame, and returns the reply.
+async fn see(job: &RecognitionJob, results: &Objects) -> String {
+    let frame = job.frame.as_ref().unwrap();
+    let (name, embedding) = if frame.at_seconds < 2.5 {
+        ("ada", vec![1.0, 0.0])
+    } else {
+        ("ben", vec![0.0, 1.0])
+    };
+    let faces = FrameFaces {
+        frame: frame.frame,
+        at_seconds: frame.at_seconds,
+        faces: vec![FrameFace {
+            recognition: Some(Recognition {
+                name: name.to_owned(),
+                nearest_name: name.to_owned(),
+                distance: 0.4,
+                threshold: 1.0,
+                confidence: 0.99,
+                r#box: Some(BoundingBox {
+                    left: 40.0,
+                    top: 30.0,
+                    right: 100.0,
+                    bottom: 90.0,
+                }),
+                ..Recognition::default()
+            }),
+            embedding,
+        }],
+        model: "simulated".to_owned(),
+    };
+    let body = proto::encode(&faces).into();
+    let put = results.put(&frame.faces_key, body, Metadata::new());
+    put.await.unwrap();
+    proto::encode(&RecognitionResult {
+        job_id: job.job_id.clone(),
+        outcome: Some(Outcome::Frame(FrameDone { faces: 1 })),
+        timings: None,
+        instance_id: "i-simulated".to_owned(),
+    })
+}
+
+/// The tracks of a timeline as name, from, to.
+fn tracks(video: &Value) -> Vec<(String, f64, f64)> {
+    let tracks = video["timeline"]["tracks"].as_array().unwrap().iter();
+    let seconds = |track: &Value, key| track[key].as_f64().unwrap_or_default();
+    tracks
+        .map(|track| {
+            let name = track["name"].as_str().unwrap().to_owned();
+            let (from, to) = (seconds(track, "fromSeconds"), seconds(track, "toSeconds"));
+            (name, from, to)
+        })
+        .collect()
+}
+
+#[track_caller]
+fn assert_ada_then_ben(video: &Value) {
+    let tracks = tracks(video);
+    assert_eq!(tracks.len(), 2, "{video}");
+    let (ada, ben) = (&tracks[0], &tracks[1]);
+    assert_eq!((ada.0.as_str(), ben.0.as_str()), ("ada", "ben"));
+    for (found, expected) in [(ada.1, 0.0), (ada.2, 2.5), (ben.1, 2.5), (ben.2, 5.0)] {
+        assert!((found - expected).abs() <= 0.5, "{found} {expected} {video}");
+    }
+}
+
+#[tokio::test]
+async fn a_clip_becomes_a_timeline_and_its_frames_are_deleted() {
+    let stack = Stack::start().await;
+    let _worker = OneAtATime::start(&stack, usize::MAX).await;
+    let answer = stack.post_clip("?fps=4", "holiday.MP4", clip(5)).await;
+    let id = accepted(&answer);
+    let video = stack.until_video(&id, "done").await;
+    assert_eq!(video["file_name"], "holiday.MP4");
+    assert_eq!(video["frames"], 20, "{video}");
+    assert_eq!((&video["frames_done"], &video["frames_failed"]), (&20.into(), &0.into()));
+    assert_eq!(video["timeline"]["clip"], "holiday.MP4");
+    assert_eq!(video["timeline"]["frames"], 20);
+    assert_ada_then_ben(&video);
+    eventually("the frames are deleted", || async {
+        stack.files_of(&id).await == ["clip.MP4", "video.json"]
+    })
+    .await;
+    eventually("the claim is deleted", || async { stack.photos().await.len() == 2 }).await;
+    let demand = stack.until_demand(|demand| demand.waiting_frames == 0).await;
+    assert_eq!((demand.frames_done_total, demand.accepted_total), (20, 0));
+    let results = stack.out_bucket().keys().await.unwrap();
+    assert_eq!(results.len(), 21, "{results:?}");
+    assert!(results.contains(&format!("videos/{id}/timeline.json")));
+    let unknown = format!("{}/v1/videos/{}", stack.url, JobId::random());
+    let unknown = Answer::of(stack.client.get(unknown)).await;
+    unknown.assert_refused(404, "there is no clip of this id");
+}
+
+#[tokio::test]
+async fn photos_go_before_the_frames_that_wait() {
+    let stack = Stack::start().await;
+    let answer = stack.post_clip("?fps=10", "a.mp4", clip(6)).await;
+    let id = accepted(&answer);
+    let demand = stack.until_demand(|demand| demand.waiting_frames == 60).await;
+    assert_eq!(demand.unanswered, 0, "frames are demand of their own");
+    let photos = (0..20).map(|seed| {
+        let stack = &stack;
+        async move {
+            let answer = stack.post(&format!("{seed}.jpg"), &photo(seed)).await;
+            answer.assert_recognized(&format!("{seed}:somebody"));
+        }
+    });
+    let served = async {
+        stack.until_demand(|demand| demand.unanswered == 20).await;
+        let worker = OneAtATime::start(&stack, usize::MAX).await;
+        stack.until_demand(|demand| demand.unanswered == 0).await;
+        worker
+    };
+    let (_, worker) = tokio::join!(futures::future::join_all(photos), served);
+    let jobs = worker.jobs();
+    let last_photo = jobs.iter().rposition(Option::is_none).unwrap();
+    // One frame was on the queue before the photos came, and one follows the last of them.
+    assert!(jobs[..last_photo].iter().flatten().count() <= 2, "{jobs:?}");
+
+    // While frames are done, a photo waits for the frame in work, and for those on the queue: one worker may have two.
+    eventually("frames are done", || async { worker.frames() >= 5 }).await;
+    let before = worker.jobs().len();
+    let answer = stack.post("late.jpg", &photo(77)).await;
+    answer.assert_recognized("late:somebody");
+    let jobs = worker.jobs();
+    let position = before + jobs[before..].iter().position(Option::is_none).unwrap();
+    let asked = stack.video(&id).await;
+    assert!(jobs.len() < 81, "frames waited: {asked}");
+    // Frames that were done between the count and the arrival of the photo are few as well.
+    assert!(position - before <= 20, "{jobs:?}");
+    let video = stack.until_video(&id, "done").await;
+    assert_eq!(video["frames_done"], 60);
+}
+
+#[tokio::test]
+async fn another_front_finishes_a_clip_without_repeating_frames() {
+    let cloud = LocalCloud::start(localcloud::Config::default()).await;
+    let mut first = Stack::in_cloud(&cloud.url, |_, _| {}).await;
+    first.until_ready().await;
+    let answer = first.post_clip("?fps=4", "a.mp4", clip(5)).await;
+    let id = accepted(&answer);
+    let worker = OneAtATime::start(&first, 7).await;
+    eventually("some frames are done", || async {
+        first.video(&id).await["frames_done"] == 7
+    })
+    .await;
+    first.stop_front.cancel();
+    (&mut first.front_ended).await.unwrap().unwrap();
+
+    // It is as if the front had died: its claim is there, and nothing renews it.
+    let video: JobId = id.parse().unwrap();
+    let dead = VideoClaim {
+        video_id: id.clone(),
+        owner: "test-resp-queue-of-the-dead".to_owned(),
+        renewals: 9,
+    };
+    let claim = VideoKeys { video }.claim();
+    let put = first.in_bucket().put(&claim, proto::encode(&dead).into(), Metadata::new());
+    put.await.unwrap();
+    let second = Stack::in_cloud(&cloud.url, |front, _| {
+        front.videos.clip_lease = Duration::from_secs(2);
+    })
+    .await;
+    second.until_ready().await;
+    let found = second.video(&id).await;
+    assert_eq!(found["state"], "recognizing", "any front tells the progress");
+    assert_eq!(found["frames_done"], 7);
+    let rest = OneAtATime::start(&second, usize::MAX).await;
+    let video = second.until_video(&id, "done").await;
+    assert_ada_then_ben(&video);
+    assert_eq!((&video["frames_done"], &video["frames_failed"]), (&20.into(), &0.into()));
+    // The frame that was on the queue when the first front ended is done twice.
+    let mut frames: Vec<u32> = rest.jobs().into_iter().flatten().collect();
+    frames.sort_unstable();
+    let done_before: Vec<u32> = worker.jobs().into_iter().flatten().collect();
+    let repeated = frames.iter().filter(|frame| done_before.contains(frame));
+    assert_eq!(repeated.count(), 0, "{frames:?} {done_before:?}");
+    frames.dedup();
+    assert_eq!(frames.len(), 13, "{frames:?}");
+}
+
+#[tokio::test]
+async fn a_clip_that_its_front_gives_up_at_shutdown_is_taken_over_at_once() {
+    let cloud = LocalCloud::start(localcloud::Config::default()).await;
+    let mut first = Stack::in_cloud(&cloud.url, |_, _| {}).await;
+    first.until_ready().await;
+    let answer = first.post_clip("?fps=2", "a.mp4", clip(5)).await;
+    let id = accepted(&answer);
+    first.until_demand(|demand| demand.waiting_frames == 10).await;
+    first.stop_front.cancel();
+    (&mut first.front_ended).await.unwrap().unwrap();
+    let second = Stack::in_cloud(&cloud.url, |front, _| {
+        // A claim would not become stale within the test.
+        front.videos.clip_lease = Duration::from_secs(3_600);
+    })
+    .await;
+    second.until_ready().await;
+    let _worker = OneAtATime::start(&second, usize::MAX).await;
+    let video = second.until_video(&id, "done").await;
+    assert_eq!(video["frames_done"], 10);
+}
+
+#[tokio::test]
+async fn files_that_are_no_clips_are_refused_and_leave_nothing() {
+    let stack = Stack::configured(|front, http| {
+        front.videos.limits.max_clip_bytes = 200_000;
+        http.max_clip_bytes = 300_000;
+    })
+    .await;
+    let short = clip(1);
+    let text = b"hello, this is no clip".to_vec();
+    for (query, name, body, status, reason) in [
+        ("", "a.mp4", text, 400, ""),
+        ("", "a.mp4", photo(1)[..20].to_vec(), 400, ""),
+        ("", "a.mp4", sound(), 400, ""),
+        ("", "a.mp4", Vec::new(), 400, "empty"),
+        ("", "../a.mp4", short.clone(), 400, "'/'"),
+        ("?fps=0.0001", "", short.clone(), 400, "no file name"),
+        ("?fps=-1", "a.mp4", short.clone(), 400, "frames a second"),
+        ("?fps=x", "a.mp4", short.clone(), 400, "numbers"),
+        ("?scene=2", "a.mp4", short.clone(), 400, "from 0 to 1"),
+        ("", "a.mp4", vec![0; 250_000], 413, "larger than 200000 bytes"),
+        ("", "a.mp4", vec![0; 350_000], 413, "larger than 300000 bytes"),
+        ("", "a.mp4", vec![0; 900_000], 413, "larger than 300000 bytes"),
+    ] {
+        let answer = stack.post_clip(query, name, body).await;
+        answer.assert_refused(status, reason);
+    }
+    let json = [("accept", "application/json")];
+    let sound = stack.post_clip_with("", "a.mp4", sound(), &json).await;
+    let sound: Value = serde_json::from_str(&sound.body).unwrap();
+    assert_eq!(sound["error"]["code"], "not_a_clip", "{sound}");
+    let form = reqwest::multipart::Form::new()
+        .part("inputFile", reqwest::multipart::Part::bytes(short).file_name("a.mp4"))
+        .text("fps", "3");
+    let url = format!("{}/v1/videos", stack.url);
+    let late = Answer::of(stack.client.post(&url).multipart(form)).await;
+    late.assert_refused(400, "have to precede inputFile");
+    let without = reqwest::multipart::Form::new().text("fps", "3");
+    let without = Answer::of(stack.client.post(&url).multipart(without)).await;
+    without.assert_refused(400, "no part inputFile");
+    let wrong = Answer::of(stack.client.get(&url)).await;
+    wrong.assert_refused_without_id(405, "send clips by POST");
+    stack.assert_left_behind(&[]).await;
+}
+
+#[tokio::test]
+async fn clips_beyond_the_limit_get_429_until_one_is_done() {
+    let stack = Stack::configured(|front, _| front.videos.max_clips = 1).await;
+    let first = accepted(&stack.post_clip("", "a.mp4", clip(1)).await);
+    let refused = stack.post_clip("", "b.mp4", clip(1)).await;
+    refused.assert_refused(429, "too many clips");
+    assert_eq!(refused.header("retry-after"), "2");
+    let _worker = OneAtATime::start(&stack, usize::MAX).await;
+    stack.until_video(&first, "done").await;
+    eventually("the next clip is accepted", || async {
+        stack.post_clip("", "b.mp4", clip(1)).await.status == 202
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_stores_nothing() {
+    let stack = Stack::start().await;
+    let body = b"--x\r\nContent-Disposition: form-data; name=inputFile; filename=a.mp4\r\n\r\n".to_vec();
+    let whole = [&body[..], &clip(1)].concat();
+    let url = format!("{}/v1/videos", stack.url);
+    let request = stack.client.post(&url);
+    let request = request.header("content-type", "multipart/form-data; boundary=x");
+    // The closing boundary is missing.
+    let answer = Answer::of(request.body(whole)).await;
+    answer.assert_refused(400, "damaged");
+    stack.assert_left_behind(&[]).await;
+}
