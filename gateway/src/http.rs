@@ -87,7 +87,7 @@ pub struct Config {
         long,
         env = "MUSTER_MAX_CLIP_BYTES",
         value_name = "BYTES",
-        default_value = "268435456"
+        default_value = "1073741824"
     )]
     pub max_clip_bytes: u64,
     /// Longest time of a clip's upload

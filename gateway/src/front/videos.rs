@@ -53,12 +53,7 @@ mod store;
 #[command(next_help_heading = "Clips")]
 pub struct VideoArgs {
     /// Clips in work at once. Further ones are refused with RESOURCE_EXHAUSTED before they are read
-    #[arg(
-        long,
-        env = "MUSTER_MAX_CLIPS",
-        value_name = "N",
-        default_value = "8"
-    )]
+    #[arg(long, env = "MUSTER_MAX_CLIPS", value_name = "N", default_value = "4")]
     pub max_clips: usize,
     /// Folder for clips while FFmpeg reads them. It needs room for --max-clips clips and their frames
     #[arg(long, env = "MUSTER_CLIP_FOLDER", value_name = "DIR", default_value_os_t = std::env::temp_dir())]
@@ -139,7 +134,7 @@ impl Videos {
 
     /// Finds FFmpeg each time, so that one that is installed later is found.
     fn ffmpeg(&self) -> Result<Ffmpeg, RequestError> {
-        Ffmpeg::find(self.options.limits.clone()).map_err(|error| refused_by_ffmpeg(&error))
+        Ffmpeg::find(self.options.limits).map_err(|error| refused_by_ffmpeg(&error))
     }
 
     /// Takes over the clips of fronts that are gone, until `stop`.

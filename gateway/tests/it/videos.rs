@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use platform::access::{Keys, Role};
 use platform::objects::{Metadata, Objects};
 use proto::v1::recognition_result::Outcome;
 use proto::v1::{
-    BoundingBox, FrameDone, FrameFace, FrameFaces, Recognition, RecognitionJob, RecognitionResult,
-    VideoClaim,
+    BoundingBox, FailureCode, FrameDone, FrameFace, FrameFaces, Recognition, RecognitionJob,
+    RecognitionResult, VideoClaim,
 };
 use proto::{JobId, VideoKeys};
 use serde_json::Value;
@@ -16,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::photos::photo;
 use crate::stack::{Answer, Stack};
-use crate::worker::recognized;
+use crate::worker::{Behavior, Worker, failed, recognized};
 
 /// A clip of so many seconds, ten frames each.
 pub fn clip(seconds: u32) -> Vec<u8> {
@@ -227,7 +228,10 @@ fn assert_ada_then_ben(video: &Value) {
     let (ada, ben) = (&tracks[0], &tracks[1]);
     assert_eq!((ada.0.as_str(), ben.0.as_str()), ("ada", "ben"));
     for (found, expected) in [(ada.1, 0.0), (ada.2, 2.5), (ben.1, 2.5), (ben.2, 5.0)] {
-        assert!((found - expected).abs() <= 0.5, "{found} {expected} {video}");
+        assert!(
+            (found - expected).abs() <= 0.5,
+            "{found} {expected} {video}"
+        );
     }
 }
 
@@ -240,7 +244,10 @@ async fn a_clip_becomes_a_timeline_and_its_frames_are_deleted() {
     let video = stack.until_video(&id, "done").await;
     assert_eq!(video["file_name"], "holiday.MP4");
     assert_eq!(video["frames"], 20, "{video}");
-    assert_eq!((&video["frames_done"], &video["frames_failed"]), (&20.into(), &0.into()));
+    assert_eq!(
+        (&video["frames_done"], &video["frames_failed"]),
+        (&20.into(), &0.into())
+    );
     assert_eq!(video["timeline"]["clip"], "holiday.MP4");
     assert_eq!(video["timeline"]["frames"], 20);
     assert_ada_then_ben(&video);
@@ -248,8 +255,13 @@ async fn a_clip_becomes_a_timeline_and_its_frames_are_deleted() {
         stack.files_of(&id).await == ["clip.MP4", "video.json"]
     })
     .await;
-    eventually("the claim is deleted", || async { stack.photos().await.len() == 2 }).await;
-    let demand = stack.until_demand(|demand| demand.waiting_frames == 0).await;
+    eventually("the claim is deleted", || async {
+        stack.photos().await.len() == 2
+    })
+    .await;
+    let demand = stack
+        .until_demand(|demand| demand.waiting_frames == 0)
+        .await;
     assert_eq!((demand.frames_done_total, demand.accepted_total), (20, 0));
     let results = stack.out_bucket().keys().await.unwrap();
     assert_eq!(results.len(), 21, "{results:?}");
@@ -264,7 +276,9 @@ async fn photos_go_before_the_frames_that_wait() {
     let stack = Stack::start().await;
     let answer = stack.post_clip("?fps=10", "a.mp4", clip(6)).await;
     let id = accepted(&answer);
-    let demand = stack.until_demand(|demand| demand.waiting_frames == 60).await;
+    let demand = stack
+        .until_demand(|demand| demand.waiting_frames == 60)
+        .await;
     assert_eq!(demand.unanswered, 0, "frames are demand of their own");
     let photos = (0..20).map(|seed| {
         let stack = &stack;
@@ -323,7 +337,9 @@ async fn another_front_finishes_a_clip_without_repeating_frames() {
         renewals: 9,
     };
     let claim = VideoKeys { video }.claim();
-    let put = first.in_bucket().put(&claim, proto::encode(&dead).into(), Metadata::new());
+    let put = first
+        .in_bucket()
+        .put(&claim, proto::encode(&dead).into(), Metadata::new());
     put.await.unwrap();
     let second = Stack::in_cloud(&cloud.url, |front, _| {
         front.videos.clip_lease = Duration::from_secs(2);
@@ -331,12 +347,18 @@ async fn another_front_finishes_a_clip_without_repeating_frames() {
     .await;
     second.until_ready().await;
     let found = second.video(&id).await;
-    assert_eq!(found["state"], "recognizing", "any front tells the progress");
+    assert_eq!(
+        found["state"], "recognizing",
+        "any front tells the progress"
+    );
     assert_eq!(found["frames_done"], 7);
     let rest = OneAtATime::start(&second, usize::MAX).await;
     let video = second.until_video(&id, "done").await;
     assert_ada_then_ben(&video);
-    assert_eq!((&video["frames_done"], &video["frames_failed"]), (&20.into(), &0.into()));
+    assert_eq!(
+        (&video["frames_done"], &video["frames_failed"]),
+        (&20.into(), &0.into())
+    );
     // The frame that was on the queue when the first front ended is done twice.
     let mut frames: Vec<u32> = rest.jobs().into_iter().flatten().collect();
     frames.sort_unstable();
@@ -354,7 +376,9 @@ async fn a_clip_that_its_front_gives_up_at_shutdown_is_taken_over_at_once() {
     first.until_ready().await;
     let answer = first.post_clip("?fps=2", "a.mp4", clip(5)).await;
     let id = accepted(&answer);
-    first.until_demand(|demand| demand.waiting_frames == 10).await;
+    first
+        .until_demand(|demand| demand.waiting_frames == 10)
+        .await;
     first.stop_front.cancel();
     (&mut first.front_ended).await.unwrap().unwrap();
     let second = Stack::in_cloud(&cloud.url, |front, _| {
@@ -387,9 +411,27 @@ async fn files_that_are_no_clips_are_refused_and_leave_nothing() {
         ("?fps=-1", "a.mp4", short.clone(), 400, "frames a second"),
         ("?fps=x", "a.mp4", short.clone(), 400, "numbers"),
         ("?scene=2", "a.mp4", short.clone(), 400, "from 0 to 1"),
-        ("", "a.mp4", vec![0; 250_000], 413, "larger than 200000 bytes"),
-        ("", "a.mp4", vec![0; 350_000], 413, "larger than 300000 bytes"),
-        ("", "a.mp4", vec![0; 900_000], 413, "larger than 300000 bytes"),
+        (
+            "",
+            "a.mp4",
+            vec![0; 250_000],
+            413,
+            "larger than 200000 bytes",
+        ),
+        (
+            "",
+            "a.mp4",
+            vec![0; 350_000],
+            413,
+            "larger than 300000 bytes",
+        ),
+        (
+            "",
+            "a.mp4",
+            vec![0; 900_000],
+            413,
+            "larger than 300000 bytes",
+        ),
     ] {
         let answer = stack.post_clip(query, name, body).await;
         answer.assert_refused(status, reason);
@@ -399,7 +441,10 @@ async fn files_that_are_no_clips_are_refused_and_leave_nothing() {
     let sound: Value = serde_json::from_str(&sound.body).unwrap();
     assert_eq!(sound["error"]["code"], "not_a_clip", "{sound}");
     let form = reqwest::multipart::Form::new()
-        .part("inputFile", reqwest::multipart::Part::bytes(short).file_name("a.mp4"))
+        .part(
+            "inputFile",
+            reqwest::multipart::Part::bytes(short).file_name("a.mp4"),
+        )
         .text("fps", "3");
     let url = format!("{}/v1/videos", stack.url);
     let late = Answer::of(stack.client.post(&url).multipart(form)).await;
@@ -430,7 +475,8 @@ async fn clips_beyond_the_limit_get_429_until_one_is_done() {
 #[tokio::test]
 async fn an_upload_that_breaks_off_stores_nothing() {
     let stack = Stack::start().await;
-    let body = b"--x\r\nContent-Disposition: form-data; name=inputFile; filename=a.mp4\r\n\r\n".to_vec();
+    let body =
+        b"--x\r\nContent-Disposition: form-data; name=inputFile; filename=a.mp4\r\n\r\n".to_vec();
     let whole = [&body[..], &clip(1)].concat();
     let url = format!("{}/v1/videos", stack.url);
     let request = stack.client.post(&url);
@@ -439,4 +485,74 @@ async fn an_upload_that_breaks_off_stores_nothing() {
     let answer = Answer::of(request.body(whole)).await;
     answer.assert_refused(400, "damaged");
     stack.assert_left_behind(&[]).await;
+}
+
+#[tokio::test]
+async fn clips_need_a_key_and_no_other_site() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut keys = Keys::default();
+    let shop = keys.add("shop", &[Role::Recognize], None).unwrap();
+    let operator = keys.add("operator", &[Role::Operate], None).unwrap();
+    keys.write(file.path()).unwrap();
+    let stack = Stack::configured(|front, http| {
+        front.server.access.api_keys = Some(file.path().to_owned());
+        http.access.api_keys = Some(file.path().to_owned());
+    })
+    .await;
+    let post =
+        async |headers: &[(&str, &str)]| stack.post_clip_with("", "a.mp4", clip(1), headers).await;
+    post(&[]).await.assert_refused(401, "an API key is needed");
+    let other = post(&[("x-api-key", operator.expose())]).await;
+    other.assert_refused(403, "lacks the role recognize");
+    let key = ("x-api-key", shop.expose());
+    let elsewhere = post(&[key, ("sec-fetch-site", "cross-site")]).await;
+    elsewhere.assert_refused(403, "other sites");
+    let id = accepted(&post(&[key]).await);
+    let url = format!("{}/v1/videos/{id}", stack.url);
+    let without = Answer::of(stack.client.get(&url)).await;
+    without.assert_refused(401, "an API key is needed");
+    let found = Answer::of(stack.client.get(&url).header(key.0, key.1)).await;
+    assert_eq!(found.status, 200, "{}", found.body);
+}
+
+/// A worker that cannot decode a frame says so, and another attempt would not help.
+#[tokio::test]
+async fn a_frame_that_no_worker_can_recognize_is_counted_and_the_clip_is_done() {
+    let stack = Stack::start().await;
+    let results = stack.out_bucket();
+    let id = accepted(&stack.post_clip("?fps=4", "a.mp4", clip(5)).await);
+    // The faces of every frame but the damaged one are there, as a worker would have stored them.
+    let video: JobId = id.parse().unwrap();
+    stack
+        .until_demand(|demand| demand.waiting_frames == 20)
+        .await;
+    for frame in (0..20).filter(|frame| *frame != 3) {
+        let faces = FrameFaces {
+            frame,
+            at_seconds: f64::from(frame) / 4.0,
+            ..FrameFaces::default()
+        };
+        let key = VideoKeys { video }.frame(frame).faces();
+        let put = results.put(&key, proto::encode(&faces).into(), Metadata::new());
+        put.await.unwrap();
+    }
+    let worker = Worker::start(&stack, |job| {
+        let frame = job.frame.as_ref().map_or(0, |frame| frame.frame);
+        match frame {
+            3 => Behavior::Send(vec![failed(job, FailureCode::DamagedImage, "damaged")]),
+            _ => Behavior::Send(vec![proto::encode(&RecognitionResult {
+                job_id: job.job_id.clone(),
+                outcome: Some(Outcome::Frame(FrameDone { faces: 0 })),
+                timings: None,
+                instance_id: "i-simulated".to_owned(),
+            })]),
+        }
+    });
+    let _worker = worker.await;
+    let video = stack.until_video(&id, "done").await;
+    assert_eq!(
+        (&video["frames_done"], &video["frames_failed"]),
+        (&19.into(), &1.into())
+    );
+    assert_eq!(video["timeline"]["framesWithoutFace"], 19);
 }

@@ -92,7 +92,9 @@ pub(crate) fn assess(
         memory.zero_since = None;
         // A restarted front has forgotten its requests, and one of several fronts may be cut off.
         return Assessment::Exact(match queue {
-            Some(queue) if is_neglected(timeouts, queue.value, unanswered + frames, queue.at, memory) => {
+            Some(queue)
+                if is_neglected(timeouts, queue.value, unanswered + frames, queue.at, memory) =>
+            {
                 queue.value.messages().saturating_sub(frames)
             }
             _ => unanswered,

@@ -165,7 +165,10 @@ impl Policy {
     #[must_use]
     pub fn video_workers(&self) -> u32 {
         let most = self.bounds.max_workers;
-        self.video.max_workers.unwrap_or((most / 2).max(1)).min(most)
+        self.video
+            .max_workers
+            .unwrap_or((most / 2).max(1))
+            .min(most)
     }
 
     /// Returns when the next window of the schedule begins or ends after `now`.

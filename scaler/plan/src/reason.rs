@@ -14,9 +14,17 @@ pub(crate) fn sentence(
 ) -> String {
     let mut sentence = cause(assessment);
     if frames.frames > 0 {
-        let _ = write!(sentence, ", and {} of clips", counted(frames.frames, "frame"));
+        let _ = write!(
+            sentence,
+            ", and {} of clips",
+            counted(frames.frames, "frame")
+        );
         if frames.is_bounded {
-            let _ = write!(sentence, " for at most {}", counted(frames.workers.into(), "worker"));
+            let _ = write!(
+                sentence,
+                " for at most {}",
+                counted(frames.workers.into(), "worker")
+            );
         }
     }
     let desired = plan.desired_workers;

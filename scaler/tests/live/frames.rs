@@ -20,7 +20,11 @@ async fn frames_start_workers_up_to_their_bound_and_photos_start_the_others() {
     let status = stage.status().await;
     let plan = status.plan.unwrap();
     assert_eq!(plan.desired_workers, 2, "{plan:?}");
-    assert!(plan.reason.contains("1000 frames of clips for at most 2 workers"), "{plan:?}");
+    assert!(
+        plan.reason
+            .contains("1000 frames of clips for at most 2 workers"),
+        "{plan:?}"
+    );
     let observation = status.observation.unwrap();
     assert_eq!(observation.front.unwrap().waiting_frames, 1_000);
     let policy = status.policy.unwrap();
@@ -37,7 +41,10 @@ async fn frames_start_workers_up_to_their_bound_and_photos_start_the_others() {
     stage.frames(0);
     until_listed(&stage, PowerState::Stopped, 5).await;
     let totals = stage.status().await.totals.unwrap();
-    assert_eq!((totals.busy_workers_stopped, totals.silent_workers_stopped), (0, 0));
+    assert_eq!(
+        (totals.busy_workers_stopped, totals.silent_workers_stopped),
+        (0, 0)
+    );
 }
 
 #[tokio::test]

@@ -391,7 +391,10 @@ async fn start_cloud(ec2: localcloud::Ec2Faults, processes: &std::path::Path) ->
     LocalCloud::start(config).await
 }
 
-async fn start_front(demand: watch::Receiver<DemandUpdate>, shutdown: &CancellationToken) -> String {
+async fn start_front(
+    demand: watch::Receiver<DemandUpdate>,
+    shutdown: &CancellationToken,
+) -> String {
     let (listener, url) = listen().await;
     let service = DemandServer::new(Front { demand });
     let serving = Server::builder()

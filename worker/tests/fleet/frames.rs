@@ -60,7 +60,10 @@ async fn all_faces_of_a_frame_are_stored_and_a_repetition_stores_the_same() {
     for _ in 0..2 {
         let id = bench.send(frame_job(keys, 7)).await;
         let result = bench.reply().await;
-        assert_eq!((&result.job_id, result.instance_id.as_str()), (&id, "i-test"));
+        assert_eq!(
+            (&result.job_id, result.instance_id.as_str()),
+            (&id, "i-test")
+        );
         let Some(Outcome::Frame(done)) = result.outcome else {
             panic!("expected a frame, got {result:?}");
         };
@@ -68,15 +71,23 @@ async fn all_faces_of_a_frame_are_stored_and_a_repetition_stores_the_same() {
         found.push(bench.faces(keys, 7).await);
     }
     assert_eq!((found[0].frame, found[0].at_seconds), (7, 3.5));
-    let mut names: Vec<_> = found[0].faces.iter().map(|face| {
-        assert!(!face.embedding.is_empty());
-        face.recognition.as_ref().unwrap().name.as_str()
-    }).collect();
+    let mut names: Vec<_> = found[0]
+        .faces
+        .iter()
+        .map(|face| {
+            assert!(!face.embedding.is_empty());
+            face.recognition.as_ref().unwrap().name.as_str()
+        })
+        .collect();
     names.sort_unstable();
     assert_eq!(names, ["elton_john", "madonna"]);
     assert_eq!(found[0], found[1]);
     bench.drained().await;
-    assert_eq!(bench.results.keys().await.unwrap().len(), 1, "one object a frame");
+    assert_eq!(
+        bench.results.keys().await.unwrap().len(),
+        1,
+        "one object a frame"
+    );
     worker.stop().await;
 }
 

@@ -41,7 +41,10 @@ impl Claim {
         };
         match claim.write(&Condition::Absent, owner).await? {
             true => Ok(claim),
-            false => Err(RequestError::new(ErrorCode::Internal, "the clip's id is taken")),
+            false => Err(RequestError::new(
+                ErrorCode::Internal,
+                "the clip's id is taken",
+            )),
         }
     }
 
@@ -162,7 +165,10 @@ impl OtherClaims {
                 renewals: 0,
                 etag: found.etag.clone(),
             };
-            if claim.write(&Condition::Unchanged(found.etag), owner).await? {
+            if claim
+                .write(&Condition::Unchanged(found.etag), owner)
+                .await?
+            {
                 self.0.remove(&video);
                 taken.push((video, claim));
             }

@@ -20,7 +20,7 @@ use super::refusal::{failure_of, is_at_fault, refused_by_ffmpeg};
 use crate::error::{ErrorCode, RequestError};
 use crate::metric;
 
-/// Attempts at a frame before it counts as failed. Each may be received five times.
+/// Attempts at a frame before it counts as failed.
 const FRAME_ATTEMPTS: u32 = 3;
 /// Attempts at a step that fails on this machine, as when the disk is full.
 const LOCAL_ATTEMPTS: u32 = 3;
@@ -166,6 +166,8 @@ impl Videos {
             }
             let reply = sent.reply(deadline).await;
             drop(place);
+            // It was received five times, and may have ended as many workers.
+            let is_dead = matches!(reply, Some(Err(_)));
             let error = match reply {
                 Some(Ok((Outcome::Frame(_), _))) => {
                     metric::FRAMES.of("done").increment(1);
@@ -178,7 +180,7 @@ impl Videos {
                 Some(Err(error)) => error,
                 None => RequestError::new(ErrorCode::DeadlineExceeded, "no worker replied"),
             };
-            let is_last = attempt == FRAME_ATTEMPTS || error.code.is_bad_photo();
+            let is_last = attempt == FRAME_ATTEMPTS || is_dead || error.code.is_bad_photo();
             let outcome = if is_last { "failed" } else { "retried" };
             metric::FRAMES.of(outcome).increment(1);
             tracing::warn!(video_id = %clip.video, frame, attempt, %error, "a frame was not recognized");

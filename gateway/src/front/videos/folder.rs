@@ -45,5 +45,8 @@ impl Drop for ClipFolder {
 
 pub fn failed(error: &std::io::Error) -> RequestError {
     tracing::error!(%error, "a clip cannot be kept on this machine");
-    RequestError::new(ErrorCode::Internal, "front cannot keep the clip on its disk")
+    RequestError::new(
+        ErrorCode::Internal,
+        "front cannot keep the clip on its disk",
+    )
 }

@@ -8,8 +8,11 @@ use crate::error::{ErrorCode, RequestError};
 /// Translates an error of FFmpeg for the client.
 pub fn refused_by_ffmpeg(error: &VideoError) -> RequestError {
     let code = match error {
-        VideoError::NotAClip(_) | VideoError::NoPicture | VideoError::NoFrames => ErrorCode::NotAClip,
-        VideoError::ToolMissing { .. } => ErrorCode::NoFfmpeg,
+        VideoError::NotAClip(_) | VideoError::NoPicture | VideoError::NoFrames => {
+            ErrorCode::NotAClip
+        }
+        VideoError::ToolMissing(..) => ErrorCode::NoFfmpeg,
+        VideoError::TooLarge { .. } => ErrorCode::TooLarge,
         error if error.is_permanent() => ErrorCode::ClipBeyondLimits,
         error => {
             tracing::error!(%error, "FFmpeg failed");
@@ -21,14 +24,17 @@ pub fn refused_by_ffmpeg(error: &VideoError) -> RequestError {
 
 /// Whether the clip is at fault, so that a retry cannot help.
 pub fn is_at_fault(error: &RequestError) -> bool {
-    matches!(error.code, ErrorCode::NotAClip | ErrorCode::ClipBeyondLimits)
+    matches!(
+        error.code,
+        ErrorCode::NotAClip | ErrorCode::ClipBeyondLimits | ErrorCode::TooLarge
+    )
 }
 
 /// Returns what is stored of an error.
 pub fn failure_of(code: ErrorCode) -> FailureCode {
     match code {
         ErrorCode::NotAClip => FailureCode::NotAClip,
-        ErrorCode::ClipBeyondLimits => FailureCode::ClipBeyondLimits,
+        ErrorCode::ClipBeyondLimits | ErrorCode::TooLarge => FailureCode::ClipBeyondLimits,
         _ => FailureCode::Internal,
     }
 }

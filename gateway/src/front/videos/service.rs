@@ -68,9 +68,8 @@ impl Service for VideosService {
     ) -> Result<Response<Video>, Status> {
         let videos = self.videos()?;
         let id = request.into_inner().video_id.parse();
-        let id = id.map_err(|_| {
-            RequestError::new(ErrorCode::NotFound, "there is no clip of this id")
-        })?;
+        let id =
+            id.map_err(|_| RequestError::new(ErrorCode::NotFound, "there is no clip of this id"))?;
         Ok(Response::new(videos.find(id).await?))
     }
 }
@@ -124,7 +123,9 @@ impl Videos {
             clip_key,
             frame_times: Vec::new(),
         };
-        self.store.put_clip(&record.clip_key, &folder.clip()).await?;
+        self.store
+            .put_clip(&record.clip_key, &folder.clip())
+            .await?;
         self.store.put_record(video, &record).await?;
         let claim = Claim::make(self.store.inputs.clone(), video, &self.reply_queue).await?;
         let traceparent = trace::traceparent().unwrap_or_default();
@@ -191,7 +192,8 @@ fn checked(settings: VideoSettings) -> Result<VideoSettings, RequestError> {
         0.0 => FRAMES_PER_SECOND,
         given if given > 0.0 && given <= MOST_FRAMES_PER_SECOND => given,
         _ => {
-            let message = format!("give more than 0 and at most {MOST_FRAMES_PER_SECOND} frames a second");
+            let message =
+                format!("give more than 0 and at most {MOST_FRAMES_PER_SECOND} frames a second");
             return Err(bad_request(&message));
         }
     };

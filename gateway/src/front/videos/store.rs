@@ -103,10 +103,7 @@ async fn put(objects: &Objects, key: &str, json: String) -> Result<(), RequestEr
 }
 
 /// `read` is `proto::decode` of the document's type.
-fn decoded<M>(
-    body: &Bytes,
-    read: fn(&str) -> Result<M, MessageError>,
-) -> Result<M, RequestError> {
+fn decoded<M>(body: &Bytes, read: fn(&str) -> Result<M, MessageError>) -> Result<M, RequestError> {
     let text = std::str::from_utf8(body).unwrap_or_default();
     read(text).map_err(|error| {
         tracing::error!(%error, "a stored document about a clip is damaged");
@@ -122,7 +119,10 @@ pub fn refused(error: &ObjectError) -> RequestError {
         }
         ObjectError::File(why) => {
             tracing::error!(why, "a clip's file failed");
-            RequestError::new(ErrorCode::Internal, "front cannot keep the clip on its disk")
+            RequestError::new(
+                ErrorCode::Internal,
+                "front cannot keep the clip on its disk",
+            )
         }
         error => {
             tracing::warn!(%error, "an object of a clip cannot be read or stored");

@@ -81,13 +81,18 @@ impl ClipUpload {
     }
 
     /// Sends the settings, the clip, and its size. Stops early when the receiver is gone.
-    pub async fn send(&mut self, sender: mpsc::Sender<SubmitVideoRequest>) -> Result<(), RequestError> {
+    pub async fn send(
+        &mut self,
+        sender: mpsc::Sender<SubmitVideoRequest>,
+    ) -> Result<(), RequestError> {
         let mut sent = None;
         while let Some(field) = next_field(&mut self.multipart, &mut self.parts).await? {
             let disposition = Disposition::of_part(field.headers());
             match disposition.field() {
                 Some("fps" | "scene") if sent.is_some() => {
-                    return Err(bad_request("the fields fps and scene have to precede inputFile"));
+                    return Err(bad_request(
+                        "the fields fps and scene have to precede inputFile",
+                    ));
                 }
                 Some("fps") => self.settings.fps = Some(number(field).await?),
                 Some("scene") => self.settings.scene = Some(number(field).await?),
@@ -144,7 +149,10 @@ async fn next_field<'a>(
         let message = format!("the request has more than {MAX_PARTS} parts");
         return Err(bad_request(&message));
     }
-    let field = multipart.next_field().await.map_err(|error| damaged(&error))?;
+    let field = multipart
+        .next_field()
+        .await
+        .map_err(|error| damaged(&error))?;
     let is_too_long = |field: &Field<'_>| upload::header_bytes(field.headers()) > MAX_HEADER_BYTES;
     if field.as_ref().is_some_and(is_too_long) {
         let message = format!("a part has headers of more than {MAX_HEADER_BYTES} bytes");

@@ -37,9 +37,12 @@ fn frames_alone_start_no_more_workers_than_their_bound() {
         "{}",
         plan.reason
     );
-    for (most, max_workers, expected) in
-        [(None, 1, 1), (Some(3), 15, 3), (Some(9), 4, 4), (Some(0), 4, 0)]
-    {
+    for (most, max_workers, expected) in [
+        (None, 1, 1),
+        (Some(3), 15, 3),
+        (Some(9), 4, 4),
+        (Some(0), 4, 0),
+    ] {
         let mut fleet = Fleet::none().bounded(0, max_workers).with_frames(100_000);
         fleet.policy.video.max_workers = most;
         assert_eq!(fleet.plan().launch, expected, "{most:?} of {max_workers}");
@@ -66,7 +69,12 @@ fn frames_change_nothing_about_the_workers_for_photos() {
 
 #[test]
 fn workers_that_are_up_keep_the_frames_they_have_and_go_when_none_is_left() {
-    let busy = || Fleet::of(4).busy().bounded(0, 15).without_demand_for_ms(60_000);
+    let busy = || {
+        Fleet::of(4)
+            .busy()
+            .bounded(0, 15)
+            .without_demand_for_ms(60_000)
+    };
     let keeping = busy().with_frames(9).plan();
     assert_eq!((keeping.desired_workers, keeping.cordon.len()), (4, 0));
     // Fewer frames than workers: the idle ones go.
@@ -134,7 +142,10 @@ fn the_time_of_a_frame_is_measured_apart_from_that_of_a_photo() {
     let Some(Smoothed { mean, samples, .. }) = memory.estimates.frame else {
         panic!("frames were measured");
     };
-    assert!((mean - 1.0).abs() < 0.01 && samples > 10, "{mean} {samples}");
+    assert!(
+        (mean - 1.0).abs() < 0.01 && samples > 10,
+        "{mean} {samples}"
+    );
     assert_eq!(memory.estimates.service.map(|it| it.samples), Some(0));
     assert_eq!(fleet.policy.video, Video::default());
 }

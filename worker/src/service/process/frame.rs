@@ -20,7 +20,9 @@ impl Processor {
         photo: Bytes,
         timings: &mut Timings,
     ) -> anyhow::Result<Reply> {
-        let recognizing = self.inference.recognize_frame(photo, keys.frame, at_seconds);
+        let recognizing = self
+            .inference
+            .recognize_frame(photo, keys.frame, at_seconds);
         let found = match recognizing.instrument(trace_span!("recognize")).await {
             Ok(found) => found,
             Err(error) => return refused(error),

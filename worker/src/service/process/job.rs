@@ -74,8 +74,14 @@ impl Subject {
         };
         // A frame's keys follow from each other, so that no message names an object of another clip.
         let keys: FrameKeys = job.object_key.parse().context("object_key")?;
-        anyhow::ensure!(keys.frame == frame.frame, "the frame is not that of its key");
-        anyhow::ensure!(keys.faces() == frame.faces_key, "faces_key is not the frame's");
+        anyhow::ensure!(
+            keys.frame == frame.frame,
+            "the frame is not that of its key"
+        );
+        anyhow::ensure!(
+            keys.faces() == frame.faces_key,
+            "faces_key is not the frame's"
+        );
         let at_seconds = frame.at_seconds;
         anyhow::ensure!(at_seconds.is_finite(), "at_seconds is not finite");
         Ok(Self::Frame { keys, at_seconds })
