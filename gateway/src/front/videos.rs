@@ -139,6 +139,7 @@ impl Videos {
 
     /// Takes over the clips of fronts that are gone, until `stop`.
     pub async fn take_over_until(self: Arc<Self>, stop: CancellationToken) {
+        ClipFolder::sweep(&self.options.clip_folder);
         let mut others = OtherClaims::default();
         loop {
             if let Err(error) = self.take_over(&mut others).await {

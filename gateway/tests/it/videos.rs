@@ -143,8 +143,10 @@ impl OneAtATime {
                     None => recognized(&job, "somebody"),
                     Some(_) => see(&job, &results).await,
                 };
-                let replies = aws.queue(&job.reply_queue).await.unwrap();
-                replies.send(reply).await.unwrap();
+                // The front of the job may be gone, with its queue.
+                if let Ok(replies) = aws.queue(&job.reply_queue).await {
+                    replies.send(reply).await.unwrap();
+                }
                 requests.delete(&message.receipt_handle).await.unwrap();
             }
         });
@@ -337,10 +339,9 @@ async fn another_front_finishes_a_clip_without_repeating_frames() {
         renewals: 9,
     };
     let claim = VideoKeys { video }.claim();
-    let put = first
-        .in_bucket()
-        .put(&claim, proto::encode(&dead).into(), Metadata::new());
-    put.await.unwrap();
+    let bucket = first.in_bucket();
+    let body = proto::encode(&dead).into();
+    bucket.put(&claim, body, Metadata::new()).await.unwrap();
     let second = Stack::in_cloud(&cloud.url, |front, _| {
         front.videos.clip_lease = Duration::from_secs(2);
     })
@@ -407,7 +408,7 @@ async fn files_that_are_no_clips_are_refused_and_leave_nothing() {
         ("", "a.mp4", sound(), 400, ""),
         ("", "a.mp4", Vec::new(), 400, "empty"),
         ("", "../a.mp4", short.clone(), 400, "'/'"),
-        ("?fps=0.0001", "", short.clone(), 400, "no file name"),
+        ("?fps=0.0001", "", short.clone(), 400, "the file name is empty"),
         ("?fps=-1", "a.mp4", short.clone(), 400, "frames a second"),
         ("?fps=x", "a.mp4", short.clone(), 400, "numbers"),
         ("?scene=2", "a.mp4", short.clone(), 400, "from 0 to 1"),
