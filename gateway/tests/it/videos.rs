@@ -291,7 +291,10 @@ async fn photos_go_before_the_frames_that_wait() {
         worker
     };
     let (_, worker) = tokio::join!(futures::future::join_all(photos), served);
-    eventually("the worker has ended", || async { worker.jobs().len() == 30 }).await;
+    eventually("the worker has ended", || async {
+        worker.jobs().len() == 30
+    })
+    .await;
     let jobs = worker.jobs();
     let last_photo = jobs.iter().rposition(Option::is_none).unwrap();
     // One frame was on the queue before the photos came, and one follows the last of them.
@@ -407,7 +410,13 @@ async fn files_that_are_no_clips_are_refused_and_leave_nothing() {
         ("", "a.mp4", sound(), 400, ""),
         ("", "a.mp4", Vec::new(), 400, "empty"),
         ("", "../a.mp4", short.clone(), 400, "'/'"),
-        ("?fps=0.0001", "", short.clone(), 400, "the file name is empty"),
+        (
+            "?fps=0.0001",
+            "",
+            short.clone(),
+            400,
+            "the file name is empty",
+        ),
         ("?fps=-1", "a.mp4", short.clone(), 400, "frames a second"),
         ("?fps=x", "a.mp4", short.clone(), 400, "numbers"),
         ("?scene=2", "a.mp4", short.clone(), 400, "from 0 to 1"),
