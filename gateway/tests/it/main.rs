@@ -5,6 +5,7 @@
 mod access;
 mod account;
 mod bad_input;
+mod clips;
 mod delivery;
 mod health;
 mod names;
