@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -118,13 +119,13 @@ pub fn make(args: &ClipsArgs) -> anyhow::Result<bool> {
         .collect();
     create_empty(&args.out)?;
     let mut random = Xoshiro256PlusPlus::seed_from_u64(args.seed);
-    let mut truths = Vec::new();
+    let mut plans = Vec::new();
     for number in 0..args.count as usize {
         let kind = args.kinds[number % args.kinds.len()];
         let shots = shots(kind, number, args.seconds, &portraits, &mut random)?;
-        let file = args.out.join(format!("test_{number:02}.mp4"));
-        truths.push(render(&shots, args.size, &file)?);
+        plans.push((shots, args.out.join(format!("test_{number:02}.mp4"))));
     }
+    let truths = render_all(&plans, args.size)?;
     let single = truths.iter().filter_map(|truth| {
         let [shot] = truth.shots.as_slice() else {
             return None;
@@ -139,6 +140,26 @@ pub fn make(args: &ClipsArgs) -> anyhow::Result<bool> {
     write(&args.out.join("clips.json"), &json)?;
     println!("{} clips in {}", truths.len(), args.out.display());
     Ok(true)
+}
+
+/// Renders the clips on all cores and returns who is seen in each.
+fn render_all(plans: &[(Vec<Shot>, PathBuf)], size: Size) -> anyhow::Result<Vec<ClipTruth>> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let share = plans.len().div_ceil(cores).max(1);
+    let render_share = |plans: &[(Vec<Shot>, PathBuf)]| -> anyhow::Result<Vec<ClipTruth>> {
+        let rendered = plans.iter().map(|(shots, file)| render(shots, size, file));
+        rendered.collect()
+    };
+    let shares: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = plans
+            .chunks(share)
+            .map(|plans| scope.spawn(move || render_share(plans)))
+            .collect();
+        let joined = threads.into_iter().map(|thread| thread.join());
+        joined.map(|share| share.expect("no panic")).collect()
+    });
+    let truths: Vec<_> = shares.into_iter().collect::<anyhow::Result<_>>()?;
+    Ok(truths.concat())
 }
 
 /// Renders a clip and returns who is seen in it. People move slowly from the left to the right of their part of the picture.

@@ -1,7 +1,8 @@
-//! `loadgen run` with a simulated service.
+//! `loadgen run` with a simulated service, and `loadgen clips`.
 
 #![allow(clippy::unwrap_used)]
 
+mod clips;
 mod fleet;
 mod open;
 

@@ -259,6 +259,7 @@ pub fn job(file_name: &str) -> RecognitionJob {
         photo_sha256: String::new(),
         time_to_live_ms: 600_000,
         traceparent: String::new(),
+        frame: None,
     }
 }
 
