@@ -10,10 +10,10 @@ use image::{ImageFormat, RgbImage};
 use photo::{DecodeLimits, decode};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use worker::kernels::Instructions;
 use worker::model::bundle::{Bundle, BundleDescription};
 use worker::vision::crop::{FaceCrop, crop_face};
 use worker::vision::detect::Detector;
-use worker::kernels::Instructions;
 use worker::vision::engine::native::NativeDetector;
 use worker::vision::recognizer::main_face;
 
@@ -131,7 +131,8 @@ impl Detection {
                     face: BASE64_STANDARD.encode(png(crop)),
                 };
                 let queue = self.settings.request_queue.as_deref();
-                self.send(queue, "MUSTER_REQUEST_QUEUE", &json!(face)).await?;
+                self.send(queue, "MUSTER_REQUEST_QUEUE", &json!(face))
+                    .await?;
                 json!({"request_id": request_id, "face": true})
             }
             None => {
@@ -140,7 +141,8 @@ impl Detection {
                     result: NO_FACE.to_owned(),
                 };
                 let queue = self.settings.response_queue.as_deref();
-                self.send(queue, "MUSTER_RESPONSE_QUEUE", &json!(name)).await?;
+                self.send(queue, "MUSTER_RESPONSE_QUEUE", &json!(name))
+                    .await?;
                 json!({"request_id": request_id, "face": false, "result": NO_FACE})
             }
         }))
@@ -183,7 +185,8 @@ fn picture(event: &Value) -> Result<Picture, Refused> {
 /// Lossless, so that the name is that of the whole recognizer.
 fn png(crop: FaceCrop) -> Vec<u8> {
     let side = crop.size as u32;
-    let image = RgbImage::from_raw(side, side, crop.pixels).expect("a crop has three bytes a pixel");
+    let image =
+        RgbImage::from_raw(side, side, crop.pixels).expect("a crop has three bytes a pixel");
     let mut bytes = Cursor::new(Vec::new());
     image
         .write_to(&mut bytes, ImageFormat::Png)

@@ -145,10 +145,7 @@ mod tests {
             assert!(encoded.is_ascii(), "{encoded}");
             assert_eq!(url_decode(&encoded), key);
         }
-        assert_eq!(
-            url_decode("a+folder/Zo%C3%AB%2B.mp4"),
-            "a folder/Zoë+.mp4"
-        );
+        assert_eq!(url_decode("a+folder/Zo%C3%AB%2B.mp4"), "a folder/Zoë+.mp4");
     }
 
     #[test]

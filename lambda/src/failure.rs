@@ -12,6 +12,9 @@ pub enum Failure {
     BadEvent(String),
     #[error("there is no object {key:?} in the bucket {bucket}")]
     NoFrame { bucket: String, key: String },
+    /// A newer object came while an older one was worked on, and results may be of either. A retry makes those of the newer.
+    #[error("the object {0:?} was replaced meanwhile")]
+    Changed(String),
     #[error("{0}")]
     Settings(String),
     #[error("{0}")]
@@ -56,6 +59,7 @@ impl Failure {
         match self {
             Self::BadEvent(_) => "BadEvent",
             Self::NoFrame { .. } => "NoFrame",
+            Self::Changed(_) => "Changed",
             Self::Settings(_) => "Settings",
             Self::Unavailable(_) => "Unavailable",
             Self::Clip(_) => "FFmpeg",

@@ -18,7 +18,7 @@ use crate::recognition::Recognition;
 use crate::settings::Settings;
 use crate::splitting::Splitting;
 
-/// Lambda sets it to the function's handler.
+/// Lambda sets it to the function's handler, and in an image to its command. Elsewhere the command is the first argument.
 const HANDLER: &str = "_HANDLER";
 
 /// Attempts of a call that is throttled. The pauses between them double, up to 20 s in the SDK.
@@ -44,7 +44,10 @@ impl Function {
     /// # Errors
     /// When there is none of that name, a setting cannot be used, or the model cannot be loaded.
     pub async fn start(linked: LinkedEngines) -> anyhow::Result<Self> {
-        let name = std::env::var(HANDLER).with_context(|| format!("{HANDLER} is not set"))?;
+        let name = std::env::var(HANDLER)
+            .ok()
+            .or_else(|| std::env::args().nth(1));
+        let name = name.with_context(|| format!("{HANDLER} is not set"))?;
         let settings = Settings::from_environment()?;
         Self::load(&name, settings, linked, connect()).await
     }

@@ -26,7 +26,9 @@ impl ClipStem {
         if key.ends_with('/') {
             return None;
         }
-        let parts = key.split('/').filter(|part| !matches!(*part, "" | "." | ".."));
+        let parts = key
+            .split('/')
+            .filter(|part| !matches!(*part, "" | "." | ".."));
         let path = parts.collect::<Vec<_>>().join("/");
         let safe = |c: char| if c.is_control() || c == '\\' { '_' } else { c };
         let path: String = path.chars().map(safe).collect();

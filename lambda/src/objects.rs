@@ -171,6 +171,14 @@ impl Objects {
         )))
     }
 
+    /// Fails if an object is no longer the one with this entity tag.
+    pub async fn check_unchanged(&self, name: &ObjectName, etag: &str) -> Result<(), Failure> {
+        match self.head(name).await? {
+            Some(now) if now.etag != etag => Err(Failure::Changed(name.key.clone())),
+            _ => Ok(()),
+        }
+    }
+
     /// Lists the keys that begin with `prefix`.
     pub async fn keys(&self, bucket: &str, prefix: &str) -> Result<Vec<String>, Failure> {
         let list = self.client.list_objects_v2().bucket(bucket).prefix(prefix);

@@ -117,12 +117,17 @@ impl Recognition {
             bucket: output,
             key: keys::result(&name.key, mode),
         };
-        let store = |name, body, metadata| self.store_result(name, body, metadata, source);
-        let stored = store(&result, body.clone(), metadata.clone());
-        let mut stored = stored.await?;
+        let store = async |name: &ObjectName| {
+            let (body, metadata) = (body.clone(), metadata.clone());
+            self.objects.store(name, body, metadata, source).await
+        };
+        let mut stored = store(&result).await?;
         if stored == Stored::Taken {
             result.key = keys::derived_result(&name.key, mode);
-            stored = self.store_result(&result, body, metadata, source).await?;
+            stored = store(&result).await?;
+        }
+        if stored == Stored::Replaced {
+            self.objects.check_unchanged(name, &etag).await?;
         }
         reply["result"] = json!({"bucket": result.bucket, "key": result.key});
         reply["stored"] = json!(stored != Stored::Before);
@@ -131,16 +136,6 @@ impl Recognition {
             reply["timeline"] = json!(complete);
         }
         Ok(reply)
-    }
-
-    async fn store_result(
-        &self,
-        name: &ObjectName,
-        body: Vec<u8>,
-        metadata: Metadata,
-        source: Source<'_>,
-    ) -> Result<Stored, Failure> {
-        self.objects.store(name, body, metadata, source).await
     }
 
     /// Names the person in a frame.

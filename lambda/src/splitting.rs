@@ -166,7 +166,11 @@ impl Splitting {
             info,
             frames: frames.len(),
         };
-        sender.send_all(frames).await
+        let sent = sender.send_all(frames).await?;
+        if sent.replaced > 0 {
+            self.objects.check_unchanged(clip.name, &clip.etag).await?;
+        }
+        Ok(sent.invoked)
     }
 
     /// Stores an empty result that says why the clip has no frames. A retry could not help.

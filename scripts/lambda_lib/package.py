@@ -41,8 +41,11 @@ def main():
         add_model(folder / "model", arguments.models, arguments.weights)
         add_gallery(folder / "gallery.safetensors", arguments, programs)
         add_ffmpeg(folder, arguments)
-        write(folder, out, arguments.fast)
-        report(folder, out)
+        if arguments.folder:
+            shutil.copytree(folder, arguments.folder, dirs_exist_ok=True)
+        else:
+            write(folder, out, arguments.fast)
+        report(folder, None if arguments.folder else out)
 
 
 def parse_arguments():
@@ -60,10 +63,11 @@ def parse_arguments():
     parser.add_argument("--system-ffmpeg", action="store_true", help="without FFmpeg: the functions use that of their machine")
     parser.add_argument("--any-glibc", action="store_true", help="for a machine with this one's glibc, not for AWS")
     parser.add_argument("--fast", action="store_true", help="do not compress")
+    parser.add_argument("--folder", metavar="DIR", help="write files instead of a zip file, for the container image")
     parser.add_argument("--out", metavar="FILE", help="default: target/package/muster-lambda-ARCHITECTURE.zip")
     arguments = parser.parse_args()
     arguments_caller = arguments.caller or arguments_caller
-    for name in ("programs", "models", "gallery", "ffmpeg", "out"):
+    for name in ("programs", "models", "gallery", "ffmpeg", "folder", "out"):
         if getattr(arguments, name) is not None:
             setattr(arguments, name, path(getattr(arguments, name)))
     return arguments
@@ -142,11 +146,15 @@ def report(folder, out):
         if file.is_file():
             part = file.relative_to(folder).parts[0]
             sizes[part] = sizes.get(part, 0) + file.stat().st_size
-    unzipped, zipped = sum(sizes.values()), out.stat().st_size
+    unzipped = sum(sizes.values())
     for part, size in sorted(sizes.items(), key=lambda item: -item[1]):
         print(f"  {size / 2**20:7.1f} MB  {part}")
     if unzipped > UNZIPPED_LIMIT:
         raise SetupError(f"{unzipped / 2**20:.0f} MB are more than the 250 MB that Lambda takes")
+    if out is None:
+        print(f"  {unzipped / 2**20:7.1f} MB together")
+        return
+    zipped = out.stat().st_size
     how = "directly" if zipped <= DIRECT_LIMIT else "by way of S3, since it has more than 50 MB"
     print(f"  {unzipped / 2**20:7.1f} MB together, {zipped / 2**20:.1f} MB zipped; it is uploaded {how}")
     print(out)

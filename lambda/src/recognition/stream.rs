@@ -58,7 +58,9 @@ impl Recognition {
             let photo = decode(&encoded, &limits)?;
             Ok::<_, photo::DecodeError>(name_crop(&recognizer, &photo))
         });
-        let (name, distance) = named.await?.map_err(|error| bad(format!("the face: {error}")))?;
+        let (name, distance) = named
+            .await?
+            .map_err(|error| bad(format!("the face: {error}")))?;
         let request_id = face.request_id;
         tracing::info!(face = request_id, name, distance, "recognized");
         let reply = json!(NameMessage {

@@ -95,7 +95,10 @@ impl Recognition {
         let found = found.await?;
         let (faces, outcome) = match found {
             Ok(faces) => {
-                let named = faces.faces.iter().filter_map(|face| face.recognition.as_ref());
+                let named = faces
+                    .faces
+                    .iter()
+                    .filter_map(|face| face.recognition.as_ref());
                 let names: Vec<_> = named.map(|face| face.name.as_str()).collect();
                 let outcome = match names.iter().find(|name| **name != worker::vision::UNKNOWN) {
                     Some(_) => "named",
@@ -166,7 +169,11 @@ impl Recognition {
     }
 
     /// Reads the faces of all frames; `None` if some are of an older clip of that name, whose frames are still to come.
-    async fn read_all(&self, part: &Part, output: &str) -> Result<Option<Vec<FrameFaces>>, Failure> {
+    async fn read_all(
+        &self,
+        part: &Part,
+        output: &str,
+    ) -> Result<Option<Vec<FrameFaces>>, Failure> {
         let objects = Arc::new(self.objects.clone());
         let mut running = JoinSet::new();
         let mut waiting = (0..part.frames).map(|index| ObjectName {
@@ -192,7 +199,9 @@ impl Recognition {
             }
             let text = String::from_utf8_lossy(&read.body);
             let faces = proto::decode::<FrameFaces>(&text);
-            all.push(faces.map_err(|error| Failure::BadEvent(format!("a frame's faces: {error}")))?);
+            all.push(
+                faces.map_err(|error| Failure::BadEvent(format!("a frame's faces: {error}")))?,
+            );
         }
         all.sort_by_key(|faces| faces.frame);
         Ok(Some(all))

@@ -23,6 +23,15 @@ pub const CLIP_INFO: &str = "muster-clip-info";
 /// Frames that are sent at once.
 const AT_ONCE: usize = 16;
 
+/// The result of [`FrameSender::send_all`].
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    /// Frames for which the function was invoked.
+    pub invoked: usize,
+    /// Frames of an older clip that were replaced.
+    pub replaced: usize,
+}
+
 /// What all frames of a clip have in common.
 pub(super) struct FrameSender {
     pub objects: Objects,
@@ -41,11 +50,19 @@ pub(super) struct FrameSender {
     pub frames: usize,
 }
 
+impl Sent {
+    fn add(&mut self, invoked: bool, stored: Stored) {
+        self.invoked += usize::from(invoked);
+        self.replaced += usize::from(stored == Stored::Replaced);
+    }
+}
+
 impl FrameSender {
-    /// Stores the frames and invokes the function for each. Returns for how many.
-    pub async fn send_all(mut self, frames: &[FrameFile]) -> Result<usize, Failure> {
+    /// Stores the frames and invokes the function for each.
+    pub async fn send_all(mut self, frames: &[FrameFile]) -> Result<Sent, Failure> {
+        let mut sent = Sent::default();
         let Some((first, others)) = frames.split_first() else {
-            return Ok(0);
+            return Ok(sent);
         };
         // The first frame tells whether the stem is free.
         let (mut name, mut stored) = self.store(first).await?;
@@ -54,7 +71,7 @@ impl FrameSender {
             self.stem = self.other_stem.clone();
             (name, stored) = self.store(first).await?;
         }
-        let mut invoked = usize::from(self.invoke(&name, stored).await?);
+        sent.add(self.invoke(&name, stored).await?, stored);
         let sender = Arc::new(self);
         let mut running = JoinSet::new();
         let mut others = others.iter();
@@ -65,12 +82,15 @@ impl FrameSender {
                 let (sender, frame) = (sender.clone(), frame.clone());
                 running.spawn(async move {
                     let (name, stored) = sender.store(&frame).await?;
-                    sender.invoke(&name, stored).await
+                    Ok::<_, Failure>((sender.invoke(&name, stored).await?, stored))
                 });
             }
             match running.join_next().await {
-                Some(sent) => invoked += usize::from(sent??),
-                None => return Ok(invoked),
+                Some(done) => {
+                    let (invoked, stored) = done??;
+                    sent.add(invoked, stored);
+                }
+                None => return Ok(sent),
             }
         }
     }
