@@ -23,6 +23,8 @@ pub use frames::{AT_SECONDS, CLIP_INFO, FRAME, FRAMES};
 /// FFmpeg ends so long before Lambda ends the function, so that its outcome can be stored.
 const MARGIN: Duration = Duration::from_secs(5);
 
+const TOO_LARGE: &str = "too-large";
+
 #[derive(Debug)]
 pub struct Splitting {
     pub settings: Settings,
@@ -103,8 +105,8 @@ impl Splitting {
             Download::TooLarge(etag) => {
                 let reason = format!("it has more than {limit} bytes");
                 let clip = clip(etag);
-                self.refuse(&clip, "too-large", &reason, request).await?;
-                return Ok(split("too-large"));
+                self.refuse(&clip, TOO_LARGE, &reason, request).await?;
+                return Ok(split(TOO_LARGE));
             }
         };
         match self.take_frames(&file, folder.path(), request).await {
@@ -132,9 +134,9 @@ impl Splitting {
         folder: &Path,
         request: &Request,
     ) -> Result<(Option<String>, Vec<FrameFile>), VideoError> {
-        let mut limits = self.settings.clip_limits.clone();
+        let mut limits = self.settings.clip_limits;
         let left = request.time_left().saturating_sub(MARGIN);
-        limits.time_limit = limits.time_limit.min(left);
+        limits.max_clip_time = limits.max_clip_time.min(left);
         let ffmpeg = Ffmpeg::find(limits)?;
         let info = match self.settings.clip_mode {
             ClipMode::Timeline => Some(proto::encode(&ffmpeg.probe(clip).await?)),
@@ -223,14 +225,15 @@ pub fn file_name(key: &str) -> &str {
 /// The value of `muster-outcome` for a clip that no frames can be taken from.
 fn outcome(error: &VideoError) -> &'static str {
     match error {
-        VideoError::NotAClip { .. } => "not-a-clip",
-        VideoError::NoPicture { .. } => "no-picture",
-        VideoError::NoFrames { .. } => "no-frames",
+        VideoError::NotAClip(_) => "not-a-clip",
+        VideoError::NoPicture => "no-picture",
+        VideoError::NoFrames => "no-frames",
+        VideoError::TooLarge { .. } => TOO_LARGE,
         VideoError::TooLong { .. } => "too-long",
         VideoError::TooManyPixels { .. } => "too-many-pixels",
-        VideoError::TooManyFrames { .. } => "too-many-frames",
-        VideoError::TimedOut { .. } => "timed-out",
-        VideoError::OutOfMemory { .. } => "out-of-memory",
-        _ => "failed",
+        VideoError::TooManyFrames(_) => "too-many-frames",
+        VideoError::TimedOut(_) => "timed-out",
+        VideoError::OutOfMemory(_) => "out-of-memory",
+        VideoError::ToolMissing(..) | VideoError::Failed(_) | VideoError::Io(_) => "failed",
     }
 }

@@ -20,10 +20,11 @@ TOOLS = {"dpkg-source": "dpkg-dev", "gcc": "gcc", "make": "make", "nasm": "nasm"
 
 PARTS = {
     "protocol": "file pipe",
-    "demuxer": "asf avi dv flv gif h264 hevc image2 image2pipe m4v matroska mjpeg mov mpegps mpegts mpegvideo mxf ogg rawvideo",
-    "decoder": "dnxhd dvvideo ffv1 ffvhuff flv gif h263 h263p h264 hevc huffyuv mjpeg mpeg1video mpeg2video mpeg4 msmpeg4v1 "
+    # Those of `FORMATS` in platform/video/src/ffmpeg.rs.
+    "demuxer": "asf avi flv matroska mov mpegps mpegts ogg",
+    "decoder": "dnxhd dvvideo ffv1 ffvhuff flv h263 h263p h264 hevc huffyuv mjpeg mpeg1video mpeg2video mpeg4 msmpeg4v1 "
                "msmpeg4v2 msmpeg4v3 png prores rawvideo theora vc1 vp8 vp9 wmv1 wmv2 wmv3 aac mp3 opus vorbis pcm_s16le",
-    "parser": "aac dnxhd gif h263 h264 hevc mjpeg mpeg4video mpegaudio mpegvideo opus png vc1 vorbis vp8 vp9",
+    "parser": "aac dnxhd h263 h264 hevc mjpeg mpeg4video mpegaudio mpegvideo opus png vc1 vorbis vp8 vp9",
     "bsf": "extract_extradata h264_mp4toannexb hevc_mp4toannexb null vp9_superframe_split",
     "filter": "aformat anull copy crop format fps hflip metadata null pad rotate scale scdet select setpts settb showinfo tile "
               "transpose trim vflip",

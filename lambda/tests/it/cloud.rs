@@ -23,12 +23,13 @@ use worker::enrol::enrol;
 use worker::service::LinkedEngines;
 use worker::vision::Gallery;
 
+use crate::stand_in::StandIn;
+
 pub const INPUT: &str = "test-input";
 pub const STAGE: &str = "test-stage-1";
 pub const OUTPUT: &str = "test-output";
 
 pub struct Cloud {
-    pub url: String,
     pub config: SdkConfig,
     pub s3: aws_sdk_s3::Client,
     pub sqs: aws_sdk_sqs::Client,
@@ -55,7 +56,6 @@ impl Cloud {
         }
         let s3 = aws_sdk_s3::config::Builder::from(&config);
         Self {
-            url: cloud.url.clone(),
             s3: aws_sdk_s3::Client::from_conf(s3.force_path_style(true).build()),
             sqs: aws_sdk_sqs::Client::new(&config),
             lambda: aws_sdk_lambda::Client::new(&config),
@@ -161,6 +161,26 @@ impl Cloud {
             .send()
             .await;
         made.unwrap().function_arn.unwrap()
+    }
+
+    /// video-splitting, whose frames go to face-recognition with the same settings.
+    pub async fn pipeline(&self, settings: &[&str]) -> Function {
+        let recognition = self.function("face-recognition", settings).await;
+        let lambda = StandIn::start(recognition, 0).await;
+        self.splitting(settings, &lambda).await
+    }
+
+    /// video-splitting, which invokes the other function there.
+    pub async fn splitting(&self, settings: &[&str], lambda: &StandIn) -> Function {
+        let config = self.config.to_builder().endpoint_url(&lambda.url).build();
+        let mut function = self.function("video-splitting", settings).await;
+        if let Function::Splitting(splitting) = &mut function {
+            let retries = splitting.lambda.config().retry_config().cloned();
+            let mut config = aws_sdk_lambda::config::Builder::from(&config);
+            config.set_retry_config(retries);
+            splitting.lambda = aws_sdk_lambda::Client::from_conf(config.build());
+        }
+        function
     }
 
     /// A function with these settings, such as `["--clip-mode", "frames"]`.

@@ -30,8 +30,14 @@ async fn files_that_are_no_clips_have_an_empty_result_that_says_so() {
         ("text.mp4", b"this is text".to_vec()),
         ("empty.mp4", Vec::new()),
         ("head.mp4", whole[..200].to_vec()),
-        ("playlist.mp4", format!("#EXTM3U\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n").into_bytes()),
-        ("concat.mp4", format!("ffconcat version 1.0\nfile {secret}\n").into_bytes()),
+        (
+            "playlist.mp4",
+            format!("#EXTM3U\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n").into_bytes(),
+        ),
+        (
+            "concat.mp4",
+            format!("ffconcat version 1.0\nfile {secret}\n").into_bytes(),
+        ),
     ] {
         assert_eq!(outcome(&cloud, key, file, &[]).await, "not-a-clip", "{key}");
     }
@@ -47,7 +53,7 @@ async fn clips_beyond_a_limit_have_an_empty_result_that_says_so() {
     for (limit, expected) in [
         (["--max-clip-bytes", "1000"], "too-large"),
         (["--max-clip-pixels", "1000"], "too-many-pixels"),
-        (["--max-clip-duration", "0.5"], "too-long"),
+        (["--max-clip-duration", "500ms"], "too-long"),
     ] {
         let key = format!("{expected}.mp4");
         let outcome = outcome(&cloud, &key, clip.clone(), &limit).await;
