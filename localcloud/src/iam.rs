@@ -146,6 +146,11 @@ impl Iam {
         }
     }
 
+    /// Returns how calls are authenticated.
+    pub fn authentication(&self) -> &Authentication {
+        &self.authentication
+    }
+
     /// Returns whether calls are authenticated.
     pub fn authenticates(&self) -> bool {
         matches!(self.authentication, Authentication::Keys(_))

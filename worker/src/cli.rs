@@ -19,6 +19,7 @@ mod engines;
 mod evaluate;
 mod launch;
 mod ready;
+mod video;
 
 /// Recognizes faces: as a worker of the fleet, or offline.
 #[derive(Debug, Parser)]
@@ -42,6 +43,8 @@ enum Command {
         #[command(flatten)]
         model: ModelArgs,
     },
+    /// Finds out who is seen in a clip from when to when
+    Video(video::VideoArgs),
     /// Adds weights for 8-bit integers, which are several times as fast, to a model bundle
     Calibrate(calibrate::CalibrateArgs),
     /// Makes a gallery from photos
@@ -84,6 +87,7 @@ impl Command {
         match self {
             Self::Serve(args) => args.model.engine.engine,
             Self::Recognize { model, .. } => model.engine.engine,
+            Self::Video(args) => args.model.engine.engine,
             Self::Calibrate(args) => args.engine.engine,
             Self::Enrol { engine, .. } => engine.engine,
             Self::Evaluate(args) => args.model.engine.engine,
@@ -115,6 +119,7 @@ fn dispatch(command: Command, linked: LinkedEngines) -> anyhow::Result<ExitCode>
     match command {
         Command::Serve(args) => serve(args, linked),
         Command::Recognize { model, photos } => recognize(&model.load(linked)?, &photos),
+        Command::Video(args) => video::run(&args, linked),
         Command::Calibrate(args) => calibrate::run(&args, linked),
         Command::Enrol {
             photos,

@@ -7,6 +7,7 @@
 //! | [`vision`] | one photo: decode, detect, crop, embed, search the gallery; the engines that run the networks |
 //! | [`model`] | model bundles: reading them, converting published weights, calibrating for 8-bit integers |
 //! | [`frames`] | all faces of a clip's frame |
+//! | [`video`] | a whole clip: its timeline and its contact sheet |
 //! | [`enrol`] | a gallery from a folder of photos |
 //! | [`evaluate`] | how well a model tells people apart |
 //! | [`kernels`] | the native engine's hand-written loops |
@@ -18,4 +19,5 @@ pub mod frames;
 pub mod kernels;
 pub mod model;
 pub mod service;
+pub mod video;
 pub mod vision;

@@ -1,7 +1,9 @@
 //! Who is seen in a clip from when to when. Pure.
 //!
-//! A face continues the track of a face in one of the last frames if their embeddings are near and, of several candidates,
+//! A face continues the track of a face in one of the last frames if their embeddings are similar and, of several candidates,
 //! embeddings and boxes fit best. A cut to another person ends a track, since the embeddings differ.
+
+use std::collections::BTreeMap;
 
 use proto::v1::{
     BoundingBox, ClipInfo, FrameFace, FrameFaces, Recognition, Sighting, Timeline, Track,
@@ -12,11 +14,19 @@ mod tests;
 
 /// The name of a face that is not in the gallery.
 const UNKNOWN: &str = "Unknown";
+/// A track has a name if at least one in so many sightings has one.
+const SIGHTINGS_PER_NAMED: usize = 4;
+/// How much a box at the same place adds to the similarity.
+const OVERLAP_WEIGHT: f32 = 0.2;
+/// Two names are one face only if they fit this much better.
+const OTHER_NAME_PENALTY: f32 = 0.25;
+/// A box at the same place and the same name, above any similarity.
+const SAME_NAME_BONUS: f32 = 1.0;
 
 /// How faces are followed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TrackOptions {
-    /// The largest distance of two embeddings of one person, 0 to 2, where the model has no threshold of its own.
+    /// The least similarity of two frames' embeddings of one person: their cosine, -1 to 1. Boxes that overlap add to it.
     pub same_person: f32,
     /// Frames in a row without the face after which a track still continues.
     pub missed_frames: usize,
@@ -25,19 +35,19 @@ pub struct TrackOptions {
 impl Default for TrackOptions {
     fn default() -> Self {
         Self {
-            same_person: 1.0,
+            same_person: 0.5,
             missed_frames: 1,
         }
     }
 }
 
-/// A track before it has a name.
+/// A track before it has a name. Positions are those in the sorted frames.
 #[derive(Debug)]
 struct Following {
     sightings: Vec<Sighting>,
-    /// The position of the last sighting among the frames.
-    last_frame: usize,
     first_frame: usize,
+    last_frame: usize,
+    /// Of the last sighting.
     embedding: Vec<f32>,
 }
 
@@ -54,30 +64,29 @@ pub fn assemble(
             .then(a.frame.cmp(&b.frame))
     });
     frames.dedup_by_key(|frame| frame.frame);
-    let mut tracks: Vec<Following> = Vec::new();
+    let span = Span::of(&frames, info.duration_seconds);
+    let mut active: Vec<Following> = Vec::new();
+    let mut tracks: Vec<Track> = Vec::new();
     for (position, frame) in frames.iter().enumerate() {
-        follow(&mut tracks, position, frame, options);
+        let is_lost = |it: &mut Following| position - it.last_frame > options.missed_frames + 1;
+        tracks.extend(active.extract_if(.., is_lost).map(|it| span.finish(it)));
+        follow(&mut active, position, frame, options);
     }
-    let mut tracks: Vec<_> = tracks
-        .into_iter()
-        .map(|track| finish(track, &frames, info.duration_seconds))
-        .collect();
+    tracks.extend(active.into_iter().map(|it| span.finish(it)));
     tracks.sort_by(|a, b| {
         a.from_seconds
             .total_cmp(&b.from_seconds)
             .then_with(|| a.name.cmp(&b.name))
+            .then_with(|| a.to_seconds.total_cmp(&b.to_seconds))
     });
+    let model = frames.iter().find(|frame| !frame.model.is_empty());
     Timeline {
         clip: clip.to_owned(),
         info: Some(info.clone()),
         frames: frames.len() as u32,
         frames_without_face: frames.iter().filter(|frame| frame.faces.is_empty()).count() as u32,
         tracks,
-        model: frames
-            .iter()
-            .find(|frame| !frame.model.is_empty())
-            .map(|frame| frame.model.clone())
-            .unwrap_or_default(),
+        model: model.map(|frame| frame.model.clone()).unwrap_or_default(),
     }
 }
 
@@ -90,39 +99,26 @@ fn follow(
 ) {
     let mut fits: Vec<(f32, usize, usize)> = Vec::new();
     for (index, track) in tracks.iter().enumerate() {
-        if position - track.last_frame > options.missed_frames + 1 {
-            continue;
-        }
-        let candidates = frame.faces.iter().enumerate();
-        fits.extend(
-            candidates.filter_map(|(face, candidate)| {
-                Some((fit(track, candidate, options)?, index, face))
-            }),
-        );
+        let fit = |(face, candidate)| Some((fit(track, candidate, options)?, index, face));
+        fits.extend(frame.faces.iter().enumerate().filter_map(fit));
     }
     fits.sort_by(|a, b| b.0.total_cmp(&a.0));
     let mut is_taken = vec![false; frame.faces.len()];
     let mut is_continued = vec![false; tracks.len()];
-    for (_, track, face) in fits {
-        if !is_continued[track] && !is_taken[face] {
-            (is_continued[track], is_taken[face]) = (true, true);
-            let following = &mut tracks[track];
-            following
-                .sightings
-                .push(sighting(frame, &frame.faces[face]));
-            following.last_frame = position;
-            following.embedding.clone_from(&frame.faces[face].embedding);
+    for (_, index, number) in fits {
+        if !is_continued[index] && !is_taken[number] {
+            (is_continued[index], is_taken[number]) = (true, true);
+            let (track, face) = (&mut tracks[index], &frame.faces[number]);
+            track.sightings.push(sighting(frame, face));
+            track.last_frame = position;
+            track.embedding.clone_from(&face.embedding);
         }
     }
-    let new = frame
-        .faces
-        .iter()
-        .zip(is_taken)
-        .filter(|(_, is_taken)| !is_taken);
+    let new = frame.faces.iter().zip(is_taken).filter(|(_, taken)| !taken);
     tracks.extend(new.map(|(face, _)| Following {
         sightings: vec![sighting(frame, face)],
-        last_frame: position,
         first_frame: position,
+        last_frame: position,
         embedding: face.embedding.clone(),
     }));
 }
@@ -131,60 +127,83 @@ fn follow(
 fn fit(track: &Following, face: &FrameFace, options: &TrackOptions) -> Option<f32> {
     let last = track.sightings.last()?;
     let recognition = face.recognition.as_ref()?;
-    let limit = if recognition.threshold > 0.0 {
-        recognition.threshold
-    } else {
-        options.same_person
-    };
-    let distance = distance(&track.embedding, &face.embedding);
     let overlap = overlap(last.r#box.as_ref(), recognition.r#box.as_ref());
-    let is_named = |name: &str| name != UNKNOWN;
-    let is_same_name = is_named(&last.name) && last.name == recognition.name;
-    let is_other_name = is_named(&last.name) && is_named(&recognition.name) && !is_same_name;
-    // Two names at one place are one face only if the embeddings hardly differ.
-    let limit = if is_other_name { limit / 2.0 } else { limit };
-    (is_same_name || distance <= limit)
-        .then_some(2.0 - distance + overlap + f32::from(is_same_name))
+    let similarity = similarity(&track.embedding, &face.embedding) + OVERLAP_WEIGHT * overlap;
+    let are_named = last.name != UNKNOWN && recognition.name != UNKNOWN;
+    match are_named {
+        true if last.name == recognition.name => Some(similarity + SAME_NAME_BONUS),
+        true => Some(similarity - OTHER_NAME_PENALTY),
+        false => Some(similarity),
+    }
+    .filter(|fit| *fit >= options.same_person)
 }
 
-fn finish(track: Following, frames: &[FrameFaces], duration: f64) -> Track {
-    let Following {
-        sightings,
-        first_frame,
-        last_frame,
-        ..
-    } = track;
-    let at = |position: usize| frames[position].at_seconds;
-    // A face may appear and disappear anywhere between two frames.
-    let from_seconds = match first_frame.checked_sub(1) {
-        Some(before) => f64::midpoint(at(before), at(first_frame)),
-        None => 0.0,
-    };
-    let to_seconds = match frames.get(last_frame + 1) {
-        Some(after) => f64::midpoint(at(last_frame), after.at_seconds),
-        None => duration.max(at(last_frame)),
-    };
-    let name = most_frequent_name(&sightings);
-    let best = best(&sightings, &name).cloned();
-    Track {
-        name,
-        from_seconds,
-        to_seconds,
-        best,
-        sightings,
+/// When the frames were taken, and how long the clip is, in seconds.
+#[derive(Debug)]
+struct Span {
+    times: Vec<f64>,
+    /// 0 if the clip does not say it.
+    duration: f64,
+    /// Between two frames, mostly. Infinite if there is one frame only.
+    interval: f64,
+}
+
+impl Span {
+    fn of(frames: &[FrameFaces], duration: f64) -> Self {
+        let times: Vec<_> = frames.iter().map(|frame| frame.at_seconds).collect();
+        let mut gaps: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        gaps.sort_by(f64::total_cmp);
+        Self {
+            duration,
+            interval: gaps.get(gaps.len() / 2).copied().unwrap_or(f64::INFINITY),
+            times,
+        }
+    }
+
+    /// A face may appear and disappear anywhere between two frames, so that the middle is never off by more than a half of
+    /// their distance. Up to the ends of the clip there is no frame, or those there are missing.
+    fn finish(&self, track: Following) -> Track {
+        let (first, last) = (self.times[track.first_frame], self.times[track.last_frame]);
+        let from_seconds = match track.first_frame.checked_sub(1) {
+            Some(before) => f64::midpoint(self.times[before], first),
+            None if first <= self.interval => 0.0,
+            None => first - self.interval / 2.0,
+        };
+        let to_seconds = match self.times.get(track.last_frame + 1) {
+            Some(after) => f64::midpoint(last, *after),
+            // Twice, since the next frame would have been beyond the end.
+            None if self.duration > 0.0 && self.duration - last <= self.interval * 2.0 => {
+                self.duration.max(last)
+            }
+            None if self.interval.is_finite() => last + self.interval / 2.0,
+            None => last,
+        };
+        let name = name(&track.sightings);
+        Track {
+            from_seconds,
+            to_seconds,
+            best: best(&track.sightings, &name).cloned(),
+            sightings: track.sightings,
+            name,
+        }
     }
 }
 
-/// Returns the name of most sightings; of equally many, the one that was nearest to its identity.
-fn most_frequent_name(sightings: &[Sighting]) -> String {
-    let count = |name: &str| sightings.iter().filter(|it| it.name == name).count();
-    let best = sightings.iter().max_by(|a, b| {
-        count(&a.name)
-            .cmp(&count(&b.name))
-            .then_with(|| (a.name != UNKNOWN).cmp(&(b.name != UNKNOWN)))
-            .then_with(|| b.distance.total_cmp(&a.distance))
-    });
-    best.map_or_else(|| UNKNOWN.to_owned(), |it| it.name.clone())
+/// Returns the name of most of the sightings that have one; of equally many, the one that was nearest to its identity.
+fn name(sightings: &[Sighting]) -> String {
+    let mut votes: BTreeMap<&str, (usize, f32)> = BTreeMap::new();
+    for it in sightings.iter().filter(|it| it.name != UNKNOWN) {
+        let (count, nearest) = votes.entry(&it.name).or_insert((0, f32::INFINITY));
+        *count += 1;
+        *nearest = nearest.min(it.distance);
+    }
+    let named: usize = votes.values().map(|(count, _)| count).sum();
+    let most = votes
+        .into_iter()
+        .max_by(|(_, a), (_, b)| a.0.cmp(&b.0).then_with(|| b.1.total_cmp(&a.1)));
+    most.filter(|_| named * SIGHTINGS_PER_NAMED >= sightings.len())
+        .map_or(UNKNOWN, |(name, _)| name)
+        .to_owned()
 }
 
 /// Returns the largest of the sightings with this name of which the detector is about as sure as of the surest.
@@ -208,19 +227,22 @@ fn sighting(frame: &FrameFaces, face: &FrameFace) -> Sighting {
         at_seconds: frame.at_seconds,
         frame: frame.frame,
         r#box,
-        name,
+        name: if name.is_empty() {
+            UNKNOWN.to_owned()
+        } else {
+            name
+        },
         distance,
         confidence,
     }
 }
 
-/// Returns the Euclidean distance; the largest one if an embedding is missing.
-fn distance(a: &[f32], b: &[f32]) -> f32 {
+/// Returns the cosine of two unit vectors; -1 if one is missing.
+fn similarity(a: &[f32], b: &[f32]) -> f32 {
     if a.is_empty() || a.len() != b.len() {
-        return 2.0;
+        return -1.0;
     }
-    let squares = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b));
-    squares.sum::<f32>().sqrt()
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// Returns the intersection of two boxes over their union, 0 to 1.

@@ -132,6 +132,65 @@ fn a_track_has_the_name_of_most_sightings_and_the_largest_of_these_as_its_best()
     );
 }
 
+/// The beginning and the end of the only track of a person on these frames of two a second.
+fn seen(frames: &[u32], duration_seconds: f64) -> (f64, f64) {
+    let info = ClipInfo {
+        duration_seconds,
+        ..ClipInfo::default()
+    };
+    let frames = frames.iter().map(|number| frame(*number, &[(0, 0.0)]));
+    let found = assemble("c", &info, frames.collect(), &TrackOptions::default());
+    let [track] = found.tracks.as_slice() else {
+        panic!("{:?}", found.tracks);
+    };
+    (track.from_seconds, track.to_seconds)
+}
+
+#[test]
+fn a_track_reaches_no_further_than_the_frames_tell() {
+    assert_eq!(seen(&[0, 1, 2, 3], 2.2), (0.0, 2.2));
+    // Frames at the ends are missing, or the clip breaks off.
+    assert_eq!(seen(&[4, 5, 6], 9.0), (1.75, 3.25));
+    // A frame in the middle is missing.
+    assert_eq!(seen(&[0, 2, 3], 2.0), (0.0, 2.0));
+    // The clip does not say how long it is.
+    assert_eq!(seen(&[0, 1, 2], 0.0), (0.0, 1.25));
+    assert_eq!(seen(&[0], 0.0), (0.0, 0.0));
+    assert_eq!(seen(&[0], 0.4), (0.0, 0.4));
+}
+
+#[test]
+fn a_name_needs_one_in_four_sightings() {
+    let name = |named: u32, unknown: u32| {
+        let frames = (0..named + unknown).map(|number| {
+            let mut frame = frame(number, &[(0, 0.0)]);
+            if number >= named {
+                frame.faces[0].recognition.as_mut().unwrap().name = UNKNOWN.to_owned();
+            }
+            frame
+        });
+        let found = timeline(frames.collect());
+        assert_eq!(found.tracks.len(), 1);
+        let track = &found.tracks[0];
+        assert_eq!(track.best.as_ref().unwrap().name, track.name);
+        track.name.clone()
+    };
+    assert_eq!(name(1, 3), "ann");
+    assert_eq!(name(1, 4), UNKNOWN);
+}
+
+#[test]
+fn of_two_names_equally_frequent_the_nearer_one_counts() {
+    let mut frames: Vec<_> = (0..2).map(|number| frame(number, &[(0, 0.0)])).collect();
+    let other = frames[1].faces[0].recognition.as_mut().unwrap();
+    (other.name, other.distance) = ("bob".to_owned(), 0.4);
+    let found = timeline(frames);
+    assert_eq!(
+        (found.tracks.len(), found.tracks[0].name.as_str()),
+        (1, "bob")
+    );
+}
+
 proptest! {
     #[test]
     fn each_face_is_in_one_track_in_any_order_of_the_frames(
