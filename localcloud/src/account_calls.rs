@@ -12,16 +12,18 @@ mod query;
 mod tests;
 mod users;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::account::ACCOUNT_ID;
 use crate::clock::{Clock, Millis};
+use crate::cloudwatch::Metrics;
 use crate::common_error::CommonError;
 use crate::config::User;
 use crate::iam::{Access, Caller, iam_arn};
+use crate::logs::{self, Logs};
 use crate::protocol::{AwsService, Protocol};
 use alarms::Alarms;
 use users::Users;
@@ -38,13 +40,24 @@ pub const IAM_ACTIONS: [&str; 6] = [
     "ListAttachedUserPolicies",
 ];
 pub const STS_ACTIONS: [&str; 1] = ["GetCallerIdentity"];
-pub const CLOUDWATCH_ACTIONS: [&str; 3] = ["DeleteAlarms", "DescribeAlarms", "PutMetricAlarm"];
+pub const CLOUDWATCH_ACTIONS: [&str; 9] = [
+    "DeleteAlarms",
+    "DescribeAlarms",
+    "DescribeAlarmsForMetric",
+    "GetMetricData",
+    "GetMetricStatistics",
+    "ListMetrics",
+    "PutMetricAlarm",
+    "PutMetricData",
+    "SetAlarmState",
+];
 
 /// The users and the alarms of the account.
 #[derive(Debug)]
 pub struct AccountCalls {
     clock: Clock,
     region: String,
+    watch: Watch,
     state: Mutex<State>,
 }
 
@@ -52,6 +65,13 @@ pub struct AccountCalls {
 struct State {
     users: Users,
     alarms: Alarms,
+}
+
+/// The stores that the calls watch. Other services write to them, too.
+#[derive(Debug)]
+pub struct Watch {
+    pub metrics: Arc<Metrics>,
+    pub logs: Arc<Logs>,
 }
 
 /// The reply to a call, or an error in AWS's terms.
@@ -65,6 +85,7 @@ impl AccountCalls {
     pub fn new(
         clock: Clock,
         region: &str,
+        watch: Watch,
         users: &[User],
         alarms: &[Value],
     ) -> Result<Self, CommonError> {
@@ -79,6 +100,7 @@ impl AccountCalls {
         Ok(Self {
             clock,
             region: region.to_owned(),
+            watch,
             state: Mutex::new(state),
         })
     }
@@ -94,6 +116,15 @@ impl AccountCalls {
         request: &Value,
         caller: &Caller,
     ) -> Reply {
+        match service {
+            AwsService::Logs => return self.watch.logs.call(action, request),
+            AwsService::CloudWatch => {
+                if let Some(reply) = self.watch.metrics.call(action, request) {
+                    return reply;
+                }
+            }
+            _ => {}
+        }
         let now = self.clock.now();
         let mut state = self.lock();
         let State { users, alarms } = &mut *state;
@@ -109,7 +140,15 @@ impl AccountCalls {
             (AwsService::Iam, "DetachUserPolicy") => users.detach(request),
             (AwsService::Iam, "ListAttachedUserPolicies") => users.list_attached(request),
             (AwsService::CloudWatch, "PutMetricAlarm") => alarms.put(request, &self.region, now),
-            (AwsService::CloudWatch, "DescribeAlarms") => alarms.describe(request),
+            (AwsService::CloudWatch, "DescribeAlarms") => {
+                alarms.evaluate(&self.watch.metrics, now);
+                alarms.describe(request)
+            }
+            (AwsService::CloudWatch, "DescribeAlarmsForMetric") => {
+                alarms.evaluate(&self.watch.metrics, now);
+                alarms.describe_for_metric(request)
+            }
+            (AwsService::CloudWatch, "SetAlarmState") => alarms.set_state(request, now),
             (AwsService::CloudWatch, "DeleteAlarms") => alarms.delete(request),
             _ => Err(unknown(service, action)),
         }
@@ -122,9 +161,16 @@ impl AccountCalls {
                 let user = request["UserName"].as_str().unwrap_or("*");
                 Some(Access::new(format!("iam:{action}"), iam_arn("user", user)))
             }
+            AwsService::Logs => {
+                let resource = logs::access_arn(&self.region, request);
+                Some(Access::new(format!("logs:{action}"), resource))
+            }
             AwsService::CloudWatch => {
                 let alarm = match action {
-                    "PutMetricAlarm" => request["AlarmName"].as_str(),
+                    "GetMetricData" | "GetMetricStatistics" | "ListMetrics" | "PutMetricData" => {
+                        return Some(Access::new(format!("cloudwatch:{action}"), "*"));
+                    }
+                    "PutMetricAlarm" | "SetAlarmState" => request["AlarmName"].as_str(),
                     "DeleteAlarms" => request["AlarmNames"][0].as_str(),
                     _ => None,
                 };

@@ -86,6 +86,7 @@ impl CommonError {
                 let text = denied.to_string().replace(&denied.action, &action);
                 ("AccessDenied", text)
             }
+            Protocol::LogsJson => ("AccessDeniedException", denied.to_string()),
             Protocol::S3
             | Protocol::Iam
             | Protocol::Sts
@@ -139,6 +140,10 @@ impl CommonError {
                 &format!("{code};{fault}"),
                 message,
             ),
+            Protocol::LogsJson => {
+                let body = serde_json::json!({ "__type": code, "message": message }).to_string();
+                response(*status, protocol.json_type(), body)
+            }
             Protocol::Iam | Protocol::Sts | Protocol::CloudWatchQuery => {
                 let request_id = request_id();
                 let document = error_document(protocol, fault, code, message, &request_id);

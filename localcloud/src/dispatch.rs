@@ -25,7 +25,9 @@ use crate::iam::{Caller, Iam};
 use crate::metrics::CallMetrics;
 use crate::protocol::{AwsService, Protocol};
 use crate::response::{plain, request_id, response, set_request_id, xml};
-use crate::route::{Operation, Route, base_url, cloudwatch_action, form, route, sqs_action};
+use crate::route::{
+    Operation, Route, base_url, cloudwatch_action, form, logs_action, route, sqs_action,
+};
 use crate::s3::{S3, Target};
 use crate::sqs::{self, Sqs};
 use crate::xml::Xml;
@@ -227,13 +229,13 @@ impl Services {
         let service = protocol.service();
         match self.account.call(service, &action, &request, caller) {
             Err(error) => error.response(protocol),
-            Ok(reply) if protocol == Protocol::CloudWatchJson => {
+            Ok(reply) if is_json(protocol) => {
                 let body = if reply.is_null() {
                     "{}".to_owned()
                 } else {
                     reply.to_string()
                 };
-                response(StatusCode::OK, "application/x-amz-json-1.0", body)
+                response(StatusCode::OK, protocol.json_type(), body)
             }
             Ok(reply) => {
                 let request_id = request_id();
@@ -263,8 +265,10 @@ impl Services {
 
 /// Returns the action and the parameters of a call about the account. What is not JSON is a call without parameters.
 fn account_request(protocol: Protocol, parts: &Parts, body: &[u8]) -> (String, Value) {
-    if protocol == Protocol::CloudWatchJson {
-        let action = cloudwatch_action(&parts.headers).unwrap_or_default();
+    if is_json(protocol) {
+        let headers = &parts.headers;
+        let action = cloudwatch_action(headers).or_else(|| logs_action(headers));
+        let action = action.unwrap_or_default();
         return (
             action.to_owned(),
             serde_json::from_slice(body).unwrap_or_default(),
@@ -275,9 +279,14 @@ fn account_request(protocol: Protocol, parts: &Parts, body: &[u8]) -> (String, V
     (action, request)
 }
 
+fn is_json(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::CloudWatchJson | Protocol::LogsJson)
+}
+
 fn unknown_service(name: &str) -> Response<Body> {
-    let message =
-        format!("localcloud has no service {name:?}, only s3, sqs, ec2, iam, sts and cloudwatch.");
+    let message = format!(
+        "localcloud has no service {name:?}, only s3, sqs, ec2, iam, sts, cloudwatch and logs."
+    );
     let document = Xml::error("InvalidAction", &message, &request_id());
     xml(StatusCode::BAD_REQUEST, document)
 }

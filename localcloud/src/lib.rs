@@ -10,7 +10,8 @@
 //! | `iam` | the roles of instances: their credentials, and whether their policies allow a call |
 //! | `s3` | S3 by the `s3s` crate, over a store of files; sends its events to `sqs` |
 //! | `sqs` | SQS in both protocols: a pure state behind a lock, and its store |
-//! | `account_calls` | IAM's users, STS's caller identity and CloudWatch's alarms |
+//! | `account_calls` | IAM's users, roles and policies, STS's caller identity and CloudWatch's alarms |
+//! | `cloudwatch`, `logs` | CloudWatch's metrics, and CloudWatch Logs, in bounded memory |
 //! | `ec2` | EC2's query protocol: a pure state behind a lock, and a task with a process for each instance |
 //! | `admin` | the endpoint that replaces the faults and interrupts spot instances |
 //!
@@ -25,6 +26,7 @@ mod admin;
 mod auth;
 mod browser;
 mod clock;
+mod cloudwatch;
 mod common_error;
 mod config;
 mod dispatch;
@@ -33,6 +35,7 @@ mod ec2_actions;
 mod fault_injection;
 mod faults;
 mod iam;
+mod logs;
 mod metrics;
 mod protocol;
 mod response;
@@ -81,12 +84,14 @@ pub mod fuzzing {
     pub use crate::xml::Xml;
 }
 
-use account_calls::AccountCalls;
+use account_calls::{AccountCalls, Watch};
 use clock::Clock;
+use cloudwatch::Metrics;
 use dispatch::{Dispatcher, Services};
 use ec2::{Ec2, Ec2Config};
 use fault_injection::FaultInjection;
 use iam::Iam;
+use logs::Logs;
 use s3::S3;
 use sqs::Sqs;
 
@@ -208,7 +213,11 @@ async fn serve(
         config.ec2_limits,
         config.faults,
     ));
-    let account = AccountCalls::new(clock, &config.region, &config.users, &config.alarms)
+    let watch = Watch {
+        metrics: Arc::new(Metrics::new(clock)),
+        logs: Arc::new(Logs::new(clock, &config.region)),
+    };
+    let account = AccountCalls::new(clock, &config.region, watch, &config.users, &config.alarms)
         .map_err(|error| ConfigError::Account(error.message))?;
     let services = Services {
         s3,

@@ -12,6 +12,7 @@ pub enum AwsService {
     Iam,
     Sts,
     CloudWatch,
+    Logs,
 }
 
 /// How a request is written, and its reply must be.
@@ -25,6 +26,7 @@ pub enum Protocol {
     Sts,
     CloudWatchJson,
     CloudWatchQuery,
+    LogsJson,
 }
 
 impl AwsService {
@@ -37,11 +39,20 @@ impl AwsService {
             Self::Iam => "iam",
             Self::Sts => "sts",
             Self::CloudWatch => "monitoring",
+            Self::Logs => "logs",
         }
     }
 }
 
 impl Protocol {
+    /// Returns the content type of a reply in a JSON protocol.
+    pub fn json_type(self) -> &'static str {
+        match self {
+            Self::LogsJson => "application/x-amz-json-1.1",
+            _ => "application/x-amz-json-1.0",
+        }
+    }
+
     /// Returns the service that the protocol belongs to.
     pub fn service(self) -> AwsService {
         match self {
@@ -51,6 +62,7 @@ impl Protocol {
             Self::Iam => AwsService::Iam,
             Self::Sts => AwsService::Sts,
             Self::CloudWatchJson | Self::CloudWatchQuery => AwsService::CloudWatch,
+            Self::LogsJson => AwsService::Logs,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::account::ACCOUNT_ID;
 use crate::account_calls::{CLOUDWATCH_ACTIONS, IAM_ACTIONS, STS_ACTIONS};
 use crate::auth::signed_service;
 use crate::ec2_actions;
+use crate::logs;
 use crate::protocol::{AwsService, Protocol};
 use crate::s3::Target;
 use crate::sqs;
@@ -43,6 +44,7 @@ pub struct Operation {
 const SQS_TARGET: &str = "AmazonSQS.";
 const SQS_VERSION: &str = "2012-11-05";
 const CLOUDWATCH_TARGET: &str = "GraniteServiceVersion20100801.";
+const LOGS_TARGET: &str = "Logs_20140328.";
 /// The versions that forms name, by protocol.
 const VERSIONS: [(&str, Protocol); 4] = [
     (SQS_VERSION, Protocol::SqsQuery),
@@ -61,6 +63,7 @@ impl Operation {
             AwsService::Iam => &IAM_ACTIONS,
             AwsService::Sts => &STS_ACTIONS,
             AwsService::CloudWatch => &CLOUDWATCH_ACTIONS,
+            AwsService::Logs => &logs::ACTIONS,
         };
         let action = known.iter().copied().find(|name| *name == action);
         Self {
@@ -82,6 +85,7 @@ impl Operation {
             Some(AwsService::Iam) => Protocol::Iam,
             Some(AwsService::Sts) => Protocol::Sts,
             Some(AwsService::CloudWatch) => Protocol::CloudWatchQuery,
+            Some(AwsService::Logs) => Protocol::LogsJson,
             Some(AwsService::S3 | AwsService::Ec2) => Protocol::Ec2,
             None if is_queue_path(path) => Protocol::SqsQuery,
             None => {
@@ -113,6 +117,7 @@ pub fn route<B>(request: &Request<B>, only: Option<AwsService>) -> Route {
         (None, Some("iam")) => Some(AwsService::Iam),
         (None, Some("sts")) => Some(AwsService::Sts),
         (None, Some("monitoring")) => Some(AwsService::CloudWatch),
+        (None, Some("logs")) => Some(AwsService::Logs),
         (None, Some(other)) => return Route::UnknownService(other.to_owned()),
         (None, None) => service_of_unsigned(request),
     };
@@ -124,6 +129,10 @@ pub fn route<B>(request: &Request<B>, only: Option<AwsService>) -> Route {
         }
         Some(AwsService::CloudWatch) if let Some(action) = cloudwatch_action(headers) => {
             Route::Json(Operation::named(Protocol::CloudWatchJson, action))
+        }
+        Some(AwsService::Logs) => {
+            let action = logs_action(headers).unwrap_or_default();
+            Route::Json(Operation::named(Protocol::LogsJson, action))
         }
         _ => Route::Query(service),
     }
@@ -137,6 +146,11 @@ pub fn sqs_action(headers: &HeaderMap) -> Option<&str> {
 /// Returns the action in the target header of CloudWatch's JSON protocol.
 pub fn cloudwatch_action(headers: &HeaderMap) -> Option<&str> {
     target(headers)?.strip_prefix(CLOUDWATCH_TARGET)
+}
+
+/// Returns the action in the target header of CloudWatch Logs.
+pub fn logs_action(headers: &HeaderMap) -> Option<&str> {
+    target(headers)?.strip_prefix(LOGS_TARGET)
 }
 
 fn target(headers: &HeaderMap) -> Option<&str> {

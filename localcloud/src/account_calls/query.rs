@@ -96,6 +96,10 @@ pub fn error_document(
     xml.into_text()
 }
 
+fn is_time(name: &str) -> bool {
+    name.ends_with("Timestamp") || matches!(name, "CreateDate" | "Timestamps" | "UpdateDate")
+}
+
 fn content(xml: &mut Xml, name: &str, value: &Value) {
     match value {
         Value::Object(members) => {
@@ -105,10 +109,10 @@ fn content(xml: &mut Xml, name: &str, value: &Value) {
         }
         Value::Array(items) => {
             for item in items {
-                xml.element("member", |xml| content(xml, "", item));
+                xml.element("member", |xml| content(xml, name, item));
             }
         }
-        Value::Number(seconds) if name.ends_with("Timestamp") || name == "CreateDate" => {
+        Value::Number(seconds) if is_time(name) => {
             let millis = seconds.as_f64().unwrap_or_default() * 1e3;
             xml.escaped(&timestamp(millis as u64));
         }

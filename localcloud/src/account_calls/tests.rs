@@ -2,8 +2,16 @@
 
 use super::*;
 
+fn watch() -> Watch {
+    let clock = Clock::start();
+    Watch {
+        metrics: Arc::new(Metrics::new(clock)),
+        logs: Arc::new(Logs::new(clock, "us-east-1")),
+    }
+}
+
 fn account(users: &[User], alarms: &[Value]) -> AccountCalls {
-    AccountCalls::new(Clock::start(), "us-east-1", users, alarms).unwrap()
+    AccountCalls::new(Clock::start(), "us-east-1", watch(), users, alarms).unwrap()
 }
 
 fn billing_alarm(name: &str) -> Value {
@@ -95,7 +103,8 @@ fn a_configured_alarm_is_checked_as_a_call_is() {
 
     let mut wrong = billing_alarm("d");
     wrong["ComparisonOperator"] = json!("Above");
-    let refused = AccountCalls::new(Clock::start(), "us-east-1", &[], &[wrong]).unwrap_err();
+    let refused =
+        AccountCalls::new(Clock::start(), "us-east-1", watch(), &[], &[wrong]).unwrap_err();
     assert_eq!(refused.code, "ValidationError");
 }
 

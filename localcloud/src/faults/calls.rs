@@ -192,6 +192,7 @@ fn throttling_code(service: AwsService) -> &'static str {
         AwsService::Sqs => "RequestThrottled",
         AwsService::Ec2 => "RequestLimitExceeded",
         AwsService::Iam | AwsService::Sts | AwsService::CloudWatch => "Throttling",
+        AwsService::Logs => "ThrottlingException",
     }
 }
 
