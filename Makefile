@@ -3,7 +3,7 @@
 # They reach the scripts by the environment, where make puts what is given on its command line.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up doctor package check test screenshots docker-test fuzz bench clean
+.PHONY: help setup demo demo-video up doctor package check test screenshots docker-test fuzz bench clean
 
 help: ## Show this list
 	@echo "Muster, elastic face recognition"
@@ -19,6 +19,9 @@ setup: ## Fetch the weights, the sample photos and what only the tests need, and
 
 demo: ## Set up, build, recognize 100 photos on workers that start and stop, and judge the run
 	@scripts/stack demo
+
+demo-video: ## Set up, build, name the people in 100 clips by functions of a local Lambda, and judge the run (CLIPS=100)
+	@scripts/demo-video
 
 up: ## Set up, build and run the whole stack until Ctrl-C
 	@scripts/stack up
@@ -51,6 +54,7 @@ test: ## Set up, check formatting and lints, run all tests
 	scripts/page-test
 	ENGINE=native KEYS=1 TLS=1 scripts/stack check
 	ENGINE=torch scripts/stack check
+	MUSTER_BIN=$${CARGO_TARGET_DIR:-target}/release scripts/demo-video --clips 12 --warm 2 --least-concurrency 2
 
 screenshots: setup ## Take the pictures of the page in docs/img, with Chromium on a stack under load
 	@cargo build --release

@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     generator.enable_type_names();
     generator.bytes([
         ".muster.v1.RecognizeRequest.image",
-        ".muster.v1.SubmitVideoRequest.part.chunk",
+        ".muster.v1.SubmitVideoRequest.chunk",
     ]);
     for part_of_json_response in [
         "Recognition",

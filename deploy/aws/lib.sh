@@ -94,7 +94,7 @@ until_deadline() {
     done
 }
 
-# Prints the template with the policies in it: JSON is YAML.
+# template [FILE]: prints the template with the policies in it: JSON is YAML.
 template() {
     awk -v folder="$here/" '
         match($0, /PolicyDocument: iam\/.*\.json$/) {
@@ -107,7 +107,7 @@ template() {
             close(file)
             next
         }
-        { print }' "$here/template.yaml" || fail "a policy of $here/iam is missing: check out the repository anew"
+        { print }' "$here/${1:-template.yaml}" || fail "a policy of $here/iam is missing: check out the repository anew"
 }
 
 # Prints NAME=DEFAULT for each parameter of the template.

@@ -49,9 +49,12 @@ error_codes! {
     NotAnImage       "not_an_image"       415 InvalidArgument   None,    "not a JPEG, PNG or WebP image";
     DamagedImage     "damaged_image"      422 InvalidArgument   None,    "an image that cannot be decoded";
     NoFace           "no_face"            422 InvalidArgument   None,    "an image without a face";
+    NotAClip         "not_a_clip"         400 InvalidArgument   None,    "a file posted to `/v1/videos` that FFmpeg reads as no clip, or that has no pictures";
+    ClipBeyondLimits "clip_beyond_limits" 400 InvalidArgument   None,    "a clip that is longer, has larger pictures or more frames, or takes FFmpeg more time or memory, than the limits";
     KeyUsedTooOften  "key_used_too_often" 429 ResourceExhausted Some(1), "the API key's rate limit; with `Retry-After`";
     Overloaded       "overloaded"         429 ResourceExhausted Some(2), "too many requests in flight, or too many bytes of photos; with `Retry-After`";
     Internal         "internal"           500 Internal          None,    "a fault of the service, for example a job that failed five times";
+    NoFfmpeg         "no_ffmpeg"          501 Unimplemented     None,    "a clip, while front's machine has no FFmpeg";
     Unavailable      "unavailable"        503 Unavailable       Some(5), "front, the object store or the queue cannot be reached; with `Retry-After`";
     PhotoVanished    "photo_vanished"     503 Aborted           Some(1), "the stored photo was deleted before a worker fetched it; with `Retry-After`";
     DeadlineExceeded "deadline_exceeded"  504 DeadlineExceeded  None,    "no worker answered in time; the result may still reach the out-bucket";
@@ -145,6 +148,8 @@ impl From<Failure> for RequestError {
             FailureCode::NoFace => ErrorCode::NoFace,
             FailureCode::DeadlineExceeded => ErrorCode::DeadlineExceeded,
             FailureCode::ObjectMissing => ErrorCode::PhotoVanished,
+            FailureCode::NotAClip => ErrorCode::NotAClip,
+            FailureCode::ClipBeyondLimits => ErrorCode::ClipBeyondLimits,
             FailureCode::Internal | FailureCode::Unspecified => ErrorCode::Internal,
         };
         let message = match failure.message.is_empty() {

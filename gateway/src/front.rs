@@ -12,6 +12,7 @@ use platform::demand::Publisher;
 use platform::shutdown::bounded;
 use proto::v1::demand_server::{self, DemandServer};
 use proto::v1::recognizer_server::{self, RecognizerServer};
+use proto::v1::videos_server::{self, VideosServer};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,7 @@ pub use backend::Deployment;
 pub use config::Config;
 pub use photo_store::SHA256_METADATA;
 pub use recognizer::REQUEST_ID_METADATA;
+pub use videos::VideoArgs;
 
 use admission::AdmissionControl;
 use backend::Backend;
@@ -30,6 +32,7 @@ use recognizer::RecognizerService;
 use registry::RequestRegistry;
 use replies::ReplyReceiver;
 use sender::BatchSender;
+use videos::{FrameQueue, VideoParts, Videos, VideosService};
 
 mod accepted;
 mod admission;
@@ -46,13 +49,18 @@ mod registry;
 mod replies;
 mod reply_queue;
 mod sender;
+mod videos;
 
 /// The services that reflection lists.
-const SERVICES: [&str; 2] = [recognizer_server::SERVICE_NAME, demand_server::SERVICE_NAME];
+const SERVICES: [&str; 3] = [
+    recognizer_server::SERVICE_NAME,
+    demand_server::SERVICE_NAME,
+    videos_server::SERVICE_NAME,
+];
 
 fn role_for(service: &str) -> Option<Role> {
     match service {
-        recognizer_server::SERVICE_NAME => Some(Role::Recognize),
+        recognizer_server::SERVICE_NAME | videos_server::SERVICE_NAME => Some(Role::Recognize),
         _ => Some(Role::Operate),
     }
 }
@@ -63,7 +71,7 @@ const MESSAGE_OVERHEAD: usize = 64 * 1024;
 /// the drain takes five.
 const CLOSING_DEADLINE: Duration = Duration::from_secs(3);
 
-/// Serves `muster.v1.Recognizer` and `muster.v1.Demand` until `shutdown`, with health and reflection.
+/// Serves `muster.v1.Recognizer`, `muster.v1.Videos` and `muster.v1.Demand` until `shutdown`, with health and reflection.
 ///
 /// At shutdown new requests are refused, requests in flight are awaited, and the reply receivers stop last.
 ///
@@ -99,7 +107,7 @@ async fn serve(
     tracing::info!(%address, "front serves gRPC");
 
     let registry = Arc::new(RequestRegistry::default());
-    let backend = Arc::new(OnceLock::new());
+    let (backend, videos) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
     let requests = TaskTracker::new();
     let background = TaskTracker::new();
     let stop = CancellationToken::new();
@@ -132,12 +140,15 @@ async fn serve(
             let (calls, bytes) = (config.max_in_flight, config.max_buffered_bytes);
             routes.add_service(AdmissionControl::new(recognizer, calls, bytes, limit));
             routes.add_service(DemandServer::new(demand));
+            let videos = VideosService::new(Arc::clone(&videos), shutdown.clone());
+            routes.add_service(VideosServer::new(videos));
         },
     );
     let life = async {
-        let started = config.start(&deployment, &registry, &background, &stop);
-        if let Some(ready_backend) = shutdown.run_until_cancelled(started).await {
+        let started = config.start(&deployment, &registry, &background, &stop, &shutdown);
+        if let Some((ready_backend, ready_videos)) = shutdown.run_until_cancelled(started).await {
             backend.set(ready_backend).expect("it is set only here");
+            videos.set(ready_videos).expect("it is set only here");
             ready.send_replace(true);
             shutdown.cancelled().await;
         }
@@ -169,7 +180,8 @@ impl Config {
         registry: &Arc<RequestRegistry>,
         background: &TaskTracker,
         stop: &CancellationToken,
-    ) -> Backend {
+        shutdown: &CancellationToken,
+    ) -> (Backend, Arc<Videos>) {
         let reply_queue = self.reply_queue.clone();
         let reply_queue = reply_queue.unwrap_or_else(|| deployment.names.new_reply_queue());
         let queues = deployment
@@ -182,20 +194,44 @@ impl Config {
                 stop.clone(),
             ));
         }
-        let receiver = ReplyReceiver::new(queues.replies, Arc::clone(registry), background.clone());
+        let frames = FrameQueue::new(Arc::clone(registry), self.videos.frames_per_worker);
+        let frames = Arc::new(frames);
+        let receiver = ReplyReceiver::new(
+            queues.replies,
+            Arc::clone(registry),
+            Arc::clone(&frames),
+            background.clone(),
+        );
         for _ in 0..self.reply_receivers.max(1) {
             background.spawn(receiver.clone().receive_until(stop.clone()));
         }
         background.spawn(dead_letters::fail_until(
             queues.dead_letters,
             Arc::clone(registry),
+            Arc::clone(&frames),
             stop.clone(),
         ));
-        Backend {
-            photos: PhotoStore::new(deployment.aws.objects(deployment.names.in_bucket())),
+        let objects = |bucket| deployment.aws.objects(bucket);
+        let inputs = objects(deployment.names.in_bucket());
+        let backend = Backend {
+            photos: PhotoStore::new(inputs.clone()),
             requests: BatchSender::new(queues.requests, self.max_in_flight.max(1)),
+            reply_queue: reply_queue.clone(),
+        };
+        let parts = VideoParts {
+            inputs,
+            results: objects(deployment.names.out_bucket()),
+            requests: backend.requests.clone(),
             reply_queue,
-        }
+            frames,
+            registry: Arc::clone(registry),
+            tasks: background.clone(),
+            // Their claims are given up while the photos in flight are awaited.
+            stop: shutdown.clone(),
+        };
+        let videos = Videos::new(self.videos.clone(), parts);
+        background.spawn(Arc::clone(&videos).take_over_until(shutdown.clone()));
+        (backend, videos)
     }
 }
 

@@ -20,6 +20,7 @@ use platform::telemetry::server::{http_span, note_http_status};
 use platform::tls::{ClientCaArgs, PeerTlsArgs, Protocol, ServerTlsArgs};
 use proto::JobId;
 use proto::v1::recognizer_client::RecognizerClient;
+use proto::v1::videos_client::VideosClient;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,7 @@ mod recognize;
 mod response;
 mod traffic;
 mod upload;
+mod videos;
 mod viewers;
 
 /// Settings of the HTTP gateway.
@@ -80,6 +82,17 @@ pub struct Config {
     /// Longest time of an upload
     #[arg(long, env = "MUSTER_UPLOAD_TIMEOUT", value_name = "DURATION", value_parser = duration::parse, default_value = "60s")]
     pub upload_timeout: Duration,
+    /// Largest clip, in bytes. Front has the same limit
+    #[arg(
+        long,
+        env = "MUSTER_MAX_CLIP_BYTES",
+        value_name = "BYTES",
+        default_value = "1073741824"
+    )]
+    pub max_clip_bytes: u64,
+    /// Longest time of a clip's upload
+    #[arg(long, env = "MUSTER_CLIP_UPLOAD_TIMEOUT", value_name = "DURATION", value_parser = duration::parse, default_value = "10m")]
+    pub clip_upload_timeout: Duration,
     /// Longest time of a call to front. Give more than front's --deadline, so that front's error arrives
     #[arg(long, env = "MUSTER_GATEWAY_DEADLINE", value_name = "DURATION", value_parser = duration::parse, default_value = "125s")]
     pub deadline: Duration,
@@ -118,6 +131,7 @@ struct Gateway {
     config: Config,
     authenticator: Authenticator,
     front: RecognizerClient<FrontChannel>,
+    videos: VideosClient<FrontChannel>,
     budget: ByteBudget,
     traffic: Traffic,
     viewers: Viewers,
@@ -168,9 +182,11 @@ async fn run_until(
 
     tracing::info!(%address, tls = tls.is_some(), keys = authenticator.needs_key(), front = config.front, "gateway serves HTTP");
     let (drain_deadline, connections) = (config.drain_deadline, config.connections.clone());
+    let front = FrontChannel::new(channel, config.front_wait);
     let gateway = Gateway {
         authenticator,
-        front: RecognizerClient::new(FrontChannel::new(channel, config.front_wait)),
+        front: RecognizerClient::new(front.clone()),
+        videos: VideosClient::new(front).max_decoding_message_size(videos::MAX_ANSWER_BYTES),
         budget: ByteBudget::new(config.max_buffered_bytes),
         traffic: Traffic::new(),
         viewers: Viewers::new(config.max_viewers, scalers, shutdown.clone()),
@@ -185,10 +201,10 @@ async fn run_until(
 
 /// Only the requests that the gateway forwards are part of traces.
 fn span_of<B>(request: &Request<B>, scheme: &'static str) -> Span {
-    if request.method() == Method::POST && request.uri().path() == "/" {
-        http_span(request, "/", scheme)
-    } else {
-        DefaultMakeSpan::new().make_span(request)
+    match (request.method(), request.uri().path()) {
+        (&Method::POST, "/") => http_span(request, "/", scheme),
+        (&Method::POST, videos::PATH) => http_span(request, videos::PATH, scheme),
+        _ => DefaultMakeSpan::new().make_span(request),
     }
 }
 
@@ -201,6 +217,11 @@ fn router(gateway: Gateway, scheme: &'static str) -> Router {
                 .layer(DefaultBodyLimit::disable())
                 .get(page::index),
         )
+        .route(
+            videos::PATH,
+            post(videos::submit).layer(DefaultBodyLimit::disable()),
+        )
+        .route("/v1/videos/{id}", get(videos::find))
         .route("/page/{name}", get(page::file))
         .route("/v1/watch", get(viewers::watch))
         .method_not_allowed_fallback(method_not_allowed)
@@ -242,6 +263,7 @@ async fn not_found(uri: Uri, headers: HeaderMap) -> Response {
 async fn method_not_allowed(uri: Uri, headers: HeaderMap) -> Response {
     let message = match uri.path() {
         "/" => "send photos by POST to /".to_owned(),
+        videos::PATH => format!("send clips by POST to {}", videos::PATH),
         path => format!("read {path} by GET"),
     };
     let error = RequestError::new(ErrorCode::MethodNotAllowed, message);

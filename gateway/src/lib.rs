@@ -23,6 +23,9 @@
 //! `GET /` is a page for people, with files below `/page/`. `GET /v1/watch` has what it shows, as server-sent events, and needs a
 //! key with the role `operate` if there is a key file.
 //!
+//! `POST /v1/videos` takes a clip the same way, and responds with 202 and its id; `GET /v1/videos/<id>` has its state, and its
+//! timeline when it is done.
+//!
 //! `GET /healthz` and `/readyz` (ready while front is) need no key. With an API key file, `POST /` needs a key with the role
 //! `recognize`.
 

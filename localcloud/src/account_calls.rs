@@ -1,13 +1,15 @@
-//! The calls about the account itself: IAM's users, STS's caller identity and CloudWatch's alarms. Nothing here is enforced,
-//! and no alarm is ever evaluated: the state is what clients and the configuration put there, in memory.
+//! The calls about the account itself: IAM's users, roles and policies, STS's caller identity and CloudWatch's alarms, in
+//! memory. The policies of roles are enforced by `iam`, those of users are only listed.
 //!
 //! | module | does |
 //! |---|---|
-//! | `users`, `alarms` | the state and its actions; requests and replies are JSON values; pure |
+//! | `users`, `roles`, `policies`, `alarms` | the state and its actions; requests and replies are JSON values; pure |
 //! | `query` | translates forms to requests, and replies to XML |
 
 mod alarms;
+mod policies;
 mod query;
+mod roles;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -22,22 +24,40 @@ use crate::clock::{Clock, Millis};
 use crate::cloudwatch::Metrics;
 use crate::common_error::CommonError;
 use crate::config::User;
-use crate::iam::{Access, Caller, iam_arn};
+use crate::iam::{Access, Caller, Iam, iam_arn};
 use crate::logs::{self, Logs};
 use crate::protocol::{AwsService, Protocol};
 use alarms::Alarms;
+use policies::Policies;
+use roles::{Context, Roles};
 use users::Users;
 
 pub use query::{document, error_document, request_of_form};
 
 /// The actions of the three services.
-pub const IAM_ACTIONS: [&str; 6] = [
+pub const IAM_ACTIONS: [&str; 22] = [
+    "AttachRolePolicy",
     "AttachUserPolicy",
+    "CreatePolicy",
+    "CreateRole",
     "CreateUser",
+    "DeletePolicy",
+    "DeleteRole",
+    "DeleteRolePolicy",
     "DeleteUser",
+    "DetachRolePolicy",
     "DetachUserPolicy",
+    "GetPolicy",
+    "GetRole",
+    "GetRolePolicy",
     "GetUser",
+    "ListAttachedRolePolicies",
     "ListAttachedUserPolicies",
+    "ListPolicies",
+    "ListRolePolicies",
+    "ListRoles",
+    "PutRolePolicy",
+    "UpdateAssumeRolePolicy",
 ];
 pub const STS_ACTIONS: [&str; 1] = ["GetCallerIdentity"];
 pub const CLOUDWATCH_ACTIONS: [&str; 9] = [
@@ -57,19 +77,22 @@ pub const CLOUDWATCH_ACTIONS: [&str; 9] = [
 pub struct AccountCalls {
     clock: Clock,
     region: String,
-    watch: Watch,
+    shared: Shared,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     users: Users,
+    roles: Roles,
+    policies: Policies,
     alarms: Alarms,
 }
 
-/// The stores that the calls watch. Other services write to them, too.
+/// What the calls share with other services.
 #[derive(Debug)]
-pub struct Watch {
+pub struct Shared {
+    pub iam: Arc<Iam>,
     pub metrics: Arc<Metrics>,
     pub logs: Arc<Logs>,
 }
@@ -85,14 +108,14 @@ impl AccountCalls {
     pub fn new(
         clock: Clock,
         region: &str,
-        watch: Watch,
+        shared: Shared,
         users: &[User],
         alarms: &[Value],
     ) -> Result<Self, CommonError> {
         let mut state = State::default();
         let now = clock.now();
         for user in users {
-            state.users.add(user, now)?;
+            state.users.add(user, &state.policies, now)?;
         }
         for alarm in alarms {
             state.alarms.put(alarm, region, now)?;
@@ -100,7 +123,7 @@ impl AccountCalls {
         Ok(Self {
             clock,
             region: region.to_owned(),
-            watch,
+            shared,
             state: Mutex::new(state),
         })
     }
@@ -117,9 +140,9 @@ impl AccountCalls {
         caller: &Caller,
     ) -> Reply {
         match service {
-            AwsService::Logs => return self.watch.logs.call(action, request),
+            AwsService::Logs => return self.shared.logs.call(action, request),
             AwsService::CloudWatch => {
-                if let Some(reply) = self.watch.metrics.call(action, request) {
+                if let Some(reply) = self.shared.metrics.call(action, request) {
                     return reply;
                 }
             }
@@ -127,7 +150,20 @@ impl AccountCalls {
         }
         let now = self.clock.now();
         let mut state = self.lock();
-        let State { users, alarms } = &mut *state;
+        let State {
+            users,
+            roles,
+            policies,
+            alarms,
+        } = &mut *state;
+        if service == AwsService::Iam {
+            let iam = &self.shared.iam;
+            let context = Context { iam, policies, now };
+            if let Some(reply) = roles.call(action, request, &context) {
+                return reply;
+            }
+        }
+        let attachments = |arn: &str| users.attachments(arn) + roles.attachments(arn);
         match (service, action) {
             (AwsService::Sts, "GetCallerIdentity") => Ok(identity(caller)),
             (AwsService::Iam, "GetUser") if request["UserName"].is_null() => {
@@ -136,16 +172,20 @@ impl AccountCalls {
             (AwsService::Iam, "GetUser") => users.get(request),
             (AwsService::Iam, "CreateUser") => users.create(request, now),
             (AwsService::Iam, "DeleteUser") => users.delete(request),
-            (AwsService::Iam, "AttachUserPolicy") => users.attach(request),
+            (AwsService::Iam, "AttachUserPolicy") => users.attach(request, policies),
             (AwsService::Iam, "DetachUserPolicy") => users.detach(request),
             (AwsService::Iam, "ListAttachedUserPolicies") => users.list_attached(request),
+            (AwsService::Iam, "CreatePolicy") => policies.create(request, now),
+            (AwsService::Iam, "DeletePolicy") => policies.delete(request, attachments),
+            (AwsService::Iam, "GetPolicy") => policies.get(request, attachments),
+            (AwsService::Iam, "ListPolicies") => policies.list(request, attachments),
             (AwsService::CloudWatch, "PutMetricAlarm") => alarms.put(request, &self.region, now),
             (AwsService::CloudWatch, "DescribeAlarms") => {
-                alarms.evaluate(&self.watch.metrics, now);
+                alarms.evaluate(&self.shared.metrics, now);
                 alarms.describe(request)
             }
             (AwsService::CloudWatch, "DescribeAlarmsForMetric") => {
-                alarms.evaluate(&self.watch.metrics, now);
+                alarms.evaluate(&self.shared.metrics, now);
                 alarms.describe_for_metric(request)
             }
             (AwsService::CloudWatch, "SetAlarmState") => alarms.set_state(request, now),
@@ -158,8 +198,16 @@ impl AccountCalls {
     pub fn access(&self, service: AwsService, action: &str, request: &Value) -> Option<Access> {
         match service {
             AwsService::Iam => {
-                let user = request["UserName"].as_str().unwrap_or("*");
-                Some(Access::new(format!("iam:{action}"), iam_arn("user", user)))
+                let text = |name: &str| request[name].as_str();
+                let resource = if action.contains("Role") {
+                    iam_arn("role", text("RoleName").unwrap_or("*"))
+                } else if action.contains("User") {
+                    iam_arn("user", text("UserName").unwrap_or("*"))
+                } else {
+                    let named = || iam_arn("policy", text("PolicyName").unwrap_or("*"));
+                    text("PolicyArn").map_or_else(named, str::to_owned)
+                };
+                Some(Access::new(format!("iam:{action}"), resource))
             }
             AwsService::Logs => {
                 let resource = logs::access_arn(&self.region, request);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use localcloud::{
-    Authentication, AwsService, Config, Credentials, DEFAULT_REGION, Faults, RateLimits,
-    RateLimitsPreset, SyncPolicy,
+    Authentication, AwsService, Config, Credentials, DEFAULT_REGION, Faults, LambdaConfig,
+    RateLimits, RateLimitsPreset, SyncPolicy,
 };
 use tracing::warn;
 
@@ -123,6 +123,34 @@ pub struct Arguments {
     )]
     stop_grace: f64,
 
+    /// Maximum number of functions that run at once, as an account's concurrency
+    #[arg(
+        long,
+        env = "LOCALCLOUD_LAMBDA_CONCURRENCY",
+        default_value_t = 10,
+        value_name = "COUNT"
+    )]
+    lambda_concurrency: usize,
+
+    /// Seconds before the first retry of an event that a function failed to handle; the second one waits twice as long. AWS
+    /// waits 60
+    #[arg(
+        long,
+        env = "LOCALCLOUD_LAMBDA_RETRY_DELAY",
+        default_value_t = 1.0,
+        value_name = "SECONDS"
+    )]
+    lambda_retry_delay: f64,
+
+    /// Seconds for which the process of a function is kept, frozen, after an invocation
+    #[arg(
+        long,
+        env = "LOCALCLOUD_LAMBDA_IDLE_TIME",
+        default_value_t = 300.0,
+        value_name = "SECONDS"
+    )]
+    lambda_idle_time: f64,
+
     /// Maximum number of instances that run at once
     #[arg(
         long,
@@ -181,6 +209,13 @@ impl Arguments {
             region: self.region,
             stop_grace: Duration::try_from_secs_f64(self.stop_grace).context("--stop-grace")?,
             max_instances: self.max_instances,
+            lambda: LambdaConfig {
+                concurrency: self.lambda_concurrency,
+                retry_delay: Duration::try_from_secs_f64(self.lambda_retry_delay)
+                    .context("--lambda-retry-delay")?,
+                idle_time: Duration::try_from_secs_f64(self.lambda_idle_time)
+                    .context("--lambda-idle-time")?,
+            },
             record_calls: self.record_calls,
             role_session: Duration::try_from_secs_f64(self.role_session)
                 .context("--role-session")?,

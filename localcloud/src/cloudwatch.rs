@@ -46,7 +46,6 @@ impl Metrics {
 
     /// Adds one value of a metric now, as Lambda does of each invocation.
     /// `unit` is one of CloudWatch's, such as `Count` or `Milliseconds`.
-    #[allow(dead_code)]
     pub fn record(
         &self,
         namespace: &str,

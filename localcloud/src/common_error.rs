@@ -86,7 +86,7 @@ impl CommonError {
                 let text = denied.to_string().replace(&denied.action, &action);
                 ("AccessDenied", text)
             }
-            Protocol::LogsJson => ("AccessDeniedException", denied.to_string()),
+            Protocol::LogsJson | Protocol::Lambda => ("AccessDeniedException", denied.to_string()),
             Protocol::S3
             | Protocol::Iam
             | Protocol::Sts
@@ -140,6 +140,21 @@ impl CommonError {
                 &format!("{code};{fault}"),
                 message,
             ),
+            Protocol::Lambda => {
+                let kind = if status.is_server_error() {
+                    "Service"
+                } else {
+                    "User"
+                };
+                let body =
+                    serde_json::json!({ "Type": kind, "Message": message, "message": message });
+                let mut response = response(*status, "application/json", body.to_string());
+                // The code of an injected fault may be any text, also one that no header can carry.
+                if let Ok(code) = HeaderValue::from_str(code) {
+                    response.headers_mut().insert("x-amzn-errortype", code);
+                }
+                response
+            }
             Protocol::LogsJson => {
                 let body = serde_json::json!({ "__type": code, "message": message }).to_string();
                 response(*status, protocol.json_type(), body)

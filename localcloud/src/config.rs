@@ -50,8 +50,21 @@ pub struct Config {
     pub alarms: Vec<serde_json::Value>,
     /// How long the credentials of a role are valid. Instances get new ones after half of it.
     pub role_session: Duration,
+    /// How functions run.
+    pub lambda: LambdaConfig,
     /// The file to which each access of a role is appended as a line of JSON.
     pub record_calls: Option<PathBuf>,
+}
+
+/// How functions run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LambdaConfig {
+    /// The account's concurrency: the most invocations at once.
+    pub concurrency: usize,
+    /// The time before the first retry of an event; the second one waits twice as long.
+    pub retry_delay: Duration,
+    /// How long a frozen environment is kept.
+    pub idle_time: Duration,
 }
 
 /// Which requests are accepted.
@@ -184,7 +197,19 @@ impl Default for Config {
             users: Vec::new(),
             alarms: Vec::new(),
             role_session: Duration::from_secs(6 * 60 * 60),
+            lambda: LambdaConfig::default(),
             record_calls: None,
+        }
+    }
+}
+
+impl Default for LambdaConfig {
+    fn default() -> Self {
+        Self {
+            // What a new account has.
+            concurrency: 10,
+            retry_delay: Duration::from_secs(1),
+            idle_time: Duration::from_secs(300),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use s3s::Body;
@@ -22,6 +22,7 @@ use crate::common_error::{CommonError, json_error};
 use crate::ec2::{Ec2, Params};
 use crate::fault_injection::FaultInjection;
 use crate::iam::{Caller, Iam};
+use crate::lambda::Lambda;
 use crate::metrics::CallMetrics;
 use crate::protocol::{AwsService, Protocol};
 use crate::response::{plain, request_id, response, set_request_id, xml};
@@ -39,6 +40,7 @@ pub struct Services {
     pub sqs: Arc<Sqs>,
     pub ec2: Arc<Ec2>,
     pub account: Arc<AccountCalls>,
+    pub lambda: Arc<Lambda>,
 }
 
 /// Dispatches requests to their services.
@@ -77,6 +79,8 @@ enum Input {
 
 /// Room for a batch of the largest messages with the escapes of JSON.
 const MAX_REQUEST_BYTES: usize = 8 * 1024 * 1024;
+/// Room for the largest zip file of a function in Base64.
+const MAX_CODE_BYTES: usize = 72 * 1024 * 1024;
 
 impl Dispatcher {
     pub fn new(
@@ -139,6 +143,22 @@ impl Dispatcher {
                 input: Input::Streamed(target, request.map(Into::into)),
                 caller: Caller::Account,
             },
+            Route::FunctionUrl => {
+                return Ok(match read_body(request).await {
+                    Ok((parts, body)) => self.services.lambda.call_url(&parts, body).await,
+                    Err(reason) => plain(StatusCode::PAYLOAD_TOO_LARGE, format!("{reason}\n")),
+                });
+            }
+            Route::Lambda(operation) => match read_limited(request, MAX_CODE_BYTES).await {
+                Ok((parts, body)) => Call {
+                    operation,
+                    input: Input::Read(parts, body),
+                    caller: Caller::Account,
+                },
+                Err(reason) => {
+                    return Ok(self.refuse(operation, "RequestEntityTooLargeException", reason));
+                }
+            },
             Route::Json(operation) => match read_body(request).await {
                 Ok((parts, body)) => Call {
                     operation,
@@ -181,6 +201,7 @@ impl Services {
             (Protocol::S3 | Protocol::Ec2, Input::Read(parts, body)) => {
                 self.ec2(form(&parts, &body))
             }
+            (Protocol::Lambda, Input::Read(parts, body)) => self.lambda(&parts, body).await,
             (protocol, Input::Read(parts, body)) => {
                 self.account(protocol, &parts, &body, &call.caller)
             }
@@ -215,6 +236,20 @@ impl Services {
             }
         };
         set_request_id(&mut response, &request_id);
+        response
+    }
+
+    async fn lambda(&self, parts: &Parts, body: Bytes) -> Response<Body> {
+        let reply = match self.lambda.call(parts, body).await {
+            Ok(reply) => reply,
+            Err(error) => return error.common().response(Protocol::Lambda),
+        };
+        let mut response = response(reply.status, "application/json", reply.body);
+        for (name, value) in reply.headers {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(name, value);
+            }
+        }
         response
     }
 
@@ -285,15 +320,19 @@ fn is_json(protocol: Protocol) -> bool {
 
 fn unknown_service(name: &str) -> Response<Body> {
     let message = format!(
-        "localcloud has no service {name:?}, only s3, sqs, ec2, iam, sts, cloudwatch and logs."
+        "localcloud has no service {name:?}, only s3, sqs, ec2, lambda, logs, iam, sts and cloudwatch."
     );
     let document = Xml::error("InvalidAction", &message, &request_id());
     xml(StatusCode::BAD_REQUEST, document)
 }
 
 async fn read_body(request: Request<Incoming>) -> Result<(Parts, Bytes), String> {
+    read_limited(request, MAX_REQUEST_BYTES).await
+}
+
+async fn read_limited(request: Request<Incoming>, limit: usize) -> Result<(Parts, Bytes), String> {
     let (parts, body) = request.into_parts();
-    match Limited::new(body, MAX_REQUEST_BYTES).collect().await {
+    match Limited::new(body, limit).collect().await {
         Ok(body) => Ok((parts, body.to_bytes())),
         Err(error) => Err(error.to_string()),
     }

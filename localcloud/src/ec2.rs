@@ -29,13 +29,11 @@ mod metadata;
 mod networks;
 mod pacer;
 mod params;
-mod process;
 mod rate_limiter;
 mod state;
 mod supervise;
 mod tagging;
 mod timestamp;
-mod watchdog;
 
 use std::collections::HashMap;
 use std::io;
@@ -58,6 +56,7 @@ use crate::config::{BootInstance, Image};
 use crate::ec2_actions;
 use crate::faults::Ec2Faults;
 use crate::iam::Iam;
+use crate::watchdog::Watchdog;
 use crate::xml::Xml;
 use command::TaskCommand;
 use error::Ec2Result;
@@ -65,7 +64,6 @@ use fault_state::FaultState;
 use images::Images;
 use pacer::Pacer;
 use state::{Instances, LaunchSpec, Region};
-use watchdog::Watchdog;
 
 /// The EC2 service of one account.
 #[derive(Debug)]

@@ -7,13 +7,16 @@
 //! | `access` | one action on one resource, and its condition keys |
 //! | `s3`, `sqs`, `ec2` | the accesses that a call needs, by AWS's Service Authorization Reference |
 //! | `role`, `session` | roles, and their credentials |
+//! | `created`, `managed` | roles that calls create, and what AWS's own policies allow |
 //! | `record` | a file with one line for each access of a role |
 
 mod access;
 mod arn;
 mod condition;
+mod created;
 pub mod ec2;
 mod evaluate;
+mod managed;
 mod policy;
 mod record;
 mod role;
@@ -27,7 +30,7 @@ mod variables;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use subtle::ConstantTimeEq;
@@ -43,7 +46,10 @@ use record::{Record, Recorder};
 use role::Role;
 use session::{Session, Sessions};
 
-pub use role::RoleError;
+pub use created::CreatedRole;
+pub use managed::{AWS_POLICY, arns as managed_arns, document as managed_document};
+pub use policy::PolicyError;
+pub use role::{RoleError, role_id};
 pub use session::SessionCredentials;
 
 /// The roles of the account, and the keys that its callers sign with.
@@ -52,7 +58,10 @@ pub struct Iam {
     clock: Clock,
     authentication: Authentication,
     region: String,
+    /// Of the configuration.
     roles: BTreeMap<String, Arc<Role>>,
+    /// Created by calls.
+    created: RwLock<BTreeMap<String, Arc<Role>>>,
     sessions: Mutex<Sessions>,
     recorder: Option<Recorder>,
 }
@@ -108,6 +117,7 @@ impl Iam {
             authentication,
             region: region.to_owned(),
             roles: roles.collect::<Result<_, RoleError>>()?,
+            created: RwLock::default(),
             sessions: Mutex::new(Sessions::new(session_time)),
             recorder: None,
         })
@@ -136,12 +146,17 @@ impl Iam {
         }
     }
 
+    /// Returns how calls are authenticated.
+    pub fn authentication(&self) -> &Authentication {
+        &self.authentication
+    }
+
     /// Returns whether calls are authenticated.
     pub fn authenticates(&self) -> bool {
         matches!(self.authentication, Authentication::Keys(_))
     }
 
-    /// Returns whether the account has roles. Without any, every name of an instance profile is accepted.
+    /// Returns whether the configuration has roles. Without any, every name of an instance profile is accepted.
     pub fn has_roles(&self) -> bool {
         !self.roles.is_empty()
     }
@@ -213,7 +228,8 @@ impl Iam {
     }
 
     fn check(&self, session: &Session, access: &Access) -> Result<(), Denied> {
-        let decision = decide(&session.role, access);
+        let role = self.present(&session.role);
+        let decision = decide(&role, access);
         if let Some(recorder) = &self.recorder {
             recorder.add(&Record::of(session, access, &decision));
         }

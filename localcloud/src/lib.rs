@@ -1,4 +1,5 @@
-//! S3, SQS and EC2 over the AWS wire protocols, on one local port. An EC2 instance is an OS process.
+//! S3, SQS, EC2 and Lambda over the AWS wire protocols, on one local port. An EC2 instance is an OS process, and so is a
+//! function.
 //!
 //! The binary is a thin shell around [`run`], which tests embed with a listener on port 0. A request passes these modules:
 //!
@@ -10,13 +11,14 @@
 //! | `iam` | the roles of instances: their credentials, and whether their policies allow a call |
 //! | `s3` | S3 by the `s3s` crate, over a store of files; sends its events to `sqs` |
 //! | `sqs` | SQS in both protocols: a pure state behind a lock, and its store |
+//! | `lambda` | Lambda: functions are processes behind the Runtime API |
 //! | `account_calls` | IAM's users, roles and policies, STS's caller identity and CloudWatch's alarms |
 //! | `cloudwatch`, `logs` | CloudWatch's metrics, and CloudWatch Logs, in bounded memory |
 //! | `ec2` | EC2's query protocol: a pure state behind a lock, and a task with a process for each instance |
 //! | `admin` | the endpoint that replaces the faults and interrupts spot instances |
 //!
 //! The rest serves these: `config` and `faults` are what a user sets, read by `toml_file`. Several services share `accept`,
-//! `account`, `clock`, `ec2_actions`, `protocol`, `token_bucket` and `wildcard`. `common_error`, `response` and `xml` write
+//! `account`, `clock`, `ec2_actions`, `process`, `protocol`, `token_bucket`, `watchdog` and `wildcard`. `common_error`, `response` and `xml` write
 //! replies.
 
 mod accept;
@@ -35,8 +37,10 @@ mod ec2_actions;
 mod fault_injection;
 mod faults;
 mod iam;
+mod lambda;
 mod logs;
 mod metrics;
+mod process;
 mod protocol;
 mod response;
 mod route;
@@ -45,6 +49,7 @@ mod server;
 mod sqs;
 mod token_bucket;
 mod toml_file;
+mod watchdog;
 mod wildcard;
 mod xml;
 
@@ -61,7 +66,7 @@ use tracing::info;
 
 pub use account::DEFAULT_REGION;
 pub use config::{
-    Authentication, BootInstance, Config, ConfigError, Credentials, Image, Role, User,
+    Authentication, BootInstance, Config, ConfigError, Credentials, Image, LambdaConfig, Role, User,
 };
 pub use ec2::Ec2Error;
 pub use faults::{
@@ -84,13 +89,14 @@ pub mod fuzzing {
     pub use crate::xml::Xml;
 }
 
-use account_calls::{AccountCalls, Watch};
+use account_calls::{AccountCalls, Shared};
 use clock::Clock;
 use cloudwatch::Metrics;
 use dispatch::{Dispatcher, Services};
 use ec2::{Ec2, Ec2Config};
 use fault_injection::FaultInjection;
 use iam::Iam;
+use lambda::{Lambda, Surroundings};
 use logs::Logs;
 use s3::S3;
 use sqs::Sqs;
@@ -178,6 +184,9 @@ async fn serve(
     };
     let buckets = prepare(&data.join("s3-store"))?;
     let instances_folder = prepare(&data.join("instances"))?;
+    // Functions do not outlive localcloud, and neither does their code.
+    let _ = std::fs::remove_dir_all(data.join("functions"));
+    let functions_folder = prepare(&data.join("functions"))?;
 
     let clock = Clock::start();
     let iam = Arc::new(iam(clock, &config)?);
@@ -199,13 +208,27 @@ async fn serve(
         Some(data) => Sqs::open(clock, &config.region, &data.join("sqs"), config.sync)?,
         None => Sqs::new(clock, &config.region),
     });
+    let metrics = Arc::new(Metrics::new(clock));
+    let logs = Arc::new(Logs::new(clock, &config.region));
+    let surroundings = Surroundings {
+        clock,
+        region: config.region.clone(),
+        address,
+        iam: Arc::clone(&iam),
+        sqs: Arc::clone(&sqs),
+        logs: Arc::clone(&logs),
+        metrics: Arc::clone(&metrics),
+    };
+    let lambda = Lambda::new(surroundings, &functions_folder, config.lambda)?;
     let s3 = S3::new(
         &buckets,
         Arc::clone(&iam),
         &config.region,
         clock,
         Arc::clone(&sqs),
+        Some(Arc::clone(&lambda)),
     )?;
+    lambda.set_objects(s3.objects());
     let faults = Arc::new(FaultInjection::new(
         clock,
         Arc::clone(&sqs),
@@ -213,20 +236,22 @@ async fn serve(
         config.ec2_limits,
         config.faults,
     ));
-    let watch = Watch {
-        metrics: Arc::new(Metrics::new(clock)),
-        logs: Arc::new(Logs::new(clock, &config.region)),
+    let shared = Shared {
+        iam: Arc::clone(&iam),
+        metrics,
+        logs,
     };
-    let account = AccountCalls::new(clock, &config.region, watch, &config.users, &config.alarms)
+    let account = AccountCalls::new(clock, &config.region, shared, &config.users, &config.alarms)
         .map_err(|error| ConfigError::Account(error.message))?;
     let services = Services {
         s3,
         account: Arc::new(account),
         sqs: Arc::clone(&sqs),
         ec2: Arc::clone(&ec2),
+        lambda: Arc::clone(&lambda),
     };
     let dispatcher = Dispatcher::new(services, Arc::clone(&iam), faults, clock);
-    info!(%address, data = %data.display(), "localcloud serves S3, SQS and EC2");
+    info!(%address, data = %data.display(), "localcloud serves S3, SQS, EC2 and Lambda");
 
     let mut serving = pin!(serve_all(listeners, Arc::new(dispatcher)));
     let booted = ec2.boot_configured(&config.instances);
@@ -238,7 +263,7 @@ async fn serve(
     }
     tokio::select! {
         () = &mut serving => {}
-        () = ec2.close() => info!("all instances are stopped"),
+        _ = async { tokio::join!(ec2.close(), lambda.close()) } => info!("all instances are stopped"),
     }
     // Connections may briefly outlive this function, and the next localcloud needs the store at once.
     sqs.close();

@@ -61,7 +61,6 @@ impl Logs {
     }
 
     /// Adds one event now. Makes the group and the stream if they are missing; a message is cut at 256 KiB.
-    #[allow(dead_code)]
     pub fn append(&self, group: &str, stream: &str, message: &str) {
         let now = self.clock.now();
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,6 +13,7 @@ pub enum AwsService {
     Sts,
     CloudWatch,
     Logs,
+    Lambda,
 }
 
 /// How a request is written, and its reply must be.
@@ -27,6 +28,7 @@ pub enum Protocol {
     CloudWatchJson,
     CloudWatchQuery,
     LogsJson,
+    Lambda,
 }
 
 impl AwsService {
@@ -40,6 +42,7 @@ impl AwsService {
             Self::Sts => "sts",
             Self::CloudWatch => "monitoring",
             Self::Logs => "logs",
+            Self::Lambda => "lambda",
         }
     }
 }
@@ -63,6 +66,7 @@ impl Protocol {
             Self::Sts => AwsService::Sts,
             Self::CloudWatchJson | Self::CloudWatchQuery => AwsService::CloudWatch,
             Self::LogsJson => AwsService::Logs,
+            Self::Lambda => AwsService::Lambda,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::account::ACCOUNT_ID;
 use crate::account_calls::{CLOUDWATCH_ACTIONS, IAM_ACTIONS, STS_ACTIONS};
 use crate::auth::signed_service;
 use crate::ec2_actions;
+use crate::lambda;
 use crate::logs;
 use crate::protocol::{AwsService, Protocol};
 use crate::s3::Target;
@@ -29,6 +30,10 @@ pub enum Route {
     Json(Operation),
     /// A call of a query protocol. Its form names the action, and the service if it is `None` here.
     Query(Option<AwsService>),
+    /// A call of Lambda, whose method and path name the action.
+    Lambda(Operation),
+    /// A request to a function's URL.
+    FunctionUrl,
     /// A request signed for a service that localcloud does not have.
     UnknownService(String),
 }
@@ -64,6 +69,7 @@ impl Operation {
             AwsService::Sts => &STS_ACTIONS,
             AwsService::CloudWatch => &CLOUDWATCH_ACTIONS,
             AwsService::Logs => &logs::ACTIONS,
+            AwsService::Lambda => &lambda::ACTIONS,
         };
         let action = known.iter().copied().find(|name| *name == action);
         Self {
@@ -86,7 +92,7 @@ impl Operation {
             Some(AwsService::Sts) => Protocol::Sts,
             Some(AwsService::CloudWatch) => Protocol::CloudWatchQuery,
             Some(AwsService::Logs) => Protocol::LogsJson,
-            Some(AwsService::S3 | AwsService::Ec2) => Protocol::Ec2,
+            Some(AwsService::S3 | AwsService::Ec2 | AwsService::Lambda) => Protocol::Ec2,
             None if is_queue_path(path) => Protocol::SqsQuery,
             None => {
                 let version = parameter("Version");
@@ -100,6 +106,10 @@ impl Operation {
 
 /// Routes a request of a port that serves all services, or `only` one.
 pub fn route<B>(request: &Request<B>, only: Option<AwsService>) -> Route {
+    let path = request.uri().path();
+    if only.is_none() && path.starts_with(lambda::URL_PATH) {
+        return Route::FunctionUrl;
+    }
     let signed_for = signed_service(request);
     if signed_for.is_none() {
         match (request.method(), request.uri().path()) {
@@ -118,6 +128,7 @@ pub fn route<B>(request: &Request<B>, only: Option<AwsService>) -> Route {
         (None, Some("sts")) => Some(AwsService::Sts),
         (None, Some("monitoring")) => Some(AwsService::CloudWatch),
         (None, Some("logs")) => Some(AwsService::Logs),
+        (None, Some("lambda")) => Some(AwsService::Lambda),
         (None, Some(other)) => return Route::UnknownService(other.to_owned()),
         (None, None) => service_of_unsigned(request),
     };
@@ -134,6 +145,10 @@ pub fn route<B>(request: &Request<B>, only: Option<AwsService>) -> Route {
             let action = logs_action(headers).unwrap_or_default();
             Route::Json(Operation::named(Protocol::LogsJson, action))
         }
+        Some(AwsService::Lambda) => {
+            let (action, _) = lambda::action_of(request.method(), path);
+            Route::Lambda(Operation::named(Protocol::Lambda, action))
+        }
         _ => Route::Query(service),
     }
 }
@@ -148,7 +163,7 @@ pub fn cloudwatch_action(headers: &HeaderMap) -> Option<&str> {
     target(headers)?.strip_prefix(CLOUDWATCH_TARGET)
 }
 
-/// Returns the action in the target header of CloudWatch Logs.
+/// Returns the action in the target header of CloudWatch Logs' protocol.
 pub fn logs_action(headers: &HeaderMap) -> Option<&str> {
     target(headers)?.strip_prefix(LOGS_TARGET)
 }
@@ -180,7 +195,13 @@ fn service_of_unsigned<B>(request: &Request<B>) -> Option<AwsService> {
     if cloudwatch_action(request.headers()).is_some() {
         return Some(AwsService::CloudWatch);
     }
+    if logs_action(request.headers()).is_some() {
+        return Some(AwsService::Logs);
+    }
     let path = request.uri().path();
+    if is_lambda_path(path) {
+        return Some(AwsService::Lambda);
+    }
     if path != "/" && !is_queue_path(path) {
         return Some(AwsService::S3);
     }
@@ -199,6 +220,23 @@ fn service_of_unsigned<B>(request: &Request<B>) -> Option<AwsService> {
         Method::GET if has_action() => None,
         _ => Some(AwsService::S3),
     }
+}
+
+/// `/2015-03-31/functions` and the like. No bucket has such a name with such a key in it.
+fn is_lambda_path(path: &str) -> bool {
+    let Some((date, rest)) = path.trim_start_matches('/').split_once('/') else {
+        return false;
+    };
+    let is_date = date.len() == 10 && date.bytes().all(|it| it.is_ascii_digit() || it == b'-');
+    let kind = rest.split('/').next().unwrap_or_default();
+    is_date
+        && [
+            "functions",
+            "event-source-mappings",
+            "tags",
+            "account-settings",
+        ]
+        .contains(&kind)
 }
 
 fn is_queue_path(path: &str) -> bool {

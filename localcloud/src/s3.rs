@@ -19,7 +19,7 @@ mod target;
 mod tests;
 mod unsigned;
 
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -40,6 +40,7 @@ use crate::auth::{AuthError, session_token};
 use crate::clock::Clock;
 use crate::iam::s3::S3Call;
 use crate::iam::{self, Caller, Denied, Iam};
+use crate::lambda::Lambda;
 use crate::sqs::Sqs;
 use api::Api;
 use context::RequestContext;
@@ -53,11 +54,12 @@ const OWNER_ID: &str = "75aa57f09aa0c8caeab4f8c24e99d10f8e7faeebf76c078efc7c6cae
 #[derive(Debug)]
 pub struct S3 {
     service: S3Service,
+    store: Arc<Store>,
     iam: Arc<Iam>,
 }
 
 impl S3 {
-    /// Opens the service in a folder. Buckets may notify queues of `sqs`.
+    /// Opens the service in a folder. Buckets may notify queues of `sqs` and functions of `lambda`.
     ///
     /// # Errors
     /// When the folder cannot be read or written.
@@ -67,10 +69,13 @@ impl S3 {
         region: &str,
         clock: Clock,
         sqs: Arc<Sqs>,
+        lambda: Option<Arc<Lambda>>,
     ) -> io::Result<Self> {
+        let store = Arc::new(Store::open_folder(folder, clock)?);
         let api = Api {
-            store: Arc::new(Store::open_folder(folder, clock)?),
+            store: Arc::clone(&store),
             sqs,
+            lambda,
             region: region.to_owned(),
             iam: Arc::clone(&iam),
         };
@@ -86,8 +91,14 @@ impl S3 {
         }
         Ok(Self {
             service: builder.build(),
+            store,
             iam,
         })
+    }
+
+    /// Returns access to the objects for other services.
+    pub fn objects(&self) -> Objects {
+        Objects(Arc::clone(&self.store))
     }
 
     /// Handles one request.
@@ -114,6 +125,20 @@ impl S3 {
             internal_error()
         });
         response::complete(response, target, &context)
+    }
+}
+
+/// The objects, for services that read them without a request.
+#[derive(Debug, Clone)]
+pub struct Objects(Arc<Store>);
+
+impl Objects {
+    /// Reads a whole object; `None` if there is none.
+    pub fn read(&self, bucket: &str, key: &str) -> Option<Vec<u8>> {
+        let (object, file) = self.0.open(bucket, key).ok()?;
+        let mut bytes = Vec::new();
+        file.take(object.size).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
     }
 }
 

@@ -127,6 +127,12 @@ impl Aws {
         is_aws.then(|| aws_sdk_servicequotas::Client::new(&self.config))
     }
 
+    /// Returns what the clients are made of, for services that this crate has no adapter for.
+    #[must_use]
+    pub fn config(&self) -> &SdkConfig {
+        &self.config
+    }
+
     #[must_use]
     pub fn fleet(&self) -> Fleet {
         Fleet::new(&aws_sdk_ec2::Client::new(&self.config))

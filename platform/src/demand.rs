@@ -1,6 +1,6 @@
 //! Demand, and how several fronts share it through Redis: each writes its own, and the scaler sums them.
 //!
-//! A replica's demand is the string `<unanswered> <accepted_total> <answered_total>` under a key of its own. It is written
+//! A replica's demand is the string `<unanswered> <accepted_total> <answered_total> <waiting_frames> <frames_done_total>` under a key of its own. It is written
 //! at every change and each second, and expires after [`TIME_TO_LIVE`], so that a dead replica drops out. A sorted set
 //! lists the replicas, so that the reader does not scan a keyspace with other keys; its scores are the Unix times of the
 //! last writes. Every write is published on a channel, which wakes the scaler. All of it expires after the last write.
@@ -62,6 +62,10 @@ pub struct Demand {
     pub accepted_total: u64,
     /// Requests answered since the start, with a result or with an error.
     pub answered_total: u64,
+    /// Frames of clips that are not done. Photos go first.
+    pub waiting_frames: u64,
+    /// Frames done since the start, recognized or given up.
+    pub frames_done_total: u64,
 }
 
 impl FromStr for RedisUrl {
@@ -94,22 +98,30 @@ impl fmt::Display for Demand {
             unanswered,
             accepted_total,
             answered_total,
+            waiting_frames,
+            frames_done_total,
         } = self;
-        write!(f, "{unanswered} {accepted_total} {answered_total}")
+        write!(
+            f,
+            "{unanswered} {accepted_total} {answered_total} {waiting_frames} {frames_done_total}"
+        )
     }
 }
 
 impl FromStr for Demand {
     type Err = std::num::ParseIntError;
 
-    /// Reads what `Display` writes. Further fields are ignored, so that a newer front is understood.
+    /// Reads what `Display` writes. Further fields are ignored, so that a newer front is understood. An older one writes none
+    /// about frames.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut fields = text.split(' ');
-        let mut next = || fields.next().unwrap_or_default().parse();
+        let mut next = |default| fields.next().unwrap_or(default).parse();
         Ok(Self {
-            unanswered: next()?,
-            accepted_total: next()?,
-            answered_total: next()?,
+            unanswered: next("")?,
+            accepted_total: next("")?,
+            answered_total: next("")?,
+            waiting_frames: next("0")?,
+            frames_done_total: next("0")?,
         })
     }
 }
@@ -120,7 +132,8 @@ impl From<Demand> for DemandUpdate {
             unanswered: demand.unanswered,
             accepted_total: demand.accepted_total,
             answered_total: demand.answered_total,
-            waiting_frames: 0,
+            waiting_frames: demand.waiting_frames,
+            frames_done_total: demand.frames_done_total,
         }
     }
 }
@@ -149,11 +162,19 @@ mod tests {
             unanswered: 3,
             accepted_total: u64::MAX,
             answered_total: 0,
+            waiting_frames: 7,
+            frames_done_total: 12,
         };
-        assert_eq!(demand.to_string(), "3 18446744073709551615 0");
+        assert_eq!(demand.to_string(), "3 18446744073709551615 0 7 12");
         assert_eq!(demand.to_string().parse(), Ok(demand));
-        assert_eq!("3 18446744073709551615 0 9 x".parse(), Ok(demand));
-        for wrong in ["", "1 2", "a b c", "-1 2 3", "1  2 3"] {
+        assert_eq!("3 18446744073709551615 0 7 12 x".parse(), Ok(demand));
+        let of_an_older_front = Demand {
+            waiting_frames: 0,
+            frames_done_total: 0,
+            ..demand
+        };
+        assert_eq!("3 18446744073709551615 0".parse(), Ok(of_an_older_front));
+        for wrong in ["", "1 2", "a b c", "-1 2 3", "1  2 3", "1 2 3 x"] {
             assert!(wrong.parse::<Demand>().is_err(), "{wrong:?}");
         }
     }

@@ -11,6 +11,8 @@ use futures::future::BoxFuture;
 
 use crate::aws::{ATTEMPT, attempts_of};
 
+mod files;
+
 /// One bucket. Every call fails with [`ObjectError::NoBucket`] when it does not exist, and with [`ObjectError::Unavailable`]
 /// when the store cannot be reached or refuses.
 #[derive(Debug, Clone)]
@@ -38,6 +40,8 @@ pub enum ObjectError {
     KeyTooLong(usize),
     #[error("the object store failed: {0}")]
     Unavailable(String),
+    #[error("a file of this machine failed: {0}")]
+    File(String),
 }
 
 /// The result of [`Objects::put_if_absent`].
@@ -232,21 +236,7 @@ impl Objects {
 
     /// Lists all keys. Returns none when the bucket does not exist.
     pub async fn keys(&self) -> Result<Vec<String>, ObjectError> {
-        let mut keys = Vec::new();
-        let mut pages = self
-            .client
-            .list_objects_v2()
-            .bucket(&self.bucket)
-            .into_paginator()
-            .send();
-        while let Some(page) = pages.next().await {
-            match page {
-                Ok(page) => keys.extend(page.contents().iter().filter_map(|o| o.key.clone())),
-                Err(error) if error.code() == Some("NoSuchBucket") => return Ok(Vec::new()),
-                Err(error) => return Err(unavailable(&error)),
-            }
-        }
-        Ok(keys)
+        self.keys_under("").await
     }
 
     fn request(

@@ -96,6 +96,7 @@ fn demand(unanswered: u64, accepted_total: u64) -> Demand {
         unanswered,
         accepted_total,
         answered_total: accepted_total - unanswered,
+        ..Demand::default()
     }
 }
 

@@ -49,6 +49,8 @@ pub struct Estimated {
     pub service: Option<Smoothed>,
     /// Seconds.
     pub boot: Option<Smoothed>,
+    /// Of a clip's frame, in seconds.
+    pub frame: Option<Smoothed>,
     pub arrivals: Rate,
 }
 

@@ -20,6 +20,8 @@ use scaled_cloud::{STEP, ScaledCloud};
 #[derive(Debug, Clone)]
 pub enum Event {
     Arrive(u64),
+    /// A clip is split into frames.
+    Clip(u64),
     Pause,
     LoseFront(bool),
     LoseQueue(bool),
@@ -44,6 +46,7 @@ pub enum Event {
 pub fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         6 => (1_u64..30).prop_map(Event::Arrive),
+        2 => (1_u64..60).prop_map(Event::Clip),
         6 => Just(Event::Pause),
         1 => any::<bool>().prop_map(Event::LoseFront),
         1 => any::<bool>().prop_map(Event::LoseQueue),
@@ -209,6 +212,7 @@ proptest! {
 pub fn happen(cloud: &mut ScaledCloud, event: &Event) {
     match *event {
         Event::Arrive(requests) => cloud.arrive(requests),
+        Event::Clip(frames) => cloud.cloud.accept_frames(frames),
         Event::Pause => {}
         Event::LoseFront(lost) => cloud.cloud.faults.front_is_lost = lost,
         Event::LoseQueue(lost) => cloud.cloud.faults.queue_is_lost = lost,

@@ -16,6 +16,8 @@ platform::metric_table! {
         "Worker instances by state.";
     UNANSWERED: Gauge "muster_scaler_unanswered_requests" Count,
         "Requests that front has accepted and not replied to, while front is reachable.";
+    WAITING_FRAMES: Gauge "muster_scaler_waiting_frames" Count,
+        "Frames of clips that are not done, while front is reachable. Photos go first.";
     FRONT_REACHABLE: Gauge "muster_scaler_front_reachable" Count,
         "1 while front's demand is known and recent, 0 while the queue stands in for it.";
     MESSAGES: Gauge "muster_scaler_queue_messages" [kind] Count,
@@ -26,6 +28,8 @@ platform::metric_table! {
         "Growth of the arrival rate, in requests per second per second.";
     SERVICE_TIME: Gauge "muster_scaler_service_time" [statistic] Seconds,
         "How long one request occupies a worker, in seconds; by statistic: mean, or spread (mean deviation).";
+    FRAME_TIME: Gauge "muster_scaler_frame_time" [statistic] Seconds,
+        "How long one frame of a clip occupies a worker, in seconds; by statistic. Absent before it is measured.";
     BOOT_ESTIMATE: Gauge "muster_scaler_boot_estimate" [statistic] Seconds,
         "Expected time from the order to start an instance to its worker's readiness, in seconds; by statistic.";
     COMPLETES_IN: Gauge "muster_scaler_predicted_completion" Seconds,
@@ -77,6 +81,7 @@ pub fn decided(decision: &Decision) {
     FRONT_REACHABLE.get().set(f64::from(front.is_some()));
     if let Some(front) = front {
         UNANSWERED.get().set(front.value.unanswered as f64);
+        WAITING_FRAMES.get().set(front.value.waiting_frames as f64);
     }
     if let Some(queue) = observation.queue {
         MESSAGES.of("visible").set(queue.value.visible as f64);
@@ -92,6 +97,7 @@ pub fn decided(decision: &Decision) {
     ARRIVAL_RATE.get().set(estimates.arrivals.per_second);
     ARRIVAL_TREND.get().set(estimates.arrivals.trend);
     estimated(&SERVICE_TIME, estimates.service);
+    estimated(&FRAME_TIME, estimates.frame);
     estimated(&BOOT_ESTIMATE, estimates.boot);
     settings_and_cost(decision);
 }

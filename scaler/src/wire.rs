@@ -44,6 +44,7 @@ pub fn encode(decision: &Decision) -> v1::ScalerStatus {
         estimates: Some(v1::Estimates {
             service: decision.estimates.service.map(estimate),
             boot: decision.estimates.boot.map(estimate),
+            frame: decision.estimates.frame.map(estimate),
             arrival_rate: decision.estimates.arrivals.per_second,
             arrival_trend: decision.estimates.arrivals.trend,
         }),

@@ -143,6 +143,7 @@ fn busy(sequence: u64) -> ScalerStatus {
         boot: estimate,
         arrival_rate: 99.5,
         arrival_trend: 1.25,
+        frame: None,
     });
     status
 }

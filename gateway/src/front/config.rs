@@ -9,6 +9,7 @@ use platform::duration;
 use platform::grpc::ServerArgs;
 
 use super::recognizer::RequestLimits;
+use super::videos::VideoArgs;
 
 /// From 3, so that a worker has time to renew it, to SQS's limit.
 const VISIBILITY_TIMEOUT_SECONDS: RangeInclusive<u64> = 3..=43_200;
@@ -74,6 +75,8 @@ pub struct Config {
     /// shutdown
     #[arg(long, env = "MUSTER_REPLY_QUEUE", value_name = "NAME", value_parser = queue_name)]
     pub reply_queue: Option<String>,
+    #[command(flatten)]
+    pub videos: VideoArgs,
     #[command(flatten)]
     pub demand: DemandArgs,
     #[command(flatten)]

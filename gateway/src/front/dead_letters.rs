@@ -10,6 +10,7 @@ use proto::v1::RecognitionJob;
 use tokio_util::sync::CancellationToken;
 
 use super::registry::RequestRegistry;
+use super::videos::FrameQueue;
 use crate::error::{ErrorCode, RequestError};
 use crate::metric;
 
@@ -25,11 +26,16 @@ const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(1);
 const RECEIVES_A_STEP: u32 = 10;
 
 /// Fails requests whose job is in the dead-letter queue, until `stop`. The messages stay there for the operator.
-pub async fn fail_until(queue: Queue, registry: Arc<RequestRegistry>, stop: CancellationToken) {
+pub async fn fail_until(
+    queue: Queue,
+    registry: Arc<RequestRegistry>,
+    frames: Arc<FrameQueue>,
+    stop: CancellationToken,
+) {
     while stop.run_until_cancelled(next_scan()).await.is_some() {
-        if registry.any_older_than(MIN_AGE) {
+        if registry.any_older_than(MIN_AGE) || frames.any_older_than(MIN_AGE) {
             // Not cancelled: the next scan would miss the messages that this one hides.
-            scan(&queue, &registry, &stop).await;
+            scan(&queue, &registry, &frames, &stop).await;
         }
     }
 }
@@ -40,7 +46,12 @@ async fn next_scan() {
 }
 
 /// Receives all messages: the queue may hold many old ones.
-async fn scan(queue: &Queue, registry: &RequestRegistry, stop: &CancellationToken) {
+async fn scan(
+    queue: &Queue,
+    registry: &RequestRegistry,
+    frames: &FrameQueue,
+    stop: &CancellationToken,
+) {
     for receive in 0.. {
         if stop.is_cancelled() {
             return;
@@ -53,7 +64,7 @@ async fn scan(queue: &Queue, registry: &RequestRegistry, stop: &CancellationToke
             Ok(letters) if letters.is_empty() => return,
             Ok(letters) => letters
                 .iter()
-                .for_each(|letter| fail(registry, &letter.body)),
+                .for_each(|letter| fail(registry, frames, &letter.body)),
             Err(error) => {
                 tracing::warn!(%error, "the dead-letter queue cannot be read");
                 return;
@@ -62,13 +73,14 @@ async fn scan(queue: &Queue, registry: &RequestRegistry, stop: &CancellationToke
     }
 }
 
-fn fail(registry: &RequestRegistry, body: &str) {
+fn fail(registry: &RequestRegistry, frames: &FrameQueue, body: &str) {
     let job = proto::decode::<RecognitionJob>(body).ok();
     let Some(id) = job.and_then(|job| job.job_id.parse().ok()) else {
         return;
     };
     let message = format!("gave up after {MAX_RECEIVE_COUNT} attempts");
-    if registry.finish(id, Err(RequestError::new(ErrorCode::Internal, message))) {
+    let error = RequestError::new(ErrorCode::Internal, message);
+    if frames.finish(id, Err(error.clone())) || registry.finish(id, Err(error)) {
         metric::DEAD_LETTERS.get().increment(1);
         tracing::error_span!("request", request_id = %id)
             .in_scope(|| tracing::error!("a job is in the dead-letter queue"));

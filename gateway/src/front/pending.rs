@@ -100,6 +100,7 @@ impl<W> Pending<W> {
             unanswered,
             accepted_total: self.accepted_total,
             answered_total: self.accepted_total - unanswered,
+            ..Demand::default()
         }
     }
 }
@@ -124,6 +125,7 @@ mod tests {
             unanswered,
             accepted_total: 1,
             answered_total: 1 - unanswered,
+            ..Demand::default()
         };
         assert_eq!(pending.demand(), demand(1));
         assert_eq!(pending.finish(id), Some("client"));

@@ -59,6 +59,13 @@ impl RequestRegistry {
         time.is_some_and(|time| self.lock().any_accepted_by(time))
     }
 
+    /// Publishes a change of the frames of clips.
+    pub fn change_frames(&self, change: impl FnOnce(&mut Demand)) {
+        self.demand.send_modify(change);
+        let waiting = self.demand.borrow().waiting_frames;
+        metric::WAITING_FRAMES.get().set(waiting as f64);
+    }
+
     /// Changes the pending requests, and publishes the demand if it changed.
     fn change<T>(&self, change: impl FnOnce(&mut Pending<oneshot::Sender<Reply>>) -> T) -> T {
         let mut pending = self.lock();
@@ -66,6 +73,11 @@ impl RequestRegistry {
         let demand = pending.demand();
         // Under the lock, so that demands are published in the order of the changes.
         self.demand.send_if_modified(|published| {
+            let demand = Demand {
+                waiting_frames: published.waiting_frames,
+                frames_done_total: published.frames_done_total,
+                ..demand
+            };
             let modified = *published != demand;
             *published = demand;
             modified

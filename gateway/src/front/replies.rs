@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::registry::{RequestRegistry, reply_of};
+use super::videos::FrameQueue;
 use crate::metric;
 
 /// Delete calls under way at once. Replies beyond them stay undeleted, so that no client waits for a delete.
@@ -23,6 +24,7 @@ const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_s
 pub struct ReplyReceiver {
     queue: Queue,
     registry: Arc<RequestRegistry>,
+    frames: Arc<FrameQueue>,
     deletes: Arc<Semaphore>,
     tasks: TaskTracker,
 }
@@ -30,10 +32,16 @@ pub struct ReplyReceiver {
 impl ReplyReceiver {
     /// Deletes run in `tasks`.
     #[must_use]
-    pub fn new(queue: Queue, registry: Arc<RequestRegistry>, tasks: TaskTracker) -> Self {
+    pub fn new(
+        queue: Queue,
+        registry: Arc<RequestRegistry>,
+        frames: Arc<FrameQueue>,
+        tasks: TaskTracker,
+    ) -> Self {
         Self {
             queue,
             registry,
+            frames,
             deletes: Arc::new(Semaphore::new(DELETES)),
             tasks,
         }
@@ -96,7 +104,10 @@ impl ReplyReceiver {
             });
         match parsed {
             Ok((id, instance, reply)) => {
-                if !self.registry.finish(id, reply) {
+                self.frames.heard_of(&instance);
+                if self.frames.is_waiting_for(id) {
+                    self.frames.finish(id, reply);
+                } else if !self.registry.finish(id, reply) {
                     metric::LATE_REPLIES.get().increment(1);
                     tracing::error_span!("request", request_id = %id).in_scope(|| {
                         tracing::info!(instance, "dropped a late or duplicate reply");

@@ -114,7 +114,7 @@ impl Gateway {
         answered
     }
 
-    fn admit(&self, headers: &HeaderMap) -> Result<(), RequestError> {
+    pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), RequestError> {
         refuse_cross_site(headers)?;
         let allowed = self.authenticator.check(headers, Role::Recognize);
         Ok(allowed.map_err(Status::from)?)
@@ -122,15 +122,15 @@ impl Gateway {
 }
 
 /// Names the request in its further log lines.
-fn note_id(id: &str) {
+pub(super) fn note_id(id: &str) {
     Span::current().record("request_id", id);
 }
 
 /// An error, with the id of the job, or with a new one if there is no job.
 #[derive(Debug)]
-struct Failed {
-    error: RequestError,
-    id: JobId,
+pub(super) struct Failed {
+    pub error: RequestError,
+    pub id: JobId,
 }
 
 impl From<RequestError> for Failed {

@@ -17,13 +17,13 @@ use crate::byte_budget::{ByteBudget, ByteReservation};
 use crate::discard::discard;
 use crate::error::{ErrorCode, RequestError};
 
-/// The form field that holds the photo.
-const FIELD: &str = "inputFile";
+/// The form field that holds the photo or the clip.
+pub(super) const FIELD: &str = "inputFile";
 /// Bytes of a request besides the photo: headers of parts, and ignored fields.
-const OTHER_BYTES: usize = 256 * 1024;
+pub(super) const OTHER_BYTES: usize = 256 * 1024;
 /// Limits on what costs the parser far more than its bytes.
-const MAX_PARTS: usize = 100;
-const MAX_HEADER_BYTES: usize = 8 * 1024;
+pub(super) const MAX_PARTS: usize = 100;
+pub(super) const MAX_HEADER_BYTES: usize = 8 * 1024;
 
 /// An uploaded photo.
 #[derive(Debug)]
@@ -70,10 +70,7 @@ impl Upload {
                 discard(body).await;
                 Err(error)
             }
-            Err(_) => Err(RequestError::new(
-                ErrorCode::UploadTooSlow,
-                "the upload took too long",
-            )),
+            Err(_) => Err(too_slow()),
         }
     }
 }
@@ -161,7 +158,7 @@ async fn read_image(field: Field<'_>, max_bytes: usize) -> Result<Bytes, Request
     Ok(image)
 }
 
-fn header_bytes(headers: &HeaderMap) -> usize {
+pub(super) fn header_bytes(headers: &HeaderMap) -> usize {
     let lengths = headers
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len());
@@ -172,7 +169,7 @@ fn header_bytes(headers: &HeaderMap) -> usize {
 ///
 /// # Errors
 /// When it is not multipart/form-data with a boundary.
-fn normalize_content_type(headers: &mut HeaderMap) -> Result<(), RequestError> {
+pub(super) fn normalize_content_type(headers: &mut HeaderMap) -> Result<(), RequestError> {
     let given = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
@@ -199,12 +196,16 @@ fn normalize_content_type(headers: &mut HeaderMap) -> Result<(), RequestError> {
     Ok(())
 }
 
-fn not_multipart() -> RequestError {
+pub(super) fn not_multipart() -> RequestError {
     bad_request("the request is not multipart/form-data with a part inputFile")
 }
 
-fn content_length(headers: &HeaderMap) -> Option<usize> {
+pub(super) fn content_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+pub(super) fn too_slow() -> RequestError {
+    RequestError::new(ErrorCode::UploadTooSlow, "the upload took too long")
 }
 
 fn too_large(limit: usize) -> RequestError {
@@ -214,14 +215,14 @@ fn too_large(limit: usize) -> RequestError {
     )
 }
 
-fn damaged(error: &MultipartError) -> RequestError {
+pub(super) fn damaged(error: &MultipartError) -> RequestError {
     bad_request(&format!(
         "the multipart body is damaged: {}",
         error.body_text()
     ))
 }
 
-fn bad_request(message: &str) -> RequestError {
+pub(super) fn bad_request(message: &str) -> RequestError {
     RequestError::new(ErrorCode::BadRequest, message)
 }
 

@@ -5,6 +5,7 @@
 mod access;
 mod account;
 mod bad_input;
+mod clips;
 mod delivery;
 mod health;
 mod names;
@@ -17,4 +18,5 @@ mod scaler;
 mod several_fronts;
 mod stack;
 mod uploads;
+mod videos;
 mod worker;

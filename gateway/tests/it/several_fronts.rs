@@ -50,6 +50,7 @@ fn demand(unanswered: u64, accepted_total: u64) -> Option<Demand> {
         unanswered,
         accepted_total,
         answered_total: accepted_total - unanswered,
+        ..Demand::default()
     })
 }
 

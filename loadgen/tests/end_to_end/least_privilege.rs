@@ -193,6 +193,31 @@ impl Services {
         answer.unwrap()
     }
 
+    /// Posts a clip of nobody, and waits until its timeline is stored and its frames are deleted.
+    async fn follow_clip(&self) {
+        let file = self._folder.path().join("nobody.mp4");
+        let made = std::process::Command::new("ffmpeg")
+            .args(["-v", "error", "-nostdin", "-f", "lavfi", "-i"])
+            .arg("color=gray:duration=1:size=160x120:rate=10")
+            .arg(&file)
+            .status();
+        assert!(made.expect("scripts/setup installs FFmpeg").success());
+        let clip = std::fs::read(&file).unwrap();
+        let part = reqwest::multipart::Part::bytes(clip).file_name("nobody.mp4");
+        let form = reqwest::multipart::Form::new().part("inputFile", part);
+        let post = self.client.post(format!("{}/v1/videos", self.url));
+        let accepted = post.multipart(form).send().await.unwrap();
+        assert_eq!(accepted.status(), 202);
+        let location = accepted.headers()["location"].to_str().unwrap();
+        let url = format!("{}{location}", self.url);
+        eventually("the clip is done", async || {
+            let found = self.client.get(&url).send().await.unwrap();
+            let found = found.text().await.unwrap();
+            found.contains("\"state\":\"done\"")
+        })
+        .await;
+    }
+
     /// Posts photos at once, each of which is recognized.
     async fn recognize(&self, photos: &[(String, Vec<u8>)], people: &[String]) {
         let posts = photos.iter().map(|(name, photo)| self.post(name, photo));
@@ -275,6 +300,7 @@ async fn each_statement_of_the_policies_is_needed_and_no_call_is_denied() {
     requests.send(proto::encode(&gone)).await.unwrap();
     requests.send("no job".to_owned()).await.unwrap();
     services.recognize(&photos[..4], &people[..4]).await;
+    services.follow_clip().await;
     let dead = services
         .aws
         .queue(&services.names.dead_letter_queue())

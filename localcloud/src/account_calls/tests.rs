@@ -2,16 +2,17 @@
 
 use super::*;
 
-fn watch() -> Watch {
+fn shared() -> Shared {
     let clock = Clock::start();
-    Watch {
+    Shared {
+        iam: Iam::without_roles(clock, crate::config::Authentication::Any),
         metrics: Arc::new(Metrics::new(clock)),
         logs: Arc::new(Logs::new(clock, "us-east-1")),
     }
 }
 
 fn account(users: &[User], alarms: &[Value]) -> AccountCalls {
-    AccountCalls::new(Clock::start(), "us-east-1", watch(), users, alarms).unwrap()
+    AccountCalls::new(Clock::start(), "us-east-1", shared(), users, alarms).unwrap()
 }
 
 fn billing_alarm(name: &str) -> Value {
@@ -104,7 +105,7 @@ fn a_configured_alarm_is_checked_as_a_call_is() {
     let mut wrong = billing_alarm("d");
     wrong["ComparisonOperator"] = json!("Above");
     let refused =
-        AccountCalls::new(Clock::start(), "us-east-1", watch(), &[], &[wrong]).unwrap_err();
+        AccountCalls::new(Clock::start(), "us-east-1", shared(), &[], &[wrong]).unwrap_err();
     assert_eq!(refused.code, "ValidationError");
 }
 

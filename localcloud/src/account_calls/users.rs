@@ -1,22 +1,19 @@
 //! IAM's users and the names of the managed policies attached to them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use http::StatusCode;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
-use super::{Reply, invalid, required, whole_number};
+use super::policies::{
+    Attached, Policies, already_exists, check_name, delete_conflict, id, no_such_entity,
+};
+use super::{Reply, required};
 use crate::clock::Millis;
 use crate::common_error::CommonError;
 use crate::config::User as UserConfig;
-use crate::iam::iam_arn;
+use crate::iam::{AWS_POLICY, iam_arn};
 
-/// IAM's default quota of managed policies for a user.
-const MAX_POLICIES: usize = 10;
 const MAX_NAME_LENGTH: usize = 64;
-/// What the ARNs of AWS's own policies begin with.
-const AWS_POLICY: &str = "arn:aws:iam::aws:policy/";
 
 /// The users by name.
 #[derive(Debug, Default)]
@@ -26,8 +23,7 @@ pub struct Users(BTreeMap<String, User>);
 struct User {
     id: String,
     created: Millis,
-    /// The ARNs of the attached policies.
-    policies: BTreeSet<String>,
+    policies: Attached,
 }
 
 impl Users {
@@ -35,36 +31,34 @@ impl Users {
     ///
     /// # Errors
     /// As `create` and `attach`.
-    pub fn add(&mut self, user: &UserConfig, now: Millis) -> Result<(), CommonError> {
+    pub fn add(
+        &mut self,
+        user: &UserConfig,
+        policies: &Policies,
+        now: Millis,
+    ) -> Result<(), CommonError> {
         self.create(&json!({ "UserName": user.name }), now)?;
         for policy in &user.policies {
             let arn = format!("{AWS_POLICY}{policy}");
-            self.attach(&json!({ "UserName": user.name, "PolicyArn": arn }))?;
+            self.attach(
+                &json!({ "UserName": user.name, "PolicyArn": arn }),
+                policies,
+            )?;
         }
         Ok(())
     }
 
     pub fn create(&mut self, request: &Value, now: Millis) -> Reply {
         let name = required(request, "UserName")?;
-        let is_allowed =
-            |letter: char| letter.is_ascii_alphanumeric() || "+=,.@_-".contains(letter);
-        if name.len() > MAX_NAME_LENGTH || !name.chars().all(is_allowed) {
-            return Err(invalid(
-                "The specified value for userName is invalid. It must contain only alphanumeric characters and/or the following: +=,.@_-",
-            ));
-        }
+        check_name(name, "userName", MAX_NAME_LENGTH)?;
         if self.0.contains_key(name) {
-            return Err(CommonError::new(
-                "EntityAlreadyExists",
-                StatusCode::CONFLICT,
-                format!("User with name {name} already exists."),
-            ));
+            let message = format!("User with name {name} already exists.");
+            return Err(already_exists(message));
         }
-        let id = Uuid::new_v4().simple().to_string().to_uppercase();
         let user = User {
-            id: format!("AIDA{}", &id[..17]),
+            id: id("AIDA"),
             created: now,
-            policies: BTreeSet::new(),
+            policies: Attached::default(),
         };
         let described = user.described(name);
         self.0.insert(name.to_owned(), user);
@@ -80,9 +74,7 @@ impl Users {
     pub fn delete(&mut self, request: &Value) -> Reply {
         let name = required(request, "UserName")?;
         if !self.user(name)?.policies.is_empty() {
-            return Err(CommonError::new(
-                "DeleteConflict",
-                StatusCode::CONFLICT,
+            return Err(delete_conflict(
                 "Cannot delete entity, must detach all policies first.",
             ));
         }
@@ -90,60 +82,27 @@ impl Users {
         Ok(Value::Null)
     }
 
-    pub fn attach(&mut self, request: &Value) -> Reply {
+    pub fn attach(&mut self, request: &Value, policies: &Policies) -> Reply {
         let policy = required(request, "PolicyArn")?;
         let user = self.user(required(request, "UserName")?)?;
-        // The account has no policies of its own, and AWS's are known by their names alone.
-        if policy.strip_prefix(AWS_POLICY).is_none_or(str::is_empty) {
-            return Err(no_such_entity(format!(
-                "Policy {policy} does not exist or is not attachable."
-            )));
-        }
-        if user.policies.len() >= MAX_POLICIES && !user.policies.contains(policy) {
-            return Err(CommonError::new(
-                "LimitExceeded",
-                StatusCode::CONFLICT,
-                format!("Cannot exceed quota for PoliciesPerUser: {MAX_POLICIES}"),
-            ));
-        }
-        user.policies.insert(policy.to_owned());
-        Ok(Value::Null)
+        user.policies.attach(policies, policy, "PoliciesPerUser")
     }
 
     pub fn detach(&mut self, request: &Value) -> Reply {
         let policy = required(request, "PolicyArn")?;
         let user = self.user(required(request, "UserName")?)?;
-        if user.policies.remove(policy) {
-            Ok(Value::Null)
-        } else {
-            Err(no_such_entity(format!("Policy {policy} was not found.")))
-        }
+        user.policies.detach(policy)
     }
 
     pub fn list_attached(&mut self, request: &Value) -> Reply {
         let user = self.user(required(request, "UserName")?)?;
-        let from = whole_number(request, "Marker")?.unwrap_or(0);
-        let most = whole_number(request, "MaxItems")?.unwrap_or(100);
-        if !(1..=1000).contains(&most) {
-            return Err(invalid("The parameter MaxItems is not from 1 to 1000."));
-        }
-        let page: Vec<Value> = user
-            .policies
-            .iter()
-            .skip(from)
-            .take(most)
-            .map(|arn| {
-                let name = arn.rsplit('/').next().unwrap_or_default();
-                json!({ "PolicyName": name, "PolicyArn": arn })
-            })
-            .collect();
-        let next = from.saturating_add(page.len());
-        let mut reply =
-            json!({ "AttachedPolicies": page, "IsTruncated": next < user.policies.len() });
-        if next < user.policies.len() {
-            reply["Marker"] = json!(next.to_string());
-        }
-        Ok(reply)
+        user.policies.list(request)
+    }
+
+    /// Returns the number of users that a policy is attached to.
+    pub fn attachments(&self, arn: &str) -> usize {
+        let users = self.0.values();
+        users.filter(|user| user.policies.contains(arn)).count()
     }
 
     fn user(&mut self, name: &str) -> Result<&mut User, CommonError> {
@@ -162,8 +121,4 @@ impl User {
 
 fn no_such_user(name: &str) -> CommonError {
     no_such_entity(format!("The user with name {name} cannot be found."))
-}
-
-fn no_such_entity(message: String) -> CommonError {
-    CommonError::new("NoSuchEntity", StatusCode::NOT_FOUND, message)
 }

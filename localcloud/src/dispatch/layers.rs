@@ -96,6 +96,7 @@ fn check(iam: &Iam, services: &Services, call: &Call) -> Result<(), Denied> {
             // The call itself is refused.
             Err(_) => return Ok(()),
         },
+        Protocol::Lambda => vec![services.lambda.access(parts, body)],
         protocol => {
             let (action, request) = account_request(protocol, parts, body);
             let account = &services.account;

@@ -14,9 +14,9 @@ use tracing::{info, warn};
 use super::command::TaskCommand;
 use super::interrupt::interrupt_later;
 use super::metadata::MetadataEndpoint;
-use super::process::{ProcessGroup, ProcessSpec, describe_exit};
 use super::state::Instance;
 use super::{Ec2, Shared, environment};
+use crate::process::{ProcessGroup, ProcessSpec, describe_exit};
 
 /// One boot of an instance.
 #[derive(Debug)]

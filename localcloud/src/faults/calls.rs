@@ -193,6 +193,7 @@ fn throttling_code(service: AwsService) -> &'static str {
         AwsService::Ec2 => "RequestLimitExceeded",
         AwsService::Iam | AwsService::Sts | AwsService::CloudWatch => "Throttling",
         AwsService::Logs => "ThrottlingException",
+        AwsService::Lambda => "TooManyRequestsException",
     }
 }
 

@@ -76,14 +76,19 @@ impl Role {
 
     /// Returns the identifier that AWS would draw at random. It is the same after a restart.
     pub fn id(&self) -> String {
-        let digest = hex::encode_upper(Sha256::digest(&self.name));
-        format!("AROA{}", &digest[..17])
+        role_id(&self.name)
     }
 
     /// Returns the values of a condition key of the principal.
     pub fn values(&self, key: &str) -> Option<&[String]> {
         self.keys.get(key).map(Vec::as_slice)
     }
+}
+
+/// Returns the identifier of the role of a name.
+pub fn role_id(name: &str) -> String {
+    let digest = hex::encode_upper(Sha256::digest(name));
+    format!("AROA{}", &digest[..17])
 }
 
 /// Returns the condition keys of a role.

@@ -28,6 +28,7 @@ use super::staging::StagedFile;
 use super::store::{Description, Object as StoredObject, Store, Tags, TemporaryFile};
 use super::{OWNER_ID, SignedTarget, access_denied};
 use crate::iam::{self, Caller, Iam};
+use crate::lambda::Lambda;
 use crate::sqs::Sqs;
 use acl::owner_grants;
 use input::acl_not_supported;
@@ -37,6 +38,7 @@ use input::acl_not_supported;
 pub struct Api {
     pub(super) store: Arc<Store>,
     pub(super) sqs: Arc<Sqs>,
+    pub(super) lambda: Option<Arc<Lambda>>,
     pub(super) region: String,
     pub(super) iam: Arc<Iam>,
 }

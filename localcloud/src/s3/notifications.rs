@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use s3s::dto::{
-    FilterRule, FilterRuleName, NotificationConfiguration, NotificationConfigurationFilter,
-    QueueConfiguration, S3KeyFilter,
+    Event, FilterRule, FilterRuleName, LambdaFunctionConfiguration, NotificationConfiguration,
+    NotificationConfigurationFilter, QueueConfiguration, S3KeyFilter,
 };
 use s3s::{S3ErrorCode, S3Result};
 use serde::{Deserialize, Serialize};
@@ -12,11 +12,13 @@ use uuid::Uuid;
 
 use super::failure::{failure, invalid_argument, unsupported};
 
-/// A queue, and which events it receives.
+/// A queue or a function, and which events it receives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QueueNotification {
+pub struct Notification {
     pub id: String,
-    pub queue_arn: String,
+    /// Of a queue or a function.
+    #[serde(alias = "queue_arn")]
+    pub target_arn: String,
     /// With `s3:`; a `*` at the end is a wildcard.
     pub events: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,8 +59,13 @@ const EVENTS: [&str; 27] = [
 ];
 const MAX_NOTIFICATIONS: usize = 100;
 
-impl QueueNotification {
-    /// Whether the queue receives an event (`ObjectCreated:Put`, without `s3:`) about a key.
+impl Notification {
+    /// Whether the target is a function.
+    pub fn is_function(&self) -> bool {
+        self.target_arn.starts_with("arn:aws:lambda:")
+    }
+
+    /// Whether the target receives an event (`ObjectCreated:Put`, without `s3:`) about a key.
     pub fn selects(&self, event: &str, key: &str) -> bool {
         let event = format!("s3:{event}");
         self.events.iter().any(|pattern| covers(pattern, &event))
@@ -66,31 +73,69 @@ impl QueueNotification {
             && key.ends_with(self.suffix.as_deref().unwrap_or_default())
     }
 
-    pub fn into_dto(self) -> QueueConfiguration {
+    /// Adds itself to what GetBucketNotificationConfiguration returns.
+    pub fn add_to(self, shown: &mut NotificationLists) {
         let rule = |name: &'static str, value: Option<String>| {
             Some(FilterRule {
                 name: Some(FilterRuleName::from(name.to_owned())),
                 value: Some(value?),
             })
         };
+        let is_function = self.is_function();
         let rules: Vec<_> = [rule("Prefix", self.prefix), rule("Suffix", self.suffix)]
             .into_iter()
             .flatten()
             .collect();
-        QueueConfiguration {
-            id: Some(self.id),
-            queue_arn: self.queue_arn,
-            events: self.events.into_iter().map(Into::into).collect(),
-            filter: (!rules.is_empty()).then_some(NotificationConfigurationFilter {
-                key: Some(S3KeyFilter {
-                    filter_rules: Some(rules),
-                }),
+        let filter = (!rules.is_empty()).then_some(NotificationConfigurationFilter {
+            key: Some(S3KeyFilter {
+                filter_rules: Some(rules),
             }),
+        });
+        let events = self.events.into_iter().map(Into::into).collect();
+        if is_function {
+            shown.functions.push(LambdaFunctionConfiguration {
+                id: Some(self.id),
+                lambda_function_arn: self.target_arn,
+                events,
+                filter,
+            });
+        } else {
+            shown.queues.push(QueueConfiguration {
+                id: Some(self.id),
+                queue_arn: self.target_arn,
+                events,
+                filter,
+            });
         }
     }
 
-    fn parse(configuration: QueueConfiguration) -> S3Result<Self> {
-        let events: Vec<String> = configuration.events.into_iter().map(String::from).collect();
+    fn of_queue(configuration: QueueConfiguration) -> S3Result<Self> {
+        let QueueConfiguration {
+            id,
+            queue_arn,
+            events,
+            filter,
+        } = configuration;
+        Self::parse(id, queue_arn, events, filter)
+    }
+
+    fn of_function(configuration: LambdaFunctionConfiguration) -> S3Result<Self> {
+        let LambdaFunctionConfiguration {
+            id,
+            lambda_function_arn,
+            events,
+            filter,
+        } = configuration;
+        Self::parse(id, lambda_function_arn, events, filter)
+    }
+
+    fn parse(
+        id: Option<String>,
+        target_arn: String,
+        events: Vec<Event>,
+        filter: Option<NotificationConfigurationFilter>,
+    ) -> S3Result<Self> {
+        let events: Vec<String> = events.into_iter().map(String::from).collect();
         if events.is_empty() {
             return Err(failure(S3ErrorCode::MalformedXML));
         }
@@ -100,16 +145,13 @@ impl QueueNotification {
             ));
         }
         let mut notification = Self {
-            id: configuration
-                .id
-                .unwrap_or_else(|| Uuid::new_v4().to_string()),
-            queue_arn: configuration.queue_arn,
+            id: id.unwrap_or_else(|| Uuid::new_v4().to_string()),
+            target_arn,
             events,
             prefix: None,
             suffix: None,
         };
-        let rules = configuration
-            .filter
+        let rules = filter
             .and_then(|filter| filter.key)
             .and_then(|key| key.filter_rules)
             .unwrap_or_default();
@@ -160,18 +202,24 @@ impl QueueNotification {
     }
 }
 
-/// Parses and checks a configuration. Whether its queues exist is left to the caller.
+/// The notifications of a bucket as S3 lists them.
+#[derive(Debug, Default)]
+pub struct NotificationLists {
+    pub queues: Vec<QueueConfiguration>,
+    pub functions: Vec<LambdaFunctionConfiguration>,
+}
+
+/// Parses and checks a configuration. Whether its queues and functions exist is left to the caller.
 ///
 /// # Errors
-/// `NotImplemented` for targets other than queues; `InvalidArgument` and `MalformedXML` as S3 has them.
-pub fn parse(configuration: NotificationConfiguration) -> S3Result<Vec<QueueNotification>> {
+/// `NotImplemented` for targets other than queues and functions; `InvalidArgument` and `MalformedXML` as S3 has them.
+pub fn parse(configuration: NotificationConfiguration) -> S3Result<Vec<Notification>> {
     let topics = configuration.topic_configurations.unwrap_or_default();
     let functions = configuration
         .lambda_function_configurations
         .unwrap_or_default();
     for (configured, target) in [
         (!topics.is_empty(), "SNS topics"),
-        (!functions.is_empty(), "Lambda functions"),
         (
             configuration.event_bridge_configuration.is_some(),
             "EventBridge",
@@ -179,7 +227,7 @@ pub fn parse(configuration: NotificationConfiguration) -> S3Result<Vec<QueueNoti
     ] {
         if configured {
             return Err(unsupported(&format!(
-                "notifications to {target}; use an SQS queue"
+                "notifications to {target}; use an SQS queue or a Lambda function"
             )));
         }
     }
@@ -187,7 +235,8 @@ pub fn parse(configuration: NotificationConfiguration) -> S3Result<Vec<QueueNoti
         .queue_configurations
         .unwrap_or_default()
         .into_iter()
-        .map(QueueNotification::parse)
+        .map(Notification::of_queue)
+        .chain(functions.into_iter().map(Notification::of_function))
         .collect::<S3Result<_>>()?;
     if notifications.len() > MAX_NOTIFICATIONS {
         return Err(invalid_argument("Too many notification configurations"));

@@ -28,7 +28,7 @@ use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use super::failure::{failure, internal};
-use super::notifications::QueueNotification;
+use super::notifications::Notification;
 use crate::clock::{Clock, Millis};
 
 pub use file::{TemporaryFile, footer};
@@ -57,7 +57,7 @@ pub struct BucketSettings {
     #[serde(default)]
     pub tags: Tags,
     #[serde(default)]
-    pub notifications: Vec<QueueNotification>,
+    pub notifications: Vec<Notification>,
 }
 
 /// A bucket in memory.

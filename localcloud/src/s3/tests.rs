@@ -22,7 +22,7 @@ fn service(folder: &std::path::Path) -> S3 {
     let clock = Clock::start();
     let sqs = Arc::new(Sqs::new(clock, "us-east-1"));
     let iam = Iam::without_roles(clock, Authentication::Any);
-    S3::new(folder, iam, "us-east-1", clock, sqs).unwrap()
+    S3::new(folder, iam, "us-east-1", clock, sqs, None).unwrap()
 }
 
 /// Sends a request; `None` if it is not valid HTTP or the router refuses it.

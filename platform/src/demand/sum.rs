@@ -25,6 +25,7 @@ pub struct DemandSum {
 struct Totals {
     accepted: u64,
     answered: u64,
+    frames_done: u64,
 }
 
 #[derive(Debug)]
@@ -77,12 +78,16 @@ impl DemandSum {
             .replicas
             .values()
             .fold(self.forgotten, |sum, replica| sum.plus(replica.totals));
+        let sum_of = |count: fn(&Demand) -> u64| {
+            let counts = reading.iter().map(|(_, demand)| count(demand));
+            counts.fold(0, u64::saturating_add)
+        };
         Ok(Demand {
-            unanswered: reading
-                .iter()
-                .fold(0, |sum, (_, demand)| sum.saturating_add(demand.unanswered)),
+            unanswered: sum_of(|demand| demand.unanswered),
             accepted_total: totals.accepted,
             answered_total: totals.answered,
+            waiting_frames: sum_of(|demand| demand.waiting_frames),
+            frames_done_total: totals.frames_done,
         })
     }
 
@@ -95,6 +100,7 @@ impl DemandSum {
         known.totals = Totals {
             accepted: known.totals.accepted.max(demand.accepted_total),
             answered: known.totals.answered.max(demand.answered_total),
+            frames_done: known.totals.frames_done.max(demand.frames_done_total),
         };
     }
 
@@ -115,6 +121,7 @@ impl Totals {
         Self {
             accepted: self.accepted.saturating_add(other.accepted),
             answered: self.answered.saturating_add(other.answered),
+            frames_done: self.frames_done.saturating_add(other.frames_done),
         }
     }
 }
@@ -128,6 +135,8 @@ mod tests {
             unanswered,
             accepted_total,
             answered_total: accepted_total - unanswered,
+            waiting_frames: unanswered * 10,
+            frames_done_total: accepted_total * 10,
         }
     }
 

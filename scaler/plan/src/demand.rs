@@ -86,12 +86,16 @@ pub(crate) fn assess(
     };
     memory.empty_since = None;
     let unanswered = front.value.unanswered;
+    // Their messages are on the queue, too, and no client waits for them.
+    let frames = front.value.waiting_frames;
     if unanswered > 0 {
         memory.zero_since = None;
         // A restarted front has forgotten its requests, and one of several fronts may be cut off.
         return Assessment::Exact(match queue {
-            Some(queue) if is_neglected(timeouts, queue.value, unanswered, queue.at, memory) => {
-                queue.value.messages()
+            Some(queue)
+                if is_neglected(timeouts, queue.value, unanswered + frames, queue.at, memory) =>
+            {
+                queue.value.messages().saturating_sub(frames)
             }
             _ => unanswered,
         });
@@ -103,9 +107,9 @@ pub(crate) fn assess(
     if queue.at < zero_since {
         return Assessment::Zero(Zero::Unconfirmed);
     }
-    let messages = queue.value.messages();
+    let messages = queue.value.messages().saturating_sub(frames);
     if messages > 0 {
-        let neglected = is_neglected(timeouts, queue.value, 0, queue.at, memory);
+        let neglected = is_neglected(timeouts, queue.value, frames, queue.at, memory);
         return Assessment::Zero(Zero::Leftover {
             messages,
             neglected,

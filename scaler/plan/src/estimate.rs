@@ -40,8 +40,11 @@ pub struct Estimates {
     pub service: Option<Smoothed>,
     /// From the call that starts an instance until its worker is ready, in seconds; absent before the first plan.
     pub boot: Option<Smoothed>,
+    /// How long a worker is occupied by one frame of a clip, in seconds; absent until it is measured.
+    pub frame: Option<Smoothed>,
     arrivals: Arrivals,
     work: Work,
+    frame_work: Work,
     /// Started instances whose worker was not ready in the last observation.
     booting: HashMap<InstanceId, Timestamp>,
     /// When the last observation was made.
@@ -127,6 +130,12 @@ impl Estimates {
             .map_or(targets.service_time.as_secs_f64(), |service| service.mean)
     }
 
+    /// The measured time of a frame of a clip, in seconds; that of a photo until it is measured.
+    pub(crate) fn frame_seconds(&self, targets: &Targets) -> f64 {
+        let measured = self.frame.map(|frame| frame.mean);
+        measured.unwrap_or_else(|| self.service_seconds(targets))
+    }
+
     fn note_boots(&mut self, observation: &Observation, watching_since: Timestamp) {
         let noted_at = self.noted_at.replace(observation.now);
         let mut followed = 0;
@@ -173,36 +182,54 @@ impl Estimates {
     /// progress as there are ready workers.
     fn note_work(&mut self, observation: &Observation) {
         let Some(front) = observation.front else {
-            self.work = Work::default();
+            (self.work, self.frame_work) = (Work::default(), Work::default());
             return;
         };
         let ready = observation
             .instances
             .iter()
             .filter(|it| matches!(it.state, State::Idle | State::Busy | State::Draining))
-            .count();
-        let serving = (front.value.unanswered as f64).min(ready as f64);
-        let answered = front.value.answered_total;
-        let work = &mut self.work;
-        if let Some((at, serving)) = work.last {
-            work.worker_seconds += serving * observation.now.since(at).as_secs_f64();
+            .count() as f64;
+        let (now, counts) = (observation.now, front.value);
+        let serving = (counts.unanswered as f64).min(ready);
+        if let Some(sample) = self.work.note(now, serving, counts.answered_total)
+            && let Some(service) = &mut self.service
+        {
+            service.add(sample);
         }
-        work.last = Some((observation.now, serving));
-        let Some((since, before)) = work.since.filter(|(_, before)| *before <= answered) else {
-            (work.since, work.worker_seconds) = (Some((observation.now, answered)), 0.0);
-            return;
+        // Photos go first.
+        let serving = (counts.waiting_frames as f64).min(ready - serving);
+        if let Some(sample) = self.frame_work.note(now, serving, counts.frames_done_total) {
+            let assumed = Smoothed {
+                mean: sample,
+                spread: 0.0,
+                samples: 0,
+            };
+            self.frame.get_or_insert(assumed).add(sample);
+        }
+    }
+}
+
+impl Work {
+    /// Takes how many workers are `serving`, and the total of their results. Returns a sample of the time of one, in
+    /// seconds, when there are enough.
+    fn note(&mut self, now: Timestamp, serving: f64, total: u64) -> Option<f64> {
+        if let Some((at, serving)) = self.last {
+            self.worker_seconds += serving * now.since(at).as_secs_f64();
+        }
+        self.last = Some((now, serving));
+        let Some((since, before)) = self.since.filter(|(_, before)| *before <= total) else {
+            (self.since, self.worker_seconds) = (Some((now, total)), 0.0);
+            return None;
         };
-        let answers = answered - before;
-        let long_enough =
-            observation.now.since(since) >= SERVICE_PERIOD || answers >= SERVICE_ANSWERS;
-        if answers > 0 && long_enough {
-            if let Some(service) = &mut self.service
-                && work.worker_seconds > 0.0
-            {
-                service.add(work.worker_seconds / answers as f64);
-            }
-            (work.since, work.worker_seconds) = (Some((observation.now, answered)), 0.0);
+        let results = total - before;
+        let long_enough = now.since(since) >= SERVICE_PERIOD || results >= SERVICE_ANSWERS;
+        if results == 0 || !long_enough {
+            return None;
         }
+        let worked = std::mem::take(&mut self.worker_seconds);
+        self.since = Some((now, total));
+        (worked > 0.0).then(|| worked / results as f64)
     }
 }
 

@@ -152,6 +152,14 @@ impl Fleet {
         self.with_messages(unanswered)
     }
 
+    /// Frames of clips that are not done. Their messages are not in the queue's counters.
+    pub fn with_frames(mut self, waiting_frames: u64) -> Self {
+        if let Some(front) = &mut self.observation.front {
+            front.value.waiting_frames = waiting_frames;
+        }
+        self
+    }
+
     pub fn with_messages(mut self, visible: u64) -> Self {
         let value = Counters {
             visible,

@@ -10,6 +10,7 @@
 //! - `demand`: how much work there is, by what front and the queue report.
 //! - `estimate`: measured service times, boot times and arrival rates.
 //! - `policies`: from demand to a number of workers, by seven policies.
+//! - `frames`: the workers for frames of clips, which are demand of lower priority.
 //! - `lost`: instances that are given up because their worker is silent.
 //! - `moves`: from a number of workers to the calls that lead there.
 //! - `reason`: the plan's sentence.
@@ -22,6 +23,7 @@ mod demand;
 mod estimate;
 #[doc(hidden)]
 pub mod fixtures;
+mod frames;
 mod lost;
 mod model;
 mod moves;
@@ -43,5 +45,5 @@ pub use model::{
 pub use plan::{Alternative, Plan, Stop, StopCause};
 pub use planner::{Memory, may_discard, plan};
 pub use policy::{
-    Bounds, KeepIdle, Policy, PolicyKind, Prices, Targets, Timeouts, Window, WorkerLimits,
+    Bounds, KeepIdle, Policy, PolicyKind, Prices, Targets, Timeouts, Video, Window, WorkerLimits,
 };

@@ -71,6 +71,12 @@ pub struct FrontDemand {
     pub accepted_total: u64,
     /// Requests answered since front started.
     pub answered_total: u64,
+    /// Frames of clips that are not done. Photos go first.
+    #[serde(default)]
+    pub waiting_frames: u64,
+    /// Frames done since front started.
+    #[serde(default)]
+    pub frames_done_total: u64,
 }
 
 /// The request queue's approximate counters.
@@ -199,6 +205,14 @@ impl From<InstanceId> for String {
 impl fmt::Display for InstanceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl FrontDemand {
+    /// Whether no photo and no frame is to be done.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        self.unanswered == 0 && self.waiting_frames == 0
     }
 }
 

@@ -36,7 +36,7 @@ impl<'a> Moves<'a> {
         Self {
             policy,
             limits,
-            desired: limits.clamp(target.desired),
+            desired: limits.clamp(target.desired).max(target.frames.workers),
             fleet_is_fresh: observation.fleet_is_fresh(&policy.timeouts),
             observation,
             target,
@@ -146,7 +146,13 @@ impl<'a> Moves<'a> {
     fn may_add(&mut self) -> bool {
         let failed_boots = self.observation.failed_boots;
         let cooldown = self.policy.bounds.scale_out_cooldown;
-        let cooled = self.memory.added_at.map(|at| at.after(cooldown));
+        let is_for_photos = self.limits.clamp(self.target.desired) > self.working();
+        let added_at = if is_for_photos {
+            self.memory.added_at
+        } else {
+            self.memory.added_at.max(self.memory.added_for_frames_at)
+        };
+        let cooled = added_at.map(|at| at.after(cooldown));
         self.may(failed_boots.map(|failed| failed.held_until)) && self.may(cooled)
     }
 
@@ -160,6 +166,7 @@ impl<'a> Moves<'a> {
     fn fill_the_warm_pool(&mut self, plan: &mut Plan) {
         let there = len_of(self.lasting(&plan.stop).count());
         let needed = self.limits.clamp(self.target.needed);
+        let needed = needed.max(self.target.frames.workers);
         let wanted = needed.saturating_add(self.policy.bounds.warm_pool);
         let missing = wanted.min(self.limits.max_workers).saturating_sub(there);
         let missing = missing.min(self.room(&plan.stop));
@@ -201,7 +208,8 @@ impl<'a> Moves<'a> {
             return ids(self.in_states(&all), excess);
         }
         let bounds = &self.policy.bounds;
-        let changed_at = self.memory.added_at.max(self.memory.withdrawn_at);
+        let added_at = self.memory.added_at.max(self.memory.added_for_frames_at);
+        let changed_at = added_at.max(self.memory.withdrawn_at);
         if !self.may(changed_at.map(|at| at.after(bounds.scale_in_cooldown))) {
             return Vec::new();
         }

@@ -30,7 +30,7 @@ pub fn describe_interval(observation: &Observation, tick: Duration) -> Duration 
 /// waits only for the queue's counters.
 #[must_use]
 pub fn count_interval(observation: &Observation, tick: Duration) -> Duration {
-    let at_zero = observation.front.filter(|it| it.value.unanswered == 0);
+    let at_zero = observation.front.filter(|it| it.value.is_zero());
     let up = observation.instances.iter().any(|i| i.state.is_capacity());
     let unconfirmed = at_zero.is_some_and(|front| {
         !observation
@@ -49,6 +49,6 @@ pub fn count_interval(observation: &Observation, tick: Duration) -> Duration {
 fn is_quiet(observation: &Observation) -> bool {
     let mut instances = observation.instances.iter();
     let all_stopped = instances.all(|it| it.state == State::Stopped);
-    let no_demand = observation.front.is_some_and(|it| it.value.unanswered == 0);
+    let no_demand = observation.front.is_some_and(|it| it.value.is_zero());
     all_stopped && no_demand && observation.launching == 0
 }

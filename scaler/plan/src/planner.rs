@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::lost::Lost;
 use crate::moves::Moves;
 use crate::policies::{self, PolicyState, SkiRental};
-use crate::{Estimates, Observation, Plan, Policy, StopCause, Timestamp, demand, reason};
+use crate::{Estimates, Observation, Plan, Policy, StopCause, Timestamp, demand, frames, reason};
 
 /// The loop plans at least once a second. After a longer gap the scaler itself was held up, so that silence says nothing
 /// about the workers.
@@ -32,8 +32,10 @@ pub struct Memory {
     pub(crate) most_silent_at: Option<Timestamp>,
     /// When workers were last stopped for their silence.
     pub(crate) gave_up_at: Option<Timestamp>,
-    /// When workers were last added.
+    /// When workers were last added, other than for frames of clips alone.
     pub(crate) added_at: Option<Timestamp>,
+    /// When workers were last added for frames of clips alone. It delays no scale-out for photos.
+    pub(crate) added_for_frames_at: Option<Timestamp>,
     /// When workers were last cordoned.
     pub(crate) withdrawn_at: Option<Timestamp>,
     /// What the policy in use remembers.
@@ -57,9 +59,12 @@ pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (
     }
     let rest = lost.without(observation);
     let rest = rest.as_ref().unwrap_or(observation);
-    let target = policies::target(policy, rest, &assessment, &mut memory);
+    let mut target = policies::target(policy, rest, &assessment, &mut memory);
     let limits = policy.limits(observation.now, observation.billing.still_paid);
-    let desired_workers = limits.clamp(target.desired);
+    target.frames = frames::demand(policy, limits, rest, &memory);
+    let frames = target.frames;
+    let for_photos = limits.clamp(target.desired);
+    let desired_workers = for_photos.max(frames.workers);
     if observation.described_at.is_none() {
         let reason = "EC2 has not yet listed the instances".to_owned();
         return (
@@ -75,8 +80,8 @@ pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (
         return (Plan::paused(by, observation), memory);
     }
     let mut plan = Moves::new(policy, limits, observation, &memory, lost, target).plan();
-    plan.reason = reason::sentence(limits, observation, &assessment, &plan);
-    memory.note_plan(&plan, observation);
+    plan.reason = reason::sentence(limits, observation, &assessment, frames, &plan);
+    memory.note_plan(&plan, observation, for_photos);
     (plan, memory)
 }
 
@@ -98,11 +103,13 @@ impl Memory {
         self.planned_at = Some(now);
     }
 
-    fn note_plan(&mut self, plan: &Plan, observation: &Observation) {
+    fn note_plan(&mut self, plan: &Plan, observation: &Observation, for_photos: u32) {
         let now = observation.now;
         // Launches for the warm pool do not count as scale-out.
-        if plan.adds() && plan.desired_workers > observation.working() {
+        if plan.adds() && for_photos > observation.working() {
             self.added_at = Some(now);
+        } else if plan.adds() && plan.desired_workers > observation.working() {
+            self.added_for_frames_at = Some(now);
         }
         if !plan.cordon.is_empty() {
             self.withdrawn_at = Some(now);

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use latency::keep::SkiRental;
 
 use crate::demand::{Assessment, Zero};
+use crate::frames::{self, FrameDemand};
 use crate::{Alternative, Memory, Observation, Policy, PolicyKind, State, Timestamp, WorkerLimits};
 
 /// How many workers a policy wants.
@@ -32,6 +33,8 @@ pub(crate) struct Target {
     pub wake_at: Option<Timestamp>,
     pub rejected: Vec<Alternative>,
     pub completes_in: Option<Duration>,
+    /// Frames of clips. Their workers are not in `desired`.
+    pub frames: FrameDemand,
 }
 
 /// Which of the workers beyond the desired number are cordoned.
@@ -70,6 +73,8 @@ pub(crate) struct Situation<'a> {
     service: f64,
     /// Unanswered requests, including those in progress.
     demand: u64,
+    /// Frames of clips, which are not in `demand`. Workers may be busy with them.
+    frames: u64,
     scale_in: ScaleIn,
     settles_at: Option<Timestamp>,
 }
@@ -107,11 +112,12 @@ fn hold(desired: u64) -> Target {
         wake_at: None,
         rejected: Vec::new(),
         completes_in: None,
+        frames: FrameDemand::default(),
     }
 }
 
 /// How many workers carry `load` when each carries `each`.
-fn workers_for(load: f64, each: f64) -> u64 {
+pub(crate) fn workers_for(load: f64, each: f64) -> u64 {
     // Rounding must not cost an instance.
     ((load / each) * (1.0 - 1e-9)).ceil() as u64
 }
@@ -192,6 +198,7 @@ impl<'a> Situation<'a> {
             limits: policy.limits(observation.now, observation.billing.still_paid),
             service: memory.estimates.service_seconds(&policy.targets),
             demand,
+            frames: frames::waiting(policy, observation),
             scale_in,
             settles_at,
         })
@@ -210,6 +217,15 @@ impl<'a> Situation<'a> {
     /// Workers that serve or wait for a request.
     fn ready(&self) -> u32 {
         self.observation.count(State::Idle) + self.observation.count(State::Busy)
+    }
+
+    /// Busy workers. While frames of clips wait, no more count than there are requests: the others have frames.
+    fn busy_with_photos(&self) -> u32 {
+        let busy = self.observation.count(State::Busy);
+        match self.frames {
+            0 => busy,
+            _ => busy.min(u32::try_from(self.demand).unwrap_or(u32::MAX)),
+        }
     }
 
     /// The decision; `wake_at` is when the policy decides next.

@@ -16,6 +16,8 @@ pub struct Policy {
     pub schedule: Vec<Window>,
     /// Who has paused the scaler. While it is paused, plans change nothing.
     pub paused_by: Option<String>,
+    #[serde(default)]
+    pub video: Video,
 }
 
 /// The rule that turns demand into a number of workers.
@@ -55,6 +57,15 @@ pub struct Targets {
     pub service_time: Duration,
     /// From the call that starts an instance until its worker is ready.
     pub boot_time: Duration,
+}
+
+/// What frames of clips may cost: they are demand of lower priority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Video {
+    /// How long the waiting frames may take once the workers for them are up.
+    pub target: Duration,
+    /// The most workers that frames alone start or keep; absent: half of the maximum, at least one.
+    pub max_workers: Option<u32>,
 }
 
 /// What instances cost. EC2 bills by the second, and at least a minimum for each start.
@@ -148,6 +159,16 @@ impl Policy {
             min_workers: min_workers.min(max_workers),
             max_workers,
         }
+    }
+
+    /// Returns the most workers that frames of clips alone start or keep.
+    #[must_use]
+    pub fn video_workers(&self) -> u32 {
+        let most = self.bounds.max_workers;
+        self.video
+            .max_workers
+            .unwrap_or((most / 2).max(1))
+            .min(most)
     }
 
     /// Returns when the next window of the schedule begins or ends after `now`.
@@ -293,6 +314,15 @@ impl Default for Targets {
             latency: Duration::from_secs(2),
             service_time: Duration::from_millis(500),
             boot_time: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Default for Video {
+    fn default() -> Self {
+        Self {
+            target: Duration::from_secs(60),
+            max_workers: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 use std::fmt::Write;
 
 use crate::demand::{Assessment, Zero};
+use crate::frames::FrameDemand;
 use crate::{Observation, Plan, StopCause, WorkerLimits};
 
 /// Returns the plan's sentence: the demand, what follows from it, and what is done.
@@ -8,9 +9,24 @@ pub(crate) fn sentence(
     limits: WorkerLimits,
     observation: &Observation,
     assessment: &Assessment,
+    frames: FrameDemand,
     plan: &Plan,
 ) -> String {
     let mut sentence = cause(assessment);
+    if frames.frames > 0 {
+        let _ = write!(
+            sentence,
+            ", and {} of clips",
+            counted(frames.frames, "frame")
+        );
+        if frames.is_bounded {
+            let _ = write!(
+                sentence,
+                " for at most {}",
+                counted(frames.workers.into(), "worker")
+            );
+        }
+    }
     let desired = plan.desired_workers;
     let bound = if desired == limits.max_workers {
         ", the maximum"

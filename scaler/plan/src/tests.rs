@@ -1,5 +1,6 @@
 mod backlog;
 mod course;
+mod frames;
 mod hpa;
 mod keda;
 mod kpa;

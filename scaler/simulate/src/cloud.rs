@@ -40,6 +40,8 @@ pub struct Cloud {
     pub(crate) now: Micros,
     /// The waiting requests, by when they were accepted.
     queue: VecDeque<Micros>,
+    /// Frames of clips that no worker has begun. Workers take them while no request waits.
+    waiting_frames: u64,
     /// Their ids are their indices. Terminated ones remain.
     machines: Vec<Machine>,
     /// The workers that wait for work. The queue gives a message to a random one.
@@ -103,7 +105,15 @@ enum Event {
     /// The instances of a launch exist.
     Launched(u32),
     /// The job of a dead worker reappears.
-    Reappear(Micros),
+    Reappear(Job),
+}
+
+/// What a worker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Job {
+    /// A request, by when it was accepted.
+    Photo(Micros),
+    Frame,
 }
 
 impl Cloud {
@@ -115,6 +125,7 @@ impl Cloud {
             faults: Faults::default(),
             now: 0,
             queue: VecDeque::new(),
+            waiting_frames: 0,
             machines: Vec::new(),
             waiting: Vec::new(),
             completions: BinaryHeap::new(),
@@ -186,7 +197,8 @@ impl Cloud {
 
     fn counters(&self) -> Counters {
         Counters {
-            visible: self.queue.len() as u64,
+            // Front keeps one frame on the queue beyond those that workers have.
+            visible: self.queue.len() as u64 + self.waiting_frames.min(1),
             in_flight: self.completions.len() as u64 + self.lost_jobs,
             delayed: 0,
         }
@@ -202,6 +214,22 @@ impl Cloud {
         self.recently_accepted += 1;
         self.queue.push_back(self.now);
         self.hand_out();
+    }
+
+    /// Accepts a clip, split into so many frames.
+    pub fn accept_frames(&mut self, frames: u64) {
+        if self.undone_frames() == 0 {
+            self.plan_soon();
+        }
+        self.outcome.frames += frames;
+        self.waiting_frames += frames;
+        self.hand_out();
+    }
+
+    /// How many frames of clips are not done.
+    #[must_use]
+    pub fn undone_frames(&self) -> u64 {
+        self.outcome.frames - self.outcome.frames_done
     }
 
     /// Lets `time` pass.
@@ -247,9 +275,12 @@ impl Cloud {
                 }
             }
             Event::Launched(count) => self.launched(count),
-            Event::Reappear(request) => {
+            Event::Reappear(job) => {
                 self.lost_jobs -= 1;
-                self.queue.push_front(request);
+                match job {
+                    Job::Photo(accepted_at) => self.queue.push_front(accepted_at),
+                    Job::Frame => self.waiting_frames += 1,
+                }
                 self.hand_out();
             }
         }

@@ -9,6 +9,11 @@ pub struct Outcome {
     /// Sums of the times at which the accepted and the answered requests were accepted: equal when each was answered once.
     pub accepted_sum: u64,
     pub answered_sum: u64,
+    /// Frames of clips.
+    pub frames: u64,
+    pub frames_done: u64,
+    /// When the last frame was done.
+    pub frames_done_at: Micros,
     pub(crate) latencies: Histogram,
     /// Instance time that is paid for.
     pub billed: Micros,

@@ -31,6 +31,8 @@ pub(crate) struct Figures {
     starts: u64,
     reversals_per_step: f64,
     pub over_use: f64,
+    /// When a clip's last frame was done, in seconds; absent without a clip, or when it was not.
+    frames_done: Option<f64>,
 }
 
 impl Report {
@@ -66,6 +68,7 @@ impl Figures {
             "starts": self.starts,
             "reversals_per_step": self.reversals_per_step,
             "over_use": self.over_use,
+            "frames_done_s": self.frames_done,
         })
     }
 }
@@ -80,6 +83,8 @@ pub(crate) fn figures(compared: &Comparison, run: &Run) -> Figures {
         starts: outcome.starts,
         reversals_per_step: outcome.reversals as f64 / compared.trace.load_steps as f64,
         over_use: outcome.billed_seconds() / compared.optimum.billed.max(f64::MIN_POSITIVE),
+        frames_done: (outcome.frames > 0 && outcome.frames == outcome.frames_done)
+            .then_some(outcome.frames_done_at as f64 / 1e6),
     }
 }
 

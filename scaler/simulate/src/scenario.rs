@@ -39,6 +39,8 @@ pub struct Scenario {
     pub failing_boots: f64,
     /// The share of jobs that kill their worker.
     pub deadly_jobs: f64,
+    /// Frames of a clip that is posted at the beginning; 0: none.
+    pub clip_frames: u64,
     /// How many instances exist at the beginning, stopped.
     pub pool: u32,
     /// Capacity and refill a second of EC2's token buckets, one for starts and one for launches.
@@ -107,6 +109,7 @@ impl Default for Scenario {
             debounce: Duration::from_millis(20),
             failing_boots: 0.0,
             deadly_jobs: 0.0,
+            clip_frames: 0,
             pool: 0,
             calls: (5.0, 2.0),
             rest_timeout: Duration::from_secs(600),

@@ -35,6 +35,7 @@ pub(crate) fn run(
         next_poll: 0,
         grows: None,
     };
+    simulation.cloud.accept_frames(scenario.clip_frames);
     let sample_every = (length / SAMPLES).max(1);
     let mut next_sample = 0;
     let mut arrival = arrivals.next();
@@ -72,9 +73,10 @@ pub(crate) fn run(
 /// Whether the outcome is final, once all requests of a trace of this length have arrived.
 fn is_over(cloud: &Cloud, length: Micros) -> bool {
     let now = cloud.now;
-    let waited = now.saturating_sub(cloud.answered_at.max(length));
+    let done_at = cloud.answered_at.max(cloud.outcome.frames_done_at);
+    let waited = now.saturating_sub(done_at.max(length));
     let timeout = micros(cloud.scenario.rest_timeout);
-    if cloud.unanswered() > 0 {
+    if cloud.unanswered() > 0 || cloud.undone_frames() > 0 {
         // A policy that never answers a request must not prolong the simulation forever.
         return waited > 2 * timeout;
     }

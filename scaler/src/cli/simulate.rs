@@ -52,6 +52,9 @@ pub struct SimulateArgs {
     /// The share of jobs that kill their worker, up to 0.9; another worker repeats them
     #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
     pub deadly_jobs: f64,
+    /// Post a clip of so many frames at the beginning of each trace. Photos go first; the optimum is that of the photos alone
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    pub clip_frames: u64,
     /// Write the figures to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -159,6 +162,7 @@ impl SimulateArgs {
             policy,
             failing_boots: self.failing_boots,
             deadly_jobs: self.deadly_jobs,
+            clip_frames: self.clip_frames,
             ..defaults
         }
     }

@@ -94,8 +94,12 @@ fn demand(observation: &Observation) -> String {
             } else {
                 String::new()
             };
+            let frames = match front.waiting_frames {
+                0 => String::new(),
+                waiting => format!("; {waiting} frames of clips, after photos"),
+            };
             format!(
-                "{} unanswered; {} accepted, {} answered since front started{stale}",
+                "{} unanswered; {} accepted, {} answered since front started{frames}{stale}",
                 front.unanswered, front.accepted_total, front.answered_total
             )
         }
@@ -110,8 +114,12 @@ fn measured(estimates: &Estimates) -> String {
     } else {
         format!(" ({:+.2} each second)", estimates.arrival_trend)
     };
+    let frame = match estimates.frame {
+        None => String::new(),
+        measured => format!("; {} a frame", estimate(measured)),
+    };
     format!(
-        "{:.1} requests a second{trend}; {} a request; {} to boot",
+        "{:.1} requests a second{trend}; {} a request{frame}; {} to boot",
         estimates.arrival_rate,
         estimate(estimates.service),
         estimate(estimates.boot)

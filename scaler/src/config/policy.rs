@@ -33,6 +33,12 @@ pub struct PolicyFlags {
     /// Target for the time from a request's acceptance to its reply
     #[arg(long, value_name = "DURATION", value_parser = positive_duration, help_heading = "Targets")]
     pub latency_target: Option<Duration>,
+    /// Target for the time in which the waiting frames of clips are done, once the workers for them are up. Photos go first
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration, help_heading = "Targets")]
+    pub video_target: Option<Duration>,
+    /// Most workers that frames of clips alone start or keep; absent: half of the maximum, at least 1
+    #[arg(long, value_name = "COUNT", help_heading = "Targets")]
+    pub video_max_workers: Option<u32>,
     /// Dollars per instance-hour, when --price is not given
     #[arg(long, value_name = "DOLLARS", value_parser = dollars, help_heading = "Cost")]
     pub price_per_hour: Option<f64>,
@@ -69,7 +75,7 @@ pub struct PolicyArgs {
 }
 
 /// Environment variable and default of each shared flag, for the service.
-const SERVED: [(&str, &str, Option<&str>); 12] = [
+const SERVED: [(&str, &str, Option<&str>); 14] = [
     ("policy", "MUSTER_POLICY", Some("latency")),
     ("min_workers", "MUSTER_MIN_WORKERS", Some("0")),
     ("max_workers", "MUSTER_MAX_WORKERS", Some("15")),
@@ -85,6 +91,8 @@ const SERVED: [(&str, &str, Option<&str>); 12] = [
     ("settle", "MUSTER_SETTLE", Some("200ms")),
     ("keep_idle", "MUSTER_KEEP_IDLE", Some("auto")),
     ("latency_target", "MUSTER_LATENCY_TARGET", Some("2s")),
+    ("video_target", "MUSTER_VIDEO_TARGET", Some("60s")),
+    ("video_max_workers", "MUSTER_VIDEO_MAX_WORKERS", None),
     ("price_per_hour", "MUSTER_PRICE_PER_HOUR", Some("0.08925")),
 ];
 
@@ -167,6 +175,8 @@ impl PolicyFlags {
         set(&mut bounds.scale_in_cooldown, self.bounds.scale_in_cooldown);
         set(&mut policy.prices.per_hour, self.price_per_hour);
         set(&mut policy.targets.latency, self.latency_target);
+        set(&mut policy.video.target, self.video_target);
+        policy.video.max_workers = self.video_max_workers.or(policy.video.max_workers);
         set(&mut policy.timeouts.idle_time, self.idle_time);
         set(&mut policy.timeouts.settle, self.settle);
         set(&mut policy.timeouts.keep_idle, self.keep_idle);

@@ -30,6 +30,8 @@ pub fn watch_redis(reader: Reader, clock: Clock, shutdown: CancellationToken) ->
                 unanswered: sum.unanswered,
                 accepted_total: sum.accepted_total,
                 answered_total: sum.answered_total,
+                waiting_frames: sum.waiting_frames,
+                frames_done_total: sum.frames_done_total,
             },
             at: clock.now(),
         });
@@ -88,6 +90,8 @@ async fn follow(
             unanswered: update.unanswered,
             accepted_total: update.accepted_total,
             answered_total: update.answered_total,
+            waiting_frames: update.waiting_frames,
+            frames_done_total: update.frames_done_total,
         };
         let before = demand.send_replace(Some(Seen {
             value,

@@ -131,6 +131,7 @@ impl ScaledCloud {
     /// Whether all requests are answered, the number of workers is right, and no fault lasts.
     pub fn is_settled(&self, workers: u32) -> bool {
         self.cloud.unanswered() == 0
+            && self.cloud.undone_frames() == 0
             && self.cloud.up() == workers
             && !self.cloud.machines().iter().any(|it| {
                 let is_spent = it.outdated && matches!(it.phase, Phase::Stopping | Phase::Stopped);

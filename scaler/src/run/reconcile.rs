@@ -230,6 +230,7 @@ impl Loop {
             estimates: Estimated {
                 service: estimates.service,
                 boot: estimates.boot,
+                frame: estimates.frame,
                 arrivals: estimates.arrivals(observation.now),
             },
             observation,

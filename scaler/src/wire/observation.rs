@@ -46,11 +46,15 @@ fn demand(front: Seen<FrontDemand>, now: Timestamp) -> v1::FrontCounters {
         unanswered,
         accepted_total,
         answered_total,
+        waiting_frames,
+        frames_done_total,
     } = front.value;
     v1::FrontCounters {
         unanswered,
         accepted_total,
         answered_total,
+        waiting_frames,
+        frames_done_total,
         at: Some(timestamp(front.at)),
         age: Some(duration(now.since(front.at))),
     }

@@ -1,7 +1,7 @@
 use proto::v1;
 
 use super::duration;
-use crate::plan::{Bounds, KeepIdle, Policy, Prices, Targets, Timeouts, Window};
+use crate::plan::{Bounds, KeepIdle, Policy, Prices, Targets, Timeouts, Video, Window};
 
 /// Encodes everything except the bounds and `paused_by`, which are fields of the status.
 pub fn encode(policy: &Policy) -> v1::Policy {
@@ -13,7 +13,12 @@ pub fn encode(policy: &Policy) -> v1::Policy {
         prices,
         schedule,
         paused_by: _,
+        video,
     } = policy;
+    let Video {
+        target,
+        max_workers,
+    } = *video;
     let Targets {
         latency,
         service_time,
@@ -29,6 +34,8 @@ pub fn encode(policy: &Policy) -> v1::Policy {
         billed_minimum: Some(duration(minimum)),
         patience: Some(encode_timeouts(timeouts)),
         schedule: schedule.iter().map(encode_window).collect(),
+        video_target: Some(duration(target)),
+        video_max_workers: max_workers,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::decision_log::{ActivePolicy, DecisionLog};
 use crate::plan::{
     Alternative, Billing, Bounds, CallBackoff, Counters, FailedBoots, FrontDemand, Instance,
     KeepIdle, Memory, Observation, Plan, Policy, PolicyKind, Prices, Seen, State, Stop, StopCause,
-    Targets, Timeouts, Window,
+    Targets, Timeouts, Video, Window,
 };
 
 /// Returns a decision as the loop publishes it.
@@ -76,6 +76,10 @@ fn policy() -> Policy {
             min_workers: 22,
         }],
         paused_by: Some("ops".to_owned()),
+        video: Video {
+            target: s(52),
+            max_workers: Some(53),
+        },
     }
 }
 
@@ -87,6 +91,8 @@ fn observation() -> Observation {
                 unanswered: 1,
                 accepted_total: 2,
                 answered_total: 3,
+                waiting_frames: 50,
+                frames_done_total: 51,
             },
             at: at(90),
         }),
@@ -181,14 +187,15 @@ fn every_field_of_a_decision_is_encoded() {
                 "frontStaleAfter": "11s", "queueStaleAfter": "12s", "fleetStaleAfter": "13s",
                 "stoppingPatience": "14s", "leftoverPatience": "15s",
             },
-            "schedule": [{"from": "20s", "to": "21s", "minWorkers": 22}],
+            "schedule": [{"from": "20s", "to": "21s", "minWorkers": 22}], "videoTarget": "52s", "videoMaxWorkers": 53,
         })
     );
     assert_eq!(
         status["observation"],
         json!({
             "unanswered": "1",
-            "front": {"unanswered": "1", "acceptedTotal": "2", "answeredTotal": "3", "at": time(90), "age": "10s"},
+            "front": {"unanswered": "1", "acceptedTotal": "2", "answeredTotal": "3", "at": time(90), "age": "10s",
+                "waitingFrames": "50", "framesDoneTotal": "51"},
             "queue": {"visible": "4", "inFlight": "5", "delayed": "6", "at": time(80), "age": "20s"},
             "instances": [{
                 "instanceId": "i-1", "name": proto::names::worker_instance(7), "state": "INSTANCE_STATE_BUSY",

@@ -9,6 +9,7 @@ mod cordoning;
 mod execution;
 mod explaining;
 mod faults;
+mod frames;
 mod lease;
 mod outdated;
 mod ownership;

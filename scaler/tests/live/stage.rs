@@ -44,7 +44,7 @@ pub struct Stage {
     lease_time: Option<Duration>,
     /// Shared by the scalers of one stage, so that the address stays theirs.
     listener: std::net::TcpListener,
-    demand: watch::Sender<u64>,
+    demand: watch::Sender<DemandUpdate>,
     running: Option<(JoinHandle<anyhow::Result<()>>, CancellationToken)>,
     pub everything: CancellationToken,
     front: CancellationToken,
@@ -53,7 +53,7 @@ pub struct Stage {
 }
 
 struct Front {
-    demand: watch::Receiver<u64>,
+    demand: watch::Receiver<DemandUpdate>,
 }
 
 impl Stage {
@@ -81,7 +81,7 @@ impl Stage {
         let everything = CancellationToken::new();
         let processes = tempfile::tempdir().unwrap();
         let cloud = start_cloud(ec2, processes.path()).await;
-        let (demand, demanded) = watch::channel(0);
+        let (demand, demanded) = watch::channel(DemandUpdate::default());
         let front = everything.child_token();
         let front_url = start_front(demanded, &front).await;
         let aws = cloud.aws("muster").await;
@@ -190,7 +190,17 @@ impl Stage {
 
     /// How many requests front waits for.
     pub fn demand(&self, unanswered: u64) {
-        self.demand.send_replace(unanswered);
+        self.demand
+            .send_modify(|demand| demand.unanswered = unanswered);
+    }
+
+    /// How many frames of clips are not done.
+    pub fn frames(&self, waiting: u64) {
+        self.demand.send_modify(|demand| {
+            let done = demand.waiting_frames.saturating_sub(waiting);
+            demand.frames_done_total += done;
+            demand.waiting_frames = waiting;
+        });
     }
 
     pub fn lose_front(&self) {
@@ -381,7 +391,10 @@ async fn start_cloud(ec2: localcloud::Ec2Faults, processes: &std::path::Path) ->
     LocalCloud::start(config).await
 }
 
-async fn start_front(demand: watch::Receiver<u64>, shutdown: &CancellationToken) -> String {
+async fn start_front(
+    demand: watch::Receiver<DemandUpdate>,
+    shutdown: &CancellationToken,
+) -> String {
     let (listener, url) = listen().await;
     let service = DemandServer::new(Front { demand });
     let serving = Server::builder()
@@ -404,12 +417,7 @@ impl Demand for Front {
         let changes = WatchStream::new(self.demand.clone());
         let beat = IntervalStream::new(tokio::time::interval(Duration::from_secs(1)))
             .map(move |_| *demand.borrow());
-        let updates = futures::stream::select(changes, beat).map(|unanswered| {
-            Ok(DemandUpdate {
-                unanswered,
-                ..DemandUpdate::default()
-            })
-        });
+        let updates = futures::stream::select(changes, beat).map(Ok);
         Ok(Response::new(Box::pin(updates)))
     }
 }

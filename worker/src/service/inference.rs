@@ -6,12 +6,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as sync_mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use platform::shutdown::CancellationToken;
+use proto::v1::FrameFaces;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::frames::recognize_frame;
 use crate::vision::{Recognized, Recognizer, VisionError};
 
 /// Most photos that a thread takes together: the embedder gains nothing from more.
@@ -49,12 +51,40 @@ pub enum InferenceError {
     ThreadsEnded,
 }
 
+/// All faces of a clip's frame.
 #[derive(Debug)]
-struct Job {
+pub struct FoundFaces {
+    pub faces: FrameFaces,
+    pub decode: Duration,
+    /// Time to find and name all of them.
+    pub faces_took: Duration,
+}
+
+#[derive(Debug)]
+enum Job {
+    /// Threads take several at once.
+    Photo(Task<Recognized>),
+    Frame {
+        task: Task<FoundFaces>,
+        frame: u32,
+        at_seconds: f64,
+    },
+}
+
+#[derive(Debug)]
+struct Task<T> {
     photo: Bytes,
     /// Receives the size of the batch when a thread takes the job.
     taken: Option<oneshot::Sender<u32>>,
-    reply: oneshot::Sender<Result<Recognized, InferenceError>>,
+    reply: oneshot::Sender<Result<T, InferenceError>>,
+}
+
+/// What the threads run.
+struct Functions<P, F> {
+    /// Returns one result for each photo, in order.
+    photos: P,
+    /// Takes a frame's file, its number and its time in seconds.
+    frame: F,
 }
 
 impl Inference {
@@ -69,20 +99,37 @@ impl Inference {
     ) -> anyhow::Result<Self> {
         let loading = tokio::task::spawn_blocking(move || load().inspect(Recognizer::warm_up));
         let recognizer = loading.await??;
-        Self::over(threads, max_job_time, move |photos| {
-            recognizer.recognize_batch(photos)
-        })
+        let recognizer = Arc::new(recognizer);
+        let of_frames = Arc::clone(&recognizer);
+        let functions = Functions {
+            photos: move |photos: &[Bytes]| recognizer.recognize_batch(photos),
+            frame: move |photo: &Bytes, frame, at_seconds| {
+                let started = Instant::now();
+                let photo = of_frames.decode(photo)?;
+                let decoded = Instant::now();
+                Ok(FoundFaces {
+                    faces: recognize_frame(&of_frames, frame, at_seconds, &photo),
+                    decode: decoded - started,
+                    faces_took: decoded.elapsed(),
+                })
+            },
+        };
+        Self::over(threads, max_job_time, functions)
     }
 
-    /// Starts threads that call `recognize`, which returns one result for each photo, in order.
-    fn over(
+    /// Starts threads that call `functions`.
+    fn over<P, F>(
         threads: NonZeroUsize,
         max_job_time: Duration,
-        recognize: impl Fn(&[Bytes]) -> Vec<Result<Recognized, VisionError>> + Send + Sync + 'static,
-    ) -> anyhow::Result<Self> {
+        functions: Functions<P, F>,
+    ) -> anyhow::Result<Self>
+    where
+        P: Fn(&[Bytes]) -> Vec<Result<Recognized, VisionError>> + Send + Sync + 'static,
+        F: Fn(&Bytes, u32, f64) -> Result<FoundFaces, VisionError> + Send + Sync + 'static,
+    {
         let threads = threads.get();
         let (jobs, queue) = mpsc::channel(threads * LARGEST_BATCH);
-        let shared = Arc::new((Mutex::new(queue), recognize));
+        let shared = Arc::new((Mutex::new(queue), functions));
         let (living, alive) = sync_mpsc::channel::<()>();
         let mut inference = Self {
             jobs: Some(jobs),
@@ -97,9 +144,9 @@ impl Inference {
             let thread = std::thread::Builder::new()
                 .name(format!("inference-{number}"))
                 .spawn(move || {
-                    let (queue, recognize) = &*shared;
+                    let (queue, functions) = &*shared;
                     while let Some(batch) = take(queue, threads) {
-                        run_batch(batch, recognize);
+                        run_batch(batch, functions);
                     }
                     drop(living);
                 })?;
@@ -111,13 +158,39 @@ impl Inference {
     /// # Errors
     /// [`InferenceError::Vision`] when the photo is at fault.
     pub async fn recognize(&self, photo: Bytes) -> Result<Recognized, InferenceError> {
+        self.run(photo, Job::Photo).await
+    }
+
+    /// Recognizes all faces of a clip's frame.
+    ///
+    /// # Errors
+    /// [`InferenceError::Vision`] when the file cannot be decoded.
+    pub async fn recognize_frame(
+        &self,
+        photo: Bytes,
+        frame: u32,
+        at_seconds: f64,
+    ) -> Result<FoundFaces, InferenceError> {
+        let job = |task| Job::Frame {
+            task,
+            frame,
+            at_seconds,
+        };
+        self.run(photo, job).await
+    }
+
+    async fn run<T>(
+        &self,
+        photo: Bytes,
+        job: impl FnOnce(Task<T>) -> Job,
+    ) -> Result<T, InferenceError> {
         let jobs = self.jobs.as_ref().ok_or(InferenceError::ThreadsEnded)?;
         let ((taken, is_taken), (reply, result)) = (oneshot::channel(), oneshot::channel());
-        let job = Job {
+        let job = job(Task {
             photo,
             taken: Some(taken),
             reply,
-        };
+        });
         let taking = async {
             jobs.send(job).await.ok()?;
             is_taken.await.ok()
@@ -171,32 +244,78 @@ fn fair_share(waiting: usize, threads: usize) -> usize {
     waiting.div_ceil(threads).min(LARGEST_BATCH)
 }
 
-/// Runs a batch and sends the results. After a panic each photo is tried alone, so that only the faulty one fails.
-fn run_batch(
-    mut batch: Vec<Job>,
-    recognize: &impl Fn(&[Bytes]) -> Vec<Result<Recognized, VisionError>>,
-) {
-    // The task that waits for a result may have been dropped.
-    batch.retain(|job| !job.reply.is_closed());
+impl Job {
+    /// Whether nothing waits for the result any more: the task that did may have been dropped.
+    fn is_unwanted(&self) -> bool {
+        match self {
+            Self::Photo(task) => task.reply.is_closed(),
+            Self::Frame { task, .. } => task.reply.is_closed(),
+        }
+    }
+
+    fn take_notice(&mut self) -> Option<oneshot::Sender<u32>> {
+        match self {
+            Self::Photo(task) => task.taken.take(),
+            Self::Frame { task, .. } => task.taken.take(),
+        }
+    }
+}
+
+/// Runs a batch and sends the results: the photos together, then the frames.
+fn run_batch<P, F>(mut batch: Vec<Job>, functions: &Functions<P, F>)
+where
+    P: Fn(&[Bytes]) -> Vec<Result<Recognized, VisionError>>,
+    F: Fn(&Bytes, u32, f64) -> Result<FoundFaces, VisionError>,
+{
+    batch.retain(|job| !job.is_unwanted());
     let together = batch.len() as u32;
-    for taken in batch.iter_mut().filter_map(|job| job.taken.take()) {
+    for taken in batch.iter_mut().filter_map(Job::take_notice) {
         let _ = taken.send(together);
     }
-    let photos: Vec<Bytes> = batch.iter().map(|job| job.photo.clone()).collect();
+    let (mut photos, mut frames) = (Vec::new(), Vec::new());
+    for job in batch {
+        match job {
+            Job::Photo(task) => photos.push(task),
+            Job::Frame {
+                task,
+                frame,
+                at_seconds,
+            } => frames.push((task, frame, at_seconds)),
+        }
+    }
+    run_photos(photos, &functions.photos);
+    for (task, frame, at_seconds) in frames {
+        let find = || (functions.frame)(&task.photo, frame, at_seconds);
+        let found = catch_unwind(AssertUnwindSafe(find));
+        let found = found.map_err(|_| InferenceError::Panicked);
+        let found = found.and_then(|found| found.map_err(InferenceError::from));
+        drop(task.reply.send(found));
+    }
+}
+
+/// After a panic each photo is tried alone, so that only the faulty one fails.
+fn run_photos(
+    batch: Vec<Task<Recognized>>,
+    recognize: &impl Fn(&[Bytes]) -> Vec<Result<Recognized, VisionError>>,
+) {
+    if batch.is_empty() {
+        return;
+    }
+    let photos: Vec<Bytes> = batch.iter().map(|task| task.photo.clone()).collect();
     match catch_unwind(AssertUnwindSafe(|| recognize(&photos))) {
         Ok(results) => {
-            for (job, result) in batch.into_iter().zip(results) {
-                drop(job.reply.send(result.map_err(InferenceError::from)));
+            for (task, result) in batch.into_iter().zip(results) {
+                drop(task.reply.send(result.map_err(InferenceError::from)));
             }
         }
         Err(_) if batch.len() > 1 => {
-            for job in batch {
-                run_batch(vec![job], recognize);
+            for task in batch {
+                run_photos(vec![task], recognize);
             }
         }
         Err(_) => {
-            for job in batch {
-                drop(job.reply.send(Err(InferenceError::Panicked)));
+            for task in batch {
+                drop(task.reply.send(Err(InferenceError::Panicked)));
             }
         }
     }

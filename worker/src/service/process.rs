@@ -1,18 +1,21 @@
-//! One job: fetch the photo, recognize it, store the result, reply.
+//! One job: fetch the photo or the frame, recognize it, store the result, reply.
+//!
+//! `job` reads a message; `frame` has what differs for frames of clips.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use platform::aws::Aws;
 use platform::objects::{ObjectError, Objects};
 use platform::queue::{Message, Queue, QueueError};
 use platform::shutdown::CancellationToken;
 use platform::trace_span;
+use proto::FileName;
 use proto::v1::recognition_result::Outcome as Reply;
-use proto::v1::{FailureCode, RecognitionJob, RecognitionResult, Timings};
-use proto::{FileName, JobId};
+use proto::v1::{FailureCode, RecognitionResult, Timings};
 use tracing::field::display;
 use tracing::{Instrument, Span};
 
@@ -23,6 +26,10 @@ use super::reply::{expired, failure, recognition, vision_failure};
 use super::reply_size;
 use super::store::{digest, store_result};
 use super::trace;
+use job::{Job, Subject};
+
+mod frame;
+mod job;
 
 /// Bound of the cache of reply queues. Each front has one.
 const MAX_REPLY_QUEUES: usize = 64;
@@ -52,6 +59,8 @@ pub struct Processor {
 pub enum Outcome {
     /// A name was stored and replied.
     Recognized,
+    /// The faces of a clip's frame were stored, and this was replied.
+    FrameDone,
     /// An error was replied. Another attempt would not help.
     Failed(FailureCode),
     /// The message cannot be replied to. It was given back at once, and ends in the dead-letter queue if other workers
@@ -67,26 +76,12 @@ impl Outcome {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Recognized => "recognised",
+            Self::FrameDone => "frame",
             Self::Failed(_) => "failed",
             Self::Rejected(_) => "rejected",
             Self::Abandoned(_) => "abandoned",
         }
     }
-}
-
-/// A parsed job.
-#[derive(Debug)]
-struct Job {
-    id: JobId,
-    object_key: FileName,
-    file_name: FileName,
-    reply_queue: String,
-    /// When the client stops waiting for the result.
-    expires_at: Option<Instant>,
-    /// Empty if the job does not name one.
-    photo_sha256: String,
-    /// Empty outside of traces.
-    traceparent: String,
 }
 
 impl Processor {
@@ -131,7 +126,7 @@ impl Processor {
         drop(lease);
         match &outcome {
             // The reply is sent. If the message stays, it is processed again, and front drops the second reply.
-            Outcome::Recognized | Outcome::Failed(_) => {
+            Outcome::Recognized | Outcome::FrameDone | Outcome::Failed(_) => {
                 let delete = self.requests.delete(&message.receipt_handle);
                 let deleted = delete.instrument(trace_span!("delete message")).await;
                 warn_on_error("delete", deleted);
@@ -152,7 +147,8 @@ impl Processor {
         let mut timings = Timings::default();
         let reply = self.recognize(job, &mut timings).await?;
         let outcome = match &reply {
-            Reply::Recognition(_) | Reply::Frame(_) => Outcome::Recognized,
+            Reply::Recognition(_) => Outcome::Recognized,
+            Reply::Frame(_) => Outcome::FrameDone,
             Reply::Failure(failure) => Outcome::Failed(failure.code()),
         };
         let result = RecognitionResult {
@@ -180,8 +176,8 @@ impl Processor {
             return Ok(expired());
         }
         let started = Instant::now();
-        let key = job.object_key.as_str();
-        let fetching = self.retry(job.expires_at, || self.photos.get(key));
+        let key = job.subject.photo_key();
+        let fetching = self.retry(job.expires_at, || self.photos.get(&key));
         let fetched = fetching.instrument(trace_span!("fetch photo")).await;
         // Retries may have taken long.
         if job.is_expired() {
@@ -198,6 +194,27 @@ impl Processor {
             Err(error) => return Err(error.into()),
         };
         timings.fetch_ms = milliseconds(started.elapsed());
+        match &job.subject {
+            Subject::Photo {
+                object_key,
+                file_name,
+            } => {
+                let names = (object_key, file_name);
+                self.name_photo(job, names, photo, timings).await
+            }
+            Subject::Frame { keys, at_seconds } => {
+                self.find_faces(*keys, *at_seconds, photo, timings).await
+            }
+        }
+    }
+
+    async fn name_photo(
+        &self,
+        job: &Job,
+        (object_key, file_name): (&FileName, &FileName),
+        photo: Bytes,
+        timings: &mut Timings,
+    ) -> anyhow::Result<Reply> {
         let sha256 = digest(&photo);
         if !job.photo_sha256.is_empty() && job.photo_sha256 != sha256 {
             return Ok(failure(
@@ -212,27 +229,19 @@ impl Processor {
         };
         let recognized = match recognizing.instrument(trace_span!("recognize")).await {
             Ok(recognized) => recognized,
-            Err(InferenceError::Vision(error)) => return Ok(vision_failure(&error)),
-            Err(error @ (InferenceError::Panicked | InferenceError::TooSlow(_))) => {
-                return Ok(failure(FailureCode::Internal, &error.to_string()));
-            }
-            Err(error @ InferenceError::ThreadsEnded) => return Err(error.into()),
+            Err(error) => return refused(error),
         };
         timings.decode_ms = milliseconds(recognized.timings.decode);
         timings.detect_ms = milliseconds(recognized.timings.detect);
         timings.embed_ms = milliseconds(recognized.timings.embed);
         timings.match_ms = milliseconds(recognized.timings.matching);
         let started = Instant::now();
-        let storing = self.store(job, &sha256, &recognized.name);
+        let result = format!("{}:{}", file_name.stem(), recognized.name);
+        let store = || store_result(&self.results, object_key, &sha256, &result);
+        let storing = self.retry(None, store);
         storing.instrument(trace_span!("store result")).await?;
         timings.store_ms = milliseconds(started.elapsed());
         Ok(Reply::Recognition(recognition(recognized)))
-    }
-
-    async fn store(&self, job: &Job, sha256: &str, name: &str) -> anyhow::Result<()> {
-        let result = format!("{}:{name}", job.file_name.stem());
-        let store = || store_result(&self.results, &job.object_key, sha256, &result);
-        Ok(self.retry(None, store).await?)
     }
 
     /// Retries while the object store fails: for [`STORE_RETRY_TIME`], until `expires_at`, or until the shutdown. The
@@ -285,40 +294,20 @@ impl Processor {
     }
 }
 
-impl Job {
-    fn parse(message: &Message) -> anyhow::Result<Self> {
-        let job: RecognitionJob = proto::decode(&message.body)?;
-        let object_key: FileName = job.object_key.parse().context("object_key")?;
-        let file_name = match job.file_name.as_str() {
-            "" => object_key.clone(),
-            name => name.parse().context("file_name")?,
-        };
-        // SQS says how long the message waited, so no two machines' clocks are compared. A message that was received
-        // before has waited longer than that.
-        let time_to_live = Duration::from_millis(job.time_to_live_ms.into());
-        let left = time_to_live.saturating_sub(message.waited);
-        let expires_at = (!time_to_live.is_zero()).then(|| Instant::now() + left);
-        anyhow::ensure!(!job.reply_queue.is_empty(), "reply_queue is empty");
-        let id = job.job_id.parse()?;
-        Ok(Self {
-            id,
-            object_key,
-            file_name,
-            reply_queue: job.reply_queue,
-            expires_at,
-            photo_sha256: job.photo_sha256,
-            traceparent: job.traceparent,
-        })
-    }
-
-    fn is_expired(&self) -> bool {
-        self.expires_at.is_some_and(|time| time <= Instant::now())
-    }
-}
-
 fn warn_on_error(action: &str, result: Result<(), QueueError>) {
     if let Err(error) = result {
         tracing::warn!(%error, action, "cannot settle a message");
+    }
+}
+
+/// Returns the reply for a photo or frame that was not recognized, or the error if another worker may recognize it.
+fn refused(error: InferenceError) -> anyhow::Result<Reply> {
+    match error {
+        InferenceError::Vision(error) => Ok(vision_failure(&error)),
+        InferenceError::Panicked | InferenceError::TooSlow(_) => {
+            Ok(failure(FailureCode::Internal, &error.to_string()))
+        }
+        InferenceError::ThreadsEnded => Err(error.into()),
     }
 }
 

@@ -137,7 +137,7 @@ impl Worker {
                     }
                 }
             }
-            Event::Processed(Outcome::Recognized | Outcome::Failed(_)) => {
+            Event::Processed(Outcome::Recognized | Outcome::FrameDone | Outcome::Failed(_)) => {
                 self.completed += 1;
                 self.outage.failures = 0;
             }
@@ -217,6 +217,7 @@ fn record(outcome: &Outcome, elapsed: Duration, receive_count: u32) {
     let elapsed_ms = elapsed.as_millis();
     match outcome {
         Outcome::Recognized => tracing::debug!(elapsed_ms, receive_count, "recognized"),
+        Outcome::FrameDone => tracing::debug!(elapsed_ms, receive_count, "recognized a frame"),
         Outcome::Failed(code) => {
             let code = code.as_str_name();
             tracing::info!(code, receive_count, "replied with an error");

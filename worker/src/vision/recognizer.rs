@@ -200,6 +200,11 @@ impl Recognizer {
         self.gallery = gallery;
     }
 
+    /// Decodes a JPEG, PNG or WebP file within the limits.
+    pub fn decode(&self, encoded: &[u8]) -> Result<Photo, DecodeError> {
+        decode(encoded, &self.limits)
+    }
+
     /// Names the face in a JPEG, PNG or WebP file.
     pub fn recognize(&self, encoded: &[u8]) -> Result<Recognized, VisionError> {
         self.recognize_batch(&[encoded]).swap_remove(0)
@@ -277,7 +282,7 @@ impl Recognizer {
 
     fn find(&self, encoded: &[u8]) -> Result<Found, VisionError> {
         let start = Instant::now();
-        let photo = decode(encoded, &self.limits)?;
+        let photo = self.decode(encoded)?;
         let decoded = Instant::now();
         let face = main_face(self.detector.detect_large(&photo)).ok_or(VisionError::NoFace)?;
         let detected = Instant::now();

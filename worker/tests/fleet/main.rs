@@ -7,6 +7,7 @@ mod attend;
 #[path = "../common/mod.rs"]
 mod common;
 mod concurrency;
+mod frames;
 mod jobs;
 mod notices;
 mod support;

@@ -6,9 +6,10 @@ use s3s::{S3Error, S3Request, S3Result};
 use tracing::warn;
 
 use super::{Api, context};
+use crate::lambda::function_name;
 use crate::s3::events::{Event, test_message};
 use crate::s3::failure::invalid_argument;
-use crate::s3::notifications::{self, QueueNotification};
+use crate::s3::notifications::{self, Notification, NotificationLists};
 
 impl Api {
     pub(super) async fn do_get_notifications(
@@ -16,10 +17,14 @@ impl Api {
         request: S3Request<GetBucketNotificationConfigurationInput>,
     ) -> S3Result<GetBucketNotificationConfigurationOutput> {
         self.store.with_bucket(&request.input.bucket, |bucket| {
-            let notifications = bucket.settings.notifications.iter().cloned();
-            let queues: Vec<_> = notifications.map(QueueNotification::into_dto).collect();
+            let mut shown = NotificationLists::default();
+            for notification in bucket.settings.notifications.iter().cloned() {
+                notification.add_to(&mut shown);
+            }
+            let NotificationLists { queues, functions } = shown;
             Ok(GetBucketNotificationConfigurationOutput {
                 queue_configurations: (!queues.is_empty()).then_some(queues),
+                lambda_function_configurations: (!functions.is_empty()).then_some(functions),
                 ..Default::default()
             })
         })
@@ -34,13 +39,19 @@ impl Api {
         self.check_bucket(&input.bucket)?;
         let notifications = notifications::parse(input.notification_configuration)?;
         if input.skip_destination_validation != Some(true) {
-            let mut queues = notifications.iter().map(|one| one.queue_arn.as_str());
-            if queues.any(|queue| !self.sqs.has_queue(queue)) {
+            let is_valid = |one: &Notification| match &self.lambda {
+                Some(lambda) if one.is_function() => {
+                    lambda.allows_bucket(&one.target_arn, &input.bucket)
+                }
+                _ => self.sqs.has_queue(&one.target_arn),
+            };
+            if !notifications.iter().all(is_valid) {
                 return Err(invalid_destination());
             }
-            for notification in &notifications {
+            // Functions get no test message.
+            for notification in notifications.iter().filter(|one| !one.is_function()) {
                 let message = test_message(&input.bucket, &context, self.store.now());
-                let sent = self.sqs.deliver_event(&notification.queue_arn, message);
+                let sent = self.sqs.deliver_event(&notification.target_arn, message);
                 sent.await.map_err(|_| invalid_destination())?;
             }
         }
@@ -50,9 +61,9 @@ impl Api {
         Ok(PutBucketNotificationConfigurationOutput::default())
     }
 
-    /// Sends an event to the queues that the bucket's notifications select. A deleted queue loses it.
+    /// Sends an event to the queues and functions that the bucket's notifications select. One that is deleted loses it.
     pub(super) async fn notify(&self, event: &Event<'_>, extensions: &Extensions) {
-        let selected: Vec<QueueNotification> = self
+        let selected: Vec<Notification> = self
             .store
             .with_bucket(event.bucket, |bucket| {
                 let all = bucket.settings.notifications.iter();
@@ -64,10 +75,22 @@ impl Api {
             return;
         }
         let context = context(extensions);
-        for QueueNotification { id, queue_arn, .. } in selected {
-            let message = event.message(&id, &self.region, &context, self.store.now());
-            if let Err(error) = self.sqs.deliver_event(&queue_arn, message).await {
-                warn!(%error, queue = queue_arn, "lost an event notification");
+        for notification in selected {
+            let target = &notification.target_arn;
+            let now = self.store.now();
+            let message = event.message(&notification.id, &self.region, &context, now);
+            let lost = match &self.lambda {
+                Some(lambda) if notification.is_function() => {
+                    let accepted = lambda.enqueue(function_name(target), message.into());
+                    accepted.err().map(|error| error.to_string())
+                }
+                _ => {
+                    let sent = self.sqs.deliver_event(target, message).await;
+                    sent.err().map(|error| error.to_string())
+                }
+            };
+            if let Some(error) = lost {
+                warn!(error, target, "lost an event notification");
             }
         }
     }

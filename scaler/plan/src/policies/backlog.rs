@@ -84,9 +84,10 @@ impl State {
     fn take_datapoint(&mut self, situation: &Situation<'_>, acceptable: f64) {
         self.next_datapoint = situation.now.after(PERIOD);
         let observation = situation.observation;
-        let busy = observation.count(InstanceState::Busy);
-        // A message that a worker has received is in flight, and not part of the backlog.
-        let visible = situation.demand.saturating_sub(busy.into());
+        let busy = u64::from(observation.count(InstanceState::Busy));
+        // A message that a worker has received is in flight, and not part of the backlog. Some workers may have frames.
+        let busy = busy.saturating_sub(situation.frames);
+        let visible = situation.demand.saturating_sub(busy);
         let running = situation.ready() + observation.count(InstanceState::Booting);
         self.needed = workers_for(visible as f64, acceptable).max((situation.demand > 0).into());
         let per_instance = visible as f64 / f64::from(running.max(1));

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::trace::Trace;
 use super::{Situation, Target, workers_for};
-use crate::{State as InstanceState, Timestamp};
+use crate::Timestamp;
 
 /// How often the metric is read (`--horizontal-pod-autoscaler-sync-period`).
 pub const SYNC_PERIOD: Duration = Duration::from_secs(15);
@@ -62,7 +62,7 @@ impl State {
 
     pub fn target(&mut self, situation: &Situation<'_>) -> Target {
         let (now, observation) = (situation.now, situation.observation);
-        let (ready, busy) = (situation.ready(), observation.count(InstanceState::Busy));
+        let (ready, busy) = (situation.ready(), situation.busy_with_photos());
         if ready > 0 {
             let utilization = f64::from(busy) / f64::from(ready);
             self.utilization.note(now, utilization, SYNC_PERIOD);

@@ -91,6 +91,7 @@ pub(crate) fn target(
         wake_at: keeping.until,
         rejected: outlook.rejected(limits.clamp(needed), limits.clamp(desired), &keeping),
         completes_in: outlook.completes_in(limits.clamp(desired)),
+        ..hold(None)
     }
 }
 

@@ -1,5 +1,6 @@
 use scaler_plan::State;
 
+use super::Job;
 use crate::Micros;
 
 /// What an instance and its worker do.
@@ -54,8 +55,8 @@ pub struct Machine {
     pub outdated: bool,
     /// The index in the list of workers that wait for work.
     pub(super) waits_at: usize,
-    /// When the request in progress was accepted.
-    pub(super) request: Micros,
+    /// The job in progress.
+    pub(super) job: Job,
     /// Whether the worker dies at the end of the job.
     pub(super) dies: bool,
     /// How many jobs the worker has finished since the start.
@@ -79,7 +80,7 @@ impl Machine {
             leaving: false,
             outdated: false,
             waits_at: 0,
-            request: 0,
+            job: Job::Frame,
             dies: false,
             completed: 0,
         }

@@ -96,6 +96,8 @@ impl Cloud {
                     unanswered: self.unanswered(),
                     accepted_total: self.outcome.accepted,
                     answered_total: self.outcome.answered,
+                    waiting_frames: self.undone_frames(),
+                    frames_done_total: self.outcome.frames_done,
                 },
                 at: now,
             });

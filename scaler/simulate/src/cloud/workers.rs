@@ -2,13 +2,13 @@
 
 use std::collections::binary_heap::PeekMut;
 
-use super::{Cloud, Event, MACHINE_BITS, Phase};
+use super::{Cloud, Event, Job, MACHINE_BITS, Phase};
 use crate::{Micros, micros};
 
 impl Cloud {
-    /// Gives waiting requests to waiting workers.
+    /// Gives waiting requests to waiting workers, then frames of clips.
     pub(super) fn hand_out(&mut self) {
-        while !self.queue.is_empty() && !self.waiting.is_empty() {
+        while self.has_jobs() && !self.waiting.is_empty() {
             let chosen = self.service_random.below(self.waiting.len());
             let index = self.waiting[chosen];
             self.stop_waiting(index as usize);
@@ -17,17 +17,20 @@ impl Cloud {
         }
     }
 
-    /// The worker begins with the request at the head of the queue. Returns its completion.
+    fn has_jobs(&self) -> bool {
+        !self.queue.is_empty() || self.waiting_frames > 0
+    }
+
+    /// The worker begins with the request at the head of the queue, or with a frame. Returns its completion.
     fn take_job(&mut self, index: usize) -> u64 {
-        let request = self
-            .queue
-            .pop_front()
-            .expect("jobs are taken while there are some");
+        let request = self.queue.pop_front();
+        let job = request.map_or(Job::Frame, Job::Photo);
+        self.waiting_frames -= u64::from(job == Job::Frame);
         let seconds = self.service.sample(&mut self.service_random);
         let dies = self.service_random.chance(self.scenario.deadly_jobs);
         let machine = &mut self.machines[index];
         machine.enter(Phase::Busy, self.now);
-        (machine.request, machine.dies) = (request, dies);
+        (machine.job, machine.dies) = (job, dies);
         let done_at = self.now + (seconds * 1e6) as Micros;
         (done_at << MACHINE_BITS) | index as u64
     }
@@ -38,11 +41,11 @@ impl Cloud {
         };
         let index = (first.0 & ((1 << MACHINE_BITS) - 1)) as usize;
         let machine = &mut self.machines[index];
-        let request = machine.request;
+        let job = machine.job;
         if machine.dies {
             PeekMut::pop(first);
             machine.enter(Phase::Dead, self.now);
-            self.lose_job(request);
+            self.lose_job(job);
             return;
         }
         machine.completed += 1;
@@ -50,7 +53,7 @@ impl Cloud {
             PeekMut::pop(first);
             machine.enter(Phase::Idle, self.now);
             machine.confirmed = true;
-        } else if self.queue.is_empty() {
+        } else if self.queue.is_empty() && self.waiting_frames == 0 {
             PeekMut::pop(first);
             self.wait_for_work(index);
         } else {
@@ -61,7 +64,18 @@ impl Cloud {
                 *first = std::cmp::Reverse(next);
             }
         }
-        self.reply(request);
+        match job {
+            Job::Photo(accepted_at) => self.reply(accepted_at),
+            Job::Frame => self.frame_done(),
+        }
+    }
+
+    fn frame_done(&mut self) {
+        self.outcome.frames_done += 1;
+        self.outcome.frames_done_at = self.now;
+        if self.undone_frames() == 0 {
+            self.plan_soon();
+        }
     }
 
     fn reply(&mut self, request: Micros) {
@@ -76,11 +90,11 @@ impl Cloud {
         }
     }
 
-    /// The request reappears in the queue after the visibility timeout.
-    fn lose_job(&mut self, request: Micros) {
+    /// The job reappears in the queue after the visibility timeout.
+    fn lose_job(&mut self, job: Job) {
         self.lost_jobs += 1;
         let back_at = self.now + micros(self.scenario.visibility_timeout);
-        self.schedule(back_at, Event::Reappear(request));
+        self.schedule(back_at, Event::Reappear(job));
     }
 
     pub(super) fn wait_for_work(&mut self, index: usize) {
@@ -104,11 +118,11 @@ impl Cloud {
         match machine.phase {
             Phase::Idle if !machine.confirmed => self.stop_waiting(index),
             Phase::Busy => {
-                let request = machine.request;
+                let job = machine.job;
                 let is_other =
                     |completion: u64| completion & ((1 << MACHINE_BITS) - 1) != index as u64;
                 self.completions.retain(|completion| is_other(completion.0));
-                self.lose_job(request);
+                self.lose_job(job);
             }
             _ => {}
         }

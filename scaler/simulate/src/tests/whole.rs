@@ -93,3 +93,29 @@ fn a_large_fleet_answers_everything_with_few_plans() {
     assert!(outcome.plans < 1_500, "{}", outcome.plans);
     assert!(outcome.most_up > 100, "{}", outcome.most_up);
 }
+
+#[test]
+fn a_clip_is_done_under_every_policy_and_delays_photos_by_one_frame_at_most() {
+    for policy in PolicyKind::ALL {
+        let scenario = Scenario::default().with_kind(policy);
+        let alone = run("step", &scenario);
+        let with_clip = Scenario {
+            clip_frames: 300,
+            ..scenario
+        };
+        let outcome = run("step", &with_clip);
+        assert_each_answered_once(&outcome);
+        assert_eq!(
+            (outcome.frames, outcome.frames_done),
+            (300, 300),
+            "{policy:?}"
+        );
+        // A frame takes 0.3 s on average; the times vary.
+        let (with, without) = (outcome.latency(0.95), alone.latency(0.95));
+        assert!(
+            with <= without + 1.0,
+            "{policy:?}: {with} instead of {without}"
+        );
+        assert!(outcome.most_up <= 15, "{policy:?}");
+    }
+}

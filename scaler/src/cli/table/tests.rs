@@ -28,6 +28,8 @@ fn status() -> ScalerStatus {
                 unanswered: 4,
                 accepted_total: 20,
                 answered_total: 16,
+                waiting_frames: 300,
+                frames_done_total: 40,
                 at: after(1_000),
                 age: lasting(0),
             }),
@@ -77,6 +79,11 @@ fn status() -> ScalerStatus {
             }),
             arrival_rate: 1.5,
             arrival_trend: 0.0,
+            frame: Some(Estimate {
+                mean_seconds: 0.25,
+                spread_seconds: 0.01,
+                samples: 9,
+            }),
         }),
         policy: Some(Policy {
             price_per_hour: 0.1,
@@ -109,9 +116,9 @@ fn the_table_shows_what_is_known_and_the_reason() {
     let expected = "\
 policy    latency, 0 to 15 workers, at most $0.5000 an hour, answers within 2.0 s
 paused    by ops
-demand    4 unanswered; 20 accepted, 16 answered since front started
+demand    4 unanswered; 20 accepted, 16 answered since front started; 300 frames of clips, after photos
 queue     1 visible, 3 in flight, 0 delayed
-measured  1.5 requests a second; 400 ms ± 20 ms a request; 20.0 s (assumed) to boot
+measured  1.5 requests a second; 400 ms ± 20 ms a request; 250 ms ± 10 ms a frame; 20.0 s (assumed) to boot
 workers   1 wanted; 1 busy, 1 stopped
 decision  4 requests unanswered, so 1 wanted, 1 there: nothing to do
           not 2: would not be ready in time

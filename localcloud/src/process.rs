@@ -1,4 +1,4 @@
-//! The process group of an instance, from its start to the end of its last process.
+//! The process group of an instance or a function, from its start to the end of its last process.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -11,10 +11,10 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::time::{Instant, sleep};
 
-use super::watchdog::Watchdog;
+use crate::watchdog::Watchdog;
 
 /// The command of an instance.
 #[derive(Debug, Clone)]
@@ -53,17 +53,29 @@ impl ProcessGroup {
             .create(true)
             .append(true)
             .open(&spec.console_log)?;
-        let mut leader = Command::new("sh")
-            .args(["-c", GATE, "sh"])
-            .args(&spec.command)
+        let mut command = Self::gated(&spec.command);
+        command
             // The account's key may do everything.
             .env_remove("LOCALCLOUD_CREDENTIALS")
             .envs(&spec.env)
-            .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
-            .stderr(log)
-            .process_group(0)
-            .spawn()?;
+            .stderr(log);
+        Self::spawn(command, watchdog).await
+    }
+
+    /// Returns a command that [`Self::spawn`] can start.
+    pub fn gated(command: &[String]) -> Command {
+        let mut gated = Command::new("sh");
+        gated.args(["-c", GATE, "sh"]).args(command);
+        gated
+    }
+
+    /// Starts a gated command in a process group of its own.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn spawn(mut gated: Command, watchdog: &Watchdog) -> io::Result<Self> {
+        let mut leader = gated.stdin(Stdio::piped()).process_group(0).spawn()?;
         let leader_id = leader
             .id()
             .and_then(|id| i32::try_from(id).ok())
@@ -81,6 +93,11 @@ impl ProcessGroup {
     /// Returns the number of the group, which is its leader's process id.
     pub fn id(&self) -> Pid {
         self.group
+    }
+
+    /// Returns the pipes of the leader's output, if it was started with pipes.
+    pub fn take_output(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
+        (self.leader.stdout.take(), self.leader.stderr.take())
     }
 
     /// Waits for the leader to end.
@@ -114,7 +131,8 @@ impl ProcessGroup {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Sends a signal to the whole group.
+    pub fn signal(&self, signal: Signal) {
         // Fails only for a group that is gone.
         let _ = killpg(self.group, signal);
     }
@@ -149,6 +167,22 @@ fn has_living_members(group: Pid) -> bool {
         // Without /proc, zombies count as well.
         Err(_) => true,
     }
+}
+
+/// Returns the resident memory of all processes of the group, in bytes.
+pub fn resident_memory(group: Pid) -> u64 {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let members = processes.filter(|process| is_living_member(&process.path(), group));
+    members
+        .filter_map(|process| {
+            let status = std::fs::read_to_string(process.path().join("status")).ok()?;
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix("VmRSS:"))?;
+            line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+        })
+        .sum::<u64>()
+        << 10
 }
 
 fn is_living_member(process: &Path, group: Pid) -> bool {

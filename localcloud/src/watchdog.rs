@@ -1,4 +1,4 @@
-//! Kills the instances when localcloud itself is killed.
+//! Kills instances and functions when localcloud itself is killed.
 //!
 //! A shell in a process group of its own reads the instances' process groups from a pipe that only localcloud writes to.
 //! When localcloud ends, the pipe closes, and the shell kills every group on its list. An instance waits behind a gate until

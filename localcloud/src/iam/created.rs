@@ -1,0 +1,81 @@
+//! Roles that calls create, and change while sessions of them are in use.
+
+use std::sync::{Arc, PoisonError};
+
+use super::policy::{Policy, PolicyError};
+use super::role::{Role, principal_keys};
+use super::variables::PrincipalKeys;
+use super::{Iam, iam_arn};
+
+/// A role whose policies are texts.
+#[derive(Debug)]
+pub struct CreatedRole {
+    name: String,
+    keys: PrincipalKeys,
+    policies: Vec<Policy>,
+}
+
+impl CreatedRole {
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            keys: principal_keys(name, &Default::default()),
+            policies: Vec::new(),
+        }
+    }
+
+    /// Adds a policy.
+    ///
+    /// # Errors
+    /// When it is malformed, or has a part that is not supported.
+    pub fn policy(&mut self, name: &str, document: &str) -> Result<(), PolicyError> {
+        let policy = Policy::parse(name, document, &self.keys)?;
+        self.policies.push(policy);
+        Ok(())
+    }
+}
+
+impl Iam {
+    /// Returns a role by its name or ARN, of the configuration or created by a call.
+    pub fn role_named(&self, role: &str) -> Option<Arc<Role>> {
+        let name = match role.strip_prefix(&iam_arn("role", "")) {
+            // The path is not part of the name.
+            Some(path_and_name) => path_and_name.rsplit('/').next()?,
+            None => role,
+        };
+        let configured = self.roles.get(name).cloned();
+        configured.or_else(|| {
+            let created = self.created.read().unwrap_or_else(PoisonError::into_inner);
+            created.get(name).cloned()
+        })
+    }
+
+    /// Returns the names of the configuration's roles.
+    pub fn configured_roles(&self) -> impl Iterator<Item = &str> {
+        self.roles.keys().map(String::as_str)
+    }
+
+    /// Creates a role, or replaces its policies. Sessions have the new ones at once.
+    pub fn put_role(&self, role: CreatedRole) {
+        let CreatedRole {
+            name,
+            keys,
+            policies,
+        } = role;
+        let role = Arc::new(Role::new(&name, policies, keys));
+        let mut created = self.created.write().unwrap_or_else(PoisonError::into_inner);
+        created.insert(name, role);
+    }
+
+    /// Removes a role that a call created. Its sessions may do nothing from now on.
+    pub fn remove_role(&self, name: &str) {
+        let mut created = self.created.write().unwrap_or_else(PoisonError::into_inner);
+        created.remove(name);
+    }
+
+    /// Returns the role of a session with its present policies.
+    pub(super) fn present(&self, role: &Role) -> Arc<Role> {
+        let gone = || Arc::new(Role::new(&role.name, Vec::new(), PrincipalKeys::default()));
+        self.role_named(&role.name).unwrap_or_else(gone)
+    }
+}

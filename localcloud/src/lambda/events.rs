@@ -1,0 +1,217 @@
+//! Asynchronous invocations: events that wait, are retried, and become dead letters.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+use uuid::Uuid;
+
+use super::invoke::Invoked;
+use super::{Lambda, LambdaError};
+
+/// The most events that wait or run at once.
+const MAX_QUEUED: usize = 100_000;
+
+/// Settings of PutFunctionEventInvokeConfig, with AWS's defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventSettings {
+    pub retries: u32,
+    pub max_age: Duration,
+    /// ARNs of queues.
+    pub on_success: Option<String>,
+    pub on_failure: Option<String>,
+    /// Whether the settings were ever put.
+    pub is_set: bool,
+}
+
+impl Default for EventSettings {
+    fn default() -> Self {
+        Self {
+            retries: 2,
+            max_age: Duration::from_secs(6 * 3600),
+            on_success: None,
+            on_failure: None,
+            is_set: false,
+        }
+    }
+}
+
+/// Why an event was given up.
+struct Failure {
+    condition: &'static str,
+    invoked: Option<Invoked>,
+    attempts: u32,
+}
+
+impl Lambda {
+    /// Accepts an event for a function and returns its request id.
+    ///
+    /// # Errors
+    /// When there is no such function, or too many events wait.
+    pub fn enqueue(self: &Arc<Self>, name: &str, payload: Bytes) -> Result<String, LambdaError> {
+        self.lock().entry(name, &self.region)?;
+        if self.queued.fetch_add(1, Ordering::Relaxed) >= MAX_QUEUED {
+            self.queued.fetch_sub(1, Ordering::Relaxed);
+            return Err(LambdaError::TooManyRequests);
+        }
+        let request_id = Uuid::new_v4().to_string();
+        let (lambda, name, id) = (Arc::clone(self), name.to_owned(), request_id.clone());
+        tokio::spawn(async move {
+            lambda.handle_event(&name, payload, id).await;
+            lambda.queued.fetch_sub(1, Ordering::Relaxed);
+        });
+        Ok(request_id)
+    }
+
+    async fn handle_event(self: &Arc<Self>, name: &str, payload: Bytes, request_id: String) {
+        let accepted = Instant::now();
+        let mut failure = Failure {
+            condition: "EventAgeExceeded",
+            invoked: None,
+            attempts: 0,
+        };
+        loop {
+            let Some(settings) = self.event_settings(name) else {
+                return warn!(
+                    function = name,
+                    request_id, "lost an event: its function is deleted"
+                );
+            };
+            let Ok(permit) = self.permit(name).await else {
+                continue;
+            };
+            if accepted.elapsed() > settings.max_age {
+                failure.condition = "EventAgeExceeded";
+                break;
+            }
+            let run = self.run(name, payload.clone(), request_id.clone(), permit);
+            let Ok(invoked) = run.await else { return };
+            failure.attempts += 1;
+            if let Ok(response) = &invoked.result {
+                if let Some(queue) = settings.on_success {
+                    let record = record(
+                        &self.arn_of(name),
+                        &payload,
+                        &invoked,
+                        "Success",
+                        failure.attempts,
+                        response,
+                    );
+                    self.deliver(name, &queue, record.to_string(), json!({}))
+                        .await;
+                }
+                return;
+            }
+            failure.invoked = Some(invoked);
+            if failure.attempts > settings.retries {
+                failure.condition = "RetriesExhausted";
+                break;
+            }
+            // AWS waits one minute, then two.
+            sleep(self.config.retry_delay * failure.attempts).await;
+        }
+        self.give_up(name, &payload, &request_id, failure).await;
+    }
+
+    /// Sends an event that failed for good to the queues that are configured for it.
+    async fn give_up(&self, name: &str, payload: &Bytes, request_id: &str, failure: Failure) {
+        let (dead_letter, on_failure) = {
+            let mut state = self.lock();
+            match state.entry(name, &self.region) {
+                Ok(entry) => (
+                    entry.function.dead_letter.clone(),
+                    entry.events.on_failure.clone(),
+                ),
+                Err(_) => return,
+            }
+        };
+        let error = failure
+            .invoked
+            .as_ref()
+            .and_then(|it| it.result.as_ref().err());
+        let error = error.map(|it| it.payload.clone()).unwrap_or_default();
+        if let Some(queue) = dead_letter {
+            let text = |value: &str| json!({ "DataType": "String", "StringValue": value });
+            let shown: Value = serde_json::from_slice(&error).unwrap_or_default();
+            let message = shown["errorMessage"].as_str().unwrap_or(failure.condition);
+            let attributes = json!({
+                "RequestID": text(request_id),
+                "ErrorCode": json!({ "DataType": "Number", "StringValue": "200" }),
+                "ErrorMessage": text(message.get(..1024).unwrap_or(message)),
+            });
+            let body = String::from_utf8_lossy(payload).into_owned();
+            self.deliver(name, &queue, body, attributes).await;
+        }
+        if let (Some(queue), Some(invoked)) = (on_failure, &failure.invoked) {
+            let condition = failure.condition;
+            let record = record(
+                &self.arn_of(name),
+                payload,
+                invoked,
+                condition,
+                failure.attempts,
+                &error,
+            );
+            self.deliver(name, &queue, record.to_string(), json!({}))
+                .await;
+        }
+    }
+
+    async fn deliver(&self, name: &str, queue_arn: &str, body: String, attributes: Value) {
+        let queue = queue_arn.rsplit(':').next().unwrap_or_default();
+        let mut request = json!({ "QueueUrl": queue, "MessageBody": body });
+        if attributes.as_object().is_some_and(|it| !it.is_empty()) {
+            request["MessageAttributes"] = attributes;
+        }
+        let sent = self
+            .sqs
+            .call("SendMessage", request.to_string().as_bytes(), "")
+            .await;
+        if let Err(error) = sent {
+            self.record(name, "DeadLetterErrors", 1.0, "Count");
+            warn!(%error, function = name, queue, "lost a dead letter or a destination's record");
+        }
+    }
+
+    fn arn_of(&self, name: &str) -> String {
+        super::function::arn(&self.region, name)
+    }
+
+    fn event_settings(&self, name: &str) -> Option<EventSettings> {
+        let mut state = self.lock();
+        let entry = state.entry(name, &self.region).ok()?;
+        Some(entry.events.clone())
+    }
+}
+
+/// Returns the record that a destination receives.
+fn record(
+    arn: &str,
+    payload: &[u8],
+    invoked: &Invoked,
+    condition: &str,
+    attempts: u32,
+    response: &[u8],
+) -> Value {
+    let json = |bytes: &[u8]| serde_json::from_slice(bytes).unwrap_or(Value::Null);
+    let mut context = json!({ "statusCode": 200, "executedVersion": "$LATEST" });
+    if invoked.result.is_err() {
+        context["functionError"] = "Unhandled".into();
+    }
+    json!({
+        "version": "1.0",
+        "requestContext": {
+            "requestId": invoked.request_id,
+            "functionArn": format!("{arn}:$LATEST"),
+            "condition": condition,
+            "approximateInvokeCount": attempts,
+        },
+        "requestPayload": json(payload),
+        "responseContext": context,
+        "responsePayload": json(response),
+    })
+}

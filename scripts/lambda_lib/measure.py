@@ -1,0 +1,129 @@
+"""Measures the start of face-recognition as Lambda sees it: the package's program under a Runtime API, with frames in localcloud.
+
+Init is the time from the start of the process to its first request for an event, the first frame that from the event to the reply.
+"""
+
+import argparse
+import json
+import os
+import queue
+import re
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+import uuid
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from setup_lib.places import LOCAL, REPOSITORY
+from video_lib.cloud import LocalCloud
+
+BUCKETS = ("measure-stage-1", "measure-output")
+
+
+class RuntimeApi(ThreadingHTTPServer):
+    """Hands out the events that are put into `events`, and notes when each thing happened."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.events, self.asked, self.replies = queue.Queue(), queue.Queue(), queue.Queue()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.server.asked.put(time.perf_counter())
+        event = self.server.events.get()
+        body = json.dumps(event).encode()
+        self.send_response(200)
+        deadline = int((time.time() + 60) * 1000)
+        for name, value in {"Lambda-Runtime-Aws-Request-Id": str(uuid.uuid4()), "Lambda-Runtime-Deadline-Ms": str(deadline),
+                            "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:000000000000:function:face-recognition",
+                            "Content-Type": "application/json", "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.replies.put((time.perf_counter(), self.path, body))
+        self.send_response(202)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python3 -m lambda_lib.measure", description=__doc__)
+    parser.add_argument("--package", required=True, type=Path, help="what scripts/package-lambda made")
+    parser.add_argument("--programs", type=Path, default=Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "release")
+    parser.add_argument("--starts", type=int, default=10)
+    parser.add_argument("--frames", type=int, default=10, help="after the first one of each start")
+    arguments = parser.parse_args()
+    photos = sorted((LOCAL / "photos" / "val").glob("*/*.jpg"))
+    with tempfile.TemporaryDirectory() as work, LocalCloud(arguments.programs / "localcloud", Path(work) / "cloud") as cloud:
+        with zipfile.ZipFile(arguments.package) as archive:
+            archive.extractall(Path(work) / "task")
+        (Path(work) / "task" / "bootstrap").chmod(0o755)
+        s3 = cloud.client("s3")
+        for bucket in BUCKETS:
+            s3.create_bucket(Bucket=bucket)
+        starts = [measure(Path(work) / "task", cloud, s3, photos, number, arguments.frames) for number in range(arguments.starts)]
+    report(starts)
+
+
+def measure(task, cloud, s3, photos, number, frames):
+    """Starts the function once. Returns milliseconds and the peak of its memory in MB."""
+    api = RuntimeApi()
+    threading.Thread(target=api.serve_forever, daemon=True).start()
+    environment = {
+        "PATH": os.environ["PATH"], "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}", "_HANDLER": "face-recognition",
+        "AWS_LAMBDA_FUNCTION_NAME": "face-recognition", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769", "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_ENDPOINT_URL": cloud.url,
+        "MUSTER_INSTRUCTIONS": os.environ.get("MUSTER_INSTRUCTIONS", "")}
+    started = time.perf_counter()
+    process = subprocess.Popen([task / "bootstrap"], env=environment, cwd=task, stderr=subprocess.DEVNULL)
+    try:
+        init = api.asked.get(timeout=60) - started
+        times = [frame(api, s3, photos[(number + index) % len(photos)], f"{number}-{index}.jpg") for index in range(frames + 1)]
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    finally:
+        process.terminate()
+        process.wait(10)
+        api.shutdown()
+    return {"init_ms": init * 1000, "first_ms": times[0] * 1000, "warm_ms": statistics.median(times[1:]) * 1000,
+            "peak_mb": int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024}
+
+
+def frame(api, s3, photo, key):
+    s3.put_object(Bucket=BUCKETS[0], Key=key, Body=photo.read_bytes())
+    sent = time.perf_counter()
+    api.events.put({"bucket_name": BUCKETS[0], "image_file_name": key})
+    replied, path, body = api.replies.get(timeout=60)
+    api.asked.get(timeout=60)
+    if not path.endswith("/response") or json.loads(body)["name"] != photo.parent.name:
+        raise RuntimeError(f"{photo}: {path} {body}")
+    return replied - sent
+
+
+def report(starts):
+    with open("/proc/cpuinfo") as info:
+        model = next(line.split(":")[1].strip() for line in info if line.startswith("model name"))
+    print(f"{len(starts)} starts on {model}, {os.cpu_count()} cores; MUSTER_INSTRUCTIONS={os.environ.get('MUSTER_INSTRUCTIONS', '')}")
+    cold = [start["init_ms"] + start["first_ms"] for start in starts]
+    for name, values in (("init", [it["init_ms"] for it in starts]), ("first frame", [it["first_ms"] for it in starts]),
+                         ("init and first frame", cold), ("later frames", [it["warm_ms"] for it in starts])):
+        print(f"  {name:22} median {statistics.median(values):6.1f} ms, most {max(values):6.1f} ms")
+    print(f"  memory at peak         {max(it['peak_mb'] for it in starts):6.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
