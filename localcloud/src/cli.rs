@@ -86,9 +86,9 @@ pub struct Arguments {
     role_session: f64,
 
     /// TOML file with the faults to inject: seed, [[call]] (service, action, probability, latency_ms, limit, error, reset,
-    /// when), [sqs] (counter_lag_ms, duplicate, deliver_after_delete, empty_receive) and [ec2] (describe_lag_ms,
+    /// when), [sqs] (counter_lag_ms, duplicate, deliver_after_delete, empty_receive), [ec2] (describe_lag_ms,
     /// boot_delay_ms, boot_delay_spread_ms, stop_delay_ms, stop_delay_spread_ms, status_check_ms, spot_interruption,
-    /// spot_interruption_after_ms, spot_notice_ms, fail_boot_every, limits, capacity)
+    /// spot_interruption_after_ms, spot_notice_ms, fail_boot_every, limits, capacity) and [lambda] (start_delay_ms, crash)
     #[arg(long, env = "LOCALCLOUD_FAULTS", value_name = "FILE")]
     faults: Option<PathBuf>,
 

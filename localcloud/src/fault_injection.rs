@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::clock::{Clock, Millis};
 use crate::ec2::Ec2;
 use crate::faults::{CallFaults, Faults, InjectedFault, RateLimits};
+use crate::lambda::Lambda;
 use crate::protocol::AwsService;
 use crate::sqs::Sqs;
 
@@ -14,6 +15,7 @@ pub struct FaultInjection {
     clock: Clock,
     sqs: Arc<Sqs>,
     ec2: Arc<Ec2>,
+    lambda: Arc<Lambda>,
     /// EC2's rate limits without any faults. A limit of the faults replaces that of the same action.
     ec2_limits: RateLimits,
     current: Mutex<Current>,
@@ -30,6 +32,7 @@ impl FaultInjection {
         clock: Clock,
         sqs: Arc<Sqs>,
         ec2: Arc<Ec2>,
+        lambda: Arc<Lambda>,
         ec2_limits: RateLimits,
         faults: Faults,
     ) -> Self {
@@ -38,6 +41,7 @@ impl FaultInjection {
             clock,
             sqs,
             ec2,
+            lambda,
             ec2_limits,
         };
         injection.set(faults);
@@ -53,6 +57,7 @@ impl FaultInjection {
         let mut current = self.lock();
         self.sqs.set_faults(faults.sqs, faults.seed);
         self.ec2.set_faults(faults.ec2.clone(), faults.seed);
+        self.lambda.set_faults(faults.lambda, faults.seed);
         *current = Current::new(faults, self.clock.now());
     }
 

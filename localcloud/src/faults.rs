@@ -5,6 +5,7 @@
 mod calls;
 mod dice;
 mod ec2;
+mod lambda;
 mod latency;
 mod rate_limits;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use crate::toml_file::{self, FileError};
 pub use calls::{CallFault, CallFaults, FaultOutcome, InjectedFault, When};
 pub use dice::Dice;
 pub use ec2::{Capacity, DEFAULT_SPOT_NOTICE, Ec2Faults};
+pub use lambda::LambdaFaults;
 pub use latency::Latency;
 pub use rate_limits::{RateLimits, RateLimitsPreset};
 
@@ -33,6 +35,7 @@ pub struct Faults {
     pub call: Vec<CallFault>,
     pub sqs: SqsFaults,
     pub ec2: Ec2Faults,
+    pub lambda: LambdaFaults,
 }
 
 /// The faults that SQS has because it is a distributed system.
@@ -62,6 +65,8 @@ pub enum FaultsError {
     Latency(String),
     #[error("ec2.{0} is too long: at most 86400000, a day")]
     Duration(&'static str),
+    #[error("lambda.start_delay_ms is too long: at most 600000, ten minutes")]
+    StartDelay,
     #[error("{0} changes nothing: set latency_ms, limit, error or reset")]
     NoEffect(String),
     #[error("{0} must be an HTTP status from 400 to 599")]
@@ -123,6 +128,7 @@ impl Faults {
         if sqs.counter_lag_ms > MAX_COUNTER_LAG_MS {
             return Err(FaultsError::CounterLag(sqs.counter_lag_ms));
         }
+        self.lambda.check()?;
         self.ec2.check()
     }
 }

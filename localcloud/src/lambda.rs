@@ -42,6 +42,7 @@ pub use urls::URL_PATH;
 use crate::clock::Clock;
 use crate::cloudwatch::Metrics;
 use crate::config::LambdaConfig;
+use crate::faults::{Dice, LambdaFaults};
 use crate::iam::Iam;
 use crate::logs::Logs;
 use crate::s3::Objects;
@@ -75,6 +76,7 @@ pub struct Lambda {
     queued: AtomicUsize,
     revisions: AtomicU64,
     state: Mutex<State>,
+    faults: Mutex<(LambdaFaults, Dice)>,
 }
 
 #[derive(Debug, Default)]
@@ -153,9 +155,23 @@ impl Lambda {
             queued: AtomicUsize::new(0),
             revisions: AtomicU64::new(1),
             state: Mutex::default(),
+            faults: Mutex::new((LambdaFaults::default(), Dice::new(0, "lambda"))),
         });
         tokio::spawn(reap(Arc::downgrade(&lambda)));
         Ok(lambda)
+    }
+
+    /// Replaces the faults and restarts their random stream from `seed`.
+    pub fn set_faults(&self, faults: LambdaFaults, seed: u64) {
+        let mut current = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = (faults, Dice::new(seed, "lambda"));
+    }
+
+    /// Draws the faults of one invocation: how much later its environment starts, and whether it crashes.
+    fn draw_faults(&self) -> (Duration, bool) {
+        let mut current = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let (faults, dice) = &mut *current;
+        (faults.start_delay, dice.roll(faults.crash))
     }
 
     /// Gives access to S3's objects, for code that lies there. S3 sends its events here, so it is made later.

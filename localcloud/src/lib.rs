@@ -70,7 +70,7 @@ pub use config::{
 };
 pub use ec2::Ec2Error;
 pub use faults::{
-    Capacity, Ec2Faults, Faults, FaultsError, RateLimits, RateLimitsPreset, SqsFaults,
+    Capacity, Ec2Faults, Faults, FaultsError, LambdaFaults, RateLimits, RateLimitsPreset, SqsFaults,
 };
 pub use protocol::AwsService;
 pub use sqs::{StoreError, SyncPolicy};
@@ -233,6 +233,7 @@ async fn serve(
         clock,
         Arc::clone(&sqs),
         Arc::clone(&ec2),
+        Arc::clone(&lambda),
         config.ec2_limits,
         config.faults,
     ));

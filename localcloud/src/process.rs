@@ -100,6 +100,11 @@ impl ProcessGroup {
         (self.leader.stdout.take(), self.leader.stderr.take())
     }
 
+    /// Returns whether the leader has ended.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.leader.try_wait(), Ok(None))
+    }
+
     /// Waits for the leader to end.
     pub async fn leader_ended(&mut self) -> io::Result<ExitStatus> {
         self.leader.wait().await

@@ -89,7 +89,7 @@ impl Policies {
             )));
         }
         let only_attached = request["OnlyAttached"] == "true";
-        let own = self.0.keys().cloned().filter(|_| scope != "AWS");
+        let own = self.0.keys().filter(|_| scope != "AWS").cloned();
         let arns = own.chain(managed_arns().filter(|_| scope != "Local"));
         let policies: Vec<Value> = arns
             .filter(|arn| !only_attached || attachments(arn) > 0)

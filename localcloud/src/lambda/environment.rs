@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use nix::sys::signal::Signal;
 use serde_json::json;
+use tempfile::TempDir;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use uuid::Uuid;
 
@@ -27,8 +28,9 @@ const MEBIBYTE: u64 = 1 << 20;
 
 #[derive(Debug)]
 pub struct Environment {
-    /// The end of the log stream's name.
-    id: String,
+    pub log_stream: String,
+    /// TMPDIR of the process.
+    _temporary: TempDir,
     pub revision: u64,
     /// When it had its last invocation.
     pub used: Instant,
@@ -95,6 +97,7 @@ impl Environment {
         variables: BTreeMap<String, String>,
         watchdog: &Watchdog,
         request_id: &str,
+        date: &str,
     ) -> Result<Self, StartError> {
         let started = Instant::now();
         let failed = |message: String| StartError {
@@ -102,6 +105,8 @@ impl Environment {
             lines: Vec::new(),
         };
         let id = Uuid::new_v4().simple().to_string();
+        let temporary = tempfile::Builder::new().prefix("lambda-").tempdir();
+        let temporary = temporary.map_err(|error| failed(error.to_string()))?;
         let api = RuntimeApi::open().await;
         let api = api.map_err(|error| failed(error.to_string()))?;
         let program = code.join("bootstrap").to_string_lossy().into_owned();
@@ -110,7 +115,11 @@ impl Environment {
             .env_clear()
             .envs(variables)
             .env("AWS_LAMBDA_RUNTIME_API", api.address.to_string())
-            .env("AWS_LAMBDA_LOG_STREAM_NAME", &id)
+            .env(
+                "AWS_LAMBDA_LOG_STREAM_NAME",
+                format!("{date}/[$LATEST]{id}"),
+            )
+            .env("TMPDIR", temporary.path())
             .current_dir(code)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -118,7 +127,8 @@ impl Environment {
         let mut process = process.map_err(|error| failed(error.to_string()))?;
         let (out, err) = process.take_output();
         let mut environment = Self {
-            id,
+            log_stream: format!("{date}/[$LATEST]{id}"),
+            _temporary: temporary,
             revision: function.revision,
             used: started,
             api,
@@ -145,9 +155,14 @@ impl Environment {
         self.output.put_back(lines);
     }
 
-    /// The name of its log stream.
-    pub fn log_stream(&self, date: &str) -> String {
-        format!("{date}/[$LATEST]{}", self.id)
+    /// Whether its process still waits. A frozen one may have been killed.
+    pub fn is_alive(&mut self) -> bool {
+        !self.process.has_ended()
+    }
+
+    /// Kills the process, as a fault.
+    pub fn crash(&self) {
+        self.process.signal(Signal::SIGKILL);
     }
 
     async fn ready(
@@ -251,6 +266,12 @@ impl Environment {
         let resident = resident_memory(self.process.id());
         self.most_memory = self.most_memory.max(resident);
         resident
+    }
+
+    /// Forgets a process group whose leader has ended, and kills what is left of it.
+    pub fn discard(&mut self, watchdog: &Watchdog) {
+        self.process.signal(Signal::SIGKILL);
+        watchdog.remove(self.process.id());
     }
 
     /// Kills the process group and waits until it is gone.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
 use uuid::Uuid;
 
@@ -15,6 +15,8 @@ use super::{Lambda, LambdaError};
 
 /// The most events that wait or run at once.
 const MAX_QUEUED: usize = 100_000;
+/// How much of an error a dead letter has.
+const MAX_MESSAGE_CHARS: usize = 1024;
 
 /// Settings of PutFunctionEventInvokeConfig, with AWS's defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,13 +83,20 @@ impl Lambda {
                     request_id, "lost an event: its function is deleted"
                 );
             };
-            let Ok(permit) = self.permit(name).await else {
-                continue;
-            };
-            if accepted.elapsed() > settings.max_age {
-                failure.condition = "EventAgeExceeded";
+            if self.never_runs(name) {
+                failure.condition = "ZeroReservedConcurrency";
                 break;
             }
+            let permit = timeout_at(accepted + settings.max_age, self.permit(name)).await;
+            let permit = match permit {
+                Ok(Ok(permit)) if accepted.elapsed() <= settings.max_age => permit,
+                // The function is gone.
+                Ok(Err(_)) => continue,
+                _ => {
+                    failure.condition = "EventAgeExceeded";
+                    break;
+                }
+            };
             let run = self.run(name, payload.clone(), request_id.clone(), permit);
             let Ok(invoked) = run.await else { return };
             failure.attempts += 1;
@@ -137,16 +146,27 @@ impl Lambda {
         if let Some(queue) = dead_letter {
             let text = |value: &str| json!({ "DataType": "String", "StringValue": value });
             let shown: Value = serde_json::from_slice(&error).unwrap_or_default();
-            let message = shown["errorMessage"].as_str().unwrap_or(failure.condition);
+            let message = shown["errorMessage"].as_str().filter(|it| !it.is_empty());
+            let message: String = message
+                .unwrap_or(failure.condition)
+                .chars()
+                .take(MAX_MESSAGE_CHARS)
+                .collect();
             let attributes = json!({
                 "RequestID": text(request_id),
                 "ErrorCode": json!({ "DataType": "Number", "StringValue": "200" }),
-                "ErrorMessage": text(message.get(..1024).unwrap_or(message)),
+                "ErrorMessage": text(&message),
             });
             let body = String::from_utf8_lossy(payload).into_owned();
             self.deliver(name, &queue, body, attributes).await;
         }
-        if let (Some(queue), Some(invoked)) = (on_failure, &failure.invoked) {
+        let never_ran = || Invoked {
+            request_id: request_id.to_owned(),
+            result: Ok(Bytes::new()),
+            tail: String::new(),
+        };
+        if let Some(queue) = on_failure {
+            let invoked = &failure.invoked.unwrap_or_else(never_ran);
             let condition = failure.condition;
             let record = record(
                 &self.arn_of(name),
@@ -175,6 +195,13 @@ impl Lambda {
             self.record(name, "DeadLetterErrors", 1.0, "Count");
             warn!(%error, function = name, queue, "lost a dead letter or a destination's record");
         }
+    }
+
+    /// Whether the function's concurrency is zero: AWS gives its events up at once.
+    fn never_runs(&self, name: &str) -> bool {
+        let mut state = self.lock();
+        let entry = state.entry(name, &self.region);
+        entry.is_ok_and(|entry| entry.reserved.as_ref().is_some_and(|(most, _)| *most == 0))
     }
 
     fn arn_of(&self, name: &str) -> String {

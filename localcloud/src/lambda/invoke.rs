@@ -9,6 +9,7 @@ use bytes::Bytes;
 use time::OffsetDateTime;
 use time::macros::format_description;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::environment::{Environment, FunctionError, Outcome};
@@ -19,6 +20,8 @@ use crate::config::Authentication;
 
 /// How much of the log a synchronous call can ask for, in bytes.
 const TAIL: usize = 4096;
+/// How long to wait for a permit before the function is looked at again.
+const PERMIT_WAIT: Duration = Duration::from_secs(1);
 
 /// A place within the concurrency of the account and of the function.
 #[derive(Debug)]
@@ -68,6 +71,16 @@ impl Lambda {
     /// # Errors
     /// When the function is gone.
     pub(super) async fn permit(&self, name: &str) -> Result<Permit, LambdaError> {
+        loop {
+            // A change of the reserved concurrency brings new permits: the old ones may never be free again.
+            match timeout(PERMIT_WAIT, self.next_permit(name)).await {
+                Ok(permit) => return permit,
+                Err(_) => continue,
+            }
+        }
+    }
+
+    async fn next_permit(&self, name: &str) -> Result<Permit, LambdaError> {
         // No semaphore is ever closed.
         let closed = |_| LambdaError::Service("localcloud ends".to_owned());
         let reserved = match self.reserved(name)? {
@@ -123,18 +136,31 @@ impl Lambda {
             idle,
         } = self.enter(name)?;
         self.record(name, "Invocations", 1.0, "Count");
+        let date = self.date();
+        let (start_delay, crashes) = self.draw_faults();
         let environment = match idle {
             Some(environment) => Ok(environment),
             None => {
+                tokio::time::sleep(start_delay).await;
                 let variables = self.variables(&function, &request_id);
-                Environment::start(&function, &code, variables, &self.watchdog, &request_id).await
+                Environment::start(
+                    &function,
+                    &code,
+                    variables,
+                    &self.watchdog,
+                    &request_id,
+                    &date,
+                )
+                .await
             }
         };
         let mut log = Vec::new();
-        let date = self.date();
         let (result, stream, kept, report) = match environment {
             Ok(mut environment) => {
-                let stream = environment.log_stream(&date);
+                let stream = environment.log_stream.clone();
+                if crashes {
+                    environment.crash();
+                }
                 let limit = Duration::from_secs(function.timeout);
                 let event = Event {
                     request_id: request_id.clone(),
@@ -192,6 +218,7 @@ impl Lambda {
 
     /// Counts an invocation as running, and takes a frozen environment if there is one.
     fn enter(&self, name: &str) -> Result<Place, LambdaError> {
+        let mut ended = Vec::new();
         let mut state = self.lock();
         if state.is_closed {
             return Err(LambdaError::Service("localcloud ends".to_owned()));
@@ -204,10 +231,13 @@ impl Lambda {
         let place = Place {
             function: entry.function.clone(),
             code: entry.code.clone(),
-            idle: entry.idle.pop(),
+            idle: take_alive(&mut entry.idle, &mut ended),
         };
         let running = entry.running;
         drop(state);
+        for mut environment in ended {
+            environment.discard(&self.watchdog);
+        }
         let dimensions = [("FunctionName", name)];
         let namespace = "AWS/Lambda";
         self.metrics.record(
@@ -315,6 +345,17 @@ impl Lambda {
         let format = format_description!("[year]/[month]/[day]");
         now.format(format).unwrap_or_default()
     }
+}
+
+/// Takes the environment that was used last. Those whose processes were killed while they were frozen are put aside.
+fn take_alive(idle: &mut Vec<Environment>, ended: &mut Vec<Environment>) -> Option<Environment> {
+    while let Some(mut environment) = idle.pop() {
+        if environment.is_alive() {
+            return Some(environment);
+        }
+        ended.push(environment);
+    }
+    None
 }
 
 /// Returns the line that Lambda logs of each invocation, without its beginning.

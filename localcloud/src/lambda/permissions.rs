@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::LambdaError;
 use super::function::Function;
+use crate::account::ACCOUNT_ID;
 
 /// A statement of AddPermission.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +48,20 @@ impl Statement {
             .source_arn
             .as_deref()
             .is_none_or(|pattern| crate::wildcard::Pattern::new(pattern).matches(source_arn));
-        is_action && [service, "*"].contains(&self.principal.as_str()) && is_source
+        let is_account = (self.source_account.as_deref()).is_none_or(|it| it == ACCOUNT_ID);
+        is_action && is_account && [service, "*"].contains(&self.principal.as_str()) && is_source
+    }
+
+    /// Whether everyone may call the function's URL of type `NONE`.
+    pub fn allows_public_url(&self) -> bool {
+        let is_action = [
+            "lambda:InvokeFunctionUrl",
+            "lambda:Invoke*",
+            "lambda:*",
+            "*",
+        ]
+        .contains(&self.action.as_str());
+        is_action && self.principal == "*" && self.url_auth.as_deref().is_none_or(|it| it == "NONE")
     }
 
     /// Returns the statement as a policy has it.

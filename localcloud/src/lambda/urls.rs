@@ -12,7 +12,9 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::permissions::Statement;
 use super::{Lambda, LambdaError};
+use crate::iam::Access;
 use crate::response::response;
 
 /// What the path of a function's URL begins with, before its id. A host name of its own would need a resolver that knows it.
@@ -94,13 +96,23 @@ impl Lambda {
         let (id, path) = rest.split_once('/').unwrap_or((rest, ""));
         let found = self.lock().functions.values().find_map(|entry| {
             let url = entry.url.as_ref().filter(|url| url.id == id)?;
-            Some((entry.function.name.clone(), url.is_signed))
+            let is_public = entry.policy.iter().any(Statement::allows_public_url);
+            Some((entry.function.name.clone(), url.is_signed, is_public))
         });
-        let Some((name, is_signed)) = found else {
+        let Some((name, is_signed, is_public)) = found else {
             return message(StatusCode::FORBIDDEN, "Forbidden");
         };
         let now = OffsetDateTime::UNIX_EPOCH + std::time::Duration::from_millis(self.clock.now());
-        if is_signed && self.iam.verify(parts, &body, "lambda", now).is_err() {
+        let may_call = match self.iam.verify(parts, &body, "lambda", now) {
+            _ if !is_signed => is_public,
+            Err(_) => false,
+            Ok(caller) => {
+                let arn = super::function::arn(&self.region, &name);
+                let access = Access::new("lambda:InvokeFunctionUrl", arn);
+                self.iam.authorize(&caller, &[access]).is_ok()
+            }
+        };
+        if !may_call {
             return message(StatusCode::FORBIDDEN, "Forbidden");
         }
         let request_id = Uuid::new_v4().to_string();
@@ -228,6 +240,8 @@ fn http_response(payload: &[u8]) -> Response<Body> {
         .as_u64()
         .and_then(|code| u16::try_from(code).ok());
     let status = status.and_then(|code| StatusCode::from_u16(code).ok());
+    // Those below are not the end of a reply.
+    let status = status.filter(|status| status.as_u16() >= 200);
     let Some(status) = status else {
         return message(StatusCode::BAD_GATEWAY, "Internal Server Error");
     };

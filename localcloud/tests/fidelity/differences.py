@@ -75,6 +75,9 @@ S3 = {
     **because("does not check a form's policy", "test_s3_objects", "test_a_presigned_form_limits_the_size"),
 }
 
+LAMBDA = because("adds a second statement with the same identifier",
+                 "test_lambda", "test_permissions_are_statements_of_a_policy")
+
 SIGNATURES = {
     **because("does not check signatures, keys and lifetimes by default",
               "test_signatures", "test_a_wrong_secret_is_refused", "test_an_unknown_key_is_refused",
@@ -112,4 +115,4 @@ SQS = {
               "test_a_move_task_is_cancelled_while_it_runs", "test_only_a_dead_letter_queue_has_move_tasks"),
 }
 
-DIFFERENCES = {"localcloud": LOCALCLOUD, "moto": {**EC2, **ACCOUNT, **S3, **SIGNATURES, **SQS}}
+DIFFERENCES = {"localcloud": LOCALCLOUD, "moto": {**EC2, **ACCOUNT, **S3, **LAMBDA, **SIGNATURES, **SQS}}

@@ -7,6 +7,7 @@ from pathlib import Path
 from differences import DIFFERENCES
 
 BEGIN = "<!-- differences: scripts/fidelity table -->\n"
+NAMES = {"signatures": "all", "cli": "CLI", "account": "IAM, CloudWatch", "lambda": "Lambda"}
 END = "<!-- end of differences -->\n"
 
 
@@ -17,7 +18,7 @@ def in_words(tests):
         file, name = test.split("::")
         words = name.partition("[")[0].removeprefix("test_").replace("_", " ")
         service = file.removesuffix(".py").split("_")[1]
-        service = {"signatures": "all", "cli": "CLI", "account": "IAM, CloudWatch"}.get(service, service.upper())
+        service = NAMES.get(service, service.upper())
         found.setdefault(service, {})[words] = None
     return "; ".join(f"{service}: {', '.join(words)}" for service, words in found.items())
 
