@@ -189,6 +189,12 @@ impl Cloud {
         self.outcome.accepted - self.outcome.answered
     }
 
+    /// How many instances launches in progress have requested. They are not up yet.
+    #[must_use]
+    pub fn launching(&self) -> u32 {
+        self.observation.launching
+    }
+
     /// How many messages the queue holds, including those in flight.
     #[must_use]
     pub fn messages(&self) -> u64 {

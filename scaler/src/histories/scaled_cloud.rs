@@ -133,6 +133,8 @@ impl ScaledCloud {
         self.cloud.unanswered() == 0
             && self.cloud.undone_frames() == 0
             && self.cloud.up() == workers
+            // A launch from before the faults ended may be in progress.
+            && self.cloud.launching() == 0
             && !self.cloud.machines().iter().any(|it| {
                 let is_spent = it.outdated && matches!(it.phase, Phase::Stopping | Phase::Stopped);
                 it.phase == Phase::Dead || it.leaving || it.is_stuck || is_spent
