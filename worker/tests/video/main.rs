@@ -1,8 +1,8 @@
 //! Clips of people at known times: `loadgen::clips` makes them from the sample photos, and the worker names the people.
 
-mod command;
 #![allow(clippy::unwrap_used)]
 
+mod command;
 #[path = "../common/mod.rs"]
 mod common;
 mod timelines;
