@@ -22,7 +22,7 @@ OUT = Path("target/bench/video")
 REPORT = Path("target/bench/video.json")
 WEIGHTS = Path(".local/models/facenet128/embedder.safetensors")
 GALLERY = OUT / "gallery.safetensors"
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
+ROUNDS = int(os.environ.get("BENCH_CLIP_ROUNDS", "5"))
 # Seconds of each size, so that all take about as long.
 SIZES = {"640x360": 4, "1280x720": 2, "1920x1080": 1}
 PRECISIONS = ("int8", "fp32")
@@ -87,6 +87,11 @@ def watch(worker, clip, name, precision, core):
     return {"frames": seen["frames"], "faces": len(sightings), "wall_s": wall,
             "processor_s": usage.ru_utime + usage.ru_stime,
             "right": sum(sighting["name"] == name for sighting in sightings)}
+
+
+def run(*command):
+    if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode != 0:
+        sys.exit(f"{command[0]} {command[1]} failed; see its error above")
 
 
 class Reference:
