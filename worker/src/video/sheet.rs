@@ -16,7 +16,7 @@ const COLUMNS: u32 = 5;
 const PADDING: u32 = 12;
 const GAP: u32 = 16;
 const MARGIN: u32 = 24;
-const HEADER: u32 = 80;
+const HEADER: u32 = 90;
 const LINE: u32 = 22;
 const BAR: u32 = 8;
 /// Times that a cell lists.

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod hostile;
 mod sampling;
+mod unusual;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
