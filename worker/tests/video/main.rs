@@ -1,5 +1,7 @@
 //! Clips of people at known times: `loadgen::clips` makes them from the sample photos, and the worker names the people.
 
+#![allow(clippy::unwrap_used)]
+
 mod command;
 #[path = "../common/mod.rs"]
 mod common;

@@ -3,10 +3,10 @@ use std::path::Path;
 use proto::v1::ClipInfo;
 use tokio::sync::mpsc;
 
+use super::probe::without_frames;
 use super::times::read_times;
 use super::{Ffmpeg, FrameFile, Sampling};
 use crate::VideoError;
-use crate::ffmpeg::probe::reason;
 use crate::process::{Running, read_start};
 
 /// JPEG's quality, from 2 (best) to 31.
@@ -59,10 +59,7 @@ pub async fn extract(
         }
     }
     if frames.is_empty() {
-        return Err(match status.success() {
-            true => VideoError::NoFrames,
-            false => VideoError::NotAClip(reason(&messages, clip)),
-        });
+        return Err(without_frames(status.success(), &messages, clip));
     }
     Ok(frames)
 }

@@ -125,8 +125,17 @@ fn fraction(text: &str) -> f64 {
         .map_or(0.0, |(over, under)| over / under)
 }
 
+/// Returns why ffmpeg ended without a frame.
+pub fn without_frames(is_success: bool, messages: &str, clip: &Path) -> VideoError {
+    // The stream of an AVI ends before it begins, which ffmpeg takes for a failure.
+    match is_success || messages.contains("Cannot determine format of input") {
+        true => VideoError::NoFrames,
+        false => VideoError::NotAClip(reason(messages, clip)),
+    }
+}
+
 /// Returns the last line of FFmpeg's messages, without the clip's path.
-pub fn reason(messages: &str, clip: &Path) -> String {
+fn reason(messages: &str, clip: &Path) -> String {
     let last = messages.lines().rev().find(|line| !line.trim().is_empty());
     let path = format!("file:{}: ", clip.display());
     let text = last

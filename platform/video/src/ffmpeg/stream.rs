@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::ChildStdout;
 use tokio::sync::mpsc;
 
-use super::probe::reason;
+use super::probe::without_frames;
 use super::times::read_times;
 use super::{Ffmpeg, Frame, FrameStream, Sampling};
 use crate::VideoError;
@@ -77,8 +77,7 @@ async fn read(
     };
     let (status, (count, messages)) = running.finish(reading).await?;
     match count? {
-        0 if status.success() => Err(VideoError::NoFrames),
-        0 => Err(VideoError::NotAClip(reason(&messages, clip))),
+        0 => Err(without_frames(status.success(), &messages, clip)),
         _ => Ok(()),
     }
 }

@@ -47,8 +47,12 @@ fn timeline(frames: Vec<FrameFaces>) -> Timeline {
     assemble("clip.mp4", &info, frames, &TrackOptions::default())
 }
 
+/// People and their places on each frame.
+type Frames<'a> = &'a [&'a [(usize, f32)]];
 /// Name, beginning and end of each track.
-fn tracks(frames: &[&[(usize, f32)]]) -> Vec<(String, f64, f64)> {
+type Tracks = Vec<(String, f64, f64)>;
+
+fn tracks(frames: Frames) -> Tracks {
     let frames = (0..)
         .zip(frames)
         .map(|(number, faces)| frame(number, faces))
@@ -65,7 +69,7 @@ fn track(name: &str, from: f64, to: f64) -> (String, f64, f64) {
 
 #[test]
 fn faces_are_followed() {
-    let cases: [(&str, &[&[(usize, f32)]], Vec<(String, f64, f64)>); 7] = [
+    let cases: [(&str, Frames, Tracks); 7] = [
         ("nobody", &[&[], &[]], vec![]),
         (
             "one person who moves",

@@ -34,9 +34,9 @@ async fn a_clip_that_its_metadata_rotate_is_upright() {
     let frames: Vec<_> = frames.collect().await;
     let photo = &frames[0].as_ref().unwrap().photo;
     assert_eq!((photo.width(), photo.height()), (64, 96));
-    // By a quarter to the right, what was above is on the right.
+    // By a quarter to the left, what was above is on the left.
     let red = |x: usize, y: usize| photo.pixels()[(y * 64 + x) * 3] > 128;
-    assert!(red(50, 10) && red(50, 80) && !red(10, 10) && !red(10, 80));
+    assert!(red(10, 10) && red(10, 80) && !red(50, 10) && !red(50, 80));
 
     let jpegs = tempfile::tempdir().unwrap();
     let files = ffmpeg
