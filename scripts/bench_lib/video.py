@@ -22,7 +22,7 @@ OUT = Path("target/bench/video")
 REPORT = Path("target/bench/video.json")
 WEIGHTS = Path(".local/models/facenet128/embedder.safetensors")
 GALLERY = OUT / "gallery.safetensors"
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
+ROUNDS = int(os.environ.get("BENCH_CLIP_ROUNDS", "5"))
 # Seconds of each size, so that all take about as long.
 SIZES = {"640x360": 4, "1280x720": 2, "1920x1080": 1}
 PRECISIONS = ("int8", "fp32")
@@ -33,6 +33,9 @@ def main(worker, loadgen, reference_python=None):
     core = max(os.sched_getaffinity(0))
     prepare(worker, loadgen)
     reference = Reference(reference_python, core) if reference_python else None
+    if reference:
+        # Warms up.
+        reference.measure(OUT / next(iter(SIZES)) / "test_00.mp4")
     sizes = {size: measure(size, worker, reference, core) for size in SIZES}
     print(f"processor: {processor()}, one core; {ROUNDS} rounds; medians\n")
     table(sizes)
@@ -54,7 +57,7 @@ def measure(size, worker, reference, core):
     """Returns for each subject the figures of all rounds; each round is about another person."""
     truth = json.loads((OUT / size / "clips.json").read_text())
     subjects = {precision: [] for precision in PRECISIONS} | ({"reference": []} if reference else {})
-    for number in range(ROUNDS + 1):
+    for number in range(ROUNDS):
         clip = truth[number % len(truth)]
         name = clip["shots"][0]["people"][0]
         file = OUT / size / clip["clip"]
@@ -62,9 +65,8 @@ def measure(size, worker, reference, core):
             subjects["reference"].append(reference.measure(file))
         for precision in PRECISIONS:
             subjects[precision].append(watch(worker, file, name, precision, core))
-        print(f"bench: clips of {size}, round {number} of {ROUNDS}", flush=True)
-    # The first round warms up.
-    return {subject: summary(rounds[1:], subjects.get("reference", [])[1:]) for subject, rounds in subjects.items()}
+        print(f"bench: clips of {size}, round {number + 1} of {ROUNDS}", flush=True)
+    return {subject: summary(rounds, subjects.get("reference", [])) for subject, rounds in subjects.items()}
 
 
 def watch(worker, clip, name, precision, core):
@@ -87,6 +89,11 @@ def watch(worker, clip, name, precision, core):
     return {"frames": seen["frames"], "faces": len(sightings), "wall_s": wall,
             "processor_s": usage.ru_utime + usage.ru_stime,
             "right": sum(sighting["name"] == name for sighting in sightings)}
+
+
+def run(*command):
+    if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode != 0:
+        sys.exit(f"{command[0]} {command[1]} failed; see its error above")
 
 
 class Reference:

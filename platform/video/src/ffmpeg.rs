@@ -127,6 +127,8 @@ impl Ffmpeg {
                 &self.limits.max_clip_time.as_secs().max(1).to_string(),
             ])
             .args(input_options())
+            // The size may change within a clip, after its head was checked.
+            .args(["-max_pixels", &self.most_coded_pixels().to_string()])
             .arg("-i")
             .arg(input(clip))
             .args(["-map", "0:V:0", "-an", "-sn", "-dn"])
@@ -138,6 +140,14 @@ impl Ffmpeg {
             .args(["-vsync", "passthrough"])
             .args(["-frames:v", &self.frame_limit(sampling).to_string()]);
         command
+    }
+
+    /// Codecs round the sides of a frame up to whole blocks, of 128 pixels at most.
+    fn most_coded_pixels(&self) -> u64 {
+        let limit = self.limits.max_clip_pixels;
+        limit
+            .saturating_add(limit / 4)
+            .clamp(1 << 16, i32::MAX as u64)
     }
 
     /// Returns how many frames ffmpeg may write. One more than the limit shows that the limit is exceeded.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod growing;
 mod hostile;
 mod sampling;
 mod unusual;
