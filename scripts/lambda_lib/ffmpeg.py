@@ -15,6 +15,7 @@ from setup_lib.places import CACHE, is_done, replace
 from setup_lib.report import SetupError, step
 
 PROGRAMS = ["ffmpeg", "ffprobe"]
+LICENSE = "COPYING.LGPLv2.1"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 TOOLS = {"dpkg-source": "dpkg-dev", "gcc": "gcc", "make": "make", "nasm": "nasm"}
 
@@ -77,8 +78,7 @@ def build(work):
         if "NEEDED" in needs:
             raise SetupError(f"{program} was not linked statically: {needs}")
     version = next(work.glob("*.dsc")).stem
-    license_file = "COPYING.LGPLv2.1"
-    shutil.copy(source / license_file, built / license_file)
+    shutil.copy(source / LICENSE, built / LICENSE)
     (built / "SOURCE").write_text(f"FFmpeg, LGPL 2.1, from Debian's source package {version}, configured with: {' '.join(OPTIONS)}\n")
     return built
 

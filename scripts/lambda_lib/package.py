@@ -121,6 +121,7 @@ def add_ffmpeg(folder, arguments):
     if source is None:
         source, description = ffmpeg.prepare()
         (folder / "FFMPEG").write_text(description + "\n")
+        shutil.copy(source / ffmpeg.LICENSE, folder)
     for program in ffmpeg.PROGRAMS:
         shutil.copy(source / program, folder)
 

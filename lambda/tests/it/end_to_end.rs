@@ -12,7 +12,6 @@ use crate::clips::of;
 use crate::cloud::{Cloud, INPUT, OUTPUT, portrait};
 
 #[tokio::test]
-#[ignore = "needs localcloud's Lambda"]
 async fn a_clip_in_the_bucket_becomes_a_name() {
     let cloud = Cloud::start().await;
     cloud.deploy("face-recognition", &[]).await;
@@ -74,7 +73,6 @@ async fn a_clip_in_the_bucket_becomes_a_name() {
 }
 
 #[tokio::test]
-#[ignore = "needs localcloud's Lambda"]
 async fn a_picture_posted_to_the_url_becomes_a_name_in_a_queue_and_poison_goes_aside() {
     let cloud = Cloud::start().await;
     let (requests, responses) = (cloud.queue("faces").await, cloud.queue("names").await);
