@@ -3,6 +3,7 @@
 //! | module | does |
 //! |---|---|
 //! | `api` | the calls: paths and JSON to the service's state, and back |
+//! | `functions`, `attachments` | the calls about functions, and about what is attached to them |
 //! | `function`, `code` | a function's configuration; its unpacked zip |
 //! | `invoke` | one invocation: concurrency, environments, metrics and log lines |
 //! | `environment`, `exchange`, `output` | a function's process, the Runtime API that it talks to, what it writes |
@@ -12,12 +13,14 @@
 //! | `permissions` | which services and callers may invoke a function |
 
 mod api;
+mod attachments;
 mod code;
 mod environment;
 mod error;
 mod events;
 mod exchange;
 mod function;
+mod functions;
 mod invoke;
 mod output;
 mod permissions;

@@ -59,7 +59,14 @@ fn extract(zip: &[u8], folder: &Path) -> Result<(), LambdaError> {
     let mut left = MAX_UNZIPPED;
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).map_err(|_| damaged())?;
-        // Neither absolute names nor `..` leave the folder; links are written as files with their target's name.
+        if entry.is_symlink() {
+            let message = format!(
+                "The zip file has a link, which localcloud does not unpack: {:?}",
+                entry.name()
+            );
+            return Err(LambdaError::InvalidParameter(message));
+        }
+        // Neither absolute names nor `..` leave the folder.
         let Some(name) = entry.enclosed_name() else {
             let message = format!(
                 "The zip file has a name that leads out of it: {:?}",
@@ -69,13 +76,13 @@ fn extract(zip: &[u8], folder: &Path) -> Result<(), LambdaError> {
         };
         let path = folder.join(name);
         if entry.is_dir() {
-            fs::create_dir_all(&path).map_err(internal)?;
+            fs::create_dir_all(&path).map_err(|_| damaged())?;
             continue;
         }
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(internal)?;
+            fs::create_dir_all(parent).map_err(|_| damaged())?;
         }
-        let mut file = fs::File::create(&path).map_err(internal)?;
+        let mut file = fs::File::create(&path).map_err(|_| damaged())?;
         // The archive's own sizes may be wrong.
         let mut limited = (&mut entry).take(left + 1);
         let written = io::copy(&mut limited, &mut file).map_err(|_| damaged())?;

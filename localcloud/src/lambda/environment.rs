@@ -215,7 +215,8 @@ impl Environment {
                     Answer::InitError(error) => (Err(FunctionError::of_runtime(error)), false),
                 },
                 status = self.process.leader_ended() => {
-                    let message = format!("Runtime exited with error: {}", describe_exit(status));
+                    let ended = describe_exit(status).replace("exit code", "exit status");
+                    let message = format!("Runtime exited with error: {ended}");
                     break (Err(platform("Runtime.ExitError", &message)), false);
                 }
                 () = sleep_until(started + limit) => {
@@ -225,7 +226,7 @@ impl Environment {
                 _ = memory.tick() => {
                     if self.measure_memory() > memory_mb * MEBIBYTE {
                         let message = "Runtime exited with error: signal: killed";
-                        break (Err(platform("Runtime.OutOfMemory", message)), false);
+                        break (Err(platform("Runtime.ExitError", message)), false);
                     }
                 }
             }

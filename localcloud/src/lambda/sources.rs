@@ -106,6 +106,37 @@ impl Source {
 }
 
 impl Lambda {
+    /// Checks that a queue hides its messages for as long as the function may work.
+    ///
+    /// # Errors
+    /// `InvalidParameter` if it does not. What else is wrong is left to `create_source`.
+    pub(super) async fn check_visibility(&self, request: &Value) -> Result<(), LambdaError> {
+        let name = name_of(request["FunctionName"].as_str().unwrap_or_default());
+        let timeout = self
+            .lock()
+            .functions
+            .get(name)
+            .map(|entry| entry.function.timeout);
+        let arn = request["EventSourceArn"].as_str().unwrap_or_default();
+        let queue = arn.rsplit(':').next().unwrap_or_default();
+        let get = json!({ "QueueUrl": queue, "AttributeNames": ["VisibilityTimeout"] });
+        let got = self
+            .sqs
+            .call("GetQueueAttributes", get.to_string().as_bytes(), "")
+            .await;
+        let got: Value = serde_json::from_slice(&got.unwrap_or_default()).unwrap_or_default();
+        let hidden = got["Attributes"]["VisibilityTimeout"].as_str();
+        let hidden = hidden.and_then(|seconds| seconds.parse::<u64>().ok());
+        match (hidden, timeout) {
+            (Some(hidden), Some(timeout)) if hidden < timeout => {
+                Err(LambdaError::InvalidParameter(format!(
+                    "Queue visibility timeout: {hidden} seconds is less than Function timeout: {timeout} seconds"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn create_source(self: &Arc<Self>, request: &Value) -> Result<Value, LambdaError> {
         let name = name_of(request["FunctionName"].as_str().unwrap_or_default()).to_owned();
         let queue_arn = request["EventSourceArn"]

@@ -88,6 +88,10 @@ impl Cloud {
         self.data
     }
 
+    pub fn data_folder(&self) -> &std::path::Path {
+        self.data.path()
+    }
+
     pub fn sdk(&self) -> SdkConfig {
         sdk(&self.endpoint, "test")
     }
@@ -98,6 +102,13 @@ impl Cloud {
 
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
         aws_sdk_sqs::Client::new(&self.sdk())
+    }
+
+    /// Returns a client that does not retry throttled calls.
+    pub fn lambda(&self) -> aws_sdk_lambda::Client {
+        let config = aws_sdk_lambda::config::Builder::from(&self.sdk())
+            .retry_config(RetryConfig::disabled());
+        aws_sdk_lambda::Client::from_conf(config.build())
     }
 
     pub fn ec2(&self) -> aws_sdk_ec2::Client {

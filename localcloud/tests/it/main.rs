@@ -20,6 +20,7 @@ mod iam;
 mod instances;
 mod interruptions;
 mod killed;
+mod lambda;
 mod metadata;
 mod processes;
 mod routing;

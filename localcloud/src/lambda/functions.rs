@@ -1,0 +1,190 @@
+//! Creating, changing, listing and deleting functions.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::code;
+use super::events::EventSettings;
+use super::function::{self, Function, Settings};
+use super::{Entry, Lambda, LambdaError};
+
+impl Lambda {
+    pub(super) async fn create_function(&self, request: Value) -> Result<Value, LambdaError> {
+        let settings = settings(request.clone())?;
+        let name = settings.function_name.clone().unwrap_or_default();
+        if self.lock().functions.contains_key(&name) {
+            return Err(LambdaError::Conflict(format!(
+                "Function already exist: {name}"
+            )));
+        }
+        // The settings are checked before the code is unpacked.
+        let placeholder = code::CodeInfo {
+            sha256: String::new(),
+            size: 0,
+        };
+        let mut function = Function::new(settings, &self.region, placeholder)?;
+        let (folder, info) = self.unpack(&request["Code"]).await?;
+        function.code = info;
+        self.stamp(&mut function);
+        let shown = function.json();
+        let entry = Entry {
+            function,
+            code: folder,
+            idle: Vec::new(),
+            running: 0,
+            reserved: None,
+            events: EventSettings::default(),
+            policy: Vec::new(),
+            url: None,
+        };
+        let mut state = self.lock();
+        if state.functions.contains_key(&name) {
+            return Err(LambdaError::Conflict(format!(
+                "Function already exist: {name}"
+            )));
+        }
+        state.functions.insert(name, entry);
+        Ok(shown)
+    }
+
+    pub(super) async fn update_code(
+        &self,
+        name: &str,
+        request: &Value,
+    ) -> Result<Value, LambdaError> {
+        self.with(name, |_| Ok(()))?;
+        let (folder, info) = self.unpack(request).await?;
+        let (shown, idle) = self.with(name, |entry| {
+            entry.function.code = info;
+            entry.code = folder;
+            self.stamp(&mut entry.function);
+            Ok((entry.function.json(), std::mem::take(&mut entry.idle)))
+        })?;
+        self.end_all(idle).await;
+        Ok(shown)
+    }
+
+    pub(super) async fn update_configuration(
+        &self,
+        name: &str,
+        request: Value,
+    ) -> Result<Value, LambdaError> {
+        let settings = settings(request)?;
+        let (shown, idle) = self.with(name, |entry| {
+            let mut changed = entry.function.clone();
+            changed.configure(settings)?;
+            self.stamp(&mut changed);
+            entry.function = changed;
+            Ok((entry.function.json(), std::mem::take(&mut entry.idle)))
+        })?;
+        self.end_all(idle).await;
+        Ok(shown)
+    }
+
+    pub(super) async fn delete_function(&self, name: &str) -> Result<(), LambdaError> {
+        let removed = self.lock().functions.remove(name);
+        let arn = function::arn(&self.region, name);
+        let entry = removed.ok_or_else(|| LambdaError::function_not_found(&arn))?;
+        self.lock()
+            .sources
+            .retain(|_, source| source.function != name);
+        self.end_all(entry.idle).await;
+        // A process that still runs keeps its open files.
+        let _ = tokio::fs::remove_dir_all(&entry.code).await;
+        Ok(())
+    }
+
+    pub(super) fn list_functions(&self, query: &BTreeMap<String, String>) -> Value {
+        let most = query
+            .get("MaxItems")
+            .and_then(|it| it.parse().ok())
+            .unwrap_or(50_usize);
+        let after = query.get("Marker").cloned().unwrap_or_default();
+        let state = self.lock();
+        let mut names = state
+            .functions
+            .range(after.clone()..)
+            .filter(|(name, _)| **name != after);
+        let page: Vec<_> = names.by_ref().take(most.clamp(1, 50)).collect();
+        let more = names.next().is_some();
+        let shown: Vec<_> = page
+            .iter()
+            .map(|(_, entry)| entry.function.json())
+            .collect();
+        let mut reply = json!({ "Functions": shown });
+        if let (true, Some((last, _))) = (more, page.last()) {
+            reply["NextMarker"] = last.as_str().into();
+        }
+        reply
+    }
+
+    pub(super) fn account_settings(&self) -> Value {
+        let state = self.lock();
+        let sizes = state
+            .functions
+            .values()
+            .map(|entry| entry.function.code.size);
+        let reserved = state
+            .functions
+            .values()
+            .filter_map(|entry| entry.reserved.as_ref());
+        let reserved: usize = reserved.map(|(reserved, _)| reserved).sum();
+        json!({
+            "AccountLimit": {
+                "TotalCodeSize": 80_530_636_800_u64,
+                "CodeSizeUnzipped": 262_144_000,
+                "CodeSizeZipped": 52_428_800,
+                "ConcurrentExecutions": self.config.concurrency,
+                "UnreservedConcurrentExecutions": self.config.concurrency.saturating_sub(reserved),
+            },
+            "AccountUsage": { "TotalCodeSize": sizes.sum::<usize>(), "FunctionCount": state.functions.len() },
+        })
+    }
+
+    /// Unpacks the code that a request has or names, into a new folder.
+    async fn unpack(
+        &self,
+        code: &Value,
+    ) -> Result<(std::path::PathBuf, code::CodeInfo), LambdaError> {
+        let (zip, from_request) = match (code["ZipFile"].as_str(), code["S3Bucket"].as_str()) {
+            (Some(zip), _) => {
+                let zip = BASE64_STANDARD.decode(zip);
+                let wrong =
+                    |_| LambdaError::InvalidRequestContent("ZipFile is not Base64".to_owned());
+                (zip.map_err(wrong)?, true)
+            }
+            (None, Some(bucket)) => {
+                let key = code["S3Key"].as_str().unwrap_or_default();
+                let object = self
+                    .objects
+                    .get()
+                    .and_then(|objects| objects.read(bucket, key));
+                let missing = || {
+                    LambdaError::InvalidParameter(format!(
+                        "Error occurred while GetObject. S3 Error Code: NoSuchKey. S3 Error Message: there is no object {key} in the bucket {bucket}"
+                    ))
+                };
+                (object.ok_or_else(missing)?, false)
+            }
+            (None, None) => {
+                let message = "Please provide a source for function code.";
+                return Err(LambdaError::InvalidParameter(message.to_owned()));
+            }
+        };
+        let folder = self.folder.join(Uuid::new_v4().simple().to_string());
+        let into = folder.clone();
+        let unpacked = tokio::task::spawn_blocking(move || code::unpack(&zip, &into, from_request));
+        let failed = |_| LambdaError::Service("the code cannot be unpacked".to_owned());
+        let info = unpacked.await.map_err(failed)??;
+        Ok((folder, info))
+    }
+}
+
+fn settings(request: Value) -> Result<Settings, LambdaError> {
+    serde_json::from_value(request)
+        .map_err(|error| LambdaError::InvalidRequestContent(error.to_string()))
+}
