@@ -4,8 +4,11 @@ use super::*;
 
 fn shared() -> Shared {
     let clock = Clock::start();
+    let any = crate::config::Authentication::Any;
+    let hour = std::time::Duration::from_secs(3600);
+    let iam = Iam::new(clock, "us-east-1", any, &[], hour).unwrap();
     Shared {
-        iam: Iam::without_roles(clock, crate::config::Authentication::Any),
+        iam: Arc::new(iam),
         metrics: Arc::new(Metrics::new(clock)),
         logs: Arc::new(Logs::new(clock, "us-east-1")),
     }
@@ -202,23 +205,12 @@ fn the_policies_of_a_created_role_are_in_force_at_once() {
     let of_arn = iam
         .role_named("arn:aws:iam::000000000000:role/service-role/f")
         .unwrap();
-    let key = iam.credentials(&of_arn, "function").access_key;
-    let token = iam.credentials(&of_arn, "function").token;
-    let caller = iam.identify(&key, Some(&token)).unwrap_err();
-    // Sessions of tests expire at once; the caller is made from what is known of the key.
-    assert_eq!(caller, crate::auth::AuthError::ExpiredToken);
+    let credentials = iam.credentials(&of_arn, "function");
+    let identity = iam.identify(&credentials.access_key, Some(&credentials.token));
+    let session = identity.unwrap().caller;
     let allowed = |action: &str, resource: &str| {
-        let role = iam.role_named("f").map(|role| {
-            let policies = &role.policies;
-            policies.iter().any(|policy| {
-                let mut statements = policy.statements.iter();
-                statements.any(|it| {
-                    it.applies(&action.to_ascii_lowercase(), resource, |_| None)
-                        .is_some()
-                })
-            })
-        });
-        role.unwrap_or(false)
+        let accesses = [Access::new(action, resource)];
+        iam.authorize(&session, &accesses).is_ok()
     };
     let object = "arn:aws:s3:::b/k";
     assert!(!allowed("s3:GetObject", object));
@@ -255,8 +247,10 @@ fn the_policies_of_a_created_role_are_in_force_at_once() {
             .code,
         "DeleteConflict"
     );
+    assert!(allowed("s3:GetObject", object));
     iam_call(&account, "DeleteRolePolicy", good).unwrap();
     iam_call(&account, "DeleteRole", name).unwrap();
+    assert!(!allowed("s3:GetObject", object));
     assert!(iam.role_named("f").is_none());
 }
 

@@ -48,8 +48,32 @@ EC2 = {
 ACCOUNT = {
     **because("gives users identifiers that do not begin with AIDA", "test_account", "test_a_user_is_created_once"),
     **because("does not know AWS's managed policies by default", "test_account", "test_policies_are_attached_to_users"),
+    **because("does not know AWS's managed policies by default",
+              "test_account", "test_a_managed_policy_of_aws_is_attached_to_a_role"),
+    **because("deletes policies that are attached", "test_account", "test_a_policy_of_the_account_is_attached_to_a_role"),
     **because("ignores MaxRecords of DescribeAlarms", "test_account", "test_alarms_come_in_pages"),
     **because("accepts any ComparisonOperator of an alarm", "test_account", "test_an_operator_of_an_alarm_is_checked"),
+}
+
+CLOUDWATCH = {
+    **because("has no percentiles", "test_cloudwatch", "test_percentiles_are_extended_statistics"),
+    **because("ignores MaxDatapoints", "test_cloudwatch", "test_data_come_in_pages"),
+    **because("does not check time ranges, periods, identifiers and data",
+              "test_cloudwatch", "test_queries_are_checked", "test_ids_of_data_are_unique", "test_data_are_checked"),
+    **because("evaluates no alarm on a metric: each is OK", "test_cloudwatch",
+              "test_an_alarm_is_evaluated", "test_an_alarm_without_data_has_insufficient_data"),
+}
+
+LOGS = {
+    **because("hardly checks names of groups and days of retention",
+              "test_logs", "test_a_name_of_a_group_is_checked", "test_retention_has_certain_days"),
+    **because("includes the end of GetLogEvents", "test_logs", "test_the_end_of_get_log_events_is_not_included"),
+    **because("returns the events of FilterLogEvents stream by stream",
+              "test_logs", "test_events_of_all_streams_are_in_order_of_time"),
+    **because("returns all events for patterns other than terms", "test_logs", *(
+        f"test_patterns_choose_events[{pattern}]" for pattern in ("any", "none", "json", "number"))),
+    **because("returns an index of rejected events that is too low by one",
+              "test_logs", "test_events_that_are_too_old_are_rejected"),
 }
 
 S3 = {
@@ -115,4 +139,5 @@ SQS = {
               "test_a_move_task_is_cancelled_while_it_runs", "test_only_a_dead_letter_queue_has_move_tasks"),
 }
 
-DIFFERENCES = {"localcloud": LOCALCLOUD, "moto": {**EC2, **ACCOUNT, **S3, **LAMBDA, **SIGNATURES, **SQS}}
+DIFFERENCES = {"localcloud": LOCALCLOUD,
+               "moto": {**EC2, **ACCOUNT, **CLOUDWATCH, **LOGS, **S3, **LAMBDA, **SIGNATURES, **SQS}}

@@ -36,10 +36,10 @@ def start():
 @pytest.fixture
 def durations(cloudwatch, name, start):
     """Puts values of a metric in the first and the third minute. Returns the metric."""
-    metric = {"Namespace": name, "MetricName": "Duration", "Dimensions": [{"Name": "FunctionName", "Value": "f"}]}
+    metric = {"Namespace": name, "MetricName": name, "Dimensions": [{"Name": "FunctionName", "Value": "f"}]}
     for minutes, value in [(0, 100.0), (0, 300.0), (2, 50.0)]:
         cloudwatch.put_metric_data(Namespace=name, MetricData=[{
-            "MetricName": "Duration", "Dimensions": metric["Dimensions"], "Unit": "Milliseconds", "Value": value,
+            "MetricName": name, "Dimensions": metric["Dimensions"], "Unit": "Milliseconds", "Value": value,
             "Timestamp": start + minutes * MINUTE}])
     return metric
 
@@ -48,7 +48,7 @@ def test_statistics_are_by_period(cloudwatch, durations, start):
     reply = cloudwatch.get_metric_statistics(
         **durations, StartTime=start, EndTime=start + 5 * MINUTE, Period=60,
         Statistics=["Average", "Maximum", "Minimum", "SampleCount", "Sum"])
-    assert reply["Label"] == "Duration"
+    assert reply["Label"] == durations["MetricName"]
     points = sorted(reply["Datapoints"], key=lambda point: point["Timestamp"])
     assert [point["Timestamp"] for point in points] == [start, start + 2 * MINUTE]
     first = {key: points[0][key] for key in ("Average", "Maximum", "Minimum", "SampleCount", "Sum", "Unit")}
@@ -92,7 +92,7 @@ def test_data_are_series(cloudwatch, durations, start):
         MetricDataQueries=[query(durations), query(durations, "b", "Maximum", Label="most")],
         StartTime=start, EndTime=start + 5 * MINUTE, ScanBy="TimestampAscending")
     a, b = reply["MetricDataResults"]
-    assert (a["Id"], a["Label"], a["Values"], a["StatusCode"]) == ("a", "Duration", [400.0, 50.0], "Complete")
+    assert (a["Id"], a["Values"], a["StatusCode"]) == ("a", [400.0, 50.0], "Complete")
     assert a["Timestamps"] == [start, start + 2 * MINUTE]
     assert (b["Id"], b["Label"], b["Values"]) == ("b", "most", [300.0, 50.0])
 

@@ -160,7 +160,8 @@ ERROR = '{"level": "ERROR", "latency": 120}'
 
 @pytest.mark.parametrize("pattern,expected", [
     ("REPORT", [REPORT]), ('"REPORT RequestId"', [REPORT]), ("?WARN ?REPORT", [REPORT, WARNING]),
-    ('-REPORT -"[WARN]"', [ERROR]), ('{ $.level = "ERROR" }', [ERROR]), ("{ $.latency > 200 }", [])])
+    ('-REPORT -"[WARN]"', [ERROR]), ('{ $.level = "ERROR" }', [ERROR]), ("{ $.latency > 200 }", [])],
+    ids=["term", "phrase", "any", "none", "json", "number"])
 def test_patterns_choose_events(logs, group, put, pattern, expected):
     put("s", REPORT, WARNING, ERROR)
     assert messages(logs.filter_log_events(logGroupName=group, filterPattern=pattern)) == expected
