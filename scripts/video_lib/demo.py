@@ -42,7 +42,7 @@ def main():
     package = work / "functions.zip"
     say("packing the functions")
     run([ROOT / "scripts" / "package-lambda", "--programs", programs, "--gallery", gallery, "--out", package,
-         "--system-ffmpeg"])
+         "--system-ffmpeg", "--any-glibc", "--fast"])
     with LocalCloud(programs / "localcloud", work / "cloud") as cloud:
         say(f"deploying the functions to {cloud.url} with boto3")
         deploy.deploy(cloud.session(), prefix=arguments.prefix, package=package, mode="frame")

@@ -315,9 +315,8 @@ impl Lambda {
             &format!("/usr/local/bin:/usr/bin:/bin:/opt/bin:{path}"),
         );
         set("LD_LIBRARY_PATH", &format!("{root}:{root}/lib:/opt/lib"));
-        let role_name = function.role.rsplit('/').next().unwrap_or_default();
-        if let Some(role) = self.iam.role_of_profile(role_name) {
-            let credentials = self.iam.credentials(role, session);
+        if let Some(role) = self.iam.role_named(&function.role) {
+            let credentials = self.iam.credentials(&role, session);
             set("AWS_ACCESS_KEY_ID", &credentials.access_key);
             set("AWS_SECRET_ACCESS_KEY", &credentials.secret_key);
             set("AWS_SESSION_TOKEN", &credentials.token);
