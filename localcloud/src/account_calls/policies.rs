@@ -49,7 +49,7 @@ impl Policies {
             return Err(limit_exceeded("PoliciesPerAccount", MAX_POLICIES));
         }
         let document = document(request, "PolicyDocument", MAX_DOCUMENT)?;
-        CreatedRole::new("any").policy(name, document)?;
+        CreatedRole::new("any", &BTreeMap::new()).policy(name, document)?;
         let policy = Policy {
             id: id("ANPA"),
             path: path.to_owned(),

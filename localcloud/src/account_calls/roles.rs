@@ -16,6 +16,7 @@ use crate::iam::{CreatedRole, Iam, iam_arn};
 
 const MAX_ROLES: usize = 1000;
 const MAX_NAME: usize = 64;
+const MAX_TAGS: usize = 50;
 const MAX_TRUST: usize = 2048;
 /// The most characters of all inline policies of a role, without white space.
 const MAX_INLINE: usize = 10_240;
@@ -32,6 +33,7 @@ struct Role {
     trust: String,
     description: Option<String>,
     session_seconds: usize,
+    tags: BTreeMap<String, String>,
     attached: Attached,
     inline: BTreeMap<String, String>,
 }
@@ -119,6 +121,7 @@ impl Roles {
             trust: document(request, "AssumeRolePolicyDocument", MAX_TRUST)?.to_owned(),
             description: request["Description"].as_str().map(str::to_owned),
             session_seconds,
+            tags: tags(request)?,
             attached: Attached::default(),
             inline: BTreeMap::new(),
         };
@@ -223,7 +226,7 @@ impl Roles {
 impl Role {
     /// Puts its policies into force.
     fn publish(&self, name: &str, context: &Context<'_>) -> Result<(), CommonError> {
-        let mut role = CreatedRole::new(name);
+        let mut role = CreatedRole::new(name, &self.tags);
         for (policy, document) in &self.inline {
             role.policy(policy, document)?;
         }
@@ -243,6 +246,13 @@ impl Role {
             "Arn": iam_arn("role", &format!("{}{name}", &self.path[1..])), "CreateDate": self.created / 1000,
             "AssumeRolePolicyDocument": percent_encoded(&self.trust), "MaxSessionDuration": self.session_seconds,
         });
+        if !self.tags.is_empty() {
+            let tags = self.tags.iter();
+            let tags: Vec<_> = tags
+                .map(|(key, value)| json!({ "Key": key, "Value": value }))
+                .collect();
+            described["Tags"] = json!(tags);
+        }
         if let Some(description) = &self.description {
             described["Description"] = json!(description);
         }
@@ -307,4 +317,20 @@ impl From<crate::iam::PolicyError> for CommonError {
     fn from(error: crate::iam::PolicyError) -> Self {
         malformed(error.0)
     }
+}
+
+/// Reads the tags of a request, at most 50 as on AWS.
+fn tags(request: &Value) -> Result<BTreeMap<String, String>, CommonError> {
+    let tags = request["Tags"].as_array().into_iter().flatten();
+    let tags = tags.map(|tag| {
+        Ok((
+            required(tag, "Key")?.to_owned(),
+            tag["Value"].as_str().unwrap_or_default().to_owned(),
+        ))
+    });
+    let tags: BTreeMap<_, _> = tags.collect::<Result<_, CommonError>>()?;
+    if tags.len() > MAX_TAGS {
+        return Err(limit_exceeded("TagsPerRole", MAX_TAGS));
+    }
+    Ok(tags)
 }

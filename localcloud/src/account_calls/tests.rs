@@ -192,8 +192,7 @@ const TRUST: &str = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow
 fn the_policies_of_a_created_role_are_in_force_at_once() {
     let account = account(&[], &[]);
     let iam = Arc::clone(&account.shared.iam);
-    let role =
-        json!({ "RoleName": "f", "Path": "/service-role/", "AssumeRolePolicyDocument": TRUST });
+    let role = json!({ "RoleName": "f", "Path": "/service-role/", "AssumeRolePolicyDocument": TRUST, "Tags": [{ "Key": "bucket", "Value": "b" }] });
     let created = iam_call(&account, "CreateRole", role.clone()).unwrap();
     assert_eq!(
         created["Role"]["Arn"],
@@ -215,8 +214,7 @@ fn the_policies_of_a_created_role_are_in_force_at_once() {
     let object = "arn:aws:s3:::b/k";
     assert!(!allowed("s3:GetObject", object));
     let policy = |document: Value| json!({ "RoleName": "f", "PolicyName": "p", "PolicyDocument": document.to_string() });
-    let statement =
-        json!({ "Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*" });
+    let statement = json!({ "Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::${aws:PrincipalTag/bucket}/*" });
     let good = policy(json!({ "Version": "2012-10-17", "Statement": [statement] }));
     iam_call(&account, "PutRolePolicy", good.clone()).unwrap();
     assert!(allowed("s3:GetObject", object));

@@ -1,5 +1,6 @@
 //! Roles that calls create, and change while sessions of them are in use.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use super::policy::{Policy, PolicyError};
@@ -16,10 +17,11 @@ pub struct CreatedRole {
 }
 
 impl CreatedRole {
-    pub fn new(name: &str) -> Self {
+    /// `tags` are what `${aws:PrincipalTag/...}` stands for in its policies.
+    pub fn new(name: &str, tags: &BTreeMap<String, String>) -> Self {
         Self {
             name: name.to_owned(),
-            keys: principal_keys(name, &Default::default()),
+            keys: principal_keys(name, tags),
             policies: Vec::new(),
         }
     }
