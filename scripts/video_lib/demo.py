@@ -48,12 +48,13 @@ def main():
         deploy.deploy(cloud.session(), prefix=arguments.prefix, package=package, mode="frame")
         run_demo = Demo(cloud, arguments.prefix, clips)
         cold = run_demo.upload_and_watch("all at once, cold", list(clips), show=True)
+        frames = run_demo.frames()
         warm = run_demo.upload_and_watch("one after another, warm", list(clips)[:arguments.warm], together=False)
         report = run_demo.report(cold, warm)
         checks = judge(report, arguments.least_concurrency)
         report["passed"] = all(passed for _, passed, _ in checks)
         (work / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-        sheet.write(work / "report.html", report, checks, run_demo.frames(), cold.names, clips)
+        sheet.write(work / "report.html", report, checks, frames, cold.names, clips)
     show_verdict(report, checks, work)
     return 0 if report["passed"] else 1
 
@@ -169,7 +170,7 @@ class Demo:
     def report(self, cold, warm):
         wrong = sorted(path.stem for path, name in self.clips.items() if cold.names.get(path.stem, name) != name)
         missing = sorted(path.stem for path in self.clips if path.stem not in cold.names)
-        splitting, recognition = self.watched.durations(SPLITTING), self.watched.durations(RECOGNITION)
+        figures = self.watched.figures()
         return {
             "clips": len(self.clips),
             "right": len(self.clips) - len(wrong) - len(missing),
@@ -178,17 +179,17 @@ class Demo:
             "wrong_clips": wrong,
             "missing_clips": missing,
             "wall_s": round(cold.wall, 3),
-            "splitting_ms": splitting,
-            "recognition_ms": recognition,
-            "concurrency_max": self.watched.most_at_once(),
+            "splitting_ms": figures[SPLITTING]["mean_ms"],
+            "recognition_ms": figures[RECOGNITION]["mean_ms"],
+            "concurrency_max": max(of_one["most_at_once"] for of_one in figures.values()),
+            "functions": figures,
             "upload_to_result_s": {"cold": summary(cold.latencies()), "warm": summary(warm.latencies())},
         }
 
 
 def judge(report, least_concurrency):
     """Returns (what is demanded, whether it holds, what was measured)."""
-    splitting, recognition = report["splitting_ms"]["mean"], report["recognition_ms"]["mean"]
-    most = max(report["concurrency_max"].values())
+    splitting, recognition, most = report["splitting_ms"], report["recognition_ms"], report["concurrency_max"]
     return [
         ("all names are right", report["right"] == report["clips"], f"{report['right']} of {report['clips']}"),
         (f"all results within {WALL_LIMIT_S} s", report["missing"] == 0, f"{report['wall_s']:.1f} s"),

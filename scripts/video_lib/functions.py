@@ -1,5 +1,6 @@
 """What CloudWatch knows of functions: how many run at once, and how long they take."""
 
+import math
 import re
 import statistics
 import time
@@ -37,7 +38,9 @@ class Watched:
         found = self.cloudwatch.get_metric_statistics(
             Namespace="AWS/Lambda", MetricName="ConcurrentExecutions", Dimensions=[{"Name": "FunctionName", "Value": name}],
             StartTime=begin, EndTime=end, Period=period, Statistics=["Maximum"])
-        return int(max((point["Maximum"] for point in found["Datapoints"]), default=0))
+        # CloudWatch may begin earlier than it is asked to, with the whole minute.
+        points = (point["Maximum"] for point in found["Datapoints"] if point["Timestamp"] >= begin - timedelta(seconds=period))
+        return int(max(points, default=0))
 
     def wait_until_idle(self):
         """Waits until no function has run for a second, at most 10 s."""
@@ -45,26 +48,24 @@ class Watched:
         while any(self.running()) and time.monotonic() < deadline:
             time.sleep(0.1)
 
-    def most_at_once(self):
-        """Returns the most invocations at once of each function since the beginning."""
+    def figures(self):
+        """Returns times in milliseconds and memory of each function, by the lines that Lambda logs of each invocation, and the
+        most invocations at once."""
         end = datetime.now(timezone.utc) + timedelta(seconds=1)
-        return {name: max(self.most[name], self.maximum(name, self.started, end, 60)) for name in self.names}
+        return {name: dict(self.durations(name), most_at_once=max(self.most[name], self.maximum(name, self.started, end, 60)))
+                for name in self.names}
 
     def durations(self, name):
-        """Returns times in milliseconds and the memory, by the lines that Lambda logs of each invocation."""
         reports = list(self.reports(name))
-        times = [float(REPORT.search(report)[1]) for report in reports]
+        times = sorted(float(REPORT.search(report)[1]) for report in reports)
         inits = [float(found[1]) for found in map(INIT.search, reports) if found]
         memory = [int(found[1]) for found in map(MEMORY.search, reports) if found]
-        if not times:
-            return {"invocations": 0, "mean": float("inf"), "p95": None, "init_mean": None, "cold_starts": 0, "memory_max_mb": None}
-        ordered = sorted(times)
         return {
             "invocations": len(times),
-            "mean": round(statistics.mean(times), 1),
-            "p95": round(ordered[-(-len(ordered) * 95 // 100) - 1], 1),
+            "mean_ms": round(statistics.mean(times), 1) if times else math.inf,
+            "p95_ms": times[math.ceil(0.95 * len(times)) - 1] if times else None,
             "cold_starts": len(inits),
-            "init_mean": round(statistics.mean(inits), 1) if inits else None,
+            "init_mean_ms": round(statistics.mean(inits), 1) if inits else None,
             "memory_max_mb": max(memory, default=None),
         }
 

@@ -55,8 +55,7 @@ def write(path, report, checks, frames, names, clips):
         right=report["right"], clips=report["clips"], wall=report["wall_s"],
         verdict="Pass" if report["passed"] else "Fail", verdict_class="good" if report["passed"] else "bad",
         checks="\n".join(map(check_row, checks)),
-        functions="\n".join(function_row(name, report[part], report["concurrency_max"][name])
-                            for name, part in [("video-splitting", "splitting_ms"), ("face-recognition", "recognition_ms")]),
+        functions="\n".join(function_row(name, figures) for name, figures in report["functions"].items()),
         latencies="\n".join(latency_row(state, times) for state, times in report["upload_to_result_s"].items()),
         cells="\n".join(cell(path.stem, name, names.get(path.stem), frames.get(path.stem)) for path, name in clips.items()),
     ))
@@ -68,9 +67,9 @@ def check_row(check):
     return f"<tr><td>{html.escape(demand)}<td>{html.escape(measured)}{result}</tr>"
 
 
-def function_row(name, figures, most):
-    numbers = [figures["invocations"], milliseconds(figures["mean"]), milliseconds(figures["p95"]), figures["cold_starts"],
-               milliseconds(figures["init_mean"]), most, f"{figures['memory_max_mb']} MB"]
+def function_row(name, figures):
+    numbers = [figures["invocations"], milliseconds(figures["mean_ms"]), milliseconds(figures["p95_ms"]), figures["cold_starts"],
+               milliseconds(figures["init_mean_ms"]), figures["most_at_once"], f"{figures['memory_max_mb']} MB"]
     return f"<tr><td>{name}" + "".join(f'<td class="number">{number}' for number in numbers) + "</tr>"
 
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{ROLE, cloud, code, create, invoke, package, variables, zip_of};
 use crate::cloud::code as code_of;
 
-const ECHO: &str = "def handle(event, request_id):\n    print('seen', event)\n    return {'event': event, 'pid': os.getpid(), 'env': dict(os.environ), 'cwd': os.getcwd()}";
+const ECHO: &str = "def handle(event, request_id):\n    print('seen', event, flush=True)\n    return {'event': event, 'pid': os.getpid(), 'env': dict(os.environ), 'cwd': os.getcwd()}";
 
 #[tokio::test]
 async fn a_function_is_created_invoked_changed_and_deleted() {
