@@ -37,7 +37,8 @@ fuzz_target!(|input: &[u8]| {
     let folder = tempfile::tempdir().expect("a folder for temporary files");
     let open = |iam| {
         let sqs = Arc::new(Sqs::new(Clock::start(), "us-east-1"));
-        S3::new(folder.path(), iam, "us-east-1", Clock::start(), sqs, None).expect("the folder is there")
+        S3::new(folder.path(), iam, "us-east-1", Clock::start(), sqs, None)
+            .expect("the folder is there")
     };
     let any = Iam::without_roles(Clock::start(), Authentication::Any);
     let (open_to_all, signed_only) = (open(any), open(Arc::clone(&KEYS)));
