@@ -220,7 +220,7 @@ impl Lambda {
                 &self.delete_source(&name)?,
             )),
             "GetAccountSettings" => ok(self.account_settings()),
-            _ => self.call_on(action, &name, parts, &request, &query),
+            _ => self.call_on(action, &name, parts, &request),
         }
     }
 

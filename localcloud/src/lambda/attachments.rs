@@ -24,7 +24,6 @@ impl Lambda {
         name: &str,
         parts: &Parts,
         request: &Value,
-        query: &BTreeMap<String, String>,
     ) -> Result<Reply, LambdaError> {
         let created = StatusCode::CREATED;
         let gone = || Ok(Reply::empty(StatusCode::NO_CONTENT));
@@ -194,7 +193,6 @@ impl Lambda {
                 return gone();
             }
             _ => {
-                let _ = query;
                 let call = format!("{} {}", parts.method, parts.uri.path());
                 return Err(LambdaError::NotImplemented(call));
             }

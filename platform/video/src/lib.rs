@@ -7,7 +7,7 @@
 //! | a clip that | is |
 //! |---|---|
 //! | is no clip, or has damaged or missing headers (a truncated MP4) | refused: [`VideoError::NotAClip`] |
-//! | is a playlist or a list of files, whatever it points at | refused: [`VideoError::NotAClip`] |
+//! | is a playlist or a list of files | refused: [`VideoError::NotAClip`] |
 //! | has sound only, also with a cover picture | refused: [`VideoError::NoPicture`] |
 //! | has a video stream without frames | refused: [`VideoError::NoFrames`] |
 //! | is larger, longer or has more pixels than the limits (8K) | refused before it is decoded |
