@@ -29,7 +29,7 @@ mod store;
 mod trace;
 mod work;
 
-pub use inference::{Inference, InferenceError};
+pub use inference::{FoundFaces, Inference, InferenceError, RecognizePhotos};
 pub use model::{EngineArgs, LinkedEngines, ModelArgs};
 pub use reply::recognition;
-pub use run::{ServeArgs, run};
+pub use run::{ServeArgs, run, run_with};

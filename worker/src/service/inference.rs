@@ -80,11 +80,39 @@ struct Task<T> {
 }
 
 /// What the threads run.
-struct Functions<P, F> {
+pub trait RecognizePhotos: Send + Sync + 'static {
+    /// Makes the first photo as fast as later ones.
+    fn warm_up(&self) {}
+
     /// Returns one result for each photo, in order.
-    photos: P,
-    /// Takes a frame's file, its number and its time in seconds.
-    frame: F,
+    fn photos(&self, photos: &[Bytes]) -> Vec<Result<Recognized, VisionError>>;
+
+    /// Finds and names all faces of a frame, given its file, its number and its time in seconds.
+    ///
+    /// # Errors
+    /// When the file cannot be decoded.
+    fn frame(&self, file: &Bytes, frame: u32, at_seconds: f64) -> Result<FoundFaces, VisionError>;
+}
+
+impl RecognizePhotos for Recognizer {
+    fn warm_up(&self) {
+        Recognizer::warm_up(self);
+    }
+
+    fn photos(&self, photos: &[Bytes]) -> Vec<Result<Recognized, VisionError>> {
+        self.recognize_batch(photos)
+    }
+
+    fn frame(&self, file: &Bytes, frame: u32, at_seconds: f64) -> Result<FoundFaces, VisionError> {
+        let started = Instant::now();
+        let photo = self.decode(file)?;
+        let decoded = Instant::now();
+        Ok(FoundFaces {
+            faces: recognize_frame(self, frame, at_seconds, &photo),
+            decode: decoded - started,
+            faces_took: decoded.elapsed(),
+        })
+    }
 }
 
 impl Inference {
@@ -92,44 +120,24 @@ impl Inference {
     ///
     /// # Errors
     /// What `load` returns.
-    pub async fn start(
+    pub async fn start<R: RecognizePhotos>(
         threads: NonZeroUsize,
         max_job_time: Duration,
-        load: impl FnOnce() -> anyhow::Result<Recognizer> + Send + 'static,
+        load: impl FnOnce() -> anyhow::Result<R> + Send + 'static,
     ) -> anyhow::Result<Self> {
-        let loading = tokio::task::spawn_blocking(move || load().inspect(Recognizer::warm_up));
-        let recognizer = loading.await??;
-        let recognizer = Arc::new(recognizer);
-        let of_frames = Arc::clone(&recognizer);
-        let functions = Functions {
-            photos: move |photos: &[Bytes]| recognizer.recognize_batch(photos),
-            frame: move |photo: &Bytes, frame, at_seconds| {
-                let started = Instant::now();
-                let photo = of_frames.decode(photo)?;
-                let decoded = Instant::now();
-                Ok(FoundFaces {
-                    faces: recognize_frame(&of_frames, frame, at_seconds, &photo),
-                    decode: decoded - started,
-                    faces_took: decoded.elapsed(),
-                })
-            },
-        };
-        Self::over(threads, max_job_time, functions)
+        let loading = tokio::task::spawn_blocking(move || load().inspect(R::warm_up));
+        Self::over(threads, max_job_time, loading.await??)
     }
 
-    /// Starts threads that call `functions`.
-    fn over<P, F>(
+    /// Starts threads that share a recognizer.
+    fn over(
         threads: NonZeroUsize,
         max_job_time: Duration,
-        functions: Functions<P, F>,
-    ) -> anyhow::Result<Self>
-    where
-        P: Fn(&[Bytes]) -> Vec<Result<Recognized, VisionError>> + Send + Sync + 'static,
-        F: Fn(&Bytes, u32, f64) -> Result<FoundFaces, VisionError> + Send + Sync + 'static,
-    {
+        recognizer: impl RecognizePhotos,
+    ) -> anyhow::Result<Self> {
         let threads = threads.get();
         let (jobs, queue) = mpsc::channel(threads * LARGEST_BATCH);
-        let shared = Arc::new((Mutex::new(queue), functions));
+        let shared = Arc::new((Mutex::new(queue), recognizer));
         let (living, alive) = sync_mpsc::channel::<()>();
         let mut inference = Self {
             jobs: Some(jobs),
@@ -144,9 +152,9 @@ impl Inference {
             let thread = std::thread::Builder::new()
                 .name(format!("inference-{number}"))
                 .spawn(move || {
-                    let (queue, functions) = &*shared;
+                    let (queue, recognizer) = &*shared;
                     while let Some(batch) = take(queue, threads) {
-                        run_batch(batch, functions);
+                        run_batch(batch, recognizer);
                     }
                     drop(living);
                 })?;
@@ -262,11 +270,7 @@ impl Job {
 }
 
 /// Runs a batch and sends the results: the photos together, then the frames.
-fn run_batch<P, F>(mut batch: Vec<Job>, functions: &Functions<P, F>)
-where
-    P: Fn(&[Bytes]) -> Vec<Result<Recognized, VisionError>>,
-    F: Fn(&Bytes, u32, f64) -> Result<FoundFaces, VisionError>,
-{
+fn run_batch(mut batch: Vec<Job>, recognizer: &impl RecognizePhotos) {
     batch.retain(|job| !job.is_unwanted());
     let together = batch.len() as u32;
     for taken in batch.iter_mut().filter_map(Job::take_notice) {
@@ -283,9 +287,9 @@ where
             } => frames.push((task, frame, at_seconds)),
         }
     }
-    run_photos(photos, &functions.photos);
+    run_photos(photos, recognizer);
     for (task, frame, at_seconds) in frames {
-        let find = || (functions.frame)(&task.photo, frame, at_seconds);
+        let find = || recognizer.frame(&task.photo, frame, at_seconds);
         let found = catch_unwind(AssertUnwindSafe(find));
         let found = found.map_err(|_| InferenceError::Panicked);
         let found = found.and_then(|found| found.map_err(InferenceError::from));
@@ -294,15 +298,12 @@ where
 }
 
 /// After a panic each photo is tried alone, so that only the faulty one fails.
-fn run_photos(
-    batch: Vec<Task<Recognized>>,
-    recognize: &impl Fn(&[Bytes]) -> Vec<Result<Recognized, VisionError>>,
-) {
+fn run_photos(batch: Vec<Task<Recognized>>, recognizer: &impl RecognizePhotos) {
     if batch.is_empty() {
         return;
     }
     let photos: Vec<Bytes> = batch.iter().map(|task| task.photo.clone()).collect();
-    match catch_unwind(AssertUnwindSafe(|| recognize(&photos))) {
+    match catch_unwind(AssertUnwindSafe(|| recognizer.photos(&photos))) {
         Ok(results) => {
             for (task, result) in batch.into_iter().zip(results) {
                 drop(task.reply.send(result.map_err(InferenceError::from)));
@@ -310,7 +311,7 @@ fn run_photos(
         }
         Err(_) if batch.len() > 1 => {
             for task in batch {
-                run_photos(vec![task], recognize);
+                run_photos(vec![task], recognizer);
             }
         }
         Err(_) => {

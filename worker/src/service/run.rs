@@ -19,7 +19,7 @@ use proto::v1::WorkerState;
 use tokio::sync::watch;
 
 use super::attend::{ScalerLink, Status, attend};
-use super::inference::Inference;
+use super::inference::{Inference, RecognizePhotos};
 use super::lease;
 use super::metric;
 use super::model::{LinkedEngines, ModelArgs};
@@ -101,13 +101,29 @@ pub fn run(
     aws: Aws,
     shutdown: CancellationToken,
 ) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>> {
+    let model = args.model.clone();
+    let load = move || {
+        let recognizer = model.load(linked)?;
+        tracing::info!(
+            model = recognizer.description().name,
+            engine = %recognizer.engine(),
+            precision = %recognizer.precision(),
+            runs_on = recognizer.runs_on(),
+            "model loaded"
+        );
+        Ok(recognizer)
+    };
     // Compiled here once, and not in each binary and test: see "Builds" in docs/development.md.
-    Box::pin(serve(args, linked, aws, shutdown))
+    Box::pin(run_with(args, load, aws, shutdown))
 }
 
-async fn serve(
+/// As [`run`], with another recognizer than the arguments name.
+///
+/// # Errors
+/// When `load` fails, when the fleet's token cannot be loaded, or an inference thread ends.
+pub async fn run_with<R: RecognizePhotos>(
     args: ServeArgs,
-    linked: LinkedEngines,
+    load: impl FnOnce() -> anyhow::Result<R> + Send + 'static,
     aws: Aws,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -140,7 +156,7 @@ async fn serve(
     let max_jobs = args.jobs.unwrap_or(threads).get();
     let booting = cordonable(
         &mut link,
-        boot(&args, linked, threads, aws, instance_id, shutdown.clone()),
+        boot(&args, load, threads, aws, instance_id, shutdown.clone()),
     );
     let Some(processor) = shutdown.run_until_cancelled(booting).await.transpose()? else {
         return Ok(());
@@ -187,26 +203,15 @@ async fn identify(args: &ServeArgs) -> anyhow::Result<(String, Option<Metadata>)
 }
 
 /// Loads the model and, meanwhile, opens the queue.
-async fn boot(
+async fn boot<R: RecognizePhotos>(
     args: &ServeArgs,
-    linked: LinkedEngines,
+    load: impl FnOnce() -> anyhow::Result<R> + Send + 'static,
     threads: NonZeroUsize,
     aws: Aws,
     instance_id: String,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Processor> {
-    let model = args.model.clone();
-    let inference = Inference::start(threads, args.max_job_time, move || {
-        let recognizer = model.load(linked)?;
-        tracing::info!(
-            model = recognizer.description().name,
-            engine = %recognizer.engine(),
-            precision = %recognizer.precision(),
-            runs_on = recognizer.runs_on(),
-            "model loaded"
-        );
-        Ok(recognizer)
-    });
+    let inference = Inference::start(threads, args.max_job_time, load);
     let names = Names::new(&args.aws.prefix);
     let requests = async {
         let (queue, visibility_timeout) = open(&aws, &names.request_queue()).await?;

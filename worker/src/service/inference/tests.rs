@@ -8,13 +8,19 @@ fn result(photo: &Bytes) -> Result<Recognized, VisionError> {
     Err(photo::DecodeError::Unsupported(text).into())
 }
 
-type FrameFunction = fn(&Bytes, u32, f64) -> Result<FoundFaces, VisionError>;
+/// Recognizes photos by a function. A frame fails with its file's text.
+struct OfPhotos<P>(P);
 
-/// Functions for photos. A frame fails with its file's text.
-fn of_photos<P>(photos: P) -> Functions<P, FrameFunction> {
-    Functions {
-        photos,
-        frame: |photo, _, _| Err(result(photo).expect_err("it is always an error")),
+impl<P> RecognizePhotos for OfPhotos<P>
+where
+    P: Fn(&[Bytes]) -> Vec<Result<Recognized, VisionError>> + Send + Sync + 'static,
+{
+    fn photos(&self, photos: &[Bytes]) -> Vec<Result<Recognized, VisionError>> {
+        self.0(photos)
+    }
+
+    fn frame(&self, file: &Bytes, _: u32, _: f64) -> Result<FoundFaces, VisionError> {
+        Err(result(file).expect_err("it is always an error"))
     }
 }
 
@@ -23,7 +29,7 @@ fn inference(
     recognize: impl Fn(&[Bytes]) -> Vec<Result<Recognized, VisionError>> + Send + Sync + 'static,
 ) -> Arc<Inference> {
     let threads = NonZeroUsize::new(threads).unwrap();
-    Arc::new(Inference::over(threads, Duration::from_secs(60), of_photos(recognize)).unwrap())
+    Arc::new(Inference::over(threads, Duration::from_secs(60), OfPhotos(recognize)).unwrap())
 }
 
 /// Recognizes a photo in a task of its own. Returns the error.
@@ -183,7 +189,7 @@ async fn a_photo_that_never_ends_is_given_up_and_its_thread_is_left() {
         photos.iter().map(result).collect()
     };
     let limit = Duration::from_millis(1);
-    let inference = Inference::over(NonZeroUsize::MIN, limit, of_photos(hanging)).unwrap();
+    let inference = Inference::over(NonZeroUsize::MIN, limit, OfPhotos(hanging)).unwrap();
     assert!(!inference.hangs());
     let given_up = inference.recognize(Bytes::from("endless")).await;
     let error = given_up.unwrap_err();
