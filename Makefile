@@ -3,7 +3,7 @@
 # They reach the scripts by the environment, where make puts what is given on its command line.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-video up doctor package check test screenshots docker-test fuzz bench clean
+.PHONY: help setup demo demo-video up doctor package check test chaos soak screenshots docker-test fuzz bench clean
 
 help: ## Show this list
 	@echo "Muster, elastic face recognition"
@@ -55,6 +55,12 @@ test: ## Set up, check formatting and lints, run all tests
 	ENGINE=native KEYS=1 TLS=1 scripts/stack check
 	ENGINE=torch scripts/stack check
 	MUSTER_BIN=$${CARGO_TARGET_DIR:-target}/release scripts/demo-video --clips 12 --warm 2 --least-concurrency 2
+
+chaos: ## Account for 100,000 requests while services are killed, stopped and cut off (ENGINE=native REQUESTS=2000 RATE=40 SEED=1)
+	@scripts/chaos --requests $${REQUESTS:-100000} --rate $${RATE:-400} --seed $${SEED:-1}
+
+soak: ## Run the stack for half an hour under mixed load, and chart memory, descriptors, queues and disk (MINUTES=30 RATE=20)
+	@ENGINE=$${ENGINE:-native} scripts/chaos --soak $${MINUTES:-30}m --rate $${RATE:-20}
 
 screenshots: setup ## Take the pictures of the page in docs/img, with Chromium on a stack under load
 	@cargo build --release

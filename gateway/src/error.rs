@@ -41,7 +41,7 @@ error_codes! {
     NoKey            "no_key"             401 Unauthenticated   None,    "no API key, or an invalid one";
     KeyLacksRole     "key_lacks_role"     403 PermissionDenied  None,    "the API key lacks the role";
     CrossSite        "cross_site"         403 PermissionDenied  None,    "a call by a web page of another site";
-    NotFound         "not_found"          404 NotFound          None,    "another path";
+    NotFound         "not_found"          404 NotFound          None,    "another path, a clip or a result that is not there";
     MethodNotAllowed "method_not_allowed" 405 Unimplemented     None,    "another method than the path has";
     UploadTooSlow    "upload_too_slow"    408 Aborted           None,    "the upload did not arrive in time";
     TooLarge         "too_large"          413 InvalidArgument   None,    "more bytes than the limit (10 MiB)";
@@ -204,7 +204,7 @@ impl From<Status> for RequestError {
             // Only a status of the transport has a source: the connection broke before the answer came.
             _ if status.source().is_some() => (
                 ErrorCode::Unavailable,
-                "the connection to the service broke before the answer came; send the photo again",
+                "the connection to the service broke before the answer came; ask for /v1/results/ with this request's id, or send the photo again",
             ),
             _ => (ErrorCode::Internal, "the request failed"),
         };

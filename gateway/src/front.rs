@@ -21,12 +21,13 @@ use tokio_util::task::TaskTracker;
 pub use backend::Deployment;
 pub use config::Config;
 pub use photo_store::SHA256_METADATA;
-pub use recognizer::REQUEST_ID_METADATA;
+pub use recognizer::{CHOSEN_ID_METADATA, REQUEST_ID_METADATA};
 pub use videos::VideoArgs;
 
 use admission::AdmissionControl;
 use backend::Backend;
 use demand::DemandService;
+use kept_results::KeptResults;
 use photo_store::PhotoStore;
 use recognizer::RecognizerService;
 use registry::RequestRegistry;
@@ -42,6 +43,7 @@ mod dead_letters;
 mod demand;
 mod grpc_timeout;
 mod inspect;
+mod kept_results;
 pub mod pending;
 mod photo_store;
 mod recognizer;
@@ -196,10 +198,14 @@ impl Config {
         }
         let frames = FrameQueue::new(Arc::clone(registry), self.videos.frames_per_worker);
         let frames = Arc::new(frames);
+        let objects = |bucket| deployment.aws.objects(bucket);
+        let results = objects(deployment.names.out_bucket());
+        let kept_results = KeptResults::new(results.clone());
         let receiver = ReplyReceiver::new(
             queues.replies,
             Arc::clone(registry),
             Arc::clone(&frames),
+            kept_results.clone(),
             background.clone(),
         );
         for _ in 0..self.reply_receivers.max(1) {
@@ -211,16 +217,16 @@ impl Config {
             Arc::clone(&frames),
             stop.clone(),
         ));
-        let objects = |bucket| deployment.aws.objects(bucket);
         let inputs = objects(deployment.names.in_bucket());
         let backend = Backend {
             photos: PhotoStore::new(inputs.clone()),
             requests: BatchSender::new(queues.requests, self.max_in_flight.max(1)),
             reply_queue: reply_queue.clone(),
+            kept_results,
         };
         let parts = VideoParts {
             inputs,
-            results: objects(deployment.names.out_bucket()),
+            results,
             requests: backend.requests.clone(),
             reply_queue,
             frames,

@@ -217,6 +217,7 @@ fn router(gateway: Gateway, scheme: &'static str) -> Router {
                 .layer(DefaultBodyLimit::disable())
                 .get(page::index),
         )
+        .route("/v1/results/{id}", get(recognize::find_result))
         .route(
             videos::PATH,
             post(videos::submit).layer(DefaultBodyLimit::disable()),

@@ -17,8 +17,9 @@
 //! `application/json`. An error is one line of text, or `{"error": {"code", "message", "request_id"}}` as JSON. Nothing of a
 //! request refused with a 4xx stays in a bucket or on a queue.
 //!
-//! Every response to `POST /` has an `x-request-id`: the id of the job, or a new id if there is no job. Ids that a client
-//! sends are ignored: a reply to an earlier job with that id would answer the wrong request.
+//! Every response to `POST /` has an `x-request-id`, which the gateway makes: the id of the job, if there is one. Ids that a
+//! client sends are ignored: a reply to an earlier job with that id would answer the wrong request. When front or the connection
+//! to it ends before the answer, `GET /v1/results/<request id>` has it as soon as a worker has replied.
 //!
 //! `GET /` is a page for people, with files below `/page/`. `GET /v1/watch` has what it shows, as server-sent events, and needs a
 //! key with the role `operate` if there is a key file.

@@ -14,7 +14,8 @@ platform::metric_table! {
     FRAMES:              Counter   "muster_front_frames_total" [outcome] Count,           "Frames of clips by label outcome: done, failed, or retried";
     WAITING_FRAMES:      Gauge     "muster_front_waiting_frames" Count,                   "Frames of clips that are not done";
     FRAME_SECONDS:       Histogram "muster_front_frame_seconds" Seconds,                  "Time from sending a frame of a clip to its reply";
-    LATE_REPLIES:        Counter   "muster_front_late_replies_total" Count,               "Replies dropped because no request waits for them: late ones and duplicates";
+    LATE_REPLIES:        Counter   "muster_front_late_replies_total" Count,               "Replies that no request waits for: late ones and duplicates";
+    KEPT_RESULTS:        Counter   "muster_front_kept_results_total" Count,               "Results kept in the out-bucket because their caller was gone, for GET /v1/results/<request id>";
     UNDECODABLE_REPLIES: Counter   "muster_front_undecodable_replies_total" Count,        "Undecodable messages on the reply queue; deleted";
     DEAD_LETTERS:        Counter   "muster_front_dead_letters_total" Count,               "Requests that failed because their job is in the dead-letter queue";
     PHOTOS_DELETED:      Counter   "muster_front_photos_deleted_total" Count,             "Photos deleted because a worker found them bad";

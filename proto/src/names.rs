@@ -20,6 +20,12 @@ pub const MAX_RECEIVE_COUNT: u32 = 5;
 /// Hexadecimal digits. A name fits into SQS's 80 bytes if a bucket's name with the same prefix fits into 63.
 const REPLY_QUEUE_DIGITS: usize = 12;
 
+/// Returns the key in the out-bucket of a result whose caller was gone. No file name has a slash.
+#[must_use]
+pub fn kept_result(request: JobId) -> String {
+    format!("results/{request}")
+}
+
 impl Names {
     #[must_use]
     pub fn new(prefix: impl Into<String>) -> Self {

@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime};
 use platform::telemetry::trace;
 use platform::trace_span;
 use proto::v1::recognition_result::Outcome;
-use proto::v1::{RecognitionJob, RecognizeResponse, Timings};
+use proto::v1::{RecognitionJob, Timings};
 use proto::{FileName, JobId};
 use tokio::sync::oneshot;
 use tracing::Instrument;
@@ -34,8 +34,8 @@ impl AcceptedRequest {
     /// Runs the request to its end.
     ///
     /// # Errors
-    /// The error for the client.
-    pub async fn run(self) -> Result<RecognizeResponse, RequestError> {
+    /// The error for the client. What a worker found to be wrong with the photo is an outcome.
+    pub async fn run(self) -> Reply {
         let Self {
             id,
             file_name,
@@ -74,31 +74,19 @@ impl AcceptedRequest {
                 "the request was lost",
             ))
         });
-        match reply? {
-            (Outcome::Recognition(recognition), timings) => {
-                let total_ms = accepted_at.elapsed().as_secs_f32() * 1e3;
-                Ok(RecognizeResponse {
-                    request_id: id.to_string(),
-                    stem: file_name.stem().to_owned(),
-                    recognition: Some(recognition),
-                    timings: Some(Timings {
-                        total_ms,
-                        ..timings
-                    }),
-                })
-            }
-            (Outcome::Failure(failure), _) => {
-                let error = RequestError::from(failure);
-                if let Some(stored) = stored.filter(|_| error.code.is_bad_photo()) {
-                    stored.discard().await;
-                }
-                Err(error)
-            }
-            (Outcome::Frame(_), _) => Err(RequestError::new(
-                ErrorCode::Internal,
-                "the reply is for a frame of a clip",
-            )),
+        let (outcome, timings) = reply?;
+        if let Outcome::Failure(failure) = &outcome
+            && RequestError::from(failure.clone()).code.is_bad_photo()
+            && let Some(stored) = stored
+        {
+            stored.discard().await;
         }
+        let total_ms = accepted_at.elapsed().as_secs_f32() * 1e3;
+        let timings = Timings {
+            total_ms,
+            ..timings
+        };
+        Ok((outcome, timings))
     }
 }
 

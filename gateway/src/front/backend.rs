@@ -8,6 +8,7 @@ use platform::queue::{Queue, QueueAttributes, Redrive};
 use proto::Names;
 use proto::names::{MAX_RECEIVE_COUNT, REQUEST_MAX_BYTES};
 
+use super::kept_results::KeptResults;
 use super::photo_store::PhotoStore;
 use super::reply_queue;
 use super::sender::BatchSender;
@@ -28,6 +29,7 @@ pub struct Deployment {
 pub struct Backend {
     pub photos: Arc<PhotoStore>,
     pub requests: BatchSender,
+    pub kept_results: KeptResults,
     /// The name of this front's reply queue.
     pub reply_queue: String,
 }

@@ -57,7 +57,7 @@ pub struct Config {
         env = "MUSTER_VISIBILITY_TIMEOUT",
         value_name = "SECONDS",
         value_parser = RangedU64ValueParser::<u64>::new().range(VISIBILITY_TIMEOUT_SECONDS).map(Duration::from_secs),
-        default_value = "10"
+        default_value = "7"
     )]
     pub visibility_timeout: Duration,
     /// Concurrent receive calls on the reply queue
@@ -124,7 +124,7 @@ mod tests {
         for refused in ["2", "0", "3.5", "43201", "-5"] {
             assert!(of(refused).is_err(), "{refused}");
         }
-        assert_eq!(parse(&[]).unwrap().visibility_timeout.as_secs(), 10);
+        assert_eq!(parse(&[]).unwrap().visibility_timeout.as_secs(), 7);
     }
 
     #[test]

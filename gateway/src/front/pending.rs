@@ -1,7 +1,7 @@
 //! Pending requests, and the stored photos that they share. Pure: the time is an argument, and the caller notifies the
 //! waiters.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
 use platform::demand::Demand;
@@ -13,13 +13,30 @@ mod keys;
 
 /// Pending requests by job id. `W`, the waiter, delivers an answer.
 ///
-/// Every accepted waiter is returned exactly once: by [`Pending::finish`] or by [`Pending::expire`].
+/// Every accepted waiter is returned exactly once: by [`Pending::reply`], [`Pending::finish`] or [`Pending::expire`].
 #[derive(Debug)]
 pub struct Pending<W> {
     requests: HashMap<JobId, Request<W>>,
     deadlines: BTreeSet<(Instant, JobId)>,
+    /// Requests that got a worker's reply, oldest first, and the same for search.
+    replied: VecDeque<JobId>,
+    is_replied: HashSet<JobId>,
     accepted_total: u64,
 }
+
+/// What a worker's reply met.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Replied<W> {
+    /// It is this waiter's.
+    Waited(W),
+    /// The request had a reply already.
+    Again,
+    /// No request waits for it: it ended before, or an earlier front accepted it.
+    Late,
+}
+
+/// Requests whose reply is remembered, to tell a duplicate from a late reply.
+const REMEMBERED: usize = 20_000;
 
 #[derive(Debug)]
 struct Request<W> {
@@ -33,6 +50,8 @@ impl<W> Default for Pending<W> {
         Self {
             requests: HashMap::new(),
             deadlines: BTreeSet::new(),
+            replied: VecDeque::new(),
+            is_replied: HashSet::new(),
             accepted_total: 0,
         }
     }
@@ -42,7 +61,7 @@ impl<W> Pending<W> {
     /// Adds a request.
     ///
     /// # Errors
-    /// Returns the waiter when this id is pending already.
+    /// Returns the waiter when this id is pending already, or was until lately.
     pub fn accept(
         &mut self,
         id: JobId,
@@ -50,7 +69,7 @@ impl<W> Pending<W> {
         now: Instant,
         deadline: Instant,
     ) -> Result<(), W> {
-        if self.requests.contains_key(&id) {
+        if self.requests.contains_key(&id) || self.is_replied.contains(&id) {
             return Err(waiter);
         }
         self.requests.insert(
@@ -66,7 +85,27 @@ impl<W> Pending<W> {
         Ok(())
     }
 
-    /// Removes a request. Returns `None` when it is not pending.
+    /// Removes the request that a worker's reply is for.
+    pub fn reply(&mut self, id: JobId) -> Replied<W> {
+        let Some(waiter) = self.finish(id) else {
+            let is_again = self.is_replied.contains(&id);
+            return if is_again {
+                Replied::Again
+            } else {
+                Replied::Late
+            };
+        };
+        if self.replied.len() >= REMEMBERED
+            && let Some(oldest) = self.replied.pop_front()
+        {
+            self.is_replied.remove(&oldest);
+        }
+        self.replied.push_back(id);
+        self.is_replied.insert(id);
+        Replied::Waited(waiter)
+    }
+
+    /// Removes a request that fails. Returns `None` when it is not pending.
     pub fn finish(&mut self, id: JobId) -> Option<W> {
         let request = self.requests.remove(&id)?;
         self.deadlines.remove(&(request.deadline, id));
@@ -144,6 +183,46 @@ mod tests {
         );
         assert!(pending.expire(now + seconds(2)).is_empty());
         assert_eq!(pending.demand().accepted_total, 1);
+    }
+
+    #[test]
+    fn a_duplicate_is_told_from_a_late_reply() {
+        let (mut pending, id, now) = (Pending::default(), JobId::random(), Instant::now());
+        pending.accept(id, "client", now, now + seconds(9)).unwrap();
+        assert_eq!(pending.reply(id), Replied::Waited("client"));
+        assert_eq!(pending.reply(id), Replied::Again);
+        let again = pending.accept(id, "client", now, now + seconds(9));
+        assert_eq!(
+            again,
+            Err("client"),
+            "a reply to the first would answer the second"
+        );
+        let late = JobId::random();
+        pending
+            .accept(late, "client", now, now + seconds(1))
+            .unwrap();
+        pending.expire(now + seconds(1));
+        assert_eq!(pending.reply(late), Replied::Late);
+        assert_eq!(
+            pending.reply(JobId::random()),
+            Replied::Late,
+            "of an earlier front"
+        );
+    }
+
+    #[test]
+    fn replies_are_remembered_up_to_a_bound() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        let mut ids = Vec::new();
+        for _ in 0..=REMEMBERED {
+            let id = JobId::random();
+            pending.accept(id, (), now, now + seconds(9)).unwrap();
+            pending.reply(id);
+            ids.push(id);
+        }
+        assert_eq!(pending.reply(ids[0]), Replied::Late);
+        assert_eq!(pending.reply(ids[1]), Replied::Again);
+        assert_eq!(pending.is_replied.len(), REMEMBERED);
     }
 
     #[test]

@@ -6,8 +6,9 @@ use photo::DecodeLimits;
 use platform::telemetry::trace;
 use platform::trace_span;
 use proto::v1::recognizer_server::Recognizer;
-use proto::v1::{RecognizeRequest, RecognizeResponse};
+use proto::v1::{GetResultRequest, RecognizeRequest, RecognizeResponse};
 use proto::{FileName, JobId};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::metadata::MetadataMap;
@@ -20,12 +21,16 @@ use super::admission::AdmissionPermit;
 use super::backend::Backend;
 use super::grpc_timeout;
 use super::inspect::InspectedPhoto;
+use super::kept_results;
 use super::registry::RequestRegistry;
 use crate::error::{ErrorCode, RequestError};
 use crate::metric;
 
-/// The trailer with the job id of a failed request. Ids that clients send are ignored.
+/// The trailer with the job id of a failed request. A client's own is ignored: proxies and retries send the same one again, and
+/// a reply to an earlier job must not match.
 pub const REQUEST_ID_METADATA: &str = "x-request-id";
+/// The metadata in which the gateway gives the id of a call, a new one for each.
+pub const CHOSEN_ID_METADATA: &str = "muster-request-id";
 
 /// Subtracted from the client's timeout, so that front's error arrives before it.
 const TIMEOUT_MARGIN: Duration = Duration::from_millis(100);
@@ -94,7 +99,11 @@ impl RecognizerService {
             .increment(photo.bytes.len() as u64);
 
         let deadline = permit.begun + self.timeout(&metadata);
-        let (id, reply) = self.registry.accept(accepted_at, deadline);
+        let id = chosen_id(&metadata)?.unwrap_or_else(JobId::random);
+        let reply = self.registry.accept(id, accepted_at, deadline);
+        let reply = reply.ok_or_else(|| {
+            RequestError::new(ErrorCode::BadRequest, "this request id was used already")
+        })?;
         Ok(AcceptedRequest {
             id,
             file_name,
@@ -143,30 +152,66 @@ impl Recognizer for RecognizerService {
                 return Err(error.into());
             }
         };
-        let id = accepted.id;
+        let (id, stem) = (accepted.id, accepted.file_name.stem().to_owned());
+        let kept = accepted.backend.kept_results.clone();
         let traced = Span::current();
         traced.record("muster.request_id", display(id));
         let trace_id = trace::trace_id().map(display);
         let span = tracing::error_span!("request", request_id = %id, trace_id);
+        let (answered, answer) = oneshot::channel();
         let answering = async move {
             let accepted_at = accepted.accepted_at;
-            let answer = accepted.run().await;
+            let reply = accepted.run().await;
+            let is_undelivered = answered.is_closed();
+            let undelivered = reply.clone().ok().filter(|_| is_undelivered);
+            let answer = reply.and_then(|(outcome, timings)| {
+                kept_results::answer(id, stem.clone(), outcome, timings)
+            });
             let outcome = answer
                 .as_ref()
                 .map_or_else(|error| error.code.name(), |_| "ok");
             metric::FRONT_REQUESTS.of(outcome).increment(1);
             metric::FRONT_SECONDS.get().record(accepted_at.elapsed());
-            tracing::debug!(outcome, "answered");
-            answer
+            tracing::debug!(outcome, is_undelivered, "answered");
+            let _ = answered.send(answer);
+            if let Some((outcome, timings)) = undelivered {
+                kept.keep_undelivered(id, stem, outcome, timings).await;
+            }
         };
-        let answer = self
-            .tasks
+        self.tasks
             .spawn(answering.instrument(span).instrument(traced));
         let answer = answer
             .await
             .unwrap_or_else(|_| Err(RequestError::new(ErrorCode::Internal, "the request failed")));
         answer.map(Response::new).map_err(|error| failed(error, id))
     }
+
+    async fn get_result(
+        &self,
+        request: Request<GetResultRequest>,
+    ) -> Result<Response<RecognizeResponse>, Status> {
+        let found = async {
+            let id = request.get_ref().request_id.parse::<JobId>();
+            let id = id.map_err(|_| {
+                RequestError::new(ErrorCode::NotFound, "this is not the id of a request")
+            })?;
+            let backend = self.backend.get();
+            let backend = backend.ok_or_else(|| unavailable("the service is starting"))?;
+            backend.kept_results.find(id).await
+        };
+        Ok(Response::new(found.await?))
+    }
+}
+
+/// Returns the id that the caller gives its call.
+fn chosen_id(metadata: &MetadataMap) -> Result<Option<JobId>, RequestError> {
+    let Some(id) = metadata.get(CHOSEN_ID_METADATA) else {
+        return Ok(None);
+    };
+    let id = id.to_str().ok().and_then(|text| text.parse().ok());
+    let message = format!("{CHOSEN_ID_METADATA} is not a UUID");
+    id.map(Some)
+        .ok_or_else(|| RequestError::new(ErrorCode::BadRequest, message))
 }
 
 /// Runs on a blocking thread, since ten megabytes take tens of milliseconds.

@@ -10,7 +10,7 @@ use proto::v1::{RecognitionResult, Timings};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::pending::Pending;
+use super::pending::{Pending, Replied};
 use crate::error::{ErrorCode, RequestError};
 use crate::metric;
 
@@ -28,19 +28,32 @@ pub struct RequestRegistry {
 }
 
 impl RequestRegistry {
-    /// Registers a request under a new job id. Clients cannot choose it: a reply to an earlier job must not match.
-    pub fn accept(&self, now: Instant, deadline: Instant) -> (JobId, oneshot::Receiver<Reply>) {
-        let (mut waiter, reply) = oneshot::channel();
-        let mut id = JobId::random();
-        self.change(|pending| {
-            while let Err(refused) = pending.accept(id, waiter, now, deadline) {
-                (waiter, id) = (refused, JobId::random());
-            }
-        });
-        (id, reply)
+    /// Registers a request. Returns `None` when its id is pending, or was until lately.
+    pub fn accept(
+        &self,
+        id: JobId,
+        now: Instant,
+        deadline: Instant,
+    ) -> Option<oneshot::Receiver<Reply>> {
+        let (waiter, reply) = oneshot::channel();
+        let accepted = self.change(|pending| pending.accept(id, waiter, now, deadline));
+        accepted.ok().map(|()| reply)
     }
 
-    /// Ends the wait for this job. Returns `false` when no request waits for it.
+    /// Delivers a worker's reply.
+    pub fn reply(&self, id: JobId, reply: Reply) -> Replied<()> {
+        match self.change(|pending| pending.reply(id)) {
+            // The request's task waits until it has an answer.
+            Replied::Waited(waiter) => {
+                let _ = waiter.send(reply);
+                Replied::Waited(())
+            }
+            Replied::Again => Replied::Again,
+            Replied::Late => Replied::Late,
+        }
+    }
+
+    /// Fails the wait for this job. Returns `false` when no request waits for it.
     pub fn finish(&self, id: JobId, reply: Reply) -> bool {
         let waiter = self.change(|pending| pending.finish(id));
         waiter.is_some_and(|waiter| waiter.send(reply).is_ok())

@@ -10,6 +10,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::kept_results::KeptResults;
+use super::pending::Replied;
 use super::registry::{RequestRegistry, reply_of};
 use super::videos::FrameQueue;
 use crate::metric;
@@ -25,9 +27,13 @@ pub struct ReplyReceiver {
     queue: Queue,
     registry: Arc<RequestRegistry>,
     frames: Arc<FrameQueue>,
+    kept: KeptResults,
     deletes: Arc<Semaphore>,
     tasks: TaskTracker,
 }
+
+/// A reply that no request waits for.
+type Late = (JobId, RecognitionResult);
 
 impl ReplyReceiver {
     /// Deletes run in `tasks`.
@@ -36,12 +42,14 @@ impl ReplyReceiver {
         queue: Queue,
         registry: Arc<RequestRegistry>,
         frames: Arc<FrameQueue>,
+        kept: KeptResults,
         tasks: TaskTracker,
     ) -> Self {
         Self {
             queue,
             registry,
             frames,
+            kept,
             deletes: Arc::new(Semaphore::new(DELETES)),
             tasks,
         }
@@ -75,50 +83,67 @@ impl ReplyReceiver {
         if messages.is_empty() {
             return;
         }
-        for message in &messages {
-            self.deliver(&message.body);
+        let mut handles = Vec::with_capacity(messages.len());
+        let mut late = Vec::new();
+        for message in messages {
+            match self.deliver(&message.body) {
+                None => handles.push(message.receipt_handle),
+                Some(reply) => late.push((reply, message.receipt_handle)),
+            }
         }
-        let handles = messages
-            .into_iter()
-            .map(|message| message.receipt_handle)
-            .collect();
         let Ok(permit) = Arc::clone(&self.deletes).try_acquire_owned() else {
             return;
         };
-        let queue = self.queue.clone();
+        let (queue, kept) = (self.queue.clone(), self.kept.clone());
         self.tasks.spawn(async move {
-            delete(&queue, handles).await;
+            for ((id, result), handle) in late {
+                match kept.keep(id, &result).await {
+                    Ok(()) => handles.push(handle),
+                    // It is received again.
+                    Err(error) => tracing::warn!(%error, "a late reply cannot be kept"),
+                }
+            }
+            if !handles.is_empty() {
+                delete(&queue, handles).await;
+            }
             drop(permit);
         });
     }
 
-    fn deliver(&self, body: &str) {
+    /// Returns the reply to a photo that no request waits for.
+    fn deliver(&self, body: &str) -> Option<Late> {
         let decoded = proto::decode::<RecognitionResult>(body);
         let parsed = decoded
             .map_err(|error| error.to_string())
             .and_then(|result| {
                 let id: JobId = result.job_id.parse().map_err(|error| format!("{error}"))?;
-                let instance = result.instance_id.clone();
-                let reply = reply_of(result).ok_or("it has no outcome")?;
-                Ok((id, instance, reply))
+                let reply = reply_of(result.clone()).ok_or("it has no outcome")?;
+                Ok((id, result, reply))
             });
         match parsed {
-            Ok((id, instance, reply)) => {
-                self.frames.heard_of(&instance);
+            Ok((id, result, reply)) => {
+                self.frames.heard_of(&result.instance_id);
                 if self.frames.is_waiting_for(id) {
                     self.frames.finish(id, reply);
-                } else if !self.registry.finish(id, reply) {
-                    metric::LATE_REPLIES.get().increment(1);
-                    tracing::error_span!("request", request_id = %id).in_scope(|| {
-                        tracing::info!(instance, "dropped a late or duplicate reply");
-                    });
+                    return None;
                 }
+                let replied = self.registry.reply(id, reply);
+                if replied == Replied::Waited(()) {
+                    return None;
+                }
+                metric::LATE_REPLIES.get().increment(1);
+                tracing::error_span!("request", request_id = %id).in_scope(|| {
+                    let instance = &result.instance_id;
+                    tracing::info!(instance, ?replied, "no request waits for a reply");
+                });
+                return (replied == Replied::Late).then_some((id, result));
             }
             Err(error) => {
                 metric::UNDECODABLE_REPLIES.get().increment(1);
                 tracing::warn!(error, "dropped an undecodable message on the reply queue");
             }
         }
+        None
     }
 }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use platform::access::{Role, called_with, presented_key};
@@ -9,7 +9,7 @@ use platform::telemetry::trace;
 use platform::token::Token;
 use platform::trace_span;
 use proto::JobId;
-use proto::v1::{RecognizeRequest, RecognizeResponse};
+use proto::v1::{GetResultRequest, RecognizeRequest, RecognizeResponse};
 use tonic::{Code, Response as Answer, Status};
 use tracing::field::{Empty, display};
 use tracing::{Instrument, Span};
@@ -20,8 +20,25 @@ use super::response::ResponseFormat;
 use super::traffic::Traffic;
 use super::upload::{self, Upload, UploadLimits};
 use crate::error::{ErrorCode, RequestError};
-use crate::front::REQUEST_ID_METADATA;
+use crate::front::{CHOSEN_ID_METADATA, REQUEST_ID_METADATA};
 use crate::metric;
+
+/// Handles `GET /v1/results/<request id>`.
+pub async fn find_result(
+    State(gateway): State<Arc<Gateway>>,
+    Path(request_id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let format = ResponseFormat::accepted_by(&headers);
+    let id = request_id.parse().ok();
+    match gateway.find_result(request_id, &headers).await {
+        Ok(response) => format.recognized(response),
+        Err(error) => {
+            tracing::info!(code = error.code.name(), %error, "refused or failed");
+            format.error(&error, id)
+        }
+    }
+}
 
 /// Handles `POST /`.
 pub async fn recognize(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
@@ -35,16 +52,17 @@ pub async fn recognize(State(gateway): State<Arc<Gateway>>, request: Request) ->
 async fn respond(gateway: Arc<Gateway>, request: Request, traced: Span) -> Response {
     let timer = RequestTimer::start(&gateway.traffic);
     let format = ResponseFormat::accepted_by(request.headers());
-    match gateway.forward(request).await {
+    // Known before the call, so that an error that is not front's names it, too.
+    let id = JobId::random();
+    note_id(&id.to_string());
+    traced.record("muster.request_id", display(id));
+    match gateway.forward(request, id).await {
         Ok(response) => {
-            note_id(&response.request_id);
-            traced.record("muster.request_id", &response.request_id);
             tracing::debug!("answered");
             timer.stop(Ok(()));
             format.recognized(response)
         }
-        Err(Failed { error, id }) => {
-            traced.record("muster.request_id", display(id));
+        Err(error) => {
             tracing::info!(code = error.code.name(), %error, "refused or failed");
             timer.stop(Err(error.code));
             format.error(&error, Some(id))
@@ -54,11 +72,15 @@ async fn respond(gateway: Arc<Gateway>, request: Request, traced: Span) -> Respo
 
 impl Gateway {
     /// Receives the upload and calls front with it.
-    async fn forward(&self, request: Request) -> Result<RecognizeResponse, Failed> {
+    async fn forward(
+        &self,
+        request: Request,
+        id: JobId,
+    ) -> Result<RecognizeResponse, RequestError> {
         if let Err(error) = self.admit(request.headers()) {
             let (parts, body) = request.into_parts();
             upload::discard_unread(&parts.headers, body.into_data_stream()).await;
-            return Err(error.into());
+            return Err(error);
         }
         let key = presented_key(request.headers()).and_then(|key| Token::parse(key).ok());
         let limits = UploadLimits {
@@ -79,10 +101,25 @@ impl Gateway {
         // Front checks the key again.
         let mut request = called_with(key.as_ref(), message);
         request.set_timeout(self.config.deadline);
+        let text = id.to_string().parse().expect("an id is hexadecimal");
+        request.metadata_mut().insert(CHOSEN_ID_METADATA, text);
         request
             .extensions_mut()
             .insert(Arc::new(upload.reservation));
         Ok(self.call_front(request).await?.into_inner())
+    }
+
+    async fn find_result(
+        &self,
+        request_id: String,
+        headers: &HeaderMap,
+    ) -> Result<RecognizeResponse, RequestError> {
+        self.admit(headers)?;
+        let key = presented_key(headers).and_then(|key| Token::parse(key).ok());
+        let mut request = called_with(key.as_ref(), GetResultRequest { request_id });
+        request.set_timeout(self.config.deadline);
+        let found = self.front.clone().get_result(request).await;
+        Ok(found?.into_inner())
     }
 
     async fn call_front(

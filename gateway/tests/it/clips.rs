@@ -198,6 +198,7 @@ async fn see(job: &RecognitionJob, results: &Objects) -> String {
         outcome: Some(Outcome::Frame(FrameDone { faces: 1 })),
         timings: None,
         instance_id: "i-simulated".to_owned(),
+        stem: String::new(),
     })
 }
 

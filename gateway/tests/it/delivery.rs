@@ -52,7 +52,7 @@ async fn a_hundred_concurrent_requests_are_answered_once_each() {
 }
 
 #[tokio::test]
-async fn a_request_fails_at_its_deadline_and_its_late_reply_is_dropped() {
+async fn a_request_fails_at_its_deadline_and_its_late_reply_is_kept() {
     let stack = Stack::configured(|front, _| front.deadline = Duration::from_millis(400)).await;
     let answer = stack.post("a.jpg", &photo(1)).await;
     answer.assert_refused(504, "no worker answered in time");
@@ -66,7 +66,15 @@ async fn a_request_fails_at_its_deadline_and_its_late_reply_is_dropped() {
     })
     .await;
     assert_eq!(worker.jobs(), 1);
-    stack.assert_left_behind(&["a.jpg"]).await;
+    let results = stack
+        .deployment
+        .aws
+        .objects(stack.deployment.names.out_bucket());
+    let id = answer.header("x-request-id");
+    eventually("the result is kept", || async {
+        results.keys().await.unwrap() == [format!("results/{id}")]
+    })
+    .await;
 }
 
 #[tokio::test]

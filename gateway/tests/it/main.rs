@@ -14,6 +14,7 @@ mod page;
 mod photos;
 mod process;
 mod protocol;
+mod results;
 mod scaler;
 mod several_fronts;
 mod stack;

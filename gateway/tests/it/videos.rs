@@ -337,6 +337,7 @@ async fn a_frame_that_no_worker_can_recognize_is_counted_and_the_clip_is_done() 
                 outcome: Some(Outcome::Frame(FrameDone { faces: 0 })),
                 timings: None,
                 instance_id: "i-simulated".to_owned(),
+                stem: String::new(),
             })]),
         }
     });

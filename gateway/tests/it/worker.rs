@@ -151,5 +151,11 @@ fn reply(job: &RecognitionJob, outcome: Outcome) -> String {
             ..Timings::default()
         }),
         instance_id: "i-simulated".to_owned(),
+        stem: match job.file_name.as_str() {
+            "" => job.object_key.clone(),
+            name => name.to_owned(),
+        }
+        .trim_end_matches(".jpg")
+        .to_owned(),
     })
 }

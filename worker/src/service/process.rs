@@ -92,7 +92,12 @@ impl Processor {
         let span = job
             .as_ref()
             .map_or_else(|_| Span::none(), |job| self.span_of(job, message));
-        self.settle(job, message, lease).instrument(span).await
+        let settling = async {
+            let receive_count = message.receive_count;
+            tracing::debug!(receive_count, "begun");
+            self.settle(job, message, lease).await
+        };
+        settling.instrument(span).await
     }
 
     /// Names the job in its log lines, and returns its span in the trace of its request.
@@ -156,6 +161,7 @@ impl Processor {
             outcome: Some(reply),
             timings: Some(timings),
             instance_id: self.instance_id.clone(),
+            stem: job.subject.stem().to_owned(),
         };
         let replying = self.reply(&job.reply_queue, reply_size::encode(result));
         let span = trace::of_reply(&job.reply_queue);

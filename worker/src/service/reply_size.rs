@@ -10,11 +10,12 @@ use super::reply::failure;
 const SHORT_MESSAGE: usize = 120;
 
 /// What is left out of a reply that is too large, in this order. An ordinary reply has half of the size.
-const LEAST_FIRST: [fn(&mut RecognitionResult); 5] = [
+const LEAST_FIRST: [fn(&mut RecognitionResult); 6] = [
     |result| recognized(result, |it| it.candidates.clear()),
     |result| recognized(result, |it| it.landmarks.clear()),
     |result| recognized(result, |it| it.nearest_name.clear()),
     |result| recognized(result, |it| it.model.clear()),
+    |result| result.stem.clear(),
     |result| match &mut result.outcome {
         Some(Reply::Failure(failure)) => {
             failure.message = failure.message.chars().take(SHORT_MESSAGE).collect();
@@ -94,6 +95,7 @@ mod tests {
                 total_ms: number,
             }),
             instance_id: "i-0123456789abcdef0".to_owned(),
+            stem: "a file name of thirty characters".to_owned(),
         }
     }
 

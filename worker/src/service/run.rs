@@ -152,6 +152,12 @@ pub async fn run_with<R: RecognizePhotos>(
         let token = Token::read(args.fleet_token_file.as_deref(), FLEET_TOKEN_VARIABLE)?;
         attend(scalers, instance_id.clone(), token, notices, attending)
     };
+    let (status, told) = (link.status.subscribe(), shutdown.clone());
+    tokio::spawn(async move {
+        told.cancelled().await;
+        let state = status.borrow().state;
+        tracing::info!(busy = state == WorkerState::Busy, "told to end");
+    });
     let threads = args.inference_threads();
     let max_jobs = args.jobs.unwrap_or(threads).get();
     let booting = cordonable(

@@ -339,6 +339,24 @@ async fn a_worker_asked_to_stop_finishes_the_job_in_flight() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_told_to_end_while_it_waits_for_messages_hides_none() {
+    let bench = Bench::start().await;
+    let worker = bench.worker(&[]);
+    bench.submit("first.jpg", &photo("madonna")).await;
+    bench.reply().await;
+    bench.drained().await;
+    // It waits for messages again. The next one comes together with the order.
+    worker.shutdown.cancel();
+    bench.submit("next.jpg", &photo("madonna")).await;
+    worker.ended.await.unwrap().unwrap();
+    let counters = bench.requests.counters().await.unwrap();
+    assert_eq!(counters.in_flight, 0, "{counters:?}");
+    if counters.visible == 0 {
+        assert_eq!(name(&bench.reply().await), "madonna");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_without_a_gallery_says_how_to_make_one() {
     let bench = Bench::start().await;
     let worker = bench.worker(&["--gallery", "/nonexistent/gallery.safetensors"]);

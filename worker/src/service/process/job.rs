@@ -87,6 +87,14 @@ impl Subject {
         Ok(Self::Frame { keys, at_seconds })
     }
 
+    /// Returns the photo's file name without its last extension; nothing for a frame.
+    pub fn stem(&self) -> &str {
+        match self {
+            Self::Photo { file_name, .. } => file_name.stem(),
+            Self::Frame { .. } => "",
+        }
+    }
+
     /// Returns the key in the in-bucket.
     pub fn photo_key(&self) -> String {
         match self {

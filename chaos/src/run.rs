@@ -1,0 +1,486 @@
+//! One run: a stack, the load, the faults, and the account.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+use futures::StreamExt;
+use platform::aws::Aws;
+use platform::queue::{BATCH_LIMIT, Queue};
+use proto::v1::RecognitionJob;
+use serde::{Deserialize, Serialize};
+use tokio::sync::RwLock;
+use tokio::time::Instant;
+
+use crate::account::{Account, Holdings, account};
+use crate::inject::{Done, Injector};
+use crate::load::{Answer, Outcome, Photos, Sent, arrivals, number_of, send};
+use crate::logs::{self, Told};
+use crate::processes;
+use crate::schedule::{Planned, Rules, Service, schedule};
+use crate::stack::{Stack, StackOptions, WorkerProgram, http_client};
+
+/// How long jobs may take to end after the last fault: five receives, and then some.
+const SETTLE_WITHIN: Duration = Duration::from_secs(180);
+const POLL: Duration = Duration::from_millis(200);
+/// Calls at once while the cloud's holdings are read.
+const READS: usize = 32;
+/// Findings that are printed; the history has all.
+const MOST_PRINTED: usize = 10;
+
+/// A run's choices.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    pub stack: StackOptions,
+    pub engine: String,
+    pub photos: Photos,
+    pub seed: u64,
+    pub requests: u64,
+    /// Requests a second, on average.
+    pub rate: f64,
+    /// Mean time between two faults.
+    pub every: Duration,
+    pub only_kill: Option<Service>,
+    /// Folder for `report.json` and, of a run that fails, `history.json`.
+    pub output: PathBuf,
+}
+
+/// What `report.json` has.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    pub engine: String,
+    pub seed: u64,
+    pub wall_s: f64,
+    pub policy: String,
+    pub spot: bool,
+    pub rate: f64,
+    #[serde(flatten)]
+    pub account: Account,
+    /// Workers that had a job when the scaler's order ended them.
+    pub busy_workers_stopped: u64,
+    /// Jobs on the request queue that never ended.
+    pub left_on_the_queue: u64,
+    pub faults: BTreeMap<String, u64>,
+    /// Until the job of a killed worker began again, in seconds.
+    pub return_s: Quantiles,
+    /// From SIGTERM of a worker to its end.
+    pub termination_s: Quantiles,
+    /// From SIGKILL of front, gateway or scaler until it was ready again.
+    pub restart_s: Quantiles,
+    /// Of requests that were answered rightly.
+    pub latency_s: Quantiles,
+    /// Errors in the logs, by their text.
+    pub logged_errors: BTreeMap<String, u64>,
+    pub passed: bool,
+}
+
+/// A sample's size and quantiles, in seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Quantiles {
+    pub samples: usize,
+    pub p50: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+impl Quantiles {
+    /// Takes milliseconds.
+    #[must_use]
+    pub fn of(milliseconds: impl IntoIterator<Item = u64>) -> Self {
+        let mut values: Vec<_> = milliseconds.into_iter().collect();
+        values.sort_unstable();
+        let Some(last) = values.len().checked_sub(1) else {
+            return Self::default();
+        };
+        let at = |share: f64| values[(share * last as f64).ceil() as usize] as f64 / 1e3;
+        Self {
+            samples: values.len(),
+            p50: at(0.5),
+            p99: at(0.99),
+            max: at(1.0),
+        }
+    }
+}
+
+/// All that a failed run is replayed and understood by.
+#[derive(Debug, Serialize)]
+struct History<'a> {
+    seed: u64,
+    schedule: &'a [Planned],
+    done: &'a Done,
+    sent: &'a [Sent],
+    findings: &'a [String],
+}
+
+/// Runs it, and writes the report.
+///
+/// # Errors
+/// When the stack cannot be started, or its state cannot be read at the end.
+pub async fn run(options: &RunOptions) -> anyhow::Result<Report> {
+    let started = Instant::now();
+    let times = arrivals(options.seed, options.requests, options.rate);
+    let length = Duration::from_millis(times.last().copied().unwrap_or_default());
+    let spot = options.stack.spot;
+    let rules = Rules {
+        length,
+        every: options.every,
+        only_kill: options.only_kill,
+        spot,
+    };
+    let planned = schedule(options.seed, &rules);
+    println!(
+        "chaos: seed {}, {} requests in {:.0} s, {} faults, policy {}, {}",
+        options.seed,
+        times.len(),
+        length.as_secs_f64(),
+        planned.len(),
+        options.stack.policy,
+        if spot {
+            "spot instances"
+        } else {
+            "on-demand instances"
+        },
+    );
+    let stack = Stack::start(options.stack.clone()).await?;
+    let (url, key) = (stack.url(), stack.key.clone());
+    let stack = Arc::new(RwLock::new(stack));
+    let begun = Instant::now();
+    let injector = Injector::new(Arc::clone(&stack), begun);
+    let injecting = tokio::spawn(injector.run(planned.clone()));
+    let sent = send(&url, &key, &options.photos, &times, begun).await?;
+    let done = injecting.await??;
+    let stack = stack.read().await;
+    let left = settle(&stack).await?;
+    let told = logs::read(&stack.folder().join("cloud"))?;
+    let holdings = read_holdings(&stack, &sent, &told).await?;
+    let account = account(
+        &sent,
+        |number| options.photos.of(number).1,
+        &holdings,
+        &done.downtimes,
+    );
+    let report = report(options, &sent, account, &done, &told, left, started);
+    write(options, &report, &planned, &done, &sent)?;
+    Ok(report)
+}
+
+fn report(
+    options: &RunOptions,
+    sent: &[Sent],
+    account: Account,
+    done: &Done,
+    told: &Told,
+    left_on_the_queue: u64,
+    started: Instant,
+) -> Report {
+    let by_scaler = told.busy_at_the_end.iter();
+    let by_scaler =
+        by_scaler.filter(|it| !told.given_up.contains(*it) && !done.ended_by_us.contains(*it));
+    let busy_workers_stopped = by_scaler.count() as u64;
+    let returns = told.returns(&done.worker_kills);
+    let right = sent.iter().filter(|sent| sent.outcome == Outcome::Right);
+    let is_whole = left_on_the_queue == 0 && busy_workers_stopped == 0;
+    Report {
+        engine: options.engine.clone(),
+        seed: options.seed,
+        wall_s: started.elapsed().as_secs_f64(),
+        policy: options.stack.policy.clone(),
+        spot: options.stack.spot,
+        rate: options.rate,
+        passed: account.is_clean() && is_whole,
+        account,
+        busy_workers_stopped,
+        left_on_the_queue,
+        faults: done.faults.clone(),
+        return_s: Quantiles::of(
+            returns
+                .iter()
+                .map(|&ms| u64::try_from(ms).unwrap_or_default()),
+        ),
+        termination_s: Quantiles::of(done.terminations_ms.iter().copied()),
+        restart_s: Quantiles::of(done.restarts_ms.iter().copied()),
+        latency_s: Quantiles::of(right.map(|sent| sent.took_ms)),
+        logged_errors: told.errors.clone(),
+    }
+}
+
+/// Ends all faults, and waits until the request queue is empty. Returns how many messages it still has.
+async fn settle(stack: &Stack) -> anyhow::Result<u64> {
+    for service in [
+        Service::Worker,
+        Service::Front,
+        Service::Gateway,
+        Service::Scaler,
+        Service::Localcloud,
+    ] {
+        for process in stack.processes(service) {
+            process.signal(processes::CONTINUE);
+        }
+    }
+    let client = http_client();
+    client
+        .delete(format!("{}/_localcloud/faults", stack.cloud_url()))
+        .send()
+        .await?;
+    stack.until_ready().await?;
+    let queue = stack
+        .aws()
+        .await
+        .queue(&stack.names().request_queue())
+        .await?;
+    let give_up_at = Instant::now() + SETTLE_WITHIN;
+    loop {
+        let counters = queue.counters().await?;
+        let left = counters.visible + counters.in_flight;
+        if left == 0 || Instant::now() >= give_up_at {
+            return Ok(left);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+async fn read_holdings(stack: &Stack, sent: &[Sent], told: &Told) -> anyhow::Result<Holdings> {
+    let (aws, names) = (stack.aws().await, stack.names());
+    let photos = aws.objects(names.in_bucket()).keys().await?;
+    let photos = photos
+        .iter()
+        .filter_map(|key| number_of(key.split('.').next()?))
+        .collect();
+    let dead_letters = aws.queue(&names.dead_letter_queue()).await?;
+    Ok(Holdings {
+        photos,
+        results: read_results(&aws, &names.out_bucket()).await?,
+        dead_letters: read_dead_letters(&dead_letters).await?,
+        begun: told.begun(),
+        recovered: recover(stack, sent).await?,
+    })
+}
+
+async fn read_results(aws: &Aws, bucket: &str) -> anyhow::Result<HashMap<u64, Vec<String>>> {
+    let results = aws.objects(bucket);
+    let keys = results.keys().await?;
+    // A key derived from the name has a digest behind the stem.
+    let ours = keys.into_iter().filter(|key| !key.contains('/'));
+    let read = futures::stream::iter(ours.map(|key| {
+        let results = &results;
+        async move {
+            let body = results.get(&key).await?;
+            anyhow::Ok((key, String::from_utf8_lossy(&body).into_owned()))
+        }
+    }));
+    let mut read = read.buffer_unordered(READS);
+    let mut found: HashMap<u64, Vec<String>> = HashMap::new();
+    while let Some(result) = read.next().await {
+        let (key, text) = result?;
+        let (stem, name) = text
+            .split_once(':')
+            .with_context(|| format!("{key} has {text:?}"))?;
+        let number = number_of(stem).with_context(|| format!("{key} has {text:?}"))?;
+        found.entry(number).or_default().push(name.to_owned());
+    }
+    Ok(found)
+}
+
+async fn read_dead_letters(queue: &Queue) -> anyhow::Result<BTreeSet<u64>> {
+    let mut numbers = BTreeSet::new();
+    loop {
+        // A receive may return fewer than there are; the counters tell.
+        let hidden_for = Some(Duration::from_secs(600));
+        let letters = queue
+            .receive_hiding(BATCH_LIMIT, Duration::ZERO, hidden_for)
+            .await?;
+        if letters.is_empty() && queue.counters().await?.visible == 0 {
+            return Ok(numbers);
+        }
+        for letter in letters {
+            let job: RecognitionJob = proto::decode(&letter.body)?;
+            numbers.extend(job.object_key.split('.').next().and_then(number_of));
+        }
+    }
+}
+
+/// Asks for the results of the requests that ended with an error, as a client would.
+async fn recover(stack: &Stack, sent: &[Sent]) -> anyhow::Result<HashMap<u64, String>> {
+    let client = http_client();
+    let mut recovered = HashMap::new();
+    for request in sent {
+        let Outcome::Error { id, .. } = &request.outcome else {
+            continue;
+        };
+        let url = format!("{}/v1/results/{id}", stack.direct_url());
+        let response = client
+            .get(url)
+            .header("accept", "application/json")
+            .bearer_auth(&stack.key)
+            .send();
+        let response = response.await?;
+        if response.status().is_success() {
+            let answer: Answer = serde_json::from_slice(&response.bytes().await?)?;
+            ensure!(
+                number_of(&answer.stem) == Some(request.number),
+                "{id} has the result of {}",
+                answer.stem
+            );
+            recovered.insert(request.number, answer.name);
+        }
+    }
+    Ok(recovered)
+}
+
+fn write(
+    options: &RunOptions,
+    report: &Report,
+    schedule: &[Planned],
+    done: &Done,
+    sent: &[Sent],
+) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&options.output)?;
+    let mut shown = report.clone();
+    shown.account.findings.truncate(MOST_PRINTED);
+    std::fs::write(
+        options.output.join("report.json"),
+        serde_json::to_string_pretty(&shown)? + "\n",
+    )?;
+    if !report.passed {
+        let findings = &report.account.findings;
+        let history = History {
+            seed: options.seed,
+            schedule,
+            done,
+            sent,
+            findings,
+        };
+        std::fs::write(
+            options.output.join("history.json"),
+            serde_json::to_string(&history)?,
+        )?;
+    }
+    Ok(())
+}
+
+impl Report {
+    /// Prints what people look for first.
+    pub fn print(&self, output: &Path) {
+        let it = &self.account;
+        println!(
+            "requests {}: right {}, errors {} ({} with a result, {} served by /v1/results), dead letters {}",
+            it.requests,
+            it.right,
+            it.errors,
+            it.errors_with_result,
+            it.errors_recovered,
+            it.dead_lettered
+        );
+        println!(
+            "lost {}, wrong {}, twice {}, busy workers stopped {}, left on the queue {}",
+            it.lost, it.wrong, it.twice, self.busy_workers_stopped, self.left_on_the_queue
+        );
+        let errors: Vec<_> = it
+            .errors_by_code
+            .iter()
+            .map(|(code, count)| format!("{code} {count}"))
+            .collect();
+        println!("errors: {}", errors.join(", "));
+        let faults: Vec<_> = self
+            .faults
+            .iter()
+            .map(|(name, count)| format!("{name} {count}"))
+            .collect();
+        println!("faults: {}", faults.join(", "));
+        for (what, of) in [
+            ("a killed worker's job began again", &self.return_s),
+            ("a worker ended after SIGTERM", &self.termination_s),
+            ("a killed service was ready again", &self.restart_s),
+            ("an answer", &self.latency_s),
+        ] {
+            println!(
+                "{what}: p50 {:.2} s, p99 {:.2} s, at most {:.2} s ({})",
+                of.p50, of.p99, of.max, of.samples
+            );
+        }
+        for finding in it.findings.iter().take(MOST_PRINTED) {
+            println!("{finding}");
+        }
+        let verdict = if self.passed { "PASS" } else { "FAIL" };
+        println!(
+            "{verdict} with seed {}; {}",
+            self.seed,
+            output.join("report.json").display()
+        );
+    }
+}
+
+/// Returns photos with the names that the worker gives them offline.
+///
+/// # Errors
+/// When the program fails, or names too few.
+pub fn real_photos(bin: &Path, folder: &Path, worker: &WorkerProgram) -> anyhow::Result<Photos> {
+    let WorkerProgram::Real {
+        engine,
+        models,
+        gallery,
+    } = worker
+    else {
+        anyhow::bail!("the light recognizer has its own photos");
+    };
+    let mut files = Vec::new();
+    for person in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let person = person?.path();
+        if person.is_dir() {
+            files.extend(std::fs::read_dir(person)?.filter_map(|file| Some(file.ok()?.path())));
+        }
+    }
+    files.sort();
+    let mut command = std::process::Command::new(bin.join("worker"));
+    command
+        .arg("recognize")
+        .args(["--engine", engine])
+        .arg("--models")
+        .arg(models);
+    let output = command
+        .arg("--gallery")
+        .arg(gallery)
+        .args(&files)
+        .output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let names = text
+        .lines()
+        .filter_map(|line| line.split_whitespace().next()?.split_once(':'));
+    let names: HashMap<_, _> = names.collect();
+    let mut photos = Vec::new();
+    for file in files {
+        let stem = file
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if let Some(&name) = names.get(stem.as_str()) {
+            photos.push((Bytes::from(std::fs::read(&file)?), name.to_owned()));
+        }
+    }
+    ensure!(
+        photos.len() >= 10,
+        "the worker named {} photos of {}",
+        photos.len(),
+        folder.display()
+    );
+    Ok(Photos::Real(photos.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_the_sample() {
+        assert_eq!(Quantiles::of([]), Quantiles::default());
+        let of = Quantiles::of((0..=100).map(|second| second * 1_000));
+        assert_eq!(
+            (of.samples, of.p50, of.p99, of.max),
+            (101, 50.0, 99.0, 100.0)
+        );
+    }
+}

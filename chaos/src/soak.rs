@@ -1,0 +1,563 @@
+//! `make soak`: steady mixed load for half an hour, and what each process holds meanwhile.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use report::chart::{Axis, Chart, Color, Series, Shape};
+use reqwest::multipart::{Form, Part};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::load::{Outcome, Photos, Sent, send};
+use crate::processes::Usage;
+use crate::run::Quantiles;
+use crate::schedule::Service;
+use crate::stack::{Stack, StackOptions, http_client};
+
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+/// Of the samples from the end, the share that the slopes are fitted to.
+const FITTED: f64 = 2.0 / 3.0;
+/// Growth over the fitted time that counts as noise: this many standard deviations of the samples around the line, and the pages
+/// that an allocator takes at a time.
+const NOISE_DEVIATIONS: f64 = 3.0;
+const NOISE_BYTES: f64 = 1024.0 * 1024.0;
+const BAD_INPUT_EVERY: Duration = Duration::from_millis(500);
+const CLIP_EVERY: Duration = Duration::from_secs(30);
+const CLIP_SECONDS: &str = "4";
+const MEBIBYTE: f64 = 1024.0 * 1024.0;
+
+/// A soak's choices.
+#[derive(Debug, Clone)]
+pub struct SoakOptions {
+    pub stack: StackOptions,
+    pub engine: String,
+    pub photos: Photos,
+    /// Requests a second.
+    pub rate: f64,
+    pub length: Duration,
+    /// Folder for `report.json` and the charts.
+    pub output: PathBuf,
+}
+
+/// What `report.json` has.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    pub engine: String,
+    pub wall_s: f64,
+    pub rate: f64,
+    pub requests: u64,
+    pub right: u64,
+    pub failed: u64,
+    pub bad_inputs_refused: u64,
+    pub clips_done: u64,
+    pub latency_s: Quantiles,
+    pub processes: BTreeMap<String, Trend>,
+    /// Most messages on each queue at once.
+    pub deepest_queues: BTreeMap<String, u64>,
+    pub disk_bytes_at_the_end: u64,
+    pub passed: bool,
+}
+
+/// What the processes of a service held, each on average.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Trend {
+    pub most_processes: u64,
+    pub resident_mib_first: f64,
+    pub resident_mib_last: f64,
+    pub resident_mib_most: f64,
+    /// Of the straight line through the last two thirds of the samples.
+    pub slope_kib_per_minute: f64,
+    /// Along that line, over its time.
+    pub growth_mib: f64,
+    /// Growth that counts as noise.
+    pub noise_mib: f64,
+    pub is_flat: bool,
+    pub threads_most: u64,
+    pub descriptors_first: u64,
+    pub descriptors_last: u64,
+    pub descriptors_most: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Sample {
+    at: f64,
+    processes: u64,
+    usage: Usage,
+}
+
+#[derive(Debug, Default)]
+struct Samples {
+    services: BTreeMap<&'static str, Vec<Sample>>,
+    queues: BTreeMap<String, Vec<(f64, f64)>>,
+    disk: Vec<(f64, f64)>,
+}
+
+const SERVICES: [(&str, Service); 6] = [
+    ("front", Service::Front),
+    ("gateway", Service::Gateway),
+    ("localcloud", Service::Localcloud),
+    ("redis", Service::Redis),
+    ("scaler", Service::Scaler),
+    ("worker", Service::Worker),
+];
+
+/// Runs it, and writes report and charts.
+///
+/// # Errors
+/// When the stack cannot be started, or a file cannot be written.
+pub async fn soak(options: &SoakOptions) -> anyhow::Result<Report> {
+    std::fs::create_dir_all(&options.output)?;
+    let stack = Arc::new(Stack::start(options.stack.clone()).await?);
+    let interval_ms = 1e3 / options.rate;
+    let requests = (options.length.as_secs_f64() * options.rate) as u64;
+    let times: Vec<_> = (0..requests)
+        .map(|number| (number as f64 * interval_ms) as u64)
+        .collect();
+    println!(
+        "soak: {requests} requests in {:.0} s",
+        options.length.as_secs_f64()
+    );
+    let begun = Instant::now();
+    let over = Arc::new(AtomicBool::new(false));
+    let sampling = tokio::spawn(sample(Arc::clone(&stack), begun, Arc::clone(&over)));
+    let refused = tokio::spawn(send_bad_inputs(Arc::clone(&stack), Arc::clone(&over)));
+    let clip = make_clip(options)?;
+    let clips = tokio::spawn(send_clips(Arc::clone(&stack), clip, Arc::clone(&over)));
+    let sent = send(&stack.url(), &stack.key, &options.photos, &times, begun).await?;
+    over.store(true, Ordering::Relaxed);
+    let (samples, refused, clips) = (sampling.await??, refused.await?, clips.await?);
+    let report = report(options, &sent, &samples, (refused, clips), begun.elapsed());
+    let text = serde_json::to_string_pretty(&report)? + "\n";
+    std::fs::write(options.output.join("report.json"), text)?;
+    draw(&samples, &options.output)?;
+    Ok(report)
+}
+
+async fn sample(
+    stack: Arc<Stack>,
+    begun: Instant,
+    over: Arc<AtomicBool>,
+) -> anyhow::Result<Samples> {
+    let (aws, names) = (stack.aws().await, stack.names());
+    let mut samples = Samples::default();
+    let queue_names = [
+        names.request_queue(),
+        names.reply_queue(),
+        names.dead_letter_queue(),
+    ];
+    let mut queues = Vec::new();
+    for name in queue_names {
+        queues.push(aws.queue(&name).await?);
+    }
+    let mut ticks = tokio::time::interval(SAMPLE_EVERY);
+    while !over.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        let at = begun.elapsed().as_secs_f64();
+        for (name, service) in SERVICES {
+            let usages: Vec<_> = stack
+                .processes(service)
+                .iter()
+                .filter_map(|it| it.usage())
+                .collect();
+            if let Some(sample) = mean(at, &usages) {
+                samples.services.entry(name).or_default().push(sample);
+            }
+        }
+        for queue in &queues {
+            let counters = queue.counters().await?;
+            let depth = (counters.visible + counters.in_flight) as f64;
+            samples
+                .queues
+                .entry(queue.name().to_owned())
+                .or_default()
+                .push((at, depth));
+        }
+        samples.disk.push((at, bytes_in(stack.folder()) as f64));
+    }
+    Ok(samples)
+}
+
+fn mean(at: f64, usages: &[Usage]) -> Option<Sample> {
+    let processes = usages.len() as u64;
+    let mean = |of: fn(&Usage) -> u64| usages.iter().map(of).sum::<u64>().checked_div(processes);
+    Some(Sample {
+        at,
+        processes,
+        usage: Usage {
+            resident_bytes: mean(|it| it.resident_bytes)?,
+            threads: mean(|it| it.threads)?,
+            descriptors: mean(|it| it.descriptors)?,
+        },
+    })
+}
+
+fn bytes_in(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(of) if of.is_dir() => bytes_in(&entry.path()),
+        Ok(of) => of.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
+/// Posts what is no photo. Returns how many were refused as such.
+async fn send_bad_inputs(stack: Arc<Stack>, over: Arc<AtomicBool>) -> u64 {
+    let (client, refused) = (http_client(), AtomicU64::new(0));
+    let mut ticks = tokio::time::interval(BAD_INPUT_EVERY);
+    while !over.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        let part = Part::bytes(b"this is text".as_slice()).file_name("text.png");
+        let form = Form::new().part("inputFile", part);
+        let request = client
+            .post(stack.direct_url())
+            .bearer_auth(&stack.key)
+            .multipart(form);
+        let status = request
+            .send()
+            .await
+            .map(|response| response.status().as_u16());
+        if status.is_ok_and(|status| status == 415) {
+            refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    refused.into_inner()
+}
+
+/// Makes a clip of one of the photos. The light recognizer takes none.
+fn make_clip(options: &SoakOptions) -> anyhow::Result<Option<PathBuf>> {
+    let Photos::Real(photos) = &options.photos else {
+        return Ok(None);
+    };
+    let (photo, clip) = (
+        options.output.join("still.jpg"),
+        options.output.join("clip.mp4"),
+    );
+    std::fs::write(&photo, &photos[0].0)?;
+    let mut command = Command::new("ffmpeg");
+    command
+        .args(["-y", "-loglevel", "error", "-loop", "1", "-i"])
+        .arg(&photo);
+    command
+        .args([
+            "-t",
+            CLIP_SECONDS,
+            "-vf",
+            "scale=320:-2",
+            "-r",
+            "10",
+            "-pix_fmt",
+            "yuv420p",
+        ])
+        .arg(&clip);
+    let status = command.status().context("cannot start ffmpeg")?;
+    ensure!(status.success(), "ffmpeg could not make a clip");
+    Ok(Some(clip))
+}
+
+/// Posts a clip now and then, and returns how many were done.
+async fn send_clips(stack: Arc<Stack>, clip: Option<PathBuf>, over: Arc<AtomicBool>) -> u64 {
+    let Some(clip) = clip.and_then(|file| std::fs::read(file).ok()) else {
+        return 0;
+    };
+    let (client, mut done) = (http_client(), 0);
+    let mut ticks = tokio::time::interval(CLIP_EVERY);
+    while !over.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        let part = Part::bytes(clip.clone()).file_name("clip.mp4");
+        let form = Form::new().part("inputFile", part);
+        let url = format!("{}/v1/videos", stack.direct_url());
+        let posted = client
+            .post(&url)
+            .bearer_auth(&stack.key)
+            .multipart(form)
+            .send()
+            .await;
+        let Some(id) = field(posted, "id").await else {
+            continue;
+        };
+        while !over.load(Ordering::Relaxed) {
+            tokio::time::sleep(SAMPLE_EVERY).await;
+            let found = client
+                .get(format!("{url}/{id}"))
+                .bearer_auth(&stack.key)
+                .send()
+                .await;
+            let state = field(found, "state").await.unwrap_or_default();
+            if state != "splitting" && state != "recognizing" {
+                done += u64::from(state == "done");
+                break;
+            }
+        }
+    }
+    done
+}
+
+async fn field(response: reqwest::Result<reqwest::Response>, name: &str) -> Option<String> {
+    let body = response.ok()?.bytes().await.ok()?;
+    let body: serde_json::Value = serde_json::from_slice(&body).ok()?;
+    body[name].as_str().map(str::to_owned)
+}
+
+fn report(
+    options: &SoakOptions,
+    sent: &[Sent],
+    samples: &Samples,
+    (bad_inputs_refused, clips_done): (u64, u64),
+    wall: Duration,
+) -> Report {
+    let right: Vec<_> = sent
+        .iter()
+        .filter(|it| it.outcome == Outcome::Right)
+        .collect();
+    let trends = samples.services.iter();
+    let processes: BTreeMap<_, _> = trends
+        .map(|(name, of)| ((*name).to_owned(), trend(of)))
+        .collect();
+    let deepest = samples.queues.iter().map(|(name, of)| {
+        let depth = of.iter().map(|point| point.1).fold(0.0, f64::max);
+        (name.clone(), depth as u64)
+    });
+    let failed = (sent.len() - right.len()) as u64;
+    Report {
+        engine: options.engine.clone(),
+        wall_s: wall.as_secs_f64(),
+        rate: options.rate,
+        requests: sent.len() as u64,
+        right: right.len() as u64,
+        failed,
+        bad_inputs_refused,
+        clips_done,
+        latency_s: Quantiles::of(right.iter().map(|sent| sent.took_ms)),
+        deepest_queues: deepest.collect(),
+        disk_bytes_at_the_end: samples.disk.last().map_or(0, |point| point.1 as u64),
+        passed: failed == 0 && processes.values().all(|trend| trend.is_flat),
+        processes,
+    }
+}
+
+fn trend(samples: &[Sample]) -> Trend {
+    let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
+        return Trend::default();
+    };
+    let begin = samples.len() - (samples.len() as f64 * FITTED) as usize;
+    let fitted: Vec<_> = samples[begin..]
+        .iter()
+        .map(|it| (it.at, it.usage.resident_bytes as f64))
+        .collect();
+    let (slope, deviation) = line(&fitted);
+    let time = fitted
+        .last()
+        .zip(fitted.first())
+        .map_or(0.0, |(last, first)| last.0 - first.0);
+    let (growth, noise) = (slope * time, NOISE_DEVIATIONS * deviation + NOISE_BYTES);
+    let most = |of: fn(&Sample) -> u64| samples.iter().map(of).max().unwrap_or_default();
+    let mebibytes = |sample: &Sample| sample.usage.resident_bytes as f64 / MEBIBYTE;
+    Trend {
+        most_processes: most(|it| it.processes),
+        resident_mib_first: mebibytes(first),
+        resident_mib_last: mebibytes(last),
+        resident_mib_most: most(|it| it.usage.resident_bytes) as f64 / MEBIBYTE,
+        slope_kib_per_minute: slope * 60.0 / 1024.0,
+        growth_mib: growth / MEBIBYTE,
+        noise_mib: noise / MEBIBYTE,
+        is_flat: growth <= noise,
+        threads_most: most(|it| it.usage.threads),
+        descriptors_first: first.usage.descriptors,
+        descriptors_last: last.usage.descriptors,
+        descriptors_most: most(|it| it.usage.descriptors),
+    }
+}
+
+/// Returns the slope of the least-squares line, and the standard deviation of the points around it.
+fn line(points: &[(f64, f64)]) -> (f64, f64) {
+    let count = points.len() as f64;
+    if count < 2.0 {
+        return (0.0, 0.0);
+    }
+    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
+    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
+    let covariance: f64 = points
+        .iter()
+        .map(|point| (point.0 - x) * (point.1 - y))
+        .sum();
+    let variance: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
+    let slope = if variance > 0.0 {
+        covariance / variance
+    } else {
+        0.0
+    };
+    let squares = points
+        .iter()
+        .map(|point| (point.1 - y - slope * (point.0 - x)).powi(2));
+    (slope, (squares.sum::<f64>() / count).sqrt())
+}
+
+fn draw(samples: &Samples, folder: &Path) -> std::io::Result<()> {
+    let of_services = |value: fn(&Sample) -> f64| {
+        let lines = samples.services.iter().map(|(name, of)| {
+            (
+                (*name).to_owned(),
+                of.iter().map(|sample| (sample.at, value(sample))).collect(),
+            )
+        });
+        lines.collect::<Vec<_>>()
+    };
+    let chart = |title: &str,
+                 caption: &str,
+                 axis: (&str, &'static str),
+                 lines: Vec<(String, Vec<(f64, f64)>)>| {
+        let colors = [
+            Color::Blue,
+            Color::Red,
+            Color::Green,
+            Color::Purple,
+            Color::Orange,
+            Color::Sky,
+        ];
+        let series = lines
+            .into_iter()
+            .zip(colors)
+            .map(|((name, points), color)| Series {
+                name,
+                points,
+                shape: Shape::Line,
+                color,
+                ..Series::default()
+            });
+        let named = |name: &str, unit| Axis {
+            name: name.to_owned(),
+            unit,
+            ..Axis::default()
+        };
+        Chart {
+            title: title.to_owned(),
+            caption: caption.to_owned(),
+            x: named("Time", "s"),
+            left: named(axis.0, axis.1),
+            series: series.collect(),
+            ..Chart::default()
+        }
+    };
+    let each = "Of several workers, the mean.";
+    let charts = [
+        (
+            "memory",
+            chart(
+                "Resident memory",
+                each,
+                ("Memory", "MiB"),
+                of_services(|it| it.usage.resident_bytes as f64 / MEBIBYTE),
+            ),
+        ),
+        (
+            "descriptors",
+            chart(
+                "Open file descriptors",
+                each,
+                ("Descriptors", ""),
+                of_services(|it| it.usage.descriptors as f64),
+            ),
+        ),
+        (
+            "threads",
+            chart(
+                "Threads",
+                each,
+                ("Threads", ""),
+                of_services(|it| it.usage.threads as f64),
+            ),
+        ),
+        (
+            "queues",
+            chart(
+                "Messages on the queues",
+                "Waiting and in work.",
+                ("Messages", ""),
+                samples.queues.clone().into_iter().collect(),
+            ),
+        ),
+        (
+            "disk",
+            chart(
+                "Disk",
+                "Photos, results and logs of the local cloud stay.",
+                ("Bytes", ""),
+                vec![("all files".to_owned(), samples.disk.clone())],
+            ),
+        ),
+    ];
+    for (name, chart) in charts {
+        std::fs::write(folder.join(format!("{name}.svg")), chart.svg())?;
+    }
+    Ok(())
+}
+
+impl Report {
+    /// Prints what people look for first.
+    pub fn print(&self, output: &Path) {
+        println!(
+            "requests {}: right {}, failed {}; bad inputs refused {}, clips done {}; p50 {:.3} s, p99 {:.3} s",
+            self.requests,
+            self.right,
+            self.failed,
+            self.bad_inputs_refused,
+            self.clips_done,
+            self.latency_s.p50,
+            self.latency_s.p99
+        );
+        for (name, of) in &self.processes {
+            println!(
+                "{name:10} {:6.1} MiB at the end, {:+.2} MiB in the last two thirds (noise {:.2}){}; descriptors {} to {}, threads at most {}",
+                of.resident_mib_last,
+                of.growth_mib,
+                of.noise_mib,
+                if of.is_flat { "" } else { ": GROWS" },
+                of.descriptors_first,
+                of.descriptors_last,
+                of.threads_most
+            );
+        }
+        let verdict = if self.passed { "PASS" } else { "FAIL" };
+        println!("{verdict}; report and charts are in {}", output.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(resident: impl Fn(f64) -> f64) -> Vec<Sample> {
+        let of = |second: u32| {
+            let at = f64::from(second);
+            let usage = Usage {
+                resident_bytes: resident(at) as u64,
+                ..Usage::default()
+            };
+            Sample {
+                at,
+                processes: 1,
+                usage,
+            }
+        };
+        (0..1_800).map(of).collect()
+    }
+
+    #[test]
+    fn a_leak_shows_and_a_start_that_settles_does_not() {
+        let base = 50.0 * MEBIBYTE;
+        // It takes memory in the first third only.
+        assert!(trend(&samples(|at| base + at.min(500.0) * 20_000.0)).is_flat);
+        // Up and down by 5 MiB.
+        assert!(trend(&samples(|at| base + (at % 60.0) / 12.0 * MEBIBYTE)).is_flat);
+        // A hundred bytes for each of 20 requests a second.
+        let leak = trend(&samples(|at| base + at * 2_000.0));
+        assert!(!leak.is_flat, "{leak:?}");
+        assert!((leak.slope_kib_per_minute - 117.2).abs() < 1.0, "{leak:?}");
+    }
+}
