@@ -31,7 +31,10 @@ pub struct Sent {
 impl Photos {
     pub fn new(seed: u64, count: usize) -> Self {
         let request = |number| {
-            let (name, photo) = (format!("{seed}-{number}"), light::photo(seed, number as u64));
+            let (name, photo) = (
+                format!("{seed}-{number}"),
+                light::photo(seed, number as u64),
+            );
             let answer = format!("{name}:{}", light::name_of(&photo));
             (encode(&name, &photo), answer)
         };
@@ -42,8 +45,7 @@ impl Photos {
     }
 
     fn next(&self) -> Option<&(Vec<u8>, String)> {
-        self.requests
-            .get(self.next.fetch_add(1, Ordering::Relaxed))
+        self.requests.get(self.next.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -172,9 +174,11 @@ pub async fn exchange(
         let text = str::from_utf8(&buffer[..received])?;
         ensure!(read > 0, "the gateway closed the connection after {text:?}");
         if is_whole(text) {
-            let is_right =
-                text.starts_with("HTTP/1.1 200 ") && text.trim_end().ends_with(answer);
-            ensure!(is_right, "expected {answer:?}, the gateway responded: {text}");
+            let is_right = text.starts_with("HTTP/1.1 200 ") && text.trim_end().ends_with(answer);
+            ensure!(
+                is_right,
+                "expected {answer:?}, the gateway responded: {text}"
+            );
             return Ok(began.elapsed());
         }
     }

@@ -72,7 +72,11 @@ async fn main() -> anyhow::Result<()> {
         let seed = round as u64 * 2;
         let count = (args.seconds * MOST_A_SECOND) as usize;
         let photos = Photos::new(seed, count);
-        let closed = run(&stack, load::closed_loop(gateway, photos, args.clients, time)).await?;
+        let closed = run(
+            &stack,
+            load::closed_loop(gateway, photos, args.clients, time),
+        )
+        .await?;
         let photos = Photos::new(seed + 1, args.requests);
         let open = run(&stack, load::open_loop(gateway, photos, args.rate)).await?;
         let floor = floor::measure(&stack, args.hops).await?;

@@ -113,7 +113,12 @@ pub fn print(args: &Args, saturated: &Run, at_rate: &Run, floor: &Floor) {
         "{} workers of {} jobs, {} clients; medians of {} rounds of {} s\n",
         args.workers, args.jobs, args.clients, args.rounds, args.seconds
     );
-    println!("{:32}{:>12}{:>16}", "", "saturated", format!("{} a second", args.rate));
+    println!(
+        "{:32}{:>12}{:>16}",
+        "",
+        "saturated",
+        format!("{} a second", args.rate)
+    );
     let row = |name: &str, of: &dyn Fn(&Run) -> f64| {
         println!("{name:32}{:>12.2}{:>16.2}", of(saturated), of(at_rate));
     };
@@ -128,9 +133,17 @@ pub fn print(args: &Args, saturated: &Run, at_rate: &Run, floor: &Floor) {
     }
     row("dollars a million", &|run| run.dollars_a_million);
 
-    println!("\n{:24}{:>12}{:>14}{:>14}", "floor, us", "time", "client CPU", "server CPU");
+    println!(
+        "\n{:24}{:>12}{:>14}{:>14}",
+        "floor, us", "time", "client CPU", "server CPU"
+    );
     for hop in &floor.hops {
-        let Hop { name, microseconds, client_cpu, server_cpu } = hop;
+        let Hop {
+            name,
+            microseconds,
+            client_cpu,
+            server_cpu,
+        } = hop;
         println!("{name:24}{microseconds:>12.0}{client_cpu:>14.0}{server_cpu:>14.0}");
     }
     println!(
@@ -153,10 +166,25 @@ pub fn print(args: &Args, saturated: &Run, at_rate: &Run, floor: &Floor) {
         cores * 1e6 / floor_sum,
         cores * 1e6 / sum
     );
-    verdict("requests/s", saturated.rate, LEAST_RATE, saturated.rate >= LEAST_RATE);
-    verdict("p99, ms", at_rate.p99_ms, MOST_P99_MS, at_rate.p99_ms <= MOST_P99_MS);
+    verdict(
+        "requests/s",
+        saturated.rate,
+        LEAST_RATE,
+        saturated.rate >= LEAST_RATE,
+    );
+    verdict(
+        "p99, ms",
+        at_rate.p99_ms,
+        MOST_P99_MS,
+        at_rate.p99_ms <= MOST_P99_MS,
+    );
     let calls = saturated.all_calls();
-    verdict("calls a recognition", calls, MOST_CALLS, calls <= MOST_CALLS);
+    verdict(
+        "calls a recognition",
+        calls,
+        MOST_CALLS,
+        calls <= MOST_CALLS,
+    );
 }
 
 fn print_cpu(part: &str, floor: f64, saturated: f64, at_rate: f64) {

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use platform::aws::LONGEST_POLL;
 use platform::backoff::Backoff;
-use platform::queue::{BATCH_LIMIT, Message, Queue, QueueError};
+use platform::queue::{BATCH_LIMIT, Batcher, Message, Queue, Wait};
 use proto::JobId;
 use proto::v1::RecognitionResult;
 use tokio::sync::Semaphore;
@@ -14,9 +14,13 @@ use super::registry::{RequestRegistry, reply_of};
 use super::videos::FrameQueue;
 use crate::metric;
 
-/// Delete calls under way at once. Replies beyond them stay undeleted, so that no client waits for a delete.
-const DELETES: usize = 32;
-const DELETE_ATTEMPTS: u32 = 4;
+/// How long a reply that was delivered waits for others to be deleted with it.
+const DELETE_WAIT: Duration = Duration::from_millis(50);
+/// Deletes that wait. Replies beyond them stay undeleted, so that no client waits for a delete. One that is received again
+/// is dropped.
+const DELETES: usize = 4000;
+/// Pause after several replies at once: more are about to come, and one call receives them together.
+const GATHERING: Duration = Duration::from_millis(2);
 const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// Receives replies, delivers them to the requests that wait, and deletes them.
@@ -25,24 +29,30 @@ pub struct ReplyReceiver {
     queue: Queue,
     registry: Arc<RequestRegistry>,
     frames: Arc<FrameQueue>,
-    deletes: Arc<Semaphore>,
+    deletes: Batcher,
+    /// Receive calls at once besides the one that waits.
+    helpers: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
 impl ReplyReceiver {
-    /// Deletes run in `tasks`.
+    /// At most `calls` receive calls are in flight at once. They and the deletes run in `tasks`.
     #[must_use]
     pub fn new(
         queue: Queue,
         registry: Arc<RequestRegistry>,
         frames: Arc<FrameQueue>,
+        calls: usize,
         tasks: TaskTracker,
     ) -> Self {
+        let (deletes, deleting) = Batcher::deletes(queue.clone(), DELETE_WAIT, DELETES);
+        tasks.spawn(deleting);
         Self {
             queue,
             registry,
             frames,
-            deletes: Arc::new(Semaphore::new(DELETES)),
+            deletes,
+            helpers: Arc::new(Semaphore::new(calls.saturating_sub(1))),
             tasks,
         }
     }
@@ -53,43 +63,59 @@ impl ReplyReceiver {
         let mut backoff = RETRY;
         loop {
             let received = self.queue.receive(BATCH_LIMIT, LONGEST_POLL);
-            match stop.run_until_cancelled(received).await {
+            let pause = match stop.run_until_cancelled(received).await {
                 None => return,
                 Some(Ok(messages)) => {
                     backoff.reset();
+                    let count = messages.len();
                     self.process(messages);
+                    match count {
+                        0 | 1 => continue,
+                        BATCH_LIMIT => {
+                            self.spawn_helper();
+                            continue;
+                        }
+                        _ => GATHERING,
+                    }
                 }
                 Some(Err(error)) => {
                     let pause = backoff.next_pause();
                     tracing::warn!(%error, ?pause, "replies cannot be received");
-                    let paused = stop.run_until_cancelled(tokio::time::sleep(pause));
-                    if paused.await.is_none() {
-                        return;
-                    }
+                    pause
                 }
+            };
+            let paused = stop.run_until_cancelled(tokio::time::sleep(pause));
+            if paused.await.is_none() {
+                return;
             }
         }
     }
 
-    fn process(&self, messages: Vec<Message>) {
-        if messages.is_empty() {
-            return;
-        }
-        for message in &messages {
-            self.deliver(&message.body);
-        }
-        let handles = messages
-            .into_iter()
-            .map(|message| message.receipt_handle)
-            .collect();
-        let Ok(permit) = Arc::clone(&self.deletes).try_acquire_owned() else {
+    /// Receives beside the call that waits, for as long as calls come back full. One that always waited would halve the
+    /// replies of each call.
+    fn spawn_helper(&self) {
+        let Ok(permit) = Arc::clone(&self.helpers).try_acquire_owned() else {
             return;
         };
-        let queue = self.queue.clone();
+        let receiver = self.clone();
         self.tasks.spawn(async move {
-            delete(&queue, handles).await;
+            let mut is_full = true;
+            while is_full {
+                let received = receiver.queue.receive(BATCH_LIMIT, Duration::ZERO).await;
+                // The receiver that waits sees the same error, and logs it.
+                let messages = received.unwrap_or_default();
+                is_full = messages.len() == BATCH_LIMIT;
+                receiver.process(messages);
+            }
             drop(permit);
         });
+    }
+
+    fn process(&self, messages: Vec<Message>) {
+        for message in messages {
+            self.deliver(&message.body);
+            self.deletes.post(message.receipt_handle, Wait::ForOthers);
+        }
     }
 
     fn deliver(&self, body: &str) {
@@ -119,17 +145,5 @@ impl ReplyReceiver {
                 tracing::warn!(error, "dropped an undecodable message on the reply queue");
             }
         }
-    }
-}
-
-/// Gives up after some attempts: a reply that is received again is dropped.
-async fn delete(queue: &Queue, handles: Vec<String>) {
-    let mut backoff = RETRY;
-    for attempt in 1..=DELETE_ATTEMPTS {
-        match queue.delete_batch(handles.clone()).await {
-            Ok(()) | Err(QueueError::NotFound(_)) => return,
-            Err(error) => tracing::warn!(%error, attempt, "replies cannot be deleted"),
-        }
-        tokio::time::sleep(backoff.next_pause()).await;
     }
 }
