@@ -217,8 +217,10 @@ async fn make_call(queue: Queue, action: Action, mut entries: Vec<Entry>) {
             if result.is_err() && !last {
                 refused.push(entry);
             } else {
-                // The caller may have given up.
-                let _ = entry.done.send(result);
+                // Without a caller that waits, only the log tells.
+                if let Err(Err(error)) = entry.done.send(result) {
+                    tracing::warn!(%error, "a call for several messages failed");
+                }
             }
         }
         if refused.is_empty() {
