@@ -1,5 +1,7 @@
 //! Deletes the messages of jobs that were replied to, several with one call.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use platform::queue::{Batcher, Queue, Wait};
@@ -26,6 +28,8 @@ pub struct Settled {
 #[derive(Debug)]
 pub struct Deletes {
     batcher: Batcher,
+    /// Whether no message waits for others.
+    is_hurried: Arc<AtomicBool>,
     in_flight: JoinSet<()>,
 }
 
@@ -35,20 +39,25 @@ impl Deletes {
         tokio::spawn(making_calls);
         Self {
             batcher,
+            is_hurried: Arc::default(),
             in_flight: JoinSet::new(),
         }
     }
 
     pub fn add(&mut self, settled: Settled) {
-        let batcher = self.batcher.clone();
+        let (batcher, is_hurried) = (self.batcher.clone(), Arc::clone(&self.is_hurried));
         let Settled {
             receipt_handle,
             lease,
             span,
         } = settled;
         let deleting = async move {
+            let wait = match is_hurried.load(Ordering::Relaxed) {
+                true => Wait::No,
+                false => Wait::ForOthers,
+            };
             // If the message stays, it is processed again, and front drops the second reply.
-            if let Err(error) = batcher.put(receipt_handle, Wait::ForOthers).await {
+            if let Err(error) = batcher.put(receipt_handle, wait).await {
                 tracing::warn!(%error, "cannot delete a message");
             }
             drop(lease);
@@ -64,9 +73,10 @@ impl Deletes {
         self.in_flight.is_empty()
     }
 
-    /// Deletes all without waiting for further ones.
-    pub fn flush(&self) {
-        if !self.is_empty() {
+    /// Sets whether messages are deleted at once, also those that wait, or wait for others.
+    pub fn hurry(&self, is_hurried: bool) {
+        self.is_hurried.store(is_hurried, Ordering::Relaxed);
+        if is_hurried && !self.is_empty() {
             self.batcher.flush();
         }
     }
@@ -76,3 +86,6 @@ impl Deletes {
         self.in_flight.join_next().await.map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests;

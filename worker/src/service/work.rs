@@ -95,9 +95,7 @@ impl Worker {
             if is_ending && self.activities.is_empty() && self.deletes.is_empty() {
                 break;
             }
-            if is_ending || self.control.is_cordoned() {
-                self.deletes.flush();
-            }
+            self.deletes.hurry(is_ending || self.control.is_cordoned());
             if !is_ending && !self.control.is_cordoned() && self.outage.pause_ends.is_none() {
                 self.receive();
             }
