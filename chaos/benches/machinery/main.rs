@@ -11,7 +11,7 @@ mod report;
 mod stack;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -53,6 +53,9 @@ pub struct Args {
     /// Measurements of each hop of the floor
     #[arg(long, default_value_t = 500)]
     hops: usize,
+    /// Folder with the programs localcloud, front, gateway and worker-light; absent: that of this build
+    #[arg(long, value_name = "FOLDER")]
+    programs: Option<PathBuf>,
     /// Set by cargo
     #[arg(long, hide = true)]
     bench: bool,
@@ -64,7 +67,7 @@ const MOST_A_SECOND: f64 = 6000.0;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let stack = Stack::start(args.workers, args.jobs, args.light_time).await?;
+    let stack = Stack::start(&args).await?;
     let gateway = stack.gateway_address;
     let time = Duration::from_secs_f64(args.seconds);
     let (mut saturated, mut at_rate, mut floors) = (Vec::new(), Vec::new(), Vec::new());

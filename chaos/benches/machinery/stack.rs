@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::Context;
 use platform::aws::{Aws, AwsArgs};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
+
+use crate::Args;
 
 pub const PREFIX: &str = "bench";
 const KEY: &str = "test";
@@ -36,9 +37,10 @@ pub struct Stack {
 pub type Calls = BTreeMap<String, u64>;
 
 impl Stack {
-    /// Starts the programs beside this bench's own, `workers` workers of `jobs` jobs at once.
-    pub async fn start(workers: usize, jobs: usize, light_time: Duration) -> anyhow::Result<Self> {
-        let (cloud, cloud_url) = start_cloud().await?;
+    /// Starts the programs, `workers` workers of `jobs` jobs at once.
+    pub async fn start(args: &Args) -> anyhow::Result<Self> {
+        let command = |name| command(args.programs.as_deref(), name);
+        let (cloud, cloud_url) = start_cloud(&mut command("localcloud")).await?;
         let aws = ["--aws-endpoint-url", &cloud_url, "--prefix", PREFIX];
         let front_address = free_address().await?;
         let front_url = format!("http://{front_address}");
@@ -61,12 +63,17 @@ impl Stack {
         })
         .await;
         // Now the request queue exists.
-        let workers = (0..workers).map(|number| {
-            let light_time = format!("{}us", light_time.as_micros());
+        let light_time = format!("{}us", args.light_time.as_micros());
+        let workers = (0..args.workers).map(|number| {
             Program::start(
                 command("worker-light")
                     .args(["--instance-id", &format!("i-{number:017}"), "--log", "warn"])
-                    .args(["--jobs", &jobs.to_string(), "--light-time", &light_time])
+                    .args([
+                        "--jobs",
+                        &args.jobs.to_string(),
+                        "--light-time",
+                        &light_time,
+                    ])
                     .args(["--inference-threads", "1"])
                     .args(aws),
             )
@@ -163,9 +170,9 @@ fn cpu_seconds(threads: &Path) -> anyhow::Result<f64> {
 }
 
 /// Starts localcloud, and returns its URL.
-async fn start_cloud() -> anyhow::Result<(Program, String)> {
+async fn start_cloud(command: &mut Command) -> anyhow::Result<(Program, String)> {
     let mut cloud = Program::start(
-        command("localcloud")
+        command
             .args(["--listen", "127.0.0.1:0"])
             .env_remove("RUST_LOG")
             .stderr(Stdio::piped()),
@@ -184,8 +191,11 @@ async fn start_cloud() -> anyhow::Result<(Program, String)> {
     Ok((cloud, format!("http://{address}")))
 }
 
-fn command(name: &str) -> Command {
-    Command::new(Path::new(env!("CARGO_BIN_EXE_worker-light")).with_file_name(name))
+fn command(programs: Option<&Path>, name: &str) -> Command {
+    Command::new(match programs {
+        Some(folder) => folder.join(name),
+        None => Path::new(env!("CARGO_BIN_EXE_worker-light")).with_file_name(name),
+    })
 }
 
 async fn free_address() -> anyhow::Result<SocketAddr> {
