@@ -206,11 +206,10 @@ impl Config {
             Arc::clone(registry),
             Arc::clone(&frames),
             kept_results.clone(),
+            self.reply_receivers,
             background.clone(),
         );
-        for _ in 0..self.reply_receivers.max(1) {
-            background.spawn(receiver.clone().receive_until(stop.clone()));
-        }
+        background.spawn(receiver.receive_until(stop.clone()));
         background.spawn(dead_letters::fail_until(
             queues.dead_letters,
             Arc::clone(registry),

@@ -6,12 +6,14 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::Config;
 use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata};
-use aws_sdk_sqs::types::{
-    DeleteMessageBatchRequestEntry, MessageSystemAttributeName, QueueAttributeName,
-    SendMessageBatchRequestEntry,
-};
+use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
 
 use crate::aws::{ATTEMPT, attempts_of};
+
+pub use batcher::{Batcher, Wait};
+
+mod batch;
+mod batcher;
 
 /// The most messages of one batch call or one receive. SQS refuses more.
 pub const BATCH_LIMIT: usize = 10;
@@ -165,29 +167,6 @@ impl Queue {
         self.done(call.message_body(body).send().await)
     }
 
-    /// Sends up to [`BATCH_LIMIT`] messages in one call. Returns one result for each message, in order.
-    pub async fn send_batch(&self, bodies: Vec<String>) -> Vec<Result<(), QueueError>> {
-        let count = bodies.len();
-        let entries = bodies.into_iter().enumerate().map(|(index, body)| {
-            SendMessageBatchRequestEntry::builder()
-                .id(index.to_string())
-                .message_body(body)
-                .build()
-                .expect("id and body are set")
-        });
-        let sent = self
-            .client
-            .send_message_batch()
-            .queue_url(&self.url)
-            .set_entries(Some(entries.collect()))
-            .send()
-            .await;
-        match sent {
-            Ok(sent) => batch_results(count, &sent.failed),
-            Err(error) => (0..count).map(|_| Err(self.failed(&error))).collect(),
-        }
-    }
-
     /// Receives up to `limit` messages (at most [`BATCH_LIMIT`]). Waits up to `wait` (at most 20 s) for the first.
     ///
     /// Do not drop the future: messages of a reply that is lost stay hidden until their visibility timeout.
@@ -231,29 +210,6 @@ impl Queue {
     pub async fn delete(&self, receipt_handle: &str) -> Result<(), QueueError> {
         let call = self.client.delete_message().queue_url(&self.url);
         self.done(call.receipt_handle(receipt_handle).send().await)
-    }
-
-    /// Deletes up to [`BATCH_LIMIT`] messages in one call. Fails when SQS refuses one of them.
-    pub async fn delete_batch(&self, receipt_handles: Vec<String>) -> Result<(), QueueError> {
-        let entries = receipt_handles
-            .into_iter()
-            .enumerate()
-            .map(|(index, receipt_handle)| {
-                DeleteMessageBatchRequestEntry::builder()
-                    .id(index.to_string())
-                    .receipt_handle(receipt_handle)
-                    .build()
-                    .expect("id and receipt handle are set")
-            });
-        let deleted = self
-            .client
-            .delete_message_batch()
-            .queue_url(&self.url)
-            .set_entries(Some(entries.collect()))
-            .send()
-            .await
-            .map_err(|error| self.failed(&error))?;
-        batch_results(0, &deleted.failed).into_iter().collect()
     }
 
     /// Hides a received message for `timeout` from now. Zero returns it to the queue at once.
@@ -400,32 +356,6 @@ fn message(received: aws_sdk_sqs::types::Message) -> Option<Message> {
         receive_count: receive_count.map_or(1, |count| count.try_into().unwrap_or(u32::MAX)),
         waited: Duration::from_millis(waited),
     })
-}
-
-/// Returns one result for each of `count` entries, and appends further entries that SQS reports as failed.
-fn batch_results(
-    count: usize,
-    failed: &[aws_sdk_sqs::types::BatchResultErrorEntry],
-) -> Vec<Result<(), QueueError>> {
-    let mut results: Vec<_> = (0..count).map(|_| Ok(())).collect();
-    for entry in failed {
-        let text = format!(
-            "{}: {}",
-            entry.code,
-            entry.message.as_deref().unwrap_or_default()
-        );
-        let error = Err(QueueError::Unavailable(text));
-        match entry
-            .id
-            .parse::<usize>()
-            .ok()
-            .filter(|index| *index < count)
-        {
-            Some(index) => results[index] = error,
-            None => results.push(error),
-        }
-    }
-    results
 }
 
 fn whole_seconds(duration: Duration) -> i32 {

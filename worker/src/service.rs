@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `run` | starts everything, and ends it in order |
 //! | `work` | the loop: receives messages, starts jobs, reports the worker's state |
-//! | `process` | one job: fetch, recognize, store, reply, delete |
+//! | `intake` | how many messages to receive, and when |
+//! | `process` | one job: fetch, recognize, store, reply |
+//! | `replies`, `deletes` | send replies and delete messages, several with one call |
 //! | `reply` | results and errors as messages |
 //! | `inference` | the OS threads that run the recognizer |
 //! | `lease` | keeps a message hidden while its job runs |
@@ -16,12 +18,15 @@
 //! | `trace` | a job's spans in the trace of its request |
 
 mod attend;
+mod deletes;
 mod inference;
+mod intake;
 mod lease;
 mod metric;
 mod model;
 mod notices;
 mod process;
+mod replies;
 mod reply;
 mod reply_size;
 mod run;

@@ -60,7 +60,7 @@ pub struct Config {
         default_value = "7"
     )]
     pub visibility_timeout: Duration,
-    /// Concurrent receive calls on the reply queue
+    /// Most receive calls on the reply queue at once. There is one, and further ones while calls return ten replies
     #[arg(
         long,
         env = "MUSTER_REPLY_RECEIVERS",

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use platform::aws::LONGEST_POLL;
 use platform::backoff::Backoff;
-use platform::queue::{BATCH_LIMIT, Message, Queue, QueueError};
+use platform::queue::{BATCH_LIMIT, Batcher, Message, Queue, Wait};
 use proto::JobId;
 use proto::v1::RecognitionResult;
 use tokio::sync::Semaphore;
@@ -16,9 +16,15 @@ use super::registry::{RequestRegistry, reply_of};
 use super::videos::FrameQueue;
 use crate::metric;
 
-/// Delete calls under way at once. Replies beyond them stay undeleted, so that no client waits for a delete.
-const DELETES: usize = 32;
-const DELETE_ATTEMPTS: u32 = 4;
+/// How long a reply that was delivered waits for others to be deleted with it.
+const DELETE_WAIT: Duration = Duration::from_millis(50);
+/// Deletes that wait. Replies beyond them stay undeleted, so that no client waits for a delete. One that is received again
+/// is dropped.
+const DELETES: usize = 4000;
+/// Late replies that are put into the object store at once.
+const KEEPS: usize = 32;
+/// Pause after several replies at once: more are about to come, and one call receives them together.
+const GATHERING: Duration = Duration::from_millis(2);
 const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// Receives replies, delivers them to the requests that wait, and deletes them.
@@ -28,7 +34,11 @@ pub struct ReplyReceiver {
     registry: Arc<RequestRegistry>,
     frames: Arc<FrameQueue>,
     kept: KeptResults,
-    deletes: Arc<Semaphore>,
+    /// Late replies that are kept at the moment.
+    keeps: Arc<Semaphore>,
+    deletes: Batcher,
+    /// Receive calls at once besides the one that waits.
+    helpers: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
@@ -36,21 +46,26 @@ pub struct ReplyReceiver {
 type Late = (JobId, RecognitionResult);
 
 impl ReplyReceiver {
-    /// Deletes run in `tasks`.
+    /// At most `calls` receive calls are in flight at once. They and the deletes run in `tasks`.
     #[must_use]
     pub fn new(
         queue: Queue,
         registry: Arc<RequestRegistry>,
         frames: Arc<FrameQueue>,
         kept: KeptResults,
+        calls: usize,
         tasks: TaskTracker,
     ) -> Self {
+        let (deletes, deleting) = Batcher::deletes(queue.clone(), DELETE_WAIT, DELETES);
+        tasks.spawn(deleting);
         Self {
             queue,
             registry,
             frames,
             kept,
-            deletes: Arc::new(Semaphore::new(DELETES)),
+            keeps: Arc::new(Semaphore::new(KEEPS)),
+            deletes,
+            helpers: Arc::new(Semaphore::new(calls.saturating_sub(1))),
             tasks,
         }
     }
@@ -61,50 +76,73 @@ impl ReplyReceiver {
         let mut backoff = RETRY;
         loop {
             let received = self.queue.receive(BATCH_LIMIT, LONGEST_POLL);
-            match stop.run_until_cancelled(received).await {
+            let pause = match stop.run_until_cancelled(received).await {
                 None => return,
                 Some(Ok(messages)) => {
                     backoff.reset();
+                    let count = messages.len();
                     self.process(messages);
+                    match count {
+                        0 | 1 => continue,
+                        BATCH_LIMIT => {
+                            self.spawn_helper();
+                            continue;
+                        }
+                        _ => GATHERING,
+                    }
                 }
                 Some(Err(error)) => {
                     let pause = backoff.next_pause();
                     tracing::warn!(%error, ?pause, "replies cannot be received");
-                    let paused = stop.run_until_cancelled(tokio::time::sleep(pause));
-                    if paused.await.is_none() {
-                        return;
-                    }
+                    pause
                 }
+            };
+            let paused = stop.run_until_cancelled(tokio::time::sleep(pause));
+            if paused.await.is_none() {
+                return;
             }
         }
     }
 
-    fn process(&self, messages: Vec<Message>) {
-        if messages.is_empty() {
-            return;
-        }
-        let mut handles = Vec::with_capacity(messages.len());
-        let mut late = Vec::new();
-        for message in messages {
-            match self.deliver(&message.body) {
-                None => handles.push(message.receipt_handle),
-                Some(reply) => late.push((reply, message.receipt_handle)),
-            }
-        }
-        let Ok(permit) = Arc::clone(&self.deletes).try_acquire_owned() else {
+    /// Receives beside the call that waits, for as long as calls come back full. One that always waited would halve the
+    /// replies of each call.
+    fn spawn_helper(&self) {
+        let Ok(permit) = Arc::clone(&self.helpers).try_acquire_owned() else {
             return;
         };
-        let (queue, kept) = (self.queue.clone(), self.kept.clone());
+        let receiver = self.clone();
         self.tasks.spawn(async move {
-            for ((id, result), handle) in late {
-                match kept.keep(id, &result).await {
-                    Ok(()) => handles.push(handle),
-                    // It is received again.
-                    Err(error) => tracing::warn!(%error, "a late reply cannot be kept"),
-                }
+            let mut is_full = true;
+            while is_full {
+                let received = receiver.queue.receive(BATCH_LIMIT, Duration::ZERO).await;
+                // The receiver that waits sees the same error, and logs it.
+                let messages = received.unwrap_or_default();
+                is_full = messages.len() == BATCH_LIMIT;
+                receiver.process(messages);
             }
-            if !handles.is_empty() {
-                delete(&queue, handles).await;
+            drop(permit);
+        });
+    }
+
+    fn process(&self, messages: Vec<Message>) {
+        for message in messages {
+            match self.deliver(&message.body) {
+                None => self.deletes.post(message.receipt_handle, Wait::ForOthers),
+                Some(reply) => self.keep(reply, message.receipt_handle),
+            }
+        }
+    }
+
+    /// Keeps a late reply, and deletes its message then. A reply beyond the limit is received again.
+    fn keep(&self, (id, result): Late, receipt_handle: String) {
+        let Ok(permit) = Arc::clone(&self.keeps).try_acquire_owned() else {
+            return;
+        };
+        let (kept, deletes) = (self.kept.clone(), self.deletes.clone());
+        self.tasks.spawn(async move {
+            match kept.keep(id, &result).await {
+                Ok(()) => deletes.post(receipt_handle, Wait::ForOthers),
+                Err(error) => tracing::warn!(%error, "a late reply cannot be kept"),
             }
             drop(permit);
         });
@@ -144,17 +182,5 @@ impl ReplyReceiver {
             }
         }
         None
-    }
-}
-
-/// Gives up after some attempts: a reply that is received again is dropped.
-async fn delete(queue: &Queue, handles: Vec<String>) {
-    let mut backoff = RETRY;
-    for attempt in 1..=DELETE_ATTEMPTS {
-        match queue.delete_batch(handles.clone()).await {
-            Ok(()) | Err(QueueError::NotFound(_)) => return,
-            Err(error) => tracing::warn!(%error, attempt, "replies cannot be deleted"),
-        }
-        tokio::time::sleep(backoff.next_pause()).await;
     }
 }

@@ -1,14 +1,11 @@
-//! One job: fetch the photo or the frame, recognize it, store the result, reply.
+//! One job: fetch the photo or the frame, recognize it, store the result, reply. `deletes` then deletes its message.
 //!
 //! `job` reads a message; `frame` has what differs for frames of clips.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use platform::aws::Aws;
 use platform::objects::{ObjectError, Objects};
 use platform::queue::{Message, Queue, QueueError};
 use platform::shutdown::CancellationToken;
@@ -19,9 +16,11 @@ use proto::v1::{FailureCode, RecognitionResult, Timings};
 use tracing::field::display;
 use tracing::{Instrument, Span};
 
+use super::deletes::Settled;
 use super::inference::{Inference, InferenceError};
 use super::lease::Lease;
 use super::metric;
+use super::replies::Replies;
 use super::reply::{expired, failure, recognition, vision_failure};
 use super::reply_size;
 use super::store::{digest, store_result};
@@ -31,9 +30,6 @@ use job::{Job, Subject};
 mod frame;
 mod job;
 
-/// Bound of the cache of reply queues. Each front has one.
-const MAX_REPLY_QUEUES: usize = 64;
-
 /// How long a job retries while the object store fails, longer than clients wait by default.
 const STORE_RETRY_TIME: Duration = Duration::from_secs(150);
 const STORE_RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -41,7 +37,6 @@ const STORE_RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Runs jobs; the jobs in flight share it.
 #[derive(Debug)]
 pub struct Processor {
-    pub aws: Aws,
     pub requests: Queue,
     pub photos: Objects,
     pub results: Objects,
@@ -50,8 +45,7 @@ pub struct Processor {
     pub visibility_timeout: Duration,
     /// Retries end with it.
     pub shutdown: CancellationToken,
-    /// Reply queues by name, opened at their first use.
-    pub reply_queues: Mutex<HashMap<String, Queue>>,
+    pub replies: Replies,
 }
 
 /// How a message was settled.
@@ -85,8 +79,8 @@ impl Outcome {
 }
 
 impl Processor {
-    /// Runs a message's job, replies, and only then deletes the message.
-    pub async fn process(&self, message: &Message) -> Outcome {
+    /// Runs a message's job and replies. Only then the message may be deleted, and is returned for that.
+    pub async fn process(&self, message: &Message) -> (Outcome, Option<Settled>) {
         let lease = Lease::hold(&self.requests, message, self.visibility_timeout);
         let job = Job::parse(message);
         let span = job
@@ -117,7 +111,12 @@ impl Processor {
         of_trace
     }
 
-    async fn settle(&self, job: anyhow::Result<Job>, message: &Message, lease: Lease) -> Outcome {
+    async fn settle(
+        &self,
+        job: anyhow::Result<Job>,
+        message: &Message,
+        lease: Lease,
+    ) -> (Outcome, Option<Settled>) {
         let outcome = match job {
             Ok(job) => self.run(&job).await.unwrap_or_else(|error| {
                 if error.is::<InferenceError>() {
@@ -128,28 +127,31 @@ impl Processor {
             }),
             Err(error) => Outcome::Rejected(error),
         };
-        drop(lease);
-        match &outcome {
-            // The reply is sent. If the message stays, it is processed again, and front drops the second reply.
-            Outcome::Recognized | Outcome::FrameDone | Outcome::Failed(_) => {
-                let delete = self.requests.delete(&message.receipt_handle);
-                let deleted = delete.instrument(trace_span!("delete message")).await;
-                warn_on_error("delete", deleted);
-            }
+        let settled = match &outcome {
+            Outcome::Recognized | Outcome::FrameDone | Outcome::Failed(_) => Some(Settled {
+                receipt_handle: message.receipt_handle.clone(),
+                lease,
+                span: trace_span!("delete message"),
+            }),
             Outcome::Rejected(_) => {
+                drop(lease);
                 let back = self
                     .requests
                     .change_visibility(&message.receipt_handle, Duration::ZERO);
-                warn_on_error("give back", back.await);
+                if let Err(error) = back.await {
+                    tracing::warn!(%error, "cannot give back a message");
+                }
+                None
             }
-            Outcome::Abandoned(_) => {}
-        }
+            Outcome::Abandoned(_) => None,
+        };
         trace::note_outcome(&outcome);
-        outcome
+        (outcome, settled)
     }
 
     async fn run(&self, job: &Job) -> anyhow::Result<Outcome> {
         let mut timings = Timings::default();
+        let unreplied = self.replies.job();
         let reply = self.recognize(job, &mut timings).await?;
         let outcome = match &reply {
             Reply::Recognition(_) => Outcome::Recognized,
@@ -163,13 +165,13 @@ impl Processor {
             instance_id: self.instance_id.clone(),
             stem: job.subject.stem().to_owned(),
         };
-        let replying = self.reply(&job.reply_queue, reply_size::encode(result));
+        let body = reply_size::encode(result);
+        let replying = self.replies.send(&job.reply_queue, body, unreplied);
         let span = trace::of_reply(&job.reply_queue);
         match replying.instrument(span).await {
             Ok(()) => {}
             // The queue ended with its front. Other fronts are not affected.
             Err(error @ QueueError::NotFound(_)) => {
-                self.known_queues().remove(&job.reply_queue);
                 tracing::warn!(%error, "the front of this job is gone");
             }
             Err(error) => return Err(error).context("cannot reply"),
@@ -275,34 +277,6 @@ impl Processor {
                 settled => return settled,
             }
         }
-    }
-
-    /// Sends a reply. Jobs that miss the same queue at once each open it, which does no harm.
-    async fn reply(&self, queue: &str, body: String) -> Result<(), QueueError> {
-        let known = self.known_queues().get(queue).cloned();
-        if let Some(queue) = known {
-            return queue.send(body).await;
-        }
-        let opened = self.aws.queue(queue).await?;
-        {
-            let mut known = self.known_queues();
-            if known.len() >= MAX_REPLY_QUEUES {
-                known.clear();
-            }
-            known.insert(queue.to_owned(), opened.clone());
-        }
-        opened.send(body).await
-    }
-
-    fn known_queues(&self) -> MutexGuard<'_, HashMap<String, Queue>> {
-        let queues = self.reply_queues.lock();
-        queues.unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn warn_on_error(action: &str, result: Result<(), QueueError>) {
-    if let Err(error) = result {
-        tracing::warn!(%error, action, "cannot settle a message");
     }
 }
 

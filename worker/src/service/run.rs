@@ -3,7 +3,6 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -25,6 +24,7 @@ use super::metric;
 use super::model::{LinkedEngines, ModelArgs};
 use super::notices;
 use super::process::Processor;
+use super::replies::Replies;
 use super::work::Worker;
 
 /// How long the queue may be out of reach at the start. With many boots at once, a metadata service may need longer for the
@@ -233,12 +233,11 @@ async fn boot<R: RecognizePhotos>(
         requests,
         photos: aws.objects(names.in_bucket()),
         results: aws.objects(names.out_bucket()),
-        aws,
+        replies: Replies::new(aws),
         inference,
         instance_id,
         visibility_timeout,
         shutdown,
-        reply_queues: Mutex::default(),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use platform::queue::{BATCH_LIMIT, Message, QueueError};
+use platform::queue::{Message, QueueError};
 use platform::shutdown::CancellationToken;
 use proto::v1::WorkerState;
 use tokio::task::JoinSet;
@@ -12,13 +12,11 @@ use tracing::Instrument;
 use tracing::field::Empty;
 
 use super::attend::{Control, ScalerLink, Status};
+use super::deletes::{Deletes, Settled};
 use super::inference::InferenceError;
+use super::intake::{Ask, Intake};
 use super::metric;
 use super::process::{Outcome, Processor};
-
-/// How long one receive call waits for a message. A cordoned worker waits for its end, so this bounds how fast the fleet
-/// scales in. An idle worker makes one call a second.
-const RECEIVE_WAIT: Duration = Duration::from_secs(1);
 
 /// Receives messages, runs each by [`Processor::process`], several at once, and obeys the scaler and EC2's notices.
 #[derive(Debug)]
@@ -26,8 +24,9 @@ pub struct Worker {
     processor: Arc<Processor>,
     link: ScalerLink,
     shutdown: CancellationToken,
-    /// Most jobs in flight at once.
-    max_jobs: usize,
+    intake: Intake,
+    /// The messages of jobs that have ended.
+    deletes: Deletes,
     /// The jobs in flight and, if `is_receiving`, the receive call. Each runs to its end.
     activities: JoinSet<Event>,
     is_receiving: bool,
@@ -41,8 +40,17 @@ pub struct Worker {
 /// The result of an activity.
 #[derive(Debug)]
 enum Event {
-    Received(Result<Vec<Message>, QueueError>),
-    Processed(Outcome),
+    Received(Ask, Result<Vec<Message>, QueueError>),
+    Processed(Processed),
+}
+
+#[derive(Debug)]
+struct Processed {
+    outcome: Outcome,
+    settled: Option<Settled>,
+    elapsed: Duration,
+    /// Jobs in flight at its start, itself included.
+    together: usize,
 }
 
 /// Failed calls to S3 or SQS. Without a pause the worker would use up the receive counts of good messages.
@@ -61,10 +69,11 @@ impl Worker {
         shutdown: CancellationToken,
     ) -> Self {
         Self {
+            deletes: Deletes::new(processor.requests.clone()),
             processor: Arc::new(processor),
             link,
             shutdown,
-            max_jobs,
+            intake: Intake::new(max_jobs),
             activities: JoinSet::new(),
             is_receiving: false,
             completed: 0,
@@ -74,7 +83,8 @@ impl Worker {
         }
     }
 
-    /// Works until the shutdown, and then until every message that was received or is about to be received is settled.
+    /// Works until the shutdown, and then until every message that was received or is about to be received is settled and
+    /// deleted.
     ///
     /// # Errors
     /// When an inference thread ended.
@@ -82,15 +92,18 @@ impl Worker {
         loop {
             self.control = self.link.control();
             let is_ending = self.shutdown.is_cancelled() || self.fatal.is_some();
-            if is_ending && self.activities.is_empty() {
+            if is_ending && self.activities.is_empty() && self.deletes.is_empty() {
                 break;
             }
+            self.deletes.hurry(is_ending || self.control.is_cordoned());
             if !is_ending && !self.control.is_cordoned() && self.outage.pause_ends.is_none() {
                 self.receive();
             }
             self.report();
             tokio::select! {
                 Some(event) = self.activities.join_next() => self.settle(event.context("a job's task ended")?),
+                Some(()) = self.deletes.next() => {}
+                () = end_of(self.intake.pause_ends(Instant::now())) => {}
                 () = self.link.changed() => {}
                 () = self.shutdown.cancelled(), if !is_ending => {}
                 () = end_of(self.outage.pause_ends) => self.outage.pause_ends = None,
@@ -100,23 +113,21 @@ impl Worker {
         self.fatal.map_or(Ok(()), Err)
     }
 
-    /// Receives as many messages as there is room for, unless a call is outstanding. The call always runs to its end,
+    /// Makes the next receive call, unless one is outstanding. The call always runs to its end,
     /// also after a cordon or the shutdown: messages that it was about to return would be hidden from other workers.
     fn receive(&mut self) {
-        let limit = room(self.max_jobs, self.jobs_in_flight());
-        if self.is_receiving || limit == 0 {
+        let in_flight = self.jobs_in_flight();
+        let ask = self.intake.ask(in_flight, Instant::now());
+        let Some(ask) = ask.filter(|_| !self.is_receiving) else {
             return;
-        }
+        };
         self.is_receiving = true;
         let requests = self.processor.requests.clone();
         // Leases extend by this, even if the queue's own timeout has changed since.
         let hidden_for = Some(self.processor.visibility_timeout);
         self.activities.spawn(async move {
-            Event::Received(
-                requests
-                    .receive_hiding(limit, RECEIVE_WAIT, hidden_for)
-                    .await,
-            )
+            let received = requests.receive_hiding(ask.limit, ask.wait, hidden_for);
+            Event::Received(ask, received.await)
         });
     }
 
@@ -127,26 +138,41 @@ impl Worker {
             ));
         }
         match event {
-            Event::Received(received) => {
+            Event::Received(ask, received) => {
                 self.is_receiving = false;
                 match received {
-                    Ok(messages) => messages.into_iter().for_each(|message| self.start(message)),
+                    Ok(messages) => {
+                        let in_flight = self.jobs_in_flight() + messages.len();
+                        let now = Instant::now();
+                        self.intake.received(ask, messages.len(), in_flight, now);
+                        messages.into_iter().for_each(|message| self.start(message));
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "cannot receive");
                         self.outage.failed(Instant::now());
                     }
                 }
             }
-            Event::Processed(Outcome::Recognized | Outcome::FrameDone | Outcome::Failed(_)) => {
+            Event::Processed(processed) => self.processed(processed),
+        }
+    }
+
+    fn processed(&mut self, processed: Processed) {
+        if let Some(settled) = processed.settled {
+            self.deletes.add(settled);
+        }
+        self.intake.finished(processed.elapsed, processed.together);
+        match processed.outcome {
+            Outcome::Recognized | Outcome::FrameDone | Outcome::Failed(_) => {
                 self.completed += 1;
                 self.outage.failures = 0;
             }
-            Event::Processed(Outcome::Rejected(error)) => {
+            Outcome::Rejected(error) => {
                 if error.is::<InferenceError>() {
                     self.fatal.get_or_insert(error);
                 }
             }
-            Event::Processed(Outcome::Abandoned(_)) => self.outage.failed(Instant::now()),
+            Outcome::Abandoned(_) => self.outage.failed(Instant::now()),
         }
     }
 
@@ -154,11 +180,18 @@ impl Worker {
         let processor = Arc::clone(&self.processor);
         // The span of the job's log lines. The processor records the ids once it has parsed the message.
         let span = tracing::error_span!("job", request_id = Empty, trace_id = Empty);
+        let together = self.jobs_in_flight() + 1;
         let processing = async move {
             let started = Instant::now();
-            let outcome = processor.process(&message).await;
-            record(&outcome, started.elapsed(), message.receive_count);
-            Event::Processed(outcome)
+            let (outcome, settled) = processor.process(&message).await;
+            let elapsed = started.elapsed();
+            record(&outcome, elapsed, message.receive_count);
+            Event::Processed(Processed {
+                outcome,
+                settled,
+                elapsed,
+                together,
+            })
         };
         self.activities.spawn(processing.instrument(span));
     }
@@ -168,12 +201,12 @@ impl Worker {
     }
 
     fn report(&self) {
+        let jobs = self.jobs_in_flight();
         self.link.status.send_replace(Status {
-            state: state(
-                self.control.is_cordoned(),
-                self.is_receiving,
-                self.jobs_in_flight(),
-            ),
+            state: match self.control.is_cordoned() {
+                true => state(true, self.is_receiving, jobs + self.deletes.len()),
+                false => state(false, self.is_receiving, jobs),
+            },
             completed: self.completed,
             interruption: self.control.interruption,
             obeyed: self.control.order,
@@ -190,12 +223,8 @@ impl Outage {
     }
 }
 
-/// Returns how many messages to receive: no more than can be started at once, as another worker may be idle.
-fn room(max_jobs: usize, in_flight: usize) -> usize {
-    max_jobs.saturating_sub(in_flight).min(BATCH_LIMIT)
-}
-
-/// Returns the state to report. A cordon is confirmed only when nothing can make the worker busy any more.
+/// Returns the state to report. A cordon is confirmed only when nothing can make the worker busy any more. Messages that are
+/// to be deleted count as jobs of a cordoned worker.
 fn state(is_cordoned: bool, is_receiving: bool, jobs_in_flight: usize) -> WorkerState {
     match (jobs_in_flight, is_receiving) {
         (0, false) if is_cordoned => WorkerState::Cordoned,
@@ -236,15 +265,6 @@ fn record(outcome: &Outcome, elapsed: Duration, receive_count: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_worker_receives_no_more_than_it_can_start() {
-        assert_eq!(room(1, 0), 1);
-        assert_eq!(room(1, 1), 0);
-        assert_eq!(room(4, 1), 3);
-        assert_eq!(room(64, 0), BATCH_LIMIT);
-        assert_eq!(room(1, 2), 0);
-    }
 
     #[test]
     fn a_cordon_is_confirmed_when_nothing_is_in_flight_and_no_call_is_outstanding() {

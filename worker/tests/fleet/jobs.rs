@@ -53,7 +53,7 @@ async fn a_worker_whose_first_calls_fail_tries_again() {
         bench.refused().await > 3
     })
     .await;
-    bench.show_queues().await;
+    bench.accept_all().await;
     bench.submit("test_00.jpg", &photo("madonna")).await;
     assert_eq!(name(&bench.reply().await), "madonna");
     worker.stop().await;
@@ -255,6 +255,25 @@ async fn a_job_whose_reply_queue_was_deleted_meanwhile_is_done_and_deleted() {
         bench.drained().await;
     }
     assert_eq!(bench.dead_letters.counters().await.unwrap().visible, 0);
+    worker.stop().await;
+}
+
+/// Front drops the second reply.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_between_reply_and_delete_leaves_a_job_that_another_one_does_again() {
+    let bench = Bench::start().await;
+    bench.refuse("DeleteMessageBatch").await;
+    let mut killed = bench.worker_process(&[]);
+    let id = bench.submit("x.jpg", &photo("madonna")).await;
+    let first = bench.reply().await;
+    killed.kill().await.unwrap();
+    bench.accept_all().await;
+    let worker = bench.worker(&[]);
+    let second = bench.reply().await;
+    assert_eq!([&first.job_id, &second.job_id], [&id, &id]);
+    assert_eq!([name(&first), name(&second)], ["madonna"; 2]);
+    bench.drained().await;
+    assert_eq!(bench.results.keys().await.unwrap(), ["x"]);
     worker.stop().await;
 }
 

@@ -161,15 +161,20 @@ impl Bench {
 
     /// Has SQS refuse every call that finds a queue, from now on.
     pub async fn hide_queues(&self) {
+        self.refuse("GetQueueUrl").await;
+    }
+
+    /// Has SQS refuse every call of this action, from now on.
+    pub async fn refuse(&self, action: &str) {
         let fault = serde_json::json!({
-            "call": [{ "service": "sqs", "action": "GetQueueUrl", "error": { "code": "ServiceUnavailable", "status": 503 } }],
+            "call": [{ "service": "sqs", "action": action, "error": { "code": "ServiceUnavailable", "status": 503 } }],
         });
         let url = format!("{}/_localcloud/faults", self.cloud.url);
         let put = testkit::http_client().put(url).json(&fault).send().await;
         assert!(put.unwrap().status().is_success());
     }
 
-    /// Returns how many such calls were refused.
+    /// Returns how many calls that find a queue were refused.
     pub async fn refused(&self) -> u64 {
         let url = format!("{}/metrics", self.cloud.url);
         let metrics = testkit::http_client().get(url).send().await.unwrap();
@@ -179,7 +184,7 @@ impl Bench {
         count.map_or(0, |count| count.parse().unwrap())
     }
 
-    pub async fn show_queues(&self) {
+    pub async fn accept_all(&self) {
         let url = format!("{}/_localcloud/faults", self.cloud.url);
         let deleted = testkit::http_client().delete(url).send().await;
         assert!(deleted.unwrap().status().is_success());

@@ -1,0 +1,203 @@
+//! The programs to measure. Each is a process on a free port that ends when it is dropped.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::Context;
+use platform::aws::{Aws, AwsArgs};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+
+use crate::Args;
+
+pub const PREFIX: &str = "bench";
+const KEY: &str = "test";
+
+/// A running process, killed when it is dropped.
+#[derive(Debug)]
+pub struct Program(Child);
+
+/// Everything but scaler and load generator. The workers are there from the start.
+#[derive(Debug)]
+pub struct Stack {
+    pub gateway_address: SocketAddr,
+    pub front_url: String,
+    pub cloud: Program,
+    pub gateway: Program,
+    pub front: Program,
+    workers: Vec<Program>,
+    cloud_url: String,
+    http: reqwest::Client,
+}
+
+/// AWS calls that succeeded, by action.
+pub type Calls = BTreeMap<String, u64>;
+
+impl Stack {
+    /// Starts the programs, `workers` workers of `jobs` jobs at once.
+    pub async fn start(args: &Args) -> anyhow::Result<Self> {
+        let command = |name| command(args.programs.as_deref(), name);
+        let (cloud, cloud_url) = start_cloud(&mut command("localcloud")).await?;
+        let aws = ["--aws-endpoint-url", &cloud_url, "--prefix", PREFIX];
+        let front_address = free_address().await?;
+        let front_url = format!("http://{front_address}");
+        let front = Program::start(
+            command("front")
+                .args(["--listen", &front_address.to_string(), "--log", "warn"])
+                .args(aws),
+        )?;
+        let gateway_address = free_address().await?;
+        let gateway = Program::start(
+            command("gateway")
+                .args(["--listen", &gateway_address.to_string()])
+                .args(["--front", &front_url, "--log", "warn"]),
+        )?;
+        let http = testkit::http_client();
+        testkit::eventually("the gateway is ready", async || {
+            let ready = http.get(format!("http://{gateway_address}/readyz"));
+            let ready = ready.send().await;
+            ready.is_ok_and(|response| response.status().is_success())
+        })
+        .await;
+        // Now the request queue exists.
+        let light_time = format!("{}us", args.light_time.as_micros());
+        let workers = (0..args.workers).map(|number| {
+            Program::start(
+                command("worker-light")
+                    .args(["--instance-id", &format!("i-{number:017}"), "--log", "warn"])
+                    .args([
+                        "--jobs",
+                        &args.jobs.to_string(),
+                        "--light-time",
+                        &light_time,
+                    ])
+                    .args(["--inference-threads", "1"])
+                    .args(aws),
+            )
+        });
+        Ok(Self {
+            workers: workers.collect::<anyhow::Result<_>>()?,
+            gateway_address,
+            front_url,
+            cloud,
+            gateway,
+            front,
+            cloud_url,
+            http,
+        })
+    }
+
+    /// Clients with the settings of the services.
+    pub async fn aws(&self) -> Aws {
+        let args = AwsArgs {
+            endpoint_url: Some(self.cloud_url.clone()),
+            region: Some("us-east-1".to_owned()),
+            prefix: PREFIX.to_owned(),
+        };
+        Aws::connect_as(&args, KEY, KEY).await
+    }
+
+    /// Returns how many calls localcloud has counted.
+    pub async fn calls(&self) -> anyhow::Result<Calls> {
+        let page = self.http.get(format!("{}/metrics", self.cloud_url)).send();
+        let page = page.await?.error_for_status()?.text().await?;
+        let mut calls = Calls::new();
+        for line in page.lines() {
+            let Some(labels) = line.strip_prefix("localcloud_calls_total{") else {
+                continue;
+            };
+            let (labels, count) = labels.split_once("} ").context("a count has no value")?;
+            let action = labels.split('"').nth(3).context("a count has no action")?;
+            *calls.entry(action.to_owned()).or_default() += count.parse::<u64>()?;
+        }
+        Ok(calls)
+    }
+
+    /// Returns the processor time that each part has used, in seconds.
+    pub fn cpu(&self) -> anyhow::Result<BTreeMap<&'static str, f64>> {
+        let mut workers = 0.0;
+        for worker in &self.workers {
+            workers += worker.cpu_seconds()?;
+        }
+        Ok(BTreeMap::from([
+            ("load generator", own_cpu_seconds()?),
+            ("gateway", self.gateway.cpu_seconds()?),
+            ("front", self.front.cpu_seconds()?),
+            ("workers", workers),
+            ("localcloud", self.cloud.cpu_seconds()?),
+        ]))
+    }
+}
+
+impl Program {
+    fn start(command: &mut Command) -> anyhow::Result<Self> {
+        let name = command.as_std().get_program().to_owned();
+        let process = command
+            .env("AWS_ACCESS_KEY_ID", KEY)
+            .env("AWS_SECRET_ACCESS_KEY", KEY)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn();
+        let process = process.with_context(|| format!("cannot start {}", name.display()))?;
+        Ok(Self(process))
+    }
+
+    pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        let id = self.0.id().context("a program has ended")?;
+        cpu_seconds(&PathBuf::from(format!("/proc/{id}/task")))
+    }
+}
+
+pub fn own_cpu_seconds() -> anyhow::Result<f64> {
+    cpu_seconds(Path::new("/proc/self/task"))
+}
+
+/// Sums the nanoseconds of all threads, which `/proc/PID/stat` has in hundredths of a second only.
+fn cpu_seconds(threads: &Path) -> anyhow::Result<f64> {
+    let mut nanoseconds = 0.0;
+    for thread in std::fs::read_dir(threads)? {
+        // A thread may end meanwhile.
+        let Ok(times) = std::fs::read_to_string(thread?.path().join("schedstat")) else {
+            continue;
+        };
+        let time = times.split(' ').next().unwrap_or_default();
+        nanoseconds += time.parse::<f64>()?;
+    }
+    Ok(nanoseconds / 1e9)
+}
+
+/// Starts localcloud, and returns its URL.
+async fn start_cloud(command: &mut Command) -> anyhow::Result<(Program, String)> {
+    let mut cloud = Program::start(
+        command
+            .args(["--listen", "127.0.0.1:0"])
+            .env_remove("RUST_LOG")
+            .stderr(Stdio::piped()),
+    )?;
+    let log = cloud.0.stderr.take().context("localcloud has no log")?;
+    let mut lines = BufReader::new(log).lines();
+    let address = loop {
+        let line = lines.next_line().await?;
+        let line = line.context("localcloud ended before it served")?;
+        if let Some((_, rest)) = line.split_once("address=") {
+            break rest.split(' ').next().unwrap_or_default().to_owned();
+        }
+    };
+    // The process would block if the pipe were full.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    Ok((cloud, format!("http://{address}")))
+}
+
+fn command(programs: Option<&Path>, name: &str) -> Command {
+    Command::new(match programs {
+        Some(folder) => folder.join(name),
+        None => Path::new(env!("CARGO_BIN_EXE_worker-light")).with_file_name(name),
+    })
+}
+
+async fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?)
+}
