@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `run` | starts everything, and ends it in order |
 //! | `work` | the loop: receives messages, starts jobs, reports the worker's state |
+//! | `intake` | the loop's decisions, pure |
 //! | `process` | one job: fetch, recognize, store, reply, delete |
 //! | `reply` | results and errors as messages |
 //! | `inference` | the OS threads that run the recognizer |
@@ -17,6 +18,7 @@
 
 mod attend;
 mod inference;
+mod intake;
 mod lease;
 mod metric;
 mod model;
@@ -33,3 +35,15 @@ pub use inference::{FoundFaces, Inference, InferenceError, RecognizePhotos};
 pub use model::{EngineArgs, LinkedEngines, ModelArgs};
 pub use reply::recognition;
 pub use run::{ServeArgs, run, run_with};
+
+/// The pure parts, of which chaos simulates a worker.
+#[doc(hidden)]
+pub mod pure {
+    pub use super::attend::{Control, Order, Status};
+    pub use super::intake::{Intake, JobEnd, Turn};
+    pub use super::lease::extension_period;
+    pub use super::process::job::{Job, Subject};
+    pub use super::reply::{expired, failure, recognition};
+    pub use super::reply_size;
+    pub use super::store::{digest, result_keys};
+}

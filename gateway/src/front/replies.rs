@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::registry::{RequestRegistry, reply_of};
+use super::registry::{Reply, RequestRegistry, reply_of};
 use super::videos::FrameQueue;
 use crate::metric;
 
@@ -93,17 +93,12 @@ impl ReplyReceiver {
     }
 
     fn deliver(&self, body: &str) {
-        let decoded = proto::decode::<RecognitionResult>(body);
-        let parsed = decoded
-            .map_err(|error| error.to_string())
-            .and_then(|result| {
-                let id: JobId = result.job_id.parse().map_err(|error| format!("{error}"))?;
-                let instance = result.instance_id.clone();
-                let reply = reply_of(result).ok_or("it has no outcome")?;
-                Ok((id, instance, reply))
-            });
-        match parsed {
-            Ok((id, instance, reply)) => {
+        match parse(body) {
+            Ok(WorkerReply {
+                id,
+                instance,
+                reply,
+            }) => {
                 self.frames.heard_of(&instance);
                 if self.frames.is_waiting_for(id) {
                     self.frames.finish(id, reply);
@@ -120,6 +115,31 @@ impl ReplyReceiver {
             }
         }
     }
+}
+
+/// A worker's reply to a job.
+#[derive(Debug)]
+pub struct WorkerReply {
+    pub id: JobId,
+    pub instance: String,
+    pub reply: Reply,
+}
+
+/// Parses a message on the reply queue.
+///
+/// # Errors
+/// Why it is no reply.
+pub fn parse(body: &str) -> Result<WorkerReply, String> {
+    let decoded = proto::decode::<RecognitionResult>(body);
+    let result = decoded.map_err(|error| error.to_string())?;
+    let id = result.job_id.parse().map_err(|error| format!("{error}"))?;
+    let instance = result.instance_id.clone();
+    let reply = reply_of(result).ok_or("it has no outcome")?;
+    Ok(WorkerReply {
+        id,
+        instance,
+        reply,
+    })
 }
 
 /// Gives up after some attempts: a reply that is received again is dropped.

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use platform::queue::{BATCH_LIMIT, Message, QueueError};
+use platform::queue::{Message, QueueError};
 use platform::shutdown::CancellationToken;
-use proto::v1::WorkerState;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use super::attend::{Control, ScalerLink, Status};
+use super::attend::ScalerLink;
 use super::inference::InferenceError;
+use super::intake::{Intake, JobEnd};
 use super::metric;
 use super::process::{Outcome, Processor};
 
@@ -26,14 +26,9 @@ pub struct Worker {
     processor: Arc<Processor>,
     link: ScalerLink,
     shutdown: CancellationToken,
-    /// Most jobs in flight at once.
-    max_jobs: usize,
-    /// The jobs in flight and, if `is_receiving`, the receive call. Each runs to its end.
+    intake: Intake,
+    /// The jobs in flight and the outstanding receive call, as `intake` counts them. Each runs to its end.
     activities: JoinSet<Event>,
-    is_receiving: bool,
-    completed: u64,
-    control: Control,
-    outage: Outage,
     /// Why the process must end.
     fatal: Option<anyhow::Error>,
 }
@@ -43,14 +38,6 @@ pub struct Worker {
 enum Event {
     Received(Result<Vec<Message>, QueueError>),
     Processed(Outcome),
-}
-
-/// Failed calls to S3 or SQS. Without a pause the worker would use up the receive counts of good messages.
-#[derive(Debug, Default)]
-struct Outage {
-    /// Failures in a row. Those during a pause do not count.
-    failures: u32,
-    pause_ends: Option<Instant>,
 }
 
 impl Worker {
@@ -64,12 +51,8 @@ impl Worker {
             processor: Arc::new(processor),
             link,
             shutdown,
-            max_jobs,
+            intake: Intake::new(max_jobs),
             activities: JoinSet::new(),
-            is_receiving: false,
-            completed: 0,
-            control: Control::default(),
-            outage: Outage::default(),
             fatal: None,
         }
     }
@@ -80,34 +63,29 @@ impl Worker {
     /// When an inference thread ended.
     pub async fn work(mut self) -> anyhow::Result<()> {
         loop {
-            self.control = self.link.control();
-            let is_ending = self.shutdown.is_cancelled() || self.fatal.is_some();
-            if is_ending && self.activities.is_empty() {
+            if self.shutdown.is_cancelled() || self.fatal.is_some() {
+                self.intake.end();
+            }
+            if self.intake.is_over() {
                 break;
             }
-            if !is_ending && !self.control.is_cordoned() && self.outage.pause_ends.is_none() {
-                self.receive();
+            let turn = self.intake.turn(self.link.control(), now());
+            if let Some(limit) = turn.receive {
+                self.receive(limit);
             }
-            self.report();
+            self.link.status.send_replace(turn.status);
             tokio::select! {
                 Some(event) = self.activities.join_next() => self.settle(event.context("a job's task ended")?),
                 () = self.link.changed() => {}
-                () = self.shutdown.cancelled(), if !is_ending => {}
-                () = end_of(self.outage.pause_ends) => self.outage.pause_ends = None,
+                () = self.shutdown.cancelled(), if !self.intake.is_ending() => {}
+                () = end_of(self.intake.pause_ends()) => {}
             }
         }
-        tracing::info!(completed = self.completed, "stopped");
+        tracing::info!(completed = self.intake.completed(), "stopped");
         self.fatal.map_or(Ok(()), Err)
     }
 
-    /// Receives as many messages as there is room for, unless a call is outstanding. The call always runs to its end,
-    /// also after a cordon or the shutdown: messages that it was about to return would be hidden from other workers.
-    fn receive(&mut self) {
-        let limit = room(self.max_jobs, self.jobs_in_flight());
-        if self.is_receiving || limit == 0 {
-            return;
-        }
-        self.is_receiving = true;
+    fn receive(&mut self, limit: usize) {
         let requests = self.processor.requests.clone();
         // Leases extend by this, even if the queue's own timeout has changed since.
         let hidden_for = Some(self.processor.visibility_timeout);
@@ -127,26 +105,22 @@ impl Worker {
             ));
         }
         match event {
-            Event::Received(received) => {
-                self.is_receiving = false;
-                match received {
-                    Ok(messages) => messages.into_iter().for_each(|message| self.start(message)),
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot receive");
-                        self.outage.failed(Instant::now());
-                    }
-                }
+            Event::Received(Ok(messages)) => {
+                self.intake.received(messages.len());
+                messages.into_iter().for_each(|message| self.start(message));
             }
-            Event::Processed(Outcome::Recognized | Outcome::FrameDone | Outcome::Failed(_)) => {
-                self.completed += 1;
-                self.outage.failures = 0;
+            Event::Received(Err(error)) => {
+                tracing::warn!(%error, "cannot receive");
+                self.intake.receive_failed(now());
             }
-            Event::Processed(Outcome::Rejected(error)) => {
-                if error.is::<InferenceError>() {
+            Event::Processed(outcome) => {
+                self.intake.job_ended(end_of_job(&outcome), now());
+                if let Outcome::Rejected(error) = outcome
+                    && error.is::<InferenceError>()
+                {
                     self.fatal.get_or_insert(error);
                 }
             }
-            Event::Processed(Outcome::Abandoned(_)) => self.outage.failed(Instant::now()),
         }
     }
 
@@ -162,51 +136,23 @@ impl Worker {
         };
         self.activities.spawn(processing.instrument(span));
     }
+}
 
-    fn jobs_in_flight(&self) -> usize {
-        self.activities.len() - usize::from(self.is_receiving)
-    }
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
 
-    fn report(&self) {
-        self.link.status.send_replace(Status {
-            state: state(
-                self.control.is_cordoned(),
-                self.is_receiving,
-                self.jobs_in_flight(),
-            ),
-            completed: self.completed,
-            interruption: self.control.interruption,
-            obeyed: self.control.order,
-        });
+fn end_of_job(outcome: &Outcome) -> JobEnd {
+    match outcome {
+        Outcome::Recognized | Outcome::FrameDone | Outcome::Failed(_) => JobEnd::Answered,
+        Outcome::Rejected(_) => JobEnd::Rejected,
+        Outcome::Abandoned(_) => JobEnd::Abandoned,
     }
 }
 
-impl Outage {
-    fn failed(&mut self, now: Instant) {
-        if self.pause_ends.is_none() {
-            self.pause_ends = Some(now + Duration::from_secs(1 << self.failures.min(4)));
-            self.failures += 1;
-        }
-    }
-}
-
-/// Returns how many messages to receive: no more than can be started at once, as another worker may be idle.
-fn room(max_jobs: usize, in_flight: usize) -> usize {
-    max_jobs.saturating_sub(in_flight).min(BATCH_LIMIT)
-}
-
-/// Returns the state to report. A cordon is confirmed only when nothing can make the worker busy any more.
-fn state(is_cordoned: bool, is_receiving: bool, jobs_in_flight: usize) -> WorkerState {
-    match (jobs_in_flight, is_receiving) {
-        (0, false) if is_cordoned => WorkerState::Cordoned,
-        (0, _) => WorkerState::Idle,
-        _ => WorkerState::Busy,
-    }
-}
-
-async fn end_of(pause: Option<Instant>) {
+async fn end_of(pause: Option<std::time::Instant>) {
     match pause {
-        Some(end) => tokio::time::sleep_until(end).await,
+        Some(end) => tokio::time::sleep_until(end.into()).await,
         None => std::future::pending().await,
     }
 }
@@ -229,43 +175,6 @@ fn record(outcome: &Outcome, elapsed: Duration, receive_count: u32) {
         Outcome::Abandoned(error) => {
             let error = format!("{error:#}");
             tracing::error!(error, receive_count, "abandoned a job: its message returns");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_worker_receives_no_more_than_it_can_start() {
-        assert_eq!(room(1, 0), 1);
-        assert_eq!(room(1, 1), 0);
-        assert_eq!(room(4, 1), 3);
-        assert_eq!(room(64, 0), BATCH_LIMIT);
-        assert_eq!(room(1, 2), 0);
-    }
-
-    #[test]
-    fn a_cordon_is_confirmed_when_nothing_is_in_flight_and_no_call_is_outstanding() {
-        use WorkerState::{Busy, Cordoned, Idle};
-        assert_eq!(state(true, false, 0), Cordoned);
-        assert_eq!(state(true, true, 0), Idle);
-        assert_eq!(state(true, false, 1), Busy);
-        assert_eq!(state(true, true, 1), Busy);
-        assert_eq!(state(false, false, 0), Idle);
-        assert_eq!(state(false, true, 2), Busy);
-    }
-
-    #[test]
-    fn pauses_grow_with_failures_in_a_row_and_jobs_that_fail_together_count_once() {
-        let now = Instant::now();
-        let mut outage = Outage::default();
-        for expected in [1, 2, 4, 8, 16, 16] {
-            outage.failed(now);
-            outage.failed(now + Duration::from_millis(500));
-            let pause = Duration::from_secs(expected);
-            assert_eq!(outage.pause_ends.take(), Some(now + pause));
         }
     }
 }
