@@ -1,7 +1,9 @@
 //! The scaler: the real view of the fleet, worker registry and planner; the calls around them in the order of
 //! `scaler::run::reconcile` and `scaler::execute`.
 
-use std::collections::{BTreeMap, HashMap};
+mod act;
+
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -10,23 +12,18 @@ use scaler::clock::Clock;
 use scaler::fleet::ledger::Ledger;
 use scaler::fleet::worker_registry::WorkerSession;
 use scaler::fleet::{FleetView, WorkerRegistry};
-use scaler_plan::{
-    CallBackoff, Counters, FrontDemand, InstanceId, Memory, Plan, Prices, Seen, Stop, StopCause,
-    Timestamp, plan,
-};
+use scaler_plan::{Counters, FrontDemand, InstanceId, Memory, Prices, Seen, Timestamp};
 use tokio::sync::watch;
 
-use crate::event::{Call, Ec2Step, Event, Reached, ScalerStep, Time, WorkerStep};
+use crate::event::{Event, ScalerStep, Time, WorkerStep};
 use crate::queues::{REQUESTS, millis};
 use crate::worker::id;
-use crate::world::{EPOCH, World};
+use crate::world::World;
 
 /// As `reconcile`.
 const GATHER: Duration = Duration::from_millis(20);
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(500);
-/// How long after a refusal EC2 is called again.
-const BACKOFF: Duration = Duration::from_millis(500);
 
 pub struct Scaler {
     pub life: u32,
@@ -132,7 +129,7 @@ impl World {
 
     /// Fronts publish their demand.
     pub fn demand_changed(&mut self) {
-        if !std::mem::replace(&mut self.scaler.is_demand_coming, true) {
+        if self.scenario.has_scaler && !std::mem::replace(&mut self.scaler.is_demand_coming, true) {
             let wait = self.latency();
             self.scaler_after(wait, ScalerStep::Demand);
         }
@@ -293,159 +290,8 @@ impl World {
             self.agenda.add(arrives, event);
         }
     }
-
-    fn plan(&mut self) {
-        self.counts.plans += 1;
-        let now = self.timestamp();
-        let scaler = &mut self.scaler;
-        let held = Some(scaler.calls_from).filter(|from| now < *from);
-        let backoff = CallBackoff {
-            start: held,
-            launch: held,
-            stop: held,
-            rename: held,
-        };
-        let observation = scaler.view.observe(now, backoff);
-        let before = std::mem::take(&mut scaler.memory);
-        let (decided, memory) = plan(&self.scenario.policy, &observation, before);
-        scaler.memory = memory;
-        if decided.changes_something() {
-            self.note(|| format!("decided: {}", decided.reason));
-        }
-        self.execute(&decided, now);
-        let wake = decided
-            .wake_at
-            .map_or(LONGEST_SLEEP, |at| at.since(now).min(LONGEST_SLEEP));
-        let wait = if decided.changes_something() {
-            GATHER
-        } else {
-            wake.max(Duration::from_millis(50))
-        };
-        self.plan_after(wait);
-    }
-
-    fn execute(&mut self, decided: &Plan, now: Timestamp) {
-        let scaler = &mut self.scaler;
-        decided
-            .cordon
-            .iter()
-            .for_each(|id| scaler.registry.cordon(id));
-        decided
-            .uncordon
-            .iter()
-            .for_each(|id| scaler.registry.uncordon(id));
-        if !decided.start.is_empty() {
-            scaler.view.starting(&decided.start, now);
-            self.call(Call::Start(indices(&decided.start)));
-        }
-        if decided.launch > 0 {
-            self.scaler.view.launching += decided.launch;
-            self.call(Call::Launch(decided.launch));
-        }
-        let terminates = |stop: &&Stop| {
-            matches!(
-                stop.cause,
-                StopCause::NeverStarted | StopCause::Outdated | StopCause::OutdatedStopped
-            )
-        };
-        let (terminate, stop): (Vec<_>, Vec<_>) = decided.stop.iter().partition(terminates);
-        self.stop(stop, now, Call::Stop);
-        self.stop(terminate, now, Call::Terminate);
-        for (id, number) in &decided.rename {
-            self.scaler.view.renamed(id, *number, now);
-            self.call(Call::Rename(index(id), *number));
-        }
-    }
-
-    fn stop(
-        &mut self,
-        stops: Vec<&Stop>,
-        now: Timestamp,
-        call: fn(Vec<(usize, StopCause)>) -> Call,
-    ) {
-        let mut ends = Vec::new();
-        for stop in stops {
-            if self
-                .scaler
-                .registry
-                .mark_stopping(&stop.id, stop.cause, now)
-            {
-                self.check_stop(stop);
-                if stop.cause.is_failed_boot() {
-                    self.scaler.view.giving_up(&stop.id);
-                }
-                ends.push((index(&stop.id), stop.cause));
-            }
-        }
-        if !ends.is_empty() {
-            let ids: Vec<_> = ends.iter().map(|(instance, _)| name(*instance)).collect();
-            self.scaler.view.stopping(&ids, now);
-            self.call(call(ends));
-        }
-    }
-
-    /// No worker is stopped for scale-in that has a message, or a receive call that may still return one.
-    fn check_stop(&mut self, stop: &Stop) {
-        let worker = self.workers.get(&index(&stop.id));
-        if !stop.cause.is_failure()
-            && let Some(worker) = worker.filter(|worker| worker.may_have_work())
-        {
-            let what = format!("{stop:?}, but the worker may have work: {worker:?}");
-            self.violated(what);
-        }
-    }
-
-    fn call(&mut self, call: Call) {
-        let (scaler, wait) = (self.scaler.life, self.random.millis(20, 150));
-        self.after(wait, Event::Ec2(Ec2Step::Call { scaler, call }));
-    }
-
-    fn call_ended(&mut self, call: Call, result: Reached<Vec<usize>>) {
-        let now = self.timestamp();
-        if result.is_err() {
-            self.scaler.calls_from = now.after(BACKOFF);
-        }
-        let view = &mut self.scaler.view;
-        match (call, result) {
-            (Call::Start(_), Ok(_)) => {}
-            (Call::Stop(stops) | Call::Terminate(stops), Ok(_)) => {
-                for (instance, cause) in stops {
-                    view.stop_called(&[name(instance)], now);
-                    if cause.is_failed_boot() {
-                        view.boot_failed(&name(instance), now);
-                    }
-                }
-            }
-            (Call::Rename(instance, number), Ok(_)) => view.renamed(&name(instance), number, now),
-            (Call::Start(instances), Err(_)) => view.not_starting(&names(&instances)),
-            (Call::Launch(count), Ok(launched)) => {
-                view.launching -= count;
-                view.launched(&names(&launched), now);
-            }
-            (Call::Launch(count), Err(_)) => view.launching -= count,
-            (Call::Stop(stops) | Call::Terminate(stops), Err(_)) => {
-                let instances: Vec<_> = stops.iter().map(|(instance, _)| *instance).collect();
-                view.not_stopping(&names(&instances));
-            }
-            (Call::Rename(instance, _), Err(_)) => view.not_renamed(&name(instance)),
-        }
-        self.plan_after(GATHER);
-    }
 }
 
 fn name(instance: usize) -> InstanceId {
     InstanceId::from(id(instance))
-}
-
-fn names(instances: &[usize]) -> Vec<InstanceId> {
-    instances.iter().map(|instance| name(*instance)).collect()
-}
-
-fn index(id: &InstanceId) -> usize {
-    let digits = id.as_str().trim_start_matches("i-");
-    usize::from_str_radix(digits, 16).expect("plans name instances of the view")
-}
-
-fn indices(ids: &[InstanceId]) -> Vec<usize> {
-    ids.iter().map(index).collect()
 }

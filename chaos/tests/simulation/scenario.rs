@@ -12,6 +12,8 @@ use crate::random::Random;
 #[derive(Debug)]
 pub struct Scenario {
     pub fronts: usize,
+    /// Whether a scaler runs, and workers attend it.
+    pub has_scaler: bool,
     /// When each client sends its photo.
     pub arrivals: Vec<Time>,
     /// How long front lets a client wait.
@@ -45,6 +47,7 @@ impl Scenario {
         let calm_at = if has_faults { 25 * SECOND } else { Time::ZERO };
         let mut scenario = Self {
             fronts: 1 + random.below(2),
+            has_scaler: true,
             arrivals: arrivals(random),
             deadline: if has_faults {
                 random.pick(&[15, 40, 120]) * SECOND
@@ -94,6 +97,7 @@ impl Scenario {
         let mut random = Random::new(0);
         Self {
             fronts: 2,
+            has_scaler: false,
             arrivals: vec![Time::ZERO; clients],
             deadline: 1_000_000 * SECOND,
             visibility_timeout: 3 * SECOND,

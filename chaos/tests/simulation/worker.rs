@@ -75,7 +75,9 @@ impl World {
         };
         self.workers.insert(instance, worker);
         self.worker_after(loading, instance, WorkerStep::Ready);
-        self.worker_after(Duration::ZERO, instance, WorkerStep::Attend);
+        if self.scenario.has_scaler {
+            self.worker_after(Duration::ZERO, instance, WorkerStep::Attend);
+        }
     }
 
     pub fn worker_after(&mut self, wait: Duration, instance: usize, step: WorkerStep) {
