@@ -6,7 +6,7 @@ use platform::fleet::{FleetInstance, PowerState};
 use proto::names::{WORKER_INSTANCE, worker_instance};
 use scaler_plan::StopCause;
 
-use crate::event::{Call, Ec2Step, Event, Reached, ScalerStep, Time, Unavailable, WorkerStep};
+use crate::event::{Call, CallResult, Ec2Step, Event, ScalerStep, Time, WorkerStep};
 use crate::world::{EPOCH, World};
 
 use crate::worker::id;
@@ -34,10 +34,10 @@ impl World {
         match step {
             Ec2Step::Call { scaler, call } => {
                 let refused = self.random.chance(self.scenario.refused_calls);
-                let result = if refused {
-                    Err(Unavailable)
-                } else {
-                    self.called(&call)
+                let is_stop = matches!(call, Call::Stop(_) | Call::Terminate(_));
+                let result = match self.called(&call, refused) {
+                    CallResult::Done(_) if is_stop && self.loses_response() => CallResult::Unknown,
+                    result => result,
                 };
                 let wait = self.random.millis(50, 300);
                 let step = ScalerStep::CallEnded(call, result);
@@ -59,17 +59,20 @@ impl World {
     }
 
     /// Carries out a call. Returns the launched instances.
-    fn called(&mut self, call: &Call) -> Reached<Vec<usize>> {
+    fn called(&mut self, call: &Call, refused: bool) -> CallResult {
         match call {
+            _ if refused => return CallResult::Refused,
             Call::Start(instances) => {
                 for instance in instances {
                     if self.ec2.instances[*instance].state != Some(PowerState::Stopped) {
-                        return Err(Unavailable);
+                        return CallResult::Refused;
                     }
                 }
                 instances.iter().for_each(|instance| self.boot(*instance));
             }
-            Call::Launch(count) => return Ok((0..*count).map(|_| self.launch()).collect()),
+            Call::Launch(count) => {
+                return CallResult::Done((0..*count).map(|_| self.launch()).collect());
+            }
             Call::Stop(stops) => {
                 for (instance, cause) in stops {
                     self.end_instance(*instance, *cause, PowerState::Stopping);
@@ -84,7 +87,7 @@ impl World {
                 self.ec2.instances[*instance].name = worker_instance(*number);
             }
         }
-        Ok(Vec::new())
+        CallResult::Done(Vec::new())
     }
 
     /// Adds a running instance whose worker is ready at once.

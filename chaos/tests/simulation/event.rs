@@ -51,6 +51,7 @@ pub enum Event {
         front: usize,
         same_queue: bool,
     },
+    ScalerReturns,
     /// Faults end.
     Calm,
 }
@@ -156,7 +157,16 @@ pub enum ScalerStep {
         instance: usize,
         stream: u64,
     },
-    CallEnded(Call, Reached<Vec<usize>>),
+    CallEnded(Call, CallResult),
+}
+
+#[derive(Debug)]
+pub enum CallResult {
+    /// With the launched instances.
+    Done(Vec<usize>),
+    Refused,
+    /// The response was lost. The call has taken effect.
+    Unknown,
 }
 
 #[derive(Debug, Clone)]

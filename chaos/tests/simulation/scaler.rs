@@ -27,6 +27,7 @@ const POLL: Duration = Duration::from_millis(500);
 
 pub struct Scaler {
     pub life: u32,
+    is_up: bool,
     clock: &'static AtomicU64,
     registry: WorkerRegistry,
     view: FleetView,
@@ -61,6 +62,7 @@ impl Scaler {
         let ledger = Ledger::open(prices, ticking.now());
         Self {
             life,
+            is_up: false,
             clock,
             view: FleetView::new(seen, registry.clone(), ledger),
             registry,
@@ -73,21 +75,22 @@ impl Scaler {
             calls_from: Timestamp::default(),
         }
     }
-
-    pub fn busy_workers_stopped(&self) -> u64 {
-        self.registry.busy_workers_stopped()
-    }
 }
 
 impl World {
     pub fn start_scaler(&mut self) {
+        self.scaler.is_up = true;
         self.scaler_after(Duration::ZERO, ScalerStep::Describe);
         self.scaler_after(Duration::ZERO, ScalerStep::Count);
         self.demand_changed();
         self.plan_after(GATHER);
     }
 
-    pub fn restart_scaler(&mut self) {
+    /// The scaler dies, and comes back without its memory. EC2 has carried out its last calls by then.
+    pub fn restart_scaler(&mut self, down: Duration) {
+        if !self.scaler.is_up {
+            return;
+        }
         let before = &self.scaler;
         let (life, prices) = (before.life + 1, self.scenario.policy.prices);
         let scaler = Scaler::new(life, before.clock, prices);
@@ -95,7 +98,7 @@ impl World {
         for (instance, session) in before.sessions {
             self.end_stream(instance, session.stream);
         }
-        self.start_scaler();
+        self.after(down, Event::ScalerReturns);
     }
 
     fn scaler_after(&mut self, wait: Duration, step: ScalerStep) {
@@ -129,14 +132,14 @@ impl World {
 
     /// Fronts publish their demand.
     pub fn demand_changed(&mut self) {
-        if self.scenario.has_scaler && !std::mem::replace(&mut self.scaler.is_demand_coming, true) {
+        if self.scaler.is_up && !std::mem::replace(&mut self.scaler.is_demand_coming, true) {
             let wait = self.latency();
             self.scaler_after(wait, ScalerStep::Demand);
         }
     }
 
     pub fn scaler_step(&mut self, life: u32, step: ScalerStep) {
-        if self.scaler.life != life {
+        if self.scaler.life != life || !self.scaler.is_up {
             return self.reach_dead_scaler(step);
         }
         match step {
@@ -259,6 +262,10 @@ impl World {
         match session.filter(|it| it.stream == stream) {
             Some(session) if session.session.report(report) => self.plan_after(GATHER),
             _ => self.end_stream(instance, stream),
+        }
+        if self.scaler.registry.busy_workers_stopped() > 0 {
+            let what = format!("worker {instance} was stopped as idle, and reports to be busy");
+            self.violated(what);
         }
     }
 

@@ -182,6 +182,7 @@ impl World {
             Event::Due(queue) => self.pump(&queue),
             Event::Fault(fault) => self.fail(fault),
             Event::FrontReturns { front, same_queue } => self.start_front(front, same_queue),
+            Event::ScalerReturns => self.start_scaler(),
             Event::Calm => self.calm_down(),
         }
     }
@@ -218,9 +219,6 @@ impl World {
                 Some(crate::clients::Answer::Disconnected) => self.counts.disconnected += 1,
                 None => return Err(format!("client {client} has no answer")),
             }
-        }
-        if self.scaler.busy_workers_stopped() > 0 {
-            return Err("the scaler found a worker busy after it stopped it as idle".to_owned());
         }
         self.counts.dead_letters = self.sqs.messages(DEAD_LETTERS, self.now) as u64;
         Ok(())

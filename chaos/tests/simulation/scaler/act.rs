@@ -5,7 +5,7 @@ use std::time::Duration;
 use scaler_plan::{CallBackoff, InstanceId, Plan, Stop, StopCause, Timestamp, plan};
 
 use super::{GATHER, LONGEST_SLEEP, name};
-use crate::event::{Call, Ec2Step, Event, Reached};
+use crate::event::{Call, CallResult, Ec2Step, Event};
 use crate::world::World;
 
 /// How long after a refusal EC2 is called again.
@@ -118,15 +118,28 @@ impl World {
         self.after(wait, Event::Ec2(Ec2Step::Call { scaler, call }));
     }
 
-    pub fn call_ended(&mut self, call: Call, result: Reached<Vec<usize>>) {
+    /// As `scaler::execute::outcome`.
+    pub fn call_ended(&mut self, call: Call, result: CallResult) {
+        use CallResult::{Done, Refused};
         let now = self.timestamp();
-        if result.is_err() {
+        if !matches!(result, Done(_)) {
             self.scaler.calls_from = now.after(BACKOFF);
         }
         let view = &mut self.scaler.view;
         match (call, result) {
-            (Call::Start(_), Ok(_)) => {}
-            (Call::Stop(stops) | Call::Terminate(stops), Ok(_)) => {
+            (Call::Start(_), Done(_)) => {}
+            (Call::Start(instances), _) => view.not_starting(&names(&instances)),
+            (Call::Launch(count), Done(launched)) => {
+                view.launching -= count;
+                view.launched(&names(&launched), now);
+            }
+            (Call::Launch(count), _) => view.launching -= count,
+            (Call::Stop(stops) | Call::Terminate(stops), Refused) => {
+                let instances: Vec<_> = stops.iter().map(|(instance, _)| *instance).collect();
+                view.not_stopping(&names(&instances));
+            }
+            // A stop that may have happened counts as one.
+            (Call::Stop(stops) | Call::Terminate(stops), _) => {
                 for (instance, cause) in stops {
                     view.stop_called(&[name(instance)], now);
                     if cause.is_failed_boot() {
@@ -134,18 +147,10 @@ impl World {
                     }
                 }
             }
-            (Call::Rename(instance, number), Ok(_)) => view.renamed(&name(instance), number, now),
-            (Call::Start(instances), Err(_)) => view.not_starting(&names(&instances)),
-            (Call::Launch(count), Ok(launched)) => {
-                view.launching -= count;
-                view.launched(&names(&launched), now);
+            (Call::Rename(instance, number), Done(_)) => {
+                view.renamed(&name(instance), number, now);
             }
-            (Call::Launch(count), Err(_)) => view.launching -= count,
-            (Call::Stop(stops) | Call::Terminate(stops), Err(_)) => {
-                let instances: Vec<_> = stops.iter().map(|(instance, _)| *instance).collect();
-                view.not_stopping(&names(&instances));
-            }
-            (Call::Rename(instance, _), Err(_)) => view.not_renamed(&name(instance)),
+            (Call::Rename(instance, _), _) => view.not_renamed(&name(instance)),
         }
         self.plan_after(GATHER);
     }
