@@ -53,6 +53,16 @@ mod reply_queue;
 mod sender;
 mod videos;
 
+/// The pure parts, of which chaos simulates a front. [`pending`] is one, too.
+#[doc(hidden)]
+pub mod pure {
+    pub use super::accepted::job;
+    pub use super::dead_letters::{MIN_AGE, failed_job};
+    pub use super::photo_store::derived;
+    pub use super::registry::{Reply, deadline_exceeded};
+    pub use super::replies::{WorkerReply, parse};
+}
+
 /// The services that reflection lists.
 const SERVICES: [&str; 3] = [
     recognizer_server::SERVICE_NAME,

@@ -77,6 +77,13 @@ pub use sqs::{StoreError, SyncPolicy};
 pub use token_bucket::RateLimit;
 pub use toml_file::FileError;
 
+/// SQS's queues as a pure state, of which chaos simulates the queue.
+#[doc(hidden)]
+pub mod sqs_state {
+    pub use crate::clock::Millis;
+    pub use crate::sqs::state::*;
+}
+
 /// The private parts that `fuzz/` tests.
 #[cfg(fuzzing)]
 pub mod fuzzing {

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -10,6 +11,8 @@ pub struct Clock {
     origin: Instant,
     /// The time of day at `origin`, since the Unix epoch.
     wall_origin: Duration,
+    /// Shown instead, in microseconds since the Unix epoch.
+    simulated: Option<&'static AtomicU64>,
 }
 
 impl Clock {
@@ -18,12 +21,27 @@ impl Clock {
         Self {
             origin: Instant::now(),
             wall_origin: Timestamp::from(SystemTime::now()).elapsed(),
+            simulated: None,
+        }
+    }
+
+    /// Returns a clock that shows `micros`, in microseconds since the Unix epoch.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn simulated(micros: &'static AtomicU64) -> Self {
+        Self {
+            simulated: Some(micros),
+            ..Self::start()
         }
     }
 
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        Timestamp::after_epoch(self.wall_origin + self.origin.elapsed())
+        let elapsed = self.simulated.map_or_else(
+            || self.wall_origin + self.origin.elapsed(),
+            |micros| Duration::from_micros(micros.load(Ordering::Relaxed)),
+        );
+        Timestamp::after_epoch(elapsed)
     }
 
     /// Returns the instant to sleep until for a task that wakes at `moment`.

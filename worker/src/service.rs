@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `run` | starts everything, and ends it in order |
 //! | `work` | the loop: receives messages, starts jobs, reports the worker's state |
-//! | `intake` | how many messages to receive, and when |
+//! | `intake` | the loop's decisions, pure |
+//! | `receives` | how many messages to receive with which call |
 //! | `process` | one job: fetch, recognize, store, reply |
 //! | `replies`, `deletes` | send replies and delete messages, several with one call |
 //! | `reply` | results and errors as messages |
@@ -26,6 +27,7 @@ mod metric;
 mod model;
 mod notices;
 mod process;
+mod receives;
 mod replies;
 mod reply;
 mod reply_size;
@@ -38,3 +40,16 @@ pub use inference::{FoundFaces, Inference, InferenceError, RecognizePhotos};
 pub use model::{EngineArgs, LinkedEngines, ModelArgs};
 pub use reply::recognition;
 pub use run::{ServeArgs, run, run_with};
+
+/// The pure parts, of which chaos simulates a worker.
+#[doc(hidden)]
+pub mod pure {
+    pub use super::attend::{Control, Order, Status};
+    pub use super::intake::{Intake, JobEnd, Turn};
+    pub use super::lease::extension_period;
+    pub use super::process::job::{Job, Subject};
+    pub use super::receives::Ask;
+    pub use super::reply::{expired, failure, recognition};
+    pub use super::reply_size;
+    pub use super::store::{digest, result_keys};
+}

@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use platform::telemetry::trace;
 use platform::trace_span;
@@ -99,23 +99,17 @@ async fn submit(
 ) -> Result<StoredPhoto, RequestError> {
     let storing = backend.photos.store(file_name, photo);
     let stored = storing.instrument(trace_span!("store photo")).await?;
-    let renamed = stored.key() != file_name.as_str();
     let left = deadline.saturating_duration_since(Instant::now());
     let mut job = RecognitionJob {
-        job_id: id.to_string(),
-        object_key: stored.key().to_owned(),
-        file_name: if renamed {
-            file_name.to_string()
-        } else {
-            String::new()
-        },
-        reply_queue: backend.reply_queue.clone(),
         deadline: Some((SystemTime::now() + left).into()),
-        photo_sha256: photo.sha256.clone(),
-        // 0 would mean forever.
-        time_to_live_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1),
-        traceparent: String::new(),
-        frame: None,
+        ..job(
+            id,
+            file_name,
+            stored.key(),
+            &photo.sha256,
+            &backend.reply_queue,
+            left,
+        )
     };
     let span = trace_span!(
         "send job",
@@ -131,4 +125,33 @@ async fn submit(
     };
     sending.instrument(span).await?;
     Ok(stored)
+}
+
+/// Returns the job of a request that waits for `left`, without its deadline and trace.
+#[must_use]
+pub fn job(
+    id: JobId,
+    file_name: &FileName,
+    key: &str,
+    photo_sha256: &str,
+    reply_queue: &str,
+    left: Duration,
+) -> RecognitionJob {
+    let renamed = key != file_name.as_str();
+    RecognitionJob {
+        job_id: id.to_string(),
+        object_key: key.to_owned(),
+        file_name: if renamed {
+            file_name.to_string()
+        } else {
+            String::new()
+        },
+        reply_queue: reply_queue.to_owned(),
+        deadline: None,
+        photo_sha256: photo_sha256.to_owned(),
+        // 0 would mean forever.
+        time_to_live_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1),
+        traceparent: String::new(),
+        frame: None,
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use platform::queue::{BATCH_LIMIT, Queue};
+use proto::JobId;
 use proto::names::MAX_RECEIVE_COUNT;
 use proto::v1::RecognitionJob;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,7 @@ const SCAN_INTERVAL: Duration = Duration::from_secs(2);
 /// Random addition to [`SCAN_INTERVAL`]: fronts that scan in step would always hide the messages from each other.
 const MAX_JITTER: Duration = Duration::from_secs(1);
 /// A job gets here only after several visibility timeouts, so that no scan is needed for younger requests.
-const MIN_AGE: Duration = Duration::from_secs(5);
+pub const MIN_AGE: Duration = Duration::from_secs(5);
 /// Shorter than [`SCAN_INTERVAL`], so that the next scan receives the messages again, and operators' tools can, too.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The visibility timeout grows by its first value for each so many receives of a scan: a long scan must not receive its
@@ -73,13 +74,19 @@ async fn scan(
     }
 }
 
+/// Returns the job of a dead letter, and the error for its client; `None` if the letter is no job.
+#[must_use]
+pub fn failed_job(body: &str) -> Option<(JobId, RequestError)> {
+    let job = proto::decode::<RecognitionJob>(body).ok()?;
+    let id = job.job_id.parse().ok()?;
+    let message = format!("gave up after {MAX_RECEIVE_COUNT} attempts");
+    Some((id, RequestError::new(ErrorCode::Internal, message)))
+}
+
 fn fail(registry: &RequestRegistry, frames: &FrameQueue, body: &str) {
-    let job = proto::decode::<RecognitionJob>(body).ok();
-    let Some(id) = job.and_then(|job| job.job_id.parse().ok()) else {
+    let Some((id, error)) = failed_job(body) else {
         return;
     };
-    let message = format!("gave up after {MAX_RECEIVE_COUNT} attempts");
-    let error = RequestError::new(ErrorCode::Internal, message);
     if frames.finish(id, Err(error.clone())) || registry.finish(id, Err(error)) {
         metric::DEAD_LETTERS.get().increment(1);
         tracing::error_span!("request", request_id = %id)

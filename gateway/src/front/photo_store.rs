@@ -67,7 +67,7 @@ impl PhotoStore {
         if let Some(stored) = self.store_as(file_name.as_str(), photo).await? {
             return Ok(stored);
         }
-        let derived = file_name.derived(&photo.sha256[..TAG_DIGITS]);
+        let derived = derived(file_name, &photo.sha256);
         let stored = self.store_as(derived.as_str(), photo).await?;
         stored.ok_or_else(|| {
             tracing::error!(key = derived.as_str(), "a derived key holds another photo");
@@ -142,6 +142,12 @@ impl PhotoStore {
         let shard = usize::try_from(hasher.finish() % SHARDS as u64).unwrap_or(0);
         &self.locks[shard]
     }
+}
+
+/// Returns the key of a photo whose file name is the key of another photo.
+#[must_use]
+pub fn derived(file_name: &FileName, sha256: &str) -> FileName {
+    file_name.derived(&sha256[..TAG_DIGITS])
 }
 
 impl StoredPhoto {

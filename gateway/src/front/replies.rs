@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::kept_results::KeptResults;
 use super::pending::Replied;
-use super::registry::{RequestRegistry, reply_of};
+use super::registry::{Reply, RequestRegistry, reply_of};
 use super::videos::FrameQueue;
 use crate::metric;
 
@@ -127,7 +127,9 @@ impl ReplyReceiver {
     fn process(&self, messages: Vec<Message>) {
         for message in messages {
             match self.deliver(&message.body) {
-                None => self.deletes.post(message.receipt_handle, Wait::ForOthers),
+                None => {
+                    self.deletes.post(message.receipt_handle, Wait::ForOthers);
+                }
                 Some(reply) => self.keep(reply, message.receipt_handle),
             }
         }
@@ -141,7 +143,9 @@ impl ReplyReceiver {
         let (kept, deletes) = (self.kept.clone(), self.deletes.clone());
         self.tasks.spawn(async move {
             match kept.keep(id, &result).await {
-                Ok(()) => deletes.post(receipt_handle, Wait::ForOthers),
+                Ok(()) => {
+                    deletes.post(receipt_handle, Wait::ForOthers);
+                }
                 Err(error) => tracing::warn!(%error, "a late reply cannot be kept"),
             }
             drop(permit);
@@ -150,16 +154,8 @@ impl ReplyReceiver {
 
     /// Returns the reply to a photo that no request waits for.
     fn deliver(&self, body: &str) -> Option<Late> {
-        let decoded = proto::decode::<RecognitionResult>(body);
-        let parsed = decoded
-            .map_err(|error| error.to_string())
-            .and_then(|result| {
-                let id: JobId = result.job_id.parse().map_err(|error| format!("{error}"))?;
-                let reply = reply_of(result.clone()).ok_or("it has no outcome")?;
-                Ok((id, result, reply))
-            });
-        match parsed {
-            Ok((id, result, reply)) => {
+        match parse(body) {
+            Ok(WorkerReply { id, result, reply }) => {
                 self.frames.heard_of(&result.instance_id);
                 if self.frames.is_waiting_for(id) {
                     self.frames.finish(id, reply);
@@ -182,5 +178,27 @@ impl ReplyReceiver {
             }
         }
         None
+    }
+}
+
+/// A worker's reply to a job.
+#[derive(Debug)]
+pub struct WorkerReply {
+    pub id: JobId,
+    /// The whole message.
+    pub result: RecognitionResult,
+    pub reply: Reply,
+}
+
+/// Parses a message on the reply queue.
+///
+/// # Errors
+/// Why it is no reply.
+pub fn parse(body: &str) -> Result<WorkerReply, String> {
+    let decoded = proto::decode::<RecognitionResult>(body);
+    let result = decoded.map_err(|error| error.to_string())?;
+    let id = result.job_id.parse().map_err(|error| format!("{error}"))?;
+    let reply = reply_of(result.clone()).ok_or("it has no outcome")?;
+    Ok(WorkerReply { id, result, reply })
     }
 }

@@ -57,11 +57,33 @@ pub struct Control {
     pub interruption: Option<Interruption>,
 }
 
+impl Order {
+    /// Returns the order as a new stream begins: sequence numbers restart, the order stays.
+    #[must_use]
+    pub fn on_next_stream(self) -> Self {
+        Self {
+            sequence: 0,
+            stream: self.stream + 1,
+            ..self
+        }
+    }
+
+    /// Reads what the scaler sent on a stream.
+    #[must_use]
+    pub fn parse(received: &WorkerOrder, stream: u64) -> Self {
+        Self {
+            cordoned: matches!(received.order, Some(OrderKind::Cordon(_))),
+            sequence: received.sequence,
+            stream,
+        }
+    }
+}
+
 impl ScalerLink {
     /// For a worker without a scaler: no order ever comes.
     pub fn alone(notices: Notices) -> Self {
         Self {
-            status: watch::Sender::new(Status::booting()),
+            status: watch::Sender::new(Status::booting(Control::default())),
             orders: watch::channel(Order::default()).1,
             notices,
         }
@@ -86,18 +108,42 @@ impl ScalerLink {
 }
 
 impl Control {
+    #[must_use]
     pub fn is_cordoned(&self) -> bool {
         self.order.cordoned || self.interruption.is_some()
     }
 }
 
 impl Status {
-    fn booting() -> Self {
+    /// Returns the status of a worker that has received no message yet, so it confirms each cordon and notice at once.
+    #[must_use]
+    pub fn booting(control: Control) -> Self {
         Self {
-            state: WorkerState::Booting,
+            state: if control.is_cordoned() {
+                WorkerState::Cordoned
+            } else {
+                WorkerState::Booting
+            },
             completed: 0,
-            interruption: None,
-            obeyed: Order::default(),
+            interruption: control.interruption,
+            obeyed: control.order,
+        }
+    }
+
+    /// Returns the report on a stream. It acknowledges only orders of the same stream.
+    #[must_use]
+    pub fn report(&self, instance_id: &str, stream: u64) -> WorkerReport {
+        let obeys_this_stream = self.obeyed.stream == stream;
+        WorkerReport {
+            instance_id: instance_id.to_owned(),
+            state: self.state.into(),
+            completed: self.completed,
+            order_sequence: if obeys_this_stream {
+                self.obeyed.sequence
+            } else {
+                0
+            },
+            interruption: self.interruption,
         }
     }
 }
@@ -113,7 +159,7 @@ pub fn attend(
     notices: Notices,
     shutdown: CancellationToken,
 ) -> ScalerLink {
-    let (status, statuses) = watch::channel(Status::booting());
+    let (status, statuses) = watch::channel(Status::booting(Control::default()));
     let (order, orders) = watch::channel(Order::default());
     tokio::spawn(shutdown.run_until_cancelled_owned(async move {
         let mut retry = FIRST_RETRY;
@@ -198,15 +244,9 @@ async fn stream(
     Ok(opened.elapsed())
 }
 
-/// Begins a new stream: sequence numbers restart, the order stays. Returns the stream's number.
+/// Begins a new stream, and returns its number.
 fn next_stream(order: &watch::Sender<Order>) -> u64 {
-    order.send_modify(|order| {
-        *order = Order {
-            sequence: 0,
-            stream: order.stream + 1,
-            ..*order
-        }
-    });
+    order.send_modify(|order| *order = order.on_next_stream());
     order.borrow().stream
 }
 
@@ -220,18 +260,7 @@ struct Reporter<'a> {
 impl Reporter<'_> {
     /// Returns `false` when the stream has ended.
     async fn report(&self, status: Status) -> bool {
-        let obeys_this_stream = status.obeyed.stream == self.stream;
-        let report = WorkerReport {
-            instance_id: self.instance_id.to_owned(),
-            state: status.state.into(),
-            completed: status.completed,
-            order_sequence: if obeys_this_stream {
-                status.obeyed.sequence
-            } else {
-                0
-            },
-            interruption: status.interruption,
-        };
+        let report = status.report(self.instance_id, self.stream);
         self.reports.send(report).await.is_ok()
     }
 }
@@ -249,7 +278,7 @@ async fn exchange(
         tokio::select! {
             received = orders.message() => match received? {
                 Some(received) => {
-                    order.send_replace(parse(&received, reporter.stream));
+                    order.send_replace(Order::parse(&received, reporter.stream));
                     continue;
                 }
                 None => return Ok(()),
@@ -261,13 +290,5 @@ async fn exchange(
         if !reporter.report(status).await {
             return Ok(());
         }
-    }
-}
-
-fn parse(received: &WorkerOrder, stream: u64) -> Order {
-    Order {
-        cordoned: matches!(received.order, Some(OrderKind::Cordon(_))),
-        sequence: received.sequence,
-        stream,
     }
 }

@@ -1,205 +1,291 @@
-//! How many messages to receive, and when. No clock is read here.
+//! When a worker receives messages, and what it reports. Pure: the time is an argument, and the caller makes the calls.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use platform::queue::BATCH_LIMIT;
-use tokio::time::Instant;
+use proto::v1::WorkerState;
 
-/// How long one receive call waits for a message. A cordoned worker waits for its end, so this bounds how fast the fleet
-/// scales in. An idle worker makes one call a second.
-const RECEIVE_WAIT: Duration = Duration::from_secs(1);
-/// A worker takes no more messages ahead of its threads than it finishes in this time: other workers may become idle.
-const AHEAD: Duration = Duration::from_millis(100);
-/// Pause after a call that was not full, while many jobs are in flight: the next call receives more.
-const GATHERING: Duration = Duration::from_millis(5);
-/// From so many jobs in flight on, it pays to gather messages.
-pub const MANY_JOBS: usize = 4;
+use super::attend::{Control, Status};
+use super::receives::{Ask, Receives};
 
-/// Decides the receive calls by what the last ones returned.
-///
-/// An idle worker takes as many messages as it can start. When calls come back full, the queue is deep. Then the worker also
-/// takes messages ahead, twice as many with each full call, so that it needs fewer calls. Those calls do not wait: messages
-/// that are yet to come are for workers that are idle.
+/// The decisions of the worker's loop, without its calls.
 #[derive(Debug)]
 pub struct Intake {
-    max_jobs: usize,
-    ahead: usize,
-    /// Mean time from the end of one job to the end of the next.
-    interval: Option<Duration>,
-    pause_ends: Option<Instant>,
+    receives: Receives,
+    jobs_in_flight: usize,
+    /// The outstanding receive call.
+    asked: Option<Ask>,
+    is_ending: bool,
+    completed: u64,
+    outage: Outage,
 }
 
-/// A receive call.
+/// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ask {
-    pub limit: usize,
-    pub wait: Duration,
+pub struct Turn {
+    /// Begin this receive call. It must run to its end, also after a cordon or the shutdown: messages that it was about to
+    /// return would be hidden from other workers.
+    pub receive: Option<Ask>,
+    /// Delete settled messages at once instead of gathering them.
+    pub hurries_deletes: bool,
+    pub status: Status,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobEnd {
+    /// A result or an error was replied. The message is to be deleted.
+    Answered,
+    /// The message cannot be replied to. It is given back at once.
+    Rejected,
+    /// S3 or SQS failed. The message returns after its visibility timeout.
+    Abandoned,
+}
+
+/// Failed calls to S3 or SQS. Without a pause the worker would use up the receive counts of good messages.
+#[derive(Debug, Default)]
+struct Outage {
+    /// Failures in a row. Those during a pause do not count.
+    failures: u32,
+    pause_ends: Option<Instant>,
 }
 
 impl Intake {
     /// `max_jobs` is how many jobs can be started at once.
+    #[must_use]
     pub fn new(max_jobs: usize) -> Self {
         Self {
-            max_jobs,
-            ahead: 0,
-            interval: None,
-            pause_ends: None,
+            receives: Receives::new(max_jobs),
+            jobs_in_flight: 0,
+            asked: None,
+            is_ending: false,
+            completed: 0,
+            outage: Outage::default(),
         }
     }
 
-    /// Returns the call to make now, if any.
-    pub fn ask(&self, in_flight: usize, now: Instant) -> Option<Ask> {
-        if self.pause_ends(now).is_some() {
-            return None;
-        }
-        if self.ahead == 0 {
-            let room = self.max_jobs.saturating_sub(in_flight);
-            return ask(room, RECEIVE_WAIT);
-        }
-        // A call for few messages costs as much as one for all that are taken ahead.
-        if in_flight > self.max_jobs {
-            return None;
-        }
-        ask(self.max_jobs + self.ahead - in_flight, Duration::ZERO)
+    /// Ends the intake: no further receive call begins.
+    pub fn end(&mut self) {
+        self.is_ending = true;
     }
 
-    /// When the pause ends that is on at `now`, if one is.
-    pub fn pause_ends(&self, now: Instant) -> Option<Instant> {
-        self.pause_ends.filter(|end| now < *end)
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.is_ending
     }
 
-    /// Notes what a call returned, and how many jobs are in flight with these.
-    pub fn received(&mut self, ask: Ask, count: usize, in_flight: usize, now: Instant) {
-        let is_full = count >= ask.limit;
-        if is_full {
-            self.ahead = (2 * self.ahead).max(1);
-        } else if 2 * count < ask.limit {
-            self.ahead = 0;
+    /// Whether the intake was ended, and every message that was received or was about to be received is settled. `undeleted`
+    /// is how many settled messages are yet to be deleted.
+    #[must_use]
+    pub fn is_over(&self, undeleted: usize) -> bool {
+        self.is_ending && self.is_free() && undeleted == 0
+    }
+
+    /// Whether no job is in flight and no receive call outstanding.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.jobs_in_flight == 0 && self.asked.is_none()
+    }
+
+    #[must_use]
+    pub fn jobs_in_flight(&self) -> usize {
+        self.jobs_in_flight
+    }
+
+    #[must_use]
+    pub fn completed(&self) -> u64 {
+        self.completed
+    }
+
+    /// When the pause of the last turn ends. Take the next [turn](Self::turn) then.
+    #[must_use]
+    pub fn pause_ends(&self) -> Option<Instant> {
+        self.outage.pause_ends.max(self.receives.pause_ends)
+    }
+
+    /// Decides after each event.
+    pub fn turn(&mut self, control: Control, undeleted: usize, now: Instant) -> Turn {
+        let is_on = |end: &Instant| now < *end;
+        self.outage.pause_ends = self.outage.pause_ends.filter(is_on);
+        self.receives.pause_ends = self.receives.pause_ends.filter(is_on);
+        let is_cordoned = control.is_cordoned();
+        let may_receive =
+            !self.is_ending && !is_cordoned && self.pause_ends().is_none() && self.asked.is_none();
+        let receive = may_receive.then(|| self.receives.ask(self.jobs_in_flight));
+        let receive = receive.flatten();
+        self.asked = self.asked.or(receive);
+        // A cordoned worker is not idle before its messages are deleted.
+        let unsettled = if is_cordoned { undeleted } else { 0 };
+        Turn {
+            receive,
+            hurries_deletes: self.is_ending || is_cordoned,
+            status: Status {
+                state: state(
+                    is_cordoned,
+                    self.asked.is_some(),
+                    self.jobs_in_flight + unsettled,
+                ),
+                completed: self.completed,
+                interruption: control.interruption,
+                obeyed: control.order,
+            },
         }
-        self.ahead = self.ahead.min(self.most_ahead());
-        let pauses = !is_full && in_flight >= MANY_JOBS;
-        self.pause_ends = pauses.then(|| now + GATHERING);
     }
 
-    /// Notes the time of a job that began with `together` jobs in flight, itself included.
-    pub fn finished(&mut self, elapsed: Duration, together: usize) {
-        let share = elapsed / u32::try_from(together.max(1)).unwrap_or(u32::MAX);
-        let mean = self.interval.map_or(share, |mean| (7 * mean + share) / 8);
-        self.interval = Some(mean);
+    /// The receive call returned so many messages. Their jobs begin now.
+    pub fn received(&mut self, messages: usize, now: Instant) {
+        self.jobs_in_flight += messages;
+        if let Some(ask) = self.asked.take() {
+            let in_flight = self.jobs_in_flight;
+            self.receives.received(ask, messages, in_flight, now);
+        }
     }
 
-    fn most_ahead(&self) -> usize {
-        let Some(interval) = self.interval else {
-            return 0;
-        };
-        let interval = interval.max(Duration::from_micros(1));
-        let count = AHEAD.as_micros() / interval.as_micros();
-        usize::try_from(count).map_or(BATCH_LIMIT, |count| count.min(BATCH_LIMIT))
+    pub fn receive_failed(&mut self, now: Instant) {
+        self.asked = None;
+        self.outage.failed(now);
+    }
+
+    /// A job ended after `elapsed`.
+    pub fn job_ended(&mut self, end: JobEnd, elapsed: Duration, now: Instant) {
+        self.receives.finished(elapsed, self.jobs_in_flight);
+        self.jobs_in_flight -= 1;
+        match end {
+            JobEnd::Answered => {
+                self.completed += 1;
+                self.outage.failures = 0;
+            }
+            JobEnd::Rejected => {}
+            JobEnd::Abandoned => self.outage.failed(now),
+        }
     }
 }
 
-fn ask(room: usize, wait: Duration) -> Option<Ask> {
-    let limit = room.min(BATCH_LIMIT);
-    (limit > 0).then_some(Ask { limit, wait })
+impl Outage {
+    fn failed(&mut self, now: Instant) {
+        if self.pause_ends.is_none() {
+            self.pause_ends = Some(now + Duration::from_secs(1 << self.failures.min(4)));
+            self.failures += 1;
+        }
+    }
+}
+
+/// Returns the state to report. A cordon is confirmed only when nothing can make the worker busy any more.
+fn state(is_cordoned: bool, is_receiving: bool, jobs_in_flight: usize) -> WorkerState {
+    match (jobs_in_flight, is_receiving) {
+        (0, false) if is_cordoned => WorkerState::Cordoned,
+        (0, _) => WorkerState::Idle,
+        _ => WorkerState::Busy,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::attend::Order;
 
-    const MILLISECOND: Duration = Duration::from_millis(1);
+    const SECOND: Duration = Duration::from_secs(1);
 
-    fn limit(intake: &Intake, in_flight: usize, now: Instant) -> Option<usize> {
-        intake.ask(in_flight, now).map(|ask| ask.limit)
-    }
-
-    /// A worker that needs `job` for each of its jobs, alone.
-    fn working(max_jobs: usize, job: Duration) -> Intake {
-        let mut intake = Intake::new(max_jobs);
-        intake.finished(job, 1);
-        intake
-    }
-
-    /// Receives as many messages as it asks for, so many times, and finishes them. Returns the limits.
-    fn full(intake: &mut Intake, calls: usize, now: Instant) -> Vec<usize> {
-        let asks = (0..calls).map(|_| {
-            let ask = intake.ask(0, now).unwrap();
-            intake.received(ask, ask.limit, ask.limit, now);
-            ask.limit
-        });
-        asks.collect()
+    fn cordon() -> Control {
+        Control {
+            order: Order {
+                cordoned: true,
+                sequence: 1,
+                stream: 1,
+            },
+            interruption: None,
+        }
     }
 
     #[test]
-    fn a_worker_receives_no_more_than_it_can_start() {
-        let now = Instant::now();
-        let of = |max_jobs, in_flight| limit(&working(max_jobs, MILLISECOND), in_flight, now);
-        assert_eq!(of(1, 0), Some(1));
-        assert_eq!(of(1, 1), None);
-        assert_eq!(of(4, 1), Some(3));
-        assert_eq!(of(64, 0), Some(BATCH_LIMIT));
-        assert_eq!(of(1, 2), None);
+    fn a_cordon_is_confirmed_when_nothing_is_in_flight_and_no_call_is_outstanding() {
+        use WorkerState::{Busy, Cordoned, Idle};
+        assert_eq!(state(true, false, 0), Cordoned);
+        assert_eq!(state(true, true, 0), Idle);
+        assert_eq!(state(true, false, 1), Busy);
+        assert_eq!(state(true, true, 1), Busy);
+        assert_eq!(state(false, false, 0), Idle);
+        assert_eq!(state(false, true, 2), Busy);
     }
 
     #[test]
-    fn full_calls_let_it_take_messages_ahead_up_to_what_it_finishes_in_100_ms() {
+    fn a_cordoned_worker_settles_what_its_last_receive_returned_before_it_confirms() {
         let now = Instant::now();
-        let mut fast = working(1, MILLISECOND);
-        assert_eq!(full(&mut fast, 5, now), [1, 2, 3, 5, 9]);
-        let mut slow = working(1, 40 * MILLISECOND);
-        assert_eq!(full(&mut slow, 5, now), [1, 2, 3, 3, 3]);
-        let mut slower = working(1, 101 * MILLISECOND);
-        assert_eq!(full(&mut slower, 5, now), [1; 5]);
-        let mut new = Intake::new(1);
-        assert_eq!(full(&mut new, 5, now), [1; 5]);
-    }
-
-    #[test]
-    fn calls_ahead_do_not_wait_and_are_made_when_a_batch_of_room_is_free() {
-        let now = Instant::now();
-        let mut intake = working(2, MILLISECOND);
-        full(&mut intake, 5, now);
-        assert_eq!(intake.ask(3, now), None);
-        let ask = intake.ask(2, now).unwrap();
-        assert_eq!((ask.limit, ask.wait), (BATCH_LIMIT, Duration::ZERO));
-    }
-
-    #[test]
-    fn a_call_that_is_less_than_half_full_ends_it() {
-        let now = Instant::now();
-        let mut intake = working(2, MILLISECOND);
-        full(&mut intake, 5, now);
-        let ask = intake.ask(2, now).unwrap();
-        intake.received(ask, 5, 2, now);
-        assert_eq!(limit(&intake, 2, now), Some(BATCH_LIMIT));
-        intake.received(ask, 4, 2, now);
-        assert_eq!(limit(&intake, 2, now), None);
-        assert_eq!(intake.ask(1, now).unwrap().wait, RECEIVE_WAIT);
-    }
-
-    #[test]
-    fn a_worker_with_many_jobs_pauses_after_a_call_that_was_not_full() {
-        let now = Instant::now();
-        let mut intake = Intake::new(16);
-        let ask = intake.ask(0, now).unwrap();
-        intake.received(ask, 3, MANY_JOBS - 1, now);
-        assert_eq!(intake.pause_ends(now), None);
-        intake.received(ask, 3, MANY_JOBS, now);
-        assert_eq!(intake.ask(MANY_JOBS, now), None);
-        assert_eq!(intake.pause_ends(now), Some(now + GATHERING));
+        let mut intake = Intake::new(2);
         assert_eq!(
-            limit(&intake, MANY_JOBS, now + GATHERING),
-            Some(BATCH_LIMIT)
+            intake
+                .turn(Control::default(), 0, now)
+                .receive
+                .map(|ask| ask.limit),
+            Some(2)
         );
-        intake.received(ask, ask.limit, MANY_JOBS, now);
-        assert_eq!(intake.pause_ends(now), None);
+        let cordoned = intake.turn(cordon(), 0, now);
+        assert_eq!(
+            (cordoned.receive, cordoned.status.state),
+            (None, WorkerState::Idle)
+        );
+        intake.received(1, now);
+        assert_eq!(
+            intake.turn(cordon(), 0, now).status.state,
+            WorkerState::Busy
+        );
+        intake.job_ended(JobEnd::Answered, SECOND, now);
+        let confirmed = intake.turn(cordon(), 0, now).status;
+        assert_eq!(
+            (confirmed.state, confirmed.completed, confirmed.obeyed),
+            (WorkerState::Cordoned, 1, cordon().order)
+        );
     }
 
     #[test]
-    fn jobs_that_run_together_share_their_time() {
+    fn neither_a_cordon_nor_the_end_comes_before_the_last_message_is_deleted() {
         let now = Instant::now();
         let mut intake = Intake::new(1);
-        intake.finished(500 * MILLISECOND, 10);
-        assert_eq!(full(&mut intake, 4, now), [1, 2, 3, 3]);
+        let turn = intake.turn(cordon(), 1, now);
+        assert_eq!(turn.status.state, WorkerState::Busy);
+        assert!(turn.hurries_deletes);
+        assert_eq!(
+            intake.turn(cordon(), 0, now).status.state,
+            WorkerState::Cordoned
+        );
+        intake.end();
+        assert!(!intake.is_over(1) && intake.is_over(0));
+        let idle = Intake::new(1).turn(Control::default(), 1, now);
+        assert_eq!(idle.status.state, WorkerState::Idle);
+        assert!(!idle.hurries_deletes);
+    }
+
+    #[test]
+    fn the_end_waits_for_the_outstanding_receive_and_its_jobs() {
+        let now = Instant::now();
+        let mut intake = Intake::new(1);
+        intake.turn(Control::default(), 0, now);
+        intake.end();
+        assert!(!intake.is_over(0));
+        intake.received(1, now);
+        assert_eq!(intake.turn(Control::default(), 0, now).receive, None);
+        assert!(!intake.is_over(0));
+        intake.job_ended(JobEnd::Abandoned, SECOND, now);
+        assert!(intake.is_over(0));
+    }
+
+    #[test]
+    fn pauses_grow_with_failures_in_a_row_and_jobs_that_fail_together_count_once() {
+        let mut now = Instant::now();
+        let mut intake = Intake::new(8);
+        for seconds in [1, 2, 4, 8, 16, 16] {
+            assert!(intake.turn(Control::default(), 0, now).receive.is_some());
+            intake.receive_failed(now);
+            intake.outage.failed(now + Duration::from_millis(500));
+            assert_eq!(intake.turn(Control::default(), 0, now).receive, None);
+            assert_eq!(
+                intake.pause_ends(),
+                Some(now + Duration::from_secs(seconds))
+            );
+            now += Duration::from_secs(seconds);
+        }
+        intake.received(1, now);
+        intake.job_ended(JobEnd::Answered, SECOND, now);
+        intake.receive_failed(now);
+        assert_eq!(intake.pause_ends(), Some(now + Duration::from_secs(1)));
     }
 }

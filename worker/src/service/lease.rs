@@ -9,6 +9,12 @@ use tracing::Instrument;
 /// The shortest visibility timeout that leaves time to extend it.
 pub const SHORTEST: Duration = Duration::from_secs(3);
 
+/// Returns how long after the receive, and after each extension, a message's visibility timeout is extended.
+#[must_use]
+pub fn extension_period(visibility_timeout: Duration) -> Duration {
+    visibility_timeout / 3
+}
+
 /// Extends a message's visibility timeout every third of its length. Once the lease is dropped, the message returns to
 /// the queue by itself unless it was deleted.
 #[derive(Debug)]
@@ -22,7 +28,7 @@ impl Lease {
         let queue = queue.clone();
         let receipt_handle = message.receipt_handle.clone();
         let extending = async move {
-            let period = visibility_timeout / 3;
+            let period = extension_period(visibility_timeout);
             let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use platform::objects::{ObjectError, Objects};
+use platform::objects::{ObjectError, Objects, Put};
 use platform::queue::{Message, Queue, QueueError};
 use platform::shutdown::CancellationToken;
 use platform::trace_span;
@@ -28,7 +28,7 @@ use super::trace;
 use job::{Job, Subject};
 
 mod frame;
-mod job;
+pub mod job;
 
 /// How long a job retries while the object store fails, longer than clients wait by default.
 const STORE_RETRY_TIME: Duration = Duration::from_secs(150);
@@ -82,7 +82,7 @@ impl Processor {
     /// Runs a message's job and replies. Only then the message may be deleted, and is returned for that.
     pub async fn process(&self, message: &Message) -> (Outcome, Option<Settled>) {
         let lease = Lease::hold(&self.requests, message, self.visibility_timeout);
-        let job = Job::parse(message);
+        let job = Job::parse(message, Instant::now());
         let span = job
             .as_ref()
             .map_or_else(|_| Span::none(), |job| self.span_of(job, message));
@@ -180,7 +180,7 @@ impl Processor {
     }
 
     async fn recognize(&self, job: &Job, timings: &mut Timings) -> anyhow::Result<Reply> {
-        if job.is_expired() {
+        if job.is_expired(Instant::now()) {
             return Ok(expired());
         }
         let started = Instant::now();
@@ -188,7 +188,7 @@ impl Processor {
         let fetching = self.retry(job.expires_at, || self.photos.get(&key));
         let fetched = fetching.instrument(trace_span!("fetch photo")).await;
         // Retries may have taken long.
-        if job.is_expired() {
+        if job.is_expired(Instant::now()) {
             return Ok(expired());
         }
         let photo = match fetched {
@@ -224,7 +224,7 @@ impl Processor {
         timings: &mut Timings,
     ) -> anyhow::Result<Reply> {
         let sha256 = digest(&photo);
-        if !job.photo_sha256.is_empty() && job.photo_sha256 != sha256 {
+        if !job.is_for(&sha256) {
             return Ok(failure(
                 FailureCode::ObjectMissing,
                 "another photo is stored in the place of this one",
@@ -247,7 +247,11 @@ impl Processor {
         let result = format!("{}:{}", file_name.stem(), recognized.name);
         let store = || store_result(&self.results, object_key, &sha256, &result);
         let storing = self.retry(None, store);
-        storing.instrument(trace_span!("store result")).await?;
+        let stored = storing.instrument(trace_span!("store result")).await?;
+        if stored == Put::Exists {
+            let why = "other photos' results have the names for this one";
+            return Ok(failure(FailureCode::Internal, why));
+        }
         timings.store_ms = milliseconds(started.elapsed());
         Ok(Reply::Recognition(recognition(recognized)))
     }

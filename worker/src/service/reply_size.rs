@@ -31,6 +31,7 @@ const LEAST_FIRST: [fn(&mut RecognitionResult); 6] = [
 ];
 
 /// Encodes a result as a message of at most [`REQUEST_MAX_BYTES`].
+#[must_use]
 pub fn encode(mut result: RecognitionResult) -> String {
     for leave_out in LEAST_FIRST {
         let text = proto::encode(&result);

@@ -14,7 +14,6 @@ use platform::shutdown::{CancellationToken, bounded};
 use platform::tls::PeerTlsArgs;
 use platform::token::{FLEET_TOKEN_VARIABLE, Token};
 use proto::Names;
-use proto::v1::WorkerState;
 use tokio::sync::watch;
 
 use super::attend::{ScalerLink, Status, attend};
@@ -261,22 +260,12 @@ async fn open(aws: &Aws, name: &str) -> Result<(Queue, Duration), QueueError> {
     }
 }
 
-/// Runs `booting` to its end. Meanwhile it confirms each cordon and notice at once, as no message was received yet.
+/// Runs `booting` to its end. Meanwhile it confirms each cordon and notice at once.
 async fn cordonable<T>(link: &mut ScalerLink, booting: impl Future<Output = T>) -> T {
     tokio::pin!(booting);
     loop {
         let control = link.control();
-        let state = if control.is_cordoned() {
-            WorkerState::Cordoned
-        } else {
-            WorkerState::Booting
-        };
-        link.status.send_replace(Status {
-            state,
-            completed: 0,
-            interruption: control.interruption,
-            obeyed: control.order,
-        });
+        link.status.send_replace(Status::booting(control));
         tokio::select! {
             output = &mut booting => return output,
             () = link.changed() => {}

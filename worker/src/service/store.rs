@@ -15,8 +15,8 @@ pub fn digest(photo: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Stores a result under the object key without its extension, and replaces a result of the same photo. If another
-/// photo's result has that key (`a.jpg` and `a.png`), the digest is added to it.
+/// Stores a result under the first of its [keys](result_keys) that is free or has a result of the same photo, which it
+/// replaces. Returns [`Put::Exists`], and stores nothing, when other photos' results have all of them.
 ///
 /// # Errors
 /// When the object store cannot be reached or refuses.
@@ -25,24 +25,33 @@ pub async fn store_result(
     object_key: &FileName,
     photo_sha256: &str,
     result: &str,
-) -> Result<(), ObjectError> {
+) -> Result<Put, ObjectError> {
     let metadata = Metadata::from([(PHOTO_SHA256.to_owned(), photo_sha256.to_owned())]);
     let body = Bytes::copy_from_slice(result.as_bytes());
-    let key = object_key.stem();
-    if results
-        .put_if_absent(key, body.clone(), metadata.clone())
-        .await?
-        == Put::Stored
-    {
-        return Ok(());
+    for key in result_keys(object_key, photo_sha256) {
+        let put = results.put_if_absent(&key, body.clone(), metadata.clone());
+        if put.await? == Put::Stored {
+            return Ok(Put::Stored);
+        }
+        let stored = results.metadata(&key).await?;
+        if stored
+            .get(PHOTO_SHA256)
+            .is_some_and(|stored| stored == photo_sha256)
+        {
+            results.put(&key, body, metadata).await?;
+            return Ok(Put::Stored);
+        }
     }
-    let stored = results.metadata(key).await?;
-    if stored
-        .get(PHOTO_SHA256)
-        .is_some_and(|stored| stored == photo_sha256)
-    {
-        return results.put(key, body, metadata).await;
-    }
-    let derived = object_key.derived(&photo_sha256[..16]);
-    results.put(derived.stem(), body, metadata).await
+    Ok(Put::Exists)
+}
+
+/// Returns the keys to try for a result: the object key without its extension, then with the digest added to it, since
+/// `a.jpg` and `a.png` share the first. A client may have sent another photo under the name with the short digest.
+pub fn result_keys(object_key: &FileName, photo_sha256: &str) -> [String; 3] {
+    let derived = |tag: &str| object_key.derived(tag).stem().to_owned();
+    [
+        object_key.stem().to_owned(),
+        derived(&photo_sha256[..16]),
+        derived(photo_sha256),
+    ]
 }

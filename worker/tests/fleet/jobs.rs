@@ -343,6 +343,28 @@ async fn results_of_other_photos_are_never_overwritten() {
     worker.stop().await;
 }
 
+/// Found by the simulation: the name with the digest was replaced without a look.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_under_the_name_with_another_photos_digest_stays() {
+    let bench = Bench::start().await;
+    let worker = bench.worker(&[]);
+    let of_elton = worker::service::pure::digest(&photo("elton_john"));
+    let derived = format!("same~{}", &of_elton[..16]);
+    for (file_name, person) in [
+        ("same.jpg", "madonna"),
+        (format!("{derived}.jpg").as_str(), "madonna"),
+        ("same.jpeg", "elton_john"),
+    ] {
+        bench.submit(file_name, &photo(person)).await;
+        assert_eq!(name(&bench.reply().await), person);
+    }
+    assert_eq!(bench.result("same").await, "same:madonna");
+    assert_eq!(bench.result(&derived).await, format!("{derived}:madonna"));
+    let result = bench.result(&format!("same~{of_elton}")).await;
+    assert_eq!(result, "same:elton_john");
+    worker.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_asked_to_stop_finishes_the_job_in_flight() {
     let bench = Bench::start().await;

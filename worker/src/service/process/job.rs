@@ -34,14 +34,18 @@ pub enum Subject {
 }
 
 impl Job {
-    pub fn parse(message: &Message) -> anyhow::Result<Self> {
+    /// Parses a message that was received at `now`.
+    ///
+    /// # Errors
+    /// When it is not a job, or names objects that do not belong together.
+    pub fn parse(message: &Message, now: Instant) -> anyhow::Result<Self> {
         let job: RecognitionJob = proto::decode(&message.body)?;
         let subject = Subject::of(&job)?;
         // SQS says how long the message waited, so no two machines' clocks are compared. A message that was received
         // before has waited longer than that.
         let time_to_live = Duration::from_millis(job.time_to_live_ms.into());
         let left = time_to_live.saturating_sub(message.waited);
-        let expires_at = (!time_to_live.is_zero()).then(|| Instant::now() + left);
+        let expires_at = (!time_to_live.is_zero()).then(|| now + left);
         anyhow::ensure!(!job.reply_queue.is_empty(), "reply_queue is empty");
         let id = job.job_id.parse()?;
         Ok(Self {
@@ -54,8 +58,15 @@ impl Job {
         })
     }
 
-    pub fn is_expired(&self) -> bool {
-        self.expires_at.is_some_and(|time| time <= Instant::now())
+    #[must_use]
+    pub fn is_expired(&self, now: Instant) -> bool {
+        self.expires_at.is_some_and(|time| time <= now)
+    }
+
+    /// Whether the job is for a photo with this digest: its key may have another photo by now.
+    #[must_use]
+    pub fn is_for(&self, photo_sha256: &str) -> bool {
+        self.photo_sha256.is_empty() || self.photo_sha256 == photo_sha256
     }
 }
 
@@ -96,6 +107,7 @@ impl Subject {
     }
 
     /// Returns the key in the in-bucket.
+    #[must_use]
     pub fn photo_key(&self) -> String {
         match self {
             Self::Photo { object_key, .. } => object_key.as_str().to_owned(),

@@ -1,0 +1,191 @@
+//! How many messages to receive with which call. Pure.
+
+use std::time::{Duration, Instant};
+
+use platform::queue::BATCH_LIMIT;
+
+/// How long one receive call waits for a message. A cordoned worker waits for its end, so this bounds how fast the fleet
+/// scales in. An idle worker makes one call a second.
+const RECEIVE_WAIT: Duration = Duration::from_secs(1);
+/// A worker takes no more messages ahead of its threads than it finishes in this time: other workers may become idle.
+const AHEAD: Duration = Duration::from_millis(100);
+/// Pause after a call that was not full, while many jobs are in flight: the next call receives more.
+const GATHERING: Duration = Duration::from_millis(5);
+/// From so many jobs in flight on, it pays to gather messages.
+pub const MANY_JOBS: usize = 4;
+
+/// Decides the receive calls by what the last ones returned.
+///
+/// An idle worker takes as many messages as it can start. When calls come back full, the queue is deep. Then the worker also
+/// takes messages ahead, twice as many with each full call, so that it needs fewer calls. Those calls do not wait: messages
+/// that are yet to come are for workers that are idle.
+#[derive(Debug)]
+pub struct Receives {
+    max_jobs: usize,
+    ahead: usize,
+    /// Mean time from the end of one job to the end of the next.
+    interval: Option<Duration>,
+    /// The end of a pause between two calls.
+    pub pause_ends: Option<Instant>,
+}
+
+/// A receive call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ask {
+    pub limit: usize,
+    pub wait: Duration,
+}
+
+impl Receives {
+    /// `max_jobs` is how many jobs can be started at once.
+    pub fn new(max_jobs: usize) -> Self {
+        Self {
+            max_jobs,
+            ahead: 0,
+            interval: None,
+            pause_ends: None,
+        }
+    }
+
+    /// Returns the call to make, if any, unless there is a pause.
+    pub fn ask(&self, in_flight: usize) -> Option<Ask> {
+        if self.ahead == 0 {
+            let room = self.max_jobs.saturating_sub(in_flight);
+            return ask(room, RECEIVE_WAIT);
+        }
+        // A call for few messages costs as much as one for all that are taken ahead.
+        if in_flight > self.max_jobs {
+            return None;
+        }
+        ask(self.max_jobs + self.ahead - in_flight, Duration::ZERO)
+    }
+
+    /// Notes what a call returned, and how many jobs are in flight with these.
+    pub fn received(&mut self, ask: Ask, count: usize, in_flight: usize, now: Instant) {
+        let is_full = count >= ask.limit;
+        if is_full {
+            self.ahead = (2 * self.ahead).max(1);
+        } else if 2 * count < ask.limit {
+            self.ahead = 0;
+        }
+        self.ahead = self.ahead.min(self.most_ahead());
+        let pauses = !is_full && in_flight >= MANY_JOBS;
+        self.pause_ends = pauses.then(|| now + GATHERING);
+    }
+
+    /// Notes the time of a job that began with `together` jobs in flight, itself included.
+    pub fn finished(&mut self, elapsed: Duration, together: usize) {
+        let share = elapsed / u32::try_from(together.max(1)).unwrap_or(u32::MAX);
+        let mean = self.interval.map_or(share, |mean| (7 * mean + share) / 8);
+        self.interval = Some(mean);
+    }
+
+    fn most_ahead(&self) -> usize {
+        let Some(interval) = self.interval else {
+            return 0;
+        };
+        let interval = interval.max(Duration::from_micros(1));
+        let count = AHEAD.as_micros() / interval.as_micros();
+        usize::try_from(count).map_or(BATCH_LIMIT, |count| count.min(BATCH_LIMIT))
+    }
+}
+
+fn ask(room: usize, wait: Duration) -> Option<Ask> {
+    let limit = room.min(BATCH_LIMIT);
+    (limit > 0).then_some(Ask { limit, wait })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    fn limit(receives: &Receives, in_flight: usize) -> Option<usize> {
+        receives.ask(in_flight).map(|ask| ask.limit)
+    }
+
+    /// A worker that needs `job` for each of its jobs, alone.
+    fn working(max_jobs: usize, job: Duration) -> Receives {
+        let mut receives = Receives::new(max_jobs);
+        receives.finished(job, 1);
+        receives
+    }
+
+    /// Receives as many messages as it asks for, so many times, and finishes them. Returns the limits.
+    fn full(receives: &mut Receives, calls: usize, now: Instant) -> Vec<usize> {
+        let asks = (0..calls).map(|_| {
+            let ask = receives.ask(0).unwrap();
+            receives.received(ask, ask.limit, ask.limit, now);
+            ask.limit
+        });
+        asks.collect()
+    }
+
+    #[test]
+    fn a_worker_receives_no_more_than_it_can_start() {
+        let of = |max_jobs, in_flight| limit(&working(max_jobs, MILLISECOND), in_flight);
+        assert_eq!(of(1, 0), Some(1));
+        assert_eq!(of(1, 1), None);
+        assert_eq!(of(4, 1), Some(3));
+        assert_eq!(of(64, 0), Some(BATCH_LIMIT));
+        assert_eq!(of(1, 2), None);
+    }
+
+    #[test]
+    fn full_calls_let_it_take_messages_ahead_up_to_what_it_finishes_in_100_ms() {
+        let now = Instant::now();
+        let mut fast = working(1, MILLISECOND);
+        assert_eq!(full(&mut fast, 5, now), [1, 2, 3, 5, 9]);
+        let mut slow = working(1, 40 * MILLISECOND);
+        assert_eq!(full(&mut slow, 5, now), [1, 2, 3, 3, 3]);
+        let mut slower = working(1, 101 * MILLISECOND);
+        assert_eq!(full(&mut slower, 5, now), [1; 5]);
+        let mut new = Receives::new(1);
+        assert_eq!(full(&mut new, 5, now), [1; 5]);
+    }
+
+    #[test]
+    fn calls_ahead_do_not_wait_and_are_made_when_a_batch_of_room_is_free() {
+        let now = Instant::now();
+        let mut receives = working(2, MILLISECOND);
+        full(&mut receives, 5, now);
+        assert_eq!(receives.ask(3), None);
+        let ask = receives.ask(2).unwrap();
+        assert_eq!((ask.limit, ask.wait), (BATCH_LIMIT, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_call_that_is_less_than_half_full_ends_it() {
+        let now = Instant::now();
+        let mut receives = working(2, MILLISECOND);
+        full(&mut receives, 5, now);
+        let ask = receives.ask(2).unwrap();
+        receives.received(ask, 5, 2, now);
+        assert_eq!(limit(&receives, 2), Some(BATCH_LIMIT));
+        receives.received(ask, 4, 2, now);
+        assert_eq!(limit(&receives, 2), None);
+        assert_eq!(receives.ask(1).unwrap().wait, RECEIVE_WAIT);
+    }
+
+    #[test]
+    fn a_worker_with_many_jobs_pauses_after_a_call_that_was_not_full() {
+        let now = Instant::now();
+        let mut receives = Receives::new(16);
+        let ask = receives.ask(0).unwrap();
+        receives.received(ask, 3, MANY_JOBS - 1, now);
+        assert_eq!(receives.pause_ends, None);
+        receives.received(ask, 3, MANY_JOBS, now);
+        assert_eq!(receives.pause_ends, Some(now + GATHERING));
+        receives.received(ask, ask.limit, MANY_JOBS, now);
+        assert_eq!(receives.pause_ends, None);
+    }
+
+    #[test]
+    fn jobs_that_run_together_share_their_time() {
+        let now = Instant::now();
+        let mut receives = Receives::new(1);
+        receives.finished(500 * MILLISECOND, 10);
+        assert_eq!(full(&mut receives, 4, now), [1, 2, 3, 3]);
+    }
+}
