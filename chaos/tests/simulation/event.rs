@@ -8,7 +8,7 @@ use platform::queue::Message;
 use proto::JobId;
 use proto::v1::{WorkerOrder, WorkerReport};
 use scaler_plan::{StopCause, Timestamp};
-use worker::service::pure::JobEnd;
+use worker::service::pure::{Ask, JobEnd};
 
 use crate::faults::Fault;
 
@@ -94,7 +94,7 @@ pub enum WorkerStep {
     Ready,
     /// A pause ends.
     Turn,
-    Receive(usize),
+    Receive(Ask),
     Received(Reached<Vec<Message>>),
     Job {
         job: u64,

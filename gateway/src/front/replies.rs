@@ -200,5 +200,4 @@ pub fn parse(body: &str) -> Result<WorkerReply, String> {
     let id = result.job_id.parse().map_err(|error| format!("{error}"))?;
     let reply = reply_of(result.clone()).ok_or("it has no outcome")?;
     Ok(WorkerReply { id, result, reply })
-    }
 }
