@@ -170,10 +170,7 @@ impl Injector {
             .await
             .readiness_url(service)
             .unwrap_or_default();
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .build()
-            .unwrap_or_default();
+        let client = http_client();
         while !is_ready(&client, &url).await && killed_at.elapsed() < WATCH {
             tokio::time::sleep(POLL).await;
         }
@@ -244,10 +241,7 @@ impl Injector {
 
     async fn weather(&self, weather: Weather, ms: u64) {
         let url = format!("{}/_localcloud/faults", self.stack.read().await.cloud_url());
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .build()
-            .unwrap_or_default();
+        let client = http_client();
         // The local cloud may be down itself.
         let _ = client.put(&url).json(&faults(weather)).send().await;
         tokio::time::sleep(Duration::from_millis(ms)).await;
@@ -291,10 +285,7 @@ impl Injector {
             "{}/_localcloud/ec2/interruptions",
             self.stack.read().await.cloud_url()
         );
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .build()
-            .unwrap_or_default();
+        let client = http_client();
         let order = json!({ "instance_id": instance, "notice_ms": 2_000 });
         self.done().ended_by_us.insert(instance);
         let _ = client.post(url).json(&order).send().await;

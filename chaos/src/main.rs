@@ -123,21 +123,42 @@ async fn chaos() -> anyhow::Result<bool> {
         Engine::Light => Photos::Light { seed: args.seed },
         Engine::Native | Engine::Torch => real_photos(&bin, &args.photos, &worker)?,
     };
+    let stack = StackOptions {
+        bin,
+        root,
+        folder: output.join("stack"),
+        worker,
+        max_workers: args.max_workers,
+        policy: if args.seed & 2 == 0 {
+            "step"
+        } else {
+            "latency"
+        }
+        .to_owned(),
+        // Workers that come and go meet more faults.
+        keep_idle: "0s",
+        spot: args.seed & 1 == 1,
+    };
+    if let Some(length) = args.soak {
+        let options = SoakOptions {
+            stack: StackOptions {
+                policy: "latency".to_owned(),
+                keep_idle: "auto",
+                spot: false,
+                ..stack
+            },
+            engine: name.to_owned(),
+            photos,
+            rate: args.rate,
+            length,
+            output: output.clone(),
+        };
+        let report = soak(&options).await?;
+        report.print(&output);
+        return Ok(report.passed);
+    }
     let options = RunOptions {
-        stack: StackOptions {
-            bin,
-            root,
-            folder: output.join("stack"),
-            worker,
-            max_workers: args.max_workers,
-            policy: if args.seed & 2 == 0 {
-                "step"
-            } else {
-                "latency"
-            }
-            .to_owned(),
-            spot: args.seed & 1 == 1,
-        },
+        stack,
         engine: name.to_owned(),
         photos,
         seed: args.seed,

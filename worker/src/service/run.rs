@@ -14,6 +14,7 @@ use platform::shutdown::{CancellationToken, bounded};
 use platform::tls::PeerTlsArgs;
 use platform::token::{FLEET_TOKEN_VARIABLE, Token};
 use proto::Names;
+use proto::v1::WorkerState;
 use tokio::sync::watch;
 
 use super::attend::{ScalerLink, Status, attend};
