@@ -44,7 +44,7 @@ pub struct RunOptions {
     /// Mean time between two faults.
     pub every: Duration,
     pub only_kill: Option<Service>,
-    /// Folder for `report.json` and, of a run that fails, `history.json`.
+    /// Folder for `report.json`, and for `history.json` with all faults and requests.
     pub output: PathBuf,
 }
 
@@ -105,7 +105,7 @@ impl Quantiles {
     }
 }
 
-/// All that a failed run is replayed and understood by.
+/// What a run is understood by.
 #[derive(Debug, Serialize)]
 struct History<'a> {
     seed: u64,
@@ -344,20 +344,18 @@ fn write(
         options.output.join("report.json"),
         serde_json::to_string_pretty(&shown)? + "\n",
     )?;
-    if !report.passed {
-        let findings = &report.account.findings;
-        let history = History {
-            seed: options.seed,
-            schedule,
-            done,
-            sent,
-            findings,
-        };
-        std::fs::write(
-            options.output.join("history.json"),
-            serde_json::to_string(&history)?,
-        )?;
-    }
+    let findings = &report.account.findings;
+    let history = History {
+        seed: options.seed,
+        schedule,
+        done,
+        sent,
+        findings,
+    };
+    std::fs::write(
+        options.output.join("history.json"),
+        serde_json::to_string(&history)?,
+    )?;
     Ok(())
 }
 
