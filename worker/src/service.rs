@@ -44,6 +44,6 @@ pub mod pure {
     pub use super::lease::extension_period;
     pub use super::process::job::{Job, Subject};
     pub use super::reply::{expired, failure, recognition};
-    pub use super::reply_size;
+    pub use super::reply_size::encode as encode_reply;
     pub use super::store::{digest, result_keys};
 }
