@@ -50,8 +50,6 @@ pub mod pure {
     pub use super::process::job::{Job, Subject};
     pub use super::receives::Ask;
     pub use super::reply::{expired, failure, recognition};
-    pub mod reply_size {
-        pub use super::super::reply_size::encode;
-    }
+    pub use super::reply_size::encode as encode_reply;
     pub use super::store::{digest, result_keys};
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use chaos::light::name_of;
 use gateway::error::ErrorCode;
 use proto::FileName;
@@ -18,7 +17,6 @@ const PHOTOS: usize = 6;
 
 #[derive(Debug, Clone)]
 pub struct Photo {
-    pub bytes: Bytes,
     pub sha256: String,
     /// What the right answer says; `None` if the photo has no face.
     pub name: Option<String>,
@@ -31,8 +29,6 @@ pub struct Client {
     pub file_name: FileName,
     pub photo: usize,
     pub front: usize,
-    /// Whether a front took its request.
-    pub is_accepted: bool,
     pub answer: Option<Answer>,
 }
 
@@ -52,7 +48,7 @@ pub enum Answer {
 
 pub fn photos(random: &mut Random, visibility_timeout: Duration) -> Vec<Photo> {
     let photo = |_| {
-        let bytes = Bytes::copy_from_slice(&random.number().to_le_bytes());
+        let bytes = random.number().to_le_bytes();
         let has_face = !random.chance(0.15);
         let is_slow = random.chance(0.1);
         Photo {
@@ -63,7 +59,6 @@ pub fn photos(random: &mut Random, visibility_timeout: Duration) -> Vec<Photo> {
             } else {
                 random.millis(20, 900)
             },
-            bytes,
         }
     };
     (0..PHOTOS).map(photo).collect()
@@ -83,7 +78,6 @@ pub fn client(random: &mut Random, photos: &[Photo], fronts: usize) -> Client {
         file_name,
         photo: random.below(photos.len()),
         front: random.below(fronts),
-        is_accepted: false,
         answer: None,
     }
 }
@@ -95,8 +89,7 @@ impl World {
         let up = fronts.into_iter().find(|front| self.fronts[*front].is_up);
         match up {
             Some(front) => {
-                let client_of = &mut self.clients[client];
-                (client_of.front, client_of.is_accepted) = (front, true);
+                self.clients[client].front = front;
                 self.accept(front, client);
             }
             None => self.answer(client, Answer::Disconnected),
@@ -123,12 +116,12 @@ impl World {
         match &answer {
             Answer::Name { name, .. } if Some(name) != right => {
                 let what = format!("client {client} is answered {name} instead of {right:?}");
-                return self.violated(what);
+                self.violated(what);
             }
             // The result is stored before the reply is sent.
             Answer::Name { key, .. } => {
                 if let Err(what) = self.check_result(client, key) {
-                    return self.violated(what);
+                    self.violated(what);
                 }
             }
             Answer::Error { code, .. } if *code == ErrorCode::NoFace => {

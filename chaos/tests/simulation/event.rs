@@ -102,7 +102,6 @@ pub enum WorkerStep {
     },
     Extend(u64),
     Attend,
-    Refused,
     Report,
     Order {
         stream: u64,

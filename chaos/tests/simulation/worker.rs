@@ -119,7 +119,6 @@ impl World {
             WorkerStep::Job { job, step } => self.job_step(instance, job, step),
             WorkerStep::Extend(job) => self.extend(instance, job),
             WorkerStep::Attend => self.attend(instance),
-            WorkerStep::Refused => self.refused(instance),
             WorkerStep::Report => self.report(instance),
             WorkerStep::Order { stream, order } => self.ordered(instance, stream, &order),
             WorkerStep::StreamEnds(stream) => self.stream_ends(instance, stream),

@@ -280,11 +280,6 @@ impl World {
         self.began + self.now
     }
 
-    /// The simulation's time of an instant.
-    pub fn time_of(&self, instant: Instant) -> Time {
-        instant.saturating_duration_since(self.began)
-    }
-
     pub fn timestamp(&self) -> Timestamp {
         Timestamp::after_epoch(EPOCH + self.now)
     }

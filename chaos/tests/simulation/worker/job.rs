@@ -6,7 +6,7 @@ use platform::queue::Message;
 use proto::v1::recognition_result::Outcome as Reply;
 use proto::v1::{FailureCode, Recognition, RecognitionResult};
 use worker::service::pure::{
-    Job, JobEnd, Subject, expired, extension_period, failure, reply_size, result_keys,
+    Job, JobEnd, Subject, encode_reply, expired, extension_period, failure, result_keys,
 };
 
 use crate::clients::Photo;
@@ -85,18 +85,18 @@ impl World {
         self.worker_after(wait, instance, WorkerStep::Job { job, step });
     }
 
-    fn run(&mut self, instance: usize, job: u64) -> Option<&mut JobRun> {
+    fn job_run(&mut self, instance: usize, job: u64) -> Option<&mut JobRun> {
         self.workers.get_mut(&instance)?.jobs.get_mut(&job)
     }
 
     fn job_of(&mut self, instance: usize, job: u64) -> Option<&Job> {
-        self.run(instance, job)?.job.as_ref()
+        self.job_run(instance, job)?.job.as_ref()
     }
 
     /// Keeps the message hidden from other workers.
     pub fn extend(&mut self, instance: usize, job: u64) {
         let timeout = self.scenario.visibility_timeout;
-        let Some(run) = self.run(instance, job).filter(|run| run.has_lease) else {
+        let Some(run) = self.job_run(instance, job).filter(|run| run.has_lease) else {
             return;
         };
         let handle = run.message.receipt_handle.clone();
@@ -143,7 +143,7 @@ impl World {
                 self.next(instance, job, JobStep::Replied(replied));
             }
             JobStep::Replied(replied) => {
-                if let Some(run) = self.run(instance, job) {
+                if let Some(run) = self.job_run(instance, job) {
                     run.has_lease = false;
                 }
                 match replied {
@@ -152,7 +152,7 @@ impl World {
                 }
             }
             JobStep::Delete => {
-                if let Some(run) = self.run(instance, job) {
+                if let Some(run) = self.job_run(instance, job) {
                     let handle = run.message.receipt_handle.clone();
                     // If the message stays, it is processed again, and front drops the second reply.
                     let _ = self.delete(REQUESTS, &[handle]);
@@ -160,7 +160,7 @@ impl World {
                 }
             }
             JobStep::GiveBack => {
-                if let Some(run) = self.run(instance, job) {
+                if let Some(run) = self.job_run(instance, job) {
                     run.has_lease = false;
                     let handle = run.message.receipt_handle.clone();
                     self.change_visibility(REQUESTS, &handle, Duration::ZERO);
@@ -210,7 +210,7 @@ impl World {
         }
         let sha256 = sha256.clone();
         let latest = self.instant() + STORE_RETRY_TIME;
-        if let Some(run) = self.run(instance, job) {
+        if let Some(run) = self.job_run(instance, job) {
             (run.photo, run.give_up_at) = (photo, latest);
             if let Some(Subject::Photo { object_key, .. }) = run.job.as_ref().map(|it| &it.subject)
             {
@@ -222,7 +222,7 @@ impl World {
 
     /// Returns a key for the result, and the result.
     fn result(&mut self, instance: usize, job: u64, key: usize) -> Option<(String, StoredResult)> {
-        let run = self.run(instance, job)?;
+        let run = self.job_run(instance, job)?;
         let (key, photo) = (run.keys[key].clone(), run.photo);
         let Some(Subject::Photo { file_name, .. }) = run.job.as_ref().map(|it| &it.subject) else {
             return None;
@@ -255,7 +255,7 @@ impl World {
         let Ok(stored) = stored else {
             return self.try_again(instance, job, JobStep::Store(0), None);
         };
-        let Some(photo) = self.run(instance, job).map(|run| run.photo) else {
+        let Some(photo) = self.job_run(instance, job).map(|run| run.photo) else {
             return;
         };
         let sha256 = &self.photos[photo].sha256;
@@ -280,7 +280,7 @@ impl World {
         };
         let latest = expires_at.map_or(run.give_up_at, |it| it.min(run.give_up_at));
         if now >= latest || worker.is_ending {
-            if let Some(run) = self.run(instance, job) {
+            if let Some(run) = self.job_run(instance, job) {
                 run.has_lease = false;
             }
             return self.end_job(instance, job, JobEnd::Abandoned);
@@ -289,7 +289,7 @@ impl World {
     }
 
     fn reply_name(&mut self, instance: usize, job: u64) {
-        let Some(photo) = self.run(instance, job).map(|run| run.photo) else {
+        let Some(photo) = self.job_run(instance, job).map(|run| run.photo) else {
             return;
         };
         let recognition = Recognition {
@@ -303,7 +303,7 @@ impl World {
         let Some(job_id) = self.job_of(instance, job).map(|it| it.id) else {
             return;
         };
-        let body = reply_size::encode(RecognitionResult {
+        let body = encode_reply(RecognitionResult {
             job_id: job_id.to_string(),
             outcome: Some(reply),
             timings: None,

@@ -49,7 +49,7 @@ impl World {
     }
 
     /// The scaler does not know the instance yet, or is gone.
-    pub fn refused(&mut self, instance: usize) {
+    fn refused(&mut self, instance: usize) {
         if let Some(worker) = self.workers.get_mut(&instance) {
             worker.link.stream = None;
             let wait = (FIRST_RETRY * (1 << worker.link.retries.min(6))).min(LONGEST_RETRY);
