@@ -30,6 +30,18 @@ pub struct Smoothed {
     pub spread: f64,
     /// 0 while the value is only assumed.
     pub samples: u64,
+    /// How many of the samples a former scaler took.
+    #[serde(default)]
+    pub learned: u64,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Assumed,
+    /// A former scaler measured it, and this one has no sample yet.
+    Learned,
+    Measured,
 }
 
 /// Everything that is measured.
@@ -75,6 +87,28 @@ pub struct Rate {
     pub trend: f64,
 }
 
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Assumed => "assumed",
+            Self::Learned => "learned before",
+            Self::Measured => "measured",
+        })
+    }
+}
+
+impl std::fmt::Display for Smoothed {
+    /// Formats the mean and its source.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let source = self.source();
+        if self.mean < 0.9995 {
+            write!(f, "{:.0} ms ({source})", self.mean * 1_000.0)
+        } else {
+            write!(f, "{:.1} s ({source})", self.mean)
+        }
+    }
+}
+
 impl Smoothed {
     /// Returns a value that is assumed until it is measured.
     #[must_use]
@@ -84,18 +118,59 @@ impl Smoothed {
             mean,
             spread: mean / 2.0,
             samples: 0,
+            learned: 0,
         }
     }
 
-    /// Takes a sample, in seconds. The first one replaces the assumption.
+    /// Returns a value that a former scaler measured, as this one begins with it.
+    #[must_use]
+    pub fn learned_before(self) -> Self {
+        let samples = self.samples.max(1);
+        Self {
+            samples,
+            learned: samples,
+            ..self
+        }
+    }
+
+    /// How many samples this scaler took itself.
+    #[must_use]
+    pub fn measured(&self) -> u64 {
+        self.samples.saturating_sub(self.learned)
+    }
+
+    #[must_use]
+    pub fn source(&self) -> Source {
+        match (self.samples, self.measured()) {
+            (0, _) => Source::Assumed,
+            (_, 0) => Source::Learned,
+            _ => Source::Measured,
+        }
+    }
+
+    /// Takes a sample, in seconds. The first one replaces the assumption. What was learned before counts as one sample: the
+    /// first new one makes up half of the value, and after seven an eighth of it is old.
     pub fn add(&mut self, sample: f64) {
         if self.samples == 0 {
             (self.mean, self.spread) = (sample, sample / 2.0);
         } else {
-            self.spread += SPREAD_GAIN * ((sample - self.mean).abs() - self.spread);
-            self.mean += GAIN * (sample - self.mean);
+            let share = match self.learned {
+                0 => 0.0,
+                _ => 1.0 / (self.measured() as f64 + 2.0),
+            };
+            let deviation = (sample - self.mean).abs();
+            self.spread += SPREAD_GAIN.max(share) * (deviation - self.spread);
+            self.mean += GAIN.max(share) * (sample - self.mean);
         }
-        self.samples += 1;
+        self.samples = self.samples.saturating_add(1);
+    }
+
+    /// Begins with what was learned, unless this scaler has measured it.
+    fn begin(estimate: &mut Option<Self>, learned: Option<Self>) {
+        let is_measured = estimate.is_some_and(|it| it.measured() > 0);
+        if let Some(learned) = learned.filter(|_| !is_measured) {
+            *estimate = Some(learned.learned_before());
+        }
     }
 }
 
@@ -107,6 +182,10 @@ impl Estimates {
         observation: &Observation,
         watching_since: Timestamp,
     ) {
+        let learned = &observation.learned;
+        Smoothed::begin(&mut self.service, learned.service);
+        Smoothed::begin(&mut self.boot, learned.boot);
+        Smoothed::begin(&mut self.frame, learned.frame);
         self.service
             .get_or_insert_with(|| Smoothed::assumed(targets.service_time));
         self.boot
@@ -204,6 +283,7 @@ impl Estimates {
                 mean: sample,
                 spread: 0.0,
                 samples: 0,
+                learned: 0,
             };
             self.frame.get_or_insert(assumed).add(sample);
         }

@@ -4,6 +4,7 @@ mod frames;
 mod hpa;
 mod keda;
 mod kpa;
+mod learned;
 mod outdated;
 mod published;
 mod scale_in;
