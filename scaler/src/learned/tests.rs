@@ -27,10 +27,9 @@ fn service(mean: f64) -> Learned {
 }
 
 fn estimates(service: f64) -> Estimates {
-    Estimates {
-        service: Some(measured(service)),
-        ..Estimates::default()
-    }
+    let mut estimates = Estimates::default();
+    estimates.service = Some(measured(service));
+    estimates
 }
 
 #[test]

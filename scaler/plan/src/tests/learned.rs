@@ -89,10 +89,10 @@ fn only_measured_times_are_kept() {
         frame: None,
     };
     let mut service = learned(0.3).learned_before();
-    let estimates = |service, boot| Estimates {
-        service: Some(service),
-        boot: Some(boot),
-        ..Estimates::default()
+    let estimates = |service, boot| {
+        let mut estimates = Estimates::default();
+        (estimates.service, estimates.boot) = (Some(service), Some(boot));
+        estimates
     };
     let assumed = Smoothed::assumed(Duration::from_secs(5));
     assert_eq!(before.updated_by(&estimates(service, assumed)), before);
