@@ -1,8 +1,6 @@
-//! Traces from files.
+//! Traces that were recorded.
 
-use std::path::Path;
-
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 
 use super::Trace;
 use crate::Micros;
@@ -17,16 +15,27 @@ const LONGEST_SILENCE: f64 = 1.5;
 const PERIOD: f64 = 60.0;
 
 impl Trace {
-    /// Reads one arrival a line, in seconds, in any order. The first arrival is the beginning. The first line may be a
-    /// header; further columns are ignored.
+    /// Reads a text with one arrival a line, in seconds, in any order. The first arrival is the beginning. The first line may
+    /// be a header; further columns are ignored.
     ///
     /// # Errors
-    /// When the file cannot be read, or a line is not a time; the message names the line.
-    pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the trace {}", path.display()))?;
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        parse(&name, &text).with_context(|| format!("in the trace {}", path.display()))
+    /// When a line is not a time; the message names the line.
+    pub fn parse(name: &str, text: &str) -> anyhow::Result<Self> {
+        let mut times = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let field = line.split(',').next().unwrap_or_default().trim();
+            if field.is_empty() {
+                continue;
+            }
+            match field.parse::<f64>() {
+                Ok(time) if time.is_finite() => times.push(time),
+                Ok(_) => bail!("line {}: {field} is not a time in seconds", index + 1),
+                // A header can only come first.
+                Err(_) if index == 0 => {}
+                Err(_) => bail!("line {}: {field:?} is not a time in seconds", index + 1),
+            }
+        }
+        of_times(name, times)
     }
 
     /// Returns the trace of a counter of accepted requests: readings of seconds and total, in order. A total that falls is
@@ -63,24 +72,6 @@ impl Trace {
         };
         [part(before, at), part(after, self.length - at)]
     }
-}
-
-pub fn parse(name: &str, text: &str) -> anyhow::Result<Trace> {
-    let mut times = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let field = line.split(',').next().unwrap_or_default().trim();
-        if field.is_empty() {
-            continue;
-        }
-        match field.parse::<f64>() {
-            Ok(time) if time.is_finite() => times.push(time),
-            Ok(_) => bail!("line {}: {field} is not a time in seconds", index + 1),
-            // A header can only come first.
-            Err(_) if index == 0 => {}
-            Err(_) => bail!("line {}: {field:?} is not a time in seconds", index + 1),
-        }
-    }
-    of_times(name, times)
 }
 
 /// Returns a trace of arrivals in any order, in seconds. The first one is the beginning.

@@ -1,4 +1,3 @@
-use super::recorded::parse;
 use super::*;
 
 #[test]
@@ -47,7 +46,7 @@ fn rates_are_those_of_the_table() {
 
 #[test]
 fn a_recorded_trace_begins_with_its_first_arrival() {
-    let trace = parse("t", "timestamp,user\n100.5,a\n100.25,b\n\n102\n").unwrap();
+    let trace = Trace::parse("t", "timestamp,user\n100.5,a\n100.25,b\n\n102\n").unwrap();
     let arrivals: Vec<_> = trace.arrivals(1).collect();
     assert_eq!(arrivals, [0, 250_000, 1_750_000]);
     assert_eq!(trace.load_steps, 1);
@@ -56,7 +55,7 @@ fn a_recorded_trace_begins_with_its_first_arrival() {
 
 #[test]
 fn an_error_in_a_trace_names_its_line() {
-    let error = |text: &str| parse("t", text).unwrap_err().to_string();
+    let error = |text: &str| Trace::parse("t", text).unwrap_err().to_string();
     assert!(
         error("time\n1.0\nsoon\n").contains("line 3"),
         "{}",
