@@ -16,6 +16,8 @@ const SERVICE_ANSWERS: u64 = 50;
 /// How long arrivals are remembered, and at which resolution.
 const ARRIVALS_KEPT: Duration = Duration::from_secs(250);
 const ARRIVALS_EVERY: Duration = Duration::from_millis(500);
+/// Front reports a change within this time. So arrivals after a longer silence came at its end.
+const REPORTED_WITHIN: Duration = Duration::from_millis(100);
 /// A rate is measured over this many arrivals, within the bounds of the window.
 const ARRIVALS_FOR_A_RATE: u64 = 1_000;
 const SHORTEST_RATE_WINDOW: Duration = Duration::from_secs(5);
@@ -326,7 +328,13 @@ impl Arrivals {
                 *last = (at.max(last.0), total);
             }
             (Some(last), _) if at <= last.0 => last.1 = total,
-            _ => self.seen.push_back((at, total)),
+            (Some(&mut (before, unchanged)), _) => {
+                if total > unchanged && at.since(before) > ARRIVALS_EVERY {
+                    self.seen.push_back((at.before(REPORTED_WITHIN), unchanged));
+                }
+                self.seen.push_back((at, total));
+            }
+            (None, _) => self.seen.push_back((at, total)),
         }
         while self.seen.len() > 2 && at.since(self.seen[1].0) > ARRIVALS_KEPT {
             self.seen.pop_front();
@@ -358,9 +366,9 @@ impl Arrivals {
         let since = since
             .checked_sub(1)
             .map_or(first_at, |index| self.seen[index].0);
-        let window = now
-            .since(since)
-            .clamp(SHORTEST_RATE_WINDOW, LONGEST_RATE_WINDOW);
+        // Two windows have to have been seen.
+        let longest = LONGEST_RATE_WINDOW.min(now.since(first_at) / 2);
+        let window = now.since(since).min(longest).max(SHORTEST_RATE_WINDOW);
         let seconds = window.as_secs_f64();
         let (begin, middle) = (now.before(2 * window), now.before(window));
         let recent = last as f64 - self.total_at(middle);
@@ -382,10 +390,12 @@ impl Arrivals {
         } else {
             0.0
         };
-        // The mean of the window is the rate in its middle. Continued growth shows in the queue.
-        let now = per_second + trend.min(0.0) * seconds / 2.0;
+        // The mean of the window is the rate in its middle. Continued growth shows in the queue. A fall may have ended since:
+        // the rate is not below that of the last quarter.
+        let fallen = per_second + trend.min(0.0) * seconds / 2.0;
+        let last_quarter = (last as f64 - self.total_at(now.before(window / 4))) * 4.0 / seconds;
         Rate {
-            per_second: now.max(0.0),
+            per_second: fallen.max(last_quarter.min(per_second)),
             trend,
         }
     }
