@@ -7,6 +7,7 @@ mod kpa;
 mod learned;
 mod outdated;
 mod published;
+mod rates;
 mod scale_in;
 mod scale_out;
 mod schedules;
