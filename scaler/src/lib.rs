@@ -1,7 +1,7 @@
 //! The scaler: moves the number of worker instances with demand, and explains each decision.
 //!
-//! It keeps nothing on disk. After a restart EC2, the queue and the workers tell it the present state. Only the lease and
-//! the fleet's token have to last: they are objects in its bucket.
+//! It keeps nothing on disk. After a restart EC2, the queue and the workers tell it the present state. Only the lease, the
+//! fleet's token and what it learned of its workers' speed last: they are objects in its bucket.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -9,6 +9,7 @@
 //! | [`fleet`] | knows the fleet: EC2's list, workers' reports, demand and costs, joined into an observation |
 //! | [`execute`] | carries a plan out: orders to workers and calls to EC2, within EC2's request limits |
 //! | [`lease`] | elects one of several scalers by an object in S3; the others stand by |
+//! | `learned` | keeps the measured times of the workers across restarts |
 //! | [`decision_log`] | publishes decisions, with totals and statistics, for status, watchers and lists |
 //! | `metrics` | exports decisions and events as Prometheus metrics, all defined in one table |
 //! | [`rpc`] | serves `muster.v1.Scaler`: status, decisions, control, and the workers' streams |
@@ -26,6 +27,7 @@ pub mod config;
 pub mod decision_log;
 pub mod execute;
 pub mod fleet;
+mod learned;
 pub mod lease;
 mod metrics;
 pub mod preflight;

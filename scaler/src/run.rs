@@ -19,6 +19,8 @@ use crate::config::{Config, LeaseConfig};
 use crate::decision_log::{ActivePolicy, DecisionLog};
 use crate::execute::Executor;
 use crate::fleet::{FleetToken, WorkerRegistry, demand};
+use crate::learned::LearnedTimes;
+use crate::learned::record::WorkerKind;
 use crate::rpc::{MOST_REQUEST_BYTES, MOST_STREAMS, Operators, ScalerService};
 use crate::{lease, metrics, preflight};
 
@@ -94,6 +96,8 @@ async fn serve(
         Some(token) => FleetToken::given(token),
         None => FleetToken::kept_in(bucket.clone(), shutdown.clone()),
     };
+    let kind = WorkerKind::of(&config.executor);
+    let learned = LearnedTimes::new(bucket.clone(), kind);
     let (leadership, lease) = match config.lease {
         Some(LeaseConfig {
             times,
@@ -131,6 +135,7 @@ async fn serve(
         outcomes,
         log: log.clone(),
         leadership: leadership.clone(),
+        learned,
         ready,
         aws,
     };

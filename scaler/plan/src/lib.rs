@@ -9,6 +9,7 @@
 //! - `planner`: the decision from beginning to end, and its memory.
 //! - `demand`: how much work there is, by what front and the queue report.
 //! - `estimate`: measured service times, boot times and arrival rates.
+//! - `learned`: times that a former scaler measured.
 //! - `policies`: from demand to a number of workers, by seven policies.
 //! - `frames`: the workers for frames of clips, which are demand of lower priority.
 //! - `lost`: instances that are given up because their worker is silent.
@@ -24,6 +25,7 @@ mod estimate;
 #[doc(hidden)]
 pub mod fixtures;
 mod frames;
+mod learned;
 mod lost;
 mod model;
 mod moves;
@@ -37,7 +39,8 @@ mod reason;
 mod tests;
 pub mod throttle;
 
-pub use estimate::{Estimates, Rate, Smoothed};
+pub use estimate::{Estimates, Rate, Smoothed, Source};
+pub use learned::Learned;
 pub use model::{
     Billing, CallBackoff, Counters, FailedBoots, FrontDemand, Instance, InstanceId, Observation,
     Seen, State, Timestamp,

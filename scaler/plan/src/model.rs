@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Timeouts;
+use crate::{Learned, Timeouts};
 
 /// A point in time, counted from the Unix epoch. The scaler's clock makes it monotonic within a process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct Observation {
     pub failed_boots: Option<FailedBoots>,
     pub call_backoff: CallBackoff,
     pub billing: Billing,
+    /// What a former scaler measured with workers of this kind.
+    #[serde(default)]
+    pub learned: Learned,
 }
 
 /// What the instances cost.

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::lost::Lost;
 use crate::moves::Moves;
 use crate::policies::{self, PolicyState, SkiRental};
-use crate::{Estimates, Observation, Plan, Policy, StopCause, Timestamp, demand, frames, reason};
+use crate::{
+    Estimates, Observation, Plan, Policy, PolicyKind, StopCause, Timestamp, demand, frames, reason,
+};
 
 /// The loop plans at least once a second. After a longer gap the scaler itself was held up, so that silence says nothing
 /// about the workers.
@@ -80,7 +82,8 @@ pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (
         return (Plan::paused(by, observation), memory);
     }
     let mut plan = Moves::new(policy, limits, observation, &memory, lost, target).plan();
-    plan.reason = reason::sentence(limits, observation, &assessment, frames, &plan);
+    let estimates = (policy.kind == PolicyKind::Latency).then_some(&memory.estimates);
+    plan.reason = reason::sentence(limits, observation, &assessment, frames, estimates, &plan);
     memory.note_plan(&plan, observation, for_photos);
     (plan, memory)
 }

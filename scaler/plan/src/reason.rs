@@ -2,17 +2,23 @@ use std::fmt::Write;
 
 use crate::demand::{Assessment, Zero};
 use crate::frames::FrameDemand;
-use crate::{Observation, Plan, StopCause, WorkerLimits};
+use crate::{Estimates, Observation, Plan, StopCause, WorkerLimits};
 
-/// Returns the plan's sentence: the demand, what follows from it, and what is done.
+/// Returns the plan's sentence: the demand, what follows from it, and what is done. `estimates` are absent where the policy
+/// does not use them.
 pub(crate) fn sentence(
     limits: WorkerLimits,
     observation: &Observation,
     assessment: &Assessment,
     frames: FrameDemand,
+    estimates: Option<&Estimates>,
     plan: &Plan,
 ) -> String {
     let mut sentence = cause(assessment);
+    if let (Assessment::Exact(_), Some(service)) = (assessment, estimates.and_then(|it| it.service))
+    {
+        let _ = write!(sentence, ", {service} each");
+    }
     if frames.frames > 0 {
         let _ = write!(
             sentence,
@@ -46,6 +52,10 @@ pub(crate) fn sentence(
     } else {
         &actions
     };
+    let boots = plan.launch > 0 || !plan.start.is_empty();
+    if let (true, Some(boot)) = (boots, estimates.and_then(|it| it.boot)) {
+        let _ = write!(sentence, "; a boot takes {boot}");
+    }
     let failed_boots = observation.failed_boots;
     if let Some(failed) = failed_boots.filter(|failed| observation.now < failed.held_until) {
         let times = counted(failed.in_a_row.into(), "time");

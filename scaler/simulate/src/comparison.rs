@@ -40,15 +40,8 @@ impl Comparison {
         };
         let runs = kinds.iter().map(run).collect();
         let arrivals: Vec<_> = trace.arrivals(scenario.seed).collect();
-        let task = Task {
-            latency: scenario.policy.targets.latency.as_secs_f64(),
-            service: scenario.service.0,
-            boot: scenario.boot.0,
-            minimum: scenario.policy.prices.minimum.as_secs_f64(),
-            max_workers: scenario.policy.bounds.max_workers,
-        };
         Self {
-            optimum: optimum(&arrivals, task),
+            optimum: optimum(&arrivals, Task::of(&scenario)),
             trace,
             scenario,
             schedule,

@@ -10,6 +10,7 @@
 //! - `random`: seeded random numbers and distributions.
 //! - [`Outcome`]: latencies, cost and starts of one policy on one trace; `histogram` counts the latencies.
 //! - `optimum`: the least that the same latency could cost with all arrivals known in advance.
+//! - [`tune()`]: chooses settings by a recorded trace.
 //! - [`Comparison`]: all policies on one trace; [`report`] and [`chart`] print it, `words` explains it.
 
 pub mod chart;
@@ -25,6 +26,7 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 mod traces;
+pub mod tune;
 mod words;
 
 use std::time::Duration;
@@ -35,6 +37,7 @@ pub use outcome::{Outcome, Sample};
 pub use scenario::{DAY_WORKERS, Scenario};
 pub use simulation::simulate;
 pub use traces::{NAMES, Trace};
+pub use tune::tune;
 
 /// Time since the beginning of a simulation, in microseconds.
 pub type Micros = u64;

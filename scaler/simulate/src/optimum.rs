@@ -15,7 +15,7 @@ mod tests;
 
 use string::Corridor;
 
-use crate::Micros;
+use crate::{Micros, Scenario};
 
 /// Arrivals are counted at least this often over the trace, but not more often than every 50 ms.
 const GRID: f64 = 200_000.0;
@@ -42,6 +42,19 @@ pub struct Optimum {
     pub most_workers: u32,
     /// The target that was met, in seconds: longer than the task's where the maximum of workers does not allow that.
     pub latency: f64,
+}
+
+impl Task {
+    pub fn of(scenario: &Scenario) -> Self {
+        let policy = &scenario.policy;
+        Self {
+            latency: policy.targets.latency.as_secs_f64(),
+            service: scenario.service.0,
+            boot: scenario.boot.0,
+            minimum: policy.prices.minimum.as_secs_f64(),
+            max_workers: policy.bounds.max_workers,
+        }
+    }
 }
 
 /// Returns the optimum for arrivals in order.

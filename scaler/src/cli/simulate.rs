@@ -1,4 +1,6 @@
-//! `scaler simulate`: compares latency and cost of the policies on recorded and made-up arrivals.
+//! `scaler simulate`: compares latency and cost of the policies on recorded and made-up arrivals, and chooses settings.
+
+mod recording;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,9 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use crate::config::{keep_idle, policy_kind, positive_duration, share, window};
-use crate::plan::{Bounds, KeepIdle, Policy, PolicyKind, Targets, Timeouts, Window};
+use crate::plan::{Bounds, KeepIdle, Policy, PolicyKind, Prices, Targets, Timeouts, Window};
 use crate::simulate::report::{self, Report};
-use crate::simulate::{Comparison, DAY_WORKERS, NAMES, Scenario, Trace, chart, simulate};
+use crate::simulate::tune::table;
+use crate::simulate::{Comparison, DAY_WORKERS, NAMES, Scenario, Trace, chart, simulate, tune};
+use recording::Recorded;
 
 /// What the policy `schedule` keeps all day by default.
 const ALL_DAY_WORKERS: u32 = 8;
@@ -20,20 +24,32 @@ pub struct SimulateArgs {
     /// A policy; may be given several times, absent: all
     #[arg(long, value_name = "NAME", value_parser = policy_kind())]
     pub policy: Vec<PolicyKind>,
-    /// step, ramp, diurnal, flash-crowd, on-off, heavy-tailed, or a file with one arrival a line, in seconds; may be
-    /// given several times, absent: all that have names
+    /// step, ramp, diurnal, flash-crowd, on-off, heavy-tailed, or a file: one arrival a line, in seconds, or the output of
+    /// `scaler watch --every --json`; may be given several times, absent: all that have names
     #[arg(long, value_name = "NAME|FILE")]
     pub trace: Vec<String>,
     /// The same seed gives the same result
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
-    /// The longest time from a request's acceptance to its reply
-    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = positive_duration)]
-    pub latency_target: Duration,
-    /// The most workers there may be
-    #[arg(long, default_value_t = 15, value_name = "COUNT",
-        value_parser = clap::value_parser!(u32).range(1..=500_000))]
-    pub max_workers: u32,
+    /// Choose settings by each trace: they are compared on its first part and tried on the rest, and the best few are
+    /// printed, with the scaler's command line
+    #[arg(long, requires = "trace", conflicts_with_all = ["day", "schedule", "svg", "html", "clip_frames"])]
+    pub tune: bool,
+    /// The longest time from a request's acceptance to its reply. Default: that of a recording, else 2s
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    pub latency_target: Option<Duration>,
+    /// The most workers there may be. Default: those of a recording, else 15
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=500_000))]
+    pub max_workers: Option<u32>,
+    /// Mean time that one request occupies a worker. Default: that of a recording, else 300ms
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    pub service_time: Option<Duration>,
+    /// Mean time from the order to start an instance until its worker is ready. Default: that of a recording, else 20s
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    pub boot_time: Option<Duration>,
+    /// Shortest time that a start of an instance is billed for. Default: that of a recording, else 1m
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub billing_minimum: Option<Duration>,
     /// The longest time that `latency` and `step` keep a worker that is not needed; `auto` applies each policy's own rule
     #[arg(long, default_value = "auto", value_name = "auto|DURATION", value_parser = keep_idle)]
     pub keep_idle: KeepIdle,
@@ -81,9 +97,13 @@ impl SimulateArgs {
             scheduled <= most,
             "--schedule asks for {scheduled} workers, which exceeds the maximum of {most}"
         );
+        if self.tune {
+            return self.tune_all(output);
+        }
         let mut report = Report::default();
         for name in self.trace_names() {
-            let compared = self.compare(self.load(&name)?);
+            let (trace, recorded) = self.load(&name)?;
+            let compared = self.compare(trace, recorded);
             output.write_all(report::table(&compared).as_bytes())?;
             output.flush()?;
             report.comparisons.push(compared);
@@ -112,9 +132,9 @@ impl SimulateArgs {
         }
     }
 
-    fn load(&self, name: &str) -> anyhow::Result<Trace> {
+    fn load(&self, name: &str) -> anyhow::Result<(Trace, Recorded)> {
         if let Some(trace) = Trace::named(name, self.seed) {
-            return Ok(trace);
+            return Ok((trace, Recorded::default()));
         }
         let path = Path::new(name);
         anyhow::ensure!(
@@ -122,33 +142,84 @@ impl SimulateArgs {
             "there is no trace {name}: neither a file nor one of {}",
             NAMES.join(", ")
         );
-        Trace::read(path)
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the trace {name}"))?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let read = if recording::is_recording(&text) {
+            recording::parse(&stem, &text)
+        } else {
+            Trace::parse(&stem, &text).map(|trace| (trace, Recorded::default()))
+        };
+        read.with_context(|| format!("in the trace {name}"))
     }
 
-    fn compare(&self, trace: Trace) -> Comparison {
+    fn compare(&self, trace: Trace, recorded: Recorded) -> Comparison {
         let kinds = match &self.policy[..] {
             [] => &PolicyKind::ALL[..],
             kinds => kinds,
         };
         Comparison::new(
             trace,
-            self.scenario(),
+            self.scenario(recorded),
             kinds,
             self.windows(PolicyKind::Schedule),
         )
     }
 
-    fn scenario(&self) -> Scenario {
+    /// Chooses settings by each trace, of the policies that are given or of all that need no schedule.
+    fn tune_all(&self, output: &mut impl Write) -> anyhow::Result<()> {
+        let mut all = Vec::new();
+        let mut kinds = self.policy.clone();
+        if kinds.is_empty() {
+            kinds.extend(PolicyKind::ALL);
+            kinds.retain(|kind| *kind != PolicyKind::Schedule);
+        }
+        for name in &self.trace {
+            let (trace, recorded) = self.load(name)?;
+            let tuned = tune(&trace, &self.scenario(recorded), &kinds)?;
+            output.write_all(table::table(&tuned).as_bytes())?;
+            output.flush()?;
+            all.push(tuned.json());
+        }
+        if let Some(path) = &self.json {
+            let json = serde_json::to_string_pretty(&serde_json::json!({ "tuned": all }))?;
+            write(path, &(json + "\n"))?;
+        }
+        Ok(())
+    }
+
+    /// What is not given is as recorded, or else the default.
+    fn scenario(&self, recorded: Recorded) -> Scenario {
         let defaults = Scenario::default();
+        let or = |given: Option<Duration>, recorded: Option<f64>, default: f64| {
+            let given = given.map(|it| it.as_secs_f64());
+            given.or(recorded).unwrap_or(default)
+        };
+        let (service, boot) = (defaults.service, defaults.boot);
+        let service = (
+            or(self.service_time, recorded.service, service.0),
+            service.1,
+        );
+        let boot = (or(self.boot_time, recorded.boot, boot.0), boot.1);
+        let prices = Prices::default();
+        let minimum = prices.minimum.as_secs_f64();
+        let minimum = or(self.billing_minimum, recorded.minimum, minimum);
+        let latency = Targets::default().latency.as_secs_f64();
+        let latency = or(self.latency_target, recorded.latency_target, latency);
+        let max_workers = self.max_workers.or(recorded.max_workers);
         let policy = Policy {
             bounds: Bounds {
-                max_workers: self.max_workers,
+                max_workers: max_workers.unwrap_or(Bounds::default().max_workers),
                 ..Bounds::default()
             },
             targets: Targets {
-                latency: self.latency_target,
-                service_time: Duration::from_secs_f64(defaults.service.0),
-                boot_time: Duration::from_secs_f64(defaults.boot.0),
+                latency: Duration::from_secs_f64(latency),
+                service_time: Duration::from_secs_f64(service.0),
+                boot_time: Duration::from_secs_f64(boot.0),
+            },
+            prices: Prices {
+                per_hour: recorded.price_per_hour.unwrap_or(prices.per_hour),
+                minimum: Duration::from_secs_f64(minimum),
             },
             timeouts: Timeouts {
                 keep_idle: self.keep_idle,
@@ -160,6 +231,8 @@ impl SimulateArgs {
         Scenario {
             seed: self.seed,
             policy,
+            service,
+            boot,
             failing_boots: self.failing_boots,
             deadly_jobs: self.deadly_jobs,
             clip_frames: self.clip_frames,
@@ -183,7 +256,7 @@ impl SimulateArgs {
         if self.day && self.trace.is_empty() {
             DAY_WORKERS
         } else {
-            self.max_workers
+            self.max_workers.unwrap_or(Bounds::default().max_workers)
         }
     }
 

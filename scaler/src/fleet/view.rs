@@ -17,7 +17,8 @@ use super::boots::Boots;
 use super::ledger::Ledger;
 use super::worker_registry::{WorkerRegistry, WorkerStatus};
 use crate::plan::{
-    CallBackoff, Counters, FrontDemand, Instance, InstanceId, Observation, Seen, State, Timestamp,
+    CallBackoff, Counters, FrontDemand, Instance, InstanceId, Learned, Observation, Seen, State,
+    Timestamp,
 };
 
 /// How long stopped instances are left out after EC2 refused to start them, so that others are started or launched.
@@ -31,6 +32,8 @@ pub struct FleetView {
     pub queue: Option<Seen<Counters>>,
     /// The fingerprint of a launch today. While it is `None`, no instance counts as outdated.
     pub launch: Option<String>,
+    /// What a former scaler measured.
+    pub learned: Learned,
     /// Whether outdated instances are treated as all others: they cannot be terminated.
     keeps_outdated: bool,
     described: Vec<FleetInstance>,
@@ -66,6 +69,7 @@ impl FleetView {
             registry,
             queue: None,
             launch: None,
+            learned: Learned::default(),
             keeps_outdated: false,
             described: Vec::new(),
             index: HashMap::new(),
@@ -196,6 +200,7 @@ impl FleetView {
             failed_boots: self.boots.failed(),
             call_backoff,
             billing,
+            learned: self.learned,
         }
     }
 

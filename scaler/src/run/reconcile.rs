@@ -1,14 +1,17 @@
 //! The reconciler: observes, plans, executes, and repeats when something changes.
 
+mod polls;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use platform::aws::Aws;
-use platform::fleet::{Fleet, FleetError, FleetInstance, LONGEST_CALL};
+use platform::fleet::{Fleet, LONGEST_CALL};
 use platform::queue::{Queue, QueueError};
 use platform::shutdown::{CancellationToken, bounded};
-use proto::names::WORKER_INSTANCE;
 use tokio::sync::{mpsc, watch};
+
+use polls::{Polled, count, describe};
 
 use crate::clock::Clock;
 use crate::decision_log::stats::Stats;
@@ -17,13 +20,11 @@ use crate::execute::{Event, Executor, Outcome};
 use crate::fleet::ledger::Ledger;
 use crate::fleet::polling::PollTimer;
 use crate::fleet::{FleetToken, FleetView, WorkerRegistry};
+use crate::learned::{LearnedTimes, Schedule};
 use crate::lease::Leadership;
 use crate::metrics;
 use crate::plan::pace::{count_interval, describe_interval};
-use crate::plan::{
-    Counters, FrontDemand, InstanceId, Memory, Observation, Plan, Seen, Timestamp, may_discard,
-    plan,
-};
+use crate::plan::{FrontDemand, Memory, Observation, Plan, Seen, Timestamp, may_discard, plan};
 
 /// How long to gather further changes after the first one before a decision: requests that arrive together get their
 /// workers in one call.
@@ -50,21 +51,9 @@ pub struct Reconciler {
     pub outcomes: mpsc::Receiver<Outcome>,
     pub log: DecisionLog,
     pub leadership: Leadership,
+    pub learned: LearnedTimes,
     /// Set once EC2 has replied.
     pub ready: watch::Sender<bool>,
-}
-
-/// The result of a poll, and when it was sent.
-enum Polled {
-    Fleet(Result<Description, FleetError>, Timestamp),
-    Queue(Result<(Queue, Counters), QueueError>, Timestamp),
-}
-
-/// EC2's description of the fleet.
-struct Description {
-    instances: Vec<FleetInstance>,
-    /// Those of the overdue instances that were terminated.
-    terminated: Vec<InstanceId>,
 }
 
 struct Loop {
@@ -77,6 +66,7 @@ struct Loop {
     totals: Totals,
     describe: PollTimer,
     count: PollTimer,
+    learning: Schedule,
     /// `None` until the queue exists.
     queue: Option<Queue>,
     polled: mpsc::Sender<Polled>,
@@ -97,6 +87,7 @@ impl Reconciler {
             totals: Totals::default(),
             describe: PollTimer::every(self.tick),
             count: PollTimer::every(self.tick),
+            learning: Schedule::default(),
             queue: None,
             polled,
             wake_at: Timestamp::default(),
@@ -131,14 +122,13 @@ impl Loop {
             }
             self.parts.demand.mark_unchanged();
         }
-        bounded(
+        let closing = bounded(
             "scaler",
             &shutdown,
             SHUTDOWN_DEADLINE,
             self.parts.executor.close(),
-        )
-        .await
-        .is_some()
+        );
+        tokio::join!(closing, self.keep_learned()).0.is_some()
     }
 
     fn decide(&mut self) {
@@ -161,6 +151,7 @@ impl Loop {
                 self.parts.executor.discard(&mut self.view, now);
             }
         }
+        self.learn(standing_by.is_none(), now);
         self.schedule_next(&plan, now);
         self.publish(active, observation, plan, before, standing_by);
     }
@@ -175,6 +166,34 @@ impl Loop {
             metrics::boot_time(duration);
         }
         observation
+    }
+
+    /// Begins to read what was learned before, or to write what was learned since, where that is due.
+    fn learn(&mut self, leads: bool, now: Timestamp) {
+        let (store, polled) = (self.parts.learned.clone(), self.polled.clone());
+        if self.learning.is_read_due(leads, now) {
+            self.learning.reads(now);
+            tokio::spawn(async move {
+                let learned = Polled::Learned(store.read().await);
+                drop(polled.send(learned).await);
+            });
+        } else if leads && let Some(times) = self.learning.next_write(&self.memory.estimates, now) {
+            tokio::spawn(async move {
+                let written = store.write(times, now).await;
+                drop(polled.send(Polled::Kept(written.then_some(times))).await);
+            });
+        }
+    }
+
+    /// Writes what was learned, before another scaler leads.
+    async fn keep_learned(&self) {
+        let last = self.learning.last_write(&self.memory.estimates);
+        if let (Some(times), true) = (last, self.parts.leadership.leads()) {
+            self.parts
+                .learned
+                .write(times, self.parts.clock.now())
+                .await;
+        }
     }
 
     fn schedule_next(&mut self, plan: &Plan, now: Timestamp) {
@@ -271,6 +290,11 @@ impl Loop {
                 metrics::executed(&Event::CallFailed { call });
                 self.describe.failed();
             }
+            Polled::Learned(learned) => {
+                self.learning.read(learned);
+                self.view.learned = learned;
+            }
+            Polled::Kept(times) => self.learning.wrote(times),
             Polled::Queue(Ok((queue, value)), at) => {
                 self.count.answered();
                 self.queue = Some(queue);
@@ -296,14 +320,27 @@ impl Loop {
             self.describe.asked(now);
             let (fleet, polled) = (self.parts.fleet.clone(), self.polled.clone());
             let overdue = self.view.overdue(now);
-            // Without the token, outdated instances are not recognized, and would be started.
-            let token = self.view.launch.is_none() && self.view.is_new();
-            let token = token.then(|| self.parts.fleet_token.clone());
+            // Nothing is started before the first description. Without the token, outdated instances are not recognized, and
+            // would be started. Without the learned times, too many would be.
+            let first = self.view.is_new();
+            let token =
+                (first && self.view.launch.is_none()).then(|| self.parts.fleet_token.clone());
+            let learned = first.then(|| self.parts.learned.clone());
+            if first {
+                self.learning.reads(now);
+            }
             tokio::spawn(async move {
-                let described = describe(&fleet, &overdue).await;
-                if let Some(token) = token {
-                    token.known().await;
-                }
+                let learned = async {
+                    if let Some(learned) = learned {
+                        drop(polled.send(Polled::Learned(learned.read().await)).await);
+                    }
+                };
+                let token = async {
+                    if let Some(token) = token {
+                        token.known().await;
+                    }
+                };
+                let (described, (), ()) = tokio::join!(describe(&fleet, &overdue), learned, token);
                 drop(polled.send(Polled::Fleet(described, now)).await);
             });
         }
@@ -317,39 +354,4 @@ impl Loop {
             });
         }
     }
-}
-
-async fn describe(fleet: &Fleet, overdue: &[InstanceId]) -> Result<Description, FleetError> {
-    let instances = fleet.find(&format!("{WORKER_INSTANCE}*")).await?;
-    let terminated = if overdue.is_empty() {
-        Vec::new()
-    } else {
-        let ids: Vec<_> = overdue.iter().map(ToString::to_string).collect();
-        fleet.terminated(&ids).await?
-    };
-    Ok(Description {
-        instances,
-        terminated: terminated.iter().map(|id| id.as_str().into()).collect(),
-    })
-}
-
-async fn count(
-    aws: &Aws,
-    name: &str,
-    queue: Option<Queue>,
-) -> Result<(Queue, Counters), QueueError> {
-    let queue = match queue {
-        Some(queue) => queue,
-        None => aws.queue(name).await?,
-    };
-    let counters = queue.counters().await?;
-    let (visible, in_flight) = (counters.visible, counters.in_flight);
-    Ok((
-        queue,
-        Counters {
-            visible,
-            in_flight,
-            delayed: counters.delayed,
-        },
-    ))
 }

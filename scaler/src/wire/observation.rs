@@ -18,6 +18,8 @@ pub fn encode(observation: &Observation) -> v1::Observation {
         failed_boots,
         call_backoff,
         billing,
+        // The estimates begin with it.
+        learned: _,
     } = observation;
     v1::Observation {
         unanswered: front.map(|front| front.value.unanswered),

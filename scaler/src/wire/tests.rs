@@ -6,8 +6,8 @@ use super::*;
 use crate::decision_log::{ActivePolicy, DecisionLog};
 use crate::plan::{
     Alternative, Billing, Bounds, CallBackoff, Counters, FailedBoots, FrontDemand, Instance,
-    KeepIdle, Memory, Observation, Plan, Policy, PolicyKind, Prices, Seen, State, Stop, StopCause,
-    Targets, Timeouts, Video, Window,
+    KeepIdle, Learned, Memory, Observation, Plan, Policy, PolicyKind, Prices, Seen, State, Stop,
+    StopCause, Targets, Timeouts, Video, Window,
 };
 
 /// Returns a decision as the loop publishes it.
@@ -133,6 +133,7 @@ fn observation() -> Observation {
             still_paid: 20,
             paid_off_at: Some(at(21)),
         },
+        learned: Learned::default(),
     }
 }
 

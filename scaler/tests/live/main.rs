@@ -10,6 +10,8 @@ mod execution;
 mod explaining;
 mod faults;
 mod frames;
+mod front;
+mod learned;
 mod lease;
 mod outdated;
 mod ownership;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::Parser;
-use futures::StreamExt;
 use platform::aws::Aws;
 use platform::fleet::{Fleet, FleetInstance, PowerState};
 use platform::queue::{Queue, QueueAttributes};
@@ -11,9 +10,8 @@ use platform::shutdown::CancellationToken;
 use platform::tls::PeerTlsArgs;
 use platform::token::Token;
 use proto::names::WORKER_INSTANCE;
-use proto::v1::demand_server::{Demand, DemandServer};
 use proto::v1::scaler_client::ScalerClient;
-use proto::v1::{DemandUpdate, GetStatusRequest, InstanceState, ScalerStatus, WatchDemandRequest};
+use proto::v1::{DemandUpdate, GetStatusRequest, InstanceState, ScalerStatus};
 use scaler::Config;
 use scaler::cli::Cli;
 use scaler::fleet::FleetToken;
@@ -23,9 +21,8 @@ pub use testkit::{TIMEOUT, eventually};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::{IntervalStream, TcpListenerStream, WatchStream};
-use tonic::transport::{Channel, Server};
-use tonic::{Request, Response, Status};
+use tonic::Request;
+use tonic::transport::Channel;
 
 /// What runs on an instance.
 const RUN: &str = r#"cat "$EC2_USER_DATA_FILE" > "$PROCESSES/$EC2_INSTANCE_ID.user-data"; echo "$IMAGE" > "$PROCESSES/$EC2_INSTANCE_ID.image"; echo $$ > "$PROCESSES/$EC2_INSTANCE_ID"; exec sleep 600"#;
@@ -50,10 +47,6 @@ pub struct Stage {
     front: CancellationToken,
     /// Where each instance's process leaves its id.
     processes: tempfile::TempDir,
-}
-
-struct Front {
-    demand: watch::Receiver<DemandUpdate>,
 }
 
 impl Stage {
@@ -83,7 +76,7 @@ impl Stage {
         let cloud = start_cloud(ec2, processes.path()).await;
         let (demand, demanded) = watch::channel(DemandUpdate::default());
         let front = everything.child_token();
-        let front_url = start_front(demanded, &front).await;
+        let front_url = crate::front::serve(demanded, &front).await;
         let aws = cloud.aws("muster").await;
         let (listener, url) = listen().await;
         let mut all = vec!["scaler".to_owned(), "--front".to_owned(), front_url];
@@ -200,6 +193,14 @@ impl Stage {
             let done = demand.waiting_frames.saturating_sub(waiting);
             demand.frames_done_total += done;
             demand.waiting_frames = waiting;
+        });
+    }
+
+    /// Front has got replies to so many more requests.
+    pub fn answer(&self, requests: u64) {
+        self.demand.send_modify(|demand| {
+            demand.accepted_total += requests;
+            demand.answered_total += requests;
         });
     }
 
@@ -389,35 +390,4 @@ async fn start_cloud(ec2: localcloud::Ec2Faults, processes: &std::path::Path) ->
         ..localcloud::Config::default()
     };
     LocalCloud::start(config).await
-}
-
-async fn start_front(
-    demand: watch::Receiver<DemandUpdate>,
-    shutdown: &CancellationToken,
-) -> String {
-    let (listener, url) = listen().await;
-    let service = DemandServer::new(Front { demand });
-    let serving = Server::builder()
-        .add_service(service)
-        .serve_with_incoming(TcpListenerStream::new(listener));
-    tokio::spawn(shutdown.clone().run_until_cancelled_owned(serving));
-    url
-}
-
-#[tonic::async_trait]
-impl Demand for Front {
-    type WatchDemandStream =
-        std::pin::Pin<Box<dyn futures::Stream<Item = Result<DemandUpdate, Status>> + Send>>;
-
-    async fn watch_demand(
-        &self,
-        _request: Request<WatchDemandRequest>,
-    ) -> Result<Response<Self::WatchDemandStream>, Status> {
-        let demand = self.demand.clone();
-        let changes = WatchStream::new(self.demand.clone());
-        let beat = IntervalStream::new(tokio::time::interval(Duration::from_secs(1)))
-            .map(move |_| *demand.borrow());
-        let updates = futures::stream::select(changes, beat).map(Ok);
-        Ok(Response::new(Box::pin(updates)))
-    }
 }

@@ -1,6 +1,8 @@
 use clap::Parser;
+use proto::v1::{Bounds, Estimate, Estimates, FrontCounters, Observation, Policy, ScalerStatus};
 
 use super::SimulateArgs;
+use super::recording::{self, Recorded};
 use crate::plan::PolicyKind;
 
 #[derive(clap::Parser)]
@@ -136,4 +138,95 @@ fn keeping_no_idle_worker_costs_less() {
         figures["cost"].as_f64().unwrap()
     };
     assert!(cost("0s") < cost("auto"));
+}
+
+/// A recording of bursts of 60 requests in 6 s every 150 s, with measured times.
+fn recording() -> String {
+    let mut lines = String::new();
+    let mut accepted_total = 0;
+    for second in 0..3_000_i64 {
+        accepted_total += if second % 150 < 6 { 10 } else { 0 };
+        let estimate = |mean_seconds| Estimate {
+            mean_seconds,
+            spread_seconds: 0.1,
+            samples: 9,
+        };
+        let status = ScalerStatus {
+            sequence: second as u64 + 1,
+            observation: Some(Observation {
+                front: Some(FrontCounters {
+                    accepted_total,
+                    at: Some(prost_types::Timestamp {
+                        seconds: 1_800_000_000 + second,
+                        nanos: 0,
+                    }),
+                    ..FrontCounters::default()
+                }),
+                ..Observation::default()
+            }),
+            estimates: Some(Estimates {
+                service: Some(estimate(0.2)),
+                boot: Some(estimate(12.0)),
+                ..Estimates::default()
+            }),
+            policy: Some(Policy {
+                price_per_hour: 0.25,
+                ..Policy::default()
+            }),
+            bounds: Some(Bounds {
+                max_workers: 9,
+                ..Bounds::default()
+            }),
+            ..ScalerStatus::default()
+        };
+        lines += &(proto::encode(&status) + "\n");
+    }
+    lines
+}
+
+#[test]
+fn a_recording_is_a_trace_with_measured_times() {
+    let text = recording();
+    assert!(recording::is_recording(&text) && !recording::is_recording("1.5\n"));
+    // The last line may be cut off, no other.
+    let (trace, recorded) = recording::parse("mine", &text[..text.len() - 20]).unwrap();
+    assert_eq!(trace.arrivals(1).count(), 1_190);
+    let expected = Recorded {
+        service: Some(0.2),
+        boot: Some(12.0),
+        price_per_hour: Some(0.25),
+        max_workers: Some(9),
+        ..Recorded::default()
+    };
+    assert_eq!(recorded, expected);
+    let damaged = format!("{{}}\nsoon\n{text}");
+    let error = format!("{:#}", recording::parse("mine", &damaged).unwrap_err());
+    assert!(error.contains("line 2"), "{error}");
+}
+
+#[test]
+fn settings_are_chosen_by_a_recording() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mine.jsonl");
+    std::fs::write(&file, recording()).unwrap();
+    let json = folder.path().join("tuned.json");
+    let (file, json) = (file.to_str().unwrap(), json.to_str().unwrap());
+    let printed = command(&["--tune", "--trace", file, "--json", json]).unwrap();
+    for part in [
+        "mine: ",
+        "0.200 s a request, 12.0 s a boot",
+        "--max-workers 9",
+        "  scaler --policy ",
+        "(default)",
+    ] {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
+    let tuned: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    let tuned = &tuned["tuned"][0];
+    let cost = |it: &str| tuned[it]["chosen_on"]["cost"].as_f64().unwrap();
+    assert!(cost("best") <= cost("defaults"), "{tuned}");
+    let refused = |arguments: &[&str]| command(arguments).unwrap_err().to_string();
+    assert!(refused(&["--tune"]).contains("--trace"));
+    assert!(refused(&["--tune", "--trace", "on-off", "--day"]).contains("--day"));
 }

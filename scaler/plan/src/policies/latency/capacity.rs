@@ -19,6 +19,12 @@ impl Capacity {
     }
 
     #[must_use]
+    pub fn ready(&self) -> u32 {
+        self.ready
+    }
+
+    /// Ready or not.
+    #[must_use]
     pub fn workers(&self) -> u32 {
         self.ready + u32::try_from(self.booting.len()).unwrap_or(u32::MAX)
     }

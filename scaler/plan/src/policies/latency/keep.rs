@@ -18,6 +18,8 @@ const ENOUGH_GAPS: f64 = 8.0;
 const FORGETTING: f64 = 0.995;
 /// No worker is kept longer than this multiple of the cost of its restart.
 const LONGEST_KEEP: f64 = 2.0;
+/// A smaller share of the gaps is rounding error.
+const ROUNDING: f64 = 1e-9;
 
 /// The level of need over time. Level n is needed while at least n workers are.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -25,15 +27,24 @@ pub struct SkiRental {
     needed: u32,
     /// Since when each level above `needed` has not been needed, the lowest level first.
     dropped: VecDeque<Timestamp>,
+    /// How many of these, the highest levels, have been counted as gaps that are too long to wait out. Without them the
+    /// history would hold only gaps that ended.
+    #[serde(default)]
+    given_up: usize,
     /// Since when each needed level has been needed, the lowest first.
     raised: Vec<Timestamp>,
-    gaps: Gaps,
+    /// Gaps of the first level, which any request needs.
+    #[serde(default)]
+    first_gaps: Gaps,
+    /// Gaps of the other levels.
+    #[serde(default)]
+    other_gaps: Gaps,
     /// The unused part of a start's billing minimum, in seconds, smoothed.
     waste: Option<f64>,
 }
 
 /// How long levels were unneeded before they were needed again.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Gaps {
     /// Count and sum of seconds.
     buckets: [(f64, f64); BUCKETS],
@@ -63,7 +74,11 @@ impl SkiRental {
     ) -> Keeping {
         while self.needed < needed {
             if let Some(dropped) = self.dropped.pop_front() {
-                self.gaps.add(now.since(dropped).as_secs_f64());
+                if self.given_up > self.dropped.len() {
+                    self.given_up -= 1;
+                } else {
+                    self.add_gap(self.needed + 1, now.since(dropped).as_secs_f64());
+                }
             }
             self.raised.push(now);
             self.needed += 1;
@@ -78,27 +93,63 @@ impl SkiRental {
             self.needed -= 1;
         }
         let restart_cost = boot + self.waste.unwrap_or(minimum / 2.0);
-        let threshold = self.gaps.threshold(restart_cost);
-        let threshold = Duration::try_from_secs_f64(threshold).unwrap_or(Duration::MAX);
-        let threshold = keep_idle.bound(threshold);
-        // Higher levels were dropped no later than lower ones.
-        let kept = self
-            .dropped
-            .iter()
-            .take_while(|dropped| now.since(**dropped) < threshold)
-            .count();
-        let until = kept
-            .checked_sub(1)
-            .map(|last| self.dropped[last].after(threshold));
+        self.give_up(restart_cost, now);
+        let [of_first, of_others] = self.thresholds(restart_cost, boot, keep_idle);
+        let levels = (self.needed + 1..).zip(&self.dropped);
+        let kept: Vec<_> = levels
+            .take(self.dropped.len() - self.given_up)
+            .map(|(level, dropped)| dropped.after(if level == 1 { of_first } else { of_others }))
+            .filter(|until| now < *until)
+            .collect();
+        let until = kept.iter().copied().min();
         Keeping {
-            workers: u32::try_from(kept).unwrap_or(u32::MAX),
+            workers: u32::try_from(kept.len()).unwrap_or(u32::MAX),
             until,
             restart_cost,
         }
     }
+
+    /// Counts the levels that have not been needed for longer than any worker is kept.
+    fn give_up(&mut self, restart_cost: f64, now: Timestamp) {
+        while let Some(index) = (self.dropped.len() - self.given_up).checked_sub(1) {
+            let unneeded = now.since(self.dropped[index]).as_secs_f64();
+            if unneeded <= LONGEST_KEEP * restart_cost {
+                break;
+            }
+            let above = u32::try_from(index + 1).unwrap_or(u32::MAX);
+            self.add_gap(self.needed.saturating_add(above), unneeded);
+            self.given_up += 1;
+        }
+    }
+
+    fn add_gap(&mut self, level: u32, seconds: f64) {
+        match level {
+            1 => self.first_gaps.add(seconds),
+            _ => self.other_gaps.add(seconds),
+        }
+    }
+
+    /// Returns how long to keep the first level and the others. With too short a history of its own, a level has that of
+    /// all, and before there is any, a worker is kept for its boot.
+    fn thresholds(&self, restart_cost: f64, boot: f64, keep_idle: KeepIdle) -> [Duration; 2] {
+        let all = self.first_gaps.and(&self.other_gaps);
+        let of_all = all.threshold(restart_cost).unwrap_or(boot);
+        [self.first_gaps, self.other_gaps].map(|gaps| {
+            let threshold = gaps.threshold(restart_cost).unwrap_or(of_all);
+            let threshold = Duration::try_from_secs_f64(threshold);
+            keep_idle.bound(threshold.unwrap_or(Duration::MAX))
+        })
+    }
 }
 
 impl Gaps {
+    fn and(mut self, other: &Self) -> Self {
+        for (mine, others) in self.buckets.iter_mut().zip(&other.buckets) {
+            *mine = (mine.0 + others.0, mine.1 + others.1);
+        }
+        self
+    }
+
     fn add(&mut self, seconds: f64) {
         for (count, sum) in &mut self.buckets {
             *count *= FORGETTING;
@@ -110,12 +161,11 @@ impl Gaps {
         *sum += seconds;
     }
 
-    /// Returns how long to keep: the threshold that would have cost least in the past. Without a history, the cost of a
-    /// restart, which never costs more than twice the least.
-    fn threshold(&self, restart_cost: f64) -> f64 {
+    /// Returns how long to keep: the threshold that would have cost least in the past; `None` without a history.
+    fn threshold(&self, restart_cost: f64) -> Option<f64> {
         let all: f64 = self.buckets.iter().map(|(count, _)| count).sum();
         if all < ENOUGH_GAPS {
-            return restart_cost;
+            return None;
         }
         let (mut best, mut least) = (0.0, all * restart_cost);
         let (mut longer, mut kept) = (all, 0.0);
@@ -125,12 +175,15 @@ impl Gaps {
                 break;
             }
             (longer, kept) = (longer - count, kept + sum);
+            if longer < ROUNDING * all {
+                longer = 0.0;
+            }
             let cost = kept + longer * (threshold + restart_cost);
             if cost < least {
                 (best, least) = (threshold, cost);
             }
         }
-        best
+        Some(best)
     }
 }
 
@@ -151,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_history_a_worker_is_kept_for_as_long_as_its_restart_costs() {
+    fn without_a_history_a_worker_is_kept_for_as_long_as_its_boot() {
         let mut rental = SkiRental::default();
         rental.note(3, at(0.0), at(0.0), 20.0, 0.0, KeepIdle::Auto);
         let keeping = rental.note(1, at(10.0), at(10.0), 20.0, 0.0, KeepIdle::Auto);
@@ -208,8 +261,44 @@ mod tests {
     fn gaps_slightly_longer_than_the_cost_of_a_restart_are_not_waited_out() {
         let mut gaps = Gaps::default();
         (0..20).for_each(|_| gaps.add(30.0));
-        assert_eq!(gaps.threshold(20.0), 0.0);
-        assert!(gaps.threshold(31.0) >= 30.0);
+        assert_eq!(gaps.threshold(20.0), Some(0.0));
+        assert!(gaps.threshold(31.0).unwrap() >= 30.0);
+    }
+
+    #[test]
+    fn levels_that_are_not_needed_again_count_as_long_gaps_once() {
+        let mut rental = SkiRental::default();
+        let mut note = |needed, seconds| {
+            let now = at(seconds);
+            rental.note(needed, now, now, 20.0, 0.0, KeepIdle::Auto)
+        };
+        note(15, 0.0);
+        // Dips of 15 s are worth waiting out.
+        for dip in 0..10 {
+            note(14, f64::from(dip) * 30.0);
+            note(15, f64::from(dip) * 30.0 + 15.0);
+        }
+        let keeping = note(0, 300.0);
+        assert_eq!(keeping.workers, 15);
+        assert!(keeping.until.unwrap() > at(315.0), "{keeping:?}");
+        // The whole fleet has not been needed since, which outweighs the dips.
+        note(0, 340.1);
+        note(15, 350.0);
+        assert_eq!(note(0, 351.0).workers, 0);
+        let all = rental.first_gaps.and(&rental.other_gaps);
+        let all: f64 = all.buckets.iter().map(|(count, _)| count).sum();
+        assert!((20.0..25.0).contains(&all), "{all} gaps");
+    }
+
+    /// The counts fade, so that they do not add up exactly. The rest was taken for gaps that a longer wait avoids.
+    #[test]
+    fn gaps_that_are_all_short_are_waited_out_and_no_longer() {
+        for count in 10..200 {
+            let mut gaps = Gaps::default();
+            (0..count).for_each(|number| gaps.add(0.1 + 0.01 * f64::from(number % 7)));
+            let threshold = gaps.threshold(50.0).unwrap();
+            assert!((0.16..0.5).contains(&threshold), "{count}: {threshold}");
+        }
     }
 
     #[test]
