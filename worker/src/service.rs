@@ -36,7 +36,7 @@ mod store;
 mod trace;
 mod work;
 
-pub use inference::{FoundFaces, Inference, InferenceError, RecognizePhotos};
+pub use inference::{FoundFaces, Inference, InferenceError, Load, RecognizePhotos};
 pub use model::{EngineArgs, LinkedEngines, ModelArgs};
 pub use reply::recognition;
 pub use run::{ServeArgs, run, run_with};

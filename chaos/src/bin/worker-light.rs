@@ -7,7 +7,7 @@ use clap::Parser;
 use platform::aws::Aws;
 use platform::duration;
 use platform::telemetry::{self, TelemetryArgs};
-use worker::service::{ServeArgs, run_with};
+use worker::service::{RecognizePhotos, ServeArgs, run_with};
 
 /// A worker that names a photo by its digest
 #[derive(Debug, Parser)]
@@ -31,5 +31,6 @@ async fn main() -> anyhow::Result<()> {
     let recognizer = LightRecognizer {
         time: args.light_time,
     };
-    run_with(args.serve, move || Ok(recognizer), aws, shutdown).await
+    let load = Box::new(move || Ok(Box::new(recognizer) as Box<dyn RecognizePhotos>));
+    run_with(args.serve, load, aws, shutdown).await
 }

@@ -94,6 +94,9 @@ pub trait RecognizePhotos: Send + Sync + 'static {
     fn frame(&self, file: &Bytes, frame: u32, at_seconds: f64) -> Result<FoundFaces, VisionError>;
 }
 
+/// Loads what the threads run.
+pub type Load = Box<dyn FnOnce() -> anyhow::Result<Box<dyn RecognizePhotos>> + Send>;
+
 impl RecognizePhotos for Recognizer {
     fn warm_up(&self) {
         Recognizer::warm_up(self);
@@ -120,12 +123,12 @@ impl Inference {
     ///
     /// # Errors
     /// What `load` returns.
-    pub async fn start<R: RecognizePhotos>(
+    pub async fn start(
         threads: NonZeroUsize,
         max_job_time: Duration,
-        load: impl FnOnce() -> anyhow::Result<R> + Send + 'static,
+        load: Load,
     ) -> anyhow::Result<Self> {
-        let loading = tokio::task::spawn_blocking(move || load().inspect(R::warm_up));
+        let loading = tokio::task::spawn_blocking(move || load().inspect(|it| it.warm_up()));
         Self::over(threads, max_job_time, loading.await??)
     }
 
@@ -133,7 +136,7 @@ impl Inference {
     fn over(
         threads: NonZeroUsize,
         max_job_time: Duration,
-        recognizer: impl RecognizePhotos,
+        recognizer: Box<dyn RecognizePhotos>,
     ) -> anyhow::Result<Self> {
         let threads = threads.get();
         let (jobs, queue) = mpsc::channel(threads * LARGEST_BATCH);
@@ -154,7 +157,7 @@ impl Inference {
                 .spawn(move || {
                     let (queue, recognizer) = &*shared;
                     while let Some(batch) = take(queue, threads) {
-                        run_batch(batch, recognizer);
+                        run_batch(batch, &**recognizer);
                     }
                     drop(living);
                 })?;
@@ -270,7 +273,7 @@ impl Job {
 }
 
 /// Runs a batch and sends the results: the photos together, then the frames.
-fn run_batch(mut batch: Vec<Job>, recognizer: &impl RecognizePhotos) {
+fn run_batch(mut batch: Vec<Job>, recognizer: &dyn RecognizePhotos) {
     batch.retain(|job| !job.is_unwanted());
     let together = batch.len() as u32;
     for taken in batch.iter_mut().filter_map(Job::take_notice) {
@@ -298,7 +301,7 @@ fn run_batch(mut batch: Vec<Job>, recognizer: &impl RecognizePhotos) {
 }
 
 /// After a panic each photo is tried alone, so that only the faulty one fails.
-fn run_photos(batch: Vec<Task<Recognized>>, recognizer: &impl RecognizePhotos) {
+fn run_photos(batch: Vec<Task<Recognized>>, recognizer: &dyn RecognizePhotos) {
     if batch.is_empty() {
         return;
     }

@@ -18,7 +18,7 @@ use proto::v1::WorkerState;
 use tokio::sync::watch;
 
 use super::attend::{ScalerLink, Status, attend};
-use super::inference::{Inference, RecognizePhotos};
+use super::inference::{Inference, Load, RecognizePhotos};
 use super::lease;
 use super::metric;
 use super::model::{LinkedEngines, ModelArgs};
@@ -102,7 +102,7 @@ pub fn run(
     shutdown: CancellationToken,
 ) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>> {
     let model = args.model.clone();
-    let load = move || {
+    let load = Box::new(move || -> anyhow::Result<Box<dyn RecognizePhotos>> {
         let recognizer = model.load(linked)?;
         tracing::info!(
             model = recognizer.description().name,
@@ -111,19 +111,29 @@ pub fn run(
             runs_on = recognizer.runs_on(),
             "model loaded"
         );
-        Ok(recognizer)
-    };
-    // Compiled here once, and not in each binary and test: see "Builds" in docs/development.md.
-    Box::pin(run_with(args, load, aws, shutdown))
+        Ok(Box::new(recognizer))
+    });
+    run_with(args, load, aws, shutdown)
 }
 
 /// As [`run`], with another recognizer than the arguments name.
 ///
 /// # Errors
-/// When `load` fails, when the fleet's token cannot be loaded, or an inference thread ends.
-pub async fn run_with<R: RecognizePhotos>(
+/// When `load` fails, the fleet's token cannot be loaded, or an inference thread ends.
+#[inline(never)]
+pub fn run_with(
     args: ServeArgs,
-    load: impl FnOnce() -> anyhow::Result<R> + Send + 'static,
+    load: Load,
+    aws: Aws,
+    shutdown: CancellationToken,
+) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>> {
+    // Compiled here once, and not in each binary and test: see "Builds" in docs/development.md.
+    Box::pin(serve(args, load, aws, shutdown))
+}
+
+async fn serve(
+    args: ServeArgs,
+    load: Load,
     aws: Aws,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -209,9 +219,9 @@ async fn identify(args: &ServeArgs) -> anyhow::Result<(String, Option<Metadata>)
 }
 
 /// Loads the model and, meanwhile, opens the queue.
-async fn boot<R: RecognizePhotos>(
+async fn boot(
     args: &ServeArgs,
-    load: impl FnOnce() -> anyhow::Result<R> + Send + 'static,
+    load: Load,
     threads: NonZeroUsize,
     aws: Aws,
     instance_id: String,

@@ -29,7 +29,14 @@ fn inference(
     recognize: impl Fn(&[Bytes]) -> Vec<Result<Recognized, VisionError>> + Send + Sync + 'static,
 ) -> Arc<Inference> {
     let threads = NonZeroUsize::new(threads).unwrap();
-    Arc::new(Inference::over(threads, Duration::from_secs(60), OfPhotos(recognize)).unwrap())
+    Arc::new(
+        Inference::over(
+            threads,
+            Duration::from_secs(60),
+            Box::new(OfPhotos(recognize)),
+        )
+        .unwrap(),
+    )
 }
 
 /// Recognizes a photo in a task of its own. Returns the error.
@@ -189,7 +196,7 @@ async fn a_photo_that_never_ends_is_given_up_and_its_thread_is_left() {
         photos.iter().map(result).collect()
     };
     let limit = Duration::from_millis(1);
-    let inference = Inference::over(NonZeroUsize::MIN, limit, OfPhotos(hanging)).unwrap();
+    let inference = Inference::over(NonZeroUsize::MIN, limit, Box::new(OfPhotos(hanging))).unwrap();
     assert!(!inference.hangs());
     let given_up = inference.recognize(Bytes::from("endless")).await;
     let error = given_up.unwrap_err();
