@@ -108,9 +108,16 @@ impl Told {
         let none = HashSet::new();
         let mut after = Vec::new();
         for (instance, killed_at) in kills {
+            // An instance may be killed, start again, and be killed again.
+            let earlier = kills
+                .iter()
+                .filter(|(other, at)| other == instance && at < killed_at);
+            let life_begins = earlier.map(|(_, at)| *at).max().unwrap_or_default();
             let finished = self.finished.get(instance).unwrap_or(&none);
             let jobs = self.jobs.get(instance).into_iter().flatten();
-            let held = jobs.filter(|(id, _)| !finished.contains(id));
+            let held = jobs.filter(|(id, time)| {
+                (life_begins + 1..=*killed_at).contains(time) && !finished.contains(id)
+            });
             for (id, _) in held {
                 let later = begins[id.as_str()].iter().filter(|time| *time > killed_at);
                 after.extend(later.min().map(|time| time - killed_at));
@@ -140,7 +147,11 @@ mod tests {
         note("i-1", &first, &mut told);
         note("i-2", &line("09.500", "b", "begun", ""), &mut told);
         let killed_at = told.jobs["i-1"][1].1 + 500;
-        assert_eq!(told.returns(&[("i-1".to_owned(), killed_at)]), [7_000]);
+        let kill = ("i-1".to_owned(), killed_at);
+        assert_eq!(told.returns(&[kill.clone()]), [7_000]);
+        // Killed again, with nothing in work.
+        let again = ("i-1".to_owned(), killed_at + 1_000);
+        assert_eq!(told.returns(&[kill, again]), [7_000]);
         assert_eq!(
             told.begun(),
             HashSet::from(["a".to_owned(), "b".to_owned()])

@@ -1,6 +1,8 @@
 //! Traces that were recorded.
 
-use anyhow::{bail, ensure};
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
 
 use super::Trace;
 use crate::Micros;
@@ -15,6 +17,17 @@ const LONGEST_SILENCE: f64 = 1.5;
 const PERIOD: f64 = 60.0;
 
 impl Trace {
+    /// Reads a file as [`Trace::parse`] does a text.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a line is not a time; the message names the file and the line.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the trace {}", path.display()))?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        Self::parse(&name, &text).with_context(|| format!("in the trace {}", path.display()))
+    }
+
     /// Reads a text with one arrival a line, in seconds, in any order. The first arrival is the beginning. The first line may
     /// be a header; further columns are ignored.
     ///
