@@ -16,7 +16,7 @@ use std::time::Duration;
 use platform::objects::{Condition, ObjectError, Objects, Swap};
 
 use self::record::{Record, WorkerKind};
-use crate::plan::{Estimates, Learned, Timestamp};
+use crate::plan::{Estimates, Learned, Smoothed, Timestamp};
 
 const KEY: &str = "learned.json";
 const WRITE_EVERY: Duration = Duration::from_secs(60);
@@ -68,10 +68,13 @@ impl LearnedTimes {
         };
         let (times, absurd) = entry.times.plausible();
         if !absurd.is_empty() {
-            let key = KEY;
-            tracing::warn!(key, ?absurd, "learned times are implausible and ignored");
+            tracing::warn!(
+                key = KEY,
+                ?absurd,
+                "learned times are implausible and ignored"
+            );
         }
-        let mean = |time: Option<crate::plan::Smoothed>| time.map(|it| it.mean);
+        let mean = |time: Option<Smoothed>| time.map(|it| it.mean);
         tracing::info!(
             service_s = mean(times.service),
             boot_s = mean(times.boot),

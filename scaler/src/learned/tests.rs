@@ -81,7 +81,7 @@ fn damaged_and_foreign_objects_are_no_records() {
         "hello",
         r#"{"version":2,"workers":[]}"#,
         cut,
-        &nan,
+        nan.as_str(),
     ] {
         assert!(Record::decode(wrong.as_bytes()).is_err(), "{wrong}");
     }

@@ -2,7 +2,8 @@
 
 use platform::fleet::PowerState;
 use platform::objects::Metadata;
-use proto::v1::{InstanceState, WorkerState};
+use proto::v1::scaler_client::ScalerClient;
+use proto::v1::{InstanceState, ListDecisionsRequest, WorkerState};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, eventually};
@@ -39,16 +40,21 @@ async fn kept(stage: &Stage) -> Value {
     serde_json::from_slice(&object).unwrap()
 }
 
-/// The reason of the first decision that launches.
+/// The reason of the first decision that launched.
 async fn launch_reason(stage: &Stage) -> String {
-    let mut reason = String::new();
+    // Waits for a scaler that is starting.
+    stage.status().await;
+    let mut client = ScalerClient::new(stage.scaler.clone());
+    let mut reason = None;
     eventually("it launches", async || {
-        let plan = stage.status().await.plan.unwrap_or_default();
-        reason = plan.reason;
-        plan.launch > 0
+        let listed = client.list_decisions(ListDecisionsRequest::default());
+        let listed = listed.await.unwrap().into_inner().decisions;
+        let mut plans = listed.into_iter().filter_map(|it| it.plan);
+        reason = plans.find(|plan| plan.launch > 0).map(|plan| plan.reason);
+        reason.is_some()
     })
     .await;
-    reason
+    reason.unwrap()
 }
 
 #[tokio::test]
