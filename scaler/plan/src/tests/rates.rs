@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::fixtures::{Fleet, NOW};
-use crate::{Estimates, FrontDemand, PolicyKind, Rate, Seen, Targets, Timestamp};
+use crate::{Estimates, FrontDemand, PolicyKind, Rate, Seen, Smoothed, Targets, Timestamp};
 
 fn at(seconds: f64) -> Timestamp {
     NOW.after(Duration::from_secs_f64(seconds))
@@ -54,14 +54,16 @@ fn growth_is_seen_before_a_longest_window_has_passed() {
     assert!((0.08..0.12).contains(&rate.trend), "{rate:?}");
 }
 
-/// Each worker is billed for a minute, and what arrives in a boot is little more than a second of work for eleven.
+/// By the target alone 14 would start, each of which is billed for a minute, for 29 s of work.
 #[test]
 fn requests_that_trickle_in_during_a_boot_start_few_workers() {
     let mut fleet = Fleet::of(15).with_backlog(16).bounded(0, 15);
     fleet.policy.kind = PolicyKind::Latency;
-    fleet.policy.targets.service_time = Duration::from_millis(300);
-    // 4 a second since 4 s.
-    fleet.memory.estimates = after((0..=8).map(|half| (f64::from(half) / 2.0, 2 * half as u64)));
+    // 4 a second since 4 s, of 300 ms each.
+    let readings = (0..=8_u32).map(|half| (f64::from(half) / 2.0, u64::from(2 * half)));
+    fleet.memory.estimates = after(readings);
+    let service = Smoothed::assumed(Duration::from_millis(300));
+    fleet.memory.estimates.service = Some(service);
     let now = at(4.0);
     fleet.observation.now = now;
     fleet.observation.described_at = Some(now);
