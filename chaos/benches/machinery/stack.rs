@@ -7,6 +7,7 @@ use std::process::Stdio;
 
 use anyhow::Context;
 use platform::aws::{Aws, AwsArgs};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
@@ -31,6 +32,8 @@ pub struct Stack {
     workers: Vec<Program>,
     cloud_url: String,
     http: reqwest::Client,
+    /// Has localcloud's files.
+    _folder: TempDir,
 }
 
 /// AWS calls that succeeded, by action.
@@ -40,7 +43,9 @@ impl Stack {
     /// Starts the programs, `workers` workers of `jobs` jobs at once.
     pub async fn start(args: &Args) -> anyhow::Result<Self> {
         let command = |name| command(args.programs.as_deref(), name);
-        let (cloud, cloud_url) = start_cloud(&mut command("localcloud")).await?;
+        let folder = tempfile::tempdir()?;
+        let mut cloud = command("localcloud");
+        let (cloud, cloud_url) = start_cloud(cloud.env("TMPDIR", folder.path())).await?;
         let aws = ["--aws-endpoint-url", &cloud_url, "--prefix", PREFIX];
         let front_address = free_address().await?;
         let front_url = format!("http://{front_address}");
@@ -87,6 +92,7 @@ impl Stack {
             front,
             cloud_url,
             http,
+            _folder: folder,
         })
     }
 

