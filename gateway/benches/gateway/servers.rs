@@ -8,8 +8,8 @@ use platform::grpc::ServerOptions;
 use platform::shutdown::CancellationToken;
 use proto::v1::recognizer_server::{Recognizer, RecognizerServer};
 use proto::v1::{
-    Alternative, Estimate, Estimates, Instance, InstanceState, Plan, QueueCounters, Recognition,
-    RecognizeRequest, RecognizeResponse, ScalerStatus,
+    Alternative, Estimate, Estimates, GetResultRequest, Instance, InstanceState, Plan,
+    QueueCounters, Recognition, RecognizeRequest, RecognizeResponse, ScalerStatus,
 };
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -56,6 +56,13 @@ impl Recognizer for Somebody {
             }),
             ..RecognizeResponse::default()
         }))
+    }
+
+    async fn get_result(
+        &self,
+        _request: Request<GetResultRequest>,
+    ) -> Result<Response<RecognizeResponse>, Status> {
+        Err(Status::not_found("no result is kept"))
     }
 }
 

@@ -22,7 +22,7 @@ use platform::grpc::ServerOptions;
 use platform::shutdown::CancellationToken;
 use platform::tls::{ClientCaArgs, Protocol};
 use proto::v1::recognizer_server::{Recognizer, RecognizerServer};
-use proto::v1::{Recognition, RecognizeRequest, RecognizeResponse};
+use proto::v1::{GetResultRequest, Recognition, RecognizeRequest, RecognizeResponse};
 use serde_json::Value;
 use testkit::{Authority, eventually, listen, parse};
 use tokio::sync::watch;
@@ -275,6 +275,13 @@ impl Recognizer for Front {
             })),
             _ => Err(Status::unauthenticated("no key")),
         }
+    }
+
+    async fn get_result(
+        &self,
+        _: tonic::Request<GetResultRequest>,
+    ) -> Result<Response<RecognizeResponse>, Status> {
+        Err(Status::not_found("no result is kept"))
     }
 }
 

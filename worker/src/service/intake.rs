@@ -285,7 +285,8 @@ mod tests {
         }
         intake.received(1, now);
         intake.job_ended(JobEnd::Answered, SECOND, now);
+        intake.turn(Control::default(), 0, now);
         intake.receive_failed(now);
-        assert_eq!(intake.pause_ends(), Some(now + Duration::from_secs(1)));
+        assert_eq!(intake.pause_ends(), Some(now + SECOND));
     }
 }
