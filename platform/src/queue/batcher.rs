@@ -57,7 +57,6 @@ struct Entry {
 impl Batcher {
     /// Returns a batcher that sends messages, and the future that makes its calls. The future ends after the last call
     /// once all clones of the batcher are dropped.
-    #[must_use]
     pub fn sends(
         queue: Queue,
         longest_wait: Duration,
@@ -67,7 +66,6 @@ impl Batcher {
     }
 
     /// As [`Batcher::sends`], of receipt handles whose messages are to be deleted.
-    #[must_use]
     pub fn deletes(
         queue: Queue,
         longest_wait: Duration,
