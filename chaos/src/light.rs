@@ -47,6 +47,10 @@ pub fn photo(seed: u64, number: u64) -> Vec<u8> {
 }
 
 impl RecognizePhotos for LightRecognizer {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "inference threads are no executor's"
+    )]
     fn photos(&self, photos: &[Bytes]) -> Vec<Result<Recognized, VisionError>> {
         let named = photos.iter().map(|photo| {
             std::thread::sleep(self.time);

@@ -148,7 +148,7 @@ mod tests {
         note("i-2", &line("09.500", "b", "begun", ""), &mut told);
         let killed_at = told.jobs["i-1"][1].1 + 500;
         let kill = ("i-1".to_owned(), killed_at);
-        assert_eq!(told.returns(&[kill.clone()]), [7_000]);
+        assert_eq!(told.returns(std::slice::from_ref(&kill)), [7_000]);
         // Killed again, with nothing in work.
         let again = ("i-1".to_owned(), killed_at + 1_000);
         assert_eq!(told.returns(&[kill, again]), [7_000]);

@@ -481,6 +481,10 @@ user_data = "{web}"
 }
 
 impl Drop for Stack {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a drop cannot await, and nothing else runs any more"
+    )]
     fn drop(&mut self) {
         if let Some(mut cloud) = self.cloud.take() {
             // It ends its instances.

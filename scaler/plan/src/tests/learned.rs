@@ -58,7 +58,8 @@ fn new_samples_outweigh_what_was_learned_before() {
     assert!((time.mean - 2.75).abs() < 1e-9, "{time:?}");
     // From then on it is smoothed as a value without a past.
     let mut other = Smoothed { learned: 0, ..time };
-    (time.add(4.0), other.add(4.0));
+    time.add(4.0);
+    other.add(4.0);
     assert_eq!((time.mean, time.spread), (other.mean, other.spread));
 }
 
