@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use platform::queue::Message;
 use proto::v1::{Interruption, InterruptionAction};
-use worker::service::pure::{Ask, Control, Intake, Order, Status};
+use worker::service::pure::{Control, Intake, Order, Status};
 
 use crate::event::{Event, Reached, Time, WorkerStep};
 use crate::queues::{REQUESTS, Receiver};
