@@ -250,7 +250,7 @@ def template_attributes(now):
     arn = f"arn:aws:sqs:us-east-1:{ACCOUNT}:{PREFIX}-req-dead-letter-queue"
     rest = {"MessageRetentionPeriod": "345600", "DelaySeconds": "0", "ReceiveMessageWaitTimeSeconds": "0"}
     return {
-        "req-queue": {"VisibilityTimeout": "10", "MaximumMessageSize": "1024",
+        "req-queue": {"VisibilityTimeout": "7", "MaximumMessageSize": "1024",
                       "RedrivePolicy": {"deadLetterTargetArn": arn, "maxReceiveCount": "5"}, **rest},
         "req-dead-letter-queue": {"VisibilityTimeout": "30",
                                   "MaximumMessageSize": now["req-dead-letter-queue"]["MaximumMessageSize"], "RedrivePolicy": None, **rest},
