@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use report::chart::{Axis, Chart, Color, Series, Shape};
 use reqwest::multipart::{Form, Part};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -18,6 +17,8 @@ use crate::processes::Usage;
 use crate::run::Quantiles;
 use crate::schedule::Service;
 use crate::stack::{Stack, StackOptions, http_client};
+
+mod charts;
 
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// Of the samples from the end, the share that the slopes are fitted to.
@@ -134,7 +135,7 @@ pub async fn soak(options: &SoakOptions) -> anyhow::Result<Report> {
     let report = report(options, &sent, &samples, (refused, clips), begun.elapsed());
     let text = serde_json::to_string_pretty(&report)? + "\n";
     std::fs::write(options.output.join("report.json"), text)?;
-    draw(&samples, &options.output)?;
+    charts::draw(&samples, &options.output)?;
     Ok(report)
 }
 
@@ -396,106 +397,6 @@ fn line(points: &[(f64, f64)]) -> (f64, f64) {
         .iter()
         .map(|point| (point.1 - y - slope * (point.0 - x)).powi(2));
     (slope, (squares.sum::<f64>() / count).sqrt())
-}
-
-fn draw(samples: &Samples, folder: &Path) -> std::io::Result<()> {
-    let of_services = |value: fn(&Sample) -> f64| {
-        let lines = samples.services.iter().map(|(name, of)| {
-            (
-                (*name).to_owned(),
-                of.iter().map(|sample| (sample.at, value(sample))).collect(),
-            )
-        });
-        lines.collect::<Vec<_>>()
-    };
-    let chart = |title: &str,
-                 caption: &str,
-                 axis: (&str, &'static str),
-                 lines: Vec<(String, Vec<(f64, f64)>)>| {
-        let colors = [
-            Color::Blue,
-            Color::Red,
-            Color::Green,
-            Color::Purple,
-            Color::Orange,
-            Color::Sky,
-        ];
-        let series = lines
-            .into_iter()
-            .zip(colors)
-            .map(|((name, points), color)| Series {
-                name,
-                points,
-                shape: Shape::Line,
-                color,
-                ..Series::default()
-            });
-        let named = |name: &str, unit| Axis {
-            name: name.to_owned(),
-            unit,
-            ..Axis::default()
-        };
-        Chart {
-            title: title.to_owned(),
-            caption: caption.to_owned(),
-            x: named("Time", "s"),
-            left: named(axis.0, axis.1),
-            series: series.collect(),
-            ..Chart::default()
-        }
-    };
-    let each = "Of several workers, the mean.";
-    let charts = [
-        (
-            "memory",
-            chart(
-                "Resident memory",
-                each,
-                ("Memory", "MiB"),
-                of_services(|it| it.usage.resident_bytes as f64 / MEBIBYTE),
-            ),
-        ),
-        (
-            "descriptors",
-            chart(
-                "Open file descriptors",
-                each,
-                ("Descriptors", ""),
-                of_services(|it| it.usage.descriptors as f64),
-            ),
-        ),
-        (
-            "threads",
-            chart(
-                "Threads",
-                each,
-                ("Threads", ""),
-                of_services(|it| it.usage.threads as f64),
-            ),
-        ),
-        (
-            "queues",
-            chart(
-                "Messages on the queues",
-                "Waiting and in work.",
-                ("Messages", ""),
-                samples.queues.clone().into_iter().collect(),
-            ),
-        ),
-        (
-            "disk",
-            chart(
-                "Disk",
-                "Photos, results and logs of the local cloud stay.",
-                ("Bytes", ""),
-                vec![("all files".to_owned(), samples.disk.clone())],
-            ),
-        ),
-    ];
-    for (name, chart) in charts {
-        std::fs::write(folder.join(format!("{name}.svg")), chart.svg())?;
-    }
-    Ok(())
 }
 
 impl Report {
