@@ -28,6 +28,8 @@ const FITTED: f64 = 2.0 / 3.0;
 const NOISE_DEVIATIONS: f64 = 3.0;
 const NOISE_BYTES: f64 = 1024.0 * 1024.0;
 const BAD_INPUT_EVERY: Duration = Duration::from_millis(500);
+/// How old an object gets, at least. The local cloud has an index of all objects in memory.
+const EXPIRY: Duration = Duration::from_secs(60);
 const CLIP_EVERY: Duration = Duration::from_secs(30);
 const CLIP_SECONDS: &str = "4";
 const MEBIBYTE: f64 = 1024.0 * 1024.0;
@@ -129,8 +131,13 @@ pub async fn soak(options: &SoakOptions) -> anyhow::Result<Report> {
     let refused = tokio::spawn(send_bad_inputs(Arc::clone(&stack), Arc::clone(&over)));
     let clip = make_clip(options)?;
     let clips = tokio::spawn(send_clips(Arc::clone(&stack), clip, Arc::clone(&over)));
+    let expiring = tokio::spawn(expire_objects(Arc::clone(&stack)));
     let sent = send(&stack.url(), &stack.key, &options.photos, &times, begun).await?;
     over.store(true, Ordering::Relaxed);
+    expiring.abort();
+    if let Ok(expired) = expiring.await {
+        expired.context("old objects could not be deleted")?;
+    }
     let (samples, refused, clips) = (sampling.await??, refused.await?, clips.await?);
     let report = report(options, &sent, &samples, (refused, clips), begun.elapsed());
     let text = serde_json::to_string_pretty(&report)? + "\n";
@@ -181,6 +188,23 @@ async fn sample(
         samples.disk.push((at, bytes_in(stack.folder()) as f64));
     }
     Ok(samples)
+}
+
+/// Deletes old photos and results, as a lifecycle rule of the buckets would. Ends at an error only.
+async fn expire_objects(stack: Arc<Stack>) -> anyhow::Result<()> {
+    let (aws, names) = (stack.aws().await, stack.names());
+    let mut buckets = [names.in_bucket(), names.out_bucket()]
+        .map(|bucket| (aws.objects(bucket), Vec::<String>::new()));
+    let mut ticks = tokio::time::interval(EXPIRY);
+    loop {
+        ticks.tick().await;
+        for (bucket, old) in &mut buckets {
+            for key in std::mem::take(old) {
+                bucket.delete(&key).await?;
+            }
+            *old = bucket.keys().await?;
+        }
+    }
 }
 
 fn mean(at: f64, usages: &[Usage]) -> Option<Sample> {

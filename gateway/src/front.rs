@@ -58,6 +58,7 @@ mod videos;
 pub mod pure {
     pub use super::accepted::job;
     pub use super::dead_letters::{MIN_AGE, failed_job};
+    pub use super::kept_results::is_of_use;
     pub use super::photo_store::derived;
     pub use super::registry::{Reply, deadline_exceeded};
     pub use super::replies::{WorkerReply, parse};

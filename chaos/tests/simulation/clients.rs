@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use chaos::light::name_of;
 use gateway::error::ErrorCode;
+use gateway::front::pure::{is_of_use, parse};
 use proto::FileName;
-use proto::v1::Recognition;
+use proto::v1::recognition_result::Outcome;
+use proto::v1::{FailureCode, Recognition};
 use worker::service::pure::{digest, result_keys};
 
 use crate::event::Event;
@@ -155,6 +157,38 @@ impl World {
                 "client {client} was answered {name}, and the out-bucket has {own:?}"
             ))
         }
+    }
+
+    /// What a worker replied reached the client, or is kept, unless the reply queue ended with its front. What is kept is
+    /// about the client's own photo.
+    pub fn check_replies(&self) -> Result<(), String> {
+        for (queue, body) in &self.replies {
+            let reply = parse(body)?;
+            let is_known =
+                self.delivered.contains(&reply.id) || self.s3.kept.contains_key(&reply.id);
+            let mut fronts = self.fronts.iter();
+            let has_front = fronts.any(|front| front.is_up && front.reply_queue == *queue);
+            if has_front && !is_known && is_of_use(&reply.result) {
+                return Err(format!("the reply {body} is gone"));
+            }
+        }
+        for (id, result) in &self.s3.kept {
+            let client = self.senders[id];
+            let name = self.photos[self.clients[client].photo].name.as_ref();
+            let is_own = match &result.outcome {
+                Some(Outcome::Recognition(recognition)) => Some(&recognition.name) == name,
+                Some(Outcome::Failure(failure)) => {
+                    failure.code() != FailureCode::NoFace || name.is_none()
+                }
+                Some(Outcome::Frame(_)) | None => false,
+            };
+            if !is_own {
+                return Err(format!(
+                    "for client {client} with {name:?} is kept: {result:?}"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Without faults a photo with a face is answered by its name, unless its file name is that of another photo by

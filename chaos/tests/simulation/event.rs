@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use gateway::front::pure::WorkerReply;
 use localcloud::sqs_state::Delivery;
 use platform::queue::Message;
 use proto::JobId;
@@ -65,6 +66,8 @@ pub enum FrontStep {
     Sent(JobId, Reached<()>),
     Poll,
     Received(Reached<Vec<Message>>),
+    /// Keeps the result of a late reply, then deletes its message.
+    Keep(WorkerReply, String),
     DeleteReplies(Vec<String>),
     Expire,
     Scan,

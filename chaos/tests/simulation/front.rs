@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gateway::error::RequestError;
-use gateway::front::pending::{KeyReferences, Pending, Released};
-use gateway::front::pure::{MIN_AGE, Reply, deadline_exceeded, failed_job, parse};
+use gateway::front::pending::{KeyReferences, Pending, Released, Replied};
+use gateway::front::pure::{
+    MIN_AGE, Reply, WorkerReply, deadline_exceeded, failed_job, is_of_use, parse,
+};
 use platform::queue::{BATCH_LIMIT, Message};
 use proto::JobId;
 use proto::v1::recognition_result::Outcome;
@@ -15,6 +17,7 @@ use proto::v1::recognition_result::Outcome;
 use crate::clients::Answer;
 use crate::event::{Event, FrontStep, Reached, Time};
 use crate::queues::{DEAD_LETTERS, Receiver};
+use crate::sabotage::Sabotage;
 use crate::world::World;
 
 pub use submit::Request;
@@ -111,9 +114,10 @@ impl World {
                 self.receive(&queue, receiver, BATCH_LIMIT, POLL, None);
             }
             FrontStep::Received(received) => self.replies(index, received),
+            FrontStep::Keep(reply, handle) => self.keep(index, reply, handle),
             FrontStep::DeleteReplies(handles) => {
                 let queue = self.fronts[index].reply_queue.clone();
-                // A reply that stays is received again, and dropped.
+                // A reply that stays is received again, and dropped or kept once more.
                 let _ = self.delete(&queue, &handles);
             }
             FrontStep::Expire => {
@@ -149,19 +153,53 @@ impl World {
             return self.front_after(pause, index, FrontStep::Poll);
         };
         self.fronts[index].failures = 0;
-        for message in &messages {
+        let mut done = Vec::new();
+        for message in messages {
             match parse(&message.body) {
-                Ok(reply) => self.finish(index, reply.id, reply.reply),
+                Ok(reply) => {
+                    if let Some(late) = self.deliver(index, reply) {
+                        let keep = FrontStep::Keep(late, message.receipt_handle);
+                        self.front_after(Duration::ZERO, index, keep);
+                        continue;
+                    }
+                }
                 Err(why) => self.violated(format!("a front cannot read a reply: {why}")),
             }
+            done.push(message.receipt_handle);
         }
-        if !messages.is_empty() {
-            let handles = messages.into_iter().map(|message| message.receipt_handle);
-            let (handles, wait) = (handles.collect(), self.latency());
-            self.front_after(wait, index, FrontStep::DeleteReplies(handles));
+        if !done.is_empty() {
+            let wait = self.latency();
+            self.front_after(wait, index, FrontStep::DeleteReplies(done));
         }
         let wait = self.latency();
         self.front_after(wait, index, FrontStep::Poll);
+    }
+
+    /// Returns a reply that no request waits for.
+    fn deliver(&mut self, index: usize, reply: WorkerReply) -> Option<WorkerReply> {
+        match self.fronts[index].pending.reply(reply.id) {
+            Replied::Waited(id) => {
+                self.delivered.insert(id);
+                self.reply_to(index, id, reply.reply);
+                self.demand_changed();
+                None
+            }
+            Replied::Again => {
+                self.note(|| format!("front {index} drops a duplicate reply"));
+                None
+            }
+            Replied::Late if self.breaks(Sabotage::DropsLateReplies) => None,
+            Replied::Late => Some(reply),
+        }
+    }
+
+    /// Keeps the result of a late reply. If that fails, the reply is received again.
+    fn keep(&mut self, index: usize, reply: WorkerReply, handle: String) {
+        if is_of_use(&reply.result) && self.keep_result(reply.id, reply.result).is_err() {
+            return;
+        }
+        let wait = self.latency();
+        self.front_after(wait, index, FrontStep::DeleteReplies(vec![handle]));
     }
 
     fn scan(&mut self, index: usize, receive: u32) {
@@ -181,14 +219,14 @@ impl World {
         self.front_after(wait, index, FrontStep::ScanOn(receive + 1));
     }
 
-    /// Ends the wait for a job, unless it has ended.
+    /// Ends the wait for a job that failed, unless it has ended.
     pub fn finish(&mut self, index: usize, id: JobId, reply: Reply) {
         match self.fronts[index].pending.finish(id) {
             Some(id) => {
                 self.reply_to(index, id, reply);
                 self.demand_changed();
             }
-            None => self.note(|| format!("front {index} drops a late or duplicate reply")),
+            None => self.note(|| format!("front {index} has ended a request already")),
         }
     }
 

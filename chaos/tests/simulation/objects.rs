@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use proto::JobId;
+use proto::v1::RecognitionResult;
+
 use crate::event::{PutResult, Reached, Stored, Time, Unavailable};
 use crate::world::World;
 
@@ -9,6 +12,8 @@ use crate::world::World;
 pub struct Objects {
     pub photos: BTreeMap<String, StoredPhoto>,
     pub results: BTreeMap<String, StoredResult>,
+    /// The results of late replies, which `GET /v1/results/<request id>` serves.
+    pub kept: BTreeMap<JobId, RecognitionResult>,
     /// Until when calls fail.
     pub down_until: Time,
 }
@@ -109,6 +114,14 @@ impl World {
             photo_sha256: found.photo_sha256.clone(),
             put: 0,
         }))
+    }
+
+    pub fn keep_result(&mut self, id: JobId, result: RecognitionResult) -> Reached<()> {
+        let fails = self.s3_fails();
+        if !fails || self.loses_response() {
+            self.s3.kept.entry(id).or_insert(result);
+        }
+        if fails { Err(Unavailable) } else { Ok(()) }
     }
 
     fn s3_fails(&mut self) -> bool {

@@ -1,11 +1,12 @@
 //! Everything, and the loop that runs its events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use localcloud::SqsFaults;
+use proto::JobId;
 use scaler_plan::Timestamp;
 
 use crate::clients::{Client, Photo, client, photos};
@@ -15,6 +16,7 @@ use crate::front::Front;
 use crate::objects::Objects;
 use crate::queues::{DEAD_LETTERS, REQUESTS, Sqs, millis};
 use crate::random::Random;
+use crate::sabotage::Sabotage;
 use crate::scaler::Scaler;
 use crate::scenario::Scenario;
 use crate::worker::Worker;
@@ -40,6 +42,18 @@ pub struct World {
     pub clients: Vec<Client>,
     pub unanswered: usize,
     pub fronts: Vec<Front>,
+    /// A rule that the services break.
+    pub sabotage: Option<Sabotage>,
+    /// Which client each request is from.
+    pub senders: BTreeMap<JobId, usize>,
+    /// The requests whose job front has sent.
+    pub queued: BTreeSet<JobId>,
+    /// Those that a worker has replied to.
+    pub replied: BTreeSet<JobId>,
+    /// The replies that reached a queue, with its name.
+    pub replies: Vec<(String, String)>,
+    /// The requests that waited for their reply when it came.
+    pub delivered: BTreeSet<JobId>,
     /// The running workers, by instance.
     pub workers: BTreeMap<usize, Worker>,
     pub scaler: Scaler,
@@ -60,6 +74,7 @@ pub struct Counts {
     pub refused: u64,
     pub disconnected: u64,
     pub dead_letters: u64,
+    pub kept: u64,
     pub redeliveries: u64,
     pub kills: u64,
     pub scaled_in: u64,
@@ -73,6 +88,7 @@ impl Counts {
         self.refused += other.refused;
         self.disconnected += other.disconnected;
         self.dead_letters += other.dead_letters;
+        self.kept += other.kept;
         self.redeliveries += other.redeliveries;
         self.kills += other.kills;
         self.scaled_in += other.scaled_in;
@@ -123,6 +139,12 @@ impl World {
             photos,
             clients,
             fronts: Vec::new(),
+            sabotage: None,
+            senders: BTreeMap::new(),
+            queued: BTreeSet::new(),
+            replied: BTreeSet::new(),
+            replies: Vec::new(),
+            delivered: BTreeSet::new(),
             workers: BTreeMap::new(),
             scaler: Scaler::new(1, clock, scenario.policy.prices),
             clock,
@@ -193,6 +215,10 @@ impl World {
             && self.now >= self.scenario.calm_at
             && self.sqs.messages(REQUESTS, self.now) == 0
             && self.workers.values().all(|worker| worker.jobs.is_empty())
+            && self.fronts.iter().all(|front| {
+                let queue = &front.reply_queue;
+                !front.is_up || self.sqs.messages(queue, self.now) == 0
+            })
     }
 
     fn unsettled(&mut self) -> String {
@@ -220,7 +246,16 @@ impl World {
                 None => return Err(format!("client {client} has no answer")),
             }
         }
+        self.check_replies()?;
+        self.counts.kept = self.s3.kept.len() as u64;
         self.counts.dead_letters = self.sqs.messages(DEAD_LETTERS, self.now) as u64;
+        let ended_otherwise = self.queued.difference(&self.replied).count() as u64;
+        if ended_otherwise > self.counts.dead_letters {
+            return Err(format!(
+                "{ended_otherwise} jobs have neither reply nor dead letter, and there are {} dead letters",
+                self.counts.dead_letters
+            ));
+        }
         Ok(())
     }
 
@@ -257,6 +292,10 @@ impl World {
             Trace::Hash(hasher) => hasher.finish(),
             Trace::Off | Trace::Print => 0,
         }
+    }
+
+    pub fn breaks(&self, rule: Sabotage) -> bool {
+        self.sabotage == Some(rule)
     }
 
     pub fn after(&mut self, wait: Duration, event: Event) {

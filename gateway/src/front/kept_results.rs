@@ -81,7 +81,8 @@ impl KeptResults {
 }
 
 /// Whether a caller that asks later learns something: a job that ran out of time has no result.
-fn is_of_use(result: &RecognitionResult) -> bool {
+#[must_use]
+pub fn is_of_use(result: &RecognitionResult) -> bool {
     match &result.outcome {
         Some(Outcome::Recognition(_)) => true,
         Some(Outcome::Failure(failure)) => failure.code() != FailureCode::DeadlineExceeded,

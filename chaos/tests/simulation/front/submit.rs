@@ -50,6 +50,7 @@ impl World {
             attempts: 0,
         };
         front.requests.insert(id, request);
+        self.senders.insert(id, client);
         self.note(|| format!("front {index} accepts client {client} as {id}"));
         self.schedule_expiry(index, self.now + wait);
         self.front_after(Duration::ZERO, index, FrontStep::Put(id));
@@ -170,6 +171,7 @@ impl World {
         }
         match sent {
             Ok(()) => {
+                self.queued.insert(id);
                 if let Some(request) = self.fronts[index].requests.get_mut(&id) {
                     request.is_submitting = false;
                 }

@@ -13,6 +13,7 @@ use crate::clients::Photo;
 use crate::event::{JobStep, PutResult, Reached, Stored, Unavailable, WorkerStep};
 use crate::objects::StoredResult;
 use crate::queues::REQUESTS;
+use crate::sabotage::Sabotage;
 use crate::world::World;
 
 use super::link::id;
@@ -96,7 +97,9 @@ impl World {
     /// Keeps the message hidden from other workers.
     pub fn extend(&mut self, instance: usize, job: u64) {
         let timeout = self.scenario.visibility_timeout;
-        let Some(run) = self.job_run(instance, job).filter(|run| run.has_lease) else {
+        let is_forgotten = self.breaks(Sabotage::ForgetsLease);
+        let run = self.job_run(instance, job).filter(|run| run.has_lease);
+        let Some(run) = run.filter(|_| !is_forgotten) else {
             return;
         };
         let handle = run.message.receipt_handle.clone();
@@ -134,13 +137,19 @@ impl World {
                 }
             }
             JobStep::Reply(body) => {
-                let Some(queue) = self.job_of(instance, job).map(|it| it.reply_queue.clone())
-                else {
+                let of_job = self.job_of(instance, job);
+                let Some((id, queue)) = of_job.map(|it| (it.id, it.reply_queue.clone())) else {
                     return;
                 };
                 // A queue that is gone ended with its front.
-                let replied = self.send(&queue, &body).map(|_| ());
-                self.next(instance, job, JobStep::Replied(replied));
+                let replied = self.send(&queue, &body);
+                if replied.is_ok() {
+                    self.replied.insert(id);
+                }
+                if replied == Ok(true) {
+                    self.replies.push((queue, body));
+                }
+                self.next(instance, job, JobStep::Replied(replied.map(|_| ())));
             }
             JobStep::Replied(replied) => {
                 if let Some(run) = self.job_run(instance, job) {
@@ -191,9 +200,10 @@ impl World {
             self.photos[photo].sha256.clone(),
             self.photos[photo].service,
         );
+        let is_ignored = self.breaks(Sabotage::IgnoresDigest);
         let is_right = self
             .job_of(instance, job)
-            .is_some_and(|job| job.is_for(&sha256));
+            .is_some_and(|job| is_ignored || job.is_for(&sha256));
         if is_right {
             self.later(service, instance, job, JobStep::Recognized(photo));
         } else {
@@ -241,7 +251,8 @@ impl World {
         let Some((name, result)) = self.result(instance, job, key) else {
             return;
         };
-        match self.put_result(&name, result, true) {
+        let if_absent = !self.breaks(Sabotage::ReplacesResults);
+        match self.put_result(&name, result, if_absent) {
             Ok(PutResult::Stored) => self.reply_name(instance, job),
             Ok(PutResult::Exists) => {
                 let stored = self.look_at_result(&name);
@@ -300,9 +311,20 @@ impl World {
     }
 
     fn reply(&mut self, instance: usize, job: u64, reply: Reply) {
-        let Some(job_id) = self.job_of(instance, job).map(|it| it.id) else {
+        let Some(mut job_id) = self.job_of(instance, job).map(|it| it.id) else {
             return;
         };
+        if self.breaks(Sabotage::RepliesToAnother)
+            && let Some(first) = self.senders.iter().find(|(_, client)| **client == 0)
+        {
+            job_id = *first.0;
+        }
+        if self.breaks(Sabotage::DeletesBeforeReply)
+            && let Some(run) = self.job_run(instance, job)
+        {
+            let handle = run.message.receipt_handle.clone();
+            let _ = self.delete(REQUESTS, &[handle]);
+        }
         let body = encode_reply(RecognitionResult {
             job_id: job_id.to_string(),
             outcome: Some(reply),

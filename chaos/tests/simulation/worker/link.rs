@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use proto::v1::WorkerOrder;
+use proto::v1::{WorkerOrder, WorkerState};
 use worker::service::pure::Order;
 
 use crate::event::{Event, ScalerStep, Time, WorkerStep};
+use crate::sabotage::Sabotage;
 use crate::world::World;
 
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -69,6 +70,7 @@ impl World {
     /// Reports a change of the status at once, and an unchanged one every second.
     pub fn report(&mut self, instance: usize) {
         let (now, latency, scaler) = (self.now, self.latency(), self.scaler.life);
+        let lies = self.breaks(Sabotage::ConfirmsWhileBusy);
         let Some(worker) = self.workers.get_mut(&instance) else {
             return;
         };
@@ -78,7 +80,10 @@ impl World {
         let arrives = (now + latency).max(worker.link.last_arrives);
         worker.link.last_arrives = arrives;
         let is_next_due = worker.link.reported_at + REPORT_INTERVAL <= now;
-        let report = worker.status.report(&id(instance), stream);
+        let mut report = worker.status.report(&id(instance), stream);
+        if lies && report.state() == WorkerState::Busy {
+            report.set_state(WorkerState::Cordoned);
+        }
         let step = ScalerStep::Report {
             instance,
             stream,
