@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use chaos::load::Photos;
 use chaos::run::{RunOptions, real_photos, run};
-use chaos::schedule::Service;
 use chaos::soak::{SoakOptions, soak};
 use chaos::stack::{StackOptions, WorkerProgram};
 use clap::{Parser, ValueEnum};
@@ -31,9 +30,9 @@ struct Args {
     /// Mean time between two faults
     #[arg(long, value_parser = duration::parse, default_value = "1s")]
     every: Duration,
-    /// No other faults than SIGKILL of this
-    #[arg(long, value_enum)]
-    only_kill: Option<Service>,
+    /// No other faults than those of this name, for example kill_worker or terminate
+    #[arg(long, value_name = "FAULT", value_parser = fault)]
+    only: Option<String>,
     /// Most workers at once
     #[arg(long, default_value_t = 8)]
     max_workers: u32,
@@ -69,6 +68,15 @@ struct Args {
     /// Folder for the report and the logs [default: target/chaos, or target/soak]
     #[arg(long)]
     output: Option<PathBuf>,
+}
+
+fn fault(name: &str) -> Result<String, String> {
+    let names = chaos::schedule::names();
+    if names.contains(name) {
+        return Ok(name.to_owned());
+    }
+    let names: Vec<_> = names.into_iter().collect();
+    Err(format!("it is none of {}", names.join(", ")))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -165,7 +173,7 @@ async fn chaos() -> anyhow::Result<bool> {
         requests: args.requests,
         rate: args.rate,
         every: args.every,
-        only_kill: args.only_kill,
+        only: args.only,
         output: output.clone(),
     };
     let report = run(&options).await?;

@@ -43,7 +43,7 @@ pub struct RunOptions {
     pub rate: f64,
     /// Mean time between two faults.
     pub every: Duration,
-    pub only_kill: Option<Service>,
+    pub only: Option<String>,
     /// Folder for `report.json`, and for `history.json` with all faults and requests.
     pub output: PathBuf,
 }
@@ -127,7 +127,7 @@ pub async fn run(options: &RunOptions) -> anyhow::Result<Report> {
     let rules = Rules {
         length,
         every: options.every,
-        only_kill: options.only_kill,
+        only: options.only.clone(),
         spot,
     };
     let planned = schedule(options.seed, &rules);

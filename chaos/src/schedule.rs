@@ -1,5 +1,6 @@
 //! When which fault happens, by seed. Pure.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::rngs::Xoshiro256PlusPlus;
@@ -7,19 +8,7 @@ use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 /// Something that ends, stops or is cut.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    clap::ValueEnum,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Service {
     Worker,
@@ -115,13 +104,13 @@ pub struct Planned {
 }
 
 /// Which faults happen, and how often.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Rules {
     pub length: Duration,
     /// Mean time between two faults.
     pub every: Duration,
-    /// No other faults than SIGKILL of this one.
-    pub only_kill: Option<Service>,
+    /// No other faults than those of this name.
+    pub only: Option<String>,
     pub spot: bool,
 }
 
@@ -142,6 +131,13 @@ impl Fault {
     }
 }
 
+/// Returns the names of all faults.
+#[must_use]
+pub fn names() -> BTreeSet<String> {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(0);
+    (0..10_000).map(|_| any(&mut random, true).name()).collect()
+}
+
 /// Returns the faults of a run: the same for the same seed and rules.
 #[must_use]
 pub fn schedule(seed: u64, rules: &Rules) -> Vec<Planned> {
@@ -155,13 +151,12 @@ pub fn schedule(seed: u64, rules: &Rules) -> Vec<Planned> {
         if at_ms >= length {
             return planned;
         }
-        let mut fault = match rules.only_kill {
-            Some(service) => Fault::Kill {
-                service,
-                pick: random.random(),
-            },
-            None => any(&mut random, rules.spot),
-        };
+        let mut fault = any(&mut random, rules.spot);
+        if let Some(only) = &rules.only {
+            while fault.name() != *only {
+                fault = any(&mut random, true);
+            }
+        }
         if let Fault::Kill {
             service: Service::Localcloud,
             pick,
@@ -280,11 +275,11 @@ fn link(random: &mut Xoshiro256PlusPlus) -> Link {
 mod tests {
     use super::*;
 
-    fn rules(only_kill: Option<Service>) -> Rules {
+    fn rules(only: Option<&str>) -> Rules {
         Rules {
             length: Duration::from_secs(3_600),
             every: Duration::from_secs(2),
-            only_kill,
+            only: only.map(str::to_owned),
             spot: true,
         }
     }
@@ -302,8 +297,8 @@ mod tests {
     fn an_hour_has_every_kind_of_fault_in_order() {
         let planned = schedule(1, &rules(None));
         assert!(planned.is_sorted_by_key(|planned| planned.at_ms));
-        let names: std::collections::BTreeSet<_> =
-            planned.iter().map(|planned| planned.fault.name()).collect();
+        let happened: BTreeSet<_> = planned.iter().map(|planned| planned.fault.name()).collect();
+        assert_eq!(happened, names());
         for name in [
             "kill_worker",
             "kill_front",
@@ -323,7 +318,7 @@ mod tests {
             "reload_keys",
             "reload_gallery",
         ] {
-            assert!(names.contains(name), "{name} is not among {names:?}");
+            assert!(happened.contains(name), "{name} is not among {happened:?}");
         }
     }
 
@@ -354,17 +349,13 @@ mod tests {
 
     #[test]
     fn one_kind_alone_can_be_asked_for() {
-        let planned = schedule(1, &rules(Some(Service::Worker)));
-        assert!(planned.len() > 1_000);
-        let is_kill = |it: &Planned| {
-            matches!(
-                it.fault,
-                Fault::Kill {
-                    service: Service::Worker,
-                    ..
-                }
-            )
-        };
-        assert!(planned.iter().all(is_kill));
+        for name in ["kill_worker", "terminate", "kill_localcloud"] {
+            let planned = schedule(1, &rules(Some(name)));
+            assert!(planned.len() > 1_000);
+            let of_name = planned.iter().filter(|it| it.fault.name() == name);
+            assert!(of_name.count() > 40);
+        }
+        let planned = schedule(1, &rules(Some("terminate")));
+        assert!(planned.iter().all(|it| it.fault.name() == "terminate"));
     }
 }

@@ -67,7 +67,7 @@ pub enum FrontStep {
     Poll,
     Received(Reached<Vec<Message>>),
     /// Keeps the result of a late reply, then deletes its message.
-    Keep(WorkerReply, String),
+    Keep(Box<WorkerReply>, String),
     DeleteReplies(Vec<String>),
     Expire,
     Scan,

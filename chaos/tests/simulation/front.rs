@@ -114,7 +114,7 @@ impl World {
                 self.receive(&queue, receiver, BATCH_LIMIT, POLL, None);
             }
             FrontStep::Received(received) => self.replies(index, received),
-            FrontStep::Keep(reply, handle) => self.keep(index, reply, handle),
+            FrontStep::Keep(reply, handle) => self.keep(index, *reply, handle),
             FrontStep::DeleteReplies(handles) => {
                 let queue = self.fronts[index].reply_queue.clone();
                 // A reply that stays is received again, and dropped or kept once more.
@@ -158,7 +158,7 @@ impl World {
             match parse(&message.body) {
                 Ok(reply) => {
                     if let Some(late) = self.deliver(index, reply) {
-                        let keep = FrontStep::Keep(late, message.receipt_handle);
+                        let keep = FrontStep::Keep(Box::new(late), message.receipt_handle);
                         self.front_after(Duration::ZERO, index, keep);
                         continue;
                     }

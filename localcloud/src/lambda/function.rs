@@ -30,6 +30,8 @@ pub struct Settings {
     pub architectures: Option<Vec<String>>,
     pub package_type: Option<String>,
     pub tags: Option<BTreeMap<String, String>>,
+    pub layers: Option<Vec<String>>,
+    pub file_system_configs: Option<Vec<Value>>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -117,6 +119,15 @@ impl Function {
     pub fn configure(&mut self, settings: Settings) -> Result<(), LambdaError> {
         if settings.package_type.is_some_and(|kind| kind != "Zip") {
             let message = "localcloud runs functions of zip files alone; give PackageType Zip";
+            return Err(LambdaError::InvalidParameter(message.to_owned()));
+        }
+        if settings.layers.is_some_and(|layers| !layers.is_empty()) {
+            let message = "localcloud has no layers; put their files into the function's zip";
+            return Err(LambdaError::InvalidParameter(message.to_owned()));
+        }
+        let disks = settings.file_system_configs;
+        if disks.is_some_and(|disks| !disks.is_empty()) {
+            let message = "localcloud mounts no file systems; give no FileSystemConfigs";
             return Err(LambdaError::InvalidParameter(message.to_owned()));
         }
         if let Some(runtime) = settings.runtime {

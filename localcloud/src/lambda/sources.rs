@@ -58,6 +58,11 @@ impl Source {
             ))),
             number => Ok(number),
         };
+        let filters = request["FilterCriteria"]["Filters"].as_array();
+        if filters.is_some_and(|filters| !filters.is_empty()) {
+            let message = "localcloud does not filter events; give no FilterCriteria, and filter in the function";
+            return Err(LambdaError::InvalidParameter(message.to_owned()));
+        }
         let window = within("MaximumBatchingWindowInSeconds", 300)?;
         let batch = within("BatchSize", MAX_BATCH)?;
         self.window = window.unwrap_or(self.window);

@@ -1,7 +1,8 @@
 //! Creating, changing and invoking functions.
 
+use aws_sdk_lambda::operation::create_function::builders::CreateFunctionFluentBuilder;
 use aws_sdk_lambda::primitives::Blob;
-use aws_sdk_lambda::types::{LogType, Runtime};
+use aws_sdk_lambda::types::{FileSystemConfig, LogType, Runtime};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
@@ -116,6 +117,29 @@ async fn an_error_of_a_function_is_not_an_error_of_the_call() {
         code_of(bad.send().await.unwrap_err()),
         "InvalidRequestContentException"
     );
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_function_would_miss_is_refused() {
+    let cloud = cloud().await;
+    let lambda = cloud.lambda();
+    let refused = async |create: CreateFunctionFluentBuilder, why: &str| {
+        let error = create.send().await.unwrap_err();
+        assert!(format!("{error:?}").contains(why), "{error:?}");
+    };
+    let layer = "arn:aws:lambda:us-east-1:000000000000:layer:ffmpeg:1";
+    refused(create(&lambda, "f", ECHO).layers(layer), "no layers").await;
+    let access_point =
+        "arn:aws:elasticfilesystem:us-east-1:000000000000:access-point/fsap-0123456789abcdef0";
+    let disk = FileSystemConfig::builder().arn(access_point);
+    let disk = disk.local_mount_path("/mnt/photos").build().unwrap();
+    let with_disk = create(&lambda, "f", ECHO).file_system_configs(disk);
+    refused(with_disk, "no file systems").await;
+    create(&lambda, "f", ECHO).send().await.unwrap();
+    let update = lambda.update_function_configuration().function_name("f");
+    let update = update.layers(layer).send().await.unwrap_err();
+    assert_eq!(code_of(update), "InvalidParameterValueException");
     cloud.stop().await;
 }
 

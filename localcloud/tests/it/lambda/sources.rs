@@ -1,6 +1,6 @@
 //! What starts functions: events of buckets, and messages of queues.
 
-use aws_sdk_lambda::types::FunctionResponseType;
+use aws_sdk_lambda::types::{Filter, FilterCriteria, FunctionResponseType};
 use aws_sdk_s3::types::{Event, LambdaFunctionConfiguration, NotificationConfiguration};
 use serde_json::json;
 
@@ -119,6 +119,10 @@ async fn a_queue_starts_a_function_and_failed_messages_return() {
     assert_eq!(code(short), "InvalidParameterValueException");
     let update = lambda.update_function_configuration().function_name("f");
     update.timeout(1).send().await.unwrap();
+    let filter = Filter::builder().pattern("{\"body\":[\"good\"]}").build();
+    let filters = FilterCriteria::builder().filters(filter).build();
+    let filtered = map().filter_criteria(filters).send().await.unwrap_err();
+    assert!(format!("{filtered:?}").contains("localcloud does not filter events"));
     let mapping = map().send().await.unwrap();
     assert_eq!(
         code(map().send().await.unwrap_err()),
