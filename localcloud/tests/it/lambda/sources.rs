@@ -103,10 +103,11 @@ async fn a_queue_starts_a_function_and_failed_messages_return() {
         policy,
     );
     let timeout = aws_sdk_sqs::types::QueueAttributeName::VisibilityTimeout;
-    set.attributes(timeout.clone(), "1").send().await.unwrap();
+    set.attributes(timeout.clone(), "4").send().await.unwrap();
     let script = writes_to(&cloud, "seen")
         + "def handle(event, request_id):\n    failed = []\n    for record in event['Records']:\n        out(record['body'])\n        if record['body'] == 'bad': failed.append({'itemIdentifier': record['messageId']})\n    return {'batchItemFailures': failed}";
-    create(&lambda, "f", &script).send().await.unwrap();
+    let create = create(&lambda, "f", &script).timeout(5);
+    create.send().await.unwrap();
     let map = || {
         lambda
             .create_event_source_mapping()
@@ -118,7 +119,7 @@ async fn a_queue_starts_a_function_and_failed_messages_return() {
     let short = map().send().await.unwrap_err();
     assert_eq!(code(short), "InvalidParameterValueException");
     let update = lambda.update_function_configuration().function_name("f");
-    update.timeout(1).send().await.unwrap();
+    update.timeout(4).send().await.unwrap();
     let filter = Filter::builder().pattern("{\"body\":[\"good\"]}").build();
     let filters = FilterCriteria::builder().filters(filter).build();
     let filtered = map().filter_criteria(filters).send().await.unwrap_err();
