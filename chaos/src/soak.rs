@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use futures::stream::{self, TryStreamExt};
 use reqwest::multipart::{Form, Part};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -30,6 +31,8 @@ const NOISE_BYTES: f64 = 1024.0 * 1024.0;
 const BAD_INPUT_EVERY: Duration = Duration::from_millis(500);
 /// How old an object gets, at least. The local cloud has an index of all objects in memory.
 const EXPIRY: Duration = Duration::from_secs(60);
+/// How many are deleted at once.
+const DELETES: usize = 16;
 const CLIP_EVERY: Duration = Duration::from_secs(30);
 const CLIP_SECONDS: &str = "4";
 const MEBIBYTE: f64 = 1024.0 * 1024.0;
@@ -199,9 +202,10 @@ async fn expire_objects(stack: Arc<Stack>) -> anyhow::Result<()> {
     loop {
         ticks.tick().await;
         for (bucket, old) in &mut buckets {
-            for key in std::mem::take(old) {
-                bucket.delete(&key).await?;
-            }
+            let deletes = std::mem::take(old).into_iter().map(Ok);
+            stream::iter(deletes)
+                .try_for_each_concurrent(DELETES, async |key: String| bucket.delete(&key).await)
+                .await?;
             *old = bucket.keys().await?;
         }
     }

@@ -72,7 +72,7 @@ async fn a_failed_boot_is_counted_and_replaced() {
         fail_boot_every: 3,
         ..Ec2Faults::default()
     };
-    let arguments = ["--max-workers=4", "--boot-deadline=500ms"];
+    let arguments = ["--max-workers=4", "--boot-deadline=3s"];
     let stage = stage(ec2, &arguments).await;
     let _workers = run_workers(&stage);
     stage.demand(4);

@@ -102,6 +102,8 @@ async fn without_the_permission_to_terminate_old_instances_are_started_again() {
         stage.answers("TerminateInstances", 403).await > 0
     })
     .await;
+    // The scaler learns that later than EC2 counts it.
+    until_seen(&stage, InstanceState::Stopped, 2).await;
     stage.demand(2);
     until_listed(&stage, PowerState::Running, 2).await;
     let mut started: Vec<_> = stage
