@@ -57,7 +57,7 @@ test: ## Set up, check formatting and lints, run all tests
 	MUSTER_BIN=$${CARGO_TARGET_DIR:-target}/release scripts/demo-video --clips 12 --warm 2 --least-concurrency 2
 	MUSTER_BIN=$${CARGO_TARGET_DIR:-target}/release scripts/chaos --requests 9000 --rate 90 --seed $${SEED:-3}
 
-chaos: ## Account for 100,000 requests while services are killed, stopped and cut off (ENGINE=native REQUESTS=2000 RATE=40 SEED=1)
+chaos: ## Account for 100,000 requests while services are killed, stopped and cut off (ENGINE=native REQUESTS=2000 RATE=8 SEED=1)
 	@scripts/chaos --requests $${REQUESTS:-100000} --rate $${RATE:-150} --seed $${SEED:-1}
 
 soak: ## Run the stack for half an hour under mixed load, and chart memory, descriptors, queues and disk (MINUTES=30 RATE=8)
