@@ -30,7 +30,8 @@ struct Args {
     /// Mean time between two faults
     #[arg(long, value_parser = duration::parse, default_value = "1s")]
     every: Duration,
-    /// No other faults than those of this name, for example kill_worker or terminate
+    /// No other faults than those of this name, for example kill_worker or terminate. With kill_front, kill_gateway and
+    /// kill_scaler give --every 20s: a service that ends five times within 30 s ends the others
     #[arg(long, value_name = "FAULT", value_parser = fault)]
     only: Option<String>,
     /// Most workers at once

@@ -109,7 +109,7 @@ pub struct Rules {
     pub length: Duration,
     /// Mean time between two faults.
     pub every: Duration,
-    /// No other faults than those of this name.
+    /// No other faults than those of this name, which is one of [`names`].
     pub only: Option<String>,
     pub spot: bool,
 }

@@ -11,7 +11,7 @@ pub enum Sabotage {
     RepliesToAnother,
     /// A worker stores its result over any other.
     ReplacesResults,
-    /// A worker recognizes whatever photo has the key.
+    /// A worker recognizes the photo that has the key, also if it is another one.
     IgnoresDigest,
     /// A worker lets the visibility timeout of its jobs pass.
     ForgetsLease,
