@@ -416,7 +416,11 @@ fn local(port: u16) -> SocketAddr {
 pub fn http_client() -> reqwest::Client {
     // reqwest needs a TLS provider even for plain HTTP. It may be installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder().no_proxy().build();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        // Shorter than the gateway's, so that no request meets the end of its connection.
+        .pool_idle_timeout(Duration::from_secs(10))
+        .build();
     client.expect("the settings are valid")
 }
 

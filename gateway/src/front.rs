@@ -58,7 +58,6 @@ mod videos;
 pub mod pure {
     pub use super::accepted::job;
     pub use super::dead_letters::{MIN_AGE, failed_job};
-    pub use super::kept_results::is_of_use;
     pub use super::photo_store::derived;
     pub use super::registry::{Reply, deadline_exceeded};
     pub use super::replies::{WorkerReply, parse};
@@ -200,18 +199,19 @@ impl Config {
         let queues = deployment
             .ensure(&reply_queue, self.visibility_timeout)
             .await;
+        let objects = |bucket| deployment.aws.objects(bucket);
+        let results = objects(deployment.names.out_bucket());
+        let kept_results = KeptResults::new(results.clone());
         if self.reply_queue.is_none() {
             background.spawn(reply_queue::maintain_until(
                 deployment.clone(),
                 reply_queue.clone(),
+                kept_results.clone(),
                 stop.clone(),
             ));
         }
         let frames = FrameQueue::new(Arc::clone(registry), self.videos.frames_per_worker);
         let frames = Arc::new(frames);
-        let objects = |bucket| deployment.aws.objects(bucket);
-        let results = objects(deployment.names.out_bucket());
-        let kept_results = KeptResults::new(results.clone());
         let receiver = ReplyReceiver::new(
             queues.replies,
             Arc::clone(registry),

@@ -130,6 +130,8 @@ pub struct Config {
 struct Gateway {
     config: Config,
     authenticator: Authenticator,
+    /// Whether callers without a key can only be on this machine.
+    must_be_local: bool,
     front: RecognizerClient<FrontChannel>,
     videos: VideosClient<FrontChannel>,
     budget: ByteBudget,
@@ -184,6 +186,7 @@ async fn run_until(
     let (drain_deadline, connections) = (config.drain_deadline, config.connections.clone());
     let front = FrontChannel::new(channel, config.front_wait);
     let gateway = Gateway {
+        must_be_local: !authenticator.needs_key() && address.ip().to_canonical().is_loopback(),
         authenticator,
         front: RecognizerClient::new(front.clone()),
         videos: VideosClient::new(front).max_decoding_message_size(videos::MAX_ANSWER_BYTES),

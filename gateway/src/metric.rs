@@ -1,7 +1,7 @@
 //! All metrics of gateway and front.
 
 platform::metric_table! {
-    HTTP_REQUESTS:       Counter   "muster_gateway_requests_total" [outcome] Count,       "Responses to POST /, by label outcome: ok or an error code";
+    HTTP_REQUESTS:       Counter   "muster_gateway_requests_total" [outcome] Count,       "Requests of POST /, by label outcome: ok, an error code, or gone when the client left before its answer";
     HTTP_SECONDS:        Histogram "muster_gateway_request_seconds" Seconds,              "Time from the head of a request to its response, upload included";
     HTTP_IN_FLIGHT:      Gauge     "muster_gateway_in_flight" Count,                      "Requests being read or answered";
     HTTP_PHOTO_BYTES:    Counter   "muster_gateway_photo_bytes_total" Bytes,              "Bytes of photos received";

@@ -1,9 +1,13 @@
 //! An HTTP/1.1 server with the limits on time and connections that axum's own server lacks.
 
+mod head_timer;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1::Builder;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
@@ -14,6 +18,7 @@ use crate::connections::{Limits, Listener};
 use crate::duration::parse_positive;
 use crate::shutdown::CancellationToken;
 use crate::tls::Acceptor;
+use head_timer::{HeadTimer, Requests};
 
 /// Limits on the connections of an HTTP server.
 #[derive(Debug, Clone, clap::Args)]
@@ -31,9 +36,13 @@ pub struct ConnectionLimits {
     /// load balancer
     #[arg(long, env = "MUSTER_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N")]
     pub max_connections_per_address: Option<usize>,
-    /// Longest time for the head of a request, and for a connection to wait for its next request
+    /// Longest time for the head of a request
     #[arg(long, env = "MUSTER_HEADER_TIMEOUT", value_name = "DURATION", value_parser = parse_positive, default_value = "15s")]
     pub header_timeout: Duration,
+    /// Longest time that a connection waits for its next request. A client that keeps connections must give them up earlier: a
+    /// request that meets the end of its connection is lost. Load balancers keep them for 60 s
+    #[arg(long, env = "MUSTER_IDLE_TIMEOUT", value_name = "DURATION", value_parser = parse_positive, default_value = "75s")]
+    pub idle_timeout: Duration,
 }
 
 impl ConnectionLimits {
@@ -62,8 +71,10 @@ pub async fn serve(
     let mut builder = Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
+        // Of the connections that HeadTimer lets wait.
+        .header_read_timeout(limits.idle_timeout)
         .max_buf_size(READ_BUFFER);
+    let header_timeout = limits.header_timeout;
     let graceful = GracefulShutdown::new();
     while let Some((stream, peer)) = shutdown.run_until_cancelled(listener.accept()).await {
         let service = TowerToHyperService::new(routes.clone());
@@ -72,10 +83,20 @@ pub async fn serve(
             let served = async {
                 // Boxed, so that an idle connection without TLS reserves no memory for TLS.
                 match tls {
-                    None => Box::pin(serve_one(&builder, stream, service, watcher)).await?,
+                    None => {
+                        Box::pin(serve_one(
+                            &builder,
+                            stream,
+                            header_timeout,
+                            service,
+                            watcher,
+                        ))
+                        .await?
+                    }
                     Some(tls) => {
                         let stream = Box::pin(tls.accept(stream)).await?;
-                        Box::pin(serve_one(&builder, stream, service, watcher)).await?;
+                        let serving = serve_one(&builder, stream, header_timeout, service, watcher);
+                        Box::pin(serving).await?;
                     }
                 }
                 anyhow::Ok(())
@@ -92,10 +113,22 @@ pub async fn serve(
 async fn serve_one(
     builder: &Builder,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    header_timeout: Duration,
     service: TowerToHyperService<Router>,
     watcher: Watcher,
 ) -> hyper::Result<()> {
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let requests = Arc::new(Requests::default());
+    let stream = HeadTimer::new(stream, header_timeout, Arc::clone(&requests));
+    let counted = service_fn(move |request| {
+        requests.begin();
+        let (answering, requests) = (service.call(request), Arc::clone(&requests));
+        async move {
+            let answer = answering.await;
+            requests.end();
+            answer
+        }
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), counted);
     watcher.watch(connection).await
 }
 
@@ -127,6 +160,7 @@ mod tests {
             max_connections: most,
             max_connections_per_address: of_one,
             header_timeout,
+            idle_timeout: header_timeout,
         }
     }
 
@@ -138,6 +172,14 @@ mod tests {
         // A connection that is closed at once may end in a reset.
         drop(ended.expect("the connection is closed"));
         String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    async fn answered(stream: &mut TcpStream) {
+        stream.write_all(REQUEST).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"hello") {
+            answer.push(stream.read_u8().await.unwrap());
+        }
     }
 
     #[tokio::test]
@@ -153,6 +195,29 @@ mod tests {
         assert!(!read_to_end(slow).await.contains("hello"));
         assert!(read_to_end(idle).await.ends_with("hello"));
         assert!(began.elapsed() >= Duration::from_secs(1));
+    }
+
+    /// It was closed after the time for a head, which a client with a pool of connections noticed by a lost request.
+    #[tokio::test]
+    async fn an_idle_connection_outlives_the_header_timeout() {
+        let limits = ConnectionLimits {
+            idle_timeout: Duration::from_secs(3600),
+            ..limits(10, None, Duration::from_millis(100))
+        };
+        let (address, _stop) = served(limits).await;
+        let mut pooled = TcpStream::connect(address).await.unwrap();
+        answered(&mut pooled).await;
+        // Opened later and closed for its head, so that the first one has been idle for longer.
+        for _ in 0..2 {
+            let mut slow = TcpStream::connect(address).await.unwrap();
+            slow.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
+            assert_eq!(read_to_end(slow).await, "");
+        }
+        answered(&mut pooled).await;
+        answered(&mut pooled).await;
+        // The head of its next request has to be as quick as that of the first.
+        pooled.write_all(b"GET / HT").await.unwrap();
+        assert_eq!(read_to_end(pooled).await, "");
     }
 
     #[tokio::test]

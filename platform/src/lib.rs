@@ -3,6 +3,7 @@
 //! | modules | what they do |
 //! |---|---|
 //! | [`aws`], [`objects`], [`queue`], [`fleet`], [`metadata`] | adapters over the AWS SDK: S3, SQS, EC2, instance metadata |
+//! | [`kept_results`] | results that wait for callers who come back |
 //! | [`preflight`] | checks of an account before it is needed |
 //! | [`grpc`], [`http`], [`connections`], [`tls`] | servers and channels, with their limits |
 //! | [`access`], [`token`], [`reload`] | API keys and tokens; files that are reloaded |
@@ -21,6 +22,7 @@ pub mod duration;
 pub mod fleet;
 pub mod grpc;
 pub mod http;
+pub mod kept_results;
 pub mod metadata;
 pub mod metric;
 pub mod objects;

@@ -20,7 +20,10 @@ pub struct Reloading<T> {
 
 struct State<T> {
     value: Arc<T>,
+    /// Those that the value was read from.
     versions: Vec<Option<FileVersion>>,
+    /// Those of the last attempt, if it failed.
+    unreadable: Option<Vec<Option<FileVersion>>>,
     checked_at: Instant,
 }
 
@@ -46,6 +49,7 @@ impl<T> Reloading<T> {
         let state = State {
             value: Arc::new(read()?),
             versions,
+            unreadable: None,
             checked_at: Instant::now(),
         };
         Ok(Self {
@@ -70,16 +74,20 @@ impl<T> Reloading<T> {
             state.checked_at = Instant::now();
             let versions = versions(&self.files);
             if versions != state.versions {
-                state.versions = versions;
                 match (self.read)() {
                     Ok(value) => {
                         tracing::info!(files = ?self.files, "reloaded");
                         state.value = Arc::new(value);
+                        state.versions = versions;
+                        state.unreadable = None;
                     }
-                    Err(error) => {
+                    // The next check tries again: what stood in the way may not show in the files, such as their owner.
+                    Err(error) if state.unreadable.as_ref() != Some(&versions) => {
                         let error = format!("{error:#}");
                         tracing::error!(files = ?self.files, error, "cannot reload; the last version stays in use");
+                        state.unreadable = Some(versions);
                     }
+                    Err(_) => {}
                 }
             }
         }
@@ -108,6 +116,7 @@ fn versions(files: &[PathBuf]) -> Vec<Option<FileVersion>> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
@@ -127,6 +136,28 @@ mod tests {
         assert_eq!(*number.get(), 22);
         fs::write(&file, "4").unwrap();
         assert_eq!(*number.get(), 4);
+        fs::remove_file(&file).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_becomes_readable_is_read_again() {
+        let file = std::env::temp_dir().join(uuid::Uuid::new_v4().to_string());
+        fs::write(&file, "1").unwrap();
+        let path = file.clone();
+        let is_allowed = Arc::new(AtomicBool::new(true));
+        let allowed = Arc::clone(&is_allowed);
+        let read = move || {
+            anyhow::ensure!(allowed.load(Ordering::Relaxed), "permission denied");
+            Ok(fs::read_to_string(&path)?.parse::<u32>()?)
+        };
+        let number = Reloading::open(vec![file.clone()], read).unwrap().eager();
+        fs::write(&file, "22").unwrap();
+        is_allowed.store(false, Ordering::Relaxed);
+        assert_eq!(*number.get(), 1);
+        assert_eq!(*number.get(), 1);
+        // The file is the same as before.
+        is_allowed.store(true, Ordering::Relaxed);
+        assert_eq!(*number.get(), 22);
         fs::remove_file(&file).unwrap();
     }
 }

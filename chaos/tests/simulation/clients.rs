@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use chaos::light::name_of;
 use gateway::error::ErrorCode;
-use gateway::front::pure::{is_of_use, parse};
+use gateway::front::pure::parse;
+use platform::kept_results::is_of_use;
 use proto::FileName;
 use proto::v1::recognition_result::Outcome;
 use proto::v1::{FailureCode, Recognition};

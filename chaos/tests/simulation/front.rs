@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use gateway::error::RequestError;
 use gateway::front::pending::{KeyReferences, Pending, Released, Replied};
-use gateway::front::pure::{
-    MIN_AGE, Reply, WorkerReply, deadline_exceeded, failed_job, is_of_use, parse,
-};
+use gateway::front::pure::{MIN_AGE, Reply, WorkerReply, deadline_exceeded, failed_job, parse};
+use platform::kept_results::is_of_use;
 use platform::queue::{BATCH_LIMIT, Message};
 use proto::JobId;
 use proto::v1::recognition_result::Outcome;

@@ -1,8 +1,8 @@
-//! Results whose caller was gone when they came, by request id: front or a connection had ended. They are kept in the out-bucket.
+//! Front's part in [`platform::kept_results`]: it keeps results, and serves them.
 
-use platform::objects::{Metadata, ObjectError, Objects};
+use platform::objects::{ObjectError, Objects};
 use proto::v1::recognition_result::Outcome;
-use proto::v1::{FailureCode, RecognitionResult, RecognizeResponse, Timings};
+use proto::v1::{RecognitionResult, RecognizeResponse, Timings};
 use proto::{JobId, names};
 
 use super::registry::deadline_exceeded;
@@ -24,13 +24,9 @@ impl KeptResults {
     /// # Errors
     /// When the object store cannot be reached or refuses.
     pub async fn keep(&self, id: JobId, result: &RecognitionResult) -> Result<(), ObjectError> {
-        if !is_of_use(result) {
-            return Ok(());
+        if platform::kept_results::keep(&self.0, id, result).await? {
+            metric::KEPT_RESULTS.get().increment(1);
         }
-        let body = proto::encode(result).into();
-        let key = names::kept_result(id);
-        self.0.put_if_absent(&key, body, Metadata::new()).await?;
-        metric::KEPT_RESULTS.get().increment(1);
         Ok(())
     }
 
@@ -77,16 +73,6 @@ impl KeptResults {
         let timings = result.timings.unwrap_or_default();
         let outcome = result.outcome.ok_or_else(deadline_exceeded)?;
         answer(id, result.stem, outcome, timings)
-    }
-}
-
-/// Whether a caller that asks later learns something: a job that ran out of time has no result.
-#[must_use]
-pub fn is_of_use(result: &RecognitionResult) -> bool {
-    match &result.outcome {
-        Some(Outcome::Recognition(_)) => true,
-        Some(Outcome::Failure(failure)) => failure.code() != FailureCode::DeadlineExceeded,
-        Some(Outcome::Frame(_)) | None => false,
     }
 }
 

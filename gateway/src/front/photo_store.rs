@@ -1,6 +1,5 @@
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use platform::backoff::Backoff;
@@ -24,7 +23,6 @@ const ATTEMPTS: u32 = 6;
 const RETRY: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
 /// Hexadecimal digits of the SHA-256 in the key of another photo of the same name.
 const TAG_DIGITS: usize = 16;
-const SHARDS: usize = 64;
 
 /// The in-bucket, and the requests that use its photos.
 #[derive(Debug)]
@@ -32,8 +30,27 @@ pub struct PhotoStore {
     objects: Objects,
     keys: Mutex<KeyReferences>,
     /// A put shares its key's lock and a delete takes it alone: a request must not rely on a photo that is being deleted.
-    /// Keys share locks by hash.
-    locks: [RwLock<()>; SHARDS],
+    locks: KeyLocks,
+}
+
+/// A lock for each key that is in use.
+#[derive(Debug, Default)]
+struct KeyLocks(Mutex<HashMap<String, Weak<RwLock<()>>>>);
+
+impl KeyLocks {
+    fn of(&self, key: &str) -> Arc<RwLock<()>> {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = locks.get(key).and_then(Weak::upgrade) {
+            return lock;
+        }
+        // Before the table would grow, so that each insert pays for a constant part of it.
+        if locks.len() == locks.capacity() {
+            locks.retain(|_, lock| lock.strong_count() > 0);
+        }
+        let lock = Arc::default();
+        locks.insert(key.to_owned(), Arc::downgrade(&lock));
+        lock
+    }
 }
 
 /// A photo in the in-bucket that one request uses. Drop keeps the photo.
@@ -47,11 +64,10 @@ pub struct StoredPhoto {
 impl PhotoStore {
     #[must_use]
     pub fn new(objects: Objects) -> Arc<Self> {
-        let locks = std::array::from_fn(|_| RwLock::new(()));
         Arc::new(Self {
             objects,
             keys: Mutex::default(),
-            locks,
+            locks: KeyLocks::default(),
         })
     }
 
@@ -83,7 +99,8 @@ impl PhotoStore {
     ) -> Result<Option<StoredPhoto>, RequestError> {
         let mut backoff = RETRY;
         for _ in 0..ATTEMPTS {
-            let sharing = self.lock_of(key).read().await;
+            let lock = self.locks.of(key);
+            let sharing = lock.read().await;
             let reference = self.refer(key);
             let put_id = JobId::random().to_string();
             let metadata = Metadata::from([
@@ -135,13 +152,6 @@ impl PhotoStore {
     fn keys(&self) -> std::sync::MutexGuard<'_, KeyReferences> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn lock_of(&self, key: &str) -> &RwLock<()> {
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        let shard = usize::try_from(hasher.finish() % SHARDS as u64).unwrap_or(0);
-        &self.locks[shard]
-    }
 }
 
 /// Returns the key of a photo whose file name is the key of another photo.
@@ -158,7 +168,8 @@ impl StoredPhoto {
 
     /// Releases a bad photo. It is deleted if it was stored for requests that have all ended, and none of them needs it.
     pub async fn discard(mut self) {
-        let _exclusive = self.store.lock_of(&self.key).write().await;
+        let lock = self.store.locks.of(&self.key);
+        let _exclusive = lock.write().await;
         self.released = true;
         if self.store.keys().release(&self.key, false) == Released::Keep {
             return;
@@ -187,4 +198,27 @@ fn refused(error: &ObjectError) -> RequestError {
     }
     tracing::warn!(%error, "a photo could not be stored");
     RequestError::new(ErrorCode::Unavailable, "the object store cannot be reached")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names shared 64 locks by their hash: a slow upload held up the answers about others' bad photos.
+    #[test]
+    fn each_key_has_a_lock_of_its_own_while_it_is_in_use() {
+        let locks = KeyLocks::default();
+        let names: Vec<String> = (0..1000).map(|number| format!("{number}.jpg")).collect();
+        let held: Vec<_> = names.iter().map(|name| locks.of(name)).collect();
+        let uploading = held[0].try_read().unwrap();
+        assert!(locks.of("0.jpg").try_write().is_err());
+        assert!(held[1..].iter().all(|lock| lock.try_write().is_ok()));
+        drop(uploading);
+        drop(held);
+        for number in 0..100_000 {
+            drop(locks.of(&number.to_string()));
+        }
+        let kept = locks.0.lock().unwrap().len();
+        assert!(kept < 5_000, "{kept}");
+    }
 }

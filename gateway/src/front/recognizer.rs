@@ -145,6 +145,8 @@ impl Recognizer for RecognizerService {
         &self,
         request: Request<RecognizeRequest>,
     ) -> Result<Response<RecognizeResponse>, Status> {
+        // Before the check for a shutdown, which waits for all tokens.
+        let _token = self.tasks.token();
         let accepted = match self.accept(request).await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -162,8 +164,7 @@ impl Recognizer for RecognizerService {
         let answering = async move {
             let accepted_at = accepted.accepted_at;
             let reply = accepted.run().await;
-            let is_undelivered = answered.is_closed();
-            let undelivered = reply.clone().ok().filter(|_| is_undelivered);
+            let result = reply.clone().ok();
             let answer = reply.and_then(|(outcome, timings)| {
                 kept_results::answer(id, stem.clone(), outcome, timings)
             });
@@ -172,9 +173,11 @@ impl Recognizer for RecognizerService {
                 .map_or_else(|error| error.code.name(), |_| "ok");
             metric::FRONT_REQUESTS.of(outcome).increment(1);
             metric::FRONT_SECONDS.get().record(accepted_at.elapsed());
+            let is_undelivered = answered.send(answer).is_err();
             tracing::debug!(outcome, is_undelivered, "answered");
-            let _ = answered.send(answer);
-            if let Some((outcome, timings)) = undelivered {
+            if let Some((outcome, timings)) = result
+                && is_undelivered
+            {
                 kept.keep_undelivered(id, stem, outcome, timings).await;
             }
         };
@@ -236,4 +239,72 @@ fn failed(error: RequestError, id: JobId) -> Status {
 
 fn unavailable(message: &str) -> RequestError {
     RequestError::new(ErrorCode::Unavailable, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use futures::poll;
+    use tokio::sync::Semaphore;
+
+    use super::super::photo_store::PhotoStore;
+    use super::super::reply_queue::tests::{cloud, kept_in};
+    use super::super::sender::BatchSender;
+    use super::*;
+    use crate::byte_budget::ByteBudget;
+
+    async fn service() -> (RecognizerService, TaskTracker, impl Drop) {
+        let (deployment, end) = cloud().await;
+        let queues = deployment.ensure("replies", Duration::from_secs(30)).await;
+        let backend = Backend {
+            photos: PhotoStore::new(deployment.aws.objects(deployment.names.in_bucket())),
+            requests: BatchSender::new(queues.requests, 1),
+            reply_queue: "replies".to_owned(),
+            kept_results: kept_in(&deployment).await,
+        };
+        let limits = RequestLimits {
+            max_image_bytes: 10 << 20,
+            decode: DecodeLimits::default(),
+            deadline: Duration::from_secs(60),
+        };
+        let tasks = TaskTracker::new();
+        let service = RecognizerService::new(
+            limits,
+            Arc::new(RequestRegistry::default()),
+            Arc::new(OnceLock::from(backend)),
+            tasks.clone(),
+            CancellationToken::new(),
+        );
+        (service, tasks, end)
+    }
+
+    async fn admitted(message: RecognizeRequest) -> Request<RecognizeRequest> {
+        let in_flight = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let memory = ByteBudget::new(10 << 20).reserve(1).unwrap();
+        let mut request = Request::new(message);
+        request.extensions_mut().insert(AdmissionPermit {
+            begun: Instant::now(),
+            in_flight: Arc::new(in_flight),
+            memory: Arc::new(memory),
+        });
+        request
+    }
+
+    /// Front ended while it read the photo, and the photo was sent to workers whose reply found no front.
+    #[tokio::test]
+    async fn shutdown_waits_for_a_photo_that_is_being_inspected() {
+        let (service, tasks, _end) = service().await;
+        let message = RecognizeRequest {
+            file_name: "a.jpg".to_owned(),
+            image: vec![0; 10 << 20].into(),
+        };
+        let mut call = std::pin::pin!(service.recognize(admitted(message).await));
+        assert!(poll!(&mut call).is_pending(), "the photo is being read");
+        tasks.close();
+        let mut drained = std::pin::pin!(tasks.wait());
+        assert_eq!(poll!(&mut drained), Poll::Pending);
+        assert!(call.await.is_err());
+        drained.await;
+    }
 }

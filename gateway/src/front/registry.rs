@@ -84,7 +84,7 @@ impl RequestRegistry {
         let mut pending = self.lock();
         let output = change(&mut pending);
         let demand = pending.demand();
-        // Under the lock, so that demands are published in the order of the changes.
+        // Under the lock, so that demands and the gauge are published in the order of the changes.
         self.demand.send_if_modified(|published| {
             let demand = Demand {
                 waiting_frames: published.waiting_frames,
@@ -95,8 +95,8 @@ impl RequestRegistry {
             *published = demand;
             modified
         });
-        drop(pending);
         metric::FRONT_IN_FLIGHT.get().set(demand.unanswered as f64);
+        drop(pending);
         output
     }
 

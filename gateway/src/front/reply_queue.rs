@@ -4,19 +4,23 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use platform::queue::{QueueAttributes, QueueError};
+use platform::queue::{BATCH_LIMIT, Message, QueueAttributes, QueueError};
 use proto::names::REQUEST_MAX_BYTES;
+use proto::v1::RecognitionResult;
 use tokio_util::sync::CancellationToken;
 
 use super::backend::Deployment;
+use super::kept_results::KeptResults;
 
 /// Interval at which a front sets its queue's attributes, to show that it runs, and checks the queues of others.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 /// A front counts as dead after this time without a heartbeat. Longer than SQS needs to propagate attributes (60 s), and
 /// than requests wait by default.
 const STALE_AFTER: Duration = Duration::from_secs(300);
-/// A reply is received again after this time if the first receive was lost.
-const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
+/// A reply is received again after this time if the first receive was lost. Front deletes what it received within milliseconds.
+const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(5);
+/// A receive of this length asks all of SQS's servers for the replies of a front that died.
+const LAST_POLL: Duration = Duration::from_secs(1);
 /// Longer than any request waits.
 const RETENTION: Duration = Duration::from_secs(3600);
 
@@ -30,20 +34,26 @@ pub const ATTRIBUTES: QueueAttributes = QueueAttributes {
 };
 
 /// Maintains the front's queue and deletes those of dead fronts until `stop`. Then deletes its own. If others deleted it
-/// after a long outage of SQS, it is created again.
-pub async fn maintain_until(deployment: Deployment, own: String, stop: CancellationToken) {
+/// after a long outage of SQS, it is created again. Replies in deleted queues are kept; those that come later are kept by
+/// their workers.
+pub async fn maintain_until(
+    deployment: Deployment,
+    own: String,
+    kept: KeptResults,
+    stop: CancellationToken,
+) {
     let (mut others, mut count) = (OtherQueues::default(), 0);
     let mut ticks = tokio::time::interval(HEARTBEAT);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         count += 1;
         let sent = heartbeat(&deployment, &own, count).await;
-        let deleted = delete_stale(&deployment, &own, &mut others, Instant::now()).await;
+        let deleted = delete_stale(&deployment, &own, &kept, &mut others, Instant::now()).await;
         if let Err(error) = sent.and(deleted) {
             tracing::warn!(%error, "reply queues cannot be maintained");
         }
     }
-    if let Err(error) = delete(&deployment, &own).await {
+    if let Err(error) = delete(&deployment, &own, &kept, Duration::ZERO).await {
         tracing::warn!(queue = own, %error, "the reply queue stays until another front deletes it");
     }
 }
@@ -61,6 +71,7 @@ async fn heartbeat(deployment: &Deployment, own: &str, count: u64) -> Result<(),
 async fn delete_stale(
     deployment: &Deployment,
     own: &str,
+    kept: &KeptResults,
     others: &mut OtherQueues,
     now: Instant,
 ) -> Result<(), QueueError> {
@@ -79,17 +90,46 @@ async fn delete_stale(
         }
     }
     for name in others.stale(found, now) {
-        delete(deployment, &name).await?;
+        delete(deployment, &name, kept, LAST_POLL).await?;
         tracing::warn!(queue = name, "deleted the reply queue of a front that died");
     }
     Ok(())
 }
 
-async fn delete(deployment: &Deployment, name: &str) -> Result<(), QueueError> {
-    let deleted = async { deployment.aws.queue(name).await?.delete_queue().await };
+/// Keeps the replies in a queue, of which it waits `poll` for the last ones, and deletes it.
+async fn delete(
+    deployment: &Deployment,
+    name: &str,
+    kept: &KeptResults,
+    poll: Duration,
+) -> Result<(), QueueError> {
+    let deleted = async {
+        let queue = deployment.aws.queue(name).await?;
+        loop {
+            let replies = queue.receive(BATCH_LIMIT, poll).await?;
+            if replies.is_empty() {
+                return queue.delete_queue().await;
+            }
+            for reply in replies {
+                keep(&reply, kept).await;
+            }
+        }
+    };
     match deleted.await {
         Err(QueueError::NotFound(_)) => Ok(()),
         settled => settled,
+    }
+}
+
+async fn keep(reply: &Message, kept: &KeptResults) {
+    let Ok(result) = proto::decode::<RecognitionResult>(&reply.body) else {
+        return;
+    };
+    let Ok(id) = result.job_id.parse() else {
+        return;
+    };
+    if let Err(error) = kept.keep(id, &result).await {
+        tracing::warn!(%error, request_id = %id, "the result of a request whose front ended cannot be kept");
     }
 }
 
@@ -116,9 +156,11 @@ impl OtherQueues {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use platform::aws::{Aws, AwsArgs};
-    use proto::Names;
+    use proto::v1::recognition_result::Outcome;
+    use proto::v1::{Failure, FailureCode};
+    use proto::{JobId, Names};
     use tokio::net::TcpListener;
     use tokio_util::sync::DropGuard;
 
@@ -146,7 +188,7 @@ mod tests {
         assert_eq!(stale(&[("living", 52), ("dead", 7)], 15), ["dead"]);
     }
 
-    async fn cloud() -> (Deployment, DropGuard) {
+    pub async fn cloud() -> (Deployment, DropGuard) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stop = CancellationToken::new();
         let end = stop.clone().drop_guard();
@@ -164,12 +206,21 @@ mod tests {
         (deployment, end)
     }
 
+    pub async fn kept_in(deployment: &Deployment) -> KeptResults {
+        let results = deployment.aws.objects(deployment.names.out_bucket());
+        results.ensure().await.unwrap();
+        KeptResults::new(results)
+    }
+
     #[tokio::test]
     async fn calls_to_a_deleted_queue_return_not_found() {
         let (deployment, _end) = cloud().await;
         heartbeat(&deployment, "gone", 1).await.unwrap();
         let queue = deployment.aws.queue("gone").await.unwrap();
-        delete(&deployment, "gone").await.unwrap();
+        let kept = kept_in(&deployment).await;
+        delete(&deployment, "gone", &kept, Duration::ZERO)
+            .await
+            .unwrap();
         let body = || "a reply".to_owned();
         let results = [
             queue.send(body()).await,
@@ -188,23 +239,41 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_queue_of_a_dead_front_is_deleted() {
+    async fn only_the_queue_of_a_dead_front_is_deleted_and_its_replies_are_kept() {
         let (deployment, _end) = cloud().await;
+        let kept = kept_in(&deployment).await;
         let own = deployment.names.new_reply_queue();
         let dead = deployment.names.new_reply_queue();
         let queues = [&own, &dead, "test-resp-queue", "test-resp-queue-2"];
         for queue in queues {
             heartbeat(&deployment, queue, 1).await.unwrap();
         }
+        let id = JobId::random();
+        let reply = RecognitionResult {
+            job_id: id.to_string(),
+            outcome: Some(Outcome::Failure(Failure {
+                code: FailureCode::NoFace.into(),
+                message: "no face found".to_owned(),
+            })),
+            ..RecognitionResult::default()
+        };
+        let replies = deployment.aws.queue(&dead).await.unwrap();
+        for body in [proto::encode(&reply), "no reply".to_owned()] {
+            replies.send(body).await.unwrap();
+        }
         let (mut others, now) = (OtherQueues::default(), Instant::now());
         for (at, expected) in [(now, 4), (now + STALE_AFTER, 3)] {
-            delete_stale(&deployment, &own, &mut others, at)
+            delete_stale(&deployment, &own, &kept, &mut others, at)
                 .await
                 .unwrap();
+            let error = kept.find(id).await.unwrap_err();
+            assert_eq!(error.message == "no face found", expected == 3, "{error}");
             let left = deployment.aws.queue_names("test-").await.unwrap();
             assert_eq!(left.len(), expected);
             assert_eq!(left.contains(&dead), expected == 4, "{left:?}");
         }
-        delete(&deployment, &dead).await.unwrap();
+        delete(&deployment, &dead, &kept, Duration::ZERO)
+            .await
+            .unwrap();
     }
 }

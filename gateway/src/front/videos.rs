@@ -112,6 +112,20 @@ pub struct VideoParts {
     pub stop: CancellationToken,
 }
 
+/// A clip that this front works on, for as long as it has a claim on it, or is about to.
+#[derive(Debug)]
+struct ActiveClip {
+    videos: Arc<Videos>,
+    video: JobId,
+    progress: Arc<Progress>,
+}
+
+impl Drop for ActiveClip {
+    fn drop(&mut self) {
+        self.videos.lock().remove(&self.video);
+    }
+}
+
 impl Videos {
     #[must_use]
     pub fn new(options: VideoArgs, parts: VideoParts) -> Arc<Self> {
@@ -176,7 +190,8 @@ impl Videos {
             };
             metric::VIDEOS.of("taken_over").increment(1);
             tracing::info!(video_id = %video, "took an unfinished clip over");
-            self.work_on(video, record, None, claim, permit, String::new());
+            let active = self.activate(video, String::new());
+            self.work_on(active, record, None, claim, permit);
             let Ok(next) = Arc::clone(&self.room).try_acquire_owned() else {
                 return Ok(());
             };
@@ -185,24 +200,31 @@ impl Videos {
         Ok(())
     }
 
+    fn activate(self: &Arc<Self>, video: JobId, traceparent: String) -> ActiveClip {
+        let progress = Arc::new(Progress::new(Arc::clone(&self.registry), traceparent));
+        self.lock().insert(video, Arc::clone(&progress));
+        ActiveClip {
+            videos: Arc::clone(self),
+            video,
+            progress,
+        }
+    }
+
     /// Spawns the task that finishes a clip.
     fn work_on(
         self: &Arc<Self>,
-        video: JobId,
+        active: ActiveClip,
         record: VideoRecord,
         upload: Option<ClipFolder>,
         mut claim: Claim,
         permit: OwnedSemaphorePermit,
-        traceparent: String,
     ) {
-        let progress = Arc::new(Progress::new(Arc::clone(&self.registry), traceparent));
-        self.lock().insert(video, Arc::clone(&progress));
-        let videos = Arc::clone(self);
+        let (videos, video) = (Arc::clone(self), active.video);
         self.tasks.spawn(async move {
             let mut clip = Clip {
                 video,
                 record,
-                progress,
+                progress: Arc::clone(&active.progress),
                 upload,
             };
             let is_done = tokio::select! {
@@ -210,7 +232,6 @@ impl Videos {
                 // At the shutdown, or because another front has the clip.
                 () = claim.keep(videos.options.clip_lease, &videos.stop) => false,
             };
-            videos.lock().remove(&video);
             if is_done {
                 let state = clip.state();
                 let outcome = match state {
@@ -225,7 +246,7 @@ impl Videos {
             } else if videos.stop.is_cancelled() {
                 claim.release().await;
             }
-            drop(permit);
+            drop((active, permit));
         });
     }
 

@@ -152,7 +152,7 @@ impl Gateway {
     }
 
     pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), RequestError> {
-        refuse_cross_site(headers)?;
+        refuse_cross_site(headers, self.must_be_local)?;
         let allowed = self.authenticator.check(headers, Role::Recognize);
         Ok(allowed.map_err(Status::from)?)
     }
@@ -190,11 +190,15 @@ impl From<Status> for Failed {
     }
 }
 
+/// Outcome of a request whose client left before its answer.
+const GONE: &str = "gone";
+
 /// Counts a request as in flight until it is dropped, also when the client disconnects.
 #[derive(Debug)]
 struct RequestTimer<'a> {
     started: Instant,
     traffic: &'a Traffic,
+    has_response: bool,
 }
 
 impl<'a> RequestTimer<'a> {
@@ -204,10 +208,12 @@ impl<'a> RequestTimer<'a> {
         Self {
             started: Instant::now(),
             traffic,
+            has_response: false,
         }
     }
 
-    fn stop(self, outcome: Result<(), ErrorCode>) {
+    fn stop(mut self, outcome: Result<(), ErrorCode>) {
+        self.has_response = true;
         let elapsed = self.started.elapsed();
         match outcome {
             Ok(()) => self.traffic.answered(elapsed),
@@ -221,6 +227,10 @@ impl<'a> RequestTimer<'a> {
 
 impl Drop for RequestTimer<'_> {
     fn drop(&mut self) {
+        if !self.has_response {
+            metric::HTTP_REQUESTS.of(GONE).increment(1);
+            tracing::info!(code = GONE, "the client left before its answer");
+        }
         metric::HTTP_IN_FLIGHT.get().decrement(1.0);
         self.traffic.end();
     }

@@ -83,7 +83,7 @@ pub async fn watch(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> R
 
 impl Gateway {
     fn admit_viewer(&self, headers: &HeaderMap) -> Result<OwnedSemaphorePermit, RequestError> {
-        refuse_cross_site(headers)?;
+        refuse_cross_site(headers, self.must_be_local)?;
         let allowed = self.authenticator.check(headers, Role::Operate);
         allowed.map_err(Status::from)?;
         self.viewers.admit()

@@ -5,7 +5,10 @@ use std::time::Duration;
 use platform::access::{Keys, Role};
 use platform::objects::Metadata;
 use proto::v1::recognition_result::Outcome;
-use proto::v1::{FailureCode, FrameDone, FrameFaces, RecognitionResult, VideoClaim};
+use proto::v1::{
+    FailureCode, FrameDone, FrameFaces, RecognitionResult, Video, VideoClaim, VideoRecord,
+    VideoState,
+};
 use proto::{JobId, VideoKeys};
 use serde_json::Value;
 use testkit::{LocalCloud, eventually};
@@ -176,6 +179,44 @@ async fn a_clip_that_its_front_gives_up_at_shutdown_is_taken_over_at_once() {
     let _worker = OneAtATime::start(&second, usize::MAX).await;
     let video = second.until_video(&id, "done").await;
     assert_eq!(video["frames_done"], 10);
+}
+
+/// It was tried again for ever.
+#[tokio::test]
+async fn a_clip_whose_file_is_gone_fails_and_frees_its_place() {
+    let cloud = LocalCloud::start(localcloud::Config::default()).await;
+    let deployment = crate::stack::deployment(&cloud.url).await;
+    let bucket = deployment.aws.objects(deployment.names.in_bucket());
+    bucket.ensure().await.unwrap();
+    let video = JobId::random();
+    let keys = VideoKeys { video };
+    let record = VideoRecord {
+        video: Some(Video {
+            video_id: video.to_string(),
+            state: VideoState::Splitting.into(),
+            ..Video::default()
+        }),
+        clip_key: keys.clip("mp4"),
+        ..VideoRecord::default()
+    };
+    let given_up = VideoClaim {
+        video_id: video.to_string(),
+        ..VideoClaim::default()
+    };
+    for (key, body) in [
+        (keys.record(), proto::encode(&record)),
+        (keys.claim(), proto::encode(&given_up)),
+    ] {
+        let put = bucket.put(&key, body.into(), Metadata::new());
+        put.await.unwrap();
+    }
+    let stack = Stack::in_cloud(&cloud.url, |front, _| front.videos.max_clips = 1).await;
+    stack.until_ready().await;
+    stack.until_video(&video.to_string(), "failed").await;
+    eventually("its place is free", || async {
+        stack.post_clip("", "a.mp4", clip(1)).await.status == 202
+    })
+    .await;
 }
 
 #[tokio::test]

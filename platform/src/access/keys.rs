@@ -1,7 +1,7 @@
 use super::*;
 
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -75,7 +75,8 @@ impl Keys {
         Ok(keys)
     }
 
-    /// Replaces the file atomically, with mode 0600.
+    /// Replaces the file atomically. The new one has the owner and the mode of the one before, so that services that run as
+    /// another user can still read it; a first one has mode 0600.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -84,6 +85,7 @@ impl Keys {
         name.push(".new");
         let new = PathBuf::from(name);
         let write = || {
+            let before = std::fs::metadata(file).ok();
             let mut options = std::fs::OpenOptions::new();
             let mut output = options
                 .write(true)
@@ -91,6 +93,11 @@ impl Keys {
                 .truncate(true)
                 .mode(0o600)
                 .open(&new)?;
+            if let Some(before) = before {
+                std::os::unix::fs::fchown(&output, Some(before.uid()), Some(before.gid()))
+                    .context("it belongs to another user: run this as that user, or as root")?;
+                output.set_permissions(before.permissions())?;
+            }
             output.write_all(toml::to_string(self)?.as_bytes())?;
             output.sync_all()?;
             anyhow::Ok(std::fs::rename(&new, file)?)

@@ -12,8 +12,8 @@ use super::receives::{Ask, Receives};
 pub struct Intake {
     receives: Receives,
     jobs_in_flight: usize,
-    /// The outstanding receive call.
-    asked: Option<Ask>,
+    /// The outstanding receive call, and when it began.
+    asked: Option<(Ask, Instant)>,
     is_ending: bool,
     completed: u64,
     outage: Outage,
@@ -112,7 +112,7 @@ impl Intake {
             !self.is_ending && !is_cordoned && self.pause_ends().is_none() && self.asked.is_none();
         let receive = may_receive.then(|| self.receives.ask(self.jobs_in_flight));
         let receive = receive.flatten();
-        self.asked = self.asked.or(receive);
+        self.asked = self.asked.or(receive.map(|ask| (ask, now)));
         // A cordoned worker is not idle before its messages are deleted.
         let unsettled = if is_cordoned { undeleted } else { 0 };
         Turn {
@@ -134,9 +134,9 @@ impl Intake {
     /// The receive call returned so many messages. Their jobs begin now.
     pub fn received(&mut self, messages: usize, now: Instant) {
         self.jobs_in_flight += messages;
-        if let Some(ask) = self.asked.take() {
-            let in_flight = self.jobs_in_flight;
-            self.receives.received(ask, messages, in_flight, now);
+        if let Some((ask, asked_at)) = self.asked.take() {
+            let (in_flight, took) = (self.jobs_in_flight, now - asked_at);
+            self.receives.received(ask, messages, in_flight, took, now);
         }
     }
 

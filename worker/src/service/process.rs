@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use platform::kept_results;
 use platform::objects::{ObjectError, Objects, Put};
 use platform::queue::{Message, Queue, QueueError};
 use platform::shutdown::CancellationToken;
@@ -165,14 +166,17 @@ impl Processor {
             instance_id: self.instance_id.clone(),
             stem: job.subject.stem().to_owned(),
         };
-        let body = reply_size::encode(result);
+        let body = reply_size::encode(&result);
         let replying = self.replies.send(&job.reply_queue, body, unreplied);
         let span = trace::of_reply(&job.reply_queue);
         match replying.instrument(span).await {
             Ok(()) => {}
-            // The queue ended with its front. Other fronts are not affected.
+            // The queue ended with its front. Other fronts are not affected, and serve what is kept.
             Err(error @ QueueError::NotFound(_)) => {
                 tracing::warn!(%error, "the front of this job is gone");
+                self.retry(None, || kept_results::keep(&self.results, job.id, &result))
+                    .await
+                    .context("cannot keep the result of a job whose front is gone")?;
             }
             Err(error) => return Err(error).context("cannot reply"),
         }

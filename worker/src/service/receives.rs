@@ -9,6 +9,8 @@ use platform::queue::BATCH_LIMIT;
 const RECEIVE_WAIT: Duration = Duration::from_secs(1);
 /// A worker takes no more messages ahead of its threads than it finishes in this time: other workers may become idle.
 const AHEAD: Duration = Duration::from_millis(100);
+/// A call that took longer waited for its message: the queue was empty.
+const PROMPT: Duration = Duration::from_millis(30);
 /// Pause after a call that was not full, while many jobs are in flight: the next call receives more.
 const GATHERING: Duration = Duration::from_millis(5);
 /// From so many jobs in flight on, it pays to gather messages.
@@ -60,10 +62,19 @@ impl Receives {
         ask(self.max_jobs + self.ahead - in_flight, Duration::ZERO)
     }
 
-    /// Notes what a call returned, and how many jobs are in flight with these.
-    pub fn received(&mut self, ask: Ask, count: usize, in_flight: usize, now: Instant) {
+    /// Notes what a call returned, after which time, and how many jobs are in flight with these.
+    pub fn received(
+        &mut self,
+        ask: Ask,
+        count: usize,
+        in_flight: usize,
+        took: Duration,
+        now: Instant,
+    ) {
         let is_full = count >= ask.limit;
-        if is_full {
+        // A call that waits returns its first message.
+        let is_deep = is_full && (ask.limit > 1 || took < PROMPT);
+        if is_deep {
             self.ahead = (2 * self.ahead).max(1);
         } else if 2 * count < ask.limit {
             self.ahead = 0;
@@ -116,7 +127,7 @@ mod tests {
     fn full(receives: &mut Receives, calls: usize, now: Instant) -> Vec<usize> {
         let asks = (0..calls).map(|_| {
             let ask = receives.ask(0).unwrap();
-            receives.received(ask, ask.limit, ask.limit, now);
+            receives.received(ask, ask.limit, ask.limit, MILLISECOND, now);
             ask.limit
         });
         asks.collect()
@@ -161,9 +172,9 @@ mod tests {
         let mut receives = working(2, MILLISECOND);
         full(&mut receives, 5, now);
         let ask = receives.ask(2).unwrap();
-        receives.received(ask, 5, 2, now);
+        receives.received(ask, 5, 2, MILLISECOND, now);
         assert_eq!(limit(&receives, 2), Some(BATCH_LIMIT));
-        receives.received(ask, 4, 2, now);
+        receives.received(ask, 4, 2, MILLISECOND, now);
         assert_eq!(limit(&receives, 2), None);
         assert_eq!(receives.ask(1).unwrap().wait, RECEIVE_WAIT);
     }
@@ -173,12 +184,25 @@ mod tests {
         let now = Instant::now();
         let mut receives = Receives::new(16);
         let ask = receives.ask(0).unwrap();
-        receives.received(ask, 3, MANY_JOBS - 1, now);
+        receives.received(ask, 3, MANY_JOBS - 1, MILLISECOND, now);
         assert_eq!(receives.pause_ends, None);
-        receives.received(ask, 3, MANY_JOBS, now);
+        receives.received(ask, 3, MANY_JOBS, MILLISECOND, now);
         assert_eq!(receives.pause_ends, Some(now + GATHERING));
-        receives.received(ask, ask.limit, MANY_JOBS, now);
+        receives.received(ask, ask.limit, MANY_JOBS, MILLISECOND, now);
         assert_eq!(receives.pause_ends, None);
+    }
+
+    /// It made an empty call after each photo.
+    #[test]
+    fn a_lone_photo_takes_one_receive_call() {
+        let now = Instant::now();
+        let mut receives = working(1, MILLISECOND);
+        let ask = receives.ask(0).unwrap();
+        receives.received(ask, 1, 1, 200 * MILLISECOND, now);
+        assert_eq!(receives.ask(1), None);
+        assert_eq!(receives.ask(0).unwrap().wait, RECEIVE_WAIT);
+        receives.received(ask, 1, 1, MILLISECOND, now);
+        assert_eq!(receives.ask(1).unwrap().wait, Duration::ZERO);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Replies that fit into a message of the reply queue. Its size is that of the request queue, as courses demand.
 
+use std::borrow::Cow;
+
 use proto::names::REQUEST_MAX_BYTES;
 use proto::v1::recognition_result::Outcome as Reply;
 use proto::v1::{FailureCode, Recognition, RecognitionResult};
@@ -32,15 +34,17 @@ const LEAST_FIRST: [fn(&mut RecognitionResult); 6] = [
 
 /// Encodes a result as a message of at most [`REQUEST_MAX_BYTES`].
 #[must_use]
-pub fn encode(mut result: RecognitionResult) -> String {
+pub fn encode(result: &RecognitionResult) -> String {
+    let mut text = proto::encode(result);
+    let mut result = Cow::Borrowed(result);
     for leave_out in LEAST_FIRST {
-        let text = proto::encode(&result);
         if text.len() <= REQUEST_MAX_BYTES {
-            return text;
+            break;
         }
-        leave_out(&mut result);
+        leave_out(result.to_mut());
+        text = proto::encode(result.as_ref());
     }
-    proto::encode(&result)
+    text
 }
 
 fn recognized(result: &mut RecognitionResult, change: impl FnOnce(&mut Recognition)) {
@@ -103,7 +107,7 @@ mod tests {
     #[test]
     fn an_ordinary_reply_is_sent_whole() {
         let result = result("a name of thirty letters, long");
-        let text = encode(result.clone());
+        let text = encode(&result);
         assert_eq!(text, proto::encode(&result));
         assert!(text.len() <= REQUEST_MAX_BYTES, "{} bytes", text.len());
     }
@@ -112,7 +116,7 @@ mod tests {
     fn a_reply_that_is_too_large_keeps_its_name() {
         for letters in [60, 120, 200, 400, 600] {
             let name = "x".repeat(letters);
-            let text = encode(result(&name));
+            let text = encode(&result(&name));
             assert!(text.len() <= REQUEST_MAX_BYTES, "{} bytes", text.len());
             let read: RecognitionResult = proto::decode(&text).unwrap();
             let Some(Reply::Recognition(recognition)) = read.outcome else {
@@ -131,7 +135,7 @@ mod tests {
             ..result("")
         };
         for (result, expected) in [(result(&message), "too long"), (too_long, "é\\u0001é")] {
-            let text = encode(result);
+            let text = encode(&result);
             assert!(text.len() <= REQUEST_MAX_BYTES, "{} bytes", text.len());
             assert!(
                 text.contains("FAILURE_CODE_INTERNAL") && text.contains(expected),

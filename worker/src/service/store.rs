@@ -7,6 +7,8 @@ use sha2::{Digest, Sha256};
 
 /// Metadata key of a result: the digest of its photo.
 const PHOTO_SHA256: &str = "photo-sha256";
+/// Attempts at a key that is neither free nor readable.
+const ATTEMPTS: u32 = 4;
 
 /// Returns the SHA-256 of a photo in lower case hexadecimal, as jobs and metadata have it.
 #[must_use]
@@ -29,17 +31,29 @@ pub async fn store_result(
     let metadata = Metadata::from([(PHOTO_SHA256.to_owned(), photo_sha256.to_owned())]);
     let body = Bytes::copy_from_slice(result.as_bytes());
     for key in result_keys(object_key, photo_sha256) {
-        let put = results.put_if_absent(&key, body.clone(), metadata.clone());
-        if put.await? == Put::Stored {
-            return Ok(Put::Stored);
-        }
-        let stored = results.metadata(&key).await?;
-        if stored
-            .get(PHOTO_SHA256)
-            .is_some_and(|stored| stored == photo_sha256)
-        {
-            results.put(&key, body, metadata).await?;
-            return Ok(Put::Stored);
+        for attempt in 1.. {
+            let put = results.put_if_absent(&key, body.clone(), metadata.clone());
+            if put.await? == Put::Stored {
+                return Ok(Put::Stored);
+            }
+            match results.metadata(&key).await {
+                Ok(stored)
+                    if stored
+                        .get(PHOTO_SHA256)
+                        .is_some_and(|it| it == photo_sha256) =>
+                {
+                    results.put(&key, body, metadata).await?;
+                    return Ok(Put::Stored);
+                }
+                Ok(_) => break,
+                // Another worker's put is under way, or the object was deleted meanwhile.
+                Err(ObjectError::NotFound(_)) if attempt < ATTEMPTS => {}
+                Err(ObjectError::NotFound(key)) => {
+                    let why = format!("{key} is neither free nor there");
+                    return Err(ObjectError::Unavailable(why));
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(Put::Exists)

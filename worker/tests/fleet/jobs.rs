@@ -199,9 +199,9 @@ async fn a_photo_that_took_the_place_of_another_is_not_named() {
     worker.stop().await;
 }
 
-/// A front's reply queue ends with it.
+/// A front's reply queue ends with it. Other fronts serve what is kept.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_whose_reply_queue_is_gone_is_done_and_deleted() {
+async fn a_job_whose_reply_queue_is_gone_is_done_kept_and_deleted() {
     let bench = Bench::start().await;
     let worker = bench.worker(&[]);
     bench
@@ -209,7 +209,7 @@ async fn a_job_whose_reply_queue_is_gone_is_done_and_deleted() {
         .put("x.jpg", Bytes::from(photo("madonna")), Metadata::new())
         .await
         .unwrap();
-    bench
+    let orphan = bench
         .send(RecognitionJob {
             reply_queue: "missing-queue".to_owned(),
             ..job("x.jpg")
@@ -219,12 +219,19 @@ async fn a_job_whose_reply_queue_is_gone_is_done_and_deleted() {
     assert_eq!(bench.reply().await.job_id, id);
     bench.drained().await;
     assert_eq!(bench.result("x").await, "x:madonna");
+    assert_eq!(name(&kept(&bench, &orphan).await), "madonna");
     worker.stop().await;
+}
+
+async fn kept(bench: &Bench, id: &str) -> RecognitionResult {
+    let key = proto::names::kept_result(id.parse().unwrap());
+    let body = bench.results.get(&key).await.unwrap();
+    proto::decode(std::str::from_utf8(&body).unwrap()).unwrap()
 }
 
 /// The worker has the queue's URL and sends without looking it up again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_whose_reply_queue_was_deleted_meanwhile_is_done_and_deleted() {
+async fn a_job_whose_reply_queue_was_deleted_meanwhile_is_done_kept_and_deleted() {
     let bench = Bench::start().await;
     let attributes = platform::queue::QueueAttributes {
         visibility_timeout: Duration::from_secs(3),
@@ -247,12 +254,15 @@ async fn a_job_whose_reply_queue_was_deleted_meanwhile_is_done_and_deleted() {
         if is_deleted {
             replies.clone().delete_queue().await.unwrap();
         }
-        bench.send(of_passing_front(&file_name)).await;
+        let id = bench.send(of_passing_front(&file_name)).await;
         eventually("the job is done", async || {
             bench.results.metadata(key).await.is_ok()
         })
         .await;
         bench.drained().await;
+        if is_deleted {
+            assert_eq!(name(&kept(&bench, &id).await), "madonna");
+        }
     }
     assert_eq!(bench.dead_letters.counters().await.unwrap().visible, 0);
     worker.stop().await;

@@ -325,7 +325,7 @@ impl World {
             let handle = run.message.receipt_handle.clone();
             let _ = self.delete(REQUESTS, &[handle]);
         }
-        let body = encode_reply(RecognitionResult {
+        let body = encode_reply(&RecognitionResult {
             job_id: job_id.to_string(),
             outcome: Some(reply),
             timings: None,

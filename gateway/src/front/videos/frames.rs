@@ -44,6 +44,13 @@ struct Waiting {
     reply: oneshot::Sender<Reply>,
 }
 
+impl State {
+    fn forget_silent_workers(&mut self, now: Instant) {
+        self.workers
+            .retain(|_, replied_at| now.duration_since(*replied_at) < KNOWN_FOR);
+    }
+}
+
 /// The right to have a frame on the queue, until it is dropped.
 #[derive(Debug)]
 pub struct Place<'a>(&'a FrameQueue);
@@ -88,10 +95,7 @@ impl FrameQueue {
 
     fn take_place(&self, unanswered: u64) -> bool {
         let mut state = self.lock();
-        let now = Instant::now();
-        state
-            .workers
-            .retain(|_, replied_at| now.duration_since(*replied_at) < KNOWN_FOR);
+        state.forget_silent_workers(Instant::now());
         let workers = state.workers.len();
         let is_free = room(workers, self.frames_per_worker, unanswered) > state.places;
         state.places += usize::from(is_free);
@@ -117,11 +121,11 @@ impl FrameQueue {
 
     /// Notes that a worker replied, to any job.
     pub fn heard_of(&self, instance: &str) {
-        let known = self
-            .lock()
-            .workers
-            .insert(instance.to_owned(), Instant::now());
-        if known.is_none() {
+        let now = Instant::now();
+        let mut state = self.lock();
+        if state.workers.insert(instance.to_owned(), now).is_none() {
+            state.forget_silent_workers(now);
+            drop(state);
             self.changed.notify_one();
         }
     }

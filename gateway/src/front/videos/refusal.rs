@@ -26,7 +26,11 @@ pub fn refused_by_ffmpeg(error: &VideoError) -> RequestError {
 pub fn is_at_fault(error: &RequestError) -> bool {
     matches!(
         error.code,
-        ErrorCode::NotAClip | ErrorCode::ClipBeyondLimits | ErrorCode::TooLarge
+        ErrorCode::NotAClip
+            | ErrorCode::ClipBeyondLimits
+            | ErrorCode::TooLarge
+            // The stored clip was deleted.
+            | ErrorCode::NotFound
     )
 }
 

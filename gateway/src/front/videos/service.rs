@@ -127,9 +127,10 @@ impl Videos {
             .put_clip(&record.clip_key, &folder.clip())
             .await?;
         self.store.put_record(video, &record).await?;
+        // Before the claim, which has this front's name: it must not be taken for one of an earlier run.
+        let active = self.activate(video, trace::traceparent().unwrap_or_default());
         let claim = Claim::make(self.store.inputs.clone(), video, &self.reply_queue).await?;
-        let traceparent = trace::traceparent().unwrap_or_default();
-        self.work_on(video, record, Some(folder), claim, permit, traceparent);
+        self.work_on(active, record, Some(folder), claim, permit);
         tracing::info!(video_id = %video, "accepted a clip");
         Ok(found)
     }
