@@ -194,8 +194,8 @@ impl AccountCalls {
         }
     }
 
-    /// Returns the access that a call needs; `None` for a call that every caller may make.
-    pub fn access(&self, service: AwsService, action: &str, request: &Value) -> Option<Access> {
+    /// Returns the accesses that a call needs; none for a call that every caller may make.
+    pub fn accesses(&self, service: AwsService, action: &str, request: &Value) -> Vec<Access> {
         match service {
             AwsService::Iam => {
                 let text = |name: &str| request[name].as_str();
@@ -207,25 +207,33 @@ impl AccountCalls {
                     let named = || iam_arn("policy", text("PolicyName").unwrap_or("*"));
                     text("PolicyArn").map_or_else(named, str::to_owned)
                 };
-                Some(Access::new(format!("iam:{action}"), resource))
+                vec![Access::new(format!("iam:{action}"), resource)]
             }
             AwsService::Logs => {
                 let resource = logs::access_arn(&self.region, request);
-                Some(Access::new(format!("logs:{action}"), resource))
+                vec![Access::new(format!("logs:{action}"), resource)]
             }
             AwsService::CloudWatch => {
+                let on = |resource: String| Access::new(format!("cloudwatch:{action}"), resource);
+                let of_alarm = |name: &str| on(alarms::arn(&self.region, name));
                 let alarm = match action {
                     "GetMetricData" | "GetMetricStatistics" | "ListMetrics" | "PutMetricData" => {
-                        return Some(Access::new(format!("cloudwatch:{action}"), "*"));
+                        return vec![on("*".to_owned())];
                     }
                     "PutMetricAlarm" | "SetAlarmState" => request["AlarmName"].as_str(),
-                    "DeleteAlarms" => request["AlarmNames"][0].as_str(),
+                    "DeleteAlarms" => {
+                        let names = request["AlarmNames"].as_array().into_iter().flatten();
+                        let names: Vec<&str> = names.filter_map(Value::as_str).collect();
+                        if !names.is_empty() {
+                            return names.into_iter().map(of_alarm).collect();
+                        }
+                        None
+                    }
                     _ => None,
                 };
-                let resource = alarms::arn(&self.region, alarm.unwrap_or("*"));
-                Some(Access::new(format!("cloudwatch:{action}"), resource))
+                vec![of_alarm(alarm.unwrap_or("*"))]
             }
-            _ => None,
+            _ => Vec::new(),
         }
     }
 

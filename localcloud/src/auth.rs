@@ -99,6 +99,15 @@ impl Iam {
     }
 }
 
+impl Iam {
+    /// Returns whether a request names a known access key, or needs none. Verifying its signature takes the whole body.
+    pub fn knows_signer(&self, request: &Parts) -> bool {
+        let signature = || Signature::of(request).ok().flatten();
+        !self.authenticates()
+            || signature().is_some_and(|it| self.secret_of(&it.access_key).is_some())
+    }
+}
+
 impl Signature {
     fn check_time(&self, now: OffsetDateTime) -> Result<(), AuthError> {
         match self.expires {

@@ -8,7 +8,7 @@ use crate::auth::AuthError;
 use crate::iam::Denied;
 use crate::protocol::Protocol;
 use crate::response::{request_id, response, set_request_id, xml};
-use crate::sqs::query_error;
+use crate::sqs::{SqsError, query_error};
 use crate::xml::Xml;
 
 /// An error in AWS's terms, not yet in the shape of a protocol.
@@ -71,6 +71,15 @@ impl CommonError {
             (_, AuthError::Expired) => ("RequestExpired", StatusCode::BAD_REQUEST),
         };
         Self::new(code, status, error.to_string())
+    }
+
+    /// Returns an error of SQS, for a call that is refused before it gets there.
+    pub fn of_sqs(error: &SqsError, protocol: Protocol) -> Self {
+        let code = match protocol {
+            Protocol::SqsJson => error.shape().rsplit('#').next().unwrap_or_default(),
+            _ => error.query_code(),
+        };
+        Self::new(code, error.status(), error.to_string())
     }
 
     /// Returns the error of a call that the caller's policies do not allow.

@@ -47,6 +47,7 @@ pub struct Services {
 #[derive(Debug)]
 pub struct Dispatcher {
     services: Arc<Services>,
+    iam: Arc<Iam>,
     metrics: Arc<CallMetrics>,
     admin: Admin,
     calls: CallService,
@@ -95,7 +96,7 @@ impl Dispatcher {
         let calls = ServiceBuilder::new()
             .layer(layers::count(Arc::clone(&metrics)))
             .layer(layers::authenticate(Arc::clone(&iam), clock))
-            .layer(layers::authorize(iam, Arc::clone(&services)))
+            .layer(layers::authorize(Arc::clone(&iam), Arc::clone(&services)))
             .layer(layers::inject_faults(Arc::clone(&faults)))
             .service(BoxCloneSyncService::new(service_fn(move |call: Call| {
                 let services = Arc::clone(&target);
@@ -104,6 +105,7 @@ impl Dispatcher {
         Self {
             admin: Admin::new(faults, Arc::clone(&services.ec2)),
             services,
+            iam,
             metrics,
             calls,
         }
@@ -149,7 +151,7 @@ impl Dispatcher {
                     Err(reason) => plain(StatusCode::PAYLOAD_TOO_LARGE, format!("{reason}\n")),
                 });
             }
-            Route::Lambda(operation) => match read_limited(request, MAX_CODE_BYTES).await {
+            Route::Lambda(operation) => match self.read_code(request).await {
                 Ok((parts, body)) => Call {
                     operation,
                     input: Input::Read(parts, body),
@@ -184,6 +186,17 @@ impl Dispatcher {
         self.calls.clone().oneshot(call).await
     }
 
+    /// Reads a request to Lambda. Those without a known access key are refused, and get no room for code.
+    async fn read_code(&self, request: Request<Incoming>) -> Result<(Parts, Bytes), String> {
+        let (parts, body) = request.into_parts();
+        let limit = if self.iam.knows_signer(&parts) {
+            MAX_CODE_BYTES
+        } else {
+            MAX_REQUEST_BYTES
+        };
+        read_limited(Request::from_parts(parts, body), limit).await
+    }
+
     /// Counts and returns the error of a request that cannot be read.
     fn refuse(&self, operation: Operation, code: &str, message: String) -> Response<Body> {
         let error = CommonError::new(code, StatusCode::BAD_REQUEST, message);
@@ -199,7 +212,7 @@ impl Services {
             (Protocol::SqsJson, Input::Read(parts, body)) => self.sqs_json(&parts, &body).await,
             (Protocol::SqsQuery, Input::Read(parts, body)) => self.sqs_query(&parts, &body).await,
             (Protocol::S3 | Protocol::Ec2, Input::Read(parts, body)) => {
-                self.ec2(form(&parts, &body))
+                self.ec2(call.operation.action, form(&parts, &body))
             }
             (Protocol::Lambda, Input::Read(parts, body)) => self.lambda(&parts, body).await,
             (protocol, Input::Read(parts, body)) => {
@@ -282,11 +295,15 @@ impl Services {
         }
     }
 
-    fn ec2(&self, form: &[u8]) -> Response<Body> {
+    /// Carries out the action that the layers authorized. The name of an unknown one is only for its error.
+    fn ec2(&self, authorized: &str, form: &[u8]) -> Response<Body> {
         let request_id = request_id();
         let result = Params::parse(form).and_then(|params| {
-            let action = params.owned("Action").unwrap_or_default();
-            self.ec2.call(&action, &params, &request_id)
+            let action = match authorized {
+                "Unknown" => params.get("Action").unwrap_or_default(),
+                known => known,
+            };
+            self.ec2.call(action, &params, &request_id)
         });
         match result {
             Ok(document) => xml(StatusCode::OK, document),

@@ -27,7 +27,7 @@ pub mod sqs;
 mod tests;
 mod variables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -62,6 +62,8 @@ pub struct Iam {
     roles: BTreeMap<String, Arc<Role>>,
     /// Created by calls.
     created: RwLock<BTreeMap<String, Arc<Role>>>,
+    /// The names of created roles that calls deleted.
+    deleted: RwLock<BTreeSet<String>>,
     sessions: Mutex<Sessions>,
     recorder: Option<Recorder>,
 }
@@ -118,6 +120,7 @@ impl Iam {
             region: region.to_owned(),
             roles: roles.collect::<Result<_, RoleError>>()?,
             created: RwLock::default(),
+            deleted: RwLock::default(),
             sessions: Mutex::new(Sessions::new(session_time)),
             recorder: None,
         })

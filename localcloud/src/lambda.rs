@@ -3,6 +3,7 @@
 //! | module | does |
 //! |---|---|
 //! | `api` | the calls: paths and JSON to the service's state, and back |
+//! | `accesses` | what the policies of a role must allow for a call |
 //! | `functions`, `attachments` | the calls about functions, and about what is attached to them |
 //! | `function`, `code` | a function's configuration; its unpacked zip |
 //! | `invoke` | one invocation: concurrency, environments, metrics and log lines |
@@ -12,6 +13,7 @@
 //! | `urls` | functions behind URLs of their own |
 //! | `permissions` | which services and callers may invoke a function |
 
+mod accesses;
 mod api;
 mod attachments;
 mod code;
@@ -37,6 +39,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, interval};
 
+pub use accesses::LambdaCall;
 pub use api::{ACTIONS, action_of};
 pub use error::LambdaError;
 pub use function::name_of as function_name;
@@ -51,6 +54,7 @@ use crate::logs::Logs;
 use crate::s3::Objects;
 use crate::sqs::Sqs;
 use crate::watchdog::Watchdog;
+use code::CodeFolder;
 use environment::Environment;
 use events::EventSettings;
 use function::Function;
@@ -75,8 +79,9 @@ pub struct Lambda {
     watchdog: Watchdog,
     /// The account's concurrency.
     permits: Arc<Semaphore>,
-    /// Asynchronous events that are not done.
+    /// Asynchronous events that are not done, and the bytes of their payloads.
     queued: AtomicUsize,
+    queued_bytes: AtomicUsize,
     revisions: AtomicU64,
     state: Mutex<State>,
     faults: Mutex<(LambdaFaults, Dice)>,
@@ -95,7 +100,7 @@ struct State {
 #[derive(Debug)]
 struct Entry {
     function: Function,
-    code: PathBuf,
+    code: Arc<CodeFolder>,
     /// Frozen environments, the one used last at the end.
     idle: Vec<Environment>,
     running: usize,
@@ -156,6 +161,7 @@ impl Lambda {
             metrics,
             watchdog: Watchdog::start()?,
             queued: AtomicUsize::new(0),
+            queued_bytes: AtomicUsize::new(0),
             revisions: AtomicU64::new(1),
             state: Mutex::default(),
             faults: Mutex::new((LambdaFaults::default(), Dice::new(0, "lambda"))),

@@ -189,13 +189,19 @@ async fn serve(
         (None, Some(temporary)) => temporary.path(),
         (None, None) => unreachable!("without a configured folder there is a temporary one"),
     };
+    prepare(data)?;
+    let clock = Clock::start();
+    // Opening the queues locks the folder: another localcloud may use the rest of it.
+    let sqs = Arc::new(match &config.data {
+        Some(data) => Sqs::open(clock, &config.region, &data.join("sqs"), config.sync)?,
+        None => Sqs::new(clock, &config.region),
+    });
     let buckets = prepare(&data.join("s3-store"))?;
     let instances_folder = prepare(&data.join("instances"))?;
     // Functions do not outlive localcloud, and neither does their code.
     let _ = std::fs::remove_dir_all(data.join("functions"));
     let functions_folder = prepare(&data.join("functions"))?;
 
-    let clock = Clock::start();
     let iam = Arc::new(iam(clock, &config)?);
     let ec2 = Ec2::new(
         clock,
@@ -211,10 +217,6 @@ async fn serve(
             seed: config.faults.seed,
         },
     )?;
-    let sqs = Arc::new(match &config.data {
-        Some(data) => Sqs::open(clock, &config.region, &data.join("sqs"), config.sync)?,
-        None => Sqs::new(clock, &config.region),
-    });
     let metrics = Arc::new(Metrics::new(clock));
     let logs = Arc::new(Logs::new(clock, &config.region));
     let surroundings = Surroundings {

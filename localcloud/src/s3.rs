@@ -23,17 +23,20 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use http::request::Parts;
 use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{Credentials, S3Auth, SecretKey};
+use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::dto::Range;
 use s3s::route::S3Route;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
+use tokio::sync::Semaphore;
 use tracing::warn;
 
 pub use context::PeerAddress;
-pub use target::{Target, percent_decode};
+pub use target::Target;
 
 use crate::account::ACCOUNT_ID;
 use crate::auth::{AuthError, session_token};
@@ -50,12 +53,21 @@ use store::Store;
 /// The canonical user who owns every bucket and object.
 const OWNER_ID: &str = "75aa57f09aa0c8caeab4f8c24e99d10f8e7faeebf76c078efc7c6caea54ba06a";
 
+/// The largest file of a form, which `s3s` reads into memory, also of a caller whom it then refuses.
+const MAX_FORM_FILE_BYTES: u64 = 64 << 20;
+/// The other fields of a form. AWS allows 20 KB; a chunk of the body may have the beginning of the file as well.
+const MAX_FORM_FIELDS_BYTES: usize = 1 << 20;
+/// The forms that are read at once.
+const MAX_FORMS: usize = 4;
+
 /// The S3 service of one account.
 #[derive(Debug)]
 pub struct S3 {
     service: S3Service,
     store: Arc<Store>,
     iam: Arc<Iam>,
+    /// Bounds the memory of forms.
+    forms: Semaphore,
 }
 
 impl S3 {
@@ -80,6 +92,10 @@ impl S3 {
             iam: Arc::clone(&iam),
         };
         let mut builder = S3ServiceBuilder::new(api.clone());
+        let mut limits = S3Config::default();
+        limits.post_object_max_file_size = MAX_FORM_FILE_BYTES;
+        limits.form_max_fields_size = MAX_FORM_FIELDS_BYTES;
+        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(limits))));
         let permissions = Permissions(Arc::clone(&iam));
         builder.set_route(IgnoredRanges {
             inner: S3ServiceBuilder::new(api).build(),
@@ -93,6 +109,7 @@ impl S3 {
             service: builder.build(),
             store,
             iam,
+            forms: Semaphore::new(MAX_FORMS),
         })
     }
 
@@ -107,6 +124,10 @@ impl S3 {
         let (mut parts, body) = request.into_parts();
         let mut body = body.into();
         parts.extensions.insert(context.clone());
+        let _form = match is_form(&parts) {
+            true => self.forms.acquire().await.ok(),
+            false => None,
+        };
         let checked = if self.iam.authenticates() {
             parts.extensions.insert(SignedTarget(target.clone()));
             Ok(())
@@ -126,6 +147,13 @@ impl S3 {
         });
         response::complete(response, target, &context)
     }
+}
+
+fn is_form(parts: &Parts) -> bool {
+    let kind = parts.headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok());
+    let kind = kind.unwrap_or_default().to_ascii_lowercase();
+    parts.method == Method::POST && kind.starts_with("multipart/form-data")
 }
 
 /// The objects, for services that read them without a request.

@@ -22,7 +22,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Notify;
 use tracing::error;
 
-pub use query::query_error;
+pub use query::{json_of_form, query_error};
 pub use state::SqsError;
 pub use store::{StoreError, SyncPolicy};
 
@@ -305,7 +305,11 @@ fn seconds(parameter: &str, value: i64, max: u32) -> Result<u32, SqsError> {
         })
 }
 
-fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, SqsError> {
+/// Reads the body of a call in the JSON protocol. An empty one has no parameters.
+///
+/// # Errors
+/// `SerializationException`.
+pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, SqsError> {
     let body = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body).map_err(|error| SqsError::SerializationError(error.to_string()))
 }

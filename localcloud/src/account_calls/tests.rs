@@ -159,11 +159,11 @@ fn forms_are_read_and_replies_are_written_as_the_query_protocol_has_them() {
 fn the_access_of_a_call_names_its_user_or_alarm() {
     let account = account(&[], &[]);
     let access = |service, action: &str, request: Value| {
-        account
-            .access(service, action, &request)
-            .map(|access| (access.action, access.resource))
+        let accesses = account.accesses(service, action, &request).into_iter();
+        let named = accesses.map(|access| (access.action, access.resource));
+        named.collect::<Vec<_>>()
     };
-    let expected = |action: &str, resource: &str| Some((action.to_owned(), resource.to_owned()));
+    let expected = |action: &str, resource: &str| vec![(action.to_owned(), resource.to_owned())];
     assert_eq!(
         access(AwsService::Iam, "GetUser", json!({ "UserName": "u" })),
         expected("iam:GetUser", "arn:aws:iam::000000000000:user/u")
@@ -175,9 +175,18 @@ fn the_access_of_a_call_names_its_user_or_alarm() {
             "arn:aws:cloudwatch:us-east-1:000000000000:alarm:a"
         )
     );
+    assert!(access(AwsService::Sts, "GetCallerIdentity", Value::Null).is_empty());
+    // Each alarm of a call needs the right to delete it.
+    let alarm = "arn:aws:cloudwatch:us-east-1:000000000000:alarm:";
+    let both =
+        ["a", "b"].map(|name| expected("cloudwatch:DeleteAlarms", &format!("{alarm}{name}")));
     assert_eq!(
-        access(AwsService::Sts, "GetCallerIdentity", Value::Null),
-        None
+        access(
+            AwsService::CloudWatch,
+            "DeleteAlarms",
+            json!({ "AlarmNames": ["a", "b"] })
+        ),
+        both.concat()
     );
 }
 

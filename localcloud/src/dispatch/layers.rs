@@ -17,10 +17,12 @@ use crate::ec2::Params;
 use crate::fault_injection::FaultInjection;
 use crate::faults::{FaultOutcome, When};
 use crate::iam::sqs::SqsCall;
-use crate::iam::{Caller, Denied, Iam};
+use crate::iam::{Access, Caller, Iam};
+use crate::lambda::LambdaCall;
 use crate::metrics::CallMetrics;
 use crate::protocol::Protocol;
 use crate::route::form;
+use crate::sqs::SqsError;
 
 /// Counts every call with the status of its reply.
 pub fn count(metrics: Arc<CallMetrics>) -> impl Layer<CallService, Service = CallService> {
@@ -68,43 +70,55 @@ pub fn authorize(
     services: Arc<Services>,
 ) -> impl Layer<CallService, Service = CallService> {
     layer(move |call, inner| {
-        let denied = check(&iam, &services, &call).err();
+        let refused = check(&iam, &services, &call).err();
         async move {
-            let protocol = call.operation.protocol;
-            match denied {
-                Some(denied) => Ok(CommonError::of_denied(&denied, protocol).response(protocol)),
+            match refused {
+                Some(error) => Ok(error.response(call.operation.protocol)),
                 None => inner.oneshot(call).await,
             }
         }
     })
 }
 
-fn check(iam: &Iam, services: &Services, call: &Call) -> Result<(), Denied> {
+fn check(iam: &Iam, services: &Services, call: &Call) -> Result<(), CommonError> {
     let (Caller::Role(_), Input::Read(parts, body)) = (&call.caller, &call.input) else {
         return Ok(());
     };
     let action = call.operation.action;
-    let accesses = match call.operation.protocol {
+    let protocol = call.operation.protocol;
+    let authorize = |accesses: &[Access]| {
+        iam.authorize(&call.caller, accesses)
+            .map_err(|denied| CommonError::of_denied(&denied, protocol))
+    };
+    let unreadable = |error: SqsError| CommonError::of_sqs(&error, protocol);
+    let accesses = match protocol {
         Protocol::S3 => return Ok(()),
-        Protocol::SqsJson => iam.sqs_accesses(action, &SqsCall::of_json(body)),
+        Protocol::SqsJson => {
+            let call = SqsCall::of_json(body).map_err(unreadable)?;
+            iam.sqs_accesses(action, &call)
+        }
         Protocol::SqsQuery => {
             let call = SqsCall::of_form(form(parts, body), parts.uri.path());
-            iam.sqs_accesses(action, &call)
+            iam.sqs_accesses(action, &call.map_err(unreadable)?)
         }
         Protocol::Ec2 => match Params::parse(form(parts, body)) {
             Ok(params) => iam.ec2_accesses(&services.ec2, action, &params),
             // The call itself is refused.
             Err(_) => return Ok(()),
         },
-        Protocol::Lambda => vec![services.lambda.access(parts, body)],
+        Protocol::Lambda => {
+            let call = LambdaCall::of(parts, body);
+            authorize(&services.lambda.accesses(&call))?;
+            let granted = services.lambda.check_grants(&call);
+            return granted.map_err(|error| error.common());
+        }
         protocol => {
             let (action, request) = account_request(protocol, parts, body);
             let account = &services.account;
-            let access = account.access(protocol.service(), &action, &request);
-            access.into_iter().collect()
+            account.accesses(protocol.service(), &action, &request)
         }
     };
-    iam.authorize(&call.caller, &accesses)
+    authorize(&accesses)
 }
 
 /// Injects the faults in force: delays calls, and replaces their replies.

@@ -1,5 +1,6 @@
 //! The parameters of EC2's query protocol: a flat form that spells lists and structures as `Filter.1.Value.2`.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::identifier::is_instance_id;
@@ -27,11 +28,26 @@ impl Params {
     /// Reads a form body.
     ///
     /// # Errors
-    /// `InvalidParameterValue` when it is not a form.
+    /// `InvalidParameterValue` when it is not a form, or has two parameters with one name: policies would be checked for one
+    /// of them, and the other carried out.
     pub fn parse(body: &[u8]) -> Ec2Result<Self> {
-        let values = serde_urlencoded::from_bytes(body).map_err(|error| {
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(body).map_err(|error| {
             Ec2Error::InvalidParameterValue(format!("The request is not a form: {error}"))
         })?;
+        let mut values = HashMap::with_capacity(pairs.len());
+        for (name, value) in pairs {
+            match values.entry(name) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(value);
+                }
+                Entry::Occupied(present) => {
+                    return Err(Ec2Error::InvalidParameterValue(format!(
+                        "The parameter {} is given more than once",
+                        present.key()
+                    )));
+                }
+            }
+        }
         Ok(Self { values })
     }
 

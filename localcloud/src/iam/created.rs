@@ -40,15 +40,21 @@ impl CreatedRole {
 impl Iam {
     /// Returns a role by its name or ARN, of the configuration or created by a call.
     pub fn role_named(&self, role: &str) -> Option<Arc<Role>> {
-        let name = match role.strip_prefix(&iam_arn("role", "")) {
-            // The path is not part of the name.
-            Some(path_and_name) => path_and_name.rsplit('/').next()?,
-            None => role,
-        };
+        let name = role_name(role);
         let configured = self.roles.get(name).cloned();
         configured.or_else(|| {
             let created = self.created.read().unwrap_or_else(PoisonError::into_inner);
             created.get(name).cloned()
+        })
+    }
+
+    /// As `role_named`. Returns a role without policies if calls created and then deleted the role.
+    pub fn role_or_deleted(&self, role: &str) -> Option<Arc<Role>> {
+        self.role_named(role).or_else(|| {
+            let name = role_name(role);
+            let deleted = self.deleted.read().unwrap_or_else(PoisonError::into_inner);
+            let powerless = || Role::new(name, Vec::new(), PrincipalKeys::default());
+            deleted.contains(name).then(|| Arc::new(powerless()))
         })
     }
 
@@ -71,6 +77,11 @@ impl Iam {
 
     /// Removes a role that a call created. Its sessions may do nothing from now on.
     pub fn remove_role(&self, name: &str) {
+        {
+            // First, so that no function finds neither.
+            let mut deleted = self.deleted.write().unwrap_or_else(PoisonError::into_inner);
+            deleted.insert(name.to_owned());
+        }
         let mut created = self.created.write().unwrap_or_else(PoisonError::into_inner);
         created.remove(name);
     }
@@ -79,5 +90,14 @@ impl Iam {
     pub(super) fn present(&self, role: &Role) -> Arc<Role> {
         let gone = || Arc::new(Role::new(&role.name, Vec::new(), PrincipalKeys::default()));
         self.role_named(&role.name).unwrap_or_else(gone)
+    }
+}
+
+/// Returns the name in a name or an ARN.
+fn role_name(role: &str) -> &str {
+    match role.strip_prefix(&iam_arn("role", "")) {
+        // The path is not part of the name.
+        Some(path_and_name) => path_and_name.rsplit('/').next().unwrap_or_default(),
+        None => role,
     }
 }

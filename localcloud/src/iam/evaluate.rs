@@ -22,6 +22,13 @@ pub struct Applied<'a> {
     pub resource: &'a str,
 }
 
+impl Role {
+    /// Returns whether the role's policies allow an access, without a caller and without a record of it.
+    pub fn allows(&self, access: &Access) -> bool {
+        matches!(decide(self, access), Decision::Allowed(_))
+    }
+}
+
 /// Decides by the policies of a role.
 pub fn decide<'a>(role: &'a Role, access: &Access) -> Decision<'a> {
     let action = access.action.to_ascii_lowercase();

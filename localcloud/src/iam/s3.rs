@@ -5,6 +5,7 @@
 //! Amazon S3 API operations", <https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html>.
 
 use http::HeaderMap;
+use s3s::dto::CopySource;
 
 use super::Access;
 
@@ -135,11 +136,12 @@ pub fn accesses(call: &S3Call<'_>) -> Vec<Access> {
     match call.operation {
         "CopyObject" => accesses.extend(source(call.headers)),
         "GetObjectAttributes" => accesses.push(of_object("GetObjectAttributes")),
-        // The condition shows whether the object is there.
-        "PutObject" if call.headers.contains_key("if-match") => {
-            accesses.push(of_object("GetObject"))
-        }
         _ => {}
+    }
+    // The condition shows whether the object is there.
+    if matches!(call.operation, "PutObject" | "CopyObject") && call.headers.contains_key("if-match")
+    {
+        accesses.push(of_object("GetObject"));
     }
     if action == "PutObject" {
         let has = |name: &str| call.headers.contains_key(name);
@@ -153,6 +155,11 @@ pub fn accesses(call: &S3Call<'_>) -> Vec<Access> {
     accesses
 }
 
+/// Returns the access that reads an object, for services that read it without a request.
+pub fn get_object(bucket: &str, key: &str) -> Access {
+    Access::new("s3:GetObject", object_arn(bucket, key))
+}
+
 /// Returns the access that deletes one key of DeleteObjects.
 pub fn delete_object(bucket: &str, key: &str) -> Access {
     Access::new("s3:DeleteObject", object_arn(bucket, key))
@@ -164,11 +171,14 @@ pub fn list_bucket(bucket: &str) -> Access {
 }
 
 fn source(headers: &HeaderMap) -> Option<Access> {
-    let source = headers.get("x-amz-copy-source")?.to_str().ok()?;
-    let path = source.split('?').next().unwrap_or_default();
-    let path = crate::s3::percent_decode(path.trim_start_matches('/'))?;
-    let (bucket, key) = path.split_once('/')?;
-    Some(Access::new("s3:GetObject", object_arn(bucket, key)))
+    let source = headers.get("x-amz-copy-source")?.to_str().ok();
+    // The parser that carries out the copy, so that both read the same object.
+    let source = source.and_then(|source| CopySource::parse(source).ok());
+    Some(match source {
+        Some(CopySource::Bucket { bucket, key, .. }) => get_object(&bucket, &key),
+        // The copy itself is refused.
+        _ => Access::new("s3:GetObject", "*"),
+    })
 }
 
 fn parameter(query: &str, name: &str) -> Option<String> {

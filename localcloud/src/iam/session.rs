@@ -1,6 +1,6 @@
 //! The credentials of instances with a role: an access key, its secret and a session token, which expire.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use crate::clock::Millis;
 
 /// The time for which expired credentials are known, so that their use is refused as expired.
 const KEPT_FOR: Millis = 24 * 60 * 60 * 1000;
+/// Of more sessions than these, the expired ones are forgotten at once.
+const MAX_SESSIONS: usize = 10_000;
 
 /// An instance that acts by its role.
 #[derive(Debug)]
@@ -33,13 +35,15 @@ pub struct SessionCredentials {
     pub expires: Millis,
 }
 
-/// The sessions of all instances.
+/// The sessions of all instances and functions.
 #[derive(Debug)]
 pub struct Sessions {
     lifetime: Millis,
     by_access_key: HashMap<String, Arc<Session>>,
     /// The access key of the present session, by role and instance.
     present: HashMap<(String, String), String>,
+    /// All sessions, the oldest first.
+    issued: VecDeque<Arc<Session>>,
 }
 
 impl Sessions {
@@ -48,6 +52,7 @@ impl Sessions {
             lifetime: lifetime.as_millis() as Millis,
             by_access_key: HashMap::new(),
             present: HashMap::new(),
+            issued: VecDeque::new(),
         }
     }
 
@@ -61,12 +66,11 @@ impl Sessions {
         let owner = (role.name.clone(), instance_id.to_owned());
         let present = self.present.get(&owner).and_then(|key| self.find(key));
         if let Some(session) = present
-            && now < session.credentials.issued + self.lifetime / 2
+            && now < session.credentials.renew_at()
         {
             return session;
         }
-        self.by_access_key
-            .retain(|_, session| now < session.credentials.expires + KEPT_FOR);
+        self.prune(now);
         let session = Arc::new(Session {
             role: Arc::clone(role),
             instance_id: instance_id.to_owned(),
@@ -75,7 +79,36 @@ impl Sessions {
         let access_key = session.credentials.access_key.clone();
         self.present.insert(owner, access_key.clone());
         self.by_access_key.insert(access_key, Arc::clone(&session));
+        self.issued.push_back(Arc::clone(&session));
         session
+    }
+
+    /// Forgets old sessions. All have one lifetime, so the oldest expires first.
+    fn prune(&mut self, now: Millis) {
+        while let Some(oldest) = self.issued.front() {
+            let expires = oldest.credentials.expires;
+            let is_too_many = now >= expires && self.issued.len() > MAX_SESSIONS;
+            if now < expires + KEPT_FOR && !is_too_many {
+                return;
+            }
+            if let Some(session) = self.issued.pop_front() {
+                let access_key = &session.credentials.access_key;
+                self.by_access_key.remove(access_key);
+                let owner = (session.role.name.clone(), session.instance_id.clone());
+                if self.present.get(&owner) == Some(access_key) {
+                    self.present.remove(&owner);
+                }
+            }
+        }
+    }
+
+    /// Returns the most entries of any of the tables.
+    #[cfg(test)]
+    pub fn size(&self) -> usize {
+        let tables = [self.present.len(), self.issued.len()];
+        tables
+            .into_iter()
+            .fold(self.by_access_key.len(), usize::max)
     }
 }
 
@@ -88,6 +121,11 @@ impl Session {
 }
 
 impl SessionCredentials {
+    /// Returns when new credentials are to be used: half of these credentials' time remains for work that has begun.
+    pub fn renew_at(&self) -> Millis {
+        self.issued + (self.expires - self.issued) / 2
+    }
+
     fn issue(issued: Millis, expires: Millis) -> Self {
         let random = || Uuid::new_v4().into_bytes();
         let key = Uuid::new_v4().simple().to_string().to_uppercase();

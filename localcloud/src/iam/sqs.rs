@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::{Access, Iam};
 use crate::account::ACCOUNT_ID;
+use crate::sqs::{SqsError, decode, json_of_form};
 
 /// The parameters of any call that name queues.
 #[derive(Debug, Default, Deserialize)]
@@ -23,24 +24,21 @@ pub struct SqsCall {
 }
 
 impl SqsCall {
-    /// Reads the body of the JSON protocol. SQS itself refuses a malformed one.
-    pub fn of_json(body: &[u8]) -> Self {
-        serde_json::from_slice(body).unwrap_or_default()
+    /// Reads the body of the JSON protocol.
+    ///
+    /// # Errors
+    /// `SerializationException`. The call must be refused: its action may read less of the body, and succeed.
+    pub fn of_json(body: &[u8]) -> Result<Self, SqsError> {
+        decode(body)
     }
 
-    /// Reads a form of the query protocol. A form without a queue means the queue of the path.
-    pub fn of_form(form: &[u8], path: &str) -> Self {
-        let pairs: BTreeMap<String, String> =
-            serde_urlencoded::from_bytes(form).unwrap_or_default();
-        let text = |name: &str| pairs.get(name).filter(|it| !it.is_empty()).cloned();
-        let has_tags = pairs.keys().any(|name| name.starts_with("Tag"));
-        Self {
-            queue_url: text("QueueUrl").or_else(|| (path.len() > 1).then(|| path.to_owned())),
-            queue_name: text("QueueName"),
-            source_arn: text("SourceArn"),
-            destination_arn: text("DestinationArn"),
-            tags: has_tags.then(BTreeMap::new),
-        }
+    /// Reads a form of the query protocol by the translation that carries it out, so that both name the same queue.
+    ///
+    /// # Errors
+    /// As `json_of_form` and `of_json`.
+    pub fn of_form(form: &[u8], path: &str) -> Result<Self, SqsError> {
+        let (_, body) = json_of_form(form, path)?;
+        decode(&body)
     }
 }
 

@@ -401,3 +401,20 @@ fn sessions_are_renewed_after_half_of_their_time() {
     assert!(sessions.find(&key(&first)).is_none());
     assert!(!format!("{second:?}").contains(&second.credentials.secret_key));
 }
+
+#[test]
+fn sessions_of_many_names_are_forgotten() {
+    let role = Arc::new(Role::new("worker", Vec::new(), Default::default()));
+    let mut sessions = Sessions::new(Duration::from_secs(100));
+    let mut now = 0;
+    for number in 0..20_000 {
+        now += 100;
+        sessions.of(&role, &format!("i-{number}"), now);
+    }
+    assert!(sessions.size() <= 10_001, "{}", sessions.size());
+    // One that is valid is never forgotten.
+    let valid = sessions.of(&role, "i-19500", now);
+    assert_eq!(valid.credentials.issued, 1_950_100);
+    sessions.of(&role, "i-last", now + 2 * 24 * 60 * 60 * 1000);
+    assert_eq!(sessions.size(), 1);
+}

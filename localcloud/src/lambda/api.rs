@@ -15,17 +15,16 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use uuid::Uuid;
 
-use super::function::{self, Function, name_of};
+use super::function::{Function, name_of};
 use super::urls::Url;
 use super::{Entry, Lambda, LambdaError};
-use crate::iam::Access;
 
 /// AWS's limits on payloads, in bytes.
 const MAX_SYNCHRONOUS: usize = 6 << 20;
 const MAX_ASYNCHRONOUS: usize = 1 << 20;
 
 /// The actions, for metrics and policies.
-pub const ACTIONS: [&str; 36] = [
+pub const ACTIONS: [&str; 37] = [
     "AddPermission",
     "CreateEventSourceMapping",
     "CreateFunction",
@@ -38,6 +37,7 @@ pub const ACTIONS: [&str; 36] = [
     "GetAccountSettings",
     "GetEventSourceMapping",
     "GetFunction",
+    "GetFunctionCodeSigningConfig",
     "GetFunctionConcurrency",
     "GetFunctionConfiguration",
     "GetFunctionEventInvokeConfig",
@@ -101,6 +101,7 @@ pub fn action_of(method: &Method, path: &str) -> (&'static str, String) {
         ["functions", _] if is("GET") => "GetFunction",
         ["functions", _] if is("DELETE") => "DeleteFunction",
         ["functions", _, "code"] if is("PUT") => "UpdateFunctionCode",
+        ["functions", _, "code-signing-config"] if is("GET") => "GetFunctionCodeSigningConfig",
         ["functions", _, "configuration"] if is("GET") => "GetFunctionConfiguration",
         ["functions", _, "configuration"] if is("PUT") => "UpdateFunctionConfiguration",
         ["functions", _, "invocations"] if is("POST") => "Invoke",
@@ -195,6 +196,10 @@ impl Lambda {
                     shown["Concurrency"] = json!({ "ReservedConcurrentExecutions": reserved });
                 }
                 Ok(shown)
+            })?),
+            // No function has one. Terraform asks for it.
+            "GetFunctionCodeSigningConfig" => ok(self.with(&name, |entry| {
+                Ok(json!({ "FunctionName": entry.function.name }))
             })?),
             "GetFunctionConfiguration" => ok(self.with(&name, |entry| Ok(entry.function.json()))?),
             "ListFunctions" => ok(self.list_functions(&query)),
@@ -323,26 +328,6 @@ impl Lambda {
             let url = entry.url.as_mut().ok_or_else(missing)?;
             handle(url, &entry.function.arn)
         })
-    }
-
-    /// Returns the access that a call needs.
-    pub fn access(&self, parts: &Parts, body: &[u8]) -> Access {
-        let (action, name) = action_of(&parts.method, parts.uri.path());
-        let permission = match action {
-            "Invoke" => "InvokeFunction",
-            other => other,
-        };
-        let request: Value = serde_json::from_slice(body).unwrap_or_default();
-        let named = request["FunctionName"].as_str().map(str::to_owned);
-        let resource = match action {
-            "ListFunctions" | "GetAccountSettings" | "ListEventSourceMappings" => "*".to_owned(),
-            "CreateFunction" | "CreateEventSourceMapping" => {
-                function::arn(&self.region, name_of(&named.unwrap_or_default()))
-            }
-            _ if action.contains("EventSourceMapping") => "*".to_owned(),
-            _ => function::arn(&self.region, name_of(&name)),
-        };
-        Access::new(format!("lambda:{permission}"), resource)
     }
 
     /// Whether S3 may send a bucket's events to the function of this ARN.

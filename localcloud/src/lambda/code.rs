@@ -3,11 +3,12 @@
 use std::fs;
 use std::io::{self, Cursor, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
 use zip::ZipArchive;
 
 use super::LambdaError;
@@ -24,6 +25,31 @@ pub struct CodeInfo {
     pub sha256: String,
     /// Of the zip, in bytes.
     pub size: usize,
+}
+
+/// The folder of a function's code, which is removed when neither the function nor an environment uses it.
+#[derive(Debug)]
+pub struct CodeFolder(PathBuf);
+
+impl CodeFolder {
+    pub fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for CodeFolder {
+    fn drop(&mut self) {
+        let folder = std::mem::take(&mut self.0);
+        let remove = move || drop(fs::remove_dir_all(folder));
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Err(_) => remove(),
+        }
+    }
 }
 
 /// Unpacks a zip into a new folder. `from_request` is whether the archive was sent in a request, for which AWS has a limit.

@@ -1,8 +1,8 @@
 //! An execution environment: one process of a function, which has one invocation at a time and is frozen between them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,9 +12,11 @@ use tempfile::TempDir;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use uuid::Uuid;
 
+use super::code::CodeFolder;
 use super::exchange::{Answer, Event, RuntimeApi};
 use super::function::Function;
-use super::output::Output;
+use super::output::{Lines, Output};
+use crate::clock::Millis;
 use crate::process::{ProcessGroup, describe_exit, resident_memory};
 use crate::watchdog::Watchdog;
 
@@ -31,7 +33,10 @@ pub struct Environment {
     pub log_stream: String,
     /// TMPDIR of the process.
     _temporary: TempDir,
+    _code: Arc<CodeFolder>,
     pub revision: u64,
+    /// When its credentials are to be replaced, which takes another environment. `None` for those of the account.
+    pub renew_at: Option<Millis>,
     /// When it had its last invocation.
     pub used: Instant,
     api: RuntimeApi,
@@ -52,7 +57,7 @@ pub struct Outcome {
     pub duration: Duration,
     /// The most resident memory of the environment so far, in bytes.
     pub memory: u64,
-    /// What the function wrote, by lines.
+    /// What the function wrote, by lines, within the bounds of `Lines`.
     pub lines: Vec<String>,
 }
 
@@ -93,7 +98,7 @@ impl Environment {
     /// Starts a process of the function and waits until its runtime asks for an event.
     pub async fn start(
         function: &Function,
-        code: &Path,
+        code: &Arc<CodeFolder>,
         variables: BTreeMap<String, String>,
         watchdog: &Watchdog,
         request_id: &str,
@@ -109,7 +114,7 @@ impl Environment {
         let temporary = temporary.map_err(|error| failed(error.to_string()))?;
         let api = RuntimeApi::open().await;
         let api = api.map_err(|error| failed(error.to_string()))?;
-        let program = code.join("bootstrap").to_string_lossy().into_owned();
+        let program = code.path().join("bootstrap").to_string_lossy().into_owned();
         let mut command = ProcessGroup::gated(&[program]);
         command
             .env_clear()
@@ -120,7 +125,7 @@ impl Environment {
                 format!("{date}/[$LATEST]{id}"),
             )
             .env("TMPDIR", temporary.path())
-            .current_dir(code)
+            .current_dir(code.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let process = ProcessGroup::spawn(command, watchdog).await;
@@ -129,7 +134,9 @@ impl Environment {
         let mut environment = Self {
             log_stream: format!("{date}/[$LATEST]{id}"),
             _temporary: temporary,
+            _code: Arc::clone(code),
             revision: function.revision,
+            renew_at: None,
             used: started,
             api,
             process,
@@ -170,7 +177,7 @@ impl Environment {
         deadline: Instant,
         request_id: &str,
     ) -> Result<Vec<String>, StartError> {
-        let mut lines = Vec::new();
+        let mut lines = Lines::default();
         let platform =
             |kind: &str, message: &str| FunctionError::of_platform(request_id, kind, message);
         let error = loop {
@@ -178,7 +185,7 @@ impl Environment {
             tokio::select! {
                 more = self.output.read(), if is_open => lines.extend(more),
                 waits = self.api.waits() => match waits {
-                    Ok(()) => return Ok(lines),
+                    Ok(()) => return Ok(lines.into_lines()),
                     Err(error) => break FunctionError::of_runtime(error),
                 },
                 status = self.process.leader_ended() => {
@@ -190,7 +197,8 @@ impl Environment {
                 }
             }
         };
-        lines.extend(self.output.drain());
+        self.output.drain(&mut lines);
+        let lines = lines.into_lines();
         Err(StartError { error, lines })
     }
 
@@ -200,7 +208,7 @@ impl Environment {
         let request_id = event.request_id.clone();
         self.process.signal(Signal::SIGCONT);
         self.api.hand_over(event);
-        let mut lines = Vec::new();
+        let mut lines = Lines::default();
         let mut memory = interval(MEMORY_INTERVAL);
         memory.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let platform =
@@ -237,19 +245,19 @@ impl Environment {
             self.measure_memory();
             self.process.signal(Signal::SIGSTOP);
         }
-        lines.extend(self.output.drain());
+        self.output.drain(&mut lines);
         self.used = Instant::now();
         Outcome {
             result,
             is_reusable,
             duration,
             memory: self.most_memory,
-            lines,
+            lines: lines.into_lines(),
         }
     }
 
     /// Waits until the runtime asks for the next event. False if it is gone or takes too long.
-    async fn settle(&mut self, lines: &mut Vec<String>) -> bool {
+    async fn settle(&mut self, lines: &mut Lines) -> bool {
         let settled = async {
             loop {
                 let is_open = self.output.is_open();

@@ -16,6 +16,10 @@ pub enum LambdaError {
     Validation(String),
     #[error("Could not parse request body into json: {0}")]
     InvalidRequestContent(String),
+    #[error(
+        "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the latest Revision Id"
+    )]
+    WrongRevision,
     #[error("Rate Exceeded.")]
     TooManyRequests,
     #[error("{0} byte payload is too large for the {1} invocation type (limit {2} bytes)")]
@@ -42,6 +46,10 @@ impl LambdaError {
             Self::InvalidRequestContent(_) => {
                 ("InvalidRequestContentException", StatusCode::BAD_REQUEST)
             }
+            Self::WrongRevision => (
+                "PreconditionFailedException",
+                StatusCode::PRECONDITION_FAILED,
+            ),
             Self::TooManyRequests => ("TooManyRequestsException", StatusCode::TOO_MANY_REQUESTS),
             Self::RequestTooLarge(..) => {
                 ("RequestTooLargeException", StatusCode::PAYLOAD_TOO_LARGE)

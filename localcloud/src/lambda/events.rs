@@ -1,5 +1,8 @@
 //! Asynchronous invocations: events that wait, are retried, and become dead letters.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,6 +18,8 @@ use super::{Lambda, LambdaError};
 
 /// The most events that wait or run at once.
 const MAX_QUEUED: usize = 100_000;
+/// The most bytes of their payloads.
+const MAX_QUEUED_BYTES: usize = 256 << 20;
 /// How much of an error a dead letter has.
 const MAX_MESSAGE_CHARS: usize = 1024;
 
@@ -49,6 +54,36 @@ struct Failure {
     attempts: u32,
 }
 
+/// An event's place in the queue, which dropping frees.
+#[derive(Debug)]
+struct Queued {
+    lambda: Arc<Lambda>,
+    bytes: usize,
+}
+
+impl Queued {
+    fn new(lambda: &Arc<Lambda>, bytes: usize) -> Result<Self, LambdaError> {
+        let events = lambda.queued.fetch_add(1, Ordering::Relaxed) + 1;
+        let bytes_in_all = lambda.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let queued = Self {
+            lambda: Arc::clone(lambda),
+            bytes,
+        };
+        if events > MAX_QUEUED || bytes_in_all > MAX_QUEUED_BYTES {
+            return Err(LambdaError::TooManyRequests);
+        }
+        Ok(queued)
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.lambda.queued.fetch_sub(1, Ordering::Relaxed);
+        let bytes = &self.lambda.queued_bytes;
+        bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 impl Lambda {
     /// Accepts an event for a function and returns its request id.
     ///
@@ -56,15 +91,12 @@ impl Lambda {
     /// When there is no such function, or too many events wait.
     pub fn enqueue(self: &Arc<Self>, name: &str, payload: Bytes) -> Result<String, LambdaError> {
         self.lock().entry(name, &self.region)?;
-        if self.queued.fetch_add(1, Ordering::Relaxed) >= MAX_QUEUED {
-            self.queued.fetch_sub(1, Ordering::Relaxed);
-            return Err(LambdaError::TooManyRequests);
-        }
+        let queued = Queued::new(self, payload.len())?;
         let request_id = Uuid::new_v4().to_string();
         let (lambda, name, id) = (Arc::clone(self), name.to_owned(), request_id.clone());
         tokio::spawn(async move {
             lambda.handle_event(&name, payload, id).await;
-            lambda.queued.fetch_sub(1, Ordering::Relaxed);
+            drop(queued);
         });
         Ok(request_id)
     }

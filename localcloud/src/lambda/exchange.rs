@@ -18,6 +18,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::browser::is_cross_site;
+
 const API: &str = "/2018-06-01/runtime/";
 /// AWS's limit on a response, in bytes.
 const MAX_RESPONSE: usize = 6 << 20;
@@ -199,6 +201,10 @@ async fn serve(listener: TcpListener, exchange: Arc<Exchange>) {
 
 async fn handle(exchange: &Exchange, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
+    // The port is one of a loopback address.
+    if is_cross_site(&parts.headers, true) {
+        return status(StatusCode::FORBIDDEN);
+    }
     let Some(path) = parts.uri.path().strip_prefix(API) else {
         return status(StatusCode::NOT_FOUND);
     };

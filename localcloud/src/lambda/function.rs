@@ -206,7 +206,7 @@ impl Function {
             "Version": "$LATEST",
             "Environment": self.environment,
             "TracingConfig": { "Mode": "PassThrough" },
-            "RevisionId": format!("00000000-0000-4000-8000-{:012x}", self.revision),
+            "RevisionId": self.revision_id(),
             "State": "Active",
             "LastUpdateStatus": "Successful",
             "PackageType": "Zip",
@@ -219,6 +219,11 @@ impl Function {
             shown["DeadLetterConfig"] = json!({ "TargetArn": target });
         }
         shown
+    }
+
+    /// Returns the revision in the form of a UUID.
+    pub fn revision_id(&self) -> String {
+        format!("00000000-0000-4000-8000-{:012x}", self.revision)
     }
 
     pub fn log_group(&self) -> String {

@@ -1,13 +1,14 @@
 //! Creating, changing, listing and deleting functions.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::code;
+use super::code::{self, CodeFolder, CodeInfo};
 use super::events::EventSettings;
 use super::function::{self, Function, Settings};
 use super::{Entry, Lambda, LambdaError};
@@ -22,7 +23,7 @@ impl Lambda {
             )));
         }
         // The settings are checked before the code is unpacked.
-        let placeholder = code::CodeInfo {
+        let placeholder = CodeInfo {
             sha256: String::new(),
             size: 0,
         };
@@ -56,9 +57,15 @@ impl Lambda {
         name: &str,
         request: &Value,
     ) -> Result<Value, LambdaError> {
-        self.with(name, |_| Ok(()))?;
+        self.with(name, |entry| check_revision(&entry.function, request))?;
         let (folder, info) = self.unpack(request).await?;
         let (shown, idle) = self.with(name, |entry| {
+            check_revision(&entry.function, request)?;
+            if request["DryRun"] == true {
+                let mut changed = entry.function.clone();
+                changed.code = info;
+                return Ok((changed.json(), Vec::new()));
+            }
             entry.function.code = info;
             entry.code = folder;
             self.stamp(&mut entry.function);
@@ -73,8 +80,9 @@ impl Lambda {
         name: &str,
         request: Value,
     ) -> Result<Value, LambdaError> {
-        let settings = settings(request)?;
+        let settings = settings(request.clone())?;
         let (shown, idle) = self.with(name, |entry| {
+            check_revision(&entry.function, &request)?;
             let mut changed = entry.function.clone();
             changed.configure(settings)?;
             self.stamp(&mut changed);
@@ -93,8 +101,6 @@ impl Lambda {
             .sources
             .retain(|_, source| source.function != name);
         self.end_all(entry.idle).await;
-        // A process that still runs keeps its open files.
-        let _ = tokio::fs::remove_dir_all(&entry.code).await;
         Ok(())
     }
 
@@ -146,10 +152,7 @@ impl Lambda {
     }
 
     /// Unpacks the code that a request has or names, into a new folder.
-    async fn unpack(
-        &self,
-        code: &Value,
-    ) -> Result<(std::path::PathBuf, code::CodeInfo), LambdaError> {
+    async fn unpack(&self, code: &Value) -> Result<(Arc<CodeFolder>, CodeInfo), LambdaError> {
         let (zip, from_request) = match (code["ZipFile"].as_str(), code["S3Bucket"].as_str()) {
             (Some(zip), _) => {
                 let zip = BASE64_STANDARD.decode(zip);
@@ -175,12 +178,21 @@ impl Lambda {
                 return Err(LambdaError::InvalidParameter(message.to_owned()));
             }
         };
-        let folder = self.folder.join(Uuid::new_v4().simple().to_string());
-        let into = folder.clone();
-        let unpacked = tokio::task::spawn_blocking(move || code::unpack(&zip, &into, from_request));
+        let folder = CodeFolder::new(self.folder.join(Uuid::new_v4().simple().to_string()));
+        let unpacked = tokio::task::spawn_blocking(move || {
+            let info = code::unpack(&zip, folder.path(), from_request)?;
+            Ok::<_, LambdaError>((Arc::new(folder), info))
+        });
         let failed = |_| LambdaError::Service("the code cannot be unpacked".to_owned());
-        let info = unpacked.await.map_err(failed)??;
-        Ok((folder, info))
+        unpacked.await.map_err(failed)?
+    }
+}
+
+/// Checks that a change is meant for the present revision of a function, if the request names one.
+fn check_revision(function: &Function, request: &Value) -> Result<(), LambdaError> {
+    match request["RevisionId"].as_str() {
+        Some(revision) if revision != function.revision_id() => Err(LambdaError::WrongRevision),
+        _ => Ok(()),
     }
 }
 

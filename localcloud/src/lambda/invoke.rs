@@ -1,7 +1,7 @@
 //! One invocation: a place within the concurrency, an environment, and what is recorded of it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +12,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::code::CodeFolder;
 use super::environment::{Environment, FunctionError, Outcome};
 use super::exchange::Event;
 use super::function::Function;
 use super::{Lambda, LambdaError};
+use crate::clock::Millis;
 use crate::config::Authentication;
 
 /// How much of the log a synchronous call can ask for, in bytes.
@@ -42,8 +44,10 @@ pub struct Invoked {
 /// What an invocation runs on.
 struct Place {
     function: Function,
-    code: PathBuf,
+    code: Arc<CodeFolder>,
     idle: Option<Environment>,
+    /// Environments with credentials that are to be replaced.
+    outdated: Vec<Environment>,
 }
 
 impl Lambda {
@@ -134,7 +138,9 @@ impl Lambda {
             function,
             code,
             idle,
+            outdated,
         } = self.enter(name)?;
+        self.end_all(outdated).await;
         self.record(name, "Invocations", 1.0, "Count");
         let date = self.date();
         let (start_delay, crashes) = self.draw_faults();
@@ -142,8 +148,8 @@ impl Lambda {
             Some(environment) => Ok(environment),
             None => {
                 tokio::time::sleep(start_delay).await;
-                let variables = self.variables(&function, &request_id);
-                Environment::start(
+                let (variables, renew_at) = self.variables(&function, code.path());
+                let mut started = Environment::start(
                     &function,
                     &code,
                     variables,
@@ -151,7 +157,11 @@ impl Lambda {
                     &request_id,
                     &date,
                 )
-                .await
+                .await;
+                if let Ok(environment) = &mut started {
+                    environment.renew_at = renew_at;
+                }
+                started
             }
         };
         let mut log = Vec::new();
@@ -218,7 +228,8 @@ impl Lambda {
 
     /// Counts an invocation as running, and takes a frozen environment if there is one.
     fn enter(&self, name: &str) -> Result<Place, LambdaError> {
-        let mut ended = Vec::new();
+        let (mut ended, mut outdated) = (Vec::new(), Vec::new());
+        let now = self.clock.now();
         let mut state = self.lock();
         if state.is_closed {
             return Err(LambdaError::Service("localcloud ends".to_owned()));
@@ -230,8 +241,9 @@ impl Lambda {
         entry.running += 1;
         let place = Place {
             function: entry.function.clone(),
-            code: entry.code.clone(),
-            idle: take_alive(&mut entry.idle, &mut ended),
+            code: Arc::clone(&entry.code),
+            idle: take_usable(&mut entry.idle, now, &mut ended, &mut outdated),
+            outdated,
         };
         let running = entry.running;
         drop(state);
@@ -277,15 +289,15 @@ impl Lambda {
         }
     }
 
-    /// Returns the environment variables of a function's process, as Lambda sets them.
-    fn variables(&self, function: &Function, session: &str) -> BTreeMap<String, String> {
+    /// Returns the environment variables of a function's process, as Lambda sets them, and when the credentials in them are
+    /// to be replaced.
+    fn variables(
+        &self,
+        function: &Function,
+        code: &Path,
+    ) -> (BTreeMap<String, String>, Option<Millis>) {
         let mut variables = function.environment.variables.clone();
-        let root = self
-            .lock()
-            .functions
-            .get(&function.name)
-            .map(|entry| entry.code.clone());
-        let root = root.unwrap_or_default().to_string_lossy().into_owned();
+        let root = code.to_string_lossy().into_owned();
         let path = std::env::var("PATH").unwrap_or_default();
         let mut set = |name: &str, value: &str| variables.insert(name.to_owned(), value.to_owned());
         set("_HANDLER", &function.handler);
@@ -315,11 +327,15 @@ impl Lambda {
             &format!("/usr/local/bin:/usr/bin:/bin:/opt/bin:{path}"),
         );
         set("LD_LIBRARY_PATH", &format!("{root}:{root}/lib:/opt/lib"));
-        if let Some(role) = self.iam.role_named(&function.role) {
-            let credentials = self.iam.credentials(&role, session);
+        let mut renew_at = None;
+        // A deleted role has no rights. Without this, its functions would get the key of the account.
+        if let Some(role) = self.iam.role_or_deleted(&function.role) {
+            // The environments of a function share a session of its name, as on AWS.
+            let credentials = self.iam.credentials(&role, &function.name);
             set("AWS_ACCESS_KEY_ID", &credentials.access_key);
             set("AWS_SECRET_ACCESS_KEY", &credentials.secret_key);
             set("AWS_SESSION_TOKEN", &credentials.token);
+            renew_at = Some(credentials.renew_at());
         } else if let Authentication::Keys(account) = self.iam.authentication() {
             set("AWS_ACCESS_KEY_ID", &account.access_key);
             set("AWS_SECRET_ACCESS_KEY", &account.secret_key);
@@ -327,7 +343,7 @@ impl Lambda {
             set("AWS_ACCESS_KEY_ID", "test");
             set("AWS_SECRET_ACCESS_KEY", "test");
         }
-        variables
+        (variables, renew_at)
     }
 
     /// Records a value of the function and of all functions.
@@ -346,13 +362,22 @@ impl Lambda {
     }
 }
 
-/// Takes the environment that was used last. Those whose processes were killed while they were frozen are put aside.
-fn take_alive(idle: &mut Vec<Environment>, ended: &mut Vec<Environment>) -> Option<Environment> {
+/// Takes the environment that was used last. Those whose processes were killed while they were frozen are put aside, and so
+/// are those with credentials that are to be replaced.
+fn take_usable(
+    idle: &mut Vec<Environment>,
+    now: Millis,
+    ended: &mut Vec<Environment>,
+    outdated: &mut Vec<Environment>,
+) -> Option<Environment> {
     while let Some(mut environment) = idle.pop() {
-        if environment.is_alive() {
+        if !environment.is_alive() {
+            ended.push(environment);
+        } else if environment.renew_at.is_some_and(|at| at <= now) {
+            outdated.push(environment);
+        } else {
             return Some(environment);
         }
-        ended.push(environment);
     }
     None
 }

@@ -1,5 +1,9 @@
 //! The lines that a function's process writes.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
 use std::io;
 
 use futures::FutureExt;
@@ -8,6 +12,63 @@ use tokio::process::{ChildStderr, ChildStdout};
 
 /// AWS's limit on a log event, in bytes. A longer line is cut into several.
 const MAX_LINE: usize = 256 << 10;
+
+/// The most bytes from the beginning of an invocation's output, and from its end.
+const MAX_FIRST: usize = 1 << 20;
+const MAX_LAST: usize = 64 << 10;
+/// What CloudWatch counts for an event besides its message, in bytes. It bounds the number of empty lines.
+const EVENT_BYTES: usize = 26;
+
+/// The lines of one invocation. Of more than fits, the middle is left out.
+#[derive(Debug, Default)]
+pub struct Lines {
+    first: Vec<String>,
+    first_bytes: usize,
+    last: VecDeque<String>,
+    last_bytes: usize,
+    omitted: usize,
+}
+
+impl Lines {
+    pub fn extend(&mut self, lines: Vec<String>) {
+        for line in lines {
+            self.push(line);
+        }
+    }
+
+    fn push(&mut self, line: String) {
+        let bytes = line.len() + EVENT_BYTES;
+        if self.last.is_empty() && self.first_bytes + bytes <= MAX_FIRST {
+            self.first_bytes += bytes;
+            return self.first.push(line);
+        }
+        self.last_bytes += bytes;
+        self.last.push_back(line);
+        while self.last_bytes > MAX_LAST
+            && self.last.len() > 1
+            && let Some(oldest) = self.last.pop_front()
+        {
+            self.last_bytes -= oldest.len() + EVENT_BYTES;
+            self.omitted += 1;
+        }
+    }
+
+    /// Returns the lines, with one about those that are left out.
+    pub fn into_lines(self) -> Vec<String> {
+        let notice = (self.omitted > 0).then(|| {
+            format!(
+                "localcloud omitted {} lines here: it keeps the first {} KiB and the last {} KiB of an invocation's output",
+                self.omitted,
+                MAX_FIRST >> 10,
+                MAX_LAST >> 10
+            )
+        });
+        let mut lines = self.first;
+        lines.extend(notice);
+        lines.extend(self.last);
+        lines
+    }
+}
 
 /// Both pipes of a process.
 #[derive(Debug)]
@@ -61,15 +122,13 @@ impl Output {
         }
     }
 
-    /// Returns the lines that are there already.
-    pub fn drain(&mut self) -> Vec<String> {
-        let mut lines = Vec::new();
+    /// Reads the lines that are there already.
+    pub fn drain(&mut self, lines: &mut Lines) {
         while self.is_open()
             && let Some(more) = self.read().now_or_never()
         {
             lines.extend(more);
         }
-        lines
     }
 }
 

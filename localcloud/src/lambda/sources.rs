@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinHandle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -22,7 +21,7 @@ const LONG_POLL: u64 = 5;
 /// The pause after a failed receive, or while the function is gone.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// A mapping. Dropping it ends the polling.
+/// A mapping. Dropping it ends the polling, after the batch that is being gathered.
 #[derive(Debug)]
 pub struct Source {
     id: String,
@@ -35,22 +34,11 @@ pub struct Source {
     most_at_once: Option<u64>,
     is_enabled: bool,
     modified: Millis,
-    polling: Option<JoinHandle<()>>,
-}
-
-impl Drop for Source {
-    fn drop(&mut self) {
-        self.stop();
-    }
+    /// Polls while it is there.
+    polling: Option<watch::Sender<()>>,
 }
 
 impl Source {
-    fn stop(&mut self) {
-        if let Some(polling) = self.polling.take() {
-            polling.abort();
-        }
-    }
-
     fn configure(&mut self, request: &Value, now: Millis) -> Result<(), LambdaError> {
         let within = |name: &str, most: u64| match request[name].as_u64() {
             Some(number) if number > most => Err(LambdaError::InvalidParameter(format!(
@@ -219,7 +207,7 @@ impl Lambda {
         if let Some(name) = request["FunctionName"].as_str() {
             source.function = name_of(name).to_owned();
         }
-        source.stop();
+        source.polling = None;
         self.start_polling(source);
         Ok(source.json(&self.region))
     }
@@ -251,10 +239,10 @@ impl Lambda {
             reports_failures: source.reports_failures,
         };
         let most = source.most_at_once.map_or(POLLERS, |most| most as usize);
-        source.polling = Some(tokio::spawn(poll(
-            Arc::new(poller),
-            Arc::new(Semaphore::new(most)),
-        )));
+        let (polling, ended) = watch::channel(());
+        source.polling = Some(polling);
+        let places = Arc::new(Semaphore::new(most));
+        tokio::spawn(poll(Arc::new(poller), places, ended));
     }
 }
 
@@ -270,12 +258,14 @@ struct Poller {
 }
 
 /// Receives batches for as long as the mapping is there, and has each handled.
-async fn poll(poller: Arc<Poller>, places: Arc<Semaphore>) {
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
+async fn poll(poller: Arc<Poller>, places: Arc<Semaphore>, mut ended: watch::Receiver<()>) {
+    while ended.has_changed().is_ok() {
+        let place = tokio::select! {
+            place = Arc::clone(&places).acquire_owned() => place,
+            () = over(&mut ended) => return,
         };
-        match poller.receive().await {
+        let Ok(place) = place else { return };
+        match poller.receive(&mut ended).await {
             None => return,
             Some(messages) if messages.is_empty() => {}
             Some(messages) => {
@@ -287,9 +277,15 @@ async fn poll(poller: Arc<Poller>, places: Arc<Semaphore>) {
     }
 }
 
+/// Returns when the mapping has ended or changed.
+async fn over(ended: &mut watch::Receiver<()>) {
+    while ended.changed().await.is_ok() {}
+}
+
 impl Poller {
-    /// Receives a batch, possibly an empty one. `None` when localcloud ends.
-    async fn receive(&self) -> Option<Vec<Value>> {
+    /// Receives a batch, possibly an empty one. `None` when localcloud ends. The end of the mapping completes the batch:
+    /// its messages are hidden from others already.
+    async fn receive(&self, ended: &mut watch::Receiver<()>) -> Option<Vec<Value>> {
         let mut messages: Vec<Value> = Vec::new();
         let mut until = None;
         loop {
@@ -304,10 +300,11 @@ impl Poller {
                 "AttributeNames": ["All"],
                 "MessageAttributeNames": ["All"],
             });
-            let received = lambda
-                .sqs
-                .call("ReceiveMessage", request.to_string().as_bytes(), "")
-                .await;
+            let request = request.to_string();
+            let received = tokio::select! {
+                received = lambda.sqs.call("ReceiveMessage", request.as_bytes(), "") => received,
+                () = over(ended) => return Some(messages),
+            };
             let Ok(received) = received else {
                 sleep(PAUSE).await;
                 return Some(messages);

@@ -1,11 +1,11 @@
 //! Conditional requests. Pure.
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use s3s::dto::{ETag, ETagCondition, Timestamp};
 use s3s::{S3Error, S3ErrorCode, S3Result};
 use time::OffsetDateTime;
 
-use super::failure::{failure, unsupported};
+use super::failure::{failure, invalid_argument, unsupported};
 use super::store::Object;
 use crate::clock::Millis;
 
@@ -60,6 +60,17 @@ impl ReadConditions {
             (None, None) => false,
         }
     }
+}
+
+/// Reads a condition that `s3s` leaves in the headers.
+///
+/// # Errors
+/// `InvalidArgument`.
+pub fn condition_of(headers: &HeaderMap, name: &HeaderName) -> S3Result<Option<ETagCondition>> {
+    let value = headers.get(name);
+    let condition = value.map(|value| ETagCondition::parse_http_header(value.as_bytes()));
+    let invalid = |_| invalid_argument("A condition is neither an entity tag nor *.");
+    condition.transpose().map_err(invalid)
 }
 
 /// Checks the conditions of a write, given the object that it overwrites.

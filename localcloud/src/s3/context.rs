@@ -19,6 +19,8 @@ pub struct RequestContext {
     pub region: Option<String>,
     /// The client's IP address; empty if unknown.
     pub address: String,
+    /// Whether a browser shows the reply as a page.
+    pub is_navigation: bool,
 }
 
 /// The address of the connection's peer, a request extension that the server sets.
@@ -38,8 +40,25 @@ impl RequestContext {
             access_key: scope.next().unwrap_or_default().to_owned(),
             region: scope.nth(1).map(str::to_owned),
             address: peer.map_or_else(String::new, |peer| peer.0.to_string()),
+            is_navigation: is_navigation(headers),
         }
     }
+}
+
+/// Returns whether a browser asks for a page or for a part of one, as far as it tells. Browsers tell by `Accept` alone at
+/// addresses that they do not trust.
+fn is_navigation(headers: &HeaderMap) -> bool {
+    let has = |name: &str, values: &[&str]| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.is_some_and(|value| values.contains(&value))
+    };
+    let accepted = headers.get(header::ACCEPT);
+    has("sec-fetch-mode", &["navigate"])
+        || has(
+            "sec-fetch-dest",
+            &["document", "iframe", "frame", "embed", "object"],
+        )
+        || accepted.is_some_and(|kinds| kinds.as_bytes().starts_with(b"text/html"))
 }
 
 /// Returns `KEY/DATE/REGION/SERVICE/aws4_request`.

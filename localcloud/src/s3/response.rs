@@ -26,6 +26,17 @@ pub fn complete(
     response
         .headers_mut()
         .insert(header::SERVER, HeaderValue::from_static("AmazonS3"));
+    if context.is_navigation {
+        // An object has the origin of the admin endpoint, so its scripts must not run.
+        for (name, value) in [
+            (header::CONTENT_SECURITY_POLICY, "sandbox"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ] {
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from_static(value));
+        }
+    }
     let status = response.status();
     if status == StatusCode::NOT_MODIFIED {
         *response.body_mut() = Body::empty();

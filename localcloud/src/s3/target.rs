@@ -18,13 +18,10 @@ impl Target {
     pub fn of<B>(request: &Request<B>) -> Option<Self> {
         let path = percent_decode(request.uri().path().trim_start_matches('/'))?;
         let (bucket, key) = path.split_once('/').unwrap_or((&path, ""));
-        let query: Vec<&str> = request
-            .uri()
-            .query()
-            .unwrap_or_default()
-            .split('&')
-            .map(|pair| pair.split('=').next().unwrap_or_default())
-            .collect();
+        let query = request.uri().query().unwrap_or_default();
+        // s3s decodes the names, and refuses a malformed query.
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
+        let query: Vec<&str> = pairs.iter().map(|(name, _)| name.as_str()).collect();
         let copies = request.headers().contains_key("x-amz-copy-source");
         let action = action(
             request.method(),
@@ -97,7 +94,7 @@ const SUB_RESOURCES: [&str; 21] = [
 ];
 
 /// Decodes a percent-encoded text; `None` if it is malformed.
-pub fn percent_decode(text: &str) -> Option<String> {
+fn percent_decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -110,4 +107,21 @@ pub fn percent_decode(text: &str) -> Option<String> {
         }
     }
     String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_a_query_are_decoded() {
+        for (query, expected) in [
+            ("tagging", "Other"),
+            ("%74agging", "Other"),
+            ("x=tagging", "GetObject"),
+        ] {
+            let request = Request::get(format!("/b/k?{query}")).body(()).unwrap();
+            assert_eq!(Target::of(&request).unwrap().action, expected, "{query}");
+        }
+    }
 }

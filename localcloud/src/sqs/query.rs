@@ -25,14 +25,23 @@ impl Sqs {
         base_url: &str,
         request_id: &str,
     ) -> Result<String, SqsError> {
-        let form = Form::parse(form)?;
-        let action = form
-            .text("Action")
-            .ok_or(SqsError::MissingParameter("Action"))?;
-        let body = form.request(action, path)?;
-        let response = self.call(action, &body, base_url).await?;
-        Ok(response::document(action, &response, request_id))
+        let (action, body) = json_of_form(form, path)?;
+        let response = self.call(&action, &body, base_url).await?;
+        Ok(response::document(&action, &response, request_id))
     }
+}
+
+/// Returns the action of a form, and the body that the call has in the JSON protocol.
+///
+/// # Errors
+/// `MissingParameter` without an action; `MalformedInput` for malformed forms.
+pub fn json_of_form(form: &[u8], path: &str) -> Result<(String, Vec<u8>), SqsError> {
+    let form = Form::parse(form)?;
+    let action = form
+        .text("Action")
+        .ok_or(SqsError::MissingParameter("Action"))?;
+    let body = form.request(action, path)?;
+    Ok((action.to_owned(), body))
 }
 
 /// Returns the error document of the query protocol. `fault` is `Sender` or `Receiver`.

@@ -2,26 +2,33 @@
 //! those of services with the public default credentials.
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
 use crate::cloud::Cloud;
 use crate::instances::launch;
+use crate::lambda::{create, invoke};
 use crate::metadata::{LOGS_ENDPOINT, endpoint_of};
 
 const PAGE: (&str, &str) = ("origin", "http://evil.example");
 
-/// Sends a request with headers. Returns status and body.
-async fn send(method: Method, url: &str, headers: &[(&str, &str)]) -> (StatusCode, String) {
+/// Sends a request with headers.
+async fn respond(method: Method, url: &str, headers: &[(&str, &str)]) -> Response<Incoming> {
     let mut request = Request::builder().method(method).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     let request = request.body(Full::<Bytes>::default()).unwrap();
     let client = Client::builder(TokioExecutor::new()).build_http();
-    let response = client.request(request).await.unwrap();
+    client.request(request).await.unwrap()
+}
+
+/// Sends a request with headers. Returns status and body.
+async fn send(method: Method, url: &str, headers: &[(&str, &str)]) -> (StatusCode, String) {
+    let response = respond(method, url, headers).await;
     let status = response.status();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())
@@ -105,4 +112,49 @@ async fn the_metadata_service_refuses_requests_of_other_sites() {
     assert_eq!(refused.0, StatusCode::FORBIDDEN);
     let accepted = send(Method::PUT, &url, &[lifetime]).await;
     assert_eq!(accepted.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_runtime_api_refuses_requests_of_other_sites() {
+    let cloud = Cloud::start().await;
+    let lambda = cloud.lambda();
+    let script = "def handle(event, request_id):\n    return os.environ['AWS_LAMBDA_RUNTIME_API']";
+    create(&lambda, "f", script).send().await.unwrap();
+    let address = invoke(&lambda, "f", "{}").await.unwrap();
+    let address = address.as_str().unwrap();
+    let next = format!("http://{address}/2018-06-01/runtime/invocation/next");
+    for header in [PAGE, ("host", "evil.example")] {
+        let refused = send(Method::GET, &next, &[header]).await;
+        assert_eq!(refused.0, StatusCode::FORBIDDEN);
+    }
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_in_s3_is_shown_without_its_scripts() {
+    let cloud = Cloud::for_everybody().await;
+    let s3 = cloud.s3();
+    s3.create_bucket().bucket("pages").send().await.unwrap();
+    let put = s3.put_object().bucket("pages").key("page.html");
+    put.content_type("text/html").send().await.unwrap();
+    let url = format!("{}/pages/page.html", cloud.endpoint);
+    let accept = "text/html,application/xhtml+xml,*/*;q=0.8";
+    for (header, expected) in [
+        (("sec-fetch-mode", "navigate"), Some("sandbox")),
+        (("sec-fetch-dest", "iframe"), Some("sandbox")),
+        (("accept", accept), Some("sandbox")),
+        (("accept", "*/*"), None),
+        (("sec-fetch-dest", "image"), None),
+    ] {
+        let response = respond(Method::GET, &url, &[header]).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let value = |name: &str| {
+            let value = response.headers().get(name);
+            value.map(|value| value.to_str().unwrap())
+        };
+        assert_eq!(value("content-security-policy"), expected, "{header:?}");
+        let sniffing = expected.map(|_| "nosniff");
+        assert_eq!(value("x-content-type-options"), sniffing, "{header:?}");
+    }
+    cloud.stop().await;
 }

@@ -1,6 +1,8 @@
 //! Roles of instances: credentials from the metadata service, and policies that are enforced. The policies are those of
 //! `deploy/aws/iam`.
 
+mod ambiguous;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -51,7 +53,7 @@ fn profile(name: &str) -> IamInstanceProfileSpecification {
 }
 
 /// Launches an instance with a role. Returns its identifier and its SDK's configuration.
-async fn instance_with(cloud: &Cloud, role: &str) -> (String, SdkConfig) {
+pub async fn instance_with(cloud: &Cloud, role: &str) -> (String, SdkConfig) {
     let ec2 = cloud.ec2();
     let request = run(&ec2, 1)
         .image_id("ami-logs")

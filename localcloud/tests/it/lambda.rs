@@ -1,8 +1,10 @@
 //! Lambda: functions that are Python scripts behind the Runtime API.
 
 mod asynchronous;
+mod code;
 mod functions;
 mod limits;
+mod roles;
 mod sources;
 mod urls;
 
@@ -69,7 +71,7 @@ fn code(zip: Vec<u8>) -> FunctionCode {
     FunctionCode::builder().zip_file(Blob::new(zip)).build()
 }
 
-fn create(
+pub fn create(
     lambda: &Client,
     name: &str,
     script: &str,
@@ -94,7 +96,7 @@ fn variables(pairs: &[(&str, &str)]) -> Environment {
 }
 
 /// Invokes a function. Returns its payload, or the payload of its error.
-async fn invoke(lambda: &Client, name: &str, payload: &str) -> Result<Value, Value> {
+pub async fn invoke(lambda: &Client, name: &str, payload: &str) -> Result<Value, Value> {
     let invoke = lambda.invoke().function_name(name);
     let reply = invoke.payload(Blob::new(payload)).send().await.unwrap();
     let payload = reply.payload().map(Blob::as_ref).unwrap_or_default();

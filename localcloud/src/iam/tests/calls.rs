@@ -88,6 +88,29 @@ fn calls_of_s3_need_the_actions_of_the_reference() {
 }
 
 #[test]
+fn the_source_of_a_copy_is_read_as_the_copy_reads_it() {
+    for (source, expected) in [
+        ("%2Fvictim/key", "arn:aws:s3:::victim/key"),
+        ("victim%2Fkey?versionId=null", "arn:aws:s3:::victim/key"),
+        ("victim/%zz", "arn:aws:s3:::victim/%zz"),
+        ("victim/%FF", "*"),
+        ("victim", "*"),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-amz-copy-source", source.parse().unwrap());
+        let call = S3Call {
+            operation: "CopyObject",
+            bucket: "b",
+            key: "k",
+            query: "",
+            headers: &headers,
+        };
+        let expected = format!("s3:GetObject {expected}");
+        assert_eq!(names(&super::s3::accesses(&call))[1], expected, "{source}");
+    }
+}
+
+#[test]
 fn calls_of_sqs_need_the_actions_of_the_reference() {
     let iam = Iam::without_roles(Clock::start(), Authentication::Any);
     let url = r#"{"QueueUrl": "http://127.0.0.1:4566/000000000000/jobs"}"#;
@@ -122,15 +145,30 @@ fn calls_of_sqs_need_the_actions_of_the_reference() {
         // A call without a queue is one on any.
         (
             "SendMessage",
-            "{",
+            "{}",
             "sqs:SendMessage arn:aws:sqs:us-east-1:000000000000:*".to_owned(),
         ),
     ] {
-        let call = SqsCall::of_json(body.as_bytes());
+        let call = SqsCall::of_json(body.as_bytes()).unwrap();
         let needed = iam.sqs_accesses(action, &call);
         assert_eq!(names(&needed).join(", "), expected, "{action}");
     }
     let form = SqsCall::of_form(b"Action=SendMessage&MessageBody=x", "/000000000000/jobs");
-    let needed = iam.sqs_accesses("SendMessage", &form);
+    let needed = iam.sqs_accesses("SendMessage", &form.unwrap());
     assert_eq!(names(&needed), [format!("sqs:SendMessage {queue}")]);
+}
+
+#[test]
+fn a_call_of_sqs_that_cannot_be_read_needs_no_guess() {
+    // SendMessage reads no QueueName, so the call itself would succeed.
+    for body in [
+        "{",
+        r#"{"QueueUrl": "jobs", "QueueName": 1}"#,
+        r#"{"QueueUrl": "jobs", "QueueUrl": "other"}"#,
+    ] {
+        assert!(SqsCall::of_json(body.as_bytes()).is_err(), "{body}");
+    }
+    let twice = b"Action=SendMessage&QueueUrl=first&QueueUrl=second";
+    let read = SqsCall::of_form(twice, "/").unwrap();
+    assert_eq!(read.queue_url.as_deref(), Some("first"));
 }

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::ops::Range as Bytes;
 use std::sync::Arc;
 
+use http::header;
 use s3s::dto::*;
 use s3s::{S3ErrorCode, S3Request, S3Result};
 
 use super::Api;
 use super::input::{check_acl, check_encryption, check_key, check_version, description};
 use crate::s3::checksums::{Algorithm, Checksum, Digests, set_checksum};
-use crate::s3::conditions::{ReadConditions, to_etag, to_timestamp};
+use crate::s3::conditions::{ReadConditions, check_write, condition_of, to_etag, to_timestamp};
 use crate::s3::failure::{failure_with, internal, invalid_argument, unsupported};
 use crate::s3::receive::{MAX_UPLOAD_BYTES, ReceivedBody};
 use crate::s3::staging::{CHUNK_BYTES, StagedFile, run_blocking};
@@ -36,6 +37,8 @@ impl Api {
             if_modified_since: input.copy_source_if_modified_since.take(),
             if_unmodified_since: input.copy_source_if_unmodified_since.take(),
         };
+        let if_match = condition_of(&request.headers, &header::IF_MATCH)?;
+        let if_none_match = condition_of(&request.headers, &header::IF_NONE_MATCH)?;
         let (source, file) = self.open_source(&input.copy_source, &conditions)?;
         let directive = input.metadata_directive.as_ref();
         let replaces = is_replace(directive.map(MetadataDirective::as_str))?;
@@ -81,7 +84,9 @@ impl Api {
             &request.extensions,
             |file| {
                 self.store
-                    .put(&input.bucket, object.clone(), file, |_| Ok(()))
+                    .put(&input.bucket, object.clone(), file, |present| {
+                        check_write(if_match.as_ref(), if_none_match.as_ref(), present)
+                    })
             },
         )
         .await?;

@@ -1,14 +1,18 @@
 //! Creating, changing and invoking functions.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use aws_sdk_lambda::operation::create_function::builders::CreateFunctionFluentBuilder;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::{FileSystemConfig, LogType, Runtime};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use localcloud::{Config, Role};
 use serde_json::json;
 
 use super::{ROLE, cloud, code, create, invoke, package, variables, zip_of};
-use crate::cloud::code as code_of;
+use crate::cloud::{Cloud, code as code_of, eventually};
 
 const ECHO: &str = "def handle(event, request_id):\n    print('seen', event, flush=True)\n    return {'event': event, 'pid': os.getpid(), 'env': dict(os.environ), 'cwd': os.getcwd()}";
 
@@ -88,6 +92,31 @@ async fn a_function_is_created_invoked_changed_and_deleted() {
         .unwrap();
     let gone = lambda.invoke().function_name(name).send().await;
     assert_eq!(code_of(gone.unwrap_err()), "ResourceNotFoundException");
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn a_busy_function_gets_new_credentials() {
+    let role = Role {
+        name: "f".to_owned(),
+        policies: Vec::new(),
+        tags: BTreeMap::new(),
+    };
+    let cloud = Cloud::with(Config {
+        roles: vec![role],
+        role_session: Duration::from_secs(2),
+        ..Config::default()
+    })
+    .await;
+    let lambda = cloud.lambda();
+    let script = "def handle(event, request_id):\n    return os.environ['AWS_ACCESS_KEY_ID']";
+    create(&lambda, "f", script).send().await.unwrap();
+    let first = invoke(&lambda, "f", "{}").await.unwrap();
+    assert!(first.as_str().unwrap().starts_with("ASIA"), "{first}");
+    eventually("the function has new credentials", || async {
+        (invoke(&lambda, "f", "{}").await.unwrap() != first).then_some(())
+    })
+    .await;
     cloud.stop().await;
 }
 

@@ -6,7 +6,7 @@ use aws_sdk_lambda::primitives::Blob;
 use serde_json::json;
 
 use super::{cloud, create, invoke, writes_to, written};
-use crate::cloud::{code, eventually};
+use crate::cloud::{Cloud, code, eventually, raw, request};
 
 fn is_alive(pid: u64) -> bool {
     state_of(pid).is_some_and(|state| state != 'Z')
@@ -15,6 +15,39 @@ fn is_alive(pid: u64) -> bool {
 fn state_of(pid: u64) -> Option<char> {
     let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
     stat.ok()?.rsplit_once(')')?.1.trim().chars().next()
+}
+
+#[tokio::test]
+async fn an_unsigned_request_gets_no_room_for_code() {
+    let cloud = cloud().await;
+    for (size, refusal) in [
+        (10, "missing Authentication Token"),
+        (9 << 20, "length limit exceeded"),
+    ] {
+        let sent = request("POST", "/2015-03-31/functions", "", &"x".repeat(size));
+        let (status, body) = raw(&cloud.endpoint, &sent).await;
+        assert!(body.contains(refusal), "{status}: {body}");
+    }
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn the_output_of_a_loud_function_is_cut() {
+    let cloud = Cloud::for_everybody().await;
+    let lambda = cloud.lambda();
+    let script = "def handle(event, request_id):\n    for _ in range(40000): print('x' * 100)\n    print('finished', flush=True)";
+    create(&lambda, "loud", script).send().await.unwrap();
+    invoke(&lambda, "loud", "{}").await.unwrap();
+    for word in ["omitted", "finished"] {
+        let body = json!({ "logGroupName": "/aws/lambda/loud", "filterPattern": word });
+        let headers = "X-Amz-Target: Logs_20140328.FilterLogEvents\r\n";
+        let call = request("POST", "/", headers, &body.to_string());
+        let (status, found) = raw(&cloud.endpoint, &call).await;
+        assert_eq!(status, 200, "{found}");
+        let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+        assert_eq!(found["events"].as_array().unwrap().len(), 1, "{word}");
+    }
+    cloud.stop().await;
 }
 
 #[tokio::test]

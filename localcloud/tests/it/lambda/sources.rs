@@ -91,6 +91,32 @@ async fn an_object_starts_a_function_that_lets_s3_invoke_it() {
 }
 
 #[tokio::test]
+async fn a_mapping_that_ends_hands_over_the_batch_that_it_gathers() {
+    let cloud = cloud().await;
+    let (lambda, sqs) = (cloud.lambda(), cloud.sqs());
+    let arn = queue(&cloud, "work").await;
+    let script = writes_to(&cloud, "seen")
+        + "def handle(event, request_id):\n    for record in event['Records']: out(record['body'])";
+    create(&lambda, "f", &script).send().await.unwrap();
+    let map = lambda.create_event_source_mapping().function_name("f");
+    let map = map.maximum_batching_window_in_seconds(300);
+    let mapping = map.event_source_arn(&arn).send().await.unwrap();
+    let send = sqs.send_message().queue_url("work").message_body("a");
+    send.send().await.unwrap();
+    eventually("the mapping holds the message", || async {
+        let hidden = aws_sdk_sqs::types::QueueAttributeName::ApproximateNumberOfMessagesNotVisible;
+        let get = sqs.get_queue_attributes().queue_url("work");
+        let got = get.attribute_names(hidden.clone()).send().await.unwrap();
+        (got.attributes()?.get(&hidden)? == "1").then_some(())
+    })
+    .await;
+    let delete = lambda.delete_event_source_mapping();
+    delete.uuid(mapping.uuid().unwrap()).send().await.unwrap();
+    assert_eq!(written(&cloud, "seen", 1).await, [json!("a")]);
+    cloud.stop().await;
+}
+
+#[tokio::test]
 async fn a_queue_starts_a_function_and_failed_messages_return() {
     let cloud = cloud().await;
     let (lambda, sqs) = (cloud.lambda(), cloud.sqs());

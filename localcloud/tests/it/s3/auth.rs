@@ -8,7 +8,7 @@ use aws_sdk_s3::types::ChecksumAlgorithm;
 use aws_sdk_s3::{Client, config};
 
 use super::{BUCKET, bytes_of, cloud_with_bucket, create_bucket, put, put_request};
-use crate::cloud::{Cloud, code, get};
+use crate::cloud::{Cloud, code, get, raw, request};
 
 fn with_key(cloud: &Cloud, access_key: &str, secret_key: &str) -> Client {
     let credentials = Credentials::new(access_key, secret_key, None, None, "tests");
@@ -31,6 +31,20 @@ async fn presigned(cloud: &Cloud, start: SystemTime) -> (u16, String) {
     let address = cloud.endpoint.trim_start_matches("http://");
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     crate::cloud::raw(&cloud.endpoint, &request).await
+}
+
+#[tokio::test]
+async fn an_unsigned_form_cannot_fill_the_memory() {
+    let (cloud, _) = cloud_with_bucket().await;
+    let field = "--x\r\nContent-Disposition: form-data; name=\"key\"\r\n\r\nk\r\n";
+    let file = "--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\n";
+    let headers = "Content-Type: multipart/form-data; boundary=x\r\n";
+    for (size, refusal) in [(10, "AccessDenied"), (65 << 20, "EntityTooLarge")] {
+        let form = format!("{field}{file}{}\r\n--x--\r\n", "a".repeat(size));
+        let sent = request("POST", &format!("/{BUCKET}"), headers, &form);
+        let (status, body) = raw(&cloud.endpoint, &sent).await;
+        assert!(body.contains(refusal), "{status}: {body}");
+    }
 }
 
 #[tokio::test]

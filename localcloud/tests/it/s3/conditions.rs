@@ -65,6 +65,24 @@ async fn writes_check_their_conditions() {
 }
 
 #[tokio::test]
+async fn copies_check_the_conditions_of_their_destination() {
+    let (_cloud, s3) = cloud_with_bucket().await;
+    put(&s3, "source", "new").await;
+    let first = put(&s3, "a", "1").await;
+    let copy = || {
+        let copy = s3.copy_object().bucket(BUCKET).key("a");
+        copy.copy_source(format!("{BUCKET}/source"))
+    };
+    for refused in [copy().if_none_match("*"), copy().if_match("\"other\"")] {
+        let refused = refused.send().await.unwrap_err();
+        assert_eq!(code(refused), "PreconditionFailed");
+    }
+    assert_eq!(get(&s3, "a").await, b"1");
+    copy().if_match(&first).send().await.unwrap();
+    assert_eq!(get(&s3, "a").await, b"new");
+}
+
+#[tokio::test]
 async fn one_of_many_conditional_overwrites_succeeds() {
     let (_cloud, s3) = cloud_with_bucket().await;
     let mut etag = put(&s3, "lease", "free").await;
