@@ -1,4 +1,4 @@
-# Functions of up, down, status and image. Sourced, not run.
+# Functions of up, down, status, image and functions. Sourced, not run.
 # shellcheck shell=bash
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -53,9 +53,9 @@ quota_page() {
     printf 'raise it at https://%s.console.aws.amazon.com/servicequotas/home/services/ec2/quotas, or stop instances.' "$region"
 }
 
-# Checks tools, credentials and region. Sets region, account and prefix.
+# connect [NAME]: checks tools, credentials and region. Sets region, account and prefix, which is NAME-ACCOUNT by default.
 connect() {
-    local version major minor tool
+    local version major minor tool identity
     for tool in aws curl openssl awk; do
         command -v "$tool" >/dev/null || fail "the program $tool is missing: install it (AWS's own: https://aws.amazon.com/cli/)"
     done
@@ -67,10 +67,13 @@ connect() {
     region=${AWS_REGION:-${AWS_DEFAULT_REGION:-$(aws configure get region || true)}}
     [[ -n "$region" ]] || fail "no region is chosen: set AWS_REGION, for example AWS_REGION=us-east-1, or run 'aws configure'"
     export AWS_REGION=$region AWS_DEFAULT_REGION=$region
-    account=$(call sts get-caller-identity --query Account) || exit
-    prefix=${prefix:-${MUSTER_PREFIX:-muster-$account}}
-    [[ "$prefix" =~ ^[a-z0-9][a-z0-9-]{1,46}$ ]] ||
-        fail "the prefix $prefix is not made of 2 to 47 lower-case letters, digits and hyphens, as names of buckets are"
+    identity=$(call sts get-caller-identity --query '[Account,Arn]') || exit
+    read -r account identity <<<"$identity"
+    [[ "$identity" == arn:aws:* ]] || fail "$region is not in the partition aws, the only one that Muster's policies name:" \
+        "choose another region. China, GovCloud and sovereign clouds do not work"
+    prefix=${prefix:-${MUSTER_PREFIX:-${1:-muster}-$account}}
+    [[ "$prefix" =~ ^[a-z][a-z0-9-]{1,46}$ ]] || fail "the prefix $prefix is not made of 2 to 47 lower-case letters, digits and" \
+        "hyphens with a letter first, as names of stacks and buckets are"
     tags=Key=muster-prefix,Value=$prefix
     keys=${XDG_CONFIG_HOME:-$HOME/.config}/muster
 }
@@ -118,6 +121,13 @@ defaults() {
         on && /^  [A-Z][A-Za-z]*:/ { name = $1; sub(":", "", name); names[++count] = name }
         on && /^    Default:/ { sub(/^    Default: /, ""); gsub("\047", ""); values[name] = $0 }
         END { for (i = 1; i <= count; i++) print names[i] "=" values[names[i]] }' "$here/template.yaml"
+}
+
+# pattern NAME: prints the pattern of a parameter's value. Nothing if there is none.
+pattern() {
+    awk -v name="$1:" '
+        /^  [A-Z]/ { on = $1 == name }
+        on && /^    AllowedPattern:/ { sub(/^[^\047]*\047/, ""); sub(/\047$/, ""); print; exit }' "$here/template.yaml"
 }
 
 # Sets state, the state of the stack or "none"; parameters, those of the stack or else the defaults; and stored, those of the stack.
@@ -209,21 +219,28 @@ public_address() {
     [[ "$address" =~ ^[0-9]+(\.[0-9]+){3}$ ]] && printf '%s\n' "$address"
 }
 
+# zones TYPE: prints the availability zones where EC2 offers instances of the type, with commas between.
+zones() {
+    local found
+    found=$(call ec2 describe-instance-type-offerings --location-type availability-zone \
+        --filters "Name=instance-type,Values=$1" --query "join(',', InstanceTypeOfferings[].Location)") || exit
+    [[ -n "$found" ]] || fail "$region has no instances of the type $1: choose another one, such as t3.small"
+    printf '%s\n' "$found"
+}
+
 # find_network TYPE: sets the parameters VpcId and SubnetIds, where they are empty, to the default VPC and those of its subnets
 # where EC2 offers instances of the type.
 find_network() {
-    local zones
+    local found
     if [[ -z "${parameters[SubnetIds]}" ]]; then
         if [[ -z "${parameters[VpcId]}" ]]; then
             parameters[VpcId]=$(call ec2 describe-vpcs --filters Name=is-default,Values=true --query 'Vpcs[0].VpcId') || exit
             [[ "${parameters[VpcId]}" == vpc-* ]] || fail "$region has no default VPC: run 'aws ec2 create-default-vpc'," \
                 "or name subnets: deploy/aws/up SubnetIds=subnet-..."
         fi
-        zones=$(call ec2 describe-instance-type-offerings --location-type availability-zone \
-            --filters "Name=instance-type,Values=$1" --query "join(',', InstanceTypeOfferings[].Location)") || exit
-        [[ -n "$zones" ]] || fail "$region has no instances of the type $1: choose another one, such as t3.small"
+        found=$(zones "$1") || exit
         parameters[SubnetIds]=$(call ec2 describe-subnets --filters "Name=vpc-id,Values=${parameters[VpcId]}" \
-            "Name=availability-zone,Values=$zones" --query "join(',', sort_by(Subnets,&AvailabilityZone)[].SubnetId)") || exit
+            "Name=availability-zone,Values=$found" --query "join(',', sort_by(Subnets,&AvailabilityZone)[].SubnetId)") || exit
         [[ -n "${parameters[SubnetIds]}" ]] ||
             fail "${parameters[VpcId]} has no subnet where EC2 offers $1: name subnets by SubnetIds=subnet-..."
     elif [[ -z "${parameters[VpcId]}" ]]; then

@@ -6,6 +6,7 @@ Running it again changes what is there. scripts/deploy-lambda is the command.
 import json
 import os
 import platform
+import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,22 +43,23 @@ FUNCTIONS = {
 }
 
 
-def deploy(session, prefix, package, mode="frame", functions=FUNCTIONS, environment=None):
+def deploy(session, prefix, package, mode="frame", functions=FUNCTIONS, environment=None, public_url=False):
     """Deploys one of the shapes. Returns what was made: {"functions": {handler: ARN}, "buckets": …, "queues": {name: URL}, "url": …}.
 
     `session` has what boto3.client takes besides the service. `functions` are names, memory and timeouts by handler, `environment`
-    further settings of all functions.
+    further settings of all functions. The stream's URL takes signed requests only, unless `public_url` is set.
     """
-    return Deployment(session, prefix, Path(package), functions, environment or {}).deploy(mode)
+    return Deployment(session, prefix, Path(package), functions, environment or {}, public_url).deploy(mode)
 
 
 class Deployment:
-    def __init__(self, session, prefix, package, functions, environment):
+    def __init__(self, session, prefix, package, functions, environment, public_url):
         self.session, self.prefix, self.package = session, prefix, package
-        self.functions, self.environment = functions, environment
+        self.functions, self.environment, self.public_url = functions, environment, public_url
         config = Config(retries={"mode": "standard", "max_attempts": 6}, read_timeout=120, s3={"addressing_style": "auto"})
         client = lambda service: boto3.client(service, config=config, **session)
         self.s3, self.sqs, self.iam, self.lambda_ = client("s3"), client("sqs"), client("iam"), client("lambda")
+        self.logs = client("logs")
         self.account = client("sts").get_caller_identity()["Account"]
         self.region = self.s3.meta.region_name
         self.made = {"functions": {}, "buckets": [], "queues": {}}
@@ -85,7 +87,7 @@ class Deployment:
 
     def deploy_stream(self, _, dead_letters):
         timeout = self.functions[RECOGNITION].timeout_s
-        redrive = {"deadLetterTargetArn": dead_letters, "maxReceiveCount": "3"}
+        redrive = {"deadLetterTargetArn": dead_letters, "maxReceiveCount": "5"}
         # AWS advises six times the function's timeout.
         requests = self.queue("req-queue", {"VisibilityTimeout": str(6 * timeout), "RedrivePolicy": json.dumps(redrive)})
         responses = self.queue("resp-queue", {})
@@ -145,7 +147,10 @@ class Deployment:
             "Environment": {"Variables": variables}, "LoggingConfig": {"LogFormat": "JSON"},
             **({"DeadLetterConfig": {"TargetArn": dead_letters}} if dead_letters else {}),
         }
-        architecture = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+        named = re.search(r"-(x86_64|arm64)\.zip$", self.package.name)
+        architecture = named[1] if named else {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+        # The role may not make the log group: it would come again after it was removed.
+        ignore("ResourceAlreadyExistsException", lambda: self.logs.create_log_group(logGroupName=f"/aws/lambda/{settings.name}"))
         if present:
             self.lambda_.update_function_code(FunctionName=settings.name, Architectures=[architecture], **self.code("update"))
             self.lambda_.get_waiter("function_updated_v2").wait(FunctionName=settings.name, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
@@ -191,7 +196,8 @@ class Deployment:
 
     def map(self, queue, handler):
         name = self.functions[handler].name
-        settings = {"BatchSize": 10, "FunctionResponseTypes": ["ReportBatchItemFailures"]}
+        # A new account runs ten functions at once. Those that the queue starts leave room for others.
+        settings = {"BatchSize": 10, "FunctionResponseTypes": ["ReportBatchItemFailures"], "ScalingConfig": {"MaximumConcurrency": 5}}
         mappings = self.lambda_.list_event_source_mappings(EventSourceArn=queue, FunctionName=name)["EventSourceMappings"]
         if mappings:
             self.lambda_.update_event_source_mapping(UUID=mappings[0]["UUID"], FunctionName=name, **settings)
@@ -199,17 +205,18 @@ class Deployment:
             self.lambda_.create_event_source_mapping(EventSourceArn=queue, FunctionName=name, **settings)
 
     def url(self, handler):
-        """Makes the function's URL, which anybody may call: clients of this shape sign nothing."""
+        """Makes the function's URL. Existing clients of this shape sign nothing and need a public one."""
         name = self.functions[handler].name
-        everybody = {"Principal": "*", "FunctionUrlAuthType": "NONE"}
-        self.permit(handler, "url", Action="lambda:InvokeFunctionUrl", **everybody)
-        # AWS asks for both since October 2025. An older boto3 does not know the parameter.
-        if "InvokedViaFunctionUrl" in self.lambda_.meta.service_model.operation_model("AddPermission").input_shape.members:
-            self.permit(handler, "url-invoke", Action="lambda:InvokeFunction", Principal="*", InvokedViaFunctionUrl=True)
+        if self.public_url:
+            self.permit(handler, "url", Action="lambda:InvokeFunctionUrl", Principal="*", FunctionUrlAuthType="NONE")
+            # AWS asks for both since October 2025. An older boto3 does not know the parameter.
+            if "InvokedViaFunctionUrl" in self.lambda_.meta.service_model.operation_model("AddPermission").input_shape.members:
+                self.permit(handler, "url-invoke", Action="lambda:InvokeFunction", Principal="*", InvokedViaFunctionUrl=True)
+        settings = {"FunctionName": name, "AuthType": "NONE" if self.public_url else "AWS_IAM"}
         try:
-            return self.lambda_.create_function_url_config(FunctionName=name, AuthType="NONE")["FunctionUrl"]
+            return self.lambda_.create_function_url_config(**settings)["FunctionUrl"]
         except self.lambda_.exceptions.ResourceConflictException:
-            return self.lambda_.get_function_url_config(FunctionName=name)["FunctionUrl"]
+            return self.lambda_.update_function_url_config(**settings)["FunctionUrl"]
 
 
 def ignore(code, call):

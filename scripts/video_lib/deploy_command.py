@@ -15,7 +15,8 @@ def main():
     functions = deploy.changed(deploy.FUNCTIONS, arguments.name, arguments.memory, arguments.timeout)
     session = deploy.session_from_environment(arguments.endpoint_url, arguments.region)
     try:
-        made = deploy.deploy(session, arguments.prefix, arguments.package, arguments.mode, functions, dict(arguments.set))
+        made = deploy.deploy(session, arguments.prefix, arguments.package, arguments.mode, functions, dict(arguments.set),
+                             arguments.public_url)
     except (BotoCoreError, ClientError, WaiterError, OSError) as error:
         sys.exit(f"muster: the functions could not be deployed: {error}")
     print(json.dumps(made, indent=2))
@@ -27,6 +28,8 @@ def parse_arguments():
     parser.add_argument("--package", metavar="FILE", required=True, help="what scripts/package-lambda made")
     parser.add_argument("--mode", choices=[*deploy.CLIP_MODES, deploy.STREAM], default="frame",
                         help="one frame a clip, ten, a timeline, or a stream of frames by function URL (default: frame)")
+    parser.add_argument("--public-url", action="store_true",
+                        help="the stream's URL takes unsigned requests from anybody (default: signed requests only)")
     parser.add_argument("--endpoint-url", metavar="URL", default=os.environ.get("AWS_ENDPOINT_URL"), help="a local cloud")
     parser.add_argument("--region")
     handlers = ", ".join(deploy.FUNCTIONS)

@@ -89,10 +89,24 @@ class Cloud:
             case "$*" in
                 --version | configure*) exec {self.cli} "$@" ;;
                 *get-console-output*) cat {self.console}; exit ;;
+                *get-ebs-default-kms-key-id*) echo alias/aws/ebs; exit ;;
             esac
             exec {self.cli} --endpoint-url {self.endpoint} "$@" """)
         # The gateway listens at a free port of this machine.
         self.shim("curl", f'exec {shutil.which("curl")} --connect-to ":8000:127.0.0.1:$(cat {self.gateway} 2>/dev/null || echo 1)" "$@"')
+        self.shim("openssl", f"""
+            [ "$1" != s_client ] || set -- "$@" -connect "127.0.0.1:$(cat {self.gateway} 2>/dev/null || echo 1)"
+            exec {shutil.which("openssl")} "$@" """)
+
+    def answer(self, pattern, text, status=0, once=False):
+        """Makes `aws` reply to calls of this pattern with a text, or only to the first one."""
+        kept = (self.shims / "aws").read_text().split("\n", 1)[1]
+        reply = f'printf \'%s\\n\' "{text}" {">&2" if status else ""}; exit {status}'
+        if once:
+            marker = self.shims / f"answered-{len(kept)}"
+            marker.unlink(missing_ok=True)
+            reply = f"[ -e {marker} ] || {{ : >{marker}; {reply}; }}"
+        self.shim("aws", f'case "$*" in {pattern}) {reply} ;; esac\n{kept}')
 
     def shim(self, name, text):
         path = self.shims / name

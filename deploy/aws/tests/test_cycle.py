@@ -41,6 +41,7 @@ def bake(cloud, archive):
     assert fetched.content == archive.read_bytes()
     assert f"echo '{hashlib.sha256(fetched.content).hexdigest()}  archive.tar.zst' | sha256sum --check" in script
     assert "./install --role both --log-files" in script and "systemctl poweroff" in script
+    assert "truncate -s 0 /etc/machine-id" in script and "--machine-id" not in script, "a first boot would follow"
     assert "IamInstanceProfile" not in instance and instance["ImageId"] == "ami-00000000000000002"
     cloud.client("ec2").stop_instances(InstanceIds=[instance["InstanceId"]])
 
@@ -63,7 +64,8 @@ def boot_web(cloud, machines, programs, folder):
     web.start("scaler", programs / "scaler", MUSTER_BOOT_TIME="1s", **aws)
     web.start("gateway", programs / "gateway", "--listen", web.settings()["MUSTER_HTTP_LISTEN"], **aws)
     cloud.gateway.write_text(str(machines.ports[8000]))
-    cloud.console.write_text(f"[    3.2] cloud-init[612]: {console}\n")
+    # A console is longer than a pipe.
+    cloud.console.write_text(f"[    3.2] cloud-init[612]: {console}\n" + "[    9.9] more\n" * 20_000)
     return web
 
 
@@ -164,7 +166,7 @@ def test_cycle(cloud, machines, programs, archive, tmp_path):
         web = boot_web(cloud, machines, programs, tmp_path)
 
     arguments = ("--yes", "AllowedCidr=203.0.113.7/32", "AlarmEmail=me@example.com", "AlarmDollars=20", "MaxWorkers=3",
-                 "Settings=MUSTER_LOG=info MUSTER_POLICY=step", "WorkerSettings=MUSTER_JOBS=1")
+                 "Settings=MUSTER_LOG=info,scaler=debug MUSTER_POLICY=step", "WorkerSettings=MUSTER_JOBS=1")
     queues = {}
     try:
         with meanwhile(play):
@@ -183,6 +185,7 @@ def test_cycle(cloud, machines, programs, archive, tmp_path):
     settings = web.settings()
     assert settings["MUSTER_WORKER_IMAGE"] == images[0]["ImageId"] and settings["MUSTER_MAX_WORKERS"] == "3"
     assert settings["MUSTER_PRICES"] == "c7i.large=0.08925,m7i.large=0.1008,c6i.large=0.085" and settings["MUSTER_POLICY"] == "step"
+    assert settings["MUSTER_LOG"] == "info,scaler=debug"
 
     # Front found the queues as it would have made them.
     until(lambda: "buckets and queues are ready" in web.log(), what="front")

@@ -9,14 +9,6 @@ HERE = "AllowedCidr=203.0.113.7/32"
 PREFIX = f"muster-{ACCOUNT}"
 
 
-def answer(cloud, pattern, text, status=0):
-    """Makes `aws` reply to calls of this pattern with a text."""
-    shim = cloud.shims / "aws"
-    kept = shim.read_text().split("\n", 1)[1]
-    where = ">&2" if status else ""
-    cloud.shim("aws", f'case "$*" in {pattern}) printf \'%s\\n\' "{text}" {where}; exit {status} ;; esac\n{kept}')
-
-
 def test_credentials(cloud):
     said = cloud.run("up", "--yes", status=1, AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="", AWS_CONFIG_FILE="/dev/null",
                      AWS_SHARED_CREDENTIALS_FILE="/dev/null")
@@ -32,20 +24,20 @@ def test_region(cloud):
     ("An error occurred (AccessDenied) when calling it: not authorized", "use one with more permissions"),
 ])
 def test_first_call(cloud, text, message):
-    answer(cloud, "*get-caller-identity*", text, 255)
+    cloud.answer("*get-caller-identity*", text, 255)
     said = cloud.run("status", status=1)
     assert message in said and text in said
 
 
 def test_old_cli(cloud):
-    answer(cloud, "--version", "aws-cli/1.16.300 Python/2.7")
+    cloud.answer("--version", "aws-cli/1.16.300 Python/2.7")
     assert "this is version 1.16 of the AWS CLI, and 2.4" in cloud.run("up", "--yes", status=1)
 
 
 def test_network(cloud):
     ec2 = cloud.client("ec2")
     assert "us-east-1 has no instances of the type z9.huge" in cloud.run("up", "--yes", HERE, "WebInstanceType=z9.huge", status=1)
-    answer(cloud, "*describe-vpcs*", "None")
+    cloud.answer("*describe-vpcs*", "None")
     assert "create-default-vpc" in cloud.run("up", "--yes", HERE, status=1)
     assert ec2.describe_vpcs()["Vpcs"]
 
@@ -54,17 +46,53 @@ def test_arguments(cloud):
     assert "there is no parameter MaxWorker; these are there: Prefix VpcId" in cloud.run("up", "--yes", HERE, "MaxWorker=3", status=1)
     assert "ImageId is set by an option" in cloud.run("up", "--yes", HERE, "ImageId=ami-1", status=1)
     assert "is not made of 2 to 47" in cloud.run("up", "--yes", HERE, "--prefix", "Muster", status=1)
+    assert "with a letter first" in cloud.run("up", "--yes", HERE, "--prefix", "1muster", status=1)
     assert "--prefix needs a value" in cloud.run("up", "--prefix", status=1)
     assert "usage: deploy/aws/up" in cloud.run("up", "--no-such", status=2)
     assert "cannot be read" in cloud.run("image", "--yes", "--archive", "/no/file", status=1)
     assert "as scripts/package names it" in cloud.run("image", "--yes", "--archive", "/etc/passwd", status=1)
 
 
+def test_patterns(cloud):
+    assert "Settings=MUSTER_LOG=info,scaler=debug" in cloud.run("up", "--dry-run", HERE, "Settings=MUSTER_LOG=info,scaler=debug A=b")
+    assert "Settings=A=b;reboot does not match" in cloud.run("up", "--yes", HERE, "Settings=A=b;reboot", status=1)
+    assert "AllowedCidr=here does not match" in cloud.run("up", "--yes", "AllowedCidr=here", status=1)
+
+
+def test_other_partitions(cloud):
+    cloud.answer("*get-caller-identity*", f"{ACCOUNT}\tarn:aws-cn:iam::{ACCOUNT}:root")
+    assert "cn-north-1 is not in the partition aws" in cloud.run("up", "--yes", HERE, status=1, AWS_REGION="cn-north-1")
+
+
+def test_key_of_the_account_for_disks(cloud):
+    assert "WARNING" not in cloud.run("up", "--dry-run", HERE)
+    cloud.answer("*get-ebs-default-kms-key-id*", "arn:aws:kms:us-east-1:1:key/2")
+    said = cloud.run("up", "--dry-run", HERE)
+    assert f"until the role {PREFIX}-web may use it" in said and '"Resource": "arn:aws:kms:us-east-1:1:key/2"}' in said
+
+
+def test_endpoint_of_another_prefix(cloud):
+    """A VPC takes one endpoint of SQS with a private DNS name."""
+    ec2 = cloud.client("ec2")
+    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    arguments = ("up", "--dry-run", HERE, "WorkerPublicAddress=false")
+    said = cloud.run(*arguments)
+    assert "MakeSqsEndpoint=true" in said and "RouteTableIds=rtb-" in said
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    made = ec2.create_vpc_endpoint(
+        VpcId=vpc, ServiceName="com.amazonaws.us-east-1.sqs", VpcEndpointType="Interface", SubnetIds=[subnet], PrivateDnsEnabled=True)
+    identifier = made["VpcEndpoint"]["VpcEndpointId"]
+    said = cloud.run(*arguments)
+    assert "MakeSqsEndpoint=false" in said and f"an endpoint of SQS, {identifier}, which is used" in said
+    ec2.create_tags(Resources=[identifier], Tags=[{"Key": "muster-prefix", "Value": PREFIX}])
+    assert "MakeSqsEndpoint=true" in cloud.run(*arguments)
+
+
 def test_quota(cloud):
-    answer(cloud, "*get-service-quota*", "5.0")
+    cloud.answer("*get-service-quota*", "5.0")
     said = cloud.run("up", "--dry-run", HERE)
     assert "(L-1216C47A) allows 1 of 15 workers: raise it at https://us-east-1.console" in said
-    answer(cloud, "*get-service-quota*", "2.0")
+    cloud.answer("*get-service-quota*", "2.0")
     said = cloud.run("up", "--dry-run", HERE, status=1)
     assert "leaves 0 for workers, and one takes 2: raise it at" in said
 
@@ -82,8 +110,8 @@ def test_bucket_exists(cloud):
 @pytest.mark.parametrize("state, message", [("ROLLBACK_COMPLETE", "run deploy/aws/down, then this again"),
                                             ("UPDATE_IN_PROGRESS", "AWS is changing the stack")])
 def test_stack_state(cloud, state, message):
-    answer(cloud, "*describe-stacks*StackStatus*", state)
-    answer(cloud, "*describe-stacks*Parameters*", "")
+    cloud.answer("*describe-stacks*StackStatus*", state)
+    cloud.answer("*describe-stacks*Parameters*", "")
     assert message in cloud.run("up", "--yes", HERE, status=1)
 
 
@@ -129,3 +157,15 @@ def test_nothing_answers(cloud):
     said = cloud.run("up", "--yes", HERE, "--image", "ami-00000000000000001", status=1, MUSTER_READY_SECONDS="1",
                      MUSTER_ADDRESS_SERVICE="http://127.0.0.1:1")
     assert "nothing answers at https://" in said and "203.0.113.7/32 may reach it" in said and "get-console-output" in said
+
+
+def test_failed_update_keeps_the_key(cloud):
+    arguments = ("up", "--yes", HERE, "--image", "ami-00000000000000001")
+    cloud.run(*arguments, status=1, MUSTER_READY_SECONDS="0")
+    key = cloud.home / ".config" / "muster" / f"{PREFIX}.key"
+    first = key.read_text()
+    cloud.answer("*update-stack*", "An error occurred (ValidationError) when calling it", 255, once=True)
+    assert "ValidationError" in cloud.run(*arguments, "--new-key", status=1)
+    assert key.read_text() == first
+    assert "nothing answers" in cloud.run(*arguments, "--new-key", status=1, MUSTER_READY_SECONDS="0")
+    assert key.read_text() != first and key.stat().st_mode & 0o777 == 0o600

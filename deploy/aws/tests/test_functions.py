@@ -54,6 +54,7 @@ def test_each_function_has_a_role_of_its_own(resources):
         policies = {policy["PolicyName"]: policy["PolicyDocument"] for policy in role["Policies"]}
         assert policies == {handler: json.loads((DEPLOY / "iam" / f"{handler}.json").read_text())}
         assert all(statement["Resource"] != "*" for statement in policies[handler]["Statement"])
+        assert "logs:CreateLogGroup" not in str(policies), "a log group would come again after --down"
 
 
 def test_everything_that_can_have_tags_has_the_prefix(resources):
@@ -75,8 +76,9 @@ def test_failed_events_are_kept(resources):
     for name in ("Splitting", "Recognition"):
         assert resources[name]["Properties"]["DeadLetterConfig"] == {"TargetArn": dead_letters}
     queue = resources["RequestQueue"]["Properties"]
-    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == dead_letters
+    assert queue["RedrivePolicy"] == {"deadLetterTargetArn": dead_letters, "maxReceiveCount": 5}
     mapping = resources["RecognitionByQueue"]["Properties"]
+    assert mapping["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "RequestConcurrency"}}
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
@@ -94,6 +96,11 @@ def test_alarms_are_explained(resources):
     for alarm in alarms:
         assert alarm["Condition"] == "HasEmail"
         assert f"| `{alarm['Properties']['AlarmName']['Sub'].replace('${Prefix}', 'PREFIX')}` |" in docs, "what it means"
+
+
+def test_own_default_prefix(cloud, package):
+    """That of deploy/aws/up has a request queue of the same name."""
+    assert f"a bucket muster-functions-{ACCOUNT}-functions for" in cloud.run("functions", "--dry-run", "--package", str(package))
 
 
 def test_up_and_down(cloud, package):
@@ -135,11 +142,36 @@ def test_with_boto3(cloud, package):
     deploy(cloud, package, "--mode", "frame", "--name", "face-recognition=names")
     stream = deploy(cloud, package, "--mode", "stream", "--name", "face-recognition=names")
     assert stream["url"].startswith("https://")
+    assert client.get_function_url_config(FunctionName="face-detection")["AuthType"] == "AWS_IAM"
+    groups = cloud.client("logs").describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]
+    assert {"/aws/lambda/video-splitting", "/aws/lambda/names", "/aws/lambda/face-detection"} <= {it["logGroupName"] for it in groups}
     variables = client.get_function_configuration(FunctionName="names")["Environment"]["Variables"]
     assert variables["MUSTER_CLIP_MODE"] == "frame" and variables["MUSTER_RESPONSE_QUEUE"] == stream["queues"]["with-boto3-resp-queue"]
     [mapping] = client.list_event_source_mappings(FunctionName="names")["EventSourceMappings"]
-    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"] and mapping["ScalingConfig"] == {"MaximumConcurrency": 5}
     for name in ("video-splitting", "names", "face-detection"):
         client.delete_function(FunctionName=name)
     with pytest.raises(ClientError):
         client.get_function(FunctionName="names")
+
+
+PUBLIC = """
+import json, sys
+from video_lib import deploy
+endpoint, package = sys.argv[1:]
+session = dict(deploy.session_from_environment(endpoint))
+print(json.dumps(deploy.deploy(session, "public", package, "stream", public_url=True)))
+"""
+
+
+def test_public_url_and_architecture_of_the_package(cloud, package, tmp_path):
+    arm = tmp_path / "muster-lambda-arm64.zip"
+    arm.write_bytes(package.read_bytes())
+    done = subprocess.run([sys.executable, "-B", "-c", PUBLIC, cloud.endpoint, arm], text=True, capture_output=True,
+                          env={**cloud.environment, "PYTHONPATH": str(REPOSITORY / "scripts")})
+    assert done.returncode == 0, done.stderr
+    client = cloud.client("lambda")
+    assert client.get_function_url_config(FunctionName="face-detection")["AuthType"] == "NONE"
+    assert client.get_function_configuration(FunctionName="face-detection")["Architectures"] == ["arm64"]
+    for name in ("face-recognition", "face-detection"):
+        client.delete_function(FunctionName=name)

@@ -1,6 +1,7 @@
 """The template, the scripts and the user data by themselves."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -86,9 +87,10 @@ def test_ingress(resources):
             rule = resource["Properties"]
             assert (name, resource["Condition"], rule["FromPort"], rule["ToPort"], rule["CidrIp"]) == \
                 ("WebSsh", "HasKey", 22, 22, {"Ref": "AllowedCidr"})
-    allowed, workers, web = "{'Ref': 'AllowedCidr'}", "{'GetAtt': 'WorkerGroup.GroupId'}", "{'GetAtt': 'WebGroup.GroupId'}"
+    allowed, workers = "{'Ref': 'AllowedCidr'}", "{'GetAtt': 'WorkerGroup.GroupId'}"
+    # The endpoint has private addresses.
     assert found == {"WebGroup": [(8000, 8000, allowed), (8052, 8052, workers)], "WorkerGroup": [],
-                     "EndpointGroup": [(443, 443, workers), (443, 443, web)]}
+                     "EndpointGroup": [(443, 443, "0.0.0.0/0")]}
 
 
 def test_alarms(resources):
@@ -102,7 +104,7 @@ def test_alarms(resources):
 
 
 def test_scripts():
-    scripts = [DEPLOY / name for name in ("up", "down", "status", "image")]
+    scripts = [DEPLOY / name for name in ("up", "down", "status", "image", "functions")]
     for script in [*scripts, DEPLOY / "lib.sh"]:
         subprocess.run(["bash", "-n", script], check=True)
     if not shutil.which("shellcheck"):
@@ -111,6 +113,19 @@ def test_scripts():
     done = subprocess.run(["shellcheck", "--external-sources", "--severity=warning", "--exclude=SC1007", *scripts],
                           text=True, capture_output=True, cwd=DEPLOY)
     assert done.returncode == 0, done.stdout
+
+
+def test_each_service_has_a_log_stream(tmp_path):
+    script = re.search(r"<<'LOGS'\n(.*?)\nLOGS\n", (DEPLOY / "image").read_text(), re.DOTALL)[1]
+    (tmp_path / "systemctl").write_text("#!/bin/sh\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    script = script.replace("/opt/aws/amazon-cloudwatch-agent/etc", str(tmp_path))
+    subprocess.run(["sh", "-c", script, "muster-logs", "/muster/acme/web"], check=True,
+                   env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    settings = json.loads((tmp_path / "amazon-cloudwatch-agent.json").read_text())
+    assert settings["logs"]["logs_collected"]["files"]["collect_list"] == [
+        {"file_path": f"/var/log/muster/muster-{name}.log", "log_group_name": "/muster/acme/web",
+         "log_stream_name": f"{{instance_id}}/{name}"} for name in ("front", "gateway", "scaler", "worker")]
 
 
 def test_prices_are_numbers():
