@@ -36,6 +36,8 @@ class RuntimeApi(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body are two writes: the second one would wait for the other side's delayed acknowledgment.
+    disable_nagle_algorithm = True
 
     def do_GET(self):
         self.server.asked.put(time.perf_counter())
@@ -63,41 +65,86 @@ class Handler(BaseHTTPRequestHandler):
 
 def main():
     parser = argparse.ArgumentParser(prog="python3 -m lambda_lib.measure", description=__doc__)
-    parser.add_argument("--package", required=True, type=Path, help="what scripts/package-lambda made")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--package", type=Path, help="what scripts/package-lambda made")
+    what.add_argument("--image", help="the container image of the functions; its start includes that of the container")
     parser.add_argument("--programs", type=Path, default=Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "release")
     parser.add_argument("--starts", type=int, default=10)
     parser.add_argument("--frames", type=int, default=10, help="after the first one of each start")
     arguments = parser.parse_args()
     photos = sorted((LOCAL / "photos" / "val").glob("*/*.jpg"))
     with tempfile.TemporaryDirectory() as work, LocalCloud(arguments.programs / "localcloud", Path(work) / "cloud") as cloud:
-        with zipfile.ZipFile(arguments.package) as archive:
-            archive.extractall(Path(work) / "task")
-        (Path(work) / "task" / "bootstrap").chmod(0o755)
+        function = Container(arguments.image) if arguments.image else Program(arguments.package, Path(work) / "task")
         s3 = cloud.client("s3")
         for bucket in BUCKETS:
             s3.create_bucket(Bucket=bucket)
-        starts = [measure(Path(work) / "task", cloud, s3, photos, number, arguments.frames) for number in range(arguments.starts)]
+        starts = [measure(function, cloud, s3, photos, number, arguments.frames) for number in range(arguments.starts)]
     report(starts)
 
 
-def measure(task, cloud, s3, photos, number, frames):
+class Program:
+    """The function as the runtime provided.al2023 starts it."""
+
+    def __init__(self, package, folder):
+        self.folder = folder
+        with zipfile.ZipFile(package) as archive:
+            archive.extractall(folder)
+        (folder / "bootstrap").chmod(0o755)
+
+    def start(self, settings):
+        return subprocess.Popen([self.folder / "bootstrap"], env={"PATH": os.environ["PATH"], **settings}, cwd=self.folder,
+                                stderr=subprocess.DEVNULL)
+
+    @staticmethod
+    def process_id(process):
+        return process.pid
+
+    @staticmethod
+    def stop(process):
+        process.terminate()
+        process.wait(10)
+
+
+class Container:
+    """The function as its image starts it, confined as on Lambda: only /tmp can be written."""
+
+    def __init__(self, image):
+        self.image, self.name = image, f"muster-measure-{os.getpid()}"
+
+    def start(self, settings):
+        settings = dict(settings)
+        handler = settings.pop("_HANDLER")
+        variables = [part for setting in settings.items() for part in ("--env", "=".join(setting))]
+        return subprocess.Popen(["docker", "run", "--rm", "--name", self.name, "--network", "host", "--read-only", "--tmpfs", "/tmp",
+                                 *variables, self.image, handler], stderr=subprocess.DEVNULL)
+
+    def process_id(self, _):
+        return subprocess.run(["docker", "inspect", "--format", "{{.State.Pid}}", self.name], check=True, capture_output=True,
+                              text=True).stdout.strip()
+
+    def stop(self, process):
+        # SIGTERM does not end the first process of a container by itself.
+        subprocess.run(["docker", "kill", self.name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process.wait(10)
+
+
+def measure(function, cloud, s3, photos, number, frames):
     """Starts the function once. Returns milliseconds and the peak of its memory in MB."""
     api = RuntimeApi()
     threading.Thread(target=api.serve_forever, daemon=True).start()
     environment = {
-        "PATH": os.environ["PATH"], "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}", "_HANDLER": "face-recognition",
+        "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}", "_HANDLER": "face-recognition",
         "AWS_LAMBDA_FUNCTION_NAME": "face-recognition", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769", "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
         "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_ENDPOINT_URL": cloud.url,
         "MUSTER_INSTRUCTIONS": os.environ.get("MUSTER_INSTRUCTIONS", "")}
     started = time.perf_counter()
-    process = subprocess.Popen([task / "bootstrap"], env=environment, cwd=task, stderr=subprocess.DEVNULL)
+    process = function.start(environment)
     try:
         init = api.asked.get(timeout=60) - started
         times = [frame(api, s3, photos[(number + index) % len(photos)], f"{number}-{index}.jpg") for index in range(frames + 1)]
-        status = Path(f"/proc/{process.pid}/status").read_text()
+        status = Path(f"/proc/{function.process_id(process)}/status").read_text()
     finally:
-        process.terminate()
-        process.wait(10)
+        function.stop(process)
         api.shutdown()
     return {"init_ms": init * 1000, "first_ms": times[0] * 1000, "warm_ms": statistics.median(times[1:]) * 1000,
             "peak_mb": int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024}

@@ -10,10 +10,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from setup_lib import static_ffmpeg
 from setup_lib.places import LOCAL, REPOSITORY
 from setup_lib.report import SetupError, fail
-
-from . import ffmpeg
 
 # Amazon Linux 2023, the base of provided.al2023.
 GLIBC = (2, 34)
@@ -41,6 +40,7 @@ def main():
         add_model(folder / "model", arguments.models, arguments.weights)
         add_gallery(folder / "gallery.safetensors", arguments, programs)
         add_ffmpeg(folder, arguments)
+        set_modes(folder)
         if arguments.folder:
             shutil.copytree(folder, arguments.folder, dirs_exist_ok=True)
         else:
@@ -117,13 +117,18 @@ def add_gallery(file, arguments, programs):
 def add_ffmpeg(folder, arguments):
     if arguments.system_ffmpeg:
         return
-    source = arguments.ffmpeg
-    if source is None:
-        source, description = ffmpeg.prepare()
-        (folder / "FFMPEG").write_text(description + "\n")
-        shutil.copy(source / ffmpeg.LICENSE, folder)
-    for program in ffmpeg.PROGRAMS:
-        shutil.copy(source / program, folder)
+    if arguments.ffmpeg is None:
+        static_ffmpeg.add(folder, folder)
+        return
+    for program in static_ffmpeg.PROGRAMS:
+        shutil.copy(arguments.ffmpeg / program, folder)
+
+
+def set_modes(folder):
+    """Lets every user read all: functions do not run as the one who packed them."""
+    for file in (path for path in folder.rglob("*") if path.is_file()):
+        is_program = file.parent == folder and file.name in ("bootstrap", *static_ffmpeg.PROGRAMS)
+        file.chmod(0o755 if is_program else 0o644)
 
 
 def write(folder, out, fast):
@@ -133,8 +138,7 @@ def write(folder, out, fast):
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             entry = zipfile.ZipInfo(str(file.relative_to(folder)), TIME)
             entry.compress_type = method
-            mode = 0o755 if file.parent == folder and file.name in ("bootstrap", *ffmpeg.PROGRAMS) else 0o644
-            entry.external_attr = (0o100000 | mode) << 16
+            entry.external_attr = file.stat().st_mode << 16
             entry.create_system = 3
             with archive.open(entry, "w") as packed, open(file, "rb") as content:
                 shutil.copyfileobj(content, packed, 2**20)

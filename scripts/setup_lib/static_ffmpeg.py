@@ -2,17 +2,20 @@
 
 It is built from Debian's source package, whose signature apt checks, and kept in the cache. The source comes from where apt gets
 this machine's packages.
+
+    python3 -m setup_lib.static_ffmpeg [PACKAGE]    builds it if need be, and adds it to a release's folder
 """
 
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
-from setup_lib import debian
-from setup_lib.places import CACHE, is_done, replace
-from setup_lib.report import SetupError, step
+from . import debian
+from .places import CACHE, is_done, replace
+from .report import SetupError, fail, step
 
 PROGRAMS = ["ffmpeg", "ffprobe"]
 LICENSE = "COPYING.LGPLv2.1"
@@ -37,8 +40,17 @@ OPTIONS = ["--disable-everything", "--disable-autodetect", "--disable-network", 
            *(f"--enable-{kind}={','.join(names.split())}" for kind, names in PARTS.items())]
 
 
+def add(programs, notes):
+    """Copies the two programs into one folder, and their license and where they come from into another."""
+    folder = prepare()
+    for program in PROGRAMS:
+        shutil.copy(folder / program, programs)
+    shutil.copy(folder / LICENSE, notes)
+    shutil.copy(folder / "SOURCE", notes / "FFMPEG")
+
+
 def prepare():
-    """Builds the two programs if need be. Returns their folder and a line that says what they are."""
+    """Builds the two programs if need be. Returns their folder."""
     folder = CACHE / f"ffmpeg-static-{os.uname().machine}"
     recipe = " ".join(OPTIONS)
     if not is_done(folder, recipe):
@@ -47,7 +59,7 @@ def prepare():
         with tempfile.TemporaryDirectory(dir=CACHE) as work, step("building a static FFmpeg from Debian's sources (3 minutes)"):
             built = build(Path(work))
             replace(folder, built, recipe)
-    return folder, (folder / "SOURCE").read_text().strip()
+    return folder
 
 
 def install_tools():
@@ -57,8 +69,7 @@ def install_tools():
     if not missing:
         return
     if not debian.can_install():
-        raise SetupError(f"a static FFmpeg is built with {', '.join(missing)}. Install these packages (Debian: apt-get install), or "
-                         "take the FFmpeg of the function's image along: --system-ffmpeg.")
+        raise SetupError(f"a static FFmpeg is built with {', '.join(missing)}: install these packages (Debian: apt-get install)")
     with step(f"installing {', '.join(missing)}"):
         output = debian.install([*missing, "libc6-dev"])
     if any(not shutil.which(tool) for tool in TOOLS):
@@ -88,7 +99,7 @@ def fetch(work):
     targets = run(["apt-get", "indextargets", "--format", "$(ORIGIN) $(CREATED_BY) $(REPO_URI) $(RELEASE) $(COMPONENT)"], work)
     debian_lines = {tuple(line.split()[2:]) for line in targets.splitlines() if line.split()[:2] == ["Debian", "Packages"]}
     if not debian_lines:
-        raise SetupError("apt knows no archive of Debian here: build on Debian, or take another FFmpeg along by --ffmpeg DIR")
+        raise SetupError("apt knows no archive of Debian here: build the static FFmpeg on Debian")
     signed = f" [signed-by={KEYRING}]" if KEYRING.exists() else ""
     (work / "sources.list").write_text("".join(f"deb-src{signed} {' '.join(line)}\n" for line in sorted(debian_lines)))
     (work / "lists" / "partial").mkdir(parents=True)
@@ -108,3 +119,12 @@ def run(command, folder):
     if done.returncode != 0:
         raise SetupError(f"{command[0]} failed:\n" + "\n".join(done.stdout.strip().splitlines()[-15:]))
     return done.stdout
+
+
+if __name__ == "__main__":
+    try:
+        prepare()
+        for package in map(Path, sys.argv[1:]):
+            add(package / "bin", package)
+    except (SetupError, OSError) as error:
+        fail(str(error))
