@@ -12,7 +12,7 @@ use proto::Names;
 
 /// Serves recognition over gRPC: stores photos, enqueues jobs, and returns the workers' results
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "front", version)]
 struct Args {
     /// Address on which gRPC is served
     #[arg(
