@@ -1,7 +1,7 @@
 //! A whole clip: who is seen from when to when.
 //!
 //! FFmpeg decodes frames into a bounded queue, and threads recognize them. At most as many frames are in memory as there are
-//! threads, and [`QUEUED`] more.
+//! threads, and `QUEUED` more.
 //!
 //! Frames are recognized as large as the clip has them. The detector searches those of more than four megapixels in a smaller
 //! copy by itself, and cuts the faces out of the frame.
