@@ -97,9 +97,7 @@ impl Iam {
             Err(AuthError::Mismatch)
         }
     }
-}
 
-impl Iam {
     /// Returns whether a request names a known access key, or needs none. Verifying its signature takes the whole body.
     pub fn knows_signer(&self, request: &Parts) -> bool {
         let signature = || Signature::of(request).ok().flatten();

@@ -59,6 +59,17 @@ fn refusal<T: Debug, E: ProvideErrorMetadata + Debug, R: Debug>(
     code(result.unwrap_err())
 }
 
+/// The same with a function `f` of the role `weak`.
+async fn cloud_with_function() -> (Cloud, aws_sdk_lambda::Client) {
+    let (cloud, deployer) = cloud_with_deployer().await;
+    create(&deployer, "f", SCRIPT)
+        .role(arn("weak"))
+        .send()
+        .await
+        .unwrap();
+    (cloud, deployer)
+}
+
 #[tokio::test]
 async fn a_role_gives_functions_only_roles_that_it_may_pass() {
     let (cloud, deployer) = cloud_with_deployer().await;
@@ -82,12 +93,7 @@ async fn a_role_gives_functions_only_roles_that_it_may_pass() {
 
 #[tokio::test]
 async fn a_role_gives_functions_only_code_that_it_may_read() {
-    let (cloud, deployer) = cloud_with_deployer().await;
-    create(&deployer, "f", SCRIPT)
-        .role(arn("weak"))
-        .send()
-        .await
-        .unwrap();
+    let (cloud, deployer) = cloud_with_function().await;
     for (bucket, expected) in [
         ("secret", "AccessDeniedException"),
         // There is no such object.
@@ -102,12 +108,7 @@ async fn a_role_gives_functions_only_code_that_it_may_read() {
 
 #[tokio::test]
 async fn a_role_gives_functions_only_messages_that_their_roles_may_receive() {
-    let (cloud, deployer) = cloud_with_deployer().await;
-    create(&deployer, "f", SCRIPT)
-        .role(arn("weak"))
-        .send()
-        .await
-        .unwrap();
+    let (cloud, deployer) = cloud_with_function().await;
     let queue = queue(&cloud, "secrets").await;
     let mapping = deployer.create_event_source_mapping().function_name("f");
     let mapping = mapping.event_source_arn(queue).send().await;
