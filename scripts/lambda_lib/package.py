@@ -56,8 +56,9 @@ def parse_arguments():
     parser.add_argument("--programs", metavar="DIR", help="folder of bootstrap, and of worker, which makes the gallery (default: "
                         "target/release)")
     parser.add_argument("--models", metavar="DIR", default=LOCAL / "models" / "facenet128", help="model bundle (default: %(default)s)")
-    parser.add_argument("--weights", choices=["all", "int8"], default="all",
-                        help="int8: without the weights for processors that lack VNNI and AMX, 87 MB less. AWS promises AVX2 only")
+    parser.add_argument("--weights", choices=["all", "int8"],
+                        help="int8: without those in float32, 87 MB less; fast with AVX2, which Lambda promises on x86-64 (default there, "
+                             "if the model has them)")
     parser.add_argument("--gallery", metavar="FILE", help="known faces, as worker enrol makes them (default: the sample photos)")
     parser.add_argument("--ffmpeg", metavar="DIR", help="folder of other programs ffmpeg and ffprobe")
     parser.add_argument("--system-ffmpeg", action="store_true", help="without FFmpeg: the functions use that of their machine")
@@ -95,12 +96,14 @@ def check_libraries(program, any_glibc):
 def add_model(folder, models, weights):
     if not (models / "bundle.json").exists():
         raise SetupError(f"{models} has no model: run make setup")
+    has_int8 = any(models.glob("*int8*.safetensors"))
+    weights = weights or ("int8" if has_int8 and architecture() == "x86_64" else "all")
+    if weights == "int8" and not has_int8:
+        raise SetupError(f"{models} has no weights for 8-bit integers: run worker calibrate --for-other-machines")
     folder.mkdir()
     for file in models.iterdir():
         if not file.name.startswith(".") and (weights == "all" or file.name != "embedder.safetensors"):
             shutil.copy(file, folder)
-    if weights == "int8" and not list(folder.glob("*int8*")):
-        raise SetupError(f"{models} has no weights for 8-bit integers: run worker calibrate")
 
 
 def add_gallery(file, arguments, programs):

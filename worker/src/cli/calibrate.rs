@@ -51,8 +51,8 @@ pub fn run(args: &CalibrateArgs, linked: LinkedEngines) -> anyhow::Result<ExitCo
     let gains = |engine: &dyn Engine| engine.gains_from_int8();
     if !args.for_other_machines && !gains(&NativeEngine) && !linked.torch.is_some_and(gains) {
         println!(
-            "not calibrated: 8-bit integers are no faster than float32 on this processor, which lacks VNNI and AMX \
-             (--for-other-machines calibrates all the same)"
+            "not calibrated: on this processor, which multiplies bytes slowly, 8-bit integers are hardly faster than \
+             float32 (--for-other-machines calibrates all the same)"
         );
         return Ok(ExitCode::SUCCESS);
     }

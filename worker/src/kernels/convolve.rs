@@ -144,12 +144,26 @@ pub struct FloatOutput<'a> {
     pub values: &'a mut [f32],
 }
 
+/// The largest of the inputs that [`ByteInput::is_small`] promises.
+pub const SMALL_BYTE: u8 = 127;
+
+/// What a byte convolution reads.
+#[derive(Debug, Clone, Copy)]
+pub struct ByteInput<'a> {
+    pub bytes: &'a [u8],
+    /// Whether no byte that has a weight is larger than [`SMALL_BYTE`]. AVX2 takes half the time then; sums are wrong
+    /// if it is not true.
+    pub is_small: bool,
+}
+
 /// What follows the sums of a byte convolution: `sum * factor + offset`, then a ReLU.
 #[derive(Debug)]
 pub struct ByteOutput<'a> {
     /// One for each channel, padded to whole panels.
     pub factors: &'a [f32],
     pub offsets: &'a [f32],
+    /// Larger results become this one in bytes.
+    pub largest: u8,
     pub target: ByteTarget<'a>,
 }
 
@@ -187,6 +201,7 @@ pub fn convolve(
     let convolution = Convolution {
         geometry: *geometry,
         input: input.as_ptr(),
+        has_small_bytes: false,
         weights: weights.as_ptr(),
         output,
     };
@@ -200,7 +215,7 @@ pub fn convolve(
 pub fn convolve_bytes(
     instructions: Instructions,
     geometry: &Geometry,
-    input: &[u8],
+    input: ByteInput<'_>,
     weights: &[i8],
     mut output: ByteOutput<'_>,
 ) {
@@ -208,7 +223,7 @@ pub fn convolve_bytes(
         ByteTarget::Bytes(bytes) => bytes.len(),
         ByteTarget::Stream { values, bytes, .. } => values.len().min(bytes.len()),
     };
-    geometry.check(4, input.len(), weights.len(), length);
+    geometry.check(4, input.bytes.len(), weights.len(), length);
     let channels = panels(geometry.outputs) * PANEL;
     assert!(
         output.factors.len() >= channels && output.offsets.len() >= channels,
@@ -222,13 +237,19 @@ pub fn convolve_bytes(
         instructions.check();
         // SAFETY: the lengths and the processor were checked.
         unsafe {
-            super::gemm::amx::multiply(geometry, input.as_ptr(), weights.as_ptr(), &mut output)
+            super::gemm::amx::multiply(
+                geometry,
+                input.bytes.as_ptr(),
+                weights.as_ptr(),
+                &mut output,
+            )
         }
         return;
     }
     let convolution = Convolution {
         geometry: *geometry,
-        input: input.as_ptr(),
+        input: input.bytes.as_ptr(),
+        has_small_bytes: input.is_small,
         weights: weights.as_ptr(),
         output,
     };
@@ -240,6 +261,7 @@ pub fn convolve_bytes(
 struct Convolution<Input, Weight, O> {
     geometry: Geometry,
     input: *const Input,
+    has_small_bytes: bool,
     weights: *const Weight,
     output: O,
 }
@@ -254,6 +276,10 @@ impl Kernel for Convolution<f32, f32, FloatOutput<'_>> {
 
 impl ByteDotKernel for Convolution<u8, i8, ByteOutput<'_>> {
     type Output = ();
+
+    fn has_small_bytes(&self) -> bool {
+        self.has_small_bytes
+    }
 
     #[inline(always)]
     fn run<B: ByteDots>(mut self) {

@@ -13,6 +13,10 @@ pub trait Kernel {
 /// A loop over dot products of 8-bit integers, for which processors have instructions of several kinds.
 pub trait ByteDotKernel {
     type Output;
+    /// Whether the bytes are at most [`SMALL_BYTE`](super::convolve::SMALL_BYTE), of which AVX2 makes use.
+    fn has_small_bytes(&self) -> bool {
+        false
+    }
     /// Must be `#[inline(always)]`, as [`Kernel::run`].
     fn run<B: ByteDots>(self) -> Self::Output;
 }
@@ -46,6 +50,11 @@ pub fn run_byte_dots<K: ByteDotKernel>(instructions: Instructions, kernel: K) ->
         Instructions::Portable => kernel.run::<Portable>(),
         // SAFETY: the processor has the instructions.
         #[cfg(target_arch = "x86_64")]
+        Instructions::Avx2 | Instructions::Avx512 if kernel.has_small_bytes() => unsafe {
+            x86::small_bytes_256(kernel)
+        },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
         Instructions::Avx2 | Instructions::Avx512 => unsafe { x86::bytes_256(kernel) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
@@ -62,7 +71,7 @@ pub fn run_byte_dots<K: ByteDotKernel>(instructions: Instructions, kernel: K) ->
 mod x86 {
     use std::arch::x86_64::{__m256, __m512};
 
-    use super::super::vectors::x86::{Bytes256, Vnni256, Vnni512};
+    use super::super::vectors::x86::{Bytes256, SmallBytes256, Vnni256, Vnni512};
     use super::{ByteDotKernel, Kernel};
 
     #[target_feature(enable = "avx2,fma")]
@@ -78,6 +87,11 @@ mod x86 {
     #[target_feature(enable = "avx2,fma")]
     pub fn bytes_256<K: ByteDotKernel>(kernel: K) -> K::Output {
         kernel.run::<Bytes256>()
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub fn small_bytes_256<K: ByteDotKernel>(kernel: K) -> K::Output {
+        kernel.run::<SmallBytes256>()
     }
 
     #[target_feature(enable = "avxvnni,avx2,fma")]

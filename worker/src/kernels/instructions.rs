@@ -14,11 +14,11 @@ pub const VARIABLE: &str = "MUSTER_INSTRUCTIONS";
 pub enum Instructions {
     /// Plain Rust.
     Portable,
-    /// AVX2 with fused multiply-add; bytes in plain Rust.
+    /// AVX2 with fused multiply-add.
     Avx2,
     /// AVX2, and bytes by AVX-VNNI.
     AvxVnni,
-    /// AVX-512; bytes in plain Rust.
+    /// AVX-512; bytes by AVX2.
     Avx512,
     /// AVX-512, and bytes by VNNI.
     Avx512Vnni,
@@ -91,9 +91,19 @@ impl Instructions {
         }
     }
 
-    /// Returns whether bytes are several times as fast as float32.
+    /// Returns whether the embedder is faster in bytes than in float32, by at least 1.3 times.
     pub fn has_fast_bytes(self) -> bool {
-        matches!(self, Self::AvxVnni | Self::Avx512Vnni | Self::Amx)
+        match self {
+            Self::Portable | Self::Avx512 => false,
+            Self::Avx2 => multiplies_bytes_twice_a_cycle(),
+            Self::AvxVnni | Self::Avx512Vnni | Self::Amx => true,
+        }
+    }
+
+    /// Returns whether the embedder's activations are bytes up to
+    /// [`SMALL_BYTE`](super::convolve::SMALL_BYTE), whose products are fast without VNNI.
+    pub fn prefers_small_bytes(self) -> bool {
+        matches!(self, Self::Avx2 | Self::Avx512)
     }
 
     pub fn name(self) -> &'static str {
@@ -139,6 +149,18 @@ impl Instructions {
     fn is_detected(self) -> bool {
         self == Self::Portable
     }
+}
+
+/// AMD's processors before Zen 3, and Intel's before Skylake, multiply bytes of AVX2 once a cycle, which float32 with
+/// Winograd's convolutions beats. VAES came with Zen 3 and Ice Lake.
+#[cfg(target_arch = "x86_64")]
+fn multiplies_bytes_twice_a_cycle() -> bool {
+    is_x86_feature_detected!("vaes")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn multiplies_bytes_twice_a_cycle() -> bool {
+    false
 }
 
 impl fmt::Display for Instructions {

@@ -43,7 +43,7 @@ pub trait Float: Copy {
     unsafe fn min(self, other: Self) -> Self;
     /// Stores the first `count` values; `count` is at most `LANES`.
     unsafe fn store(self, to: *mut f32, count: usize);
-    /// Stores the first `count` values rounded to the nearest (even) integer from 0 to 255.
+    /// Stores the first `count` values rounded to the nearest (even) integer, negative ones as 0. They are at most 255.
     unsafe fn store_bytes(self, to: *mut u8, count: usize);
 }
 

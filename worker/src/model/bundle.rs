@@ -109,8 +109,8 @@ pub enum LoadError {
     #[error("the model {model} is not calibrated for int8: run `worker calibrate`")]
     NotCalibrated { model: String },
     #[error(
-        "{file} is missing: the model {model} is here with weights for 8-bit integers alone, which this processor or \
-         --precision rules out; get its fp32 weights, too (containers: build with WEIGHTS=all)"
+        "{file} is missing: the model {model} is here with weights for 8-bit integers alone, which \
+         --precision or libtorch on this processor rules out; get its fp32 weights, too (containers: build with WEIGHTS=all)"
     )]
     OnlyInt8 { model: String, file: PathBuf },
     /// What the engine cannot do, and what to do instead.
@@ -152,9 +152,8 @@ impl Bundle {
     /// When they cannot be read, or the bundle was not calibrated for int8.
     pub fn embedder_weights(&self, precision: Precision) -> Result<WeightFile, LoadError> {
         let description = &self.description;
-        let exists = |file: &PathBuf| self.folder.join(file).exists();
         let file = match (precision, &description.embedder_int8) {
-            (Precision::Fp32, Some(int8)) if exists(int8) && !exists(&description.embedder) => {
+            (Precision::Fp32, Some(_)) if self.has_only_int8() => {
                 return Err(LoadError::OnlyInt8 {
                     model: description.name.clone(),
                     file: self.folder.join(&description.embedder),
@@ -169,6 +168,17 @@ impl Bundle {
             }
         };
         Ok(self.weights(file)?)
+    }
+
+    /// Returns whether the embedder's weights are here for 8-bit integers alone, as in small packages.
+    pub fn has_only_int8(&self) -> bool {
+        let exists = |file: &PathBuf| self.folder.join(file).exists();
+        let BundleDescription {
+            embedder,
+            embedder_int8,
+            ..
+        } = &self.description;
+        embedder_int8.as_ref().is_some_and(exists) && !exists(embedder)
     }
 }
 

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use worker::kernels::convolve::{
-    ByteOutput, ByteTarget, FloatOutput, Geometry, Instructions, Strides, convolve, convolve_bytes,
+    ByteInput, ByteOutput, ByteTarget, FloatOutput, Geometry, Instructions, SMALL_BYTE, Strides,
+    convolve, convolve_bytes,
 };
 use worker::kernels::panels::{PANEL, pack, panels};
 
@@ -154,8 +155,10 @@ proptest! {
     }
 
     #[test]
-    fn bytes_are_summed_exactly(case in Case::arbitrary(), accumulate: bool, relu: bool) {
-        let input: Vec<u8> = case.noise(1, case.input_length()).map(i8::cast_unsigned).collect();
+    fn bytes_are_summed_exactly(case in Case::arbitrary(), accumulate: bool, relu: bool, is_small: bool) {
+        let largest = if is_small { SMALL_BYTE } else { u8::MAX };
+        let bytes = case.noise(1, case.input_length()).map(i8::cast_unsigned);
+        let input: Vec<u8> = bytes.map(|byte| byte.min(largest)).collect();
         let weights: Vec<i8> = case.noise(2, case.weight_count()).collect();
         let Geometry { outputs, run, kernel_rows, .. } = case.geometry;
         let packed = pack_bytes(&weights, outputs, kernel_rows, run);
@@ -170,23 +173,24 @@ proptest! {
             let before = if accumulate { UNTOUCHED } else { 0.0 };
             let value = sum + offsets[channel] + before;
             expected[to] = if relu { value.max(0.0) } else { value };
-            expected_bytes[to] = (expected[to] * scale).round_ties_even() as u8;
+            expected_bytes[to] = ((expected[to] * scale).round_ties_even() as u8).min(largest);
         }
         // The last group of a row may reach beyond its inputs.
         let input = [input, vec![255; 3]].concat();
+        let input = ByteInput { bytes: &input, is_small };
         for &instructions in Instructions::available() {
             let (mut values, mut bytes) = (vec![UNTOUCHED; case.output_length()], vec![1; case.output_length()]);
             let factors = vec![1.0; offsets.len()];
             let target = ByteTarget::Stream { values: &mut values, bytes: &mut bytes, scale, accumulate, relu };
-            let output = ByteOutput { factors: &factors, offsets: &offsets, target };
-            convolve_bytes(instructions, &case.geometry, &input, &packed, output);
+            let output = ByteOutput { factors: &factors, offsets: &offsets, largest, target };
+            convolve_bytes(instructions, &case.geometry, input, &packed, output);
             prop_assert_eq!(&values, &expected, "{:?}", instructions);
             prop_assert_eq!(&bytes, &expected_bytes, "{:?}", instructions);
 
             let (factors, offsets) = (vec![scale; offsets.len()], offsets.iter().map(|offset| offset * scale).collect::<Vec<_>>());
             let mut bytes = vec![1; case.output_length()];
-            let output = ByteOutput { factors: &factors, offsets: &offsets, target: ByteTarget::Bytes(&mut bytes) };
-            convolve_bytes(instructions, &case.geometry, &input, &packed, output);
+            let output = ByteOutput { factors: &factors, offsets: &offsets, largest, target: ByteTarget::Bytes(&mut bytes) };
+            convolve_bytes(instructions, &case.geometry, input, &packed, output);
             if !accumulate {
                 prop_assert_eq!(&bytes, &expected_bytes, "{:?}", instructions);
             }

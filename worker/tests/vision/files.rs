@@ -192,8 +192,10 @@ fn a_missing_tensor_and_a_damaged_file_are_named() {
 }
 
 #[test]
-fn a_bundle_with_weights_for_8_bit_integers_alone_says_so_when_asked_for_floats() {
+fn a_bundle_with_weights_for_8_bit_integers_alone_uses_them_and_says_so_when_asked_for_floats() {
     let bundle = common::bundle_with(|description| description["embedder"] = "absent".into());
+    let recognizer = common::load(bundle.path(), Gallery::default(), None).expect("it loads");
+    assert_eq!(recognizer.precision(), Precision::Int8);
     let text = refusal(&bundle, Precision::Fp32);
     assert!(
         text.contains("absent is missing: the model facenet128 is here with weights for 8-bit"),

@@ -33,10 +33,12 @@ impl<A: Arithmetic> Epilogue<A> for ByteOutput<'_> {
         unsafe {
             let factors = A::Float::load(self.factors.as_ptr().add(channel));
             let offsets = A::Float::load(self.offsets.as_ptr().add(channel));
+            let largest = A::Float::splat(f32::from(self.largest));
             let mut value = A::to_float(sum).mul_add(factors, offsets);
             match &mut self.target {
                 // Rounding to unsigned bytes clamps at 0, as a ReLU.
                 ByteTarget::Bytes(bytes) => {
+                    let value = value.min(largest);
                     value.store_bytes(bytes.as_mut_ptr().add(output), count);
                 }
                 ByteTarget::Stream {
@@ -56,6 +58,7 @@ impl<A: Arithmetic> Epilogue<A> for ByteOutput<'_> {
                     value.store(to, count);
                     value
                         .mul(A::Float::splat(*scale))
+                        .min(largest)
                         .store_bytes(bytes.as_mut_ptr().add(output), count);
                 }
             }

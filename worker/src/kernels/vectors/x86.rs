@@ -4,7 +4,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::super::code_dots::{self, CodeGroup, QueryGroup};
-use super::{Arithmetic, ByteDots, Float, PortableBytes};
+use super::{Arithmetic, ByteDots, Float};
 
 /// The methods of [`Float`] that are one intrinsic in each instruction set.
 macro_rules! intrinsics {
@@ -122,8 +122,7 @@ impl Float for __m256 {
     #[inline(always)]
     unsafe fn store_bytes(self, to: *mut u8, count: usize) {
         unsafe {
-            // The packings saturate, but a value too large for the conversion would become negative.
-            let whole = _mm256_cvtps_epi32(self.min(_mm256_set1_ps(255.0)));
+            let whole = _mm256_cvtps_epi32(self);
             let words = _mm_packs_epi32(
                 _mm256_castsi256_si128(whole),
                 _mm256_extracti128_si256(whole, 1),
@@ -161,8 +160,8 @@ unsafe fn add_three_products(sums: &mut [__m256; 3], values: &[__m256; 3], facto
     *sums = [first, second, third];
 }
 
-/// The bodies of [`Arithmetic`] for VNNI instructions.
-macro_rules! vnni {
+/// The bodies of [`Arithmetic`] for four products of bytes, added in 32 bits by `$dot`.
+macro_rules! byte_dots {
     ($integers:ty, $floats:ty, $pixels:literal, $zero:ident $load:ident $splat:ident $dot:ident $to_float:ident) => {
         type Input = u8;
         type Weight = i8;
@@ -205,7 +204,7 @@ macro_rules! vnni {
 pub struct Vnni512;
 
 impl Arithmetic for Vnni512 {
-    vnni!(__m512i, __m512, 12, _mm512_setzero_si512 _mm512_loadu_si512 _mm512_set1_epi32 _mm512_dpbusd_epi32
+    byte_dots!(__m512i, __m512, 12, _mm512_setzero_si512 _mm512_loadu_si512 _mm512_set1_epi32 _mm512_dpbusd_epi32
         _mm512_cvtepi32_ps);
 }
 
@@ -223,28 +222,58 @@ impl ByteDots for Vnni512 {
 pub struct Vnni256;
 
 impl Arithmetic for Vnni256 {
-    vnni!(__m256i, __m256, 6, _mm256_setzero_si256 _mm256_loadu_si256 _mm256_set1_epi32 _mm256_dpbusd_avx_epi32
+    byte_dots!(__m256i, __m256, 6, _mm256_setzero_si256 _mm256_loadu_si256 _mm256_set1_epi32 _mm256_dpbusd_avx_epi32
         _mm256_cvtepi32_ps);
 }
 
-impl ByteDots for Vnni256 {
-    type Convolution = Self;
-
-    #[inline(always)]
-    unsafe fn code_dots(codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; code_dots::LANES] {
-        unsafe { code_dots::x86::avx2(codes, query) }
-    }
-}
-
-/// AVX2 without VNNI: convolutions of bytes are left to the compiler.
+/// AVX2 without VNNI.
 #[derive(Debug)]
 pub struct Bytes256;
 
-impl ByteDots for Bytes256 {
-    type Convolution = PortableBytes;
-
-    #[inline(always)]
-    unsafe fn code_dots(codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; code_dots::LANES] {
-        unsafe { code_dots::x86::avx2(codes, query) }
-    }
+impl Arithmetic for Bytes256 {
+    byte_dots!(__m256i, __m256, 6, _mm256_setzero_si256 _mm256_loadu_si256 _mm256_set1_epi32 add_products
+        _mm256_cvtepi32_ps);
 }
+
+/// As [`Bytes256`] in half the time, for convolutions of inputs up to 127. Accumulators of a sixth pixel would not fit
+/// into the registers.
+#[derive(Debug)]
+pub struct SmallBytes256;
+
+impl Arithmetic for SmallBytes256 {
+    byte_dots!(__m256i, __m256, 5, _mm256_setzero_si256 _mm256_loadu_si256 _mm256_set1_epi32 add_small_products
+        _mm256_cvtepi32_ps);
+}
+
+/// Two instructions take the place of VNNI's. The first adds two products in 16 bits, which larger inputs than 127
+/// would overflow.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn add_small_products(sum: __m256i, inputs: __m256i, weights: __m256i) -> __m256i {
+    let pairs = _mm256_maddubs_epi16(inputs, weights);
+    _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+}
+
+/// Multiplies the inputs' highest bit apart: 16 bits hold two products of 128 and a weight.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn add_products(sum: __m256i, inputs: __m256i, weights: __m256i) -> __m256i {
+    let high = _mm256_and_si256(inputs, _mm256_set1_epi8(i8::MIN));
+    let sum = add_small_products(sum, _mm256_xor_si256(inputs, high), weights);
+    add_small_products(sum, high, weights)
+}
+
+macro_rules! code_dots_256 {
+    ($($bytes:ty)*) => {
+        $(impl ByteDots for $bytes {
+            type Convolution = Self;
+
+            #[inline(always)]
+            unsafe fn code_dots(codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; code_dots::LANES] {
+                unsafe { code_dots::x86::avx2(codes, query) }
+            }
+        })*
+    };
+}
+
+code_dots_256!(Vnni256 Bytes256 SmallBytes256);

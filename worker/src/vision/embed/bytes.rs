@@ -1,6 +1,6 @@
 //! The network in 8-bit integers: unsigned activations with a scale for each tensor, signed weights with a scale for
 //! each output channel, exact 32-bit sums. The stream of the residual blocks, the average and the dense layer are in
-//! float32.
+//! float32. Where products of small bytes are faster, activations have 7 bits.
 
 use std::ops::Range;
 
@@ -8,7 +8,9 @@ use super::Input;
 use super::architecture::{Architecture, Buffer, Convolution, Step, pool_image};
 use super::dense::Dense;
 use crate::kernels::Mapped;
-use crate::kernels::convolve::{ByteOutput, ByteTarget, Instructions, convolve_bytes};
+use crate::kernels::convolve::{
+    ByteInput, ByteOutput, ByteTarget, Instructions, SMALL_BYTE, convolve_bytes,
+};
 use crate::kernels::panels::{PANEL, panels};
 use crate::model::weights::{WeightFile, WeightsError};
 
@@ -29,6 +31,8 @@ pub struct ByteNetwork {
     /// Sums of the first convolution's weights, for each output channel.
     first_sums: Vec<f32>,
     instructions: Instructions,
+    /// The largest activation.
+    largest: u8,
 }
 
 #[derive(Debug)]
@@ -51,14 +55,25 @@ impl ByteNetwork {
     /// Loads the network for square inputs of `side` pixels.
     ///
     /// # Errors
-    /// When a tensor is missing or has another shape, or when the selected instructions cannot be used.
+    /// When a tensor is missing or has another shape.
     pub fn load(
         file: &WeightFile,
         side: usize,
         embedding_size: usize,
+        instructions: Instructions,
     ) -> Result<Self, WeightsError> {
         let architecture = Architecture::new(side);
-        let steps = file.values(SCALES, &[architecture.values])?;
+        let largest = match instructions.prefers_small_bytes() {
+            true => SMALL_BYTE,
+            false => u8::MAX,
+        };
+        let mut steps = file.values(SCALES, &[architecture.values])?;
+        let image = architecture.steps[0].input().value;
+        for (value, step) in steps.iter_mut().enumerate() {
+            if value != image {
+                *step *= f32::from(u8::MAX) / f32::from(largest);
+            }
+        }
         let layers = architecture
             .convolutions()
             .map(|convolution| {
@@ -76,16 +91,9 @@ impl ByteNetwork {
             dense: Dense::load(file, embedding_size)?,
             scales: steps.iter().map(|step| 1.0 / step).collect(),
             first_sums,
-            instructions: Instructions::chosen()?,
-        })
-    }
-
-    /// Computes with other instructions than the process.
-    pub fn with_instructions(self, instructions: Instructions) -> Self {
-        Self {
             instructions,
-            ..self
-        }
+            largest,
+        })
     }
 
     /// Returns one embedding after the other, not normalized.
@@ -132,15 +140,14 @@ impl ByteNetwork {
         let output = ByteOutput {
             factors: &factors,
             offsets: &offsets,
+            largest: self.largest,
             target: ByteTarget::Bytes(&mut bytes[to..]),
         };
-        convolve_bytes(
-            self.instructions,
-            &geometry,
-            &arena.bytes[source][from..],
-            &layer.weights,
-            output,
-        );
+        let input = ByteInput {
+            bytes: &arena.bytes[source][from..],
+            is_small: false,
+        };
+        convolve_bytes(self.instructions, &geometry, input, &layer.weights, output);
         arena.bytes[target] = bytes;
     }
 
@@ -169,9 +176,13 @@ impl ByteNetwork {
                     let output = ByteOutput {
                         factors: &layer.factors,
                         offsets: &layer.offsets,
+                        largest: self.largest,
                         target,
                     };
-                    let input = &arena.bytes[convolution.input.buffer][from..];
+                    let input = ByteInput {
+                        bytes: &arena.bytes[convolution.input.buffer][from..],
+                        is_small: self.largest <= SMALL_BYTE,
+                    };
                     convolve_bytes(self.instructions, &geometry, input, &layer.weights, output);
                 }
                 Step::MaxPool { input, channel, .. } => {
@@ -186,7 +197,7 @@ impl ByteNetwork {
                                 &arena.streams[input.buffer],
                                 &mut stream,
                             );
-                            quantize(shapes, image, *channel, scale, &stream, &mut bytes);
+                            self.quantize(shapes, image, *channel, scale, &stream, &mut bytes);
                         } else {
                             pool_image(
                                 self.instructions,
@@ -204,23 +215,24 @@ impl ByteNetwork {
             arena.streams[output.buffer] = stream;
         }
     }
-}
 
-/// Rounds to bytes what a pool wrote into a stream.
-fn quantize(
-    [input, output]: [&Buffer; 2],
-    image: usize,
-    channel: usize,
-    scale: f32,
-    stream: &[f32],
-    bytes: &mut [u8],
-) {
-    let range = output.start(image)..output.start(image + 1);
-    let pixels = stream[range.clone()].chunks_exact(output.channels);
-    for (values, bytes) in pixels.zip(bytes[range].chunks_exact_mut(output.channels)) {
-        let written = channel..channel + input.channels;
-        for (byte, value) in bytes[written.clone()].iter_mut().zip(&values[written]) {
-            *byte = (value * scale).round_ties_even() as u8;
+    /// Rounds to bytes what a pool wrote into a stream.
+    fn quantize(
+        &self,
+        [input, output]: [&Buffer; 2],
+        image: usize,
+        channel: usize,
+        scale: f32,
+        stream: &[f32],
+        bytes: &mut [u8],
+    ) {
+        let range = output.start(image)..output.start(image + 1);
+        let pixels = stream[range.clone()].chunks_exact(output.channels);
+        for (values, bytes) in pixels.zip(bytes[range].chunks_exact_mut(output.channels)) {
+            let written = channel..channel + input.channels;
+            for (byte, value) in bytes[written.clone()].iter_mut().zip(&values[written]) {
+                *byte = ((value * scale).round_ties_even() as u8).min(self.largest);
+            }
         }
     }
 }

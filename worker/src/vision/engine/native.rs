@@ -66,14 +66,13 @@ impl Engine for NativeEngine {
                 description.name
             )));
         }
+        let instructions = Instructions::chosen().map_err(WeightsError::from)?;
         let is_faster = self.gains_from_int8() && description.embedder_int8.is_some();
-        let best = if is_faster {
-            Precision::Int8
-        } else {
-            Precision::Fp32
+        let best = match is_faster || bundle.has_only_int8() {
+            true => Precision::Int8,
+            false => Precision::Fp32,
         };
         let precision = options.precision.unwrap_or(best);
-        let instructions = Instructions::chosen().map_err(WeightsError::from)?;
         Ok(Box::new(NativeEmbedder::load(
             bundle,
             precision,
@@ -132,8 +131,8 @@ impl NativeEmbedder {
                 Embedder::Floats(network.with_instructions(instructions), Arenas::default())
             }
             Precision::Int8 => {
-                let network = ByteNetwork::load(&file, side, size)?;
-                Embedder::Bytes(network.with_instructions(instructions), Arenas::default())
+                let network = ByteNetwork::load(&file, side, size, instructions)?;
+                Embedder::Bytes(network, Arenas::default())
             }
         }))
     }
