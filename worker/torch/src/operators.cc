@@ -61,6 +61,16 @@ extern "C" {
 
 void muster_free_error(char *error) { free(error); }
 
+// On processors of other makers, MKL copies the weights into its own layout for each product: all products of a photo
+// took 16 ms on an AMD EPYC (Zen 4), the same as convolutions by oneDNN 11 ms.
+bool muster_has_fast_products() {
+#if defined(__x86_64__)
+    return __builtin_cpu_is("intel");
+#else
+    return true;
+#endif
+}
+
 // Until the guard is ended, this thread's operators keep nothing for gradients, not even versions of tensors.
 c10::InferenceMode *muster_begin_inference() { return new c10::InferenceMode(); }
 

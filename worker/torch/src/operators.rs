@@ -19,6 +19,7 @@ type ErrorSlot = *mut *mut c_char;
 // src/operators.cc
 unsafe extern "C" {
     fn muster_free_error(error: *mut c_char);
+    fn muster_has_fast_products() -> bool;
     fn muster_begin_inference() -> *mut c_void;
     fn muster_end_inference(mode: *mut c_void);
     fn muster_pack(
@@ -57,6 +58,12 @@ unsafe extern "C" {
         relu: bool,
         error: ErrorSlot,
     ) -> RawTensor;
+}
+
+/// Returns whether libtorch's matrix products are as fast as oneDNN's convolutions with 1x1 kernels.
+pub fn has_fast_products() -> bool {
+    // SAFETY: it reads what the processor says of itself.
+    unsafe { muster_has_fast_products() }
 }
 
 /// A guard: while it lives, operators on this thread keep nothing for gradients. That halves libtorch's own overhead

@@ -10,7 +10,7 @@ use worker::vision::embed::bytes::SCALES;
 use worker::vision::engine::EmbeddingNetwork;
 
 use self::activations::Activations;
-use crate::operators::{Constant, MappedTensor, PackedBytes, Window};
+use crate::operators::{self, Constant, MappedTensor, PackedBytes, Window};
 use crate::{device, images, infer, values};
 
 mod activations;
@@ -61,6 +61,16 @@ impl ResNetEmbedder {
     /// # Errors
     /// When the weights cannot be used, or when libtorch lacks an operator.
     pub fn load(bundle: &Bundle, precision: Precision, device: Device) -> Result<Self, LoadError> {
+        Self::load_with(bundle, precision, device, operators::has_fast_products())
+    }
+
+    /// `multiplies`: whether float32 convolutions with 1x1 kernels are matrix products.
+    fn load_with(
+        bundle: &Bundle,
+        precision: Precision,
+        device: Device,
+        multiplies: bool,
+    ) -> Result<Self, LoadError> {
         let description = &bundle.description;
         let file = bundle.embedder_weights(precision)?;
         let architecture = Architecture::new(description.input_size);
@@ -78,7 +88,7 @@ impl ResNetEmbedder {
                 Precision::Fp32 if !uses_onednn => {
                     weights::plain_floats(&file, convolution, device)
                 }
-                Precision::Fp32 if is_large_product(convolution, buffers) => {
+                Precision::Fp32 if multiplies && is_large_product(convolution, buffers) => {
                     weights::mapped_panels(&file, convolution)
                 }
                 // The first convolution takes little time, and its input's mean is no whole number of bytes.
@@ -88,10 +98,10 @@ impl ResNetEmbedder {
                     let together: Vec<_> = group.iter().map(|&index| convolutions[index]).collect();
                     match precision {
                         _ if group[0] < index => Ok(Kernel::Sibling),
-                        Precision::Fp32 if convolution.kernel == [1, 1] => {
+                        Precision::Fp32 if multiplies && convolution.kernel == [1, 1] => {
                             weights::product(&file, &together)
                         }
-                        Precision::Fp32 => weights::packed_floats(&file, convolution, buffers),
+                        Precision::Fp32 => weights::packed_floats(&file, &together, buffers),
                         Precision::Int8 => weights::packed_bytes(&file, &together, buffers, &steps),
                     }
                 }
@@ -231,5 +241,36 @@ fn window(convolution: &Convolution) -> Window {
     Window {
         padding: convolution.padding.map(|side| side as i64),
         stride: [convolution.stride as i64; 2],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_and_convolutions_give_the_same_embeddings() {
+        let bundle = Bundle::open(&testkit::samples::models()).expect("the bundle");
+        let side = bundle.description.input_size;
+        let noise =
+            |image: usize| (0..side * side * 3).map(move |at| (at * (7 + image) % 251) as u8);
+        let images: Vec<Vec<u8>> = (0..3).map(|image| noise(image).collect()).collect();
+        let inputs: Vec<Input<'_>> = images
+            .iter()
+            .map(|pixels| Input {
+                pixels,
+                mean: [127.5; 3],
+                deviation: [128.0; 3],
+            })
+            .collect();
+        let [products, convolutions] = [true, false].map(|multiplies| {
+            let load =
+                || ResNetEmbedder::load_with(&bundle, Precision::Fp32, Device::Cpu, multiplies);
+            infer(load).expect("it loads").forward(&inputs)
+        });
+        assert_eq!(products.len(), 3 * bundle.description.embedding_size);
+        for (a, b) in products.iter().zip(&convolutions) {
+            assert!((a - b).abs() <= 1e-3 * a.abs().max(1.0), "{a} and {b}");
+        }
     }
 }

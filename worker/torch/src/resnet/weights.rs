@@ -62,30 +62,38 @@ fn bias(file: &WeightFile, convolution: &Convolution) -> Result<Tensor, LoadErro
     Ok(Tensor::from_slice(&values))
 }
 
+/// Returns weights [out, in, height, width] and bias with the outputs of all `convolutions`, one after the other.
+fn joined_floats(
+    file: &WeightFile,
+    convolutions: &[&Convolution],
+) -> Result<[Tensor; 2], LoadError> {
+    let (mut weights, mut biases) = (Vec::new(), Vec::new());
+    for convolution in convolutions {
+        weights.push(floats(file, convolution)?);
+        biases.push(bias(file, convolution)?);
+    }
+    Ok([Tensor::cat(&weights, 0), Tensor::cat(&biases, 0)])
+}
+
+/// Returns the kernel with the outputs of all `convolutions`, one after the other. They differ only in outputs.
 pub fn packed_floats(
     file: &WeightFile,
-    convolution: &Convolution,
+    convolutions: &[&Convolution],
     buffers: &[Buffer],
 ) -> Result<Kernel, LoadError> {
-    let (weights, bias) = (floats(file, convolution)?, bias(file, convolution)?);
-    let shape = input_shape(convolution, buffers);
-    let weights = operators::pack(&weights, window(convolution), shape);
+    let [weights, bias] = joined_floats(file, convolutions)?;
+    let shape = input_shape(convolutions[0], buffers);
+    let weights = operators::pack(&weights, window(convolutions[0]), shape);
     Ok(Kernel::Floats(
         [weights.map_err(failed)?, bias].map(Constant::from),
     ))
 }
 
-/// Returns the 1x1 kernel with the outputs of all `convolutions`, one after the other. They differ only in outputs.
+/// As [`packed_floats`], for a 1x1 kernel.
 pub fn product(file: &WeightFile, convolutions: &[&Convolution]) -> Result<Kernel, LoadError> {
-    let (mut weights, mut biases) = (Vec::new(), Vec::new());
-    for convolution in convolutions {
-        weights.push(floats(file, convolution)?.flatten(1, 3).transpose(0, 1));
-        biases.push(bias(file, convolution)?);
-    }
-    let weights = Tensor::cat(&weights, 1).contiguous();
-    Ok(Kernel::Product(
-        [weights, Tensor::cat(&biases, 0)].map(Constant::from),
-    ))
+    let [weights, bias] = joined_floats(file, convolutions)?;
+    let weights = weights.flatten(1, 3).transpose(0, 1).contiguous();
+    Ok(Kernel::Product([weights, bias].map(Constant::from)))
 }
 
 pub fn mapped_panels(file: &WeightFile, convolution: &Convolution) -> Result<Kernel, LoadError> {
