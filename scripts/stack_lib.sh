@@ -359,7 +359,8 @@ account_of_a_student() {
 
 [[user]]
 name = "cse546-AutoGrader"
-policies = ["AmazonEC2ReadOnlyAccess", "AmazonS3FullAccess", "AmazonSQSFullAccess", "IAMReadOnlyAccess"]
+policies = ["AmazonEC2ReadOnlyAccess", "AmazonS3FullAccess", "AmazonSQSFullAccess", "IAMReadOnlyAccess",
+    "AWSLambda_ReadOnlyAccess"]
 
 [[alarm]]
 AlarmName = "billing"

@@ -20,6 +20,9 @@ def main():
     except (BotoCoreError, ClientError, WaiterError, OSError) as error:
         sys.exit(f"muster: the functions could not be deployed: {error}")
     print(json.dumps(made, indent=2))
+    if arguments.mode == deploy.STREAM and not arguments.public_url:
+        print("The stream's URL takes signed requests only: others get 403. For clients that sign nothing, deploy with --public-url.",
+              file=sys.stderr)
 
 
 def parse_arguments():
