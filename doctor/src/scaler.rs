@@ -59,7 +59,7 @@ pub fn judge(url: &str, status: &ScalerStatus) -> Vec<Finding> {
         return findings;
     };
     findings.push(finding("demand", demand(observation)));
-    findings.push(finding("fleet", fleet(observation, now)));
+    findings.push(finding("fleet", fleet(status, observation, now)));
     findings.push(finding("boots", boots(observation, now)));
     findings.push(finding("workers", workers(status, observation, now)));
     findings
@@ -114,7 +114,7 @@ fn demand(observation: &Observation) -> Verdict {
     }
 }
 
-fn fleet(observation: &Observation, now: SystemTime) -> Verdict {
+fn fleet(status: &ScalerStatus, observation: &Observation, now: SystemTime) -> Verdict {
     let Some(age) = age(observation.described_at.as_ref(), now) else {
         return Fail("EC2 has never answered the scaler: `scaler preflight` says why".to_owned());
     };
@@ -132,8 +132,9 @@ fn fleet(observation: &Observation, now: SystemTime) -> Verdict {
         ));
     }
     if let Some(seconds) = held.and_then(|until| left(until, now)) {
+        let reason = status.plan.as_ref().map_or("", |plan| &plan.reason);
         return Warn(format!(
-            "EC2 refused the last call; the next one follows in {seconds} s: `scaler preflight` says why"
+            "calls to EC2 wait for {seconds} s: the scaler says: {reason}"
         ));
     }
     let count = observation.instances.len();

@@ -23,6 +23,8 @@ pub use launch::{Disk, HopLimit, LaunchSpec, Market, UserData};
 pub const LONGEST_CALL: Duration = Duration::from_secs(5);
 /// The most instances of one page. Without it EC2 returns all instances in one slow reply.
 const PAGE: i32 = 1000;
+/// The most values of all filters of a call.
+const MOST_FILTER_VALUES: usize = 200;
 
 /// The tag with the prefix that an instance belongs to, on all that Muster makes.
 pub const PREFIX_TAG: &str = "muster-prefix";
@@ -155,15 +157,19 @@ impl Fleet {
         &'a self,
         ids: &'a [String],
     ) -> BoxFuture<'a, Result<Vec<String>, FleetError>> {
-        // With the parameter for ids the call would fail for an unknown id.
-        let states = ["shutting-down", "terminated"].map(str::to_owned);
-        let call = self.client.describe_instances();
-        let call = call.filters(filter("instance-id", ids));
-        let call = call.filters(filter("instance-state-name", &states));
         Box::pin(async move {
-            let answer = call.send().await.map_err(|error| failure(&error))?;
-            let instances = answer.reservations().iter().flat_map(|it| it.instances());
-            Ok(instances.filter_map(|it| it.instance_id.clone()).collect())
+            let states = ["shutting-down", "terminated"].map(str::to_owned);
+            let mut found = Vec::new();
+            for ids in ids.chunks(MOST_FILTER_VALUES - states.len()) {
+                // With the parameter for ids the call would fail for an unknown id.
+                let call = self.client.describe_instances();
+                let call = call.filters(filter("instance-id", ids));
+                let call = call.filters(filter("instance-state-name", &states));
+                let answer = call.send().await.map_err(|error| failure(&error))?;
+                let instances = answer.reservations().iter().flat_map(|it| it.instances());
+                found.extend(instances.filter_map(|it| it.instance_id.clone()));
+            }
+            Ok(found)
         })
     }
 

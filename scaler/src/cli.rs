@@ -4,6 +4,7 @@ mod control;
 mod paint;
 mod replay;
 mod simulate;
+mod statuses;
 mod table;
 mod text;
 
@@ -122,7 +123,7 @@ impl Command {
     /// Prints to standard output.
     ///
     /// # Errors
-    /// When the scaler cannot be reached or refuses, a recording cannot be read, or the output is closed.
+    /// When the scaler cannot be reached, refuses or ends a stream, a recording cannot be read, or the output is closed.
     #[inline(never)]
     pub fn run(&self) -> LocalBoxFuture<'_, anyhow::Result<()>> {
         // Compiled here once, and not in the binary again: see "Builds" in docs/development.md.
@@ -190,7 +191,10 @@ impl WatchArgs {
         loop {
             let next = statuses.message().await;
             let Some(status) = next.map_err(|error| self.connect.failure(&error))? else {
-                return Ok(());
+                let scaler = &self.connect.scaler;
+                anyhow::bail!(
+                    "the scaler at {scaler} ended the stream: watch again once it is back"
+                );
             };
             print(output, &status, self.json, paint)?;
             output.flush()?;
@@ -211,6 +215,12 @@ impl ConnectArgs {
             | tonic::Code::FailedPrecondition
             | tonic::Code::PermissionDenied
             | tonic::Code::Unauthenticated => {
+                anyhow::anyhow!("the scaler at {scaler} refuses: {message}")
+            }
+            // Without a source, these are the scaler's own and no failure of the connection.
+            tonic::Code::ResourceExhausted | tonic::Code::Unavailable
+                if error.source().is_none() =>
+            {
                 anyhow::anyhow!("the scaler at {scaler} refuses: {message}")
             }
             tonic::Code::Unimplemented => {
@@ -237,4 +247,32 @@ fn print(
         output.write_all(text::decision(status, paint).as_bytes())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use tonic::Status;
+
+    use super::*;
+
+    #[test]
+    fn a_rate_limit_is_not_called_silence() {
+        let words = ["scaler", "status", "--scaler", "http://scaler"];
+        let Some(Command::Status(args)) = Cli::try_parse_from(words).unwrap().command else {
+            panic!("another command");
+        };
+        for refused in [
+            Status::resource_exhausted("too many"),
+            Status::unavailable("too many"),
+        ] {
+            let failure = args.connect.failure(&refused).to_string();
+            assert_eq!(failure, "the scaler at http://scaler refuses: too many");
+        }
+        let mut lost = Status::unavailable("tcp connect error");
+        lost.set_source(std::sync::Arc::new(std::io::Error::other("no route")));
+        let failure = args.connect.failure(&lost).to_string();
+        let silence = "the scaler at http://scaler does not answer: no route; check --scaler";
+        assert_eq!(failure, silence);
+    }
 }

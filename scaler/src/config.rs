@@ -80,8 +80,15 @@ pub struct ServeArgs {
         value_name = "URL"
     )]
     pub front: String,
-    /// Normal polling interval of EC2 and the queue; longer while nothing runs, shorter while instances start or stop
-    #[arg(long, default_value = "500ms", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    /// Normal polling interval of EC2 and the queue, 50ms to 4s; longer while nothing runs, shorter while instances start
+    /// or stop
+    #[arg(
+        long,
+        env = "MUSTER_TICK",
+        default_value = "500ms",
+        value_name = "DURATION",
+        value_parser = value::tick
+    )]
     pub tick: Duration,
     #[command(flatten)]
     pub demand: DemandArgs,
@@ -317,10 +324,31 @@ mod tests {
             "--disk-gb=0",
             "--metadata-hop-limit=0",
             "--detailed-monitoring=maybe",
+            "--silence-deadline=0s",
+            "--silence-deadline=2s",
+            "--boot-deadline=0s",
+            "--tick=0s",
+            "--tick=49ms",
+            "--tick=5s",
         ] {
             assert!(serve(&[wrong]).is_err(), "{wrong}");
         }
         assert!(serve(&["--lease=off"]).unwrap().lease.is_none());
+    }
+
+    /// The packaged unit and the template of AWS pass nothing but the environment.
+    #[test]
+    fn every_deadline_has_a_variable() {
+        let command = <crate::cli::Cli as clap::CommandFactory>::command();
+        for (id, variable) in [
+            ("silence_deadline", "MUSTER_SILENCE_DEADLINE"),
+            ("boot_deadline", "MUSTER_BOOT_DEADLINE"),
+            ("tick", "MUSTER_TICK"),
+        ] {
+            let argument = command.get_arguments().find(|it| it.get_id() == id);
+            let read = argument.and_then(clap::Arg::get_env);
+            assert_eq!(read, Some(std::ffi::OsStr::new(variable)), "{id}");
+        }
     }
 
     /// Spot instances would be launched and terminated forever.

@@ -73,8 +73,8 @@ struct Recent {
     instances: usize,
 }
 
-/// Returns the empty plan of a scaler that stands by because of `why`, and what it remembers. Measurements stay valid.
-/// The rest of the memory does not: another scaler has acted meanwhile.
+/// Returns the empty plan of a scaler that stands by because of `why`, and what it remembers. Completed measurements stay
+/// valid. The rest of the memory does not: another scaler has acted meanwhile.
 #[must_use]
 pub fn stand_by(why: &str, before: Memory) -> (Plan, Memory) {
     let plan = Plan {
@@ -82,7 +82,7 @@ pub fn stand_by(why: &str, before: Memory) -> (Plan, Memory) {
         ..Plan::default()
     };
     let mut memory = Memory::default();
-    memory.estimates = before.estimates;
+    memory.estimates = before.estimates.completed();
     (plan, memory)
 }
 
@@ -183,6 +183,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::plan::fixtures::{Fleet, NOW};
+    use crate::plan::{Seen, plan};
 
     fn decision(log: &DecisionLog, sequence: u64, desired_workers: u32) -> Decision {
         let before = Arc::clone(&log.latest.borrow());
@@ -251,6 +253,38 @@ mod tests {
         publish(22, 1);
         publish(23, 0);
         assert_eq!(sequences(), [22, 23]);
+    }
+
+    /// Hours of it were once taken for one boot, and for the time of a few requests.
+    #[test]
+    fn nothing_is_measured_across_a_time_on_standby() {
+        let at = |fleet: Fleet, now: Timestamp| {
+            let mut observation = fleet.with_backlog(8).observation;
+            observation.now = now;
+            observation.described_at = Some(now);
+            observation.front = observation.front.map(|it| Seen { at: now, ..it });
+            for instance in &mut observation.instances {
+                instance.started_at = Some(NOW);
+                (instance.since, instance.heard) = (now, Some(now));
+            }
+            observation
+        };
+        let policy = Fleet::none().policy;
+        let busy_and_booting = at(Fleet::of(1).busy().and(1).booting(), NOW);
+        let (_, memory) = plan(&policy, &busy_and_booting, Memory::default());
+        let (_, memory) = stand_by("10.0.0.9:50052 leads", memory);
+        let later = NOW.after(Duration::from_secs(3 * 3_600));
+        let mut answered = at(Fleet::of(1).busy().and(1).idle(), later);
+        let (_, memory) = plan(&policy, &answered, memory);
+        // A reply after a second in which two workers served.
+        answered.now = later.after(Duration::from_secs(1));
+        if let Some(front) = &mut answered.front {
+            front.value.answered_total += 1;
+        }
+        let estimates = plan(&policy, &answered, memory).1.estimates;
+        assert_eq!(estimates.boot.map(|it| it.samples), Some(0));
+        let service = estimates.service.unwrap();
+        assert_eq!((service.samples, service.mean), (1, 2.0));
     }
 
     #[tokio::test]

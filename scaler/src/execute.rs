@@ -41,7 +41,7 @@ use tracing::Instrument;
 
 use crate::fleet::{FleetToken, FleetView, WorkerRegistry};
 use crate::lease::Leadership;
-use crate::plan::{CallBackoff, InstanceId, Plan, Timestamp};
+use crate::plan::{CallBackoff, InstanceId, Plan, RefusedCalls, Timestamp};
 
 /// How many calls about one instance each are in flight at a time.
 const CONCURRENT_CALLS: usize = 4;
@@ -175,7 +175,7 @@ impl Executor {
         self.discard_instances(view, now);
     }
 
-    /// Returns until when calls of each kind are held back.
+    /// Returns until when calls of each kind are held back, and why the last ones failed.
     #[must_use]
     pub fn call_backoff(&self) -> CallBackoff {
         let held = |action| self.throttle.held_until(action);
@@ -192,6 +192,12 @@ impl Executor {
                 .max(held(Action::Stop))
                 .max(held(Action::Terminate)),
             rename: self.rename.until().max(held(Action::Rename)),
+            refused: RefusedCalls {
+                start: self.start.refused(),
+                launch: self.launch.refused(),
+                stop: self.stop.refused(),
+                rename: self.rename.refused(),
+            },
         }
     }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use platform::objects::{Condition, ObjectError, Objects, Swap};
 
-use self::record::{Record, WorkerKind};
+use self::record::{DecodeError, Record, WorkerKind};
 use crate::plan::{Estimates, Learned, Smoothed, Timestamp};
 
 const KEY: &str = "learned.json";
@@ -95,16 +95,20 @@ impl LearnedTimes {
         false
     }
 
-    /// Returns the object's content and the condition under which it may be replaced. One that cannot be decoded counts as
-    /// empty.
+    /// Returns the object's content and the condition under which it may be replaced. A damaged one counts as empty. One of
+    /// a newer scaler is an error: it is not replaced.
     async fn find(&self) -> Result<(Record, Condition), String> {
         match self.bucket.get_tagged(KEY).await {
             Ok(None) | Err(ObjectError::NoBucket) => Ok((Record::default(), Condition::Absent)),
             Ok(Some(object)) => {
-                let record = Record::decode(&object.body).unwrap_or_else(|error| {
-                    self.warn("decoded", &error);
-                    Record::default()
-                });
+                let record = match Record::decode(&object.body) {
+                    Err(error @ DecodeError::Newer(_)) => return Err(error.to_string()),
+                    Err(error) => {
+                        self.warn("decoded", &error.to_string());
+                        Record::default()
+                    }
+                    Ok(record) => record,
+                };
                 Ok((record, Condition::Unchanged(object.etag)))
             }
             Err(error) => Err(error.to_string()),
@@ -148,7 +152,8 @@ impl Schedule {
 
     /// Takes in whether this scaler leads. Returns whether to read the object.
     pub fn is_read_due(&mut self, leads: bool, now: Timestamp) -> bool {
-        let began = leads && !std::mem::replace(&mut self.leads, leads);
+        let led = std::mem::replace(&mut self.leads, leads);
+        let began = leads && !led;
         began && self.read_at.is_some_and(|at| now.since(at) > READ_EVERY)
     }
 

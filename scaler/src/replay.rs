@@ -79,7 +79,7 @@ impl Replay {
     /// Repeats a recorded decision; `adapt` may change the policy. Absent for a status from before the first decision.
     ///
     /// # Errors
-    /// When the status holds no recording.
+    /// When the status holds no recording, or a damaged one.
     pub fn next(
         &mut self,
         status: &ScalerStatus,
@@ -97,6 +97,7 @@ impl Replay {
         let expected = self.before.map_or(1, |(before, _)| before + 1);
         let after_a_gap = memory.is_none() && sequence != expected;
         if let Some(memory) = memory {
+            anyhow::ensure!(memory.is_sound(), "its memory is damaged");
             self.memory = memory;
         }
         let now = observation.now;

@@ -112,7 +112,8 @@ impl Scaler for ScalerService {
         self.operators.may_change(request.metadata())?;
         let request = request.into_inner();
         self.change(|policy| {
-            control::set_bounds(&mut policy.bounds, &request, self.market)?;
+            let price = policy.prices.per_hour;
+            control::set_bounds(&mut policy.bounds, &request, self.market, price)?;
             tracing::info!(bounds = ?policy.bounds, "changed the bounds");
             Ok(())
         })

@@ -117,11 +117,15 @@ fn each_trouble_has_its_line() {
         ),
         (
             "fleet",
-            "warn  fleet: EC2 refused the last call; the next one follows in 31 s",
+            "warn  fleet: calls to EC2 wait for 31 s: the scaler says: the last launch failed",
             |it| {
                 it.observation.as_mut().unwrap().held = Some(Held {
                     launch: at(-30),
                     ..Held::default()
+                });
+                it.plan = Some(Plan {
+                    reason: "the last launch failed".to_owned(),
+                    ..Plan::default()
                 });
             },
         ),

@@ -177,6 +177,18 @@ impl Estimates {
         self.note_work(observation);
     }
 
+    /// Returns what is measured completely. What is half measured does not stay valid while the scaler does not plan.
+    #[must_use]
+    pub fn completed(self) -> Self {
+        Self {
+            service: self.service,
+            boot: self.boot,
+            frame: self.frame,
+            arrivals: self.arrivals,
+            ..Self::default()
+        }
+    }
+
     /// Returns the rate of arrivals at `now`.
     #[must_use]
     pub fn arrivals(&self, now: Timestamp) -> Rate {

@@ -43,7 +43,7 @@ pub use estimate::{Estimates, Rate, Smoothed, Source};
 pub use learned::Learned;
 pub use model::{
     Billing, CallBackoff, Counters, FailedBoots, FrontDemand, Instance, InstanceId, Observation,
-    Seen, State, Timestamp,
+    RefusedCalls, Seen, State, Timestamp,
 };
 pub use plan::{Alternative, Plan, Stop, StopCause};
 pub use planner::{Memory, may_discard, plan};

@@ -29,6 +29,9 @@ pub struct Observation {
     pub launching: u32,
     /// When the last answered DescribeInstances was sent; absent before the first answer.
     pub described_at: Option<Timestamp>,
+    /// Since when this scaler leads; absent where that is not known.
+    #[serde(default)]
+    pub leads_since: Option<Timestamp>,
     /// Present while the last starts failed.
     pub failed_boots: Option<FailedBoots>,
     pub call_backoff: CallBackoff,
@@ -133,12 +136,23 @@ pub enum State {
 }
 
 /// Until when calls of each kind are held back, because EC2 refused the last one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallBackoff {
     pub start: Option<Timestamp>,
     pub launch: Option<Timestamp>,
     pub stop: Option<Timestamp>,
     pub rename: Option<Timestamp>,
+    #[serde(default)]
+    pub refused: RefusedCalls,
+}
+
+/// Why the last call of each kind failed: EC2's error code, or that EC2 did not reply. Absent after a success.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedCalls {
+    pub start: Option<String>,
+    pub launch: Option<String>,
+    pub stop: Option<String>,
+    pub rename: Option<String>,
 }
 
 impl Timestamp {
@@ -289,8 +303,13 @@ impl Observation {
     /// Whether EC2's answer is recent enough to launch, cordon and stop workers by.
     #[must_use]
     pub fn fleet_is_fresh(&self, timeouts: &Timeouts) -> bool {
-        self.described_at
-            .is_some_and(|at| self.now.since(at) <= timeouts.fleet_stale_after)
+        let is_recent = |at| self.now.since(at) <= timeouts.fleet_stale_after;
+        self.is_described_to_leader() && self.described_at.is_some_and(is_recent)
+    }
+
+    /// Whether EC2's answer was requested since this scaler leads. An earlier one may lack what the former leader did last.
+    pub(crate) fn is_described_to_leader(&self) -> bool {
+        self.described_at >= self.leads_since
     }
 
     /// How many instances are in `state`, including those of launches in progress.

@@ -130,7 +130,9 @@ impl<'a> Moves<'a> {
             .take(wanted as usize)
             .collect();
         let from_pool = len(&stopped);
-        if self.may(self.observation.call_backoff.start) {
+        if self.observation.is_described_to_leader()
+            && self.may(self.observation.call_backoff.start)
+        {
             plan.start = stopped.iter().map(|instance| instance.id.clone()).collect();
         }
         // A launch by an old description could exceed the maximum: others may have been launched since.

@@ -83,7 +83,7 @@ pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (
     }
     let mut plan = Moves::new(policy, limits, observation, &memory, lost, target).plan();
     let estimates = (policy.kind == PolicyKind::Latency).then_some(&memory.estimates);
-    plan.reason = reason::sentence(limits, observation, &assessment, frames, estimates, &plan);
+    plan.reason = reason::sentence(policy, observation, &assessment, frames, estimates, &plan);
     memory.note_plan(&plan, observation, for_photos);
     (plan, memory)
 }
@@ -96,6 +96,12 @@ pub fn may_discard(policy: &Policy, observation: &Observation) -> bool {
 }
 
 impl Memory {
+    /// Whether a plan can have left it. That of a damaged recording may differ.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.keeping.is_sound()
+    }
+
     fn note_time(&mut self, now: Timestamp) {
         let unbroken = self
             .planned_at

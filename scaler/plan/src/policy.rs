@@ -135,17 +135,31 @@ impl KeepIdle {
     }
 }
 
+impl Bounds {
+    /// Returns how many instances at this price the budget pays for; absent without a budget.
+    #[must_use]
+    pub fn affordable(&self, price_per_hour: f64) -> Option<u32> {
+        self.budget_per_hour.map(|budget| {
+            // Rounding must not cost an instance that the budget just pays for.
+            (budget / price_per_hour * (1.0 + 1e-9)).floor() as u32
+        })
+    }
+
+    /// Whether the budget pays for no worker at this price, although the maximum permits some.
+    #[must_use]
+    pub fn afford_none(&self, price_per_hour: f64) -> bool {
+        self.max_workers > 0 && self.affordable(price_per_hour) == Some(0)
+    }
+}
+
 impl Policy {
     /// Returns the least and the most workers at `now`: the configured bounds, the schedule's minimum, and what the budget
     /// allows besides `still_paid` instances that are down and still paid for.
     #[must_use]
     pub fn limits(&self, now: Timestamp, still_paid: u32) -> WorkerLimits {
-        let affordable = self.bounds.budget_per_hour.map(|budget| {
-            // Rounding must not cost an instance that the budget just pays for.
-            let instances = (budget / self.prices.per_hour * (1.0 + 1e-9)).floor();
-            (instances as u32).saturating_sub(still_paid)
-        });
+        let affordable = self.bounds.affordable(self.prices.per_hour);
         let max_workers = affordable.map_or(self.bounds.max_workers, |affordable| {
+            let affordable = affordable.saturating_sub(still_paid);
             affordable.min(self.bounds.max_workers)
         });
         let scheduled = self

@@ -2,12 +2,12 @@ use std::fmt::Write;
 
 use crate::demand::{Assessment, Zero};
 use crate::frames::FrameDemand;
-use crate::{Estimates, Observation, Plan, StopCause, WorkerLimits};
+use crate::{Estimates, Observation, Plan, Policy, StopCause};
 
 /// Returns the plan's sentence: the demand, what follows from it, and what is done. `estimates` are absent where the policy
 /// does not use them.
 pub(crate) fn sentence(
-    limits: WorkerLimits,
+    policy: &Policy,
     observation: &Observation,
     assessment: &Assessment,
     frames: FrameDemand,
@@ -34,7 +34,10 @@ pub(crate) fn sentence(
         }
     }
     let desired = plan.desired_workers;
-    let bound = if desired == limits.max_workers {
+    let limits = policy.limits(observation.now, observation.billing.still_paid);
+    let bound = if desired == limits.max_workers && desired < policy.bounds.max_workers {
+        ", all that the budget pays for"
+    } else if desired == limits.max_workers {
         ", the maximum"
     } else if desired == limits.min_workers && desired > 0 {
         ", the minimum"
@@ -64,7 +67,25 @@ pub(crate) fn sentence(
             "; starts pause for a while: workers failed to boot {times} in a row"
         );
     }
+    name_refused_calls(&mut sentence, observation);
     sentence
+}
+
+fn name_refused_calls(sentence: &mut String, observation: &Observation) {
+    let held = &observation.call_backoff;
+    let calls = [
+        ("start", held.start, &held.refused.start),
+        ("launch", held.launch, &held.refused.launch),
+        ("stop", held.stop, &held.refused.stop),
+        ("rename", held.rename, &held.refused.rename),
+    ];
+    for (call, held_until, refused) in calls {
+        if let Some(why) = refused
+            && held_until.is_some_and(|until| observation.now < until)
+        {
+            let _ = write!(sentence, "; the last {call} failed: {why}");
+        }
+    }
 }
 
 fn cause(assessment: &Assessment) -> String {

@@ -3,10 +3,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 
 use anyhow::Context;
-use proto::v1::ScalerStatus;
 
 use super::paint::Paint;
-use super::text;
+use super::{statuses, text};
 use crate::config::PolicyFlags;
 use crate::plan::{Plan, Policy};
 use crate::replay::{Replay, Replayed, Summary};
@@ -56,13 +55,8 @@ impl ReplayArgs {
         let mut replay = Replay::default();
         // A difference often lasts. It is printed once.
         let mut printed = None;
-        for (line, number) in recording.lines().zip(1..) {
-            let line = line?;
-            if line.trim().is_empty() {
-                continue;
-            }
-            let status: ScalerStatus = proto::decode(&line)
-                .with_context(|| format!("line {number} is not a ScalerStatus"))?;
+        for status in statuses::read(recording) {
+            let (number, status) = status?;
             let replayed = replay
                 .next(&status, |policy| self.overrides.apply(policy))
                 .with_context(|| format!("line {number}"))?;
@@ -144,9 +138,17 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
+    use crate::plan::{Memory, Observation};
+    use crate::wire;
+    use crate::wire::tests::decision;
 
     fn replayed(arguments: &[&str]) -> anyhow::Result<String> {
+        replayed_from("", arguments)
+    }
+
+    fn replayed_from(recording: &str, arguments: &[&str]) -> anyhow::Result<String> {
         let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), recording)?;
         let name = file.path().to_str().context("a plain name")?;
         let arguments = ["scaler", "replay", name]
             .into_iter()
@@ -180,6 +182,18 @@ mod tests {
         ] {
             assert!(replayed(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_recording_that_was_cut_off_is_summed_up() {
+        let (policy, observation) = (Policy::default(), Observation::default());
+        let (plan, before) = (Plan::default(), Memory::default());
+        let decided = decision(1, &policy, &observation, &plan, &before);
+        let line = proto::encode(&wire::record(&decided, true));
+        let cut_off = format!("{line}\n{}", &line[..line.len() / 2]);
+        let printed = replayed_from(&cut_off, &[]).unwrap();
+        assert!(printed.contains("1 decisions in 0.0 s"), "{printed}");
+        assert!(replayed_from("soon", &[]).is_err());
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 mod recording;
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -142,12 +143,13 @@ impl SimulateArgs {
             "there is no trace {name}: neither a file nor one of {}",
             NAMES.join(", ")
         );
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the trace {name}"))?;
+        let cannot = || format!("cannot read the trace {name}");
+        let mut file = BufReader::new(File::open(path).with_context(cannot)?);
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let read = if recording::is_recording(&text) {
-            recording::parse(&stem, &text)
+        let read = if recording::is_recording(file.fill_buf().with_context(cannot)?) {
+            recording::parse(&stem, file)
         } else {
+            let text = std::io::read_to_string(file).with_context(cannot)?;
             Trace::parse(&stem, &text).map(|trace| (trace, Recorded::default()))
         };
         read.with_context(|| format!("in the trace {name}"))
@@ -201,6 +203,19 @@ impl SimulateArgs {
             service.1,
         );
         let boot = (or(self.boot_time, recorded.boot, boot.0), boot.1);
+        let boot_time = Duration::from_secs_f64(boot.0);
+        let boot_deadline = recorded
+            .boot_deadline
+            .filter(|_| self.boot_time.is_none())
+            .map_or_else(
+                // Slow boots get more time, or no worker would ever come up.
+                || {
+                    Timeouts::default()
+                        .boot_deadline
+                        .max(boot_time.saturating_mul(4))
+                },
+                Duration::from_secs_f64,
+            );
         let prices = Prices::default();
         let minimum = prices.minimum.as_secs_f64();
         let minimum = or(self.billing_minimum, recorded.minimum, minimum);
@@ -215,7 +230,7 @@ impl SimulateArgs {
             targets: Targets {
                 latency: Duration::from_secs_f64(latency),
                 service_time: Duration::from_secs_f64(service.0),
-                boot_time: Duration::from_secs_f64(boot.0),
+                boot_time,
             },
             prices: Prices {
                 per_hour: recorded.price_per_hour.unwrap_or(prices.per_hour),
@@ -223,6 +238,7 @@ impl SimulateArgs {
             },
             timeouts: Timeouts {
                 keep_idle: self.keep_idle,
+                boot_deadline,
                 ..Timeouts::default()
             },
             schedule: self.schedule.clone(),

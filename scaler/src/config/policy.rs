@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 
-use super::value::{dollars, keep_idle, policy_kind, positive_duration, price, window};
+use super::value::{
+    dollars, keep_idle, policy_kind, positive_duration, price, silence_deadline, window,
+};
 use crate::plan::{KeepIdle, Policy, PolicyKind, Prices, Targets, Timeouts, Window};
 
 /// The policy's flags that more than one command takes: the service, `replay` and, for the bounds, `bounds`. A flag that is
@@ -108,11 +110,23 @@ pub struct OwnPolicyArgs {
         value_delimiter = ','
     )]
     pub schedule: Vec<Window>,
-    /// How long a worker may be silent before its instance is stopped
-    #[arg(long, default_value = "15s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    /// How long a worker may be silent before its instance is stopped; 3s or more
+    #[arg(
+        long,
+        env = "MUSTER_SILENCE_DEADLINE",
+        default_value = "15s",
+        value_name = "DURATION",
+        value_parser = silence_deadline
+    )]
     pub silence_deadline: Duration,
     /// How long an instance may run without a worker before it is stopped
-    #[arg(long, default_value = "2m", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(
+        long,
+        env = "MUSTER_BOOT_DEADLINE",
+        default_value = "2m",
+        value_name = "DURATION",
+        value_parser = positive_duration
+    )]
     pub boot_deadline: Duration,
     /// Assumed time that one request occupies a worker, until it is measured
     #[arg(
@@ -272,6 +286,11 @@ fn check(policy: &Policy) -> anyhow::Result<()> {
     let least = policy.bounds.min_workers.max(scheduled);
     let cost = f64::from(least) * policy.prices.per_hour;
     if let Some(budget) = policy.bounds.budget_per_hour {
+        let price = policy.prices.per_hour;
+        anyhow::ensure!(
+            !policy.bounds.afford_none(price),
+            "--budget {budget} pays for no worker, since one costs {price} dollars an hour: raise it, or set --max-workers 0"
+        );
         anyhow::ensure!(
             // Tolerates rounding: a budget that just pays for them is accepted.
             cost <= budget * (1.0 + 1e-9),

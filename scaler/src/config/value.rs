@@ -33,6 +33,24 @@ pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// Parses a silence deadline. A worker reports every second, and a report may be late.
+pub(crate) fn silence_deadline(text: &str) -> Result<Duration, String> {
+    let deadline = positive_duration(text)?;
+    if deadline < Duration::from_secs(3) {
+        return Err("must be 3s or more: workers report every second".to_owned());
+    }
+    Ok(deadline)
+}
+
+/// Parses a polling interval. Nothing is launched by a list of instances that is older than 5 s.
+pub(crate) fn tick(text: &str) -> Result<Duration, String> {
+    let tick = positive_duration(text)?;
+    if !(Duration::from_millis(50)..=Duration::from_secs(4)).contains(&tick) {
+        return Err("must be from 50ms to 4s".to_owned());
+    }
+    Ok(tick)
+}
+
 /// Parses a finite number of dollars above zero.
 pub(crate) fn dollars(text: &str) -> Result<f64, String> {
     let dollars: f64 = text

@@ -10,27 +10,48 @@ const PERMANENT: Duration = Duration::from_secs(10);
 
 /// Exponential backoff with jitter for calls of one kind.
 #[derive(Debug, Default)]
-pub struct Backoff(throttle::Backoff);
+pub struct Backoff {
+    backoff: throttle::Backoff,
+    /// Why the last call failed.
+    refused: Option<String>,
+}
 
 impl Backoff {
     /// Records how a call ended: a success resets the backoff.
     pub fn note(&mut self, error: Option<&FleetError>, now: Timestamp) {
-        match error {
-            None => self.0.succeed(),
-            Some(error) if error.is_transient() => self.0.fail(Duration::ZERO, jitter(), now),
-            Some(_) => self.0.fail(PERMANENT, jitter(), now),
-        }
+        let at_least = match error {
+            None => {
+                *self = Self::default();
+                return;
+            }
+            Some(error) if error.is_transient() => Duration::ZERO,
+            Some(_) => PERMANENT,
+        };
+        self.refused = error.map(why);
+        self.backoff.fail(at_least, jitter(), now);
     }
 
-    /// Holds calls back although the last one succeeded, or failed for a part of its instances.
-    pub fn hold(&mut self, now: Timestamp) {
-        self.0.fail(Duration::ZERO, jitter(), now);
+    /// Holds calls back although the last one succeeded for a part of its instances, or failed and a smaller one may
+    /// not. `code` is EC2's.
+    pub fn hold(&mut self, code: &str, now: Timestamp) {
+        self.refused = Some(code.to_owned());
+        self.backoff.fail(Duration::ZERO, jitter(), now);
     }
 
     #[must_use]
     pub fn until(&self) -> Option<Timestamp> {
-        self.0.until()
+        self.backoff.until()
     }
+
+    /// Returns why the last call failed: EC2's error code, or that EC2 did not reply; `None` after a success.
+    #[must_use]
+    pub fn refused(&self) -> Option<String> {
+        self.refused.clone()
+    }
+}
+
+fn why(error: &FleetError) -> String {
+    error.code().unwrap_or("EC2 did not reply").to_owned()
 }
 
 /// A random number from 0 to 1, so that scalers that failed together do not retry together.
@@ -89,7 +110,9 @@ mod tests {
     fn a_success_ends_the_waiting() {
         let mut backoff = Backoff::default();
         wait(&mut backoff, "RequestLimitExceeded");
+        let refused = backoff.refused();
+        assert_eq!(refused.as_deref(), Some("RequestLimitExceeded"));
         backoff.note(None, Timestamp::default());
-        assert_eq!(backoff.until(), None);
+        assert_eq!((backoff.until(), backoff.refused()), (None, None));
     }
 }

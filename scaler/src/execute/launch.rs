@@ -131,7 +131,7 @@ impl Executor {
                     "EC2 had capacity for a part of a launch only"
                 );
                 if !self.pools.any_left(now) {
-                    self.launch.hold(now);
+                    self.launch.hold("InsufficientInstanceCapacity", now);
                 }
             }
             return vec![Event::Launched {

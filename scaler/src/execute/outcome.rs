@@ -3,6 +3,7 @@ use tracing::Span;
 
 use super::Executor;
 use super::launch::Launch;
+use super::permit;
 use super::stop::{End, ids};
 use super::throttle::Action;
 use crate::fleet::FleetView;
@@ -111,11 +112,12 @@ impl Executor {
                 Vec::new()
             }
         };
-        if let Some(error) = error {
+        let failed = error.filter(|error| permit::was_made(error));
+        if let Some(error) = failed {
             let transient = error.is_transient();
             tracing::warn!(call = call.name(), %error, transient, "a call to EC2 failed");
         }
-        let failed = split_calls as usize + usize::from(error.is_some());
+        let failed = split_calls as usize + usize::from(failed.is_some());
         events.extend(vec![Event::CallFailed { call: call.name() }; failed]);
         events
     }
@@ -141,7 +143,12 @@ impl Executor {
                 view.boot_failed(&stop.id, now);
             }
             if stop.cause.is_failure() {
-                tracing::warn!(instance = %stop.id, cause = ?stop.cause, "gave a worker up");
+                let deadline = if stop.cause.is_failed_boot() {
+                    "--boot-deadline"
+                } else {
+                    "--silence-deadline"
+                };
+                tracing::warn!(instance = %stop.id, cause = ?stop.cause, deadline, "gave a worker up");
             }
         }
         let stopped = stops.iter().map(|stop| Event::Stopped {

@@ -3,6 +3,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::lease::Leadership;
 
+/// The code of a call that is no longer made. EC2 has no such code.
+const EXPIRED: &str = "NotAsked";
+
 /// Whether an order that takes several calls to EC2 may make its next call. Each call is short, but all of them together
 /// could outlast the lease, and another scaler would lead meanwhile.
 #[derive(Debug, Clone)]
@@ -27,7 +30,12 @@ impl ActingPermit {
 /// The result of a call that is no longer made.
 pub(super) fn expired() -> FleetError {
     FleetError::Refused {
-        code: "NotAsked".to_owned(),
+        code: EXPIRED.to_owned(),
         message: "this scaler no longer leads".to_owned(),
     }
+}
+
+/// Whether the call was made.
+pub(super) fn was_made(error: &FleetError) -> bool {
+    error.code() != Some(EXPIRED)
 }

@@ -85,7 +85,7 @@ impl Executor {
         let lacks_capacity = error.code().is_some_and(is_lack_of_capacity);
         if !lacks_capacity {
             // Even a permanent refusal need not hold for a smaller call.
-            self.start.hold(now);
+            self.start.hold(error.code().unwrap_or_default(), now);
         }
         if self.start_size.refused(ids.len()) {
             if lacks_capacity {

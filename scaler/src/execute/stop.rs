@@ -95,7 +95,8 @@ impl End {
 }
 
 /// Ends instances. EC2 ends all or none: when it refuses several because of a fault that one of them may have, each half
-/// is tried, while the permit is valid. Returns successes first, so that failures hold further calls back.
+/// is tried, while the permit is valid and no call is throttled. Returns successes first, so that failures hold further
+/// calls back.
 pub(super) async fn end_with_splits(
     fleet: &Fleet,
     permit: &ActingPermit,
@@ -104,16 +105,9 @@ pub(super) async fn end_with_splits(
     asked_at: Timestamp,
 ) -> Vec<Outcome> {
     let (mut done, mut waiting) = (Vec::new(), vec![stops]);
-    let (mut calls, mut splits, mut throttled) = (0_u32, 0, false);
+    let (mut calls, mut splits) = (0_u32, 0);
     while let Some(mut stops) = waiting.pop() {
-        let error = if throttled {
-            Some(FleetError::Refused {
-                code: "RequestLimitExceeded".to_owned(),
-                message: "other calls of the same order were throttled".to_owned(),
-            })
-        } else if !permit.is_valid() {
-            Some(permit::expired())
-        } else {
+        let error = if permit.is_valid() {
             calls += 1;
             let error = call(fleet, end, &stops).await;
             if let Some(error) = &error
@@ -126,8 +120,13 @@ pub(super) async fn end_with_splits(
                 waiting.push(stops);
                 continue;
             }
-            throttled = error.as_ref().is_some_and(FleetError::is_throttled);
+            if error.as_ref().is_some_and(FleetError::is_throttled) {
+                // The other calls would be throttled as well, so none is made.
+                stops.extend(waiting.drain(..).flatten());
+            }
             error
+        } else {
+            Some(permit::expired())
         };
         done.push(Outcome::new(end.call(stops), asked_at, error));
     }

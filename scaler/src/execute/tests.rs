@@ -30,12 +30,7 @@ struct Fixture {
 impl Fixture {
     async fn new() -> Self {
         let silent_ec2 = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let args = AwsArgs {
-            endpoint_url: Some(format!("http://{}", silent_ec2.local_addr().unwrap())),
-            region: Some("us-east-1".to_owned()),
-            prefix: "muster".to_owned(),
-        };
-        let fleet = Aws::connect_as(&args, "test", "test").await.fleet();
+        let fleet = fleet_at(&silent_ec2).await;
         let registry = WorkerRegistry::new(Clock::start());
         let worker = InstanceId::from("i-1");
         registry.admit(std::slice::from_ref(&worker));
@@ -172,6 +167,15 @@ impl Fixture {
     fn next_token(&mut self, wanted: u32, now: Timestamp) -> Option<(u32, String)> {
         self.next(wanted, now).map(|next| (next.count, next.token))
     }
+}
+
+async fn fleet_at(ec2: &TcpListener) -> Fleet {
+    let args = AwsArgs {
+        endpoint_url: Some(format!("http://{}", ec2.local_addr().unwrap())),
+        region: Some("us-east-1".to_owned()),
+        prefix: "muster".to_owned(),
+    };
+    Aws::connect_as(&args, "test", "test").await.fleet()
 }
 
 fn at(seconds: u64) -> Timestamp {

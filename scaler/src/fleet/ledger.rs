@@ -54,17 +54,25 @@ impl Ledger {
         }
     }
 
-    /// Records the states of all instances at `now`, and returns the costs until then.
-    pub fn note(&mut self, instances: &[Instance], now: Timestamp) -> Billing {
+    /// Records the states of instances at `now`, and returns the costs until then. Those that are `stopped` exist, also
+    /// where `instances` leaves them out.
+    pub fn note(
+        &mut self,
+        instances: &[Instance],
+        stopped: &[InstanceId],
+        now: Timestamp,
+    ) -> Billing {
         for instance in instances {
             self.note_instance(instance, now);
         }
-        let existing: HashSet<_> = instances.iter().map(|instance| &instance.id).collect();
+        let mut existing: HashSet<_> = instances.iter().map(|instance| &instance.id).collect();
         for (id, start) in &mut self.last {
             if !existing.contains(id) {
                 start.ended_at.get_or_insert(now);
             }
         }
+        // Otherwise one that comes back would begin another start.
+        existing.extend(stopped);
         self.close(&existing, now);
         self.billing(now)
     }

@@ -46,6 +46,11 @@ impl PollTimer {
         Some(self.asked_at.map_or_else(Timestamp::default, next))
     }
 
+    /// Makes the next poll due as soon as none is in flight.
+    pub fn hurry(&mut self) {
+        self.asked_at = None;
+    }
+
     pub fn asked(&mut self, now: Timestamp) {
         (self.asked_at, self.in_flight) = (Some(now), true);
     }
@@ -64,6 +69,20 @@ mod tests {
     use super::*;
     use crate::plan::fixtures::Fleet;
     use crate::plan::pace::{count_interval, describe_interval};
+
+    #[test]
+    fn a_hurried_poll_waits_for_nothing_but_the_one_in_flight() {
+        let at = |seconds| Timestamp::after_epoch(Duration::from_secs(seconds));
+        let mut timer = PollTimer::every(Duration::from_secs(2));
+        timer.asked(at(10));
+        timer.hurry();
+        assert_eq!(timer.due_at(), None);
+        timer.failed();
+        assert!(timer.due_at() < Some(at(1)));
+        timer.asked(at(11));
+        timer.answered();
+        assert_eq!(timer.due_at(), Some(at(13)));
+    }
 
     #[test]
     fn ec2_and_the_queue_are_polled_seldom_while_nothing_goes_on() {

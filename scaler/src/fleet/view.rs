@@ -34,6 +34,8 @@ pub struct FleetView {
     pub launch: Option<String>,
     /// What a former scaler measured.
     pub learned: Learned,
+    /// Since when this scaler leads; `None` while it stands by.
+    pub leads_since: Option<Timestamp>,
     /// Whether outdated instances are treated as all others: they cannot be terminated.
     keeps_outdated: bool,
     described: Vec<FleetInstance>,
@@ -70,6 +72,7 @@ impl FleetView {
             queue: None,
             launch: None,
             learned: Learned::default(),
+            leads_since: None,
             keeps_outdated: false,
             described: Vec::new(),
             index: HashMap::new(),
@@ -102,6 +105,7 @@ impl FleetView {
             asked_at,
             |id| self.registry.get(id).and_then(|worker| worker.heard),
         );
+        self.note_starts(asked_at);
         for instance in &self.described {
             let id = InstanceId::from(instance.id.as_str());
             if instance.state == PowerState::Running {
@@ -115,7 +119,6 @@ impl FleetView {
         }
         self.running_since
             .retain(|id, _| self.index.contains_key(id));
-        self.note_starts(asked_at);
         let fleet = self.index.keys().chain(self.expectations.starting());
         self.registry.set_fleet(fleet.cloned().collect());
     }
@@ -128,10 +131,19 @@ impl FleetView {
             let (Some(launched_at), Some(age)) = (found.launched_at, found.age) else {
                 continue;
             };
-            let known = self.started.get(&id);
-            if known.is_none_or(|(known, _)| *known != launched_at) {
-                self.started.insert(id, (launched_at, asked_at.before(age)));
+            let known = self.started.get(&id).map(|(known, _)| *known);
+            if known == Some(launched_at) {
+                continue;
             }
+            if known.is_some() {
+                self.running_since.remove(&id);
+                // An operator or another scaler started it after this one stopped it.
+                let worker = self.registry.get(&id).and_then(|worker| worker.state);
+                if worker == Some(State::Stopping) {
+                    self.registry.forget(&id);
+                }
+            }
+            self.started.insert(id, (launched_at, asked_at.before(age)));
         }
         self.started.retain(|id, _| self.index.contains_key(id));
     }
@@ -167,7 +179,8 @@ impl FleetView {
     /// Returns everything that is known as of `now`. `call_backoff` goes into the observation unchanged.
     pub fn observe(&mut self, now: Timestamp, call_backoff: CallBackoff) -> Observation {
         let is_listed = |id: &InstanceId| self.index.contains_key(id);
-        for id in self.expectations.expire(is_listed, now) {
+        let asked_at = self.described_at.unwrap_or_default();
+        for id in self.expectations.expire(is_listed, asked_at) {
             self.registry.unmark_stopping(&id);
         }
         self.unstartable.retain(|_, until| now < *until);
@@ -188,8 +201,10 @@ impl FleetView {
             .iter()
             .map(|i| (i.id.clone(), (i.state, i.since)))
             .collect();
-        self.note_boots(&instances, now);
-        let billing = self.ledger.note(&instances, now);
+        // Those that the observation leaves out exist as well.
+        let stopped: Vec<_> = self.stopped().collect();
+        self.note_boots(&instances, &stopped, now);
+        let billing = self.ledger.note(&instances, &stopped, now);
         Observation {
             now,
             front: *self.demand.borrow(),
@@ -197,6 +212,7 @@ impl FleetView {
             instances,
             launching: self.launching,
             described_at: self.described_at,
+            leads_since: self.leads_since,
             failed_boots: self.boots.failed(),
             call_backoff,
             billing,
@@ -269,7 +285,7 @@ impl FleetView {
         }
     }
 
-    fn note_boots(&mut self, instances: &[Instance], now: Timestamp) {
+    fn note_boots(&mut self, instances: &[Instance], stopped: &[InstanceId], now: Timestamp) {
         for instance in instances {
             match instance.state {
                 State::Idle | State::Busy => self.boots.ready(&instance.id, now),
@@ -284,10 +300,8 @@ impl FleetView {
                 _ => {}
             }
         }
-        // Stopped instances that the observation leaves out exist as well.
-        let stopped: Vec<_> = self.stopped().collect();
         let observed = instances.iter().map(|instance| &instance.id);
-        let existing = observed.chain(&stopped).collect();
+        let existing = observed.chain(stopped).collect();
         self.boots.retain(&existing, now);
     }
 

@@ -1,6 +1,7 @@
 //! The content of `learned.json`.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::execute::ExecutorConfig;
 use crate::plan::{Learned, Timestamp};
@@ -33,10 +34,28 @@ pub struct Entry {
 }
 
 /// All entries, the newest last.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Record {
     version: u32,
     workers: Vec<Entry>,
+}
+
+/// A record of any version.
+#[derive(Deserialize)]
+struct RawRecord {
+    version: u32,
+    #[serde(default)]
+    workers: Value,
+}
+
+/// Why an object's bytes are no record.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// A newer scaler wrote it, and may read it again.
+    #[error("it has version {0}, of a newer scaler")]
+    Newer(u32),
+    #[error("{0}")]
+    Damaged(serde_json::Error),
 }
 
 impl WorkerKind {
@@ -94,15 +113,21 @@ impl Record {
         serde_json::to_vec(self).expect("strings and numbers have a JSON form")
     }
 
-    /// Reads the object's bytes.
+    /// Reads the object's bytes, without damaged entries.
     ///
     /// # Errors
-    /// When the bytes are not a record of this version.
-    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let record: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        if record.version != VERSION {
-            return Err(format!("it has version {}", record.version));
+    /// When the bytes are no record, or one of a newer version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let raw: RawRecord = serde_json::from_slice(bytes).map_err(DecodeError::Damaged)?;
+        if raw.version > VERSION {
+            return Err(DecodeError::Newer(raw.version));
         }
-        Ok(record)
+        let entries: Vec<Value> =
+            serde_json::from_value(raw.workers).map_err(DecodeError::Damaged)?;
+        let entries = entries.into_iter().map(serde_json::from_value);
+        Ok(Self {
+            version: VERSION,
+            workers: entries.filter_map(Result::ok).collect(),
+        })
     }
 }

@@ -71,21 +71,20 @@ fn a_record_remembers_the_newest_kinds() {
 #[test]
 fn damaged_and_foreign_objects_are_no_records() {
     let mut record = Record::default();
+    record.learn(&kind(&["--image-id=ami-2"]), service(0.1), at(1));
+    let sound = record.clone();
     record.learn(&kind(&[]), service(f64::NAN), at(1));
     let nan = String::from_utf8(record.encode()).unwrap();
     let cut = &nan[..nan.len() / 2];
-    for wrong in [
-        "",
-        "{}",
-        "[1]",
-        "hello",
-        r#"{"version":2,"workers":[]}"#,
-        cut,
-        nan.as_str(),
-    ] {
-        assert!(Record::decode(wrong.as_bytes()).is_err(), "{wrong}");
+    for wrong in ["", "{}", "[1]", "hello", cut] {
+        let decoded = Record::decode(wrong.as_bytes());
+        assert!(matches!(decoded, Err(DecodeError::Damaged(_))), "{wrong}");
     }
+    let newer = Record::decode(br#"{"version":2,"workers":{}}"#);
+    assert!(matches!(newer, Err(DecodeError::Newer(2))), "{newer:?}");
     assert!(Record::decode(br#"{"version":1,"workers":[]}"#).is_ok());
+    // The other entries stay.
+    assert_eq!(Record::decode(nan.as_bytes()).unwrap(), sound);
 }
 
 #[test]
@@ -119,4 +118,17 @@ fn a_standby_reads_again_when_it_begins_to_lead() {
     assert!(schedule.is_read_due(true, at(501)));
     schedule.reads(at(501));
     assert!(!schedule.is_read_due(true, at(900)));
+}
+
+#[test]
+fn a_leader_that_stood_by_reads_again() {
+    let mut schedule = Schedule::default();
+    schedule.reads(at(0));
+    assert!(schedule.is_read_due(true, at(500)));
+    schedule.reads(at(500));
+    assert!(schedule.last_write(&estimates(0.3)).is_some());
+    assert!(!schedule.is_read_due(false, at(600)));
+    // What the scaler that leads now has measured is newer.
+    assert_eq!(schedule.last_write(&estimates(0.3)), None);
+    assert!(schedule.is_read_due(true, at(700)));
 }

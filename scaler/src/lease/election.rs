@@ -16,7 +16,7 @@ pub(super) struct LeaseLoop {
     pub clock: Clock,
     pub call_timeout: Duration,
     pub lease: state::Lease,
-    /// Why the last call to S3 failed.
+    /// Why the last call to S3 failed, or what is wrong with the object.
     pub last_error: Option<String>,
     pub role: watch::Sender<Role>,
 }
@@ -55,8 +55,15 @@ impl LeaseLoop {
         let now = self.clock.now();
         match got {
             Ok(Ok(found)) => {
-                self.last_error = None;
                 self.lease.read(found, now);
+                if self.lease.has_unknown_holder() {
+                    self.note(
+                        "decoded",
+                        "it was deleted, is damaged, or a newer scaler wrote it; its holder may act for the lease time",
+                    );
+                } else {
+                    self.last_error = None;
+                }
             }
             Ok(Err(error)) => self.failed("read", &error.to_string(), now),
             Err(_) => self.failed("read", "S3 does not answer", now),
@@ -68,10 +75,7 @@ impl LeaseLoop {
             Ok(None) => Ok(ReadOutcome::Nothing),
             Ok(Some(object)) => Ok(match Record::decode(&object.body) {
                 Ok(record) => ReadOutcome::Record(record, object.etag),
-                Err(error) => {
-                    tracing::warn!(%error, key = KEY, "the lease object cannot be read and is replaced");
-                    ReadOutcome::Unreadable(object.etag)
-                }
+                Err(_) => ReadOutcome::Unreadable(object.etag),
             }),
             Err(ObjectError::NoBucket) => {
                 self.bucket.ensure().await?;

@@ -7,6 +7,9 @@
 //! take and whether their replies arrive. The leader steps down earlier by a slack, in which the calls to EC2 that are in
 //! flight end.
 //!
+//! An object that cannot be decoded, as one of a newer scaler, may have a holder as well. So may one that was deleted. Both
+//! are taken after the lease time, and at once only by the leader itself.
+//!
 //! The protocol assumes that all clocks run at the same rate, within the rest of the slack, and do not stop, as the clock
 //! of a suspended machine does.
 
@@ -30,6 +33,8 @@ pub struct Lease {
     view: View,
     /// The newest unconfirmed writes: their renewals, and when they were sent.
     unconfirmed: Vec<(u64, Timestamp)>,
+    /// Whether there ever was an object.
+    was_there: bool,
     /// When to make the next call.
     next_at: Timestamp,
 }
@@ -41,8 +46,9 @@ enum View {
     /// No scaler holds it.
     Free { condition: Condition, renewals: u64 },
     Others {
-        record: Record,
-        etag: String,
+        /// `None` when the object was deleted or cannot be decoded.
+        record: Option<Record>,
+        condition: Condition,
         /// Since when the object is known to be the same.
         same_since: Timestamp,
     },
@@ -66,7 +72,7 @@ pub enum Step {
 pub enum ReadOutcome {
     Nothing,
     Record(Record, String),
-    /// An object that is not a record, with its entity tag. It is replaced.
+    /// An object that cannot be decoded, with its entity tag.
     Unreadable(String),
 }
 
@@ -89,6 +95,7 @@ impl Lease {
             slack,
             view: View::Unknown { leads_since: None },
             unconfirmed: Vec::new(),
+            was_there: false,
             next_at: Timestamp::default(),
         }
     }
@@ -108,9 +115,15 @@ impl Lease {
     #[must_use]
     pub fn leader(&self) -> Option<&Holder> {
         match &self.view {
-            View::Others { record, .. } => Some(&record.holder),
+            View::Others { record, .. } => record.as_ref().map(|record| &record.holder),
             _ => None,
         }
+    }
+
+    /// Whether another scaler may hold the lease whose record is missing or cannot be decoded.
+    #[must_use]
+    pub fn has_unknown_holder(&self) -> bool {
+        matches!(self.view, View::Others { record: None, .. })
     }
 
     /// Returns what to do at `now`. Make one call at a time, and report its result by [`read`](Self::read),
@@ -128,11 +141,12 @@ impl Lease {
             } => self.write(*renewals, condition.clone()),
             View::Others {
                 record,
-                etag,
+                condition,
                 same_since,
             } => {
-                if now >= self.lapses_at(record, *same_since) {
-                    self.write(record.renewals, Condition::Unchanged(etag.clone()))
+                if now >= self.lapses_at(record.as_ref(), *same_since) {
+                    let renewals = record.as_ref().map_or(0, |record| record.renewals);
+                    self.write(renewals, condition.clone())
                 } else {
                     Step::Read
                 }
@@ -156,44 +170,48 @@ impl Lease {
 
     /// Records a read whose reply came at `now`.
     pub fn read(&mut self, found: ReadOutcome, now: Timestamp) {
-        self.view = match found {
-            ReadOutcome::Nothing => View::Free {
-                condition: Condition::Absent,
-                renewals: 0,
-            },
-            ReadOutcome::Unreadable(etag) => View::Free {
-                condition: Condition::Unchanged(etag),
-                renewals: 0,
-            },
+        self.was_there |= found != ReadOutcome::Nothing;
+        let (record, condition) = match found {
             ReadOutcome::Record(record, etag) if record.holder.id == self.me.id => {
-                self.found_mine(&record, etag)
-            }
-            ReadOutcome::Record(record, etag) if record.released || self.replaces(&record) => {
-                View::Free {
-                    condition: Condition::Unchanged(etag),
-                    renewals: record.renewals,
-                }
-            }
-            ReadOutcome::Record(record, etag) => {
-                let same_since = match &self.view {
-                    View::Others {
-                        etag: before,
-                        same_since,
-                        ..
-                    } if *before == etag => *same_since,
-                    _ => now,
-                };
-                let poll_at = now.after(self.poll());
-                self.next_at = poll_at.min(self.lapses_at(&record, same_since));
-                self.view = View::Others {
-                    record,
-                    etag,
-                    same_since,
-                };
+                self.view = self.found_mine(&record, etag);
+                self.next_at = now;
                 return;
             }
+            ReadOutcome::Record(record, etag) => (Some(record), Condition::Unchanged(etag)),
+            ReadOutcome::Unreadable(etag) => (None, Condition::Unchanged(etag)),
+            ReadOutcome::Nothing => (None, Condition::Absent),
         };
-        self.next_at = now;
+        let is_free = match &record {
+            Some(record) => record.released || self.replaces(record),
+            None => {
+                let leads = self.leads_until().is_some_and(|until| now < until);
+                leads || !self.was_there
+            }
+        };
+        if is_free {
+            let renewals = record.map_or(0, |record| record.renewals);
+            self.view = View::Free {
+                condition,
+                renewals,
+            };
+            self.next_at = now;
+            return;
+        }
+        let same_since = match &self.view {
+            View::Others {
+                condition: before,
+                same_since,
+                ..
+            } if *before == condition => *same_since,
+            _ => now,
+        };
+        let poll_at = now.after(self.poll());
+        self.next_at = poll_at.min(self.lapses_at(record.as_ref(), same_since));
+        self.view = View::Others {
+            record,
+            condition,
+            same_since,
+        };
     }
 
     /// Records a read that failed.
@@ -212,6 +230,7 @@ impl Lease {
         match written {
             WriteOutcome::Stored(etag) => {
                 self.unconfirmed.clear();
+                self.was_there = true;
                 self.view = View::Mine {
                     etag,
                     renewals: record.renewals,
@@ -271,8 +290,9 @@ impl Lease {
         self.me.socket.is_some() && record.holder.socket == self.me.socket
     }
 
-    fn lapses_at(&self, record: &Record, same_since: Timestamp) -> Timestamp {
-        same_since.after(record.lease_time().max(self.lease_time))
+    fn lapses_at(&self, record: Option<&Record>, same_since: Timestamp) -> Timestamp {
+        let theirs = record.map(Record::lease_time).unwrap_or_default();
+        same_since.after(theirs.max(self.lease_time))
     }
 
     fn poll(&self) -> Duration {

@@ -332,6 +332,37 @@ fn leadership_counts_from_the_sending_of_the_write() {
     assert_eq!(lease.leads_until(), Some(at(10 + LEASE_TIME * 8 / 10)));
 }
 
+/// Its holder may be a newer scaler that renews it.
+#[test]
+fn an_unreadable_lease_is_taken_after_the_lease_time() {
+    let at = |milliseconds| Timestamp::after_epoch(Duration::from_millis(milliseconds));
+    let unreadable = |etag: &str| ReadOutcome::Unreadable(etag.to_owned());
+    let mut lease = scaler(0, None).lease;
+    lease.read(unreadable("first"), at(0));
+    lease.read(unreadable("renewed"), at(1_000));
+    assert!(matches!(lease.next(at(1_000)), Step::Wait(_)));
+    let lapses_at = 1_000 + LEASE_TIME;
+    lease.read(unreadable("renewed"), at(lapses_at - 1));
+    assert_eq!(lease.next(at(lapses_at - 1)), Step::Wait(at(lapses_at)));
+    assert!(lease.has_unknown_holder() && lease.leads_until().is_none());
+    let Step::Write(_, condition) = lease.next(at(lapses_at)) else {
+        panic!("it has lapsed")
+    };
+    assert_eq!(condition, Condition::Unchanged("renewed".to_owned()));
+}
+
+#[test]
+fn a_deleted_lease_is_taken_at_once_only_by_the_leader() {
+    let mut simulation = Simulation::new(2, vec![(10, 10)]);
+    let (leader, _) = simulation.until_one_leads();
+    simulation.pass(1_000);
+    for _ in 0..5 {
+        simulation.object = None;
+        simulation.pass(LEASE_TIME);
+        assert_eq!(simulation.leaders(), [leader]);
+    }
+}
+
 #[test]
 fn records_survive_the_wire() {
     let holder = Holder {

@@ -162,3 +162,14 @@ fn a_status_without_a_recording_is_refused() {
         assert!(error.contains("scaler watch --every --json"), "{error}");
     }
 }
+
+#[test]
+fn a_damaged_memory_is_an_error_of_its_line() {
+    let first = &recording(PolicyKind::Latency, 1)[0];
+    let mut status: ScalerStatus = proto::decode(first).unwrap();
+    let mut damaged: serde_json::Value = serde_json::from_str(&status.memory).unwrap();
+    damaged["memory"]["keeping"]["given_up"] = 9.into();
+    status.memory = damaged.to_string();
+    let error = Replay::default().next(&status, |_| {}).unwrap_err();
+    assert_eq!(error.to_string(), "its memory is damaged");
+}

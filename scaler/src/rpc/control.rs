@@ -59,14 +59,15 @@ pub fn refuse_as_standby(why: &str) -> Status {
     ))
 }
 
-/// Applies the bounds that the request gives. `market` is how instances are bought.
+/// Applies the bounds that the request gives. `market` is how instances are bought, `price_per_hour` what one costs.
 ///
 /// # Errors
-/// INVALID_ARGUMENT when the request gives no bound, or the bounds contradict each other or the market.
+/// INVALID_ARGUMENT when the request gives no bound, or the bounds contradict each other, the market or the price.
 pub fn set_bounds(
     bounds: &mut Bounds,
     request: &SetBoundsRequest,
     market: Market,
+    price_per_hour: f64,
 ) -> Result<(), Status> {
     let before = *bounds;
     let invalid = |message: String| Err(Status::invalid_argument(message));
@@ -106,6 +107,11 @@ pub fn set_bounds(
             "the minimum of {min_workers} workers exceeds the maximum of {max_workers}"
         ));
     }
+    if changed.afford_none(price_per_hour) {
+        return invalid(format!(
+            "the budget pays for no worker, since one costs {price_per_hour} dollars an hour: raise it, or set the maximum to 0"
+        ));
+    }
     if changed.warm_pool > 0 && market == Market::Spot {
         return invalid(
             "a warm pool needs instances that can be stopped, and spot instances cannot: set it to 0"
@@ -141,6 +147,8 @@ fn cooldown(given: Option<prost_types::Duration>, before: Duration) -> Result<Du
 mod tests {
     use super::*;
 
+    const PRICE: f64 = 0.1;
+
     fn changed(request: SetBoundsRequest) -> Result<Bounds, Status> {
         let mut bounds = Bounds {
             min_workers: 2,
@@ -148,7 +156,7 @@ mod tests {
             budget_per_hour: Some(1.0),
             ..Bounds::default()
         };
-        set_bounds(&mut bounds, &request, Market::OnDemand).map(|()| bounds)
+        set_bounds(&mut bounds, &request, Market::OnDemand, PRICE).map(|()| bounds)
     }
 
     fn active_policy_and_log() -> (watch::Sender<ActivePolicy>, DecisionLog) {
@@ -202,6 +210,10 @@ mod tests {
                 ..request()
             },
             SetBoundsRequest {
+                budget: Some(Budget::BudgetPerHour(0.09)),
+                ..request()
+            },
+            SetBoundsRequest {
                 budget: Some(Budget::BudgetPerHour(f64::NAN)),
                 ..request()
             },
@@ -240,6 +252,7 @@ mod tests {
                 ..request()
             },
             Market::Spot,
+            PRICE,
         );
         assert_eq!(refused.unwrap_err().code(), tonic::Code::InvalidArgument);
         assert_eq!(bounds.warm_pool, 0);
@@ -248,7 +261,7 @@ mod tests {
             max_workers,
             ..request()
         };
-        assert!(set_bounds(&mut bounds, &other, Market::Spot).is_ok());
+        assert!(set_bounds(&mut bounds, &other, Market::Spot, PRICE).is_ok());
     }
 
     #[test]

@@ -100,8 +100,9 @@ impl Reconciler {
 impl Loop {
     async fn run(mut self, mut polls: mpsc::Receiver<Polled>, shutdown: CancellationToken) -> bool {
         while !shutdown.is_cancelled() {
+            let standing_by = self.note_leadership();
             self.poll();
-            self.decide();
+            self.decide(standing_by);
             let wake_at = self.parts.clock.instant(self.wake_at);
             tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -131,7 +132,21 @@ impl Loop {
         tokio::join!(closing, self.keep_learned()).0.is_some()
     }
 
-    fn decide(&mut self) {
+    /// Returns why this scaler must not act. When it begins to lead, it lists the fleet at once: only a list that it asked
+    /// for as the leader shows what the former leader did last.
+    fn note_leadership(&mut self) -> Option<String> {
+        let now = self.parts.clock.now();
+        let standing_by = self.parts.leadership.standing_by(now);
+        if standing_by.is_some() {
+            self.view.leads_since = None;
+        } else if self.view.leads_since.is_none() {
+            self.view.leads_since = Some(now);
+            self.describe.hurry();
+        }
+        standing_by
+    }
+
+    fn decide(&mut self, standing_by: Option<String>) {
         // Its lines, and those of the calls that it leads to, have the number of the decision.
         let deciding = tracing::error_span!("decision", sequence = self.decisions + 1);
         let _deciding = deciding.enter();
@@ -139,7 +154,6 @@ impl Loop {
         let observation = self.observe(now);
         let active = self.parts.active.borrow_and_update().clone();
         let before = std::mem::take(&mut self.memory);
-        let standing_by = self.parts.leadership.standing_by(now);
         let (plan, memory) = match &standing_by {
             Some(why) => stand_by(why, before.clone()),
             None => plan(&active.policy, &observation, before.clone()),

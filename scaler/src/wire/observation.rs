@@ -15,6 +15,8 @@ pub fn encode(observation: &Observation) -> v1::Observation {
         instances,
         launching,
         described_at,
+        // The reason tells whether this scaler leads.
+        leads_since: _,
         failed_boots,
         call_backoff,
         billing,
@@ -38,7 +40,7 @@ pub fn encode(observation: &Observation) -> v1::Observation {
                 held_until: Some(timestamp(held_until)),
             }
         }),
-        held: Some(encode_call_backoff(*call_backoff)),
+        held: Some(encode_call_backoff(call_backoff)),
         billing: Some(encode_billing(*billing)),
     }
 }
@@ -77,13 +79,15 @@ fn counters(queue: Seen<Counters>, now: Timestamp) -> v1::QueueCounters {
     }
 }
 
-fn encode_call_backoff(call_backoff: CallBackoff) -> v1::Held {
+fn encode_call_backoff(call_backoff: &CallBackoff) -> v1::Held {
     let CallBackoff {
         start,
         launch,
         stop,
         rename,
-    } = call_backoff;
+        // The plan's reason names it.
+        refused: _,
+    } = *call_backoff;
     v1::Held {
         start: start.map(timestamp),
         launch: launch.map(timestamp),

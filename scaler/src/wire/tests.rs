@@ -6,8 +6,8 @@ use super::*;
 use crate::decision_log::{ActivePolicy, DecisionLog};
 use crate::plan::{
     Alternative, Billing, Bounds, CallBackoff, Counters, FailedBoots, FrontDemand, Instance,
-    KeepIdle, Learned, Memory, Observation, Plan, Policy, PolicyKind, Prices, Seen, State, Stop,
-    StopCause, Targets, Timeouts, Video, Window,
+    KeepIdle, Learned, Memory, Observation, Plan, Policy, PolicyKind, Prices, RefusedCalls, Seen,
+    State, Stop, StopCause, Targets, Timeouts, Video, Window,
 };
 
 /// Returns a decision as the loop publishes it.
@@ -118,6 +118,7 @@ fn observation() -> Observation {
         }],
         launching: 12,
         described_at: Some(at(13)),
+        leads_since: None,
         failed_boots: Some(FailedBoots {
             in_a_row: 14,
             held_until: at(15),
@@ -127,6 +128,7 @@ fn observation() -> Observation {
             launch: Some(at(17)),
             stop: Some(at(18)),
             rename: Some(at(19)),
+            refused: RefusedCalls::default(),
         },
         billing: Billing {
             spent: 0.125,

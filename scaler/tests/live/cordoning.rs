@@ -70,7 +70,9 @@ async fn a_booting_worker_can_be_cordoned_and_stopped() {
 
 #[tokio::test]
 async fn a_silent_worker_is_stopped_and_replaced() {
-    let stage = Stage::set(&["--silence-deadline", "600ms", "--max-workers", "2"]).await;
+    let mut stage = Stage::without_scaler(&["--max-workers", "2"]).await;
+    stage.silence_deadline = Some(Duration::from_millis(600));
+    stage.start_scaler().await;
     let id = start_one(&stage).await;
     let worker = Worker::attend(&stage, &id, WorkerState::Busy).await;
     eventually("it is given up", async || {

@@ -163,6 +163,19 @@ async fn ec2_reports_the_age_of_starts_and_terminated_instances() {
     assert_eq!(stage.fleet().terminated(&all).await.unwrap(), ids[..1]);
 }
 
+/// EC2 takes 200 values of filters in a call.
+#[tokio::test]
+async fn many_overdue_instances_are_asked_for_in_chunks() {
+    let stage = Stage::without_scaler(&[]).await;
+    let ids = stage.prepare_stopped(1).await;
+    stage.fleet().terminate(&ids).await.unwrap();
+    let mut all: Vec<_> = (0..450).map(|number| format!("i-{number:017x}")).collect();
+    all.extend(ids.clone());
+    let before = stage.calls("DescribeInstances").await;
+    assert_eq!(stage.fleet().terminated(&all).await.unwrap(), ids);
+    assert_eq!(stage.calls("DescribeInstances").await - before, 3);
+}
+
 #[tokio::test]
 async fn an_instance_that_stays_pending_is_terminated_and_another_one_is_launched() {
     let stuck = localcloud::Ec2Faults {

@@ -9,6 +9,7 @@ use proto::v1::scaler_client::ScalerClient;
 use proto::v1::{InstanceState, ListDecisionsRequest, ScalerStatus, WatchStatusRequest};
 use scaler::cli::Cli;
 use scaler::replay::Replay;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tonic::Streaming;
 
 use crate::stage::{Stage, TIMEOUT, eventually};
@@ -208,6 +209,31 @@ async fn the_command_line_records_and_replays() {
     assert!(fewer.contains("recorded 2 wanted"), "{fewer}");
     assert!(fewer.contains("replayed 1 wanted"), "{fewer}");
     assert!(!fewer.contains(" 0 of them different"), "{fewer}");
+}
+
+#[tokio::test]
+async fn a_watch_that_the_scaler_ends_says_so() {
+    let mut stage = Stage::set(&[]).await;
+    stage.status().await;
+    let mut watching = tokio::process::Command::new(env!("CARGO_BIN_EXE_scaler"))
+        .args(["watch", "--every", "--scaler", &stage.url])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let first = tokio::time::timeout(TIMEOUT, lines.next_line()).await;
+    assert!(first.unwrap().unwrap().is_some());
+    // Its pipe must not fill up.
+    let rest = tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    stage.stop_scaler().await;
+    let ended = tokio::time::timeout(TIMEOUT, watching.wait_with_output());
+    let ended = ended.await.unwrap().unwrap();
+    rest.await.unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(said.contains("ended the stream"), "{said}");
+    assert_eq!(ended.status.code(), Some(1), "{said}");
 }
 
 #[tokio::test]

@@ -147,3 +147,19 @@ async fn what_cannot_have_been_learned_is_ignored() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_newer_object_is_not_overwritten() {
+    let newer = json!({"version": 2, "workers": {"c7i.large": {"service_ms": 80}}});
+    let mut stage = stage_with(newer.to_string(), "latency").await;
+    stage.demand(1);
+    stage.start_scaler().await;
+    let reason = launch_reason(&stage).await;
+    assert!(reason.contains("500 ms (assumed)"), "{reason}");
+    let id = start_one(&stage).await;
+    let _worker = Worker::attend(&stage, &id, WorkerState::Busy).await;
+    until_seen(&stage, InstanceState::Busy, 1).await;
+    // It has measured a boot, which it would write.
+    stage.stop_scaler().await;
+    assert_eq!(kept(&stage).await, newer);
+}

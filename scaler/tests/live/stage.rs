@@ -39,6 +39,8 @@ pub struct Stage {
     arguments: Vec<String>,
     /// Shorter than what the command line takes.
     lease_time: Option<Duration>,
+    /// Shorter than what the command line takes.
+    pub silence_deadline: Option<Duration>,
     /// Shared by the scalers of one stage, so that the address stays theirs.
     listener: std::net::TcpListener,
     demand: watch::Sender<DemandUpdate>,
@@ -97,6 +99,7 @@ impl Stage {
             cloud,
             arguments: all,
             lease_time: None,
+            silence_deadline: None,
             listener: listener.into_std().unwrap(),
             demand,
             running: None,
@@ -134,6 +137,8 @@ impl Stage {
                 slack: lease_time / 5,
             };
         }
+        let timeouts = &mut config.policy.timeouts;
+        timeouts.silence_deadline = self.silence_deadline.unwrap_or(timeouts.silence_deadline);
         config
     }
 

@@ -22,6 +22,7 @@ impl World {
             launch: held,
             stop: held,
             rename: held,
+            ..CallBackoff::default()
         };
         let observation = scaler.view.observe(now, backoff);
         let before = std::mem::take(&mut scaler.memory);

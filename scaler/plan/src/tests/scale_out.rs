@@ -1,5 +1,7 @@
+use std::time::Duration;
+
 use crate::fixtures::{Fleet, ago, ids};
-use crate::{Observation, Policy, Timestamp};
+use crate::{CallBackoff, Observation, Policy, RefusedCalls, Timestamp};
 
 #[test]
 fn a_hundred_requests_launch_the_maximum_from_nothing() {
@@ -181,6 +183,28 @@ fn by_an_old_answer_of_ec2_instances_are_started_but_not_launched() {
     assert_eq!((plan.start.len(), plan.launch), (4, 0));
 }
 
+/// A list from before may lack what the former leader launched last.
+#[test]
+fn a_new_leader_acts_on_a_list_that_it_asked_for_as_leader() {
+    let busy = Fleet::of(4).and(1).cordoned().with_backlog(9);
+    let ended = Fleet::of(1).cordoned().without_demand_for_ms(60_000);
+    for (mut fleet, starts, launches, stops) in [(busy, 4, 4, 0), (ended, 0, 0, 1)] {
+        fleet.observation.leads_since = Some(ago(1_000));
+        for (described_ms_ago, acts) in [(1_001, false), (1_000, true), (0, true)] {
+            let plan = fleet.clone().described_ms_ago(described_ms_ago).plan();
+            let expected = if acts {
+                (starts, launches, stops)
+            } else {
+                (0, 0, 0)
+            };
+            let done = (plan.start.len(), plan.launch, plan.stop.len());
+            assert_eq!(done, expected, "{plan:?}");
+            // Orders to workers do not wait.
+            assert_eq!(plan.uncordon.len(), usize::from(starts > 0));
+        }
+    }
+}
+
 #[test]
 fn refused_calls_are_held_back_and_the_scaler_wakes_for_them() {
     let mut fleet = Fleet::of(4).with_backlog(9);
@@ -192,6 +216,41 @@ fn refused_calls_are_held_back_and_the_scaler_wakes_for_them() {
         (plan.start.len(), plan.launch, plan.wake_at),
         (0, 5, Some(later))
     );
+}
+
+#[test]
+fn the_reason_says_where_the_budget_is_the_bound() {
+    let mut fleet = Fleet::none().with_backlog(100);
+    fleet.policy.bounds.budget_per_hour = Some(4.5 * fleet.policy.prices.per_hour);
+    assert_eq!(
+        fleet.plan().reason,
+        "100 requests unanswered, so 4 wanted, all that the budget pays for, 0 there: launch 4"
+    );
+    fleet.policy.bounds.budget_per_hour = Some(20.0 * fleet.policy.prices.per_hour);
+    let reason = fleet.plan().reason;
+    assert!(reason.contains("so 15 wanted, the maximum"), "{reason}");
+}
+
+#[test]
+fn the_reason_names_what_ec2_refused() {
+    let mut fleet = Fleet::none().with_backlog(5);
+    fleet.observation.call_backoff = CallBackoff {
+        launch: Some(fleet.observation.now.after(Duration::from_secs(9))),
+        refused: RefusedCalls {
+            launch: Some("InsufficientInstanceCapacity".to_owned()),
+            ..RefusedCalls::default()
+        },
+        ..CallBackoff::default()
+    };
+    assert_eq!(
+        fleet.plan().reason,
+        "5 requests unanswered, so 5 wanted, 0 there: nothing to do; the last launch failed: \
+         InsufficientInstanceCapacity"
+    );
+    // It is tried again.
+    fleet.observation.call_backoff.launch = Some(fleet.observation.now);
+    let reason = fleet.plan().reason;
+    assert!(reason.ends_with("0 there: launch 5"), "{reason}");
 }
 
 #[test]
@@ -268,7 +327,7 @@ fn a_worker_that_is_ready_before_it_was_seen_booting_counts_as_a_boot() {
     assert_eq!(plan.start, ids([1]));
     let ordered_at = fleet.observation.now;
     fleet = fleet.idle();
-    fleet.observation.now = ordered_at.after(std::time::Duration::from_millis(40));
+    fleet.observation.now = ordered_at.after(Duration::from_millis(40));
     let instance = &mut fleet.observation.instances[0];
     instance.started_at = Some(ordered_at);
     instance.since = fleet.observation.now;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use scaler_plan::Policy;
 use serde_json::{Value, json};
 
 use super::setting::seconds;
@@ -76,10 +77,15 @@ fn command(tuned: &Tuned) -> String {
     let policy = &tuned.scenario.policy;
     format!(
         "scaler {} --latency-target {} --max-workers {}",
-        tuned.advice().flags(&tuned.defaults.setting),
+        advised_flags(tuned),
         seconds(policy.targets.latency),
         policy.bounds.max_workers
     )
+}
+
+/// The scaler has its own defaults, not those of this tuning, which flags may have changed.
+fn advised_flags(tuned: &Tuned) -> String {
+    tuned.advice().flags(&Setting::of(&Policy::default()))
 }
 
 impl Tuned {
@@ -93,7 +99,6 @@ impl Tuned {
                 "rest": it.rest.json(),
             })
         };
-        let flags = |it: &Setting| it.flags(defaults);
         json!({
             "trace": self.trace,
             "lengths_s": self.lengths,
@@ -102,7 +107,7 @@ impl Tuned {
             "best": tried(&self.choice),
             "alternatives": self.alternatives.iter().map(tried).collect::<Vec<_>>(),
             "holds": self.holds(),
-            "use": flags(self.advice()),
+            "use": advised_flags(self),
         })
     }
 }

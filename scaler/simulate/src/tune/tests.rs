@@ -59,34 +59,55 @@ fn no_alternative_is_better_in_both_latency_and_cost() {
     }
 }
 
-#[test]
-fn a_choice_that_does_worse_on_the_rest_is_not_advised() {
-    let setting = Setting::of(&Scenario::default().policy);
-    let figures = |p95, cost| Figures {
+fn figures(p95: f64, cost: f64) -> Figures {
+    Figures {
         p50: 1.0,
         p95,
         cost,
         over_use: 1.0,
+    }
+}
+
+/// A tuning that found nothing better than the defaults.
+fn unchanged(scenario: Scenario) -> Tuned {
+    let defaults = Tried {
+        setting: Setting::of(&scenario.policy),
+        chosen_on: figures(2.0, 1.0),
+        rest: figures(2.0, 1.0),
     };
-    let mut tuned = Tuned {
+    Tuned {
         trace: "t".to_owned(),
         lengths: [60.0, 40.0],
-        scenario: Scenario::default(),
+        scenario,
         compared: 2,
-        defaults: Tried {
-            setting,
-            chosen_on: figures(2.0, 1.0),
-            rest: figures(2.0, 1.0),
-        },
-        choice: Tried {
-            setting: Setting {
-                min_workers: 1,
-                ..setting
-            },
-            chosen_on: figures(1.0, 0.5),
-            rest: figures(1.0, 0.9),
-        },
+        choice: defaults.clone(),
+        defaults,
         alternatives: Vec::new(),
+    }
+}
+
+#[test]
+fn the_advised_command_has_the_given_keep_idle() {
+    let mut scenario = Scenario::default();
+    scenario.policy.timeouts.keep_idle = KeepIdle::AtMost(Duration::ZERO);
+    let tuned = unchanged(scenario);
+    let command = "scaler --policy latency --keep-idle 0s --latency-target 2s";
+    let text = table::table(&tuned);
+    assert!(text.contains(command), "{text}");
+    assert_eq!(tuned.json()["use"], "--policy latency --keep-idle 0s");
+}
+
+#[test]
+fn a_choice_that_does_worse_on_the_rest_is_not_advised() {
+    let mut tuned = unchanged(Scenario::default());
+    let setting = tuned.defaults.setting;
+    tuned.choice = Tried {
+        setting: Setting {
+            min_workers: 1,
+            ..setting
+        },
+        chosen_on: figures(1.0, 0.5),
+        rest: figures(1.0, 0.9),
     };
     let uses = "scaler --policy latency --min-workers 1 --latency-target 2s --max-workers 15";
     assert!(

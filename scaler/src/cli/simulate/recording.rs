@@ -1,8 +1,11 @@
 //! Traces from recordings of `scaler watch --every --json`.
 
+use std::io::BufRead;
+
 use anyhow::Context;
 use proto::v1::{Estimate, ScalerStatus};
 
+use crate::cli::statuses;
 use crate::simulate::Trace;
 
 /// What a recording says besides its arrivals. Absent: it does not say.
@@ -12,6 +15,8 @@ pub struct Recorded {
     pub service: Option<f64>,
     /// Measured, in seconds.
     pub boot: Option<f64>,
+    /// How long a boot may take, in seconds.
+    pub boot_deadline: Option<f64>,
     /// The billing minimum of a start, in seconds.
     pub minimum: Option<f64>,
     /// Dollars for one instance and hour.
@@ -21,31 +26,20 @@ pub struct Recorded {
     pub max_workers: Option<u32>,
 }
 
-/// Whether a text is a recording rather than a list of times.
-pub fn is_recording(text: &str) -> bool {
-    text.trim_start().starts_with('{')
+/// Whether a file that begins like this is a recording rather than a list of times.
+pub fn is_recording(begin: &[u8]) -> bool {
+    begin.trim_ascii_start().starts_with(b"{")
 }
 
 /// Reads the arrivals, and what the last decision says.
 ///
 /// # Errors
 /// When a line is not a status, or no request was accepted.
-pub fn parse(name: &str, text: &str) -> anyhow::Result<(Trace, Recorded)> {
+pub fn parse(name: &str, recording: impl BufRead) -> anyhow::Result<(Trace, Recorded)> {
     let mut readings = Vec::new();
     let mut recorded = Recorded::default();
-    let mut lines = text.lines().zip(1..).peekable();
-    while let Some((line, number)) = lines.next() {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let status: ScalerStatus = match proto::decode(line) {
-            Ok(status) => status,
-            // The last line of a recording that was ended may be cut off.
-            Err(_) if lines.peek().is_none() && !readings.is_empty() => break,
-            Err(error) => {
-                return Err(error).with_context(|| format!("line {number} is not a ScalerStatus"));
-            }
-        };
+    for status in statuses::read(recording) {
+        let (_, status) = status?;
         recorded.note(&status);
         let front = status.observation.and_then(|it| it.front);
         if let Some((at, front)) = front.and_then(|front| Some((front.at?, front))) {
@@ -72,6 +66,8 @@ impl Recorded {
         self.service = measured(estimates.service).or(self.service);
         self.boot = measured(estimates.boot).or(self.boot);
         if let Some(policy) = &status.policy {
+            let deadline = policy.patience.as_ref().and_then(|it| it.boot_deadline);
+            self.boot_deadline = seconds(deadline).or(self.boot_deadline);
             self.minimum = seconds(policy.billed_minimum).or(self.minimum);
             self.latency_target = seconds(policy.latency_target).or(self.latency_target);
             self.price_per_hour = Some(policy.price_per_hour).filter(|it| *it > 0.0);

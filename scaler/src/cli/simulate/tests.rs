@@ -1,5 +1,7 @@
 use clap::Parser;
-use proto::v1::{Bounds, Estimate, Estimates, FrontCounters, Observation, Policy, ScalerStatus};
+use proto::v1::{
+    Bounds, Estimate, Estimates, FrontCounters, Observation, Patience, Policy, ScalerStatus,
+};
 
 use super::SimulateArgs;
 use super::recording::{self, Recorded};
@@ -140,6 +142,15 @@ fn keeping_no_idle_worker_costs_less() {
     assert!(cost("0s") < cost("auto"));
 }
 
+#[test]
+fn slow_boots_answer_everything() {
+    let arguments = ["--policy=latency", "--trace=step", "--boot-time=600s"];
+    let printed = command(&arguments).unwrap();
+    let row = printed.lines().find(|it| it.starts_with("  latency  "));
+    let unanswered = row.unwrap().split_whitespace().last();
+    assert_eq!(unanswered, Some("0"), "{printed}");
+}
+
 /// A recording of bursts of 60 requests in 6 s every 150 s, with measured times.
 fn recording() -> String {
     let mut lines = String::new();
@@ -171,6 +182,13 @@ fn recording() -> String {
             }),
             policy: Some(Policy {
                 price_per_hour: 0.25,
+                patience: Some(Patience {
+                    boot_deadline: Some(prost_types::Duration {
+                        seconds: 90,
+                        nanos: 0,
+                    }),
+                    ..Patience::default()
+                }),
                 ..Policy::default()
             }),
             bounds: Some(Bounds {
@@ -187,20 +205,23 @@ fn recording() -> String {
 #[test]
 fn a_recording_is_a_trace_with_measured_times() {
     let text = recording();
-    assert!(recording::is_recording(&text) && !recording::is_recording("1.5\n"));
+    assert!(recording::is_recording(text.as_bytes()) && !recording::is_recording(b"1.5\n"));
     // The last line may be cut off, no other.
-    let (trace, recorded) = recording::parse("mine", &text[..text.len() - 20]).unwrap();
+    let cut_off = &text.as_bytes()[..text.len() - 20];
+    let (trace, recorded) = recording::parse("mine", cut_off).unwrap();
     assert_eq!(trace.arrivals(1).count(), 1_190);
     let expected = Recorded {
         service: Some(0.2),
         boot: Some(12.0),
+        boot_deadline: Some(90.0),
         price_per_hour: Some(0.25),
         max_workers: Some(9),
         ..Recorded::default()
     };
     assert_eq!(recorded, expected);
     let damaged = format!("{{}}\nsoon\n{text}");
-    let error = format!("{:#}", recording::parse("mine", &damaged).unwrap_err());
+    let refused = recording::parse("mine", damaged.as_bytes()).unwrap_err();
+    let error = format!("{refused:#}");
     assert!(error.contains("line 2"), "{error}");
 }
 

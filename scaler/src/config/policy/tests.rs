@@ -92,6 +92,15 @@ fn bounds_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn a_budget_below_one_worker_is_refused() {
+    let refused = policy("--budget 0.05").unwrap_err().to_string();
+    let complaint = "--budget 0.05 pays for no worker, since one costs 0.08925 dollars";
+    assert!(refused.contains(complaint), "{refused}");
+    assert!(policy("--budget 0.05 --max-workers 0").is_ok());
+    assert!(policy("--budget 0.08925").is_ok());
+}
+
+#[test]
 fn the_help_says_what_each_policy_does() {
     let help = Scaler::command().render_long_help().to_string();
     for kind in PolicyKind::ALL {

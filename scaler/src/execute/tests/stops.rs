@@ -1,5 +1,7 @@
 //! Stops, and what their worker counts as meanwhile.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::*;
 use crate::execute::stop::{End, end_with_splits};
 
@@ -18,8 +20,9 @@ async fn a_worker_whose_stop_may_have_happened_is_not_uncordoned_before_ec2s_lag
     let mut fixture = Fixture::new().await;
     fixture.stop(at(1));
     fixture.finish(Call::Stop(fixture.stops()), unavailable(), at(1), at(40));
-    fixture.describe(&["i-1"], at(41));
-    assert_eq!(fixture.state(at(49)), State::Stopping);
+    fixture.describe(&["i-1"], at(49));
+    assert_eq!(fixture.state(at(50)), State::Stopping);
+    fixture.describe(&["i-1"], at(50));
     assert_eq!(fixture.state(at(50)), State::Cordoned);
 }
 
@@ -44,6 +47,54 @@ async fn a_worker_whose_stop_was_refused_may_be_uncordoned_at_once() {
     fixture.stop(at(1));
     fixture.finish(Call::Stop(fixture.stops()), refused(), at(1), at(2));
     assert_eq!(fixture.state(at(2)), State::Cordoned);
+}
+
+#[tokio::test]
+async fn calls_that_were_not_made_do_not_count_as_failed() {
+    let mut fixture = Fixture::new().await;
+    fixture.stop(at(1));
+    let call = Call::Stop(fixture.stops());
+    let outcome = Outcome::new(call, at(1), Some(permit::expired()));
+    let events = fixture.executor.finish(outcome, &mut fixture.view, at(2));
+    assert_eq!((events, fixture.state(at(2))), (vec![], State::Cordoned));
+
+    // EC2 refuses the first call because of one of the instances, and throttles the next one.
+    let ec2 = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let fleet = fleet_at(&ec2).await;
+    let serving = tokio::spawn(async move {
+        for code in ["IncorrectInstanceState", "RequestLimitExceeded"] {
+            refuse_next(&ec2, code).await;
+        }
+    });
+    let (permit, stops) = (fixture.executor.permit(), vec![fixture.stops(); 4].concat());
+    let ended = end_with_splits(&fleet, &permit, End::Stop, stops, at(3)).await;
+    serving.await.unwrap();
+    let mut events = Vec::new();
+    for outcome in ended {
+        events.extend(fixture.executor.finish(outcome, &mut fixture.view, at(4)));
+    }
+    let call = "StopInstances";
+    assert_eq!(events, [Event::CallFailed { call }; 2]);
+}
+
+/// Refuses the next call to EC2.
+async fn refuse_next(ec2: &TcpListener, code: &str) {
+    let (mut connection, _) = ec2.accept().await.unwrap();
+    let mut request = [0; 16_384];
+    drop(connection.read(&mut request).await);
+    let body = format!("<Response><Errors><Error><Code>{code}</Code></Error></Errors></Response>");
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
+    connection.write_all(answer.as_bytes()).await.unwrap();
+    connection.shutdown().await.unwrap();
+    // A connection that is dropped with unread data is reset, and the reply may be lost.
+    while connection
+        .read(&mut request)
+        .await
+        .is_ok_and(|read| read > 0)
+    {}
 }
 
 /// Otherwise its calls could outlast the lease.

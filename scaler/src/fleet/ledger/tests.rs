@@ -34,53 +34,73 @@ fn seconds(billing: Billing) -> f64 {
 #[test]
 fn a_start_is_billed_by_the_begun_second_from_the_order_to_the_stop() {
     let mut ledger = Ledger::open(PRICES, at(0.0));
-    ledger.note(&[instance("i-1", State::Pending, 10.0)], at(10.0));
-    ledger.note(&[instance("i-1", State::Idle, 10.4)], at(30.0));
-    let billing = ledger.note(&[instance("i-1", State::Busy, 10.4)], at(100.5));
+    ledger.note(&[instance("i-1", State::Pending, 10.0)], &[], at(10.0));
+    ledger.note(&[instance("i-1", State::Idle, 10.4)], &[], at(30.0));
+    let billing = ledger.note(&[instance("i-1", State::Busy, 10.4)], &[], at(100.5));
     assert_eq!(seconds(billing), 91.0);
     assert_eq!((billing.still_paid, billing.paid_off_at), (0, None));
-    ledger.note(&[instance("i-1", State::Stopping, 10.4)], at(110.0));
-    let billing = ledger.note(&[instance("i-1", State::Stopped, 10.4)], at(500.0));
+    ledger.note(&[instance("i-1", State::Stopping, 10.4)], &[], at(110.0));
+    let billing = ledger.note(&[instance("i-1", State::Stopped, 10.4)], &[], at(500.0));
     assert_eq!(seconds(billing), 100.0);
 }
 
 #[test]
 fn a_start_is_billed_for_the_minimum_and_still_paid_for_after_it_was_stopped() {
     let mut ledger = Ledger::open(PRICES, at(0.0));
-    ledger.note(&[instance("i-1", State::Booting, 10.0)], at(11.0));
-    let billing = ledger.note(&[instance("i-1", State::Stopping, 10.0)], at(20.0));
+    ledger.note(&[instance("i-1", State::Booting, 10.0)], &[], at(11.0));
+    let billing = ledger.note(&[instance("i-1", State::Stopping, 10.0)], &[], at(20.0));
     assert_eq!(seconds(billing), 60.0);
     assert_eq!(
         (billing.still_paid, billing.paid_off_at),
         (1, Some(at(70.0)))
     );
     // Started again at once, it is paid for twice.
-    let billing = ledger.note(&[instance("i-1", State::Booting, 30.0)], at(31.0));
+    let billing = ledger.note(&[instance("i-1", State::Booting, 30.0)], &[], at(31.0));
     assert_eq!((seconds(billing), billing.still_paid), (120.0, 1));
-    let billing = ledger.note(&[instance("i-1", State::Idle, 30.0)], at(70.0));
+    let billing = ledger.note(&[instance("i-1", State::Idle, 30.0)], &[], at(70.0));
     assert_eq!((seconds(billing), billing.still_paid), (120.0, 0));
 }
 
 #[test]
 fn an_instance_that_never_came_to_run_costs_nothing() {
     let mut ledger = Ledger::open(PRICES, at(0.0));
-    ledger.note(&[instance("i-1", State::Stopped, 5.0)], at(100.0));
-    ledger.note(&[instance("i-1", State::Pending, 101.0)], at(101.0));
+    ledger.note(&[instance("i-1", State::Stopped, 5.0)], &[], at(100.0));
+    ledger.note(&[instance("i-1", State::Pending, 101.0)], &[], at(101.0));
     // The call was refused: EC2 still lists the earlier start.
-    let refused = ledger.note(&[instance("i-1", State::Stopped, 5.0)], at(102.0));
+    let refused = ledger.note(&[instance("i-1", State::Stopped, 5.0)], &[], at(102.0));
     assert_eq!((seconds(refused), refused.still_paid), (60.0, 0));
-    ledger.note(&[instance("i-2", State::Pending, 103.0)], at(103.0));
-    let gone = ledger.note(&[], at(104.0));
+    ledger.note(&[instance("i-2", State::Pending, 103.0)], &[], at(103.0));
+    let gone = ledger.note(&[], &[], at(104.0));
     assert_eq!((seconds(gone), gone.still_paid), (60.0, 0));
+}
+
+/// EC2 refuses to start it for lack of capacity, so that observations leave it out for two minutes.
+#[test]
+fn an_instance_that_is_left_out_for_a_while_is_not_billed_again() {
+    let mut ledger = Ledger::open(PRICES, at(0.0));
+    let stopped = instance("i-1", State::Stopped, 10.0);
+    let ids = [InstanceId::from("i-1")];
+    ledger.note(&[instance("i-1", State::Busy, 10.0)], &[], at(20.0));
+    ledger.note(std::slice::from_ref(&stopped), &ids, at(110.0));
+    for round in 1..5 {
+        let left_out = ledger.note(&[], &ids, at(f64::from(round) * 240.0));
+        assert_eq!((seconds(left_out), left_out.still_paid), (100.0, 0));
+        let back = std::slice::from_ref(&stopped);
+        let back = ledger.note(back, &ids, at(f64::from(round) * 240.0 + 120.0));
+        assert_eq!((seconds(back), back.still_paid), (100.0, 0));
+    }
+    // Another start counts.
+    let again = ledger.note(&[instance("i-1", State::Idle, 2_000.0)], &[], at(2_001.0));
+    assert_eq!(seconds(again), 160.0);
 }
 
 #[test]
 fn a_refused_stop_does_not_begin_another_start() {
     let mut ledger = Ledger::open(PRICES, at(0.0));
-    ledger.note(&[instance("i-1", State::Idle, 10.0)], at(10.0));
-    ledger.note(&[instance("i-1", State::Stopping, 10.0)], at(100.0));
-    ledger.note(&[instance("i-1", State::Idle, 10.0)], at(101.0));
-    let billing = ledger.note(&[instance("i-1", State::Idle, 10.0)], at(110.0));
+    ledger.note(&[instance("i-1", State::Idle, 10.0)], &[], at(10.0));
+    ledger.note(&[instance("i-1", State::Stopping, 10.0)], &[], at(100.0));
+    ledger.note(&[instance("i-1", State::Idle, 10.0)], &[], at(101.0));
+    let billing = ledger.note(&[instance("i-1", State::Idle, 10.0)], &[], at(110.0));
     assert_eq!(seconds(billing), 100.0);
 }
 
@@ -93,14 +113,14 @@ fn after_a_restart_ec2_tells_what_is_still_paid_for_and_only_what_accrues_counts
         instance("i-3", State::Busy, 990.0),
         instance("i-4", State::Idle, 100.0),
     ];
-    let billing = ledger.note(&fleet, at(1_010.0));
+    let billing = ledger.note(&fleet, &[], at(1_010.0));
     // The minimum of the third accrued under the earlier scaler.
     assert_eq!(seconds(billing), 10.0);
     assert_eq!(
         (billing.still_paid, billing.paid_off_at),
         (1, Some(at(1_030.0)))
     );
-    assert_eq!(seconds(ledger.note(&fleet, at(1_100.0))), 50.0 + 100.0);
+    assert_eq!(seconds(ledger.note(&fleet, &[], at(1_100.0))), 50.0 + 100.0);
 }
 
 /// One start of an instance, in tenths of a second.
@@ -176,7 +196,7 @@ proptest! {
                 .enumerate()
                 .filter_map(|(id, starts)| seen(id, starts, now))
                 .collect();
-            let billing = ledger.note(&instances, at(now as f64 / 10.0));
+            let billing = ledger.note(&instances, &[], at(now as f64 / 10.0));
             prop_assert!(billing.spent >= spent, "{} after {spent}", billing.spent);
             spent = billing.spent;
             // EC2 lists an old start that failed to boot as stopped, so it may have run.

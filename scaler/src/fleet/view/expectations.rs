@@ -135,22 +135,23 @@ impl Expectations {
         overdue.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Drops orders that had no effect for longer than EC2's list may lag. Returns the instances that did not stop.
-    /// Orders whose call is in flight stay.
+    /// Drops orders that had no effect for longer than EC2's list may lag, as of the last list, which was asked for at
+    /// `asked_at`. While EC2 does not reply, orders stand. Returns the instances that did not stop. Orders whose call is in
+    /// flight stay.
     pub fn expire(
         &mut self,
         is_listed: impl Fn(&InstanceId) -> bool,
-        now: Timestamp,
+        asked_at: Timestamp,
     ) -> Vec<InstanceId> {
         self.names
-            .retain(|_, (_, ordered_at)| now.since(*ordered_at) < LAG);
+            .retain(|_, (_, ordered_at)| asked_at.since(*ordered_at) < LAG);
         let expired = self.power.extract_if(|id, (expected, ordered_at)| {
             let lag = match expected {
                 Expected::Stopping => return false,
                 Expected::Start if !is_listed(id) => LAUNCH_LAG,
                 Expected::Start | Expected::Stop => LAG,
             };
-            now.since(*ordered_at) >= lag
+            asked_at.since(*ordered_at) >= lag
         });
         let unstopped = expired.filter(|(_, (expected, _))| *expected == Expected::Stop);
         unstopped.map(|(id, _)| id).collect()

@@ -23,7 +23,8 @@ pub(super) struct Description {
     pub terminated: Vec<InstanceId>,
 }
 
-/// Lists the fleet, and finds those of the `overdue` instances that were terminated.
+/// Lists the fleet, and finds those of the `overdue` instances that were terminated. The list counts where only the second
+/// fails.
 pub(super) async fn describe(
     fleet: &Fleet,
     overdue: &[InstanceId],
@@ -33,7 +34,11 @@ pub(super) async fn describe(
         Vec::new()
     } else {
         let ids: Vec<_> = overdue.iter().map(ToString::to_string).collect();
-        fleet.terminated(&ids).await?
+        let terminated = fleet.terminated(&ids).await;
+        terminated.unwrap_or_else(|error| {
+            tracing::warn!(%error, "EC2 does not tell which launched instances were terminated");
+            Vec::new()
+        })
     };
     Ok(Description {
         instances,

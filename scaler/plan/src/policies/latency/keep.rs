@@ -97,7 +97,7 @@ impl SkiRental {
         let [of_first, of_others] = self.thresholds(restart_cost, boot, keep_idle);
         let levels = (self.needed + 1..).zip(&self.dropped);
         let kept: Vec<_> = levels
-            .take(self.dropped.len() - self.given_up)
+            .take(self.not_given_up())
             .map(|(level, dropped)| dropped.after(if level == 1 { of_first } else { of_others }))
             .filter(|until| now < *until)
             .collect();
@@ -109,9 +109,18 @@ impl SkiRental {
         }
     }
 
+    /// Whether [`note`](Self::note) can have left it. That of a damaged recording may differ.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.given_up <= self.dropped.len()
+    }
+
+    fn not_given_up(&self) -> usize {
+        self.dropped.len().saturating_sub(self.given_up)
+    }
+
     /// Counts the levels that have not been needed for longer than any worker is kept.
     fn give_up(&mut self, restart_cost: f64, now: Timestamp) {
-        while let Some(index) = (self.dropped.len() - self.given_up).checked_sub(1) {
+        while let Some(index) = self.not_given_up().checked_sub(1) {
             let unneeded = now.since(self.dropped[index]).as_secs_f64();
             if unneeded <= LONGEST_KEEP * restart_cost {
                 break;

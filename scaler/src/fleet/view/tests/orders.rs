@@ -26,13 +26,12 @@ fn a_started_instance_is_pending_while_ec2_lags() {
 #[test]
 fn a_start_without_effect_is_dropped_after_the_lag() {
     let (mut view, id) = (view(), InstanceId::from("i-1"));
+    let stopped = || vec![found("i-1", "app-tier-instance-1", PowerState::Stopped)];
     view.starting(&[id], at(0));
-    view.described(
-        vec![found("i-1", "app-tier-instance-1", PowerState::Stopped)],
-        at(9_000),
-    );
-    assert_eq!(states(&mut view, at(9_999)), [(Some(1), State::Pending)]);
-    assert_eq!(states(&mut view, at(10_000)), [(Some(1), State::Stopped)]);
+    view.described(stopped(), at(9_999));
+    assert_eq!(states(&mut view, at(10_000)), [(Some(1), State::Pending)]);
+    view.described(stopped(), at(10_000));
+    assert_eq!(states(&mut view, at(10_100)), [(Some(1), State::Stopped)]);
 }
 
 #[test]
@@ -114,7 +113,26 @@ fn a_stopped_instance_is_stopping_while_ec2_lags() {
     view.described(running(), at(200));
     assert_eq!(states(&mut view, at(200)), [(Some(1), State::Stopping)]);
     // An order without effect is dropped after the lag, and may be given again.
+    view.described(running(), at(10_100));
     assert_eq!(states(&mut view, at(10_100)), [(Some(1), State::Booting)]);
+}
+
+/// A worker that was stopped was once called back, and counted as idle.
+#[test]
+fn a_stop_is_not_forgotten_while_ec2_does_not_answer() {
+    let (mut view, id) = (view(), InstanceId::from("i-1"));
+    let is = |state| vec![found("i-1", "app-tier-instance-1", state)];
+    view.described(is(PowerState::Running), at(0));
+    view.stopping(from_ref(&id), at(50));
+    view.stop_called(from_ref(&id), at(100));
+    assert_eq!(states(&mut view, at(60_000)), [(Some(1), State::Stopping)]);
+    view.described(is(PowerState::Stopped), at(60_100));
+    assert_eq!(states(&mut view, at(60_200)), [(Some(1), State::Stopped)]);
+    // Nor does an instance that was started count as one whose boot failed.
+    view.starting(&[id], at(60_300));
+    let observation = view.observe(at(120_000), CallBackoff::default());
+    assert_eq!(observation.count(State::Pending), 1);
+    assert_eq!(observation.failed_boots, None);
 }
 
 #[test]
@@ -130,9 +148,10 @@ fn an_instance_is_stopping_while_the_call_to_stop_it_may_take_effect() {
         assert_eq!(seen(&mut view, at(59_000)), State::Stopping);
     }
     view.stop_called(&[id], at(60_000));
-    view.described(is(PowerState::Running), at(59_900));
-    assert_eq!(seen(&mut view, at(69_999)), State::Stopping);
-    assert_eq!(seen(&mut view, at(70_000)), State::Booting);
+    view.described(is(PowerState::Running), at(69_999));
+    assert_eq!(seen(&mut view, at(70_000)), State::Stopping);
+    view.described(is(PowerState::Running), at(70_000));
+    assert_eq!(seen(&mut view, at(70_100)), State::Booting);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::slice::from_ref;
 use proto::v1::Interruption;
 
 use super::*;
+use crate::plan::StopCause;
 
 #[test]
 fn a_worker_that_attends_before_the_reply_to_its_launch_is_not_forgotten() {
@@ -65,4 +66,34 @@ fn an_interrupted_instance_is_leaving_and_has_not_failed_to_boot() {
     let observation = view.observe(at(200), CallBackoff::default());
     assert!(!observation.instances[0].leaving);
     assert_eq!(observation.failed_boots, None);
+}
+
+/// Such as an operator, or another scaler that leads for a while. Its worker once counted as stopping for ever.
+#[test]
+fn an_instance_started_by_another_between_two_lists_counts() {
+    let registry = WorkerRegistry::new(Clock::start());
+    let mut view = view_of(&registry);
+    let id = InstanceId::from("i-1");
+    let is = |state, launched_s, age_s| {
+        let mut found = found("i-1", "app-tier-instance-1", state);
+        found.launched_at = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(launched_s));
+        found.age = Some(Duration::from_secs(age_s));
+        vec![found]
+    };
+    view.described(is(PowerState::Running, 0, 100), at(100_000));
+    assert!(registry.mark_stopping(&id, StopCause::NeverAttended, at(100_000)));
+    view.stopping(from_ref(&id), at(100_000));
+    view.stop_called(from_ref(&id), at(101_000));
+    view.described(is(PowerState::Stopping, 0, 102), at(102_000));
+    assert_eq!(states(&mut view, at(102_000)), [(Some(1), State::Stopping)]);
+    view.described(is(PowerState::Running, 190, 10), at(200_000));
+    assert_eq!(states(&mut view, at(200_000)), [(Some(1), State::Booting)]);
+    let _session = attend(&registry, &id, WorkerState::Idle);
+    let observation = view.observe(at(201_000), CallBackoff::default());
+    assert_eq!(observation.count(State::Idle), 1);
+    assert_eq!(observation.instances[0].started_at, Some(at(190_000)));
+    // The same between two lists that both show it running.
+    view.described(is(PowerState::Running, 290, 10), at(300_000));
+    let observation = view.observe(at(300_000), CallBackoff::default());
+    assert_eq!(observation.instances[0].running_since, Some(at(300_000)));
 }
