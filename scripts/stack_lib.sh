@@ -21,7 +21,8 @@ absolute() {
 # ends the groups in order.
 spawn() {
     set -m
-    "$@" </dev/null &
+    # Without the lock of scripts/stack, which is to end with it.
+    "$@" </dev/null 9>&- &
     set +m
 }
 
@@ -224,7 +225,7 @@ calls_were_allowed() {
 
 # Prints curl's options for TLS and the API key.
 curl_options() {
-    [[ "$tls" == 0 ]] || printf ' --cacert %s' "$work/tls/ca.pem"
+    [[ "$tls" == 0 ]] || printf ' --cacert %q' "$work/tls/ca.pem"
     [[ "$keys" == 0 ]] || printf ' -H "x-api-key: %s"' "$MUSTER_API_KEY"
 }
 
@@ -232,7 +233,7 @@ curl_options() {
 caller_settings() {
     printf '  export MUSTER_SCALER=%s\n' "$scaler_url"
     [[ "$keys" == 0 ]] || printf '  export MUSTER_API_KEY=%s\n' "$MUSTER_API_KEY"
-    [[ "$tls" == 0 ]] || printf '  export MUSTER_PEER_CA=%s MUSTER_PEER_CERT=%s MUSTER_PEER_KEY=%s\n' \
+    [[ "$tls" == 0 ]] || printf '  export MUSTER_PEER_CA=%q MUSTER_PEER_CERT=%q MUSTER_PEER_KEY=%q\n' \
         "$MUSTER_PEER_CA" "$MUSTER_PEER_CERT" "$MUSTER_PEER_KEY"
 }
 
@@ -433,7 +434,8 @@ fill_pool() {
         stopped=$("$bin/scaler" status --scaler "$scaler_url" --json 2>/dev/null | grep -o '"INSTANCE_STATE_STOPPED"' | wc -l) ||
             stopped=0
     done
-    local delay=${boot_delay%%[a-z]*}
+    # Without a base, 08 would be an octal number.
+    local delay=$((10#${boot_delay%%[a-z]*}))
     case "$boot_delay" in
         *ms) ;;
         *s) delay=$((delay * 1000)) ;;
@@ -493,5 +495,5 @@ tail_of() {
 sample_photo() {
     local photo
     photo=$(find -L "${PHOTOS:-.local/photos}/val" -name '*.jpg' 2>/dev/null | sort | head -n 1)
-    printf '%s\n' "${photo:-PHOTO.jpg}"
+    printf '%q\n' "${photo:-PHOTO.jpg}"
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, ValueEnum};
 use photo::DecodeLimits;
 use video::{ClipLimits, Sampling};
+use worker::model::bundle::Distance;
 use worker::service::{EngineArgs, LinkedEngines, ModelArgs};
 use worker::vision::{EngineName, Precision};
 
@@ -62,7 +63,7 @@ pub struct Settings {
     /// Absent: `gallery.safetensors` beside the program
     #[arg(long, env = "MUSTER_GALLERY")]
     pub gallery: Option<PathBuf>,
-    #[arg(long, env = "MUSTER_THRESHOLD")]
+    #[arg(long, env = "MUSTER_THRESHOLD", value_parser = Distance::parse_threshold)]
     pub threshold: Option<f32>,
     #[arg(long, env = "MUSTER_PRECISION", value_enum)]
     pub precision: Option<Precision>,
@@ -166,5 +167,16 @@ mod tests {
         assert!(error.contains("MUSTER_STAGE_BUCKET"), "{error}");
         let set = Settings::try_parse_from(["test", "--output-bucket", "names"]).unwrap();
         assert_eq!(set.output_bucket("clips").unwrap(), "names");
+    }
+
+    #[test]
+    fn a_threshold_out_of_range_is_refused() {
+        for text in ["nan", "-1", "0", "3"] {
+            let threshold = format!("--threshold={text}");
+            let error = Settings::try_parse_from(["test", &threshold]).unwrap_err();
+            assert!(error.to_string().contains("at most 2"), "{error}");
+        }
+        let settings = Settings::try_parse_from(["test", "--threshold=1.09"]).unwrap();
+        assert_eq!(settings.threshold, Some(1.09));
     }
 }

@@ -23,6 +23,7 @@ use loadgen::run::open::OpenLoop;
 use loadgen::run::recorder::Recorder;
 use loadgen::run::summary::{LoadReport, LoopKind};
 use nix::sys::resource::{UsageWho, getrusage};
+use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, Parser)]
 struct Cli {
@@ -120,7 +121,7 @@ fn measure(cli: &Cli, runtime: &tokio::runtime::Runtime, rate: f64) -> anyhow::R
             requests: vec![request],
             max_in_flight: 500,
             recorder: Arc::clone(&recorder),
-            stop: Arc::default(),
+            stop: CancellationToken::new(),
         };
         let arrivals = load.arrivals().take_while(move |due| *due < end);
         open_loop.run(arrivals, Instant::now()).await;

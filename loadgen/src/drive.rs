@@ -1,11 +1,13 @@
 //! Sends the requests of a schedule and judges their responses.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, SendError};
 use crate::report::{Outcome, Record};
@@ -60,32 +62,49 @@ impl Driver {
         start: Instant,
         mut on_end: impl FnMut(&Record),
     ) -> Vec<Record> {
-        let on_end = |record: &Record, _: &Request, _: Class| on_end(record);
-        self.run_classified(requests, start, on_end).await
+        let mut records = Vec::with_capacity(requests.len());
+        let on_end = |record: Record, _: &Request, _: Class| {
+            on_end(&record);
+            records.push(record);
+        };
+        let never = CancellationToken::new();
+        self.run_classified(requests, requests.len(), &never, start, on_end)
+            .await;
+        records
     }
 
-    /// As [`run`](Self::run), and also tells each record's request and class.
+    /// Sends `count` requests, which are `requests` in turn, or fewer if `stop` is cancelled: then what is in flight is
+    /// waited for. Calls `on_end` with each record, its request and class. Times are since `start`.
     pub async fn run_classified(
         &self,
         requests: &[Request],
+        count: usize,
+        stop: &CancellationToken,
         start: Instant,
-        mut on_end: impl FnMut(&Record, &Request, Class),
-    ) -> Vec<Record> {
-        let mut schedule = Schedule::new(requests.len(), self.concurrency, self.retries);
-        let mut first_sent = vec![None; requests.len()];
+        mut on_end: impl FnMut(Record, &Request, Class),
+    ) {
+        let mut schedule = Schedule::new(count, self.concurrency, self.retries);
+        // Of requests that have not ended.
+        let mut first_sent = HashMap::new();
         let mut in_flight = FuturesUnordered::new();
-        let mut records = Vec::with_capacity(requests.len());
         loop {
+            if stop.is_cancelled() {
+                schedule.stop();
+            }
             match schedule.next(start.elapsed()) {
-                Step::Finished => return records,
+                Step::Finished => return,
                 Step::Send(attempt) => {
-                    first_sent[attempt.request].get_or_insert_with(|| start.elapsed());
-                    in_flight.push(self.send(attempt, &requests[attempt.request]));
+                    let request = &requests[attempt.request % requests.len()];
+                    first_sent
+                        .entry(attempt.request)
+                        .or_insert_with(|| start.elapsed());
+                    in_flight.push(self.send(attempt, request));
                 }
                 Step::Wait { until } => {
                     let ended = tokio::select! {
                         Some(ended) = in_flight.next() => ended,
                         () = until_then(start, until) => continue,
+                        () = stop.cancelled(), if !stop.is_cancelled() => continue,
                     };
                     let (attempt, answer) = ended;
                     if matches!(answer, Err(SendError::Connection(_))) {
@@ -95,17 +114,16 @@ impl Driver {
                     } else {
                         schedule.done();
                     }
-                    let request = &requests[attempt.request];
+                    let request = &requests[attempt.request % requests.len()];
                     let (outcome, class) = judge(request, answer, self.check_file);
                     let record = Record {
                         file_name: request.file_name.clone(),
-                        sent_at: first_sent[attempt.request].unwrap_or_default(),
+                        sent_at: first_sent.remove(&attempt.request).unwrap_or_default(),
                         ended_at: start.elapsed(),
                         retries: attempt.retries,
                         outcome,
                     };
-                    on_end(&record, request, class);
-                    records.push(record);
+                    on_end(record, request, class);
                 }
             }
         }

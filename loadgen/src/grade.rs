@@ -10,7 +10,6 @@ mod table;
 mod watch;
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -179,21 +178,19 @@ impl System {
     }
 }
 
-/// Writes the photos to send and their CSV file beside the report.
+/// Reads the photos to send, and makes room for the report.
 fn prepare(args: &GradeArgs) -> anyhow::Result<Vec<Request>> {
-    let folder = args
-        .report
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let (copies, csv) = (folder.join("photos"), folder.join("truth.csv"));
-    photos::prepare(&args.photos, &copies, &csv, args.requests)?;
+    let requests = photos::labeled_requests(&args.photos, args.requests)?;
+    if let Some(folder) = args.report.parent() {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+    }
     // An earlier report must not look like this run's.
     if args.report.exists() {
         fs::remove_file(&args.report)
             .with_context(|| format!("cannot remove {}", args.report.display()))?;
     }
-    photos::requests(&copies, &csv, args.requests)
+    Ok(requests)
 }
 
 async fn wait_until_ready(service: &TargetArgs, limit: Duration) -> anyhow::Result<()> {
@@ -232,4 +229,45 @@ fn increase(before: Option<u64>, after: Option<u64>) -> Option<u64> {
     after
         .zip(before)
         .map(|(after, before)| after.saturating_sub(before))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn a_grade_leaves_foreign_photos_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let file = |name: &str| root.path().join(name);
+        for folder in ["val/ben", "photos"] {
+            fs::create_dir_all(file(folder)).unwrap();
+        }
+        fs::write(file("val/ben/a.jpg"), "sent").unwrap();
+        let foreign = ["photos/test_00.jpg", "photos/test_1.png", "truth.csv"];
+        for name in foreign {
+            fs::write(file(name), "foreign").unwrap();
+        }
+        fs::write(file("report.json"), "old").unwrap();
+        let arguments = ["loadgen", "grade", "--requests", "3"].map(OsString::from);
+        let files = [
+            "--photos".into(),
+            file("val").into_os_string(),
+            "--report".into(),
+            file("report.json").into_os_string(),
+        ];
+        let cli = Cli::parse_from([&arguments[..], &files].concat());
+        let Command::Grade(args) = cli.command else {
+            panic!("not the command grade")
+        };
+        assert_eq!(prepare(&args).unwrap().len(), 3);
+        for name in foreign {
+            assert_eq!(fs::read_to_string(file(name)).unwrap(), "foreign", "{name}");
+        }
+        assert!(!file("report.json").exists());
+    }
 }

@@ -9,6 +9,7 @@
 //! | [`drive`], [`client`], [`progress`] | sends the requests |
 //! | [`schedule`], [`arrivals`] | when each request is sent, in a closed and an open loop |
 //! | [`report`] | statistics, the checks of a pass, the report |
+//! | [`output`] | files and lines that a command writes at its end |
 //!
 //! [`schedule`], [`arrivals`], [`report`] and [`truth`] are pure: they read no clock and do no I/O.
 
@@ -18,6 +19,7 @@ pub mod client;
 pub mod clips;
 pub mod drive;
 pub mod grade;
+pub mod output;
 pub mod photos;
 pub mod progress;
 pub mod report;

@@ -7,25 +7,9 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 
 use crate::drive::Request;
-use crate::truth::{GroundTruth, to_csv};
+use crate::truth::GroundTruth;
 
 const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
-
-/// Makes `count` requests from the photos of a folder, in the order of their names, repeated as needed.
-///
-/// # Errors
-/// As [`distinct`].
-pub fn requests(folder: &Path, csv: &Path, count: usize) -> anyhow::Result<Vec<Request>> {
-    let mut requests = distinct(folder, csv, count)?;
-    let distinct = requests.len();
-    requests.extend(
-        (distinct..count)
-            .map(|index| index % distinct)
-            .map(|index| requests[index].clone())
-            .collect::<Vec<_>>(),
-    );
-    Ok(requests)
-}
 
 /// Makes a request from each of the first `most` photos of a folder, in the order of their names.
 ///
@@ -49,40 +33,36 @@ pub fn distinct(folder: &Path, csv: &Path, most: usize) -> anyhow::Result<Vec<Re
                 csv.display()
             );
         };
-        let image = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         requests.push(Request {
             name: labels.name.clone(),
             kind: labels.variant.clone(),
             file_name,
-            image: Bytes::from(image),
+            image: read(file)?,
         });
     }
     Ok(requests)
 }
 
-/// Copies `count` photos of `labeled/<name>/*` to `photos/test_00.jpg` and so on, repeated as needed, and writes their names
-/// to `csv`. Copies of an earlier call are removed.
+/// Makes `count` requests from the photos of `labeled/<name>/*`, repeated as needed, named `test_00.jpg` and so on.
 ///
 /// # Errors
-/// When there is no photo, or a file cannot be read or written.
-pub fn prepare(labeled: &Path, photos: &Path, csv: &Path, count: usize) -> anyhow::Result<()> {
-    let sources = labeled_photos(labeled)?;
-    fs::create_dir_all(photos).with_context(|| format!("cannot create {}", photos.display()))?;
-    for old in photos_in(photos)?.into_iter().filter(|path| is_copy(path)) {
-        fs::remove_file(&old).with_context(|| format!("cannot remove {}", old.display()))?;
+/// When there is no photo, or one cannot be read.
+pub fn labeled_requests(labeled: &Path, count: usize) -> anyhow::Result<Vec<Request>> {
+    let mut sources = Vec::new();
+    for (path, name) in labeled_photos(labeled)?.into_iter().take(count) {
+        let image = read(&path)?;
+        let extension = path.extension().unwrap_or_default();
+        sources.push((image, extension.to_string_lossy().into_owned(), name));
     }
     let width = (count.saturating_sub(1)).to_string().len().max(2);
-    let mut rows = Vec::with_capacity(count);
-    for (index, (source, name)) in sources.iter().cycle().take(count).enumerate() {
-        let stem = format!("test_{index:0width$}");
-        let extension = source.extension().unwrap_or_default().to_string_lossy();
-        let copy = photos.join(format!("{stem}.{extension}"));
-        fs::copy(source, &copy)
-            .with_context(|| format!("cannot copy {} to {}", source.display(), copy.display()))?;
-        rows.push((stem, name.as_str()));
-    }
-    let text = to_csv(rows.iter().map(|(stem, name)| (stem.as_str(), *name)));
-    fs::write(csv, text).with_context(|| format!("cannot write {}", csv.display()))
+    let numbered = sources.iter().cycle().take(count).enumerate();
+    let request = |(index, (image, extension, name)): (usize, &(Bytes, String, String))| Request {
+        file_name: format!("test_{index:0width$}.{extension}"),
+        image: image.clone(),
+        name: name.clone(),
+        ..Request::default()
+    };
+    Ok(numbered.map(request).collect())
 }
 
 /// Returns the photos of `labeled/<name>/*` with their names.
@@ -118,6 +98,11 @@ fn read_truth(csv: &Path) -> anyhow::Result<GroundTruth> {
     GroundTruth::parse(&text).with_context(|| format!("{} cannot be used", csv.display()))
 }
 
+fn read(photo: &Path) -> anyhow::Result<Bytes> {
+    let image = fs::read(photo).with_context(|| format!("cannot read {}", photo.display()))?;
+    Ok(Bytes::from(image))
+}
+
 fn photos_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let is_photo = |path: &PathBuf| {
         let extension = path
@@ -147,12 +132,6 @@ fn file_name(path: &Path) -> anyhow::Result<String> {
         .with_context(|| format!("{} is not a UTF-8 name; rename it", path.display()))
 }
 
-fn is_copy(path: &Path) -> bool {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    stem.strip_prefix("test_")
-        .is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,11 +153,7 @@ mod tests {
     #[test]
     fn photos_repeat_under_distinct_names() {
         let root = tempfile::tempdir().unwrap();
-        let (photos, csv) = (root.path().join("photos"), root.path().join("truth.csv"));
-        let labeled = labeled(root.path());
-        prepare(&labeled, &photos, &csv, 8).unwrap();
-        prepare(&labeled, &photos, &csv, 5).unwrap();
-        let requests = requests(&photos, &csv, 5).unwrap();
+        let requests = labeled_requests(&labeled(root.path()), 5).unwrap();
         let sent: Vec<_> = requests
             .iter()
             .map(|r| (r.file_name.as_str(), &r.image[..], r.name.as_str()))
@@ -191,36 +166,13 @@ mod tests {
             ("test_04.PNG", b"b.PNG", "ben"),
         ];
         assert_eq!(sent, expected);
-        assert_eq!(
-            fs::read_dir(&photos).unwrap().count(),
-            5,
-            "copies of the earlier call are removed"
-        );
-    }
-
-    #[test]
-    fn a_small_folder_is_sent_repeatedly() {
-        let root = tempfile::tempdir().unwrap();
-        fs::write(root.path().join("a.jpg"), "a").unwrap();
-        fs::write(root.path().join("b.jpg"), "b").unwrap();
-        let csv = root.path().join("truth.csv");
-        fs::write(&csv, "Image,Results\na,ben\nb,elton\n").unwrap();
-        let names = |count| -> Vec<String> {
-            requests(root.path(), &csv, count)
-                .unwrap()
-                .into_iter()
-                .map(|request| request.file_name)
-                .collect()
-        };
-        assert_eq!(names(1), ["a.jpg"]);
-        assert_eq!(names(5), ["a.jpg", "b.jpg", "a.jpg", "b.jpg", "a.jpg"]);
     }
 
     #[test]
     fn errors_name_the_cause_and_the_remedy() {
         let root = tempfile::tempdir().unwrap();
         let csv = root.path().join("truth.csv");
-        let message = |folder: &Path| format!("{:#}", requests(folder, &csv, 1).unwrap_err());
+        let message = |folder: &Path| format!("{:#}", distinct(folder, &csv, 1).unwrap_err());
         assert!(message(root.path()).contains("give the CSV file with --prediction-file"));
         fs::write(&csv, "Image,Results\nb,ben\n").unwrap();
         assert!(message(root.path()).contains("has no photo"));

@@ -169,7 +169,7 @@ impl fmt::Display for Latency {
     }
 }
 
-/// The statistics of `loadgen run`.
+/// The statistics of a graded run.
 impl fmt::Display for Summary {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

@@ -8,14 +8,13 @@ pub mod recorder;
 pub mod summary;
 mod view;
 
-use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use platform::shutdown::{CancellationToken, on_signal};
 
 pub use args::{ArrivalsArg, OpenArgs, OutputArgs, RunArgs};
 
@@ -23,13 +22,13 @@ use crate::arrivals::Load;
 use crate::cli::TargetArgs;
 use crate::client::Client;
 use crate::drive::Driver;
+use crate::output;
 use crate::photos;
 use crate::progress::Progress;
-use crate::report::Summary;
-use fleet::FleetWatch;
+use fleet::{Connected, FleetWatch};
 use open::{OpenLoop, locked};
 use recorder::{Ended, Recorder};
-use summary::{LoadReport, LoopKind, accuracy_table};
+use summary::{LoadReport, LoopKind};
 use view::View;
 
 /// In flight at once in an open loop, if the limit on open files allows it.
@@ -46,9 +45,15 @@ pub async fn run(args: &RunArgs) -> anyhow::Result<bool> {
         args.num_request != Some(0),
         "there is nothing to send; give --num-request 1 or more"
     );
-    for file in [&args.output.json, &args.output.html].into_iter().flatten() {
+    let outputs = [args.output.json.as_deref(), args.output.html.as_deref()];
+    let outputs: Vec<&Path> = outputs.into_iter().flatten().collect();
+    let mut inputs = vec![args.prediction_file.as_path()];
+    inputs.extend(args.open.trace.as_deref());
+    inputs.extend(args.target.key.api_key_file.as_deref());
+    output::ensure_distinct(&outputs, &inputs)?;
+    for file in outputs {
         // A report that cannot be written is known before the run.
-        write(file, "")?;
+        output::check(file)?;
     }
     if args.open.is_open() {
         open_loop(args).await
@@ -72,49 +77,51 @@ pub fn driver(target: &TargetArgs, check_file: bool) -> anyhow::Result<Driver> {
 
 async fn closed_loop(args: &RunArgs) -> anyhow::Result<bool> {
     let count = args.num_request.unwrap_or_default();
-    let requests = photos::requests(&args.image_folder, &args.prediction_file, count)?;
+    let requests = photos::distinct(&args.image_folder, &args.prediction_file, count)?;
     let driver = driver(&args.target, false)?;
     driver.client.check_reachable().await?;
     let mut recorder = Recorder::new(Duration::ZERO, None);
-    let mut progress = (!args.output.quiet).then(|| Progress::new(requests.len()));
+    let mut progress = (!args.output.quiet).then(|| Progress::new(count));
+    let mut retries = 0;
+    let scaler = connect_scaler(args, None).await?;
+    let stop = stop_by_signal()?;
     let start = Instant::now();
-    let fleet = watch_fleet(args, start, None).await?;
-    let records = driver
-        .run_classified(&requests, start.into(), |record, request, class| {
-            recorder.due(request, record.sent_at, true);
-            recorder.ended(&Ended {
-                request,
-                due: record.sent_at,
-                sent: record.sent_at,
-                ended: record.ended_at,
-                outcome: &record.outcome,
-                class,
-            });
-            if let Some(progress) = &mut progress {
-                progress.record(record);
-            }
-        })
+    let fleet = scaler.map(|scaler| FleetWatch::start(scaler, start));
+    driver
+        .run_classified(
+            &requests,
+            count,
+            &stop,
+            start.into(),
+            |record, request, class| {
+                retries += u64::from(record.retries);
+                recorder.due(request, record.sent_at, true);
+                recorder.ended(&Ended {
+                    request,
+                    due: record.sent_at,
+                    sent: record.sent_at,
+                    ended: record.ended_at,
+                    outcome: &record.outcome,
+                    class,
+                });
+                if let Some(progress) = &mut progress {
+                    progress.record(&record);
+                }
+            },
+        )
         .await;
     drop(progress);
-    let summary = Summary::of(&records);
-    println!("{summary}");
-    let load = format!("{count} requests, {} at once", args.target.concurrency);
-    let mut report = LoadReport::new(
+    let mut load = format!("{count} requests, {} at once", args.target.concurrency);
+    if retries > 0 {
+        load += &format!(", {retries} retries of failed connections");
+    }
+    let report = LoadReport::new(
         args.target.url.to_string(),
         LoopKind::Closed,
         load,
         &recorder,
     );
-    if let Some(fleet) = fleet {
-        let fleet = fleet
-            .end(recorder.last_answer, args.output.idle_within)
-            .await;
-        println!("{fleet}");
-        report.fleet = Some(fleet);
-    }
-    print!("{}", accuracy_table(&report.by_variant));
-    write_reports(&args.output, &report)?;
-    Ok(summary.is_perfect())
+    finish(args, report, recorder.last_answer, fleet, &stop).await
 }
 
 async fn open_loop(args: &RunArgs) -> anyhow::Result<bool> {
@@ -126,46 +133,73 @@ async fn open_loop(args: &RunArgs) -> anyhow::Result<bool> {
     let max_in_flight = max_in_flight(args.open.max_in_flight)?;
     let (arrivals, expected) = arrivals(args)?;
     let recorder = Arc::new(Mutex::new(Recorder::new(args.open.warm_up, expected)));
-    let stop = Arc::new(AtomicBool::new(false));
+    // Connecting and encoding take time, which would count as latency after the start.
+    let scaler = connect_scaler(args, expected).await?;
+    let stop = stop_by_signal()?;
     let open_loop = OpenLoop {
         client,
         requests,
         max_in_flight,
         recorder: Arc::clone(&recorder),
-        stop: Arc::clone(&stop),
-    };
+        stop: stop.clone(),
+    }
+    .encoded();
     let start = Instant::now();
-    let fleet = watch_fleet(args, start, expected).await?;
+    let fleet = scaler.map(|scaler| FleetWatch::start(scaler, start));
     let view = (!args.output.quiet).then(|| View::start(&recorder, start));
-    // Ctrl-C ends the sending; what is in flight is waited for, and the figures are printed.
-    let interrupted = tokio::spawn(async move {
-        let _ = tokio::signal::ctrl_c().await;
-        stop.store(true, Ordering::Relaxed);
-        eprintln!("waiting for what is in flight");
-        // The second one ends the program as usual.
-        let _ = tokio::signal::ctrl_c().await;
-        std::process::exit(130);
-    });
     open_loop.run(arrivals, start).await;
-    interrupted.abort();
     if let Some(view) = view {
         view.end().await;
     }
-    let last_answer = locked(&recorder).last_answer;
-    let fleet = match fleet {
-        Some(fleet) => Some(fleet.end(last_answer, args.output.idle_within).await),
-        None => None,
-    };
-    let mut report = LoadReport::new(
+    let report = LoadReport::new(
         args.target.url.to_string(),
         LoopKind::Open,
         args.open.describe(),
         &locked(&recorder),
     );
-    report.fleet = fleet;
-    println!("{report}");
-    write_reports(&args.output, &report)?;
+    let last_answer = locked(&recorder).last_answer;
+    finish(args, report, last_answer, fleet, &stop).await
+}
+
+/// Waits for the last worker, writes the reports and prints the figures. Returns whether all was right.
+async fn finish(
+    args: &RunArgs,
+    mut report: LoadReport,
+    last_answer: Option<Duration>,
+    fleet: Option<FleetWatch>,
+    stop: &CancellationToken,
+) -> anyhow::Result<bool> {
+    if let Some(fleet) = fleet {
+        let limit = args.output.idle_within;
+        report.fleet = Some(fleet.end(last_answer, limit, stop).await);
+    }
+    let OutputArgs { json, html, .. } = &args.output;
+    // Before anything is printed: standard output may be closed or full.
+    if let Some(file) = json {
+        output::write(file, &(serde_json::to_string_pretty(&report)? + "\n"))?;
+    }
+    if let Some(file) = html {
+        output::write(file, &html::page(&report))?;
+    }
+    output::print(&report)?;
+    if let Some(file) = json {
+        output::print(format_args!("figures   {}", file.display()))?;
+    }
+    if let Some(file) = html {
+        output::print(format_args!("report    {}", file.display()))?;
+    }
     Ok(report.is_success())
+}
+
+/// Returns a token that Ctrl-C and SIGTERM cancel. The second signal ends the program.
+fn stop_by_signal() -> anyhow::Result<CancellationToken> {
+    let stop = on_signal().context("cannot listen for signals")?;
+    let cancelled = stop.clone().cancelled_owned();
+    tokio::spawn(async move {
+        cancelled.await;
+        eprintln!("waiting for what is in flight");
+    });
+    Ok(stop)
 }
 
 /// Returns when requests are due, and how long the run is expected to take.
@@ -180,7 +214,7 @@ fn arrivals(
         Some(file) => {
             let trace = scaler_simulate::Trace::read(file)?;
             let times: Vec<_> = trace.arrivals(0).map(Duration::from_micros).collect();
-            let length = Some(Duration::from_secs_f64(trace.length));
+            let length = Duration::try_from_secs_f64(trace.length).ok();
             (Box::new(times.into_iter()), length)
         }
         None => {
@@ -190,9 +224,10 @@ fn arrivals(
                 process: open.process(),
                 seed: open.seed,
             };
-            let length = args
-                .num_request
-                .map(|count| open.ramp + Duration::from_secs_f64(count as f64 / load.rate));
+            let length = args.num_request.and_then(|count| {
+                let seconds = open.ramp.as_secs_f64() + count as f64 / load.rate;
+                Duration::try_from_secs_f64(seconds).ok()
+            });
             (Box::new(load.arrivals()), length)
         }
     };
@@ -229,32 +264,12 @@ fn max_in_flight(wanted: Option<usize>) -> anyhow::Result<usize> {
     }
 }
 
-async fn watch_fleet(
+async fn connect_scaler(
     args: &RunArgs,
-    start: Instant,
     expected: Option<Duration>,
-) -> anyhow::Result<Option<FleetWatch>> {
+) -> anyhow::Result<Option<Connected>> {
     match &args.output.scaler {
-        Some(url) => {
-            let watch = FleetWatch::start(url, &args.target, start, expected).await?;
-            Ok(Some(watch))
-        }
+        Some(url) => Ok(Some(Connected::open(url, &args.target, expected).await?)),
         None => Ok(None),
     }
-}
-
-fn write_reports(output: &OutputArgs, report: &LoadReport) -> anyhow::Result<()> {
-    if let Some(file) = &output.json {
-        write(file, &(serde_json::to_string_pretty(report)? + "\n"))?;
-        println!("figures   {}", file.display());
-    }
-    if let Some(file) = &output.html {
-        write(file, &html::page(report))?;
-        println!("report    {}", file.display());
-    }
-    Ok(())
-}
-
-fn write(file: &Path, text: &str) -> anyhow::Result<()> {
-    fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }

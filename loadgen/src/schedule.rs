@@ -84,6 +84,12 @@ impl Schedule {
         }
     }
 
+    /// Ends the sending of new requests. Retries that are due are still sent, and no others follow.
+    pub fn stop(&mut self) {
+        self.requests = self.next_request;
+        self.max_retries = 0;
+    }
+
     /// Records the end of an attempt that is not retried.
     pub fn done(&mut self) {
         self.in_flight -= 1;
@@ -180,6 +186,24 @@ mod tests {
         }
         assert_eq!(pauses, [100, 200, 400, 800, 1600, 2000, 2000, 2000]);
         assert_eq!(schedule.next(now), Step::Finished);
+    }
+
+    #[test]
+    fn a_stopped_schedule_waits_for_what_is_in_flight() {
+        let mut schedule = Schedule::new(9, 2, 5);
+        assert_eq!(schedule.next(START), first(0));
+        assert_eq!(schedule.next(START), first(1));
+        let attempt = |retries| Attempt {
+            request: 0,
+            retries,
+        };
+        assert!(schedule.failed(attempt(0), START));
+        schedule.stop();
+        assert_eq!(schedule.next(FIRST_PAUSE), Step::Send(attempt(1)));
+        assert!(!schedule.failed(attempt(1), FIRST_PAUSE));
+        assert_eq!(schedule.next(FIRST_PAUSE), Step::Wait { until: None });
+        schedule.done();
+        assert_eq!(schedule.next(FIRST_PAUSE), Step::Finished);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, Normal};
 use sha2::{Digest, Sha256};
 
+use crate::output;
 use crate::photos::labeled_photos;
 use crate::truth::to_csv_with_variants;
 
@@ -127,6 +128,12 @@ pub fn make(args: &PhotosArgs) -> anyhow::Result<bool> {
     let decoded = sources.iter().map(|(path, _)| decode(path));
     let decoded: Vec<RgbImage> = decoded.collect::<anyhow::Result<_>>()?;
     create_empty(&args.out)?;
+    if let Some(folder) = args.csv.parent() {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    // Known before the photos are made, which takes minutes.
+    output::check(&args.csv)?;
     let mut seen = HashSet::new();
     let mut rows = Vec::new();
     let mut bytes = 0;
@@ -147,8 +154,7 @@ pub fn make(args: &PhotosArgs) -> anyhow::Result<bool> {
     let rows = rows
         .iter()
         .map(|(stem, name, variant)| [stem.as_str(), name, variant.as_str()]);
-    fs::write(&args.csv, to_csv_with_variants(rows))
-        .with_context(|| format!("cannot write {}", args.csv.display()))?;
+    output::write(&args.csv, &to_csv_with_variants(rows))?;
     println!(
         "{} photos ({:.1} MB) in {} and their names in {}; send them:\n  \
          loadgen run --image-folder {} --prediction-file {} --rate 20 --duration 60s",
@@ -332,6 +338,29 @@ mod tests {
                 HashSet::from(["ben", "elton"])
             );
         }
+    }
+
+    #[test]
+    fn photos_make_the_folder_of_their_names() {
+        let root = tempfile::tempdir().unwrap();
+        sources(root.path());
+        let args = |out: &str, csv: &str| PhotosArgs {
+            photos: root.path().join("val"),
+            out: root.path().join(out),
+            csv: root.path().join(csv),
+            count: 1,
+            variants: vec![Variant::Dark],
+            seed: 1,
+        };
+        let made = args("out", "new/names/out.csv");
+        assert!(make(&made).unwrap());
+        let csv = fs::read_to_string(&made.csv).unwrap();
+        assert!(csv.contains("0000_dark"), "{csv}");
+        // A folder is no CSV file, and no photo is made for it.
+        let refused = args("other", "new/names");
+        let error = make(&refused).unwrap_err().to_string();
+        assert!(error.contains("give another file"), "{error}");
+        assert_eq!(fs::read_dir(&refused.out).unwrap().count(), 0);
     }
 
     #[test]

@@ -22,7 +22,11 @@ def main():
     CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / ".lock", "w") as lock:
         # Two clones may be set up at once.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            note(f"another set-up fills {CACHE}; waiting for its end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         if arguments.fuzzing:
             fuzzing.prepare()
             return 0
@@ -39,6 +43,7 @@ def main():
             chromium.prepare()
             ffmpeg.prepare()
             fidelity.prepare()
+            fidelity.prepare_cargo_lambda()
             deploy.prepare()
             cargo_tools.prepare(cargo_tools.DENY)
     note(f"ready (cache: {CACHE})")
@@ -65,7 +70,8 @@ def check_tools(needs_libtorch):
     compilers = [os.environ.get("CXX"), "c++", "g++", "clang++"]
     if needs_libtorch and not any(compiler and shutil.which(compiler.split()[0]) for compiler in compilers):
         raise SetupError("no C++ compiler was found, and the binding of libtorch needs one (Debian: apt-get install "
-                         "g++). Then run scripts/setup again, or do without libtorch: --engine native.")
+                         "g++). Then try again, or do without libtorch: ENGINE=native with make, "
+                         "--engine native with scripts/setup.")
 
 
 def link_libtorch(folder):

@@ -28,7 +28,8 @@ POLL_S = 0.1
 
 def main():
     arguments = parse_arguments()
-    work = Path(os.environ.get("MUSTER_WORK", ROOT / "target" / "demo-video"))
+    # A folder of its own, since it is removed first and MUSTER_WORK may have the files of a stack.
+    work = Path(os.environ.get("MUSTER_WORK", ROOT / "target")) / "demo-video"
     if work.exists():
         shutil.rmtree(work)
     work.mkdir(parents=True)

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -49,7 +50,7 @@ enum Command {
     Calibrate(calibrate::CalibrateArgs),
     /// Makes a gallery from photos
     Enrol {
-        /// Folder with one folder of photos for each person, named after the person
+        /// Folder with one folder of photos for each person, named after the person; its subfolders are searched too
         #[arg(long, value_name = "DIR")]
         photos: PathBuf,
         /// Where the gallery is written
@@ -153,9 +154,18 @@ fn serve(args: ServeArgs, linked: LinkedEngines) -> anyhow::Result<ExitCode> {
 
 fn recognize(recognizer: &Recognizer, photos: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
+    let mut output = std::io::stdout();
     for path in photos {
         match recognize_file(recognizer, path) {
-            Ok(recognized) => println!("{}", line(path, &recognized)),
+            Ok(recognized) => match writeln!(output, "{}", line(path, &recognized)) {
+                Ok(()) => {}
+                // The reader has seen enough, as `head` does.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(code),
+                Err(error) => {
+                    eprintln!("worker: cannot write to standard output: {error}");
+                    return Ok(ExitCode::from(2));
+                }
+            },
             Err(error) => {
                 eprintln!("{}: {error:#}", path.display());
                 code = ExitCode::FAILURE;

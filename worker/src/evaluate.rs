@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use self::naming::{leave_one_out, open_set, validation};
 use self::verification::verification;
+use crate::model::bundle::Distance;
 use crate::vision::embed::Embedding;
 
 pub mod folder;
@@ -17,12 +18,14 @@ pub use self::verification::{AcceptRate, Accuracy, ErrorRate, Verification};
 /// The split that makes the gallery, and the one that is searched for in it.
 const GALLERY_SPLIT: &str = "train";
 const QUERY_SPLIT: &str = "val";
+/// The names of folders above people's.
+pub(crate) const SPLITS: [&str; 2] = [GALLERY_SPLIT, QUERY_SPLIT];
 
 /// The embedding of a photo of a known person.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LabeledFace {
     pub name: String,
-    /// The folder above the person's, such as `train`; `None` if photos are not split.
+    /// The folder above the person's, one of `train` and `val`; `None` if photos are not split.
     pub split: Option<String>,
     pub embedding: Embedding,
 }
@@ -32,6 +35,8 @@ pub struct LabeledFace {
 pub struct Evaluation {
     pub faces: usize,
     pub people: usize,
+    /// The measure of the threshold and of all distances below.
+    pub distance: Distance,
     /// Faces of `val` that are nearest to a face of their own person in `train`; `None` if a split is missing.
     pub validation: Option<Share>,
     /// Faces whose nearest of all others is of the same person.
@@ -41,22 +46,24 @@ pub struct Evaluation {
     pub open_set: OpenSet,
 }
 
-/// Measures how well the embeddings tell people apart, by Euclidean distance. A distance equal to `threshold` is within
-/// it, as in recognition.
-pub fn evaluate(faces: &[LabeledFace], threshold: f32) -> Evaluation {
+/// Measures how well the embeddings tell people apart. The threshold and all distances are measured by `distance`. A
+/// distance equal to `threshold` is within it, as in recognition.
+pub fn evaluate(faces: &[LabeledFace], threshold: f32, distance: Distance) -> Evaluation {
     let mut names: Vec<&str> = faces.iter().map(|face| face.name.as_str()).collect();
     names.sort_unstable();
     names.dedup();
     Evaluation {
         faces: faces.len(),
         people: names.len(),
+        distance,
         validation: validation(faces),
         leave_one_out: leave_one_out(faces),
-        verification: verification(faces),
-        open_set: open_set(faces, threshold),
+        verification: verification(faces, distance),
+        open_set: open_set(faces, threshold, distance),
     }
 }
 
+/// Returns the Euclidean distance.
 fn distance(face: &LabeledFace, other: &LabeledFace) -> f32 {
     let pairs = face.embedding.iter().zip(&other.embedding);
     pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt()
@@ -87,9 +94,10 @@ mod tests {
         let two = evaluate(
             &faces(&[("ann", "", 0.0), ("bob", "", 1.0), ("ann", "", 0.1)]),
             0.5,
+            Distance::Euclidean,
         );
         assert_eq!((two.faces, two.people), (3, 2));
-        let none = evaluate(&[], 0.5);
+        let none = evaluate(&[], 0.5, Distance::Euclidean);
         assert_eq!((none.faces, none.people), (0, 0));
         assert_eq!((none.validation, none.verification), (None, None));
         assert_eq!(none.leave_one_out, Share { count: 0, of: 0 });

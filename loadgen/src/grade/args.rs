@@ -13,12 +13,12 @@ use crate::report::verdict::PassCriteria;
 #[derive(Debug, Args)]
 pub struct GradeArgs {
     /// Number of requests, each with its own file name
-    #[arg(short, long, aliases = ["num_requests", "num-requests"], value_name = "N", default_value_t = 100)]
+    #[arg(short, long, aliases = ["num_requests", "num-requests"], value_name = "N", default_value = "100", value_parser = up_to_a_million)]
     pub requests: usize,
     /// Folder of the photos, with a folder for each person: DIR/NAME/*
     #[arg(long, value_name = "DIR", default_value = ".local/photos/val")]
     pub photos: PathBuf,
-    /// File for the report. The photos sent and their CSV file are written beside it
+    /// File for the report
     #[arg(long, value_name = "FILE", default_value = "target/demo/report.json")]
     pub report: PathBuf,
     /// gRPC address of the scaler
@@ -127,6 +127,13 @@ impl PointsArgs {
     }
 }
 
+fn up_to_a_million(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|number| *number <= 1_000_000)
+        .ok_or_else(|| "give a whole number up to 1000000".to_owned())
+}
+
 /// Returns the URL of a web tier at an address: an IP address or a name, with or without a port, or a URL.
 ///
 /// # Errors
@@ -189,6 +196,7 @@ mod tests {
         let args = parse("--rubric mine.toml --clean").unwrap();
         assert_eq!(args.points.rubric_file(), Some(Path::new("mine.toml")));
         assert!(parse("--roster r.csv").unwrap().points.are_wanted());
+        assert!(parse("--requests 18446744073709551615").is_err());
         assert!(parse("--img_folder d").is_err(), "without the names");
         assert!(
             parse("--roster r.csv --ip_addr h").is_err(),

@@ -20,15 +20,15 @@ use crate::photos;
 use crate::report::graded::Graded;
 use crate::report::points::Points;
 use crate::report::rubric::{self, Rubric};
-use course_cloud::CourseCloud;
+use course_cloud::{CourseCloud, brief};
 use run::Observed;
 use submission::{Credentials, Student};
 
 /// Gives points and writes the reports. Returns true unless a total is below `--min-points`.
 ///
 /// # Errors
-/// When rubric, photos or roster cannot be used, or a report cannot be written. A submission that cannot be graded is no
-/// error: it gets no points.
+/// When rubric, photos, roster, the folder of submissions or the default credentials cannot be used, or a report cannot be
+/// written. A submission that cannot be graded is no error: it gets no points.
 pub fn points(args: &GradeArgs) -> BoxFuture<'_, anyhow::Result<bool>> {
     Box::pin(grade_all(args))
 }
@@ -36,16 +36,23 @@ pub fn points(args: &GradeArgs) -> BoxFuture<'_, anyhow::Result<bool>> {
 async fn grade_all(args: &GradeArgs) -> anyhow::Result<bool> {
     let (text, rubric) = read_rubric(args.points.rubric_file())?;
     if args.points.print_rubric {
-        print!("{text}");
+        crate::output::print(text.trim_end())?;
         return Ok(true);
     }
     anyhow::ensure!(
         args.requests > 0,
         "there is nothing to send; give --requests 1 or more"
     );
+    let systems = submissions(args, &rubric)?;
+    if systems
+        .iter()
+        .any(|(_, system)| matches!(system, Ok(it) if it.credentials.is_none()))
+    {
+        check_credentials(&args.aws).await?;
+    }
     let requests = requests(args)?;
     let mut all = Vec::new();
-    for (student, submission) in submissions(args, &rubric)? {
+    for (student, submission) in systems {
         let name = output::name_of(&student);
         println!("grading   {name}");
         let observed = match submission {
@@ -55,7 +62,7 @@ async fn grade_all(args: &GradeArgs) -> anyhow::Result<bool> {
         let graded = match observed {
             Ok(observed) => observed.graded(&rubric, student),
             Err(error) => {
-                Graded::without_run(student, Points::none(&rubric, &format!("{error:#}")))
+                Graded::without_run(student, Points::none(&rubric, &brief(format!("{error:#}"))))
             }
         };
         println!("\n{graded}");
@@ -67,6 +74,18 @@ async fn grade_all(args: &GradeArgs) -> anyhow::Result<bool> {
     }
     let least = args.points.min_points.unwrap_or(f64::NEG_INFINITY);
     Ok(all.iter().all(|graded| graded.points.total >= least))
+}
+
+/// Checks the credentials of the one who grades. Without them each check of the system would cost points.
+async fn check_credentials(aws: &AwsArgs) -> anyhow::Result<()> {
+    let cloud = CourseCloud::new(Aws::connect(aws).await, &aws.prefix);
+    if let Err(error) = cloud.running_workers().await {
+        let why = brief(format!("{error:#}"));
+        anyhow::bail!(
+            "{why}: check AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and --aws-endpoint-url"
+        );
+    }
+    Ok(())
 }
 
 /// Where a system is, and how to reach its account.
@@ -118,12 +137,19 @@ fn submissions(
         })
     };
     if let Some(roster) = &options.roster {
+        let folder = &options.submissions;
+        fs::read_dir(folder).with_context(|| {
+            format!(
+                "cannot read the folder {}; give that of the zips with --submissions",
+                folder.display()
+            )
+        })?;
         let text = fs::read_to_string(roster)
             .with_context(|| format!("cannot read {}", roster.display()))?;
         let students = submission::parse_roster(&text)
             .with_context(|| format!("{} cannot be used", roster.display()))?;
         let graded = students.into_iter().map(|student| {
-            let zip = submission::find(&options.submissions, &student.id);
+            let zip = submission::find(folder, &student.id);
             let system = zip.and_then(|zip| submitted(&zip, &student.id));
             (student, system)
         });
@@ -134,6 +160,11 @@ fn submissions(
         ..Student::default()
     };
     if let Some(zip) = &options.submission {
+        anyhow::ensure!(
+            zip.is_file(),
+            "{} is not a file; give the zip with --submission",
+            zip.display()
+        );
         let system = submitted(zip, &args.aws.prefix);
         return Ok(vec![(student, system)]);
     }
@@ -167,17 +198,51 @@ fn requests(args: &GradeArgs) -> anyhow::Result<Vec<Request>> {
     let (Some(folder), Some(csv)) = (&args.points.img_folder, &args.points.pred_file) else {
         return prepare(args);
     };
-    let requests = photos::requests(folder, csv, args.requests)?;
+    let requests = photos::distinct(folder, csv, args.requests)?;
     // One name twice would be one object, and cost points.
-    let mut names: Vec<_> = requests.iter().map(|request| &request.file_name).collect();
-    names.sort_unstable();
-    names.dedup();
+    let photos = requests.len();
     anyhow::ensure!(
-        names.len() == requests.len(),
-        "{} has {} photos; give --num_requests {} at most",
-        folder.display(),
-        names.len(),
-        names.len()
+        photos == args.requests,
+        "{} has {photos} photos; give --num_requests {photos} at most",
+        folder.display()
     );
     Ok(requests)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[tokio::test]
+    async fn a_missing_folder_of_submissions_ends_the_command() {
+        let root = tempfile::tempdir().unwrap();
+        let roster = root.path().join("roster.csv");
+        fs::write(&roster, "ASUID,First Name,Last Name\n17,Ada,Lovelace\n").unwrap();
+        let (roster, missing) = (roster.to_str().unwrap(), root.path().join("nosuch"));
+        let missing = missing.to_str().unwrap();
+        let report = root.path().join("report.json");
+        for (options, expected) in [
+            (
+                ["--roster", roster, "--submissions", missing],
+                "give that of the zips with --submissions",
+            ),
+            (
+                ["--submission", missing, "--prefix", "17"],
+                "give the zip with --submission",
+            ),
+        ] {
+            let command = ["loadgen", "grade", "--report", report.to_str().unwrap()];
+            let cli = Cli::parse_from([command, options].concat());
+            let Command::Grade(args) = cli.command else {
+                panic!("not the command grade")
+            };
+            let error = points(&args).await.unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        let files = fs::read_dir(root.path()).unwrap().count();
+        assert_eq!(files, 1, "nothing was graded");
+    }
 }

@@ -17,6 +17,7 @@ pub struct RunArgs {
         long,
         aliases = ["num_request", "num-requests", "n", "requests"],
         value_name = "N",
+        value_parser = up_to_a_billion,
         required_unless_present_any = ["duration", "trace"]
     )]
     pub num_request: Option<usize>,
@@ -139,8 +140,15 @@ impl OpenArgs {
 fn positive_rate(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
-        .filter(|rate: &f64| rate.is_finite() && *rate >= 0.001)
-        .ok_or_else(|| "give requests a second, from 0.001 on".to_owned())
+        .filter(|rate: &f64| (0.001..=1e6).contains(rate))
+        .ok_or_else(|| "give requests a second, from 0.001 to 1000000".to_owned())
+}
+
+fn up_to_a_billion(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|number| *number <= 1_000_000_000)
+        .ok_or_else(|| "give a whole number up to 1000000000".to_owned())
 }
 
 #[cfg(test)]
@@ -166,6 +174,19 @@ mod tests {
         assert_eq!((open.is_open(), open.rate), (true, Some(12.5)));
         assert_eq!(open.process(), Process::Bursts { size: 4 });
         assert!(parsed("--trace t.csv").unwrap().open.is_open());
+    }
+
+    #[test]
+    fn absurd_loads_are_refused() {
+        for absurd in [
+            "--n 18446744073709551615 --rate 0.5",
+            "--n 1000000001",
+            "--rate 1e300 --duration 1s",
+        ] {
+            assert!(parsed(absurd).is_err(), "{absurd}");
+        }
+        let most = parsed("--n 1000000000 --rate 0.001").unwrap();
+        assert_eq!(most.num_request, Some(1_000_000_000));
     }
 
     #[test]

@@ -11,12 +11,13 @@ use proto::v1::scaler_client::ScalerClient;
 use proto::v1::{InstanceState, ScalerStatus, WatchStatusRequest};
 use serde::Serialize;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use super::summary::rounded;
 use crate::cli::TargetArgs;
 
-/// The most points that are kept; later ones are left out.
+/// The most points that are kept. When there are more, every second one is dropped.
 const MAX_POINTS: usize = 20_000;
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 const FIRST_STATUS_WITHIN: Duration = Duration::from_secs(5);
@@ -59,15 +60,21 @@ pub struct FleetReport {
     pub points: Vec<Point>,
 }
 
-impl FleetWatch {
-    /// Watches the scaler at `url` with the key and certificates of `target`.
+/// The stream of a scaler that has responded.
+#[derive(Debug)]
+pub struct Connected {
+    source: Source,
+    stream: tonic::Streaming<ScalerStatus>,
+}
+
+impl Connected {
+    /// Calls the scaler at `url` with the key and certificates of `target`.
     ///
     /// # Errors
     /// When the scaler does not respond.
-    pub async fn start(
+    pub async fn open(
         url: &str,
         target: &TargetArgs,
-        start: Instant,
         expected: Option<Duration>,
     ) -> anyhow::Result<Self> {
         let channel = platform::grpc::channel(url, &target.tls)
@@ -76,9 +83,8 @@ impl FleetWatch {
             client: ScalerClient::new(channel),
             key: target.key.key()?,
             interval: (expected.unwrap_or_default() / MAX_POINTS as u32).max(SHORTEST_INTERVAL),
-            start,
         };
-        let mut stream = tokio::time::timeout(FIRST_STATUS_WITHIN, source.watch())
+        let stream = tokio::time::timeout(FIRST_STATUS_WITHIN, source.watch())
             .await
             .ok()
             .transpose()
@@ -86,16 +92,23 @@ impl FleetWatch {
             .with_context(|| {
                 format!("the scaler does not respond at {url}; give its address with --scaler")
             })?;
+        Ok(Self { source, stream })
+    }
+}
+
+impl FleetWatch {
+    /// Watches the scaler during a run that begins at `start`.
+    #[must_use]
+    pub fn start(connected: Connected, start: Instant) -> Self {
+        let Connected { source, mut stream } = connected;
         let points = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&points);
         let task = tokio::spawn(async move {
             loop {
                 while let Ok(Some(status)) = stream.message().await {
-                    let point = Point::of(&status, source.start.elapsed());
+                    let point = Point::of(&status, start.elapsed());
                     let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                    if kept.len() < MAX_POINTS {
-                        kept.push(point);
-                    }
+                    keep(&mut kept, point);
                 }
                 // A scaler that restarts leaves a gap in the charts.
                 loop {
@@ -107,11 +120,16 @@ impl FleetWatch {
                 }
             }
         });
-        Ok(Self { points, task })
+        Self { points, task }
     }
 
-    /// Waits until no worker runs or starts, but not longer than `limit`, and returns the report.
-    pub async fn end(self, last_answer: Option<Duration>, limit: Duration) -> FleetReport {
+    /// Waits until no worker runs or starts, but not longer than `limit` nor after `stop`, and returns the report.
+    pub async fn end(
+        self,
+        last_answer: Option<Duration>,
+        limit: Duration,
+        stop: &CancellationToken,
+    ) -> FleetReport {
         let last_answer = last_answer.map_or(0.0, |it| it.as_secs_f64());
         let idle = async {
             while !self
@@ -123,7 +141,9 @@ impl FleetWatch {
             }
         };
         // Without it, the report has no time of it.
-        let _ = tokio::time::timeout(limit, idle).await;
+        let _ = stop
+            .run_until_cancelled(tokio::time::timeout(limit, idle))
+            .await;
         self.task.abort();
         FleetReport::of(std::mem::take(&mut *self.points()), last_answer)
     }
@@ -138,7 +158,6 @@ struct Source {
     client: ScalerClient<Channel>,
     key: Option<Token>,
     interval: Duration,
-    start: Instant,
 }
 
 impl Source {
@@ -151,6 +170,18 @@ impl Source {
         let mut client = self.client.clone();
         Ok(client.watch_status(request).await?.into_inner())
     }
+}
+
+/// Keeps the first point, whose cost is the baseline, and the newest.
+fn keep(points: &mut Vec<Point>, newest: Point) {
+    if points.len() >= MAX_POINTS {
+        let mut is_kept = false;
+        points.retain(|_| {
+            is_kept = !is_kept;
+            is_kept
+        });
+    }
+    points.push(newest);
 }
 
 impl Point {
@@ -262,6 +293,30 @@ mod tests {
         assert_eq!((point.running, point.booting), (4, 5));
         assert_eq!((point.at_s, point.unanswered), (1.5, Some(7)));
         assert_eq!(point.spent, 0.5);
+    }
+
+    #[test]
+    fn a_long_run_still_sees_the_last_worker_stop() {
+        let mut points = Vec::new();
+        let running = |number: u32| Point {
+            at_s: f64::from(number),
+            running: 2,
+            spent: f64::from(number),
+            ..Point::default()
+        };
+        for number in 0..100_000 {
+            keep(&mut points, running(number));
+        }
+        let idle = Point {
+            at_s: 100_000.0,
+            spent: 100_000.0,
+            ..Point::default()
+        };
+        keep(&mut points, idle);
+        assert!(points.len() <= MAX_POINTS, "{}", points.len());
+        let report = FleetReport::of(points, 99_990.0);
+        assert_eq!(report.scale_in_s, Some(10.0));
+        assert_eq!(report.dollars, 100_000.0, "from the first point on");
     }
 
     #[test]

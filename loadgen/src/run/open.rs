@@ -1,10 +1,11 @@
 //! The open loop: requests are sent when they are due, whether or not earlier ones have ended.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::recorder::{Ended, Recorder};
@@ -23,31 +24,60 @@ pub struct OpenLoop {
     /// Requests that are due while so many are in flight are not sent.
     pub max_in_flight: usize,
     pub recorder: Arc<Mutex<Recorder>>,
-    /// Ends the sending early when it is true.
-    pub stop: Arc<AtomicBool>,
+    /// Ends the sending early.
+    pub stop: CancellationToken,
+}
+
+/// An open loop whose requests are encoded, so that the first can be sent at once.
+#[derive(Debug)]
+pub struct EncodedLoop {
+    open_loop: OpenLoop,
+    messages: Vec<Message>,
 }
 
 impl OpenLoop {
+    /// Encodes the requests. That takes time, which is not to count as latency.
+    #[must_use]
+    pub fn encoded(mut self) -> EncodedLoop {
+        let encode = |request: &Request| self.client.encode(&request.file_name, &request.image);
+        let messages = self.requests.iter().map(encode).collect();
+        // Messages have copies of the images.
+        self.requests
+            .iter_mut()
+            .for_each(|it| it.image = Bytes::new());
+        EncodedLoop {
+            open_loop: self,
+            messages,
+        }
+    }
+
+    /// Encodes the requests and sends them, as [`EncodedLoop::run`] does.
+    pub async fn run(
+        self,
+        arrivals: impl Iterator<Item = Duration> + Send + 'static,
+        start: Instant,
+    ) {
+        self.encoded().run(arrivals, start).await;
+    }
+}
+
+impl EncodedLoop {
     /// Sends a request at each of `arrivals`, which are times since `start` in order, and waits until all have ended.
     pub async fn run(
         mut self,
         arrivals: impl Iterator<Item = Duration> + Send + 'static,
         start: Instant,
     ) {
-        let encode = |request: &Request| self.client.encode(&request.file_name, &request.image);
-        let messages: Vec<Message> = self.requests.iter().map(encode).collect();
-        // Messages have copies of the images.
-        let mut requests = std::mem::take(&mut self.requests);
-        requests.iter_mut().for_each(|it| it.image = Bytes::new());
+        let requests = std::mem::take(&mut self.open_loop.requests);
         let tasks = TaskTracker::new();
         let sender = Sender {
             tasks: tasks.clone(),
             runtime: tokio::runtime::Handle::current(),
             in_flight: Arc::default(),
             start,
-            open_loop: self,
+            open_loop: self.open_loop,
             requests: requests.into(),
-            messages,
+            messages: self.messages,
         };
         // A thread of its own: tokio's timers have a resolution of a millisecond.
         let pacing = tokio::task::spawn_blocking(move || sender.pace(arrivals));
@@ -75,14 +105,14 @@ impl Sender {
                 if pause.is_zero() {
                     break;
                 }
-                if self.open_loop.stop.load(Ordering::Relaxed) {
+                if self.open_loop.stop.is_cancelled() {
                     return;
                 }
                 // Not longer than a moment at once, so that `stop` is seen.
                 let pause = pause.clamp(SHORTEST_PAUSE, Duration::from_millis(100));
                 std::thread::park_timeout(pause);
             }
-            if self.open_loop.stop.load(Ordering::Relaxed) {
+            if self.open_loop.stop.is_cancelled() {
                 return;
             }
             self.send(number % self.messages.len(), due);

@@ -14,6 +14,8 @@ const MAX_TEXTS: usize = 50;
 /// A day, in microseconds.
 const LONGEST: u64 = 86_400_000_000;
 const OTHER: &str = "other reasons";
+/// When a run has more intervals, each two become one.
+const MAX_INTERVALS: usize = 1800;
 
 /// A request that has ended.
 #[derive(Debug)]
@@ -201,7 +203,11 @@ impl Recorder {
     }
 
     fn interval_at(&mut self, time: Duration) -> &mut Interval {
-        let index = (time.as_secs_f64() / self.interval.as_secs_f64()) as usize;
+        let mut index = (time.as_secs_f64() / self.interval.as_secs_f64()) as usize;
+        while index >= MAX_INTERVALS {
+            self.join_intervals();
+            index /= 2;
+        }
         while self.intervals.len() <= index {
             self.intervals.push(Interval {
                 due: 0,
@@ -212,6 +218,32 @@ impl Recorder {
             });
         }
         &mut self.intervals[index]
+    }
+}
+
+impl Recorder {
+    fn join_intervals(&mut self) {
+        self.interval *= 2;
+        let mut joined: Vec<Interval> = Vec::with_capacity(MAX_INTERVALS);
+        for (index, interval) in self.intervals.drain(..).enumerate() {
+            match joined.last_mut() {
+                Some(before) if index % 2 == 1 => before.add(&interval),
+                _ => joined.push(interval),
+            }
+        }
+        self.intervals = joined;
+    }
+}
+
+impl Interval {
+    fn add(&mut self, later: &Self) {
+        self.due += later.due;
+        self.shed += later.shed;
+        self.answered += later.answered;
+        self.failed += later.failed;
+        self.latency
+            .add(&later.latency)
+            .expect("histograms that grow as needed can be added");
     }
 }
 
@@ -330,5 +362,21 @@ mod tests {
         }
         assert_eq!(recorder.failures.len(), MAX_TEXTS + 1);
         assert_eq!(recorder.failures[OTHER], 950);
+    }
+
+    #[test]
+    fn a_run_of_unknown_length_has_a_bounded_number_of_intervals() {
+        let mut recorder = Recorder::new(at(0.0), None);
+        let photo = request("");
+        for second in 0..4000 {
+            let due = f64::from(second);
+            end(&mut recorder, &photo, due, due + 0.5, Class::Right);
+        }
+        assert_eq!(recorder.interval, at(4.0));
+        assert_eq!(recorder.intervals.len(), 1000);
+        for interval in &recorder.intervals {
+            assert_eq!((interval.due, interval.answered), (4, 4));
+            assert_eq!(interval.latency.len(), 4);
+        }
     }
 }

@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use super::fleet::FleetReport;
 use super::recorder::{Recorder, Tally};
-pub use table::accuracy_table;
 
 /// A percentile is claimed with this many latencies beyond it.
 const SAMPLES_BEYOND: f64 = 10.0;

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod clips;
+mod command;
 mod fleet;
 mod open;
+mod scaler;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -31,9 +31,9 @@ use tonic::{Response, Status};
 /// A service that answers each photo with its content as the name, while its gate is open.
 pub struct Service {
     pub url: String,
-    gate: watch::Sender<bool>,
+    pub gate: watch::Sender<bool>,
     /// Requests that have arrived.
-    arrived: watch::Receiver<usize>,
+    pub arrived: watch::Receiver<usize>,
 }
 
 pub async fn service(is_open: bool) -> Service {
@@ -74,7 +74,7 @@ fn open_loop(url: &str, max_in_flight: usize) -> (OpenLoop, Arc<Mutex<Recorder>>
         requests: vec![request("Ben")],
         max_in_flight,
         recorder: Arc::clone(&recorder),
-        stop: Arc::default(),
+        stop: CancellationToken::new(),
     };
     (open_loop, recorder)
 }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
+
 use crate::enrol::photos_below;
 use crate::model::bundle::Network;
 use crate::model::calibrate::calibrate;
@@ -63,7 +65,9 @@ pub fn run(args: &CalibrateArgs, linked: LinkedEngines) -> anyhow::Result<ExitCo
     let recognizer = engine.load(linked, &args.models, Gallery::default())?;
     let mut crops = Vec::new();
     for path in photos_below(&args.photos)? {
-        match recognizer.crop_photo(&std::fs::read(&path)?) {
+        let encoded =
+            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        match recognizer.crop_photo(&encoded) {
             Ok(crop) => crops.push(crop),
             Err(error) => tracing::warn!(photo = %path.display(), %error, "photo left out"),
         }

@@ -50,7 +50,7 @@ pub struct ConvertArgs {
         long,
         conflicts_with = "gallery",
         default_value = THRESHOLD,
-        value_parser = distance,
+        value_parser = Distance::parse_threshold,
         value_name = "DISTANCE"
     )]
     threshold: f32,
@@ -124,14 +124,58 @@ pub fn run(args: ConvertArgs, linked: LinkedEngines) -> anyhow::Result<ExitCode>
         println!("{}: there already", args.out.display());
         return Ok(ExitCode::SUCCESS);
     }
+    // In the folder itself, so that the files can be renamed to their places.
+    let staging = args.out.join(format!(".{}.tmp", std::process::id()));
+    let converted = convert(&args, &staging, linked).and_then(|bundle| {
+        publish(&bundle, &staging, &args.out)?;
+        Ok(bundle)
+    });
+    // The first error is the one to report.
+    let _ = std::fs::remove_dir_all(&staging);
+    let bundle = converted?;
+    println!(
+        "{}: bundle {}, {}-d embeddings, threshold {}; galleries of other bundles do not fit it",
+        args.out.display(),
+        bundle.name,
+        bundle.embedding_size,
+        bundle.threshold
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the bundle in the folder, and runs it once to check it.
+fn convert(
+    args: &ConvertArgs,
+    folder: &Path,
+    linked: LinkedEngines,
+) -> anyhow::Result<BundleDescription> {
     let bundle = match (&args.keras, &args.state_dict, &args.torchscript) {
-        (Some(file), ..) => convert_keras(file, &args.out, &bundle_options(file, &args))?,
-        (_, Some(file), _) => convert_state_dict(file, &args.out, &bundle_options(file, &args))?,
-        (.., Some(file)) => convert_torchscript(file, &args.out, &script_options(file, &args)?)?,
+        (Some(file), ..) => convert_keras(file, folder, &bundle_options(file, args))?,
+        (_, Some(file), _) => convert_state_dict(file, folder, &bundle_options(file, args))?,
+        (.., Some(file)) => convert_torchscript(file, folder, &script_options(file, args)?)?,
         (None, None, None) => unreachable!("clap requires an input"),
     };
-    check(&bundle, &args, linked)?;
-    Ok(ExitCode::SUCCESS)
+    let recognizer = args.engine.load(linked, folder, Gallery::default());
+    recognizer
+        .context("the new bundle cannot be used, and nothing was replaced")?
+        .warm_up();
+    Ok(bundle)
+}
+
+/// Moves a bundle's files to another folder; `bundle.json`, which makes the folder a bundle, comes last.
+fn publish(bundle: &BundleDescription, from: &Path, to: &Path) -> anyhow::Result<()> {
+    let last = PathBuf::from(BUNDLE_FILE);
+    for name in [
+        &bundle.embedder,
+        &bundle.pnet,
+        &bundle.rnet,
+        &bundle.onet,
+        &last,
+    ] {
+        std::fs::rename(from.join(name), to.join(name))
+            .with_context(|| format!("cannot write {}", to.join(name).display()))?;
+    }
+    Ok(())
 }
 
 fn bundle_options(file: &Path, args: &ConvertArgs) -> BundleOptions {
@@ -170,28 +214,6 @@ fn script_options(file: &Path, args: &ConvertArgs) -> anyhow::Result<Torchscript
     })
 }
 
-/// Runs the new bundle once. Removes its description if it cannot be used.
-fn check(
-    bundle: &BundleDescription,
-    args: &ConvertArgs,
-    linked: LinkedEngines,
-) -> anyhow::Result<()> {
-    let loaded = args.engine.load(linked, &args.out, Gallery::default());
-    let recognizer = loaded.inspect_err(|_| {
-        // The first error is the one to report.
-        let _ = std::fs::remove_file(args.out.join(BUNDLE_FILE));
-    })?;
-    recognizer.warm_up();
-    println!(
-        "{}: bundle {}, {}-d embeddings, threshold {}; galleries of other bundles do not fit it",
-        args.out.display(),
-        bundle.name,
-        bundle.embedding_size,
-        bundle.threshold
-    );
-    Ok(())
-}
-
 fn convert_to_gallery(file: &Path, out: &Path) -> anyhow::Result<()> {
     let gallery = read_gallery(file)?;
     if let Some(folder) = out.parent() {
@@ -207,11 +229,4 @@ fn convert_to_gallery(file: &Path, out: &Path) -> anyhow::Result<()> {
         gallery.dimension()
     );
     Ok(())
-}
-
-fn distance(text: &str) -> Result<f32, String> {
-    match text.parse() {
-        Ok(distance) if distance > 0.0 && distance <= 2.0 => Ok(distance),
-        _ => Err("not a distance between unit vectors, more than 0 and at most 2".to_owned()),
-    }
 }

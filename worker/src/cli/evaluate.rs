@@ -15,7 +15,7 @@ use serde::Serialize;
 // The photos are the gallery.
 #[command(mut_arg("gallery", |argument| argument.hide(true)))]
 pub struct EvaluateArgs {
-    /// Folder of photos, DIR/<name>/* or DIR/<split>/<name>/*; photos of the split `val` are searched for in `train`
+    /// Folder of photos, DIR/<name>/** or DIR/{train,val}/<name>/**; photos of `val` are searched for in `train`
     #[arg(long, value_name = "DIR")]
     photos: PathBuf,
     /// File for the figures as JSON, beside the table on standard output
@@ -39,7 +39,7 @@ pub fn run(args: &EvaluateArgs, linked: LinkedEngines) -> anyhow::Result<ExitCod
     let LabeledFolder { faces, skipped } = embed_folder(&args.photos, &recognizer)?;
     let report = Report {
         model: description.name.clone(),
-        evaluation: evaluate(&faces, description.threshold),
+        evaluation: evaluate(&faces, description.threshold, description.distance),
         without_face: skipped,
     };
     print_table(&report);
@@ -68,6 +68,7 @@ fn print_table(report: &Report) {
             format!("{}: {}", skipped.path.display(), skipped.reason),
         );
     }
+    row("distances", evaluation.distance);
     match &evaluation.validation {
         Some(share) => row("validation (val by train)", share),
         None => row("validation (val by train)", "not split"),

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{GALLERY_SPLIT, LabeledFace, QUERY_SPLIT, distance};
+use crate::model::bundle::Distance;
 
 /// `count` of `of`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -53,9 +54,9 @@ pub(super) fn leave_one_out(faces: &[LabeledFace]) -> Share {
     }))
 }
 
-pub(super) fn open_set(faces: &[LabeledFace], threshold: f32) -> OpenSet {
+pub(super) fn open_set(faces: &[LabeledFace], threshold: f32, measure: Distance) -> OpenSet {
     let is_near = |face, gallery: &mut dyn Iterator<Item = &LabeledFace>| {
-        nearest(face, gallery).map(|(_, distance)| distance <= threshold)
+        nearest(face, gallery).map(|(_, distance)| measure.of_euclidean(distance) <= threshold)
     };
     OpenSet {
         threshold,
@@ -133,12 +134,12 @@ mod tests {
     #[test]
     fn open_set_leaves_out_faces_without_another_to_compare_with() {
         let three = faces(&[("ann", "", 0.0), ("ann", "", 0.5), ("bob", "", 0.75)]);
-        let found = open_set(&three, 0.5);
+        let found = open_set(&three, 0.5, Distance::Euclidean);
         // Bob has no other photo. A distance equal to the threshold is accepted.
         assert_eq!(found.known_accepted, Share { count: 2, of: 2 });
         // Ann's second photo and Bob's lie 0.25 apart.
         assert_eq!(found.strangers_refused, Share { count: 1, of: 3 });
-        let alone = open_set(&three[..2], 0.5);
+        let alone = open_set(&three[..2], 0.5, Distance::Euclidean);
         assert_eq!(alone.strangers_refused, Share { count: 0, of: 0 });
     }
 }

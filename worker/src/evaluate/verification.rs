@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{LabeledFace, distance};
+use crate::model::bundle::Distance;
 
 const FALSE_ACCEPT_RATES: [f64; 2] = [1e-2, 1e-3];
 
@@ -44,8 +45,8 @@ pub struct AcceptRate {
 }
 
 /// `None` unless there are both pairs of one person and pairs of two.
-pub(super) fn verification(faces: &[LabeledFace]) -> Option<Verification> {
-    let sweep = Sweep::of(pairs(faces));
+pub(super) fn verification(faces: &[LabeledFace], measure: Distance) -> Option<Verification> {
+    let sweep = Sweep::of(pairs(faces, measure));
     if sweep.same_pairs == 0 || sweep.different_pairs == 0 {
         return None;
     }
@@ -65,9 +66,9 @@ struct Pair {
     is_same: bool,
 }
 
-fn pairs(faces: &[LabeledFace]) -> Vec<Pair> {
+fn pairs(faces: &[LabeledFace], measure: Distance) -> Vec<Pair> {
     let pair = |face: &LabeledFace, other: &LabeledFace| Pair {
-        distance: distance(face, other),
+        distance: measure.of_euclidean(distance(face, other)),
         is_same: face.name == other.name,
     };
     let with_later = |(index, face)| {
@@ -170,7 +171,7 @@ mod tests {
             ("bob", "", 8.0),
             ("bob", "", 8.5),
         ]);
-        let found = verification(&apart).expect("it has both kinds of pairs");
+        let found = verification(&apart, Distance::Euclidean).expect("it has both kinds of pairs");
         assert_eq!((found.same_pairs, found.different_pairs), (2, 4));
         let perfect = Accuracy {
             accuracy: 1.0,
@@ -238,11 +239,17 @@ mod tests {
     #[test]
     fn one_kind_of_pairs_verifies_nothing() {
         assert_eq!(
-            verification(&faces(&[("ann", "", 0.0), ("ann", "", 1.0)])),
+            verification(
+                &faces(&[("ann", "", 0.0), ("ann", "", 1.0)]),
+                Distance::Euclidean
+            ),
             None
         );
         assert_eq!(
-            verification(&faces(&[("ann", "", 0.0), ("bob", "", 1.0)])),
+            verification(
+                &faces(&[("ann", "", 0.0), ("bob", "", 1.0)]),
+                Distance::Euclidean
+            ),
             None
         );
     }

@@ -1,5 +1,6 @@
 //! A model bundle: a folder with `bundle.json`, which describes the networks, and the weight files that it names.
 
+use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -251,7 +252,27 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+impl fmt::Display for Distance {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Euclidean => "euclidean",
+            Self::Cosine => "cosine",
+        })
+    }
+}
+
 impl Distance {
+    /// Parses a threshold of either distance, for the command line.
+    ///
+    /// # Errors
+    /// When it is not a number above 0 and up to 2.
+    pub fn parse_threshold(text: &str) -> Result<f32, String> {
+        match text.parse() {
+            Ok(distance) if distance > 0.0 && distance <= 2.0 => Ok(distance),
+            _ => Err("not a distance between unit vectors, more than 0 and at most 2".to_owned()),
+        }
+    }
+
     /// Returns this distance between two unit vectors from the Euclidean one.
     pub fn of_euclidean(self, euclidean: f32) -> f32 {
         match self {

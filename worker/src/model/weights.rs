@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
@@ -279,7 +280,8 @@ pub fn write_to(out: &mut impl Write, tensors: &[NewTensor]) -> std::io::Result<
 }
 
 /// Writes a file beside its place and renames it. A reader never sees half of it, and a process that has mapped the old
-/// file keeps it.
+/// file keeps it. The new file has the owner and the mode of the old one, as `platform::access::Keys::write` has it.
+/// (`fuzz/` compiles this module without that crate.)
 pub fn write_beside(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
@@ -289,7 +291,15 @@ pub fn write_beside(
     let attempt = || {
         let mut file = BufWriter::new(File::create(&beside)?);
         write(&mut file)?;
-        file.into_inner()?.sync_all()?;
+        let file = file.into_inner()?;
+        if let Ok(before) = std::fs::metadata(path) {
+            fchown(&file, Some(before.uid()), Some(before.gid())).map_err(|error| {
+                let advice = "it belongs to another user: run this as that user, or as root";
+                std::io::Error::new(error.kind(), format!("{advice} ({error})"))
+            })?;
+            file.set_permissions(before.permissions())?;
+        }
+        file.sync_all()?;
         std::fs::rename(&beside, path)
     };
     attempt().inspect_err(|_| {

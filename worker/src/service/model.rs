@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use photo::DecodeLimits;
 
+use crate::model::bundle::Distance;
 use crate::vision::engine::native::NativeEngine;
 use crate::vision::{Engine, EngineName, EngineOptions, Engines, Gallery, Precision, Recognizer};
 
@@ -29,7 +30,12 @@ pub struct ModelArgs {
     )]
     pub gallery: PathBuf,
     /// Distance beyond which a face is unknown, 0 to 2; absent: the bundle's own
-    #[arg(long, env = "MUSTER_THRESHOLD", value_name = "DISTANCE")]
+    #[arg(
+        long,
+        env = "MUSTER_THRESHOLD",
+        value_parser = Distance::parse_threshold,
+        value_name = "DISTANCE"
+    )]
     pub threshold: Option<f32>,
     #[command(flatten)]
     pub engine: EngineArgs,
@@ -138,5 +144,31 @@ impl EngineArgs {
         let recognizer = Recognizer::load(bundle, gallery, engines, &options)
             .with_context(|| format!("cannot load the model bundle {}", bundle.display()))?;
         Ok(recognizer.with_limits(self.limits))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        model: ModelArgs,
+    }
+
+    #[test]
+    fn a_threshold_out_of_range_is_refused() {
+        let parse = |text: &str| Cli::try_parse_from(["test", &format!("--threshold={text}")]);
+        for text in ["nan", "-1", "0", "2.001", "3", "inf", "near"] {
+            let error = parse(text).expect_err(text).to_string();
+            assert!(error.contains("more than 0 and at most 2"), "{error}");
+        }
+        for (text, expected) in [("0.3", 0.3), ("2", 2.0)] {
+            let args = parse(text).expect("a distance");
+            assert_eq!(args.model.threshold, Some(expected));
+        }
     }
 }

@@ -75,6 +75,8 @@ pub struct Candidate {
 pub struct Embedded {
     pub embedding: Embedding,
     pub face: Face,
+    /// How many faces the photo shows, without much smaller ones.
+    pub faces: usize,
     pub timings: Timings,
 }
 
@@ -90,6 +92,7 @@ pub struct NamedFace {
 struct Found {
     crop: FaceCrop,
     face: Face,
+    faces: usize,
     /// `embed` has the time for the crop so far.
     timings: Timings,
 }
@@ -240,6 +243,7 @@ impl Recognizer {
             recognized: self.name(Embedded {
                 embedding: embedding.clone(),
                 face,
+                faces: count as usize,
                 timings,
             }),
             embedding,
@@ -269,6 +273,7 @@ impl Recognizer {
         let mut embed = |found: Found| Embedded {
             embedding: embeddings.next().expect("one embedding for each crop"),
             face: found.face,
+            faces: found.faces,
             timings: Timings {
                 embed: found.timings.embed + share,
                 ..found.timings
@@ -284,7 +289,9 @@ impl Recognizer {
         let start = Instant::now();
         let photo = self.decode(encoded)?;
         let decoded = Instant::now();
-        let face = main_face(self.detector.detect_large(&photo)).ok_or(VisionError::NoFace)?;
+        let detected_faces = self.detector.detect_large(&photo);
+        let faces = detected_faces.len();
+        let face = main_face(detected_faces).ok_or(VisionError::NoFace)?;
         let detected = Instant::now();
         let crop = self.crop(&photo, &face);
         let timings = Timings {
@@ -296,6 +303,7 @@ impl Recognizer {
         Ok(Found {
             crop,
             face,
+            faces,
             timings,
         })
     }
@@ -305,6 +313,7 @@ impl Recognizer {
             embedding,
             face,
             mut timings,
+            ..
         } = embedded;
         let start = Instant::now();
         let nearest = self.gallery.nearest_identities(&embedding, MAX_CANDIDATES);

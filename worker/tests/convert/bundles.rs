@@ -1,7 +1,8 @@
 //! State dicts.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
@@ -130,8 +131,7 @@ fn a_published_state_dict_becomes_a_bundle() {
     let workspace = Workspace::new();
     let embedder = workspace.embedder(&weights.separate().zip());
 
-    let description = fs::read(workspace.out().join("bundle.json")).expect("it was written");
-    let description: Value = serde_json::from_slice(&description).expect("it is JSON");
+    let description = description(&workspace.out());
     for (key, expected) in [
         ("format", json!(2)),
         ("name", json!("mine")),
@@ -362,4 +362,60 @@ fn a_converted_bundle_embeds_as_many_numbers_as_its_weights_say() {
     let norm: f32 = embedding.iter().map(|value| value * value).sum();
     assert_eq!(embedding.len(), 512);
     assert!((norm - 1.0).abs() < 1e-3, "{norm}");
+}
+
+#[test]
+fn a_failed_conversion_keeps_the_old_bundle() {
+    let bundle = common::bundle_with(|_| {});
+    let names = || {
+        let entries = fs::read_dir(bundle.path()).expect("a folder");
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.expect("an entry").file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    let (old, old_names) = (description(bundle.path()), names());
+    let workspace = Workspace::new();
+    let file = workspace.folder.path().join("mine.pt");
+    fs::write(&file, StateDict::of(100).shared().zip()).expect("it can be written");
+
+    // The native engine runs no TorchScript.
+    let refused = worker_convert("--torchscript", &file, bundle.path());
+    assert!(!refused.status.success());
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(text.contains("nothing was replaced"), "{text}");
+    assert_eq!((description(bundle.path()), names()), (old, old_names));
+    common::load(bundle.path(), Gallery::default(), None).expect("the old bundle loads");
+
+    let converted = worker_convert("--state-dict", &file, bundle.path());
+    assert!(converted.status.success(), "{converted:?}");
+    let new = description(bundle.path());
+    assert_eq!(
+        (&new["name"], &new["embedding_size"]),
+        (&json!("mine"), &json!(100))
+    );
+    assert!(
+        names()
+            .iter()
+            .all(|name| !name.to_string_lossy().starts_with('.'))
+    );
+    common::load(bundle.path(), Gallery::default(), None).expect("the new bundle loads");
+}
+
+fn description(bundle: &Path) -> Value {
+    let text = fs::read(bundle.join("bundle.json")).expect("it was written");
+    serde_json::from_slice(&text).expect("it is JSON")
+}
+
+fn worker_convert(kind: &str, file: &Path, out: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_worker"))
+        .args(["convert", "--engine", "native", kind])
+        .arg(file)
+        .arg("--out")
+        .arg(out)
+        .arg("--from")
+        .arg(common::bundle())
+        .output()
+        .expect("worker starts")
 }

@@ -50,16 +50,7 @@ fn the_sample_photos_are_told_apart_as_well_as_by_the_reference() {
 
 #[test]
 fn photos_without_splits_are_evaluated_and_those_without_a_face_are_listed() {
-    let folder = TempDir::new().expect("a temporary folder");
-    for name in ["elton_john", "madonna"] {
-        let person = folder.path().join(name);
-        std::fs::create_dir(&person).expect("a folder");
-        let photos = std::fs::read_dir(common::photos().join("val").join(name));
-        for photo in photos.expect("sample photos").take(2) {
-            let photo = photo.expect("an entry");
-            std::fs::copy(photo.path(), person.join(photo.file_name())).expect("a copy");
-        }
-    }
+    let folder = two_people();
     std::fs::write(folder.path().join("madonna/note.txt"), "not a photo").expect("a file");
     let output = evaluate(folder.path(), &[]);
     let table = String::from_utf8_lossy(&output.stdout);
@@ -73,6 +64,35 @@ fn photos_without_splits_are_evaluated_and_those_without_a_face_are_listed() {
     }
 }
 
+/// Subfolders were taken for people, and the person above them for a split.
+#[test]
+fn a_nas_folder_is_skipped_and_subfolders_are_read() {
+    let folder = two_people();
+    let person = folder.path().join("madonna");
+    let photo = std::fs::read_dir(&person).expect("a folder").next();
+    let photo = photo.expect("a photo").expect("an entry").path();
+    for below in ["@eaDir", ".cache", "on tour"] {
+        let below = person.join(below);
+        std::fs::create_dir(&below).expect("a folder");
+        std::fs::copy(&photo, below.join("photo.jpg")).expect("a copy");
+    }
+    std::fs::remove_file(&photo).expect("it is in the subfolder");
+    std::fs::create_dir(folder.path().join("@eaDir")).expect("a folder");
+    let output = evaluate(folder.path(), &[]);
+    let table = String::from_utf8_lossy(&output.stdout);
+    for expected in [
+        "4 of 2 people, and 0 without a face",
+        "not split",
+        "2 same, 4 different",
+    ] {
+        assert!(table.contains(expected), "no {expected:?} in {table}");
+    }
+    let log = String::from_utf8_lossy(&output.stderr);
+    for skipped in ["madonna/@eaDir", "madonna/.cache"] {
+        assert!(log.contains(skipped), "no {skipped:?} in {log}");
+    }
+}
+
 #[test]
 fn a_folder_without_people_is_an_error() {
     let folder = TempDir::new().expect("a temporary folder");
@@ -81,13 +101,68 @@ fn a_folder_without_people_is_an_error() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("has no folders"));
 }
 
+/// A cosine distance of 0.594 is a Euclidean one of 1.09, the threshold of the bundle.
+#[test]
+fn evaluate_measures_in_the_bundles_distance() {
+    let folder = two_people();
+    let bundle = common::bundle_with(|description| {
+        description["distance"] = "cosine".into();
+        description["threshold"] = 0.594.into();
+    });
+    let file = bundle.path().join("report.json");
+    let json = ["--json", file.to_str().expect("UTF-8")];
+    let by_cosine = evaluate_with(bundle.path(), folder.path(), &json);
+    let table = String::from_utf8_lossy(&by_cosine.stdout);
+    assert!(
+        table.contains("distances                   cosine"),
+        "{table}"
+    );
+    let by_cosine = std::fs::read(&file).expect("the report was written");
+    let by_cosine: Value = serde_json::from_slice(&by_cosine).expect("it is JSON");
+    assert_eq!(by_cosine["distance"], "cosine");
+
+    evaluate(folder.path(), &json);
+    let euclidean = std::fs::read(&file).expect("the report was written");
+    let euclidean: Value = serde_json::from_slice(&euclidean).expect("it is JSON");
+    assert_eq!(euclidean["distance"], "euclidean");
+    for share in ["known_accepted", "strangers_refused"] {
+        let of = |report: &Value| report["open_set"][share].clone();
+        assert_eq!(of(&by_cosine), of(&euclidean), "{share}");
+    }
+    let best = |report: &Value| {
+        let distance = report.pointer("/verification/best_accuracy/distance");
+        distance.and_then(Value::as_f64).expect("a distance")
+    };
+    let expected = best(&euclidean).powi(2) / 2.0;
+    assert!((best(&by_cosine) - expected).abs() < 1e-5);
+}
+
+/// A folder with two photos of each of two people.
+fn two_people() -> TempDir {
+    let folder = TempDir::new().expect("a temporary folder");
+    for name in ["elton_john", "madonna"] {
+        let person = folder.path().join(name);
+        std::fs::create_dir(&person).expect("a folder");
+        let photos = std::fs::read_dir(common::photos().join("val").join(name));
+        for photo in photos.expect("sample photos").take(2) {
+            let photo = photo.expect("an entry");
+            std::fs::copy(photo.path(), person.join(photo.file_name())).expect("a copy");
+        }
+    }
+    folder
+}
+
 fn evaluate(photos: &Path, arguments: &[&str]) -> Output {
+    evaluate_with(&common::bundle(), photos, arguments)
+}
+
+fn evaluate_with(bundle: &Path, photos: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_worker"))
         .args(["evaluate", "--engine", "native"])
         .arg("--photos")
         .arg(photos)
         .arg("--models")
-        .arg(common::bundle())
+        .arg(bundle)
         .args(arguments)
         .output()
         .expect("worker starts")

@@ -1,7 +1,9 @@
 //! Bundles and galleries that are missing, damaged or made for another model.
 
 use std::collections::HashMap;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::process::Command;
 
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -25,6 +27,35 @@ fn a_gallery_comes_back_as_it_was_saved() {
         1,
         "nothing is left beside it"
     );
+}
+
+/// Services run as a user who is neither root nor the one who enrols. Only root can give a file to another user.
+#[test]
+fn a_gallery_keeps_owner_and_mode() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = folder.path().join("gallery.safetensors");
+    let mut gallery = Gallery::new(2);
+    gallery.push("somebody", &[1.0, 0.0]);
+    gallery.save(&path).expect("it can be written");
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).expect("it is ours");
+    // Refused unless root runs the test.
+    let _ = std::os::unix::fs::chown(&path, Some(4711), Some(4712));
+    let of = |path: &Path| {
+        let found = std::fs::metadata(path).expect("a file");
+        (found.uid(), found.gid(), found.mode() & 0o777)
+    };
+    let before = of(&path);
+    gallery.push("another", &[0.0, 1.0]);
+    gallery.save(&path).expect("it can be written");
+    assert_eq!(of(&path), before);
+    assert_eq!(Gallery::load(&path).expect("it can be read"), gallery);
+
+    // A folder cannot be replaced by a file.
+    let taken = folder.path().join("taken");
+    std::fs::create_dir(&taken).expect("a new folder");
+    gallery.save(&taken).expect_err("it is a folder");
+    let entries = std::fs::read_dir(folder.path()).expect("a folder").count();
+    assert_eq!(entries, 2, "a failed attempt leaves nothing");
 }
 
 #[test]
@@ -225,4 +256,27 @@ fn refusal(bundle: &TempDir, precision: Precision) -> String {
     common::load(bundle.path(), Gallery::default(), Some(precision))
         .expect_err("it cannot be used")
         .to_string()
+}
+
+#[test]
+fn calibrate_names_the_file_that_it_cannot_read() {
+    let (bundle, photos) = (
+        common::bundle_with(|_| {}),
+        TempDir::new().expect("a temporary folder"),
+    );
+    let photo = photos.path().join("moved.jpg");
+    std::os::unix::fs::symlink("/nowhere/moved.jpg", &photo).expect("a link");
+    let output = Command::new(env!("CARGO_BIN_EXE_worker"))
+        .args(["calibrate", "--engine", "native", "--force"])
+        .arg("--for-other-machines")
+        .arg("--models")
+        .arg(bundle.path())
+        .arg("--photos")
+        .arg(photos.path())
+        .output()
+        .expect("worker starts");
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let expected = format!("cannot read {}", photo.display());
+    assert!(text.contains(&expected), "{text}");
 }

@@ -1,6 +1,8 @@
 //! Names for the sample photos, and galleries from folders.
 
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
@@ -229,6 +231,69 @@ fn enrolment_leaves_out_photos_without_a_face_and_lists_them() {
 }
 
 #[test]
+fn a_nas_folder_is_skipped_and_subfolders_are_read() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let person = folder.path().join("somebody");
+    for below in ["@eaDir", ".cache", "on tour"] {
+        let below = person.join(below);
+        std::fs::create_dir_all(&below).expect("a folder");
+        std::fs::copy(&photos_in("val")[0].1, below.join("face.jpg")).expect("a copy");
+    }
+    std::fs::create_dir(folder.path().join("@eaDir")).expect("a folder");
+    let (gallery, skipped) = enrol(folder.path(), &common::recognizer()).expect("it has a face");
+    let names: Vec<_> = gallery.rows().map(|(name, _)| name).collect();
+    assert_eq!((names, skipped), (vec!["somebody"], Vec::new()));
+    let log = enrolment_log(folder.path());
+    for skipped in ["somebody/@eaDir", "somebody/.cache"] {
+        assert!(log.contains(skipped), "no {skipped:?} in {log}");
+    }
+}
+
+/// All of its people would be enrolled under one name.
+#[test]
+fn a_split_is_not_enrolled_as_a_person() {
+    let error = enrol(&common::photos(), &common::recognizer()).expect_err("it has splits");
+    assert!(matches!(error, EnrolError::Split(_)), "{error}");
+}
+
+#[test]
+fn a_photo_with_two_faces_is_named() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let person = folder.path().join("somebody");
+    std::fs::create_dir(&person).expect("a folder");
+    let path = &photos_in("val")[0].1;
+    std::fs::copy(path, person.join("alone.jpg")).expect("a copy");
+    let alone = image::open(path).expect("a JPEG").into_rgb8();
+    let mut both = image::RgbImage::new(2 * alone.width(), alone.height());
+    for left in [0, alone.width()] {
+        image::imageops::replace(&mut both, &alone, left.into(), 0);
+    }
+    std::fs::write(person.join("both.png"), png(both)).expect("a file");
+    let log = enrolment_log(folder.path());
+    let warns_of = |photo: &str| {
+        let mut lines = log.lines();
+        lines.any(|line| line.contains("several faces") && line.contains(photo))
+    };
+    assert!(warns_of("both.png") && !warns_of("alone.jpg"), "{log}");
+}
+
+/// Returns what `worker enrol` logs.
+fn enrolment_log(photos: &Path) -> String {
+    let folder = TempDir::new().expect("a temporary folder");
+    let output = Command::new(env!("CARGO_BIN_EXE_worker"))
+        .args(["enrol", "--engine", "native", "--photos"])
+        .arg(photos)
+        .arg("--models")
+        .arg(common::bundle())
+        .arg("--gallery")
+        .arg(folder.path().join("gallery.safetensors"))
+        .output()
+        .expect("worker starts");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
 fn enrolment_fails_for_a_person_without_any_face() {
     let folder = TempDir::new().expect("a temporary folder");
     let person = folder.path().join("nobody");
@@ -270,6 +335,43 @@ fn gallery_of<'a>(rows: impl Iterator<Item = &'a (String, Vec<f32>)>) -> Gallery
     let mut gallery = Gallery::new(128);
     rows.for_each(|(name, embedding)| gallery.push(name, embedding));
     gallery
+}
+
+#[test]
+fn recognize_ends_without_a_panic_when_its_output_closes() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let closed = recognize_into(writer.into());
+    let text = String::from_utf8_lossy(&closed.stderr).into_owned();
+    assert!(
+        closed.status.success() && !text.contains("panicked"),
+        "{text}"
+    );
+
+    let full = OpenOptions::new().write(true).open("/dev/full");
+    let full = recognize_into(full.expect("Linux has it").into());
+    let text = String::from_utf8_lossy(&full.stderr).into_owned();
+    assert_eq!(full.status.code(), Some(2), "{text}");
+    assert!(text.contains("cannot write to standard output"), "{text}");
+}
+
+fn recognize_into(output: Stdio) -> Output {
+    let folder = TempDir::new().expect("a temporary folder");
+    let gallery = folder.path().join("gallery.safetensors");
+    let recognizer = common::enrolled_recognizer();
+    recognizer.gallery().save(&gallery).expect("it is written");
+    let (_, photo) = photos_in("val").swap_remove(0);
+    Command::new(env!("CARGO_BIN_EXE_worker"))
+        .args(["recognize", "--engine", "native", "--models"])
+        .arg(common::bundle())
+        .arg("--gallery")
+        .arg(gallery)
+        .arg(photo)
+        .stdout(output)
+        .stderr(Stdio::piped())
+        .spawn()
+        .and_then(|worker| worker.wait_with_output())
+        .expect("worker starts")
 }
 
 fn photos_in(split: &str) -> Vec<(String, PathBuf)> {

@@ -48,9 +48,12 @@ impl CourseCloud {
     /// Reads what the deductions are for.
     pub async fn start(&self) -> Start {
         Start {
-            instances: self.instances().await.map_err(|error| format!("{error:#}")),
-            buckets: self.buckets().await.map_err(|error| format!("{error:#}")),
-            queues: self.queues().await.map_err(|error| format!("{error:#}")),
+            instances: self
+                .instances()
+                .await
+                .map_err(|it| brief(format!("{it:#}"))),
+            buckets: self.buckets().await.map_err(|it| brief(format!("{it:#}"))),
+            queues: self.queues().await.map_err(|it| brief(it.to_string())),
         }
     }
 
@@ -197,4 +200,35 @@ impl CourseCloud {
 async fn count(bucket: &Objects) -> anyhow::Result<u64> {
     let counted = bucket.count().await;
     counted.map_err(|error| anyhow::anyhow!("bucket {}: {error}", bucket.bucket()))
+}
+
+/// Returns the first line of an error without the structures that only programs read, as the doctor shows it.
+pub fn brief(mut error: String) -> String {
+    let ends = [
+        "\n",
+        ": Error {",
+        " (Unhandled(",
+        " (DispatchFailure(",
+        " (ServiceError(",
+        " (TimeoutError(",
+        " (ResponseError(",
+    ];
+    let end = ends.iter().filter_map(|end| error.find(end)).min();
+    error.truncate(end.unwrap_or(error.len()));
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_have_no_structures_of_the_sdk() {
+        let long = "EC2 could not be reached: dispatch failure: no credentials (DispatchFailure(DispatchFailure { .. }))";
+        assert_eq!(
+            brief(long.to_owned()),
+            "EC2 could not be reached: dispatch failure: no credentials"
+        );
+        assert_eq!(brief("as it is".to_owned()), "as it is");
+    }
 }

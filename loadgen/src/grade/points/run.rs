@@ -1,5 +1,6 @@
 //! The graded run: sends the requests and samples the system in the rhythm of the course's grader.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::course_cloud::CourseCloud;
+use super::course_cloud::{CourseCloud, brief};
 use super::submission::Student;
 use crate::cli::TargetArgs;
 use crate::drive::{Driver, Request};
@@ -18,7 +19,7 @@ use crate::grade::table::{HEADER, Row};
 use crate::report::graded::Graded;
 use crate::report::points::{Points, Run, Sample, Start};
 use crate::report::rubric::Rubric;
-use crate::report::{Record, Summary};
+use crate::report::{Outcome, Record, Summary};
 use crate::run::driver;
 
 /// Time between our own samples, for the charts.
@@ -104,7 +105,10 @@ pub async fn observe(
         records.push(record.clone());
     });
     let in_time = timeout(limit, run).await.is_ok();
-    let wall = began.elapsed() - sent_at;
+    let ended_at = began.elapsed();
+    let wall = ended_at - sent_at;
+    let unended = unended(requests, &records, sent_at, ended_at);
+    records.extend(unended);
 
     sleep(Duration::from_secs_f64(workload.wait)).await;
     let scale_in = scale_in(&cloud, Duration::from_secs_f64(rubric.longest_scale_in())).await;
@@ -128,6 +132,27 @@ pub async fn observe(
         records,
         dense,
     })
+}
+
+/// Returns the records of the requests that the limit has ended.
+fn unended(
+    requests: &[Request],
+    ended: &[Record],
+    sent_at: Duration,
+    ended_at: Duration,
+) -> Vec<Record> {
+    let ended: HashSet<_> = ended.iter().map(|it| it.file_name.as_str()).collect();
+    let unended = requests
+        .iter()
+        .filter(|request| !ended.contains(request.file_name.as_str()));
+    let record = |request: &Request| Record {
+        file_name: request.file_name.clone(),
+        sent_at,
+        ended_at,
+        retries: 0,
+        outcome: Outcome::Failed("not ended within the limit".to_owned()),
+    };
+    unended.map(record).collect()
 }
 
 /// Returns how many workers run when none does, or when the time is over, and the time since the first check.
@@ -187,7 +212,8 @@ impl Sampler {
                     }
                     // A sample that fails is left out.
                     Err(error) if answered.is_some() => {
-                        println!("{:>6.1} {error:#}", at.as_secs_f64())
+                        let why = brief(format!("{error:#}"));
+                        println!("{:>6.1} {why}", at.as_secs_f64())
                     }
                     Err(_) => {}
                 }
@@ -226,5 +252,36 @@ fn row(sample: &Sample, answered: u64) -> Row {
         }),
         workers_running: sample.running,
         answered,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unended_requests_are_in_the_summary() {
+        let request = |number: u32| Request {
+            file_name: format!("test_{number:02}.jpg"),
+            ..Request::default()
+        };
+        let requests: Vec<_> = (0..5).map(request).collect();
+        let (sent_at, ended_at) = (Duration::from_secs(1), Duration::from_secs(9));
+        let mut records = vec![Record {
+            file_name: "test_03.jpg".to_owned(),
+            sent_at,
+            ended_at: Duration::from_secs(2),
+            retries: 0,
+            outcome: Outcome::Correct,
+        }];
+        let unended = unended(&requests, &records, sent_at, ended_at);
+        records.extend(unended);
+        let summary = Summary::of(&records);
+        assert_eq!(
+            (summary.requests, summary.succeeded, summary.failed),
+            (5, 1, 4)
+        );
+        assert_eq!(summary.failures["not ended within the limit"], 4);
+        assert_eq!(summary.wall_s, 8.0);
     }
 }

@@ -64,6 +64,10 @@ pub fn parse_roster(csv: &str) -> anyhow::Result<Vec<Student>> {
     let mut students = Vec::new();
     for line in lines {
         let row = fields(line);
+        // Spreadsheets write their empty rows as commas.
+        if row.iter().all(String::is_empty) {
+            continue;
+        }
         let cell = |index: usize| row.get(index).cloned().unwrap_or_default();
         let student = Student {
             id: cell(id),
@@ -87,23 +91,43 @@ fn is_prefix(id: &str) -> bool {
     (1..=50).contains(&id.len()) && id.bytes().all(is_allowed) && !id.starts_with('-')
 }
 
-/// Finds the zip of a student: the first one whose name has the id.
+/// Finds the zip of a student, by the id in its name.
 ///
 /// # Errors
-/// When the folder cannot be read, or has none.
+/// When the folder cannot be read, or has no such zip or several.
 pub fn find(folder: &Path, id: &str) -> anyhow::Result<PathBuf> {
     let unreadable = || format!("cannot read the folder {}", folder.display());
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(unreadable)? {
         let path = entry.with_context(unreadable)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.contains(id) && name.to_ascii_lowercase().ends_with(".zip") && path.is_file() {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let extension = path.extension().unwrap_or_default();
+        if extension.eq_ignore_ascii_case("zip") && has_id(&stem, id) && path.is_file() {
             found.push(path);
         }
     }
     found.sort();
+    ensure!(
+        found.len() <= 1,
+        "{} have {id} in their names: keep one",
+        found
+            .iter()
+            .map(|zip| zip.display().to_string())
+            .collect::<Vec<_>>()
+            .join(" and ")
+    );
     let missing = || format!("{} has no zip with {id} in its name", folder.display());
-    found.into_iter().next().with_context(missing)
+    found.pop().with_context(missing)
+}
+
+/// Whether the id is in a file's name without a letter or digit beside it: `team1` is not in `team10`.
+fn has_id(name: &str, id: &str) -> bool {
+    name.char_indices().any(|(at, _)| {
+        let before = name[..at].chars().next_back();
+        let after = name[at..].strip_prefix(id).map(|rest| rest.chars().next());
+        let is_other = |beside: Option<char>| beside.is_none_or(|it| !it.is_alphanumeric());
+        is_other(before) && after.is_some_and(is_other)
+    })
 }
 
 /// Reads the credentials of a submission, and checks that its zip has the `wanted` files. The folders may be in one folder.
@@ -260,10 +284,32 @@ mod tests {
     }
 
     #[test]
+    fn a_zip_belongs_to_the_whole_id() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str| std::fs::write(folder.path().join(name), "").unwrap();
+        let found = |id: &str| find(folder.path(), id).map_err(|error| error.to_string());
+        write("Project1-team10.zip");
+        write("Project1-team10.txt");
+        let missing = found("team1").unwrap_err();
+        assert!(missing.contains("has no zip with team1"), "{missing}");
+        write("Project1_team1.ZIP");
+        let zip = folder.path().join("Project1_team1.ZIP");
+        assert_eq!(found("team1"), Ok(zip));
+        assert!(found("zip").is_err() && found("team").is_err());
+        write("team1 (2).zip");
+        let several = found("team1").unwrap_err();
+        assert!(
+            several.contains("team1 (2).zip have team1 in their names: keep one"),
+            "{several}"
+        );
+    }
+
+    #[test]
     fn a_roster_is_read_and_its_ids_are_checked() {
-        let students =
-            parse_roster("\u{feff}Last Name,ASUID,x,First Name\r\n\"Doe, Dr.\",122,,John\r\n\r\n")
-                .unwrap();
+        let students = parse_roster(
+            "\u{feff}Last Name,ASUID,x,First Name\r\n\"Doe, Dr.\",122,,John\r\n\r\n,, ,\r\n",
+        )
+        .unwrap();
         let expected = Student {
             id: "122".to_owned(),
             first_name: "John".to_owned(),

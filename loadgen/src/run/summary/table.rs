@@ -7,7 +7,7 @@ use super::{LoadReport, Names, Percentiles, Requests, Variant, needed};
 /// A generator that sends later than this, in milliseconds, at the 99th percentile, is too busy itself.
 const LATE_MS: f64 = 20.0;
 
-/// The final table of an open loop.
+/// The final table of a run.
 impl fmt::Display for LoadReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "load      {}", self.load)?;
@@ -110,8 +110,7 @@ fn short(number: f64) -> String {
 }
 
 /// Returns lines with the accuracy by kind of photo, each with its end. Empty without kinds.
-#[must_use]
-pub fn accuracy_table(variants: &[Variant]) -> String {
+fn accuracy_table(variants: &[Variant]) -> String {
     if variants.is_empty() {
         return String::new();
     }

@@ -2,7 +2,7 @@
 //! large galleries, `codes` [blocks, bytes] in uint8.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
 
@@ -15,6 +15,7 @@ use super::storage::Storage;
 use super::{Gallery, MAX_CANDIDATES, has_codes};
 use crate::kernels::MappedFile;
 use crate::model::bundle::LoadError;
+use crate::model::weights::write_beside;
 
 const EMBEDDINGS: &str = "embeddings";
 const CODES: &str = "codes";
@@ -38,8 +39,7 @@ impl Gallery {
         })
     }
 
-    /// Writes a file for [`Self::load`]. It is written beside the target and renamed, so that no reader sees half a
-    /// file.
+    /// Writes a file for [`Self::load`], as [`write_beside`] does.
     pub fn save(&self, path: &Path) -> io::Result<()> {
         let bytes = bytemuck::cast_slice(&self.embeddings);
         let shape = vec![self.len(), self.dimension];
@@ -50,11 +50,8 @@ impl Gallery {
         }
         let names = serde_json::to_string(&self.names)?;
         let metadata = HashMap::from([(NAMES.to_owned(), names)]);
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(format!(".{}.tmp", std::process::id()));
-        safetensors::serialize_to_file(tensors, Some(metadata), Path::new(&beside))
-            .map_err(io::Error::other)?;
-        std::fs::rename(&beside, path)
+        let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(io::Error::other)?;
+        write_beside(path, |file| file.write_all(&bytes))
     }
 }
 
