@@ -63,7 +63,7 @@ chaos: ## Account for 100,000 requests while services are killed, stopped and cu
 soak: ## Run the stack for half an hour under mixed load, and chart memory, descriptors, queues and disk (MINUTES=30 RATE=8)
 	@ENGINE=$${ENGINE:-native} scripts/chaos --soak $${MINUTES:-30}m --rate $${RATE:-8}
 
-screenshots: setup ## Take the pictures of the page in docs/img, with Chromium on a stack under load
+screenshots: setup ## Take the pictures of the page and of a graded run in docs/img, with Chromium on a stack under load
 	@cargo build --release
 	@scripts/page-test screenshots
 

@@ -57,7 +57,7 @@ error_codes! {
     NoFfmpeg         "no_ffmpeg"          501 Unimplemented     None,    "a clip, while front's machine has no FFmpeg";
     Unavailable      "unavailable"        503 Unavailable       Some(5), "front, the object store or the queue cannot be reached; with `Retry-After`";
     PhotoVanished    "photo_vanished"     503 Aborted           Some(1), "the stored photo was deleted before a worker fetched it; with `Retry-After`";
-    DeadlineExceeded "deadline_exceeded"  504 DeadlineExceeded  None,    "no worker answered in time; the result may still reach the out-bucket";
+    DeadlineExceeded "deadline_exceeded"  504 DeadlineExceeded  None,    "no worker answered in time; a later answer is at `/v1/results/<request id>`";
 }
 
 /// How an error code appears on the wire.

@@ -212,7 +212,7 @@ fn span_of<B>(request: &Request<B>, scheme: &'static str) -> Span {
 }
 
 fn router(gateway: Gateway, scheme: &'static str) -> Router {
-    Router::new()
+    let routes = Router::new()
         // `upload` has its own limits, with its own messages.
         .route(
             "/",
@@ -230,22 +230,27 @@ fn router(gateway: Gateway, scheme: &'static str) -> Router {
         .route("/v1/watch", get(viewers::watch))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
-        .with_state(Arc::new(gateway))
-        .layer(
-            ServiceBuilder::new()
-                .layer(SetSensitiveRequestHeadersLayer::new(SECRET_HEADERS))
-                .layer(
-                    TraceLayer::new_for_http()
-                        .make_span_with(move |request: &Request<_>| span_of(request, scheme))
-                        .on_response(note_http_status)
-                        .on_failure(()),
-                )
-                // A name is shorter than gzip's overhead.
-                .layer(CompressionLayer::new().compress_when(
-                    DefaultPredicate::new().and(NotForContentType::const_new("text/plain")),
-                ))
-                .layer(CatchPanicLayer::custom(panicked)),
-        )
+        .with_state(Arc::new(gateway));
+    layered(routes, scheme)
+}
+
+/// Adds the layers that all routes share.
+fn layered(routes: Router, scheme: &'static str) -> Router {
+    routes.layer(
+        ServiceBuilder::new()
+            .layer(SetSensitiveRequestHeadersLayer::new(SECRET_HEADERS))
+            .layer(
+                TraceLayer::new_for_http()
+                    .make_span_with(move |request: &Request<_>| span_of(request, scheme))
+                    .on_response(note_http_status)
+                    .on_failure(()),
+            )
+            // A name is shorter than gzip's overhead.
+            .layer(CompressionLayer::new().compress_when(
+                DefaultPredicate::new().and(NotForContentType::const_new("text/plain")),
+            ))
+            .layer(CatchPanicLayer::custom(panicked)),
+    )
 }
 
 /// The panic itself is logged by the panic hook.
@@ -272,4 +277,37 @@ async fn method_not_allowed(uri: Uri, headers: HeaderMap) -> Response {
     };
     let error = RequestError::new(ErrorCode::MethodNotAllowed, message);
     ResponseFormat::accepted_by(&headers).error(&error, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+
+    use super::*;
+
+    async fn panicking() -> &'static str {
+        panic!("as a handler with a bug")
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_answers_500_and_the_service_lives() {
+        let routes = Router::new()
+            .route("/bad", get(panicking))
+            .route("/good", get(async || "hello"));
+        let (listener, url) = testkit::listen().await;
+        let limits = testkit::parse::<ConnectionLimits>(&[]);
+        let shutdown = CancellationToken::new();
+        let _stop = shutdown.clone().drop_guard();
+        let routes = layered(routes, "http");
+        tokio::spawn(async move { serve(listener, None, routes, &limits, shutdown).await });
+        let client = testkit::http_client();
+        for _ in 0..2 {
+            let answer = client.get(format!("{url}/bad")).send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let text = answer.text().await.unwrap();
+            assert!(text.contains("the request failed"), "{text}");
+        }
+        let answer = client.get(format!("{url}/good")).send().await.unwrap();
+        assert_eq!(answer.text().await.unwrap(), "hello");
+    }
 }

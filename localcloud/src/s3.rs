@@ -8,9 +8,11 @@ mod context;
 mod encoding;
 mod events;
 mod failure;
+mod form;
 mod notifications;
 mod receive;
 mod response;
+mod signature;
 mod staging;
 mod store;
 mod tags;
@@ -23,7 +25,6 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use http::request::Parts;
 use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{Credentials, S3Auth, SecretKey};
@@ -48,7 +49,9 @@ use crate::sqs::Sqs;
 use api::Api;
 use context::RequestContext;
 use failure::{failure, failure_with};
+use form::Form;
 use store::Store;
+use target::VirtualHosts;
 
 /// The canonical user who owns every bucket and object.
 const OWNER_ID: &str = "75aa57f09aa0c8caeab4f8c24e99d10f8e7faeebf76c078efc7c6caea54ba06a";
@@ -64,6 +67,8 @@ const MAX_FORMS: usize = 4;
 #[derive(Debug)]
 pub struct S3 {
     service: S3Service,
+    /// Handles forms alone.
+    form_service: S3Service,
     store: Arc<Store>,
     iam: Arc<Iam>,
     /// Bounds the memory of forms.
@@ -91,22 +96,33 @@ impl S3 {
             region: region.to_owned(),
             iam: Arc::clone(&iam),
         };
-        let mut builder = S3ServiceBuilder::new(api.clone());
-        let mut limits = S3Config::default();
-        limits.post_object_max_file_size = MAX_FORM_FILE_BYTES;
-        limits.form_max_fields_size = MAX_FORM_FIELDS_BYTES;
-        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(limits))));
         let permissions = Permissions(Arc::clone(&iam));
-        builder.set_route(IgnoredRanges {
-            inner: S3ServiceBuilder::new(api).build(),
-            permissions: permissions.clone(),
-        });
-        if iam.authenticates() {
-            builder.set_auth(permissions.clone());
-            builder.set_access(permissions);
-        }
+        let build = |config: S3Config| {
+            let mut inner = S3ServiceBuilder::new(api.clone());
+            inner.set_host(VirtualHosts);
+            let mut builder = S3ServiceBuilder::new(api.clone());
+            builder.set_host(VirtualHosts);
+            builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+            builder.set_route(IgnoredRanges {
+                inner: inner.build(),
+                permissions: permissions.clone(),
+            });
+            if iam.authenticates() {
+                builder.set_auth(permissions.clone());
+                builder.set_access(permissions.clone());
+            }
+            builder.build()
+        };
+        let mut config = S3Config::default();
+        config.post_object_max_file_size = MAX_FORM_FILE_BYTES;
+        config.form_max_fields_size = MAX_FORM_FIELDS_BYTES;
+        // A form may be signed at any time: its policy says how long it is valid.
+        let mut form_config = config.clone();
+        form_config.presigned_url_max_skew_time_secs = u32::MAX;
+        let (service, form_service) = (build(config), build(form_config));
         Ok(Self {
-            service: builder.build(),
+            service,
+            form_service,
             store,
             iam,
             forms: Semaphore::new(MAX_FORMS),
@@ -124,36 +140,40 @@ impl S3 {
         let (mut parts, body) = request.into_parts();
         let mut body = body.into();
         parts.extensions.insert(context.clone());
-        let _form = match is_form(&parts) {
-            true => self.forms.acquire().await.ok(),
-            false => None,
+        let form = Form::of(&parts);
+        let _permit = match &form {
+            Some(form) => {
+                parts.extensions.insert(form.clone());
+                self.forms.acquire().await.ok()
+            }
+            None => None,
+        };
+        let service = match &form {
+            Some(form) if !form.is_signed_itself => &self.form_service,
+            _ => &self.service,
         };
         let checked = if self.iam.authenticates() {
             parts.extensions.insert(SignedTarget(target.clone()));
-            Ok(())
+            signature::check(&parts)
         } else {
             body = unsigned::strip(&mut parts, body);
             check_owners(&parts.headers)
         };
         let response = match checked {
-            Ok(()) => self.service.call(Request::from_parts(parts, body)).await,
+            Ok(()) => service.call(Request::from_parts(parts, body)).await,
             Err(error) => Ok(error
                 .to_http_response()
                 .unwrap_or_else(|_| internal_error())),
         };
-        let response = response.unwrap_or_else(|error| {
+        let mut response = response.unwrap_or_else(|error| {
             warn!(?error, action = target.action, "S3 request failed");
             internal_error()
         });
+        if let Some(form) = form {
+            form.complete(&mut response, target);
+        }
         response::complete(response, target, &context)
     }
-}
-
-fn is_form(parts: &Parts) -> bool {
-    let kind = parts.headers.get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok());
-    let kind = kind.unwrap_or_default().to_ascii_lowercase();
-    parts.method == Method::POST && kind.starts_with("multipart/form-data")
 }
 
 /// The objects, for services that read them without a request.

@@ -279,7 +279,12 @@ async fn set_health(reporter: &tonic_health::server::HealthReporter, is_ready: b
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::convert::Infallible;
+    use std::future::Ready;
+    use std::task::{Context, Poll};
 
+    use proto::v1::RecognizeRequest;
+    use proto::v1::recognizer_client::RecognizerClient;
     use tokio::sync::watch;
     use tokio::task::JoinHandle;
     use tokio_util::sync::DropGuard;
@@ -288,6 +293,7 @@ mod tests {
     use tonic_health::pb::health_client::HealthClient;
 
     use super::*;
+    use crate::access::{KEY_HEADER, Keys};
 
     /// Returns the services that one version of reflection lists.
     macro_rules! listed {
@@ -368,6 +374,90 @@ mod tests {
         assert_eq!(listed!(v1alpha, &url), expected);
         drop(stop);
         serving.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn reflection_needs_the_role_operate() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut keys = Keys::default();
+        let shop = keys.add("shop", &[Role::Recognize], None).unwrap();
+        let operator = keys.add("operator", &[Role::Operate], None).unwrap();
+        keys.write(file.path()).unwrap();
+        let mut options = ServerOptions {
+            access: Authenticator::by_keys(file.path()).unwrap(),
+            ..ServerOptions::unrestricted()
+        };
+        let mut allows = |path: &str, key: Option<&str>| {
+            let call = http::Request::post(path);
+            let call = match key {
+                Some(key) => call.header(KEY_HEADER, key),
+                None => call,
+            };
+            options.validate(&mut call.body(()).unwrap()).is_ok()
+        };
+        for version in ["v1", "v1alpha"] {
+            let service = format!("/grpc.reflection.{version}.ServerReflection");
+            let path = format!("{service}/ServerReflectionInfo");
+            assert!(!allows(&path, None));
+            assert!(!allows(&path, Some(shop.expose())));
+            assert!(allows(&path, Some(operator.expose())));
+        }
+        assert!(allows("/grpc.health.v1.Health/Check", None));
+    }
+
+    /// A recognizer whose calls panic.
+    #[derive(Clone)]
+    struct Panicking;
+
+    impl tonic::server::NamedService for Panicking {
+        const NAME: &'static str = proto::v1::recognizer_server::SERVICE_NAME;
+    }
+
+    impl tower::Service<http::Request<tonic::body::Body>> for Panicking {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = Infallible;
+        type Future = Ready<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: http::Request<tonic::body::Body>) -> Self::Future {
+            panic!("as a handler with a bug");
+        }
+    }
+
+    /// gRPC's counterpart of 500 is INTERNAL.
+    #[tokio::test]
+    async fn a_handler_that_panics_answers_500_and_the_service_lives() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let shutdown = CancellationToken::new();
+        let _stop = shutdown.clone().drop_guard();
+        let (_ready, readiness) = watch::channel(true);
+        let options = ServerOptions::unrestricted();
+        tokio::spawn(serve(
+            listener,
+            options,
+            readiness,
+            shutdown,
+            &[],
+            |routes| {
+                routes.add_service(Panicking);
+            },
+        ));
+        let channel = channel(&url, &PeerTlsArgs::default()).unwrap();
+        for _ in 0..2 {
+            let mut client = RecognizerClient::new(channel.clone());
+            let answer = client.recognize(RecognizeRequest::default()).await;
+            let refused = answer.unwrap_err();
+            assert_eq!(refused.code(), tonic::Code::Internal);
+            assert_eq!(refused.message(), "the call failed");
+        }
+        let mut health = HealthClient::new(channel);
+        let answer = health.check(HealthCheckRequest::default()).await;
+        let status = answer.unwrap().into_inner().status();
+        assert_eq!(status, ServingStatus::Serving);
     }
 
     #[tokio::test]

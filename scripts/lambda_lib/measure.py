@@ -67,6 +67,7 @@ def main():
     parser = argparse.ArgumentParser(prog="python3 -m lambda_lib.measure", description=__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--package", type=Path, help="what scripts/package-lambda made")
+    what.add_argument("--folder", type=Path, help="what scripts/package-lambda --folder made, also with --engine torch")
     what.add_argument("--image", help="the container image of the functions; its start includes that of the container")
     parser.add_argument("--programs", type=Path, default=Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "release")
     parser.add_argument("--starts", type=int, default=10)
@@ -74,7 +75,10 @@ def main():
     arguments = parser.parse_args()
     photos = sorted((LOCAL / "photos" / "val").glob("*/*.jpg"))
     with tempfile.TemporaryDirectory() as work, LocalCloud(arguments.programs / "localcloud", Path(work) / "cloud") as cloud:
-        function = Container(arguments.image) if arguments.image else Program(arguments.package, Path(work) / "task")
+        if arguments.image:
+            function = Container(arguments.image)
+        else:
+            function = Program(arguments.folder or unzip(arguments.package, Path(work) / "task"))
         s3 = cloud.client("s3")
         for bucket in BUCKETS:
             s3.create_bucket(Bucket=bucket)
@@ -82,14 +86,18 @@ def main():
     report(starts)
 
 
+def unzip(package, folder):
+    with zipfile.ZipFile(package) as archive:
+        archive.extractall(folder)
+    (folder / "bootstrap").chmod(0o755)
+    return folder
+
+
 class Program:
     """The function as the runtime provided.al2023 starts it."""
 
-    def __init__(self, package, folder):
-        self.folder = folder
-        with zipfile.ZipFile(package) as archive:
-            archive.extractall(folder)
-        (folder / "bootstrap").chmod(0o755)
+    def __init__(self, folder):
+        self.folder = folder.resolve()
 
     def start(self, settings):
         return subprocess.Popen([self.folder / "bootstrap"], env={"PATH": os.environ["PATH"], **settings}, cwd=self.folder,

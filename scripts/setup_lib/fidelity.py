@@ -5,16 +5,19 @@ Run as a module it makes the environment if need be and prints its path, for scr
 scripts/bench.
 """
 
+import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 import venv
 import zipfile
 from contextlib import redirect_stdout
+from pathlib import Path
 
 from .fetch import Package, fetch
-from .places import CACHE, REPOSITORY, STAMP, is_done, require_space
-from .report import SetupError, fail, step
+from .places import CACHE, REPOSITORY, STAMP, is_done, replace, require_space
+from .report import SetupError, fail, note, step
 
 FOLDER = CACHE / "fidelity"
 REQUIREMENTS = REPOSITORY / "localcloud" / "tests" / "fidelity" / "requirements.txt"
@@ -29,6 +32,16 @@ OLD_BOTOCORE = Package(
 SQS_MODEL = "botocore/data/sqs/2012-11-05/service-2.json"
 # Relative to the environment; a client reads it with AWS_DATA_PATH.
 QUERY_MODELS = "query-models"
+
+# Only its `deploy` is tried, so it comes without Zig, 400 MB with which it compiles.
+CARGO_LAMBDA = Package(
+    requirement="cargo-lambda==1.9.2",
+    file="cargo_lambda-1.9.2-py3-none-manylinux_2_5_x86_64.manylinux1_x86_64.whl",
+    sha256="db2c0b1d53d7ed0055198fd045f641addc91b180b20d794fcf78cc9a9efacb38",
+    size="14 MB",
+)
+CARGO_LAMBDA_PROGRAM = "cargo_lambda-1.9.2.data/scripts/cargo-lambda"
+CARGO_LAMBDA_FOLDER = CACHE / "cargo-lambda"
 
 
 def prepare():
@@ -57,10 +70,29 @@ def prepare():
     (FOLDER / STAMP).write_text(recipe)
 
 
+def prepare_cargo_lambda():
+    """Gets the program of one test, which is skipped where it cannot be had."""
+    if platform.machine() != "x86_64" or is_done(CARGO_LAMBDA_FOLDER, CARGO_LAMBDA.sha256):
+        return
+    try:
+        wheel = fetch(CARGO_LAMBDA)
+    except SetupError as error:
+        note(f"cargo lambda will NOT be tested: {error}")
+        return
+    with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+        prepared = Path(scratch) / "cargo-lambda"
+        prepared.mkdir()
+        with zipfile.ZipFile(wheel) as archive:
+            (prepared / "cargo-lambda").write_bytes(archive.read(CARGO_LAMBDA_PROGRAM))
+        (prepared / "cargo-lambda").chmod(0o755)
+        replace(CARGO_LAMBDA_FOLDER, prepared, CARGO_LAMBDA.sha256)
+
+
 if __name__ == "__main__":
     try:
         with redirect_stdout(sys.stderr):
             prepare()
+            prepare_cargo_lambda()
     except SetupError as error:
         fail(str(error))
     print(FOLDER)

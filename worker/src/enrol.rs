@@ -1,11 +1,15 @@
-//! Makes a gallery from a folder of photos: `DIR/<name>/*`.
+//! Makes a gallery from a folder of photos: `DIR/<name>/**`.
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::vision::{Gallery, Recognizer};
+use crate::evaluate::SPLITS;
+use crate::vision::{Embedded, Gallery, Recognizer};
+
+/// Folders that Synology's NAS puts beside photos, with small copies of them.
+const NAS_FOLDER: &str = "@eaDir";
 
 /// Why no gallery can be made from a folder.
 #[derive(Debug, Error)]
@@ -17,6 +21,8 @@ pub enum EnrolError {
     },
     #[error("{0} has no folders; photos are expected in {0}/<name>/")]
     NoPeople(PathBuf),
+    #[error("{0} holds folders of people: pass {0} as the folder of photos")]
+    Split(PathBuf),
     #[error("no photo of {name} shows a face ({photos} tried)")]
     NoFace { name: String, photos: usize },
 }
@@ -28,33 +34,27 @@ pub struct Skipped {
     pub reason: String,
 }
 
-/// Makes one row for each photo, named by the photo's folder in `folder`. Photos that cannot be decoded or show no face
-/// are left out and returned.
+/// Makes one row for each photo, named by the photo's folder in `folder`; its subfolders belong to the same person. Photos
+/// that cannot be decoded or show no face are left out and returned. A photo with several faces is named in the log.
 ///
 /// # Errors
-/// When a file cannot be read, there are no people, or all photos of a person are left out.
+/// When a file cannot be read, there are no people, a folder is a split, or all photos of a person are left out.
 pub fn enrol(
     folder: &Path,
     recognizer: &Recognizer,
 ) -> Result<(Gallery, Vec<Skipped>), EnrolError> {
     let mut gallery = Gallery::new(recognizer.description().embedding_size);
     let mut skipped = Vec::new();
-    let people: Vec<PathBuf> = entries(folder)?
-        .into_iter()
-        .filter(|path| path.is_dir())
-        .collect();
+    let people = folders(folder)?;
     if people.is_empty() {
         return Err(EnrolError::NoPeople(folder.to_owned()));
     }
     for person in people {
-        let name = person
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        let photos: Vec<PathBuf> = entries(&person)?
-            .into_iter()
-            .filter(|path| path.is_file())
-            .collect();
+        let name = last_part(&person);
+        if SPLITS.contains(&name.as_str()) && !folders(&person)?.is_empty() {
+            return Err(EnrolError::Split(person));
+        }
+        let photos = photos_below(&person)?;
         let before = gallery.len();
         for path in &photos {
             let encoded = std::fs::read(path).map_err(|source| EnrolError::Read {
@@ -62,7 +62,10 @@ pub fn enrol(
                 source,
             })?;
             match recognizer.embed_photo(&encoded) {
-                Ok(embedded) => gallery.push(&name, &embedded.embedding),
+                Ok(embedded) => {
+                    warn_of_several(path, &embedded);
+                    gallery.push(&name, &embedded.embedding);
+                }
                 Err(error) => {
                     tracing::warn!(photo = %path.display(), %error, "photo left out of the gallery");
                     skipped.push(Skipped {
@@ -82,30 +85,57 @@ pub fn enrol(
     Ok((gallery, skipped))
 }
 
-/// Returns all files below a folder, folder by folder.
+/// Logs a photo with several faces: the largest may be a stranger's, who then has the person's name.
+fn warn_of_several(photo: &Path, embedded: &Embedded) {
+    let faces = embedded.faces;
+    if faces > 1 {
+        tracing::warn!(photo = %photo.display(), faces, "several faces on a photo: the largest is enrolled");
+    }
+}
+
+/// Returns all files below a folder, folder by folder, without hidden ones and those of a NAS.
 pub fn photos_below(folder: &Path) -> Result<Vec<PathBuf>, EnrolError> {
     let mut photos = Vec::new();
     for path in entries(folder)? {
         if path.is_dir() {
             photos.extend(photos_below(&path)?);
-        } else {
+        } else if path.is_file() {
             photos.push(path);
+        } else {
+            tracing::warn!(path = %path.display(), "left out: it leads to no file");
         }
     }
     Ok(photos)
 }
 
-/// Returns the entries of a folder, sorted, without hidden files.
-pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, EnrolError> {
+/// Returns the folders of a folder, sorted.
+pub(crate) fn folders(folder: &Path) -> Result<Vec<PathBuf>, EnrolError> {
+    let mut folders = entries(folder)?;
+    folders.retain(|path| path.is_dir());
+    Ok(folders)
+}
+
+/// Returns a path's last part, by which people and splits are named.
+pub(crate) fn last_part(path: &Path) -> String {
+    path.file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// Returns the entries of a folder, sorted. Hidden ones and a NAS's folders are skipped, each with a line in the log.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, EnrolError> {
     let read = |source| EnrolError::Read {
         path: folder.to_owned(),
         source,
     };
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(read)? {
-        let entry = entry.map_err(read)?;
-        if !entry.file_name().to_string_lossy().starts_with('.') {
-            paths.push(entry.path());
+        let path = entry.map_err(read)?.path();
+        let name = last_part(&path);
+        if name == NAS_FOLDER || name.starts_with('.') {
+            tracing::info!(path = %path.display(), "skipped: it holds no photos of people");
+        } else {
+            paths.push(path);
         }
     }
     paths.sort();

@@ -74,7 +74,7 @@ impl AcceptedRequest {
                 "the request was lost",
             ))
         });
-        let (outcome, timings) = reply?;
+        let (outcome, timings) = reply.map_err(|error| with_place_of_result(error, id))?;
         if let Outcome::Failure(failure) = &outcome
             && RequestError::from(failure.clone()).code.is_bad_photo()
             && let Some(stored) = stored
@@ -88,6 +88,15 @@ impl AcceptedRequest {
         };
         Ok((outcome, timings))
     }
+}
+
+/// Adds to the error of a request that waited too long where a later answer is kept.
+fn with_place_of_result(error: RequestError, id: JobId) -> RequestError {
+    if error.code != ErrorCode::DeadlineExceeded {
+        return error;
+    }
+    let message = format!("{}; a later answer is at /v1/results/{id}", error.message);
+    RequestError::new(error.code, message)
 }
 
 async fn submit(

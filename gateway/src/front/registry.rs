@@ -129,6 +129,5 @@ pub fn reply_of(result: RecognitionResult) -> Option<Reply> {
 
 #[must_use]
 pub fn deadline_exceeded() -> RequestError {
-    let message = "no worker answered in time; the result may still reach the out-bucket";
-    RequestError::new(ErrorCode::DeadlineExceeded, message)
+    RequestError::new(ErrorCode::DeadlineExceeded, "no worker answered in time")
 }

@@ -1,6 +1,8 @@
 use proto::v1::FailureCode;
 
-use crate::photos::{CONTENT_TYPE, Part, decompression_bomb, multipart, photo, truncated_photo};
+use crate::photos::{
+    CONTENT_TYPE, Part, decompression_bomb, gray_photo, multipart, photo, truncated_photo,
+};
 use crate::stack::Stack;
 use crate::worker::{Worker, recognize};
 
@@ -63,6 +65,20 @@ async fn files_that_are_not_photos_are_refused_before_they_are_stored() {
     let answer = stack.post("a.png", &decompression_bomb()).await;
     answer.assert_refused(413, "pixels");
     stack.assert_left_behind(&[]).await;
+}
+
+/// Workers have a test of the same name.
+#[tokio::test]
+async fn both_halves_obey_a_raised_pixel_limit() {
+    // 42 megapixels; the default limit is 40.
+    let photo = gray_photo(6_500);
+    let stack = Stack::start().await;
+    let answer = stack.post("large.png", &photo).await;
+    answer.assert_refused(413, "pixels");
+    let raised = Stack::configured(|front, _| front.decode.max_pixels = 50_000_000).await;
+    let _worker = Worker::recognizing(&raised).await;
+    let answer = raised.post("large.png", &photo).await;
+    answer.assert_recognized("large:somebody");
 }
 
 #[tokio::test]

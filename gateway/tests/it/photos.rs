@@ -1,6 +1,6 @@
 use std::io::Cursor;
 
-use image::{DynamicImage, ImageFormat, RgbImage};
+use image::{DynamicImage, GrayImage, ImageFormat, Luma, RgbImage};
 
 /// Returns a JPEG that depends on the seed.
 pub fn photo(seed: u8) -> Vec<u8> {
@@ -14,6 +14,15 @@ pub fn photo(seed: u8) -> Vec<u8> {
         .write_to(&mut Cursor::new(&mut bytes), ImageFormat::Jpeg)
         .unwrap();
     bytes
+}
+
+/// Returns a PNG with so many pixels a side.
+pub fn gray_photo(side: u32) -> Vec<u8> {
+    let mut file = Cursor::new(Vec::new());
+    GrayImage::from_pixel(side, side, Luma([140]))
+        .write_to(&mut file, ImageFormat::Png)
+        .unwrap();
+    file.into_inner()
 }
 
 /// Returns a JPEG that front accepts, without some of its picture data.

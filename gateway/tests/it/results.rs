@@ -113,6 +113,8 @@ async fn the_error_of_a_photo_is_kept_too() {
     })
     .await;
     let id = answer.header("x-request-id");
+    let place = format!("/v1/results/{id}");
+    assert!(answer.body.contains(&place), "{}", answer.body);
     until_kept(&stack, id).await;
     result_of(&stack, id)
         .await

@@ -11,7 +11,7 @@ from stack import TRAINING, Stack, enrol, photos, wait_for
 # Runs in each page before its own scripts: keeps violations of the content security policy, and the extremes of what the
 # page showed, since some last only for a moment.
 RECORDER = """
-window.seen = { violations: [], connection: [], notices: [], running: 0, hacked: false };
+window.seen = { violations: [], connection: [], notices: [], running: 0, rate: 0, hacked: false };
 document.addEventListener("securitypolicyviolation", (event) =>
   window.seen.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));
 document.addEventListener("DOMContentLoaded", () => new MutationObserver(() => {
@@ -20,6 +20,8 @@ document.addEventListener("DOMContentLoaded", () => new MutationObserver(() => {
   for (const notice of document.querySelectorAll("#notices p")) add(window.seen.notices, notice.textContent);
   const running = document.querySelectorAll('.tile:is([data-state="idle"], [data-state="busy"])').length;
   window.seen.running = Math.max(window.seen.running, running);
+  const rate = Number.parseFloat(document.getElementById("n-rate").textContent) || 0;
+  window.seen.rate = Math.max(window.seen.rate, rate);
 }).observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true }));
 """
 
@@ -110,6 +112,15 @@ def recognize(page, path, name=None):
     page.wait_for_selector('#answer:is([data-state="name"], [data-state="error"])')
     assert page.get_attribute("#answer", "data-state") == "name", page.inner_text("#answer")
     return page.inner_text("#result-name")
+
+
+# What Chromium says of each request without a valid key.
+REFUSED = ["status of 401", "status of 403"]
+
+
+def give_key(page, key):
+    page.fill("#key-input", key)
+    page.keyboard.press("Enter")
 
 
 def is_live(page):

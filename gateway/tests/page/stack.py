@@ -124,9 +124,10 @@ class Stack:
             return error.code, error.read().decode()
 
     def run(self, program, *arguments):
-        """Runs one of the programs as its user would."""
+        """Runs one of the programs as its user would, with the API key if the stack has one."""
+        environment = dict(os.environ, MUSTER_API_KEY=self.key) if self.key else None
         return subprocess.run([self.programs / program, *map(str, arguments)], check=True, text=True, capture_output=True,
-                              stdin=subprocess.DEVNULL, cwd=ROOT, timeout=60).stdout
+                              stdin=subprocess.DEVNULL, cwd=ROOT, env=environment, timeout=60).stdout
 
 
 def enrol(programs, people, gallery):

@@ -3,14 +3,7 @@
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from conftest import HOSTILE_NAME, is_live, LONG_NAME, recognize, sample, until
-
-REFUSED = ["status of 401", "status of 403"]
-
-
-def give_key(page, key):
-    page.fill("#key-input", key)
-    page.keyboard.press("Enter")
+from conftest import HOSTILE_NAME, LONG_NAME, REFUSED, give_key, is_live, recognize, sample, until
 
 
 def test_asks_for_a_key(visit, keyed_stack):
@@ -63,16 +56,56 @@ def test_hostile_names_do_not_execute(visit, keyed_stack):
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
-@pytest.mark.parametrize("width", [360, 1440])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+def axe_finds_nothing(page):
+    found = Axe().run(page).response
+    assert found["testEngine"]["name"] == "axe-core"
+    assert [(it["id"], it["impact"], [node["html"] for node in it["nodes"]][:3]) for it in found["violations"]] == []
+
+
+SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark"])
+WIDTHS = pytest.mark.parametrize("width", [360, 1440])
+
+
+@WIDTHS
+@SCHEMES
 def test_axe_finds_nothing_serious(visit, stack, scheme, width):
     page = visit(stack.url, width=width, color_scheme=scheme, reduced_motion="reduce")
     is_live(page)
     recognize(page, sample("elton_john"))
     page.click("#previous")
-    found = Axe().run(page).response
-    assert found["testEngine"]["name"] == "axe-core"
-    assert [(it["id"], it["impact"], [node["html"] for node in it["nodes"]][:3]) for it in found["violations"]] == []
+    axe_finds_nothing(page)
+
+
+@WIDTHS
+@SCHEMES
+def test_axe_finds_nothing_serious_in_the_key_form(visit, keyed_stack, scheme, width):
+    page = visit(keyed_stack.url, width=width, color_scheme=scheme, reduced_motion="reduce", allowed=REFUSED)
+    page.wait_for_selector("#key-input")
+    axe_finds_nothing(page)
+    give_key(page, "wrong")
+    until(page, "document.getElementById('key-error').textContent.includes('the API key is not valid')")
+    axe_finds_nothing(page)
+
+
+@WIDTHS
+@SCHEMES
+def test_axe_finds_nothing_serious_in_an_error(visit, stack, scheme, width):
+    page = visit(stack.url, width=width, color_scheme=scheme, reduced_motion="reduce", allowed=["status of 415", "status of 400"])
+    is_live(page)
+    page.set_input_files("#file", files=[{"name": "letter.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.4"}])
+    page.wait_for_selector("#answer-error")
+    axe_finds_nothing(page)
+
+
+@WIDTHS
+@SCHEMES
+def test_axe_finds_nothing_serious_in_the_camera_dialog(visit, stack, scheme, width):
+    no_camera = "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('none', 'NotFoundError'); };"
+    page = visit(stack.url, width=width, color_scheme=scheme, reduced_motion="reduce", init=no_camera)
+    is_live(page)
+    page.click("#camera")
+    until(page, "document.getElementById('camera-error').textContent.startsWith('No camera was found')")
+    axe_finds_nothing(page)
 
 
 @pytest.mark.parametrize("width", [320, 360, 800, 1440, 3840])

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from conftest import is_live, recognize, sample, until
+from conftest import REFUSED, give_key, is_live, recognize, sample, until
 from stack import wait_for
 
 NONE_UP = """() => document.querySelectorAll(
@@ -25,9 +25,11 @@ def test_sees_fifteen_workers_come_and_go(visit, stack):
     is_live(page)
     answers = stack.send(100)
     until(page, "Number(document.getElementById('n-unanswered').textContent) > 0")
+    until(page, "window.seen.rate > 0")
     until(page, "window.seen.running === 15")
     assert {status for status, _ in answers()} == {200}
     until(page, NONE_UP)
+    until(page, "document.getElementById('n-queue').textContent === '0'")
     until(page, "document.getElementById('headline').textContent.startsWith('No worker runs')")
     until(page, "document.getElementById('counts').textContent.includes('15 stopped')")
     assert re.search(r"\d.* · .*\d", page.inner_text("#n-latency"))
@@ -173,6 +175,42 @@ def test_an_outdated_worker_says_so(visit, stack, status):
     old = {"instanceId": "i-1", "number": 1, "state": "INSTANCE_STATE_BUSY", "since": status["at"], "outdated": True}
     page = shown(visit, stack, fleet_of(status, old))
     until(page, "document.querySelector('.tile .flag')?.textContent === 'older version'")
+
+
+def test_shows_what_waits_in_the_queue(visit, keyed_stack):
+    page = visit(keyed_stack.url, allowed=REFUSED)
+    page.wait_for_selector("#key-input")
+    give_key(page, keyed_stack.key)
+    is_live(page)
+    until(page, NONE_UP)
+    keyed_stack.run("scaler", "pause", "--scaler", keyed_stack.scaler)
+    try:
+        answers = keyed_stack.send(7)
+        until(page, "document.getElementById('n-queue').textContent === '7'")
+        assert page.inner_text("#n-unanswered") == "7"
+    finally:
+        keyed_stack.run("scaler", "resume", "--scaler", keyed_stack.scaler)
+    assert {status for status, _ in answers()} == {200}
+    until(page, "document.getElementById('n-queue').textContent === '0'")
+
+
+def test_rejected_alternatives_are_listed(visit, stack, status):
+    rejected = [{"workers": 3, "reason": "would finish what waits in 23.5 s, later than the target of 2 s"},
+                {"workers": 1, "reason": "<b>would never finish</b>"}]
+    page = shown(visit, stack, ("status", {**status, "plan": dict(status["plan"], rejected=rejected)}))
+    until(page, "document.querySelectorAll('#rejected li').length === 2")
+    assert page.inner_text("#rejected-title") == "It rejected"
+    assert page.locator("#rejected li").all_inner_texts() == [
+        "3 workers would finish what waits in 23.5 s, later than the target of 2 s.",
+        "1 worker <b>would never finish</b>.",
+    ]
+
+
+def test_no_title_stands_alone_when_nothing_was_rejected(visit, stack, status):
+    page = shown(visit, stack, ("status", {**status, "plan": dict(status["plan"], rejected=[])}))
+    until(page, "document.getElementById('decision').textContent !== 'No decision yet.'")
+    assert page.is_hidden("#rejected-title")
+    assert page.locator("#rejected li").count() == 0
 
 
 def test_history_is_bounded(visit, stack):

@@ -16,9 +16,10 @@ use lambda::event::Request;
 use lambda::failure::Failure;
 use lambda::function::Function;
 use lambda::settings::Settings;
-use serde_json::Value;
-use testkit::LocalCloud;
+use localcloud::{Authentication, Config};
+use serde_json::{Value, json};
 use testkit::samples::{models, photos};
+use testkit::{LocalCloud, http_client};
 use worker::enrol::enrol;
 use worker::service::LinkedEngines;
 use worker::vision::Gallery;
@@ -34,7 +35,7 @@ pub struct Cloud {
     pub s3: aws_sdk_s3::Client,
     pub sqs: aws_sdk_sqs::Client,
     pub lambda: aws_sdk_lambda::Client,
-    _cloud: LocalCloud,
+    cloud: LocalCloud,
 }
 
 /// An object as a client sees it.
@@ -48,7 +49,20 @@ pub struct Object {
 impl Cloud {
     /// With the three buckets.
     pub async fn start() -> Self {
-        let cloud = LocalCloud::start(localcloud::Config::default()).await;
+        Self::with(Config::default()).await
+    }
+
+    /// As [`Self::start`]; takes unsigned requests, which [`Self::log`] sends.
+    pub async fn for_everybody() -> Self {
+        Self::with(Config {
+            authentication: Authentication::Any,
+            ..Config::default()
+        })
+        .await
+    }
+
+    async fn with(config: Config) -> Self {
+        let cloud = LocalCloud::start(config).await;
         let aws = cloud.aws("test").await;
         let config = aws.config().clone();
         for bucket in [INPUT, STAGE, OUTPUT] {
@@ -60,7 +74,7 @@ impl Cloud {
             sqs: aws_sdk_sqs::Client::new(&config),
             lambda: aws_sdk_lambda::Client::new(&config),
             config,
-            _cloud: cloud,
+            cloud,
         }
     }
 
@@ -161,6 +175,19 @@ impl Cloud {
             .send()
             .await;
         made.unwrap().function_arn.unwrap()
+    }
+
+    /// Returns all lines of a function's log, or none before its first invocation has ended.
+    pub async fn log(&self, function: &str) -> Vec<String> {
+        let body = json!({ "logGroupName": format!("/aws/lambda/{function}") });
+        let post = http_client().post(&self.cloud.url).body(body.to_string());
+        let post = post.header("X-Amz-Target", "Logs_20140328.FilterLogEvents");
+        let reply = post.send().await.unwrap().bytes().await.unwrap();
+        let reply: Value = serde_json::from_slice(&reply).unwrap();
+        let events = reply["events"].as_array().into_iter().flatten();
+        events
+            .map(|event| event["message"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// video-splitting, whose frames go to face-recognition with the same settings.

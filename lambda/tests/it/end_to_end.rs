@@ -13,7 +13,7 @@ use crate::cloud::{Cloud, INPUT, OUTPUT, portrait};
 
 #[tokio::test]
 async fn a_clip_in_the_bucket_becomes_a_name() {
-    let cloud = Cloud::start().await;
+    let cloud = Cloud::for_everybody().await;
     cloud.deploy("face-recognition", &[]).await;
     let dead_letters = cloud.queue("dead-letters").await;
     let splitting = cloud.deploy("video-splitting", &[]).await;
@@ -60,16 +60,54 @@ async fn a_clip_in_the_bucket_becomes_a_name() {
         cloud.keys(OUTPUT).await.len() == people.len() + 1
     })
     .await;
+    let mut named_by = Vec::new();
     for (number, person) in people.iter().enumerate() {
-        let result = cloud
+        let mut result = cloud
             .get(OUTPUT, &format!("test_{number:02}.txt"))
             .await
             .unwrap();
         assert_eq!(result.body, *person);
+        named_by.extend(result.metadata.remove("muster-request-id"));
     }
     let text = cloud.get(OUTPUT, "text.txt").await.unwrap();
     assert_eq!(text.metadata["muster-outcome"], "not-a-clip");
     assert!(cloud.take(&dead_letters).await.is_empty());
+
+    ids_of_the_log(&cloud, "video-splitting", people.len() + 1).await;
+    let recognitions = ids_of_the_log(&cloud, "face-recognition", people.len()).await;
+    assert_eq!(named_by.len(), people.len());
+    assert!(named_by.iter().all(|id| recognitions.contains(id)));
+}
+
+/// Waits for the log of so many invocations. Checks that each one wrote its id into a line of JSON, and returns the ids.
+async fn ids_of_the_log(cloud: &Cloud, function: &str, invocations: usize) -> Vec<String> {
+    let (mut ids, mut lines): (Vec<String>, Vec<String>) = Default::default();
+    eventually(&format!("the log of {function}"), async || {
+        lines = cloud.log(function).await;
+        // The last line of an invocation.
+        let reports = lines
+            .iter()
+            .filter_map(|line| line.strip_prefix("REPORT RequestId: "));
+        ids = reports
+            .filter_map(|rest| rest.split('\t').next().map(str::to_owned))
+            .collect();
+        ids.len() >= invocations
+    })
+    .await;
+    let lines: Vec<Value> = lines
+        .iter()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    for id in &ids {
+        let mut lines = lines
+            .iter()
+            .filter(|line| line["request_id"] == id.as_str());
+        assert!(
+            lines.any(|line| line["fields"]["message"] == "done"),
+            "{function}: {id}"
+        );
+    }
+    ids
 }
 
 #[tokio::test]

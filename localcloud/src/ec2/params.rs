@@ -280,8 +280,8 @@ fn check_tag(key: &str, value: &str) -> Ec2Result {
             "Tag keys starting with 'aws:' are reserved for internal use",
         ));
     }
-    if value.chars().count() > 255 {
-        return Err(invalid("Tag values must have at most 255 characters"));
+    if value.chars().count() > 256 {
+        return Err(invalid("Tag values must have at most 256 characters"));
     }
     Ok(())
 }

@@ -10,6 +10,8 @@ const WITH_MILLIS: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 const WITH_SECONDS: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+const IN_GMT: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day] [hour]:[minute]:[second] GMT");
 
 /// Formats a time as the API does.
 pub fn timestamp(at: Millis) -> String {
@@ -19,6 +21,11 @@ pub fn timestamp(at: Millis) -> String {
 /// Formats a time as the metadata service does.
 pub fn timestamp_in_seconds(at: Millis) -> String {
     format(at, WITH_SECONDS)
+}
+
+/// Formats a time as the reasons of state transitions do.
+pub fn timestamp_in_gmt(at: Millis) -> String {
+    format(at, IN_GMT)
 }
 
 fn format(at: Millis, form: &[BorrowedFormatItem<'_>]) -> String {

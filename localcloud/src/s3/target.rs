@@ -1,8 +1,10 @@
-//! The bucket, key and action of a request, read from its method, path and query.
+//! The bucket, key and action of a request, read from its method, host, path and query.
 
-use http::{Method, Request};
+use http::{Method, Request, header};
+use s3s::S3Result;
+use s3s::host::{S3Host, VirtualHost};
 
-/// Bucket, key and action of a request in path style.
+/// Bucket, key and action of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// Empty for a request to the service.
@@ -16,8 +18,20 @@ pub struct Target {
 impl Target {
     /// Reads a request; `None` if its path is not percent-encoded UTF-8.
     pub fn of<B>(request: &Request<B>) -> Option<Self> {
-        let path = percent_decode(request.uri().path().trim_start_matches('/'))?;
-        let (bucket, key) = path.split_once('/').unwrap_or((&path, ""));
+        let path = request.uri().path();
+        let host = request.headers().get(header::HOST);
+        let host = host.and_then(|host| host.to_str().ok());
+        let (bucket, key) = match host.and_then(bucket_of_host) {
+            Some(bucket) => {
+                let key = percent_decode(path.strip_prefix('/').unwrap_or(path))?;
+                (bucket.to_owned(), key)
+            }
+            None => {
+                let path = percent_decode(path.trim_start_matches('/'))?;
+                let (bucket, key) = path.split_once('/').unwrap_or((&path, ""));
+                (bucket.to_owned(), key.to_owned())
+            }
+        };
         let query = request.uri().query().unwrap_or_default();
         // s3s decodes the names, and refuses a malformed query.
         let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
@@ -31,11 +45,37 @@ impl Target {
             copies,
         );
         Some(Self {
-            bucket: bucket.to_owned(),
-            key: key.to_owned(),
+            bucket,
+            key,
             action,
         })
     }
+}
+
+/// Tells `s3s` which bucket a host names.
+#[derive(Debug, Clone, Copy)]
+pub struct VirtualHosts;
+
+impl S3Host for VirtualHosts {
+    fn parse_host_header<'a>(&'a self, host: &'a str) -> S3Result<VirtualHost<'a>> {
+        let parsed = VirtualHost::new(host);
+        Ok(match bucket_of_host(host) {
+            Some(bucket) => parsed.with_bucket(bucket),
+            None => parsed,
+        })
+    }
+}
+
+/// Returns the bucket of a host such as `bucket.localhost:4566` or `bucket.s3.us-east-1.amazonaws.com`; `None` for the host
+/// of a service.
+pub fn bucket_of_host(host: &str) -> Option<&str> {
+    let name = host.split(':').next().unwrap_or_default();
+    let (bucket, domain) = match name.rsplit_once(".s3.") {
+        Some(parts) => parts,
+        None => (name.strip_suffix(".localhost")?, "localhost"),
+    };
+    let is_domain = domain.ends_with("localhost") || domain.ends_with("amazonaws.com");
+    (is_domain && !bucket.is_empty() && bucket != "s3").then_some(bucket)
 }
 
 fn action(method: &Method, bucket: bool, key: bool, query: &[&str], copies: bool) -> &'static str {
@@ -112,6 +152,28 @@ fn percent_decode(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_may_name_the_bucket() {
+        for (host, path, bucket, key) in [
+            ("b.localhost:4566", "/folder/k", "b", "folder/k"),
+            ("b.localhost", "//k", "b", "/k"),
+            ("b.localhost", "/", "b", ""),
+            ("a.b.s3.us-east-1.amazonaws.com", "/k", "a.b", "k"),
+            ("b.s3.amazonaws.com", "/k", "b", "k"),
+            ("b.s3.localhost:4566", "/k", "b", "k"),
+            ("s3.us-east-1.amazonaws.com", "/b/k", "b", "k"),
+            ("s3.localhost", "/b/k", "b", "k"),
+            ("localhost:4566", "/b/k", "b", "k"),
+            ("127.0.0.1:4566", "/b/k", "b", "k"),
+            ("[::1]:4566", "/b/k", "b", "k"),
+            ("host.docker.internal", "/b/k", "b", "k"),
+        ] {
+            let request = Request::get(path).header(header::HOST, host);
+            let target = Target::of(&request.body(()).unwrap()).unwrap();
+            assert_eq!((&*target.bucket, &*target.key), (bucket, key), "{host}");
+        }
+    }
 
     #[test]
     fn the_names_of_a_query_are_decoded() {

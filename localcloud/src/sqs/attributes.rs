@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::SqsError;
+use super::messages::is_allowed;
 use super::state::{AttributeValue, MessageAttribute, attributes_md5_hex};
 use super::wire::WireAttribute;
 
@@ -63,6 +64,11 @@ fn parse_attribute(name: &str, attribute: WireAttribute) -> Result<MessageAttrib
             ));
         }
     };
+    if let AttributeValue::Text(text) = &value
+        && !text.chars().all(is_allowed)
+    {
+        return Err(SqsError::InvalidMessageContents);
+    }
     if let (true, AttributeValue::Text(text)) = (data_type.starts_with("Number"), &value)
         && !is_number(text)
     {

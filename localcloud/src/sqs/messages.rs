@@ -18,6 +18,7 @@ use crate::clock::Millis;
 
 const MAX_BATCH_ENTRIES: usize = 10;
 const MAX_MESSAGE_ATTRIBUTES: usize = 10;
+const MAX_GROUP_LETTERS: usize = 128;
 
 /// A valid message, and the response to its sender.
 struct Outgoing {
@@ -147,7 +148,7 @@ impl Outgoing {
     fn parse(content: MessageInput) -> Result<Self, SqsError> {
         let body = content.message_body.filter(|body| !body.is_empty());
         let body = body.ok_or(SqsError::MissingParameter("MessageBody"))?;
-        if !body.chars().all(is_allowed_in_body) {
+        if !body.chars().all(is_allowed) {
             return Err(SqsError::InvalidMessageContents);
         }
         if content.message_deduplication_id.is_some() {
@@ -167,6 +168,7 @@ impl Outgoing {
             )));
         }
         let mut message = Message::new(Uuid::new_v4().to_string(), body);
+        message.group_id = content.message_group_id.map(checked_group).transpose()?;
         message.attributes = parse_attributes(content.message_attributes)?;
         let system = parse_attributes(content.message_system_attributes)?;
         let result = SendResult {
@@ -193,6 +195,17 @@ impl Outgoing {
             result,
         })
     }
+}
+
+/// Returns a group's identifier if it has the form that AWS demands.
+fn checked_group(group_id: String) -> Result<String, SqsError> {
+    let is_valid = (1..=MAX_GROUP_LETTERS).contains(&group_id.len())
+        && group_id.bytes().all(|letter| letter.is_ascii_graphic());
+    if is_valid {
+        return Ok(group_id);
+    }
+    let reason = "MessageGroupId can only include alphanumeric and punctuation characters. 1 to 128 in length";
+    Err(SqsError::invalid_value("MessageGroupId", group_id, reason))
 }
 
 fn send(
@@ -288,6 +301,7 @@ fn for_each_entry<E, S>(
     response
 }
 
-fn is_allowed_in_body(letter: char) -> bool {
+/// Whether a body or the text of an attribute may have a letter.
+pub(super) fn is_allowed(letter: char) -> bool {
     matches!(letter, '\t' | '\n' | '\r' | ' '..='\u{FFFD}' | '\u{10000}'..)
 }

@@ -170,6 +170,7 @@ fn message_to_wire(delivery: Delivery, request: &ReceiveMessage) -> WireMessage 
             .map(str::to_owned)
     });
     insert("AWSTraceHeader", &|| message.trace_header.clone());
+    insert("MessageGroupId", &|| message.group_id.clone());
 
     let selected: Vec<(&String, &MessageAttribute)> = message
         .attributes

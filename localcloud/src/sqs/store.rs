@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use super::state::{Change, MessageKey, QueueSnapshot, Snapshot};
 use compact::Compactor;
-use record::{Key, StoredContent};
+use record::Key;
 pub use sync::SyncPolicy;
 use sync::Syncer;
 
@@ -150,7 +150,7 @@ impl Store {
                     state,
                 } => {
                     put(Key::Content(*key), &|| {
-                        Some(record::encode(&StoredContent::of(content)))
+                        Some(record::encode_content(content))
                     });
                     put(Key::State(*key), &|| Some(record::encode(state)));
                 }
@@ -303,11 +303,9 @@ fn load(folder: &Path, records: &Keyspace) -> Result<Snapshot, StoreError> {
                 (Some(Key::State(key)), Some(state), Some((content_key, content)))
                     if Key::parse(&content_key) == Some(Key::Content(key)) =>
                 {
-                    let content = record::decode::<StoredContent>(&content)
+                    let content = record::decode_content(&content)
                         .ok_or_else(|| damaged("a message is unreadable"))?;
-                    queue
-                        .messages
-                        .push((key.sequence, content.into_content(), state));
+                    queue.messages.push((key.sequence, content, state));
                 }
                 _ => {
                     return Err(damaged(

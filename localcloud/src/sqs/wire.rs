@@ -107,6 +107,7 @@ requests! {
         message_attributes: BTreeMap<String, WireAttribute>,
         message_system_attributes: BTreeMap<String, WireAttribute>,
         message_deduplication_id: Option<String>,
+        message_group_id: Option<String>,
     }
     /// A message of `DeleteMessage` or `DeleteMessageBatch`.
     DeleteInput {

@@ -1,14 +1,19 @@
 """Functions: what their calls return, and what becomes of invocations. moto would run functions in Docker."""
 
 import base64
+import datetime
 import io
 import json
+import os
+import shutil
+import subprocess
 import urllib.error
 import urllib.request
+import warnings
 import zipfile
 
 import pytest
-from conftest import attribute, eventually, receive, refused
+from conftest import ENVIRONMENT, REGION, attribute, eventually, receive, refused
 
 # Echoes events, and does what their fields say.
 BOOTSTRAP = """#!/usr/bin/env python3
@@ -185,6 +190,40 @@ def test_no_concurrency_means_throttling(client, name, function, only_localcloud
         invoke(client, name, {})
 
 
+def test_invocations_are_metrics(target, client, name, function, only_localcloud):
+    function()
+    started = datetime.datetime.now(datetime.timezone.utc)
+    begin = started.replace(second=0, microsecond=0) - datetime.timedelta(minutes=1)
+    for event in ({"sleep": 0.2}, {}, {"fail": "boom"}):
+        invoke(client, name, event)
+    client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+    with refused("TooManyRequestsException", 429):
+        invoke(client, name, {})
+    end = started + datetime.timedelta(minutes=10)
+    cloudwatch = target.client("cloudwatch")
+    metric = {"Namespace": "AWS/Lambda", "Dimensions": [{"Name": "FunctionName", "Value": name}]}
+    # One period for all: the calls may begin in one minute and end in the next.
+    period = 3600
+
+    def statistic(metric_name, statistic):
+        point, = cloudwatch.get_metric_statistics(
+            **metric, MetricName=metric_name, StartTime=begin, EndTime=end, Period=period, Statistics=[statistic])["Datapoints"]
+        return point[statistic]
+
+    wanted = {"Invocations": 3.0, "Errors": 1.0, "Throttles": 1.0}
+    assert {metric_name: statistic(metric_name, "Sum") for metric_name in wanted} == wanted
+    assert statistic("Duration", "SampleCount") == 3.0
+    assert statistic("Duration", "Maximum") >= 200.0 and statistic("Duration", "Minimum") > 0.0
+    assert statistic("ConcurrentExecutions", "Maximum") == 1.0
+    wanted.update(Duration=statistic("Duration", "Average"), ConcurrentExecutions=1.0)
+    statistics = {"Duration": "Average", "ConcurrentExecutions": "Maximum"}
+    data = cloudwatch.get_metric_data(StartTime=begin, EndTime=end, MetricDataQueries=[
+        {"Id": metric_name.lower(), "MetricStat": {"Metric": dict(metric, MetricName=metric_name), "Period": period,
+                                                   "Stat": statistics.get(metric_name, "Sum")}}
+        for metric_name in wanted])["MetricDataResults"]
+    assert {one["Id"]: one["Values"] for one in data} == {key.lower(): [value] for key, value in wanted.items()}
+
+
 def test_an_event_that_fails_is_a_dead_letter(client, name, function, sqs_today, queue_today, only_localcloud):
     url = queue_today()
     function(DeadLetterConfig={"TargetArn": attribute(sqs_today, url, "QueueArn")})
@@ -286,3 +325,39 @@ def test_a_hostile_zip_is_refused(client, name, role, only_localcloud, code):
                                Code={"ZipFile": code})
     with refused("ResourceNotFoundException", 404):
         client.get_function(FunctionName=name)
+
+
+@pytest.fixture
+def cargo_lambda(target, tmp_path, only_localcloud):
+    """Returns a call of `cargo lambda`, in a crate."""
+    program = ENVIRONMENT.parent / "cargo-lambda" / "cargo-lambda"
+    if not (program.exists() and shutil.which("cargo")):
+        warnings.warn("cargo lambda is NOT tested: the program cargo-lambda or cargo is missing")
+        pytest.skip("cargo-lambda or cargo is missing")
+    # Even without a build it asks for a manifest.
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "main.rs").touch()
+    (tmp_path / "Cargo.toml").write_text('[package]\nname = "f"\nversion = "0.1.0"\nedition = "2024"\n')
+    environment = dict(os.environ, AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_DEFAULT_REGION=REGION)
+
+    def call(command, *arguments):
+        done = subprocess.run([program, "lambda", command, "--endpoint-url", target.endpoint, *arguments], cwd=tmp_path,
+                              env=environment, text=True, capture_output=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return call
+
+
+def test_cargo_lambda_deploys(cargo_lambda, tmp_path, client, name, role):
+    # It takes programs in the format ELF alone. bash runs the file that BASH_ENV names.
+    (tmp_path / "start").write_text(f"exec python3 - <<'END'\n{BOOTSTRAP}END\n")
+    options = ["--role", role, "--binary-path", shutil.which("bash"), "--include", "start"]
+    assert f":function:{name}" in cargo_lambda("deploy", *options, "--env-var", "BASH_ENV=start", name)
+    assert invoke(client, name, {"a": 1})[1]["event"] == {"a": 1}
+    first = client.get_function_configuration(FunctionName=name)
+    (tmp_path / "start").write_text(f"exec python3 - <<'END'\n{BOOTSTRAP}\nEND\n")
+    cargo_lambda("deploy", *options, "--env-var", "BASH_ENV=start,COLOR=red", "--memory", "256", "--timeout", "9", name)
+    changed = client.get_function_configuration(FunctionName=name)
+    assert (changed["MemorySize"], changed["Timeout"]) == (256, 9) and changed["CodeSha256"] != first["CodeSha256"]
+    assert invoke(client, name, {})[1]["env"]["COLOR"] == "red"

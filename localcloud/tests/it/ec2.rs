@@ -5,8 +5,8 @@ use localcloud::{BootInstance, Config};
 
 use crate::cloud::{Cloud, code, image};
 use crate::instances::{
-    ABSENT, SLEEPER, describe, described, filter, instance_tag, launched, run, running, start,
-    stop, tag, terminate,
+    ABSENT, SLEEPER, describe, described, filter, in_state, instance_tag, launch, launched, run,
+    running, start, stop, tag, terminate,
 };
 
 #[tokio::test]
@@ -119,6 +119,36 @@ async fn tags_are_created_described_and_deleted() {
     delete.send().await.unwrap();
     let tagged = described(&ec2, vec![filter("tag-key", &["Pool"])]).await;
     assert_eq!(tagged.len(), 1);
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn the_value_of_a_tag_has_at_most_256_letters() {
+    let cloud = Cloud::with_image(SLEEPER).await;
+    let ec2 = cloud.ec2();
+    let id = launch(&ec2).await;
+    let set = |letters: usize| {
+        let value = "\u{fc}".repeat(letters);
+        let create = ec2.create_tags().resources(&id);
+        create.tags(tag("list", &value)).send()
+    };
+    set(256).await.unwrap();
+    assert_eq!(code(set(257).await.unwrap_err()), "InvalidParameterValue");
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn the_reason_of_a_stop_has_its_time_in_gmt() {
+    let cloud = Cloud::with_image(SLEEPER).await;
+    let ec2 = cloud.ec2();
+    let id = launch(&ec2).await;
+    running(&ec2, 1).await;
+    stop(&ec2, &id).await.unwrap();
+    let stopped = in_state(&ec2, &id, InstanceStateName::Stopped).await;
+    let reason = stopped.state_transition_reason().unwrap();
+    let digits = |letter: char| if letter.is_ascii_digit() { '0' } else { letter };
+    let form: String = reason.chars().map(digits).collect();
+    assert_eq!(form, "User initiated (0000-00-00 00:00:00 GMT)");
     cloud.stop().await;
 }
 

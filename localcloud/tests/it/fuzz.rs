@@ -95,15 +95,15 @@ const TEMPLATES: [Template; 47] = [
     ),
     sqs_json!(
         "DeleteMessage",
-        r#"{"QueueUrl":"q","ReceiptHandle":"cmNwdAAAAAAAAAABAAAAAAAAAAAAAAAB"}"#
+        r#"{"QueueUrl":"q","ReceiptHandle":"cmNwdAAAAAAAAAABAAAAAAAAAAAAAAABAAAAAAAAAAA"}"#
     ),
     sqs_json!(
         "DeleteMessageBatch",
-        r#"{"QueueUrl":"q","Entries":[{"Id":"a","ReceiptHandle":"cmNwdAAAAAAAAAABAAAAAAAAAAAAAAAB"}]}"#
+        r#"{"QueueUrl":"q","Entries":[{"Id":"a","ReceiptHandle":"cmNwdAAAAAAAAAABAAAAAAAAAAAAAAABAAAAAAAAAAA"}]}"#
     ),
     sqs_json!(
         "ChangeMessageVisibility",
-        r#"{"QueueUrl":"q","ReceiptHandle":"cmNwdAAAAAAAAAABAAAAAAAAAAAAAAAB","VisibilityTimeout":5}"#
+        r#"{"QueueUrl":"q","ReceiptHandle":"cmNwdAAAAAAAAAABAAAAAAAAAAAAAAABAAAAAAAAAAA","VisibilityTimeout":5}"#
     ),
     sqs_json!(
         "ChangeMessageVisibilityBatch",

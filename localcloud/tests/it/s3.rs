@@ -4,6 +4,8 @@ mod auth;
 mod buckets;
 mod conditions;
 mod events;
+mod forms;
+mod hosts;
 mod killed;
 mod multipart;
 mod objects;

@@ -1,9 +1,9 @@
-//! Embeds a folder of photos of known people: `DIR/<name>/*`, or `DIR/<split>/<name>/*`.
+//! Embeds a folder of photos of known people: `DIR/<name>/**`, or `DIR/{train,val}/<name>/**`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::LabeledFace;
-use crate::enrol::{EnrolError, Skipped, entries};
+use super::{LabeledFace, SPLITS};
+use crate::enrol::{EnrolError, Skipped, folders, last_part, photos_below};
 use crate::vision::recognizer::Recognizer;
 
 /// The faces of a folder, and the photos without a face or that cannot be decoded.
@@ -13,7 +13,8 @@ pub struct LabeledFolder {
     pub skipped: Vec<Skipped>,
 }
 
-/// Embeds every photo. A folder with folders in it is a split, any other a person.
+/// Embeds every photo. A folder named `train` or `val` with folders in it is a split, any other a person, whose subfolders
+/// are searched too.
 ///
 /// # Errors
 /// When a file cannot be read, or there are no folders.
@@ -27,12 +28,17 @@ pub fn embed_folder(folder: &Path, recognizer: &Recognizer) -> Result<LabeledFol
         return Err(EnrolError::NoPeople(folder.to_owned()));
     }
     for path in top {
-        let people = folders(&path)?;
+        let name = last_part(&path);
+        let people = if SPLITS.contains(&name.as_str()) {
+            folders(&path)?
+        } else {
+            Vec::new()
+        };
         if people.is_empty() {
             embed_person(&path, None, recognizer, &mut found)?;
         }
         for person in people {
-            embed_person(&person, Some(last_part(&path)), recognizer, &mut found)?;
+            embed_person(&person, Some(name.clone()), recognizer, &mut found)?;
         }
     }
     Ok(found)
@@ -44,7 +50,7 @@ fn embed_person(
     recognizer: &Recognizer,
     found: &mut LabeledFolder,
 ) -> Result<(), EnrolError> {
-    for path in entries(person)?.into_iter().filter(|path| path.is_file()) {
+    for path in photos_below(person)? {
         let encoded = std::fs::read(&path).map_err(|source| EnrolError::Read {
             path: path.clone(),
             source,
@@ -62,16 +68,4 @@ fn embed_person(
         }
     }
     Ok(())
-}
-
-fn folders(folder: &Path) -> Result<Vec<PathBuf>, EnrolError> {
-    let mut folders = entries(folder)?;
-    folders.retain(|path| path.is_dir());
-    Ok(folders)
-}
-
-fn last_part(path: &Path) -> String {
-    path.file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
 }

@@ -1,6 +1,5 @@
 //! The OS threads that run the recognizer.
 
-use std::iter;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::RecvTimeoutError;
@@ -46,9 +45,21 @@ pub enum InferenceError {
     /// The photo took too long. A thread cannot be stopped, so the process must end.
     #[error("recognizing the photo took longer than {} s", .0.as_secs_f32())]
     TooSlow(Duration),
+    /// A photo that was taken together with this one, or this one, took too long. As after [`Self::TooSlow`], the process
+    /// must end.
+    #[error("recognizing a batch with this photo took too long")]
+    BatchTooSlow,
     /// The threads were ended.
     #[error("the inference threads have ended")]
     ThreadsEnded,
+}
+
+/// The jobs that no thread has taken.
+#[derive(Debug)]
+struct Waiting {
+    jobs: mpsc::Receiver<Job>,
+    /// A job that is to run alone and came behind a batch.
+    held_back: Option<Job>,
 }
 
 /// All faces of a clip's frame.
@@ -74,6 +85,8 @@ enum Job {
 #[derive(Debug)]
 struct Task<T> {
     photo: Bytes,
+    /// Whether it is the only job of its batch.
+    is_alone: bool,
     /// Receives the size of the batch when a thread takes the job.
     taken: Option<oneshot::Sender<u32>>,
     reply: oneshot::Sender<Result<T, InferenceError>>,
@@ -140,7 +153,11 @@ impl Inference {
     ) -> anyhow::Result<Self> {
         let threads = threads.get();
         let (jobs, queue) = mpsc::channel(threads * LARGEST_BATCH);
-        let shared = Arc::new((Mutex::new(queue), recognizer));
+        let waiting = Waiting {
+            jobs: queue,
+            held_back: None,
+        };
+        let shared = Arc::new((Mutex::new(waiting), recognizer));
         let (living, alive) = sync_mpsc::channel::<()>();
         let mut inference = Self {
             jobs: Some(jobs),
@@ -155,8 +172,8 @@ impl Inference {
             let thread = std::thread::Builder::new()
                 .name(format!("inference-{number}"))
                 .spawn(move || {
-                    let (queue, recognizer) = &*shared;
-                    while let Some(batch) = take(queue, threads) {
+                    let (waiting, recognizer) = &*shared;
+                    while let Some(batch) = take(waiting, threads) {
                         run_batch(batch, &**recognizer);
                     }
                     drop(living);
@@ -166,19 +183,26 @@ impl Inference {
         Ok(inference)
     }
 
+    /// Names the face on a photo. Photos that may hang are to run alone: of a batch none has a result then.
+    ///
     /// # Errors
     /// [`InferenceError::Vision`] when the photo is at fault.
-    pub async fn recognize(&self, photo: Bytes) -> Result<Recognized, InferenceError> {
-        self.run(photo, Job::Photo).await
+    pub async fn recognize(
+        &self,
+        photo: Bytes,
+        is_alone: bool,
+    ) -> Result<Recognized, InferenceError> {
+        self.run(photo, is_alone, Job::Photo).await
     }
 
-    /// Recognizes all faces of a clip's frame.
+    /// Recognizes all faces of a clip's frame, alone as in [`Self::recognize`].
     ///
     /// # Errors
     /// [`InferenceError::Vision`] when the file cannot be decoded.
     pub async fn recognize_frame(
         &self,
         photo: Bytes,
+        is_alone: bool,
         frame: u32,
         at_seconds: f64,
     ) -> Result<FoundFaces, InferenceError> {
@@ -187,18 +211,20 @@ impl Inference {
             frame,
             at_seconds,
         };
-        self.run(photo, job).await
+        self.run(photo, is_alone, job).await
     }
 
     async fn run<T>(
         &self,
         photo: Bytes,
+        is_alone: bool,
         job: impl FnOnce(Task<T>) -> Job,
     ) -> Result<T, InferenceError> {
         let jobs = self.jobs.as_ref().ok_or(InferenceError::ThreadsEnded)?;
         let ((taken, is_taken), (reply, result)) = (oneshot::channel(), oneshot::channel());
         let job = job(Task {
             photo,
+            is_alone,
             taken: Some(taken),
             reply,
         });
@@ -213,7 +239,11 @@ impl Inference {
             Ok(result) => result.map_err(|_| InferenceError::ThreadsEnded)?,
             Err(_) => {
                 self.hung.cancel();
-                Err(InferenceError::TooSlow(self.max_job_time))
+                // Which of several hangs is unknown.
+                Err(match together {
+                    1 => InferenceError::TooSlow(self.max_job_time),
+                    _ => InferenceError::BatchTooSlow,
+                })
             }
         }
     }
@@ -240,14 +270,27 @@ impl Drop for Inference {
     }
 }
 
-/// Waits for a job and takes a fair share of those already queued behind it. Returns `None` when no more can come. One
-/// free thread waits here, the others for the lock.
-fn take(queue: &Mutex<mpsc::Receiver<Job>>, threads: usize) -> Option<Vec<Job>> {
-    let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
-    let first = queue.blocking_recv()?;
-    let share = fair_share(1 + queue.len(), threads);
-    let waiting = iter::from_fn(|| queue.try_recv().ok());
-    Some(iter::once(first).chain(waiting.take(share - 1)).collect())
+/// Waits for a job and takes a fair share of those already queued behind it, up to one that is to run alone. Returns `None`
+/// when no more can come. One free thread waits here, the others for the lock.
+fn take(waiting: &Mutex<Waiting>, threads: usize) -> Option<Vec<Job>> {
+    let mut locked = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    let Waiting { jobs, held_back } = &mut *locked;
+    let first = held_back.take().or_else(|| jobs.blocking_recv())?;
+    if first.is_alone() {
+        return Some(vec![first]);
+    }
+    let share = fair_share(1 + jobs.len(), threads);
+    let mut batch = vec![first];
+    while batch.len() < share
+        && let Ok(job) = jobs.try_recv()
+    {
+        if job.is_alone() {
+            *held_back = Some(job);
+            break;
+        }
+        batch.push(job);
+    }
+    Some(batch)
 }
 
 /// Returns how many of the `waiting` jobs a thread takes, so that each other thread gets as many.
@@ -261,6 +304,13 @@ impl Job {
         match self {
             Self::Photo(task) => task.reply.is_closed(),
             Self::Frame { task, .. } => task.reply.is_closed(),
+        }
+    }
+
+    fn is_alone(&self) -> bool {
+        match self {
+            Self::Photo(task) => task.is_alone,
+            Self::Frame { task, .. } => task.is_alone,
         }
     }
 

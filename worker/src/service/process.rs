@@ -215,7 +215,8 @@ impl Processor {
                 self.name_photo(job, names, photo, timings).await
             }
             Subject::Frame { keys, at_seconds } => {
-                self.find_faces(*keys, *at_seconds, photo, timings).await
+                let frame = (*keys, *at_seconds);
+                self.find_faces(job, frame, photo, timings).await
             }
         }
     }
@@ -235,7 +236,7 @@ impl Processor {
             ));
         }
         let recognizing = async {
-            let recognized = self.inference.recognize(photo).await;
+            let recognized = self.inference.recognize(photo, job.is_repeated).await;
             trace::note_stages(&recognized);
             recognized
         };
@@ -295,7 +296,7 @@ fn refused(error: InferenceError) -> anyhow::Result<Reply> {
         InferenceError::Panicked | InferenceError::TooSlow(_) => {
             Ok(failure(FailureCode::Internal, &error.to_string()))
         }
-        InferenceError::ThreadsEnded => Err(error.into()),
+        InferenceError::BatchTooSlow | InferenceError::ThreadsEnded => Err(error.into()),
     }
 }
 

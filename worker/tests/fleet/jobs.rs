@@ -7,7 +7,7 @@ use platform::objects::Metadata;
 use proto::v1::recognition_result::Outcome;
 use proto::v1::{FailureCode, RecognitionJob, RecognitionResult};
 
-use crate::support::{Bench, eventually, job, photo, slow_photo};
+use crate::support::{Bench, eventually, gray_photo, job, photo, slow_photo};
 
 fn name(result: &RecognitionResult) -> &str {
     match &result.outcome {
@@ -162,6 +162,23 @@ async fn a_photo_that_takes_too_long_is_replied_to_and_ends_the_worker() {
     let error = worker.ended.await.unwrap().unwrap_err().to_string();
     assert!(error.contains("--max-job-time"), "{error}");
     bench.drained().await;
+}
+
+/// The worker's limit was a constant, so that it refused what front accepted. Front has a test of the same name.
+#[tokio::test(flavor = "multi_thread")]
+async fn both_halves_obey_a_raised_pixel_limit() {
+    let bench = Bench::start().await;
+    // 42 megapixels; the default limit is 40.
+    let photo = gray_photo(6_500);
+    for (arguments, expected) in [
+        (&[] as &[&str], FailureCode::TooManyPixels),
+        (&["--max-pixels", "50000000"], FailureCode::NoFace),
+    ] {
+        let worker = bench.worker(arguments);
+        bench.submit("large.png", &photo).await;
+        assert_eq!(failure(&bench.reply().await), expected);
+        worker.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

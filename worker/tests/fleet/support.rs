@@ -281,8 +281,13 @@ pub fn photo(name: &str) -> Vec<u8> {
 
 /// So large a photo, of nobody, that the worker is seen at work on it.
 pub fn slow_photo() -> Vec<u8> {
+    gray_photo(6000)
+}
+
+/// A photo of nobody with so many pixels a side.
+pub fn gray_photo(side: u32) -> Vec<u8> {
     let mut png = std::io::Cursor::new(Vec::new());
-    image::GrayImage::from_pixel(6000, 6000, image::Luma([140]))
+    image::GrayImage::from_pixel(side, side, image::Luma([140]))
         .write_to(&mut png, image::ImageFormat::Png)
         .unwrap();
     png.into_inner()

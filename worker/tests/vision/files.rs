@@ -277,6 +277,5 @@ fn calibrate_names_the_file_that_it_cannot_read() {
         .expect("worker starts");
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    let expected = format!("cannot read {}", photo.display());
-    assert!(text.contains(&expected), "{text}");
+    assert!(text.contains(&photo.display().to_string()), "{text}");
 }

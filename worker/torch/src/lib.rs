@@ -1,7 +1,7 @@
 //! The engine `torch`: libtorch runs the embedder, and MTCNN's networks if that is selected.
 //!
 //! This crate is the only one that links libtorch, which costs a process a quarter of a second and 100 MB at its start.
-//! `worker` replaces itself by this crate's program only to run this engine.
+//! `worker` replaces itself by this crate's `worker-torch` only to run this engine.
 
 mod detector;
 mod device;

@@ -5,7 +5,7 @@ use super::instance::{Instance, InstanceState};
 use super::region::Region;
 use super::spec::LaunchSpec;
 use crate::account::ACCOUNT_ID;
-use crate::ec2::timestamp::timestamp;
+use crate::ec2::timestamp::{timestamp, timestamp_in_gmt};
 
 /// The filters of DescribeInstances. Those for properties that instances do not have here (network interfaces, volumes,
 /// hosts) match no instance.
@@ -47,7 +47,7 @@ impl Instance {
     /// Returns the state transition reason, an older form of the state reason.
     pub fn reason(&self) -> String {
         match &self.state_transition {
-            Some((reason, at)) => format!("{reason} ({})", timestamp(*at)),
+            Some((reason, at)) => format!("{reason} ({})", timestamp_in_gmt(*at)),
             None => String::new(),
         }
     }

@@ -11,6 +11,7 @@ use crate::s3::checksums::{Algorithm, Checksum, declared_checksums, set_checksum
 use crate::s3::conditions::{check_version_of, check_write, to_etag};
 use crate::s3::events::Event;
 use crate::s3::failure::failure;
+use crate::s3::form::Form;
 use crate::s3::receive::{DeclaredBody, Trailers};
 use crate::s3::store::Object;
 use crate::s3::tags;
@@ -69,6 +70,9 @@ impl Api {
             },
         )
         .await?;
+        if let Some(form) = request.extensions.get::<Form>() {
+            form.note_stored(&object.key, &object.etag);
+        }
         let mut output = PutObjectOutput {
             e_tag: Some(to_etag(&object)),
             checksum_type: object.checksum.as_ref().map(Checksum::type_dto),

@@ -26,11 +26,12 @@ pub struct ReceiveOutcome {
     pub dead: Vec<DeadMessage>,
 }
 
-/// A message on its way to a dead-letter queue. It keeps its identifier and its age.
+/// A message on its way to a dead-letter queue. It keeps its identifier, its age and the time of its first receive.
 #[derive(Debug)]
 pub struct DeadMessage {
     pub message: Arc<Message>,
     pub sent: Millis,
+    pub first_received: Millis,
 }
 
 /// The three approximate counters. They are exact; fault injection may make them lag.

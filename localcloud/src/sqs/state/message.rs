@@ -14,8 +14,11 @@ pub struct Message {
     /// Lower-case hexadecimal MD5 of the body.
     pub body_md5: String,
     pub attributes: BTreeMap<String, MessageAttribute>,
-    /// The system attribute `AWSTraceHeader`, the only one that a sender may set.
+    /// The system attribute `AWSTraceHeader`, the only one that a sender may set as such.
     pub trace_header: Option<String>,
+    /// The group of a fair queue. Its record has it after the other fields, which format 1 of the store fixes.
+    #[serde(skip)]
+    pub group_id: Option<String>,
 }
 
 /// A typed message attribute.
@@ -43,6 +46,7 @@ impl Message {
             body,
             attributes: BTreeMap::new(),
             trace_header: None,
+            group_id: None,
         }
     }
 

@@ -135,7 +135,7 @@ impl Queue {
             sent: now,
             dead_letter_source_arn: None,
         };
-        self.store(content, phase);
+        self.store(content, MessageState::new(phase));
         self.record_counts(now);
     }
 
@@ -147,7 +147,11 @@ impl Queue {
             sent: dead.sent,
             dead_letter_source_arn: Some(source_arn),
         };
-        self.store(content, Phase::Available);
+        let state = MessageState {
+            first_received: dead.first_received,
+            ..MessageState::new(Phase::Available)
+        };
+        self.store(content, state);
         self.record_counts(now);
     }
 
@@ -187,6 +191,7 @@ impl Queue {
                 outcome.dead.push(DeadMessage {
                     message: stored.content.message,
                     sent: stored.content.sent,
+                    first_received: stored.state.first_received,
                 });
                 continue;
             }
@@ -196,12 +201,13 @@ impl Queue {
                 .is_some_and(|faults| faults.duplicates());
             self.messages.update(sequence, |state| {
                 state.receive_count += 1;
-                if state.receive_count == 1 {
+                // A dead letter keeps the time of its first receive.
+                if state.first_received == 0 {
                     state.first_received = now;
                 }
                 state.phase = Phase::InFlight { until, duplicate };
             });
-            outcome.deliveries.push(self.delivery(sequence));
+            outcome.deliveries.push(self.delivery(sequence, now));
         }
         self.record_counts(now);
         Ok(outcome)
@@ -271,15 +277,14 @@ impl Queue {
             .expect("an indexed message exists")
     }
 
-    fn store(&mut self, content: MessageContent, phase: Phase) {
+    fn store(&mut self, content: MessageContent, state: MessageState) {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         if sequence >= self.sequence_limit {
             self.sequence_limit = sequence + SEQUENCE_BLOCK;
             self.record();
         }
-        self.messages
-            .insert(sequence, content, MessageState::new(phase));
+        self.messages.insert(sequence, content, state);
     }
 
     /// Advances the queue to `now`: reveals hidden messages that are due and removes those past retention.

@@ -3,6 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::clock::Millis;
+
 /// One receive of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceiptHandle {
@@ -12,11 +14,13 @@ pub struct ReceiptHandle {
     pub sequence: u64,
     /// The number of the receive of the message.
     pub receive_count: u32,
+    /// When the message was received.
+    pub received: Millis,
 }
 
 /// The first bytes of every handle, which tell it from other texts of the same length.
 const MARK: &[u8; 4] = b"rcpt";
-const ENCODED_BYTES: usize = 24;
+const ENCODED_BYTES: usize = 32;
 
 impl ReceiptHandle {
     /// Returns the text that clients get.
@@ -25,7 +29,8 @@ impl ReceiptHandle {
         bytes[..4].copy_from_slice(MARK);
         bytes[4..12].copy_from_slice(&self.incarnation.to_be_bytes());
         bytes[12..20].copy_from_slice(&self.sequence.to_be_bytes());
-        bytes[20..].copy_from_slice(&self.receive_count.to_be_bytes());
+        bytes[20..24].copy_from_slice(&self.receive_count.to_be_bytes());
+        bytes[24..].copy_from_slice(&self.received.to_be_bytes());
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
@@ -35,11 +40,13 @@ impl ReceiptHandle {
         let (mark, rest) = bytes.split_first_chunk::<4>()?;
         let (incarnation, rest) = rest.split_first_chunk::<8>()?;
         let (sequence, rest) = rest.split_first_chunk::<8>()?;
-        let receive_count = rest.first_chunk::<4>()?;
+        let (receive_count, rest) = rest.split_first_chunk::<4>()?;
+        let received = rest.first_chunk::<8>()?;
         (mark == MARK).then(|| Self {
             incarnation: u64::from_be_bytes(*incarnation),
             sequence: u64::from_be_bytes(*sequence),
             receive_count: u32::from_be_bytes(*receive_count),
+            received: Millis::from_be_bytes(*received),
         })
     }
 }

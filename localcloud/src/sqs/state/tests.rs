@@ -297,6 +297,42 @@ fn names_and_attributes_out_of_bounds_are_refused() {
     }
 }
 
+#[test]
+fn a_message_is_hidden_for_twelve_hours_since_its_receive_at_most() {
+    let mut queues = queues_with("q", []);
+    send(&mut queues, "q", "a", START);
+    let handle = receive_handle(&mut queues, Some(60), START);
+    let queue = queues.queue("q").unwrap();
+    queue.change_visibility(&handle, 43_200, START).unwrap();
+    let later = START + 3 * SECOND;
+    let refused = queue.change_visibility(&handle, 43_200, later);
+    assert!(
+        matches!(refused, Err(SqsError::InvalidParameterValue(_))),
+        "{refused:?}"
+    );
+    queue.change_visibility(&handle, 43_197, later).unwrap();
+    // The next receive counts anew.
+    queue.change_visibility(&handle, 0, later).unwrap();
+    let handle = receive_handle(&mut queues, Some(60), later);
+    let queue = queues.queue("q").unwrap();
+    queue.change_visibility(&handle, 43_200, later).unwrap();
+}
+
+#[test]
+fn a_dead_letter_keeps_its_times() {
+    let mut queues = queues_with_dead_letters(1, "0");
+    send(&mut queues, "q", "poison", START);
+    assert_eq!(receive_bodies(&mut queues, "q", START + SECOND), ["poison"]);
+    assert_eq!(
+        receive_bodies(&mut queues, "q", START + 2 * SECOND),
+        Vec::<String>::new()
+    );
+    let dead = queues.receive("dead", 1, None, START + 3 * SECOND).unwrap();
+    assert_eq!(dead.deliveries[0].sent, START);
+    assert_eq!(dead.deliveries[0].first_received, START + SECOND);
+    assert_eq!(dead.deliveries[0].receive_count, 1);
+}
+
 /// The expected digest comes from an independent implementation.
 #[test]
 fn attribute_digests_follow_the_developer_guide() {

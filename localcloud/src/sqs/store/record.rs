@@ -23,7 +23,7 @@ pub enum Key {
 
 /// The stored form of `MessageContent`.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct StoredContent<'a> {
+struct StoredContent<'a> {
     message: Cow<'a, Message>,
     sent: Millis,
     dead_letter_source_arn: Option<Cow<'a, str>>,
@@ -69,22 +69,32 @@ impl Key {
     }
 }
 
-impl<'a> StoredContent<'a> {
-    pub fn of(content: &'a MessageContent) -> Self {
-        Self {
-            message: Cow::Borrowed(&content.message),
-            sent: content.sent,
-            dead_letter_source_arn: content.dead_letter_source_arn.as_deref().map(Cow::Borrowed),
-        }
+/// Encodes the content of a message. The group follows the rest if there is one, so that the records of other messages stay
+/// those of format 1.
+pub fn encode_content(content: &MessageContent) -> Vec<u8> {
+    let mut bytes = encode(&StoredContent {
+        message: Cow::Borrowed(&content.message),
+        sent: content.sent,
+        dead_letter_source_arn: content.dead_letter_source_arn.as_deref().map(Cow::Borrowed),
+    });
+    if let Some(group_id) = &content.message.group_id {
+        bytes.extend(encode(group_id));
     }
+    bytes
+}
 
-    pub fn into_content(self) -> MessageContent {
-        MessageContent {
-            message: Arc::new(self.message.into_owned()),
-            sent: self.sent,
-            dead_letter_source_arn: self.dead_letter_source_arn.map(Arc::from),
-        }
+/// Decodes the content of a message; `None` for other bytes.
+pub fn decode_content(bytes: &[u8]) -> Option<MessageContent> {
+    let (stored, rest) = postcard::take_from_bytes::<StoredContent<'_>>(bytes).ok()?;
+    let mut message = stored.message.into_owned();
+    if !rest.is_empty() {
+        message.group_id = Some(decode(rest)?);
     }
+    Some(MessageContent {
+        message: Arc::new(message),
+        sent: stored.sent,
+        dead_letter_source_arn: stored.dead_letter_source_arn.map(Arc::from),
+    })
 }
 
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {

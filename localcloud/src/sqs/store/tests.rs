@@ -125,6 +125,22 @@ fn a_receipt_handle_of_a_deleted_queue_is_invalid_after_a_restart() {
 }
 
 #[test]
+fn the_group_of_a_message_survives_a_restart() {
+    let (_data, folder) = folder();
+    let mut stored = StoredQueues::open(&folder);
+    stored.create_queue("q");
+    for group_id in [None, Some("tenant-1".to_owned())] {
+        let mut message = Message::new("id", "body");
+        message.group_id = group_id;
+        stored.queues.queue("q").unwrap().send(message, None, START);
+    }
+    stored.write();
+    let before = stored.queues.snapshot();
+    drop(stored);
+    assert_eq!(StoredQueues::open(&folder).queues.snapshot(), before);
+}
+
+#[test]
 fn an_open_store_cannot_be_opened_again() {
     let (_data, folder) = folder();
     let stored = StoredQueues::open(&folder);
@@ -211,7 +227,7 @@ fn the_bytes_of_format_1_stay_the_same() {
         dead_letter_source_arn: Some("arn".into()),
     };
     assert_eq!(
-        record::encode(&StoredContent::of(&content)),
+        record::encode_content(&content),
         b"\x02id\x04body\x03md5\x01\x03raw\x06Binary\x01\x02\x07\xff\x01\x05trace\xac\x02\x01\x03arn"
     );
     let state = |phase| MessageState {

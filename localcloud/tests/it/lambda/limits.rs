@@ -1,9 +1,11 @@
 //! Timeout, memory, freezing and concurrency.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use aws_sdk_lambda::primitives::Blob;
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::{cloud, create, invoke, writes_to, written};
 use crate::cloud::{Cloud, code, eventually, raw, request};
@@ -162,5 +164,38 @@ async fn calls_above_the_reserved_concurrency_are_throttled() {
     put.reserved_concurrent_executions(0).send().await.unwrap();
     let none = lambda.invoke().function_name("f").send().await;
     assert_eq!(code(none.unwrap_err()), "TooManyRequestsException");
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn faults_delay_starts_and_crash_invocations() {
+    let cloud = cloud().await;
+    let lambda = cloud.lambda();
+    let script = "def handle(event, request_id):\n    return os.getpid()";
+    for name in ["warm", "cold"] {
+        create(&lambda, name, script).send().await.unwrap();
+    }
+    let pid = invoke(&lambda, "warm", "{}").await.unwrap();
+
+    // A frozen environment needs no start. The wait is far shorter than the delay.
+    cloud.set_faults("[lambda]\nstart_delay_ms = 600000").await;
+    let again = timeout(Duration::from_secs(120), invoke(&lambda, "warm", "{}"));
+    assert_eq!(again.await.unwrap().unwrap(), pid);
+    cloud.set_faults("[lambda]\nstart_delay_ms = 1000").await;
+    let began = Instant::now();
+    invoke(&lambda, "cold", "{}").await.unwrap();
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(1), "{took:?}");
+
+    cloud.set_faults("[lambda]\ncrash = 1.0").await;
+    for name in ["warm", "cold"] {
+        let error = invoke(&lambda, name, "{}").await.unwrap_err();
+        assert_eq!(error["errorType"], "Runtime.ExitError");
+        let message = error["errorMessage"].as_str().unwrap();
+        assert!(message.ends_with("killed by SIGKILL"), "{message}");
+    }
+    assert!(!is_alive(pid.as_u64().unwrap()));
+    cloud.set_faults("").await;
+    assert_ne!(invoke(&lambda, "warm", "{}").await.unwrap(), pid);
     cloud.stop().await;
 }

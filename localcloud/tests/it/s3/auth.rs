@@ -7,7 +7,7 @@ use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::ChecksumAlgorithm;
 use aws_sdk_s3::{Client, config};
 
-use super::{BUCKET, bytes_of, cloud_with_bucket, create_bucket, put, put_request};
+use super::{BUCKET, bytes_of, cloud_with_bucket, create_bucket, head, keys, put, put_request};
 use crate::cloud::{Cloud, code, get, raw, request};
 
 fn with_key(cloud: &Cloud, access_key: &str, secret_key: &str) -> Client {
@@ -31,6 +31,75 @@ async fn presigned(cloud: &Cloud, start: SystemTime) -> (u16, String) {
     let address = cloud.endpoint.trim_start_matches("http://");
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     crate::cloud::raw(&cloud.endpoint, &request).await
+}
+
+/// A presigned PUT of `mine`, as path and headers.
+async fn presigned_put(cloud: &Cloud, role: Option<&str>) -> (String, String) {
+    let config = PresigningConfig::expires_in(Duration::from_secs(60)).unwrap();
+    let put = cloud.s3().put_object().bucket(BUCKET).key("mine");
+    let put = put.set_metadata(role.map(|role| [("role".to_owned(), role.to_owned())].into()));
+    let url = put.presigned(config).await.unwrap();
+    let path = url.uri().strip_prefix(&cloud.endpoint).unwrap().to_owned();
+    let headers = url.headers().filter(|(name, _)| *name != "content-length");
+    let headers = headers.map(|(name, value)| format!("{name}: {value}\r\n"));
+    (path, headers.collect())
+}
+
+/// Sends a PUT with the body `body`.
+async fn send_put(cloud: &Cloud, path: &str, headers: &str) -> (u16, String) {
+    let address = cloud.endpoint.trim_start_matches("http://");
+    let sent = request("PUT", path, headers, "body");
+    raw(
+        &cloud.endpoint,
+        &sent.replace("Host: x", &format!("Host: {address}")),
+    )
+    .await
+}
+
+#[tokio::test]
+async fn a_presigned_url_allows_no_more_than_its_headers() {
+    let (cloud, s3) = cloud_with_bucket().await;
+    put(&s3, "secret", "not yours").await;
+    let (path, headers) = presigned_put(&cloud, None).await;
+    for added in [
+        "x-amz-copy-source: a-bucket/secret",
+        "X-Amz-Meta-Role: admin",
+        "x-amz-tagging: a=b",
+        "x-amz-acl: private\r\nAuthorization: AWS4-HMAC-SHA256 \
+         Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=x-amz-acl, Signature=b",
+    ] {
+        let (status, reply) = send_put(&cloud, &path, &format!("{headers}{added}\r\n")).await;
+        assert_eq!(status, 403, "{added}: {reply}");
+        assert!(reply.contains("<Code>AccessDenied</Code>"), "{reply}");
+        assert!(
+            reply.contains("There were headers present in the request which were not signed"),
+            "{reply}"
+        );
+    }
+    assert_eq!(keys(&s3).await, ["secret"]);
+    assert_eq!(send_put(&cloud, &path, &headers).await.0, 200);
+    let (path, headers) = presigned_put(&cloud, Some("user")).await;
+    assert!(headers.contains("x-amz-meta-role: user"), "{headers}");
+    assert_eq!(send_put(&cloud, &path, &headers).await.0, 200);
+    assert_eq!(head(&s3, "mine").await.metadata().unwrap()["role"], "user");
+}
+
+#[tokio::test]
+async fn a_presigned_url_is_valid_for_a_week_at_most() {
+    let (cloud, _) = cloud_with_bucket().await;
+    let (path, headers) = presigned_put(&cloud, None).await;
+    for (lifetime, status, code) in [
+        ("604801", 400, "AuthorizationQueryParametersError"),
+        ("691200", 400, "AuthorizationQueryParametersError"),
+        ("0", 400, "AuthorizationQueryParametersError"),
+        ("-1", 400, "AuthorizationQueryParametersError"),
+        ("604800", 403, "SignatureDoesNotMatch"),
+    ] {
+        let changed = path.replace("X-Amz-Expires=60", &format!("X-Amz-Expires={lifetime}"));
+        let (found, reply) = send_put(&cloud, &changed, &headers).await;
+        assert_eq!(found, status, "{lifetime}: {reply}");
+        assert!(reply.contains(&format!("<Code>{code}</Code>")), "{reply}");
+    }
 }
 
 #[tokio::test]

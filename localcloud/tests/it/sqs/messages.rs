@@ -93,6 +93,50 @@ async fn a_message_arrives_as_it_was_sent() {
 }
 
 #[tokio::test]
+async fn the_group_of_a_message_is_returned() {
+    let (_cloud, sqs, url) = cloud_with_queue().await;
+    let send = |group: &str| {
+        let send = sqs.send_message().queue_url(&url).message_body("a");
+        send.message_group_id(group).send()
+    };
+    let longest = format!("tenant-1!~{}", "g".repeat(118));
+    send(&longest).await.unwrap();
+    for name in [
+        MessageSystemAttributeName::MessageGroupId,
+        MessageSystemAttributeName::All,
+    ] {
+        let receive = sqs.receive_message().queue_url(&url).visibility_timeout(0);
+        let received = receive.message_system_attribute_names(name).send().await;
+        let received = received.unwrap();
+        let attributes = received.messages()[0].attributes().unwrap();
+        assert_eq!(
+            attributes[&MessageSystemAttributeName::MessageGroupId],
+            longest
+        );
+    }
+    for group in ["", "a b", "\u{e9}", &"g".repeat(129)] {
+        let refused = send(group).await.unwrap_err();
+        assert_eq!(code(refused), "InvalidParameterValue", "{group:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_text_of_an_attribute_has_the_letters_of_a_body() {
+    let (_cloud, sqs, url) = cloud_with_queue().await;
+    let send = |value: &str| {
+        let send = sqs.send_message().queue_url(&url).message_body("a");
+        send.message_attributes("a", text("String", value)).send()
+    };
+    for value in ["\0", "a\u{b}b", "\u{1f}", "\u{fffe}", "\u{ffff}"] {
+        let refused = send(value).await.unwrap_err();
+        assert_eq!(code(refused), "InvalidMessageContents", "{value:?}");
+    }
+    send("\t\n\r ~\u{d7ff}\u{e000}\u{fffd}\u{1f600}")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn the_size_limit_counts_attributes() {
     let (_cloud, sqs, url) = cloud_with_small_messages().await;
     let send = |length: usize| {

@@ -98,6 +98,37 @@ fn cut_data_before_an_end_marker_is_truncated() {
     }
 }
 
+/// Phones append further pictures (MPO) and clips, and cameras blocks of their own.
+#[test]
+fn what_follows_the_end_is_ignored() {
+    let plain = baseline();
+    let directory = b"\xFF\xE2\0\x0AMPF\0II*\0";
+    let several = [&plain[..2], directory, &plain[2..]].concat();
+    let clip = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom";
+    let block = b"dhav\x59\x19\x01\0";
+    for (file, after) in [
+        (&several, progressive().as_slice()),
+        (&plain, clip),
+        (&plain, block),
+    ] {
+        let file = [file.as_slice(), after].concat();
+        assert_eq!(inspect(&file, &DecodeLimits::default()), Ok(()));
+        assert_eq!(decoded(&file), decoded(&plain));
+    }
+}
+
+/// ITU-T T.81, B.1.1.2: any number of FF bytes may come before a marker.
+#[test]
+fn fill_bytes_before_markers_are_skipped() {
+    let plain = baseline();
+    let (start, rest) = plain.split_at(2);
+    let (middle, end) = rest.split_at(rest.len() - 2);
+    let fill = [0xFFu8; 3];
+    let file = [start, &fill, middle, &fill, end].concat();
+    assert_eq!(inspect(&file, &DecodeLimits::default()), Ok(()));
+    assert_eq!(decoded(&file), decoded(&plain));
+}
+
 /// Baseline decoders ignore these three bytes, and some cameras write other values.
 #[test]
 fn odd_scan_parameters_of_a_baseline_jpeg_are_ignored() {

@@ -44,6 +44,20 @@ fn too_many_pixels_are_refused_from_the_header() {
 }
 
 #[test]
+fn extreme_shapes_are_decoded() {
+    for (width, height) in [(1, 1), (60_000, 1), (1, 60_000)] {
+        let values = vec![90u8; width * height * 3];
+        let jpeg = jpeg_of(ColorSpace::JCS_RGB, (width, height), &values, false);
+        assert_size(&decoded(&jpeg), width, height);
+    }
+    for (width, height) in [(1, 1), (200_000, 1), (1, 200_000)] {
+        let gray = image::GrayImage::from_pixel(width, height, image::Luma([128]));
+        let photo = decoded(&encode(gray.into(), image::ImageFormat::Png));
+        assert_size(&photo, width as usize, height as usize);
+    }
+}
+
+#[test]
 fn a_decompression_bomb_is_refused_by_default() {
     // The header announces 60,000 x 60,000 pixels.
     let mut file = baseline();

@@ -35,10 +35,22 @@ fn a_file_that_is_not_an_image_is_refused() {
 
 #[test]
 fn other_formats_are_unsupported() {
-    let gif = b"GIF89a\x01\x00\x01\x00\x00\x00\x00;".as_slice();
     let bmp = [b"BM".as_slice(), &[0; 100]].concat();
-    for (file, name) in [(gif, "GIF"), (&bmp, "BMP")] {
-        assert_eq!(failure(file), DecodeError::Unsupported(name.to_owned()));
+    for (file, name) in [
+        (b"GIF89a\x01\x00\x01\x00\x00\x00\x00;".as_slice(), "GIF"),
+        (&bmp, "BMP"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x1Cftypavif\0\0\0\0avifmif1miaf", "AVIF"),
+        (b"\0\0\0\x0CjP  \r\n\x87\n\0\0\0\x14ftypjp2 ", "JPEG 2000"),
+        (b"\xFF\x4F\xFF\x51\0\x2F", "JPEG 2000"),
+        (b"II*\0\x08\0\0\0", "TIFF"),
+        (b"MM\0*\0\0\0\x08", "TIFF"),
+    ] {
+        let unsupported = DecodeError::Unsupported(name.to_owned());
+        assert_eq!(failure(file), unsupported);
+        let inspected = inspect(file, &DecodeLimits::default());
+        assert_eq!(inspected, Err(unsupported));
     }
 }
 

@@ -22,6 +22,40 @@ fn a_png_may_end_after_its_picture_data() {
     assert_eq!(decoded(&whole[..end]), decoded(&whole));
 }
 
+#[test]
+fn a_palette_gives_its_colors_and_loses_its_transparency() {
+    // Two pixels of 8 bits in one row: the second color, then the first one.
+    let header = [0, 0, 0, 2, 0, 0, 0, 1, 8, 3, 0, 0, 0];
+    let mut row = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut row, &[0, 1, 0]).expect("written to memory");
+    let row = row.finish().expect("written to memory");
+    for transparency in [Vec::new(), png_chunk(b"tRNS", &[0, 128])] {
+        let file = [
+            b"\x89PNG\r\n\x1A\n".to_vec(),
+            png_chunk(b"IHDR", &header),
+            png_chunk(b"PLTE", &[200, 10, 20, 30, 40, 250]),
+            transparency,
+            png_chunk(b"IDAT", &row),
+            png_chunk(b"IEND", &[]),
+        ]
+        .concat();
+        let photo = decoded(&file);
+        assert_size(&photo, 2, 1);
+        assert_eq!(photo.pixels(), [30, 40, 250, 200, 10, 20]);
+    }
+}
+
+#[test]
+fn a_text_with_a_wrong_checksum_is_ignored() {
+    let plain = png();
+    let after_header = position(&plain, b"IDAT") - 4;
+    let mut text = png_chunk(b"tEXt", b"parameters\0caf\xC3\xA9");
+    *text.last_mut().expect("a checksum") ^= 1;
+    let file = [&plain[..after_header], &text, &plain[after_header..]].concat();
+    assert_eq!(inspect(&file, &DecodeLimits::default()), Ok(()));
+    assert_eq!(decoded(&file), decoded(&plain));
+}
+
 /// Half a megabyte inflates to 480 MiB of color profile or text.
 #[test]
 fn metadata_is_not_inflated() {

@@ -13,7 +13,15 @@ fn exif_orientation_is_applied_with_and_without_the_prefix_of_jpeg() {
 
 #[test]
 fn announced_metadata_may_be_missing() {
-    assert_eq!(decoded(&webp(&[])).pixels(), picture().as_raw().as_slice());
+    // EXIF, XMP, a color profile, and all of them.
+    for flags in [0b1000, 0b100, 0b10_0000, 0b10_1100] {
+        let mut file = webp(&[]);
+        let canvas = position(&file, b"VP8X") + 8;
+        file[canvas] = flags;
+        assert_eq!(inspect(&file, &DecodeLimits::default()), Ok(()));
+        let photo = decoded(&file);
+        assert_eq!(photo.pixels(), picture().as_raw().as_slice(), "{flags:b}");
+    }
 }
 
 /// The two parts of the frame differ in size. An earlier decoder panicked.

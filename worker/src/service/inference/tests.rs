@@ -43,7 +43,7 @@ fn inference(
 fn ask(inference: &Arc<Inference>, photo: &'static str) -> tokio::task::JoinHandle<String> {
     let inference = Arc::clone(inference);
     tokio::spawn(async move {
-        let error = inference.recognize(Bytes::from_static(photo.as_bytes()));
+        let error = inference.recognize(Bytes::from_static(photo.as_bytes()), false);
         error.await.unwrap_err().to_string()
     })
 }
@@ -198,15 +198,108 @@ async fn a_photo_that_never_ends_is_given_up_and_its_thread_is_left() {
     let limit = Duration::from_millis(1);
     let inference = Inference::over(NonZeroUsize::MIN, limit, Box::new(OfPhotos(hanging))).unwrap();
     assert!(!inference.hangs());
-    let given_up = inference.recognize(Bytes::from("endless")).await;
+    let given_up = inference.recognize(Bytes::from("endless"), false).await;
     let error = given_up.unwrap_err();
     assert!(matches!(error, InferenceError::TooSlow(_)), "{error}");
     assert!(inference.hangs());
-    let behind = inference.recognize(Bytes::from("behind")).await;
+    let behind = inference.recognize(Bytes::from("behind"), false).await;
     assert!(matches!(behind, Err(InferenceError::ThreadsEnded)));
     let dropped = tokio::task::spawn_blocking(move || drop(inference));
     within_a_minute("the threads are left", dropped)
         .await
         .unwrap();
     drop(release);
+}
+
+/// All photos of the batch were refused for good.
+#[tokio::test]
+async fn a_hang_fails_one_photo_of_its_batch() {
+    let (first_try, second_try) = (Untaken::new(), Untaken::new());
+    let innocent = first_try.ask("innocent", false).await;
+    let endless = first_try.ask("endless", false).await;
+    let end = first_try.run_next(2).await;
+    for photo in [innocent, endless] {
+        let result = within_a_minute("the batch is given back", photo).await;
+        assert!(matches!(result.unwrap(), Err(InferenceError::BatchTooSlow)));
+    }
+    assert!(first_try.inference.hangs());
+    drop(end);
+
+    let other = second_try.ask("other", false).await;
+    let innocent = second_try.ask("innocent", true).await;
+    let endless = second_try.ask("endless", true).await;
+    drop((second_try.run_next(1).await, second_try.run_next(1).await));
+    for photo in [other, innocent] {
+        let result = within_a_minute("a result", photo).await.unwrap();
+        assert!(matches!(result, Err(InferenceError::Vision(_))));
+    }
+    let end = second_try.run_next(1).await;
+    let result = within_a_minute("it is given up", endless).await.unwrap();
+    assert!(matches!(result, Err(InferenceError::TooSlow(_))));
+    drop(end);
+}
+
+/// Jobs that are only run by [`Self::run_next`].
+struct Untaken {
+    inference: Arc<Inference>,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+impl Untaken {
+    fn new() -> Self {
+        let (jobs, queue) = mpsc::channel(LARGEST_BATCH);
+        let waiting = Waiting {
+            jobs: queue,
+            held_back: None,
+        };
+        let inference = Inference {
+            jobs: Some(jobs),
+            threads: Vec::new(),
+            alive: Mutex::new(sync_mpsc::channel().1),
+            max_job_time: Duration::from_secs(1),
+            hung: CancellationToken::new(),
+        };
+        Self {
+            inference: Arc::new(inference),
+            waiting: Arc::new(Mutex::new(waiting)),
+        }
+    }
+
+    /// Queues a photo.
+    async fn ask(
+        &self,
+        photo: &'static str,
+        is_alone: bool,
+    ) -> tokio::task::JoinHandle<Result<Recognized, InferenceError>> {
+        let queue = self.inference.jobs.as_ref().unwrap();
+        let before = queue.max_capacity() - queue.capacity();
+        let inference = Arc::clone(&self.inference);
+        let asking = tokio::spawn(async move {
+            let photo = Bytes::from_static(photo.as_bytes());
+            inference.recognize(photo, is_alone).await
+        });
+        let queued = until_waiting(&self.inference, before + 1);
+        within_a_minute("the photo is queued", queued).await;
+        asking
+    }
+
+    /// Takes the next batch, which has so many jobs, and runs it. A photo "endless" ends with the returned sender.
+    async fn run_next(&self, jobs: usize) -> sync_mpsc::Sender<()> {
+        let (end, ends) = sync_mpsc::channel::<()>();
+        let ends = Mutex::new(ends);
+        let waiting = Arc::clone(&self.waiting);
+        let batch = tokio::task::spawn_blocking(move || take(&waiting, 1));
+        let batch = batch.await.unwrap().expect("jobs wait");
+        assert_eq!(batch.len(), jobs);
+        std::thread::spawn(move || {
+            let recognize = OfPhotos(move |photos: &[Bytes]| {
+                if photos.contains(&Bytes::from("endless")) {
+                    let _ = ends.lock().unwrap().recv();
+                }
+                photos.iter().map(result).collect::<Vec<_>>()
+            });
+            run_batch(batch, &recognize);
+        });
+        end
+    }
 }

@@ -8,6 +8,7 @@ use proto::v1::recognition_result::Outcome as Reply;
 use proto::v1::{FrameDone, Timings};
 use tracing::Instrument;
 
+use super::job::Job;
 use super::{Processor, milliseconds, refused};
 use crate::service::metric;
 
@@ -15,14 +16,13 @@ impl Processor {
     /// Recognizes all faces of a clip's frame and stores them. A repetition stores the same again.
     pub(super) async fn find_faces(
         &self,
-        keys: FrameKeys,
-        at_seconds: f64,
+        job: &Job,
+        (keys, at_seconds): (FrameKeys, f64),
         photo: Bytes,
         timings: &mut Timings,
     ) -> anyhow::Result<Reply> {
-        let recognizing = self
-            .inference
-            .recognize_frame(photo, keys.frame, at_seconds);
+        let inference = &self.inference;
+        let recognizing = inference.recognize_frame(photo, job.is_repeated, keys.frame, at_seconds);
         let found = match recognizing.instrument(trace_span!("recognize")).await {
             Ok(found) => found,
             Err(error) => return refused(error),

@@ -13,6 +13,8 @@ pub struct Job {
     pub id: JobId,
     pub subject: Subject,
     pub reply_queue: String,
+    /// Whether the message was received before. Its photo may be one that hangs.
+    pub is_repeated: bool,
     /// When the client stops waiting for the result.
     pub expires_at: Option<Instant>,
     /// Empty if the job does not name one.
@@ -52,6 +54,7 @@ impl Job {
             id,
             subject,
             reply_queue: job.reply_queue,
+            is_repeated: message.receive_count > 1,
             expires_at,
             photo_sha256: job.photo_sha256,
             traceparent: job.traceparent,

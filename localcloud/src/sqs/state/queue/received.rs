@@ -7,6 +7,7 @@ use super::{Phase, Queue, SqsError};
 use crate::clock::Millis;
 use crate::sqs::state::delivery::Delivery;
 use crate::sqs::state::receipt::ReceiptHandle;
+use crate::sqs::state::settings::MAX_VISIBILITY_TIMEOUT_SECONDS;
 
 impl Queue {
     /// Deletes a message by the handle of its latest receive. A second delete, or one with an earlier handle, succeeds
@@ -50,7 +51,7 @@ impl Queue {
     ///
     /// # Errors
     /// `ReceiptHandleIsInvalid`; `MessageNotInflight` if the message is available or was received again;
-    /// `InvalidParameterValue` if it is gone.
+    /// `InvalidParameterValue` if it is gone, or would be hidden for more than twelve hours since its receive.
     pub fn change_visibility(
         &mut self,
         receipt_handle: &str,
@@ -75,6 +76,18 @@ impl Queue {
         if state.receive_count != handle.receive_count {
             return Err(SqsError::MessageNotInflight);
         }
+        let hidden_seconds = now.saturating_sub(handle.received) / 1000;
+        let total_seconds = hidden_seconds + u64::from(visibility_timeout_seconds);
+        if total_seconds > u64::from(MAX_VISIBILITY_TIMEOUT_SECONDS) {
+            let reason = format!(
+                "Total VisibilityTimeout for the message is beyond the limit [{MAX_VISIBILITY_TIMEOUT_SECONDS} seconds]"
+            );
+            return Err(SqsError::invalid_value(
+                "VisibilityTimeout",
+                visibility_timeout_seconds,
+                &reason,
+            ));
+        }
         let phase = if visibility_timeout_seconds == 0 {
             Phase::Available
         } else {
@@ -89,12 +102,14 @@ impl Queue {
         Ok(())
     }
 
-    pub(super) fn delivery(&self, sequence: u64) -> Delivery {
+    /// Returns the delivery of a message that is received at `now`.
+    pub(super) fn delivery(&self, sequence: u64, now: Millis) -> Delivery {
         let StoredMessage { content, state } = self.stored(sequence);
         let handle = ReceiptHandle {
             incarnation: self.incarnation,
             sequence,
             receive_count: state.receive_count,
+            received: now,
         };
         Delivery {
             message: Arc::clone(&content.message),

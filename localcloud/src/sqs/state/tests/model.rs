@@ -94,7 +94,6 @@ impl ModelQueue {
     pub fn accept_dead(&mut self, message: &ModelMessage) {
         self.messages.push(ModelMessage {
             receives: 0,
-            first_received: 0,
             dead: true,
             hidden_until: 0,
             returned: false,
@@ -123,7 +122,7 @@ impl ModelQueue {
                 dead.push(message);
             } else {
                 message.receives += 1;
-                if message.receives == 1 {
+                if message.first_received == 0 {
                     message.first_received = now;
                 }
                 message.hidden = Hidden::InFlight;
