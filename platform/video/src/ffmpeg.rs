@@ -165,7 +165,7 @@ impl Ffmpeg {
 fn input_options() -> [&'static str; 4] {
     [
         "-protocol_whitelist",
-        "file,pipe",
+        "file",
         "-format_whitelist",
         FORMATS,
     ]

@@ -284,7 +284,7 @@ pub fn slow_photo() -> Vec<u8> {
     gray_photo(6000)
 }
 
-/// A photo of nobody with so many pixels a side.
+/// A photo without a face, with so many pixels a side.
 pub fn gray_photo(side: u32) -> Vec<u8> {
     let mut png = std::io::Cursor::new(Vec::new());
     image::GrayImage::from_pixel(side, side, image::Luma([140]))
