@@ -163,12 +163,7 @@ impl Ffmpeg {
 
 /// Options of both programs: nothing but this file is opened, and only as a clip.
 fn input_options() -> [&'static str; 4] {
-    [
-        "-protocol_whitelist",
-        "file",
-        "-format_whitelist",
-        FORMATS,
-    ]
+    ["-protocol_whitelist", "file", "-format_whitelist", FORMATS]
 }
 
 /// Returns the clip's name so that no part of it is taken for an option or a protocol.
