@@ -189,7 +189,7 @@ make_certificates() {
     export MUSTER_PEER_CA=$work/tls/ca.pem MUSTER_PEER_CERT=$work/tls/cert.pem MUSTER_PEER_KEY=$work/tls/key.pem
 }
 
-# Fails if a secret of this run is in a log, the report or the process list, or AWS's in what instances have.
+# Fails if a secret of this run is in a log, the report, the output or the process list, or AWS's in what instances have.
 secrets_stay_secret() {
     local secrets=$work/secrets shown
     (umask 077 && {
@@ -202,7 +202,7 @@ secrets_stay_secret() {
     [[ $(grep -ohFf "$secrets" "$data"/instances/*/user-data | sort -u | wc -l) -ge $((1 + keys)) ]] ||
         fail "the secrets of this run are not known"
     shown=$(grep -alFf "$secrets" "$data/localcloud.log" "$data"/instances/*/console.log "$work/report.json" \
-        /proc/[0-9]*/cmdline 2>/dev/null) || true
+        "$work/output.log" /proc/[0-9]*/cmdline 2>/dev/null) || true
     printf '%s\n' "$AWS_SECRET_ACCESS_KEY" >"$secrets"
     local environments
     mapfile -t environments < <(grep -alF EC2_INSTANCE_ID= /proc/[0-9]*/environ 2>/dev/null)

@@ -42,6 +42,13 @@ explain() {
         *VcpuLimitExceeded* | *MaxSpotInstanceCountExceeded*)
             advice="The account's quota of vCPUs is used up: $(quota_page)" ;;
         *InsufficientInstanceCapacity*) advice="EC2 has no such instances there now: choose another type or subnet, or try later." ;;
+        *"eligible for Free Tier"*)
+            advice="An account on AWS's free plan may run few types: say WorkerInstanceTypes=c7i-flex.large,m7i-flex.large to"
+            advice+=" deploy/aws/up (--type c7i-flex.large to deploy/aws/image), or upgrade the plan in the billing console." ;;
+        *PendingVerification*) advice="AWS still verifies the account for $region, for minutes or a few hours: try again later." ;;
+        *OptInRequired*)
+            advice="The account's sign-up is not complete, or $region is not enabled: finish it at"
+            advice+=" https://portal.aws.amazon.com/billing/signup, or see https://console.aws.amazon.com/billing/home#/account." ;;
         *BucketAlreadyExists*) advice="Another account has a bucket of this name: choose another one by --prefix." ;;
         *"Could not connect"* | *EndpointConnection*) advice="AWS cannot be reached: check the network, and the region $region." ;;
         *) advice="See 'aws help', or deploy/aws/status." ;;
@@ -143,9 +150,17 @@ read_stack() {
     state=$text
     text=$(call cloudformation describe-stacks --stack-name "$prefix" \
         --query 'Stacks[0].Parameters[].[ParameterKey,ParameterValue]') || exit
+    # Another version's template may have had other parameters, with which CloudFormation would refuse an update.
     while IFS=$'\t' read -r name text; do
-        [[ -z "$name" ]] || parameters[$name]=$text stored[$name]=$text
+        [[ -z "$name" || ! -v "parameters[$name]" ]] || parameters[$name]=$text stored[$name]=$text
     done <<<"$text"
+}
+
+# failures STACK [ACTION]: prints which resources of the stack failed and why, or only those that failed with DELETE_, for example.
+failures() {
+    say "what failed:"
+    call cloudformation describe-stack-events --stack-name "$1" --query \
+        "StackEvents[?contains(ResourceStatus,'${2:-}FAILED')].[LogicalResourceId,ResourceStatusReason]" >&2 || true
 }
 
 # output NAME: prints an output of the stack.
@@ -197,7 +212,22 @@ about_prices() {
     fi
 }
 
-# archive_of: prints the path of the release archive: the one that is given, or else the one that scripts/package makes.
+# make_bucket BUCKET: makes a private bucket, if it is not there yet.
+make_bucket() {
+    local place=()
+    if ! aws s3api head-bucket --bucket "$1" >/dev/null 2>&1; then
+        [[ "$region" == us-east-1 ]] || place=(--create-bucket-configuration "LocationConstraint=$region")
+        call s3api create-bucket --bucket "$1" "${place[@]}" >/dev/null
+    fi
+    call s3api put-public-access-block --bucket "$1" --public-access-block-configuration \
+        BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true
+    call s3api put-bucket-tagging --bucket "$1" --tagging "TagSet=[{$tags}]"
+}
+
+# Prints the path of a sample photo; nothing if there is none. scripts/setup fetches them, also for scripts/package.
+sample_photo() { find -L "$repository/.local/photos/val" -name '*.jpg' 2>/dev/null | LC_ALL=C sort | head -n 1 || true; }
+
+# archive_of ENGINE: prints the path of the release archive: the one that is given, or else the one that scripts/package makes.
 archive_of() {
     local file=$archive
     if [[ -z "$file" ]]; then
@@ -228,21 +258,23 @@ zones() {
     printf '%s\n' "$found"
 }
 
-# find_network TYPE: sets the parameters VpcId and SubnetIds, where they are empty, to the default VPC and those of its subnets
-# where EC2 offers instances of the type.
+# find_network TYPE: sets the parameters VpcId and SubnetIds, where they are empty, to the default VPC and those of its default
+# subnets where EC2 offers instances of the type. Of other subnets it is not known whether they have a route to the internet.
 find_network() {
     local found
     if [[ -z "${parameters[SubnetIds]}" ]]; then
-        if [[ -z "${parameters[VpcId]}" ]]; then
-            parameters[VpcId]=$(call ec2 describe-vpcs --filters Name=is-default,Values=true --query 'Vpcs[0].VpcId') || exit
-            [[ "${parameters[VpcId]}" == vpc-* ]] || fail "$region has no default VPC: run 'aws ec2 create-default-vpc'," \
-                "or name subnets: deploy/aws/up SubnetIds=subnet-..."
-        fi
+        found=$(call ec2 describe-vpcs --filters Name=is-default,Values=true --query 'Vpcs[0].VpcId') || exit
+        [[ -z "${parameters[VpcId]}" || "${parameters[VpcId]}" == "$found" ]] || fail "${parameters[VpcId]} is not the default VPC:" \
+            "name those of its subnets that have a route to the internet, one an availability zone: SubnetIds=subnet-...,subnet-..."
+        [[ "$found" == vpc-* ]] || fail "$region has no default VPC: run 'aws ec2 create-default-vpc'," \
+            "or name subnets: deploy/aws/up SubnetIds=subnet-..."
+        parameters[VpcId]=$found
         found=$(zones "$1") || exit
         parameters[SubnetIds]=$(call ec2 describe-subnets --filters "Name=vpc-id,Values=${parameters[VpcId]}" \
-            "Name=availability-zone,Values=$found" --query "join(',', sort_by(Subnets,&AvailabilityZone)[].SubnetId)") || exit
+            Name=default-for-az,Values=true "Name=availability-zone,Values=$found" \
+            --query "join(',', sort_by(Subnets,&AvailabilityZone)[].SubnetId)") || exit
         [[ -n "${parameters[SubnetIds]}" ]] ||
-            fail "${parameters[VpcId]} has no subnet where EC2 offers $1: name subnets by SubnetIds=subnet-..."
+            fail "${parameters[VpcId]} has no default subnet where EC2 offers $1: name subnets by SubnetIds=subnet-..."
     elif [[ -z "${parameters[VpcId]}" ]]; then
         parameters[VpcId]=$(call ec2 describe-subnets --subnet-ids "${parameters[SubnetIds]%%,*}" \
             --query 'Subnets[0].VpcId') || exit

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use platform::aws::Aws;
+use platform::aws::{Aws, brief};
 use platform::preflight::Finding;
 use platform::preflight::Verdict::{self, Fail, Fine, Warn};
 use platform::queue::{Queue, QueueError};
@@ -11,7 +11,7 @@ use proto::names::{MAX_RECEIVE_COUNT, REQUEST_MAX_BYTES};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-use crate::{DoctorArgs, REPLY_TIMEOUT, brief, finding, services};
+use crate::{DoctorArgs, REPLY_TIMEOUT, finding, services};
 
 /// AWS refuses signatures that are 5 minutes old.
 const MOST_SKEW: u64 = 240;

@@ -150,20 +150,3 @@ pub async fn report(args: &DoctorArgs, output: &mut impl Write) -> anyhow::Resul
 fn finding(check: &'static str, verdict: Verdict) -> Finding {
     Finding { check, verdict }
 }
-
-/// Returns the first line of an error without the structures that only programs read.
-fn brief(error: &str) -> String {
-    let line = error.lines().next().unwrap_or_default();
-    let ends = [
-        ": Error {",
-        " (Unhandled(",
-        " (DispatchFailure(",
-        " (ServiceError(",
-        " (TimeoutError(",
-        " (ResponseError(",
-    ];
-    let end = ends.iter().filter_map(|end| line.find(end)).min();
-    line[..end.unwrap_or(line.len())]
-        .trim_end_matches('.')
-        .to_owned()
-}

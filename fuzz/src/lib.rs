@@ -11,6 +11,9 @@ pub mod gateway {
     pub mod http {
         pub mod disposition;
         pub mod upload;
+        pub mod videos {
+            pub mod clip_upload;
+        }
     }
 }
 
@@ -20,6 +23,9 @@ pub mod worker {
     pub mod model;
     pub mod vision;
 }
+
+use bytes::Bytes;
+use http::{Method, Request};
 
 // Where the modules look for each other.
 use gateway::{byte_budget, discard, error};
@@ -34,6 +40,23 @@ pub fn convert_checkpoint(file: &[u8]) {
         let _ = StateDict::of(&file).and_then(fold::embedder);
     }
     let _ = KerasWeights::parse(file).and_then(fold::embedder);
+}
+
+/// Reads a request: a line with method and path, lines with headers, an empty line, the body. `None` if it is not HTTP.
+pub fn request(bytes: &[u8]) -> Option<Request<Bytes>> {
+    let (head, body) = match bytes.windows(2).position(|pair| pair == b"\n\n") {
+        Some(end) => (&bytes[..end], &bytes[end + 2..]),
+        None => (bytes, &b""[..]),
+    };
+    let mut lines = head.split(|&byte| byte == b'\n');
+    let mut words = lines.next()?.splitn(2, |&byte| byte == b' ');
+    let method = Method::from_bytes(words.next()?).ok()?;
+    let mut request = Request::builder().method(method).uri(words.next()?);
+    for line in lines {
+        let colon = line.iter().position(|&byte| byte == b':')?;
+        request = request.header(&line[..colon], line[colon + 1..].trim_ascii());
+    }
+    request.body(Bytes::copy_from_slice(body)).ok()
 }
 
 /// Whether quick-xml reads a text to its end.

@@ -6,12 +6,12 @@
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::Request;
 use http_body_util::{BodyExt, Full};
 use libfuzzer_sys::fuzz_target;
 use localcloud::fuzzing::{Clock, Iam, S3, Sqs, Target, signed_service};
 use localcloud::{Authentication, Credentials};
-use muster_fuzz::is_xml;
+use muster_fuzz::{is_xml, request};
 use time::OffsetDateTime;
 use time::macros::datetime;
 use tokio::runtime::{Builder, Runtime};
@@ -54,22 +54,6 @@ fuzz_target!(|input: &[u8]| {
         call(&open_to_all, request);
     }
 });
-
-fn request(bytes: &[u8]) -> Option<Request<Bytes>> {
-    let (head, body) = match bytes.windows(2).position(|pair| pair == b"\n\n") {
-        Some(end) => (&bytes[..end], &bytes[end + 2..]),
-        None => (bytes, &b""[..]),
-    };
-    let mut lines = head.split(|&byte| byte == b'\n');
-    let mut words = lines.next()?.splitn(2, |&byte| byte == b' ');
-    let method = Method::from_bytes(words.next()?).ok()?;
-    let mut request = Request::builder().method(method).uri(words.next()?);
-    for line in lines {
-        let colon = line.iter().position(|&byte| byte == b':')?;
-        request = request.header(&line[..colon], line[colon + 1..].trim_ascii());
-    }
-    request.body(Bytes::copy_from_slice(body)).ok()
-}
 
 fn call(s3: &S3, request: Request<Bytes>) {
     let Some(target) = Target::of(&request) else {

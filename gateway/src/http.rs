@@ -1,13 +1,13 @@
 //! The HTTP gateway: receives photos as multipart uploads, calls front, and responds with a line of text or JSON. It also
 //! serves a page that shows this and the fleet.
 
-use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, Method, Request, Uri};
+use axum::middleware::from_fn;
 use axum::response::Response;
 use axum::routing::{get, post};
 use futures::future::BoxFuture;
@@ -18,14 +18,12 @@ use platform::http::{ConnectionLimits, serve};
 use platform::shutdown::bounded;
 use platform::telemetry::server::{http_span, note_http_status};
 use platform::tls::{ClientCaArgs, PeerTlsArgs, Protocol, ServerTlsArgs};
-use proto::JobId;
 use proto::v1::recognizer_client::RecognizerClient;
 use proto::v1::videos_client::VideosClient;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
-use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
@@ -39,6 +37,7 @@ use response::ResponseFormat;
 use traffic::Traffic;
 use viewers::Viewers;
 
+mod catch_panic;
 mod cross_site;
 mod disposition;
 mod front_channel;
@@ -249,14 +248,8 @@ fn layered(routes: Router, scheme: &'static str) -> Router {
             .layer(CompressionLayer::new().compress_when(
                 DefaultPredicate::new().and(NotForContentType::const_new("text/plain")),
             ))
-            .layer(CatchPanicLayer::custom(panicked)),
+            .layer(from_fn(catch_panic::catch_panic)),
     )
-}
-
-/// The panic itself is logged by the panic hook.
-fn panicked(_payload: Box<dyn Any + Send>) -> Response {
-    let error = RequestError::new(ErrorCode::Internal, "the request failed");
-    ResponseFormat::Text.error(&error, Some(JobId::random()))
 }
 
 async fn not_found(uri: Uri, headers: HeaderMap) -> Response {
@@ -277,37 +270,4 @@ async fn method_not_allowed(uri: Uri, headers: HeaderMap) -> Response {
     };
     let error = RequestError::new(ErrorCode::MethodNotAllowed, message);
     ResponseFormat::accepted_by(&headers).error(&error, None)
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::StatusCode;
-
-    use super::*;
-
-    async fn panicking() -> &'static str {
-        panic!("as a handler with a bug")
-    }
-
-    #[tokio::test]
-    async fn a_handler_that_panics_answers_500_and_the_service_lives() {
-        let routes = Router::new()
-            .route("/bad", get(panicking))
-            .route("/good", get(async || "hello"));
-        let (listener, url) = testkit::listen().await;
-        let limits = testkit::parse::<ConnectionLimits>(&[]);
-        let shutdown = CancellationToken::new();
-        let _stop = shutdown.clone().drop_guard();
-        let routes = layered(routes, "http");
-        tokio::spawn(async move { serve(listener, None, routes, &limits, shutdown).await });
-        let client = testkit::http_client();
-        for _ in 0..2 {
-            let answer = client.get(format!("{url}/bad")).send().await.unwrap();
-            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
-            let text = answer.text().await.unwrap();
-            assert!(text.contains("the request failed"), "{text}");
-        }
-        let answer = client.get(format!("{url}/good")).send().await.unwrap();
-        assert_eq!(answer.text().await.unwrap(), "hello");
-    }
 }

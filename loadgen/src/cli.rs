@@ -22,7 +22,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Send requests and compare the responses with a CSV file. The exit status is 0 only if all are right
+    /// Send requests and compare the responses with a CSV file. The exit status is 0 only if all are right, and 130 after Ctrl-C
     Run(Box<RunArgs>),
     /// Make a large labeled set of photos from a small one: cropped, darker, noisier, smaller, larger
     Photos(PhotosArgs),

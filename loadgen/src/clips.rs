@@ -7,6 +7,7 @@ use std::thread;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use platform::process::print;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::IndexedRandom;
@@ -138,7 +139,11 @@ pub fn make(args: &ClipsArgs) -> anyhow::Result<bool> {
     write(&args.out.join("clips.csv"), &to_csv(single))?;
     let json = serde_json::to_string_pretty(&truths)?;
     write(&args.out.join("clips.json"), &json)?;
-    println!("{} clips in {}", truths.len(), args.out.display());
+    print(format_args!(
+        "{} clips in {}",
+        truths.len(),
+        args.out.display()
+    ))?;
     Ok(true)
 }
 

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use platform::process::print;
 use tokio::time::{Instant, sleep};
 
 use crate::cli::TargetArgs;
@@ -75,18 +76,21 @@ pub async fn grade(args: &GradeArgs) -> anyhow::Result<bool> {
             &GradeReport::failed(&Summary::of(&[]), &Measurements::default(), unmet),
         );
     }
-    println!(
+    print(format_args!(
         "{} requests to {}, {} at once",
         requests.len(),
         driver.client.url(),
         driver.concurrency
-    );
+    ))?;
     if before != Contents::default() {
-        println!("note: queues and buckets are not empty at the start ({before})");
+        print(format_args!(
+            "note: queues and buckets are not empty at the start ({before})"
+        ))?;
     }
     let (records, measured) = system.observe(args, &driver, &requests).await?;
     let summary = Summary::of(&records);
-    println!("\n{summary}");
+    // If it cannot be written, the command fails after the report is.
+    let _ = print(format_args!("\n{summary}"));
     let report = match system.settled().await {
         Ok(after) => {
             let stored = Stored {
@@ -219,8 +223,8 @@ fn finish(args: &GradeArgs, report: &GradeReport) -> anyhow::Result<bool> {
     let json = serde_json::to_string_pretty(report)?;
     fs::write(&args.report, json + "\n")
         .with_context(|| format!("cannot write {}", args.report.display()))?;
-    println!("report    {}", args.report.display());
-    println!("{report}");
+    print(format_args!("report    {}", args.report.display()))?;
+    print(format_args!("{report}"))?;
     Ok(report.reasons.is_empty())
 }
 

@@ -1,6 +1,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use loadgen::run::Interrupted;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -9,7 +10,12 @@ async fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("loadgen: {error:#}");
-            ExitCode::from(2)
+            let is_interrupted = error.is::<Interrupted>();
+            ExitCode::from(if is_interrupted {
+                Interrupted::STATUS
+            } else {
+                2
+            })
         }
     }
 }

@@ -1,8 +1,6 @@
 //! Files and lines that a command writes at its end.
 
-use std::fmt::Display;
 use std::fs;
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -58,20 +56,6 @@ pub fn ensure_distinct(outputs: &[&Path], inputs: &[&Path]) -> anyhow::Result<()
         seen.push(output);
     }
     Ok(())
-}
-
-/// Prints a line. A reader that has gone, as `head` does, is no error.
-///
-/// # Errors
-/// When standard output cannot be written.
-pub fn print(line: impl Display) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match writeln!(out, "{line}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        printed => {
-            printed.context("cannot write to standard output; check the disk that it goes to")
-        }
-    }
 }
 
 /// Whether the file is replaced. A link keeps its target, and a device or pipe cannot be renamed over.

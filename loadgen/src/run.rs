@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use platform::process::print;
 use platform::shutdown::{CancellationToken, on_signal};
 
 pub use args::{ArrivalsArg, OpenArgs, OutputArgs, RunArgs};
@@ -36,10 +37,21 @@ const MAX_IN_FLIGHT: usize = 10_000;
 /// Open files besides connections.
 const OTHER_FILES: u64 = 100;
 
+/// A signal ended the run early. Its reports are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("interrupted; the figures are those of the requests that were sent")]
+pub struct Interrupted;
+
+impl Interrupted {
+    /// The exit status that shells have for Ctrl-C.
+    pub const STATUS: u8 = 130;
+}
+
 /// Sends the requests. Returns true when every response has the right name, and every request was sent.
 ///
 /// # Errors
 /// When there is nothing to send, a name is not known, nothing listens at the address, or a report cannot be written.
+/// [`Interrupted`] when a signal ended the run early.
 pub async fn run(args: &RunArgs) -> anyhow::Result<bool> {
     anyhow::ensure!(
         args.num_request != Some(0),
@@ -173,6 +185,10 @@ async fn finish(
         let limit = args.output.idle_within;
         report.fleet = Some(fleet.end(last_answer, limit, stop).await);
     }
+    let is_interrupted = stop.is_cancelled();
+    if is_interrupted {
+        report.problems.push("the run was interrupted".to_owned());
+    }
     let OutputArgs { json, html, .. } = &args.output;
     // Before anything is printed: standard output may be closed or full.
     if let Some(file) = json {
@@ -181,12 +197,15 @@ async fn finish(
     if let Some(file) = html {
         output::write(file, &html::page(&report))?;
     }
-    output::print(&report)?;
+    print(&report)?;
     if let Some(file) = json {
-        output::print(format_args!("figures   {}", file.display()))?;
+        print(format_args!("figures   {}", file.display()))?;
     }
     if let Some(file) = html {
-        output::print(format_args!("report    {}", file.display()))?;
+        print(format_args!("report    {}", file.display()))?;
+    }
+    if is_interrupted {
+        return Err(Interrupted.into());
     }
     Ok(report.is_success())
 }

@@ -10,6 +10,7 @@ use clap::Args;
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, RgbImage};
 use photo::DecodeLimits;
+use platform::process::print;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, Normal};
@@ -155,7 +156,7 @@ pub fn make(args: &PhotosArgs) -> anyhow::Result<bool> {
         .iter()
         .map(|(stem, name, variant)| [stem.as_str(), name, variant.as_str()]);
     output::write(&args.csv, &to_csv_with_variants(rows))?;
-    println!(
+    print(format_args!(
         "{} photos ({:.1} MB) in {} and their names in {}; send them:\n  \
          loadgen run --image-folder {} --prediction-file {} --rate 20 --duration 60s",
         args.count,
@@ -164,7 +165,7 @@ pub fn make(args: &PhotosArgs) -> anyhow::Result<bool> {
         args.csv.display(),
         args.out.display(),
         args.csv.display(),
-    );
+    ))?;
     Ok(true)
 }
 

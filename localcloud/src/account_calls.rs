@@ -1,12 +1,14 @@
-//! The calls about the account itself: IAM's users, roles and policies, STS's caller identity and CloudWatch's alarms, in
-//! memory. The policies of roles are enforced by `iam`, those of users are only listed.
+//! The calls about the account itself: IAM's users, roles and policies, STS's identity and sessions, and CloudWatch's alarms,
+//! in memory. The policies of roles are enforced by `iam`, those of users are only listed.
 //!
 //! | module | does |
 //! |---|---|
 //! | `users`, `roles`, `policies`, `alarms` | the state and its actions; requests and replies are JSON values; pure |
+//! | `assume` | STS's AssumeRole |
 //! | `query` | translates forms to requests, and replies to XML |
 
 mod alarms;
+mod assume;
 mod policies;
 mod query;
 mod roles;
@@ -59,7 +61,7 @@ pub const IAM_ACTIONS: [&str; 22] = [
     "PutRolePolicy",
     "UpdateAssumeRolePolicy",
 ];
-pub const STS_ACTIONS: [&str; 1] = ["GetCallerIdentity"];
+pub const STS_ACTIONS: [&str; 2] = ["AssumeRole", "GetCallerIdentity"];
 pub const CLOUDWATCH_ACTIONS: [&str; 9] = [
     "DeleteAlarms",
     "DescribeAlarms",
@@ -166,6 +168,9 @@ impl AccountCalls {
         let attachments = |arn: &str| users.attachments(arn) + roles.attachments(arn);
         match (service, action) {
             (AwsService::Sts, "GetCallerIdentity") => Ok(identity(caller)),
+            (AwsService::Sts, "AssumeRole") => {
+                assume::role(request, caller, &self.shared.iam, roles)
+            }
             (AwsService::Iam, "GetUser") if request["UserName"].is_null() => {
                 Ok(json!({ "User": own_user(caller) }))
             }
@@ -208,6 +213,9 @@ impl AccountCalls {
                     text("PolicyArn").map_or_else(named, str::to_owned)
                 };
                 vec![Access::new(format!("iam:{action}"), resource)]
+            }
+            AwsService::Sts if action == "AssumeRole" => {
+                vec![assume::access(request, &self.shared.iam)]
             }
             AwsService::Logs => {
                 let resource = logs::access_arn(&self.region, request);
@@ -254,10 +262,7 @@ pub fn namespace(protocol: Protocol) -> &'static str {
 fn identity(caller: &Caller) -> Value {
     let (user_id, arn) = match caller {
         Caller::Account => (ACCOUNT_ID.to_owned(), root_arn()),
-        Caller::Role(session) => {
-            let user_id = format!("{}:{}", session.role.id(), session.instance_id);
-            (user_id, session.arn())
-        }
+        Caller::Role(session) => (session.id(), session.arn()),
     };
     json!({ "UserId": user_id, "Account": ACCOUNT_ID, "Arn": arn })
 }

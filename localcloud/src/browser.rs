@@ -33,7 +33,17 @@ pub fn is_cross_site(headers: &HeaderMap, at_loopback: bool) -> bool {
         || (at_loopback && !host.is_none_or(is_local_name))
 }
 
-/// Returns whether a host is an address, a name without dots, or a name that no site can have.
+/// Returns whether a name is AWS's own, in any case of its letters. Only AWS decides where such a name points, so that no
+/// site can point one at this machine.
+pub fn is_name_of_aws(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["amazonaws.com", "amazonaws.com.cn"].iter().any(|domain| {
+        let labels = name.strip_suffix(domain);
+        labels.is_some_and(|labels| labels.is_empty() || labels.ends_with('.'))
+    })
+}
+
+/// Returns whether a host is an address, a name without dots, or a name that no site can point at this machine.
 fn is_local_name(host: &[u8]) -> bool {
     let Ok(host) = std::str::from_utf8(host) else {
         return false;
@@ -46,9 +56,10 @@ fn is_local_name(host: &[u8]) -> bool {
     if address.parse::<IpAddr>().is_ok() {
         return true;
     }
-    let mut labels = name.trim_end_matches('.').rsplit('.');
+    let name = name.trim_end_matches('.');
+    let mut labels = name.rsplit('.');
     let last = labels.next().unwrap_or_default().to_ascii_lowercase();
-    labels.next().is_none() || LOCAL_NAMES.contains(&last.as_str())
+    labels.next().is_none() || LOCAL_NAMES.contains(&last.as_str()) || is_name_of_aws(name)
 }
 
 #[cfg(test)]
@@ -111,10 +122,30 @@ mod tests {
     }
 
     #[test]
+    fn names_of_aws_are_allowed() {
+        for host in [
+            "s3.amazonaws.com",
+            "bucket.s3.us-east-1.amazonaws.com:4566",
+            "SQS.us-east-1.AmazonAWS.com",
+            "s3.us-east-1.amazonaws.com.",
+            "bucket.s3.cn-north-1.amazonaws.com.cn",
+        ] {
+            assert!(!is_refused(&[("host", host)], true), "{host}");
+        }
+        // A page of AWS's names is a page of another site.
+        let page = ("origin", "http://page.s3.amazonaws.com");
+        let host = ("host", "s3.amazonaws.com");
+        assert!(is_refused(&[host, page], true));
+    }
+
+    #[test]
     fn a_public_name_for_this_machine_is_refused() {
         for host in [
             "evil.example:4566",
             "evil.example",
+            "evilamazonaws.com",
+            "s3.amazonaws.com.evil.example",
+            "amazonaws.com.co",
             "127.0.0.1.evil.example.",
             "a.b:c",
         ] {

@@ -73,7 +73,7 @@ pub struct Iam {
 pub enum Caller {
     /// The account itself, which may do everything.
     Account,
-    /// An instance with a role.
+    /// An instance with a role, or a caller that assumed one.
     Role(Arc<Session>),
 }
 
@@ -215,6 +215,12 @@ impl Iam {
     pub fn credentials(&self, role: &Arc<Role>, instance_id: &str) -> SessionCredentials {
         let session = self.sessions().of(role, instance_id, self.clock.now());
         session.credentials.clone()
+    }
+
+    /// Begins a session of a role that a caller assumes for `lifetime`.
+    pub fn assume(&self, role: &Arc<Role>, name: &str, lifetime: Duration) -> Arc<Session> {
+        self.sessions()
+            .assume(role, name, lifetime, self.clock.now())
     }
 
     /// Checks that the caller may make every access of a call, and records the decisions.

@@ -41,6 +41,8 @@ use tokio::time::{Instant, interval};
 
 pub use accesses::LambdaCall;
 pub use api::{ACTIONS, action_of};
+#[cfg(fuzzing)]
+pub use code::unpack as unpack_code;
 pub use error::LambdaError;
 pub use function::name_of as function_name;
 pub use urls::URL_PATH;

@@ -87,10 +87,17 @@ pub mod sqs_state {
 /// The private parts that `fuzz/` tests.
 #[cfg(fuzzing)]
 pub mod fuzzing {
+    pub use crate::account_calls::{
+        AccountCalls, Shared, document, error_document, request_of_form,
+    };
     pub use crate::auth::signed_service;
     pub use crate::clock::Clock;
+    pub use crate::cloudwatch::Metrics;
     pub use crate::ec2::{Ec2, Ec2Config, Params, read_user_data};
-    pub use crate::iam::Iam;
+    pub use crate::iam::{Access, Caller, CreatedRole, Iam};
+    pub use crate::lambda::{Lambda, LambdaCall, Surroundings, unpack_code};
+    pub use crate::logs::Logs;
+    pub use crate::protocol::Protocol;
     pub use crate::s3::{S3, Target};
     pub use crate::sqs::{Sqs, query_error};
     pub use crate::xml::Xml;

@@ -11,12 +11,15 @@ use clap::Parser;
 use cli::Arguments;
 use localcloud::Listeners;
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-#[tokio::main]
-async fn main() {
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() {
     let default_filter = "info,s3s=off,fjall=warn,lsm_tree=warn";
     tracing_subscriber::fmt()
         .with_env_filter(
@@ -25,10 +28,25 @@ async fn main() {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    if let Err(error) = start(Arguments::parse()).await {
+    let arguments = Arguments::parse();
+    let done = runtime()
+        .context("cannot start threads")
+        .and_then(|runtime| runtime.block_on(start(arguments)));
+    if let Err(error) = done {
         eprintln!("localcloud: {error:#}");
         exit(1);
     }
+}
+
+/// One thread for each two cores, or as many as `TOKIO_WORKER_THREADS` says: the services wait for their callers most of the
+/// time, and more threads wake each other more often.
+fn runtime() -> std::io::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        builder.worker_threads((cores / 2).max(1));
+    }
+    builder.enable_all().build()
 }
 
 async fn start(arguments: Arguments) -> anyhow::Result<()> {

@@ -25,11 +25,11 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use http::{Extensions, HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri, header};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{Credentials, S3Auth, SecretKey};
 use s3s::config::{S3Config, StaticConfigProvider};
-use s3s::dto::Range;
+use s3s::dto::{Range, Timestamp, TimestampFormat};
 use s3s::route::S3Route;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
@@ -100,10 +100,14 @@ impl S3 {
         let build = |config: S3Config| {
             let mut inner = S3ServiceBuilder::new(api.clone());
             inner.set_host(VirtualHosts);
+            if iam.authenticates() {
+                inner.set_auth(permissions.clone());
+                inner.set_access(permissions.clone());
+            }
             let mut builder = S3ServiceBuilder::new(api.clone());
             builder.set_host(VirtualHosts);
             builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
-            builder.set_route(IgnoredRanges {
+            builder.set_route(RefusedHeaders {
                 inner: inner.build(),
                 permissions: permissions.clone(),
             });
@@ -196,21 +200,17 @@ struct Permissions(Arc<Iam>);
 
 impl Permissions {
     /// Returns the caller of a request whose signature is verified.
-    fn check(
+    fn identify(
         &self,
-        call: &S3Call<'_>,
         credentials: Option<&Credentials>,
+        headers: &HeaderMap,
         uri: &Uri,
     ) -> S3Result<Caller> {
         let credentials = credentials.ok_or_else(|| failure(S3ErrorCode::AccessDenied))?;
-        let token = session_token(call.headers, uri);
+        let token = session_token(headers, uri);
         let identity = self.0.identify(&credentials.access_key, token.as_deref());
         let caller = identity.map_err(|error| unidentified(&error))?.caller;
-        check_owners(call.headers)?;
-        if matches!(caller, Caller::Role(_)) {
-            let allowed = self.0.authorize(&caller, &iam::s3::accesses(call));
-            allowed.map_err(|denied| access_denied(&denied))?;
-        }
+        check_owners(headers)?;
         Ok(caller)
     }
 }
@@ -228,6 +228,12 @@ impl S3Auth for Permissions {
 #[async_trait::async_trait]
 impl S3Access for Permissions {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        // The route has identified the caller of a request that it passes on.
+        let known = context.extensions_mut().get::<Caller>().cloned();
+        let caller = match known {
+            Some(caller) => caller,
+            None => self.identify(context.credentials(), context.headers(), context.uri())?,
+        };
         let path = context.s3_path();
         let call = S3Call {
             operation: context.s3_op().name(),
@@ -236,7 +242,10 @@ impl S3Access for Permissions {
             query: context.uri().query().unwrap_or_default(),
             headers: context.headers(),
         };
-        let caller = Self::check(self, &call, context.credentials(), context.uri())?;
+        if matches!(caller, Caller::Role(_)) {
+            let allowed = self.0.authorize(&caller, &iam::s3::accesses(&call));
+            allowed.map_err(|denied| access_denied(&denied))?;
+        }
         context.extensions_mut().insert(caller);
         Ok(())
     }
@@ -267,45 +276,46 @@ fn check_owners(headers: &HeaderMap) -> S3Result<()> {
     }
 }
 
-/// Removes ranges that S3 ignores and `s3s` refuses: malformed ones and lists of several. The signature may cover the
-/// header, so a second service without authentication handles the request once its signature is verified.
-struct IgnoredRanges {
+/// Removes headers that `s3s` refuses and S3 does not: ranges that S3 ignores, which are malformed or several, and an
+/// `Expires` that is no date, which the request's context keeps. The signature may cover the header, so a second service,
+/// which takes the caller from here, authorizes and handles the request once its signature is verified.
+struct RefusedHeaders {
     inner: S3Service,
     permissions: Permissions,
 }
 
 #[async_trait::async_trait]
-impl S3Route for IgnoredRanges {
+impl S3Route for RefusedHeaders {
     fn is_match(
         &self,
         method: &Method,
         _uri: &Uri,
         headers: &HeaderMap,
-        _extensions: &mut Extensions,
+        extensions: &mut Extensions,
     ) -> bool {
-        let Some(range) = headers.get(header::RANGE) else {
-            return false;
+        let refuses = |name: HeaderName, is_read: fn(&str) -> bool| {
+            let value = headers.get(name);
+            value.is_some_and(|value| !value.to_str().is_ok_and(is_read))
         };
-        let is_supported = range
-            .to_str()
-            .is_ok_and(|range| Range::parse(range).is_ok());
-        !is_supported && (method == Method::GET || method == Method::HEAD)
+        match *method {
+            Method::GET | Method::HEAD => refuses(header::RANGE, |it| Range::parse(it).is_ok()),
+            // A form has its `Expires` in a field.
+            Method::PUT | Method::POST if extensions.get::<Form>().is_none() => {
+                refuses(header::EXPIRES, |it| {
+                    Timestamp::parse(TimestampFormat::HttpDate, it).is_ok()
+                })
+            }
+            _ => false,
+        }
     }
 
     async fn check_access(&self, request: &mut S3Request<Body>) -> S3Result<()> {
-        let Some(target) = request.extensions.get::<SignedTarget>().cloned() else {
-            return check_owners(&request.headers);
-        };
-        let call = S3Call {
-            operation: target.0.action,
-            bucket: &target.0.bucket,
-            key: &target.0.key,
-            query: request.uri.query().unwrap_or_default(),
-            headers: &request.headers,
-        };
-        let credentials = request.credentials.as_ref();
-        let caller = self.permissions.check(&call, credentials, &request.uri)?;
-        request.extensions.insert(caller);
+        if self.permissions.0.authenticates() {
+            let credentials = request.credentials.as_ref();
+            let (headers, uri) = (&request.headers, &request.uri);
+            let caller = self.permissions.identify(credentials, headers, uri)?;
+            request.extensions.insert(caller);
+        }
         Ok(())
     }
 
@@ -315,7 +325,14 @@ impl S3Route for IgnoredRanges {
         *inner.uri_mut() = request.uri;
         *inner.headers_mut() = request.headers;
         *inner.extensions_mut() = request.extensions;
-        inner.headers_mut().remove(header::RANGE);
+        if let Some(trailers) = request.trailing_headers {
+            inner.extensions_mut().insert(trailers);
+        }
+        let refused = match *inner.method() {
+            Method::GET | Method::HEAD => header::RANGE,
+            _ => header::EXPIRES,
+        };
+        inner.headers_mut().remove(refused);
         inner.headers_mut().remove(header::AUTHORIZATION);
         if let Some(uri) = unsigned::without_signature(inner.uri()) {
             *inner.uri_mut() = uri;

@@ -6,11 +6,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use axum::Router;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::cross_site;
 use crate::shutdown::CancellationToken;
 use crate::telemetry;
 
@@ -27,7 +31,8 @@ pub struct AdminArgs {
 }
 
 impl AdminArgs {
-    /// Serves the [`router`] and Prometheus metrics in the background, if an address is given.
+    /// Serves the [`router`] and Prometheus metrics in the background, if an address is given. Calls that pages of other
+    /// sites make browsers send are refused with 403.
     ///
     /// # Errors
     /// When the address cannot be bound.
@@ -36,9 +41,10 @@ impl AdminArgs {
             return Ok(());
         };
         let listener = bind(address).await?;
+        let routes = guarded(ready, address.ip().to_canonical().is_loopback());
         tokio::spawn(async move {
-            let served = axum::serve(listener, router(ready).route("/metrics", get(metrics)))
-                .with_graceful_shutdown(shutdown.cancelled_owned());
+            let served =
+                axum::serve(listener, routes).with_graceful_shutdown(shutdown.cancelled_owned());
             if let Err(error) = served.await {
                 tracing::error!(%error, "health and metrics are no longer served");
             }
@@ -79,6 +85,23 @@ async fn bind_within(address: SocketAddr, limit: Duration) -> anyhow::Result<Tcp
     }
 }
 
+/// Returns the routes of the administration address. There are no keys, so that on loopback callers must be local.
+fn guarded(ready: Readiness, is_loopback: bool) -> Router {
+    let routes = router(ready).route("/metrics", get(metrics));
+    routes.layer(from_fn_with_state(is_loopback, refuse_cross_site))
+}
+
+async fn refuse_cross_site(
+    State(must_be_local): State<bool>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match cross_site::check(request.headers(), must_be_local) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => (StatusCode::FORBIDDEN, format!("{refused}\n")).into_response(),
+    }
+}
+
 /// Routes `/healthz` (the process runs) and `/readyz` (it can do its work).
 pub fn router(ready: Readiness) -> Router {
     Router::new()
@@ -109,6 +132,45 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         (listener, address)
+    }
+
+    /// Serves the routes of the administration address; returns the URL.
+    async fn served(is_loopback: bool) -> String {
+        let (listener, address) = bound().await;
+        let (_ready, readiness) = watch::channel(true);
+        let routes = guarded(readiness, is_loopback);
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        format!("http://{address}")
+    }
+
+    async fn status(url: &str, path: &str, header: (&str, &str)) -> u16 {
+        let request = testkit::http_client().get(format!("{url}{path}"));
+        let answer = request.header(header.0, header.1).send().await.unwrap();
+        answer.status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn a_page_of_another_site_cannot_read_the_metrics() {
+        for is_loopback in [true, false] {
+            let url = served(is_loopback).await;
+            for path in ["/metrics", "/healthz", "/readyz"] {
+                let of = async |site| status(&url, path, ("sec-fetch-site", site)).await;
+                assert_eq!(of("cross-site").await, 403, "{path}");
+                assert_eq!(of("same-site").await, 403, "{path}");
+                assert_eq!(of("same-origin").await, 200, "{path}");
+                assert_eq!(of("none").await, 200, "{path}");
+            }
+        }
+    }
+
+    /// Elsewhere a machine may have a name, by which Prometheus reads its metrics.
+    #[tokio::test]
+    async fn on_loopback_the_metrics_have_no_public_name() {
+        let (loopback, elsewhere) = (served(true).await, served(false).await);
+        let host = async |url, host| status(url, "/metrics", ("host", host)).await;
+        assert_eq!(host(&*loopback, "evil.example").await, 403);
+        assert_eq!(host(&*loopback, "localhost:9100").await, 200);
+        assert_eq!(host(&*elsewhere, "muster.example").await, 200);
     }
 
     /// Two of a hundred starts of the stack failed because a port was still in use.

@@ -152,6 +152,11 @@ fn region(args: &AwsArgs) -> RegionProviderChain {
     chain.or_else(Region::from_static("us-east-1"))
 }
 
+/// Returns the timeouts of a receive that waits for a message.
+pub(crate) fn receive_timeouts(wait: Duration) -> TimeoutConfig {
+    attempts_of(wait + 2 * ATTEMPT)
+}
+
 /// Returns the timeouts of calls whose attempts take up to `attempt`. By default the SDK limits connecting only.
 pub(crate) fn attempts_of(attempt: Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
@@ -162,10 +167,81 @@ pub(crate) fn attempts_of(attempt: Duration) -> TimeoutConfig {
         .build()
 }
 
+/// Returns the first line of an SDK's error without the parts that only programs read: structures, and the encoded message of
+/// a refusal.
+#[must_use]
+pub fn brief(error: &str) -> String {
+    let line = error.lines().next().unwrap_or_default();
+    let ends = [
+        " Encoded authorization failure",
+        ": Error {",
+        " (Unhandled(",
+        " (DispatchFailure(",
+        " (ServiceError(",
+        " (TimeoutError(",
+        " (ResponseError(",
+    ];
+    let end = ends.iter().filter_map(|end| line.find(end)).min();
+    line[..end.unwrap_or(line.len())]
+        .trim_end_matches('.')
+        .to_owned()
+}
+
 pub(crate) fn http_client() -> impl aws_sdk_s3::config::HttpClient + Clone + 'static {
     Builder::new()
         .tls_provider(tls::Provider::Rustls(
             tls::rustls_provider::CryptoMode::Ring,
         ))
         .build_https()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(seconds: u64) -> Option<Duration> {
+        Some(Duration::from_secs(seconds))
+    }
+
+    /// By default the SDK limits only connecting: a call to a server that never replies would hang.
+    #[tokio::test]
+    async fn an_attempt_of_a_call_without_a_photo_takes_five_seconds_at_most() {
+        let args = AwsArgs {
+            endpoint_url: Some("http://127.0.0.1:1".to_owned()),
+            region: Some("us-east-1".to_owned()),
+            prefix: "test".to_owned(),
+        };
+        let aws = Aws::connect_as(&args, "test", "test").await;
+        let (sqs, s3) = (aws.sqs.config(), aws.s3.config());
+        for (timeouts, attempt) in [
+            (sqs.timeout_config(), 5),
+            (s3.timeout_config(), 30),
+            (Some(&attempts_of(ATTEMPT)), 5),
+        ] {
+            let timeouts = timeouts.unwrap();
+            assert_eq!(timeouts.connect_timeout(), seconds(3));
+            assert_eq!(timeouts.read_timeout(), seconds(attempt));
+            assert_eq!(timeouts.operation_attempt_timeout(), seconds(attempt));
+            assert_eq!(timeouts.operation_timeout(), seconds(2 * attempt));
+        }
+    }
+
+    #[test]
+    fn a_brief_error_has_no_structures_of_the_sdk() {
+        let long = "EC2 could not be reached: dispatch failure: no credentials (DispatchFailure(DispatchFailure { .. }))";
+        let short = "EC2 could not be reached: dispatch failure: no credentials";
+        assert_eq!(brief(long), short);
+        assert_eq!(brief("denied.: Error { code: 1 }\nmore"), "denied");
+        assert_eq!(brief("as it is"), "as it is");
+        assert_eq!(brief(""), "");
+    }
+
+    #[test]
+    fn a_receive_has_ten_seconds_after_its_wait() {
+        for (wait, attempt) in [(0, 10), (1, 11), (20, 30)] {
+            let timeouts = receive_timeouts(Duration::from_secs(wait));
+            assert_eq!(timeouts.operation_attempt_timeout(), seconds(attempt));
+            assert_eq!(timeouts.read_timeout(), seconds(attempt));
+        }
+    }
 }

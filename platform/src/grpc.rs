@@ -1,6 +1,9 @@
 //! gRPC servers and channels, as every Muster service uses them.
 
+mod preface;
+
 use std::any::Any;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,7 +13,6 @@ use tokio::net::TcpListener;
 use tonic::Status;
 use tonic::service::RoutesBuilder;
 use tonic::transport::{Channel, Endpoint, Server};
-
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
@@ -23,10 +25,13 @@ use crate::connections::{Limits, Listener};
 use crate::shutdown::{CancellationToken, bounded};
 use crate::telemetry::server::{note_rpc_status, rpc_span};
 use crate::tls::{Acceptor, ClientCaArgs, PeerTlsArgs, Protocol, ServerTlsArgs};
+use preface::PrefaceTimer;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// As long as an HTTP server waits for the head of a request by default.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(15);
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 /// Calls in progress on one connection. With HTTP/2's usual 200, a client's further calls would queue up where the
 /// service, which refuses overload itself, cannot see them.
@@ -37,8 +42,6 @@ const CALL_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = MAX_CONCURRENT_CALLS * CALL_WINDOW;
 /// The service whose calls are part of traces.
 const TRACED: &str = proto::v1::recognizer_server::SERVICE_NAME;
-/// TLS handshakes at once.
-const MAX_HANDSHAKES: usize = 1024;
 /// As many as an HTTP server has by default.
 const MAX_CONNECTIONS: usize = 20_000;
 
@@ -108,6 +111,7 @@ impl ServerArgs {
             role_for,
             tls: self.tls.acceptor(&self.client_ca, Protocol::Http2)?,
             limits: self.connections.limits(),
+            timeouts: Timeouts::default(),
         })
     }
 }
@@ -121,6 +125,28 @@ pub struct ServerOptions {
     /// `None`: no TLS.
     pub tls: Option<Acceptor>,
     pub limits: Limits,
+    pub timeouts: Timeouts,
+}
+
+/// How long a gRPC server waits for a client that is silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the connection, or from its TLS handshake, to the end of HTTP/2's preface.
+    pub preface: Duration,
+    /// From the last bytes of a connection to a ping, with and without calls.
+    pub ping_after: Duration,
+    /// From a ping to its acknowledgment.
+    pub ping: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            preface: PREFACE_TIMEOUT,
+            ping_after: KEEPALIVE_INTERVAL,
+            ping: KEEPALIVE_TIMEOUT,
+        }
+    }
 }
 
 /// Serves the gRPC services that `add` adds, with health and reflection, until `shutdown`. Reflection, in the versions v1
@@ -148,10 +174,10 @@ pub async fn serve(
     routes.add_service(reflection(services).build_v1alpha()?);
     add(&mut routes);
     let reporting = tokio::spawn(report_health(health_reporter, ready));
-    let (tls, limits) = (options.tls.clone(), options.limits);
+    let (tls, limits, timeouts) = (options.tls.clone(), options.limits, options.timeouts);
     let router = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .http2_keepalive_interval(Some(timeouts.ping_after))
+        .http2_keepalive_timeout(Some(timeouts.ping))
         .max_concurrent_streams(MAX_CONCURRENT_CALLS)
         .initial_stream_window_size(CALL_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -173,12 +199,17 @@ pub async fn serve(
         Some((listener.accept().await.0, listener))
     });
     let server = async {
+        let limit = timeouts.preface;
         let Some(tls) = tls else {
-            let incoming = incoming.map(Ok::<_, std::io::Error>);
+            let incoming = incoming.map(|it| Ok::<_, io::Error>(PrefaceTimer::new(it, limit)));
             return router.serve_with_incoming_shutdown(incoming, ending).await;
         };
-        let handshakes = incoming.map(|stream| tls.accept(stream));
-        let incoming = handshakes.buffer_unordered(MAX_HANDSHAKES);
+        let handshakes = incoming.map(|stream| {
+            let handshake = tls.accept(stream);
+            async move { Ok::<_, io::Error>(PrefaceTimer::new(handshake.await?, limit)) }
+        });
+        // As many as connections, so that clients who stall do not keep others waiting.
+        let incoming = handshakes.buffer_unordered(limits.total);
         router.serve_with_incoming_shutdown(incoming, ending).await
     };
     let served = bounded("grpc", &shutdown, SHUTDOWN_DEADLINE, server).await;
@@ -196,6 +227,7 @@ impl ServerOptions {
             role_for: |_| None,
             tls: None,
             limits: ConnectionArgs::default().limits(),
+            timeouts: Timeouts::default(),
         }
     }
 }
@@ -277,212 +309,4 @@ async fn set_health(reporter: &tonic_health::server::HealthReporter, is_ready: b
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-    use std::convert::Infallible;
-    use std::future::Ready;
-    use std::task::{Context, Poll};
-
-    use proto::v1::RecognizeRequest;
-    use proto::v1::recognizer_client::RecognizerClient;
-    use tokio::sync::watch;
-    use tokio::task::JoinHandle;
-    use tokio_util::sync::DropGuard;
-    use tonic_health::pb::HealthCheckRequest;
-    use tonic_health::pb::health_check_response::ServingStatus;
-    use tonic_health::pb::health_client::HealthClient;
-
-    use super::*;
-    use crate::access::{KEY_HEADER, Keys};
-
-    /// Returns the services that one version of reflection lists.
-    macro_rules! listed {
-        ($version:ident, $url:expr) => {{
-            use tonic_reflection::pb::$version::ServerReflectionRequest;
-            use tonic_reflection::pb::$version::server_reflection_client::ServerReflectionClient;
-            use tonic_reflection::pb::$version::server_reflection_request::MessageRequest;
-            use tonic_reflection::pb::$version::server_reflection_response::MessageResponse;
-
-            let request = ServerReflectionRequest {
-                host: String::new(),
-                message_request: Some(MessageRequest::ListServices(String::new())),
-            };
-            let mut client =
-                ServerReflectionClient::new(channel($url, &PeerTlsArgs::default()).unwrap());
-            let answers = client
-                .server_reflection_info(futures::stream::iter([request]))
-                .await;
-            let answer = answers
-                .unwrap()
-                .into_inner()
-                .message()
-                .await
-                .unwrap()
-                .unwrap();
-            match answer.message_response {
-                Some(MessageResponse::ListServicesResponse(list)) => list
-                    .service
-                    .into_iter()
-                    .map(|service| service.name)
-                    .collect::<BTreeSet<_>>(),
-                other => panic!("expected a list of services, got {other:?}"),
-            }
-        }};
-    }
-
-    /// Serves only health and reflection. The server ends with the guard.
-    async fn served(
-        options: ServerOptions,
-        ready: bool,
-        services: &'static [&'static str],
-    ) -> (String, DropGuard, JoinHandle<anyhow::Result<()>>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let shutdown = CancellationToken::new();
-        let stop = shutdown.clone().drop_guard();
-        let serving = tokio::spawn(async move {
-            let (_ready, readiness) = watch::channel(ready);
-            serve(listener, options, readiness, shutdown, services, |_| {}).await
-        });
-        (url, stop, serving)
-    }
-
-    fn health(url: &str) -> HealthClient<Channel> {
-        HealthClient::new(channel(url, &PeerTlsArgs::default()).unwrap())
-    }
-
-    #[tokio::test]
-    async fn the_first_health_check_of_a_service_that_is_not_ready_fails() {
-        for _ in 0..20 {
-            let options = ServerOptions::unrestricted();
-            let (url, stop, serving) = served(options, false, &[]).await;
-            let answer = health(&url).check(HealthCheckRequest::default()).await;
-            let status = answer.unwrap().into_inner().status();
-            assert_eq!(status, ServingStatus::NotServing);
-            drop(stop);
-            serving.await.unwrap().unwrap();
-        }
-    }
-
-    #[tokio::test]
-    async fn both_versions_of_reflection_list_what_is_served() {
-        let options = ServerOptions::unrestricted();
-        let (url, stop, serving) = served(options, true, &["muster.v1.Scaler"]).await;
-        let expected =
-            BTreeSet::from(["grpc.health.v1.Health", "muster.v1.Scaler"].map(String::from));
-        assert_eq!(listed!(v1, &url), expected);
-        assert_eq!(listed!(v1alpha, &url), expected);
-        drop(stop);
-        serving.await.unwrap().unwrap();
-    }
-
-    #[tokio::test]
-    async fn reflection_needs_the_role_operate() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let mut keys = Keys::default();
-        let shop = keys.add("shop", &[Role::Recognize], None).unwrap();
-        let operator = keys.add("operator", &[Role::Operate], None).unwrap();
-        keys.write(file.path()).unwrap();
-        let mut options = ServerOptions {
-            access: Authenticator::by_keys(file.path()).unwrap(),
-            ..ServerOptions::unrestricted()
-        };
-        let mut allows = |path: &str, key: Option<&str>| {
-            let call = http::Request::post(path);
-            let call = match key {
-                Some(key) => call.header(KEY_HEADER, key),
-                None => call,
-            };
-            options.validate(&mut call.body(()).unwrap()).is_ok()
-        };
-        for version in ["v1", "v1alpha"] {
-            let service = format!("/grpc.reflection.{version}.ServerReflection");
-            let path = format!("{service}/ServerReflectionInfo");
-            assert!(!allows(&path, None));
-            assert!(!allows(&path, Some(shop.expose())));
-            assert!(allows(&path, Some(operator.expose())));
-        }
-        assert!(allows("/grpc.health.v1.Health/Check", None));
-    }
-
-    /// A recognizer whose calls panic.
-    #[derive(Clone)]
-    struct Panicking;
-
-    impl tonic::server::NamedService for Panicking {
-        const NAME: &'static str = proto::v1::recognizer_server::SERVICE_NAME;
-    }
-
-    impl tower::Service<http::Request<tonic::body::Body>> for Panicking {
-        type Response = http::Response<tonic::body::Body>;
-        type Error = Infallible;
-        type Future = Ready<Result<Self::Response, Infallible>>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, _: http::Request<tonic::body::Body>) -> Self::Future {
-            panic!("as a handler with a bug");
-        }
-    }
-
-    /// gRPC's counterpart of 500 is INTERNAL.
-    #[tokio::test]
-    async fn a_handler_that_panics_answers_500_and_the_service_lives() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let shutdown = CancellationToken::new();
-        let _stop = shutdown.clone().drop_guard();
-        let (_ready, readiness) = watch::channel(true);
-        let options = ServerOptions::unrestricted();
-        tokio::spawn(serve(
-            listener,
-            options,
-            readiness,
-            shutdown,
-            &[],
-            |routes| {
-                routes.add_service(Panicking);
-            },
-        ));
-        let channel = channel(&url, &PeerTlsArgs::default()).unwrap();
-        for _ in 0..2 {
-            let mut client = RecognizerClient::new(channel.clone());
-            let answer = client.recognize(RecognizeRequest::default()).await;
-            let refused = answer.unwrap_err();
-            assert_eq!(refused.code(), tonic::Code::Internal);
-            assert_eq!(refused.message(), "the call failed");
-        }
-        let mut health = HealthClient::new(channel);
-        let answer = health.check(HealthCheckRequest::default()).await;
-        let status = answer.unwrap().into_inner().status();
-        assert_eq!(status, ServingStatus::Serving);
-    }
-
-    #[tokio::test]
-    async fn more_connections_than_the_limit_are_closed_at_once() {
-        let most = |total, per_address| ServerOptions {
-            limits: Limits { total, per_address },
-            ..ServerOptions::unrestricted()
-        };
-        for options in [most(1, 10), most(10, 1)] {
-            let (url, _stop, _serving) = served(options, true, &[]).await;
-            let check = async |client: &mut HealthClient<Channel>| {
-                client.check(HealthCheckRequest::default()).await.is_ok()
-            };
-            let mut first = health(&url);
-            assert!(check(&mut first).await);
-            assert!(!check(&mut health(&url)).await);
-            assert!(check(&mut first).await);
-            drop(first);
-            let freed = async {
-                while !check(&mut health(&url)).await {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            };
-            let freed = tokio::time::timeout(Duration::from_secs(60), freed).await;
-            freed.expect("a connection that ended makes room");
-        }
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@
 //! | [`preflight`] | checks of an account before it is needed |
 //! | [`grpc`], [`http`], [`connections`], [`tls`] | servers and channels, with their limits |
 //! | [`access`], [`token`], [`reload`] | API keys and tokens; files that are reloaded |
+//! | [`cross_site`] | calls that pages of other sites make browsers send |
 //! | [`demand`] | demand, and its exchange through Redis |
 //! | [`telemetry`], [`metric`], [`admin`], [`shutdown`], [`process`] | logs, traces, metrics, health, start and end of a process |
 //! | [`service_manager`] | readiness and life, as systemd asks for them |
@@ -17,6 +18,7 @@ pub mod admin;
 pub mod aws;
 pub mod backoff;
 pub mod connections;
+pub mod cross_site;
 pub mod demand;
 pub mod duration;
 pub mod fleet;

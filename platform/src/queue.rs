@@ -8,7 +8,7 @@ use aws_sdk_sqs::config::Config;
 use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata};
 use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
 
-use crate::aws::{ATTEMPT, attempts_of};
+use crate::aws::receive_timeouts;
 
 pub use batcher::{Batcher, Wait};
 
@@ -194,7 +194,7 @@ impl Queue {
                 MessageSystemAttributeName::ApproximateFirstReceiveTimestamp,
             ]))
             .customize()
-            .config_override(Config::builder().timeout_config(attempts_of(wait + 2 * ATTEMPT)))
+            .config_override(Config::builder().timeout_config(receive_timeouts(wait)))
             .send()
             .await
             .map_err(|error| self.failed(&error))?;

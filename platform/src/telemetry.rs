@@ -122,19 +122,59 @@ fn metrics_handle() -> &'static PrometheusHandle {
             .install_recorder()
             .expect("no other recorder is installed");
         let kept = handle.clone();
-        let upkeep = move || {
-            loop {
-                std::thread::park_timeout(UPKEEP_EVERY);
-                kept.run_upkeep();
-            }
-        };
-        std::thread::Builder::new()
-            .name("metrics".to_owned())
-            .spawn(upkeep)
-            .expect("a thread starts");
+        repeat(UPKEEP_EVERY, move || kept.run_upkeep());
         handle
     })
 }
 
 /// A histogram keeps every sample until it is rendered or upkeep runs, and may never be rendered.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Runs `upkeep` at this interval in a thread of its own, until the process ends.
+fn repeat(every: Duration, upkeep: impl Fn() + Send + 'static) {
+    let looping = move || {
+        loop {
+            std::thread::park_timeout(every);
+            upkeep();
+        }
+    };
+    std::thread::Builder::new()
+        .name(UPKEEP_THREAD.to_owned())
+        .spawn(looping)
+        .expect("a thread starts");
+}
+
+const UPKEEP_THREAD: &str = "metrics";
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Without a scrape they kept every sample, and a service grew for as long as it ran.
+    #[tokio::test]
+    async fn histograms_are_drained_although_nothing_scrapes_them() {
+        metrics_handle();
+        let (sender, drained) = mpsc::channel();
+        repeat(Duration::from_millis(1), move || {
+            // The test may have ended.
+            let _ = sender.send(());
+        });
+        for _ in 0..3 {
+            drained.recv_timeout(testkit::TIMEOUT).unwrap();
+        }
+        // A thread names itself when it begins.
+        testkit::eventually("the recorder has such a thread, too", async || {
+            let threads = fs::read_dir("/proc/self/task").unwrap();
+            let names = threads.map(|it| fs::read_to_string(it.unwrap().path().join("comm")));
+            // A thread may end meanwhile.
+            let upkeep = names
+                .filter_map(Result::ok)
+                .filter(|name| name.trim() == UPKEEP_THREAD);
+            upkeep.count() == 2
+        })
+        .await;
+    }
+}

@@ -86,7 +86,11 @@ pub struct PeerTlsArgs {
 
 /// Accepts TLS connections.
 #[derive(Clone)]
-pub struct Acceptor(TlsAcceptor);
+pub struct Acceptor {
+    tls: TlsAcceptor,
+    /// Longest time of a handshake.
+    limit: Duration,
+}
 
 /// The protocol inside TLS, as ALPN negotiates it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +126,10 @@ impl ServerTlsArgs {
         };
         let mut config = builder.with_cert_resolver(Arc::new(identity));
         config.alpn_protocols = vec![protocol.alpn()];
-        Ok(Some(Acceptor(TlsAcceptor::from(Arc::new(config)))))
+        Ok(Some(Acceptor {
+            tls: TlsAcceptor::from(Arc::new(config)),
+            limit: HANDSHAKE_TIMEOUT,
+        }))
     }
 }
 
@@ -135,7 +142,7 @@ impl Acceptor {
         &self,
         stream: S,
     ) -> io::Result<server::TlsStream<S>> {
-        tokio::time::timeout(HANDSHAKE_TIMEOUT, self.0.accept(stream)).await?
+        tokio::time::timeout(self.limit, self.tls.accept(stream)).await?
     }
 }
 
@@ -276,21 +283,49 @@ mod tests {
     use std::fs;
 
     use rcgen::{CertificateParams, KeyPair};
+    use tokio::io::AsyncWriteExt;
 
     use super::*;
+
+    /// Writes a new certificate with its key, and returns the certificate.
+    fn issue(cert: &Path, key: &Path) -> Vec<u8> {
+        let key_pair = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::default().self_signed(&key_pair).unwrap();
+        fs::write(cert, certificate.pem()).unwrap();
+        fs::write(key, key_pair.serialize_pem()).unwrap();
+        certificate.der().to_vec()
+    }
+
+    #[tokio::test]
+    async fn a_handshake_that_stalls_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cert, key) = (
+            folder.path().join("cert.pem"),
+            folder.path().join("key.pem"),
+        );
+        issue(&cert, &key);
+        let args = ServerTlsArgs {
+            tls_cert: Some(cert),
+            tls_key: Some(key),
+        };
+        let acceptor = args.acceptor(&ClientCaArgs::default(), Protocol::Http2);
+        let mut acceptor = acceptor.unwrap().unwrap();
+        acceptor.limit = Duration::from_millis(50);
+        // Nothing, and the header of a handshake record without its content.
+        for sent in [&[][..], &[22, 3, 1, 1, 0]] {
+            let (mut client, server) = tokio::io::duplex(1024);
+            client.write_all(sent).await.unwrap();
+            let accepted = acceptor.accept(server).await;
+            assert_eq!(accepted.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        }
+    }
 
     #[test]
     fn a_certificate_is_replaced_without_a_restart() {
         let folder = std::env::temp_dir().join(uuid::Uuid::new_v4().to_string());
         fs::create_dir(&folder).unwrap();
         let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
-        let issue = || {
-            let key_pair = KeyPair::generate().unwrap();
-            let certificate = CertificateParams::default().self_signed(&key_pair).unwrap();
-            fs::write(&cert, certificate.pem()).unwrap();
-            fs::write(&key, key_pair.serialize_pem()).unwrap();
-            certificate.der().to_vec()
-        };
+        let issue = || issue(&cert, &key);
         let first = issue();
         let provider = Arc::new(ring::default_provider());
         let mut identity = Identity::open(&cert, &key, &provider).unwrap();

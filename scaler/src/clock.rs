@@ -35,6 +35,15 @@ impl Clock {
         }
     }
 
+    /// Returns the present by the machine's wall clock, which may be set, and which goes on while the machine is suspended.
+    #[must_use]
+    pub fn wall(&self) -> Timestamp {
+        if self.simulated.is_some() {
+            return self.now();
+        }
+        SystemTime::now().into()
+    }
+
     #[must_use]
     pub fn now(&self) -> Timestamp {
         let elapsed = self.simulated.map_or_else(

@@ -1,21 +1,24 @@
 //! The decision log: where the reconciler publishes its decisions, for status, watchers and lists.
 
+mod feed;
 pub(crate) mod stats;
 mod totals;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use feed::Feed;
 use stats::Stats;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 pub use totals::Totals;
 
 use crate::plan::{Memory, Observation, Plan, Policy, Rate, Smoothed, Timestamp};
 
 /// How many decisions that changed something are remembered.
 const REMEMBERED: usize = 1_000;
-/// How many instances these may list together, about 60 MB. A thousand decisions about 10,000 instances take 1 GB.
-const REMEMBERED_INSTANCES: usize = 500_000;
+/// How many instances decisions that are kept may list together, about 60 MB. A thousand decisions about 10,000 instances
+/// take 1 GB.
+const KEPT_INSTANCES: usize = 500_000;
 
 /// A plan, what it was made from, and what was done so far.
 #[derive(Debug, Clone)]
@@ -60,14 +63,14 @@ pub struct DecisionLog {
     /// The newest decision.
     pub latest: watch::Sender<Arc<Decision>>,
     /// Decisions that changed something, or show a change of the fleet.
-    pub changes: broadcast::Sender<Arc<Decision>>,
-    pub every: broadcast::Sender<Arc<Decision>>,
-    recent: Arc<Mutex<Recent>>,
+    pub changes: Feed,
+    pub every: Feed,
+    recent: Arc<Mutex<Kept>>,
 }
 
-/// The last decisions that changed something, oldest first.
+/// Decisions within limits, oldest first.
 #[derive(Debug, Default)]
-struct Recent {
+struct Kept {
     decisions: VecDeque<Arc<Decision>>,
     /// How many instances they list together.
     instances: usize,
@@ -102,8 +105,8 @@ impl DecisionLog {
         };
         Self {
             latest: watch::Sender::new(Arc::new(none)),
-            changes: broadcast::Sender::new(256),
-            every: broadcast::Sender::new(1_024),
+            changes: Feed::new(256),
+            every: Feed::new(1_024),
             recent: Arc::default(),
         }
     }
@@ -112,16 +115,16 @@ impl DecisionLog {
         let decision = Arc::new(decision);
         let before = self.latest.send_replace(Arc::clone(&decision));
         if decision.changes_something_after(&before) {
-            self.lock().push(Decision {
+            let listed = Decision {
                 before: None,
                 ..(*decision).clone()
-            });
+            };
+            self.lock().push(Arc::new(listed), REMEMBERED);
         }
-        // Sending fails when nothing is subscribed.
         if decision.is_worth_watching_after(&before) {
-            drop(self.changes.send(Arc::clone(&decision)));
+            self.changes.send(&decision);
         }
-        drop(self.every.send(decision));
+        self.every.send(&decision);
     }
 
     /// Returns the newest decisions that changed something, at most `limit` and made later than `since`, oldest first.
@@ -138,28 +141,34 @@ impl DecisionLog {
         found
     }
 
-    fn lock(&self) -> MutexGuard<'_, Recent> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Recent {
-    /// Adds a decision, and forgets the oldest ones beyond the limits. The newest one always stays.
-    fn push(&mut self, decision: Decision) {
-        self.instances += decision.observation.instances.len();
-        self.decisions.push_back(Arc::new(decision));
-        while self.decisions.len() > REMEMBERED
-            || (self.instances > REMEMBERED_INSTANCES && self.decisions.len() > 1)
+impl Kept {
+    /// Adds a decision, and forgets the oldest ones beyond `most` and beyond the limit on instances. The newest one always
+    /// stays.
+    fn push(&mut self, decision: Arc<Decision>, most: usize) {
+        self.instances += decision.instances();
+        self.decisions.push_back(decision);
+        while self.decisions.len() > 1
+            && (self.decisions.len() > most || self.instances > KEPT_INSTANCES)
         {
             let Some(oldest) = self.decisions.pop_front() else {
                 return;
             };
-            self.instances -= oldest.observation.instances.len();
+            self.instances -= oldest.instances();
         }
     }
 }
 
 impl Decision {
+    /// How many instances it lists.
+    fn instances(&self) -> usize {
+        self.observation.instances.len() + self.observation.left_out.len()
+    }
+
     fn changes_something_after(&self, before: &Self) -> bool {
         self.plan.changes_something()
             || self.plan.desired_workers != before.plan.desired_workers
@@ -248,7 +257,7 @@ mod tests {
             publish(sequence, 100_000);
         }
         assert_eq!(sequences(), [16, 17, 18, 19, 20]);
-        publish(21, REMEMBERED_INSTANCES + 1);
+        publish(21, KEPT_INSTANCES + 1);
         assert_eq!(sequences(), [21]);
         publish(22, 1);
         publish(23, 0);
@@ -294,6 +303,7 @@ mod tests {
         let mut paused = decision(&log, 1, 0);
         paused.active.version = 1;
         log.publish(paused);
-        assert_eq!(changes.recv().await.map(|it| it.sequence), Ok(1));
+        let received = changes.recv().await.unwrap().upgrade();
+        assert_eq!(received.map(|it| it.sequence), Some(1));
     }
 }

@@ -69,7 +69,7 @@ pub struct Executor {
     throttle: Throttle,
     start_size: StartSize,
     unconfirmed_launches: Vec<UnconfirmedLaunch>,
-    /// Until when launches wait for the fleet's token, or for an unconfirmed launch.
+    /// Until when launches wait for the fleet's token, for an unconfirmed launch, or for those of a former leader.
     launch_waits_until: Option<Timestamp>,
 }
 
@@ -166,6 +166,11 @@ impl Executor {
         if !plan.rename.is_empty() {
             self.rename_instances(&plan.rename, view, now);
         }
+    }
+
+    /// Makes no launch before `until`.
+    pub fn hold_launches(&mut self, until: Timestamp) {
+        self.launch_waits_until = self.launch_waits_until.max(Some(until));
     }
 
     /// Terminates stopped instances that failed to boot too often. No plan orders this: call it only when

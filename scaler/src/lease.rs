@@ -5,7 +5,8 @@
 //!
 //! While S3 is unreachable, the leader leads until its lease time is nearly over, and then stands by. A scaler that never
 //! reached S3 does nothing. A call to EC2 that is in flight when a leader steps down ends within [`LONGEST_CALL`], which
-//! is within [`LeaseTimes::slack`]. No other call follows it.
+//! is within [`LeaseTimes::slack`]. No other call follows it. A leader that is killed during a launch leaves instances that
+//! EC2 may not list yet, so after one that did not release the lease the next leader launches nothing for a while.
 
 mod election;
 pub mod record;
@@ -35,6 +36,9 @@ const RELEASE_DEADLINE: Duration = Duration::from_secs(2);
 const KNOWN_DEADLINE: Duration = Duration::from_secs(2);
 /// With a shorter lease time, one slow call to S3 would make the leader step down.
 const SHORTEST: Duration = LONGEST_CALL.saturating_mul(3);
+/// How long the last launch of a leader that did not release the lease may not be listed: the call ends within
+/// [`LONGEST_CALL`], and EC2's list may lag as long again.
+const UNLISTED_FOR: Duration = LONGEST_CALL.saturating_mul(2);
 /// Clocks may drift apart by this part of the lease time.
 const DRIFT_PART: u32 = 20;
 
@@ -44,6 +48,8 @@ enum Role {
     Leader {
         /// `None`: for good, because there is no lease.
         until: Option<Timestamp>,
+        /// When it may launch: EC2's list may lack what a former leader launched last.
+        launches_from: Option<Timestamp>,
     },
     Standby {
         /// Present once S3 has replied: which scaler leads, or why that is unknown.
@@ -92,7 +98,10 @@ impl LeaseTimes {
 /// Returns the leadership of the only scaler: without a lease it always leads.
 #[must_use]
 pub fn disabled(clock: Clock) -> (Leadership, LeaseGuard) {
-    let (_, role) = watch::channel(Role::Leader { until: None });
+    let (_, role) = watch::channel(Role::Leader {
+        until: None,
+        launches_from: None,
+    });
     let guard = LeaseGuard {
         releasing: CancellationToken::new(),
         task: None,
@@ -138,8 +147,10 @@ impl Leadership {
     #[must_use]
     pub fn standing_by(&self, now: Timestamp) -> Option<String> {
         match &*self.role.borrow() {
-            Role::Leader { until: None } => None,
-            Role::Leader { until: Some(until) } if now < *until => None,
+            Role::Leader { until: None, .. } => None,
+            Role::Leader {
+                until: Some(until), ..
+            } if now < *until => None,
             Role::Leader { .. } => Some("the lease could not be renewed in time".to_owned()),
             Role::Standby { reason } => Some(
                 reason
@@ -153,6 +164,16 @@ impl Leadership {
     #[must_use]
     pub fn leads(&self) -> bool {
         self.standing_by(self.clock.now()).is_none()
+    }
+
+    /// Returns when this leader may launch, if the former one did not release the lease: it may have been killed during a
+    /// launch, and EC2's list may not show that yet. Repeated starts and stops do no harm.
+    #[must_use]
+    pub fn launches_from(&self) -> Option<Timestamp> {
+        match *self.role.borrow() {
+            Role::Leader { launches_from, .. } => launches_from,
+            Role::Standby { .. } => None,
+        }
     }
 
     /// Returns the leadership of a scaler that stands by for a known reason.
@@ -183,7 +204,7 @@ impl Leadership {
         loop {
             let until = match *self.role.borrow_and_update() {
                 Role::Standby { .. } => return,
-                Role::Leader { until } => until,
+                Role::Leader { until, .. } => until,
             };
             let Some(until) = until else {
                 return self.changed().await;

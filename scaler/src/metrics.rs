@@ -73,6 +73,9 @@ pub fn decided(decision: &Decision) {
     for state in State::ALL {
         WORKERS.of(state.label()).set(observation.count(state));
     }
+    WORKERS
+        .of("left_out")
+        .set(observation.left_out.len() as f64);
     // As the plan sees it: stale demand does not count.
     let stale_after = decision.active.policy.timeouts.front_stale_after;
     let front = observation
@@ -213,6 +216,7 @@ mod tests {
             "muster_scaler_predicted_completion 1.5",
             "muster_scaler_service_time{statistic=\"mean\"} 2",
             "muster_scaler_workers{state=\"busy\"} 0",
+            "muster_scaler_workers{state=\"left_out\"} 0",
             "muster_scaler_busy_period_seconds_sum 4",
             "muster_scaler_busy_period_predicted_seconds_sum 3",
             "# HELP muster_scaler_paused 1 while the scaler is paused.",

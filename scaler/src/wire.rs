@@ -62,6 +62,7 @@ fn estimate(smoothed: Smoothed) -> v1::Estimate {
         mean_seconds: smoothed.mean,
         spread_seconds: smoothed.spread,
         samples: smoothed.samples,
+        learned: smoothed.learned,
     }
 }
 

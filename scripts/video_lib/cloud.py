@@ -15,11 +15,12 @@ REGION = "us-east-1"
 
 
 class LocalCloud:
-    """localcloud on a free port, with a data folder that stays. A context manager."""
+    """localcloud on a free port, with a data folder and a record of roles' calls that stay. A context manager."""
 
     def __init__(self, program, folder):
         self.program = program
         self.folder = folder
+        self.record = folder / "calls.jsonl"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = None
@@ -27,7 +28,8 @@ class LocalCloud:
     def __enter__(self):
         self.folder.mkdir(parents=True)
         with open(self.folder / "localcloud.log", "w") as log:
-            self.process = subprocess.Popen([self.program, "--listen", f"127.0.0.1:{self.port}", "--data", self.folder / "data"],
+            self.process = subprocess.Popen([self.program, "--listen", f"127.0.0.1:{self.port}", "--data", self.folder / "data",
+                                             "--record-calls", self.record],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                                             env=dict(os.environ, NO_COLOR="1"), start_new_session=True)
         deadline = time.monotonic() + 20

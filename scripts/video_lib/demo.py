@@ -14,7 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import deploy, functions, sheet
+from . import deploy, functions, policies, sheet
 from .cloud import LocalCloud
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,10 +52,13 @@ def main():
         frames = run_demo.frames()
         warm = run_demo.upload_and_watch("one after another, warm", list(clips)[:arguments.warm], together=False)
         report = run_demo.report(cold, warm)
-        checks = judge(report, arguments.least_concurrency)
-        report["passed"] = all(passed for _, passed, _ in checks)
-        (work / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-        sheet.write(work / "report.html", report, checks, frames, cold.names, clips)
+        say("a timeline, a stream, and damaged clips, for the functions' policies")
+        policies.exercise(cloud, arguments.prefix, package, list(clips)[0], work)
+    report["policies"] = policies.faults(cloud.record)
+    checks = judge(report, arguments.least_concurrency)
+    report["passed"] = all(passed for _, passed, _ in checks)
+    (work / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    sheet.write(work / "report.html", report, checks, frames, cold.names, clips)
     show_verdict(report, checks, work)
     return 0 if report["passed"] else 1
 
@@ -198,6 +201,8 @@ def judge(report, least_concurrency):
         (f"recognition takes less than {RECOGNITION_LIMIT_MS} ms on average", recognition < RECOGNITION_LIMIT_MS,
          f"{recognition:.0f} ms"),
         (f"at least {least_concurrency} functions run at once", most >= least_concurrency, str(most)),
+        ("the functions' policies allow all calls, and nothing else", not report["policies"],
+         "; ".join(report["policies"]) or "none denied"),
     ]
 
 

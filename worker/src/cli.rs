@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use platform::aws::Aws;
+use platform::process::print;
 use platform::telemetry::{self, TelemetryArgs};
 use proto::FileName;
 
@@ -210,11 +211,11 @@ fn enrol_photos(photos: &Path, file: &Path, recognizer: &Recognizer) -> anyhow::
     gallery
         .save(file)
         .with_context(|| format!("cannot write {}", file.display()))?;
-    println!(
+    print(format_args!(
         "{}: {} photos enrolled, {} left out",
         file.display(),
         gallery.len(),
         skipped.len()
-    );
+    ))?;
     Ok(ExitCode::SUCCESS)
 }

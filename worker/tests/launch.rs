@@ -112,3 +112,19 @@ fn engines_are_compared_by_figures() {
         }
     }
 }
+
+/// `worker engines | head` panicked.
+#[test]
+fn a_closed_pipe_is_no_error_for_engines() {
+    let folder = Folder::with_worker();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = Command::new(folder.path().join("worker"))
+        .args(["engines", "photo.jpg", "--models", "missing"])
+        .env_remove("MUSTER_ENGINE")
+        .stdout(writer)
+        .output()
+        .expect("worker starts");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{error}");
+}

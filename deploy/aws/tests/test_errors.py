@@ -1,5 +1,7 @@
 """Errors name the cause and what to do next."""
 
+import json
+import re
 import subprocess
 
 import pytest
@@ -22,6 +24,10 @@ def test_region(cloud):
 @pytest.mark.parametrize("text, message", [
     ("An error occurred (ExpiredToken) when calling it", "The credentials have expired"),
     ("An error occurred (AccessDenied) when calling it: not authorized", "use one with more permissions"),
+    ("An error occurred (InvalidParameterCombination): The specified instance type is not eligible for Free Tier.",
+     "WorkerInstanceTypes=c7i-flex.large,m7i-flex.large"),
+    ("An error occurred (PendingVerification) when calling it", "AWS still verifies the account for us-east-1"),
+    ("An error occurred (OptInRequired) when calling it", "finish it at https://portal.aws.amazon.com/billing/signup"),
 ])
 def test_first_call(cloud, text, message):
     cloud.answer("*get-caller-identity*", text, 255)
@@ -40,6 +46,24 @@ def test_network(cloud):
     cloud.answer("*describe-vpcs*", "None")
     assert "create-default-vpc" in cloud.run("up", "--yes", HERE, status=1)
     assert ec2.describe_vpcs()["Vpcs"]
+
+
+def test_only_subnets_with_a_route_are_taken_by_default(cloud):
+    ec2 = cloud.client("ec2")
+    default = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    subnets = {subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"]}
+    private = ec2.create_subnet(VpcId=default, CidrBlock="172.31.200.0/24", AvailabilityZone="us-east-1a")["Subnet"]["SubnetId"]
+    said = cloud.run("up", "--dry-run", HERE, f"VpcId={default}")
+    # Not every zone has the type.
+    assert set(re.search(r"SubnetIds=(\S+)", said)[1].split(",")) < subnets and private not in said
+    other = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    inside = ec2.create_subnet(VpcId=other, CidrBlock="10.0.0.0/24")["Subnet"]["SubnetId"]
+    assert f"{other} is not the default VPC: name those of its subnets" in cloud.run("up", "--dry-run", HERE, f"VpcId={other}", status=1)
+    assert f"VpcId={other}" in cloud.run("up", "--dry-run", HERE, f"SubnetIds={inside}")
+    # Also where a stack has subnets of the VPC before.
+    cloud.answer("*describe-stacks*StackStatus*", "CREATE_COMPLETE")
+    cloud.answer("*describe-stacks*Parameters*", f"SubnetIds\t{min(subnets)}\nVpcId\t{default}")
+    assert "is not the default VPC" in cloud.run("up", "--dry-run", HERE, f"VpcId={other}", status=1)
 
 
 def test_arguments(cloud):
@@ -107,8 +131,40 @@ def test_bucket_exists(cloud):
     assert f"a bucket {PREFIX}-out-bucket exists already" in cloud.run("up", "--yes", HERE, status=1)
 
 
+def test_bucket_of_another_account(cloud):
+    cloud.answer("*head-bucket*scaler-bucket*", "An error occurred (403) when calling the HeadBucket operation: Forbidden", 255)
+    said = cloud.run("up", "--dry-run", HERE, status=1)
+    assert f"S3 does not say that the name {PREFIX}-scaler-bucket is free" in said and "(403)" in said and "another --prefix" in said
+
+
+def test_more_keys_than_cloudformation_takes(cloud, tmp_path):
+    keys = tmp_path / "keys.toml"
+    keys.write_text("#" * 3072)
+    assert "ApiKeys" not in cloud.run("up", "--dry-run", HERE, "--api-keys", str(keys))
+    keys.write_text("#" * 3073)
+    assert f"{keys} has more than 3,072 bytes" in cloud.run("up", "--dry-run", HERE, "--api-keys", str(keys), status=1)
+
+
+def test_parameters_of_another_template_are_dropped(cloud):
+    """CloudFormation refuses an update with a parameter that the template does not have."""
+    cloud.answer("*describe-stacks*StackStatus*", "CREATE_COMPLETE")
+    cloud.answer("*describe-stacks*Parameters*", "ImageId\tami-00000000000000001\nGone\tvalue\nMaxWorkers\t4")
+    sent = cloud.folder / "parameters"
+    kept = (cloud.shims / "aws").read_text().split("\n", 1)[1]
+    cloud.shim("aws", f"""
+        case "$*" in *update-stack*)
+            for word; do case "$word" in file://*parameters.json) cp "${{word#file://}}" {sent} ;; esac; done
+            echo "An error occurred (ValidationError) when calling it" >&2; exit 255 ;;
+        esac
+        {kept}""")
+    cloud.run("up", "--yes", HERE, status=1)
+    parameters = {parameter["ParameterKey"]: parameter for parameter in json.loads(sent.read_text())}
+    assert "Gone" not in parameters and parameters["MaxWorkers"] == {"ParameterKey": "MaxWorkers", "UsePreviousValue": True}
+
+
 @pytest.mark.parametrize("state, message", [("ROLLBACK_COMPLETE", "run deploy/aws/down, then this again"),
-                                            ("UPDATE_IN_PROGRESS", "AWS is changing the stack")])
+                                            ("UPDATE_IN_PROGRESS", "AWS is changing the stack"),
+                                            ("UPDATE_ROLLBACK_FAILED", "aws cloudformation continue-update-rollback")])
 def test_stack_state(cloud, state, message):
     cloud.answer("*describe-stacks*StackStatus*", state)
     cloud.answer("*describe-stacks*Parameters*", "")

@@ -92,7 +92,7 @@ def test_only_s3_of_the_account_and_the_url_may_invoke(resources):
 def test_alarms_are_explained(resources):
     alarms = [resource for resource in resources.values() if resource["Type"] == "AWS::CloudWatch::Alarm"]
     assert len(alarms) == 4
-    docs = (REPOSITORY / "docs" / "aws.md").read_text()
+    docs = (REPOSITORY / "docs" / "functions.md").read_text()
     for alarm in alarms:
         assert alarm["Condition"] == "HasEmail"
         assert f"| `{alarm['Properties']['AlarmName']['Sub'].replace('${Prefix}', 'PREFIX')}` |" in docs, "what it means"
@@ -116,6 +116,17 @@ def test_up_and_down(cloud, package):
     cloud.run("functions", "--down", "--yes", "--prefix", PREFIX)
     assert not cloud.client("lambda").list_functions()["Functions"]
     assert not [bucket for bucket in cloud.client("s3").list_buckets()["Buckets"] if bucket["Name"].startswith(PREFIX)]
+
+
+def test_down_says_why_it_failed(cloud):
+    cloud.answer("*delete-stack*", "")
+    cloud.answer("*stack-delete-complete*", "Waiter StackDeleteComplete failed", 255)
+    cloud.answer("*describe-stack-events*DELETE_FAILED*", "Input\tThe bucket is not empty")
+    try:
+        said = cloud.run("functions", "--down", "--yes", "--prefix", PREFIX, status=1)
+    finally:
+        cloud.reset()
+    assert "Input\tThe bucket is not empty" in said and "was not deleted: remove the cause" in said and "is removed" not in said
 
 
 def deploy(cloud, package, *arguments):

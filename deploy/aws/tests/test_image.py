@@ -2,7 +2,9 @@
 
 import hashlib
 import shutil
+import subprocess
 
+import pytest
 from conftest import ACCOUNT, DEPLOY, meanwhile
 from test_cycle import bake
 from test_errors import HERE
@@ -49,9 +51,48 @@ def test_addresses_of_the_release_name_the_region(cloud, archive):
     assert "X-Amz-Algorithm=AWS4-HMAC-SHA256" in address
 
 
-def test_without_sample_photos(cloud, archive, tmp_path):
-    shutil.copytree(DEPLOY, tmp_path / "deploy" / "aws", ignore=shutil.ignore_patterns("tests"))
-    assert "An image of muster-1.2.3" in cloud.run(tmp_path / "deploy" / "aws" / "image", "--dry-run", "--archive", str(archive))
+@pytest.fixture
+def clone(tmp_path):
+    """deploy/aws of a fresh clone, with a scripts/package that notes its runs."""
+    shutil.copytree(DEPLOY, tmp_path / "clone" / "deploy" / "aws", ignore=shutil.ignore_patterns("tests"))
+    package = tmp_path / "clone" / "scripts" / "package"
+    package.parent.mkdir()
+    package.write_text("#!/bin/sh\n")
+    package.chmod(0o755)
+    return tmp_path / "clone"
+
+
+def test_without_sample_photos(cloud, archive, clone):
+    said = cloud.run(clone / "deploy" / "aws" / "image", "--dry-run", "--archive", str(archive))
+    assert "An image of muster-1.2.3" in said and "There is no sample photo" in said
+
+
+def test_the_self_test_has_the_photo_that_packaging_fetches(cloud, archive, clone):
+    photos = clone / ".local" / "photos" / "val" / "elton_john"
+    (clone / "scripts" / "package").write_text(
+        f"#!/bin/sh\nmkdir -p {photos}\nprintf '\\377\\330' >{photos}/1.jpg\necho {archive}\n")
+    with meanwhile(lambda: bake(cloud, archive)):
+        cloud.run(clone / "deploy" / "aws" / "image", "--yes")
+    assert cloud.out.startswith("ami-")
+
+
+def test_a_dry_run_packages_nothing(cloud, clone):
+    packaged = clone / "packaged"
+    (clone / "scripts" / "package").write_text(f"#!/bin/sh\n: >{packaged}\n")
+    said = cloud.run(clone / "deploy" / "aws" / "image", "--dry-run")
+    assert "An image of the release that scripts/package --engine native makes" in said and not packaged.exists()
+
+
+@pytest.mark.parametrize("glibc, status", [("2.41", 0), ("2.42", 1)])
+def test_a_release_that_needs_a_newer_glibc_is_not_baked(cloud, tmp_path, glibc, status):
+    release = tmp_path / "muster-1.2.3-x86_64-native"
+    (release / "bin").mkdir(parents=True)
+    (release / "VERSION").write_text(f"version=1.2.3\nglibc={glibc}\n")
+    archive = tmp_path / f"{release.name}.tar.zst"
+    subprocess.run(["tar", "--zstd", "--sort=name", "-C", tmp_path, "-cf", archive, release.name], check=True)
+    said = cloud.run("image", "--dry-run", "--archive", str(archive), status=status)
+    assert ("needs glibc 2.42, and Debian 13 has 2.41" in said) == (status == 1)
+    cloud.run("image", "--dry-run", "--archive", str(archive), "--base-image", "ami-00000000000000001")
 
 
 def test_torch_needs_an_image_with_libtorch(cloud, archive):

@@ -103,6 +103,11 @@ def test_alarms(resources):
         assert f"| `{name.replace('${Prefix}', 'PREFIX')}` |" in operations, "what it means"
 
 
+def test_the_page_about_aws_has_two_pages():
+    """About 500 words a printed page, tables and commands included."""
+    assert len((REPOSITORY / "docs" / "aws.md").read_text().split()) <= 1000
+
+
 def test_scripts():
     scripts = [DEPLOY / name for name in ("up", "down", "status", "image", "functions")]
     for script in [*scripts, DEPLOY / "lib.sh"]:

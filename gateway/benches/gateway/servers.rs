@@ -140,7 +140,8 @@ fn busy(sequence: u64) -> ScalerStatus {
         wake_at: at,
         ..status.plan.unwrap_or_default()
     });
-    let estimate = Some(Estimate {
+        samples: 77,
+        learned: 0,
         mean_seconds: 0.123,
         spread_seconds: 0.012,
         samples: 77,

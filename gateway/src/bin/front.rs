@@ -6,6 +6,7 @@ use clap::Parser;
 use gateway::front::{Config, Deployment, run};
 use platform::admin::bind;
 use platform::aws::{Aws, AwsArgs};
+use platform::process;
 use platform::shutdown::on_signal;
 use platform::telemetry::{self, TelemetryArgs};
 use proto::Names;
@@ -30,9 +31,14 @@ struct Args {
     telemetry: TelemetryArgs,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> anyhow::Result<()> {
+    process::runtime()?.block_on(serve(Args::parse()))
+}
+
+async fn serve(args: Args) -> anyhow::Result<()> {
     let _telemetry = telemetry::init("front", &args.telemetry)?;
     let shutdown = on_signal()?;
     let listener = bind(args.listen).await?;

@@ -6,6 +6,7 @@ use clap::Parser;
 use gateway::http::{Config, run};
 use gateway::keys::KeysArgs;
 use platform::admin::bind;
+use platform::process;
 use platform::shutdown::on_signal;
 use platform::telemetry::{self, TelemetryArgs};
 
@@ -35,12 +36,18 @@ enum Command {
     Keys(KeysArgs),
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     if let Some(Command::Keys(args)) = args.command {
         return args.run(&mut std::io::stdout());
     }
+    process::runtime()?.block_on(serve(args))
+}
+
+async fn serve(args: Args) -> anyhow::Result<()> {
     let _telemetry = telemetry::init("gateway", &args.telemetry)?;
     let shutdown = on_signal()?;
     run(args.config, bind(args.listen).await?, shutdown).await

@@ -163,7 +163,8 @@ impl Recognizer for RecognizerService {
         let (answered, answer) = oneshot::channel();
         let answering = async move {
             let accepted_at = accepted.accepted_at;
-            let reply = accepted.run().await;
+            // Boxed: a task is copied several times on its way to the runtime.
+            let reply = Box::pin(accepted.run()).await;
             let result = reply.clone().ok();
             let answer = reply.and_then(|(outcome, timings)| {
                 kept_results::answer(id, stem.clone(), outcome, timings)
@@ -206,6 +207,9 @@ impl Recognizer for RecognizerService {
     }
 }
 
+/// Bytes of a photo that are inspected in less time than another thread takes to wake.
+const SMALL_PHOTO: usize = 32 * 1024;
+
 /// Returns the id that the caller gives its call.
 fn chosen_id(metadata: &MetadataMap) -> Result<Option<JobId>, RequestError> {
     let Some(id) = metadata.get(CHOSEN_ID_METADATA) else {
@@ -217,8 +221,11 @@ fn chosen_id(metadata: &MetadataMap) -> Result<Option<JobId>, RequestError> {
         .ok_or_else(|| RequestError::new(ErrorCode::BadRequest, message))
 }
 
-/// Runs on a blocking thread, since ten megabytes take tens of milliseconds.
+/// Inspects a large photo on a blocking thread: ten megabytes take tens of milliseconds.
 async fn inspect(image: Bytes, limits: DecodeLimits) -> Result<InspectedPhoto, RequestError> {
+    if image.len() <= SMALL_PHOTO {
+        return InspectedPhoto::inspect(image, &limits);
+    }
     let inspected =
         tokio::task::spawn_blocking(move || InspectedPhoto::inspect(image, &limits)).await;
     inspected.unwrap_or_else(|error| {

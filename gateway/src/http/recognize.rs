@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Extension, Path, Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use platform::access::{Role, called_with, presented_key};
@@ -40,22 +40,22 @@ pub async fn find_result(
     }
 }
 
-/// Handles `POST /`.
-pub async fn recognize(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+/// Handles `POST /`. The request's id is that of its job.
+pub async fn recognize(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(id): Extension<JobId>,
+    request: Request,
+) -> Response {
     let trace_id = trace::trace_id().map(display);
-    let span = tracing::error_span!("request", request_id = Empty, trace_id);
-    let traced = Span::current();
-    respond(gateway, request, traced).instrument(span).await
+    // The current span is the request's in the trace; the new one is that of its log lines.
+    Span::current().record("muster.request_id", display(id));
+    let span = tracing::error_span!("request", request_id = %id, trace_id);
+    respond(gateway, request, id).instrument(span).await
 }
 
-/// Runs in the span of the request's log lines; `traced` is its span in the trace.
-async fn respond(gateway: Arc<Gateway>, request: Request, traced: Span) -> Response {
+async fn respond(gateway: Arc<Gateway>, request: Request, id: JobId) -> Response {
     let timer = RequestTimer::start(&gateway.traffic);
     let format = ResponseFormat::accepted_by(request.headers());
-    // Known before the call, so that an error that is not front's names it, too.
-    let id = JobId::random();
-    note_id(&id.to_string());
-    traced.record("muster.request_id", display(id));
     match gateway.forward(request, id).await {
         Ok(response) => {
             tracing::debug!("answered");

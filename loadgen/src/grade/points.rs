@@ -10,7 +10,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use futures::future::BoxFuture;
-use platform::aws::{Aws, AwsArgs};
+use platform::aws::{Aws, AwsArgs, brief};
+use platform::process::print;
 
 use super::args::{GradeArgs, web_tier};
 use super::prepare;
@@ -20,7 +21,7 @@ use crate::photos;
 use crate::report::graded::Graded;
 use crate::report::points::Points;
 use crate::report::rubric::{self, Rubric};
-use course_cloud::{CourseCloud, brief};
+use course_cloud::CourseCloud;
 use run::Observed;
 use submission::{Credentials, Student};
 
@@ -36,7 +37,7 @@ pub fn points(args: &GradeArgs) -> BoxFuture<'_, anyhow::Result<bool>> {
 async fn grade_all(args: &GradeArgs) -> anyhow::Result<bool> {
     let (text, rubric) = read_rubric(args.points.rubric_file())?;
     if args.points.print_rubric {
-        crate::output::print(text.trim_end())?;
+        print(text.trim_end())?;
         return Ok(true);
     }
     anyhow::ensure!(
@@ -54,23 +55,25 @@ async fn grade_all(args: &GradeArgs) -> anyhow::Result<bool> {
     let mut all = Vec::new();
     for (student, submission) in systems {
         let name = output::name_of(&student);
-        println!("grading   {name}");
+        print(format_args!("grading   {name}"))?;
         let observed = match submission {
             Ok(system) => grade(args, &rubric, &system, &requests).await,
             Err(error) => Err(error),
         };
         let graded = match observed {
             Ok(observed) => observed.graded(&rubric, student),
-            Err(error) => {
-                Graded::without_run(student, Points::none(&rubric, &brief(format!("{error:#}"))))
-            }
+            Err(error) => Graded::without_run(
+                student,
+                Points::none(&rubric, &brief(&format!("{error:#}"))),
+            ),
         };
-        println!("\n{graded}");
+        // If it cannot be written, the command fails after the reports are.
+        let _ = print(format_args!("\n{graded}"));
         output::write_reports(args, &rubric, &graded)?;
         all.push(graded);
         // An interrupted roster keeps the grades so far.
         output::write_grades(args, &rubric, &all)?;
-        println!();
+        print("")?;
     }
     let least = args.points.min_points.unwrap_or(f64::NEG_INFINITY);
     Ok(all.iter().all(|graded| graded.points.total >= least))
@@ -80,7 +83,7 @@ async fn grade_all(args: &GradeArgs) -> anyhow::Result<bool> {
 async fn check_credentials(aws: &AwsArgs) -> anyhow::Result<()> {
     let cloud = CourseCloud::new(Aws::connect(aws).await, &aws.prefix);
     if let Err(error) = cloud.running_workers().await {
-        let why = brief(format!("{error:#}"));
+        let why = brief(&format!("{error:#}"));
         anyhow::bail!(
             "{why}: check AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and --aws-endpoint-url"
         );

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use platform::process::print;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -106,8 +107,9 @@ struct Table {
 }
 
 impl Table {
+    /// A standard output that cannot be written fails the command at its end.
     async fn print(self, stop: CancellationToken) {
-        println!("\n{HEADER}");
+        let _ = print(format_args!("\n{HEADER}"));
         let mut ticks = interval(ROW_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
@@ -122,14 +124,12 @@ impl Table {
         let answered = self.answered.load(Ordering::Relaxed);
         let contents = self.cloud.contents().await.ok();
         let workers_running = self.samples.borrow().workers.running;
-        println!(
-            "{}",
-            Row {
-                time,
-                contents,
-                workers_running,
-                answered,
-            }
-        );
+        let row = Row {
+            time,
+            contents,
+            workers_running,
+            answered,
+        };
+        let _ = print(row);
     }
 }

@@ -43,7 +43,7 @@ pub struct LoadReport {
     /// Percentile and latency in milliseconds, as far as they are claimed.
     pub curve: Vec<(f64, f64)>,
     pub fleet: Option<FleetReport>,
-    /// Why the run fails. Empty: all names were right, and all requests were sent.
+    /// Why the run fails. Empty: all names were right, all requests were sent, and no signal ended the run early.
     pub problems: Vec<String>,
 }
 

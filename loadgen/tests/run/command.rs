@@ -58,7 +58,7 @@ fn send(signal: Signal, child: &Child) {
 }
 
 #[tokio::test]
-async fn ctrl_c_ends_a_closed_loop_with_its_figures() {
+async fn ctrl_c_ends_a_run_with_its_figures_and_status_130() {
     let (closed, open) = (
         "--concurrency 2 --num-request 1000",
         "--rate 1 --num-request 1000",
@@ -79,10 +79,12 @@ async fn ctrl_c_ends_a_closed_loop_with_its_figures() {
         assert_eq!(line.as_deref(), Some("waiting for what is in flight"));
         service.gate.send_replace(true);
         let output = ended(child).await;
-        assert_eq!(output.status.code(), Some(0), "{load}, {signal}");
+        assert_eq!(output.status.code(), Some(130), "{load}, {signal}");
         let text = String::from_utf8(output.stdout).unwrap();
-        assert!(text.contains("result    all right"), "{text}");
+        assert!(text.contains("result    not all right"), "{text}");
         let figures = figures(folder.path());
+        assert_eq!(figures["problems"][0], "the run was interrupted");
+        assert_eq!(figures["problems"].as_array().unwrap().len(), 1);
         let answered = figures["requests"]["answered"].as_u64().unwrap();
         assert!((1..1000).contains(&answered), "{figures:#}");
     }
@@ -100,7 +102,7 @@ async fn ctrl_c_ends_the_wait_for_idle_workers() {
         service.arrived.changed().await.unwrap();
         send(Signal::SIGINT, &child);
         let output = ended(child).await;
-        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(output.status.code(), Some(130));
         let figures = figures(folder.path());
         let fleet = &figures["fleet"];
         assert!(fleet.is_object(), "{figures:#}");
@@ -191,6 +193,35 @@ async fn a_closed_pipe_loses_no_report() {
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("cannot write to standard output"), "{error}");
     assert_eq!(figures(folder.path())["requests"]["answered"], 3);
+}
+
+/// `loadgen photos | head` panicked.
+#[tokio::test]
+async fn a_closed_pipe_is_no_error_for_made_photos() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    std::fs::create_dir_all(file("val/ben")).unwrap();
+    let gray = image::RgbImage::from_pixel(64, 64, image::Rgb([140; 3]));
+    gray.save(file("val/ben/a.jpg")).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(["photos", "--count", "2", "--variants", "crop,noise"])
+        .arg("--photos")
+        .arg(file("val"))
+        .arg("--out")
+        .arg(file("made"))
+        .arg("--csv")
+        .arg(file("made.csv"))
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let output = ended(child).await;
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{error}");
+    assert_eq!(std::fs::read_dir(file("made")).unwrap().count(), 2);
 }
 
 #[tokio::test]

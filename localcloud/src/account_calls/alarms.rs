@@ -48,12 +48,7 @@ const MISSING: [&str; 4] = ["breaching", "ignore", "missing", "notBreaching"];
 const STATES: [&str; 3] = ["ALARM", "INSUFFICIENT_DATA", "OK"];
 /// How long SetAlarmState holds. On AWS, the next evaluation replaces the state, within a minute.
 const SET_STATE_HOLDS: Millis = 60_000;
-const LISTS: [&str; 4] = [
-    "AlarmActions",
-    "Dimensions",
-    "InsufficientDataActions",
-    "OKActions",
-];
+const ACTIONS: [&str; 3] = ["AlarmActions", "InsufficientDataActions", "OKActions"];
 const NUMBERS: [&str; 3] = ["DatapointsToAlarm", "EvaluationPeriods", "Period"];
 const DEFAULT_PAGE: usize = 50;
 const DAY_SECONDS: usize = 24 * 60 * 60;
@@ -79,14 +74,22 @@ impl Alarms {
         }
         check_periods(request)?;
         let mut alarm = Map::new();
-        for field in TEXTS.into_iter().chain(LISTS) {
-            if !request[field].is_null() {
-                alarm.insert(field.to_owned(), request[field].clone());
+        // Names within other values would become names of XML elements.
+        for field in TEXTS {
+            if let Some(text) = request[field].as_str() {
+                alarm.insert(field.to_owned(), json!(text));
             }
         }
-        for list in LISTS {
-            alarm.entry(list).or_insert_with(|| json!([]));
+        for field in ACTIONS {
+            let actions = request[field].as_array().into_iter().flatten();
+            let actions: Vec<_> = actions.filter_map(Value::as_str).collect();
+            alarm.insert(field.to_owned(), json!(actions));
         }
+        let dimensions = crate::cloudwatch::dimensions(request)?.into_iter();
+        let dimensions: Vec<_> = dimensions
+            .map(|(name, value)| json!({ "Name": name, "Value": value }))
+            .collect();
+        alarm.insert("Dimensions".to_owned(), json!(dimensions));
         for field in NUMBERS {
             if let Some(number) = whole_number(request, field)?.filter(|number| *number > 0) {
                 alarm.insert(field.to_owned(), json!(number));

@@ -97,7 +97,11 @@ pub fn error_document(
 }
 
 fn is_time(name: &str) -> bool {
-    name.ends_with("Timestamp") || matches!(name, "CreateDate" | "Timestamps" | "UpdateDate")
+    let is_other = matches!(
+        name,
+        "CreateDate" | "Expiration" | "Timestamps" | "UpdateDate"
+    );
+    is_other || name.ends_with("Timestamp")
 }
 
 fn content(xml: &mut Xml, name: &str, value: &Value) {

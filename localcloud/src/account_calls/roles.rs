@@ -92,6 +92,11 @@ impl Roles {
         })
     }
 
+    /// Returns for how many seconds a role may be assumed at most: an hour for one of the configuration.
+    pub fn session_seconds(&self, name: &str) -> usize {
+        self.0.get(name).map_or(3600, |role| role.session_seconds)
+    }
+
     /// Returns the number of roles that a policy is attached to.
     pub fn attachments(&self, arn: &str) -> usize {
         let roles = self.0.values();

@@ -299,3 +299,104 @@ fn an_alarm_follows_its_metric() {
     let found = call("DescribeAlarmsForMetric", of_metric).unwrap();
     assert_eq!(found["MetricAlarms"][0]["AlarmName"], "a");
 }
+
+#[test]
+fn an_assumed_role_has_credentials_until_they_expire() {
+    let account = account(&[], &[]);
+    let iam = &account.shared.iam;
+    let call = |service, action: &str, request: Value, caller: &Caller| {
+        account.call(service, action, &request, caller)
+    };
+    let trust = json!({
+        "Version": "2012-10-17",
+        "Statement": [{ "Effect": "Allow", "Principal": { "AWS": "*" }, "Action": "sts:AssumeRole" }],
+    });
+    let policy = json!({
+        "Version": "2012-10-17",
+        "Statement": [{ "Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*" }],
+    });
+    let create = json!({ "RoleName": "reader", "AssumeRolePolicyDocument": trust.to_string() });
+    call(AwsService::Iam, "CreateRole", create, &Caller::Account).unwrap();
+    let put =
+        json!({ "RoleName": "reader", "PolicyName": "p", "PolicyDocument": policy.to_string() });
+    call(AwsService::Iam, "PutRolePolicy", put, &Caller::Account).unwrap();
+    let arn = iam_arn("role", "reader");
+    let assume = |name: &str, seconds: u64, caller: &Caller| {
+        let request =
+            json!({ "RoleArn": arn, "RoleSessionName": name, "DurationSeconds": seconds });
+        call(AwsService::Sts, "AssumeRole", request, caller)
+    };
+    let assumed = assume("me", 900, &Caller::Account).unwrap();
+    let session = "arn:aws:sts::000000000000:assumed-role/reader/me";
+    assert_eq!(assumed["AssumedRoleUser"]["Arn"], session);
+    let text = |name: &str| assumed["Credentials"][name].as_str().unwrap().to_owned();
+    let (key, token) = (text("AccessKeyId"), text("SessionToken"));
+    assert_eq!(iam.secret_of(&key), Some(text("SecretAccessKey")));
+    let expires = assumed["Credentials"]["Expiration"].as_f64().unwrap();
+    let left = expires - epoch_seconds(account.clock.now());
+    assert!((0.0..=900.5).contains(&left), "{left}");
+    let document = document(Protocol::Sts, "AssumeRole", &assumed, "id");
+    assert!(document.contains("Z</Expiration>"), "{document}");
+
+    assert!(iam.identify(&key, Some("other")).is_err());
+    let caller = iam.identify(&key, Some(&token)).unwrap().caller;
+    let own = call(AwsService::Sts, "GetCallerIdentity", json!({}), &caller).unwrap();
+    assert_eq!(own["Arn"], session);
+    let get = |key: &str| [Access::new("s3:GetObject", format!("arn:aws:s3:::{key}"))];
+    assert!(iam.authorize(&caller, &get("b/k")).is_ok());
+    assert!(iam.authorize(&caller, &get("c/k")).is_err());
+    // Its policies do not allow it to assume a role.
+    let request = json!({ "RoleArn": arn });
+    let accesses = account.accesses(AwsService::Sts, "AssumeRole", &request);
+    assert!(iam.authorize(&caller, &accesses).is_err());
+
+    for (refused, expected) in [
+        (assume("me", 899, &Caller::Account), "ValidationError"),
+        (assume("me", 3601, &Caller::Account), "ValidationError"),
+        (assume("a b", 900, &Caller::Account), "ValidationError"),
+        (
+            call(
+                AwsService::Sts,
+                "AssumeRole",
+                json!({ "RoleArn": iam_arn("role", "other"), "RoleSessionName": "me" }),
+                &Caller::Account,
+            ),
+            "AccessDenied",
+        ),
+        (
+            call(
+                AwsService::Sts,
+                "AssumeRole",
+                json!({ "RoleArn": arn, "RoleSessionName": "me", "Policy": "{}" }),
+                &Caller::Account,
+            ),
+            "ValidationError",
+        ),
+    ] {
+        assert_eq!(refused.unwrap_err().code, expected);
+    }
+}
+
+#[test]
+fn names_within_the_values_of_an_alarm_do_not_become_elements() {
+    let account = account(&[], &[]);
+    let call = |action: &str, request: &Value| {
+        account.call(AwsService::CloudWatch, action, request, &Caller::Account)
+    };
+    let mut alarm = billing_alarm("a");
+    alarm["AlarmDescription"] = json!({ "<x>": "y" });
+    alarm["AlarmActions"] = json!(["arn", { "<x>": "y" }]);
+    alarm["Dimensions"] = json!([{ "Name": "n", "Value": "v", "<x>": "y" }]);
+    call("PutMetricAlarm", &alarm).unwrap();
+    let described = call("DescribeAlarms", &json!({})).unwrap();
+    let document = document(
+        Protocol::CloudWatchQuery,
+        "DescribeAlarms",
+        &described,
+        "id",
+    );
+    assert!(!document.contains("<<"), "{document}");
+    let shown = &described["MetricAlarms"][0];
+    assert_eq!(shown["AlarmActions"], json!(["arn"]));
+    assert_eq!(shown["Dimensions"], json!([{ "Name": "n", "Value": "v" }]));
+}

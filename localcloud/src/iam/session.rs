@@ -1,4 +1,4 @@
-//! The credentials of instances with a role: an access key, its secret and a session token, which expire.
+//! The credentials of instances, functions and callers that act by a role: an access key, its secret and a session token, which expire.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -17,15 +17,16 @@ const KEPT_FOR: Millis = 24 * 60 * 60 * 1000;
 /// Of more sessions than these, the expired ones are forgotten at once.
 const MAX_SESSIONS: usize = 10_000;
 
-/// An instance that acts by its role.
+/// An instance that acts by its role, or a caller that assumed one.
 #[derive(Debug)]
 pub struct Session {
     pub role: Arc<Role>,
-    pub instance_id: String,
+    /// The instance's identifier, or the name that AssumeRole gives.
+    pub name: String,
     pub credentials: SessionCredentials,
 }
 
-/// What the metadata service gives an instance. `Debug` hides the secrets.
+/// What the metadata service gives an instance, and STS a caller. `Debug` hides the secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionCredentials {
     pub access_key: String,
@@ -42,8 +43,10 @@ pub struct Sessions {
     by_access_key: HashMap<String, Arc<Session>>,
     /// The access key of the present session, by role and instance.
     present: HashMap<(String, String), String>,
-    /// All sessions, the oldest first.
+    /// The sessions of one lifetime, the oldest first.
     issued: VecDeque<Arc<Session>>,
+    /// The sessions of AssumeRole, the oldest first.
+    assumed: VecDeque<Arc<Session>>,
 }
 
 impl Sessions {
@@ -53,6 +56,7 @@ impl Sessions {
             by_access_key: HashMap::new(),
             present: HashMap::new(),
             issued: VecDeque::new(),
+            assumed: VecDeque::new(),
         }
     }
 
@@ -73,13 +77,38 @@ impl Sessions {
         self.prune(now);
         let session = Arc::new(Session {
             role: Arc::clone(role),
-            instance_id: instance_id.to_owned(),
+            name: instance_id.to_owned(),
             credentials: SessionCredentials::issue(now, now + self.lifetime),
         });
         let access_key = session.credentials.access_key.clone();
         self.present.insert(owner, access_key.clone());
         self.by_access_key.insert(access_key, Arc::clone(&session));
         self.issued.push_back(Arc::clone(&session));
+        session
+    }
+
+    /// Begins a session of AssumeRole. Of more than 10,000 of them, the oldest ends.
+    pub fn assume(
+        &mut self,
+        role: &Arc<Role>,
+        name: &str,
+        lifetime: Duration,
+        now: Millis,
+    ) -> Arc<Session> {
+        let expires = now + lifetime.as_millis() as Millis;
+        let session = Arc::new(Session {
+            role: Arc::clone(role),
+            name: name.to_owned(),
+            credentials: SessionCredentials::issue(now, expires),
+        });
+        let access_key = session.credentials.access_key.clone();
+        self.by_access_key.insert(access_key, Arc::clone(&session));
+        self.assumed.push_back(Arc::clone(&session));
+        if self.assumed.len() > MAX_SESSIONS
+            && let Some(oldest) = self.assumed.pop_front()
+        {
+            self.by_access_key.remove(&oldest.credentials.access_key);
+        }
         session
     }
 
@@ -94,7 +123,7 @@ impl Sessions {
             if let Some(session) = self.issued.pop_front() {
                 let access_key = &session.credentials.access_key;
                 self.by_access_key.remove(access_key);
-                let owner = (session.role.name.clone(), session.instance_id.clone());
+                let owner = (session.role.name.clone(), session.name.clone());
                 if self.present.get(&owner) == Some(access_key) {
                     self.present.remove(&owner);
                 }
@@ -105,7 +134,7 @@ impl Sessions {
     /// Returns the most entries of any of the tables.
     #[cfg(test)]
     pub fn size(&self) -> usize {
-        let tables = [self.present.len(), self.issued.len()];
+        let tables = [self.present.len(), self.issued.len(), self.assumed.len()];
         tables
             .into_iter()
             .fold(self.by_access_key.len(), usize::max)
@@ -115,8 +144,13 @@ impl Sessions {
 impl Session {
     /// Returns the ARN that messages name.
     pub fn arn(&self) -> String {
-        let (role, instance) = (&self.role.name, &self.instance_id);
-        format!("arn:aws:sts::{ACCOUNT_ID}:assumed-role/{role}/{instance}")
+        let (role, name) = (&self.role.name, &self.name);
+        format!("arn:aws:sts::{ACCOUNT_ID}:assumed-role/{role}/{name}")
+    }
+
+    /// Returns the unique identifier of role and session.
+    pub fn id(&self) -> String {
+        format!("{}:{}", self.role.id(), self.name)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Conditional requests. Pure.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use s3s::dto::{ETag, ETagCondition, Timestamp};
+use s3s::dto::{ETag, ETagCondition, Timestamp, TimestampFormat};
 use s3s::{S3Error, S3ErrorCode, S3Result};
 use time::OffsetDateTime;
 
@@ -133,6 +133,13 @@ pub fn unix_seconds(time: &Timestamp) -> i64 {
     OffsetDateTime::from(time.clone()).unix_timestamp()
 }
 
+/// Returns the time as headers write it, such as `Wed, 21 Oct 2037 07:28:00 GMT`.
+pub fn http_date(time: &Timestamp) -> Option<String> {
+    let mut text = Vec::new();
+    time.format(TimestampFormat::HttpDate, &mut text).ok()?;
+    String::from_utf8(text).ok()
+}
+
 pub fn to_etag(object: &Object) -> ETag {
     ETag::Strong(object.etag.clone())
 }
@@ -153,10 +160,8 @@ fn not_modified(object: &Object) -> S3Error {
     if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", object.etag)) {
         headers.insert(header::ETAG, etag);
     }
-    let mut text = Vec::new();
-    let formatted =
-        to_timestamp(object.modified).format(s3s::dto::TimestampFormat::HttpDate, &mut text);
-    if let (Ok(()), Ok(value)) = (formatted, HeaderValue::from_bytes(&text)) {
+    let modified = http_date(&to_timestamp(object.modified));
+    if let Some(Ok(value)) = modified.map(HeaderValue::try_from) {
         headers.insert(header::LAST_MODIFIED, value);
     }
     let mut error = failure(S3ErrorCode::NotModified);

@@ -1,6 +1,7 @@
 //! What responses and events say about a request.
 
 use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -21,6 +22,10 @@ pub struct RequestContext {
     pub address: String,
     /// Whether a browser shows the reply as a page.
     pub is_navigation: bool,
+    /// The header `Expires`, which S3 takes as any text and `s3s` as a date.
+    pub expires: Option<String>,
+    /// The `Expires` of the object that is read, for the reply.
+    pub stored_expires: Arc<OnceLock<String>>,
 }
 
 /// The address of the connection's peer, a request extension that the server sets.
@@ -34,6 +39,8 @@ impl RequestContext {
         let scope = credential_scope(uri, headers).unwrap_or_default();
         let mut scope = scope.split('/');
         let peer = extensions.get::<PeerAddress>();
+        let expires = headers.get(header::EXPIRES);
+        let expires = expires.and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
         Self {
             request_id: low[..8].iter().map(|byte| format!("{byte:02X}")).collect(),
             host_id: STANDARD.encode([low, high].concat()),
@@ -41,6 +48,8 @@ impl RequestContext {
             region: scope.nth(1).map(str::to_owned),
             address: peer.map_or_else(String::new, |peer| peer.0.to_string()),
             is_navigation: is_navigation(headers),
+            expires: expires.filter(|it| !it.is_empty()).map(str::to_owned),
+            stored_expires: Arc::default(),
         }
     }
 }

@@ -161,8 +161,10 @@ pub enum Trailers {
 impl Trailers {
     /// Returns the trailers of a request whose body `s3s` or `aws_chunked` decodes.
     pub fn of(verified: Option<TrailingHeaders>, extensions: &mut Extensions) -> Option<Self> {
-        let decoded = || extensions.remove().map(Self::Decoded);
-        verified.map(Self::Verified).or_else(decoded)
+        // Those of a request that a route passes on are an extension.
+        let verified = verified.or_else(|| extensions.remove());
+        let verified = verified.map(Self::Verified);
+        verified.or_else(|| extensions.remove().map(Self::Decoded))
     }
 
     fn take(self, name: &str) -> Option<String> {

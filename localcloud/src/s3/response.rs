@@ -38,6 +38,12 @@ pub fn complete(
         }
     }
     let status = response.status();
+    if let Some(expires) = context.stored_expires.get()
+        && status.is_success()
+        && let Ok(value) = HeaderValue::from_bytes(expires.as_bytes())
+    {
+        response.headers_mut().insert(header::EXPIRES, value);
+    }
     if status == StatusCode::NOT_MODIFIED {
         *response.body_mut() = Body::empty();
         response.headers_mut().remove(header::CONTENT_TYPE);

@@ -4,6 +4,8 @@ use http::{Method, Request, header};
 use s3s::S3Result;
 use s3s::host::{S3Host, VirtualHost};
 
+use crate::browser::is_name_of_aws;
+
 /// Bucket, key and action of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -70,12 +72,17 @@ impl S3Host for VirtualHosts {
 /// of a service.
 pub fn bucket_of_host(host: &str) -> Option<&str> {
     let name = host.split(':').next().unwrap_or_default();
-    let (bucket, domain) = match name.rsplit_once(".s3.") {
-        Some(parts) => parts,
-        None => (name.strip_suffix(".localhost")?, "localhost"),
+    let name = name.trim_end_matches('.');
+    let end = if is_name_of_aws(name) {
+        // S3 has names such as `s3-fips`, too.
+        name.rfind(".s3.").max(name.rfind(".s3-"))
+    } else if name == "localhost" || name.ends_with(".localhost") {
+        name.rfind(".s3.").or_else(|| name.rfind(".localhost"))
+    } else {
+        None
     };
-    let is_domain = domain.ends_with("localhost") || domain.ends_with("amazonaws.com");
-    (is_domain && !bucket.is_empty() && bucket != "s3").then_some(bucket)
+    let bucket = &name[..end?];
+    (!bucket.is_empty() && bucket != "s3").then_some(bucket)
 }
 
 fn action(method: &Method, bucket: bool, key: bool, query: &[&str], copies: bool) -> &'static str {
@@ -162,6 +169,10 @@ mod tests {
             ("a.b.s3.us-east-1.amazonaws.com", "/k", "a.b", "k"),
             ("b.s3.amazonaws.com", "/k", "b", "k"),
             ("b.s3.localhost:4566", "/k", "b", "k"),
+            ("b.s3-fips.us-east-1.amazonaws.com", "/k", "b", "k"),
+            ("b.s3.cn-north-1.amazonaws.com.cn", "/k", "b", "k"),
+            ("b.s3.evilamazonaws.com", "/b/k", "b", "k"),
+            ("b.s3-data.localhost", "/k", "b.s3-data", "k"),
             ("s3.us-east-1.amazonaws.com", "/b/k", "b", "k"),
             ("s3.localhost", "/b/k", "b", "k"),
             ("localhost:4566", "/b/k", "b", "k"),

@@ -7,8 +7,8 @@
 //! and [`BYTES_A_FILE`]. A lossless WebP may need [`LOSSLESS_WEBP_BYTES`] more, and a process decodes one of them at a time.
 //! Metadata is skipped, not inflated.
 //!
-//! The private modules `jpeg`, `png` and `webp` have a header reader and a decoder each; `deadline_reader` stops decoders in
-//! time.
+//! The private modules `jpeg`, `png` and `webp` have a header reader and a decoder each; `deadline_reader` stops those of JPEG
+//! and PNG in time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -51,7 +51,7 @@ pub struct DecodeLimits {
         default_value_t = Self::default().max_pixels
     )]
     pub max_pixels: u64,
-    /// Longest time to decode a JPEG or PNG. A WebP is limited by its pixels only, since libwebp cannot be stopped
+    /// Longest time to decode a photo, checked between pieces of its data
     #[arg(
         long,
         env = "MUSTER_MAX_DECODE_TIME",

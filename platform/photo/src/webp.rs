@@ -1,17 +1,22 @@
-//! WebP, decoded by libwebp (the `webp` crate builds it from source), which is fuzzed for the browsers that use it.
+//! WebP, decoded by libwebp (`libwebp-sys` builds it from source), which is fuzzed for the browsers that use it.
 //!
-//! This module reads the container (RIFF), and libwebp only gets the bitstream. Transparency, metadata and further pictures of
-//! an animation are not decoded.
+//! This module reads the container (RIFF), and libwebp only gets the picture's chunk. Transparency, metadata and further
+//! pictures of an animation are not decoded.
 
 use std::sync::{Mutex, PoisonError};
 
 use image::metadata::Orientation;
-use webp::{BitstreamFeatures, Decoder, PixelLayout};
 
 use super::{DecodeError, DecodeLimits, Photo, orientation};
 
+mod libwebp;
+
 /// RIFF, the number of following bytes, WEBP.
 const FILE_HEADER: usize = 12;
+/// A chunk's name and the length of its content.
+const CHUNK_HEADER: usize = 8;
+/// The chunk of a lossless picture.
+const LOSSLESS_NAME: &[u8] = b"VP8L";
 /// A frame's position, size, duration and flags.
 const FRAME_HEADER: usize = 16;
 
@@ -26,10 +31,9 @@ static LOSSLESS: Mutex<()> = Mutex::new(());
 /// The first picture of a file, and its position on the canvas.
 #[derive(Debug)]
 pub struct Header<'a> {
-    bitstream: &'a [u8],
-    is_lossless: bool,
+    /// The picture, with its chunk's header.
+    chunk: &'a [u8],
     canvas: [u32; 2],
-    picture: [u32; 2],
     /// Position of the picture's upper left corner.
     offset: [u32; 2],
     orientation: Orientation,
@@ -43,9 +47,10 @@ pub fn header<'a>(encoded: &'a [u8], limits: &DecodeLimits) -> Result<Header<'a>
     let body = encoded
         .get(FILE_HEADER..8 + length as usize)
         .ok_or(DecodeError::Truncated)?;
-    let (mut canvas, mut bitstream, mut frame) = (None, None, None);
+    let (mut canvas, mut picture_chunk, mut frame) = (None, None, None);
     let mut turn = Orientation::NoTransforms;
-    for (name, content) in chunks(body) {
+    for (name, chunk) in chunks(body) {
+        let content = &chunk[CHUNK_HEADER..];
         match name {
             b"VP8X" if canvas.is_none() => {
                 let sides = content.get(4..10).ok_or_else(too_short)?;
@@ -53,26 +58,27 @@ pub fn header<'a>(encoded: &'a [u8], limits: &DecodeLimits) -> Result<Header<'a>
                     [number(&sides[..3]), number(&sides[3..])].map(|side| side.unwrap_or(0) + 1),
                 );
             }
-            b"VP8 " | b"VP8L" if bitstream.is_none() => bitstream = Some((name, content)),
+            b"VP8 " | b"VP8L" if picture_chunk.is_none() => picture_chunk = Some(chunk),
             b"ANMF" if frame.is_none() => frame = Some(content),
             b"EXIF" => turn = orientation(content),
             _ => {}
         }
     }
     let mut offset = [0, 0];
-    if let (None, Some(frame)) = (bitstream, frame) {
+    if let (None, Some(frame)) = (picture_chunk, frame) {
         let position = frame.get(..FRAME_HEADER).ok_or_else(too_short)?;
         // In units of two pixels.
         offset =
             [number(&position[..3]), number(&position[3..6])].map(|half| 2 * half.unwrap_or(0));
-        bitstream =
-            chunks(&frame[FRAME_HEADER..]).find(|(name, _)| matches!(*name, b"VP8 " | b"VP8L"));
+        picture_chunk = chunks(&frame[FRAME_HEADER..])
+            .find(|(name, _)| matches!(*name, b"VP8 " | b"VP8L"))
+            .map(|(_, chunk)| chunk);
     }
-    let (name, bitstream) =
-        bitstream.ok_or_else(|| DecodeError::Damaged("it has no picture".to_owned()))?;
-    let is_lossless = name == b"VP8L";
+    let chunk =
+        picture_chunk.ok_or_else(|| DecodeError::Damaged("it has no picture".to_owned()))?;
+    let bitstream = &chunk[CHUNK_HEADER..];
     // libwebp would read a bitstream without its signature as a file or a part of one.
-    let has_signature = if is_lossless {
+    let has_signature = if chunk.starts_with(LOSSLESS_NAME) {
         bitstream.starts_with(&LOSSLESS_SIGNATURE)
     } else {
         bitstream.get(3..6) == Some(&LOSSY_START_CODE)
@@ -80,8 +86,7 @@ pub fn header<'a>(encoded: &'a [u8], limits: &DecodeLimits) -> Result<Header<'a>
     if !has_signature {
         return Err(unreadable());
     }
-    let features = BitstreamFeatures::new(bitstream).ok_or_else(unreadable)?;
-    let picture = [features.width(), features.height()];
+    let picture = libwebp::size(bitstream).ok_or_else(unreadable)?;
     let canvas = canvas.unwrap_or(picture);
     for [width, height] in [canvas, picture] {
         limits.check(width, height)?;
@@ -95,10 +100,8 @@ pub fn header<'a>(encoded: &'a [u8], limits: &DecodeLimits) -> Result<Header<'a>
         ));
     }
     Ok(Header {
-        bitstream,
-        is_lossless,
+        chunk,
         canvas,
-        picture,
         offset,
         orientation: turn,
     })
@@ -107,44 +110,26 @@ pub fn header<'a>(encoded: &'a [u8], limits: &DecodeLimits) -> Result<Header<'a>
 pub fn decode(encoded: &[u8], limits: &DecodeLimits) -> Result<(Photo, Orientation), DecodeError> {
     let header = header(encoded, limits)?;
     let _alone = header
-        .is_lossless
+        .chunk
+        .starts_with(LOSSLESS_NAME)
         .then(|| LOSSLESS.lock().unwrap_or_else(PoisonError::into_inner));
-    let image = Decoder::new(header.bitstream)
-        .decode()
-        .ok_or_else(unreadable)?;
-    if [image.width(), image.height()] != header.picture {
-        return Err(unreadable());
-    }
-    let channels = match image.layout() {
-        PixelLayout::Rgb => 3,
-        PixelLayout::Rgba => 4,
-    };
     let [width, height] = header.canvas.map(|side| side as usize);
     let [left, top] = header.offset.map(|side| side as usize);
     let mut pixels = vec![0; width * height * 3];
-    for (y, row) in image
-        .chunks_exact(header.picture[0] as usize * channels)
-        .enumerate()
-    {
-        let start = ((top + y) * width + left) * 3;
-        let (to, _) = pixels[start..].as_chunks_mut::<3>();
-        for (to, from) in to.iter_mut().zip(row.chunks_exact(channels)) {
-            to.copy_from_slice(&from[..3]);
-        }
-    }
+    let first = &mut pixels[(top * width + left) * 3..];
+    libwebp::decode(header.chunk, first, width * 3, limits)?;
     Ok((Photo::new(width, height, pixels), header.orientation))
 }
 
-/// Returns names and contents of the chunks, up to the first incomplete one.
+/// Returns names of the chunks and the chunks themselves, without padding, up to the first incomplete one.
 fn chunks(mut rest: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
     std::iter::from_fn(move || {
         let (name, after) = rest.split_first_chunk::<4>()?;
-        let (length, after) = after.split_first_chunk::<4>()?;
-        let length = u32::from_le_bytes(*length) as usize;
-        let content = after.get(..length)?;
+        let length = CHUNK_HEADER + u32::from_le_bytes(*after.first_chunk()?) as usize;
+        let chunk = rest.get(..length)?;
         // Chunks begin at even offsets.
-        rest = after.get(length + length % 2..).unwrap_or_default();
-        Some((name, content))
+        rest = rest.get(length + length % 2..).unwrap_or_default();
+        Some((name, chunk))
     })
 }
 

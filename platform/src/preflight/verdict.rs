@@ -3,6 +3,7 @@
 use std::fmt;
 
 use self::Verdict::{Fail, Fine, Warn};
+use crate::aws;
 use crate::fleet::FleetError;
 
 /// The result of one check, with what to do about it.
@@ -64,16 +65,8 @@ pub(super) fn refused(error: &FleetError) -> Verdict {
 /// `aws sts decode-authorization-message` decodes, and the SDK's structures.
 pub(super) fn brief(error: &FleetError) -> String {
     let text = error.to_string();
-    let begins = [
-        " Encoded authorization failure",
-        " (DispatchFailure(",
-        " (ResponseError(",
-        " (TimeoutError(",
-    ];
-    let end = begins.iter().filter_map(|begin| text.find(begin)).min();
-    let words = text[..end.unwrap_or(text.len())].split_whitespace();
-    let line = words.collect::<Vec<_>>().join(" ");
-    line.trim_end_matches('.').to_owned()
+    let words: Vec<_> = text.split_whitespace().collect();
+    aws::brief(&words.join(" "))
 }
 
 impl fmt::Display for Finding {

@@ -42,8 +42,8 @@ pub mod throttle;
 pub use estimate::{Estimates, Rate, Smoothed, Source};
 pub use learned::Learned;
 pub use model::{
-    Billing, CallBackoff, Counters, FailedBoots, FrontDemand, Instance, InstanceId, Observation,
-    RefusedCalls, Seen, State, Timestamp,
+    Billing, CallBackoff, Counters, FailedBoots, FrontDemand, Instance, InstanceId, LeftOut,
+    Observation, RefusedCalls, Seen, State, Timestamp,
 };
 pub use plan::{Alternative, Plan, Stop, StopCause};
 pub use planner::{Memory, may_discard, plan};

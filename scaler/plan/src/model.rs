@@ -19,16 +19,25 @@ pub struct InstanceId(Arc<str>);
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     pub now: Timestamp,
+    /// The present by the machine's wall clock, which `now` does not follow when it is set. Absent: `now`.
+    #[serde(default)]
+    pub wall_clock: Option<Timestamp>,
     /// Front's exact demand; absent when front is unreachable.
     pub front: Option<Seen<FrontDemand>>,
     /// The request queue's counters; absent when the queue was never reached, or does not exist yet.
     pub queue: Option<Seen<Counters>>,
     /// All worker instances that are not terminated, in the order of their numbers.
     pub instances: Vec<Instance>,
+    /// Stopped instances that are not in `instances`, in the order of their names.
+    #[serde(default)]
+    pub left_out: Vec<LeftOut>,
     /// How many instances the launches in progress have requested; their ids are not known yet.
     pub launching: u32,
     /// When the last answered DescribeInstances was sent; absent before the first answer.
     pub described_at: Option<Timestamp>,
+    /// How long its answer took: with thousands of instances it is several calls.
+    #[serde(default)]
+    pub described_in: Duration,
     /// Since when this scaler leads; absent where that is not known.
     #[serde(default)]
     pub leads_since: Option<Timestamp>,
@@ -115,6 +124,18 @@ pub struct Instance {
     /// Whether it was launched from another image or with other settings than those of today. It works on until it is idle,
     /// and is not started again.
     pub outdated: bool,
+}
+
+/// A stopped instance that is not counted, so that others are started or launched in its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    pub id: InstanceId,
+    /// The number in its name; absent until it is named.
+    pub number: Option<u32>,
+    /// Why, as a sentence without a full stop.
+    pub reason: String,
+    /// When it is counted again; absent when it is to be terminated.
+    pub until: Option<Timestamp>,
 }
 
 /// The state of an instance and its worker. See `muster.v1.InstanceState`.
@@ -300,10 +321,18 @@ impl Instance {
 }
 
 impl Observation {
-    /// Whether EC2's answer is recent enough to launch, cordon and stop workers by.
+    /// Returns the time by which the schedule's windows begin and end.
+    #[must_use]
+    pub fn time_of_day(&self) -> Timestamp {
+        self.wall_clock.unwrap_or(self.now)
+    }
+
+    /// Whether EC2's answer is recent enough to launch, cordon and stop workers by. Its age counts from when it was complete,
+    /// so that a slow EC2 slows the scaler and does not stop it. Orders that were given meanwhile are in the view already.
     #[must_use]
     pub fn fleet_is_fresh(&self, timeouts: &Timeouts) -> bool {
-        let is_recent = |at| self.now.since(at) <= timeouts.fleet_stale_after;
+        let stale_after = timeouts.fleet_stale_after.saturating_add(self.described_in);
+        let is_recent = |at| self.now.since(at) <= stale_after;
         self.is_described_to_leader() && self.described_at.is_some_and(is_recent)
     }
 

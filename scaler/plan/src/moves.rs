@@ -344,7 +344,8 @@ impl<'a> Moves<'a> {
         });
         let still_paid = len_of(gone.clone().filter(paid).count());
         let still_paid = still_paid.saturating_add(self.observation.billing.still_paid);
-        let limits = self.policy.limits(now, still_paid);
+        let time_of_day = self.observation.time_of_day();
+        let limits = self.policy.limits(time_of_day, still_paid);
         let up = self.active().saturating_sub(len_of(gone.count()));
         limits.max_workers.saturating_sub(up)
     }

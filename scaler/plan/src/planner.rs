@@ -62,7 +62,7 @@ pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (
     let rest = lost.without(observation);
     let rest = rest.as_ref().unwrap_or(observation);
     let mut target = policies::target(policy, rest, &assessment, &mut memory);
-    let limits = policy.limits(observation.now, observation.billing.still_paid);
+    let limits = policy.limits(observation.time_of_day(), observation.billing.still_paid);
     target.frames = frames::demand(policy, limits, rest, &memory);
     let frames = target.frames;
     let for_photos = limits.clamp(target.desired);

@@ -98,7 +98,10 @@ pub(crate) fn target(
         hold(desired.unwrap_or(observation.working().into()))
     };
     // Under every policy the limits change with the time of day.
-    let limits_change_at = policy.next_window_edge(observation.now);
+    let time_of_day = observation.time_of_day();
+    let limits_change_at = policy.next_window_edge(time_of_day);
+    let limits_change_at =
+        limits_change_at.map(|edge| observation.now.after(edge.since(time_of_day)));
     target.wake_at = target.wake_at.into_iter().chain(limits_change_at).min();
     target
 }
@@ -195,7 +198,7 @@ impl<'a> Situation<'a> {
             policy,
             observation,
             now: observation.now,
-            limits: policy.limits(observation.now, observation.billing.still_paid),
+            limits: policy.limits(observation.time_of_day(), observation.billing.still_paid),
             service: memory.estimates.service_seconds(&policy.targets),
             demand,
             frames: frames::waiting(policy, observation),

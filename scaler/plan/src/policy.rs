@@ -104,7 +104,7 @@ pub struct Timeouts {
     pub front_stale_after: Duration,
     /// The age from which the queue's counters are ignored.
     pub queue_stale_after: Duration,
-    /// The age from which EC2's answer is no ground to launch, cordon or stop.
+    /// How long after it is complete EC2's answer is a ground to launch, cordon and stop.
     pub fleet_stale_after: Duration,
     /// How long stopping instances may take before others are launched in their place.
     pub stopping_timeout: Duration,
@@ -153,10 +153,10 @@ impl Bounds {
 }
 
 impl Policy {
-    /// Returns the least and the most workers at `now`: the configured bounds, the schedule's minimum, and what the budget
-    /// allows besides `still_paid` instances that are down and still paid for.
+    /// Returns the least and the most workers at this time of day: the configured bounds, the schedule's minimum, and what the
+    /// budget allows besides `still_paid` instances that are down and still paid for.
     #[must_use]
-    pub fn limits(&self, now: Timestamp, still_paid: u32) -> WorkerLimits {
+    pub fn limits(&self, time_of_day: Timestamp, still_paid: u32) -> WorkerLimits {
         let affordable = self.bounds.affordable(self.prices.per_hour);
         let max_workers = affordable.map_or(self.bounds.max_workers, |affordable| {
             let affordable = affordable.saturating_sub(still_paid);
@@ -165,7 +165,7 @@ impl Policy {
         let scheduled = self
             .schedule
             .iter()
-            .filter(|window| window.contains(now))
+            .filter(|window| window.contains(time_of_day))
             .map(|window| window.min_workers)
             .max();
         let min_workers = self.bounds.min_workers.max(scheduled.unwrap_or(0));

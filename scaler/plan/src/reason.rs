@@ -34,7 +34,7 @@ pub(crate) fn sentence(
         }
     }
     let desired = plan.desired_workers;
-    let limits = policy.limits(observation.now, observation.billing.still_paid);
+    let limits = policy.limits(observation.time_of_day(), observation.billing.still_paid);
     let bound = if desired == limits.max_workers && desired < policy.bounds.max_workers {
         ", all that the budget pays for"
     } else if desired == limits.max_workers {
@@ -68,7 +68,19 @@ pub(crate) fn sentence(
         );
     }
     name_refused_calls(&mut sentence, observation);
+    name_old_list(&mut sentence, policy, observation);
     sentence
+}
+
+/// Names a list of EC2 that is no ground to launch, cordon or stop.
+fn name_old_list(sentence: &mut String, policy: &Policy, observation: &Observation) {
+    if !observation.is_described_to_leader() {
+        *sentence += "; EC2 has not listed the instances since this scaler leads";
+    } else if !observation.fleet_is_fresh(&policy.timeouts) {
+        let age = observation.described_at.map(|at| observation.now.since(at));
+        let seconds = age.unwrap_or_default().as_secs();
+        let _ = write!(sentence, "; EC2's last list is {seconds} s old");
+    }
 }
 
 fn name_refused_calls(sentence: &mut String, observation: &Observation) {

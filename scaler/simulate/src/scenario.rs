@@ -27,7 +27,7 @@ pub struct Scenario {
     pub count_latency: Duration,
     /// How far the queue's counters lag.
     pub count_lag: Duration,
-    /// After how long the job of a dead worker reappears.
+    /// After how long the job of a dead worker reappears, at the latest: front's default. Workers extend it every third.
     pub visibility_timeout: Duration,
     /// How often EC2 and the queue are polled.
     pub tick: Duration,
@@ -103,7 +103,7 @@ impl Default for Scenario {
             describe_latency: Duration::from_millis(150),
             count_latency: Duration::from_millis(20),
             count_lag: Duration::from_millis(500),
-            visibility_timeout: Duration::from_secs(10),
+            visibility_timeout: Duration::from_secs(7),
             tick: Duration::from_millis(500),
             adaptive_polling: true,
             debounce: Duration::from_millis(20),

@@ -2,8 +2,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use proto::v1::{
-    Bounds, Estimate, Estimates, Instance, InstanceState, Observation, Plan, Policy, ScalerStatus,
-    Totals,
+    Bounds, Estimate, Estimates, Instance, InstanceState, LeftOutInstance, Observation, Plan,
+    Policy, ScalerStatus, Totals,
 };
 
 use super::paint::Paint;
@@ -17,7 +17,7 @@ pub fn table(status: &ScalerStatus, paint: Paint) -> String {
     for (title, value) in rows(status, &observation, &plan, paint) {
         let _ = writeln!(text, "{} {value}", paint.dim(&format!("{title:<9}")));
     }
-    if observation.instances.is_empty() {
+    if observation.instances.is_empty() && observation.left_out.is_empty() {
         return text;
     }
     let titles = format!(
@@ -27,6 +27,9 @@ pub fn table(status: &ScalerStatus, paint: Paint) -> String {
     let _ = writeln!(text, "\n{}", paint.bold(&titles));
     for instance in &observation.instances {
         text += &row(instance, status, paint);
+    }
+    for instance in &observation.left_out {
+        text += &left_out_row(instance, status, paint);
     }
     text
 }
@@ -133,6 +136,9 @@ fn estimate(estimate: Option<Estimate>) -> String {
     if it.samples == 0 {
         return format!("{} (assumed)", seconds(it.mean_seconds));
     }
+    if it.samples == it.learned {
+        return format!("{} (learned before)", seconds(it.mean_seconds));
+    }
     let (mean, spread) = (seconds(it.mean_seconds), seconds(it.spread_seconds));
     format!("{mean} ± {spread}")
 }
@@ -216,6 +222,24 @@ fn row(instance: &Instance, status: &ScalerStatus, paint: Paint) -> String {
         ago(instance.since).unwrap_or_default(),
         ago(instance.heard).unwrap_or_else(|| "-".to_owned()),
         ago(started_at).unwrap_or_else(|| "-".to_owned()),
+    )
+}
+
+fn left_out_row(instance: &LeftOutInstance, status: &ScalerStatus, paint: Paint) -> String {
+    let rest = instance.until.zip(status.at).map(|(until, now)| {
+        let rest = seconds_after_epoch(until) - seconds_after_epoch(now);
+        format!("; counts again in {}", seconds(rest.max(0.0)))
+    });
+    let mark = format!("  {}{}", instance.reason, rest.unwrap_or_default());
+    format!(
+        "{:<24} {:<20} {} {:>8} {:>8} {:>8}{}\n",
+        instance.name,
+        instance.instance_id,
+        paint.state(InstanceState::Stopped, &format!("{:<9}", "stopped")),
+        "-",
+        "-",
+        "-",
+        paint.warn(&mark),
     )
 }
 

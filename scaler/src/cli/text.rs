@@ -68,6 +68,9 @@ pub fn counts(observation: &Observation) -> String {
     if observation.launching > 0 {
         parts.push(format!("{} being launched", observation.launching));
     }
+    if !observation.left_out.is_empty() {
+        parts.push(format!("{} left out", observation.left_out.len()));
+    }
     if parts.is_empty() {
         "no instances".to_owned()
     } else {

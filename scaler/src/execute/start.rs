@@ -82,16 +82,17 @@ impl Executor {
             self.start.note(Some(error), now);
             return Vec::new();
         }
-        let lacks_capacity = error.code().is_some_and(is_lack_of_capacity);
+        let code = error.code().unwrap_or_default();
+        let lacks_capacity = is_lack_of_capacity(code);
         if !lacks_capacity {
             // Even a permanent refusal need not hold for a smaller call.
-            self.start.hold(error.code().unwrap_or_default(), now);
+            self.start.hold(code, now);
         }
         if self.start_size.refused(ids.len()) {
             if lacks_capacity {
-                view.lacks_capacity(ids, now);
+                view.lacks_capacity(ids, code, now);
             } else {
-                view.cannot_start(ids, now);
+                view.cannot_start(ids, code, now);
             }
         }
         Vec::new()

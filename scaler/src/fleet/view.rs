@@ -17,8 +17,8 @@ use super::boots::Boots;
 use super::ledger::Ledger;
 use super::worker_registry::{WorkerRegistry, WorkerStatus};
 use crate::plan::{
-    CallBackoff, Counters, FrontDemand, Instance, InstanceId, Learned, Observation, Seen, State,
-    Timestamp,
+    CallBackoff, Counters, FrontDemand, Instance, InstanceId, Learned, LeftOut, Observation, Seen,
+    State, Timestamp,
 };
 
 /// How long stopped instances are left out after EC2 refused to start them, so that others are started or launched.
@@ -42,6 +42,8 @@ pub struct FleetView {
     /// The position of each instance in `described`.
     index: HashMap<InstanceId, usize>,
     described_at: Option<Timestamp>,
+    /// How long EC2's last list took.
+    pub described_in: Duration,
     expectations: Expectations,
     /// When EC2 was last asked and listed an instance that was not known.
     pub newcomers_at: Option<Timestamp>,
@@ -54,8 +56,8 @@ pub struct FleetView {
     started: HashMap<InstanceId, (SystemTime, Timestamp)>,
     boots: Boots,
     ledger: Ledger,
-    /// Stopped instances that EC2 refused to start, and until when that is believed.
-    unstartable: HashMap<InstanceId, Timestamp>,
+    /// Stopped instances that EC2 refused to start, its error code, and until when that is believed.
+    unstartable: HashMap<InstanceId, (String, Timestamp)>,
 }
 
 impl FleetView {
@@ -77,6 +79,7 @@ impl FleetView {
             described: Vec::new(),
             index: HashMap::new(),
             described_at: None,
+            described_in: Duration::ZERO,
             expectations: Expectations::default(),
             newcomers_at: None,
             launching: 0,
@@ -183,7 +186,7 @@ impl FleetView {
         for id in self.expectations.expire(is_listed, asked_at) {
             self.registry.unmark_stopping(&id);
         }
-        self.unstartable.retain(|_, until| now < *until);
+        self.unstartable.retain(|_, (_, until)| now < *until);
         let mut instances: Vec<_> = self
             .described
             .iter()
@@ -207,11 +210,14 @@ impl FleetView {
         let billing = self.ledger.note(&instances, &stopped, now);
         Observation {
             now,
+            wall_clock: None,
             front: *self.demand.borrow(),
             queue: self.queue,
             instances,
+            left_out: stopped.iter().filter_map(|id| self.left_out(id)).collect(),
             launching: self.launching,
             described_at: self.described_at,
+            described_in: self.described_in,
             leads_since: self.leads_since,
             failed_boots: self.boots.failed(),
             call_backoff,
@@ -233,11 +239,7 @@ impl FleetView {
         };
         let (state, reported) = match power {
             PowerState::ShuttingDown => return None,
-            PowerState::Stopped
-                if self.unstartable.contains_key(&id) || self.boots.is_broken(&id) =>
-            {
-                return None;
-            }
+            PowerState::Stopped if self.why_left_out(&id).is_some() => return None,
             PowerState::Stopped => (State::Stopped, None),
             PowerState::Stopping => (State::Stopping, None),
             PowerState::Pending => pending(worker),
@@ -259,6 +261,31 @@ impl FleetView {
             outdated: self.is_outdated(found),
             id,
         })
+    }
+
+    /// Returns a stopped instance that is left out of the observed ones.
+    fn left_out(&self, id: &InstanceId) -> Option<LeftOut> {
+        let (reason, until) = self.why_left_out(id)?;
+        if !self.expectations.is_settled(id) {
+            return None;
+        }
+        let found = &self.described[*self.index.get(id)?];
+        let name = self.expectations.name(id).unwrap_or(&found.name);
+        Some(LeftOut {
+            id: id.clone(),
+            number: number(name),
+            reason,
+            until,
+        })
+    }
+
+    /// Returns why an instance is left out while it is stopped, and until when; `None` when it is not.
+    fn why_left_out(&self, id: &InstanceId) -> Option<(String, Option<Timestamp>)> {
+        if let Some((code, until)) = self.unstartable.get(id) {
+            return Some((format!("EC2 refuses to start it: {code}"), Some(*until)));
+        }
+        let is_broken = self.boots.is_broken(id);
+        is_broken.then(|| ("it failed to boot too often".to_owned(), None))
     }
 
     fn unlisted(&self, id: &InstanceId, now: Timestamp) -> Instance {

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::record::Record;
 use super::state::{self, ReadOutcome, Step, WriteOutcome};
-use super::{KEY, Role};
+use super::{KEY, Role, UNLISTED_FOR};
 use crate::clock::Clock;
 use crate::plan::Timestamp;
 
@@ -116,7 +116,10 @@ impl LeaseLoop {
     fn publish_role(&self) {
         let now = self.clock.now();
         let role = match (self.lease.leads_until(), self.lease.leader()) {
-            (Some(until), _) if now < until => Role::Leader { until: Some(until) },
+            (Some(until), _) if now < until => Role::Leader {
+                until: Some(until),
+                launches_from: self.lease.unreleased_at().map(|at| at.after(UNLISTED_FOR)),
+            },
             (_, Some(leader)) => Role::Standby {
                 reason: Some(format!("{leader} leads")),
             },

@@ -35,6 +35,8 @@ pub struct Lease {
     unconfirmed: Vec<(u64, Timestamp)>,
     /// Whether there ever was an object.
     was_there: bool,
+    /// When the last read found that another scaler had not released the lease. Absent after a release.
+    unreleased_at: Option<Timestamp>,
     /// When to make the next call.
     next_at: Timestamp,
 }
@@ -96,6 +98,7 @@ impl Lease {
             view: View::Unknown { leads_since: None },
             unconfirmed: Vec::new(),
             was_there: false,
+            unreleased_at: None,
             next_at: Timestamp::default(),
         }
     }
@@ -109,6 +112,12 @@ impl Lease {
             View::Free { .. } | View::Others { .. } => None,
         };
         since.map(|since| since.after(self.lease_time.saturating_sub(self.slack)))
+    }
+
+    /// Returns when another scaler last had the lease, if it did not release it: it may have been killed at any time before.
+    #[must_use]
+    pub fn unreleased_at(&self) -> Option<Timestamp> {
+        self.unreleased_at
     }
 
     /// Returns the holder, if that is another scaler.
@@ -188,6 +197,8 @@ impl Lease {
                 leads || !self.was_there
             }
         };
+        let is_released = record.as_ref().map_or(is_free, |record| record.released);
+        self.unreleased_at = (!is_released).then_some(now);
         if is_free {
             let renewals = record.map_or(0, |record| record.renewals);
             self.view = View::Free {

@@ -271,6 +271,33 @@ fn a_scaler_with_the_socket_of_the_dead_leader_takes_over_at_once() {
     assert!(took < 100, "{took}");
 }
 
+/// It may have been killed during a launch that EC2 does not list yet.
+#[test]
+fn the_next_leader_knows_whether_the_former_one_released_the_lease() {
+    let at = |milliseconds| Timestamp::after_epoch(Duration::from_millis(milliseconds));
+    let socket = "boot net 0.0.0.0:50052";
+    for (released, expected) in [(true, None), (false, Some(at(100)))] {
+        let mut former = scaler(1, Some(socket)).lease;
+        former.read(ReadOutcome::Nothing, at(0));
+        let Step::Write(mut record, _) = former.next(at(0)) else {
+            panic!("a free lease is taken")
+        };
+        record.released = released;
+        let mut lease = scaler(2, Some(socket)).lease;
+        lease.read(ReadOutcome::Record(record, "theirs".to_owned()), at(100));
+        let Step::Write(mine, _) = lease.next(at(100)) else {
+            panic!("it is taken at once")
+        };
+        let stored = WriteOutcome::Stored("mine".to_owned());
+        lease.wrote(&mine, stored, at(100), at(110));
+        assert_eq!(lease.unreleased_at(), expected);
+        // Its own record changes nothing.
+        lease.read(ReadOutcome::Record(mine, "mine".to_owned()), at(900));
+        assert_eq!(lease.unreleased_at(), expected);
+        assert_eq!(former.unreleased_at(), None);
+    }
+}
+
 #[test]
 fn the_longest_call_to_ec2_ends_within_the_slack_of_every_lease_time() {
     for seconds in [15, 20, 600] {

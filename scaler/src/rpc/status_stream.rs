@@ -1,6 +1,6 @@
 //! Streams decisions as they are made.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
@@ -83,13 +83,16 @@ pub fn statuses(log: &DecisionLog, every: bool) -> impl Stream<Item = ScalerStat
 /// Returns decisions, and whether earlier ones were skipped: a watcher that is too slow misses some, and never blocks the
 /// reconciler.
 fn following(
-    decisions: broadcast::Receiver<Arc<Decision>>,
+    decisions: broadcast::Receiver<Weak<Decision>>,
 ) -> impl Stream<Item = (Arc<Decision>, bool)> + Send {
     futures::stream::unfold(decisions, async |mut decisions| {
         let mut after_a_gap = false;
         loop {
             match decisions.recv().await {
-                Ok(decision) => return Some(((decision, after_a_gap), decisions)),
+                Ok(decision) => match decision.upgrade() {
+                    Some(decision) => return Some(((decision, after_a_gap), decisions)),
+                    None => after_a_gap = true,
+                },
                 Err(broadcast::error::RecvError::Lagged(_)) => after_a_gap = true,
                 Err(broadcast::error::RecvError::Closed) => return None,
             }

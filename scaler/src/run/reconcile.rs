@@ -142,6 +142,12 @@ impl Loop {
         } else if self.view.leads_since.is_none() {
             self.view.leads_since = Some(now);
             self.describe.hurry();
+            if let Some(at) = self.parts.leadership.launches_from() {
+                tracing::info!(
+                    "the former leader did not release the lease: launches wait until its last one is listed"
+                );
+                self.parts.executor.hold_launches(at);
+            }
         }
         standing_by
     }
@@ -175,7 +181,8 @@ impl Loop {
             let launch = self.parts.executor.launch_fingerprint();
             self.view.launch = launch.map(str::to_owned);
         }
-        let observation = self.view.observe(now, self.parts.executor.call_backoff());
+        let mut observation = self.view.observe(now, self.parts.executor.call_backoff());
+        observation.wall_clock = Some(self.parts.clock.wall());
         for duration in self.view.take_boot_times() {
             metrics::boot_time(duration);
         }
@@ -294,6 +301,7 @@ impl Loop {
                 self.describe.answered();
                 self.view.terminated(&description.terminated);
                 self.view.described(description.instances, asked_at);
+                self.view.described_in = self.parts.clock.now().since(asked_at);
                 self.parts
                     .ready
                     .send_if_modified(|ready| !std::mem::replace(ready, true));

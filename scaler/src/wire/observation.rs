@@ -3,18 +3,23 @@ use proto::v1;
 
 use super::{duration, timestamp};
 use crate::plan::{
-    Billing, CallBackoff, Counters, FailedBoots, FrontDemand, Instance, Observation, Seen, State,
-    Timestamp,
+    Billing, CallBackoff, Counters, FailedBoots, FrontDemand, Instance, LeftOut, Observation, Seen,
+    State, Timestamp,
 };
 
 pub fn encode(observation: &Observation) -> v1::Observation {
     let Observation {
         now,
+        // Only the limits depend on it.
+        wall_clock: _,
         front,
         queue,
         instances,
+        left_out,
         launching,
         described_at,
+        // The reason names a list that is too old.
+        described_in: _,
         // The reason tells whether this scaler leads.
         leads_since: _,
         failed_boots,
@@ -42,7 +47,27 @@ pub fn encode(observation: &Observation) -> v1::Observation {
         }),
         held: Some(encode_call_backoff(call_backoff)),
         billing: Some(encode_billing(*billing)),
+        left_out: left_out.iter().map(left_out_instance).collect(),
     }
+}
+
+fn left_out_instance(instance: &LeftOut) -> v1::LeftOutInstance {
+    let LeftOut {
+        id,
+        number,
+        reason,
+        until,
+    } = instance;
+    v1::LeftOutInstance {
+        instance_id: id.to_string(),
+        name: name(*number),
+        reason: reason.clone(),
+        until: until.map(timestamp),
+    }
+}
+
+fn name(number: Option<u32>) -> String {
+    number.map_or_else(|| WORKER_INSTANCE.to_owned(), worker_instance)
 }
 
 fn demand(front: Seen<FrontDemand>, now: Timestamp) -> v1::FrontCounters {
@@ -124,7 +149,7 @@ fn instance(instance: &Instance) -> v1::Instance {
     } = instance;
     v1::Instance {
         instance_id: id.to_string(),
-        name: number.map_or_else(|| WORKER_INSTANCE.to_owned(), worker_instance),
+        name: name(*number),
         state: encode_state(*state).into(),
         since: Some(timestamp(*since)),
         number: *number,

@@ -6,8 +6,8 @@ use super::*;
 use crate::decision_log::{ActivePolicy, DecisionLog};
 use crate::plan::{
     Alternative, Billing, Bounds, CallBackoff, Counters, FailedBoots, FrontDemand, Instance,
-    KeepIdle, Learned, Memory, Observation, Plan, Policy, PolicyKind, Prices, RefusedCalls, Seen,
-    State, Stop, StopCause, Targets, Timeouts, Video, Window,
+    KeepIdle, Learned, LeftOut, Memory, Observation, Plan, Policy, PolicyKind, Prices,
+    RefusedCalls, Seen, State, Stop, StopCause, Targets, Timeouts, Video, Window,
 };
 
 /// Returns a decision as the loop publishes it.
@@ -86,6 +86,7 @@ fn policy() -> Policy {
 fn observation() -> Observation {
     Observation {
         now: at(100),
+        wall_clock: Some(at(101)),
         front: Some(Seen {
             value: FrontDemand {
                 unanswered: 1,
@@ -116,8 +117,15 @@ fn observation() -> Observation {
             leaving: false,
             outdated: false,
         }],
+        left_out: vec![LeftOut {
+            id: "i-8".into(),
+            number: Some(22),
+            reason: "full".to_owned(),
+            until: Some(at(23)),
+        }],
         launching: 12,
         described_at: Some(at(13)),
+        described_in: Duration::from_secs(24),
         leads_since: None,
         failed_boots: Some(FailedBoots {
             in_a_row: 14,
@@ -208,6 +216,9 @@ fn every_field_of_a_decision_is_encoded() {
             "launching": 12, "describedAt": time(13), "failedBoots": {"inARow": 14, "heldUntil": time(15)},
             "held": {"start": time(16), "launch": time(17), "stop": time(18), "rename": time(19)},
             "billing": {"spent": 0.125, "stillPaid": 20, "paidOffAt": time(21)},
+            "leftOut": [{
+                "instanceId": "i-8", "name": proto::names::worker_instance(22), "reason": "full", "until": time(23),
+            }],
         })
     );
     assert_eq!(
@@ -271,4 +282,12 @@ fn totals_of_failed_boots_are_encoded() {
     decided.totals.terminated = 4;
     let told = encode(&decided).totals.unwrap();
     assert_eq!((told.never_attended_stopped, told.terminated), (3, 4));
+}
+
+#[test]
+fn an_estimate_tells_what_a_former_scaler_measured() {
+    let mut learned = Smoothed::assumed(Duration::from_secs(2));
+    (learned.samples, learned.learned) = (9, 7);
+    let told = estimate(learned);
+    assert_eq!((told.samples, told.learned), (9, 7));
 }

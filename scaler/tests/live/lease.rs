@@ -22,6 +22,12 @@ async fn leads(scaler: &Channel) -> bool {
     !reason.is_empty() && !reason.starts_with("standing by")
 }
 
+async fn launches_are_held(scaler: &Channel) -> bool {
+    let observation = status_of(scaler).await.observation.unwrap_or_default();
+    let held = observation.held.unwrap_or_default();
+    held.launch.is_some()
+}
+
 /// Waits until the stage's scaler leads and a second one knows it.
 async fn stage_with_rival(lease_time: Duration) -> (Stage, Channel) {
     let stage = Stage::with_lease_time(lease_time).await;
@@ -62,8 +68,12 @@ async fn a_standby_takes_over_at_once_when_the_leader_shuts_down() {
 async fn a_scaler_that_is_killed_and_started_again_leads_at_once() {
     let mut stage = Stage::set(&["--lease-time", "10m"]).await;
     eventually("it leads", async || leads(&stage.scaler).await).await;
+    assert!(!launches_are_held(&stage.scaler).await);
     stage.kill_scaler();
     stage.start_scaler().await;
+    eventually("it leads again", async || leads(&stage.scaler).await).await;
+    // The killed one may have launched instances that are not listed yet.
+    assert!(launches_are_held(&stage.scaler).await);
     stage.demand(1);
     until_listed(&stage, PowerState::Running, 1).await;
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use platform::process::print;
 
 use crate::enrol::photos_below;
 use crate::model::bundle::Network;
@@ -47,15 +48,15 @@ pub fn run(args: &CalibrateArgs, linked: LinkedEngines) -> anyhow::Result<ExitCo
     );
     let (name, file) = (PathBuf::from(FILE), args.models.join(FILE));
     if !args.force && bundle.description.embedder_int8.as_ref() == Some(&name) && file.is_file() {
-        println!("{}: already calibrated", file.display());
+        print(format_args!("{}: already calibrated", file.display()))?;
         return Ok(ExitCode::SUCCESS);
     }
     let gains = |engine: &dyn Engine| engine.gains_from_int8();
     if !args.for_other_machines && !gains(&NativeEngine) && !linked.torch.is_some_and(gains) {
-        println!(
+        print(format_args!(
             "not calibrated: on this processor, which multiplies bytes slowly, 8-bit integers are hardly faster than \
              float32 (--for-other-machines calibrates all the same)"
-        );
+        ))?;
         return Ok(ExitCode::SUCCESS);
     }
     let engine = EngineArgs {
@@ -81,6 +82,10 @@ pub fn run(args: &CalibrateArgs, linked: LinkedEngines) -> anyhow::Result<ExitCo
     let mut description = bundle.description;
     description.embedder_int8 = Some(name);
     description.save(&args.models)?;
-    println!("{}: calibrated on {} photos", file.display(), crops.len());
+    print(format_args!(
+        "{}: calibrated on {} photos",
+        file.display(),
+        crops.len()
+    ))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ use crate::service::{EngineArgs, LinkedEngines};
 use crate::vision::{EngineName, Gallery};
 use anyhow::Context;
 use clap::{ArgGroup, Args};
+use platform::process::print;
 
 /// About where the 512-d VGGFace2 weights tell people apart best.
 const THRESHOLD: &str = "1.1";
@@ -121,7 +122,7 @@ pub fn run(args: ConvertArgs, linked: LinkedEngines) -> anyhow::Result<ExitCode>
         return Ok(ExitCode::SUCCESS);
     }
     if args.keep && BundleDescription::load(&args.out).is_ok() {
-        println!("{}: there already", args.out.display());
+        print(format_args!("{}: there already", args.out.display()))?;
         return Ok(ExitCode::SUCCESS);
     }
     // In the folder itself, so that the files can be renamed to their places.
@@ -133,13 +134,13 @@ pub fn run(args: ConvertArgs, linked: LinkedEngines) -> anyhow::Result<ExitCode>
     // The first error is the one to report.
     let _ = std::fs::remove_dir_all(&staging);
     let bundle = converted?;
-    println!(
+    print(format_args!(
         "{}: bundle {}, {}-d embeddings, threshold {}; galleries of other bundles do not fit it",
         args.out.display(),
         bundle.name,
         bundle.embedding_size,
         bundle.threshold
-    );
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -222,11 +223,11 @@ fn convert_to_gallery(file: &Path, out: &Path) -> anyhow::Result<()> {
     gallery
         .save(out)
         .with_context(|| format!("cannot write {}", out.display()))?;
-    println!(
+    print(format_args!(
         "{}: {} embeddings of {} numbers; serve it with the bundle of the network that made them",
         out.display(),
         gallery.len(),
         gallery.dimension()
-    );
+    ))?;
     Ok(())
 }

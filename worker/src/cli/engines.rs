@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::Context;
+use platform::process::print;
 use serde::de::DeserializeOwned;
 
 use super::ready::{PhotoTimes, Ready};
@@ -38,10 +39,10 @@ pub fn run(args: &EnginesArgs) -> anyhow::Result<ExitCode> {
             )
         })?,
     };
-    println!(
+    print(format_args!(
         "{:<8}{:<11}{:<14}{:>10}{:>11}{:>13}{:>11}",
         "engine", "precision", "runs on", "photo ms", "start ms", "start cpu ms", "memory MB"
-    );
+    ))?;
     for engine in [EngineName::Torch, EngineName::Native] {
         for precision in [Precision::Fp32, Precision::Int8] {
             let measured = measure(args, &photo, engine, precision);
@@ -58,11 +59,11 @@ pub fn run(args: &EnginesArgs) -> anyhow::Result<ExitCode> {
                     )
                 },
             );
-            println!(
+            print(format_args!(
                 "{:<8}{:<11}{row}",
                 engine.to_string(),
                 precision.to_string()
-            );
+            ))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::service::{LinkedEngines, ModelArgs};
 use crate::vision::{Gallery, Recognizer};
 use anyhow::Context;
+use platform::process::print;
 use serde::{Deserialize, Serialize};
 
 /// Photos after the first, of whose times the median counts.
@@ -84,8 +85,7 @@ pub fn run(args: &ReadyArgs, linked: LinkedEngines) -> anyhow::Result<ExitCode> 
 
 /// Prints a line of JSON. Standard output is flushed at the end of a line, to a pipe too.
 fn print_line(line: &impl Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string(line)?);
-    Ok(())
+    print(serde_json::to_string(line)?)
 }
 
 fn photo_ms(recognizer: &Recognizer, photo: &[u8]) -> anyhow::Result<f64> {

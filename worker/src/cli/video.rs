@@ -1,13 +1,14 @@
 //! `worker video`
 
 use std::fs;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
+use platform::process::print;
 use proto::v1::Timeline;
 use video::{ClipLimits, Ffmpeg, Sampling};
 
@@ -87,20 +88,17 @@ pub fn run(args: &VideoArgs, linked: LinkedEngines) -> anyhow::Result<ExitCode> 
 
 /// Writes the timeline into the file, and who is seen on standard output; without a file, the timeline on standard output.
 fn write_json(args: &VideoArgs, timeline: &Timeline) -> anyhow::Result<()> {
-    let json = proto::encode(timeline) + "\n";
-    let mut output = std::io::stdout().lock();
+    let json = proto::encode(timeline);
     let Some(file) = &args.json else {
-        output.write_all(json.as_bytes())?;
-        return Ok(());
+        return print(json);
     };
-    fs::write(file, json).with_context(|| format!("cannot write {}", file.display()))?;
+    fs::write(file, json + "\n").with_context(|| format!("cannot write {}", file.display()))?;
     for track in &timeline.tracks {
         let distance = track.best.as_ref().map_or(2.0, |best| best.distance);
-        writeln!(
-            output,
+        print(format_args!(
             "{:8.2} s - {:8.2} s  {:<24}  distance {distance:.3}",
             track.from_seconds, track.to_seconds, track.name
-        )?;
+        ))?;
     }
     Ok(())
 }

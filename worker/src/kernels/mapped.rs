@@ -9,7 +9,10 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
-/// A read-only file mapped into memory. Processes that map the same file share its pages.
+mod bus_error;
+
+/// A read-only file mapped into memory. Processes that map the same file share its pages. If the file is cut meanwhile, the
+/// next access to a lost page ends the process with status 1 and a line that names the file.
 #[derive(Debug, Clone)]
 pub struct MappedFile {
     map: Arc<Mmap>,
@@ -18,8 +21,9 @@ pub struct MappedFile {
 impl MappedFile {
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
-        // SAFETY: a mapped file must not be truncated or rewritten. Set-up and the converters never write a bundle in
-        // place: they rename a new file over the old one, whose pages stay as they are.
+        bus_error::install();
+        // SAFETY: a mapped file must not be rewritten. Set-up and the converters never write a bundle in place: they rename
+        // a new file over the old one, whose pages stay as they are. A truncated file ends the process.
         let map = unsafe { Mmap::map(&file)? };
         Ok(Self { map: Arc::new(map) })
     }

@@ -144,7 +144,8 @@ impl Worker {
         let span = tracing::error_span!("job", request_id = Empty, trace_id = Empty);
         let processing = async move {
             let started = Instant::now();
-            let (outcome, settled) = processor.process(&message).await;
+            // Boxed: a task is copied several times on its way to the runtime.
+            let (outcome, settled) = Box::pin(processor.process(&message)).await;
             let elapsed = started.elapsed();
             record(&outcome, elapsed, message.receive_count);
             Event::Processed {

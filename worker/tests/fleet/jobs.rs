@@ -285,6 +285,33 @@ async fn a_job_whose_reply_queue_was_deleted_meanwhile_is_done_kept_and_deleted(
     worker.stop().await;
 }
 
+/// A lease is extended by the timeout that the queue had when the worker started. With the queue's new one, each message would
+/// be received again before its lease is extended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_hidden_by_the_timeout_of_its_lease_after_the_queues_own_was_cut() {
+    let bench = Bench::start().await;
+    let worker = bench.worker(&[]);
+    // The worker has read the queue's timeout.
+    bench.submit("first.jpg", &photo("madonna")).await;
+    assert_eq!(name(&bench.reply().await), "madonna");
+    bench.drained().await;
+    let attributes = platform::queue::QueueAttributes {
+        visibility_timeout: Duration::ZERO,
+        maximum_message_size: None,
+        retention: None,
+        redrive: None,
+    };
+    let requests = bench.requests.name();
+    let changed = bench.aws.ensure_queue(requests, &attributes).await;
+    let timeout = changed.unwrap().visibility_timeout().await.unwrap();
+    assert_eq!(timeout, Duration::ZERO);
+    let id = bench.submit("slow.png", &slow_photo()).await;
+    bench.in_flight(1).await;
+    assert_eq!(bench.reply().await.job_id, id);
+    bench.drained().await;
+    worker.stop().await;
+}
+
 /// Front drops the second reply.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_killed_between_reply_and_delete_leaves_a_job_that_another_one_does_again() {

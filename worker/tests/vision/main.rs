@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod convolve;
+mod cut;
 mod detect;
 mod evaluate;
 mod files;

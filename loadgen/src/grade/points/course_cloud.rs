@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use platform::aws::Aws;
+use platform::aws::{Aws, brief};
 use platform::fleet::{Fleet, PowerState};
 use platform::objects::Objects;
+use platform::process::print;
 use platform::queue::{Queue, QueueError};
 use proto::Names;
 use proto::names::{WEB_INSTANCE, WORKER_INSTANCE};
@@ -51,9 +52,9 @@ impl CourseCloud {
             instances: self
                 .instances()
                 .await
-                .map_err(|it| brief(format!("{it:#}"))),
-            buckets: self.buckets().await.map_err(|it| brief(format!("{it:#}"))),
-            queues: self.queues().await.map_err(|it| brief(it.to_string())),
+                .map_err(|it| brief(&format!("{it:#}"))),
+            buckets: self.buckets().await.map_err(|it| brief(&format!("{it:#}"))),
+            queues: self.queues().await.map_err(|it| brief(&it.to_string())),
         }
     }
 
@@ -114,11 +115,11 @@ impl CourseCloud {
             if keys.is_empty() {
                 continue;
             }
-            println!(
+            print(format_args!(
                 "clean     deleting {} objects of the bucket {}",
                 keys.len(),
                 bucket.bucket()
-            );
+            ))?;
             for keys in keys.chunks(DELETIONS) {
                 try_join_all(keys.iter().map(|key| bucket.delete(key))).await?;
             }
@@ -128,10 +129,10 @@ impl CourseCloud {
             if waiting == 0 {
                 continue;
             }
-            println!(
+            print(format_args!(
                 "clean     deleting {waiting} messages of the queue {}",
                 queue.name()
-            );
+            ))?;
             loop {
                 let messages = queue.receive(BATCH, Duration::ZERO).await?;
                 if messages.is_empty() && queue.counters().await?.visible == 0 {
@@ -200,35 +201,4 @@ impl CourseCloud {
 async fn count(bucket: &Objects) -> anyhow::Result<u64> {
     let counted = bucket.count().await;
     counted.map_err(|error| anyhow::anyhow!("bucket {}: {error}", bucket.bucket()))
-}
-
-/// Returns the first line of an error without the structures that only programs read, as the doctor shows it.
-pub fn brief(mut error: String) -> String {
-    let ends = [
-        "\n",
-        ": Error {",
-        " (Unhandled(",
-        " (DispatchFailure(",
-        " (ServiceError(",
-        " (TimeoutError(",
-        " (ResponseError(",
-    ];
-    let end = ends.iter().filter_map(|end| error.find(end)).min();
-    error.truncate(end.unwrap_or(error.len()));
-    error
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn comments_have_no_structures_of_the_sdk() {
-        let long = "EC2 could not be reached: dispatch failure: no credentials (DispatchFailure(DispatchFailure { .. }))";
-        assert_eq!(
-            brief(long.to_owned()),
-            "EC2 could not be reached: dispatch failure: no credentials"
-        );
-        assert_eq!(brief("as it is".to_owned()), "as it is");
-    }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use platform::process::print;
 
 use super::submission::Student;
 use crate::grade::args::GradeArgs;
@@ -41,7 +42,11 @@ pub fn write_reports(args: &GradeArgs, rubric: &Rubric, graded: &Graded) -> anyh
     write(&json, &(serde_json::to_string_pretty(graded)? + "\n"))?;
     let html = json.with_extension("html");
     write(&html, &page(rubric, graded))?;
-    println!("report    {} and {}", html.display(), json.display());
+    print(format_args!(
+        "report    {} and {}",
+        html.display(),
+        json.display()
+    ))?;
     Ok(())
 }
 
@@ -52,7 +57,7 @@ pub fn write_reports(args: &GradeArgs, rubric: &Rubric, graded: &Graded) -> anyh
 pub fn write_grades(args: &GradeArgs, rubric: &Rubric, all: &[Graded]) -> anyhow::Result<()> {
     let file = grades_file(args);
     write(&file, &grades_csv(rubric, all))?;
-    println!("grades    {}", file.display());
+    print(format_args!("grades    {}", file.display()))?;
     Ok(())
 }
 

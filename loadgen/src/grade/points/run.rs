@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use platform::aws::brief;
+use platform::process::print;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::course_cloud::{CourseCloud, brief};
+use super::course_cloud::CourseCloud;
 use super::submission::Student;
 use crate::cli::TargetArgs;
 use crate::drive::{Driver, Request};
@@ -80,12 +82,12 @@ pub async fn observe(
     driver.client.check_reachable().await?;
     let cloud = Arc::new(cloud);
     let start = cloud.start().await;
-    println!(
+    print(format_args!(
         "{} requests to {}, {} at once",
         requests.len(),
         driver.client.url(),
         driver.concurrency
-    );
+    ))?;
     let answered = Arc::new(AtomicU64::new(0));
     let began = Instant::now();
     let mut sampler = Sampler::start(
@@ -196,24 +198,25 @@ impl Sampler {
         let stop = CancellationToken::new();
         let (publish, attempts) = watch::channel(0);
         let (cloud, stopped, answered) = (Arc::clone(cloud), stop.clone(), answered.cloned());
+        // A standard output that cannot be written fails the command at its end.
         let task = tokio::spawn(async move {
             let mut samples = Vec::new();
             if answered.is_some() {
-                println!("\n{HEADER}");
+                let _ = print(format_args!("\n{HEADER}"));
             }
             loop {
                 let at = began.elapsed();
                 match cloud.sample(at).await {
                     Ok(sample) => {
                         if let Some(answered) = &answered {
-                            println!("{}", row(&sample, answered.load(Ordering::Relaxed)));
+                            let _ = print(row(&sample, answered.load(Ordering::Relaxed)));
                         }
                         samples.push(sample);
                     }
                     // A sample that fails is left out.
                     Err(error) if answered.is_some() => {
-                        let why = brief(format!("{error:#}"));
-                        println!("{:>6.1} {why}", at.as_secs_f64())
+                        let why = brief(&format!("{error:#}"));
+                        let _ = print(format_args!("{:>6.1} {why}", at.as_secs_f64()));
                     }
                     Err(_) => {}
                 }

@@ -56,7 +56,7 @@ impl Api {
                 "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
             ));
         }
-        let mut description = description!(input)?;
+        let mut description = description!(input, &request.extensions)?;
         if !replaces {
             // A copy takes over everything but the storage class and the redirect.
             let redirect = description.website_redirect_location.take();

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use http::Extensions;
 use s3s::dto::*;
 use s3s::{S3ErrorCode, S3Result};
 
+use crate::s3::conditions::http_date;
+use crate::s3::context::RequestContext;
 use crate::s3::failure::{custom, failure, invalid_argument, unsupported};
+use crate::s3::form::Form;
 use crate::s3::store::Description;
 
 const MAX_METADATA_BYTES: usize = 2048;
@@ -20,7 +24,7 @@ const STORAGE_CLASSES: [&str; 6] = [
 
 /// Reads an object's description from the fields of a request.
 macro_rules! description {
-    ($input:expr) => {
+    ($input:expr, $extensions:expr) => {
         $crate::s3::api::input::complete_description(
             $crate::s3::store::Description {
                 content_type: $input.content_type.take().map(Into::into),
@@ -31,10 +35,7 @@ macro_rules! description {
                     .take()
                     .and_then($crate::s3::api::input::stored_encoding),
                 content_language: $input.content_language.take(),
-                expires: $input
-                    .expires
-                    .take()
-                    .map(|time| $crate::s3::conditions::unix_seconds(&time)),
+                expires: $crate::s3::api::input::expires($extensions, $input.expires.as_ref()),
                 website_redirect_location: $input.website_redirect_location.take(),
                 ..Default::default()
             },
@@ -115,6 +116,14 @@ pub fn complete_description(
     }
     description.metadata = metadata;
     Ok(description)
+}
+
+/// Returns the text of `Expires`: of the request's header, or of the date in a form.
+pub fn expires(extensions: &Extensions, date: Option<&Timestamp>) -> Option<String> {
+    match extensions.get::<Form>() {
+        Some(_) => http_date(date?),
+        None => extensions.get::<RequestContext>()?.expires.clone(),
+    }
 }
 
 /// Removes `aws-chunked`, the encoding of the upload alone.

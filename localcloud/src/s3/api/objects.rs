@@ -40,7 +40,7 @@ impl Api {
             input.sse_customer_key.is_some(),
             input.server_side_encryption.as_ref(),
         )?;
-        let description = description!(input)?;
+        let description = description!(input, &request.extensions)?;
         let tags = tags::from_header(input.tagging.as_deref())?;
         let requested = input.checksum_algorithm.as_ref().and_then(Algorithm::of);
         let declared = DeclaredBody {

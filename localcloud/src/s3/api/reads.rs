@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use futures::stream;
+use http::Extensions;
 use s3s::dto::*;
 use s3s::{S3ErrorCode, S3Request, S3Result};
 
@@ -15,6 +16,7 @@ use super::input::{check_encryption, check_version};
 use super::paging::truncate;
 use crate::s3::checksums::{Checksum as StoredChecksum, set_checksum};
 use crate::s3::conditions::{ReadConditions, to_etag, to_timestamp};
+use crate::s3::context::RequestContext;
 use crate::s3::failure::{custom, failure, failure_with, internal};
 use crate::s3::staging::{CHUNK_BYTES, run_blocking};
 use crate::s3::store::Object;
@@ -44,7 +46,6 @@ macro_rules! read_output {
             content_language: description.content_language.clone(),
             content_type: Some(content_type(object)),
             e_tag: Some(to_etag(object)),
-            expires: expires(object),
             last_modified: Some(to_timestamp(object.modified)),
             metadata: metadata(object),
             storage_class: description.storage_class.clone().map(Into::into),
@@ -78,6 +79,9 @@ impl Api {
         let selection = select(&object, input.range, input.part_number)?;
         let mut output = read_output!(GetObjectOutput, input, &object, &selection);
         output.body = Some(body(file, selection.bytes)?);
+        if input.response_expires.is_none() {
+            note_expires(&request.extensions, &object);
+        }
         output.tag_count = Some(object.tags.len() as i32).filter(|count| *count > 0);
         Ok(output)
     }
@@ -107,7 +111,10 @@ impl Api {
         output.content_encoding = input.response_content_encoding.or(output.content_encoding);
         output.content_language = input.response_content_language.or(output.content_language);
         output.content_type = input.response_content_type.or(output.content_type);
-        output.expires = input.response_expires.or(output.expires);
+        output.expires = input.response_expires;
+        if output.expires.is_none() {
+            note_expires(&request.extensions, &object);
+        }
         Ok(output)
     }
 
@@ -273,11 +280,12 @@ fn content_type(object: &Object) -> String {
     own.unwrap_or_else(|| "binary/octet-stream".to_owned())
 }
 
-fn expires(object: &Object) -> Option<Timestamp> {
-    let seconds = object.description.expires?;
-    time::OffsetDateTime::from_unix_timestamp(seconds)
-        .ok()
-        .map(Timestamp::from)
+/// Notes the text of `Expires` for the reply, since `s3s` would write a date.
+fn note_expires(extensions: &Extensions, object: &Object) {
+    let context = extensions.get::<RequestContext>();
+    if let (Some(context), Some(expires)) = (context, &object.description.expires) {
+        let _ = context.stored_expires.set(expires.clone());
+    }
 }
 
 fn metadata(object: &Object) -> Option<Metadata> {

@@ -49,7 +49,7 @@ impl Api {
             ),
             key: input.key.clone(),
             initiated: self.store.now(),
-            description: description!(input)?,
+            description: description!(input, &request.extensions)?,
             tags: tags::from_header(input.tagging.as_deref())?,
             algorithm,
             composite,

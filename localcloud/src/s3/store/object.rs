@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use s3s::dto::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize};
+use time::OffsetDateTime;
 
 use super::Tags;
 use crate::clock::Millis;
 use crate::s3::checksums::{Algorithm, Checksum};
+use crate::s3::conditions::http_date;
 
 /// An object's metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,9 +43,12 @@ pub struct Description {
     pub content_encoding: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_language: Option<String>,
-    /// Seconds since the Unix epoch.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub expires: Option<i64>,
+    /// Any text.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "read_expires"
+    )]
+    pub expires: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub website_redirect_location: Option<String>,
     /// `None` is `STANDARD`.
@@ -83,8 +89,46 @@ pub struct Part {
     pub checksum: Option<Checksum>,
 }
 
+/// Reads a text, or the seconds since the Unix epoch that earlier versions wrote.
+fn read_expires<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Text(String),
+        Seconds(i64),
+    }
+    Ok(match Stored::deserialize(deserializer)? {
+        Stored::Text(text) => Some(text),
+        Stored::Seconds(seconds) => {
+            let time = OffsetDateTime::from_unix_timestamp(seconds).ok();
+            time.and_then(|time| http_date(&Timestamp::from(time)))
+        }
+    })
+}
+
 impl Description {
     pub fn storage_class(&self) -> &str {
         self.storage_class.as_deref().unwrap_or("STANDARD")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expires_is_read_as_earlier_versions_wrote_it() {
+        let read = |text: &str| serde_json::from_str::<Description>(text).map(|it| it.expires);
+        for (text, expected) in [
+            (
+                r#"{"expires": 2000000000}"#,
+                Some("Wed, 18 May 2033 03:33:20 GMT"),
+            ),
+            (r#"{"expires": "5d"}"#, Some("5d")),
+            ("{}", None),
+        ] {
+            let expires = read(text).ok().flatten();
+            assert_eq!(expires.as_deref(), expected, "{text}");
+        }
     }
 }

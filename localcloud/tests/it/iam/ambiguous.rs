@@ -84,6 +84,40 @@ async fn a_second_queue_of_a_form_passes_no_policy() {
 }
 
 #[tokio::test]
+async fn a_put_with_an_expires_that_is_no_date_passes_no_policy() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("put.json");
+    let policy = r#"{"Version": "2012-10-17", "Statement":
+        {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::ours/*"}
+    }"#;
+    std::fs::write(&file, policy).unwrap();
+    let mut config = config();
+    config.roles.push(Role {
+        policies: vec![file],
+        ..role("acme-putter", &[])
+    });
+    let cloud = Cloud::with(config).await;
+    let account = cloud.s3();
+    for bucket in ["ours", "theirs"] {
+        account.create_bucket().bucket(bucket).send().await.unwrap();
+    }
+    let (_, putter) = instance_with(&cloud, "acme-putter").await;
+    let putter = s3(&putter);
+    let put = |bucket: &str| {
+        let put = putter.put_object().bucket(bucket).key("a").customize();
+        put.mutate_request(|request| {
+            request.headers_mut().insert("expires", "0");
+        })
+    };
+    put("ours").send().await.unwrap();
+    let denied = put("theirs").send().await.unwrap_err();
+    assert_eq!(status_and_code(denied), (403, "AccessDenied".to_owned()));
+    let theirs = account.list_objects_v2().bucket("theirs").send().await;
+    assert!(theirs.unwrap().contents().is_empty());
+    cloud.stop().await;
+}
+
+#[tokio::test]
 async fn a_body_that_hides_its_queue_passes_no_explicit_deny() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("deny.json");

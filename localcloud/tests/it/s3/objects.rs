@@ -107,6 +107,32 @@ async fn metadata_is_stored_and_can_be_overridden() {
 }
 
 #[tokio::test]
+async fn an_expires_header_of_any_text_comes_back_as_it_was_put() {
+    let (_cloud, s3) = cloud_with_bucket().await;
+    for text in ["Wed, 21 Oct 2037 07:28:00 GMT", "0", "-1", "5d", "tomorrow"] {
+        let put = put_request(&s3, "a", "body").customize();
+        let put = put.mutate_request(move |request| {
+            request.headers_mut().insert("expires", text);
+        });
+        put.send().await.unwrap();
+        assert_eq!(get(&s3, "a").await, b"body");
+        let copy = s3.copy_object().bucket(BUCKET).key("b");
+        let copied = copy.copy_source(format!("{BUCKET}/a")).send().await;
+        copied.unwrap();
+        for key in ["a", "b"] {
+            let got = s3.get_object().bucket(BUCKET).key(key).send().await;
+            assert_eq!(got.unwrap().expires_string(), Some(text));
+            assert_eq!(head(&s3, key).await.expires_string(), Some(text));
+        }
+    }
+    let get = s3.get_object().bucket(BUCKET).key("a");
+    let overridden = get.response_expires(DateTime::from_secs(2_000_000_000));
+    let overridden = overridden.send().await.unwrap();
+    let date = "Wed, 18 May 2033 03:33:20 GMT";
+    assert_eq!(overridden.expires_string(), Some(date));
+}
+
+#[tokio::test]
 async fn ranges_are_read() {
     let (_cloud, s3) = cloud_with_bucket().await;
     let small = b"0123456789".to_vec();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use mozjpeg::ColorSpace;
 use photo::{DecodeError, DecodeLimits, Photo, decode};
+use webp::{Encoder, WebPConfig};
 
 pub const WIDTH: u32 = 48;
 
@@ -15,6 +16,17 @@ pub const HEIGHT: u32 = 32;
 pub fn picture() -> RgbImage {
     RgbImage::from_fn(WIDTH, HEIGHT, |x, y| {
         Rgb([(x * 5) as u8, (y * 7) as u8, 60])
+    })
+}
+
+/// Returns noise of which each channel has the bits of `mask`.
+pub fn noise(width: u32, height: u32, mask: u8) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| {
+        // The finalizer of MurmurHash3.
+        let number = y * width + x + 1;
+        let number = (number ^ number >> 16).wrapping_mul(0x85EB_CA6B);
+        let number = (number ^ number >> 13).wrapping_mul(0xC2B2_AE35);
+        Rgb([number >> 8, number >> 13, number >> 18].map(|value| value as u8 & mask))
     })
 }
 
@@ -106,6 +118,24 @@ pub fn vp8(width: u16, height: u16) -> Vec<u8> {
     let tag = (1 << 4 | first_partition << 5).to_le_bytes();
     let sides = [width.to_le_bytes(), height.to_le_bytes()].concat();
     [&tag[..3], &[0x9D, 0x01, 0x2A], &sides, &[0; 800]].concat()
+}
+
+/// Returns a picture as a lossy WebP, whose data lie in `2^partitions` partitions.
+pub fn lossy_webp(picture: &RgbImage, partitions: i32) -> Vec<u8> {
+    let mut config = WebPConfig::new().expect("libwebp has defaults");
+    config.quality = 90.0;
+    config.partitions = partitions;
+    let file = encoder(picture).encode_advanced(&config);
+    file.expect("the picture encodes").to_vec()
+}
+
+/// Returns a picture as libwebp encodes it without loss.
+pub fn libwebp_lossless(picture: &RgbImage) -> Vec<u8> {
+    encoder(picture).encode_lossless().to_vec()
+}
+
+fn encoder(picture: &RgbImage) -> Encoder<'_> {
+    Encoder::from_rgb(picture.as_raw(), picture.width(), picture.height())
 }
 
 pub fn png_chunk(name: &[u8; 4], content: &[u8]) -> Vec<u8> {

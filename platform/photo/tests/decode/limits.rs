@@ -8,7 +8,12 @@ use crate::files::*;
 #[test]
 fn a_decoder_that_takes_too_long_is_stopped() {
     let too_slow = Err(DecodeError::TooSlow(Duration::ZERO));
-    for file in [progressive(), png()] {
+    for file in [
+        progressive(),
+        png(),
+        lossless_webp(),
+        lossy_webp(&picture(), 0),
+    ] {
         assert_eq!(decode(&file, &max_decode_time(Duration::ZERO)), too_slow);
     }
 }
@@ -25,6 +30,20 @@ fn a_jpeg_stopped_within_its_data_is_too_slow_not_damaged() {
         let time = Duration::from_micros(micros);
         if let Err(error) = decode(&file, &max_decode_time(time)) {
             assert_eq!(error, DecodeError::TooSlow(time));
+        }
+    }
+}
+
+#[test]
+fn a_webp_stopped_within_its_data_is_too_slow_not_damaged() {
+    let noise = noise(2_000, 1_500, 0xF8);
+    for file in [lossy_webp(&noise, 0), lossy_webp(&noise, 3)] {
+        // Deadlines from the first piece to the last.
+        for micros in [1, 100, 1_000, 5_000, 20_000, 50_000] {
+            let time = Duration::from_micros(micros);
+            if let Err(error) = decode(&file, &max_decode_time(time)) {
+                assert_eq!(error, DecodeError::TooSlow(time));
+            }
         }
     }
 }

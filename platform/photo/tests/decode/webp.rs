@@ -1,6 +1,50 @@
+use image::RgbImage;
 use photo::{DecodeError, DecodeLimits, inspect};
 
 use crate::files::*;
+
+/// Decoders of a whole file and of pieces of it must agree. Front and workers read pieces.
+#[test]
+fn pixels_equal_those_of_libwebp_in_one_call() {
+    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/photo");
+    let seeds = ["lossy", "lossless-alpha"].map(|name| {
+        let file = std::fs::read(format!("{seeds}/{name}.webp"));
+        file.expect("a seed of the fuzz targets")
+    });
+    for file in seeds {
+        assert_equals_one_call(&file);
+    }
+    // Noise of all colors, of 64 that make a palette, and a gradient with some noise.
+    let noise = [(0xFF, 600), (0xC0, 700)].map(|(mask, side)| noise(side, side, mask));
+    let mut gradient = crate::files::noise(900, 700, 0x1F);
+    for (x, y, pixel) in gradient.enumerate_pixels_mut() {
+        pixel.0[0] += (x / 4) as u8;
+        pixel.0[1] += (y / 4) as u8;
+    }
+    for picture in noise.iter().chain([&gradient]) {
+        let lossless = libwebp_lossless(picture);
+        assert_eq!(decoded(&lossless).pixels(), picture.as_raw().as_slice());
+        for file in [lossy_webp(picture, 0), lossy_webp(picture, 3), lossless] {
+            assert!(file.len() > 4 * 16_384, "one piece: {}", file.len());
+            assert_equals_one_call(&file);
+        }
+    }
+}
+
+fn assert_equals_one_call(file: &[u8]) {
+    let whole = ::webp::Decoder::new(file).decode().expect("it decodes");
+    let channels = if whole.is_alpha() { 4 } else { 3 };
+    let whole_pixels: Vec<u8> = whole
+        .chunks_exact(channels)
+        .flat_map(|pixel| &pixel[..3])
+        .copied()
+        .collect();
+    let whole = RgbImage::from_raw(whole.width(), whole.height(), whole_pixels);
+    let whole = whole.expect("three bytes a pixel");
+    let photo = decoded(file);
+    assert_size(&photo, whole.width() as usize, whole.height() as usize);
+    assert!(photo.pixels() == whole.as_raw().as_slice());
+}
 
 #[test]
 fn exif_orientation_is_applied_with_and_without_the_prefix_of_jpeg() {

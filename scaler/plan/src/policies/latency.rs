@@ -76,7 +76,7 @@ pub(crate) fn target(
     };
     let outlook = Outlook::new(policy, observation, &memory.estimates, requests);
     let needed = outlook.needed();
-    let limits = policy.limits(now, observation.billing.still_paid);
+    let limits = policy.limits(observation.time_of_day(), observation.billing.still_paid);
     let keeping = memory.keeping.note(
         limits.clamp(needed),
         since,

@@ -183,6 +183,19 @@ fn by_an_old_answer_of_ec2_instances_are_started_but_not_launched() {
     assert_eq!((plan.start.len(), plan.launch), (4, 0));
 }
 
+/// The list of a large fleet takes several calls. It was once too old when it arrived, so that nothing was ever done.
+#[test]
+fn a_list_that_takes_eight_seconds_still_permits_launches() {
+    let mut fleet = Fleet::none().with_backlog(3);
+    fleet.observation.described_in = Duration::from_secs(8);
+    for (described_ms_ago, launch) in [(8_000, 3), (13_000, 3), (13_001, 0)] {
+        let plan = fleet.clone().described_ms_ago(described_ms_ago).plan();
+        assert_eq!(plan.launch, launch, "{plan:?}");
+        let is_named = plan.reason.ends_with("; EC2's last list is 13 s old");
+        assert_eq!(is_named, launch == 0, "{}", plan.reason);
+    }
+}
+
 /// A list from before may lack what the former leader launched last.
 #[test]
 fn a_new_leader_acts_on_a_list_that_it_asked_for_as_leader() {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::course::Course;
-use crate::fixtures::NOW;
+use crate::fixtures::{Fleet, NOW};
 use crate::{Policy, PolicyKind, Timestamp, Window};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -69,6 +69,19 @@ fn the_scaler_wakes_when_a_window_begins_or_ends_under_every_policy() {
         (plan.desired_workers, plan.wake_at),
         (5, Some(Timestamp::after_epoch(HOUR * 18)))
     );
+}
+
+/// The clock was set, or the machine was suspended, after the scaler's start.
+#[test]
+fn windows_follow_a_corrected_clock() {
+    let mut fleet = Fleet::of(6).without_demand_for_ms(60_000);
+    fleet.policy.kind = PolicyKind::Schedule;
+    fleet.policy.schedule = vec![window(8, 18, 5)];
+    assert_eq!(fleet.plan().desired_workers, 0);
+    fleet.observation.wall_clock = Some(Timestamp::after_epoch(HOUR * 12));
+    let plan = fleet.plan();
+    assert_eq!((plan.desired_workers, plan.start.len()), (5, 5));
+    assert_eq!(plan.wake_at, Some(NOW.after(HOUR * 6)));
 }
 
 #[test]

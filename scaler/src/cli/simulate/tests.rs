@@ -161,6 +161,7 @@ fn recording() -> String {
             mean_seconds,
             spread_seconds: 0.1,
             samples: 9,
+            learned: 0,
         };
         let status = ScalerStatus {
             sequence: second as u64 + 1,

@@ -71,11 +71,13 @@ fn status() -> ScalerStatus {
                 mean_seconds: 0.4,
                 spread_seconds: 0.02,
                 samples: 7,
+                learned: 6,
             }),
             boot: Some(Estimate {
                 mean_seconds: 20.0,
                 spread_seconds: 10.0,
                 samples: 0,
+                learned: 0,
             }),
             arrival_rate: 1.5,
             arrival_trend: 0.0,
@@ -83,6 +85,7 @@ fn status() -> ScalerStatus {
                 mean_seconds: 0.25,
                 spread_seconds: 0.01,
                 samples: 9,
+                learned: 0,
             }),
         }),
         policy: Some(Policy {
@@ -156,6 +159,41 @@ fn an_outdated_instance_is_marked() {
     let mut marked = text.lines().filter(|line| line.ends_with("  outdated"));
     assert!(marked.next().unwrap().contains("app-tier-instance-2"));
     assert_eq!(marked.next(), None, "{text}");
+}
+
+#[test]
+fn times_that_a_former_scaler_measured_are_marked() {
+    let mut status = status();
+    let service = &mut status.estimates.as_mut().unwrap().service;
+    service.as_mut().unwrap().learned = 7;
+    let text = table(&status, Paint::plain());
+    assert!(
+        text.contains("; 400 ms (learned before) a request;"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_stopped_instance_that_ec2_refuses_to_start_is_shown_with_the_reason() {
+    let mut status = status();
+    let observation = status.observation.as_mut().unwrap();
+    observation.instances.clear();
+    observation.left_out = vec![LeftOutInstance {
+        instance_id: "i-3".to_owned(),
+        name: "app-tier-instance-3".to_owned(),
+        reason: "EC2 refuses to start it: InsufficientInstanceCapacity".to_owned(),
+        until: after(1_060),
+    }];
+    let text = table(&status, Paint::plain());
+    assert!(
+        text.contains("\nworkers   1 wanted; 1 left out\n"),
+        "{text}"
+    );
+    let row = "\
+app-tier-instance-3      i-3                  stopped          -        -        -  EC2 refuses to start it: \
+InsufficientInstanceCapacity; counts again in 60.0 s
+";
+    assert!(text.ends_with(row), "{text}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Launches, and launches whose reply was lost.
 
 use super::*;
+use crate::plan::fixtures::Fleet as PlannedFleet;
+use crate::plan::{Memory, Seen, plan};
 
 #[tokio::test]
 async fn a_launch_whose_reply_was_lost_is_repeated_with_the_same_token() {
@@ -37,6 +39,26 @@ async fn a_launch_that_is_put_off_is_held_back() {
     fixture.executor.execute(&plan, &mut fixture.view, at(5));
     assert_eq!(fixture.view.launching, 0);
     assert!(fixture.executor.call_backoff().launch > Some(at(5)));
+}
+
+/// A killed leader may have launched instances that EC2 does not list yet.
+#[tokio::test]
+async fn launches_wait_for_those_of_a_former_leader_and_starts_do_not() {
+    let mut fixture = Fixture::new().await;
+    fixture.executor.hold_launches(at(12));
+    let held = fixture.executor.call_backoff();
+    assert_eq!((held.launch, held.start), (Some(at(12)), None));
+    // The plan keeps to it.
+    let mut fleet = PlannedFleet::of(1).with_backlog(3);
+    fleet.observation.call_backoff = held;
+    for (now, launch) in [(at(11), 0), (at(12), 2)] {
+        let mut observation = fleet.observation.clone();
+        observation.now = now;
+        observation.described_at = Some(now);
+        observation.front = observation.front.map(|it| Seen { at: now, ..it });
+        let (plan, _) = plan(&fleet.policy, &observation, Memory::default());
+        assert_eq!((plan.start.len(), plan.launch), (1, launch));
+    }
 }
 
 #[tokio::test]

@@ -42,9 +42,9 @@ impl FleetView {
         }
     }
 
-    /// Records that EC2 lacks capacity to start these. The same holds for all stopped instances of the same type in the
-    /// same zone.
-    pub fn lacks_capacity(&mut self, ids: &[InstanceId], now: Timestamp) {
+    /// Records that EC2 lacks capacity to start these, and the error code by which it refused. The same holds for all stopped
+    /// instances of the same type in the same zone.
+    pub fn lacks_capacity(&mut self, ids: &[InstanceId], code: &str, now: Timestamp) {
         let refused = ids.iter().filter_map(|id| self.index.get(id));
         let pools: HashSet<_> = refused
             .map(|position| &self.described[*position])
@@ -57,19 +57,22 @@ impl FleetView {
         for found in alike {
             tracing::warn!(
                 instance = found.id,
+                code,
                 "EC2 lacks capacity to start the instance"
             );
             let until = now.after(UNSTARTABLE_REMEMBERED);
-            self.unstartable.insert(found.id.as_str().into(), until);
+            self.unstartable
+                .insert(found.id.as_str().into(), (code.to_owned(), until));
         }
     }
 
-    /// Records instances that EC2 refuses to start because of a fault of their own.
-    pub fn cannot_start(&mut self, ids: &[InstanceId], now: Timestamp) {
+    /// Records instances that EC2 refuses to start because of a fault of their own, and its error code.
+    pub fn cannot_start(&mut self, ids: &[InstanceId], code: &str, now: Timestamp) {
         for id in ids {
-            tracing::warn!(instance = %id, "the instance cannot be started and is left out for a while");
+            tracing::warn!(instance = %id, code, "the instance cannot be started and is left out for a while");
             let until = now.after(UNSTARTABLE_REMEMBERED);
-            self.unstartable.insert(id.clone(), until);
+            self.unstartable
+                .insert(id.clone(), (code.to_owned(), until));
         }
     }
 

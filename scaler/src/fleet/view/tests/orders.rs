@@ -166,7 +166,7 @@ fn a_start_that_fails_late_does_not_cancel_a_later_stop() {
 }
 
 #[test]
-fn stopped_instances_of_a_pool_without_capacity_are_left_out_for_a_while() {
+fn stopped_instances_of_a_pool_without_capacity_are_left_out_for_a_while_with_the_reason() {
     let mut view = view();
     let pool = || {
         let mut pool: Vec<_> = (1..=3)
@@ -182,10 +182,22 @@ fn stopped_instances_of_a_pool_without_capacity_are_left_out_for_a_while() {
         pool
     };
     view.described(pool(), at(0));
-    view.lacks_capacity(&[InstanceId::from("i-1")], at(0));
+    let lack = "InsufficientInstanceCapacity";
+    view.lacks_capacity(&[InstanceId::from("i-1")], lack, at(0));
     assert_eq!(states(&mut view, at(100)), [(Some(3), State::Stopped)]);
+    let left_out = view.observe(at(100), CallBackoff::default()).left_out;
+    let told = left_out.iter().map(|it| (it.number, &*it.reason, it.until));
+    let reason = "EC2 refuses to start it: InsufficientInstanceCapacity";
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [1_u32, 2].map(|number| (Some(number), reason, Some(at(120_000))))
+    );
     view.described(pool(), at(120_000));
     assert_eq!(states(&mut view, at(120_000)).len(), 3);
+    assert_eq!(
+        view.observe(at(120_000), CallBackoff::default()).left_out,
+        []
+    );
 }
 
 #[test]
@@ -245,7 +257,7 @@ fn a_large_fleet_takes_time_linear_in_its_size() {
     view.described(are(PowerState::Running), at(300));
     assert!(!ids.iter().any(|id| view.is_spot(id)));
     view.described(are(PowerState::Stopped), at(400));
-    view.lacks_capacity(&ids, at(500));
+    view.lacks_capacity(&ids, "InsufficientInstanceCapacity", at(500));
     assert_eq!(states(&mut view, at(600)), []);
     assert!(begun.elapsed() < Duration::from_secs(20));
 }
