@@ -42,7 +42,7 @@ pub struct Account {
     /// Of `errors`: whose result `GET /v1/results/<id>` had.
     pub errors_recovered: u64,
     pub errors_by_code: BTreeMap<String, u64>,
-    /// What each request is called that is lost, wrong or twice.
+    /// What is wrong, in words: each request that is lost, wrong or twice, and times that are too long.
     pub findings: Vec<String>,
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use photo::DecodeError;
-use sha2::{Digest, Sha256};
+use worker::service::pure::digest;
 use worker::service::{FoundFaces, RecognizePhotos};
 use worker::vision::{BoundingBox, Point, Recognized, Timings, VisionError};
 
@@ -23,9 +23,7 @@ pub struct LightRecognizer {
 /// Returns the name that [`LightRecognizer`] gives a photo.
 #[must_use]
 pub fn name_of(photo: &[u8]) -> String {
-    let digest = Sha256::digest(photo);
-    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("p{}", &digits[..NAME_DIGITS])
+    format!("p{}", &digest(photo)[..NAME_DIGITS])
 }
 
 /// Returns a PNG file of about 100 bytes, another one for each `number` and `seed`.

@@ -13,7 +13,7 @@ pub type UnixMs = i64;
 
 /// What all logs together tell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct InstanceLogs {
     /// By instance, its jobs: id, and when it began.
     pub jobs: BTreeMap<String, Vec<(String, UnixMs)>>,
     /// By instance, jobs that it finished.
@@ -30,8 +30,8 @@ pub struct Told {
 ///
 /// # Errors
 /// When the folder cannot be read.
-pub fn read(cloud: &Path) -> std::io::Result<Told> {
-    let mut told = Told::default();
+pub fn read(cloud: &Path) -> std::io::Result<InstanceLogs> {
+    let mut logs = InstanceLogs::default();
     for entry in fs::read_dir(cloud.join("instances"))? {
         let folder = entry?.path();
         let instance = folder
@@ -41,16 +41,16 @@ pub fn read(cloud: &Path) -> std::io::Result<Told> {
             .into_owned();
         // It is missing until the instance writes.
         let text = fs::read(folder.join("console.log")).unwrap_or_default();
-        note(&instance, &String::from_utf8_lossy(&text), &mut told);
+        note(&instance, &String::from_utf8_lossy(&text), &mut logs);
     }
-    Ok(told)
+    Ok(logs)
 }
 
-fn note(instance: &str, console: &str, told: &mut Told) {
+fn note(instance: &str, console: &str, logs: &mut InstanceLogs) {
     for line in console.lines() {
         let Ok(line) = serde_json::from_str::<Value>(line) else {
             if line.contains("panicked") {
-                *told.errors.entry(line.to_owned()).or_default() += 1;
+                *logs.errors.entry(line.to_owned()).or_default() += 1;
             }
             continue;
         };
@@ -58,23 +58,23 @@ fn note(instance: &str, console: &str, told: &mut Told) {
         let id = || line["request_id"].as_str().unwrap_or_default().to_owned();
         match text("message") {
             "begun" => {
-                let jobs = told.jobs.entry(instance.to_owned()).or_default();
+                let jobs = logs.jobs.entry(instance.to_owned()).or_default();
                 jobs.extend(time_of(&line).map(|time| (id(), time)));
             }
             "recognized" | "replied with an error" => {
-                told.finished
+                logs.finished
                     .entry(instance.to_owned())
                     .or_default()
                     .insert(id());
             }
             "told to end" if line["fields"]["busy"].as_bool() == Some(true) => {
-                told.busy_at_the_end.insert(instance.to_owned());
+                logs.busy_at_the_end.insert(instance.to_owned());
             }
             "gave a worker up" => {
-                told.given_up.insert(text("instance").to_owned());
+                logs.given_up.insert(text("instance").to_owned());
             }
             message if line["level"] == "ERROR" => {
-                *told.errors.entry(message.to_owned()).or_default() += 1;
+                *logs.errors.entry(message.to_owned()).or_default() += 1;
             }
             _ => {}
         }
@@ -86,7 +86,7 @@ fn time_of(line: &Value) -> Option<UnixMs> {
     i64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
 }
 
-impl Told {
+impl InstanceLogs {
     /// Returns the ids of all jobs that began.
     #[must_use]
     pub fn begun(&self) -> HashSet<String> {
@@ -139,50 +139,50 @@ mod tests {
 
     #[test]
     fn a_killed_workers_job_returns_when_another_worker_begins_it() {
-        let mut told = Told::default();
+        let mut logs = InstanceLogs::default();
         let first = line("01.000", "a", "begun", "")
             + &line("01.100", "a", "recognized", "")
             + &line("02.000", "b", "begun", "")
             + "not json\n";
-        note("i-1", &first, &mut told);
-        note("i-2", &line("09.500", "b", "begun", ""), &mut told);
-        let killed_at = told.jobs["i-1"][1].1 + 500;
+        note("i-1", &first, &mut logs);
+        note("i-2", &line("09.500", "b", "begun", ""), &mut logs);
+        let killed_at = logs.jobs["i-1"][1].1 + 500;
         let kill = ("i-1".to_owned(), killed_at);
-        assert_eq!(told.returns(std::slice::from_ref(&kill)), [7_000]);
+        assert_eq!(logs.returns(std::slice::from_ref(&kill)), [7_000]);
         // Killed again, with nothing in work.
         let again = ("i-1".to_owned(), killed_at + 1_000);
-        assert_eq!(told.returns(&[kill, again]), [7_000]);
+        assert_eq!(logs.returns(&[kill, again]), [7_000]);
         assert_eq!(
-            told.begun(),
+            logs.begun(),
             HashSet::from(["a".to_owned(), "b".to_owned()])
         );
     }
 
     #[test]
     fn ends_and_panics_are_noticed() {
-        let mut told = Told::default();
+        let mut logs = InstanceLogs::default();
         note(
             "i-1",
             &line("01.000", "", "told to end", r#","busy":true"#),
-            &mut told,
+            &mut logs,
         );
         note(
             "i-2",
             &line("01.000", "", "told to end", r#","busy":false"#),
-            &mut told,
+            &mut logs,
         );
         note(
             "i-3",
             &line("01.000", "", "gave a worker up", r#","instance":"i-9""#),
-            &mut told,
+            &mut logs,
         );
         note(
             "i-4",
             "thread 'main' panicked at src/main.rs:1:1\n",
-            &mut told,
+            &mut logs,
         );
-        assert_eq!(told.busy_at_the_end, BTreeSet::from(["i-1".to_owned()]));
-        assert_eq!(told.given_up, BTreeSet::from(["i-9".to_owned()]));
-        assert_eq!(told.errors.len(), 1);
+        assert_eq!(logs.busy_at_the_end, BTreeSet::from(["i-1".to_owned()]));
+        assert_eq!(logs.given_up, BTreeSet::from(["i-9".to_owned()]));
+        assert_eq!(logs.errors.len(), 1);
     }
 }

@@ -72,7 +72,7 @@ struct Args {
 }
 
 fn fault(name: &str) -> Result<String, String> {
-    let names = chaos::schedule::names();
+    let names = chaos::schedule::names(true, true);
     if names.contains(name) {
         return Ok(name.to_owned());
     }
@@ -163,7 +163,7 @@ async fn chaos() -> anyhow::Result<bool> {
             output: output.clone(),
         };
         let report = soak(&options).await?;
-        report.print(&output);
+        report.print(&output)?;
         return Ok(report.passed);
     }
     let options = RunOptions {
@@ -178,6 +178,6 @@ async fn chaos() -> anyhow::Result<bool> {
         output: output.clone(),
     };
     let report = run(&options).await?;
-    report.print(&output);
+    report.print(&output)?;
     Ok(report.passed)
 }

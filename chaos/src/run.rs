@@ -1,6 +1,6 @@
 //! One run: a stack, the load, the faults, and the account.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,28 +9,31 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use futures::StreamExt;
 use platform::aws::Aws;
+use platform::process::print;
 use platform::queue::{BATCH_LIMIT, Queue};
 use proto::v1::RecognitionJob;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::RwLock;
 use tokio::time::Instant;
 
 use crate::account::{Account, Holdings, account};
 use crate::inject::{Done, Injector};
 use crate::load::{Answer, Outcome, Photos, Sent, arrivals, number_of, send};
-use crate::logs::{self, Told};
+use crate::logs::{self, InstanceLogs};
 use crate::processes;
-use crate::schedule::{Planned, Rules, Service, schedule};
+use crate::schedule::{Planned, Rules, Service, names, schedule};
 use crate::stack::{Stack, StackOptions, WorkerProgram, http_client};
+
+mod figures;
+
+use figures::{MOST_PRINTED, late_returns};
+pub use figures::{Quantiles, Report};
 
 /// How long jobs may take to end after the last fault: five receives, and then some.
 const SETTLE_WITHIN: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(200);
 /// Calls at once while the cloud's holdings are read.
 const READS: usize = 32;
-/// Findings that are printed; the history has all.
-const MOST_PRINTED: usize = 10;
-
 /// A run's choices.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
@@ -44,65 +47,9 @@ pub struct RunOptions {
     /// Mean time between two faults.
     pub every: Duration,
     pub only: Option<String>,
-    /// Folder for `report.json`, and for `history.json` with all faults and requests.
+    /// Folder for `report.json`, and for `history.json` with all faults and requests. The history of a run that fails is in
+    /// `history-SEED.json`, too, which the next run leaves alone.
     pub output: PathBuf,
-}
-
-/// What `report.json` has.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Report {
-    pub engine: String,
-    pub seed: u64,
-    pub wall_s: f64,
-    pub policy: String,
-    pub spot: bool,
-    pub rate: f64,
-    #[serde(flatten)]
-    pub account: Account,
-    /// Workers that had a job when the scaler's order ended them.
-    pub busy_workers_stopped: u64,
-    /// Jobs on the request queue that never ended.
-    pub left_on_the_queue: u64,
-    pub faults: BTreeMap<String, u64>,
-    /// Until the job of a killed worker began again, in seconds.
-    pub return_s: Quantiles,
-    /// From SIGTERM of a worker to its end.
-    pub termination_s: Quantiles,
-    /// From SIGKILL of front, gateway or scaler until it was ready again.
-    pub restart_s: Quantiles,
-    /// Of requests that were answered rightly.
-    pub latency_s: Quantiles,
-    /// Errors in the logs, by their text.
-    pub logged_errors: BTreeMap<String, u64>,
-    pub passed: bool,
-}
-
-/// A sample's size and quantiles, in seconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Quantiles {
-    pub samples: usize,
-    pub p50: f64,
-    pub p99: f64,
-    pub max: f64,
-}
-
-impl Quantiles {
-    /// Takes milliseconds.
-    #[must_use]
-    pub fn of(milliseconds: impl IntoIterator<Item = u64>) -> Self {
-        let mut values: Vec<_> = milliseconds.into_iter().collect();
-        values.sort_unstable();
-        let Some(last) = values.len().checked_sub(1) else {
-            return Self::default();
-        };
-        let at = |share: f64| values[(share * last as f64).ceil() as usize] as f64 / 1e3;
-        Self {
-            samples: values.len(),
-            p50: at(0.5),
-            p99: at(0.99),
-            max: at(1.0),
-        }
-    }
 }
 
 /// What a run is understood by.
@@ -118,20 +65,28 @@ struct History<'a> {
 /// Runs it, and writes the report.
 ///
 /// # Errors
-/// When the stack cannot be started, or its state cannot be read at the end.
+/// When the fault to inject cannot happen, the stack cannot be started, or its state cannot be read at the end.
 pub async fn run(options: &RunOptions) -> anyhow::Result<Report> {
     let started = Instant::now();
     let times = arrivals(options.seed, options.requests, options.rate);
     let length = Duration::from_millis(times.last().copied().unwrap_or_default());
     let spot = options.stack.spot;
+    let gallery = matches!(options.stack.worker, WorkerProgram::Real { .. });
+    if let Some(only) = &options.only {
+        ensure!(
+            names(spot, gallery).contains(only),
+            "{only} would do nothing: interrupt needs spot instances, which odd seeds have, and reload_gallery needs an engine"
+        );
+    }
     let rules = Rules {
         length,
         every: options.every,
         only: options.only.clone(),
         spot,
+        gallery,
     };
     let planned = schedule(options.seed, &rules);
-    println!(
+    print(format_args!(
         "chaos: seed {}, {} requests in {:.0} s, {} faults, policy {}, {}",
         options.seed,
         times.len(),
@@ -143,7 +98,7 @@ pub async fn run(options: &RunOptions) -> anyhow::Result<Report> {
         } else {
             "on-demand instances"
         },
-    );
+    ))?;
     let stack = Stack::start(options.stack.clone()).await?;
     let (url, key) = (stack.url(), stack.key.clone());
     let stack = Arc::new(RwLock::new(stack));
@@ -154,15 +109,15 @@ pub async fn run(options: &RunOptions) -> anyhow::Result<Report> {
     let done = injecting.await??;
     let stack = stack.read().await;
     let left = settle(&stack).await?;
-    let told = logs::read(&stack.folder().join("cloud"))?;
-    let holdings = read_holdings(&stack, &sent, &told).await?;
+    let logs = logs::read(&stack.folder().join("cloud"))?;
+    let holdings = read_holdings(&stack, &sent, &logs).await?;
     let account = account(
         &sent,
         |number| options.photos.of(number).1,
         &holdings,
         &done.downtimes,
     );
-    let report = report(options, &sent, account, &done, &told, left, started);
+    let report = report(options, &sent, account, &done, &logs, left, started);
     write(options, &report, &planned, &done, &sent)?;
     Ok(report)
 }
@@ -170,19 +125,23 @@ pub async fn run(options: &RunOptions) -> anyhow::Result<Report> {
 fn report(
     options: &RunOptions,
     sent: &[Sent],
-    account: Account,
+    mut account: Account,
     done: &Done,
-    told: &Told,
+    logs: &InstanceLogs,
     left_on_the_queue: u64,
     started: Instant,
 ) -> Report {
-    let by_scaler = told.busy_at_the_end.iter();
+    let by_scaler = logs.busy_at_the_end.iter();
     let by_scaler =
-        by_scaler.filter(|it| !told.given_up.contains(*it) && !done.ended_by_us.contains(*it));
+        by_scaler.filter(|it| !logs.given_up.contains(*it) && !done.ended_by_us.contains(*it));
     let busy_workers_stopped = by_scaler.count() as u64;
-    let returns = told.returns(&done.worker_kills);
+    let returns = logs.returns(&done.worker_kills).into_iter();
+    let return_s = Quantiles::of(returns.map(|ms| u64::try_from(ms).unwrap_or_default()));
+    let late = late_returns(options.only.as_deref(), &return_s);
     let right = sent.iter().filter(|sent| sent.outcome == Outcome::Right);
     let is_whole = left_on_the_queue == 0 && busy_workers_stopped == 0;
+    let passed = account.is_clean() && is_whole && late.is_none();
+    account.findings.extend(late);
     Report {
         engine: options.engine.clone(),
         seed: options.seed,
@@ -190,20 +149,16 @@ fn report(
         policy: options.stack.policy.clone(),
         spot: options.stack.spot,
         rate: options.rate,
-        passed: account.is_clean() && is_whole,
+        passed,
         account,
         busy_workers_stopped,
         left_on_the_queue,
         faults: done.faults.clone(),
-        return_s: Quantiles::of(
-            returns
-                .iter()
-                .map(|&ms| u64::try_from(ms).unwrap_or_default()),
-        ),
+        return_s,
         termination_s: Quantiles::of(done.terminations_ms.iter().copied()),
         restart_s: Quantiles::of(done.restarts_ms.iter().copied()),
         latency_s: Quantiles::of(right.map(|sent| sent.took_ms)),
-        logged_errors: told.errors.clone(),
+        logged_errors: logs.errors.clone(),
     }
 }
 
@@ -242,7 +197,11 @@ async fn settle(stack: &Stack) -> anyhow::Result<u64> {
     }
 }
 
-async fn read_holdings(stack: &Stack, sent: &[Sent], told: &Told) -> anyhow::Result<Holdings> {
+async fn read_holdings(
+    stack: &Stack,
+    sent: &[Sent],
+    logs: &InstanceLogs,
+) -> anyhow::Result<Holdings> {
     let (aws, names) = (stack.aws().await, stack.names());
     let photos = aws.objects(names.in_bucket()).keys().await?;
     let photos = photos
@@ -254,7 +213,7 @@ async fn read_holdings(stack: &Stack, sent: &[Sent], told: &Told) -> anyhow::Res
         photos,
         results: read_results(&aws, &names.out_bucket()).await?,
         dead_letters: read_dead_letters(&dead_letters).await?,
-        begun: told.begun(),
+        begun: logs.begun(),
         recovered: recover(stack, sent).await?,
     })
 }
@@ -352,63 +311,13 @@ fn write(
         sent,
         findings,
     };
-    std::fs::write(
-        options.output.join("history.json"),
-        serde_json::to_string(&history)?,
-    )?;
-    Ok(())
-}
-
-impl Report {
-    /// Prints what people look for first.
-    pub fn print(&self, output: &Path) {
-        let it = &self.account;
-        println!(
-            "requests {}: right {}, errors {} ({} with a result, {} served by /v1/results), dead letters {}",
-            it.requests,
-            it.right,
-            it.errors,
-            it.errors_with_result,
-            it.errors_recovered,
-            it.dead_lettered
-        );
-        println!(
-            "lost {}, wrong {}, twice {}, busy workers stopped {}, left on the queue {}",
-            it.lost, it.wrong, it.twice, self.busy_workers_stopped, self.left_on_the_queue
-        );
-        let errors: Vec<_> = it
-            .errors_by_code
-            .iter()
-            .map(|(code, count)| format!("{code} {count}"))
-            .collect();
-        println!("errors: {}", errors.join(", "));
-        let faults: Vec<_> = self
-            .faults
-            .iter()
-            .map(|(name, count)| format!("{name} {count}"))
-            .collect();
-        println!("faults: {}", faults.join(", "));
-        for (what, of) in [
-            ("a killed worker's job began again", &self.return_s),
-            ("a worker ended after SIGTERM", &self.termination_s),
-            ("a killed service was ready again", &self.restart_s),
-            ("an answer", &self.latency_s),
-        ] {
-            println!(
-                "{what}: p50 {:.2} s, p99 {:.2} s, at most {:.2} s ({})",
-                of.p50, of.p99, of.max, of.samples
-            );
-        }
-        for finding in it.findings.iter().take(MOST_PRINTED) {
-            println!("{finding}");
-        }
-        let verdict = if self.passed { "PASS" } else { "FAIL" };
-        println!(
-            "{verdict} with seed {}; {}",
-            self.seed,
-            output.join("report.json").display()
-        );
+    let history = serde_json::to_string(&history)?;
+    if !report.passed {
+        let kept = format!("history-{}.json", options.seed);
+        std::fs::write(options.output.join(kept), &history)?;
     }
+    std::fs::write(options.output.join("history.json"), history)?;
+    Ok(())
 }
 
 /// Returns photos with the names that the worker gives them offline.
@@ -466,19 +375,4 @@ pub fn real_photos(bin: &Path, folder: &Path, worker: &WorkerProgram) -> anyhow:
         folder.display()
     );
     Ok(Photos::Real(photos.into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_are_those_of_the_sample() {
-        assert_eq!(Quantiles::of([]), Quantiles::default());
-        let of = Quantiles::of((0..=100).map(|second| second * 1_000));
-        assert_eq!(
-            (of.samples, of.p50, of.p99, of.max),
-            (101, 50.0, 99.0, 100.0)
-        );
-    }
 }

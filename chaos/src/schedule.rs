@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::rngs::Xoshiro256PlusPlus;
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
@@ -111,7 +112,10 @@ pub struct Rules {
     pub every: Duration,
     /// No other faults than those of this name, which is one of [`names`].
     pub only: Option<String>,
+    /// Whether workers are spot instances, which EC2 interrupts.
     pub spot: bool,
+    /// Whether workers have a gallery to reload.
+    pub gallery: bool,
 }
 
 /// Times of the local cloud's own death are as far apart: all instances die with it and boot again.
@@ -129,21 +133,37 @@ impl Fault {
         let name = word("fault").unwrap_or("fault");
         detail.map_or_else(|| name.to_owned(), |detail| format!("{name}_{detail}"))
     }
+
+    fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            Self::Kill {
+                service: Service::Localcloud,
+                ..
+            }
+        )
+    }
 }
 
-/// Returns the names of all faults.
+/// Returns the names of all faults that can happen, with or without spot instances and a gallery.
 #[must_use]
-pub fn names() -> BTreeSet<String> {
+pub fn names(spot: bool, gallery: bool) -> BTreeSet<String> {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(0);
-    (0..10_000).map(|_| any(&mut random, true).name()).collect()
+    let faults = (0..10_000).map(|_| any(&mut random, spot, gallery));
+    faults.map(|fault| fault.name()).collect()
 }
 
-/// Returns the faults of a run: the same for the same seed and rules.
+/// Returns the faults of a run: the same for the same seed and rules. Each kind happens once before the others are drawn at
+/// random, so that a short run has all of them.
 #[must_use]
 pub fn schedule(seed: u64, rules: &Rules) -> Vec<Planned> {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
     let length = u64::try_from(rules.length.as_millis()).unwrap_or(u64::MAX);
     let every = rules.every.as_secs_f64() * 1e3;
+    let mut first = match &rules.only {
+        Some(_) => Vec::new(),
+        None => one_of_each(&mut random, rules),
+    };
     let (mut planned, mut at_ms, mut outage_from) = (Vec::new(), QUIET_MS, BETWEEN_OUTAGES_MS / 3);
     loop {
         let pause = -(1.0 - random.random::<f64>()).ln() * every;
@@ -151,10 +171,14 @@ pub fn schedule(seed: u64, rules: &Rules) -> Vec<Planned> {
         if at_ms >= length {
             return planned;
         }
-        let mut fault = any(&mut random, rules.spot);
+        let is_possible = |fault: &Fault| at_ms >= outage_from || !fault.is_outage();
+        let mut fault = match first.iter().position(is_possible) {
+            Some(index) => first.remove(index),
+            None => any(&mut random, rules.spot, rules.gallery),
+        };
         if let Some(only) = &rules.only {
             while fault.name() != *only {
-                fault = any(&mut random, true);
+                fault = any(&mut random, true, true);
             }
         }
         if let Fault::Kill {
@@ -175,7 +199,21 @@ pub fn schedule(seed: u64, rules: &Rules) -> Vec<Planned> {
     }
 }
 
-fn any(random: &mut Xoshiro256PlusPlus, spot: bool) -> Fault {
+/// Returns a fault of each kind that can happen, in a random order.
+fn one_of_each(random: &mut Xoshiro256PlusPlus, rules: &Rules) -> Vec<Fault> {
+    let mut missing = names(rules.spot, rules.gallery);
+    let mut faults = Vec::new();
+    while !missing.is_empty() {
+        let fault = any(random, rules.spot, rules.gallery);
+        if missing.remove(&fault.name()) {
+            faults.push(fault);
+        }
+    }
+    faults.shuffle(random);
+    faults
+}
+
+fn any(random: &mut Xoshiro256PlusPlus, spot: bool, gallery: bool) -> Fault {
     let pick = random.random();
     match random.random_range(0..100) {
         0..20 => Fault::Kill {
@@ -246,8 +284,8 @@ fn any(random: &mut Xoshiro256PlusPlus, spot: bool) -> Fault {
             service: Service::Worker,
             pick,
         },
-        96..98 => Fault::ReloadKeys,
-        _ => Fault::ReloadGallery,
+        98.. if gallery => Fault::ReloadGallery,
+        _ => Fault::ReloadKeys,
     }
 }
 
@@ -274,6 +312,7 @@ fn link(random: &mut Xoshiro256PlusPlus) -> Link {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::arrivals;
 
     fn rules(only: Option<&str>) -> Rules {
         Rules {
@@ -281,6 +320,7 @@ mod tests {
             every: Duration::from_secs(2),
             only: only.map(str::to_owned),
             spot: true,
+            gallery: true,
         }
     }
 
@@ -298,7 +338,7 @@ mod tests {
         let planned = schedule(1, &rules(None));
         assert!(planned.is_sorted_by_key(|planned| planned.at_ms));
         let happened: BTreeSet<_> = planned.iter().map(|planned| planned.fault.name()).collect();
-        assert_eq!(happened, names());
+        assert_eq!(happened, names(true, true));
         for name in [
             "kill_worker",
             "kill_front",
@@ -323,22 +363,37 @@ mod tests {
     }
 
     #[test]
+    fn the_short_form_has_every_kind_of_fault() {
+        for seed in 1..=20 {
+            // As `make test` runs it: 9,000 requests, 90 a second.
+            let rules = Rules {
+                length: Duration::from_millis(arrivals(seed, 9_000, 90.0)[8_999]),
+                every: Duration::from_secs(1),
+                only: None,
+                spot: seed & 1 == 1,
+                gallery: false,
+            };
+            let planned = schedule(seed, &rules);
+            assert!(planned.is_sorted_by_key(|planned| planned.at_ms));
+            let happened: BTreeSet<_> = planned.iter().map(|it| it.fault.name()).collect();
+            assert_eq!(happened, names(rules.spot, false), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn faults_without_an_effect_are_not_drawn() {
+        let without = names(false, false);
+        let all = names(true, true);
+        let missing: Vec<_> = all.difference(&without).collect();
+        assert_eq!(missing, ["interrupt", "reload_gallery"]);
+        assert!(without.is_subset(&all));
+    }
+
+    #[test]
     fn the_local_cloud_dies_at_most_once_a_minute() {
         let planned = schedule(3, &rules(None));
-        let is_outage = |planned: &&Planned| {
-            matches!(
-                planned.fault,
-                Fault::Kill {
-                    service: Service::Localcloud,
-                    ..
-                }
-            )
-        };
-        let times: Vec<_> = planned
-            .iter()
-            .filter(is_outage)
-            .map(|it| it.at_ms)
-            .collect();
+        let outages = planned.iter().filter(|it| it.fault.is_outage());
+        let times: Vec<_> = outages.map(|it| it.at_ms).collect();
         assert!(times.len() > 5);
         assert!(
             times

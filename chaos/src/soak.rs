@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use futures::stream::{self, TryStreamExt};
+use platform::process::print;
 use reqwest::multipart::{Form, Part};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -124,10 +125,10 @@ pub async fn soak(options: &SoakOptions) -> anyhow::Result<Report> {
     let times: Vec<_> = (0..requests)
         .map(|number| (number as f64 * interval_ms) as u64)
         .collect();
-    println!(
+    print(format_args!(
         "soak: {requests} requests in {:.0} s",
         options.length.as_secs_f64()
-    );
+    ))?;
     let begun = Instant::now();
     let over = Arc::new(AtomicBool::new(false));
     let sampling = tokio::spawn(sample(Arc::clone(&stack), begun, Arc::clone(&over)));
@@ -429,8 +430,11 @@ fn line(points: &[(f64, f64)]) -> (f64, f64) {
 
 impl Report {
     /// Prints what people look for first.
-    pub fn print(&self, output: &Path) {
-        println!(
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn print(&self, output: &Path) -> anyhow::Result<()> {
+        print(format_args!(
             "requests {}: right {}, failed {}; bad inputs refused {}, clips done {}; p50 {:.3} s, p99 {:.3} s",
             self.requests,
             self.right,
@@ -439,9 +443,9 @@ impl Report {
             self.clips_done,
             self.latency_s.p50,
             self.latency_s.p99
-        );
+        ))?;
         for (name, of) in &self.processes {
-            println!(
+            print(format_args!(
                 "{name:10} {:6.1} MiB at the end, {:+.2} MiB in the last two thirds (noise {:.2}){}; descriptors {} to {}, threads at most {}",
                 of.resident_mib_last,
                 of.growth_mib,
@@ -450,10 +454,13 @@ impl Report {
                 of.descriptors_first,
                 of.descriptors_last,
                 of.threads_most
-            );
+            ))?;
         }
         let verdict = if self.passed { "PASS" } else { "FAIL" };
-        println!("{verdict}; report and charts are in {}", output.display());
+        print(format_args!(
+            "{verdict}; report and charts are in {}",
+            output.display()
+        ))
     }
 }
 

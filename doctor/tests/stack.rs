@@ -15,7 +15,7 @@ use platform::tls::PeerTlsArgs;
 use proto::Names;
 use proto::v1::PauseRequest;
 use proto::v1::scaler_client::ScalerClient;
-use testkit::{LocalCloud, eventually, listen, parse, samples};
+use testkit::{LocalCloud, eventually, listen, parse, plain_queue, samples};
 use tokio::process::Command;
 
 const PREFIX: &str = "ill";
@@ -216,10 +216,8 @@ async fn queues_that_are_missing_or_set_otherwise_are_named() {
     let stack = Stack::start().await;
     let (aws, names) = (&stack.aws, &stack.names);
     let settings = |maximum_message_size| QueueAttributes {
-        visibility_timeout: Duration::from_secs(30),
         maximum_message_size: Some(maximum_message_size),
-        retention: None,
-        redrive: None,
+        ..plain_queue(Duration::from_secs(30))
     };
     aws.ensure_queue(&names.request_queue(), &settings(2048))
         .await

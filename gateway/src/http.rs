@@ -29,7 +29,9 @@ use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Pr
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 use tower_http::trace::{DefaultMakeSpan, MakeSpan, TraceLayer};
 use tracing::Span;
+use video::ClipLimits;
 
+use crate::MAX_IMAGE_BYTES;
 use crate::byte_budget::ByteBudget;
 use crate::error::{ErrorCode, RequestError};
 use front_channel::FrontChannel;
@@ -63,12 +65,7 @@ pub struct Config {
     )]
     pub front: String,
     /// Largest photo, in bytes. Front has the same limit
-    #[arg(
-        long,
-        env = "MUSTER_MAX_IMAGE_BYTES",
-        value_name = "BYTES",
-        default_value = "10485760"
-    )]
+    #[arg(long, env = "MUSTER_MAX_IMAGE_BYTES", value_name = "BYTES", default_value_t = MAX_IMAGE_BYTES)]
     pub max_image_bytes: usize,
     /// Bytes of uploads in memory until they are sent to front. Further ones are refused with 429
     #[arg(
@@ -82,12 +79,7 @@ pub struct Config {
     #[arg(long, env = "MUSTER_UPLOAD_TIMEOUT", value_name = "DURATION", value_parser = duration::parse, default_value = "60s")]
     pub upload_timeout: Duration,
     /// Largest clip, in bytes. Front has the same limit
-    #[arg(
-        long,
-        env = "MUSTER_MAX_CLIP_BYTES",
-        value_name = "BYTES",
-        default_value = "1073741824"
-    )]
+    #[arg(long, env = "MUSTER_MAX_CLIP_BYTES", value_name = "BYTES", default_value_t = ClipLimits::default().max_clip_bytes)]
     pub max_clip_bytes: u64,
     /// Longest time of a clip's upload
     #[arg(long, env = "MUSTER_CLIP_UPLOAD_TIMEOUT", value_name = "DURATION", value_parser = duration::parse, default_value = "10m")]

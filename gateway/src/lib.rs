@@ -38,3 +38,6 @@ pub mod keys;
 mod byte_budget;
 mod discard;
 mod metric;
+
+/// The default limit of photos, in the gateway and in front.
+const MAX_IMAGE_BYTES: usize = 10 << 20;

@@ -28,13 +28,13 @@ use crate::common_error::CommonError;
 use crate::config::User;
 use crate::iam::{Access, Caller, Iam, iam_arn};
 use crate::logs::{self, Logs};
-use crate::protocol::{AwsService, Protocol};
+use crate::protocol::AwsService;
 use alarms::Alarms;
 use policies::Policies;
 use roles::{Context, Roles};
 use users::Users;
 
-pub use query::{document, error_document, request_of_form};
+pub use query::{document, request_of_form};
 
 /// The actions of the three services.
 pub const IAM_ACTIONS: [&str; 22] = [
@@ -247,15 +247,6 @@ impl AccountCalls {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Returns the XML namespace of a service's query protocol.
-pub fn namespace(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Iam => "https://iam.amazonaws.com/doc/2010-05-08/",
-        Protocol::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
-        _ => "http://monitoring.amazonaws.com/doc/2010-08-01/",
     }
 }
 

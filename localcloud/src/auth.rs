@@ -17,11 +17,9 @@ use subtle::ConstantTimeEq;
 use thiserror::Error;
 use time::{Duration, OffsetDateTime};
 
-use crate::iam::{Caller, Iam};
 use canonical::canonical_request;
-use credential::Signature;
 
-pub use credential::{session_token, signed_service};
+pub use credential::{Signature, session_token, signed_service};
 
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -52,61 +50,43 @@ pub enum AuthError {
 /// The most by which the clocks of client and server may differ.
 const MAX_SKEW: Duration = Duration::minutes(15);
 
-impl Iam {
-    /// Verifies a request to `service` with its whole body, and returns its caller. Without authentication, every caller is
-    /// the account.
+impl Signature {
+    /// Verifies the signature of a request to `service` with its whole body.
     ///
     /// # Errors
-    /// When it is not signed with known credentials, or its signature is not valid at `now`.
+    /// When it is not made with the secret for this request, or not valid at `now`.
     pub fn verify(
         &self,
         request: &Parts,
         body: &[u8],
         service: &'static str,
+        secret_key: &str,
         now: OffsetDateTime,
-    ) -> Result<Caller, AuthError> {
-        if !self.authenticates() {
-            return Ok(Caller::Account);
-        }
-        let signature = Signature::of(request)?.ok_or(AuthError::Missing)?;
-        let token = session_token(&request.headers, &request.uri);
-        let identity = self.identify(&signature.access_key, token.as_deref())?;
-        signature.check_time(now)?;
-        if signature.service != service {
+    ) -> Result<(), AuthError> {
+        self.check_time(now)?;
+        if self.service != service {
             return Err(AuthError::Scope(service));
         }
-        if !signature.signed_headers.iter().any(|name| name == "host") {
+        if !self.signed_headers.iter().any(|name| name == "host") {
             return Err(AuthError::Incomplete(
                 "'Host' must be a 'SignedHeader' in the AWS Authorization.".to_owned(),
             ));
         }
-        let canonical = canonical_request(request, &signature, &hex::encode(Sha256::digest(body)))?;
+        let canonical = canonical_request(request, self, &hex::encode(Sha256::digest(body)))?;
         let text_to_sign = format!(
             "AWS4-HMAC-SHA256\n{}\n{}\n{}",
-            signature.time_text,
-            signature.scope(),
+            self.time_text,
+            self.scope(),
             hex::encode(Sha256::digest(canonical))
         );
-        let expected = hex::encode(hmac(
-            &signing_key(&identity.secret_key, &signature),
-            text_to_sign.as_bytes(),
-        ));
-        if bool::from(expected.as_bytes().ct_eq(signature.signature.as_bytes())) {
-            Ok(identity.caller)
-        } else {
-            Err(AuthError::Mismatch)
+        let key = signing_key(secret_key, self);
+        let expected = hex::encode(hmac(&key, text_to_sign.as_bytes()));
+        match bool::from(expected.as_bytes().ct_eq(self.signature.as_bytes())) {
+            true => Ok(()),
+            false => Err(AuthError::Mismatch),
         }
     }
 
-    /// Returns whether a request names a known access key, or needs none. Verifying its signature takes the whole body.
-    pub fn knows_signer(&self, request: &Parts) -> bool {
-        let signature = || Signature::of(request).ok().flatten();
-        !self.authenticates()
-            || signature().is_some_and(|it| self.secret_of(&it.access_key).is_some())
-    }
-}
-
-impl Signature {
     fn check_time(&self, now: OffsetDateTime) -> Result<(), AuthError> {
         match self.expires {
             Some(lifetime) if now - self.time > lifetime => Err(AuthError::Expired),

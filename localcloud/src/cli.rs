@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -245,8 +246,13 @@ impl Arguments {
         Authentication::Keys(credentials.unwrap_or_else(|| {
             let credentials = Credentials::default_for(addresses);
             if is_open {
-                println!("AWS_ACCESS_KEY_ID={}", credentials.access_key);
-                println!("AWS_SECRET_ACCESS_KEY={}", credentials.secret_key);
+                // `println!` panics if the reader of the output is gone.
+                let _ = writeln!(
+                    std::io::stdout(),
+                    "AWS_ACCESS_KEY_ID={}\nAWS_SECRET_ACCESS_KEY={}",
+                    credentials.access_key,
+                    credentials.secret_key
+                );
             }
             credentials
         }))

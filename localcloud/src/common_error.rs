@@ -3,12 +3,10 @@
 use http::{HeaderValue, Response, StatusCode};
 use s3s::Body;
 
-use crate::account_calls::error_document;
 use crate::auth::AuthError;
 use crate::iam::Denied;
 use crate::protocol::Protocol;
 use crate::response::{request_id, response, set_request_id, xml};
-use crate::sqs::{SqsError, query_error};
 use crate::xml::Xml;
 
 /// An error in AWS's terms, not yet in the shape of a protocol.
@@ -73,15 +71,6 @@ impl CommonError {
         Self::new(code, status, error.to_string())
     }
 
-    /// Returns an error of SQS, for a call that is refused before it gets there.
-    pub fn of_sqs(error: &SqsError, protocol: Protocol) -> Self {
-        let code = match protocol {
-            Protocol::SqsJson => error.shape().rsplit('#').next().unwrap_or_default(),
-            _ => error.query_code(),
-        };
-        Self::new(code, error.status(), error.to_string())
-    }
-
     /// Returns the error of a call that the caller's policies do not allow.
     pub fn of_denied(denied: &Denied, protocol: Protocol) -> Self {
         let (code, message) = match protocol {
@@ -127,10 +116,6 @@ impl CommonError {
                 xml(*status, document.into_text())
             }
             Protocol::Ec2 => xml(*status, Xml::error(code, message, &request_id())),
-            Protocol::SqsQuery => {
-                let document = query_error(fault, code, message, &request_id());
-                xml(*status, document)
-            }
             Protocol::SqsJson if code == "AccessDenied" => json_error(
                 *status,
                 "com.amazon.coral.service#AccessDeniedException",
@@ -168,7 +153,7 @@ impl CommonError {
                 let body = serde_json::json!({ "__type": code, "message": message }).to_string();
                 response(*status, protocol.json_type(), body)
             }
-            Protocol::Iam | Protocol::Sts | Protocol::CloudWatchQuery => {
+            Protocol::SqsQuery | Protocol::Iam | Protocol::Sts | Protocol::CloudWatchQuery => {
                 let request_id = request_id();
                 let document = error_document(protocol, fault, code, message, &request_id);
                 let mut response = xml(*status, document);
@@ -197,4 +182,27 @@ pub fn json_error(
             .insert("x-amzn-query-error", query_error);
     }
     response
+}
+
+/// Returns an error of a query protocol that wraps replies in results. `fault` is `Sender` or `Receiver`.
+pub fn error_document(
+    protocol: Protocol,
+    fault: &str,
+    code: &str,
+    message: &str,
+    request_id: &str,
+) -> String {
+    let mut xml = Xml::document();
+    xml.element_in(protocol.namespace(), "ErrorResponse", |xml| {
+        xml.element("Error", |xml| {
+            xml.text("Type", fault);
+            xml.text("Code", code);
+            xml.text("Message", message);
+            if protocol == Protocol::SqsQuery {
+                xml.element("Detail", |_| {});
+            }
+        });
+        xml.text("RequestId", request_id);
+    });
+    xml.into_text()
 }

@@ -13,8 +13,6 @@ use thiserror::Error;
 
 use crate::account::DEFAULT_REGION;
 use crate::faults::{Faults, FaultsError, RateLimits};
-use crate::iam::RoleError;
-use crate::sqs::SyncPolicy;
 use crate::toml_file::{self, FileError};
 
 /// The configuration that `run` needs besides a listener.
@@ -54,6 +52,18 @@ pub struct Config {
     pub lambda: LambdaConfig,
     /// The file to which each access of a role is appended as a line of JSON.
     pub record_calls: Option<PathBuf>,
+}
+
+/// What of SQS survives a failure of the machine. The end of the process alone loses nothing under any policy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// What the operating system has written.
+    Never,
+    /// All but about the last second.
+    #[default]
+    EverySecond,
+    /// All acknowledged changes: calls wait for the disk, several of them for one sync.
+    Always,
 }
 
 /// How functions run.
@@ -152,8 +162,8 @@ pub enum ConfigError {
         "an instance has the instance profile {0:?}, which is not configured: add a [[role]] with that name"
     )]
     UnknownProfile(String),
-    #[error(transparent)]
-    Role(#[from] RoleError),
+    #[error("{0}")]
+    Role(String),
     #[error("a [[user]] or an [[alarm]] cannot be used: {0}")]
     Account(String),
     #[error("cannot record calls in {file}: {error}")]
@@ -308,6 +318,19 @@ impl fmt::Debug for Credentials {
         f.debug_struct("Credentials")
             .field("access_key", access_key)
             .finish_non_exhaustive()
+    }
+}
+
+impl FromStr for SyncPolicy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "never" => Ok(Self::Never),
+            "second" => Ok(Self::EverySecond),
+            "always" => Ok(Self::Always),
+            other => Err(format!("{other:?} is not never, second or always")),
+        }
     }
 }
 

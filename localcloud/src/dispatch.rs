@@ -18,19 +18,17 @@ use tower::{ServiceBuilder, ServiceExt, service_fn};
 use crate::account_calls::{self, AccountCalls};
 use crate::admin::Admin;
 use crate::clock::Clock;
-use crate::common_error::{CommonError, json_error};
+use crate::common_error::{CommonError, error_document, json_error};
 use crate::ec2::{Ec2, Params};
 use crate::fault_injection::FaultInjection;
 use crate::iam::{Caller, Iam};
 use crate::lambda::Lambda;
 use crate::metrics::CallMetrics;
-use crate::protocol::{AwsService, Protocol};
+use crate::protocol::{AwsService, Protocol, base_url};
 use crate::response::{plain, request_id, response, set_request_id, xml};
-use crate::route::{
-    Operation, Route, base_url, cloudwatch_action, form, logs_action, route, sqs_action,
-};
+use crate::route::{Operation, Route, form, json_action, route};
 use crate::s3::{S3, Target};
-use crate::sqs::{self, Sqs};
+use crate::sqs::Sqs;
 use crate::xml::Xml;
 
 /// The services behind all ports.
@@ -78,6 +76,9 @@ enum Input {
     Read(Parts, Bytes),
 }
 
+/// The head and the body of a request, or the reason why it cannot be read.
+type Read = Result<(Parts, Bytes), String>;
+
 /// Room for a batch of the largest messages with the escapes of JSON.
 const MAX_REQUEST_BYTES: usize = 8 * 1024 * 1024;
 /// Room for the largest zip file of a function in Base64.
@@ -123,85 +124,84 @@ impl Dispatcher {
                 return Ok(plain(StatusCode::OK, metrics));
             }
             Route::Admin => {
-                return Ok(match read_body(request).await {
+                return Ok(match read_body(request, MAX_REQUEST_BYTES).await {
                     Ok((parts, body)) => self.admin.handle(&parts, &body),
                     Err(reason) => plain(StatusCode::BAD_REQUEST, format!("{reason}\n")),
                 });
             }
             Route::UnknownService(name) => return Ok(unknown_service(&name)),
+            Route::FunctionUrl => {
+                return Ok(match read_body(request, MAX_REQUEST_BYTES).await {
+                    Ok((parts, body)) => self.services.lambda.call_url(&parts, body).await,
+                    Err(reason) => plain(StatusCode::PAYLOAD_TOO_LARGE, format!("{reason}\n")),
+                });
+            }
             Route::S3(None) => {
                 let operation = Operation {
                     protocol: Protocol::S3,
                     action: "Other",
                 };
-                let message = "Couldn't parse the specified URI.";
-                return Ok(self.refuse(operation, "InvalidURI", message.to_owned()));
+                let reason = "Couldn't parse the specified URI.".to_owned();
+                Call::of(Err(reason), operation, "InvalidURI")
             }
-            Route::S3(Some(target)) => Call {
+            Route::S3(Some(target)) => Ok(Call {
                 operation: Operation {
                     protocol: Protocol::S3,
                     action: target.action,
                 },
                 input: Input::Streamed(target, request.map(Into::into)),
                 caller: Caller::Account,
-            },
-            Route::FunctionUrl => {
-                return Ok(match read_body(request).await {
-                    Ok((parts, body)) => self.services.lambda.call_url(&parts, body).await,
-                    Err(reason) => plain(StatusCode::PAYLOAD_TOO_LARGE, format!("{reason}\n")),
-                });
+            }),
+            Route::Lambda(operation) => {
+                // Without a known access key there is no room for code.
+                let (parts, body) = request.into_parts();
+                let limit = match self.iam.knows_signer(&parts) {
+                    true => MAX_CODE_BYTES,
+                    false => MAX_REQUEST_BYTES,
+                };
+                let read = read_body(Request::from_parts(parts, body), limit).await;
+                Call::of(read, operation, "RequestEntityTooLargeException")
             }
-            Route::Lambda(operation) => match self.read_code(request).await {
-                Ok((parts, body)) => Call {
-                    operation,
-                    input: Input::Read(parts, body),
-                    caller: Caller::Account,
-                },
-                Err(reason) => {
-                    return Ok(self.refuse(operation, "RequestEntityTooLargeException", reason));
-                }
-            },
-            Route::Json(operation) => match read_body(request).await {
-                Ok((parts, body)) => Call {
-                    operation,
-                    input: Input::Read(parts, body),
-                    caller: Caller::Account,
-                },
-                Err(reason) => {
-                    return Ok(self.refuse(operation, "SerializationException", reason));
-                }
-            },
-            Route::Query(service) => match read_body(request).await {
-                Ok((parts, body)) => Call {
-                    operation: Operation::of_form(form(&parts, &body), parts.uri.path(), service),
-                    input: Input::Read(parts, body),
-                    caller: Caller::Account,
-                },
-                Err(reason) => {
-                    let operation = Operation::named(Protocol::Ec2, "");
-                    return Ok(self.refuse(operation, "InvalidRequest", reason));
-                }
-            },
+            Route::Json(operation) => {
+                let read = read_body(request, MAX_REQUEST_BYTES).await;
+                Call::of(read, operation, "SerializationException")
+            }
+            Route::Query(service) => {
+                let read = read_body(request, MAX_REQUEST_BYTES).await;
+                let operation = match &read {
+                    Ok((parts, body)) => {
+                        Operation::of_form(form(parts, body), parts.uri.path(), service)
+                    }
+                    Err(_) => Operation::named(Protocol::Ec2, ""),
+                };
+                Call::of(read, operation, "InvalidRequest")
+            }
         };
-        self.calls.clone().oneshot(call).await
+        match call {
+            Ok(call) => self.calls.clone().oneshot(call).await,
+            Err((operation, error)) => {
+                self.metrics.count(operation, Some(error.status));
+                Ok(error.response(operation.protocol))
+            }
+        }
     }
+}
 
-    /// Reads a request to Lambda. Those without a known access key are refused, and get no room for code.
-    async fn read_code(&self, request: Request<Incoming>) -> Result<(Parts, Bytes), String> {
-        let (parts, body) = request.into_parts();
-        let limit = if self.iam.knows_signer(&parts) {
-            MAX_CODE_BYTES
-        } else {
-            MAX_REQUEST_BYTES
-        };
-        read_limited(Request::from_parts(parts, body), limit).await
-    }
-
-    /// Counts and returns the error of a request that cannot be read.
-    fn refuse(&self, operation: Operation, code: &str, message: String) -> Response<Body> {
-        let error = CommonError::new(code, StatusCode::BAD_REQUEST, message);
-        self.metrics.count(operation, Some(error.status));
-        error.response(operation.protocol)
+impl Call {
+    /// Returns the call of a request.
+    ///
+    /// # Errors
+    /// `code`, and the operation that it is an error of, for a request that cannot be read.
+    fn of(read: Read, operation: Operation, code: &str) -> Result<Self, (Operation, CommonError)> {
+        let (parts, body) = read.map_err(|reason| {
+            let error = CommonError::new(code, StatusCode::BAD_REQUEST, reason);
+            (operation, error)
+        })?;
+        Ok(Self {
+            operation,
+            input: Input::Read(parts, body),
+            caller: Caller::Account,
+        })
     }
 }
 
@@ -222,7 +222,7 @@ impl Services {
     }
 
     async fn sqs_json(&self, parts: &Parts, body: &[u8]) -> Response<Body> {
-        let action = sqs_action(&parts.headers).unwrap_or_default();
+        let action = json_action(&parts.headers, Protocol::SqsJson);
         match self.sqs.call(action, body, &base_url(&parts.headers)).await {
             Ok(body) => response(StatusCode::OK, "application/x-amz-json-1.0", body),
             Err(error) => json_error(
@@ -244,7 +244,8 @@ impl Services {
             Ok(document) => xml(StatusCode::OK, document),
             Err(error) => {
                 let (fault, code) = (error.fault(), error.query_code());
-                let document = sqs::query_error(fault, code, &error.to_string(), &request_id);
+                let text = error.to_string();
+                let document = error_document(Protocol::SqsQuery, fault, code, &text, &request_id);
                 xml(error.status(), document)
             }
         };
@@ -318,13 +319,8 @@ impl Services {
 /// Returns the action and the parameters of a call about the account. What is not JSON is a call without parameters.
 fn account_request(protocol: Protocol, parts: &Parts, body: &[u8]) -> (String, Value) {
     if is_json(protocol) {
-        let headers = &parts.headers;
-        let action = cloudwatch_action(headers).or_else(|| logs_action(headers));
-        let action = action.unwrap_or_default();
-        return (
-            action.to_owned(),
-            serde_json::from_slice(body).unwrap_or_default(),
-        );
+        let action = json_action(&parts.headers, protocol).to_owned();
+        return (action, serde_json::from_slice(body).unwrap_or_default());
     }
     let request = account_calls::request_of_form(form(parts, body));
     let action = request["Action"].as_str().unwrap_or_default().to_owned();
@@ -343,11 +339,7 @@ fn unknown_service(name: &str) -> Response<Body> {
     xml(StatusCode::BAD_REQUEST, document)
 }
 
-async fn read_body(request: Request<Incoming>) -> Result<(Parts, Bytes), String> {
-    read_limited(request, MAX_REQUEST_BYTES).await
-}
-
-async fn read_limited(request: Request<Incoming>, limit: usize) -> Result<(Parts, Bytes), String> {
+async fn read_body(request: Request<Incoming>, limit: usize) -> Read {
     let (parts, body) = request.into_parts();
     match Limited::new(body, limit).collect().await {
         Ok(body) => Ok((parts, body.to_bytes())),

@@ -7,9 +7,11 @@
 //! | `describe`, `catalog`, `networks`, `console` | calls that read |
 //! | `state` | the instances and their transitions; pure |
 //! | `command`, `supervise`, `process`, `watchdog`, `pacer`, `environment` | the task and the process group of an instance |
+//! | `accesses` | what the policies of a role must allow for a call |
 //! | `metadata` | the instance metadata service |
 //! | `interrupt`, `fault_state`, `rate_limiter` | injected faults |
 
+mod accesses;
 mod attributes;
 mod catalog;
 mod change;
@@ -33,7 +35,6 @@ mod rate_limiter;
 mod state;
 mod supervise;
 mod tagging;
-mod timestamp;
 
 use std::collections::HashMap;
 use std::io;
@@ -46,10 +47,7 @@ use tokio::sync::{Notify, watch};
 #[cfg(fuzzing)]
 pub use environment::read as read_user_data;
 pub use error::Ec2Error;
-pub use networks::{DEFAULT_GROUP, DEFAULT_SUBNET};
 pub use params::Params;
-pub use state::Tags;
-pub use timestamp::timestamp;
 
 use crate::clock::{Clock, Millis};
 use crate::config::{BootInstance, Image};
@@ -63,7 +61,7 @@ use error::Ec2Result;
 use fault_state::FaultState;
 use images::Images;
 use pacer::Pacer;
-use state::{Instances, LaunchSpec, Region};
+use state::{Instances, LaunchSpec, Region, Tags};
 
 /// The EC2 service of one account.
 #[derive(Debug)]

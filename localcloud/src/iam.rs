@@ -5,7 +5,6 @@
 //! | `policy`, `variables`, `condition` | parse policy documents; pure |
 //! | `evaluate` | decides whether policies allow an access; pure |
 //! | `access` | one action on one resource, and its condition keys |
-//! | `s3`, `sqs`, `ec2` | the accesses that a call needs, by AWS's Service Authorization Reference |
 //! | `role`, `session` | roles, and their credentials |
 //! | `created`, `managed` | roles that calls create, and what AWS's own policies allow |
 //! | `record` | a file with one line for each access of a role |
@@ -14,15 +13,12 @@ mod access;
 mod arn;
 mod condition;
 mod created;
-pub mod ec2;
 mod evaluate;
 mod managed;
 mod policy;
 mod record;
 mod role;
-pub mod s3;
 mod session;
-pub mod sqs;
 #[cfg(test)]
 mod tests;
 mod variables;
@@ -33,13 +29,17 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use http::request::Parts;
 use subtle::ConstantTimeEq;
 use thiserror::Error;
+use time::OffsetDateTime;
 
-use crate::auth::AuthError;
+use crate::auth::{AuthError, Signature, session_token};
 use crate::clock::Clock;
 use crate::config::{Authentication, Role as RoleConfig};
 pub use access::Access;
+#[cfg(test)]
+pub use access::describe;
 pub use arn::iam_arn;
 use evaluate::{Decision, decide};
 use record::{Record, Recorder};
@@ -149,6 +149,11 @@ impl Iam {
         }
     }
 
+    /// Returns the region in ARNs.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
     /// Returns how calls are authenticated.
     pub fn authentication(&self) -> &Authentication {
         &self.authentication
@@ -209,6 +214,35 @@ impl Iam {
             caller: Caller::Role(session),
             secret_key,
         })
+    }
+
+    /// Verifies a request to `service` with its whole body, and returns its caller. Without authentication, every caller is
+    /// the account.
+    ///
+    /// # Errors
+    /// When it is not signed with known credentials, or its signature is not valid at `now`.
+    pub fn verify(
+        &self,
+        request: &Parts,
+        body: &[u8],
+        service: &'static str,
+        now: OffsetDateTime,
+    ) -> Result<Caller, AuthError> {
+        if !self.authenticates() {
+            return Ok(Caller::Account);
+        }
+        let signature = Signature::of(request)?.ok_or(AuthError::Missing)?;
+        let token = session_token(&request.headers, &request.uri);
+        let identity = self.identify(&signature.access_key, token.as_deref())?;
+        signature.verify(request, body, service, &identity.secret_key, now)?;
+        Ok(identity.caller)
+    }
+
+    /// Returns whether a request names a known access key, or needs none. Verifying its signature takes the whole body.
+    pub fn knows_signer(&self, request: &Parts) -> bool {
+        let signature = || Signature::of(request).ok().flatten();
+        !self.authenticates()
+            || signature().is_some_and(|it| self.secret_of(&it.access_key).is_some())
     }
 
     /// Returns the present credentials of an instance with a role.

@@ -44,7 +44,6 @@ pub use api::{ACTIONS, action_of};
 #[cfg(fuzzing)]
 pub use code::unpack as unpack_code;
 pub use error::LambdaError;
-pub use function::name_of as function_name;
 pub use urls::URL_PATH;
 
 use crate::clock::Clock;
@@ -52,8 +51,8 @@ use crate::cloudwatch::Metrics;
 use crate::config::LambdaConfig;
 use crate::faults::{Dice, LambdaFaults};
 use crate::iam::Iam;
+use crate::links::ReadObjects;
 use crate::logs::Logs;
-use crate::s3::Objects;
 use crate::sqs::Sqs;
 use crate::watchdog::Watchdog;
 use code::CodeFolder;
@@ -75,7 +74,7 @@ pub struct Lambda {
     config: LambdaConfig,
     iam: Arc<Iam>,
     sqs: Arc<Sqs>,
-    objects: std::sync::OnceLock<Objects>,
+    objects: std::sync::OnceLock<Box<dyn ReadObjects>>,
     logs: Arc<Logs>,
     metrics: Arc<Metrics>,
     watchdog: Watchdog,
@@ -186,8 +185,8 @@ impl Lambda {
     }
 
     /// Gives access to S3's objects, for code that lies there. S3 sends its events here, so it is made later.
-    pub fn set_objects(&self, objects: Objects) {
-        let _ = self.objects.set(objects);
+    pub fn set_objects(&self, objects: impl ReadObjects + 'static) {
+        let _ = self.objects.set(Box::new(objects));
     }
 
     /// Refuses invocations from now on, and ends the environments that wait. The others end with localcloud.

@@ -9,17 +9,18 @@
 //! | `route` | finds the service and action of a request; pure |
 //! | `dispatch` | calls the service through layers that count (`metrics`), authenticate (`auth`), authorize (`iam`) and inject faults (`fault_injection`) |
 //! | `iam` | the roles of instances: their credentials, and whether their policies allow a call |
-//! | `s3` | S3 by the `s3s` crate, over a store of files; sends its events to `sqs` |
+//! | `s3` | S3 by the `s3s` crate, over a store of files |
 //! | `sqs` | SQS in both protocols: a pure state behind a lock, and its store |
-//! | `lambda` | Lambda: functions are processes behind the Runtime API |
+//! | `lambda` | Lambda: functions are processes behind the Runtime API; uses `sqs` for event sources and dead letters |
 //! | `account_calls` | IAM's users, roles and policies, STS's caller identity and CloudWatch's alarms |
 //! | `cloudwatch`, `logs` | CloudWatch's metrics, and CloudWatch Logs, in bounded memory |
 //! | `ec2` | EC2's query protocol: a pure state behind a lock, and a task with a process for each instance |
 //! | `admin` | the endpoint that replaces the faults and interrupts spot instances |
 //!
-//! The rest serves these: `config` and `faults` are what a user sets, read by `toml_file`. Several services share `accept`,
-//! `account`, `clock`, `ec2_actions`, `process`, `protocol`, `token_bucket`, `watchdog` and `wildcard`. `common_error`, `response` and `xml` write
-//! replies.
+//! The rest serves these: `config` and `faults` are what a user sets, read by `toml_file`. `links` has the interfaces by which
+//! S3 sends its events, and by which others read its objects. Several services share `accept`, `account`, `clock`,
+//! `ec2_actions`, `process`, `protocol`, `timestamp`, `token_bucket`, `watchdog` and `wildcard`. `common_error`, `response` and
+//! `xml` write replies.
 
 mod accept;
 mod account;
@@ -38,6 +39,7 @@ mod fault_injection;
 mod faults;
 mod iam;
 mod lambda;
+mod links;
 mod logs;
 mod metrics;
 mod process;
@@ -47,6 +49,7 @@ mod route;
 mod s3;
 mod server;
 mod sqs;
+mod timestamp;
 mod token_bucket;
 mod toml_file;
 mod watchdog;
@@ -66,14 +69,15 @@ use tracing::info;
 
 pub use account::DEFAULT_REGION;
 pub use config::{
-    Authentication, BootInstance, Config, ConfigError, Credentials, Image, LambdaConfig, Role, User,
+    Authentication, BootInstance, Config, ConfigError, Credentials, Image, LambdaConfig, Role,
+    SyncPolicy, User,
 };
 pub use ec2::Ec2Error;
 pub use faults::{
     Capacity, Ec2Faults, Faults, FaultsError, LambdaFaults, RateLimits, RateLimitsPreset, SqsFaults,
 };
 pub use protocol::AwsService;
-pub use sqs::{StoreError, SyncPolicy};
+pub use sqs::StoreError;
 pub use token_bucket::RateLimit;
 pub use toml_file::FileError;
 
@@ -87,20 +91,24 @@ pub mod sqs_state {
 /// The private parts that `fuzz/` tests.
 #[cfg(fuzzing)]
 pub mod fuzzing {
-    pub use crate::account_calls::{
-        AccountCalls, Shared, document, error_document, request_of_form,
-    };
+    pub use crate::account_calls::{AccountCalls, Shared, document, request_of_form};
     pub use crate::auth::signed_service;
     pub use crate::clock::Clock;
     pub use crate::cloudwatch::Metrics;
+    pub use crate::common_error::error_document;
     pub use crate::ec2::{Ec2, Ec2Config, Params, read_user_data};
     pub use crate::iam::{Access, Caller, CreatedRole, Iam};
     pub use crate::lambda::{Lambda, LambdaCall, Surroundings, unpack_code};
     pub use crate::logs::Logs;
     pub use crate::protocol::Protocol;
     pub use crate::s3::{S3, Target};
-    pub use crate::sqs::{Sqs, query_error};
+    pub use crate::sqs::Sqs;
     pub use crate::xml::Xml;
+
+    /// Returns the error document of SQS's query protocol.
+    pub fn query_error(fault: &str, code: &str, message: &str, request_id: &str) -> String {
+        error_document(Protocol::SqsQuery, fault, code, message, request_id)
+    }
 }
 
 use account_calls::{AccountCalls, Shared};
@@ -241,8 +249,8 @@ async fn serve(
         Arc::clone(&iam),
         &config.region,
         clock,
-        Arc::clone(&sqs),
-        Some(Arc::clone(&lambda)),
+        sqs.clone(),
+        Some(lambda.clone()),
     )?;
     lambda.set_objects(s3.objects());
     let faults = Arc::new(FaultInjection::new(
@@ -295,7 +303,8 @@ fn iam(clock: Clock, config: &Config) -> Result<Iam, ConfigError> {
         config.authentication.clone(),
         &config.roles,
         config.role_session,
-    )?;
+    )
+    .map_err(|error| ConfigError::Role(error.to_string()))?;
     if let Some(file) = &config.record_calls {
         iam.record_to(file).map_err(|error| ConfigError::Record {
             file: file.clone(),

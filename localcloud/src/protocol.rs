@@ -1,5 +1,6 @@
 //! The services, and the protocols that their clients speak.
 
+use http::{HeaderMap, header};
 use serde::{Deserialize, Serialize};
 
 /// An AWS service.
@@ -32,6 +33,22 @@ pub enum Protocol {
 }
 
 impl AwsService {
+    const ALL: [Self; 8] = [
+        Self::S3,
+        Self::Sqs,
+        Self::Ec2,
+        Self::Iam,
+        Self::Sts,
+        Self::CloudWatch,
+        Self::Logs,
+        Self::Lambda,
+    ];
+
+    /// Returns the service of a name in signatures.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|service| service.name() == name)
+    }
+
     /// Returns the service's name in signatures and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -69,4 +86,21 @@ impl Protocol {
             Self::Lambda => AwsService::Lambda,
         }
     }
+
+    /// Returns the XML namespace of a query protocol in which replies are wrapped in results.
+    pub fn namespace(self) -> &'static str {
+        match self {
+            Self::SqsQuery => "http://queue.amazonaws.com/doc/2012-11-05/",
+            Self::Iam => "https://iam.amazonaws.com/doc/2010-05-08/",
+            Self::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
+            _ => "http://monitoring.amazonaws.com/doc/2010-08-01/",
+        }
+    }
+}
+
+/// Returns what queue URLs begin with: the address by which the client reached localcloud.
+pub fn base_url(headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST);
+    let host = host.and_then(|host| host.to_str().ok());
+    format!("http://{}", host.unwrap_or("localhost"))
 }

@@ -46,13 +46,15 @@ pub struct Operation {
     pub action: &'static str,
 }
 
-const SQS_TARGET: &str = "AmazonSQS.";
-const SQS_VERSION: &str = "2012-11-05";
-const CLOUDWATCH_TARGET: &str = "GraniteServiceVersion20100801.";
-const LOGS_TARGET: &str = "Logs_20140328.";
+/// What the target header begins with in the JSON protocols.
+const TARGETS: [(&str, Protocol); 3] = [
+    ("AmazonSQS.", Protocol::SqsJson),
+    ("GraniteServiceVersion20100801.", Protocol::CloudWatchJson),
+    ("Logs_20140328.", Protocol::LogsJson),
+];
 /// The versions that forms name, by protocol.
 const VERSIONS: [(&str, Protocol); 4] = [
-    (SQS_VERSION, Protocol::SqsQuery),
+    ("2012-11-05", Protocol::SqsQuery),
     ("2010-05-08", Protocol::Iam),
     ("2011-06-15", Protocol::Sts),
     ("2010-08-01", Protocol::CloudWatchQuery),
@@ -119,33 +121,21 @@ pub fn route<B>(request: &Request<B>, only: Option<AwsService>) -> Route {
             _ => {}
         }
     }
-    let service = match (only, signed_for.as_deref()) {
+    let service = match (only, signed_for) {
         (Some(only), _) => Some(only),
-        (None, Some("s3")) => Some(AwsService::S3),
-        (None, Some("sqs")) => Some(AwsService::Sqs),
-        (None, Some("ec2")) => Some(AwsService::Ec2),
-        (None, Some("iam")) => Some(AwsService::Iam),
-        (None, Some("sts")) => Some(AwsService::Sts),
-        (None, Some("monitoring")) => Some(AwsService::CloudWatch),
-        (None, Some("logs")) => Some(AwsService::Logs),
-        (None, Some("lambda")) => Some(AwsService::Lambda),
-        (None, Some(other)) => return Route::UnknownService(other.to_owned()),
+        (None, Some(name)) => match AwsService::of_name(&name) {
+            None => return Route::UnknownService(name),
+            known => known,
+        },
         (None, None) => service_of_unsigned(request),
     };
-    let headers = request.headers();
-    match service {
-        Some(AwsService::S3) => Route::S3(Target::of(request)),
-        Some(AwsService::Sqs) if let Some(action) = sqs_action(headers) => {
-            Route::Json(Operation::named(Protocol::SqsJson, action))
-        }
-        Some(AwsService::CloudWatch) if let Some(action) = cloudwatch_action(headers) => {
-            Route::Json(Operation::named(Protocol::CloudWatchJson, action))
-        }
-        Some(AwsService::Logs) => {
-            let action = logs_action(headers).unwrap_or_default();
-            Route::Json(Operation::named(Protocol::LogsJson, action))
-        }
-        Some(AwsService::Lambda) => {
+    let target = json_target(request.headers());
+    let target = target.filter(|(protocol, _)| Some(protocol.service()) == service);
+    match (service, target) {
+        (_, Some((protocol, action))) => Route::Json(Operation::named(protocol, action)),
+        (Some(AwsService::S3), _) => Route::S3(Target::of(request)),
+        (Some(AwsService::Logs), _) => Route::Json(Operation::named(Protocol::LogsJson, "")),
+        (Some(AwsService::Lambda), _) => {
             let (action, _) = lambda::action_of(request.method(), path);
             Route::Lambda(Operation::named(Protocol::Lambda, action))
         }
@@ -153,23 +143,17 @@ pub fn route<B>(request: &Request<B>, only: Option<AwsService>) -> Route {
     }
 }
 
-/// Returns the action in the target header of SQS's JSON protocol.
-pub fn sqs_action(headers: &HeaderMap) -> Option<&str> {
-    target(headers)?.strip_prefix(SQS_TARGET)
+/// Returns the JSON protocol and the action that the target header names.
+fn json_target(headers: &HeaderMap) -> Option<(Protocol, &str)> {
+    let target = headers.get("x-amz-target")?.to_str().ok()?;
+    let mut known = TARGETS.into_iter();
+    known.find_map(|(prefix, protocol)| Some((protocol, target.strip_prefix(prefix)?)))
 }
 
-/// Returns the action in the target header of CloudWatch's JSON protocol.
-pub fn cloudwatch_action(headers: &HeaderMap) -> Option<&str> {
-    target(headers)?.strip_prefix(CLOUDWATCH_TARGET)
-}
-
-/// Returns the action in the target header of CloudWatch Logs' protocol.
-pub fn logs_action(headers: &HeaderMap) -> Option<&str> {
-    target(headers)?.strip_prefix(LOGS_TARGET)
-}
-
-fn target(headers: &HeaderMap) -> Option<&str> {
-    headers.get("x-amz-target")?.to_str().ok()
+/// Returns the action that the target header names in a JSON protocol. It is empty if the header names none.
+pub fn json_action(headers: &HeaderMap, protocol: Protocol) -> &str {
+    let target = json_target(headers).filter(|(named, _)| *named == protocol);
+    target.map_or("", |(_, action)| action)
 }
 
 /// Returns the parameters of a query protocol. A short call may be a GET with its parameters in the URL.
@@ -180,23 +164,10 @@ pub fn form<'a>(parts: &'a Parts, body: &'a [u8]) -> &'a [u8] {
     }
 }
 
-/// Returns what queue URLs begin with: the address by which the client reached localcloud.
-pub fn base_url(headers: &HeaderMap) -> String {
-    let host = headers.get(header::HOST);
-    let host = host.and_then(|host| host.to_str().ok());
-    format!("http://{}", host.unwrap_or("localhost"))
-}
-
 /// Returns the service of an unsigned request; `None` for a query protocol, whose form names it.
 fn service_of_unsigned<B>(request: &Request<B>) -> Option<AwsService> {
-    if sqs_action(request.headers()).is_some() {
-        return Some(AwsService::Sqs);
-    }
-    if cloudwatch_action(request.headers()).is_some() {
-        return Some(AwsService::CloudWatch);
-    }
-    if logs_action(request.headers()).is_some() {
-        return Some(AwsService::Logs);
+    if let Some((protocol, _)) = json_target(request.headers()) {
+        return Some(protocol.service());
     }
     let path = request.uri().path();
     if is_lambda_path(path) {

@@ -1,5 +1,6 @@
 //! S3: the `s3s` protocol over localcloud's own store.
 
+mod accesses;
 mod api;
 mod aws_chunked;
 mod checksums;
@@ -42,10 +43,9 @@ pub use target::Target;
 use crate::account::ACCOUNT_ID;
 use crate::auth::{AuthError, session_token};
 use crate::clock::Clock;
-use crate::iam::s3::S3Call;
-use crate::iam::{self, Caller, Denied, Iam};
-use crate::lambda::Lambda;
-use crate::sqs::Sqs;
+use crate::iam::{Caller, Denied, Iam};
+use crate::links::{EventTarget, ReadObjects};
+use accesses::S3Call;
 use api::Api;
 use context::RequestContext;
 use failure::{failure, failure_with};
@@ -76,7 +76,7 @@ pub struct S3 {
 }
 
 impl S3 {
-    /// Opens the service in a folder. Buckets may notify queues of `sqs` and functions of `lambda`.
+    /// Opens the service in a folder. Buckets may notify the queues and the functions of other services.
     ///
     /// # Errors
     /// When the folder cannot be read or written.
@@ -85,14 +85,14 @@ impl S3 {
         iam: Arc<Iam>,
         region: &str,
         clock: Clock,
-        sqs: Arc<Sqs>,
-        lambda: Option<Arc<Lambda>>,
+        queues: Arc<dyn EventTarget>,
+        functions: Option<Arc<dyn EventTarget>>,
     ) -> io::Result<Self> {
         let store = Arc::new(Store::open_folder(folder, clock)?);
         let api = Api {
             store: Arc::clone(&store),
-            sqs,
-            lambda,
+            queues,
+            functions,
             region: region.to_owned(),
             iam: Arc::clone(&iam),
         };
@@ -180,13 +180,12 @@ impl S3 {
     }
 }
 
-/// The objects, for services that read them without a request.
-#[derive(Debug, Clone)]
+/// The objects of a service.
+#[derive(Debug)]
 pub struct Objects(Arc<Store>);
 
-impl Objects {
-    /// Reads a whole object; `None` if there is none.
-    pub fn read(&self, bucket: &str, key: &str) -> Option<Vec<u8>> {
+impl ReadObjects for Objects {
+    fn read(&self, bucket: &str, key: &str) -> Option<Vec<u8>> {
         let (object, file) = self.0.open(bucket, key).ok()?;
         let mut bytes = Vec::new();
         file.take(object.size).read_to_end(&mut bytes).ok()?;
@@ -243,7 +242,7 @@ impl S3Access for Permissions {
             headers: context.headers(),
         };
         if matches!(caller, Caller::Role(_)) {
-            let allowed = self.0.authorize(&caller, &iam::s3::accesses(&call));
+            let allowed = self.0.authorize(&caller, &accesses::accesses(&call));
             allowed.map_err(|denied| access_denied(&denied))?;
         }
         context.extensions_mut().insert(caller);

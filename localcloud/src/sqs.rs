@@ -1,5 +1,6 @@
 //! SQS: the state behind a lock, and the receives that wait for messages.
 
+mod accesses;
 mod attributes;
 mod messages;
 mod move_tasks;
@@ -22,12 +23,13 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Notify;
 use tracing::error;
 
-pub use query::{json_of_form, query_error};
+pub use accesses::SqsCall;
 pub use state::SqsError;
-pub use store::{StoreError, SyncPolicy};
+pub use store::StoreError;
 
 use crate::account::ACCOUNT_ID;
 use crate::clock::Clock;
+use crate::config::SyncPolicy;
 use crate::faults::SqsFaults;
 use state::{Change, Queues};
 use store::Store;
@@ -309,7 +311,7 @@ fn seconds(parameter: &str, value: i64, max: u32) -> Result<u32, SqsError> {
 ///
 /// # Errors
 /// `SerializationException`.
-pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, SqsError> {
+fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, SqsError> {
     let body = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body).map_err(|error| SqsError::SerializationError(error.to_string()))
 }

@@ -226,6 +226,33 @@ mod tests {
         }
     }
 
+    /// Both need a feature of aws-config. Without it, a profile that asks for one is an error of the configuration.
+    #[tokio::test]
+    #[allow(deprecated, reason = "aws-config has no other name for these types")]
+    async fn a_profile_may_name_a_program_or_an_sso_session() {
+        use aws_config::profile::ProfileFileCredentialsProvider;
+        use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
+        use aws_sdk_s3::config::ProvideCredentials;
+
+        let profiles = "[profile program]\ncredential_process = /bin/echo \
+                        '{\"Version\": 1, \"AccessKeyId\": \"AKIAPROGRAM\", \"SecretAccessKey\": \"secret\"}'\n\
+                        [profile sso]\nsso_start_url = https://people.example/start\n\
+                        sso_region = eu-central-1\nsso_account_id = 000000000000\nsso_role_name = faces\n";
+        let load = async |profile: &str| {
+            let files = ProfileFiles::builder().with_contents(ProfileFileKind::Config, profiles);
+            let provider = ProfileFileCredentialsProvider::builder()
+                .profile_files(files.build())
+                .profile_name(profile)
+                .build();
+            provider.provide_credentials().await
+        };
+        let of_program = load("program").await.unwrap();
+        assert_eq!(of_program.access_key_id(), "AKIAPROGRAM");
+        // The token that `aws sso login` leaves is missing.
+        let error = format!("{:?}", load("sso").await.unwrap_err());
+        assert!(error.contains(".aws/sso/cache/"), "{error}");
+    }
+
     #[test]
     fn a_brief_error_has_no_structures_of_the_sdk() {
         let long = "EC2 could not be reached: dispatch failure: no credentials (DispatchFailure(DispatchFailure { .. }))";

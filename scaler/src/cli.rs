@@ -19,8 +19,7 @@ use proto::v1::scaler_client::ScalerClient;
 use proto::v1::{GetStatusRequest, ListDecisionsRequest, ScalerStatus, WatchStatusRequest};
 use tonic::transport::Channel;
 
-use crate::config::ServeArgs;
-use crate::preflight;
+use crate::config::{ServeArgs, preflight};
 use paint::Paint;
 use simulate::SimulateArgs;
 

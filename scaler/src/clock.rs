@@ -53,9 +53,9 @@ impl Clock {
         Timestamp::after_epoch(elapsed)
     }
 
-    /// Returns the instant to sleep until for a task that wakes at `moment`.
+    /// Returns the instant to sleep until for a task that wakes at a time.
     #[must_use]
-    pub fn instant(&self, moment: Timestamp) -> Instant {
-        self.origin + moment.elapsed().saturating_sub(self.wall_origin)
+    pub fn instant(&self, at: Timestamp) -> Instant {
+        self.origin + at.elapsed().saturating_sub(self.wall_origin)
     }
 }

@@ -2,6 +2,7 @@
 
 mod launch;
 mod policy;
+pub mod preflight;
 mod value;
 
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ use platform::token::Token;
 
 pub use self::launch::LaunchArgs;
 pub use self::policy::{BoundFlags, PolicyArgs, PolicyFlags};
-pub(crate) use self::value::{keep_idle, policy_kind, positive_duration, share, window};
+pub(crate) use self::value::{keep_idle, policy_kind, share, window};
 use crate::execute::ExecutorConfig;
 use crate::lease::LeaseTimes;
 use crate::plan::Policy;
@@ -138,7 +139,7 @@ pub struct LeaseArgs {
         env = "MUSTER_LEASE_TIME",
         default_value = "20s",
         value_name = "DURATION",
-        value_parser = humantime::parse_duration
+        value_parser = platform::duration::parse
     )]
     pub lease_time: Duration,
     /// Address at which others reach this scaler, as the lease names it; by default the address it listens on

@@ -1,6 +1,7 @@
 //! The decision log: where the reconciler publishes its decisions, for status, watchers and lists.
 
 mod feed;
+pub mod replay;
 pub(crate) mod stats;
 mod totals;
 
@@ -21,7 +22,7 @@ const REMEMBERED: usize = 1_000;
 const KEPT_INSTANCES: usize = 500_000;
 
 /// A plan, what it was made from, and what was done so far.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Decision {
     /// Counts up from 1; 0 before the first decision.
     pub sequence: u64,
@@ -43,6 +44,16 @@ pub struct ActivePolicy {
     /// Counts the changes.
     pub version: u64,
     pub policy: Arc<Policy>,
+}
+
+impl From<Policy> for ActivePolicy {
+    /// The policy that the scaler starts with.
+    fn from(policy: Policy) -> Self {
+        Self {
+            version: 0,
+            policy: Arc::new(policy),
+        }
+    }
 }
 
 /// The estimates as of a decision; see [`crate::plan::Estimates`].
@@ -93,15 +104,8 @@ impl DecisionLog {
     #[must_use]
     pub fn new(active: ActivePolicy) -> Self {
         let none = Decision {
-            sequence: 0,
             active,
-            observation: Observation::default(),
-            plan: Plan::default(),
-            estimates: Estimated::default(),
-            totals: Totals::default(),
-            stats: Stats::default(),
-            before: None,
-            standing_by: None,
+            ..Decision::default()
         };
         Self {
             latest: watch::Sender::new(Arc::new(none)),
@@ -195,8 +199,7 @@ mod tests {
     use crate::plan::fixtures::{Fleet, NOW};
     use crate::plan::{Seen, plan};
 
-    fn decision(log: &DecisionLog, sequence: u64, desired_workers: u32) -> Decision {
-        let before = Arc::clone(&log.latest.borrow());
+    fn decision(sequence: u64, desired_workers: u32) -> Decision {
         Decision {
             sequence,
             observation: Observation {
@@ -207,7 +210,7 @@ mod tests {
                 desired_workers,
                 ..Plan::default()
             },
-            ..(*before).clone()
+            ..Decision::default()
         }
     }
 
@@ -216,7 +219,7 @@ mod tests {
         let log = DecisionLog::new(ActivePolicy::default());
         for sequence in 1..=3_000 {
             // Every other decision repeats the one before.
-            log.publish(decision(&log, sequence, (sequence / 2) as u32));
+            log.publish(decision(sequence, (sequence / 2) as u32));
         }
         let sequences = |limit, since| -> Vec<_> {
             let recent = log.recent(limit, since);
@@ -232,20 +235,9 @@ mod tests {
     #[test]
     fn decisions_about_a_large_fleet_do_not_fill_the_memory() {
         let log = DecisionLog::new(ActivePolicy::default());
-        let instance = crate::plan::Instance {
-            id: "i-1".into(),
-            number: None,
-            state: crate::plan::State::Busy,
-            since: Timestamp::default(),
-            heard: None,
-            started_at: None,
-            running_since: None,
-            listed: true,
-            leaving: false,
-            outdated: false,
-        };
+        let instance = Fleet::of(1).busy().observation.instances.remove(0);
         let publish = |sequence, instances| {
-            let mut decided = decision(&log, sequence, sequence as u32);
+            let mut decided = decision(sequence, sequence as u32);
             decided.observation.instances = vec![instance.clone(); instances];
             log.publish(decided);
         };
@@ -300,7 +292,7 @@ mod tests {
     async fn watchers_receive_a_change_of_the_policy() {
         let log = DecisionLog::new(ActivePolicy::default());
         let mut changes = log.changes.subscribe();
-        let mut paused = decision(&log, 1, 0);
+        let mut paused = decision(1, 0);
         paused.active.version = 1;
         log.publish(paused);
         let received = changes.recv().await.unwrap().upgrade();

@@ -12,6 +12,8 @@
 
 mod boots;
 pub(crate) mod demand;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod ledger;
 pub(crate) mod polling;
 pub(crate) mod token;

@@ -1,4 +1,4 @@
-//! Plans over random histories of the simulated cloud, carried out by the real planner and the real roster.
+//! Plans over random histories of the simulated cloud, carried out by the real planner and the real registry.
 //!
 //! - `scaled_cloud`: one step of time, one plan; `link`: the workers' streams.
 //! - `invariants`: what is checked at every step. Here the histories are generated, and their ends are checked.

@@ -9,17 +9,14 @@
 //! | [`fleet`] | knows the fleet: EC2's list, workers' reports, demand and costs, joined into an observation |
 //! | [`execute`] | carries a plan out: orders to workers and calls to EC2, within EC2's request limits |
 //! | [`lease`] | elects one of several scalers by an object in S3; the others stand by |
-//! | `learned` | keeps the measured times of the workers across restarts |
-//! | [`decision_log`] | publishes decisions, with totals and statistics, for status, watchers and lists |
+//! | [`decision_log`] | publishes decisions, with totals and statistics, for status, watchers and lists; plans again from recorded ones |
 //! | `metrics` | exports decisions and events as Prometheus metrics, all defined in one table |
 //! | [`rpc`] | serves `muster.v1.Scaler`: status, decisions, control, and the workers' streams |
-//! | `wire` | encodes decisions as protobuf |
 //! | `run` | starts everything; `run/reconcile.rs` is the loop that observes, plans and executes |
-//! | [`config`] | the flags and environment variables of the service |
-//! | [`preflight`] | checks that the account has what the settings need |
+//! | [`config`] | the flags and environment variables of the service, and the checks of its account |
 //! | [`cli`] | the commands that look at a scaler, control it, replay and simulate |
-//! | [`replay`], `simulate` | plan again from a recording; simulate all policies on traces |
-//! | [`clock`] | the process's clock as the plan's timestamps |
+//! | `simulate` | simulates all policies on traces |
+//! | [`clock`] | the process's clock as the plan's timestamps, for all of these |
 
 pub mod cli;
 pub mod clock;
@@ -27,16 +24,12 @@ pub mod config;
 pub mod decision_log;
 pub mod execute;
 pub mod fleet;
-mod learned;
 pub mod lease;
 mod metrics;
-pub mod preflight;
 pub use scaler_plan as plan;
-pub mod replay;
 pub mod rpc;
 mod run;
 use scaler_simulate as simulate;
-mod wire;
 
 #[cfg(test)]
 mod histories;

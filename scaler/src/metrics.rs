@@ -170,8 +170,7 @@ pub fn boot_time(duration: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Billing, FrontDemand, Memory, Observation, Plan, Policy, Seen, Timestamp};
-    use crate::wire::tests::decision;
+    use crate::plan::{Billing, FrontDemand, Observation, Plan, Policy, Seen, Timestamp};
 
     #[test]
     fn the_page_lists_every_metric() {
@@ -199,7 +198,13 @@ mod tests {
             completes_in: Some(Duration::from_millis(1_500)),
             ..Plan::default()
         };
-        let mut decided_so = decision(1, &policy, &observation, &plan, &Memory::default());
+        let mut decided_so = Decision {
+            sequence: 1,
+            active: policy.into(),
+            observation,
+            plan,
+            ..Decision::default()
+        };
         decided_so.stats.answered = 500;
         decided_so.estimates.service = Some(Smoothed::assumed(Duration::from_secs(2)));
         decided(&decided_so);

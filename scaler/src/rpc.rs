@@ -5,10 +5,12 @@
 //! | `access` | authorizes operators |
 //! | `control` | changes bounds, pauses and resumes |
 //! | `status_stream` | streams decisions |
+//! | `wire` | encodes decisions as protobuf |
 
 mod access;
 mod control;
 mod status_stream;
+pub(crate) mod wire;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,7 +34,6 @@ use crate::fleet::worker_registry::WorkerSession;
 use crate::fleet::{FleetToken, WorkerRegistry};
 use crate::lease::Leadership;
 use crate::plan::{InstanceId, Policy};
-use crate::wire;
 
 /// How many decisions are listed when the request gives no limit.
 const DEFAULT_LIMIT: u32 = 100;
@@ -96,7 +97,7 @@ impl Scaler for ScalerService {
     ) -> Result<Response<ListDecisionsResponse>, Status> {
         self.operators.may_read(request.metadata())?;
         let ListDecisionsRequest { limit, since } = request.into_inner();
-        let since = wire::moment(since, "since")
+        let since = wire::decode_timestamp(since, "since")
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let limit = if limit == 0 { DEFAULT_LIMIT } else { limit };
         let recent = self.log.recent(limit as usize, since);

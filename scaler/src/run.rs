@@ -1,5 +1,11 @@
 //! Starts the scaler: the reconciler, the gRPC service and the lease.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `reconcile` | the loop that observes, plans and executes |
+//! | `learned` | keeps the measured times of the workers across restarts |
 
+mod learned;
 mod reconcile;
 
 use std::sync::Arc;
@@ -13,16 +19,16 @@ use proto::v1::scaler_server::{SERVICE_NAME, ScalerServer};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use self::learned::LearnedTimes;
+use self::learned::record::WorkerKind;
 use self::reconcile::Reconciler;
 use crate::clock::Clock;
-use crate::config::{Config, LeaseConfig};
+use crate::config::{Config, LeaseConfig, preflight};
 use crate::decision_log::{ActivePolicy, DecisionLog};
 use crate::execute::Executor;
 use crate::fleet::{FleetToken, WorkerRegistry, demand};
-use crate::learned::LearnedTimes;
-use crate::learned::record::WorkerKind;
 use crate::rpc::{MOST_REQUEST_BYTES, MOST_STREAMS, Operators, ScalerService};
-use crate::{lease, metrics, preflight};
+use crate::{lease, metrics};
 
 /// Scales, and serves `muster.v1.Scaler` on `listener`, until `shutdown`. Workers keep running after it.
 ///
@@ -59,10 +65,7 @@ async fn serve(
     let clock = Clock::start();
     let registry = WorkerRegistry::new(clock);
     metrics::describe();
-    let active = ActivePolicy {
-        version: 0,
-        policy: Arc::new(config.policy.clone()),
-    };
+    let active = ActivePolicy::from(config.policy.clone());
     let log = DecisionLog::new(active.clone());
     let active = watch::Sender::new(active);
     let (ready, readiness) = watch::channel(false);

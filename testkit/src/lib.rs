@@ -1,11 +1,13 @@
 //! What the tests of several crates share. Everything panics on failure, as a test does.
 //!
 //! - [`LocalCloud`]: localcloud in the test's process.
+//! - [`Program`]: a program of the build in a process of its own.
 //! - [`RedisServer`]: a `redis-server` process.
 //! - [`Authority`]: a certificate authority.
-//! - [`samples`]: the model and the photos that set-up fetched.
+//! - [`samples`]: the model and the photos that set-up fetched, and a gallery of them.
 //! - [`assert_generated`]: parts of docs that are made from definitions in the code.
-//! - [`eventually`], [`listen`], [`parse`], [`http_client`]: the rest.
+//! - [`free_addresses`], [`cpu_seconds`], [`processor`]: the machine.
+//! - [`eventually`], [`listen`], [`parse`], [`http_client`], [`upload`] and the like: the rest.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,17 +18,23 @@
 mod authority;
 mod cloud;
 mod docs;
+mod machine;
+mod program;
 mod redis_server;
 pub mod samples;
 
 use std::time::{Duration, Instant};
 
 use clap::{Args, Command, FromArgMatches};
+use platform::queue::QueueAttributes;
+use reqwest::multipart::{Form, Part};
 use tokio::net::TcpListener;
 
 pub use authority::{Authority, Issued};
 pub use cloud::{LocalCloud, aws};
 pub use docs::assert_generated;
+pub use machine::{cpu_seconds, free_addresses, processor};
+pub use program::{Program, program, programs};
 pub use redis_server::RedisServer;
 
 /// How long a test waits for a condition. No test takes that long unless it fails.
@@ -74,4 +82,30 @@ pub fn http_client() -> reqwest::Client {
     // reqwest needs a TLS provider even for plain HTTP. It may be installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+/// Waits until the gateway at this URL is ready.
+pub async fn until_ready(url: &str) {
+    let (client, url) = (http_client(), format!("{url}/readyz"));
+    eventually("the gateway is ready", async || {
+        let response = client.get(&url).send().await;
+        response.is_ok_and(|response| response.status().is_success())
+    })
+    .await;
+}
+
+/// A form with a photo or a clip as `inputFile`.
+pub fn upload(file_name: &str, file: Vec<u8>) -> Form {
+    let part = Part::bytes(file).file_name(file_name.to_owned());
+    Form::new().part("inputFile", part)
+}
+
+/// A queue's attributes with nothing but a visibility timeout.
+pub fn plain_queue(visibility_timeout: Duration) -> QueueAttributes {
+    QueueAttributes {
+        visibility_timeout,
+        maximum_message_size: None,
+        retention: None,
+        redrive: None,
+    }
 }

@@ -1,7 +1,4 @@
-//! A Redis server of a test's own. The tests of platform, gateway and scaler share this file.
-
-// Each of them uses a part of it.
-#![allow(dead_code)]
+//! A Redis server of a test's own.
 
 use std::io::ErrorKind;
 use std::process::{Child, Command, Stdio};
@@ -11,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::{TIMEOUT, free_addresses};
 
 /// A `redis-server` process that keeps nothing on disk; it ends with the test.
 pub struct RedisServer {
@@ -22,10 +19,10 @@ pub struct RedisServer {
 impl RedisServer {
     /// On a free port, and answering.
     pub async fn start() -> Self {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             // Somebody else may take the port before the server does: then it ends, and the next one is tried.
-            let port = free_port();
+            let [port] = free_addresses().map(|address| address.port());
             let mut child = spawn(port);
             if answers(&mut child, port, deadline).await {
                 return Self { child, port };
@@ -45,7 +42,7 @@ impl RedisServer {
 
     /// Starts it again on the same port, with nothing in it.
     pub async fn restart(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         self.child = spawn(self.port);
         while !answers(&mut self.child, self.port, deadline).await {
             self.child = spawn(self.port);
@@ -59,11 +56,6 @@ impl Drop for RedisServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 fn spawn(port: u16) -> Child {
@@ -87,7 +79,7 @@ async fn answers(child: &mut Child, port: u16, deadline: Instant) -> bool {
     while !ping(port).await.unwrap_or(false) {
         assert!(
             Instant::now() < deadline,
-            "no redis-server within {PATIENCE:?}"
+            "no redis-server within {TIMEOUT:?}"
         );
         if child.try_wait().unwrap().is_some() {
             return false;

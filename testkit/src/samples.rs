@@ -2,6 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::program;
 
 /// Folder of the model bundle; `MUSTER_MODELS` overrides it.
 pub fn models() -> PathBuf {
@@ -30,6 +34,46 @@ pub fn validation_photos() -> Vec<(String, PathBuf)> {
                 .map(|photo| (name.to_owned(), photo))
         })
         .collect()
+}
+
+/// A validation photo of this person.
+pub fn photo_of(person: &str) -> Vec<u8> {
+    let photos = entries(&photos().join("val").join(person));
+    fs::read(&photos[0]).unwrap()
+}
+
+/// A gallery file of the training photos, which the program `worker` makes once in a test's process.
+pub fn gallery() -> PathBuf {
+    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let file = |folder: &tempfile::TempDir| folder.path().join("gallery.safetensors");
+    let folder = FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let enrolled = Command::new(program("worker"))
+            .args(["enrol", "--engine", "native", "--gallery"])
+            .arg(file(&folder))
+            .arg("--photos")
+            .arg(photos().join("train"))
+            .arg("--models")
+            .arg(models())
+            .output()
+            .unwrap();
+        let log = String::from_utf8_lossy(&enrolled.stderr);
+        assert!(enrolled.status.success(), "{log}");
+        folder
+    });
+    file(folder)
+}
+
+/// A clip that FFmpeg makes from a source of its filters, as an MP4 file.
+pub fn clip(source: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("clip.mp4");
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-nostdin", "-f", "lavfi", "-i", source])
+        .arg(&file)
+        .status();
+    assert!(made.expect("scripts/setup installs FFmpeg").success());
+    fs::read(file).unwrap()
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::evaluate::SPLITS;
 use crate::vision::{Embedded, Gallery, Recognizer};
+
+/// The split that makes the gallery, and the one that is searched for in it: folders above people's.
+pub(crate) const GALLERY_SPLIT: &str = "train";
+pub(crate) const QUERY_SPLIT: &str = "val";
 
 /// Folders that Synology's NAS puts beside photos, with small copies of them.
 const NAS_FOLDER: &str = "@eaDir";
@@ -45,44 +48,49 @@ pub fn enrol(
 ) -> Result<(Gallery, Vec<Skipped>), EnrolError> {
     let mut gallery = Gallery::new(recognizer.description().embedding_size);
     let mut skipped = Vec::new();
-    let people = folders(folder)?;
-    if people.is_empty() {
-        return Err(EnrolError::NoPeople(folder.to_owned()));
-    }
-    for person in people {
-        let name = last_part(&person);
-        if SPLITS.contains(&name.as_str()) && !folders(&person)?.is_empty() {
+    for person in people_in(folder)? {
+        if !people_of_split(&person)?.is_empty() {
             return Err(EnrolError::Split(person));
         }
-        let photos = photos_below(&person)?;
-        let before = gallery.len();
-        for path in &photos {
-            let encoded = std::fs::read(path).map_err(|source| EnrolError::Read {
-                path: path.clone(),
-                source,
-            })?;
-            match recognizer.embed_photo(&encoded) {
-                Ok(embedded) => {
-                    warn_of_several(path, &embedded);
-                    gallery.push(&name, &embedded.embedding);
-                }
-                Err(error) => {
-                    tracing::warn!(photo = %path.display(), %error, "photo left out of the gallery");
-                    skipped.push(Skipped {
-                        path: path.clone(),
-                        reason: error.to_string(),
-                    });
-                }
-            }
+        let name = last_part(&person);
+        let before = skipped.len();
+        let photos = embed_person(&person, recognizer, &mut skipped)?;
+        for Skipped { path, reason } in &skipped[before..] {
+            tracing::warn!(photo = %path.display(), error = %reason, "photo left out of the gallery");
         }
-        if gallery.len() == before {
-            return Err(EnrolError::NoFace {
-                name,
-                photos: photos.len(),
-            });
+        if photos.is_empty() {
+            let photos = skipped.len() - before;
+            return Err(EnrolError::NoFace { name, photos });
+        }
+        for (path, embedded) in &photos {
+            warn_of_several(path, embedded);
+            gallery.push(&name, &embedded.embedding);
         }
     }
     Ok((gallery, skipped))
+}
+
+/// Embeds all photos below a person's folder. Those that cannot be decoded or show no face are added to `skipped`.
+pub(crate) fn embed_person(
+    person: &Path,
+    recognizer: &Recognizer,
+    skipped: &mut Vec<Skipped>,
+) -> Result<Vec<(PathBuf, Embedded)>, EnrolError> {
+    let mut photos = Vec::new();
+    for path in photos_below(person)? {
+        let encoded = std::fs::read(&path).map_err(|source| EnrolError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        match recognizer.embed_photo(&encoded) {
+            Ok(embedded) => photos.push((path, embedded)),
+            Err(error) => skipped.push(Skipped {
+                path,
+                reason: error.to_string(),
+            }),
+        }
+    }
+    Ok(photos)
 }
 
 /// Logs a photo with several faces: the largest may be a stranger's, who then has the person's name.
@@ -108,8 +116,25 @@ pub fn photos_below(folder: &Path) -> Result<Vec<PathBuf>, EnrolError> {
     Ok(photos)
 }
 
+/// Returns the folders of people, or of splits.
+pub(crate) fn people_in(folder: &Path) -> Result<Vec<PathBuf>, EnrolError> {
+    let people = folders(folder)?;
+    if people.is_empty() {
+        return Err(EnrolError::NoPeople(folder.to_owned()));
+    }
+    Ok(people)
+}
+
+/// Returns the folders of people in a split. There are none if the folder is a person's.
+pub(crate) fn people_of_split(folder: &Path) -> Result<Vec<PathBuf>, EnrolError> {
+    match last_part(folder).as_str() {
+        GALLERY_SPLIT | QUERY_SPLIT => folders(folder),
+        _ => Ok(Vec::new()),
+    }
+}
+
 /// Returns the folders of a folder, sorted.
-pub(crate) fn folders(folder: &Path) -> Result<Vec<PathBuf>, EnrolError> {
+fn folders(folder: &Path) -> Result<Vec<PathBuf>, EnrolError> {
     let mut folders = entries(folder)?;
     folders.retain(|path| path.is_dir());
     Ok(folders)

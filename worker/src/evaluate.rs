@@ -15,12 +15,6 @@ pub use self::folder::{LabeledFolder, embed_folder};
 pub use self::naming::{OpenSet, Share};
 pub use self::verification::{AcceptRate, Accuracy, ErrorRate, Verification};
 
-/// The split that makes the gallery, and the one that is searched for in it.
-const GALLERY_SPLIT: &str = "train";
-const QUERY_SPLIT: &str = "val";
-/// The names of folders above people's.
-pub(crate) const SPLITS: [&str; 2] = [GALLERY_SPLIT, QUERY_SPLIT];
-
 /// The embedding of a photo of a known person.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LabeledFace {

@@ -1,10 +1,9 @@
-//! All faces of a clip's frame.
+//! The recognizer's results as messages: of a photo, and of all faces of a clip's frame.
 
 use photo::Photo;
-use proto::v1::{FrameFace, FrameFaces};
+use proto::v1::{BoundingBox, Candidate, FrameFace, FrameFaces, Point, Recognition};
 
-use crate::service::recognition;
-use crate::vision::Recognizer;
+use crate::vision::{Recognized, Recognizer};
 
 /// Recognizes all faces of a frame, the largest first. `frame` is its number among those looked at.
 pub fn recognize_frame(
@@ -23,5 +22,37 @@ pub fn recognize_frame(
         at_seconds,
         faces: faces.collect(),
         model: recognizer.description().name.clone(),
+    }
+}
+
+/// The recognizer's result as a message.
+pub fn recognition(recognized: Recognized) -> Recognition {
+    let bounding_box = recognized.bounding_box;
+    Recognition {
+        name: recognized.name,
+        distance: recognized.distance,
+        confidence: recognized.face_probability,
+        r#box: Some(BoundingBox {
+            left: bounding_box.left,
+            top: bounding_box.top,
+            right: bounding_box.right,
+            bottom: bounding_box.bottom,
+        }),
+        landmarks: recognized
+            .landmarks
+            .iter()
+            .map(|p| Point { x: p.x, y: p.y })
+            .collect(),
+        model: recognized.model,
+        nearest_name: recognized.nearest_name.unwrap_or_default(),
+        threshold: recognized.threshold,
+        candidates: recognized
+            .candidates
+            .into_iter()
+            .map(|candidate| Candidate {
+                name: candidate.name,
+                distance: candidate.distance,
+            })
+            .collect(),
     }
 }

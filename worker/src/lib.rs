@@ -6,7 +6,7 @@
 //! | [`service`] | a worker of the fleet: jobs, leases, replies, the scaler's orders, EC2's notices |
 //! | [`vision`] | one photo: decode, detect, crop, embed, search the gallery; the engines that run the networks |
 //! | [`model`] | model bundles: reading them, converting published weights, calibrating for 8-bit integers |
-//! | [`frames`] | all faces of a clip's frame |
+//! | [`frames`] | results as messages: of a photo, and of all faces of a clip's frame |
 //! | [`video`] | a whole clip: its timeline and its contact sheet |
 //! | [`enrol`] | a gallery from a folder of photos |
 //! | [`evaluate`] | how well a model tells people apart |

@@ -8,7 +8,7 @@
 //! | `receives` | how many messages to receive with which call |
 //! | `process` | one job: fetch, recognize, store, reply |
 //! | `replies`, `deletes` | send replies and delete messages, several with one call |
-//! | `reply` | results and errors as messages |
+//! | `reply` | errors as messages |
 //! | `inference` | the OS threads that run the recognizer |
 //! | `lease` | keeps a message hidden while its job runs |
 //! | `store` | writes results to the object store |
@@ -38,18 +38,19 @@ mod work;
 
 pub use inference::{FoundFaces, Inference, InferenceError, Load, RecognizePhotos};
 pub use model::{EngineArgs, LinkedEngines, ModelArgs};
-pub use reply::recognition;
 pub use run::{ServeArgs, run, run_with};
 
 /// The pure parts, of which chaos simulates a worker.
 #[doc(hidden)]
 pub mod pure {
+    pub use crate::frames::recognition;
+
     pub use super::attend::{Control, Order, Status};
     pub use super::intake::{Intake, JobEnd, Turn};
     pub use super::lease::extension_period;
     pub use super::process::job::{Job, Subject};
     pub use super::receives::Ask;
-    pub use super::reply::{expired, failure, recognition};
+    pub use super::reply::{expired, failure};
     pub use super::reply_size::encode as encode_reply;
     pub use super::store::{digest, result_keys};
 }

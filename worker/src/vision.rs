@@ -16,8 +16,8 @@ pub mod gallery;
 pub mod geometry;
 pub mod recognizer;
 
-pub use crate::model::bundle::{Bundle, BundleDescription, LoadError};
-pub use engine::{Engine, EngineName, EngineOptions, Precision};
+pub use crate::model::bundle::{Bundle, BundleDescription, LoadError, Precision};
+pub use engine::{Engine, EngineName, EngineOptions};
 pub use gallery::Gallery;
 pub use geometry::{BoundingBox, Face, Point};
 pub use recognizer::{

@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use platform::aws::Aws;
 use platform::objects::Metadata;
-use platform::queue::{BATCH_LIMIT, QueueAttributes};
+use platform::queue::BATCH_LIMIT;
 use platform::tls::PeerTlsArgs;
 use serde::Serialize;
+use testkit::{Program, cpu_seconds};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::load;
-use crate::stack::{Program, Stack, own_cpu_seconds};
+use crate::stack::Stack;
 
 const BODY_BYTES: usize = 300;
 const PHOTO_BYTES: usize = 100;
@@ -114,12 +115,7 @@ async fn s3_hops(stack: &Stack, aws: &Aws, times: usize) -> anyhow::Result<[Hop;
 }
 
 async fn sqs_hops(stack: &Stack, aws: &Aws, times: usize) -> anyhow::Result<Vec<Hop>> {
-    let attributes = QueueAttributes {
-        visibility_timeout: Duration::from_secs(600),
-        maximum_message_size: None,
-        retention: None,
-        redrive: None,
-    };
+    let attributes = testkit::plain_queue(Duration::from_secs(600));
     let queue = aws.ensure_queue("bench-floor", &attributes).await?;
     let body = "x".repeat(BODY_BYTES);
     let mut hops = Vec::new();
@@ -165,7 +161,8 @@ async fn hop(
     times: usize,
     mut turn: impl AsyncFnMut(usize) -> anyhow::Result<()>,
 ) -> anyhow::Result<Hop> {
-    let (client_before, server_before) = (own_cpu_seconds()?, server.cpu_seconds()?);
+    let client_seconds = || cpu_seconds(std::process::id());
+    let (client_before, server_before) = (client_seconds(), server.cpu_seconds());
     let mut elapsed = Vec::with_capacity(times);
     for number in 0..times {
         let began = Instant::now();
@@ -174,8 +171,8 @@ async fn hop(
     }
     let mean = |seconds: f64| seconds * 1e6 / times as f64;
     let (client_cpu, server_cpu) = (
-        mean(own_cpu_seconds()? - client_before),
-        mean(server.cpu_seconds()? - server_before),
+        mean(client_seconds() - client_before),
+        mean(server.cpu_seconds() - server_before),
     );
     elapsed.sort_by(f64::total_cmp);
     Ok(Hop {

@@ -104,7 +104,7 @@ async fn main() -> anyhow::Result<()> {
     let file = folder.canonicalize()?.join("machinery.json");
     let of_request: BTreeMap<_, _> = floor.of_request().into_iter().collect();
     let report = json!({
-        "processor": report::processor(), "cores": std::thread::available_parallelism()?.get(), "clients": args.clients,
+        "processor": testkit::processor(), "cores": std::thread::available_parallelism()?.get(), "clients": args.clients,
         "workers": args.workers, "jobs": args.jobs, "light_time_ms": args.light_time.as_secs_f64() * 1e3,
         "saturated": saturated, "rate": args.rate, "at_rate": at_rate, "floor": floor.hops, "floor_of_request": of_request,
     });
@@ -119,7 +119,7 @@ async fn run(
     stack: &Stack,
     sending: impl Future<Output = anyhow::Result<Sent>>,
 ) -> anyhow::Result<Run> {
-    let (calls, cpu) = (stack.calls().await?, stack.cpu()?);
+    let (calls, cpu) = (stack.calls().await?, stack.cpu());
     let sent = sending.await?;
-    Run::new(&sent, (cpu, stack.cpu()?), (calls, stack.calls().await?))
+    Run::new(&sent, (cpu, stack.cpu()), (calls, stack.calls().await?))
 }

@@ -108,7 +108,7 @@ pub fn median_floor(floors: &[Floor]) -> Floor {
 }
 
 pub fn print(args: &Args, saturated: &Run, at_rate: &Run, floor: &Floor) {
-    println!("\nprocessor: {}", processor());
+    println!("\nprocessor: {}", testkit::processor());
     println!(
         "{} workers of {} jobs, {} clients; medians of {} rounds of {} s\n",
         args.workers, args.jobs, args.clients, args.rounds, args.seconds
@@ -200,11 +200,4 @@ fn verdict(what: &str, value: f64, target: f64, is_reached: bool) {
 fn middle(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
-}
-
-pub fn processor() -> String {
-    let information = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let mut lines = information.lines();
-    let name = lines.find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    name.map_or_else(|| "unknown".to_owned(), |(_, name)| name.to_owned())
 }

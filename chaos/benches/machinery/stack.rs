@@ -1,25 +1,20 @@
-//! The programs to measure. Each is a process on a free port that ends when it is dropped.
+//! The programs to measure, each on a free port.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::Context;
-use platform::aws::{Aws, AwsArgs};
+use platform::aws::Aws;
 use tempfile::TempDir;
+use testkit::{Program, cpu_seconds, free_addresses};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::net::TcpListener;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::Args;
 
 pub const PREFIX: &str = "bench";
-const KEY: &str = "test";
-
-/// A running process, killed when it is dropped.
-#[derive(Debug)]
-pub struct Program(Child);
 
 /// Everything but scaler and load generator. The workers are there from the start.
 #[derive(Debug)]
@@ -48,26 +43,19 @@ impl Stack {
         let mut cloud = command("localcloud");
         let (cloud, cloud_url) = start_cloud(cloud.env("TMPDIR", folder.path())).await?;
         let aws = ["--aws-endpoint-url", &cloud_url, "--prefix", PREFIX];
-        let front_address = free_address().await?;
+        let [front_address, gateway_address] = free_addresses();
         let front_url = format!("http://{front_address}");
         let front = Program::start(
             command("front")
                 .args(["--listen", &front_address.to_string(), "--log", "warn"])
                 .args(aws),
-        )?;
-        let gateway_address = free_address().await?;
+        );
         let gateway = Program::start(
             command("gateway")
                 .args(["--listen", &gateway_address.to_string()])
                 .args(["--front", &front_url, "--log", "warn"]),
-        )?;
-        let http = testkit::http_client();
-        testkit::eventually("the gateway is ready", async || {
-            let ready = http.get(format!("http://{gateway_address}/readyz"));
-            let ready = ready.send().await;
-            ready.is_ok_and(|response| response.status().is_success())
-        })
-        .await;
+        );
+        testkit::until_ready(&format!("http://{gateway_address}")).await;
         // Now the request queue exists.
         let light_time = format!("{}us", args.light_time.as_micros());
         let workers = (0..args.workers).map(|number| {
@@ -85,26 +73,21 @@ impl Stack {
             )
         });
         Ok(Self {
-            workers: workers.collect::<anyhow::Result<_>>()?,
+            workers: workers.collect(),
             gateway_address,
             front_url,
             cloud,
             gateway,
             front,
             cloud_url,
-            http,
+            http: testkit::http_client(),
             _folder: folder,
         })
     }
 
     /// Clients with the settings of the services.
     pub async fn aws(&self) -> Aws {
-        let args = AwsArgs {
-            endpoint_url: Some(self.cloud_url.clone()),
-            region: Some("us-east-1".to_owned()),
-            prefix: PREFIX.to_owned(),
-        };
-        Aws::connect_as(&args, KEY, KEY).await
+        testkit::aws(&self.cloud_url, PREFIX).await
     }
 
     /// Returns how many calls localcloud has counted.
@@ -124,56 +107,16 @@ impl Stack {
     }
 
     /// Returns the processor time that each part has used, in seconds.
-    pub fn cpu(&self) -> anyhow::Result<BTreeMap<&'static str, f64>> {
-        let mut workers = 0.0;
-        for worker in &self.workers {
-            workers += worker.cpu_seconds()?;
-        }
-        Ok(BTreeMap::from([
-            ("load generator", own_cpu_seconds()?),
-            ("gateway", self.gateway.cpu_seconds()?),
-            ("front", self.front.cpu_seconds()?),
+    pub fn cpu(&self) -> BTreeMap<&'static str, f64> {
+        let workers: f64 = self.workers.iter().map(Program::cpu_seconds).sum();
+        BTreeMap::from([
+            ("load generator", cpu_seconds(std::process::id())),
+            ("gateway", self.gateway.cpu_seconds()),
+            ("front", self.front.cpu_seconds()),
             ("workers", workers),
-            ("localcloud", self.cloud.cpu_seconds()?),
-        ]))
+            ("localcloud", self.cloud.cpu_seconds()),
+        ])
     }
-}
-
-impl Program {
-    fn start(command: &mut Command) -> anyhow::Result<Self> {
-        let name = command.as_std().get_program().to_owned();
-        let process = command
-            .env("AWS_ACCESS_KEY_ID", KEY)
-            .env("AWS_SECRET_ACCESS_KEY", KEY)
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .spawn();
-        let process = process.with_context(|| format!("cannot start {}", name.display()))?;
-        Ok(Self(process))
-    }
-
-    pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
-        let id = self.0.id().context("a program has ended")?;
-        cpu_seconds(&PathBuf::from(format!("/proc/{id}/task")))
-    }
-}
-
-pub fn own_cpu_seconds() -> anyhow::Result<f64> {
-    cpu_seconds(Path::new("/proc/self/task"))
-}
-
-/// Sums the nanoseconds of all threads, which `/proc/PID/stat` has in hundredths of a second only.
-fn cpu_seconds(threads: &Path) -> anyhow::Result<f64> {
-    let mut nanoseconds = 0.0;
-    for thread in std::fs::read_dir(threads)? {
-        // A thread may end meanwhile.
-        let Ok(times) = std::fs::read_to_string(thread?.path().join("schedstat")) else {
-            continue;
-        };
-        let time = times.split(' ').next().unwrap_or_default();
-        nanoseconds += time.parse::<f64>()?;
-    }
-    Ok(nanoseconds / 1e9)
 }
 
 /// Starts localcloud, and returns its URL.
@@ -183,8 +126,9 @@ async fn start_cloud(command: &mut Command) -> anyhow::Result<(Program, String)>
             .args(["--listen", "127.0.0.1:0"])
             .env_remove("RUST_LOG")
             .stderr(Stdio::piped()),
-    )?;
-    let log = cloud.0.stderr.take().context("localcloud has no log")?;
+    );
+    let log = cloud.process.stderr.take();
+    let log = log.context("localcloud has no log")?;
     let mut lines = BufReader::new(log).lines();
     let address = loop {
         let line = lines.next_line().await?;
@@ -201,10 +145,6 @@ async fn start_cloud(command: &mut Command) -> anyhow::Result<(Program, String)>
 fn command(programs: Option<&Path>, name: &str) -> Command {
     Command::new(match programs {
         Some(folder) => folder.join(name),
-        None => Path::new(env!("CARGO_BIN_EXE_worker-light")).with_file_name(name),
+        None => testkit::program(name),
     })
-}
-
-async fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?)
 }

@@ -46,7 +46,7 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let front = Front::start().await?;
     let (scaler, deciding) = servers::deciding_scaler().await;
-    let gateway = GatewayProcess::start(&front.url, &scaler.url).await?;
+    let gateway = GatewayProcess::start(&front.url, &scaler.url).await;
     let mut load = Load::connect(gateway.address, args.clients).await?;
     let time = Duration::from_secs_f64(args.seconds);
     load.run(time).await?;
@@ -80,7 +80,7 @@ async fn main() -> anyhow::Result<()> {
     let (ratio, cpu_ratio) = (median(&ratios), cpu_with / cpu);
     let seconds = args.seconds * (args.rounds * args.pages) as f64;
     let statuses = statuses as f64 / seconds;
-    let processor = processor();
+    let processor = testkit::processor();
     println!("processor                       {processor}");
     println!("requests/s without a page       {rate:.0}");
     println!(
@@ -129,9 +129,9 @@ impl Samples {
         load: &mut Load,
         time: Duration,
     ) -> anyhow::Result<()> {
-        let before = gateway.cpu_seconds()?;
+        let before = gateway.program.cpu_seconds();
         let (requests, elapsed) = load.run(time).await?;
-        let cpu = gateway.cpu_seconds()? - before;
+        let cpu = gateway.program.cpu_seconds() - before;
         self.rates.push(requests as f64 / elapsed.as_secs_f64());
         self.cpu.push(cpu * 1e6 / requests as f64);
         Ok(())
@@ -142,11 +142,4 @@ fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-fn processor() -> String {
-    let information = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let mut lines = information.lines();
-    let name = lines.find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    name.map_or_else(|| "unknown".to_owned(), |(_, name)| name.to_owned())
 }

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Context;
 use platform::grpc::ServerOptions;
 use platform::shutdown::CancellationToken;
 use proto::v1::recognizer_server::{Recognizer, RecognizerServer};
@@ -11,7 +10,8 @@ use proto::v1::{
     Alternative, Estimate, Estimates, GetResultRequest, Instance, InstanceState, Plan,
     QueueCounters, Recognition, RecognizeRequest, RecognizeResponse, ScalerStatus,
 };
-use tokio::process::{Child, Command};
+use testkit::Program;
+use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
@@ -140,7 +140,7 @@ fn busy(sequence: u64) -> ScalerStatus {
         wake_at: at,
         ..status.plan.unwrap_or_default()
     });
-        samples: 77,
+    let estimate = Some(Estimate {
         learned: 0,
         mean_seconds: 0.123,
         spread_seconds: 0.012,
@@ -156,40 +156,25 @@ fn busy(sequence: u64) -> ScalerStatus {
     status
 }
 
-/// The gateway's program, which ends when this is dropped.
+/// The gateway's program.
 #[derive(Debug)]
 pub struct GatewayProcess {
     pub address: SocketAddr,
-    process: Child,
+    pub program: Program,
 }
 
 impl GatewayProcess {
-    pub async fn start(front: &str, scaler: &str) -> anyhow::Result<Self> {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        drop(listener);
-        let process = Command::new(env!("CARGO_BIN_EXE_gateway"))
-            .args(["--listen", &address.to_string()])
-            .args(["--front", front, "--scaler", scaler, "--log", "warn"])
-            .kill_on_drop(true)
-            .spawn()?;
+    pub async fn start(front: &str, scaler: &str) -> Self {
+        let [address] = testkit::free_addresses();
+        let program = Program::start(
+            Command::new(env!("CARGO_BIN_EXE_gateway"))
+                .args(["--listen", &address.to_string()])
+                .args(["--front", front, "--scaler", scaler, "--log", "warn"]),
+        );
         testkit::eventually("the gateway listens", async || {
             tokio::net::TcpStream::connect(address).await.is_ok()
         })
         .await;
-        Ok(Self { address, process })
-    }
-
-    /// Returns the CPU time that the process has used.
-    pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
-        let id = self.process.id().context("the gateway has ended")?;
-        // Nanoseconds of all threads, which /proc/PID/stat only has in hundredths of a second.
-        let mut nanoseconds = 0.0;
-        for thread in std::fs::read_dir(format!("/proc/{id}/task"))? {
-            let times = std::fs::read_to_string(thread?.path().join("schedstat"))?;
-            let time = times.split(' ').next().unwrap_or_default();
-            nanoseconds += time.parse::<f64>()?;
-        }
-        Ok(nanoseconds / 1e9)
+        Self { address, program }
     }
 }

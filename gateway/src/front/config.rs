@@ -10,6 +10,7 @@ use platform::grpc::ServerArgs;
 
 use super::recognizer::RequestLimits;
 use super::videos::VideoArgs;
+use crate::MAX_IMAGE_BYTES;
 
 /// From 3, so that a worker has time to renew it, to SQS's limit.
 const VISIBILITY_TIMEOUT_SECONDS: RangeInclusive<u64> = 3..=43_200;
@@ -38,12 +39,7 @@ pub struct Config {
     )]
     pub max_buffered_bytes: usize,
     /// Largest photo, in bytes
-    #[arg(
-        long,
-        env = "MUSTER_MAX_IMAGE_BYTES",
-        value_name = "BYTES",
-        default_value = "10485760"
-    )]
+    #[arg(long, env = "MUSTER_MAX_IMAGE_BYTES", value_name = "BYTES", default_value_t = MAX_IMAGE_BYTES)]
     pub max_image_bytes: usize,
     #[command(flatten)]
     pub decode: DecodeLimits,

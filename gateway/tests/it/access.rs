@@ -12,8 +12,7 @@ use crate::worker::{Worker, recognize};
 
 /// Posts a photo with headers.
 async fn post(stack: &Stack, name: &str, headers: &[(&str, &str)]) -> Answer {
-    let part = reqwest::multipart::Part::bytes(photo(1)).file_name(name.to_owned());
-    let form = reqwest::multipart::Form::new().part("inputFile", part);
+    let form = testkit::upload(name, photo(1));
     let mut request = stack.client.post(&stack.url).multipart(form);
     for (name, value) in headers {
         request = request.header(*name, *value);

@@ -9,7 +9,7 @@ use proto::v1::{
     BoundingBox, FrameDone, FrameFace, FrameFaces, Recognition, RecognitionJob, RecognitionResult,
 };
 use serde_json::Value;
-use testkit::eventually;
+use testkit::{eventually, samples, upload};
 use tokio::task::JoinHandle;
 
 use crate::stack::{Answer, Stack};
@@ -17,29 +17,12 @@ use crate::worker::recognized;
 
 /// A clip of so many seconds, ten frames each.
 pub fn clip(seconds: u32) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("clip.mp4");
-    let source = format!("testsrc=duration={seconds}:size=160x120:rate=10");
-    run_ffmpeg(&["-f", "lavfi", "-i", &source], &file);
-    std::fs::read(file).unwrap()
+    samples::clip(&format!("testsrc=duration={seconds}:size=160x120:rate=10"))
 }
 
 /// A clip without pictures.
 pub fn sound() -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("sound.mp4");
-    run_ffmpeg(&["-f", "lavfi", "-i", "sine=duration=1"], &file);
-    std::fs::read(file).unwrap()
-}
-
-fn run_ffmpeg(arguments: &[&str], file: &std::path::Path) {
-    let made = std::process::Command::new("ffmpeg")
-        .args(["-v", "error", "-nostdin"])
-        .args(arguments)
-        .arg(file)
-        .status();
-    let made = made.expect("FFmpeg is installed: scripts/setup does it");
-    assert!(made.success());
+    samples::clip("sine=duration=1")
 }
 
 impl Stack {
@@ -55,8 +38,7 @@ impl Stack {
         clip: Vec<u8>,
         headers: &[(&str, &str)],
     ) -> Answer {
-        let part = reqwest::multipart::Part::bytes(clip).file_name(file_name.to_owned());
-        let form = reqwest::multipart::Form::new().part("inputFile", part);
+        let form = upload(file_name, clip);
         let url = format!("{}/v1/videos{query}", self.url);
         let mut request = self.client.post(url).multipart(form);
         for (name, value) in headers {

@@ -25,8 +25,7 @@ async fn without_front_the_gateway_is_healthy_and_not_ready() {
     assert_eq!(status("/readyz").await, 503);
     // Only the administration address serves metrics.
     assert_eq!(status("/metrics").await, 404);
-    let part = reqwest::multipart::Part::bytes(photo(1)).file_name("a.jpg");
-    let form = reqwest::multipart::Form::new().part("inputFile", part);
+    let form = testkit::upload("a.jpg", photo(1));
     let answer = Answer::of(client.post(&url).multipart(form)).await;
     answer.assert_refused(503, "cannot be reached");
     assert_eq!(answer.header("retry-after"), "5");
@@ -74,8 +73,7 @@ async fn gateway(front: String) -> (String, CancellationToken) {
 }
 
 async fn post(url: String) -> Answer {
-    let part = reqwest::multipart::Part::bytes(photo(1)).file_name("a.jpg");
-    let form = reqwest::multipart::Form::new().part("inputFile", part);
+    let form = testkit::upload("a.jpg", photo(1));
     Answer::of(http_client().post(&url).multipart(form)).await
 }
 

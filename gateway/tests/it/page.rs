@@ -185,8 +185,7 @@ async fn a_link_of_another_site_opens_the_page_and_its_calls_are_refused() {
         )
     };
     let post = || {
-        let part = reqwest::multipart::Part::bytes(photo(1)).file_name("a.jpg");
-        let form = reqwest::multipart::Form::new().part("inputFile", part);
+        let form = testkit::upload("a.jpg", photo(1));
         gateway.client.post(&gateway.url).multipart(form)
     };
     for site in ["cross-site", "same-site"] {

@@ -1,8 +1,9 @@
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use testkit::{LocalCloud, TIMEOUT, eventually};
+use testkit::{LocalCloud, Program, TIMEOUT, eventually};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::UnixDatagram;
+use tokio::process::Command;
 use tokio::time::timeout;
 
 /// A core dump would hold photos and keys.
@@ -10,10 +11,7 @@ use tokio::time::timeout;
 async fn a_started_gateway_writes_no_core_dumps() {
     let program = env!("CARGO_BIN_EXE_gateway");
     let script = "ulimit -c unlimited; exec \"$0\" --listen 127.0.0.1:0";
-    let mut gateway = Command::new("sh")
-        .args(["-c", script, program])
-        .spawn()
-        .unwrap();
+    let gateway = Program::start(Command::new("sh").args(["-c", script, program]));
     let limits = format!("/proc/{}/limits", gateway.id());
     eventually("core dumps are disabled", || async {
         let limits = std::fs::read_to_string(&limits).unwrap();
@@ -25,8 +23,6 @@ async fn a_started_gateway_writes_no_core_dumps() {
             .eq(["0"; 2])
     })
     .await;
-    gateway.kill().unwrap();
-    gateway.wait().unwrap();
 }
 
 /// As under systemd, with a watchdog interval of 200 ms.
@@ -46,37 +42,30 @@ async fn front_tells_systemd_that_it_is_ready_alive_and_stopping() {
         }
     };
     let cloud = LocalCloud::start(localcloud::Config::default()).await;
-    let mut front = tokio::process::Command::new(env!("CARGO_BIN_EXE_front"))
-        .args(["--listen", "127.0.0.1:0", "--aws-endpoint-url", &cloud.url])
-        .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "test")
-        .env("NOTIFY_SOCKET", &socket)
-        .env("WATCHDOG_USEC", "200000")
-        .env_remove("WATCHDOG_PID")
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+    let mut front = Program::start(
+        Command::new(env!("CARGO_BIN_EXE_front"))
+            .args(["--listen", "127.0.0.1:0", "--aws-endpoint-url", &cloud.url])
+            .env("NOTIFY_SOCKET", &socket)
+            .env("WATCHDOG_USEC", "200000")
+            .env_remove("WATCHDOG_PID"),
+    );
     received("READY=1").await;
     received("WATCHDOG=1").await;
-    let process = front.id().unwrap().to_string();
-    let terminated = Command::new("kill").arg(process).status();
-    assert!(terminated.unwrap().success());
+    front.terminate();
     received("STOPPING=1").await;
     // Nothing reads the socket any longer, which must not keep front from ending.
-    let ended = timeout(TIMEOUT, front.wait()).await.unwrap();
-    assert!(ended.unwrap().success());
+    assert!(front.ended().await.success());
 }
 
 /// The reader of its log has gone, as in `gateway 2>&1 | head -1`.
 #[tokio::test]
 async fn a_gateway_whose_log_cannot_be_written_still_ends() {
-    let mut gateway = tokio::process::Command::new(env!("CARGO_BIN_EXE_gateway"))
-        .args(["--listen", "127.0.0.1:0"])
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut log = BufReader::new(gateway.stderr.take().unwrap()).lines();
+    let mut gateway = Program::start(
+        Command::new(env!("CARGO_BIN_EXE_gateway"))
+            .args(["--listen", "127.0.0.1:0"])
+            .stderr(Stdio::piped()),
+    );
+    let mut log = BufReader::new(gateway.process.stderr.take().unwrap()).lines();
     while !log
         .next_line()
         .await
@@ -85,9 +74,5 @@ async fn a_gateway_whose_log_cannot_be_written_still_ends() {
         .contains("serves HTTP")
     {}
     drop(log);
-    let process = gateway.id().unwrap().to_string();
-    let terminated = Command::new("kill").arg(process).status();
-    assert!(terminated.unwrap().success());
-    let ended = timeout(TIMEOUT, gateway.wait()).await;
-    assert!(ended.expect("it ends").unwrap().success());
+    assert!(gateway.stop().await.success());
 }

@@ -190,13 +190,12 @@ async fn json_is_compressed_and_text_is_not() {
     let stack = Stack::start().await;
     let _worker = Worker::recognizing(&stack).await;
     for (accept, encoding) in [("application/json", Some("gzip")), ("text/plain", None)] {
-        let part = reqwest::multipart::Part::bytes(photo(1)).file_name("a.jpg");
         let request = stack
             .client
             .post(&stack.url)
             .header("accept", accept)
             .header("accept-encoding", "gzip")
-            .multipart(reqwest::multipart::Form::new().part("inputFile", part));
+            .multipart(testkit::upload("a.jpg", photo(1)));
         let answer = request.send().await.unwrap();
         let given = answer.headers().get("content-encoding");
         assert_eq!(given.map(|value| value.to_str().unwrap()), encoding);

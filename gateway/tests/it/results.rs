@@ -68,8 +68,7 @@ async fn a_front_that_restarts_loses_no_job_and_its_result_is_kept() {
     stack.until_ready().await;
     let (client, url) = (stack.client.clone(), stack.url.clone());
     let waiting = tokio::spawn(async move {
-        let part = reqwest::multipart::Part::bytes(photo(1)).file_name("a.jpg");
-        let form = reqwest::multipart::Form::new().part("inputFile", part);
+        let form = testkit::upload("a.jpg", photo(1));
         Answer::of(client.post(&url).multipart(form)).await
     });
     let requests = stack.queue(deployment.names.request_queue()).await;

@@ -9,7 +9,7 @@ use proto::Names;
 use proto::v1::demand_client::DemandClient;
 use proto::v1::recognizer_client::RecognizerClient;
 use proto::v1::{DemandUpdate, WatchDemandRequest};
-use testkit::{LocalCloud, TIMEOUT, eventually, http_client, listen, parse};
+use testkit::{LocalCloud, TIMEOUT, eventually, http_client, listen, parse, until_ready, upload};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -95,10 +95,7 @@ impl Stack {
     }
 
     pub async fn until_ready(&self) {
-        eventually("the gateway is ready", || async {
-            self.status_of("/readyz").await == 200
-        })
-        .await;
+        until_ready(&self.url).await;
     }
 
     pub async fn status_of(&self, path: &str) -> u16 {
@@ -113,8 +110,7 @@ impl Stack {
 
     /// Posts one photo as `inputFile`.
     pub async fn post(&self, file_name: &str, photo: &[u8]) -> Answer {
-        let part = reqwest::multipart::Part::bytes(photo.to_vec()).file_name(file_name.to_owned());
-        let form = reqwest::multipart::Form::new().part("inputFile", part);
+        let form = upload(file_name, photo.to_vec());
         Answer::of(self.client.post(&self.url).multipart(form)).await
     }
 

@@ -273,12 +273,7 @@ async fn files_that_are_no_clips_are_refused_and_leave_nothing() {
     let sound = stack.post_clip_with("", "a.mp4", sound(), &json).await;
     let sound: Value = serde_json::from_str(&sound.body).unwrap();
     assert_eq!(sound["error"]["code"], "not_a_clip", "{sound}");
-    let form = reqwest::multipart::Form::new()
-        .part(
-            "inputFile",
-            reqwest::multipart::Part::bytes(short).file_name("a.mp4"),
-        )
-        .text("fps", "3");
+    let form = testkit::upload("a.mp4", short).text("fps", "3");
     let url = format!("{}/v1/videos", stack.url);
     let late = Answer::of(stack.client.post(&url).multipart(form)).await;
     late.assert_refused(400, "have to precede inputFile");

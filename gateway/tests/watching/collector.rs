@@ -68,9 +68,9 @@ impl TraceService for Collector {
                 kept.push(Span {
                     service: service.clone(),
                     kind: span.kind(),
-                    trace: hex(&span.trace_id),
-                    id: hex(&span.span_id),
-                    parent: hex(&span.parent_span_id),
+                    trace: hex::encode(&span.trace_id),
+                    id: hex::encode(&span.span_id),
+                    parent: hex::encode(&span.parent_span_id),
                     start: span.start_time_unix_nano,
                     end: span.end_time_unix_nano,
                     attributes: texts(&span.attributes),
@@ -93,8 +93,4 @@ fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
         .iter()
         .map(|it| (it.key.clone(), text(it)))
         .collect()
-}
-
-fn hex(id: &[u8]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }

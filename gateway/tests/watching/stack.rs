@@ -1,12 +1,15 @@
 //! front, gateway and workers as processes, on a local cloud in this one.
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use testkit::{LocalCloud, eventually, http_client, samples};
+use testkit::{
+    LocalCloud, Program, eventually, http_client, program, samples, until_ready, upload,
+};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
 
 pub const PREFIX: &str = "watched";
 
@@ -21,9 +24,9 @@ pub struct Stack {
 /// Variables of the services' environment.
 type Settings = Vec<(String, String)>;
 
-/// A running process and its log. It is killed when it is dropped.
+/// A running program and its log.
 pub struct Service {
-    process: Child,
+    pub program: Program,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -41,8 +44,6 @@ impl Stack {
         let common = [
             ("AWS_ENDPOINT_URL", cloud.url.as_str()),
             ("AWS_REGION", "us-east-1"),
-            ("AWS_ACCESS_KEY_ID", "test"),
-            ("AWS_SECRET_ACCESS_KEY", "test"),
             ("AWS_EC2_METADATA_DISABLED", "true"),
             ("NO_PROXY", "127.0.0.1"),
             ("MUSTER_PREFIX", PREFIX),
@@ -68,12 +69,7 @@ impl Stack {
             &settings,
         );
         let url = format!("http://{}", gateway.address("gateway serves HTTP").await);
-        let (client, ready) = (http_client(), format!("{url}/readyz"));
-        eventually("the gateway is ready", async || {
-            let answer = client.get(&ready).send().await;
-            answer.is_ok_and(|answer| answer.status().is_success())
-        })
-        .await;
+        until_ready(&url).await;
         Self {
             cloud,
             front,
@@ -85,7 +81,7 @@ impl Stack {
 
     /// Starts a worker, and waits until it is ready.
     pub async fn worker(&self, instance_id: &str) -> Service {
-        let models = samples::models();
+        let (models, gallery) = (samples::models(), samples::gallery());
         let arguments = [
             "serve",
             "--engine=native",
@@ -95,9 +91,9 @@ impl Stack {
             "--models",
             models.to_str().unwrap(),
             "--gallery",
-            gallery().to_str().unwrap(),
+            gallery.to_str().unwrap(),
         ];
-        let worker = Service::start(&worker(), &arguments, &self.settings);
+        let worker = Service::start(&program("worker"), &arguments, &self.settings);
         eventually("the worker is ready", async || {
             !worker.lines("ready").is_empty()
         })
@@ -107,8 +103,7 @@ impl Stack {
 
     /// Posts a photo, with a `traceparent` if it is given.
     pub async fn post(&self, file_name: &str, photo: Vec<u8>, traceparent: Option<&str>) -> Answer {
-        let part = reqwest::multipart::Part::bytes(photo).file_name(file_name.to_owned());
-        let form = reqwest::multipart::Form::new().part("inputFile", part);
+        let form = upload(file_name, photo);
         let mut request = http_client().post(&self.url).multipart(form);
         if let Some(traceparent) = traceparent {
             request = request.header("traceparent", traceparent);
@@ -125,24 +120,22 @@ impl Stack {
 
 impl Service {
     fn start(program: &Path, arguments: &[&str], settings: &Settings) -> Self {
-        let mut process = Command::new(program)
-            .args(arguments)
-            .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
-            .envs(settings.iter().cloned())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let (kept, lines) = (
-            Arc::clone(&log),
-            BufReader::new(process.stderr.take().unwrap()),
+        let mut program = Program::start(
+            Command::new(program)
+                .args(arguments)
+                .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
+                .envs(settings.iter().cloned())
+                .stderr(Stdio::piped()),
         );
-        std::thread::spawn(move || {
-            for line in lines.lines().map_while(Result::ok) {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&log);
+        let mut lines = BufReader::new(program.process.stderr.take().unwrap()).lines();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
                 kept.lock().unwrap().push(line);
             }
         });
-        Self { process, log }
+        Self { program, log }
     }
 
     async fn address(&self, message: &str) -> String {
@@ -164,61 +157,9 @@ impl Service {
         log.retain(|line| line["fields"]["message"] == message);
         log
     }
-
-    /// Sends SIGTERM and waits.
-    pub fn stop(&mut self) -> ExitStatus {
-        let id = self.process.id().to_string();
-        assert!(Command::new("kill").arg(id).status().unwrap().success());
-        self.process.wait().unwrap()
-    }
-
-    /// Sends SIGKILL and waits.
-    pub fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
 }
 
 /// A photo of somebody in the gallery.
 pub fn photo() -> Vec<u8> {
     std::fs::read(&samples::validation_photos()[0].1).unwrap()
-}
-
-/// A gallery of the training photos, made once by the program itself.
-fn gallery() -> &'static Path {
-    static GALLERY: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
-    let (_, file) = GALLERY.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("gallery.safetensors");
-        let enrolled = Command::new(worker())
-            .args(["enrol", "--engine", "native", "--gallery"])
-            .arg(&file)
-            .arg("--photos")
-            .arg(samples::photos().join("train"))
-            .arg("--models")
-            .arg(samples::models())
-            .output()
-            .unwrap();
-        let told = String::from_utf8_lossy(&enrolled.stderr);
-        assert!(enrolled.status.success(), "{told}");
-        (folder, file)
-    });
-    file
-}
-
-fn worker() -> PathBuf {
-    let worker = Path::new(env!("CARGO_BIN_EXE_front")).with_file_name("worker");
-    let path = worker.display();
-    assert!(
-        worker.exists(),
-        "{path} is missing: cargo build --release -p worker"
-    );
-    worker
 }

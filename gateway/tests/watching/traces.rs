@@ -174,7 +174,7 @@ async fn a_killed_workers_job_has_two_workers_in_its_trace() {
             spans.iter().any(|span| span.name == "receive job")
         })
         .await;
-        first.kill();
+        first.program.kill().await;
         http_client().delete(&faults).send().await.unwrap();
         stack.worker("i-second").await
     });
@@ -214,8 +214,8 @@ async fn without_traces_nothing_is_sent_and_jobs_name_none() {
     }
     let job: RecognitionJob = proto::decode(&messages[0].body).unwrap();
     assert_eq!(job.traceparent, "");
-    assert!(stack.front.stop().success());
-    assert!(stack.gateway.stop().success());
+    assert!(stack.front.program.stop().await.success());
+    assert!(stack.gateway.program.stop().await.success());
     assert_eq!(collector.spans().len(), 0);
 }
 
@@ -235,6 +235,6 @@ async fn a_collector_out_of_reach_is_logged_once_and_harms_nothing() {
             eventually("the first failure is logged", async || lines(&stack) > 0).await;
         }
     }
-    assert!(stack.gateway.stop().success());
+    assert!(stack.gateway.program.stop().await.success());
     assert_eq!(lines(&stack), 1);
 }

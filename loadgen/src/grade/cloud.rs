@@ -1,29 +1,42 @@
-//! The system's queues, buckets and instances.
+//! A client of a system's queues, buckets and instances, by the names of the course.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context;
 use platform::aws::{Aws, AwsArgs};
-use platform::fleet::{Fleet, PowerState};
+use platform::fleet::{Fleet, FleetError, PowerState};
 use platform::objects::Objects;
 use platform::queue::{Counters, Queue, QueueError};
 use proto::Names;
 use proto::names::{REQUEST_MAX_BYTES, WEB_INSTANCE, WORKER_INSTANCE};
+use tokio::sync::OnceCell;
 
 /// Keys in one page of a bucket's list.
 const KEYS_A_PAGE: u64 = 1000;
 
-/// A client of the system's queues, buckets and instances, which counts its own calls.
+/// A client of one system, which counts its own calls. It finds the queues at their first use: a system without its queues can
+/// be graded, too.
 #[derive(Debug)]
 pub struct Cloud {
+    aws: Aws,
+    names: Names,
+    replies: ReplyQueues,
     fleet: Fleet,
-    request_queue: Queue,
-    /// One for each front.
-    reply_queues: Vec<Queue>,
-    in_bucket: Objects,
-    out_bucket: Objects,
+    /// The in-bucket and the out-bucket.
+    pub buckets: [Objects; 2],
+    request_queue: OnceCell<Queue>,
+    reply_queues: OnceCell<Vec<Queue>>,
     own_calls: AtomicU64,
+}
+
+/// Which reply queues a system has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplyQueues {
+    /// One, by the name of the course.
+    One,
+    /// One for each front, whose names begin with that of the course.
+    EachFront,
 }
 
 /// Numbers of messages and objects.
@@ -41,47 +54,49 @@ pub struct Contents {
     pub results: u64,
 }
 
-/// Numbers of workers.
+/// Numbers of instances.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Workers {
+pub struct Instances {
     pub running: usize,
     /// Started and not yet running.
     pub pending: usize,
 }
 
 impl Cloud {
-    /// Finds the queues and buckets.
+    #[must_use]
+    pub fn new(aws: Aws, prefix: &str, replies: ReplyQueues) -> Self {
+        let names = Names::new(prefix);
+        Self {
+            replies,
+            fleet: aws.fleet(),
+            buckets: [names.in_bucket(), names.out_bucket()].map(|name| aws.objects(name)),
+            request_queue: OnceCell::new(),
+            reply_queues: OnceCell::new(),
+            own_calls: AtomicU64::new(0),
+            names,
+            aws,
+        }
+    }
+
+    /// Makes a client of Muster, whose queues must exist.
     ///
     /// # Errors
     /// When AWS cannot be reached or a queue does not exist.
     pub async fn open(args: &AwsArgs) -> anyhow::Result<Self> {
         let aws = Aws::connect(args).await;
-        let names = Names::new(&args.prefix);
+        let cloud = Self::new(aws, &args.prefix, ReplyQueues::EachFront);
         let with_hint = |error: QueueError| {
             anyhow::anyhow!(
                 "{error}; is --prefix {} right, and --aws-endpoint-url?",
                 args.prefix
             )
         };
-        let mut reply_queues = Vec::new();
-        for name in aws
-            .queue_names(&names.reply_queue())
-            .await
-            .map_err(with_hint)?
-        {
-            reply_queues.push(aws.queue(&name).await.map_err(with_hint)?);
-        }
-        Ok(Self {
-            fleet: aws.fleet(),
-            request_queue: aws.queue(&names.request_queue()).await.map_err(with_hint)?,
-            reply_queues,
-            in_bucket: aws.objects(names.in_bucket()),
-            out_bucket: aws.objects(names.out_bucket()),
-            own_calls: AtomicU64::new(0),
-        })
+        cloud.reply_queues().await.map_err(with_hint)?;
+        cloud.request_queue().await.map_err(with_hint)?;
+        Ok(cloud)
     }
 
-    /// Returns the number of own calls since `open`. It is exact while none is in flight.
+    /// Returns the number of own calls since the queues were found. It is exact while none is in flight.
     pub fn own_calls(&self) -> u64 {
         self.own_calls.load(Ordering::Relaxed)
     }
@@ -91,36 +106,65 @@ impl Cloud {
     /// # Errors
     /// When AWS cannot be reached or refuses.
     pub async fn contents(&self) -> anyhow::Result<Contents> {
-        let unreadable = "cannot read the queues' counters";
-        let requests = self.request_queue.counters().await.context(unreadable)?;
-        let mut replies = Counters::default();
-        for queue in &self.reply_queues {
-            let counters = queue.counters().await.context(unreadable)?;
-            replies.visible += counters.visible;
-            replies.in_flight += counters.in_flight;
-        }
-        self.count(1 + self.reply_queues.len() as u64);
-        let (photos, results) = tokio::join!(
-            self.objects(&self.in_bucket),
-            self.objects(&self.out_bucket)
-        );
+        let (requests, replies) = self
+            .counters()
+            .await
+            .context("cannot read the queues' counters")?;
+        let (photos, results) = self.stored().await?;
         Ok(Contents {
             requests: requests.visible,
             replies: replies.visible,
             in_flight: requests.in_flight + replies.in_flight,
-            photos: photos?,
-            results: results?,
+            photos,
+            results,
         })
+    }
+
+    /// Reads the counters of the request queue, and the sums of those of the reply queues.
+    ///
+    /// # Errors
+    /// When a queue does not exist or cannot be read.
+    pub async fn counters(&self) -> Result<(Counters, Counters), QueueError> {
+        let requests = self.request_queue().await?.counters().await?;
+        let mut replies = Counters::default();
+        let queues = self.reply_queues().await?;
+        for queue in queues {
+            let counters = queue.counters().await?;
+            replies.visible += counters.visible;
+            replies.in_flight += counters.in_flight;
+        }
+        self.count(1 + queues.len() as u64);
+        Ok((requests, replies))
+    }
+
+    /// Counts the objects in the in-bucket and in the out-bucket. A bucket that does not exist has none.
+    ///
+    /// # Errors
+    /// When a bucket cannot be listed.
+    pub async fn stored(&self) -> anyhow::Result<(u64, u64)> {
+        let [photos, results] = &self.buckets;
+        let (photos, results) = tokio::join!(self.objects(photos), self.objects(results));
+        Ok((photos?, results?))
     }
 
     /// Counts the workers.
     ///
     /// # Errors
     /// When EC2 cannot be reached or refuses.
-    pub async fn workers(&self) -> anyhow::Result<Workers> {
-        let found = self.find(&format!("{WORKER_INSTANCE}*")).await?;
-        let count = |state| found.iter().filter(|instance| **instance == state).count();
-        Ok(Workers {
+    pub async fn workers(&self) -> Result<Instances, FleetError> {
+        self.instances(WORKER_INSTANCE).await
+    }
+
+    /// Counts the instances whose names begin with `name`.
+    ///
+    /// # Errors
+    /// When EC2 cannot be reached or refuses.
+    pub async fn instances(&self, name: &str) -> Result<Instances, FleetError> {
+        let found = self.fleet.find(&format!("{name}*")).await;
+        self.count(1);
+        let found = found?;
+        let count = |state| found.iter().filter(|it| it.state == state).count();
+        Ok(Instances {
             running: count(PowerState::Running),
             pending: count(PowerState::Pending),
         })
@@ -132,28 +176,24 @@ impl Cloud {
     /// When AWS cannot be reached or refuses.
     pub async fn unmet_preconditions(&self, web_instances: usize) -> anyhow::Result<Vec<String>> {
         let mut unmet = Vec::new();
-        let web = self.find(&format!("{WEB_INSTANCE}*")).await?;
-        let web = web
-            .iter()
-            .filter(|state| **state == PowerState::Running)
-            .count();
+        let unlisted = "cannot list the instances";
+        let web = self.instances(WEB_INSTANCE).await;
+        let web = web.context(unlisted)?.running;
         if web != web_instances {
             unmet.push(format!(
                 "{web} instances named {WEB_INSTANCE} run at the start, not {web_instances}; start the system by `make up`, or give --web-instances"
             ));
         }
-        let Workers { running, pending } = self.workers().await?;
+        let Instances { running, pending } = self.workers().await.context(unlisted)?;
         if running + pending > 0 {
             unmet.push(format!(
                 "{} workers run at the start, not 0; wait until they have stopped",
                 running + pending
             ));
         }
-        let largest = self
-            .request_queue
-            .maximum_message_size()
-            .await
-            .context("cannot read the request queue")?;
+        let unread = "cannot read the request queue";
+        let queue = self.request_queue().await.context(unread)?;
+        let largest = queue.maximum_message_size().await.context(unread)?;
         self.count(1);
         if largest != REQUEST_MAX_BYTES {
             unmet.push(format!(
@@ -163,14 +203,40 @@ impl Cloud {
         Ok(unmet)
     }
 
-    async fn find(&self, pattern: &str) -> anyhow::Result<Vec<PowerState>> {
-        let found = self.fleet.find(pattern).await;
-        self.count(1);
-        Ok(found
-            .context("cannot list the instances")?
-            .into_iter()
-            .map(|instance| instance.state)
-            .collect())
+    /// Returns the request queue. Its calls are not among [`Self::own_calls`].
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub async fn request_queue(&self) -> Result<&Queue, QueueError> {
+        let name = self.names.request_queue();
+        self.request_queue
+            .get_or_try_init(|| self.aws.queue(&name))
+            .await
+    }
+
+    /// Returns the reply queues. Their calls are not among [`Self::own_calls`].
+    ///
+    /// # Errors
+    /// When one does not exist, or they cannot be listed.
+    pub async fn reply_queues(&self) -> Result<&[Queue], QueueError> {
+        let found = self
+            .reply_queues
+            .get_or_try_init(|| self.find_reply_queues())
+            .await;
+        found.map(Vec::as_slice)
+    }
+
+    async fn find_reply_queues(&self) -> Result<Vec<Queue>, QueueError> {
+        let name = self.names.reply_queue();
+        let names = match self.replies {
+            ReplyQueues::One => vec![name],
+            ReplyQueues::EachFront => self.aws.queue_names(&name).await?,
+        };
+        let mut queues = Vec::new();
+        for name in names {
+            queues.push(self.aws.queue(&name).await?);
+        }
+        Ok(queues)
     }
 
     async fn objects(&self, bucket: &Objects) -> anyhow::Result<u64> {

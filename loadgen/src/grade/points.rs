@@ -1,6 +1,6 @@
 //! `loadgen grade --rubric`: points for one system or for a roster of them, by AWS calls and HTTP alone.
 
-mod course_cloud;
+mod course;
 mod output;
 mod run;
 mod submission;
@@ -14,6 +14,7 @@ use platform::aws::{Aws, AwsArgs, brief};
 use platform::process::print;
 
 use super::args::{GradeArgs, web_tier};
+use super::cloud::{Cloud, ReplyQueues};
 use super::prepare;
 use crate::cli::TargetArgs;
 use crate::drive::Request;
@@ -21,7 +22,6 @@ use crate::photos;
 use crate::report::graded::Graded;
 use crate::report::points::Points;
 use crate::report::rubric::{self, Rubric};
-use course_cloud::CourseCloud;
 use run::Observed;
 use submission::{Credentials, Student};
 
@@ -81,9 +81,9 @@ async fn grade_all(args: &GradeArgs) -> anyhow::Result<bool> {
 
 /// Checks the credentials of the one who grades. Without them each check of the system would cost points.
 async fn check_credentials(aws: &AwsArgs) -> anyhow::Result<()> {
-    let cloud = CourseCloud::new(Aws::connect(aws).await, &aws.prefix);
-    if let Err(error) = cloud.running_workers().await {
-        let why = brief(&format!("{error:#}"));
+    let cloud = Cloud::new(Aws::connect(aws).await, &aws.prefix, ReplyQueues::One);
+    if let Err(error) = cloud.workers().await {
+        let why = brief(&error.to_string());
         anyhow::bail!(
             "{why}: check AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and --aws-endpoint-url"
         );
@@ -109,10 +109,9 @@ async fn grade(
         Some(it) => Aws::connect_as(&system.aws, &it.access_key, it.secret_key.expose()).await,
         None => Aws::connect(&system.aws).await,
     };
-    let cloud = CourseCloud::new(aws, &system.aws.prefix);
+    let cloud = Cloud::new(aws, &system.aws.prefix, ReplyQueues::One);
     if args.points.clean {
-        cloud
-            .clean()
+        course::clean(&cloud)
             .await
             .context("buckets and queues cannot be emptied")?;
     }

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::cloud::{Cloud, Workers};
+use super::cloud::{Cloud, Instances};
 use super::table::{HEADER, Row};
 use crate::report::Timeline;
 
@@ -34,7 +34,7 @@ pub struct Watch {
 struct Sample {
     /// Time of the call, since the start.
     called_at: Duration,
-    workers: Workers,
+    workers: Instances,
 }
 
 impl Watch {
@@ -63,7 +63,7 @@ impl Watch {
         let from = self.start.elapsed();
         let mut samples = self.samples.clone();
         let is_idle =
-            |sample: &Sample| sample.called_at >= from && sample.workers == Workers::default();
+            |sample: &Sample| sample.called_at >= from && sample.workers == Instances::default();
         let idle = timeout(limit, samples.wait_for(is_idle)).await;
         idle.ok()?.ok().map(|sample| sample.called_at)
     }

@@ -29,9 +29,9 @@ pub struct Ended<'a> {
     pub class: Class,
 }
 
-/// Requests by what became of them.
+/// Numbers of requests by their outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct Counts {
     /// All that were to be sent.
     pub due: u64,
     /// Not sent, because too many were in flight.
@@ -43,7 +43,7 @@ pub struct Tally {
     pub failed: u64,
 }
 
-impl Tally {
+impl Counts {
     /// Answered with a name, or with what is wrong with the photo.
     #[must_use]
     pub fn answered(&self) -> u64 {
@@ -92,13 +92,13 @@ pub struct Recorder {
     pub interval: Duration,
     pub intervals: Vec<Interval>,
     /// Of the requests after the warm-up.
-    pub counts: Tally,
-    pub warm_up_counts: Tally,
+    pub counts: Counts,
+    pub warm_up_counts: Counts,
     /// In microseconds, of the answers to requests after the warm-up.
     pub latency: Histogram<u64>,
     /// From when a request was due until it was sent, in microseconds.
     pub lag: Histogram<u64>,
-    pub by_kind: BTreeMap<String, Tally>,
+    pub by_kind: BTreeMap<String, Counts>,
     pub failures: BTreeMap<String, u64>,
     /// The first wrong names by file name.
     pub mistakes: BTreeMap<String, String>,
@@ -117,8 +117,8 @@ impl Recorder {
             warm_up,
             interval: Duration::from_secs_f64(seconds.max(1.0)),
             intervals: Vec::new(),
-            counts: Tally::default(),
-            warm_up_counts: Tally::default(),
+            counts: Counts::default(),
+            warm_up_counts: Counts::default(),
             latency: histogram(3),
             lag: histogram(3),
             by_kind: BTreeMap::new(),
@@ -187,7 +187,7 @@ impl Recorder {
         }
     }
 
-    fn counts(&mut self, is_measured: bool) -> &mut Tally {
+    fn counts(&mut self, is_measured: bool) -> &mut Counts {
         if is_measured {
             &mut self.counts
         } else {
@@ -195,9 +195,9 @@ impl Recorder {
         }
     }
 
-    fn kind(&mut self, kind: &str) -> &mut Tally {
+    fn kind(&mut self, kind: &str) -> &mut Counts {
         if !self.by_kind.contains_key(kind) {
-            self.by_kind.insert(kind.to_owned(), Tally::default());
+            self.by_kind.insert(kind.to_owned(), Counts::default());
         }
         self.by_kind.get_mut(kind).expect("it was inserted")
     }

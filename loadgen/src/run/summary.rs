@@ -8,7 +8,8 @@ use hdrhistogram::{Counter, Histogram};
 use serde::Serialize;
 
 use super::fleet::FleetReport;
-use super::recorder::{Recorder, Tally};
+use super::recorder::{Counts, Recorder};
+use crate::report::rounded;
 
 /// A percentile is claimed with this many latencies beyond it.
 const SAMPLES_BEYOND: f64 = 10.0;
@@ -157,7 +158,7 @@ impl LoadReport {
 }
 
 impl Requests {
-    fn of(counts: &Tally) -> Self {
+    fn of(counts: &Counts) -> Self {
         Self {
             due: counts.due,
             shed: counts.shed,
@@ -169,7 +170,7 @@ impl Requests {
 }
 
 impl Names {
-    fn of(counts: &Tally) -> Self {
+    fn of(counts: &Counts) -> Self {
         Self {
             right: counts.right,
             wrong: counts.wrong,
@@ -180,7 +181,7 @@ impl Names {
 }
 
 impl Variant {
-    fn of((variant, counts): (&String, &Tally)) -> Self {
+    fn of((variant, counts): (&String, &Counts)) -> Self {
         let answered = counts.answered();
         Self {
             variant: variant.clone(),
@@ -275,7 +276,7 @@ fn curve(latency: &Histogram<u64>) -> Vec<(f64, f64)> {
         .collect()
 }
 
-fn problems(counts: &Tally) -> Vec<String> {
+fn problems(counts: &Counts) -> Vec<String> {
     let mut problems = Vec::new();
     let mut say = |count: u64, what: &str| {
         if count > 0 {
@@ -297,10 +298,6 @@ fn problems(counts: &Tally) -> Vec<String> {
         problems.push("no request was due after the warm-up".to_owned());
     }
     problems
-}
-
-pub fn rounded(number: f64) -> f64 {
-    (number * 1e3).round() / 1e3
 }
 
 #[cfg(test)]

@@ -11,10 +11,9 @@ use platform::fleet::{FleetInstance, LaunchSpec, PowerState};
 use proto::v1::RecognitionJob;
 use proto::{JobId, Names};
 use serde::Deserialize;
-use testkit::LocalCloud;
+use testkit::{LocalCloud, free_addresses, program, samples, until_ready, upload};
 
-use crate::stack::{self, Answer, PREFIX, eventually, photos, programs};
-use crate::web_instance::free_addresses;
+use crate::stack::{self, Answer, PREFIX, eventually, photos};
 
 /// What no local run can need, with the reason.
 const EXCEPTIONS: [(&str, &str, &str); 3] = [
@@ -76,7 +75,8 @@ impl Services {
         let folder = tempfile::tempdir().unwrap();
         let record = folder.path().join("calls.jsonl");
         let (listener, cloud_url) = testkit::listen().await;
-        let [http, front, other_front, scaler, other_scaler] = free_addresses();
+        let [http, front, other_front, scaler, other_scaler] =
+            free_addresses().map(|address| address.to_string());
         let (front_url, scalers) = (
             format!("http://{front}"),
             format!("http://{scaler},http://{other_scaler}"),
@@ -86,12 +86,12 @@ impl Services {
         worker
             .env
             .retain(|name, _| !name.starts_with("AWS_") || name == "AWS_ENDPOINT_URL");
-        let image = |id: &str, program: &str, settings: &[(&str, &str)]| {
+        let image = |id: &str, name: &str, settings: &[(&str, &str)]| {
             let shared = [("AWS_ENDPOINT_URL", &*cloud_url), ("MUSTER_PREFIX", PREFIX)];
             let env = shared.iter().chain(settings);
             let env = env.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
             let mut command = without_keys();
-            command.push(programs().join(program).to_str().unwrap().to_owned());
+            command.push(program(name).to_str().unwrap().to_owned());
             Image {
                 id: format!("ami-{id}"),
                 name: None,
@@ -177,14 +177,7 @@ impl Services {
             cloud,
             _folder: folder,
         };
-        eventually("the gateway is ready", async || {
-            let ready = services
-                .client
-                .get(format!("{}/readyz", services.url))
-                .send();
-            ready.await.is_ok_and(|answer| answer.status().is_success())
-        })
-        .await;
+        until_ready(&services.url).await;
         services
     }
 
@@ -195,16 +188,8 @@ impl Services {
 
     /// Posts a clip of nobody, and waits until its timeline is stored and its frames are deleted.
     async fn follow_clip(&self) {
-        let file = self._folder.path().join("nobody.mp4");
-        let made = std::process::Command::new("ffmpeg")
-            .args(["-v", "error", "-nostdin", "-f", "lavfi", "-i"])
-            .arg("color=gray:duration=1:size=160x120:rate=10")
-            .arg(&file)
-            .status();
-        assert!(made.expect("scripts/setup installs FFmpeg").success());
-        let clip = std::fs::read(&file).unwrap();
-        let part = reqwest::multipart::Part::bytes(clip).file_name("nobody.mp4");
-        let form = reqwest::multipart::Form::new().part("inputFile", part);
+        let clip = samples::clip("color=gray:duration=1:size=160x120:rate=10");
+        let form = upload("nobody.mp4", clip);
         let post = self.client.post(format!("{}/v1/videos", self.url));
         let accepted = post.multipart(form).send().await.unwrap();
         assert_eq!(accepted.status(), 202);

@@ -2,9 +2,6 @@
 //! processes, booted by localcloud because the scaler asked for them.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use gateway::front::Deployment;
@@ -18,7 +15,7 @@ use proto::names::WORKER_INSTANCE;
 use proto::v1::scaler_client::ScalerClient;
 use proto::v1::{GetStatusRequest, ScalerStatus};
 pub use testkit::eventually;
-use testkit::{LocalCloud, http_client, listen, parse, samples};
+use testkit::{LocalCloud, http_client, listen, parse, program, samples, until_ready, upload};
 
 pub const PREFIX: &str = "e2e";
 
@@ -111,15 +108,7 @@ impl Stack {
             client: http_client(),
             shutdown,
         };
-        eventually("the gateway is ready", async || {
-            let ready = stack
-                .client
-                .get(format!("{}/readyz", stack.url))
-                .send()
-                .await;
-            ready.is_ok_and(|answer| answer.status().is_success())
-        })
-        .await;
+        until_ready(&stack.url).await;
         stack
     }
 
@@ -228,8 +217,7 @@ pub async fn post(
     file_name: &str,
     photo: &[u8],
 ) -> reqwest::Result<Answer> {
-    let part = reqwest::multipart::Part::bytes(photo.to_vec()).file_name(file_name.to_owned());
-    let form = reqwest::multipart::Form::new().part("inputFile", part);
+    let form = upload(file_name, photo.to_vec());
     let answer = client.post(url).multipart(form).send().await?;
     Ok(Answer {
         status: answer.status().as_u16(),
@@ -276,7 +264,7 @@ pub fn photos(count: usize) -> (Vec<(String, Vec<u8>)>, Vec<String>) {
 }
 
 pub fn worker_image(cloud_url: &str, scaler_url: &str) -> localcloud::Image {
-    let (models, gallery) = (samples::models(), gallery());
+    let (models, gallery) = (samples::models(), samples::gallery());
     let settings = [
         ("AWS_ENDPOINT_URL", cloud_url),
         ("AWS_REGION", "us-east-1"),
@@ -295,50 +283,12 @@ pub fn worker_image(cloud_url: &str, scaler_url: &str) -> localcloud::Image {
     localcloud::Image {
         id: "ami-muster-worker".to_owned(),
         name: None,
-        command: vec![worker().to_str().unwrap().to_owned(), "serve".to_owned()],
+        command: vec![
+            program("worker").to_str().unwrap().to_owned(),
+            "serve".to_owned(),
+        ],
         env,
         // Of the scaler's own user data.
         user_data_env: vec!["MUSTER_FLEET_TOKEN".to_owned()],
     }
-}
-
-/// The folder of the programs, which is this test's own.
-pub fn programs() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    test.parent().and_then(Path::parent).unwrap().to_owned()
-}
-
-fn worker() -> PathBuf {
-    let worker = programs().join("worker");
-    assert!(
-        worker.exists(),
-        "{} is missing: cargo build --release -p worker",
-        worker.display()
-    );
-    worker
-}
-
-/// A gallery of the training photos, made once by the program itself.
-fn gallery() -> PathBuf {
-    static GALLERY: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let folder = GALLERY.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let enrolled = Command::new(worker())
-            .args(["enrol", "--engine", "native"])
-            .arg("--photos")
-            .arg(samples::photos().join("train"))
-            .arg("--gallery")
-            .arg(folder.path().join("gallery.safetensors"))
-            .arg("--models")
-            .arg(samples::models())
-            .output()
-            .unwrap();
-        assert!(
-            enrolled.status.success(),
-            "{}",
-            String::from_utf8_lossy(&enrolled.stderr)
-        );
-        folder
-    });
-    folder.path().join("gallery.safetensors")
 }

@@ -1,7 +1,6 @@
 //! `scripts/web-instance`, which restarts front, scaler and gateway. Needs their programs (`make test` builds them).
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
@@ -12,9 +11,9 @@ use futures::stream::FuturesUnordered;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use testkit::LocalCloud;
+use testkit::{LocalCloud, free_addresses, programs};
 
-use crate::stack::{self, PREFIX, eventually, photos, programs};
+use crate::stack::{self, PREFIX, eventually, photos};
 
 /// Longest time until a killed service runs again.
 const RESTART: Duration = Duration::from_secs(2);
@@ -32,7 +31,8 @@ struct WebInstance {
 impl WebInstance {
     async fn start() -> Self {
         let (cloud_listener, cloud_url) = testkit::listen().await;
-        let [http, front, scaler, front_admin, scaler_admin] = free_addresses();
+        let [http, front, scaler, front_admin, scaler_admin] =
+            free_addresses().map(|address| address.to_string());
         let config = localcloud::Config {
             images: vec![stack::worker_image(&cloud_url, &format!("http://{scaler}"))],
             stop_grace: Duration::from_secs(5),
@@ -190,12 +190,6 @@ fn is_right(answer: &stack::Answer, file_name: &str, person: &str) -> bool {
 
 fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/web-instance")
-}
-
-/// Returns addresses of this machine that are not in use.
-pub fn free_addresses<const COUNT: usize>() -> [String; COUNT] {
-    let listeners = [(); COUNT].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().to_string())
 }
 
 /// Returns the process ids of a process's children that are services, by name.

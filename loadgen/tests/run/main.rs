@@ -23,8 +23,8 @@ use loadgen::drive::{Driver, Request};
 use loadgen::report::Summary;
 use platform::access::KeyArgs;
 use platform::tls::PeerTlsArgs;
+use testkit::listen;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpListener;
 use tokio::sync::Barrier;
 use tokio::time::Instant;
 
@@ -61,8 +61,7 @@ async fn respond(State(in_flight): State<InFlight>, mut form: Multipart) -> (Sta
 }
 
 async fn serve(together: usize) -> (String, InFlight) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("it is bound");
+    let (listener, url) = listen().await;
     let in_flight = InFlight {
         now: Arc::default(),
         most: Arc::default(),
@@ -72,7 +71,7 @@ async fn serve(together: usize) -> (String, InFlight) {
         .route("/", post(respond))
         .with_state(in_flight.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (format!("http://{address}/"), in_flight)
+    (format!("{url}/"), in_flight)
 }
 
 fn driver(url: &str, concurrency: usize, retries: u32) -> Driver {
@@ -159,9 +158,8 @@ async fn every_kind_of_response_is_counted() {
 
 #[tokio::test]
 async fn a_refused_connection_is_retried_a_limited_number_of_times() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let url = format!("http://{}/", listener.local_addr().expect("it is bound"));
-    drop(listener);
+    // The port is free again at once.
+    let url = listen().await.1 + "/";
     let driver = driver(&url, 2, 2);
     let records = driver
         .run(
@@ -188,8 +186,7 @@ async fn a_refused_connection_is_retried_a_limited_number_of_times() {
 #[tokio::test]
 async fn a_connection_that_breaks_is_retried() {
     let (url, _) = serve(1).await;
-    let front = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let broken_url = format!("http://{}/", front.local_addr().expect("it is bound"));
+    let (front, broken_url) = listen().await;
     let behind = url
         .trim_start_matches("http://")
         .trim_end_matches('/')

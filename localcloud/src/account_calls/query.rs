@@ -4,9 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::namespace;
-use crate::ec2::timestamp;
 use crate::protocol::Protocol;
+use crate::timestamp::timestamp;
 use crate::xml::Xml;
 
 /// The most levels of a parameter's name; more are ignored.
@@ -67,31 +66,11 @@ fn lists(value: Value) -> Value {
 /// Returns the document of a reply. `Null` is the reply of an action without a result.
 pub fn document(protocol: Protocol, action: &str, reply: &Value, request_id: &str) -> String {
     let mut xml = Xml::document();
-    xml.element_in(namespace(protocol), &format!("{action}Response"), |xml| {
+    xml.element_in(protocol.namespace(), &format!("{action}Response"), |xml| {
         if !reply.is_null() {
             xml.element(&format!("{action}Result"), |xml| content(xml, "", reply));
         }
         xml.element("ResponseMetadata", |xml| xml.text("RequestId", request_id));
-    });
-    xml.into_text()
-}
-
-/// Returns the document of an error. `fault` is `Sender` or `Receiver`.
-pub fn error_document(
-    protocol: Protocol,
-    fault: &str,
-    code: &str,
-    message: &str,
-    request_id: &str,
-) -> String {
-    let mut xml = Xml::document();
-    xml.element_in(namespace(protocol), "ErrorResponse", |xml| {
-        xml.element("Error", |xml| {
-            xml.text("Type", fault);
-            xml.text("Code", code);
-            xml.text("Message", message);
-        });
-        xml.text("RequestId", request_id);
     });
     xml.into_text()
 }

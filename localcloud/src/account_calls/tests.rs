@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::protocol::Protocol;
 
 fn shared() -> Shared {
     let clock = Clock::start();

@@ -9,7 +9,7 @@ use super::AuthError;
 
 /// A signature and its scope.
 #[derive(Debug)]
-pub(super) struct Signature {
+pub struct Signature {
     pub access_key: String,
     /// As in the scope, such as `20261125`.
     pub date: String,
@@ -31,7 +31,7 @@ const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 impl Signature {
     /// Reads a request's signature, if it has one.
-    pub(super) fn of(request: &Parts) -> Result<Option<Self>, AuthError> {
+    pub fn of(request: &Parts) -> Result<Option<Self>, AuthError> {
         if let Some(authorization) = request.headers.get(header::AUTHORIZATION) {
             let authorization = authorization
                 .to_str()

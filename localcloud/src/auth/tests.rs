@@ -6,6 +6,7 @@ use time::macros::datetime;
 use super::*;
 use crate::clock::Clock;
 use crate::config::{Authentication, Credentials};
+use crate::iam::Iam;
 
 const NOW: OffsetDateTime = datetime!(2015-08-30 12:36:00 UTC);
 

@@ -16,13 +16,12 @@ use crate::common_error::CommonError;
 use crate::ec2::Params;
 use crate::fault_injection::FaultInjection;
 use crate::faults::{FaultOutcome, When};
-use crate::iam::sqs::SqsCall;
 use crate::iam::{Access, Caller, Iam};
 use crate::lambda::LambdaCall;
 use crate::metrics::CallMetrics;
 use crate::protocol::Protocol;
 use crate::route::form;
-use crate::sqs::SqsError;
+use crate::sqs::{SqsCall, SqsError};
 
 /// Counts every call with the status of its reply.
 pub fn count(metrics: Arc<CallMetrics>) -> impl Layer<CallService, Service = CallService> {
@@ -90,19 +89,25 @@ fn check(iam: &Iam, services: &Services, call: &Call) -> Result<(), CommonError>
         iam.authorize(&call.caller, accesses)
             .map_err(|denied| CommonError::of_denied(&denied, protocol))
     };
-    let unreadable = |error: SqsError| CommonError::of_sqs(&error, protocol);
+    let unreadable = |error: SqsError| {
+        let code = match protocol {
+            Protocol::SqsJson => error.shape().rsplit('#').next().unwrap_or_default(),
+            _ => error.query_code(),
+        };
+        CommonError::new(code, error.status(), error.to_string())
+    };
     let accesses = match protocol {
         Protocol::S3 => return Ok(()),
         Protocol::SqsJson => {
             let call = SqsCall::of_json(body).map_err(unreadable)?;
-            iam.sqs_accesses(action, &call)
+            call.accesses(iam.region(), action)
         }
         Protocol::SqsQuery => {
             let call = SqsCall::of_form(form(parts, body), parts.uri.path());
-            iam.sqs_accesses(action, &call.map_err(unreadable)?)
+            call.map_err(unreadable)?.accesses(iam.region(), action)
         }
         Protocol::Ec2 => match Params::parse(form(parts, body)) {
-            Ok(params) => iam.ec2_accesses(&services.ec2, action, &params),
+            Ok(params) => services.ec2.accesses(action, &params),
             // The call itself is refused.
             Err(_) => return Ok(()),
         },

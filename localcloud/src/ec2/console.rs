@@ -9,9 +9,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::params::Params;
-use super::timestamp::timestamp;
 use super::{Ec2, Ec2Result};
 use crate::clock::Millis;
+use crate::timestamp::timestamp;
 use crate::xml::Xml;
 
 /// EC2 returns the last 64 KiB of a log.

@@ -12,9 +12,9 @@ use tracing::info;
 use super::command::TaskCommand;
 use super::error::Ec2Result;
 use super::state::{Effect, Interruption, InterruptionAction};
-use super::timestamp::timestamp_in_seconds;
 use super::{Ec2, Ec2Error};
 use crate::faults::DEFAULT_SPOT_NOTICE;
+use crate::timestamp::timestamp_in_seconds;
 
 /// An interruption to announce, as the admin endpoint receives it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -53,3 +53,12 @@ impl Access {
         self.context.get(key).map(Vec::as_slice)
     }
 }
+
+/// Returns the actions and resources of accesses.
+#[cfg(test)]
+pub fn describe(accesses: &[Access]) -> String {
+    let texts = accesses
+        .iter()
+        .map(|it| format!("{} {}", it.action, it.resource));
+    texts.collect::<Vec<_>>().join(", ")
+}

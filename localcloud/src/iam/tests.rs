@@ -7,8 +7,6 @@ use super::policy::{Policy, PolicyError};
 use super::role::{Role, principal_keys};
 use super::*;
 
-mod calls;
-
 /// Returns a role with the tags `team = faces` and `odd = *`, and these statements.
 fn parse(statements: &str) -> Result<Role, PolicyError> {
     let tags = [("team", "faces"), ("odd", "*")];

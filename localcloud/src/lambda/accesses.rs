@@ -9,7 +9,6 @@ use serde_json::Value;
 use super::api::action_of;
 use super::function::{self, name_of};
 use super::{Lambda, LambdaError};
-use crate::iam::s3::get_object;
 use crate::iam::{Access, iam_arn};
 
 /// What a function's role needs for a queue that starts the function.
@@ -150,5 +149,8 @@ fn code_access(code: &Value) -> Option<Access> {
         return None;
     }
     let key = code["S3Key"].as_str().unwrap_or_default();
-    Some(get_object(bucket, key))
+    Some(Access::new(
+        "s3:GetObject",
+        format!("arn:aws:s3:::{bucket}/{key}"),
+    ))
 }

@@ -329,14 +329,4 @@ impl Lambda {
             handle(url, &entry.function.arn)
         })
     }
-
-    /// Whether S3 may send a bucket's events to the function of this ARN.
-    pub fn allows_bucket(&self, function_arn: &str, bucket: &str) -> bool {
-        let source = format!("arn:aws:s3:::{bucket}");
-        let allowed = self.with(function_arn, |entry| {
-            let mut statements = entry.policy.iter();
-            Ok(statements.any(|it| it.allows_service("s3.amazonaws.com", &source)))
-        });
-        allowed.unwrap_or(false)
-    }
 }

@@ -13,8 +13,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
 use uuid::Uuid;
 
+use super::function::name_of;
 use super::invoke::Invoked;
 use super::{Lambda, LambdaError};
+use crate::links::EventTarget;
 
 /// The most events that wait or run at once.
 const MAX_QUEUED: usize = 100_000;
@@ -244,6 +246,23 @@ impl Lambda {
         let mut state = self.lock();
         let entry = state.entry(name, &self.region).ok()?;
         Some(entry.events.clone())
+    }
+}
+
+#[async_trait::async_trait]
+impl EventTarget for Lambda {
+    fn accepts_events(&self, target_arn: &str, bucket: &str) -> bool {
+        let source = format!("arn:aws:s3:::{bucket}");
+        let allowed = self.with(target_arn, |entry| {
+            let mut statements = entry.policy.iter();
+            Ok(statements.any(|it| it.allows_service("s3.amazonaws.com", &source)))
+        });
+        allowed.unwrap_or(false)
+    }
+
+    async fn send_event(self: Arc<Self>, target_arn: &str, message: String) -> Result<(), String> {
+        let accepted = self.enqueue(name_of(target_arn), message.into());
+        accepted.map(drop).map_err(|error| error.to_string())
     }
 }
 

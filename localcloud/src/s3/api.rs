@@ -20,6 +20,7 @@ use http::{Extensions, StatusCode};
 use s3s::dto::*;
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 
+use super::accesses::list_bucket;
 use super::context::RequestContext;
 use super::events::Event;
 use super::failure::{custom, failure, internal, unsupported};
@@ -27,9 +28,8 @@ use super::receive::ReceivedBody;
 use super::staging::StagedFile;
 use super::store::{Description, Object as StoredObject, Store, Tags, TemporaryFile};
 use super::{OWNER_ID, SignedTarget, access_denied};
-use crate::iam::{self, Caller, Iam};
-use crate::lambda::Lambda;
-use crate::sqs::Sqs;
+use crate::iam::{Caller, Iam};
+use crate::links::EventTarget;
 use acl::owner_grants;
 use input::acl_not_supported;
 
@@ -37,8 +37,8 @@ use input::acl_not_supported;
 #[derive(Debug, Clone)]
 pub struct Api {
     pub(super) store: Arc<Store>,
-    pub(super) sqs: Arc<Sqs>,
-    pub(super) lambda: Option<Arc<Lambda>>,
+    pub(super) queues: Arc<dyn EventTarget>,
+    pub(super) functions: Option<Arc<dyn EventTarget>>,
     pub(super) region: String,
     pub(super) iam: Arc<Iam>,
 }
@@ -163,10 +163,7 @@ impl Api {
         let (Some((caller, bucket)), S3ErrorCode::NoSuchKey) = (caller, error.code()) else {
             return error;
         };
-        match self
-            .iam
-            .authorize(&caller, &[iam::s3::list_bucket(&bucket)])
-        {
+        match self.iam.authorize(&caller, &[list_bucket(&bucket)]) {
             Ok(()) => error,
             Err(denied) => access_denied(&denied),
         }

@@ -1,14 +1,13 @@
 //! The messages of event notifications, in version 2.1 of S3's format. Pure.
 
 use serde_json::json;
-use time::OffsetDateTime;
-use time::macros::format_description;
 
 use super::OWNER_ID;
 use super::context::RequestContext;
 use super::encoding::url_encode;
 use super::store::Object;
 use crate::clock::Millis;
+use crate::timestamp::timestamp;
 
 /// A change of an object.
 #[derive(Debug)]
@@ -45,7 +44,7 @@ impl Event<'_> {
                 "eventVersion": "2.1",
                 "eventSource": "aws:s3",
                 "awsRegion": region,
-                "eventTime": iso_time(now),
+                "eventTime": timestamp(now),
                 "eventName": self.name,
                 "userIdentity": { "principalId": format!("AWS:{}", context.access_key) },
                 "requestParameters": { "sourceIPAddress": context.address },
@@ -74,19 +73,10 @@ pub fn test_message(bucket: &str, context: &RequestContext, now: Millis) -> Stri
     json!({
         "Service": "Amazon S3",
         "Event": "s3:TestEvent",
-        "Time": iso_time(now),
+        "Time": timestamp(now),
         "Bucket": bucket,
         "RequestId": context.request_id,
         "HostId": context.host_id,
     })
     .to_string()
-}
-
-fn iso_time(millis: Millis) -> String {
-    let format =
-        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000)
-        .ok()
-        .and_then(|time| time.format(format).ok())
-        .unwrap_or_default()
 }

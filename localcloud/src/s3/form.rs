@@ -8,7 +8,7 @@ use s3s::Body;
 
 use super::encoding::url_encode;
 use super::target::{Target, bucket_of_host};
-use crate::route::base_url;
+use crate::protocol::base_url;
 use crate::xml::Xml;
 
 /// The request of a form, an extension of its request.

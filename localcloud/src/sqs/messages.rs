@@ -1,6 +1,7 @@
 //! Sending, deleting and changing the visibility of messages, singly and in batches.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -15,6 +16,7 @@ use super::wire::{
 };
 use super::{Shared, Sqs, SqsError, queue_name, seconds};
 use crate::clock::Millis;
+use crate::links::EventTarget;
 
 const MAX_BATCH_ENTRIES: usize = 10;
 const MAX_MESSAGE_ATTRIBUTES: usize = 10;
@@ -41,7 +43,7 @@ impl Sqs {
     ///
     /// # Errors
     /// Those of `SendMessage`; `QueueDoesNotExist` also for an ARN of another region or account.
-    pub async fn deliver_event(&self, queue_arn: &str, body: String) -> Result<(), SqsError> {
+    async fn send_to_arn(&self, queue_arn: &str, body: String) -> Result<(), SqsError> {
         let content = MessageInput {
             message_body: Some(body),
             ..MessageInput::default()
@@ -55,7 +57,7 @@ impl Sqs {
         self.stored().await
     }
 
-    /// Whether an ARN is that of a queue.
+    /// Returns whether an ARN is that of a queue.
     pub fn has_queue(&self, queue_arn: &str) -> bool {
         self.lock().queues.name_of_arn(queue_arn).is_ok()
     }
@@ -141,6 +143,18 @@ impl Sqs {
             change(&mut shared, name, input, now)?;
             Ok(ResultEntry { id: id.to_owned() })
         }))
+    }
+}
+
+#[async_trait::async_trait]
+impl EventTarget for Sqs {
+    fn accepts_events(&self, target_arn: &str, _bucket: &str) -> bool {
+        self.has_queue(target_arn)
+    }
+
+    async fn send_event(self: Arc<Self>, target_arn: &str, message: String) -> Result<(), String> {
+        let sent = self.send_to_arn(target_arn, message).await;
+        sent.map_err(|error| error.to_string())
     }
 }
 

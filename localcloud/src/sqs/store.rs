@@ -18,9 +18,9 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use thiserror::Error;
 
 use super::state::{Change, MessageKey, QueueSnapshot, Snapshot};
+use crate::config::SyncPolicy;
 use compact::Compactor;
 use record::Key;
-pub use sync::SyncPolicy;
 use sync::Syncer;
 
 /// The version of the format of `record`. Other versions are refused.

@@ -106,9 +106,7 @@ impl Cloud {
 
     /// Returns a client that does not retry throttled calls.
     pub fn lambda(&self) -> aws_sdk_lambda::Client {
-        let config = aws_sdk_lambda::config::Builder::from(&self.sdk())
-            .retry_config(RetryConfig::disabled());
-        aws_sdk_lambda::Client::from_conf(config.build())
+        aws_sdk_lambda::Client::new(&without_retries(&self.sdk()))
     }
 
     pub fn ec2(&self) -> aws_sdk_ec2::Client {
@@ -174,9 +172,13 @@ pub fn http_client() -> aws_sdk_ec2::config::SharedHttpClient {
 }
 
 pub fn ec2_without_retries(endpoint: &str) -> aws_sdk_ec2::Client {
-    let config = aws_sdk_ec2::config::Builder::from(&sdk(endpoint, "test"))
-        .retry_config(RetryConfig::disabled());
-    aws_sdk_ec2::Client::from_conf(config.build())
+    aws_sdk_ec2::Client::new(&without_retries(&sdk(endpoint, "test")))
+}
+
+/// Returns the configuration of clients that return the first error.
+pub fn without_retries(config: &SdkConfig) -> SdkConfig {
+    let config = config.to_builder();
+    config.retry_config(RetryConfig::disabled()).build()
 }
 
 pub fn s3(sdk: &SdkConfig) -> aws_sdk_s3::Client {

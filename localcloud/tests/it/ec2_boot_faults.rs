@@ -6,18 +6,11 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::InstanceStateName;
 use localcloud::Ec2Faults;
 
-use crate::cloud::{Cloud, code, eventually};
+use crate::cloud::{code, eventually};
 use crate::instances::{
-    PARENT, describe, described, filter, in_state, launch, launched, process_ids, run, running,
-    start, stop, tag, terminate,
+    FOREVER, describe, described, faulty_cloud, filter, in_state, launch, launched, process_ids,
+    run, running, start, stop, tag, terminate,
 };
-
-/// Longer than any test takes.
-const FOREVER: Duration = Duration::from_secs(600);
-
-async fn faulty_cloud(faults: Ec2Faults) -> Cloud {
-    Cloud::with_ec2_faults(PARENT, faults).await
-}
 
 #[tokio::test]
 async fn a_new_instance_is_unknown_to_every_call_but_its_launch() {

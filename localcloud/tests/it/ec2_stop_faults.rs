@@ -5,18 +5,11 @@ use std::time::Duration;
 use aws_sdk_ec2::types::{InstanceStateName, SummaryStatus};
 use localcloud::Ec2Faults;
 
-use crate::cloud::{Cloud, code, eventually};
+use crate::cloud::{code, eventually};
 use crate::instances::{
-    PARENT, any_alive, describe, in_state, launch, launched, process_ids, run, running, stop,
-    terminate,
+    FOREVER, any_alive, describe, faulty_cloud, in_state, launch, launched, process_ids, run,
+    running, stop, terminate,
 };
-
-/// Longer than any test takes.
-const FOREVER: Duration = Duration::from_secs(600);
-
-async fn faulty_cloud(faults: Ec2Faults) -> Cloud {
-    Cloud::with_ec2_faults(PARENT, faults).await
-}
 
 #[tokio::test]
 async fn an_instance_stays_stopping_for_its_stop_delay() {

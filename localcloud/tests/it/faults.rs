@@ -3,21 +3,17 @@
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use aws_sdk_sqs::config::retry::RetryConfig;
 use localcloud::{AwsService, Config, Listeners};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::cloud::{Cloud, code, get, raw, raw_text, request, sdk};
+use crate::cloud::{Cloud, code, get, raw, raw_text, request, sdk, without_retries};
 use crate::instances::{ABSENT, start};
 
 const FAULTS: &str = "/_localcloud/faults";
 
 fn sqs(cloud: &Cloud) -> aws_sdk_sqs::Client {
-    let config = aws_sdk_sqs::config::Builder::from(&cloud.sdk())
-        .retry_config(RetryConfig::disabled())
-        .build();
-    aws_sdk_sqs::Client::from_conf(config)
+    aws_sdk_sqs::Client::new(&without_retries(&cloud.sdk()))
 }
 
 /// Sends messages. Returns the error code of each failed send.
@@ -114,11 +110,7 @@ async fn a_fault_has_the_protocol_of_the_service() {
     cloud
         .set_faults("[[call]]\nlimit = { size = 1, refill_per_second = 0 }")
         .await;
-    let config = cloud.sdk();
-    let config = config
-        .to_builder()
-        .retry_config(RetryConfig::disabled())
-        .build();
+    let config = without_retries(&cloud.sdk());
     let s3 = crate::cloud::s3(&config);
     s3.list_buckets().send().await.unwrap();
     let refused = s3.list_buckets().send().await.unwrap_err();

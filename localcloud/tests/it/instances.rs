@@ -1,6 +1,7 @@
 //! Calls of EC2 that many tests make.
 
 use std::path::Path;
+use std::time::Duration;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::http::HttpResponse;
@@ -14,8 +15,9 @@ use aws_sdk_ec2::operation::terminate_instances::{
 use aws_sdk_ec2::types::{
     Filter, Instance, InstanceStateName, ResourceType, Tag, TagSpecification,
 };
+use localcloud::Ec2Faults;
 
-use crate::cloud::eventually;
+use crate::cloud::{Cloud, eventually};
 
 pub type Called<T, E> = Result<T, SdkError<E, HttpResponse>>;
 
@@ -25,6 +27,13 @@ pub const SLEEPER: &str = "exec sleep 1000";
 pub const PARENT: &str = "sleep 1000 & echo ids $$ $!; wait";
 /// An identifier that no instance has.
 pub const ABSENT: &str = "i-0123456789abcdef0";
+/// Longer than any test takes.
+pub const FOREVER: Duration = Duration::from_secs(600);
+
+/// Starts a localcloud with faults of EC2, whose image runs `PARENT`.
+pub async fn faulty_cloud(faults: Ec2Faults) -> Cloud {
+    Cloud::with_ec2_faults(PARENT, faults).await
+}
 
 pub fn filter(name: &str, values: &[&str]) -> Filter {
     let values = values.iter().map(|value| (*value).to_owned());

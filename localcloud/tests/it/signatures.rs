@@ -1,9 +1,8 @@
 //! Requests that are accepted by their signature, and others.
 
-use aws_sdk_ec2::config::retry::RetryConfig;
-
 use crate::cloud::{
     Cloud, code, ec2_without_retries, raw, request, sdk, sdk_signed_by, status_and_code,
+    without_retries,
 };
 
 #[tokio::test]
@@ -33,10 +32,7 @@ async fn sqs_accepts_only_its_credentials() {
 async fn ec2_accepts_only_its_credentials() {
     let cloud = Cloud::start().await;
     let describe = |config| async move {
-        let config = aws_sdk_ec2::config::Builder::from(&config)
-            .retry_config(RetryConfig::disabled())
-            .build();
-        let client = aws_sdk_ec2::Client::from_conf(config);
+        let client = aws_sdk_ec2::Client::new(&without_retries(&config));
         let described = client.describe_instances().send().await;
         described.map(drop).map_err(status_and_code)
     };

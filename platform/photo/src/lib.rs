@@ -232,8 +232,12 @@ fn orientation(exif: &[u8]) -> Orientation {
     Orientation::from_exif_chunk(tiff).unwrap_or(Orientation::NoTransforms)
 }
 
-/// As `platform::duration::parse_positive`. This crate does not depend on platform, and thus not on the AWS SDK.
-fn positive_duration(text: &str) -> Result<Duration, &'static str> {
+/// Parses a duration as `platform::duration::parse_positive` does. Photo and video do not depend on platform, and thus not on
+/// the AWS SDK.
+///
+/// # Errors
+/// When the text is no duration, or is zero.
+pub fn positive_duration(text: &str) -> Result<Duration, &'static str> {
     let duration = match text.parse() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
         Err(_) => humantime::parse_duration(text).ok(),

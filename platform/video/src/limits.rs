@@ -7,7 +7,7 @@ pub struct ClipLimits {
     #[arg(long, env = "MUSTER_MAX_CLIP_BYTES", value_name = "BYTES", default_value_t = Self::default().max_clip_bytes)]
     pub max_clip_bytes: u64,
     /// Longest clip
-    #[arg(long, env = "MUSTER_MAX_CLIP_DURATION", value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "2h")]
+    #[arg(long, env = "MUSTER_MAX_CLIP_DURATION", value_name = "DURATION", value_parser = photo::positive_duration, default_value = "2h")]
     pub max_clip_duration: Duration,
     /// Most pixels of a frame, checked before decoding
     #[arg(long, env = "MUSTER_MAX_CLIP_PIXELS", value_name = "PIXELS", default_value_t = Self::default().max_clip_pixels)]
@@ -16,7 +16,7 @@ pub struct ClipLimits {
     #[arg(long, env = "MUSTER_MAX_CLIP_FRAMES", value_name = "N", default_value_t = Self::default().max_clip_frames)]
     pub max_clip_frames: u32,
     /// Longest time for which FFmpeg works on a clip
-    #[arg(long, env = "MUSTER_MAX_CLIP_TIME", value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "15m")]
+    #[arg(long, env = "MUSTER_MAX_CLIP_TIME", value_name = "DURATION", value_parser = photo::positive_duration, default_value = "15m")]
     pub max_clip_time: Duration,
     /// Most memory of FFmpeg, in bytes
     #[arg(long, env = "MUSTER_MAX_CLIP_MEMORY", value_name = "BYTES", default_value_t = Self::default().max_clip_memory)]
@@ -34,5 +34,24 @@ impl Default for ClipLimits {
             max_clip_time: Duration::from_secs(15 * 60),
             max_clip_memory: 1 << 30,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::*;
+
+    #[test]
+    fn durations_are_seconds_or_have_units_and_zero_is_refused() {
+        let parse = |text: &str| -> Result<Duration, clap::Error> {
+            let command = ClipLimits::augment_args(Command::new("clips"));
+            let matches = command.try_get_matches_from(["clips", "--max-clip-duration", text])?;
+            Ok(ClipLimits::from_arg_matches(&matches)?.max_clip_duration)
+        };
+        assert_eq!(parse("2.5").unwrap(), Duration::from_millis(2500));
+        assert_eq!(parse("1h 30m").unwrap(), Duration::from_secs(5400));
+        assert!(parse("0s").is_err() && parse("soon").is_err());
     }
 }

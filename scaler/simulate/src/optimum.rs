@@ -13,7 +13,7 @@ mod string;
 #[cfg(test)]
 mod tests;
 
-use string::Corridor;
+use string::Tube;
 
 use crate::{Micros, Scenario};
 
@@ -60,7 +60,7 @@ impl Task {
 /// Returns the optimum for arrivals in order.
 pub fn optimum(arrivals: &[Micros], task: Task) -> Optimum {
     let most = f64::from(task.max_workers);
-    let peak = |latency: f64| Corridor::of(arrivals, latency, grid(arrivals, latency)).string();
+    let peak = |latency: f64| Tube::of(arrivals, latency, grid(arrivals, latency)).string();
     let fits = |path: &[(f64, f64)]| {
         loads(path, task.service).all(|(_, _, load)| workers_for(load) <= most)
     };

@@ -7,8 +7,8 @@ use anyhow::Context;
 use super::paint::Paint;
 use super::{statuses, text};
 use crate::config::PolicyFlags;
+use crate::decision_log::replay::{Replay, Replayed, Summary};
 use crate::plan::{Plan, Policy};
-use crate::replay::{Replay, Replayed, Summary};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct ReplayArgs {
@@ -103,7 +103,7 @@ fn difference(replayed: &Replayed, paint: Paint) -> String {
     };
     format!(
         "{}\n{}{}",
-        paint.bold(&text::moment(replayed.at)),
+        paint.bold(&text::timestamp(replayed.at)),
         line("recorded", &replayed.recorded),
         line("replayed", &replayed.replayed)
     )
@@ -134,13 +134,14 @@ fn summary(summary: &Summary) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use clap::Parser;
 
     use super::*;
     use crate::cli::{Cli, Command};
-    use crate::plan::{Memory, Observation};
-    use crate::wire;
-    use crate::wire::tests::decision;
+    use crate::decision_log::Decision;
+    use crate::rpc::wire;
 
     fn replayed(arguments: &[&str]) -> anyhow::Result<String> {
         replayed_from("", arguments)
@@ -186,9 +187,11 @@ mod tests {
 
     #[test]
     fn a_recording_that_was_cut_off_is_summed_up() {
-        let (policy, observation) = (Policy::default(), Observation::default());
-        let (plan, before) = (Plan::default(), Memory::default());
-        let decided = decision(1, &policy, &observation, &plan, &before);
+        let decided = Decision {
+            sequence: 1,
+            before: Some(Arc::default()),
+            ..Decision::default()
+        };
         let line = proto::encode(&wire::record(&decided, true));
         let cut_off = format!("{line}\n{}", &line[..line.len() / 2]);
         let printed = replayed_from(&cut_off, &[]).unwrap();

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use platform::duration;
 
-use crate::config::{keep_idle, policy_kind, positive_duration, share, window};
+use crate::config::{keep_idle, policy_kind, share, window};
 use crate::plan::{Bounds, KeepIdle, Policy, PolicyKind, Prices, Targets, Timeouts, Window};
 use crate::simulate::report::{self, Report};
 use crate::simulate::tune::table;
@@ -37,19 +38,19 @@ pub struct SimulateArgs {
     #[arg(long, requires = "trace", conflicts_with_all = ["day", "schedule", "svg", "html", "clip_frames"])]
     pub tune: bool,
     /// The longest time from a request's acceptance to its reply. Default: that of a recording, else 2s
-    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_positive)]
     pub latency_target: Option<Duration>,
     /// The most workers there may be. Default: those of a recording, else 15
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=500_000))]
     pub max_workers: Option<u32>,
     /// Mean time that one request occupies a worker. Default: that of a recording, else 300ms
-    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_positive)]
     pub service_time: Option<Duration>,
     /// Mean time from the order to start an instance until its worker is ready. Default: that of a recording, else 20s
-    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_positive)]
     pub boot_time: Option<Duration>,
     /// Shortest time that a start of an instance is billed for. Default: that of a recording, else 1m
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub billing_minimum: Option<Duration>,
     /// The longest time that `latency` and `step` keep a worker that is not needed; `auto` applies each policy's own rule
     #[arg(long, default_value = "auto", value_name = "auto|DURATION", value_parser = keep_idle)]

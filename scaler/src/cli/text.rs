@@ -92,7 +92,7 @@ pub fn time(at: &prost_types::Timestamp) -> String {
     format!("{whole}.{:03}Z", at.nanos / 1_000_000)
 }
 
-pub fn moment(at: Timestamp) -> String {
+pub fn timestamp(at: Timestamp) -> String {
     time(&(std::time::SystemTime::UNIX_EPOCH + at.elapsed()).into())
 }
 

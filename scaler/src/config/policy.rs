@@ -4,10 +4,9 @@ mod tests;
 use std::time::Duration;
 
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
+use platform::duration;
 
-use super::value::{
-    dollars, keep_idle, policy_kind, positive_duration, price, silence_deadline, window,
-};
+use super::value::{dollars, keep_idle, policy_kind, price, silence_deadline, window};
 use crate::plan::{KeepIdle, Policy, PolicyKind, Prices, Targets, Timeouts, Window};
 
 /// The policy's flags that more than one command takes: the service, `replay` and, for the bounds, `bounds`. A flag that is
@@ -22,21 +21,21 @@ pub struct PolicyFlags {
     /// How long an idle worker that is not needed is kept, under the policy `step`, and under the published policies while
     /// the queue is unreachable or holds messages without a client; `latency` ignores it. While front is unreachable, the
     /// queue has to be empty for this long before demand counts as zero, under every policy
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub idle_time: Option<Duration>,
     /// How long demand has to stay at zero before it counts as zero. Then all workers stop, except under `latency`, which
     /// keeps a worker for about as long as a new start would cost
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub settle: Option<Duration>,
     /// The longest time that `latency` and `step` keep a worker that is not needed; `0s` stops it at once, `auto` applies
     /// each policy's own rule
     #[arg(long, value_name = "auto|DURATION", value_parser = keep_idle)]
     pub keep_idle: Option<KeepIdle>,
     /// Target for the time from a request's acceptance to its reply
-    #[arg(long, value_name = "DURATION", value_parser = positive_duration, help_heading = "Targets")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_positive, help_heading = "Targets")]
     pub latency_target: Option<Duration>,
     /// Target for the time in which the waiting frames of clips are done, once the workers for them are up. Photos go first
-    #[arg(long, value_name = "DURATION", value_parser = positive_duration, help_heading = "Targets")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_positive, help_heading = "Targets")]
     pub video_target: Option<Duration>,
     /// Most workers that frames of clips alone start or keep; absent: half of the maximum, at least 1
     #[arg(long, value_name = "COUNT", help_heading = "Targets")]
@@ -62,10 +61,10 @@ pub struct BoundFlags {
     #[arg(long, value_name = "COUNT")]
     pub warm_pool: Option<u32>,
     /// How long after an increase of workers no other increase follows
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub scale_out_cooldown: Option<Duration>,
     /// How long after a change of the number of workers no decrease follows
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub scale_in_cooldown: Option<Duration>,
 }
 
@@ -125,7 +124,7 @@ pub struct OwnPolicyArgs {
         env = "MUSTER_BOOT_DEADLINE",
         default_value = "2m",
         value_name = "DURATION",
-        value_parser = positive_duration
+        value_parser = duration::parse_positive
     )]
     pub boot_deadline: Duration,
     /// Assumed time that one request occupies a worker, until it is measured
@@ -134,7 +133,7 @@ pub struct OwnPolicyArgs {
         env = "MUSTER_SERVICE_TIME",
         default_value = "500ms",
         value_name = "DURATION",
-        value_parser = positive_duration,
+        value_parser = duration::parse_positive,
         help_heading = "Targets"
     )]
     pub service_time: Duration,
@@ -144,7 +143,7 @@ pub struct OwnPolicyArgs {
         env = "MUSTER_BOOT_TIME",
         default_value = "20s",
         value_name = "DURATION",
-        value_parser = humantime::parse_duration,
+        value_parser = duration::parse,
         help_heading = "Targets"
     )]
     pub boot_time: Duration,
@@ -164,7 +163,7 @@ pub struct OwnPolicyArgs {
         env = "MUSTER_BILLING_MINIMUM",
         default_value = "1m",
         value_name = "DURATION",
-        value_parser = humantime::parse_duration,
+        value_parser = duration::parse,
         help_heading = "Cost"
     )]
     pub billing_minimum: Duration,

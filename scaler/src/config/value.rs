@@ -1,8 +1,9 @@
-//! Parsers for values on the command line. Durations have the syntax of `humantime`: 200ms, 2s, 5m, 1h.
+//! Parsers for values on the command line. Durations have the syntax of [`platform::duration`].
 
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use platform::duration;
 
 use crate::plan::{KeepIdle, PolicyKind, Window};
 
@@ -16,26 +17,15 @@ pub(crate) fn policy_kind() -> impl TypedValueParser<Value = PolicyKind> {
 pub(crate) fn keep_idle(text: &str) -> Result<KeepIdle, String> {
     match text {
         "auto" => Ok(KeepIdle::Auto),
-        _ => humantime::parse_duration(text)
+        _ => duration::parse(text)
             .map(KeepIdle::AtMost)
-            .map_err(|error| {
-                format!("{error}; expected a duration such as 200ms, 2s, 5m or 1h, or auto")
-            }),
+            .map_err(|error| format!("{error}, or auto")),
     }
-}
-
-/// Parses a duration above zero.
-pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if duration.is_zero() {
-        return Err("must be longer than zero".to_owned());
-    }
-    Ok(duration)
 }
 
 /// Parses a silence deadline. A worker reports every second, and a report may be late.
 pub(crate) fn silence_deadline(text: &str) -> Result<Duration, String> {
-    let deadline = positive_duration(text)?;
+    let deadline = duration::parse_positive(text)?;
     if deadline < Duration::from_secs(3) {
         return Err("must be 3s or more: workers report every second".to_owned());
     }
@@ -44,7 +34,7 @@ pub(crate) fn silence_deadline(text: &str) -> Result<Duration, String> {
 
 /// Parses a polling interval. Nothing is launched by a list of instances that is older than 5 s.
 pub(crate) fn tick(text: &str) -> Result<Duration, String> {
-    let tick = positive_duration(text)?;
+    let tick = duration::parse_positive(text)?;
     if !(Duration::from_millis(50)..=Duration::from_secs(4)).contains(&tick) {
         return Err("must be from 50ms to 4s".to_owned());
     }
@@ -122,31 +112,6 @@ fn time_of_day(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Older syntax stays valid, except for milliseconds beyond 584 years.
-    #[test]
-    fn durations_have_a_unit() {
-        let duration = humantime::parse_duration;
-        assert_eq!(duration("0s"), Ok(Duration::ZERO));
-        assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
-        assert_eq!(duration("007s"), Ok(Duration::from_secs(7)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        assert_eq!(duration("36h"), Ok(Duration::from_secs(36 * 3_600)));
-        let centuries = Duration::from_millis(10_000_000_000_000);
-        assert_eq!(duration("10000000000000ms"), Ok(centuries));
-        for wrong in [
-            "",
-            "2",
-            "s",
-            "-2s",
-            "99999999999999999999s",
-            "9999999999999999h",
-        ] {
-            assert!(duration(wrong).is_err(), "{wrong:?}");
-        }
-        assert!(positive_duration("0s").is_err());
-        assert_eq!(positive_duration("2s"), Ok(Duration::from_secs(2)));
-    }
 
     #[test]
     fn dollars_are_above_zero() {

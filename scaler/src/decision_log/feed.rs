@@ -47,14 +47,13 @@ mod tests {
     use super::*;
     use crate::decision_log::KEPT_INSTANCES;
     use crate::plan::fixtures::Fleet;
-    use crate::plan::{Memory, Plan, Policy};
-    use crate::wire::tests::decision;
 
     fn send(feed: &Feed, sequence: u64, instances: usize) {
-        let observation = Fleet::of(instances).observation;
-        let (policy, plan, memory) = (Policy::default(), Plan::default(), Memory::default());
-        let decided = decision(sequence, &policy, &observation, &plan, &memory);
-        feed.send(&Arc::new(decided));
+        feed.send(&Arc::new(Decision {
+            sequence,
+            observation: Fleet::of(instances).observation,
+            ..Decision::default()
+        }));
     }
 
     fn kept(feed: &Feed) -> Vec<u64> {

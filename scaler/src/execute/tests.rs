@@ -5,7 +5,7 @@ mod stops;
 use std::time::Duration;
 
 use platform::aws::{Aws, AwsArgs};
-use platform::fleet::{FleetInstance, PowerState};
+use platform::fleet::PowerState;
 use proto::v1::{WorkerReport, WorkerState};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::launch::Launch;
 use super::*;
 use crate::clock::Clock;
+use crate::fleet::fixtures::{found, report};
 use crate::fleet::ledger::Ledger;
 use crate::fleet::worker_registry::WorkerSession;
 use crate::plan::{State, Stop, StopCause};
@@ -37,11 +38,8 @@ impl Fixture {
         let session = registry.join(&worker, watch::channel(None).0).unwrap();
         registry.cordon(&worker);
         let report = WorkerReport {
-            instance_id: worker.to_string(),
-            state: WorkerState::Cordoned.into(),
-            completed: 0,
             order_sequence: 1,
-            interruption: None,
+            ..report(&worker, WorkerState::Cordoned)
         };
         assert!(session.report(&report));
         let (outcomes, _) = mpsc::channel(1);
@@ -73,17 +71,8 @@ impl Fixture {
     }
 
     fn describe_as(&mut self, state: PowerState, ids: &[&str], asked_at: Timestamp) {
-        let found = ids.iter().zip(1..).map(|(&id, number)| FleetInstance {
-            id: id.to_owned(),
-            name: worker_instance(number),
-            state,
-            launched_at: None,
-            age: None,
-            instance_type: "c7i.large".to_owned(),
-            zone: "us-east-1a".to_owned(),
-            spot: false,
-            launch: None,
-        });
+        let numbered = ids.iter().zip(1..);
+        let found = numbered.map(|(id, number)| found(id, &worker_instance(number), state));
         self.view.described(found.collect(), asked_at);
     }
 

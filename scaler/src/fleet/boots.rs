@@ -1,10 +1,12 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use platform::backoff::Backoff;
+
 use crate::plan::{FailedBoots, InstanceId, Timestamp};
 
-const SHORTEST_HOLD: Duration = Duration::from_secs(1);
-const LONGEST_HOLD: Duration = Duration::from_secs(60);
+/// How long starts are held back after a failed boot.
+const HOLD: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 /// An instance that failed to boot this often in a row counts as broken.
 const MOST_FAILURES: u32 = 3;
 
@@ -84,9 +86,7 @@ impl Boots {
         if before > 0 && boot.ordered_at.is_none_or(|at| at < self.failed_at) {
             return;
         }
-        let hold = SHORTEST_HOLD
-            .saturating_mul(2_u32.saturating_pow(before))
-            .min(LONGEST_HOLD);
+        let hold = HOLD.pause_after(before);
         let in_a_row = before.saturating_add(1);
         self.failed_at = now;
         self.failed = Some(FailedBoots {

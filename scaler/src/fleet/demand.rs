@@ -6,8 +6,8 @@ use platform::access::called_with;
 use platform::demand::Reader;
 use platform::shutdown::CancellationToken;
 use platform::token::Token;
-use proto::v1::WatchDemandRequest;
 use proto::v1::demand_client::DemandClient;
+use proto::v1::{DemandUpdate, WatchDemandRequest};
 use tokio::sync::watch;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -25,17 +25,7 @@ type Watched = watch::Receiver<Option<Seen<FrontDemand>>>;
 pub fn watch_redis(reader: Reader, clock: Clock, shutdown: CancellationToken) -> Watched {
     let (demand, watched) = watch::channel(None);
     let following = reader.follow(move |sum| {
-        let seen = sum.map(|sum| Seen {
-            value: FrontDemand {
-                unanswered: sum.unanswered,
-                accepted_total: sum.accepted_total,
-                answered_total: sum.answered_total,
-                waiting_frames: sum.waiting_frames,
-                frames_done_total: sum.frames_done_total,
-            },
-            at: clock.now(),
-        });
-        demand.send_replace(seen);
+        demand.send_replace(sum.map(|sum| seen(sum.into(), clock)));
     });
     tokio::spawn(shutdown.run_until_cancelled_owned(following));
     watched
@@ -86,19 +76,22 @@ async fn follow(
             Ok(None) => return Status::unavailable("front has ended the stream"),
             Err(status) => return status,
         };
-        let value = FrontDemand {
-            unanswered: update.unanswered,
-            accepted_total: update.accepted_total,
-            answered_total: update.answered_total,
-            waiting_frames: update.waiting_frames,
-            frames_done_total: update.frames_done_total,
-        };
-        let before = demand.send_replace(Some(Seen {
-            value,
-            at: clock.now(),
-        }));
+        let before = demand.send_replace(Some(seen(update, clock)));
         if before.is_none() {
-            tracing::info!(unanswered = value.unanswered, "watching front's demand");
+            tracing::info!(unanswered = update.unanswered, "watching front's demand");
         }
     }
+}
+
+/// Returns an update as seen now.
+fn seen(update: DemandUpdate, clock: Clock) -> Seen<FrontDemand> {
+    let value = FrontDemand {
+        unanswered: update.unanswered,
+        accepted_total: update.accepted_total,
+        answered_total: update.answered_total,
+        waiting_frames: update.waiting_frames,
+        frames_done_total: update.frames_done_total,
+    };
+    let at = clock.now();
+    Seen { value, at }
 }

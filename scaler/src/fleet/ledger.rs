@@ -160,7 +160,7 @@ impl Start {
         if !self.ran {
             return 0;
         }
-        let until = |moment: Timestamp| begun_seconds(prices.billed(self.at, moment));
+        let until = |end: Timestamp| begun_seconds(prices.billed(self.at, end));
         let before = if self.at < opened_at {
             until(opened_at)
         } else {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use platform::backoff::Backoff;
+
 use crate::plan::Timestamp;
 use crate::plan::pace::FAST;
 
@@ -13,7 +15,9 @@ pub struct PollTimer {
     interval: Duration,
     asked_at: Option<Timestamp>,
     in_flight: bool,
-    failures: u32,
+    backoff: Backoff,
+    /// Zero after a success.
+    pause: Duration,
 }
 
 impl PollTimer {
@@ -23,7 +27,8 @@ impl PollTimer {
             interval,
             asked_at: None,
             in_flight: false,
-            failures: 0,
+            backoff: Backoff::new(FAST.saturating_mul(2), LONGEST_BACKOFF),
+            pause: Duration::ZERO,
         }
     }
 
@@ -38,11 +43,7 @@ impl PollTimer {
         if self.in_flight {
             return None;
         }
-        let backoff = match self.failures {
-            0 => Duration::ZERO,
-            failures => (FAST * 2_u32.saturating_pow(failures)).min(LONGEST_BACKOFF),
-        };
-        let next = |asked_at: Timestamp| asked_at.after(self.interval.max(backoff));
+        let next = |asked_at: Timestamp| asked_at.after(self.interval.max(self.pause));
         Some(self.asked_at.map_or_else(Timestamp::default, next))
     }
 
@@ -56,11 +57,12 @@ impl PollTimer {
     }
 
     pub fn answered(&mut self) {
-        (self.in_flight, self.failures) = (false, 0);
+        (self.in_flight, self.pause) = (false, Duration::ZERO);
+        self.backoff.reset();
     }
 
     pub fn failed(&mut self) {
-        (self.in_flight, self.failures) = (false, self.failures.saturating_add(1).min(16));
+        (self.in_flight, self.pause) = (false, self.backoff.next_pause());
     }
 }
 

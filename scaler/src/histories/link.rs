@@ -5,6 +5,7 @@ use proto::v1::worker_order::Order;
 use proto::v1::{WorkerOrder, WorkerReport, WorkerState};
 use tokio::sync::watch;
 
+use crate::fleet::fixtures::report;
 use crate::fleet::worker_registry::{SessionId, Workers};
 use crate::plan::{InstanceId, Timestamp};
 use crate::simulate::{Machine, Phase};
@@ -52,13 +53,13 @@ impl Link {
         self.stream = None;
     }
 
-    /// Opens a stream unless there is one. When the roster refuses it, the worker tries again at the next step.
-    pub fn connect(&mut self, roster: &mut Workers, now: Timestamp) {
+    /// Opens a stream unless there is one. When the registry refuses it, the worker tries again at the next step.
+    pub fn connect(&mut self, workers: &mut Workers, now: Timestamp) {
         if self.stream.is_some() {
             return;
         }
         let (sender, orders) = watch::channel(None);
-        let session = roster.join(&self.id, sender, now);
+        let session = workers.join(&self.id, sender, now);
         self.stream = session.map(|session| Stream {
             session,
             orders,
@@ -103,11 +104,9 @@ impl Link {
             _ => WorkerState::Idle,
         };
         let report = WorkerReport {
-            instance_id: self.id.to_string(),
-            state: state.into(),
             completed: machine.completed,
             order_sequence: stream.sequence,
-            interruption: None,
+            ..report(&self.id, state)
         };
         let is_due = now.since(stream.reported_at) >= REPORT_EVERY;
         if is_due || stream.reported.as_ref() != Some(&report) {
@@ -120,13 +119,13 @@ impl Link {
         }
     }
 
-    /// Delivers the reports that arrive by `now`. The stream ends when the roster knows a newer one.
-    pub fn deliver(&mut self, roster: &mut Workers, now: Timestamp) {
+    /// Delivers the reports that arrive by `now`. The stream ends when the registry knows a newer one.
+    pub fn deliver(&mut self, workers: &mut Workers, now: Timestamp) {
         let Some(stream) = &mut self.stream else {
             return;
         };
         while let Some((_, report)) = stream.reports.pop_front_if(|(arrives, _)| *arrives <= now) {
-            if roster.report(&stream.session, &report, now).is_none() {
+            if workers.report(&stream.session, &report, now).is_none() {
                 self.stream = None;
                 return;
             }

@@ -1,4 +1,4 @@
-//! The simulated cloud with the real planner and the real roster in front of it.
+//! The simulated cloud with the real planner and the real registry in front of it.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub struct ScaledCloud {
     pub cloud: Cloud,
     /// The workers' streams, in the order of the machines.
     links: Vec<Link>,
-    roster: Workers,
+    workers: Workers,
     memory: Memory,
     polled_at: Timestamp,
     /// How often workers were cordoned after some were added, or added after some were cordoned.
@@ -66,7 +66,7 @@ impl ScaledCloud {
         Self {
             cloud,
             links: Vec::new(),
-            roster: Workers::default(),
+            workers: Workers::default(),
             memory: Memory::default(),
             polled_at: Timestamp::default(),
             reversals: 0,
@@ -113,7 +113,7 @@ impl ScaledCloud {
     }
 
     pub fn restart_scaler(&mut self) {
-        (self.roster, self.memory) = (Workers::default(), Memory::default());
+        (self.workers, self.memory) = (Workers::default(), Memory::default());
         self.cloud.forget_observations();
         for link in &mut self.links {
             link.break_stream();
@@ -158,7 +158,7 @@ impl ScaledCloud {
         self.cloud.faults.counters_are_blind = self.blind_since.is_some();
         for index in self.links.len()..self.cloud.machines().len() {
             let id = self.cloud.id(index).clone();
-            self.roster.admit([id.clone()]);
+            self.workers.admit([id.clone()]);
             self.links.push(Link::new(id));
         }
         (0..self.links.len()).for_each(|index| self.step_worker(index));
@@ -203,12 +203,12 @@ impl ScaledCloud {
                 link.running_since = None;
             }
             if machine.phase == Phase::Stopped {
-                self.roster.forget(&link.id);
+                self.workers.forget(&link.id);
             }
             return;
         }
         if self.cut_off_since.is_none() {
-            link.connect(&mut self.roster, now);
+            link.connect(&mut self.workers, now);
         }
         if let Some(order) = link.read_order(machine, now, reads_again_at) {
             let is_cordon = matches!(order, Order::Cordon(_));
@@ -218,7 +218,7 @@ impl ScaledCloud {
         if self.cut_off_since.is_some() {
             link.break_stream();
         }
-        link.deliver(&mut self.roster, now);
+        link.deliver(&mut self.workers, now);
     }
 
     fn poll(&mut self) {
@@ -232,17 +232,17 @@ impl ScaledCloud {
             }
             let all = self.links.iter().map(|it| &it.id);
             let fleet = all.filter(|id| self.cloud.machine(id).phase != Phase::Terminated);
-            self.roster
+            self.workers
                 .set_fleet(fleet.cloned().collect(), self.polled_at);
         }
     }
 
-    /// Returns what EC2 and the queue reported, with the workers as the roster knows them.
+    /// Returns what EC2 and the queue reported, with the workers as the registry knows them.
     fn observe(&mut self) -> Observation {
         let now = self.cloud.now();
         let mut observation = self.cloud.observe().clone();
         for (index, instance) in observation.instances.iter_mut().enumerate() {
-            let worker = self.roster.get(&instance.id);
+            let worker = self.workers.get(&instance.id);
             let known = worker.and_then(|it| Some((it.state?, it.since)));
             let power = self.cloud.power(index);
             let running_since = self.links[index].running_since;
@@ -276,19 +276,19 @@ impl ScaledCloud {
             self.reversals += u32::from(before.is_some_and(|added| added != plan.adds()));
         }
         for id in &plan.cordon {
-            self.roster.cordon(id, now);
+            self.workers.cordon(id, now);
         }
         for id in &plan.uncordon {
-            self.roster.uncordon(id, now);
+            self.workers.uncordon(id, now);
         }
         if !plan.start.is_empty() && self.cloud.start(&plan.start) {
-            plan.start.iter().for_each(|id| self.roster.forget(id));
+            plan.start.iter().for_each(|id| self.workers.forget(id));
         }
         if plan.launch > 0 {
             self.cloud.launch(plan.launch);
         }
         for stop in &plan.stop {
-            let is_right = self.roster.mark_stopping(&stop.id, stop.cause, now, now);
+            let is_right = self.workers.mark_stopping(&stop.id, stop.cause, now, now);
             assert!(is_right, "{stop:?}");
             match stop.cause {
                 StopCause::NeverStarted | StopCause::Outdated | StopCause::OutdatedStopped => {

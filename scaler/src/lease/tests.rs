@@ -54,14 +54,14 @@ impl Simulation {
         }
     }
 
-    fn moment(&self) -> Timestamp {
+    fn timestamp(&self) -> Timestamp {
         Timestamp::after_epoch(Duration::from_millis(self.now))
     }
 
     fn leaders(&self) -> Vec<usize> {
         let leads = |number: &usize| {
             let until = self.scalers[*number].lease.leads_until();
-            until.is_some_and(|until| self.moment() < until)
+            until.is_some_and(|until| self.timestamp() < until)
         };
         (0..self.scalers.len()).filter(leads).collect()
     }
@@ -112,7 +112,7 @@ impl Simulation {
     }
 
     fn step(&mut self, number: usize) {
-        let (now, moment) = (self.now, self.moment());
+        let (now, at) = (self.now, self.timestamp());
         let scaler = &mut self.scalers[number];
         if let Some((call, step, sent)) = scaler.call.take() {
             let sent_at = Timestamp::after_epoch(Duration::from_millis(sent));
@@ -120,13 +120,13 @@ impl Simulation {
             let lease = &mut scaler.lease;
             match (step, replied) {
                 (Step::Write(record, _), Some((_, Reply::Written(written)))) => {
-                    lease.wrote(&record, written, sent_at, moment);
+                    lease.wrote(&record, written, sent_at, at);
                 }
-                (_, Some((_, Reply::Read(found)))) => lease.read(found, moment),
+                (_, Some((_, Reply::Read(found)))) => lease.read(found, at),
                 (Step::Write(record, _), _) if now >= sent + CALL_TIMEOUT => {
-                    lease.wrote(&record, WriteOutcome::Unconfirmed, sent_at, moment);
+                    lease.wrote(&record, WriteOutcome::Unconfirmed, sent_at, at);
                 }
-                (_, _) if now >= sent + CALL_TIMEOUT => lease.not_read(moment),
+                (_, _) if now >= sent + CALL_TIMEOUT => lease.not_read(at),
                 (step, _) => {
                     scaler.call = Some((call, step, sent));
                     return;
@@ -134,7 +134,7 @@ impl Simulation {
             }
             scaler.reply = None;
         }
-        let step = scaler.lease.next(moment);
+        let step = scaler.lease.next(at);
         if !matches!(step, Step::Wait(_)) {
             self.calls += 1;
             let (there, back) = self.delays[self.calls as usize % self.delays.len()];

@@ -9,8 +9,8 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tonic::Status;
 
+use super::wire;
 use crate::decision_log::{Decision, DecisionLog};
-use crate::wire;
 
 /// The shortest interval of a display. Each status takes the scaler some ten microseconds.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
@@ -106,15 +106,14 @@ mod tests {
 
     use super::*;
     use crate::decision_log::ActivePolicy;
-    use crate::plan::{Memory, Observation, Plan, Policy};
-    use crate::wire::tests::decision;
 
     fn publish(log: &DecisionLog, sequences: std::ops::RangeInclusive<u64>) {
         for sequence in sequences {
-            let (policy, observation, plan) =
-                (Policy::default(), Observation::default(), Plan::default());
-            let memory = Memory::default();
-            log.publish(decision(sequence, &policy, &observation, &plan, &memory));
+            log.publish(Decision {
+                sequence,
+                before: Some(Arc::default()),
+                ..Decision::default()
+            });
         }
     }
 

@@ -11,6 +11,7 @@ use platform::queue::{Queue, QueueError};
 use platform::shutdown::{CancellationToken, bounded};
 use tokio::sync::{mpsc, watch};
 
+use super::learned::{LearnedTimes, Schedule};
 use polls::{Polled, count, describe};
 
 use crate::clock::Clock;
@@ -20,7 +21,6 @@ use crate::execute::{Event, Executor, Outcome};
 use crate::fleet::ledger::Ledger;
 use crate::fleet::polling::PollTimer;
 use crate::fleet::{FleetToken, FleetView, WorkerRegistry};
-use crate::learned::{LearnedTimes, Schedule};
 use crate::lease::Leadership;
 use crate::metrics;
 use crate::plan::pace::{count_interval, describe_interval};

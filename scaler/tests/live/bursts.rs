@@ -151,7 +151,7 @@ async fn cycle(stage: &Stage, burst: u32, demand: u64, workers: u32) -> [Duratio
     work.send_replace(false);
     let stopped = u64::from(burst) * u64::from(workers);
     promptly("they are ordered to stop", async || {
-        stage.status().await.totals.unwrap().stopped == stopped
+        stage.totals().await.stopped == stopped
     })
     .await;
     until_listed(stage, PowerState::Stopped, all).await;
@@ -175,7 +175,7 @@ async fn assert_few_calls(stage: &Stage, bursts: u32, workers: u32) {
         assert!(line.contains(r#"status="200""#), "{line}");
     }
     assert_eq!(stage.calls("StartInstances").await, u64::from(bursts));
-    let totals = stage.status().await.totals.unwrap();
+    let totals = stage.totals().await;
     let instances = u64::from(bursts) * u64::from(workers);
     assert_eq!((totals.started, totals.launched), (instances, 0));
     assert_eq!(

@@ -34,7 +34,7 @@ async fn a_worker_that_received_work_meanwhile_is_not_stopped() {
     worker.sequence = cordoned_sequence;
     worker.report(WorkerState::Cordoned).await;
     until_listed(&stage, PowerState::Stopped, 1).await;
-    assert_eq!(stage.status().await.totals.unwrap().busy_workers_stopped, 0);
+    assert_eq!(stage.totals().await.busy_workers_stopped, 0);
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn a_silent_worker_is_stopped_and_replaced() {
                 .is_some_and(|totals| totals.started == 1)
     })
     .await;
-    assert_eq!(stage.status().await.totals.unwrap().busy_workers_stopped, 0);
+    assert_eq!(stage.totals().await.busy_workers_stopped, 0);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use clap::Parser;
 use proto::v1::scaler_client::ScalerClient;
 use proto::v1::{InstanceState, ListDecisionsRequest, ScalerStatus, WatchStatusRequest};
 use scaler::cli::Cli;
-use scaler::replay::Replay;
+use scaler::decision_log::replay::Replay;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tonic::Streaming;
 
@@ -52,7 +52,7 @@ async fn next(statuses: &mut Streaming<ScalerStatus>) -> ScalerStatus {
         .expect("the stream lives")
 }
 
-async fn list(stage: &Stage, request: ListDecisionsRequest) -> Vec<ScalerStatus> {
+pub async fn list(stage: &Stage, request: ListDecisionsRequest) -> Vec<ScalerStatus> {
     let mut client = ScalerClient::new(stage.scaler.clone());
     let listed = client.list_decisions(request).await;
     listed.unwrap().into_inner().decisions

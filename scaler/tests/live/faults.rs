@@ -6,16 +6,20 @@ use std::time::Duration;
 use localcloud::{Capacity, Ec2Faults};
 use platform::fleet::PowerState;
 use proto::v1::InstanceState;
+use tokio_util::sync::DropGuard;
 
 use crate::stage::{Stage, eventually};
-use crate::wait::{until_listed, until_seen};
+use crate::wait::{until_listed, until_named, until_seen};
 use crate::worker::run_workers;
 
-async fn stage(ec2: Ec2Faults, arguments: &[&str]) -> Arc<Stage> {
+/// A scaler in a cloud with these faults, and idle workers.
+async fn stage(ec2: Ec2Faults, arguments: &[&str]) -> (Arc<Stage>, DropGuard) {
     let mut stage = Stage::with_faults(ec2, arguments).await;
     stage.create_queue().await;
     stage.start_scaler().await;
-    Arc::new(stage)
+    let stage = Arc::new(stage);
+    let workers = run_workers(&stage);
+    (stage, workers)
 }
 
 #[tokio::test]
@@ -24,20 +28,12 @@ async fn launches_that_ec2_does_not_list_yet_are_awaited_and_not_repeated() {
         describe_lag: Duration::from_secs(2),
         ..Ec2Faults::default()
     };
-    let stage = stage(ec2, &["--max-workers", "5"]).await;
-    let _workers = run_workers(&stage);
+    let (stage, _workers) = stage(ec2, &["--max-workers", "5"]).await;
     stage.demand(3);
     until_seen(&stage, InstanceState::Idle, 3).await;
-    eventually("they are named", async || {
-        let instances = stage.instances().await;
-        instances
-            .into_iter()
-            .map(|it| it.name)
-            .eq([1, 2, 3].map(proto::names::worker_instance))
-    })
-    .await;
+    until_named(&stage, 3).await;
     assert_eq!(stage.calls("RunInstances").await, 1);
-    assert_eq!(stage.status().await.totals.unwrap().launched, 3);
+    assert_eq!(stage.totals().await.launched, 3);
     // One rename of each instance may come before EC2 knows it.
     let refused = stage.answers("CreateTags", 400).await;
     println!("{refused} times not found");
@@ -55,15 +51,14 @@ async fn instances_beyond_the_first_subnets_capacity_are_launched_in_the_second(
         ..Ec2Faults::default()
     };
     let arguments = ["--max-workers=5", "--subnet-id=subnet-1,subnet-2"];
-    let stage = stage(ec2, &arguments).await;
-    let _workers = run_workers(&stage);
+    let (stage, _workers) = stage(ec2, &arguments).await;
     stage.demand(5);
     until_seen(&stage, InstanceState::Idle, 5).await;
     // The first takes two and the second three, with one call each.
     assert_eq!(stage.calls("RunInstances").await, 2);
     assert_eq!(stage.answers("RunInstances", 500).await, 0);
     assert_eq!(stage.instances().await.len(), 5);
-    assert_eq!(stage.status().await.totals.unwrap().launched, 5);
+    assert_eq!(stage.totals().await.launched, 5);
 }
 
 #[tokio::test]
@@ -73,11 +68,10 @@ async fn a_failed_boot_is_counted_and_replaced() {
         ..Ec2Faults::default()
     };
     let arguments = ["--max-workers=4", "--boot-deadline=3s"];
-    let stage = stage(ec2, &arguments).await;
-    let _workers = run_workers(&stage);
+    let (stage, _workers) = stage(ec2, &arguments).await;
     stage.demand(4);
     until_seen(&stage, InstanceState::Idle, 4).await;
-    let totals = stage.status().await.totals.unwrap();
+    let totals = stage.totals().await;
     assert_eq!(
         (totals.silent_workers_stopped, totals.busy_workers_stopped),
         (1, 0)
@@ -92,21 +86,19 @@ async fn nothing_is_launched_in_place_of_pending_instances() {
         boot_delay: Duration::from_millis(500),
         ..Ec2Faults::default()
     };
-    let stage = stage(ec2, &["--max-workers", "6"]).await;
-    let _workers = run_workers(&stage);
+    let (stage, _workers) = stage(ec2, &["--max-workers", "6"]).await;
     stage.demand(3);
     until_listed(&stage, PowerState::Pending, 3).await;
     until_seen(&stage, InstanceState::Idle, 3).await;
     assert_eq!(stage.instances().await.len(), 3);
     assert_eq!(stage.calls("RunInstances").await, 1);
-    assert_eq!(stage.status().await.totals.unwrap().launched, 3);
+    assert_eq!(stage.totals().await.launched, 3);
 }
 
 #[tokio::test]
 async fn spot_instances_are_terminated_when_demand_ends() {
     let arguments = ["--max-workers=2", "--market=spot", "--billing-minimum=0s"];
-    let stage = stage(Ec2Faults::default(), &arguments).await;
-    let _workers = run_workers(&stage);
+    let (stage, _workers) = stage(Ec2Faults::default(), &arguments).await;
     stage.demand(2);
     until_seen(&stage, InstanceState::Idle, 2).await;
     assert!(stage.instances().await.iter().all(|it| it.spot));

@@ -1,20 +1,16 @@
 //! Frames of clips as demand of lower priority.
 
-use std::sync::Arc;
-
 use platform::fleet::PowerState;
 use proto::v1::InstanceState;
 
-use crate::stage::{Stage, eventually};
+use crate::stage::eventually;
 use crate::wait::{until_listed, until_seen};
-use crate::worker::run_workers;
+use crate::worker::stage_with_workers;
 
 #[tokio::test]
 async fn frames_start_workers_up_to_their_bound_and_photos_start_the_others() {
     let arguments = ["--max-workers", "6", "--video-max-workers", "2"];
-    let stage = Arc::new(Stage::set(&arguments).await);
-    stage.create_queue().await;
-    let _workers = run_workers(&stage);
+    let (stage, _workers) = stage_with_workers(&arguments).await;
     stage.frames(1_000);
     until_seen(&stage, InstanceState::Idle, 2).await;
     let status = stage.status().await;
@@ -40,7 +36,7 @@ async fn frames_start_workers_up_to_their_bound_and_photos_start_the_others() {
     .await;
     stage.frames(0);
     until_listed(&stage, PowerState::Stopped, 5).await;
-    let totals = stage.status().await.totals.unwrap();
+    let totals = stage.totals().await;
     assert_eq!(
         (totals.busy_workers_stopped, totals.silent_workers_stopped),
         (0, 0)
@@ -49,9 +45,7 @@ async fn frames_start_workers_up_to_their_bound_and_photos_start_the_others() {
 
 #[tokio::test]
 async fn a_worker_that_has_frames_is_not_stopped_while_frames_wait() {
-    let stage = Arc::new(Stage::set(&["--max-workers", "4"]).await);
-    stage.create_queue().await;
-    let _workers = run_workers(&stage);
+    let (stage, _workers) = stage_with_workers(&["--max-workers", "4"]).await;
     stage.frames(1);
     until_seen(&stage, InstanceState::Idle, 1).await;
     let launched = stage.calls("RunInstances").await;

@@ -2,10 +2,10 @@
 
 use platform::fleet::PowerState;
 use platform::objects::Metadata;
-use proto::v1::scaler_client::ScalerClient;
 use proto::v1::{InstanceState, ListDecisionsRequest, WorkerState};
 use serde_json::{Value, json};
 
+use crate::explaining::list;
 use crate::stage::{Stage, eventually};
 use crate::wait::{start_one, until_listed, until_seen};
 use crate::worker::Worker;
@@ -25,7 +25,7 @@ fn of_80_ms() -> Value {
 /// A stage whose scaler has not begun, in whose bucket is this object.
 async fn stage_with(object: String, policy: &str) -> Stage {
     let stage = Stage::without_scaler(&["--policy", policy]).await;
-    let bucket = stage.aws.objects("muster-scaler-bucket");
+    let bucket = stage.bucket();
     bucket.ensure().await.unwrap();
     bucket
         .put(KEY, object.into(), Metadata::new())
@@ -35,7 +35,7 @@ async fn stage_with(object: String, policy: &str) -> Stage {
 }
 
 async fn kept(stage: &Stage) -> Value {
-    let bucket = stage.aws.objects("muster-scaler-bucket");
+    let bucket = stage.bucket();
     let object = bucket.get(KEY).await.unwrap();
     serde_json::from_slice(&object).unwrap()
 }
@@ -44,11 +44,9 @@ async fn kept(stage: &Stage) -> Value {
 async fn launch_reason(stage: &Stage) -> String {
     // Waits for a scaler that is starting.
     stage.status().await;
-    let mut client = ScalerClient::new(stage.scaler.clone());
     let mut reason = None;
     eventually("it launches", async || {
-        let listed = client.list_decisions(ListDecisionsRequest::default());
-        let listed = listed.await.unwrap().into_inner().decisions;
+        let listed = list(stage, ListDecisionsRequest::default()).await;
         let mut plans = listed.into_iter().filter_map(|it| it.plan);
         reason = plans.find(|plan| plan.launch > 0).map(|plan| plan.reason);
         reason.is_some()

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use platform::fleet::PowerState;
 use platform::objects::{Condition, Metadata, ObjectError, Swap};
+use platform::tls::PeerTlsArgs;
 use proto::v1::scaler_client::ScalerClient;
 use proto::v1::{InstanceState, WorkerReport, WorkerState};
 use scaler::lease::record::{Holder, Record};
@@ -71,9 +72,12 @@ async fn a_scaler_that_is_killed_and_started_again_leads_at_once() {
     assert!(!launches_are_held(&stage.scaler).await);
     stage.kill_scaler();
     stage.start_scaler().await;
-    eventually("it leads again", async || leads(&stage.scaler).await).await;
+    // By a new connection: in a test the former scaler's stay open.
+    let url = format!("http://{}", stage.address());
+    let again = platform::grpc::channel(&url, &PeerTlsArgs::default()).unwrap();
+    eventually("it leads again", async || leads(&again).await).await;
     // The killed one may have launched instances that are not listed yet.
-    assert!(launches_are_held(&stage.scaler).await);
+    assert!(launches_are_held(&again).await);
     stage.demand(1);
     until_listed(&stage, PowerState::Running, 1).await;
 }
@@ -111,7 +115,7 @@ async fn a_leader_that_loses_the_lease_ends_the_streams_and_stands_by() {
         lease_time_ms: 5000,
         released: false,
     };
-    let bucket = stage.aws.objects("muster-scaler-bucket");
+    let bucket = stage.bucket();
     let body = thief.encode().into();
     bucket
         .put("lease.json", body, Metadata::new())
@@ -147,7 +151,7 @@ async fn a_scaler_without_lease_and_with_a_given_token_creates_no_bucket() {
 #[tokio::test]
 async fn exactly_one_of_many_concurrent_swaps_succeeds() {
     let stage = Stage::without_scaler(&[]).await;
-    let bucket = stage.aws.objects("muster-scaler-bucket");
+    let bucket = stage.bucket();
     let missing = bucket.get_tagged("rounds").await;
     assert!(matches!(missing, Err(ObjectError::NoBucket)), "{missing:?}");
     bucket.ensure().await.unwrap();

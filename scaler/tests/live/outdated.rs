@@ -31,10 +31,10 @@ async fn stopped_instances_of_an_old_image_are_terminated_and_replaced() {
         assert_eq!(stage.image(&instance.id), NEW_IMAGE);
     }
     eventually("the old ones are counted as terminated", async || {
-        stage.status().await.totals.unwrap().terminated == 2
+        stage.totals().await.terminated == 2
     })
     .await;
-    assert_eq!(stage.status().await.totals.unwrap().stopped, 0);
+    assert_eq!(stage.totals().await.stopped, 0);
     assert_eq!(stage.calls("StartInstances").await, 0);
     // The new ones are current: they go back to the pool.
     let stage = Arc::new(stage);
@@ -78,11 +78,11 @@ async fn a_worker_with_old_user_data_finishes_its_job_before_it_is_replaced() {
     assert_eq!(stage.calls("StopInstances").await, 0);
     // EC2 no longer lists it before the scaler has the reply.
     eventually("it is counted", async || {
-        let totals = stage.status().await.totals.unwrap();
+        let totals = stage.totals().await;
         (totals.stopped, totals.terminated) == (1, 1)
     })
     .await;
-    let totals = stage.status().await.totals.unwrap();
+    let totals = stage.totals().await;
     assert_eq!(totals.busy_workers_stopped, 0);
     let new = start_one(&stage).await;
     assert_ne!(new, old);
@@ -106,12 +106,7 @@ async fn without_the_permission_to_terminate_old_instances_are_started_again() {
     until_seen(&stage, InstanceState::Stopped, 2).await;
     stage.demand(2);
     until_listed(&stage, PowerState::Running, 2).await;
-    let mut started: Vec<_> = stage
-        .instances()
-        .await
-        .into_iter()
-        .map(|it| it.id)
-        .collect();
+    let mut started = stage.ids().await;
     started.sort();
     let mut old = old;
     old.sort();
@@ -127,12 +122,7 @@ async fn the_pool_of_another_scaler_with_the_same_settings_is_not_outdated() {
     stage.start_scaler().await;
     stage.demand(2);
     until_listed(&stage, PowerState::Running, 2).await;
-    let started: Vec<_> = stage
-        .instances()
-        .await
-        .into_iter()
-        .map(|it| it.id)
-        .collect();
+    let started = stage.ids().await;
     assert!(started.iter().all(|id| pool.contains(id)), "{started:?}");
     assert_eq!(stage.calls("TerminateInstances").await, 0);
 }

@@ -9,7 +9,7 @@ use tokio::process::Command;
 use crate::stage::{Stage, TIMEOUT};
 
 async fn findings(stage: &Stage) -> Vec<Finding> {
-    scaler::preflight::checks(&stage.config(), &stage.aws)
+    scaler::config::preflight::checks(&stage.config(), &stage.aws)
         .run()
         .await
 }

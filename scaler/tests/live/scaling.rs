@@ -1,49 +1,23 @@
 //! Scaling out and in, and takeover by a restarted scaler.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use platform::fleet::PowerState;
 use proto::v1::scaler_client::ScalerClient;
 use proto::v1::{InstanceState, WatchStatusRequest, WorkerState};
-use tokio::time::Instant;
 
 use crate::stage::{Stage, eventually};
-use crate::wait::{start_one, until_listed, until_seen};
-use crate::worker::{Worker, run_workers};
+use crate::wait::{all_stop, start_one, starts_at_once, until_listed, until_named, until_seen};
+use crate::worker::{Worker, stage_with_workers};
 
 #[tokio::test]
 async fn from_zero_to_the_maximum_in_one_call_and_back_to_zero() {
-    let stage = Arc::new(Stage::set(&["--max-workers", "5"]).await);
-    stage.create_queue().await;
-    let _workers = run_workers(&stage);
+    let (stage, _workers) = stage_with_workers(&["--max-workers", "5"]).await;
     stage.demand(100);
     until_seen(&stage, InstanceState::Idle, 5).await;
     assert_eq!(stage.calls("RunInstances").await, 1);
     assert_eq!(stage.calls("StartInstances").await, 0);
-    eventually("they are named", async || {
-        let names: Vec<_> = stage
-            .instances()
-            .await
-            .into_iter()
-            .map(|it| it.name)
-            .collect();
-        names == [1, 2, 3, 4, 5].map(proto::names::worker_instance)
-    })
-    .await;
+    until_named(&stage, 5).await;
 
-    let ended = Instant::now();
-    stage.demand(0);
-    until_listed(&stage, PowerState::Stopped, 5).await;
-    // These workers confirm at once. A real worker takes up to a second to return from its receive call.
-    let took = ended.elapsed();
-    assert!(took < Duration::from_secs(2), "{took:?}");
-    let totals = stage.status().await.totals.unwrap();
-    assert_eq!((totals.launched, totals.started), (5, 0));
-    assert_eq!(
-        (totals.busy_workers_stopped, totals.silent_workers_stopped),
-        (0, 0)
-    );
+    let totals = all_stop(&stage, 5, || stage.demand(0)).await;
     assert!(totals.first_start_at.is_some());
 
     stage.demand(3);
@@ -63,14 +37,7 @@ async fn stopped_instances_start_first_and_the_rest_is_launched() {
     let prepared = stage.prepare_stopped(2).await;
     stage.start_scaler().await;
     until_seen(&stage, InstanceState::Stopped, 2).await;
-    let demanded = Instant::now();
-    stage.demand(4);
-    eventually("they are started", async || {
-        stage.calls("StartInstances").await == 1
-    })
-    .await;
-    let took = demanded.elapsed();
-    assert!(took < Duration::from_millis(250), "{took:?}");
+    starts_at_once(&stage, || stage.demand(4)).await;
     until_listed(&stage, PowerState::Running, 4).await;
     let instances = stage.instances().await;
     assert!(
@@ -93,12 +60,7 @@ async fn a_restarted_scaler_takes_over_the_fleet() {
     stage.create_queue().await;
     stage.demand(2);
     until_listed(&stage, PowerState::Running, 2).await;
-    let ids: Vec<_> = stage
-        .instances()
-        .await
-        .into_iter()
-        .map(|it| it.id)
-        .collect();
+    let ids = stage.ids().await;
     stage.stop_scaler().await;
     assert_eq!(stage.count(PowerState::Running).await, 2);
     stage.start_scaler().await;
@@ -114,7 +76,7 @@ async fn a_restarted_scaler_takes_over_the_fleet() {
     })
     .await;
     assert_eq!(stage.instances().await.len(), 2);
-    assert_eq!(stage.status().await.totals.unwrap().launched, 0);
+    assert_eq!(stage.totals().await.launched, 0);
     drop(busy);
 }
 
@@ -162,9 +124,7 @@ async fn watchers_receive_the_state_at_once_and_then_the_decisions() {
 
 #[tokio::test]
 async fn the_minimum_is_kept() {
-    let stage = Arc::new(Stage::set(&["--min-workers", "2"]).await);
-    stage.create_queue().await;
-    let _workers = run_workers(&stage);
+    let (stage, _workers) = stage_with_workers(&["--min-workers", "2"]).await;
     until_seen(&stage, InstanceState::Idle, 2).await;
     stage.demand(4);
     until_seen(&stage, InstanceState::Idle, 4).await;
@@ -188,16 +148,7 @@ async fn an_unnamed_instance_gets_a_name() {
             .unwrap();
     }
     stage.start_scaler().await;
-    eventually("all are named", async || {
-        let names: Vec<_> = stage
-            .instances()
-            .await
-            .into_iter()
-            .map(|it| it.name)
-            .collect();
-        names == [1, 2, 3].map(proto::names::worker_instance)
-    })
-    .await;
+    until_named(&stage, 3).await;
 }
 
 #[tokio::test]

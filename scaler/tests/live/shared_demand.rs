@@ -1,8 +1,5 @@
 //! Demand that several fronts publish in Redis. The stage's own front is not used.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use platform::demand::{Demand, Publisher};
 use platform::fleet::PowerState;
 use platform::shutdown::CancellationToken;
@@ -10,11 +7,10 @@ use proto::v1::InstanceState;
 use testkit::RedisServer;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use crate::stage::{Stage, eventually};
-use crate::wait::{until_listed, until_seen};
-use crate::worker::run_workers;
+use crate::wait::{all_stop, starts_at_once, until_listed, until_seen};
+use crate::worker::stage_with_workers;
 
 /// A front that only publishes its demand.
 struct Replica {
@@ -66,9 +62,7 @@ async fn two_fronts_together_start_workers_and_all_stop_when_both_are_done() {
     let server = RedisServer::start().await;
     let (first, second) = (Replica::start(&server), Replica::start(&server));
     let arguments = ["--max-workers", "5", "--demand", &server.url()];
-    let stage = Arc::new(Stage::set(&arguments).await);
-    stage.create_queue().await;
-    let _workers = run_workers(&stage);
+    let (stage, _workers) = stage_with_workers(&arguments).await;
     eventually_unanswered(&stage, Some(0)).await;
     first.demand(2);
     until_seen(&stage, InstanceState::Idle, 2).await;
@@ -79,17 +73,7 @@ async fn two_fronts_together_start_workers_and_all_stop_when_both_are_done() {
 
     first.demand(0);
     eventually_unanswered(&stage, Some(1)).await;
-    let ended = Instant::now();
-    second.demand(0);
-    until_listed(&stage, PowerState::Stopped, 3).await;
-    let took = ended.elapsed();
-    assert!(took < Duration::from_secs(2), "{took:?}");
-    let totals = stage.status().await.totals.unwrap();
-    assert_eq!((totals.launched, totals.started), (3, 0));
-    assert_eq!(
-        (totals.busy_workers_stopped, totals.silent_workers_stopped),
-        (0, 0)
-    );
+    all_stop(&stage, 3, || second.demand(0)).await;
 }
 
 #[tokio::test]
@@ -101,15 +85,8 @@ async fn a_first_request_leads_to_the_start_call_as_fast_as_over_grpc() {
     let front = Replica::start(&server);
     until_seen(&stage, InstanceState::Stopped, 4).await;
     eventually_unanswered(&stage, Some(0)).await;
-    let demanded = Instant::now();
-    front.demand(4);
-    eventually("they are started", async || {
-        stage.calls("StartInstances").await == 1
-    })
-    .await;
     // The same bound as over gRPC. Polling would exceed it in one of two runs.
-    let took = demanded.elapsed();
-    assert!(took < Duration::from_millis(250), "{took:?}");
+    starts_at_once(&stage, || front.demand(4)).await;
 }
 
 #[tokio::test]

@@ -5,13 +5,14 @@ use std::time::Duration;
 use clap::Parser;
 use platform::aws::Aws;
 use platform::fleet::{Fleet, FleetInstance, PowerState};
+use platform::objects::Objects;
 use platform::queue::{Queue, QueueAttributes};
 use platform::shutdown::CancellationToken;
 use platform::tls::PeerTlsArgs;
 use platform::token::Token;
 use proto::names::WORKER_INSTANCE;
 use proto::v1::scaler_client::ScalerClient;
-use proto::v1::{DemandUpdate, GetStatusRequest, InstanceState, ScalerStatus};
+use proto::v1::{DemandUpdate, GetStatusRequest, InstanceState, ScalerStatus, Totals};
 use scaler::Config;
 use scaler::cli::Cli;
 use scaler::fleet::FleetToken;
@@ -173,6 +174,10 @@ impl Stage {
         self.listener.local_addr().unwrap()
     }
 
+    pub fn bucket(&self) -> Objects {
+        self.aws.objects("muster-scaler-bucket")
+    }
+
     pub async fn create_queue(&self) -> Queue {
         let attributes = QueueAttributes {
             visibility_timeout: Duration::from_secs(30),
@@ -215,7 +220,7 @@ impl Stage {
 
     /// The fleet's token, once a scaler has made it.
     pub async fn fleet_token(&self) -> Token {
-        let bucket = self.aws.objects("muster-scaler-bucket");
+        let bucket = self.bucket();
         let deadline = tokio::time::Instant::now() + TIMEOUT;
         loop {
             if let Ok(Some(object)) = bucket.get_tagged("fleet-token").await {
@@ -265,6 +270,11 @@ impl Stage {
             .unwrap()
     }
 
+    pub async fn ids(&self) -> Vec<String> {
+        let instances = self.instances().await;
+        instances.into_iter().map(|it| it.id).collect()
+    }
+
     pub async fn count(&self, power: PowerState) -> usize {
         self.instances()
             .await
@@ -282,7 +292,7 @@ impl Stage {
     /// Puts stopped instances into the pool, as a scaler launches them; answers their ids.
     pub async fn prepare_stopped(&self, count: u32) -> Vec<String> {
         let mut spec = self.config().executor.launch;
-        let bucket = self.aws.objects("muster-scaler-bucket");
+        let bucket = self.bucket();
         let token = FleetToken::kept_in(bucket, self.everything.child_token());
         token.known().await.unwrap();
         spec.user_data = token.fill_in(&spec.user_data).unwrap();
@@ -312,6 +322,10 @@ impl Stage {
 
     pub async fn status(&self) -> ScalerStatus {
         status_of(&self.scaler).await
+    }
+
+    pub async fn totals(&self) -> Totals {
+        self.status().await.totals.unwrap()
     }
 
     /// How many instances the scaler sees in a state.

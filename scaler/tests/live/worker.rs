@@ -1,6 +1,7 @@
 //! Workers that only attend and report.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use platform::fleet::PowerState;
@@ -11,6 +12,7 @@ use proto::v1::worker_order::Order;
 use proto::v1::{WorkerOrder, WorkerReport, WorkerState};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::DropGuard;
 use tonic::{Code, Streaming};
 
 use crate::stage::{Stage, TIMEOUT, proven_by};
@@ -145,11 +147,19 @@ impl Worker {
     }
 }
 
+/// Starts a scaler with a request queue, and runs idle workers as [`run_workers`] does.
+pub async fn stage_with_workers(arguments: &[&str]) -> (Arc<Stage>, DropGuard) {
+    let stage = Arc::new(Stage::set(arguments).await);
+    stage.create_queue().await;
+    let workers = run_workers(&stage);
+    (stage, workers)
+}
+
 /// Runs an idle worker on every running instance, until the returned guard is dropped.
-pub fn run_workers(stage: &std::sync::Arc<Stage>) -> tokio_util::sync::DropGuard {
+pub fn run_workers(stage: &Arc<Stage>) -> DropGuard {
     let ended = CancellationToken::new();
     let guard = ended.clone().drop_guard();
-    let stage = std::sync::Arc::clone(stage);
+    let stage = Arc::clone(stage);
     tokio::spawn(ended.run_until_cancelled_owned(async move {
         let mut workers: HashMap<String, tokio::task::JoinHandle<()>> = HashMap::new();
         loop {

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::{LabeledFace, SPLITS};
-use crate::enrol::{EnrolError, Skipped, folders, last_part, photos_below};
-use crate::vision::recognizer::Recognizer;
+use super::LabeledFace;
+use crate::enrol::{EnrolError, Skipped, embed_person, last_part, people_in, people_of_split};
+use crate::vision::Recognizer;
 
 /// The faces of a folder, and the photos without a face or that cannot be decoded.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,53 +19,22 @@ pub struct LabeledFolder {
 /// # Errors
 /// When a file cannot be read, or there are no folders.
 pub fn embed_folder(folder: &Path, recognizer: &Recognizer) -> Result<LabeledFolder, EnrolError> {
-    let mut found = LabeledFolder {
-        faces: Vec::new(),
-        skipped: Vec::new(),
-    };
-    let top = folders(folder)?;
-    if top.is_empty() {
-        return Err(EnrolError::NoPeople(folder.to_owned()));
-    }
-    for path in top {
-        let name = last_part(&path);
-        let people = if SPLITS.contains(&name.as_str()) {
-            folders(&path)?
+    let (mut faces, mut skipped) = (Vec::new(), Vec::new());
+    for path in people_in(folder)? {
+        let people = people_of_split(&path)?;
+        let (split, people) = if people.is_empty() {
+            (None, vec![path])
         } else {
-            Vec::new()
+            (Some(last_part(&path)), people)
         };
-        if people.is_empty() {
-            embed_person(&path, None, recognizer, &mut found)?;
-        }
         for person in people {
-            embed_person(&person, Some(name.clone()), recognizer, &mut found)?;
-        }
-    }
-    Ok(found)
-}
-
-fn embed_person(
-    person: &Path,
-    split: Option<String>,
-    recognizer: &Recognizer,
-    found: &mut LabeledFolder,
-) -> Result<(), EnrolError> {
-    for path in photos_below(person)? {
-        let encoded = std::fs::read(&path).map_err(|source| EnrolError::Read {
-            path: path.clone(),
-            source,
-        })?;
-        match recognizer.embed_photo(&encoded) {
-            Ok(embedded) => found.faces.push(LabeledFace {
-                name: last_part(person),
+            let photos = embed_person(&person, recognizer, &mut skipped)?;
+            faces.extend(photos.into_iter().map(|(_, embedded)| LabeledFace {
+                name: last_part(&person),
                 split: split.clone(),
                 embedding: embedded.embedding,
-            }),
-            Err(error) => found.skipped.push(Skipped {
-                path,
-                reason: error.to_string(),
-            }),
+            }));
         }
     }
-    Ok(())
+    Ok(LabeledFolder { faces, skipped })
 }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{GALLERY_SPLIT, LabeledFace, QUERY_SPLIT, distance};
+use super::{LabeledFace, distance};
+use crate::enrol::{GALLERY_SPLIT, QUERY_SPLIT};
 use crate::model::bundle::Distance;
 
 /// `count` of `of`.

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::weights::{WeightFile, WeightsError, write_beside};
-use crate::vision::engine::Precision;
 
 /// The file that makes a folder a bundle.
 pub const BUNDLE_FILE: &str = "bundle.json";
@@ -65,6 +64,15 @@ pub enum Network {
     InceptionResnetV1,
     /// Any network that PyTorch exported: [N, 3, side, side] in, [N, embedding size] out. Only libtorch runs it.
     Torchscript,
+}
+
+/// Numbers that the embedder computes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Precision {
+    /// 32-bit floating point
+    Fp32,
+    /// 8-bit integers, several times as fast on processors with instructions for them
+    Int8,
 }
 
 /// How far two unit vectors are apart; 0 to 2 either way.
@@ -250,6 +258,15 @@ impl BundleDescription {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Fp32 => "fp32",
+            Self::Int8 => "int8",
+        })
+    }
 }
 
 impl fmt::Display for Distance {

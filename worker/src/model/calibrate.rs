@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::bundle::{Bundle, LoadError};
+use super::bundle::{Bundle, LoadError, Precision};
 use super::weights::{NewTensor, WeightFile, WeightsError, write};
 use crate::kernels::panels::PANEL;
 use crate::vision::crop::FaceCrop;
@@ -11,7 +11,6 @@ use crate::vision::embed::Embedder;
 use crate::vision::embed::architecture::{Architecture, Convolution};
 use crate::vision::embed::bytes::{GROUP, SCALES, byte_shape};
 use crate::vision::embed::floats::padded;
-use crate::vision::engine::Precision;
 
 /// Writes the weight file for int8 to `out`. `embedder` has the bundle's network in float32.
 ///

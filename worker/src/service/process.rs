@@ -22,10 +22,11 @@ use super::inference::{Inference, InferenceError};
 use super::lease::Lease;
 use super::metric;
 use super::replies::Replies;
-use super::reply::{expired, failure, recognition, vision_failure};
+use super::reply::{expired, failure, vision_failure};
 use super::reply_size;
 use super::store::{digest, store_result};
 use super::trace;
+use crate::frames::recognition;
 use job::{Job, Subject};
 
 mod frame;

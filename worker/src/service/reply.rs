@@ -1,10 +1,10 @@
-//! Results and errors as messages.
+//! Errors as messages.
 
 use photo::DecodeError;
 use proto::v1::recognition_result::Outcome as Reply;
-use proto::v1::{BoundingBox, Candidate, Failure, FailureCode, Point, Recognition};
+use proto::v1::{Failure, FailureCode};
 
-use crate::vision::{Recognized, VisionError};
+use crate::vision::VisionError;
 
 /// The reply for a photo that cannot be recognized.
 pub fn vision_failure(error: &VisionError) -> Reply {
@@ -34,36 +34,4 @@ pub fn failure(code: FailureCode, message: &str) -> Reply {
         code: code.into(),
         message: message.to_owned(),
     })
-}
-
-/// The recognizer's result as a message.
-pub fn recognition(recognized: Recognized) -> Recognition {
-    let bounding_box = recognized.bounding_box;
-    Recognition {
-        name: recognized.name,
-        distance: recognized.distance,
-        confidence: recognized.face_probability,
-        r#box: Some(BoundingBox {
-            left: bounding_box.left,
-            top: bounding_box.top,
-            right: bounding_box.right,
-            bottom: bounding_box.bottom,
-        }),
-        landmarks: recognized
-            .landmarks
-            .iter()
-            .map(|p| Point { x: p.x, y: p.y })
-            .collect(),
-        model: recognized.model,
-        nearest_name: recognized.nearest_name.unwrap_or_default(),
-        threshold: recognized.threshold,
-        candidates: recognized
-            .candidates
-            .into_iter()
-            .map(|candidate| Candidate {
-                name: candidate.name,
-                distance: candidate.distance,
-            })
-            .collect(),
-    }
 }

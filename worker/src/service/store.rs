@@ -13,8 +13,7 @@ const ATTEMPTS: u32 = 4;
 /// Returns the SHA-256 of a photo in lower case hexadecimal, as jobs and metadata have it.
 #[must_use]
 pub fn digest(photo: &[u8]) -> String {
-    let digest = Sha256::digest(photo);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(photo))
 }
 
 /// Stores a result under the first of its [keys](result_keys) that is free or has a result of the same photo, which it

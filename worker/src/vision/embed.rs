@@ -2,8 +2,8 @@
 //! Residual Connections on Learning", 2016) as trained for FaceNet by David Sandberg.
 
 use super::crop::FaceCrop;
-use super::engine::{EmbeddingNetwork, Precision};
-use crate::model::bundle::Preprocessing;
+use super::engine::EmbeddingNetwork;
+use crate::model::bundle::{Precision, Preprocessing};
 
 pub mod architecture;
 pub mod bytes;

@@ -9,7 +9,7 @@ use photo::Photo;
 use super::detect::networks::Verdict;
 use super::detect::proposal::Proposal;
 use super::embed::Input;
-use crate::model::bundle::{Bundle, LoadError};
+use crate::model::bundle::{Bundle, LoadError, Precision};
 
 pub mod native;
 
@@ -21,15 +21,6 @@ pub enum EngineName {
     Torch,
     /// Muster's own loops, which start in milliseconds and need no libtorch
     Native,
-}
-
-/// Numbers that the embedder computes with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
-pub enum Precision {
-    /// 32-bit floating point
-    Fp32,
-    /// 8-bit integers, several times as fast on processors with instructions for them
-    Int8,
 }
 
 /// Options for loading networks.
@@ -118,15 +109,6 @@ impl Display for EngineName {
         formatter.write_str(match self {
             Self::Torch => "torch",
             Self::Native => "native",
-        })
-    }
-}
-
-impl Display for Precision {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Fp32 => "fp32",
-            Self::Int8 => "int8",
         })
     }
 }

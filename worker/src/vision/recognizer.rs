@@ -9,10 +9,10 @@ use thiserror::Error;
 use super::crop::{FaceCrop, crop_face};
 use super::detect::Detector;
 use super::embed::{Embedder, Embedding};
-use super::engine::{Engine, EngineName, EngineOptions, Precision};
+use super::engine::{Engine, EngineName, EngineOptions};
 use super::gallery::{Gallery, MAX_CANDIDATES};
 use super::geometry::{BoundingBox, Face, Point};
-use crate::model::bundle::{Bundle, BundleDescription, LoadError};
+use crate::model::bundle::{Bundle, BundleDescription, LoadError, Precision};
 
 /// The name of a face that is not in the gallery.
 pub const UNKNOWN: &str = "Unknown";

@@ -11,7 +11,6 @@ use proto::v1::{
     ResumeRequest, ScalerStatus, SetBoundsRequest, Uncordon, WatchStatusRequest, WorkerOrder,
     WorkerReport, WorkerState,
 };
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
@@ -117,8 +116,7 @@ pub struct Control {
 }
 
 pub async fn scaler() -> Control {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (listener, url) = testkit::listen().await;
     let (streams, sessions) = mpsc::channel(4);
     let (ready, readiness) = watch::channel(true);
     let (leads, leading) = watch::channel(true);

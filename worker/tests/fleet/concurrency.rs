@@ -82,7 +82,7 @@ async fn threads_do_not_grow_with_the_number_of_jobs() {
     let bench = Bench::start().await;
     let arguments = ["--jobs", &JOBS.to_string()];
     let worker = bench.worker_process(&[&TWO_THREADS[..], &arguments].concat());
-    let threads = PathBuf::from(format!("/proc/{}/task", worker.id().unwrap()));
+    let threads = PathBuf::from(format!("/proc/{}/task", worker.id()));
     let threads = || std::fs::read_dir(&threads).unwrap().count();
     bench.submit("same.jpg", &photo("madonna")).await;
     bench.reply().await;

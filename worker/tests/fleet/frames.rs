@@ -3,7 +3,6 @@
 use std::io::Cursor;
 
 use image::{ImageFormat, RgbImage, imageops};
-use platform::objects::Metadata;
 use proto::v1::recognition_result::Outcome;
 use proto::v1::{FailureCode, FrameFaces, FrameJob, RecognitionJob};
 use proto::{JobId, VideoKeys};
@@ -35,10 +34,8 @@ fn frame_job(keys: VideoKeys, frame: u32) -> RecognitionJob {
 }
 
 impl Bench {
-    async fn store_frame(&self, keys: VideoKeys, frame: u32, file: Vec<u8>) {
-        let key = keys.frame(frame).photo();
-        let put = self.photos.put(&key, file.into(), Metadata::new());
-        put.await.unwrap();
+    async fn store_frame(&self, keys: VideoKeys, frame: u32, file: &[u8]) {
+        self.put(&keys.frame(frame).photo(), file).await;
     }
 
     async fn faces(&self, keys: VideoKeys, frame: u32) -> FrameFaces {
@@ -48,13 +45,12 @@ impl Bench {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_faces_of_a_frame_are_stored_and_a_repetition_stores_the_same() {
-    let bench = Bench::start().await;
-    let worker = bench.worker(&[]);
+    let (bench, worker) = Bench::with_worker().await;
     let keys = VideoKeys {
         video: JobId::random(),
     };
     bench
-        .store_frame(keys, 7, frame_of("madonna", "elton_john"))
+        .store_frame(keys, 7, &frame_of("madonna", "elton_john"))
         .await;
     let mut found = Vec::new();
     for _ in 0..2 {
@@ -93,16 +89,15 @@ async fn all_faces_of_a_frame_are_stored_and_a_repetition_stores_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_without_faces_is_done_and_one_that_cannot_be_decoded_fails() {
-    let bench = Bench::start().await;
-    let worker = bench.worker(&[]);
+    let (bench, worker) = Bench::with_worker().await;
     let keys = VideoKeys {
         video: JobId::random(),
     };
     let mut empty = Cursor::new(Vec::new());
     let sky = RgbImage::from_pixel(200, 200, image::Rgb([90, 140, 200]));
     sky.write_to(&mut empty, ImageFormat::Jpeg).unwrap();
-    bench.store_frame(keys, 0, empty.into_inner()).await;
-    bench.store_frame(keys, 1, b"no picture".to_vec()).await;
+    bench.store_frame(keys, 0, empty.get_ref()).await;
+    bench.store_frame(keys, 1, b"no picture").await;
     bench.send(frame_job(keys, 0)).await;
     let Some(Outcome::Frame(done)) = bench.reply().await.outcome else {
         panic!("expected a frame");

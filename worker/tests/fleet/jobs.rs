@@ -2,10 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use platform::objects::Metadata;
 use proto::v1::recognition_result::Outcome;
 use proto::v1::{FailureCode, RecognitionJob, RecognitionResult};
+use testkit::plain_queue;
 
 use crate::support::{Bench, eventually, gray_photo, job, photo, slow_photo};
 
@@ -28,8 +27,7 @@ fn failure(result: &RecognitionResult) -> FailureCode {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_photo_is_named_stored_and_its_message_deleted() {
-    let bench = Bench::start().await;
-    let worker = bench.worker(&[]);
+    let (bench, worker) = Bench::with_worker().await;
     let id = bench.submit("test_00.jpg", &photo("madonna")).await;
     let result = bench.reply().await;
     assert_eq!(result.job_id, id);
@@ -61,8 +59,7 @@ async fn a_worker_whose_first_calls_fail_tries_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_photos_are_replied_to_with_a_reason_and_leave_no_result() {
-    let bench = Bench::start().await;
-    let worker = bench.worker(&[]);
+    let (bench, worker) = Bench::with_worker().await;
     let whole = photo("madonna");
     let mut plain = std::io::Cursor::new(Vec::new());
     image::RgbImage::from_pixel(200, 200, image::Rgb([90, 140, 200]))
@@ -97,8 +94,7 @@ async fn bad_photos_are_replied_to_with_a_reason_and_leave_no_result() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_without_a_photo_or_after_its_deadline_is_replied_to_with_the_reason() {
-    let bench = Bench::start().await;
-    let worker = bench.worker(&[]);
+    let (bench, worker) = Bench::with_worker().await;
     bench.send(job("never-stored.jpg")).await;
     assert_eq!(failure(&bench.reply().await), FailureCode::ObjectMissing);
     bench.drained().await;
@@ -109,9 +105,7 @@ async fn a_job_without_a_photo_or_after_its_deadline_is_replied_to_with_the_reas
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_expires_by_its_time_in_the_queue_and_not_by_the_clock() {
     let bench = Bench::start().await;
-    let body = Bytes::from(photo("madonna"));
-    let put = bench.photos.put("late.jpg", body, Metadata::new());
-    put.await.unwrap();
+    bench.put("late.jpg", &photo("madonna")).await;
     let expired = RecognitionJob {
         time_to_live_ms: 1,
         ..job("late.jpg")
@@ -197,13 +191,8 @@ async fn a_worker_that_stops_leaves_the_jobs_that_take_longer_than_its_deadline(
 /// Front deletes a bad photo. Another client may store a photo under its key before a second job for it is done.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_photo_that_took_the_place_of_another_is_not_named() {
-    let bench = Bench::start().await;
-    let worker = bench.worker(&[]);
-    bench
-        .photos
-        .put("x.jpg", Bytes::from(photo("madonna")), Metadata::new())
-        .await
-        .unwrap();
+    let (bench, worker) = Bench::with_worker().await;
+    bench.put("x.jpg", &photo("madonna")).await;
     bench
         .send(RecognitionJob {
             photo_sha256: "0123456789abcdef".repeat(4),
@@ -219,13 +208,8 @@ async fn a_photo_that_took_the_place_of_another_is_not_named() {
 /// A front's reply queue ends with it. Other fronts serve what is kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_reply_queue_is_gone_is_done_kept_and_deleted() {
-    let bench = Bench::start().await;
-    let worker = bench.worker(&[]);
-    bench
-        .photos
-        .put("x.jpg", Bytes::from(photo("madonna")), Metadata::new())
-        .await
-        .unwrap();
+    let (bench, worker) = Bench::with_worker().await;
+    bench.put("x.jpg", &photo("madonna")).await;
     let orphan = bench
         .send(RecognitionJob {
             reply_queue: "missing-queue".to_owned(),
@@ -250,12 +234,7 @@ async fn kept(bench: &Bench, id: &str) -> RecognitionResult {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_reply_queue_was_deleted_meanwhile_is_done_kept_and_deleted() {
     let bench = Bench::start().await;
-    let attributes = platform::queue::QueueAttributes {
-        visibility_timeout: Duration::from_secs(3),
-        maximum_message_size: None,
-        retention: None,
-        redrive: None,
-    };
+    let attributes = plain_queue(Duration::from_secs(3));
     let ensured = bench.aws.ensure_queue("passing-front", &attributes).await;
     let replies = ensured.unwrap();
     let worker = bench.worker(&[]);
@@ -265,9 +244,7 @@ async fn a_job_whose_reply_queue_was_deleted_meanwhile_is_done_kept_and_deleted(
     };
     for (key, is_deleted) in [("x", false), ("y", true)] {
         let file_name = format!("{key}.jpg");
-        let body = Bytes::from(photo("madonna"));
-        let put = bench.photos.put(&file_name, body, Metadata::new());
-        put.await.unwrap();
+        bench.put(&file_name, &photo("madonna")).await;
         if is_deleted {
             replies.clone().delete_queue().await.unwrap();
         }
@@ -289,18 +266,12 @@ async fn a_job_whose_reply_queue_was_deleted_meanwhile_is_done_kept_and_deleted(
 /// be received again before its lease is extended.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_hidden_by_the_timeout_of_its_lease_after_the_queues_own_was_cut() {
-    let bench = Bench::start().await;
-    let worker = bench.worker(&[]);
+    let (bench, worker) = Bench::with_worker().await;
     // The worker has read the queue's timeout.
     bench.submit("first.jpg", &photo("madonna")).await;
     assert_eq!(name(&bench.reply().await), "madonna");
     bench.drained().await;
-    let attributes = platform::queue::QueueAttributes {
-        visibility_timeout: Duration::ZERO,
-        maximum_message_size: None,
-        retention: None,
-        redrive: None,
-    };
+    let attributes = plain_queue(Duration::ZERO);
     let requests = bench.requests.name();
     let changed = bench.aws.ensure_queue(requests, &attributes).await;
     let timeout = changed.unwrap().visibility_timeout().await.unwrap();
@@ -320,7 +291,7 @@ async fn a_worker_killed_between_reply_and_delete_leaves_a_job_that_another_one_
     let mut killed = bench.worker_process(&[]);
     let id = bench.submit("x.jpg", &photo("madonna")).await;
     let first = bench.reply().await;
-    killed.kill().await.unwrap();
+    killed.kill().await;
     bench.accept_all().await;
     let worker = bench.worker(&[]);
     let second = bench.reply().await;
@@ -333,8 +304,7 @@ async fn a_worker_killed_between_reply_and_delete_leaves_a_job_that_another_one_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_is_not_a_job_ends_in_the_dead_letter_queue_after_five_receives() {
-    let bench = Bench::start().await;
-    let worker = bench.worker(&[]);
+    let (bench, worker) = Bench::with_worker().await;
     bench
         .requests
         .send("this is no job".to_owned())
@@ -376,8 +346,7 @@ async fn an_outage_of_the_store_delays_a_job_and_does_not_dead_letter_it() {
 /// Two photos whose names differ only in the extension must not overwrite each other's result.
 #[tokio::test(flavor = "multi_thread")]
 async fn results_of_other_photos_are_never_overwritten() {
-    let bench = Bench::start().await;
-    let worker = bench.worker(&[]);
+    let (bench, worker) = Bench::with_worker().await;
     bench.submit("same.jpg", &photo("madonna")).await;
     assert_eq!(name(&bench.reply().await), "madonna");
     bench.submit("same.jpeg", &photo("elton_john")).await;
@@ -400,8 +369,7 @@ async fn results_of_other_photos_are_never_overwritten() {
 /// Found by reading for the simulation: the name with the digest was replaced without a look.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_under_the_name_with_another_photos_digest_stays() {
-    let bench = Bench::start().await;
-    let worker = bench.worker(&[]);
+    let (bench, worker) = Bench::with_worker().await;
     let of_elton = worker::service::pure::digest(&photo("elton_john"));
     let derived = format!("same~{}", &of_elton[..16]);
     for (file_name, person) in [
@@ -421,8 +389,7 @@ async fn a_result_under_the_name_with_another_photos_digest_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_asked_to_stop_finishes_the_job_in_flight() {
-    let bench = Bench::start().await;
-    let worker = bench.worker(&[]);
+    let (bench, worker) = Bench::with_worker().await;
     bench.submit("last.jpg", &photo("madonna")).await;
     eventually("the job is in flight", async || {
         bench.requests.counters().await.unwrap().visible == 0
@@ -435,8 +402,7 @@ async fn a_worker_asked_to_stop_finishes_the_job_in_flight() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_told_to_end_while_it_waits_for_messages_hides_none() {
-    let bench = Bench::start().await;
-    let worker = bench.worker(&[]);
+    let (bench, worker) = Bench::with_worker().await;
     bench.submit("first.jpg", &photo("madonna")).await;
     bench.reply().await;
     bench.drained().await;

@@ -4,8 +4,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod attend;
-#[path = "../common/mod.rs"]
-mod common;
 mod concurrency;
 mod frames;
 mod jobs;

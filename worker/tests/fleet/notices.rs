@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use proto::v1::worker_order::Order;
 use proto::v1::{Cordon, InterruptionAction, Uncordon, WorkerReport, WorkerState};
-use tokio::net::TcpListener;
+use testkit::listen;
 use tokio_stream::StreamExt;
 
 use crate::attend::{Session, scaler};
@@ -39,8 +39,7 @@ impl MetadataService {
     /// The service, and its endpoint.
     async fn start() -> (Self, String) {
         let service = Self::default();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (listener, url) = listen().await;
         let router = Router::new().fallback(serve).with_state(service.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         (service, url)
@@ -205,9 +204,8 @@ async fn a_worker_without_scaler_drains_before_a_scheduled_stop() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_without_metadata_service_works() {
     let bench = Bench::start().await;
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", closed.local_addr().unwrap());
-    drop(closed);
+    // The port is free again at once.
+    let endpoint = listen().await.1;
     let worker = bench.worker(&["--metadata-endpoint", &endpoint]);
     bench.submit("works.jpg", &photo("madonna")).await;
     bench.reply().await;

@@ -1,8 +1,5 @@
 //! A worker in this process, against localcloud, with the test as front and as scaler.
 
-use std::path::PathBuf;
-use std::process::Stdio;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -14,12 +11,11 @@ use platform::shutdown::CancellationToken;
 use proto::v1::{RecognitionJob, RecognitionResult};
 use proto::{JobId, Names};
 pub use testkit::eventually;
-use testkit::{LocalCloud, TIMEOUT};
-use tokio::process::{Child, Command};
+pub use testkit::samples::photo_of as photo;
+use testkit::{LocalCloud, Program, TIMEOUT, plain_queue, samples};
+use tokio::process::Command;
 use tokio::task::JoinHandle;
 use worker::service::{self, LinkedEngines, ServeArgs};
-
-use crate::common;
 
 pub const PREFIX: &str = "test";
 
@@ -61,13 +57,7 @@ impl Bench {
         let names = Names::new(PREFIX);
         let photos = aws.objects(names.in_bucket());
         let results = aws.objects(names.out_bucket());
-        let visibility_timeout = Duration::from_secs(3);
-        let plain = QueueAttributes {
-            visibility_timeout,
-            maximum_message_size: None,
-            retention: None,
-            redrive: None,
-        };
+        let plain = plain_queue(Duration::from_secs(3));
         let dead_letters = aws
             .ensure_queue(&names.dead_letter_queue(), &plain)
             .await
@@ -100,6 +90,13 @@ impl Bench {
         }
     }
 
+    /// As [`Bench::start`], with a worker.
+    pub async fn with_worker() -> (Self, RunningWorker) {
+        let bench = Self::start().await;
+        let worker = bench.worker(&[]);
+        (bench, worker)
+    }
+
     /// Starts a worker with these further arguments.
     pub fn worker(&self, arguments: &[&str]) -> RunningWorker {
         #[derive(Debug, Parser)]
@@ -121,25 +118,17 @@ impl Bench {
         RunningWorker { shutdown, ended }
     }
 
-    /// Starts a worker as a process of its own, which is killed when it is dropped.
-    pub fn worker_process(&self, arguments: &[&str]) -> Child {
+    /// Starts a worker as a process of its own.
+    pub fn worker_process(&self, arguments: &[&str]) -> Program {
         let mut all = self.arguments();
         all[0] = "serve".to_owned();
-        Command::new(env!("CARGO_BIN_EXE_worker"))
-            .args(all)
-            .args(arguments)
-            .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test")
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap()
+        let mut command = Command::new(env!("CARGO_BIN_EXE_worker"));
+        Program::start(command.args(all).args(arguments))
     }
 
     /// What every worker is told, after the program's name.
     fn arguments(&self) -> Vec<String> {
-        let models = common::bundle();
-        let gallery = gallery();
+        let (models, gallery) = (samples::models(), samples::gallery());
         [
             "worker",
             "--models",
@@ -190,13 +179,16 @@ impl Bench {
         assert!(deleted.unwrap().status().is_success());
     }
 
+    /// Stores a photo.
+    pub async fn put(&self, key: &str, photo: &[u8]) {
+        let body = Bytes::copy_from_slice(photo);
+        let put = self.photos.put(key, body, Metadata::new());
+        put.await.unwrap();
+    }
+
     /// Stores the photo and sends a job for it, as front does.
     pub async fn submit(&self, file_name: &str, photo: &[u8]) -> String {
-        let body = Bytes::copy_from_slice(photo);
-        self.photos
-            .put(file_name, body, Metadata::new())
-            .await
-            .unwrap();
+        self.put(file_name, photo).await;
         self.send(job(file_name)).await
     }
 
@@ -268,17 +260,6 @@ pub fn job(file_name: &str) -> RecognitionJob {
     }
 }
 
-/// A validation photo of this person.
-pub fn photo(name: &str) -> Vec<u8> {
-    let folder = common::photos().join("val").join(name);
-    let mut files: Vec<_> = std::fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    files.sort();
-    std::fs::read(&files[0]).unwrap()
-}
-
 /// So large a photo, of nobody, that the worker is seen at work on it.
 pub fn slow_photo() -> Vec<u8> {
     gray_photo(6000)
@@ -291,16 +272,4 @@ pub fn gray_photo(side: u32) -> Vec<u8> {
         .write_to(&mut png, image::ImageFormat::Png)
         .unwrap();
     png.into_inner()
-}
-
-/// A gallery file of the training photos, made once.
-fn gallery() -> PathBuf {
-    static GALLERY: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let folder = GALLERY.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("gallery.safetensors");
-        common::enrolled_recognizer().gallery().save(&file).unwrap();
-        folder
-    });
-    folder.path().join("gallery.safetensors")
 }

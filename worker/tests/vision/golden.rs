@@ -3,7 +3,7 @@
 use photo::DecodeLimits;
 use photo::{Photo, decode};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
+use worker::service::pure::digest;
 use worker::vision::crop::FaceCrop;
 use worker::vision::recognizer::main_face;
 use worker::vision::{BoundingBox, Face, Gallery, Precision, Recognizer};
@@ -46,7 +46,7 @@ impl GoldenPhoto {
     fn decoded(&self) -> Photo {
         let encoded = common::read_photo(&self.path);
         assert_eq!(
-            hex(&encoded),
+            digest(&encoded),
             self.sha256,
             "{} is another file than the golden one",
             self.path
@@ -121,7 +121,7 @@ fn cuts_out_the_same_pixels_as_the_reference() {
     let recognizer = common::recognizer();
     for golden in GoldenPhoto::all() {
         assert_eq!(
-            hex(&golden.crop(&recognizer).pixels),
+            digest(&golden.crop(&recognizer).pixels),
             golden.crop_sha256,
             "{}",
             golden.path
@@ -227,11 +227,4 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
         .map(|(a, b)| (a - b) * (a - b))
         .sum::<f32>()
         .sqrt()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }

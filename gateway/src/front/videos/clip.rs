@@ -24,7 +24,7 @@ use crate::metric;
 const FRAME_ATTEMPTS: u32 = 3;
 /// Attempts at a step that fails on this machine, as when the disk is full.
 const LOCAL_ATTEMPTS: u32 = 3;
-/// Frames of one clip that wait for a place on the queue or a reply at once.
+/// Frames of one clip that wait for a permit or a reply at once.
 const FRAMES_AT_ONCE: usize = 64;
 /// Objects that are read, written or deleted at once.
 const OBJECTS_AT_ONCE: usize = 16;
@@ -142,7 +142,7 @@ impl Videos {
     async fn recognize_frame(&self, clip: &Clip, frame: u32, at_seconds: f64) -> bool {
         let keys = VideoKeys { video: clip.video }.frame(frame);
         for attempt in 1..=FRAME_ATTEMPTS {
-            let place = self.frames.place().await;
+            let permit = self.frames.acquire().await;
             let sent = self.frames.register();
             let deadline = self.options.frame_deadline;
             let milliseconds = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
@@ -165,7 +165,7 @@ impl Videos {
                 tokio::time::sleep(backoff.next_pause()).await;
             }
             let reply = sent.reply(deadline).await;
-            drop(place);
+            drop(permit);
             // It was received five times, and may have ended as many workers.
             let is_dead = matches!(reply, Some(Err(_)));
             let error = match reply {

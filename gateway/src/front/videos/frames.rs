@@ -25,7 +25,7 @@ pub struct FrameQueue {
     frames_per_worker: usize,
     state: Mutex<State>,
     changed: Notify,
-    /// Those who wait for a place take turns, so that clips advance together.
+    /// Those who wait for a permit take turns, so that clips advance together.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -33,7 +33,7 @@ pub struct FrameQueue {
 struct State {
     waiting: HashMap<JobId, Waiting>,
     /// Frames that are sent or about to be.
-    places: usize,
+    permits: usize,
     /// When each worker, by its instance, last replied.
     workers: HashMap<String, Instant>,
 }
@@ -53,7 +53,7 @@ impl State {
 
 /// The right to have a frame on the queue, until it is dropped.
 #[derive(Debug)]
-pub struct Place<'a>(&'a FrameQueue);
+pub struct FramePermit<'a>(&'a FrameQueue);
 
 /// A frame that is sent. Drop ends the wait for its reply.
 #[derive(Debug)]
@@ -76,14 +76,14 @@ impl FrameQueue {
     }
 
     /// Waits until a frame may be sent.
-    pub async fn place(&self) -> Place<'_> {
+    pub async fn acquire(&self) -> FramePermit<'_> {
         let _turn = self.turn.lock().await;
         let mut demand = self.registry.demand();
         loop {
             let changed = self.changed.notified();
             let unanswered = demand.borrow_and_update().unanswered;
-            if self.take_place(unanswered) {
-                return Place(self);
+            if self.try_acquire(unanswered) {
+                return FramePermit(self);
             }
             tokio::select! {
                 () = changed => {}
@@ -93,12 +93,12 @@ impl FrameQueue {
         }
     }
 
-    fn take_place(&self, unanswered: u64) -> bool {
+    fn try_acquire(&self, unanswered: u64) -> bool {
         let mut state = self.lock();
         state.forget_silent_workers(Instant::now());
         let workers = state.workers.len();
-        let is_free = room(workers, self.frames_per_worker, unanswered) > state.places;
-        state.places += usize::from(is_free);
+        let is_free = room(workers, self.frames_per_worker, unanswered) > state.permits;
+        state.permits += usize::from(is_free);
         is_free
     }
 
@@ -171,9 +171,9 @@ impl Drop for SentFrame<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for FramePermit<'_> {
     fn drop(&mut self) {
-        self.0.lock().places -= 1;
+        self.0.lock().permits -= 1;
         self.0.changed.notify_one();
     }
 }
@@ -199,18 +199,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_place_is_free_when_a_frame_is_done_or_a_worker_is_found() {
+    async fn a_permit_is_free_when_a_frame_is_done_or_a_worker_is_found() {
         let registry = Arc::new(RequestRegistry::default());
         let queue = FrameQueue::new(Arc::clone(&registry), 1);
-        let first = queue.place().await;
-        assert!(!queue.take_place(0));
+        let first = queue.acquire().await;
+        assert!(!queue.try_acquire(0));
         queue.heard_of("i-1");
-        let second = queue.place().await;
-        assert!(!queue.take_place(0));
+        let second = queue.acquire().await;
+        assert!(!queue.try_acquire(0));
         drop(first);
-        let third = queue.place().await;
+        let third = queue.acquire().await;
         drop((second, third));
-        assert!(!queue.take_place(2), "two photos and one worker");
+        assert!(!queue.try_acquire(2), "two photos and one worker");
     }
 
     #[tokio::test]

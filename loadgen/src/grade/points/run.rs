@@ -12,11 +12,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::course_cloud::CourseCloud;
+use super::course;
 use super::submission::Student;
 use crate::cli::TargetArgs;
 use crate::drive::{Driver, Request};
-use crate::grade::cloud::Contents;
+use crate::grade::cloud::{Cloud, Contents};
 use crate::grade::table::{HEADER, Row};
 use crate::report::graded::Graded;
 use crate::report::points::{Points, Run, Sample, Start};
@@ -61,7 +61,7 @@ impl Observed {
 /// When the web tier cannot be reached.
 pub async fn observe(
     rubric: &Rubric,
-    cloud: CourseCloud,
+    cloud: Cloud,
     target: &TargetArgs,
     requests: &[Request],
 ) -> anyhow::Result<Observed> {
@@ -81,7 +81,7 @@ pub async fn observe(
     };
     driver.client.check_reachable().await?;
     let cloud = Arc::new(cloud);
-    let start = cloud.start().await;
+    let start = course::start(&cloud).await;
     print(format_args!(
         "{} requests to {}, {} at once",
         requests.len(),
@@ -158,10 +158,10 @@ fn unended(
 }
 
 /// Returns how many workers run when none does, or when the time is over, and the time since the first check.
-async fn scale_in(cloud: &CourseCloud, longest: Duration) -> (Option<usize>, Duration) {
+async fn scale_in(cloud: &Cloud, longest: Duration) -> (Option<usize>, Duration) {
     let began = Instant::now();
     loop {
-        let running = cloud.running_workers().await;
+        let running = cloud.workers().await.map(|it| it.running);
         let elapsed = began.elapsed();
         match running {
             Ok(0) => return (Some(0), elapsed),
@@ -172,9 +172,13 @@ async fn scale_in(cloud: &CourseCloud, longest: Duration) -> (Option<usize>, Dur
     }
 }
 
-async fn drained(cloud: &CourseCloud, longest: Duration) {
+async fn drained(cloud: &Cloud, longest: Duration) {
     let deadline = Instant::now() + longest;
-    while Instant::now() < deadline && !matches!(cloud.waiting().await, Ok((0, 0))) {
+    while Instant::now() < deadline {
+        let counters = cloud.counters().await;
+        if counters.is_ok_and(|(requests, replies)| requests.visible + replies.visible == 0) {
+            return;
+        }
         sleep(POLL).await;
     }
 }
@@ -190,7 +194,7 @@ struct Sampler {
 impl Sampler {
     /// Begins at once, and prints a row for each sample if there is a count of responses to show.
     fn start(
-        cloud: &Arc<CourseCloud>,
+        cloud: &Arc<Cloud>,
         began: Instant,
         every: Duration,
         answered: Option<&Arc<AtomicU64>>,
@@ -206,7 +210,7 @@ impl Sampler {
             }
             loop {
                 let at = began.elapsed();
-                match cloud.sample(at).await {
+                match course::sample(&cloud, at).await {
                     Ok(sample) => {
                         if let Some(answered) = &answered {
                             let _ = print(row(&sample, answered.load(Ordering::Relaxed)));

@@ -6,8 +6,8 @@ use crate::account::ACCOUNT_ID;
 use crate::ec2::error::Ec2Result;
 use crate::ec2::images::ImageRecord;
 use crate::ec2::state::Filter;
-use crate::ec2::timestamp::timestamp;
 use crate::ec2::{Ec2, Params};
+use crate::timestamp::timestamp;
 use crate::xml::Xml;
 
 /// Those for properties that images do not have here match no image.

@@ -2,7 +2,7 @@
 
 use crate::account::ACCOUNT_ID;
 use crate::ec2::state::{Instance, InstanceState, MetadataOptions, Region, Tags};
-use crate::ec2::timestamp::timestamp;
+use crate::timestamp::timestamp;
 use crate::xml::Xml;
 
 /// The root device of every image.

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::account::ACCOUNT_ID;
 use crate::ec2::state::{Instance, InterruptionAction, Region};
-use crate::ec2::timestamp::timestamp_in_seconds;
 use crate::iam::{SessionCredentials, iam_arn};
+use crate::timestamp::timestamp_in_seconds;
 
 /// Some versions of the service, which all have the same content.
 const VERSIONS: [&str; 6] = [

@@ -5,7 +5,7 @@ use super::instance::{Instance, InstanceState};
 use super::region::Region;
 use super::spec::LaunchSpec;
 use crate::account::ACCOUNT_ID;
-use crate::ec2::timestamp::{timestamp, timestamp_in_gmt};
+use crate::timestamp::{timestamp, timestamp_in_gmt};
 
 /// The filters of DescribeInstances. Those for properties that instances do not have here (network interfaces, volumes,
 /// hosts) match no instance.

@@ -12,39 +12,64 @@ use crate::s3::conditions::{to_etag, to_timestamp};
 use crate::s3::store::Object as StoredObject;
 use crate::s3::store::listing::{Entry, ListQuery, Page, list};
 
+/// What a list has besides the fields that `list_output` fills.
+struct Listed {
+    encoding: KeyEncoding,
+    objects: Vec<Object>,
+    /// The last name of the page, if more follow.
+    next: Option<String>,
+}
+
+/// Lists the page after a name, and fills the fields that the outputs of the three kinds of lists share.
+macro_rules! list_output {
+    ($output:ident, $api:expr, $input:expr, $after:expr, $with_owner:expr) => {{
+        let encoding = KeyEncoding::of($input.encoding_type.as_ref())?;
+        let size = page_size($input.max_keys)?;
+        let query = ListQuery {
+            prefix: $input.prefix.as_deref().unwrap_or_default(),
+            delimiter: $input.delimiter.as_deref(),
+            after: $after,
+            size: size as usize,
+        };
+        let page = $api.page(&$input.bucket, &query)?;
+        let truncated = page.truncated;
+        let next = page.entries.last().filter(|_| truncated);
+        let next = next.map(|entry| entry.name().to_owned());
+        let (objects, common_prefixes) = to_dto(page, encoding, $with_owner);
+        let output = $output {
+            name: Some($input.bucket),
+            prefix: Some(encoding.write($input.prefix.unwrap_or_default())),
+            max_keys: Some(size),
+            is_truncated: Some(truncated),
+            common_prefixes: Some(common_prefixes),
+            delimiter: encoding.optional($input.delimiter),
+            encoding_type: $input.encoding_type,
+            ..Default::default()
+        };
+        let listed = Listed {
+            encoding,
+            objects,
+            next,
+        };
+        (output, listed)
+    }};
+}
+
 impl Api {
     pub(super) async fn do_list_objects(
         &self,
         request: S3Request<ListObjectsInput>,
     ) -> S3Result<ListObjectsOutput> {
         let input = request.input;
-        let encoding = KeyEncoding::of(input.encoding_type.as_ref())?;
-        let size = page_size(input.max_keys)?;
-        let query = ListQuery {
-            prefix: input.prefix.as_deref().unwrap_or_default(),
-            delimiter: input.delimiter.as_deref(),
-            after: input.marker.as_deref().unwrap_or_default(),
-            size: size as usize,
-        };
-        let page = self.page(&input.bucket, &query)?;
+        let after = input.marker.as_deref().unwrap_or_default();
+        let (output, listed) = list_output!(ListObjectsOutput, self, input, after, true);
         // Without a delimiter S3 sends no marker: it would be the last key.
-        let delimited = input.delimiter.is_some();
-        let next = page.entries.last().filter(|_| page.truncated && delimited);
-        let next_marker = next.map(|entry| encoding.write(entry.name()));
-        let truncated = page.truncated;
-        let (contents, common_prefixes) = to_dto(page, encoding, true);
+        let next = listed.next.filter(|_| output.delimiter.is_some());
         Ok(ListObjectsOutput {
-            name: Some(input.bucket),
-            prefix: Some(encoding.write(input.prefix.unwrap_or_default())),
-            marker: Some(encoding.write(input.marker.unwrap_or_default())),
-            max_keys: Some(size),
-            is_truncated: Some(truncated),
-            contents: Some(contents),
-            common_prefixes: Some(common_prefixes),
-            delimiter: encoding.optional(input.delimiter),
-            next_marker,
-            encoding_type: input.encoding_type,
-            request_charged: None,
+            marker: Some(listed.encoding.write(input.marker.unwrap_or_default())),
+            contents: Some(listed.objects),
+            next_marker: listed.encoding.optional(next),
+            ..output
         })
     }
 
@@ -53,38 +78,20 @@ impl Api {
         request: S3Request<ListObjectsV2Input>,
     ) -> S3Result<ListObjectsV2Output> {
         let input = request.input;
-        let encoding = KeyEncoding::of(input.encoding_type.as_ref())?;
-        let size = page_size(input.max_keys)?;
         let after = match &input.continuation_token {
             Some(token) => decode_token(token)?,
             None => input.start_after.clone().unwrap_or_default(),
         };
-        let query = ListQuery {
-            prefix: input.prefix.as_deref().unwrap_or_default(),
-            delimiter: input.delimiter.as_deref(),
-            after: &after,
-            size: size as usize,
-        };
-        let page = self.page(&input.bucket, &query)?;
-        let next = page.entries.last().filter(|_| page.truncated);
-        let next_token = next.map(|entry| encode_token(entry.name()));
-        let (key_count, truncated) = (page.entries.len() as i32, page.truncated);
         let with_owner = input.fetch_owner == Some(true);
-        let (contents, common_prefixes) = to_dto(page, encoding, with_owner);
+        let (output, listed) = list_output!(ListObjectsV2Output, self, input, &after, with_owner);
+        let prefixes = output.common_prefixes.as_ref().map_or(0, Vec::len);
         Ok(ListObjectsV2Output {
-            name: Some(input.bucket),
-            prefix: Some(encoding.write(input.prefix.unwrap_or_default())),
-            max_keys: Some(size),
-            key_count: Some(key_count),
+            key_count: Some((listed.objects.len() + prefixes) as i32),
             continuation_token: input.continuation_token,
-            is_truncated: Some(truncated),
-            next_continuation_token: next_token,
-            contents: Some(contents),
-            common_prefixes: Some(common_prefixes),
-            delimiter: encoding.optional(input.delimiter),
-            encoding_type: input.encoding_type,
-            start_after: encoding.optional(input.start_after),
-            request_charged: None,
+            next_continuation_token: listed.next.map(|name| encode_token(&name)),
+            contents: Some(listed.objects),
+            start_after: listed.encoding.optional(input.start_after),
+            ..output
         })
     }
 
@@ -94,20 +101,9 @@ impl Api {
         request: S3Request<ListObjectVersionsInput>,
     ) -> S3Result<ListObjectVersionsOutput> {
         let input = request.input;
-        let encoding = KeyEncoding::of(input.encoding_type.as_ref())?;
-        let size = page_size(input.max_keys)?;
-        let query = ListQuery {
-            prefix: input.prefix.as_deref().unwrap_or_default(),
-            delimiter: input.delimiter.as_deref(),
-            after: input.key_marker.as_deref().unwrap_or_default(),
-            size: size as usize,
-        };
-        let page = self.page(&input.bucket, &query)?;
-        let next = page.entries.last().filter(|_| page.truncated);
-        let next_key_marker = next.map(|entry| encoding.write(entry.name()));
-        let truncated = page.truncated;
-        let (contents, common_prefixes) = to_dto(page, encoding, true);
-        let versions = contents.into_iter().map(|object| ObjectVersion {
+        let after = input.key_marker.as_deref().unwrap_or_default();
+        let (output, listed) = list_output!(ListObjectVersionsOutput, self, input, after, true);
+        let versions = listed.objects.into_iter().map(|object| ObjectVersion {
             checksum_algorithm: object.checksum_algorithm,
             checksum_type: object.checksum_type,
             e_tag: object.e_tag,
@@ -123,19 +119,12 @@ impl Api {
             version_id: Some("null".to_owned()),
         });
         Ok(ListObjectVersionsOutput {
-            common_prefixes: Some(common_prefixes),
-            delimiter: encoding.optional(input.delimiter),
-            encoding_type: input.encoding_type,
-            is_truncated: Some(truncated),
-            key_marker: Some(encoding.write(input.key_marker.unwrap_or_default())),
-            max_keys: Some(size),
-            name: Some(input.bucket),
-            next_version_id_marker: next_key_marker.as_ref().map(|_| "null".to_owned()),
-            next_key_marker,
-            prefix: Some(encoding.write(input.prefix.unwrap_or_default())),
+            key_marker: Some(listed.encoding.write(input.key_marker.unwrap_or_default())),
+            next_version_id_marker: listed.next.as_ref().map(|_| "null".to_owned()),
+            next_key_marker: listed.encoding.optional(listed.next),
             version_id_marker: input.version_id_marker,
             versions: Some(versions.collect()),
-            ..Default::default()
+            ..output
         })
     }
 

@@ -1,12 +1,14 @@
 //! Notification configurations of buckets, and sending events to their queues.
 
+use std::sync::Arc;
+
 use http::Extensions;
 use s3s::dto::*;
 use s3s::{S3Error, S3Request, S3Result};
 use tracing::warn;
 
 use super::{Api, context};
-use crate::lambda::function_name;
+use crate::links::EventTarget;
 use crate::s3::events::{Event, test_message};
 use crate::s3::failure::invalid_argument;
 use crate::s3::notifications::{self, Notification, NotificationLists};
@@ -39,11 +41,9 @@ impl Api {
         self.check_bucket(&input.bucket)?;
         let notifications = notifications::parse(input.notification_configuration)?;
         if input.skip_destination_validation != Some(true) {
-            let is_valid = |one: &Notification| match &self.lambda {
-                Some(lambda) if one.is_function() => {
-                    lambda.allows_bucket(&one.target_arn, &input.bucket)
-                }
-                _ => self.sqs.has_queue(&one.target_arn),
+            let is_valid = |one: &Notification| {
+                let service = self.service_of(one);
+                service.accepts_events(&one.target_arn, &input.bucket)
             };
             if !notifications.iter().all(is_valid) {
                 return Err(invalid_destination());
@@ -51,7 +51,8 @@ impl Api {
             // Functions get no test message.
             for notification in notifications.iter().filter(|one| !one.is_function()) {
                 let message = test_message(&input.bucket, &context, self.store.now());
-                let sent = self.sqs.deliver_event(&notification.target_arn, message);
+                let queues = Arc::clone(&self.queues);
+                let sent = queues.send_event(&notification.target_arn, message);
                 sent.await.map_err(|_| invalid_destination())?;
             }
         }
@@ -79,19 +80,18 @@ impl Api {
             let target = &notification.target_arn;
             let now = self.store.now();
             let message = event.message(&notification.id, &self.region, &context, now);
-            let lost = match &self.lambda {
-                Some(lambda) if notification.is_function() => {
-                    let accepted = lambda.enqueue(function_name(target), message.into());
-                    accepted.err().map(|error| error.to_string())
-                }
-                _ => {
-                    let sent = self.sqs.deliver_event(target, message).await;
-                    sent.err().map(|error| error.to_string())
-                }
-            };
-            if let Some(error) = lost {
+            let sent = self.service_of(&notification).send_event(target, message);
+            if let Err(error) = sent.await {
                 warn!(error, target, "lost an event notification");
             }
+        }
+    }
+
+    /// Returns the service of a notification's target.
+    fn service_of(&self, notification: &Notification) -> Arc<dyn EventTarget> {
+        match &self.functions {
+            Some(functions) if notification.is_function() => Arc::clone(functions),
+            _ => Arc::clone(&self.queues),
         }
     }
 }

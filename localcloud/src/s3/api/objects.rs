@@ -6,7 +6,8 @@ use s3s::{S3ErrorCode, S3Request, S3Result};
 
 use super::input::{check_acl, check_encryption, check_key, check_version, description};
 use super::{Api, access_denied};
-use crate::iam::{self, Caller};
+use crate::iam::Caller;
+use crate::s3::accesses::delete_object;
 use crate::s3::checksums::{Algorithm, Checksum, declared_checksums, set_checksum};
 use crate::s3::conditions::{check_version_of, check_write, to_etag};
 use crate::s3::events::Event;
@@ -151,7 +152,7 @@ impl Api {
         let Some(caller) = extensions.get::<Caller>() else {
             return Ok(());
         };
-        let access = [iam::s3::delete_object(bucket, key)];
+        let access = [delete_object(bucket, key)];
         let allowed = self.iam.authorize(caller, &access);
         allowed.map_err(|denied| access_denied(&denied))
     }

@@ -30,10 +30,19 @@ struct Selection {
     parts: Option<usize>,
 }
 
-/// Fills the fields that the responses of GetObject and HeadObject share.
+/// Checks the conditions of GetObject or HeadObject, and fills the fields that their responses share. Returns the bytes that
+/// the request selects, too.
 macro_rules! read_output {
-    ($output:ident, $input:expr, $object:expr, $selection:expr) => {{
-        let (object, selection): (&Object, &Selection) = ($object, $selection);
+    ($output:ident, $input:expr, $object:expr) => {{
+        let object: &Object = $object;
+        let conditions = ReadConditions {
+            if_match: $input.if_match,
+            if_none_match: $input.if_none_match,
+            if_modified_since: $input.if_modified_since,
+            if_unmodified_since: $input.if_unmodified_since,
+        };
+        conditions.check(object)?;
+        let selection = select(object, $input.range, $input.part_number)?;
         let description = &object.description;
         let mut output = $output {
             accept_ranges: Some("bytes".to_owned()),
@@ -56,7 +65,7 @@ macro_rules! read_output {
             set_checksum!(output, object.checksum.as_ref());
             output.checksum_type = object.checksum.as_ref().map(StoredChecksum::type_dto);
         }
-        output
+        (output, selection.bytes)
     }};
 }
 
@@ -69,16 +78,8 @@ impl Api {
         check_version(input.version_id.as_deref())?;
         check_encryption(input.sse_customer_key.is_some(), None)?;
         let (object, file) = self.store.open(&input.bucket, &input.key)?;
-        let conditions = ReadConditions {
-            if_match: input.if_match,
-            if_none_match: input.if_none_match,
-            if_modified_since: input.if_modified_since,
-            if_unmodified_since: input.if_unmodified_since,
-        };
-        conditions.check(&object)?;
-        let selection = select(&object, input.range, input.part_number)?;
-        let mut output = read_output!(GetObjectOutput, input, &object, &selection);
-        output.body = Some(body(file, selection.bytes)?);
+        let (mut output, bytes) = read_output!(GetObjectOutput, input, &object);
+        output.body = Some(body(file, bytes)?);
         if input.response_expires.is_none() {
             note_expires(&request.extensions, &object);
         }
@@ -94,15 +95,7 @@ impl Api {
         check_version(input.version_id.as_deref())?;
         check_encryption(input.sse_customer_key.is_some(), None)?;
         let object = self.store.object(&input.bucket, &input.key)?;
-        let conditions = ReadConditions {
-            if_match: input.if_match,
-            if_none_match: input.if_none_match,
-            if_modified_since: input.if_modified_since,
-            if_unmodified_since: input.if_unmodified_since,
-        };
-        conditions.check(&object)?;
-        let selection = select(&object, input.range, input.part_number)?;
-        let mut output = read_output!(HeadObjectOutput, input, &object, &selection);
+        let (mut output, _) = read_output!(HeadObjectOutput, input, &object);
         // s3s applies these overrides to GetObject only.
         output.cache_control = input.response_cache_control.or(output.cache_control);
         output.content_disposition = input

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::NAMESPACE;
+use crate::protocol::Protocol;
 use crate::xml::Xml;
 
 /// A JSON value whose members keep their order.
@@ -32,7 +32,8 @@ const WITHOUT_RESULT: [&str; 9] = [
 pub fn document(action: &str, response: &[u8], request_id: &str) -> String {
     let response: Tree = serde_json::from_slice(response).expect("responses are JSON");
     let mut xml = Xml::document();
-    xml.element_in(NAMESPACE, &format!("{action}Response"), |xml| {
+    let namespace = Protocol::SqsQuery.namespace();
+    xml.element_in(namespace, &format!("{action}Response"), |xml| {
         if !WITHOUT_RESULT.contains(&action) {
             xml.element(&format!("{action}Result"), |xml| {
                 value(xml, action, &response)

@@ -1,7 +1,6 @@
 //! Forces writes to the disk.
 
 use std::io;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -12,32 +11,8 @@ use fjall::{Database, PersistMode};
 use tokio::sync::watch;
 use tracing::error;
 
+use crate::config::SyncPolicy;
 use crate::sqs::SqsError;
-
-/// What survives a failure of the machine. The end of the process alone loses nothing under any policy.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum SyncPolicy {
-    /// What the operating system has written.
-    Never,
-    /// All but about the last second.
-    #[default]
-    EverySecond,
-    /// All acknowledged changes: calls wait for the disk, several of them for one sync.
-    Always,
-}
-
-impl FromStr for SyncPolicy {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "never" => Ok(Self::Never),
-            "second" => Ok(Self::EverySecond),
-            "always" => Ok(Self::Always),
-            other => Err(format!("{other:?} is not never, second or always")),
-        }
-    }
-}
 
 /// The thread that syncs.
 #[derive(Debug)]

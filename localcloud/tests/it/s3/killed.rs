@@ -4,18 +4,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::RetryConfig;
 use tokio::task::JoinSet;
 
 use super::{BUCKET, create_bucket, get, head, keys, put_request};
-use crate::cloud::{eventually, sdk};
+use crate::cloud::{eventually, s3, sdk, without_retries};
 use crate::killed::{Started, start_over, start_with};
 
 fn client_of(started: &Started) -> Client {
-    let config = aws_sdk_s3::config::Builder::from(&sdk(&started.endpoint, "test"))
-        .retry_config(RetryConfig::disabled())
-        .force_path_style(true);
-    Client::from_conf(config.build())
+    s3(&without_retries(&sdk(&started.endpoint, "test")))
 }
 
 /// A body whose bytes identify its writer.

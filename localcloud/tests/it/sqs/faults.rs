@@ -108,13 +108,7 @@ async fn counters_lag() {
     .await;
     send(&sqs, "q", "a").await;
     assert_eq!(available(&sqs, "q").await, "0");
-    let faults = request(
-        "PUT",
-        "/_localcloud/faults",
-        "",
-        r#"{"sqs":{"counter_lag_ms":200}}"#,
-    );
-    assert_eq!(raw(&cloud.endpoint, &faults).await.0, 200);
+    cloud.set_faults("[sqs]\ncounter_lag_ms = 200").await;
     send(&sqs, "q", "b").await;
     eventually("the counter catches up", || async {
         (available(&sqs, "q").await == "2").then_some(())

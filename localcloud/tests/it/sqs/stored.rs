@@ -12,7 +12,7 @@ use localcloud::{Config, SyncPolicy};
 use tokio::task::JoinSet;
 
 use super::{attribute, delete, queue, send};
-use crate::cloud::{Cloud, code, eventually, sdk};
+use crate::cloud::{Cloud, code, eventually, sdk, without_retries};
 use crate::killed::{start_over, start_with};
 
 async fn receive(sqs: &Client, queue: &str, visibility_timeout: i32) -> Vec<Message> {
@@ -266,9 +266,7 @@ async fn receive_until_killed(sqs: Client, ledger: Arc<Mutex<Ledger>>) {
 
 fn client(endpoint: &str) -> Client {
     // The SDK would retry after the kill.
-    let config = aws_sdk_sqs::config::Builder::from(&sdk(endpoint, "test"))
-        .retry_config(aws_sdk_sqs::config::retry::RetryConfig::disabled());
-    Client::from_conf(config.build())
+    Client::new(&without_retries(&sdk(endpoint, "test")))
 }
 
 async fn check_acknowledged_calls_survive_sigkill(arguments: &[&str]) {

@@ -61,8 +61,8 @@ impl Arrivals {
     }
 
     /// The total at a time, interpolated.
-    fn total_at(&self, moment: Timestamp) -> f64 {
-        let after = self.seen.partition_point(|(at, _)| *at <= moment);
+    fn total_at(&self, time: Timestamp) -> f64 {
+        let after = self.seen.partition_point(|(at, _)| *at <= time);
         let Some(&(left_at, left)) = after.checked_sub(1).and_then(|index| self.seen.get(index))
         else {
             return self.seen.front().map_or(0.0, |(_, total)| *total as f64);
@@ -70,7 +70,7 @@ impl Arrivals {
         let Some(&(right_at, right)) = self.seen.get(after) else {
             return left as f64;
         };
-        let share = moment.since(left_at).as_secs_f64() / right_at.since(left_at).as_secs_f64();
+        let share = time.since(left_at).as_secs_f64() / right_at.since(left_at).as_secs_f64();
         left as f64 + share * (right - left) as f64
     }
 

@@ -26,7 +26,7 @@ const FAR_FROM_LATE: f64 = 0.65;
 const CATCH_UP: f64 = 0.25;
 
 /// The waiting work and the workers for it. Seconds throughout.
-struct Outlook {
+struct Forecast {
     /// Worker time that all waiting requests take together.
     work: f64,
     service: f64,
@@ -74,14 +74,14 @@ pub(crate) fn target(
         | Assessment::Estimated { .. }
         | Assessment::Unknown => return hold(None),
     };
-    let outlook = Outlook::new(policy, observation, &memory.estimates, requests);
-    let needed = outlook.needed();
+    let forecast = Forecast::new(policy, observation, &memory.estimates, requests);
+    let needed = forecast.needed();
     let limits = policy.limits(observation.time_of_day(), observation.billing.still_paid);
     let keeping = memory.keeping.note(
         limits.clamp(needed),
         since,
         now,
-        outlook.boot,
+        forecast.boot,
         policy.prices.minimum.as_secs_f64(),
         policy.timeouts.keep_idle,
     );
@@ -94,13 +94,13 @@ pub(crate) fn target(
         needed,
         scale_in: ScaleIn::Paid,
         wake_at: keeping.until,
-        rejected: outlook.rejected(limits.clamp(needed), limits.clamp(desired), &keeping),
-        completes_in: outlook.completes_in(limits.clamp(desired)),
+        rejected: forecast.rejected(limits.clamp(needed), limits.clamp(desired), &keeping),
+        completes_in: forecast.completes_in(limits.clamp(desired)),
         ..hold(None)
     }
 }
 
-impl Outlook {
+impl Forecast {
     fn new(
         policy: &Policy,
         observation: &Observation,

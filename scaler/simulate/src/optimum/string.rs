@@ -4,7 +4,7 @@ use crate::Micros;
 
 /// Bounds on how many requests are served by each point of a grid.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Corridor {
+pub struct Tube {
     /// Seconds from one point of the grid to the next.
     pub step: f64,
     /// The lower bound at each point; begins with 0.
@@ -13,7 +13,7 @@ pub struct Corridor {
     pub most: Vec<f64>,
 }
 
-impl Corridor {
+impl Tube {
     /// Returns the bounds for arrivals that are answered within `latency` seconds, counted every `step` seconds.
     pub fn of(arrivals: &[Micros], latency: f64, step: f64) -> Self {
         let span = arrivals.last().map_or(0.0, |last| *last as f64 / 1e6) + latency;
@@ -49,7 +49,7 @@ impl Corridor {
         for point in 1..points {
             let at = point as f64;
             let low = (at, self.least[point]);
-            // The corridor ends in one point.
+            // The tube ends in one point.
             let high = if point + 1 == points {
                 low
             } else {

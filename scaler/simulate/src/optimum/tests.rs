@@ -12,7 +12,7 @@ fn task(latency: f64, service: f64) -> Task {
     }
 }
 
-fn corridor(random: &mut Random, points: usize) -> Corridor {
+fn tube(random: &mut Random, points: usize) -> Tube {
     let mut most = vec![0.0];
     for point in 1..points {
         let more = if random.chance(0.5) {
@@ -28,7 +28,7 @@ fn corridor(random: &mut Random, points: usize) -> Corridor {
         .collect();
     least[..delay.min(points)].fill(0.0);
     least[points - 1] = most[points - 1];
-    Corridor {
+    Tube {
         step: 1.0,
         least,
         most,
@@ -46,7 +46,7 @@ fn a_string_stays_within_its_bounds_and_has_the_lowest_peak() {
     let mut random = Random::new(5, Stream::Arrivals);
     for case in 0..2_000 {
         let points = 3 + random.below(12);
-        let bounds = corridor(&mut random, points);
+        let bounds = tube(&mut random, points);
         let path = bounds.string();
         assert_eq!(path.first(), Some(&(0.0, 0.0)));
         assert_eq!(
@@ -78,7 +78,7 @@ fn a_string_varies_less_than_any_path_of_whole_numbers() {
     let mut random = Random::new(6, Stream::Arrivals);
     for _ in 0..200 {
         let points = 3 + random.below(4);
-        let bounds = corridor(&mut random, points);
+        let bounds = tube(&mut random, points);
         let path = bounds.string();
         let rates: Vec<_> = (1..points)
             .map(|it| at(&path, it as f64) - at(&path, it as f64 - 1.0))
@@ -94,7 +94,7 @@ fn variation(rates: &[f64]) -> f64 {
 }
 
 /// By trying all.
-fn least_variation(bounds: &Corridor, served: &mut Vec<f64>) -> f64 {
+fn least_variation(bounds: &Tube, served: &mut Vec<f64>) -> f64 {
     let point = served.len();
     if point == bounds.least.len() {
         let rates: Vec<_> = served.windows(2).map(|pair| pair[1] - pair[0]).collect();

@@ -7,6 +7,7 @@ use proto::v1::{WorkerReport, WorkerState};
 
 use super::*;
 use crate::clock::Clock;
+use crate::fleet::fixtures::{found, report};
 use crate::fleet::worker_registry::WorkerSession;
 
 fn at(milliseconds: u64) -> Timestamp {
@@ -21,20 +22,6 @@ fn view_of(registry: &WorkerRegistry) -> FleetView {
     FleetView::new(watch::channel(None).1, registry.clone(), Ledger::default())
 }
 
-fn found(id: &str, name: &str, state: PowerState) -> FleetInstance {
-    FleetInstance {
-        id: id.to_owned(),
-        name: name.to_owned(),
-        state,
-        launched_at: None,
-        age: None,
-        instance_type: "c7i.large".to_owned(),
-        zone: "us-east-1a".to_owned(),
-        spot: false,
-        launch: None,
-    }
-}
-
 fn states(view: &mut FleetView, now: Timestamp) -> Vec<(Option<u32>, State)> {
     let observation = view.observe(now, CallBackoff::default());
     observation
@@ -42,14 +29,6 @@ fn states(view: &mut FleetView, now: Timestamp) -> Vec<(Option<u32>, State)> {
         .iter()
         .map(|it| (it.number, it.state))
         .collect()
-}
-
-fn report(id: &InstanceId, state: WorkerState) -> WorkerReport {
-    WorkerReport {
-        instance_id: id.to_string(),
-        state: state.into(),
-        ..WorkerReport::default()
-    }
 }
 
 /// Opens a worker's stream with a first report.

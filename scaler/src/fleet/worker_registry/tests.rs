@@ -7,6 +7,7 @@ use proto::v1::{Interruption, WorkerOrder, WorkerReport, WorkerState};
 use tokio::sync::watch;
 
 use super::{SessionId, Workers};
+use crate::fleet::fixtures::report;
 use crate::plan::{InstanceId, State, StopCause, Timestamp};
 
 const NOTICE: Option<Interruption> = Some(Interruption {
@@ -53,13 +54,11 @@ impl Stream {
 
     fn reports_completed(&mut self, state: WorkerState, order_sequence: u64, completed: u64) {
         self.now = self.now.after(Duration::from_millis(100));
-        let instance_id = self.id.to_string();
         let report = WorkerReport {
-            instance_id,
-            state: state.into(),
             completed,
             order_sequence,
             interruption: self.interruption,
+            ..report(&self.id, state)
         };
         self.workers
             .report(&self.session, &report, self.now)

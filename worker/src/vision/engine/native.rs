@@ -2,11 +2,9 @@
 
 use photo::Photo;
 
-use super::{
-    Cut, DetectionNetworks, EmbeddingNetwork, Engine, EngineName, EngineOptions, Precision,
-};
+use super::{Cut, DetectionNetworks, EmbeddingNetwork, Engine, EngineName, EngineOptions};
 use crate::kernels::Instructions;
-use crate::model::bundle::{Bundle, LoadError, Network};
+use crate::model::bundle::{Bundle, LoadError, Network, Precision};
 use crate::model::weights::WeightsError;
 use crate::vision::arenas::Arenas;
 use crate::vision::detect::networks::{CandidateArena, CandidateNet, Verdict};

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use tempfile::TempDir;
 
+use crate::config::SyncPolicy;
 use crate::sqs::state::change_log::{MessageState, QueueRecord};
 use crate::sqs::state::{Change, MessageContent, QueueSnapshot, Snapshot};
-use crate::sqs::store::{Store, SyncPolicy};
+use crate::sqs::store::Store;
 
 /// A store of changes.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Timestamps as EC2 writes them.
+//! Timestamps in the forms that several services write.
 
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
@@ -13,17 +13,17 @@ const WITH_SECONDS: &[BorrowedFormatItem<'_>] =
 const IN_GMT: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day] [hour]:[minute]:[second] GMT");
 
-/// Formats a time as the API does.
+/// Formats a time as most APIs do, with milliseconds.
 pub fn timestamp(at: Millis) -> String {
     format(at, WITH_MILLIS)
 }
 
-/// Formats a time as the metadata service does.
+/// Formats a time as the metadata service of EC2 does.
 pub fn timestamp_in_seconds(at: Millis) -> String {
     format(at, WITH_SECONDS)
 }
 
-/// Formats a time as the reasons of state transitions do.
+/// Formats a time as the reasons of EC2's state transitions do.
 pub fn timestamp_in_gmt(at: Millis) -> String {
     format(at, IN_GMT)
 }

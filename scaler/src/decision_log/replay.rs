@@ -7,7 +7,7 @@ use anyhow::Context;
 use proto::v1::ScalerStatus;
 use serde::{Deserialize, Serialize};
 
-use crate::decision_log::{Decision, stand_by};
+use super::{Decision, stand_by};
 use crate::plan::{Memory, Observation, Plan, Policy, Timestamp, plan};
 
 /// What a replay needs of a decision: JSON in the field `memory` of the statuses that `scaler watch --every` receives.

@@ -1,36 +1,11 @@
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::*;
-use crate::decision_log::{ActivePolicy, DecisionLog};
 use crate::plan::{
     Alternative, Billing, Bounds, CallBackoff, Counters, FailedBoots, FrontDemand, Instance,
-    KeepIdle, Learned, LeftOut, Memory, Observation, Plan, Policy, PolicyKind, Prices,
-    RefusedCalls, Seen, State, Stop, StopCause, Targets, Timeouts, Video, Window,
+    KeepIdle, Learned, LeftOut, Observation, Plan, Policy, PolicyKind, Prices, RefusedCalls, Seen,
+    State, Stop, StopCause, Targets, Timeouts, Video, Window,
 };
-
-/// Returns a decision as the loop publishes it.
-pub fn decision(
-    sequence: u64,
-    policy: &Policy,
-    observation: &Observation,
-    plan: &Plan,
-    before: &Memory,
-) -> Decision {
-    let active = ActivePolicy {
-        version: 0,
-        policy: Arc::new(policy.clone()),
-    };
-    let none = Arc::clone(&DecisionLog::new(active).latest.borrow());
-    Decision {
-        sequence,
-        observation: observation.clone(),
-        plan: plan.clone(),
-        before: Some(Arc::new(before.clone())),
-        ..(*none).clone()
-    }
-}
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::after_epoch(Duration::from_secs(seconds))
@@ -169,14 +144,23 @@ fn plan() -> Plan {
     }
 }
 
+fn decision() -> Decision {
+    Decision {
+        sequence: 5,
+        active: policy().into(),
+        observation: observation(),
+        plan: plan(),
+        ..Decision::default()
+    }
+}
+
 fn as_json(decision: &Decision) -> Value {
     serde_json::from_str(&proto::encode(&encode(decision))).unwrap()
 }
 
 #[test]
 fn every_field_of_a_decision_is_encoded() {
-    let decided = decision(5, &policy(), &observation(), &plan(), &Memory::default());
-    let status = as_json(&decided);
+    let status = as_json(&decision());
     let time = |seconds| timestamp(at(seconds)).to_string();
     assert_eq!(status["sequence"], "5");
     assert_eq!(status["at"], time(100));
@@ -234,11 +218,10 @@ fn every_field_of_a_decision_is_encoded() {
 
 #[test]
 fn every_state_and_cause_has_its_name() {
-    let mut observation = observation();
-    observation.instances[0].leaving = true;
+    let mut decided = decision();
+    decided.observation.instances[0].leaving = true;
     for state in State::ALL {
-        observation.instances[0].state = state;
-        let decided = decision(1, &policy(), &observation, &plan(), &Memory::default());
+        decided.observation.instances[0].state = state;
         let instance = &as_json(&decided)["observation"]["instances"][0];
         let name = format!("INSTANCE_STATE_{}", state.label().to_uppercase());
         assert_eq!(
@@ -254,9 +237,7 @@ fn every_state_and_cause_has_its_name() {
         (StopCause::Outdated, "STOP_CAUSE_OUTDATED"),
         (StopCause::OutdatedStopped, "STOP_CAUSE_OUTDATED_STOPPED"),
     ] {
-        let mut plan = plan();
-        plan.stop[0].cause = cause;
-        let decided = decision(1, &policy(), &observation, &plan, &Memory::default());
+        decided.plan.stop[0].cause = cause;
         assert_eq!(as_json(&decided)["plan"]["stopCauses"][0], name);
     }
 }
@@ -270,14 +251,7 @@ fn values_out_of_range_are_clamped() {
 
 #[test]
 fn totals_of_failed_boots_are_encoded() {
-    let (policy, observation) = (Policy::default(), Observation::default());
-    let mut decided = decision(
-        1,
-        &policy,
-        &observation,
-        &Plan::default(),
-        &Memory::default(),
-    );
+    let mut decided = Decision::default();
     decided.totals.never_attended_stopped = 3;
     decided.totals.terminated = 4;
     let told = encode(&decided).totals.unwrap();

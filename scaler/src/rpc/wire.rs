@@ -6,16 +6,16 @@ mod observation;
 mod plan;
 mod policy;
 #[cfg(test)]
-pub mod tests;
+mod tests;
 
 use std::time::Duration;
 
 use proto::v1;
 
+use crate::decision_log::replay::Recording;
 use crate::decision_log::stats::Stats;
 use crate::decision_log::{Decision, Totals};
 use crate::plan::{Smoothed, Timestamp};
-use crate::replay::Recording;
 
 /// 9999-12-31T23:59:59Z, the last second that a `prost_types::Timestamp` can hold.
 const LAST_SECOND: u64 = 253_402_300_799;
@@ -94,8 +94,8 @@ fn tally(stats: &Stats, spent: f64) -> v1::Tally {
 }
 
 /// Converts to the nanosecond. Times past the year 9999 become its last second.
-fn timestamp(moment: Timestamp) -> prost_types::Timestamp {
-    let elapsed = moment.elapsed();
+fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+    let elapsed = at.elapsed();
     let seconds = elapsed.as_secs().min(LAST_SECOND);
     prost_types::Timestamp {
         seconds: seconds.cast_signed(),
@@ -116,7 +116,7 @@ pub fn record(decision: &Decision, with_memory: bool) -> v1::ScalerStatus {
 ///
 /// # Errors
 /// When it is before 1970, or malformed.
-pub fn moment(
+pub fn decode_timestamp(
     timestamp: Option<prost_types::Timestamp>,
     what: &'static str,
 ) -> Result<Option<Timestamp>, WireError> {

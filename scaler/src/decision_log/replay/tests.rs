@@ -1,8 +1,9 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::histories::scaled_cloud::{ScaledCloud, Step};
 use crate::plan::{Bounds, PolicyKind, Prices, Targets, Window};
-use crate::wire;
-use crate::wire::tests::decision;
+use crate::rpc::wire;
 
 /// A history of the simulated cloud as `scaler watch --every --json` records it, from the decision `joined` on.
 fn recording(kind: PolicyKind, joined: u64) -> Vec<String> {
@@ -25,7 +26,14 @@ fn recording(kind: PolicyKind, joined: u64) -> Vec<String> {
             before,
         } = cloud.step();
         if sequence >= joined {
-            let decided = decision(sequence, &policy, &observation, &plan, &before);
+            let decided = Decision {
+                sequence,
+                active: policy.clone().into(),
+                observation,
+                plan,
+                before: Some(Arc::new(before)),
+                ..Decision::default()
+            };
             let status = wire::record(&decided, sequence == joined);
             lines.push(proto::encode(&status));
         }
@@ -122,8 +130,15 @@ fn recording_with_standby(kind: PolicyKind) -> Vec<String> {
             Some(why) => stand_by(why, memory),
             None => plan(&policy, &observation, memory),
         };
-        let mut decided = decision(sequence, &policy, &observation, &planned, &before);
-        decided.standing_by = standing_by;
+        let decided = Decision {
+            sequence,
+            active: policy.clone().into(),
+            observation,
+            plan: planned,
+            before: Some(Arc::new(before)),
+            standing_by,
+            ..Decision::default()
+        };
         lines.push(proto::encode(&wire::record(&decided, sequence == 1)));
     }
     lines
@@ -145,14 +160,11 @@ fn a_recording_of_a_scaler_that_stood_by_shows_no_difference_under_any_policy() 
 
 #[test]
 fn a_status_without_a_recording_is_refused() {
-    let (policy, plan) = (Policy::default(), Plan::default());
-    let decided = decision(
-        1,
-        &policy,
-        &Observation::default(),
-        &plan,
-        &Memory::default(),
-    );
+    let decided = Decision {
+        sequence: 1,
+        before: Some(Arc::default()),
+        ..Decision::default()
+    };
     let mut replay = Replay::default();
     assert!(replay.next(&wire::record(&decided, true), |_| {}).is_ok());
     for memory in ["", "{", "{}"] {

@@ -4,10 +4,13 @@
 //! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html>, and "Required permissions for
 //! Amazon S3 API operations", <https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html>.
 
+#[cfg(test)]
+mod tests;
+
 use http::HeaderMap;
 use s3s::dto::CopySource;
 
-use super::Access;
+use crate::iam::Access;
 
 /// One request to S3.
 #[derive(Debug)]
@@ -155,8 +158,7 @@ pub fn accesses(call: &S3Call<'_>) -> Vec<Access> {
     accesses
 }
 
-/// Returns the access that reads an object, for services that read it without a request.
-pub fn get_object(bucket: &str, key: &str) -> Access {
+fn get_object(bucket: &str, key: &str) -> Access {
     Access::new("s3:GetObject", object_arn(bucket, key))
 }
 

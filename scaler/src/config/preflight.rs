@@ -9,7 +9,7 @@ use platform::shutdown::CancellationToken;
 use proto::Names;
 use proto::names::WORKER_INSTANCE;
 
-use crate::config::{Config, ServeArgs};
+use super::{Config, ServeArgs};
 
 /// How long after the start the checks begin. Their calls count towards EC2's request limits, and the first workers come
 /// first.

@@ -3,13 +3,17 @@
 //! Source: "Actions, resources, and condition keys for Amazon SQS",
 //! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsqs.html>.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{Access, Iam};
+use super::query::json_of_form;
+use super::{SqsError, decode};
 use crate::account::ACCOUNT_ID;
-use crate::sqs::{SqsError, decode, json_of_form};
+use crate::iam::Access;
 
 /// The parameters of any call that name queues.
 #[derive(Debug, Default, Deserialize)]
@@ -40,12 +44,10 @@ impl SqsCall {
         let (_, body) = json_of_form(form, path)?;
         decode(&body)
     }
-}
 
-impl Iam {
-    /// Returns the accesses that a call needs.
-    pub fn sqs_accesses(&self, action: &str, call: &SqsCall) -> Vec<Access> {
-        let named = |name: &str| format!("arn:aws:sqs:{}:{ACCOUNT_ID}:{name}", self.region);
+    /// Returns the accesses that the call needs in a region.
+    pub fn accesses(&self, region: &str, action: &str) -> Vec<Access> {
+        let named = |name: &str| format!("arn:aws:sqs:{region}:{ACCOUNT_ID}:{name}");
         // SQS takes the name from the end of the URL, too.
         let of_url = |url: &String| {
             let name = url.trim_end_matches('/').rsplit('/').next();
@@ -53,16 +55,16 @@ impl Iam {
         };
         let queue = match action {
             "ListQueues" => return vec![Access::new("sqs:ListQueues", "*")],
-            "CreateQueue" | "GetQueueUrl" => call.queue_name.as_deref().map(named),
-            "StartMessageMoveTask" | "ListMessageMoveTasks" => call.source_arn.clone(),
+            "CreateQueue" | "GetQueueUrl" => self.queue_name.as_deref().map(named),
+            "StartMessageMoveTask" | "ListMessageMoveTasks" => self.source_arn.clone(),
             // Its handle names the queue in a form of its own.
             "CancelMessageMoveTask" => None,
-            _ => call.queue_url.as_ref().map(of_url),
+            _ => self.queue_url.as_ref().map(of_url),
         };
         let queue = queue.unwrap_or_else(|| named("*"));
         let of_queue = |action: &str| Access::new(format!("sqs:{action}"), &queue);
         match action {
-            "CreateQueue" if call.tags.is_some() => {
+            "CreateQueue" if self.tags.is_some() => {
                 vec![of_queue(action), of_queue("TagQueue")]
             }
             "StartMessageMoveTask" => {
@@ -72,7 +74,7 @@ impl Iam {
                     "DeleteMessage",
                     "GetQueueAttributes",
                 ];
-                let destination = call.destination_arn.iter();
+                let destination = self.destination_arn.iter();
                 let sends = destination.map(|arn| Access::new("sqs:SendMessage", arn));
                 on_source.map(of_queue).into_iter().chain(sends).collect()
             }

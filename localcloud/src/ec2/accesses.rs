@@ -3,27 +3,29 @@
 //! Source: "Actions, resources, and condition keys for Amazon EC2",
 //! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html>.
 
-use super::{Access, Iam, iam_arn};
+use super::networks::{DEFAULT_GROUP, DEFAULT_SUBNET};
+use super::state::Tags;
+use super::{Ec2, Params};
 use crate::account::ACCOUNT_ID;
-use crate::ec2::{DEFAULT_GROUP, DEFAULT_SUBNET, Ec2, Params, Tags};
+use crate::iam::{Access, iam_arn};
 
-impl Iam {
+impl Ec2 {
     /// Returns the accesses that a call needs. Leaves out resources that do not exist, for which the call itself is refused.
-    pub fn ec2_accesses(&self, ec2: &Ec2, action: &str, params: &Params) -> Vec<Access> {
-        let mut accesses = self.accesses_of(ec2, action, params);
+    pub fn accesses(&self, action: &str, params: &Params) -> Vec<Access> {
+        let mut accesses = self.accesses_of(action, params);
         for access in &mut accesses {
             access.dry_run = params.flag("DryRun");
         }
         accesses
     }
 
-    fn accesses_of(&self, ec2: &Ec2, action: &str, params: &Params) -> Vec<Access> {
+    fn accesses_of(&self, action: &str, params: &Params) -> Vec<Access> {
         let account = EC2Names {
-            region: &self.region,
+            region: &self.region.name,
         };
         let ids = |list: &str| params.list(list).into_iter();
         let existing = |id: String| {
-            let tags = ec2.tags_of(&id)?;
+            let tags = self.tags_of(&id)?;
             Some(
                 account
                     .on(action, &account.existing(&id))
@@ -31,7 +33,7 @@ impl Iam {
             )
         };
         match action {
-            "RunInstances" => self.launch(ec2, &account, params),
+            "RunInstances" => self.launch_accesses(&account, params),
             "StartInstances" | "StopInstances" | "RebootInstances" | "TerminateInstances" => {
                 ids("InstanceId").filter_map(existing).collect()
             }
@@ -78,7 +80,7 @@ impl Iam {
         }
     }
 
-    fn launch(&self, ec2: &Ec2, account: &EC2Names<'_>, params: &Params) -> Vec<Access> {
+    fn launch_accesses(&self, account: &EC2Names<'_>, params: &Params) -> Vec<Access> {
         let Ok(tags) = params.launch_tags() else {
             return Vec::new();
         };
@@ -110,7 +112,7 @@ impl Iam {
         ];
         let image = params.get("ImageId").unwrap_or_default();
         let of_image = account.on("RunInstances", &account.existing(image));
-        accesses.push(of_image.with_resource_tags(&ec2.tags_of(image).unwrap_or_default()));
+        accesses.push(of_image.with_resource_tags(&self.tags_of(image).unwrap_or_default()));
         let network = if params.has("NetworkInterface") {
             "NetworkInterface.1."
         } else {
@@ -136,7 +138,7 @@ impl Iam {
         let profile = params
             .get("IamInstanceProfile.Arn")
             .or_else(|| params.get("IamInstanceProfile.Name"));
-        if let Some(role) = profile.and_then(|profile| self.role_of_profile(profile)) {
+        if let Some(role) = profile.and_then(|profile| self.iam.role_of_profile(profile)) {
             let pass = Access::new("iam:PassRole", iam_arn("role", &role.name));
             accesses.push(pass.with("iam:PassedToService", "ec2.amazonaws.com"));
         }
