@@ -19,6 +19,7 @@ use muster_fuzz::gateway::error::RequestError;
 use muster_fuzz::gateway::http::upload::{Upload, UploadLimits};
 use muster_fuzz::gateway::http::videos::clip_upload::ClipUpload;
 use proto::FileName;
+use proto::v1::SubmitVideoRequest;
 use proto::v1::submit_video_request::Part;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
@@ -85,7 +86,7 @@ fn receive_clip(
     let (parts, body) = request(content_type, body, size).into_parts();
     RUNTIME.block_on(async {
         let mut upload = ClipUpload::begin(parts, body.into_data_stream(), MAX_CLIP_BYTES).await?;
-        let (sender, mut receiver) = mpsc::channel(1);
+        let (sender, mut receiver) = mpsc::channel::<SubmitVideoRequest>(1);
         let receive = async {
             let mut clip = Clip::default();
             while let Some(message) = receiver.recv().await {
