@@ -21,9 +21,6 @@ struct Args {
     telemetry: TelemetryArgs,
 }
 
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 // As `worker`: one thread does all I/O.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {

@@ -73,7 +73,10 @@ pub fn put(store: &mut Store, request: &Value, now: Millis) -> Result<Value, Com
     let data: Result<Vec<Datum>, CommonError> = data
         .into_iter()
         .map(|mut datum| {
-            datum["Namespace"] = namespace.into();
+            let fields = datum
+                .as_object_mut()
+                .ok_or_else(|| invalid("A member of MetricData is no structure."))?;
+            fields.insert("Namespace".to_owned(), namespace.into());
             read(&datum, now)
         })
         .collect();

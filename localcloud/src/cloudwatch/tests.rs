@@ -252,3 +252,13 @@ proptest! {
         prop_assert!((found / exact - 1.0).abs() < 0.011, "{found} for {exact}");
     }
 }
+
+/// Found by fuzzing: a namespace was put into a text, which panics.
+#[test]
+fn data_that_are_no_structures_are_refused() {
+    for member in [json!("text"), json!(1), json!([]), json!(null)] {
+        let request = json!({ "Namespace": "n", "MetricData": [member] });
+        let refused = put::put(&mut Store::default(), &request, NOW).unwrap_err();
+        assert_eq!(refused.code, "InvalidParameterValue", "{request}");
+    }
+}
