@@ -6,7 +6,6 @@ use clap::Parser;
 use gateway::http::{Config, run};
 use gateway::keys::KeysArgs;
 use platform::admin::bind;
-use platform::process;
 use platform::shutdown::on_signal;
 use platform::telemetry::{self, TelemetryArgs};
 
@@ -39,15 +38,13 @@ enum Command {
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-fn main() -> anyhow::Result<()> {
+// A thread for each core: those who send much or slowly share it with everyone else.
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     if let Some(Command::Keys(args)) = args.command {
         return args.run(&mut std::io::stdout());
     }
-    process::runtime()?.block_on(serve(args))
-}
-
-async fn serve(args: Args) -> anyhow::Result<()> {
     let _telemetry = telemetry::init("gateway", &args.telemetry)?;
     let shutdown = on_signal()?;
     run(args.config, bind(args.listen).await?, shutdown).await
