@@ -8,7 +8,7 @@ use crate::load::{Outcome, Sent};
 
 /// What the cloud holds of the requests after the run, by their numbers.
 #[derive(Debug, Clone, Default)]
-pub struct Holdings {
+pub struct CloudContents {
     /// Requests whose photo is in the in-bucket.
     pub photos: BTreeSet<u64>,
     /// Names of each request's results in the out-bucket: one, if all is well.
@@ -63,7 +63,7 @@ impl Account {
 pub fn account(
     sent: &[Sent],
     name_of: impl Fn(u64) -> String,
-    holdings: &Holdings,
+    contents: &CloudContents,
     downtimes: &[Interval],
 ) -> Account {
     let mut account = Account {
@@ -72,7 +72,7 @@ pub fn account(
     };
     for request in sent {
         let name = name_of(request.number);
-        let end = end_of(request, &name, holdings, downtimes);
+        let end = end_of(request, &name, contents, downtimes);
         let counter = match end {
             End::Right => &mut account.right,
             End::Error => &mut account.errors,
@@ -88,12 +88,12 @@ pub fn account(
                 _ => "cut",
             };
             *account.errors_by_code.entry(code.to_owned()).or_default() += 1;
-            let has_result = holdings.results.contains_key(&request.number);
+            let has_result = contents.results.contains_key(&request.number);
             account.errors_with_result += u64::from(has_result);
-            account.errors_recovered += u64::from(holdings.recovered.contains_key(&request.number));
+            account.errors_recovered += u64::from(contents.recovered.contains_key(&request.number));
         }
         if matches!(end, End::Lost | End::Wrong | End::Twice) {
-            let results = holdings.results.get(&request.number);
+            let results = contents.results.get(&request.number);
             account.findings.push(format!(
                 "{end:?}: {request:?}, results {results:?}, expected {name}"
             ));
@@ -112,31 +112,31 @@ enum End {
     DeadLetter,
 }
 
-fn end_of(request: &Sent, name: &str, holdings: &Holdings, downtimes: &[Interval]) -> End {
+fn end_of(request: &Sent, name: &str, contents: &CloudContents, downtimes: &[Interval]) -> End {
     let number = request.number;
     let none = Vec::new();
-    let results = holdings.results.get(&number).unwrap_or(&none);
-    let recovered = holdings.recovered.get(&number);
+    let results = contents.results.get(&number).unwrap_or(&none);
+    let recovered = contents.recovered.get(&number);
     if results.iter().chain(recovered).any(|result| result != name) {
         return End::Wrong;
     }
     if results.len() > 1 {
         return End::Twice;
     }
-    let is_stored_in_vain = holdings.photos.contains(&number) && results.is_empty();
+    let is_stored_in_vain = contents.photos.contains(&number) && results.is_empty();
     match &request.outcome {
         Outcome::Wrong { .. } => End::Wrong,
         // A worker stores the result before it replies.
         Outcome::Right if results.is_empty() => End::Lost,
         Outcome::Right => End::Right,
         Outcome::Unanswered => End::Lost,
-        Outcome::Error { .. } | Outcome::Cut if holdings.dead_letters.contains(&number) => {
+        Outcome::Error { .. } | Outcome::Cut if contents.dead_letters.contains(&number) => {
             End::DeadLetter
         }
         Outcome::Error { code, .. } if code == "deadline_exceeded" && is_stored_in_vain => {
             End::Lost
         }
-        Outcome::Error { id, .. } if is_stored_in_vain && holdings.begun.contains(id) => End::Lost,
+        Outcome::Error { id, .. } if is_stored_in_vain && contents.begun.contains(id) => End::Lost,
         Outcome::Cut if is_stored_in_vain && !was_down(request, downtimes) => End::Lost,
         Outcome::Error { .. } | Outcome::Cut => End::Error,
     }
@@ -170,10 +170,10 @@ mod tests {
         }
     }
 
-    fn holdings(results: &[&str], is_dead: bool) -> Holdings {
+    fn contents(results: &[&str], is_dead: bool) -> CloudContents {
         let results: Vec<_> = results.iter().map(|&name| name.to_owned()).collect();
         let found = (!results.is_empty()).then_some((1, results));
-        Holdings {
+        CloudContents {
             photos: BTreeSet::from([1]),
             results: found.into_iter().collect(),
             dead_letters: is_dead.then_some(1).into_iter().collect(),
@@ -182,16 +182,16 @@ mod tests {
         }
     }
 
-    fn end(outcome: Outcome, holdings: &Holdings, downtimes: &[Interval]) -> End {
-        end_of(&sent(outcome), "me", holdings, downtimes)
+    fn end(outcome: Outcome, contents: &CloudContents, downtimes: &[Interval]) -> End {
+        end_of(&sent(outcome), "me", contents, downtimes)
     }
 
     #[test]
     fn each_end_is_told_from_the_others() {
         let (one, none, dead) = (
-            holdings(&["me"], false),
-            holdings(&[], false),
-            holdings(&[], true),
+            contents(&["me"], false),
+            contents(&[], false),
+            contents(&[], true),
         );
         assert_eq!(end(Outcome::Right, &one, &[]), End::Right);
         assert_eq!(
@@ -204,11 +204,11 @@ mod tests {
         };
         assert_eq!(end(wrong, &one, &[]), End::Wrong);
         assert_eq!(
-            end(Outcome::Right, &holdings(&["you"], false), &[]),
+            end(Outcome::Right, &contents(&["you"], false), &[]),
             End::Wrong
         );
         assert_eq!(
-            end(Outcome::Right, &holdings(&["me", "me"], false), &[]),
+            end(Outcome::Right, &contents(&["me", "me"], false), &[]),
             End::Twice
         );
         assert_eq!(end(Outcome::Unanswered, &one, &[]), End::Lost);
@@ -220,23 +220,23 @@ mod tests {
 
     #[test]
     fn a_cut_request_whose_photo_is_stored_is_lost_unless_a_service_was_down() {
-        let none = holdings(&[], false);
+        let none = contents(&[], false);
         assert_eq!(
             end(Outcome::Cut, &none, &[(0, 999), (1_501, 2_000)]),
             End::Lost
         );
         assert_eq!(end(Outcome::Cut, &none, &[(1_200, 1_300)]), End::Error);
         assert_eq!(
-            end(Outcome::Cut, &holdings(&["me"], false), &[]),
+            end(Outcome::Cut, &contents(&["me"], false), &[]),
             End::Error
         );
-        let never_stored = Holdings::default();
+        let never_stored = CloudContents::default();
         assert_eq!(end(Outcome::Cut, &never_stored, &[]), End::Error);
     }
 
     #[test]
     fn a_job_that_a_worker_began_has_an_end() {
-        let mut none = holdings(&[], false);
+        let mut none = contents(&[], false);
         let outcome = || Outcome::Error {
             status: 503,
             code: "unavailable".to_owned(),
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_recovered_answer_that_is_another_photos_is_wrong() {
-        let mut found = holdings(&["me"], false);
+        let mut found = contents(&["me"], false);
         found.recovered.insert(1, "you".to_owned());
         assert_eq!(end(error("unavailable"), &found, &[]), End::Wrong);
     }
@@ -269,9 +269,9 @@ mod tests {
                 ..sent(outcome)
             })
             .collect();
-        let found = Holdings {
+        let found = CloudContents {
             results: HashMap::from([(0, vec!["me".to_owned()]), (1, vec!["me".to_owned()])]),
-            ..Holdings::default()
+            ..CloudContents::default()
         };
         let counted = account(&sent, |_| "me".to_owned(), &found, &[]);
         let expected = Account {

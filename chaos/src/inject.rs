@@ -14,7 +14,7 @@ use crate::account::Interval;
 use crate::logs::UnixMs;
 use crate::processes::{self, Process};
 use crate::proxy::Direction;
-use crate::schedule::{Fault, Link, Planned, Service, Weather};
+use crate::schedule::{Degradation, Fault, Link, Planned, Service};
 use crate::stack::{Stack, http_client, is_ready};
 
 /// Pause before this program restarts what only it can restart: Redis and the local cloud.
@@ -27,7 +27,7 @@ const BEFORE_A_DEATH_MS: u64 = 200;
 
 /// What was done.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Done {
+pub struct InjectionLog {
     /// Faults by name.
     pub faults: BTreeMap<String, u64>,
     /// When front, gateway, the connections to them, or the local cloud were down.
@@ -48,7 +48,7 @@ pub struct Done {
 #[derive(Debug, Clone)]
 pub struct Injector {
     stack: Arc<RwLock<Stack>>,
-    done: Arc<Mutex<Done>>,
+    done: Arc<Mutex<InjectionLog>>,
     begun: Instant,
 }
 
@@ -66,7 +66,7 @@ impl Injector {
     ///
     /// # Errors
     /// When the local cloud or Redis cannot be started again.
-    pub async fn run(self, schedule: Vec<Planned>) -> anyhow::Result<Done> {
+    pub async fn run(self, schedule: Vec<Planned>) -> anyhow::Result<InjectionLog> {
         let mut running = JoinSet::new();
         for planned in schedule {
             tokio::time::sleep_until(self.begun + Duration::from_millis(planned.at_ms)).await;
@@ -80,7 +80,7 @@ impl Injector {
         Ok(done)
     }
 
-    fn done(&self) -> MutexGuard<'_, Done> {
+    fn done(&self) -> MutexGuard<'_, InjectionLog> {
         self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -106,7 +106,7 @@ impl Injector {
             Fault::Kill { service, .. } => self.kill_service(service).await,
             Fault::Terminate { pick } => self.terminate(pick).await,
             Fault::Stop { service, pick, ms } => self.stop(service, pick, ms).await,
-            Fault::Weather { weather, ms } => self.weather(weather, ms).await,
+            Fault::Degrade { degradation, ms } => self.degrade(degradation, ms).await,
             Fault::Cut { link } => self.down(link, async |stack| stack.proxy(link).cut()).await,
             Fault::Delay { link, by_ms, ms } => {
                 self.stack
@@ -239,11 +239,11 @@ impl Injector {
         }
     }
 
-    async fn weather(&self, weather: Weather, ms: u64) {
+    async fn degrade(&self, degradation: Degradation, ms: u64) {
         let url = format!("{}/_localcloud/faults", self.stack.read().await.cloud_url());
         let client = http_client();
         // The local cloud may be down itself.
-        let _ = client.put(&url).json(&faults(weather)).send().await;
+        let _ = client.put(&url).json(&faults(degradation)).send().await;
         tokio::time::sleep(Duration::from_millis(ms)).await;
         let _ = client.delete(&url).send().await;
     }
@@ -292,8 +292,8 @@ impl Injector {
     }
 }
 
-/// Returns the local cloud's faults for a kind of weather.
-fn faults(weather: Weather) -> serde_json::Value {
+/// Returns the local cloud's faults for a degradation.
+fn faults(degradation: Degradation) -> serde_json::Value {
     let of = |service: &str, effect: serde_json::Value| {
         let mut rule = json!({ "service": service });
         if let (Some(rule), Some(effect)) = (rule.as_object_mut(), effect.as_object()) {
@@ -302,22 +302,24 @@ fn faults(weather: Weather) -> serde_json::Value {
         rule
     };
     let both = |effect: serde_json::Value| json!({ "call": [of("s3", effect.clone()), of("sqs", effect)] });
-    match weather {
-        Weather::Errors => {
+    match degradation {
+        Degradation::Errors => {
             both(json!({ "probability": 0.1, "error": { "code": "InternalError", "status": 500 } }))
         }
-        Weather::LostReplies => {
+        Degradation::LostReplies => {
             both(json!({ "probability": 0.03, "reset": true, "when": "after" }))
         }
-        Weather::Resets => json!({ "call": [{ "probability": 0.05, "reset": true }] }),
-        Weather::Throttling => both(json!({ "limit": { "size": 50, "refill_per_second": 100 } })),
-        Weather::Duplicates => {
+        Degradation::Resets => json!({ "call": [{ "probability": 0.05, "reset": true }] }),
+        Degradation::Throttling => {
+            both(json!({ "limit": { "size": 50, "refill_per_second": 100 } }))
+        }
+        Degradation::Duplicates => {
             json!({ "sqs": { "duplicate": 0.2, "deliver_after_delete": 0.2, "empty_receive": 0.2 } })
         }
-        Weather::Lag => {
+        Degradation::Lag => {
             json!({ "sqs": { "counter_lag_ms": 20_000 }, "ec2": { "describe_lag_ms": 1_000 } })
         }
-        Weather::Slow => {
+        Degradation::Slow => {
             both(json!({ "latency_ms": { "lognormal": { "median": 30, "sigma": 1.0 } } }))
         }
     }

@@ -54,7 +54,7 @@ pub enum Outcome {
     },
     /// The connection could not be made, or ended before the response.
     Cut,
-    /// No response within the client's patience.
+    /// No response within the client's timeout.
     Unanswered,
 }
 

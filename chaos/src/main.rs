@@ -14,6 +14,7 @@ use platform::duration;
 /// Puts the whole of Muster under load and faults on this machine, and accounts for each request. Exit status 0 only if nothing
 /// is lost, wrong or answered twice, and the scaler stopped no busy worker
 #[derive(Debug, Parser)]
+#[command(after_help = duration::HELP)]
 struct Args {
     /// What recognizes: a light recognizer without networks, or one of the engines
     #[arg(long, value_enum, default_value = "light")]
@@ -28,7 +29,7 @@ struct Args {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Mean time between two faults
-    #[arg(long, value_parser = duration::parse, default_value = "1s")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "1s")]
     every: Duration,
     /// No other faults than those of this name, for example kill_worker or terminate. With kill_front, kill_gateway and
     /// kill_scaler give --every 20s: a service that ends five times within 30 s ends the others
@@ -38,7 +39,7 @@ struct Args {
     #[arg(long, default_value_t = 8)]
     max_workers: u32,
     /// Time of a photo with the light recognizer
-    #[arg(long, value_parser = duration::parse, default_value = "20ms")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "20ms")]
     light_time: Duration,
     /// Folder of the programs
     #[arg(long, env = "MUSTER_BIN")]

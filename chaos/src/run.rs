@@ -16,8 +16,8 @@ use serde::Serialize;
 use tokio::sync::RwLock;
 use tokio::time::Instant;
 
-use crate::account::{Account, Holdings, account};
-use crate::inject::{Done, Injector};
+use crate::account::{Account, CloudContents, account};
+use crate::inject::{InjectionLog, Injector};
 use crate::load::{Answer, Outcome, Photos, Sent, arrivals, number_of, send};
 use crate::logs::{self, InstanceLogs};
 use crate::processes;
@@ -32,7 +32,7 @@ pub use figures::{Quantiles, Report};
 /// How long jobs may take to end after the last fault: five receives, and then some.
 const SETTLE_WITHIN: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(200);
-/// Calls at once while the cloud's holdings are read.
+/// Calls at once while the cloud's contents are read.
 const READS: usize = 32;
 /// A run's choices.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ pub struct RunOptions {
 struct History<'a> {
     seed: u64,
     schedule: &'a [Planned],
-    done: &'a Done,
+    done: &'a InjectionLog,
     sent: &'a [Sent],
     findings: &'a [String],
 }
@@ -110,11 +110,11 @@ pub async fn run(options: &RunOptions) -> anyhow::Result<Report> {
     let stack = stack.read().await;
     let left = settle(&stack).await?;
     let logs = logs::read(&stack.folder().join("cloud"))?;
-    let holdings = read_holdings(&stack, &sent, &logs).await?;
+    let contents = read_contents(&stack, &sent, &logs).await?;
     let account = account(
         &sent,
         |number| options.photos.of(number).1,
-        &holdings,
+        &contents,
         &done.downtimes,
     );
     let report = report(options, &sent, account, &done, &logs, left, started);
@@ -126,7 +126,7 @@ fn report(
     options: &RunOptions,
     sent: &[Sent],
     mut account: Account,
-    done: &Done,
+    done: &InjectionLog,
     logs: &InstanceLogs,
     left_on_the_queue: u64,
     started: Instant,
@@ -197,11 +197,11 @@ async fn settle(stack: &Stack) -> anyhow::Result<u64> {
     }
 }
 
-async fn read_holdings(
+async fn read_contents(
     stack: &Stack,
     sent: &[Sent],
     logs: &InstanceLogs,
-) -> anyhow::Result<Holdings> {
+) -> anyhow::Result<CloudContents> {
     let (aws, names) = (stack.aws().await, stack.names());
     let photos = aws.objects(names.in_bucket()).keys().await?;
     let photos = photos
@@ -209,7 +209,7 @@ async fn read_holdings(
         .filter_map(|key| number_of(key.split('.').next()?))
         .collect();
     let dead_letters = aws.queue(&names.dead_letter_queue()).await?;
-    Ok(Holdings {
+    Ok(CloudContents {
         photos,
         results: read_results(&aws, &names.out_bucket()).await?,
         dead_letters: read_dead_letters(&dead_letters).await?,
@@ -293,7 +293,7 @@ fn write(
     options: &RunOptions,
     report: &Report,
     schedule: &[Planned],
-    done: &Done,
+    done: &InjectionLog,
     sent: &[Sent],
 ) -> anyhow::Result<()> {
     std::fs::create_dir_all(&options.output)?;

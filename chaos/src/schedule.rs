@@ -33,7 +33,7 @@ pub enum Link {
 /// What the local cloud does to its callers for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Weather {
+pub enum Degradation {
     /// Calls to S3 and SQS fail.
     Errors,
     /// Calls have their effect, and their replies are lost.
@@ -66,8 +66,8 @@ pub enum Fault {
         pick: u32,
         ms: u64,
     },
-    Weather {
-        weather: Weather,
+    Degrade {
+        degradation: Degradation,
         ms: u64,
     },
     /// All connections end.
@@ -129,7 +129,9 @@ impl Fault {
     pub fn name(&self) -> String {
         let text = serde_json::to_value(self).unwrap_or_default();
         let word = |key| text.get(key).and_then(|value| value.as_str());
-        let detail = ["service", "weather", "link"].into_iter().find_map(word);
+        let detail = ["service", "degradation", "link"]
+            .into_iter()
+            .find_map(word);
         let name = word("fault").unwrap_or("fault");
         detail.map_or_else(|| name.to_owned(), |detail| format!("{name}_{detail}"))
     }
@@ -254,17 +256,17 @@ fn any(random: &mut Xoshiro256PlusPlus, spot: bool, gallery: bool) -> Fault {
             }
         }
         57..75 => {
-            let weather = [
-                Weather::Errors,
-                Weather::LostReplies,
-                Weather::Resets,
-                Weather::Throttling,
-                Weather::Duplicates,
-                Weather::Lag,
-                Weather::Slow,
+            let degradation = [
+                Degradation::Errors,
+                Degradation::LostReplies,
+                Degradation::Resets,
+                Degradation::Throttling,
+                Degradation::Duplicates,
+                Degradation::Lag,
+                Degradation::Slow,
             ][random.random_range(0..7)];
-            Fault::Weather {
-                weather,
+            Fault::Degrade {
+                degradation,
                 ms: random.random_range(1_000..8_000),
             }
         }
@@ -349,8 +351,8 @@ mod tests {
             "stop_worker",
             "stop_localcloud",
             "terminate",
-            "weather_duplicates",
-            "weather_lost_replies",
+            "degrade_duplicates",
+            "degrade_lost_replies",
             "cut_client_to_gateway",
             "halve_gateway_to_front",
             "delay_services_to_cloud",

@@ -57,24 +57,26 @@ pub struct DoctorArgs {
     )]
     pub scaler: String,
     /// Folder of the programs [default: the one of this program]
-    #[arg(long, env = "MUSTER_BIN", value_name = "FOLDER")]
+    #[arg(long, env = "MUSTER_BIN", value_name = "DIR")]
     pub bin: Option<PathBuf>,
     /// Model bundle that the workers load
-    #[arg(long, env = "MUSTER_MODELS", value_name = "FOLDER")]
+    #[arg(long, env = "MUSTER_MODELS", value_name = "DIR")]
     pub models: Option<PathBuf>,
     /// Gallery that the workers load
     #[arg(long, env = "MUSTER_GALLERY", value_name = "FILE")]
     pub gallery: Option<PathBuf>,
-    /// Engine of the workers: torch or native
+    /// Engine of the workers
     #[arg(
         long,
         env = "MUSTER_ENGINE",
         default_value = "torch",
-        value_name = "NAME"
+        value_name = "NAME",
+        value_parser = ["torch", "native"]
     )]
     pub engine: String,
-    /// Folder whose disk has to have space; may be given several times
-    #[arg(long, value_name = "FOLDER")]
+    /// Folder whose disk has to have 200 MiB of space, and better 1 GiB; may be given several times [default: the folder of
+    /// temporary files]
+    #[arg(long, value_name = "DIR")]
     pub data: Vec<PathBuf>,
     /// Certificate chain (PEM) of the services
     #[arg(long, env = "MUSTER_TLS_CERT", value_name = "FILE")]

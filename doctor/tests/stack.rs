@@ -1,21 +1,19 @@
-//! The program `doctor`, on a stack in which one thing after the other is broken.
+//! The program `doctor`, on a stack in which one thing after the other is broken. Needs the programs (`make test` builds
+//! them).
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
-use gateway::front::{self, Deployment};
-use gateway::http;
 use platform::aws::Aws;
 use platform::queue::QueueAttributes;
-use platform::shutdown::CancellationToken;
 use platform::tls::PeerTlsArgs;
 use proto::Names;
 use proto::v1::PauseRequest;
 use proto::v1::scaler_client::ScalerClient;
-use testkit::{LocalCloud, eventually, listen, parse, plain_queue, samples};
+use testkit::{LocalCloud, Service, Services, eventually, plain_queue, program, samples};
 use tokio::process::Command;
 
 const PREFIX: &str = "ill";
@@ -27,8 +25,8 @@ struct Stack {
     names: Names,
     cloud: LocalCloud,
     urls: [String; 3],
-    front: CancellationToken,
-    everything: CancellationToken,
+    front: Service,
+    _others: [Service; 2],
     /// Programs in name only, and the scaler's token.
     folder: tempfile::TempDir,
 }
@@ -36,8 +34,6 @@ struct Stack {
 impl Stack {
     /// Ready, with no worker.
     async fn start() -> Self {
-        let everything = CancellationToken::new();
-        let front = everything.child_token();
         let folder = tempfile::tempdir().unwrap();
         for program in ["front", "gateway", "scaler", "worker", "localcloud"] {
             std::fs::write(folder.path().join(program), "").unwrap();
@@ -48,39 +44,15 @@ impl Stack {
         let cloud = LocalCloud::start(localcloud::Config::default()).await;
         let aws = cloud.aws(PREFIX).await;
         let names = Names::new(PREFIX);
-        let (front_listener, front_url) = listen().await;
-        let (http_listener, url) = listen().await;
-        let (scaler_listener, scaler_url) = listen().await;
-        let deployment = Deployment {
-            aws: aws.clone(),
-            names: names.clone(),
-        };
+        let services = Services::new(&cloud.url, PREFIX, &[]);
         let reply_queue = names.reply_queue();
-        let config: front::Config = parse(&["--reply-queue", &reply_queue]);
-        tokio::spawn(front::run(
-            config,
-            deployment,
-            front_listener,
-            front.clone(),
-        ));
-        let config: http::Config = parse(&["--front", &front_url]);
-        tokio::spawn(http::run(config, http_listener, everything.clone()));
-        let args: scaler::config::ServeArgs = parse(&[
-            "--front",
-            &front_url,
-            "--prefix",
-            PREFIX,
-            "--preflight=off",
-            "--token-file",
-            token.to_str().unwrap(),
-        ]);
-        let config = args.config().unwrap();
-        tokio::spawn(scaler::run(
-            config,
-            aws.clone(),
-            scaler_listener,
-            everything.clone(),
-        ));
+        let arguments = ["--reply-queue", &reply_queue];
+        let (front, front_url) = services.listen("front", &arguments).await;
+        let to_front = ["--front", &front_url];
+        let (gateway, url) = services.listen("gateway", &to_front).await;
+        let token_file = format!("--token-file={}", token.display());
+        let arguments = [&to_front[..], &["--preflight=off", &token_file]].concat();
+        let (scaler, scaler_url) = services.listen("scaler", &arguments).await;
 
         let urls = [url, front_url, scaler_url];
         let stack = Self {
@@ -89,7 +61,7 @@ impl Stack {
             cloud,
             urls,
             front,
-            everything,
+            _others: [gateway, scaler],
             folder,
         };
         stack
@@ -170,12 +142,6 @@ impl Stack {
     }
 }
 
-impl Drop for Stack {
-    fn drop(&mut self) {
-        self.everything.cancel();
-    }
-}
-
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
@@ -240,7 +206,7 @@ async fn queues_that_are_missing_or_set_otherwise_are_named() {
         .await;
 
     // Front would make them again.
-    stack.front.cancel();
+    stack.front.program.terminate();
     stack
         .finds("FAIL  front: nothing listens at http://127.0.0.1:", &[])
         .await;
@@ -407,8 +373,7 @@ async fn programs_files_and_folders_that_are_missing_are_named() {
 #[tokio::test]
 async fn a_gallery_of_another_model_is_named() {
     let stack = Stack::start().await;
-    let worker = worker();
-    std::fs::copy(&worker, stack.folder.path().join("worker")).unwrap();
+    std::fs::copy(program("worker"), stack.folder.path().join("worker")).unwrap();
     let models = samples::models();
     let gallery = stack.folder.path().join("gallery.safetensors");
     let more = [
@@ -436,15 +401,4 @@ fn write_gallery(file: &Path, dimension: usize) {
     content.extend(1_f32.to_le_bytes());
     content.resize(content.len() + bytes - size_of::<f32>(), 0);
     std::fs::write(file, content).unwrap();
-}
-
-fn worker() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let worker = test.parent().and_then(Path::parent).unwrap().join("worker");
-    assert!(
-        worker.exists(),
-        "{} is missing: cargo build --release -p worker",
-        worker.display()
-    );
-    worker
 }

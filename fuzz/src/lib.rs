@@ -21,6 +21,7 @@ pub mod gateway {
 pub mod worker {
     pub mod kernels;
     pub mod model;
+    pub mod prepare;
     pub mod vision;
 }
 
@@ -29,12 +30,12 @@ use http::{Method, Request};
 
 // Where the modules look for each other.
 use gateway::{byte_budget, discard, error};
-pub use worker::{kernels, model, vision};
+pub use worker::{kernels, model, prepare, vision};
 
 /// Converts a file of torch to a gallery and to an embedder, and a file of Keras to an embedder.
 pub fn convert_checkpoint(file: &[u8]) {
-    use model::convert::{fold, gallery_rows};
-    use model::convert::{keras::KerasWeights, state_dict::StateDict, torch_file::TorchFile};
+    use prepare::convert::{fold, gallery_rows};
+    use prepare::convert::{keras::KerasWeights, state_dict::StateDict, torch_file::TorchFile};
     if let Ok(file) = TorchFile::parse(file) {
         let _ = gallery_rows::gallery(&file);
         let _ = StateDict::of(&file).and_then(fold::embedder);

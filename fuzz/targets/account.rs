@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use localcloud::fuzzing::{
-    Access, AccountCalls, Caller, Clock, CreatedRole, Iam, Logs, Metrics, Protocol, Shared,
-    document, error_document, request_of_form,
+    Access, AccountCalls, AccountDependencies, Caller, Clock, CreatedRole, Iam, Logs, Metrics,
+    Protocol, document, error_document, request_of_form,
 };
 use localcloud::{Authentication, AwsService};
 use muster_fuzz::is_xml;
@@ -55,12 +55,12 @@ fn policy(text: &str) {
 
 fn open_account() -> AccountCalls {
     let clock = Clock::start();
-    let shared = Shared {
+    let dependencies = AccountDependencies {
         iam: Iam::without_roles(clock, Authentication::Any),
         metrics: Arc::new(Metrics::new(clock)),
         logs: Arc::new(Logs::new(clock, "us-east-1")),
     };
-    AccountCalls::new(clock, "us-east-1", shared, &[], &[]).expect("nothing is configured")
+    AccountCalls::new(clock, "us-east-1", dependencies, &[], &[]).expect("nothing is configured")
 }
 
 /// Returns what is before the first space, and what is after it.

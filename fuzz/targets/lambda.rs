@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use localcloud::fuzzing::{
-    Clock, Iam, Lambda, LambdaCall, Logs, Metrics, Sqs, Surroundings, unpack_code,
+    Clock, Iam, Lambda, LambdaCall, LambdaDependencies, Logs, Metrics, Sqs, unpack_code,
 };
 use localcloud::{Authentication, LambdaConfig};
 use muster_fuzz::request;
@@ -64,7 +64,7 @@ async fn open_account() -> Account {
     let sqs = Arc::new(Sqs::new(clock, "us-east-1"));
     let queue = sqs.call("CreateQueue", br#"{"QueueName":"q"}"#, "");
     assert!(queue.await.is_ok());
-    let surroundings = Surroundings {
+    let dependencies = LambdaDependencies {
         clock,
         region: "us-east-1".to_owned(),
         address: ([127, 0, 0, 1], 4566).into(),
@@ -81,7 +81,7 @@ async fn open_account() -> Account {
     };
     Account {
         inputs: 0,
-        lambda: Lambda::new(surroundings, folder.path(), config).expect("sh can be started"),
+        lambda: Lambda::new(dependencies, folder.path(), config).expect("sh can be started"),
         _folder: folder,
     }
 }

@@ -1,12 +1,12 @@
 //! localcloud's S3, and the signatures of all its services. An input is requests, ended by NUL: a line with method and
-//! path, lines with headers, an empty line, the body. They are made in order, in a bucket `b`.
+//! path, lines with headers, an empty line, the body. They are made in order, in a bucket `bkt`.
 
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use libfuzzer_sys::fuzz_target;
 use localcloud::fuzzing::{Clock, Iam, S3, Sqs, Target, signed_service};
@@ -42,7 +42,8 @@ fuzz_target!(|input: &[u8]| {
     };
     let any = Iam::without_roles(Clock::start(), Authentication::Any);
     let (open_to_all, signed_only) = (open(any), open(Arc::clone(&KEYS)));
-    call(&open_to_all, request(b"PUT /b").expect("it is a request"));
+    let created = call(&open_to_all, request(b"PUT /bkt").expect("it is a request"));
+    assert_eq!(created, Some(StatusCode::OK));
     for bytes in input.split(|&byte| byte == 0).take(MOST_REQUESTS) {
         let Some(request) = request(bytes) else {
             continue;
@@ -55,10 +56,8 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-fn call(s3: &S3, request: Request<Bytes>) {
-    let Some(target) = Target::of(&request) else {
-        return;
-    };
+fn call(s3: &S3, request: Request<Bytes>) -> Option<StatusCode> {
+    let target = Target::of(&request)?;
     let request = request.map(|body| s3s::Body::http_body(Full::new(body)));
     let (parts, body) = RUNTIME.block_on(async {
         let (parts, body) = s3.call(&target, request).await.into_parts();
@@ -72,4 +71,5 @@ fn call(s3: &S3, request: Request<Bytes>) {
     if target.action != "GetObject" {
         assert!(is_xml(&text), "{text}");
     }
+    Some(parts.status)
 }

@@ -54,9 +54,9 @@ mod viewers;
 
 /// Settings of the HTTP gateway.
 #[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "HTTP gateway")]
+#[command(next_help_heading = "HTTP gateway", after_help = duration::HELP)]
 pub struct Config {
-    /// Address of front
+    /// URL at which front serves gRPC
     #[arg(
         long,
         env = "MUSTER_FRONT",
@@ -93,7 +93,8 @@ pub struct Config {
     /// Longest time for requests in flight at shutdown. Give more than front's, so that its results arrive
     #[arg(long, env = "MUSTER_GATEWAY_DRAIN", value_name = "DURATION", value_parser = duration::parse, default_value = "7s")]
     pub drain_deadline: Duration,
-    /// Comma-separated gRPC addresses of the scalers, of which one leads. Without one the page does not show the fleet
+    /// URLs at which the scalers serve gRPC, separated by commas; one of them leads [default: none; the page does not show the
+    /// fleet]
     #[arg(long, env = "MUSTER_SCALER", value_name = "URL", value_delimiter = ',')]
     pub scaler: Vec<String>,
     /// Open pages that show the fleet at once. Further ones are refused with 429

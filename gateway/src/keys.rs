@@ -36,7 +36,7 @@ enum Command {
             default_value = "recognize"
         )]
         roles: Vec<Role>,
-        /// Calls a second that each service process accepts. Without it, there is no limit
+        /// Calls a second that each service process accepts [default: no limit]
         #[arg(long, value_name = "CALLS")]
         rate: Option<f64>,
     },

@@ -19,14 +19,14 @@ use worker::vision::recognizer::main_face;
 
 use crate::failure::Failure;
 use crate::recognition::{FaceMessage, NameMessage};
-use crate::settings::Settings;
+use crate::settings::FunctionSettings;
 
 /// The result for a picture without a face.
 pub const NO_FACE: &str = "No-Face";
 
 #[derive(Debug)]
 pub struct Detection {
-    pub settings: Settings,
+    pub settings: FunctionSettings,
     pub sqs: aws_sdk_sqs::Client,
     pub finder: Arc<FaceFinder>,
 }
@@ -41,7 +41,7 @@ pub struct FaceFinder {
 
 /// What a client posts.
 #[derive(Debug, Deserialize)]
-struct Picture {
+struct PostedPhoto {
     request_id: String,
     #[serde(default)]
     filename: String,
@@ -57,7 +57,7 @@ impl FaceFinder {
     ///
     /// # Errors
     /// When it cannot be loaded.
-    pub fn load(settings: &Settings) -> anyhow::Result<Self> {
+    pub fn load(settings: &FunctionSettings) -> anyhow::Result<Self> {
         let model = settings.model(worker::service::LinkedEngines::NATIVE_ONLY);
         let bundle = Bundle::open(&model.models)?;
         let networks = NativeDetector::load(&bundle, Instructions::best())?;
@@ -117,7 +117,7 @@ impl Detection {
             Ok(crop) => crop,
             Err(error) => return Ok(Err(Refused(error.to_string()))),
         };
-        let Picture {
+        let PostedPhoto {
             request_id,
             filename,
             ..
@@ -158,14 +158,14 @@ impl Detection {
 }
 
 /// Reads a request of a function URL, or the same JSON in a direct invocation.
-fn picture(event: &Value) -> Result<Picture, Refused> {
+fn picture(event: &Value) -> Result<PostedPhoto, Refused> {
     let refused = |error: serde_json::Error| {
         Refused(format!(
             "{error}; the body has to be {{\"request_id\": …, \"filename\": …, \"content\": <a picture in base64>}}"
         ))
     };
     if event.get("requestContext").is_none() {
-        return Picture::deserialize(event).map_err(refused);
+        return PostedPhoto::deserialize(event).map_err(refused);
     }
     let request = LambdaFunctionUrlRequest::deserialize(event).map_err(refused)?;
     let method = request.request_context.http.method.as_deref();

@@ -15,7 +15,7 @@ use crate::event::Request;
 use crate::failure::Failure;
 use crate::objects::Objects;
 use crate::recognition::Recognition;
-use crate::settings::Settings;
+use crate::settings::FunctionSettings;
 use crate::splitting::Splitting;
 
 /// Lambda sets it to the function's handler, and in an image to its command. Elsewhere the command is the first argument.
@@ -48,7 +48,7 @@ impl Function {
             .ok()
             .or_else(|| std::env::args().nth(1));
         let name = name.with_context(|| format!("{HANDLER} is not set"))?;
-        let settings = Settings::from_environment()?;
+        let settings = FunctionSettings::from_environment()?;
         Self::load(&name, settings, linked, connect()).await
     }
 
@@ -58,7 +58,7 @@ impl Function {
     /// As [`Self::start`].
     pub async fn load(
         name: &str,
-        settings: Settings,
+        settings: FunctionSettings,
         linked: LinkedEngines,
         connect: impl Future<Output = SdkConfig>,
     ) -> anyhow::Result<Self> {

@@ -12,7 +12,7 @@ use crate::event::{ObjectName, RecognitionEvent, Request};
 use crate::failure::Failure;
 use crate::keys;
 use crate::objects::{Metadata, Object, Objects, Source, Stored};
-use crate::settings::{ClipMode, Settings};
+use crate::settings::{ClipMode, FunctionSettings};
 
 mod stream;
 mod timeline;
@@ -30,7 +30,7 @@ pub const REASON: &str = "muster-reason";
 
 #[derive(Debug)]
 pub struct Recognition {
-    pub settings: Settings,
+    pub settings: FunctionSettings,
     pub objects: Objects,
     pub sqs: aws_sdk_sqs::Client,
     pub recognizer: Arc<Recognizer>,

@@ -29,7 +29,7 @@ pub enum ClipMode {
 
 /// Nothing is on a command line: Lambda passes none.
 #[derive(Debug, Clone, Parser)]
-pub struct Settings {
+pub struct FunctionSettings {
     #[arg(long, env = "MUSTER_CLIP_MODE", value_enum, default_value_t)]
     pub clip_mode: ClipMode,
     /// Frames of a clip in the mode `frames`
@@ -57,10 +57,10 @@ pub struct Settings {
     /// URL of the queue for names
     #[arg(long, env = "MUSTER_RESPONSE_QUEUE")]
     pub response_queue: Option<String>,
-    /// Folder of the model bundle; absent: `model` beside the program
+    /// Folder of the model bundle [default: `model` beside the program]
     #[arg(long, env = "MUSTER_MODELS")]
     pub models: Option<PathBuf>,
-    /// Absent: `gallery.safetensors` beside the program
+    /// File of the gallery [default: `gallery.safetensors` beside the program]
     #[arg(long, env = "MUSTER_GALLERY")]
     pub gallery: Option<PathBuf>,
     #[arg(long, env = "MUSTER_THRESHOLD", value_parser = Distance::parse_threshold)]
@@ -73,7 +73,7 @@ pub struct Settings {
     pub clip_limits: ClipLimits,
 }
 
-impl Settings {
+impl FunctionSettings {
     /// Reads the environment.
     ///
     /// # Errors
@@ -159,13 +159,13 @@ mod tests {
 
     #[test]
     fn buckets_follow_the_prefix() {
-        let settings = Settings::try_parse_from(["test"]).unwrap();
+        let settings = FunctionSettings::try_parse_from(["test"]).unwrap();
         assert_eq!(settings.stage_bucket("p-input").unwrap(), "p-stage-1");
         assert_eq!(settings.output_bucket("p-input").unwrap(), "p-output");
         assert_eq!(settings.output_bucket("p-stage-1").unwrap(), "p-output");
         let error = settings.stage_bucket("clips").unwrap_err().to_string();
         assert!(error.contains("MUSTER_STAGE_BUCKET"), "{error}");
-        let set = Settings::try_parse_from(["test", "--output-bucket", "names"]).unwrap();
+        let set = FunctionSettings::try_parse_from(["test", "--output-bucket", "names"]).unwrap();
         assert_eq!(set.output_bucket("clips").unwrap(), "names");
     }
 
@@ -173,10 +173,10 @@ mod tests {
     fn a_threshold_out_of_range_is_refused() {
         for text in ["nan", "-1", "0", "3"] {
             let threshold = format!("--threshold={text}");
-            let error = Settings::try_parse_from(["test", &threshold]).unwrap_err();
+            let error = FunctionSettings::try_parse_from(["test", &threshold]).unwrap_err();
             assert!(error.to_string().contains("at most 2"), "{error}");
         }
-        let settings = Settings::try_parse_from(["test", "--threshold=1.09"]).unwrap();
+        let settings = FunctionSettings::try_parse_from(["test", "--threshold=1.09"]).unwrap();
         assert_eq!(settings.threshold, Some(1.09));
     }
 }

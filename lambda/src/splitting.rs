@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::keys::{self, ClipStem};
 use crate::objects::{Download, Metadata, Objects, Source, Stored};
 use crate::recognition::{OUTCOME, REASON, REQUEST_ID, ascii};
-use crate::settings::{ClipMode, Settings};
+use crate::settings::{ClipMode, FunctionSettings};
 
 mod frames;
 
@@ -27,7 +27,7 @@ const TOO_LARGE: &str = "too-large";
 
 #[derive(Debug)]
 pub struct Splitting {
-    pub settings: Settings,
+    pub settings: FunctionSettings,
     pub objects: Objects,
     pub lambda: aws_sdk_lambda::Client,
 }

@@ -12,7 +12,7 @@ use crate::grade::GradeArgs;
 use crate::run::RunArgs;
 use crate::variants::PhotosArgs;
 
-/// Sends photos to a face-recognition service and checks the names in its responses
+/// Puts a face-recognition service under load, checks its responses, grades it, and makes photos and clips for this
 #[derive(Debug, Parser)]
 #[command(name = "loadgen", version, max_term_width = 100)]
 pub struct Cli {
@@ -34,8 +34,9 @@ pub enum Command {
 
 /// The service under test.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = platform::duration::HELP)]
 pub struct TargetArgs {
-    /// Address of the service: http://, https://, or front's gRPC as grpc://HOST:PORT or grpcs://HOST:PORT
+    /// URL of the service: http://, https://, or front's gRPC as grpc://HOST:PORT or grpcs://HOST:PORT
     #[arg(long, alias = "server", value_name = "URL", default_value = "http://127.0.0.1:8000/", value_parser = url)]
     pub url: reqwest::Url,
     /// Requests in flight at once, in a closed loop

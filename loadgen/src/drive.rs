@@ -26,7 +26,7 @@ pub struct Request {
 
 /// What a response is worth, in more detail than an [`Outcome`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub enum ResponseClass {
     /// The right name.
     Right,
     /// Another name.
@@ -63,7 +63,7 @@ impl Driver {
         mut on_end: impl FnMut(&Record),
     ) -> Vec<Record> {
         let mut records = Vec::with_capacity(requests.len());
-        let on_end = |record: Record, _: &Request, _: Class| {
+        let on_end = |record: Record, _: &Request, _: ResponseClass| {
             on_end(&record);
             records.push(record);
         };
@@ -81,7 +81,7 @@ impl Driver {
         count: usize,
         stop: &CancellationToken,
         start: Instant,
-        mut on_end: impl FnMut(Record, &Request, Class),
+        mut on_end: impl FnMut(Record, &Request, ResponseClass),
     ) {
         let mut schedule = Schedule::new(count, self.concurrency, self.retries);
         // Of requests that have not ended.
@@ -151,14 +151,14 @@ pub fn judge(
     request: &Request,
     answer: Result<String, SendError>,
     check_file: bool,
-) -> (Outcome, Class) {
-    let wrong = |why: String| (Outcome::Wrong(why), Class::Wrong);
+) -> (Outcome, ResponseClass) {
+    let wrong = |why: String| (Outcome::Wrong(why), ResponseClass::Wrong);
     let text = match answer {
         Ok(text) => text,
         Err(error) => {
             let class = match error.is_refused_photo() {
-                true => Class::Refused,
-                false => Class::Failed,
+                true => ResponseClass::Refused,
+                false => ResponseClass::Failed,
             };
             return (Outcome::Failed(error.to_string()), class);
         }
@@ -172,7 +172,7 @@ pub fn judge(
         return wrong(format!("the response is for {shown:?}"));
     }
     if name == request.name {
-        return (Outcome::Correct, Class::Right);
+        return (Outcome::Correct, ResponseClass::Right);
     }
     let (outcome, class) = wrong(format!(
         "expected {}, got {}",
@@ -182,7 +182,7 @@ pub fn judge(
     (
         outcome,
         if name == UNKNOWN {
-            Class::Unknown
+            ResponseClass::Unknown
         } else {
             class
         },
@@ -217,7 +217,7 @@ mod tests {
         );
         assert_eq!(
             judge(&request, Ok("test_08:Ben".to_owned()), false),
-            (Outcome::Correct, Class::Right)
+            (Outcome::Correct, ResponseClass::Right)
         );
         assert_eq!(
             judged("oops"),
@@ -238,11 +238,11 @@ mod tests {
                 message: String::new(),
             }))
         };
-        assert_eq!(class(Ok("a:Unknown".into())), Class::Unknown);
-        assert_eq!(class(Ok("a:Elton".into())), Class::Wrong);
-        assert_eq!(status(422), Class::Refused);
-        assert_eq!(status(429), Class::Failed);
-        assert_eq!(status(503), Class::Failed);
-        assert_eq!(class(Err(SendError::Timeout)), Class::Failed);
+        assert_eq!(class(Ok("a:Unknown".into())), ResponseClass::Unknown);
+        assert_eq!(class(Ok("a:Elton".into())), ResponseClass::Wrong);
+        assert_eq!(status(422), ResponseClass::Refused);
+        assert_eq!(status(429), ResponseClass::Failed);
+        assert_eq!(status(503), ResponseClass::Failed);
+        assert_eq!(class(Err(SendError::Timeout)), ResponseClass::Failed);
     }
 }

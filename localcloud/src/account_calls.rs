@@ -25,7 +25,7 @@ use crate::account::ACCOUNT_ID;
 use crate::clock::{Clock, Millis};
 use crate::cloudwatch::Metrics;
 use crate::common_error::CommonError;
-use crate::config::User;
+use crate::config::UserConfig;
 use crate::iam::{Access, Caller, Iam, iam_arn};
 use crate::logs::{self, Logs};
 use crate::protocol::AwsService;
@@ -79,12 +79,12 @@ pub const CLOUDWATCH_ACTIONS: [&str; 9] = [
 pub struct AccountCalls {
     clock: Clock,
     region: String,
-    shared: Shared,
-    state: Mutex<State>,
+    dependencies: AccountDependencies,
+    state: Mutex<AccountState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct AccountState {
     users: Users,
     roles: Roles,
     policies: Policies,
@@ -93,7 +93,7 @@ struct State {
 
 /// What the calls share with other services.
 #[derive(Debug)]
-pub struct Shared {
+pub struct AccountDependencies {
     pub iam: Arc<Iam>,
     pub metrics: Arc<Metrics>,
     pub logs: Arc<Logs>,
@@ -110,11 +110,11 @@ impl AccountCalls {
     pub fn new(
         clock: Clock,
         region: &str,
-        shared: Shared,
-        users: &[User],
+        dependencies: AccountDependencies,
+        users: &[UserConfig],
         alarms: &[Value],
     ) -> Result<Self, CommonError> {
-        let mut state = State::default();
+        let mut state = AccountState::default();
         let now = clock.now();
         for user in users {
             state.users.add(user, &state.policies, now)?;
@@ -125,7 +125,7 @@ impl AccountCalls {
         Ok(Self {
             clock,
             region: region.to_owned(),
-            shared,
+            dependencies,
             state: Mutex::new(state),
         })
     }
@@ -142,9 +142,9 @@ impl AccountCalls {
         caller: &Caller,
     ) -> Reply {
         match service {
-            AwsService::Logs => return self.shared.logs.call(action, request),
+            AwsService::Logs => return self.dependencies.logs.call(action, request),
             AwsService::CloudWatch => {
-                if let Some(reply) = self.shared.metrics.call(action, request) {
+                if let Some(reply) = self.dependencies.metrics.call(action, request) {
                     return reply;
                 }
             }
@@ -152,14 +152,14 @@ impl AccountCalls {
         }
         let now = self.clock.now();
         let mut state = self.lock();
-        let State {
+        let AccountState {
             users,
             roles,
             policies,
             alarms,
         } = &mut *state;
         if service == AwsService::Iam {
-            let iam = &self.shared.iam;
+            let iam = &self.dependencies.iam;
             let context = Context { iam, policies, now };
             if let Some(reply) = roles.call(action, request, &context) {
                 return reply;
@@ -169,7 +169,7 @@ impl AccountCalls {
         match (service, action) {
             (AwsService::Sts, "GetCallerIdentity") => Ok(identity(caller)),
             (AwsService::Sts, "AssumeRole") => {
-                assume::role(request, caller, &self.shared.iam, roles)
+                assume::role(request, caller, &self.dependencies.iam, roles)
             }
             (AwsService::Iam, "GetUser") if request["UserName"].is_null() => {
                 Ok(json!({ "User": own_user(caller) }))
@@ -186,11 +186,11 @@ impl AccountCalls {
             (AwsService::Iam, "ListPolicies") => policies.list(request, attachments),
             (AwsService::CloudWatch, "PutMetricAlarm") => alarms.put(request, &self.region, now),
             (AwsService::CloudWatch, "DescribeAlarms") => {
-                alarms.evaluate(&self.shared.metrics, now);
+                alarms.evaluate(&self.dependencies.metrics, now);
                 alarms.describe(request)
             }
             (AwsService::CloudWatch, "DescribeAlarmsForMetric") => {
-                alarms.evaluate(&self.shared.metrics, now);
+                alarms.evaluate(&self.dependencies.metrics, now);
                 alarms.describe_for_metric(request)
             }
             (AwsService::CloudWatch, "SetAlarmState") => alarms.set_state(request, now),
@@ -215,7 +215,7 @@ impl AccountCalls {
                 vec![Access::new(format!("iam:{action}"), resource)]
             }
             AwsService::Sts if action == "AssumeRole" => {
-                vec![assume::access(request, &self.shared.iam)]
+                vec![assume::access(request, &self.dependencies.iam)]
             }
             AwsService::Logs => {
                 let resource = logs::access_arn(&self.region, request);
@@ -245,7 +245,7 @@ impl AccountCalls {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, AccountState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

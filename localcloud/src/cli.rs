@@ -13,11 +13,11 @@ use localcloud::{
 };
 use tracing::warn;
 
-/// Serves S3, SQS and EC2 on one local port, without an AWS account.
+/// Serves S3, SQS, EC2 and Lambda, with parts of IAM, STS and CloudWatch, on one local port, without an AWS account.
 ///
 /// Point an AWS client at it with AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
-/// AWS_DEFAULT_REGION=us-east-1, and path-style addresses for S3. An address that other machines can reach gets random
-/// credentials, which are printed. With --data, buckets, queues and the logs of instances persist.
+/// AWS_DEFAULT_REGION=us-east-1. An address that other machines can reach gets random credentials, which are printed. With
+/// --data, buckets, queues and the logs of instances persist.
 ///
 /// An EC2 instance is a process of its image's command, in a process group of its own. Its environment has EC2_INSTANCE_ID,
 /// EC2_USER_DATA_FILE (a file with the decoded user data) and AWS_EC2_METADATA_SERVICE_ENDPOINT (an IMDSv2 service of its
@@ -52,7 +52,7 @@ pub struct Arguments {
 
     /// Folder for buckets, queues with their messages, instance logs and user data [default: a temporary folder, removed at
     /// the end]
-    #[arg(long, env = "LOCALCLOUD_DATA", value_name = "FOLDER")]
+    #[arg(long, env = "LOCALCLOUD_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
 
     /// When SQS syncs its data to the disk: always (before each reply), second (once a second) or never (as the system
@@ -72,7 +72,7 @@ pub struct Arguments {
     #[arg(long, env = "LOCALCLOUD_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Appends each access of a role to this file, as a line of JSON: principal, action, resource, and the statement that
+    /// Append each access of a role to this file, as a line of JSON: principal, action, resource, and the statement that
     /// allows or denies it
     #[arg(long, env = "LOCALCLOUD_RECORD_CALLS", value_name = "FILE")]
     record_calls: Option<PathBuf>,
@@ -93,8 +93,8 @@ pub struct Arguments {
     #[arg(long, env = "LOCALCLOUD_FAULTS", value_name = "FILE")]
     faults: Option<PathBuf>,
 
-    /// Credentials that requests must be signed with [default: test:test if all addresses are loopback addresses, else
-    /// random and printed]. Prefer the environment: other users of this machine can see the command line
+    /// Credentials that requests must be signed with. Prefer the environment: other users of this machine can see the command
+    /// line [default: test:test if all addresses are loopback addresses, else random and printed]
     #[arg(
         long,
         env = "LOCALCLOUD_CREDENTIALS",
@@ -112,7 +112,7 @@ pub struct Arguments {
     any_credentials: bool,
 
     /// Region in ARNs and availability zones. Requests may be signed for any region
-    #[arg(long, env = "LOCALCLOUD_REGION", default_value = DEFAULT_REGION)]
+    #[arg(long, env = "LOCALCLOUD_REGION", default_value = DEFAULT_REGION, value_name = "REGION")]
     region: String,
 
     /// Seconds from SIGTERM to SIGKILL when an instance stops
@@ -176,6 +176,7 @@ pub struct Arguments {
         long,
         env = "LOCALCLOUD_EC2_LIMITS",
         value_enum,
+        value_name = "PRESET",
         default_value_t = RateLimitsPreset::None
     )]
     ec2_limits: RateLimitsPreset,

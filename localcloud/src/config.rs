@@ -41,9 +41,9 @@ pub struct Config {
     /// The instances to launch at the start.
     pub instances: Vec<BootInstance>,
     /// The roles that instances can have. Without any, instance profiles are only echoed.
-    pub roles: Vec<Role>,
+    pub roles: Vec<RoleConfig>,
     /// The users that IAM's calls know at the start.
-    pub users: Vec<User>,
+    pub users: Vec<UserConfig>,
     /// The alarms that CloudWatch has at the start, each as the parameters of PutMetricAlarm.
     pub alarms: Vec<serde_json::Value>,
     /// How long the credentials of a role are valid. Instances get new ones after half of it.
@@ -125,7 +125,7 @@ pub struct BootInstance {
 /// A role with an instance profile of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Role {
+pub struct RoleConfig {
     pub name: String,
     /// The files of its policies.
     pub policies: Vec<PathBuf>,
@@ -136,7 +136,7 @@ pub struct Role {
 /// A user of IAM. Nothing signs as it, and its policies are only listed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct User {
+pub struct UserConfig {
     pub name: String,
     /// The names of AWS's managed policies that are attached to it.
     #[serde(default)]
@@ -182,9 +182,9 @@ struct File {
     #[serde(default)]
     instance: Vec<BootInstance>,
     #[serde(default)]
-    role: Vec<Role>,
+    role: Vec<RoleConfig>,
     #[serde(default)]
-    user: Vec<User>,
+    user: Vec<UserConfig>,
     #[serde(default)]
     alarm: Vec<serde_json::Value>,
 }

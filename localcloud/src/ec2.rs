@@ -21,8 +21,6 @@ mod describe;
 mod environment;
 mod error;
 mod fault_state;
-#[cfg(test)]
-mod fuzz;
 mod identifier;
 mod images;
 mod interrupt;
@@ -75,7 +73,7 @@ pub struct Ec2 {
     start_pacer: Pacer,
     faults: Mutex<FaultState>,
     watchdog: Watchdog,
-    shared: Mutex<Shared>,
+    shared: Mutex<Ec2State>,
     /// Notified when the task of an instance has ended.
     settled: Notify,
     /// Set during shutdown: injected stop delays are skipped.
@@ -83,7 +81,7 @@ pub struct Ec2 {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Ec2State {
     instances: Instances,
     images: Images,
     /// The channel to the task of each instance that has one.
@@ -128,7 +126,7 @@ impl Ec2 {
             max_instances: config.max_instances,
             start_pacer: Pacer::new(config.start_interval),
             watchdog: Watchdog::start()?,
-            shared: Mutex::new(Shared {
+            shared: Mutex::new(Ec2State {
                 instances: Instances::new(faults.capacity.clone(), describe_lag),
                 images: Images::configured(config.images, now),
                 commands: HashMap::new(),
@@ -249,13 +247,13 @@ impl Ec2 {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shared> {
+    fn lock(&self) -> MutexGuard<'_, Ec2State> {
         // A panic while the lock was held is a bug, but instances must still be stopped.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Shared {
+impl Ec2State {
     fn check_open(&self) -> Ec2Result {
         if self.closing {
             Err(Ec2Error::ShuttingDown)

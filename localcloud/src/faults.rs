@@ -1,13 +1,13 @@
 //! Fault injection: what AWS does to its callers on a bad day, by choice and by seed. The default has no faults.
 //!
-//! Every random decision is drawn from [`Dice`]: the same seed and the same calls in the same order meet the same faults.
+//! Every random decision is drawn from [`FaultRng`]: the same seed and the same calls in the same order meet the same faults.
 
 mod calls;
-mod dice;
 mod ec2;
 mod lambda;
 mod latency;
 mod rate_limits;
+mod rng;
 #[cfg(test)]
 mod tests;
 
@@ -19,11 +19,11 @@ use thiserror::Error;
 use crate::toml_file::{self, FileError};
 
 pub use calls::{CallFault, CallFaults, FaultOutcome, InjectedFault, When};
-pub use dice::Dice;
 pub use ec2::{Capacity, DEFAULT_SPOT_NOTICE, Ec2Faults};
 pub use lambda::LambdaFaults;
 pub use latency::Latency;
 pub use rate_limits::{RateLimits, RateLimitsPreset};
+pub use rng::FaultRng;
 
 /// All faults, as a TOML file or the JSON of the admin endpoint states them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -36,7 +36,7 @@ use time::OffsetDateTime;
 
 use crate::auth::{AuthError, Signature, session_token};
 use crate::clock::Clock;
-use crate::config::{Authentication, Role as RoleConfig};
+use crate::config::{Authentication, RoleConfig};
 pub use access::Access;
 #[cfg(test)]
 pub use access::describe;

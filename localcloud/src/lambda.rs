@@ -9,7 +9,7 @@
 //! | `invoke` | one invocation: concurrency, environments, metrics and log lines |
 //! | `environment`, `exchange`, `output` | a function's process, the Runtime API that it talks to, what it writes |
 //! | `events` | asynchronous invocations: retries and dead letters |
-//! | `sources` | SQS queues that start functions |
+//! | `event_source_mappings` | SQS queues that start functions |
 //! | `urls` | functions behind URLs of their own |
 //! | `permissions` | which services and callers may invoke a function |
 
@@ -19,6 +19,7 @@ mod attachments;
 mod code;
 mod environment;
 mod error;
+mod event_source_mappings;
 mod events;
 mod exchange;
 mod function;
@@ -26,7 +27,6 @@ mod functions;
 mod invoke;
 mod output;
 mod permissions;
-mod sources;
 mod urls;
 
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ pub use urls::URL_PATH;
 use crate::clock::Clock;
 use crate::cloudwatch::Metrics;
 use crate::config::LambdaConfig;
-use crate::faults::{Dice, LambdaFaults};
+use crate::faults::{FaultRng, LambdaFaults};
 use crate::iam::Iam;
 use crate::links::ReadObjects;
 use crate::logs::Logs;
@@ -57,10 +57,10 @@ use crate::sqs::Sqs;
 use crate::watchdog::Watchdog;
 use code::CodeFolder;
 use environment::Environment;
+use event_source_mappings::EventSourceMapping;
 use events::EventSettings;
 use function::Function;
 use permissions::Statement;
-use sources::Source;
 use urls::Url;
 
 /// The Lambda service of one account.
@@ -84,15 +84,15 @@ pub struct Lambda {
     queued: AtomicUsize,
     queued_bytes: AtomicUsize,
     revisions: AtomicU64,
-    state: Mutex<State>,
-    faults: Mutex<(LambdaFaults, Dice)>,
+    state: Mutex<LambdaState>,
+    faults: Mutex<(LambdaFaults, FaultRng)>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LambdaState {
     functions: BTreeMap<String, Entry>,
     /// Event source mappings, by UUID.
-    sources: BTreeMap<String, Source>,
+    event_source_mappings: BTreeMap<String, EventSourceMapping>,
     is_closed: bool,
     /// Invocations that run, of all functions.
     running: usize,
@@ -114,7 +114,7 @@ struct Entry {
 
 /// What the service needs of localcloud.
 #[derive(Debug)]
-pub struct Surroundings {
+pub struct LambdaDependencies {
     pub clock: Clock,
     pub region: String,
     pub address: SocketAddr,
@@ -130,11 +130,11 @@ impl Lambda {
     /// # Errors
     /// When the watchdog cannot be started.
     pub fn new(
-        surroundings: Surroundings,
+        dependencies: LambdaDependencies,
         folder: &Path,
         config: LambdaConfig,
     ) -> std::io::Result<Arc<Self>> {
-        let Surroundings {
+        let LambdaDependencies {
             clock,
             region,
             address,
@@ -142,7 +142,7 @@ impl Lambda {
             sqs,
             logs,
             metrics,
-        } = surroundings;
+        } = dependencies;
         let host = if address.ip().is_unspecified() {
             "127.0.0.1".to_owned()
         } else {
@@ -165,7 +165,7 @@ impl Lambda {
             queued_bytes: AtomicUsize::new(0),
             revisions: AtomicU64::new(1),
             state: Mutex::default(),
-            faults: Mutex::new((LambdaFaults::default(), Dice::new(0, "lambda"))),
+            faults: Mutex::new((LambdaFaults::default(), FaultRng::new(0, "lambda"))),
         });
         tokio::spawn(reap(Arc::downgrade(&lambda)));
         Ok(lambda)
@@ -174,14 +174,14 @@ impl Lambda {
     /// Replaces the faults and restarts their random stream from `seed`.
     pub fn set_faults(&self, faults: LambdaFaults, seed: u64) {
         let mut current = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        *current = (faults, Dice::new(seed, "lambda"));
+        *current = (faults, FaultRng::new(seed, "lambda"));
     }
 
     /// Draws the faults of one invocation: how much later its environment starts, and whether it crashes.
     fn draw_faults(&self) -> (Duration, bool) {
         let mut current = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        let (faults, dice) = &mut *current;
-        (faults.start_delay, dice.roll(faults.crash))
+        let (faults, rng) = &mut *current;
+        (faults.start_delay, rng.random_bool(faults.crash))
     }
 
     /// Gives access to S3's objects, for code that lies there. S3 sends its events here, so it is made later.
@@ -206,12 +206,12 @@ impl Lambda {
         futures::future::join_all(environments.into_iter().map(|it| it.end(&self.watchdog))).await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LambdaState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl LambdaState {
     fn entry(&mut self, name: &str, region: &str) -> Result<&mut Entry, LambdaError> {
         let missing = || LambdaError::function_not_found(&function::arn(region, name));
         self.functions.get_mut(name).ok_or_else(missing)

@@ -49,6 +49,8 @@ mod route;
 mod s3;
 mod server;
 mod sqs;
+#[cfg(test)]
+mod table;
 mod timestamp;
 mod token_bucket;
 mod toml_file;
@@ -69,8 +71,8 @@ use tracing::info;
 
 pub use account::DEFAULT_REGION;
 pub use config::{
-    Authentication, BootInstance, Config, ConfigError, Credentials, Image, LambdaConfig, Role,
-    SyncPolicy, User,
+    Authentication, BootInstance, Config, ConfigError, Credentials, Image, LambdaConfig,
+    RoleConfig, SyncPolicy, UserConfig,
 };
 pub use ec2::Ec2Error;
 pub use faults::{
@@ -91,14 +93,14 @@ pub mod sqs_state {
 /// The private parts that `fuzz/` tests.
 #[cfg(fuzzing)]
 pub mod fuzzing {
-    pub use crate::account_calls::{AccountCalls, Shared, document, request_of_form};
+    pub use crate::account_calls::{AccountCalls, AccountDependencies, document, request_of_form};
     pub use crate::auth::signed_service;
     pub use crate::clock::Clock;
     pub use crate::cloudwatch::Metrics;
     pub use crate::common_error::error_document;
     pub use crate::ec2::{Ec2, Ec2Config, Params, read_user_data};
     pub use crate::iam::{Access, Caller, CreatedRole, Iam};
-    pub use crate::lambda::{Lambda, LambdaCall, Surroundings, unpack_code};
+    pub use crate::lambda::{Lambda, LambdaCall, LambdaDependencies, unpack_code};
     pub use crate::logs::Logs;
     pub use crate::protocol::Protocol;
     pub use crate::s3::{S3, Target};
@@ -111,14 +113,14 @@ pub mod fuzzing {
     }
 }
 
-use account_calls::{AccountCalls, Shared};
+use account_calls::{AccountCalls, AccountDependencies};
 use clock::Clock;
 use cloudwatch::Metrics;
 use dispatch::{Dispatcher, Services};
 use ec2::{Ec2, Ec2Config};
 use fault_injection::FaultInjection;
 use iam::Iam;
-use lambda::{Lambda, Surroundings};
+use lambda::{Lambda, LambdaDependencies};
 use logs::Logs;
 use s3::S3;
 use sqs::Sqs;
@@ -234,7 +236,7 @@ async fn serve(
     )?;
     let metrics = Arc::new(Metrics::new(clock));
     let logs = Arc::new(Logs::new(clock, &config.region));
-    let surroundings = Surroundings {
+    let dependencies = LambdaDependencies {
         clock,
         region: config.region.clone(),
         address,
@@ -243,7 +245,7 @@ async fn serve(
         logs: Arc::clone(&logs),
         metrics: Arc::clone(&metrics),
     };
-    let lambda = Lambda::new(surroundings, &functions_folder, config.lambda)?;
+    let lambda = Lambda::new(dependencies, &functions_folder, config.lambda)?;
     let s3 = S3::new(
         &buckets,
         Arc::clone(&iam),
@@ -261,13 +263,19 @@ async fn serve(
         config.ec2_limits,
         config.faults,
     ));
-    let shared = Shared {
+    let dependencies = AccountDependencies {
         iam: Arc::clone(&iam),
         metrics,
         logs,
     };
-    let account = AccountCalls::new(clock, &config.region, shared, &config.users, &config.alarms)
-        .map_err(|error| ConfigError::Account(error.message))?;
+    let account = AccountCalls::new(
+        clock,
+        &config.region,
+        dependencies,
+        &config.users,
+        &config.alarms,
+    )
+    .map_err(|error| ConfigError::Account(error.message))?;
     let services = Services {
         s3,
         account: Arc::new(account),

@@ -11,11 +11,11 @@ use crate::route::Operation;
 /// Counts calls. Actions are names from the services' own lists, so clients cannot make it grow.
 #[derive(Debug, Default)]
 pub struct CallMetrics {
-    counts: Mutex<BTreeMap<Call, u64>>,
+    counts: Mutex<BTreeMap<CallLabels, u64>>,
 }
 
 /// Service, action, and the HTTP status; no status if a fault reset the connection.
-type Call = (&'static str, &'static str, Option<u16>);
+type CallLabels = (&'static str, &'static str, Option<u16>);
 
 impl CallMetrics {
     /// Counts one call; `status` is `None` if its connection was reset.

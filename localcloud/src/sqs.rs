@@ -38,7 +38,7 @@ use store::Store;
 #[derive(Debug)]
 pub struct Sqs {
     clock: Clock,
-    shared: Mutex<Shared>,
+    shared: Mutex<SqsState>,
     /// The number of waiting receives.
     waiting: AtomicUsize,
 }
@@ -71,7 +71,7 @@ pub const ACTIONS: [&str; 23] = [
 ];
 
 #[derive(Debug)]
-struct Shared {
+struct SqsState {
     queues: Queues,
     /// Wakes the waiting receives of a queue, which then check the queue again.
     waiters: HashMap<String, Arc<Notify>>,
@@ -88,7 +88,7 @@ enum Storage {
 }
 
 /// Locks the state for one call. Dropping it writes the call's changes before it unlocks.
-struct Locked<'a>(MutexGuard<'a, Shared>);
+struct Locked<'a>(MutexGuard<'a, SqsState>);
 
 /// The JSON of a response.
 type Response = Result<Vec<u8>, SqsError>;
@@ -118,7 +118,7 @@ impl Sqs {
     }
 
     fn with(clock: Clock, queues: Queues, store: Storage) -> Self {
-        let shared = Shared {
+        let shared = SqsState {
             queues,
             waiters: HashMap::new(),
             store,
@@ -220,22 +220,22 @@ impl Sqs {
 }
 
 impl Deref for Locked<'_> {
-    type Target = Shared;
+    type Target = SqsState;
 
-    fn deref(&self) -> &Shared {
+    fn deref(&self) -> &SqsState {
         &self.0
     }
 }
 
 impl DerefMut for Locked<'_> {
-    fn deref_mut(&mut self) -> &mut Shared {
+    fn deref_mut(&mut self) -> &mut SqsState {
         &mut self.0
     }
 }
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        let Shared { queues, store, .. } = &mut *self.0;
+        let SqsState { queues, store, .. } = &mut *self.0;
         let changes = queues.take_changes();
         let Storage::Disk(open) = store else { return };
         let written = if changes.iter().any(Change::is_bulk) {
@@ -259,7 +259,7 @@ fn run_blocking<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
-impl Shared {
+impl SqsState {
     /// Wakes one waiting receive of a queue.
     fn wake_one(&self, queue: &str) {
         if let Some(waiters) = self.waiters.get(queue) {

@@ -7,11 +7,11 @@ pub struct Pattern(Kind);
 #[derive(Debug, Clone)]
 enum Kind {
     Exactly(String),
-    Wildcards(Vec<Piece>),
+    Wildcards(Vec<Token>),
 }
 
 #[derive(Debug, Clone)]
-enum Piece {
+enum Token {
     AnyText,
     AnyChar,
     Literal(char),
@@ -29,27 +29,27 @@ impl Pattern {
     pub fn matches(&self, text: &str) -> bool {
         match &self.0 {
             Kind::Exactly(value) => value == text,
-            Kind::Wildcards(pieces) => pieces_match(pieces, text),
+            Kind::Wildcards(tokens) => tokens_match(tokens, text),
         }
     }
 }
 
 /// Linear in practice: it backtracks to the last star only.
-fn pieces_match(pattern: &[Piece], text: &str) -> bool {
+fn tokens_match(pattern: &[Token], text: &str) -> bool {
     let text: Vec<char> = text.chars().collect();
     let (mut at_pattern, mut at_text) = (0, 0);
     let mut last_star: Option<(usize, usize)> = None;
     while at_text < text.len() {
         match pattern.get(at_pattern) {
-            Some(Piece::AnyText) => {
+            Some(Token::AnyText) => {
                 last_star = Some((at_pattern, at_text));
                 at_pattern += 1;
             }
-            Some(Piece::AnyChar) => {
+            Some(Token::AnyChar) => {
                 at_pattern += 1;
                 at_text += 1;
             }
-            Some(Piece::Literal(letter)) if *letter == text[at_text] => {
+            Some(Token::Literal(letter)) if *letter == text[at_text] => {
                 at_pattern += 1;
                 at_text += 1;
             }
@@ -65,21 +65,21 @@ fn pieces_match(pattern: &[Piece], text: &str) -> bool {
     }
     pattern[at_pattern..]
         .iter()
-        .all(|piece| matches!(piece, Piece::AnyText))
+        .all(|token| matches!(token, Token::AnyText))
 }
 
-fn parse(pattern: &str) -> Vec<Piece> {
+fn parse(pattern: &str) -> Vec<Token> {
     let mut letters = pattern.chars();
-    let mut pieces = Vec::with_capacity(pattern.len());
+    let mut tokens = Vec::with_capacity(pattern.len());
     while let Some(letter) = letters.next() {
-        pieces.push(match letter {
-            '*' => Piece::AnyText,
-            '?' => Piece::AnyChar,
-            '\\' => Piece::Literal(letters.next().unwrap_or('\\')),
-            letter => Piece::Literal(letter),
+        tokens.push(match letter {
+            '*' => Token::AnyText,
+            '?' => Token::AnyChar,
+            '\\' => Token::Literal(letters.next().unwrap_or('\\')),
+            letter => Token::Literal(letter),
         });
     }
-    pieces
+    tokens
 }
 
 #[cfg(test)]

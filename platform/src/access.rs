@@ -33,7 +33,7 @@ pub const KEY_VARIABLE: &str = "MUSTER_API_KEY";
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Access")]
 pub struct AccessArgs {
-    /// API key file, made by `gateway keys`. Without it callers need no key, and the service listens on loopback only
+    /// API key file, made by `gateway keys` [default: none; callers need no key, and the service listens on loopback only]
     #[arg(long, env = "MUSTER_API_KEYS", value_name = "FILE")]
     pub api_keys: Option<PathBuf>,
     /// Listen on any address without an API key file
@@ -191,8 +191,9 @@ pub fn called_with<T>(token: Option<&Token>, message: T) -> tonic::Request<T> {
 
 /// A client's API key.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Access")]
 pub struct KeyArgs {
-    /// File with the API key to send. Without it, the environment variable MUSTER_API_KEY holds the key
+    /// File with the API key to send [default: the environment variable MUSTER_API_KEY]
     #[arg(long, env = "MUSTER_API_KEY_FILE", value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
 }

@@ -25,7 +25,7 @@ pub type Readiness = watch::Receiver<bool>;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Health and metrics")]
 pub struct AdminArgs {
-    /// Address of /healthz, /readyz and /metrics. Without it they are not served
+    /// Address of /healthz, /readyz and /metrics [default: they are not served]
     #[arg(long, env = "MUSTER_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
 }

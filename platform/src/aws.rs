@@ -6,7 +6,6 @@ use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::imds::region::ImdsRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
-use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::Credentials;
 use aws_smithy_http_client::{Builder, tls};
@@ -15,28 +14,24 @@ use futures::future::BoxFuture;
 use crate::fleet::Fleet;
 use crate::objects::Objects;
 use crate::queue::{Queue, QueueAttributes, QueueError};
+use crate::timeouts::{ATTEMPT, SLOW_ATTEMPT, attempts_of};
 
 /// The longest wait of a receive call. SQS refuses more.
 pub const LONGEST_POLL: Duration = Duration::from_secs(20);
-
-/// Timeout of one attempt of a call without a photo. A receive has its wait in addition.
-pub(crate) const ATTEMPT: Duration = Duration::from_secs(5);
-/// Timeout of one attempt of a call that may carry a photo.
-const SLOW_ATTEMPT: Duration = Duration::from_secs(30);
 
 /// Settings of AWS. Credentials come from the SDK's default chain: environment, profile files (keys, roles, SSO, a program),
 /// web identity, instance role.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "AWS")]
 pub struct AwsArgs {
-    /// Endpoint of all AWS services, for example the local cloud at http://127.0.0.1:4566. Without it, AWS itself
+    /// Endpoint of all AWS services, for example the local cloud at http://127.0.0.1:4566 [default: AWS itself]
     #[arg(
         long = "aws-endpoint-url",
         env = "AWS_ENDPOINT_URL",
         value_name = "URL"
     )]
     pub endpoint_url: Option<String>,
-    /// AWS region. Without it, that of the profile or the instance, or us-east-1
+    /// AWS region [default: that of the profile or the instance, or us-east-1]
     #[arg(long = "aws-region", env = "AWS_REGION", value_name = "REGION")]
     pub region: Option<String>,
     /// Prefix of the names of buckets and queues. Bucket names are unique on all of AWS: choose a prefix of your own
@@ -152,21 +147,6 @@ fn region(args: &AwsArgs) -> RegionProviderChain {
     chain.or_else(Region::from_static("us-east-1"))
 }
 
-/// Returns the timeouts of a receive that waits for a message.
-pub(crate) fn receive_timeouts(wait: Duration) -> TimeoutConfig {
-    attempts_of(wait + 2 * ATTEMPT)
-}
-
-/// Returns the timeouts of calls whose attempts take up to `attempt`. By default the SDK limits connecting only.
-pub(crate) fn attempts_of(attempt: Duration) -> TimeoutConfig {
-    TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(3))
-        .read_timeout(attempt)
-        .operation_attempt_timeout(attempt)
-        .operation_timeout(2 * attempt)
-        .build()
-}
-
 /// Returns the first line of an SDK's error without the parts that only programs read: structures, and the encoded message of
 /// a refusal.
 #[must_use]
@@ -261,14 +241,5 @@ mod tests {
         assert_eq!(brief("denied.: Error { code: 1 }\nmore"), "denied");
         assert_eq!(brief("as it is"), "as it is");
         assert_eq!(brief(""), "");
-    }
-
-    #[test]
-    fn a_receive_has_ten_seconds_after_its_wait() {
-        for (wait, attempt) in [(0, 10), (1, 11), (20, 30)] {
-            let timeouts = receive_timeouts(Duration::from_secs(wait));
-            assert_eq!(timeouts.operation_attempt_timeout(), seconds(attempt));
-            assert_eq!(timeouts.read_timeout(), seconds(attempt));
-        }
     }
 }

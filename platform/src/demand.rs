@@ -33,8 +33,8 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Redis settings of front and scaler.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct DemandArgs {
-    /// Redis for the demand of several fronts: redis://HOST:PORT/DB, or rediss:// for TLS. Give fronts and scaler the same.
-    /// Without it, the scaler watches one front over gRPC
+    /// Redis for the demand of several fronts: redis://HOST:PORT/DB, or rediss:// for TLS. Give fronts and scaler the same
+    /// [default: the scaler watches one front over gRPC]
     #[arg(
         long,
         env = "MUSTER_DEMAND",

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// The line at the end of a help text that has values named DURATION.
+pub const HELP: &str =
+    "A DURATION is seconds such as 2.5, or amounts with units: 500ms, 30s, 10m, 2h, \"1h 30m\".";
+
 /// Parses a number of seconds such as `2.5`, or amounts with units such as `500ms` and `1h 30m`.
 ///
 /// # Errors

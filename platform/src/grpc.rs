@@ -8,11 +8,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tonic::Status;
 use tonic::service::RoutesBuilder;
-use tonic::transport::{Channel, Endpoint, Server};
+use tonic::transport::Server;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
@@ -21,15 +20,15 @@ use tower_http::validate_request::{ValidateRequest, ValidateRequestHeaderLayer};
 
 use crate::access::{AccessArgs, Authenticator, Role, SECRET_HEADERS};
 use crate::admin::Readiness;
+use crate::channel::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT};
 use crate::connections::{Limits, Listener};
 use crate::shutdown::{CancellationToken, bounded};
 use crate::telemetry::server::{note_rpc_status, rpc_span};
-use crate::tls::{Acceptor, ClientCaArgs, PeerTlsArgs, Protocol, ServerTlsArgs};
+use crate::tls::{Acceptor, ClientCaArgs, Protocol, ServerTlsArgs};
 use preface::PrefaceTimer;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+pub use crate::channel::channel;
+
 /// As long as an HTTP server waits for the head of a request by default.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(15);
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
@@ -70,7 +69,7 @@ pub struct ConnectionArgs {
         default_value_t = MAX_CONNECTIONS
     )]
     pub max_grpc_connections: usize,
-    /// Open gRPC connections of one IPv4 address or IPv6 /64 network. Without it, one address may use all of them
+    /// Open gRPC connections of one IPv4 address or IPv6 /64 network [default: no limit]
     #[arg(
         long,
         env = "MUSTER_MAX_GRPC_CONNECTIONS_PER_ADDRESS",
@@ -264,28 +263,6 @@ fn reflection<'a>(services: &[&str]) -> tonic_reflection::server::Builder<'a> {
         builder = builder.with_service_name(*service);
     }
     builder
-}
-
-/// Returns a channel to a Muster service that connects at the first call and reconnects by itself.
-///
-/// # Errors
-/// When `url` is not a URL such as `http://127.0.0.1:8051`, or is an https one and `tls` lacks what that needs.
-pub fn channel(url: &str, tls: &PeerTlsArgs) -> anyhow::Result<Channel> {
-    let endpoint = Endpoint::from_shared(url.to_owned())?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .keep_alive_while_idle(true);
-    if endpoint.uri().scheme_str() != Some("https") {
-        return Ok(endpoint.connect_lazy());
-    }
-    let connector = tls.connector()?;
-    let connect = tower::service_fn(move |uri: http::Uri| {
-        let connector = connector.clone();
-        async move { connector.connect(&uri).await.map(TokioIo::new) }
-    });
-    Ok(endpoint.connect_with_connector_lazy(connect))
 }
 
 async fn report_health(reporter: tonic_health::server::HealthReporter, mut ready: Readiness) {

@@ -32,8 +32,8 @@ pub struct ConnectionLimits {
         default_value = "20000"
     )]
     pub max_connections: usize,
-    /// Open connections of one IPv4 address or IPv6 /64 network. Without it, one address may use all of them, as behind a
-    /// load balancer
+    /// Open connections of one IPv4 address or IPv6 /64 network. Behind a load balancer, all have its address
+    /// [default: no limit]
     #[arg(long, env = "MUSTER_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N")]
     pub max_connections_per_address: Option<usize>,
     /// Longest time for the head of a request

@@ -26,7 +26,7 @@ pub const SCHEDULED_EVENT_IS_NEAR: Duration = Duration::from_secs(5 * 60);
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "EC2 instance metadata")]
 pub struct MetadataArgs {
-    /// Endpoint of the EC2 instance metadata service. Without it, EC2's own
+    /// Endpoint of the EC2 instance metadata service [default: EC2's own]
     #[arg(
         long,
         env = "AWS_EC2_METADATA_SERVICE_ENDPOINT",

@@ -9,7 +9,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
-use crate::aws::{ATTEMPT, attempts_of};
+use crate::timeouts::{ATTEMPT, attempts_of};
 
 mod files;
 

@@ -8,7 +8,7 @@ use aws_sdk_sqs::config::Config;
 use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata};
 use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
 
-use crate::aws::receive_timeouts;
+use crate::timeouts::receive_timeouts;
 
 pub use batcher::{Batcher, Wait};
 

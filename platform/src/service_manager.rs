@@ -25,10 +25,10 @@ pub fn report(
         return;
     }
     if let Some(limit) = watchdog_enabled() {
-        let mut life = Life::new(limit / 2, shutdown.clone(), is_alive);
+        let mut heartbeat = Heartbeat::new(limit / 2, shutdown.clone(), is_alive);
         tokio::spawn(async move {
             loop {
-                life.sign().await;
+                heartbeat.beat().await;
                 send(&[NotifyState::Watchdog]).await;
             }
         });
@@ -52,14 +52,14 @@ async fn report_readiness(mut ready: Readiness, shutdown: CancellationToken) {
     send(&[NotifyState::Stopping, NotifyState::Status("stopping")]).await;
 }
 
-/// Signs of a service's life.
-struct Life<F> {
+/// A service's heartbeat for systemd's watchdog.
+struct Heartbeat<F> {
     ticks: Interval,
     shutdown: CancellationToken,
     is_alive: F,
 }
 
-impl<F: FnMut() -> bool> Life<F> {
+impl<F: FnMut() -> bool> Heartbeat<F> {
     fn new(period: Duration, shutdown: CancellationToken, is_alive: F) -> Self {
         let mut ticks = interval_at(Instant::now() + period, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -72,7 +72,7 @@ impl<F: FnMut() -> bool> Life<F> {
 
     /// Waits for the end of a period in which the service was alive. After the shutdown each period counts, since the unit's
     /// stop timeout applies.
-    async fn sign(&mut self) {
+    async fn beat(&mut self) {
         loop {
             self.ticks.tick().await;
             if self.shutdown.is_cancelled() || (self.is_alive)() {
@@ -111,10 +111,10 @@ mod tests {
         let [asked, signs] = [(); 2].map(|()| Arc::new(AtomicU32::new(0)));
         let (asking, showing) = (Arc::clone(&asked), Arc::clone(&signs));
         let is_alive = move || asking.fetch_add(1, Relaxed) == 0;
-        let mut life = Life::new(Duration::from_millis(1), shutdown.clone(), is_alive);
+        let mut heartbeat = Heartbeat::new(Duration::from_millis(1), shutdown.clone(), is_alive);
         tokio::spawn(async move {
             loop {
-                life.sign().await;
+                heartbeat.beat().await;
                 showing.fetch_add(1, Relaxed);
             }
         });

@@ -10,7 +10,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt, registry};
 
-use self::export::Exporting;
+use self::export::ExportGuard;
 use self::json::WithIds;
 
 mod export;
@@ -38,8 +38,8 @@ pub struct TelemetryArgs {
         value_name = "FORMAT"
     )]
     pub log_format: LogFormat,
-    /// OpenTelemetry collector to which traces are sent by OTLP/gRPC, such as http://127.0.0.1:4317. Without it there are
-    /// no traces
+    /// OpenTelemetry collector to which traces are sent by OTLP/gRPC, such as http://127.0.0.1:4317 [default: no
+    /// traces]
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
     pub trace_endpoint: Option<String>,
 }
@@ -54,7 +54,7 @@ pub enum LogFormat {
 #[derive(Debug)]
 #[must_use = "dropping it ends the traces"]
 pub struct Telemetry {
-    _exporting: Option<Exporting>,
+    _export_guard: Option<ExportGuard>,
 }
 
 /// Buckets of all histograms named `*_seconds`.
@@ -69,24 +69,24 @@ const SECONDS: [f64; 16] = [
 /// When the filter or the collector's URL cannot be parsed, or a certificate for the collector cannot be read.
 pub fn init(service: &str, args: &TelemetryArgs) -> anyhow::Result<Telemetry> {
     let filter = EnvFilter::try_new(&args.log)?;
-    let exporting = export::endpoint(args.trace_endpoint.as_deref())
-        .map(|endpoint| Exporting::start(service, &endpoint))
+    let export_guard = export::endpoint(args.trace_endpoint.as_deref())
+        .map(|endpoint| ExportGuard::start(service, &endpoint))
         .transpose()?;
-    match &exporting {
+    match &export_guard {
         // A filter of the whole subscriber is cheaper than one of a layer.
         None => registry().with(filter).with(lines(args.log_format)).init(),
-        Some(exporting) => {
+        Some(export_guard) => {
             let lines = lines(args.log_format).with_filter(filter);
-            registry().with(lines).with(exporting.layer()).init();
+            registry().with(lines).with(export_guard.layer()).init();
         }
     }
     metrics_handle();
-    if exporting.is_some() {
+    if export_guard.is_some() {
         export::describe();
     }
     crate::process::disable_core_dumps();
     Ok(Telemetry {
-        _exporting: exporting,
+        _export_guard: export_guard,
     })
 }
 

@@ -79,29 +79,27 @@ pub struct ConnectArgs {
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct StatusArgs {
-    #[command(flatten)]
-    connect: ConnectArgs,
     /// Print a line of JSON (muster.v1.ScalerStatus)
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    connect: ConnectArgs,
 }
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct WatchArgs {
-    #[command(flatten)]
-    connect: ConnectArgs,
     /// Print each decision as a line of JSON (muster.v1.ScalerStatus)
     #[arg(long)]
     json: bool,
     /// Print decisions that change nothing as well; with --json the output is a recording for `scaler replay`
     #[arg(long)]
     every: bool,
+    #[command(flatten)]
+    connect: ConnectArgs,
 }
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct DecisionsArgs {
-    #[command(flatten)]
-    connect: ConnectArgs,
     /// Number of the newest decisions to print; the scaler remembers 1000, fewer for a large fleet
     #[arg(
         long,
@@ -116,6 +114,8 @@ pub struct DecisionsArgs {
     /// Print each decision as a line of JSON (muster.v1.ScalerStatus)
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    connect: ConnectArgs,
 }
 
 impl Command {

@@ -91,6 +91,14 @@ pub struct ServeArgs {
         value_parser = value::tick
     )]
     pub tick: Duration,
+    /// Whether to check the account as `scaler preflight` does, in the background after the start
+    #[arg(
+        long,
+        env = "MUSTER_PREFLIGHT",
+        default_value = "on",
+        value_name = "ON|OFF"
+    )]
+    pub preflight: Switch,
     #[command(flatten)]
     pub demand: DemandArgs,
     #[command(flatten)]
@@ -109,14 +117,6 @@ pub struct ServeArgs {
     pub lease: LeaseArgs,
     #[command(flatten)]
     pub aws: AwsArgs,
-    /// Whether to check the account as `scaler preflight` does, in the background after the start
-    #[arg(
-        long,
-        env = "MUSTER_PREFLIGHT",
-        default_value = "on",
-        value_name = "ON|OFF"
-    )]
-    pub preflight: Switch,
     #[command(flatten)]
     pub admin: AdminArgs,
 }
@@ -142,7 +142,7 @@ pub struct LeaseArgs {
         value_parser = platform::duration::parse
     )]
     pub lease_time: Duration,
-    /// Address at which others reach this scaler, as the lease names it; by default the address it listens on
+    /// Address at which others reach this scaler, as the lease names it [default: the address it listens on]
     #[arg(long, env = "MUSTER_SCALER_ADVERTISED", value_name = "ADDRESS")]
     pub advertised: Option<String>,
 }

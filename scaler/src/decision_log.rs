@@ -13,7 +13,7 @@ use stats::Stats;
 use tokio::sync::watch;
 pub use totals::Totals;
 
-use crate::plan::{Memory, Observation, Plan, Policy, Rate, Smoothed, Timestamp};
+use crate::plan::{Memory, Observation, Plan, Policy, Rate, Smoothed, Timestamp, plan};
 
 /// How many decisions that changed something are remembered.
 const REMEMBERED: usize = 1_000;
@@ -76,28 +76,37 @@ pub struct DecisionLog {
     /// Decisions that changed something, or show a change of the fleet.
     pub changes: Feed,
     pub every: Feed,
-    recent: Arc<Mutex<Kept>>,
+    recent: Arc<Mutex<DecisionBuffer>>,
 }
 
 /// Decisions within limits, oldest first.
 #[derive(Debug, Default)]
-struct Kept {
+struct DecisionBuffer {
     decisions: VecDeque<Arc<Decision>>,
     /// How many instances they list together.
     instances: usize,
 }
 
-/// Returns the empty plan of a scaler that stands by because of `why`, and what it remembers. Completed measurements stay
-/// valid. The rest of the memory does not: another scaler has acted meanwhile.
+/// Plans and remembers. Returns the empty plan of a scaler that stands by when `standing_by` says why. Completed
+/// measurements stay valid then. The rest of the memory does not: another scaler has acted meanwhile.
 #[must_use]
-pub fn stand_by(why: &str, before: Memory) -> (Plan, Memory) {
-    let plan = Plan {
+pub fn decide(
+    policy: &Policy,
+    observation: &Observation,
+    standing_by: Option<&str>,
+    memory: &mut Memory,
+) -> Plan {
+    let before = std::mem::take(memory);
+    let Some(why) = standing_by else {
+        let decided;
+        (decided, *memory) = plan(policy, observation, before);
+        return decided;
+    };
+    memory.estimates = before.estimates.completed();
+    Plan {
         reason: format!("standing by: {why}"),
         ..Plan::default()
-    };
-    let mut memory = Memory::default();
-    memory.estimates = before.estimates.completed();
-    (plan, memory)
+    }
 }
 
 impl DecisionLog {
@@ -145,12 +154,12 @@ impl DecisionLog {
         found
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, DecisionBuffer> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
+impl DecisionBuffer {
     /// Adds a decision, and forgets the oldest ones beyond `most` and beyond the limit on instances. The newest one always
     /// stays.
     fn push(&mut self, decision: Arc<Decision>, most: usize) {
@@ -196,8 +205,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::plan::Timestamped;
     use crate::plan::fixtures::{Fleet, NOW};
-    use crate::plan::{Seen, plan};
 
     fn decision(sequence: u64, desired_workers: u32) -> Decision {
         Decision {
@@ -263,7 +272,7 @@ mod tests {
             let mut observation = fleet.with_backlog(8).observation;
             observation.now = now;
             observation.described_at = Some(now);
-            observation.front = observation.front.map(|it| Seen { at: now, ..it });
+            observation.front = observation.front.map(|it| Timestamped { at: now, ..it });
             for instance in &mut observation.instances {
                 instance.started_at = Some(NOW);
                 (instance.since, instance.heard) = (now, Some(now));
@@ -272,8 +281,10 @@ mod tests {
         };
         let policy = Fleet::none().policy;
         let busy_and_booting = at(Fleet::of(1).busy().and(1).booting(), NOW);
-        let (_, memory) = plan(&policy, &busy_and_booting, Memory::default());
-        let (_, memory) = stand_by("10.0.0.9:50052 leads", memory);
+        let (_, mut memory) = plan(&policy, &busy_and_booting, Memory::default());
+        let why = Some("10.0.0.9:50052 leads");
+        let nothing = decide(&policy, &busy_and_booting, why, &mut memory);
+        assert!(!nothing.changes_something());
         let later = NOW.after(Duration::from_secs(3 * 3_600));
         let mut answered = at(Fleet::of(1).busy().and(1).idle(), later);
         let (_, memory) = plan(&policy, &answered, memory);

@@ -1,7 +1,7 @@
 //! Carries out plans: orders to workers at once, calls to EC2 in the background.
 //!
 //! [`Executor::execute`] begins the calls. Their outcomes come back over a channel, and [`Executor::finish`] turns each
-//! into [`Event`]s for the decision log and the metrics.
+//! into [`ExecutionEvent`]s for the decision log and the metrics.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -28,7 +28,7 @@ pub use capacity_pools::{CapacityPool, CapacityPools};
 use futures::StreamExt;
 use launch::UnconfirmedLaunch;
 use outcome::Call;
-pub use outcome::{Event, Outcome};
+pub use outcome::{ExecutionEvent, Outcome};
 use permit::ActingPermit;
 use platform::fleet::{Fleet, FleetError, LaunchSpec};
 use proto::names::worker_instance;
@@ -39,7 +39,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::fleet::{FleetToken, FleetView, WorkerRegistry};
+use crate::fleet::{FleetToken, FleetView};
 use crate::lease::Leadership;
 use crate::plan::{CallBackoff, InstanceId, Plan, RefusedCalls, Timestamp};
 
@@ -52,7 +52,6 @@ pub struct Executor {
     fleet: Fleet,
     spec: LaunchSpec,
     pools: CapacityPools,
-    registry: WorkerRegistry,
     outcomes: mpsc::Sender<Outcome>,
     calls: TaskTracker,
     /// `None`: it always leads.
@@ -97,12 +96,7 @@ impl From<LaunchSpec> for ExecutorConfig {
 impl Executor {
     /// Creates an executor. `outcomes` receives the outcome of each call, for [`Executor::finish`].
     #[must_use]
-    pub fn new(
-        fleet: Fleet,
-        config: ExecutorConfig,
-        registry: WorkerRegistry,
-        outcomes: mpsc::Sender<Outcome>,
-    ) -> Self {
+    pub fn new(fleet: Fleet, config: ExecutorConfig, outcomes: mpsc::Sender<Outcome>) -> Self {
         let spec = config.launch;
         let mut pools = vec![CapacityPool {
             instance_type: spec.instance_type.clone(),
@@ -113,7 +107,6 @@ impl Executor {
             fleet,
             spec,
             pools: CapacityPools::new(pools),
-            registry,
             outcomes,
             calls: TaskTracker::new(),
             leadership: None,
@@ -148,12 +141,7 @@ impl Executor {
     /// Carries out a plan that was made at `now`. `view` shows its effects at once.
     pub fn execute(&mut self, plan: &Plan, view: &mut FleetView, now: Timestamp) {
         self.throttle.refill(now);
-        for id in &plan.cordon {
-            self.registry.cordon(id);
-        }
-        for id in &plan.uncordon {
-            self.registry.uncordon(id);
-        }
+        view.order_workers(plan);
         if !plan.start.is_empty() {
             self.start_instances(&plan.start, view, now);
         }

@@ -17,7 +17,7 @@ pub(crate) mod fixtures;
 pub mod ledger;
 pub(crate) mod polling;
 pub(crate) mod token;
-mod view;
+pub(crate) mod view;
 pub mod worker_registry;
 
 pub use token::FleetToken;

@@ -18,7 +18,7 @@ use crate::plan::{Bounds, Policy, PolicyKind, Prices, Targets, Timeouts};
 use scaled_cloud::{STEP, ScaledCloud};
 
 #[derive(Debug, Clone)]
-pub enum Event {
+pub enum HistoryEvent {
     Arrive(u64),
     /// A clip is split into frames.
     Clip(u64),
@@ -43,23 +43,23 @@ pub enum Event {
     RestartScaler,
 }
 
-pub fn event() -> impl Strategy<Value = Event> {
+pub fn event() -> impl Strategy<Value = HistoryEvent> {
     prop_oneof![
-        6 => (1_u64..30).prop_map(Event::Arrive),
-        2 => (1_u64..60).prop_map(Event::Clip),
-        6 => Just(Event::Pause),
-        1 => any::<bool>().prop_map(Event::LoseFront),
-        1 => any::<bool>().prop_map(Event::LoseQueue),
-        1 => any::<bool>().prop_map(Event::LoseEc2),
-        1 => any::<usize>().prop_map(Event::HangWorker),
-        1 => any::<usize>().prop_map(Event::BreakStream),
-        1 => any::<usize>().prop_map(Event::Interrupt),
-        1 => Just(Event::ChangeImage),
-        1 => any::<bool>().prop_map(Event::CutOff),
-        1 => any::<bool>().prop_map(Event::BlindCounters),
-        1 => Just(Event::GetStuck),
-        1 => any::<bool>().prop_map(Event::LagLists),
-        1 => Just(Event::RestartScaler),
+        6 => (1_u64..30).prop_map(HistoryEvent::Arrive),
+        2 => (1_u64..60).prop_map(HistoryEvent::Clip),
+        6 => Just(HistoryEvent::Pause),
+        1 => any::<bool>().prop_map(HistoryEvent::LoseFront),
+        1 => any::<bool>().prop_map(HistoryEvent::LoseQueue),
+        1 => any::<bool>().prop_map(HistoryEvent::LoseEc2),
+        1 => any::<usize>().prop_map(HistoryEvent::HangWorker),
+        1 => any::<usize>().prop_map(HistoryEvent::BreakStream),
+        1 => any::<usize>().prop_map(HistoryEvent::Interrupt),
+        1 => Just(HistoryEvent::ChangeImage),
+        1 => any::<bool>().prop_map(HistoryEvent::CutOff),
+        1 => any::<bool>().prop_map(HistoryEvent::BlindCounters),
+        1 => Just(HistoryEvent::GetStuck),
+        1 => any::<bool>().prop_map(HistoryEvent::LagLists),
+        1 => Just(HistoryEvent::RestartScaler),
     ]
 }
 
@@ -110,7 +110,7 @@ struct History {
     min_workers: u32,
     more: u32,
     /// What happens, and how many steps follow.
-    events: Vec<(Event, u32)>,
+    events: Vec<(HistoryEvent, u32)>,
 }
 
 prop_compose! {
@@ -209,15 +209,15 @@ proptest! {
     }
 }
 
-pub fn happen(cloud: &mut ScaledCloud, event: &Event) {
+pub fn happen(cloud: &mut ScaledCloud, event: &HistoryEvent) {
     match *event {
-        Event::Arrive(requests) => cloud.arrive(requests),
-        Event::Clip(frames) => cloud.cloud.accept_frames(frames),
-        Event::Pause => {}
-        Event::LoseFront(lost) => cloud.cloud.faults.front_is_lost = lost,
-        Event::LoseQueue(lost) => cloud.cloud.faults.queue_is_lost = lost,
-        Event::LoseEc2(lost) => cloud.cloud.faults.ec2_is_lost = lost,
-        Event::HangWorker(pick) => {
+        HistoryEvent::Arrive(requests) => cloud.arrive(requests),
+        HistoryEvent::Clip(frames) => cloud.cloud.accept_frames(frames),
+        HistoryEvent::Pause => {}
+        HistoryEvent::LoseFront(lost) => cloud.cloud.faults.front_is_lost = lost,
+        HistoryEvent::LoseQueue(lost) => cloud.cloud.faults.queue_is_lost = lost,
+        HistoryEvent::LoseEc2(lost) => cloud.cloud.faults.ec2_is_lost = lost,
+        HistoryEvent::HangWorker(pick) => {
             let machines = cloud.cloud.machines();
             let has_worker = |index: &usize| machines[*index].has_worker();
             let workers: Vec<_> = (0..machines.len()).filter(has_worker).collect();
@@ -225,18 +225,18 @@ pub fn happen(cloud: &mut ScaledCloud, event: &Event) {
                 cloud.cloud.hang(workers[pick % workers.len()]);
             }
         }
-        Event::BreakStream(pick) => cloud.break_stream(pick),
-        Event::Interrupt(pick) => {
+        HistoryEvent::BreakStream(pick) => cloud.break_stream(pick),
+        HistoryEvent::Interrupt(pick) => {
             let machines = cloud.cloud.machines().len();
             if machines > 0 {
                 cloud.cloud.interrupt(pick % machines);
             }
         }
-        Event::ChangeImage => cloud.cloud.change_image(),
-        Event::CutOff(is_cut_off) => cloud.cut_off(is_cut_off),
-        Event::BlindCounters(are_blind) => cloud.blind_counters(are_blind),
-        Event::GetStuck => cloud.cloud.get_stuck(),
-        Event::LagLists(lag) => cloud.cloud.faults.list_lags = lag,
-        Event::RestartScaler => cloud.restart_scaler(),
+        HistoryEvent::ChangeImage => cloud.cloud.change_image(),
+        HistoryEvent::CutOff(is_cut_off) => cloud.cut_off(is_cut_off),
+        HistoryEvent::BlindCounters(are_blind) => cloud.blind_counters(are_blind),
+        HistoryEvent::GetStuck => cloud.cloud.get_stuck(),
+        HistoryEvent::LagLists(lag) => cloud.cloud.faults.list_lags = lag,
+        HistoryEvent::RestartScaler => cloud.restart_scaler(),
     }
 }

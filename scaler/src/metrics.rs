@@ -6,8 +6,8 @@ use platform::metric::{Gauge, Metric};
 
 use crate::decision_log::Decision;
 use crate::decision_log::stats::Finished;
-use crate::execute::Event;
-use crate::plan::{Smoothed, State, StopCause};
+use crate::execute::ExecutionEvent;
+use crate::plan::{InstanceState, Smoothed, StopCause};
 
 platform::metric_table! {
     DESIRED: Gauge "muster_scaler_desired_workers" Count,
@@ -70,7 +70,7 @@ platform::metric_table! {
 pub fn decided(decision: &Decision) {
     let (observation, plan) = (&decision.observation, &decision.plan);
     DESIRED.get().set(plan.desired_workers);
-    for state in State::ALL {
+    for state in InstanceState::ALL {
         WORKERS.of(state.label()).set(observation.count(state));
     }
     WORKERS
@@ -141,12 +141,12 @@ pub fn busy_period(finished: &Finished) {
 }
 
 /// Records what a call to EC2 has brought about.
-pub fn executed(event: &Event) {
+pub fn executed(event: &ExecutionEvent) {
     match *event {
-        Event::Started { instances, .. } | Event::Launched { instances, .. } => {
+        ExecutionEvent::Started { instances, .. } | ExecutionEvent::Launched { instances, .. } => {
             STARTS.get().increment(instances);
         }
-        Event::Stopped { cause, .. } => {
+        ExecutionEvent::Stopped { cause, .. } => {
             let cause = match cause {
                 StopCause::Drained => "drained",
                 StopCause::Silent => "silent",
@@ -158,8 +158,8 @@ pub fn executed(event: &Event) {
             };
             STOPS.of(cause).increment(1);
         }
-        Event::Discarded { .. } => {}
-        Event::CallFailed { call } => FAILED_CALLS.of(call).increment(1),
+        ExecutionEvent::Discarded { .. } => {}
+        ExecutionEvent::CallFailed { call } => FAILED_CALLS.of(call).increment(1),
     }
 }
 
@@ -170,7 +170,7 @@ pub fn boot_time(duration: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Billing, FrontDemand, Observation, Plan, Policy, Seen, Timestamp};
+    use crate::plan::{Billing, FrontDemand, Observation, Plan, Policy, Timestamp, Timestamped};
 
     #[test]
     fn the_page_lists_every_metric() {
@@ -240,7 +240,7 @@ mod tests {
         has("muster_scaler_leads 1");
         let at = Timestamp::after_epoch(Duration::from_secs(100));
         let value = FrontDemand::default();
-        it.observation.front = Some(Seen { value, at });
+        it.observation.front = Some(Timestamped { value, at });
         it.observation.now = at.after(Duration::from_secs(3));
         decided(&it);
         has("muster_scaler_front_reachable 1");

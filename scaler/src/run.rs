@@ -132,7 +132,7 @@ async fn serve(
         fleet_token: fleet_token.clone(),
         registry: registry.clone(),
         demand,
-        executor: Executor::new(fleet, config.executor, registry.clone(), outcome)
+        executor: Executor::new(fleet, config.executor, outcome)
             .with_leadership(leadership.clone())
             .with_fleet_token(fleet_token.clone()),
         outcomes,

@@ -3,7 +3,7 @@ use platform::aws::{Aws, AwsArgs};
 use platform::shutdown::CancellationToken;
 use tokio::net::TcpListener;
 
-use crate::listen;
+use crate::{http_client, listen};
 
 /// A localcloud in this process. It shuts down when it is dropped.
 pub struct LocalCloud {
@@ -31,6 +31,30 @@ impl LocalCloud {
     /// Clients for it.
     pub async fn aws(&self, prefix: &str) -> Aws {
         aws(&self.url, prefix).await
+    }
+
+    /// Injects faults, as JSON, in place of those before. `{}` ends them.
+    pub async fn inject(&self, faults: &str) {
+        let url = format!("{}/_localcloud/faults", self.url);
+        let put = http_client().put(url).body(faults.to_owned());
+        let put = put.header("content-type", "application/json");
+        let answer = put.send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+    }
+
+    /// Returns its metrics: how often it was called. Asking is no call.
+    pub async fn metrics(&self) -> String {
+        let url = format!("{}/metrics", self.url);
+        let response = http_client().get(url).send().await.unwrap();
+        response.text().await.unwrap()
+    }
+
+    /// Returns how often an action was answered with this HTTP status.
+    pub async fn answers(&self, action: &str, status: u16) -> u64 {
+        let wanted = format!("action=\"{action}\",status=\"{status}\"}} ");
+        let text = self.metrics().await;
+        let line = text.lines().find_map(|line| line.split_once(&wanted));
+        line.map_or(0, |(_, count)| count.trim().parse().unwrap())
     }
 }
 

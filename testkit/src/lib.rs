@@ -2,6 +2,8 @@
 //!
 //! - [`LocalCloud`]: localcloud in the test's process.
 //! - [`Program`]: a program of the build in a process of its own.
+//! - [`Services`]: front, gateway, scaler and worker as programs, with their logs.
+//! - [`Answer`]: what the gateway answers.
 //! - [`RedisServer`]: a `redis-server` process.
 //! - [`Authority`]: a certificate authority.
 //! - [`samples`]: the model and the photos that set-up fetched, and a gallery of them.
@@ -15,6 +17,7 @@
     reason = "a test panics on failure and prints no kit"
 )]
 
+mod answer;
 mod authority;
 mod cloud;
 mod docs;
@@ -22,6 +25,7 @@ mod machine;
 mod program;
 mod redis_server;
 pub mod samples;
+mod service;
 
 use std::time::{Duration, Instant};
 
@@ -30,12 +34,14 @@ use platform::queue::QueueAttributes;
 use reqwest::multipart::{Form, Part};
 use tokio::net::TcpListener;
 
+pub use answer::Answer;
 pub use authority::{Authority, Issued};
 pub use cloud::{LocalCloud, aws};
 pub use docs::assert_generated;
 pub use machine::{cpu_seconds, free_addresses, processor};
 pub use program::{Program, program, programs};
 pub use redis_server::RedisServer;
+pub use service::{Service, Services};
 
 /// How long a test waits for a condition. No test takes that long unless it fails.
 pub const TIMEOUT: Duration = Duration::from_secs(120);

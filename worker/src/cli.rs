@@ -35,9 +35,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Takes jobs from the request queue until it is stopped
+    /// Take jobs from the request queue until it is stopped
     Serve(ServeArgs),
-    /// Names the face on each photo, one photo a line
+    /// Name the face on each photo, one photo a line
     Recognize {
         /// Photos to name
         #[arg(required = true, value_name = "PHOTO")]
@@ -45,11 +45,11 @@ enum Command {
         #[command(flatten)]
         model: ModelArgs,
     },
-    /// Finds out who is seen in a clip from when to when
+    /// Find out who is seen in a clip from when to when
     Video(video::VideoArgs),
-    /// Adds weights for 8-bit integers, which are several times as fast, to a model bundle
+    /// Add weights for 8-bit integers, which are several times as fast, to a model bundle
     Calibrate(calibrate::CalibrateArgs),
-    /// Makes a gallery from photos
+    /// Make a gallery from photos
     Enrol {
         /// Folder with one folder of photos for each person, named after the person; its subfolders are searched too
         #[arg(long, value_name = "DIR")]
@@ -73,13 +73,13 @@ enum Command {
         #[command(flatten)]
         engine: EngineArgs,
     },
-    /// Shows what this machine can run, with the time for a photo, the start-up time and the memory of each
+    /// Show what this machine can run, with the time for a photo, the start-up time and the memory of each
     Engines(engines::EnginesArgs),
-    /// Measures on photos of known people how well the model tells them apart
+    /// Measure on photos of known people how well the model tells them apart
     Evaluate(evaluate::EvaluateArgs),
-    /// Measures the time until the worker is ready and for the first and later photos, and its memory
+    /// Measure the time until the worker is ready and for the first and later photos, and its memory
     Ready(ready::ReadyArgs),
-    /// Makes a model bundle or a gallery from files of Keras or PyTorch
+    /// Make a model bundle or a gallery from files of Keras or PyTorch
     Convert(convert::ConvertArgs),
 }
 

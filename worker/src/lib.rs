@@ -5,7 +5,8 @@
 //! | [`cli`] | the command line: `worker serve`, `recognize`, `enrol`, `convert`, `calibrate`, ... |
 //! | [`service`] | a worker of the fleet: jobs, leases, replies, the scaler's orders, EC2's notices |
 //! | [`vision`] | one photo: decode, detect, crop, embed, search the gallery; the engines that run the networks |
-//! | [`model`] | model bundles: reading them, converting published weights, calibrating for 8-bit integers |
+//! | [`model`] | model bundles: reading and writing them |
+//! | [`prepare`] | making bundles: converting published weights, calibrating for 8-bit integers |
 //! | [`frames`] | results as messages: of a photo, and of all faces of a clip's frame |
 //! | [`video`] | a whole clip: its timeline and its contact sheet |
 //! | [`enrol`] | a gallery from a folder of photos |
@@ -18,6 +19,7 @@ pub mod evaluate;
 pub mod frames;
 pub mod kernels;
 pub mod model;
+pub mod prepare;
 pub mod service;
 pub mod video;
 pub mod vision;

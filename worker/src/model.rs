@@ -1,6 +1,4 @@
-//! Model bundles: reading them, making them from published weights, and calibrating them for 8-bit integers.
+//! Model bundles: reading and writing them.
 
 pub mod bundle;
-pub mod calibrate;
-pub mod convert;
 pub mod weights;

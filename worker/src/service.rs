@@ -5,7 +5,7 @@
 //! | `run` | starts everything, and ends it in order |
 //! | `work` | the loop: receives messages, starts jobs, reports the worker's state |
 //! | `intake` | the loop's decisions, pure |
-//! | `receives` | how many messages to receive with which call |
+//! | `receive_policy` | how many messages to receive with which call |
 //! | `process` | one job: fetch, recognize, store, reply |
 //! | `replies`, `deletes` | send replies and delete messages, several with one call |
 //! | `reply` | errors as messages |
@@ -27,7 +27,7 @@ mod metric;
 mod model;
 mod notices;
 mod process;
-mod receives;
+mod receive_policy;
 mod replies;
 mod reply;
 mod reply_size;
@@ -46,10 +46,10 @@ pub mod pure {
     pub use crate::frames::recognition;
 
     pub use super::attend::{Control, Order, Status};
-    pub use super::intake::{Intake, JobEnd, Turn};
+    pub use super::intake::{Actions, Intake, JobEnd};
     pub use super::lease::extension_period;
     pub use super::process::job::{Job, Subject};
-    pub use super::receives::Ask;
+    pub use super::receive_policy::ReceiveRequest;
     pub use super::reply::{expired, failure};
     pub use super::reply_size::encode as encode_reply;
     pub use super::store::{digest, result_keys};

@@ -53,8 +53,8 @@ pub struct Args {
     /// Measurements of each hop of the floor
     #[arg(long, default_value_t = 500)]
     hops: usize,
-    /// Folder with the programs localcloud, front, gateway and worker-light; absent: that of this build
-    #[arg(long, value_name = "FOLDER")]
+    /// Folder with the programs localcloud, front, gateway and worker-light [default: that of this build]
+    #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
     /// Set by cargo
     #[arg(long, hide = true)]

@@ -9,6 +9,9 @@ use platform::duration;
 use platform::telemetry::{self, TelemetryArgs};
 use worker::service::{RecognizePhotos, ServeArgs, run_with};
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// A worker that names a photo by its digest
 #[derive(Debug, Parser)]
 struct Args {

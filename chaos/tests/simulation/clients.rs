@@ -13,7 +13,7 @@ use worker::service::pure::{digest, result_keys};
 
 use crate::event::Event;
 use crate::random::Random;
-use crate::world::World;
+use crate::system::Simulation;
 
 /// How many different photos there are.
 const PHOTOS: usize = 6;
@@ -85,7 +85,7 @@ pub fn client(random: &mut Random, photos: &[Photo], fronts: usize) -> Client {
     }
 }
 
-impl World {
+impl Simulation {
     pub fn client_sends(&mut self, client: usize) {
         let wanted = self.clients[client].front;
         let fronts = (0..self.fronts.len()).map(|next| (wanted + next) % self.fronts.len());

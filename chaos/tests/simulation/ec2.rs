@@ -4,11 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use platform::fleet::{FleetInstance, PowerState};
 use proto::names::{WORKER_INSTANCE, worker_instance};
-use scaler_plan::StopCause;
+use scaler_plan::Stop;
 
 use crate::event::{Call, CallResult, Ec2Step, Event, ScalerStep, Time, WorkerStep};
-use crate::world::{EPOCH, World};
-
+use crate::scaler::{index, name};
+use crate::system::{EPOCH, Simulation};
 use crate::worker::id;
 
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ pub struct Instance {
     is_terminating: bool,
 }
 
-impl World {
+impl Simulation {
     pub fn ec2_step(&mut self, step: Ec2Step) {
         match step {
             Ec2Step::Call { scaler, call } => {
@@ -62,29 +62,26 @@ impl World {
     fn called(&mut self, call: &Call, refused: bool) -> CallResult {
         match call {
             _ if refused => return CallResult::Refused,
-            Call::Start(instances) => {
-                for instance in instances {
-                    if self.ec2.instances[*instance].state != Some(PowerState::Stopped) {
-                        return CallResult::Refused;
-                    }
+            Call::Start(ids) => {
+                let state = |id| self.ec2.instances[index(id)].state;
+                if ids.iter().any(|id| state(id) != Some(PowerState::Stopped)) {
+                    return CallResult::Refused;
                 }
-                instances.iter().for_each(|instance| self.boot(*instance));
+                ids.iter().for_each(|id| self.boot(index(id)));
             }
             Call::Launch(count) => {
-                return CallResult::Done((0..*count).map(|_| self.launch()).collect());
+                return CallResult::Done((0..*count).map(|_| name(self.launch())).collect());
             }
             Call::Stop(stops) => {
-                for (instance, cause) in stops {
-                    self.end_instance(*instance, *cause, PowerState::Stopping);
-                }
+                let to = PowerState::Stopping;
+                stops.iter().for_each(|stop| self.end_instance(stop, to));
             }
             Call::Terminate(stops) => {
-                for (instance, cause) in stops {
-                    self.end_instance(*instance, *cause, PowerState::ShuttingDown);
-                }
+                let to = PowerState::ShuttingDown;
+                stops.iter().for_each(|stop| self.end_instance(stop, to));
             }
-            Call::Rename(instance, number) => {
-                self.ec2.instances[*instance].name = worker_instance(*number);
+            Call::Rename(id, number) => {
+                self.ec2.instances[index(id)].name = worker_instance(*number);
             }
         }
         CallResult::Done(Vec::new())
@@ -150,7 +147,8 @@ impl World {
         }
     }
 
-    fn end_instance(&mut self, instance: usize, cause: StopCause, to: PowerState) {
+    fn end_instance(&mut self, stop: &Stop, to: PowerState) {
+        let instance = index(&stop.id);
         let it = &mut self.ec2.instances[instance];
         it.is_terminating |= to == PowerState::ShuttingDown;
         match it.state {
@@ -163,7 +161,7 @@ impl World {
         // The worker, if it runs, ends first.
         it.epoch += 1;
         if let Some(worker) = self.workers.get_mut(&instance) {
-            worker.is_scaled_in = !cause.is_failure();
+            worker.is_scaled_in = !stop.cause.is_failure();
             self.counts.scaled_in += u64::from(worker.is_scaled_in);
             self.worker_after(Duration::ZERO, instance, WorkerStep::Terminate);
             // A stopped process does not read signals.

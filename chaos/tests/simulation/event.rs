@@ -8,8 +8,8 @@ use localcloud::sqs_state::Delivery;
 use platform::queue::Message;
 use proto::JobId;
 use proto::v1::{WorkerOrder, WorkerReport};
-use scaler_plan::{StopCause, Timestamp};
-use worker::service::pure::{Ask, JobEnd};
+use scaler_plan::{InstanceId, Stop, Timestamp};
+use worker::service::pure::{JobEnd, ReceiveRequest};
 
 use crate::faults::Fault;
 
@@ -20,7 +20,7 @@ pub type Time = Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unavailable;
 
-pub type Reached<T> = Result<T, Unavailable>;
+pub type CloudResult<T> = Result<T, Unavailable>;
 
 /// One event. `life` counts the starts of a process: an event of an earlier life does not happen.
 #[derive(Debug)]
@@ -60,12 +60,12 @@ pub enum Event {
 #[derive(Debug)]
 pub enum FrontStep {
     Put(JobId),
-    PutDone(JobId, Reached<PutResult>),
-    Looked(JobId, Reached<Option<Stored>>),
+    PutDone(JobId, CloudResult<PutResult>),
+    Looked(JobId, CloudResult<Option<Stored>>),
     Send(JobId),
-    Sent(JobId, Reached<()>),
+    Sent(JobId, CloudResult<()>),
     Poll,
-    Received(Reached<Vec<Message>>),
+    Received(CloudResult<Vec<Message>>),
     /// Keeps the result of a late reply, then deletes its message.
     Keep(Box<WorkerReply>, String),
     DeleteReplies(Vec<String>),
@@ -97,8 +97,8 @@ pub enum WorkerStep {
     Ready,
     /// A pause ends.
     Turn,
-    Receive(Ask),
-    Received(Reached<Vec<Message>>),
+    Receive(ReceiveRequest),
+    Received(CloudResult<Vec<Message>>),
     Job {
         job: u64,
         step: JobStep,
@@ -123,14 +123,14 @@ pub enum WorkerStep {
 #[derive(Debug)]
 pub enum JobStep {
     Fetch,
-    Fetched(Reached<Option<usize>>),
+    Fetched(CloudResult<Option<usize>>),
     Recognized(usize),
     /// Puts the result under the first key, or the second, ...
     Store(usize),
-    Taken(usize, Reached<Option<Stored>>),
+    Taken(usize, CloudResult<Option<Stored>>),
     Replace(usize),
     Reply(String),
-    Replied(Reached<()>),
+    Replied(CloudResult<()>),
     Delete,
     GiveBack,
     Ended(JobEnd),
@@ -165,7 +165,7 @@ pub enum ScalerStep {
 #[derive(Debug)]
 pub enum CallResult {
     /// With the launched instances.
-    Done(Vec<usize>),
+    Done(Vec<InstanceId>),
     Refused,
     /// The response was lost. The call has taken effect.
     Unknown,
@@ -173,11 +173,11 @@ pub enum CallResult {
 
 #[derive(Debug, Clone)]
 pub enum Call {
-    Start(Vec<usize>),
+    Start(Vec<InstanceId>),
     Launch(u32),
-    Stop(Vec<(usize, StopCause)>),
-    Terminate(Vec<(usize, StopCause)>),
-    Rename(usize, u32),
+    Stop(Vec<Stop>),
+    Terminate(Vec<Stop>),
+    Rename(InstanceId, u32),
 }
 
 #[derive(Debug)]
@@ -200,12 +200,12 @@ pub enum Ec2Step {
 
 /// The events to come, by time and then in the order in which they were scheduled.
 #[derive(Debug, Default)]
-pub struct Agenda {
+pub struct EventQueue {
     events: BTreeMap<(Time, u64), Event>,
     scheduled: u64,
 }
 
-impl Agenda {
+impl EventQueue {
     pub fn add(&mut self, at: Time, event: Event) {
         self.scheduled += 1;
         self.events.insert((at, self.scheduled), event);

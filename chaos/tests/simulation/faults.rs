@@ -6,7 +6,7 @@ use platform::fleet::PowerState;
 
 use crate::event::{Event, FrontStep, WorkerStep};
 use crate::random::Random;
-use crate::world::World;
+use crate::system::Simulation;
 
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
@@ -50,7 +50,7 @@ impl Fault {
     }
 }
 
-impl World {
+impl Simulation {
     pub fn fail(&mut self, fault: Fault) {
         match fault {
             Fault::KillWorker(pick) => {

@@ -14,10 +14,10 @@ use proto::JobId;
 use proto::v1::recognition_result::Outcome;
 
 use crate::clients::Answer;
-use crate::event::{Event, FrontStep, Reached, Time};
+use crate::event::{CloudResult, Event, FrontStep, Time};
+use crate::injected_bugs::InjectedBug;
 use crate::queues::{DEAD_LETTERS, Receiver};
-use crate::sabotage::Sabotage;
-use crate::world::World;
+use crate::system::Simulation;
 
 pub use submit::Request;
 
@@ -42,7 +42,7 @@ pub struct Front {
     failures: u32,
 }
 
-impl World {
+impl Simulation {
     pub fn start_front(&mut self, index: usize, same_queue: bool) {
         let digits = self.random.number() & 0xffff_ffff_ffff;
         let before = self.fronts[index].reply_queue.clone();
@@ -144,7 +144,7 @@ impl World {
         }
     }
 
-    fn replies(&mut self, index: usize, received: Reached<Vec<Message>>) {
+    fn replies(&mut self, index: usize, received: CloudResult<Vec<Message>>) {
         let Ok(messages) = received else {
             let front = &mut self.fronts[index];
             let pause = Duration::from_millis(100 << front.failures.min(5));
@@ -187,7 +187,7 @@ impl World {
                 self.note(|| format!("front {index} drops a duplicate reply"));
                 None
             }
-            Replied::Late if self.breaks(Sabotage::DropsLateReplies) => None,
+            Replied::Late if self.breaks(InjectedBug::DropsLateReplies) => None,
             Replied::Late => Some(reply),
         }
     }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use crate::clients::Answer;
 use crate::random::Random;
 use crate::scenario::Scenario;
-use crate::world::{Trace, World};
+use crate::system::{Simulation, Trace};
 
 /// Among how many events a choice is, and how far ahead they are.
 const CHOICES: usize = 12;
@@ -30,27 +30,27 @@ proptest! {
     ) {
         let sqs = SqsFaults { duplicate, deliver_after_delete, ..SqsFaults::default() };
         let scenario = Scenario::of_interleavings(clients, max_jobs, sqs);
-        let mut world = World::with(seed, scenario, Random::new(seed), Trace::Off);
-        world.schedule_clients();
+        let mut simulation = Simulation::with(seed, scenario, Random::new(seed), Trace::Off);
+        simulation.schedule_clients();
         for _ in 0..WORKERS {
-            world.add_ready_worker();
+            simulation.add_ready_worker();
         }
         for choice in choices {
-            let latest = world.now + AHEAD;
-            let Some((at, event)) = world.agenda.any(choice, CHOICES, latest) else {
+            let latest = simulation.now + AHEAD;
+            let Some((at, event)) = simulation.event_queue.any(choice, CHOICES, latest) else {
                 break;
             };
-            world.happen(at, event);
-            if let Some(what) = world.take_violation() {
+            simulation.happen(at, event);
+            if let Some(what) = simulation.take_violation() {
                 return Err(TestCaseError::fail(what));
             }
         }
         // The rest happens in its order.
-        world.scenario.calm_at = world.now;
-        let ended = world.run();
+        simulation.scenario.calm_at = simulation.now;
+        let ended = simulation.run();
         prop_assert!(ended.is_ok(), "{ended:?}");
-        for client in &world.clients {
-            let name = world.photos[client.photo].name.as_ref();
+        for client in &simulation.clients {
+            let name = simulation.photos[client.photo].name.as_ref();
             let has_answer = match &client.answer {
                 Some(Answer::Name { name: given, .. }) => Some(given) == name,
                 // The excuses of an error were checked when it came.

@@ -15,34 +15,34 @@
 //!
 //! | module | what it has |
 //! |---|---|
-//! | `world` | everything, the loop over events, and the checks at the end |
-//! | `event` | what happens, and the agenda |
+//! | `system` | everything, the loop over events, and the checks at the end |
+//! | `event` | what happens, and the event queue |
 //! | `scenario`, `faults`, `random` | what a seed draws |
 //! | `clients` | photos, and the check of each answer |
 //! | `front`, `worker`, `scaler` | the services |
 //! | `queues`, `objects`, `ec2` | SQS, S3 and EC2 |
 //! | `interleavings` | any order of events, chosen by proptest |
-//! | `sabotage` | that the checks notice a broken rule |
+//! | `injected_bugs` | that the checks notice a broken rule |
 
 mod clients;
 mod ec2;
 mod event;
 mod faults;
 mod front;
+mod injected_bugs;
 mod interleavings;
 mod objects;
 mod queues;
 mod random;
-mod sabotage;
 mod scaler;
 mod scenario;
+mod system;
 mod worker;
-mod world;
 
 use std::hash::DefaultHasher;
 use std::time::Instant;
 
-use world::{Counts, Trace, World};
+use system::{Counts, Simulation, Trace};
 
 /// The seeds of a run without `SEEDS`.
 const SEEDS: u64 = 1_000;
@@ -55,7 +55,7 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 fn play(seed: u64, trace: Trace) -> Result<Counts, String> {
-    World::new(seed, trace).run()
+    Simulation::new(seed, trace).run()
 }
 
 #[test]
@@ -98,9 +98,9 @@ fn every_seed_settles_with_each_request_answered_once_and_rightly() {
 fn the_same_seed_plays_the_same_events() {
     for seed in 0..20 {
         let hash = || {
-            let mut world = World::new(seed, Trace::Hash(DefaultHasher::new()));
-            let ended = world.run();
-            (world.trace_hash(), ended.map(|counts| counts.events))
+            let mut simulation = Simulation::new(seed, Trace::Hash(DefaultHasher::new()));
+            let ended = simulation.run();
+            (simulation.trace_hash(), ended.map(|counts| counts.events))
         };
         assert_eq!(hash(), hash(), "seed {seed}");
     }

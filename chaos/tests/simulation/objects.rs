@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use proto::JobId;
 use proto::v1::RecognitionResult;
 
-use crate::event::{PutResult, Reached, Stored, Time, Unavailable};
-use crate::world::World;
+use crate::event::{CloudResult, PutResult, Stored, Time, Unavailable};
+use crate::system::Simulation;
 
 #[derive(Debug, Default)]
 pub struct Objects {
@@ -30,9 +30,9 @@ pub struct StoredResult {
     pub body: String,
 }
 
-impl World {
+impl Simulation {
     /// A call that fails may have stored the photo.
-    pub fn put_photo(&mut self, key: &str, photo: usize, put: u64) -> Reached<PutResult> {
+    pub fn put_photo(&mut self, key: &str, photo: usize, put: u64) -> CloudResult<PutResult> {
         let fails = self.s3_fails();
         let takes_effect = !fails || self.loses_response();
         let mut result = PutResult::Exists;
@@ -48,7 +48,7 @@ impl World {
         if fails { Err(Unavailable) } else { Ok(result) }
     }
 
-    pub fn look_at_photo(&mut self, key: &str) -> Reached<Option<Stored>> {
+    pub fn look_at_photo(&mut self, key: &str) -> CloudResult<Option<Stored>> {
         if self.s3_fails() {
             return Err(Unavailable);
         }
@@ -59,7 +59,7 @@ impl World {
         }))
     }
 
-    pub fn get_photo(&mut self, key: &str) -> Reached<Option<usize>> {
+    pub fn get_photo(&mut self, key: &str) -> CloudResult<Option<usize>> {
         if self.s3_fails() {
             return Err(Unavailable);
         }
@@ -78,7 +78,7 @@ impl World {
         key: &str,
         result: StoredResult,
         if_absent: bool,
-    ) -> Reached<PutResult> {
+    ) -> CloudResult<PutResult> {
         let fails = self.s3_fails();
         let takes_effect = !fails || self.loses_response();
         let present = self.s3.results.get(key);
@@ -105,7 +105,7 @@ impl World {
         }
     }
 
-    pub fn look_at_result(&mut self, key: &str) -> Reached<Option<Stored>> {
+    pub fn look_at_result(&mut self, key: &str) -> CloudResult<Option<Stored>> {
         if self.s3_fails() {
             return Err(Unavailable);
         }
@@ -116,7 +116,7 @@ impl World {
         }))
     }
 
-    pub fn keep_result(&mut self, id: JobId, result: RecognitionResult) -> Reached<()> {
+    pub fn keep_result(&mut self, id: JobId, result: RecognitionResult) -> CloudResult<()> {
         let fails = self.s3_fails();
         if !fails || self.loses_response() {
             self.s3.kept.entry(id).or_insert(result);

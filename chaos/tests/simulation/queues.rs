@@ -8,8 +8,8 @@ use localcloud::sqs_state::{Message as Content, Millis, Queues};
 use platform::queue::Message;
 use proto::names::MAX_RECEIVE_COUNT;
 
-use crate::event::{Event, FrontStep, Reached, Time, Unavailable, WorkerStep, message};
-use crate::world::{EPOCH, World};
+use crate::event::{CloudResult, Event, FrontStep, Time, Unavailable, WorkerStep, message};
+use crate::system::{EPOCH, Simulation};
 
 pub const REQUESTS: &str = "sim-req-queue";
 pub const DEAD_LETTERS: &str = "sim-req-dead-letter-queue";
@@ -41,7 +41,7 @@ pub enum Receiver {
 }
 
 impl Receiver {
-    fn received(self, messages: Reached<Vec<Message>>) -> Event {
+    fn received(self, messages: CloudResult<Vec<Message>>) -> Event {
         match self {
             Self::Front { front, life } => Event::Front {
                 front,
@@ -114,7 +114,7 @@ impl Sqs {
         &mut self,
         wanted: &Waiting,
         now: Time,
-    ) -> (Reached<Vec<Message>>, Option<Millis>, Option<String>) {
+    ) -> (CloudResult<Vec<Message>>, Option<Millis>, Option<String>) {
         let hide_for = wanted.hide_for.map(|time| time.as_secs() as u32);
         let received = self
             .queues
@@ -130,7 +130,7 @@ impl Sqs {
     }
 }
 
-impl World {
+impl Simulation {
     /// A receive call arrives at SQS. Its response comes as an event.
     pub fn receive(
         &mut self,
@@ -163,7 +163,7 @@ impl World {
         queue: &str,
         limit: usize,
         hide_for: Duration,
-    ) -> Reached<Vec<Message>> {
+    ) -> CloudResult<Vec<Message>> {
         if self.sqs_fails() {
             return Err(Unavailable);
         }
@@ -213,14 +213,14 @@ impl World {
         }
     }
 
-    fn respond(&mut self, receiver: Receiver, received: Reached<Vec<Message>>) {
+    fn respond(&mut self, receiver: Receiver, received: CloudResult<Vec<Message>>) {
         let back = self.latency();
         self.after(back, receiver.received(received));
     }
 
     /// Sends a message. A call that fails may have sent it, and one that succeeds may have sent it twice, as the SDK
     /// repeats a call whose response was lost. Returns `Ok(false)` when the queue does not exist.
-    pub fn send(&mut self, queue: &str, body: &str) -> Reached<bool> {
+    pub fn send(&mut self, queue: &str, body: &str) -> CloudResult<bool> {
         let fails = self.sqs_fails();
         let copies = match (fails, self.loses_response()) {
             (true, lost) => usize::from(lost),
@@ -242,7 +242,7 @@ impl World {
     }
 
     /// Deletes messages. A call that fails may have deleted them.
-    pub fn delete(&mut self, queue: &str, handles: &[String]) -> Reached<()> {
+    pub fn delete(&mut self, queue: &str, handles: &[String]) -> CloudResult<()> {
         let fails = self.sqs_fails();
         let takes_effect = !fails || self.loses_response();
         let now = millis(self.now);

@@ -12,17 +12,16 @@ use scaler::clock::Clock;
 use scaler::fleet::ledger::Ledger;
 use scaler::fleet::worker_registry::WorkerSession;
 use scaler::fleet::{FleetView, WorkerRegistry};
-use scaler_plan::{Counters, FrontDemand, InstanceId, Memory, Prices, Seen, Timestamp};
+use scaler_plan::pace::GATHER;
+use scaler_plan::{Counters, FrontDemand, InstanceId, Memory, Prices, Timestamp, Timestamped};
 use tokio::sync::watch;
 
 use crate::event::{Event, ScalerStep, Time, WorkerStep};
 use crate::queues::{REQUESTS, millis};
+use crate::system::Simulation;
 use crate::worker::id;
-use crate::world::World;
 
 /// As `reconcile`.
-const GATHER: Duration = Duration::from_millis(20);
-const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(500);
 
 pub struct Scaler {
@@ -32,7 +31,7 @@ pub struct Scaler {
     registry: WorkerRegistry,
     view: FleetView,
     memory: Memory,
-    demand: watch::Sender<Option<Seen<FrontDemand>>>,
+    demand: watch::Sender<Option<Timestamped<FrontDemand>>>,
     is_demand_coming: bool,
     sessions: BTreeMap<usize, Session>,
     plans: u64,
@@ -77,7 +76,7 @@ impl Scaler {
     }
 }
 
-impl World {
+impl Simulation {
     pub fn start_scaler(&mut self) {
         self.scaler.is_up = true;
         self.scaler_after(Duration::ZERO, ScalerStep::Describe);
@@ -160,7 +159,7 @@ impl World {
                 self.count();
             }
             ScalerStep::Counted(at, value) => {
-                self.scaler.view.queue = Some(Seen { value, at });
+                self.scaler.view.queue = Some(Timestamped { value, at });
             }
             ScalerStep::Describe => {
                 self.scaler_after(POLL, ScalerStep::Describe);
@@ -218,7 +217,9 @@ impl World {
             ..FrontDemand::default()
         };
         let at = self.timestamp();
-        self.scaler.demand.send_replace(Some(Seen { value, at }));
+        self.scaler
+            .demand
+            .send_replace(Some(Timestamped { value, at }));
     }
 
     fn count(&mut self) {
@@ -241,8 +242,7 @@ impl World {
 
     fn join(&mut self, instance: usize, life: u32, stream: u64, first: &WorkerReport) {
         let (sender, orders) = watch::channel(None);
-        let known = InstanceId::from(id(instance));
-        let Some(session) = self.scaler.registry.join(&known, sender) else {
+        let Some(session) = self.scaler.registry.join(&name(instance), sender) else {
             let wait = self.latency();
             return self.worker_after(wait, instance, WorkerStep::StreamEnds(stream));
         };
@@ -294,11 +294,16 @@ impl World {
                     order,
                 },
             };
-            self.agenda.add(arrives, event);
+            self.event_queue.add(arrives, event);
         }
     }
 }
 
-fn name(instance: usize) -> InstanceId {
+pub fn name(instance: usize) -> InstanceId {
     InstanceId::from(id(instance))
+}
+
+pub fn index(id: &InstanceId) -> usize {
+    let digits = id.as_str().trim_start_matches("i-");
+    usize::from_str_radix(digits, 16).expect("plans name instances of the view")
 }

@@ -10,9 +10,9 @@ use platform::queue::Message;
 use proto::v1::{Interruption, InterruptionAction};
 use worker::service::pure::{Control, Intake, Order, Status};
 
-use crate::event::{Event, Reached, Time, WorkerStep};
+use crate::event::{CloudResult, Event, Time, WorkerStep};
 use crate::queues::{REQUESTS, Receiver};
-use crate::world::World;
+use crate::system::Simulation;
 
 pub use job::JobRun;
 use link::Link;
@@ -54,7 +54,7 @@ impl Worker {
     }
 }
 
-impl World {
+impl Simulation {
     /// Starts the process on an instance. It loads its model for `loading`.
     pub fn start_worker(&mut self, instance: usize, life: u32, loading: Duration) {
         let worker = Worker {
@@ -108,12 +108,12 @@ impl World {
                 self.turn(instance);
             }
             WorkerStep::Turn => self.turn(instance),
-            WorkerStep::Receive(ask) => {
+            WorkerStep::Receive(request) => {
                 let (receiver, hide_for) = (
                     Receiver::Worker { instance, life },
                     Some(self.scenario.visibility_timeout),
                 );
-                self.receive(REQUESTS, receiver, ask.limit, ask.wait, hide_for);
+                self.receive(REQUESTS, receiver, request.limit, request.wait, hide_for);
             }
             WorkerStep::Received(received) => self.received(instance, received),
             WorkerStep::Job { job, step } => self.job_step(instance, job, step),
@@ -156,12 +156,12 @@ impl World {
             if worker.intake.is_over(0) {
                 return self.exit(instance);
             }
-            let turn = worker.intake.turn(control, 0, now);
-            if let Some(ask) = turn.receive {
+            let actions = worker.intake.next_actions(control, 0, now);
+            if let Some(request) = actions.receive {
                 let there = self.latency();
-                self.worker_after(there, instance, WorkerStep::Receive(ask));
+                self.worker_after(there, instance, WorkerStep::Receive(request));
             }
-            turn.status
+            actions.status
         } else if worker.is_ending {
             return self.exit(instance);
         } else {
@@ -175,7 +175,7 @@ impl World {
         }
     }
 
-    fn received(&mut self, instance: usize, received: Reached<Vec<Message>>) {
+    fn received(&mut self, instance: usize, received: CloudResult<Vec<Message>>) {
         let now = self.instant();
         let Some(worker) = self.workers.get_mut(&instance) else {
             return;

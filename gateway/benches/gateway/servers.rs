@@ -39,10 +39,10 @@ pub struct Front {
 }
 
 #[derive(Debug)]
-struct Somebody;
+struct StubRecognizer;
 
 #[tonic::async_trait]
-impl Recognizer for Somebody {
+impl Recognizer for StubRecognizer {
     async fn recognize(
         &self,
         _request: Request<RecognizeRequest>,
@@ -75,7 +75,7 @@ impl Front {
             let (_ready, readiness) = watch::channel(true);
             let options = ServerOptions::unrestricted();
             platform::grpc::serve(listener, options, readiness, stop, &[], |routes| {
-                routes.add_service(RecognizerServer::new(Somebody));
+                routes.add_service(RecognizerServer::new(StubRecognizer));
             })
             .await
         });

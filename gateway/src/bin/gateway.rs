@@ -15,7 +15,7 @@ use platform::telemetry::{self, TelemetryArgs};
 struct Args {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Address on which HTTP is served
+    /// Address on which HTTP is served. The packaged unit sets it by MUSTER_HTTP_LISTEN
     #[arg(
         long,
         env = "MUSTER_LISTEN",

@@ -34,7 +34,7 @@ const PREFIX_BYTES: usize = 5;
 #[derive(Debug, Clone)]
 pub struct AdmissionControl<S> {
     service: S,
-    limits: Limits,
+    limits: AdmissionLimits,
 }
 
 /// The resources of one call. The service finds it in the request's extensions.
@@ -48,7 +48,7 @@ pub struct AdmissionPermit {
 }
 
 #[derive(Debug, Clone)]
-struct Limits {
+struct AdmissionLimits {
     in_flight: Arc<Semaphore>,
     memory: ByteBudget,
     max_message_bytes: usize,
@@ -69,7 +69,7 @@ impl<S> AdmissionControl<S> {
         max_buffered_bytes: usize,
         max_message_bytes: usize,
     ) -> Self {
-        let limits = Limits {
+        let limits = AdmissionLimits {
             in_flight: Arc::new(Semaphore::new(max_in_flight)),
             memory: ByteBudget::new(max_buffered_bytes),
             max_message_bytes,
@@ -119,7 +119,7 @@ where
     }
 }
 
-impl Limits {
+impl AdmissionLimits {
     async fn admit(&self, body: Body) -> Result<(AdmissionPermit, Body), RequestError> {
         let begun = Instant::now();
         let until = tokio::time::Instant::now() + self.upload_timeout;

@@ -19,7 +19,7 @@ const QUEUE_NAME_MAX_BYTES: usize = 80;
 
 /// Settings of front.
 #[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Front")]
+#[command(next_help_heading = "Front", after_help = duration::HELP)]
 pub struct Config {
     /// Recognize calls in flight. Further ones are refused with RESOURCE_EXHAUSTED before their photo is read
     #[arg(
@@ -41,8 +41,6 @@ pub struct Config {
     /// Largest photo, in bytes
     #[arg(long, env = "MUSTER_MAX_IMAGE_BYTES", value_name = "BYTES", default_value_t = MAX_IMAGE_BYTES)]
     pub max_image_bytes: usize,
-    #[command(flatten)]
-    pub decode: DecodeLimits,
     /// Longest time of a request. Without a reply by then it fails with DEADLINE_EXCEEDED
     #[arg(long, env = "MUSTER_DEADLINE", value_name = "DURATION", value_parser = duration::parse, default_value = "120s")]
     pub deadline: Duration,
@@ -67,14 +65,15 @@ pub struct Config {
     /// Longest time for requests in flight at shutdown
     #[arg(long, env = "MUSTER_FRONT_DRAIN", value_name = "DURATION", value_parser = duration::parse, default_value = "5s")]
     pub drain_deadline: Duration,
-    /// Reply queue of this front alone. Without it, front creates PREFIX-resp-queue-RANDOM, and deletes it at
-    /// shutdown
+    /// Reply queue of this front alone [default: PREFIX-resp-queue-RANDOM, which front makes, and deletes at shutdown]
     #[arg(long, env = "MUSTER_REPLY_QUEUE", value_name = "NAME", value_parser = queue_name)]
     pub reply_queue: Option<String>,
     #[command(flatten)]
-    pub videos: VideoArgs,
-    #[command(flatten)]
     pub demand: DemandArgs,
+    #[command(flatten)]
+    pub decode: DecodeLimits,
+    #[command(flatten)]
+    pub videos: VideoArgs,
     #[command(flatten)]
     pub server: ServerArgs,
     #[command(flatten)]

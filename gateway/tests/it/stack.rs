@@ -9,6 +9,7 @@ use proto::Names;
 use proto::v1::demand_client::DemandClient;
 use proto::v1::recognizer_client::RecognizerClient;
 use proto::v1::{DemandUpdate, WatchDemandRequest};
+pub use testkit::Answer;
 use testkit::{LocalCloud, TIMEOUT, eventually, http_client, listen, parse, until_ready, upload};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -99,13 +100,7 @@ impl Stack {
     }
 
     pub async fn status_of(&self, path: &str) -> u16 {
-        let answer = self
-            .client
-            .get(format!("{}{path}", self.url))
-            .send()
-            .await
-            .unwrap();
-        answer.status().as_u16()
+        Answer::status_of(self.client.get(format!("{}{path}", self.url))).await
     }
 
     /// Posts one photo as `inputFile`.
@@ -204,64 +199,6 @@ impl Stack {
 impl Drop for Stack {
     fn drop(&mut self) {
         self.stop.cancel();
-    }
-}
-
-/// An HTTP answer, read to its end.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub body: String,
-    pub headers: reqwest::header::HeaderMap,
-}
-
-impl Answer {
-    pub async fn of(request: reqwest::RequestBuilder) -> Self {
-        let answer = request.send().await.expect("the gateway answers");
-        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        Self {
-            status,
-            headers,
-            body: answer.text().await.expect("the answer is complete"),
-        }
-    }
-
-    /// The status alone, for an answer that does not end.
-    pub async fn status_of(request: reqwest::RequestBuilder) -> u16 {
-        request.send().await.unwrap().status().as_u16()
-    }
-
-    pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
-    }
-
-    #[track_caller]
-    pub fn assert_recognized(&self, body: &str) {
-        assert_eq!((self.status, self.body.as_str()), (200, body));
-        assert_eq!(self.header("x-request-id").len(), 32);
-    }
-
-    /// The status, and one line that contains `reason`.
-    #[track_caller]
-    pub fn assert_refused(&self, status: u16, reason: &str) {
-        self.assert_refused_without_id(status, reason);
-        assert_eq!(self.header("x-request-id").len(), 32);
-    }
-
-    /// The same for a path or method that makes no request.
-    #[track_caller]
-    pub fn assert_refused_without_id(&self, status: u16, reason: &str) {
-        assert_eq!(self.status, status, "{}", self.body);
-        assert!(self.body.contains(reason), "{}", self.body);
-        assert_eq!(self.body.matches('\n').count(), 1, "{:?}", self.body);
-        assert!(
-            self.body.ends_with('\n') && self.body.trim().len() > 5,
-            "{:?}",
-            self.body
-        );
-        assert!(self.header("content-type").starts_with("text/plain"));
     }
 }
 

@@ -37,14 +37,14 @@ async fn all_services_name_the_request_in_their_lines() {
         (&no_face, "refused or failed", "replied with an error"),
     ] {
         let lines = [
-            line_of(&stack.gateway, of_gateway, &answer.request_id).await,
-            line_of(&stack.front, "answered", &answer.request_id).await,
-            line_of(&worker, of_worker, &answer.request_id).await,
+            line_of(&stack.gateway, of_gateway, answer.request_id()).await,
+            line_of(&stack.front, "answered", answer.request_id()).await,
+            line_of(&worker, of_worker, answer.request_id()).await,
         ];
         let traces: BTreeSet<_> = lines.iter().map(|it| it["trace_id"].as_str()).collect();
         assert_eq!(traces.len(), 1, "{lines:?}");
         assert_eq!(traces.first().unwrap().unwrap().len(), 32, "{lines:?}");
     }
-    let refused = line_of(&stack.gateway, "refused or failed", &no_photo.request_id).await;
+    let refused = line_of(&stack.gateway, "refused or failed", no_photo.request_id()).await;
     assert_eq!(refused["fields"]["code"], "not_an_image");
 }

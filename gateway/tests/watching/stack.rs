@@ -1,15 +1,9 @@
 //! front, gateway and workers as processes, on a local cloud in this one.
 
-use std::path::Path;
-use std::process::Stdio;
-use std::sync::{Arc, Mutex};
-
-use serde_json::Value;
+pub use testkit::Service;
 use testkit::{
-    LocalCloud, Program, eventually, http_client, program, samples, until_ready, upload,
+    Answer, LocalCloud, Services, eventually, http_client, samples, until_ready, upload,
 };
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
 
 pub const PREFIX: &str = "watched";
 
@@ -18,64 +12,30 @@ pub struct Stack {
     pub front: Service,
     pub gateway: Service,
     url: String,
-    settings: Settings,
-}
-
-/// Variables of the services' environment.
-type Settings = Vec<(String, String)>;
-
-/// A running program and its log.
-pub struct Service {
-    pub program: Program,
-    log: Arc<Mutex<Vec<String>>>,
-}
-
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub request_id: String,
-    pub text: String,
+    services: Services,
 }
 
 impl Stack {
     /// Starts front and gateway with these settings, and no worker.
     pub async fn start(settings: &[(&str, &str)]) -> Self {
         let cloud = LocalCloud::start(localcloud::Config::default()).await;
-        let common = [
-            ("AWS_ENDPOINT_URL", cloud.url.as_str()),
-            ("AWS_REGION", "us-east-1"),
-            ("AWS_EC2_METADATA_DISABLED", "true"),
-            ("NO_PROXY", "127.0.0.1"),
-            ("MUSTER_PREFIX", PREFIX),
+        let own = [
             ("MUSTER_LOG", "info,gateway=debug,worker=debug"),
-            ("MUSTER_LOG_FORMAT", "json"),
             // The job of a worker that died comes back soon, and spans are sent soon.
             ("MUSTER_VISIBILITY_TIMEOUT", "3"),
             ("OTEL_BSP_SCHEDULE_DELAY", "50"),
         ];
-        let settings: Settings = common
-            .iter()
-            .chain(settings)
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        let anywhere = ["--listen", "127.0.0.1:0"];
-        let front = Service::start(env!("CARGO_BIN_EXE_front").as_ref(), &anywhere, &settings);
-        let address = front.address("front serves gRPC").await;
-        let of_front = format!("http://{address}");
-        let arguments = [&anywhere[..], &["--front", &of_front]].concat();
-        let gateway = Service::start(
-            env!("CARGO_BIN_EXE_gateway").as_ref(),
-            &arguments,
-            &settings,
-        );
-        let url = format!("http://{}", gateway.address("gateway serves HTTP").await);
+        let services = Services::new(&cloud.url, PREFIX, &[&own[..], settings].concat());
+        let (front, front_url) = services.listen("front", &[]).await;
+        let arguments = ["--front", &front_url];
+        let (gateway, url) = services.listen("gateway", &arguments).await;
         until_ready(&url).await;
         Self {
             cloud,
             front,
             gateway,
             url,
-            settings,
+            services,
         }
     }
 
@@ -93,7 +53,7 @@ impl Stack {
             "--gallery",
             gallery.to_str().unwrap(),
         ];
-        let worker = Service::start(&program("worker"), &arguments, &self.settings);
+        let worker = self.services.start("worker", &arguments);
         eventually("the worker is ready", async || {
             !worker.lines("ready").is_empty()
         })
@@ -103,59 +63,11 @@ impl Stack {
 
     /// Posts a photo, with a `traceparent` if it is given.
     pub async fn post(&self, file_name: &str, photo: Vec<u8>, traceparent: Option<&str>) -> Answer {
-        let form = upload(file_name, photo);
-        let mut request = http_client().post(&self.url).multipart(form);
+        let mut request = http_client().post(&self.url);
         if let Some(traceparent) = traceparent {
             request = request.header("traceparent", traceparent);
         }
-        let answer = request.send().await.unwrap();
-        let id = answer.headers().get("x-request-id").unwrap();
-        Answer {
-            status: answer.status().as_u16(),
-            request_id: id.to_str().unwrap().to_owned(),
-            text: answer.text().await.unwrap(),
-        }
-    }
-}
-
-impl Service {
-    fn start(program: &Path, arguments: &[&str], settings: &Settings) -> Self {
-        let mut program = Program::start(
-            Command::new(program)
-                .args(arguments)
-                .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
-                .envs(settings.iter().cloned())
-                .stderr(Stdio::piped()),
-        );
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&log);
-        let mut lines = BufReader::new(program.process.stderr.take().unwrap()).lines();
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                kept.lock().unwrap().push(line);
-            }
-        });
-        Self { program, log }
-    }
-
-    async fn address(&self, message: &str) -> String {
-        eventually("it listens", async || !self.lines(message).is_empty()).await;
-        let line = self.lines(message).swap_remove(0);
-        line["fields"]["address"].as_str().unwrap().to_owned()
-    }
-
-    /// Returns the log so far; each line is JSON.
-    pub fn log(&self) -> Vec<Value> {
-        let log = self.log.lock().unwrap();
-        let parsed = |line: &String| serde_json::from_str(line).expect(line);
-        log.iter().map(parsed).collect()
-    }
-
-    /// Returns the lines with this message.
-    pub fn lines(&self, message: &str) -> Vec<Value> {
-        let mut log = self.log();
-        log.retain(|line| line["fields"]["message"] == message);
-        log
+        Answer::of(request.multipart(upload(file_name, photo))).await
     }
 }
 

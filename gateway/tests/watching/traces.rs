@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use proto::Names;
 use proto::v1::RecognitionJob;
-use testkit::{eventually, http_client};
+use testkit::eventually;
 
 use crate::collector::{Collector, Span};
 use crate::stack::{PREFIX, Stack, photo};
@@ -90,8 +90,8 @@ async fn one_photo_is_one_trace_in_all_services() {
     let _worker = stack.worker("i-0001").await;
     let answer = stack.post(&format!("{PERSON}.jpg"), photo(), None).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    assert!(answer.text.starts_with(&format!("{PERSON}:")), "{answer:?}");
-    let trace = trace_of(&collector, &answer.request_id).await;
+    assert!(answer.body.starts_with(&format!("{PERSON}:")), "{answer:?}");
+    let trace = trace_of(&collector, answer.request_id()).await;
     assert_eq!(tree(&trace), TREE);
     let traces: BTreeSet<_> = collector.spans().into_iter().map(|it| it.trace).collect();
     assert_eq!(
@@ -106,7 +106,7 @@ async fn one_photo_is_one_trace_in_all_services() {
         ("http.route", "/"),
         ("url.scheme", "http"),
         ("http.response.status_code", "200"),
-        ("muster.request_id", &answer.request_id),
+        ("muster.request_id", answer.request_id()),
     ] {
         assert_eq!(server.attributes[name], value, "{name}");
     }
@@ -118,7 +118,7 @@ async fn one_photo_is_one_trace_in_all_services() {
         ("messaging.system", "aws_sqs"),
         ("messaging.destination.name", "watched-req-queue"),
         ("host.id", "i-0001"),
-        ("muster.request_id", &answer.request_id),
+        ("muster.request_id", answer.request_id()),
         ("muster.receive_count", "1"),
     ] {
         assert_eq!(process.attributes[name], value, "{name}");
@@ -142,14 +142,14 @@ async fn callers_decide(stack: &Stack, collector: &Collector) {
 
     let sent = format!("{parent}-01");
     let answer = stack.post("c.jpg", photo(), Some(&sent)).await;
-    let trace = trace_of(collector, &answer.request_id).await;
+    let trace = trace_of(collector, answer.request_id()).await;
     assert_eq!(trace[0].trace, CLIENTS_TRACE);
     let server = find(&trace, "muster-gateway", "POST /");
     assert_eq!(server.parent, CLIENTS_SPAN);
     assert_eq!(trace.len(), TREE.len());
 
     let answer = stack.post("d.jpg", photo(), Some("00-0-0-01")).await;
-    let trace = trace_of(collector, &answer.request_id).await;
+    let trace = trace_of(collector, answer.request_id()).await;
     assert_eq!(tree(&trace), TREE);
     let spans = collector.spans();
     let of_unsampled = spans.iter().filter(|it| it.trace.starts_with("ffff"));
@@ -161,12 +161,8 @@ async fn callers_decide(stack: &Stack, collector: &Collector) {
 async fn a_killed_workers_job_has_two_workers_in_its_trace() {
     let (collector, endpoint) = Collector::start().await;
     let stack = Stack::start(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]).await;
-    let faults = format!("{}/_localcloud/faults", stack.cloud.url);
-    let slow = serde_json::json!({
-        "call": [{"service": "s3", "action": "GetObject", "latency_ms": 60_000}]
-    });
-    let set = http_client().put(&faults).json(&slow).send().await.unwrap();
-    assert!(set.status().is_success(), "{set:?}");
+    let slow = r#"{"call": [{"service": "s3", "action": "GetObject", "latency_ms": 60000}]}"#;
+    stack.cloud.inject(slow).await;
     let mut first = stack.worker("i-first").await;
     let (answer, _second) = tokio::join!(stack.post("a.jpg", photo(), None), async {
         eventually("the first worker has the job", async || {
@@ -175,11 +171,11 @@ async fn a_killed_workers_job_has_two_workers_in_its_trace() {
         })
         .await;
         first.program.kill().await;
-        http_client().delete(&faults).send().await.unwrap();
+        stack.cloud.inject("{}").await;
         stack.worker("i-second").await
     });
     assert_eq!(answer.status, 200, "{answer:?}");
-    let trace = trace_of(&collector, &answer.request_id).await;
+    let trace = trace_of(&collector, answer.request_id()).await;
     let receives = trace.iter().filter(|span| span.name == "receive job");
     let hosts: Vec<_> = receives
         .map(|it| it.attributes["host.id"].clone())

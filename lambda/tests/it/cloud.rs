@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
@@ -15,14 +14,13 @@ use clap::Parser;
 use lambda::event::Request;
 use lambda::failure::Failure;
 use lambda::function::Function;
-use lambda::settings::Settings;
+use lambda::settings::FunctionSettings;
 use localcloud::{Authentication, Config};
 use serde_json::{Value, json};
-use testkit::samples::{models, photos};
+pub use testkit::samples::photo_of as portrait;
+use testkit::samples::{gallery, models};
 use testkit::{LocalCloud, http_client};
-use worker::enrol::enrol;
 use worker::service::LinkedEngines;
-use worker::vision::Gallery;
 
 use crate::stand_in::StandIn;
 
@@ -213,7 +211,7 @@ impl Cloud {
     /// A function with these settings, such as `["--clip-mode", "frames"]`.
     pub async fn function(&self, name: &str, settings: &[&str]) -> Function {
         let settings = ["test"].iter().chain(settings);
-        let mut settings = Settings::try_parse_from(settings).unwrap();
+        let mut settings = FunctionSettings::try_parse_from(settings).unwrap();
         settings.models = Some(models());
         settings.gallery = Some(gallery());
         let config = self.config.clone();
@@ -246,32 +244,6 @@ pub fn request(id: &str) -> Request {
 
 pub async fn call(function: &Function, event: Value) -> Result<Value, Failure> {
     function.call(event, &request("request-1")).await
-}
-
-/// The people of the training photos, who are enrolled once.
-pub fn gallery() -> PathBuf {
-    static GALLERY: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let folder = GALLERY.get_or_init(|| {
-        let settings = Settings::try_parse_from(["test"]).unwrap();
-        let model = settings.model(LinkedEngines::NATIVE_ONLY);
-        let recognizer =
-            model
-                .engine
-                .load(LinkedEngines::NATIVE_ONLY, &models(), Gallery::default());
-        let (gallery, skipped) = enrol(&photos().join("train"), &recognizer.unwrap()).unwrap();
-        assert_eq!(skipped.len(), 0);
-        let folder = tempfile::tempdir().unwrap();
-        gallery.save(&folder.path().join("gallery")).unwrap();
-        folder
-    });
-    folder.path().join("gallery")
-}
-
-/// A photo of a person, as a file and by name.
-pub fn portrait(name: &str) -> Vec<u8> {
-    let photos = testkit::samples::validation_photos();
-    let (_, path) = photos.into_iter().find(|(it, _)| it == name).unwrap();
-    std::fs::read(path).unwrap()
 }
 
 /// A picture of nothing.

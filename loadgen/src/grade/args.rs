@@ -21,7 +21,7 @@ pub struct GradeArgs {
     /// File for the report
     #[arg(long, value_name = "FILE", default_value = "target/demo/report.json")]
     pub report: PathBuf,
-    /// gRPC address of the scaler
+    /// URL at which the scaler serves gRPC
     #[arg(
         long,
         env = "MUSTER_SCALER",
@@ -29,7 +29,8 @@ pub struct GradeArgs {
         default_value = "http://127.0.0.1:8052"
     )]
     pub scaler: String,
-    /// Front's metrics, for example http://127.0.0.1:8061/metrics. Without it, duplicate replies are not measured
+    /// Front's metrics, for example http://127.0.0.1:8061/metrics [default: none; duplicate replies are not
+    /// measured]
     #[arg(long, env = "MUSTER_FRONT_METRICS", value_name = "URL")]
     pub front_metrics: Option<String>,
     /// Longest wait for the service to be ready
@@ -53,9 +54,7 @@ const BUILT_IN: &str = "built-in";
 
 /// Each of these options asks for points instead of a verdict.
 #[derive(Debug, Clone, Default, Args)]
-#[command(
-    next_help_heading = "Points by a rubric, as in a course (any of these options; docs/grading.md)"
-)]
+#[command(next_help_heading = "Points by a rubric, as in a course (any of these options)")]
 pub struct PointsArgs {
     /// Give points by this rubric, a TOML file; without FILE, by the built-in one. Scaler and metrics are not asked, so any
     /// system with the names of the course can be graded
@@ -177,6 +176,18 @@ mod tests {
                 .points
                 .are_wanted()
         );
+    }
+
+    #[test]
+    fn limits_of_a_pass_are_seconds_or_have_units() {
+        let criteria = parse("--max-first-answer 2.5 --max-scale-in 500ms")
+            .unwrap()
+            .criteria;
+        assert_eq!(
+            (criteria.max_first_answer, criteria.max_scale_in),
+            (2.5, 0.5)
+        );
+        assert_eq!(criteria.max_mean, 0.61);
     }
 
     #[test]

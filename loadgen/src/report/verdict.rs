@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use platform::duration;
 use serde::Serialize;
 
 use super::Summary;
@@ -25,18 +26,18 @@ pub struct PassCriteria {
     pub web_instances: usize,
     /// Longest time from the first request to the last response, divided by the number of requests. With fewer than ten
     /// requests a longer one is only a warning: it depends on the first response, which has its own limit
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.61)]
+    #[arg(long, value_name = "DURATION", value_parser = seconds, default_value = "610ms")]
     pub max_mean: f64,
     /// Longest time from the first request to the first response
-    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    #[arg(long, value_name = "DURATION", value_parser = seconds, default_value = "5s")]
     pub max_first_answer: f64,
     /// Longest time from the first request to the most workers running
-    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    #[arg(long, value_name = "DURATION", value_parser = seconds, default_value = "5s")]
     pub max_scale_out: f64,
     /// Longest time from the last response to no worker running
-    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+    #[arg(long, value_name = "DURATION", value_parser = seconds, default_value = "2s")]
     pub max_scale_in: f64,
-    /// Percentage of failed requests that is too high
+    /// Percentage of failed requests from which on the run fails. Without a failed request it passes even at 0
     #[arg(long, value_name = "PERCENT", default_value_t = 0.1)]
     pub max_failed: f64,
     /// Only warn of times beyond their limits
@@ -286,6 +287,10 @@ fn objects(name: &'static str, bucket: &str, counts: (u64, u64), summary: &Summa
         counts: true,
         text: format!("{after} objects in the {bucket}, must be {exactness} {expected}"),
     }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    duration::parse(text).map(|time| time.as_secs_f64())
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub struct OpenArgs {
     /// Time in which the rate rises from 0 to --rate, in a straight line
     #[arg(long, value_name = "DURATION", requires = "rate", default_value = "0s", value_parser = parse)]
     pub ramp: Duration,
-    /// How requests arrive: at equal distances, as from independent users, or --burst-size at once
+    /// How requests arrive
     #[arg(long, value_enum, requires = "rate", default_value_t = ArrivalsArg::Constant)]
     pub arrivals: ArrivalsArg,
     /// Requests of a burst. Bursts arrive as from independent users, so that the mean rate is --rate
@@ -83,7 +83,7 @@ pub struct OutputArgs {
     /// Write a report with charts, in one file
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// gRPC address of the scaler: the report shows workers beside demand, and what they cost
+    /// URL at which the scaler serves gRPC: the report shows workers beside demand, and what they cost
     #[arg(long, value_name = "URL")]
     pub scaler: Option<String>,
     /// With --scaler, the longest wait after the last response until no worker runs
@@ -96,8 +96,11 @@ pub struct OutputArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ArrivalsArg {
+    /// At equal distances
     Constant,
+    /// As from independent users
     Poisson,
+    /// --burst-size at once
     Bursts,
 }
 

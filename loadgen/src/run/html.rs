@@ -4,7 +4,7 @@ use report::chart::{Axis, Chart, Color, Scale, Series, Shape, Side};
 use report::html::Page;
 
 use super::fleet::FleetReport;
-use super::summary::{Interval, LoadReport, LoopKind, Percentiles};
+use super::summary::{IntervalReport, LoadReport, LoopKind, Percentiles};
 
 /// Returns the page.
 #[must_use]
@@ -164,9 +164,9 @@ fn line(name: &str, color: Color, points: Vec<(f64, f64)>) -> Series {
     }
 }
 
-fn latency_over_time(intervals: &[Interval]) -> Chart {
-    let points = |value: fn(&Interval) -> Option<f64>| {
-        let seconds = |it: &Interval| value(it).map_or(f64::NAN, |value| value / 1e3);
+fn latency_over_time(intervals: &[IntervalReport]) -> Chart {
+    let points = |value: fn(&IntervalReport) -> Option<f64>| {
+        let seconds = |it: &IntervalReport| value(it).map_or(f64::NAN, |value| value / 1e3);
         intervals.iter().map(|it| (it.at_s, seconds(it))).collect()
     };
     Chart {
@@ -183,9 +183,9 @@ fn latency_over_time(intervals: &[Interval]) -> Chart {
     }
 }
 
-fn answers(intervals: &[Interval]) -> Chart {
-    let points = |value: fn(&Interval) -> u64| {
-        let rate = |it: &Interval| value(it) as f64 / it.length_s;
+fn answers(intervals: &[IntervalReport]) -> Chart {
+    let points = |value: fn(&IntervalReport) -> u64| {
+        let rate = |it: &IntervalReport| value(it) as f64 / it.length_s;
         intervals.iter().map(|it| (it.at_s, rate(it))).collect()
     };
     let steps = |name: &str, color, points| Series {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hdrhistogram::{Counter, Histogram};
 
-use crate::drive::{Class, Request};
+use crate::drive::{Request, ResponseClass};
 use crate::report::Outcome;
 
 /// Distinct reasons of failures, and mistakes, that are kept with their text.
@@ -26,7 +26,7 @@ pub struct Ended<'a> {
     pub sent: Duration,
     pub ended: Duration,
     pub outcome: &'a Outcome,
-    pub class: Class,
+    pub class: ResponseClass,
 }
 
 /// Numbers of requests by their outcome.
@@ -60,13 +60,13 @@ impl Counts {
         self.sent().saturating_sub(self.answered() + self.failed)
     }
 
-    fn count(&mut self, class: Class) {
+    fn count(&mut self, class: ResponseClass) {
         *match class {
-            Class::Right => &mut self.right,
-            Class::Wrong => &mut self.wrong,
-            Class::Unknown => &mut self.unknown,
-            Class::Refused => &mut self.refused,
-            Class::Failed => &mut self.failed,
+            ResponseClass::Right => &mut self.right,
+            ResponseClass::Wrong => &mut self.wrong,
+            ResponseClass::Unknown => &mut self.unknown,
+            ResponseClass::Refused => &mut self.refused,
+            ResponseClass::Failed => &mut self.failed,
         } += 1;
     }
 }
@@ -152,7 +152,7 @@ impl Recorder {
     }
 
     pub fn ended(&mut self, ended: &Ended<'_>) {
-        let is_answered = ended.class != Class::Failed;
+        let is_answered = ended.class != ResponseClass::Failed;
         let is_measured = ended.due >= self.warm_up;
         let latency = microseconds(ended.ended.saturating_sub(ended.due));
         if is_answered {
@@ -286,11 +286,11 @@ mod tests {
         }
     }
 
-    fn end(recorder: &mut Recorder, request: &Request, due: f64, ended: f64, class: Class) {
+    fn end(recorder: &mut Recorder, request: &Request, due: f64, ended: f64, class: ResponseClass) {
         let outcome = match class {
-            Class::Right => Outcome::Correct,
-            Class::Wrong | Class::Unknown => Outcome::Wrong("expected Ben".into()),
-            Class::Refused | Class::Failed => Outcome::Failed("HTTP".into()),
+            ResponseClass::Right => Outcome::Correct,
+            ResponseClass::Wrong | ResponseClass::Unknown => Outcome::Wrong("expected Ben".into()),
+            ResponseClass::Refused | ResponseClass::Failed => Outcome::Failed("HTTP".into()),
         };
         recorder.due(request, at(due), true);
         recorder.ended(&Ended {
@@ -307,9 +307,9 @@ mod tests {
     fn the_warm_up_is_left_out_of_the_statistics_and_stays_in_the_course_over_time() {
         let mut recorder = Recorder::new(at(2.0), None);
         let photo = request("");
-        end(&mut recorder, &photo, 0.5, 4.5, Class::Right);
-        end(&mut recorder, &photo, 1.5, 1.6, Class::Failed);
-        end(&mut recorder, &photo, 2.0, 2.25, Class::Right);
+        end(&mut recorder, &photo, 0.5, 4.5, ResponseClass::Right);
+        end(&mut recorder, &photo, 1.5, 1.6, ResponseClass::Failed);
+        end(&mut recorder, &photo, 2.0, 2.25, ResponseClass::Right);
         assert_eq!((recorder.counts.due, recorder.counts.right), (1, 1));
         assert_eq!(recorder.warm_up_counts.failed, 1);
         assert!(recorder.failures.is_empty());
@@ -326,11 +326,15 @@ mod tests {
     fn requests_are_counted_by_class_and_by_kind() {
         let mut recorder = Recorder::new(at(0.0), None);
         let (small, dark) = (request("small"), request("dark"));
-        for class in [Class::Right, Class::Unknown, Class::Refused] {
+        for class in [
+            ResponseClass::Right,
+            ResponseClass::Unknown,
+            ResponseClass::Refused,
+        ] {
             end(&mut recorder, &small, 0.0, 0.1, class);
         }
-        end(&mut recorder, &dark, 0.0, 0.1, Class::Wrong);
-        end(&mut recorder, &dark, 0.0, 0.1, Class::Failed);
+        end(&mut recorder, &dark, 0.0, 0.1, ResponseClass::Wrong);
+        end(&mut recorder, &dark, 0.0, 0.1, ResponseClass::Failed);
         recorder.due(&dark, at(0.2), false);
         recorder.due(&small, at(0.3), true);
         let counts = recorder.counts;
@@ -357,7 +361,7 @@ mod tests {
                 sent: at(1.0),
                 ended: at(2.0),
                 outcome: &Outcome::Failed(format!("request {number} failed")),
-                class: Class::Failed,
+                class: ResponseClass::Failed,
             });
         }
         assert_eq!(recorder.failures.len(), MAX_TEXTS + 1);
@@ -370,7 +374,7 @@ mod tests {
         let photo = request("");
         for second in 0..4000 {
             let due = f64::from(second);
-            end(&mut recorder, &photo, due, due + 0.5, Class::Right);
+            end(&mut recorder, &photo, due, due + 0.5, ResponseClass::Right);
         }
         assert_eq!(recorder.interval, at(4.0));
         assert_eq!(recorder.intervals.len(), 1000);

@@ -33,14 +33,14 @@ pub struct LoadReport {
     pub latency_ms: Option<Percentiles>,
     /// From when a request was due to when it was sent: the generator's own delay, part of the latency.
     pub generator_lag_ms: Option<Percentiles>,
-    pub by_variant: Vec<Variant>,
+    pub by_variant: Vec<VariantAccuracy>,
     /// Number of failures by reason.
     pub failures: BTreeMap<String, u64>,
     /// The first wrong names by file name.
     pub mistakes: BTreeMap<String, String>,
     /// Left out of everything above.
     pub warm_up: Requests,
-    pub intervals: Vec<Interval>,
+    pub intervals: Vec<IntervalReport>,
     /// Percentile and latency in milliseconds, as far as they are claimed.
     pub curve: Vec<(f64, f64)>,
     pub fleet: Option<FleetReport>,
@@ -91,7 +91,7 @@ pub struct Percentiles {
 
 /// The accuracy on one kind of photo.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Variant {
+pub struct VariantAccuracy {
     pub variant: String,
     pub sent: u64,
     #[serde(flatten)]
@@ -103,7 +103,7 @@ pub struct Variant {
 
 /// One interval of the run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Interval {
+pub struct IntervalReport {
     /// Its begin.
     pub at_s: f64,
     pub length_s: f64,
@@ -140,7 +140,7 @@ impl LoadReport {
             answered_per_s: per_second(counts.answered(), seconds(recorder.last_answer)),
             latency_ms,
             generator_lag_ms: lag.flatten(),
-            by_variant: recorder.by_kind.iter().map(Variant::of).collect(),
+            by_variant: recorder.by_kind.iter().map(VariantAccuracy::of).collect(),
             failures: recorder.failures.clone(),
             mistakes: recorder.mistakes.clone(),
             warm_up: Requests::of(&recorder.warm_up_counts),
@@ -180,7 +180,7 @@ impl Names {
     }
 }
 
-impl Variant {
+impl VariantAccuracy {
     fn of((variant, counts): (&String, &Counts)) -> Self {
         let answered = counts.answered();
         Self {
@@ -240,14 +240,14 @@ fn at<T: Counter>(histogram: &Histogram<T>, percentile: f64) -> f64 {
     rounded(histogram.value_at_percentile(percentile) as f64 / 1e3)
 }
 
-fn intervals(recorder: &Recorder) -> Vec<Interval> {
+fn intervals(recorder: &Recorder) -> Vec<IntervalReport> {
     let length_s = recorder.interval.as_secs_f64();
     let numbered = recorder.intervals.iter().enumerate();
     numbered
         .map(|(index, interval)| {
             let latency = &interval.latency;
             let of = |percentile| (!latency.is_empty()).then(|| at(latency, percentile));
-            Interval {
+            IntervalReport {
                 at_s: index as f64 * length_s,
                 length_s,
                 due: interval.due,
@@ -305,7 +305,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::drive::{Class, Request};
+    use crate::drive::{Request, ResponseClass};
     use crate::report::Outcome;
     use crate::run::recorder::Ended;
 
@@ -325,7 +325,7 @@ mod tests {
                 sent: due,
                 ended: due + Duration::from_millis(number),
                 outcome: &Outcome::Correct,
-                class: Class::Right,
+                class: ResponseClass::Right,
             });
         }
         recorder.due(&request, Duration::from_millis(answers * 10 + 10), false);

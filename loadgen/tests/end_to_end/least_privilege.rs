@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use localcloud::{BootInstance, Config, Image, Role};
+use localcloud::{BootInstance, Config, Image, RoleConfig};
 use platform::aws::Aws;
 use platform::fleet::{FleetInstance, LaunchSpec, PowerState};
 use proto::v1::RecognitionJob;
@@ -13,7 +13,9 @@ use proto::{JobId, Names};
 use serde::Deserialize;
 use testkit::{LocalCloud, free_addresses, program, samples, until_ready, upload};
 
-use crate::stack::{self, Answer, PREFIX, eventually, photos};
+use crate::stack::{
+    self, Answer, PREFIX, assert_recognized, eventually, photos, until_no_worker_runs,
+};
 
 /// What no local run can need, with the reason.
 const EXCEPTIONS: [(&str, &str, &str); 3] = [
@@ -207,11 +209,7 @@ impl Services {
     async fn recognize(&self, photos: &[(String, Vec<u8>)], people: &[String]) {
         let posts = photos.iter().map(|(name, photo)| self.post(name, photo));
         let answers = futures::future::join_all(posts).await;
-        for ((name, _), (person, answer)) in photos.iter().zip(people.iter().zip(answers)) {
-            let stem = name.split('.').next().unwrap();
-            let expected = format!("{stem}:{person}");
-            assert_eq!((answer.status, answer.text.trim()), (200, &*expected));
-        }
+        assert_recognized(photos, people, &answers);
     }
 
     async fn instances(&self, name: &str) -> Vec<FleetInstance> {
@@ -233,11 +231,7 @@ impl Services {
     }
 
     async fn until_no_worker_runs(&self) {
-        eventually("no worker runs", async || {
-            let workers = self.instances("app-tier-instance*").await;
-            workers.iter().all(|it| it.state == PowerState::Stopped)
-        })
-        .await;
+        until_no_worker_runs(&self.aws).await;
     }
 
     fn lines(&self) -> Vec<Line> {
@@ -389,8 +383,8 @@ fn check(policy: &str, used: &BTreeSet<(&str, &str)>) {
     }
 }
 
-fn role(name: &str) -> Role {
-    Role {
+fn role(name: &str) -> RoleConfig {
+    RoleConfig {
         name: format!("e2e-{name}"),
         policies: vec![policy_file(name)],
         tags: BTreeMap::from([("muster-prefix".to_owned(), PREFIX.to_owned())]),

@@ -1,4 +1,4 @@
-//! The whole system on a local cloud. Needs the program `worker` (`make test` builds it) and the files of `make setup`.
+//! The whole system on a local cloud. Needs the programs (`make test` builds them) and the files of `make setup`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use platform::fleet::PowerState;
-use stack::{Stack, eventually, photos, process_of};
+use stack::{Stack, assert_recognized, eventually, photos, process_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_is_answered_and_the_fleet_scales_from_zero_and_back() {
@@ -19,13 +19,7 @@ async fn a_burst_is_answered_and_the_fleet_scales_from_zero_and_back() {
     assert_eq!(stack.workers().await, []);
     let (burst, people) = photos(25);
     let answers = stack.post_all(&burst).await;
-    for ((file_name, _), (person, answer)) in burst.iter().zip(people.iter().zip(&answers)) {
-        let stem = file_name.split('.').next().unwrap();
-        assert_eq!(
-            (answer.status, answer.text.trim()),
-            (200, format!("{stem}:{person}").as_str())
-        );
-    }
+    assert_recognized(&burst, &people, &answers);
     stack.until_no_worker_runs().await;
     assert_eq!(
         stack.workers().await.len(),
@@ -99,13 +93,7 @@ async fn a_killed_worker_loses_no_request() {
         nix::sys::signal::kill(victim, nix::sys::signal::Signal::SIGKILL).unwrap();
     };
     let (answers, ()) = futures::join!(stack.post_all(&burst), killing);
-    for ((file_name, _), (person, answer)) in burst.iter().zip(people.iter().zip(&answers)) {
-        let stem = file_name.split('.').next().unwrap();
-        assert_eq!(
-            (answer.status, answer.text.trim()),
-            (200, format!("{stem}:{person}").as_str())
-        );
-    }
+    assert_recognized(&burst, &people, &answers);
     stack.until_no_worker_runs().await;
     assert_eq!(
         stack
@@ -155,11 +143,7 @@ async fn a_spot_worker_is_replaced_before_its_interruption() {
     .await;
     let (burst, people) = photos(4);
     let answers = stack.post_all(&burst).await;
-    for ((file_name, _), (person, answer)) in burst.iter().zip(people.iter().zip(&answers)) {
-        let stem = file_name.split('.').next().unwrap();
-        let expected = format!("{stem}:{person}");
-        assert_eq!((answer.status, answer.text.trim()), (200, &*expected));
-    }
+    assert_recognized(&burst, &people, &answers);
     // The scaler stops it long before EC2 would.
     eventually("the worker with the notice is gone", async || {
         let workers = stack.workers().await;
@@ -189,7 +173,7 @@ async fn bad_photos_get_a_reason_and_leave_nothing_behind() {
         let answer = stack.post(file_name, photo).await;
         assert_eq!(answer.status, status, "{file_name}: {answer:?}");
         assert_eq!(
-            answer.text.trim().lines().count(),
+            answer.body.trim().lines().count(),
             1,
             "{file_name}: {answer:?}"
         );
@@ -201,10 +185,7 @@ async fn bad_photos_get_a_reason_and_leave_nothing_behind() {
     }
     // The same worker still works.
     let answer = stack.post("Zoë Müller.jpg", whole).await;
-    assert_eq!(
-        (answer.status, answer.text.trim()),
-        (200, format!("Zoë Müller:{}", people[0]).as_str())
-    );
+    answer.assert_recognized(&format!("Zoë Müller:{}", people[0]));
     stack.until_no_worker_runs().await;
     assert_eq!(stack.running_workers().await, 0);
 }

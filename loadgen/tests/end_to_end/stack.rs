@@ -1,21 +1,20 @@
-//! All of Muster: localcloud, front, gateway and scaler in this process on ephemeral ports; the workers are real
-//! processes, booted by localcloud because the scaler asked for them.
+//! All of Muster: localcloud in this process; front, gateway and scaler as processes on ephemeral ports; and workers,
+//! booted by localcloud because the scaler asked for them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gateway::front::Deployment;
-use gateway::{front, http};
 use platform::aws::Aws;
-use platform::fleet::{Fleet, FleetInstance, PowerState};
-use platform::shutdown::CancellationToken;
+use platform::fleet::{FleetInstance, PowerState};
 use platform::tls::PeerTlsArgs;
 use proto::Names;
 use proto::names::WORKER_INSTANCE;
 use proto::v1::scaler_client::ScalerClient;
 use proto::v1::{GetStatusRequest, ScalerStatus};
-pub use testkit::eventually;
-use testkit::{LocalCloud, http_client, listen, parse, program, samples, until_ready, upload};
+pub use testkit::{Answer, eventually};
+use testkit::{
+    LocalCloud, Service, Services, http_client, listen, program, samples, until_ready, upload,
+};
 
 pub const PREFIX: &str = "e2e";
 
@@ -26,14 +25,7 @@ pub struct Stack {
     cloud: LocalCloud,
     scaler_url: String,
     client: reqwest::Client,
-    shutdown: CancellationToken,
-}
-
-/// What the gateway answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    pub status: u16,
-    pub text: String,
+    _services: [Service; 3],
 }
 
 impl Stack {
@@ -44,69 +36,31 @@ impl Stack {
 
     /// As `start`, with arguments for the scaler.
     pub async fn start_with(scaler_arguments: &[&str]) -> Self {
-        let shutdown = CancellationToken::new();
-        let (cloud, cloud_url) = listen().await;
-        let (front_listener, front_url) = listen().await;
-        let (http_listener, url) = listen().await;
-        let (scaler_listener, scaler_url) = listen().await;
-
-        let config = localcloud::Config {
-            images: vec![worker_image(&cloud_url, &scaler_url)],
-            stop_grace: Duration::from_secs(5),
-            ..localcloud::Config::default()
-        };
-        let cloud = LocalCloud::serve(config, cloud);
-        let aws = cloud.aws(PREFIX).await;
+        let (listener, cloud_url) = listen().await;
+        // Enrolls the people, which takes a while, before services wait for the cloud.
+        samples::gallery();
+        let services = Services::new(&cloud_url, PREFIX, &[]);
         let names = Names::new(PREFIX);
-
-        let deployment = Deployment {
-            aws: aws.clone(),
-            names: names.clone(),
-        };
-        // Short, so that the job of a killed worker soon comes back.
         let reply_queue = names.reply_queue();
-        let front_config: front::Config = parse(&[
-            "--visibility-timeout",
-            "3",
-            // The name that graders expect.
-            "--reply-queue",
-            &reply_queue,
-        ]);
-        tokio::spawn(front::run(
-            front_config,
-            deployment,
-            front_listener,
-            shutdown.clone(),
-        ));
-        let http_config: http::Config = parse(&["--front", &front_url]);
-        tokio::spawn(http::run(http_config, http_listener, shutdown.clone()));
-        let mut arguments = vec![
-            // Nothing is paid for here, and boots take a moment.
-            "--billing-minimum=0s",
-            "--boot-time=500ms",
-            "--front",
-            &front_url,
-            "--prefix",
-            PREFIX,
-        ];
-        arguments.extend(scaler_arguments);
-        let scaler_args: scaler::config::ServeArgs = parse(&arguments);
-        let scaler_config = scaler_args.config().unwrap();
-        tokio::spawn(scaler::run(
-            scaler_config,
-            aws.clone(),
-            scaler_listener,
-            shutdown.clone(),
-        ));
+        // The job of a killed worker soon comes back, and the queue has the name that graders expect.
+        let arguments = ["--visibility-timeout=3", "--reply-queue", &reply_queue];
+        let (front, front_url) = services.listen("front", &arguments).await;
+        let to_front = ["--front", &front_url];
+        let (gateway, url) = services.listen("gateway", &to_front).await;
+        // Nothing is paid for here, and boots take a moment.
+        let short = ["--billing-minimum=0s", "--boot-time=500ms"];
+        let arguments = [&to_front[..], &short, scaler_arguments].concat();
+        let (scaler, scaler_url) = services.listen("scaler", &arguments).await;
+        let cloud = LocalCloud::serve(cloud_config(&cloud_url, &scaler_url), listener);
 
         let stack = Self {
-            aws,
+            aws: cloud.aws(PREFIX).await,
             names,
             url,
             cloud,
             scaler_url,
             client: http_client(),
-            shutdown,
+            _services: [front, gateway, scaler],
         };
         until_ready(&stack.url).await;
         stack
@@ -135,10 +89,7 @@ impl Stack {
     }
 
     pub async fn workers(&self) -> Vec<FleetInstance> {
-        self.fleet()
-            .find(&format!("{WORKER_INSTANCE}*"))
-            .await
-            .unwrap()
+        workers(&self.aws).await
     }
 
     pub async fn running_workers(&self) -> usize {
@@ -150,13 +101,7 @@ impl Stack {
     }
 
     pub async fn until_no_worker_runs(&self) {
-        eventually("no worker runs", async || {
-            self.workers()
-                .await
-                .iter()
-                .all(|worker| worker.state == PowerState::Stopped)
-        })
-        .await;
+        until_no_worker_runs(&self.aws).await;
     }
 
     /// Has EC2 announce that it is going to take a spot instance away.
@@ -198,16 +143,19 @@ impl Stack {
         }
         sum
     }
-
-    fn fleet(&self) -> Fleet {
-        self.aws.fleet()
-    }
 }
 
-impl Drop for Stack {
-    fn drop(&mut self) {
-        self.shutdown.cancel();
-    }
+pub async fn workers(aws: &Aws) -> Vec<FleetInstance> {
+    let wanted = format!("{WORKER_INSTANCE}*");
+    aws.fleet().find(&wanted).await.unwrap()
+}
+
+pub async fn until_no_worker_runs(aws: &Aws) {
+    eventually("no worker runs", async || {
+        let workers = workers(aws).await;
+        workers.iter().all(|it| it.state == PowerState::Stopped)
+    })
+    .await;
 }
 
 /// Posts one photo to a gateway; an error is the connection's.
@@ -218,11 +166,22 @@ pub async fn post(
     photo: &[u8],
 ) -> reqwest::Result<Answer> {
     let form = upload(file_name, photo.to_vec());
-    let answer = client.post(url).multipart(form).send().await?;
-    Ok(Answer {
-        status: answer.status().as_u16(),
-        text: answer.text().await?,
-    })
+    Answer::try_of(client.post(url).multipart(form)).await
+}
+
+/// Asserts that each photo was answered with the person that it shows.
+#[track_caller]
+pub fn assert_recognized(photos: &[(String, Vec<u8>)], people: &[String], answers: &[Answer]) {
+    assert_eq!(answers.len(), photos.len());
+    for ((file_name, _), (person, answer)) in photos.iter().zip(people.iter().zip(answers)) {
+        answer.assert_recognized(&line(file_name, person));
+    }
+}
+
+/// Returns the gateway's answer for a photo of this person.
+pub fn line(file_name: &str, person: &str) -> String {
+    let stem = file_name.split('.').next().unwrap();
+    format!("{stem}:{person}")
 }
 
 /// The process id of the worker on this instance.
@@ -261,6 +220,15 @@ pub fn photos(count: usize) -> (Vec<(String, Vec<u8>)>, Vec<String>) {
             )
         })
         .unzip()
+}
+
+/// Returns the configuration of a cloud that boots workers.
+pub fn cloud_config(cloud_url: &str, scaler_url: &str) -> localcloud::Config {
+    localcloud::Config {
+        images: vec![worker_image(cloud_url, scaler_url)],
+        stop_grace: Duration::from_secs(5),
+        ..localcloud::Config::default()
+    }
 }
 
 pub fn worker_image(cloud_url: &str, scaler_url: &str) -> localcloud::Image {

@@ -11,7 +11,7 @@ use futures::stream::FuturesUnordered;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use testkit::{LocalCloud, free_addresses, programs};
+use testkit::{Answer, LocalCloud, free_addresses, programs};
 
 use crate::stack::{self, PREFIX, eventually, photos};
 
@@ -33,11 +33,7 @@ impl WebInstance {
         let (cloud_listener, cloud_url) = testkit::listen().await;
         let [http, front, scaler, front_admin, scaler_admin] =
             free_addresses().map(|address| address.to_string());
-        let config = localcloud::Config {
-            images: vec![stack::worker_image(&cloud_url, &format!("http://{scaler}"))],
-            stop_grace: Duration::from_secs(5),
-            ..localcloud::Config::default()
-        };
+        let config = stack::cloud_config(&cloud_url, &format!("http://{scaler}"));
         let cloud = LocalCloud::serve(config, cloud_listener);
         let script = Command::new(script())
             .env("MUSTER_BIN", programs())
@@ -72,7 +68,7 @@ impl WebInstance {
         web
     }
 
-    async fn post(&self, file_name: &str, photo: &[u8]) -> reqwest::Result<stack::Answer> {
+    async fn post(&self, file_name: &str, photo: &[u8]) -> reqwest::Result<Answer> {
         stack::post(&self.client, &self.url, file_name, photo).await
     }
 
@@ -140,7 +136,7 @@ async fn a_killed_service_is_restarted_and_the_others_keep_running() {
         for (name, person, answer) in answers {
             match answer {
                 Ok(answer) if answer.status == 503 && victim == "front" => {
-                    assert!(answer.text.contains("send the photo again"), "{answer:?}");
+                    assert!(answer.body.contains("send the photo again"), "{answer:?}");
                 }
                 Ok(answer) => assert!(is_right(&answer, name, person), "{victim}: {answer:?}"),
                 Err(error) => assert_eq!(victim, "gateway", "{name}: {error}"),
@@ -183,9 +179,8 @@ async fn a_service_that_cannot_run_ends_the_web_instance() {
     assert_eq!(lines.len(), 1, "{told}");
 }
 
-fn is_right(answer: &stack::Answer, file_name: &str, person: &str) -> bool {
-    let stem = file_name.split('.').next().unwrap();
-    (answer.status, answer.text.trim()) == (200, format!("{stem}:{person}").as_str())
+fn is_right(answer: &Answer, file_name: &str, person: &str) -> bool {
+    (answer.status, &answer.body) == (200, &stack::line(file_name, person))
 }
 
 fn script() -> PathBuf {

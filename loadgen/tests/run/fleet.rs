@@ -1,37 +1,16 @@
-//! `loadgen run --scaler`, with the real scaler and front on a local cloud.
+//! `loadgen run --scaler`, with the real scaler and front, whose programs `make test` builds, on a local cloud.
 
-use gateway::front;
-use gateway::front::Deployment;
-use platform::shutdown::CancellationToken;
-use proto::Names;
-use testkit::{LocalCloud, eventually, listen, parse};
+use testkit::{LocalCloud, Services, eventually};
 
 use super::open::{photos, run, service};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_report_has_what_the_scaler_saw() {
-    const PREFIX: &str = "load";
-    let shutdown = CancellationToken::new();
-    let _stop = shutdown.clone().drop_guard();
-    let (cloud, _) = listen().await;
-    let (front_listener, front_url) = listen().await;
-    let (scaler_listener, scaler_url) = listen().await;
-    let cloud = LocalCloud::serve(localcloud::Config::default(), cloud);
-    let aws = cloud.aws(PREFIX).await;
-    let deployment = Deployment {
-        aws: aws.clone(),
-        names: Names::new(PREFIX),
-    };
-    tokio::spawn(front::run(
-        parse::<front::Config>(&[]),
-        deployment,
-        front_listener,
-        shutdown.clone(),
-    ));
-    let arguments = ["--front", &front_url, "--prefix", PREFIX];
-    let scaler_args: scaler::config::ServeArgs = parse(&arguments);
-    let config = scaler_args.config().unwrap();
-    tokio::spawn(scaler::run(config, aws, scaler_listener, shutdown.clone()));
+    let cloud = LocalCloud::start(localcloud::Config::default()).await;
+    let services = Services::new(&cloud.url, "load", &[]);
+    let (_front, front_url) = services.listen("front", &[]).await;
+    let arguments = ["--front", &front_url];
+    let (_scaler, scaler_url) = services.listen("scaler", &arguments).await;
 
     let service = service(true).await;
     let folder = tempfile::tempdir().unwrap();

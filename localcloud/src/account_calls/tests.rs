@@ -3,20 +3,20 @@
 use super::*;
 use crate::protocol::Protocol;
 
-fn shared() -> Shared {
+fn dependencies() -> AccountDependencies {
     let clock = Clock::start();
     let any = crate::config::Authentication::Any;
     let hour = std::time::Duration::from_secs(3600);
     let iam = Iam::new(clock, "us-east-1", any, &[], hour).unwrap();
-    Shared {
+    AccountDependencies {
         iam: Arc::new(iam),
         metrics: Arc::new(Metrics::new(clock)),
         logs: Arc::new(Logs::new(clock, "us-east-1")),
     }
 }
 
-fn account(users: &[User], alarms: &[Value]) -> AccountCalls {
-    AccountCalls::new(Clock::start(), "us-east-1", shared(), users, alarms).unwrap()
+fn account(users: &[UserConfig], alarms: &[Value]) -> AccountCalls {
+    AccountCalls::new(Clock::start(), "us-east-1", dependencies(), users, alarms).unwrap()
 }
 
 fn billing_alarm(name: &str) -> Value {
@@ -28,7 +28,7 @@ fn billing_alarm(name: &str) -> Value {
 
 #[test]
 fn the_configuration_attaches_policies_by_their_names() {
-    let grader = User {
+    let grader = UserConfig {
         name: "grader".to_owned(),
         policies: vec![
             "AmazonSQSFullAccess".to_owned(),
@@ -109,7 +109,7 @@ fn a_configured_alarm_is_checked_as_a_call_is() {
     let mut wrong = billing_alarm("d");
     wrong["ComparisonOperator"] = json!("Above");
     let refused =
-        AccountCalls::new(Clock::start(), "us-east-1", shared(), &[], &[wrong]).unwrap_err();
+        AccountCalls::new(Clock::start(), "us-east-1", dependencies(), &[], &[wrong]).unwrap_err();
     assert_eq!(refused.code, "ValidationError");
 }
 
@@ -201,7 +201,7 @@ const TRUST: &str = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow
 #[test]
 fn the_policies_of_a_created_role_are_in_force_at_once() {
     let account = account(&[], &[]);
-    let iam = Arc::clone(&account.shared.iam);
+    let iam = Arc::clone(&account.dependencies.iam);
     let role = json!({ "RoleName": "f", "Path": "/service-role/", "AssumeRolePolicyDocument": TRUST, "Tags": [{ "Key": "bucket", "Value": "b" }] });
     let created = iam_call(&account, "CreateRole", role.clone()).unwrap();
     assert_eq!(
@@ -304,7 +304,7 @@ fn an_alarm_follows_its_metric() {
 #[test]
 fn an_assumed_role_has_credentials_until_they_expire() {
     let account = account(&[], &[]);
-    let iam = &account.shared.iam;
+    let iam = &account.dependencies.iam;
     let call = |service, action: &str, request: Value, caller: &Caller| {
         account.call(service, action, &request, caller)
     };

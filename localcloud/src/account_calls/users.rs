@@ -10,7 +10,7 @@ use super::policies::{
 use super::{Reply, required};
 use crate::clock::Millis;
 use crate::common_error::CommonError;
-use crate::config::User as UserConfig;
+use crate::config::UserConfig;
 use crate::iam::{AWS_POLICY, iam_arn};
 
 const MAX_NAME_LENGTH: usize = 64;

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use super::input::{
-    invalid, items, metric, period, range, required, statistic, text, validation, whole,
-    wrong_token,
+    invalid, invalid_value, items, metric, page_start, period, range, required, statistic, text,
+    validation, whole,
 };
 use super::store::Store;
 use crate::clock::Millis;
@@ -35,10 +35,7 @@ pub fn get(store: &Store, request: &Value) -> Result<Value, CommonError> {
     let newest_first = match text(request, "ScanBy") {
         None | Some("TimestampDescending") => true,
         Some("TimestampAscending") => false,
-        Some(other) => {
-            let message = format!("The value {other} for parameter ScanBy is invalid.");
-            return Err(invalid(message));
-        }
+        Some(other) => return Err(invalid_value(other, "ScanBy")),
     };
     let most = whole(request, "MaxDatapoints")?.unwrap_or(MAX_DATAPOINTS);
     if !(1..=MAX_DATAPOINTS).contains(&most) {
@@ -46,10 +43,7 @@ pub fn get(store: &Store, request: &Value) -> Result<Value, CommonError> {
             "The parameter MaxDatapoints must be from 1 to {MAX_DATAPOINTS}."
         )));
     }
-    let from = match text(request, "NextToken") {
-        None => 0,
-        Some(token) => token.parse().map_err(|_| wrong_token())?,
-    };
+    let from = page_start(request)?;
     let mut ids = HashSet::new();
     let mut found = Vec::new();
     for query in &queries {
@@ -127,10 +121,9 @@ fn page(found: &[Found], from: usize, most: usize) -> Value {
         is_cut |= shown.len() < rest.len();
         let seconds: Vec<f64> = shown.iter().map(|(at, _)| *at as f64 / 1e3).collect();
         let values: Vec<f64> = shown.iter().map(|(_, value)| *value).collect();
-        let status = if shown.len() < rest.len() {
-            "PartialData"
-        } else {
-            "Complete"
+        let status = match shown.len() < rest.len() {
+            true => "PartialData",
+            false => "Complete",
         };
         results.push(json!({
             "Id": result.id, "Label": result.label, "Timestamps": seconds, "Values": values, "StatusCode": status,

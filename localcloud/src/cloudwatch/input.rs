@@ -1,5 +1,7 @@
 //! The parameters of calls. A form has texts where JSON has numbers.
 
+use std::fmt::Display;
+
 use http::StatusCode;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -17,6 +19,13 @@ pub fn invalid(message: impl Into<String>) -> CommonError {
     CommonError::new("InvalidParameterValue", StatusCode::BAD_REQUEST, message)
 }
 
+/// Returns CloudWatch's error for a parameter with this value.
+pub fn invalid_value(value: impl Display, name: &str) -> CommonError {
+    invalid(format!(
+        "The value {value} for parameter {name} is invalid."
+    ))
+}
+
 /// Returns CloudWatch's error for parameters that do not fit together.
 pub fn combination(message: impl Into<String>) -> CommonError {
     CommonError::new(
@@ -31,10 +40,14 @@ pub fn validation(message: impl Into<String>) -> CommonError {
     CommonError::new("ValidationError", StatusCode::BAD_REQUEST, message)
 }
 
-/// Returns CloudWatch's error for a token that it did not return.
-pub fn wrong_token() -> CommonError {
+/// Returns the NextToken, which is the number of items on the pages before.
+///
+/// # Errors
+/// `InvalidNextToken`.
+pub fn page_start(request: &Value) -> Result<usize, CommonError> {
     let message = "The parameter NextToken is invalid.";
-    CommonError::new("InvalidNextToken", StatusCode::BAD_REQUEST, message)
+    let token = text(request, "NextToken").unwrap_or("0").parse::<usize>();
+    token.map_err(|_| CommonError::new("InvalidNextToken", StatusCode::BAD_REQUEST, message))
 }
 
 /// Returns a text; `None` if it is missing or empty.
@@ -73,11 +86,9 @@ pub fn texts<'a>(request: &'a Value, name: &str) -> Vec<&'a str> {
 pub fn number(request: &Value, name: &str) -> Result<Option<f64>, CommonError> {
     match &request[name] {
         Value::Null => Ok(None),
-        value => number_of(value).map(Some).ok_or_else(|| {
-            invalid(format!(
-                "The value {value} for parameter {name} is invalid."
-            ))
-        }),
+        value => number_of(value)
+            .map(Some)
+            .ok_or_else(|| invalid_value(value, name)),
     }
 }
 
@@ -99,8 +110,7 @@ pub fn whole(request: &Value, name: &str) -> Result<Option<u64>, CommonError> {
         return Ok(None);
     };
     if number.fract() != 0.0 || !(0.0..=1e15).contains(&number) {
-        let message = format!("The value {number} for parameter {name} is invalid.");
-        return Err(invalid(message));
+        return Err(invalid_value(number, name));
     }
     Ok(Some(number as u64))
 }
@@ -120,12 +130,8 @@ pub fn instant(request: &Value, name: &str) -> Result<Option<Millis>, CommonErro
     };
     // Beyond the year 9999 a time cannot be written.
     let millis = millis.filter(|millis| (0.0..2.5e14).contains(millis));
-    let refused = || {
-        invalid(format!(
-            "The value {value} for parameter {name} is invalid."
-        ))
-    };
-    Ok(Some(millis.ok_or_else(refused)? as Millis))
+    let millis = millis.ok_or_else(|| invalid_value(value, name))?;
+    Ok(Some(millis as Millis))
 }
 
 /// Returns the time range of a query, with its start rounded down to the minute.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::input::{invalid, items, required, text, wrong_token};
+use super::input::{invalid, items, page_start, required, text};
 use super::store::{MetricId, Store};
 use crate::clock::Millis;
 use crate::common_error::CommonError;
@@ -10,12 +10,9 @@ use crate::common_error::CommonError;
 const PAGE: usize = 500;
 const RECENT: Millis = 3 * 60 * 60 * 1000;
 
-/// Returns the metrics that match, 500 a page. NextToken is the number of those before.
+/// Returns the metrics that match, 500 a page.
 pub fn list(store: &Store, request: &Value, now: Millis) -> Result<Value, CommonError> {
-    let from: usize = match text(request, "NextToken") {
-        None => 0,
-        Some(token) => token.parse().map_err(|_| wrong_token())?,
-    };
+    let from = page_start(request)?;
     let since = match text(request, "RecentlyActive") {
         None => 0,
         Some("PT3H") => now.saturating_sub(RECENT),

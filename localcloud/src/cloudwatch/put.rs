@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::input::{
-    instant, invalid, items, metric, missing, number, number_of, required, text, whole,
+    combination, instant, invalid, invalid_value, items, metric, missing, number, number_of,
+    required, text, whole,
 };
 use super::store::{MetricId, Store};
 use super::summary::Summary;
@@ -15,35 +16,10 @@ const MAX_VALUES: usize = 150;
 const HOUR: Millis = 60 * 60 * 1000;
 const MAX_AGE: Millis = 14 * 24 * HOUR;
 const MAX_AHEAD: Millis = 2 * HOUR;
-const UNITS: [&str; 27] = [
-    "Seconds",
-    "Microseconds",
-    "Milliseconds",
-    "Bytes",
-    "Kilobytes",
-    "Megabytes",
-    "Gigabytes",
-    "Terabytes",
-    "Bits",
-    "Kilobits",
-    "Megabits",
-    "Gigabits",
-    "Terabits",
-    "Percent",
-    "Count",
-    "Bytes/Second",
-    "Kilobytes/Second",
-    "Megabytes/Second",
-    "Gigabytes/Second",
-    "Terabytes/Second",
-    "Bits/Second",
-    "Kilobits/Second",
-    "Megabits/Second",
-    "Gigabits/Second",
-    "Terabits/Second",
-    "Count/Second",
-    "None",
-];
+const UNITS: &str = "\
+    Seconds Microseconds Milliseconds Bytes Kilobytes Megabytes Gigabytes Terabytes Bits Kilobits Megabits \
+    Gigabits Terabits Percent Count Bytes/Second Kilobytes/Second Megabytes/Second Gigabytes/Second \
+    Terabytes/Second Bits/Second Kilobits/Second Megabits/Second Gigabits/Second Terabits/Second Count/Second None";
 
 /// One checked item of the call.
 struct Datum {
@@ -88,10 +64,8 @@ pub fn put(store: &mut Store, request: &Value, now: Millis) -> Result<Value, Com
 
 fn read(datum: &Value, now: Millis) -> Result<Datum, CommonError> {
     let unit = text(datum, "Unit").unwrap_or("None");
-    if !UNITS.contains(&unit) {
-        return Err(invalid(format!(
-            "The value {unit} for parameter Unit is invalid."
-        )));
+    if UNITS.split(' ').all(|known| known != unit) {
+        return Err(invalid_value(unit, "Unit"));
     }
     if let Some(resolution) = whole(datum, "StorageResolution")?
         && resolution != 1
@@ -131,7 +105,7 @@ fn values(datum: &Value) -> Result<Summary, CommonError> {
             Ok(Summary::of_statistics(count, sum, minimum, maximum))
         }
         (None, true, false) => Err(missing("Value")),
-        _ => Err(super::input::combination(
+        _ => Err(combination(
             "At most one of the parameters Value, Values and StatisticValues can be specified.",
         )),
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::series::Series;
+use super::series::{Series, merge};
 use super::summary::Summary;
 use crate::clock::Millis;
 
@@ -74,11 +74,7 @@ impl Store {
         let mut periods: BTreeMap<Millis, Summary> = BTreeMap::new();
         for (_, series) in self.series(id, unit) {
             for (at, values) in series.between(start, end) {
-                let begins = at - (at - start) % period;
-                match periods.get_mut(&begins) {
-                    Some(present) => present.add(values),
-                    None => drop(periods.insert(begins, values.clone())),
-                }
+                merge(&mut periods, at - (at - start) % period, values);
             }
         }
         periods
@@ -135,5 +131,6 @@ impl Store {
 
 fn last(units: &BTreeMap<String, Series>) -> Millis {
     let series = units.values();
-    series.filter_map(Series::last).max().unwrap_or_default()
+    let times = series.filter_map(|series| series.times().next_back());
+    times.max().unwrap_or_default()
 }

@@ -7,7 +7,7 @@ use super::describe::instance::state;
 use super::error::Ec2Result;
 use super::params::Params;
 use super::state::{Effect, Instance, StateChange};
-use super::{Ec2, Shared};
+use super::{Ec2, Ec2State};
 use crate::xml::Xml;
 
 impl Ec2 {
@@ -16,7 +16,7 @@ impl Ec2 {
         self: &Arc<Self>,
         params: &Params,
         xml: &mut Xml,
-        decide: impl FnOnce(&mut Shared, &[String]) -> Ec2Result<Vec<(StateChange, Effect)>>,
+        decide: impl FnOnce(&mut Ec2State, &[String]) -> Ec2Result<Vec<(StateChange, Effect)>>,
     ) -> Ec2Result {
         let ids = params.required_instance_ids()?;
         let mut shared = self.lock();

@@ -1,4 +1,4 @@
-//! The faults that EC2 injects, with the states of their dice and buckets.
+//! The faults that EC2 injects, with the states of their random generators and buckets.
 
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,15 +11,15 @@ use super::params::Params;
 use super::rate_limiter::RateLimiter;
 use super::state::Instance;
 use crate::clock::Millis;
-use crate::faults::{Dice, Ec2Faults};
+use crate::faults::{Ec2Faults, FaultRng};
 
 #[derive(Debug)]
 pub struct FaultState {
     faults: Ec2Faults,
     limiter: RateLimiter,
-    boots: Dice,
-    stops: Dice,
-    interruptions: Dice,
+    boots: FaultRng,
+    stops: FaultRng,
+    interruptions: FaultRng,
 }
 
 impl FaultState {
@@ -27,15 +27,15 @@ impl FaultState {
         Self {
             limiter: RateLimiter::new(&faults.limits, now),
             faults,
-            boots: Dice::new(seed, "ec2.boot_delay"),
-            stops: Dice::new(seed, "ec2.stop_delay"),
-            interruptions: Dice::new(seed, "ec2.spot_interruption"),
+            boots: FaultRng::new(seed, "ec2.boot_delay"),
+            stops: FaultRng::new(seed, "ec2.stop_delay"),
+            interruptions: FaultRng::new(seed, "ec2.spot_interruption"),
         }
     }
 }
 
 impl Ec2 {
-    /// Replaces the faults. Dice and the count of boots start anew, and buckets are full if the limits changed.
+    /// Replaces the faults. Generators and the count of boots start anew, and buckets are full if the limits changed.
     ///
     /// A fault that was drawn before stays: a boot that is under way keeps its delay.
     pub fn set_faults(&self, faults: Ec2Faults, seed: u64) {
@@ -100,7 +100,7 @@ impl Ec2 {
         instance.spec.market.lifecycle()?;
         let mut state = self.fault_state();
         let probability = state.faults.spot_interruption;
-        let is_interrupted = state.interruptions.roll(probability);
+        let is_interrupted = state.interruptions.random_bool(probability);
         let faults = &state.faults;
         is_interrupted.then_some((faults.spot_interruption_after, faults.spot_notice))
     }
@@ -111,8 +111,8 @@ impl Ec2 {
 }
 
 /// Draws from 0 to 1, also for a spread of 0: a changed spread leaves later draws as they are.
-fn draw_share(dice: &mut Dice) -> f64 {
-    Uniform::new(0.0, 1.0).map_or(0.0, |shares| dice.draw(shares))
+fn draw_share(rng: &mut FaultRng) -> f64 {
+    Uniform::new(0.0, 1.0).map_or(0.0, |shares| rng.draw(shares))
 }
 
 /// Returns the number of instances that a call names; 0 if it is malformed, for which the call itself is refused.

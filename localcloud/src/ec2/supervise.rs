@@ -15,7 +15,7 @@ use super::command::TaskCommand;
 use super::interrupt::interrupt_later;
 use super::metadata::MetadataEndpoint;
 use super::state::Instance;
-use super::{Ec2, Shared, environment};
+use super::{Ec2, Ec2State, environment};
 use crate::process::{ProcessGroup, ProcessSpec, describe_exit};
 
 /// One boot of an instance.
@@ -33,7 +33,7 @@ struct Boot {
 
 impl Ec2 {
     /// Starts the task of a boot. The caller has made the instance `pending` under the lock that it still holds.
-    pub(super) fn boot(self: &Arc<Self>, shared: &mut Shared, instance_id: &str, number: u64) {
+    pub(super) fn boot(self: &Arc<Self>, shared: &mut Ec2State, instance_id: &str, number: u64) {
         let (sender, commands) = watch::channel(TaskCommand::Run);
         shared.commands.insert(instance_id.to_owned(), sender);
         // Counted and drawn under the lock: the faults of a boot depend on the order of the calls alone.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Dice, FaultsError, Latency, check_probability};
+use super::{FaultRng, FaultsError, Latency, check_probability};
 use crate::clock::Millis;
 use crate::protocol::AwsService;
 use crate::token_bucket::{RateLimit, TokenBucket};
@@ -83,7 +83,7 @@ pub enum FaultOutcome {
     Reset,
 }
 
-/// The rules with the states of their dice and buckets.
+/// The rules with the states of their random generators and buckets.
 #[derive(Debug)]
 pub struct CallFaults {
     rules: Vec<Rule>,
@@ -92,15 +92,15 @@ pub struct CallFaults {
 #[derive(Debug)]
 struct Rule {
     fault: CallFault,
-    dice: Dice,
+    rng: FaultRng,
     bucket: Option<TokenBucket>,
 }
 
 impl CallFaults {
-    /// Returns the rules with full buckets and dice that were not rolled yet.
+    /// Returns the rules with full buckets and random generators that were not drawn from yet.
     pub fn new(faults: &[CallFault], seed: u64, now: Millis) -> Self {
         let rules = faults.iter().enumerate().map(|(index, fault)| Rule {
-            dice: Dice::new(seed, &format!("call.{index}")),
+            rng: FaultRng::new(seed, &format!("call.{index}")),
             bucket: fault.limit.map(|limit| TokenBucket::full(limit, now)),
             fault: fault.clone(),
         });
@@ -113,11 +113,12 @@ impl CallFaults {
     pub fn draw(&mut self, service: AwsService, action: &str, now: Millis) -> InjectedFault {
         let mut fault = InjectedFault::default();
         for rule in &mut self.rules {
-            if !rule.fault.matches(service, action) || !rule.dice.roll(rule.fault.probability) {
+            if !rule.fault.matches(service, action) || !rule.rng.random_bool(rule.fault.probability)
+            {
                 continue;
             }
             if let Some(latency) = rule.fault.latency_ms {
-                fault.latency += latency.draw(&mut rule.dice);
+                fault.latency += latency.draw(&mut rule.rng);
             }
             let applies = match &mut rule.bucket {
                 Some(bucket) => !bucket.take(1, now),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand_distr::{Exp, LogNormal, Normal, Uniform};
 use serde::{Deserialize, Serialize};
 
-use super::{Dice, FaultsError};
+use super::{FaultRng, FaultsError};
 
 /// A distribution of latencies in milliseconds. Draws are clamped to 0 and 10 minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -39,24 +39,24 @@ const MAX_MS: f64 = 600_000.0;
 
 impl Latency {
     /// Draws a latency.
-    pub fn draw(self, dice: &mut Dice) -> Duration {
+    pub fn draw(self, rng: &mut FaultRng) -> Duration {
         use LatencyDistribution as D;
         let drawn = match self {
             Self::Constant(millis) => Some(millis),
             Self::Distribution(D::Uniform(from, to)) => Uniform::new_inclusive(from, to)
                 .ok()
-                .map(|distribution| dice.draw(distribution)),
+                .map(|distribution| rng.draw(distribution)),
             Self::Distribution(D::Normal { mean, deviation }) => Normal::new(mean, deviation)
                 .ok()
-                .map(|distribution| dice.draw(distribution)),
+                .map(|distribution| rng.draw(distribution)),
             Self::Distribution(D::LogNormal { median, sigma }) => {
                 LogNormal::new(median.ln(), sigma)
                     .ok()
-                    .map(|distribution| dice.draw(distribution))
+                    .map(|distribution| rng.draw(distribution))
             }
             Self::Distribution(D::Exponential { mean }) => Exp::new(mean.recip())
                 .ok()
-                .map(|distribution| dice.draw(distribution)),
+                .map(|distribution| rng.draw(distribution)),
         };
         Duration::from_secs_f64(drawn.unwrap_or_default().clamp(0.0, MAX_MS) / 1000.0)
     }

@@ -120,7 +120,7 @@ fn a_limit_throttles_with_the_code_of_the_service() {
 
 #[test]
 fn latencies_follow_their_distribution() {
-    let mut dice = Dice::new(3, "latency");
+    let mut rng = FaultRng::new(3, "latency");
     for (text, mean_ms, tolerance) in [
         ("20", 20.0, 0.0),
         ("{ uniform = [10, 30] }", 20.0, 0.6),
@@ -130,7 +130,7 @@ fn latencies_follow_their_distribution() {
     ] {
         let rule = &rules(&format!("[[call]]\nlatency_ms = {text}"))[0];
         let latency = rule.latency_ms.unwrap();
-        let sum: Duration = (0..5000).map(|_| latency.draw(&mut dice)).sum();
+        let sum: Duration = (0..5000).map(|_| latency.draw(&mut rng)).sum();
         let mean = sum.as_secs_f64() * 1000.0 / 5000.0;
         assert!((mean - mean_ms).abs() <= tolerance, "{text}: {mean}");
     }

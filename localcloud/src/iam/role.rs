@@ -11,7 +11,7 @@ use super::arn::iam_arn;
 use super::policy::{Policy, PolicyError};
 use super::variables::PrincipalKeys;
 use crate::account::ACCOUNT_ID;
-use crate::config::Role as RoleConfig;
+use crate::config::RoleConfig;
 
 /// A role, with an instance profile of the same name.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ use super::evaluate::{Decision, decide};
 use super::policy::{Policy, PolicyError};
 use super::role::{Role, principal_keys};
 use super::*;
+use crate::table::rows;
 
 /// Returns a role with the tags `team = faces` and `odd = *`, and these statements.
 fn parse(statements: &str) -> Result<Role, PolicyError> {
@@ -32,101 +33,32 @@ fn get(bucket: &str, key: &str) -> Access {
 
 #[test]
 fn actions_and_resources_decide() {
-    for (statement, access, expected) in [
-        (
-            r#""Action": "s3:GetObject", "Resource": "arn:aws:s3:::in/*""#,
-            get("in", "a/b.jpg"),
-            "allowed",
-        ),
-        (
-            r#""Action": "S3:getobject", "Resource": "arn:aws:s3:::in/*""#,
-            get("in", "a"),
-            "allowed",
-        ),
-        (
-            r#""Action": ["s3:Put*", "s3:Get?bject"], "Resource": "*""#,
-            get("in", "a"),
-            "allowed",
-        ),
-        (
-            r#""Action": "*", "Resource": "arn:aws:s3:::in/*.jpg""#,
-            get("in", "a.png"),
-            "not allowed",
-        ),
-        (
-            r#""Action": "s3:PutObject", "Resource": "*""#,
-            get("in", "a"),
-            "not allowed",
-        ),
-        (
-            r#""NotAction": "s3:Delete*", "Resource": "*""#,
-            get("in", "a"),
-            "allowed",
-        ),
-        (
-            r#""NotAction": "s3:Get*", "Resource": "*""#,
-            get("in", "a"),
-            "not allowed",
-        ),
-        (
-            r#""Action": "s3:*", "NotResource": "arn:aws:s3:::out/*""#,
-            get("in", "a"),
-            "allowed",
-        ),
-        (
-            r#""Action": "s3:*", "NotResource": "arn:aws:s3:::in/*""#,
-            get("in", "a"),
-            "not allowed",
-        ),
+    let table = r#"
+        allowed     | in/a/b.jpg | "Action": "s3:GetObject", "Resource": "arn:aws:s3:::in/*"
+        allowed     | in/a       | "Action": "S3:getobject", "Resource": "arn:aws:s3:::in/*"
+        allowed     | in/a       | "Action": ["s3:Put*", "s3:Get?bject"], "Resource": "*"
+        not allowed | in/a.png   | "Action": "*", "Resource": "arn:aws:s3:::in/*.jpg"
+        not allowed | in/a       | "Action": "s3:PutObject", "Resource": "*"
+        allowed     | in/a       | "NotAction": "s3:Delete*", "Resource": "*"
+        not allowed | in/a       | "NotAction": "s3:Get*", "Resource": "*"
+        allowed     | in/a       | "Action": "s3:*", "NotResource": "arn:aws:s3:::out/*"
+        not allowed | in/a       | "Action": "s3:*", "NotResource": "arn:aws:s3:::in/*"
         // No wildcard spans two parts of an ARN.
-        (
-            r#""Action": "s3:*", "Resource": "arn:aws:*:us-east-1:1:in/a""#,
-            get("in", "a"),
-            "not allowed",
-        ),
-        (
-            r#""Action": "s3:*", "Resource": "arn:aws:s3:::${aws:PrincipalTag/team}/*""#,
-            get("faces", "a"),
-            "allowed",
-        ),
-        (
-            r#""Action": "s3:*", "Resource": "arn:aws:s3:::${aws:PrincipalTag/team}/*""#,
-            get("other", "a"),
-            "not allowed",
-        ),
+        not allowed | in/a       | "Action": "s3:*", "Resource": "arn:aws:*:us-east-1:1:in/a"
+        allowed     | faces/a    | "Action": "s3:*", "Resource": "arn:aws:s3:::${aws:PrincipalTag/team}/*"
+        not allowed | other/a    | "Action": "s3:*", "Resource": "arn:aws:s3:::${aws:PrincipalTag/team}/*"
         // The value of a variable has no wildcards.
-        (
-            r#""Action": "s3:*", "Resource": "arn:aws:s3:::${aws:PrincipalTag/odd}/*""#,
-            get("in", "a"),
-            "not allowed",
-        ),
-        (
-            r#""Action": "s3:*", "Resource": "arn:aws:s3:::${aws:PrincipalTag/odd}/*""#,
-            get("*", "a"),
-            "allowed",
-        ),
-        (
-            r#""Action": "s3:*", "Resource": "arn:aws:s3:::${aws:PrincipalTag/none}*""#,
-            get("in", "a"),
-            "not allowed",
-        ),
-        (
-            r#""Action": "s3:*", "Resource": "arn:aws:s3:::${aws:PrincipalTag/none, 'in'}/*""#,
-            get("in", "a"),
-            "allowed",
-        ),
-        (
-            r#""Action": "s3:*", "Resource": "arn:aws:s3:::in/${*}""#,
-            get("in", "a"),
-            "not allowed",
-        ),
-    ] {
+        not allowed | in/a       | "Action": "s3:*", "Resource": "arn:aws:s3:::${aws:PrincipalTag/odd}/*"
+        allowed     | */a        | "Action": "s3:*", "Resource": "arn:aws:s3:::${aws:PrincipalTag/odd}/*"
+        not allowed | in/a       | "Action": "s3:*", "Resource": "arn:aws:s3:::${aws:PrincipalTag/none}*"
+        allowed     | in/a       | "Action": "s3:*", "Resource": "arn:aws:s3:::${aws:PrincipalTag/none, 'in'}/*"
+        not allowed | in/a       | "Action": "s3:*", "Resource": "arn:aws:s3:::in/${*}"
+    "#;
+    for [expected, object, statement] in rows::<3>(table) {
+        let (bucket, key) = object.split_once('/').unwrap();
         let role = parse(&format!(r#"{{"Effect": "Allow", {statement}}}"#)).unwrap();
-        assert_eq!(
-            outcome(&role, &access),
-            expected,
-            "{statement} on {access:?}"
-        );
+        let found = outcome(&role, &get(bucket, key));
+        assert_eq!(found, expected, "{statement} on {object}");
     }
 }
 
@@ -147,236 +79,84 @@ fn a_deny_wins() {
 
 #[test]
 fn conditions_hold_by_their_operators() {
-    let stop = || {
-        Access::new(
-            "ec2:StopInstances",
-            "arn:aws:ec2:us-east-1:000000000000:instance/i-1",
-        )
-    };
-    let owned = |by: &str| stop().with("aws:ResourceTag/Team", by);
-    let keys = |keys: &[&str]| {
-        keys.iter()
-            .fold(stop(), |access, key| access.with("aws:TagKeys", *key))
-    };
-    let tag = r#""aws:ResourceTag/team""#;
-    for (condition, access, holds) in [
-        (
-            format!(r#""StringEquals": {{{tag}: "${{aws:PrincipalTag/team}}"}}"#),
-            owned("faces"),
-            true,
-        ),
-        (
-            format!(r#""StringEquals": {{{tag}: "${{aws:PrincipalTag/team}}"}}"#),
-            owned("voices"),
-            false,
-        ),
-        (
-            format!(r#""StringEquals": {{{tag}: "${{aws:PrincipalTag/team}}"}}"#),
-            stop(),
-            false,
-        ),
-        (
-            format!(r#""StringEquals": {{{tag}: "${{aws:PrincipalTag/none}}"}}"#),
-            owned(""),
-            false,
-        ),
-        (
-            format!(r#""StringEquals": {{{tag}: ["a", "faces"]}}"#),
-            owned("faces"),
-            true,
-        ),
-        (
-            format!(r#""StringEquals": {{{tag}: "FACES"}}"#),
-            owned("faces"),
-            false,
-        ),
-        (
-            format!(r#""StringEqualsIgnoreCase": {{{tag}: "FACES"}}"#),
-            owned("faces"),
-            true,
-        ),
-        (
-            format!(r#""StringEqualsIfExists": {{{tag}: "faces"}}"#),
-            stop(),
-            true,
-        ),
-        (
-            format!(r#""StringNotEquals": {{{tag}: "faces"}}"#),
-            owned("faces"),
-            false,
-        ),
-        (
-            format!(r#""StringNotEquals": {{{tag}: ["a", "faces"]}}"#),
-            owned("b"),
-            true,
-        ),
-        (
-            format!(r#""StringNotEquals": {{{tag}: "faces"}}"#),
-            stop(),
-            true,
-        ),
-        (
-            format!(r#""StringLike": {{{tag}: "f*s"}}"#),
-            owned("faces"),
-            true,
-        ),
-        (
-            format!(r#""StringEquals": {{{tag}: "f*s"}}"#),
-            owned("faces"),
-            false,
-        ),
-        (
-            format!(r#""StringNotLike": {{{tag}: "f*s"}}"#),
-            owned("faces"),
-            false,
-        ),
-        (format!(r#""Null": {{{tag}: "true"}}"#), stop(), true),
-        (format!(r#""Null": {{{tag}: false}}"#), stop(), false),
-        (
-            r#""Bool": {"aws:SecureTransport": true}"#.to_owned(),
-            stop(),
-            false,
-        ),
-        (
-            r#""Bool": {"aws:SecureTransport": "false"}"#.to_owned(),
-            stop(),
-            true,
-        ),
-        (
-            r#""ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/w*"}"#.to_owned(),
-            stop(),
-            true,
-        ),
-        (
-            r#""ArnNotLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/w*"}"#.to_owned(),
-            stop(),
-            false,
-        ),
-        (
-            r#""ArnEquals": {"aws:PrincipalArn": "arn:*:role/worker"}"#.to_owned(),
-            stop(),
-            false,
-        ),
-        (
-            r#""ForAllValues:StringEquals": {"aws:TagKeys": ["Name", "a"]}"#.to_owned(),
-            keys(&["Name"]),
-            true,
-        ),
-        (
-            r#""ForAllValues:StringEquals": {"aws:TagKeys": "Name"}"#.to_owned(),
-            keys(&["Name", "b"]),
-            false,
-        ),
-        (
-            r#""ForAllValues:StringEquals": {"aws:TagKeys": "Name"}"#.to_owned(),
-            stop(),
-            true,
-        ),
-        (
-            r#""ForAnyValue:StringEquals": {"aws:TagKeys": "Name"}"#.to_owned(),
-            keys(&["Name", "b"]),
-            true,
-        ),
-        (
-            r#""ForAnyValue:StringEquals": {"aws:TagKeys": "Name"}"#.to_owned(),
-            stop(),
-            false,
-        ),
+    let table = r#"
+        allowed     | team=faces | "StringEquals": {"aws:ResourceTag/team": "${aws:PrincipalTag/team}"}
+        not allowed | team=voices | "StringEquals": {"aws:ResourceTag/team": "${aws:PrincipalTag/team}"}
+        not allowed | - | "StringEquals": {"aws:ResourceTag/team": "${aws:PrincipalTag/team}"}
+        not allowed | team= | "StringEquals": {"aws:ResourceTag/team": "${aws:PrincipalTag/none}"}
+        allowed     | team=faces | "StringEquals": {"aws:ResourceTag/team": ["a", "faces"]}
+        not allowed | team=faces | "StringEquals": {"aws:ResourceTag/team": "FACES"}
+        allowed     | team=faces | "StringEqualsIgnoreCase": {"aws:ResourceTag/team": "FACES"}
+        allowed     | - | "StringEqualsIfExists": {"aws:ResourceTag/team": "faces"}
+        not allowed | team=faces | "StringNotEquals": {"aws:ResourceTag/team": "faces"}
+        allowed     | team=b | "StringNotEquals": {"aws:ResourceTag/team": ["a", "faces"]}
+        allowed     | - | "StringNotEquals": {"aws:ResourceTag/team": "faces"}
+        allowed     | team=faces | "StringLike": {"aws:ResourceTag/team": "f*s"}
+        not allowed | team=faces | "StringEquals": {"aws:ResourceTag/team": "f*s"}
+        not allowed | team=faces | "StringNotLike": {"aws:ResourceTag/team": "f*s"}
+        allowed     | - | "Null": {"aws:ResourceTag/team": "true"}
+        not allowed | - | "Null": {"aws:ResourceTag/team": false}
+        not allowed | - | "Bool": {"aws:SecureTransport": true}
+        allowed     | - | "Bool": {"aws:SecureTransport": "false"}
+        allowed     | - | "ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/w*"}
+        not allowed | - | "ArnNotLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/w*"}
+        not allowed | - | "ArnEquals": {"aws:PrincipalArn": "arn:*:role/worker"}
+        allowed     | keys=Name | "ForAllValues:StringEquals": {"aws:TagKeys": ["Name", "a"]}
+        not allowed | keys=Name,b | "ForAllValues:StringEquals": {"aws:TagKeys": "Name"}
+        allowed     | - | "ForAllValues:StringEquals": {"aws:TagKeys": "Name"}
+        allowed     | keys=Name,b | "ForAnyValue:StringEquals": {"aws:TagKeys": "Name"}
+        not allowed | - | "ForAnyValue:StringEquals": {"aws:TagKeys": "Name"}
         // All conditions must hold.
-        (
-            format!(r#""StringEquals": {{{tag}: "faces", "aws:PrincipalAccount": "1"}}"#),
-            owned("faces"),
-            false,
-        ),
-    ] {
-        let statement = format!(
+        not allowed | team=faces | "StringEquals": {"aws:ResourceTag/team": "faces", "aws:PrincipalAccount": "1"}
+    "#;
+    for [expected, tags, condition] in rows::<3>(table) {
+        let instance = "arn:aws:ec2:us-east-1:000000000000:instance/i-1";
+        let mut access = Access::new("ec2:StopInstances", instance);
+        match tags.split_once('=') {
+            Some(("team", team)) => access = access.with("aws:ResourceTag/Team", team),
+            Some((_, keys)) => {
+                for key in keys.split(',') {
+                    access = access.with("aws:TagKeys", key);
+                }
+            }
+            None => {}
+        }
+        let role = parse(&format!(
             r#"{{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {{{condition}}}}}"#
-        );
-        let expected = if holds { "allowed" } else { "not allowed" };
-        let role = parse(&statement).unwrap();
-        assert_eq!(
-            outcome(&role, &access),
-            expected,
-            "{condition} on {access:?}"
-        );
+        ));
+        let found = outcome(&role.unwrap(), &access);
+        assert_eq!(found, expected, "{condition} on {access:?}");
     }
 }
 
 #[test]
 fn what_is_not_supported_is_an_error() {
-    let allow = |rest: &str| format!(r#"{{"Effect": "Allow", {rest}}}"#);
-    let when = |condition: &str| {
-        allow(&format!(
-            r#""Action": "*", "Resource": "*", "Condition": {{{condition}}}"#
-        ))
-    };
-    for (statements, reason) in [
-        (
-            allow(r#""Action": "*", "Resource": "*", "Principal": "*""#),
-            "unknown field",
-        ),
-        (allow(r#""Action": "*""#), "either Resource or NotResource"),
-        (
-            allow(r#""Action": "*", "NotAction": "*", "Resource": "*""#),
-            "either Action or NotAction",
-        ),
-        (
-            allow(r#""Action": [], "Resource": "*""#),
-            "its Action is empty",
-        ),
-        (
-            allow(r#""Action": "GetObject", "Resource": "*""#),
-            "is no action",
-        ),
-        (allow(r#""Action": "*", "Resource": "in/*""#), "is no ARN"),
-        (
-            allow(r#""Action": "*", "Resource": "arn:aws:s3*""#),
-            "is no ARN",
-        ),
-        (
-            allow(r#""Action": "*", "Resource": "arn:aws:sqs:*:${aws:PrincipalAccount}:q""#),
-            "before the fifth colon",
-        ),
-        (
-            allow(r#""Action": "*", "Resource": "arn:aws:s3:::${aws:username}""#),
-            "no variable",
-        ),
-        (
-            allow(r#""Action": "*", "Resource": "arn:aws:s3:::${aws:PrincipalTag/x""#),
-            "without }",
-        ),
-        (
-            allow(r#""Action": "*", "NotResource": "arn:aws:s3:::${aws:PrincipalTag/none}""#),
-            "without a value",
-        ),
-        (
-            allow(r#""Sid": "a b", "Action": "*", "Resource": "*""#),
-            "a Sid has",
-        ),
-        (
-            when(r#""NumericLessThan": {"aws:PrincipalAccount": "1"}"#),
-            "no condition operator",
-        ),
-        (
-            when(r#""StringEquals": {"aws:SourceIp": "1"}"#),
-            "no condition key",
-        ),
-        (
-            when(r#""StringEquals": {"aws:PrincipalTag/": "1"}"#),
-            "no condition key",
-        ),
-        (
-            when(r#""Bool": {"aws:SecureTransport": "yes"}"#),
-            "takes \"true\"",
-        ),
-        (
-            r#"{"Effect": "Maybe", "Action": "*", "Resource": "*"}"#.to_owned(),
-            "unknown variant",
-        ),
-    ] {
-        let error = parse(&statements).unwrap_err().to_string();
-        assert!(error.contains(reason), "{statements}: {error}");
+    let table = r#"
+        unknown field | "Action": "*", "Resource": "*", "Principal": "*"
+        either Resource or NotResource | "Action": "*"
+        either Action or NotAction | "Action": "*", "NotAction": "*", "Resource": "*"
+        its Action is empty | "Action": [], "Resource": "*"
+        is no action | "Action": "GetObject", "Resource": "*"
+        is no ARN | "Action": "*", "Resource": "in/*"
+        is no ARN | "Action": "*", "Resource": "arn:aws:s3*"
+        before the fifth colon | "Action": "*", "Resource": "arn:aws:sqs:*:${aws:PrincipalAccount}:q"
+        no variable | "Action": "*", "Resource": "arn:aws:s3:::${aws:username}"
+        without } | "Action": "*", "Resource": "arn:aws:s3:::${aws:PrincipalTag/x"
+        without a value | "Action": "*", "NotResource": "arn:aws:s3:::${aws:PrincipalTag/none}"
+        a Sid has | "Sid": "a b", "Action": "*", "Resource": "*"
+        no condition operator | "Action": "*", "Resource": "*", "Condition": {"NumericLessThan": {"aws:PrincipalAccount": "1"}}
+        no condition key | "Action": "*", "Resource": "*", "Condition": {"StringEquals": {"aws:SourceIp": "1"}}
+        no condition key | "Action": "*", "Resource": "*", "Condition": {"StringEquals": {"aws:PrincipalTag/": "1"}}
+        takes "true" | "Action": "*", "Resource": "*", "Condition": {"Bool": {"aws:SecureTransport": "yes"}}
+    "#;
+    for [reason, statement] in rows::<2>(table) {
+        let error = parse(&format!(r#"{{"Effect": "Allow", {statement}}}"#));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(reason), "{statement}: {error}");
     }
+    let maybe = r#"{"Effect": "Maybe", "Action": "*", "Resource": "*"}"#;
+    let error = parse(maybe).unwrap_err().to_string();
+    assert!(error.contains("unknown variant"), "{error}");
     let old = r#"{"Version": "2008-10-17", "Statement": []}"#;
     let error = Policy::parse("old.json", old, &Default::default()).unwrap_err();
     assert!(error.to_string().contains("2012-10-17"), "{error}");

@@ -108,13 +108,15 @@ impl Lambda {
                 text("FunctionName").unwrap_or_default(),
                 text("EventSourceArn").unwrap_or_default(),
             ),
-            "UpdateEventSourceMapping" => match (text("FunctionName"), self.source(&call.name)) {
-                (Some(function), Ok(source)) => {
-                    let queue = source["EventSourceArn"].as_str().unwrap_or_default();
-                    self.check_polling(function, queue)
+            "UpdateEventSourceMapping" => {
+                match (text("FunctionName"), self.event_source_mapping(&call.name)) {
+                    (Some(function), Ok(mapping)) => {
+                        let queue = mapping["EventSourceArn"].as_str().unwrap_or_default();
+                        self.check_polling(function, queue)
+                    }
+                    _ => Ok(()),
                 }
-                _ => Ok(()),
-            },
+            }
             _ => Ok(()),
         }
     }

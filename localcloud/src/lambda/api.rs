@@ -211,8 +211,8 @@ impl Lambda {
                 let shown = self.create_source(&request)?;
                 Ok(Reply::json(StatusCode::ACCEPTED, &shown))
             }
-            "GetEventSourceMapping" => ok(self.source(&name)?),
-            "ListEventSourceMappings" => ok(self.sources(
+            "GetEventSourceMapping" => ok(self.event_source_mapping(&name)?),
+            "ListEventSourceMappings" => ok(self.event_source_mappings(
                 query.get("FunctionName").map(String::as_str),
                 query.get("EventSourceArn").map(String::as_str),
             )),

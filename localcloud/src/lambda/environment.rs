@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use uuid::Uuid;
 
 use super::code::CodeFolder;
-use super::exchange::{Answer, Event, RuntimeApi};
+use super::exchange::{Answer, Invocation, RuntimeApi};
 use super::function::Function;
 use super::output::{Lines, Output};
 use crate::clock::Millis;
@@ -203,11 +203,16 @@ impl Environment {
     }
 
     /// Runs an invocation to its end, at most for `limit`.
-    pub async fn invoke(&mut self, event: Event, limit: Duration, memory_mb: u64) -> Outcome {
+    pub async fn invoke(
+        &mut self,
+        invocation: Invocation,
+        limit: Duration,
+        memory_mb: u64,
+    ) -> Outcome {
         let started = Instant::now();
-        let request_id = event.request_id.clone();
+        let request_id = invocation.request_id.clone();
         self.process.signal(Signal::SIGCONT);
-        self.api.hand_over(event);
+        self.api.hand_over(invocation);
         let mut lines = Lines::default();
         let mut memory = interval(MEMORY_INTERVAL);
         memory.set_missed_tick_behavior(MissedTickBehavior::Delay);

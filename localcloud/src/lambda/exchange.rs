@@ -26,7 +26,7 @@ const MAX_RESPONSE: usize = 6 << 20;
 
 /// An invocation as the runtime receives it.
 #[derive(Debug, Clone)]
-pub struct Event {
+pub struct Invocation {
     pub request_id: String,
     pub payload: Bytes,
     /// Milliseconds since the Unix epoch.
@@ -53,7 +53,7 @@ pub struct RuntimeApi {
 
 #[derive(Debug, Default)]
 struct Exchange {
-    state: Mutex<State>,
+    state: Mutex<ExchangeState>,
     /// The runtime asks for an event, or has answered.
     asked: Notify,
     /// There is an event for the runtime.
@@ -61,8 +61,8 @@ struct Exchange {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    event: Option<Event>,
+struct ExchangeState {
+    invocation: Option<Invocation>,
     /// The invocation that the runtime works on.
     current: Option<String>,
     answer: Option<Answer>,
@@ -83,10 +83,10 @@ impl RuntimeApi {
     }
 
     /// Gives the runtime an event.
-    pub fn hand_over(&self, event: Event) {
+    pub fn hand_over(&self, invocation: Invocation) {
         let mut state = self.exchange.lock();
         state.answer = None;
-        state.event = Some(event);
+        state.invocation = Some(invocation);
         drop(state);
         self.exchange.handed.notify_one();
     }
@@ -99,7 +99,7 @@ impl RuntimeApi {
                 if let Some(Answer::InitError(error)) = &state.answer {
                     return Err(error.clone());
                 }
-                if state.waits && state.event.is_none() {
+                if state.waits && state.invocation.is_none() {
                     state.answer = None;
                     return Ok(());
                 }
@@ -126,22 +126,22 @@ impl Drop for RuntimeApi {
 }
 
 impl Exchange {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ExchangeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn next(&self) -> Event {
+    async fn next(&self) -> Invocation {
         let waiting = Waiting(self);
         self.lock().waits = true;
         self.asked.notify_one();
         loop {
             {
                 let mut state = self.lock();
-                if let Some(event) = state.event.take() {
-                    state.current = Some(event.request_id.clone());
+                if let Some(invocation) = state.invocation.take() {
+                    state.current = Some(invocation.request_id.clone());
                     drop(state);
                     drop(waiting);
-                    return event;
+                    return invocation;
                 }
             }
             self.handed.notified().await;
@@ -209,7 +209,7 @@ async fn handle(exchange: &Exchange, request: Request<Incoming>) -> Response<Ful
         return status(StatusCode::NOT_FOUND);
     };
     if parts.method == Method::GET && path == "invocation/next" {
-        return event_response(exchange.next().await);
+        return invocation_response(exchange.next().await);
     }
     if parts.method != Method::POST {
         return status(StatusCode::METHOD_NOT_ALLOWED);
@@ -246,19 +246,28 @@ async fn handle(exchange: &Exchange, request: Request<Incoming>) -> Response<Ful
     }
 }
 
-fn event_response(event: Event) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(event.payload));
+fn invocation_response(invocation: Invocation) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(invocation.payload));
     let headers = response.headers_mut();
     let trace = format!(
         "Root=1-{:08x}-{};Sampled=0",
-        event.deadline / 1000,
-        &event.request_id.replace('-', "")[..24]
+        invocation.deadline / 1000,
+        &invocation.request_id.replace('-', "")[..24]
     );
     for (name, value) in [
         ("content-type", "application/json"),
-        ("lambda-runtime-aws-request-id", event.request_id.as_str()),
-        ("lambda-runtime-deadline-ms", &event.deadline.to_string()),
-        ("lambda-runtime-invoked-function-arn", &event.function_arn),
+        (
+            "lambda-runtime-aws-request-id",
+            invocation.request_id.as_str(),
+        ),
+        (
+            "lambda-runtime-deadline-ms",
+            &invocation.deadline.to_string(),
+        ),
+        (
+            "lambda-runtime-invoked-function-arn",
+            &invocation.function_arn,
+        ),
         ("lambda-runtime-trace-id", &trace),
     ] {
         if let Ok(value) = HeaderValue::from_str(value) {

@@ -16,7 +16,7 @@ const MAX_ENVIRONMENT: usize = 4096;
 /// The settings of CreateFunction and UpdateFunctionConfiguration.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-pub struct Settings {
+pub struct FunctionConfiguration {
     pub function_name: Option<String>,
     pub description: Option<String>,
     pub runtime: Option<String>,
@@ -82,7 +82,11 @@ impl Function {
     ///
     /// # Errors
     /// When a setting is missing or not valid.
-    pub fn new(settings: Settings, region: &str, code: CodeInfo) -> Result<Self, LambdaError> {
+    pub fn new(
+        settings: FunctionConfiguration,
+        region: &str,
+        code: CodeInfo,
+    ) -> Result<Self, LambdaError> {
         let name = settings.function_name.clone().unwrap_or_default();
         check_name(&name)?;
         let required = |value: &Option<String>, what: &str| {
@@ -116,7 +120,7 @@ impl Function {
     ///
     /// # Errors
     /// When a setting is not valid. The function may be changed in part then.
-    pub fn configure(&mut self, settings: Settings) -> Result<(), LambdaError> {
+    pub fn configure(&mut self, settings: FunctionConfiguration) -> Result<(), LambdaError> {
         if settings.package_type.is_some_and(|kind| kind != "Zip") {
             let message = "localcloud runs functions of zip files alone; give PackageType Zip";
             return Err(LambdaError::InvalidParameter(message.to_owned()));

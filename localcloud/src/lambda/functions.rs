@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::code::{self, CodeFolder, CodeInfo};
 use super::events::EventSettings;
-use super::function::{self, Function, Settings};
+use super::function::{self, Function, FunctionConfiguration};
 use super::{Entry, Lambda, LambdaError};
 
 impl Lambda {
@@ -98,8 +98,8 @@ impl Lambda {
         let arn = function::arn(&self.region, name);
         let entry = removed.ok_or_else(|| LambdaError::function_not_found(&arn))?;
         self.lock()
-            .sources
-            .retain(|_, source| source.function != name);
+            .event_source_mappings
+            .retain(|_, mapping| mapping.function != name);
         self.end_all(entry.idle).await;
         Ok(())
     }
@@ -196,7 +196,7 @@ fn check_revision(function: &Function, request: &Value) -> Result<(), LambdaErro
     }
 }
 
-fn settings(request: Value) -> Result<Settings, LambdaError> {
+fn settings(request: Value) -> Result<FunctionConfiguration, LambdaError> {
     serde_json::from_value(request)
         .map_err(|error| LambdaError::InvalidRequestContent(error.to_string()))
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::code::CodeFolder;
 use super::environment::{Environment, FunctionError, Outcome};
-use super::exchange::Event;
+use super::exchange::Invocation;
 use super::function::Function;
 use super::{Lambda, LambdaError};
 use crate::clock::Millis;
@@ -42,7 +42,7 @@ pub struct Invoked {
 }
 
 /// What an invocation runs on.
-struct Place {
+struct InvocationContext {
     function: Function,
     code: Arc<CodeFolder>,
     idle: Option<Environment>,
@@ -134,7 +134,7 @@ impl Lambda {
         payload: Bytes,
         request_id: String,
     ) -> Result<Invoked, LambdaError> {
-        let Place {
+        let InvocationContext {
             function,
             code,
             idle,
@@ -172,14 +172,16 @@ impl Lambda {
                     environment.crash();
                 }
                 let limit = Duration::from_secs(function.timeout);
-                let event = Event {
+                let invocation = Invocation {
                     request_id: request_id.clone(),
                     payload,
                     deadline: self.clock.now() + function.timeout * 1000,
                     function_arn: function.arn.clone(),
                 };
                 let init = environment.init.take();
-                let outcome = environment.invoke(event, limit, function.memory_size).await;
+                let outcome = environment
+                    .invoke(invocation, limit, function.memory_size)
+                    .await;
                 let report = report(&function, init, &outcome);
                 log.extend(outcome.lines);
                 let kept = if outcome.is_reusable {
@@ -227,7 +229,7 @@ impl Lambda {
     }
 
     /// Counts an invocation as running, and takes a frozen environment if there is one.
-    fn enter(&self, name: &str) -> Result<Place, LambdaError> {
+    fn enter(&self, name: &str) -> Result<InvocationContext, LambdaError> {
         let (mut ended, mut outdated) = (Vec::new(), Vec::new());
         let now = self.clock.now();
         let mut state = self.lock();
@@ -239,7 +241,7 @@ impl Lambda {
         let all = state.running;
         let entry = state.entry(name, &self.region)?;
         entry.running += 1;
-        let place = Place {
+        let context = InvocationContext {
             function: entry.function.clone(),
             code: Arc::clone(&entry.code),
             idle: take_usable(&mut entry.idle, now, &mut ended, &mut outdated),
@@ -261,7 +263,7 @@ impl Lambda {
         );
         self.metrics
             .record(namespace, "ConcurrentExecutions", &[], all as f64, "Count");
-        Ok(place)
+        Ok(context)
     }
 
     /// Counts an invocation as ended, and keeps its environment if the function is still the same.

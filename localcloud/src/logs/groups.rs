@@ -7,7 +7,7 @@ use super::input::{
     already_exists, group_mut, invalid, limit, limit_exceeded, not_found, page_start, text,
     valid_group,
 };
-use super::store::{Group, MAX_GROUPS, Store};
+use super::store::{LogGroup, MAX_GROUPS, Store};
 use crate::clock::Millis;
 use crate::common_error::CommonError;
 
@@ -26,7 +26,7 @@ pub fn create(store: &mut Store, request: &Value, now: Millis) -> Result<Value, 
     if store.groups.len() >= MAX_GROUPS {
         return Err(limit_exceeded());
     }
-    store.groups.insert(name.to_owned(), Group::new(now));
+    store.groups.insert(name.to_owned(), LogGroup::new(now));
     Ok(Value::Null)
 }
 
@@ -77,7 +77,7 @@ pub fn delete_retention(store: &mut Store, request: &Value) -> Result<Value, Com
     Ok(Value::Null)
 }
 
-fn described(name: &str, group: &Group, region: &str) -> Value {
+fn described(name: &str, group: &LogGroup, region: &str) -> Value {
     let arn = group_arn(region, name);
     let mut described = json!({
         "logGroupName": name, "creationTime": group.created, "metricFilterCount": 0, "arn": format!("{arn}:*"),

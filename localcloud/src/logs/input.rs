@@ -3,8 +3,8 @@
 use http::StatusCode;
 use serde_json::Value;
 
-use super::store::{Group, Store};
-use super::stream::Stream;
+use super::store::{LogGroup, Store};
+use super::stream::LogStream;
 use crate::common_error::CommonError;
 
 pub fn invalid(message: impl Into<String>) -> CommonError {
@@ -86,7 +86,7 @@ fn null(field: &str) -> CommonError {
 ///
 /// # Errors
 /// `InvalidParameterException`, `ResourceNotFoundException`.
-pub fn group<'a>(store: &'a Store, request: &Value) -> Result<&'a Group, CommonError> {
+pub fn group<'a>(store: &'a Store, request: &Value) -> Result<&'a LogGroup, CommonError> {
     let name = valid_group(request)?;
     store.groups.get(name).ok_or_else(|| not_found("group"))
 }
@@ -95,7 +95,10 @@ pub fn group<'a>(store: &'a Store, request: &Value) -> Result<&'a Group, CommonE
 ///
 /// # Errors
 /// As `group`.
-pub fn group_mut<'a>(store: &'a mut Store, request: &Value) -> Result<&'a mut Group, CommonError> {
+pub fn group_mut<'a>(
+    store: &'a mut Store,
+    request: &Value,
+) -> Result<&'a mut LogGroup, CommonError> {
     let name = valid_group(request)?;
     store.groups.get_mut(name).ok_or_else(|| not_found("group"))
 }
@@ -104,7 +107,7 @@ pub fn group_mut<'a>(store: &'a mut Store, request: &Value) -> Result<&'a mut Gr
 ///
 /// # Errors
 /// As `group`.
-pub fn stream<'a>(store: &'a Store, request: &Value) -> Result<&'a Stream, CommonError> {
+pub fn stream<'a>(store: &'a Store, request: &Value) -> Result<&'a LogStream, CommonError> {
     let name = valid_stream(request)?;
     let group = group(store, request)?;
     group.streams.get(name).ok_or_else(|| not_found("stream"))

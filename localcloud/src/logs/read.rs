@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::input::{group, invalid, limit, stream, text, wrong_token};
 use super::pattern::FilterPattern;
 use super::store::Store;
-use super::stream::{Event, Position};
+use super::stream::{LogEvent, Position};
 use crate::clock::Millis;
 use crate::common_error::CommonError;
 
@@ -31,7 +31,7 @@ pub fn get(store: &Store, request: &Value) -> Result<Value, CommonError> {
         Some((true, position)) => (start.max(stream.after(position)), end),
         Some((false, position)) => (start, end.min(stream.from(position))),
     };
-    let range: Vec<&Event> = stream.events().range(low..high.max(low)).collect();
+    let range: Vec<&LogEvent> = stream.events().range(low..high.max(low)).collect();
     let page = match forward {
         true => &range[..fitting(range.iter(), most)],
         false => &range[range.len() - fitting(range.iter().rev(), most)..],
@@ -77,7 +77,7 @@ pub fn filter(store: &Store, request: &Value) -> Result<Value, CommonError> {
     };
     let start = time(request, "startTime")?.unwrap_or(0);
     let end = time(request, "endTime")?.unwrap_or(Millis::MAX);
-    let mut found: Vec<(&str, &Event)> = Vec::new();
+    let mut found: Vec<(&str, &LogEvent)> = Vec::new();
     for (name, stream) in &group.streams {
         let is_named = names.is_none_or(|names| {
             names.is_empty() || names.iter().any(|it| it.as_str() == Some(name))
@@ -114,7 +114,7 @@ pub fn filter(store: &Store, request: &Value) -> Result<Value, CommonError> {
 }
 
 /// Returns how many events a page has: at most `most` and 1 MiB, but at least one.
-fn fitting<'a>(events: impl Iterator<Item = &'a &'a Event>, most: usize) -> usize {
+fn fitting<'a>(events: impl Iterator<Item = &'a &'a LogEvent>, most: usize) -> usize {
     let mut bytes = 0;
     events
         .take(most)

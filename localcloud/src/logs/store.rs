@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::stream::{Event, Stream};
+use super::stream::{LogEvent, LogStream};
 use crate::clock::Millis;
 
 /// The most bytes of all streams; beyond, the oldest eighth of the events is dropped.
@@ -16,19 +16,19 @@ const DAY: Millis = 24 * 60 * 60 * 1000;
 
 #[derive(Debug, Default)]
 pub struct Store {
-    pub groups: BTreeMap<String, Group>,
+    pub groups: BTreeMap<String, LogGroup>,
     bytes: usize,
     last_number: u64,
 }
 
 #[derive(Debug)]
-pub struct Group {
+pub struct LogGroup {
     pub created: Millis,
     pub retention_days: Option<u64>,
-    pub streams: BTreeMap<String, Stream>,
+    pub streams: BTreeMap<String, LogStream>,
 }
 
-impl Group {
+impl LogGroup {
     pub fn new(created: Millis) -> Self {
         Self {
             created,
@@ -44,7 +44,7 @@ impl Group {
     }
 
     pub fn bytes(&self) -> usize {
-        self.streams.values().map(Stream::bytes).sum()
+        self.streams.values().map(LogStream::bytes).sum()
     }
 }
 
@@ -57,8 +57,8 @@ impl Store {
             let group = self
                 .groups
                 .entry(group.to_owned())
-                .or_insert_with(|| Group::new(now));
-            group.streams.insert(stream.to_owned(), Stream::new(now));
+                .or_insert_with(|| LogGroup::new(now));
+            group.streams.insert(stream.to_owned(), LogStream::new(now));
         }
         let cut = message.floor_char_boundary(MAX_MESSAGE);
         self.add(group, stream, now, &message[..cut], now);
@@ -67,7 +67,7 @@ impl Store {
     /// Adds an event to a stream that exists.
     pub fn add(&mut self, group: &str, stream: &str, at: Millis, message: &str, now: Millis) {
         self.last_number += 1;
-        let event = Event {
+        let event = LogEvent {
             at,
             number: self.last_number,
             ingested: now,
@@ -103,7 +103,7 @@ impl Store {
     /// Removes a group.
     pub fn remove_group(&mut self, name: &str) -> bool {
         let removed = self.groups.remove(name);
-        self.bytes -= removed.as_ref().map_or(0, Group::bytes);
+        self.bytes -= removed.as_ref().map_or(0, LogGroup::bytes);
         removed.is_some()
     }
 
@@ -111,7 +111,7 @@ impl Store {
     pub fn remove_stream(&mut self, group: &str, name: &str) -> bool {
         let group = self.groups.get_mut(group);
         let removed = group.and_then(|group| group.streams.remove(name));
-        self.bytes -= removed.as_ref().map_or(0, Stream::bytes);
+        self.bytes -= removed.as_ref().map_or(0, LogStream::bytes);
         removed.is_some()
     }
 
@@ -121,7 +121,7 @@ impl Store {
 
     /// Makes room for a stream in a group: what was without events for the longest time is dropped.
     fn make_room(&mut self, group: &str) {
-        let last = |stream: &Stream| stream.last_ingested.unwrap_or(stream.created);
+        let last = |stream: &LogStream| stream.last_ingested.unwrap_or(stream.created);
         if !self.groups.contains_key(group) && self.groups.len() >= MAX_GROUPS {
             let stalest = self.groups.iter().min_by_key(|(_, group)| {
                 let streams = group.streams.values();

@@ -13,7 +13,7 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 pub type Position = (Millis, u64);
 
 #[derive(Debug)]
-pub struct Event {
+pub struct LogEvent {
     pub at: Millis,
     pub number: u64,
     pub ingested: Millis,
@@ -21,14 +21,14 @@ pub struct Event {
 }
 
 #[derive(Debug)]
-pub struct Stream {
+pub struct LogStream {
     pub created: Millis,
     pub last_ingested: Option<Millis>,
-    events: VecDeque<Event>,
+    events: VecDeque<LogEvent>,
     bytes: usize,
 }
 
-impl Event {
+impl LogEvent {
     pub fn position(&self) -> Position {
         (self.at, self.number)
     }
@@ -38,7 +38,7 @@ impl Event {
     }
 }
 
-impl Stream {
+impl LogStream {
     pub fn new(created: Millis) -> Self {
         Self {
             created,
@@ -49,7 +49,7 @@ impl Stream {
     }
 
     /// Adds an event in its place.
-    pub fn add(&mut self, event: Event) {
+    pub fn add(&mut self, event: LogEvent) {
         self.bytes += event.bytes();
         self.last_ingested = Some(event.ingested);
         let place = self.after(event.position());
@@ -76,7 +76,7 @@ impl Stream {
         }
     }
 
-    pub fn events(&self) -> &VecDeque<Event> {
+    pub fn events(&self) -> &VecDeque<LogEvent> {
         &self.events
     }
 

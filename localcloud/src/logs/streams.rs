@@ -8,7 +8,7 @@ use super::input::{
     valid_group, valid_stream,
 };
 use super::store::{MAX_STREAMS, Store};
-use super::stream::Stream;
+use super::stream::LogStream;
 use crate::clock::Millis;
 use crate::common_error::CommonError;
 
@@ -24,7 +24,7 @@ pub fn create(store: &mut Store, request: &Value, now: Millis) -> Result<Value, 
     if streams >= MAX_STREAMS {
         return Err(limit_exceeded());
     }
-    group.streams.insert(name.to_owned(), Stream::new(now));
+    group.streams.insert(name.to_owned(), LogStream::new(now));
     Ok(Value::Null)
 }
 
@@ -57,7 +57,7 @@ pub fn describe(store: &Store, request: &Value, region: &str) -> Result<Value, C
         }
     };
     let (from, most) = (page_start(request)?, limit(request, MAX_PAGE)?);
-    let mut matching: Vec<(&String, &Stream)> = group
+    let mut matching: Vec<(&String, &LogStream)> = group
         .streams
         .iter()
         .filter(|(name, _)| prefix.is_none_or(|prefix| name.starts_with(prefix)))
@@ -82,7 +82,7 @@ pub fn describe(store: &Store, request: &Value, region: &str) -> Result<Value, C
     Ok(reply)
 }
 
-fn described(name: &str, stream: &Stream, group_arn: &str) -> Value {
+fn described(name: &str, stream: &LogStream, group_arn: &str) -> Value {
     let mut described = json!({
         "logStreamName": name, "creationTime": stream.created, "arn": format!("{group_arn}:log-stream:{name}"),
         // AWS no longer counts the bytes of streams.

@@ -23,86 +23,34 @@ pub struct S3Call<'a> {
     pub headers: &'a HeaderMap,
 }
 
-/// Operations on a bucket and their actions.
-const OF_BUCKETS: [(&str, &str); 33] = [
-    ("CreateBucket", "CreateBucket"),
-    ("DeleteBucket", "DeleteBucket"),
-    ("DeleteBucketTagging", "PutBucketTagging"),
-    (
-        "GetBucketAccelerateConfiguration",
-        "GetAccelerateConfiguration",
-    ),
-    ("GetBucketAcl", "GetBucketAcl"),
-    ("GetBucketCors", "GetBucketCORS"),
-    ("GetBucketEncryption", "GetEncryptionConfiguration"),
-    (
-        "GetBucketLifecycleConfiguration",
-        "GetLifecycleConfiguration",
-    ),
-    ("GetBucketLocation", "GetBucketLocation"),
-    ("GetBucketLogging", "GetBucketLogging"),
-    (
-        "GetBucketNotificationConfiguration",
-        "GetBucketNotification",
-    ),
-    ("GetBucketOwnershipControls", "GetBucketOwnershipControls"),
-    ("GetBucketPolicy", "GetBucketPolicy"),
-    ("GetBucketReplication", "GetReplicationConfiguration"),
-    ("GetBucketRequestPayment", "GetBucketRequestPayment"),
-    ("GetBucketTagging", "GetBucketTagging"),
-    ("GetBucketVersioning", "GetBucketVersioning"),
-    ("GetBucketWebsite", "GetBucketWebsite"),
-    (
-        "GetObjectLockConfiguration",
-        "GetBucketObjectLockConfiguration",
-    ),
-    ("GetPublicAccessBlock", "GetBucketPublicAccessBlock"),
-    ("HeadBucket", "ListBucket"),
-    ("ListMultipartUploads", "ListBucketMultipartUploads"),
-    ("ListObjectVersions", "ListBucketVersions"),
-    ("ListObjects", "ListBucket"),
-    ("ListObjectsV2", "ListBucket"),
-    ("PutBucketAcl", "PutBucketAcl"),
-    (
-        "PutBucketNotificationConfiguration",
-        "PutBucketNotification",
-    ),
-    ("PutBucketTagging", "PutBucketTagging"),
-    ("PutBucketVersioning", "PutBucketVersioning"),
-    ("PutBucketPolicy", "PutBucketPolicy"),
-    ("DeleteBucketPolicy", "DeleteBucketPolicy"),
-    ("PutBucketCors", "PutBucketCORS"),
-    (
-        "PutBucketLifecycleConfiguration",
-        "PutLifecycleConfiguration",
-    ),
-];
+/// Operations on a bucket, each with its action unless that has the same name.
+const OF_BUCKETS: &str = "\
+    CreateBucket DeleteBucket DeleteBucketTagging=PutBucketTagging \
+    GetBucketAccelerateConfiguration=GetAccelerateConfiguration GetBucketAcl GetBucketCors=GetBucketCORS \
+    GetBucketEncryption=GetEncryptionConfiguration GetBucketLifecycleConfiguration=GetLifecycleConfiguration \
+    GetBucketLocation GetBucketLogging GetBucketNotificationConfiguration=GetBucketNotification \
+    GetBucketOwnershipControls GetBucketPolicy GetBucketReplication=GetReplicationConfiguration GetBucketRequestPayment \
+    GetBucketTagging GetBucketVersioning GetBucketWebsite GetObjectLockConfiguration=GetBucketObjectLockConfiguration \
+    GetPublicAccessBlock=GetBucketPublicAccessBlock HeadBucket=ListBucket \
+    ListMultipartUploads=ListBucketMultipartUploads ListObjectVersions=ListBucketVersions ListObjects=ListBucket \
+    ListObjectsV2=ListBucket PutBucketAcl PutBucketNotificationConfiguration=PutBucketNotification PutBucketTagging \
+    PutBucketVersioning PutBucketPolicy DeleteBucketPolicy PutBucketCors=PutBucketCORS \
+    PutBucketLifecycleConfiguration=PutLifecycleConfiguration";
 /// Operations on an object and their actions. Those of other versions have actions of their own.
-const OF_OBJECTS: [(&str, &str); 16] = [
-    ("AbortMultipartUpload", "AbortMultipartUpload"),
-    ("CompleteMultipartUpload", "PutObject"),
-    ("CopyObject", "PutObject"),
-    ("CreateMultipartUpload", "PutObject"),
-    ("DeleteObject", "DeleteObject"),
-    ("DeleteObjectTagging", "DeleteObjectTagging"),
-    ("GetObject", "GetObject"),
-    ("GetObjectAcl", "GetObjectAcl"),
-    ("GetObjectAttributes", "GetObject"),
-    ("GetObjectTagging", "GetObjectTagging"),
-    ("HeadObject", "GetObject"),
-    ("ListParts", "ListMultipartUploadParts"),
-    ("PutObject", "PutObject"),
-    ("PutObjectAcl", "PutObjectAcl"),
-    ("PutObjectTagging", "PutObjectTagging"),
-    ("UploadPart", "PutObject"),
-];
+const OF_OBJECTS: &str = "\
+    AbortMultipartUpload CompleteMultipartUpload=PutObject CopyObject=PutObject CreateMultipartUpload=PutObject \
+    DeleteObject DeleteObjectTagging GetObject GetObjectAcl GetObjectAttributes=GetObject GetObjectTagging \
+    HeadObject=GetObject ListParts=ListMultipartUploadParts PutObject PutObjectAcl PutObjectTagging UploadPart=PutObject";
 
 /// Returns the accesses that a request needs. A request that is not known here needs all actions. DeleteObjects needs
 /// those of `delete_object` for its keys, which its body has.
 pub fn accesses(call: &S3Call<'_>) -> Vec<Access> {
-    let find = |table: &[(&str, &'static str)]| {
-        let row = table.iter().find(|(name, _)| *name == call.operation);
-        row.map(|(_, action)| *action)
+    let find = |table: &'static str| {
+        let mut rows = table
+            .split(' ')
+            .map(|row| row.split_once('=').unwrap_or((row, row)));
+        let row = rows.find(|(name, _)| *name == call.operation);
+        row.map(|(_, action)| action)
     };
     if call.operation == "ListBuckets" {
         return vec![Access::new("s3:ListAllMyBuckets", "*")];
@@ -110,7 +58,7 @@ pub fn accesses(call: &S3Call<'_>) -> Vec<Access> {
     if call.operation == "DeleteObjects" {
         return Vec::new();
     }
-    if let Some(action) = find(&OF_BUCKETS) {
+    if let Some(action) = find(OF_BUCKETS) {
         let access = Access::new(format!("s3:{action}"), bucket_arn(call.bucket));
         let prefix = parameter(call.query, "prefix");
         return vec![match prefix.filter(|_| action == "ListBucket") {
@@ -126,7 +74,7 @@ pub fn accesses(call: &S3Call<'_>) -> Vec<Access> {
             .chain([of_object("PutObject")])
             .collect();
     }
-    let Some(action) = find(&OF_OBJECTS) else {
+    let Some(action) = find(OF_OBJECTS) else {
         return vec![Access::new("s3:*", "*")];
     };
     let action = match action {

@@ -22,7 +22,7 @@ use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 
 use super::accesses::list_bucket;
 use super::context::RequestContext;
-use super::events::Event;
+use super::events::ObjectEvent;
 use super::failure::{custom, failure, internal, unsupported};
 use super::receive::ReceivedBody;
 use super::staging::StagedFile;
@@ -202,7 +202,7 @@ impl Api {
         put: impl FnOnce(TemporaryFile) -> S3Result<u64>,
     ) -> S3Result<()> {
         let file = staged.seal(&self.store, object).map_err(internal)?;
-        let event = Event {
+        let event = ObjectEvent {
             name: event,
             bucket,
             key: &object.key,

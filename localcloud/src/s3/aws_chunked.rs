@@ -24,13 +24,13 @@ pub struct DecodedTrailers(Arc<Mutex<HeaderMap>>);
 pub struct Decoder {
     body: Body,
     buffer: BytesMut,
-    state: State,
+    state: DecoderState,
     remaining: usize,
     trailers: DecodedTrailers,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum DecoderState {
     Size,
     Data(usize),
     EndOfData,
@@ -75,7 +75,7 @@ impl Decoder {
         let decoder = Self {
             body,
             buffer: BytesMut::new(),
-            state: State::Size,
+            state: DecoderState::Size,
             remaining: length,
             trailers: trailers.clone(),
         };
@@ -86,31 +86,31 @@ impl Decoder {
     fn decode(&mut self) -> Result<Option<Bytes>, ChunkError> {
         loop {
             match self.state {
-                State::Size => {
+                DecoderState::Size => {
                     let Some(line) = self.line()? else {
                         return Ok(None);
                     };
                     let text = std::str::from_utf8(&line).map_err(|_| ChunkError::Malformed)?;
                     let size = text.split(';').next().unwrap_or_default().trim();
                     self.state = match usize::from_str_radix(size, 16) {
-                        Ok(0) => State::Trailers,
-                        Ok(size) if size <= self.remaining => State::Data(size),
+                        Ok(0) => DecoderState::Trailers,
+                        Ok(size) if size <= self.remaining => DecoderState::Data(size),
                         _ => return Err(ChunkError::Malformed),
                     };
                 }
-                State::Data(left) => {
+                DecoderState::Data(left) => {
                     if self.buffer.is_empty() {
                         return Ok(None);
                     }
                     let taken = left.min(self.buffer.len());
                     self.state = match left - taken {
-                        0 => State::EndOfData,
-                        left => State::Data(left),
+                        0 => DecoderState::EndOfData,
+                        left => DecoderState::Data(left),
                     };
                     self.remaining -= taken;
                     return Ok(Some(self.buffer.split_to(taken).freeze()));
                 }
-                State::EndOfData => {
+                DecoderState::EndOfData => {
                     if self.buffer.len() < 2 {
                         return Ok(None);
                     }
@@ -118,14 +118,14 @@ impl Decoder {
                         return Err(ChunkError::Malformed);
                     }
                     self.buffer.advance(2);
-                    self.state = State::Size;
+                    self.state = DecoderState::Size;
                 }
-                State::Trailers => match self.line()? {
+                DecoderState::Trailers => match self.line()? {
                     None => return Ok(None),
-                    Some(line) if line.is_empty() => self.state = State::Done,
+                    Some(line) if line.is_empty() => self.state = DecoderState::Done,
                     Some(line) => self.trailers.add(&line)?,
                 },
-                State::Done => return Ok(None),
+                DecoderState::Done => return Ok(None),
             }
         }
     }
@@ -151,7 +151,7 @@ impl Stream for Decoder {
         loop {
             match self.decode() {
                 Ok(Some(bytes)) => return Poll::Ready(Some(Ok(bytes))),
-                Ok(None) if self.state == State::Done => return Poll::Ready(None),
+                Ok(None) if self.state == DecoderState::Done => return Poll::Ready(None),
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Some(Err(Box::new(error)))),
             }
@@ -159,8 +159,8 @@ impl Stream for Decoder {
                 Some(Ok(bytes)) => self.buffer.extend_from_slice(&bytes),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 // Some clients omit the last line end.
-                None if self.state == State::Trailers && self.remaining == 0 => {
-                    self.state = State::Done;
+                None if self.state == DecoderState::Trailers && self.remaining == 0 => {
+                    self.state = DecoderState::Done;
                 }
                 None => return Poll::Ready(Some(Err(Box::new(ChunkError::Incomplete)))),
             }

@@ -11,7 +11,7 @@ use crate::timestamp::timestamp;
 
 /// A change of an object.
 #[derive(Debug)]
-pub struct Event<'a> {
+pub struct ObjectEvent<'a> {
     /// Without `s3:`.
     pub name: &'static str,
     pub bucket: &'a str,
@@ -22,7 +22,7 @@ pub struct Event<'a> {
     pub sequencer: u64,
 }
 
-impl Event<'_> {
+impl ObjectEvent<'_> {
     /// Returns the message for the queue of a notification configuration.
     pub fn message(
         &self,

@@ -14,7 +14,7 @@ use super::wire::{
     Batch, BatchEntry, BatchResponse, ChangeVisibilityInput, DeleteInput, Empty, FailedEntry,
     MessageInput, ResultEntry, SendResult, SendResultEntry, Single,
 };
-use super::{Shared, Sqs, SqsError, queue_name, seconds};
+use super::{Sqs, SqsError, SqsState, queue_name, seconds};
 use crate::clock::Millis;
 use crate::links::EventTarget;
 
@@ -130,7 +130,7 @@ impl Sqs {
         &self,
         kind: &'static str,
         request: Batch<T>,
-        change: impl Fn(&mut Shared, &str, T, Millis) -> Result<(), SqsError>,
+        change: impl Fn(&mut SqsState, &str, T, Millis) -> Result<(), SqsError>,
     ) -> Result<BatchResponse<ResultEntry>, SqsError> {
         let name = queue_name(&request.queue_url)?;
         check_entries(kind, &request.entries)?;
@@ -223,7 +223,7 @@ fn checked_group(group_id: String) -> Result<String, SqsError> {
 }
 
 fn send(
-    shared: &mut Shared,
+    shared: &mut SqsState,
     name: &str,
     outgoing: Outgoing,
     now: Millis,
@@ -241,7 +241,7 @@ fn send(
 }
 
 fn delete(
-    shared: &mut Shared,
+    shared: &mut SqsState,
     name: &str,
     input: DeleteInput,
     now: Millis,
@@ -253,7 +253,7 @@ fn delete(
 }
 
 fn change_visibility(
-    shared: &mut Shared,
+    shared: &mut SqsState,
     name: &str,
     input: ChangeVisibilityInput,
     now: Millis,

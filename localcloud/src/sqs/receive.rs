@@ -13,7 +13,7 @@ use super::state::{
     Delivery, MAX_RECEIVE_WAIT_SECONDS, MAX_VISIBILITY_TIMEOUT_SECONDS, MessageAttribute, Received,
 };
 use super::wire::{Messages, ReceiveMessage, WireMessage};
-use super::{Shared, Sqs, SqsError, attributes, queue_name, seconds};
+use super::{Sqs, SqsError, SqsState, attributes, queue_name, seconds};
 use crate::account::ACCOUNT_ID;
 use crate::clock::Millis;
 
@@ -108,7 +108,7 @@ impl Sqs {
     }
 }
 
-impl Shared {
+impl SqsState {
     fn take(
         &mut self,
         name: &str,

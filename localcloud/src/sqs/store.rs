@@ -26,7 +26,7 @@ use sync::Syncer;
 /// The version of the format of `record`. Other versions are refused.
 const FORMAT: u32 = 1;
 /// Memory for the newest writes, and for blocks of files that are read at the start.
-const MEMTABLE_BYTES: u64 = 8 << 20;
+const MEMTABLE_BYTES: u64 = 2 << 20;
 const CACHE_BYTES: u64 = 1 << 20;
 /// The smallest limit that fjall accepts for its journal.
 const JOURNAL_BYTES: u64 = 64 << 20;

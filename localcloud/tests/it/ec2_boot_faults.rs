@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::InstanceStateName;
-use localcloud::Ec2Faults;
 
 use crate::cloud::{code, eventually};
 use crate::instances::{
@@ -14,11 +13,7 @@ use crate::instances::{
 
 #[tokio::test]
 async fn a_new_instance_is_unknown_to_every_call_but_its_launch() {
-    let cloud = faulty_cloud(Ec2Faults {
-        describe_lag: FOREVER,
-        ..Ec2Faults::default()
-    })
-    .await;
+    let cloud = faulty_cloud(|faults| faults.describe_lag = FOREVER).await;
     let ec2 = cloud.ec2();
     let id = launched(run(&ec2, 1).client_token("token")).await.remove(0);
     assert_eq!(described(&ec2, vec![]).await.len(), 0);
@@ -42,11 +37,7 @@ async fn a_new_instance_is_unknown_to_every_call_but_its_launch() {
 #[tokio::test]
 async fn a_new_instance_is_visible_after_the_lag() {
     let lag = Duration::from_millis(300);
-    let cloud = faulty_cloud(Ec2Faults {
-        describe_lag: lag,
-        ..Ec2Faults::default()
-    })
-    .await;
+    let cloud = faulty_cloud(|faults| faults.describe_lag = lag).await;
     let ec2 = cloud.ec2();
     let asked = Instant::now();
     let id = launch(&ec2).await;
@@ -68,11 +59,7 @@ async fn a_new_instance_is_visible_after_the_lag() {
 #[tokio::test]
 async fn an_instance_is_pending_for_its_boot_delay() {
     let delay = Duration::from_millis(300);
-    let cloud = faulty_cloud(Ec2Faults {
-        boot_delay: delay,
-        ..Ec2Faults::default()
-    })
-    .await;
+    let cloud = faulty_cloud(|faults| faults.boot_delay = delay).await;
     let ec2 = cloud.ec2();
     let asked = Instant::now();
     let id = launch(&ec2).await;
@@ -90,11 +77,7 @@ async fn an_instance_is_pending_for_its_boot_delay() {
 
 #[tokio::test]
 async fn an_instance_that_is_terminated_while_it_boots_never_runs() {
-    let cloud = faulty_cloud(Ec2Faults {
-        boot_delay: FOREVER,
-        ..Ec2Faults::default()
-    })
-    .await;
+    let cloud = faulty_cloud(|faults| faults.boot_delay = FOREVER).await;
     let ec2 = cloud.ec2();
     let id = launch(&ec2).await;
     in_state(&ec2, &id, InstanceStateName::Pending).await;
@@ -106,11 +89,7 @@ async fn an_instance_that_is_terminated_while_it_boots_never_runs() {
 
 #[tokio::test]
 async fn every_second_boot_yields_an_instance_without_a_process() {
-    let cloud = faulty_cloud(Ec2Faults {
-        fail_boot_every: 2,
-        ..Ec2Faults::default()
-    })
-    .await;
+    let cloud = faulty_cloud(|faults| faults.fail_boot_every = 2).await;
     let ec2 = cloud.ec2();
     let ids = launched(run(&ec2, 4)).await;
     running(&ec2, 4).await;

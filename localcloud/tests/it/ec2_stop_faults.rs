@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use aws_sdk_ec2::types::{InstanceStateName, SummaryStatus};
-use localcloud::Ec2Faults;
 
 use crate::cloud::{code, eventually};
 use crate::instances::{
@@ -13,11 +12,7 @@ use crate::instances::{
 
 #[tokio::test]
 async fn an_instance_stays_stopping_for_its_stop_delay() {
-    let cloud = faulty_cloud(Ec2Faults {
-        stop_delay: FOREVER,
-        ..Ec2Faults::default()
-    })
-    .await;
+    let cloud = faulty_cloud(|faults| faults.stop_delay = FOREVER).await;
     let ec2 = cloud.ec2();
     let id = launch(&ec2).await;
     let processes = process_ids(&cloud.console_log(&id)).await;
@@ -39,10 +34,9 @@ async fn an_instance_stays_stopping_for_its_stop_delay() {
 
 #[tokio::test]
 async fn an_instance_is_stopped_after_its_stop_delay() {
-    let cloud = faulty_cloud(Ec2Faults {
-        stop_delay: Duration::from_millis(50),
-        stop_delay_spread: Duration::from_millis(50),
-        ..Ec2Faults::default()
+    let cloud = faulty_cloud(|faults| {
+        faults.stop_delay = Duration::from_millis(50);
+        faults.stop_delay_spread = Duration::from_millis(50);
     })
     .await;
     let ec2 = cloud.ec2();
@@ -55,11 +49,7 @@ async fn an_instance_is_stopped_after_its_stop_delay() {
 
 #[tokio::test]
 async fn status_checks_initialize_for_a_time() {
-    let cloud = faulty_cloud(Ec2Faults {
-        status_check: FOREVER,
-        ..Ec2Faults::default()
-    })
-    .await;
+    let cloud = faulty_cloud(|faults| faults.status_check = FOREVER).await;
     let ec2 = cloud.ec2();
     let id = launch(&ec2).await;
     running(&ec2, 1).await;
@@ -77,7 +67,7 @@ async fn status_checks_initialize_for_a_time() {
 
 #[tokio::test]
 async fn limits_capacity_and_lag_change_while_it_runs() {
-    let cloud = faulty_cloud(Ec2Faults::default()).await;
+    let cloud = faulty_cloud(|_| {}).await;
     let ec2 = cloud.ec2_without_retries();
     launched(run(&ec2, 2)).await;
     cloud

@@ -15,7 +15,7 @@ use aws_sdk_ec2::types::{IamInstanceProfileSpecification, ResourceType};
 use aws_sdk_s3::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
-use localcloud::{BootInstance, Config, ConfigError, Role, RunError};
+use localcloud::{BootInstance, Config, ConfigError, RoleConfig, RunError};
 
 use crate::cloud::{Cloud, code, eventually, http_client, image, s3, status_and_code};
 use crate::instances::{
@@ -27,8 +27,8 @@ fn policy(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../deploy/aws/iam/{name}.json"))
 }
 
-fn role(name: &str, policies: &[&str]) -> Role {
-    Role {
+fn role(name: &str, policies: &[&str]) -> RoleConfig {
+    RoleConfig {
         name: name.to_owned(),
         policies: policies.iter().map(|name| policy(name)).collect(),
         tags: BTreeMap::from([("muster-prefix".to_owned(), "acme".to_owned())]),

@@ -31,7 +31,9 @@ pub const ABSENT: &str = "i-0123456789abcdef0";
 pub const FOREVER: Duration = Duration::from_secs(600);
 
 /// Starts a localcloud with faults of EC2, whose image runs `PARENT`.
-pub async fn faulty_cloud(faults: Ec2Faults) -> Cloud {
+pub async fn faulty_cloud(inject: impl FnOnce(&mut Ec2Faults)) -> Cloud {
+    let mut faults = Ec2Faults::default();
+    inject(&mut faults);
     Cloud::with_ec2_faults(PARENT, faults).await
 }
 

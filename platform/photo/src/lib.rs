@@ -42,6 +42,7 @@ pub struct Photo {
 
 /// Limits beyond which a photo is refused.
 #[derive(Debug, Clone, Copy, clap::Args)]
+#[command(next_help_heading = "Photos")]
 pub struct DecodeLimits {
     /// Largest photo, in pixels, checked before decoding. Front and workers need the same value
     #[arg(

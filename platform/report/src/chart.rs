@@ -12,7 +12,7 @@ mod text;
 use std::fmt::Write;
 
 use panel::Panel;
-use text::{LINE, Place};
+use text::{LINE, TextCursor};
 
 use crate::escaped;
 
@@ -191,17 +191,17 @@ pub fn columns(title: &str, text: &str, charts: &[Chart], columns: usize) -> Str
 
     let mut body = String::new();
     let inner = width - 4.0 * GAP;
-    let mut place = Place {
+    let mut cursor = TextCursor {
         x: 2.0 * GAP,
         y: 2.0 * GAP,
     };
-    place.paragraph(&mut body, "title", title, inner);
-    place.paragraph(&mut body, "soft", text, inner);
+    cursor.paragraph(&mut body, "title", title, inner);
+    cursor.paragraph(&mut body, "soft", text, inner);
     if let Some(first) = shared {
-        place.y += GAP / 2.0;
-        place.y += panel::legend(&mut body, first, (place.x, place.y), inner);
+        cursor.y += GAP / 2.0;
+        cursor.y += panel::legend(&mut body, first, (cursor.x, cursor.y), inner);
     }
-    let mut y = place.y + GAP - LINE / 2.0;
+    let mut y = cursor.y + GAP - LINE / 2.0;
     for row in charts.chunks(columns) {
         let mut panels: Vec<_> = row
             .iter()

@@ -41,6 +41,7 @@ pub struct UserData(pub String);
 /// How instances are bought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Market {
+    /// At the on-demand price, without interruptions.
     #[default]
     OnDemand,
     /// At most at the on-demand price. EC2 may interrupt the instance with a notice of two minutes.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use hyper_util::rt::TokioIo;
 use proto::v1::RecognizeRequest;
 use proto::v1::recognizer_client::RecognizerClient;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
+use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -19,6 +21,7 @@ use tonic_health::pb::health_client::HealthClient;
 use super::preface::PREFACE;
 use super::*;
 use crate::access::{KEY_HEADER, Keys};
+use crate::tls::PeerTlsArgs;
 
 /// Returns the services that one version of reflection lists.
 macro_rules! listed {

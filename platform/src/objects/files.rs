@@ -8,7 +8,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use tokio::io::AsyncWriteExt;
 
 use super::{ObjectError, Objects, classify, unavailable};
-use crate::aws::attempts_of;
+use crate::timeouts::attempts_of;
 
 /// Timeout of one attempt of a call that carries a file.
 const ATTEMPT: Duration = Duration::from_secs(300);

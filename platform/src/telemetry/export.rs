@@ -40,7 +40,7 @@ crate::metric_table! {
 
 /// The spans' way to the collector. Drop sends those that wait, and gives up after [`FLUSH_DEADLINE`].
 #[derive(Debug)]
-pub struct Exporting {
+pub struct ExportGuard {
     provider: SdkTracerProvider,
     /// Of its own: some services have one thread, which must not wait for itself. `None` only in drop.
     runtime: Option<Runtime>,
@@ -57,7 +57,7 @@ pub fn endpoint(given: Option<&str>) -> Option<String> {
     endpoint.filter(|url| !url.is_empty())
 }
 
-impl Exporting {
+impl ExportGuard {
     /// # Errors
     /// When the URL cannot be parsed, or a certificate cannot be read.
     pub fn start(service: &str, endpoint: &str) -> anyhow::Result<Self> {
@@ -68,7 +68,7 @@ impl Exporting {
             .build()?;
         let channel = {
             let _entered = runtime.enter();
-            let channel = crate::grpc::channel(endpoint, &tls());
+            let channel = crate::channel::channel(endpoint, &tls());
             channel.with_context(|| format!("cannot send traces to {endpoint}"))?
         };
         let sender = opentelemetry_otlp::SpanExporter::builder()
@@ -120,7 +120,7 @@ impl Exporting {
     }
 }
 
-impl Drop for Exporting {
+impl Drop for ExportGuard {
     fn drop(&mut self) {
         if let Err(error) = self.provider.shutdown_with_timeout(FLUSH_DEADLINE) {
             tracing::debug!(%error, "the last spans were not sent");

@@ -56,7 +56,7 @@ pub fn continue_trace(span: &Span, traceparent: Option<&str>) {
 
 /// Returns a context whose span is the caller's, or one without a span.
 fn remote(traceparent: Option<&str>) -> Context {
-    let carrier = Carrier(traceparent);
+    let carrier = TraceparentCarrier(traceparent);
     TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier)
 }
 
@@ -131,9 +131,9 @@ fn current() -> Option<Context> {
 }
 
 /// A `traceparent` as a propagator reads it.
-struct Carrier<'a>(Option<&'a str>);
+struct TraceparentCarrier<'a>(Option<&'a str>);
 
-impl Extractor for Carrier<'_> {
+impl Extractor for TraceparentCarrier<'_> {
     fn get(&self, key: &str) -> Option<&str> {
         self.0.filter(|_| key == TRACEPARENT)
     }

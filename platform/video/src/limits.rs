@@ -6,7 +6,7 @@ pub struct ClipLimits {
     /// Largest clip, in bytes
     #[arg(long, env = "MUSTER_MAX_CLIP_BYTES", value_name = "BYTES", default_value_t = Self::default().max_clip_bytes)]
     pub max_clip_bytes: u64,
-    /// Longest clip
+    /// Longest playing time of a clip
     #[arg(long, env = "MUSTER_MAX_CLIP_DURATION", value_name = "DURATION", value_parser = photo::positive_duration, default_value = "2h")]
     pub max_clip_duration: Duration,
     /// Most pixels of a frame, checked before decoding

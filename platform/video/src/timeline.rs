@@ -43,7 +43,7 @@ impl Default for TrackOptions {
 
 /// A track before it has a name. Positions are those in the sorted frames.
 #[derive(Debug)]
-struct Following {
+struct Tracklet {
     sightings: Vec<Sighting>,
     first_frame: usize,
     last_frame: usize,
@@ -65,10 +65,10 @@ pub fn assemble(
     });
     frames.dedup_by_key(|frame| frame.frame);
     let span = Span::of(&frames, info.duration_seconds);
-    let mut active: Vec<Following> = Vec::new();
+    let mut active: Vec<Tracklet> = Vec::new();
     let mut tracks: Vec<Track> = Vec::new();
     for (position, frame) in frames.iter().enumerate() {
-        let is_lost = |it: &mut Following| position - it.last_frame > options.missed_frames + 1;
+        let is_lost = |it: &mut Tracklet| position - it.last_frame > options.missed_frames + 1;
         tracks.extend(active.extract_if(.., is_lost).map(|it| span.finish(it)));
         follow(&mut active, position, frame, options);
     }
@@ -91,12 +91,7 @@ pub fn assemble(
 }
 
 /// Continues tracks with the faces of a frame, the best fits first, and begins tracks with the others.
-fn follow(
-    tracks: &mut Vec<Following>,
-    position: usize,
-    frame: &FrameFaces,
-    options: &TrackOptions,
-) {
+fn follow(tracks: &mut Vec<Tracklet>, position: usize, frame: &FrameFaces, options: &TrackOptions) {
     let mut fits: Vec<(f32, usize, usize)> = Vec::new();
     for (index, track) in tracks.iter().enumerate() {
         let fit = |(face, candidate)| Some((fit(track, candidate, options)?, index, face));
@@ -115,7 +110,7 @@ fn follow(
         }
     }
     let new = frame.faces.iter().zip(is_taken).filter(|(_, taken)| !taken);
-    tracks.extend(new.map(|(face, _)| Following {
+    tracks.extend(new.map(|(face, _)| Tracklet {
         sightings: vec![sighting(frame, face)],
         first_frame: position,
         last_frame: position,
@@ -124,7 +119,7 @@ fn follow(
 }
 
 /// Returns how well a face continues a track, more is better; `None` if it is another person's.
-fn fit(track: &Following, face: &FrameFace, options: &TrackOptions) -> Option<f32> {
+fn fit(track: &Tracklet, face: &FrameFace, options: &TrackOptions) -> Option<f32> {
     let last = track.sightings.last()?;
     let recognition = face.recognition.as_ref()?;
     let overlap = overlap(last.r#box.as_ref(), recognition.r#box.as_ref());
@@ -162,7 +157,7 @@ impl Span {
 
     /// A face may appear and disappear anywhere between two frames, so that the middle is never off by more than a half of
     /// their distance. Up to the ends of the clip there is no frame, or those there are missing.
-    fn finish(&self, track: Following) -> Track {
+    fn finish(&self, track: Tracklet) -> Track {
         let (first, last) = (self.times[track.first_frame], self.times[track.last_frame]);
         let from_seconds = match track.first_frame.checked_sub(1) {
             Some(before) => f64::midpoint(self.times[before], first),

@@ -12,7 +12,7 @@ pub(crate) enum Assessment {
     /// Front has this many unanswered requests, at least one.
     Exact(u64),
     /// Front has no unanswered requests.
-    Zero(Zero),
+    Zero(ZeroDemand),
     /// Front is unreachable; the queue's counters stand in for it.
     Estimated { messages: u64, empty_for_long: bool },
     /// Neither front nor the queue can be reached.
@@ -21,7 +21,7 @@ pub(crate) enum Assessment {
 
 /// The queue's state while front has no unanswered requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Zero {
+pub(crate) enum ZeroDemand {
     /// It is empty, and demand has been zero for the settling time.
     Settled,
     /// It is empty, but the settling time ends only at this time.
@@ -34,7 +34,7 @@ pub(crate) enum Zero {
     Leftover { messages: u64, neglected: bool },
 }
 
-impl Zero {
+impl ZeroDemand {
     /// Returns how many leftover messages count as demand. The workers that are up finish them; one is started only for
     /// messages that are neglected while none is up.
     pub(crate) fn demand(self, working: u64) -> u64 {
@@ -102,15 +102,15 @@ pub(crate) fn assess(
     }
     let zero_since = *memory.zero_since.get_or_insert(front.at);
     let Some(queue) = queue else {
-        return Assessment::Zero(Zero::QueueUnreachable);
+        return Assessment::Zero(ZeroDemand::QueueUnreachable);
     };
     if queue.at < zero_since {
-        return Assessment::Zero(Zero::Unconfirmed);
+        return Assessment::Zero(ZeroDemand::Unconfirmed);
     }
     let messages = queue.value.messages().saturating_sub(frames);
     if messages > 0 {
         let neglected = is_neglected(timeouts, queue.value, frames, queue.at, memory);
-        return Assessment::Zero(Zero::Leftover {
+        return Assessment::Zero(ZeroDemand::Leftover {
             messages,
             neglected,
         });
@@ -118,9 +118,9 @@ pub(crate) fn assess(
     memory.leftover_since = None;
     let settles_at = zero_since.after(timeouts.settle);
     Assessment::Zero(if now >= settles_at {
-        Zero::Settled
+        ZeroDemand::Settled
     } else {
-        Zero::SettlesAt(settles_at)
+        ZeroDemand::SettlesAt(settles_at)
     })
 }
 

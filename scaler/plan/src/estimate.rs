@@ -9,7 +9,7 @@ use arrivals::Arrivals;
 pub use arrivals::Rate;
 use serde::{Deserialize, Serialize};
 
-use crate::{InstanceId, Observation, State, Targets, Timestamp};
+use crate::{InstanceId, InstanceState, Observation, Targets, Timestamp};
 
 /// The share of a new sample in a smoothed value, as for round-trip times in RFC 6298.
 const GAIN: f64 = 0.125;
@@ -212,7 +212,7 @@ impl Estimates {
         let mut followed = 0;
         for instance in &observation.instances {
             match instance.state {
-                State::Pending | State::Booting => {
+                InstanceState::Pending | InstanceState::Booting => {
                     if let Some(started_at) = instance.started_at
                         && started_at >= watching_since
                     {
@@ -222,7 +222,7 @@ impl Estimates {
                         }
                     }
                 }
-                State::Idle | State::Busy => {
+                InstanceState::Idle | InstanceState::Busy => {
                     // It may have booted between two observations.
                     let unseen = instance
                         .started_at
@@ -237,7 +237,10 @@ impl Estimates {
                     }
                 }
                 _ if self.booting.is_empty() => {}
-                State::Draining | State::Cordoned | State::Stopped | State::Stopping => {
+                InstanceState::Draining
+                | InstanceState::Cordoned
+                | InstanceState::Stopped
+                | InstanceState::Stopping => {
                     self.booting.remove(&instance.id);
                 }
             }
@@ -259,7 +262,12 @@ impl Estimates {
         let ready = observation
             .instances
             .iter()
-            .filter(|it| matches!(it.state, State::Idle | State::Busy | State::Draining))
+            .filter(|it| {
+                matches!(
+                    it.state,
+                    InstanceState::Idle | InstanceState::Busy | InstanceState::Draining
+                )
+            })
             .count() as f64;
         let (now, counts) = (observation.now, front.value);
         let serving = (counts.unanswered as f64).min(ready);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    Bounds, Counters, FailedBoots, FrontDemand, Instance, InstanceId, Memory, Observation, Plan,
-    Policy, PolicyKind, Seen, State, Timestamp, plan,
+    Bounds, Counters, FailedBoots, FrontDemand, Instance, InstanceId, InstanceState, Memory,
+    Observation, Plan, Policy, PolicyKind, Timestamp, Timestamped, plan,
 };
 
 /// The fixtures' present: late enough that all timeouts can have passed before.
@@ -22,11 +22,11 @@ pub struct Fleet {
 impl Fleet {
     /// Stopped instances, numbered from 1, without demand.
     pub fn of(count: usize) -> Self {
-        let seen = |value| Seen { value, at: NOW };
+        let seen = |value| Timestamped { value, at: NOW };
         let observation = Observation {
             now: NOW,
             front: Some(seen(FrontDemand::default())),
-            queue: Some(Seen {
+            queue: Some(Timestamped {
                 value: Counters::default(),
                 at: NOW,
             }),
@@ -62,7 +62,7 @@ impl Fleet {
             .extend((before + 1..=before + count).map(|number| Instance {
                 id: id(number),
                 number: u32::try_from(number).ok(),
-                state: State::Stopped,
+                state: InstanceState::Stopped,
                 since: Timestamp::default(),
                 heard: None,
                 started_at: None,
@@ -76,31 +76,31 @@ impl Fleet {
     }
 
     pub fn pending(self) -> Self {
-        self.each(|it| (it.state, it.since) = (State::Pending, NOW))
+        self.each(|it| (it.state, it.since) = (InstanceState::Pending, NOW))
     }
 
     pub fn booting(self) -> Self {
-        self.running(State::Booting)
+        self.running(InstanceState::Booting)
     }
 
     pub fn idle(self) -> Self {
-        self.running(State::Idle)
+        self.running(InstanceState::Idle)
     }
 
     pub fn busy(self) -> Self {
-        self.running(State::Busy)
+        self.running(InstanceState::Busy)
     }
 
     pub fn draining(self) -> Self {
-        self.running(State::Draining)
+        self.running(InstanceState::Draining)
     }
 
     pub fn cordoned(self) -> Self {
-        self.running(State::Cordoned)
+        self.running(InstanceState::Cordoned)
     }
 
     pub fn stopping(self) -> Self {
-        self.each(|it| it.state = State::Stopping)
+        self.each(|it| it.state = InstanceState::Stopping)
     }
 
     /// How long the last added ones have been in their state.
@@ -148,7 +148,7 @@ impl Fleet {
             unanswered,
             ..FrontDemand::default()
         };
-        self.observation.front = Some(Seen { value, at: NOW });
+        self.observation.front = Some(Timestamped { value, at: NOW });
         self.with_messages(unanswered)
     }
 
@@ -165,7 +165,7 @@ impl Fleet {
             visible,
             ..Counters::default()
         };
-        self.observation.queue = Some(Seen { value, at: NOW });
+        self.observation.queue = Some(Timestamped { value, at: NOW });
         self
     }
 
@@ -181,7 +181,7 @@ impl Fleet {
     }
 
     pub fn with_front_silent_for_ms(mut self, milliseconds: u64) -> Self {
-        self.observation.front = self.observation.front.map(|it| Seen {
+        self.observation.front = self.observation.front.map(|it| Timestamped {
             at: ago(milliseconds),
             ..it
         });
@@ -189,7 +189,7 @@ impl Fleet {
     }
 
     pub fn with_queue_last_asked_ms_ago(mut self, milliseconds: u64) -> Self {
-        self.observation.queue = self.observation.queue.map(|it| Seen {
+        self.observation.queue = self.observation.queue.map(|it| Timestamped {
             at: ago(milliseconds),
             ..it
         });
@@ -219,7 +219,7 @@ impl Fleet {
         plan(&self.policy, &self.observation, self.memory.clone()).0
     }
 
-    fn running(self, state: State) -> Self {
+    fn running(self, state: InstanceState) -> Self {
         self.each(|it| {
             it.state = state;
             (it.since, it.heard, it.running_since) = (NOW, Some(NOW), Some(ago(900_000)));

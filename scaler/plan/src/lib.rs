@@ -13,9 +13,9 @@
 //! - `policies`: from demand to a number of workers, by seven policies.
 //! - `frames`: the workers for frames of clips, which are demand of lower priority.
 //! - `lost`: instances that are given up because their worker is silent.
-//! - `moves`: from a number of workers to the calls that lead there.
+//! - `plan_builder`: from a number of workers to the calls that lead there.
 //! - `reason`: the plan's sentence.
-//! - [`pace`]: how often to poll EC2 and the queue.
+//! - [`pace`]: how often to plan, and to poll EC2 and the queue.
 //! - [`throttle`]: token buckets and exponential backoff.
 //! - `fixtures`: observations for the tests of this crate and of `scaler`. They are no feature, which would build all that
 //!   depends on this crate once more for tests.
@@ -28,9 +28,9 @@ mod frames;
 mod learned;
 mod lost;
 mod model;
-mod moves;
 pub mod pace;
 mod plan;
+mod plan_builder;
 mod planner;
 mod policies;
 mod policy;
@@ -42,8 +42,8 @@ pub mod throttle;
 pub use estimate::{Estimates, Rate, Smoothed, Source};
 pub use learned::Learned;
 pub use model::{
-    Billing, CallBackoff, Counters, FailedBoots, FrontDemand, Instance, InstanceId, LeftOut,
-    Observation, RefusedCalls, Seen, State, Timestamp,
+    Billing, CallBackoff, Counters, FailedBoots, FrontDemand, Instance, InstanceId, InstanceState,
+    LeftOut, Observation, RefusedCalls, Timestamp, Timestamped,
 };
 pub use plan::{Alternative, Plan, Stop, StopCause};
 pub use planner::{Memory, may_discard, plan};

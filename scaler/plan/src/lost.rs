@@ -7,7 +7,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::{Instance, InstanceId, Memory, Observation, State, StopCause, Timeouts, Timestamp};
+use crate::{
+    Instance, InstanceId, InstanceState, Memory, Observation, StopCause, Timeouts, Timestamp,
+};
 
 /// After how many silence deadlines workers are stopped even if most are silent.
 const OF_MOST: u32 = 10;
@@ -16,7 +18,7 @@ const OF_SO_MANY_ONE: usize = 5;
 
 /// Instances that are not counted, and those of them to stop.
 #[derive(Debug, Default)]
-pub(crate) struct Lost<'a> {
+pub(crate) struct LostInstances<'a> {
     pub instances: Vec<&'a Instance>,
     ids: HashSet<&'a InstanceId>,
     pub stops: Vec<(&'a Instance, StopCause)>,
@@ -26,7 +28,7 @@ pub(crate) struct Lost<'a> {
     pub next_at: Option<Timestamp>,
 }
 
-impl<'a> Lost<'a> {
+impl<'a> LostInstances<'a> {
     /// Finds them. Silence counts only while the scaler was up to hear reports. An old answer of EC2 is no ground to give up
     /// an instance.
     pub fn find(timeouts: &Timeouts, observation: &'a Observation, memory: &Memory) -> Self {
@@ -87,11 +89,11 @@ impl<'a> Lost<'a> {
         let unheard = observation.instances.iter();
         for instance in unheard.filter(|it| it.heard.is_none()) {
             let (since, cause) = match (instance.state, instance.running_since) {
-                (State::Stopped | State::Stopping, _) => continue,
+                (InstanceState::Stopped | InstanceState::Stopping, _) => continue,
                 (_, Some(running_since)) => (running_since, StopCause::NeverAttended),
                 // An instance that was cordoned before it came up is draining. A launched one may not be listed yet, which
                 // is no evidence against it.
-                (State::Pending | State::Draining, None) if instance.listed => {
+                (InstanceState::Pending | InstanceState::Draining, None) if instance.listed => {
                     (instance.since, StopCause::NeverStarted)
                 }
                 (_, None) => continue,
@@ -147,7 +149,8 @@ impl<'a> Lost<'a> {
 /// that it describes as running.
 fn attending<'a>(observation: &'a Observation, memory: &Memory) -> Vec<(&'a Instance, Timestamp)> {
     let instances = observation.instances.iter();
-    let up = instances.filter(|it| !matches!(it.state, State::Stopped | State::Stopping));
+    let up = instances
+        .filter(|it| !matches!(it.state, InstanceState::Stopped | InstanceState::Stopping));
     let attending = up.filter_map(|it| {
         let since = it.heard?.max(it.running_since?);
         Some((it, since.max(memory.watching_since)))

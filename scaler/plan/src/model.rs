@@ -23,9 +23,9 @@ pub struct Observation {
     #[serde(default)]
     pub wall_clock: Option<Timestamp>,
     /// Front's exact demand; absent when front is unreachable.
-    pub front: Option<Seen<FrontDemand>>,
+    pub front: Option<Timestamped<FrontDemand>>,
     /// The request queue's counters; absent when the queue was never reached, or does not exist yet.
-    pub queue: Option<Seen<Counters>>,
+    pub queue: Option<Timestamped<Counters>>,
     /// All worker instances that are not terminated, in the order of their numbers.
     pub instances: Vec<Instance>,
     /// Stopped instances that are not in `instances`, in the order of their names.
@@ -72,7 +72,7 @@ pub struct FailedBoots {
 
 /// A value and when it was requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen<T> {
+pub struct Timestamped<T> {
     pub value: T,
     pub at: Timestamp,
 }
@@ -108,7 +108,7 @@ pub struct Instance {
     pub id: InstanceId,
     /// The number in its name; absent until it is named.
     pub number: Option<u32>,
-    pub state: State,
+    pub state: InstanceState,
     /// Since when it is in `state`. After each job the worker is idle anew.
     pub since: Timestamp,
     /// When its worker last reported; absent before the first report since the instance started.
@@ -140,7 +140,7 @@ pub struct LeftOut {
 
 /// The state of an instance and its worker. See `muster.v1.InstanceState`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum State {
+pub enum InstanceState {
     /// In the warm pool: may be started.
     Stopped,
     /// Started, not yet running.
@@ -264,7 +264,7 @@ impl Counters {
     }
 }
 
-impl State {
+impl InstanceState {
     pub const ALL: [Self; 8] = [
         Self::Stopped,
         Self::Pending,
@@ -310,7 +310,7 @@ impl State {
 impl Instance {
     /// Whether it is down for good: it will not be started again.
     pub(crate) fn is_spent(&self) -> bool {
-        self.outdated && matches!(self.state, State::Stopped | State::Stopping)
+        self.outdated && matches!(self.state, InstanceState::Stopped | InstanceState::Stopping)
     }
 
     /// Whether it serves requests or is going to, and is not about to end.
@@ -343,13 +343,13 @@ impl Observation {
 
     /// How many instances are in `state`, including those of launches in progress.
     #[must_use]
-    pub fn count(&self, state: State) -> u32 {
+    pub fn count(&self, state: InstanceState) -> u32 {
         let listed = self
             .instances
             .iter()
             .filter(|instance| instance.state == state)
             .count();
-        let launching = if state == State::Pending {
+        let launching = if state == InstanceState::Pending {
             self.launching
         } else {
             0

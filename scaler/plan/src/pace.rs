@@ -1,9 +1,14 @@
-//! How often to poll EC2 and the queue: often while a change is awaited, seldom while nothing runs.
+//! How often to plan, and to poll EC2 and the queue: often while a change is awaited, seldom while nothing runs.
 
 use std::time::Duration;
 
-use crate::{Observation, State};
+use crate::{InstanceState, Observation};
 
+/// How long to gather further changes after the first one before a decision: requests that arrive together get their
+/// workers in one call.
+pub const GATHER: Duration = Duration::from_millis(20);
+/// The longest time between two decisions.
+pub const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// The interval while a change is awaited.
 pub const FAST: Duration = Duration::from_millis(100);
 /// While nothing runs and there is no demand.
@@ -15,7 +20,7 @@ const FAST_FOR: Duration = Duration::from_secs(3);
 #[must_use]
 pub fn describe_interval(observation: &Observation, tick: Duration) -> Duration {
     let recent = |since| observation.now.since(since) < FAST_FOR;
-    let in_transition = |state| matches!(state, State::Pending | State::Stopping);
+    let in_transition = |state| matches!(state, InstanceState::Pending | InstanceState::Stopping);
     let mut instances = observation.instances.iter();
     if instances.any(|it| in_transition(it.state) && recent(it.since)) {
         FAST.min(tick)
@@ -48,7 +53,7 @@ pub fn count_interval(observation: &Observation, tick: Duration) -> Duration {
 
 fn is_quiet(observation: &Observation) -> bool {
     let mut instances = observation.instances.iter();
-    let all_stopped = instances.all(|it| it.state == State::Stopped);
+    let all_stopped = instances.all(|it| it.state == InstanceState::Stopped);
     let no_demand = observation.front.is_some_and(|it| it.value.is_zero());
     all_stopped && no_demand && observation.launching == 0
 }

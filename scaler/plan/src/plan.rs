@@ -65,6 +65,15 @@ impl StopCause {
         !matches!(self, Self::Drained | Self::Outdated | Self::OutdatedStopped)
     }
 
+    /// Whether the instance is terminated. Other causes leave it to be started again.
+    #[must_use]
+    pub fn terminates(self) -> bool {
+        matches!(
+            self,
+            Self::NeverStarted | Self::Outdated | Self::OutdatedStopped
+        )
+    }
+
     /// Whether the instance failed to boot.
     #[must_use]
     pub fn is_failed_boot(self) -> bool {

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::lost::Lost;
-use crate::moves::Moves;
+use crate::lost::LostInstances;
+use crate::plan_builder::PlanBuilder;
 use crate::policies::{self, PolicyState, SkiRental};
 use crate::{
     Estimates, Observation, Plan, Policy, PolicyKind, StopCause, Timestamp, demand, frames, reason,
@@ -55,7 +55,7 @@ pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (
     memory
         .estimates
         .note(&policy.targets, observation, watching_since);
-    let lost = Lost::find(&policy.timeouts, observation, &memory);
+    let lost = LostInstances::find(&policy.timeouts, observation, &memory);
     if lost.most_are_silent {
         memory.most_silent_at = Some(observation.now);
     }
@@ -81,7 +81,7 @@ pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (
     if let Some(by) = &policy.paused_by {
         return (Plan::paused(by, observation), memory);
     }
-    let mut plan = Moves::new(policy, limits, observation, &memory, lost, target).plan();
+    let mut plan = PlanBuilder::new(policy, limits, observation, &memory, lost, target).build();
     let estimates = (policy.kind == PolicyKind::Latency).then_some(&memory.estimates);
     plan.reason = reason::sentence(policy, observation, &assessment, frames, estimates, &plan);
     memory.note_plan(&plan, observation, for_photos);

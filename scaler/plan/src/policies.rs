@@ -18,9 +18,11 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use latency::keep::SkiRental;
 
-use crate::demand::{Assessment, Zero};
+use crate::demand::{Assessment, ZeroDemand};
 use crate::frames::{self, FrameDemand};
-use crate::{Alternative, Memory, Observation, Policy, PolicyKind, State, Timestamp, WorkerLimits};
+use crate::{
+    Alternative, InstanceState, Memory, Observation, Policy, PolicyKind, Timestamp, WorkerLimits,
+};
 
 /// How many workers a policy wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,15 +58,15 @@ pub(crate) enum PolicyState {
     /// The policy has not decided yet, or remembers nothing.
     #[default]
     Fresh,
-    Backlog(backlog::State),
-    Keda(keda::State),
-    Hpa(hpa::State),
-    Kpa(kpa::State),
+    Backlog(backlog::BacklogState),
+    Keda(keda::KedaState),
+    Hpa(hpa::HpaState),
+    Kpa(kpa::KpaState),
 }
 
 /// The facts that every policy except `latency` decides by.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Situation<'a> {
+pub(crate) struct PolicyInput<'a> {
     policy: &'a Policy,
     observation: &'a Observation,
     now: Timestamp,
@@ -91,8 +93,8 @@ pub(crate) fn target(
     }
     let mut target = if policy.kind == PolicyKind::Latency {
         latency::target(policy, observation, assessment, memory)
-    } else if let Some(situation) = Situation::new(policy, observation, assessment, memory) {
-        memory.policy_state.decide(&situation)
+    } else if let Some(input) = PolicyInput::new(policy, observation, assessment, memory) {
+        memory.policy_state.decide(&input)
     } else {
         let desired = memory.policy_state.desired();
         hold(desired.unwrap_or(observation.working().into()))
@@ -147,29 +149,31 @@ impl PolicyState {
         }
     }
 
-    fn decide(&mut self, situation: &Situation<'_>) -> Target {
-        let kind = situation.policy.kind;
+    fn decide(&mut self, input: &PolicyInput<'_>) -> Target {
+        let kind = input.policy.kind;
         if matches!(self, Self::Fresh) {
             *self = match kind {
-                PolicyKind::BacklogPerInstance => Self::Backlog(backlog::State::start(situation)),
-                PolicyKind::Keda => Self::Keda(keda::State::start(situation)),
-                PolicyKind::Hpa => Self::Hpa(hpa::State::start(situation)),
-                PolicyKind::Kpa => Self::Kpa(kpa::State::start(situation)),
+                PolicyKind::BacklogPerInstance => {
+                    Self::Backlog(backlog::BacklogState::start(input))
+                }
+                PolicyKind::Keda => Self::Keda(keda::KedaState::start(input)),
+                PolicyKind::Hpa => Self::Hpa(hpa::HpaState::start(input)),
+                PolicyKind::Kpa => Self::Kpa(kpa::KpaState::start(input)),
                 PolicyKind::Latency | PolicyKind::Step | PolicyKind::Schedule => Self::Fresh,
             };
         }
         match self {
-            Self::Fresh if kind == PolicyKind::Schedule => schedule::target(situation),
-            Self::Fresh => step::target(situation),
-            Self::Backlog(state) => state.target(situation),
-            Self::Keda(state) => state.target(situation),
-            Self::Hpa(state) => state.target(situation),
-            Self::Kpa(state) => state.target(situation),
+            Self::Fresh if kind == PolicyKind::Schedule => schedule::target(input),
+            Self::Fresh => step::target(input),
+            Self::Backlog(state) => state.target(input),
+            Self::Keda(state) => state.target(input),
+            Self::Hpa(state) => state.target(input),
+            Self::Kpa(state) => state.target(input),
         }
     }
 }
 
-impl<'a> Situation<'a> {
+impl<'a> PolicyInput<'a> {
     /// Absent while neither front nor the queue can be reached.
     fn new(
         policy: &'a Policy,
@@ -180,11 +184,11 @@ impl<'a> Situation<'a> {
         let working = u64::from(observation.working());
         let (demand, scale_in, settles_at) = match *assessment {
             Assessment::Exact(unanswered) => (unanswered, ScaleIn::AtOnce, None),
-            Assessment::Zero(Zero::Settled) => (0, ScaleIn::AtOnce, None),
-            Assessment::Zero(Zero::SettlesAt(at)) => (0, ScaleIn::Hold, Some(at)),
-            Assessment::Zero(Zero::Unconfirmed) => (0, ScaleIn::Hold, None),
-            Assessment::Zero(Zero::QueueUnreachable) => (0, ScaleIn::Idle, None),
-            Assessment::Zero(leftover @ Zero::Leftover { .. }) => {
+            Assessment::Zero(ZeroDemand::Settled) => (0, ScaleIn::AtOnce, None),
+            Assessment::Zero(ZeroDemand::SettlesAt(at)) => (0, ScaleIn::Hold, Some(at)),
+            Assessment::Zero(ZeroDemand::Unconfirmed) => (0, ScaleIn::Hold, None),
+            Assessment::Zero(ZeroDemand::QueueUnreachable) => (0, ScaleIn::Idle, None),
+            Assessment::Zero(leftover @ ZeroDemand::Leftover { .. }) => {
                 (leftover.demand(working), ScaleIn::Idle, None)
             }
             Assessment::Estimated {
@@ -219,12 +223,12 @@ impl<'a> Situation<'a> {
 
     /// Workers that serve or wait for a request.
     fn ready(&self) -> u32 {
-        self.observation.count(State::Idle) + self.observation.count(State::Busy)
+        self.observation.count(InstanceState::Idle) + self.observation.count(InstanceState::Busy)
     }
 
     /// Busy workers. While frames of clips wait, no more count than there are requests: the others have frames.
     fn busy_with_photos(&self) -> u32 {
-        let busy = self.observation.count(State::Busy);
+        let busy = self.observation.count(InstanceState::Busy);
         match self.frames {
             0 => busy,
             _ => busy.min(u32::try_from(self.demand).unwrap_or(u32::MAX)),

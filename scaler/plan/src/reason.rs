@@ -1,6 +1,6 @@
 use std::fmt::Write;
 
-use crate::demand::{Assessment, Zero};
+use crate::demand::{Assessment, ZeroDemand};
 use crate::frames::FrameDemand;
 use crate::{Estimates, Observation, Plan, Policy, StopCause};
 
@@ -103,14 +103,16 @@ fn name_refused_calls(sentence: &mut String, observation: &Observation) {
 fn cause(assessment: &Assessment) -> String {
     match *assessment {
         Assessment::Exact(unanswered) => format!("{} unanswered", counted(unanswered, "request")),
-        Assessment::Zero(Zero::Settled) => "no requests pending and the queue is empty".to_owned(),
-        Assessment::Zero(Zero::SettlesAt(_) | Zero::Unconfirmed) => {
+        Assessment::Zero(ZeroDemand::Settled) => {
+            "no requests pending and the queue is empty".to_owned()
+        }
+        Assessment::Zero(ZeroDemand::SettlesAt(_) | ZeroDemand::Unconfirmed) => {
             "no requests pending; waiting in case load returns".to_owned()
         }
-        Assessment::Zero(Zero::QueueUnreachable) => {
+        Assessment::Zero(ZeroDemand::QueueUnreachable) => {
             "no requests pending, but the queue cannot be reached".to_owned()
         }
-        Assessment::Zero(Zero::Leftover { messages, .. }) => {
+        Assessment::Zero(ZeroDemand::Leftover { messages, .. }) => {
             format!(
                 "no requests pending, but the queue holds {}",
                 counted(messages, "message")

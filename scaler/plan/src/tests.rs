@@ -1,5 +1,5 @@
 mod backlog;
-mod course;
+mod fleet_simulation;
 mod frames;
 mod hpa;
 mod keda;

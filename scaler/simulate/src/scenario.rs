@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use scaler_plan::pace::GATHER;
 use scaler_plan::{Bounds, Policy, PolicyKind, Targets};
 
 /// The most workers of the large day.
@@ -106,7 +107,7 @@ impl Default for Scenario {
             visibility_timeout: Duration::from_secs(7),
             tick: Duration::from_millis(500),
             adaptive_polling: true,
-            debounce: Duration::from_millis(20),
+            debounce: GATHER,
             failing_boots: 0.0,
             deadly_jobs: 0.0,
             clip_frames: 0,

@@ -25,21 +25,21 @@ pub struct OperatorArgs {
 ]))]
 pub struct BoundsArgs {
     #[command(flatten)]
-    operator: OperatorArgs,
-    #[command(flatten)]
     bounds: BoundFlags,
     /// Remove the hourly budget
     #[arg(long, conflicts_with = "budget")]
     no_budget: bool,
+    #[command(flatten)]
+    operator: OperatorArgs,
 }
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct PauseArgs {
-    #[command(flatten)]
-    operator: OperatorArgs,
     /// Name recorded as having paused scaling
     #[arg(long, env = "USER", default_value = "somebody", value_name = "NAME")]
     by: String,
+    #[command(flatten)]
+    operator: OperatorArgs,
 }
 
 #[derive(Debug, Clone, clap::Args)]

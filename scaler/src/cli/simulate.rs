@@ -22,12 +22,13 @@ const ALL_DAY_WORKERS: u32 = 8;
 
 /// What to simulate.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = duration::HELP)]
 pub struct SimulateArgs {
-    /// A policy; may be given several times, absent: all
+    /// A policy; may be given several times [default: all]
     #[arg(long, value_name = "NAME", value_parser = policy_kind())]
     pub policy: Vec<PolicyKind>,
     /// step, ramp, diurnal, flash-crowd, on-off, heavy-tailed, or a file: one arrival a line, in seconds, or the output of
-    /// `scaler watch --every --json`; may be given several times, absent: all that have names
+    /// `scaler watch --every --json`; may be given several times [default: all that have names]
     #[arg(long, value_name = "NAME|FILE")]
     pub trace: Vec<String>,
     /// The same seed gives the same result
@@ -37,26 +38,26 @@ pub struct SimulateArgs {
     /// printed, with the scaler's command line
     #[arg(long, requires = "trace", conflicts_with_all = ["day", "schedule", "svg", "html", "clip_frames"])]
     pub tune: bool,
-    /// The longest time from a request's acceptance to its reply. Default: that of a recording, else 2s
+    /// The longest time from a request's acceptance to its reply [default: that of a recording, else 2s]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse_positive)]
     pub latency_target: Option<Duration>,
-    /// The most workers there may be. Default: those of a recording, else 15
+    /// The most workers there may be [default: those of a recording, else 15]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=500_000))]
     pub max_workers: Option<u32>,
-    /// Mean time that one request occupies a worker. Default: that of a recording, else 300ms
+    /// Mean time that one request occupies a worker [default: that of a recording, else 300ms]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse_positive)]
     pub service_time: Option<Duration>,
-    /// Mean time from the order to start an instance until its worker is ready. Default: that of a recording, else 20s
+    /// Mean time from the order to start an instance until its worker is ready [default: that of a recording, else 20s]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse_positive)]
     pub boot_time: Option<Duration>,
-    /// Shortest time that a start of an instance is billed for. Default: that of a recording, else 1m
+    /// Shortest time that a start of an instance is billed for [default: that of a recording, else 1m]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub billing_minimum: Option<Duration>,
     /// The longest time that `latency` and `step` keep a worker that is not needed; `auto` applies each policy's own rule
     #[arg(long, default_value = "auto", value_name = "auto|DURATION", value_parser = keep_idle)]
     pub keep_idle: KeepIdle,
-    /// Workers that are kept at times of the day under any policy: 08:00-18:00=5. Traces begin at 00:00. Default:
-    /// 00:00-24:00=8 under the policy `schedule`, none under the others
+    /// Workers that are kept at times of the day under any policy: 08:00-18:00=5. Traces begin at 00:00
+    /// [default: 00:00-24:00=8 under the policy `schedule`, none under the others]
     #[arg(
         long,
         value_name = "WINDOWS",

@@ -22,13 +22,13 @@ pub struct LaunchArgs {
         value_delimiter = ','
     )]
     pub instance_type: Vec<String>,
-    /// Subnets, best first: all are tried before the next instance type; by default the account's default subnet
+    /// Subnets, best first: all are tried before the next instance type [default: the account's default subnet]
     #[arg(long, env = "MUSTER_WORKER_SUBNET", value_delimiter = ',')]
     pub subnet_id: Vec<String>,
     /// Security group; may be given several times
     #[arg(long, env = "MUSTER_WORKER_SECURITY_GROUPS", value_delimiter = ',')]
     pub security_group_id: Vec<String>,
-    /// Whether instances get a public address: true or false; by default as the subnet says
+    /// Whether instances get a public address: true or false [default: as the subnet says]
     #[arg(long, env = "MUSTER_WORKER_PUBLIC_IP")]
     pub public_ip: Option<bool>,
     /// Name of the IAM instance profile
@@ -37,13 +37,13 @@ pub struct LaunchArgs {
     /// Name of the SSH key pair
     #[arg(long, env = "MUSTER_WORKER_KEY")]
     pub key_name: Option<String>,
-    /// Size of the disk in GiB, at least the image's; by default the image's
+    /// Size of the disk in GiB, at least the image's [default: the image's]
     #[arg(long, env = "MUSTER_WORKER_DISK_GB", value_parser = clap::value_parser!(i32).range(1..=65_536))]
     pub disk_gb: Option<i32>,
-    /// EBS volume type of the disk, such as gp3; by default the image's
+    /// EBS volume type of the disk, such as gp3 [default: the image's]
     #[arg(long, env = "MUSTER_WORKER_DISK_TYPE")]
     pub disk_type: Option<String>,
-    /// Whether the disk is encrypted with the account's default key: true or false; by default as the image
+    /// Whether the disk is encrypted with the account's default key: true or false [default: as the image]
     #[arg(long, env = "MUSTER_WORKER_DISK_ENCRYPTED")]
     pub disk_encrypted: Option<bool>,
     /// Network hops that replies of the metadata service travel, 1 to 64; a worker in a container needs 2. Session tokens
@@ -60,12 +60,12 @@ pub struct LaunchArgs {
     /// Tag for instances and disks; may be given several times
     #[arg(long = "tag", env = "MUSTER_WORKER_TAGS", value_delimiter = ',', value_name = "KEY=VALUE", value_parser = tag)]
     pub tags: Vec<(String, String)>,
-    /// File with the user data, in which @MUSTER_FLEET_TOKEN@ stands for the fleet's token; by default the one line
-    /// MUSTER_FLEET_TOKEN=@MUSTER_FLEET_TOKEN@
+    /// File with the user data, in which @MUSTER_FLEET_TOKEN@ stands for the fleet's token [default: the one line
+    /// MUSTER_FLEET_TOKEN=@MUSTER_FLEET_TOKEN@]
     #[arg(long, env = "MUSTER_WORKER_USER_DATA_FILE", value_name = "FILE")]
     pub user_data_file: Option<PathBuf>,
-    /// File with the token by which workers prove that they belong to the fleet; by default the environment variable
-    /// MUSTER_FLEET_TOKEN, and without it a token that the scaler makes once and keeps in its bucket
+    /// File with the token by which workers prove that they belong to the fleet [default: the environment variable
+    /// MUSTER_FLEET_TOKEN, else a token that the scaler makes once and keeps in its bucket]
     #[arg(long, env = "MUSTER_FLEET_TOKEN_FILE", value_name = "FILE")]
     pub fleet_token_file: Option<PathBuf>,
     /// Request limits for calls to EC2: aws (the published ones), none, or a factor of the published ones

@@ -18,9 +18,9 @@ pub struct PolicyFlags {
     pub policy: Option<PolicyKind>,
     #[command(flatten)]
     pub bounds: BoundFlags,
-    /// How long an idle worker that is not needed is kept, under the policy `step`, and under the published policies while
-    /// the queue is unreachable or holds messages without a client; `latency` ignores it. While front is unreachable, the
-    /// queue has to be empty for this long before demand counts as zero, under every policy
+    /// How long the policy `step` keeps an idle worker that is not needed. The published policies keep one as long while the
+    /// queue is unreachable or holds messages without a client. Under every policy, while front is unreachable, demand
+    /// counts as zero once the queue has been empty for this long
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub idle_time: Option<Duration>,
     /// How long demand has to stay at zero before it counts as zero. Then all workers stop, except under `latency`, which
@@ -37,16 +37,17 @@ pub struct PolicyFlags {
     /// Target for the time in which the waiting frames of clips are done, once the workers for them are up. Photos go first
     #[arg(long, value_name = "DURATION", value_parser = duration::parse_positive, help_heading = "Targets")]
     pub video_target: Option<Duration>,
-    /// Most workers that frames of clips alone start or keep; absent: half of the maximum, at least 1
+    /// Most workers that frames of clips alone start or keep [default: half of the maximum, at least 1]
     #[arg(long, value_name = "COUNT", help_heading = "Targets")]
     pub video_max_workers: Option<u32>,
-    /// Dollars per instance-hour, when --price is not given
+    /// Dollars per instance-hour
     #[arg(long, value_name = "DOLLARS", value_parser = dollars, help_heading = "Cost")]
     pub price_per_hour: Option<f64>,
 }
 
 /// How many workers there may be.
 #[derive(Debug, Clone, Copy, clap::Args)]
+#[command(after_help = duration::HELP)]
 pub struct BoundFlags {
     /// Minimum number of workers
     #[arg(long, value_name = "COUNT")]
@@ -147,7 +148,8 @@ pub struct OwnPolicyArgs {
         help_heading = "Targets"
     )]
     pub boot_time: Duration,
-    /// Dollars per instance-hour of an instance type: c7i.large=0.08925; may be given several times
+    /// Dollars per instance-hour of an instance type: c7i.large=0.08925; given once for each of --instance-type [default:
+    /// --price-per-hour for all]
     #[arg(
         long = "price",
         env = "MUSTER_PRICES",

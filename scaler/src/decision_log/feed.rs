@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::broadcast;
 
-use super::{Decision, Kept};
+use super::{Decision, DecisionBuffer};
 
 /// Sends decisions to its subscribers. Those that a slow one has not received are kept within the limits of the decision log.
 /// It misses the ones before. Cloning shares it.
@@ -12,7 +12,7 @@ use super::{Decision, Kept};
 pub struct Feed {
     /// A decision that was forgotten cannot be upgraded any more.
     sender: broadcast::Sender<Weak<Decision>>,
-    unread: Arc<Mutex<Kept>>,
+    unread: Arc<Mutex<DecisionBuffer>>,
 }
 
 impl Feed {
@@ -34,7 +34,7 @@ impl Feed {
         let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
         // Sending fails when nothing is subscribed.
         if self.sender.send(Arc::downgrade(decision)).is_err() {
-            *unread = Kept::default();
+            *unread = DecisionBuffer::default();
             return;
         }
         // One more, which a subscriber may be about to upgrade.

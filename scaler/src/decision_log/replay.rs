@@ -7,8 +7,8 @@ use anyhow::Context;
 use proto::v1::ScalerStatus;
 use serde::{Deserialize, Serialize};
 
-use super::{Decision, stand_by};
-use crate::plan::{Memory, Observation, Plan, Policy, Timestamp, plan};
+use super::{Decision, decide};
+use crate::plan::{Memory, Observation, Plan, Policy, Timestamp};
 
 /// What a replay needs of a decision: JSON in the field `memory` of the statuses that `scaler watch --every` receives.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -101,16 +101,11 @@ impl Replay {
             self.memory = memory;
         }
         let now = observation.now;
-        let before = std::mem::take(&mut self.memory);
-        let (replayed, memory) = match &status.standing_by {
-            Some(why) => stand_by(why, before),
-            None => plan(&policy, &observation, before),
-        };
-        self.memory = memory;
+        let why = status.standing_by.as_deref();
         let replayed = Replayed {
             at: now,
             recorded,
-            replayed,
+            replayed: decide(&policy, &observation, why, &mut self.memory),
             after_a_gap,
         };
         let passed = self.before.map(|(_, at)| now.since(at));

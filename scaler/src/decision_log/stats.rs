@@ -73,7 +73,7 @@ impl Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{FrontDemand, Seen};
+    use crate::plan::{FrontDemand, Timestamped};
 
     fn observed(seconds: u64, unanswered: u64, answered_total: u64) -> Observation {
         let now = Timestamp::after_epoch(Duration::from_secs(seconds));
@@ -84,7 +84,7 @@ mod tests {
         };
         Observation {
             now,
-            front: Some(Seen { value, at: now }),
+            front: Some(Timestamped { value, at: now }),
             ..Observation::default()
         }
     }

@@ -1,4 +1,4 @@
-use crate::execute::Event;
+use crate::execute::ExecutionEvent;
 use crate::plan::{StopCause, Timestamp};
 
 /// What was done since the scaler started.
@@ -21,30 +21,30 @@ pub struct Totals {
 
 impl Totals {
     /// Adds what a call to EC2 has brought about.
-    pub fn record(&mut self, event: &Event) {
+    pub fn record(&mut self, event: &ExecutionEvent) {
         match *event {
-            Event::Started {
+            ExecutionEvent::Started {
                 instances,
                 ordered_at,
             } => {
                 self.started += instances;
                 self.first_start_at.get_or_insert(ordered_at);
             }
-            Event::Launched {
+            ExecutionEvent::Launched {
                 instances,
                 ordered_at,
             } => {
                 self.launched += instances;
                 self.first_start_at.get_or_insert(ordered_at);
             }
-            Event::Stopped { cause, terminated } => {
+            ExecutionEvent::Stopped { cause, terminated } => {
                 self.stopped += u64::from(cause != StopCause::OutdatedStopped);
                 self.terminated += u64::from(terminated);
                 self.silent_workers_stopped += u64::from(cause.is_failure());
                 self.never_attended_stopped += u64::from(cause == StopCause::NeverAttended);
             }
-            Event::Discarded { instances } => self.terminated += instances,
-            Event::CallFailed { .. } => {}
+            ExecutionEvent::Discarded { instances } => self.terminated += instances,
+            ExecutionEvent::CallFailed { .. } => {}
         }
     }
 }

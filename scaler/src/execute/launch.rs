@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Executor;
 use super::capacity_pools::CapacityPool;
-use super::outcome::{Call, Event};
+use super::outcome::{Call, ExecutionEvent};
 use super::permit::{self, ActingPermit};
 use super::throttle::Action;
 use crate::fleet::FleetView;
@@ -116,7 +116,7 @@ impl Executor {
         error: Option<&FleetError>,
         view: &mut FleetView,
         now: Timestamp,
-    ) -> Vec<Event> {
+    ) -> Vec<ExecutionEvent> {
         view.launching = view.launching.saturating_sub(launch.count);
         view.launched(launched, now);
         self.note_unconfirmed(launch, asked_at, error, now);
@@ -134,7 +134,7 @@ impl Executor {
                     self.launch.hold("InsufficientInstanceCapacity", now);
                 }
             }
-            return vec![Event::Launched {
+            return vec![ExecutionEvent::Launched {
                 instances: launched.len() as u64,
                 ordered_at: asked_at,
             }];

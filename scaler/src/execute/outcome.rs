@@ -25,7 +25,7 @@ pub struct Outcome {
 
 /// What a call to EC2 has brought about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub enum ExecutionEvent {
     Started {
         instances: u64,
         ordered_at: Timestamp,
@@ -80,7 +80,12 @@ impl Outcome {
 impl Executor {
     /// Records the outcome of a call in `view`, and returns what it has brought about.
     #[must_use]
-    pub fn finish(&mut self, outcome: Outcome, view: &mut FleetView, now: Timestamp) -> Vec<Event> {
+    pub fn finish(
+        &mut self,
+        outcome: Outcome,
+        view: &mut FleetView,
+        now: Timestamp,
+    ) -> Vec<ExecutionEvent> {
         let Outcome {
             call,
             asked_at,
@@ -118,7 +123,10 @@ impl Executor {
             tracing::warn!(call = call.name(), %error, transient, "a call to EC2 failed");
         }
         let failed = split_calls as usize + usize::from(failed.is_some());
-        events.extend(vec![Event::CallFailed { call: call.name() }; failed]);
+        events.extend(vec![
+            ExecutionEvent::CallFailed { call: call.name() };
+            failed
+        ]);
         events
     }
 
@@ -129,7 +137,7 @@ impl Executor {
         error: Option<&FleetError>,
         view: &mut FleetView,
         now: Timestamp,
-    ) -> Vec<Event> {
+    ) -> Vec<ExecutionEvent> {
         self.stop.note(error, now);
         note_stop_called(&ids(stops), error, view, now);
         if let Some(error) = error {
@@ -151,7 +159,7 @@ impl Executor {
                 tracing::warn!(instance = %stop.id, cause = ?stop.cause, deadline, "gave a worker up");
             }
         }
-        let stopped = stops.iter().map(|stop| Event::Stopped {
+        let stopped = stops.iter().map(|stop| ExecutionEvent::Stopped {
             cause: stop.cause,
             terminated: end == End::Terminate,
         });
@@ -164,7 +172,7 @@ impl Executor {
         error: Option<&FleetError>,
         view: &mut FleetView,
         now: Timestamp,
-    ) -> Vec<Event> {
+    ) -> Vec<ExecutionEvent> {
         self.discard.note(error, now);
         note_stop_called(ids, error, view, now);
         if let Some(error) = error {
@@ -172,7 +180,7 @@ impl Executor {
             return Vec::new();
         }
         let instances = ids.len() as u64;
-        vec![Event::Discarded { instances }]
+        vec![ExecutionEvent::Discarded { instances }]
     }
 }
 

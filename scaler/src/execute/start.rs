@@ -1,7 +1,7 @@
 use platform::fleet::FleetError;
 
 use super::capacity_pools::is_lack_of_capacity;
-use super::outcome::{Call, Event};
+use super::outcome::{Call, ExecutionEvent};
 use super::throttle::Action;
 use super::{Executor, texts};
 use crate::fleet::FleetView;
@@ -67,11 +67,11 @@ impl Executor {
         error: Option<&FleetError>,
         view: &mut FleetView,
         now: Timestamp,
-    ) -> Vec<Event> {
+    ) -> Vec<ExecutionEvent> {
         let Some(error) = error else {
             self.start.note(None, now);
             self.start_size.succeeded();
-            return vec![Event::Started {
+            return vec![ExecutionEvent::Started {
                 instances: ids.len() as u64,
                 ordered_at: asked_at,
             }];

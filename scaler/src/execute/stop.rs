@@ -19,9 +19,8 @@ pub(super) enum End {
 impl Executor {
     pub(super) fn stop_instances(&mut self, stops: &[Stop], view: &mut FleetView, now: Timestamp) {
         let is_terminated = |stop: &&Stop| match stop.cause {
-            StopCause::NeverStarted | StopCause::Outdated | StopCause::OutdatedStopped => true,
             StopCause::NeverAttended if view.is_last_attempt(&stop.id) => true,
-            _ => view.is_spot(&stop.id),
+            cause => cause.terminates() || view.is_spot(&stop.id),
         };
         let (terminate, stop): (Vec<_>, Vec<_>) = stops.iter().partition(is_terminated);
         self.end_instances(End::Stop, stop, view, now);
@@ -35,17 +34,10 @@ impl Executor {
             return;
         }
         let count = self.throttle.take(end.action(), wanted, now) as usize;
-        let mut stops: Vec<_> = stops.into_iter().take(count).cloned().collect();
-        stops.retain(|stop| self.registry.mark_stopping(&stop.id, stop.cause, now));
+        let stops = view.order_stops(stops.into_iter().take(count).cloned().collect(), now);
         if stops.is_empty() {
             return;
         }
-        for stop in &stops {
-            if stop.cause.is_failed_boot() {
-                view.giving_up(&stop.id);
-            }
-        }
-        view.stopping(&ids(&stops), now);
         let (fleet, outcomes) = (self.fleet.clone(), self.outcomes.clone());
         let permit = self.permit();
         self.track(async move {

@@ -13,10 +13,11 @@ use tokio::sync::watch;
 use super::launch::Launch;
 use super::*;
 use crate::clock::Clock;
+use crate::fleet::WorkerRegistry;
 use crate::fleet::fixtures::{found, report};
 use crate::fleet::ledger::Ledger;
 use crate::fleet::worker_registry::WorkerSession;
-use crate::plan::{State, Stop, StopCause};
+use crate::plan::{InstanceState, Stop, StopCause};
 
 /// An executor whose EC2 accepts connections and never replies, and a worker that confirmed to be cordoned.
 struct Fixture {
@@ -49,7 +50,7 @@ impl Fixture {
             subnet_id: None,
         }];
         let mut fixture = Self {
-            executor: Executor::new(fleet, config, registry.clone(), outcomes),
+            executor: Executor::new(fleet, config, outcomes),
             view: FleetView::new(watch::channel(None).1, registry.clone(), Ledger::default()),
             registry,
             worker,
@@ -57,7 +58,7 @@ impl Fixture {
             _silent_ec2: silent_ec2,
         };
         fixture.describe(&["i-1"], at(0));
-        assert_eq!(fixture.state(at(0)), State::Cordoned);
+        assert_eq!(fixture.state(at(0)), InstanceState::Cordoned);
         fixture
     }
 
@@ -82,11 +83,11 @@ impl Fixture {
         let stopped = observation
             .instances
             .iter()
-            .filter(|instance| instance.state == State::Stopped);
+            .filter(|instance| instance.state == InstanceState::Stopped);
         stopped.map(|instance| instance.id.to_string()).collect()
     }
 
-    fn state(&mut self, now: Timestamp) -> State {
+    fn state(&mut self, now: Timestamp) -> InstanceState {
         let observation = self.view.observe(now, self.executor.call_backoff());
         observation.instances[0].state
     }
@@ -111,7 +112,7 @@ impl Fixture {
         let name = call.name();
         let outcome = Outcome::new(call, asked_at, Some(error));
         let events = self.executor.finish(outcome, &mut self.view, now);
-        assert_eq!(events, [Event::CallFailed { call: name }]);
+        assert_eq!(events, [ExecutionEvent::CallFailed { call: name }]);
     }
 
     /// Ends a launch of three, ordered at 1 s, whose reply is lost at 2 s.

@@ -13,13 +13,13 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::clock::Clock;
-use crate::plan::{FrontDemand, Seen};
+use crate::plan::{FrontDemand, Timestamped};
 
 /// Front sends its demand at least once a second.
 const LONGEST_SILENCE: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(200);
 
-type Watched = watch::Receiver<Option<Seen<FrontDemand>>>;
+type Watched = watch::Receiver<Option<Timestamped<FrontDemand>>>;
 
 /// Watches the demand that all fronts together keep in Redis until `shutdown`; `None` while it is not known.
 pub fn watch_redis(reader: Reader, clock: Clock, shutdown: CancellationToken) -> Watched {
@@ -59,7 +59,7 @@ async fn follow(
     front: Channel,
     key: Option<&Token>,
     clock: Clock,
-    demand: &watch::Sender<Option<Seen<FrontDemand>>>,
+    demand: &watch::Sender<Option<Timestamped<FrontDemand>>>,
 ) -> Status {
     let silent = |_| Status::deadline_exceeded("front is silent");
     let mut client = DemandClient::new(front);
@@ -84,7 +84,7 @@ async fn follow(
 }
 
 /// Returns an update as seen now.
-fn seen(update: DemandUpdate, clock: Clock) -> Seen<FrontDemand> {
+fn seen(update: DemandUpdate, clock: Clock) -> Timestamped<FrontDemand> {
     let value = FrontDemand {
         unanswered: update.unanswered,
         accepted_total: update.accepted_total,
@@ -93,5 +93,5 @@ fn seen(update: DemandUpdate, clock: Clock) -> Seen<FrontDemand> {
         frames_done_total: update.frames_done_total,
     };
     let at = clock.now();
-    Seen { value, at }
+    Timestamped { value, at }
 }

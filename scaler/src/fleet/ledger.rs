@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::plan::{Billing, Instance, InstanceId, Prices, State, Timestamp};
+use crate::plan::{Billing, Instance, InstanceId, InstanceState, Prices, Timestamp};
 
 /// Adds up what EC2 bills for the instances seen, since the scaler started.
 ///
@@ -32,7 +32,7 @@ struct Start {
     at: Timestamp,
     /// `None` while the instance is up.
     ended_at: Option<Timestamp>,
-    /// Whether it got beyond [`State::Pending`].
+    /// Whether it got beyond [`InstanceState::Pending`].
     ran: bool,
 }
 
@@ -78,7 +78,10 @@ impl Ledger {
     }
 
     fn note_instance(&mut self, instance: &Instance, now: Timestamp) {
-        let up = !matches!(instance.state, State::Stopped | State::Stopping);
+        let up = !matches!(
+            instance.state,
+            InstanceState::Stopped | InstanceState::Stopping
+        );
         let at = instance.started_at.unwrap_or(instance.since);
         let known = self.last.get(&instance.id);
         // An order to stop that was refused does not end the start, and EC2's own time of a start is a little later
@@ -103,12 +106,12 @@ impl Ledger {
         };
         if up {
             start.ended_at = None;
-            start.ran |= instance.state != State::Pending;
+            start.ran |= instance.state != InstanceState::Pending;
         } else if another {
             // When it was stopped is unknown. If that was before the scaler started, nothing counts.
             (start.ran, start.ended_at) = (true, Some(at.max(self.opened_at)));
         } else {
-            start.ran |= instance.state == State::Stopping;
+            start.ran |= instance.state == InstanceState::Stopping;
             start.ended_at.get_or_insert(now);
         }
     }

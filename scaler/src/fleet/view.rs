@@ -17,8 +17,8 @@ use super::boots::Boots;
 use super::ledger::Ledger;
 use super::worker_registry::{WorkerRegistry, WorkerStatus};
 use crate::plan::{
-    CallBackoff, Counters, FrontDemand, Instance, InstanceId, Learned, LeftOut, Observation, Seen,
-    State, Timestamp,
+    CallBackoff, Counters, FrontDemand, Instance, InstanceId, InstanceState, Learned, LeftOut,
+    Observation, Timestamp, Timestamped,
 };
 
 /// How long stopped instances are left out after EC2 refused to start them, so that others are started or launched.
@@ -27,9 +27,9 @@ const UNSTARTABLE_REMEMBERED: Duration = Duration::from_secs(120);
 /// Joins all sources into one [`Observation`].
 #[derive(Debug)]
 pub struct FleetView {
-    demand: watch::Receiver<Option<Seen<FrontDemand>>>,
+    demand: watch::Receiver<Option<Timestamped<FrontDemand>>>,
     registry: WorkerRegistry,
-    pub queue: Option<Seen<Counters>>,
+    pub queue: Option<Timestamped<Counters>>,
     /// The fingerprint of a launch today. While it is `None`, no instance counts as outdated.
     pub launch: Option<String>,
     /// What a former scaler measured.
@@ -50,7 +50,7 @@ pub struct FleetView {
     /// How many instances the launches in flight have asked for.
     pub launching: u32,
     /// The state each instance was last seen in, and since when.
-    history: HashMap<InstanceId, (State, Timestamp)>,
+    history: HashMap<InstanceId, (InstanceState, Timestamp)>,
     running_since: HashMap<InstanceId, Timestamp>,
     /// When each instance was last started, by EC2's clock and by the scaler's.
     started: HashMap<InstanceId, (SystemTime, Timestamp)>,
@@ -64,7 +64,7 @@ impl FleetView {
     /// Creates a view without instances. `ledger` adds up their costs.
     #[must_use]
     pub fn new(
-        demand: watch::Receiver<Option<Seen<FrontDemand>>>,
+        demand: watch::Receiver<Option<Timestamped<FrontDemand>>>,
         registry: WorkerRegistry,
         ledger: Ledger,
     ) -> Self {
@@ -142,7 +142,7 @@ impl FleetView {
                 self.running_since.remove(&id);
                 // An operator or another scaler started it after this one stopped it.
                 let worker = self.registry.get(&id).and_then(|worker| worker.state);
-                if worker == Some(State::Stopping) {
+                if worker == Some(InstanceState::Stopping) {
                     self.registry.forget(&id);
                 }
             }
@@ -240,8 +240,8 @@ impl FleetView {
         let (state, reported) = match power {
             PowerState::ShuttingDown => return None,
             PowerState::Stopped if self.why_left_out(&id).is_some() => return None,
-            PowerState::Stopped => (State::Stopped, None),
-            PowerState::Stopping => (State::Stopping, None),
+            PowerState::Stopped => (InstanceState::Stopped, None),
+            PowerState::Stopping => (InstanceState::Stopping, None),
             PowerState::Pending => pending(worker),
             PowerState::Running => running(worker),
         };
@@ -305,7 +305,7 @@ impl FleetView {
         }
     }
 
-    fn since(&self, id: &InstanceId, state: State, now: Timestamp) -> Timestamp {
+    fn since(&self, id: &InstanceId, state: InstanceState, now: Timestamp) -> Timestamp {
         match self.history.get(id) {
             Some((before, since)) if *before == state => *since,
             _ => now,
@@ -315,15 +315,15 @@ impl FleetView {
     fn note_boots(&mut self, instances: &[Instance], stopped: &[InstanceId], now: Timestamp) {
         for instance in instances {
             match instance.state {
-                State::Idle | State::Busy => self.boots.ready(&instance.id, now),
-                State::Stopping if self.expectations.is_stopping(&instance.id) => {
+                InstanceState::Idle | InstanceState::Busy => self.boots.ready(&instance.id, now),
+                InstanceState::Stopping if self.expectations.is_stopping(&instance.id) => {
                     self.boots.forget(&instance.id);
                 }
                 // An interruption by EC2 says nothing about other instances.
-                State::Draining | State::Cordoned if instance.leaving => {
+                InstanceState::Draining | InstanceState::Cordoned if instance.leaving => {
                     self.boots.forget(&instance.id);
                 }
-                State::Stopped => self.boots.stopped(&instance.id, now),
+                InstanceState::Stopped => self.boots.stopped(&instance.id, now),
                 _ => {}
             }
         }
@@ -348,17 +348,18 @@ impl FleetView {
 
 /// The state of an instance that EC2 does not list as running yet. Its worker may report more, but EC2 would refuse to
 /// stop the instance.
-fn pending(worker: Option<WorkerStatus>) -> (State, Option<Timestamp>) {
+pub(crate) fn pending(worker: Option<WorkerStatus>) -> (InstanceState, Option<Timestamp>) {
     match worker.and_then(|worker| Some((worker.state?, worker.since))) {
-        None => (State::Pending, None),
-        Some((State::Cordoned, since)) => (State::Draining, Some(since)),
+        None => (InstanceState::Pending, None),
+        Some((InstanceState::Cordoned, since)) => (InstanceState::Draining, Some(since)),
         Some((state, since)) => (state, Some(since)),
     }
 }
 
-fn running(worker: Option<WorkerStatus>) -> (State, Option<Timestamp>) {
+/// The state of an instance that EC2 lists as running.
+pub(crate) fn running(worker: Option<WorkerStatus>) -> (InstanceState, Option<Timestamp>) {
     match worker.and_then(|worker| Some((worker.state?, worker.since))) {
-        None => (State::Booting, None),
+        None => (InstanceState::Booting, None),
         Some((state, since)) => (state, Some(since)),
     }
 }

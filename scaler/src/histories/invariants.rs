@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::link::REPORT_EVERY;
 use super::scaled_cloud::ScaledCloud;
-use crate::plan::{Counters, FrontDemand, InstanceId, Observation, Plan, Seen, Stop, StopCause};
+use crate::plan::{
+    Counters, FrontDemand, InstanceId, Observation, Plan, Stop, StopCause, Timestamped,
+};
 use crate::simulate::Phase;
 
 impl ScaledCloud {
@@ -65,8 +67,8 @@ impl ScaledCloud {
         // Messages from before the counters went blind are not forgotten while front is lost.
         let knew_of_work = self.blind_since.zip(self.work_since);
         let stale_after = self.cloud.scenario.policy.timeouts.front_stale_after;
-        let is_known = |seen: Seen<FrontDemand>| now.since(seen.at) <= stale_after;
-        let reads_zero = |queue: Seen<Counters>| queue.value == Counters::default();
+        let is_known = |seen: Timestamped<FrontDemand>| now.since(seen.at) <= stale_after;
+        let reads_zero = |queue: Timestamped<Counters>| queue.value == Counters::default();
         if knew_of_work.is_some_and(|(blind, work)| work < blind)
             && observation.queue.is_none_or(reads_zero)
             && !observation.front.is_some_and(is_known)

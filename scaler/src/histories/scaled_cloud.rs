@@ -5,10 +5,9 @@ use std::time::Duration;
 use proto::v1::worker_order::Order;
 
 use super::link::Link;
+use crate::fleet::view::{pending, running};
 use crate::fleet::worker_registry::Workers;
-use crate::plan::{
-    InstanceId, Memory, Observation, Plan, Policy, State, StopCause, Timestamp, plan,
-};
+use crate::plan::{InstanceId, InstanceState, Memory, Observation, Plan, Policy, Timestamp, plan};
 use crate::simulate::{Cloud, Phase, Power, Scenario};
 
 pub const STEP: Duration = Duration::from_millis(20);
@@ -243,24 +242,22 @@ impl ScaledCloud {
         let mut observation = self.cloud.observe().clone();
         for (index, instance) in observation.instances.iter_mut().enumerate() {
             let worker = self.workers.get(&instance.id);
-            let known = worker.and_then(|it| Some((it.state?, it.since)));
             let power = self.cloud.power(index);
             let running_since = self.links[index].running_since;
             instance.running_since = running_since.filter(|_| power == Power::Running);
-            (instance.state, instance.since) = match power {
-                Power::Stopped => (State::Stopped, instance.since),
-                Power::Stopping => (State::Stopping, instance.since),
-                Power::Pending => match known {
-                    Some((State::Cordoned, since)) => (State::Draining, since),
-                    Some(known) => known,
-                    // Uncordoned, it is pending anew.
-                    None => (
-                        State::Pending,
-                        worker.map_or(instance.since, |it| it.since.max(instance.since)),
-                    ),
-                },
-                Power::Running => known.unwrap_or((State::Booting, now)),
+            let (state, reported) = match power {
+                Power::Stopped => (InstanceState::Stopped, None),
+                Power::Stopping => (InstanceState::Stopping, None),
+                Power::Pending => pending(worker),
+                Power::Running => running(worker),
             };
+            instance.state = state;
+            instance.since = reported.unwrap_or(match (state, worker) {
+                (InstanceState::Booting, _) => now,
+                // Uncordoned, it is pending anew.
+                (InstanceState::Pending, Some(worker)) => worker.since.max(instance.since),
+                _ => instance.since,
+            });
             instance.heard = worker.and_then(|it| it.heard);
         }
         let phase = |id: &InstanceId| self.cloud.machine(id).phase;
@@ -290,11 +287,10 @@ impl ScaledCloud {
         for stop in &plan.stop {
             let is_right = self.workers.mark_stopping(&stop.id, stop.cause, now, now);
             assert!(is_right, "{stop:?}");
-            match stop.cause {
-                StopCause::NeverStarted | StopCause::Outdated | StopCause::OutdatedStopped => {
-                    self.cloud.terminate(&stop.id);
-                }
-                _ => self.cloud.stop(&stop.id),
+            if stop.cause.terminates() {
+                self.cloud.terminate(&stop.id);
+            } else {
+                self.cloud.stop(&stop.id);
             }
         }
         for (id, number) in &plan.rename {

@@ -12,9 +12,10 @@ pub const TOKEN_VARIABLE: &str = "MUSTER_SCALER_TOKEN";
 
 /// Where the operators' token comes from.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Access")]
 pub struct TokenArgs {
-    /// File with the token that permits to change bounds, pause and resume, like an API key with the role operate; without
-    /// it the environment variable MUSTER_SCALER_TOKEN
+    /// File with the token that permits to change bounds, pause and resume, like an API key with the role operate
+    /// [default: the environment variable MUSTER_SCALER_TOKEN]
     #[arg(long, env = "MUSTER_SCALER_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }

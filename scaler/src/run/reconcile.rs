@@ -12,25 +12,20 @@ use platform::shutdown::{CancellationToken, bounded};
 use tokio::sync::{mpsc, watch};
 
 use super::learned::{LearnedTimes, Schedule};
-use polls::{Polled, count, describe};
+use polls::{PollResult, count, describe};
 
 use crate::clock::Clock;
 use crate::decision_log::stats::Stats;
-use crate::decision_log::{ActivePolicy, Decision, DecisionLog, Estimated, Totals, stand_by};
-use crate::execute::{Event, Executor, Outcome};
+use crate::decision_log::{ActivePolicy, Decision, DecisionLog, Estimated, Totals, decide};
+use crate::execute::{ExecutionEvent, Executor, Outcome};
 use crate::fleet::ledger::Ledger;
 use crate::fleet::polling::PollTimer;
 use crate::fleet::{FleetToken, FleetView, WorkerRegistry};
 use crate::lease::Leadership;
 use crate::metrics;
-use crate::plan::pace::{count_interval, describe_interval};
-use crate::plan::{FrontDemand, Memory, Observation, Plan, Seen, Timestamp, may_discard, plan};
+use crate::plan::pace::{GATHER, LONGEST_SLEEP, count_interval, describe_interval};
+use crate::plan::{FrontDemand, Memory, Observation, Plan, Timestamp, Timestamped, may_discard};
 
-/// How long to gather further changes after the first one before a decision: requests that arrive together get their
-/// workers in one call.
-const GATHER: Duration = Duration::from_millis(20);
-/// The longest time between two decisions.
-const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How long calls to EC2 may take after the shutdown: one call at its longest, and a little more.
 const SHUTDOWN_DEADLINE: Duration = LONGEST_CALL.saturating_add(Duration::from_secs(1));
 
@@ -46,7 +41,7 @@ pub struct Reconciler {
     pub fleet: Fleet,
     pub fleet_token: FleetToken,
     pub registry: WorkerRegistry,
-    pub demand: watch::Receiver<Option<Seen<FrontDemand>>>,
+    pub demand: watch::Receiver<Option<Timestamped<FrontDemand>>>,
     pub executor: Executor,
     pub outcomes: mpsc::Receiver<Outcome>,
     pub log: DecisionLog,
@@ -69,7 +64,7 @@ struct Loop {
     learning: Schedule,
     /// `None` until the queue exists.
     queue: Option<Queue>,
-    polled: mpsc::Sender<Polled>,
+    polled: mpsc::Sender<PollResult>,
     wake_at: Timestamp,
 }
 
@@ -98,7 +93,11 @@ impl Reconciler {
 }
 
 impl Loop {
-    async fn run(mut self, mut polls: mpsc::Receiver<Polled>, shutdown: CancellationToken) -> bool {
+    async fn run(
+        mut self,
+        mut polls: mpsc::Receiver<PollResult>,
+        shutdown: CancellationToken,
+    ) -> bool {
         while !shutdown.is_cancelled() {
             let standing_by = self.note_leadership();
             self.poll();
@@ -159,12 +158,8 @@ impl Loop {
         let now = self.parts.clock.now();
         let observation = self.observe(now);
         let active = self.parts.active.borrow_and_update().clone();
-        let before = std::mem::take(&mut self.memory);
-        let (plan, memory) = match &standing_by {
-            Some(why) => stand_by(why, before.clone()),
-            None => plan(&active.policy, &observation, before.clone()),
-        };
-        self.memory = memory;
+        let (before, why) = (self.memory.clone(), standing_by.as_deref());
+        let plan = decide(&active.policy, &observation, why, &mut self.memory);
         if standing_by.is_none() {
             self.parts.executor.execute(&plan, &mut self.view, now);
             if may_discard(&active.policy, &observation) {
@@ -195,13 +190,17 @@ impl Loop {
         if self.learning.is_read_due(leads, now) {
             self.learning.reads(now);
             tokio::spawn(async move {
-                let learned = Polled::Learned(store.read().await);
+                let learned = PollResult::Learned(store.read().await);
                 drop(polled.send(learned).await);
             });
         } else if leads && let Some(times) = self.learning.next_write(&self.memory.estimates, now) {
             tokio::spawn(async move {
                 let written = store.write(times, now).await;
-                drop(polled.send(Polled::Kept(written.then_some(times))).await);
+                drop(
+                    polled
+                        .send(PollResult::Kept(written.then_some(times)))
+                        .await,
+                );
             });
         }
     }
@@ -295,9 +294,9 @@ impl Loop {
         }
     }
 
-    fn take(&mut self, polled: Polled) {
+    fn take(&mut self, polled: PollResult) {
         match polled {
-            Polled::Fleet(Ok(description), asked_at) => {
+            PollResult::Fleet(Ok(description), asked_at) => {
                 self.describe.answered();
                 self.view.terminated(&description.terminated);
                 self.view.described(description.instances, asked_at);
@@ -306,27 +305,27 @@ impl Loop {
                     .ready
                     .send_if_modified(|ready| !std::mem::replace(ready, true));
             }
-            Polled::Fleet(Err(error), _) => {
+            PollResult::Fleet(Err(error), _) => {
                 tracing::warn!(%error, "EC2's instances cannot be listed");
                 let call = "DescribeInstances";
-                metrics::executed(&Event::CallFailed { call });
+                metrics::executed(&ExecutionEvent::CallFailed { call });
                 self.describe.failed();
             }
-            Polled::Learned(learned) => {
+            PollResult::Learned(learned) => {
                 self.learning.read(learned);
                 self.view.learned = learned;
             }
-            Polled::Kept(times) => self.learning.wrote(times),
-            Polled::Queue(Ok((queue, value)), at) => {
+            PollResult::Kept(times) => self.learning.wrote(times),
+            PollResult::Queue(Ok((queue, value)), at) => {
                 self.count.answered();
                 self.queue = Some(queue);
-                self.view.queue = Some(Seen { value, at });
+                self.view.queue = Some(Timestamped { value, at });
             }
-            Polled::Queue(Err(QueueError::NotFound(name)), _) => {
+            PollResult::Queue(Err(QueueError::NotFound(name)), _) => {
                 tracing::debug!(queue = name, "the queue does not exist yet");
                 self.count.answered();
             }
-            Polled::Queue(Err(error), _) => {
+            PollResult::Queue(Err(error), _) => {
                 tracing::warn!(%error, "the queue's counters cannot be read");
                 // A queue that was deleted and created again has another URL.
                 self.queue = None;
@@ -354,7 +353,7 @@ impl Loop {
             tokio::spawn(async move {
                 let learned = async {
                     if let Some(learned) = learned {
-                        drop(polled.send(Polled::Learned(learned.read().await)).await);
+                        drop(polled.send(PollResult::Learned(learned.read().await)).await);
                     }
                 };
                 let token = async {
@@ -363,7 +362,7 @@ impl Loop {
                     }
                 };
                 let (described, (), ()) = tokio::join!(describe(&fleet, &overdue), learned, token);
-                drop(polled.send(Polled::Fleet(described, now)).await);
+                drop(polled.send(PollResult::Fleet(described, now)).await);
             });
         }
         if self.count.due_at().is_some_and(|due| due <= now) {
@@ -372,7 +371,7 @@ impl Loop {
             let (queue, polled) = (self.queue.clone(), self.polled.clone());
             tokio::spawn(async move {
                 let counted = count(&aws, &name, queue).await;
-                drop(polled.send(Polled::Queue(counted, now)).await);
+                drop(polled.send(PollResult::Queue(counted, now)).await);
             });
         }
     }

@@ -166,7 +166,7 @@ async fn cycle(stage: &Stage, burst: u32, demand: u64, workers: u32) -> [Duratio
 
 /// Asserts that nothing was throttled or refused, each burst took one start call, and no busy worker was stopped.
 async fn assert_few_calls(stage: &Stage, bursts: u32, workers: u32) {
-    let metrics = stage.metrics().await;
+    let metrics = stage.cloud.metrics().await;
     for line in metrics
         .lines()
         .filter(|line| line.contains(r#"service="ec2""#))

@@ -25,12 +25,11 @@ struct Fixture {
 impl Fixture {
     fn new(stage: &Stage) -> Self {
         let clock = Clock::start();
-        let registry = WorkerRegistry::new(clock);
-        let demand = watch::channel(None).1;
-        let view = FleetView::new(demand, registry.clone(), Ledger::default());
+        let (registry, demand) = (WorkerRegistry::new(clock), watch::channel(None).1);
+        let view = FleetView::new(demand, registry, Ledger::default());
         let (outcome, outcomes) = mpsc::channel(16);
         let config = ExecutorConfig::from(LaunchSpec::default());
-        let executor = Executor::new(stage.fleet(), config, registry, outcome);
+        let executor = Executor::new(stage.fleet(), config, outcome);
         Self {
             clock,
             view,

@@ -35,7 +35,7 @@ async fn launches_that_ec2_does_not_list_yet_are_awaited_and_not_repeated() {
     assert_eq!(stage.calls("RunInstances").await, 1);
     assert_eq!(stage.totals().await.launched, 3);
     // One rename of each instance may come before EC2 knows it.
-    let refused = stage.answers("CreateTags", 400).await;
+    let refused = stage.cloud.answers("CreateTags", 400).await;
     println!("{refused} times not found");
     assert!(refused <= 3, "{refused} times not found");
 }
@@ -56,7 +56,7 @@ async fn instances_beyond_the_first_subnets_capacity_are_launched_in_the_second(
     until_seen(&stage, InstanceState::Idle, 5).await;
     // The first takes two and the second three, with one call each.
     assert_eq!(stage.calls("RunInstances").await, 2);
-    assert_eq!(stage.answers("RunInstances", 500).await, 0);
+    assert_eq!(stage.cloud.answers("RunInstances", 500).await, 0);
     assert_eq!(stage.instances().await.len(), 5);
     assert_eq!(stage.totals().await.launched, 5);
 }

@@ -96,10 +96,10 @@ async fn a_worker_with_old_user_data_finishes_its_job_before_it_is_replaced() {
 async fn without_the_permission_to_terminate_old_instances_are_started_again() {
     let (mut stage, old) = with_old_pool(&["--max-workers=2"]).await;
     let denied = r#"{"call": [{"service": "ec2", "action": "TerminateInstances", "error": {"code": "UnauthorizedOperation", "status": 403}}]}"#;
-    stage.inject(denied).await;
+    stage.cloud.inject(denied).await;
     stage.start_scaler().await;
     eventually("EC2 refuses", async || {
-        stage.answers("TerminateInstances", 403).await > 0
+        stage.cloud.answers("TerminateInstances", 403).await > 0
     })
     .await;
     // The scaler learns that later than EC2 counts it.

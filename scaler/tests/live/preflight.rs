@@ -150,20 +150,20 @@ async fn each_fault_is_named_with_its_mend() {
         let fault = format!(
             r#"{{"call": [{{"service": "{service}", "action": "{action}", "error": {{"code": "{code}"}}}}]}}"#
         );
-        stage.inject(&fault).await;
+        stage.cloud.inject(&fault).await;
         let line = line(&stage, check).await;
         assert!(
             line.starts_with("FAIL ") && line.contains(expected),
             "{code}: {line}"
         );
     }
-    stage.inject(r#"{"call": [{"service": "ec2", "action": "RunInstances", "error": {"code": "RequestLimitExceeded"}}]}"#).await;
+    stage.cloud.inject(r#"{"call": [{"service": "ec2", "action": "RunInstances", "error": {"code": "RequestLimitExceeded"}}]}"#).await;
     assert!(
         line(&stage, "launch")
             .await
             .starts_with("warn  launch: not checked")
     );
-    stage.inject("{}").await;
+    stage.cloud.inject("{}").await;
     let user_data = tempfile::NamedTempFile::new().unwrap();
     let text = "@MUSTER_FLEET_TOKEN@".repeat(1_000);
     std::fs::write(user_data.path(), text).unwrap();
@@ -185,7 +185,7 @@ async fn each_fault_is_named_with_its_mend() {
 async fn without_credentials_nothing_else_is_checked() {
     let stage = Stage::without_scaler(&[]).await;
     let fault = r#"{"call": [{"action": "DescribeInstances", "error": {"code": "AuthFailure"}}]}"#;
-    stage.inject(fault).await;
+    stage.cloud.inject(fault).await;
     let findings = findings(&stage).await;
     assert_eq!(findings.len(), 1, "{findings:?}");
 }

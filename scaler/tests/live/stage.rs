@@ -6,7 +6,7 @@ use clap::Parser;
 use platform::aws::Aws;
 use platform::fleet::{Fleet, FleetInstance, PowerState};
 use platform::objects::Objects;
-use platform::queue::{Queue, QueueAttributes};
+use platform::queue::Queue;
 use platform::shutdown::CancellationToken;
 use platform::tls::PeerTlsArgs;
 use platform::token::Token;
@@ -17,7 +17,7 @@ use scaler::Config;
 use scaler::cli::Cli;
 use scaler::fleet::FleetToken;
 use scaler::lease::LeaseTimes;
-use testkit::{LocalCloud, http_client, listen};
+use testkit::{LocalCloud, listen, plain_queue};
 pub use testkit::{TIMEOUT, eventually};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -179,12 +179,7 @@ impl Stage {
     }
 
     pub async fn create_queue(&self) -> Queue {
-        let attributes = QueueAttributes {
-            visibility_timeout: Duration::from_secs(30),
-            maximum_message_size: None,
-            retention: None,
-            redrive: None,
-        };
+        let attributes = plain_queue(Duration::from_secs(30));
         self.aws
             .ensure_queue("muster-req-queue", &attributes)
             .await
@@ -248,15 +243,6 @@ impl Stage {
         let file = self.processes.path().join(format!("{id}.image"));
         let image = std::fs::read_to_string(file).unwrap_or_default();
         image.trim().to_owned()
-    }
-
-    /// Injects faults, as JSON, in place of those before.
-    pub async fn inject(&self, faults: &str) {
-        let url = format!("{}/_localcloud/faults", self.cloud.url);
-        let put = http_client().put(url).body(faults.to_owned());
-        let put = put.header("content-type", "application/json");
-        let answer = put.send().await.unwrap();
-        assert!(answer.status().is_success(), "{answer:?}");
     }
 
     pub fn fleet(&self) -> Fleet {
@@ -340,22 +326,7 @@ impl Stage {
 
     /// How often an action was answered with success.
     pub async fn calls(&self, action: &str) -> u64 {
-        self.answers(action, 200).await
-    }
-
-    /// How often an action was answered with an HTTP status.
-    pub async fn answers(&self, action: &str, status: u16) -> u64 {
-        let wanted = format!("action=\"{action}\",status=\"{status}\"}} ");
-        let text = self.metrics().await;
-        let line = text.lines().find_map(|line| line.split_once(&wanted));
-        line.map_or(0, |(_, count)| count.trim().parse().unwrap())
-    }
-
-    /// What localcloud tells about the calls to it. Asking is no call.
-    pub async fn metrics(&self) -> String {
-        let url = format!("{}/metrics", self.cloud.url);
-        let response = http_client().get(url).send().await.unwrap();
-        response.text().await.unwrap()
+        self.cloud.answers(action, 200).await
     }
 }
 

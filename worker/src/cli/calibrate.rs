@@ -8,7 +8,7 @@ use platform::process::print;
 
 use crate::enrol::photos_below;
 use crate::model::bundle::Network;
-use crate::model::calibrate::calibrate;
+use crate::prepare::calibrate::calibrate;
 use crate::service::{EngineArgs, LinkedEngines};
 use crate::vision::engine::native::NativeEngine;
 use crate::vision::{Bundle, Engine, Gallery, Precision};

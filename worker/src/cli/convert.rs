@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::model::bundle::{BUNDLE_FILE, BundleDescription, Distance, Preprocessing};
-use crate::model::convert::{
+use crate::prepare::convert::{
     BundleOptions, DetectorSource, TorchscriptOptions, convert_keras, convert_state_dict,
     convert_torchscript, read_gallery,
 };
@@ -39,10 +39,10 @@ pub struct ConvertArgs {
     /// Convert nothing if the output is a bundle already that this version reads
     #[arg(long, conflicts_with = "gallery")]
     keep: bool,
-    /// Name of the bundle, part of each result; absent: the name of the input file
+    /// Name of the bundle, part of each result [default: the name of the input file]
     #[arg(long, conflicts_with = "gallery")]
     name: Option<String>,
-    /// Where the weights come from, for people; absent: the names of the input files
+    /// Where the weights come from, for people [default: the names of the input files]
     #[arg(long, conflicts_with = "gallery", value_name = "TEXT")]
     source: Option<String>,
     /// Distance beyond which a face is unknown, 0 to 2. The default suits the 512-d VGGFace2 weights; `worker evaluate`
@@ -55,7 +55,7 @@ pub struct ConvertArgs {
         value_name = "DISTANCE"
     )]
     threshold: f32,
-    /// Folder with facenet-pytorch's pnet.pt, rnet.pt and onet.pt, to make the face detector from; absent: see --from
+    /// Folder with facenet-pytorch's pnet.pt, rnet.pt and onet.pt, to make the face detector from [default: that of --from]
     #[arg(long, conflicts_with_all = ["gallery", "from"], value_name = "DIR")]
     mtcnn: Option<PathBuf>,
     /// Bundle to copy the face detector from

@@ -13,7 +13,7 @@ use crate::vision::{EngineName, Precision};
 
 #[derive(Debug, clap::Args)]
 pub struct EnginesArgs {
-    /// Photo with a face, to be recognized; absent: one of the sample photos
+    /// Photo with a face, to be recognized [default: one of the sample photos]
     photo: Option<PathBuf>,
     /// Folder of the model bundle
     #[arg(
@@ -23,7 +23,7 @@ pub struct EnginesArgs {
         value_name = "DIR"
     )]
     models: PathBuf,
-    /// Where libtorch computes: cpu, cuda or cuda:N; absent: CUDA where libtorch and the machine have it
+    /// Where libtorch computes: cpu, cuda or cuda:N [default: CUDA where libtorch and the machine have it]
     #[arg(long, env = "MUSTER_DEVICE")]
     device: Option<String>,
 }

@@ -27,7 +27,7 @@ pub struct VideoArgs {
     /// Look at a frame at each change of scene, too: beyond this change, from 0 (any) to 1
     #[arg(long, value_name = "CHANGE", value_parser = scene_threshold)]
     scene: Option<f64>,
-    /// File for the timeline as JSON; absent: standard output
+    /// File for the timeline as JSON [default: standard output]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// File for a contact sheet (PNG): a picture of each person, and when they are seen

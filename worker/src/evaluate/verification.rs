@@ -81,13 +81,13 @@ fn pairs(faces: &[LabeledFace], measure: Distance) -> Vec<Pair> {
 
 /// The pairs that each threshold accepts, from none to all.
 struct Sweep {
-    cuts: Vec<Cut>,
+    points: Vec<OperatingPoint>,
     same_pairs: usize,
     different_pairs: usize,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Cut {
+struct OperatingPoint {
     distance: f32,
     same_accepted: usize,
     different_accepted: usize,
@@ -96,27 +96,29 @@ struct Cut {
 impl Sweep {
     fn of(mut pairs: Vec<Pair>) -> Self {
         pairs.sort_by(|a, b| a.distance.total_cmp(&b.distance));
-        let mut cut = Cut::default();
-        let mut cuts = vec![cut];
+        let mut point = OperatingPoint::default();
+        let mut points = vec![point];
         // No threshold separates pairs of one distance.
         for equals in pairs.chunk_by(|a, b| a.distance == b.distance) {
             let same = equals.iter().filter(|pair| pair.is_same).count();
-            cut.distance = equals[0].distance;
-            cut.same_accepted += same;
-            cut.different_accepted += equals.len() - same;
-            cuts.push(cut);
+            point.distance = equals[0].distance;
+            point.same_accepted += same;
+            point.different_accepted += equals.len() - same;
+            points.push(point);
         }
         Self {
-            cuts,
-            same_pairs: cut.same_accepted,
-            different_pairs: cut.different_accepted,
+            points,
+            same_pairs: point.same_accepted,
+            different_pairs: point.different_accepted,
         }
     }
 
     fn best_accuracy(&self) -> Accuracy {
-        let correct = |cut: &Cut| cut.same_accepted + self.different_pairs - cut.different_accepted;
+        let correct = |point: &OperatingPoint| {
+            point.same_accepted + self.different_pairs - point.different_accepted
+        };
         // `max_by_key` keeps the last of equals.
-        let best = self.cuts.iter().rev().max_by_key(|cut| correct(cut));
+        let best = self.points.iter().rev().max_by_key(|point| correct(point));
         let best = best.copied().unwrap_or_default();
         Accuracy {
             accuracy: correct(&best) as f64 / (self.same_pairs + self.different_pairs) as f64,
@@ -125,9 +127,11 @@ impl Sweep {
     }
 
     fn equal_error_rate(&self) -> ErrorRate {
-        let gap = |cut: &&Cut| (self.false_accept_rate(cut) - self.false_reject_rate(cut)).abs();
+        let gap = |point: &&OperatingPoint| {
+            (self.false_accept_rate(point) - self.false_reject_rate(point)).abs()
+        };
         let closest = self
-            .cuts
+            .points
             .iter()
             .min_by(|a, b| gap(a).total_cmp(&gap(b)))
             .copied()
@@ -139,8 +143,8 @@ impl Sweep {
     }
 
     fn accept_rate(&self, false_accept_rate: f64) -> AcceptRate {
-        let within = |cut: &&Cut| self.false_accept_rate(cut) <= false_accept_rate;
-        let last = self.cuts.iter().take_while(within).last();
+        let within = |point: &&OperatingPoint| self.false_accept_rate(point) <= false_accept_rate;
+        let last = self.points.iter().take_while(within).last();
         let last = last.copied().unwrap_or_default();
         AcceptRate {
             false_accept_rate,
@@ -149,12 +153,12 @@ impl Sweep {
         }
     }
 
-    fn false_accept_rate(&self, cut: &Cut) -> f64 {
-        cut.different_accepted as f64 / self.different_pairs as f64
+    fn false_accept_rate(&self, point: &OperatingPoint) -> f64 {
+        point.different_accepted as f64 / self.different_pairs as f64
     }
 
-    fn false_reject_rate(&self, cut: &Cut) -> f64 {
-        1.0 - cut.same_accepted as f64 / self.same_pairs as f64
+    fn false_reject_rate(&self, point: &OperatingPoint) -> f64 {
+        1.0 - point.same_accepted as f64 / self.same_pairs as f64
     }
 }
 

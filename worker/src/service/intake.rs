@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use proto::v1::WorkerState;
 
 use super::attend::{Control, Status};
-use super::receives::{Ask, Receives};
+use super::receive_policy::{ReceivePolicy, ReceiveRequest};
 
 /// The decisions of the worker's loop, without its calls.
 #[derive(Debug)]
 pub struct Intake {
-    receives: Receives,
+    receive_policy: ReceivePolicy,
     jobs_in_flight: usize,
     /// The outstanding receive call, and when it began.
-    asked: Option<(Ask, Instant)>,
+    outstanding: Option<(ReceiveRequest, Instant)>,
     is_ending: bool,
     completed: u64,
     outage: Outage,
@@ -21,10 +21,10 @@ pub struct Intake {
 
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Turn {
+pub struct Actions {
     /// Begin this receive call. It must run to its end, also after a cordon or the shutdown: messages that it was about to
     /// return would be hidden from other workers.
-    pub receive: Option<Ask>,
+    pub receive: Option<ReceiveRequest>,
     /// Delete settled messages at once instead of gathering them.
     pub hurries_deletes: bool,
     pub status: Status,
@@ -54,9 +54,9 @@ impl Intake {
     #[must_use]
     pub fn new(max_jobs: usize) -> Self {
         Self {
-            receives: Receives::new(max_jobs),
+            receive_policy: ReceivePolicy::new(max_jobs),
             jobs_in_flight: 0,
-            asked: None,
+            outstanding: None,
             is_ending: false,
             completed: 0,
             outage: Outage::default(),
@@ -83,7 +83,7 @@ impl Intake {
     /// Whether no job is in flight and no receive call outstanding.
     #[must_use]
     pub fn is_free(&self) -> bool {
-        self.jobs_in_flight == 0 && self.asked.is_none()
+        self.jobs_in_flight == 0 && self.outstanding.is_none()
     }
 
     #[must_use]
@@ -96,32 +96,34 @@ impl Intake {
         self.completed
     }
 
-    /// When the pause of the last turn ends. Take the next [turn](Self::turn) then.
+    /// When the pause of the last decision ends. Decide [again](Self::next_actions) then.
     #[must_use]
     pub fn pause_ends(&self) -> Option<Instant> {
-        self.outage.pause_ends.max(self.receives.pause_ends)
+        self.outage.pause_ends.max(self.receive_policy.pause_ends)
     }
 
     /// Decides after each event.
-    pub fn turn(&mut self, control: Control, undeleted: usize, now: Instant) -> Turn {
+    pub fn next_actions(&mut self, control: Control, undeleted: usize, now: Instant) -> Actions {
         let is_on = |end: &Instant| now < *end;
         self.outage.pause_ends = self.outage.pause_ends.filter(is_on);
-        self.receives.pause_ends = self.receives.pause_ends.filter(is_on);
+        self.receive_policy.pause_ends = self.receive_policy.pause_ends.filter(is_on);
         let is_cordoned = control.is_cordoned();
-        let may_receive =
-            !self.is_ending && !is_cordoned && self.pause_ends().is_none() && self.asked.is_none();
-        let receive = may_receive.then(|| self.receives.ask(self.jobs_in_flight));
+        let may_receive = !self.is_ending
+            && !is_cordoned
+            && self.pause_ends().is_none()
+            && self.outstanding.is_none();
+        let receive = may_receive.then(|| self.receive_policy.next_request(self.jobs_in_flight));
         let receive = receive.flatten();
-        self.asked = self.asked.or(receive.map(|ask| (ask, now)));
+        self.outstanding = self.outstanding.or(receive.map(|request| (request, now)));
         // A cordoned worker is not idle before its messages are deleted.
         let unsettled = if is_cordoned { undeleted } else { 0 };
-        Turn {
+        Actions {
             receive,
             hurries_deletes: self.is_ending || is_cordoned,
             status: Status {
                 state: state(
                     is_cordoned,
-                    self.asked.is_some(),
+                    self.outstanding.is_some(),
                     self.jobs_in_flight + unsettled,
                 ),
                 completed: self.completed,
@@ -134,20 +136,21 @@ impl Intake {
     /// The receive call returned so many messages. Their jobs begin now.
     pub fn received(&mut self, messages: usize, now: Instant) {
         self.jobs_in_flight += messages;
-        if let Some((ask, asked_at)) = self.asked.take() {
-            let (in_flight, took) = (self.jobs_in_flight, now - asked_at);
-            self.receives.received(ask, messages, in_flight, took, now);
+        if let Some((request, began_at)) = self.outstanding.take() {
+            let (in_flight, took) = (self.jobs_in_flight, now - began_at);
+            self.receive_policy
+                .received(request, messages, in_flight, took, now);
         }
     }
 
     pub fn receive_failed(&mut self, now: Instant) {
-        self.asked = None;
+        self.outstanding = None;
         self.outage.failed(now);
     }
 
     /// A job ended after `elapsed`.
     pub fn job_ended(&mut self, end: JobEnd, elapsed: Duration, now: Instant) {
-        self.receives.finished(elapsed, self.jobs_in_flight);
+        self.receive_policy.finished(elapsed, self.jobs_in_flight);
         self.jobs_in_flight -= 1;
         match end {
             JobEnd::Answered => {
@@ -213,23 +216,23 @@ mod tests {
         let mut intake = Intake::new(2);
         assert_eq!(
             intake
-                .turn(Control::default(), 0, now)
+                .next_actions(Control::default(), 0, now)
                 .receive
-                .map(|ask| ask.limit),
+                .map(|request| request.limit),
             Some(2)
         );
-        let cordoned = intake.turn(cordon(), 0, now);
+        let cordoned = intake.next_actions(cordon(), 0, now);
         assert_eq!(
             (cordoned.receive, cordoned.status.state),
             (None, WorkerState::Idle)
         );
         intake.received(1, now);
         assert_eq!(
-            intake.turn(cordon(), 0, now).status.state,
+            intake.next_actions(cordon(), 0, now).status.state,
             WorkerState::Busy
         );
         intake.job_ended(JobEnd::Answered, SECOND, now);
-        let confirmed = intake.turn(cordon(), 0, now).status;
+        let confirmed = intake.next_actions(cordon(), 0, now).status;
         assert_eq!(
             (confirmed.state, confirmed.completed, confirmed.obeyed),
             (WorkerState::Cordoned, 1, cordon().order)
@@ -240,16 +243,16 @@ mod tests {
     fn neither_a_cordon_nor_the_end_comes_before_the_last_message_is_deleted() {
         let now = Instant::now();
         let mut intake = Intake::new(1);
-        let turn = intake.turn(cordon(), 1, now);
-        assert_eq!(turn.status.state, WorkerState::Busy);
-        assert!(turn.hurries_deletes);
+        let actions = intake.next_actions(cordon(), 1, now);
+        assert_eq!(actions.status.state, WorkerState::Busy);
+        assert!(actions.hurries_deletes);
         assert_eq!(
-            intake.turn(cordon(), 0, now).status.state,
+            intake.next_actions(cordon(), 0, now).status.state,
             WorkerState::Cordoned
         );
         intake.end();
         assert!(!intake.is_over(1) && intake.is_over(0));
-        let idle = Intake::new(1).turn(Control::default(), 1, now);
+        let idle = Intake::new(1).next_actions(Control::default(), 1, now);
         assert_eq!(idle.status.state, WorkerState::Idle);
         assert!(!idle.hurries_deletes);
     }
@@ -258,11 +261,14 @@ mod tests {
     fn the_end_waits_for_the_outstanding_receive_and_its_jobs() {
         let now = Instant::now();
         let mut intake = Intake::new(1);
-        intake.turn(Control::default(), 0, now);
+        intake.next_actions(Control::default(), 0, now);
         intake.end();
         assert!(!intake.is_over(0));
         intake.received(1, now);
-        assert_eq!(intake.turn(Control::default(), 0, now).receive, None);
+        assert_eq!(
+            intake.next_actions(Control::default(), 0, now).receive,
+            None
+        );
         assert!(!intake.is_over(0));
         intake.job_ended(JobEnd::Abandoned, SECOND, now);
         assert!(intake.is_over(0));
@@ -273,10 +279,18 @@ mod tests {
         let mut now = Instant::now();
         let mut intake = Intake::new(8);
         for seconds in [1, 2, 4, 8, 16, 16] {
-            assert!(intake.turn(Control::default(), 0, now).receive.is_some());
+            assert!(
+                intake
+                    .next_actions(Control::default(), 0, now)
+                    .receive
+                    .is_some()
+            );
             intake.receive_failed(now);
             intake.outage.failed(now + Duration::from_millis(500));
-            assert_eq!(intake.turn(Control::default(), 0, now).receive, None);
+            assert_eq!(
+                intake.next_actions(Control::default(), 0, now).receive,
+                None
+            );
             assert_eq!(
                 intake.pause_ends(),
                 Some(now + Duration::from_secs(seconds))
@@ -285,7 +299,7 @@ mod tests {
         }
         intake.received(1, now);
         intake.job_ended(JobEnd::Answered, SECOND, now);
-        intake.turn(Control::default(), 0, now);
+        intake.next_actions(Control::default(), 0, now);
         intake.receive_failed(now);
         assert_eq!(intake.pause_ends(), Some(now + SECOND));
     }

@@ -1,7 +1,7 @@
 //! All metrics of the worker.
 
 platform::metric_table! {
-    JOBS:          Counter   "muster_worker_jobs_total" [outcome] Count,  "Messages by outcome: recognised, frame (a clip's), failed, rejected or abandoned";
+    JOBS:          Counter   "muster_worker_jobs_total" [outcome] Count,  "Messages by outcome: recognized, frame (a clip's), failed, rejected or abandoned";
     FRAMES:        Counter   "muster_worker_frames_total" Count,           "Frames of clips whose faces were stored";
     FRAME_FACES:   Counter   "muster_worker_frame_faces_total" Count,      "Faces on these frames";
     JOB_SECONDS:   Histogram "muster_worker_job_seconds" Seconds,         "Time from receiving a message to settling it";

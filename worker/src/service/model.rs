@@ -29,7 +29,7 @@ pub struct ModelArgs {
         value_name = "FILE"
     )]
     pub gallery: PathBuf,
-    /// Distance beyond which a face is unknown, 0 to 2; absent: the bundle's own
+    /// Distance beyond which a face is unknown, 0 to 2 [default: the bundle's own]
     #[arg(
         long,
         env = "MUSTER_THRESHOLD",
@@ -43,12 +43,12 @@ pub struct ModelArgs {
 
 /// The engine that runs the networks.
 #[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Engine")]
+#[command(next_help_heading = "Engine", after_help = platform::duration::HELP)]
 pub struct EngineArgs {
     /// Engine of the embedder; `worker engines` compares them
     #[arg(long, env = "MUSTER_ENGINE", value_enum, default_value_t)]
     pub engine: EngineName,
-    /// Numbers that the embedder computes with; absent: the fastest that bundle, engine and processor have
+    /// Numbers that the embedder computes with [default: the fastest that bundle, engine and processor have]
     #[arg(long, env = "MUSTER_PRECISION", value_enum)]
     pub precision: Option<Precision>,
     /// Engine of the face detector's small networks. On a processor the native engine is several times as fast
@@ -60,7 +60,7 @@ pub struct EngineArgs {
         value_name = "ENGINE"
     )]
     pub detector: EngineName,
-    /// Where libtorch computes: cpu, cuda or cuda:N; absent: CUDA where libtorch and the machine have it
+    /// Where libtorch computes: cpu, cuda or cuda:N [default: CUDA where libtorch and the machine have it]
     #[arg(long, env = "MUSTER_DEVICE")]
     pub device: Option<String>,
     #[command(flatten)]

@@ -71,7 +71,7 @@ impl Outcome {
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Recognized => "recognised",
+            Self::Recognized => "recognized",
             Self::FrameDone => "frame",
             Self::Failed(_) => "failed",
             Self::Rejected(_) => "rejected",

@@ -8,7 +8,7 @@ use std::time::Duration;
 use platform::aws::Aws;
 use platform::queue::{Batcher, QueueError, Wait};
 
-use super::receives::MANY_JOBS;
+use super::receive_policy::MANY_JOBS;
 
 /// Bound of the cache of reply queues. Each front has one.
 const MAX_QUEUES: usize = 64;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use platform::admin::AdminArgs;
 use platform::aws::{Aws, AwsArgs};
+use platform::duration;
 use platform::metadata::{Metadata, MetadataArgs};
 use platform::queue::{Queue, QueueError};
 use platform::shutdown::{CancellationToken, bounded};
@@ -34,23 +35,22 @@ const OPEN_RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArgs {
-    /// Comma-separated gRPC addresses of the scalers, of which one leads; absent: the worker takes work until it is stopped
+    /// URLs at which the scalers serve gRPC, separated by commas; one of them leads [default: none; the worker takes work until
+    /// it is stopped]
     #[arg(long, env = "MUSTER_SCALER", value_name = "URL", value_delimiter = ',')]
     pub scaler: Vec<String>,
-    /// File with the token that the scaler asks workers of its fleet for; absent: the environment variable
-    /// MUSTER_FLEET_TOKEN
+    /// File with the token that the scaler asks workers of its fleet for [default: the environment variable
+    /// MUSTER_FLEET_TOKEN]
     #[arg(long, env = "MUSTER_FLEET_TOKEN_FILE", value_name = "FILE")]
     pub fleet_token_file: Option<PathBuf>,
-    #[command(flatten)]
-    pub peer_tls: PeerTlsArgs,
-    /// This instance's id; absent: the EC2 instance metadata service's
+    /// This instance's id [default: that of the EC2 instance metadata service]
     #[arg(long, env = "EC2_INSTANCE_ID", value_name = "ID")]
     pub instance_id: Option<String>,
-    /// OS threads that recognize photos; absent: one for each core
+    /// OS threads that recognize photos [default: one for each core]
     #[arg(long, env = "MUSTER_INFERENCE_THREADS", value_name = "COUNT")]
     pub inference_threads: Option<NonZeroUsize>,
-    /// Most jobs in flight at once; absent: one for each inference thread. With more, fetching and storing overlap with
-    /// inference, and threads take several photos together, but other workers may be left idle
+    /// Most jobs in flight at once. With more than the default, fetching and storing overlap with inference, and threads take
+    /// several photos together, but other workers may be left idle [default: one for each inference thread]
     #[arg(long, env = "MUSTER_JOBS", value_name = "COUNT")]
     pub jobs: Option<NonZeroUsize>,
     /// Longest time to recognize a photo. A job that takes longer is replied to with an error, and the worker ends, since
@@ -58,20 +58,22 @@ pub struct ServeArgs {
     #[arg(
         long,
         env = "MUSTER_MAX_JOB_TIME",
-        value_name = "SECONDS",
-        value_parser = seconds,
-        default_value = "60"
+        value_name = "DURATION",
+        value_parser = duration::parse,
+        default_value = "60s"
     )]
     pub max_job_time: Duration,
     /// Longest time for jobs in flight to end at shutdown. The messages of unfinished jobs return to the queue
     #[arg(
         long,
         env = "MUSTER_WORKER_DRAIN",
-        value_name = "SECONDS",
-        value_parser = seconds,
-        default_value = "30"
+        value_name = "DURATION",
+        value_parser = duration::parse,
+        default_value = "30s"
     )]
     pub drain_deadline: Duration,
+    #[command(flatten)]
+    pub peer_tls: PeerTlsArgs,
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
@@ -187,11 +189,6 @@ async fn serve(
     let work = Worker::new(processor, link, max_jobs, shutdown.clone()).work();
     let worked = bounded("worker", &shutdown, args.drain_deadline, work).await;
     worked.unwrap_or(Ok(()))
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse::<f64>().map_err(|error| error.to_string())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 /// Returns the instance's id and the metadata service to ask for notices: the one that gave the id, or the one whose

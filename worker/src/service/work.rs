@@ -16,7 +16,7 @@ use super::inference::InferenceError;
 use super::intake::{Intake, JobEnd};
 use super::metric;
 use super::process::{Outcome, Processor};
-use super::receives::Ask;
+use super::receive_policy::ReceiveRequest;
 
 /// Receives messages, runs each by [`Processor::process`], several at once, and obeys the scaler and EC2's notices.
 #[derive(Debug)]
@@ -77,12 +77,14 @@ impl Worker {
             if self.intake.is_over(undeleted) {
                 break;
             }
-            let turn = self.intake.turn(self.link.control(), undeleted, now());
-            self.deletes.hurry(turn.hurries_deletes);
-            if let Some(ask) = turn.receive {
-                self.receive(ask);
+            let actions = self
+                .intake
+                .next_actions(self.link.control(), undeleted, now());
+            self.deletes.hurry(actions.hurries_deletes);
+            if let Some(request) = actions.receive {
+                self.receive(request);
             }
-            self.link.status.send_replace(turn.status);
+            self.link.status.send_replace(actions.status);
             tokio::select! {
                 Some(event) = self.activities.join_next() => self.settle(event.context("a job's task ended")?),
                 Some(()) = self.deletes.next() => {}
@@ -95,12 +97,12 @@ impl Worker {
         self.fatal.map_or(Ok(()), Err)
     }
 
-    fn receive(&mut self, ask: Ask) {
+    fn receive(&mut self, request: ReceiveRequest) {
         let requests = self.processor.requests.clone();
         // Leases extend by this, even if the queue's own timeout has changed since.
         let hidden_for = Some(self.processor.visibility_timeout);
         self.activities.spawn(async move {
-            let received = requests.receive_hiding(ask.limit, ask.wait, hidden_for);
+            let received = requests.receive_hiding(request.limit, request.wait, hidden_for);
             Event::Received(received.await)
         });
     }

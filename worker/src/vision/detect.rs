@@ -145,17 +145,17 @@ impl Detector {
         let mut candidates = suppress(proposals, 0.7, Overlap::Union);
         candidates.truncate(MAX_CANDIDATES);
         let (candidates, rects) = squares(photo, candidates, false);
-        let mut cut = |index: usize, crop: &mut [f32]| {
+        let mut write_crop = |index: usize, crop: &mut [f32]| {
             resizer.resize(photo, rects[index], [REFINE_INPUT; 2], crop);
         };
-        let verdicts = self.networks.refine(rects.len(), &mut cut);
+        let verdicts = self.networks.refine(rects.len(), &mut write_crop);
         let candidates = passing(candidates, verdicts, REFINE_THRESHOLD);
         let candidates = suppress(candidates, 0.7, Overlap::Union);
         let (candidates, rects) = squares(photo, candidates, true);
-        let mut cut = |index: usize, crop: &mut [f32]| {
+        let mut write_crop = |index: usize, crop: &mut [f32]| {
             resizer.resize(photo, rects[index], [OUTPUT_INPUT; 2], crop);
         };
-        let verdicts = self.networks.output(rects.len(), &mut cut);
+        let verdicts = self.networks.output(rects.len(), &mut write_crop);
         let mut candidates = passing(candidates, verdicts, OUTPUT_THRESHOLD);
         for candidate in &mut candidates {
             candidate.landmarks = landmarks_in_pixels(candidate);

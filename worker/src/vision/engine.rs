@@ -94,15 +94,15 @@ pub trait DetectionNetworks: Debug + Send + Sync {
     /// probability is at least `threshold`.
     fn propose(&self, photo: &Photo, size: [usize; 2], threshold: f32) -> Vec<Proposal>;
 
-    /// Runs R-Net on `count` candidates. `cut(index, crop)` writes one of them, 24 x 24 pixels of red, green, blue.
-    fn refine(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict>;
+    /// Runs R-Net on `count` candidates. `write_crop(index, crop)` writes one of them, 24 x 24 pixels of red, green, blue.
+    fn refine(&self, count: usize, write_crop: CropWriter<'_>) -> Vec<Verdict>;
 
     /// Runs O-Net on `count` candidates of 48 x 48 pixels.
-    fn output(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict>;
+    fn output(&self, count: usize, write_crop: CropWriter<'_>) -> Vec<Verdict>;
 }
 
 /// Writes the pixels of a candidate, from -1 to 1.
-pub type Cut<'a> = &'a mut dyn FnMut(usize, &mut [f32]);
+pub type CropWriter<'a> = &'a mut dyn FnMut(usize, &mut [f32]);
 
 impl Display for EngineName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,7 +8,7 @@ use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use worker::kernels::panels::PANEL;
-use worker::model::convert::{
+use worker::prepare::convert::{
     BundleOptions, ContentError, ConvertError, DetectorSource, TensorProblem, convert_state_dict,
 };
 use worker::vision::crop::FaceCrop;

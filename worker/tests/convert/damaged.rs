@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use proptest::prelude::*;
-use worker::model::convert::{ContentError, ConvertError, PickleError, TorchFileError};
+use worker::prepare::convert::{ContentError, ConvertError, PickleError, TorchFileError};
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 use crate::galleries::{classroom, read};

@@ -2,7 +2,7 @@
 
 use half::bf16;
 use tempfile::NamedTempFile;
-use worker::model::convert::{ContentError, ConvertError, read_gallery};
+use worker::prepare::convert::{ContentError, ConvertError, read_gallery};
 use worker::vision::Gallery;
 
 use crate::torch_save::{Object, Saved, Storage, Tensor};

@@ -5,7 +5,7 @@ use std::fs;
 use safetensors::SafeTensors;
 use tempfile::TempDir;
 use worker::model::bundle::BundleDescription;
-use worker::model::convert::{BundleOptions, DetectorSource, convert_keras};
+use worker::prepare::convert::{BundleOptions, DetectorSource, convert_keras};
 
 use crate::common;
 

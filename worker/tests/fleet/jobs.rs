@@ -44,14 +44,14 @@ async fn a_photo_is_named_stored_and_its_message_deleted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_whose_first_calls_fail_tries_again() {
     let bench = Bench::start().await;
-    bench.hide_queues().await;
+    bench.refuse("GetQueueUrl").await;
     let worker = bench.worker(&[]);
     // The SDK itself makes three attempts.
     eventually("the worker has tried again", async || {
-        bench.refused().await > 3
+        bench.cloud.answers("GetQueueUrl", 503).await > 3
     })
     .await;
-    bench.accept_all().await;
+    bench.cloud.inject("{}").await;
     bench.submit("test_00.jpg", &photo("madonna")).await;
     assert_eq!(name(&bench.reply().await), "madonna");
     worker.stop().await;
@@ -149,7 +149,7 @@ async fn a_job_that_expires_during_an_outage_of_the_store_is_replied_to() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_photo_that_takes_too_long_is_replied_to_and_ends_the_worker() {
     let bench = Bench::start().await;
-    let worker = bench.worker(&["--max-job-time", "0.001"]);
+    let worker = bench.worker(&["--max-job-time", "1ms"]);
     bench.submit("slow.png", &slow_photo()).await;
     let result = bench.reply().await;
     assert_eq!(failure(&result), FailureCode::Internal);
@@ -292,7 +292,7 @@ async fn a_worker_killed_between_reply_and_delete_leaves_a_job_that_another_one_
     let id = bench.submit("x.jpg", &photo("madonna")).await;
     let first = bench.reply().await;
     killed.kill().await;
-    bench.accept_all().await;
+    bench.cloud.inject("{}").await;
     let worker = bench.worker(&[]);
     let second = bench.reply().await;
     assert_eq!([&first.job_id, &second.job_id], [&id, &id]);

@@ -26,7 +26,7 @@ pub struct Bench {
     pub requests: Queue,
     pub replies: Queue,
     pub dead_letters: Queue,
-    cloud: LocalCloud,
+    pub cloud: LocalCloud,
 }
 
 #[derive(Debug)]
@@ -148,35 +148,12 @@ impl Bench {
         .to_vec()
     }
 
-    /// Has SQS refuse every call that finds a queue, from now on.
-    pub async fn hide_queues(&self) {
-        self.refuse("GetQueueUrl").await;
-    }
-
     /// Has SQS refuse every call of this action, from now on.
     pub async fn refuse(&self, action: &str) {
         let fault = serde_json::json!({
             "call": [{ "service": "sqs", "action": action, "error": { "code": "ServiceUnavailable", "status": 503 } }],
         });
-        let url = format!("{}/_localcloud/faults", self.cloud.url);
-        let put = testkit::http_client().put(url).json(&fault).send().await;
-        assert!(put.unwrap().status().is_success());
-    }
-
-    /// Returns how many calls that find a queue were refused.
-    pub async fn refused(&self) -> u64 {
-        let url = format!("{}/metrics", self.cloud.url);
-        let metrics = testkit::http_client().get(url).send().await.unwrap();
-        let metrics = metrics.text().await.unwrap();
-        let name = r#"localcloud_calls_total{service="sqs",action="GetQueueUrl",status="503"} "#;
-        let count = metrics.lines().find_map(|line| line.strip_prefix(name));
-        count.map_or(0, |count| count.parse().unwrap())
-    }
-
-    pub async fn accept_all(&self) {
-        let url = format!("{}/_localcloud/faults", self.cloud.url);
-        let deleted = testkit::http_client().delete(url).send().await;
-        assert!(deleted.unwrap().status().is_success());
+        self.cloud.inject(&fault.to_string()).await;
     }
 
     /// Stores a photo.

@@ -7,7 +7,7 @@ use worker::model::bundle::{Bundle, LoadError};
 use worker::model::weights::WeightFile;
 use worker::vision::detect::networks::{OUTPUT_INPUT, REFINE_INPUT, Verdict};
 use worker::vision::detect::proposal::Proposal;
-use worker::vision::engine::{Cut, DetectionNetworks};
+use worker::vision::engine::{CropWriter, DetectionNetworks};
 
 use crate::operators::Constant;
 use crate::{images, infer, values};
@@ -109,7 +109,7 @@ impl TorchDetector {
 
 impl CandidateNet {
     /// Cuts the candidates out and runs the network on them, batch by batch.
-    fn forward(&self, device: Device, count: usize, cut: Cut<'_>) -> Vec<Verdict> {
+    fn forward(&self, device: Device, count: usize, write_crop: CropWriter<'_>) -> Vec<Verdict> {
         let side = self.side;
         let length = side * side * 3;
         let mut verdicts = Vec::with_capacity(count);
@@ -118,7 +118,7 @@ impl CandidateNet {
             let batch = BATCH.min(count - first);
             let crops = &mut crops[..batch * length];
             for (index, crop) in crops.chunks_exact_mut(length).enumerate() {
-                cut(first + index, crop);
+                write_crop(first + index, crop);
             }
             let (probabilities, regressions, landmarks) = infer(|| {
                 let mut maps = images(crops, [batch, side, side, 3], device);
@@ -186,12 +186,12 @@ impl DetectionNetworks for TorchDetector {
             .collect()
     }
 
-    fn refine(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict> {
-        self.refine.forward(self.device, count, cut)
+    fn refine(&self, count: usize, write_crop: CropWriter<'_>) -> Vec<Verdict> {
+        self.refine.forward(self.device, count, write_crop)
     }
 
-    fn output(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict> {
-        self.output.forward(self.device, count, cut)
+    fn output(&self, count: usize, write_crop: CropWriter<'_>) -> Vec<Verdict> {
+        self.output.forward(self.device, count, write_crop)
     }
 }
 

@@ -153,9 +153,9 @@ fn verdicts_on_every_candidate_agree() {
 #[test]
 fn no_candidates_have_no_verdicts() {
     for networks in detectors() {
-        let mut cut = |_: usize, _: &mut [f32]| panic!("there is nothing to cut");
-        assert!(networks.refine(0, &mut cut).is_empty());
-        assert!(networks.output(0, &mut cut).is_empty());
+        let mut write_crop = |_: usize, _: &mut [f32]| panic!("there is nothing to cut");
+        assert!(networks.refine(0, &mut write_crop).is_empty());
+        assert!(networks.output(0, &mut write_crop).is_empty());
     }
 }
 

@@ -7,7 +7,7 @@ use tch::{CModule, Kind, Tensor};
 use tempfile::TempDir;
 use worker::enrol::{enrol, photos_below};
 use worker::model::bundle::{Distance, Preprocessing};
-use worker::model::convert::{
+use worker::prepare::convert::{
     BundleOptions, DetectorSource, TorchscriptOptions, convert_torchscript,
 };
 use worker::vision::{EngineName, Gallery, LoadError, Precision, Recognizer};

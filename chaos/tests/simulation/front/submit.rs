@@ -6,9 +6,9 @@ use gateway::error::{ErrorCode, RequestError};
 use gateway::front::pure::{Reply, derived, job};
 use proto::JobId;
 
-use crate::event::{FrontStep, PutResult, Reached, Stored};
+use crate::event::{CloudResult, FrontStep, PutResult, Stored};
 use crate::queues::REQUESTS;
-use crate::world::World;
+use crate::system::Simulation;
 
 /// Attempts at a key that is neither free nor readable.
 const ATTEMPTS: u32 = 6;
@@ -29,7 +29,7 @@ pub struct Request {
     attempts: u32,
 }
 
-impl World {
+impl Simulation {
     pub fn accept(&mut self, index: usize, client: usize) {
         let digits = (u128::from(self.random.number()) << 64) | u128::from(self.random.number());
         let id: JobId = format!("{digits:032x}").parse().expect("32 digits");
@@ -75,7 +75,7 @@ impl World {
         self.front_after(wait, index, FrontStep::PutDone(id, result));
     }
 
-    pub fn put_done(&mut self, index: usize, id: JobId, put: Reached<PutResult>) {
+    pub fn put_done(&mut self, index: usize, id: JobId, put: CloudResult<PutResult>) {
         let front = &mut self.fronts[index];
         let Some(request) = front.requests.get(&id).filter(|it| it.is_submitting) else {
             return;
@@ -95,7 +95,7 @@ impl World {
         }
     }
 
-    pub fn looked(&mut self, index: usize, id: JobId, found: Reached<Option<Stored>>) {
+    pub fn looked(&mut self, index: usize, id: JobId, found: CloudResult<Option<Stored>>) {
         let front = &mut self.fronts[index];
         let Some(request) = front.requests.get_mut(&id).filter(|it| it.is_submitting) else {
             return;
@@ -164,7 +164,7 @@ impl World {
         self.front_after(wait, index, FrontStep::Sent(id, sent));
     }
 
-    pub fn sent(&mut self, index: usize, id: JobId, sent: Reached<()>) {
+    pub fn sent(&mut self, index: usize, id: JobId, sent: CloudResult<()>) {
         let front = &self.fronts[index];
         if !front.requests.get(&id).is_some_and(|it| it.is_submitting) {
             return;

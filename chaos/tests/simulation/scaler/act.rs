@@ -1,17 +1,19 @@
 //! Plans, and the calls and orders that carry them out, as `scaler::execute`.
 
+use std::slice::from_ref;
 use std::time::Duration;
 
-use scaler_plan::{CallBackoff, InstanceId, Plan, Stop, StopCause, Timestamp, plan};
+use scaler_plan::pace::{GATHER, LONGEST_SLEEP};
+use scaler_plan::{CallBackoff, Plan, Stop, Timestamp, plan};
 
-use super::{GATHER, LONGEST_SLEEP, name};
+use super::index;
 use crate::event::{Call, CallResult, Ec2Step, Event};
-use crate::world::World;
+use crate::system::Simulation;
 
 /// How long after a refusal EC2 is called again.
 const BACKOFF: Duration = Duration::from_millis(500);
 
-impl World {
+impl Simulation {
     pub fn plan(&mut self) {
         self.counts.plans += 1;
         let now = self.timestamp();
@@ -44,62 +46,30 @@ impl World {
     }
 
     fn execute(&mut self, decided: &Plan, now: Timestamp) {
-        let scaler = &mut self.scaler;
-        decided
-            .cordon
-            .iter()
-            .for_each(|id| scaler.registry.cordon(id));
-        decided
-            .uncordon
-            .iter()
-            .for_each(|id| scaler.registry.uncordon(id));
+        self.scaler.view.order_workers(decided);
         if !decided.start.is_empty() {
-            scaler.view.starting(&decided.start, now);
-            self.call(Call::Start(indices(&decided.start)));
+            self.scaler.view.starting(&decided.start, now);
+            self.call(Call::Start(decided.start.clone()));
         }
         if decided.launch > 0 {
             self.scaler.view.launching += decided.launch;
             self.call(Call::Launch(decided.launch));
         }
-        let terminates = |stop: &&Stop| {
-            matches!(
-                stop.cause,
-                StopCause::NeverStarted | StopCause::Outdated | StopCause::OutdatedStopped
-            )
-        };
-        let (terminate, stop): (Vec<_>, Vec<_>) = decided.stop.iter().partition(terminates);
+        let stops = decided.stop.iter().cloned();
+        let (terminate, stop) = stops.partition(|stop| stop.cause.terminates());
         self.stop(stop, now, Call::Stop);
         self.stop(terminate, now, Call::Terminate);
         for (id, number) in &decided.rename {
             self.scaler.view.renamed(id, *number, now);
-            self.call(Call::Rename(index(id), *number));
+            self.call(Call::Rename(id.clone(), *number));
         }
     }
 
-    fn stop(
-        &mut self,
-        stops: Vec<&Stop>,
-        now: Timestamp,
-        call: fn(Vec<(usize, StopCause)>) -> Call,
-    ) {
-        let mut ends = Vec::new();
-        for stop in stops {
-            if self
-                .scaler
-                .registry
-                .mark_stopping(&stop.id, stop.cause, now)
-            {
-                self.check_stop(stop);
-                if stop.cause.is_failed_boot() {
-                    self.scaler.view.giving_up(&stop.id);
-                }
-                ends.push((index(&stop.id), stop.cause));
-            }
-        }
-        if !ends.is_empty() {
-            let ids: Vec<_> = ends.iter().map(|(instance, _)| name(*instance)).collect();
-            self.scaler.view.stopping(&ids, now);
-            self.call(call(ends));
+    fn stop(&mut self, stops: Vec<Stop>, now: Timestamp, call: fn(Vec<Stop>) -> Call) {
+        let stops = self.scaler.view.order_stops(stops, now);
+        stops.iter().for_each(|stop| self.check_stop(stop));
+        if !stops.is_empty() {
+            self.call(call(stops));
         }
     }
 
@@ -129,43 +99,28 @@ impl World {
         let view = &mut self.scaler.view;
         match (call, result) {
             (Call::Start(_), Done(_)) => {}
-            (Call::Start(instances), _) => view.not_starting(&names(&instances)),
+            (Call::Start(ids), _) => view.not_starting(&ids),
             (Call::Launch(count), Done(launched)) => {
                 view.launching -= count;
-                view.launched(&names(&launched), now);
+                view.launched(&launched, now);
             }
             (Call::Launch(count), _) => view.launching -= count,
             (Call::Stop(stops) | Call::Terminate(stops), Refused) => {
-                let instances: Vec<_> = stops.iter().map(|(instance, _)| *instance).collect();
-                view.not_stopping(&names(&instances));
+                let ids: Vec<_> = stops.into_iter().map(|stop| stop.id).collect();
+                view.not_stopping(&ids);
             }
             // A stop that may have happened counts as one.
             (Call::Stop(stops) | Call::Terminate(stops), _) => {
-                for (instance, cause) in stops {
-                    view.stop_called(&[name(instance)], now);
-                    if cause.is_failed_boot() {
-                        view.boot_failed(&name(instance), now);
+                for stop in stops {
+                    view.stop_called(from_ref(&stop.id), now);
+                    if stop.cause.is_failed_boot() {
+                        view.boot_failed(&stop.id, now);
                     }
                 }
             }
-            (Call::Rename(instance, number), Done(_)) => {
-                view.renamed(&name(instance), number, now);
-            }
-            (Call::Rename(instance, _), _) => view.not_renamed(&name(instance)),
+            (Call::Rename(id, number), Done(_)) => view.renamed(&id, number, now),
+            (Call::Rename(id, _), _) => view.not_renamed(&id),
         }
         self.plan_after(GATHER);
     }
-}
-
-fn names(instances: &[usize]) -> Vec<InstanceId> {
-    instances.iter().map(|instance| name(*instance)).collect()
-}
-
-fn index(id: &InstanceId) -> usize {
-    let digits = id.as_str().trim_start_matches("i-");
-    usize::from_str_radix(digits, 16).expect("plans name instances of the view")
-}
-
-fn indices(ids: &[InstanceId]) -> Vec<usize> {
-    ids.iter().map(index).collect()
 }

@@ -10,11 +10,11 @@ use worker::service::pure::{
 };
 
 use crate::clients::Photo;
-use crate::event::{JobStep, PutResult, Reached, Stored, Unavailable, WorkerStep};
+use crate::event::{CloudResult, JobStep, PutResult, Stored, Unavailable, WorkerStep};
+use crate::injected_bugs::InjectedBug;
 use crate::objects::StoredResult;
 use crate::queues::REQUESTS;
-use crate::sabotage::Sabotage;
-use crate::world::World;
+use crate::system::Simulation;
 
 use super::link::id;
 
@@ -35,7 +35,7 @@ pub struct JobRun {
     keys: [String; 3],
 }
 
-impl World {
+impl Simulation {
     pub fn start_job(&mut self, instance: usize, message: Message) {
         let now = self.instant();
         if message.receive_count > 1 {
@@ -97,7 +97,7 @@ impl World {
     /// Keeps the message hidden from other workers.
     pub fn extend(&mut self, instance: usize, job: u64) {
         let timeout = self.scenario.visibility_timeout;
-        let is_forgotten = self.breaks(Sabotage::ForgetsLease);
+        let is_forgotten = self.breaks(InjectedBug::ForgetsLease);
         let run = self.job_run(instance, job).filter(|run| run.has_lease);
         let Some(run) = run.filter(|_| !is_forgotten) else {
             return;
@@ -180,7 +180,7 @@ impl World {
         }
     }
 
-    fn fetched(&mut self, instance: usize, job: u64, photo: Reached<Option<usize>>) {
+    fn fetched(&mut self, instance: usize, job: u64, photo: CloudResult<Option<usize>>) {
         let now = self.instant();
         let Some(it) = self.job_of(instance, job) else {
             return;
@@ -200,7 +200,7 @@ impl World {
             self.photos[photo].sha256.clone(),
             self.photos[photo].service,
         );
-        let is_ignored = self.breaks(Sabotage::IgnoresDigest);
+        let is_ignored = self.breaks(InjectedBug::IgnoresDigest);
         let is_right = self
             .job_of(instance, job)
             .is_some_and(|job| is_ignored || job.is_for(&sha256));
@@ -251,7 +251,7 @@ impl World {
         let Some((name, result)) = self.result(instance, job, key) else {
             return;
         };
-        let if_absent = !self.breaks(Sabotage::ReplacesResults);
+        let if_absent = !self.breaks(InjectedBug::ReplacesResults);
         match self.put_result(&name, result, if_absent) {
             Ok(PutResult::Stored) => self.reply_name(instance, job),
             Ok(PutResult::Exists) => {
@@ -262,7 +262,13 @@ impl World {
         }
     }
 
-    fn taken(&mut self, instance: usize, job: u64, key: usize, stored: Reached<Option<Stored>>) {
+    fn taken(
+        &mut self,
+        instance: usize,
+        job: u64,
+        key: usize,
+        stored: CloudResult<Option<Stored>>,
+    ) {
         let Ok(stored) = stored else {
             return self.try_again(instance, job, JobStep::Store(0), None);
         };
@@ -314,12 +320,12 @@ impl World {
         let Some(mut job_id) = self.job_of(instance, job).map(|it| it.id) else {
             return;
         };
-        if self.breaks(Sabotage::RepliesToAnother)
+        if self.breaks(InjectedBug::RepliesToAnother)
             && let Some(first) = self.senders.iter().find(|(_, client)| **client == 0)
         {
             job_id = *first.0;
         }
-        if self.breaks(Sabotage::DeletesBeforeReply)
+        if self.breaks(InjectedBug::DeletesBeforeReply)
             && let Some(run) = self.job_run(instance, job)
         {
             let handle = run.message.receipt_handle.clone();

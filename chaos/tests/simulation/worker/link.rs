@@ -6,8 +6,8 @@ use proto::v1::{WorkerOrder, WorkerState};
 use worker::service::pure::Order;
 
 use crate::event::{Event, ScalerStep, Time, WorkerStep};
-use crate::sabotage::Sabotage;
-use crate::world::World;
+use crate::injected_bugs::InjectedBug;
+use crate::system::Simulation;
 
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -23,7 +23,7 @@ pub struct Link {
     reported_at: Time,
 }
 
-impl World {
+impl Simulation {
     /// Opens a stream, with the first report.
     pub fn attend(&mut self, instance: usize) {
         let arrives = self.now + self.latency();
@@ -43,7 +43,7 @@ impl World {
             first,
         };
         let life = scaler;
-        self.agenda.add(arrives, Event::Scaler { life, step });
+        self.event_queue.add(arrives, Event::Scaler { life, step });
         self.worker_after(REPORT_INTERVAL, instance, WorkerStep::Report);
         // The loop sees the new stream.
         self.turn(instance);
@@ -70,7 +70,7 @@ impl World {
     /// Reports a change of the status at once, and an unchanged one every second.
     pub fn report(&mut self, instance: usize) {
         let (now, latency, scaler) = (self.now, self.latency(), self.scaler.life);
-        let lies = self.breaks(Sabotage::ConfirmsWhileBusy);
+        let lies = self.breaks(InjectedBug::ConfirmsWhileBusy);
         let Some(worker) = self.workers.get_mut(&instance) else {
             return;
         };
@@ -90,7 +90,7 @@ impl World {
             report,
         };
         let life = scaler;
-        self.agenda.add(arrives, Event::Scaler { life, step });
+        self.event_queue.add(arrives, Event::Scaler { life, step });
         if is_next_due {
             worker.link.reported_at = now;
             self.worker_after(REPORT_INTERVAL, instance, WorkerStep::Report);

@@ -28,14 +28,14 @@ const MAX_FIELD_BYTES: usize = 64;
 #[derive(Debug)]
 pub struct ClipUpload {
     multipart: Multipart,
-    settings: Settings,
+    settings: ClipSettings,
     max_bytes: u64,
     parts: usize,
 }
 
 /// Settings in the query, or in fields before the clip.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
-struct Settings {
+struct ClipSettings {
     /// Frames a second.
     fps: Option<f32>,
     /// Threshold for changes of scene.
@@ -58,7 +58,7 @@ impl ClipUpload {
             Err(too_large(max_bytes))
         } else {
             upload::normalize_content_type(&mut parts.headers).and_then(|()| {
-                let query = Query::<Settings>::try_from_uri(&parts.uri);
+                let query = Query::<ClipSettings>::try_from_uri(&parts.uri);
                 query.map_err(|_| bad_request("fps and scene in the query are numbers"))
             })
         };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{LoadReport, Names, Percentiles, Requests, Variant, needed};
+use super::{LoadReport, Names, Percentiles, Requests, VariantAccuracy, needed};
 
 /// A generator that sends later than this, in milliseconds, at the 99th percentile, is too busy itself.
 const LATE_MS: f64 = 20.0;
@@ -110,7 +110,7 @@ fn short(number: f64) -> String {
 }
 
 /// Returns lines with the accuracy by kind of photo, each with its end. Empty without kinds.
-fn accuracy_table(variants: &[Variant]) -> String {
+fn accuracy_table(variants: &[VariantAccuracy]) -> String {
     if variants.is_empty() {
         return String::new();
     }

@@ -9,7 +9,7 @@ use crate::config::Authentication;
 use crate::config::Image;
 use crate::ec2::state::InstanceState;
 use crate::ec2::{Ec2Config, Params};
-use crate::faults::{Dice, Ec2Faults};
+use crate::faults::{Ec2Faults, FaultRng};
 use crate::iam::Iam;
 
 const SEED: u64 = 7;
@@ -46,8 +46,8 @@ fn cloud(folder: &std::path::Path) -> Arc<Ec2> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_seed_decides_which_instances_are_interrupted() {
-    let mut dice = Dice::new(SEED, "ec2.spot_interruption");
-    let expected: Vec<bool> = (0..60).map(|_| dice.roll(0.5)).collect();
+    let mut rng = FaultRng::new(SEED, "ec2.spot_interruption");
+    let expected: Vec<bool> = (0..60).map(|_| rng.random_bool(0.5)).collect();
     let folder = tempfile::tempdir().unwrap();
     let ec2 = cloud(folder.path());
     let form = b"Action=RunInstances&ImageId=ami-test&MinCount=60&MaxCount=60&InstanceMarketOptions.MarketType=spot";

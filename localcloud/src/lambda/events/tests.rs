@@ -5,14 +5,14 @@ use crate::clock::Clock;
 use crate::cloudwatch::Metrics;
 use crate::config::{Authentication, LambdaConfig};
 use crate::iam::Iam;
-use crate::lambda::Surroundings;
+use crate::lambda::LambdaDependencies;
 use crate::logs::Logs;
 use crate::sqs::Sqs;
 
 #[tokio::test]
 async fn waiting_events_are_bounded_by_their_bytes() {
     let clock = Clock::start();
-    let surroundings = Surroundings {
+    let dependencies = LambdaDependencies {
         clock,
         region: "us-east-1".to_owned(),
         address: "127.0.0.1:1".parse().unwrap(),
@@ -22,7 +22,7 @@ async fn waiting_events_are_bounded_by_their_bytes() {
         metrics: Arc::new(Metrics::new(clock)),
     };
     let folder = tempfile::tempdir().unwrap();
-    let lambda = Lambda::new(surroundings, folder.path(), LambdaConfig::default()).unwrap();
+    let lambda = Lambda::new(dependencies, folder.path(), LambdaConfig::default()).unwrap();
     let half = MAX_QUEUED_BYTES / 2;
     let first = Queued::new(&lambda, half).unwrap();
     let _second = Queued::new(&lambda, half).unwrap();

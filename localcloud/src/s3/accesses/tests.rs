@@ -2,64 +2,32 @@
 
 use super::*;
 use crate::iam::describe;
+use crate::table::rows;
 
 #[test]
 fn calls_of_s3_need_the_actions_of_the_reference() {
-    for (operation, key, query, headers, expected) in [
-        ("HeadBucket", "", "", "", "s3:ListBucket arn:aws:s3:::b"),
-        (
-            "ListObjectsV2",
-            "",
-            "list-type=2&prefix=a%2F",
-            "",
-            "s3:ListBucket arn:aws:s3:::b",
-        ),
-        ("ListBuckets", "", "", "", "s3:ListAllMyBuckets *"),
-        ("HeadObject", "k", "", "", "s3:GetObject arn:aws:s3:::b/k"),
-        (
-            "GetObject",
-            "k",
-            "versionId=null",
-            "",
-            "s3:GetObjectVersion arn:aws:s3:::b/k",
-        ),
-        ("PutObject", "k", "", "", "s3:PutObject arn:aws:s3:::b/k"),
-        (
-            "PutObject",
-            "k",
-            "",
-            "if-match",
-            "s3:PutObject arn:aws:s3:::b/k, s3:GetObject arn:aws:s3:::b/k",
-        ),
-        (
-            "PutObject",
-            "k",
-            "",
-            "x-amz-tagging",
-            "s3:PutObject arn:aws:s3:::b/k, s3:PutObjectTagging arn:aws:s3:::b/k",
-        ),
-        ("UploadPart", "k", "", "", "s3:PutObject arn:aws:s3:::b/k"),
-        (
-            "UploadPartCopy",
-            "k",
-            "",
-            "x-amz-copy-source",
-            "s3:GetObject arn:aws:s3:::other/a b, s3:PutObject arn:aws:s3:::b/k",
-        ),
-        (
-            "CopyObject",
-            "k",
-            "",
-            "x-amz-copy-source",
-            "s3:PutObject arn:aws:s3:::b/k, s3:GetObject arn:aws:s3:::other/a b",
-        ),
-        ("DeleteObjects", "", "delete", "", ""),
-        ("SelectObjectContent", "k", "", "", "s3:* *"),
-    ] {
+    let table = "
+        HeadBucket | - | - | - | s3:ListBucket arn:aws:s3:::b
+        ListObjectsV2 | - | list-type=2&prefix=a%2F | - | s3:ListBucket arn:aws:s3:::b
+        ListBuckets | - | - | - | s3:ListAllMyBuckets *
+        HeadObject | k | - | - | s3:GetObject arn:aws:s3:::b/k
+        GetObject | k | versionId=null | - | s3:GetObjectVersion arn:aws:s3:::b/k
+        PutObject | k | - | - | s3:PutObject arn:aws:s3:::b/k
+        PutObject | k | - | if-match | s3:PutObject arn:aws:s3:::b/k, s3:GetObject arn:aws:s3:::b/k
+        PutObject | k | - | x-amz-tagging | s3:PutObject arn:aws:s3:::b/k, s3:PutObjectTagging arn:aws:s3:::b/k
+        UploadPart | k | - | - | s3:PutObject arn:aws:s3:::b/k
+        UploadPartCopy | k | - | x-amz-copy-source | s3:GetObject arn:aws:s3:::other/a b, s3:PutObject arn:aws:s3:::b/k
+        CopyObject | k | - | x-amz-copy-source | s3:PutObject arn:aws:s3:::b/k, s3:GetObject arn:aws:s3:::other/a b
+        DeleteObjects | - | delete | - | -
+        SelectObjectContent | k | - | - | s3:* *
+    ";
+    for row in rows::<5>(table) {
+        let [operation, key, query, header, expected] =
+            row.map(|field| if field == "-" { "" } else { field });
         let mut sent = HeaderMap::new();
-        if !headers.is_empty() {
+        if !header.is_empty() {
             sent.insert(
-                http::HeaderName::from_static(headers),
+                http::HeaderName::from_static(header),
                 "/other/a%20b".parse().unwrap(),
             );
         }

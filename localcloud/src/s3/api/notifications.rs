@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::{Api, context};
 use crate::links::EventTarget;
-use crate::s3::events::{Event, test_message};
+use crate::s3::events::{ObjectEvent, test_message};
 use crate::s3::failure::invalid_argument;
 use crate::s3::notifications::{self, Notification, NotificationLists};
 
@@ -63,7 +63,7 @@ impl Api {
     }
 
     /// Sends an event to the queues and functions that the bucket's notifications select. One that is deleted loses it.
-    pub(super) async fn notify(&self, event: &Event<'_>, extensions: &Extensions) {
+    pub(super) async fn notify(&self, event: &ObjectEvent<'_>, extensions: &Extensions) {
         let selected: Vec<Notification> = self
             .store
             .with_bucket(event.bucket, |bucket| {

@@ -10,7 +10,7 @@ use crate::iam::Caller;
 use crate::s3::accesses::delete_object;
 use crate::s3::checksums::{Algorithm, Checksum, declared_checksums, set_checksum};
 use crate::s3::conditions::{check_version_of, check_write, to_etag};
-use crate::s3::events::Event;
+use crate::s3::events::ObjectEvent;
 use crate::s3::failure::failure;
 use crate::s3::form::Form;
 use crate::s3::receive::{DeclaredBody, Trailers};
@@ -167,7 +167,7 @@ impl Api {
         let Some(sequencer) = self.store.delete(bucket, key, check)? else {
             return Ok(());
         };
-        let event = Event {
+        let event = ObjectEvent {
             name: "ObjectRemoved:Delete",
             bucket,
             key,

@@ -6,7 +6,7 @@ use s3s::{S3ErrorCode, S3Request, S3Result};
 
 use super::Api;
 use super::input::check_version;
-use crate::s3::events::Event;
+use crate::s3::events::ObjectEvent;
 use crate::s3::failure::{failure, internal};
 use crate::s3::staging::{StagedFile, run_blocking};
 use crate::s3::store::{Object, Tags};
@@ -120,7 +120,7 @@ impl Api {
                 break result?;
             }
         };
-        let event = Event {
+        let event = ObjectEvent {
             name: event,
             bucket,
             key,

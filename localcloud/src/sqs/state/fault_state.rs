@@ -5,15 +5,15 @@ use std::collections::VecDeque;
 
 use super::delivery::Counts;
 use crate::clock::Millis;
-use crate::faults::{Dice, SqsFaults};
+use crate::faults::{FaultRng, SqsFaults};
 
 /// The configured faults of a queue and their random streams.
 #[derive(Debug)]
 pub struct FaultState {
     faults: SqsFaults,
-    duplicate: Dice,
-    deliver_after_delete: Dice,
-    empty_receive: Dice,
+    duplicate: FaultRng,
+    deliver_after_delete: FaultRng,
+    empty_receive: FaultRng,
     history: CounterHistory,
 }
 
@@ -30,13 +30,13 @@ const RESOLUTION_MS: u64 = 100;
 impl FaultState {
     /// Starts the random streams; `None` without faults.
     pub fn new(faults: SqsFaults, seed: u64, queue: &str, counts: Counts) -> Option<Box<Self>> {
-        let dice = |fault: &str| Dice::new(seed, &dice_name(fault, queue));
+        let rng = |fault: &str| FaultRng::new(seed, &rng_name(fault, queue));
         (faults != SqsFaults::default()).then(|| {
             Box::new(Self {
                 faults,
-                duplicate: dice("duplicate"),
-                deliver_after_delete: dice("deliver_after_delete"),
-                empty_receive: dice("empty_receive"),
+                duplicate: rng("duplicate"),
+                deliver_after_delete: rng("deliver_after_delete"),
+                empty_receive: rng("empty_receive"),
                 // The present counters stand for the unknown past.
                 history: CounterHistory {
                     entries: VecDeque::from([(0, counts)]),
@@ -47,18 +47,18 @@ impl FaultState {
 
     /// Whether a message stays available after this delivery. Takes one draw per delivery.
     pub fn duplicates(&mut self) -> bool {
-        self.duplicate.roll(self.faults.duplicate)
+        self.duplicate.random_bool(self.faults.duplicate)
     }
 
     /// Whether a message comes back after this delete. Takes one draw per first delete.
     pub fn delivers_after_delete(&mut self) -> bool {
         self.deliver_after_delete
-            .roll(self.faults.deliver_after_delete)
+            .random_bool(self.faults.deliver_after_delete)
     }
 
     /// Whether a short poll returns no messages. Takes one draw per short poll.
     pub fn empties_receive(&mut self) -> bool {
-        self.empty_receive.roll(self.faults.empty_receive)
+        self.empty_receive.random_bool(self.faults.empty_receive)
     }
 
     /// Records the counters that hold from `at` on.
@@ -107,6 +107,6 @@ impl CounterHistory {
 }
 
 /// Returns the name of the random stream of a queue's fault.
-pub fn dice_name(fault: &str, queue: &str) -> String {
+pub fn rng_name(fault: &str, queue: &str) -> String {
     format!("sqs.{fault}.{queue}")
 }

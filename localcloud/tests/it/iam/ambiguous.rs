@@ -92,7 +92,7 @@ async fn a_put_with_an_expires_that_is_no_date_passes_no_policy() {
     }"#;
     std::fs::write(&file, policy).unwrap();
     let mut config = config();
-    config.roles.push(Role {
+    config.roles.push(RoleConfig {
         policies: vec![file],
         ..role("acme-putter", &[])
     });
@@ -127,7 +127,7 @@ async fn a_body_that_hides_its_queue_passes_no_explicit_deny() {
     ]}"#;
     std::fs::write(&file, policy).unwrap();
     let mut config = config();
-    config.roles.push(Role {
+    config.roles.push(RoleConfig {
         policies: vec![file],
         ..role("acme-sender", &[])
     });

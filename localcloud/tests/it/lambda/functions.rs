@@ -8,7 +8,7 @@ use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::{FileSystemConfig, LogType, Runtime};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use localcloud::{Config, Role};
+use localcloud::{Config, RoleConfig};
 use serde_json::json;
 
 use super::{ROLE, cloud, code, create, invoke, package, variables, zip_of};
@@ -97,7 +97,7 @@ async fn a_function_is_created_invoked_changed_and_deleted() {
 
 #[tokio::test]
 async fn a_busy_function_gets_new_credentials() {
-    let role = Role {
+    let role = RoleConfig {
         name: "f".to_owned(),
         policies: Vec::new(),
         tags: BTreeMap::new(),

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_lambda::operation::create_function::builders::CreateFunctionFluentBuilder;
-use localcloud::{Config, Role};
+use localcloud::{Config, RoleConfig};
 
 use super::{ROLE, create, invoke, queue};
 use crate::cloud::{Cloud, code, image, raw, request};
@@ -34,7 +34,7 @@ async fn cloud_with_deployer() -> (Cloud, aws_sdk_lambda::Client) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("deployer.json");
     std::fs::write(&file, DEPLOYER).unwrap();
-    let role = |name: &str, policies: &[&std::path::PathBuf]| Role {
+    let role = |name: &str, policies: &[&std::path::PathBuf]| RoleConfig {
         name: name.to_owned(),
         policies: policies.iter().map(|file| (*file).clone()).collect(),
         tags: BTreeMap::new(),

@@ -34,59 +34,31 @@ async fn an_object_starts_a_function_that_lets_s3_invoke_it() {
         + "def handle(event, request_id):\n    s3 = event['Records'][0]['s3']\n    out([s3['bucket']['name'], s3['object']['key']])";
     create(&lambda, "f", &script).send().await.unwrap();
     assert_eq!(notify(&cloud).await, Err("InvalidArgument".to_owned()));
-    let other = lambda
-        .add_permission()
-        .function_name("f")
-        .statement_id("other");
-    let other = other
-        .action("lambda:InvokeFunction")
-        .principal("s3.amazonaws.com");
-    other
-        .source_arn("arn:aws:s3:::others")
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(notify(&cloud).await, Err("InvalidArgument".to_owned()));
-    let permit = lambda
-        .add_permission()
-        .function_name("f")
-        .statement_id("s3");
-    let permit = permit
-        .action("lambda:InvokeFunction")
-        .principal("s3.amazonaws.com");
-    permit
-        .source_arn("arn:aws:s3:::clips")
-        .send()
-        .await
-        .unwrap();
-    notify(&cloud).await.unwrap();
-    let read = s3
-        .get_bucket_notification_configuration()
-        .bucket("clips")
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(
-        read.lambda_function_configurations()[0].lambda_function_arn(),
-        ARN
-    );
-    s3.put_object()
-        .bucket("clips")
-        .key("a.mp4")
-        .send()
-        .await
-        .unwrap();
+    for (id, bucket, expected) in [
+        ("other", "others", Err("InvalidArgument".to_owned())),
+        ("s3", "clips", Ok(())),
+    ] {
+        let permit = lambda.add_permission().function_name("f");
+        let permit = permit.statement_id(id).principal("s3.amazonaws.com");
+        let permit = permit.action("lambda:InvokeFunction");
+        let permit = permit.source_arn(format!("arn:aws:s3:::{bucket}"));
+        permit.send().await.unwrap();
+        assert_eq!(notify(&cloud).await, expected);
+    }
+    let read = s3.get_bucket_notification_configuration().bucket("clips");
+    let read = read.send().await.unwrap();
+    let function = &read.lambda_function_configurations()[0];
+    assert_eq!(function.lambda_function_arn(), ARN);
+    let put = s3.put_object().bucket("clips").key("a.mp4");
+    put.send().await.unwrap();
     assert_eq!(
         written(&cloud, "seen", 1).await,
         [json!(["clips", "a.mp4"])]
     );
     let policy = lambda.get_policy().function_name("f").send().await.unwrap();
     assert!(policy.policy().unwrap().contains("arn:aws:s3:::clips"));
-    let remove = lambda
-        .remove_permission()
-        .function_name("f")
-        .statement_id("s3");
-    remove.send().await.unwrap();
+    let remove = lambda.remove_permission().function_name("f");
+    remove.statement_id("s3").send().await.unwrap();
     cloud.stop().await;
 }
 
@@ -156,12 +128,8 @@ async fn a_queue_starts_a_function_and_failed_messages_return() {
         "ResourceConflictException"
     );
     for body in ["good", "bad", "fine"] {
-        sqs.send_message()
-            .queue_url("work")
-            .message_body(body)
-            .send()
-            .await
-            .unwrap();
+        let send = sqs.send_message().queue_url("work").message_body(body);
+        send.send().await.unwrap();
     }
     assert_eq!(next(&cloud, "dead").await.body(), Some("bad"));
     let mut seen = written(&cloud, "seen", 4).await;
@@ -180,34 +148,16 @@ async fn a_queue_starts_a_function_and_failed_messages_return() {
     })
     .await;
     let id = mapping.uuid().unwrap();
-    let got = lambda
-        .get_event_source_mapping()
-        .uuid(id)
-        .send()
-        .await
-        .unwrap();
+    let get = || lambda.get_event_source_mapping().uuid(id).send();
+    let got = get().await.unwrap();
     assert_eq!((got.state(), got.batch_size()), (Some("Enabled"), Some(10)));
-    lambda
-        .update_event_source_mapping()
-        .uuid(id)
-        .enabled(false)
-        .send()
-        .await
-        .unwrap();
-    let list = lambda
-        .list_event_source_mappings()
-        .function_name("f")
-        .send()
-        .await
-        .unwrap();
+    let disable = lambda.update_event_source_mapping().uuid(id).enabled(false);
+    disable.send().await.unwrap();
+    let list = lambda.list_event_source_mappings().function_name("f");
+    let list = list.send().await.unwrap();
     assert_eq!(list.event_source_mappings()[0].state(), Some("Disabled"));
-    lambda
-        .delete_event_source_mapping()
-        .uuid(id)
-        .send()
-        .await
-        .unwrap();
-    let gone = lambda.get_event_source_mapping().uuid(id).send().await;
-    assert_eq!(code(gone.unwrap_err()), "ResourceNotFoundException");
+    let delete = lambda.delete_event_source_mapping().uuid(id);
+    delete.send().await.unwrap();
+    assert_eq!(code(get().await.unwrap_err()), "ResourceNotFoundException");
     cloud.stop().await;
 }

@@ -8,11 +8,8 @@ use crate::cloud::{Cloud, raw, request};
 
 /// Posts to a path of a function URL.
 async fn post(cloud: &Cloud, path: &str, body: &str) -> (u16, String) {
-    raw(
-        &cloud.endpoint,
-        &request("POST", path, "Content-Type: application/json\r\n", body),
-    )
-    .await
+    let headers = "Content-Type: application/json\r\n";
+    raw(&cloud.endpoint, &request("POST", path, headers, body)).await
 }
 
 #[tokio::test]
@@ -22,27 +19,16 @@ async fn a_function_url_takes_requests_that_the_policy_allows() {
     let script = "def handle(event, request_id):\n    if event['rawPath'] == '/plain': return {'event': event}\n    if event['rawPath'] == '/bad': return {'statusCode': 'x'}\n    if event['rawPath'] == '/fails': raise ValueError('no')\n    return {'statusCode': 201, 'headers': {'X-Mine': '1'}, 'body': 'aGk=', 'isBase64Encoded': True}";
     create(&lambda, "f", script).send().await.unwrap();
     let make = lambda.create_function_url_config().function_name("f");
-    let url = make
-        .auth_type(FunctionUrlAuthType::None)
-        .send()
-        .await
-        .unwrap();
-    let url = url.function_url();
-    let base = url
-        .strip_prefix(&cloud.endpoint)
-        .expect("the URL is one of localcloud");
+    let make = make.auth_type(FunctionUrlAuthType::None);
+    let url = make.send().await.unwrap().function_url;
+    let base = url.strip_prefix(&cloud.endpoint);
+    let base = base.expect("the URL is one of localcloud");
     assert_eq!(post(&cloud, base, "{}").await.0, 403);
-    let permit = lambda
-        .add_permission()
-        .function_name("f")
-        .statement_id("all")
-        .principal("*");
+    let permit = lambda.add_permission().function_name("f");
+    let permit = permit.statement_id("all").principal("*");
     let permit = permit.function_url_auth_type(FunctionUrlAuthType::None);
-    permit
-        .action("lambda:InvokeFunctionUrl")
-        .send()
-        .await
-        .unwrap();
+    let permit = permit.action("lambda:InvokeFunctionUrl");
+    permit.send().await.unwrap();
 
     assert_eq!(post(&cloud, base, "{}").await, (201, "hi".to_owned()));
     let (status, body) = post(&cloud, &format!("{base}plain?a=1&a=2"), "{\"b\":1}").await;
@@ -58,25 +44,14 @@ async fn a_function_url_takes_requests_that_the_policy_allows() {
     assert_eq!(post(&cloud, "/_lambda-url/none/", "").await.0, 403);
 
     let update = lambda.update_function_url_config().function_name("f");
-    update
-        .auth_type(FunctionUrlAuthType::AwsIam)
-        .send()
-        .await
-        .unwrap();
+    let update = update.auth_type(FunctionUrlAuthType::AwsIam);
+    update.send().await.unwrap();
     assert_eq!(post(&cloud, base, "{}").await.0, 403);
-    let list = lambda
-        .list_function_url_configs()
-        .function_name("f")
-        .send()
-        .await
-        .unwrap();
+    let list = lambda.list_function_url_configs().function_name("f");
+    let list = list.send().await.unwrap();
     assert_eq!(list.function_url_configs().len(), 1);
-    lambda
-        .delete_function_url_config()
-        .function_name("f")
-        .send()
-        .await
-        .unwrap();
+    let delete = lambda.delete_function_url_config().function_name("f");
+    delete.send().await.unwrap();
     assert_eq!(post(&cloud, base, "{}").await.0, 403);
     cloud.stop().await;
 }

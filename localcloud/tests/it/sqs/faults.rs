@@ -4,21 +4,20 @@ use std::collections::BTreeSet;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::Message;
-use localcloud::{Config, Faults, SqsFaults};
+use localcloud::{Config, SqsFaults};
 
 use super::{available, queue, send};
 use crate::cloud::{Cloud, eventually, raw, request};
 
-async fn start(faults: SqsFaults) -> (Cloud, Client) {
-    let cloud = Cloud::with(Config {
-        faults: Faults {
-            seed: 11,
-            sqs: faults,
-            ..Faults::default()
-        },
-        ..Config::default()
-    })
-    .await;
+fn config(inject: impl FnOnce(&mut SqsFaults)) -> Config {
+    let mut config = Config::default();
+    config.faults.seed = 11;
+    inject(&mut config.faults.sqs);
+    config
+}
+
+async fn start(inject: impl FnOnce(&mut SqsFaults)) -> (Cloud, Client) {
+    let cloud = Cloud::with(config(inject)).await;
     let sqs = cloud.sqs();
     queue(&sqs, "q").await;
     (cloud, sqs)
@@ -43,11 +42,7 @@ async fn delete(sqs: &Client, message: &Message) {
 
 #[tokio::test]
 async fn a_short_poll_can_miss_messages_but_a_long_poll_cannot() {
-    let (cloud, sqs) = start(SqsFaults {
-        empty_receive: 1.0,
-        ..SqsFaults::default()
-    })
-    .await;
+    let (cloud, sqs) = start(|faults| faults.empty_receive = 1.0).await;
     send(&sqs, "q", "a").await;
     assert!(receive(&sqs, 0).await.is_empty());
     assert_eq!(receive(&sqs, 1).await.len(), 1);
@@ -56,11 +51,7 @@ async fn a_short_poll_can_miss_messages_but_a_long_poll_cannot() {
 
 #[tokio::test]
 async fn duplicates_end_when_the_faults_are_removed() {
-    let (cloud, sqs) = start(SqsFaults {
-        duplicate: 1.0,
-        ..SqsFaults::default()
-    })
-    .await;
+    let (cloud, sqs) = start(|faults| faults.duplicate = 1.0).await;
     send(&sqs, "q", "a").await;
     let first = receive(&sqs, 0).await.remove(0);
     let second = receive(&sqs, 0).await.remove(0);
@@ -77,18 +68,11 @@ async fn duplicates_end_when_the_faults_are_removed() {
 
 #[tokio::test]
 async fn a_deleted_message_comes_back_once_even_after_a_restart() {
-    let faults = SqsFaults {
-        deliver_after_delete: 1.0,
-        ..SqsFaults::default()
-    };
-    let (cloud, sqs) = start(faults).await;
+    let (cloud, sqs) = start(|faults| faults.deliver_after_delete = 1.0).await;
     send(&sqs, "q", "a").await;
     let first = receive(&sqs, 0).await.remove(0);
     delete(&sqs, &first).await;
-    let config = Config {
-        faults: Faults::from(faults),
-        ..Config::default()
-    };
+    let config = config(|faults| faults.deliver_after_delete = 1.0);
     let cloud = Cloud::over(cloud.stop().await, config).await;
     let sqs = cloud.sqs();
     let back = receive(&sqs, 20).await.remove(0);
@@ -101,11 +85,7 @@ async fn a_deleted_message_comes_back_once_even_after_a_restart() {
 
 #[tokio::test]
 async fn counters_lag() {
-    let (cloud, sqs) = start(SqsFaults {
-        counter_lag_ms: 60_000,
-        ..SqsFaults::default()
-    })
-    .await;
+    let (cloud, sqs) = start(|faults| faults.counter_lag_ms = 60_000).await;
     send(&sqs, "q", "a").await;
     assert_eq!(available(&sqs, "q").await, "0");
     cloud.set_faults("[sqs]\ncounter_lag_ms = 200").await;
@@ -119,13 +99,13 @@ async fn counters_lag() {
 
 #[tokio::test]
 async fn with_all_faults_at_once_no_message_is_lost() {
-    let (cloud, sqs) = start(SqsFaults {
+    let all = SqsFaults {
         counter_lag_ms: 1000,
         duplicate: 0.3,
         deliver_after_delete: 0.3,
         empty_receive: 0.3,
-    })
-    .await;
+    };
+    let (cloud, sqs) = start(|faults| *faults = all).await;
     let sent: BTreeSet<String> = (0..200).map(|number| number.to_string()).collect();
     for body in &sent {
         send(&sqs, "q", body).await;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::axis::Ruler;
 use super::path::{Point, polyline, runs, stairs};
 use super::reference::{Rect, place};
-use super::text::{LINE, Place, SIZE, width, wrapped, write_text};
+use super::text::{LINE, SIZE, TextCursor, width, wrapped, write_text};
 use super::{Chart, Series, Shape, Side, style};
 
 /// Between the edge and what is inside.
@@ -116,13 +116,13 @@ impl<'a> Panel<'a> {
     /// Writes title, legend and the names of the vertical axes; returns their height.
     fn write_head(&self, svg: &mut String) -> f64 {
         let inner = self.width - 2.0 * PAD;
-        let mut place = Place { x: PAD, y: PAD };
-        place.paragraph(svg, "title", &self.chart.title, inner);
+        let mut cursor = TextCursor { x: PAD, y: PAD };
+        cursor.paragraph(svg, "title", &self.chart.title, inner);
         if self.has_legend && !self.chart.series.is_empty() {
-            place.y += 4.0;
-            place.y += legend(svg, self.chart, (place.x, place.y), inner);
+            cursor.y += 4.0;
+            cursor.y += legend(svg, self.chart, (cursor.x, cursor.y), inner);
         }
-        place.y += 6.0;
+        cursor.y += 6.0;
         let most = match self.right {
             Some(_) => inner / 2.0 - PAD,
             None => inner,
@@ -135,10 +135,10 @@ impl<'a> Panel<'a> {
         for (texts, class, x) in [(left, "soft", PAD), (right, "soft end", self.width - PAD)] {
             for (line, text) in texts.iter().enumerate() {
                 let above = (lines - texts.len() + line) as f64;
-                write_text(svg, class, (x, place.y + LINE * (above + 0.75)), text);
+                write_text(svg, class, (x, cursor.y + LINE * (above + 0.75)), text);
             }
         }
-        place.y + LINE * lines as f64
+        cursor.y + LINE * lines as f64
     }
 
     /// Writes the ticks' texts of the horizontal axis, its name and the caption; returns their height.
@@ -156,12 +156,12 @@ impl<'a> Panel<'a> {
             y += LINE;
             write_text(svg, "soft middle", (middle, y), &line);
         }
-        let mut place = Place {
+        let mut cursor = TextCursor {
             x: PAD,
             y: y + 10.0,
         };
-        place.paragraph(svg, "", &self.chart.caption, self.width - 2.0 * PAD);
-        place.y + PAD / 2.0
+        cursor.paragraph(svg, "", &self.chart.caption, self.width - 2.0 * PAD);
+        cursor.y + PAD / 2.0
     }
 
     fn write_axes(&self, svg: &mut String) {

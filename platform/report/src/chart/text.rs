@@ -92,12 +92,12 @@ pub(super) fn write_text(svg: &mut String, class: &str, at: (f64, f64), text: &s
 
 /// The top left corner of what is written next.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct TextCursor {
     pub x: f64,
     pub y: f64,
 }
 
-impl Place {
+impl TextCursor {
     /// Writes text in as many lines as it needs, of class `title` or another, and moves below them.
     pub(super) fn paragraph(&mut self, svg: &mut String, class: &str, text: &str, most: f64) {
         let (lines, height) = match class {

@@ -23,8 +23,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Situation, Target, workers_for};
-use crate::{State as InstanceState, Timestamp};
+use super::{PolicyInput, Target, workers_for};
+use crate::{InstanceState, Timestamp};
 
 /// How often CloudWatch has a datapoint.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -42,7 +42,7 @@ const WARM_UP: Duration = Duration::from_secs(300);
 const _: () = assert!(WARM_UP.as_secs() <= PERIOD.as_secs() * DATAPOINTS_IN as u64);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct State {
+pub struct BacklogState {
     /// The group's desired capacity.
     pub desired: u64,
     next_datapoint: Timestamp,
@@ -54,42 +54,42 @@ pub struct State {
     needed: u64,
 }
 
-impl State {
-    pub fn start(situation: &Situation<'_>) -> Self {
+impl BacklogState {
+    pub fn start(input: &PolicyInput<'_>) -> Self {
         Self {
-            desired: situation.inherited(),
-            next_datapoint: situation.now,
+            desired: input.inherited(),
+            next_datapoint: input.now,
             above: 0,
             below: VecDeque::new(),
             needed: 0,
         }
     }
 
-    pub fn target(&mut self, situation: &Situation<'_>) -> Target {
-        if situation.now >= self.next_datapoint {
+    pub fn target(&mut self, input: &PolicyInput<'_>) -> Target {
+        if input.now >= self.next_datapoint {
             // A sound configuration has neither at zero; an infinite target would never scale.
-            let latency = situation.policy.targets.latency.as_secs_f64().max(0.001);
-            self.take_datapoint(situation, latency / situation.service.max(0.001));
+            let latency = input.policy.targets.latency.as_secs_f64().max(0.001);
+            self.take_datapoint(input, latency / input.service.max(0.001));
         }
         let against = if self.needed > self.desired {
             "would be in proportion to the backlog, which has not been too large for 3 minutes"
         } else {
             "would do for the backlog, which has not been small for 15 minutes"
         };
-        let rejected = situation.alternative(self.desired, self.needed, against);
-        situation.target(self.desired, Some(self.next_datapoint), rejected)
+        let rejected = input.alternative(self.desired, self.needed, against);
+        input.target(self.desired, Some(self.next_datapoint), rejected)
     }
 
     /// `acceptable` is how many messages may wait for each instance.
-    fn take_datapoint(&mut self, situation: &Situation<'_>, acceptable: f64) {
-        self.next_datapoint = situation.now.after(PERIOD);
-        let observation = situation.observation;
+    fn take_datapoint(&mut self, input: &PolicyInput<'_>, acceptable: f64) {
+        self.next_datapoint = input.now.after(PERIOD);
+        let observation = input.observation;
         let busy = u64::from(observation.count(InstanceState::Busy));
         // A message that a worker has received is in flight, and not part of the backlog. Some workers may have frames.
-        let busy = busy.saturating_sub(situation.frames);
-        let visible = situation.demand.saturating_sub(busy);
-        let running = situation.ready() + observation.count(InstanceState::Booting);
-        self.needed = workers_for(visible as f64, acceptable).max((situation.demand > 0).into());
+        let busy = busy.saturating_sub(input.frames);
+        let visible = input.demand.saturating_sub(busy);
+        let running = input.ready() + observation.count(InstanceState::Booting);
+        self.needed = workers_for(visible as f64, acceptable).max((input.demand > 0).into());
         let per_instance = visible as f64 / f64::from(running.max(1));
         let is_above = per_instance > acceptable || (running == 0 && visible > 0);
         let is_below = !is_above && per_instance < SCALE_IN_BELOW * acceptable;
@@ -111,6 +111,6 @@ impl State {
             let largest = self.below.iter().copied().max().unwrap_or_default();
             self.desired = self.desired.min(largest);
         }
-        self.desired = situation.clamp(self.desired);
+        self.desired = input.clamp(self.desired);
     }
 }

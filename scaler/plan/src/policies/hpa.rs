@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::trace::Trace;
-use super::{Situation, Target, workers_for};
+use super::{PolicyInput, Target, workers_for};
 use crate::Timestamp;
 
 /// How often the metric is read (`--horizontal-pod-autoscaler-sync-period`).
@@ -34,7 +34,7 @@ const TARGET_UTILIZATION: f64 = 0.8;
 const MIN_WORKERS: u64 = 1;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct State {
+pub struct HpaState {
     pub replicas: Replicas,
     next_sync: Timestamp,
     utilization: Trace,
@@ -51,18 +51,18 @@ pub struct Replicas {
     recommendations: VecDeque<(Timestamp, u64)>,
 }
 
-impl State {
-    pub fn start(situation: &Situation<'_>) -> Self {
+impl HpaState {
+    pub fn start(input: &PolicyInput<'_>) -> Self {
         Self {
-            replicas: Replicas::start(situation.inherited().max(MIN_WORKERS), situation.now),
-            next_sync: situation.now,
+            replicas: Replicas::start(input.inherited().max(MIN_WORKERS), input.now),
+            next_sync: input.now,
             utilization: Trace::default(),
         }
     }
 
-    pub fn target(&mut self, situation: &Situation<'_>) -> Target {
-        let (now, observation) = (situation.now, situation.observation);
-        let (ready, busy) = (situation.ready(), situation.busy_with_photos());
+    pub fn target(&mut self, input: &PolicyInput<'_>) -> Target {
+        let (now, observation) = (input.now, input.observation);
+        let (ready, busy) = (input.ready(), input.busy_with_photos());
         if ready > 0 {
             let utilization = f64::from(busy) / f64::from(ready);
             self.utilization.note(now, utilization, SYNC_PERIOD);
@@ -76,10 +76,10 @@ impl State {
                 let not_ready = observation.working().saturating_sub(ready);
                 let current = self.replicas.current;
                 let wanted = recommend(current, utilization, ready, not_ready);
-                self.replicas.follow(situation, wanted);
+                self.replicas.follow(input, wanted);
             }
         }
-        self.replicas.target(situation, self.next_sync)
+        self.replicas.target(input, self.next_sync)
     }
 }
 
@@ -119,8 +119,8 @@ impl Replicas {
     }
 
     /// Takes a recommendation, and follows it as far as the behavior allows.
-    pub fn follow(&mut self, situation: &Situation<'_>, recommended: u64) {
-        let now = situation.now;
+    pub fn follow(&mut self, input: &PolicyInput<'_>, recommended: u64) {
+        let now = input.now;
         self.recommendations
             .retain(|(at, _)| now.since(*at) < STABILIZATION);
         self.recommendations.push_back((now, recommended));
@@ -132,17 +132,17 @@ impl Replicas {
             .saturating_mul(GROWTH_FACTOR)
             .max(self.current.saturating_add(GROWTH_COUNT));
         let followed = recommended.max(stabilized).min(most);
-        self.current = situation.clamp(followed.max(MIN_WORKERS));
+        self.current = input.clamp(followed.max(MIN_WORKERS));
     }
 
-    pub fn target(&self, situation: &Situation<'_>, wake_at: Timestamp) -> Target {
+    pub fn target(&self, input: &PolicyInput<'_>, wake_at: Timestamp) -> Target {
         let against = if self.recommended > self.current {
             "would follow from the metric, but at most 4 or as many again are added in 15 s"
         } else {
             "would follow from the metric, but more were recommended in the last 5 minutes"
         };
         let considered = self.recommended.max(MIN_WORKERS);
-        let rejected = situation.alternative(self.current, considered, against);
-        situation.target(self.current, Some(wake_at), rejected)
+        let rejected = input.alternative(self.current, considered, against);
+        input.target(self.current, Some(wake_at), rejected)
     }
 }

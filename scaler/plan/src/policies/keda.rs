@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::hpa::{Replicas, SYNC_PERIOD, is_within_tolerance};
-use super::{Situation, Target, workers_for};
+use super::{PolicyInput, Target, workers_for};
 use crate::Timestamp;
 
 /// Messages for each worker (`queueLength`).
@@ -26,50 +26,50 @@ const POLLING_INTERVAL: Duration = Duration::from_secs(30);
 const COOLDOWN_PERIOD: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct State {
+pub struct KedaState {
     pub replicas: Replicas,
     next_poll: Timestamp,
     next_sync: Timestamp,
     last_active: Timestamp,
 }
 
-impl State {
+impl KedaState {
     /// KEDA keeps the last activity in the cluster. Here a restart forgets it, and the cooldown begins anew.
-    pub fn start(situation: &Situation<'_>) -> Self {
-        let now = situation.now;
+    pub fn start(input: &PolicyInput<'_>) -> Self {
+        let now = input.now;
         Self {
-            replicas: Replicas::start(situation.inherited(), now),
+            replicas: Replicas::start(input.inherited(), now),
             next_poll: now,
             next_sync: now,
             last_active: now,
         }
     }
 
-    pub fn target(&mut self, situation: &Situation<'_>) -> Target {
+    pub fn target(&mut self, input: &PolicyInput<'_>) -> Target {
         // In this order Kubernetes takes up an activated worker at its next sync, not at once.
-        if situation.now >= self.next_sync {
-            self.sync(situation);
+        if input.now >= self.next_sync {
+            self.sync(input);
         }
-        if situation.now >= self.next_poll {
-            self.poll(situation);
+        if input.now >= self.next_poll {
+            self.poll(input);
         }
         let wake_at = self.next_poll.min(self.next_sync);
         if self.replicas.current > 0 {
-            return self.replicas.target(situation, wake_at);
+            return self.replicas.target(input, wake_at);
         }
-        let needed = workers_for(situation.demand as f64, QUEUE_LENGTH);
+        let needed = workers_for(input.demand as f64, QUEUE_LENGTH);
         let against = "would do, but KEDA has yet to poll the queue";
-        situation.target(0, Some(wake_at), situation.alternative(0, needed, against))
+        input.target(0, Some(wake_at), input.alternative(0, needed, against))
     }
 
-    fn poll(&mut self, situation: &Situation<'_>) {
-        let now = situation.now;
+    fn poll(&mut self, input: &PolicyInput<'_>) {
+        let now = input.now;
         self.next_poll = now.after(POLLING_INTERVAL);
-        let least = u64::from(situation.limits.min_workers);
-        if situation.demand > ACTIVATION_QUEUE_LENGTH {
+        let least = u64::from(input.limits.min_workers);
+        if input.demand > ACTIVATION_QUEUE_LENGTH {
             self.last_active = now;
             if self.replicas.current == 0 {
-                self.replicas.current = situation.clamp(least.max(1));
+                self.replicas.current = input.clamp(least.max(1));
                 self.replicas.recommended = self.replicas.current;
             }
         } else if self.replicas.current > 0
@@ -82,19 +82,19 @@ impl State {
         }
     }
 
-    fn sync(&mut self, situation: &Situation<'_>) {
-        self.next_sync = situation.now.after(SYNC_PERIOD);
+    fn sync(&mut self, input: &PolicyInput<'_>) {
+        self.next_sync = input.now.after(SYNC_PERIOD);
         let current = self.replicas.current;
         if current == 0 {
             // Kubernetes' autoscaler is off until KEDA has activated the first worker.
             return;
         }
-        let messages = situation.demand as f64;
+        let messages = input.demand as f64;
         let recommended = if is_within_tolerance(messages / (QUEUE_LENGTH * current as f64)) {
             current
         } else {
             workers_for(messages, QUEUE_LENGTH)
         };
-        self.replicas.follow(situation, recommended);
+        self.replicas.follow(input, recommended);
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::trace::Trace;
-use super::{Situation, Target, workers_for};
+use super::{PolicyInput, Target, workers_for};
 use crate::Timestamp;
 
 /// The usual window of the average, and how long panic outlasts its cause (`stable-window`).
@@ -36,7 +36,7 @@ const MAX_SCALE_DOWN_RATE: f64 = 2.0;
 const SCALE_TO_ZERO_GRACE_PERIOD: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct State {
+pub struct KpaState {
     pub desired: u64,
     next_tick: Timestamp,
     concurrency: Trace,
@@ -55,16 +55,16 @@ struct Panic {
     workers: u64,
 }
 
-impl State {
+impl KpaState {
     /// With more than one worker up, an autoscaler without history begins in panic, so that it stops none.
-    pub fn start(situation: &Situation<'_>) -> Self {
-        let desired = situation.inherited();
+    pub fn start(input: &PolicyInput<'_>) -> Self {
+        let desired = input.inherited();
         Self {
             desired,
-            next_tick: situation.now,
+            next_tick: input.now,
             concurrency: Trace::default(),
             panic: (desired > 1).then_some(Panic {
-                seen_at: situation.now,
+                seen_at: input.now,
                 workers: desired,
             }),
             zero_since: None,
@@ -72,8 +72,8 @@ impl State {
         }
     }
 
-    pub fn target(&mut self, situation: &Situation<'_>) -> Target {
-        let (now, demand) = (situation.now, situation.demand);
+    pub fn target(&mut self, input: &PolicyInput<'_>) -> Target {
+        let (now, demand) = (input.now, input.demand);
         if self.desired == 0 {
             // Without a worker there are no reports: a request then begins a new history.
             self.concurrency.clear();
@@ -82,21 +82,21 @@ impl State {
         // The activator asks for a decision at once when a request finds no worker.
         let is_poked = self.desired == 0 && demand > 0;
         if is_poked || now >= self.next_tick {
-            self.tick(situation);
+            self.tick(input);
         }
         let against = if self.panic.is_some() {
             "would be what the stable window alone wants, but a burst was seen in the last 60 s"
         } else {
             "would be what the stable window wants, but the last worker stays for the grace period"
         };
-        let rejected = situation.alternative(self.desired, self.stable, against);
-        situation.target(self.desired, Some(self.next_tick), rejected)
+        let rejected = input.alternative(self.desired, self.stable, against);
+        input.target(self.desired, Some(self.next_tick), rejected)
     }
 
-    fn tick(&mut self, situation: &Situation<'_>) {
-        let now = situation.now;
+    fn tick(&mut self, input: &PolicyInput<'_>) {
+        let now = input.now;
         self.next_tick = now.after(TICK_INTERVAL);
-        let ready = f64::from(situation.ready().max(1));
+        let ready = f64::from(input.ready().max(1));
         let most = (MAX_SCALE_UP_RATE * ready).ceil() as u64;
         let least = (ready / MAX_SCALE_DOWN_RATE).floor() as u64;
         let wanted_over = |window| {
@@ -123,7 +123,7 @@ impl State {
             panic.workers = panic.workers.max(wanted).max(burst.clamp(least, most));
             wanted = panic.workers;
         }
-        self.desired = situation.clamp(self.after_grace(wanted, now));
+        self.desired = input.clamp(self.after_grace(wanted, now));
     }
 
     /// The last worker stays for the grace period.

@@ -13,8 +13,8 @@ use std::time::Duration;
 use capacity::Capacity;
 
 use super::{ScaleIn, Target, hold};
-use crate::demand::{Assessment, Zero};
-use crate::{Alternative, Estimates, Memory, Observation, Policy, State};
+use crate::demand::{Assessment, ZeroDemand};
+use crate::{Alternative, Estimates, InstanceState, Memory, Observation, Policy};
 
 /// A queue is short while its wait is below this share of the slack that the target leaves. Chosen by `scaler simulate`: at
 /// half, one worker in ten was idle; at three quarters, p95 exceeded the target on a ramp.
@@ -58,18 +58,18 @@ pub(crate) fn target(
         | Assessment::Estimated {
             messages: requests, ..
         } if requests > 0 => (requests, now),
-        Assessment::Zero(Zero::Settled | Zero::QueueUnreachable) => {
+        Assessment::Zero(ZeroDemand::Settled | ZeroDemand::QueueUnreachable) => {
             (0, memory.zero_since.unwrap_or(now))
         }
         Assessment::Estimated {
             empty_for_long: true,
             ..
         } => (0, memory.empty_since.unwrap_or(now)),
-        Assessment::Zero(leftover @ Zero::Leftover { .. }) => {
+        Assessment::Zero(leftover @ ZeroDemand::Leftover { .. }) => {
             (leftover.demand(working.into()), now)
         }
-        Assessment::Zero(Zero::SettlesAt(at)) => return hold(Some(at)),
-        Assessment::Zero(Zero::Unconfirmed)
+        Assessment::Zero(ZeroDemand::SettlesAt(at)) => return hold(Some(at)),
+        Assessment::Zero(ZeroDemand::Unconfirmed)
         | Assessment::Exact(_)
         | Assessment::Estimated { .. }
         | Assessment::Unknown => return hold(None),
@@ -183,7 +183,12 @@ impl Forecast {
         Duration::try_from_secs_f64(seconds).ok()
     }
 
-    fn rejected(&self, needed: u32, desired: u32, keeping: &keep::Keeping) -> Vec<Alternative> {
+    fn rejected(
+        &self,
+        needed: u32,
+        desired: u32,
+        keeping: &keep::KeepDecision,
+    ) -> Vec<Alternative> {
         let mut rejected = Vec::new();
         let mut reject = |workers, reason| rejected.push(Alternative { workers, reason });
         let completes = |workers| {
@@ -230,14 +235,17 @@ impl Capacity {
         for instance in &observation.instances {
             match instance.state {
                 _ if instance.leaving => {}
-                State::Idle | State::Busy => ready += 1,
-                State::Pending | State::Booting => {
+                InstanceState::Idle | InstanceState::Busy => ready += 1,
+                InstanceState::Pending | InstanceState::Booting => {
                     let started_at = instance.started_at.unwrap_or(instance.since);
                     let age = observation.now.since(started_at).as_secs_f64();
                     // An overdue one may be ready at any time, but hardly at once.
                     booting.push((boot - age).max(boot / 10.0));
                 }
-                State::Draining | State::Cordoned | State::Stopping | State::Stopped => {}
+                InstanceState::Draining
+                | InstanceState::Cordoned
+                | InstanceState::Stopping
+                | InstanceState::Stopped => {}
             }
         }
         Self::new(ready, booting)

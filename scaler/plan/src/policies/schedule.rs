@@ -5,10 +5,10 @@
 //! count, with one exception: where the windows leave no worker, one is started while there is demand, so that no client
 //! waits forever. The windows are part of the limits, which hold for every policy.
 
-use super::{Situation, Target};
+use super::{PolicyInput, Target};
 
-pub fn target(situation: &Situation<'_>) -> Target {
+pub fn target(input: &PolicyInput<'_>) -> Target {
     // The limits raise this to the scheduled minimum.
-    let desired = u64::from(situation.demand > 0);
-    situation.target(desired, None, None)
+    let desired = u64::from(input.demand > 0);
+    input.target(desired, None, None)
 }

@@ -1,10 +1,10 @@
 //! The simplest policy: one worker for each unanswered request, up to the maximum.
 
-use super::{ScaleIn, Situation, Target};
+use super::{PolicyInput, ScaleIn, Target};
 
-pub fn target(situation: &Situation<'_>) -> Target {
-    let target = situation.target(situation.demand, None, None);
-    if situation.demand == 0 {
+pub fn target(input: &PolicyInput<'_>) -> Target {
+    let target = input.target(input.demand, None, None);
+    if input.demand == 0 {
         return target;
     }
     Target {

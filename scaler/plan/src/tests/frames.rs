@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::fixtures::{Fleet, NOW, ids};
-use crate::{Bounds, Memory, PolicyKind, Smoothed, State, Timestamp, Video, plan};
+use crate::{Bounds, InstanceState, Memory, PolicyKind, Smoothed, Timestamp, Video, plan};
 
 /// Frames of half a second each are assumed; a worker does 120 within the target.
 fn fleet() -> Fleet {
@@ -135,7 +135,7 @@ fn the_time_of_a_frame_is_measured_apart_from_that_of_a_photo() {
         let now = NOW.after(Duration::from_secs(second));
         fleet.observation.now = now;
         for instance in &mut fleet.observation.instances {
-            (instance.state, instance.heard) = (State::Busy, Some(now));
+            (instance.state, instance.heard) = (InstanceState::Busy, Some(now));
         }
         let front = fleet.observation.front.as_mut().unwrap();
         front.at = now;

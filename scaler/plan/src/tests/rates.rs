@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::fixtures::{Fleet, NOW};
-use crate::{Estimates, FrontDemand, PolicyKind, Rate, Seen, Smoothed, Targets, Timestamp};
+use crate::{Estimates, FrontDemand, PolicyKind, Rate, Smoothed, Targets, Timestamp, Timestamped};
 
 fn at(seconds: f64) -> Timestamp {
     NOW.after(Duration::from_secs_f64(seconds))
@@ -72,7 +72,7 @@ fn requests_that_trickle_in_during_a_boot_start_few_workers() {
         accepted_total: 16,
         ..FrontDemand::default()
     };
-    fleet.observation.front = Some(Seen { value, at: now });
+    fleet.observation.front = Some(Timestamped { value, at: now });
     let started = fleet.plan().start.len();
     assert!((4..=6).contains(&started), "{started}");
 }

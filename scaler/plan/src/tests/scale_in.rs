@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::fixtures::{Fleet, NOW, ago, ids};
-use crate::{KeepIdle, Memory, Plan, PolicyKind, State, StopCause, plan};
+use crate::{InstanceState, KeepIdle, Memory, Plan, PolicyKind, StopCause, plan};
 
 fn stopped(plan: &Plan) -> Vec<(StopCause, &str)> {
     plan.stop
@@ -373,7 +373,7 @@ fn silent_workers_are_stopped_a_few_at_a_time() {
     let is_stopped = |id| first.stop.iter().any(|stop| stop.id == id);
     for instance in &mut fleet.observation.instances {
         if is_stopped(instance.id.clone()) {
-            instance.state = State::Stopping;
+            instance.state = InstanceState::Stopping;
         }
     }
     let later = |milliseconds| {

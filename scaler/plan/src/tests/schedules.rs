@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::course::Course;
+use super::fleet_simulation::FleetSimulation;
 use crate::fixtures::{Fleet, NOW};
 use crate::{Policy, PolicyKind, Timestamp, Window};
 
@@ -20,15 +20,15 @@ fn second_of(hour: u64) -> u64 {
     hour * 3_600 - NOW.elapsed().as_secs()
 }
 
-fn course() -> Course {
-    let mut course = Course::under(PolicyKind::Schedule, 0, 15);
-    course.fleet.policy.schedule = vec![window(8, 18, 5), window(22, 2, 1)];
-    course
+fn simulation() -> FleetSimulation {
+    let mut simulation = FleetSimulation::under(PolicyKind::Schedule, 0, 15);
+    simulation.fleet.policy.schedule = vec![window(8, 18, 5), window(22, 2, 1)];
+    simulation
 }
 
 #[test]
 fn the_number_of_workers_goes_by_the_clock() {
-    let mut course = course();
+    let mut simulation = simulation();
     let rows = [
         (1, 1),
         (2, 0),
@@ -43,28 +43,36 @@ fn the_number_of_workers_goes_by_the_clock() {
     ];
     for (hour, workers) in rows {
         // The first plan finds demand at zero, which is to settle first.
-        course.at(second_of(hour), 0);
-        assert_eq!(course.at(second_of(hour) + 1, 0), workers, "{hour} o'clock");
+        simulation.at(second_of(hour), 0);
+        assert_eq!(
+            simulation.at(second_of(hour) + 1, 0),
+            workers,
+            "{hour} o'clock"
+        );
     }
 }
 
 #[test]
 fn demand_outside_of_the_windows_gets_one_worker() {
-    let mut course = course();
-    assert_eq!(course.at(second_of(3), 50), 1);
-    course.at(second_of(3) + 60, 0);
-    assert_eq!(course.at(second_of(3) + 61, 0), 0);
-    assert_eq!(course.at(second_of(9), 50), 5, "not more than scheduled");
+    let mut simulation = simulation();
+    assert_eq!(simulation.at(second_of(3), 50), 1);
+    simulation.at(second_of(3) + 60, 0);
+    assert_eq!(simulation.at(second_of(3) + 61, 0), 0);
+    assert_eq!(
+        simulation.at(second_of(9), 50),
+        5,
+        "not more than scheduled"
+    );
 }
 
 #[test]
 fn the_scaler_wakes_when_a_window_begins_or_ends_under_every_policy() {
-    let mut course = course();
-    course.at(second_of(2), 0);
-    let plan = course.plan_at(second_of(2) + 1, 0);
+    let mut simulation = simulation();
+    simulation.at(second_of(2), 0);
+    let plan = simulation.plan_at(second_of(2) + 1, 0);
     assert_eq!(plan.wake_at, Some(Timestamp::after_epoch(HOUR * 8)));
-    course.fleet.policy.kind = PolicyKind::Step;
-    let plan = course.plan_at(second_of(8), 0);
+    simulation.fleet.policy.kind = PolicyKind::Step;
+    let plan = simulation.plan_at(second_of(8), 0);
     assert_eq!(
         (plan.desired_workers, plan.wake_at),
         (5, Some(Timestamp::after_epoch(HOUR * 18)))

@@ -1,6 +1,6 @@
 //! Calls to EC2, and how instances come up and go down.
 
-use scaler_plan::{Instance, InstanceId, State};
+use scaler_plan::{Instance, InstanceId, InstanceState};
 
 use super::{Cloud, Event, MACHINE_BITS, Machine, Phase, index_of, timestamp};
 use crate::{Micros, micros};
@@ -19,7 +19,7 @@ impl Cloud {
         self.observation.instances.push(Instance {
             id: InstanceId::from(format!("i-{index:08}").as_str()),
             number,
-            state: State::Stopped,
+            state: InstanceState::Stopped,
             since: self.now(),
             heard: None,
             started_at: None,

@@ -1,4 +1,4 @@
-use scaler_plan::State;
+use scaler_plan::InstanceState;
 
 use super::Job;
 use crate::Micros;
@@ -116,18 +116,18 @@ impl Machine {
     }
 
     /// Returns its state by `power` and by the worker's reports.
-    pub(super) fn state(&self, power: Power) -> State {
+    pub(super) fn state(&self, power: Power) -> InstanceState {
         match (power, self.phase) {
-            (Power::Stopped, _) => State::Stopped,
-            (Power::Stopping, _) => State::Stopping,
+            (Power::Stopped, _) => InstanceState::Stopped,
+            (Power::Stopping, _) => InstanceState::Stopping,
             // EC2 would refuse to stop an instance that is not running.
-            (Power::Running, _) if self.confirmed => State::Cordoned,
-            _ if self.cordoned => State::Draining,
-            (Power::Pending, Phase::Starting) => State::Pending,
-            (_, Phase::Starting | Phase::Loading) => State::Booting,
-            (_, Phase::Idle) => State::Idle,
+            (Power::Running, _) if self.confirmed => InstanceState::Cordoned,
+            _ if self.cordoned => InstanceState::Draining,
+            (Power::Pending, Phase::Starting) => InstanceState::Pending,
+            (_, Phase::Starting | Phase::Loading) => InstanceState::Booting,
+            (_, Phase::Idle) => InstanceState::Idle,
             // A dead worker's last report was busy.
-            _ => State::Busy,
+            _ => InstanceState::Busy,
         }
     }
 }

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use scaler_plan::pace::{count_interval, describe_interval};
-use scaler_plan::{Billing, Counters, FrontDemand, Observation, Seen, State, Timestamp};
+use scaler_plan::pace::{LONGEST_SLEEP, count_interval, describe_interval};
+use scaler_plan::{
+    Billing, Counters, FrontDemand, InstanceState, Observation, Timestamp, Timestamped,
+};
 
 use super::{Cloud, Machine, Phase, Power};
 use crate::{Micros, micros};
 
 /// Midnight of a day that is long after the epoch, so that no timeout reaches back before it.
 const BEGINNING: Duration = Duration::from_secs(20_000 * 24 * 60 * 60);
-/// The real loop plans at least this often.
-const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 pub(crate) fn timestamp(at: Micros) -> Timestamp {
     Timestamp::after_epoch(BEGINNING + Duration::from_micros(at))
@@ -55,7 +55,7 @@ impl Cloud {
         while self.counted.get(1).is_some_and(|(at, _)| *at <= as_of) {
             self.counted.pop_front();
         }
-        self.observation.queue = self.counted.front().map(|(_, value)| Seen {
+        self.observation.queue = self.counted.front().map(|(_, value)| Timestamped {
             value: match self.faults.counters_are_blind {
                 true => Counters::default(),
                 false => *value,
@@ -75,7 +75,7 @@ impl Cloud {
         let (now, described_at) = (self.now(), self.described_at);
         for (machine, instance) in self.machines.iter().zip(&mut self.observation.instances) {
             instance.outdated = machine.outdated;
-            if machine.phase == Phase::Stopped && instance.state == State::Stopped {
+            if machine.phase == Phase::Stopped && instance.state == InstanceState::Stopped {
                 continue;
             }
             let power = machine.power(described_at);
@@ -91,7 +91,7 @@ impl Cloud {
         }
         self.observation.now = now;
         if !self.faults.front_is_lost {
-            self.observation.front = Some(Seen {
+            self.observation.front = Some(Timestamped {
                 value: FrontDemand {
                     unanswered: self.unanswered(),
                     accepted_total: self.outcome.accepted,

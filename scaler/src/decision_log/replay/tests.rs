@@ -125,11 +125,8 @@ fn recording_with_standby(kind: PolicyKind) -> Vec<String> {
         let standing_by =
             matches!(sequence, 1..20 | 800..900).then(|| "10.0.0.9:50052 leads".to_owned());
         let before = memory.clone();
-        let planned;
-        (planned, memory) = match &standing_by {
-            Some(why) => stand_by(why, memory),
-            None => plan(&policy, &observation, memory),
-        };
+        let why = standing_by.as_deref();
+        let planned = decide(&policy, &observation, why, &mut memory);
         let decided = Decision {
             sequence,
             active: policy.clone().into(),

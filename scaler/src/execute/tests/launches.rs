@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::plan::fixtures::Fleet as PlannedFleet;
-use crate::plan::{Memory, Seen, plan};
+use crate::plan::{Memory, Timestamped, plan};
 
 #[tokio::test]
 async fn a_launch_whose_reply_was_lost_is_repeated_with_the_same_token() {
@@ -55,7 +55,7 @@ async fn launches_wait_for_those_of_a_former_leader_and_starts_do_not() {
         let mut observation = fleet.observation.clone();
         observation.now = now;
         observation.described_at = Some(now);
-        observation.front = observation.front.map(|it| Seen { at: now, ..it });
+        observation.front = observation.front.map(|it| Timestamped { at: now, ..it });
         let (plan, _) = plan(&fleet.policy, &observation, Memory::default());
         assert_eq!((plan.start.len(), plan.launch), (1, launch));
     }

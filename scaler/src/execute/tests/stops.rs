@@ -10,9 +10,9 @@ async fn a_worker_is_not_uncordoned_while_the_call_to_stop_it_is_in_flight() {
     let mut fixture = Fixture::new().await;
     fixture.stop(at(1));
     fixture.describe(&["i-1"], at(40));
-    assert_eq!(fixture.state(at(40)), State::Stopping);
+    assert_eq!(fixture.state(at(40)), InstanceState::Stopping);
     let worker = fixture.registry.get(&fixture.worker).unwrap();
-    assert_eq!(worker.state, Some(State::Stopping));
+    assert_eq!(worker.state, Some(InstanceState::Stopping));
 }
 
 #[tokio::test]
@@ -21,9 +21,9 @@ async fn a_worker_whose_stop_may_have_happened_is_not_uncordoned_before_ec2s_lag
     fixture.stop(at(1));
     fixture.finish(Call::Stop(fixture.stops()), unavailable(), at(1), at(40));
     fixture.describe(&["i-1"], at(49));
-    assert_eq!(fixture.state(at(50)), State::Stopping);
+    assert_eq!(fixture.state(at(50)), InstanceState::Stopping);
     fixture.describe(&["i-1"], at(50));
-    assert_eq!(fixture.state(at(50)), State::Cordoned);
+    assert_eq!(fixture.state(at(50)), InstanceState::Cordoned);
 }
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn a_worker_is_not_uncordoned_after_an_internal_error_of_ec2() {
             at(1),
             at(2),
         );
-        assert_eq!(fixture.state(at(3)), State::Stopping, "{code}");
+        assert_eq!(fixture.state(at(3)), InstanceState::Stopping, "{code}");
     }
 }
 
@@ -46,7 +46,7 @@ async fn a_worker_whose_stop_was_refused_may_be_uncordoned_at_once() {
     let mut fixture = Fixture::new().await;
     fixture.stop(at(1));
     fixture.finish(Call::Stop(fixture.stops()), refused(), at(1), at(2));
-    assert_eq!(fixture.state(at(2)), State::Cordoned);
+    assert_eq!(fixture.state(at(2)), InstanceState::Cordoned);
 }
 
 #[tokio::test]
@@ -56,7 +56,10 @@ async fn calls_that_were_not_made_do_not_count_as_failed() {
     let call = Call::Stop(fixture.stops());
     let outcome = Outcome::new(call, at(1), Some(permit::expired()));
     let events = fixture.executor.finish(outcome, &mut fixture.view, at(2));
-    assert_eq!((events, fixture.state(at(2))), (vec![], State::Cordoned));
+    assert_eq!(
+        (events, fixture.state(at(2))),
+        (vec![], InstanceState::Cordoned)
+    );
 
     // EC2 refuses the first call because of one of the instances, and throttles the next one.
     let ec2 = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -74,7 +77,7 @@ async fn calls_that_were_not_made_do_not_count_as_failed() {
         events.extend(fixture.executor.finish(outcome, &mut fixture.view, at(4)));
     }
     let call = "StopInstances";
-    assert_eq!(events, [Event::CallFailed { call }; 2]);
+    assert_eq!(events, [ExecutionEvent::CallFailed { call }; 2]);
 }
 
 /// Refuses the next call to EC2.

@@ -12,7 +12,7 @@ fn at(seconds: f64) -> Timestamp {
     Timestamp::after_epoch(Duration::from_secs_f64(seconds))
 }
 
-fn instance(id: &str, state: State, started_at: f64) -> Instance {
+fn instance(id: &str, state: InstanceState, started_at: f64) -> Instance {
     Instance {
         id: id.into(),
         number: None,
@@ -34,42 +34,86 @@ fn seconds(billing: Billing) -> f64 {
 #[test]
 fn a_start_is_billed_by_the_begun_second_from_the_order_to_the_stop() {
     let mut ledger = Ledger::open(PRICES, at(0.0));
-    ledger.note(&[instance("i-1", State::Pending, 10.0)], &[], at(10.0));
-    ledger.note(&[instance("i-1", State::Idle, 10.4)], &[], at(30.0));
-    let billing = ledger.note(&[instance("i-1", State::Busy, 10.4)], &[], at(100.5));
+    ledger.note(
+        &[instance("i-1", InstanceState::Pending, 10.0)],
+        &[],
+        at(10.0),
+    );
+    ledger.note(&[instance("i-1", InstanceState::Idle, 10.4)], &[], at(30.0));
+    let billing = ledger.note(
+        &[instance("i-1", InstanceState::Busy, 10.4)],
+        &[],
+        at(100.5),
+    );
     assert_eq!(seconds(billing), 91.0);
     assert_eq!((billing.still_paid, billing.paid_off_at), (0, None));
-    ledger.note(&[instance("i-1", State::Stopping, 10.4)], &[], at(110.0));
-    let billing = ledger.note(&[instance("i-1", State::Stopped, 10.4)], &[], at(500.0));
+    ledger.note(
+        &[instance("i-1", InstanceState::Stopping, 10.4)],
+        &[],
+        at(110.0),
+    );
+    let billing = ledger.note(
+        &[instance("i-1", InstanceState::Stopped, 10.4)],
+        &[],
+        at(500.0),
+    );
     assert_eq!(seconds(billing), 100.0);
 }
 
 #[test]
 fn a_start_is_billed_for_the_minimum_and_still_paid_for_after_it_was_stopped() {
     let mut ledger = Ledger::open(PRICES, at(0.0));
-    ledger.note(&[instance("i-1", State::Booting, 10.0)], &[], at(11.0));
-    let billing = ledger.note(&[instance("i-1", State::Stopping, 10.0)], &[], at(20.0));
+    ledger.note(
+        &[instance("i-1", InstanceState::Booting, 10.0)],
+        &[],
+        at(11.0),
+    );
+    let billing = ledger.note(
+        &[instance("i-1", InstanceState::Stopping, 10.0)],
+        &[],
+        at(20.0),
+    );
     assert_eq!(seconds(billing), 60.0);
     assert_eq!(
         (billing.still_paid, billing.paid_off_at),
         (1, Some(at(70.0)))
     );
     // Started again at once, it is paid for twice.
-    let billing = ledger.note(&[instance("i-1", State::Booting, 30.0)], &[], at(31.0));
+    let billing = ledger.note(
+        &[instance("i-1", InstanceState::Booting, 30.0)],
+        &[],
+        at(31.0),
+    );
     assert_eq!((seconds(billing), billing.still_paid), (120.0, 1));
-    let billing = ledger.note(&[instance("i-1", State::Idle, 30.0)], &[], at(70.0));
+    let billing = ledger.note(&[instance("i-1", InstanceState::Idle, 30.0)], &[], at(70.0));
     assert_eq!((seconds(billing), billing.still_paid), (120.0, 0));
 }
 
 #[test]
 fn an_instance_that_never_came_to_run_costs_nothing() {
     let mut ledger = Ledger::open(PRICES, at(0.0));
-    ledger.note(&[instance("i-1", State::Stopped, 5.0)], &[], at(100.0));
-    ledger.note(&[instance("i-1", State::Pending, 101.0)], &[], at(101.0));
+    ledger.note(
+        &[instance("i-1", InstanceState::Stopped, 5.0)],
+        &[],
+        at(100.0),
+    );
+    ledger.note(
+        &[instance("i-1", InstanceState::Pending, 101.0)],
+        &[],
+        at(101.0),
+    );
     // The call was refused: EC2 still lists the earlier start.
-    let refused = ledger.note(&[instance("i-1", State::Stopped, 5.0)], &[], at(102.0));
+    let refused = ledger.note(
+        &[instance("i-1", InstanceState::Stopped, 5.0)],
+        &[],
+        at(102.0),
+    );
     assert_eq!((seconds(refused), refused.still_paid), (60.0, 0));
-    ledger.note(&[instance("i-2", State::Pending, 103.0)], &[], at(103.0));
+    ledger.note(
+        &[instance("i-2", InstanceState::Pending, 103.0)],
+        &[],
+        at(103.0),
+    );
     let gone = ledger.note(&[], &[], at(104.0));
     assert_eq!((seconds(gone), gone.still_paid), (60.0, 0));
 }
@@ -78,9 +122,9 @@ fn an_instance_that_never_came_to_run_costs_nothing() {
 #[test]
 fn an_instance_that_is_left_out_for_a_while_is_not_billed_again() {
     let mut ledger = Ledger::open(PRICES, at(0.0));
-    let stopped = instance("i-1", State::Stopped, 10.0);
+    let stopped = instance("i-1", InstanceState::Stopped, 10.0);
     let ids = [InstanceId::from("i-1")];
-    ledger.note(&[instance("i-1", State::Busy, 10.0)], &[], at(20.0));
+    ledger.note(&[instance("i-1", InstanceState::Busy, 10.0)], &[], at(20.0));
     ledger.note(std::slice::from_ref(&stopped), &ids, at(110.0));
     for round in 1..5 {
         let left_out = ledger.note(&[], &ids, at(f64::from(round) * 240.0));
@@ -90,17 +134,33 @@ fn an_instance_that_is_left_out_for_a_while_is_not_billed_again() {
         assert_eq!((seconds(back), back.still_paid), (100.0, 0));
     }
     // Another start counts.
-    let again = ledger.note(&[instance("i-1", State::Idle, 2_000.0)], &[], at(2_001.0));
+    let again = ledger.note(
+        &[instance("i-1", InstanceState::Idle, 2_000.0)],
+        &[],
+        at(2_001.0),
+    );
     assert_eq!(seconds(again), 160.0);
 }
 
 #[test]
 fn a_refused_stop_does_not_begin_another_start() {
     let mut ledger = Ledger::open(PRICES, at(0.0));
-    ledger.note(&[instance("i-1", State::Idle, 10.0)], &[], at(10.0));
-    ledger.note(&[instance("i-1", State::Stopping, 10.0)], &[], at(100.0));
-    ledger.note(&[instance("i-1", State::Idle, 10.0)], &[], at(101.0));
-    let billing = ledger.note(&[instance("i-1", State::Idle, 10.0)], &[], at(110.0));
+    ledger.note(&[instance("i-1", InstanceState::Idle, 10.0)], &[], at(10.0));
+    ledger.note(
+        &[instance("i-1", InstanceState::Stopping, 10.0)],
+        &[],
+        at(100.0),
+    );
+    ledger.note(
+        &[instance("i-1", InstanceState::Idle, 10.0)],
+        &[],
+        at(101.0),
+    );
+    let billing = ledger.note(
+        &[instance("i-1", InstanceState::Idle, 10.0)],
+        &[],
+        at(110.0),
+    );
     assert_eq!(seconds(billing), 100.0);
 }
 
@@ -108,10 +168,10 @@ fn a_refused_stop_does_not_begin_another_start() {
 fn after_a_restart_ec2_tells_what_is_still_paid_for_and_only_what_accrues_counts() {
     let mut ledger = Ledger::open(PRICES, at(1_000.0));
     let fleet = [
-        instance("i-1", State::Stopped, 970.0),
-        instance("i-2", State::Stopped, 500.0),
-        instance("i-3", State::Busy, 990.0),
-        instance("i-4", State::Idle, 100.0),
+        instance("i-1", InstanceState::Stopped, 970.0),
+        instance("i-2", InstanceState::Stopped, 500.0),
+        instance("i-3", InstanceState::Busy, 990.0),
+        instance("i-4", InstanceState::Idle, 100.0),
     ];
     let billing = ledger.note(&fleet, &[], at(1_010.0));
     // The minimum of the third accrued under the earlier scaler.
@@ -154,11 +214,11 @@ fn periods(runs: &[Run]) -> Vec<(u64, u64, u64)> {
 fn seen(id: usize, starts: &[(u64, u64, u64)], now: u64) -> Option<Instance> {
     let &(begin, ran, end) = starts.iter().rev().find(|(begin, ..)| *begin <= now)?;
     let state = match now {
-        _ if now >= end && ran == end => State::Stopped,
-        _ if now >= end && now < end + 5 => State::Stopping,
-        _ if now >= end => State::Stopped,
-        _ if now >= ran => State::Busy,
-        _ => State::Pending,
+        _ if now >= end && ran == end => InstanceState::Stopped,
+        _ if now >= end && now < end + 5 => InstanceState::Stopping,
+        _ if now >= end => InstanceState::Stopped,
+        _ if now >= ran => InstanceState::Busy,
+        _ => InstanceState::Pending,
     };
     Some(instance(&format!("i-{id}"), state, begin as f64 / 10.0))
 }

@@ -1,4 +1,4 @@
-//! Orders to EC2 and how their calls ended. They count until EC2's own list shows them.
+//! Orders to workers; orders to EC2 and how their calls ended. Those to EC2 count until EC2's own list shows them.
 
 use std::collections::HashSet;
 
@@ -6,9 +6,16 @@ use platform::fleet::PowerState;
 use proto::names::worker_instance;
 
 use super::{FleetView, UNSTARTABLE_REMEMBERED};
-use crate::plan::{InstanceId, Timestamp};
+use crate::plan::{InstanceId, Plan, Stop, Timestamp};
 
 impl FleetView {
+    /// Orders the workers to take no more work, or to take work again.
+    pub fn order_workers(&self, plan: &Plan) {
+        plan.cordon.iter().for_each(|id| self.registry.cordon(id));
+        let uncordoned = plan.uncordon.iter();
+        uncordoned.for_each(|id| self.registry.uncordon(id));
+    }
+
     /// Records instances that were terminated and will not be listed again.
     pub fn terminated(&mut self, ids: &[InstanceId]) {
         for id in ids {
@@ -108,6 +115,20 @@ impl FleetView {
         self.stopped()
             .filter(|id| self.boots.is_broken(id) && self.expectations.is_settled(id))
             .collect()
+    }
+
+    /// Records the stops of a plan that was made at `now`. Returns those that no report since has made wrong: call EC2 for
+    /// them.
+    #[must_use]
+    pub fn order_stops(&mut self, mut stops: Vec<Stop>, now: Timestamp) -> Vec<Stop> {
+        stops.retain(|stop| self.registry.mark_stopping(&stop.id, stop.cause, now));
+        for stop in &stops {
+            if stop.cause.is_failed_boot() {
+                self.giving_up(&stop.id);
+            }
+            self.expectations.stop(&stop.id, now);
+        }
+        stops
     }
 
     /// Records an order to stop these. They count as stopping while the call is in flight.

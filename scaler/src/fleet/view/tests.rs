@@ -22,7 +22,7 @@ fn view_of(registry: &WorkerRegistry) -> FleetView {
     FleetView::new(watch::channel(None).1, registry.clone(), Ledger::default())
 }
 
-fn states(view: &mut FleetView, now: Timestamp) -> Vec<(Option<u32>, State)> {
+fn states(view: &mut FleetView, now: Timestamp) -> Vec<(Option<u32>, InstanceState)> {
     let observation = view.observe(now, CallBackoff::default());
     observation
         .instances

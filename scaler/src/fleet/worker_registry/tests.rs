@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::{SessionId, Workers};
 use crate::fleet::fixtures::report;
-use crate::plan::{InstanceId, State, StopCause, Timestamp};
+use crate::plan::{InstanceId, InstanceState, StopCause, Timestamp};
 
 const NOTICE: Option<Interruption> = Some(Interruption {
     action: 0,
@@ -71,7 +71,7 @@ impl Stream {
         (self.session, self.orders) = (session.unwrap(), orders);
     }
 
-    fn state(&self) -> Option<State> {
+    fn state(&self) -> Option<InstanceState> {
         self.workers.get(&self.id).and_then(|worker| worker.state)
     }
 
@@ -110,14 +110,14 @@ fn a_worker_is_cordoned_once_it_confirms_the_newest_order() {
     worker.cordon();
     assert_eq!(
         (worker.order(), worker.state()),
-        (Some((1, true)), Some(State::Draining))
+        (Some((1, true)), Some(InstanceState::Draining))
     );
     worker.reports(WorkerState::Idle, 0);
     assert!(!worker.mark_stopping(StopCause::Drained));
     worker.reports(WorkerState::Cordoned, 1);
-    assert_eq!(worker.state(), Some(State::Cordoned));
+    assert_eq!(worker.state(), Some(InstanceState::Cordoned));
     assert!(worker.mark_stopping(StopCause::Drained));
-    assert_eq!(worker.state(), Some(State::Stopping));
+    assert_eq!(worker.state(), Some(InstanceState::Stopping));
 }
 
 #[test]
@@ -126,10 +126,10 @@ fn a_worker_that_received_a_message_meanwhile_drains_until_it_has_finished() {
     worker.cordon();
     worker.reports(WorkerState::Busy, 0);
     worker.reports(WorkerState::Busy, 1);
-    assert_eq!(worker.state(), Some(State::Draining));
+    assert_eq!(worker.state(), Some(InstanceState::Draining));
     assert!(!worker.mark_stopping(StopCause::Drained));
     worker.reports(WorkerState::Cordoned, 1);
-    assert_eq!(worker.state(), Some(State::Cordoned));
+    assert_eq!(worker.state(), Some(InstanceState::Cordoned));
 }
 
 #[test]
@@ -140,10 +140,10 @@ fn a_confirmation_that_crossed_a_later_order_does_not_count() {
     worker.cordon();
     assert_eq!(worker.order(), Some((3, true)));
     worker.reports(WorkerState::Cordoned, 1);
-    assert_eq!(worker.state(), Some(State::Draining));
+    assert_eq!(worker.state(), Some(InstanceState::Draining));
     worker.reports(WorkerState::Busy, 2);
     worker.reports(WorkerState::Cordoned, 3);
-    assert_eq!(worker.state(), Some(State::Cordoned));
+    assert_eq!(worker.state(), Some(InstanceState::Cordoned));
 }
 
 /// Otherwise a busy worker is stopped: EC2's notice causes a cordon order, and the report with the notice would
@@ -155,14 +155,14 @@ fn a_confirmation_of_an_order_that_was_never_sent_does_not_count() {
     worker.reports(WorkerState::Cordoned, 1);
     assert_eq!(
         (worker.order(), worker.state()),
-        (Some((1, true)), Some(State::Draining))
+        (Some((1, true)), Some(InstanceState::Draining))
     );
     assert!(!worker.mark_stopping(StopCause::Drained));
     worker.reports(WorkerState::Busy, 0);
-    assert_eq!(worker.state(), Some(State::Draining));
+    assert_eq!(worker.state(), Some(InstanceState::Draining));
     // Nor does one of a later order.
     worker.reports(WorkerState::Cordoned, 2);
-    assert_eq!(worker.state(), Some(State::Draining));
+    assert_eq!(worker.state(), Some(InstanceState::Draining));
     worker.reports(WorkerState::Cordoned, 1);
     assert!(worker.mark_stopping(StopCause::Drained));
 }
@@ -175,12 +175,12 @@ fn a_confirmation_counts_only_on_the_newest_stream() {
     worker.reconnects();
     assert_eq!(
         (worker.order(), worker.state()),
-        (Some((1, true)), Some(State::Draining))
+        (Some((1, true)), Some(InstanceState::Draining))
     );
     worker.reports(WorkerState::Cordoned, 0);
-    assert_eq!(worker.state(), Some(State::Draining));
+    assert_eq!(worker.state(), Some(InstanceState::Draining));
     worker.reports(WorkerState::Cordoned, 1);
-    assert_eq!(worker.state(), Some(State::Cordoned));
+    assert_eq!(worker.state(), Some(InstanceState::Cordoned));
 }
 
 #[test]
@@ -198,10 +198,10 @@ fn a_worker_that_an_earlier_scaler_cordoned_is_asked_to_confirm_it() {
     let mut worker = Stream::of_worker(WorkerState::Cordoned);
     assert_eq!(
         (worker.order(), worker.state()),
-        (Some((1, true)), Some(State::Draining))
+        (Some((1, true)), Some(InstanceState::Draining))
     );
     worker.reports(WorkerState::Cordoned, 1);
-    assert_eq!(worker.state(), Some(State::Cordoned));
+    assert_eq!(worker.state(), Some(InstanceState::Cordoned));
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn a_worker_that_ignores_an_uncordon_order_gets_it_again() {
     worker.reports(WorkerState::Cordoned, 2);
     assert_eq!(
         (worker.order(), worker.state()),
-        (Some((2, false)), Some(State::Idle))
+        (Some((2, false)), Some(InstanceState::Idle))
     );
     worker.now = worker.now.after(Duration::from_secs(1));
     worker.reports(WorkerState::Cordoned, 2);
@@ -232,9 +232,9 @@ fn the_newest_stream_counts() {
         None
     );
     worker.workers.leave(&old, worker.now);
-    assert_eq!(worker.state(), Some(State::Busy));
+    assert_eq!(worker.state(), Some(InstanceState::Busy));
     worker.reports(WorkerState::Idle, 0);
-    assert_eq!(worker.state(), Some(State::Idle));
+    assert_eq!(worker.state(), Some(InstanceState::Idle));
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn a_worker_whose_instance_could_not_be_stopped_stays_cordoned() {
     worker.reports(WorkerState::Cordoned, 1);
     assert!(worker.mark_stopping(StopCause::Drained));
     worker.workers.unmark_stopping(&worker.id, worker.now);
-    assert_eq!(worker.state(), Some(State::Cordoned));
+    assert_eq!(worker.state(), Some(InstanceState::Cordoned));
     worker.uncordon();
     assert_eq!(worker.order(), Some((2, false)));
 }

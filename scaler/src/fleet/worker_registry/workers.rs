@@ -7,14 +7,14 @@ use proto::v1::worker_order::Order;
 use proto::v1::{Cordon, Uncordon, WorkerOrder, WorkerReport, WorkerState};
 use tokio::sync::watch;
 
-use crate::plan::{InstanceId, State, StopCause, Timestamp};
+use crate::plan::{InstanceId, InstanceState, StopCause, Timestamp};
 
 /// A worker that acknowledged an uncordon order and still reports cordoned gets the order again after this time.
 const REPEAT_ORDER_AFTER: Duration = Duration::from_secs(1);
 /// How long a worker without instance and without stream is remembered.
 const GONE_REMEMBERED: Duration = Duration::from_secs(600);
 
-/// The workers by instance: their last report, and what is wanted of them.
+/// The workers by instance: their last report, and their desired state.
 #[derive(Debug, Default)]
 pub struct Workers {
     workers: HashMap<InstanceId, Worker>,
@@ -37,7 +37,7 @@ pub struct SessionId {
 pub struct WorkerStatus {
     /// Booting, idle, busy, draining, cordoned or stopping; `None` when the worker never reported and no order to it
     /// stands.
-    pub state: Option<State>,
+    pub state: Option<InstanceState>,
     pub since: Timestamp,
     /// When it last reported.
     pub heard: Option<Timestamp>,
@@ -47,8 +47,8 @@ pub struct WorkerStatus {
 
 #[derive(Debug)]
 struct Worker {
-    /// Never [`Wanted::Working`] while `leaving`.
-    wanted: Wanted,
+    /// Never [`DesiredState::Working`] while `leaving`.
+    desired: DesiredState,
     leaving: bool,
     session: Option<Session>,
     reported: Option<WorkerState>,
@@ -71,7 +71,7 @@ struct Session {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+enum DesiredState {
     Working,
     Cordoned,
     Stopped(StopCause),
@@ -99,7 +99,7 @@ impl Workers {
                 ordered_at: now,
                 acknowledged: 0,
             });
-            if worker.wanted != Wanted::Working {
+            if worker.desired != DesiredState::Working {
                 worker.order(Order::Cordon(Cordon {}), now);
             }
         });
@@ -129,7 +129,7 @@ impl Workers {
         let changed = (worker.state(), worker.since, worker.leaving) != before;
         let is_busy = worker.reported == Some(WorkerState::Busy);
         let is_stopped_as_idle =
-            matches!(worker.wanted, Wanted::Stopped(cause) if !cause.is_failure());
+            matches!(worker.desired, DesiredState::Stopped(cause) if !cause.is_failure());
         if is_busy && is_stopped_as_idle && !std::mem::replace(&mut worker.found_busy, true) {
             self.busy_workers_stopped += 1;
             tracing::error!(instance = %id.instance, "a worker took work after it confirmed to be cordoned");
@@ -151,7 +151,7 @@ impl Workers {
     /// has not attended yet.
     pub fn cordon(&mut self, id: &InstanceId, now: Timestamp) {
         let worker = self.worker(id, now);
-        if worker.wanted == Wanted::Working {
+        if worker.desired == DesiredState::Working {
             worker.change(now, |worker| worker.cordon(now));
         }
     }
@@ -159,9 +159,9 @@ impl Workers {
     /// Orders a worker to take work again. Does nothing for a worker that is leaving: it would not obey.
     pub fn uncordon(&mut self, id: &InstanceId, now: Timestamp) {
         let worker = self.worker(id, now);
-        if worker.wanted == Wanted::Cordoned && !worker.leaving {
+        if worker.desired == DesiredState::Cordoned && !worker.leaving {
             worker.change(now, |worker| {
-                worker.wanted = Wanted::Working;
+                worker.desired = DesiredState::Working;
                 worker.order(Order::Uncordon(Uncordon {}), now);
             });
         }
@@ -182,14 +182,14 @@ impl Workers {
         let worker = self.worker(id, now);
         let is_right = match cause {
             StopCause::Drained | StopCause::Outdated | StopCause::OutdatedStopped => {
-                worker.state() == Some(State::Cordoned)
+                worker.state() == Some(InstanceState::Cordoned)
             }
             StopCause::NeverAttended | StopCause::NeverStarted => worker.heard.is_none(),
             StopCause::Silent => worker.heard.is_some_and(|heard| heard < planned_at),
         };
         if is_right {
             worker.change(now, |worker| {
-                (worker.wanted, worker.found_busy) = (Wanted::Stopped(cause), false);
+                (worker.desired, worker.found_busy) = (DesiredState::Stopped(cause), false);
             });
         }
         is_right
@@ -198,11 +198,13 @@ impl Workers {
     /// Reverts [`mark_stopping`](Self::mark_stopping).
     pub fn unmark_stopping(&mut self, id: &InstanceId, now: Timestamp) {
         if let Some(worker) = self.workers.get_mut(id) {
-            worker.change(now, |worker| match worker.wanted {
-                Wanted::Stopped(cause) if !cause.is_failure() => worker.wanted = Wanted::Cordoned,
-                Wanted::Stopped(_) if worker.leaving => worker.cordon(now),
-                Wanted::Stopped(_) => worker.wanted = Wanted::Working,
-                Wanted::Working | Wanted::Cordoned => {}
+            worker.change(now, |worker| match worker.desired {
+                DesiredState::Stopped(cause) if !cause.is_failure() => {
+                    worker.desired = DesiredState::Cordoned
+                }
+                DesiredState::Stopped(_) if worker.leaving => worker.cordon(now),
+                DesiredState::Stopped(_) => worker.desired = DesiredState::Working,
+                DesiredState::Working | DesiredState::Cordoned => {}
             });
         }
     }
@@ -233,7 +235,7 @@ impl Workers {
 
     fn worker(&mut self, id: &InstanceId, now: Timestamp) -> &mut Worker {
         self.workers.entry(id.clone()).or_insert_with(|| Worker {
-            wanted: Wanted::Working,
+            desired: DesiredState::Working,
             leaving: false,
             session: None,
             reported: None,
@@ -251,16 +253,16 @@ impl Workers {
 }
 
 impl Worker {
-    fn state(&self) -> Option<State> {
-        match self.wanted {
-            Wanted::Stopped(_) => Some(State::Stopping),
-            Wanted::Cordoned if self.has_confirmed() => Some(State::Cordoned),
-            Wanted::Cordoned => Some(State::Draining),
-            Wanted::Working => Some(match self.reported? {
-                WorkerState::Unspecified | WorkerState::Booting => State::Booting,
+    fn state(&self) -> Option<InstanceState> {
+        match self.desired {
+            DesiredState::Stopped(_) => Some(InstanceState::Stopping),
+            DesiredState::Cordoned if self.has_confirmed() => Some(InstanceState::Cordoned),
+            DesiredState::Cordoned => Some(InstanceState::Draining),
+            DesiredState::Working => Some(match self.reported? {
+                WorkerState::Unspecified | WorkerState::Booting => InstanceState::Booting,
                 // A cordoned worker that was uncordoned is about to take work.
-                WorkerState::Idle | WorkerState::Cordoned => State::Idle,
-                WorkerState::Busy => State::Busy,
+                WorkerState::Idle | WorkerState::Cordoned => InstanceState::Idle,
+                WorkerState::Busy => InstanceState::Busy,
             }),
         }
     }
@@ -289,7 +291,7 @@ impl Worker {
         session.acknowledged = Some(report.order_sequence)
             .filter(|sequence| *sequence <= session.sequence)
             .unwrap_or(0);
-        if self.wanted != Wanted::Working {
+        if self.desired != DesiredState::Working {
             return;
         }
         if self.leaving {
@@ -313,7 +315,7 @@ impl Worker {
     }
 
     fn cordon(&mut self, now: Timestamp) {
-        self.wanted = Wanted::Cordoned;
+        self.desired = DesiredState::Cordoned;
         self.order(Order::Cordon(Cordon {}), now);
     }
 

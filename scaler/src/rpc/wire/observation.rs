@@ -3,8 +3,8 @@ use proto::v1;
 
 use super::{duration, timestamp};
 use crate::plan::{
-    Billing, CallBackoff, Counters, FailedBoots, FrontDemand, Instance, LeftOut, Observation, Seen,
-    State, Timestamp,
+    Billing, CallBackoff, Counters, FailedBoots, FrontDemand, Instance, InstanceState, LeftOut,
+    Observation, Timestamp, Timestamped,
 };
 
 pub fn encode(observation: &Observation) -> v1::Observation {
@@ -70,7 +70,7 @@ fn name(number: Option<u32>) -> String {
     number.map_or_else(|| WORKER_INSTANCE.to_owned(), worker_instance)
 }
 
-fn demand(front: Seen<FrontDemand>, now: Timestamp) -> v1::FrontCounters {
+fn demand(front: Timestamped<FrontDemand>, now: Timestamp) -> v1::FrontCounters {
     let FrontDemand {
         unanswered,
         accepted_total,
@@ -89,7 +89,7 @@ fn demand(front: Seen<FrontDemand>, now: Timestamp) -> v1::FrontCounters {
     }
 }
 
-fn counters(queue: Seen<Counters>, now: Timestamp) -> v1::QueueCounters {
+fn counters(queue: Timestamped<Counters>, now: Timestamp) -> v1::QueueCounters {
     let Counters {
         visible,
         in_flight,
@@ -162,15 +162,15 @@ fn instance(instance: &Instance) -> v1::Instance {
     }
 }
 
-fn encode_state(state: State) -> v1::InstanceState {
+fn encode_state(state: InstanceState) -> v1::InstanceState {
     match state {
-        State::Stopped => v1::InstanceState::Stopped,
-        State::Pending => v1::InstanceState::Pending,
-        State::Booting => v1::InstanceState::Booting,
-        State::Idle => v1::InstanceState::Idle,
-        State::Busy => v1::InstanceState::Busy,
-        State::Draining => v1::InstanceState::Draining,
-        State::Cordoned => v1::InstanceState::Cordoned,
-        State::Stopping => v1::InstanceState::Stopping,
+        InstanceState::Stopped => v1::InstanceState::Stopped,
+        InstanceState::Pending => v1::InstanceState::Pending,
+        InstanceState::Booting => v1::InstanceState::Booting,
+        InstanceState::Idle => v1::InstanceState::Idle,
+        InstanceState::Busy => v1::InstanceState::Busy,
+        InstanceState::Draining => v1::InstanceState::Draining,
+        InstanceState::Cordoned => v1::InstanceState::Cordoned,
+        InstanceState::Stopping => v1::InstanceState::Stopping,
     }
 }

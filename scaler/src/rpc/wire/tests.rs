@@ -3,8 +3,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::plan::{
     Alternative, Billing, Bounds, CallBackoff, Counters, FailedBoots, FrontDemand, Instance,
-    KeepIdle, Learned, LeftOut, Observation, Plan, Policy, PolicyKind, Prices, RefusedCalls, Seen,
-    State, Stop, StopCause, Targets, Timeouts, Video, Window,
+    InstanceState, KeepIdle, Learned, LeftOut, Observation, Plan, Policy, PolicyKind, Prices,
+    RefusedCalls, Stop, StopCause, Targets, Timeouts, Timestamped, Video, Window,
 };
 
 fn at(seconds: u64) -> Timestamp {
@@ -62,7 +62,7 @@ fn observation() -> Observation {
     Observation {
         now: at(100),
         wall_clock: Some(at(101)),
-        front: Some(Seen {
+        front: Some(Timestamped {
             value: FrontDemand {
                 unanswered: 1,
                 accepted_total: 2,
@@ -72,7 +72,7 @@ fn observation() -> Observation {
             },
             at: at(90),
         }),
-        queue: Some(Seen {
+        queue: Some(Timestamped {
             value: Counters {
                 visible: 4,
                 in_flight: 5,
@@ -83,7 +83,7 @@ fn observation() -> Observation {
         instances: vec![Instance {
             id: "i-1".into(),
             number: Some(7),
-            state: State::Busy,
+            state: InstanceState::Busy,
             since: at(8),
             heard: Some(at(9)),
             started_at: Some(at(10)),
@@ -220,7 +220,7 @@ fn every_field_of_a_decision_is_encoded() {
 fn every_state_and_cause_has_its_name() {
     let mut decided = decision();
     decided.observation.instances[0].leaving = true;
-    for state in State::ALL {
+    for state in InstanceState::ALL {
         decided.observation.instances[0].state = state;
         let instance = &as_json(&decided)["observation"]["instances"][0];
         let name = format!("INSTANCE_STATE_{}", state.label().to_uppercase());

@@ -8,7 +8,7 @@ use proto::names::WORKER_INSTANCE;
 use crate::plan::{Counters, InstanceId, Learned, Timestamp};
 
 /// The result of a poll, and when it was sent; or what became of the learned times.
-pub(super) enum Polled {
+pub(super) enum PollResult {
     Fleet(Result<Description, FleetError>, Timestamp),
     Queue(Result<(Queue, Counters), QueueError>, Timestamp),
     Learned(Learned),

@@ -9,9 +9,9 @@ fn result(photo: &Bytes) -> Result<Recognized, VisionError> {
 }
 
 /// Recognizes photos by a function. A frame fails with its file's text.
-struct OfPhotos<P>(P);
+struct FakeRecognizer<P>(P);
 
-impl<P> RecognizePhotos for OfPhotos<P>
+impl<P> RecognizePhotos for FakeRecognizer<P>
 where
     P: Fn(&[Bytes]) -> Vec<Result<Recognized, VisionError>> + Send + Sync + 'static,
 {
@@ -33,7 +33,7 @@ fn inference(
         Inference::over(
             threads,
             Duration::from_secs(60),
-            Box::new(OfPhotos(recognize)),
+            Box::new(FakeRecognizer(recognize)),
         )
         .unwrap(),
     )
@@ -196,7 +196,8 @@ async fn a_photo_that_never_ends_is_given_up_and_its_thread_is_left() {
         photos.iter().map(result).collect()
     };
     let limit = Duration::from_millis(1);
-    let inference = Inference::over(NonZeroUsize::MIN, limit, Box::new(OfPhotos(hanging))).unwrap();
+    let inference =
+        Inference::over(NonZeroUsize::MIN, limit, Box::new(FakeRecognizer(hanging))).unwrap();
     assert!(!inference.hangs());
     let given_up = inference.recognize(Bytes::from("endless"), false).await;
     let error = given_up.unwrap_err();
@@ -214,7 +215,7 @@ async fn a_photo_that_never_ends_is_given_up_and_its_thread_is_left() {
 /// All photos of the batch were refused for good.
 #[tokio::test]
 async fn a_hang_fails_one_photo_of_its_batch() {
-    let (first_try, second_try) = (Untaken::new(), Untaken::new());
+    let (first_try, second_try) = (ManualInference::new(), ManualInference::new());
     let innocent = first_try.ask("innocent", false).await;
     let endless = first_try.ask("endless", false).await;
     let end = first_try.run_next(2).await;
@@ -240,12 +241,12 @@ async fn a_hang_fails_one_photo_of_its_batch() {
 }
 
 /// Jobs that are only run by [`Self::run_next`].
-struct Untaken {
+struct ManualInference {
     inference: Arc<Inference>,
     waiting: Arc<Mutex<Waiting>>,
 }
 
-impl Untaken {
+impl ManualInference {
     fn new() -> Self {
         let (jobs, queue) = mpsc::channel(LARGEST_BATCH);
         let waiting = Waiting {
@@ -292,7 +293,7 @@ impl Untaken {
         let batch = batch.await.unwrap().expect("jobs wait");
         assert_eq!(batch.len(), jobs);
         std::thread::spawn(move || {
-            let recognize = OfPhotos(move |photos: &[Bytes]| {
+            let recognize = FakeRecognizer(move |photos: &[Bytes]| {
                 if photos.contains(&Bytes::from("endless")) {
                     let _ = ends.lock().unwrap().recv();
                 }

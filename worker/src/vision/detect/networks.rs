@@ -102,18 +102,18 @@ impl CandidateNet {
         })
     }
 
-    /// Runs the network on `count` crops; `cut(index, crop)` writes the normalized pixels of one of them.
+    /// Runs the network on `count` crops; `write_crop(index, crop)` writes the normalized pixels of one of them.
     pub fn forward(
         &self,
         instructions: Instructions,
         count: usize,
-        cut: impl FnMut(usize, &mut [f32]),
+        write_crop: impl FnMut(usize, &mut [f32]),
         arena: &mut CandidateArena,
     ) -> Vec<Verdict> {
         if count == 0 {
             return Vec::new();
         }
-        self.convolve(instructions, count, cut, arena);
+        self.convolve(instructions, count, write_crop, arena);
         (self.dense).forward(instructions, &arena.features, &mut arena.dense);
         let dense = &arena.dense;
         (self.probability).forward(instructions, dense, &mut arena.logits);
@@ -129,7 +129,7 @@ impl CandidateNet {
         &self,
         instructions: Instructions,
         count: usize,
-        mut cut: impl FnMut(usize, &mut [f32]),
+        mut write_crop: impl FnMut(usize, &mut [f32]),
         arena: &mut CandidateArena,
     ) {
         let CandidateArena {
@@ -147,7 +147,7 @@ impl CandidateNet {
             let values = crops.values_mut().chunks_exact_mut(side * side * 3);
             values
                 .enumerate()
-                .for_each(|(index, crop)| cut(first + index, crop));
+                .for_each(|(index, crop)| write_crop(first + index, crop));
             for (index, (layer, pool)) in self.stages.iter().enumerate() {
                 let input = if index == 0 { &*crops } else { &*pooled };
                 layer.forward(instructions, input, winograd, convolved);

@@ -2,7 +2,7 @@
 
 use photo::Photo;
 
-use super::{Cut, DetectionNetworks, EmbeddingNetwork, Engine, EngineName, EngineOptions};
+use super::{CropWriter, DetectionNetworks, EmbeddingNetwork, Engine, EngineName, EngineOptions};
 use crate::kernels::Instructions;
 use crate::model::bundle::{Bundle, LoadError, Network, Precision};
 use crate::model::weights::WeightsError;
@@ -144,14 +144,18 @@ impl DetectionNetworks for NativeDetector {
         })
     }
 
-    fn refine(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict> {
-        self.candidate_arenas
-            .lend(|arena| self.refine.forward(self.instructions, count, cut, arena))
+    fn refine(&self, count: usize, write_crop: CropWriter<'_>) -> Vec<Verdict> {
+        self.candidate_arenas.lend(|arena| {
+            self.refine
+                .forward(self.instructions, count, write_crop, arena)
+        })
     }
 
-    fn output(&self, count: usize, cut: Cut<'_>) -> Vec<Verdict> {
-        self.candidate_arenas
-            .lend(|arena| self.output.forward(self.instructions, count, cut, arena))
+    fn output(&self, count: usize, write_crop: CropWriter<'_>) -> Vec<Verdict> {
+        self.candidate_arenas.lend(|arena| {
+            self.output
+                .forward(self.instructions, count, write_crop, arena)
+        })
     }
 }
 

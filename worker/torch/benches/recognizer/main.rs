@@ -41,7 +41,7 @@ struct Args {
     /// The program `worker`, with `worker-torch` beside it
     #[arg(long, required_unless_present = "subject")]
     worker: Option<PathBuf>,
-    /// Python with facenet-pytorch; absent: no ratios
+    /// Python with facenet-pytorch [default: none; ratios are left out]
     #[arg(long, requires = "reference_weights")]
     reference_python: Option<PathBuf>,
     /// The Keras file with the reference's weights

@@ -3,7 +3,9 @@
 use super::*;
 use crate::faults::SqsFaults;
 
-fn queues_with_faults(faults: SqsFaults) -> Queues {
+fn queues_with_faults(inject: impl FnOnce(&mut SqsFaults)) -> Queues {
+    let mut faults = SqsFaults::default();
+    inject(&mut faults);
     let mut queues = queues_with("q", []);
     queues.set_faults(faults, 1, START);
     send(&mut queues, "q", "a", START);
@@ -20,10 +22,7 @@ fn receive_one(queues: &mut Queues, now: Millis) -> Option<Delivery> {
 
 #[test]
 fn a_duplicate_goes_to_another_receiver_and_both_receives_count() {
-    let mut queues = queues_with_faults(SqsFaults {
-        duplicate: 1.0,
-        ..SqsFaults::default()
-    });
+    let mut queues = queues_with_faults(|faults| faults.duplicate = 1.0);
     let first = receive_one(&mut queues, START).unwrap();
     let queue = queues.queue("q").unwrap();
     let counts = queue.counts_at(START);
@@ -48,10 +47,7 @@ fn a_duplicate_goes_to_another_receiver_and_both_receives_count() {
 
 #[test]
 fn the_first_receiver_can_delete_an_unreceived_duplicate() {
-    let mut queues = queues_with_faults(SqsFaults {
-        duplicate: 1.0,
-        ..SqsFaults::default()
-    });
+    let mut queues = queues_with_faults(|faults| faults.duplicate = 1.0);
     let first = receive_one(&mut queues, START).unwrap();
     queues
         .queue("q")
@@ -63,20 +59,14 @@ fn the_first_receiver_can_delete_an_unreceived_duplicate() {
 
 #[test]
 fn one_receive_never_returns_a_message_twice() {
-    let mut queues = queues_with_faults(SqsFaults {
-        duplicate: 1.0,
-        ..SqsFaults::default()
-    });
+    let mut queues = queues_with_faults(|faults| faults.duplicate = 1.0);
     let received = queues.receive("q", 10, Some(30), START).unwrap();
     assert_eq!(received.deliveries.len(), 1);
 }
 
 #[test]
 fn a_deleted_message_comes_back_once_after_its_visibility_timeout() {
-    let mut queues = queues_with_faults(SqsFaults {
-        deliver_after_delete: 1.0,
-        ..SqsFaults::default()
-    });
+    let mut queues = queues_with_faults(|faults| faults.deliver_after_delete = 1.0);
     let first = receive_one(&mut queues, START).unwrap();
     let queue = queues.queue("q").unwrap();
     queue.delete(&first.receipt_handle, START).unwrap();
@@ -102,10 +92,7 @@ fn a_deleted_message_comes_back_once_after_its_visibility_timeout() {
 
 #[test]
 fn counters_lag() {
-    let mut queues = queues_with_faults(SqsFaults {
-        counter_lag_ms: 10_000,
-        ..SqsFaults::default()
-    });
+    let mut queues = queues_with_faults(|faults| faults.counter_lag_ms = 10_000);
     receive_one(&mut queues, START + 5 * SECOND).unwrap();
     let seen = [0, 9, 10, 14, 15, 44, 45].map(|seconds| {
         let now = START + seconds * SECOND;
@@ -128,10 +115,7 @@ fn counters_lag() {
 
 #[test]
 fn the_counter_history_is_bounded() {
-    let mut queues = queues_with_faults(SqsFaults {
-        counter_lag_ms: 60_000,
-        ..SqsFaults::default()
-    });
+    let mut queues = queues_with_faults(|faults| faults.counter_lag_ms = 60_000);
     for millisecond in 0..200_000 {
         send(&mut queues, "q", "b", START + millisecond);
     }

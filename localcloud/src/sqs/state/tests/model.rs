@@ -1,9 +1,9 @@
 //! A naive queue: a list of messages, each with the time until which it is hidden.
 
 use crate::clock::Millis;
-use crate::faults::{Dice, SqsFaults};
+use crate::faults::{FaultRng, SqsFaults};
 use crate::sqs::state::delivery::Counts;
-use crate::sqs::state::fault_state::dice_name;
+use crate::sqs::state::fault_state::rng_name;
 
 const SECOND: Millis = 1000;
 
@@ -19,8 +19,8 @@ pub struct ModelQueue {
     pub messages: Vec<ModelMessage>,
     purged: Option<Millis>,
     faults: SqsFaults,
-    duplicate: Dice,
-    deliver_after_delete: Dice,
+    duplicate: FaultRng,
+    deliver_after_delete: FaultRng,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,15 +65,16 @@ impl ModelQueue {
             messages: Vec::new(),
             purged: None,
             faults: SqsFaults::default(),
-            duplicate: Dice::new(0, ""),
-            deliver_after_delete: Dice::new(0, ""),
+            duplicate: FaultRng::new(0, ""),
+            deliver_after_delete: FaultRng::new(0, ""),
         }
     }
 
     pub fn set_faults(&mut self, faults: SqsFaults, seed: u64) {
         self.faults = faults;
-        self.duplicate = Dice::new(seed, &dice_name("duplicate", self.name));
-        self.deliver_after_delete = Dice::new(seed, &dice_name("deliver_after_delete", self.name));
+        self.duplicate = FaultRng::new(seed, &rng_name("duplicate", self.name));
+        self.deliver_after_delete =
+            FaultRng::new(seed, &rng_name("deliver_after_delete", self.name));
     }
 
     pub fn send(&mut self, number: u32, delay_seconds: Option<u32>, now: Millis) {
@@ -128,7 +129,7 @@ impl ModelQueue {
                 message.hidden = Hidden::InFlight;
                 message.hidden_until = now + u64::from(visibility) * SECOND;
                 message.duplicate = self.faults != SqsFaults::default()
-                    && self.duplicate.roll(self.faults.duplicate);
+                    && self.duplicate.random_bool(self.faults.duplicate);
                 delivered.push(message.clone());
                 rest.push(message);
             }
@@ -150,7 +151,7 @@ impl ModelQueue {
             && !message.returned
             && self
                 .deliver_after_delete
-                .roll(self.faults.deliver_after_delete);
+                .random_bool(self.faults.deliver_after_delete);
         if comes_back {
             message.returned = true;
             message.hidden = Hidden::Deleted;

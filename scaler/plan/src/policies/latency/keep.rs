@@ -52,7 +52,7 @@ struct Gaps {
 
 /// The workers that are kept beyond the needed ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Keeping {
+pub struct KeepDecision {
     pub workers: u32,
     /// When one fewer is kept.
     pub until: Option<Timestamp>,
@@ -71,7 +71,7 @@ impl SkiRental {
         boot: f64,
         minimum: f64,
         keep_idle: KeepIdle,
-    ) -> Keeping {
+    ) -> KeepDecision {
         while self.needed < needed {
             if let Some(dropped) = self.dropped.pop_front() {
                 if self.given_up > self.dropped.len() {
@@ -102,7 +102,7 @@ impl SkiRental {
             .filter(|until| now < *until)
             .collect();
         let until = kept.iter().copied().min();
-        Keeping {
+        KeepDecision {
             workers: u32::try_from(kept.len()).unwrap_or(u32::MAX),
             until,
             restart_cost,

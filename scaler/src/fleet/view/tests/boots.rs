@@ -129,7 +129,7 @@ fn an_instance_that_is_ordered_to_stop_while_booting_has_not_failed() {
     view.stop_called(&[id], at(300));
     view.described(is(PowerState::Stopped), at(400));
     let observation = view.observe(at(400), CallBackoff::default());
-    assert_eq!(observation.count(State::Stopped), 1);
+    assert_eq!(observation.count(InstanceState::Stopped), 1);
     assert_eq!(observation.failed_boots, None);
 }
 
@@ -148,7 +148,10 @@ fn an_instance_that_fails_to_boot_three_times_in_a_row_leaves_the_pool() {
     // A scaler that may not terminate instances keeps it.
     view.keep_broken();
     assert_eq!(view.broken(), []);
-    assert_eq!(states(&mut view, at(302_000)), [(Some(1), State::Stopped)]);
+    assert_eq!(
+        states(&mut view, at(302_000)),
+        [(Some(1), InstanceState::Stopped)]
+    );
 }
 
 /// Such as a broken image, or an unreachable queue.

@@ -10,17 +10,29 @@ fn a_started_instance_is_pending_while_ec2_lags() {
     let stopped = || vec![found("i-1", "app-tier-instance-1", PowerState::Stopped)];
     view.described(stopped(), at(0));
     view.starting(&[id], at(100));
-    assert_eq!(states(&mut view, at(100)), [(Some(1), State::Pending)]);
+    assert_eq!(
+        states(&mut view, at(100)),
+        [(Some(1), InstanceState::Pending)]
+    );
     view.described(stopped(), at(200));
-    assert_eq!(states(&mut view, at(300)), [(Some(1), State::Pending)]);
+    assert_eq!(
+        states(&mut view, at(300)),
+        [(Some(1), InstanceState::Pending)]
+    );
     view.described(
         vec![found("i-1", "app-tier-instance-1", PowerState::Running)],
         at(400),
     );
-    assert_eq!(states(&mut view, at(400)), [(Some(1), State::Booting)]);
+    assert_eq!(
+        states(&mut view, at(400)),
+        [(Some(1), InstanceState::Booting)]
+    );
     // After it was listed as running, a stopped instance has stopped.
     view.described(stopped(), at(500));
-    assert_eq!(states(&mut view, at(500)), [(Some(1), State::Stopped)]);
+    assert_eq!(
+        states(&mut view, at(500)),
+        [(Some(1), InstanceState::Stopped)]
+    );
 }
 
 #[test]
@@ -29,9 +41,15 @@ fn a_start_without_effect_is_dropped_after_the_lag() {
     let stopped = || vec![found("i-1", "app-tier-instance-1", PowerState::Stopped)];
     view.starting(&[id], at(0));
     view.described(stopped(), at(9_999));
-    assert_eq!(states(&mut view, at(10_000)), [(Some(1), State::Pending)]);
+    assert_eq!(
+        states(&mut view, at(10_000)),
+        [(Some(1), InstanceState::Pending)]
+    );
     view.described(stopped(), at(10_000));
-    assert_eq!(states(&mut view, at(10_100)), [(Some(1), State::Stopped)]);
+    assert_eq!(
+        states(&mut view, at(10_100)),
+        [(Some(1), InstanceState::Stopped)]
+    );
 }
 
 #[test]
@@ -40,13 +58,13 @@ fn a_launched_instance_counts_before_ec2_lists_it() {
     view.starting(&["i-1".into()], at(0));
     view.described(vec![], at(100));
     let observation = view.observe(at(100), CallBackoff::default());
-    assert_eq!(observation.count(State::Pending), 1);
+    assert_eq!(observation.count(InstanceState::Pending), 1);
     assert!(!observation.instances[0].listed);
     view.described(
         vec![found("i-1", "app-tier-instance", PowerState::Pending)],
         at(200),
     );
-    assert_eq!(states(&mut view, at(200)), [(None, State::Pending)]);
+    assert_eq!(states(&mut view, at(200)), [(None, InstanceState::Pending)]);
 }
 
 /// It was once forgotten after 10 s, and another one was launched over the maximum.
@@ -58,7 +76,7 @@ fn a_launched_instance_that_is_not_listed_for_minutes_still_counts() {
         view.described(vec![], at(second * 1_000));
         assert_eq!(
             states(&mut view, at(second * 1_000)),
-            [(None, State::Pending)]
+            [(None, InstanceState::Pending)]
         );
     }
     view.described(vec![], at(300_000));
@@ -111,10 +129,16 @@ fn a_stopped_instance_is_stopping_while_ec2_lags() {
     view.stopping(from_ref(&id), at(50));
     view.stop_called(&[id], at(100));
     view.described(running(), at(200));
-    assert_eq!(states(&mut view, at(200)), [(Some(1), State::Stopping)]);
+    assert_eq!(
+        states(&mut view, at(200)),
+        [(Some(1), InstanceState::Stopping)]
+    );
     // An order without effect is dropped after the lag, and may be given again.
     view.described(running(), at(10_100));
-    assert_eq!(states(&mut view, at(10_100)), [(Some(1), State::Booting)]);
+    assert_eq!(
+        states(&mut view, at(10_100)),
+        [(Some(1), InstanceState::Booting)]
+    );
 }
 
 /// A worker that was stopped was once called back, and counted as idle.
@@ -125,13 +149,19 @@ fn a_stop_is_not_forgotten_while_ec2_does_not_answer() {
     view.described(is(PowerState::Running), at(0));
     view.stopping(from_ref(&id), at(50));
     view.stop_called(from_ref(&id), at(100));
-    assert_eq!(states(&mut view, at(60_000)), [(Some(1), State::Stopping)]);
+    assert_eq!(
+        states(&mut view, at(60_000)),
+        [(Some(1), InstanceState::Stopping)]
+    );
     view.described(is(PowerState::Stopped), at(60_100));
-    assert_eq!(states(&mut view, at(60_200)), [(Some(1), State::Stopped)]);
+    assert_eq!(
+        states(&mut view, at(60_200)),
+        [(Some(1), InstanceState::Stopped)]
+    );
     // Nor does an instance that was started count as one whose boot failed.
     view.starting(&[id], at(60_300));
     let observation = view.observe(at(120_000), CallBackoff::default());
-    assert_eq!(observation.count(State::Pending), 1);
+    assert_eq!(observation.count(InstanceState::Pending), 1);
     assert_eq!(observation.failed_boots, None);
 }
 
@@ -145,13 +175,13 @@ fn an_instance_is_stopping_while_the_call_to_stop_it_may_take_effect() {
     // Also when it is listed as stopped: another attempt may follow, and would stop the instance once it runs again.
     for power in [PowerState::Running, PowerState::Stopped] {
         view.described(is(power), at(50_000));
-        assert_eq!(seen(&mut view, at(59_000)), State::Stopping);
+        assert_eq!(seen(&mut view, at(59_000)), InstanceState::Stopping);
     }
     view.stop_called(&[id], at(60_000));
     view.described(is(PowerState::Running), at(69_999));
-    assert_eq!(seen(&mut view, at(70_000)), State::Stopping);
+    assert_eq!(seen(&mut view, at(70_000)), InstanceState::Stopping);
     view.described(is(PowerState::Running), at(70_000));
-    assert_eq!(seen(&mut view, at(70_100)), State::Booting);
+    assert_eq!(seen(&mut view, at(70_100)), InstanceState::Booting);
 }
 
 #[test]
@@ -162,7 +192,10 @@ fn a_start_that_fails_late_does_not_cancel_a_later_stop() {
     view.described(running, at(1_000));
     view.stopping(from_ref(&id), at(2_000));
     view.not_starting(&[id]);
-    assert_eq!(states(&mut view, at(2_000)), [(Some(1), State::Stopping)]);
+    assert_eq!(
+        states(&mut view, at(2_000)),
+        [(Some(1), InstanceState::Stopping)]
+    );
 }
 
 #[test]
@@ -184,7 +217,10 @@ fn stopped_instances_of_a_pool_without_capacity_are_left_out_for_a_while_with_th
     view.described(pool(), at(0));
     let lack = "InsufficientInstanceCapacity";
     view.lacks_capacity(&[InstanceId::from("i-1")], lack, at(0));
-    assert_eq!(states(&mut view, at(100)), [(Some(3), State::Stopped)]);
+    assert_eq!(
+        states(&mut view, at(100)),
+        [(Some(3), InstanceState::Stopped)]
+    );
     let left_out = view.observe(at(100), CallBackoff::default()).left_out;
     let told = left_out.iter().map(|it| (it.number, &*it.reason, it.until));
     let reason = "EC2 refuses to start it: InsufficientInstanceCapacity";
@@ -207,7 +243,10 @@ fn a_new_name_counts_before_ec2_lists_it() {
     view.described(unnamed(), at(0));
     view.renamed(&"i-1".into(), 7, at(100));
     view.described(unnamed(), at(200));
-    assert_eq!(states(&mut view, at(200)), [(Some(7), State::Booting)]);
+    assert_eq!(
+        states(&mut view, at(200)),
+        [(Some(7), InstanceState::Booting)]
+    );
 }
 
 #[test]

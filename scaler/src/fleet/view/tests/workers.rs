@@ -16,7 +16,7 @@ fn a_worker_that_attends_before_the_reply_to_its_launch_is_not_forgotten() {
     registry.admit(from_ref(&id));
     let session = attend(&registry, &id, WorkerState::Busy);
     view.launched(from_ref(&id), at(100));
-    assert_eq!(states(&mut view, at(100)), [(None, State::Busy)]);
+    assert_eq!(states(&mut view, at(100)), [(None, InstanceState::Busy)]);
     assert!(session.report(&report(&id, WorkerState::Busy)));
 }
 
@@ -61,7 +61,7 @@ fn an_interrupted_instance_is_leaving_and_has_not_failed_to_boot() {
     view.described(is(PowerState::Running), at(100));
     let observation = view.observe(at(100), CallBackoff::default());
     assert!(observation.instances[0].leaving);
-    assert_eq!(observation.count(State::Draining), 1);
+    assert_eq!(observation.count(InstanceState::Draining), 1);
     view.described(is(PowerState::Stopped), at(200));
     let observation = view.observe(at(200), CallBackoff::default());
     assert!(!observation.instances[0].leaving);
@@ -85,12 +85,18 @@ fn an_instance_started_by_another_between_two_lists_counts() {
     view.stopping(from_ref(&id), at(100_000));
     view.stop_called(from_ref(&id), at(101_000));
     view.described(is(PowerState::Stopping, 0, 102), at(102_000));
-    assert_eq!(states(&mut view, at(102_000)), [(Some(1), State::Stopping)]);
+    assert_eq!(
+        states(&mut view, at(102_000)),
+        [(Some(1), InstanceState::Stopping)]
+    );
     view.described(is(PowerState::Running, 190, 10), at(200_000));
-    assert_eq!(states(&mut view, at(200_000)), [(Some(1), State::Booting)]);
+    assert_eq!(
+        states(&mut view, at(200_000)),
+        [(Some(1), InstanceState::Booting)]
+    );
     let _session = attend(&registry, &id, WorkerState::Idle);
     let observation = view.observe(at(201_000), CallBackoff::default());
-    assert_eq!(observation.count(State::Idle), 1);
+    assert_eq!(observation.count(InstanceState::Idle), 1);
     assert_eq!(observation.instances[0].started_at, Some(at(190_000)));
     // The same between two lists that both show it running.
     view.described(is(PowerState::Running, 290, 10), at(300_000));

@@ -22,7 +22,7 @@ pub const MANY_JOBS: usize = 4;
 /// takes messages ahead, twice as many with each full call, so that it needs fewer calls. Those calls do not wait: messages
 /// that are yet to come are for workers that are idle.
 #[derive(Debug)]
-pub struct Receives {
+pub struct ReceivePolicy {
     max_jobs: usize,
     ahead: usize,
     /// Mean time from the end of one job to the end of the next.
@@ -31,14 +31,14 @@ pub struct Receives {
     pub pause_ends: Option<Instant>,
 }
 
-/// A receive call.
+/// A receive call to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ask {
+pub struct ReceiveRequest {
     pub limit: usize,
     pub wait: Duration,
 }
 
-impl Receives {
+impl ReceivePolicy {
     /// `max_jobs` is how many jobs can be started at once.
     pub fn new(max_jobs: usize) -> Self {
         Self {
@@ -50,33 +50,33 @@ impl Receives {
     }
 
     /// Returns the call to make, if any, unless there is a pause.
-    pub fn ask(&self, in_flight: usize) -> Option<Ask> {
+    pub fn next_request(&self, in_flight: usize) -> Option<ReceiveRequest> {
         if self.ahead == 0 {
             let room = self.max_jobs.saturating_sub(in_flight);
-            return ask(room, RECEIVE_WAIT);
+            return request(room, RECEIVE_WAIT);
         }
         // A call for few messages costs as much as one for all that are taken ahead.
         if in_flight > self.max_jobs {
             return None;
         }
-        ask(self.max_jobs + self.ahead - in_flight, Duration::ZERO)
+        request(self.max_jobs + self.ahead - in_flight, Duration::ZERO)
     }
 
     /// Notes what a call returned, after which time, and how many jobs are in flight with these.
     pub fn received(
         &mut self,
-        ask: Ask,
+        request: ReceiveRequest,
         count: usize,
         in_flight: usize,
         took: Duration,
         now: Instant,
     ) {
-        let is_full = count >= ask.limit;
+        let is_full = count >= request.limit;
         // A call that waits returns its first message.
-        let is_deep = is_full && (ask.limit > 1 || took < PROMPT);
+        let is_deep = is_full && (request.limit > 1 || took < PROMPT);
         if is_deep {
             self.ahead = (2 * self.ahead).max(1);
-        } else if 2 * count < ask.limit {
+        } else if 2 * count < request.limit {
             self.ahead = 0;
         }
         self.ahead = self.ahead.min(self.most_ahead());
@@ -101,9 +101,9 @@ impl Receives {
     }
 }
 
-fn ask(room: usize, wait: Duration) -> Option<Ask> {
+fn request(room: usize, wait: Duration) -> Option<ReceiveRequest> {
     let limit = room.min(BATCH_LIMIT);
-    (limit > 0).then_some(Ask { limit, wait })
+    (limit > 0).then_some(ReceiveRequest { limit, wait })
 }
 
 #[cfg(test)]
@@ -112,25 +112,25 @@ mod tests {
 
     const MILLISECOND: Duration = Duration::from_millis(1);
 
-    fn limit(receives: &Receives, in_flight: usize) -> Option<usize> {
-        receives.ask(in_flight).map(|ask| ask.limit)
+    fn limit(policy: &ReceivePolicy, in_flight: usize) -> Option<usize> {
+        policy.next_request(in_flight).map(|request| request.limit)
     }
 
     /// A worker that needs `job` for each of its jobs, alone.
-    fn working(max_jobs: usize, job: Duration) -> Receives {
-        let mut receives = Receives::new(max_jobs);
-        receives.finished(job, 1);
-        receives
+    fn working(max_jobs: usize, job: Duration) -> ReceivePolicy {
+        let mut policy = ReceivePolicy::new(max_jobs);
+        policy.finished(job, 1);
+        policy
     }
 
-    /// Receives as many messages as it asks for, so many times, and finishes them. Returns the limits.
-    fn full(receives: &mut Receives, calls: usize, now: Instant) -> Vec<usize> {
-        let asks = (0..calls).map(|_| {
-            let ask = receives.ask(0).unwrap();
-            receives.received(ask, ask.limit, ask.limit, MILLISECOND, now);
-            ask.limit
+    /// Receives as many messages as it requests, so many times, and finishes them. Returns the limits.
+    fn full(policy: &mut ReceivePolicy, calls: usize, now: Instant) -> Vec<usize> {
+        let limits = (0..calls).map(|_| {
+            let request = policy.next_request(0).unwrap();
+            policy.received(request, request.limit, request.limit, MILLISECOND, now);
+            request.limit
         });
-        asks.collect()
+        limits.collect()
     }
 
     #[test]
@@ -152,64 +152,64 @@ mod tests {
         assert_eq!(full(&mut slow, 5, now), [1, 2, 3, 3, 3]);
         let mut slower = working(1, 101 * MILLISECOND);
         assert_eq!(full(&mut slower, 5, now), [1; 5]);
-        let mut new = Receives::new(1);
+        let mut new = ReceivePolicy::new(1);
         assert_eq!(full(&mut new, 5, now), [1; 5]);
     }
 
     #[test]
     fn calls_ahead_do_not_wait_and_are_made_when_a_batch_of_room_is_free() {
         let now = Instant::now();
-        let mut receives = working(2, MILLISECOND);
-        full(&mut receives, 5, now);
-        assert_eq!(receives.ask(3), None);
-        let ask = receives.ask(2).unwrap();
-        assert_eq!((ask.limit, ask.wait), (BATCH_LIMIT, Duration::ZERO));
+        let mut policy = working(2, MILLISECOND);
+        full(&mut policy, 5, now);
+        assert_eq!(policy.next_request(3), None);
+        let request = policy.next_request(2).unwrap();
+        assert_eq!((request.limit, request.wait), (BATCH_LIMIT, Duration::ZERO));
     }
 
     #[test]
     fn a_call_that_is_less_than_half_full_ends_it() {
         let now = Instant::now();
-        let mut receives = working(2, MILLISECOND);
-        full(&mut receives, 5, now);
-        let ask = receives.ask(2).unwrap();
-        receives.received(ask, 5, 2, MILLISECOND, now);
-        assert_eq!(limit(&receives, 2), Some(BATCH_LIMIT));
-        receives.received(ask, 4, 2, MILLISECOND, now);
-        assert_eq!(limit(&receives, 2), None);
-        assert_eq!(receives.ask(1).unwrap().wait, RECEIVE_WAIT);
+        let mut policy = working(2, MILLISECOND);
+        full(&mut policy, 5, now);
+        let request = policy.next_request(2).unwrap();
+        policy.received(request, 5, 2, MILLISECOND, now);
+        assert_eq!(limit(&policy, 2), Some(BATCH_LIMIT));
+        policy.received(request, 4, 2, MILLISECOND, now);
+        assert_eq!(limit(&policy, 2), None);
+        assert_eq!(policy.next_request(1).unwrap().wait, RECEIVE_WAIT);
     }
 
     #[test]
     fn a_worker_with_many_jobs_pauses_after_a_call_that_was_not_full() {
         let now = Instant::now();
-        let mut receives = Receives::new(16);
-        let ask = receives.ask(0).unwrap();
-        receives.received(ask, 3, MANY_JOBS - 1, MILLISECOND, now);
-        assert_eq!(receives.pause_ends, None);
-        receives.received(ask, 3, MANY_JOBS, MILLISECOND, now);
-        assert_eq!(receives.pause_ends, Some(now + GATHERING));
-        receives.received(ask, ask.limit, MANY_JOBS, MILLISECOND, now);
-        assert_eq!(receives.pause_ends, None);
+        let mut policy = ReceivePolicy::new(16);
+        let request = policy.next_request(0).unwrap();
+        policy.received(request, 3, MANY_JOBS - 1, MILLISECOND, now);
+        assert_eq!(policy.pause_ends, None);
+        policy.received(request, 3, MANY_JOBS, MILLISECOND, now);
+        assert_eq!(policy.pause_ends, Some(now + GATHERING));
+        policy.received(request, request.limit, MANY_JOBS, MILLISECOND, now);
+        assert_eq!(policy.pause_ends, None);
     }
 
     /// It made an empty call after each photo.
     #[test]
     fn a_lone_photo_takes_one_receive_call() {
         let now = Instant::now();
-        let mut receives = working(1, MILLISECOND);
-        let ask = receives.ask(0).unwrap();
-        receives.received(ask, 1, 1, 200 * MILLISECOND, now);
-        assert_eq!(receives.ask(1), None);
-        assert_eq!(receives.ask(0).unwrap().wait, RECEIVE_WAIT);
-        receives.received(ask, 1, 1, MILLISECOND, now);
-        assert_eq!(receives.ask(1).unwrap().wait, Duration::ZERO);
+        let mut policy = working(1, MILLISECOND);
+        let request = policy.next_request(0).unwrap();
+        policy.received(request, 1, 1, 200 * MILLISECOND, now);
+        assert_eq!(policy.next_request(1), None);
+        assert_eq!(policy.next_request(0).unwrap().wait, RECEIVE_WAIT);
+        policy.received(request, 1, 1, MILLISECOND, now);
+        assert_eq!(policy.next_request(1).unwrap().wait, Duration::ZERO);
     }
 
     #[test]
     fn jobs_that_run_together_share_their_time() {
         let now = Instant::now();
-        let mut receives = Receives::new(1);
-        receives.finished(500 * MILLISECOND, 10);
-        assert_eq!(full(&mut receives, 4, now), [1, 2, 3, 3]);
+        let mut policy = ReceivePolicy::new(1);
+        policy.finished(500 * MILLISECOND, 10);
+        assert_eq!(full(&mut policy, 4, now), [1, 2, 3, 3]);
     }
 }

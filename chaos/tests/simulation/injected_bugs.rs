@@ -1,10 +1,10 @@
 //! Shows that the checks notice: a service breaks one of its rules, and a seed must fail.
 
-use crate::world::{Trace, World};
+use crate::system::{Simulation, Trace};
 
 /// A rule that is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sabotage {
+pub enum InjectedBug {
     /// A worker deletes a job's message, then replies.
     DeletesBeforeReply,
     /// A worker replies to the first request of all instead of its own.
@@ -26,8 +26,8 @@ const SEEDS: u64 = 2_000;
 
 #[test]
 fn each_broken_rule_is_noticed() {
-    use Sabotage::*;
-    for (sabotage, complaint) in [
+    use InjectedBug::*;
+    for (bug, complaint) in [
         (DeletesBeforeReply, "have neither reply nor dead letter"),
         (RepliesToAnother, "instead of"),
         (ReplacesResults, "was replaced by"),
@@ -37,16 +37,13 @@ fn each_broken_rule_is_noticed() {
         (DropsLateReplies, "is gone"),
     ] {
         let play = |seed| {
-            let mut world = World::new(seed, Trace::Off);
-            world.sabotage = Some(sabotage);
-            Some((seed, world.run().err()?))
+            let mut simulation = Simulation::new(seed, Trace::Off);
+            simulation.injected_bug = Some(bug);
+            Some((seed, simulation.run().err()?))
         };
         let failed = (0..SEEDS).find_map(play);
-        let (seed, what) = failed.unwrap_or_else(|| panic!("{sabotage:?}: no seed fails"));
-        println!("{sabotage:?}: seed {seed}: {what}");
-        assert!(
-            what.contains(complaint),
-            "{sabotage:?}: seed {seed}: {what}"
-        );
+        let (seed, what) = failed.unwrap_or_else(|| panic!("{bug:?}: no seed fails"));
+        println!("{bug:?}: seed {seed}: {what}");
+        assert!(what.contains(complaint), "{bug:?}: seed {seed}: {what}");
     }
 }

@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// A mapping. Dropping it ends the polling, after the batch that is being gathered.
 #[derive(Debug)]
-pub struct Source {
+pub struct EventSourceMapping {
     id: String,
     pub function: String,
     queue_arn: String,
@@ -38,7 +38,7 @@ pub struct Source {
     polling: Option<watch::Sender<()>>,
 }
 
-impl Source {
+impl EventSourceMapping {
     fn configure(&mut self, request: &Value, now: Millis) -> Result<(), LambdaError> {
         let within = |name: &str, most: u64| match request[name].as_u64() {
             Some(number) if number > most => Err(LambdaError::InvalidParameter(format!(
@@ -147,7 +147,7 @@ impl Lambda {
                 "Error occurred while ReceiveMessage. SQS Error Code: AWS.SimpleQueueService.NonExistentQueue. SQS Error Message: The specified queue does not exist: {queue_arn}"
             )));
         }
-        let mut source = Source {
+        let mut mapping = EventSourceMapping {
             id: Uuid::new_v4().to_string(),
             function: name,
             queue_arn,
@@ -159,37 +159,42 @@ impl Lambda {
             modified: 0,
             polling: None,
         };
-        source.configure(request, self.clock.now())?;
+        mapping.configure(request, self.clock.now())?;
         let mut state = self.lock();
-        let twice = state
-            .sources
-            .values()
-            .find(|other| other.function == source.function && other.queue_arn == source.queue_arn);
+        let twice = state.event_source_mappings.values().find(|other| {
+            other.function == mapping.function && other.queue_arn == mapping.queue_arn
+        });
         if let Some(twice) = twice {
             return Err(LambdaError::Conflict(format!(
                 "An event source mapping with SQS arn (\" {} \") and function (\" {} \") already exists. Please update or delete the existing mapping with UUID {}",
                 twice.queue_arn, twice.function, twice.id
             )));
         }
-        self.start_polling(&mut source);
-        let shown = source.json(&self.region);
-        state.sources.insert(source.id.clone(), source);
+        self.start_polling(&mut mapping);
+        let shown = mapping.json(&self.region);
+        state
+            .event_source_mappings
+            .insert(mapping.id.clone(), mapping);
         Ok(shown)
     }
 
-    pub(super) fn source(&self, id: &str) -> Result<Value, LambdaError> {
+    pub(super) fn event_source_mapping(&self, id: &str) -> Result<Value, LambdaError> {
         let state = self.lock();
-        let source = state.sources.get(id).ok_or_else(unknown)?;
-        Ok(source.json(&self.region))
+        let mapping = state.event_source_mappings.get(id).ok_or_else(unknown)?;
+        Ok(mapping.json(&self.region))
     }
 
-    pub(super) fn sources(&self, function: Option<&str>, queue_arn: Option<&str>) -> Value {
+    pub(super) fn event_source_mappings(
+        &self,
+        function: Option<&str>,
+        queue_arn: Option<&str>,
+    ) -> Value {
         let state = self.lock();
-        let wanted = state.sources.values().filter(|source| {
-            function.is_none_or(|name| source.function == name_of(name))
-                && queue_arn.is_none_or(|arn| source.queue_arn == arn)
+        let wanted = state.event_source_mappings.values().filter(|mapping| {
+            function.is_none_or(|name| mapping.function == name_of(name))
+                && queue_arn.is_none_or(|arn| mapping.queue_arn == arn)
         });
-        let shown: Vec<_> = wanted.map(|source| source.json(&self.region)).collect();
+        let shown: Vec<_> = wanted.map(|mapping| mapping.json(&self.region)).collect();
         json!({ "EventSourceMappings": shown })
     }
 
@@ -202,45 +207,52 @@ impl Lambda {
         if let Some(name) = request["FunctionName"].as_str() {
             state.entry(name_of(name), &self.region)?;
         }
-        let source = state.sources.get_mut(id).ok_or_else(unknown)?;
-        source.configure(request, self.clock.now())?;
+        let mapping = state
+            .event_source_mappings
+            .get_mut(id)
+            .ok_or_else(unknown)?;
+        mapping.configure(request, self.clock.now())?;
         if let Some(name) = request["FunctionName"].as_str() {
-            source.function = name_of(name).to_owned();
+            mapping.function = name_of(name).to_owned();
         }
-        source.polling = None;
-        self.start_polling(source);
-        Ok(source.json(&self.region))
+        mapping.polling = None;
+        self.start_polling(mapping);
+        Ok(mapping.json(&self.region))
     }
 
     pub(super) fn delete_source(&self, id: &str) -> Result<Value, LambdaError> {
-        let source = self.lock().sources.remove(id).ok_or_else(unknown)?;
-        let mut shown = source.json(&self.region);
+        let mapping = self
+            .lock()
+            .event_source_mappings
+            .remove(id)
+            .ok_or_else(unknown)?;
+        let mut shown = mapping.json(&self.region);
         shown["State"] = "Deleting".into();
         Ok(shown)
     }
 
-    fn start_polling(self: &Arc<Self>, source: &mut Source) {
-        if !source.is_enabled {
+    fn start_polling(self: &Arc<Self>, mapping: &mut EventSourceMapping) {
+        if !mapping.is_enabled {
             return;
         }
         let poller = Poller {
             lambda: Arc::downgrade(self),
-            function: source.function.clone(),
-            queue: source
+            function: mapping.function.clone(),
+            queue: mapping
                 .queue_arn
                 .rsplit(':')
                 .next()
                 .unwrap_or_default()
                 .to_owned(),
-            queue_arn: source.queue_arn.clone(),
+            queue_arn: mapping.queue_arn.clone(),
             region: self.region.clone(),
-            batch_size: source.batch_size as usize,
-            window: Duration::from_secs(source.window),
-            reports_failures: source.reports_failures,
+            batch_size: mapping.batch_size as usize,
+            window: Duration::from_secs(mapping.window),
+            reports_failures: mapping.reports_failures,
         };
-        let most = source.most_at_once.map_or(POLLERS, |most| most as usize);
+        let most = mapping.most_at_once.map_or(POLLERS, |most| most as usize);
         let (polling, ended) = watch::channel(());
-        source.polling = Some(polling);
+        mapping.polling = Some(polling);
         let places = Arc::new(Semaphore::new(most));
         tokio::spawn(poll(Arc::new(poller), places, ended));
     }

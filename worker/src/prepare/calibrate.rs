@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use super::bundle::{Bundle, LoadError, Precision};
-use super::weights::{NewTensor, WeightFile, WeightsError, write};
 use crate::kernels::panels::PANEL;
+use crate::model::bundle::{Bundle, LoadError, Precision};
+use crate::model::weights::{NewTensor, WeightFile, WeightsError, write};
 use crate::vision::crop::FaceCrop;
 use crate::vision::embed::Embedder;
 use crate::vision::embed::architecture::{Architecture, Convolution};

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::fixtures::{Fleet, NOW};
-use crate::{Counters, FrontDemand, Plan, PolicyKind, Seen, State, Timestamp, plan};
+use crate::{Counters, FrontDemand, InstanceState, Plan, PolicyKind, Timestamp, Timestamped, plan};
 
 /// Starts with stopped instances, and with no demand.
 #[derive(Debug)]
-pub struct Course {
+pub struct FleetSimulation {
     pub fleet: Fleet,
     /// How long instances take to become ready.
     boot: Duration,
@@ -33,24 +33,24 @@ pub fn falls(wanted: &[u32], from: u64) -> Vec<(u64, u32)> {
         .collect()
 }
 
-impl Course {
+impl FleetSimulation {
     /// Up to `max_workers`, of which `ready` are up.
     pub fn under(kind: PolicyKind, ready: usize, max_workers: u32) -> Self {
         let stopped = (max_workers as usize).saturating_sub(ready);
         let fleet = Fleet::of(ready).idle().and(stopped).bounded(0, max_workers);
-        let mut course = Self {
+        let mut simulation = Self {
             fleet,
             boot: Duration::ZERO,
             front_is_lost: false,
             queue_is_lost: false,
             forgotten: 0,
         };
-        course.fleet.policy.kind = kind;
-        for instance in &mut course.fleet.observation.instances {
+        simulation.fleet.policy.kind = kind;
+        for instance in &mut simulation.fleet.observation.instances {
             // These tests are not about silent workers.
             (instance.heard, instance.running_since) = (None, None);
         }
-        course
+        simulation
     }
 
     pub fn with_min_workers(mut self, min_workers: u32) -> Self {
@@ -113,11 +113,13 @@ impl Course {
         (observation.now, observation.described_at) = (now, Some(now));
         for instance in &mut observation.instances {
             let next = match instance.state {
-                State::Pending | State::Booting if now.since(instance.since) >= self.boot => {
-                    State::Idle
+                InstanceState::Pending | InstanceState::Booting
+                    if now.since(instance.since) >= self.boot =>
+                {
+                    InstanceState::Idle
                 }
-                State::Draining => State::Cordoned,
-                State::Stopping => State::Stopped,
+                InstanceState::Draining => InstanceState::Cordoned,
+                InstanceState::Stopping => InstanceState::Stopped,
                 state => state,
             };
             if next != instance.state {
@@ -131,11 +133,13 @@ impl Course {
         let mut served = 0;
         for instance in &mut observation.instances {
             let state = match instance.state {
-                State::Idle | State::Busy if served < unanswered => State::Busy,
-                State::Idle | State::Busy => State::Idle,
+                InstanceState::Idle | InstanceState::Busy if served < unanswered => {
+                    InstanceState::Busy
+                }
+                InstanceState::Idle | InstanceState::Busy => InstanceState::Idle,
                 _ => continue,
             };
-            served += u64::from(state == State::Busy);
+            served += u64::from(state == InstanceState::Busy);
             if state != instance.state {
                 (instance.state, instance.since) = (state, now);
             }
@@ -149,11 +153,11 @@ impl Course {
             in_flight: served,
             delayed: 0,
         };
-        observation.front = (!self.front_is_lost).then_some(Seen {
+        observation.front = (!self.front_is_lost).then_some(Timestamped {
             value: demand,
             at: now,
         });
-        observation.queue = (!self.queue_is_lost).then_some(Seen {
+        observation.queue = (!self.queue_is_lost).then_some(Timestamped {
             value: counters,
             at: now,
         });
@@ -164,13 +168,13 @@ impl Course {
         for instance in &mut self.fleet.observation.instances {
             let id = &instance.id;
             let state = if decided.start.contains(id) {
-                State::Pending
+                InstanceState::Pending
             } else if decided.cordon.contains(id) {
-                State::Draining
+                InstanceState::Draining
             } else if decided.uncordon.contains(id) {
-                State::Idle
+                InstanceState::Idle
             } else if decided.stop.iter().any(|stop| stop.id == *id) {
-                State::Stopping
+                InstanceState::Stopping
             } else {
                 continue;
             };

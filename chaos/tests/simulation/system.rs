@@ -11,12 +11,12 @@ use scaler_plan::Timestamp;
 
 use crate::clients::{Client, Photo, client, photos};
 use crate::ec2::Ec2;
-use crate::event::{Agenda, Event, Time};
+use crate::event::{Event, EventQueue, Time};
 use crate::front::Front;
+use crate::injected_bugs::InjectedBug;
 use crate::objects::Objects;
 use crate::queues::{DEAD_LETTERS, REQUESTS, Sqs, millis};
 use crate::random::Random;
-use crate::sabotage::Sabotage;
 use crate::scaler::Scaler;
 use crate::scenario::Scenario;
 use crate::worker::Worker;
@@ -27,13 +27,13 @@ pub const EPOCH: Duration = Duration::from_secs(1_800_000_000);
 const SETTLES_WITHIN: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
-pub struct World {
+pub struct Simulation {
     pub seed: u64,
     pub scenario: Scenario,
     pub now: Time,
     /// The origin of the `Instant`s of the product's code.
     began: Instant,
-    pub agenda: Agenda,
+    pub event_queue: EventQueue,
     pub random: Random,
     pub sqs: Sqs,
     pub s3: Objects,
@@ -43,7 +43,7 @@ pub struct World {
     pub unanswered: usize,
     pub fronts: Vec<Front>,
     /// A rule that the services break.
-    pub sabotage: Option<Sabotage>,
+    pub injected_bug: Option<InjectedBug>,
     /// Which client each request is from.
     pub senders: BTreeMap<JobId, usize>,
     /// The requests whose job front has sent.
@@ -103,19 +103,19 @@ pub enum Trace {
     Hash(DefaultHasher),
 }
 
-impl World {
+impl Simulation {
     pub fn new(seed: u64, trace: Trace) -> Self {
         let mut random = Random::new(seed);
         let scenario = Scenario::of(&mut random);
-        let mut world = Self::with(seed, scenario, random, trace);
-        world.note(|| format!("seed {seed}"));
-        world.schedule_clients();
-        for (at, fault) in std::mem::take(&mut world.scenario.faults) {
-            world.after(at, Event::Fault(fault));
+        let mut simulation = Self::with(seed, scenario, random, trace);
+        simulation.note(|| format!("seed {seed}"));
+        simulation.schedule_clients();
+        for (at, fault) in std::mem::take(&mut simulation.scenario.faults) {
+            simulation.after(at, Event::Fault(fault));
         }
-        world.after(world.scenario.calm_at, Event::Calm);
-        world.start_scaler();
-        world
+        simulation.after(simulation.scenario.calm_at, Event::Calm);
+        simulation.start_scaler();
+        simulation
     }
 
     pub fn with(seed: u64, scenario: Scenario, mut random: Random, trace: Trace) -> Self {
@@ -127,11 +127,11 @@ impl World {
         // A clock of the scaler's lives as long as the process.
         let clock: &AtomicU64 = Box::leak(Box::default());
         clock.store(EPOCH.as_micros() as u64, Ordering::Relaxed);
-        let mut world = Self {
+        let mut simulation = Self {
             seed,
             now: Time::ZERO,
             began: Instant::now(),
-            agenda: Agenda::default(),
+            event_queue: EventQueue::default(),
             sqs: Sqs::new(scenario.visibility_timeout, scenario.sqs, seed),
             s3: Objects::default(),
             ec2: Ec2::default(),
@@ -139,7 +139,7 @@ impl World {
             photos,
             clients,
             fronts: Vec::new(),
-            sabotage: None,
+            injected_bug: None,
             senders: BTreeMap::new(),
             queued: BTreeSet::new(),
             replied: BTreeSet::new(),
@@ -156,11 +156,11 @@ impl World {
             random,
             scenario,
         };
-        for front in 0..world.scenario.fronts {
-            world.fronts.push(Front::default());
-            world.start_front(front, false);
+        for front in 0..simulation.scenario.fronts {
+            simulation.fronts.push(Front::default());
+            simulation.start_front(front, false);
         }
-        world
+        simulation
     }
 
     /// Runs to the end, and returns what was exercised.
@@ -168,7 +168,7 @@ impl World {
     /// # Errors
     /// The first violation.
     pub fn run(&mut self) -> Result<Counts, String> {
-        while let Some((at, event)) = self.agenda.pop() {
+        while let Some((at, event)) = self.event_queue.pop() {
             self.happen(at, event);
             if let Some(what) = self.violation.take() {
                 return Err(what);
@@ -294,12 +294,12 @@ impl World {
         }
     }
 
-    pub fn breaks(&self, rule: Sabotage) -> bool {
-        self.sabotage == Some(rule)
+    pub fn breaks(&self, rule: InjectedBug) -> bool {
+        self.injected_bug == Some(rule)
     }
 
     pub fn after(&mut self, wait: Duration, event: Event) {
-        self.agenda.add(self.now + wait, event);
+        self.event_queue.add(self.now + wait, event);
     }
 
     /// How long a message between two processes takes. Some take long.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::bundle::{BundleDescription, Distance, LoadError, Preprocessing};
+use crate::model::bundle::{BundleDescription, Distance, LoadError, Preprocessing};
 use crate::vision::Gallery;
 
 mod bundle_files;

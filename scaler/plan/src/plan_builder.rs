@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 
-use crate::lost::Lost;
+use crate::lost::LostInstances;
 use crate::policies::{ScaleIn, Target};
 use crate::{
-    Instance, InstanceId, KeepIdle, Memory, Observation, Plan, Policy, State, Stop, StopCause,
-    Timestamp, WorkerLimits,
+    Instance, InstanceId, InstanceState, KeepIdle, Memory, Observation, Plan, Policy, Stop,
+    StopCause, Timestamp, WorkerLimits,
 };
 
-pub(crate) struct Moves<'a> {
+pub(crate) struct PlanBuilder<'a> {
     policy: &'a Policy,
     limits: WorkerLimits,
     observation: &'a Observation,
@@ -17,19 +17,19 @@ pub(crate) struct Moves<'a> {
     desired: u32,
     target: Target,
     memory: &'a Memory,
-    lost: Lost<'a>,
+    lost: LostInstances<'a>,
     /// Whether EC2's answer is recent enough to cordon workers by.
     fleet_is_fresh: bool,
     wake_at: Option<Timestamp>,
 }
 
-impl<'a> Moves<'a> {
+impl<'a> PlanBuilder<'a> {
     pub(crate) fn new(
         policy: &'a Policy,
         limits: WorkerLimits,
         observation: &'a Observation,
         memory: &'a Memory,
-        lost: Lost<'a>,
+        lost: LostInstances<'a>,
         target: Target,
     ) -> Self {
         let wake_at = [target.wake_at, lost.next_at].into_iter().flatten().min();
@@ -46,7 +46,7 @@ impl<'a> Moves<'a> {
         }
     }
 
-    pub(crate) fn plan(mut self) -> Plan {
+    pub(crate) fn build(mut self) -> Plan {
         let mut plan = Plan {
             desired_workers: self.desired,
             rejected: std::mem::take(&mut self.target.rejected),
@@ -93,7 +93,7 @@ impl<'a> Moves<'a> {
         self.observation.working() - len_of(lost)
     }
 
-    fn in_state(&self, state: State) -> impl Iterator<Item = &'a Instance> {
+    fn in_state(&self, state: InstanceState) -> impl Iterator<Item = &'a Instance> {
         self.observation.instances.iter().filter(move |instance| {
             instance.state == state && !instance.leaving && !self.lost.contains(instance)
         })
@@ -109,11 +109,11 @@ impl<'a> Moves<'a> {
 
     /// Cordoned workers are the fastest capacity, draining ones the second fastest.
     fn call_back(&self, missing: u32) -> Vec<InstanceId> {
-        let mut cordoned: Vec<_> = self.in_state(State::Cordoned).collect();
+        let mut cordoned: Vec<_> = self.in_state(InstanceState::Cordoned).collect();
         cordoned.sort_by_key(|instance| instance.outdated);
         cordoned
             .into_iter()
-            .chain(self.in_state(State::Draining))
+            .chain(self.in_state(InstanceState::Draining))
             .take(missing as usize)
             .map(|instance| instance.id.clone())
             .collect()
@@ -125,7 +125,7 @@ impl<'a> Moves<'a> {
             return;
         }
         let stopped: Vec<_> = self
-            .in_state(State::Stopped)
+            .in_state(InstanceState::Stopped)
             .filter(|instance| !instance.outdated)
             .take(wanted as usize)
             .collect();
@@ -160,7 +160,7 @@ impl<'a> Moves<'a> {
 
     /// Whether any instance is on its way up. Until it is ready, the policy's need is not final.
     fn is_booting(&self) -> bool {
-        let booting = [State::Pending, State::Booting];
+        let booting = [InstanceState::Pending, InstanceState::Booting];
         self.observation.launching > 0 || !self.in_states(&booting).is_empty()
     }
 
@@ -183,10 +183,10 @@ impl<'a> Moves<'a> {
         let mut existing = self.observation.launching;
         for instance in self.lasting(stops).collect::<Vec<_>>() {
             let startable_at = instance.since.after(timeout);
-            if instance.state != State::Stopping || now < startable_at {
+            if instance.state != InstanceState::Stopping || now < startable_at {
                 existing = existing.saturating_add(1);
             }
-            if instance.state == State::Stopping && now < startable_at {
+            if instance.state == InstanceState::Stopping && now < startable_at {
                 self.wake(startable_at);
             }
         }
@@ -206,7 +206,12 @@ impl<'a> Moves<'a> {
         let excess = self.working().saturating_sub(self.limits.max_workers);
         if excess > 0 {
             // Lowered limits hold under every policy.
-            let all = [State::Pending, State::Booting, State::Idle, State::Busy];
+            let all = [
+                InstanceState::Pending,
+                InstanceState::Booting,
+                InstanceState::Idle,
+                InstanceState::Busy,
+            ];
             return ids(self.in_states(&all), excess);
         }
         let bounds = &self.policy.bounds;
@@ -216,19 +221,26 @@ impl<'a> Moves<'a> {
             return Vec::new();
         }
         // Where only ready workers are withdrawn, a booting one does not replace them yet.
-        let up = len(&self.in_states(&[State::Idle, State::Busy]));
+        let up = len(&self.in_states(&[InstanceState::Idle, InstanceState::Busy]));
         let replaced = surplus.min(up.saturating_sub(self.desired));
         let chosen: Vec<&Instance> = match self.target.scale_in {
             ScaleIn::Hold => Vec::new(),
             // An instance for the warm pool has to boot before it can stop.
-            ScaleIn::AtOnce if bounds.warm_pool > 0 => self.in_states(&[State::Idle, State::Busy]),
+            ScaleIn::AtOnce if bounds.warm_pool > 0 => {
+                self.in_states(&[InstanceState::Idle, InstanceState::Busy])
+            }
             ScaleIn::AtOnce => {
-                let all = [State::Pending, State::Booting, State::Idle, State::Busy];
+                let all = [
+                    InstanceState::Pending,
+                    InstanceState::Booting,
+                    InstanceState::Idle,
+                    InstanceState::Busy,
+                ];
                 return ids(self.in_states(&all), surplus);
             }
             ScaleIn::Paid => {
                 let now = self.observation.now;
-                let waiting = self.in_states(&[State::Idle]);
+                let waiting = self.in_states(&[InstanceState::Idle]);
                 let (paid, unpaid): (Vec<_>, Vec<_>) =
                     waiting.into_iter().partition(|it| now >= self.goes_at(it));
                 if let Some(next) = unpaid.iter().map(|it| self.goes_at(it)).min() {
@@ -239,7 +251,7 @@ impl<'a> Moves<'a> {
             ScaleIn::Idle => {
                 let timeouts = &self.policy.timeouts;
                 let idle_time = timeouts.keep_idle.bound(timeouts.idle_time);
-                let mut idle: Vec<_> = self.in_state(State::Idle).collect();
+                let mut idle: Vec<_> = self.in_state(InstanceState::Idle).collect();
                 idle.sort_by_key(|instance| (!instance.outdated, instance.since));
                 let now = self.observation.now;
                 let (rested, resting): (Vec<_>, Vec<_>) = idle
@@ -266,8 +278,8 @@ impl<'a> Moves<'a> {
     }
 
     /// The instances in these states, in this order. In each, outdated ones come first: those are to go.
-    fn in_states(&self, states: &[State]) -> Vec<&'a Instance> {
-        let in_state = |state: &State| {
+    fn in_states(&self, states: &[InstanceState]) -> Vec<&'a Instance> {
+        let in_state = |state: &InstanceState| {
             let mut found: Vec<_> = self.in_state(*state).collect();
             found.sort_by_key(|instance| !instance.outdated);
             found
@@ -285,13 +297,17 @@ impl<'a> Moves<'a> {
             .collect();
         if self.target.scale_in != ScaleIn::Hold {
             let drained = self
-                .in_state(State::Cordoned)
+                .in_state(InstanceState::Cordoned)
                 .filter(|i| !called_back.contains(&i.id));
             stops.extend(drained.map(drained_stop));
         }
-        let leaving = self.leaving().filter(|it| it.state == State::Cordoned);
+        let leaving = self
+            .leaving()
+            .filter(|it| it.state == InstanceState::Cordoned);
         stops.extend(leaving.map(drained_stop));
-        let spent = self.in_state(State::Stopped).filter(|it| it.outdated);
+        let spent = self
+            .in_state(InstanceState::Stopped)
+            .filter(|it| it.outdated);
         stops.extend(spent.map(drained_stop));
         if stops.is_empty() || self.may(self.observation.call_backoff.stop) {
             stops
@@ -339,7 +355,7 @@ impl<'a> Moves<'a> {
         let paid = |it: &&Instance| it.started_at.is_some_and(|at| now < prices.paid_until(at));
         let gone: HashSet<_> = stops.iter().map(|stop| &stop.id).collect();
         let gone = self.observation.instances.iter().filter(|it| {
-            let was_up = it.state != State::Stopped && !self.lost.never_started(it);
+            let was_up = it.state != InstanceState::Stopped && !self.lost.never_started(it);
             gone.contains(&it.id) && was_up
         });
         let still_paid = len_of(gone.clone().filter(paid).count());
@@ -396,7 +412,7 @@ fn stop(instance: &Instance, cause: StopCause) -> Stop {
 fn drained_stop(instance: &Instance) -> Stop {
     let cause = match (instance.outdated, instance.state) {
         (false, _) => StopCause::Drained,
-        (true, State::Stopped) => StopCause::OutdatedStopped,
+        (true, InstanceState::Stopped) => StopCause::OutdatedStopped,
         (true, _) => StopCause::Outdated,
     };
     stop(instance, cause)

@@ -8,11 +8,11 @@ use rand_distr::Distribution;
 ///
 /// Streams of different names are independent: the draws of one fault do not move another's.
 #[derive(Debug, Clone)]
-pub struct Dice {
+pub struct FaultRng {
     generator: Xoshiro256PlusPlus,
 }
 
-impl Dice {
+impl FaultRng {
     pub fn new(seed: u64, name: &str) -> Self {
         // FNV-1a: the standard library's hashes may differ between releases.
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
@@ -25,7 +25,7 @@ impl Dice {
 
     /// Returns true with a probability from 0 to 1. Takes one draw in any case: a changed probability leaves later draws
     /// as they are.
-    pub fn roll(&mut self, probability: f64) -> bool {
+    pub fn random_bool(&mut self, probability: f64) -> bool {
         self.generator.random::<f64>() < probability
     }
 
