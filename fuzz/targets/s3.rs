@@ -6,7 +6,7 @@
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::Request;
 use http_body_util::{BodyExt, Full};
 use libfuzzer_sys::fuzz_target;
 use localcloud::fuzzing::{Clock, Iam, S3, Sqs, Target, signed_service};
@@ -42,8 +42,7 @@ fuzz_target!(|input: &[u8]| {
     };
     let any = Iam::without_roles(Clock::start(), Authentication::Any);
     let (open_to_all, signed_only) = (open(any), open(Arc::clone(&KEYS)));
-    let created = call(&open_to_all, request(b"PUT /bkt").expect("it is a request"));
-    assert_eq!(created, Some(StatusCode::OK));
+    call(&open_to_all, request(b"PUT /bkt").expect("it is a request"));
     for bytes in input.split(|&byte| byte == 0).take(MOST_REQUESTS) {
         let Some(request) = request(bytes) else {
             continue;
@@ -56,8 +55,10 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-fn call(s3: &S3, request: Request<Bytes>) -> Option<StatusCode> {
-    let target = Target::of(&request)?;
+fn call(s3: &S3, request: Request<Bytes>) {
+    let Some(target) = Target::of(&request) else {
+        return;
+    };
     let request = request.map(|body| s3s::Body::http_body(Full::new(body)));
     let (parts, body) = RUNTIME.block_on(async {
         let (parts, body) = s3.call(&target, request).await.into_parts();
@@ -71,5 +72,4 @@ fn call(s3: &S3, request: Request<Bytes>) -> Option<StatusCode> {
     if target.action != "GetObject" {
         assert!(is_xml(&text), "{text}");
     }
-    Some(parts.status)
 }
