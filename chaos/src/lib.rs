@@ -3,7 +3,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`run`] | one run: a stack, the load, the faults, and the account |
-//! | [`stack`] | starts the local cloud, which boots the web instance, with [`proxy`] between all of them |
+//! | [`stack`] | starts the local cloud, which boots the web instance, with a [`proxy`] on four links |
 //! | [`processes`] | finds the stack's processes, and signals them |
 //! | [`schedule`] | when which fault happens, by seed |
 //! | [`inject`] | carries the schedule out |

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use chaos::load::Photos;
-use chaos::run::{RunOptions, real_photos, run};
+use chaos::run::{Choices, Engine, RunOptions, real_photos, run};
 use chaos::soak::{SoakOptions, soak};
 use chaos::stack::{StackOptions, WorkerProgram};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use platform::duration;
 
 /// Puts the whole of Muster under load and faults on this machine, and accounts for each request. Exit status 0 only if nothing
@@ -16,31 +16,16 @@ use platform::duration;
 #[derive(Debug, Parser)]
 #[command(after_help = duration::HELP)]
 struct Args {
-    /// What recognizes: a light recognizer without networks, or one of the engines
-    #[arg(long, value_enum, default_value = "light")]
-    engine: Engine,
-    /// Requests to send
-    #[arg(long, default_value_t = 10_000)]
-    requests: u64,
-    /// Requests a second, on average
-    #[arg(long, default_value_t = 100.0)]
-    rate: f64,
-    /// Seed of all faults, times and photos: the same seed has the same ones. It also chooses policy and market
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Mean time between two faults
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "1s")]
-    every: Duration,
-    /// No other faults than those of this name, for example kill_worker or terminate. With kill_front, kill_gateway and
-    /// kill_scaler give --every 20s: a service that ends five times within 30 s ends the others
-    #[arg(long, value_name = "FAULT", value_parser = fault)]
-    only: Option<String>,
-    /// Most workers at once
-    #[arg(long, default_value_t = 8)]
-    max_workers: u32,
-    /// Time of a photo with the light recognizer
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "20ms")]
-    light_time: Duration,
+    #[command(flatten)]
+    choices: Choices,
+    /// Does the run of this history again: history.json, or the history-SEED.json of a run that failed. With an engine's run
+    /// give its gallery, models and photos, too
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["requests", "rate", "seed", "every", "only", "max_workers", "light_time", "soak"]
+    )]
+    replay: Option<PathBuf>,
     /// Folder of the programs
     #[arg(long, env = "MUSTER_BIN")]
     bin: PathBuf,
@@ -72,22 +57,6 @@ struct Args {
     output: Option<PathBuf>,
 }
 
-fn fault(name: &str) -> Result<String, String> {
-    let names = chaos::schedule::names(true, true);
-    if names.contains(name) {
-        return Ok(name.to_owned());
-    }
-    let names: Vec<_> = names.into_iter().collect();
-    Err(format!("it is none of {}", names.join(", ")))
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Engine {
-    Light,
-    Native,
-    Torch,
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
     match chaos().await {
@@ -102,6 +71,10 @@ async fn main() -> ExitCode {
 
 async fn chaos() -> anyhow::Result<bool> {
     let args = Args::parse();
+    let choices = match &args.replay {
+        Some(history) => Choices::of_history(history)?,
+        None => args.choices,
+    };
     let root = args.root.canonicalize()?;
     let usual = if args.soak.is_some() {
         "target/soak"
@@ -112,25 +85,20 @@ async fn chaos() -> anyhow::Result<bool> {
     std::fs::create_dir_all(&output)?;
     let output = output.canonicalize()?;
     let bin = args.bin.canonicalize()?;
-    let name = match args.engine {
-        Engine::Light => "light",
-        Engine::Native => "native",
-        Engine::Torch => "torch",
-    };
-    let worker = match args.engine {
-        Engine::Light => WorkerProgram::Light(args.light_time),
+    let worker = match choices.engine {
+        Engine::Light => WorkerProgram::Light(choices.light_time),
         Engine::Native | Engine::Torch => {
             let gallery = output.join("gallery.safetensors");
             std::fs::copy(&args.gallery, &gallery)?;
             WorkerProgram::Real {
-                engine: name.to_owned(),
+                engine: choices.engine.name().to_owned(),
                 models: args.models.canonicalize()?,
                 gallery,
             }
         }
     };
-    let photos = match args.engine {
-        Engine::Light => Photos::Light { seed: args.seed },
+    let photos = match choices.engine {
+        Engine::Light => Photos::Light { seed: choices.seed },
         Engine::Native | Engine::Torch => real_photos(&bin, &args.photos, &worker)?,
     };
     let stack = StackOptions {
@@ -138,8 +106,8 @@ async fn chaos() -> anyhow::Result<bool> {
         root,
         folder: output.join("stack"),
         worker,
-        max_workers: args.max_workers,
-        policy: if args.seed & 2 == 0 {
+        max_workers: choices.max_workers,
+        policy: if choices.seed & 2 == 0 {
             "step"
         } else {
             "latency"
@@ -147,7 +115,7 @@ async fn chaos() -> anyhow::Result<bool> {
         .to_owned(),
         // Workers that come and go meet more faults.
         keep_idle: "0s",
-        spot: args.seed & 1 == 1,
+        spot: choices.seed & 1 == 1,
     };
     if let Some(length) = args.soak {
         let options = SoakOptions {
@@ -157,9 +125,9 @@ async fn chaos() -> anyhow::Result<bool> {
                 spot: false,
                 ..stack
             },
-            engine: name.to_owned(),
+            engine: choices.engine.name().to_owned(),
             photos,
-            rate: args.rate,
+            rate: choices.rate,
             length,
             output: output.clone(),
         };
@@ -169,13 +137,8 @@ async fn chaos() -> anyhow::Result<bool> {
     }
     let options = RunOptions {
         stack,
-        engine: name.to_owned(),
         photos,
-        seed: args.seed,
-        requests: args.requests,
-        rate: args.rate,
-        every: args.every,
-        only: args.only,
+        choices,
         output: output.clone(),
     };
     let report = run(&options).await?;

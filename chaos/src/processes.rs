@@ -1,7 +1,7 @@
 //! Processes of the stack, found by their programs and environments, and signals to them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -92,7 +92,7 @@ pub fn running(programs: &[&str], setting: &str) -> Vec<Process> {
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let is_one = |id: &u32| {
         let program = fs::read_link(format!("/proc/{id}/exe")).ok();
-        let name = program.as_ref().and_then(|path| path.file_name()?.to_str());
+        let name = program.as_deref().and_then(name_of);
         name.is_some_and(|name| programs.contains(&name)) && has(*id, setting)
     };
     let mut processes: Vec<_> = ids
@@ -102,6 +102,12 @@ pub fn running(programs: &[&str], setting: &str) -> Vec<Process> {
         .collect();
     processes.sort_by_key(|process| (process.started, process.id));
     processes
+}
+
+/// Returns the name of a program's file. Linux marks a program whose file was replaced since it started.
+fn name_of(program: &Path) -> Option<&str> {
+    let name = program.file_name()?.to_str()?;
+    Some(name.strip_suffix(" (deleted)").unwrap_or(name))
 }
 
 fn has(id: u32, setting: &str) -> bool {
@@ -126,6 +132,13 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn a_program_keeps_its_name_when_its_file_is_replaced() {
+        for link in ["/bin/worker", "/bin/worker (deleted)"] {
+            assert_eq!(name_of(Path::new(link)), Some("worker"));
+        }
+    }
 
     #[test]
     fn a_process_is_found_by_its_program_and_a_setting_until_it_ends() {

@@ -24,9 +24,11 @@ use crate::processes;
 use crate::schedule::{Planned, Rules, Service, names, schedule};
 use crate::stack::{Stack, StackOptions, WorkerProgram, http_client};
 
+mod choices;
 mod figures;
 
-use figures::{MOST_PRINTED, late_returns};
+pub use choices::{Choices, Engine};
+use figures::{MOST_PRINTED, late};
 pub use figures::{Quantiles, Report};
 
 /// How long jobs may take to end after the last fault: five receives, and then some.
@@ -34,19 +36,13 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(200);
 /// Calls at once while the cloud's contents are read.
 const READS: usize = 32;
-/// A run's choices.
+
+/// A run's choices, and what they need on this machine.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
     pub stack: StackOptions,
-    pub engine: String,
     pub photos: Photos,
-    pub seed: u64,
-    pub requests: u64,
-    /// Requests a second, on average.
-    pub rate: f64,
-    /// Mean time between two faults.
-    pub every: Duration,
-    pub only: Option<String>,
+    pub choices: Choices,
     /// Folder for `report.json`, and for `history.json` with all faults and requests. The history of a run that fails is in
     /// `history-SEED.json`, too, which the next run leaves alone.
     pub output: PathBuf,
@@ -55,7 +51,9 @@ pub struct RunOptions {
 /// What a run is understood by.
 #[derive(Debug, Serialize)]
 struct History<'a> {
-    seed: u64,
+    /// At the top level, where [`Choices::of_history`] looks for them.
+    #[serde(flatten)]
+    choices: &'a Choices,
     schedule: &'a [Planned],
     done: &'a InjectionLog,
     sent: &'a [Sent],
@@ -68,11 +66,12 @@ struct History<'a> {
 /// When the fault to inject cannot happen, the stack cannot be started, or its state cannot be read at the end.
 pub async fn run(options: &RunOptions) -> anyhow::Result<Report> {
     let started = Instant::now();
-    let times = arrivals(options.seed, options.requests, options.rate);
+    let choices = &options.choices;
+    let times = arrivals(choices.seed, choices.requests, choices.rate);
     let length = Duration::from_millis(times.last().copied().unwrap_or_default());
     let spot = options.stack.spot;
     let gallery = matches!(options.stack.worker, WorkerProgram::Real { .. });
-    if let Some(only) = &options.only {
+    if let Some(only) = &choices.only {
         ensure!(
             names(spot, gallery).contains(only),
             "{only} would do nothing: interrupt needs spot instances, which odd seeds have, and reload_gallery needs an engine"
@@ -80,15 +79,15 @@ pub async fn run(options: &RunOptions) -> anyhow::Result<Report> {
     }
     let rules = Rules {
         length,
-        every: options.every,
-        only: options.only.clone(),
+        every: choices.every,
+        only: choices.only.clone(),
         spot,
         gallery,
     };
-    let planned = schedule(options.seed, &rules);
+    let planned = schedule(choices.seed, &rules);
     print(format_args!(
         "chaos: seed {}, {} requests in {:.0} s, {} faults, policy {}, {}",
-        options.seed,
+        choices.seed,
         times.len(),
         length.as_secs_f64(),
         planned.len(),
@@ -125,7 +124,7 @@ pub async fn run(options: &RunOptions) -> anyhow::Result<Report> {
 fn report(
     options: &RunOptions,
     sent: &[Sent],
-    mut account: Account,
+    account: Account,
     done: &InjectionLog,
     logs: &InstanceLogs,
     left_on_the_queue: u64,
@@ -137,29 +136,33 @@ fn report(
     let busy_workers_stopped = by_scaler.count() as u64;
     let returns = logs.returns(&done.worker_kills).into_iter();
     let return_s = Quantiles::of(returns.map(|ms| u64::try_from(ms).unwrap_or_default()));
-    let late = late_returns(options.only.as_deref(), &return_s);
     let right = sent.iter().filter(|sent| sent.outcome == Outcome::Right);
     let is_whole = left_on_the_queue == 0 && busy_workers_stopped == 0;
-    let passed = account.is_clean() && is_whole && late.is_none();
-    account.findings.extend(late);
-    Report {
-        engine: options.engine.clone(),
-        seed: options.seed,
+    let passed = account.is_clean() && is_whole;
+    let choices = &options.choices;
+    let mut report = Report {
+        engine: choices.engine.name().to_owned(),
+        seed: choices.seed,
         wall_s: started.elapsed().as_secs_f64(),
         policy: options.stack.policy.clone(),
         spot: options.stack.spot,
-        rate: options.rate,
+        rate: choices.rate,
         passed,
         account,
         busy_workers_stopped,
         left_on_the_queue,
         faults: done.faults.clone(),
+        faults_in_vain: done.in_vain,
         return_s,
         termination_s: Quantiles::of(done.terminations_ms.iter().copied()),
         restart_s: Quantiles::of(done.restarts_ms.iter().copied()),
         latency_s: Quantiles::of(right.map(|sent| sent.took_ms)),
         logged_errors: logs.errors.clone(),
-    }
+    };
+    let late = late(choices.only.as_deref(), &report);
+    report.passed &= late.is_none();
+    report.account.findings.extend(late);
+    report
 }
 
 /// Ends all faults, and waits until the request queue is empty. Returns how many messages it still has.
@@ -305,7 +308,7 @@ fn write(
     )?;
     let findings = &report.account.findings;
     let history = History {
-        seed: options.seed,
+        choices: &options.choices,
         schedule,
         done,
         sent,
@@ -313,7 +316,7 @@ fn write(
     };
     let history = serde_json::to_string(&history)?;
     if !report.passed {
-        let kept = format!("history-{}.json", options.seed);
+        let kept = format!("history-{}.json", options.choices.seed);
         std::fs::write(options.output.join(kept), &history)?;
     }
     std::fs::write(options.output.join("history.json"), history)?;
@@ -375,4 +378,58 @@ pub fn real_photos(bin: &Path, folder: &Path, worker: &WorkerProgram) -> anyhow:
         folder.display()
     );
     Ok(Photos::Real(photos.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_counts_faults_in_vain_and_fails_for_a_late_end() {
+        let choices = Choices {
+            only: Some("terminate".to_owned()),
+            ..Choices::example()
+        };
+        let options = RunOptions {
+            stack: StackOptions {
+                bin: PathBuf::new(),
+                root: PathBuf::new(),
+                folder: PathBuf::new(),
+                worker: WorkerProgram::Light(choices.light_time),
+                max_workers: choices.max_workers,
+                policy: "step".to_owned(),
+                keep_idle: "0s",
+                spot: false,
+            },
+            photos: Photos::Light { seed: choices.seed },
+            choices,
+            output: PathBuf::new(),
+        };
+        let of = |terminations_ms: &[u64]| {
+            let done = InjectionLog {
+                faults: [("terminate".to_owned(), 3)].into(),
+                in_vain: 2,
+                terminations_ms: terminations_ms.to_vec(),
+                ..InjectionLog::default()
+            };
+            let logs = InstanceLogs::default();
+            report(
+                &options,
+                &[],
+                Account::default(),
+                &done,
+                &logs,
+                0,
+                Instant::now(),
+            )
+        };
+        let in_time = of(&[800]);
+        assert!(in_time.passed && in_time.account.findings.is_empty());
+        assert_eq!(
+            (in_time.faults["terminate"], in_time.faults_in_vain),
+            (3, 2)
+        );
+        let late = of(&[800, 5_100]);
+        assert!(!late.passed && late.account.findings.len() == 1);
+    }
 }

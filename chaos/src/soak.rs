@@ -21,14 +21,12 @@ use crate::schedule::Service;
 use crate::stack::{Stack, StackOptions, http_client};
 
 mod charts;
+mod trend;
+
+use trend::Sample;
+pub use trend::Trend;
 
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
-/// Of the samples from the end, the share that the slopes are fitted to.
-const FITTED: f64 = 2.0 / 3.0;
-/// Growth over the fitted time that counts as noise: this many standard deviations of the samples around the line, and the pages
-/// that an allocator takes at a time.
-const NOISE_DEVIATIONS: f64 = 3.0;
-const NOISE_BYTES: f64 = 1024.0 * 1024.0;
 const BAD_INPUT_EVERY: Duration = Duration::from_millis(500);
 /// How old an object gets, at least. The local cloud has an index of all objects in memory.
 const EXPIRY: Duration = Duration::from_secs(60);
@@ -67,34 +65,9 @@ pub struct Report {
     /// Most messages on each queue at once.
     pub deepest_queues: BTreeMap<String, u64>,
     pub disk_bytes_at_the_end: u64,
+    /// Services that were missing or grew, in words.
+    pub findings: Vec<String>,
     pub passed: bool,
-}
-
-/// What the processes of a service held, each on average.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Trend {
-    pub most_processes: u64,
-    pub resident_mib_first: f64,
-    pub resident_mib_last: f64,
-    pub resident_mib_most: f64,
-    /// Of the straight line through the last two thirds of the samples.
-    pub slope_kib_per_minute: f64,
-    /// Along that line, over its time.
-    pub growth_mib: f64,
-    /// Growth that counts as noise.
-    pub noise_mib: f64,
-    pub is_flat: bool,
-    pub threads_most: u64,
-    pub descriptors_first: u64,
-    pub descriptors_last: u64,
-    pub descriptors_most: u64,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Sample {
-    at: f64,
-    processes: u64,
-    usage: Usage,
 }
 
 #[derive(Debug, Default)]
@@ -345,10 +318,7 @@ fn report(
         .iter()
         .filter(|it| it.outcome == Outcome::Right)
         .collect();
-    let trends = samples.services.iter();
-    let processes: BTreeMap<_, _> = trends
-        .map(|(name, of)| ((*name).to_owned(), trend(of)))
-        .collect();
+    let (processes, findings) = judge(samples);
     let deepest = samples.queues.iter().map(|(name, of)| {
         let depth = of.iter().map(|point| point.1).fold(0.0, f64::max);
         (name.clone(), depth as u64)
@@ -366,66 +336,25 @@ fn report(
         latency_s: Quantiles::of(right.iter().map(|sent| sent.took_ms)),
         deepest_queues: deepest.collect(),
         disk_bytes_at_the_end: samples.disk.last().map_or(0, |point| point.1 as u64),
-        passed: failed == 0 && processes.values().all(|trend| trend.is_flat),
+        passed: failed == 0 && findings.is_empty(),
         processes,
+        findings,
     }
 }
 
-fn trend(samples: &[Sample]) -> Trend {
-    let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
-        return Trend::default();
-    };
-    let begin = samples.len() - (samples.len() as f64 * FITTED) as usize;
-    let fitted: Vec<_> = samples[begin..]
-        .iter()
-        .map(|it| (it.at, it.usage.resident_bytes as f64))
-        .collect();
-    let (slope, deviation) = line(&fitted);
-    let time = fitted
-        .last()
-        .zip(fitted.first())
-        .map_or(0.0, |(last, first)| last.0 - first.0);
-    let (growth, noise) = (slope * time, NOISE_DEVIATIONS * deviation + NOISE_BYTES);
-    let most = |of: fn(&Sample) -> u64| samples.iter().map(of).max().unwrap_or_default();
-    let mebibytes = |sample: &Sample| sample.usage.resident_bytes as f64 / MEBIBYTE;
-    Trend {
-        most_processes: most(|it| it.processes),
-        resident_mib_first: mebibytes(first),
-        resident_mib_last: mebibytes(last),
-        resident_mib_most: most(|it| it.usage.resident_bytes) as f64 / MEBIBYTE,
-        slope_kib_per_minute: slope * 60.0 / 1024.0,
-        growth_mib: growth / MEBIBYTE,
-        noise_mib: noise / MEBIBYTE,
-        is_flat: growth <= noise,
-        threads_most: most(|it| it.usage.threads),
-        descriptors_first: first.usage.descriptors,
-        descriptors_last: last.usage.descriptors,
-        descriptors_most: most(|it| it.usage.descriptors),
-    }
-}
-
-/// Returns the slope of the least-squares line, and the standard deviation of the points around it.
-fn line(points: &[(f64, f64)]) -> (f64, f64) {
-    let count = points.len() as f64;
-    if count < 2.0 {
-        return (0.0, 0.0);
-    }
-    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
-    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
-    let covariance: f64 = points
-        .iter()
-        .map(|point| (point.0 - x) * (point.1 - y))
-        .sum();
-    let variance: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
-    let slope = if variance > 0.0 {
-        covariance / variance
-    } else {
-        0.0
-    };
-    let squares = points
-        .iter()
-        .map(|point| (point.1 - y - slope * (point.0 - x)).powi(2));
-    (slope, (squares.sum::<f64>() / count).sqrt())
+/// Returns each service's trend, and what is wrong with them. All services should run all the time.
+fn judge(samples: &Samples) -> (BTreeMap<String, Trend>, Vec<String>) {
+    let trends = SERVICES.map(|(name, _)| {
+        let of = samples.services.get(name).map(Vec::as_slice);
+        // The disk has a sample of each tick.
+        (
+            name.to_owned(),
+            Trend::of(of.unwrap_or_default(), samples.disk.len()),
+        )
+    });
+    let findings = trends.iter().flat_map(|(name, of)| of.findings(name));
+    let findings: Vec<_> = findings.collect();
+    (trends.into(), findings)
 }
 
 impl Report {
@@ -446,15 +375,17 @@ impl Report {
         ))?;
         for (name, of) in &self.processes {
             print(format_args!(
-                "{name:10} {:6.1} MiB at the end, {:+.2} MiB in the last two thirds (noise {:.2}){}; descriptors {} to {}, threads at most {}",
+                "{name:10} {:6.1} MiB at the end, {:+.2} MiB in the last two thirds (noise {:.2}); descriptors {} to {}, threads at most {}",
                 of.resident_mib_last,
                 of.growth_mib,
                 of.noise_mib,
-                if of.is_flat { "" } else { ": GROWS" },
                 of.descriptors_first,
                 of.descriptors_last,
                 of.threads_most
             ))?;
+        }
+        for finding in &self.findings {
+            print(finding)?;
         }
         let verdict = if self.passed { "PASS" } else { "FAIL" };
         print(format_args!(
@@ -468,32 +399,30 @@ impl Report {
 mod tests {
     use super::*;
 
-    fn samples(resident: impl Fn(f64) -> f64) -> Vec<Sample> {
-        let of = |second: u32| {
-            let at = f64::from(second);
-            let usage = Usage {
-                resident_bytes: resident(at) as u64,
-                ..Usage::default()
-            };
-            Sample {
-                at,
-                processes: 1,
-                usage,
+    #[test]
+    fn a_service_without_samples_for_a_tenth_of_the_run_fails_it_by_name() {
+        let samples = |workers: usize| {
+            let all: Vec<_> = (0..100_u32)
+                .map(|at| Sample {
+                    at: f64::from(at),
+                    ..Sample::default()
+                })
+                .collect();
+            let services = SERVICES.map(|(name, _)| {
+                let count = if name == "worker" { workers } else { all.len() };
+                (name, all[..count].to_vec())
+            });
+            Samples {
+                services: services.into(),
+                disk: vec![(0.0, 0.0); all.len()],
+                ..Samples::default()
             }
         };
-        (0..1_800).map(of).collect()
-    }
-
-    #[test]
-    fn a_leak_shows_and_a_start_that_settles_does_not() {
-        let base = 50.0 * MEBIBYTE;
-        // It takes memory in the first third only.
-        assert!(trend(&samples(|at| base + at.min(500.0) * 20_000.0)).is_flat);
-        // Up and down by 5 MiB.
-        assert!(trend(&samples(|at| base + (at % 60.0) / 12.0 * MEBIBYTE)).is_flat);
-        // A hundred bytes for each of 20 requests a second.
-        let leak = trend(&samples(|at| base + at * 2_000.0));
-        assert!(!leak.is_flat, "{leak:?}");
-        assert!((leak.slope_kib_per_minute - 117.2).abs() < 1.0, "{leak:?}");
+        assert!(judge(&samples(90)).1.is_empty());
+        for sampled in [0, 89] {
+            let (trends, findings) = judge(&samples(sampled));
+            assert_eq!(trends["worker"].sampled, sampled as f64 / 100.0);
+            assert!(findings.len() == 1 && findings[0].starts_with("worker: samples for 0."));
+        }
     }
 }

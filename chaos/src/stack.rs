@@ -1,5 +1,6 @@
-//! The services as users run them: the local cloud boots the web instance, whose scaler boots workers. Proxies lie between all
-//! of them.
+//! The services as users run them: the local cloud boots the web instance, whose scaler boots workers. Four links have a proxy:
+//! client to gateway, gateway to front, workers to scaler, and all to the local cloud. The connections to Redis, and the
+//! gateway's to the scaler, are direct.
 
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::unix::process::CommandExt;

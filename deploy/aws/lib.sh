@@ -172,11 +172,12 @@ output() {
     printf '%s\n' "$text"
 }
 
-# instances [FILTER]...: prints id, state, type, Name, image and launch time of the prefix's instances, but of those that are gone.
+# instances [FILTER]...: prints id, state, type, Name, image, launch time and "spot" or "None" of the prefix's instances, but of
+# those that are gone.
 instances() {
     call ec2 describe-instances --filters "Name=tag:muster-prefix,Values=$prefix" \
         "${@:-Name=instance-state-name,Values=pending,running,stopping,stopped}" --query \
-        "Reservations[].Instances[].[InstanceId,State.Name,InstanceType,Tags[?Key=='Name']|[0].Value,ImageId,LaunchTime]"
+        "Reservations[].Instances[].[InstanceId,State.Name,InstanceType,Tags[?Key=='Name']|[0].Value,ImageId,LaunchTime,InstanceLifecycle]"
 }
 
 # images: prints id, state, version, engine, digest, root device and snapshot of the prefix's images, oldest first.
@@ -208,7 +209,7 @@ about_prices() {
     if [[ "$region" != us-east-1 ]]; then
         echo "  The prices of $region are not known here; see https://aws.amazon.com/ec2/pricing/on-demand/"
     else
-        echo "  List prices of us-east-1, dated $date, without taxes. Requests, traffic, logs and stored photos are not in it."
+        echo "  List prices of us-east-1, dated $date, without taxes. Requests, traffic, logs, alarms and stored photos are not in it."
     fi
 }
 

@@ -7,6 +7,7 @@
 //! | `secrets` | certificates and API keys |
 //! | `cloud` | endpoint, clock, credentials, buckets, queues |
 //! | `services` | gateway and front, and what has their ports instead |
+//! | `port` | the program that listens on a port |
 //! | [`scaler`] | the scaler's status: paused, held, its view of front, EC2 and workers |
 
 mod cloud;

@@ -27,6 +27,7 @@ pub mod worker {
 
 use bytes::Bytes;
 use http::{Method, Request};
+use quick_xml::events::Event;
 
 // Where the modules look for each other.
 use gateway::{byte_budget, discard, error};
@@ -60,12 +61,20 @@ pub fn request(bytes: &[u8]) -> Option<Request<Bytes>> {
     request.body(Bytes::copy_from_slice(body)).ok()
 }
 
-/// Whether quick-xml reads a text to its end.
+/// Whether a text has elements, all of them closed, and nothing that quick-xml refuses.
 pub fn is_xml(text: &str) -> bool {
     let mut reader = quick_xml::Reader::from_str(text);
+    let (mut open, mut has_elements) = (0, false);
     loop {
         match reader.read_event() {
-            Ok(quick_xml::events::Event::Eof) => return true,
+            Ok(Event::Start(_)) => open += 1,
+            // The reader refuses an end without its start.
+            Ok(Event::End(_)) => {
+                open -= 1;
+                has_elements = true;
+            }
+            Ok(Event::Empty(_)) => has_elements = true,
+            Ok(Event::Eof) => return has_elements && open == 0,
             Ok(_) => {}
             Err(_) => return false,
         }

@@ -113,6 +113,11 @@ pub fn label(key: &str) -> String {
     }
 }
 
+/// The part of a key after its last slash.
+pub fn file_name(key: &str) -> &str {
+    key.rsplit('/').next().unwrap_or(key)
+}
+
 fn timeline_frame(index: usize) -> String {
     format!("frame-{index:06}")
 }

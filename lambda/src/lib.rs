@@ -13,6 +13,7 @@
 //! | [`recognition`] | names the faces of frames in a bucket, and of faces in a queue; completes timelines |
 //! | [`detection`] | cuts the face out of a picture that comes by function URL, and queues it |
 //! | [`keys`] | where frames and results go |
+//! | [`metadata`] | the metadata that frames and results carry |
 //! | [`objects`] | S3 objects that know what they were made from |
 //! | [`event`] | what Lambda passes to a function |
 //! | [`failure`] | why an invocation fails |
@@ -30,6 +31,7 @@ pub mod event;
 pub mod failure;
 pub mod function;
 pub mod keys;
+pub mod metadata;
 pub mod objects;
 pub mod recognition;
 pub mod settings;

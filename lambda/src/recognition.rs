@@ -11,6 +11,7 @@ use worker::vision::{Recognizer, VisionError};
 use crate::event::{ObjectName, RecognitionEvent, Request};
 use crate::failure::Failure;
 use crate::keys;
+use crate::metadata::{DISTANCE, OUTCOME, REASON, REQUEST_ID, ascii};
 use crate::objects::{Metadata, Object, Objects, Source, Stored};
 use crate::settings::{ClipMode, FunctionSettings};
 
@@ -18,15 +19,6 @@ mod stream;
 mod timeline;
 
 pub use stream::{FaceMessage, NameMessage};
-
-/// Metadata of a result: `named`, `unknown`, `no-face` or `not-an-image`; of a clip without frames, why.
-pub const OUTCOME: &str = "muster-outcome";
-/// Distance to the nearest embedding of the gallery.
-pub const DISTANCE: &str = "muster-distance";
-/// The invocation that stored it.
-pub const REQUEST_ID: &str = "muster-request-id";
-/// Why there is no name.
-pub const REASON: &str = "muster-reason";
 
 #[derive(Debug)]
 pub struct Recognition {
@@ -192,13 +184,6 @@ impl Named {
         metadata.extend(reason.map(|reason| (REASON.to_owned(), reason)));
         metadata
     }
-}
-
-/// Makes a reason fit for metadata: one line of ASCII, at most 200 bytes.
-pub fn ascii(text: &str) -> String {
-    let printable = |c: char| if (' '..='~').contains(&c) { c } else { '?' };
-    let text = text.trim().chars().take(200).map(printable);
-    text.collect::<String>().trim().to_owned()
 }
 
 /// The metadata of an object by its key.

@@ -10,15 +10,14 @@ use video::{Ffmpeg, FrameFile, VideoError};
 
 use crate::event::{ObjectName, Request, created_objects};
 use crate::failure::Failure;
-use crate::keys::{self, ClipStem};
+use crate::keys::{self, ClipStem, file_name};
+use crate::metadata::{OUTCOME, REASON, REQUEST_ID, ascii};
 use crate::objects::{Download, Metadata, Objects, Source, Stored};
-use crate::recognition::{OUTCOME, REASON, REQUEST_ID, ascii};
 use crate::settings::{ClipMode, FunctionSettings};
 
 mod frames;
 
 use frames::FrameSender;
-pub use frames::{AT_SECONDS, CLIP_INFO, FRAME, FRAMES};
 
 /// FFmpeg ends so long before Lambda ends the function, so that its outcome can be stored.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -215,11 +214,6 @@ impl Splitting {
         }
         Ok(())
     }
-}
-
-/// The part of a key after its last slash.
-pub fn file_name(key: &str) -> &str {
-    key.rsplit('/').next().unwrap_or(key)
 }
 
 /// The value of `muster-outcome` for a clip that no frames can be taken from.

@@ -16,12 +16,12 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use loadgen::arrivals::{Load, Process};
-use loadgen::cli::TargetArgs;
 use loadgen::client::Client;
 use loadgen::drive::Request;
 use loadgen::run::open::OpenLoop;
 use loadgen::run::recorder::Recorder;
 use loadgen::run::summary::{LoadReport, LoopKind};
+use loadgen::target::TargetArgs;
 use nix::sys::resource::{UsageWho, getrusage};
 use tokio_util::sync::CancellationToken;
 

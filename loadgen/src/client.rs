@@ -10,7 +10,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use tonic::Code;
 
-use crate::cli::TargetArgs;
+use crate::target::TargetArgs;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle connections are closed after this time, before most servers do.

@@ -84,7 +84,7 @@ pub struct Portrait {
     pub photo: PathBuf,
 }
 
-/// A part of a clip without a cut: nobody, one person, or several side by side.
+/// A part of a clip without a cut: no person, one, or several side by side.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shot {
     pub people: Vec<Portrait>,

@@ -18,14 +18,13 @@ use anyhow::{Context, bail};
 use platform::process::print;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::TargetArgs;
 use crate::client::http_client;
 use crate::drive::{Driver, Request};
 use crate::photos;
-use crate::report::grade::Measurements;
-use crate::report::verdict::{self, Stored};
+use crate::report::verdict::{self, Measurements, Stored};
 use crate::report::{GradeReport, Record, Summary};
 use crate::run::driver;
+use crate::target::TargetArgs;
 pub use args::GradeArgs;
 use cloud::{Cloud, Contents};
 use metrics::Metrics;

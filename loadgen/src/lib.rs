@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`cli`] | the command line |
 //! | [`run`], [`variants`], [`clips`], [`grade`] | the commands |
+//! | [`target`] | the options that name the service under test |
 //! | [`photos`], [`truth`] | the photos to send, and the CSV file of the names on them |
 //! | [`drive`], [`client`], [`progress`] | sends the requests |
 //! | [`schedule`], [`arrivals`] | when each request is sent, in a closed and an open loop |
@@ -25,6 +26,7 @@ pub mod progress;
 pub mod report;
 pub mod run;
 pub mod schedule;
+pub mod target;
 pub mod truth;
 pub mod variants;
 

@@ -20,12 +20,12 @@ use platform::shutdown::{CancellationToken, on_signal};
 pub use args::{ArrivalsArg, OpenArgs, OutputArgs, RunArgs};
 
 use crate::arrivals::Load;
-use crate::cli::TargetArgs;
 use crate::client::Client;
 use crate::drive::Driver;
 use crate::output;
 use crate::photos;
 use crate::progress::Progress;
+use crate::target::TargetArgs;
 use fleet::{Connected, FleetWatch};
 use open::{OpenLoop, locked};
 use recorder::{Ended, Recorder};

@@ -60,7 +60,7 @@ use environment::Environment;
 use event_source_mappings::EventSourceMapping;
 use events::EventSettings;
 use function::Function;
-use permissions::Statement;
+use permissions::Permission;
 use urls::Url;
 
 /// The Lambda service of one account.
@@ -108,7 +108,7 @@ struct Entry {
     /// Reserved concurrency, and its permits.
     reserved: Option<(usize, Arc<Semaphore>)>,
     events: EventSettings,
-    policy: Vec<Statement>,
+    policy: Vec<Permission>,
     url: Option<Url>,
 }
 

@@ -19,8 +19,8 @@
 //!
 //! The rest serves these: `config` and `faults` are what a user sets, read by `toml_file`. `links` has the interfaces by which
 //! S3 sends its events, and by which others read its objects. Several services share `accept`, `account`, `clock`,
-//! `ec2_actions`, `process`, `protocol`, `timestamp`, `token_bucket`, `watchdog` and `wildcard`. `common_error`, `response` and
-//! `xml` write replies.
+//! `ec2_actions`, `percent_encoding`, `process`, `protocol`, `timestamp`, `token_bucket`, `watchdog` and `wildcard`.
+//! `common_error`, `response` and `xml` write replies. `table` reads the tables of tests.
 
 mod accept;
 mod account;
@@ -42,6 +42,7 @@ mod lambda;
 mod links;
 mod logs;
 mod metrics;
+mod percent_encoding;
 mod process;
 mod protocol;
 mod response;

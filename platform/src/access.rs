@@ -53,7 +53,7 @@ impl AccessArgs {
                 "refusing to listen on {address} without API keys: make a key file (see `gateway keys --help`) and give it by \
                  --api-keys FILE, listen on 127.0.0.1, or add --allow-anybody"
             );
-            return Ok(Authenticator::anybody());
+            return Ok(Authenticator::open_to_all());
         };
         Authenticator::by_keys(file)
     }
@@ -88,7 +88,7 @@ pub enum Denied {
 impl Authenticator {
     /// Returns one that allows every call.
     #[must_use]
-    pub fn anybody() -> Self {
+    pub fn open_to_all() -> Self {
         Self(None)
     }
 

@@ -16,6 +16,12 @@ use crate::objects::Objects;
 use crate::queue::{Queue, QueueAttributes, QueueError};
 use crate::timeouts::{ATTEMPT, SLOW_ATTEMPT, attempts_of};
 
+mod endpoints;
+mod user_agent;
+
+use endpoints::EndpointCache;
+use user_agent::FixedUserAgent;
+
 /// The longest wait of a receive call. SQS refuses more.
 pub const LONGEST_POLL: Duration = Duration::from_secs(20);
 
@@ -80,8 +86,11 @@ impl Aws {
         // A local endpoint has no host name for each bucket.
         let s3 = aws_sdk_s3::config::Builder::from(&config)
             .force_path_style(args.endpoint_url.is_some())
+            .interceptor(FixedUserAgent)
+            .endpoint_resolver(EndpointCache::default())
             .build();
         let sqs = aws_sdk_sqs::config::Builder::from(&config)
+            .interceptor(FixedUserAgent)
             .timeout_config(attempts_of(ATTEMPT))
             .build();
         Self {
@@ -177,10 +186,30 @@ pub(crate) fn http_client() -> impl aws_sdk_s3::config::HttpClient + Clone + 'st
 
 #[cfg(test)]
 mod tests {
+    use aws_config::profile::ProfileFileCredentialsProvider;
+    use aws_config::provider_config::ProviderConfig;
+    use aws_sdk_s3::config::ProvideCredentials;
+    use testkit::LocalCloud;
+
     use super::*;
 
     fn seconds(seconds: u64) -> Option<Duration> {
         Some(Duration::from_secs(seconds))
+    }
+
+    #[allow(deprecated, reason = "aws-config has no other name for these types")]
+    fn provider(profiles: &str, profile: &str) -> ProfileFileCredentialsProvider {
+        use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
+
+        let files = ProfileFiles::builder().with_contents(ProfileFileKind::Config, profiles);
+        let config = ProviderConfig::without_region()
+            .with_region(Some(Region::from_static("us-east-1")))
+            .with_http_client(http_client());
+        ProfileFileCredentialsProvider::builder()
+            .configure(&config)
+            .profile_files(files.build())
+            .profile_name(profile)
+            .build()
     }
 
     /// By default the SDK limits only connecting: a call to a server that never replies would hang.
@@ -208,29 +237,58 @@ mod tests {
 
     /// Both need a feature of aws-config. Without it, a profile that asks for one is an error of the configuration.
     #[tokio::test]
-    #[allow(deprecated, reason = "aws-config has no other name for these types")]
     async fn a_profile_may_name_a_program_or_an_sso_session() {
-        use aws_config::profile::ProfileFileCredentialsProvider;
-        use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
-        use aws_sdk_s3::config::ProvideCredentials;
-
         let profiles = "[profile program]\ncredential_process = /bin/echo \
                         '{\"Version\": 1, \"AccessKeyId\": \"AKIAPROGRAM\", \"SecretAccessKey\": \"secret\"}'\n\
                         [profile sso]\nsso_start_url = https://people.example/start\n\
                         sso_region = eu-central-1\nsso_account_id = 000000000000\nsso_role_name = faces\n";
-        let load = async |profile: &str| {
-            let files = ProfileFiles::builder().with_contents(ProfileFileKind::Config, profiles);
-            let provider = ProfileFileCredentialsProvider::builder()
-                .profile_files(files.build())
-                .profile_name(profile)
-                .build();
-            provider.provide_credentials().await
-        };
+        let load = async |profile: &str| provider(profiles, profile).provide_credentials().await;
         let of_program = load("program").await.unwrap();
         assert_eq!(of_program.access_key_id(), "AKIAPROGRAM");
         // The token that `aws sso login` leaves is missing.
         let error = format!("{:?}", load("sso").await.unwrap_err());
         assert!(error.contains(".aws/sso/cache/"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_profile_may_assume_a_role_with_the_key_of_another() {
+        let roles = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(roles.path(), "[[role]]\nname = \"reader\"\npolicies = []\n").unwrap();
+        let mut config = localcloud::Config::default();
+        config.add_file(roles.path()).unwrap();
+        let cloud = LocalCloud::start(config).await;
+        let profiles = format!(
+            "[profile reader]\nrole_arn = arn:aws:iam::000000000000:role/reader\nsource_profile = account\n\
+             endpoint_url = {}\n\
+             [profile account]\naws_access_key_id = test\naws_secret_access_key = test\n",
+            cloud.url
+        );
+        let provider = provider(&profiles, "reader");
+        let credentials = provider.provide_credentials().await.unwrap();
+        assert!(credentials.access_key_id().starts_with("ASIA"));
+        assert!(credentials.session_token().is_some());
+        assert_eq!(cloud.answers("AssumeRole", 200).await, 1);
+    }
+
+    /// No key signs AssumeRoleWithWebIdentity. localcloud does not have it, and refuses it as an unsigned call.
+    #[tokio::test]
+    async fn a_profile_may_assume_a_role_with_a_web_identity_token() {
+        let token = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(token.path(), "token").unwrap();
+        let cloud = LocalCloud::start(Default::default()).await;
+        let profiles = format!(
+            "[profile pod]\nrole_arn = arn:aws:iam::000000000000:role/reader\nweb_identity_token_file = {}\n\
+             endpoint_url = {}\n",
+            token.path().display(),
+            cloud.url
+        );
+        let provider = provider(&profiles, "pod");
+        let error = provider.provide_credentials().await.unwrap_err();
+        let error = format!("{error:?}");
+        assert!(error.contains("MissingAuthenticationToken"), "{error}");
+        let calls = cloud.metrics().await;
+        let refused = "service=\"sts\",action=\"Unknown\",status=\"403\"} 1\n";
+        assert!(calls.contains(refused), "{calls}");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Demand, and how several fronts share it through Redis: each writes its own, and the scaler sums them.
 //!
-//! A replica's demand is the string `<unanswered> <accepted_total> <answered_total> <waiting_frames> <frames_done_total>` under a key of its own. It is written
-//! at every change and each second, and expires after [`TIME_TO_LIVE`], so that a dead replica drops out. A sorted set
-//! lists the replicas, so that the reader does not scan a keyspace with other keys; its scores are the Unix times of the
-//! last writes. Every write is published on a channel, which wakes the scaler. All of it expires after the last write.
+//! A replica's demand is the string `<unanswered> <accepted_total> <answered_total> <waiting_frames> <frames_done_total>`
+//! under a key of its own. It is written at every change and each second, and expires after [`TIME_TO_LIVE`], so that a
+//! dead replica drops out. A sorted set lists the replicas, so that the reader does not scan a keyspace with other keys; its
+//! scores are the Unix times of the last writes. Every write is published on a channel, which wakes the scaler. All of it
+//! expires after the last write.
 
 use std::fmt;
 use std::str::FromStr;

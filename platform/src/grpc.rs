@@ -222,7 +222,7 @@ impl ServerOptions {
     #[must_use]
     pub fn unrestricted() -> Self {
         Self {
-            access: Authenticator::anybody(),
+            access: Authenticator::open_to_all(),
             role_for: |_| None,
             tls: None,
             limits: ConnectionArgs::default().limits(),

@@ -5,7 +5,8 @@
 //! | [`aws`], [`objects`], [`queue`], [`fleet`], [`metadata`] | adapters over the AWS SDK: S3, SQS, EC2, instance metadata |
 //! | [`kept_results`] | results that wait for callers who come back |
 //! | [`preflight`] | checks of an account before it is needed |
-//! | [`grpc`], [`http`], [`connections`], [`tls`] | servers and channels, with their limits |
+//! | [`grpc`], [`http`], [`connections`], [`tls`], `channel` | servers and channels, with their limits |
+//! | `timeouts` | timeouts of calls to AWS |
 //! | [`access`], [`token`], [`reload`] | API keys and tokens; files that are reloaded |
 //! | [`cross_site`] | calls that pages of other sites make browsers send |
 //! | [`demand`] | demand, and its exchange through Redis |

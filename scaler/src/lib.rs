@@ -17,6 +17,7 @@
 //! | [`cli`] | the commands that look at a scaler, control it, replay and simulate |
 //! | `simulate` | simulates all policies on traces |
 //! | [`clock`] | the process's clock as the plan's timestamps, for all of these |
+//! | `histories` | tests: plans over random histories of the simulated cloud |
 
 pub mod cli;
 pub mod clock;

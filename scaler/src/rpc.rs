@@ -281,7 +281,7 @@ mod tests {
         let service = ScalerService {
             active: watch::Sender::new(ActivePolicy::default()),
             operators: Operators {
-                access: Authenticator::anybody(),
+                access: Authenticator::open_to_all(),
                 token: Some(Token::parse("secret").unwrap()),
             },
             fleet_token: FleetToken::given(Token::parse("fleet").unwrap()),

@@ -32,7 +32,7 @@ def parse_arguments():
     parser.add_argument("--mode", choices=[*deploy.CLIP_MODES, deploy.STREAM], default="frame",
                         help="one frame a clip, ten, a timeline, or a stream of frames by function URL (default: frame)")
     parser.add_argument("--public-url", action="store_true",
-                        help="the stream's URL takes unsigned requests from anybody (default: signed requests only)")
+                        help="the stream's URL also takes unsigned requests (default: signed requests only)")
     parser.add_argument("--endpoint-url", metavar="URL", default=os.environ.get("AWS_ENDPOINT_URL"), help="a local cloud")
     parser.add_argument("--region")
     handlers = ", ".join(deploy.FUNCTIONS)

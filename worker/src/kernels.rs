@@ -5,7 +5,8 @@
 //! - [`pool`], [`area`], [`code_dots`]: maximum pools, resizing, dot products of the gallery's codes
 //! - [`instructions`] names the processor's instruction sets, and `dispatch` runs a kernel compiled for one of them
 //!
-//! All unsafe code of this crate is here.
+//! Written by hand for quick starts: a worker with libtorch takes 15 times as long to start, and ONNX Runtime takes eight
+//! times as long to load (docs/performance.md). All unsafe code of this crate is here.
 #![allow(
     unsafe_code,
     reason = "mapping files, reading numbers in place and calling code for detected instructions need it"

@@ -14,9 +14,13 @@ pub(super) const MOST_PRINTED: usize = 10;
 /// Longest time until the jobs of killed workers begin again, in seconds, at the 99th percentile: the request queue's visibility
 /// timeout of 7 s, and one for the next worker.
 const RETURN_WITHIN_S: f64 = 8.0;
+/// Longest time from SIGTERM of a worker to its end.
+const TERMINATE_WITHIN_S: f64 = 5.0;
+/// Longest time until front, gateway or scaler is ready again after SIGKILL.
+const RESTART_WITHIN_S: f64 = 2.0;
 
 /// What `report.json` has.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Report {
     pub engine: String,
     pub seed: u64,
@@ -31,6 +35,8 @@ pub struct Report {
     /// Jobs on the request queue that never ended.
     pub left_on_the_queue: u64,
     pub faults: BTreeMap<String, u64>,
+    /// Of `faults`: those that met nothing, such as a kill of a worker while none ran.
+    pub faults_in_vain: u64,
     /// Until the job of a killed worker began again, in seconds.
     pub return_s: Quantiles,
     /// From SIGTERM of a worker to its end.
@@ -72,13 +78,31 @@ impl Quantiles {
     }
 }
 
-/// Returns what is wrong with the times of a run that kills workers and does nothing else. Another fault would prolong them.
-pub(super) fn late_returns(only: Option<&str>, return_s: &Quantiles) -> Option<String> {
-    let is_late = only == Some("kill_worker") && return_s.p99 > RETURN_WITHIN_S;
-    is_late.then(|| {
-        let p99 = return_s.p99;
-        format!("Late: a killed worker's job began again after {p99:.2} s (p99), must be {RETURN_WITHIN_S} s at most")
-    })
+/// Returns what is wrong with the times of a run that has one kind of fault. Another kind would prolong them.
+pub(super) fn late(only: Option<&str>, report: &Report) -> Option<String> {
+    let (what, took, quantile, within) = match only? {
+        "kill_worker" => (
+            "a killed worker's job began again",
+            report.return_s.p99,
+            "p99",
+            RETURN_WITHIN_S,
+        ),
+        "terminate" => (
+            "a worker ended after its SIGTERM",
+            report.termination_s.max,
+            "longest",
+            TERMINATE_WITHIN_S,
+        ),
+        "kill_front" | "kill_gateway" | "kill_scaler" => (
+            "a killed service was ready again",
+            report.restart_s.max,
+            "longest",
+            RESTART_WITHIN_S,
+        ),
+        _ => return None,
+    };
+    (took > within)
+        .then(|| format!("Late: {what} after {took:.2} s ({quantile}), must be {within} s at most"))
 }
 
 impl Report {
@@ -112,7 +136,11 @@ impl Report {
             .iter()
             .map(|(name, count)| format!("{name} {count}"))
             .collect();
-        print(format_args!("faults: {}", faults.join(", ")))?;
+        print(format_args!(
+            "faults: {}; in vain {}",
+            faults.join(", "),
+            self.faults_in_vain
+        ))?;
         for (what, of) in [
             ("a killed worker's job began again", &self.return_s),
             ("a worker ended after SIGTERM", &self.termination_s),
@@ -151,15 +179,28 @@ mod tests {
     }
 
     #[test]
-    fn a_late_return_fails_a_run_of_kills_of_workers_alone() {
-        let late = Quantiles::of([6_900, 8_100]);
-        let found = late_returns(Some("kill_worker"), &late);
-        assert!(found.is_some_and(|text| text.contains("after 8.10 s")));
-        for only in [None, Some("terminate")] {
-            assert_eq!(late_returns(only, &late), None, "{only:?}");
+    fn a_late_end_of_the_only_kind_of_fault_is_found() {
+        let of = |milliseconds: u64| Report {
+            return_s: Quantiles::of([6_900, milliseconds]),
+            termination_s: Quantiles::of([100, milliseconds]),
+            restart_s: Quantiles::of([100, milliseconds]),
+            ..Report::default()
+        };
+        for (only, in_time, too_late) in [
+            ("kill_worker", 8_000, 8_100),
+            ("terminate", 5_000, 5_100),
+            ("kill_front", 2_000, 2_100),
+            ("kill_gateway", 2_000, 2_100),
+            ("kill_scaler", 2_000, 2_100),
+        ] {
+            assert_eq!(late(Some(only), &of(in_time)), None, "{only}");
+            assert_eq!(late(Some(only), &Report::default()), None, "{only}");
+            let found = late(Some(only), &of(too_late)).unwrap_or_default();
+            let time = format!("after {:.2} s", too_late as f64 / 1e3);
+            assert!(found.contains(&time), "{only}: {found}");
         }
-        for in_time in [Quantiles::default(), Quantiles::of([6_900, 8_000])] {
-            assert_eq!(late_returns(Some("kill_worker"), &in_time), None);
+        for only in [None, Some("kill_redis")] {
+            assert_eq!(late(only, &of(60_000)), None, "{only:?}");
         }
     }
 }

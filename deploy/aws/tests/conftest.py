@@ -122,7 +122,7 @@ class Cloud:
         port = self.endpoint.rpartition(":")[2]
         with (self.folder / "moto.log").open("w") as log:
             process = subprocess.Popen(
-                [sys.executable, ENVIRONMENT / "bin" / "moto_server", "--host", "127.0.0.1", "--port", port], stdout=log, stderr=log,
+                [sys.executable, Path(__file__).with_name("moto_server.py"), "--host", "127.0.0.1", "--port", port], stdout=log, stderr=log,
                 env={**os.environ, "MOTO_AMIS_PATH": str(self.folder / "amis.json")})
             cli = subprocess.Popen([sys.executable, Path(__file__).with_name("aws_server.py"), self.folder / "aws"], stdout=log, stderr=log)
         try:
@@ -293,9 +293,29 @@ def programs(request):
     return folder
 
 
-@pytest.fixture
-def archive(tmp_path):
+def release(folder, version="1.2.3"):
     """A release archive, whose bytes do not matter here."""
-    path = tmp_path / "muster-1.2.3-x86_64-native.tar.zst"
+    path = folder / f"muster-{version}-x86_64-native.tar.zst"
     path.write_bytes(os.urandom(1000))
     return path
+
+
+@pytest.fixture
+def archive(tmp_path):
+    return release(tmp_path)
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """deploy/aws of a fresh clone, with a scripts/package that notes its runs."""
+    shutil.copytree(DEPLOY, tmp_path / "clone" / "deploy" / "aws", ignore=shutil.ignore_patterns("tests"))
+    package = tmp_path / "clone" / "scripts" / "package"
+    package.parent.mkdir()
+    package.write_text("#!/bin/sh\n")
+    package.chmod(0o755)
+    return tmp_path / "clone"
+
+
+def missing(message, otherwise):
+    """Fails on CI, where a missing tool is a fault of the machine. Elsewhere calls the other function with the message."""
+    (pytest.fail if os.environ.get("CI") == "true" else otherwise)(message)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from conftest import ACCOUNT, DEPLOY, REPOSITORY, meanwhile, until
+from conftest import ACCOUNT, DEPLOY, REGION, REPOSITORY, meanwhile, missing, release, until
 
 PREFIX = f"muster-{ACCOUNT}"
 MODELS = REPOSITORY / ".local" / "models" / "facenet128"
@@ -23,7 +23,7 @@ def check_user_data(text, folder):
     # Unpacked beside this Python by scripts/setup_lib/deploy.py.
     modules = Path(sys.prefix).parent / "cloud-init" / "usr" / "lib" / "python3" / "dist-packages"
     if not modules.exists():
-        warnings.warn("CLOUD-INIT IS MISSING: user data was not checked by its schema. On Debian scripts/setup fetches it", stacklevel=2)
+        missing("CLOUD-INIT IS MISSING: user data was not checked by its schema. On Debian scripts/setup fetches it", warnings.warn)
         return
     (folder / "user-data").write_text(text)
     check = [sys.executable, "-m", "cloudinit.cmd.main", "schema", "--config-file", folder / "user-data"]
@@ -53,13 +53,16 @@ def bake(cloud, archive):
     cloud.client("ec2").stop_instances(InstanceIds=[instance["InstanceId"]])
 
 
-def boot_web(cloud, machines, programs, folder):
-    """The web instance: runs the services with the settings of its user data."""
-    instance = until(lambda: cloud.instances(states=["running"], Name="web-instance", muster_prefix=PREFIX), what="the web instance")[0]
-    user_data = cloud.user_data(instance["InstanceId"])
+def boot_web(cloud, machines, programs, folder, setting="", web=None):
+    """The web instance whose user data matches this setting: runs the services, also on the machine that it has been."""
+    def with_setting():
+        found = cloud.instances(states=["running"], Name="web-instance", muster_prefix=PREFIX)
+        return [text for text in (cloud.user_data(instance["InstanceId"]) for instance in found) if re.search(setting, text)]
+
+    user_data = until(with_setting, what="the web instance")[0]
     assert "muster_user" not in user_data, "the API key itself is in the user data"
     check_user_data(user_data, folder)
-    web = machines("web")
+    web = web or machines(f"web-{len(list(folder.glob('web-*')))}")
     console = web.boot(user_data)
     assert web.boot(user_data) == console, "a second boot makes other certificates"
     assert web.started.read_text().splitlines()[0] == "start --no-block muster-web.target"
@@ -115,6 +118,8 @@ def check_resources(cloud):
             document = iam.get_role_policy(RoleName=found["RoleName"], PolicyName=name)["PolicyDocument"]
             # moto shows the policy of a template in Python's notation.
             assert ast.literal_eval(document) == json.loads((DEPLOY / "iam" / f"{name}.json").read_text())
+        document = iam.get_role_policy(RoleName=found["RoleName"], PolicyName=f"{role}-logs")["PolicyDocument"]
+        assert f":{ACCOUNT}:log-group:/muster/{PREFIX}/{role}" in ast.literal_eval(document)["Statement"][0]["Resource"]
         profile = iam.get_instance_profile(InstanceProfileName=f"{PREFIX}-{role}")["InstanceProfile"]
         assert [role["RoleName"] for role in profile["Roles"]] == [found["RoleName"]]
     groups = ec2.describe_security_groups(Filters=[{"Name": "tag:muster-prefix", "Values": [PREFIX]}])["SecurityGroups"]
@@ -225,6 +230,14 @@ def test_cycle(cloud, machines, programs, archive, tmp_path):
         raise
     assert worker.settings()["MUSTER_JOBS"] == "1"
 
+    # The pages have the same command.
+    shown = line.replace(str(key.with_suffix("")), "~/.config/muster/PREFIX").replace(str(photo), "PHOTO.jpg")
+    shown = re.sub(r"https://[0-9.]+:", "https://ADDRESS:", shown)
+    assert f"\n{shown}\n" in (REPOSITORY / "docs" / "aws.md").read_text()
+    for own, readme in (("~/.config/muster/PREFIX.pem", "CERTIFICATE"), ("~/.config/muster/PREFIX.key", "KEY"), ("PHOTO.jpg", "PHOTO")):
+        shown = shown.replace(own, readme)
+    assert f"\n{shown}\n" in (REPOSITORY / "README.md").read_text()
+
     # Nothing changes when it runs again, and no image is baked.
     stack = cloud.client("cloudformation")
     made = stack.describe_stacks(StackName=PREFIX)["Stacks"][0]
@@ -242,7 +255,6 @@ def test_cycle(cloud, machines, programs, archive, tmp_path):
     said = cloud.run("status")
     watch.delete_alarms(AlarmNames=[f"{PREFIX}-bill"])
     assert "is ready" in said and "CREATE_COMPLETE" in said and images[0]["ImageId"] in said and f"{PREFIX}-bill" in said
-    assert re.search(r"what runs now.*\$0\.\d+", said)
 
     # A worker as the scaler launches it.
     ec2.run_instances(ImageId=images[0]["ImageId"], MinCount=1, MaxCount=1, TagSpecifications=[{"ResourceType": "instance", "Tags": [
@@ -257,6 +269,133 @@ def test_cycle(cloud, machines, programs, archive, tmp_path):
     others_are_there()
     cloud.run("down", "--yes")
     assert "there is no stack" in cloud.run("status", status=1)
+
+
+def test_upgrade_and_change(cloud, machines, programs, archive, clone, tmp_path):
+    """To a second release, back by --image, and with two parameters changed. What is not named stays."""
+    up, stack = clone / "deploy" / "aws" / "up", cloud.client("cloudformation")
+    keys = tmp_path / "keys.toml"
+    made = subprocess.run([programs / "gateway", "keys", "--api-keys", keys, "add", "shop", "--role", "recognize"], check=True,
+                          text=True, capture_output=True).stdout
+    key = re.search(r"muster_shop_\w+", made)[0]
+    certificate = cloud.home / ".config" / "muster" / f"{PREFIX}.pem"
+    (clone / ".local").symlink_to(REPOSITORY / ".local")
+    web = None
+
+    def change(*arguments, setting, baked=None, same=None):
+        """Returns the stack's parameters after `up`, and the certificate."""
+        nonlocal web
+        if web:
+            web.stop()
+
+        def play():
+            nonlocal web
+            if baked:
+                bake(cloud, baked)
+            web = boot_web(cloud, machines, programs, tmp_path, setting, same)
+
+        with meanwhile(play):
+            cloud.run(up, "--yes", *arguments)
+        answered = requests.get(f"https://127.0.0.1:{machines.ports[8000]}/v1/results/none", headers={"x-api-key": key},
+                                verify=certificate, timeout=10)
+        assert answered.status_code == 404, "the key of --api-keys is not taken"
+        found = stack.describe_stacks(StackName=PREFIX)["Stacks"][0]["Parameters"]
+        return {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in found}, certificate.read_text()
+
+    first, of_first = change("--archive", str(archive), "--api-keys", str(keys), "AllowedCidr=203.0.113.7/32", "MaxWorkers=3",
+                             "LogDays=7", setting="MUSTER_MAX_WORKERS=3", baked=archive)
+    assert f"API key      one of {keys}" in cloud.out and '-H "x-api-key: KEY"' in cloud.out
+    assert not certificate.with_suffix(".key").exists()
+
+    other = release(tmp_path, "1.3.0")
+    (clone / "scripts" / "package").write_text(f"#!/bin/sh\necho {other}\n")
+    second, of_second = change("--upgrade", setting=f"MUSTER_WORKER_IMAGE=(?!{first['ImageId']})", baked=other)
+    assert second == first | {"ImageId": second["ImageId"]} and second["ImageId"] != first["ImageId"]
+    assert web.settings()["MUSTER_WORKER_IMAGE"] == second["ImageId"] and of_second != of_first
+    said = cloud.run("status")
+    assert "UPDATE_COMPLETE" in said and re.search(r"1\.2\.3.*\n.*1\.3\.0", said)
+
+    back, of_back = change("--image", first["ImageId"], setting=f"MUSTER_WORKER_IMAGE={first['ImageId']}")
+    assert back == first and of_back not in (of_first, of_second)
+
+    changed, of_changed = change("MaxWorkers=30", "Market=spot", setting="MUSTER_MAX_WORKERS=30", same=web)
+    assert changed == first | {"MaxWorkers": "30", "Market": "spot"} and of_changed == of_back
+    assert web.settings()["MUSTER_WORKER_MARKET"] == "spot" and web.settings()["MUSTER_WORKER_IMAGE"] == first["ImageId"]
+
+    web.stop()
+    cloud.answer("*get-role*AWSServiceRoleForEC2Spot*", "found")
+    said = cloud.run("down", "--yes", "--keep-images")
+    assert "images: none (--keep-images)" in said and "log groups. Nothing else was looked for" in said
+    assert f"Left: the images {first['ImageId']} {second['ImageId']}." in said
+    assert "Left: the account's role AWSServiceRoleForEC2Spot" in said
+    assert len(cloud.client("ec2").describe_images(ImageIds=[first["ImageId"], second["ImageId"]])["Images"]) == 2
+    assert cloud.instances(muster_prefix=PREFIX) == [] and f"{PREFIX}-in-bucket" not in inventory(cloud)["buckets"]
+
+
+def stack_of(cloud, *arguments):
+    """Makes the stack, where nothing answers, and returns the user data of its web instance with the instance."""
+    said = cloud.run("up", "--yes", "AllowedCidr=203.0.113.7/32", "--image", "ami-00000000000000001", *arguments, status=1,
+                     MUSTER_READY_SECONDS="0")
+    assert "nothing answers" in said
+    [instance] = cloud.instances(Name="web-instance")
+    return cloud.user_data(instance["InstanceId"]), instance
+
+
+def launch(cloud, kind, **more):
+    [instance] = cloud.client("ec2").run_instances(
+        ImageId="ami-00000000000000001", InstanceType=kind, MinCount=1, MaxCount=1, TagSpecifications=[
+            {"ResourceType": "instance", "Tags": [{"Key": "muster-prefix", "Value": PREFIX}]}], **more)["Instances"]
+    return instance["InstanceId"]
+
+
+def test_workers_without_public_address(cloud):
+    ec2 = cloud.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnets = [ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=f"us-east-1{zone}")["Subnet"]["SubnetId"]
+               for number, zone in enumerate("ab")]
+    ec2.create_key_pair(KeyName="mine")
+    arguments = ("WorkerPublicAddress=false", "Market=spot", "KeyName=mine", f"SubnetIds={','.join(subnets)}", "WebDiskGb=20")
+    # Other VPCs than the default one have no host names at first.
+    for attribute in ("support", "hostnames"):
+        ec2.modify_vpc_attribute(VpcId=vpc, **{f"EnableDns{attribute.title()}": {"Value": False}})
+    for attribute in ("support", "hostnames"):
+        said = cloud.run("up", "--dry-run", "AllowedCidr=203.0.113.7/32", *arguments, status=1)
+        command = re.search(r"'(aws ec2 modify-vpc-attribute [^']*)'", said)[1]
+        assert command == f"aws ec2 modify-vpc-attribute --vpc-id {vpc} --enable-dns-{attribute}"
+        subprocess.run(["bash", "-c", command], env=cloud.environment | {"AWS_DEFAULT_REGION": REGION}, check=True)
+    user_data, web = stack_of(cloud, *arguments)
+    assert (web["SubnetId"], web["KeyName"]) == (subnets[0], "mine")
+    for setting in (f"SUBNET={','.join(subnets)}", "MARKET=spot", "PUBLIC_IP=false"):
+        assert f"MUSTER_WORKER_{setting}\n" in user_data
+    endpoints = {endpoint["ServiceName"]: endpoint for endpoint in ec2.describe_vpc_endpoints()["VpcEndpoints"]}
+    sqs, s3 = endpoints["com.amazonaws.us-east-1.sqs"], endpoints["com.amazonaws.us-east-1.s3"]
+    assert sqs["VpcId"] == s3["VpcId"] == vpc and sorted(sqs["SubnetIds"]) == sorted(subnets) and sqs["PrivateDnsEnabled"]
+    assert len(s3["RouteTableIds"]) == 1 and s3["VpcEndpointType"] == "Gateway"
+    found = ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["SecurityGroups"]
+    groups = {group["Description"]: group for group in found}
+    endpoint = groups["The endpoint of SQS for Muster"]
+    assert [rule["FromPort"] for rule in endpoint["IpPermissions"]] == [443]
+    ssh = [rule for rule in groups["The web instance of Muster"]["IpPermissions"] if rule["FromPort"] == 22]
+    assert [entry["CidrIp"] for rule in ssh for entry in rule["IpRanges"]] == ["203.0.113.7/32"]
+
+    # Web instance 0.0208 and 20 GiB, its address 0.005, two endpoints 0.01, a worker 0.08925, a stopped one, 8 GiB each.
+    launch(cloud, "c7i.large")
+    ec2.stop_instances(InstanceIds=[launch(cloud, "c7i.large")])
+    said = cloud.run("status", status=1)
+    assert re.search(r"what runs now.* \$0\.1390\n", said) and "Spot" not in said, said
+    launch(cloud, "m7i.large", InstanceMarketOptions={"MarketType": "spot"})
+    said = cloud.run("status", status=1)
+    assert re.search(r"what runs now.* \$0\.2407\n", said) and "Spot instances are in it with the price on demand" in said, said
+
+
+def test_status_counts_images_and_addresses(cloud):
+    """Web instance 0.0208, worker 0.08925, an address 0.005 and 8 GiB at 0.00011 each, a snapshot of 3 GiB at 0.00007."""
+    stack_of(cloud)
+    worker = launch(cloud, "c7i.large")
+    cloud.client("ec2").create_image(InstanceId=worker, Name="baked", TagSpecifications=[
+        {"ResourceType": "image", "Tags": [{"Key": "muster-prefix", "Value": PREFIX}]}])
+    said = cloud.run("status", status=1)
+    assert re.search(r"what runs now.* \$0\.1220\n", said) and "logs, alarms and stored photos are not in it" in said, said
 
 
 def template_attributes(now):

@@ -1,11 +1,13 @@
 """Errors name the cause and what to do next."""
 
 import json
+import os
+import pty
 import re
 import subprocess
 
 import pytest
-from conftest import ACCOUNT, free_port, is_open, until
+from conftest import ACCOUNT, DEPLOY, free_port, is_open, until
 
 HERE = "AllowedCidr=203.0.113.7/32"
 PREFIX = f"muster-{ACCOUNT}"
@@ -119,6 +121,26 @@ def test_quota(cloud):
     cloud.answer("*get-service-quota*", "2.0")
     said = cloud.run("up", "--dry-run", HERE, status=1)
     assert "leaves 0 for workers, and one takes 2: raise it at" in said
+
+
+@pytest.mark.parametrize("reply, status", [("y", 0), ("n", 1)])
+def test_question(cloud, reply, status):
+    """In a terminal."""
+    terminal, side = pty.openpty()
+    os.write(terminal, f"{reply}\n".encode())
+    done = subprocess.run([DEPLOY / "down"], env=cloud.environment, text=True, stdin=side, capture_output=True, timeout=60)
+    os.close(terminal)
+    os.close(side)
+    assert done.returncode == status and "Remove all of it? [y/N]" in done.stderr
+    assert ("log groups, images. Nothing else was looked for." in done.stdout, "nothing was done" in done.stderr) == (reply == "y", reply == "n")
+
+
+def test_alarms(cloud):
+    assert "No alarm is made. AlarmEmail=you@example.com makes them, one about the bill included." in cloud.run("up", "--dry-run", HERE)
+    arguments = ("up", "--dry-run", HERE, "AlarmEmail=me@example.com")
+    said = cloud.run(*arguments)
+    assert "AWS mails to me@example.com: follow the link in that mail to get the alarms, one about the bill included." in said
+    assert "to get the alarms, but none about the bill" in cloud.run(*arguments, AWS_REGION="eu-west-1")
 
 
 def test_address(cloud):

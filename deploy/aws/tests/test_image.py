@@ -1,11 +1,10 @@
 """Baking, and which image a stack gets."""
 
 import hashlib
-import shutil
 import subprocess
 
 import pytest
-from conftest import ACCOUNT, DEPLOY, meanwhile
+from conftest import ACCOUNT, meanwhile
 from test_cycle import bake
 from test_errors import HERE
 
@@ -51,15 +50,12 @@ def test_addresses_of_the_release_name_the_region(cloud, archive):
     assert "X-Amz-Algorithm=AWS4-HMAC-SHA256" in address
 
 
-@pytest.fixture
-def clone(tmp_path):
-    """deploy/aws of a fresh clone, with a scripts/package that notes its runs."""
-    shutil.copytree(DEPLOY, tmp_path / "clone" / "deploy" / "aws", ignore=shutil.ignore_patterns("tests"))
-    package = tmp_path / "clone" / "scripts" / "package"
-    package.parent.mkdir()
-    package.write_text("#!/bin/sh\n")
-    package.chmod(0o755)
-    return tmp_path / "clone"
+def test_without_logs(cloud, archive):
+    said = cloud.run("image", "--yes", "--without-logs", "--archive", str(archive), status=1, MUSTER_BAKE_SECONDS="0")
+    [instance] = cloud.instances(states=["terminated"], Name="muster-image")
+    script = cloud.user_data(instance["InstanceId"])
+    assert "./install --role both  --photo /root/photo" in script and "cloudwatch" not in script, said
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
 
 
 def test_without_sample_photos(cloud, archive, clone):

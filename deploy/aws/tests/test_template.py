@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import DEPLOY, ENVIRONMENT, REPOSITORY
+from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
+from conftest import DEPLOY, ENVIRONMENT, REPOSITORY, missing
 
 BUCKETS = ("InBucket", "OutBucket", "ScalerBucket")
 
@@ -43,13 +44,29 @@ def test_lint(text, tmp_path):
     assert len(text.encode()) < 51200, "larger templates need a bucket"
 
 
+def policy(name):
+    return json.loads((DEPLOY / "iam" / f"{name}.json").read_text())
+
+
 def test_policies_are_the_files(resources):
-    for role, names in (("WebRole", {"front", "scaler"}), ("WorkerRole", {"worker"})):
-        policies = {policy["PolicyName"]: policy["PolicyDocument"] for policy in resources[role]["Properties"]["Policies"]}
-        assert set(policies) == names | {"logs"}
-        for name in names:
-            assert policies[name] == json.loads((DEPLOY / "iam" / f"{name}.json").read_text())
-        assert policies["logs"]["Statement"][0]["Resource"] == {"GetAtt": role.replace("Role", "Log") + ".Arn"}
+    for role, names in (("WebRole", ("front", "scaler", "web-logs")), ("WorkerRole", ("worker", "worker-logs"))):
+        policies = {item["PolicyName"]: item["PolicyDocument"] for item in resources[role]["Properties"]["Policies"]}
+        assert policies == {name: policy(name) for name in names}
+
+
+def test_each_policy_file_is_used_once():
+    templates = [(DEPLOY / name).read_text() for name in ("template.yaml", "functions.yaml")]
+    used = [document for template in templates for document in re.findall(r"\bPolicyDocument:(.*)", template)]
+    assert sorted(used) == sorted(f" iam/{file.name}" for file in (DEPLOY / "iam").iterdir())
+
+
+def test_instances_write_only_their_own_logs():
+    """Only the CloudWatch agent makes these calls, so the test of least privilege in loadgen, a run of Muster, cannot record them."""
+    for role, group in (("web", "WebLog"), ("worker", "WorkerLog")):
+        # The agent makes its streams, looks whether they are there, and writes. The stack makes the group and sets its retention.
+        assert policy(f"{role}-logs")["Statement"] == [{
+            "Sid": "Log", "Effect": "Allow", "Action": ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+            "Resource": {"Fn::GetAtt": [group, "Arn"]}}]
 
 
 def test_everything_that_can_have_tags_has_the_prefix(resources):
@@ -103,6 +120,53 @@ def test_alarms(resources):
         assert f"| `{name.replace('${Prefix}', 'PREFIX')}` |" in operations, "what it means"
 
 
+def rows(page, heading):
+    """Returns the cells of the table with this heading, without backticks."""
+    table = (REPOSITORY / "docs" / page).read_text().split(f"\n{heading}\n", 1)[1].split("\n\n", 1)[0]
+    return [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in table.splitlines()[1:]]
+
+
+def test_documented_defaults(text):
+    parameters = yaml.load(text, Loader)["Parameters"]
+    for names, defaults, _ in rows("aws.md", "| parameter | default | notes |"):
+        names = names.split(", ")
+        for name, default in zip(names, [defaults] if len(names) == 1 else defaults.split(", "), strict=False):
+            # deploy/aws/up finds those without a default.
+            assert str(parameters[name].get("Default", default)) == default.replace("none", ""), name
+
+
+def test_documented_costs():
+    lines = (DEPLOY / "prices.tsv").read_text().splitlines()
+    price = {name: float(dollars) for name, dollars in (line.split("\t") for line in lines if not line.startswith("#"))}
+    disk = 8 * price["disk"]
+    hours = {"web instance (t3.small), its disk and address": price["t3.small"] + disk + price["address"],
+             "a worker that runs (c7i.large), its disk and address": price["c7i.large"] + disk + price["address"],
+             "a worker that is stopped (8 GiB of disk)": disk, "the image's snapshot (about 3 GiB)": 3 * price["snapshot"],
+             "endpoint of SQS in each subnet, if workers have no public address": price["endpoint"]}
+    for what, hour, month in rows("aws.md", "| what | an hour | a month |"):
+        if not what.startswith("four alarms"):
+            dollars = hours.pop(what)
+            for shown, exact in ((hour, dollars), (month, 730 * dollars)):
+                assert not shown or shown == f"{exact:.{len(shown.partition('.')[2])}f}", what
+    assert not hours
+
+
+def test_documented_effects_on_the_web_instance(text, resources):
+    """A property that only creation sets replaces an instance. CloudFormation's documentation says it of disks too."""
+    properties, parameters = resources["Web"]["Properties"], set(yaml.load(text, Loader)["Parameters"])
+    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", "AWS::EC2::Instance").schema
+    replacing = {name.rpartition("/")[2] for name in schema["createOnlyProperties"]} | {"BlockDeviceMappings"}
+    # The subnet is one of the VPC.
+    sets = {True: {"VpcId"}, False: set()}
+    for name, value in properties.items():
+        sets[name in replacing] |= set(re.findall(r"(?<='Ref': ')\w+|(?<=\$\{)\w+(?=\})", str(value)))
+    (replaced, _), (restarted, _), (untouched, _) = rows("operations.md", "| parameter that changes | web instance |")
+    named = [set(re.findall(r"\b(?:[A-Z][a-z]+){2,}\b|\bSettings\b", row)) for row in (replaced, restarted, untouched)]
+    # A new image has both of these.
+    assert sets[True] & parameters - {"ImageId", "RootDevice"} == named[0]
+    assert named[1] <= sets[False] - sets[True] and not named[2] & (sets[True] | sets[False])
+
+
 def test_the_page_about_aws_has_two_pages():
     """About 500 words a printed page, tables and commands included."""
     assert len((REPOSITORY / "docs" / "aws.md").read_text().split()) <= 1000
@@ -113,7 +177,7 @@ def test_scripts():
     for script in [*scripts, DEPLOY / "lib.sh"]:
         subprocess.run(["bash", "-n", script], check=True)
     if not shutil.which("shellcheck"):
-        pytest.skip("SHELLCHECK IS MISSING (Debian: apt-get install shellcheck): the scripts were only parsed")
+        missing("SHELLCHECK IS MISSING (Debian: apt-get install shellcheck): the scripts were only parsed", pytest.skip)
     # Empty assignments, and single quotes around JMESPath, are meant.
     done = subprocess.run(["shellcheck", "--external-sources", "--severity=warning", "--exclude=SC1007", *scripts],
                           text=True, capture_output=True, cwd=DEPLOY)

@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 use platform::preflight::Verdict;
 use prost_types::Timestamp;
 use proto::v1::{
-    Bounds, FailedBoots, Held, Instance, InstanceState, Observation, Plan, QueueCounters,
+    Bounds, CallBackoff, FailedBoots, Instance, InstanceState, Observation, Plan, QueueCounters,
     ScalerStatus,
 };
 
@@ -119,9 +119,9 @@ fn each_trouble_has_its_line() {
             "fleet",
             "warn  fleet: calls to EC2 wait for 31 s: the scaler says: the last launch failed",
             |it| {
-                it.observation.as_mut().unwrap().held = Some(Held {
+                it.observation.as_mut().unwrap().held = Some(CallBackoff {
                     launch: at(-30),
-                    ..Held::default()
+                    ..CallBackoff::default()
                 });
                 it.plan = Some(Plan {
                     reason: "the last launch failed".to_owned(),

@@ -10,12 +10,24 @@ use proto::names::{MAX_RECEIVE_COUNT, REQUEST_MAX_BYTES};
 
 use super::kept_results::KeptResults;
 use super::photo_store::PhotoStore;
-use super::reply_queue;
 use super::sender::BatchSender;
 
 const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 /// For operators' tools. Front receives dead letters with a shorter one.
 const DEAD_LETTER_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
+/// A reply is received again after this time if the first receive was lost. Front deletes what it received within milliseconds.
+const REPLY_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer than any request waits.
+pub const REPLY_RETENTION: Duration = Duration::from_secs(3600);
+
+/// The attributes of a reply queue. Courses want the same message size on both queues, and every reply fits: workers leave out
+/// what clients need least.
+pub const REPLY_QUEUE_ATTRIBUTES: QueueAttributes = QueueAttributes {
+    visibility_timeout: REPLY_VISIBILITY_TIMEOUT,
+    maximum_message_size: Some(REQUEST_MAX_BYTES),
+    retention: Some(REPLY_RETENTION),
+    redrive: None,
+};
 
 /// One deployment: its AWS clients, and the names of its buckets and queues.
 #[derive(Debug, Clone)]
@@ -90,7 +102,7 @@ impl Deployment {
 
     /// Succeeds once the queue can be found by its name, as workers find it. SQS may need a second for that.
     async fn ensure_reply_queue(&self, name: &str) -> anyhow::Result<Queue> {
-        self.ensure_queue(name.to_owned(), reply_queue::ATTRIBUTES)
+        self.ensure_queue(name.to_owned(), REPLY_QUEUE_ATTRIBUTES)
             .await?;
         let found = self.aws.queue(name).await;
         found.with_context(|| format!("queue {name}"))

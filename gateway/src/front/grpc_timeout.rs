@@ -1,3 +1,5 @@
+//! The timeout that a client sets. Written by hand: tonic's parser is private.
+
 use std::time::Duration;
 
 use tonic::metadata::MetadataMap;

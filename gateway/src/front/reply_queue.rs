@@ -5,11 +5,10 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use platform::queue::{BATCH_LIMIT, Message, QueueAttributes, QueueError};
-use proto::names::REQUEST_MAX_BYTES;
 use proto::v1::RecognitionResult;
 use tokio_util::sync::CancellationToken;
 
-use super::backend::Deployment;
+use super::backend::{Deployment, REPLY_QUEUE_ATTRIBUTES, REPLY_RETENTION};
 use super::kept_results::KeptResults;
 
 /// Interval at which a front sets its queue's attributes, to show that it runs, and checks the queues of others.
@@ -17,21 +16,8 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 /// A front counts as dead after this time without a heartbeat. Longer than SQS needs to propagate attributes (60 s), and
 /// than requests wait by default.
 const STALE_AFTER: Duration = Duration::from_secs(300);
-/// A reply is received again after this time if the first receive was lost. Front deletes what it received within milliseconds.
-const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A receive of this length asks all of SQS's servers for the replies of a front that died.
 const LAST_POLL: Duration = Duration::from_secs(1);
-/// Longer than any request waits.
-const RETENTION: Duration = Duration::from_secs(3600);
-
-/// The attributes of a reply queue. Courses want the same message size on both queues, and every reply fits: workers leave out
-/// what clients need least.
-pub const ATTRIBUTES: QueueAttributes = QueueAttributes {
-    visibility_timeout: VISIBILITY_TIMEOUT,
-    maximum_message_size: Some(REQUEST_MAX_BYTES),
-    retention: Some(RETENTION),
-    redrive: None,
-};
 
 /// Maintains the front's queue and deletes those of dead fronts until `stop`. Then deletes its own. If others deleted it
 /// after a long outage of SQS, it is created again. Replies in deleted queues are kept; those that come later are kept by
@@ -61,8 +47,8 @@ pub async fn maintain_until(
 /// The attributes alternate, since SQS may not count equal ones as a modification.
 async fn heartbeat(deployment: &Deployment, own: &str, count: u64) -> Result<(), QueueError> {
     let attributes = QueueAttributes {
-        retention: Some(RETENTION + Duration::from_secs(count % 2)),
-        ..ATTRIBUTES
+        retention: Some(REPLY_RETENTION + Duration::from_secs(count % 2)),
+        ..REPLY_QUEUE_ATTRIBUTES
     };
     let ensured = deployment.aws.ensure_queue(own, &attributes).await;
     ensured.map(|_| ())

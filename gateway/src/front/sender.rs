@@ -4,8 +4,8 @@ use platform::queue::{Batcher, Queue, Wait};
 
 use crate::error::{ErrorCode, RequestError};
 
-/// How long a message waits for a call in flight before it takes another call.
-const LONGEST_WAIT: Duration = Duration::from_millis(2);
+/// How long a message waits for a call in flight to end, or among several for others.
+const LONGEST_WAIT: Duration = Duration::from_millis(5);
 
 /// Sends messages in batches. A message that comes while no call is in flight goes at once.
 #[derive(Debug, Clone)]

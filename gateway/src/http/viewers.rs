@@ -101,11 +101,11 @@ fn events(
     let following = scaler_link::follow(scalers, key, Arc::clone(&feed));
     let following = AbortOnDropHandle::new(tokio::spawn(following));
     let shutdown = gateway.viewers.shutdown.clone().cancelled_owned();
-    let news = stream::unfold((feed, Arc::clone(&gateway)), async |(feed, gateway)| {
+    let scaler_events = stream::unfold((feed, Arc::clone(&gateway)), async |(feed, gateway)| {
         let event = feed.next(&gateway.viewers.encoder).await;
         Some((event, (feed, gateway)))
     });
-    let events = stream::select(news, traffic(gateway)).take_until(shutdown);
+    let events = stream::select(scaler_events, traffic(gateway)).take_until(shutdown);
     events.map(move |event| {
         // They end with the stream.
         let _held = (&permit, &following);

@@ -78,7 +78,7 @@ function verdict(recognition, unknown) {
   if (!threshold) return `Distance ${distance}.`;
   const limit = threshold.toFixed(2);
   return unknown
-    ? `Nobody that the service knows. The nearest is ${recognition.nearest_name}, at a distance of ${distance}; the threshold is ${limit}.`
+    ? `No person that the service knows. The nearest is ${recognition.nearest_name}, at a distance of ${distance}; the threshold is ${limit}.`
     : `At a distance of ${distance}, within the threshold of ${limit}.`;
 }
 

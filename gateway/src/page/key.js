@@ -40,7 +40,7 @@ export function askForKey(message) {
   setText(byId("key-error"), refused ? `The service refused this key: ${message}.` : "");
   if (!section.hidden) return;
   section.hidden = false;
-  // Whoever is in the middle of something keeps the focus.
+  // An element that the reader uses keeps the focus.
   if (document.activeElement === document.body || document.activeElement === null) byId("key-input").focus();
 }
 

@@ -181,7 +181,7 @@ async fn a_clip_that_its_front_gives_up_at_shutdown_is_taken_over_at_once() {
     assert_eq!(video["frames_done"], 10);
 }
 
-/// It was tried again for ever.
+/// It was tried again forever.
 #[tokio::test]
 async fn a_clip_whose_file_is_gone_fails_and_frees_its_place() {
     let cloud = LocalCloud::start(localcloud::Config::default()).await;

@@ -48,7 +48,7 @@ def browser(request):
 
 @pytest.fixture(scope="session")
 def stack(programs, tmp_path_factory):
-    """A stack that anybody may use, which knows the people of the sample photos."""
+    """A stack without API keys, which knows the people of the sample photos."""
     stack = Stack(programs, tmp_path_factory.mktemp("stack"))
     yield stack
     stack.stop()

@@ -12,15 +12,12 @@ use tokio::task::JoinSet;
 use video::timeline::{TrackOptions, assemble};
 use worker::frames::recognize_frame;
 
-use super::{FrameResult, Named, OUTCOME, REQUEST_ID, Recognition, value};
+use super::{FrameResult, Named, Recognition, value};
 use crate::event::{ObjectName, Request, url_decode};
 use crate::failure::Failure;
-use crate::keys::TimelineKeys;
+use crate::keys::{TimelineKeys, file_name};
+use crate::metadata::{AT_SECONDS, CLIP_ETAG, CLIP_INFO, FRAME, FRAMES, OUTCOME, REQUEST_ID};
 use crate::objects::{Metadata, Object, SOURCE, SOURCE_ETAG, Source};
-use crate::splitting::{AT_SECONDS, CLIP_INFO, FRAME, FRAMES, file_name};
-
-/// Metadata of a frame's faces: the entity tag of the clip.
-const CLIP_ETAG: &str = "muster-clip-etag";
 
 /// Results of frames that are read at once.
 const AT_ONCE: usize = 16;

@@ -10,15 +10,9 @@ use video::FrameFile;
 use crate::event::{FrameEvent, ObjectName};
 use crate::failure::Failure;
 use crate::keys::{self, ClipStem};
+use crate::metadata::{AT_SECONDS, CLIP_INFO, FRAME, FRAMES};
 use crate::objects::{Metadata, Objects, Source, Stored};
 use crate::settings::ClipMode;
-
-/// Metadata of a frame: its number from 0, how many there are, and its time from the clip's beginning.
-pub const FRAME: &str = "muster-frame";
-pub const FRAMES: &str = "muster-frames";
-pub const AT_SECONDS: &str = "muster-at-seconds";
-/// The clip as JSON of [`proto::v1::ClipInfo`], in the mode `timeline`.
-pub const CLIP_INFO: &str = "muster-clip-info";
 
 /// Frames that are sent at once.
 const AT_ONCE: usize = 16;

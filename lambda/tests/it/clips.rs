@@ -11,7 +11,7 @@ const SIZE: Size = Size {
     height: 240,
 };
 
-/// A clip of people who are seen one after the other for a second each; "" is nobody.
+/// A clip of people who are seen one after the other for a second each; "" stands for no person.
 pub fn of(people: &[&str]) -> Vec<u8> {
     let photos = testkit::samples::validation_photos();
     let shots: Vec<_> = people

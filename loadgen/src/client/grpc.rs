@@ -14,7 +14,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use super::{SendError, first_line, not_connected};
-use crate::cli::TargetArgs;
+use crate::target::TargetArgs;
 
 /// Calls take turns on these connections, so that one connection's flow control does not limit the rate.
 const CONNECTIONS: usize = 4;

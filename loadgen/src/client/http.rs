@@ -21,7 +21,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 
 use super::{CONNECT_TIMEOUT, MAX_IDLE, SendError, broken, first_line, not_connected};
-use crate::cli::TargetArgs;
+use crate::target::TargetArgs;
 
 /// The form's part with the photo.
 const PART: &str = "inputFile";

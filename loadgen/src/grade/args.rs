@@ -7,8 +7,8 @@ use clap::Args;
 use platform::aws::AwsArgs;
 use platform::duration::parse_positive;
 
-use crate::cli::{TargetArgs, url};
 use crate::report::verdict::PassCriteria;
+use crate::target::{TargetArgs, url};
 
 #[derive(Debug, Args)]
 pub struct GradeArgs {

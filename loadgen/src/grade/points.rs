@@ -16,12 +16,12 @@ use platform::process::print;
 use super::args::{GradeArgs, web_tier};
 use super::cloud::{Cloud, ReplyQueues};
 use super::prepare;
-use crate::cli::TargetArgs;
 use crate::drive::Request;
 use crate::photos;
 use crate::report::graded::Graded;
 use crate::report::points::Points;
 use crate::report::rubric::{self, Rubric};
+use crate::target::TargetArgs;
 use run::Observed;
 use submission::{Credentials, Student};
 
@@ -92,7 +92,7 @@ async fn check_credentials(aws: &AwsArgs) -> anyhow::Result<()> {
 }
 
 /// Where a system is, and how to reach its account.
-struct System {
+struct SystemAccess {
     target: TargetArgs,
     aws: AwsArgs,
     /// `None`: the default credentials of AWS's SDK.
@@ -102,7 +102,7 @@ struct System {
 async fn grade(
     args: &GradeArgs,
     rubric: &Rubric,
-    system: &System,
+    system: &SystemAccess,
     requests: &[Request],
 ) -> anyhow::Result<Observed> {
     let aws = match &system.credentials {
@@ -122,11 +122,11 @@ async fn grade(
 fn submissions(
     args: &GradeArgs,
     rubric: &Rubric,
-) -> anyhow::Result<Vec<(Student, anyhow::Result<System>)>> {
+) -> anyhow::Result<Vec<(Student, anyhow::Result<SystemAccess>)>> {
     let options = &args.points;
     let submitted = |zip: &Path, prefix: &str| {
         let credentials = submission::read(zip, &rubric.submission.files)?;
-        Ok(System {
+        Ok(SystemAccess {
             target: TargetArgs {
                 url: credentials.web_tier.clone(),
                 ..args.target.clone()
@@ -174,7 +174,7 @@ fn submissions(
     if let Some(address) = &options.ip_addr {
         target.url = web_tier(address).map_err(|why| anyhow::anyhow!("--ip-addr: {why}"))?;
     }
-    let system = System {
+    let system = SystemAccess {
         target,
         aws: args.aws.clone(),
         credentials: None,

@@ -10,7 +10,7 @@ use proto::v1::{GetStatusRequest, Totals};
 use tonic::Code;
 use tonic::transport::Channel;
 
-use crate::cli::TargetArgs;
+use crate::target::TargetArgs;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -23,6 +23,8 @@ pub struct Scaler {
 }
 
 impl Scaler {
+    /// Makes a client of the scaler at `url`, which connects at the first call.
+    ///
     /// # Errors
     /// When `url` is not a URL, or the key or certificates of `target` cannot be read.
     pub fn new(url: &str, target: &TargetArgs) -> anyhow::Result<Self> {

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::timeline::{Point, Timeline};
-use super::verdict::Check;
+use super::timeline::Point;
+use super::verdict::{Check, Measurements};
 use super::{Latency, Summary, rounded};
 
 /// The JSON report. A `null` stands for what could not be measured.
@@ -54,19 +54,6 @@ pub struct ScaleOut {
 pub enum Verdict {
     Pass,
     Fail,
-}
-
-/// Measurements besides the requests themselves.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Measurements {
-    pub duplicate_replies: Option<u64>,
-    pub busy_workers_stopped: Option<u64>,
-    /// Workers that the scaler started or launched.
-    pub workers_ordered: Option<u64>,
-    pub scale_in_s: Option<f64>,
-    /// All calls of the system, without the grader's own.
-    pub aws_calls: Option<u64>,
-    pub workers: Timeline,
 }
 
 impl GradeReport {
@@ -183,7 +170,7 @@ impl fmt::Display for GradeReport {
 mod tests {
     use std::time::Duration;
 
-    use super::super::{Outcome, Record};
+    use super::super::{Outcome, Record, Timeline};
     use super::*;
 
     fn measured() -> Measurements {

@@ -5,9 +5,7 @@ use std::fmt;
 use platform::duration;
 use serde::Serialize;
 
-use super::Summary;
-use super::grade::Measurements;
-use super::rounded;
+use super::{Summary, Timeline, rounded};
 
 /// Limits of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, clap::Args)]
@@ -47,6 +45,19 @@ pub struct PassCriteria {
 
 /// With fewer requests the limit on the mean could be lower than that on the first response.
 const MIN_REQUESTS_FOR_MEAN: usize = 10;
+
+/// Measurements besides the requests themselves.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Measurements {
+    pub duplicate_replies: Option<u64>,
+    pub busy_workers_stopped: Option<u64>,
+    /// Workers that the scaler started or launched.
+    pub workers_ordered: Option<u64>,
+    pub scale_in_s: Option<f64>,
+    /// All calls of the system, without the grader's own.
+    pub aws_calls: Option<u64>,
+    pub workers: Timeline,
+}
 
 /// Contents of the buckets at the start, and of buckets and queues at the end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args, ValueEnum};
 use platform::duration::{parse, parse_positive};
 
 use crate::arrivals::Process;
-use crate::cli::{TargetArgs, at_least_one};
+use crate::target::{TargetArgs, at_least_one};
 
 #[derive(Debug, Args)]
 pub struct RunArgs {

@@ -14,8 +14,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use crate::cli::TargetArgs;
 use crate::report::rounded;
+use crate::target::TargetArgs;
 
 /// The most points that are kept. When there are more, every second one is dropped.
 const MAX_POINTS: usize = 20_000;

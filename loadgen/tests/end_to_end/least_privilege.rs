@@ -188,7 +188,7 @@ impl Services {
         answer.unwrap()
     }
 
-    /// Posts a clip of nobody, and waits until its timeline is stored and its frames are deleted.
+    /// Posts a clip without people, and waits until its timeline is stored and its frames are deleted.
     async fn follow_clip(&self) {
         let clip = samples::clip("color=gray:duration=1:size=160x120:rate=10");
         let form = upload("nobody.mp4", clip);

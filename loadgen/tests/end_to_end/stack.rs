@@ -206,8 +206,8 @@ pub fn process_of(instance_id: &str) -> Option<i32> {
 
 /// `count` validation photos under distinct names, and who they show.
 pub fn photos(count: usize) -> (Vec<(String, Vec<u8>)>, Vec<String>) {
-    let labelled = samples::validation_photos();
-    let chosen = labelled.iter().cycle().take(count).enumerate();
+    let labeled = samples::validation_photos();
+    let chosen = labeled.iter().cycle().take(count).enumerate();
     chosen
         .map(|(index, (name, photo))| {
             let extension = photo.extension().unwrap().to_str().unwrap();

@@ -19,10 +19,10 @@ const MAX_ATTACHED: usize = 10;
 
 /// The policies of the account by ARN.
 #[derive(Debug, Default)]
-pub struct Policies(BTreeMap<String, Policy>);
+pub struct Policies(BTreeMap<String, ManagedPolicy>);
 
 #[derive(Debug)]
-struct Policy {
+struct ManagedPolicy {
     id: String,
     path: String,
     description: Option<String>,
@@ -50,7 +50,7 @@ impl Policies {
         }
         let document = document(request, "PolicyDocument", MAX_DOCUMENT)?;
         CreatedRole::new("any", &BTreeMap::new()).policy(name, document)?;
-        let policy = Policy {
+        let policy = ManagedPolicy {
             id: id("ANPA"),
             path: path.to_owned(),
             description: request["Description"].as_str().map(str::to_owned),

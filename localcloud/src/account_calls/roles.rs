@@ -13,6 +13,7 @@ use super::{Reply, invalid, required, whole_number};
 use crate::clock::Millis;
 use crate::common_error::CommonError;
 use crate::iam::{CreatedRole, Iam, iam_arn};
+use crate::percent_encoding::percent_encoded;
 
 const MAX_ROLES: usize = 1000;
 const MAX_NAME: usize = 64;
@@ -23,10 +24,10 @@ const MAX_INLINE: usize = 10_240;
 
 /// The roles that calls created, by name.
 #[derive(Debug, Default)]
-pub struct Roles(BTreeMap<String, Role>);
+pub struct Roles(BTreeMap<String, AccountRole>);
 
 #[derive(Debug)]
-struct Role {
+struct AccountRole {
     id: String,
     path: String,
     created: Millis,
@@ -119,7 +120,7 @@ impl Roles {
                 "The parameter MaxSessionDuration is not from 3600 to 43200.",
             ));
         }
-        let role = Role {
+        let role = AccountRole {
             id: crate::iam::role_id(name),
             path: path(request)?.to_owned(),
             created: context.now,
@@ -188,7 +189,7 @@ impl Roles {
         &self,
         request: &Value,
         context: &Context<'_>,
-        read: impl FnOnce(Option<&Role>) -> Reply,
+        read: impl FnOnce(Option<&AccountRole>) -> Reply,
     ) -> Reply {
         let name = required(request, "RoleName")?;
         match self.0.get(name) {
@@ -202,7 +203,7 @@ impl Roles {
         &mut self,
         request: &Value,
         context: &Context<'_>,
-        change: impl FnOnce(&mut Role) -> Reply,
+        change: impl FnOnce(&mut AccountRole) -> Reply,
     ) -> Reply {
         let name = required(request, "RoleName")?;
         let role = self.created(name, context)?;
@@ -215,7 +216,11 @@ impl Roles {
         Ok(reply)
     }
 
-    fn created(&mut self, name: &str, context: &Context<'_>) -> Result<&mut Role, CommonError> {
+    fn created(
+        &mut self,
+        name: &str,
+        context: &Context<'_>,
+    ) -> Result<&mut AccountRole, CommonError> {
         let is_configured = context.iam.role_named(name).is_some();
         self.0.get_mut(name).ok_or_else(|| match is_configured {
             true => {
@@ -228,7 +233,7 @@ impl Roles {
     }
 }
 
-impl Role {
+impl AccountRole {
     /// Puts its policies into force.
     fn publish(&self, name: &str, context: &Context<'_>) -> Result<(), CommonError> {
         let mut role = CreatedRole::new(name, &self.tags);
@@ -265,7 +270,7 @@ impl Role {
     }
 }
 
-fn put_inline(role: &mut Role, request: &Value) -> Reply {
+fn put_inline(role: &mut AccountRole, request: &Value) -> Reply {
     let name = required(request, "PolicyName")?;
     check_name(name, "policyName", 128)?;
     let text = document(request, "PolicyDocument", MAX_INLINE)?;
@@ -292,7 +297,7 @@ fn configured(name: &str) -> Value {
     });
     json!({
         "Path": "/", "RoleName": name, "RoleId": crate::iam::role_id(name), "Arn": iam_arn("role", name),
-        "CreateDate": 0, "AssumeRolePolicyDocument": percent_encoded(&trust.to_string()), "MaxSessionDuration": 3600,
+        "CreateDate": 0, "AssumeRolePolicyDocument": percent_encoded(trust.to_string()), "MaxSessionDuration": 3600,
     })
 }
 
@@ -302,20 +307,6 @@ fn no_such_role(name: &str) -> CommonError {
 
 fn no_inline(name: &str) -> CommonError {
     no_such_entity(format!("The role policy with name {name} cannot be found."))
-}
-
-/// Returns a document as IAM writes it: by RFC 3986.
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(byte.into())
-            }
-            byte => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
 }
 
 impl From<crate::iam::PolicyError> for CommonError {

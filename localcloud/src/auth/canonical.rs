@@ -6,6 +6,7 @@ use http::request::Parts;
 
 use super::AuthError;
 use super::credential::Signature;
+use crate::percent_encoding::percent_encoded;
 
 /// Returns method, path, query, signed headers and the body's hash in canonical form.
 ///
@@ -18,7 +19,8 @@ pub(super) fn canonical_request(
 ) -> Result<String, AuthError> {
     let mut text = format!("{}\n", request.method);
     // All services but S3 encode the path a second time.
-    encode(request.uri.path().as_bytes(), true, &mut text);
+    let segments = request.uri.path().split('/').map(percent_encoded);
+    text.push_str(&segments.collect::<Vec<_>>().join("/"));
     text.push('\n');
     text.push_str(&canonical_query(request.uri.query().unwrap_or_default()));
     text.push('\n');
@@ -77,23 +79,7 @@ fn recoded(text: &str) -> String {
             (byte, ..) => bytes.push(byte),
         }
     }
-    let mut encoded = String::with_capacity(text.len());
-    encode(&bytes, false, &mut encoded);
-    encoded
-}
-
-fn encode(bytes: &[u8], is_path: bool, to: &mut String) {
-    for byte in bytes {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                to.push(char::from(*byte))
-            }
-            b'/' if is_path => to.push('/'),
-            byte => {
-                let _ = write!(to, "%{byte:02X}");
-            }
-        }
-    }
+    percent_encoded(bytes)
 }
 
 /// Returns a header's value with each run of spaces as one, and none around it.

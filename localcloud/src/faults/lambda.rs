@@ -20,6 +20,8 @@ pub struct LambdaFaults {
 const MAX_START_DELAY: Duration = Duration::from_secs(600);
 
 impl LambdaFaults {
+    /// Checks that each value is within its bounds.
+    ///
     /// # Errors
     /// Names the first value out of bounds.
     pub(super) fn check(&self) -> Result<(), FaultsError> {

@@ -69,6 +69,8 @@ struct Value {
 }
 
 impl Condition {
+    /// Parses a condition: an operator, a key and its values, in which the principal's variables are replaced.
+    ///
     /// # Errors
     /// For operators, keys and variables that are not supported.
     pub fn of(

@@ -50,6 +50,8 @@ struct By<'a> {
 }
 
 impl Recorder {
+    /// Opens the file to append to, and starts the thread that writes to it.
+    ///
     /// # Errors
     /// When the file cannot be opened.
     pub fn open(file: &Path) -> io::Result<Self> {

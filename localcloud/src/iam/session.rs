@@ -1,4 +1,5 @@
-//! The credentials of instances, functions and callers that act by a role: an access key, its secret and a session token, which expire.
+//! The credentials of instances, functions and callers that act by a role: an access key, its secret and a session token,
+//! which expire.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

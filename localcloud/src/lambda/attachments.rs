@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use super::api::{Reply, decode};
 use super::events::EventSettings;
 use super::function::Function;
-use super::permissions::{Statement, policy};
+use super::permissions::{Permission, policy};
 use super::urls::Url;
 use super::{Lambda, LambdaError};
 
@@ -31,7 +31,7 @@ impl Lambda {
         let endpoint = &self.endpoint;
         let body = match action {
             "AddPermission" => {
-                let statement = Statement::read(request)?;
+                let statement = Permission::read(request)?;
                 let shown = self.with(name, |entry| {
                     if entry.policy.iter().any(|other| other.id == statement.id) {
                         return Err(LambdaError::Conflict(format!(

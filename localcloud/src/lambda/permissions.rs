@@ -6,9 +6,9 @@ use super::LambdaError;
 use super::function::Function;
 use crate::account::ACCOUNT_ID;
 
-/// A statement of AddPermission.
+/// What AddPermission grants: a statement of the resource policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Statement {
+pub struct Permission {
     pub id: String,
     /// `lambda:InvokeFunction` or a pattern.
     action: String,
@@ -19,7 +19,7 @@ pub struct Statement {
     url_auth: Option<String>,
 }
 
-impl Statement {
+impl Permission {
     /// Reads the parameters of AddPermission.
     ///
     /// # Errors
@@ -102,7 +102,7 @@ impl Statement {
 }
 
 /// Returns a policy as text, as GetPolicy has it.
-pub fn policy(statements: &[Statement], function: &Function) -> String {
+pub fn policy(statements: &[Permission], function: &Function) -> String {
     let statements: Vec<_> = statements.iter().map(|it| it.json(function)).collect();
     json!({ "Version": "2012-10-17", "Id": "default", "Statement": statements }).to_string()
 }

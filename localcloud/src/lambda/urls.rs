@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::permissions::Statement;
+use super::permissions::Permission;
 use super::{Lambda, LambdaError};
 use crate::iam::Access;
 use crate::response::response;
@@ -96,7 +96,7 @@ impl Lambda {
         let (id, path) = rest.split_once('/').unwrap_or((rest, ""));
         let found = self.lock().functions.values().find_map(|entry| {
             let url = entry.url.as_ref().filter(|url| url.id == id)?;
-            let is_public = entry.policy.iter().any(Statement::allows_public_url);
+            let is_public = entry.policy.iter().any(Permission::allows_public_url);
             Some((entry.function.name.clone(), url.is_signed, is_public))
         });
         let Some((name, is_signed, is_public)) = found else {

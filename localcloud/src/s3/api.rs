@@ -26,7 +26,7 @@ use super::events::ObjectEvent;
 use super::failure::{custom, failure, internal, unsupported};
 use super::receive::ReceivedBody;
 use super::staging::StagedFile;
-use super::store::{Description, Object as StoredObject, Store, Tags, TemporaryFile};
+use super::store::{Description, Object as StoredObject, SealedFile, Store, Tags};
 use super::{OWNER_ID, SignedTarget, access_denied};
 use crate::iam::{Caller, Iam};
 use crate::links::EventTarget;
@@ -199,9 +199,9 @@ impl Api {
         staged: StagedFile,
         event: &'static str,
         extensions: &Extensions,
-        put: impl FnOnce(TemporaryFile) -> S3Result<u64>,
+        put: impl FnOnce(SealedFile) -> S3Result<u64>,
     ) -> S3Result<()> {
-        let file = staged.seal(&self.store, object).map_err(internal)?;
+        let file = staged.seal(object).map_err(internal)?;
         let event = ObjectEvent {
             name: event,
             bucket,

@@ -42,7 +42,7 @@ impl RequestContext {
         let expires = headers.get(header::EXPIRES);
         let expires = expires.and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
         Self {
-            request_id: low[..8].iter().map(|byte| format!("{byte:02X}")).collect(),
+            request_id: hex::encode_upper(&low[..8]),
             host_id: STANDARD.encode([low, high].concat()),
             access_key: scope.next().unwrap_or_default().to_owned(),
             region: scope.nth(1).map(str::to_owned),

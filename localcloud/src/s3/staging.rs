@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 
 use serde::Serialize;
 
-use super::store::{Store, TemporaryFile, footer};
+use super::store::{SealedFile, Store, TemporaryFile, footer};
 
 /// Up to this size a file is read or written by the calling task: it takes less time than a change of threads.
 /// Larger files go through other threads, in chunks of this size.
@@ -50,7 +50,10 @@ impl StagedFile {
     pub fn push_blocking(&mut self, store: &Store, bytes: &[u8]) -> io::Result<()> {
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() > CHUNK_BYTES {
-            self.flush(store)?;
+            let mut file = self.take_file(store)?;
+            file.write(&self.buffer)?;
+            self.buffer.clear();
+            self.file = Some(file);
         }
         Ok(())
     }
@@ -79,23 +82,17 @@ impl StagedFile {
         Ok(())
     }
 
-    /// Writes the rest, then the metadata.
+    /// Appends the metadata. Writes the rest of a file that is not small.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn seal(mut self, store: &Store, metadata: &impl Serialize) -> io::Result<TemporaryFile> {
+    pub fn seal(mut self, metadata: &impl Serialize) -> io::Result<SealedFile> {
         self.buffer.extend_from_slice(&footer(metadata)?);
-        self.flush(store)?;
-        self.file
-            .ok_or_else(|| io::Error::other("nothing was written"))
-    }
-
-    fn flush(&mut self, store: &Store) -> io::Result<()> {
-        let mut file = self.take_file(store)?;
+        let Some(mut file) = self.file else {
+            return Ok(SealedFile::Small(self.buffer));
+        };
         file.write(&self.buffer)?;
-        self.buffer.clear();
-        self.file = Some(file);
-        Ok(())
+        Ok(SealedFile::Temporary(file))
     }
 
     fn take_file(&mut self, store: &Store) -> io::Result<TemporaryFile> {

@@ -31,7 +31,7 @@ use super::failure::{failure, internal};
 use super::notifications::Notification;
 use crate::clock::{Clock, Millis};
 
-pub use file::{TemporaryFile, footer};
+pub use file::{SealedFile, TemporaryFile, footer};
 pub use object::{Description, Object, ObjectPart, Part, Upload};
 
 /// Tag keys and values.
@@ -201,12 +201,12 @@ impl Store {
         &self,
         bucket: &str,
         object: Object,
-        file: TemporaryFile,
+        file: SealedFile,
         check: impl FnOnce(Option<&Object>) -> S3Result<()>,
     ) -> S3Result<u64> {
         let path = self.object_file(bucket, &object.key);
         self.with_bucket(bucket, |bucket| {
-            bucket.put(object, file, &path, check)?;
+            bucket.put(self, object, file, &path, check)?;
             Ok(self.number())
         })
     }
@@ -279,13 +279,19 @@ impl Store {
 impl Bucket {
     fn put(
         &mut self,
+        store: &Store,
         object: Object,
-        file: TemporaryFile,
+        file: SealedFile,
         path: &Path,
         check: impl FnOnce(Option<&Object>) -> S3Result<()>,
     ) -> S3Result<()> {
-        check(self.objects.get(&object.key).map(Arc::as_ref))?;
-        file.move_to(path).map_err(internal)?;
+        let replaced = self.objects.get(&object.key).map(Arc::as_ref);
+        check(replaced)?;
+        let placed = match replaced {
+            Some(_) => file.replace(path, store),
+            None => file.create(path),
+        };
+        placed.map_err(internal)?;
         self.objects.insert(object.key.clone(), Arc::new(object));
         Ok(())
     }

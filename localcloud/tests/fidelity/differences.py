@@ -79,7 +79,7 @@ LOGS = {
 S3 = {
     **because("checks only the length of buckets' names", "test_s3_buckets", *(
         f"test_bucket_names_are_limited[{bad}]" for bad in ("Upper", "under_score", "192.168.1.1"))),
-    **because("does not count common prefixes towards MaxKeys of ListObjects",
+    **because("does not count common prefixes toward MaxKeys of ListObjects",
               "test_s3_buckets", "test_the_older_listing_has_markers"),
     **because("returns 404 when a key with a line break is put",
               "test_s3_buckets", "test_odd_keys_are_listed_as_they_are"),
@@ -120,7 +120,7 @@ SQS = {
               "test_sqs_messages", "test_the_trace_header_is_a_system_attribute"),
     **because("changes the visibility of messages that are not in flight",
               "test_sqs_messages", "test_visibility_of_a_message_not_in_flight_cannot_be_changed"),
-    **because("does not count attributes towards MaximumMessageSize",
+    **because("does not count attributes toward MaximumMessageSize",
               "test_sqs_messages", "test_messages_are_limited_in_size_attributes_included"),
     **because("accepts characters that XML cannot have", "test_sqs_messages", "test_characters_outside_xml_are_refused"),
     **because("returns timestamps of queues with fractions of seconds",

@@ -2,6 +2,9 @@
 //!
 //! Own code instead of the crate plotters: that one sets colors as attributes, so a picture cannot follow the reader's light
 //! or dark scheme, and it brings rasters, fonts and backends.
+//!
+//! - [`chart`]: charts with axes, legend and caption, as SVG
+//! - [`html`]: a page of headings, text, tables and charts
 
 pub mod chart;
 pub mod html;

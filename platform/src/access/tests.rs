@@ -200,12 +200,12 @@ fn without_keys_a_service_listens_on_loopback_only() {
         let refused = no_keys.open(open.parse().unwrap()).unwrap_err();
         assert!(refused.to_string().contains("--api-keys"), "{refused}");
     }
-    let anybody = AccessArgs {
+    let open_to_all = AccessArgs {
         allow_anybody: true,
         ..AccessArgs::default()
     };
     assert!(
-        !anybody
+        !open_to_all
             .open("0.0.0.0:80".parse().unwrap())
             .unwrap()
             .needs_key()

@@ -12,6 +12,8 @@ use crate::backoff::Backoff;
 
 /// Batch calls in flight at once. Further entries wait and fill the next batches.
 const CALLS: usize = 8;
+/// From so many entries that meet on, it pays to wait for others.
+const SEVERAL: usize = 4;
 /// Attempts at an entry that SQS refuses while it accepts others of the batch.
 const ATTEMPTS: u32 = 3;
 const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
@@ -29,7 +31,8 @@ pub struct Batcher {
 pub enum Wait {
     /// For other entries, up to the batcher's longest wait.
     ForOthers,
-    /// For the calls in flight to end, up to the batcher's longest wait. Without a call in flight it goes at once.
+    /// For the calls in flight to end, up to the batcher's longest wait. Without a call in flight it goes at once. Several
+    /// entries that have met wait for others, as [`Wait::ForOthers`]: more are about to come.
     ForCalls,
     /// For nothing: it goes at once, together with the entries that wait.
     No,
@@ -161,7 +164,7 @@ impl Waiting {
     fn is_due(&self, now: Instant, calls: usize) -> bool {
         let is_over = match self.wait {
             Wait::ForOthers => false,
-            Wait::ForCalls => calls == 0,
+            Wait::ForCalls => calls == 0 && self.entries.len() < SEVERAL,
             Wait::No => true,
         };
         !self.entries.is_empty() && (is_over || self.room() == 0 || now >= self.until)

@@ -58,6 +58,8 @@ pub fn endpoint(given: Option<&str>) -> Option<String> {
 }
 
 impl ExportGuard {
+    /// Starts to send the spans of `service` to the collector at `endpoint`.
+    ///
     /// # Errors
     /// When the URL cannot be parsed, or a certificate cannot be read.
     pub fn start(service: &str, endpoint: &str) -> anyhow::Result<Self> {

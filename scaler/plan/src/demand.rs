@@ -48,6 +48,12 @@ impl ZeroDemand {
     }
 }
 
+/// How many workers carry `load` when each carries `each`.
+pub(crate) fn workers_for(load: f64, each: f64) -> u64 {
+    // Rounding must not cost an instance.
+    ((load / each) * (1.0 - 1e-9)).ceil() as u64
+}
+
 /// Assesses the demand by the counters of front and the queue.
 pub(crate) fn assess(
     timeouts: &Timeouts,

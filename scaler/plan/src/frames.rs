@@ -1,7 +1,7 @@
 //! Frames of clips: demand of lower priority. They use workers that are up, and add some up to a bound of their own, under
 //! every policy. How many workers photos need is decided without them.
 
-use crate::policies::workers_for;
+use crate::demand::workers_for;
 use crate::{Memory, Observation, Policy, WorkerLimits};
 
 /// The frames that are not done, and the workers that they are worth.

@@ -6,8 +6,9 @@
 //! - `model`: what is observed: instances, demand, the queue, billing; and [`Timestamp`].
 //! - `policy`: what is configured: bounds, timeouts, targets, prices, the schedule.
 //! - `plan`: what is decided, with its reason and the rejected alternatives.
-//! - `planner`: the decision from beginning to end, and its memory.
-//! - `demand`: how much work there is, by what front and the queue report.
+//! - `planner`: the decision from beginning to end, and its [`Memory`], which `demand`, `frames`, `lost`, `policies`
+//!   and `plan_builder` share.
+//! - `demand`: how much work there is, by what front and the queue report, and how many workers a load takes.
 //! - `estimate`: measured service times, boot times and arrival rates.
 //! - `learned`: times that a former scaler measured.
 //! - `policies`: from demand to a number of workers, by seven policies.

@@ -77,7 +77,7 @@ pub struct Timestamped<T> {
     pub at: Timestamp,
 }
 
-/// Front's counters.
+/// Front's counters, as in `platform::demand::Demand`. This crate is pure and may not depend on `platform`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrontDemand {
     /// Requests accepted and not yet answered.

@@ -121,12 +121,6 @@ fn hold(desired: u64) -> Target {
     }
 }
 
-/// How many workers carry `load` when each carries `each`.
-pub(crate) fn workers_for(load: f64, each: f64) -> u64 {
-    // Rounding must not cost an instance.
-    ((load / each) * (1.0 - 1e-9)).ceil() as u64
-}
-
 impl PolicyState {
     fn owner(&self) -> Option<PolicyKind> {
         match self {

@@ -1,3 +1,5 @@
+//! Colors on a terminal. Written by hand: with the crate anstyle, `NO_COLOR` and the color of each state would remain.
+
 use proto::v1::InstanceState;
 
 /// Colors text, or leaves it plain.

@@ -199,6 +199,8 @@ impl PolicyFlags {
 }
 
 impl BoundFlags {
+    /// Checks that the bounds do not contradict each other.
+    ///
     /// # Errors
     /// When the minimum exceeds the maximum.
     pub fn check(&self) -> anyhow::Result<()> {

@@ -11,7 +11,7 @@ use proto::names::WORKER_INSTANCE;
 
 use super::{Config, ServeArgs};
 
-/// How long after the start the checks begin. Their calls count towards EC2's request limits, and the first workers come
+/// How long after the start the checks begin. Their calls count toward EC2's request limits, and the first workers come
 /// first.
 const AFTER_THE_START: Duration = Duration::from_secs(5);
 

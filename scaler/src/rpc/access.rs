@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn without_keys_and_token_changes_are_refused_and_the_message_says_how_to_permit_them() {
         let operators = Operators {
-            access: Authenticator::anybody(),
+            access: Authenticator::open_to_all(),
             token: None,
         };
         for metadata in [MetadataMap::new(), by("")] {

@@ -79,8 +79,8 @@ fn totals(totals: Totals) -> v1::Totals {
     }
 }
 
-fn tally(stats: &Stats, spent: f64) -> v1::Tally {
-    v1::Tally {
+fn tally(stats: &Stats, spent: f64) -> v1::Stats {
+    v1::Stats {
         answered: stats.answered,
         cost_per_thousand: stats.cost_per_thousand(spent),
         busy_since: stats.busy.map(|busy| timestamp(busy.since)),

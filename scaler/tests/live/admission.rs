@@ -52,7 +52,7 @@ impl Service {
         let service = ScalerService {
             active: watch::Sender::new(ActivePolicy::default()),
             operators: Operators {
-                access: Authenticator::anybody(),
+                access: Authenticator::open_to_all(),
                 token: None,
             },
             fleet_token: FleetToken::given(token()),

@@ -84,7 +84,7 @@ impl Stage {
         let (listener, url) = listen().await;
         let mut all = vec!["scaler".to_owned(), "--front".to_owned(), front_url];
         all.extend(["--aws-endpoint-url".to_owned(), cloud.url.clone()]);
-        // Its calls count towards the limits of EC2.
+        // Its calls count toward the limits of EC2.
         if !arguments.iter().any(|it| it.starts_with("--preflight")) {
             all.push("--preflight=off".to_owned());
         }
@@ -275,7 +275,7 @@ impl Stage {
         process.is_ok_and(|process| std::fs::exists(format!("/proc/{}", process.trim())).unwrap())
     }
 
-    /// Puts stopped instances into the pool, as a scaler launches them; answers their ids.
+    /// Puts stopped instances into the pool, as a scaler launches them; returns their ids.
     pub async fn prepare_stopped(&self, count: u32) -> Vec<String> {
         let mut spec = self.config().executor.launch;
         let bucket = self.bucket();

@@ -82,6 +82,8 @@ impl Instructions {
         })
     }
 
+    /// Returns the instructions if this processor has them.
+    ///
     /// # Errors
     /// When this processor lacks the instructions.
     pub fn if_available(self) -> Result<Self, InstructionsError> {

@@ -147,7 +147,8 @@ impl Processor {
             }
             Outcome::Abandoned(_) => None,
         };
-        trace::note_outcome(&outcome);
+        let is_error = matches!(outcome, Outcome::Rejected(_) | Outcome::Abandoned(_));
+        trace::note_outcome(outcome.label(), is_error);
         (outcome, settled)
     }
 

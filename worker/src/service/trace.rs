@@ -10,7 +10,6 @@ use tracing::Span;
 use tracing::field::Empty;
 
 use super::inference::InferenceError;
-use super::process::Outcome;
 use crate::vision::Recognized;
 
 /// A received message, and the job in it.
@@ -103,10 +102,10 @@ pub fn note_stages(recognized: &Result<Recognized, InferenceError>) {
 }
 
 /// Records on the current span how its job ended.
-pub fn note_outcome(outcome: &Outcome) {
+pub fn note_outcome(label: &str, is_error: bool) {
     let span = Span::current();
-    span.record("muster.outcome", outcome.label());
-    if matches!(outcome, Outcome::Rejected(_) | Outcome::Abandoned(_)) {
+    span.record("muster.outcome", label);
+    if is_error {
         span.record("otel.status_code", "error");
     }
 }

@@ -3,7 +3,7 @@
 use photo::Photo;
 
 use self::boxes::{Candidate, Overlap, covered_pixels, regress, square, suppress};
-use self::networks::{OUTPUT_INPUT, REFINE_INPUT, Verdict};
+use self::networks::{OUTPUT_INPUT, Prediction, REFINE_INPUT};
 use self::proposal::Proposal;
 use super::arenas::Arenas;
 use super::engine::DetectionNetworks;
@@ -148,15 +148,15 @@ impl Detector {
         let mut write_crop = |index: usize, crop: &mut [f32]| {
             resizer.resize(photo, rects[index], [REFINE_INPUT; 2], crop);
         };
-        let verdicts = self.networks.refine(rects.len(), &mut write_crop);
-        let candidates = passing(candidates, verdicts, REFINE_THRESHOLD);
+        let predictions = self.networks.refine(rects.len(), &mut write_crop);
+        let candidates = passing(candidates, predictions, REFINE_THRESHOLD);
         let candidates = suppress(candidates, 0.7, Overlap::Union);
         let (candidates, rects) = squares(photo, candidates, true);
         let mut write_crop = |index: usize, crop: &mut [f32]| {
             resizer.resize(photo, rects[index], [OUTPUT_INPUT; 2], crop);
         };
-        let verdicts = self.networks.output(rects.len(), &mut write_crop);
-        let mut candidates = passing(candidates, verdicts, OUTPUT_THRESHOLD);
+        let predictions = self.networks.output(rects.len(), &mut write_crop);
+        let mut candidates = passing(candidates, predictions, OUTPUT_THRESHOLD);
         for candidate in &mut candidates {
             candidate.landmarks = landmarks_in_pixels(candidate);
             candidate.bounding_box = regress(&candidate.bounding_box, &candidate.regression, true);
@@ -234,16 +234,20 @@ fn enlarged(face: &Face, factor: f32) -> Face {
     }
 }
 
-fn passing(candidates: Vec<Candidate>, verdicts: Vec<Verdict>, threshold: f32) -> Vec<Candidate> {
+fn passing(
+    candidates: Vec<Candidate>,
+    predictions: Vec<Prediction>,
+    threshold: f32,
+) -> Vec<Candidate> {
     let scored = candidates
         .into_iter()
-        .zip(verdicts)
-        .filter(|(_, verdict)| verdict.probability > threshold);
+        .zip(predictions)
+        .filter(|(_, prediction)| prediction.probability > threshold);
     scored
-        .map(|(candidate, verdict)| Candidate {
-            score: verdict.probability,
-            regression: verdict.regression,
-            landmarks: verdict.landmarks,
+        .map(|(candidate, prediction)| Candidate {
+            score: prediction.probability,
+            regression: prediction.regression,
+            landmarks: prediction.landmarks,
             ..candidate
         })
         .collect()

@@ -6,7 +6,7 @@ use std::fmt::{self, Debug, Display};
 use clap::ValueEnum;
 use photo::Photo;
 
-use super::detect::networks::Verdict;
+use super::detect::networks::Prediction;
 use super::detect::proposal::Proposal;
 use super::embed::Input;
 use crate::model::bundle::{Bundle, LoadError, Precision};
@@ -95,10 +95,10 @@ pub trait DetectionNetworks: Debug + Send + Sync {
     fn propose(&self, photo: &Photo, size: [usize; 2], threshold: f32) -> Vec<Proposal>;
 
     /// Runs R-Net on `count` candidates. `write_crop(index, crop)` writes one of them, 24 x 24 pixels of red, green, blue.
-    fn refine(&self, count: usize, write_crop: CropWriter<'_>) -> Vec<Verdict>;
+    fn refine(&self, count: usize, write_crop: CropWriter<'_>) -> Vec<Prediction>;
 
     /// Runs O-Net on `count` candidates of 48 x 48 pixels.
-    fn output(&self, count: usize, write_crop: CropWriter<'_>) -> Vec<Verdict>;
+    fn output(&self, count: usize, write_crop: CropWriter<'_>) -> Vec<Prediction>;
 }
 
 /// Writes the pixels of a candidate, from -1 to 1.

@@ -70,7 +70,7 @@ pub struct Candidate {
     pub distance: f32,
 }
 
-/// A photo's face and its embedding, for enrolment and evaluation.
+/// A photo's face and its embedding, for enrollment and evaluation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedded {
     pub embedding: Embedding,

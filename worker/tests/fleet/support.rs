@@ -237,7 +237,7 @@ pub fn job(file_name: &str) -> RecognitionJob {
     }
 }
 
-/// So large a photo, of nobody, that the worker is seen at work on it.
+/// A photo without a face, so large that tests see the worker at work on it.
 pub fn slow_photo() -> Vec<u8> {
     gray_photo(6000)
 }

@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 use worker::kernels::area::{AreaResizer, PixelRect};
 use worker::model::bundle::{Bundle, LoadError};
 use worker::model::weights::WeightFile;
-use worker::vision::detect::networks::{OUTPUT_INPUT, REFINE_INPUT, Verdict};
+use worker::vision::detect::networks::{OUTPUT_INPUT, Prediction, REFINE_INPUT};
 use worker::vision::detect::proposal::Proposal;
 use worker::vision::engine::{CropWriter, DetectionNetworks};
 
@@ -46,6 +46,8 @@ struct Layer {
 }
 
 impl TorchDetector {
+    /// Loads the bundle's three networks onto the device.
+    ///
     /// # Errors
     /// When the weights cannot be used.
     pub fn load(bundle: &Bundle, device: Device) -> Result<Self, LoadError> {
@@ -109,10 +111,10 @@ impl TorchDetector {
 
 impl CandidateNet {
     /// Cuts the candidates out and runs the network on them, batch by batch.
-    fn forward(&self, device: Device, count: usize, write_crop: CropWriter<'_>) -> Vec<Verdict> {
+    fn forward(&self, device: Device, count: usize, write_crop: CropWriter<'_>) -> Vec<Prediction> {
         let side = self.side;
         let length = side * side * 3;
-        let mut verdicts = Vec::with_capacity(count);
+        let mut predictions = Vec::with_capacity(count);
         let mut crops = vec![0.0; BATCH.min(count) * length];
         for first in (0..count).step_by(BATCH) {
             let batch = BATCH.min(count - first);
@@ -142,15 +144,15 @@ impl CandidateNet {
             let outputs = (probabilities.as_chunks::<2>().0.iter())
                 .zip(regressions.as_chunks::<4>().0)
                 .enumerate();
-            verdicts.extend(
-                outputs.map(|(index, (&[_, probability], &regression))| Verdict {
+            predictions.extend(outputs.map(|(index, (&[_, probability], &regression))| {
+                Prediction {
                     probability,
                     regression,
                     landmarks: landmarks.map_or([0.0; 10], |landmarks| landmarks[index]),
-                }),
-            );
+                }
+            }));
         }
-        verdicts
+        predictions
     }
 }
 
@@ -186,11 +188,11 @@ impl DetectionNetworks for TorchDetector {
             .collect()
     }
 
-    fn refine(&self, count: usize, write_crop: CropWriter<'_>) -> Vec<Verdict> {
+    fn refine(&self, count: usize, write_crop: CropWriter<'_>) -> Vec<Prediction> {
         self.refine.forward(self.device, count, write_crop)
     }
 
-    fn output(&self, count: usize, write_crop: CropWriter<'_>) -> Vec<Verdict> {
+    fn output(&self, count: usize, write_crop: CropWriter<'_>) -> Vec<Prediction> {
         self.output.forward(self.device, count, write_crop)
     }
 }

@@ -2,6 +2,14 @@
 //!
 //! This crate is the only one that links libtorch, which costs a process a quarter of a second and 100 MB at its start.
 //! `worker` replaces itself by this crate's `worker-torch` only to run this engine.
+//!
+//! | module | has |
+//! |---|---|
+//! | `detector` | MTCNN's three networks |
+//! | `resnet` | the built-in embedder, in float32 or int8 |
+//! | `script` | embedders of any architecture, as TorchScript |
+//! | `device` | the choice of processor or GPU |
+//! | `operators` | operators that `tch` lacks, tensors over mapped memory, and all unsafe code |
 
 mod detector;
 mod device;

@@ -4,7 +4,7 @@ use photo::{DecodeLimits, Photo, decode};
 use worker::enrol::{enrol, photos_below};
 use worker::kernels::area::{AreaResizer, PixelRect};
 use worker::vision::crop::FaceCrop;
-use worker::vision::detect::networks::{OUTPUT_INPUT, REFINE_INPUT, Verdict};
+use worker::vision::detect::networks::{OUTPUT_INPUT, Prediction, REFINE_INPUT};
 use worker::vision::detect::proposal::Proposal;
 use worker::vision::engine::DetectionNetworks;
 use worker::vision::engine::native::NativeEngine;
@@ -114,7 +114,7 @@ fn proposals_of_every_window_agree() {
 }
 
 #[test]
-fn verdicts_on_every_candidate_agree() {
+fn predictions_on_every_candidate_agree() {
     let [native, torch] = detectors();
     for photo in decoded("val").into_iter().step_by(3) {
         // The whole photo, its left half, its upper half: faces, parts of faces, and none.
@@ -130,7 +130,7 @@ fn verdicts_on_every_candidate_agree() {
                 ..whole
             },
         ];
-        let verdicts = [&native, &torch].map(|networks| {
+        let predictions = [&native, &torch].map(|networks| {
             let mut resizer = AreaResizer::default();
             let mut small = |index: usize, crop: &mut [f32]| {
                 resizer.resize(&photo, rects[index], [REFINE_INPUT; 2], crop);
@@ -142,16 +142,16 @@ fn verdicts_on_every_candidate_agree() {
             };
             [refined, networks.output(rects.len(), &mut large)].concat()
         });
-        assert_eq!(verdicts[0].len(), 2 * rects.len());
-        for (a, b) in verdicts[0].iter().zip(&verdicts[1]) {
-            let off = largest_difference(&numbers_of_verdict(a), &numbers_of_verdict(b));
+        assert_eq!(predictions[0].len(), 2 * rects.len());
+        for (a, b) in predictions[0].iter().zip(&predictions[1]) {
+            let off = largest_difference(&numbers_of_prediction(a), &numbers_of_prediction(b));
             assert!(off <= NETWORK_OUTPUT, "{off}");
         }
     }
 }
 
 #[test]
-fn no_candidates_have_no_verdicts() {
+fn no_candidates_have_no_predictions() {
     for networks in detectors() {
         let mut write_crop = |_: usize, _: &mut [f32]| panic!("there is nothing to cut");
         assert!(networks.refine(0, &mut write_crop).is_empty());
@@ -251,11 +251,11 @@ fn numbers_of_proposal(proposal: &Proposal) -> Vec<f32> {
     [&[proposal.probability][..], &proposal.regression].concat()
 }
 
-fn numbers_of_verdict(verdict: &Verdict) -> Vec<f32> {
+fn numbers_of_prediction(prediction: &Prediction) -> Vec<f32> {
     [
-        &[verdict.probability][..],
-        &verdict.regression,
-        &verdict.landmarks,
+        &[prediction.probability][..],
+        &prediction.regression,
+        &prediction.landmarks,
     ]
     .concat()
 }

@@ -19,6 +19,8 @@ pub struct VideoStore {
 }
 
 impl VideoStore {
+    /// Returns a clip's record.
+    ///
     /// # Errors
     /// [`ErrorCode::NotFound`] when there is no such clip.
     pub async fn record(&self, video: JobId) -> Result<VideoRecord, RequestError> {

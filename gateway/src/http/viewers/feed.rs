@@ -15,7 +15,7 @@ use super::history::History;
 #[derive(Debug, Default)]
 pub struct Feed {
     pending: Mutex<Pending>,
-    news: Notify,
+    changed: Notify,
 }
 
 /// The events in the order in which they are sent.
@@ -79,13 +79,13 @@ impl Feed {
             if let Some(event) = self.take(encoder) {
                 return event;
             }
-            self.news.notified().await;
+            self.changed.notified().await;
         }
     }
 
     fn change(&self, change: impl FnOnce(&mut Pending)) {
         change(&mut self.pending());
-        self.news.notify_one();
+        self.changed.notify_one();
     }
 
     fn take(&self, encoder: &StatusEncoder) -> Option<Event> {

@@ -37,7 +37,7 @@ struct Lost {
     lasted: Option<Duration>,
 }
 
-/// Feeds a viewer with what the scaler sends, for ever. Only one scaler leads; the others say so, and the next one is tried.
+/// Feeds a viewer with what the scaler sends, forever. Only one scaler leads; the others say so, and the next one is tried.
 pub async fn follow(scalers: Arc<[Channel]>, key: Option<Token>, feed: Arc<Feed>) {
     if scalers.is_empty() {
         feed.disconnected("the gateway knows no scaler: start it with --scaler URL");

@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::course;
 use super::submission::Student;
-use crate::cli::TargetArgs;
 use crate::drive::{Driver, Request};
 use crate::grade::cloud::{Cloud, Contents};
 use crate::grade::table::{HEADER, Row};
@@ -23,6 +22,7 @@ use crate::report::points::{Points, Run, Sample, Start};
 use crate::report::rubric::Rubric;
 use crate::report::{Outcome, Record, Summary};
 use crate::run::driver;
+use crate::target::TargetArgs;
 
 /// Time between our own samples, for the charts.
 const DENSE: Duration = Duration::from_millis(400);

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::super::{Outcome, Record, Timeline};
+use super::super::{Outcome, Record};
 use super::*;
 
 const CRITERIA: PassCriteria = PassCriteria {

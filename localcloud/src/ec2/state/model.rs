@@ -53,7 +53,7 @@ enum BootOf {
 
 /// The model of an instance.
 #[derive(Debug, Clone)]
-struct Modelled {
+struct ModelInstance {
     state: InstanceState,
     market: Market,
     terminate_on_shutdown: bool,
@@ -64,13 +64,13 @@ struct Modelled {
 
 #[derive(Debug, Default)]
 struct Model {
-    instances: BTreeMap<String, Modelled>,
+    instances: BTreeMap<String, ModelInstance>,
     tokens: HashMap<u8, (usize, Market, bool, Vec<String>)>,
 }
 
 use InstanceState::{Pending, Running, ShuttingDown, Stopped, Stopping, Terminated};
 
-impl Modelled {
+impl ModelInstance {
     fn uses_capacity(&self) -> bool {
         matches!(self.state, Pending | Running)
     }
@@ -268,7 +268,7 @@ fn launch(
         None => {
             prop_assert_eq!(launched, Ok((ids.clone(), true)));
             for id in &ids {
-                let modelled = Modelled {
+                let expected = ModelInstance {
                     state: Pending,
                     market,
                     terminate_on_shutdown,
@@ -276,7 +276,7 @@ fn launch(
                     no_terminate: false,
                     announced: false,
                 };
-                model.instances.insert(id.clone(), modelled);
+                model.instances.insert(id.clone(), expected);
             }
             if let Some(token) = token {
                 model
@@ -354,15 +354,15 @@ proptest! {
                     let spec = &mut instances.get_mut(id).unwrap().spec;
                     spec.disable_api_stop = *no_stop;
                     spec.disable_api_termination = *no_terminate;
-                    let modelled = model.instances.get_mut(id).unwrap();
-                    modelled.no_stop = *no_stop;
-                    modelled.no_terminate = *no_terminate;
+                    let expected = model.instances.get_mut(id).unwrap();
+                    expected.no_stop = *no_stop;
+                    expected.no_terminate = *no_terminate;
                 }
             }
             let after = states(&instances);
-            let modelled: BTreeMap<String, InstanceState> =
+            let expected: BTreeMap<String, InstanceState> =
                 model.instances.iter().map(|(id, one)| (id.clone(), one.state)).collect();
-            prop_assert_eq!(&after, &modelled, "after {:?}", step);
+            prop_assert_eq!(&after, &expected, "after {:?}", step);
             for (id, state) in &before {
                 prop_assert!(is_legal(*state, after[id]), "{} from {:?} to {:?}", id, state, after[id]);
                 prop_assert!(*state != Terminated || after[id] == Terminated);

@@ -173,7 +173,7 @@ impl Api {
             modified: self.store.now(),
             checksum: received.checksum,
         };
-        let file = received.staged.seal(&self.store, &part).map_err(internal)?;
+        let file = received.staged.seal(&part).map_err(internal)?;
         self.store
             .put_part(bucket, &upload.key, &upload.id, part.clone(), file)?;
         Ok(part)

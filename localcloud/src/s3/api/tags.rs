@@ -103,7 +103,7 @@ impl Api {
             let file = run_blocking(move || {
                 let mut staged = StagedFile::default();
                 staged.push_file(&store, &source, 0..written.size, |_| {})?;
-                staged.seal(&store, &written)
+                staged.seal(&written)
             })
             .await
             .map_err(internal)?;

@@ -1,7 +1,8 @@
 //! The file format of objects and parts: the body, its metadata as JSON, the JSON's length (four bytes, little-endian)
 //! and eight magic bytes. The metadata follows the body because it holds the body's digests.
 //!
-//! A complete file is renamed into place, so it survives a kill of the process at any time. It is not synced: what
+//! A file that replaces another is complete before it is renamed into place. A new one may be written in its place: one that
+//! is cut by a kill of the process has no magic bytes at its end, and is skipped at the next start. Files are not synced: what
 //! survives a power failure is up to the file system.
 
 use std::fs::{self, File};
@@ -11,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use super::Store;
 
 const MAGIC: &[u8; 8] = b"lcs3obj1";
 const TAIL_BYTES: u64 = MAGIC.len() as u64 + 4;
@@ -39,17 +42,58 @@ impl TemporaryFile {
 
     /// Moves the file into place, over an existing one. Creates the parent folder.
     pub fn move_to(mut self, path: &Path) -> io::Result<()> {
-        let moved = match fs::rename(&self.path, path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if let Some(folder) = path.parent() {
-                    fs::create_dir_all(folder)?;
-                }
-                fs::rename(&self.path, path)
-            }
-            result => result,
-        };
+        let moved = in_folder_of(path, || fs::rename(&self.path, path));
         self.moved = moved.is_ok();
         moved
+    }
+}
+
+/// A complete file that is yet to be put in place.
+#[derive(Debug)]
+pub enum SealedFile {
+    Small(Vec<u8>),
+    Temporary(TemporaryFile),
+}
+
+impl SealedFile {
+    /// Puts the file where there is none. Creates the parent folder.
+    pub fn create(self, path: &Path) -> io::Result<()> {
+        match self {
+            // Half the calls of a temporary file that is renamed.
+            Self::Small(bytes) => {
+                let written = in_folder_of(path, || File::create(path))
+                    .and_then(|mut file| file.write_all(&bytes));
+                if written.is_err() {
+                    let _ = fs::remove_file(path);
+                }
+                written
+            }
+            Self::Temporary(file) => file.move_to(path),
+        }
+    }
+
+    /// Puts the file over another, whose readers go on reading the old one.
+    pub fn replace(self, path: &Path, store: &Store) -> io::Result<()> {
+        let file = match self {
+            Self::Small(bytes) => {
+                let mut file = store.temporary()?;
+                file.write(&bytes)?;
+                file
+            }
+            Self::Temporary(file) => file,
+        };
+        file.move_to(path)
+    }
+}
+
+/// Calls `make` again after it failed because the folder of `path` was missing, which it creates.
+fn in_folder_of<T>(path: &Path, make: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    match (make(), path.parent()) {
+        (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(folder)?;
+            make()
+        }
+        (made, _) => made,
     }
 }
 

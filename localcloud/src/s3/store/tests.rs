@@ -88,7 +88,7 @@ fn put(
     };
     let mut staged = StagedFile::default();
     staged.push_blocking(store, body).unwrap();
-    let file = staged.seal(store, &object).unwrap();
+    let file = staged.seal(&object).unwrap();
     store.put(BUCKET, object, file, check)
 }
 
@@ -250,6 +250,8 @@ fn a_truncated_file_is_not_an_object() {
     let store = Store::open_folder(folder.path(), Clock::start()).unwrap();
     assert_eq!(body_of(&store, "whole"), Some(b"body".to_vec()));
     assert_eq!(body_of(&store, "cut"), None);
+    put(&store, "cut", b"again", |_| Ok(())).unwrap();
+    assert_eq!(body_of(&store, "cut"), Some(b"again".to_vec()));
     assert_eq!(
         std::fs::read_dir(folder.path().join("temporary"))
             .unwrap()

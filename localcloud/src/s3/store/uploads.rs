@@ -7,7 +7,7 @@ use std::sync::Arc;
 use s3s::{S3ErrorCode, S3Result};
 use tracing::warn;
 
-use super::file::TemporaryFile;
+use super::file::SealedFile;
 use super::{Bucket, Object, Part, Store, Upload, UploadState};
 use crate::s3::failure::{failure, internal};
 
@@ -49,12 +49,12 @@ impl Store {
         key: &str,
         id: &str,
         part: Part,
-        file: TemporaryFile,
+        file: SealedFile,
     ) -> S3Result<()> {
         let path = self.part_file(bucket, id, part.number);
         self.with_bucket(bucket, |bucket| {
             let upload = bucket.upload(key, id)?;
-            file.move_to(&path).map_err(internal)?;
+            file.replace(&path, self).map_err(internal)?;
             upload.parts.insert(part.number, Arc::new(part));
             Ok(())
         })
@@ -84,7 +84,7 @@ impl Store {
         bucket_name: &str,
         id: &str,
         object: Object,
-        file: TemporaryFile,
+        file: SealedFile,
         check: impl FnOnce(Option<&Object>) -> S3Result<()>,
     ) -> S3Result<u64> {
         let path = self.object_file(bucket_name, &object.key);
@@ -92,7 +92,7 @@ impl Store {
         self.with_bucket(bucket_name, |bucket| {
             let name = (object.key.clone(), id.to_owned());
             bucket.upload(&name.0, id)?;
-            bucket.put(object, file, &path, check)?;
+            bucket.put(self, object, file, &path, check)?;
             bucket.uploads.remove(&name);
             if let Err(error) = self.discard_folder(&folder) {
                 warn!(%error, "could not delete the parts of a completed upload");

@@ -23,6 +23,8 @@ fn what_an_entry_waits_for_decides_when_the_batch_goes() {
     assert!(!is_due(&[Wait::ForOthers], 0));
     assert!(is_due(&[Wait::ForCalls], 0));
     assert!(!is_due(&[Wait::ForCalls], 1));
+    assert!(is_due(&[Wait::ForCalls; SEVERAL - 1], 0));
+    assert!(!is_due(&[Wait::ForCalls; SEVERAL], 0));
     assert!(is_due(&[Wait::No], 7));
     assert!(is_due(&[Wait::ForOthers, Wait::No, Wait::ForOthers], 1));
     assert!(!is_due(&[Wait::ForOthers; BATCH_LIMIT - 1], 0));

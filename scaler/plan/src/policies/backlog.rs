@@ -23,7 +23,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{PolicyInput, Target, workers_for};
+use super::{PolicyInput, Target};
+use crate::demand::workers_for;
 use crate::{InstanceState, Timestamp};
 
 /// How often CloudWatch has a datapoint.

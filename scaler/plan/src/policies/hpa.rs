@@ -16,8 +16,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::trace::Trace;
-use super::{PolicyInput, Target, workers_for};
+use super::{PolicyInput, Target};
 use crate::Timestamp;
+use crate::demand::workers_for;
 
 /// How often the metric is read (`--horizontal-pod-autoscaler-sync-period`).
 pub const SYNC_PERIOD: Duration = Duration::from_secs(15);

@@ -13,8 +13,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::hpa::{Replicas, SYNC_PERIOD, is_within_tolerance};
-use super::{PolicyInput, Target, workers_for};
+use super::{PolicyInput, Target};
 use crate::Timestamp;
+use crate::demand::workers_for;
 
 /// Messages for each worker (`queueLength`).
 const QUEUE_LENGTH: f64 = 5.0;

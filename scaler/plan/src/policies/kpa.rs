@@ -15,8 +15,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::trace::Trace;
-use super::{PolicyInput, Target, workers_for};
+use super::{PolicyInput, Target};
 use crate::Timestamp;
+use crate::demand::workers_for;
 
 /// The usual window of the average, and how long panic outlasts its cause (`stable-window`).
 const STABLE_WINDOW: Duration = Duration::from_secs(60);

@@ -1,6 +1,6 @@
 use clap::Parser;
 use proto::v1::{
-    Bounds, Estimate, Estimates, FrontCounters, Observation, Patience, Policy, ScalerStatus,
+    Bounds, Estimate, Estimates, FrontCounters, Observation, Policy, ScalerStatus, Timeouts,
 };
 
 use super::SimulateArgs;
@@ -183,12 +183,12 @@ fn recording() -> String {
             }),
             policy: Some(Policy {
                 price_per_hour: 0.25,
-                patience: Some(Patience {
+                patience: Some(Timeouts {
                     boot_deadline: Some(prost_types::Duration {
                         seconds: 90,
                         nanos: 0,
                     }),
-                    ..Patience::default()
+                    ..Timeouts::default()
                 }),
                 ..Policy::default()
             }),

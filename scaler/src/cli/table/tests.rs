@@ -1,4 +1,4 @@
-use proto::v1::{Alternative, Billing, FrontCounters, QueueCounters, Tally};
+use proto::v1::{Alternative, Billing, FrontCounters, QueueCounters, Stats};
 
 use super::*;
 
@@ -103,12 +103,12 @@ fn status() -> ScalerStatus {
             terminated: 1,
             ..Totals::default()
         }),
-        tally: Some(Tally {
+        tally: Some(Stats {
             answered: 16,
             cost_per_thousand: Some(0.76875),
             last_busy_lasted: lasting(12),
             last_busy_predicted: lasting(10),
-            ..Tally::default()
+            ..Stats::default()
         }),
         ..ScalerStatus::default()
     }

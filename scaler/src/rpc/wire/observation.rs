@@ -104,7 +104,7 @@ fn counters(queue: Timestamped<Counters>, now: Timestamp) -> v1::QueueCounters {
     }
 }
 
-fn encode_call_backoff(call_backoff: &CallBackoff) -> v1::Held {
+fn encode_call_backoff(call_backoff: &CallBackoff) -> v1::CallBackoff {
     let CallBackoff {
         start,
         launch,
@@ -113,7 +113,7 @@ fn encode_call_backoff(call_backoff: &CallBackoff) -> v1::Held {
         // The plan's reason names it.
         refused: _,
     } = *call_backoff;
-    v1::Held {
+    v1::CallBackoff {
         start: start.map(timestamp),
         launch: launch.map(timestamp),
         stop: stop.map(timestamp),

@@ -58,7 +58,7 @@ pub fn encode_bounds(bounds: &Bounds) -> v1::Bounds {
     }
 }
 
-fn encode_timeouts(timeouts: &Timeouts) -> v1::Patience {
+fn encode_timeouts(timeouts: &Timeouts) -> v1::Timeouts {
     let Timeouts {
         idle_time,
         settle,
@@ -71,7 +71,7 @@ fn encode_timeouts(timeouts: &Timeouts) -> v1::Patience {
         leftover_timeout,
         keep_idle,
     } = *timeouts;
-    v1::Patience {
+    v1::Timeouts {
         idle_time: Some(duration(idle_time)),
         settle: Some(duration(settle)),
         silence_deadline: Some(duration(silence_deadline)),

@@ -23,6 +23,8 @@ pub trait Source {
     /// The batch norm behind a layer; `name` is its name in a state dict.
     fn batch_norm(&mut self, layer: &Layer, name: &str) -> Result<BatchNorm, ContentError>;
 
+    /// Checks that all tensors were taken.
+    ///
     /// # Errors
     /// When a tensor is left over.
     fn finish(self) -> Result<(), ContentError>;

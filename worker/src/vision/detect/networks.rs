@@ -32,9 +32,9 @@ enum Layer {
     Winograd(WinogradConvolution),
 }
 
-/// R-Net's or O-Net's output for one candidate.
+/// What R-Net or O-Net predicts for one candidate.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Verdict {
+pub struct Prediction {
     pub probability: f32,
     /// Shifts of left, top, right, bottom in box sizes.
     pub regression: [f32; 4],
@@ -109,7 +109,7 @@ impl CandidateNet {
         count: usize,
         write_crop: impl FnMut(usize, &mut [f32]),
         arena: &mut CandidateArena,
-    ) -> Vec<Verdict> {
+    ) -> Vec<Prediction> {
         if count == 0 {
             return Vec::new();
         }
@@ -121,7 +121,7 @@ impl CandidateNet {
         if let Some(landmarks) = &self.landmarks {
             landmarks.forward(instructions, dense, &mut arena.landmarks);
         }
-        arena.verdicts(self.landmarks.is_some())
+        arena.predictions(self.landmarks.is_some())
     }
 
     /// Convolves the crops batch by batch, and collects the results in `features`.
@@ -201,15 +201,15 @@ impl Layer {
 }
 
 impl CandidateArena {
-    fn verdicts(&self, has_landmarks: bool) -> Vec<Verdict> {
+    fn predictions(&self, has_landmarks: bool) -> Vec<Prediction> {
         let logits = self.logits.values().as_chunks::<2>().0;
         let regressions = self.regressions.values().as_chunks::<4>().0;
         let landmarks = has_landmarks.then(|| self.landmarks.values().as_chunks::<10>().0);
-        let verdict = |index: usize| Verdict {
+        let prediction = |index: usize| Prediction {
             probability: softmax_second(logits[index]),
             regression: regressions[index],
             landmarks: landmarks.map_or([0.0; 10], |landmarks| landmarks[index]),
         };
-        (0..logits.len()).map(verdict).collect()
+        (0..logits.len()).map(prediction).collect()
     }
 }

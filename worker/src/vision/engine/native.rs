@@ -7,7 +7,7 @@ use crate::kernels::Instructions;
 use crate::model::bundle::{Bundle, LoadError, Network, Precision};
 use crate::model::weights::WeightsError;
 use crate::vision::arenas::Arenas;
-use crate::vision::detect::networks::{CandidateArena, CandidateNet, Verdict};
+use crate::vision::detect::networks::{CandidateArena, CandidateNet, Prediction};
 use crate::vision::detect::proposal::{Proposal, ProposalArena, ProposalNet};
 use crate::vision::embed::Input;
 use crate::vision::embed::bytes::{ByteArena, ByteNetwork};
@@ -144,14 +144,14 @@ impl DetectionNetworks for NativeDetector {
         })
     }
 
-    fn refine(&self, count: usize, write_crop: CropWriter<'_>) -> Vec<Verdict> {
+    fn refine(&self, count: usize, write_crop: CropWriter<'_>) -> Vec<Prediction> {
         self.candidate_arenas.lend(|arena| {
             self.refine
                 .forward(self.instructions, count, write_crop, arena)
         })
     }
 
-    fn output(&self, count: usize, write_crop: CropWriter<'_>) -> Vec<Verdict> {
+    fn output(&self, count: usize, write_crop: CropWriter<'_>) -> Vec<Prediction> {
         self.candidate_arenas.lend(|arena| {
             self.output
                 .forward(self.instructions, count, write_crop, arena)

@@ -68,7 +68,7 @@ fn an_interrupted_instance_is_leaving_and_has_not_failed_to_boot() {
     assert_eq!(observation.failed_boots, None);
 }
 
-/// Such as an operator, or another scaler that leads for a while. Its worker once counted as stopping for ever.
+/// Such as an operator, or another scaler that leads for a while. Its worker once counted as stopping forever.
 #[test]
 fn an_instance_started_by_another_between_two_lists_counts() {
     let registry = WorkerRegistry::new(Clock::start());
