@@ -35,12 +35,13 @@ package: ## Make the release archive: programs, model, systemd units, install (E
 check: ## Check format, lints and unit tests of the crates that you changed (since BASE=COMMIT, or the last one)
 	@scripts/check
 
-test: ## Set up, check formatting and lints, run all tests
+test: ## Set up, check formatting, lints and doc comments, run all tests
 	@scripts/setup
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	scripts/deny
 	cargo clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --quiet
 	# Builds the programs, too. `worker` makes the model that the tests read.
 	cargo test --release --workspace --no-run
 	@scripts/model --engine native --for-other-machines

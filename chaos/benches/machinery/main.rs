@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
     /// Clients at saturation, each of which sends one photo after the other
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 256)]
     clients: usize,
     /// Requests a second at random times, for the latency
     #[arg(long, default_value_t = 100.0)]

@@ -60,8 +60,8 @@ pub struct LaunchArgs {
     /// Tag for instances and disks; may be given several times
     #[arg(long = "tag", env = "MUSTER_WORKER_TAGS", value_delimiter = ',', value_name = "KEY=VALUE", value_parser = tag)]
     pub tags: Vec<(String, String)>,
-    /// File with the user data, in which @MUSTER_FLEET_TOKEN@ stands for the fleet's token [default: the one line
-    /// MUSTER_FLEET_TOKEN=@MUSTER_FLEET_TOKEN@]
+    /// File with the user data, in which @MUSTER_FLEET_TOKEN@ stands for the fleet's token. Without it the user
+    /// data is the one line MUSTER_FLEET_TOKEN=@MUSTER_FLEET_TOKEN@
     #[arg(long, env = "MUSTER_WORKER_USER_DATA_FILE", value_name = "FILE")]
     pub user_data_file: Option<PathBuf>,
     /// File with the token by which workers prove that they belong to the fleet [default: the environment variable
