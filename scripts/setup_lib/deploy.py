@@ -1,5 +1,5 @@
-"""What scripts/deploy-test and scripts/package-test need besides Python: cloud-init, to check user data, shellcheck and logrotate.
-Without them set-up continues, and the tests skip those checks with a message."""
+"""What scripts/deploy-test and scripts/package-test need besides Python: cloud-init, to check user data, logrotate, and tools.
+Without them set-up continues. The tests skip those checks with a message, and with CI=true they fail."""
 
 import os
 import shutil
@@ -12,20 +12,33 @@ from .places import CACHE
 from .report import note, step
 
 
+# A tool, and Debian's package that has it.
+TOOLS = {"shellcheck": "shellcheck", "systemd-analyze": "systemd", "strip": "binutils", "zstd": "zstd", "curl": "curl",
+         "ip": "iproute2", "nsenter": "util-linux", "pgrep": "procps", "openssl": "openssl"}
+SYSTEM_PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"
+
+
 def prepare():
     # Installed, cloud-init would set up this machine at its next boot, and logrotate would rotate its logs.
     unpack("cloud-init", ["cloud-init"], "scripts/deploy-test")
-    if not shutil.which("logrotate"):
+    if not shutil.which("logrotate", path=SYSTEM_PATH):
         unpack("logrotate", ["logrotate", "libpopt0"], "scripts/package-test")
-    if shutil.which("shellcheck"):
+    missing = find_missing()
+    if not missing:
         return
+    needed = "Only scripts/deploy-test and scripts/package-test need them"
+    packages = " ".join(missing)
     if not debian.can_install():
-        note("shellcheck was not found. Only the tests of deploy/aws need it (Debian: apt-get install shellcheck).")
+        note(f"some tools were not found. {needed} (Debian: apt-get install {packages}).")
         return
-    with step("installing shellcheck, which the tests of deploy/aws use"):
-        output = debian.install(["shellcheck"])
-    if not shutil.which("shellcheck"):
-        note(f"shellcheck could not be installed. Only the tests of deploy/aws use it.\n{output}")
+    with step(f"installing {packages}, which scripts/deploy-test and scripts/package-test use"):
+        output = debian.install(missing)
+    if find_missing():
+        note(f"{' '.join(find_missing())} could not be installed. {needed}.\n{output}")
+
+
+def find_missing():
+    return [package for tool, package in TOOLS.items() if not shutil.which(tool, path=SYSTEM_PATH)]
 
 
 def unpack(name, packages, user):
