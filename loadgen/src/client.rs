@@ -57,7 +57,7 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// Whether the service looked at the photo and cannot name anybody on it, for instance because it has no face.
+    /// Whether the service looked at the photo and cannot name any person on it, for instance because it has no face.
     #[must_use]
     pub fn is_refused_photo(&self) -> bool {
         match self {
