@@ -4,6 +4,7 @@
 //! a reply. The replies must be JSON or XML. `PROPTEST_CASES=100000` tries more.
 
 mod ec2;
+mod xml;
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -17,10 +18,10 @@ use hyper_util::rt::TokioExecutor;
 use localcloud::{Authentication, Config};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use quick_xml::events::Event;
 use tokio::runtime::Runtime;
 
 use crate::cloud::Cloud;
+use xml::is_well_formed;
 
 /// A valid request.
 struct Template {
@@ -288,26 +289,6 @@ impl Served {
             prop_assert!(is_well_formed(&body_text), "{text}\n{body_text}");
         }
         Ok(body_text)
-    }
-}
-
-/// Whether a document has elements, all of them closed, and nothing that quick-xml refuses.
-fn is_well_formed(xml: &str) -> bool {
-    let mut reader = quick_xml::Reader::from_str(xml);
-    let (mut open, mut has_elements) = (0, false);
-    loop {
-        match reader.read_event() {
-            Ok(Event::Start(_)) => open += 1,
-            // The reader refuses an end without its start.
-            Ok(Event::End(_)) => {
-                open -= 1;
-                has_elements = true;
-            }
-            Ok(Event::Empty(_)) => has_elements = true,
-            Ok(Event::Eof) => return has_elements && open == 0,
-            Ok(_) => {}
-            Err(_) => return false,
-        }
     }
 }
 
