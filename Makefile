@@ -3,6 +3,8 @@
 # They reach the scripts by the environment, where make puts what is given on its command line.
 
 .DEFAULT_GOAL := help
+# Tests wait for services most of the time: three at once on each core.
+export RUST_TEST_THREADS ?= $(shell expr 3 '*' $$(nproc))
 .PHONY: help setup demo demo-video up doctor package check test chaos soak screenshots docker-test fuzz bench clean
 
 help: ## Show this list

@@ -47,7 +47,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// Whether nothing is lost, wrong or twice.
+    /// Returns whether nothing is lost, wrong or twice.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.lost == 0 && self.wrong == 0 && self.twice == 0

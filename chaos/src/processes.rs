@@ -34,7 +34,7 @@ impl Process {
         self.id
     }
 
-    /// Whether it still runs. A zombie does not.
+    /// Returns whether it still runs. A zombie does not.
     #[must_use]
     pub fn runs(&self) -> bool {
         self.started.is_some() && start_of(self.id) == self.started

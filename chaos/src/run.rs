@@ -29,7 +29,7 @@ mod figures;
 
 pub use choices::{Choices, Engine};
 use figures::{MOST_PRINTED, late};
-pub use figures::{Quantiles, Report};
+pub use figures::{Quantiles, RunReport};
 
 /// How long jobs may take to end after the last fault: five receives, and then some.
 const SETTLE_WITHIN: Duration = Duration::from_secs(180);
@@ -64,7 +64,7 @@ struct History<'a> {
 ///
 /// # Errors
 /// When the fault to inject cannot happen, the stack cannot be started, or its state cannot be read at the end.
-pub async fn run(options: &RunOptions) -> anyhow::Result<Report> {
+pub async fn run(options: &RunOptions) -> anyhow::Result<RunReport> {
     let started = Instant::now();
     let choices = &options.choices;
     let times = arrivals(choices.seed, choices.requests, choices.rate);
@@ -129,7 +129,7 @@ fn report(
     logs: &InstanceLogs,
     left_on_the_queue: u64,
     started: Instant,
-) -> Report {
+) -> RunReport {
     let by_scaler = logs.busy_at_the_end.iter();
     let by_scaler =
         by_scaler.filter(|it| !logs.given_up.contains(*it) && !done.ended_by_us.contains(*it));
@@ -140,7 +140,7 @@ fn report(
     let is_whole = left_on_the_queue == 0 && busy_workers_stopped == 0;
     let passed = account.is_clean() && is_whole;
     let choices = &options.choices;
-    let mut report = Report {
+    let mut report = RunReport {
         engine: choices.engine.name().to_owned(),
         seed: choices.seed,
         wall_s: started.elapsed().as_secs_f64(),
@@ -294,7 +294,7 @@ async fn recover(stack: &Stack, sent: &[Sent]) -> anyhow::Result<HashMap<u64, St
 
 fn write(
     options: &RunOptions,
-    report: &Report,
+    report: &RunReport,
     schedule: &[Planned],
     done: &InjectionLog,
     sent: &[Sent],

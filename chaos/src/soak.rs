@@ -51,7 +51,7 @@ pub struct SoakOptions {
 
 /// What `report.json` has.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Report {
+pub struct SoakReport {
     pub engine: String,
     pub wall_s: f64,
     pub rate: f64,
@@ -90,7 +90,7 @@ const SERVICES: [(&str, Service); 6] = [
 ///
 /// # Errors
 /// When the stack cannot be started, or a file cannot be written.
-pub async fn soak(options: &SoakOptions) -> anyhow::Result<Report> {
+pub async fn soak(options: &SoakOptions) -> anyhow::Result<SoakReport> {
     std::fs::create_dir_all(&options.output)?;
     let stack = Arc::new(Stack::start(options.stack.clone()).await?);
     let interval_ms = 1e3 / options.rate;
@@ -313,7 +313,7 @@ fn report(
     samples: &Samples,
     (bad_inputs_refused, clips_done): (u64, u64),
     wall: Duration,
-) -> Report {
+) -> SoakReport {
     let right: Vec<_> = sent
         .iter()
         .filter(|it| it.outcome == Outcome::Right)
@@ -324,7 +324,7 @@ fn report(
         (name.clone(), depth as u64)
     });
     let failed = (sent.len() - right.len()) as u64;
-    Report {
+    SoakReport {
         engine: options.engine.clone(),
         wall_s: wall.as_secs_f64(),
         rate: options.rate,
@@ -357,7 +357,7 @@ fn judge(samples: &Samples) -> (BTreeMap<String, Trend>, Vec<String>) {
     (trends.into(), findings)
 }
 
-impl Report {
+impl SoakReport {
     /// Prints what people look for first.
     ///
     /// # Errors

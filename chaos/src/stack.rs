@@ -425,7 +425,7 @@ pub fn http_client() -> reqwest::Client {
     client.expect("the settings are valid")
 }
 
-/// Whether a service says that it is ready.
+/// Returns whether a service says that it is ready.
 pub async fn is_ready(client: &reqwest::Client, url: &str) -> bool {
     let response = client.get(url).timeout(Duration::from_secs(1)).send().await;
     response.is_ok_and(|response| response.status().is_success())

@@ -113,7 +113,7 @@ fn clock(date: Option<&str>, now: SystemTime) -> Verdict {
     }
 }
 
-/// What credentials that are refused have to do.
+/// Returns the verdict on refused credentials, with the next step.
 fn refused(error: &str, args: &DoctorArgs) -> Verdict {
     let has = |codes: &[&str]| codes.iter().any(|code| error.contains(code));
     let text = code_of(error);

@@ -94,7 +94,7 @@ pub struct DoctorArgs {
 }
 
 impl DoctorArgs {
-    /// Whether the services use a local cloud.
+    /// Returns whether the services use a local cloud.
     fn is_local(&self) -> bool {
         self.aws.endpoint_url.is_some()
     }

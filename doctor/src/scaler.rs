@@ -226,7 +226,7 @@ fn workers(status: &ScalerStatus, observation: &Observation, now: SystemTime) ->
     }
 }
 
-/// How long ago that was; absent without a time.
+/// Returns how long ago that was; absent without a time.
 fn age(at: Option<&Timestamp>, now: SystemTime) -> Option<Duration> {
     let at = SystemTime::try_from(*at?).ok()?;
     Some(now.duration_since(at).unwrap_or_default())

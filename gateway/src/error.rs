@@ -96,7 +96,7 @@ impl ErrorCode {
         StatusCode::from_u16(self.row().http).expect("the table has valid statuses")
     }
 
-    /// Whether the photo itself is bad, so that a retry cannot help.
+    /// Returns whether the photo itself is bad, so that a retry cannot help.
     #[must_use]
     pub fn is_bad_photo(self) -> bool {
         matches!(

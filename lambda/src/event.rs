@@ -12,7 +12,7 @@ use crate::failure::Failure;
 
 /// One invocation.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct Invocation {
     /// Lambda's id, which the retries of an event share.
     pub id: String,
     /// When Lambda ends the function.
@@ -42,7 +42,7 @@ pub enum RecognitionEvent {
     Faces(SqsEvent),
 }
 
-impl Request {
+impl Invocation {
     pub fn of(context: &Context) -> Self {
         Self {
             id: context.request_id.clone(),

@@ -11,7 +11,7 @@ use serde_json::Value;
 use worker::service::LinkedEngines;
 
 use crate::detection::{Detection, FaceFinder};
-use crate::event::Request;
+use crate::event::Invocation;
 use crate::failure::Failure;
 use crate::objects::Objects;
 use crate::recognition::Recognition;
@@ -110,10 +110,10 @@ impl Function {
     ///
     /// # Errors
     /// When Lambda shall retry the event, or move it to the dead-letter queue.
-    pub async fn call(&self, event: Value, request: &Request) -> Result<Value, Failure> {
+    pub async fn call(&self, event: Value, invocation: &Invocation) -> Result<Value, Failure> {
         match self {
-            Self::Splitting(function) => function.call(&event, request).await,
-            Self::Recognition(function) => function.call(&event, request).await,
+            Self::Splitting(function) => function.call(&event, invocation).await,
+            Self::Recognition(function) => function.call(&event, invocation).await,
             Self::Detection(function) => function.call(&event).await,
         }
     }

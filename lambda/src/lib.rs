@@ -37,7 +37,7 @@ pub mod recognition;
 pub mod settings;
 pub mod splitting;
 
-use event::Request;
+use event::Invocation;
 use failure::Failure;
 use function::Function;
 
@@ -79,10 +79,10 @@ fn logs() -> TelemetryArgs {
 }
 
 async fn handle(function: &Function, event: LambdaEvent<Value>) -> Result<Value, Failure> {
-    let request = Request::of(&event.context);
-    let span = tracing::info_span!("invocation", request_id = %request.id);
+    let invocation = Invocation::of(&event.context);
+    let span = tracing::info_span!("invocation", request_id = %invocation.id);
     let call = async {
-        let result = function.call(event.payload, &request).await;
+        let result = function.call(event.payload, &invocation).await;
         match &result {
             Ok(reply) => tracing::info!(%reply, "done"),
             Err(error) => tracing::error!(%error, kind = error.kind(), "failed"),

@@ -193,12 +193,12 @@ impl Objects {
 }
 
 impl<B> Object<B> {
-    /// Whether it was made from a key with this label.
+    /// Returns whether it was made from a key with this label.
     pub fn is_from(&self, label: &str) -> bool {
         self.metadata.get(SOURCE).is_some_and(|it| it == label)
     }
 
-    /// Whether it was made from that very object.
+    /// Returns whether it was made from that very object.
     pub fn is_of(&self, source: Source<'_>) -> bool {
         let etag = self.metadata.get(SOURCE_ETAG);
         self.is_from(source.label) && etag.is_some_and(|etag| etag == source.etag)
@@ -217,7 +217,8 @@ where
     matches!(error.code(), Some("NoSuchKey" | "NotFound"))
 }
 
-/// Whether a condition did not hold, another conditional put of the key was under way, or the object to replace is gone.
+/// Returns whether a condition did not hold, another conditional put of the key was under way, or the object to replace
+/// is gone.
 fn is_conflict(error: &impl ProvideErrorMetadata) -> bool {
     matches!(
         error.code(),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tracing::Instrument;
 use worker::vision::{Recognizer, VisionError};
 
-use crate::event::{ObjectName, RecognitionEvent, Request};
+use crate::event::{Invocation, ObjectName, RecognitionEvent};
 use crate::failure::Failure;
 use crate::keys;
 use crate::metadata::{DISTANCE, OUTCOME, REASON, REQUEST_ID, ascii};
@@ -53,7 +53,7 @@ impl Recognition {
     ///
     /// # Errors
     /// When a frame could not be recognized, or the event cannot be used. Failed messages of a queue are named in the reply.
-    pub async fn call(&self, event: &Value, request: &Request) -> Result<Value, Failure> {
+    pub async fn call(&self, event: &Value, invocation: &Invocation) -> Result<Value, Failure> {
         let frames = match RecognitionEvent::parse(event)? {
             RecognitionEvent::Faces(messages) => return self.recognize_messages(messages).await,
             RecognitionEvent::Frames(frames) => frames,
@@ -61,7 +61,11 @@ impl Recognition {
         let (mut replies, mut failures) = (Vec::new(), Vec::new());
         for name in &frames {
             let span = tracing::info_span!("frame", bucket = name.bucket, key = name.key);
-            match self.recognize_frame(name, request).instrument(span).await {
+            match self
+                .recognize_frame(name, invocation)
+                .instrument(span)
+                .await
+            {
                 Ok(reply) => replies.push(reply),
                 Err(failure) => failures.push(failure),
             }
@@ -77,7 +81,7 @@ impl Recognition {
     async fn recognize_frame(
         &self,
         name: &ObjectName,
-        request: &Request,
+        invocation: &Invocation,
     ) -> Result<Value, Failure> {
         let frame = self.objects.get(name).await?;
         let frame = frame.ok_or_else(|| Failure::NoFrame {
@@ -99,7 +103,7 @@ impl Recognition {
             mut metadata,
             mut reply,
         } = result;
-        metadata.insert(REQUEST_ID.to_owned(), request.id.clone());
+        metadata.insert(REQUEST_ID.to_owned(), invocation.id.clone());
         let label = keys::label(&name.key);
         let source = Source {
             label: &label,
@@ -124,7 +128,7 @@ impl Recognition {
         reply["result"] = json!({"bucket": result.bucket, "key": result.key});
         reply["stored"] = json!(stored != Stored::Before);
         if let Some(part) = part {
-            let complete = self.complete(&part, &result.bucket, request).await?;
+            let complete = self.complete(&part, &result.bucket, invocation).await?;
             reply["timeline"] = json!(complete);
         }
         Ok(reply)

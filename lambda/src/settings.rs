@@ -118,7 +118,7 @@ impl FunctionSettings {
             .ok_or_else(|| unset("MUSTER_OUTPUT_BUCKET", bucket, STAGE))
     }
 
-    /// Which model and gallery are loaded, by libtorch where the program is linked to it.
+    /// Returns which model and gallery are loaded, by libtorch where the program is linked to it.
     pub fn model(&self, linked: LinkedEngines) -> ModelArgs {
         let program = std::env::current_exe().unwrap_or_default();
         let beside = |name: &str| program.parent().unwrap_or(Path::new(".")).join(name);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tracing::Instrument;
 use video::{Ffmpeg, FrameFile, VideoError};
 
-use crate::event::{ObjectName, Request, created_objects};
+use crate::event::{Invocation, ObjectName, created_objects};
 use crate::failure::Failure;
 use crate::keys::{self, ClipStem, file_name};
 use crate::metadata::{OUTCOME, REASON, REQUEST_ID, ascii};
@@ -56,14 +56,14 @@ impl Splitting {
     ///
     /// # Errors
     /// When a clip could not be split and a retry may help. The other clips are split all the same.
-    pub async fn call(&self, event: &Value, request: &Request) -> Result<Value, Failure> {
+    pub async fn call(&self, event: &Value, invocation: &Invocation) -> Result<Value, Failure> {
         let Some(clips) = created_objects(event)? else {
             return Ok(json!({"ignored": "this is no event of S3 about created objects"}));
         };
         let (mut done, mut failures) = (Vec::new(), Vec::new());
         for name in &clips {
             let span = tracing::info_span!("clip", bucket = name.bucket, key = name.key);
-            match self.split(name, request).instrument(span).await {
+            match self.split(name, invocation).instrument(span).await {
                 Ok(split) => done.push(split),
                 Err(failure) => {
                     tracing::warn!(error = %failure, key = name.key, "a clip could not be split");
@@ -75,7 +75,7 @@ impl Splitting {
         Ok(json!({"clips": done}))
     }
 
-    async fn split(&self, name: &ObjectName, request: &Request) -> Result<Split, Failure> {
+    async fn split(&self, name: &ObjectName, invocation: &Invocation) -> Result<Split, Failure> {
         let split = |outcome| Split {
             clip: name.key.clone(),
             outcome,
@@ -104,11 +104,11 @@ impl Splitting {
             Download::TooLarge(etag) => {
                 let reason = format!("it has more than {limit} bytes");
                 let clip = clip(etag);
-                self.refuse(&clip, TOO_LARGE, &reason, request).await?;
+                self.refuse(&clip, TOO_LARGE, &reason, invocation).await?;
                 return Ok(split(TOO_LARGE));
             }
         };
-        match self.take_frames(&file, folder.path(), request).await {
+        match self.take_frames(&file, folder.path(), invocation).await {
             Ok((info, frames)) => {
                 let invoked = self.send(&clip, info, &frames).await?;
                 Ok(Split {
@@ -119,7 +119,7 @@ impl Splitting {
             }
             Err(error) if error.is_permanent() => {
                 let (outcome, reason) = (outcome(&error), error.to_string());
-                self.refuse(&clip, outcome, &reason, request).await?;
+                self.refuse(&clip, outcome, &reason, invocation).await?;
                 Ok(split(outcome))
             }
             Err(error) => Err(error.into()),
@@ -131,10 +131,10 @@ impl Splitting {
         &self,
         clip: &Path,
         folder: &Path,
-        request: &Request,
+        invocation: &Invocation,
     ) -> Result<(Option<String>, Vec<FrameFile>), VideoError> {
         let mut limits = self.settings.clip_limits;
-        let left = request.time_left().saturating_sub(MARGIN);
+        let left = invocation.time_left().saturating_sub(MARGIN);
         limits.max_clip_time = limits.max_clip_time.min(left);
         let ffmpeg = Ffmpeg::find(limits)?;
         let info = match self.settings.clip_mode {
@@ -180,13 +180,13 @@ impl Splitting {
         clip: &Clip<'_>,
         outcome: &str,
         reason: &str,
-        request: &Request,
+        invocation: &Invocation,
     ) -> Result<(), Failure> {
         tracing::warn!(outcome, reason, "no frames can be taken from the clip");
         let metadata = Metadata::from([
             (OUTCOME.to_owned(), outcome.to_owned()),
             (REASON.to_owned(), ascii(reason)),
-            (REQUEST_ID.to_owned(), request.id.clone()),
+            (REQUEST_ID.to_owned(), invocation.id.clone()),
         ]);
         let mode = self.settings.clip_mode;
         let body = match mode {

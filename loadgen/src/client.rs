@@ -33,7 +33,7 @@ enum Transport {
 
 /// A photo, encoded for the wire. Cloning is cheap.
 #[derive(Debug, Clone)]
-pub struct Message(Encoded);
+pub struct EncodedPhoto(Encoded);
 
 #[derive(Debug, Clone)]
 enum Encoded {
@@ -57,7 +57,8 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// Whether the service looked at the photo and cannot name any person on it, for instance because it has no face.
+    /// Returns whether the service looked at the photo and cannot name any person on it, for instance because it has no
+    /// face.
     #[must_use]
     pub fn is_refused_photo(&self) -> bool {
         match self {
@@ -90,8 +91,8 @@ impl Client {
 
     /// Encodes one photo.
     #[must_use]
-    pub fn encode(&self, file_name: &str, image: &Bytes) -> Message {
-        Message(match &self.transport {
+    pub fn encode(&self, file_name: &str, image: &Bytes) -> EncodedPhoto {
+        EncodedPhoto(match &self.transport {
             Transport::Http(http) => Encoded::Http(http.form(file_name, image)),
             Transport::Grpc(_) => Encoded::Grpc(proto::v1::RecognizeRequest {
                 file_name: file_name.to_owned(),
@@ -104,8 +105,8 @@ impl Client {
     ///
     /// # Errors
     /// When there is no response with a name.
-    pub async fn send(&self, message: Message) -> Result<String, SendError> {
-        match (&self.transport, message.0) {
+    pub async fn send(&self, photo: EncodedPhoto) -> Result<String, SendError> {
+        match (&self.transport, photo.0) {
             (Transport::Http(http), Encoded::Http(form)) => http.post(form).await,
             (Transport::Grpc(grpc), Encoded::Grpc(request)) => grpc.call(request).await,
             _ => unreachable!("a client sends what it encoded"),

@@ -134,8 +134,8 @@ impl Driver {
         attempt: Attempt,
         request: &Request,
     ) -> (Attempt, Result<String, SendError>) {
-        let message = self.client.encode(&request.file_name, &request.image);
-        (attempt, self.client.send(message).await)
+        let photo = self.client.encode(&request.file_name, &request.image);
+        (attempt, self.client.send(photo).await)
     }
 }
 

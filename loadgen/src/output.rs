@@ -58,7 +58,7 @@ pub fn ensure_distinct(outputs: &[&Path], inputs: &[&Path]) -> anyhow::Result<()
     Ok(())
 }
 
-/// Whether the file is replaced. A link keeps its target, and a device or pipe cannot be renamed over.
+/// Returns whether the file is replaced. A link keeps its target, and a device or pipe cannot be renamed over.
 fn is_renamed(file: &Path) -> bool {
     fs::symlink_metadata(file).map_or(true, |it| it.is_file())
 }

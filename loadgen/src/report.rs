@@ -124,7 +124,7 @@ impl Summary {
         }
     }
 
-    /// Whether every response has the right name.
+    /// Returns whether every response has the right name.
     #[must_use]
     pub fn is_perfect(&self) -> bool {
         self.correct == self.requests && self.requests > 0

@@ -30,7 +30,7 @@ pub struct TargetArgs {
 }
 
 impl TargetArgs {
-    /// Whether the address is that of front's gRPC.
+    /// Returns whether the address is that of front's gRPC.
     #[must_use]
     pub fn is_grpc(&self) -> bool {
         self.url.scheme().starts_with("grpc")

@@ -100,7 +100,7 @@ pub struct AccountDependencies {
 }
 
 /// The reply to a call, or an error in AWS's terms.
-type Reply = Result<Value, CommonError>;
+type AccountResult = Result<Value, CommonError>;
 
 impl AccountCalls {
     /// Returns an account with these users, and with alarms that are given as the parameters of PutMetricAlarm.
@@ -140,7 +140,7 @@ impl AccountCalls {
         action: &str,
         request: &Value,
         caller: &Caller,
-    ) -> Reply {
+    ) -> AccountResult {
         match service {
             AwsService::Logs => return self.dependencies.logs.call(action, request),
             AwsService::CloudWatch => {

@@ -57,7 +57,7 @@ pub struct Dispatcher {
 pub struct ConnectionReset;
 
 /// A reply, or the reset of the connection. All other errors are replies.
-type Reply = Result<Response<Body>, ConnectionReset>;
+type DispatchResult = Result<Response<Body>, ConnectionReset>;
 
 /// A service of calls, with the layers around it.
 type CallService = BoxCloneSyncService<Call, Response<Body>, ConnectionReset>;
@@ -116,7 +116,11 @@ impl Dispatcher {
     ///
     /// # Errors
     /// When an injected fault resets the connection.
-    pub async fn handle(&self, request: Request<Incoming>, only: Option<AwsService>) -> Reply {
+    pub async fn handle(
+        &self,
+        request: Request<Incoming>,
+        only: Option<AwsService>,
+    ) -> DispatchResult {
         let call = match route(&request, only) {
             Route::Health => return Ok(plain(StatusCode::OK, "ok\n")),
             Route::Metrics => {

@@ -56,12 +56,12 @@ use crate::logs::Logs;
 use crate::sqs::Sqs;
 use crate::watchdog::Watchdog;
 use code::CodeFolder;
-use environment::Environment;
+use environment::ExecutionEnvironment;
 use event_source_mappings::EventSourceMapping;
 use events::EventSettings;
 use function::Function;
 use permissions::Permission;
-use urls::Url;
+use urls::FunctionUrl;
 
 /// The Lambda service of one account.
 #[derive(Debug)]
@@ -103,13 +103,13 @@ struct Entry {
     function: Function,
     code: Arc<CodeFolder>,
     /// Frozen environments, the one used last at the end.
-    idle: Vec<Environment>,
+    idle: Vec<ExecutionEnvironment>,
     running: usize,
     /// Reserved concurrency, and its permits.
     reserved: Option<(usize, Arc<Semaphore>)>,
     events: EventSettings,
     policy: Vec<Permission>,
-    url: Option<Url>,
+    url: Option<FunctionUrl>,
 }
 
 /// What the service needs of localcloud.
@@ -202,7 +202,7 @@ impl Lambda {
         self.end_all(idle).await;
     }
 
-    async fn end_all(&self, environments: Vec<Environment>) {
+    async fn end_all(&self, environments: Vec<ExecutionEnvironment>) {
         futures::future::join_all(environments.into_iter().map(|it| it.end(&self.watchdog))).await;
     }
 
@@ -229,7 +229,7 @@ async fn reap(lambda: std::sync::Weak<Lambda>) {
         let now = Instant::now();
         let mut old = Vec::new();
         for entry in lambda.lock().functions.values_mut() {
-            let is_old = |it: &mut Environment| now - it.used > lambda.config.idle_time;
+            let is_old = |it: &mut ExecutionEnvironment| now - it.used > lambda.config.idle_time;
             old.extend(entry.idle.extract_if(.., is_old));
         }
         lambda.end_all(old).await;

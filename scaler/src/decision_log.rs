@@ -177,7 +177,7 @@ impl DecisionBuffer {
 }
 
 impl Decision {
-    /// How many instances it lists.
+    /// Returns how many instances it lists.
     fn instances(&self) -> usize {
         self.observation.instances.len() + self.observation.left_out.len()
     }

@@ -6,6 +6,8 @@
 //! | module | what it does |
 //! |---|---|
 //! | `start`, `launch`, `stop` | one kind of call each |
+//! | `call` | calls and how they ended, as the other modules share them |
+//! | `start_size` | how many instances one call starts |
 //! | `outcome` | what follows from the end of a call |
 //! | `throttle` | keeps EC2's request limits from this side |
 //! | `backoff` | waits after failures |
@@ -13,26 +15,27 @@
 //! | `permit` | ends orders of several calls when the scaler no longer leads |
 
 mod backoff;
+mod call;
 mod capacity_pools;
 mod launch;
 mod outcome;
 mod permit;
 mod start;
+mod start_size;
 mod stop;
 #[cfg(test)]
 mod tests;
 mod throttle;
 
-use backoff::Backoff;
+use backoff::Ec2Backoff;
+use call::{Call, UnconfirmedLaunch};
+pub use call::{ExecutionEvent, Outcome};
 pub use capacity_pools::{CapacityPool, CapacityPools};
 use futures::StreamExt;
-use launch::UnconfirmedLaunch;
-use outcome::Call;
-pub use outcome::{ExecutionEvent, Outcome};
 use permit::ActingPermit;
 use platform::fleet::{Fleet, FleetError, LaunchSpec};
 use proto::names::worker_instance;
-use start::StartSize;
+use start_size::StartSize;
 pub use throttle::RequestLimits;
 use throttle::{Action, Throttle};
 use tokio::sync::mpsc;
@@ -60,11 +63,11 @@ pub struct Executor {
     fleet_token: Option<FleetToken>,
     /// That of `spec` with the token, once it is known.
     fingerprint: Option<String>,
-    start: Backoff,
-    launch: Backoff,
-    stop: Backoff,
-    rename: Backoff,
-    discard: Backoff,
+    start: Ec2Backoff,
+    launch: Ec2Backoff,
+    stop: Ec2Backoff,
+    rename: Ec2Backoff,
+    discard: Ec2Backoff,
     throttle: Throttle,
     start_size: StartSize,
     unconfirmed_launches: Vec<UnconfirmedLaunch>,
@@ -112,11 +115,11 @@ impl Executor {
             leadership: None,
             fleet_token: None,
             fingerprint: None,
-            start: Backoff::default(),
-            launch: Backoff::default(),
-            stop: Backoff::default(),
-            rename: Backoff::default(),
-            discard: Backoff::default(),
+            start: Ec2Backoff::default(),
+            launch: Ec2Backoff::default(),
+            stop: Ec2Backoff::default(),
+            rename: Ec2Backoff::default(),
+            discard: Ec2Backoff::default(),
             throttle: Throttle::new(config.request_limits),
             start_size: StartSize::default(),
             unconfirmed_launches: Vec::new(),

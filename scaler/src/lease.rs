@@ -160,7 +160,7 @@ impl Leadership {
         }
     }
 
-    /// Whether this scaler may act now.
+    /// Returns whether this scaler may act now.
     #[must_use]
     pub fn leads(&self) -> bool {
         self.standing_by(self.clock.now()).is_none()

@@ -5,24 +5,16 @@ use serde::Serialize;
 use self::naming::{leave_one_out, open_set, validation};
 use self::verification::verification;
 use crate::model::bundle::Distance;
-use crate::vision::embed::Embedding;
 
+mod face;
 pub mod folder;
 mod naming;
 mod verification;
 
+pub use self::face::LabeledFace;
 pub use self::folder::{LabeledFolder, embed_folder};
 pub use self::naming::{OpenSet, Share};
 pub use self::verification::{AcceptRate, Accuracy, ErrorRate, Verification};
-
-/// The embedding of a photo of a known person.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LabeledFace {
-    pub name: String,
-    /// The folder above the person's, one of `train` and `val`; `None` if photos are not split.
-    pub split: Option<String>,
-    pub embedding: Embedding,
-}
 
 /// The result of [`evaluate`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -55,12 +47,6 @@ pub fn evaluate(faces: &[LabeledFace], threshold: f32, distance: Distance) -> Ev
         verification: verification(faces, distance),
         open_set: open_set(faces, threshold, distance),
     }
-}
-
-/// Returns the Euclidean distance.
-fn distance(face: &LabeledFace, other: &LabeledFace) -> f32 {
-    let pairs = face.embedding.iter().zip(&other.embedding);
-    pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt()
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub fn recognize_frame(
     }
 }
 
-/// The recognizer's result as a message.
+/// Returns the recognizer's result as a message.
 pub fn recognition(recognized: Recognized) -> Recognition {
     let bounding_box = recognized.bounding_box;
     Recognition {

@@ -32,6 +32,7 @@ pub mod area;
 #[forbid(unsafe_code)]
 mod blocks;
 pub mod code_dots;
+mod code_loops;
 pub mod convolve;
 mod dispatch;
 mod gemm;

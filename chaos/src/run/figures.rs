@@ -21,7 +21,7 @@ const RESTART_WITHIN_S: f64 = 2.0;
 
 /// What `report.json` has.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Report {
+pub struct RunReport {
     pub engine: String,
     pub seed: u64,
     pub wall_s: f64,
@@ -79,7 +79,7 @@ impl Quantiles {
 }
 
 /// Returns what is wrong with the times of a run that has one kind of fault. Another kind would prolong them.
-pub(super) fn late(only: Option<&str>, report: &Report) -> Option<String> {
+pub(super) fn late(only: Option<&str>, report: &RunReport) -> Option<String> {
     let (what, took, quantile, within) = match only? {
         "kill_worker" => (
             "a killed worker's job began again",
@@ -105,7 +105,7 @@ pub(super) fn late(only: Option<&str>, report: &Report) -> Option<String> {
         .then(|| format!("Late: {what} after {took:.2} s ({quantile}), must be {within} s at most"))
 }
 
-impl Report {
+impl RunReport {
     /// Prints what people look for first.
     ///
     /// # Errors
@@ -180,11 +180,11 @@ mod tests {
 
     #[test]
     fn a_late_end_of_the_only_kind_of_fault_is_found() {
-        let of = |milliseconds: u64| Report {
+        let of = |milliseconds: u64| RunReport {
             return_s: Quantiles::of([6_900, milliseconds]),
             termination_s: Quantiles::of([100, milliseconds]),
             restart_s: Quantiles::of([100, milliseconds]),
-            ..Report::default()
+            ..RunReport::default()
         };
         for (only, in_time, too_late) in [
             ("kill_worker", 8_000, 8_100),
@@ -194,7 +194,7 @@ mod tests {
             ("kill_scaler", 2_000, 2_100),
         ] {
             assert_eq!(late(Some(only), &of(in_time)), None, "{only}");
-            assert_eq!(late(Some(only), &Report::default()), None, "{only}");
+            assert_eq!(late(Some(only), &RunReport::default()), None, "{only}");
             let found = late(Some(only), &of(too_late)).unwrap_or_default();
             let time = format!("after {:.2} s", too_late as f64 / 1e3);
             assert!(found.contains(&time), "{only}: {found}");

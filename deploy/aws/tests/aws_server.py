@@ -1,37 +1,36 @@
-"""Runs calls of the AWS CLI in forks of one process, since starting Python and reading the services' models takes most of a call.
+"""Runs calls of the AWS CLI in forks of one process: starting Python, reading models and registering handlers takes most of a call.
 
 Usage: aws_server.py SOCKET. The client below connects, and passes its arguments, environment and standard files.
 """
 
-import functools
-import json
+import marshal
 import os
 import signal
 import socket
 import sys
 import traceback
 
-# The client is started for each call, so it imports little.
+# The client is started for each call: importing socket and json would double its time.
 CLIENT = """
-import array, json, os, socket, sys
-connection = socket.socket(socket.AF_UNIX)
+import _socket, array, marshal, os, sys
+connection = _socket.socket(_socket.AF_UNIX)
 connection.connect({path!r})
-call = json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]).encode()
-connection.sendmsg([b"."], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
+call = marshal.dumps([sys.argv[1:], dict(os.environ), os.getcwd()])
+connection.sendmsg([b"."], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
 connection.sendall(call)
-connection.shutdown(socket.SHUT_WR)
+connection.shutdown(_socket.SHUT_WR)
 status = connection.recv(1)
 os._exit(status[0] if status else 255)
 """
-SERVICES = ("ec2", "s3", "sqs", "sts", "cloudformation", "cloudwatch", "logs", "service-quotas")
+COMMANDS = ("cloudformation", "cloudwatch", "ec2", "iam", "logs", "s3", "s3api", "service-quotas", "sqs", "sts")
 
 
-def run(connection):
+def run(driver, connection):
     _, files, _, _ = socket.recv_fds(connection, 1, 3)
     call = b""
     while block := connection.recv(65536):
         call += block
-    arguments, environment, folder = json.loads(call)
+    arguments, environment, folder = marshal.loads(call)
     for target, file in enumerate(files):
         os.dup2(file, target)
     os.chdir(folder)
@@ -41,9 +40,8 @@ def run(connection):
     os.environ.update(environment, AWS_DATA_PATH=data)
     sys.argv = ["aws", *arguments]
     sys.stdin, sys.stdout, sys.stderr = (os.fdopen(os.dup(number), mode) for number, mode in enumerate("rww"))
-    from awscli.clidriver import main
     try:
-        status = main()
+        status = driver.main()
     except SystemExit as exit:
         status = exit.code or 0
     sys.stdout.flush()
@@ -51,18 +49,29 @@ def run(connection):
     connection.sendall(bytes([status & 255]))
 
 
-def serve(path):
-    from awscli import clidriver
-    from awscli.botocore.loaders import JSONFileLoader
+def prepare():
+    """Returns the CLI with the commands and their models read. Each call reads its own configuration and credentials."""
+    from awscli.clidriver import create_clidriver
+    from botocore.session import Session
 
-    # Read once, here.
-    JSONFileLoader.load_file = functools.cache(JSONFileLoader.load_file)
-    JSONFileLoader.__hash__, JSONFileLoader.__eq__ = lambda self: 0, lambda self, other: True
-    session = clidriver.create_clidriver().session
-    for service in SERVICES:
-        session.get_service_model(service)
-        session.get_component("data_loader").load_service_model(service, "endpoint-rule-set-1")
-        session.get_component("data_loader").load_service_model(service, "paginators-1")
+    driver = create_clidriver()
+    loader = driver.session.get_component("data_loader")
+    # Clients read more models. They belong to another session, since a session keeps where its credentials come from.
+    other = Session()
+    other.register_component("data_loader", loader)
+    commands = driver.create_help_command().command_table
+    for name in COMMANDS:
+        service = name.removesuffix("api")
+        other.create_client(service, region_name="us-east-1")
+        loader.load_service_model(service, "paginators-1")
+        commands[name].create_help_command()
+    # What is kept here is the configuration of this process.
+    driver.session._config = driver.session._profile_map = None
+    return driver
+
+
+def serve(path):
+    driver = prepare()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(64)
@@ -74,7 +83,7 @@ def serve(path):
             try:
                 listener.close()
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                run(connection)
+                run(driver, connection)
                 status = 0
             except BaseException:  # noqa: BLE001
                 traceback.print_exc()

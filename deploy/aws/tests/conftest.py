@@ -6,6 +6,7 @@ data in a folder, and starts Muster's programs with the settings that it wrote.
 
 import base64
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -124,7 +125,8 @@ class Cloud:
             process = subprocess.Popen(
                 [sys.executable, Path(__file__).with_name("moto_server.py"), "--host", "127.0.0.1", "--port", port], stdout=log, stderr=log,
                 env={**os.environ, "MOTO_AMIS_PATH": str(self.folder / "amis.json")})
-            cli = subprocess.Popen([sys.executable, Path(__file__).with_name("aws_server.py"), self.folder / "aws"], stdout=log, stderr=log)
+            cli = subprocess.Popen([sys.executable, Path(__file__).with_name("aws_server.py"), self.folder / "aws"], stdout=log, stderr=log,
+                                   env=self.environment)
         try:
             until(lambda: process.poll() is None and is_open(port), what="moto")
             until((self.folder / "aws").exists, what="the AWS CLI")
@@ -134,6 +136,8 @@ class Cloud:
                 child.terminate()
                 child.wait(timeout=30)
 
+    # Making a client of EC2 takes 0.2 s of a processor, and some tests poll.
+    @functools.cache
     def client(self, service):
         return boto3.session.Session().client(
             service, region_name=REGION, endpoint_url=self.endpoint, aws_access_key_id="test", aws_secret_access_key="test",

@@ -104,7 +104,7 @@ impl PageFile {
         (headers, [(CONTENT_TYPE, self.content_type)], self.bytes).into_response()
     }
 
-    /// Whether the client has this version (RFC 9110, 13.1.2).
+    /// Returns whether the client has this version (RFC 9110, 13.1.2).
     fn is_known_by(&self, request: &HeaderMap) -> bool {
         let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
         let own = self.etag.to_str().map(opaque).unwrap_or_default();

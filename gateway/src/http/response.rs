@@ -98,7 +98,7 @@ impl ResponseFormat {
     }
 }
 
-/// Whether a media range such as `application/json;q=0.9` accepts JSON. Quality zero refuses it.
+/// Returns whether a media range such as `application/json;q=0.9` accepts JSON. Quality zero refuses it.
 fn is_json(range: &str) -> bool {
     let mut parts = range.split(';').map(str::trim);
     let named = parts

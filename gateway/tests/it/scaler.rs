@@ -94,7 +94,7 @@ impl SetScaler {
         *self.decisions.refusal.lock().unwrap() = refusal;
     }
 
-    /// How many streams are open.
+    /// Returns how many streams are open.
     pub fn watchers(&self) -> usize {
         self.decisions.following.receiver_count()
     }

@@ -13,7 +13,7 @@ use video::timeline::{TrackOptions, assemble};
 use worker::frames::recognize_frame;
 
 use super::{FrameResult, Named, Recognition, value};
-use crate::event::{ObjectName, Request, url_decode};
+use crate::event::{Invocation, ObjectName, url_decode};
 use crate::failure::Failure;
 use crate::keys::{TimelineKeys, file_name};
 use crate::metadata::{AT_SECONDS, CLIP_ETAG, CLIP_INFO, FRAME, FRAMES, OUTCOME, REQUEST_ID};
@@ -130,7 +130,7 @@ impl Recognition {
         &self,
         part: &Part,
         output: &str,
-        request: &Request,
+        invocation: &Invocation,
     ) -> Result<bool, Failure> {
         let keys = part.keys();
         let done = self.objects.keys(output, &keys.prefix()).await?;
@@ -153,7 +153,7 @@ impl Recognition {
         };
         let metadata = Metadata::from([
             (OUTCOME.to_owned(), "timeline".to_owned()),
-            (REQUEST_ID.to_owned(), request.id.clone()),
+            (REQUEST_ID.to_owned(), invocation.id.clone()),
         ]);
         let source = Source {
             label: &part.clip,

@@ -11,7 +11,7 @@ use aws_sdk_lambda::types::{Environment, FunctionCode, Runtime};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_sqs::types::QueueAttributeName;
 use clap::Parser;
-use lambda::event::Request;
+use lambda::event::Invocation;
 use lambda::failure::Failure;
 use lambda::function::Function;
 use lambda::settings::FunctionSettings;
@@ -234,16 +234,16 @@ fn package() -> Vec<u8> {
     zip.finish().unwrap().into_inner()
 }
 
-/// An invocation with a minute left.
-pub fn request(id: &str) -> Request {
-    Request {
+/// Returns an invocation with a minute left.
+pub fn invocation(id: &str) -> Invocation {
+    Invocation {
         id: id.to_owned(),
         deadline: SystemTime::now() + Duration::from_secs(60),
     }
 }
 
 pub async fn call(function: &Function, event: Value) -> Result<Value, Failure> {
-    function.call(event, &request("request-1")).await
+    function.call(event, &invocation("request-1")).await
 }
 
 /// A picture of nothing.

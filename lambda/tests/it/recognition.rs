@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::cloud::{Cloud, OUTPUT, STAGE, call, empty_picture, portrait, request};
+use crate::cloud::{Cloud, OUTPUT, STAGE, call, empty_picture, invocation, portrait};
 
 #[tokio::test]
 async fn a_frame_gets_a_name_however_it_is_named() {
@@ -65,16 +65,16 @@ async fn an_event_that_comes_twice_changes_nothing_and_a_new_frame_replaces_its_
     let function = cloud.function("face-recognition", &[]).await;
     let event = json!({"bucket_name": STAGE, "image_file_name": "a.jpg"});
     cloud.put(STAGE, "a.jpg", portrait("elton_john")).await;
-    let first = function.call(event.clone(), &request("first")).await;
+    let first = function.call(event.clone(), &invocation("first")).await;
     assert_eq!(first.unwrap()["stored"], true);
     let stored = cloud.get(OUTPUT, "a.txt").await.unwrap();
-    let second = function.call(event.clone(), &request("second")).await;
+    let second = function.call(event.clone(), &invocation("second")).await;
     assert_eq!(second.unwrap()["stored"], false);
     assert_eq!(cloud.get(OUTPUT, "a.txt").await.unwrap(), stored);
     assert_eq!(stored.metadata["muster-request-id"], "first");
 
     cloud.put(STAGE, "a.jpg", portrait("madonna")).await;
-    let third = function.call(event, &request("third")).await;
+    let third = function.call(event, &invocation("third")).await;
     assert_eq!(third.unwrap()["stored"], true);
     let replaced = cloud.get(OUTPUT, "a.txt").await.unwrap();
     assert_eq!(replaced.body, "madonna");
@@ -91,7 +91,7 @@ async fn many_duplicates_at_once_store_one_result() {
         let function = function.clone();
         running.spawn(async move {
             let event = json!({"bucket_name": STAGE, "image_file_name": "a.jpg"});
-            let reply = function.call(event, &request(&index.to_string())).await;
+            let reply = function.call(event, &invocation(&index.to_string())).await;
             reply.unwrap()["stored"] == true
         });
     }

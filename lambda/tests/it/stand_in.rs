@@ -11,7 +11,7 @@ use axum::routing::post;
 use lambda::function::Function;
 use testkit::listen;
 
-use crate::cloud::request;
+use crate::cloud::invocation;
 
 #[derive(Clone)]
 pub struct StandIn {
@@ -79,7 +79,7 @@ async fn invoke(
     tokio::spawn(async move {
         let function = state.function.as_ref().expect("checked above");
         let event = serde_json::from_str(&body).unwrap();
-        function.call(event, &request("recognition")).await
+        function.call(event, &invocation("recognition")).await
     });
     StatusCode::ACCEPTED.into_response()
 }

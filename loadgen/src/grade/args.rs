@@ -99,7 +99,7 @@ pub struct PointsArgs {
 }
 
 impl PointsArgs {
-    /// Whether points are asked for.
+    /// Returns whether points are asked for.
     #[must_use]
     pub fn are_wanted(&self) -> bool {
         self.print_rubric

@@ -24,14 +24,14 @@ const ROW_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Watch {
     start: Instant,
     stop: CancellationToken,
-    samples: watch::Receiver<Sample>,
+    samples: watch::Receiver<WorkerCount>,
     sampling: JoinHandle<Timeline>,
     printing: JoinHandle<()>,
 }
 
 /// A count of the workers.
 #[derive(Debug, Clone, Copy, Default)]
-struct Sample {
+struct WorkerCount {
     /// Time of the call, since the start.
     called_at: Duration,
     workers: Instances,
@@ -40,7 +40,7 @@ struct Sample {
 impl Watch {
     pub fn start(cloud: &Arc<Cloud>, answered: &Arc<AtomicU64>, start: Instant) -> Self {
         let stop = CancellationToken::new();
-        let (publish, samples) = watch::channel(Sample::default());
+        let (publish, samples) = watch::channel(WorkerCount::default());
         let sampling = tokio::spawn(sample(Arc::clone(cloud), publish, start, stop.clone()));
         let table = Table {
             cloud: Arc::clone(cloud),
@@ -62,8 +62,9 @@ impl Watch {
     pub async fn wait_until_idle(&self, limit: Duration) -> Option<Duration> {
         let from = self.start.elapsed();
         let mut samples = self.samples.clone();
-        let is_idle =
-            |sample: &Sample| sample.called_at >= from && sample.workers == Instances::default();
+        let is_idle = |sample: &WorkerCount| {
+            sample.called_at >= from && sample.workers == Instances::default()
+        };
         let idle = timeout(limit, samples.wait_for(is_idle)).await;
         idle.ok()?.ok().map(|sample| sample.called_at)
     }
@@ -79,7 +80,7 @@ impl Watch {
 
 async fn sample(
     cloud: Arc<Cloud>,
-    publish: watch::Sender<Sample>,
+    publish: watch::Sender<WorkerCount>,
     start: Instant,
     stop: CancellationToken,
 ) -> Timeline {
@@ -91,7 +92,7 @@ async fn sample(
         // A count that fails is left out of the timeline.
         if let Ok(workers) = cloud.workers().await {
             timeline.record(called_at, workers.running);
-            publish.send_replace(Sample { called_at, workers });
+            publish.send_replace(WorkerCount { called_at, workers });
         }
     }
     timeline
@@ -102,7 +103,7 @@ async fn sample(
 struct Table {
     cloud: Arc<Cloud>,
     answered: Arc<AtomicU64>,
-    samples: watch::Receiver<Sample>,
+    samples: watch::Receiver<WorkerCount>,
     start: Instant,
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::timeline::Point;
+use super::timeline::TimelinePoint;
 use super::verdict::{Check, Measurements};
 use super::{Latency, Summary, rounded};
 
@@ -32,7 +32,7 @@ pub struct GradeReport {
     pub aws_calls_per_recognition: Option<f64>,
     /// From the first request to the last response.
     pub wall_s: f64,
-    pub workers: Vec<Point>,
+    pub workers: Vec<TimelinePoint>,
     /// The criteria of a pass with their measurements. Empty when nothing was sent.
     pub checks: Vec<Check>,
     pub verdict: Verdict,

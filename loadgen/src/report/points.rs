@@ -197,7 +197,7 @@ fn size(bytes: usize, wanted: Option<usize>) -> (bool, String) {
     )
 }
 
-/// What could not be read does not hold.
+/// Judges what was seen. What could not be read does not hold.
 fn judge<T>(seen: &Result<T, String>, judge: impl Fn(&T) -> (bool, String)) -> (bool, String) {
     match seen {
         Ok(seen) => judge(seen),

@@ -9,12 +9,12 @@ use super::seconds;
 /// Changes of the number of running workers. Times are durations since the first request.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Timeline {
-    points: Vec<Point>,
+    points: Vec<TimelinePoint>,
 }
 
 /// The number of running workers from this time on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Point {
+pub struct TimelinePoint {
     pub t_s: f64,
     pub running: usize,
 }
@@ -27,7 +27,7 @@ impl Timeline {
             .last()
             .is_none_or(|last| last.running != running)
         {
-            self.points.push(Point {
+            self.points.push(TimelinePoint {
                 t_s: seconds(now),
                 running,
             });
@@ -35,7 +35,7 @@ impl Timeline {
     }
 
     #[must_use]
-    pub fn points(&self) -> &[Point] {
+    pub fn points(&self) -> &[TimelinePoint] {
         &self.points
     }
 

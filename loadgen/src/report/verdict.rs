@@ -85,7 +85,7 @@ pub struct Check {
 }
 
 impl Check {
-    /// Whether it prevents a pass.
+    /// Returns whether it prevents a pass.
     #[must_use]
     pub fn fails(&self) -> bool {
         self.counts && !self.holds

@@ -26,13 +26,13 @@ const POLL: Duration = Duration::from_millis(50);
 /// Watches the scaler until it is ended.
 #[derive(Debug)]
 pub struct FleetWatch {
-    points: Arc<Mutex<Vec<Point>>>,
+    points: Arc<Mutex<Vec<FleetPoint>>>,
     task: JoinHandle<()>,
 }
 
 /// What the scaler saw at one time. The run begins at 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Point {
+pub struct FleetPoint {
     pub at_s: f64,
     /// Front's requests without an answer.
     pub unanswered: Option<u64>,
@@ -57,7 +57,7 @@ pub struct FleetReport {
     pub scale_in_s: Option<f64>,
     /// What the run cost, by the scaler's count.
     pub dollars: f64,
-    pub points: Vec<Point>,
+    pub points: Vec<FleetPoint>,
 }
 
 /// The stream of a scaler that has responded.
@@ -106,7 +106,7 @@ impl FleetWatch {
         let task = tokio::spawn(async move {
             loop {
                 while let Ok(Some(status)) = stream.message().await {
-                    let point = Point::of(&status, start.elapsed());
+                    let point = FleetPoint::of(&status, start.elapsed());
                     let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
                     keep(&mut kept, point);
                 }
@@ -148,7 +148,7 @@ impl FleetWatch {
         FleetReport::of(std::mem::take(&mut *self.points()), last_answer)
     }
 
-    fn points(&self) -> std::sync::MutexGuard<'_, Vec<Point>> {
+    fn points(&self) -> std::sync::MutexGuard<'_, Vec<FleetPoint>> {
         self.points.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -173,7 +173,7 @@ impl Source {
 }
 
 /// Keeps the first point, whose cost is the baseline, and the newest.
-fn keep(points: &mut Vec<Point>, newest: Point) {
+fn keep(points: &mut Vec<FleetPoint>, newest: FleetPoint) {
     if points.len() >= MAX_POINTS {
         let mut is_kept = false;
         points.retain(|_| {
@@ -184,7 +184,7 @@ fn keep(points: &mut Vec<Point>, newest: Point) {
     points.push(newest);
 }
 
-impl Point {
+impl FleetPoint {
     fn of(status: &ScalerStatus, at: Duration) -> Self {
         let mut point = Self {
             at_s: rounded(at.as_secs_f64()),
@@ -216,13 +216,13 @@ impl Point {
 }
 
 impl FleetReport {
-    fn of(points: Vec<Point>, last_answer: f64) -> Self {
+    fn of(points: Vec<FleetPoint>, last_answer: f64) -> Self {
         let workers_max = points.iter().map(|it| it.running).max().unwrap_or(0);
         let reached = |workers: usize| {
             let first = points.iter().find(|it| it.running >= workers.max(1));
             first.map(|it| it.at_s)
         };
-        let spent = |point: Option<&Point>| point.map_or(0.0, |it| it.spent);
+        let spent = |point: Option<&FleetPoint>| point.map_or(0.0, |it| it.spent);
         let idle = points.iter().find(|it| it.is_idle_after(last_answer));
         Self {
             first_worker_s: reached(1),
@@ -289,7 +289,7 @@ mod tests {
             }),
             ..ScalerStatus::default()
         };
-        let point = Point::of(&status, Duration::from_millis(1_500));
+        let point = FleetPoint::of(&status, Duration::from_millis(1_500));
         assert_eq!((point.running, point.booting), (4, 5));
         assert_eq!((point.at_s, point.unanswered), (1.5, Some(7)));
         assert_eq!(point.spent, 0.5);
@@ -298,19 +298,19 @@ mod tests {
     #[test]
     fn a_long_run_still_sees_the_last_worker_stop() {
         let mut points = Vec::new();
-        let running = |number: u32| Point {
+        let running = |number: u32| FleetPoint {
             at_s: f64::from(number),
             running: 2,
             spent: f64::from(number),
-            ..Point::default()
+            ..FleetPoint::default()
         };
         for number in 0..100_000 {
             keep(&mut points, running(number));
         }
-        let idle = Point {
+        let idle = FleetPoint {
             at_s: 100_000.0,
             spent: 100_000.0,
-            ..Point::default()
+            ..FleetPoint::default()
         };
         keep(&mut points, idle);
         assert!(points.len() <= MAX_POINTS, "{}", points.len());
@@ -321,12 +321,12 @@ mod tests {
 
     #[test]
     fn times_and_cost_come_from_the_points() {
-        let point = |at_s, running, booting, spent| Point {
+        let point = |at_s, running, booting, spent| FleetPoint {
             at_s,
             running,
             booting,
             spent,
-            ..Point::default()
+            ..FleetPoint::default()
         };
         let report = FleetReport::of(
             vec![

@@ -227,7 +227,7 @@ fn percentile_curve(curve: &[(f64, f64)]) -> Chart {
 }
 
 fn workers(fleet: &FleetReport) -> Chart {
-    let points = |value: fn(&super::fleet::Point) -> f64| {
+    let points = |value: fn(&super::fleet::FleetPoint) -> f64| {
         fleet.points.iter().map(|it| (it.at_s, value(it))).collect()
     };
     let steps = |name: &str, color, points| Series {

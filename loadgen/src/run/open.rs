@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::recorder::{Ended, Recorder};
-use crate::client::{Client, Message};
+use crate::client::{Client, EncodedPhoto};
 use crate::drive::{Request, judge};
 
 /// The pacing thread wakes at most this often, and then sends all that is due: it costs less than a wake-up a request.
@@ -32,7 +32,7 @@ pub struct OpenLoop {
 #[derive(Debug)]
 pub struct EncodedLoop {
     open_loop: OpenLoop,
-    messages: Vec<Message>,
+    photos: Vec<EncodedPhoto>,
 }
 
 impl OpenLoop {
@@ -40,14 +40,14 @@ impl OpenLoop {
     #[must_use]
     pub fn encoded(mut self) -> EncodedLoop {
         let encode = |request: &Request| self.client.encode(&request.file_name, &request.image);
-        let messages = self.requests.iter().map(encode).collect();
-        // Messages have copies of the images.
+        let photos = self.requests.iter().map(encode).collect();
+        // Encoded photos have copies of the images.
         self.requests
             .iter_mut()
             .for_each(|it| it.image = Bytes::new());
         EncodedLoop {
             open_loop: self,
-            messages,
+            photos,
         }
     }
 
@@ -77,7 +77,7 @@ impl EncodedLoop {
             start,
             open_loop: self.open_loop,
             requests: requests.into(),
-            messages: self.messages,
+            photos: self.photos,
         };
         // A thread of its own: tokio's timers have a resolution of a millisecond.
         let pacing = tokio::task::spawn_blocking(move || sender.pace(arrivals));
@@ -91,7 +91,7 @@ impl EncodedLoop {
 struct Sender {
     open_loop: OpenLoop,
     requests: Arc<[Request]>,
-    messages: Vec<Message>,
+    photos: Vec<EncodedPhoto>,
     tasks: TaskTracker,
     runtime: tokio::runtime::Handle,
     in_flight: Arc<AtomicUsize>,
@@ -115,7 +115,7 @@ impl Sender {
             if self.open_loop.stop.is_cancelled() {
                 return;
             }
-            self.send(number % self.messages.len(), due);
+            self.send(number % self.photos.len(), due);
         }
     }
 
@@ -130,11 +130,11 @@ impl Sender {
         }
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         let in_flight = Arc::clone(&self.in_flight);
-        let (client, message) = (self.open_loop.client.clone(), self.messages[index].clone());
+        let (client, photo) = (self.open_loop.client.clone(), self.photos[index].clone());
         let start = self.start;
         let exchange = async move {
             let sent = start.elapsed();
-            let answer = client.send(message).await;
+            let answer = client.send(photo).await;
             let ended = start.elapsed();
             in_flight.fetch_sub(1, Ordering::AcqRel);
             let request = &requests[index];

@@ -25,7 +25,7 @@ pub struct LoadReport {
     pub load: String,
     pub warm_up_s: f64,
     pub requests: Requests,
-    pub names: Names,
+    pub names: NameCounts,
     /// Requests a second that were due, and that were answered until the last answer.
     pub due_per_s: Option<f64>,
     pub answered_per_s: Option<f64>,
@@ -67,7 +67,7 @@ pub struct Requests {
 
 /// Answers by their name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Names {
+pub struct NameCounts {
     pub right: u64,
     pub wrong: u64,
     pub unknown: u64,
@@ -95,7 +95,7 @@ pub struct VariantAccuracy {
     pub variant: String,
     pub sent: u64,
     #[serde(flatten)]
-    pub names: Names,
+    pub names: NameCounts,
     pub failed: u64,
     /// Right names of the answers. `None` without any.
     pub accuracy: Option<f64>,
@@ -135,7 +135,7 @@ impl LoadReport {
             load,
             warm_up_s: recorder.warm_up.as_secs_f64(),
             requests: Requests::of(counts),
-            names: Names::of(counts),
+            names: NameCounts::of(counts),
             due_per_s: per_second(counts.due.saturating_sub(1), seconds(recorder.last_due)),
             answered_per_s: per_second(counts.answered(), seconds(recorder.last_answer)),
             latency_ms,
@@ -169,7 +169,7 @@ impl Requests {
     }
 }
 
-impl Names {
+impl NameCounts {
     fn of(counts: &Counts) -> Self {
         Self {
             right: counts.right,
@@ -186,7 +186,7 @@ impl VariantAccuracy {
         Self {
             variant: variant.clone(),
             sent: counts.sent(),
-            names: Names::of(counts),
+            names: NameCounts::of(counts),
             failed: counts.failed,
             accuracy: (answered > 0).then(|| rounded(counts.right as f64 / answered as f64)),
         }
@@ -227,7 +227,7 @@ impl Percentiles {
     }
 }
 
-/// Whether so many samples say something about the percentile. The median of few is shown.
+/// Returns whether so many samples say something about the percentile. The median of few is shown.
 fn is_claimed(percentile: f64, samples: u64) -> bool {
     percentile <= 50.0 || samples >= needed(percentile)
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 use serde_json::{Map, Number, Value, json};
 
-use super::{Reply, epoch_seconds, invalid, required, whole_number};
+use super::{AccountResult, epoch_seconds, invalid, required, whole_number};
 use crate::account::ACCOUNT_ID;
 use crate::clock::Millis;
 use crate::cloudwatch::{Metrics, statistic};
@@ -60,7 +60,7 @@ pub fn arn(region: &str, name: &str) -> String {
 
 impl Alarms {
     /// Creates or replaces an alarm on one metric.
-    pub fn put(&mut self, request: &Value, region: &str, now: Millis) -> Reply {
+    pub fn put(&mut self, request: &Value, region: &str, now: Millis) -> AccountResult {
         let name = required(request, "AlarmName")?;
         one_of(request, "ComparisonOperator", &OPERATORS)?;
         required(request, "MetricName")?;
@@ -138,7 +138,7 @@ impl Alarms {
     }
 
     /// Sets a state, which holds until the next evaluation.
-    pub fn set_state(&mut self, request: &Value, now: Millis) -> Reply {
+    pub fn set_state(&mut self, request: &Value, now: Millis) -> AccountResult {
         let name = required(request, "AlarmName")?;
         one_of(request, "StateValue", &STATES)?;
         let (state, reason) = (
@@ -152,7 +152,7 @@ impl Alarms {
     }
 
     /// Returns the alarms on one metric.
-    pub fn describe_for_metric(&self, request: &Value) -> Reply {
+    pub fn describe_for_metric(&self, request: &Value) -> AccountResult {
         required(request, "MetricName")?;
         required(request, "Namespace")?;
         let dimensions = crate::cloudwatch::dimensions(request)?;
@@ -178,7 +178,7 @@ impl Alarms {
         Ok(json!({ "MetricAlarms": alarms }))
     }
 
-    pub fn describe(&self, request: &Value) -> Reply {
+    pub fn describe(&self, request: &Value) -> AccountResult {
         let names = texts(request, "AlarmNames");
         let prefix = request["AlarmNamePrefix"].as_str().unwrap_or_default();
         let state = request["StateValue"].as_str();
@@ -208,7 +208,7 @@ impl Alarms {
     }
 
     /// Deletes all of the alarms, or none if one does not exist.
-    pub fn delete(&mut self, request: &Value) -> Reply {
+    pub fn delete(&mut self, request: &Value) -> AccountResult {
         let names = texts(request, "AlarmNames");
         if let Some(name) = names.iter().find(|name| !self.0.contains_key(**name)) {
             return Err(not_found(name));

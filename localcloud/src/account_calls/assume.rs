@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::roles::Roles;
-use super::{Reply, epoch_seconds, identity, invalid, required, whole_number};
+use super::{AccountResult, epoch_seconds, identity, invalid, required, whole_number};
 use crate::common_error::CommonError;
 use crate::iam::{Access, Caller, Iam, iam_arn};
 
@@ -29,7 +29,7 @@ pub fn access(request: &Value, iam: &Iam) -> Access {
 ///
 /// # Errors
 /// `AccessDenied` without such a role; `ValidationError`.
-pub fn role(request: &Value, caller: &Caller, iam: &Iam, roles: &Roles) -> Reply {
+pub fn role(request: &Value, caller: &Caller, iam: &Iam, roles: &Roles) -> AccountResult {
     let arn = required(request, "RoleArn")?;
     let name = required(request, "RoleSessionName")?;
     let is_letter = |it: u8| it.is_ascii_alphanumeric() || b"_+=,.@-".contains(&it);

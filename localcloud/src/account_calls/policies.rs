@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Reply, invalid, required, whole_number};
+use super::{AccountResult, invalid, required, whole_number};
 use crate::clock::Millis;
 use crate::common_error::CommonError;
 use crate::iam::{AWS_POLICY, CreatedRole, iam_arn, managed_arns, managed_document};
@@ -35,7 +35,7 @@ struct ManagedPolicy {
 pub struct Attached(BTreeSet<String>);
 
 impl Policies {
-    pub fn create(&mut self, request: &Value, now: Millis) -> Reply {
+    pub fn create(&mut self, request: &Value, now: Millis) -> AccountResult {
         let name = required(request, "PolicyName")?;
         check_name(name, "policyName", MAX_NAME)?;
         let path = path(request)?;
@@ -62,12 +62,16 @@ impl Policies {
     }
 
     /// Describes a policy, which is attached to a number of users and roles.
-    pub fn get(&self, request: &Value, attachments: impl Fn(&str) -> usize) -> Reply {
+    pub fn get(&self, request: &Value, attachments: impl Fn(&str) -> usize) -> AccountResult {
         let arn = required(request, "PolicyArn")?;
         Ok(json!({ "Policy": self.described(arn, attachments(arn))? }))
     }
 
-    pub fn delete(&mut self, request: &Value, attachments: impl Fn(&str) -> usize) -> Reply {
+    pub fn delete(
+        &mut self,
+        request: &Value,
+        attachments: impl Fn(&str) -> usize,
+    ) -> AccountResult {
         let arn = required(request, "PolicyArn")?;
         if !self.0.contains_key(arn) {
             return Err(not_found(arn));
@@ -81,7 +85,7 @@ impl Policies {
         Ok(Value::Null)
     }
 
-    pub fn list(&self, request: &Value, attachments: impl Fn(&str) -> usize) -> Reply {
+    pub fn list(&self, request: &Value, attachments: impl Fn(&str) -> usize) -> AccountResult {
         let scope = request["Scope"].as_str().unwrap_or("All");
         if !["All", "AWS", "Local"].contains(&scope) {
             return Err(invalid(format!(
@@ -136,7 +140,7 @@ impl Policies {
 }
 
 impl Attached {
-    pub fn attach(&mut self, policies: &Policies, arn: &str, quota: &str) -> Reply {
+    pub fn attach(&mut self, policies: &Policies, arn: &str, quota: &str) -> AccountResult {
         if !policies.exists(arn) {
             return Err(no_such_entity(format!(
                 "Policy {arn} does not exist or is not attachable."
@@ -149,14 +153,14 @@ impl Attached {
         Ok(Value::Null)
     }
 
-    pub fn detach(&mut self, arn: &str) -> Reply {
+    pub fn detach(&mut self, arn: &str) -> AccountResult {
         match self.0.remove(arn) {
             true => Ok(Value::Null),
             false => Err(no_such_entity(format!("Policy {arn} was not found."))),
         }
     }
 
-    pub fn list(&self, request: &Value) -> Reply {
+    pub fn list(&self, request: &Value) -> AccountResult {
         let policies: Vec<Value> = self
             .0
             .iter()
@@ -182,7 +186,7 @@ impl Attached {
 ///
 /// # Errors
 /// `ValidationError` for a wrong bound or marker.
-pub fn page(request: &Value, name: &str, items: &[Value]) -> Reply {
+pub fn page(request: &Value, name: &str, items: &[Value]) -> AccountResult {
     let from = whole_number(request, "Marker")?.unwrap_or(0);
     let most = whole_number(request, "MaxItems")?.unwrap_or(100);
     if !(1..=1000).contains(&most) {

@@ -9,7 +9,7 @@ use super::policies::{
     Attached, Policies, already_exists, check_name, delete_conflict, document, limit_exceeded,
     malformed, no_such_entity, page, path,
 };
-use super::{Reply, invalid, required, whole_number};
+use super::{AccountResult, invalid, required, whole_number};
 use crate::clock::Millis;
 use crate::common_error::CommonError;
 use crate::iam::{CreatedRole, Iam, iam_arn};
@@ -48,7 +48,12 @@ pub struct Context<'a> {
 
 impl Roles {
     /// Handles a call; `None` for an action that is not of roles.
-    pub fn call(&mut self, action: &str, request: &Value, context: &Context<'_>) -> Option<Reply> {
+    pub fn call(
+        &mut self,
+        action: &str,
+        request: &Value,
+        context: &Context<'_>,
+    ) -> Option<AccountResult> {
         Some(match action {
             "CreateRole" => self.create(request, context),
             "ListRoles" => self.list(request, context),
@@ -104,7 +109,7 @@ impl Roles {
         roles.filter(|role| role.attached.contains(arn)).count()
     }
 
-    fn create(&mut self, request: &Value, context: &Context<'_>) -> Reply {
+    fn create(&mut self, request: &Value, context: &Context<'_>) -> AccountResult {
         let name = required(request, "RoleName")?;
         check_name(name, "roleName", MAX_NAME)?;
         if context.iam.role_named(name).is_some() {
@@ -137,7 +142,7 @@ impl Roles {
         Ok(json!({ "Role": described }))
     }
 
-    fn get(&self, request: &Value, context: &Context<'_>) -> Reply {
+    fn get(&self, request: &Value, context: &Context<'_>) -> AccountResult {
         let name = required(request, "RoleName")?;
         self.read(request, context, |role| {
             let mut role = role.map_or_else(|| configured(name), |role| role.described(name));
@@ -146,7 +151,7 @@ impl Roles {
         })
     }
 
-    fn list(&self, request: &Value, context: &Context<'_>) -> Reply {
+    fn list(&self, request: &Value, context: &Context<'_>) -> AccountResult {
         let prefix = request["PathPrefix"].as_str().unwrap_or("/");
         let created = self
             .0
@@ -166,7 +171,7 @@ impl Roles {
         page(request, "Roles", &roles)
     }
 
-    fn delete(&mut self, request: &Value, context: &Context<'_>) -> Reply {
+    fn delete(&mut self, request: &Value, context: &Context<'_>) -> AccountResult {
         let name = required(request, "RoleName")?;
         let role = self.created(name, context)?;
         if !role.attached.is_empty() {
@@ -189,8 +194,8 @@ impl Roles {
         &self,
         request: &Value,
         context: &Context<'_>,
-        read: impl FnOnce(Option<&AccountRole>) -> Reply,
-    ) -> Reply {
+        read: impl FnOnce(Option<&AccountRole>) -> AccountResult,
+    ) -> AccountResult {
         let name = required(request, "RoleName")?;
         match self.0.get(name) {
             None if context.iam.role_named(name).is_none() => Err(no_such_role(name)),
@@ -203,8 +208,8 @@ impl Roles {
         &mut self,
         request: &Value,
         context: &Context<'_>,
-        change: impl FnOnce(&mut AccountRole) -> Reply,
-    ) -> Reply {
+        change: impl FnOnce(&mut AccountRole) -> AccountResult,
+    ) -> AccountResult {
         let name = required(request, "RoleName")?;
         let role = self.created(name, context)?;
         let before = (role.attached.clone(), role.inline.clone());
@@ -270,7 +275,7 @@ impl AccountRole {
     }
 }
 
-fn put_inline(role: &mut AccountRole, request: &Value) -> Reply {
+fn put_inline(role: &mut AccountRole, request: &Value) -> AccountResult {
     let name = required(request, "PolicyName")?;
     check_name(name, "policyName", 128)?;
     let text = document(request, "PolicyDocument", MAX_INLINE)?;

@@ -191,7 +191,7 @@ fn the_access_of_a_call_names_its_user_or_alarm() {
     );
 }
 
-fn iam_call(account: &AccountCalls, action: &str, request: Value) -> Reply {
+fn iam_call(account: &AccountCalls, action: &str, request: Value) -> AccountResult {
     account.call(AwsService::Iam, action, &request, &Caller::Account)
 }
 

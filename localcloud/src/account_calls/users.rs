@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::policies::{
     Attached, Policies, already_exists, check_name, delete_conflict, id, no_such_entity,
 };
-use super::{Reply, required};
+use super::{AccountResult, required};
 use crate::clock::Millis;
 use crate::common_error::CommonError;
 use crate::config::UserConfig;
@@ -48,7 +48,7 @@ impl Users {
         Ok(())
     }
 
-    pub fn create(&mut self, request: &Value, now: Millis) -> Reply {
+    pub fn create(&mut self, request: &Value, now: Millis) -> AccountResult {
         let name = required(request, "UserName")?;
         check_name(name, "userName", MAX_NAME_LENGTH)?;
         if self.0.contains_key(name) {
@@ -65,13 +65,13 @@ impl Users {
         Ok(json!({ "User": described }))
     }
 
-    pub fn get(&self, request: &Value) -> Reply {
+    pub fn get(&self, request: &Value) -> AccountResult {
         let name = required(request, "UserName")?;
         let user = self.0.get(name).ok_or_else(|| no_such_user(name))?;
         Ok(json!({ "User": user.described(name) }))
     }
 
-    pub fn delete(&mut self, request: &Value) -> Reply {
+    pub fn delete(&mut self, request: &Value) -> AccountResult {
         let name = required(request, "UserName")?;
         if !self.user(name)?.policies.is_empty() {
             return Err(delete_conflict(
@@ -82,19 +82,19 @@ impl Users {
         Ok(Value::Null)
     }
 
-    pub fn attach(&mut self, request: &Value, policies: &Policies) -> Reply {
+    pub fn attach(&mut self, request: &Value, policies: &Policies) -> AccountResult {
         let policy = required(request, "PolicyArn")?;
         let user = self.user(required(request, "UserName")?)?;
         user.policies.attach(policies, policy, "PoliciesPerUser")
     }
 
-    pub fn detach(&mut self, request: &Value) -> Reply {
+    pub fn detach(&mut self, request: &Value) -> AccountResult {
         let policy = required(request, "PolicyArn")?;
         let user = self.user(required(request, "UserName")?)?;
         user.policies.detach(policy)
     }
 
-    pub fn list_attached(&mut self, request: &Value) -> Reply {
+    pub fn list_attached(&mut self, request: &Value) -> AccountResult {
         let user = self.user(required(request, "UserName")?)?;
         user.policies.list(request)
     }

@@ -10,7 +10,7 @@ use tower::layer::layer_fn;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
 
-use super::{Call, CallService, Input, Reply, Services, account_request};
+use super::{Call, CallService, DispatchResult, Input, Services, account_request};
 use crate::clock::Clock;
 use crate::common_error::CommonError;
 use crate::ec2::Params;
@@ -162,7 +162,7 @@ fn layer<F>(
     handle: impl Fn(Call, CallService) -> F + Clone + Send + Sync + 'static,
 ) -> impl Layer<CallService, Service = CallService>
 where
-    F: Future<Output = Reply> + Send + 'static,
+    F: Future<Output = DispatchResult> + Send + 'static,
 {
     layer_fn(move |inner: CallService| {
         let handle = handle.clone();

@@ -6,7 +6,7 @@ use super::command::TaskCommand;
 use super::describe::instance::state;
 use super::error::Ec2Result;
 use super::params::Params;
-use super::state::{Effect, Instance, StateChange};
+use super::state::{Instance, ProcessChange, StateChange};
 use super::{Ec2, Ec2State};
 use crate::xml::Xml;
 
@@ -16,20 +16,20 @@ impl Ec2 {
         self: &Arc<Self>,
         params: &Params,
         xml: &mut Xml,
-        decide: impl FnOnce(&mut Ec2State, &[String]) -> Ec2Result<Vec<(StateChange, Effect)>>,
+        decide: impl FnOnce(&mut Ec2State, &[String]) -> Ec2Result<Vec<(StateChange, ProcessChange)>>,
     ) -> Ec2Result {
         let ids = params.required_instance_ids()?;
         let mut shared = self.lock();
         let changes = decide(&mut shared, &ids)?;
         for (change, effect) in &changes {
             let command = match effect {
-                Effect::Nothing => continue,
-                Effect::Boot(boot) => {
+                ProcessChange::Nothing => continue,
+                ProcessChange::Boot(boot) => {
                     self.boot(&mut shared, &change.instance_id, *boot);
                     continue;
                 }
-                Effect::Stop { force: false } => TaskCommand::Stop,
-                Effect::Stop { force: true } => TaskCommand::Kill,
+                ProcessChange::Stop { force: false } => TaskCommand::Stop,
+                ProcessChange::Stop { force: true } => TaskCommand::Kill,
             };
             if let Some(commands) = shared.commands.get(&change.instance_id) {
                 command.send(commands);

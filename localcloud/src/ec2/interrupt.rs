@@ -11,7 +11,7 @@ use tracing::info;
 
 use super::command::TaskCommand;
 use super::error::Ec2Result;
-use super::state::{Effect, Interruption, InterruptionAction};
+use super::state::{Interruption, InterruptionAction, ProcessChange};
 use super::{Ec2, Ec2Error};
 use crate::faults::DEFAULT_SPOT_NOTICE;
 use crate::timestamp::timestamp_in_seconds;
@@ -104,7 +104,7 @@ impl Ec2 {
         let Some(instance) = shared.instances.get_mut(instance_id) else {
             return;
         };
-        let is_interrupted = instance.interrupt(boot, now) != Effect::Nothing;
+        let is_interrupted = instance.interrupt(boot, now) != ProcessChange::Nothing;
         if let Some(commands) = shared.commands.get(instance_id).filter(|_| is_interrupted) {
             info!(instance = instance_id, "spot instance interrupted");
             TaskCommand::Stop.send(commands);

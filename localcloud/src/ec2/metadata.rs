@@ -29,7 +29,7 @@ use crate::accept::accept;
 use crate::browser;
 use crate::clock::Millis;
 use crate::ec2::state::Instance;
-use session::Sessions;
+use session::MetadataSessions;
 use tree::InstanceRole;
 
 const TOKEN: &str = "x-aws-ec2-metadata-token";
@@ -79,7 +79,7 @@ impl Drop for MetadataEndpoint {
 struct MetadataService {
     ec2: Arc<Ec2>,
     instance_id: String,
-    sessions: Mutex<Sessions>,
+    sessions: Mutex<MetadataSessions>,
 }
 
 impl MetadataService {
@@ -134,7 +134,11 @@ impl MetadataService {
     }
 }
 
-fn new_session(sessions: &mut Sessions, request: &Parts, now: Millis) -> Response<Full<Bytes>> {
+fn new_session(
+    sessions: &mut MetadataSessions,
+    request: &Parts,
+    now: Millis,
+) -> Response<Full<Bytes>> {
     // A proxy may forward the request of another machine.
     if request.headers.contains_key("x-forwarded-for") {
         return error_page(StatusCode::FORBIDDEN);

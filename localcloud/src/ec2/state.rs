@@ -18,7 +18,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 
 pub use filter::{Filter, check_filters};
-pub use instance::{Effect, Instance, InstanceState, Interruption, StateChange};
+pub use instance::{Instance, InstanceState, Interruption, ProcessChange, StateChange};
 pub use instance_filters::{INSTANCE_FILTERS, STATUS_FILTERS};
 pub use region::Region;
 pub use spec::{Disk, InterruptionAction, LaunchSpec, Market, MetadataOptions, Tags};
@@ -154,7 +154,11 @@ impl Instances {
     ///
     /// # Errors
     /// `InvalidInstanceID.NotFound`, `IncorrectInstanceState`, `InsufficientInstanceCapacity`.
-    pub fn start(&mut self, ids: &[String], now: Millis) -> Ec2Result<Vec<(StateChange, Effect)>> {
+    pub fn start(
+        &mut self,
+        ids: &[String],
+        now: Millis,
+    ) -> Ec2Result<Vec<(StateChange, ProcessChange)>> {
         self.check_exist(ids, now)?;
         self.check_each(ids, Instance::check_start)?;
         self.check_capacity_to_start(ids)?;
@@ -170,7 +174,7 @@ impl Instances {
         ids: &[String],
         force: bool,
         now: Millis,
-    ) -> Ec2Result<Vec<(StateChange, Effect)>> {
+    ) -> Ec2Result<Vec<(StateChange, ProcessChange)>> {
         self.change(ids, now, Instance::check_stop, |instance| {
             instance.stop(force, now)
         })
@@ -184,7 +188,7 @@ impl Instances {
         &mut self,
         ids: &[String],
         now: Millis,
-    ) -> Ec2Result<Vec<(StateChange, Effect)>> {
+    ) -> Ec2Result<Vec<(StateChange, ProcessChange)>> {
         self.change(ids, now, Instance::check_terminate, |instance| {
             instance.terminate(now)
         })
@@ -272,8 +276,8 @@ impl Instances {
         ids: &[String],
         now: Millis,
         check: impl Fn(&Instance) -> Ec2Result,
-        apply: impl Fn(&mut Instance) -> Effect,
-    ) -> Ec2Result<Vec<(StateChange, Effect)>> {
+        apply: impl Fn(&mut Instance) -> ProcessChange,
+    ) -> Ec2Result<Vec<(StateChange, ProcessChange)>> {
         self.remove_expired(now);
         self.check_exist(ids, now)?;
         self.check_each(ids, check)?;

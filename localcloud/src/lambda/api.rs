@@ -16,7 +16,7 @@ use time::macros::format_description;
 use uuid::Uuid;
 
 use super::function::{Function, name_of};
-use super::urls::Url;
+use super::urls::FunctionUrl;
 use super::{Entry, Lambda, LambdaError};
 
 /// AWS's limits on payloads, in bytes.
@@ -66,13 +66,13 @@ pub const ACTIONS: [&str; 37] = [
 
 /// A successful response.
 #[derive(Debug)]
-pub struct Reply {
+pub struct LambdaReply {
     pub status: StatusCode,
     pub body: Bytes,
     pub headers: Vec<(&'static str, String)>,
 }
 
-impl Reply {
+impl LambdaReply {
     pub fn json(status: StatusCode, body: &Value) -> Self {
         Self {
             status,
@@ -157,7 +157,11 @@ impl Lambda {
     ///
     /// # Errors
     /// Lambda's errors.
-    pub async fn call(self: &Arc<Self>, parts: &Parts, body: Bytes) -> Result<Reply, LambdaError> {
+    pub async fn call(
+        self: &Arc<Self>,
+        parts: &Parts,
+        body: Bytes,
+    ) -> Result<LambdaReply, LambdaError> {
         let (action, name) = action_of(&parts.method, parts.uri.path());
         if action == "Invoke" {
             return self.invoke(name_of(&name), &parts.headers, body).await;
@@ -170,11 +174,11 @@ impl Lambda {
         };
         let query: BTreeMap<String, String> =
             serde_urlencoded::from_str(parts.uri.query().unwrap_or_default()).unwrap_or_default();
-        let ok = |body: Value| Ok(Reply::json(StatusCode::OK, &body));
+        let ok = |body: Value| Ok(LambdaReply::json(StatusCode::OK, &body));
         match action {
             "CreateFunction" => {
                 let shown = self.create_function(request).await?;
-                Ok(Reply::json(StatusCode::CREATED, &shown))
+                Ok(LambdaReply::json(StatusCode::CREATED, &shown))
             }
             "UpdateFunctionCode" => ok(self.update_code(name_of(&name), &request).await?),
             "UpdateFunctionConfiguration" => {
@@ -182,7 +186,7 @@ impl Lambda {
             }
             "DeleteFunction" => {
                 self.delete_function(name_of(&name)).await?;
-                Ok(Reply::empty(StatusCode::NO_CONTENT))
+                Ok(LambdaReply::empty(StatusCode::NO_CONTENT))
             }
             "GetFunction" => ok(self.with(&name, |entry| {
                 let mut shown = json!({
@@ -209,18 +213,18 @@ impl Lambda {
             "CreateEventSourceMapping" => {
                 self.check_visibility(&request).await?;
                 let shown = self.create_source(&request)?;
-                Ok(Reply::json(StatusCode::ACCEPTED, &shown))
+                Ok(LambdaReply::json(StatusCode::ACCEPTED, &shown))
             }
             "GetEventSourceMapping" => ok(self.event_source_mapping(&name)?),
             "ListEventSourceMappings" => ok(self.event_source_mappings(
                 query.get("FunctionName").map(String::as_str),
                 query.get("EventSourceArn").map(String::as_str),
             )),
-            "UpdateEventSourceMapping" => Ok(Reply::json(
+            "UpdateEventSourceMapping" => Ok(LambdaReply::json(
                 StatusCode::ACCEPTED,
                 &self.update_source(&name, &request)?,
             )),
-            "DeleteEventSourceMapping" => Ok(Reply::json(
+            "DeleteEventSourceMapping" => Ok(LambdaReply::json(
                 StatusCode::ACCEPTED,
                 &self.delete_source(&name)?,
             )),
@@ -234,7 +238,7 @@ impl Lambda {
         name: &str,
         headers: &HeaderMap,
         payload: Bytes,
-    ) -> Result<Reply, LambdaError> {
+    ) -> Result<LambdaReply, LambdaError> {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let kind = header("x-amz-invocation-type").unwrap_or("RequestResponse");
         let (limit, shown) = match kind {
@@ -255,11 +259,11 @@ impl Lambda {
         match kind {
             "DryRun" => {
                 self.with(name, |_| Ok(()))?;
-                Ok(Reply::empty(StatusCode::NO_CONTENT))
+                Ok(LambdaReply::empty(StatusCode::NO_CONTENT))
             }
             "Event" => {
                 let request_id = self.enqueue(name, payload)?;
-                let mut reply = Reply::empty(StatusCode::ACCEPTED);
+                let mut reply = LambdaReply::empty(StatusCode::ACCEPTED);
                 reply.headers.push(("x-amzn-requestid", request_id));
                 Ok(reply)
             }
@@ -281,7 +285,7 @@ impl Lambda {
                         error.payload
                     }
                 };
-                Ok(Reply {
+                Ok(LambdaReply {
                     status: StatusCode::OK,
                     body,
                     headers,
@@ -320,7 +324,7 @@ impl Lambda {
     pub(super) fn with_url<R>(
         &self,
         name: &str,
-        handle: impl FnOnce(&mut Url, &str) -> Result<R, LambdaError>,
+        handle: impl FnOnce(&mut FunctionUrl, &str) -> Result<R, LambdaError>,
     ) -> Result<R, LambdaError> {
         self.with(name, |entry| {
             let missing =

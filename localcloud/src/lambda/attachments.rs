@@ -9,11 +9,11 @@ use http::request::Parts;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::api::{Reply, decode};
+use super::api::{LambdaReply, decode};
 use super::events::EventSettings;
 use super::function::Function;
 use super::permissions::{Permission, policy};
-use super::urls::Url;
+use super::urls::FunctionUrl;
 use super::{Lambda, LambdaError};
 
 impl Lambda {
@@ -24,9 +24,9 @@ impl Lambda {
         name: &str,
         parts: &Parts,
         request: &Value,
-    ) -> Result<Reply, LambdaError> {
+    ) -> Result<LambdaReply, LambdaError> {
         let created = StatusCode::CREATED;
-        let gone = || Ok(Reply::empty(StatusCode::NO_CONTENT));
+        let gone = || Ok(LambdaReply::empty(StatusCode::NO_CONTENT));
         let now = self.iso_now();
         let endpoint = &self.endpoint;
         let body = match action {
@@ -43,7 +43,7 @@ impl Lambda {
                     entry.policy.push(statement);
                     Ok(json!({ "Statement": shown }))
                 })?;
-                return Ok(Reply::json(created, &shown));
+                return Ok(LambdaReply::json(created, &shown));
             }
             "RemovePermission" => {
                 let id = decode(
@@ -75,7 +75,7 @@ impl Lambda {
                 Ok(json!({ "Policy": policy, "RevisionId": entry.function.json()["RevisionId"] }))
             })?,
             "CreateFunctionUrlConfig" => {
-                let url = Url::new(request, now)?;
+                let url = FunctionUrl::new(request, now)?;
                 let shown = self.with(name, |entry| {
                     if entry.url.is_some() {
                         let message = format!("Failed to create function url config for [functionArn = {}]. Error message:  FunctionUrlConfig exists for this Lambda function", entry.function.arn);
@@ -85,7 +85,7 @@ impl Lambda {
                     entry.url = Some(url);
                     Ok(shown)
                 })?;
-                return Ok(Reply::json(created, &shown));
+                return Ok(LambdaReply::json(created, &shown));
             }
             "UpdateFunctionUrlConfig" => self.with_url(name, |url, arn| {
                 url.configure(request)?;
@@ -197,7 +197,7 @@ impl Lambda {
                 return Err(LambdaError::NotImplemented(call));
             }
         };
-        Ok(Reply::json(StatusCode::OK, &body))
+        Ok(LambdaReply::json(StatusCode::OK, &body))
     }
 }
 

@@ -29,7 +29,7 @@ const AFTER_RESPONSE: Duration = Duration::from_secs(2);
 const MEBIBYTE: u64 = 1 << 20;
 
 #[derive(Debug)]
-pub struct Environment {
+pub struct ExecutionEnvironment {
     pub log_stream: String,
     /// TMPDIR of the process.
     _temporary: TempDir,
@@ -94,7 +94,7 @@ impl FunctionError {
     }
 }
 
-impl Environment {
+impl ExecutionEnvironment {
     /// Starts a process of the function and waits until its runtime asks for an event.
     pub async fn start(
         function: &Function,
@@ -162,7 +162,7 @@ impl Environment {
         self.output.put_back(lines);
     }
 
-    /// Whether its process still waits. A frozen one may have been killed.
+    /// Returns whether its process still waits. A frozen one may have been killed.
     pub fn is_alive(&mut self) -> bool {
         !self.process.has_ended()
     }

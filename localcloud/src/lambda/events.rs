@@ -231,7 +231,7 @@ impl Lambda {
         }
     }
 
-    /// Whether the function's concurrency is zero: AWS gives its events up at once.
+    /// Returns whether the function's concurrency is zero: AWS gives its events up at once.
     fn never_runs(&self, name: &str) -> bool {
         let mut state = self.lock();
         let entry = state.entry(name, &self.region);

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::code::CodeFolder;
-use super::environment::{Environment, FunctionError, Outcome};
+use super::environment::{ExecutionEnvironment, FunctionError, Outcome};
 use super::exchange::Invocation;
 use super::function::Function;
 use super::{Lambda, LambdaError};
@@ -45,9 +45,9 @@ pub struct Invoked {
 struct InvocationContext {
     function: Function,
     code: Arc<CodeFolder>,
-    idle: Option<Environment>,
+    idle: Option<ExecutionEnvironment>,
     /// Environments with credentials that are to be replaced.
-    outdated: Vec<Environment>,
+    outdated: Vec<ExecutionEnvironment>,
 }
 
 impl Lambda {
@@ -149,7 +149,7 @@ impl Lambda {
             None => {
                 tokio::time::sleep(start_delay).await;
                 let (variables, renew_at) = self.variables(&function, code.path());
-                let mut started = Environment::start(
+                let mut started = ExecutionEnvironment::start(
                     &function,
                     &code,
                     variables,
@@ -267,7 +267,7 @@ impl Lambda {
     }
 
     /// Counts an invocation as ended, and keeps its environment if the function is still the same.
-    async fn leave(&self, name: &str, kept: Option<Environment>) {
+    async fn leave(&self, name: &str, kept: Option<ExecutionEnvironment>) {
         let rejected = {
             let mut state = self.lock();
             state.running -= 1;
@@ -367,11 +367,11 @@ impl Lambda {
 /// Takes the environment that was used last. Those whose processes were killed while they were frozen are put aside, and so
 /// are those with credentials that are to be replaced.
 fn take_usable(
-    idle: &mut Vec<Environment>,
+    idle: &mut Vec<ExecutionEnvironment>,
     now: Millis,
-    ended: &mut Vec<Environment>,
-    outdated: &mut Vec<Environment>,
-) -> Option<Environment> {
+    ended: &mut Vec<ExecutionEnvironment>,
+    outdated: &mut Vec<ExecutionEnvironment>,
+) -> Option<ExecutionEnvironment> {
     while let Some(mut environment) = idle.pop() {
         if !environment.is_alive() {
             ended.push(environment);

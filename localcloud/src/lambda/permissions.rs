@@ -40,7 +40,7 @@ impl Permission {
         })
     }
 
-    /// Whether a service may invoke the function on behalf of a resource.
+    /// Returns whether a service may invoke the function on behalf of a resource.
     pub fn allows_service(&self, service: &str, source_arn: &str) -> bool {
         let is_action = ["lambda:InvokeFunction", "lambda:Invoke*", "lambda:*", "*"]
             .contains(&self.action.as_str());
@@ -52,7 +52,7 @@ impl Permission {
         is_action && is_account && [service, "*"].contains(&self.principal.as_str()) && is_source
     }
 
-    /// Whether everyone may call the function's URL of type `NONE`.
+    /// Returns whether everyone may call the function's URL of type `NONE`.
     pub fn allows_public_url(&self) -> bool {
         let is_action = [
             "lambda:InvokeFunctionUrl",

@@ -22,7 +22,7 @@ pub const URL_PATH: &str = "/_lambda-url/";
 
 /// The URL of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Url {
+pub struct FunctionUrl {
     pub id: String,
     /// Whether requests must be signed.
     pub is_signed: bool,
@@ -30,7 +30,7 @@ pub struct Url {
     pub created: String,
 }
 
-impl Url {
+impl FunctionUrl {
     /// Makes a URL from the parameters of CreateFunctionUrlConfig.
     ///
     /// # Errors

@@ -48,7 +48,7 @@ impl ZeroDemand {
     }
 }
 
-/// How many workers carry `load` when each carries `each`.
+/// Returns how many workers carry `load` when each carries `each`.
 pub(crate) fn workers_for(load: f64, each: f64) -> u64 {
     // Rounding must not cost an instance.
     ((load / each) * (1.0 - 1e-9)).ceil() as u64
@@ -130,8 +130,8 @@ pub(crate) fn assess(
     })
 }
 
-/// Whether the queue has held more messages than front's demand for long. A restarted front has forgotten its clients, but
-/// their photos were accepted and have to be recognized. The counters lag, so this takes a while.
+/// Returns whether the queue has held more messages than front's demand for long. A restarted front has forgotten its
+/// clients, but their photos were accepted and have to be recognized. The counters lag, so this takes a while.
 fn is_neglected(
     timeouts: &Timeouts,
     counters: Counters,

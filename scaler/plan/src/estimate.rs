@@ -113,7 +113,7 @@ impl Smoothed {
         }
     }
 
-    /// How many samples this scaler took itself.
+    /// Returns how many samples this scaler took itself.
     #[must_use]
     pub fn measured(&self) -> u64 {
         self.samples.saturating_sub(self.learned)

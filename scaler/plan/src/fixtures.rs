@@ -103,12 +103,12 @@ impl Fleet {
         self.each(|it| it.state = InstanceState::Stopping)
     }
 
-    /// How long the last added ones have been in their state.
+    /// Sets how long the last added ones have been in their state.
     pub fn for_ms(self, milliseconds: u64) -> Self {
         self.each(|it| it.since = ago(milliseconds))
     }
 
-    /// When the last added ones last reported.
+    /// Sets when the last added ones last reported.
     pub fn heard_ms_ago(self, milliseconds: u64) -> Self {
         self.each(|it| it.heard = Some(ago(milliseconds)))
     }

@@ -35,7 +35,7 @@ impl Learned {
         }
     }
 
-    /// Whether a time is new, or differs from that of `kept` by more than a tenth.
+    /// Returns whether a time is new, or differs from that of `kept` by more than a tenth.
     #[must_use]
     pub fn differs_notably_from(&self, kept: &Self) -> bool {
         let differs = |(now, kept): (Option<Smoothed>, Option<Smoothed>)| match (now, kept) {

@@ -113,7 +113,7 @@ impl<'a> LostInstances<'a> {
         self.ids.insert(&instance.id);
     }
 
-    /// Whether a deadline has passed. If not, its end is a time to plan again.
+    /// Returns whether a deadline has passed. If not, its end is a time to plan again.
     fn is_past(&mut self, deadline: Timestamp, now: Timestamp) -> bool {
         if now > deadline {
             return true;
@@ -123,7 +123,7 @@ impl<'a> LostInstances<'a> {
         false
     }
 
-    /// Whether EC2 does not bring it up. Such an instance takes no room, however long its termination takes.
+    /// Returns whether EC2 does not bring it up. Such an instance takes no room, however long its termination takes.
     pub fn never_started(&self, instance: &Instance) -> bool {
         instance.running_since.is_none() && self.contains(instance)
     }

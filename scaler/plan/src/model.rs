@@ -247,7 +247,7 @@ impl fmt::Display for InstanceId {
 }
 
 impl FrontDemand {
-    /// Whether no photo and no frame is to be done.
+    /// Returns whether no photo and no frame is to be done.
     #[must_use]
     pub fn is_zero(&self) -> bool {
         self.unanswered == 0 && self.waiting_frames == 0
@@ -276,7 +276,7 @@ impl InstanceState {
         Self::Stopping,
     ];
 
-    /// Whether the instance serves requests or is going to.
+    /// Returns whether the instance serves requests or is going to.
     #[must_use]
     pub fn is_capacity(self) -> bool {
         matches!(
@@ -285,7 +285,7 @@ impl InstanceState {
         )
     }
 
-    /// Whether the instance was told to take no more work and may still be uncordoned.
+    /// Returns whether the instance was told to take no more work and may still be uncordoned.
     #[must_use]
     pub fn is_withdrawn(self) -> bool {
         matches!(self, Self::Draining | Self::Cordoned)
@@ -308,12 +308,12 @@ impl InstanceState {
 }
 
 impl Instance {
-    /// Whether it is down for good: it will not be started again.
+    /// Returns whether it is down for good: it will not be started again.
     pub(crate) fn is_spent(&self) -> bool {
         self.outdated && matches!(self.state, InstanceState::Stopped | InstanceState::Stopping)
     }
 
-    /// Whether it serves requests or is going to, and is not about to end.
+    /// Returns whether it serves requests or is going to, and is not about to end.
     #[must_use]
     pub fn is_capacity(&self) -> bool {
         self.state.is_capacity() && !self.leaving
@@ -327,8 +327,9 @@ impl Observation {
         self.wall_clock.unwrap_or(self.now)
     }
 
-    /// Whether EC2's answer is recent enough to launch, cordon and stop workers by. Its age counts from when it was complete,
-    /// so that a slow EC2 slows the scaler and does not stop it. Orders that were given meanwhile are in the view already.
+    /// Returns whether EC2's answer is recent enough to launch, cordon and stop workers by. Its age counts from when it
+    /// was complete, so that a slow EC2 slows the scaler and does not stop it. Orders that were given meanwhile are in
+    /// the view already.
     #[must_use]
     pub fn fleet_is_fresh(&self, timeouts: &Timeouts) -> bool {
         let stale_after = timeouts.fleet_stale_after.saturating_add(self.described_in);
@@ -336,12 +337,13 @@ impl Observation {
         self.is_described_to_leader() && self.described_at.is_some_and(is_recent)
     }
 
-    /// Whether EC2's answer was requested since this scaler leads. An earlier one may lack what the former leader did last.
+    /// Returns whether EC2's answer was requested since this scaler leads. An earlier one may lack what the former
+    /// leader did last.
     pub(crate) fn is_described_to_leader(&self) -> bool {
         self.described_at >= self.leads_since
     }
 
-    /// How many instances are in `state`, including those of launches in progress.
+    /// Returns how many instances are in `state`, including those of launches in progress.
     #[must_use]
     pub fn count(&self, state: InstanceState) -> u32 {
         let listed = self
@@ -359,7 +361,7 @@ impl Observation {
             .saturating_add(launching)
     }
 
-    /// How many instances serve requests or are going to.
+    /// Returns how many instances serve requests or are going to.
     pub(crate) fn working(&self) -> u32 {
         let working = self.instances.iter().filter(|it| it.is_capacity()).count();
         u32::try_from(working)

@@ -59,13 +59,13 @@ pub enum StopCause {
 }
 
 impl StopCause {
-    /// Whether the instance is given up: nothing confirms that it is idle.
+    /// Returns whether the instance is given up: nothing confirms that it is idle.
     #[must_use]
     pub fn is_failure(self) -> bool {
         !matches!(self, Self::Drained | Self::Outdated | Self::OutdatedStopped)
     }
 
-    /// Whether the instance is terminated. Other causes leave it to be started again.
+    /// Returns whether the instance is terminated. Other causes leave it to be started again.
     #[must_use]
     pub fn terminates(self) -> bool {
         matches!(
@@ -74,7 +74,7 @@ impl StopCause {
         )
     }
 
-    /// Whether the instance failed to boot.
+    /// Returns whether the instance failed to boot.
     #[must_use]
     pub fn is_failed_boot(self) -> bool {
         matches!(self, Self::NeverAttended | Self::NeverStarted)
@@ -92,13 +92,13 @@ impl Plan {
         }
     }
 
-    /// Whether executing the plan adds workers.
+    /// Returns whether executing the plan adds workers.
     #[must_use]
     pub fn adds(&self) -> bool {
         self.launch > 0 || !(self.start.is_empty() && self.uncordon.is_empty())
     }
 
-    /// Whether executing the plan does anything.
+    /// Returns whether executing the plan does anything.
     #[must_use]
     pub fn changes_something(&self) -> bool {
         self.launch > 0

@@ -144,7 +144,7 @@ impl<'a> PlanBuilder<'a> {
         }
     }
 
-    /// Whether instances may be started or launched at all.
+    /// Returns whether instances may be started or launched at all.
     fn may_add(&mut self) -> bool {
         let failed_boots = self.observation.failed_boots;
         let cooldown = self.policy.bounds.scale_out_cooldown;
@@ -158,7 +158,7 @@ impl<'a> PlanBuilder<'a> {
         self.may(failed_boots.map(|failed| failed.held_until)) && self.may(cooled)
     }
 
-    /// Whether any instance is on its way up. Until it is ready, the policy's need is not final.
+    /// Returns whether any instance is on its way up. Until it is ready, the policy's need is not final.
     fn is_booting(&self) -> bool {
         let booting = [InstanceState::Pending, InstanceState::Booting];
         self.observation.launching > 0 || !self.in_states(&booting).is_empty()
@@ -177,7 +177,8 @@ impl<'a> PlanBuilder<'a> {
         }
     }
 
-    /// How many more instances may exist. Stopping ones can be started soon, so they count, unless they take too long.
+    /// Returns how many more instances may exist. Stopping ones can be started soon, so they count, unless they take
+    /// too long.
     fn launch_room(&mut self, stops: &[Stop]) -> u32 {
         let (now, timeout) = (self.observation.now, self.policy.timeouts.stopping_timeout);
         let mut existing = self.observation.launching;
@@ -266,7 +267,7 @@ impl<'a> PlanBuilder<'a> {
         ids(chosen, replaced)
     }
 
-    /// When an idle worker may go under [`ScaleIn::Paid`].
+    /// Returns when an idle worker may go under [`ScaleIn::Paid`].
     fn goes_at(&self, instance: &Instance) -> Timestamp {
         let paid_until = instance
             .started_at
@@ -348,8 +349,8 @@ impl<'a> PlanBuilder<'a> {
             .collect()
     }
 
-    /// How many more instances may run. An instance that the same plan stops makes room for its replacement. While it stays
-    /// paid for, it counts towards the budget.
+    /// Returns how many more instances may run. An instance that the same plan stops makes room for its replacement.
+    /// While it stays paid for, it counts towards the budget.
     fn room(&self, stops: &[Stop]) -> u32 {
         let (now, prices) = (self.observation.now, &self.policy.prices);
         let paid = |it: &&Instance| it.started_at.is_some_and(|at| now < prices.paid_until(at));
@@ -366,7 +367,7 @@ impl<'a> PlanBuilder<'a> {
         limits.max_workers.saturating_sub(up)
     }
 
-    /// How many instances run or are about to, including those that are given up but not stopped yet.
+    /// Returns how many instances run or are about to, including those that are given up but not stopped yet.
     fn active(&self) -> u32 {
         let withdrawn = self
             .observation
@@ -380,7 +381,7 @@ impl<'a> PlanBuilder<'a> {
         active.saturating_sub(len_of(never_started))
     }
 
-    /// Whether a call may be made. If not, the scaler wakes when it may.
+    /// Returns whether a call may be made. If not, the scaler wakes when it may.
     fn may(&mut self, held_until: Option<Timestamp>) -> bool {
         match held_until {
             Some(at) if self.observation.now < at => {

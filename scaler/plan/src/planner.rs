@@ -88,15 +88,15 @@ pub fn plan(policy: &Policy, observation: &Observation, mut memory: Memory) -> (
     (plan, memory)
 }
 
-/// Whether instances that repeatedly fail to boot may be terminated. Not while the scaler is paused: an operator may be
-/// looking at them. Not by an old description: another scaler may have started them since.
+/// Returns whether instances that repeatedly fail to boot may be terminated. Not while the scaler is paused: an
+/// operator may be looking at them. Not by an old description: another scaler may have started them since.
 #[must_use]
 pub fn may_discard(policy: &Policy, observation: &Observation) -> bool {
     policy.paused_by.is_none() && observation.fleet_is_fresh(&policy.timeouts)
 }
 
 impl Memory {
-    /// Whether a plan can have left it. That of a damaged recording may differ.
+    /// Returns whether a plan can have left it. That of a damaged recording may differ.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.keeping.is_sound()

@@ -8,9 +8,9 @@ mod hpa;
 mod keda;
 mod kpa;
 mod latency;
+mod metric_history;
 mod schedule;
 mod step;
-mod trace;
 
 use std::time::Duration;
 
@@ -132,7 +132,7 @@ impl PolicyState {
         }
     }
 
-    /// What a published policy wanted last.
+    /// Returns what a published policy wanted last.
     fn desired(&self) -> Option<u64> {
         match self {
             Self::Fresh => None,

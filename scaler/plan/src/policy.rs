@@ -145,7 +145,7 @@ impl Bounds {
         })
     }
 
-    /// Whether the budget pays for no worker at this price, although the maximum permits some.
+    /// Returns whether the budget pays for no worker at this price, although the maximum permits some.
     #[must_use]
     pub fn afford_none(&self, price_per_hour: f64) -> bool {
         self.max_workers > 0 && self.affordable(price_per_hour) == Some(0)

@@ -178,7 +178,7 @@ impl Cloud {
         &self.observation.instances[index].id
     }
 
-    /// How many instances are up, including those that still boot.
+    /// Returns how many instances are up, including those that still boot.
     #[must_use]
     pub fn up(&self) -> u32 {
         self.up
@@ -189,13 +189,13 @@ impl Cloud {
         self.outcome.accepted - self.outcome.answered
     }
 
-    /// How many instances launches in progress have requested. They are not up yet.
+    /// Returns how many instances launches in progress have requested. They are not up yet.
     #[must_use]
     pub fn launching(&self) -> u32 {
         self.observation.launching
     }
 
-    /// How many messages the queue holds, including those in flight.
+    /// Returns how many messages the queue holds, including those in flight.
     #[must_use]
     pub fn messages(&self) -> u64 {
         self.counters().messages()
@@ -232,7 +232,7 @@ impl Cloud {
         self.hand_out();
     }
 
-    /// How many frames of clips are not done.
+    /// Returns how many frames of clips are not done.
     #[must_use]
     pub fn undone_frames(&self) -> u64 {
         self.outcome.frames - self.outcome.frames_done
@@ -325,7 +325,7 @@ impl Calls {
         Some(timestamp(micros(until.since(timestamp(0)))))
     }
 
-    /// Whether EC2 accepts a call. A refused one backs off.
+    /// Returns whether EC2 accepts a call. A refused one backs off.
     fn accepts(&mut self, now: Timestamp, random: &mut Random) -> bool {
         self.bucket.refill(now);
         let accepted = self.bucket.available() > 0;

@@ -22,7 +22,7 @@ pub struct Report {
 
 /// The figures of one policy on one trace.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Figures {
+pub(crate) struct PolicyFigures {
     p50: f64,
     pub p95: f64,
     p99: f64,
@@ -58,7 +58,7 @@ impl Report {
     }
 }
 
-impl Figures {
+impl PolicyFigures {
     fn json(&self) -> Value {
         json!({
             "p50_s": self.p50,
@@ -73,9 +73,9 @@ impl Figures {
     }
 }
 
-pub(crate) fn figures(compared: &Comparison, run: &Run) -> Figures {
+pub(crate) fn figures(compared: &Comparison, run: &Run) -> PolicyFigures {
     let outcome = &run.outcome;
-    Figures {
+    PolicyFigures {
         p50: outcome.latency(0.5),
         p95: outcome.latency(0.95),
         p99: outcome.latency(0.99),

@@ -70,7 +70,7 @@ pub(crate) fn run(
     cloud.outcome
 }
 
-/// Whether the outcome is final, once all requests of a trace of this length have arrived.
+/// Returns whether the outcome is final, once all requests of a trace of this length have arrived.
 fn is_over(cloud: &Cloud, length: Micros) -> bool {
     let now = cloud.now;
     let done_at = cloud.answered_at.max(cloud.outcome.frames_done_at);

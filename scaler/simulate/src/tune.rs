@@ -141,7 +141,7 @@ pub fn tune(trace: &Trace, scenario: &Scenario, kinds: &[PolicyKind]) -> anyhow:
 }
 
 impl Tuned {
-    /// Whether the choice is no worse than the defaults on the rest of the trace, too.
+    /// Returns whether the choice is no worse than the defaults on the rest of the trace, too.
     #[must_use]
     pub fn holds(&self) -> bool {
         let worse = |ours: f64, theirs: f64| ours > theirs * (1.0 + ALIKE);

@@ -192,7 +192,7 @@ impl SimulateArgs {
         Ok(())
     }
 
-    /// What is not given is as recorded, or else the default.
+    /// Returns the scenario. What is not given is as recorded, or else the default.
     fn scenario(&self, recorded: Recorded) -> Scenario {
         let defaults = Scenario::default();
         let or = |given: Option<Duration>, recorded: Option<f64>, default: f64| {

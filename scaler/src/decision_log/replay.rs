@@ -121,7 +121,7 @@ impl Replay {
 }
 
 impl Replayed {
-    /// Whether the plans differ.
+    /// Returns whether the plans differ.
     #[must_use]
     pub fn differs(&self) -> bool {
         self.recorded != self.replayed

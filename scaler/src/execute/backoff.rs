@@ -8,15 +8,15 @@ use crate::plan::{Timestamp, throttle};
 /// How long to wait after a refusal that time alone does not change, such as an unknown image.
 const PERMANENT: Duration = Duration::from_secs(10);
 
-/// Exponential backoff with jitter for calls of one kind.
+/// Exponential backoff with jitter for EC2 calls of one kind.
 #[derive(Debug, Default)]
-pub struct Backoff {
+pub struct Ec2Backoff {
     backoff: throttle::Backoff,
     /// Why the last call failed.
     refused: Option<String>,
 }
 
-impl Backoff {
+impl Ec2Backoff {
     /// Records how a call ended: a success resets the backoff.
     pub fn note(&mut self, error: Option<&FleetError>, now: Timestamp) {
         let at_least = match error {
@@ -72,7 +72,7 @@ mod tests {
         }
     }
 
-    fn wait(backoff: &mut Backoff, code: &str) -> Duration {
+    fn wait(backoff: &mut Ec2Backoff, code: &str) -> Duration {
         let now = Timestamp::after_epoch(Duration::from_secs(100));
         backoff.note(Some(&refused(code)), now);
         backoff
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn throttled_calls_wait_longer_each_time_with_jitter() {
-        let mut backoff = Backoff::default();
+        let mut backoff = Ec2Backoff::default();
         let waits: Vec<_> = (0..12)
             .map(|_| wait(&mut backoff, "RequestLimitExceeded"))
             .collect();
@@ -96,19 +96,19 @@ mod tests {
             "{waits:?}"
         );
         let others: Vec<_> = (0..12)
-            .map(|_| wait(&mut Backoff::default(), "Throttling"))
+            .map(|_| wait(&mut Ec2Backoff::default(), "Throttling"))
             .collect();
         assert!(others.iter().any(|other| *other != others[0]), "{others:?}");
     }
 
     #[test]
     fn a_permanent_refusal_waits_long() {
-        assert!(wait(&mut Backoff::default(), "InvalidAMIID.NotFound") >= PERMANENT / 2);
+        assert!(wait(&mut Ec2Backoff::default(), "InvalidAMIID.NotFound") >= PERMANENT / 2);
     }
 
     #[test]
     fn a_success_ends_the_waiting() {
-        let mut backoff = Backoff::default();
+        let mut backoff = Ec2Backoff::default();
         wait(&mut backoff, "RequestLimitExceeded");
         let refused = backoff.refused();
         assert_eq!(refused.as_deref(), Some("RequestLimitExceeded"));

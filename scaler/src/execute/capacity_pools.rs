@@ -74,7 +74,7 @@ impl CapacityPools {
         best.expect("there is at least one pool").0.clone()
     }
 
-    /// Whether any pool is not known to lack capacity.
+    /// Returns whether any pool is not known to lack capacity.
     #[must_use]
     pub fn any_left(&self, now: Timestamp) -> bool {
         let lacks = |until: Timestamp| now < until;
@@ -118,7 +118,7 @@ impl CapacityPools {
     }
 }
 
-/// Whether a refusal to start stopped instances means that EC2 lacks capacity for them.
+/// Returns whether a refusal to start stopped instances means that EC2 lacks capacity for them.
 #[must_use]
 pub fn is_lack_of_capacity(code: &str) -> bool {
     matches!(

@@ -5,8 +5,7 @@ use proto::names::WORKER_INSTANCE;
 use uuid::Uuid;
 
 use super::Executor;
-use super::capacity_pools::CapacityPool;
-use super::outcome::{Call, ExecutionEvent};
+use super::call::{Call, ExecutionEvent, Launch, UnconfirmedLaunch};
 use super::permit::{self, ActingPermit};
 use super::throttle::Action;
 use crate::fleet::FleetView;
@@ -17,27 +16,6 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// How long EC2 may not list the instances of an unconfirmed launch. Until then no smaller launch is made.
 const UNCONFIRMED_LAG: Duration = Duration::from_secs(75);
-
-/// A launch that may or may not have reached EC2.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct UnconfirmedLaunch {
-    pub count: u32,
-    pub pool: CapacityPool,
-    /// EC2's client token: a repeated launch with the token of an earlier one is that same launch.
-    pub token: String,
-    pub ordered_at: Timestamp,
-    pub failed_at: Timestamp,
-}
-
-/// A launch in one capacity pool.
-#[derive(Debug)]
-pub(super) struct Launch {
-    pub count: u32,
-    pub pool: CapacityPool,
-    pub token: String,
-    /// The unconfirmed launch that this one repeats.
-    pub repeats: Option<UnconfirmedLaunch>,
-}
 
 impl Executor {
     /// Launches as many as the throttle allows now, all in one capacity pool. The next plan asks for the rest again.
@@ -189,8 +167,8 @@ async fn launch_while(
 }
 
 impl UnconfirmedLaunch {
-    /// Whether its instances may exist and not be listed yet. Later its token would only return instances that have
-    /// ended.
+    /// Returns whether its instances may exist and not be listed yet. Later its token would only return instances that
+    /// have ended.
     fn may_be_outstanding(&self, view: &FleetView, now: Timestamp) -> bool {
         let was_seen = view
             .newcomers_at

@@ -1,81 +1,10 @@
 use platform::fleet::FleetError;
-use tracing::Span;
 
-use super::Executor;
-use super::launch::Launch;
-use super::permit;
-use super::stop::{End, ids};
-use super::throttle::Action;
+use super::call::{Call, End, ExecutionEvent, Outcome};
+use super::stop::ids;
+use super::{Executor, permit};
 use crate::fleet::FleetView;
-use crate::plan::{InstanceId, Stop, StopCause, Timestamp};
-
-/// How a call to EC2 ended.
-#[derive(Debug)]
-pub struct Outcome {
-    pub(super) call: Call,
-    pub(super) asked_at: Timestamp,
-    pub(super) error: Option<FleetError>,
-    /// Calls of the same action besides the one that was taken from the throttle.
-    pub(super) further_calls: u32,
-    /// Calls of the same action that EC2 refused for several instances, and that were repeated for each half of them.
-    pub(super) split_calls: u32,
-    /// That of the decision, for log lines.
-    span: Span,
-}
-
-/// What a call to EC2 has brought about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExecutionEvent {
-    Started {
-        instances: u64,
-        ordered_at: Timestamp,
-    },
-    Launched {
-        instances: u64,
-        ordered_at: Timestamp,
-    },
-    /// One instance was stopped, or terminated instead.
-    Stopped { cause: StopCause, terminated: bool },
-    /// Stopped instances that failed to boot too often were terminated.
-    Discarded { instances: u64 },
-    /// EC2 refused a call or did not answer it.
-    CallFailed { call: &'static str },
-}
-
-/// A call to EC2, as far as its outcome needs it.
-#[derive(Debug)]
-pub(super) enum Call {
-    Start(Vec<InstanceId>),
-    /// With the instances that it brought.
-    Launch(Launch, Vec<InstanceId>),
-    Stop(Vec<Stop>),
-    Terminate(Vec<Stop>),
-    /// Terminates instances that are stopped already.
-    Discard(Vec<InstanceId>),
-    Rename {
-        id: InstanceId,
-        number: u32,
-    },
-}
-
-impl Outcome {
-    pub(super) fn new(call: Call, asked_at: Timestamp, error: Option<FleetError>) -> Self {
-        Self {
-            call,
-            asked_at,
-            error,
-            further_calls: 0,
-            split_calls: 0,
-            span: Span::current(),
-        }
-    }
-
-    /// Whether the call failed. Then EC2 should be polled at once.
-    #[must_use]
-    pub fn has_failed(&self) -> bool {
-        self.error.is_some()
-    }
-}
+use crate::plan::{InstanceId, Stop, Timestamp};
 
 impl Executor {
     /// Records the outcome of a call in `view`, and returns what it has brought about.
@@ -205,21 +134,5 @@ fn note_permission(error: &FleetError, view: &mut FleetView) {
         );
         view.keep_broken();
         view.keep_outdated();
-    }
-}
-
-impl Call {
-    pub(super) fn name(&self) -> &'static str {
-        self.action().call_name()
-    }
-
-    fn action(&self) -> Action {
-        match self {
-            Self::Start(_) => Action::Start,
-            Self::Launch(..) => Action::Launch,
-            Self::Stop(_) => Action::Stop,
-            Self::Terminate(_) | Self::Discard(_) => Action::Terminate,
-            Self::Rename { .. } => Action::Rename,
-        }
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn expired() -> FleetError {
     }
 }
 
-/// Whether the call was made.
+/// Returns whether the call was made.
 pub(super) fn was_made(error: &FleetError) -> bool {
     error.code() != Some(EXPIRED)
 }

@@ -1,20 +1,11 @@
 use platform::fleet::{Fleet, FleetError};
 
-use super::outcome::Call;
+use super::call::{Call, End, Outcome};
 use super::permit::{self, ActingPermit};
 use super::throttle::Action;
-use super::{Executor, Outcome, texts};
+use super::{Executor, texts};
 use crate::fleet::FleetView;
 use crate::plan::{InstanceId, Stop, StopCause, Timestamp};
-
-/// How an instance is ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    /// It goes back to the pool.
-    Stop,
-    /// It cannot be started again, or should not be.
-    Terminate,
-}
 
 impl Executor {
     pub(super) fn stop_instances(&mut self, stops: &[Stop], view: &mut FleetView, now: Timestamp) {
@@ -67,22 +58,6 @@ impl Executor {
             let error = fleet.terminate(&texts(&ids)).await.err();
             (Call::Discard(ids), error)
         });
-    }
-}
-
-impl End {
-    pub(super) fn action(self) -> Action {
-        match self {
-            Self::Stop => Action::Stop,
-            Self::Terminate => Action::Terminate,
-        }
-    }
-
-    fn call(self, stops: Vec<Stop>) -> Call {
-        match self {
-            Self::Stop => Call::Stop(stops),
-            Self::Terminate => Call::Terminate(stops),
-        }
     }
 }
 
@@ -142,7 +117,7 @@ pub(super) fn ids(stops: &[Stop]) -> Vec<InstanceId> {
     stops.iter().map(|stop| stop.id.clone()).collect()
 }
 
-/// Whether EC2 refused for a reason that need not hold for each of several instances.
+/// Returns whether EC2 refused for a reason that need not hold for each of several instances.
 fn may_concern_one(error: &FleetError) -> bool {
     match error {
         FleetError::Refused { code, .. } => {

@@ -10,7 +10,7 @@ use proto::v1::{WorkerReport, WorkerState};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::launch::Launch;
+use super::call::Launch;
 use super::*;
 use crate::clock::Clock;
 use crate::fleet::WorkerRegistry;

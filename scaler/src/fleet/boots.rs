@@ -115,18 +115,19 @@ impl Boots {
         }
     }
 
-    /// Whether one more failed boot would make the instance count as broken.
+    /// Returns whether one more failed boot would make the instance count as broken.
     pub fn is_last_attempt(&self, id: &InstanceId) -> bool {
         self.has_failed(id, MOST_FAILURES - 1)
     }
 
-    /// Whether the instance failed to boot too often.
+    /// Returns whether the instance failed to boot too often.
     pub fn is_broken(&self, id: &InstanceId) -> bool {
         self.has_failed(id, MOST_FAILURES)
     }
 
-    /// Whether the instance failed this often by a fault of its own: another instance became ready since its first
-    /// failure. Otherwise the fault may be common to all, such as a broken image or network, and would end the whole pool.
+    /// Returns whether the instance failed this often by a fault of its own: another instance became ready since its
+    /// first failure. Otherwise the fault may be common to all, such as a broken image or network, and would end the
+    /// whole pool.
     fn has_failed(&self, id: &InstanceId, times: u32) -> bool {
         self.failures.get(id).is_some_and(|failures| {
             let another_was_ready = self.ready_at.is_some_and(|at| at > failures.first_at);

@@ -153,7 +153,7 @@ impl Ledger {
 }
 
 impl Start {
-    /// Whether the start is still paid for: it ran, and its billed minimum is not over.
+    /// Returns whether the start is still paid for: it ran, and its billed minimum is not over.
     fn is_paid_at(&self, now: Timestamp, prices: &Prices) -> bool {
         self.ran && now < prices.paid_until(self.at)
     }

@@ -164,7 +164,7 @@ impl FleetView {
         position.is_some_and(|position| self.described[*position].spot)
     }
 
-    /// Whether EC2 has not listed the instances yet.
+    /// Returns whether EC2 has not listed the instances yet.
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.described_at.is_none()

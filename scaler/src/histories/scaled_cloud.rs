@@ -120,14 +120,14 @@ impl ScaledCloud {
         }
     }
 
-    /// Whether the silence of workers that were cut off may still have effects.
+    /// Returns whether the silence of workers that were cut off may still have effects.
     pub fn was_just_cut_off(&self) -> bool {
         let silence = self.cloud.scenario.policy.timeouts.silence_deadline;
         let is_recent = |(_, end): (Timestamp, Timestamp)| self.cloud.now().since(end) <= silence;
         self.last_cut_off.is_some_and(is_recent)
     }
 
-    /// Whether all requests are answered, the number of workers is right, and no fault lasts.
+    /// Returns whether all requests are answered, the number of workers is right, and no fault lasts.
     pub fn is_settled(&self, workers: u32) -> bool {
         self.cloud.unanswered() == 0
             && self.cloud.undone_frames() == 0
@@ -140,7 +140,7 @@ impl ScaledCloud {
             })
     }
 
-    /// How many instances exist.
+    /// Returns how many instances exist.
     pub fn instances(&self) -> usize {
         let machines = self.cloud.machines().iter();
         machines.filter(|it| it.phase != Phase::Terminated).count()

@@ -4,7 +4,7 @@ use platform::objects::{Condition, ObjectError, Objects, Swap};
 use platform::shutdown::CancellationToken;
 use tokio::sync::watch;
 
-use super::record::Record;
+use super::record::LeaseRecord;
 use super::state::{self, ReadOutcome, Step, WriteOutcome};
 use super::{KEY, Role, UNLISTED_FOR};
 use crate::clock::Clock;
@@ -73,7 +73,7 @@ impl LeaseLoop {
     async fn find(&self) -> Result<ReadOutcome, ObjectError> {
         match self.bucket.get_tagged(KEY).await {
             Ok(None) => Ok(ReadOutcome::Nothing),
-            Ok(Some(object)) => Ok(match Record::decode(&object.body) {
+            Ok(Some(object)) => Ok(match LeaseRecord::decode(&object.body) {
                 Ok(record) => ReadOutcome::Record(record, object.etag),
                 Err(_) => ReadOutcome::Unreadable(object.etag),
             }),
@@ -85,7 +85,7 @@ impl LeaseLoop {
         }
     }
 
-    async fn write(&mut self, record: &Record, condition: &Condition) -> WriteOutcome {
+    async fn write(&mut self, record: &LeaseRecord, condition: &Condition) -> WriteOutcome {
         let put = self.bucket.swap(KEY, record.encode().into(), condition);
         let error = match tokio::time::timeout(self.call_timeout, put).await {
             Ok(Ok(Swap::Stored(etag))) => {

@@ -19,7 +19,7 @@ pub struct Holder {
 
 /// The content of `lease.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct LeaseRecord {
     pub holder: Holder,
     /// Counts up, so that no two records are equal.
     pub renewals: u64,
@@ -29,7 +29,7 @@ pub struct Record {
     pub released: bool,
 }
 
-impl Record {
+impl LeaseRecord {
     #[must_use]
     pub fn lease_time(&self) -> Duration {
         Duration::from_millis(self.lease_time_ms)

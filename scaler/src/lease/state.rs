@@ -1,11 +1,11 @@
 //! The lease's protocol, without clock or I/O: which call to the store to make, and what follows from its reply.
 //!
-//! One object holds a [`Record`]. Every write has the condition that the object is still the one that was read. The leader
-//! renews it every third of the lease time. Its leadership counts from when it *sent* the write that succeeded. A standby
-//! takes over when the object has stayed the same for the lease time, counted from when it *received* the reply that first
-//! showed it. The write was sent before any read could show it. So the leader's time ends first, no matter how long calls
-//! take and whether their replies arrive. The leader steps down earlier by a slack, in which the calls to EC2 that are in
-//! flight end.
+//! One object holds a [`LeaseRecord`]. Every write has the condition that the object is still the one that was read. The
+//! leader renews it every third of the lease time. Its leadership counts from when it *sent* the write that succeeded. A
+//! standby takes over when the object has stayed the same for the lease time, counted from when it *received* the reply
+//! that first showed it. The write was sent before any read could show it. So the leader's time ends first, no matter
+//! how long calls take and whether their replies arrive. The leader steps down earlier by a slack, in which the calls to
+//! EC2 that are in flight end.
 //!
 //! An object that cannot be decoded, as one of a newer scaler, may have a holder as well. So may one that was deleted. Both
 //! are taken after the lease time, and at once only by the leader itself.
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use platform::objects::Condition;
 
-use super::record::{Holder, Record};
+use super::record::{Holder, LeaseRecord};
 use crate::plan::Timestamp;
 
 /// How many unconfirmed writes are remembered. An older one counts from the last known write.
@@ -49,7 +49,7 @@ enum View {
     Free { condition: Condition, renewals: u64 },
     Others {
         /// `None` when the object was deleted or cannot be decoded.
-        record: Option<Record>,
+        record: Option<LeaseRecord>,
         condition: Condition,
         /// Since when the object is known to be the same.
         same_since: Timestamp,
@@ -66,14 +66,14 @@ enum View {
 pub enum Step {
     Wait(Timestamp),
     Read,
-    Write(Record, Condition),
+    Write(LeaseRecord, Condition),
 }
 
 /// The result of a read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadOutcome {
     Nothing,
-    Record(Record, String),
+    Record(LeaseRecord, String),
     /// An object that cannot be decoded, with its entity tag.
     Unreadable(String),
 }
@@ -129,7 +129,7 @@ impl Lease {
         }
     }
 
-    /// Whether another scaler may hold the lease whose record is missing or cannot be decoded.
+    /// Returns whether another scaler may hold the lease whose record is missing or cannot be decoded.
     #[must_use]
     pub fn has_unknown_holder(&self) -> bool {
         matches!(self.view, View::Others { record: None, .. })
@@ -168,7 +168,7 @@ impl Lease {
 
     /// Returns what to write to release the lease; `None` when it is not held.
     #[must_use]
-    pub fn release(&self) -> Option<(Record, Condition)> {
+    pub fn release(&self) -> Option<(LeaseRecord, Condition)> {
         let View::Mine { etag, renewals, .. } = &self.view else {
             return None;
         };
@@ -233,7 +233,7 @@ impl Lease {
     /// Records a write of `record` that was sent at `sent_at` and ended at `now`.
     pub fn wrote(
         &mut self,
-        record: &Record,
+        record: &LeaseRecord,
         written: WriteOutcome,
         sent_at: Timestamp,
         now: Timestamp,
@@ -278,7 +278,7 @@ impl Lease {
     }
 
     /// The object is this scaler's: an unconfirmed write may have happened.
-    fn found_mine(&mut self, record: &Record, etag: String) -> View {
+    fn found_mine(&mut self, record: &LeaseRecord, etag: String) -> View {
         let of_this_write = self
             .unconfirmed
             .iter()
@@ -297,12 +297,12 @@ impl Lease {
         }
     }
 
-    fn replaces(&self, record: &Record) -> bool {
+    fn replaces(&self, record: &LeaseRecord) -> bool {
         self.me.socket.is_some() && record.holder.socket == self.me.socket
     }
 
-    fn lapses_at(&self, record: Option<&Record>, same_since: Timestamp) -> Timestamp {
-        let theirs = record.map(Record::lease_time).unwrap_or_default();
+    fn lapses_at(&self, record: Option<&LeaseRecord>, same_since: Timestamp) -> Timestamp {
+        let theirs = record.map(LeaseRecord::lease_time).unwrap_or_default();
         same_since.after(theirs.max(self.lease_time))
     }
 
@@ -315,9 +315,9 @@ impl Lease {
     }
 
     /// Returns the record after one with this number. Unconfirmed writes have other numbers.
-    fn record(&self, renewals: u64) -> Record {
+    fn record(&self, renewals: u64) -> LeaseRecord {
         let unconfirmed = self.unconfirmed.iter().map(|(renewals, _)| *renewals).max();
-        Record {
+        LeaseRecord {
             holder: self.me.clone(),
             renewals: renewals.max(unconfirmed.unwrap_or(0)) + 1,
             lease_time_ms: u64::try_from(self.lease_time.as_millis()).unwrap_or(u64::MAX),

@@ -4,7 +4,7 @@ use platform::aws::{Aws, AwsArgs};
 use platform::objects::Condition;
 use proptest::prelude::*;
 
-use super::record::{Holder, Record};
+use super::record::{Holder, LeaseRecord};
 use super::state::{Lease, ReadOutcome, Step, WriteOutcome};
 use super::{LONGEST_CALL, LeaseTimes};
 use crate::clock::Clock;
@@ -18,7 +18,7 @@ const STEP: u64 = 10;
 /// A store and some scalers, with calls whose delays the test sets.
 struct Simulation {
     now: u64,
-    object: Option<(Record, String)>,
+    object: Option<(LeaseRecord, String)>,
     versions: u64,
     scalers: Vec<Scaler>,
     /// Calls in flight to the store: arrival time, scaler, number of the call, and delay of the reply.
@@ -397,14 +397,14 @@ fn records_survive_the_wire() {
         address: "10.0.0.1:50052".to_owned(),
         socket: None,
     };
-    let record = Record {
+    let record = LeaseRecord {
         holder,
         renewals: 7,
         lease_time_ms: 10_000,
         released: false,
     };
-    assert_eq!(Record::decode(&record.encode()).unwrap(), record);
-    assert!(Record::decode(b"{}").is_err());
+    assert_eq!(LeaseRecord::decode(&record.encode()).unwrap(), record);
+    assert!(LeaseRecord::decode(b"{}").is_err());
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use platform::objects::{Condition, ObjectError, Objects, Swap};
 
-use self::record::{DecodeError, Record, WorkerKind};
+use self::record::{DecodeError, LearnedRecord, WorkerKind};
 use crate::plan::{Estimates, Learned, Smoothed, Timestamp};
 
 const KEY: &str = "learned.json";
@@ -34,7 +34,7 @@ pub struct LearnedTimes {
 
 /// Decides when to read and to write the object.
 #[derive(Debug, Default)]
-pub struct Schedule {
+pub struct LearnedSchedule {
     read_at: Option<Timestamp>,
     leads: bool,
     /// The times in the object, as far as is known.
@@ -97,15 +97,17 @@ impl LearnedTimes {
 
     /// Returns the object's content and the condition under which it may be replaced. A damaged one counts as empty. One of
     /// a newer scaler is an error: it is not replaced.
-    async fn find(&self) -> Result<(Record, Condition), String> {
+    async fn find(&self) -> Result<(LearnedRecord, Condition), String> {
         match self.bucket.get_tagged(KEY).await {
-            Ok(None) | Err(ObjectError::NoBucket) => Ok((Record::default(), Condition::Absent)),
+            Ok(None) | Err(ObjectError::NoBucket) => {
+                Ok((LearnedRecord::default(), Condition::Absent))
+            }
             Ok(Some(object)) => {
-                let record = match Record::decode(&object.body) {
+                let record = match LearnedRecord::decode(&object.body) {
                     Err(error @ DecodeError::Newer(_)) => return Err(error.to_string()),
                     Err(error) => {
                         self.warn("decoded", &error.to_string());
-                        Record::default()
+                        LearnedRecord::default()
                     }
                     Ok(record) => record,
                 };
@@ -139,7 +141,7 @@ impl LearnedTimes {
     }
 }
 
-impl Schedule {
+impl LearnedSchedule {
     /// Takes in that the object is being read.
     pub fn reads(&mut self, now: Timestamp) {
         self.read_at = Some(now);

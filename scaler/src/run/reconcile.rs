@@ -11,7 +11,7 @@ use platform::queue::{Queue, QueueError};
 use platform::shutdown::{CancellationToken, bounded};
 use tokio::sync::{mpsc, watch};
 
-use super::learned::{LearnedTimes, Schedule};
+use super::learned::{LearnedSchedule, LearnedTimes};
 use polls::{PollResult, count, describe};
 
 use crate::clock::Clock;
@@ -61,7 +61,7 @@ struct Loop {
     totals: Totals,
     describe: PollTimer,
     count: PollTimer,
-    learning: Schedule,
+    learning: LearnedSchedule,
     /// `None` until the queue exists.
     queue: Option<Queue>,
     polled: mpsc::Sender<PollResult>,
@@ -82,7 +82,7 @@ impl Reconciler {
             totals: Totals::default(),
             describe: PollTimer::every(self.tick),
             count: PollTimer::every(self.tick),
-            learning: Schedule::default(),
+            learning: LearnedSchedule::default(),
             queue: None,
             polled,
             wake_at: Timestamp::default(),

@@ -7,7 +7,7 @@ use platform::objects::{Condition, Metadata, ObjectError, Swap};
 use platform::tls::PeerTlsArgs;
 use proto::v1::scaler_client::ScalerClient;
 use proto::v1::{InstanceState, WorkerReport, WorkerState};
-use scaler::lease::record::{Holder, Record};
+use scaler::lease::record::{Holder, LeaseRecord};
 use tonic::transport::Channel;
 
 use crate::stage::{Stage, TIMEOUT, eventually, status_of};
@@ -105,7 +105,7 @@ async fn a_leader_that_loses_the_lease_ends_the_streams_and_stands_by() {
     let mut worker = Worker::attend(&stage, &id, WorkerState::Idle).await;
     until_seen(&stage, InstanceState::Idle, 1).await;
     // An operator takes the lease away.
-    let thief = Record {
+    let thief = LeaseRecord {
         holder: Holder {
             id: "thief".to_owned(),
             address: "10.0.0.9:50052".to_owned(),

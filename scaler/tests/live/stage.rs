@@ -169,7 +169,7 @@ impl Stage {
         Rival { scaler }
     }
 
-    /// Where the stage's scaler listens.
+    /// Returns the address at which the stage's scaler listens.
     pub fn address(&self) -> std::net::SocketAddr {
         self.listener.local_addr().unwrap()
     }
@@ -186,13 +186,13 @@ impl Stage {
             .unwrap()
     }
 
-    /// How many requests front waits for.
+    /// Sets how many requests front waits for.
     pub fn demand(&self, unanswered: u64) {
         self.demand
             .send_modify(|demand| demand.unanswered = unanswered);
     }
 
-    /// How many frames of clips are not done.
+    /// Sets how many frames of clips are not done.
     pub fn frames(&self, waiting: u64) {
         self.demand.send_modify(|demand| {
             let done = demand.waiting_frames.saturating_sub(waiting);
@@ -232,7 +232,7 @@ impl Stage {
         proven_by(&self.fleet_token().await, message)
     }
 
-    /// What an instance was told at its launch; empty when it never ran.
+    /// Returns what an instance was told at its launch; empty when it never ran.
     pub fn user_data(&self, id: &str) -> String {
         let file = self.processes.path().join(format!("{id}.user-data"));
         std::fs::read_to_string(file).unwrap_or_default()
@@ -269,7 +269,7 @@ impl Stage {
             .count()
     }
 
-    /// Whether the instance has a process: one whose boot fails has none, though EC2 says that it runs.
+    /// Returns whether the instance has a process: one whose boot fails has none, though EC2 says that it runs.
     pub fn has_process(&self, id: &str) -> bool {
         let process = std::fs::read_to_string(self.processes.path().join(id));
         process.is_ok_and(|process| std::fs::exists(format!("/proc/{}", process.trim())).unwrap())
@@ -314,7 +314,7 @@ impl Stage {
         self.status().await.totals.unwrap()
     }
 
-    /// How many instances the scaler sees in a state.
+    /// Returns how many instances the scaler sees in a state.
     pub async fn seen(&self, state: InstanceState) -> usize {
         let observation = self.status().await.observation.unwrap_or_default();
         observation
@@ -324,7 +324,7 @@ impl Stage {
             .count()
     }
 
-    /// How often an action was answered with success.
+    /// Returns how often an action was answered with success.
     pub async fn calls(&self, action: &str) -> u64 {
         self.cloud.answers(action, 200).await
     }
@@ -343,7 +343,7 @@ pub struct Rival {
     pub scaler: Channel,
 }
 
-/// What a scaler says, which may be starting yet.
+/// Returns the status of a scaler, which may still be starting.
 pub async fn status_of(scaler: &Channel) -> ScalerStatus {
     let mut client = ScalerClient::new(scaler.clone());
     let deadline = tokio::time::Instant::now() + TIMEOUT;

@@ -107,7 +107,7 @@ struct ScriptArgs {
 }
 
 impl ConvertArgs {
-    /// The engine that runs the new bundle once to check it. A gallery needs none.
+    /// Returns the engine that runs the new bundle once to check it. A gallery needs none.
     pub fn engine(&self) -> EngineName {
         match self.gallery {
             Some(_) => EngineName::Native,

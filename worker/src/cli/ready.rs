@@ -106,7 +106,7 @@ fn since_process_start_ms() -> anyhow::Result<f64> {
     Ok((uptime_seconds.parse::<f64>()? - started_seconds) * 1000.0)
 }
 
-/// The sum over all threads, which the kernel counts in nanoseconds.
+/// Returns the sum over all threads, which the kernel counts in nanoseconds.
 fn cpu_ms() -> anyhow::Result<f64> {
     let mut nanoseconds = 0;
     for thread in std::fs::read_dir("/proc/self/task")? {

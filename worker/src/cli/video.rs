@@ -103,7 +103,7 @@ fn write_json(args: &VideoArgs, timeline: &Timeline) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A bar on a terminal, elsewhere nothing.
+/// Returns a bar on a terminal, elsewhere a hidden one.
 fn progress(frames: f64) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();

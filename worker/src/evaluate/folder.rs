@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::LabeledFace;
+use super::face::LabeledFace;
 use crate::enrol::{EnrolError, Skipped, embed_person, last_part, people_in, people_of_split};
 use crate::vision::Recognizer;
 

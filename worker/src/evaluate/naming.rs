@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{LabeledFace, distance};
+use super::face::{LabeledFace, distance};
 use crate::enrol::{GALLERY_SPLIT, QUERY_SPLIT};
 use crate::model::bundle::Distance;
 
@@ -31,7 +31,7 @@ impl fmt::Display for Share {
     }
 }
 
-/// Names the faces of `val` by those of `train`; `None` if either is missing.
+/// Returns the share of faces of `val` that are named rightly by those of `train`; `None` if either is missing.
 pub(super) fn validation(faces: &[LabeledFace]) -> Option<Share> {
     let of_split = |split: &'static str| {
         faces
@@ -47,7 +47,7 @@ pub(super) fn validation(faces: &[LabeledFace]) -> Option<Share> {
     })))
 }
 
-/// Names each face by all others.
+/// Returns the share of faces that are named rightly by all others.
 pub(super) fn leave_one_out(faces: &[LabeledFace]) -> Share {
     share(faces.iter().map(|face| {
         let (nearest, _) = nearest(face, others(faces, face))?;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{LabeledFace, distance};
+use super::face::{LabeledFace, distance};
 use crate::model::bundle::Distance;
 
 const FALSE_ACCEPT_RATES: [f64; 2] = [1e-2, 1e-3];
@@ -44,7 +44,7 @@ pub struct AcceptRate {
     pub distance: f32,
 }
 
-/// `None` unless there are both pairs of one person and pairs of two.
+/// Measures all pairs; `None` unless there are both pairs of one person and pairs of two.
 pub(super) fn verification(faces: &[LabeledFace], measure: Distance) -> Option<Verification> {
     let sweep = Sweep::of(pairs(faces, measure));
     if sweep.same_pairs == 0 || sweep.different_pairs == 0 {

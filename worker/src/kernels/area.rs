@@ -219,9 +219,10 @@ impl Kernel for Split<'_> {
     }
 }
 
-/// A sum is less than 2^31, and signed numbers convert faster.
+/// Returns an output value from a sum of pixels and one over 128 times their number.
 #[inline(always)]
 fn mean(sum: u32, weight: f32) -> f32 {
+    // A sum is less than 2^31, and signed numbers convert faster.
     sum as i32 as f32 * weight - 127.5 * 0.007_812_5
 }
 

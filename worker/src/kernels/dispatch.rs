@@ -13,7 +13,7 @@ pub trait Kernel {
 /// A loop over dot products of 8-bit integers, for which processors have instructions of several kinds.
 pub trait ByteDotKernel {
     type Output;
-    /// Whether the bytes are at most [`SMALL_BYTE`](super::convolve::SMALL_BYTE), of which AVX2 makes use.
+    /// Returns whether the bytes are at most [`SMALL_BYTE`](super::convolve::SMALL_BYTE), of which AVX2 makes use.
     fn has_small_bytes(&self) -> bool {
         false
     }

@@ -5,15 +5,17 @@ pub mod amx;
 mod epilogue;
 mod k_blocks;
 mod pixels;
+mod shape;
 mod tile;
 
 use std::mem::MaybeUninit;
 
 use self::epilogue::Epilogue;
+pub use self::epilogue::{ByteOutput, ByteTarget, FloatOutput};
 use self::k_blocks::KBlocks;
 use self::pixels::PixelCursor;
+pub use self::shape::{Geometry, Strides};
 use self::tile::Tile;
-use super::convolve::Geometry;
 use super::panels::PANEL;
 use super::vectors::{Arithmetic, Float};
 

@@ -153,8 +153,8 @@ impl Instructions {
     }
 }
 
-/// AMD's processors before Zen 3, and Intel's before Skylake, multiply bytes of AVX2 once a cycle, which float32 with
-/// Winograd's convolutions beats. VAES came with Zen 3 and Ice Lake.
+/// Returns whether the processor multiplies bytes of AVX2 twice a cycle. AMD's before Zen 3, and Intel's before Skylake,
+/// do it once, which float32 with Winograd's convolutions beats. VAES came with Zen 3 and Ice Lake.
 #[cfg(target_arch = "x86_64")]
 fn multiplies_bytes_twice_a_cycle() -> bool {
     is_x86_feature_detected!("vaes")

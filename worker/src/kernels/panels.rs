@@ -11,6 +11,12 @@ pub fn panels(outputs: usize) -> usize {
     outputs.div_ceil(PANEL)
 }
 
+/// Pads a vector of one value for each output with zeros to whole panels.
+pub fn padded(mut values: Vec<f32>) -> Vec<f32> {
+    values.resize(panels(values.len()) * PANEL, 0.0);
+    values
+}
+
 /// Rearranges a kernel from [out, taps] (taps: height, width, input channel) to [panel, taps, 32]. The padding of the
 /// last panel is zero.
 ///

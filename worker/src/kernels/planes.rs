@@ -103,7 +103,7 @@ impl PlaneConvolution {
         }
     }
 
-    /// Planes that `convolve` writes: all outputs of the first group, then those of the next.
+    /// Returns the number of planes that `convolve` writes: all outputs of the first group, then those of the next.
     pub fn output_planes(&self) -> usize {
         self.outputs * self.groups.len()
     }

@@ -83,7 +83,7 @@ impl<T: Copy + Default + PartialOrd> Kernel for Pool<'_, T> {
     }
 }
 
-/// The largest of the values in three blocks.
+/// Returns the largest of the values in three blocks.
 #[inline(always)]
 fn largest<T: Copy + PartialOrd>(values: &[T], [a, b, c]: [usize; 3]) -> [T; LANES] {
     // One instruction, unlike `f32::max`, which handles NaN.

@@ -5,7 +5,7 @@
 #[cfg(target_arch = "x86_64")]
 pub mod x86;
 
-use super::code_dots::{self, CodeGroup, QueryGroup};
+use super::code_loops::{self, CodeGroup, QueryGroup};
 use super::winograd::Number;
 
 /// A vector of float32.
@@ -25,7 +25,7 @@ pub trait Float: Copy {
     }
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
-    /// `self * factor + addend`.
+    /// Returns `self * factor + addend`.
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
     /// Adds `values[i] * factor` to each `sums[i]`.
     #[inline(always)]
@@ -72,8 +72,8 @@ pub trait Arithmetic {
 /// The dot products of bytes of an instruction set.
 pub trait ByteDots {
     type Convolution: Arithmetic<Input = u8, Weight = i8>;
-    /// See [`code_dots::dots`].
-    unsafe fn code_dots(codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; code_dots::LANES];
+    /// See [`super::code_dots::dots`].
+    unsafe fn code_dots(codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; code_loops::LANES];
 }
 
 impl<F: Float> Arithmetic for F {
@@ -203,8 +203,8 @@ impl ByteDots for Portable {
     type Convolution = PortableBytes;
 
     #[inline(always)]
-    unsafe fn code_dots(codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; code_dots::LANES] {
-        code_dots::portable(codes, query)
+    unsafe fn code_dots(codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; code_loops::LANES] {
+        code_loops::portable(codes, query)
     }
 }
 

@@ -10,9 +10,9 @@ pub const OUTPUT_ROWS: usize = 4;
 /// What the transforms compute with: a float32, or a vector of them.
 pub trait Number: Copy {
     fn add(self, other: Self) -> Self;
-    /// `self * factor + addend`, rounded once where the processor can.
+    /// Returns `self * factor + addend`, rounded once where the processor can.
     fn mul_add(self, factor: f32, addend: Self) -> Self;
-    /// `self - other`.
+    /// Returns `self - other`.
     #[inline(always)]
     fn sub(self, other: Self) -> Self {
         other.mul_add(-1.0, self)

@@ -229,7 +229,7 @@ impl NewTensor {
         }
     }
 
-    /// In bytes.
+    /// Returns the length in bytes.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }

@@ -3,14 +3,13 @@
 
 use std::path::Path;
 
-use crate::kernels::panels::PANEL;
+use crate::kernels::panels::{PANEL, padded};
 use crate::model::bundle::{Bundle, LoadError, Precision};
 use crate::model::weights::{NewTensor, WeightFile, WeightsError, write};
 use crate::vision::crop::FaceCrop;
 use crate::vision::embed::Embedder;
 use crate::vision::embed::architecture::{Architecture, Convolution};
 use crate::vision::embed::bytes::{GROUP, SCALES, byte_shape};
-use crate::vision::embed::floats::padded;
 
 /// Writes the weight file for int8 to `out`. `embedder` has the bundle's network in float32.
 ///

@@ -1,12 +1,13 @@
 //! Face detection: MTCNN with the constants of facenet-pytorch's `MTCNN(image_size=160, margin=0, min_face_size=20)`.
 
+use std::fmt::Debug;
+
 use photo::Photo;
 
-use self::boxes::{Candidate, Overlap, covered_pixels, regress, square, suppress};
+use self::boxes::{CandidateBox, Overlap, covered_pixels, regress, square, suppress};
 use self::networks::{OUTPUT_INPUT, Prediction, REFINE_INPUT};
 use self::proposal::Proposal;
 use super::arenas::Arenas;
-use super::engine::DetectionNetworks;
 use super::geometry::{BoundingBox, Face, Point};
 use crate::kernels::area::{AreaResizer, PixelRect, shrink};
 
@@ -33,7 +34,7 @@ const MAX_SEARCHED_PIXELS: usize = 4_000_000;
 const SMALL_FACE_SHARE: f64 = 1.0 / 20.0;
 
 /// R-Net and O-Net run on so many candidates at most, the best ones; a photo of noise proposes thousands.
-const MAX_CANDIDATES: usize = 1000;
+const MAX_SCORED: usize = 1000;
 
 /// Finds faces by the three networks. Threads may share it.
 #[derive(Debug)]
@@ -42,6 +43,24 @@ pub struct Detector {
     max_searched_pixels: usize,
     resizers: Arenas<AreaResizer>,
 }
+
+/// MTCNN's three networks. Threads may share them.
+///
+/// Methods panic when the engine fails.
+pub trait DetectionNetworks: Debug + Send + Sync {
+    /// Runs P-Net on the photo resized to `[width, height]`, at least 12 x 12. Returns the windows, row by row, whose
+    /// probability is at least `threshold`.
+    fn propose(&self, photo: &Photo, size: [usize; 2], threshold: f32) -> Vec<Proposal>;
+
+    /// Runs R-Net on `count` candidates. `write_crop(index, crop)` writes one of them, 24 x 24 pixels of red, green, blue.
+    fn refine(&self, count: usize, write_crop: CropWriter<'_>) -> Vec<Prediction>;
+
+    /// Runs O-Net on `count` candidates of 48 x 48 pixels.
+    fn output(&self, count: usize, write_crop: CropWriter<'_>) -> Vec<Prediction>;
+}
+
+/// Writes the pixels of a candidate, from -1 to 1.
+pub type CropWriter<'a> = &'a mut dyn FnMut(usize, &mut [f32]);
 
 impl Detector {
     pub fn new(networks: Box<dyn DetectionNetworks>) -> Self {
@@ -120,7 +139,7 @@ impl Detector {
     }
 
     /// Runs P-Net on the levels of the pyramid.
-    fn propose(&self, photo: &Photo, scales: &[f64]) -> Vec<Candidate> {
+    fn propose(&self, photo: &Photo, scales: &[f64]) -> Vec<CandidateBox> {
         let mut candidates = Vec::new();
         for &scale in scales {
             let size =
@@ -140,10 +159,10 @@ impl Detector {
         &self,
         photo: &Photo,
         resizer: &mut AreaResizer,
-        proposals: Vec<Candidate>,
+        proposals: Vec<CandidateBox>,
     ) -> Vec<Face> {
         let mut candidates = suppress(proposals, 0.7, Overlap::Union);
-        candidates.truncate(MAX_CANDIDATES);
+        candidates.truncate(MAX_SCORED);
         let (candidates, rects) = squares(photo, candidates, false);
         let mut write_crop = |index: usize, crop: &mut [f32]| {
             resizer.resize(photo, rects[index], [REFINE_INPUT; 2], crop);
@@ -183,11 +202,11 @@ fn pyramid(width: usize, height: usize) -> Vec<f64> {
 }
 
 /// Returns P-Net's window in the photo's pixels.
-fn window(proposal: &Proposal, scale: f64) -> Candidate {
+fn window(proposal: &Proposal, scale: f64) -> CandidateBox {
     let edge = |position: usize, offset: f64| {
         ((position as f32 * 2.0 + offset as f32) / scale as f32).floor()
     };
-    Candidate {
+    CandidateBox {
         bounding_box: BoundingBox {
             left: edge(proposal.x, 1.0),
             top: edge(proposal.y, 1.0),
@@ -204,15 +223,15 @@ fn window(proposal: &Proposal, scale: f64) -> Candidate {
 /// drops those outside the photo.
 fn squares(
     photo: &Photo,
-    candidates: Vec<Candidate>,
+    candidates: Vec<CandidateBox>,
     inclusive: bool,
-) -> (Vec<Candidate>, Vec<PixelRect>) {
+) -> (Vec<CandidateBox>, Vec<PixelRect>) {
     let moved = candidates.into_iter().filter_map(|candidate| {
         let moved = regress(&candidate.bounding_box, &candidate.regression, inclusive);
         let bounding_box = square(&moved);
         let rect = covered_pixels(&bounding_box, photo.width(), photo.height())?;
         Some((
-            Candidate {
+            CandidateBox {
                 bounding_box,
                 ..candidate
             },
@@ -235,16 +254,16 @@ fn enlarged(face: &Face, factor: f32) -> Face {
 }
 
 fn passing(
-    candidates: Vec<Candidate>,
+    candidates: Vec<CandidateBox>,
     predictions: Vec<Prediction>,
     threshold: f32,
-) -> Vec<Candidate> {
+) -> Vec<CandidateBox> {
     let scored = candidates
         .into_iter()
         .zip(predictions)
         .filter(|(_, prediction)| prediction.probability > threshold);
     scored
-        .map(|(candidate, prediction)| Candidate {
+        .map(|(candidate, prediction)| CandidateBox {
             score: prediction.probability,
             regression: prediction.regression,
             landmarks: prediction.landmarks,
@@ -254,7 +273,7 @@ fn passing(
 }
 
 /// Converts landmarks from shares of O-Net's box to pixels of the photo.
-fn landmarks_in_pixels(candidate: &Candidate) -> [f32; 10] {
+fn landmarks_in_pixels(candidate: &CandidateBox) -> [f32; 10] {
     let input_box = &candidate.bounding_box;
     let (width, height) = (input_box.width() + 1.0, input_box.height() + 1.0);
     std::array::from_fn(|index| match candidate.landmarks[index] {
@@ -263,7 +282,7 @@ fn landmarks_in_pixels(candidate: &Candidate) -> [f32; 10] {
     })
 }
 
-fn face(candidate: &Candidate) -> Face {
+fn face(candidate: &CandidateBox) -> Face {
     let landmarks = &candidate.landmarks;
     Face {
         bounding_box: candidate.bounding_box,

@@ -1,8 +1,9 @@
 //! Face embeddings: Inception-ResNet v1 (Szegedy et al., "Inception-v4, Inception-ResNet and the Impact of
 //! Residual Connections on Learning", 2016) as trained for FaceNet by David Sandberg.
 
+use std::fmt::Debug;
+
 use super::crop::FaceCrop;
-use super::engine::EmbeddingNetwork;
 use crate::model::bundle::{Precision, Preprocessing};
 
 pub mod architecture;
@@ -32,6 +33,32 @@ pub struct Input<'a> {
     pub deviation: [f32; 3],
 }
 
+/// The network that turns crops into embeddings. Threads may share it.
+///
+/// Methods panic when the engine fails, for instance without enough GPU memory. The process must end then.
+pub trait EmbeddingNetwork: Debug + Send + Sync {
+    fn precision(&self) -> Precision;
+
+    /// Returns the processor's instructions or the device that it computes with, for people.
+    fn runs_on(&self) -> String;
+
+    /// Returns the embeddings one after the other, not normalized.
+    fn forward(&self, inputs: &[Input<'_>]) -> Vec<f32>;
+
+    /// Runs the network once on a square of `side` pixels, so that memory and kernels are ready before the first photo.
+    fn warm_up(&self, side: usize) {
+        self.forward(&[Input {
+            pixels: &vec![128; side * side * 3],
+            mean: [127.5; 3],
+            deviation: [128.0; 3],
+        }]);
+    }
+
+    /// Returns the largest element of each value between the layers, in the order of `Architecture::values`, for the
+    /// calibration to int8. `None` if the network is not the built-in one in float32.
+    fn largest_values(&self, input: &Input<'_>) -> Option<Vec<f32>>;
+}
+
 impl Embedder {
     /// `input_size` is the side of the square crops, in pixels.
     pub fn new(
@@ -46,7 +73,7 @@ impl Embedder {
         }
     }
 
-    /// Side of the square crops that `embed` takes, in pixels.
+    /// Returns the side of the square crops that `embed` takes, in pixels.
     pub fn input_size(&self) -> usize {
         self.input_size
     }

@@ -10,8 +10,8 @@ mod storage;
 
 use codes::{Codes, MAX_DIMENSION};
 use names::NameList;
-use nearest::NearestList;
-use search::{Match, Rows, SearchPlan};
+use nearest::{Match, NearestList};
+use search::{Rows, SearchPlan};
 use storage::Storage;
 
 /// Rows from which a gallery has codes. Fewer are scanned in less time than a thread takes to wake up.

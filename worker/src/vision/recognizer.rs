@@ -168,7 +168,7 @@ impl Recognizer {
         self.detector.warm_up();
     }
 
-    /// The engine of the embedder.
+    /// Returns the engine of the embedder.
     pub fn engine(&self) -> EngineName {
         self.engine
     }
@@ -177,7 +177,7 @@ impl Recognizer {
         self.embedder.precision()
     }
 
-    /// The processor's instructions or the device that the embedder computes with, for people.
+    /// Returns the processor's instructions or the device that the embedder computes with, for people.
     pub fn runs_on(&self) -> String {
         self.embedder.network().runs_on()
     }

@@ -7,7 +7,7 @@ use worker::model::bundle::{Bundle, LoadError};
 use worker::model::weights::WeightFile;
 use worker::vision::detect::networks::{OUTPUT_INPUT, Prediction, REFINE_INPUT};
 use worker::vision::detect::proposal::Proposal;
-use worker::vision::engine::{CropWriter, DetectionNetworks};
+use worker::vision::detect::{CropWriter, DetectionNetworks};
 
 use crate::operators::Constant;
 use crate::{images, infer, values};

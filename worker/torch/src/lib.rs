@@ -19,7 +19,8 @@ mod script;
 
 use tch::{Device, Tensor};
 use worker::model::bundle::{Bundle, Network};
-use worker::vision::engine::{DetectionNetworks, EmbeddingNetwork};
+use worker::vision::detect::DetectionNetworks;
+use worker::vision::embed::EmbeddingNetwork;
 use worker::vision::{Engine, EngineName, EngineOptions, LoadError, Precision};
 
 use self::detector::TorchDetector;

@@ -4,10 +4,9 @@
 use tch::{Device, Kind, TchError, Tensor};
 use worker::model::bundle::{Bundle, LoadError};
 use worker::vision::Precision;
-use worker::vision::embed::Input;
 use worker::vision::embed::architecture::{Architecture, Buffer, Convolution, Step};
 use worker::vision::embed::bytes::SCALES;
-use worker::vision::engine::EmbeddingNetwork;
+use worker::vision::embed::{EmbeddingNetwork, Input};
 
 use self::activations::Activations;
 use crate::operators::{self, Constant, MappedTensor, PackedBytes, Window};

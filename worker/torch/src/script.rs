@@ -5,8 +5,7 @@ use std::path::Path;
 use tch::{CModule, Device, Kind, TchError, Tensor};
 use worker::model::bundle::{Bundle, LoadError};
 use worker::vision::Precision;
-use worker::vision::embed::Input;
-use worker::vision::engine::EmbeddingNetwork;
+use worker::vision::embed::{EmbeddingNetwork, Input};
 
 use crate::{device, images, infer, values};
 

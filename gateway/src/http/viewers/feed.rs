@@ -14,13 +14,13 @@ use super::history::History;
 /// Events about the scaler for one viewer.
 #[derive(Debug, Default)]
 pub struct Feed {
-    pending: Mutex<Pending>,
+    pending: Mutex<PendingEvents>,
     changed: Notify,
 }
 
 /// The events in the order in which they are sent.
 #[derive(Debug, Default)]
-struct Pending {
+struct PendingEvents {
     /// The last event `scaler`, and whether it was sent.
     scaler: Option<(Connection, bool)>,
     history: Option<History>,
@@ -83,7 +83,7 @@ impl Feed {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Pending)) {
+    fn change(&self, change: impl FnOnce(&mut PendingEvents)) {
         change(&mut self.pending());
         self.changed.notify_one();
     }
@@ -105,12 +105,12 @@ impl Feed {
         Some(Event::default().event("status").data(json))
     }
 
-    fn pending(&self) -> MutexGuard<'_, Pending> {
+    fn pending(&self) -> MutexGuard<'_, PendingEvents> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Pending {
+impl PendingEvents {
     /// Sets the event `scaler`, unless the last one was the same.
     fn connection(&mut self, connection: Connection) {
         let last = self.scaler.as_ref();

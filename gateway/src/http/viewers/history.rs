@@ -22,7 +22,7 @@ impl History {
     }
 }
 
-/// Whether a decision belongs into a history.
+/// Returns whether a decision belongs into a history.
 pub fn belongs(decision: &ScalerStatus) -> bool {
     decision.plan.as_ref().is_some_and(changes_something)
 }

@@ -120,7 +120,7 @@ pub fn find(folder: &Path, id: &str) -> anyhow::Result<PathBuf> {
     found.pop().with_context(missing)
 }
 
-/// Whether the id is in a file's name without a letter or digit beside it: `team1` is not in `team10`.
+/// Returns whether the id is in a file's name without a letter or digit beside it: `team1` is not in `team10`.
 fn has_id(name: &str, id: &str) -> bool {
     name.char_indices().any(|(at, _)| {
         let before = name[..at].chars().next_back();

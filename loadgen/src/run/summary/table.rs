@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{LoadReport, Names, Percentiles, Requests, VariantAccuracy, needed};
+use super::{LoadReport, NameCounts, Percentiles, Requests, VariantAccuracy, needed};
 
 /// A generator that sends later than this, in milliseconds, at the 99th percentile, is too busy itself.
 const LATE_MS: f64 = 20.0;
@@ -39,7 +39,7 @@ impl fmt::Display for LoadReport {
                 "rate      {due:.1} a second due, {answered:.1} a second answered"
             )?;
         }
-        let Names {
+        let NameCounts {
             right,
             wrong,
             unknown,

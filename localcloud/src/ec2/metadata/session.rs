@@ -16,12 +16,12 @@ const MAX_SESSIONS: usize = 4096;
 
 /// The sessions of one instance.
 #[derive(Debug, Default)]
-pub struct Sessions {
+pub struct MetadataSessions {
     /// The end of each token's session.
     ends: HashMap<String, Millis>,
 }
 
-impl Sessions {
+impl MetadataSessions {
     /// Opens a session and returns its token; `None` if the lifetime is invalid.
     pub fn open(&mut self, seconds: u64, now: Millis) -> Option<String> {
         if !LIFETIME.contains(&seconds) {

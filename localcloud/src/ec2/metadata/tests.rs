@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use super::session::Sessions;
+use super::session::MetadataSessions;
 use super::tree::find;
 use crate::ec2::state::{
     Instance, Instances, Interruption, InterruptionAction, LaunchRequest, LaunchSpec, Market,
@@ -37,7 +37,7 @@ fn read(instance: &Instance, path: &str) -> Option<String> {
 
 #[test]
 fn sessions_end_and_are_bounded() {
-    let mut sessions = Sessions::default();
+    let mut sessions = MetadataSessions::default();
     assert_eq!(sessions.open(0, NOW), None);
     assert_eq!(sessions.open(21_601, NOW), None);
     let short = sessions.open(1, NOW).unwrap();

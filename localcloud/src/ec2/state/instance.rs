@@ -76,7 +76,7 @@ pub struct StateChange {
 
 /// What the task of an instance must do after a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
+pub enum ProcessChange {
     Nothing,
     /// Start a process for this boot of the instance.
     Boot(u64),
@@ -188,9 +188,9 @@ impl Instance {
     }
 
     /// Starts a stopped instance. Does nothing to one that runs.
-    pub fn start(&mut self, now: Millis) -> Effect {
+    pub fn start(&mut self, now: Millis) -> ProcessChange {
         if self.state != InstanceState::Stopped {
-            return Effect::Nothing;
+            return ProcessChange::Nothing;
         }
         self.state = InstanceState::Pending;
         self.launched = now;
@@ -199,11 +199,11 @@ impl Instance {
         self.running_since = None;
         self.interruption = None;
         self.boot += 1;
-        Effect::Boot(self.boot)
+        ProcessChange::Boot(self.boot)
     }
 
     /// Stops a running instance. With `force` its process gets no grace, also if the instance is stopping already.
-    pub fn stop(&mut self, force: bool, now: Millis) -> Effect {
+    pub fn stop(&mut self, force: bool, now: Millis) -> ProcessChange {
         match self.state {
             InstanceState::Running => {
                 self.state = InstanceState::Stopping;
@@ -213,25 +213,27 @@ impl Instance {
                     "User initiated",
                     now,
                 );
-                Effect::Stop { force }
+                ProcessChange::Stop { force }
             }
-            InstanceState::Stopping if force => Effect::Stop { force: true },
-            _ => Effect::Nothing,
+            InstanceState::Stopping if force => ProcessChange::Stop { force: true },
+            _ => ProcessChange::Nothing,
         }
     }
 
     /// Terminates the instance in any state.
-    pub fn terminate(&mut self, now: Millis) -> Effect {
+    pub fn terminate(&mut self, now: Millis) -> ProcessChange {
         let effect = match self.state {
             InstanceState::Pending | InstanceState::Running | InstanceState::Stopping => {
                 self.state = InstanceState::ShuttingDown;
-                Effect::Stop { force: false }
+                ProcessChange::Stop { force: false }
             }
             InstanceState::Stopped => {
                 self.state = InstanceState::Terminated;
-                Effect::Nothing
+                ProcessChange::Nothing
             }
-            InstanceState::ShuttingDown | InstanceState::Terminated => return Effect::Nothing,
+            InstanceState::ShuttingDown | InstanceState::Terminated => {
+                return ProcessChange::Nothing;
+            }
         };
         self.set_reason(
             "Client.UserInitiatedShutdown",

@@ -1,6 +1,6 @@
 //! Interruptions of spot instances.
 
-use super::instance::{Effect, Instance, InstanceState, Interruption};
+use super::instance::{Instance, InstanceState, Interruption, ProcessChange};
 use super::spec::{InterruptionAction, Market};
 use crate::clock::Millis;
 use crate::ec2::Ec2Error;
@@ -36,12 +36,12 @@ impl Instance {
     }
 
     /// Carries out the announced interruption of a boot if it is due.
-    pub fn interrupt(&mut self, boot: u64, now: Millis) -> Effect {
+    pub fn interrupt(&mut self, boot: u64, now: Millis) -> ProcessChange {
         let due = self
             .interruption
             .filter(|interruption| interruption.at <= now);
         let Some(interruption) = due.filter(|_| self.boot == boot && self.uses_capacity()) else {
-            return Effect::Nothing;
+            return ProcessChange::Nothing;
         };
         let (state, code, message) = match interruption.action {
             InterruptionAction::Terminate => (
@@ -57,6 +57,6 @@ impl Instance {
         };
         self.state = state;
         self.set_reason(code, message, code, now);
-        Effect::Stop { force: false }
+        ProcessChange::Stop { force: false }
     }
 }

@@ -41,18 +41,18 @@ fn the_life_of_an_instance() {
     let stopped = instances.stop(&ids(&["i-a"]), false, NOW).unwrap();
     assert_eq!(stopped[0].0.previous, InstanceState::Running);
     assert_eq!(stopped[0].0.current, InstanceState::Stopping);
-    assert_eq!(stopped[0].1, Effect::Stop { force: false });
+    assert_eq!(stopped[0].1, ProcessChange::Stop { force: false });
     assert!(matches!(
         instances.start(&ids(&["i-a"]), NOW),
         Err(Ec2Error::IncorrectInstanceState { .. })
     ));
     let forced = instances.stop(&ids(&["i-a"]), true, NOW).unwrap();
-    assert_eq!(forced[0].1, Effect::Stop { force: true });
+    assert_eq!(forced[0].1, ProcessChange::Stop { force: true });
     instances.get_mut("i-a").unwrap().process_gone(1);
     assert_eq!(state_of(&instances, "i-a"), InstanceState::Stopped);
 
     let started = instances.start(&ids(&["i-a"]), NOW).unwrap();
-    assert_eq!(started[0].1, Effect::Boot(2));
+    assert_eq!(started[0].1, ProcessChange::Boot(2));
     // Late events of the first process change nothing.
     instances.get_mut("i-a").unwrap().process_gone(1);
     instances
@@ -70,7 +70,7 @@ fn the_life_of_an_instance() {
     assert!(instances.stop(&ids(&["i-a"]), false, NOW).is_err());
     assert_eq!(
         instances.terminate(&ids(&["i-a"]), NOW).unwrap()[0].1,
-        Effect::Nothing
+        ProcessChange::Nothing
     );
 }
 

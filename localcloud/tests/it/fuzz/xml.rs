@@ -2,7 +2,7 @@
 
 use quick_xml::events::Event;
 
-/// Whether a document has elements, all of them closed, and nothing that quick-xml refuses.
+/// Returns whether a document has elements, all of them closed, and nothing that quick-xml refuses.
 pub fn is_well_formed(xml: &str) -> bool {
     let mut reader = quick_xml::Reader::from_str(xml);
     let (mut open, mut has_elements) = (0, false);

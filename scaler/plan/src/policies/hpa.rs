@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::trace::Trace;
+use super::metric_history::MetricHistory;
 use super::{PolicyInput, Target};
 use crate::Timestamp;
 use crate::demand::workers_for;
@@ -38,7 +38,7 @@ const MIN_WORKERS: u64 = 1;
 pub struct HpaState {
     pub replicas: Replicas,
     next_sync: Timestamp,
-    utilization: Trace,
+    utilization: MetricHistory,
 }
 
 /// A number of workers that follows recommendations as in Kubernetes: up at once within the growth limit, down to the
@@ -57,7 +57,7 @@ impl HpaState {
         Self {
             replicas: Replicas::start(input.inherited().max(MIN_WORKERS), input.now),
             next_sync: input.now,
-            utilization: Trace::default(),
+            utilization: MetricHistory::default(),
         }
     }
 
@@ -104,7 +104,7 @@ fn recommend(current: u64, utilization: f64, ready: u32, not_ready: u32) -> u64 
     workers_for(tempered * all, 1.0).max(current)
 }
 
-/// Whether a metric over its target is near enough to 1.
+/// Returns whether a metric over its target is near enough to 1.
 pub fn is_within_tolerance(ratio: f64) -> bool {
     (ratio - 1.0).abs() <= TOLERANCE + 1e-9
 }

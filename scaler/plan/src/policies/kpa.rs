@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::trace::Trace;
+use super::metric_history::MetricHistory;
 use super::{PolicyInput, Target};
 use crate::Timestamp;
 use crate::demand::workers_for;
@@ -40,7 +40,7 @@ const SCALE_TO_ZERO_GRACE_PERIOD: Duration = Duration::from_secs(30);
 pub struct KpaState {
     pub desired: u64,
     next_tick: Timestamp,
-    concurrency: Trace,
+    concurrency: MetricHistory,
     panic: Option<Panic>,
     /// Since when none would have been wanted but for the grace period.
     zero_since: Option<Timestamp>,
@@ -63,7 +63,7 @@ impl KpaState {
         Self {
             desired,
             next_tick: input.now,
-            concurrency: Trace::default(),
+            concurrency: MetricHistory::default(),
             panic: (desired > 1).then_some(Panic {
                 seen_at: input.now,
                 workers: desired,

@@ -130,7 +130,7 @@ impl Forecast {
         }
     }
 
-    /// How many workers are needed, up or not.
+    /// Returns how many workers are needed, up or not.
     fn needed(&self) -> u64 {
         if self.requests == 0 {
             return 0;
@@ -168,8 +168,8 @@ impl Forecast {
             .max(self.finishing(work + arriving, caught_up))
     }
 
-    /// How many workers do `work` by a deadline that is too early for those that are there now, or that they meet only once
-    /// all have booted. All of these are needed.
+    /// Returns how many workers do `work` by a deadline that is too early for those that are there now, or that they
+    /// meet only once all have booted. All of these are needed.
     fn finishing(&self, work: f64, deadline: f64) -> u64 {
         let there = u64::from(self.capacity.workers());
         let missing = (work - self.capacity.work_by(deadline)).max(0.0);

@@ -98,7 +98,7 @@ impl Machine {
         )
     }
 
-    /// Whether its worker process exists and works.
+    /// Returns whether its worker process exists and works.
     #[must_use]
     pub fn has_worker(&self) -> bool {
         matches!(self.phase, Phase::Loading | Phase::Idle | Phase::Busy)

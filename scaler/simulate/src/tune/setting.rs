@@ -92,7 +92,7 @@ impl Setting {
         candidates
     }
 
-    /// How many settings differ.
+    /// Returns how many settings differ.
     #[must_use]
     pub fn changes_from(&self, other: &Self) -> usize {
         [

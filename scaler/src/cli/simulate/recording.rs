@@ -26,7 +26,7 @@ pub struct Recorded {
     pub max_workers: Option<u32>,
 }
 
-/// Whether a file that begins like this is a recording rather than a list of times.
+/// Returns whether a file that begins like this is a recording rather than a list of times.
 pub fn is_recording(begin: &[u8]) -> bool {
     begin.trim_ascii_start().starts_with(b"{")
 }

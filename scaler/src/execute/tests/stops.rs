@@ -3,7 +3,8 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::execute::stop::{End, end_with_splits};
+use crate::execute::call::End;
+use crate::execute::stop::end_with_splits;
 
 #[tokio::test]
 async fn a_worker_is_not_uncordoned_while_the_call_to_stop_it_is_in_flight() {

@@ -67,7 +67,7 @@ impl Expectations {
         self.starting_since(id).is_some()
     }
 
-    /// Whether neither a start nor a stop is expected.
+    /// Returns whether neither a start nor a stop is expected.
     pub fn is_settled(&self, id: &InstanceId) -> bool {
         !self.power.contains_key(id)
     }

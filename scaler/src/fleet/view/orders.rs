@@ -83,7 +83,7 @@ impl FleetView {
         }
     }
 
-    /// Whether one more failed boot would make the instance count as broken.
+    /// Returns whether one more failed boot would make the instance count as broken.
     #[must_use]
     pub fn is_last_attempt(&self, id: &InstanceId) -> bool {
         self.boots.is_last_attempt(id)

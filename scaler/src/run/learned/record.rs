@@ -35,7 +35,7 @@ pub struct Entry {
 
 /// All entries, the newest last.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Record {
+pub struct LearnedRecord {
     version: u32,
     workers: Vec<Entry>,
 }
@@ -79,7 +79,7 @@ impl WorkerKind {
     }
 }
 
-impl Default for Record {
+impl Default for LearnedRecord {
     fn default() -> Self {
         Self {
             version: VERSION,
@@ -88,7 +88,7 @@ impl Default for Record {
     }
 }
 
-impl Record {
+impl LearnedRecord {
     /// Returns the entry of a kind of worker.
     #[must_use]
     pub fn find(&self, kind: &WorkerKind) -> Option<Entry> {

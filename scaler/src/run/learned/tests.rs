@@ -54,13 +54,13 @@ fn a_kind_of_worker_is_its_types_image_and_engine() {
 
 #[test]
 fn a_record_remembers_the_newest_kinds() {
-    let mut record = Record::default();
+    let mut record = LearnedRecord::default();
     for number in 0..40 {
         let image = format!("--image-id=ami-{number}");
         record.learn(&kind(&[&image]), service(f64::from(number)), at(7));
     }
     record.learn(&kind(&["--image-id=ami-39"]), service(0.5), at(8));
-    let read = Record::decode(&record.encode()).unwrap();
+    let read = LearnedRecord::decode(&record.encode()).unwrap();
     assert_eq!(read, record);
     assert_eq!(read.find(&kind(&["--image-id=ami-7"])), None);
     assert!(read.find(&kind(&["--image-id=ami-8"])).is_some());
@@ -70,26 +70,26 @@ fn a_record_remembers_the_newest_kinds() {
 
 #[test]
 fn damaged_and_foreign_objects_are_no_records() {
-    let mut record = Record::default();
+    let mut record = LearnedRecord::default();
     record.learn(&kind(&["--image-id=ami-2"]), service(0.1), at(1));
     let sound = record.clone();
     record.learn(&kind(&[]), service(f64::NAN), at(1));
     let nan = String::from_utf8(record.encode()).unwrap();
     let cut = &nan[..nan.len() / 2];
     for wrong in ["", "{}", "[1]", "hello", cut] {
-        let decoded = Record::decode(wrong.as_bytes());
+        let decoded = LearnedRecord::decode(wrong.as_bytes());
         assert!(matches!(decoded, Err(DecodeError::Damaged(_))), "{wrong}");
     }
-    let newer = Record::decode(br#"{"version":2,"workers":{}}"#);
+    let newer = LearnedRecord::decode(br#"{"version":2,"workers":{}}"#);
     assert!(matches!(newer, Err(DecodeError::Newer(2))), "{newer:?}");
-    assert!(Record::decode(br#"{"version":1,"workers":[]}"#).is_ok());
+    assert!(LearnedRecord::decode(br#"{"version":1,"workers":[]}"#).is_ok());
     // The other entries stay.
-    assert_eq!(Record::decode(nan.as_bytes()).unwrap(), sound);
+    assert_eq!(LearnedRecord::decode(nan.as_bytes()).unwrap(), sound);
 }
 
 #[test]
 fn the_leader_writes_notable_changes_once_a_minute_and_the_rest_when_it_ends() {
-    let mut schedule = Schedule::default();
+    let mut schedule = LearnedSchedule::default();
     schedule.reads(at(0));
     schedule.read(service(0.1));
     assert_eq!(schedule.last_write(&estimates(0.3)), None, "it never led");
@@ -112,7 +112,7 @@ fn the_leader_writes_notable_changes_once_a_minute_and_the_rest_when_it_ends() {
 
 #[test]
 fn a_standby_reads_again_when_it_begins_to_lead() {
-    let mut schedule = Schedule::default();
+    let mut schedule = LearnedSchedule::default();
     schedule.reads(at(0));
     assert!(!schedule.is_read_due(false, at(500)));
     assert!(schedule.is_read_due(true, at(501)));
@@ -122,7 +122,7 @@ fn a_standby_reads_again_when_it_begins_to_lead() {
 
 #[test]
 fn a_leader_that_stood_by_reads_again() {
-    let mut schedule = Schedule::default();
+    let mut schedule = LearnedSchedule::default();
     schedule.reads(at(0));
     assert!(schedule.is_read_due(true, at(500)));
     schedule.reads(at(500));

@@ -8,12 +8,14 @@ use std::ops::Range;
 use std::arch::x86_64::_mm512_loadu_si512;
 
 pub use self::tiles::is_usable;
-use self::tiles::{GROUP, PANEL_STEP, PIXELS, Panel, ROW_BYTES, Sums, Tail, TileConfig, block};
-use super::super::convolve::{ByteOutput, Geometry};
+use self::tiles::{
+    GROUP, PANEL_STEP, PIXELS, Panel, ROW_BYTES, Sums, Tail, TileConfig, multiply_block,
+};
 use super::super::panels::PANEL;
 use super::super::vectors::x86::Vnni512;
-use super::epilogue::Epilogue;
+use super::epilogue::{ByteOutput, Epilogue};
 use super::pixels::PixelCursor;
+use super::shape::Geometry;
 
 /// Bytes of the im2col matrix at a time, which fit into a core's second-level cache.
 const IM2COL_BYTES: usize = 256 << 10;
@@ -141,7 +143,7 @@ impl Product<'_, '_> {
                 let prefetches = pixel == 0;
                 let end = count.min(pixel + PIXELS);
                 unsafe {
-                    block(
+                    multiply_block(
                         inputs,
                         matrix.stride,
                         &panel,

@@ -1,8 +1,45 @@
 //! What follows a matrix product: bias or scale, sum with the output, activation, rounding.
 
-use super::super::convolve::{ByteOutput, ByteTarget, FloatOutput};
 use super::super::panels::PANEL;
 use super::super::vectors::{Arithmetic, Float};
+
+/// What follows the sums of a float32 convolution.
+#[derive(Debug)]
+pub struct FloatOutput<'a> {
+    /// One for each channel, padded to whole panels.
+    pub bias: &'a [f32],
+    /// Factors of negative results, padded to whole panels: 0 makes a ReLU, 1 leaves them.
+    pub slopes: &'a [f32],
+    /// Adds to what the output holds, before the activation.
+    pub accumulate: bool,
+    pub values: &'a mut [f32],
+}
+
+/// What follows the sums of a byte convolution: `sum * factor + offset`, then a ReLU.
+#[derive(Debug)]
+pub struct ByteOutput<'a> {
+    /// One for each channel, padded to whole panels.
+    pub factors: &'a [f32],
+    pub offsets: &'a [f32],
+    /// Larger results become this one in bytes.
+    pub largest: u8,
+    pub target: ByteTarget<'a>,
+}
+
+#[derive(Debug)]
+pub enum ByteTarget<'a> {
+    /// The results, rounded.
+    Bytes(&'a mut [u8]),
+    /// The results as they are, and their product with `scale`, rounded.
+    Stream {
+        values: &'a mut [f32],
+        bytes: &'a mut [u8],
+        scale: f32,
+        /// Adds to what `values` holds, before the activation.
+        accumulate: bool,
+        relu: bool,
+    },
+}
 
 /// Turns the sums of one pixel, from output channel `channel` on, into `count` results at `output`.
 pub trait Epilogue<A: Arithmetic> {

@@ -23,7 +23,7 @@ pub struct KBlock {
 }
 
 impl KBlocks {
-    /// Blocks of about `size` groups, all of almost the same size.
+    /// Divides a panel into blocks of about `size` groups, all of almost the same size.
     #[inline(always)]
     pub fn of(kernel_rows: usize, groups: usize, size: usize) -> Self {
         let parts = groups.div_ceil(size);

@@ -1,6 +1,6 @@
 //! The output pixels that are the rows of a matrix product.
 
-use super::super::convolve::Geometry;
+use super::shape::Geometry;
 
 /// Walks the pixels of an output, row by row.
 #[derive(Default)]
@@ -11,7 +11,7 @@ pub struct PixelCursor {
 }
 
 impl PixelCursor {
-    /// The pixel with number `index` of all images.
+    /// Starts at the pixel with number `index` of all images.
     #[inline(always)]
     pub fn new(geometry: &Geometry, index: usize) -> Self {
         let row = index / geometry.width;
@@ -22,13 +22,13 @@ impl PixelCursor {
         }
     }
 
-    /// Offset of the pixel's first input.
+    /// Returns the offset of the pixel's first input.
     #[inline(always)]
     pub fn input(&self, geometry: &Geometry) -> usize {
         geometry.input.offset(self.image, self.y, self.x)
     }
 
-    /// Offset of the pixel's first output.
+    /// Returns the offset of the pixel's first output.
     #[inline(always)]
     pub fn output(&self, geometry: &Geometry) -> usize {
         geometry.output.offset(self.image, self.y, self.x)

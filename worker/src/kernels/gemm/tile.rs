@@ -1,11 +1,11 @@
 //! The micro kernel: a tile of the product, with all its accumulators in registers.
 
-use super::super::convolve::Geometry;
 use super::super::panels::PANEL;
 use super::super::vectors::{Arithmetic, Float};
 use super::epilogue::Epilogue;
 use super::k_blocks::KBlock;
 use super::pixels::PixelCursor;
+use super::shape::Geometry;
 
 /// In bytes.
 const CACHE_LINE: usize = 64;

@@ -3,7 +3,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::super::code_dots::{self, CodeGroup, QueryGroup};
+use super::super::code_loops::{self, CodeGroup, QueryGroup};
 use super::{Arithmetic, ByteDots, Float};
 
 /// The methods of [`Float`] that are one intrinsic in each instruction set.
@@ -74,7 +74,7 @@ impl Float for __m512 {
     }
 }
 
-/// A mask of the first `count` of 16 lanes.
+/// Returns a mask of the first `count` of 16 lanes.
 #[inline(always)]
 fn first_lanes(count: usize) -> __mmask16 {
     ((1u32 << count) - 1) as __mmask16
@@ -212,8 +212,8 @@ impl ByteDots for Vnni512 {
     type Convolution = Self;
 
     #[inline(always)]
-    unsafe fn code_dots(codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; code_dots::LANES] {
-        unsafe { code_dots::x86::avx512_vnni(codes, query) }
+    unsafe fn code_dots(codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; code_loops::LANES] {
+        unsafe { code_loops::x86::avx512_vnni(codes, query) }
     }
 }
 
@@ -269,8 +269,8 @@ macro_rules! code_dots_256 {
             type Convolution = Self;
 
             #[inline(always)]
-            unsafe fn code_dots(codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; code_dots::LANES] {
-                unsafe { code_dots::x86::avx2(codes, query) }
+            unsafe fn code_dots(codes: &[CodeGroup], query: &[QueryGroup]) -> [i32; code_loops::LANES] {
+                unsafe { code_loops::x86::avx2(codes, query) }
             }
         })*
     };

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::detector::Detector;
-use super::fold::Embedder;
-use super::{BundleOptions, ConvertError, TorchscriptOptions};
+use super::detector::{DetectorFiles, DetectorSource};
+use super::error::ConvertError;
+use super::fold::FoldedEmbedder;
 use crate::model::bundle::{BundleDescription, Distance, FORMAT, Network, Preprocessing};
 use crate::model::weights::{self, NewTensor};
 
@@ -15,13 +15,39 @@ const DETECTOR: [&str; 3] = ["pnet.safetensors", "rnet.safetensors", "onet.safet
 /// Side of the crops that facenet-pytorch's networks were trained on, in pixels.
 const INPUT_SIZE: usize = 160;
 
+/// What a file of weights does not say about its bundle.
+#[derive(Debug, Clone)]
+pub struct BundleOptions {
+    /// The bundle's name, part of each result.
+    pub name: String,
+    /// Euclidean distance beyond which a face is unknown.
+    pub threshold: f32,
+    pub detector: DetectorSource,
+    /// Where the weights come from, for people; absent: the files' names.
+    pub source: Option<String>,
+}
+
+/// What a TorchScript file does not say about its bundle.
+#[derive(Debug, Clone)]
+pub struct TorchscriptOptions {
+    pub bundle: BundleOptions,
+    /// Side of the square crops that the network takes, in pixels.
+    pub input_size: usize,
+    /// Numbers in an embedding.
+    pub embedding_size: usize,
+    pub preprocessing: Preprocessing,
+    pub distance: Distance,
+    /// Pixels of the crop around the face's box, both sides together.
+    pub crop_margin: usize,
+}
+
 /// Writes the bundle of an Inception-ResNet v1. `origin` says where the file is from, unless the options do.
 pub fn write(
     folder: &Path,
     origin: &str,
-    embedder: &Embedder,
+    embedder: &FoldedEmbedder,
     preprocessing: Preprocessing,
-    detector: &Detector,
+    detector: &DetectorFiles,
     options: &BundleOptions,
 ) -> Result<BundleDescription, ConvertError> {
     let description = BundleDescription {
@@ -40,7 +66,7 @@ pub fn write_torchscript(
     folder: &Path,
     origin: &str,
     script: &[u8],
-    detector: &Detector,
+    detector: &DetectorFiles,
     options: &TorchscriptOptions,
 ) -> Result<BundleDescription, ConvertError> {
     let description = BundleDescription {
@@ -63,7 +89,7 @@ fn description(
     options: &BundleOptions,
     embedder: &str,
     origin: &str,
-    detector: &Detector,
+    detector: &DetectorFiles,
 ) -> BundleDescription {
     let source = || format!("{origin}; face detector of {}", detector.source);
     let [pnet, rnet, onet] = DETECTOR.map(PathBuf::from);
@@ -89,7 +115,7 @@ fn description(
 fn write_files(
     folder: &Path,
     description: &BundleDescription,
-    detector: &Detector,
+    detector: &DetectorFiles,
     write_embedder: impl Fn(&Path) -> io::Result<()>,
 ) -> Result<(), ConvertError> {
     std::fs::create_dir_all(folder).map_err(|source| ConvertError::Write {
@@ -109,8 +135,9 @@ fn write_files(
     Ok(description.save(folder)?)
 }
 
-/// Kernels come first: each fills whole panels, so that the next one begins at a multiple of 64 bytes too.
-fn embedder_tensors(embedder: &Embedder) -> Vec<NewTensor> {
+/// Returns the tensors to write. Kernels come first: each fills whole panels, so that the next one begins at a multiple
+/// of 64 bytes too.
+fn embedder_tensors(embedder: &FoldedEmbedder) -> Vec<NewTensor> {
     let kernels = embedder.layers.iter().map(|layer| {
         let values = layer.kernel.iter().copied();
         NewTensor::floats(format!("{}.weight", layer.name), &layer.shape, values)

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::error::{ContentError, ConvertError};
+use super::input::with_torch_file;
 use super::state_dict::StateDict;
 use super::torch_file::TorchFile;
-use super::{ContentError, ConvertError, with_torch_file};
 use crate::model::bundle::{BUNDLE_FILE, BundleDescription, LoadError};
 use crate::model::weights::{self, NewTensor};
 
@@ -19,7 +20,7 @@ pub enum DetectorSource {
 
 /// The detector's three weight files.
 #[derive(Debug)]
-pub struct Detector {
+pub struct DetectorFiles {
     pub contents: [Vec<u8>; 3],
     /// For people.
     pub source: String,
@@ -32,7 +33,7 @@ const NETWORKS: [(&str, Option<(&str, usize)>); 3] = [
     ("onet", Some(("dense5.weight", 3))),
 ];
 
-impl Detector {
+impl DetectorFiles {
     pub fn load(source: &DetectorSource) -> Result<Self, ConvertError> {
         match source {
             DetectorSource::Bundle(folder) => Self::copy(folder),
@@ -83,8 +84,8 @@ impl Detector {
     }
 }
 
-/// Kernels become [out, height, width, in]. The dense layer reads a map flattened to (width, height, channel) in
-/// facenet-pytorch, to (height, width, channel) here. Other tensors stay as they are.
+/// Returns the tensors of a network. Kernels become [out, height, width, in]. The dense layer reads a map flattened to
+/// (width, height, channel) in facenet-pytorch, to (height, width, channel) here. Other tensors stay as they are.
 fn tensors(
     file: &TorchFile<'_>,
     dense: Option<(&str, usize)>,
@@ -111,7 +112,7 @@ fn tensors(
     Ok(tensors)
 }
 
-/// Each row of `inputs` values from (width, height, channel) to (height, width, channel).
+/// Returns each row of `inputs` values rearranged from (width, height, channel) to (height, width, channel).
 fn rows_first(values: &[f32], inputs: usize, side: usize) -> Vec<f32> {
     let channels = inputs / (side * side);
     let pixel = |row: usize, column: usize| (column * side + row) * channels;

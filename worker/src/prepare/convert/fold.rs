@@ -1,8 +1,7 @@
 //! Folds batch norms and residual scales into the kernels and biases before them, in double precision.
 
-use super::ContentError;
+use super::error::ContentError;
 use super::layers::{Fold, Layer, layers};
-use super::state_dict::problem;
 use super::torch_file::TensorProblem;
 use crate::kernels::panels;
 
@@ -11,16 +10,16 @@ const BATCH_NORM_EPSILON: f64 = 0.001;
 
 /// A file with the weights of an Inception-ResNet v1. Each tensor is checked when it is taken.
 pub trait Source {
-    /// Numbers in an embedding.
+    /// Returns the number of values in an embedding.
     fn embedding_size(&self) -> Result<usize, ContentError>;
 
-    /// The kernel in the order [out, height, width, in].
+    /// Takes the kernel in the order [out, height, width, in].
     fn kernel(&mut self, layer: &Layer) -> Result<Vec<f32>, ContentError>;
 
-    /// The bias of a layer that has one.
+    /// Takes the bias of a layer that has one.
     fn bias(&mut self, layer: &Layer) -> Result<Vec<f32>, ContentError>;
 
-    /// The batch norm behind a layer; `name` is its name in a state dict.
+    /// Takes the batch norm behind a layer; `name` is its name in a state dict.
     fn batch_norm(&mut self, layer: &Layer, name: &str) -> Result<BatchNorm, ContentError>;
 
     /// Checks that all tensors were taken.
@@ -41,7 +40,7 @@ pub struct BatchNorm {
 
 /// The folded network.
 #[derive(Debug)]
-pub struct Embedder {
+pub struct FoldedEmbedder {
     pub embedding_size: usize,
     pub layers: Vec<FoldedLayer>,
 }
@@ -56,14 +55,14 @@ pub struct FoldedLayer {
 }
 
 /// Takes all weights of the file and folds them.
-pub fn embedder(mut weights: impl Source) -> Result<Embedder, ContentError> {
+pub fn embedder(mut weights: impl Source) -> Result<FoldedEmbedder, ContentError> {
     let embedding_size = weights.embedding_size()?;
     let layers = layers(embedding_size)
         .into_iter()
         .map(|layer| fold(&mut weights, layer))
         .collect::<Result<_, _>>()?;
     weights.finish()?;
-    Ok(Embedder {
+    Ok(FoldedEmbedder {
         embedding_size,
         layers,
     })
@@ -89,7 +88,10 @@ fn fold(weights: &mut impl Source, layer: Layer) -> Result<FoldedLayer, ContentE
         }
     }
     if !kernel.iter().chain(&bias).all(|value| value.is_finite()) {
-        return Err(problem(&layer.kernel, TensorProblem::NotFinite));
+        return Err(ContentError::of_tensor(
+            &layer.kernel,
+            TensorProblem::NotFinite,
+        ));
     }
     Ok(FoldedLayer {
         name: layer.name,

@@ -1,8 +1,7 @@
 //! Galleries from the `[embeddings, names]` list that classroom deployments keep as `data.pt`.
 
-use super::ContentError;
+use super::error::ContentError;
 use super::pickle::Value;
-use super::state_dict::problem;
 use super::torch_file::{TensorProblem, TorchFile};
 use crate::vision::Gallery;
 
@@ -44,7 +43,7 @@ pub fn gallery(file: &TorchFile<'_>) -> Result<Gallery, ContentError> {
 
 fn rows(file: &TorchFile<'_>, embeddings: Value<'_>) -> Result<Vec<Vec<f32>>, ContentError> {
     if let Some(tensor) = file.objects.tensor(embeddings) {
-        let named = |found| problem("embeddings", found);
+        let named = |found| ContentError::of_tensor("embeddings", found);
         let &[_, dimension] = tensor.shape.as_slice() else {
             return Err(named(shape(&tensor.shape, "[rows, dimension]")));
         };
@@ -63,18 +62,22 @@ fn rows(file: &TorchFile<'_>, embeddings: Value<'_>) -> Result<Vec<Vec<f32>>, Co
     for (row, &value) in embeddings.iter().enumerate() {
         let dimension = rows.first().map(Vec::len);
         let embedding = embedding(file, value, dimension);
-        let embedding = embedding.map_err(|found| problem(&format!("embeddings[{row}]"), found))?;
+        let embedding = embedding
+            .map_err(|found| ContentError::of_tensor(&format!("embeddings[{row}]"), found))?;
         numbers += embedding.len();
         // Entries may share a tensor. The bound keeps a small file from expanding enormously.
         if numbers > file.length {
-            return Err(problem("embeddings", TensorProblem::LargerThanFile));
+            return Err(ContentError::of_tensor(
+                "embeddings",
+                TensorProblem::LargerThanFile,
+            ));
         }
         rows.push(embedding);
     }
     Ok(rows)
 }
 
-/// A tensor [1, D] or [D], where D is the dimension of the first row.
+/// Returns a row from a tensor [1, D] or [D], where D is the dimension of the first row.
 fn embedding(
     file: &TorchFile<'_>,
     value: Value<'_>,

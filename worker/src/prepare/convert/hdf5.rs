@@ -50,7 +50,7 @@ pub struct Dataset<'a> {
 }
 
 impl Dataset<'_> {
-    /// The values in row-major order.
+    /// Returns the values in row-major order.
     pub fn values(&self) -> Vec<f32> {
         let words = self.content.as_chunks().0.iter();
         words.map(|word| f32::from_le_bytes(*word)).collect()
@@ -99,7 +99,7 @@ impl<'a> File<'a> {
         rest.get(..length).ok_or(Hdf5Error::Damaged)
     }
 
-    /// An unsigned number of N bytes. Offsets beyond the file saturate and are refused where they are read.
+    /// Reads an unsigned number of N bytes. Offsets beyond the file saturate and are refused where they are read.
     fn number<const N: usize>(&self, offset: usize) -> Result<usize, Hdf5Error> {
         let mut extended = [0; size_of::<u64>()];
         extended[..N].copy_from_slice(self.slice(offset, N)?);
@@ -114,7 +114,7 @@ impl<'a> File<'a> {
         Ok(())
     }
 
-    /// Where the body of each message of an object header begins, by type; of equal types the first.
+    /// Returns where the body of each message of an object header begins, by type; of equal types the first.
     fn messages(&mut self, header: usize) -> Result<HashMap<usize, usize>, Hdf5Error> {
         let version = self.number::<1>(header)?;
         if version != 1 {
@@ -145,7 +145,7 @@ impl<'a> File<'a> {
         Ok(messages)
     }
 
-    /// Name and header of each member of a group, by its B-tree and its heap of names.
+    /// Returns name and header of each member of a group, by its B-tree and its heap of names.
     fn links(&mut self, table: usize) -> Result<Vec<(&'a str, usize)>, Hdf5Error> {
         let (tree, heap) = (self.number::<8>(table)?, self.number::<8>(table + 8)?);
         if self.slice(heap, 4)? != b"HEAP" {
@@ -178,7 +178,7 @@ impl<'a> File<'a> {
         Ok(links)
     }
 
-    /// A text that ends with a zero byte.
+    /// Reads a text that ends with a zero byte.
     fn name(&self, start: usize) -> Result<&'a str, Hdf5Error> {
         let rest = self.bytes.get(start..).ok_or(Hdf5Error::Damaged)?;
         let mut pieces = rest[..rest.len().min(MAX_PATH)].split(|&byte| byte == 0);
@@ -186,7 +186,7 @@ impl<'a> File<'a> {
         name.map_err(|_| Hdf5Error::Damaged)
     }
 
-    /// The dataset with this header; `None` if it is something else, or holds other numbers.
+    /// Returns the dataset with this header; `None` if it is something else, or holds other numbers.
     fn dataset(
         &self,
         messages: &HashMap<usize, usize>,

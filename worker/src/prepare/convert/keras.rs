@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ContentError;
+use super::error::ContentError;
 use super::fold::{BatchNorm, Source};
 use super::hdf5::{self, Dataset};
 use super::layers::{FEATURES, Layer};
-use super::state_dict::problem;
 use super::torch_file::TensorProblem;
 
 /// The group that `Model.save` puts the layers into.
@@ -34,7 +33,7 @@ impl<'a> KerasWeights<'a> {
             expected: expected.to_owned(),
         };
         let found = self.datasets.get(path);
-        found.ok_or_else(|| problem(path, missing()))
+        found.ok_or_else(|| ContentError::of_tensor(path, missing()))
     }
 
     fn take(
@@ -112,5 +111,5 @@ fn path(layer: &str, weight: &str) -> String {
 
 fn wrong_shape(path: &str, dataset: &Dataset<'_>, expected: String) -> ContentError {
     let found = dataset.shape.clone();
-    problem(path, TensorProblem::Shape { found, expected })
+    ContentError::of_tensor(path, TensorProblem::Shape { found, expected })
 }

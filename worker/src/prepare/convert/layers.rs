@@ -1,8 +1,7 @@
 //! The layers of Inception-ResNet v1, with their names in facenet-pytorch's `InceptionResnetV1`
 //! (`models/inception_resnet_v1.py`) and in David Sandberg's Keras models.
 
-/// Channels after the last block.
-pub const FEATURES: usize = 1792;
+pub use crate::vision::embed::architecture::FEATURES;
 
 /// A convolution, or the dense layer at the end, and what is folded into it.
 #[derive(Debug, Clone)]
@@ -28,9 +27,9 @@ pub enum Fold {
 }
 
 /// Name in a block, the same in Keras without the kernel's size, inputs, outputs, kernel height and width.
-type Convolution = (&'static str, &'static str, usize, usize, [usize; 2]);
+type NamedConvolution = (&'static str, &'static str, usize, usize, [usize; 2]);
 
-const STEM: &[Convolution] = &[
+const STEM: &[NamedConvolution] = &[
     ("conv2d_1a", "Conv2d_1a", 3, 32, [3, 3]),
     ("conv2d_2a", "Conv2d_2a", 32, 32, [3, 3]),
     ("conv2d_2b", "Conv2d_2b", 32, 64, [3, 3]),
@@ -38,13 +37,13 @@ const STEM: &[Convolution] = &[
     ("conv2d_4a", "Conv2d_4a", 80, 192, [3, 3]),
     ("conv2d_4b", "Conv2d_4b", 192, 256, [3, 3]),
 ];
-const REDUCTION_A: &[Convolution] = &[
+const REDUCTION_A: &[NamedConvolution] = &[
     ("branch0", "Branch_0_Conv2d_1a", 256, 384, [3, 3]),
     ("branch1.0", "Branch_1_Conv2d_0a", 256, 192, [1, 1]),
     ("branch1.1", "Branch_1_Conv2d_0b", 192, 192, [3, 3]),
     ("branch1.2", "Branch_1_Conv2d_1a", 192, 256, [3, 3]),
 ];
-const REDUCTION_B: &[Convolution] = &[
+const REDUCTION_B: &[NamedConvolution] = &[
     ("branch0.0", "Branch_0_Conv2d_0a", 896, 256, [1, 1]),
     ("branch0.1", "Branch_0_Conv2d_1a", 256, 384, [3, 3]),
     ("branch1.0", "Branch_1_Conv2d_0a", 896, 256, [1, 1]),
@@ -56,7 +55,7 @@ const REDUCTION_B: &[Convolution] = &[
 
 /// A block that adds to its `channels` inputs what its branches, `joined` channels side by side, make of them.
 struct Residual {
-    branches: &'static [Convolution],
+    branches: &'static [NamedConvolution],
     joined: usize,
     channels: usize,
 }
@@ -94,7 +93,7 @@ const BLOCK8: Residual = Residual {
     channels: FEATURES,
 };
 
-/// All layers, in the order in which they run.
+/// Returns all layers, in the order in which they run.
 pub fn layers(embedding_size: usize) -> Vec<Layer> {
     let mut layers = basic(["", ""], STEM);
     layers.extend(repeat(["repeat_1", "Block35"], 5, &BLOCK35, 0.17));
@@ -114,8 +113,8 @@ pub fn layers(embedding_size: usize) -> Vec<Layer> {
 }
 
 /// Returns facenet-pytorch's `BasicConv2d`s, convolutions without bias before a batch norm, with prefixes for their names.
-fn basic([torch, keras]: [&str; 2], convolutions: &[Convolution]) -> Vec<Layer> {
-    let layer = |&(name, in_keras, inputs, outputs, [height, width]): &Convolution| Layer {
+fn basic([torch, keras]: [&str; 2], convolutions: &[NamedConvolution]) -> Vec<Layer> {
+    let layer = |&(name, in_keras, inputs, outputs, [height, width]): &NamedConvolution| Layer {
         name: format!("{torch}{name}"),
         kernel: format!("{torch}{name}.conv.weight"),
         keras: format!("{keras}{in_keras}_{height}x{width}"),

@@ -9,9 +9,9 @@ use thiserror::Error;
 mod globals;
 mod machine;
 mod reader;
+mod tensor;
 
-pub use globals::{Element, Global, Storage, Tensor};
-use machine::Machine;
+pub use tensor::{ElementType, Tensor, TensorStorage};
 
 /// Most steps of a pickle. A gallery of 100,000 faces takes 2.5 million.
 const MAX_STEPS: usize = 1 << 22;
@@ -80,11 +80,22 @@ impl Value<'_> {
     }
 }
 
+/// One of the names that a file may use, of a class or a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Global {
+    Dict,
+    RebuildTensor,
+    RebuildParameter,
+    StorageType(ElementType),
+    /// A class or function whose value is skipped, and the value's name for people.
+    Plain(&'static str),
+}
+
 /// The objects that the values of one pickle refer to by number.
 #[derive(Debug, Default)]
 pub struct Objects<'a> {
     containers: Vec<Vec<Value<'a>>>,
-    pub storages: Vec<Storage<'a>>,
+    pub storages: Vec<TensorStorage<'a>>,
     tensors: Vec<Tensor>,
 }
 
@@ -133,13 +144,6 @@ pub struct Pickle<'a> {
     pub objects: Objects<'a>,
     /// Bytes up to its end.
     pub length: usize,
-}
-
-impl<'a> Pickle<'a> {
-    /// Reads the pickle at the start of `bytes`.
-    pub fn read(bytes: &'a [u8]) -> Result<Self, PickleError> {
-        Machine::new(bytes).run()
-    }
 }
 
 /// Returns the beginning of a text from a file, escaped for a terminal.

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::error::{ContentError, list};
 use super::fold::{BatchNorm, Source};
 use super::layers::{FEATURES, Layer};
 use super::pickle::{Tensor, Value, shown};
 use super::torch_file::{TensorProblem, TorchFile};
-use super::{ContentError, list};
 
 /// Keys under which training scripts keep a state dict beside an epoch, an optimizer and so on.
 const WRAPPERS: [&str; 4] = ["state_dict", "model_state_dict", "model", "net"];
@@ -58,7 +58,7 @@ impl<'a> StateDict<'a> {
             };
             let name = without_prefixes(name);
             if values.insert(name, value).is_some() {
-                return Err(problem(name, TensorProblem::Twice));
+                return Err(ContentError::of_tensor(name, TensorProblem::Twice));
             }
         }
         let unused = values.keys().copied().collect();
@@ -69,7 +69,7 @@ impl<'a> StateDict<'a> {
         })
     }
 
-    /// The names of the tensors that were not taken yet.
+    /// Returns the names of the tensors that were not taken yet.
     pub fn names(&self) -> Vec<&'a str> {
         self.unused.iter().copied().collect()
     }
@@ -102,17 +102,20 @@ impl<'a> StateDict<'a> {
         }
         let values = self.file.values(&tensor.permuted(axes));
         self.unused.remove(name);
-        values.map_err(|found| problem(name, found))
+        values.map_err(|found| ContentError::of_tensor(name, found))
     }
 
     fn tensor(&self, name: &str, expected: &str) -> Result<&'a Tensor, ContentError> {
         let Some(&value) = self.values.get(name) else {
             let expected = expected.to_owned();
-            return Err(problem(name, TensorProblem::Missing { expected }));
+            return Err(ContentError::of_tensor(
+                name,
+                TensorProblem::Missing { expected },
+            ));
         };
         let found = value.kind();
         let tensor = self.file.objects.tensor(value);
-        tensor.ok_or_else(|| problem(name, TensorProblem::NotATensor { found }))
+        tensor.ok_or_else(|| ContentError::of_tensor(name, TensorProblem::NotATensor { found }))
     }
 }
 
@@ -190,12 +193,5 @@ fn describe(file: &TorchFile<'_>, value: Value<'_>, path: &[&str]) -> String {
 
 fn wrong_shape(name: &str, tensor: &Tensor, expected: String) -> ContentError {
     let found = tensor.shape.clone();
-    problem(name, TensorProblem::Shape { found, expected })
-}
-
-pub fn problem(tensor: &str, problem: TensorProblem) -> ContentError {
-    ContentError::Tensor {
-        tensor: tensor.to_owned(),
-        problem,
-    }
+    ContentError::of_tensor(name, TensorProblem::Shape { found, expected })
 }

@@ -7,7 +7,7 @@ use half::{bf16, f16};
 use thiserror::Error;
 use zip::ZipArchive;
 
-use super::pickle::{Element, Objects, Pickle, PickleError, Storage, Tensor, Value};
+use super::pickle::{ElementType, Objects, Pickle, PickleError, Tensor, TensorStorage, Value};
 
 /// The number 0x1950a86a20f9469cfc6c, which is all that the older form's first pickle holds.
 const LEGACY_MAGIC: &[u8] = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
@@ -58,7 +58,7 @@ pub enum TensorProblem {
     #[error("has shape {found:?}, expected {expected}")]
     Shape { found: Vec<usize>, expected: String },
     #[error("holds {found}, expected torch.float32, float64, float16 or bfloat16")]
-    Dtype { found: Element },
+    Dtype { found: ElementType },
     #[error("is there twice, with and without a prefix")]
     Twice,
     #[error("reaches beyond its storage")]
@@ -211,10 +211,10 @@ impl<'a> TorchFile<'a> {
             }};
         }
         match storage.element {
-            Element::Float32 => gather!(f32, f32::from),
-            Element::Float64 => gather!(f64, |value| value as f32),
-            Element::Float16 => gather!(f16, f32::from),
-            Element::BFloat16 => gather!(bf16, f32::from),
+            ElementType::Float32 => gather!(f32, f32::from),
+            ElementType::Float64 => gather!(f64, |value| value as f32),
+            ElementType::Float16 => gather!(f16, f32::from),
+            ElementType::BFloat16 => gather!(bf16, f32::from),
             found => Err(TensorProblem::Dtype { found }),
         }
     }
@@ -223,7 +223,7 @@ impl<'a> TorchFile<'a> {
     fn positions(
         &self,
         tensor: &Tensor,
-        storage: &Storage<'_>,
+        storage: &TensorStorage<'_>,
     ) -> Result<Vec<usize>, TensorProblem> {
         let mut count = 1usize;
         let mut last = tensor.offset;

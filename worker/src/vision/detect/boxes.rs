@@ -5,7 +5,7 @@ use crate::vision::geometry::BoundingBox;
 
 /// A box in the cascade.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Candidate {
+pub struct CandidateBox {
     pub bounding_box: BoundingBox,
     pub score: f32,
     pub regression: [f32; 4],
@@ -28,15 +28,15 @@ const MAX_COMPARED: usize = 10_000;
 /// Non-maximum suppression: returns the best box first, and each later one that overlaps no kept one by more than
 /// `threshold`.
 pub fn suppress(
-    mut candidates: Vec<Candidate>,
+    mut candidates: Vec<CandidateBox>,
     threshold: f32,
     overlap: Overlap,
-) -> Vec<Candidate> {
+) -> Vec<CandidateBox> {
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
     candidates.truncate(MAX_COMPARED);
-    let mut kept: Vec<Candidate> = Vec::new();
+    let mut kept: Vec<CandidateBox> = Vec::new();
     for candidate in candidates {
-        let covered = |better: &Candidate| {
+        let covered = |better: &CandidateBox| {
             shared(&better.bounding_box, &candidate.bounding_box, overlap) > threshold
         };
         if !kept.iter().any(covered) {
@@ -120,7 +120,7 @@ mod tests {
         let boxes = 3 * MAX_COMPARED;
         let candidate = |index: usize| {
             let left = (20 * index) as f32;
-            Candidate {
+            CandidateBox {
                 bounding_box: BoundingBox {
                     left,
                     top: 0.0,

@@ -95,7 +95,7 @@ impl BiasPrelu {
 
 /// A convolution without padding, stride 1.
 #[derive(Debug)]
-pub struct Convolution {
+pub struct ValidConvolution {
     side: usize,
     inputs: usize,
     outputs: usize,
@@ -103,7 +103,7 @@ pub struct Convolution {
     activation: BiasPrelu,
 }
 
-impl Convolution {
+impl ValidConvolution {
     /// Reads `name.weight` [outputs, side, side, inputs], `name.bias` and `activation.weight` (the PReLU's slopes).
     pub fn load(
         file: &WeightFile,

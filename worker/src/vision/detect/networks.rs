@@ -1,7 +1,7 @@
 //! R-Net and O-Net, which score and refine candidates (K. Zhang et al., "Joint Face Detection and Alignment Using
 //! Multitask Cascaded Convolutional Networks", 2016), with the weights of facenet-pytorch.
 
-use super::layers::{BiasPrelu, Convolution, Maps, softmax_second};
+use super::layers::{BiasPrelu, Maps, ValidConvolution, softmax_second};
 use crate::kernels::Instructions;
 use crate::kernels::winograd_convolution::{WinogradBuffers, WinogradConvolution};
 use crate::model::weights::{WeightFile, WeightsError};
@@ -19,16 +19,16 @@ pub struct CandidateNet {
     /// Crops whose activations fit into the second-level cache.
     batch: usize,
     /// Convolutions, and the side of the maximum pool after each.
-    stages: Vec<(Layer, Option<usize>)>,
-    dense: Convolution,
-    probability: Convolution,
-    regression: Convolution,
-    landmarks: Option<Convolution>,
+    stages: Vec<(CandidateLayer, Option<usize>)>,
+    dense: ValidConvolution,
+    probability: ValidConvolution,
+    regression: ValidConvolution,
+    landmarks: Option<ValidConvolution>,
 }
 
 #[derive(Debug)]
-enum Layer {
-    Direct(Convolution),
+enum CandidateLayer {
+    Direct(ValidConvolution),
     Winograd(WinogradConvolution),
 }
 
@@ -62,8 +62,8 @@ impl CandidateNet {
     /// # Errors
     /// When a tensor is missing or has another shape.
     pub fn refine(file: &WeightFile) -> Result<Self, WeightsError> {
-        let layer = |number, shape| Layer::load(file, number, shape);
-        let dense = |name, shape| Convolution::load_dense(file, name, None, shape);
+        let layer = |number, shape| CandidateLayer::load(file, number, shape);
+        let dense = |name, shape| ValidConvolution::load_dense(file, name, None, shape);
         Ok(Self {
             input: REFINE_INPUT,
             batch: 4,
@@ -72,7 +72,7 @@ impl CandidateNet {
                 (layer(2, [28, 3, 48])?, Some(3)),
                 (layer(3, [48, 2, 64])?, None),
             ],
-            dense: Convolution::load_dense(file, "dense4", Some("prelu4"), [576, 128])?,
+            dense: ValidConvolution::load_dense(file, "dense4", Some("prelu4"), [576, 128])?,
             probability: dense("dense5_1", [128, 2])?,
             regression: dense("dense5_2", [128, 4])?,
             landmarks: None,
@@ -84,8 +84,8 @@ impl CandidateNet {
     /// # Errors
     /// When a tensor is missing or has another shape.
     pub fn output(file: &WeightFile) -> Result<Self, WeightsError> {
-        let layer = |number, shape| Layer::load(file, number, shape);
-        let dense = |name, shape| Convolution::load_dense(file, name, None, shape);
+        let layer = |number, shape| CandidateLayer::load(file, number, shape);
+        let dense = |name, shape| ValidConvolution::load_dense(file, name, None, shape);
         Ok(Self {
             input: OUTPUT_INPUT,
             batch: 1,
@@ -95,7 +95,7 @@ impl CandidateNet {
                 (layer(3, [64, 3, 64])?, Some(2)),
                 (layer(4, [64, 2, 128])?, None),
             ],
-            dense: Convolution::load_dense(file, "dense5", Some("prelu5"), [1152, 256])?,
+            dense: ValidConvolution::load_dense(file, "dense5", Some("prelu5"), [1152, 256])?,
             probability: dense("dense6_1", [256, 2])?,
             regression: dense("dense6_2", [256, 4])?,
             landmarks: Some(dense("dense6_3", [256, 10])?),
@@ -163,7 +163,7 @@ impl CandidateNet {
     }
 }
 
-impl Layer {
+impl CandidateLayer {
     /// Reads convolution `number` and its PReLU. Winograd's F(4, 3) pays for 3x3 kernels of many channels.
     fn load(
         file: &WeightFile,
@@ -173,7 +173,7 @@ impl Layer {
         let (name, prelu) = (format!("conv{number}"), format!("prelu{number}"));
         if side != 3 || inputs == 3 {
             let shape = [inputs, side, outputs];
-            return Convolution::load(file, &name, Some(&prelu), shape).map(Self::Direct);
+            return ValidConvolution::load(file, &name, Some(&prelu), shape).map(Self::Direct);
         }
         let weights = file.values(&format!("{name}.weight"), &[outputs, 3, 3, inputs])?;
         let BiasPrelu { bias, slopes } = BiasPrelu::load(file, &name, Some(&prelu), outputs)?;

@@ -5,10 +5,6 @@
 
 mod level;
 
-use photo::Photo;
-
-use self::level::Level;
-use crate::kernels::Instructions;
 use crate::kernels::area::AreaResizer;
 use crate::kernels::planes::{OutputGroup, PlaneConvolution};
 use crate::kernels::winograd::OUTPUT_ROWS;
@@ -31,12 +27,12 @@ pub struct ProposalNet {
     conv2: PlaneConvolution,
     conv3: PlaneConvolution,
     /// Weights of "no face" and "face", and their bias.
-    logits: [Dense; 2],
-    regression: [Dense; 4],
+    logits: [DenseOutput; 2],
+    regression: [DenseOutput; 4],
 }
 
 #[derive(Debug)]
-struct Dense {
+struct DenseOutput {
     weights: Vec<f32>,
     bias: f32,
 }
@@ -94,7 +90,7 @@ impl ProposalNet {
         let dense = |name: &str, outputs: usize| {
             let weights = file.values(&format!("{name}.weight"), &[outputs, 1, 1, FEATURES])?;
             let bias = file.values(&format!("{name}.bias"), &[outputs])?;
-            let output = |(weights, bias): (&[f32], f32)| Dense {
+            let output = |(weights, bias): (&[f32], f32)| DenseOutput {
                 weights: weights.to_vec(),
                 bias,
             };
@@ -114,28 +110,6 @@ impl ProposalNet {
             logits: dense("conv4_1", 2)?.try_into().expect(array),
             regression: dense("conv4_2", 4)?.try_into().expect(array),
         })
-    }
-
-    /// Returns the windows, row by row, of the photo resized to `width` x `height` (at least 12 x 12) whose probability
-    /// is at least `threshold`.
-    pub fn propose(
-        &self,
-        instructions: Instructions,
-        photo: &Photo,
-        [width, height]: [usize; 2],
-        threshold: f32,
-        arena: &mut ProposalArena,
-    ) -> Vec<Proposal> {
-        let mut level = Level::new(self, instructions, photo, [width, height], arena);
-        let rows = level.pooled_height() - BORDER;
-        let mut proposals = Vec::new();
-        for y in (0..rows).step_by(OUTPUT_ROWS) {
-            level.compute_features(y);
-            for row in y..(y + OUTPUT_ROWS).min(rows) {
-                level.collect(row, y, threshold, &mut proposals);
-            }
-        }
-        proposals
     }
 }
 

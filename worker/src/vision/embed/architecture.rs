@@ -99,7 +99,7 @@ impl Buffer {
         (self.width + 2 * self.margin[1]) * self.channels
     }
 
-    /// Elements of one image.
+    /// Returns the number of elements of one image.
     pub fn image(&self) -> usize {
         (self.height + 2 * self.margin[0]) * self.row()
     }
@@ -112,7 +112,7 @@ impl Buffer {
         }
     }
 
-    /// Offset of a batch's image `image`.
+    /// Returns the offset of a batch's image `image`.
     pub fn start(&self, image: usize) -> usize {
         if self.batched {
             image * self.image()
@@ -121,7 +121,7 @@ impl Buffer {
         }
     }
 
-    /// Offset in an image of the pixel that is `margin` outside the top left corner of the content.
+    /// Returns the offset in an image of the pixel that is `margin` outside the top left corner of the content.
     fn inside(&self, margin: [usize; 2]) -> usize {
         (self.margin[0] - margin[0]) * self.row() + (self.margin[1] - margin[1]) * self.channels
     }
@@ -153,7 +153,7 @@ pub fn pool_image<T: Copy + Default + PartialOrd>(
 }
 
 impl Convolution {
-    /// Whether it is a 3x3 convolution of a whole input buffer, margin included, to a whole output buffer.
+    /// Returns whether it is a 3x3 convolution of a whole input buffer, margin included, to a whole output buffer.
     pub fn is_plain(&self, buffers: &[Buffer]) -> bool {
         let (input, output) = (&buffers[self.input.buffer], &buffers[self.output.buffer]);
         self.kernel == [3, 3]
@@ -190,11 +190,6 @@ impl Convolution {
 }
 
 impl Architecture {
-    /// For square inputs of `side` pixels, at least [`SMALLEST_SIDE`].
-    pub fn new(side: usize) -> Self {
-        build::inception_resnet_v1(side)
-    }
-
     pub fn convolutions(&self) -> impl Iterator<Item = &Convolution> {
         self.steps.iter().filter_map(|step| match step {
             Step::Convolve(convolution) => Some(convolution),

@@ -24,7 +24,7 @@ pub const SCALES: &str = "activation_scales";
 #[derive(Debug)]
 pub struct ByteNetwork {
     architecture: Architecture,
-    layers: Vec<Layer>,
+    layers: Vec<ByteLayer>,
     dense: Dense,
     /// The byte that stands for 1, for each tensor.
     scales: Vec<f32>,
@@ -36,7 +36,7 @@ pub struct ByteNetwork {
 }
 
 #[derive(Debug)]
-struct Layer {
+struct ByteLayer {
     weights: Mapped<i8>,
     factors: Vec<f32>,
     offsets: Vec<f32>,
@@ -81,7 +81,7 @@ impl ByteNetwork {
                     true => 1.0,
                     false => steps[convolution.output.value],
                 };
-                Layer::load(file, convolution, steps[convolution.input.value], output)
+                ByteLayer::load(file, convolution, steps[convolution.input.value], output)
             })
             .collect::<Result<Vec<_>, _>>()?;
         let first_sums = sums(&layers[0].weights);
@@ -237,7 +237,7 @@ impl ByteNetwork {
     }
 }
 
-impl Layer {
+impl ByteLayer {
     /// `input` and `output` are the values of one step of the bytes before and after.
     fn load(
         file: &WeightFile,
@@ -257,7 +257,7 @@ impl Layer {
     }
 }
 
-/// [panel, kernel row, group of inputs, 32 outputs, 4 inputs].
+/// Returns the shape of a kernel: [panel, kernel row, group of inputs, 32 outputs, 4 inputs].
 pub fn byte_shape(convolution: &Convolution) -> [usize; 5] {
     let [height, width] = convolution.kernel;
     let groups = (width * convolution.inputs).div_ceil(GROUP);

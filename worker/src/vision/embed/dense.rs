@@ -1,10 +1,9 @@
 //! The end of the network, in float32 also in the int8 network.
 
 use super::architecture::{Buffer, FEATURES};
-use super::floats::padded;
 use crate::kernels::Mapped;
 use crate::kernels::convolve::{FloatOutput, Geometry, Instructions, convolve};
-use crate::kernels::panels::{PANEL, panels};
+use crate::kernels::panels::{PANEL, padded, panels};
 use crate::model::weights::{WeightFile, WeightsError};
 
 /// The average over the pixels, then the dense layer.

@@ -6,7 +6,7 @@ use super::architecture::{Architecture, Buffer, Convolution, SMALLEST_SIDE, Step
 use super::dense::Dense;
 use crate::kernels::Mapped;
 use crate::kernels::convolve::{FloatOutput, Instructions, convolve};
-use crate::kernels::panels::{PANEL, panels, unpack};
+use crate::kernels::panels::{PANEL, padded, panels, unpack};
 use crate::kernels::winograd_convolution::{WinogradBuffers, WinogradConvolution};
 use crate::model::weights::{WeightFile, WeightsError};
 
@@ -14,13 +14,13 @@ use crate::model::weights::{WeightFile, WeightsError};
 #[derive(Debug)]
 pub struct FloatNetwork {
     architecture: Architecture,
-    layers: Vec<Layer>,
+    layers: Vec<FloatLayer>,
     dense: Dense,
     instructions: Instructions,
 }
 
 #[derive(Debug)]
-enum Layer {
+enum FloatLayer {
     Mapped {
         weights: Mapped<f32>,
         bias: Vec<f32>,
@@ -53,7 +53,7 @@ impl FloatNetwork {
         let architecture = Architecture::new(side);
         let layers = architecture
             .convolutions()
-            .map(|convolution| Layer::load(file, convolution, &architecture.buffers))
+            .map(|convolution| FloatLayer::load(file, convolution, &architecture.buffers))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             architecture,
@@ -179,7 +179,7 @@ impl FloatNetwork {
         let input = &arena.buffers[convolution.input.buffer];
         let (geometry, from, to) = convolution.geometry(buffers, first, images);
         match &self.layers[convolution.index] {
-            Layer::Mapped {
+            FloatLayer::Mapped {
                 weights,
                 bias,
                 slopes,
@@ -198,7 +198,7 @@ impl FloatNetwork {
                     target,
                 );
             }
-            Layer::Winograd(layer) => {
+            FloatLayer::Winograd(layer) => {
                 let [y, x] = source.margin;
                 let shape = [images, source.height + 2 * y, source.width + 2 * x];
                 let input = &input[from..from + images * source.image()];
@@ -228,7 +228,7 @@ fn show(
     }
 }
 
-impl Layer {
+impl FloatLayer {
     fn load(
         file: &WeightFile,
         convolution: &Convolution,
@@ -267,10 +267,4 @@ impl FloatArena {
             self.images = images;
         }
     }
-}
-
-/// Pads a vector of one value for each output with zeros to whole panels.
-pub fn padded(mut values: Vec<f32>) -> Vec<f32> {
-    values.resize(panels(values.len()) * PANEL, 0.0);
-    values
 }

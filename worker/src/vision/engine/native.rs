@@ -2,16 +2,17 @@
 
 use photo::Photo;
 
-use super::{CropWriter, DetectionNetworks, EmbeddingNetwork, Engine, EngineName, EngineOptions};
+use super::{Engine, EngineName, EngineOptions};
 use crate::kernels::Instructions;
 use crate::model::bundle::{Bundle, LoadError, Network, Precision};
 use crate::model::weights::WeightsError;
 use crate::vision::arenas::Arenas;
 use crate::vision::detect::networks::{CandidateArena, CandidateNet, Prediction};
 use crate::vision::detect::proposal::{Proposal, ProposalArena, ProposalNet};
-use crate::vision::embed::Input;
+use crate::vision::detect::{CropWriter, DetectionNetworks};
 use crate::vision::embed::bytes::{ByteArena, ByteNetwork};
 use crate::vision::embed::floats::{FloatArena, FloatNetwork};
+use crate::vision::embed::{EmbeddingNetwork, Input};
 
 /// The engine without libtorch.
 #[derive(Debug, Clone, Copy)]
@@ -30,10 +31,10 @@ pub struct NativeDetector {
 
 /// Inception-ResNet v1 in either precision.
 #[derive(Debug)]
-pub struct NativeEmbedder(Embedder);
+pub struct NativeEmbedder(NativeNetwork);
 
 #[derive(Debug)]
-enum Embedder {
+enum NativeNetwork {
     Floats(FloatNetwork, Arenas<FloatArena>),
     Bytes(ByteNetwork, Arenas<ByteArena>),
 }
@@ -126,11 +127,11 @@ impl NativeEmbedder {
         Ok(Self(match precision {
             Precision::Fp32 => {
                 let network = FloatNetwork::load(&file, side, size)?;
-                Embedder::Floats(network.with_instructions(instructions), Arenas::default())
+                NativeNetwork::Floats(network.with_instructions(instructions), Arenas::default())
             }
             Precision::Int8 => {
                 let network = ByteNetwork::load(&file, side, size, instructions)?;
-                Embedder::Bytes(network, Arenas::default())
+                NativeNetwork::Bytes(network, Arenas::default())
             }
         }))
     }
@@ -162,8 +163,8 @@ impl DetectionNetworks for NativeDetector {
 impl EmbeddingNetwork for NativeEmbedder {
     fn precision(&self) -> Precision {
         match &self.0 {
-            Embedder::Floats(..) => Precision::Fp32,
-            Embedder::Bytes(..) => Precision::Int8,
+            NativeNetwork::Floats(..) => Precision::Fp32,
+            NativeNetwork::Bytes(..) => Precision::Int8,
         }
     }
 
@@ -173,17 +174,19 @@ impl EmbeddingNetwork for NativeEmbedder {
 
     fn forward(&self, inputs: &[Input<'_>]) -> Vec<f32> {
         match &self.0 {
-            Embedder::Floats(network, arenas) => {
+            NativeNetwork::Floats(network, arenas) => {
                 arenas.lend(|arena| network.forward(arena, &Input::floats(inputs)))
             }
-            Embedder::Bytes(network, arenas) => arenas.lend(|arena| network.forward(arena, inputs)),
+            NativeNetwork::Bytes(network, arenas) => {
+                arenas.lend(|arena| network.forward(arena, inputs))
+            }
         }
     }
 
     fn warm_up(&self, side: usize) {
         match &self.0 {
-            Embedder::Floats(network, arenas) => arenas.lend(|arena| network.warm_up(arena)),
-            Embedder::Bytes(network, arenas) => {
+            NativeNetwork::Floats(network, arenas) => arenas.lend(|arena| network.warm_up(arena)),
+            NativeNetwork::Bytes(network, arenas) => {
                 let pixels = vec![0; side * side * 3];
                 let image = Input {
                     pixels: &pixels,
@@ -196,7 +199,7 @@ impl EmbeddingNetwork for NativeEmbedder {
     }
 
     fn largest_values(&self, input: &Input<'_>) -> Option<Vec<f32>> {
-        let Embedder::Floats(network, arenas) = &self.0 else {
+        let NativeNetwork::Floats(network, arenas) = &self.0 else {
             return None;
         };
         let steps = &network.architecture().steps;

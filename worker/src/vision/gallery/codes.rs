@@ -13,27 +13,18 @@
 //! with float32 errors: a row is ruled out only if its float32 distance is larger than that of another row.
 
 mod encode;
+mod margins;
 
-use encode::{encode, encode_row};
+use encode::{HEADER, encode, encode_row};
+use margins::{LENGTH_MARGIN, UNDERFLOW, is_codable, largest_magnitude, norm_of};
 
 use super::parallel::for_each_parallel;
 use super::storage::Storage;
 use crate::kernels::Instructions;
-use crate::kernels::code_dots::{CodeGroup, GROUP, LANES, QueryGroup, dots};
+use crate::kernels::code_dots::{CODE_GROUP, CodeGroup, LANES, QueryGroup, dots};
 
-/// The margins below are proven for so many dimensions.
+/// The margins are proven for so many dimensions.
 pub const MAX_DIMENSION: usize = 1 << 16;
-
-/// Largest absolute values for which no product below leaves float32's normal range. Other rows are never ruled out.
-const CODABLE: std::ops::RangeInclusive<f32> = 1e-15..=1e15;
-/// Bytes of sixteen scales, squared norms and distances between row and code, in float32.
-const HEADER: usize = 3 * 4 * LANES;
-/// Relative margin of the squared distance between codes: about ten roundings of 2^-24 each.
-const NORM_MARGIN: f64 = 1.0 / (1u64 << 19) as f64;
-/// Factor on lengths, for the roundings of computing, adding and squaring them.
-const LENGTH_MARGIN: f64 = 1.0 + 1.0 / (1u64 << 20) as f64;
-/// More than the sum of squares that underflow.
-const UNDERFLOW: f64 = 1e-37;
 
 /// Blocks that a thread encodes or checks at a time.
 const BLOCKS_AT_ONCE: usize = 256;
@@ -66,7 +57,7 @@ impl Codes {
     pub fn shape(rows: usize, dimension: usize) -> [usize; 2] {
         [
             rows.div_ceil(LANES),
-            HEADER + dimension.div_ceil(GROUP) * size_of::<CodeGroup>(),
+            HEADER + dimension.div_ceil(CODE_GROUP) * size_of::<CodeGroup>(),
         ]
     }
 
@@ -81,7 +72,7 @@ impl Codes {
         let pieces = rows.zip(blocks.chunks_mut(BLOCKS_AT_ONCE * block_bytes));
         for_each_parallel(pieces, |(rows, blocks)| {
             check_finite(rows)?;
-            encode(rows, dimension, blocks);
+            encode(rows, dimension, blocks.chunks_exact_mut(block_bytes));
             Ok(())
         })?;
         Ok(Self {
@@ -106,7 +97,7 @@ impl Codes {
         for_each_parallel(pieces, |(rows, stored)| {
             check_finite(rows)?;
             let mut expected = vec![0; stored.len()];
-            encode(rows, dimension, &mut expected);
+            encode(rows, dimension, expected.chunks_exact_mut(block_bytes));
             (expected == stored)
                 .then_some(())
                 .ok_or(CodesError::OtherCodes)
@@ -190,11 +181,11 @@ impl CodedQuery {
             return None;
         }
         let scale = largest / 127.0;
-        let mut groups = vec![QueryGroup::default(); query.len().div_ceil(GROUP)];
+        let mut groups = vec![QueryGroup::default(); query.len().div_ceil(CODE_GROUP)];
         let (mut sum, mut squares, mut error) = (0, 0, 0.0);
         for (index, &value) in query.iter().enumerate() {
             let code = (value / scale).round() as i8;
-            groups[index / GROUP][index % GROUP / 4][index % 4] = code;
+            groups[index / CODE_GROUP][index % CODE_GROUP / 4][index % 4] = code;
             sum += i32::from(code);
             squares += i64::from(code).pow(2);
             error += (f64::from(value) - f64::from(scale) * f64::from(code)).powi(2);
@@ -218,36 +209,6 @@ impl CodedQuery {
         let distance = ((f64::from(squared) + UNDERFLOW) / (1.0 - lost)).sqrt();
         ((distance + self.error) * LENGTH_MARGIN) as f32
     }
-}
-
-/// Returns the squared length of a code, less the margin for all roundings of a squared distance.
-fn norm_of(scale: f32, squares: f64) -> f32 {
-    (f64::from(scale).powi(2) * squares * (1.0 - NORM_MARGIN)) as f32
-}
-
-fn is_codable(largest: f32) -> bool {
-    largest == 0.0 || CODABLE.contains(&largest)
-}
-
-/// Returns the largest absolute value; NaN may be overlooked.
-#[inline(always)]
-fn largest_magnitude(values: &[f32]) -> f32 {
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    let mut largest = [0.0f32; LANES];
-    for chunk in chunks {
-        for lane in 0..LANES {
-            let magnitude = chunk[lane].abs();
-            largest[lane] = if magnitude > largest[lane] {
-                magnitude
-            } else {
-                largest[lane]
-            };
-        }
-    }
-    let largest = largest
-        .into_iter()
-        .chain(rest.iter().map(|value| value.abs()));
-    largest.fold(0.0, f32::max)
 }
 
 fn check_finite(values: &[f32]) -> Result<(), CodesError> {

@@ -1,7 +1,20 @@
 //! The nearest identities among the rows that a search has seen.
 
 use super::names::NameList;
-use super::search::Match;
+
+/// A row and its squared distance.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Match {
+    pub row: usize,
+    pub squared: f32,
+}
+
+impl Match {
+    /// Returns whether the other match is better. It is not if one of the distances is NaN.
+    pub fn loses_to(&self, other: &Self) -> bool {
+        other.squared < self.squared || (other.squared == self.squared && other.row < self.row)
+    }
+}
 
 /// The nearest rows of different identities, nearest first.
 #[derive(Debug, Clone)]

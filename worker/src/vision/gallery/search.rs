@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::codes::{CodedQuery, Codes};
-use super::nearest::NearestList;
+use super::nearest::{Match, NearestList};
 use super::parallel::{WorkQueue, default_threads, on_threads};
 use crate::kernels::Instructions;
 use crate::kernels::code_dots::LANES;
@@ -34,20 +34,6 @@ impl SearchPlan {
             },
             instructions: Instructions::best(),
         }
-    }
-}
-
-/// A row and its squared distance.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Match {
-    pub row: usize,
-    pub squared: f32,
-}
-
-impl Match {
-    /// Whether the other match is better. It is not if one of the distances is NaN.
-    pub fn loses_to(&self, other: &Self) -> bool {
-        other.squared < self.squared || (other.squared == self.squared && other.row < self.row)
     }
 }
 

@@ -109,7 +109,7 @@ impl SkiRental {
         }
     }
 
-    /// Whether [`note`](Self::note) can have left it. That of a damaged recording may differ.
+    /// Returns whether [`note`](Self::note) can have left it. That of a damaged recording may differ.
     pub(crate) fn is_sound(&self) -> bool {
         self.given_up <= self.dropped.len()
     }

@@ -111,7 +111,7 @@ pub struct Sums(pub [i32; PIXELS * PANEL]);
 
 /// Computes the sums of one block: up to 32 rows of inputs times one panel.
 #[inline(always)]
-pub unsafe fn block(
+pub unsafe fn multiply_block(
     inputs: *const u8,
     stride: usize,
     panel: &Panel,

@@ -22,7 +22,7 @@ impl Writer {
         self.block(&[&start, &[body.len() as u8], &[0; 7], &body])
     }
 
-    /// A group with one member.
+    /// Appends a group with one member.
     fn group(&mut self, name: &str, member: u64) -> u64 {
         let names = self.block(&[name.as_bytes(), &[0]]);
         let heap = self.block(&[b"HEAP", &[0; 20], &names.to_le_bytes()]);
@@ -55,7 +55,7 @@ impl Writer {
     }
 }
 
-/// A file with the dataset `layer/kernel:0`.
+/// Returns a file with the dataset `layer/kernel:0`.
 fn file() -> Vec<u8> {
     let mut writer = Writer(SIGNATURE.to_vec());
     writer.0.resize(ROOT_HEADER + 8, 0);

@@ -1,55 +1,10 @@
 //! The only names that a pickle may use, and what they make.
 
-use std::fmt;
-
-use super::{Objects, PickleError, Value, shown};
+use super::tensor::{ElementType, Tensor, TensorStorage};
+use super::{Global, Objects, PickleError, Value, shown};
 
 /// Tensors of networks have no more dimensions.
 const MAX_DIMENSIONS: usize = 8;
-
-/// Type of the numbers in a storage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Element {
-    Float32,
-    Float64,
-    Float16,
-    BFloat16,
-    Int64,
-    Int32,
-    Int16,
-    Int8,
-    UInt8,
-    Bool,
-}
-
-impl Element {
-    /// In bytes.
-    pub fn size(self) -> usize {
-        match self {
-            Self::Float64 | Self::Int64 => 8,
-            Self::Float32 | Self::Int32 => 4,
-            Self::Float16 | Self::BFloat16 | Self::Int16 => 2,
-            Self::Int8 | Self::UInt8 | Self::Bool => 1,
-        }
-    }
-}
-
-/// As torch names it.
-impl fmt::Display for Element {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "torch.{}", format!("{self:?}").to_lowercase())
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Global {
-    Dict,
-    RebuildTensor,
-    RebuildParameter,
-    StorageType(Element),
-    /// A class or function whose value is skipped, and the value's name for people.
-    Plain(&'static str),
-}
 
 impl Global {
     /// Looks up one of the names that a file may use.
@@ -58,16 +13,16 @@ impl Global {
             ("collections", "OrderedDict" | "defaultdict") => Self::Dict,
             ("torch._utils", "_rebuild_tensor_v2") => Self::RebuildTensor,
             ("torch._utils", "_rebuild_parameter") => Self::RebuildParameter,
-            ("torch", "FloatStorage") => Self::StorageType(Element::Float32),
-            ("torch", "DoubleStorage") => Self::StorageType(Element::Float64),
-            ("torch", "HalfStorage") => Self::StorageType(Element::Float16),
-            ("torch", "BFloat16Storage") => Self::StorageType(Element::BFloat16),
-            ("torch", "LongStorage") => Self::StorageType(Element::Int64),
-            ("torch", "IntStorage") => Self::StorageType(Element::Int32),
-            ("torch", "ShortStorage") => Self::StorageType(Element::Int16),
-            ("torch", "CharStorage") => Self::StorageType(Element::Int8),
-            ("torch", "ByteStorage") => Self::StorageType(Element::UInt8),
-            ("torch", "BoolStorage") => Self::StorageType(Element::Bool),
+            ("torch", "FloatStorage") => Self::StorageType(ElementType::Float32),
+            ("torch", "DoubleStorage") => Self::StorageType(ElementType::Float64),
+            ("torch", "HalfStorage") => Self::StorageType(ElementType::Float16),
+            ("torch", "BFloat16Storage") => Self::StorageType(ElementType::BFloat16),
+            ("torch", "LongStorage") => Self::StorageType(ElementType::Int64),
+            ("torch", "IntStorage") => Self::StorageType(ElementType::Int32),
+            ("torch", "ShortStorage") => Self::StorageType(ElementType::Int16),
+            ("torch", "CharStorage") => Self::StorageType(ElementType::Int8),
+            ("torch", "ByteStorage") => Self::StorageType(ElementType::UInt8),
+            ("torch", "BoolStorage") => Self::StorageType(ElementType::Bool),
             _ => Self::Plain(plain(module, name)?),
         })
     }
@@ -114,38 +69,6 @@ pub fn refusal(module: &str, name: &str, rest: &[u8]) -> PickleError {
         PickleError::Module { class: name }
     } else {
         PickleError::Forbidden { name }
-    }
-}
-
-/// A run of numbers outside the pickle; tensors may share it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Storage<'a> {
-    pub element: Element,
-    pub key: &'a str,
-    pub count: usize,
-}
-
-/// A view of a storage, not checked to lie inside it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tensor {
-    /// Number of the storage.
-    pub storage: usize,
-    /// In elements, as the strides.
-    pub offset: usize,
-    pub shape: Vec<usize>,
-    pub strides: Vec<usize>,
-}
-
-impl Tensor {
-    /// Returns the same view with its axes in another order.
-    pub fn permuted(&self, axes: &[usize]) -> Self {
-        let pick = |sizes: &[usize]| axes.iter().map(|&axis| sizes[axis]).collect();
-        Self {
-            storage: self.storage,
-            offset: self.offset,
-            shape: pick(&self.shape),
-            strides: pick(&self.strides),
-        }
     }
 }
 
@@ -240,7 +163,7 @@ pub fn persistent<'a>(
         _ => return Err(damaged),
     };
     let count = usize::try_from(count).map_err(|_| damaged)?;
-    objects.storages.push(Storage {
+    objects.storages.push(TensorStorage {
         element,
         key,
         count,

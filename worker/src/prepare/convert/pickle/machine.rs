@@ -2,14 +2,21 @@
 
 use std::collections::HashMap;
 
-use super::globals::{self, Global};
+use super::globals;
 use super::reader::Reader;
-use super::{MAX_STEPS, Objects, Pickle, PickleError, Value, opcode_name};
+use super::{Global, MAX_STEPS, Objects, Pickle, PickleError, Value, opcode_name};
 
 const SET: Value<'_> = Value::Other("a set");
 
+impl<'a> Pickle<'a> {
+    /// Reads the pickle at the start of `bytes`.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, PickleError> {
+        Machine::new(bytes).run()
+    }
+}
+
 #[derive(Debug)]
-pub struct Machine<'a> {
+struct Machine<'a> {
     input: Reader<'a>,
     length: usize,
     stack: Vec<Value<'a>>,
@@ -20,7 +27,7 @@ pub struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    pub fn new(bytes: &'a [u8]) -> Self {
+    fn new(bytes: &'a [u8]) -> Self {
         Self {
             input: Reader::new(bytes),
             length: bytes.len(),
@@ -31,7 +38,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    pub fn run(mut self) -> Result<Pickle<'a>, PickleError> {
+    fn run(mut self) -> Result<Pickle<'a>, PickleError> {
         for _ in 0..MAX_STEPS {
             match self.input.byte()? {
                 b'.' => {
@@ -181,7 +188,7 @@ impl<'a> Machine<'a> {
         self.push(Value::Other(kind))
     }
 
-    /// An integer in two's complement. One of more than 8 bytes, such as a random seed, is not a size of a tensor.
+    /// Reads an integer in two's complement. One of more than 8 bytes, such as a random seed, is no tensor's size.
     fn long<const N: usize>(&mut self) -> Result<(), PickleError> {
         let bytes = self.input.counted::<N>()?;
         let sign = bytes.last().is_some_and(|&byte| byte >= 0x80);

@@ -4,8 +4,8 @@ use photo::Photo;
 
 use super::super::layers::softmax_second;
 use super::{
-    BORDER, Dense, FEATURES, MIDDLE, PIXEL_PLANES, POOLED, Proposal, ProposalArena, ProposalNet,
-    RING,
+    BORDER, DenseOutput, FEATURES, MIDDLE, PIXEL_PLANES, POOLED, Proposal, ProposalArena,
+    ProposalNet, RING,
 };
 use crate::kernels::area::PixelRect;
 use crate::kernels::planes::{PlaneRows, plane_length};
@@ -13,7 +13,7 @@ use crate::kernels::winograd::{INPUT_ROWS, OUTPUT_ROWS};
 use crate::kernels::{Float, Instructions, Kernel, run};
 
 /// A level of the pyramid in the network.
-pub struct Level<'a> {
+struct Level<'a> {
     network: &'a ProposalNet,
     instructions: Instructions,
     photo: &'a Photo,
@@ -28,8 +28,32 @@ pub struct Level<'a> {
     middle_rows: usize,
 }
 
+impl ProposalNet {
+    /// Returns the windows, row by row, of the photo resized to `width` x `height` (at least 12 x 12) whose probability
+    /// is at least `threshold`.
+    pub fn propose(
+        &self,
+        instructions: Instructions,
+        photo: &Photo,
+        [width, height]: [usize; 2],
+        threshold: f32,
+        arena: &mut ProposalArena,
+    ) -> Vec<Proposal> {
+        let mut level = Level::new(self, instructions, photo, [width, height], arena);
+        let rows = level.pooled_height() - BORDER;
+        let mut proposals = Vec::new();
+        for y in (0..rows).step_by(OUTPUT_ROWS) {
+            level.compute_features(y);
+            for row in y..(y + OUTPUT_ROWS).min(rows) {
+                level.collect(row, y, threshold, &mut proposals);
+            }
+        }
+        proposals
+    }
+}
+
 impl<'a> Level<'a> {
-    pub fn new(
+    fn new(
         network: &'a ProposalNet,
         instructions: Instructions,
         photo: &'a Photo,
@@ -55,8 +79,8 @@ impl<'a> Level<'a> {
         }
     }
 
-    /// Height of the pooled map, whose last row may be the maximum of a single row.
-    pub fn pooled_height(&self) -> usize {
+    /// Returns the height of the pooled map, whose last row may be the maximum of a single row.
+    fn pooled_height(&self) -> usize {
         (self.height - 2).div_ceil(2)
     }
 
@@ -82,7 +106,7 @@ impl<'a> Level<'a> {
     }
 
     /// Computes rows `y` to `y + 3` of the last convolution.
-    pub fn compute_features(&mut self, y: usize) {
+    fn compute_features(&mut self, y: usize) {
         let count = self.pooled_height() - 2;
         while self.middle_rows < (y + INPUT_ROWS).min(count) {
             self.compute_middle();
@@ -134,7 +158,7 @@ impl<'a> Level<'a> {
             let rows = self.arena.unpooled.chunks_exact(2 * length).skip(2 * pair);
             let target = (self.pooled_rows + pair) % RING * length;
             let single_row = first + 2 * pair + 1 >= self.height - 2;
-            let pool = Pool {
+            let pool = PlanePool {
                 rows: rows.take(if single_row { 1 } else { 2 }),
                 plane: self.plane,
                 odd_columns: (self.width - 2) / 2,
@@ -146,13 +170,7 @@ impl<'a> Level<'a> {
     }
 
     /// Adds the faces of a row to `proposals`; `first` is the row that the features begin with.
-    pub fn collect(
-        &mut self,
-        row: usize,
-        first: usize,
-        threshold: f32,
-        proposals: &mut Vec<Proposal>,
-    ) {
+    fn collect(&mut self, row: usize, first: usize, threshold: f32, proposals: &mut Vec<Proposal>) {
         let network = self.network;
         let [no, yes] = &network.logits;
         let length = FEATURES * self.plane;
@@ -172,7 +190,7 @@ impl<'a> Level<'a> {
             .enumerate()
             .filter(|(_, score)| **score >= min_score)
         {
-            let dense = |dense: &Dense| {
+            let dense = |dense: &DenseOutput| {
                 let channels = features.iter().skip(x).step_by(self.plane);
                 let products = dense.weights.iter().zip(channels).map(|(a, b)| a * b);
                 products.sum::<f32>() + dense.bias
@@ -191,7 +209,7 @@ impl<'a> Level<'a> {
 }
 
 /// Takes maxima over pairs of columns in each row, and over the rows.
-struct Pool<'a, R> {
+struct PlanePool<'a, R> {
     /// A row's even columns, channel by channel, then its odd ones.
     rows: R,
     plane: usize,
@@ -199,7 +217,7 @@ struct Pool<'a, R> {
     out: &'a mut [f32],
 }
 
-impl<'a, R: Iterator<Item = &'a [f32]>> Kernel for Pool<'a, R> {
+impl<'a, R: Iterator<Item = &'a [f32]>> Kernel for PlanePool<'a, R> {
     #[inline(always)]
     fn run<F: Float>(self) {
         // One instruction, unlike `f32::max`, which handles NaN.
@@ -232,7 +250,7 @@ impl<'a, R: Iterator<Item = &'a [f32]>> Kernel for Pool<'a, R> {
 /// Computes each window's difference of the two logits.
 struct Score<'a> {
     features: &'a [f32],
-    logits: [&'a Dense; 2],
+    logits: [&'a DenseOutput; 2],
     out: &'a mut [f32],
 }
 

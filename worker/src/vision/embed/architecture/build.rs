@@ -2,8 +2,14 @@
 
 use super::{Architecture, Buffer, Convolution, FEATURES, Step, TensorRef};
 
-/// For square inputs of `side` pixels.
-pub fn inception_resnet_v1(side: usize) -> Architecture {
+impl Architecture {
+    /// Returns the network for square inputs of `side` pixels, at least [`SMALLEST_SIDE`](super::SMALLEST_SIDE).
+    pub fn new(side: usize) -> Self {
+        inception_resnet_v1(side)
+    }
+}
+
+fn inception_resnet_v1(side: usize) -> Architecture {
     let mut build = Build::default();
     let input = build.tensor(side, 3, [0, 0]);
     let stem = build.stem(input);

@@ -1,14 +1,15 @@
 //! Encodes float32 rows, to the same bits on every processor: single IEEE operations in a fixed order.
 
-use super::{Codes, HEADER, LENGTH_MARGIN, UNDERFLOW, is_codable, largest_magnitude, norm_of};
-use crate::kernels::code_dots::{CodeGroup, GROUP, LANES};
+use super::margins::{LENGTH_MARGIN, UNDERFLOW, is_codable, largest_magnitude, norm_of};
+use crate::kernels::code_dots::{CODE_GROUP, CodeGroup, LANES};
 use crate::kernels::{Float, Instructions, Kernel, run};
 
+/// Bytes of sixteen scales, squared norms and distances between row and code, in float32.
+pub const HEADER: usize = 3 * 4 * LANES;
+
 /// Encodes rows into blocks of zeros.
-pub fn encode(rows: &[f32], dimension: usize, blocks: &mut [u8]) {
-    let [_, block_bytes] = Codes::shape(0, dimension);
-    let rows = rows.chunks(LANES * dimension);
-    for (rows, block) in rows.zip(blocks.chunks_exact_mut(block_bytes)) {
+pub fn encode<'a>(rows: &[f32], dimension: usize, blocks: impl Iterator<Item = &'a mut [u8]>) {
+    for (rows, block) in rows.chunks(LANES * dimension).zip(blocks) {
         for (lane, row) in rows.chunks_exact(dimension).enumerate() {
             encode_row(row, block, lane);
         }
@@ -35,7 +36,7 @@ impl Kernel for EncodeRow<'_> {
         let largest = largest_magnitude(row);
         let [scale, norm, error] = if is_codable(largest) {
             let scale = largest / 15.0;
-            let mut sums = Sums::default();
+            let mut sums = RowSums::default();
             let (groups, rest) = row.as_chunks();
             for (group, codes) in groups.iter().zip(codes.iter_mut()) {
                 sums.encode(group, scale, &mut codes.as_chunks_mut().0[lane]);
@@ -43,7 +44,7 @@ impl Kernel for EncodeRow<'_> {
             let mut squares = sums.squares;
             if let (false, Some(codes)) = (rest.is_empty(), codes.last_mut()) {
                 // The padding has an exact code, whose square is not counted.
-                let mut group = [scale; GROUP];
+                let mut group = [scale; CODE_GROUP];
                 group[..rest.len()].copy_from_slice(rest);
                 sums.encode(&group, scale, &mut codes.as_chunks_mut().0[lane]);
                 squares = sums.squares;
@@ -70,20 +71,20 @@ impl Kernel for EncodeRow<'_> {
 
 /// Sums over a row, eight of each for the compiler's vectors.
 #[derive(Default)]
-struct Sums {
+struct RowSums {
     /// Of (x - x')².
-    errors: [f64; GROUP],
+    errors: [f64; CODE_GROUP],
     /// Of (2u - 15)².
-    squares: [i32; GROUP],
+    squares: [i32; CODE_GROUP],
 }
 
-impl Sums {
+impl RowSums {
     /// Encodes eight numbers of a row.
     #[inline(always)]
-    fn encode(&mut self, values: &[f32; GROUP], scale: f32, bytes: &mut [u8; GROUP / 2]) {
+    fn encode(&mut self, values: &[f32; CODE_GROUP], scale: f32, bytes: &mut [u8; CODE_GROUP / 2]) {
         let per_step = 0.5 / scale;
-        let mut codes = [0; GROUP];
-        for index in 0..GROUP {
+        let mut codes = [0; CODE_GROUP];
+        for index in 0..CODE_GROUP {
             // NaN in a row of zeros, which becomes code 0. The scale decodes that to zero.
             let step = values[index] * per_step + 7.5;
             let step = if step > 0.0 { step } else { 0.0 };
@@ -97,8 +98,8 @@ impl Sums {
             self.squares[index] += doubled * doubled;
             codes[index] = code as u8;
         }
-        for index in 0..GROUP / 2 {
-            bytes[index] = codes[index] | codes[index + GROUP / 2] << 4;
+        for index in 0..CODE_GROUP / 2 {
+            bytes[index] = codes[index] | codes[index + CODE_GROUP / 2] << 4;
         }
     }
 }

@@ -7,12 +7,12 @@ use crate::Timestamp;
 
 /// A quantity over time. It keeps its value from one sample to the next.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Trace {
+pub struct MetricHistory {
     /// Oldest first.
     samples: VecDeque<(Timestamp, f64)>,
 }
 
-impl Trace {
+impl MetricHistory {
     /// Takes a sample, and drops those that no average over `kept` needs any more.
     pub fn note(&mut self, now: Timestamp, value: f64, kept: Duration) {
         match self.samples.back_mut() {
@@ -25,7 +25,7 @@ impl Trace {
         }
     }
 
-    /// The average over the `window` before `now`, or over as much of it as was sampled; absent without samples.
+    /// Returns the average over the `window` before `now`, or over as much of it as was sampled; absent without samples.
     pub fn average(&self, now: Timestamp, window: Duration) -> Option<f64> {
         let &(first_at, _) = self.samples.front()?;
         let &(last_at, last) = self.samples.back()?;
