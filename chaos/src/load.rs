@@ -177,12 +177,12 @@ struct Client {
 pub struct Answer {
     pub stem: String,
     pub name: String,
-    pub error: Refusal,
+    pub error: ErrorDetails,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Refusal {
+pub struct ErrorDetails {
     pub code: String,
     pub request_id: String,
 }
@@ -210,7 +210,7 @@ impl Client {
         };
         let answer: Answer = serde_json::from_slice(&body).unwrap_or_default();
         if status != 200 {
-            let Refusal { code, request_id } = answer.error;
+            let ErrorDetails { code, request_id } = answer.error;
             return Outcome::Error {
                 status,
                 code,

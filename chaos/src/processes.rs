@@ -57,7 +57,7 @@ impl Process {
         values.next().map(str::to_owned)
     }
 
-    /// Resident memory in bytes, threads, and open file descriptors.
+    /// Returns the resident memory in bytes, the threads, and the open file descriptors.
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {
         let status = fs::read_to_string(self.folder().join("status")).ok()?;

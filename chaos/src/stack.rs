@@ -122,13 +122,13 @@ impl Stack {
         Ok(stack)
     }
 
-    /// The address to post photos to, through a proxy.
+    /// Returns the address to post photos to, through a proxy.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.proxies.gateway.address())
     }
 
-    /// The gateway's own address.
+    /// Returns the gateway's own address.
     #[must_use]
     pub fn direct_url(&self) -> String {
         format!("http://{}", local(self.ports.http))
@@ -149,7 +149,7 @@ impl Stack {
         &self.options.folder
     }
 
-    /// Clients for the local cloud itself, past the proxy.
+    /// Returns clients for the local cloud itself, past the proxy.
     pub async fn aws(&self) -> Aws {
         let args = AwsArgs {
             endpoint_url: Some(self.cloud_url()),

@@ -43,7 +43,7 @@ pub fn check(headers: &HeaderMap, must_be_local: bool) -> Result<(), CrossSite> 
     Ok(())
 }
 
-/// Whether a host is an address, a name without dots, or a name that no site can have.
+/// Returns whether a host is an address, a name without dots, or a name that no site can have.
 fn is_local(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|it| it.is_ascii_digit()) => name,

@@ -18,7 +18,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     parsed.map_err(|error| format!("{error}; give seconds such as 2.5, or units such as 500ms"))
 }
 
-/// As [`parse`], and refuses zero.
+/// Parses as [`parse`] does, and refuses zero.
 ///
 /// # Errors
 /// When the text is no duration, or is zero.

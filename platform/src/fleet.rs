@@ -256,7 +256,7 @@ impl Fleet {
 }
 
 impl FleetError {
-    /// Whether the same call may succeed later.
+    /// Returns whether the same call may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -275,7 +275,7 @@ impl FleetError {
         }
     }
 
-    /// Whether the call may have taken effect or may still: EC2 did not reply, or replied with an internal error.
+    /// Returns whether the call may have taken effect or may still: EC2 did not reply, or replied with an internal error.
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
         match self {
@@ -287,7 +287,7 @@ impl FleetError {
         }
     }
 
-    /// Whether EC2 refused because there were too many calls.
+    /// Returns whether EC2 refused because there were too many calls.
     #[must_use]
     pub fn is_throttled(&self) -> bool {
         matches!(

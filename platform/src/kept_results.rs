@@ -25,7 +25,7 @@ pub async fn keep(
     Ok(put.await? == Put::Stored)
 }
 
-/// Whether a caller that asks later learns something: a job that ran out of time has no result.
+/// Returns whether a caller that asks later learns something: a job that ran out of time has no result.
 #[must_use]
 pub fn is_of_use(result: &RecognitionResult) -> bool {
     match &result.outcome {

@@ -259,7 +259,7 @@ fn brief() -> aws_sdk_s3::config::Builder {
     aws_sdk_s3::config::Builder::new().timeout_config(attempts_of(ATTEMPT))
 }
 
-/// Whether a condition did not hold, or another conditional put of this key was under way.
+/// Returns whether a condition did not hold, or another conditional put of this key was under way.
 fn is_conflict(error: &impl ProvideErrorMetadata) -> bool {
     matches!(
         error.code(),

@@ -303,7 +303,7 @@ impl Preflight {
     }
 }
 
-/// Whether the type counts toward the quotas of standard instances (A, C, D, H, I, M, R, T, Z).
+/// Returns whether the type counts toward the quotas of standard instances (A, C, D, H, I, M, R, T, Z).
 fn is_standard(instance_type: &str) -> bool {
     let letters: String = instance_type
         .chars()

@@ -90,8 +90,8 @@ impl FromStr for FileName {
     }
 }
 
-/// Whether a character is invisible: a control character, a line or paragraph separator, a bidirectional override, a
-/// zero-width character, or the byte order mark.
+/// Returns whether a character is invisible: a control character, a line or paragraph separator, a bidirectional
+/// override, a zero-width character, or the byte order mark.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')

@@ -73,7 +73,7 @@ impl Names {
         format!("{}-{}", self.reply_queue(), &id[..REPLY_QUEUE_DIGITS])
     }
 
-    /// Whether the name has the form of [`Names::new_reply_queue`], which operators do not use.
+    /// Returns whether the name has the form of [`Names::new_reply_queue`], which operators do not use.
     #[must_use]
     pub fn is_new_reply_queue(&self, queue: &str) -> bool {
         let rest = queue.strip_prefix(&self.reply_queue());

@@ -16,7 +16,7 @@ impl Answer {
         answer.expect("the gateway answers to the end")
     }
 
-    /// As [`Self::of`]. An error is the connection's.
+    /// Sends as [`Self::of`] does. An error is the connection's.
     pub async fn try_of(request: RequestBuilder) -> reqwest::Result<Self> {
         let answer = request.send().await?;
         Ok(Self {
@@ -60,7 +60,7 @@ impl Answer {
         self.request_id();
     }
 
-    /// As [`Self::assert_refused`], for a path or method that makes no request.
+    /// Asserts the same as [`Self::assert_refused`], for a path or method that makes no request.
     #[track_caller]
     pub fn assert_refused_without_id(&self, status: u16, reason: &str) {
         assert_eq!(self.status, status, "{}", self.body);

@@ -45,7 +45,7 @@ impl Authority {
         Issued { cert, key }
     }
 
-    /// Settings of a server at 127.0.0.1.
+    /// Returns the settings of a server at 127.0.0.1.
     pub fn server(&self) -> ServerTlsArgs {
         let Issued { cert, key } = self.issue("127.0.0.1");
         ServerTlsArgs {
@@ -54,7 +54,7 @@ impl Authority {
         }
     }
 
-    /// Settings of a client that trusts the authority.
+    /// Returns the settings of a client that trusts the authority.
     pub fn trusting(&self) -> PeerTlsArgs {
         PeerTlsArgs {
             peer_ca: Some(self.ca()),
@@ -62,7 +62,7 @@ impl Authority {
         }
     }
 
-    /// Settings of a client that trusts the authority and has a certificate of it.
+    /// Returns the settings of a client that trusts the authority and has a certificate of it.
     pub fn client(&self) -> PeerTlsArgs {
         let Issued { cert, key } = self.issue("client");
         PeerTlsArgs {

@@ -28,7 +28,7 @@ impl LocalCloud {
         Self { url, shutdown }
     }
 
-    /// Clients for it.
+    /// Returns clients for it.
     pub async fn aws(&self, prefix: &str) -> Aws {
         aws(&self.url, prefix).await
     }
@@ -64,7 +64,7 @@ impl Drop for LocalCloud {
     }
 }
 
-/// Clients for the localcloud at this endpoint, whether it runs yet or not.
+/// Returns clients for the localcloud at this endpoint, whether it runs yet or not.
 pub async fn aws(endpoint_url: &str, prefix: &str) -> Aws {
     let args = AwsArgs {
         endpoint_url: Some(endpoint_url.to_owned()),

@@ -83,7 +83,7 @@ pub fn parse<C: Args + FromArgMatches>(arguments: &[&str]) -> C {
     C::from_arg_matches(&matches).unwrap()
 }
 
-/// A client that ignores the machine's proxy settings.
+/// Returns a client that ignores the machine's proxy settings.
 pub fn http_client() -> reqwest::Client {
     // reqwest needs a TLS provider even for plain HTTP. It may be installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -100,13 +100,13 @@ pub async fn until_ready(url: &str) {
     .await;
 }
 
-/// A form with a photo or a clip as `inputFile`.
+/// Returns a form with a photo or a clip as `inputFile`.
 pub fn upload(file_name: &str, file: Vec<u8>) -> Form {
     let part = Part::bytes(file).file_name(file_name.to_owned());
     Form::new().part("inputFile", part)
 }
 
-/// A queue's attributes with nothing but a visibility timeout.
+/// Returns a queue's attributes with nothing but a visibility timeout.
 pub fn plain_queue(visibility_timeout: Duration) -> QueueAttributes {
     QueueAttributes {
         visibility_timeout,

@@ -17,7 +17,7 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// On a free port, and answering.
+    /// Starts one on a free port, and waits until it answers.
     pub async fn start() -> Self {
         let deadline = Instant::now() + TIMEOUT;
         loop {

@@ -7,22 +7,22 @@ use std::sync::OnceLock;
 
 use crate::program;
 
-/// Folder of the model bundle; `MUSTER_MODELS` overrides it.
+/// Returns the folder of the model bundle; `MUSTER_MODELS` overrides it.
 pub fn models() -> PathBuf {
     folder("MUSTER_MODELS", "models/facenet128", "bundle.json")
 }
 
-/// Folder of the published weights that the model is made from; `MUSTER_WEIGHTS` overrides it.
+/// Returns the folder of the published weights that the model is made from; `MUSTER_WEIGHTS` overrides it.
 pub fn weights() -> PathBuf {
     folder("MUSTER_WEIGHTS", "weights", "facenet_keras.h5")
 }
 
-/// Folder of the sample photos, `train/<person>/` and `val/<person>/`; `MUSTER_PHOTOS` overrides it.
+/// Returns the folder of the sample photos, `train/<person>/` and `val/<person>/`; `MUSTER_PHOTOS` overrides it.
 pub fn photos() -> PathBuf {
     folder("MUSTER_PHOTOS", "photos", "train")
 }
 
-/// The validation photos with the person in each, in order of their paths.
+/// Returns the validation photos with the person in each, in order of their paths.
 pub fn validation_photos() -> Vec<(String, PathBuf)> {
     let people = entries(&photos().join("val"));
     people
@@ -36,13 +36,13 @@ pub fn validation_photos() -> Vec<(String, PathBuf)> {
         .collect()
 }
 
-/// A validation photo of this person.
+/// Returns a validation photo of this person.
 pub fn photo_of(person: &str) -> Vec<u8> {
     let photos = entries(&photos().join("val").join(person));
     fs::read(&photos[0]).unwrap()
 }
 
-/// A gallery file of the training photos, which the program `worker` makes once in a test's process.
+/// Returns a gallery file of the training photos, which the program `worker` makes once in a test's process.
 pub fn gallery() -> PathBuf {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let file = |folder: &tempfile::TempDir| folder.path().join("gallery.safetensors");
@@ -64,7 +64,7 @@ pub fn gallery() -> PathBuf {
     file(folder)
 }
 
-/// A clip that FFmpeg makes from a source of its filters, as an MP4 file.
+/// Returns a clip that FFmpeg makes from a source of its filters, as an MP4 file.
 pub fn clip(source: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("clip.mp4");

@@ -37,6 +37,7 @@ IMAGES = [("ami-00000000000000001", "debian-13-amd64-20250101-1", DEBIAN), ("ami
 
 def pytest_addoption(parser):
     parser.addoption("--programs", metavar="FOLDER", type=Path, help="Muster's programs")
+    parser.addoption("--cli", metavar="PROGRAM", help="the AWS CLI, for example version 2 (default: version 1, in forks of one process)")
 
 
 def until(condition, seconds=120, what="the condition"):
@@ -58,7 +59,7 @@ def free_port():
 class Cloud:
     """moto's server, and a shell's environment in which `aws` and `curl` reach it."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, cli=None):
         self.folder = folder
         self.home = folder / "home"
         self.endpoint = f"http://127.0.0.1:{free_port()}"
@@ -73,7 +74,7 @@ class Cloud:
         self.shims = folder / "bin"
         self.shims.mkdir()
         (folder / "aws.py").write_text(CLIENT.format(path=str(folder / "aws")))
-        self.cli = f"{sys.executable} -SIE {folder / 'aws.py'}"
+        self.cli = cli or f"{sys.executable} -SIE {folder / 'aws.py'}"
         self.reset()
         self.environment = {
             "PATH": f"{self.shims}:{os.environ['PATH']}", "HOME": str(self.home), "AWS_ACCESS_KEY_ID": "test",
@@ -262,8 +263,8 @@ def meanwhile(play):
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    with Cloud(tmp_path_factory.mktemp("cloud")).served() as cloud:
+def server(tmp_path_factory, request):
+    with Cloud(tmp_path_factory.mktemp("cloud"), request.config.getoption("--cli")).served() as cloud:
         yield cloud
 
 

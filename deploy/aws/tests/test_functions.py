@@ -34,8 +34,8 @@ def package(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory):
-    with Cloud(tmp_path_factory.mktemp("cloud")).served() as cloud:
+def cloud(tmp_path_factory, request):
+    with Cloud(tmp_path_factory.mktemp("cloud"), request.config.getoption("--cli")).served() as cloud:
         yield cloud
 
 

@@ -210,7 +210,7 @@ fn overloaded(message: &str) -> RequestError {
     RequestError::new(ErrorCode::Overloaded, message)
 }
 
-fn too_slow() -> RequestError {
+pub(super) fn too_slow() -> RequestError {
     RequestError::new(ErrorCode::UploadTooSlow, "the upload took too long")
 }
 

@@ -124,7 +124,7 @@ impl<W> Pending<W> {
         expired
     }
 
-    /// Whether a request accepted at `time` or earlier is pending.
+    /// Returns whether a request accepted at `time` or earlier is pending.
     #[must_use]
     pub fn any_accepted_by(&self, time: Instant) -> bool {
         self.requests

@@ -65,7 +65,7 @@ impl RequestRegistry {
         self.demand.subscribe()
     }
 
-    /// Whether a request has waited for at least `age`.
+    /// Returns whether a request has waited for at least `age`.
     #[must_use]
     pub fn any_older_than(&self, age: Duration) -> bool {
         let time = Instant::now().checked_sub(age);

@@ -20,7 +20,7 @@ impl BatchSender {
         Self(batcher)
     }
 
-    /// The queue's name.
+    /// Returns the queue's name.
     #[must_use]
     pub fn queue(&self) -> &str {
         self.0.queue()

@@ -89,7 +89,7 @@ impl Algorithm {
         Self::Sha256,
     ];
 
-    /// S3's name.
+    /// Returns S3's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Crc32 => "CRC32",
@@ -116,7 +116,7 @@ impl Algorithm {
         ChecksumAlgorithm::from_static(self.name())
     }
 
-    /// Whether a base64 text decodes to as many bytes as the algorithm produces.
+    /// Returns whether a base64 text decodes to as many bytes as the algorithm produces.
     pub fn accepts(self, value: &str) -> bool {
         let length = match self {
             Self::Crc32 | Self::Crc32c => 4,

@@ -44,7 +44,7 @@ impl ReadConditions {
         Ok(())
     }
 
-    /// Whether the condition on the entity tag fails, or, without one, that on the time.
+    /// Returns whether the condition on the entity tag fails, or, without one, that on the time.
     fn mismatches(&self, object: &Object) -> bool {
         match (&self.if_match, &self.if_unmodified_since) {
             (Some(condition), _) => !meets(condition, object),
@@ -122,9 +122,7 @@ pub fn check_version_of(
 
 /// Returns the time in whole seconds, as S3 sends it.
 pub fn to_timestamp(millis: Millis) -> Timestamp {
-    let time = i64::try_from(millis / 1000)
-        .ok()
-        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    let time = OffsetDateTime::from_unix_timestamp(seconds(millis));
     Timestamp::from(time.unwrap_or(OffsetDateTime::UNIX_EPOCH))
 }
 

@@ -60,12 +60,12 @@ const EVENTS: [&str; 27] = [
 const MAX_NOTIFICATIONS: usize = 100;
 
 impl Notification {
-    /// Whether the target is a function.
+    /// Returns whether the target is a function.
     pub fn is_function(&self) -> bool {
         self.target_arn.starts_with("arn:aws:lambda:")
     }
 
-    /// Whether the target receives an event (`ObjectCreated:Put`, without `s3:`) about a key.
+    /// Returns whether the target receives an event (`ObjectCreated:Put`, without `s3:`) about a key.
     pub fn selects(&self, event: &str, key: &str) -> bool {
         let event = format!("s3:{event}");
         self.events.iter().any(|pattern| covers(pattern, &event))

@@ -88,8 +88,7 @@ impl Store {
 
     /// Creates a file in `temporary`.
     pub fn temporary(&self) -> io::Result<TemporaryFile> {
-        let name = format!("{:016x}", self.number());
-        TemporaryFile::create(self.folder.join("temporary").join(name))
+        TemporaryFile::create(self.temporary_path())
     }
 
     /// Calls `use_bucket` with a bucket while the store is locked.
@@ -238,6 +237,12 @@ impl Store {
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns an unused path in `temporary`.
+    fn temporary_path(&self) -> PathBuf {
+        let name = format!("{:016x}", self.number());
+        self.folder.join("temporary").join(name)
+    }
+
     fn bucket_folder(&self, bucket: &str) -> PathBuf {
         self.folder.join("buckets").join(bucket)
     }
@@ -263,10 +268,7 @@ impl Store {
 
     /// Removes a folder in one step: renames it into `temporary`, then deletes it.
     fn discard_folder(&self, folder: &Path) -> io::Result<()> {
-        let discarded = self
-            .folder
-            .join("temporary")
-            .join(format!("{:016x}", self.number()));
+        let discarded = self.temporary_path();
         fs::rename(folder, &discarded)?;
         // What a failure leaves behind is deleted at the next start.
         if let Err(error) = fs::remove_dir_all(&discarded) {

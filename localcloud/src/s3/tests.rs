@@ -72,7 +72,7 @@ fn paths() -> impl Strategy<Value = String> {
     ]
 }
 
-/// One of the words of a text.
+/// Returns one of the words of a text.
 fn one_of(words: &str) -> impl Strategy<Value = String> + use<> {
     let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
     proptest::sample::select(words)

@@ -92,7 +92,7 @@ fn check_attribute_name(name: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether a text is a number that SQS accepts: at most 38 digits, and an absolute value from 1e-128 to 1e126.
+/// Returns whether a text is a number that SQS accepts: at most 38 digits, and an absolute value from 1e-128 to 1e126.
 fn is_number(text: &str) -> bool {
     let text = text.trim();
     let mantissa = text.split(['e', 'E']).next().unwrap_or_default();

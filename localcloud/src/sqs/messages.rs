@@ -315,7 +315,7 @@ fn for_each_entry<E, S>(
     response
 }
 
-/// Whether a body or the text of an attribute may have a letter.
+/// Returns whether a body or the text of an attribute may have a letter.
 pub(super) fn is_allowed(letter: char) -> bool {
     matches!(letter, '\t' | '\n' | '\r' | ' '..='\u{FFFD}' | '\u{10000}'..)
 }

@@ -196,7 +196,7 @@ fn message_to_wire(delivery: Delivery, request: &ReceiveMessage) -> WireMessage 
     }
 }
 
-/// Whether a pattern selects an attribute: `All`, `.*`, `prefix.*` or the name.
+/// Returns whether a pattern selects an attribute: `All`, `.*`, `prefix.*` or the name.
 fn selects(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix(".*") {
         Some(prefix) => name.starts_with(prefix),

@@ -35,7 +35,8 @@ impl ResolveEndpoint for EndpointCache {
     }
 }
 
-/// Whether two calls share their endpoint: whether they are equal but for the key, the prefix and the source of a copy.
+/// Returns whether two calls share their endpoint: whether they are equal but for the key, the prefix and the source of
+/// a copy.
 fn share(a: &Params, b: &Params) -> bool {
     a.bucket() == b.bucket()
         && a.region() == b.region()

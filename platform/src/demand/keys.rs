@@ -12,19 +12,19 @@ impl RedisKeys {
         }
     }
 
-    /// Holds the demand of one replica.
+    /// Returns the key that holds the demand of one replica.
     #[must_use]
     pub fn replica(&self, id: &str) -> String {
         format!("{}:{id}", self.base)
     }
 
-    /// Holds the sorted set of the replicas' ids.
+    /// Returns the key that holds the sorted set of the replicas' ids.
     #[must_use]
     pub fn replicas(&self) -> String {
         format!("{}-replicas", self.base)
     }
 
-    /// The channel on which every write is published.
+    /// Returns the channel on which every write is published.
     #[must_use]
     pub fn channel(&self) -> String {
         format!("{}-written", self.base)

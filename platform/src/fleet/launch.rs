@@ -191,7 +191,7 @@ impl Disk {
     }
 }
 
-/// A one-time request: the caller decides whether to replace an interrupted instance.
+/// Returns a one-time request: the caller decides whether to replace an interrupted instance.
 fn market_options(market: Market) -> Option<InstanceMarketOptionsRequest> {
     (market == Market::Spot).then(|| {
         InstanceMarketOptionsRequest::builder()

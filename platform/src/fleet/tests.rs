@@ -4,7 +4,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::aws::{Aws, AwsArgs};
 
-/// A simulated EC2 that refuses every request with status 503 and this code, and counts them.
+/// Starts a simulated EC2 that refuses every request with status 503 and this code, and counts them.
 async fn refusing_ec2(code: &'static str) -> (Fleet, tokio::task::JoinHandle<()>, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let args = AwsArgs {
@@ -81,7 +81,7 @@ async fn no_call_to_ec2_outlasts_the_margin_of_a_lease() {
     }
 }
 
-/// A fleet whose EC2 is never called.
+/// Returns a fleet whose EC2 is never called.
 async fn unreachable_fleet() -> Fleet {
     let args = AwsArgs {
         endpoint_url: Some("http://127.0.0.1:9".to_owned()),

@@ -21,12 +21,12 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// The head of a request is complete.
+    /// Records that the head of a request is complete.
     pub fn begin(&self) {
         self.begun.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The request has its response.
+    /// Records that the request has its response.
     pub fn end(&self) {
         self.ended.fetch_add(1, Ordering::Relaxed);
     }

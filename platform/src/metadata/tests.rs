@@ -16,7 +16,7 @@ fn notice(action: InterruptionAction, seconds: u64) -> Interruption {
     }
 }
 
-/// A list of one event, as EC2's user guide shows it.
+/// Returns a list of one event, as EC2's user guide shows it.
 fn event(code: &str, state: &str) -> String {
     format!(
         r#"[ {{

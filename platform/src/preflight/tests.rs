@@ -19,7 +19,7 @@ const IMAGES: &str = "<DescribeImagesResponse><imagesSet><item><imageState>STATE
     <architecture>ARCHITECTURE</architecture></item></imagesSet></DescribeImagesResponse>";
 const QUOTA: &str = r#"{"Quota": {"Value": LIMIT}}"#;
 
-/// An AWS whose replies are fixed, by the action.
+/// Starts an AWS whose replies are fixed, by the action.
 async fn aws(replies: &[(&'static str, String)]) -> Preflight {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let args = AwsArgs {

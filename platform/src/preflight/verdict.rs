@@ -22,7 +22,7 @@ pub struct Finding {
     pub verdict: Verdict,
 }
 
-/// The verdict when EC2 refuses a call.
+/// Returns the verdict when EC2 refuses a call.
 pub(super) fn refused(error: &FleetError) -> Verdict {
     let (code, fault) = (error.code().unwrap_or_default(), brief(error));
     let settings = [

@@ -68,7 +68,7 @@ impl Batcher {
         Self::new(queue, Action::Send, longest_wait, capacity)
     }
 
-    /// As [`Batcher::sends`], of receipt handles whose messages are to be deleted.
+    /// Returns the same as [`Batcher::sends`], of receipt handles whose messages are to be deleted.
     pub fn deletes(
         queue: Queue,
         longest_wait: Duration,
@@ -91,7 +91,7 @@ impl Batcher {
         (batcher, make_calls(queue, action, longest_wait, items))
     }
 
-    /// The queue's name.
+    /// Returns the queue's name.
     #[must_use]
     pub fn queue(&self) -> &str {
         &self.queue
@@ -160,7 +160,7 @@ impl Waiting {
         BATCH_LIMIT - self.entries.len()
     }
 
-    /// Whether the entries go now, with `calls` in flight.
+    /// Returns whether the entries go now, with `calls` in flight.
     fn is_due(&self, now: Instant, calls: usize) -> bool {
         let is_over = match self.wait {
             Wait::ForOthers => false,

@@ -146,7 +146,7 @@ fn resource(service: &str) -> Resource {
         .build()
 }
 
-/// The certificates for a collector with an https URL.
+/// Returns the certificates for a collector with an https URL.
 fn tls() -> PeerTlsArgs {
     let file = |name| env::var_os(name).map(Into::into);
     PeerTlsArgs {

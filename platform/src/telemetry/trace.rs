@@ -38,7 +38,7 @@ pub(super) fn turn_on(tracer: SdkTracer) {
     let _ = TRACER.set(tracer);
 }
 
-/// Whether traces are sent to a collector.
+/// Returns whether traces are sent to a collector.
 #[must_use]
 pub fn is_on() -> bool {
     TRACER.get().is_some()

@@ -33,7 +33,7 @@ pub enum VideoError {
 }
 
 impl VideoError {
-    /// Whether the clip is at fault, so that a retry cannot help.
+    /// Returns whether the clip is at fault, so that a retry cannot help.
     pub fn is_permanent(&self) -> bool {
         !matches!(self, Self::ToolMissing(..) | Self::Failed(_) | Self::Io(_))
     }

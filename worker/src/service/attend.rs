@@ -80,7 +80,7 @@ impl Order {
 }
 
 impl ScalerLink {
-    /// For a worker without a scaler: no order ever comes.
+    /// Returns the link of a worker without a scaler: no order ever comes.
     pub fn alone(notices: Notices) -> Self {
         Self {
             status: watch::Sender::new(Status::booting(Control::default())),

@@ -25,7 +25,7 @@ const JOIN_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Inference {
     /// Holds a full batch for each thread. Callers wait for room.
-    jobs: Option<mpsc::Sender<Job>>,
+    jobs: Option<mpsc::Sender<InferenceJob>>,
     threads: Vec<JoinHandle<()>>,
     /// Disconnected when all threads have ended.
     alive: Mutex<sync_mpsc::Receiver<()>>,
@@ -57,9 +57,9 @@ pub enum InferenceError {
 /// The jobs that no thread has taken.
 #[derive(Debug)]
 struct Waiting {
-    jobs: mpsc::Receiver<Job>,
+    jobs: mpsc::Receiver<InferenceJob>,
     /// A job that is to run alone and came behind a batch.
-    held_back: Option<Job>,
+    held_back: Option<InferenceJob>,
 }
 
 /// All faces of a clip's frame.
@@ -72,7 +72,7 @@ pub struct FoundFaces {
 }
 
 #[derive(Debug)]
-enum Job {
+enum InferenceJob {
     /// Threads take several at once.
     Photo(Task<Recognized>),
     Frame {
@@ -192,7 +192,7 @@ impl Inference {
         photo: Bytes,
         is_alone: bool,
     ) -> Result<Recognized, InferenceError> {
-        self.run(photo, is_alone, Job::Photo).await
+        self.run(photo, is_alone, InferenceJob::Photo).await
     }
 
     /// Recognizes all faces of a clip's frame, alone as in [`Self::recognize`].
@@ -206,7 +206,7 @@ impl Inference {
         frame: u32,
         at_seconds: f64,
     ) -> Result<FoundFaces, InferenceError> {
-        let job = |task| Job::Frame {
+        let job = |task| InferenceJob::Frame {
             task,
             frame,
             at_seconds,
@@ -218,7 +218,7 @@ impl Inference {
         &self,
         photo: Bytes,
         is_alone: bool,
-        job: impl FnOnce(Task<T>) -> Job,
+        job: impl FnOnce(Task<T>) -> InferenceJob,
     ) -> Result<T, InferenceError> {
         let jobs = self.jobs.as_ref().ok_or(InferenceError::ThreadsEnded)?;
         let ((taken, is_taken), (reply, result)) = (oneshot::channel(), oneshot::channel());
@@ -248,7 +248,7 @@ impl Inference {
         }
     }
 
-    /// Whether a photo took too long: its thread may hang.
+    /// Returns whether a photo took too long: its thread may hang.
     pub fn hangs(&self) -> bool {
         self.hung.is_cancelled()
     }
@@ -272,7 +272,7 @@ impl Drop for Inference {
 
 /// Waits for a job and takes a fair share of those already queued behind it, up to one that is to run alone. Returns `None`
 /// when no more can come. One free thread waits here, the others for the lock.
-fn take(waiting: &Mutex<Waiting>, threads: usize) -> Option<Vec<Job>> {
+fn take(waiting: &Mutex<Waiting>, threads: usize) -> Option<Vec<InferenceJob>> {
     let mut locked = waiting.lock().unwrap_or_else(PoisonError::into_inner);
     let Waiting { jobs, held_back } = &mut *locked;
     let first = held_back.take().or_else(|| jobs.blocking_recv())?;
@@ -298,8 +298,8 @@ fn fair_share(waiting: usize, threads: usize) -> usize {
     waiting.div_ceil(threads).min(LARGEST_BATCH)
 }
 
-impl Job {
-    /// Whether nothing waits for the result any more: the task that did may have been dropped.
+impl InferenceJob {
+    /// Returns whether nothing waits for the result any more: the task that did may have been dropped.
     fn is_unwanted(&self) -> bool {
         match self {
             Self::Photo(task) => task.reply.is_closed(),
@@ -323,17 +323,17 @@ impl Job {
 }
 
 /// Runs a batch and sends the results: the photos together, then the frames.
-fn run_batch(mut batch: Vec<Job>, recognizer: &dyn RecognizePhotos) {
+fn run_batch(mut batch: Vec<InferenceJob>, recognizer: &dyn RecognizePhotos) {
     batch.retain(|job| !job.is_unwanted());
     let together = batch.len() as u32;
-    for taken in batch.iter_mut().filter_map(Job::take_notice) {
+    for taken in batch.iter_mut().filter_map(InferenceJob::take_notice) {
         let _ = taken.send(together);
     }
     let (mut photos, mut frames) = (Vec::new(), Vec::new());
     for job in batch {
         match job {
-            Job::Photo(task) => photos.push(task),
-            Job::Frame {
+            InferenceJob::Photo(task) => photos.push(task),
+            InferenceJob::Frame {
                 task,
                 frame,
                 at_seconds,

@@ -73,14 +73,14 @@ impl Intake {
         self.is_ending
     }
 
-    /// Whether the intake was ended, and every message that was received or was about to be received is settled. `undeleted`
-    /// is how many settled messages are yet to be deleted.
+    /// Returns whether the intake was ended, and every message that was received or was about to be received is
+    /// settled. `undeleted` is how many settled messages are yet to be deleted.
     #[must_use]
     pub fn is_over(&self, undeleted: usize) -> bool {
         self.is_ending && self.is_free() && undeleted == 0
     }
 
-    /// Whether no job is in flight and no receive call outstanding.
+    /// Returns whether no job is in flight and no receive call outstanding.
     #[must_use]
     pub fn is_free(&self) -> bool {
         self.jobs_in_flight == 0 && self.outstanding.is_none()
@@ -96,7 +96,7 @@ impl Intake {
         self.completed
     }
 
-    /// When the pause of the last decision ends. Decide [again](Self::next_actions) then.
+    /// Returns when the pause of the last decision ends. Decide [again](Self::next_actions) then.
     #[must_use]
     pub fn pause_ends(&self) -> Option<Instant> {
         self.outage.pause_ends.max(self.receive_policy.pause_ends)
@@ -133,7 +133,7 @@ impl Intake {
         }
     }
 
-    /// The receive call returned so many messages. Their jobs begin now.
+    /// Records that the receive call returned so many messages. Their jobs begin now.
     pub fn received(&mut self, messages: usize, now: Instant) {
         self.jobs_in_flight += messages;
         if let Some((request, began_at)) = self.outstanding.take() {
@@ -148,7 +148,7 @@ impl Intake {
         self.outage.failed(now);
     }
 
-    /// A job ended after `elapsed`.
+    /// Records that a job ended after `elapsed`.
     pub fn job_ended(&mut self, end: JobEnd, elapsed: Duration, now: Instant) {
         self.receive_policy.finished(elapsed, self.jobs_in_flight);
         self.jobs_in_flight -= 1;

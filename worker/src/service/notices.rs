@@ -13,7 +13,7 @@ const ASK_INTERVAL: Duration = Duration::from_secs(5);
 /// The notice that stands at present.
 pub type Notices = watch::Receiver<Option<Interruption>>;
 
-/// For a worker without a metadata service: no notice ever comes.
+/// Returns the notices of a worker without a metadata service: no notice ever comes.
 pub fn none() -> Notices {
     watch::channel(None).1
 }

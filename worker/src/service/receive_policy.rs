@@ -116,7 +116,7 @@ mod tests {
         policy.next_request(in_flight).map(|request| request.limit)
     }
 
-    /// A worker that needs `job` for each of its jobs, alone.
+    /// Returns the policy of a worker that needs `job` for each of its jobs, alone.
     fn working(max_jobs: usize, job: Duration) -> ReceivePolicy {
         let mut policy = ReceivePolicy::new(max_jobs);
         policy.finished(job, 1);

@@ -6,7 +6,7 @@ use proto::v1::{Failure, FailureCode};
 
 use crate::vision::VisionError;
 
-/// The reply for a photo that cannot be recognized.
+/// Returns the reply for a photo that cannot be recognized.
 pub fn vision_failure(error: &VisionError) -> Reply {
     let code = match error {
         VisionError::NoFace => FailureCode::NoFace,
@@ -21,7 +21,7 @@ pub fn vision_failure(error: &VisionError) -> Reply {
     failure(code, &error.to_string())
 }
 
-/// The reply for a job whose client no longer waits.
+/// Returns the reply for a job whose client no longer waits.
 pub fn expired() -> Reply {
     failure(
         FailureCode::DeadlineExceeded,

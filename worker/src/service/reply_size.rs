@@ -59,7 +59,7 @@ mod tests {
 
     use super::*;
 
-    /// A reply whose numbers have as many digits as can be.
+    /// Returns a reply whose numbers have as many digits as can be.
     fn result(name: &str) -> RecognitionResult {
         let number = 123.456_79;
         let candidate = Candidate {

@@ -118,7 +118,7 @@ pub fn run(
     run_with(args, load, aws, shutdown)
 }
 
-/// As [`run`], with another recognizer than the arguments name.
+/// Works as [`run`] does, with another recognizer than the arguments name.
 ///
 /// # Errors
 /// When `load` fails, the fleet's token cannot be loaded, or an inference thread ends.

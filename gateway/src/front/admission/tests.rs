@@ -48,14 +48,14 @@ fn body_of(chunks: Vec<Bytes>) -> Body {
     Body::new(axum::body::Body::from_stream(chunks))
 }
 
-/// A message in pieces, as a connection may split it.
+/// Returns a message in pieces, as a connection may split it.
 fn message(length: usize) -> Body {
     let prefix = prefix(u32::try_from(length).unwrap());
     let body = Bytes::from(vec![7; length]);
     body_of(vec![prefix.slice(..2), prefix.slice(2..), body])
 }
 
-/// A client that announces a message and sends nothing of it.
+/// Returns the body of a client that announces a message and sends nothing of it.
 fn stalling(length: u32) -> Body {
     let prefix = stream::once(async move { Ok::<_, Infallible>(prefix(length)) });
     Body::new(axum::body::Body::from_stream(

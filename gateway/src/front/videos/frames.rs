@@ -144,7 +144,7 @@ impl FrameQueue {
         waiting.reply.send(reply).is_ok()
     }
 
-    /// Whether a frame has been sent for at least `age`.
+    /// Returns whether a frame has been sent for at least `age`.
     #[must_use]
     pub fn any_older_than(&self, age: Duration) -> bool {
         let state = self.lock();
@@ -178,7 +178,7 @@ impl Drop for FramePermit<'_> {
     }
 }
 
-/// How many frames may be on the queue at once.
+/// Returns how many frames may be on the queue at once.
 fn room(workers: usize, frames_per_worker: usize, unanswered: u64) -> usize {
     let photos = usize::try_from(unanswered).unwrap_or(usize::MAX);
     (workers * frames_per_worker + 1).saturating_sub(photos)

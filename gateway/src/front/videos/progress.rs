@@ -28,7 +28,7 @@ impl Progress {
         }
     }
 
-    /// The clip has so many frames, of which `waiting` are not done.
+    /// Records that the clip has so many frames, of which `waiting` are not done.
     pub fn begin(&self, frames: u32, waiting: u64) {
         self.frames.store(frames, Ordering::Relaxed);
         self.failed.store(0, Ordering::Relaxed);
@@ -38,7 +38,7 @@ impl Progress {
         });
     }
 
-    /// A frame is done, or given up.
+    /// Records that a frame is done, or given up.
     pub fn end_frame(&self, is_done: bool) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         self.failed.fetch_add((!is_done).into(), Ordering::Relaxed);

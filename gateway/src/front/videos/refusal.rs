@@ -22,7 +22,7 @@ pub fn refused_by_ffmpeg(error: &VideoError) -> RequestError {
     RequestError::new(code, error.to_string())
 }
 
-/// Whether the clip is at fault, so that a retry cannot help.
+/// Returns whether the clip is at fault, so that a retry cannot help.
 pub fn is_at_fault(error: &RequestError) -> bool {
     matches!(
         error.code,

@@ -18,6 +18,7 @@ use super::folder::{ClipFolder, failed};
 use super::refusal::refused_by_ffmpeg;
 use super::{Videos, metric};
 use crate::error::{ErrorCode, RequestError};
+use crate::front::admission::too_slow;
 
 /// The service's default.
 const FRAMES_PER_SECOND: f32 = 2.0;
@@ -103,9 +104,7 @@ impl Videos {
         let timeout = self.options.clip_upload_timeout;
         let receiving = self.receive(video, &mut parts);
         let received = tokio::time::timeout(timeout, receiving).await;
-        let (settings, folder) = received.map_err(|_| {
-            RequestError::new(ErrorCode::UploadTooSlow, "the upload took too long")
-        })??;
+        let (settings, folder) = received.map_err(|_| too_slow())??;
         let info = ffmpeg.probe(&folder.clip()).await;
         let info = info.map_err(|error| refused_by_ffmpeg(&error))?;
         let extension = settings.file_name.rsplit_once('.');

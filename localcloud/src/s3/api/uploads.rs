@@ -143,7 +143,7 @@ impl Api {
     }
 }
 
-/// Whether the object's checksum is computed from the parts' checksums.
+/// Returns whether the object's checksum is computed from the parts' checksums.
 fn is_composite(algorithm: Option<Algorithm>, wanted: Option<&ChecksumType>) -> S3Result<bool> {
     let Some(algorithm) = algorithm else {
         return Ok(false);

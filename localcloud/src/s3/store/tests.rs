@@ -101,7 +101,7 @@ fn body_of(store: &Store, key: &str) -> Option<Vec<u8>> {
     Some(body)
 }
 
-/// The names that a list holds, found without skipping ahead.
+/// Returns the names that a list holds, found without skipping ahead.
 fn listed_plainly(keys: &BTreeSet<String>, prefix: &str, delimiter: Option<&str>) -> Vec<String> {
     let delimiter = delimiter.filter(|delimiter| !delimiter.is_empty());
     let mut names: Vec<String> = keys

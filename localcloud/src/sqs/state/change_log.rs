@@ -118,14 +118,14 @@ pub struct ChangeLog {
 }
 
 impl Change {
-    /// Whether the change concerns all messages of a queue.
+    /// Returns whether the change concerns all messages of a queue.
     pub fn is_bulk(&self) -> bool {
         matches!(self, Self::Purged { .. } | Self::QueueDeleted { .. })
     }
 }
 
 impl Phase {
-    /// When a hidden message becomes available.
+    /// Returns when a hidden message becomes available.
     pub fn hidden_until(self) -> Option<Millis> {
         match self {
             Self::Available => None,
@@ -135,7 +135,7 @@ impl Phase {
         }
     }
 
-    /// Whether a receiver can get the message.
+    /// Returns whether a receiver can get the message.
     pub fn is_available(self) -> bool {
         matches!(
             self,

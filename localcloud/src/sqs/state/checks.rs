@@ -8,7 +8,7 @@ const MAX_TAGS: usize = 50;
 pub const NAME_RULE: &str =
     "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length";
 
-/// Whether a text can name a queue, a batch entry or a permission.
+/// Returns whether a text can name a queue, a batch entry or a permission.
 pub fn is_name(text: &str) -> bool {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
     (1..=80).contains(&text.len()) && text.chars().all(allowed)

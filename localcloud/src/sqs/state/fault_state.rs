@@ -45,18 +45,18 @@ impl FaultState {
         })
     }
 
-    /// Whether a message stays available after this delivery. Takes one draw per delivery.
+    /// Returns whether a message stays available after this delivery. Takes one draw per delivery.
     pub fn duplicates(&mut self) -> bool {
         self.duplicate.random_bool(self.faults.duplicate)
     }
 
-    /// Whether a message comes back after this delete. Takes one draw per first delete.
+    /// Returns whether a message comes back after this delete. Takes one draw per first delete.
     pub fn delivers_after_delete(&mut self) -> bool {
         self.deliver_after_delete
             .random_bool(self.faults.deliver_after_delete)
     }
 
-    /// Whether a short poll returns no messages. Takes one draw per short poll.
+    /// Returns whether a short poll returns no messages. Takes one draw per short poll.
     pub fn empties_receive(&mut self) -> bool {
         self.empty_receive.random_bool(self.faults.empty_receive)
     }

@@ -45,7 +45,7 @@ const MAX_REMEMBERED: usize = 10;
 const MAX_PER_STEP: u64 = 100;
 
 impl MoveStatus {
-    /// AWS's name.
+    /// Returns AWS's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Running => "RUNNING",
@@ -242,14 +242,14 @@ fn not_found(parameter: &str) -> SqsError {
 }
 
 impl MoveTask {
-    /// How many messages the rate allows by `now`. The first moves at once.
+    /// Returns how many messages the rate allows by `now`. The first moves at once.
     fn due_at(&self, now: Millis) -> u64 {
         self.max_messages_per_second.map_or(u64::MAX, |rate| {
             now.saturating_sub(self.started) * u64::from(rate) / 1000 + 1
         })
     }
 
-    /// When the next message is due.
+    /// Returns when the next message is due.
     fn next_due(&self) -> Millis {
         self.max_messages_per_second.map_or(self.started, |rate| {
             self.started + (self.moved * 1000).div_ceil(u64::from(rate))

@@ -114,7 +114,7 @@ impl Queue {
         self.faults = FaultState::new(faults, seed, &self.name, self.messages.counts());
     }
 
-    /// Whether this short poll returns no messages: AWS's short polls ask only some of a queue's servers.
+    /// Returns whether this short poll returns no messages: AWS's short polls ask only some of a queue's servers.
     pub fn short_poll_misses(&mut self) -> bool {
         self.faults
             .as_mut()
@@ -266,7 +266,7 @@ impl Queue {
             .map_or(0, |faults| faults.history_length())
     }
 
-    /// When the next hidden message becomes available.
+    /// Returns when the next hidden message becomes available.
     pub fn next_due(&self) -> Option<Millis> {
         self.messages.next_due()
     }

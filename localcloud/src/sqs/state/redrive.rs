@@ -114,7 +114,7 @@ impl RedriveAllowPolicy {
         .to_string()
     }
 
-    /// Whether a source may use the queue as its dead-letter queue.
+    /// Returns whether a source may use the queue as its dead-letter queue.
     pub fn allows(&self, source_arn: &str) -> bool {
         match self {
             Self::AllowAll => true,

@@ -50,7 +50,7 @@ fn receive_handle(queues: &mut Queues, visibility_seconds: Option<u32>, now: Mil
     received.deliveries[0].receipt_handle.clone()
 }
 
-/// A queue `q` whose dead-letter queue is `dead`.
+/// Creates a queue `q` whose dead-letter queue is `dead`.
 fn queues_with_dead_letters(receive_limit: u32, visibility_timeout: &str) -> Queues {
     let mut queues = queues_with("dead", []);
     let policy =

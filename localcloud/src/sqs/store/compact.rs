@@ -57,7 +57,7 @@ fn run(records: &Keyspace, stopped: &Receiver<()>) {
     }
 }
 
-/// Whether the store has doubled. All compactions together thus write about as much as the calls do.
+/// Returns whether the store has doubled. All compactions together thus write about as much as the calls do.
 fn is_worthwhile(bytes: u64, after_last: u64) -> bool {
     bytes > 2 * after_last + SMALL_BYTES
 }

@@ -28,7 +28,7 @@ pub fn manager() -> jpeg_error_mgr {
     manager
 }
 
-/// Whether the picture data ended early. libjpeg then fills the rest with gray and only warns.
+/// Returns whether the picture data ended early. libjpeg then fills the rest with gray and only warns.
 pub fn data_ended_early() -> bool {
     DATA_ENDED_EARLY.get()
 }

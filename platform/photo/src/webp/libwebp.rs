@@ -80,7 +80,7 @@ pub fn decode(
 struct Decoder(NonNull<WebPIDecoder>);
 
 impl Decoder {
-    /// Whether everything before the pixels is decoded.
+    /// Returns whether everything before the pixels is decoded.
     fn has_header(&self) -> bool {
         let mut width = 0;
         let (row, height, stride) = (null_mut(), null_mut(), null_mut());

@@ -78,7 +78,7 @@ impl Ruler {
         share.is_finite().then(|| share.clamp(-9.0, 10.0))
     }
 
-    /// Where areas and bars begin: zero, or the end that is closest to it.
+    /// Returns where areas and bars begin: zero, or the end that is closest to it.
     pub(super) fn base(&self) -> f64 {
         self.share(0.0).unwrap_or(0.0).clamp(0.0, 1.0)
     }
@@ -242,7 +242,7 @@ fn tick_step(span: f64, most: usize, steps: &[f64]) -> f64 {
     digit.clone().find(fits).unwrap_or(10.0) * power
 }
 
-/// The next 1, 2 or 5 times a power of ten at or below the value.
+/// Returns the next 1, 2 or 5 times a power of ten at or below the value.
 fn below(value: f64) -> f64 {
     let power = 10_f64.powf(value.log10().floor());
     let fits = |digit: &f64| digit * power <= value * (1.0 + 1e-9);
@@ -301,7 +301,7 @@ fn trimmed(value: f64, digits: i32) -> String {
     }
 }
 
-/// With a minus sign as wide as a digit.
+/// Writes a minus sign as wide as a digit.
 fn signed(text: String) -> String {
     text.replace('-', "\u{2212}")
 }

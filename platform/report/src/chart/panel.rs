@@ -305,7 +305,7 @@ fn horizontal(chart: &Chart, wide: f64) -> Ruler {
     }
 }
 
-/// The smallest distance between points in x; 1 for a single one.
+/// Returns the smallest distance between points in x; 1 for a single one.
 fn spacing(points: &[(f64, f64)]) -> f64 {
     let distances = points.windows(2).map(|it| (it[1].0 - it[0].0).abs());
     let least = distances

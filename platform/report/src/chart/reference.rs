@@ -20,7 +20,7 @@ impl Rect {
             && other.top < self.bottom
     }
 
-    /// Whether a straight line touches it, by clipping the line at each edge (Liang and Barsky, 1984).
+    /// Returns whether a straight line touches it, by clipping the line at each edge (Liang and Barsky, 1984).
     fn is_crossed(&self, from: Point, to: Point) -> bool {
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);
         let (mut enters, mut leaves) = (0.0_f64, 1.0_f64);

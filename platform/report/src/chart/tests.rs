@@ -433,7 +433,7 @@ fn every_color_stands_out_on_light_and_on_dark() {
     }
 }
 
-/// The contrast ratio of WCAG 2.
+/// Returns the contrast ratio of WCAG 2.
 fn contrast(one: &str, other: &str) -> f64 {
     let luminance = |color: &str| {
         let part = |at: usize| {

@@ -71,7 +71,7 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// Lines of a title, of the height [`TITLE_LINE`].
+/// Returns the lines of a title, of the height [`TITLE_LINE`].
 pub(super) fn title_lines(title: &str, most: f64) -> Vec<String> {
     // Bold letters are wider.
     wrapped(title, TITLE_SIZE * 1.08, most)

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A face of one of four people at a place; person 3 is in no gallery.
+/// Returns a face of one of four people at a place; person 3 is in no gallery.
 fn face(person: usize, left: f32) -> FrameFace {
     let mut embedding = vec![0.0; 4];
     embedding[person] = 1.0;
@@ -24,7 +24,7 @@ fn face(person: usize, left: f32) -> FrameFace {
     }
 }
 
-/// Two frames a second.
+/// Returns a frame of a clip that has two a second.
 fn frame(number: u32, faces: &[(usize, f32)]) -> FrameFaces {
     FrameFaces {
         frame: number,
@@ -136,7 +136,7 @@ fn a_track_has_the_name_of_most_sightings_and_the_largest_of_these_as_its_best()
     );
 }
 
-/// The beginning and the end of the only track of a person on these frames of two a second.
+/// Returns the beginning and the end of the only track of a person on these frames of two a second.
 fn seen(frames: &[u32], duration_seconds: f64) -> (f64, f64) {
     let info = ClipInfo {
         duration_seconds,

@@ -15,7 +15,7 @@ const TWICE: Sampling = Sampling::Timeline {
     scene_threshold: None,
 };
 
-/// A gray picture of so many seconds with 25 frames each, in this size.
+/// Returns FFmpeg's arguments for a gray picture of so many seconds with 25 frames each, in this size.
 fn gray<'a>(source: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [
         &["-f", "lavfi", "-i", source],

@@ -1,5 +1,5 @@
-use platform::queue::{Counters, QueueAttributes};
-use testkit::LocalCloud;
+use platform::queue::Counters;
+use testkit::{LocalCloud, plain_queue};
 
 use super::*;
 
@@ -8,12 +8,7 @@ const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
 #[tokio::test]
 async fn messages_are_deleted_together_when_a_worker_ends() {
     let cloud = LocalCloud::start(localcloud::Config::default()).await;
-    let attributes = QueueAttributes {
-        visibility_timeout: VISIBILITY_TIMEOUT,
-        maximum_message_size: None,
-        retention: None,
-        redrive: None,
-    };
+    let attributes = plain_queue(VISIBILITY_TIMEOUT);
     let aws = cloud.aws("test").await;
     let queue = aws.ensure_queue("requests", &attributes).await.unwrap();
     queue.send_batch(vec!["a job".to_owned(); 3]).await;

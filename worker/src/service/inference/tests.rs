@@ -2,7 +2,7 @@ use std::sync::Barrier;
 
 use super::*;
 
-/// The result for a photo of the tests: an error with the photo's bytes.
+/// Returns the result for a photo of the tests: an error with the photo's bytes.
 fn result(photo: &Bytes) -> Result<Recognized, VisionError> {
     let text = String::from_utf8_lossy(photo).into_owned();
     Err(photo::DecodeError::Unsupported(text).into())

@@ -66,7 +66,7 @@ impl Job {
         self.expires_at.is_some_and(|time| time <= now)
     }
 
-    /// Whether the job is for a photo with this digest: its key may have another photo by now.
+    /// Returns whether the job is for a photo with this digest: its key may have another photo by now.
     #[must_use]
     pub fn is_for(&self, photo_sha256: &str) -> bool {
         self.photo_sha256.is_empty() || self.photo_sha256 == photo_sha256

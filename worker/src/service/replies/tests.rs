@@ -1,17 +1,12 @@
-use platform::queue::{Queue, QueueAttributes};
-use testkit::LocalCloud;
+use platform::queue::Queue;
+use testkit::{LocalCloud, plain_queue};
 
 use super::*;
 
-/// Clients, and the queue of a front.
+/// Returns clients, and the queue of a front.
 async fn front(cloud: &LocalCloud) -> (Aws, Queue) {
     let aws = cloud.aws("test").await;
-    let attributes = QueueAttributes {
-        visibility_timeout: Duration::from_secs(30),
-        maximum_message_size: None,
-        retention: None,
-        redrive: None,
-    };
+    let attributes = plain_queue(Duration::from_secs(30));
     let queue = aws.ensure_queue("replies", &attributes).await.unwrap();
     (aws, queue)
 }

@@ -68,7 +68,7 @@ impl MessageIndex {
         self.available.range(from..).next().copied()
     }
 
-    /// When the next hidden message becomes available.
+    /// Returns when the next hidden message becomes available.
     pub fn next_due(&self) -> Option<Millis> {
         self.hidden.first().map(|(due, _)| *due)
     }
@@ -129,7 +129,7 @@ impl MessageIndex {
         }
     }
 
-    /// When the oldest message was sent.
+    /// Returns when the oldest message was sent.
     pub fn oldest(&self) -> Option<Millis> {
         self.oldest_candidates().map(|(sent, _)| sent).min()
     }

@@ -248,7 +248,7 @@ impl Pair {
         Ok(())
     }
 
-    /// Long afterwards and without faults, checks that all messages of the model can be received.
+    /// Checks, long afterwards and without faults, that all messages of the model can be received.
     fn finish(mut self) -> Result<(), TestCaseError> {
         self.set_faults(SqsFaults::default());
         self.configure(0, Setting::ReceiveLimit(None));
@@ -300,7 +300,7 @@ fn check(history: &[(Step, bool)], faults: SqsFaults, disk: Disk) -> Result<(), 
     pair.finish()
 }
 
-/// Four times `PROPTEST_CASES` (256 by default), divided by `share`.
+/// Sets four times `PROPTEST_CASES` (256 by default), divided by `share`.
 fn cases(share: u32) -> ProptestConfig {
     let config = ProptestConfig::default();
     ProptestConfig {

@@ -54,7 +54,7 @@ pub enum Refusal {
 }
 
 impl ModelQueue {
-    /// A queue with default settings.
+    /// Creates a queue with default settings.
     pub fn new(name: &'static str) -> Self {
         Self {
             name,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::sqs::state::move_tasks::MoveStep;
 
-/// A queue `q` with a receive limit of 1, and `count` messages in its dead-letter queue.
+/// Creates a queue `q` with a receive limit of 1, and `count` messages in its dead-letter queue.
 fn with_dead(count: usize) -> Queues {
     let mut queues = queues_with_dead_letters(1, "0");
     for number in 0..count {

@@ -73,7 +73,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Steps, each with whether it ends a call. The changes of a call are stored together.
+/// Returns steps, each with whether it ends a call. The changes of a call are stored together.
 pub fn history() -> impl Strategy<Value = Vec<(Step, bool)>> {
     prop::collection::vec((step(), any::<bool>()), 1..120)
 }
