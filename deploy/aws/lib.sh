@@ -5,7 +5,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repository=${here%/deploy/aws}
 # Seconds between two looks at AWS, and how long a web instance and an image may take.
 poll_seconds=${MUSTER_POLL_SECONDS:-5} ready_seconds=${MUSTER_READY_SECONDS:-600} bake_seconds=${MUSTER_BAKE_SECONDS:-1500}
-export AWS_PAGER='' AWS_DEFAULT_OUTPUT=text
+# In any other locale, numbers may have a comma.
+export AWS_PAGER='' AWS_DEFAULT_OUTPUT=text LC_ALL=C
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -49,7 +50,9 @@ explain() {
         *OptInRequired*)
             advice="The account's sign-up is not complete, or $region is not enabled: finish it at"
             advice+=" https://portal.aws.amazon.com/billing/signup, or see https://console.aws.amazon.com/billing/home#/account." ;;
+        *InvalidInstanceType*) advice="$region does not have this type: name another one." ;;
         *BucketAlreadyExists*) advice="Another account has a bucket of this name: choose another one by --prefix." ;;
+        *OperationAborted*) advice="S3 still removes a bucket of this name, for up to an hour: try again later." ;;
         *"Could not connect"* | *EndpointConnection*) advice="AWS cannot be reached: check the network, and the region $region." ;;
         *) advice="See 'aws help', or deploy/aws/status." ;;
     esac
@@ -147,7 +150,8 @@ read_stack() {
         state=none
         return
     fi
-    state=$text
+    # Warnings come before it.
+    state=${text##*$'\n'}
     text=$(call cloudformation describe-stacks --stack-name "$prefix" \
         --query 'Stacks[0].Parameters[].[ParameterKey,ParameterValue]') || exit
     # Another version's template may have had other parameters, with which CloudFormation would refuse an update.
@@ -187,12 +191,53 @@ images() {
         Tags[?Key=='muster-archive']|[0].Value,RootDeviceName,BlockDeviceMappings[0].Ebs.SnapshotId]"
 }
 
-# price NAME: prints dollars an hour of an instance type, or of address, endpoint, disk (a GiB) and snapshot (a GiB); nothing if
-# it is not known.
-price() {
-    [[ "$region" == us-east-1 ]] || return 0
-    awk -F '\t' -v name="$1" '$1 == name { print $2 }' "$here/prices.tsv"
+# listed HOURS SERVICE PART FIELD=VALUE...: prints the dollars an hour that AWS's price list says of the region's product with these
+# fields, whose description has PART; nothing if there is none. HOURS is 730 where the list has prices a month.
+listed() {
+    local hours=$1 service=$2 part=$3 filters=() filter
+    shift 3
+    for filter in "regionCode=$region" "$@"; do
+        filters+=("Type=TERM_MATCH,Field=${filter%%=*},Value=${filter#*=}")
+    done
+    # One region answers for all. A description is a text in JSON. Some products cost nothing: reserved capacity, for example.
+    aws pricing get-products --region us-east-1 --cli-connect-timeout 5 --service-code "$service" --filters "${filters[@]}" \
+        --query "PriceList[?contains(@, '$part')]" 2>/dev/null | awk -v RS='"OnDemand": *' -v hours="$hours" '
+            NR > 1 && match($0, /"USD": ?"[0-9.]+"/) {
+                split(substr($0, RSTART, RLENGTH), parts, "\"")
+                if (parts[4] > 0) { printf "%.6g\n", parts[4] / hours; exit }
+            }'
 }
+
+# learn_prices NAME...: sets prices[NAME], the dollars an hour of an instance type, address or endpoint, or of a GiB of disk (gp3) or
+# snapshot: by AWS's price list, which needs the permission pricing:GetProducts, or else, for us-east-1, by prices.tsv.
+declare -gA prices=()
+prices_are_dated=
+learn_prices() {
+    local name found
+    for name in "$@"; do
+        [[ ! -v "prices[$name]" ]] || continue
+        found=
+        case "$name" in
+            *.*) found=$(listed 1 AmazonEC2 '' "instanceType=$name" operatingSystem=Linux tenancy=Shared preInstalledSw=NA \
+                capacitystatus=Used) || true ;;
+            disk) found=$(listed 730 AmazonEC2 'EBS:VolumeUsage.gp3"' volumeApiName=gp3 productFamily=Storage) || true ;;
+            snapshot) found=$(listed 730 AmazonEC2 'EBS:SnapshotUsage"' 'productFamily=Storage Snapshot') || true ;;
+            endpoint) found=$(listed 1 AmazonVPC 'VpcEndpoint-Hours"' productFamily=VpcEndpoint) || true ;;
+            address) found=$(listed 1 AmazonVPC 'PublicIPv4:InUseAddress"' group=VPCPublicIPv4Address) || true ;;
+        esac
+        if [[ -z "$found" && "$region" == us-east-1 ]]; then
+            found=$(awk -F '\t' -v name="$name" '$1 == name { print $2 }' "$here/prices.tsv")
+            [[ -z "$found" ]] || prices_are_dated=yes
+        fi
+        prices[$name]=$found
+    done
+}
+
+# price NAME: prints what learn_prices found; nothing if the price is not known.
+price() { printf '%s' "${prices[$1]-}"; }
+
+# or_unknown NAME: prints a price, or "?".
+or_unknown() { printf '%s' "${prices[$1]:-?}"; }
 
 # calculate EXPRESSION: prints dollars. A price that is not known makes the sum unknown.
 calculate() {
@@ -202,27 +247,53 @@ calculate() {
 # cost TEXT EXPRESSION: prints a line of a bill.
 cost() { printf '  %-58s %s\n' "$1" "$(calculate "$2")"; }
 
-# Prints what prices are, and where the others are.
+# Prints where the prices are from, and what is not in them.
 about_prices() {
-    local date
-    date=$(sed -n 's/^# Dated //p' "$here/prices.tsv")
-    if [[ "$region" != us-east-1 ]]; then
-        echo "  The prices of $region are not known here; see https://aws.amazon.com/ec2/pricing/on-demand/"
+    local source="by AWS's price list"
+    [[ -z "$prices_are_dated" ]] || source="dated $(sed -n 's/^# Dated //p' "$here/prices.tsv")"
+    if [[ "${prices[*]}" == *[0-9]* ]]; then
+        echo "  Prices of $region, $source, without taxes. Requests, traffic, logs, alarms and stored photos are not in it."
     else
-        echo "  List prices of us-east-1, dated $date, without taxes. Requests, traffic, logs, alarms and stored photos are not in it."
+        echo "  AWS's price list was not readable (pricing:GetProducts); see https://aws.amazon.com/ec2/pricing/on-demand/"
+    fi
+}
+
+# whose BUCKET: prints "own" for a bucket of this prefix in this region, "none" if this account has none of that name, or else what
+# is to be said of it. The CLI would follow S3 into another region, where a deployment with this prefix may run.
+whose() {
+    local place tag
+    if ! place=$(aws s3api get-bucket-location --bucket "$1" --query LocationConstraint 2>&1); then
+        [[ "$place" == *NoSuchBucket* || "$place" == *AccessDenied* ]] || { explain "$place" "aws s3api get-bucket-location"; return 1; }
+        echo none
+        return
+    fi
+    case "$place" in
+        None) place=us-east-1 ;;
+        EU) place=eu-west-1 ;;
+    esac
+    tag=$(aws s3api get-bucket-tagging --bucket "$1" --query "TagSet[?Key=='muster-prefix'].Value" 2>/dev/null) || true
+    if [[ "$place" != "$region" ]]; then
+        echo "is in $place: AWS_REGION=$place deploy/aws/down --prefix $prefix removes what is there"
+    elif [[ "$tag" != "$prefix" ]]; then
+        echo "lacks the tag muster-prefix=$prefix: aws s3 rb --force s3://$1 removes it"
+    else
+        echo own
     fi
 }
 
 # make_bucket BUCKET: makes a private bucket, if it is not there yet.
 make_bucket() {
-    local place=()
-    if ! aws s3api head-bucket --bucket "$1" >/dev/null 2>&1; then
+    local found place=()
+    found=$(whose "$1") || exit
+    if [[ "$found" == none ]]; then
         [[ "$region" == us-east-1 ]] || place=(--create-bucket-configuration "LocationConstraint=$region")
         call s3api create-bucket --bucket "$1" "${place[@]}" >/dev/null
+        call s3api put-bucket-tagging --bucket "$1" --tagging "TagSet=[{$tags}]"
+    elif [[ "$found" != own ]]; then
+        fail "a bucket $1 exists already. It $found; or choose another --prefix"
     fi
     call s3api put-public-access-block --bucket "$1" --public-access-block-configuration \
         BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true
-    call s3api put-bucket-tagging --bucket "$1" --tagging "TagSet=[{$tags}]"
 }
 
 # Prints the path of a sample photo; nothing if there is none. scripts/setup fetches them, also for scripts/package.

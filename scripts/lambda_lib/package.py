@@ -26,12 +26,11 @@ TIME = (1980, 1, 1, 0, 0, 0)
 
 def main():
     arguments = parse_arguments()
-    programs = arguments.programs or Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "release"
+    programs = arguments.programs or build(arguments.engine)
     is_torch = arguments.engine == "torch"
     bootstrap = programs / ("bootstrap-torch" if is_torch else "bootstrap")
     if not bootstrap.exists():
-        package = "worker-torch" if is_torch else "lambda"
-        raise SetupError(f"{bootstrap} is missing; build it with: cargo build --release -p {package} -p worker")
+        raise SetupError(f"{bootstrap} is missing")
     out = arguments.out or REPOSITORY / "target" / "package" / f"muster-lambda-{architecture()}.zip"
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
@@ -61,7 +60,7 @@ def parse_arguments():
     parser.add_argument("--engine", choices=["native", "torch"], default="native",
                         help="torch: with libtorch, for the container image (--folder) alone (default: %(default)s)")
     parser.add_argument("--programs", metavar="DIR", help="folder of bootstrap or bootstrap-torch, and of worker, which makes the "
-                        "gallery (default: target/release)")
+                        "gallery (default: cargo builds them)")
     parser.add_argument("--models", metavar="DIR", default=LOCAL / "models" / "facenet128", help="model bundle (default: %(default)s)")
     parser.add_argument("--weights", choices=["all", "int8"],
                         help="int8: without those in float32, 87 MB less; fast with AVX2, which Lambda promises on x86-64 (default there, "
@@ -83,6 +82,15 @@ def parse_arguments():
         if getattr(arguments, name) is not None:
             setattr(arguments, name, path(getattr(arguments, name)))
     return arguments
+
+
+def build(engine):
+    """Fetches and builds what is missing. Returns the folder of the programs."""
+    subprocess.run([REPOSITORY / "scripts" / "setup", "--without-tests", "--engine", engine], check=True)
+    package = "worker-torch" if engine == "torch" else "lambda"
+    subprocess.run(["cargo", "build", "--release", "--package", package, "--package", "worker"], cwd=REPOSITORY, check=True)
+    subprocess.run([REPOSITORY / "scripts" / "model", "--engine", "native", "--for-other-machines"], check=True)
+    return REPOSITORY / os.environ.get("CARGO_TARGET_DIR", "target") / "release"
 
 
 def architecture():
@@ -148,9 +156,9 @@ def add_ffmpeg(folder, arguments):
 
 def set_modes(folder):
     """Lets every user read all: functions do not run as the one who packed them."""
-    for file in (path for path in folder.rglob("*") if path.is_file()):
-        is_program = file.parent == folder and file.name in ("bootstrap", *static_ffmpeg.PROGRAMS)
-        file.chmod(0o755 if is_program else 0o644)
+    for path in (folder, *folder.rglob("*")):
+        is_program = path.parent == folder and path.name in ("bootstrap", *static_ffmpeg.PROGRAMS)
+        path.chmod(0o755 if is_program or path.is_dir() else 0o644)
 
 
 def write(folder, out, fast):

@@ -91,6 +91,8 @@ class Cloud:
             case "$*" in
                 --version | configure*) exec {self.cli} "$@" ;;
                 *get-console-output*) cat {self.console}; exit ;;
+                # moto does not have these services.
+                pricing* | freetier*) echo "An error occurred (AccessDeniedException) when calling it" >&2; exit 255 ;;
                 *get-ebs-default-kms-key-id*) echo alias/aws/ebs; exit ;;
                 *describe-stacks*Parameters*)
                     # moto gives lists as Python prints them, AWS with commas.

@@ -33,7 +33,9 @@ def check_user_data(text, folder):
 
 def bake(cloud, archive):
     """The instance that bakes: fetches the release and switches itself off."""
-    instance = until(lambda: cloud.instances(states=["running"], Name="muster-image"), what="the instance that bakes")[0]
+    # moto shows an instance before its disk.
+    instance = until(lambda: [instance for instance in cloud.instances(states=["running"], Name="muster-image")
+                              if instance["BlockDeviceMappings"]], what="the instance that bakes")[0]
     script = cloud.user_data(instance["InstanceId"])
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
     address = re.search(r"-o archive.tar.zst '(.*)'", script)[1]
@@ -50,6 +52,10 @@ def bake(cloud, archive):
     assert "systemctl --quiet disable apt-daily.timer apt-daily-upgrade.timer || true" in commands
     assert "truncate -s 0 /etc/machine-id" in script and "--machine-id" not in script, "a first boot would follow"
     assert "IamInstanceProfile" not in instance and instance["ImageId"] == "ami-00000000000000002"
+    [mapping] = instance["BlockDeviceMappings"]
+    [disk] = cloud.client("ec2").describe_volumes(VolumeIds=[mapping["Ebs"]["VolumeId"]])["Volumes"]
+    assert disk["Encrypted"], "some accounts refuse others"
+    assert mapping["Ebs"]["DeleteOnTermination"], "it would stay"
     cloud.client("ec2").stop_instances(InstanceIds=[instance["InstanceId"]])
 
 

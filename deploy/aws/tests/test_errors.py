@@ -29,6 +29,8 @@ def test_region(cloud):
     ("An error occurred (InvalidParameterCombination): The specified instance type is not eligible for Free Tier.",
      "WorkerInstanceTypes=c7i-flex.large,m7i-flex.large"),
     ("An error occurred (PendingVerification) when calling it", "AWS still verifies the account for us-east-1"),
+    ("An error occurred (InvalidInstanceType) when calling it", "us-east-1 does not have this type: name another one"),
+    ("An error occurred (OperationAborted) when calling it", "for up to an hour"),
     ("An error occurred (OptInRequired) when calling it", "finish it at https://portal.aws.amazon.com/billing/signup"),
 ])
 def test_first_call(cloud, text, message):
@@ -137,10 +139,8 @@ def test_question(cloud, reply, status):
 
 def test_alarms(cloud):
     assert "No alarm is made. AlarmEmail=you@example.com makes them, one about the bill included." in cloud.run("up", "--dry-run", HERE)
-    arguments = ("up", "--dry-run", HERE, "AlarmEmail=me@example.com")
-    said = cloud.run(*arguments)
+    said = cloud.run("up", "--dry-run", HERE, "AlarmEmail=me@example.com")
     assert "AWS mails to me@example.com: follow the link in that mail to get the alarms, one about the bill included." in said
-    assert "to get the alarms, but none about the bill" in cloud.run(*arguments, AWS_REGION="eu-west-1")
 
 
 def test_address(cloud):
@@ -149,8 +149,75 @@ def test_address(cloud):
 
 
 def test_bucket_exists(cloud):
-    cloud.client("s3").create_bucket(Bucket=f"{PREFIX}-out-bucket")
-    assert f"a bucket {PREFIX}-out-bucket exists already" in cloud.run("up", "--yes", HERE, status=1)
+    cloud.client("s3").create_bucket(Bucket=f"{PREFIX}-out-bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    said = cloud.run("up", "--yes", HERE, status=1)
+    assert f"a bucket {PREFIX}-out-bucket exists already. It is in eu-west-1: AWS_REGION=eu-west-1 deploy/aws/down" in said
+
+
+def put_bucket(cloud, name, region, tagged):
+    s3 = cloud.client("s3")
+    place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    s3.create_bucket(Bucket=name, **place)
+    if tagged:
+        s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": [{"Key": "muster-prefix", "Value": PREFIX}]})
+    s3.put_object(Bucket=name, Key="photo.jpg", Body=b"1")
+
+
+def test_photos_of_another_region_or_owner_stay(cloud):
+    """The names of buckets lack the region, and the CLI follows S3 to where a bucket is."""
+    put_bucket(cloud, f"{PREFIX}-in-bucket", "eu-west-1", tagged=True)
+    put_bucket(cloud, f"{PREFIX}-out-bucket", "us-east-1", tagged=False)
+    put_bucket(cloud, f"{PREFIX}-scaler-bucket", "us-east-1", tagged=True)
+    said = cloud.run("down", "--yes")
+    assert f"The bucket {PREFIX}-in-bucket is in eu-west-1: AWS_REGION=eu-west-1 deploy/aws/down --prefix {PREFIX} removes" in said
+    assert f"The bucket {PREFIX}-out-bucket lacks the tag muster-prefix={PREFIX}: aws s3 rb --force s3://" in said
+    assert f"buckets, with all photos and results: {PREFIX}-scaler-bucket\n" in said
+    for name in ("in", "out"):
+        assert cloud.client("s3").list_objects_v2(Bucket=f"{PREFIX}-{name}-bucket")["KeyCount"] == 1
+    cloud.run("down", "--yes", AWS_REGION="eu-west-1")
+    assert f"a bucket {PREFIX}-out-bucket exists already. It lacks the tag" in cloud.run("up", "--yes", HERE, status=1)
+    left = {bucket["Name"] for bucket in cloud.client("s3").list_buckets()["Buckets"]}
+    assert {f"{PREFIX}-in-bucket", f"{PREFIX}-out-bucket", f"{PREFIX}-scaler-bucket"} & left == {f"{PREFIX}-out-bucket"}
+
+
+def test_a_bake_takes_no_bucket_of_others(cloud, archive):
+    put_bucket(cloud, f"{PREFIX}-release-bucket", "us-east-1", tagged=False)
+    said = cloud.run("image", "--yes", "--archive", str(archive), status=1)
+    assert f"a bucket {PREFIX}-release-bucket exists already. It lacks the tag" in said and cloud.instances() == []
+    assert cloud.client("s3").list_objects_v2(Bucket=f"{PREFIX}-release-bucket")["KeyCount"] == 1
+
+
+def test_free_plan(cloud):
+    cloud.answer("*get-account-plan-state*", "FREE")
+    said = cloud.run("up", "--yes", HERE, status=1)
+    refused, advice = re.search(r"free plan, which refuses (.*): say (.*), or upgrade", said).groups()
+    assert set(refused.split(", ")) == {"c7i.large", "m7i.large", "c6i.large"}
+    cloud.run("up", "--dry-run", HERE, *advice.split())
+
+
+def test_a_budget_watches_the_bill_where_cloudwatch_cannot(cloud):
+    def budgets():
+        client = cloud.client("budgets")
+        found = client.describe_budgets(AccountId=ACCOUNT).get("Budgets", [])
+        return [(budget["BudgetName"], float(budget["BudgetLimit"]["Amount"]),
+                 [item["Notification"]["Threshold"] if "Notification" in item else item["Threshold"] for item in
+                  client.describe_notifications_for_budget(AccountId=ACCOUNT, BudgetName=budget["BudgetName"])["Notifications"]])
+                for budget in found]
+
+    def up(*arguments):
+        said = cloud.run("up", "--yes", HERE, "--image", "ami-00000000000000001", *arguments, status=1, AWS_REGION="eu-west-1",
+                         MUSTER_READY_SECONDS="0", MUSTER_ADDRESS_SERVICE="http://127.0.0.1:1")
+        assert "nothing answers" in said
+        return said
+
+    up("AlarmEmail=me@example.com")
+    assert budgets() == [(f"{PREFIX}-bill", 50, [100])]
+    up("AlarmEmail=you@example.com", "AlarmDollars=20")
+    assert budgets() == [(f"{PREFIX}-bill", 20, [100])]
+    cloud.run("down", "--yes", AWS_REGION="eu-west-1")
+    assert budgets() == []
+    cloud.answer("*create-budget*", "An error occurred (AccessDeniedException) when calling it", 255)
+    assert "There is no alarm about the bill." in up("AlarmEmail=me@example.com")
 
 
 def test_bucket_of_another_account(cloud):
@@ -184,7 +251,7 @@ def test_parameters_of_another_template_are_dropped(cloud):
     assert "Gone" not in parameters and parameters["MaxWorkers"] == {"ParameterKey": "MaxWorkers", "UsePreviousValue": True}
 
 
-@pytest.mark.parametrize("state, message", [("ROLLBACK_COMPLETE", "run deploy/aws/down, then this again"),
+@pytest.mark.parametrize("state, message", [("ROLLBACK_COMPLETE", "run deploy/aws/down --keep-images, then this again"),
                                             ("UPDATE_IN_PROGRESS", "AWS is changing the stack"),
                                             ("UPDATE_ROLLBACK_FAILED", "aws cloudformation continue-update-rollback")])
 def test_stack_state(cloud, state, message):
@@ -193,10 +260,46 @@ def test_stack_state(cloud, state, message):
     assert message in cloud.run("up", "--yes", HERE, status=1)
 
 
-def test_other_regions_have_no_prices(cloud):
+def test_a_stack_that_changes_is_not_removed(cloud):
+    cloud.answer("*describe-stacks*StackStatus*", "a warning\nUPDATE_IN_PROGRESS")
+    cloud.answer("*describe-stacks*Parameters*", "")
+    put_bucket(cloud, f"{PREFIX}-in-bucket", "us-east-1", tagged=True)
+    assert "(UPDATE_IN_PROGRESS), and does not delete it meanwhile" in cloud.run("down", "--yes", status=1)
+    assert cloud.client("s3").list_objects_v2(Bucket=f"{PREFIX}-in-bucket")["KeyCount"] == 1
+
+
+def test_without_a_price_list(cloud):
     said = cloud.run("up", "--dry-run", HERE, AWS_REGION="eu-central-1")
-    assert "The prices of eu-central-1 are not known here; see https://aws.amazon.com/ec2/pricing" in said and "$" not in \
-        said.split("It costs, an hour:")[1].split("The prices")[0]
+    assert "AWS's price list was not readable (pricing:GetProducts); see https://aws.amazon.com/ec2/pricing" in said and "$" not in \
+        said.split("It costs, an hour:")[1].split("AWS's price list")[0]
+    assert "Prices of us-east-1, dated 2025-06" in cloud.run("up", "--dry-run", HERE)
+
+
+def listed(*dollars):
+    """The price list's products, as `--output text` prints them: one that costs nothing, as reserved capacity does, then these."""
+    def product(price):
+        terms = {"OnDemand": {"SKU.JRTC": {"priceDimensions": {"SKU.JRTC.6YS6": {
+            "unit": "Hrs", "beginRange": "0", "pricePerUnit": {"USD": price}}}, "sku": "SKU"}}}
+        reserved = {"Reserved": {"SKU.38NP": {"priceDimensions": {"SKU.38NP.6YS6": {"pricePerUnit": {"USD": "9.0"}}}}}}
+        terms = {**reserved, **terms} if float(price) else {**terms, **reserved}
+        return json.dumps({"terms": terms, "product": {"attributes": {"marketoption": "OnDemand"}}}, separators=(",", ":"))
+    return "\t".join(product(price) for price in ("0.0000000000", *dollars)).replace('"', '\\"')
+
+
+def test_prices_of_any_region_are_those_of_the_price_list(cloud):
+    for pattern, dollars in (("instanceType,Value=t3.small*", "0.0240000000"), ("instanceType,Value=c7i.large*", "0.1015000000"),
+                             ("volumeApiName,Value=gp3*EBS:VolumeUsage.gp3*", "0.0952000000"),
+                             ("group,Value=VPCPublicIPv4Address*PublicIPv4:InUseAddress*", "0.0050000000")):
+        cloud.answer(f"pricing*regionCode,Value=eu-central-1*{pattern}", listed(dollars))
+    cloud.answer("*describe-spot-price-history*c7i.large*", "0.0455\n0.0400")
+    arguments = ("up", "--dry-run", HERE, "WorkerInstanceTypes=c7i.large")
+    # Where a comma is the decimal sign, too.
+    said = cloud.run(*arguments, AWS_REGION="eu-central-1", LC_ALL="de_DE.UTF-8")
+    disk = 8 * 0.0952 / 730
+    assert f"${0.024 + 0.005 + disk:.4f}\n" in said and f"${0.1015 + 0.005 + disk:.4f}\n" in said, said
+    assert "Prices of eu-central-1, by AWS's price list" in said and "WorkerPrices=c7i.large=0.1015\n" in said
+    said = cloud.run(*arguments, "Market=spot", AWS_REGION="eu-central-1")
+    assert re.search(rf"c7i.large, spot\) +\${0.0455 + 0.005 + disk:.4f}\n", said), said
 
 
 @pytest.mark.parametrize("console, cause", [

@@ -4,7 +4,7 @@ import hashlib
 import subprocess
 
 import pytest
-from conftest import ACCOUNT, meanwhile
+from conftest import ACCOUNT, meanwhile, until
 from test_cycle import bake
 from test_errors import HERE
 
@@ -56,6 +56,19 @@ def test_without_logs(cloud, archive):
     script = cloud.user_data(instance["InstanceId"])
     assert "./install --role both  --photo /root/photo" in script and "cloudwatch" not in script, said
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_security_group(cloud, archive):
+    """Some accounts have the default one emptied, so that nothing could be installed."""
+    group = cloud.client("ec2").create_security_group(GroupName="out", Description="out")["GroupId"]
+
+    def look():
+        [instance] = until(lambda: cloud.instances(states=["running"], Name="muster-image"), what="the instance that bakes")
+        assert [item["GroupId"] for item in instance["NetworkInterfaces"][0]["Groups"]] == [group]
+        bake(cloud, archive)
+
+    with meanwhile(look):
+        cloud.run("image", "--yes", "--security-group", group, "--archive", str(archive))
 
 
 def test_without_sample_photos(cloud, archive, clone):
