@@ -336,14 +336,7 @@ pub fn real_photos(bin: &Path, folder: &Path, worker: &WorkerProgram) -> anyhow:
     else {
         anyhow::bail!("the light recognizer has its own photos");
     };
-    let mut files = Vec::new();
-    for person in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
-        let person = person?.path();
-        if person.is_dir() {
-            files.extend(std::fs::read_dir(person)?.filter_map(|file| Some(file.ok()?.path())));
-        }
-    }
-    files.sort();
+    let files = worker::enrol::photos_below(folder)?;
     let mut command = std::process::Command::new(bin.join("worker"));
     command
         .arg("recognize")

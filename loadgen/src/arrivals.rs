@@ -57,16 +57,6 @@ impl Load {
         })
     }
 
-    /// Returns the requests a second at a time.
-    #[must_use]
-    pub fn rate_at(&self, time: Duration) -> f64 {
-        if time < self.ramp {
-            self.rate * time.as_secs_f64() / self.ramp.as_secs_f64()
-        } else {
-            self.rate
-        }
-    }
-
     /// Returns the time until which this many arrivals are expected.
     fn time_of(&self, expected: f64) -> Duration {
         let ramp = self.ramp.as_secs_f64();
@@ -107,8 +97,7 @@ mod tests {
 
     #[test]
     fn a_ramp_rises_from_zero_in_a_straight_line() {
-        let ramped = load(100.0, 10, Process::Constant);
-        let times = until(ramped, 20);
+        let times = until(load(100.0, 10, Process::Constant), 20);
         let within = |from: f64, to: f64| {
             let within = times.iter().map(Duration::as_secs_f64);
             within.filter(|time| (from..to).contains(time)).count()
@@ -118,8 +107,6 @@ mod tests {
         assert_eq!(within(0.0, 5.0), 125);
         assert_eq!(within(0.0, 10.0), 500);
         assert_eq!(within(10.0, 20.0), 1000);
-        assert_eq!(ramped.rate_at(Duration::from_secs(5)), 50.0);
-        assert_eq!(ramped.rate_at(Duration::from_secs(11)), 100.0);
     }
 
     #[test]

@@ -67,3 +67,11 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
         .filter(|number| *number > 0)
         .ok_or_else(|| "give a whole number from 1 on".to_owned())
 }
+
+/// Parses a number up to `MOST`.
+pub fn up_to<const MOST: usize>(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|number: &usize| *number <= MOST)
+        .ok_or_else(|| format!("give a whole number up to {MOST}"))
+}

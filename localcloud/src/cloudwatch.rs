@@ -25,7 +25,7 @@ use serde_json::Value;
 
 use crate::clock::{Clock, Millis};
 use crate::common_error::CommonError;
-pub use input::{dimensions, statistic};
+pub use input::{dimensions, statistic, texts};
 pub use store::{MetricId, Store};
 pub use summary::Summary;
 

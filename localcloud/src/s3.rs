@@ -26,11 +26,12 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use http::{Extensions, HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method};
+use http::{Request, Response, StatusCode, Uri, header};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{Credentials, S3Auth, SecretKey};
 use s3s::config::{S3Config, StaticConfigProvider};
-use s3s::dto::{Range, Timestamp, TimestampFormat};
+use s3s::dto::{PostObjectInput, Range, Timestamp, TimestampFormat};
 use s3s::route::S3Route;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
@@ -56,7 +57,7 @@ use target::VirtualHosts;
 /// The canonical user who owns every bucket and object.
 const OWNER_ID: &str = "75aa57f09aa0c8caeab4f8c24e99d10f8e7faeebf76c078efc7c6caea54ba06a";
 
-/// The largest file of a form, which `s3s` reads into memory, also of a caller whom it then refuses.
+/// The largest file of a signed form, which `s3s` reads into memory before the role that signed it is authorized.
 const MAX_FORM_FILE_BYTES: u64 = 64 << 20;
 /// The other fields of a form. AWS allows 20 KB; a chunk of the body may have the beginning of the file as well.
 const MAX_FORM_FIELDS_BYTES: usize = 1 << 20;
@@ -144,11 +145,15 @@ impl S3 {
         let (mut parts, body) = request.into_parts();
         let mut body = body.into();
         parts.extensions.insert(context.clone());
-        let form = Form::of(&parts);
-        let _permit = match &form {
+        let mut form = Form::of(&parts);
+        let _permit = match &mut form {
             Some(form) => {
+                let permit = self.forms.acquire().await.ok();
+                if self.iam.authenticates() {
+                    body = form.read_fields(body).await;
+                }
                 parts.extensions.insert(form.clone());
-                self.forms.acquire().await.ok()
+                permit
             }
             None => None,
         };
@@ -158,7 +163,8 @@ impl S3 {
         };
         let checked = if self.iam.authenticates() {
             parts.extensions.insert(SignedTarget(target.clone()));
-            signature::check(&parts)
+            let form = form.as_ref();
+            signature::check(&parts).and_then(|()| form.map_or(Ok(()), Form::check_signed))
         } else {
             body = unsigned::strip(&mut parts, body);
             check_owners(&parts.headers)
@@ -202,12 +208,11 @@ impl Permissions {
     fn identify(
         &self,
         credentials: Option<&Credentials>,
+        token: Option<&str>,
         headers: &HeaderMap,
-        uri: &Uri,
     ) -> S3Result<Caller> {
         let credentials = credentials.ok_or_else(|| failure(S3ErrorCode::AccessDenied))?;
-        let token = session_token(headers, uri);
-        let identity = self.0.identify(&credentials.access_key, token.as_deref());
+        let identity = self.0.identify(&credentials.access_key, token);
         let caller = identity.map_err(|error| unidentified(&error))?.caller;
         check_owners(headers)?;
         Ok(caller)
@@ -227,11 +232,19 @@ impl S3Auth for Permissions {
 #[async_trait::async_trait]
 impl S3Access for Permissions {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        let is_form = context.s3_op().name() == "PostObject";
         // The route has identified the caller of a request that it passes on.
         let known = context.extensions_mut().get::<Caller>().cloned();
         let caller = match known {
             Some(caller) => caller,
-            None => self.identify(context.credentials(), context.headers(), context.uri())?,
+            None => {
+                let form = context.extensions_mut().get::<Form>().cloned();
+                let token = match form.filter(|_| is_form) {
+                    Some(form) => form.session_token().map(str::to_owned),
+                    None => session_token(context.headers(), context.uri()),
+                };
+                self.identify(context.credentials(), token.as_deref(), context.headers())?
+            }
         };
         let path = context.s3_path();
         let call = S3Call {
@@ -241,12 +254,38 @@ impl S3Access for Permissions {
             query: context.uri().query().unwrap_or_default(),
             headers: context.headers(),
         };
-        if matches!(caller, Caller::Role(_)) {
+        // The key of a form is in its fields: `post_object` authorizes it.
+        if matches!(caller, Caller::Role(_)) && !is_form {
             let allowed = self.0.authorize(&caller, &accesses::accesses(&call));
             allowed.map_err(|denied| access_denied(&denied))?;
         }
         context.extensions_mut().insert(caller);
         Ok(())
+    }
+
+    async fn post_object(&self, request: &mut S3Request<PostObjectInput>) -> S3Result<()> {
+        let caller = request.extensions.get::<Caller>();
+        let caller = caller.ok_or_else(|| failure(S3ErrorCode::AccessDenied))?;
+        let input = &request.input;
+        let fields = [
+            ("x-amz-tagging", input.tagging.is_some()),
+            ("x-amz-acl", input.acl.is_some()),
+            ("if-match", input.if_match.is_some()),
+        ];
+        let given = fields.into_iter().filter(|(_, is_given)| *is_given);
+        let headers = given.map(|(name, _)| {
+            let name = HeaderName::from_static(name);
+            (name, HeaderValue::from_static(""))
+        });
+        let call = S3Call {
+            operation: "PutObject",
+            bucket: &input.bucket,
+            key: &input.key,
+            query: "",
+            headers: &headers.collect(),
+        };
+        let allowed = self.0.authorize(caller, &accesses::accesses(&call));
+        allowed.map_err(|denied| access_denied(&denied))
     }
 }
 
@@ -311,8 +350,10 @@ impl S3Route for RefusedHeaders {
     async fn check_access(&self, request: &mut S3Request<Body>) -> S3Result<()> {
         if self.permissions.0.authenticates() {
             let credentials = request.credentials.as_ref();
-            let (headers, uri) = (&request.headers, &request.uri);
-            let caller = self.permissions.identify(credentials, headers, uri)?;
+            let headers = &request.headers;
+            let token = session_token(headers, &request.uri);
+            let permissions = &self.permissions;
+            let caller = permissions.identify(credentials, token.as_deref(), headers)?;
             request.extensions.insert(caller);
         }
         Ok(())

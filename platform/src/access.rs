@@ -17,8 +17,10 @@ use tonic::Status;
 
 use crate::reload::Reloading;
 use crate::token::Token;
+pub use grant::Grant;
 pub use keys::{Key, Keys, Role};
 
+mod grant;
 mod keys;
 
 /// The header and gRPC metadata that carry a key; `authorization: Bearer KEY` is accepted too.
@@ -125,13 +127,9 @@ impl KeyChecks {
     fn check(&self, headers: &HeaderMap, role: Role, now: Instant) -> Result<(), Denied> {
         let text = presented_key(headers).ok_or(Denied::NoKey)?;
         let keys = self.keys.get();
-        let (name, key) = keys.find(text).ok_or(Denied::WrongKey)?;
-        let name = || name.to_owned();
-        if !key.roles.contains(&role) {
-            return Err(Denied::WrongRole { name: name(), role });
-        }
+        let (name, key) = keys.authorize(text, role)?;
         if let Some(rate) = key.rate {
-            self.count(name(), rate, now)?;
+            self.count(name.to_owned(), rate, now)?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! gRPC servers and channels, as every Muster service uses them.
 
 mod preface;
+mod revocation;
 
 use std::any::Any;
 use std::io;
@@ -13,6 +14,7 @@ use tonic::Status;
 use tonic::service::RoutesBuilder;
 use tonic::transport::Server;
 use tower::ServiceBuilder;
+use tower::layer::layer_fn;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 use tower_http::trace::TraceLayer;
@@ -26,6 +28,7 @@ use crate::shutdown::{CancellationToken, bounded};
 use crate::telemetry::server::{note_rpc_status, rpc_span};
 use crate::tls::{Acceptor, ClientCaArgs, Protocol, ServerTlsArgs};
 use preface::PrefaceTimer;
+use revocation::Revocable;
 
 pub use crate::channel::channel;
 
@@ -151,7 +154,8 @@ impl Default for Timeouts {
 /// Serves the gRPC services that `add` adds, with health and reflection, until `shutdown`. Reflection, in the versions v1
 /// and v1alpha, lists `services`: the full names of what `add` adds. Health needs no key.
 ///
-/// Streams that are still open five seconds after `shutdown` are cut off.
+/// Streams that are still open five seconds after `shutdown` are cut off. A stream whose API key is removed or loses a role
+/// ends with the status that a new call would get.
 ///
 /// # Errors
 /// When the listener fails.
@@ -190,7 +194,8 @@ pub async fn serve(
                         .on_failure(()),
                 )
                 .layer(CatchPanicLayer::custom(panicked))
-                .layer(ValidateRequestHeaderLayer::custom(options)),
+                .layer(ValidateRequestHeaderLayer::custom(options))
+                .layer(layer_fn(Revocable)),
         )
         .add_routes(routes.routes());
     let ending = shutdown.clone().cancelled_owned();
@@ -240,10 +245,14 @@ impl<B> ValidateRequest<B> for ServerOptions {
     ) -> Result<(), http::Response<Self::ResponseBody>> {
         let service = call.uri().path().split('/').nth(1).unwrap_or_default();
         let role = match service {
-            "grpc.health.v1.Health" => None,
+            "grpc.health.v1.Health" => return Ok(()),
             _ if service.starts_with("grpc.reflection.") => Some(Role::Operate),
             _ => (self.role_for)(service),
         };
+        // Also for a service that checks by itself.
+        if let Some(grant) = self.access.grant(call.headers()) {
+            call.extensions_mut().insert(grant);
+        }
         role.map_or(Ok(()), |role| self.access.check(call.headers(), role))
             .map_err(|denied| Status::from(denied).into_http())
     }

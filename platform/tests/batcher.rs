@@ -6,30 +6,15 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use platform::queue::{BATCH_LIMIT, Batcher, Counters, Queue, QueueAttributes, QueueError, Wait};
-use testkit::LocalCloud;
+use platform::queue::{BATCH_LIMIT, Batcher, Counters, Queue, QueueError, Wait};
+use testkit::{LocalCloud, plain_queue};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 async fn queue(cloud: &LocalCloud) -> Queue {
-    let attributes = QueueAttributes {
-        visibility_timeout: MINUTE,
-        maximum_message_size: None,
-        retention: None,
-        redrive: None,
-    };
     let aws = cloud.aws("test").await;
+    let attributes = plain_queue(MINUTE);
     aws.ensure_queue("batches", &attributes).await.unwrap()
-}
-
-async fn calls(cloud: &LocalCloud, action: &str) -> u64 {
-    let url = format!("{}/metrics", cloud.url);
-    let page = testkit::http_client().get(url).send().await.unwrap();
-    let page = page.text().await.unwrap();
-    let label = format!("action=\"{action}\"");
-    let counts = page.lines().filter(|line| line.contains(&label));
-    let counts = counts.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
-    counts.sum()
 }
 
 #[tokio::test]
@@ -50,7 +35,7 @@ async fn entries_that_wait_go_together_and_full_batches_go_at_once() {
         result.unwrap();
     }
     assert_eq!(queue.counters().await.unwrap().visible, 25);
-    assert_eq!(calls(&cloud, "SendMessageBatch").await, 3);
+    assert_eq!(cloud.answers("SendMessageBatch", 200).await, 3);
 }
 
 #[tokio::test]
@@ -66,7 +51,7 @@ async fn what_waits_is_deleted_when_the_batcher_is_dropped() {
     drop(deletes);
     making.await;
     assert_eq!(queue.counters().await.unwrap(), Counters::default());
-    assert_eq!(calls(&cloud, "DeleteMessageBatch").await, 1);
+    assert_eq!(cloud.answers("DeleteMessageBatch", 200).await, 1);
 }
 
 #[tokio::test]

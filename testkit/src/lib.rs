@@ -8,6 +8,7 @@
 //! - [`Authority`]: a certificate authority.
 //! - [`samples`]: the model and the photos that set-up fetched, and a gallery of them.
 //! - [`assert_generated`]: parts of docs that are made from definitions in the code.
+//! - [`median`], [`write_figures`]: what benches measured.
 //! - [`free_addresses`], [`cpu_seconds`], [`processor`]: the machine.
 //! - [`eventually`], [`listen`], [`parse`], [`http_client`], [`upload`] and the like: the rest.
 
@@ -21,6 +22,7 @@ mod answer;
 mod authority;
 mod cloud;
 mod docs;
+mod figures;
 mod machine;
 mod program;
 mod redis_server;
@@ -38,6 +40,7 @@ pub use answer::Answer;
 pub use authority::{Authority, Issued};
 pub use cloud::{LocalCloud, aws};
 pub use docs::assert_generated;
+pub use figures::{median, write_figures};
 pub use machine::{cpu_seconds, free_addresses, processor};
 pub use program::{Program, program, programs};
 pub use redis_server::RedisServer;

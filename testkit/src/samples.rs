@@ -24,7 +24,12 @@ pub fn photos() -> PathBuf {
 
 /// Returns the validation photos with the person in each, in order of their paths.
 pub fn validation_photos() -> Vec<(String, PathBuf)> {
-    let people = entries(&photos().join("val"));
+    photos_in("val")
+}
+
+/// Returns the photos of `train` or `val` with the person in each, in order of their paths.
+pub fn photos_in(split: &str) -> Vec<(String, PathBuf)> {
+    let people = entries(&photos().join(split));
     people
         .iter()
         .flat_map(|person| {
@@ -76,9 +81,10 @@ pub fn clip(source: &str) -> Vec<u8> {
     fs::read(file).unwrap()
 }
 
-fn entries(folder: &Path) -> Vec<PathBuf> {
+/// Returns what is in a folder, in order of the names.
+pub fn entries(folder: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<_> = fs::read_dir(folder)
-        .unwrap()
+        .unwrap_or_else(|error| panic!("cannot read {}: {error}: run make setup", folder.display()))
         .map(|entry| entry.unwrap().path())
         .collect();
     paths.sort();

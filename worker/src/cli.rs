@@ -205,12 +205,7 @@ fn line(path: &Path, recognized: &Recognized) -> String {
 
 fn enrol_photos(photos: &Path, file: &Path, recognizer: &Recognizer) -> anyhow::Result<ExitCode> {
     let (gallery, skipped) = enrol(photos, recognizer)?;
-    if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    gallery
-        .save(file)
-        .with_context(|| format!("cannot write {}", file.display()))?;
+    save_gallery(&gallery, file)?;
     print(format_args!(
         "{}: {} photos enrolled, {} left out",
         file.display(),
@@ -218,4 +213,14 @@ fn enrol_photos(photos: &Path, file: &Path, recognizer: &Recognizer) -> anyhow::
         skipped.len()
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a gallery, and makes the folder for its file.
+fn save_gallery(gallery: &Gallery, file: &Path) -> anyhow::Result<()> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    gallery
+        .save(file)
+        .with_context(|| format!("cannot write {}", file.display()))
 }

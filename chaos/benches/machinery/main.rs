@@ -11,10 +11,9 @@ mod report;
 mod stack;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Parser;
 use platform::duration;
 use serde_json::json;
@@ -99,18 +98,13 @@ async fn main() -> anyhow::Result<()> {
     let (saturated, at_rate) = (report::median(&saturated), report::median(&at_rate));
     let floor = report::median_floor(&floors);
     report::print(&args, &saturated, &at_rate, &floor);
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
-    std::fs::create_dir_all(&folder)?;
-    let file = folder.canonicalize()?.join("machinery.json");
     let of_request: BTreeMap<_, _> = floor.of_request().into_iter().collect();
     let report = json!({
         "processor": testkit::processor(), "cores": std::thread::available_parallelism()?.get(), "clients": args.clients,
         "workers": args.workers, "jobs": args.jobs, "light_time_ms": args.light_time.as_secs_f64() * 1e3,
         "saturated": saturated, "rate": args.rate, "at_rate": at_rate, "floor": floor.hops, "floor_of_request": of_request,
     });
-    std::fs::write(&file, serde_json::to_string_pretty(&report)? + "\n")
-        .with_context(|| format!("cannot write {}", file.display()))?;
-    println!("\nwritten to {}", file.display());
+    testkit::write_figures("machinery", &report);
     Ok(())
 }
 

@@ -64,7 +64,7 @@ impl Run {
 
 /// Returns the median of each figure.
 pub fn median(runs: &[Run]) -> Run {
-    let of = |figure: &dyn Fn(&Run) -> f64| middle(runs.iter().map(figure).collect());
+    let of = |figure: &dyn Fn(&Run) -> f64| testkit::median(runs.iter().map(figure).collect());
     let calls: BTreeMap<String, f64> = runs
         .iter()
         .flat_map(|run| run.calls.keys())
@@ -93,7 +93,7 @@ pub fn median_floor(floors: &[Floor]) -> Floor {
     let names = floors.first().map_or(&[][..], |floor| &floor.hops);
     let hops = names.iter().map(|hop| {
         let of = |figure: fn(Hop) -> f64| {
-            middle(floors.iter().map(|it| figure(it.hop(hop.name))).collect())
+            testkit::median(floors.iter().map(|it| figure(it.hop(hop.name))).collect())
         };
         Hop {
             name: hop.name,
@@ -195,9 +195,4 @@ fn print_cpu(part: &str, floor: f64, saturated: f64, at_rate: f64) {
 fn verdict(what: &str, value: f64, target: f64, is_reached: bool) {
     let word = if is_reached { "reached" } else { "NOT reached" };
     println!("target {target} {what}: {value:.2}, {word}");
-}
-
-fn middle(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }

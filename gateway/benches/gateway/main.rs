@@ -8,15 +8,14 @@ mod load;
 mod pages;
 mod servers;
 
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Parser;
 use load::Load;
 use pages::Pages;
 use serde_json::json;
 use servers::{Front, GatewayProcess};
+use testkit::median;
 
 /// Pages may cost this share of the requests a second.
 const MOST_COST: f64 = 0.03;
@@ -69,15 +68,15 @@ async fn main() -> anyhow::Result<()> {
         }
     }
     deciding.abort();
-    let [rate, rate_with] = [&without, &with].map(|it| median(&it.rates));
-    let [cpu, cpu_with] = [&without, &with].map(|it| median(&it.cpu));
+    let [rate, rate_with] = [&without, &with].map(|it| median(it.rates.clone()));
+    let [cpu, cpu_with] = [&without, &with].map(|it| median(it.cpu.clone()));
     let ratios: Vec<f64> = with
         .rates
         .iter()
         .zip(&without.rates)
         .map(|(a, b)| a / b)
         .collect();
-    let (ratio, cpu_ratio) = (median(&ratios), cpu_with / cpu);
+    let (ratio, cpu_ratio) = (median(ratios.clone()), cpu_with / cpu);
     let seconds = args.seconds * (args.rounds * args.pages) as f64;
     let statuses = statuses as f64 / seconds;
     let processor = testkit::processor();
@@ -99,18 +98,13 @@ async fn main() -> anyhow::Result<()> {
         "median ratio of a round         {ratio:.3}: {verdict} {:.0} %",
         MOST_COST * 100.0
     );
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
-    std::fs::create_dir_all(&folder)?;
-    let file = folder.canonicalize()?.join("gateway.json");
     let report = json!({
         "processor": processor, "cores": std::thread::available_parallelism()?.get(), "clients": args.clients,
         "pages": args.pages, "requests_per_s": rate.round(), "requests_per_s_with_pages": rate_with.round(),
         "pages_ratio": ratio, "pages_cpu_ratio": cpu_ratio, "pages_ratios": ratios, "cpu_us_per_request": cpu, "cpu_us_per_request_with_pages": cpu_with,
         "status_events_per_s": statuses,
     });
-    std::fs::write(&file, serde_json::to_string_pretty(&report)? + "\n")
-        .with_context(|| format!("cannot write {}", file.display()))?;
-    println!("\nwritten to {}", file.display());
+    testkit::write_figures("gateway", &report);
     Ok(())
 }
 
@@ -136,10 +130,4 @@ impl Samples {
         self.cpu.push(cpu * 1e6 / requests as f64);
         Ok(())
     }
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

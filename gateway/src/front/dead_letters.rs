@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use platform::queue::{BATCH_LIMIT, Queue};
 use proto::JobId;
 use proto::names::MAX_RECEIVE_COUNT;
@@ -22,9 +23,11 @@ const MAX_JITTER: Duration = Duration::from_secs(1);
 pub const MIN_AGE: Duration = Duration::from_secs(5);
 /// Shorter than [`SCAN_INTERVAL`], so that the next scan receives the messages again, and operators' tools can, too.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(1);
-/// The visibility timeout grows by its first value for each so many receives of a scan: a long scan must not receive its
+/// The visibility timeout grows by its first value for each so many rounds of a scan: a long scan must not receive its
 /// first messages again before its last ones.
-const RECEIVES_A_STEP: u32 = 10;
+const ROUNDS_A_STEP: u32 = 10;
+/// Receives at once. The first round of a scan has one and each further round one more, so that few letters cost few calls.
+const MOST_RECEIVES: u32 = 8;
 
 /// Fails requests whose job is in the dead-letter queue, until `stop`. The messages stay there for the operator.
 pub async fn fail_until(
@@ -46,30 +49,37 @@ async fn next_scan() {
     tokio::time::sleep(SCAN_INTERVAL + MAX_JITTER.mul_f64(chance)).await;
 }
 
-/// Receives all messages: the queue may hold many old ones.
+/// Receives all messages: the queue may hold thousands of old ones.
 async fn scan(
     queue: &Queue,
     registry: &RequestRegistry,
     frames: &FrameQueue,
     stop: &CancellationToken,
 ) {
-    for receive in 0.. {
+    for round in 0.. {
         if stop.is_cancelled() {
             return;
         }
-        let hide_for = VISIBILITY_TIMEOUT * (1 + receive / RECEIVES_A_STEP);
-        let letters = queue
-            .receive_hiding(BATCH_LIMIT, Duration::ZERO, Some(hide_for))
-            .await;
-        match letters {
-            Ok(letters) if letters.is_empty() => return,
-            Ok(letters) => letters
-                .iter()
-                .for_each(|letter| fail(registry, frames, &letter.body)),
-            Err(error) => {
-                tracing::warn!(%error, "the dead-letter queue cannot be read");
-                return;
+        let hide_for = VISIBILITY_TIMEOUT * (1 + round / ROUNDS_A_STEP);
+        let receive = |_| queue.receive_hiding(BATCH_LIMIT, Duration::ZERO, Some(hide_for));
+        let received = join_all((0..MOST_RECEIVES.min(1 + round)).map(receive)).await;
+        let (mut found, mut failure) = (false, None);
+        for letters in received {
+            match letters {
+                Ok(letters) => {
+                    found |= !letters.is_empty();
+                    letters
+                        .iter()
+                        .for_each(|letter| fail(registry, frames, &letter.body));
+                }
+                Err(error) => failure = Some(error),
             }
+        }
+        if let Some(error) = &failure {
+            tracing::warn!(%error, "the dead-letter queue cannot be read");
+        }
+        if failure.is_some() || !found {
+            return;
         }
     }
 }

@@ -11,8 +11,9 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
+use futures::future::OptionFuture;
 use futures::{Stream, StreamExt, stream};
-use platform::access::{Role, presented_key};
+use platform::access::{Grant, Role, presented_key};
 use platform::shutdown::CancellationToken;
 use platform::token::Token;
 use serde::Serialize;
@@ -69,10 +70,11 @@ impl Viewers {
 
 /// Handles `GET /v1/watch`.
 pub async fn watch(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
+    let grant = gateway.authenticator.grant(&headers);
     match gateway.admit_viewer(&headers) {
         Ok(permit) => {
             let key = presented_key(&headers).and_then(|key| Token::parse(key).ok());
-            Sse::new(events(gateway, key, permit)).into_response()
+            Sse::new(events(gateway, key, grant, permit)).into_response()
         }
         Err(error) => {
             tracing::info!(code = error.code.name(), %error, "refused a viewer");
@@ -90,10 +92,11 @@ impl Gateway {
     }
 }
 
-/// Returns a viewer's events until the shutdown.
+/// Returns a viewer's events until the shutdown, or until its key is revoked.
 fn events(
     gateway: Arc<Gateway>,
     key: Option<Token>,
+    grant: Option<Grant>,
     permit: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<Event, Infallible>> + Send {
     let feed = Arc::new(Feed::default());
@@ -101,11 +104,17 @@ fn events(
     let following = scaler_link::follow(scalers, key, Arc::clone(&feed));
     let following = AbortOnDropHandle::new(tokio::spawn(following));
     let shutdown = gateway.viewers.shutdown.clone().cancelled_owned();
+    let end = async move {
+        tokio::select! {
+            () = shutdown => {}
+            Some(_) = OptionFuture::from(grant.map(Grant::revoked)) => {}
+        }
+    };
     let scaler_events = stream::unfold((feed, Arc::clone(&gateway)), async |(feed, gateway)| {
         let event = feed.next(&gateway.viewers.encoder).await;
         Some((event, (feed, gateway)))
     });
-    let events = stream::select(scaler_events, traffic(gateway)).take_until(shutdown);
+    let events = stream::select(scaler_events, traffic(gateway)).take_until(end);
     events.map(move |event| {
         // They end with the stream.
         let _held = (&permit, &following);

@@ -3,8 +3,8 @@ use platform::access::{Keys, Role, called_with};
 use platform::token::Token;
 use proto::v1::demand_client::DemandClient;
 use proto::v1::{RecognizeRequest, WatchDemandRequest};
-use testkit::{Authority, LocalCloud, eventually};
-use tonic::Code;
+use testkit::{Authority, LocalCloud, TIMEOUT, eventually};
+use tonic::{Code, Status};
 
 use crate::photos::photo;
 use crate::stack::{Answer, Stack};
@@ -37,7 +37,7 @@ struct KeyedStack {
     /// Role `operate`.
     operator: Token,
     _worker: Worker,
-    _file: tempfile::NamedTempFile,
+    file: tempfile::NamedTempFile,
 }
 
 impl KeyedStack {
@@ -61,7 +61,7 @@ impl KeyedStack {
             shop,
             slow,
             operator,
-            _file: file,
+            file,
         }
     }
 
@@ -126,6 +126,24 @@ async fn http_and_grpc_need_keys() {
     assert_eq!(watch(Some(operator)).await, Code::Ok);
     assert_eq!(watch(None).await, Code::Unauthenticated);
     assert_eq!(watch(Some(shop)).await, Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn a_stream_of_front_ends_when_its_key_is_removed() {
+    let keyed = KeyedStack::start(Keyed::Front).await;
+    let mut client = DemandClient::new(keyed.stack.front.clone());
+    let call = called_with(Some(&keyed.operator), WatchDemandRequest {});
+    let mut updates = client.watch_demand(call).await.unwrap().into_inner();
+    let mut keys = Keys::read(keyed.file.path()).unwrap();
+    keys.0.remove("operator");
+    keys.write(keyed.file.path()).unwrap();
+    let reading = async {
+        while updates.message().await?.is_some() {}
+        Ok::<_, Status>(())
+    };
+    let ended = tokio::time::timeout(TIMEOUT, reading).await;
+    let status = ended.expect("the stream ends").unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated, "{status}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use gateway::front::Deployment;
+use gateway::front::{self, Deployment};
+use gateway::http;
 use proto::v1::FailureCode;
 use serde_json::json;
 
@@ -138,6 +139,25 @@ async fn a_dead_letter_behind_hundreds_of_others_is_found() {
     for _ in 0..30 {
         let old = vec!["an old letter".to_owned(); 10];
         let sent = letters.send_batch(old).await;
+        assert!(sent.iter().all(Result::is_ok));
+    }
+    let _worker = Worker::start(&stack, |_| Behavior::Fail).await;
+    let answer = stack.post("poison.jpg", &photo(1)).await;
+    answer.assert_refused(500, "gave up after 5 attempts");
+}
+
+/// One receive after the other, a scan took longer than the deadline here.
+#[tokio::test]
+async fn thousands_of_old_dead_letters_delay_a_new_one_little() {
+    let faults = fault(json!({"action": "ReceiveMessage", "latency_ms": 50}));
+    let change = |front: &mut front::Config, _: &mut http::Config| {
+        front.deadline = Duration::from_secs(25);
+    };
+    let stack = Stack::with_faults(faults, change).await;
+    let names = &stack.deployment.names;
+    let letters = stack.queue(names.dead_letter_queue()).await;
+    for _ in 0..600 {
+        let sent = letters.send_batch(vec!["old".to_owned(); 10]).await;
         assert!(sent.iter().all(Result::is_ok));
     }
     let _worker = Worker::start(&stack, |_| Behavior::Fail).await;

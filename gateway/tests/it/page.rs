@@ -356,6 +356,31 @@ async fn a_viewer_needs_the_role_operate_and_its_key_reaches_the_scaler() {
     viewer.connected().await;
 }
 
+/// The stream went on until the page was closed.
+#[tokio::test]
+async fn a_viewer_is_disconnected_when_its_key_is_removed() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut keys = Keys::default();
+    let removed = keys.add("removed", &[Role::Operate], None).unwrap();
+    let kept = keys.add("kept", &[Role::Operate], None).unwrap();
+    keys.write(file.path()).unwrap();
+    let gateway = Gateway::configured(&[], |config| {
+        config.access.api_keys = Some(file.path().to_owned());
+    })
+    .await;
+    let watch = |key: &str| gateway.get("/v1/watch").header("x-api-key", key);
+    let mut viewer = Viewer::open(watch(removed.expose())).await;
+    let mut other = Viewer::open(watch(kept.expose())).await;
+    keys.0.remove("removed");
+    keys.write(file.path()).unwrap();
+    let ended = async { while viewer.event().await.is_some() {} };
+    let ended = tokio::time::timeout(TIMEOUT, ended).await;
+    ended.expect("the stream ends");
+    assert_eq!(Answer::status_of(watch(removed.expose())).await, 401);
+    other.until("traffic").await;
+    other.until("traffic").await;
+}
+
 #[tokio::test]
 async fn more_viewers_than_the_limit_are_refused() {
     let gateway = Gateway::configured(&[], |config| config.max_viewers = 2).await;

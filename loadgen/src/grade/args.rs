@@ -8,12 +8,12 @@ use platform::aws::AwsArgs;
 use platform::duration::parse_positive;
 
 use crate::report::verdict::PassCriteria;
-use crate::target::{TargetArgs, url};
+use crate::target::{TargetArgs, up_to, url};
 
 #[derive(Debug, Args)]
 pub struct GradeArgs {
     /// Number of requests, each with its own file name
-    #[arg(short, long, aliases = ["num_requests", "num-requests"], value_name = "N", default_value = "100", value_parser = up_to_a_million)]
+    #[arg(short, long, aliases = ["num_requests", "num-requests"], value_name = "N", default_value = "100", value_parser = up_to::<1_000_000>)]
     pub requests: usize,
     /// Folder of the photos, with a folder for each person: DIR/NAME/*
     #[arg(long, value_name = "DIR", default_value = ".local/photos/val")]
@@ -124,13 +124,6 @@ impl PointsArgs {
             .as_deref()
             .filter(|file| *file != Path::new(BUILT_IN))
     }
-}
-
-fn up_to_a_million(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|number| *number <= 1_000_000)
-        .ok_or_else(|| "give a whole number up to 1000000".to_owned())
 }
 
 /// Returns the URL of a web tier at an address: an IP address or a name, with or without a port, or a URL.

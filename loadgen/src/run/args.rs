@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args, ValueEnum};
 use platform::duration::{parse, parse_positive};
 
 use crate::arrivals::Process;
-use crate::target::{TargetArgs, at_least_one};
+use crate::target::{TargetArgs, at_least_one, up_to};
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -17,7 +17,7 @@ pub struct RunArgs {
         long,
         aliases = ["num_request", "num-requests", "n", "requests"],
         value_name = "N",
-        value_parser = up_to_a_billion,
+        value_parser = up_to::<1_000_000_000>,
         required_unless_present_any = ["duration", "trace"]
     )]
     pub num_request: Option<usize>,
@@ -145,13 +145,6 @@ fn positive_rate(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|rate: &f64| (0.001..=1e6).contains(rate))
         .ok_or_else(|| "give requests a second, from 0.001 to 1000000".to_owned())
-}
-
-fn up_to_a_billion(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|number| *number <= 1_000_000_000)
-        .ok_or_else(|| "give a whole number up to 1000000000".to_owned())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde_json::{Map, Number, Value, json};
 use super::{AccountResult, epoch_seconds, invalid, required, whole_number};
 use crate::account::ACCOUNT_ID;
 use crate::clock::Millis;
-use crate::cloudwatch::{Metrics, statistic};
+use crate::cloudwatch::{Metrics, statistic, texts};
 use crate::common_error::CommonError;
 
 /// The alarms by name.
@@ -267,11 +267,6 @@ impl Alarm {
 fn not_found(name: &str) -> CommonError {
     let message = format!("The alarm {name} does not exist.");
     CommonError::new("ResourceNotFound", StatusCode::NOT_FOUND, message)
-}
-
-fn texts<'a>(request: &'a Value, name: &str) -> Vec<&'a str> {
-    let list = request[name].as_array().into_iter().flatten();
-    list.filter_map(Value::as_str).collect()
 }
 
 fn one_of(request: &Value, name: &str, allowed: &[&str]) -> Result<(), CommonError> {

@@ -48,6 +48,14 @@ impl Iam {
         })
     }
 
+    /// Returns whether a role does not exist. An account without roles, or without authentication, lacks none.
+    pub fn lacks(&self, role: &str) -> bool {
+        let created = self.created.read().unwrap_or_else(PoisonError::into_inner);
+        let has_roles = self.has_roles() || !created.is_empty();
+        drop(created);
+        self.authenticates() && has_roles && self.role_named(role).is_none()
+    }
+
     /// As `role_named`. Returns a role without policies if calls created and then deleted the role.
     pub fn role_or_deleted(&self, role: &str) -> Option<Arc<Role>> {
         self.role_named(role).or_else(|| {

@@ -87,23 +87,14 @@ impl Lambda {
         Some(pass.with("iam:PassedToService", "lambda.amazonaws.com"))
     }
 
-    /// Checks that a call of a role gives a function no more than AWS would: not the key of the account, which stands for
-    /// a role that does not exist, and not the messages of a queue that the function's role may not receive.
+    /// Checks that a call of a role gives a function no more than AWS would: not the messages of a queue that the
+    /// function's role may not receive.
     ///
     /// # Errors
     /// `InvalidParameter`.
     pub fn check_grants(&self, call: &LambdaCall) -> Result<(), LambdaError> {
         let text = |name: &str| call.request[name].as_str();
         match call.action {
-            "CreateFunction" | "UpdateFunctionConfiguration" => {
-                let missing = text("Role").is_some_and(|role| self.iam.role_named(role).is_none());
-                if missing {
-                    let message =
-                        "The role defined for the function cannot be assumed by Lambda.".to_owned();
-                    return Err(LambdaError::InvalidParameter(message));
-                }
-                Ok(())
-            }
             "CreateEventSourceMapping" => self.check_polling(
                 text("FunctionName").unwrap_or_default(),
                 text("EventSourceArn").unwrap_or_default(),

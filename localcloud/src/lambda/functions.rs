@@ -28,6 +28,7 @@ impl Lambda {
             size: 0,
         };
         let mut function = Function::new(settings, &self.region, placeholder)?;
+        self.check_role(&function)?;
         let (folder, info) = self.unpack(&request["Code"]).await?;
         function.code = info;
         self.stamp(&mut function);
@@ -84,7 +85,11 @@ impl Lambda {
         let (shown, idle) = self.with(name, |entry| {
             check_revision(&entry.function, &request)?;
             let mut changed = entry.function.clone();
+            let has_new_role = settings.role.is_some();
             changed.configure(settings)?;
+            if has_new_role {
+                self.check_role(&changed)?;
+            }
             self.stamp(&mut changed);
             entry.function = changed;
             Ok((entry.function.json(), std::mem::take(&mut entry.idle)))
@@ -149,6 +154,15 @@ impl Lambda {
             },
             "AccountUsage": { "TotalCodeSize": sizes.sum::<usize>(), "FunctionCount": state.functions.len() },
         })
+    }
+
+    /// Checks that a function's role exists: without one, the function gets the key of the account.
+    fn check_role(&self, function: &Function) -> Result<(), LambdaError> {
+        if !self.iam.lacks(&function.role) {
+            return Ok(());
+        }
+        let message = "The role defined for the function cannot be assumed by Lambda.";
+        Err(LambdaError::InvalidParameter(message.to_owned()))
     }
 
     /// Unpacks the code that a request has or names, into a new folder.

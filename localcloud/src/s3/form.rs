@@ -1,12 +1,21 @@
-//! Browsers' forms: which requests are forms, and the parts of their replies that `s3s` leaves out.
+//! Browsers' forms: which requests are forms, what authentication needs of their fields, and the parts of their replies
+//! that `s3s` leaves out.
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, OnceLock};
 
+use futures::{StreamExt, TryStreamExt, stream};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use s3s::Body;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use s3s::{Body, S3ErrorCode, S3Result};
 
+use super::MAX_FORM_FIELDS_BYTES;
 use super::encoding::url_encode;
+use super::failure::failure;
 use super::target::{Target, bucket_of_host};
 use crate::protocol::base_url;
 use crate::xml::Xml;
@@ -16,9 +25,21 @@ use crate::xml::Xml;
 pub struct Form {
     /// Whether the request has a signature outside its form.
     pub is_signed_itself: bool,
+    /// `None` as long as its file is not reached.
+    fields: Option<Fields>,
     /// The address by which the client reached localcloud.
     base_url: String,
     stored: Arc<OnceLock<StoredFile>>,
+}
+
+/// Fields of usual forms: S3 takes no more than 20 KB of them.
+const USUAL_FIELDS_BYTES: usize = 20 * 1024;
+
+/// What authentication needs of the fields before the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Fields {
+    is_signed: bool,
+    session_token: Option<String>,
 }
 
 /// The object of a form's file.
@@ -39,9 +60,59 @@ impl Form {
         is_form.then(|| Self {
             is_signed_itself: parts.headers.contains_key(header::AUTHORIZATION)
                 || parts.uri.query().is_some(),
+            fields: None,
             base_url: base_url(&parts.headers),
             stored: Arc::default(),
         })
+    }
+
+    /// Reads the fields before the file. Returns the whole body for `s3s`, which reads it again and does not hand out the
+    /// session token.
+    pub async fn read_fields(&mut self, body: Body) -> Body {
+        let mut body = body.fuse();
+        let (mut chunks, mut head, mut searched) = (Vec::new(), Vec::new(), 0);
+        while self.fields.is_none()
+            && head.len() < MAX_FORM_FIELDS_BYTES
+            && let Some(chunk) = body.next().await
+        {
+            match chunk {
+                Ok(bytes) => {
+                    head.extend_from_slice(&bytes);
+                    chunks.push(Ok(bytes));
+                    // Chunks may be single bytes: a search after each would take the square of the time.
+                    if head.len() <= USUAL_FIELDS_BYTES || head.len() >= 2 * searched {
+                        searched = head.len();
+                        self.fields = fields_before_file(&String::from_utf8_lossy(&head));
+                    }
+                }
+                Err(error) => {
+                    chunks.push(Err(error));
+                    break;
+                }
+            }
+        }
+        if self.fields.is_none() {
+            self.fields = fields_before_file(&String::from_utf8_lossy(&head));
+        }
+        let whole = stream::iter(chunks).chain(body);
+        Body::http_body(StreamBody::new(whole.map_ok(Frame::data)))
+    }
+
+    /// Checks that the form has a signature, which `s3s` verifies before it reads the file.
+    ///
+    /// # Errors
+    /// `AccessDenied`, or `MalformedPOSTRequest` for a form without a file.
+    pub fn check_signed(&self) -> S3Result<()> {
+        match &self.fields {
+            Some(fields) if fields.is_signed => Ok(()),
+            Some(_) => Err(failure(S3ErrorCode::AccessDenied)),
+            None => Err(failure(S3ErrorCode::MalformedPOSTRequest)),
+        }
+    }
+
+    /// Returns the session token of the form's signer.
+    pub fn session_token(&self) -> Option<&str> {
+        self.fields.as_ref()?.session_token.as_deref()
     }
 
     /// Notes the object that the form has stored, with its entity tag without quotes.
@@ -93,4 +164,27 @@ impl Form {
             None => format!("{base}/{}/{key}", target.bucket),
         }
     }
+}
+
+/// Reads the fields before the file; `None` unless the file begins in `head`, the beginning of a form.
+fn fields_before_file(head: &str) -> Option<Fields> {
+    let (delimiter, rest) = head
+        .strip_prefix("\r\n")
+        .unwrap_or(head)
+        .split_once("\r\n")?;
+    let mut fields = Fields::default();
+    for part in rest.split(&format!("\r\n{delimiter}\r\n")) {
+        let (headers, value) = part.split_once("\r\n\r\n")?;
+        // The field's name comes before that of a file.
+        let (_, name) = headers.split_once("name=\"")?;
+        let (name, _) = name.split_once('"')?;
+        match name.to_ascii_lowercase().as_str() {
+            "file" => return Some(fields),
+            // Of version 4 and 2.
+            "x-amz-signature" | "signature" => fields.is_signed = true,
+            "x-amz-security-token" => fields.session_token = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+    None
 }

@@ -1,7 +1,9 @@
 //! The accesses of SQS's calls.
 //!
 //! Source: "Actions, resources, and condition keys for Amazon SQS",
-//! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsqs.html>.
+//! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsqs.html>, and "Amazon SQS API
+//! permissions: Actions and resource reference",
+//! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html>.
 
 #[cfg(test)]
 mod tests;
@@ -10,6 +12,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::move_tasks::source_arn_of;
 use super::query::json_of_form;
 use super::{SqsError, decode};
 use crate::account::ACCOUNT_ID;
@@ -23,6 +26,7 @@ pub struct SqsCall {
     pub queue_name: Option<String>,
     pub source_arn: Option<String>,
     pub destination_arn: Option<String>,
+    pub task_handle: Option<String>,
     #[serde(rename = "tags")]
     pub tags: Option<BTreeMap<String, String>>,
 }
@@ -57,8 +61,7 @@ impl SqsCall {
             "ListQueues" => return vec![Access::new("sqs:ListQueues", "*")],
             "CreateQueue" | "GetQueueUrl" => self.queue_name.as_deref().map(named),
             "StartMessageMoveTask" | "ListMessageMoveTasks" => self.source_arn.clone(),
-            // Its handle names the queue in a form of its own.
-            "CancelMessageMoveTask" => None,
+            "CancelMessageMoveTask" => self.task_handle.as_deref().and_then(source_arn_of),
             _ => self.queue_url.as_ref().map(of_url),
         };
         let queue = queue.unwrap_or_else(|| named("*"));
@@ -67,9 +70,9 @@ impl SqsCall {
             "CreateQueue" if self.tags.is_some() => {
                 vec![of_queue(action), of_queue("TagQueue")]
             }
-            "StartMessageMoveTask" => {
+            "StartMessageMoveTask" | "CancelMessageMoveTask" => {
                 let on_source = [
-                    "StartMessageMoveTask",
+                    action,
                     "ReceiveMessage",
                     "DeleteMessage",
                     "GetQueueAttributes",

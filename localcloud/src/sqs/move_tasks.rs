@@ -89,6 +89,12 @@ impl Sqs {
     }
 }
 
+/// Returns the ARN of the source in a task's handle; `None` if it is no handle.
+pub(super) fn source_arn_of(handle: &str) -> Option<String> {
+    let task: serde_json::Value = serde_json::from_slice(&STANDARD.decode(handle).ok()?).ok()?;
+    task["sourceArn"].as_str().map(str::to_owned)
+}
+
 /// Runs a task until it or the service ends.
 async fn run(sqs: Weak<Sqs>, handle: String) {
     while let Some(pause) = sqs.upgrade().and_then(|sqs| sqs.run_step(&handle)) {

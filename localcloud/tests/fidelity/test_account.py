@@ -2,9 +2,8 @@
 
 import json
 
-import boto3
 import pytest
-from conftest import REGION, refused
+from conftest import refused
 
 POLICY = "arn:aws:iam::aws:policy/AmazonS3FullAccess"
 ALARM = {
@@ -16,24 +15,6 @@ ALARM = {
 @pytest.fixture
 def iam(target):
     return target.client("iam")
-
-
-@pytest.fixture(params=["json", "query"])
-def cloudwatch(target, request):
-    """A client of CloudWatch, in the protocol of today and in that of old."""
-    if request.param == "json":
-        return target.client("cloudwatch")
-    session = boto3.session.Session()
-    client_of = session._session.get_component("data_loader").load_service_model
-    model = client_of("cloudwatch", "service-2")
-    loader = session._session.get_component("data_loader")
-    old = dict(model, metadata=dict(model["metadata"], protocol="query", protocols=["query"]))
-    old["metadata"].pop("awsQueryCompatible", None)
-    load = loader.load_service_model
-    loader.load_service_model = lambda service, kind, *rest, **named: (
-        old if (service, kind) == ("cloudwatch", "service-2") else load(service, kind, *rest, **named))
-    return session.client("cloudwatch", region_name=REGION, endpoint_url=target.endpoint,
-                          aws_access_key_id="test", aws_secret_access_key="test")
 
 
 def test_the_caller_of_an_account_has_an_arn(target):

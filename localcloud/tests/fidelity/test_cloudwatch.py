@@ -2,28 +2,10 @@
 
 import datetime
 
-import boto3
 import pytest
-from conftest import REGION, refused
+from conftest import refused
 
 MINUTE = datetime.timedelta(minutes=1)
-
-
-@pytest.fixture(params=["json", "query"])
-def cloudwatch(target, request):
-    """A client of CloudWatch, in the protocol of today and in that of old."""
-    if request.param == "json":
-        return target.client("cloudwatch")
-    session = boto3.session.Session()
-    loader = session._session.get_component("data_loader")
-    model = loader.load_service_model("cloudwatch", "service-2")
-    old = dict(model, metadata=dict(model["metadata"], protocol="query", protocols=["query"]))
-    old["metadata"].pop("awsQueryCompatible", None)
-    load = loader.load_service_model
-    loader.load_service_model = lambda service, kind, *rest, **named: (
-        old if (service, kind) == ("cloudwatch", "service-2") else load(service, kind, *rest, **named))
-    return session.client("cloudwatch", region_name=REGION, endpoint_url=target.endpoint,
-                          aws_access_key_id="test", aws_secret_access_key="test")
 
 
 @pytest.fixture

@@ -102,6 +102,12 @@ def test_a_function_is_described_changed_and_deleted(client, name, function):
         client.get_function(FunctionName=name)
 
 
+def test_a_role_that_does_not_exist_is_refused(client, name, role):
+    with refused("InvalidParameterValueException", 400):
+        client.create_function(FunctionName=name, Runtime="provided.al2023", Role=role + "-missing", Handler="bootstrap",
+                               Code={"ZipFile": zipped()})
+
+
 def test_a_name_is_taken_once(function):
     function()
     with refused("ResourceConflictException", 409):

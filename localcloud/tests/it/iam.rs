@@ -69,6 +69,25 @@ pub async fn instance_with(cloud: &Cloud, role: &str) -> (String, SdkConfig) {
     )
 }
 
+/// Starts a localcloud with a role of one policy. Returns the role's configuration of SDKs as well.
+pub async fn cloud_with_role(policy: &str) -> (Cloud, SdkConfig) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.json");
+    std::fs::write(&file, policy).unwrap();
+    let cloud = Cloud::with(Config {
+        images: vec![image("ami-logs", LOGS_ENDPOINT)],
+        roles: vec![RoleConfig {
+            name: "role".to_owned(),
+            policies: vec![file],
+            tags: BTreeMap::new(),
+        }],
+        ..Config::default()
+    })
+    .await;
+    let (_, sdk) = instance_with(&cloud, "role").await;
+    (cloud, sdk)
+}
+
 fn acting_as(cloud: &Cloud, credentials: SharedCredentialsProvider) -> SdkConfig {
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())

@@ -143,6 +143,16 @@ impl Keys {
             .ct_eq(key.sha256.as_bytes());
         bool::from(is_right).then_some((name, key))
     }
+
+    /// Returns the key with this text, if it has the role.
+    pub(super) fn authorize(&self, text: &str, role: Role) -> Result<(&str, &Key), Denied> {
+        let (name, key) = self.find(text).ok_or(Denied::WrongKey)?;
+        if !key.roles.contains(&role) {
+            let name = name.to_owned();
+            return Err(Denied::WrongRole { name, role });
+        }
+        Ok((name, key))
+    }
 }
 
 fn check_name(name: &str) -> anyhow::Result<()> {

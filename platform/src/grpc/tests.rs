@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use futures::FutureExt;
 use hyper_util::rt::TokioIo;
-use proto::v1::RecognizeRequest;
+use proto::v1::demand_client::DemandClient;
+use proto::v1::demand_server::{Demand, DemandServer};
 use proto::v1::recognizer_client::RecognizerClient;
+use proto::v1::{DemandUpdate, RecognizeRequest, WatchDemandRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -20,8 +23,9 @@ use tonic_health::pb::health_client::HealthClient;
 
 use super::preface::PREFACE;
 use super::*;
-use crate::access::{KEY_HEADER, Keys};
+use crate::access::{KEY_HEADER, Keys, called_with};
 use crate::tls::PeerTlsArgs;
+use crate::token::Token;
 
 /// Returns the services that one version of reflection lists.
 macro_rules! listed {
@@ -130,6 +134,68 @@ async fn reflection_needs_the_role_operate() {
         assert!(allows(&path, Some(operator.expose())));
     }
     assert!(allows("/grpc.health.v1.Health/Check", None));
+}
+
+/// A service whose streams are open and silent.
+struct Silent;
+
+#[tonic::async_trait]
+impl Demand for Silent {
+    type WatchDemandStream = stream::Pending<Result<DemandUpdate, Status>>;
+
+    async fn watch_demand(
+        &self,
+        _request: tonic::Request<WatchDemandRequest>,
+    ) -> Result<tonic::Response<Self::WatchDemandStream>, Status> {
+        Ok(tonic::Response::new(stream::pending()))
+    }
+}
+
+/// They went on until the client ended them.
+#[tokio::test]
+async fn an_open_stream_ends_when_its_key_is_removed_or_loses_its_role() {
+    // Checked by the service itself, as the scaler does, and by the server.
+    let roles: [fn(&str) -> Option<Role>; 2] = [|_| None, |_| Some(Role::Operate)];
+    for role_for in roles {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut keys = Keys::default();
+        let mut add = |name| keys.add(name, &[Role::Operate], None).unwrap();
+        let (removed, demoted, kept) = (add("removed"), add("demoted"), add("kept"));
+        keys.write(file.path()).unwrap();
+        let options = ServerOptions {
+            access: Authenticator::by_keys(file.path()).unwrap(),
+            role_for,
+            ..ServerOptions::unrestricted()
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let shutdown = CancellationToken::new();
+        let _stop = shutdown.clone().drop_guard();
+        let (_ready, ready) = watch::channel(true);
+        tokio::spawn(serve(listener, options, ready, shutdown, &[], |routes| {
+            routes.add_service(DemandServer::new(Silent));
+        }));
+        let client = DemandClient::new(channel(&url, &PeerTlsArgs::default()).unwrap());
+        let open = async |key: Token| {
+            let call = called_with(Some(&key), WatchDemandRequest {});
+            let opened = client.clone().watch_demand(call).await;
+            opened.unwrap().into_inner()
+        };
+        let streams = (open(removed).await, open(demoted).await, open(kept).await);
+        let (mut removed, mut demoted, mut kept) = streams;
+        keys.0.remove("removed");
+        keys.0.get_mut("demoted").unwrap().roles = vec![Role::Recognize];
+        keys.write(file.path()).unwrap();
+        for (ending, expected) in [
+            (&mut removed, tonic::Code::Unauthenticated),
+            (&mut demoted, tonic::Code::PermissionDenied),
+        ] {
+            let ended = tokio::time::timeout(testkit::TIMEOUT, ending.message()).await;
+            let status = ended.expect("the stream ends").unwrap_err();
+            assert_eq!(status.code(), expected, "{status}");
+        }
+        assert!(kept.message().now_or_never().is_none());
+    }
 }
 
 /// A recognizer whose calls panic.

@@ -235,6 +235,14 @@ impl Fleet {
     }
 }
 
+/// The number of workers that a policy keeps without demand.
+pub fn least(kind: PolicyKind, min_workers: u32) -> u32 {
+    match kind {
+        PolicyKind::Hpa => min_workers.max(1),
+        _ => min_workers,
+    }
+}
+
 pub fn ids(numbers: impl IntoIterator<Item = usize>) -> Vec<InstanceId> {
     numbers.into_iter().map(id).collect()
 }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::scaled_cloud::ScaledCloud;
 use super::{event, happen, policy};
 use crate::plan::PolicyKind;
+use crate::plan::fixtures::least;
 
 const PUBLISHED: [PolicyKind; 5] = [
     PolicyKind::BacklogPerInstance,
@@ -15,14 +16,6 @@ const PUBLISHED: [PolicyKind; 5] = [
     PolicyKind::Kpa,
     PolicyKind::Schedule,
 ];
-
-/// The number of workers that a policy keeps without demand.
-fn least(kind: PolicyKind, min_workers: u32) -> u32 {
-    match kind {
-        PolicyKind::Hpa => min_workers.max(1),
-        _ => min_workers,
-    }
-}
 
 proptest! {
     // Their windows are minutes long, so a case takes a second.

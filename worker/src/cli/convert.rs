@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::save_gallery;
 use crate::model::bundle::{BUNDLE_FILE, BundleDescription, Distance, Preprocessing};
 use crate::prepare::convert::{
     BundleOptions, DetectorSource, TorchscriptOptions, convert_keras, convert_state_dict,
@@ -217,12 +218,7 @@ fn script_options(file: &Path, args: &ConvertArgs) -> anyhow::Result<Torchscript
 
 fn convert_to_gallery(file: &Path, out: &Path) -> anyhow::Result<()> {
     let gallery = read_gallery(file)?;
-    if let Some(folder) = out.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    gallery
-        .save(out)
-        .with_context(|| format!("cannot write {}", out.display()))?;
+    save_gallery(&gallery, out)?;
     print(format_args!(
         "{}: {} embeddings of {} numbers; serve it with the bundle of the network that made them",
         out.display(),

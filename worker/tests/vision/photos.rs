@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
+use testkit::samples::photos_in;
 use worker::enrol::{EnrolError, enrol};
 use worker::vision::{Gallery, Precision, UNKNOWN, VisionError};
 
@@ -313,10 +314,10 @@ fn enrolment_fails_without_people() {
     assert!(matches!(error, EnrolError::NoPeople(_)), "{error}");
 }
 
-/// Name and embedding of all sample photos, computed once.
 /// Name and embedding of a photo.
 type EmbeddedPhoto = (String, Vec<f32>);
 
+/// Name and embedding of all sample photos, computed once.
 fn embedded_photos(precision: Precision) -> &'static [EmbeddedPhoto] {
     static PHOTOS: [OnceLock<Vec<EmbeddedPhoto>>; 2] = [const { OnceLock::new() }; 2];
     PHOTOS[precision as usize].get_or_init(|| {
@@ -372,28 +373,6 @@ fn recognize_into(output: Stdio) -> Output {
         .spawn()
         .and_then(|worker| worker.wait_with_output())
         .expect("worker starts")
-}
-
-fn photos_in(split: &str) -> Vec<(String, PathBuf)> {
-    let mut photos = Vec::new();
-    for person in sorted(common::photos().join(split)) {
-        let name = person
-            .file_name()
-            .expect("a folder has a name")
-            .to_string_lossy()
-            .into_owned();
-        photos.extend(sorted(person).into_iter().map(|path| (name.clone(), path)));
-    }
-    photos
-}
-
-fn sorted(folder: PathBuf) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).expect("a folder");
-    let mut paths: Vec<PathBuf> = entries
-        .map(|entry| entry.expect("an entry").path())
-        .collect();
-    paths.sort();
-    paths
 }
 
 fn png(image: image::RgbImage) -> Vec<u8> {

@@ -8,6 +8,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/ivalue.h>
 #include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
 
 #include <cstdint>
 #include <cstring>
@@ -55,6 +56,18 @@ at::Tensor *guarded(char **error, F function) {
     }
 }
 
+struct Silence : c10::WarningHandler {
+    void process(const c10::Warning &) override {}
+};
+
+// Until it ends, this thread's operators keep nothing for gradients, not even versions of tensors, and print no warnings:
+// PyTorch warns of the end of the quantized types, which oneDNN's operators and the pooling of bytes take.
+struct Inference {
+    c10::InferenceMode mode;
+    Silence silence;
+    c10::WarningUtils::WarningHandlerGuard guard{&silence};
+};
+
 }  // namespace
 
 extern "C" {
@@ -71,10 +84,9 @@ bool muster_has_fast_products() {
 #endif
 }
 
-// Until the guard is ended, this thread's operators keep nothing for gradients, not even versions of tensors.
-c10::InferenceMode *muster_begin_inference() { return new c10::InferenceMode(); }
+Inference *muster_begin_inference() { return new Inference(); }
 
-void muster_end_inference(c10::InferenceMode *mode) { delete mode; }
+void muster_end_inference(Inference *inference) { delete inference; }
 
 // Rearranges float32 weights [out, in, height, width] into oneDNN's layout for inputs of `shape`.
 at::Tensor *muster_pack(const at::Tensor *weights, const Window *window, const int64_t *shape, char **error) {

@@ -66,8 +66,8 @@ pub fn has_fast_products() -> bool {
     unsafe { muster_has_fast_products() }
 }
 
-/// A guard: while it lives, operators on this thread keep nothing for gradients. That halves libtorch's own overhead
-/// for an operator, which counts for small ones.
+/// A guard: while it lives, operators on this thread keep nothing for gradients, and print no warnings. The former halves
+/// libtorch's own overhead for an operator, which counts for small ones.
 #[derive(Debug)]
 pub struct InferenceMode(*mut c_void);
 

@@ -51,6 +51,30 @@ fn embeddings_of_all_sample_photos_agree_in_bytes() {
 }
 
 #[test]
+fn libtorch_prints_nothing_beside_the_names() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gallery = folder.path().join("people.safetensors");
+    common::recognizer()
+        .gallery()
+        .save(&gallery)
+        .expect("the gallery is written");
+    let photo = &photos_below(&common::photos().join("val")).expect("the photos")[0];
+    for precision in ["fp32", "int8"] {
+        let printed = std::process::Command::new(env!("CARGO_BIN_EXE_worker-torch"))
+            .args(["recognize", "--engine", "torch", "--precision", precision])
+            .arg("--models")
+            .arg(common::bundle())
+            .arg("--gallery")
+            .arg(&gallery)
+            .arg(photo)
+            .output()
+            .expect("the worker runs");
+        let errors = String::from_utf8_lossy(&printed.stderr);
+        assert!(printed.status.success() && errors.is_empty(), "{errors}");
+    }
+}
+
+#[test]
 fn both_engines_name_every_photo_alike() {
     for precision in [Precision::Fp32, Precision::Int8] {
         let named = both(precision).map(|mut recognizer| {

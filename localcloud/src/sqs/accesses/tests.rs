@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
 use crate::iam::describe;
 
@@ -7,6 +10,8 @@ use crate::iam::describe;
 fn calls_of_sqs_need_the_actions_of_the_reference() {
     let url = r#"{"QueueUrl": "http://127.0.0.1:4566/000000000000/jobs"}"#;
     let tasks = r#"{"SourceArn": "arn:a", "DestinationArn": "arn:b"}"#;
+    let handle = STANDARD.encode(r#"{"taskId": "1", "sourceArn": "arn:a"}"#);
+    let cancel = format!(r#"{{"TaskHandle": "{handle}"}}"#);
     let queue = "arn:aws:sqs:us-east-1:000000000000:jobs";
     for (action, body, expected) in [
         ("SendMessage", url, format!("sqs:SendMessage {queue}")),
@@ -32,6 +37,18 @@ fn calls_of_sqs_need_the_actions_of_the_reference() {
             tasks,
             "sqs:StartMessageMoveTask arn:a, sqs:ReceiveMessage arn:a, sqs:DeleteMessage arn:a, \
              sqs:GetQueueAttributes arn:a, sqs:SendMessage arn:b"
+                .to_owned(),
+        ),
+        (
+            "ListMessageMoveTasks",
+            tasks,
+            "sqs:ListMessageMoveTasks arn:a".to_owned(),
+        ),
+        (
+            "CancelMessageMoveTask",
+            cancel.as_str(),
+            "sqs:CancelMessageMoveTask arn:a, sqs:ReceiveMessage arn:a, sqs:DeleteMessage arn:a, \
+             sqs:GetQueueAttributes arn:a"
                 .to_owned(),
         ),
         // A call without a queue is one on any.

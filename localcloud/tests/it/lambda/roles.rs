@@ -92,6 +92,27 @@ async fn a_role_gives_functions_only_roles_that_it_may_pass() {
 }
 
 #[tokio::test]
+async fn a_function_gets_no_role_that_does_not_exist() {
+    let (cloud, _) = cloud_with_deployer().await;
+    let lambda = cloud.lambda();
+    let with_role = |role: &str| create(&lambda, "f", SCRIPT).role(arn(role)).send();
+    let refused = with_role("missing").await.unwrap_err();
+    let message = refused.as_service_error().unwrap().message();
+    assert_eq!(
+        message,
+        Some("The role defined for the function cannot be assumed by Lambda.")
+    );
+    assert_eq!(code(refused), "InvalidParameterValueException");
+    with_role("admin").await.unwrap();
+    let update = lambda.update_function_configuration().function_name("f");
+    let refused = refusal(update.role(arn("missing")).send().await);
+    assert_eq!(refused, "InvalidParameterValueException");
+    let key = invoke(&lambda, "f", "{}").await.unwrap();
+    assert!(key.as_str().unwrap().starts_with("ASIA"), "{key}");
+    cloud.stop().await;
+}
+
+#[tokio::test]
 async fn a_role_gives_functions_only_code_that_it_may_read() {
     let (cloud, deployer) = cloud_with_function().await;
     for (bucket, expected) in [

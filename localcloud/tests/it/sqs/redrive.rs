@@ -2,9 +2,12 @@
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 use super::{attribute, available, delete, queue, send};
 use crate::cloud::{Cloud, code, eventually};
+use crate::iam::cloud_with_role;
 
 async fn arn(sqs: &Client, url: &str) -> String {
     attribute(sqs, url, QueueAttributeName::QueueArn).await
@@ -206,6 +209,30 @@ async fn a_source_has_one_move_task_which_can_be_cancelled() {
     drain(&sqs, &elsewhere, moved - 1).await;
     let left = available(&sqs, &dead).await;
     assert_eq!(left.parse::<usize>().unwrap(), 20 - moved);
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn a_role_cancels_move_tasks_of_its_own_queues_only() {
+    let policy = r#"{"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Action": "sqs:*", "Resource": "arn:aws:sqs:us-east-1:000000000000:dead"
+    }]}"#;
+    let (cloud, role) = cloud_with_role(policy).await;
+    let (sqs, role) = (cloud.sqs(), Client::new(&role));
+    let (url, dead) = queue_with_dead_letters(&sqs, 1).await;
+    fill_dead_letters(&sqs, &url, &dead, 20).await;
+    let source_arn = arn(&sqs, &dead).await;
+    let listed = role.list_message_move_tasks().source_arn(&source_arn);
+    assert!(listed.send().await.unwrap().results().is_empty());
+    let start = sqs.start_message_move_task().source_arn(&source_arn);
+    let started = start.max_number_of_messages_per_second(1).send().await;
+    let handle = started.unwrap().task_handle.unwrap();
+    let other = format!(r#"{{"taskId": "1", "sourceArn": "{source_arn}-2"}}"#);
+    let cancel = role.cancel_message_move_task();
+    let other = cancel.task_handle(STANDARD.encode(other)).send().await;
+    assert_eq!(code(other.unwrap_err()), "AccessDenied");
+    let cancel = role.cancel_message_move_task().task_handle(handle);
+    cancel.send().await.unwrap();
     cloud.stop().await;
 }
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::fleet_simulation::FleetSimulation;
+use crate::fixtures::least;
 use crate::{InstanceState, PolicyKind};
 
 #[test]
@@ -53,14 +54,6 @@ fn without_front_the_queues_counters_stand_in() {
         for second in 0..200 {
             assert_eq!(told.at(second, 8), counted.at(second, 8), "{kind:?}");
         }
-    }
-}
-
-/// The number of workers that a policy keeps without demand.
-fn least(kind: PolicyKind, min_workers: u32) -> u32 {
-    match kind {
-        PolicyKind::Hpa => min_workers.max(1),
-        _ => min_workers,
     }
 }
 

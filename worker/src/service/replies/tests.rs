@@ -11,18 +11,6 @@ async fn front(cloud: &LocalCloud) -> (Aws, Queue) {
     (aws, queue)
 }
 
-async fn sends(cloud: &LocalCloud) -> usize {
-    let url = format!("{}/metrics", cloud.url);
-    let page = testkit::http_client().get(url).send().await.unwrap();
-    let page = page.text().await.unwrap();
-    let count = page.lines().find_map(|line| {
-        line.strip_prefix(
-            "localcloud_calls_total{service=\"sqs\",action=\"SendMessageBatch\",status=\"200\"} ",
-        )
-    });
-    count.map_or(0, |count| count.parse().unwrap())
-}
-
 #[tokio::test]
 async fn a_reply_waits_only_while_other_jobs_are_in_flight() {
     let cloud = LocalCloud::start(localcloud::Config::default()).await;
@@ -44,7 +32,7 @@ async fn a_lone_reply_takes_a_call_of_its_own() {
     for sent in 1..=3 {
         let reply = replies.send("replies", "a reply".to_owned(), replies.job());
         reply.await.unwrap();
-        assert_eq!(sends(&cloud).await, sent);
+        assert_eq!(cloud.answers("SendMessageBatch", 200).await, sent);
     }
 }
 
@@ -59,6 +47,6 @@ async fn replies_of_jobs_that_end_together_go_out_together() {
     let send = |job| replies.send("replies", "a reply".to_owned(), job);
     let (one, two, three) = tokio::join!(send(one), send(two), send(three));
     assert!(one.is_ok() && two.is_ok() && three.is_ok());
-    assert_eq!(sends(&cloud).await, 2);
+    assert_eq!(cloud.answers("SendMessageBatch", 200).await, 2);
     assert_eq!(queue.counters().await.unwrap().visible, 4);
 }

@@ -118,10 +118,7 @@ fn main() -> anyhow::Result<()> {
         "engines".to_owned(),
         json!({"torch": torch, "native": native}),
     );
-    let file = folder.join("recognizer.json");
-    std::fs::write(&file, serde_json::to_string_pretty(&report)? + "\n")
-        .with_context(|| format!("cannot write {}", file.display()))?;
-    println!("\nwritten to {}", file.display());
+    testkit::write_figures("recognizer", &Value::Object(report));
     Ok(())
 }
 

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
+use testkit::samples::entries;
 
 const QUALITY: u8 = 95;
 const PHOTOS_OF_A_SIZE: usize = 5;
@@ -28,8 +29,8 @@ pub struct Photos {
 pub fn prepare(samples: &Path, folder: &Path) -> anyhow::Result<Photos> {
     std::fs::create_dir_all(folder)?;
     let mut originals = Vec::new();
-    for person in sorted(&samples.join("val"))? {
-        originals.extend(sorted(&person)?.into_iter().nth(1));
+    for person in entries(&samples.join("val")) {
+        originals.extend(entries(&person).into_iter().nth(1));
     }
     ensure!(
         originals.len() == PHOTOS_OF_A_SIZE,
@@ -70,14 +71,4 @@ fn on_canvas(photo: &RgbImage, width: u32, height: u32) -> RgbImage {
         middle(height, fitted_height),
     );
     canvas
-}
-
-fn sorted(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder)
-        .with_context(|| format!("cannot read {}: run scripts/setup", folder.display()))?;
-    let mut paths = entries
-        .map(|entry| Ok(entry?.path()))
-        .collect::<std::io::Result<Vec<PathBuf>>>()?;
-    paths.sort();
-    Ok(paths)
 }
