@@ -154,8 +154,8 @@ impl Default for Timeouts {
 /// Serves the gRPC services that `add` adds, with health and reflection, until `shutdown`. Reflection, in the versions v1
 /// and v1alpha, lists `services`: the full names of what `add` adds. Health needs no key.
 ///
-/// Streams that are still open five seconds after `shutdown` are cut off. A stream whose API key is removed or loses a role
-/// ends with the status that a new call would get.
+/// Streams that are still open five seconds after `shutdown` are cut off. A response ends when its API key is removed or loses
+/// a role, with the status that a new call would get.
 ///
 /// # Errors
 /// When the listener fails.

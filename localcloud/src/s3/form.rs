@@ -6,6 +6,7 @@ mod tests;
 
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, header};
@@ -70,32 +71,30 @@ impl Form {
     /// session token.
     pub async fn read_fields(&mut self, body: Body) -> Body {
         let mut body = body.fuse();
-        let (mut chunks, mut head, mut searched) = (Vec::new(), Vec::new(), 0);
+        let (mut head, mut searched, mut broken) = (Vec::new(), 0, None);
         while self.fields.is_none()
             && head.len() < MAX_FORM_FIELDS_BYTES
             && let Some(chunk) = body.next().await
         {
             match chunk {
-                Ok(bytes) => {
-                    head.extend_from_slice(&bytes);
-                    chunks.push(Ok(bytes));
-                    // Chunks may be single bytes: a search after each would take the square of the time.
-                    if head.len() <= USUAL_FIELDS_BYTES || head.len() >= 2 * searched {
-                        searched = head.len();
-                        self.fields = fields_before_file(&String::from_utf8_lossy(&head));
-                    }
-                }
+                Ok(bytes) => head.extend_from_slice(&bytes),
                 Err(error) => {
-                    chunks.push(Err(error));
+                    broken = Some(Err(error));
                     break;
                 }
+            }
+            // Chunks may be single bytes: a search after each would take the square of the time.
+            if head.len() <= USUAL_FIELDS_BYTES || head.len() >= 2 * searched {
+                searched = head.len();
+                self.fields = fields_before_file(&String::from_utf8_lossy(&head));
             }
         }
         if self.fields.is_none() {
             self.fields = fields_before_file(&String::from_utf8_lossy(&head));
         }
-        let whole = stream::iter(chunks).chain(body);
-        Body::http_body(StreamBody::new(whole.map_ok(Frame::data)))
+        // One chunk, since `s3s` searches all that it has after each.
+        let head = stream::iter([Ok(Bytes::from(head))]).chain(stream::iter(broken));
+        Body::http_body(StreamBody::new(head.chain(body).map_ok(Frame::data)))
     }
 
     /// Checks that the form has a signature, which `s3s` verifies before it reads the file.

@@ -39,3 +39,29 @@ fn a_malformed_form_has_no_fields() {
         assert_eq!(fields_before_file(head), None, "{head}");
     }
 }
+
+/// `s3s` searched all that it had after each of them.
+#[tokio::test]
+async fn the_beginning_of_a_form_in_single_bytes_becomes_one_chunk() {
+    let file = "--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\n";
+    let fields = field("x-amz-signature", "s") + &field("x-amz-security-token", "t");
+    let padding = field("padding", &"p".repeat(2 * USUAL_FIELDS_BYTES));
+    let sent = format!("{fields}{padding}{file}{}", "content".repeat(20_000));
+    let request =
+        http::Request::post("/bucket").header("content-type", "multipart/form-data; boundary=x");
+    let (parts, ()) = request.body(()).unwrap().into_parts();
+    let mut form = Form::of(&parts).unwrap();
+    let single = sent
+        .bytes()
+        .map(|byte| Ok::<_, std::io::Error>(Frame::data(Bytes::from(vec![byte]))));
+    let body = Body::http_body(StreamBody::new(stream::iter(single.collect::<Vec<_>>())));
+    let mut body = form.read_fields(body).await;
+    assert_eq!(form.session_token(), Some("t"));
+    let head = body.next().await.unwrap().unwrap();
+    assert!(head.len() > padding.len() && head.len() < sent.len());
+    let mut received = head.to_vec();
+    while let Some(chunk) = body.next().await {
+        received.extend_from_slice(&chunk.unwrap());
+    }
+    assert_eq!(received, sent.as_bytes());
+}
